@@ -1,0 +1,1 @@
+//! Examples, one file each: `cargo run -p examples --example NAME`.

@@ -1,0 +1,179 @@
+//! Which parts of a video are watched: by distinct viewers in equal parts, and by views in every second.
+//!
+//! Both count with difference arrays: one more where a stretch begins, one less where it ends. A session costs as
+//! much as it has stretches, however long the video is.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use chrono::{DateTime, Utc};
+
+use crate::interval::{Interval, Segments};
+use crate::query::instant;
+use crate::time_bucket::Buckets;
+
+/// One of the equal parts that a video is cut into.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Part {
+    /// Where it begins, in seconds of video.
+    pub from: f64,
+    /// Where it ends, in seconds of video.
+    pub to: f64,
+    /// How many sessions watched some of it.
+    pub viewers: u64,
+}
+
+/// Counts the distinct viewers of `[0, end)` in equal parts.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    end_ms: u32,
+    // Differences: one more than there are parts.
+    viewers: Vec<i64>,
+}
+
+impl Parts {
+    /// Cuts `[0, end_ms)` into `parts` equal parts that nobody has watched yet.
+    #[must_use]
+    pub fn new(end_ms: u32, parts: u32) -> Self {
+        Self { end_ms, viewers: vec![0; parts as usize + 1] }
+    }
+
+    /// Counts one session, which counts once in every part that one of its segments overlaps.
+    pub fn add(&mut self, segments: &Segments) {
+        let parts = self.viewers.len() as u64 - 1;
+        let end_ms = u64::from(self.end_ms);
+        // Two stretches may overlap one part; the session counts there once.
+        let mut counted = 0;
+        for stretch in segments.union().iter().filter(|stretch| stretch.start_ms() < self.end_ms) {
+            let first = u64::from(stretch.start_ms()) * parts / end_ms;
+            let after = (u64::from(stretch.end_ms()) * parts).div_ceil(end_ms).min(parts);
+            let first = first.max(counted);
+            if first < after {
+                self.viewers[first as usize] += 1;
+                self.viewers[after as usize] -= 1;
+                counted = after;
+            }
+        }
+    }
+
+    /// The parts in order, or nothing if nothing was watched.
+    #[must_use]
+    pub fn finish(&self) -> Vec<Part> {
+        if self.end_ms == 0 {
+            return Vec::new();
+        }
+        let parts = self.viewers.len() - 1;
+        let border = |part: usize| {
+            // One division, so that the border is as near as a float can be.
+            (u64::from(self.end_ms) * part as u64) as f64 / (1_000 * parts) as f64
+        };
+        let mut viewers = 0;
+        (0..parts)
+            .map(|part| {
+                viewers += self.viewers[part];
+                Part { from: border(part), to: border(part + 1), viewers: count(viewers) }
+            })
+            .collect()
+    }
+}
+
+/// One second of a video that somebody watched.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Second {
+    /// Which second of the video: the one that begins there.
+    pub second: u32,
+    /// How many segments overlap it: replays count again.
+    pub views: u64,
+    /// How many sessions watched some of it.
+    pub viewers: u64,
+}
+
+/// The watched seconds of one time bucket.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SecondsBucket {
+    /// When the bucket starts.
+    pub start: DateTime<Utc>,
+    /// The seconds in order, without those that nobody watched.
+    pub seconds: Vec<Second>,
+}
+
+/// Counts views and viewers of every second, per time bucket of the sessions' starts.
+#[derive(Clone, Debug)]
+pub struct Seconds {
+    buckets: Buckets,
+    // Differences, as long as the furthest second needs.
+    folded: BTreeMap<DateTime<Utc>, Vec<Difference>>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Difference {
+    views: i64,
+    viewers: i64,
+}
+
+impl Seconds {
+    /// Nothing was watched yet.
+    #[must_use]
+    pub fn new(buckets: Buckets) -> Self {
+        Self { buckets, folded: BTreeMap::new() }
+    }
+
+    /// Counts one session that started at `started_at_ms`, in Unix milliseconds.
+    pub fn add(&mut self, started_at_ms: i64, segments: &Segments) {
+        if segments.is_empty() {
+            return;
+        }
+        let start = self.buckets.start_of(instant(started_at_ms));
+        let differences = self.folded.entry(start).or_default();
+        let union = segments.union();
+        let len = seconds_of(union.iter().last()).end + 1;
+        if differences.len() < len {
+            differences.resize(len, Difference::default());
+        }
+        for segment in segments.iter() {
+            let seconds = seconds_of(Some(segment));
+            differences[seconds.start].views += 1;
+            differences[seconds.end].views -= 1;
+        }
+        let mut counted = 0;
+        for stretch in union.iter() {
+            let seconds = seconds_of(Some(stretch));
+            let first = seconds.start.max(counted);
+            if first < seconds.end {
+                differences[first].viewers += 1;
+                differences[seconds.end].viewers -= 1;
+                counted = seconds.end;
+            }
+        }
+    }
+
+    /// The buckets in order, without those in which nothing was watched.
+    #[must_use]
+    pub fn finish(&self) -> Vec<SecondsBucket> {
+        self.folded
+            .iter()
+            .map(|(start, differences)| {
+                let (mut views, mut viewers) = (0, 0);
+                let seconds = (0..).zip(differences).filter_map(|(second, difference)| {
+                    views += difference.views;
+                    viewers += difference.viewers;
+                    let watched = Second { second, views: count(views), viewers: count(viewers) };
+                    (0 < watched.views).then_some(watched)
+                });
+                SecondsBucket { start: *start, seconds: seconds.collect() }
+            })
+            .collect()
+    }
+}
+
+/// The whole seconds that a stretch overlaps.
+fn seconds_of(stretch: Option<Interval>) -> Range<usize> {
+    stretch.map_or(0..0, |stretch| {
+        stretch.start_ms() as usize / 1_000..(stretch.end_ms() as usize).div_ceil(1_000)
+    })
+}
+
+fn count(sum: i64) -> u64 {
+    // Never negative: every -1 comes after its +1.
+    sum.try_into().unwrap_or(0)
+}

@@ -1,0 +1,277 @@
+//! What a player says: a [`PlayerEvent`], and the check that turns it into something a session can apply.
+//!
+//! Positions and durations arrive as seconds of video, as players count them. They are checked once, here, and
+//! are whole milliseconds from then on.
+
+/// The longest video whose duration is believed: 7 days.
+///
+/// Players of live streams report anything from infinity to 2^32 seconds; such a video has no duration.
+pub const DURATION_MS_MAX: u32 = 7 * 24 * 3_600 * 1_000;
+
+/// The furthest position in a video whose duration is not known: 24 hours.
+pub const POSITION_MS_MAX: u32 = 24 * 3_600 * 1_000;
+
+/// The longest language or codec that is kept, in bytes. Real ones (`zh-Hant-TW`, `avc1.640028,mp4a.40.2`) are
+/// far shorter.
+pub const LABEL_BYTES_MAX: usize = 64;
+
+/// What happened in the player.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Action {
+    /// Playback starts or goes on.
+    Play {
+        /// Where, in seconds of video.
+        from: f64,
+    },
+    /// Playback stops.
+    Pause {
+        /// Where, in seconds of video.
+        to: f64,
+    },
+    /// Frames move for the first time, or again.
+    Playing,
+    /// Playback waits for data.
+    RebufferingStart,
+    /// The data is there.
+    RebufferingEnd,
+    /// The video cannot be played.
+    PlaybackFailure,
+    /// The viewer jumped to another position.
+    Seeked,
+    /// The video fills the screen.
+    FullscreenEnter,
+    /// The video is back in its page.
+    FullscreenExit,
+    /// A text or audio track was chosen.
+    TrackSet {
+        /// Its language, as the player names it.
+        language: Option<String>,
+    },
+    /// The player switched to another rendition of the video.
+    SourceSet(Rendition),
+    /// Anything else that players report: it is counted, and nothing more.
+    Other {
+        /// What the player calls it.
+        name: String,
+    },
+}
+
+/// One encoding of a video that the player chose among several.
+#[derive(Clone, Debug, Default, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
+#[serde(default)]
+pub struct Rendition {
+    /// Width in pixels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub width: Option<u32>,
+    /// Height in pixels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub height: Option<u32>,
+    /// Bits per second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bitrate: Option<u32>,
+    /// The codec, as the player names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub codec: Option<String>,
+}
+
+/// One event of a player.
+///
+/// ```
+/// use metrics_core::PlayerEvent;
+///
+/// let event = PlayerEvent::pause(12.5).with_duration(60.0);
+/// assert!(event.check().is_ok());
+/// assert!(PlayerEvent::play(f64::NAN).check().is_err());
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlayerEvent {
+    /// What happened.
+    pub action: Action,
+    /// The duration of the video in seconds, as far as the player knows it. Infinite, not a number and 0 mean
+    /// that it does not.
+    pub duration: Option<f64>,
+    /// The clock of the player in Unix milliseconds. It orders events and measures between them; it is never
+    /// taken for the time of day.
+    pub timestamp_ms: Option<i64>,
+}
+
+impl PlayerEvent {
+    /// An event without a duration and a timestamp.
+    #[must_use]
+    pub const fn new(action: Action) -> Self {
+        Self { action, duration: None, timestamp_ms: None }
+    }
+
+    /// Playback starts or goes on at `from` seconds.
+    #[must_use]
+    pub const fn play(from: f64) -> Self {
+        Self::new(Action::Play { from })
+    }
+
+    /// Playback stops at `to` seconds.
+    #[must_use]
+    pub const fn pause(to: f64) -> Self {
+        Self::new(Action::Pause { to })
+    }
+
+    /// Says how long the video is, in seconds.
+    #[must_use]
+    pub const fn with_duration(mut self, seconds: f64) -> Self {
+        self.duration = Some(seconds);
+        self
+    }
+
+    /// Says when it happened by the player's own clock, in Unix milliseconds.
+    #[must_use]
+    pub const fn with_timestamp(mut self, timestamp_ms: i64) -> Self {
+        self.timestamp_ms = Some(timestamp_ms);
+        self
+    }
+
+    /// Checks every field.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidEvent`] if a position or the duration is negative, or a position is not a finite number.
+    pub fn check(&self) -> Result<CheckedEvent, InvalidEvent> {
+        let step = match &self.action {
+            Action::Play { from } => Step::Play { from_ms: position_ms("from", *from)? },
+            Action::Pause { to } => Step::Pause { to_ms: position_ms("to", *to)? },
+            Action::Playing => Step::Playing,
+            Action::RebufferingStart => Step::RebufferingStart,
+            Action::RebufferingEnd => Step::RebufferingEnd,
+            Action::PlaybackFailure => Step::PlaybackFailure,
+            Action::Seeked => Step::Seeked,
+            Action::FullscreenEnter => Step::FullscreenEnter,
+            Action::FullscreenExit => Step::FullscreenExit,
+            Action::TrackSet { language } => {
+                Step::TrackSet { language: language.as_deref().map(label) }
+            }
+            Action::SourceSet(rendition) => Step::SourceSet(Rendition {
+                codec: rendition.codec.as_deref().map(label),
+                ..rendition.clone()
+            }),
+            Action::Other { name } => Step::Other { name_print: fnv1a(name.bytes()) },
+        };
+        let duration_ms = self.duration.map_or(Ok(None), duration_ms)?;
+        Ok(CheckedEvent { step, duration_ms, timestamp_ms: self.timestamp_ms })
+    }
+}
+
+/// A field of an event that no player can mean.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("`{field}` must be a number of seconds, 0 or more")]
+pub struct InvalidEvent {
+    /// The field, as clients name it: `from`, `to` or `duration`.
+    pub field: &'static str,
+}
+
+/// A [`PlayerEvent`] whose fields were checked: positions are whole milliseconds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CheckedEvent {
+    pub(crate) step: Step,
+    pub(crate) duration_ms: Option<u32>,
+    pub(crate) timestamp_ms: Option<i64>,
+}
+
+/// An [`Action`] after the check.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Step {
+    Play { from_ms: u32 },
+    Pause { to_ms: u32 },
+    Playing,
+    RebufferingStart,
+    RebufferingEnd,
+    PlaybackFailure,
+    Seeked,
+    FullscreenEnter,
+    FullscreenExit,
+    TrackSet { language: Option<String> },
+    SourceSet(Rendition),
+    Other { name_print: u32 },
+}
+
+fn position_ms(field: &'static str, seconds: f64) -> Result<u32, InvalidEvent> {
+    if !seconds.is_finite() || seconds < 0.0 {
+        return Err(InvalidEvent { field });
+    }
+    // The cast saturates. No video is as long as what is cut off.
+    Ok((seconds * 1_000.0).round() as u32)
+}
+
+fn duration_ms(seconds: f64) -> Result<Option<u32>, InvalidEvent> {
+    if seconds < 0.0 {
+        return Err(InvalidEvent { field: "duration" });
+    }
+    let duration_ms = (seconds * 1_000.0).round();
+    let known = 1.0 <= duration_ms && duration_ms <= f64::from(DURATION_MS_MAX);
+    Ok(known.then_some(duration_ms as u32))
+}
+
+/// FNV-1a, folded to 32 bits: to tell events apart, not to keep anything secret.
+pub(crate) fn fnv1a(bytes: impl IntoIterator<Item = u8>) -> u32 {
+    let hash = bytes.into_iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    (hash ^ (hash >> 32)) as u32
+}
+
+fn label(text: &str) -> String {
+    let end = text
+        .char_indices()
+        .map(|(at, c)| at + c.len_utf8())
+        .take_while(|end| *end <= LABEL_BYTES_MAX);
+    text[..end.last().unwrap_or(0)].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check_position(seconds: f64, expected: Option<u32>) {
+        let checked = PlayerEvent::play(seconds).check().ok();
+        assert_eq!(checked.map(|event| event.step), expected.map(|from_ms| Step::Play { from_ms }));
+    }
+
+    #[test]
+    fn positions_are_rounded_to_milliseconds() {
+        check_position(0.0, Some(0));
+        check_position(-0.0, Some(0));
+        check_position(12.3456, Some(12_346));
+        check_position(1e11, Some(u32::MAX));
+    }
+
+    #[test]
+    fn positions_that_cannot_be_are_refused() {
+        for seconds in [-0.001, f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            check_position(seconds, None);
+        }
+        let err = PlayerEvent::pause(-1.0).check().unwrap_err();
+        assert_eq!(err.to_string(), "`to` must be a number of seconds, 0 or more");
+    }
+
+    #[track_caller]
+    fn check_duration(seconds: f64, expected: &Result<Option<u32>, InvalidEvent>) {
+        let checked = PlayerEvent::play(0.0).with_duration(seconds).check();
+        assert_eq!(&checked.map(|event| event.duration_ms), expected);
+    }
+
+    #[test]
+    fn a_duration_that_no_video_has_is_unknown() {
+        check_duration(60.1, &Ok(Some(60_100)));
+        for seconds in [0.0, f64::NAN, f64::INFINITY, 1e11] {
+            check_duration(seconds, &Ok(None));
+        }
+        check_duration(-1.0, &Err(InvalidEvent { field: "duration" }));
+    }
+
+    #[test]
+    fn a_long_label_is_cut_at_a_character() {
+        let language = Some("\u{e9}".repeat(60));
+        let checked = PlayerEvent::new(Action::TrackSet { language }).check().unwrap();
+        let Step::TrackSet { language: Some(kept) } = checked.step else { panic!("{checked:?}") };
+        assert_eq!(kept, "\u{e9}".repeat(32));
+    }
+}

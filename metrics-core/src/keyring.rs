@@ -1,0 +1,87 @@
+//! The keys that are valid, in memory, and kept up to date with the store.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::key::ApiKey;
+use crate::store::{Error, Store};
+
+/// How often the store is asked for keys that another instance has added or revoked. Twice as often as the second
+/// within which a revoked key must be refused everywhere.
+const REFRESH: Duration = Duration::from_millis(500);
+
+/// All keys, and which are valid.
+#[derive(Debug)]
+pub(crate) struct Keyring {
+    store: Arc<dyn Store>,
+    // Nothing before the store has answered once.
+    valid: watch::Sender<Option<Keys>>,
+}
+
+/// Each key, and whether it is valid.
+pub(crate) type Keys = Arc<HashMap<ApiKey, bool>>;
+
+impl Keyring {
+    pub(crate) fn new(store: Arc<dyn Store>) -> Self {
+        Self { store, valid: watch::Sender::new(None) }
+    }
+
+    /// Whether a key may send viewings.
+    pub(crate) async fn accepts(&self, key: &ApiKey) -> Result<bool, Error> {
+        if self.valid.borrow().is_none() {
+            self.refresh().await?;
+        }
+        Ok(self.valid.borrow().as_ref().is_some_and(|keys| keys.get(key) == Some(&true)))
+    }
+
+    /// Sees every change of the keys.
+    pub(crate) fn changes(&self) -> watch::Receiver<Option<Keys>> {
+        self.valid.subscribe()
+    }
+
+    pub(crate) async fn create(&self, key: &ApiKey, now: DateTime<Utc>) -> Result<bool, Error> {
+        let created = self.store.create_key(key, now).await?;
+        self.refresh().await?;
+        Ok(created)
+    }
+
+    pub(crate) async fn revoke(&self, key: &ApiKey, now: DateTime<Utc>) -> Result<bool, Error> {
+        let revoked = self.store.revoke_key(key, now).await?;
+        self.refresh().await?;
+        Ok(revoked)
+    }
+
+    async fn refresh(&self) -> Result<(), Error> {
+        let keys = self.store.keys().await?;
+        let keys: HashMap<_, _> =
+            keys.into_iter().map(|record| (record.key, record.disabled_at.is_none())).collect();
+        self.valid.send_if_modified(|valid| {
+            let changed = valid.as_deref() != Some(&keys);
+            if changed {
+                *valid = Some(Arc::new(keys));
+            }
+            changed
+        });
+        Ok(())
+    }
+
+    /// Keeps the keys up to date until `stopping`.
+    pub(crate) async fn run(self: Arc<Self>, mut stopping: watch::Receiver<bool>) {
+        let mut tick = interval(REFRESH);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = tick.tick() => {}
+                _ = stopping.wait_for(|stop| *stop) => return,
+            }
+            if let Err(err) = self.refresh().await {
+                tracing::debug!(error = &err as &dyn std::error::Error, "could not ask for keys");
+            }
+        }
+    }
+}

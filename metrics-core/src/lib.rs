@@ -1,0 +1,52 @@
+//! Privacy-friendly video analytics: how videos are watched, without tracking anyone.
+//!
+//! The unit is the **session**: one viewing of one video. Everything that can be asked is derived from sessions, and
+//! nothing links two of them.
+//!
+//! The crate in reading order:
+//!
+//! * [`Metrics`] is the way in: viewers [`join`](Metrics::join) and send [`PlayerEvent`]s, reports are asked of it.
+//! * [`session`] turns the events of a player into [`interval::Segments`] of video time. [`interval`], [`event`],
+//!   [`video`], [`source`], [`key`] and [`client`] are what it is made of.
+//! * [`query`] says what can be asked, [`report`] and [`engagement`] what is answered, [`time_bucket`] knows the
+//!   calendar, and [`containment`] compares metadata.
+//! * [`recorder`] keeps open sessions in memory and makes them durable.
+//! * [`store`] is where sessions are kept: a trait, its contract, and an implementation on SQLite.
+//!
+//! All but the last two are pure: no I/O, no async, no clock.
+//!
+//! # Features
+//!
+//! * `sqlite` (default): [`store::SqliteStore`], with SQLite compiled in.
+//! * `conformance`: the suite that every store passes, for those who write one.
+
+#![warn(clippy::unwrap_used)]
+
+pub mod client;
+pub mod containment;
+pub mod engagement;
+pub mod event;
+pub mod interval;
+pub mod key;
+mod keyring;
+mod metrics;
+pub mod query;
+pub mod recorder;
+pub mod report;
+pub mod session;
+pub mod source;
+pub mod store;
+pub mod time_bucket;
+mod varint;
+pub mod video;
+
+pub use event::{Action, InvalidEvent, PlayerEvent};
+pub use key::ApiKey;
+pub use metrics::{
+    BUCKETS_MAX, Bots, Builder, Join, JoinError, KeyChanges, Metrics, ReportError,
+    SESSION_BYTES_MAX,
+};
+pub use query::{BucketQuery, EngagementQuery, Selection, Timeframe};
+pub use recorder::{EventError, Viewing};
+pub use source::Source;
+pub use video::Video;

@@ -1,0 +1,465 @@
+//! The way in for applications: one handle that records viewings and answers reports.
+
+use std::fmt;
+use std::sync::Arc;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::{Map, Value};
+use tokio::sync::watch;
+
+use crate::client::{Classification, Classifier, Client, Headers};
+use crate::containment::canonical;
+use crate::engagement::{Part, SecondsBucket};
+use crate::key::{ApiKey, SessionId};
+use crate::keyring::{Keyring, Keys};
+use crate::query::{BucketQuery, EngagementQuery, Scan, Selection, instant};
+use crate::recorder::{Clock, Lifeline, Recorder, Viewing};
+use crate::report::{PlaysBucket, SourceBucket, fold_plays, fold_sources};
+use crate::source::Source;
+use crate::store::{Error, KeyRecord, Store, Subject};
+use crate::time_bucket::Buckets;
+use crate::video::{IDENTIFIER_BYTES_MAX, METADATA_BYTES_MAX, Video};
+
+/// The longest id that a client may give a session, in bytes. A UUID has 36.
+pub const SESSION_BYTES_MAX: usize = 256;
+
+/// The most buckets that are answered when empty ones are asked for as well.
+pub const BUCKETS_MAX: usize = 100_000;
+
+/// What to do with viewers whose User-Agent is a known bot's.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Bots {
+    /// They may not join.
+    #[default]
+    Refuse,
+    /// They count, with all classes `other`.
+    Count,
+}
+
+/// Video analytics over a store.
+///
+/// Cheap to clone: all clones are the same. Two tasks run as long as there is one, or a [`Viewing`]: the writer and
+/// the one that keeps keys up to date.
+///
+/// ```
+/// # tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(async {
+/// use metrics_core::store::SqliteStore;
+/// use metrics_core::{Join, Metrics, PlayerEvent, Selection, Video};
+///
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("metrics.db");
+/// let metrics = Metrics::new(SqliteStore::open(&path).await?);
+/// let key = metrics.create_key().await?;
+///
+/// let session = metrics.join(Join::new(key, "a random id", Video::labelled("intro"))).await?;
+/// session.apply(PlayerEvent::play(0.0)).await?; // Durable when it returns.
+/// session.apply(PlayerEvent::pause(12.5)).await?;
+///
+/// let plays = metrics.plays(&Selection::identifier("intro").into()).await?;
+/// assert_eq!((plays[0].figures.plays, plays[0].figures.view_ms), (1, 12_500));
+/// # metrics.stop().await;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
+#[derive(Clone)]
+pub struct Metrics {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    recorder: Arc<Recorder>,
+    keyring: Arc<Keyring>,
+    classifier: Classifier,
+    bots: Bots,
+    lifeline: Lifeline,
+    // Says `true` when the writer has ended.
+    ended: watch::Receiver<bool>,
+}
+
+/// Makes a [`Metrics`] that is not as usual.
+pub struct Builder {
+    store: Arc<dyn Store>,
+    bots: Bots,
+    clock: Clock,
+}
+
+impl Builder {
+    /// What to do with bots: refuse them, unless said otherwise.
+    #[must_use]
+    pub fn bots(self, bots: Bots) -> Self {
+        Self { bots, ..self }
+    }
+
+    /// Where the time comes from: the system, unless said otherwise.
+    #[must_use]
+    pub fn clock(self, clock: Clock) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// Starts it.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a Tokio runtime with a clock: its tasks need one.
+    #[must_use]
+    pub fn start(self) -> Metrics {
+        let recorder = Arc::new(Recorder::new(Arc::clone(&self.store), self.clock));
+        let keyring = Arc::new(Keyring::new(self.store));
+        let lifeline: Lifeline = Arc::new(watch::Sender::new(false));
+        let (end, ended) = watch::channel(false);
+        tokio::spawn(Arc::clone(&keyring).run(lifeline.subscribe()));
+        let writer = Arc::clone(&recorder).run(lifeline.subscribe());
+        tokio::spawn(async move {
+            writer.await;
+            end.send_replace(true);
+        });
+        let classifier = Classifier::new();
+        let inner = Inner { recorder, keyring, classifier, bots: self.bots, lifeline, ended };
+        Metrics { inner: Arc::new(inner) }
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder").field("store", &self.store).finish_non_exhaustive()
+    }
+}
+
+impl Metrics {
+    /// Records into `store` and answers from it.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a Tokio runtime with a clock: its tasks need one.
+    #[must_use]
+    pub fn new(store: impl Store) -> Self {
+        Self::builder(Arc::new(store)).start()
+    }
+
+    /// Where something is to be other than usual.
+    #[must_use]
+    pub fn builder(store: Arc<dyn Store>) -> Builder {
+        Builder { store, bots: Bots::default(), clock: Arc::new(Utc::now) }
+    }
+
+    /// Makes a new key.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] if the store could not.
+    pub async fn create_key(&self) -> Result<ApiKey, Error> {
+        let key = ApiKey::generate();
+        self.import_key(&key).await?;
+        Ok(key)
+    }
+
+    /// Adds a key that exists already, and returns false if it was there.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] if the store could not.
+    pub async fn import_key(&self, key: &ApiKey) -> Result<bool, Error> {
+        self.inner.keyring.create(key, self.now()).await
+    }
+
+    /// All keys, the oldest first.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] if the store could not.
+    pub async fn keys(&self) -> Result<Vec<KeyRecord>, Error> {
+        self.store().keys().await
+    }
+
+    /// Disables a key and returns true, or false if there is no such key. What it recorded can still be read.
+    ///
+    /// Every instance refuses the key within a second.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] if the store could not.
+    pub async fn revoke_key(&self, key: &ApiKey) -> Result<bool, Error> {
+        self.inner.keyring.revoke(key, self.now()).await
+    }
+
+    /// Whether a key may send viewings.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] if the store was never reached.
+    pub async fn accepts_key(&self, key: &ApiKey) -> Result<bool, Error> {
+        self.inner.keyring.accepts(key).await
+    }
+
+    /// Resolves whenever keys were added or revoked.
+    #[must_use]
+    pub fn key_changes(&self) -> KeyChanges {
+        KeyChanges { keys: self.inner.keyring.changes() }
+    }
+
+    /// A viewer who is connected joins a session, or comes back to it, and speaks for it from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError`] says why not.
+    pub async fn join(&self, join: Join) -> Result<Viewing, JoinError> {
+        let (id, subject) = self.admit(join).await?;
+        Ok(self.inner.recorder.connect(&self.inner.lifeline, id, subject))
+    }
+
+    /// A viewer who is not connected, but sends batches, is heard of.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError`] says why not.
+    pub async fn visit(&self, join: Join) -> Result<Viewing, JoinError> {
+        let (id, subject) = self.admit(join).await?;
+        Ok(self.inner.recorder.visit(&self.inner.lifeline, id, subject))
+    }
+
+    /// Waits while more events wait for the store than may. Ask before reading more of them.
+    pub async fn ready(&self) {
+        self.inner.recorder.ready().await;
+    }
+
+    /// Plays per time bucket.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError`] if there would be too many buckets, or the store could not.
+    pub async fn plays(&self, query: &BucketQuery) -> Result<Vec<PlaysBucket>, ReportError> {
+        let scan = query.scan(self.now());
+        let empty = if query.fill { empty_buckets(&scan, &query.buckets)? } else { Vec::new() };
+        let cells = self.store().plays(&scan, grain(&scan, &query.buckets)).await?;
+        Ok(fold_plays(cells, &query.buckets, empty))
+    }
+
+    /// Plays per time bucket and page.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError`] if the store could not.
+    pub async fn sources(&self, query: &BucketQuery) -> Result<Vec<SourceBucket>, ReportError> {
+        let scan = query.scan(self.now());
+        let cells = self.store().sources(&scan, grain(&scan, &query.buckets)).await?;
+        Ok(fold_sources(cells, &query.buckets))
+    }
+
+    /// Distinct viewers in each of `parts` equal parts of what was watched.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError`] if the store could not.
+    pub async fn engagement(
+        &self,
+        query: &EngagementQuery,
+        parts: u32,
+    ) -> Result<Vec<Part>, ReportError> {
+        let counted = self.store().parts(&query.scan(self.now()), parts).await?;
+        Ok(counted.finish())
+    }
+
+    /// Views and viewers of every second, per time bucket.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError`] if the store could not.
+    pub async fn engagement_per_second(
+        &self,
+        query: &EngagementQuery,
+        buckets: Buckets,
+    ) -> Result<Vec<SecondsBucket>, ReportError> {
+        let counted = self.store().seconds(&query.scan(self.now()), buckets).await?;
+        Ok(counted.finish())
+    }
+
+    /// How many sessions play at this moment, over all instances.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError`] if the store could not.
+    pub async fn watching(&self, selection: &Selection) -> Result<u64, ReportError> {
+        Ok(self.store().watching(selection, self.now()).await?)
+    }
+
+    /// The store.
+    #[must_use]
+    pub fn store(&self) -> &dyn Store {
+        &*self.inner.recorder.store
+    }
+
+    /// The time, by the clock that this was started with.
+    #[must_use]
+    pub fn now(&self) -> DateTime<Utc> {
+        self.inner.recorder.now()
+    }
+
+    /// Finishes: returns when everything that was recorded is durable. Events that come after fail.
+    ///
+    /// Drop the viewings first, so that what they have open is closed.
+    pub async fn stop(&self) {
+        self.inner.lifeline.send_replace(true);
+        let mut ended = self.inner.ended.clone();
+        // An error means that the writer is gone, which is what is waited for.
+        let _gone = ended.wait_for(|ended| *ended).await.is_err();
+    }
+
+    async fn admit(&self, join: Join) -> Result<(SessionId, Subject), JoinError> {
+        if join.session.is_empty() {
+            return Err(JoinError::NoSession);
+        }
+        let session_data = join.session_data.map(|data| canonical(&Value::Object(data)));
+        fits("session", Some(&join.session), SESSION_BYTES_MAX)?;
+        fits("identifier", join.video.identifier(), IDENTIFIER_BYTES_MAX)?;
+        fits("metadata", join.video.metadata(), METADATA_BYTES_MAX)?;
+        fits("session_data", session_data.as_deref(), METADATA_BYTES_MAX)?;
+        if !self.accepts_key(&join.key).await? {
+            return Err(JoinError::InvalidKey);
+        }
+        let headers =
+            Headers { user_agent: join.user_agent.as_deref(), brands: join.brands.as_deref() };
+        let client = match (self.inner.classifier.classify(headers), self.inner.bots) {
+            (Classification::Viewer(client), _) => client,
+            (Classification::Bot, Bots::Count) => Client::default(),
+            (Classification::Bot, Bots::Refuse) => return Err(JoinError::Bot),
+        };
+        let id = SessionId::new(&join.key, &join.session);
+        let source = join.page.as_deref().and_then(Source::parse);
+        Ok((id, Subject { key: join.key, video: join.video, source, client, session_data }))
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").field("store", self.store()).finish_non_exhaustive()
+    }
+}
+
+/// Sees changes of the keys. See [`Metrics::key_changes`].
+#[derive(Clone, Debug)]
+pub struct KeyChanges {
+    keys: watch::Receiver<Option<Keys>>,
+}
+
+impl KeyChanges {
+    /// Waits for the next change; for ever, if there will be none. Cancel safe.
+    pub async fn changed(&mut self) {
+        if self.keys.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Whether `key` is valid now, as far as it is known.
+    #[must_use]
+    pub fn accepts(&self, key: &ApiKey) -> bool {
+        self.keys.borrow().as_ref().is_none_or(|keys| keys.get(key) == Some(&true))
+    }
+}
+
+/// A viewer who joins a session.
+#[derive(Clone, Debug)]
+pub struct Join {
+    key: ApiKey,
+    session: String,
+    video: Video,
+    user_agent: Option<String>,
+    brands: Option<String>,
+    page: Option<String>,
+    session_data: Option<Map<String, Value>>,
+}
+
+impl Join {
+    /// Joins the session that the client calls `session`, a random text that is new for every viewing.
+    #[must_use]
+    pub fn new(key: ApiKey, session: impl Into<String>, video: Video) -> Self {
+        Self {
+            key,
+            session: session.into(),
+            video,
+            user_agent: None,
+            brands: None,
+            page: None,
+            session_data: None,
+        }
+    }
+
+    /// The header `User-Agent` that the viewer sent. It decides the classes, and is not kept.
+    #[must_use]
+    pub fn user_agent(self, user_agent: impl Into<String>) -> Self {
+        Self { user_agent: Some(user_agent.into()), ..self }
+    }
+
+    /// The header `Sec-CH-UA` that the viewer sent. It tells Brave from Chrome, and is not kept.
+    #[must_use]
+    pub fn brands(self, brands: impl Into<String>) -> Self {
+        Self { brands: Some(brands.into()), ..self }
+    }
+
+    /// The address of the page that holds the video. Only scheme, host, port and path are kept.
+    #[must_use]
+    pub fn page(self, url: impl Into<String>) -> Self {
+        Self { page: Some(url.into()), ..self }
+    }
+
+    /// What the page says about this viewing.
+    #[must_use]
+    pub fn session_data(self, data: Map<String, Value>) -> Self {
+        Self { session_data: Some(data), ..self }
+    }
+}
+
+/// Why a viewer may not join.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JoinError {
+    /// The key is unknown, or was revoked.
+    #[error("invalid key")]
+    InvalidKey,
+    /// The User-Agent is a known bot's.
+    #[error("bot")]
+    Bot,
+    /// The session has no id.
+    #[error("`session` must not be empty")]
+    NoSession,
+    /// A field is too long.
+    #[error("`{field}` has more than {bytes_max} bytes")]
+    TooLong {
+        /// The field.
+        field: &'static str,
+        /// How long it may be.
+        bytes_max: usize,
+    },
+    /// The keys are not known, because the store was never reached.
+    #[error(transparent)]
+    Store(#[from] Error),
+}
+
+fn fits(field: &'static str, text: Option<&str>, bytes_max: usize) -> Result<(), JoinError> {
+    match text {
+        Some(text) if bytes_max < text.len() => Err(JoinError::TooLong { field, bytes_max }),
+        _ => Ok(()),
+    }
+}
+
+/// Why a report has no answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReportError {
+    /// Empty buckets were asked for, and there are too many.
+    #[error("there are more than {BUCKETS_MAX} buckets in the timeframe")]
+    TooManyBuckets,
+    /// The store could not.
+    #[error(transparent)]
+    Store(#[from] Error),
+}
+
+fn empty_buckets(scan: &Scan, buckets: &Buckets) -> Result<Vec<DateTime<Utc>>, ReportError> {
+    let starts = buckets.starts(instant(scan.from_ms), instant(scan.to_ms));
+    let starts: Vec<_> = starts.take(BUCKETS_MAX + 1).collect();
+    if BUCKETS_MAX < starts.len() { Err(ReportError::TooManyBuckets) } else { Ok(starts) }
+}
+
+fn grain(scan: &Scan, buckets: &Buckets) -> TimeDelta {
+    // A cell may begin up to a day before the first instant that counts.
+    buckets.grain_between(instant(scan.from_ms) - TimeDelta::days(1), instant(scan.to_ms))
+}

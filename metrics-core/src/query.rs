@@ -1,0 +1,246 @@
+//! What a report is asked: which sessions, from when to when, in which buckets.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::{Map, Value};
+
+use crate::key::ApiKey;
+use crate::time_bucket::{Buckets, Span, Width};
+
+/// Which sessions a report is about. Every part that is there narrows the selection.
+///
+/// ```
+/// use metrics_core::Selection;
+/// use serde_json::json;
+///
+/// let course = json!({ "course": "knots" });
+/// let selection = Selection::identifier("intro").with_video(course.as_object().unwrap().clone());
+/// # assert!(selection.video.is_some());
+/// ```
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Selection {
+    /// Videos with one of these identifiers.
+    pub identifiers: Option<Vec<String>>,
+    /// Videos whose metadata contains this, as PostgreSQL's `@>` has it.
+    pub video: Option<Map<String, Value>>,
+    /// Sessions whose data contains this, as PostgreSQL's `@>` has it.
+    pub session: Option<Map<String, Value>>,
+    /// Videos of this key.
+    pub key: Option<ApiKey>,
+}
+
+impl Selection {
+    /// All sessions of videos with this identifier.
+    #[must_use]
+    pub fn identifier(identifier: impl Into<String>) -> Self {
+        Self { identifiers: Some(vec![identifier.into()]), ..Self::default() }
+    }
+
+    /// All sessions of videos under this key.
+    #[must_use]
+    pub fn key(key: ApiKey) -> Self {
+        Self { key: Some(key), ..Self::default() }
+    }
+
+    /// Only videos whose metadata contains `metadata`.
+    #[must_use]
+    pub fn with_video(self, metadata: Map<String, Value>) -> Self {
+        Self { video: Some(metadata), ..self }
+    }
+
+    /// Only sessions whose data contains `data`.
+    #[must_use]
+    pub fn with_session(self, data: Map<String, Value>) -> Self {
+        Self { session: Some(data), ..self }
+    }
+}
+
+/// When a session must have started.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Timeframe {
+    /// In the last while, up to now.
+    Last(Span),
+    /// From this instant on.
+    From(DateTime<Utc>),
+    /// Between two instants, both included.
+    Between(DateTime<Utc>, DateTime<Utc>),
+}
+
+impl Default for Timeframe {
+    fn default() -> Self {
+        Self::Last(Span::WEEK)
+    }
+}
+
+impl Timeframe {
+    /// The first and the last millisecond of it, in Unix time.
+    #[must_use]
+    pub fn resolve(self, now: DateTime<Utc>) -> (i64, i64) {
+        let (from, to) = match self {
+            Self::Last(span) => (span.before(now).unwrap_or(DateTime::<Utc>::MIN_UTC), now),
+            Self::From(from) => (from, DateTime::<Utc>::MAX_UTC),
+            Self::Between(from, to) => (from, to),
+        };
+        // Sessions start at whole milliseconds: those before `from` in its millisecond are out.
+        let whole = from.timestamp_subsec_nanos() % 1_000_000 == 0;
+        (from.timestamp_millis() + i64::from(!whole), to.timestamp_millis())
+    }
+}
+
+/// The sessions of a report: what every store filters by.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scan {
+    /// Which sessions.
+    pub selection: Selection,
+    /// The first start that counts, in Unix milliseconds.
+    pub from_ms: i64,
+    /// The last start that counts, in Unix milliseconds.
+    pub to_ms: i64,
+    /// The least view time that counts, in milliseconds.
+    pub minimum_view_ms: u64,
+}
+
+/// Asks for plays, or for sources, per time bucket.
+///
+/// ```
+/// use metrics_core::{BucketQuery, Selection};
+///
+/// let query = BucketQuery::from(Selection::identifier("intro")).per("1 day".parse()?);
+/// # Ok::<(), metrics_core::time_bucket::SpanError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct BucketQuery {
+    /// Which sessions.
+    pub selection: Selection,
+    /// When they started: in the last week, unless said otherwise.
+    pub timeframe: Timeframe,
+    /// The least view time that makes a session a play: one second, unless said otherwise.
+    pub minimum_view_ms: u64,
+    /// The buckets: a year each, unless said otherwise.
+    pub buckets: Buckets,
+    /// Whether buckets without a play are answered as well: no, unless said otherwise.
+    pub fill: bool,
+}
+
+impl BucketQuery {
+    /// Buckets of this width.
+    #[must_use]
+    pub fn per(self, width: Width) -> Self {
+        Self { buckets: Buckets::new(width), ..self }
+    }
+
+    /// Sessions that started then.
+    #[must_use]
+    pub fn during(self, timeframe: Timeframe) -> Self {
+        Self { timeframe, ..self }
+    }
+
+    /// What a store is to look at.
+    #[must_use]
+    pub fn scan(&self, now: DateTime<Utc>) -> Scan {
+        scan(&self.selection, self.timeframe, self.minimum_view_ms, now)
+    }
+}
+
+impl From<Selection> for BucketQuery {
+    fn from(selection: Selection) -> Self {
+        Self {
+            selection,
+            timeframe: Timeframe::default(),
+            minimum_view_ms: 1_000,
+            buckets: Buckets::new(Width::YEAR),
+            fill: false,
+        }
+    }
+}
+
+impl From<&Selection> for BucketQuery {
+    fn from(selection: &Selection) -> Self {
+        selection.clone().into()
+    }
+}
+
+/// Asks which parts of the videos are watched.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EngagementQuery {
+    /// Which sessions.
+    pub selection: Selection,
+    /// When they started: in the last week, unless said otherwise.
+    pub timeframe: Timeframe,
+    /// The least view time that makes a session count: none, unless said otherwise.
+    pub minimum_view_ms: u64,
+}
+
+impl EngagementQuery {
+    /// Sessions that started then.
+    #[must_use]
+    pub fn during(self, timeframe: Timeframe) -> Self {
+        Self { timeframe, ..self }
+    }
+
+    /// What a store is to look at.
+    #[must_use]
+    pub fn scan(&self, now: DateTime<Utc>) -> Scan {
+        scan(&self.selection, self.timeframe, self.minimum_view_ms, now)
+    }
+}
+
+impl From<Selection> for EngagementQuery {
+    fn from(selection: Selection) -> Self {
+        Self { selection, timeframe: Timeframe::default(), minimum_view_ms: 0 }
+    }
+}
+
+impl From<&Selection> for EngagementQuery {
+    fn from(selection: &Selection) -> Self {
+        selection.clone().into()
+    }
+}
+
+fn scan(
+    selection: &Selection,
+    timeframe: Timeframe,
+    minimum_view_ms: u64,
+    now: DateTime<Utc>,
+) -> Scan {
+    let (from_ms, to_ms) = timeframe.resolve(now);
+    Scan { selection: selection.clone(), from_ms, to_ms, minimum_view_ms }
+}
+
+/// The instant of a Unix time in milliseconds, as near as can be represented.
+#[must_use]
+pub fn instant(unix_ms: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp_millis(unix_ms).unwrap_or(if unix_ms < 0 {
+        DateTime::<Utc>::MIN_UTC + TimeDelta::days(1)
+    } else {
+        DateTime::<Utc>::MAX_UTC - TimeDelta::days(1)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(timeframe: Timeframe, expected: (&str, &str)) {
+        let now: DateTime<Utc> = "2024-03-10T12:00:00Z".parse().unwrap();
+        let (from, to) = timeframe.resolve(now);
+        assert_eq!(
+            (instant(from).to_rfc3339().as_str(), instant(to).to_rfc3339().as_str()),
+            expected
+        );
+    }
+
+    #[test]
+    fn a_timeframe_includes_both_ends() {
+        let at = |text: &str| text.parse::<DateTime<Utc>>().unwrap();
+        check(Timeframe::default(), ("2024-03-03T12:00:00+00:00", "2024-03-10T12:00:00+00:00"));
+        check(
+            Timeframe::Between(at("2024-01-01T00:00:00Z"), at("2024-01-01T00:00:00.5Z")),
+            ("2024-01-01T00:00:00+00:00", "2024-01-01T00:00:00.500+00:00"),
+        );
+        check(
+            Timeframe::Between(at("2024-01-01T00:00:00.0001Z"), at("2024-01-01T00:00:00.0009Z")),
+            ("2024-01-01T00:00:00.001+00:00", "2024-01-01T00:00:00+00:00"),
+        );
+    }
+}

@@ -1,0 +1,345 @@
+//! Open sessions in memory, and the one writer that makes them durable.
+//!
+//! Every input of a session (an event, a viewer who comes or goes) is folded into it at once and marks it dirty.
+//! The writer takes all dirty sessions, writes them in one transaction, and only then resolves their
+//! acknowledgements. While it writes, the next batch forms: few sessions at a time when little happens, many
+//! under load, and no timer in between.
+//!
+//! **The promise:** what was acknowledged is in the store, and counted once. A session keeps the inputs that are
+//! not durable yet, and the store keeps how many inputs each recorder has put into it; so when the outcome of a
+//! write is unknown, or another recorder has written the same session, it is loaded again and exactly the inputs
+//! that it lacks are folded into it.
+//!
+//! Nobody waits for the store to join a session: what the store has of it is loaded by the writer, a batch at a
+//! time, before the first write.
+
+mod live;
+mod writer;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use rand::RngExt as _;
+use tokio::sync::{Notify, watch};
+
+use self::live::{Entry, Input, Live, Owner};
+use crate::event::{InvalidEvent, PlayerEvent};
+use crate::key::SessionId;
+use crate::session::{Moment, SEGMENTS_MAX};
+use crate::store::{Instance, Store, Subject};
+
+/// How often an instance says that it is alive.
+pub const BEAT: Duration = Duration::from_secs(5);
+
+/// How often an open segment is written as far as it has run: a crash loses at most this much of it.
+pub const CHECKPOINT: Duration = Duration::from_secs(15);
+
+/// How many inputs may wait for the store. At a few hundred bytes each, this bounds the memory that a store costs
+/// which does not answer.
+const INPUTS_MAX: usize = 200_000;
+
+/// How many sessions are written in one transaction: enough to share a flush among many, few enough that the first
+/// does not wait long for the last.
+const BATCH_MAX: usize = 1_000;
+
+/// The map of sessions in pieces, so that few wait for the same lock, and so that a look at all of them can be
+/// spread over time.
+const SHARDS: usize = 64;
+
+/// Where the time comes from.
+pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
+
+/// Records sessions into a store. Made by [`Metrics`](crate::Metrics).
+pub(crate) struct Recorder {
+    pub(crate) store: Arc<dyn Store>,
+    clock: Clock,
+    instance: Instance,
+    shards: Vec<Mutex<HashMap<SessionId, Arc<Entry>>>>,
+    queue: Mutex<Queue>,
+    work: Notify,
+    // Inputs that are not durable, in all sessions.
+    inputs: AtomicUsize,
+    room: Notify,
+    owners: AtomicU64,
+}
+
+/// The batches that wait for the writer.
+#[derive(Default)]
+struct Queue {
+    // The last is the one that forms.
+    batches: Vec<Batch>,
+    // The writer has ended, and nothing will be written any more.
+    closed: bool,
+}
+
+/// Dirty sessions that will be written together.
+struct Batch {
+    entries: Vec<Arc<Entry>>,
+    progress: watch::Sender<Progress>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Progress {
+    Waiting,
+    Durable,
+    Failed,
+}
+
+/// An event that the store refused, or that it was never told because the recorder has stopped.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("the event could not be stored")]
+pub struct NotStored;
+
+/// Resolves when what it stands for is durable.
+#[derive(Debug)]
+#[must_use = "an event is durable only once its acknowledgement resolves"]
+pub struct Acknowledgement {
+    // Nothing to wait for if there is none.
+    progress: Option<watch::Receiver<Progress>>,
+}
+
+impl Acknowledgement {
+    /// Waits until it is durable. Cancel safe: it can be asked again.
+    ///
+    /// # Errors
+    ///
+    /// [`NotStored`] if it never will be.
+    pub async fn durable(&mut self) -> Result<(), NotStored> {
+        let Some(progress) = &mut self.progress else { return Ok(()) };
+        let settled = progress.wait_for(|progress| *progress != Progress::Waiting).await;
+        match settled.as_deref() {
+            Ok(Progress::Durable) => Ok(()),
+            _ => Err(NotStored),
+        }
+    }
+}
+
+/// Why an event was not recorded.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EventError {
+    /// The event says something that cannot be; nothing was changed.
+    #[error(transparent)]
+    Invalid(#[from] InvalidEvent),
+    /// The session holds as many segments as it may; nothing was changed.
+    #[error("a session has at most {SEGMENTS_MAX} segments")]
+    Full,
+    /// The store refused it.
+    #[error(transparent)]
+    NotStored(#[from] NotStored),
+}
+
+/// One viewing, as the place to send its events to.
+///
+/// Dropping it means that the viewer's connection was lost: a segment that is open is closed where playback must
+/// have got to, unless the viewer comes back.
+pub struct Viewing {
+    recorder: Arc<Recorder>,
+    // The writer goes on as long as there is one of these.
+    lifeline: Lifeline,
+    entry: Arc<Entry>,
+    owner: Option<Owner>,
+    gone: bool,
+}
+
+/// Keeps the writer going; says `true` to have it finish.
+pub(crate) type Lifeline = Arc<watch::Sender<bool>>;
+
+impl Viewing {
+    /// Records an event, and returns when it is durable.
+    ///
+    /// Not cancelled by dropping the future: the event is recorded all the same.
+    ///
+    /// # Errors
+    ///
+    /// [`EventError`] says why it was not recorded.
+    pub async fn apply(&self, event: PlayerEvent) -> Result<(), EventError> {
+        Ok(self.submit(&event)?.durable().await?)
+    }
+
+    /// Records an event, and returns what will resolve when it is durable. Many events can be under way at once.
+    ///
+    /// # Errors
+    ///
+    /// [`EventError::Invalid`] and [`EventError::Full`]; nothing was changed.
+    pub fn submit(&self, event: &PlayerEvent) -> Result<Acknowledgement, EventError> {
+        let checked = event.check()?;
+        let received_ms = self.recorder.now().timestamp_millis();
+        let at = Moment { received_ms, timestamp_ms: event.timestamp_ms };
+        self.recorder.put(&self.entry, Input::Event(checked, at))
+    }
+
+    /// The viewer left, which closes what is open for good.
+    pub fn leave(mut self) -> Acknowledgement {
+        self.gone = true;
+        self.release(|now| Input::Leave(Moment::received(now)))
+    }
+
+    /// The connection was lost, and was last known to be alive at `heard`.
+    pub fn lose(mut self, heard: DateTime<Utc>) -> Acknowledgement {
+        self.gone = true;
+        self.release(|_| Input::Lose(Moment::received(heard.timestamp_millis())))
+    }
+
+    /// The key that the session was sent under.
+    #[must_use]
+    pub fn key(&self) -> &crate::key::ApiKey {
+        &self.entry.subject.key
+    }
+
+    fn release(&self, farewell: impl FnOnce(i64) -> Input) -> Acknowledgement {
+        let nothing = Acknowledgement { progress: None };
+        // Only the connection that joined last speaks for the viewer.
+        if !self.entry.lock().unpin(self.owner) || self.owner.is_none() {
+            return nothing;
+        }
+        let now_ms = self.recorder.now().timestamp_millis();
+        self.recorder.put(&self.entry, farewell(now_ms)).unwrap_or(nothing)
+    }
+}
+
+impl Drop for Viewing {
+    fn drop(&mut self) {
+        if !self.gone {
+            // Nobody waits for it; the writer will.
+            drop(self.release(|now| Input::Lose(Moment::received(now))));
+        }
+    }
+}
+
+impl fmt::Debug for Viewing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Viewing")
+            .field("session", &self.entry.id)
+            .field("stopping", &*self.lifeline.borrow())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Recorder {
+    pub(crate) fn new(store: Arc<dyn Store>, clock: Clock) -> Self {
+        Self {
+            store,
+            clock,
+            instance: Instance(rand::rng().random()),
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            queue: Mutex::default(),
+            work: Notify::new(),
+            inputs: AtomicUsize::new(0),
+            room: Notify::new(),
+            owners: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn now(&self) -> DateTime<Utc> {
+        (self.clock)()
+    }
+
+    /// The session of a viewer who is connected, and speaks for it from now on.
+    pub(crate) fn connect(
+        self: &Arc<Self>,
+        lifeline: &Lifeline,
+        id: SessionId,
+        subject: Subject,
+    ) -> Viewing {
+        let owner = Owner(self.owners.fetch_add(1, Ordering::Relaxed));
+        let entry = self.pin(id, subject, Some(owner));
+        let now_ms = self.now().timestamp_millis();
+        // Loads what the store has of the session, and goes on with it. That cannot fail: it is no event.
+        drop(self.put(&entry, Input::Resume(Moment::received(now_ms))));
+        self.viewing(lifeline, entry, Some(owner))
+    }
+
+    /// The session of a viewer who is heard of in batches only.
+    pub(crate) fn visit(
+        self: &Arc<Self>,
+        lifeline: &Lifeline,
+        id: SessionId,
+        subject: Subject,
+    ) -> Viewing {
+        let entry = self.pin(id, subject, None);
+        self.viewing(lifeline, entry, None)
+    }
+
+    fn viewing(
+        self: &Arc<Self>,
+        lifeline: &Lifeline,
+        entry: Arc<Entry>,
+        owner: Option<Owner>,
+    ) -> Viewing {
+        let (recorder, lifeline) = (Arc::clone(self), Arc::clone(lifeline));
+        Viewing { recorder, lifeline, entry, owner, gone: false }
+    }
+
+    /// Waits until fewer inputs wait for the store than may.
+    pub(crate) async fn ready(&self) {
+        while INPUTS_MAX <= self.inputs.load(Ordering::Relaxed) {
+            let room = self.room.notified();
+            if INPUTS_MAX <= self.inputs.load(Ordering::Relaxed) {
+                room.await;
+            }
+        }
+    }
+
+    fn pin(&self, id: SessionId, subject: Subject, owner: Option<Owner>) -> Arc<Entry> {
+        let mut shard = self.shard(id);
+        let entry = shard.entry(id).or_insert_with(|| Arc::new(Entry::new(id, subject)));
+        entry.lock().pin(owner);
+        Arc::clone(entry)
+    }
+
+    /// Puts one input into a session.
+    fn put(&self, entry: &Arc<Entry>, input: Input) -> Result<Acknowledgement, EventError> {
+        let mut live = entry.lock();
+        if live.is_full() && input.is_play() {
+            return Err(EventError::Full);
+        }
+        if live.fold(input, self.instance) {
+            self.inputs.fetch_add(1, Ordering::Relaxed);
+            self.enqueue(entry, &mut live)?;
+        }
+        Ok(Acknowledgement { progress: live.progress() })
+    }
+
+    /// Has the session written with the next batch.
+    fn enqueue(&self, entry: &Arc<Entry>, live: &mut Live) -> Result<(), NotStored> {
+        if live.is_queued() {
+            return Ok(());
+        }
+        let mut queue = lock(&self.queue);
+        if queue.closed {
+            return Err(NotStored);
+        }
+        if queue.batches.last().is_none_or(|batch| BATCH_MAX <= batch.entries.len()) {
+            let progress = watch::Sender::new(Progress::Waiting);
+            queue.batches.push(Batch { entries: Vec::new(), progress });
+        }
+        if let Some(batch) = queue.batches.last_mut() {
+            batch.entries.push(Arc::clone(entry));
+            live.queue(batch.progress.subscribe());
+        }
+        drop(queue);
+        self.work.notify_one();
+        Ok(())
+    }
+
+    fn shard(&self, id: SessionId) -> MutexGuard<'_, HashMap<SessionId, Arc<Entry>>> {
+        // Ids are digests, so any of their bytes is as good as a hash.
+        lock(&self.shards[usize::from(id.as_bytes()[0]) % SHARDS])
+    }
+}
+
+impl fmt::Debug for Recorder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Recorder").field("instance", &self.instance).finish_non_exhaustive()
+    }
+}
+
+/// Locks are held for a few lines that cannot panic, so a poisoned one is as sound as any.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,348 @@
+//! One viewing of one video: player events in, what was watched out.
+//!
+//! A [`Session`] begins with its first `play`; what happens before is not part of it. Events are kept only as
+//! long as a late one could still fall between them (`WINDOW`, the youngest few), so that the order in which
+//! they arrive does not matter, and are folded into [`Segments`] and [`Counters`] then.
+//!
+//! Nothing here reads a clock: every event comes with the [`Moment`] it happened.
+//!
+//! ```
+//! use metrics_core::session::{Moment, Reach, Session};
+//! use metrics_core::PlayerEvent;
+//!
+//! let at = |second: i64| Moment::received(1_700_000_000_000 + 1_000 * second);
+//! let play = PlayerEvent::play(0.0).check()?;
+//! let mut session = Session::begin(&play, at(0)).expect("a play begins a session");
+//! session.apply(&PlayerEvent::pause(12.5).check()?, at(13));
+//! session.apply(&PlayerEvent::play(0.0).check()?, at(20)); // From the start again.
+//! session.lose(at(24)); // The page is closed.
+//!
+//! let viewed = session.viewed(Reach::Heard);
+//! assert_eq!(viewed.segments.len_ms(), 16_500);
+//! assert_eq!(viewed.segments.union().len_ms(), 12_500);
+//! # Ok::<(), metrics_core::InvalidEvent>(())
+//! ```
+
+mod fingerprint;
+mod playhead;
+mod resume;
+
+use crate::event::{CheckedEvent, Rendition, Step};
+use crate::interval::Segments;
+use fingerprint::Seen;
+use playhead::{Mark, Playhead, What};
+
+pub use resume::Stored;
+
+/// How many of the youngest events are kept apart, so that a late one finds its place between them.
+///
+/// A client sends at most 50 events in a batch, half of them are not about playback, and only one batch is on
+/// its way at a time.
+const WINDOW: usize = 32;
+
+/// How many segments a session may have. A five second video in a loop for 14 hours has 10,000; a session that
+/// has more is no viewing, and must not grow its row without end.
+pub const SEGMENTS_MAX: usize = 10_000;
+
+/// When something happened, by two clocks.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Moment {
+    /// The server's clock when it arrived, in Unix milliseconds: the time that is trusted.
+    pub received_ms: i64,
+    /// The player's clock when it happened, in Unix milliseconds: good for order and for distances only.
+    pub timestamp_ms: Option<i64>,
+}
+
+impl Moment {
+    /// A moment known by the server's clock alone.
+    #[must_use]
+    pub const fn received(received_ms: i64) -> Self {
+        Self { received_ms, timestamp_ms: None }
+    }
+
+    /// Milliseconds from here to `later`, by the player's clock if both know it; 0 if it is not later.
+    fn until_ms(self, later: Self) -> u32 {
+        let elapsed_ms = match (self.timestamp_ms, later.timestamp_ms) {
+            (Some(from), Some(to)) => to.saturating_sub(from),
+            _ => later.received_ms.saturating_sub(self.received_ms),
+        };
+        u32::try_from(elapsed_ms.max(0)).unwrap_or(u32::MAX)
+    }
+
+    /// Whether this happened before `other`, or `None` if the clocks they know cannot tell.
+    fn precedes(self, other: Self) -> Option<bool> {
+        match (self.timestamp_ms, other.timestamp_ms) {
+            (Some(this), Some(other)) => Some(this < other),
+            (None, None) => Some(self.received_ms < other.received_ms),
+            _ => None,
+        }
+    }
+}
+
+/// How far an open segment is known to have run.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Reach {
+    /// The viewer is connected, so playback went on until this server time, in Unix milliseconds.
+    Until(i64),
+    /// Nobody knows what happened after the last event.
+    Heard,
+}
+
+/// What a session counts beside its segments.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Counters {
+    /// How often playback had to wait for data.
+    pub rebufferings: u32,
+    /// How long it waited, in milliseconds, as far as the waits have ended.
+    pub rebuffering_ms: u64,
+    /// How often the video could not be played.
+    pub failures: u32,
+    /// From the first `play` to the first moving frame, in milliseconds.
+    pub startup_ms: Option<u32>,
+    /// What is counted, but asked for seldom.
+    pub details: Details,
+}
+
+/// The counters that most sessions do not have.
+#[derive(Clone, Debug, Default, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
+#[serde(default)]
+pub struct Details {
+    /// Jumps to another position.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub seeks: u32,
+    /// How often the video filled the screen.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub fullscreens: u32,
+    /// How often a track was chosen.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub tracks: u32,
+    /// The language of the track chosen last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub language: Option<String>,
+    /// How often the player switched to another rendition.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub renditions: u32,
+    /// The rendition it switched to last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rendition: Option<Rendition>,
+    /// Events of any other kind.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub others: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes the field by reference")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+/// What a session comes to at some moment.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Viewed {
+    /// All segments, the open one as far as it is known to have run.
+    pub segments: Segments,
+    /// The counters.
+    pub counters: Counters,
+    /// Whether a segment is open: the video plays.
+    pub playing: bool,
+}
+
+/// One viewing of one video, from its first `play` on.
+#[derive(Clone, Debug)]
+pub struct Session {
+    started_at_ms: i64,
+    last_event_at_ms: i64,
+    duration_ms: Option<u32>,
+    // What happened before `recent`, and where playback stood then.
+    settled: Segments,
+    counters: Counters,
+    playhead: Playhead,
+    // Invariant: in the order in which they happened, as far as the clocks can tell; at most `WINDOW`.
+    recent: Vec<Mark>,
+    // The first play, until frames moved.
+    startup: Option<Moment>,
+    seen: Seen,
+    writers: resume::Writers,
+}
+
+impl Session {
+    /// The session that `event` begins at `at`, or `None` if it is no `play`.
+    #[must_use]
+    pub fn begin(event: &CheckedEvent, at: Moment) -> Option<Self> {
+        let Step::Play { .. } = event.step else { return None };
+        let mut session = Self {
+            started_at_ms: at.received_ms,
+            last_event_at_ms: at.received_ms,
+            duration_ms: None,
+            settled: Segments::default(),
+            counters: Counters::default(),
+            playhead: Playhead::default(),
+            recent: Vec::new(),
+            startup: Some(at),
+            seen: Seen::default(),
+            writers: resume::Writers::default(),
+        };
+        session.apply(event, at);
+        Some(session)
+    }
+
+    /// Applies an event that happened at `at`, and returns whether it changed anything.
+    ///
+    /// An event with a timestamp that was applied before changes nothing, and neither does a `pause` with no
+    /// `play` before it.
+    pub fn apply(&mut self, event: &CheckedEvent, at: Moment) -> bool {
+        if !self.seen.insert(event) {
+            return false;
+        }
+        self.last_event_at_ms = self.last_event_at_ms.max(at.received_ms);
+        let longer = event.duration_ms.is_some() && event.duration_ms != self.duration_ms;
+        if longer {
+            self.duration_ms = event.duration_ms;
+        }
+        self.step(&event.step, at) || longer
+    }
+
+    /// The viewer's connection was lost at `at` without a word: what ran is closed where playback must have
+    /// got to. A `pause` that arrives later says better, and [`resume`](Self::resume) takes it back.
+    pub fn lose(&mut self, at: Moment) -> bool {
+        self.viewing() && self.mark(What::Lost, at)
+    }
+
+    /// The viewer is back: a segment that was cut off by [`lose`](Self::lose) runs on.
+    pub fn resume(&mut self, at: Moment) -> bool {
+        self.standing().is_lost() && self.mark(What::Resumed, at)
+    }
+
+    /// The viewer left, which ends the session as far as anybody can tell.
+    pub fn leave(&mut self, at: Moment) -> bool {
+        let standing = self.standing();
+        (standing.is_playing() || standing.is_lost()) && self.mark(What::Left, at)
+    }
+
+    /// What the session comes to. `reach` says how far an open segment has run.
+    #[must_use]
+    pub fn viewed(&self, reach: Reach) -> Viewed {
+        let mut segments = self.settled.clone();
+        let mut counters = self.counters.clone();
+        let playhead = self.replay(&mut segments, &mut counters);
+        segments.extend(playhead.running(self.reached(reach), self.duration_ms));
+        Viewed { segments, counters, playing: playhead.is_playing() }
+    }
+
+    /// When the first `play` arrived, in Unix milliseconds.
+    #[must_use]
+    pub fn started_at_ms(&self) -> i64 {
+        self.started_at_ms
+    }
+
+    /// When the last event arrived, in Unix milliseconds.
+    #[must_use]
+    pub fn last_event_at_ms(&self) -> i64 {
+        self.last_event_at_ms
+    }
+
+    /// How long the video is in milliseconds, if the player said so.
+    #[must_use]
+    pub fn duration_ms(&self) -> Option<u32> {
+        self.duration_ms
+    }
+
+    /// Whether a segment is open: the video plays.
+    #[must_use]
+    pub fn viewing(&self) -> bool {
+        self.standing().is_playing()
+    }
+
+    /// Whether the session holds as many segments as it may: it takes no further `play` then.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        SEGMENTS_MAX <= self.settled.len()
+    }
+
+    fn step(&mut self, step: &Step, at: Moment) -> bool {
+        let details = &mut self.counters.details;
+        match step {
+            Step::Play { from_ms } => return self.mark(What::Play { from_ms: *from_ms }, at),
+            Step::Pause { to_ms } => return self.mark(What::Pause { to_ms: *to_ms }, at),
+            Step::RebufferingStart => return self.mark(What::Stalled, at),
+            Step::RebufferingEnd => return self.mark(What::Flowing, at),
+            Step::Playing => {
+                let Some(first) = self.startup.take() else { return false };
+                self.counters.startup_ms = Some(first.until_ms(at));
+            }
+            Step::PlaybackFailure => self.counters.failures += 1,
+            Step::Seeked => details.seeks += 1,
+            Step::FullscreenEnter => details.fullscreens += 1,
+            Step::FullscreenExit => return false,
+            Step::TrackSet { language } => {
+                details.tracks += 1;
+                details.language.clone_from(language);
+            }
+            Step::SourceSet(rendition) => {
+                details.renditions += 1;
+                details.rendition = Some(rendition.clone());
+            }
+            Step::Other { .. } => details.others += 1,
+        }
+        true
+    }
+
+    /// Puts a mark where it belongs, and returns whether that made a difference.
+    fn mark(&mut self, what: What, at: Moment) -> bool {
+        if self.recent.is_empty() && at.timestamp_ms.is_none() {
+            // Nothing that is kept could be later than this, so it need not be kept either.
+            return self.settle(&Mark { what, at });
+        }
+        let mut place = self.recent.len();
+        for (index, mark) in self.recent.iter().enumerate().rev() {
+            match at.precedes(mark.at) {
+                Some(true) => place = index,
+                Some(false) => break,
+                // A mark without a timestamp says nothing about an event that has one; those before it may.
+                None => {}
+            }
+        }
+        let idle = place == self.recent.len() && !self.standing().heeds(&what);
+        // An idle mark with a timestamp stays: the `play` that it belongs to may only be late.
+        if idle && at.timestamp_ms.is_none() {
+            return false;
+        }
+        self.recent.insert(place, Mark { what, at });
+        if WINDOW < self.recent.len() {
+            let oldest = self.recent.remove(0);
+            self.settle(&oldest);
+        }
+        !idle
+    }
+
+    fn settle(&mut self, mark: &Mark) -> bool {
+        let heeded = self.playhead.heeds(&mark.what);
+        self.playhead.step(mark, self.duration_ms, &mut self.settled, &mut self.counters);
+        heeded
+    }
+
+    /// Where playback stands after everything that is known.
+    fn standing(&self) -> Playhead {
+        self.replay(&mut Segments::default(), &mut Counters::default())
+    }
+
+    fn replay(&self, segments: &mut Segments, counters: &mut Counters) -> Playhead {
+        let mut playhead = self.playhead.clone();
+        for mark in &self.recent {
+            playhead.step(mark, self.duration_ms, segments, counters);
+        }
+        playhead
+    }
+
+    fn reached(&self, reach: Reach) -> Moment {
+        match reach {
+            Reach::Until(now_ms) => Moment::received(now_ms),
+            Reach::Heard => {
+                let last = self.recent.iter().rev().find(|mark| mark.at.timestamp_ms.is_some());
+                last.map_or(Moment::received(self.last_event_at_ms), |mark| mark.at)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,106 @@
+//! Which events a session has seen, so that a batch that is sent again counts once.
+
+use crate::event::{CheckedEvent, Step, fnv1a};
+use crate::varint::{Damaged, Reader};
+
+/// How many events are remembered: five of the largest batches that clients send.
+const SEEN_MAX: usize = 256;
+
+/// The youngest events with a timestamp, as fingerprints.
+///
+/// 32 bits each: among 256 events, one in 16 million is taken for another. The timestamp itself is not kept,
+/// because the error of a machine's clock would tell its sessions apart from everybody else's.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(super) struct Seen {
+    // Oldest first.
+    prints: Vec<u32>,
+}
+
+impl Seen {
+    /// Remembers an event, and returns false if it was seen before. An event without a timestamp is always new.
+    pub(super) fn insert(&mut self, event: &CheckedEvent) -> bool {
+        let Some(timestamp_ms) = event.timestamp_ms else { return true };
+        let print = fingerprint(&event.step, timestamp_ms);
+        if self.prints.contains(&print) {
+            return false;
+        }
+        if self.prints.len() == SEEN_MAX {
+            self.prints.remove(0);
+        }
+        self.prints.push(print);
+        true
+    }
+
+    pub(super) fn put(&self, out: &mut Vec<u8>) {
+        self.prints.iter().for_each(|print| out.extend_from_slice(&print.to_le_bytes()));
+    }
+
+    /// Reads what [`put`](Self::put) wrote, to the end.
+    pub(super) fn take(reader: &mut Reader<'_>) -> Result<Self, Damaged> {
+        let mut prints = Vec::new();
+        while !reader.is_empty() {
+            prints.push(reader.word()?);
+        }
+        Ok(Self { prints })
+    }
+}
+
+/// A hash of name, timestamp and position. The value is stored, so it must never change.
+fn fingerprint(step: &Step, timestamp_ms: i64) -> u32 {
+    let (name, position_ms) = match step {
+        Step::Play { from_ms } => (0_u8, *from_ms),
+        Step::Pause { to_ms } => (1, *to_ms),
+        Step::Playing => (2, 0),
+        Step::RebufferingStart => (3, 0),
+        Step::RebufferingEnd => (4, 0),
+        Step::PlaybackFailure => (5, 0),
+        Step::Seeked => (6, 0),
+        Step::FullscreenEnter => (7, 0),
+        Step::FullscreenExit => (8, 0),
+        Step::TrackSet { .. } => (9, 0),
+        Step::SourceSet(_) => (10, 0),
+        // Several kinds of event end up here, so its name counts as well.
+        Step::Other { name_print } => (11, *name_print),
+    };
+    fnv1a([name].into_iter().chain(timestamp_ms.to_le_bytes()).chain(position_ms.to_le_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::PlayerEvent;
+
+    #[test]
+    fn fingerprints_never_change() {
+        assert_eq!(fingerprint(&Step::Play { from_ms: 1_500 }, 1_718_000_000_000), 2_332_010_559);
+    }
+
+    #[test]
+    fn an_event_is_new_once() {
+        let mut seen = Seen::default();
+        let event = PlayerEvent::play(1.5).with_timestamp(7).check().unwrap();
+        assert!(seen.insert(&event));
+        assert!(!seen.insert(&event));
+        assert!(seen.insert(&PlayerEvent::pause(1.5).with_timestamp(7).check().unwrap()));
+        assert!(seen.insert(&PlayerEvent::play(1.5).with_timestamp(8).check().unwrap()));
+        assert!(seen.insert(&PlayerEvent::play(2.0).with_timestamp(7).check().unwrap()));
+    }
+
+    #[test]
+    fn an_event_without_a_timestamp_is_always_new() {
+        let mut seen = Seen::default();
+        let event = PlayerEvent::play(0.0).check().unwrap();
+        assert!(seen.insert(&event) && seen.insert(&event));
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let mut seen = Seen::default();
+        for timestamp_ms in 0..1_000 {
+            assert!(
+                seen.insert(&PlayerEvent::play(0.0).with_timestamp(timestamp_ms).check().unwrap())
+            );
+        }
+        assert_eq!(seen.prints.len(), SEEN_MAX);
+    }
+}

@@ -1,0 +1,176 @@
+//! A session as a store keeps it, and back.
+//!
+//! What every report needs are columns of their own; what only this session needs to go on (an open segment,
+//! the events it has seen, who wrote it) is one opaque column, `resume`.
+
+use super::fingerprint::Seen;
+use super::playhead::{Playhead, Run};
+use super::{Counters, Moment, Reach, Session};
+use crate::interval::Segments;
+use crate::varint::{self, Damaged, Reader};
+
+/// How many writers of one session are remembered. It takes a re-join on a fifth instance, while the first
+/// still has something to write, to need more.
+const WRITERS_MAX: usize = 4;
+
+/// The layout of `resume`. Rows of an older layout are read for ever; one that is newer is refused.
+const LAYOUT: u8 = 1;
+
+/// What a store keeps of a session, beside whose it is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Stored {
+    /// When the first `play` arrived, in Unix milliseconds.
+    pub started_at_ms: i64,
+    /// When the last event arrived, in Unix milliseconds.
+    pub last_event_at_ms: i64,
+    /// How long the video is, in milliseconds.
+    pub duration_ms: Option<u32>,
+    /// The view time, in milliseconds.
+    pub view_ms: u64,
+    /// The unique view time, in milliseconds.
+    pub unique_ms: u64,
+    /// All segments, as [`Segments::encode`] writes them. A segment that is open ends where it is known to
+    /// have run.
+    pub segments: Vec<u8>,
+    /// The counters.
+    pub counters: Counters,
+    /// What the session needs to go on. Opaque.
+    pub resume: Vec<u8>,
+}
+
+/// How many inputs each recorder has put into a session.
+///
+/// After a write whose outcome is unknown, or that another recorder overtook, this says which inputs are in.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(super) struct Writers {
+    // Oldest first.
+    counts: Vec<(u32, u32)>,
+}
+
+impl Session {
+    /// What a store is to keep, with an open segment as far as `reach` says it has run.
+    #[must_use]
+    pub fn store(&self, reach: Reach) -> Stored {
+        let mut segments = self.settled.clone();
+        let mut counters = self.counters.clone();
+        let playhead = self.replay(&mut segments, &mut counters);
+        let reached = self.reached(reach);
+        segments.extend(playhead.running(reached, self.duration_ms));
+        let mut resume = vec![LAYOUT];
+        put_run(&mut resume, playhead.run(reached), self.started_at_ms);
+        self.writers.put(&mut resume);
+        self.seen.put(&mut resume);
+        Stored {
+            started_at_ms: self.started_at_ms,
+            last_event_at_ms: self.last_event_at_ms,
+            duration_ms: self.duration_ms,
+            view_ms: segments.len_ms(),
+            unique_ms: segments.union().len_ms(),
+            segments: segments.encode(),
+            counters,
+            resume,
+        }
+    }
+
+    /// The session that a store kept. A segment that was open counts as cut off until
+    /// [`resume`](Self::resume) says that its viewer is back.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`] if it is nothing that [`store`](Self::store) made.
+    pub fn load(stored: &Stored) -> Result<Self, Damaged> {
+        let mut settled = Segments::decode(&stored.segments)?;
+        let mut reader = Reader::new(&stored.resume);
+        if reader.byte()? != LAYOUT {
+            return Err(Damaged("it was written by a newer version"));
+        }
+        let run = take_run(&mut reader, stored.started_at_ms)?;
+        let playhead = run.map_or_else(Playhead::default, Playhead::after);
+        let running = run
+            .and_then(|run| playhead.running(Moment::received(run.until_ms), stored.duration_ms));
+        if running.is_some_and(|running| !settled.remove(running)) {
+            return Err(Damaged("the open segment is not among the segments"));
+        }
+        Ok(Self {
+            started_at_ms: stored.started_at_ms,
+            last_event_at_ms: stored.last_event_at_ms,
+            duration_ms: stored.duration_ms,
+            settled,
+            counters: stored.counters.clone(),
+            playhead,
+            recent: Vec::new(),
+            startup: None,
+            writers: Writers::take(&mut reader)?,
+            seen: Seen::take(&mut reader)?,
+        })
+    }
+
+    /// Notes that the recorder `writer` put one more input into the session.
+    pub fn count_input(&mut self, writer: u32) {
+        self.writers.count(writer);
+    }
+
+    /// How many inputs of the recorder `writer` are in the session.
+    #[must_use]
+    pub fn inputs_of(&self, writer: u32) -> u32 {
+        self.writers
+            .counts
+            .iter()
+            .find(|(known, _)| *known == writer)
+            .map_or(0, |(_, count)| *count)
+    }
+}
+
+fn put_run(out: &mut Vec<u8>, run: Option<Run>, started_at_ms: i64) {
+    out.push(u8::from(run.is_some()));
+    if let Some(run) = run {
+        varint::put(out, u64::from(run.from_ms));
+        varint::put(out, u64::from(run.ran_ms));
+        varint::put(out, zigzag(run.until_ms.saturating_sub(started_at_ms)));
+    }
+}
+
+fn take_run(reader: &mut Reader<'_>, started_at_ms: i64) -> Result<Option<Run>, Damaged> {
+    if reader.byte()? == 0 {
+        return Ok(None);
+    }
+    let (from_ms, ran_ms) = (reader.narrow()?, reader.narrow()?);
+    let until_ms = started_at_ms.saturating_add(unzigzag(reader.number()?));
+    Ok(Some(Run { from_ms, ran_ms, until_ms }))
+}
+
+impl Writers {
+    fn count(&mut self, writer: u32) {
+        if let Some((_, count)) = self.counts.iter_mut().find(|(known, _)| *known == writer) {
+            *count = count.wrapping_add(1);
+            return;
+        }
+        if self.counts.len() == WRITERS_MAX {
+            self.counts.remove(0);
+        }
+        self.counts.push((writer, 1));
+    }
+
+    fn put(&self, out: &mut Vec<u8>) {
+        varint::put(out, self.counts.len() as u64);
+        for (writer, count) in &self.counts {
+            out.extend_from_slice(&writer.to_le_bytes());
+            varint::put(out, u64::from(*count));
+        }
+    }
+
+    fn take(reader: &mut Reader<'_>) -> Result<Self, Damaged> {
+        let len: usize = reader.narrow()?;
+        let counts = (0..len).map(|_| Ok((reader.word()?, reader.narrow()?)));
+        Ok(Self { counts: counts.collect::<Result<_, Damaged>>()? })
+    }
+}
+
+/// Small numbers of either sign as small numbers.
+fn zigzag(number: i64) -> u64 {
+    ((number << 1) ^ (number >> 63)) as u64
+}
+
+fn unzigzag(number: u64) -> i64 {
+    (number >> 1) as i64 ^ -((number & 1) as i64)
+}

@@ -1,0 +1,328 @@
+//! Each rule of a session once, as data; then any order of events against the order in which they happened.
+
+use super::*;
+use crate::PlayerEvent;
+use crate::event::Action;
+use proptest::prelude::*;
+
+const START_MS: i64 = 1_700_000_000_000;
+
+/// What happens in a test, at a second.
+#[derive(Clone, Debug)]
+enum Input {
+    Event(PlayerEvent),
+    Lose,
+    Resume,
+    Leave,
+}
+use Input::{Leave, Lose, Resume};
+
+fn play(from: f64) -> Input {
+    Input::Event(PlayerEvent::play(from))
+}
+
+fn pause(to: f64) -> Input {
+    Input::Event(PlayerEvent::pause(to))
+}
+
+fn on(action: Action) -> Input {
+    Input::Event(PlayerEvent::new(action))
+}
+
+fn run(inputs: &[(i64, Input)]) -> Session {
+    let mut session: Option<Session> = None;
+    for (second, input) in inputs {
+        let at = Moment::received(START_MS + 1_000 * second);
+        match (&mut session, input) {
+            (None, Input::Event(event)) => session = Session::begin(&event.check().unwrap(), at),
+            (None, _) => {}
+            (Some(session), Input::Event(event)) => {
+                session.apply(
+                    &event.check().unwrap(),
+                    Moment { timestamp_ms: event.timestamp_ms, ..at },
+                );
+            }
+            (Some(session), Lose) => _ = session.lose(at),
+            (Some(session), Resume) => _ = session.resume(at),
+            (Some(session), Leave) => _ = session.leave(at),
+        }
+    }
+    session.expect("a play among the inputs")
+}
+
+fn seconds(segments: &Segments) -> Vec<(f64, f64)> {
+    let seconds = |ms: u32| f64::from(ms) / 1_000.0;
+    segments.iter().map(|it| (seconds(it.start_ms()), seconds(it.end_ms()))).collect()
+}
+
+#[track_caller]
+fn check(inputs: &[(i64, Input)], expected: &[(f64, f64)]) {
+    let session = run(inputs);
+    assert_eq!(seconds(&session.viewed(Reach::Heard).segments), expected);
+    // What a store keeps comes to the same, before and after.
+    let stored = session.store(Reach::Heard);
+    assert_eq!(seconds(&Segments::decode(&stored.segments).unwrap()), expected);
+    let loaded = Session::load(&stored).unwrap();
+    assert_eq!(seconds(&loaded.viewed(Reach::Heard).segments), expected);
+}
+
+#[test]
+fn a_pause_closes_what_a_play_opened() {
+    check(&[(0, play(0.0)), (13, pause(12.5))], &[(0.0, 12.5)]);
+}
+
+#[test]
+fn a_session_begins_with_its_first_play() {
+    assert!(
+        Session::begin(&PlayerEvent::pause(3.0).check().unwrap(), Moment::received(0)).is_none()
+    );
+    check(
+        &[(0, pause(3.0)), (1, on(Action::Seeked)), (2, play(0.0)), (3, pause(1.0))],
+        &[(0.0, 1.0)],
+    );
+}
+
+#[test]
+fn a_replay_is_a_segment_of_its_own() {
+    check(
+        &[(0, play(0.0)), (5, pause(5.0)), (6, play(0.0)), (11, pause(5.0))],
+        &[(0.0, 5.0), (0.0, 5.0)],
+    );
+}
+
+#[test]
+fn the_second_pause_changes_nothing() {
+    check(&[(0, play(0.0)), (5, pause(5.0)), (9, pause(9.0))], &[(0.0, 5.0)]);
+}
+
+#[test]
+fn a_play_closes_what_was_open_where_it_must_have_got_to() {
+    check(&[(0, play(0.0)), (4, play(60.0)), (6, pause(62.0))], &[(0.0, 4.0), (60.0, 62.0)]);
+}
+
+#[test]
+fn a_pause_before_its_play_is_empty() {
+    check(&[(0, play(10.0)), (4, pause(3.0))], &[]);
+}
+
+#[test]
+fn positions_past_the_duration_are_cut_to_it() {
+    let long = Input::Event(PlayerEvent::pause(1e11).with_duration(60.0));
+    check(&[(0, play(50.0)), (9, long)], &[(50.0, 60.0)]);
+    let rounded = Input::Event(PlayerEvent::pause(60.9).with_duration(60.0));
+    check(&[(0, play(50.0)), (9, rounded)], &[(50.0, 60.9)]);
+    let outside = Input::Event(PlayerEvent::play(70.0).with_duration(60.0));
+    check(&[(0, outside), (9, pause(80.0))], &[]);
+}
+
+#[test]
+fn positions_without_a_duration_are_cut_to_a_day() {
+    check(&[(0, play(0.0)), (9, pause(1e11))], &[(0.0, 86_400.0)]);
+}
+
+#[test]
+fn a_duration_that_is_known_late_counts() {
+    let late = Input::Event(PlayerEvent::new(Action::Playing).with_duration(60.0));
+    check(&[(0, play(50.0)), (1, late), (30, pause(90.0))], &[(50.0, 60.0)]);
+}
+
+#[test]
+fn a_lost_connection_counts_up_to_it() {
+    check(&[(0, play(1.0)), (3, Lose)], &[(1.0, 4.0)]);
+}
+
+#[test]
+fn a_lost_connection_counts_to_the_end_of_the_video_at_most() {
+    let play = Input::Event(PlayerEvent::play(55.0).with_duration(60.0));
+    check(&[(0, play), (3_000, Lose)], &[(55.0, 60.0)]);
+}
+
+#[test]
+fn a_pause_after_a_lost_connection_says_better() {
+    check(&[(0, play(0.0)), (20, Lose), (25, Resume), (40, pause(39.5))], &[(0.0, 39.5)]);
+    check(&[(0, play(0.0)), (20, Lose), (25, pause(18.0))], &[(0.0, 18.0)]);
+}
+
+#[test]
+fn a_viewer_who_is_back_watches_on() {
+    check(&[(0, play(0.0)), (20, Lose), (25, Resume), (40, Lose)], &[(0.0, 40.0)]);
+}
+
+#[test]
+fn a_long_absence_is_not_watched() {
+    check(
+        &[(0, play(0.0)), (20, Lose), (8 * 3_600, Resume), (8 * 3_600 + 10, Lose)],
+        &[(0.0, 30.0)],
+    );
+}
+
+#[test]
+fn a_play_after_a_lost_connection_settles_it() {
+    check(
+        &[(0, play(0.0)), (20, Lose), (25, play(50.0)), (30, pause(55.0))],
+        &[(0.0, 20.0), (50.0, 55.0)],
+    );
+}
+
+#[test]
+fn leaving_closes_for_good() {
+    check(&[(0, play(0.0)), (5, Leave), (9, pause(9.0))], &[(0.0, 5.0)]);
+    check(&[(0, play(0.0)), (5, Leave), (6, Resume), (9, Lose)], &[(0.0, 5.0)]);
+}
+
+#[test]
+fn waiting_for_data_is_not_watching() {
+    let (start, end) = (on(Action::RebufferingStart), on(Action::RebufferingEnd));
+    check(&[(0, play(0.0)), (4, start.clone()), (10, end.clone()), (12, Lose)], &[(0.0, 6.0)]);
+    check(&[(0, play(0.0)), (4, start.clone()), (10, Lose)], &[(0.0, 4.0)]);
+    let session = run(&[(0, play(0.0)), (4, start), (10, end), (12, Lose)]);
+    let counters = session.viewed(Reach::Heard).counters;
+    assert_eq!((counters.rebufferings, counters.rebuffering_ms), (1, 6_000));
+}
+
+#[test]
+fn everything_else_is_counted() {
+    let session = run(&[
+        (0, play(0.0)),
+        (1, on(Action::Playing)),
+        (2, on(Action::Playing)),
+        (3, on(Action::PlaybackFailure)),
+        (4, on(Action::Seeked)),
+        (5, on(Action::FullscreenEnter)),
+        (6, on(Action::FullscreenExit)),
+        (7, on(Action::TrackSet { language: Some("nl".to_owned()) })),
+        (8, on(Action::SourceSet(Rendition { height: Some(720), ..Rendition::default() }))),
+        (9, on(Action::Other { name: "volumechange".to_owned() })),
+    ]);
+    let counters = session.viewed(Reach::Heard).counters;
+    let details = &counters.details;
+    assert_eq!((counters.startup_ms, counters.failures), (Some(1_000), 1));
+    assert_eq!((details.seeks, details.fullscreens, details.tracks), (1, 1, 1));
+    assert_eq!((details.renditions, details.others), (1, 1));
+    assert_eq!(details.language.as_deref(), Some("nl"));
+    assert_eq!(details.rendition.as_ref().and_then(|it| it.height), Some(720));
+    assert_eq!(
+        Session::load(&session.store(Reach::Heard)).unwrap().viewed(Reach::Heard).counters,
+        counters
+    );
+}
+
+#[test]
+fn an_open_segment_runs_while_its_viewer_is_connected() {
+    let session = run(&[(0, play(10.0))]);
+    assert!(session.viewed(Reach::Heard).segments.is_empty());
+    let viewed = session.viewed(Reach::Until(START_MS + 15_000));
+    assert_eq!(seconds(&viewed.segments), [(10.0, 25.0)]);
+    assert!(viewed.playing);
+}
+
+#[test]
+fn a_stored_open_segment_goes_on_where_it_was() {
+    let stored = run(&[(0, play(10.0))]).store(Reach::Until(START_MS + 15_000));
+    assert_eq!(stored.view_ms, 15_000);
+    let mut session = Session::load(&stored).unwrap();
+    assert!(!session.viewing());
+    assert!(session.resume(Moment::received(START_MS + 20_000)));
+    assert!(session.viewing());
+    session.apply(&PlayerEvent::pause(40.0).check().unwrap(), Moment::received(START_MS + 30_000));
+    assert_eq!(seconds(&session.viewed(Reach::Heard).segments), [(10.0, 40.0)]);
+}
+
+#[test]
+fn what_a_store_kept_must_be_sound() {
+    let stored = run(&[(0, play(10.0))]).store(Reach::Until(START_MS + 15_000));
+    for len in 0..stored.resume.len() - 1 {
+        let cut = Stored { resume: stored.resume[..len].to_vec(), ..stored.clone() };
+        assert!(Session::load(&cut).is_err(), "{len} bytes");
+    }
+    let newer = Stored { resume: vec![9, 0, 0, 0], ..stored.clone() };
+    assert!(Session::load(&newer).is_err());
+    let other = Stored { segments: Vec::new(), ..stored };
+    assert!(Session::load(&other).is_err());
+}
+
+#[test]
+fn inputs_are_counted_per_writer() {
+    let mut session = run(&[(0, play(0.0))]);
+    [7, 7, 9].into_iter().for_each(|writer| session.count_input(writer));
+    let loaded = Session::load(&session.store(Reach::Heard)).unwrap();
+    assert_eq!((loaded.inputs_of(7), loaded.inputs_of(9), loaded.inputs_of(1)), (2, 1, 0));
+}
+
+/// One event of a player with a clock: what it says, and when by that clock.
+fn told() -> impl Strategy<Value = (bool, u32, i64)> {
+    (any::<bool>(), 0_u32..100, 1_i64..20)
+}
+
+proptest! {
+    #[test]
+    fn the_order_of_arrival_does_not_matter(
+        told in prop::collection::vec(told(), 1..12),
+        shuffle in any::<prop::sample::Index>(),
+        swaps in prop::collection::vec(any::<(prop::sample::Index, prop::sample::Index)>(), 0..12),
+        again in any::<prop::sample::Index>(),
+    ) {
+        let mut clock_ms = 0;
+        let mut events = vec![PlayerEvent::play(0.0).with_timestamp(0)];
+        for (plays, second, pass) in told {
+            clock_ms += 1_000 * pass;
+            let seconds = f64::from(second);
+            let event = if plays { PlayerEvent::play(seconds) } else { PlayerEvent::pause(seconds) };
+            events.push(event.with_timestamp(clock_ms));
+        }
+        let apply = |events: &[PlayerEvent]| {
+            let at = |event: &PlayerEvent| Moment {
+                received_ms: START_MS,
+                timestamp_ms: event.timestamp_ms,
+            };
+            let (first, rest) = events.split_first().unwrap();
+            let mut session = Session::begin(&first.check().unwrap(), at(first)).unwrap();
+            for event in rest {
+                session.apply(&event.check().unwrap(), at(event));
+            }
+            session.viewed(Reach::Heard)
+        };
+        let expected = apply(&events);
+
+        let mut shuffled = events.clone();
+        let rest = &mut shuffled[1..];
+        for (a, b) in swaps {
+            rest.swap(a.index(rest.len()), b.index(rest.len()));
+        }
+        shuffled.insert(1 + shuffle.index(events.len()), events[again.index(events.len())].clone());
+
+        prop_assert_eq!(apply(&shuffled), expected);
+    }
+
+    #[test]
+    fn no_events_make_an_absurd_figure(
+        inputs in prop::collection::vec((0_i64..200, 0_u8..8, 0.0_f64..1e12, any::<bool>()), 0..60),
+    ) {
+        let inputs: Vec<_> = inputs
+            .into_iter()
+            .map(|(second, kind, seconds, stamped)| {
+                let mut event = match kind {
+                    0 | 1 => PlayerEvent::play(seconds % 90.0),
+                    2 => PlayerEvent::pause(seconds % 90.0),
+                    3 => PlayerEvent::pause(seconds).with_duration(60.0),
+                    4 => PlayerEvent::new(Action::RebufferingStart),
+                    5 => PlayerEvent::new(Action::RebufferingEnd),
+                    6 => return (second, Lose),
+                    _ => return (second, Resume),
+                };
+                event.timestamp_ms = stamped.then_some(second * 997 % 1_000);
+                (second, Input::Event(event))
+            })
+            .collect();
+        let mut all = vec![(0, play(0.0))];
+        all.extend(inputs);
+        let session = run(&all);
+        let stored = session.store(Reach::Until(START_MS + 300_000));
+        prop_assert!(stored.unique_ms <= stored.view_ms);
+        prop_assert!(stored.unique_ms <= u64::from(crate::event::POSITION_MS_MAX));
+        let loaded = Session::load(&stored).unwrap();
+        let again = loaded.store(Reach::Heard);
+        prop_assert_eq!(again.segments, stored.segments);
+        prop_assert_eq!(again.counters, stored.counters);
+    }
+}

@@ -1,0 +1,173 @@
+//! Where sessions are kept: the [`Store`] trait and its implementations.
+//!
+//! A store is told whole sessions and asked for sums. It knows nothing of events, players or time zones: what a
+//! session is was decided before, and what a bucket is will be decided after.
+
+mod error;
+
+#[cfg(any(feature = "conformance", test))]
+pub mod conformance;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::client::Client;
+use crate::engagement::{Parts, Seconds};
+use crate::key::{ApiKey, SessionId};
+use crate::query::{Scan, Selection};
+use crate::report::{PlayCell, SourceCell};
+use crate::session::Stored;
+use crate::source::Source;
+use crate::time_bucket::Buckets;
+use crate::video::Video;
+
+pub use error::{Cause, Error};
+#[cfg(feature = "sqlite")]
+pub use sqlite::SqliteStore;
+
+/// How long an instance that was not heard of still counts as alive. Instances say so every
+/// [`BEAT`](crate::recorder::BEAT).
+pub const INSTANCE_SILENCE_MAX: TimeDelta = TimeDelta::seconds(20);
+
+/// Durable storage for sessions.
+///
+/// # Contract
+///
+/// * A call is atomic: [`commit`](Self::commit) stores all of a batch, apart from conflicts, or none of it.
+/// * A call that returned `Ok` is durable, and every later call sees it.
+/// * A call that returned `Err` may still have happened, if the error is
+///   [`Unavailable`](Error::Unavailable). All calls may be repeated.
+/// * A call whose future is dropped happens whole or not at all.
+/// * Answers follow `definitions` to the millisecond: a session belongs to the instant of its start, both ends of
+///   a [`Scan`] are included, and containment is PostgreSQL's `@>` on JSON.
+/// * A store is a handle. It is shared behind an `Arc`, by any number of tasks.
+///
+/// The suite in `conformance` (feature `conformance`) checks this as far as it can be seen from outside.
+#[async_trait]
+pub trait Store: fmt::Debug + Send + Sync + 'static {
+    /// All keys, the oldest first.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] if the database could not be reached, here and in all other methods.
+    async fn keys(&self) -> Result<Vec<KeyRecord>, Error>;
+
+    /// Adds a key, and returns false if it was there already.
+    async fn create_key(&self, key: &ApiKey, now: DateTime<Utc>) -> Result<bool, Error>;
+
+    /// Disables a key, and returns false if there is none. A key that is disabled already keeps its first time.
+    async fn revoke_key(&self, key: &ApiKey, now: DateTime<Utc>) -> Result<bool, Error>;
+
+    /// The sessions with these ids, in their order; `None` for those that are not there.
+    async fn load(&self, ids: &[SessionId]) -> Result<Vec<Option<Loaded>>, Error>;
+
+    /// Writes sessions whole, and says of each what became of it. No id is twice in a batch.
+    ///
+    /// Videos and sources that are new are added: however many first plays of a video there are at once, it is one
+    /// video.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Rejected`] if the batch never will be stored: nothing of it is.
+    async fn commit(&self, writes: Arc<[SessionWrite]>) -> Result<Vec<Outcome>, Error>;
+
+    /// Sums plays per cell: steps of `grain` counted from the Unix epoch. A cell may be answered in pieces.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TimedOut`] if there is too much to sum, here and in the reports below.
+    async fn plays(&self, scan: &Scan, grain: TimeDelta) -> Result<Vec<PlayCell>, Error>;
+
+    /// Sums plays per cell and page, those that have a page.
+    async fn sources(&self, scan: &Scan, grain: TimeDelta) -> Result<Vec<SourceCell>, Error>;
+
+    /// Counts the viewers of each of `parts` equal parts, up to the furthest position watched by any session that
+    /// counts.
+    async fn parts(&self, scan: &Scan, parts: u32) -> Result<Parts, Error>;
+
+    /// Counts the views and the viewers of every second of video.
+    async fn seconds(&self, scan: &Scan, buckets: Buckets) -> Result<Seconds, Error>;
+
+    /// Counts the sessions with an open segment, at instances that are alive at `now`.
+    async fn watching(&self, selection: &Selection, now: DateTime<Utc>) -> Result<u64, Error>;
+
+    /// Notes that an instance is alive.
+    async fn beat(&self, instance: Instance, now: DateTime<Utc>) -> Result<(), Error>;
+
+    /// Counts the sessions.
+    async fn count_sessions(&self) -> Result<u64, Error>;
+
+    /// Returns if the store can be read and written.
+    async fn check(&self) -> Result<(), Error>;
+}
+
+/// A key, and since when.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct KeyRecord {
+    /// The key.
+    pub key: ApiKey,
+    /// When it was added.
+    pub created_at: DateTime<Utc>,
+    /// When it was revoked, if it was.
+    pub disabled_at: Option<DateTime<Utc>>,
+}
+
+/// One process that records sessions: a number chosen at random when it starts.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Instance(pub u32);
+
+/// A number that goes up by one with every write of a session, from 1 on.
+pub type Version = u32;
+
+/// A session that a store had.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Loaded {
+    /// Its version, to be expected by the next write.
+    pub version: Version,
+    /// The session.
+    pub stored: Stored,
+}
+
+/// Whose session it is, and of what. None of it changes while the session lasts: what the first write says stays.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Subject {
+    /// The key it was sent under.
+    pub key: ApiKey,
+    /// The video.
+    pub video: Video,
+    /// The page, if it is known.
+    pub source: Option<Source>,
+    /// With what it is watched.
+    pub client: Client,
+    /// What the page says about this viewing: canonical JSON of an object.
+    pub session_data: Option<String>,
+}
+
+/// A session as it is to be stored.
+#[derive(Clone, Debug)]
+pub struct SessionWrite {
+    /// Its id.
+    pub id: SessionId,
+    /// Whose it is.
+    pub subject: Arc<Subject>,
+    /// The version that the store must have for this to be written; 0 if it must have none.
+    pub expected: Version,
+    /// The session.
+    pub stored: Stored,
+    /// The instance at which a segment is open now.
+    pub watched_at: Option<Instance>,
+}
+
+/// What became of a write.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Outcome {
+    /// It is stored; its version is the expected one plus one.
+    Written,
+    /// The store has another version: the session must be loaded again.
+    Conflict,
+}

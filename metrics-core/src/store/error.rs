@@ -1,0 +1,57 @@
+//! Why a store could not do as it was asked, named by what the caller can do about it.
+
+use std::error::Error as StdError;
+
+/// What a driver said.
+pub type Cause = Box<dyn StdError + Send + Sync>;
+
+/// Why a [`Store`](super::Store) could not do as it was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The database could not be reached, is busy, or has no room. Trying again may help.
+    #[error("{store} is unavailable")]
+    Unavailable {
+        /// The store, as an operator knows it: `"SQLite"`.
+        store: &'static str,
+        /// What the driver said.
+        source: Cause,
+    },
+
+    /// The database refused the request. Trying again will not help.
+    #[error("{store} refused to {operation}")]
+    Rejected {
+        /// The store, as an operator knows it: `"SQLite"`.
+        store: &'static str,
+        /// What was asked, to complete the sentence: `"commit 12 sessions"`.
+        operation: &'static str,
+        /// What the driver said.
+        source: Cause,
+    },
+
+    /// The answer took longer than a statement may take. A smaller timeframe or selection may help.
+    #[error("{store} took longer than {seconds} s")]
+    TimedOut {
+        /// The store, as an operator knows it: `"SQLite"`.
+        store: &'static str,
+        /// How long it was allowed to take.
+        seconds: u64,
+    },
+
+    /// The database is not one that this version can use.
+    #[error("{store} cannot be used: {reason}")]
+    Unusable {
+        /// The store, as an operator knows it: `"SQLite"`.
+        store: &'static str,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
+}
+
+impl Error {
+    /// Returns true if the same call may succeed later.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Unavailable { .. })
+    }
+}

@@ -1,0 +1,399 @@
+//! The embedded store: one SQLite file, nothing to install.
+//!
+//! One connection writes, a few read beside it (write-ahead log), each on a thread that may block. Every commit is
+//! flushed to the disk before it is acknowledged (`synchronous = full`).
+
+mod read;
+mod schema;
+mod write;
+
+use std::fmt;
+use std::path::Path;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, TimeDelta, Utc};
+use diesel::Connection as _;
+use diesel::connection::SimpleConnection as _;
+use diesel::migration::{Migration, MigrationSource as _};
+use diesel::prelude::*;
+use diesel::result::{DatabaseErrorKind, Error as DieselError};
+use diesel::sqlite::{Sqlite, SqliteConnection};
+use diesel_async::sync_connection_wrapper::SyncConnectionWrapper;
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrations};
+use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
+
+use self::schema::{keys, sessions};
+use self::write::Ids;
+use super::{Error, Instance, KeyRecord, Loaded, Outcome, SessionWrite, Store};
+use crate::engagement::{Parts, Seconds};
+use crate::key::{ApiKey, SessionId};
+use crate::query::{Scan, Selection, instant};
+use crate::report::{PlayCell, SourceCell};
+use crate::time_bucket::Buckets;
+use crate::varint::Damaged;
+
+const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
+
+/// How many reports are read at once. More would only wait for the same disk and processors.
+const READERS: usize = 4;
+
+/// How long a report may take.
+const STATEMENT_MAX: Duration = Duration::from_secs(30);
+
+/// How long to wait for a lock that another process holds.
+const BUSY_MS_MAX: u32 = 5_000;
+
+/// `full` and not `normal`: with the write-ahead log, `normal` may lose the last commits when the power fails.
+const WRITER_SETTINGS: &str =
+    "pragma journal_mode = wal; pragma synchronous = full; pragma foreign_keys = on;";
+
+/// A store in one SQLite file.
+///
+/// Another process may use the same file; each then waits for the other's writes.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// use metrics_core::store::{SqliteStore, Store as _};
+///
+/// # let directory = tempfile::tempdir().unwrap();
+/// # let path = directory.path().join("metrics.db");
+/// let store = SqliteStore::open(&path).await?;
+/// assert_eq!(store.count_sessions().await?, 0);
+/// # Ok::<(), metrics_core::store::Error>(())
+/// # }).unwrap();
+/// ```
+pub struct SqliteStore {
+    writer: Mutex<Writer>,
+    readers: Readers,
+}
+
+type Handle = SyncConnectionWrapper<SqliteConnection>;
+
+struct Writer {
+    handle: Handle,
+    // Ids of rows that were looked up or made before.
+    ids: Arc<std::sync::Mutex<Ids>>,
+}
+
+impl SqliteStore {
+    /// Opens the database at `path`, makes it if there is none, and brings its tables up to date.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unusable`] if there is no such directory, it cannot be written, the file is no SQLite database, or a
+    /// newer version has changed its tables.
+    pub async fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let path = path
+            .as_ref()
+            .to_str()
+            .map(str::to_owned)
+            .ok_or_else(|| unusable("its path is not UTF-8"))?;
+        if path == ":memory:" || path.is_empty() {
+            return Err(unusable("it needs a file; use one in a temporary directory for a test"));
+        }
+        let opened = tokio::task::spawn_blocking(move || {
+            let writer = open_writer(&path)?;
+            let readers =
+                (0..READERS).map(|_| open_reader(&path)).collect::<Result<Vec<_>, _>>()?;
+            Ok((writer, readers))
+        });
+        let (writer, readers) = opened.await.map_err(|panic| unusable(&panic.to_string()))??;
+        Ok(Self {
+            writer: Mutex::new(Writer { handle: Handle::new(writer), ids: Arc::default() }),
+            readers: Readers::new(readers),
+        })
+    }
+
+    /// Runs `query` on a connection that reads, on a thread that may block. It runs to its end even if this future
+    /// is dropped.
+    async fn read<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        query: impl FnOnce(&mut SqliteConnection) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Error> {
+        let mut reader = self.readers.lend().await?;
+        let handle = reader.handle.as_mut().ok_or_else(|| unusable("a connection got lost"))?;
+        let running = handle.spawn_blocking(move |connection| Ok(query(connection)));
+        settle(operation, running.await)
+    }
+
+    /// Runs `query` in a transaction on the connection that writes.
+    async fn write<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        query: impl FnOnce(&mut SqliteConnection, &mut Ids) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Error> {
+        let mut writer = self.writer.lock().await;
+        let ids = Arc::clone(&writer.ids);
+        let running = writer.handle.spawn_blocking(move |connection| {
+            let mut ids = ids.lock().unwrap_or_else(PoisonError::into_inner);
+            let written =
+                connection.immediate_transaction(|connection| query(connection, &mut ids));
+            if written.is_err() {
+                // Rows that were made are gone again.
+                ids.clear();
+            }
+            Ok(written)
+        });
+        settle(operation, running.await)
+    }
+}
+
+/// Connections that read, each lent to one query at a time.
+struct Readers {
+    idle: std::sync::Mutex<Vec<Handle>>,
+    // One permit per connection.
+    permits: Semaphore,
+}
+
+impl Readers {
+    fn new(connections: impl IntoIterator<Item = SqliteConnection>) -> Self {
+        let idle: Vec<_> = connections.into_iter().map(Handle::new).collect();
+        Self { permits: Semaphore::new(idle.len()), idle: idle.into() }
+    }
+
+    async fn lend(&self) -> Result<Reader<'_>, Error> {
+        let permit = self.permits.acquire().await;
+        let permit =
+            permit.map_err(|err| Error::Unavailable { store: STORE, source: err.into() })?;
+        Ok(Reader { handle: self.lock().pop(), home: self, _permit: permit })
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Handle>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connection that goes home when this is dropped. If a query still runs on it then, the next one waits for that.
+struct Reader<'a> {
+    handle: Option<Handle>,
+    home: &'a Readers,
+    _permit: SemaphorePermit<'a>,
+}
+
+impl Drop for Reader<'_> {
+    fn drop(&mut self) {
+        self.home.lock().extend(self.handle.take());
+    }
+}
+
+impl fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteStore").finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn keys(&self) -> Result<Vec<KeyRecord>, Error> {
+        self.read("list keys", |connection| {
+            let rows = keys::table
+                .select((keys::key, keys::created_at, keys::disabled_at))
+                .order((keys::created_at, keys::id))
+                .load::<(String, i64, Option<i64>)>(connection)?;
+            rows.into_iter()
+                .map(|(key, created_at, disabled_at)| {
+                    Ok(KeyRecord {
+                        key: ApiKey::new(&key).map_err(|_| Damaged("a key is not one"))?,
+                        created_at: instant(created_at),
+                        disabled_at: disabled_at.map(instant),
+                    })
+                })
+                .collect()
+        })
+        .await
+    }
+
+    async fn create_key(&self, key: &ApiKey, now: DateTime<Utc>) -> Result<bool, Error> {
+        let key = key.clone();
+        self.write("create a key", move |connection, _| {
+            let added = diesel::insert_into(keys::table)
+                .values((keys::key.eq(key.as_str()), keys::created_at.eq(now.timestamp_millis())))
+                .on_conflict(keys::key)
+                .do_nothing()
+                .execute(connection)?;
+            Ok(added == 1)
+        })
+        .await
+    }
+
+    async fn revoke_key(&self, key: &ApiKey, now: DateTime<Utc>) -> Result<bool, Error> {
+        let key = key.clone();
+        self.write("revoke a key", move |connection, _| {
+            let this = keys::table.filter(keys::key.eq(key.as_str()));
+            diesel::update(this.filter(keys::disabled_at.is_null()))
+                .set(keys::disabled_at.eq(now.timestamp_millis()))
+                .execute(connection)?;
+            Ok(diesel::select(diesel::dsl::exists(this)).get_result(connection)?)
+        })
+        .await
+    }
+
+    async fn load(&self, ids: &[SessionId]) -> Result<Vec<Option<Loaded>>, Error> {
+        let ids = ids.to_vec();
+        self.read("load sessions", move |connection| {
+            connection.transaction(|connection| {
+                ids.iter().map(|id| read::load(connection, *id)).collect()
+            })
+        })
+        .await
+    }
+
+    async fn commit(&self, writes: Arc<[SessionWrite]>) -> Result<Vec<Outcome>, Error> {
+        self.write("commit sessions", move |connection, ids| {
+            writes.iter().map(|write| write::session(connection, ids, write)).collect()
+        })
+        .await
+    }
+
+    async fn plays(&self, scan: &Scan, grain: TimeDelta) -> Result<Vec<PlayCell>, Error> {
+        let scan = scan.clone();
+        self.read("sum plays", move |connection| read::plays(connection, &scan, grain)).await
+    }
+
+    async fn sources(&self, scan: &Scan, grain: TimeDelta) -> Result<Vec<SourceCell>, Error> {
+        let scan = scan.clone();
+        self.read("sum sources", move |connection| read::sources(connection, &scan, grain)).await
+    }
+
+    async fn parts(&self, scan: &Scan, parts: u32) -> Result<Parts, Error> {
+        let scan = scan.clone();
+        self.read("count viewers", move |connection| read::parts(connection, &scan, parts)).await
+    }
+
+    async fn seconds(&self, scan: &Scan, buckets: Buckets) -> Result<Seconds, Error> {
+        let scan = scan.clone();
+        self.read("count viewers", move |connection| read::seconds(connection, &scan, buckets))
+            .await
+    }
+
+    async fn watching(&self, selection: &Selection, now: DateTime<Utc>) -> Result<u64, Error> {
+        let selection = selection.clone();
+        self.read("count open segments", move |connection| {
+            read::watching(connection, &selection, now)
+        })
+        .await
+    }
+
+    async fn beat(&self, instance: Instance, now: DateTime<Utc>) -> Result<(), Error> {
+        self.write("note an instance", move |connection, _| write::beat(connection, instance, now))
+            .await
+    }
+
+    async fn count_sessions(&self) -> Result<u64, Error> {
+        self.read("count sessions", |connection| {
+            let sessions: i64 = sessions::table.count().get_result(connection)?;
+            Ok(sessions.unsigned_abs())
+        })
+        .await
+    }
+
+    async fn check(&self) -> Result<(), Error> {
+        self.write("be written", |connection, _| {
+            // Takes the lock for writing and looks at a table; changes nothing.
+            keys::table.select(keys::id).first::<i64>(connection).optional()?;
+            Ok(())
+        })
+        .await
+    }
+}
+
+fn open_writer(path: &str) -> Result<SqliteConnection, Error> {
+    let mut connection = connect(path)?;
+    connection.batch_execute(WRITER_SETTINGS).map_err(|err| cannot_open(&err))?;
+    migrate(&mut connection)?;
+    Ok(connection)
+}
+
+fn open_reader(path: &str) -> Result<SqliteConnection, Error> {
+    let mut connection = connect(path)?;
+    connection.batch_execute("pragma query_only = on;").map_err(|err| cannot_open(&err))?;
+    Ok(connection)
+}
+
+fn connect(path: &str) -> Result<SqliteConnection, Error> {
+    let mut connection = SqliteConnection::establish(path)
+        .map_err(|err| unusable(&format!("the file cannot be opened: {err}")))?;
+    connection
+        .batch_execute(&format!("pragma busy_timeout = {BUSY_MS_MAX};"))
+        .map_err(|err| cannot_open(&err))?;
+    Ok(connection)
+}
+
+fn migrate(connection: &mut SqliteConnection) -> Result<(), Error> {
+    let known: Vec<Box<dyn Migration<Sqlite>>> =
+        MIGRATIONS.migrations().map_err(|err| unusable(&err.to_string()))?;
+    let applied = connection.applied_migrations().map_err(|err| unusable(&err.to_string()))?;
+    if !applied.iter().all(|version| known.iter().any(|it| it.name().version() == *version)) {
+        return Err(unusable(
+            "a newer version has changed its tables: use that version, or another file",
+        ));
+    }
+    // Two processes may start at once: the second waits for the first, and finds nothing to do.
+    connection
+        .exclusive_transaction(|connection| {
+            connection
+                .run_pending_migrations(MIGRATIONS)
+                .map(drop)
+                .map_err(DieselError::QueryBuilderError)
+        })
+        .map_err(|err| cannot_open(&err))
+}
+
+fn cannot_open(err: &DieselError) -> Error {
+    unusable(&format!("the file cannot be used as a database: {err}"))
+}
+
+const STORE: &str = "SQLite";
+
+fn unusable(reason: &str) -> Error {
+    Error::Unusable { store: STORE, reason: reason.to_owned() }
+}
+
+/// What can go wrong on a connection.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Diesel(#[from] DieselError),
+    #[error(transparent)]
+    Damaged(#[from] Damaged),
+    #[error("a session is of a key that is not there")]
+    NoKey,
+    #[error("it takes too long")]
+    TooLong,
+}
+
+fn settle<T>(
+    operation: &'static str,
+    done: Result<Result<T, Failure>, DieselError>,
+) -> Result<T, Error> {
+    let failure = match done {
+        Ok(Ok(answer)) => return Ok(answer),
+        Ok(Err(failure)) => failure,
+        Err(err) => Failure::Diesel(err),
+    };
+    match failure {
+        Failure::TooLong => Err(Error::TimedOut { store: STORE, seconds: STATEMENT_MAX.as_secs() }),
+        Failure::Diesel(err) if may_pass(&err) => {
+            Err(Error::Unavailable { store: STORE, source: err.into() })
+        }
+        other => Err(Error::Rejected { store: STORE, operation, source: other.into() }),
+    }
+}
+
+/// Whether an error says something of the moment, not of the query. SQLite tells these apart by text only, as far
+/// as diesel passes it on.
+fn may_pass(err: &DieselError) -> bool {
+    const PASSING: [&str; 6] =
+        ["locked", "busy", "full", "disk I/O error", "readonly", "unable to open"];
+    match err {
+        DieselError::DatabaseError(DatabaseErrorKind::ClosedConnection, _)
+        | DieselError::BrokenTransactionManager => true,
+        DieselError::DatabaseError(_, info) => {
+            PASSING.iter().any(|text| info.message().contains(text))
+        }
+        _ => false,
+    }
+}

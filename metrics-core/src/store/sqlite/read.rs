@@ -1,0 +1,308 @@
+//! What the reading connections do: rows in, figures out.
+//!
+//! Rows are folded as they come, so a report needs memory for its answer only.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use diesel::connection::DefaultLoadingMode;
+use diesel::prelude::*;
+use diesel::sqlite::SqliteConnection;
+use serde_json::{Map, Value};
+
+use super::schema::{instances, keys, sessions, sources, videos};
+use super::{Failure, STATEMENT_MAX};
+use crate::client::{Browser, Client, Device, Platform};
+use crate::containment::contains;
+use crate::engagement::{Parts, Seconds};
+use crate::interval::Segments;
+use crate::key::SessionId;
+use crate::query::{Scan, Selection};
+use crate::report::{PlayCell, PlayFigures, SourceCell};
+use crate::session::{Counters, Stored};
+use crate::source::Source;
+use crate::store::{INSTANCE_SILENCE_MAX, Loaded};
+use crate::time_bucket::Buckets;
+use crate::varint::Damaged;
+
+/// After how many rows the clock is asked whether the report takes too long.
+const ROWS_PER_LOOK: u32 = 4_096;
+
+/// The sessions of one video that a scan asks for: start, data, and the columns named.
+macro_rules! rows {
+    ($scan:expr, $video:expr, $($column:ident),+) => {
+        sessions::table
+            .filter(sessions::video_id.eq($video))
+            .filter(sessions::started_at.between($scan.from_ms, $scan.to_ms))
+            .filter(sessions::view_ms.ge(i64::try_from($scan.minimum_view_ms).unwrap_or(i64::MAX)))
+            .select((sessions::started_at, sessions::session_data, $(sessions::$column),+))
+    };
+}
+
+pub(super) fn load(
+    connection: &mut SqliteConnection,
+    id: SessionId,
+) -> Result<Option<Loaded>, Failure> {
+    let row = sessions::table
+        .filter(sessions::id.eq(id.as_bytes().as_slice()))
+        .select(Row::as_select())
+        .first(connection)
+        .optional()?;
+    Ok(row.map(Row::loaded).transpose()?)
+}
+
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = sessions)]
+struct Row {
+    version: i64,
+    started_at: i64,
+    last_event_at: i64,
+    duration_ms: Option<i64>,
+    view_ms: i64,
+    unique_ms: i64,
+    segments: Vec<u8>,
+    rebufferings: i64,
+    rebuffering_ms: i64,
+    failures: i64,
+    startup_ms: Option<i64>,
+    details: Option<String>,
+    resume: Vec<u8>,
+}
+
+impl Row {
+    fn loaded(self) -> Result<Loaded, Damaged> {
+        let details = self.details.as_deref().map(serde_json::from_str).transpose();
+        let counters = Counters {
+            rebufferings: narrow(self.rebufferings)?,
+            rebuffering_ms: narrow(self.rebuffering_ms)?,
+            failures: narrow(self.failures)?,
+            startup_ms: self.startup_ms.map(narrow).transpose()?,
+            details: details.map_err(|_| Damaged("details are no JSON"))?.unwrap_or_default(),
+        };
+        let stored = Stored {
+            started_at_ms: self.started_at,
+            last_event_at_ms: self.last_event_at,
+            duration_ms: self.duration_ms.map(narrow).transpose()?,
+            view_ms: narrow(self.view_ms)?,
+            unique_ms: narrow(self.unique_ms)?,
+            segments: self.segments,
+            counters,
+            resume: self.resume,
+        };
+        Ok(Loaded { version: narrow(self.version)?, stored })
+    }
+}
+
+fn narrow<T: TryFrom<i64>>(number: i64) -> Result<T, Damaged> {
+    number.try_into().map_err(|_| Damaged("a column is out of range"))
+}
+
+pub(super) fn plays(
+    connection: &mut SqliteConnection,
+    scan: &Scan,
+    grain: TimeDelta,
+) -> Result<Vec<PlayCell>, Failure> {
+    type Columns = (i64, Option<String>, i64, i64, i32, i32, i32);
+    let mut cells: HashMap<i64, PlayFigures> = HashMap::new();
+    let mut filter = Filter::new(scan);
+    for video in filter.videos(connection)? {
+        let rows = rows!(scan, video, view_ms, unique_ms, browser, platform, device);
+        for row in rows.load_iter::<Columns, DefaultLoadingMode>(connection)? {
+            let (started_at, data, view_ms, unique_ms, browser, platform, device) = row?;
+            if filter.takes(data)? {
+                let client = Client {
+                    browser: Browser::from_code(code(browser)),
+                    platform: Platform::from_code(code(platform)),
+                    device: Device::from_code(code(device)),
+                };
+                let cell = cells.entry(cell_of(started_at, grain)).or_default();
+                cell.add_play(narrow(view_ms)?, narrow(unique_ms)?, client);
+            }
+        }
+    }
+    Ok(cells.into_iter().map(|(at_ms, figures)| PlayCell { at_ms, figures }).collect())
+}
+
+pub(super) fn sources(
+    connection: &mut SqliteConnection,
+    scan: &Scan,
+    grain: TimeDelta,
+) -> Result<Vec<SourceCell>, Failure> {
+    type Columns = (i64, Option<String>, Option<i64>);
+    let mut cells: HashMap<(i64, i64), u64> = HashMap::new();
+    let mut filter = Filter::new(scan);
+    for video in filter.videos(connection)? {
+        let rows = rows!(scan, video, source_id).filter(sessions::source_id.is_not_null());
+        for row in rows.load_iter::<Columns, DefaultLoadingMode>(connection)? {
+            let (started_at, data, source_id) = row?;
+            if let (true, Some(source_id)) = (filter.takes(data)?, source_id) {
+                *cells.entry((cell_of(started_at, grain), source_id)).or_default() += 1;
+            }
+        }
+    }
+    let mut known: HashMap<i64, Source> = HashMap::new();
+    let mut answer = Vec::with_capacity(cells.len());
+    for ((at_ms, source_id), plays) in cells {
+        let source = match known.get(&source_id) {
+            Some(source) => source.clone(),
+            None => {
+                let url: String =
+                    sources::table.find(source_id).select(sources::url).first(connection)?;
+                let source = Source::parse(&url).ok_or(Damaged("a source is no address"))?;
+                known.insert(source_id, source.clone());
+                source
+            }
+        };
+        answer.push(SourceCell { at_ms, source, plays });
+    }
+    Ok(answer)
+}
+
+pub(super) fn parts(
+    connection: &mut SqliteConnection,
+    scan: &Scan,
+    parts: u32,
+) -> Result<Parts, Failure> {
+    connection.transaction(|connection| {
+        let mut end_ms = 0;
+        each_viewing(connection, scan, |_, segments| {
+            end_ms = end_ms.max(segments.union().end_ms());
+        })?;
+        let mut counted = Parts::new(end_ms, parts);
+        each_viewing(connection, scan, |_, segments| counted.add(segments))?;
+        Ok(counted)
+    })
+}
+
+pub(super) fn seconds(
+    connection: &mut SqliteConnection,
+    scan: &Scan,
+    buckets: Buckets,
+) -> Result<Seconds, Failure> {
+    let mut counted = Seconds::new(buckets);
+    each_viewing(connection, scan, |started_at, segments| counted.add(started_at, segments))?;
+    Ok(counted)
+}
+
+/// Calls `view` with the start and the segments of each session that counts.
+fn each_viewing(
+    connection: &mut SqliteConnection,
+    scan: &Scan,
+    mut view: impl FnMut(i64, &Segments),
+) -> Result<(), Failure> {
+    let mut filter = Filter::new(scan);
+    for video in filter.videos(connection)? {
+        let rows = rows!(scan, video, segments);
+        for row in
+            rows.load_iter::<(i64, Option<String>, Vec<u8>), DefaultLoadingMode>(connection)?
+        {
+            let (started_at, data, segments) = row?;
+            if filter.takes(data)? {
+                view(started_at, &Segments::decode(&segments)?);
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn watching(
+    connection: &mut SqliteConnection,
+    selection: &Selection,
+    now: DateTime<Utc>,
+) -> Result<u64, Failure> {
+    let scan = Scan {
+        selection: selection.clone(),
+        from_ms: i64::MIN,
+        to_ms: i64::MAX,
+        minimum_view_ms: 0,
+    };
+    let mut filter = Filter::new(&scan);
+    let videos: std::collections::HashSet<i64> = filter.videos(connection)?.into_iter().collect();
+    let heard_ms = (now - INSTANCE_SILENCE_MAX).timestamp_millis();
+    let alive =
+        instances::table.filter(instances::seen_at.ge(heard_ms)).select(instances::id.nullable());
+    let open = sessions::table
+        .filter(sessions::instance.eq_any(alive))
+        .select((sessions::video_id, sessions::session_data));
+    let mut watching = 0;
+    for row in open.load_iter::<(i64, Option<String>), DefaultLoadingMode>(connection)? {
+        let (video, data) = row?;
+        watching += u64::from(videos.contains(&video) && filter.takes(data)?);
+    }
+    Ok(watching)
+}
+
+/// Which rows of a scan count, as far as SQL does not say it.
+struct Filter<'a> {
+    selection: &'a Selection,
+    // Session data seen before: most sessions share theirs with many.
+    judged: HashMap<String, bool>,
+    rows: u32,
+    began: Instant,
+}
+
+/// How many different session data are judged only once.
+const JUDGED_MAX: usize = 10_000;
+
+impl<'a> Filter<'a> {
+    fn new(scan: &'a Scan) -> Self {
+        Self { selection: &scan.selection, judged: HashMap::new(), rows: 0, began: Instant::now() }
+    }
+
+    /// The videos that are selected.
+    fn videos(&self, connection: &mut SqliteConnection) -> Result<Vec<i64>, Failure> {
+        let mut rows = videos::table.select((videos::id, videos::metadata)).into_boxed();
+        if let Some(identifiers) = &self.selection.identifiers {
+            rows = rows.filter(videos::identifier.eq_any(identifiers));
+        }
+        if let Some(key) = &self.selection.key {
+            let key = keys::table.filter(keys::key.eq(key.as_str())).select(keys::id);
+            rows = rows.filter(videos::key_id.eq_any(key));
+        }
+        let mut selected = Vec::new();
+        for row in rows.load_iter::<(i64, Option<String>), DefaultLoadingMode>(connection)? {
+            let (id, metadata) = row?;
+            if includes(self.selection.video.as_ref(), metadata.as_deref())? {
+                selected.push(id);
+            }
+        }
+        Ok(selected)
+    }
+
+    /// Whether a session with this data counts. Also looks at the clock now and then.
+    fn takes(&mut self, data: Option<String>) -> Result<bool, Failure> {
+        self.rows += 1;
+        if self.rows.is_multiple_of(ROWS_PER_LOOK) && STATEMENT_MAX < self.began.elapsed() {
+            return Err(Failure::TooLong);
+        }
+        let Some(part) = &self.selection.session else { return Ok(true) };
+        let Some(data) = data else { return Ok(false) };
+        if let Some(judged) = self.judged.get(&data) {
+            return Ok(*judged);
+        }
+        let judged = includes(Some(part), Some(&data))?;
+        if self.judged.len() < JUDGED_MAX {
+            self.judged.insert(data, judged);
+        }
+        Ok(judged)
+    }
+}
+
+/// Whether the JSON text `whole` contains `part`, if that is asked for.
+fn includes(part: Option<&Map<String, Value>>, whole: Option<&str>) -> Result<bool, Damaged> {
+    let Some(part) = part else { return Ok(true) };
+    let Some(whole) = whole else { return Ok(false) };
+    let whole = serde_json::from_str(whole).map_err(|_| Damaged("metadata are no JSON"))?;
+    Ok(contains(&whole, &Value::Object(part.clone())))
+}
+
+/// The start of the cell that an instant is in.
+fn cell_of(at_ms: i64, grain: TimeDelta) -> i64 {
+    let grain_ms = grain.num_milliseconds().max(1);
+    at_ms.div_euclid(grain_ms) * grain_ms
+}
+
+fn code(stored: i32) -> u8 {
+    stored.try_into().unwrap_or(0)
+}

@@ -1,0 +1,62 @@
+//! The tables, as `migrations/sqlite` makes them.
+
+diesel::table! {
+    keys (id) {
+        id -> BigInt,
+        key -> Text,
+        created_at -> BigInt,
+        disabled_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    videos (id) {
+        id -> BigInt,
+        key_id -> BigInt,
+        digest -> Binary,
+        identifier -> Nullable<Text>,
+        metadata -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    sources (id) {
+        id -> BigInt,
+        url -> Text,
+    }
+}
+
+diesel::table! {
+    sessions (id) {
+        video_id -> BigInt,
+        started_at -> BigInt,
+        id -> Binary,
+        version -> BigInt,
+        last_event_at -> BigInt,
+        source_id -> Nullable<BigInt>,
+        browser -> Integer,
+        platform -> Integer,
+        device -> Integer,
+        duration_ms -> Nullable<BigInt>,
+        view_ms -> BigInt,
+        unique_ms -> BigInt,
+        segments -> Binary,
+        rebufferings -> BigInt,
+        rebuffering_ms -> BigInt,
+        failures -> BigInt,
+        startup_ms -> Nullable<BigInt>,
+        details -> Nullable<Text>,
+        session_data -> Nullable<Text>,
+        resume -> Binary,
+        instance -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    instances (id) {
+        id -> BigInt,
+        seen_at -> BigInt,
+    }
+}
+
+diesel::allow_tables_to_appear_in_same_query!(keys, videos, sources, sessions, instances);

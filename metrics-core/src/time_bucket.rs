@@ -1,0 +1,590 @@
+//! Time buckets: the calendar, time zones, and where a bucket of a report starts.
+//!
+//! Buckets are those of TimescaleDB's `time_bucket(width, at)` and
+//! `time_bucket(width, at, timezone)`: fixed widths count from Monday 2000-01-03, months and years
+//! from 2000-01-01. With a time zone the instant is turned into local time, local time is cut into
+//! buckets, and the start is turned back into an instant as PostgreSQL does it.
+//!
+//! # When clocks change
+//!
+//! Local time that is skipped or repeated gives buckets that are unusual, but the same as those of
+//! TimescaleDB:
+//!
+//! * A start that does not exist is read with the offset before the change. A day that begins at
+//!   01:00 because midnight was skipped starts at 01:00.
+//! * A start that exists twice is the later one. In hour buckets the repeated hour is **one**
+//!   bucket, and an instant of its first pass is *before* the start of its bucket.
+//! * A bucket that begins before the repeated hour and ends inside it, such as the three hours from
+//!   00:00 where 02:00 is repeated, holds both passes of what it has of it.
+//! * Where the width does not divide the change, a bucket that begins in skipped time may even
+//!   start later than the next one.
+//!
+//! Days and months are affected only in zones that change clocks around midnight. Time zones are
+//! those of `chrono-tz`, which knows clock changes up to the year 2100. A leap second belongs to
+//! the second that follows it.
+//!
+//! ```
+//! use chrono::{DateTime, Utc};
+//! use metrics_core::time_bucket::Buckets;
+//!
+//! let at: DateTime<Utc> = "2023-05-01T23:30:00Z".parse()?;
+//!
+//! let days = Buckets::new("1 day".parse()?);
+//! assert_eq!(days.label(days.start_of(at)), "2023-05-01T00:00:00.000000");
+//!
+//! let days = days.in_timezone("Europe/Amsterdam".parse()?);
+//! assert_eq!(days.label(days.start_of(at)), "2023-05-02T00:00:00.000000+02:00");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod span;
+
+use std::iter;
+
+use chrono::{
+    DateTime, Datelike, MappedLocalTime, NaiveDate, NaiveTime, Offset, TimeDelta, TimeZone, Utc,
+};
+use chrono_tz::{GapInfo, Tz};
+
+use self::span::{DAY_MS, Length};
+pub use self::span::{Span, SpanError, Width};
+
+/// Monday 2000-01-03, from which fixed widths count. It is a whole number of days after the epoch.
+const ORIGIN_MS: i64 = 10_959 * DAY_MS;
+
+/// January 2000, from which months count; months are numbered from year 0.
+const ORIGIN_MONTH: i64 = 2_000 * 12;
+
+/// The offsets of time zones are multiples of this since 1973, and so, but for Antarctica/Casey,
+/// are clock changes since 2012.
+const ZONE_GRAIN_MS: i64 = 15 * 60_000;
+
+/// No clock change moves a local time further than this: the largest skip or repeat a whole day.
+const CHANGE_MS_MAX: i64 = 26 * 60 * 60_000;
+
+/// No zone changes clocks before this, 1840, or, as far as `chrono-tz` knows, after 2101.
+const CHANGES_MS: (i64, i64) = (-4_102_444_800_000, 4_133_980_800_000);
+
+/// Cuts time into the buckets of a report; the module says how.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Buckets {
+    width: Width,
+    timezone: Option<Tz>,
+}
+
+/// A stretch of time, `[start, end)`, in which the offset of the time zone does not change.
+#[derive(Clone, Copy)]
+struct Steady {
+    start_ms: i64,
+    end_ms: i64,
+}
+
+impl Buckets {
+    /// Buckets of UTC time, labelled without an offset.
+    #[must_use]
+    pub fn new(width: Width) -> Self {
+        Self { width, timezone: None }
+    }
+
+    /// The same buckets of the local time of `timezone`, labelled with its offset.
+    #[must_use]
+    pub fn in_timezone(self, timezone: Tz) -> Self {
+        Self { timezone: Some(timezone), ..self }
+    }
+
+    /// The width of the buckets.
+    #[must_use]
+    pub fn width(&self) -> Width {
+        self.width
+    }
+
+    /// The time zone whose local time is cut, `None` for UTC without an offset in labels.
+    #[must_use]
+    pub fn timezone(&self) -> Option<Tz> {
+        self.timezone
+    }
+
+    /// The start of the bucket that holds `at`.
+    ///
+    /// It is not later than `at`, but for the hours around a clock change that the module
+    /// describes, and for buckets that begin before the earliest `DateTime`, which start there.
+    #[must_use]
+    pub fn start_of(&self, at: DateTime<Utc>) -> DateTime<Utc> {
+        instant(self.start_ms(at.timestamp_millis()))
+    }
+
+    /// The earliest start of a bucket that is later than `start`, or `None` at the end of time.
+    ///
+    /// For a `start` that [`start_of`](Self::start_of) gave it is the start of the following
+    /// bucket: what lies between belongs to `start`, but for the hours around a clock change that
+    /// the module describes. Buckets that no instant falls into, because their local time was
+    /// skipped, are passed over.
+    #[must_use]
+    pub fn next(&self, start: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let next_ms = self.next_ms(start.timestamp_millis())?;
+        DateTime::from_timestamp_millis(next_ms)
+    }
+
+    /// The starts of all buckets that instants in `[from, to]` fall into, in order.
+    ///
+    /// Empty if `to` is before `from`. The last start may be later than `to`, and within a day of a
+    /// clock change there may be a start at either end into which only instants just outside fall.
+    /// The iterator is lazy, and long where narrow buckets fill a long time: take no more than is
+    /// wanted.
+    pub fn starts(
+        &self,
+        from: DateTime<Utc>,
+        to: DateTime<Utc>,
+    ) -> impl Iterator<Item = DateTime<Utc>> + use<> {
+        let (from, to) = (from.timestamp_millis(), to.timestamp_millis());
+        // Around a clock change a later instant may fall into an earlier bucket, so look at each
+        // stretch near the ends.
+        let first = self.steady(from, to.min(from + CHANGE_MS_MAX) + 1);
+        let first = first.iter().flat_map(|it| self.first_starts_ms(*it, it.start_ms)).min();
+        let last = self.steady(from.max(to - CHANGE_MS_MAX), to + 1);
+        let last = last.iter().flat_map(|it| [it.start_ms, it.end_ms - 1]);
+        let last = last.map(|at| self.start_ms(at)).max();
+
+        let buckets = *self;
+        iter::successors(first, move |start| buckets.next_ms(*start))
+            .take_while(move |start| Some(*start) <= last)
+            .map(instant)
+    }
+
+    /// How answers write the start of a bucket.
+    ///
+    /// Without a time zone `"2023-05-02T00:00:00.000000"`; with one, local time and its offset,
+    /// `"2023-05-02T00:00:00.000000+02:00"`, where the zone UTC, under any of its names, is `"Z"`.
+    #[must_use]
+    pub fn label(&self, start: DateTime<Utc>) -> String {
+        let utc = start.naive_utc();
+        let Some(timezone) = self.timezone else {
+            return utc.format("%Y-%m-%dT%H:%M:%S%.6f").to_string();
+        };
+        let offset = timezone.offset_from_utc_datetime(&utc).fix();
+        // The last hours that a `DateTime` can hold have no local time.
+        let local = utc.checked_add_offset(offset).unwrap_or(utc);
+        let local = local.format("%Y-%m-%dT%H:%M:%S%.6f");
+        if is_utc(timezone) { format!("{local}Z") } else { format!("{local}{offset}") }
+    }
+
+    /// A step, aligned to the Unix epoch and at most a day, within which no bucket ends.
+    ///
+    /// All instants of a step fall into one bucket, so what is summed per step can be summed to
+    /// buckets. With a time zone the step is 15 minutes or a divisor of it. That holds from 2012
+    /// on, but for the station Antarctica/Casey: it changed clocks at 00:01 until 2022, others did
+    /// until 2011. Ask [`grain_between`](Self::grain_between) to be exact, for earlier times, and
+    /// for a wider step.
+    #[must_use]
+    pub fn grain(&self) -> TimeDelta {
+        let grain_ms = match self.timezone {
+            None => self.local_grain_ms(),
+            Some(_) => gcd(self.local_grain_ms(), ZONE_GRAIN_MS),
+        };
+        TimeDelta::milliseconds(grain_ms)
+    }
+
+    /// Like [`grain`](Self::grain), as wide as the time zone's offsets and clock changes between
+    /// `from` and `to` allow: an hour where they are whole hours.
+    ///
+    /// Takes time in proportion to the days between: well under a millisecond for ten years.
+    #[must_use]
+    pub fn grain_between(&self, from: DateTime<Utc>, to: DateTime<Utc>) -> TimeDelta {
+        let (earliest, latest) = CHANGES_MS;
+        let from = from.timestamp_millis().clamp(earliest, latest);
+        let to = to.timestamp_millis().clamp(earliest, latest);
+        let steady = self.steady(from, to + 1);
+        let offsets = steady.iter().map(|it| self.offset_ms(it.start_ms));
+        let changes = steady.iter().skip(1).map(|it| it.start_ms);
+        TimeDelta::milliseconds(offsets.chain(changes).fold(self.local_grain_ms(), gcd))
+    }
+
+    fn start_ms(&self, at: i64) -> i64 {
+        self.instant_ms(self.width.border_ms(self.local_ms(at)))
+    }
+
+    /// The earliest start after `at`, whether `at` is a start or not.
+    fn next_ms(&self, at: i64) -> Option<i64> {
+        let border = self.width.next_border_ms(self.local_ms(at))?;
+        if self.timezone.is_none() {
+            return Some(border);
+        }
+        // Starts that are not simply the next border lie near a clock change, and matter if that
+        // is near `at` or near the border.
+        let near = border - self.offset_ms(at);
+        let around = |at| self.steady(at - CHANGE_MS_MAX, at + CHANGE_MS_MAX);
+        let (here, there) = (around(at), around(near));
+        if here.len() == 1 && there.len() == 1 {
+            return Some(border - self.offset_ms(near));
+        }
+        let stretches = here.iter().chain(&there);
+        let starts = stretches.flat_map(|steady| self.first_starts_ms(*steady, at + 1));
+        starts.filter(|start| *start > at).min()
+    }
+
+    /// The starts in a stretch that may be the earliest after `from`: that of the bucket in which
+    /// the stretch begins, and that of the first border which it reaches from `from` on. Starts of
+    /// later borders are later.
+    fn first_starts_ms(&self, steady: Steady, from: i64) -> impl Iterator<Item = i64> + use<> {
+        let from = from.max(steady.start_ms);
+        let begun = self.start_ms(steady.start_ms);
+        let border = self.width.next_border_ms(self.local_ms(from) - 1);
+        let reached = border.filter(|border| border - self.offset_ms(from) < steady.end_ms);
+        iter::once(begun).chain(reached.map(|border| self.instant_ms(border)))
+    }
+
+    /// Cuts `[from, to)` where clocks change.
+    ///
+    /// Changes are at least a day apart, so that looking once a day misses none.
+    fn steady(&self, from: i64, to: i64) -> Vec<Steady> {
+        let mut stretches = Vec::with_capacity(1);
+        let mut start_ms = from;
+        let mut seen = from;
+        while seen < to && self.timezone.is_some() {
+            let (mut same, mut other) = (seen, to.min(seen + DAY_MS));
+            seen = other;
+            let offset = self.offset_ms(same);
+            if self.offset_ms(other) == offset {
+                continue;
+            }
+            while other - same > 1 {
+                let middle = same + (other - same) / 2;
+                if self.offset_ms(middle) == offset { same = middle } else { other = middle }
+            }
+            if other < to {
+                stretches.push(Steady { start_ms, end_ms: other });
+                start_ms = other;
+            }
+        }
+        if start_ms < to {
+            stretches.push(Steady { start_ms, end_ms: to });
+        }
+        stretches
+    }
+
+    /// The grain of local time.
+    fn local_grain_ms(&self) -> i64 {
+        match self.width.span().0 {
+            // The origin is a whole number of days, so it does not matter.
+            Length::Fixed(width) => gcd(width, DAY_MS),
+            Length::Months(_) => DAY_MS,
+        }
+    }
+
+    fn offset_ms(&self, at: i64) -> i64 {
+        self.timezone.map_or(0, |timezone| {
+            offset_ms(&timezone.offset_from_utc_datetime(&instant(at).naive_utc()))
+        })
+    }
+
+    /// Local time, as the milliseconds that it would be in UTC.
+    fn local_ms(&self, at: i64) -> i64 {
+        at + self.offset_ms(at)
+    }
+
+    /// The instant of a local time, by PostgreSQL's rules: the later of two, and in a gap the
+    /// offset before it.
+    fn instant_ms(&self, local_ms: i64) -> i64 {
+        let Some(timezone) = self.timezone else {
+            return local_ms;
+        };
+        let local = instant(local_ms).naive_utc();
+        let offset = match timezone.offset_from_local_datetime(&local) {
+            MappedLocalTime::Single(offset) | MappedLocalTime::Ambiguous(_, offset) => offset,
+            MappedLocalTime::None => GapInfo::new(&local, &timezone)
+                .and_then(|gap| gap.begin)
+                .map_or_else(|| timezone.offset_from_utc_datetime(&local), |(_, before)| before),
+        };
+        local_ms - offset_ms(&offset)
+    }
+}
+
+impl Width {
+    /// The last border at or before a local time, not before the earliest `DateTime`.
+    fn border_ms(self, local_ms: i64) -> i64 {
+        match self.span().0 {
+            Length::Fixed(width) => {
+                ORIGIN_MS + (local_ms - ORIGIN_MS).div_euclid(width).saturating_mul(width)
+            }
+            Length::Months(width) => month_ms(border_month(local_ms, width)).unwrap_or(i64::MIN),
+        }
+        .max(DateTime::<Utc>::MIN_UTC.timestamp_millis())
+    }
+
+    /// The first border after a local time, `None` after the latest `DateTime`.
+    fn next_border_ms(self, local_ms: i64) -> Option<i64> {
+        let next = match self.span().0 {
+            Length::Fixed(width) => {
+                ORIGIN_MS + ((local_ms - ORIGIN_MS).div_euclid(width) + 1) * width
+            }
+            Length::Months(width) => month_ms(border_month(local_ms, width) + width)?,
+        };
+        (next <= DateTime::<Utc>::MAX_UTC.timestamp_millis()).then_some(next)
+    }
+}
+
+/// The number of the month that begins the bucket of `width` months.
+fn border_month(local_ms: i64, width: i64) -> i64 {
+    let local = instant(local_ms);
+    let month = i64::from(local.year()) * 12 + i64::from(local.month0());
+    ORIGIN_MONTH + (month - ORIGIN_MONTH).div_euclid(width) * width
+}
+
+/// The start of a month by its number.
+fn month_ms(month: i64) -> Option<i64> {
+    let year = i32::try_from(month.div_euclid(12)).ok()?;
+    let month = u32::try_from(month.rem_euclid(12)).ok()? + 1;
+    let first = NaiveDate::from_ymd_opt(year, month, 1)?.and_time(NaiveTime::MIN);
+    Some(first.and_utc().timestamp_millis())
+}
+
+/// The instant of a Unix time, or the nearest one that a `DateTime` can hold.
+fn instant(ms: i64) -> DateTime<Utc> {
+    let nearest = if ms < 0 { DateTime::<Utc>::MIN_UTC } else { DateTime::<Utc>::MAX_UTC };
+    DateTime::from_timestamp_millis(ms).unwrap_or(nearest)
+}
+
+fn offset_ms(offset: &impl Offset) -> i64 {
+    i64::from(offset.fix().local_minus_utc()) * 1_000
+}
+
+/// Whether a zone is UTC itself, rather than one whose offset happens to be zero.
+fn is_utc(timezone: Tz) -> bool {
+    let name = timezone.name();
+    let name = name.strip_prefix("Etc/").unwrap_or(name);
+    matches!(name, "UTC" | "UCT" | "Universal" | "Zulu")
+}
+
+fn gcd(a: i64, b: i64) -> i64 {
+    if b == 0 { a.abs() } else { gcd(b, a % b) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> DateTime<Utc> {
+        text.parse().unwrap()
+    }
+
+    fn buckets(zone: &str, width: &str) -> Buckets {
+        Buckets::new(width.parse().unwrap()).in_timezone(zone.parse().unwrap())
+    }
+
+    #[test]
+    fn buckets_count_from_2000() {
+        #[track_caller]
+        fn check(width: &str, instant: &str, expected: &str) {
+            let buckets = Buckets::new(width.parse().unwrap());
+            assert_eq!(buckets.start_of(at(instant)), at(expected));
+        }
+        check("1 week", "2000-01-03T00:00:00Z", "2000-01-03T00:00:00Z");
+        check("1 week", "2000-01-02T23:59:59.999999Z", "1999-12-27T00:00:00Z");
+        check("10 days", "2000-01-02T00:00:00Z", "1999-12-24T00:00:00Z");
+        check("15 minutes", "2023-05-02T10:44:59.999999Z", "2023-05-02T10:30:00Z");
+        check("7 seconds", "2000-01-03T00:00:06.999Z", "2000-01-03T00:00:00Z");
+        check("5 hours", "2000-01-03T11:00:00Z", "2000-01-03T10:00:00Z");
+        check("3 months", "2023-05-02T00:00:00Z", "2023-04-01T00:00:00Z");
+        check("5 months", "1999-12-31T23:59:59Z", "1999-08-01T00:00:00Z");
+        check("7 months", "2000-08-01T00:00:00Z", "2000-08-01T00:00:00Z");
+        check("1 year", "1969-12-31T23:59:59Z", "1969-01-01T00:00:00Z");
+        check("1000 years", "2023-05-02T00:00:00Z", "2000-01-01T00:00:00Z");
+        check("1000 years", "1999-05-02T00:00:00Z", "1000-01-01T00:00:00Z");
+    }
+
+    /// What PostgreSQL 15 answers around clock changes, with `time_bucket` spelled out.
+    #[test]
+    fn clock_changes_are_those_of_postgresql() {
+        let cases = [
+            ("Europe/Amsterdam", "1 hour", "2023-03-26T00:59:59Z", "2023-03-26T00:00:00Z"),
+            ("Europe/Amsterdam", "1 hour", "2023-03-26T01:00:00Z", "2023-03-26T01:00:00Z"),
+            ("Europe/Amsterdam", "3 hours", "2023-03-26T01:30:00Z", "2023-03-26T01:00:00Z"),
+            ("Europe/Amsterdam", "90 minutes", "2023-03-26T01:10:00Z", "2023-03-26T01:00:00Z"),
+            ("Europe/Amsterdam", "40 minutes", "2023-03-26T01:10:00Z", "2023-03-26T01:40:00Z"),
+            ("Europe/Amsterdam", "40 minutes", "2023-03-26T01:20:00Z", "2023-03-26T01:20:00Z"),
+            ("Europe/Amsterdam", "1 hour", "2023-10-29T00:30:00Z", "2023-10-29T01:00:00Z"),
+            ("Europe/Amsterdam", "1 hour", "2023-10-29T01:30:00Z", "2023-10-29T01:00:00Z"),
+            ("Europe/Amsterdam", "15 minutes", "2023-10-29T00:20:00Z", "2023-10-29T01:15:00Z"),
+            ("Europe/Amsterdam", "3 hours", "2023-10-29T01:30:00Z", "2023-10-28T22:00:00Z"),
+            ("Europe/Amsterdam", "1 day", "2023-10-29T22:59:59Z", "2023-10-28T22:00:00Z"),
+            ("Europe/Amsterdam", "1 day", "2023-10-29T23:00:00Z", "2023-10-29T23:00:00Z"),
+            ("Europe/Amsterdam", "1 week", "2023-11-01T12:00:00Z", "2023-10-29T23:00:00Z"),
+            ("Europe/Amsterdam", "1 month", "2023-10-31T23:00:00Z", "2023-10-31T23:00:00Z"),
+            ("Europe/Amsterdam", "3 months", "2023-08-20T00:00:00Z", "2023-06-30T22:00:00Z"),
+            ("Europe/Amsterdam", "1 year", "2023-12-31T23:30:00Z", "2023-12-31T23:00:00Z"),
+            ("America/New_York", "1 day", "2023-11-06T04:59:59Z", "2023-11-05T04:00:00Z"),
+            ("America/New_York", "1 hour", "2023-11-05T05:30:00Z", "2023-11-05T06:00:00Z"),
+            ("America/New_York", "7 seconds", "2023-11-05T05:30:00Z", "2023-11-05T06:29:56Z"),
+            ("America/New_York", "1 hour", "2023-03-12T07:00:00Z", "2023-03-12T07:00:00Z"),
+            ("Australia/Lord_Howe", "1 hour", "2023-04-01T14:45:00Z", "2023-04-01T14:00:00Z"),
+            ("Australia/Lord_Howe", "1 hour", "2023-04-01T15:10:00Z", "2023-04-01T14:00:00Z"),
+            ("Australia/Lord_Howe", "1 hour", "2023-09-30T15:40:00Z", "2023-09-30T15:30:00Z"),
+            ("Australia/Lord_Howe", "15 minutes", "2023-09-30T15:30:00Z", "2023-09-30T15:30:00Z"),
+            ("Asia/Kathmandu", "1 hour", "2023-05-01T18:20:00Z", "2023-05-01T18:15:00Z"),
+            ("Asia/Kathmandu", "1 day", "2023-05-01T18:15:00Z", "2023-05-01T18:15:00Z"),
+            ("America/Sao_Paulo", "1 day", "2018-11-04T03:30:00Z", "2018-11-04T03:00:00Z"),
+            ("America/Sao_Paulo", "1 day", "2018-02-18T02:30:00Z", "2018-02-17T02:00:00Z"),
+            ("America/Sao_Paulo", "1 hour", "2018-02-18T01:30:00Z", "2018-02-18T02:00:00Z"),
+            ("America/Havana", "1 day", "2016-11-06T04:45:00Z", "2016-11-06T05:00:00Z"),
+            ("America/Havana", "1 day", "2016-11-06T03:45:00Z", "2016-11-05T04:00:00Z"),
+            ("Africa/Casablanca", "1 hour", "2023-03-19T02:30:00Z", "2023-03-19T02:00:00Z"),
+            ("Africa/Casablanca", "1 hour", "2023-04-23T02:30:00Z", "2023-04-23T02:00:00Z"),
+            ("Africa/Casablanca", "30 minutes", "2023-03-19T01:45:00Z", "2023-03-19T02:30:00Z"),
+            ("Pacific/Apia", "1 day", "2011-12-30T09:59:59Z", "2011-12-29T10:00:00Z"),
+            ("Pacific/Apia", "1 day", "2011-12-30T10:00:00Z", "2011-12-30T10:00:00Z"),
+            ("Pacific/Apia", "2 days", "2011-12-30T10:00:00Z", "2011-12-30T10:00:00Z"),
+            ("Pacific/Apia", "36 hours", "2011-12-30T10:00:00Z", "2011-12-30T10:00:00Z"),
+            ("Pacific/Apia", "1 month", "2011-12-30T10:00:00Z", "2011-12-01T10:00:00Z"),
+            ("Pacific/Apia", "1 week", "2012-01-01T09:00:00Z", "2011-12-26T10:00:00Z"),
+            ("America/St_Johns", "1 hour", "2010-03-14T03:45:00Z", "2010-03-14T04:30:00Z"),
+            ("America/St_Johns", "1 hour", "2010-11-07T02:30:30Z", "2010-11-07T03:30:00Z"),
+            ("America/St_Johns", "1 hour", "2010-11-07T02:31:00Z", "2010-11-07T01:30:00Z"),
+            ("America/St_Johns", "1 day", "2010-11-07T02:30:30Z", "2010-11-07T03:30:00Z"),
+            ("Europe/Dublin", "1 hour", "2006-10-29T00:30:00Z", "2006-10-29T01:00:00Z"),
+            ("Europe/Moscow", "1 hour", "2014-10-25T21:30:00Z", "2014-10-25T22:00:00Z"),
+        ];
+        for (zone, width, instant, expected) in cases {
+            let start = buckets(zone, width).start_of(at(instant));
+            assert_eq!(start, at(expected), "{width} in {zone} at {instant}");
+        }
+    }
+
+    #[track_caller]
+    fn check_starts(buckets: Buckets, from: &str, to: &str, expected: &[&str]) {
+        let labels: Vec<_> = buckets
+            .starts(at(from), at(to))
+            .map(|start| buckets.label(start).replace(":00.000000", ""))
+            .collect();
+        assert_eq!(labels, expected);
+    }
+
+    #[test]
+    fn both_ends_have_a_bucket() {
+        let days = Buckets::new(Width::DAY);
+        let (from, to) = ("2023-05-01T12:00:00Z", "2023-05-03T00:00:00Z");
+        check_starts(days, from, to, &["2023-05-01T00:00", "2023-05-02T00:00", "2023-05-03T00:00"]);
+        check_starts(days, from, from, &["2023-05-01T00:00"]);
+        check_starts(days, to, from, &[]);
+    }
+
+    #[test]
+    fn a_skipped_hour_has_no_bucket() {
+        check_starts(
+            buckets("Europe/Amsterdam", "1 hour"),
+            "2023-03-25T23:30:00Z",
+            "2023-03-26T01:30:00Z",
+            &["2023-03-26T00:00+01:00", "2023-03-26T01:00+01:00", "2023-03-26T03:00+02:00"],
+        );
+    }
+
+    #[test]
+    fn a_repeated_hour_is_one_bucket() {
+        check_starts(
+            buckets("Europe/Amsterdam", "1 hour"),
+            "2023-10-28T23:30:00Z",
+            "2023-10-29T02:00:00Z",
+            &["2023-10-29T01:00+02:00", "2023-10-29T02:00+01:00", "2023-10-29T03:00+01:00"],
+        );
+    }
+
+    #[test]
+    fn a_bucket_that_begins_in_skipped_time_may_start_after_the_next_one() {
+        check_starts(
+            buckets("Europe/Amsterdam", "40 minutes"),
+            "2023-03-26T00:20:00Z",
+            "2023-03-26T01:20:00Z",
+            &["2023-03-26T01:20+01:00", "2023-03-26T03:20+02:00", "2023-03-26T03:40+02:00"],
+        );
+    }
+
+    #[test]
+    fn days_around_a_clock_change_start_at_midnight() {
+        check_starts(
+            buckets("Europe/Amsterdam", "1 day"),
+            "2023-10-27T22:00:00Z",
+            "2023-10-30T12:00:00Z",
+            &["2023-10-28T00:00+02:00", "2023-10-29T00:00+02:00", "2023-10-30T00:00+01:00"],
+        );
+    }
+
+    #[test]
+    fn a_skipped_day_has_no_bucket() {
+        check_starts(
+            buckets("Pacific/Apia", "1 day"),
+            "2011-12-29T12:00:00Z",
+            "2011-12-31T12:00:00Z",
+            &["2011-12-29T00:00-10:00", "2011-12-31T00:00+14:00", "2012-01-01T00:00+14:00"],
+        );
+    }
+
+    #[test]
+    fn months_follow_local_time() {
+        check_starts(
+            buckets("America/New_York", "1 month"),
+            "2023-02-01T04:59:59Z",
+            "2023-04-01T04:00:00Z",
+            &[
+                "2023-01-01T00:00-05:00",
+                "2023-02-01T00:00-05:00",
+                "2023-03-01T00:00-05:00",
+                "2023-04-01T00:00-04:00",
+            ],
+        );
+    }
+
+    #[test]
+    fn labels_show_an_offset_where_a_zone_is_given() {
+        #[track_caller]
+        fn check(zone: &str, expected: &str) {
+            assert_eq!(buckets(zone, "1 day").label(at("2023-01-02T23:00:00Z")), expected);
+        }
+        check("UTC", "2023-01-02T23:00:00.000000Z");
+        check("Etc/UTC", "2023-01-02T23:00:00.000000Z");
+        check("Etc/Zulu", "2023-01-02T23:00:00.000000Z");
+        check("GMT", "2023-01-02T23:00:00.000000+00:00");
+        check("Europe/London", "2023-01-02T23:00:00.000000+00:00");
+        check("Europe/Amsterdam", "2023-01-03T00:00:00.000000+01:00");
+        check("Asia/Kathmandu", "2023-01-03T04:45:00.000000+05:45");
+        check("America/St_Johns", "2023-01-02T19:30:00.000000-03:30");
+        let plain = Buckets::new(Width::DAY).label(at("2023-01-02T23:00:00.5Z"));
+        assert_eq!(plain, "2023-01-02T23:00:00.500000");
+    }
+
+    #[test]
+    fn grains_divide_widths_and_days() {
+        #[track_caller]
+        fn check(width: &str, utc_ms: i64, zone_ms: i64) {
+            let buckets = Buckets::new(width.parse().unwrap());
+            assert_eq!(buckets.grain().num_milliseconds(), utc_ms);
+            let buckets = buckets.in_timezone(Tz::Europe__Amsterdam);
+            assert_eq!(buckets.grain().num_milliseconds(), zone_ms);
+        }
+        check("1 day", 86_400_000, 900_000);
+        check("1 week", 86_400_000, 900_000);
+        check("3 months", 86_400_000, 900_000);
+        check("36 hours", 43_200_000, 900_000);
+        check("1 hour", 3_600_000, 900_000);
+        check("5 hours", 3_600_000, 900_000);
+        check("10 minutes", 600_000, 300_000);
+        check("7 seconds", 1_000, 1_000);
+        check("1.001 seconds", 1, 1);
+    }
+
+    #[test]
+    fn a_grain_between_two_instants_knows_the_offsets_between() {
+        #[track_caller]
+        fn check(zone: &str, from: &str, to: &str, minutes: i64) {
+            let grain = buckets(zone, "1 day").grain_between(at(from), at(to));
+            assert_eq!(grain.num_minutes(), minutes, "{zone}");
+        }
+        let (from, to) = ("2022-01-01T00:00:00Z", "2024-01-01T00:00:00Z");
+        check("UTC", from, to, 1_440);
+        check("Europe/Amsterdam", from, to, 60);
+        check("Asia/Tokyo", from, to, 180);
+        check("Asia/Kolkata", from, to, 30);
+        check("Asia/Kathmandu", from, to, 15);
+        check("Australia/Lord_Howe", from, to, 30);
+        check("America/St_Johns", from, to, 30);
+        check("America/St_Johns", "2010-01-01T00:00:00Z", to, 1);
+    }
+}

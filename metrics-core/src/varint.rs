@@ -1,0 +1,103 @@
+//! Whole numbers in as few bytes as they need (LEB128), the alphabet of the compact columns.
+//!
+//! A number below 128 takes one byte, and a position in a video of four hours four. Reading never trusts
+//! its input: a database file may have been written by anything.
+
+/// A compact column that could not be read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("a compact column is damaged: {0}")]
+pub struct Damaged(pub(crate) &'static str);
+
+/// Appends `number`.
+pub(crate) fn put(out: &mut Vec<u8>, mut number: u64) {
+    while 0x80 <= number {
+        out.push((number as u8) | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
+}
+
+/// Reads compact numbers from the front of a slice.
+#[derive(Debug)]
+pub(crate) struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    /// Takes the next number.
+    pub(crate) fn number(&mut self) -> Result<u64, Damaged> {
+        let mut number = 0_u64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.byte()?;
+            let bits = u64::from(byte & 0x7f);
+            if shift == 63 && 1 < bits {
+                break;
+            }
+            number |= bits << shift;
+            if byte & 0x80 == 0 {
+                return Ok(number);
+            }
+        }
+        Err(Damaged("a number has too many bytes"))
+    }
+
+    /// Takes the next number, which must fit the type that is asked for.
+    pub(crate) fn narrow<T: TryFrom<u64>>(&mut self) -> Result<T, Damaged> {
+        self.number()?.try_into().map_err(|_| Damaged("a number is too large"))
+    }
+
+    /// Takes one byte.
+    pub(crate) fn byte(&mut self) -> Result<u8, Damaged> {
+        let (&first, rest) = self.rest.split_first().ok_or(Damaged("it ends too early"))?;
+        self.rest = rest;
+        Ok(first)
+    }
+
+    /// Takes four bytes as a number.
+    pub(crate) fn word(&mut self) -> Result<u32, Damaged> {
+        let (first, rest) = self.rest.split_first_chunk().ok_or(Damaged("it ends too early"))?;
+        self.rest = rest;
+        Ok(u32::from_le_bytes(*first))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn what_was_written_is_read(numbers in prop::collection::vec(any::<u64>(), 0..20)) {
+            let mut bytes = Vec::new();
+            numbers.iter().for_each(|&number| put(&mut bytes, number));
+            let mut reader = Reader::new(&bytes);
+            for &number in &numbers {
+                prop_assert_eq!(reader.number(), Ok(number));
+            }
+            prop_assert!(reader.is_empty());
+        }
+
+        #[test]
+        fn no_input_panics(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+            let mut reader = Reader::new(&bytes);
+            while reader.number().is_ok() {}
+        }
+    }
+
+    #[test]
+    fn a_number_that_does_not_fit_is_damage() {
+        assert!(Reader::new(&[0xff; 10]).number().is_err());
+        let mut bytes = Vec::new();
+        put(&mut bytes, u64::from(u32::MAX) + 1);
+        assert!(Reader::new(&bytes).narrow::<u32>().is_err());
+    }
+}

@@ -1,0 +1,1 @@
+//! Measures how videos are watched, without tracking anyone.

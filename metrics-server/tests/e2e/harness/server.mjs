@@ -1,0 +1,118 @@
+// The server under test: the built binary as a process of its own, on its own port and database.
+
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { within } from './eventually.mjs';
+
+const WORKSPACE = fileURLToPath(new URL('../../../../', import.meta.url));
+const BINARY = resolve(WORKSPACE, process.env.METRICS_SERVER ?? 'target/debug/metrics-server');
+
+// What an empty database without authentication contains.
+export const EXAMPLE_KEY = 'HDsj3NfKQTNwn5Ix9g+cfQ==';
+
+const START_MS = 15_000;
+// The server drains for up to 10 seconds; past that it hangs.
+const STOP_MS = 15_000;
+
+const ESCAPES = /\x1b\[[0-9;]*m/g;
+const LISTENING = /\blistening\b.*?\baddress="?([^\s"]+)/;
+
+export class Server {
+  #process;
+
+  /** With its database in `directory`, which the caller removes. */
+  constructor(directory, environment = {}) {
+    this.directory = directory;
+    this.environment = environment;
+    // All that it printed, over restarts.
+    this.log = '';
+  }
+
+  /** On any free port the first time; then where it listened before and the clients look for it. */
+  async start() {
+    await this.#start(this.address ?? '127.0.0.1:0');
+  }
+
+  get url() {
+    return `http://${this.address}`;
+  }
+
+  get socketUrl() {
+    return `ws://${this.address}/socket`;
+  }
+
+  get port() {
+    return Number(this.address.split(':').at(-1));
+  }
+
+  /** SIGTERM, and the end of the process. The exit code is part of the contract. */
+  async stop() {
+    const [code, signal] = await this.#end('SIGTERM');
+    if (code !== 0) throw new Error(`SIGTERM ended with ${code ?? signal}\n${this.log}`);
+  }
+
+  /** What a power cut or `kill -9` does to it. */
+  async kill() {
+    await this.#end('SIGKILL');
+  }
+
+  /** For clean-up after a test, whatever state the test left. */
+  async dispose() {
+    if (this.#running()) await this.kill();
+  }
+
+  /** Asks `/api/v1/<path>`, as the contract's POST with a JSON body, and expects an answer. */
+  async ask(path, body, headers = {}) {
+    const response = await fetch(`${this.url}/api/v1/${path}`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', ...headers },
+      body: JSON.stringify(body),
+    });
+    const text = await response.text();
+    if (!response.ok) throw new Error(`POST ${path} ${JSON.stringify(body)}: ${response.status} ${text}`);
+    return JSON.parse(text);
+  }
+
+  #running() {
+    return this.#process && this.#process.exitCode === null && this.#process.signalCode === null;
+  }
+
+  async #end(signal) {
+    if (!this.#running()) throw new Error(`the server had already ended\n${this.log}`);
+    const exit = once(this.#process, 'exit');
+    this.#process.kill(signal);
+    return within(STOP_MS, `exit on ${signal}`, exit);
+  }
+
+  async #start(listen) {
+    if (!existsSync(BINARY)) throw new Error(`no server at ${BINARY}: cargo build -p metrics-server, or set METRICS_SERVER`);
+    const database = `sqlite:${join(this.directory, 'metrics.db')}`;
+    this.#process = spawn(BINARY, ['--listen', listen, '--database-url', database], {
+      cwd: this.directory,
+      env: { PATH: process.env.PATH, NO_COLOR: '1', RUST_BACKTRACE: '1', RUST_LOG: 'info', ...this.environment },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    this.address = await within(START_MS, 'the log line "listening"', this.#announced(this.#process)).catch((error) => {
+      this.#process.kill('SIGKILL');
+      throw new Error(`${error.message}\n${this.log}`);
+    });
+  }
+
+  #announced(process) {
+    const start = this.log.length;
+    return new Promise((resolve, reject) => {
+      const read = (chunk) => {
+        this.log += chunk.toString().replace(ESCAPES, '');
+        const found = LISTENING.exec(this.log.slice(start));
+        if (found) resolve(found[1]);
+      };
+      process.stdout.on('data', read);
+      process.stderr.on('data', read);
+      process.on('error', reject);
+      process.on('exit', (code, signal) => reject(new Error(`the server ended with ${code ?? signal} before it listened`)));
+    });
+  }
+}

@@ -1,0 +1,75 @@
+// The site that holds the videos: pages, bundles and a file with byte ranges, on a port of its own,
+// so that everything a page sends to the server is cross-origin, as it is for real.
+
+import { build } from 'esbuild';
+import { once } from 'node:events';
+import { createReadStream } from 'node:fs';
+import { stat } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import { fileURLToPath } from 'node:url';
+
+const E2E = fileURLToPath(new URL('..', import.meta.url));
+
+export class Site {
+  #pages = new Map();
+  #server = createServer((request, response) => this.#answer(request, response));
+  #video;
+
+  static async start(videoPath) {
+    const site = new Site();
+    site.#video = { path: videoPath, size: (await stat(videoPath)).size };
+    site.#server.listen(0, '127.0.0.1');
+    await once(site.#server, 'listening');
+    // By name, to tell the page's address from those of connections.
+    site.origin = `http://localhost:${site.#server.address().port}`;
+    return site;
+  }
+
+  /**
+   * Publishes a page under `path` with a <video> for each of `videos`, and `script` as a module that
+   * imports the npm packages of this directory: what the author of a page writes and bundles.
+   */
+  async publish(path, { videos = [], script }) {
+    const bundle = await build({
+      stdin: { contents: `import './page/watch.mjs';\n${script}`, resolveDir: E2E, sourcefile: `${path}.mjs` },
+      bundle: true,
+      format: 'iife',
+      logLevel: 'error',
+      write: false,
+    });
+    const elements = videos.map((id) => `<video id="${id}" src="/video.webm" preload="auto" muted></video>`);
+    // An inline script must not end its own element.
+    const code = bundle.outputFiles[0].text.replaceAll('</script', '<\\/script');
+    const html = `<!doctype html><meta charset="utf-8"><title>Video</title>${elements.join('')}<script>${code}</script>`;
+    this.#pages.set(path, html);
+    return `${this.origin}${path}`;
+  }
+
+  async stop() {
+    this.#server.closeAllConnections();
+    this.#server.close();
+    await once(this.#server, 'close');
+  }
+
+  #answer(request, response) {
+    const { pathname } = new URL(request.url, this.origin);
+    if (pathname === '/video.webm') return this.#sendVideo(request, response);
+    const page = this.#pages.get(pathname);
+    if (page === undefined) return response.writeHead(404).end();
+    // A connection that a closed page leaves behind must not be given to the next one.
+    response.writeHead(200, { 'content-type': 'text/html', connection: 'close' }).end(page);
+  }
+
+  // Chromium seeks in a file only if the server answers 206.
+  #sendVideo(request, response) {
+    const { path, size } = this.#video;
+    const range = /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? '');
+    const start = range ? Number(range[1]) : 0;
+    const end = range?.[2] ? Math.min(Number(range[2]), size - 1) : size - 1;
+    if (start > end) return response.writeHead(416, { 'content-range': `bytes */${size}` }).end();
+    const headers = { 'content-type': 'video/webm', 'accept-ranges': 'bytes', 'content-length': end - start + 1 };
+    if (range) headers['content-range'] = `bytes ${start}-${end}/${size}`;
+    response.writeHead(range ? 206 : 200, headers);
+    createReadStream(path, { start, end }).on('error', () => response.destroy()).pipe(response);
+  }
+}

@@ -1,0 +1,126 @@
+// What a file of tests shares (browser, site, video), and what each test has to itself (server,
+// database, visitors), made when it asks for it and removed after it.
+
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { launchBrowser } from './browser.mjs';
+import { makeVideo } from './media.mjs';
+import { Server } from './server.mjs';
+import { Site } from './site.mjs';
+
+const TEST_MS = 60_000;
+
+export class Suite {
+  /** Called at the top of a test file. */
+  constructor() {
+    before(async () => {
+      this.directory = await temporaryDirectory();
+      this.browser = await launchBrowser();
+      this.site = await Site.start(await makeVideo(this.directory));
+    });
+    after(async () => {
+      await this.browser?.close();
+      await this.site?.stop();
+      if (this.directory) await remove(this.directory);
+    });
+  }
+
+  /** One test. `run` gets a `Scene`; if it fails, all that was sent and logged is printed. */
+  test(sentence, run) {
+    test(sentence, { timeout: TEST_MS }, async () => {
+      const scene = new Scene(this);
+      try {
+        await run(scene);
+      } catch (error) {
+        console.log(scene.protocol());
+        throw error;
+      } finally {
+        await scene.clear();
+      }
+    });
+  }
+}
+
+class Scene {
+  #suite;
+  #cleanups = [];
+  #traffic = [];
+  #servers = [];
+
+  constructor(suite) {
+    this.#suite = suite;
+  }
+
+  get site() {
+    return this.#suite.site;
+  }
+
+  /** A server with an empty database. */
+  async server(environment) {
+    const directory = await temporaryDirectory();
+    this.#cleanups.push(() => remove(directory));
+    const server = new Server(directory, environment);
+    this.#servers.push(server);
+    this.#cleanups.push(() => server.dispose());
+    await server.start();
+    return server;
+  }
+
+  /** Publishes a page (see `Site.publish`) and opens it, as a visitor who was never there before. */
+  async visit(address, content) {
+    const { pathname, search, hash } = new URL(address, this.site.origin);
+    const url = await this.site.publish(pathname, content);
+    const context = await this.#suite.browser.newContext();
+    this.#cleanups.push(() => context.close());
+    const page = await context.newPage();
+    this.#listen(page);
+    await page.goto(`${url}${search}${hash}`);
+    return page;
+  }
+
+  /** What pages and servers said, for a failed test. */
+  protocol() {
+    return [...this.#traffic, ...this.#servers.map((server) => server.log)].join('\n');
+  }
+
+  /** Undoes everything, last first, even where undoing one thing fails. */
+  async clear() {
+    let failure;
+    for (const cleanup of this.#cleanups.reverse()) {
+      try {
+        await cleanup();
+      } catch (error) {
+        failure ??= error;
+      }
+    }
+    if (failure) throw failure;
+  }
+
+  #listen(page) {
+    const start = performance.now();
+    const note = (what, text) => {
+      const seconds = ((performance.now() - start) / 1000).toFixed(2);
+      this.#traffic.push(`${seconds} ${what} ${text}`);
+    };
+    page.on('console', (message) => note(message.type(), message.text()));
+    page.on('pageerror', (error) => note('error', error.message));
+    page.on('request', (request) => note('request', `${request.method()} ${request.url()} ${request.postData() ?? ''}`));
+    page.on('response', (response) => note('response', `${response.status()} ${response.url()}`));
+    page.on('websocket', (socket) => {
+      note('socket', socket.url());
+      socket.on('framesent', ({ payload }) => note('>', payload));
+      socket.on('framereceived', ({ payload }) => note('<', payload));
+      socket.on('close', () => note('socket', 'closed'));
+    });
+  }
+}
+
+function temporaryDirectory() {
+  return mkdtemp(join(tmpdir(), 'metrics-e2e-'));
+}
+
+function remove(directory) {
+  return rm(directory, { recursive: true, force: true });
+}

@@ -1,0 +1,151 @@
+// Nothing about a person reaches the disk or the log. Clients send what the browser makes them send,
+// the server logs at its most talkative, and every byte that is left is searched.
+
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { readFile, readdir } from 'node:fs/promises';
+import { request } from 'node:http';
+import { join } from 'node:path';
+import { USER_AGENT } from './harness/browser.mjs';
+import { batchPage, channelPage } from './harness/clients.mjs';
+import { eventually } from './harness/eventually.mjs';
+import { onePlay } from './harness/expect.mjs';
+import { Player } from './harness/player.mjs';
+import { Suite } from './harness/suite.mjs';
+
+const KEY = 'cHJpdmFjeS10ZXN0LWtleQ==';
+const OPERATOR = { METRICS_AUTH_ENABLED: 'true', METRICS_USER: 'operator', METRICS_PASSWORD: 'word-of-the-operator' };
+const AUTHORIZATION = `Basic ${btoa(`${OPERATOR.METRICS_USER}:${OPERATOR.METRICS_PASSWORD}`)}`;
+const ADDRESS = '203.0.113.77';
+const TOKEN = 'token-of-the-visitor';
+
+// What must be found nowhere, and where it was sent.
+const TRACES = {
+  'the User-Agent header': USER_AGENT,
+  'a part of the User-Agent header': 'AppleWebKit',
+  "the page's query": 'secret=',
+  "a value of the page's query": 'query-of-the-visitor',
+  "the page's fragment": 'fragment-of-the-visitor',
+  "the user in the page's address": 'user-of-the-visitor',
+  "the password in the page's address": 'password-of-the-visitor',
+  'a cookie': 'cookie-of-the-visitor',
+  'an address from a proxy': ADDRESS,
+  'a token in Sec-WebSocket-Protocol': TOKEN,
+  'that token encoded': btoa(TOKEN).replaceAll('=', ''),
+  'a frame that is no message': 'frame-of-the-visitor',
+  'a batch that is not JSON': 'batch-of-the-visitor',
+  'an event that is not valid': 'event-of-the-visitor',
+  'the Authorization header': AUTHORIZATION.slice('Basic '.length),
+  'its password': OPERATOR.METRICS_PASSWORD,
+  'a wrong password': btoa('operator:guess'),
+};
+
+const suite = new Suite();
+
+suite.test('nothing that identifies a viewer is on the disk or in the log', async (scene) => {
+  const server = await scene.server({ ...OPERATOR, RUST_LOG: 'debug' });
+  const authorized = { ask: (path, body) => server.ask(path, body, { authorization: AUTHORIZATION }) };
+  await authorized.ask('keys', { key: KEY });
+
+  await watch(scene, '/by-channel', channelPage(server, { video: ['by-channel', {}] }, KEY));
+  const endpoint = `${server.url}/v1/events?key=${encodeURIComponent(KEY)}`;
+  await watch(scene, '/by-batch', batchPage(endpoint, 'by-batch'));
+  await joinWithCredentials(scene, server);
+  await sendNonsense(server, endpoint);
+  for (const identifier of ['by-channel', 'by-batch', 'by-phoenix']) {
+    await eventually(() => onePlay(authorized, { identifier }));
+  }
+
+  // First with the write-ahead log as it is while the server runs, then as the server leaves it.
+  await expectNoTrace(scene, server);
+  await server.stop();
+  await expectNoTrace(scene, server);
+});
+
+async function expectNoTrace(scene, server) {
+  const files = await Promise.all((await readdir(server.directory)).map((name) => readFile(join(server.directory, name))));
+  const disk = Buffer.concat(files);
+  // The search finds what is meant to be there.
+  for (const path of ['/by-channel', '/by-batch', '/by-phoenix']) {
+    assert.ok(disk.includes(`${scene.site.origin}${path}`), `the page ${path} is on the disk`);
+  }
+  for (const [what, text] of Object.entries(TRACES)) {
+    assert.ok(!disk.includes(text), `${what} is on the disk`);
+    assert.ok(!server.log.includes(text), `${what} is in the log:\n${linesWith(server.log, text)}`);
+  }
+  // The pages are on `localhost`, so every number is a connection's; only the server's own may be named.
+  const log = server.log.replaceAll(server.address, '');
+  for (const peer of ['127.0.0.1', '::1']) {
+    assert.ok(!disk.includes(peer), "a viewer's address is on the disk");
+    assert.ok(!log.includes(peer), `a viewer's address is in the log:\n${linesWith(log, peer)}`);
+  }
+  assert.ok(!server.log.includes(KEY), `a key is in the log:\n${linesWith(server.log, KEY)}`);
+}
+
+async function watch(scene, path, content) {
+  const page = await scene.visit(`${path}?secret=query-of-the-visitor#fragment-of-the-visitor`, content);
+  const player = new Player(page, 'video');
+  await player.play();
+  await player.reach(1.5);
+  await player.pause();
+  await page.close();
+}
+
+// A browser hides the credentials of its own address, another client may not.
+async function joinWithCredentials(scene, server) {
+  const script = `
+    import { Socket } from 'phoenix-1.8';
+    import { Client } from './page/client.mjs';
+    window.client = new Client(Socket);`;
+  const page = await scene.visit('/by-phoenix', { script });
+  const address = new URL(page.url());
+  address.username = 'user-of-the-visitor';
+  address.password = 'password-of-the-visitor';
+  address.search = '?secret=query-of-the-visitor';
+  address.hash = 'fragment-of-the-visitor';
+  const parameters = { identifier: 'by-phoenix', key: KEY, source_url: address.href };
+  const events = [{ name: 'play', from: 0 }, { name: 'pause', to: 5 }, { name: 'play', from: 'event-of-the-visitor' }];
+  await page.evaluate(
+    async ([url, parameters, options, events]) => {
+      await window.client.join(url, parameters, options);
+      for (const event of events) await window.client.push(event);
+      window.client.socket.conn.send('frame-of-the-visitor');
+    },
+    [server.socketUrl, parameters, { authToken: TOKEN }, events],
+  );
+}
+
+// Errors are where logs quote what they were given.
+async function sendNonsense(server, endpoint) {
+  const headers = { cookie: 'id=cookie-of-the-visitor', 'x-forwarded-for': ADDRESS, forwarded: `for=${ADDRESS}` };
+  const event = { name: 'play', session_id: 'x', embed_id: 'by-batch', video_time: 'event-of-the-visitor' };
+  for (const body of ['batch-of-the-visitor', JSON.stringify({ events: [event] })]) {
+    await fetch(endpoint, { method: 'POST', headers, body });
+  }
+  await fetch(`${server.url}/api/v1/keys?secret=query-of-the-visitor`, { headers: { ...headers, authorization: `Basic ${btoa('operator:guess')}` } });
+  await fetch(`${server.url}/nowhere?secret=query-of-the-visitor`, { headers });
+  await upgradeAndBreak(server, headers);
+}
+
+// An upgrade with a cookie, and then bytes that are no frame.
+async function upgradeAndBreak(server, headers) {
+  const upgrade = {
+    connection: 'Upgrade',
+    upgrade: 'websocket',
+    'sec-websocket-key': btoa('sixteen bytes...'),
+    'sec-websocket-version': '13',
+    'user-agent': USER_AGENT,
+  };
+  const asked = request(`${server.url}/socket/websocket?vsn=2.0.0&secret=query-of-the-visitor`, { headers: { ...headers, ...upgrade } });
+  asked.end();
+  const [, socket] = await once(asked, 'upgrade');
+  const closed = once(socket, 'close');
+  socket.resume();
+  socket.on('error', () => {});
+  socket.end('frame-of-the-visitor');
+  await closed;
+}
+
+function linesWith(log, text) {
+  return log.split('\n').filter((line) => line.includes(text)).join('\n');
+}
