@@ -1,1 +1,36 @@
-//! Measures how videos are watched, without tracking anyone.
+//! Measures how videos are watched, without tracking anyone: websocket and HTTP in, JSON out.
+//!
+//! The crate is a thin layer over `metrics-core`. In reading order:
+//!
+//! * [`Service`] answers requests: `service.rs` is the route table, `api/` has a file per endpoint.
+//! * A websocket is read by `frames.rs` into bounded messages, by `phoenix.rs` into values of the channel protocol,
+//!   and acted on by `channel.rs`; `socket.rs` is its life. `wire.rs` reads the events that clients send.
+//! * [`serve()`] accepts connections and stops without losing any.
+//! * [`Config`] is every setting of the binary.
+//!
+//! To embed it: make a [`Service`] from a [`Metrics`](metrics_core::Metrics), and hand it requests.
+
+#![warn(clippy::unwrap_used)]
+
+mod api;
+mod auth;
+mod channel;
+mod config;
+mod cors;
+mod error;
+mod frames;
+mod page;
+mod phoenix;
+mod response;
+mod serve;
+mod service;
+mod socket;
+mod wire;
+
+pub use auth::Credentials;
+pub use config::{Config, ConfigError, Database, LogFormat};
+pub use cors::Cors;
+pub use page::EXAMPLE_KEY;
+pub use response::Body;
+pub use serve::serve;
+pub use service::{BODY_BYTES_MAX, Service, Settings};

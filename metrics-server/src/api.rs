@@ -1,0 +1,14 @@
+//! The endpoints of the HTTP API, a file each.
+
+pub(crate) mod engagement;
+pub(crate) mod events;
+pub(crate) mod keys;
+pub(crate) mod params;
+pub(crate) mod plays;
+pub(crate) mod sources;
+pub(crate) mod watching;
+
+/// Milliseconds as seconds, as answers say them.
+fn seconds(ms: u64) -> f64 {
+    ms as f64 / 1_000.0
+}

@@ -1,0 +1,191 @@
+//! `POST /v1/events`: events in batches, for clients without a websocket.
+//!
+//! A batch is answered when it is durable. Clients send it again, whole, when the answer is not 2xx, so an event that
+//! comes twice counts once; and one bad event never loses the others.
+
+use std::collections::HashMap;
+
+use hyper::{Response, StatusCode};
+use metrics_core::{ApiKey, EventError, Join, JoinError, Metrics, PlayerEvent, Video};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::channel::Visitor;
+use crate::error::Error;
+use crate::response::{self, Body};
+use crate::wire::{self, Event, Positions, Refusal, Scalar};
+
+/// How many events a batch may have. Clients send at most 50.
+const EVENTS_MAX: usize = 1_000;
+
+#[derive(Deserialize)]
+struct Batch<'a> {
+    #[serde(borrow)]
+    events: Vec<&'a RawValue>,
+}
+
+/// Whose event it is.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Address<'a> {
+    #[serde(borrow)]
+    session_id: Scalar<'a>,
+    embed_id: Scalar<'a>,
+    key: Scalar<'a>,
+    source_url: Scalar<'a>,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Answer {
+    accepted: usize,
+    rejected: Vec<Rejected>,
+}
+
+#[derive(Debug, Serialize)]
+struct Rejected {
+    index: usize,
+    reason: String,
+}
+
+/// The events of one session, with their places in the batch.
+struct Group {
+    video: String,
+    page: Option<String>,
+    events: Vec<(usize, PlayerEvent)>,
+}
+
+/// Records a batch, and answers when it is durable.
+///
+/// `key` is for events that name none.
+pub(crate) async fn record(
+    metrics: &Metrics,
+    key: Option<&ApiKey>,
+    visitor: &Visitor,
+    body: &[u8],
+) -> Result<Response<Body>, Error> {
+    let batch: Batch<'_> = str::from_utf8(body)
+        .ok()
+        .and_then(wire::object)
+        .ok_or(Error::body("the body must be a JSON object with an array `events`"))?;
+    if EVENTS_MAX < batch.events.len() {
+        return Err(Error::body("`events` must have at most 1000 elements"));
+    }
+    let mut answer = Answer::default();
+    let mut groups: HashMap<(ApiKey, String), Group> = HashMap::new();
+    let mut keyless = 0;
+    for (index, event) in batch.events.iter().enumerate() {
+        match read(event, key) {
+            Ok((address, group, event)) => {
+                groups.entry(address).or_insert(group).events.push((index, event));
+            }
+            Err(Unread::Keyless) => {
+                keyless += 1;
+                answer.reject(index, "`key` is missing");
+            }
+            Err(Unread::Refused(reason)) => answer.reject(index, reason),
+        }
+    }
+    if 0 < keyless && keyless == batch.events.len() {
+        return Err(Error::NoKey);
+    }
+    if visitor.opted_out {
+        for (index, _) in groups.drain().flat_map(|(_, group)| group.events) {
+            answer.reject(index, "opted out");
+        }
+    }
+    settle(metrics, visitor, groups, &mut answer).await?;
+    answer.rejected.sort_by_key(|rejected| rejected.index);
+    answer.accepted = batch.events.len() - answer.rejected.len();
+    Ok(response::json(StatusCode::OK, &answer))
+}
+
+/// Records all groups, and returns when they are durable.
+async fn settle(
+    metrics: &Metrics,
+    visitor: &Visitor,
+    groups: HashMap<(ApiKey, String), Group>,
+    answer: &mut Answer,
+) -> Result<(), Error> {
+    let (mut invalid, all) = (0, groups.len());
+    let mut acknowledgements = Vec::new();
+    for ((key, session), mut group) in groups {
+        let join = Join::new(key, session, Video::labelled(group.video));
+        let viewing = match metrics.visit(visitor.introduce(join, group.page.as_deref())).await {
+            Ok(viewing) => viewing,
+            Err(JoinError::Store(err)) => return Err(err.into()),
+            Err(err) => {
+                invalid += usize::from(matches!(err, JoinError::InvalidKey));
+                let reason = reason(err);
+                for (index, _) in group.events {
+                    answer.reject(index, reason.clone());
+                }
+                continue;
+            }
+        };
+        // Batches are filled by time, but a page may fill two at once.
+        group.events.sort_by_key(|(_, event)| event.timestamp_ms);
+        for (index, event) in group.events {
+            match viewing.submit(&event) {
+                Ok(acknowledgement) => acknowledgements.push(acknowledgement),
+                Err(EventError::NotStored(_)) => return Err(Error::NotStored),
+                Err(err) => answer.reject(index, Refusal::new(&err, Positions::VideoTime).0),
+            }
+        }
+    }
+    for mut acknowledgement in acknowledgements {
+        acknowledgement.durable().await.map_err(|_| Error::NotStored)?;
+    }
+    if 0 < all && invalid == all { Err(Error::InvalidKey) } else { Ok(()) }
+}
+
+/// Why a session was refused, with the names that its fields have here.
+fn reason(err: JoinError) -> String {
+    let err = match err {
+        JoinError::TooLong { field: "session", bytes_max } => {
+            JoinError::TooLong { field: "session_id", bytes_max }
+        }
+        JoinError::TooLong { field: "identifier", bytes_max } => {
+            JoinError::TooLong { field: "embed_id", bytes_max }
+        }
+        other => other,
+    };
+    err.to_string()
+}
+
+enum Unread {
+    Keyless,
+    Refused(String),
+}
+
+fn read(
+    event: &RawValue,
+    key: Option<&ApiKey>,
+) -> Result<((ApiKey, String), Group, PlayerEvent), Unread> {
+    let refused = |reason: &str| Unread::Refused(reason.to_owned());
+    let malformed = || refused("an event must be an object");
+    let address: Address<'_> = wire::object(event.get()).ok_or_else(malformed)?;
+    let event: Event<'_> = wire::object(event.get()).ok_or_else(malformed)?;
+    let key = match &address.key {
+        Scalar::Absent => key.cloned().ok_or(Unread::Keyless)?,
+        Scalar::Text(text) => ApiKey::new(text).map_err(|_| refused("invalid key"))?,
+        _ => return Err(refused("`key` must be a string")),
+    };
+    let text = |scalar: &Scalar<'_>| scalar.text().filter(|text| !text.is_empty());
+    let session = text(&address.session_id)
+        .ok_or_else(|| refused("`session_id` must be a string that is not empty"))?;
+    let video = text(&address.embed_id)
+        .ok_or_else(|| refused("`embed_id` must be a string that is not empty"))?;
+    let page = address.source_url.text();
+    let event = event.read(Positions::VideoTime).map_err(|err| Unread::Refused(err.to_string()))?;
+    // Judged here, so that the event is refused with its place in the batch.
+    event.check().map_err(|err| {
+        Unread::Refused(Refusal::new(&err.into(), Positions::VideoTime).to_string())
+    })?;
+    Ok(((key, session), Group { video, page, events: Vec::new() }, event))
+}
+
+impl Answer {
+    fn reject(&mut self, index: usize, reason: impl Into<String>) {
+        self.rejected.push(Rejected { index, reason: reason.into() });
+    }
+}

@@ -1,0 +1,85 @@
+//! `/api/v1/keys`: makes, lists and revokes API keys.
+
+use chrono::SecondsFormat;
+use hyper::{Response, StatusCode};
+use metrics_core::{ApiKey, Metrics};
+use percent_encoding::percent_decode_str;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::response::{self, Body};
+
+#[derive(Serialize)]
+struct Keys {
+    keys: Vec<Key>,
+}
+
+#[derive(Serialize)]
+struct Key {
+    disabled_at: Option<String>,
+    key: String,
+}
+
+#[derive(Serialize)]
+struct Created<'a> {
+    key: &'a str,
+}
+
+#[derive(Serialize)]
+struct Message {
+    message: &'static str,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Create {
+    key: Option<String>,
+}
+
+/// `GET /keys`: all keys, the oldest first.
+pub(crate) async fn list(metrics: &Metrics) -> Result<Response<Body>, Error> {
+    let keys = metrics.keys().await?;
+    let keys = keys.into_iter().map(|record| Key {
+        disabled_at: record.disabled_at.map(|at| at.to_rfc3339_opts(SecondsFormat::Micros, true)),
+        key: record.key.as_str().to_owned(),
+    });
+    Ok(response::json(StatusCode::OK, &Keys { keys: keys.collect() }))
+}
+
+/// `POST /keys`: a new key, or the one in the body.
+pub(crate) async fn create(metrics: &Metrics, body: &[u8]) -> Result<Response<Body>, Error> {
+    let create = if body.trim_ascii().is_empty() {
+        Create::default()
+    } else {
+        serde_json::from_slice(body).map_err(|_| {
+            Error::body("the body must be empty, or a JSON object with a text `key`")
+        })?
+    };
+    let key = match create.key {
+        None => metrics.create_key().await?,
+        Some(text) => {
+            let key = ApiKey::new(&text).map_err(|_| {
+                Error::parameter("key", "must be 1 to 128 visible ASCII characters")
+            })?;
+            if !metrics.import_key(&key).await? {
+                return Err(Error::KeyExists);
+            }
+            key
+        }
+    };
+    Ok(response::json(StatusCode::CREATED, &Created { key: key.as_str() }))
+}
+
+/// `DELETE /keys/{id}`: revokes the key, whose id is the key, raw or percent-encoded.
+pub(crate) async fn revoke(metrics: &Metrics, id: &str) -> Result<Response<Body>, Error> {
+    let decoded = percent_decode_str(id).decode_utf8_lossy();
+    // A key may hold a percent sign of its own, so it is looked for as it stands first.
+    for text in [id, &*decoded] {
+        if let Ok(key) = ApiKey::new(text)
+            && metrics.revoke_key(&key).await?
+        {
+            return Ok(response::json(StatusCode::OK, &Message { message: "Key revoked" }));
+        }
+    }
+    Err(Error::UnknownKey)
+}

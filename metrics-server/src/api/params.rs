@@ -1,0 +1,292 @@
+//! The parameters of a report: JSON in the body, or a query string, read into the values of `metrics_core::query`.
+
+use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
+use metrics_core::time_bucket::{Buckets, Span, Width};
+use metrics_core::{ApiKey, BucketQuery, EngagementQuery, Selection, Timeframe};
+use serde_json::{Map, Value};
+
+use crate::error::Error;
+use crate::phoenix::{DEPTH_MAX, is_deeper_than};
+
+/// The largest `query`, in bytes of JSON: to compare two arrays costs the product of their lengths.
+const QUERY_BYTES_MAX: usize = 16 * 1_024;
+
+/// The most identifiers of one selection.
+const IDENTIFIERS_MAX: usize = 10_000;
+
+/// The most parts of engagement.
+const RANGES_MAX: u64 = 10_000;
+
+/// The parameters of one request: those of the body win over those of the query string.
+#[derive(Debug)]
+pub(crate) struct Params {
+    // Without those that are null.
+    values: Map<String, Value>,
+}
+
+/// What engagement is asked for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Engagement {
+    /// So many equal parts.
+    Ranges(u32),
+    /// Every second, per time bucket.
+    PerSecond(Buckets),
+}
+
+impl Params {
+    /// Reads the parameters of a request.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Body`] if the body is neither empty nor a JSON object, or too deep; [`Error::Parameter`] if a
+    /// parameter of the query string looks like JSON but is not.
+    pub(crate) fn parse(query: Option<&str>, body: &[u8]) -> Result<Self, Error> {
+        let mut values = from_query(query.unwrap_or_default())?;
+        if !body.trim_ascii().is_empty() {
+            let not_an_object = |_| Error::body("the body must be a JSON object");
+            let text =
+                std::str::from_utf8(body).map_err(|_| Error::body("the body must be UTF-8"))?;
+            let body: Map<String, Value> = serde_json::from_str(text).map_err(not_an_object)?;
+            if is_deeper_than(DEPTH_MAX, text) {
+                return Err(Error::body("the body must be at most 64 levels deep"));
+            }
+            values.extend(body);
+        }
+        values.retain(|_, value| !value.is_null());
+        Ok(Self { values })
+    }
+
+    /// What plays and sources are asked for.
+    pub(crate) fn bucket_query(&self) -> Result<BucketQuery, Error> {
+        let mut query = BucketQuery::from(self.selection()?);
+        if let Some(timeframe) = self.timeframe()? {
+            query.timeframe = timeframe;
+        }
+        if let Some(minimum_view_ms) = self.minimum_view_ms()? {
+            query.minimum_view_ms = minimum_view_ms;
+        }
+        query.buckets = self.buckets()?;
+        query.fill = self.fill()?;
+        Ok(query)
+    }
+
+    /// Whose engagement is asked for.
+    pub(crate) fn engagement_query(&self) -> Result<EngagementQuery, Error> {
+        let mut query = EngagementQuery::from(self.selection()?);
+        if let Some(timeframe) = self.timeframe()? {
+            query.timeframe = timeframe;
+        }
+        if let Some(minimum_view_ms) = self.minimum_view_ms()? {
+            query.minimum_view_ms = minimum_view_ms;
+        }
+        Ok(query)
+    }
+
+    /// In which form engagement is asked for: every second if there is an `interval` and no `ranges`.
+    pub(crate) fn engagement(&self) -> Result<Engagement, Error> {
+        if self.values.contains_key("interval") && !self.values.contains_key("ranges") {
+            return Ok(Engagement::PerSecond(self.buckets()?));
+        }
+        let Some(ranges) = self.values.get("ranges") else { return Ok(Engagement::Ranges(10)) };
+        let number = number(ranges).filter(|number| number.fract() == 0.0);
+        match number {
+            Some(number) if (1.0..=RANGES_MAX as f64).contains(&number) => {
+                Ok(Engagement::Ranges(number as u32))
+            }
+            _ => Err(Error::parameter("ranges", "must be a whole number from 1 to 10000")),
+        }
+    }
+
+    /// Which sessions are asked for.
+    pub(crate) fn selection(&self) -> Result<Selection, Error> {
+        let mut selection = match self.values.get("query") {
+            Some(query) => read_query(query)?,
+            None if self.values.contains_key("identifier") => Selection::default(),
+            None => {
+                let expected = "or `query` is needed: say which videos the report is about";
+                return Err(Error::parameter("identifier", expected));
+            }
+        };
+        selection.identifiers = self.values.get("identifier").map(read_identifiers).transpose()?;
+        Ok(selection)
+    }
+
+    fn timeframe(&self) -> Result<Option<Timeframe>, Error> {
+        self.values.get("timeframe").map(read_timeframe).transpose()
+    }
+
+    fn minimum_view_ms(&self) -> Result<Option<u64>, Error> {
+        let Some(value) = self.values.get("minimum_watch_seconds") else { return Ok(None) };
+        let ms = match (number(value), value) {
+            (Some(seconds), _) => {
+                // More milliseconds than any session has, and less than the cast can hold.
+                (0.0..=1e12).contains(&seconds).then(|| (seconds * 1_000.0).round() as u64)
+            }
+            (None, Value::String(text)) => text.parse::<Span>().ok().and_then(Span::fixed_ms),
+            _ => None,
+        };
+        ms.map(Some).ok_or_else(|| {
+            let expected =
+                "must be a number of seconds, 0 or more, or a duration like \"3 seconds\"";
+            Error::parameter("minimum_watch_seconds", expected)
+        })
+    }
+
+    fn buckets(&self) -> Result<Buckets, Error> {
+        let width = match self.values.get("interval") {
+            None => Width::YEAR,
+            Some(Value::String(text)) => text
+                .parse()
+                .map_err(|err| Error::parameter("interval", format!("is no width: {err}")))?,
+            Some(_) => {
+                return Err(Error::parameter(
+                    "interval",
+                    "must be a text like \"1 day\" or \"3 months\"",
+                ));
+            }
+        };
+        let buckets = Buckets::new(width);
+        let Some(timezone) = self.values.get("timezone") else { return Ok(buckets) };
+        let zone = timezone.as_str().and_then(|name| name.parse::<Tz>().ok());
+        let zone = zone.ok_or_else(|| {
+            Error::parameter("timezone", "must be an IANA name like \"Europe/Amsterdam\"")
+        })?;
+        Ok(buckets.in_timezone(zone))
+    }
+
+    fn fill(&self) -> Result<bool, Error> {
+        match self.values.get("fill") {
+            None => Ok(false),
+            Some(Value::Bool(fill)) => Ok(*fill),
+            Some(Value::String(text)) if text == "true" => Ok(true),
+            Some(Value::String(text)) if text == "false" => Ok(false),
+            Some(_) => Err(Error::parameter("fill", "must be true or false")),
+        }
+    }
+}
+
+/// The parameters of a query string. Objects and arrays are JSON there, all else is text; a name that comes twice is an
+/// array.
+fn from_query(query: &str) -> Result<Map<String, Value>, Error> {
+    let mut values = Map::new();
+    for (name, text) in form_urlencoded::parse(query.as_bytes()) {
+        let structured =
+            matches!(&*name, "query" | "timeframe" | "identifier") && text.starts_with(['{', '[']);
+        let value = if structured {
+            let parsed =
+                serde_json::from_str(&text).ok().filter(|_| !is_deeper_than(DEPTH_MAX, &text));
+            match (parsed, &*name) {
+                (Some(value), _) => value,
+                // An identifier may well begin like this.
+                (None, "identifier") => Value::String(text.into_owned()),
+                (None, _) => {
+                    let name = if name == "query" { "query" } else { "timeframe" };
+                    return Err(Error::parameter(name, "must be JSON in a query string"));
+                }
+            }
+        } else {
+            Value::String(text.into_owned())
+        };
+        match values.get_mut(&*name) {
+            Some(Value::Array(all)) if name == "identifier" => all.push(value),
+            Some(first) if name == "identifier" => {
+                *first = Value::Array(vec![first.take(), value]);
+            }
+            _ => _ = values.insert(name.into_owned(), value),
+        }
+    }
+    Ok(values)
+}
+
+fn read_identifiers(value: &Value) -> Result<Vec<String>, Error> {
+    let texts = match value {
+        Value::String(text) => Some(vec![text.clone()]),
+        Value::Array(all) => all.iter().map(|it| it.as_str().map(str::to_owned)).collect(),
+        _ => None,
+    };
+    texts.filter(|texts| texts.len() <= IDENTIFIERS_MAX).ok_or_else(|| {
+        Error::parameter("identifier", "must be a string, or an array of at most 10000 strings")
+    })
+}
+
+fn read_query(value: &Value) -> Result<Selection, Error> {
+    let wrong = |expected: &'static str| Error::parameter("query", expected);
+    // A query string may hold it as a text that is no object.
+    let Value::Object(members) = value else {
+        return Err(wrong("must be an object with any of `video`, `session` and `key`"));
+    };
+    if QUERY_BYTES_MAX < value.to_string().len() {
+        return Err(wrong("must have at most 16384 bytes"));
+    }
+    let object =
+        |value: &Value, expected| value.as_object().cloned().ok_or_else(|| wrong(expected));
+    let mut selection = Selection::default();
+    for (name, value) in members.iter().filter(|(_, value)| !value.is_null()) {
+        match name.as_str() {
+            "video" => selection.video = Some(object(value, "must have an object as `video`")?),
+            "session" => {
+                selection.session = Some(object(value, "must have an object as `session`")?)
+            }
+            "key" => {
+                let key = value.as_str().and_then(|text| ApiKey::new(text).ok());
+                selection.key = Some(key.ok_or_else(|| wrong("must have an API key as `key`"))?);
+            }
+            _ => return Err(wrong("must have no members but `video`, `session` and `key`")),
+        }
+    }
+    if selection == Selection::default() {
+        return Err(wrong("must have at least one of `video`, `session` and `key`"));
+    }
+    Ok(selection)
+}
+
+fn read_timeframe(value: &Value) -> Result<Timeframe, Error> {
+    let wrong = || {
+        let expected = "must be a duration like \"7 days\", Unix seconds, an RFC 3339 time, or an object with \
+                        `from` and `to`";
+        Error::parameter("timeframe", expected)
+    };
+    if let Value::Object(members) = value {
+        let end = |name: &str| match members.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => instant(value).map(Some).ok_or_else(wrong),
+        };
+        return match (end("from")?, end("to")?) {
+            (Some(from), Some(to)) if to < from => {
+                Err(Error::parameter("timeframe", "must have a `from` that is not after its `to`"))
+            }
+            (Some(from), Some(to)) => Ok(Timeframe::Between(from, to)),
+            (Some(from), None) => Ok(Timeframe::From(from)),
+            (None, _) => Err(wrong()),
+        };
+    }
+    if let Some(from) = instant(value) {
+        return Ok(Timeframe::From(from));
+    }
+    let span = value.as_str().and_then(|text| text.parse::<Span>().ok());
+    span.map(Timeframe::Last).ok_or_else(wrong)
+}
+
+/// Unix seconds, or an RFC 3339 time.
+fn instant(value: &Value) -> Option<DateTime<Utc>> {
+    if let Some(seconds) = number(value) {
+        // Further than chrono's calendar goes.
+        let ms = (-1e13..=1e13).contains(&seconds).then(|| (seconds * 1_000.0).round() as i64)?;
+        return DateTime::from_timestamp_millis(ms);
+    }
+    let text = value.as_str()?;
+    DateTime::parse_from_rfc3339(text).ok().map(|at| at.to_utc())
+}
+
+/// A number, or the text of one, as query strings have it.
+fn number(value: &Value) -> Option<f64> {
+    match value {
+        Value::Number(number) => number.as_f64(),
+        Value::String(text) => text.trim().parse().ok().filter(|number: &f64| number.is_finite()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

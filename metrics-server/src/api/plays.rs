@@ -1,0 +1,69 @@
+//! `/api/v1/plays`, also called `/api/v1/views`: plays per time bucket.
+
+use hyper::{Response, StatusCode};
+use metrics_core::Metrics;
+use metrics_core::client::{Browser, Device, Platform};
+use metrics_core::report::PlayFigures;
+use serde::Serialize;
+use serde::ser::{SerializeMap as _, Serializer};
+
+use super::params::Params;
+use super::seconds;
+use crate::error::Error;
+use crate::response::{self, Body};
+
+#[derive(Serialize)]
+struct Answer {
+    views: Vec<Bucket>,
+}
+
+#[derive(Serialize)]
+struct Bucket {
+    interval: String,
+    views: u64,
+    total_view_time: f64,
+    unique_total_view_time: f64,
+    browser: Classes,
+    device: Classes,
+    device_type: Classes,
+    platform: Classes,
+}
+
+/// How many plays each class has. Every class is there, zero or not.
+#[derive(Clone)]
+struct Classes(Vec<(&'static str, u64)>);
+
+impl Serialize for Classes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (name, plays) in &self.0 {
+            map.serialize_entry(name, plays)?;
+        }
+        map.end()
+    }
+}
+
+/// Plays per time bucket.
+pub(crate) async fn plays(metrics: &Metrics, params: &Params) -> Result<Response<Body>, Error> {
+    let query = params.bucket_query()?;
+    let buckets = metrics.plays(&query).await?;
+    let views = buckets.iter().map(|bucket| {
+        let label = query.buckets.label(bucket.start);
+        bucket_of(label, &bucket.figures)
+    });
+    Ok(response::json(StatusCode::OK, &Answer { views: views.collect() }))
+}
+
+fn bucket_of(interval: String, figures: &PlayFigures) -> Bucket {
+    let device = Classes(Device::ALL.map(|it| (it.name(), figures.device(it))).to_vec());
+    Bucket {
+        interval,
+        views: figures.plays,
+        total_view_time: seconds(figures.view_ms),
+        unique_total_view_time: seconds(figures.unique_ms),
+        browser: Classes(Browser::ALL.map(|it| (it.name(), figures.browser(it))).to_vec()),
+        device: device.clone(),
+        device_type: device,
+        platform: Classes(Platform::ALL.map(|it| (it.name(), figures.platform(it))).to_vec()),
+    }
+}

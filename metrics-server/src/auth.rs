@@ -1,0 +1,93 @@
+//! Basic authentication: one user, one password.
+
+use std::fmt;
+
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use hyper::header::{AUTHORIZATION, HeaderMap};
+use subtle::ConstantTimeEq as _;
+
+use crate::error::Error;
+
+/// The user and the password that are asked for. The debug form shows neither.
+#[derive(Clone, Eq, PartialEq)]
+pub struct Credentials {
+    // As a client sends them: `user:password`.
+    expected: Vec<u8>,
+}
+
+impl Credentials {
+    /// Asks for this user and password, or returns `None` if either is empty or the user has a colon, which Basic
+    /// authentication cannot say.
+    #[must_use]
+    pub fn new(user: &str, password: &str) -> Option<Self> {
+        let sound = !user.is_empty() && !password.is_empty() && !user.contains(':');
+        sound.then(|| Self { expected: format!("{user}:{password}").into_bytes() })
+    }
+
+    /// Returns if a request has them.
+    pub(crate) fn check(&self, headers: &HeaderMap) -> Result<(), Error> {
+        let given = headers.get(AUTHORIZATION).and_then(|value| {
+            let (scheme, encoded) = value.to_str().ok()?.split_once(' ')?;
+            let basic = scheme.eq_ignore_ascii_case("basic");
+            basic.then(|| BASE64_STANDARD.decode(encoded.trim()).ok()).flatten()
+        });
+        if self.equal(&given.unwrap_or_default()) { Ok(()) } else { Err(Error::Unauthorized) }
+    }
+
+    /// Compares in a time that depends on what was given, not on how much of it is right.
+    fn equal(&self, given: &[u8]) -> bool {
+        let len = given.len().max(self.expected.len());
+        let padded = |bytes: &[u8]| {
+            let mut padded = bytes.to_vec();
+            padded.resize(len, 0);
+            padded
+        };
+        let same = padded(given).ct_eq(&padded(&self.expected));
+        let same_len = given.len().ct_eq(&self.expected.len());
+        (same & same_len).into()
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Credentials(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hyper::header::HeaderValue;
+
+    #[track_caller]
+    fn check(header: Option<&str>, expected: bool) {
+        let credentials = Credentials::new("me", "open: sesame").unwrap();
+        let headers: HeaderMap = header
+            .map(|value| (AUTHORIZATION, HeaderValue::from_str(value).unwrap()))
+            .into_iter()
+            .collect();
+        assert_eq!(credentials.check(&headers).is_ok(), expected, "{header:?}");
+    }
+
+    #[test]
+    fn only_the_right_user_and_password_pass() {
+        let encode = |text: &str| BASE64_STANDARD.encode(text);
+        check(Some(&format!("Basic {}", encode("me:open: sesame"))), true);
+        check(Some(&format!("basic {}", encode("me:open: sesame"))), true);
+        check(Some(&format!("Bearer {}", encode("me:open: sesame"))), false);
+        for wrong in ["me:open: sesam", "me:open: sesame!", "me", "", ":", "you:open: sesame"] {
+            check(Some(&format!("Basic {}", encode(wrong))), false);
+        }
+        check(Some("Basic ***"), false);
+        check(Some("Basic"), false);
+        check(None, false);
+    }
+
+    #[test]
+    fn empty_credentials_are_none() {
+        assert!(Credentials::new("", "b").is_none());
+        assert!(Credentials::new("a", "").is_none());
+        assert!(Credentials::new("a:b", "c").is_none());
+        assert_eq!(format!("{:?}", Credentials::new("a", "b")), "Some(Credentials(..))");
+    }
+}

@@ -1,0 +1,305 @@
+//! The session channel: which topics of a socket are joined, and what each message does. No I/O.
+//!
+//! A topic `session:<id>` is one viewing. What the channel answers goes to a list, some of it to be sent at once and
+//! some of it once an event is durable; see [`Reply`].
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use metrics_core::recorder::Acknowledgement;
+use metrics_core::{ApiKey, Join, JoinError, KeyChanges, Metrics, Video, Viewing};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::phoenix::{Answer, BinaryPush, Message, Outgoing, PHOENIX_TOPIC, Ref, Version};
+use crate::wire::{self, Event, Positions, Refusal};
+
+/// How many topics a socket may have joined: one per video on a page.
+pub(crate) const CHANNELS_MAX: usize = 64;
+
+const TOPIC_PREFIX: &str = "session:";
+
+/// What the upgrade request says about a viewer.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Visitor {
+    /// The header `User-Agent`.
+    pub(crate) user_agent: Option<String>,
+    /// The header `Sec-CH-UA`.
+    pub(crate) brands: Option<String>,
+    /// The parameter `source_url`, for joins that have none.
+    pub(crate) page: Option<String>,
+    /// Whether the viewer opted out, and the operator heeds that.
+    pub(crate) opted_out: bool,
+}
+
+impl Visitor {
+    /// Says of a viewer who joins what is known.
+    pub(crate) fn introduce(&self, mut join: Join, page: Option<&str>) -> Join {
+        if let Some(user_agent) = &self.user_agent {
+            join = join.user_agent(user_agent);
+        }
+        if let Some(brands) = &self.brands {
+            join = join.brands(brands);
+        }
+        match page.or(self.page.as_deref()) {
+            Some(page) => join.page(page),
+            None => join,
+        }
+    }
+}
+
+/// Something to tell the client.
+#[derive(Debug)]
+pub(crate) enum Reply {
+    /// At once.
+    Now(String),
+    /// Once an event is durable.
+    Durable(Pending),
+    /// The answer to a ping.
+    Pong(Vec<u8>),
+}
+
+/// An answer that waits for an event to be durable.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    /// Resolves when it is.
+    pub(crate) acknowledgement: Acknowledgement,
+    join_ref: Ref<'static>,
+    message_ref: Ref<'static>,
+    topic: Arc<str>,
+    // Whether the channel ends with it.
+    closes: bool,
+}
+
+impl Pending {
+    /// Appends the answer, or the two of them. `stored` says what became of the event.
+    pub(crate) fn encode(&self, version: Version, stored: bool, out: &mut Vec<String>) {
+        let answer = if stored { Answer::Ok } else { Answer::Error("not stored") };
+        let Self { join_ref, message_ref, topic, .. } = self;
+        out.push(text(version, Outgoing::Reply { join_ref, message_ref, topic, answer }));
+        if self.closes {
+            out.push(text(version, Outgoing::Close { join_ref, topic }));
+        }
+    }
+}
+
+/// The topics that one socket has joined.
+#[derive(Debug)]
+pub(crate) struct Channels {
+    metrics: Metrics,
+    version: Version,
+    visitor: Arc<Visitor>,
+    joined: HashMap<Arc<str>, Joined>,
+}
+
+#[derive(Debug)]
+struct Joined {
+    join_ref: Ref<'static>,
+    viewing: Viewing,
+}
+
+/// What a client says when it joins.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct JoinPayload {
+    key: Value,
+    identifier: Value,
+    metadata: Value,
+    session_data: Value,
+    source_url: Value,
+}
+
+const MISSING: &str = "missing parameters and/or invalid host";
+const UNMATCHED_TOPIC: &str = "unmatched topic";
+
+impl Channels {
+    pub(crate) fn new(metrics: Metrics, version: Version, visitor: Visitor) -> Self {
+        Self { metrics, version, visitor: Arc::new(visitor), joined: HashMap::new() }
+    }
+
+    /// The serializer that the client speaks.
+    pub(crate) fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Acts on a message, and appends what there is to say.
+    pub(crate) async fn handle(&mut self, message: Message<'_>, replies: &mut Vec<Reply>) {
+        match (&*message.topic, &*message.event) {
+            (PHOENIX_TOPIC, "heartbeat") => self.answer(&message, &Ref::NULL, Answer::Ok, replies),
+            (_, "phx_join") => self.join(&message, replies).await,
+            (topic, event) => match (self.joined.get(topic), event) {
+                (Some(_), "phx_leave") => self.leave(message, replies),
+                (None, "phx_leave") => {
+                    self.answer(&message, &message.join_ref, Answer::Ok, replies);
+                }
+                (Some(joined), "event") => match submit(joined, &message) {
+                    Ok(acknowledgement) => {
+                        let join_ref = joined.join_ref.clone();
+                        replies.push(pending(acknowledgement, join_ref, message, false));
+                    }
+                    Err(Refusal(reason)) => {
+                        self.answer(&message, &joined.join_ref, Answer::Error(&reason), replies);
+                    }
+                },
+                (Some(joined), _) => {
+                    let answer = Answer::Error("unmatched event");
+                    self.answer(&message, &joined.join_ref, answer, replies);
+                }
+                (None, _) => {
+                    self.answer(&message, &Ref::NULL, Answer::Error(UNMATCHED_TOPIC), replies);
+                }
+            },
+        }
+    }
+
+    /// Answers a push with a binary payload: nothing here has one.
+    pub(crate) fn refuse(&self, push: &BinaryPush<'_>, replies: &mut Vec<Reply>) {
+        let (join_ref, reason) = match self.joined.get(push.topic) {
+            Some(joined) => (&joined.join_ref, "unmatched event"),
+            None => (&Ref::NULL, UNMATCHED_TOPIC),
+        };
+        let (message_ref, topic, answer) = (&push.message_ref, push.topic, Answer::Error(reason));
+        let reply = Outgoing::Reply { join_ref, message_ref, topic, answer };
+        replies.push(Reply::Now(text(self.version, reply)));
+    }
+
+    /// Closes the channels whose key is valid no more.
+    pub(crate) fn revoke(&mut self, keys: &KeyChanges, replies: &mut Vec<Reply>) {
+        let version = self.version;
+        self.joined.retain(|topic, joined| {
+            let valid = keys.accepts(joined.viewing.key());
+            if !valid {
+                let close = Outgoing::Close { join_ref: &joined.join_ref, topic };
+                replies.push(Reply::Now(text(version, close)));
+            }
+            valid
+        });
+    }
+
+    /// The socket is gone, and was last heard of at `heard`.
+    pub(crate) fn lose(self, heard: chrono::DateTime<chrono::Utc>) -> Vec<Acknowledgement> {
+        self.joined.into_values().map(|joined| joined.viewing.lose(heard)).collect()
+    }
+
+    async fn join(&mut self, message: &Message<'_>, replies: &mut Vec<Reply>) {
+        // V1 joins have no ref of their own: that of the message is the join's.
+        let join_ref =
+            if message.join_ref.is_null() { &message.message_ref } else { &message.join_ref };
+        let old = self.joined.remove(&*message.topic);
+        match self.admit(message).await {
+            Ok(viewing) => {
+                self.answer(message, join_ref, Answer::Ok, replies);
+                let joined = Joined { join_ref: join_ref.clone().into_owned(), viewing };
+                self.joined.insert((&*message.topic).into(), joined);
+            }
+            Err(reason) => {
+                let unmatched = reason == UNMATCHED_TOPIC;
+                let join_ref = if unmatched { &Ref::NULL } else { join_ref };
+                self.answer(message, join_ref, Answer::Error(&reason), replies);
+            }
+        }
+        if let Some(old) = old {
+            let close = Outgoing::Close { join_ref: &old.join_ref, topic: &message.topic };
+            replies.push(Reply::Now(text(self.version, close)));
+        }
+    }
+
+    /// Lets a viewer join, or says why not.
+    async fn admit(&self, message: &Message<'_>) -> Result<Viewing, String> {
+        let session = message.topic.strip_prefix(TOPIC_PREFIX).ok_or(UNMATCHED_TOPIC)?;
+        if CHANNELS_MAX <= self.joined.len() {
+            return Err(format!("a socket has at most {CHANNELS_MAX} channels"));
+        }
+        if self.visitor.opted_out {
+            return Err("opted out".to_owned());
+        }
+        let payload: JoinPayload = wire::object(message.payload.get()).ok_or(MISSING)?;
+        let key = payload.key.as_str().ok_or(MISSING)?;
+        let key = ApiKey::new(key).map_err(|_| JoinError::InvalidKey.to_string())?;
+        let identifier = optional(payload.identifier, |value| match value {
+            Value::String(text) => Some(text),
+            _ => None,
+        })?;
+        let identifier = identifier.filter(|identifier| !identifier.is_empty());
+        let metadata = optional(payload.metadata, object)?;
+        let session_data = optional(payload.session_data, object)?;
+        let page = optional(payload.source_url, |value| match value {
+            Value::String(text) => Some(text),
+            _ => None,
+        })?;
+        let video = Video::new(identifier, metadata).ok_or(MISSING)?;
+        let mut join = self.visitor.introduce(Join::new(key, session, video), page.as_deref());
+        if let Some(data) = session_data {
+            join = join.session_data(data);
+        }
+        self.metrics.join(join).await.map_err(|err| match err {
+            JoinError::NoSession => MISSING.to_owned(),
+            JoinError::Store(err) => {
+                tracing::warn!(error = &err as &dyn std::error::Error, "could not judge a key");
+                "unavailable".to_owned()
+            }
+            other => other.to_string(),
+        })
+    }
+
+    fn leave(&mut self, message: Message<'_>, replies: &mut Vec<Reply>) {
+        if let Some(Joined { join_ref, viewing }) = self.joined.remove(&*message.topic) {
+            replies.push(pending(viewing.leave(), join_ref, message, true));
+        }
+    }
+
+    fn answer(
+        &self,
+        message: &Message<'_>,
+        join_ref: &Ref<'_>,
+        answer: Answer<'_>,
+        replies: &mut Vec<Reply>,
+    ) {
+        let (message_ref, topic) = (&message.message_ref, &*message.topic);
+        let reply = Outgoing::Reply { join_ref, message_ref, topic, answer };
+        replies.push(Reply::Now(text(self.version, reply)));
+    }
+}
+
+fn submit(joined: &Joined, message: &Message<'_>) -> Result<Acknowledgement, Refusal> {
+    let event: Event<'_> = wire::object(message.payload.get())
+        .ok_or(Refusal("the payload must be an object that describes an event".into()))?;
+    let event = event.read(Positions::FromTo)?;
+    joined.viewing.submit(&event).map_err(|err| Refusal::new(&err, Positions::FromTo))
+}
+
+fn pending(
+    acknowledgement: Acknowledgement,
+    join_ref: Ref<'static>,
+    message: Message<'_>,
+    closes: bool,
+) -> Reply {
+    Reply::Durable(Pending {
+        acknowledgement,
+        join_ref,
+        message_ref: message.message_ref.into_owned(),
+        topic: (&*message.topic).into(),
+        closes,
+    })
+}
+
+/// The value that a member must have if it is there and not null.
+fn optional<T>(
+    value: Value,
+    read: impl FnOnce(Value) -> Option<T>,
+) -> Result<Option<T>, &'static str> {
+    if value.is_null() { Ok(None) } else { read(value).map(Some).ok_or(MISSING) }
+}
+
+fn object(value: Value) -> Option<serde_json::Map<String, Value>> {
+    match value {
+        Value::Object(members) => Some(members),
+        _ => None,
+    }
+}
+
+fn text(version: Version, outgoing: Outgoing<'_>) -> String {
+    let mut text = String::new();
+    outgoing.encode(version, &mut text);
+    text
+}

@@ -1,0 +1,201 @@
+//! The one place where an error meets the outside: logged here if it is ours, and told to the client only as far as
+//! it is the client's.
+
+use std::borrow::Cow;
+
+use hyper::header::{ALLOW, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::{Response, StatusCode};
+use metrics_core::{ReportError, store};
+
+use crate::response::{self, Body};
+
+/// After how many seconds a client may try again, when the store is away.
+const RETRY_SECONDS: &str = "2";
+
+/// Why a request has no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// A parameter of a report is not what it must be.
+    #[error("`{name}` {expected}")]
+    Parameter {
+        /// Its name, as clients send it.
+        name: &'static str,
+        /// What would be accepted, to complete the sentence.
+        expected: Cow<'static, str>,
+    },
+    /// The body is not what it must be.
+    #[error("{0}")]
+    Body(Cow<'static, str>),
+    /// The body is larger than [`BODY_BYTES_MAX`](crate::BODY_BYTES_MAX).
+    #[error("the body must have at most {} bytes", crate::BODY_BYTES_MAX)]
+    TooLarge,
+    /// User and password are missing or wrong.
+    #[error("user and password are needed")]
+    Unauthorized,
+    /// A batch in which no event has a key.
+    #[error("`key` is missing: name it in the events, or in the address as ?key=")]
+    NoKey,
+    /// A batch of which no key is valid.
+    #[error("invalid key")]
+    InvalidKey,
+    /// Nothing is at this address.
+    #[error("nothing is here; the API is under /api/v1")]
+    NotFound,
+    /// Nobody can revoke a key that is not there.
+    #[error("Could not revoke key")]
+    UnknownKey,
+    /// The key to import is there already.
+    #[error("`key` exists already")]
+    KeyExists,
+    /// What is here answers to other methods.
+    #[error("the method must be one of {allow}")]
+    MethodNotAllowed {
+        /// Those methods.
+        allow: &'static str,
+    },
+    /// A websocket of a serializer that nobody speaks.
+    #[error("`vsn` must be 1.0.0 or 2.0.0")]
+    UnknownVersion,
+    /// A request for the socket that cannot become a websocket.
+    #[error("expected a websocket upgrade, version 13")]
+    NotAWebsocket,
+    /// What was sent could not be made durable. It may be sent again.
+    #[error("the events could not be stored; send them again")]
+    NotStored,
+    /// There is too much to sum.
+    #[error("the report takes too long; ask for a smaller timeframe or fewer videos")]
+    TooLong,
+    /// The store cannot be reached. Trying again may help.
+    #[error("the store is unavailable; try again")]
+    Unavailable(#[source] store::Error),
+    /// The store failed in a way that trying again does not mend.
+    #[error("the server failed; its log says why")]
+    Failed(#[source] store::Error),
+}
+
+impl Error {
+    /// A parameter that is not what it must be: `expected` completes the sentence "`name` ...".
+    pub(crate) fn parameter(name: &'static str, expected: impl Into<Cow<'static, str>>) -> Self {
+        Self::Parameter { name, expected: expected.into() }
+    }
+
+    /// A body that is not what it must be.
+    pub(crate) fn body(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::Body(text.into())
+    }
+
+    /// The response that tells it.
+    pub(crate) fn into_response(self) -> Response<Body> {
+        match &self {
+            Self::Unavailable(err) => {
+                tracing::warn!(error = err as &dyn std::error::Error, "the store is unavailable");
+            }
+            Self::Failed(err) => {
+                tracing::error!(error = err as &dyn std::error::Error, "a request failed");
+            }
+            _ => {}
+        }
+        #[derive(serde::Serialize)]
+        struct Told {
+            error: String,
+        }
+        let mut response = response::json(self.status(), &Told { error: self.to_string() });
+        if let Some((name, value)) = self.header() {
+            response.headers_mut().insert(name, value);
+        }
+        response
+    }
+
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Parameter { .. } | Self::Body(_) | Self::NotAWebsocket => StatusCode::BAD_REQUEST,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Unauthorized | Self::NoKey | Self::InvalidKey => StatusCode::UNAUTHORIZED,
+            Self::NotFound | Self::UnknownKey => StatusCode::NOT_FOUND,
+            Self::KeyExists => StatusCode::CONFLICT,
+            Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::UnknownVersion => StatusCode::FORBIDDEN,
+            Self::NotStored | Self::TooLong | Self::Unavailable(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Self::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    fn header(&self) -> Option<(HeaderName, HeaderValue)> {
+        let (name, value) = match self {
+            Self::Unauthorized => (WWW_AUTHENTICATE, "Basic realm=\"metrics\""),
+            // Not `Basic`: a browser would ask the visitors of a page for a password.
+            Self::NoKey | Self::InvalidKey => (WWW_AUTHENTICATE, "Key realm=\"metrics\""),
+            Self::MethodNotAllowed { allow } => (ALLOW, *allow),
+            Self::NotStored | Self::TooLong | Self::Unavailable(_) => (RETRY_AFTER, RETRY_SECONDS),
+            _ => return None,
+        };
+        Some((name, HeaderValue::from_static(value)))
+    }
+}
+
+impl From<store::Error> for Error {
+    fn from(err: store::Error) -> Self {
+        match err {
+            store::Error::TimedOut { .. } => Self::TooLong,
+            err if err.is_retryable() => Self::Unavailable(err),
+            err => Self::Failed(err),
+        }
+    }
+}
+
+impl From<ReportError> for Error {
+    fn from(err: ReportError) -> Self {
+        match err {
+            ReportError::Store(err) => err.into(),
+            err => Self::parameter("interval", format!("is too short to `fill`: {err}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unavailable() -> store::Error {
+        let source = "no such table: /var/lib/secret.db".into();
+        store::Error::Unavailable { store: "SQLite", source }
+    }
+
+    #[tokio::test]
+    async fn what_a_driver_says_is_not_told() {
+        use http_body_util::BodyExt as _;
+
+        let response = Error::from(unavailable()).into_response();
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(response.headers()[RETRY_AFTER], RETRY_SECONDS);
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(body, r#"{"error":"the store is unavailable; try again"}"#);
+    }
+
+    #[track_caller]
+    fn check(error: Error, status: u16, header: Option<(&str, &str)>) {
+        let response = error.into_response();
+        assert_eq!(response.status(), status);
+        if let Some((name, value)) = header {
+            assert_eq!(response.headers()[name], value);
+        }
+    }
+
+    #[test]
+    fn every_error_has_its_status_and_its_header() {
+        check(Error::parameter("interval", "must be longer"), 400, None);
+        check(Error::body("the body is odd"), 400, None);
+        check(Error::Unauthorized, 401, Some(("www-authenticate", "Basic realm=\"metrics\"")));
+        check(Error::InvalidKey, 401, Some(("www-authenticate", "Key realm=\"metrics\"")));
+        check(Error::UnknownVersion, 403, None);
+        check(Error::NotFound, 404, None);
+        check(Error::MethodNotAllowed { allow: "GET, POST" }, 405, Some(("allow", "GET, POST")));
+        check(Error::KeyExists, 409, None);
+        check(Error::TooLarge, 413, None);
+        check(Error::NotStored, 503, Some(("retry-after", RETRY_SECONDS)));
+        check(store::Error::TimedOut { store: "SQLite", seconds: 30 }.into(), 503, None);
+        check(ReportError::TooManyBuckets.into(), 400, None);
+    }
+}

@@ -1,0 +1,93 @@
+//! The server: settings, log, store, serve, drain.
+
+use std::error::Error;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use metrics_core::store::{SqliteStore, Store};
+use metrics_core::{ApiKey, Metrics};
+use metrics_server::{Config, Database, EXAMPLE_KEY, LogFormat, Service, serve};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let config = match Config::load() {
+        Ok(config) => config,
+        Err(refused) => return refused.exit(),
+    };
+    log(&config.log_filter, config.log_format);
+    match run(config).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(err) => {
+            #[expect(clippy::print_stderr, reason = "the operator is told why there is no server")]
+            {
+                eprintln!("metrics-server: {}", chain(&*err));
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(config: Config) -> Result<(), Box<dyn Error>> {
+    let store = open(&config.database).await?;
+    let metrics = Metrics::builder(store).bots(config.bots).start();
+    if config.settings.credentials.is_none() {
+        add_example_key(&metrics).await?;
+    }
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .map_err(|err| format!("cannot listen on {}: {err}", config.listen))?;
+    tracing::info!(address = %listener.local_addr()?, "listening");
+
+    let (mut interrupt, mut terminate) =
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let service = Service::new(metrics, config.settings);
+    serve(listener, service, config.connections_max, async {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        tracing::info!("stopping");
+    })
+    .await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn log(filter: &str, format: LogFormat) {
+    let filter = EnvFilter::new(filter);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter);
+    match format {
+        LogFormat::Text => builder.init(),
+        LogFormat::Json => builder.json().init(),
+    }
+}
+
+async fn open(database: &Database) -> Result<Arc<dyn Store>, Box<dyn Error>> {
+    match database {
+        Database::Sqlite(path) => Ok(Arc::new(SqliteStore::open(path).await?)),
+        other => Err(format!("{other:?} is not supported").into()),
+    }
+}
+
+/// Lets a newcomer try a database that has no key yet.
+async fn add_example_key(metrics: &Metrics) -> Result<(), Box<dyn Error>> {
+    if metrics.keys().await?.is_empty() {
+        metrics.import_key(&ApiKey::new(EXAMPLE_KEY)?).await?;
+        tracing::info!("the database is empty: added the example key {EXAMPLE_KEY}");
+    }
+    Ok(())
+}
+
+/// An error and its causes, in one line.
+fn chain(err: &dyn Error) -> String {
+    let mut text = err.to_string();
+    let mut cause = err.source();
+    while let Some(err) = cause {
+        text = format!("{text}: {err}");
+        cause = err.source();
+    }
+    text
+}

@@ -1,0 +1,72 @@
+//! `GET /`: what this is, whether it is well, and how to send the first event.
+
+use std::time::Duration;
+
+use hyper::header::{CONTENT_SECURITY_POLICY, HOST, HeaderMap, HeaderValue};
+use hyper::{Response, StatusCode};
+use metrics_core::{ApiKey, Metrics};
+use tokio::time::timeout;
+
+use crate::response::{self, Body};
+
+/// The key that an empty database gets, so that a newcomer can try it at once.
+pub const EXAMPLE_KEY: &str = "HDsj3NfKQTNwn5Ix9g+cfQ==";
+
+/// How long the store may take to count.
+const COUNT_MAX: Duration = Duration::from_secs(2);
+
+/// Nothing but the page itself: no script runs, nothing is fetched.
+const POLICY: &str =
+    "default-src 'none'; style-src 'unsafe-inline'; form-action 'none'; frame-ancestors 'none'";
+
+const PAGE: &str = include_str!("page.html");
+
+pub(crate) async fn index(metrics: &Metrics, headers: &HeaderMap) -> Response<Body> {
+    let store = match timeout(COUNT_MAX, metrics.store().count_sessions()).await {
+        Ok(Ok(1)) => "The store is well and holds 1 session.".to_owned(),
+        Ok(Ok(sessions)) => format!("The store is well and holds {sessions} sessions."),
+        Ok(Err(_)) => "The store cannot be reached.".to_owned(),
+        Err(_) => "The store is well but busy.".to_owned(),
+    };
+    let example = ApiKey::new(EXAMPLE_KEY).ok();
+    let accepted = match &example {
+        Some(key) => metrics.accepts_key(key).await.unwrap_or(false),
+        None => false,
+    };
+    let key = if accepted { EXAMPLE_KEY } else { "your API key" };
+    let page = PAGE
+        .replace("{{store}}", &store)
+        .replace("{{key}}", key)
+        .replace("{{host}}", host(headers));
+    let mut response = response::html(StatusCode::OK, page);
+    let policy = HeaderValue::from_static(POLICY);
+    response.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
+    response
+}
+
+/// The host that the visitor asked for, if it is nothing but a host.
+fn host(headers: &HeaderMap) -> &str {
+    let plain = |host: &&str| {
+        host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".:-[]".contains(&byte))
+    };
+    headers.get(HOST).and_then(|host| host.to_str().ok()).filter(plain).unwrap_or("localhost:3000")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(sent: &'static str, expected: &str) {
+        let headers = HeaderMap::from_iter([(HOST, HeaderValue::from_static(sent))]);
+        assert_eq!(host(&headers), expected);
+    }
+
+    #[test]
+    fn a_host_is_shown_only_if_it_is_one() {
+        check("example.com:3000", "example.com:3000");
+        check("[::1]:3000", "[::1]:3000");
+        check("<script>", "localhost:3000");
+        assert_eq!(host(&HeaderMap::new()), "localhost:3000");
+    }
+}

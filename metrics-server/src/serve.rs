@@ -1,0 +1,115 @@
+//! Accepts connections, within limits, and stops without losing any.
+
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::service::Service;
+
+/// How long a client may take to send the header of a request.
+const HEADER_MAX: Duration = Duration::from_secs(10);
+
+/// The largest header of a request. A socket's address holds the address of its page.
+const HEADER_BYTES_MAX: usize = 64 * 1024;
+
+/// How long connections may take to end when the server stops.
+const DRAIN_MAX: Duration = Duration::from_secs(10);
+
+/// How long to wait before accepting again, when the system has no room for another connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves until `stop` resolves, then lets everything that is under way finish.
+///
+/// The order loses nothing: no more connections, requests finish, websockets end and close what they have open, and
+/// the recorder writes what is left.
+///
+/// When it returns, everything that was acknowledged is durable. Not cancel safe.
+pub async fn serve(
+    listener: TcpListener,
+    service: Service,
+    connections_max: usize,
+    stop: impl Future<Output = ()>,
+) {
+    let stopping = CancellationToken::new();
+    let connections = TaskTracker::new();
+    let room = Arc::new(Semaphore::new(connections_max));
+    let mut stop = pin!(stop);
+    loop {
+        let accepted = tokio::select! {
+            accepted = accept(&listener, &room) => accepted,
+            () = &mut stop => break,
+        };
+        let (stream, permit) = match accepted {
+            Ok(accepted) => accepted,
+            Err(err) => {
+                tracing::warn!(
+                    error = &err as &dyn std::error::Error,
+                    "could not accept a connection"
+                );
+                sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let (service, stopping) = (service.clone(), stopping.clone());
+        let permit = Arc::new(permit);
+        connections.spawn(async move {
+            connect(stream, service, permit, stopping).await;
+        });
+    }
+    drop(listener);
+    stopping.cancel();
+    connections.close();
+    let drain = async {
+        tokio::join!(connections.wait(), service.close_sockets());
+    };
+    if timeout(DRAIN_MAX, drain).await.is_err() {
+        tracing::warn!("abandoned connections that did not end in {DRAIN_MAX:?}");
+    }
+    service.stop().await;
+}
+
+type Permit = Arc<tokio::sync::OwnedSemaphorePermit>;
+
+/// Waits for room, and then for a connection. Cancel safe.
+async fn accept(
+    listener: &TcpListener,
+    room: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    let permit = Arc::clone(room).acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, _address) = listener.accept().await?;
+    // Answers are small, and the next one should not wait for the last.
+    stream.set_nodelay(true)?;
+    Ok((stream, permit))
+}
+
+/// Speaks HTTP with one client. The permit goes with the connection, also if it becomes a websocket.
+async fn connect(stream: TcpStream, service: Service, permit: Permit, stopping: CancellationToken) {
+    let respond = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+        let service = service.clone();
+        request.extensions_mut().insert(Arc::clone(&permit));
+        async move { Ok::<_, std::convert::Infallible>(service.respond(request).await) }
+    });
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEADER_MAX).max_buf_size(HEADER_BYTES_MAX);
+    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), respond).with_upgrades());
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stopping.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(err) = ended {
+        tracing::debug!(error = &err as &dyn std::error::Error, "a connection ended in an error");
+    }
+}

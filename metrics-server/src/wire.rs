@@ -1,0 +1,314 @@
+//! What clients write into their JSON, as loosely as they do it, turned into [`PlayerEvent`]s.
+//!
+//! Times are seconds, as numbers or as decimal text (`toFixed(2)` makes text). The same events come over the
+//! websocket, where a position is called `from` or `to`, and in batches, where it is called `video_time`.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use metrics_core::event::Rendition;
+use metrics_core::{Action, EventError, PlayerEvent};
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+/// The members of an event that are looked at. All others are ignored.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Event<'a> {
+    /// Decides what the others mean.
+    #[serde(borrow)]
+    pub(crate) name: Scalar<'a>,
+    from: Scalar<'a>,
+    to: Scalar<'a>,
+    video_time: Scalar<'a>,
+    duration: Scalar<'a>,
+    timestamp: Scalar<'a>,
+    language: Scalar<'a>,
+    width: Scalar<'a>,
+    height: Scalar<'a>,
+    bitrate: Scalar<'a>,
+    codec: Scalar<'a>,
+}
+
+/// Reads a JSON object. What serde derives would also take an array, for its members in their order.
+pub(crate) fn object<'a, T: Deserialize<'a>>(json: &'a str) -> Option<T> {
+    let is_object = json.trim_ascii_start().starts_with('{');
+    is_object.then(|| serde_json::from_str(json).ok()).flatten()
+}
+
+/// What a position is called.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Positions {
+    /// `from` of a play and `to` of a pause.
+    FromTo,
+    /// `video_time` of both.
+    VideoTime,
+}
+
+/// Why an event was not taken, as the client is told.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Refusal(pub(crate) Cow<'static, str>);
+
+impl Refusal {
+    fn seconds(field: &str) -> Self {
+        Self(format!("`{field}` must be a number of seconds, 0 or more").into())
+    }
+
+    /// The reason why a session did not take an event, with the name that its position has on the wire.
+    pub(crate) fn new(err: &EventError, positions: Positions) -> Self {
+        match (err, positions) {
+            (EventError::Invalid(invalid), Positions::VideoTime) if invalid.field != "duration" => {
+                Self::seconds("video_time")
+            }
+            _ => Self(err.to_string().into()),
+        }
+    }
+}
+
+impl Event<'_> {
+    /// The event it is.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`] names the first member that cannot be read.
+    pub(crate) fn read(&self, positions: Positions) -> Result<PlayerEvent, Refusal> {
+        let Scalar::Text(name) = &self.name else {
+            return Err(Refusal("`name` must be a string".into()));
+        };
+        let (from, to) = match positions {
+            Positions::FromTo => (("from", &self.from), ("to", &self.to)),
+            Positions::VideoTime => {
+                (("video_time", &self.video_time), ("video_time", &self.video_time))
+            }
+        };
+        let action = match name.as_ref() {
+            "play" => Action::Play { from: position(from)? },
+            "pause" => Action::Pause { to: position(to)? },
+            "playing" => Action::Playing,
+            "rebuffering_start" => Action::RebufferingStart,
+            "rebuffering_end" => Action::RebufferingEnd,
+            "playback_failure" => Action::PlaybackFailure,
+            "seeked" => Action::Seeked,
+            "fullscreen_enter" => Action::FullscreenEnter,
+            "fullscreen_exit" => Action::FullscreenExit,
+            "track_set" => Action::TrackSet { language: self.language.text() },
+            "source_set" => Action::SourceSet(Rendition {
+                width: self.width.whole(),
+                height: self.height.whole(),
+                bitrate: self.bitrate.whole(),
+                codec: self.codec.text(),
+            }),
+            other => Action::Other { name: other.to_owned() },
+        };
+        let mut event = PlayerEvent::new(action);
+        event.duration = self.duration.number().map_err(|_| Refusal::seconds("duration"))?;
+        let timestamp = self.timestamp.number().ok().filter(|ms| ms.is_none_or(f64::is_finite));
+        let timestamp =
+            timestamp.ok_or(Refusal("`timestamp` must be a number of Unix milliseconds".into()))?;
+        // The cast saturates: a clock that is that far off orders nothing, but harms nothing either.
+        event.timestamp_ms = timestamp.map(|ms| ms.round() as i64);
+        Ok(event)
+    }
+}
+
+fn position((field, scalar): (&str, &Scalar<'_>)) -> Result<f64, Refusal> {
+    scalar.number().ok().flatten().ok_or_else(|| Refusal::seconds(field))
+}
+
+/// A JSON value of which only texts and numbers are of use.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) enum Scalar<'a> {
+    /// Missing, or null.
+    #[default]
+    Absent,
+    /// A number.
+    Number(f64),
+    /// A text.
+    Text(Cow<'a, str>),
+    /// Anything else.
+    Other,
+}
+
+/// A value that is neither a number nor the text of one.
+#[derive(Debug)]
+struct NoNumber;
+
+impl Scalar<'_> {
+    /// The number, if there is one.
+    fn number(&self) -> Result<Option<f64>, NoNumber> {
+        match self {
+            Self::Absent => Ok(None),
+            Self::Number(number) => Ok(Some(*number)),
+            Self::Text(text) => text.parse().map(Some).map_err(|_| NoNumber),
+            Self::Other => Err(NoNumber),
+        }
+    }
+
+    /// The whole number, if that is what it is.
+    fn whole(&self) -> Option<u32> {
+        let number = self.number().ok().flatten()?;
+        (0.0..=f64::from(u32::MAX)).contains(&number).then(|| number.round() as u32)
+    }
+
+    /// The text, if that is what it is.
+    pub(crate) fn text(&self) -> Option<String> {
+        match self {
+            Self::Text(text) => Some(text.clone().into_owned()),
+            _ => None,
+        }
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Scalar<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ScalarVisitor)
+    }
+}
+
+struct ScalarVisitor;
+
+impl<'de> Visitor<'de> for ScalarVisitor {
+    type Value = Scalar<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(Scalar::Absent)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+        Ok(Scalar::Other)
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Self::Value, E> {
+        Ok(Scalar::Number(number))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {
+        Ok(Scalar::Number(number as f64))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
+        Ok(Scalar::Number(number as f64))
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Scalar::Text(Cow::Borrowed(text)))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Scalar::Text(Cow::Owned(text.to_owned())))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Scalar::Other)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Scalar::Other)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(json: &str, expected: Result<PlayerEvent, &str>) {
+        let event: Event<'_> = serde_json::from_str(json).unwrap();
+        let read = event.read(Positions::FromTo);
+        assert_eq!(read.map_err(|refusal| refusal.to_string()), expected.map_err(str::to_owned));
+    }
+
+    #[test]
+    fn positions_are_numbers_or_decimal_text() {
+        for (json, seconds) in [
+            ("12.34", 12.34),
+            ("\"12.34\"", 12.34),
+            ("\"12\"", 12.0),
+            ("\"0\"", 0.0),
+            ("\"5.\"", 5.0),
+            ("\"1e1\"", 10.0),
+            ("0", 0.0),
+        ] {
+            check(&format!(r#"{{"name":"play","from":{json}}}"#), Ok(PlayerEvent::play(seconds)));
+            check(&format!(r#"{{"name":"pause","to":{json}}}"#), Ok(PlayerEvent::pause(seconds)));
+        }
+    }
+
+    #[test]
+    fn what_is_no_position_is_named() {
+        for json in ["\"\"", "\"12,5\"", "\"abc\"", "true", "[1]", "{\"a\":1}", "null"] {
+            let from = format!(r#"{{"name":"play","from":{json}}}"#);
+            check(&from, Err("`from` must be a number of seconds, 0 or more"));
+            let to = format!(r#"{{"name":"pause","to":{json}}}"#);
+            check(&to, Err("`to` must be a number of seconds, 0 or more"));
+        }
+        check(r#"{"name":"play"}"#, Err("`from` must be a number of seconds, 0 or more"));
+    }
+
+    #[test]
+    fn an_event_has_a_name() {
+        for json in ["{}", r#"{"name":null}"#, r#"{"name":1}"#, r#"{"name":["play"]}"#] {
+            check(json, Err("`name` must be a string"));
+        }
+    }
+
+    #[test]
+    fn durations_may_be_unknown() {
+        let event = PlayerEvent::play(0.0);
+        check(r#"{"name":"play","from":0,"duration":null}"#, Ok(event.clone()));
+        check(r#"{"name":"play","from":0,"duration":"60.10"}"#, Ok(event.with_duration(60.1)));
+        check(
+            r#"{"name":"play","from":0,"duration":"long"}"#,
+            Err("`duration` must be a number of seconds, 0 or more"),
+        );
+    }
+
+    #[test]
+    fn timestamps_are_milliseconds() {
+        let event = PlayerEvent::play(0.0).with_timestamp(1_718_000_000_000);
+        check(r#"{"name":"play","from":0,"timestamp":1718000000000}"#, Ok(event.clone()));
+        check(r#"{"name":"play","from":0,"timestamp":"1718000000000"}"#, Ok(event));
+        check(
+            r#"{"name":"play","from":0,"timestamp":"noon"}"#,
+            Err("`timestamp` must be a number of Unix milliseconds"),
+        );
+    }
+
+    #[test]
+    fn unknown_names_are_events_too() {
+        let name = "volumechange".to_owned();
+        let json = r#"{"name":"volumechange","volume":{"left":1}}"#;
+        check(json, Ok(PlayerEvent::new(Action::Other { name })));
+    }
+
+    #[test]
+    fn renditions_are_read_as_far_as_they_make_sense() {
+        let rendition = Rendition {
+            width: Some(1280),
+            height: None,
+            bitrate: Some(2_500_000),
+            codec: Some("avc1".to_owned()),
+        };
+        check(
+            r#"{"name":"source_set","width":1280,"height":-1,"bitrate":"2500000","codec":"avc1"}"#,
+            Ok(PlayerEvent::new(Action::SourceSet(rendition))),
+        );
+    }
+
+    #[test]
+    fn batches_call_positions_video_time() {
+        let json = r#"{"name":"pause","video_time":2.5,"from":9}"#;
+        let event: Event<'_> = serde_json::from_str(json).unwrap();
+        assert_eq!(event.read(Positions::VideoTime), Ok(PlayerEvent::pause(2.5)));
+        let event: Event<'_> = serde_json::from_str(r#"{"name":"play","from":9}"#).unwrap();
+        let refusal = event.read(Positions::VideoTime).unwrap_err();
+        assert_eq!(refusal.to_string(), "`video_time` must be a number of seconds, 0 or more");
+    }
+}
