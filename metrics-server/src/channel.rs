@@ -217,10 +217,12 @@ impl Channels {
         let key = payload.key.as_str().ok_or(MISSING)?;
         let key = ApiKey::new(key).map_err(|_| JoinError::InvalidKey.to_string())?;
         let identifier = optional(payload.identifier, |value| match value {
-            Value::String(text) => Some(text),
+            Value::String(text) => Some(Some(text).filter(|text| !text.is_empty())),
+            // The 0.1.x client, made with a selector and metadata only, sends the metadata here as well.
+            Value::Object(_) => Some(None),
             _ => None,
         })?;
-        let identifier = identifier.filter(|identifier| !identifier.is_empty());
+        let identifier = identifier.flatten();
         let metadata = optional(payload.metadata, object)?;
         let session_data = optional(payload.session_data, object)?;
         let page = optional(payload.source_url, |value| match value {

@@ -1,8 +1,8 @@
 //! Which pages of other origins may read answers.
 
 use hyper::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_MAX_AGE, HeaderMap, HeaderValue, ORIGIN, VARY,
+    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, HeaderMap, HeaderValue, ORIGIN, VARY,
 };
 use hyper::{Response, StatusCode};
 
@@ -42,14 +42,30 @@ pub(crate) fn allow(cors: &Cors, asked: &HeaderMap, answer: &mut HeaderMap) {
     }
 }
 
-/// The answer to a preflight, for a page that [`allow`] lets read it.
-pub(crate) fn preflight(methods: &'static str) -> Response<Body> {
+/// The answer to a preflight, for a page that [`allow`] lets read what follows.
+pub(crate) fn preflight(cors: &Cors, asked: &HeaderMap, methods: &'static str) -> Response<Body> {
     let mut response = response::empty(StatusCode::NO_CONTENT);
     let headers = response.headers_mut();
     headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(methods));
     let allowed = HeaderValue::from_static("content-type, authorization");
     headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, allowed);
     headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static(MAX_AGE));
+    allow(cors, asked, headers);
+    response
+}
+
+/// The answer to a preflight of a batch, which any page may send.
+///
+/// A beacon is always sent with credentials, and a browser does not take `*` for an answer then: the page that closes
+/// would lose its last events. Nothing that receives a batch looks at credentials.
+pub(crate) fn preflight_batch(asked: &HeaderMap, methods: &'static str) -> Response<Body> {
+    let mut response = preflight(&Cors::Any, asked, methods);
+    if let Some(origin) = asked.get(ORIGIN) {
+        let headers = response.headers_mut();
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+        headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+        headers.insert(VARY, HeaderValue::from_static("origin"));
+    }
     response
 }
 
@@ -76,5 +92,27 @@ mod tests {
         check(&listed, None, None);
         check(&Cors::Any, Some("https://b.example"), Some("*"));
         check(&Cors::Own, Some("https://b.example"), None);
+    }
+
+    #[test]
+    fn a_beacon_may_be_sent_from_everywhere() {
+        let asked = HeaderMap::from_iter([(ORIGIN, HeaderValue::from_static("https://a.example"))]);
+        let response = preflight_batch(&asked, "POST, OPTIONS");
+        let headers = response.headers();
+        assert_eq!(headers[ACCESS_CONTROL_ALLOW_ORIGIN], "https://a.example");
+        assert_eq!(headers[ACCESS_CONTROL_ALLOW_CREDENTIALS], "true");
+        assert_eq!(headers[ACCESS_CONTROL_ALLOW_METHODS], "POST, OPTIONS");
+    }
+
+    #[test]
+    fn credentials_are_for_beacons_only() {
+        let asked = HeaderMap::from_iter([(ORIGIN, HeaderValue::from_static("https://a.example"))]);
+        for (cors, origin) in [(Cors::Any, Some("*")), (Cors::Own, None)] {
+            let response = preflight(&cors, &asked, "GET, POST, OPTIONS");
+            let headers = response.headers();
+            let allowed = headers.get(ACCESS_CONTROL_ALLOW_ORIGIN).map(|it| it.to_str().unwrap());
+            assert_eq!(allowed, origin);
+            assert!(!headers.contains_key(ACCESS_CONTROL_ALLOW_CREDENTIALS));
+        }
     }
 }

@@ -31,6 +31,9 @@ async fn main() -> ExitCode {
 }
 
 async fn run(config: Config) -> Result<(), Box<dyn Error>> {
+    // First of all: a signal that comes while the store opens must not end the process half way.
+    let (mut interrupt, mut terminate) =
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let store = open(&config.database).await?;
     let metrics = Metrics::builder(store).bots(config.bots).start();
     if config.settings.credentials.is_none() {
@@ -41,8 +44,6 @@ async fn run(config: Config) -> Result<(), Box<dyn Error>> {
         .map_err(|err| format!("cannot listen on {}: {err}", config.listen))?;
     tracing::info!(address = %listener.local_addr()?, "listening");
 
-    let (mut interrupt, mut terminate) =
-        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let service = Service::new(metrics, config.settings);
     serve(listener, service, config.connections_max, async {
         tokio::select! {

@@ -93,17 +93,27 @@ impl Service {
     {
         let path = request.uri().path().to_owned();
         let route = Route::of(&path);
-        let ingests = matches!(route, Some(Route::Events));
-        let origin = self.inner.settings.cors.clone();
+        let cors = match route {
+            Some(Route::Events) => Cors::Any,
+            Some(Route::Report(_) | Route::Keys | Route::Key(_)) => {
+                self.inner.settings.cors.clone()
+            }
+            _ => Cors::Own,
+        };
+        if let (Some(route), &Method::OPTIONS) = (route, request.method())
+            && route.methods().ends_with("OPTIONS")
+        {
+            return match route {
+                Route::Events => cors::preflight_batch(request.headers(), route.methods()),
+                _ => cors::preflight(&cors, request.headers(), route.methods()),
+            };
+        }
         let asked = request.headers().clone();
         let mut response = match self.dispatch(route, request).await {
             Ok(response) => response,
             Err(err) => err.into_response(),
         };
-        let rule = if ingests { &Cors::Any } else { &origin };
-        if path.starts_with("/api/") || ingests {
-            cors::allow(rule, &asked, response.headers_mut());
-        }
+        cors::allow(&cors, &asked, response.headers_mut());
         response
     }
 
@@ -118,9 +128,6 @@ impl Service {
     {
         let Some(route) = route else { return Err(Error::NotFound) };
         let allow = route.methods();
-        if *request.method() == Method::OPTIONS && allow.contains("OPTIONS") {
-            return Ok(cors::preflight(allow));
-        }
         if !allow.split(", ").any(|method| method == request.method().as_str()) {
             return Err(Error::MethodNotAllowed { allow });
         }
@@ -190,7 +197,7 @@ impl Service {
                     socket::run(websocket.into_inner(), metrics, version, visitor, stopping).await;
                 }
                 Err(err) => {
-                    tracing::debug!(error = %err, "a connection ended while it was upgraded")
+                    tracing::debug!(error = %err, "a connection ended while it was upgraded");
                 }
             }
         });

@@ -112,7 +112,7 @@ fn the_ten_lines_are_those_of_the_example() {
     let (shown, _) = shown.split_once("```\n").expect("the lines end");
     let lines: Vec<&str> = example.lines().map(str::trim).collect();
     for line in shown.lines() {
-        assert!(lines.contains(&line), "examples/embed.rs does not have: {line}");
+        assert!(lines.contains(&line.trim()), "examples/embed.rs does not have: {line}");
     }
     assert!(shown.lines().count() <= 10);
 }

@@ -226,7 +226,7 @@ fn read_query(value: &Value) -> Result<Selection, Error> {
         match name.as_str() {
             "video" => selection.video = Some(object(value, "must have an object as `video`")?),
             "session" => {
-                selection.session = Some(object(value, "must have an object as `session`")?)
+                selection.session = Some(object(value, "must have an object as `session`")?);
             }
             "key" => {
                 let key = value.as_str().and_then(|text| ApiKey::new(text).ok());

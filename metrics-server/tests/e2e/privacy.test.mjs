@@ -8,16 +8,19 @@ import { request } from 'node:http';
 import { join } from 'node:path';
 import { USER_AGENT } from './harness/browser.mjs';
 import { batchPage, channelPage } from './harness/clients.mjs';
-import { eventually } from './harness/eventually.mjs';
+import { eventually, within } from './harness/eventually.mjs';
 import { onePlay } from './harness/expect.mjs';
 import { Player } from './harness/player.mjs';
 import { Suite } from './harness/suite.mjs';
 
-const KEY = 'cHJpdmFjeS10ZXN0LWtleQ==';
 const OPERATOR = { METRICS_AUTH_ENABLED: 'true', METRICS_USER: 'operator', METRICS_PASSWORD: 'word-of-the-operator' };
 const AUTHORIZATION = `Basic ${btoa(`${OPERATOR.METRICS_USER}:${OPERATOR.METRICS_PASSWORD}`)}`;
 const ADDRESS = '203.0.113.77';
 const TOKEN = 'token-of-the-visitor';
+
+// What is not JSON, and what a parser's error would quote.
+const BAD_FRAMES = ['frame-of-the-visitor', '"frame-of-the-visitor"', '["1", "2", "frame-of-the-visitor", "phx_join"]'];
+const BAD_BATCHES = ['batch-of-the-visitor', '"batch-of-the-visitor"', '{"events": "batch-of-the-visitor"}'];
 
 // What must be found nowhere, and where it was sent.
 const TRACES = {
@@ -45,24 +48,24 @@ const suite = new Suite();
 suite.test('nothing that identifies a viewer is on the disk or in the log', async (scene) => {
   const server = await scene.server({ ...OPERATOR, RUST_LOG: 'debug' });
   const authorized = { ask: (path, body) => server.ask(path, body, { authorization: AUTHORIZATION }) };
-  await authorized.ask('keys', { key: KEY });
+  const { key } = await authorized.ask('keys', {});
 
-  await watch(scene, '/by-channel', channelPage(server, { video: ['by-channel', {}] }, KEY));
-  const endpoint = `${server.url}/v1/events?key=${encodeURIComponent(KEY)}`;
+  await watch(scene, '/by-channel', channelPage(server, { video: ['by-channel', {}] }, key));
+  const endpoint = `${server.url}/v1/events?key=${encodeURIComponent(key)}`;
   await watch(scene, '/by-batch', batchPage(endpoint, 'by-batch'));
-  await joinWithCredentials(scene, server);
+  await joinWithCredentials(scene, server, key);
   await sendNonsense(server, endpoint);
   for (const identifier of ['by-channel', 'by-batch', 'by-phoenix']) {
     await eventually(() => onePlay(authorized, { identifier }));
   }
 
   // First with the write-ahead log as it is while the server runs, then as the server leaves it.
-  await expectNoTrace(scene, server);
+  await expectNoTrace(scene, server, key);
   await server.stop();
-  await expectNoTrace(scene, server);
+  await expectNoTrace(scene, server, key);
 });
 
-async function expectNoTrace(scene, server) {
+async function expectNoTrace(scene, server, key) {
   const files = await Promise.all((await readdir(server.directory)).map((name) => readFile(join(server.directory, name))));
   const disk = Buffer.concat(files);
   // The search finds what is meant to be there.
@@ -79,7 +82,7 @@ async function expectNoTrace(scene, server) {
     assert.ok(!disk.includes(peer), "a viewer's address is on the disk");
     assert.ok(!log.includes(peer), `a viewer's address is in the log:\n${linesWith(log, peer)}`);
   }
-  assert.ok(!server.log.includes(KEY), `a key is in the log:\n${linesWith(server.log, KEY)}`);
+  assert.ok(!server.log.includes(key), `a key is in the log:\n${linesWith(server.log, key)}`);
 }
 
 async function watch(scene, path, content) {
@@ -92,7 +95,7 @@ async function watch(scene, path, content) {
 }
 
 // A browser hides the credentials of its own address, another client may not.
-async function joinWithCredentials(scene, server) {
+async function joinWithCredentials(scene, server, key) {
   const script = `
     import { Socket } from 'phoenix-1.8';
     import { Client } from './page/client.mjs';
@@ -103,26 +106,33 @@ async function joinWithCredentials(scene, server) {
   address.password = 'password-of-the-visitor';
   address.search = '?secret=query-of-the-visitor';
   address.hash = 'fragment-of-the-visitor';
-  const parameters = { identifier: 'by-phoenix', key: KEY, source_url: address.href };
+  const parameters = { identifier: 'by-phoenix', key, source_url: address.href };
   const events = [{ name: 'play', from: 0 }, { name: 'pause', to: 5 }, { name: 'play', from: 'event-of-the-visitor' }];
-  await page.evaluate(
-    async ([url, parameters, options, events]) => {
-      await window.client.join(url, parameters, options);
+  const said = page.evaluate(
+    async ([url, parameters, options, events, frames]) => {
+      const [status, response] = await window.client.join(url, parameters, options);
+      if (status !== 'ok') throw new Error(`join: ${response.reason}`);
       for (const event of events) await window.client.push(event);
-      window.client.socket.conn.send('frame-of-the-visitor');
+      for (const frame of frames) {
+        const socket = new WebSocket(`${url}/websocket?vsn=2.0.0`);
+        socket.onopen = () => socket.send(frame);
+        await new Promise((closed) => socket.addEventListener('close', closed));
+      }
     },
-    [server.socketUrl, parameters, { authToken: TOKEN }, events],
+    [server.socketUrl, parameters, { authToken: TOKEN }, events, BAD_FRAMES],
   );
+  await within(10_000, 'an end of every socket with a bad frame', said);
 }
 
 // Errors are where logs quote what they were given.
 async function sendNonsense(server, endpoint) {
   const headers = { cookie: 'id=cookie-of-the-visitor', 'x-forwarded-for': ADDRESS, forwarded: `for=${ADDRESS}` };
   const event = { name: 'play', session_id: 'x', embed_id: 'by-batch', video_time: 'event-of-the-visitor' };
-  for (const body of ['batch-of-the-visitor', JSON.stringify({ events: [event] })]) {
+  for (const body of [...BAD_BATCHES, JSON.stringify({ events: [event] })]) {
     await fetch(endpoint, { method: 'POST', headers, body });
   }
-  await fetch(`${server.url}/api/v1/keys?secret=query-of-the-visitor`, { headers: { ...headers, authorization: `Basic ${btoa('operator:guess')}` } });
+  const guess = { ...headers, authorization: `Basic ${btoa('operator:guess')}` };
+  await fetch(`${server.url}/api/v1/keys?secret=query-of-the-visitor`, { headers: guess });
   await fetch(`${server.url}/nowhere?secret=query-of-the-visitor`, { headers });
   await upgradeAndBreak(server, headers);
 }
@@ -136,7 +146,8 @@ async function upgradeAndBreak(server, headers) {
     'sec-websocket-version': '13',
     'user-agent': USER_AGENT,
   };
-  const asked = request(`${server.url}/socket/websocket?vsn=2.0.0&secret=query-of-the-visitor`, { headers: { ...headers, ...upgrade } });
+  const url = `${server.url}/socket/websocket?vsn=2.0.0&secret=query-of-the-visitor`;
+  const asked = request(url, { headers: { ...headers, ...upgrade } });
   asked.end();
   const [, socket] = await once(asked, 'upgrade');
   const closed = once(socket, 'close');

@@ -28,6 +28,9 @@ export class Player {
   seek(position) {
     return this.#run('seek', async (video, to) => {
       const seeked = new Promise((resolve) => video.addEventListener('seeked', resolve, { once: true }));
+      // Early in a frame, to be heard of before the next: @maveio/data reads the position in every frame,
+      // and takes what it read last for where the viewer was when a seek begins.
+      await new Promise(requestAnimationFrame);
       video.currentTime = to;
       await seeked;
     }, position);

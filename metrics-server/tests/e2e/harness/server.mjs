@@ -18,7 +18,8 @@ const START_MS = 15_000;
 const STOP_MS = 15_000;
 
 const ESCAPES = /\x1b\[[0-9;]*m/g;
-const LISTENING = /\blistening\b.*?\baddress="?([^\s"]+)/;
+// With the end of its line, as a line may arrive in pieces.
+const LISTENING = /\blistening\b.*?\baddress="?([^\s"]+).*\n/;
 
 export class Server {
   #process;
@@ -42,10 +43,6 @@ export class Server {
 
   get socketUrl() {
     return `ws://${this.address}/socket`;
-  }
-
-  get port() {
-    return Number(this.address.split(':').at(-1));
   }
 
   /** SIGTERM, and the end of the process. The exit code is part of the contract. */
@@ -82,26 +79,31 @@ export class Server {
 
   async #end(signal) {
     if (!this.#running()) throw new Error(`the server had already ended\n${this.log}`);
-    const exit = once(this.#process, 'exit');
+    // Unlike `exit`, after the last of the log.
+    const end = once(this.#process, 'close');
     this.#process.kill(signal);
-    return within(STOP_MS, `exit on ${signal}`, exit);
+    return within(STOP_MS, `the end on ${signal}`, end);
   }
 
   async #start(listen) {
     if (!existsSync(BINARY)) throw new Error(`no server at ${BINARY}: cargo build -p metrics-server, or set METRICS_SERVER`);
     const database = `sqlite:${join(this.directory, 'metrics.db')}`;
-    this.#process = spawn(BINARY, ['--listen', listen, '--database-url', database], {
+    const child = spawn(BINARY, ['--listen', listen, '--database-url', database], {
       cwd: this.directory,
-      env: { PATH: process.env.PATH, NO_COLOR: '1', RUST_BACKTRACE: '1', RUST_LOG: 'info', ...this.environment },
+      // Nothing else of this process's environment: a setting in it would be one of the server's.
+      env: { NO_COLOR: '1', RUST_BACKTRACE: '1', RUST_LOG: 'info', ...this.environment },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
-    this.address = await within(START_MS, 'the log line "listening"', this.#announced(this.#process)).catch((error) => {
-      this.#process.kill('SIGKILL');
+    this.#process = child;
+    try {
+      this.address = await within(START_MS, 'the log line "listening"', this.#announced(child));
+    } catch (error) {
+      child.kill('SIGKILL');
       throw new Error(`${error.message}\n${this.log}`);
-    });
+    }
   }
 
-  #announced(process) {
+  #announced(child) {
     const start = this.log.length;
     return new Promise((resolve, reject) => {
       const read = (chunk) => {
@@ -109,10 +111,10 @@ export class Server {
         const found = LISTENING.exec(this.log.slice(start));
         if (found) resolve(found[1]);
       };
-      process.stdout.on('data', read);
-      process.stderr.on('data', read);
-      process.on('error', reject);
-      process.on('exit', (code, signal) => reject(new Error(`the server ended with ${code ?? signal} before it listened`)));
+      child.stdout.on('data', read);
+      child.stderr.on('data', read);
+      child.on('error', reject);
+      child.on('close', (code, signal) => reject(new Error(`the server ended with ${code ?? signal} before it listened`)));
     });
   }
 }

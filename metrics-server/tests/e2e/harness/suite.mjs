@@ -31,14 +31,13 @@ export class Suite {
   test(sentence, run) {
     test(sentence, { timeout: TEST_MS }, async () => {
       const scene = new Scene(this);
-      try {
-        await run(scene);
-      } catch (error) {
+      const failures = [];
+      await run(scene).catch((error) => {
         console.log(scene.protocol());
-        throw error;
-      } finally {
-        await scene.clear();
-      }
+        failures.push(error);
+      });
+      await scene.clear().catch((error) => failures.push(error));
+      if (failures.length > 0) throw failures[0];
     });
   }
 }
