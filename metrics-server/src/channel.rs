@@ -3,10 +3,10 @@
 //! A topic `session:<id>` is one viewing. What the channel answers goes to a list, some of it to be sent at once and
 //! some of it once an event is durable; see [`Reply`].
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use metrics_core::recorder::Acknowledgement;
+use metrics_core::recorder::{Acknowledgement, NotStored};
 use metrics_core::{ApiKey, Join, JoinError, KeyChanges, Metrics, Video, Viewing};
 use serde::Deserialize;
 use serde_json::Value;
@@ -16,6 +16,9 @@ use crate::wire::{self, Event, Positions, Refusal};
 
 /// How many topics a socket may have joined: one per video on a page.
 pub(crate) const CHANNELS_MAX: usize = 64;
+
+/// How many topics that were left are remembered: far more than can wait for their goodbye.
+const LEFT_MAX: usize = 1_024;
 
 const TOPIC_PREFIX: &str = "session:";
 
@@ -62,8 +65,8 @@ pub(crate) enum Reply {
 /// An answer that waits for an event to be durable.
 #[derive(Debug)]
 pub(crate) struct Pending {
-    /// Resolves when it is.
-    pub(crate) acknowledgement: Acknowledgement,
+    // Resolves when it is. None: it waits only for what was said before it.
+    acknowledgement: Option<Acknowledgement>,
     join_ref: Ref<'static>,
     message_ref: Ref<'static>,
     topic: Arc<str>,
@@ -72,6 +75,14 @@ pub(crate) struct Pending {
 }
 
 impl Pending {
+    /// Waits until the event is durable. Cancel safe.
+    pub(crate) async fn durable(&mut self) -> Result<(), NotStored> {
+        match &mut self.acknowledgement {
+            Some(acknowledgement) => acknowledgement.durable().await,
+            None => Ok(()),
+        }
+    }
+
     /// Appends the answer, or the two of them. `stored` says what became of the event.
     pub(crate) fn encode(&self, version: Version, stored: bool, out: &mut Vec<String>) {
         let answer = if stored { Answer::Ok } else { Answer::Error("not stored") };
@@ -90,6 +101,8 @@ pub(crate) struct Channels {
     version: Version,
     visitor: Arc<Visitor>,
     joined: HashMap<Arc<str>, Joined>,
+    // Topics that were left, and whose goodbye may still wait to be durable.
+    left: HashSet<Arc<str>>,
 }
 
 #[derive(Debug)]
@@ -114,7 +127,13 @@ const UNMATCHED_TOPIC: &str = "unmatched topic";
 
 impl Channels {
     pub(crate) fn new(metrics: Metrics, version: Version, visitor: Visitor) -> Self {
-        Self { metrics, version, visitor: Arc::new(visitor), joined: HashMap::new() }
+        Self {
+            metrics,
+            version,
+            visitor: Arc::new(visitor),
+            joined: HashMap::new(),
+            left: HashSet::new(),
+        }
     }
 
     /// The serializer that the client speaks.
@@ -188,9 +207,19 @@ impl Channels {
         let old = self.joined.remove(&*message.topic);
         match self.admit(message).await {
             Ok(viewing) => {
-                self.answer(message, join_ref, Answer::Ok, replies);
-                let joined = Joined { join_ref: join_ref.clone().into_owned(), viewing };
-                self.joined.insert((&*message.topic).into(), joined);
+                let topic: Arc<str> = (&*message.topic).into();
+                let join_ref = join_ref.clone().into_owned();
+                if self.left.remove(&topic) {
+                    // After the goodbye: a V1 client takes any `phx_close` for that of its newest join.
+                    let message_ref = message.message_ref.clone().into_owned();
+                    let (join_ref, topic) = (join_ref.clone(), Arc::clone(&topic));
+                    let (acknowledgement, closes) = (None, false);
+                    let pending = Pending { acknowledgement, join_ref, message_ref, topic, closes };
+                    replies.push(Reply::Durable(pending));
+                } else {
+                    self.answer(message, &join_ref, Answer::Ok, replies);
+                }
+                self.joined.insert(topic, Joined { join_ref, viewing });
             }
             Err(reason) => {
                 let unmatched = reason == UNMATCHED_TOPIC;
@@ -245,7 +274,13 @@ impl Channels {
     }
 
     fn leave(&mut self, message: Message<'_>, replies: &mut Vec<Reply>) {
-        if let Some(Joined { join_ref, viewing }) = self.joined.remove(&*message.topic) {
+        if let Some((topic, Joined { join_ref, viewing })) =
+            self.joined.remove_entry(&*message.topic)
+        {
+            if LEFT_MAX <= self.left.len() {
+                self.left.clear();
+            }
+            self.left.insert(topic);
             replies.push(pending(viewing.leave(), join_ref, message, true));
         }
     }
@@ -277,7 +312,7 @@ fn pending(
     closes: bool,
 ) -> Reply {
     Reply::Durable(Pending {
-        acknowledgement,
+        acknowledgement: Some(acknowledgement),
         join_ref,
         message_ref: message.message_ref.into_owned(),
         topic: (&*message.topic).into(),

@@ -224,7 +224,7 @@ async fn write_all<S: AsyncWrite + Unpin>(
 /// Waits for the oldest event to be durable; for ever, if there is none. Cancel safe.
 async fn first(pending: &mut VecDeque<Pending>) -> Result<(), NotStored> {
     match pending.front_mut() {
-        Some(event) => event.acknowledgement.durable().await,
+        Some(event) => event.durable().await,
         None => std::future::pending().await,
     }
 }

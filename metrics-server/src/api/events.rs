@@ -15,8 +15,9 @@ use crate::error::Error;
 use crate::response::{self, Body};
 use crate::wire::{self, Event, Positions, Refusal, Scalar};
 
-/// How many events a batch may have. Clients send at most 50.
-const EVENTS_MAX: usize = 1_000;
+/// How many events a batch may have: as many as a session remembers, so that a batch that is sent again counts once.
+/// Clients send at most 50.
+const EVENTS_MAX: usize = 256;
 
 #[derive(Deserialize)]
 struct Batch<'a> {
@@ -68,7 +69,7 @@ pub(crate) async fn record(
         .and_then(wire::object)
         .ok_or(Error::body("the body must be a JSON object with an array `events`"))?;
     if EVENTS_MAX < batch.events.len() {
-        return Err(Error::body("`events` must have at most 1000 elements"));
+        return Err(Error::body("`events` must have at most 256 elements"));
     }
     let mut answer = Answer::default();
     let mut groups: HashMap<(ApiKey, String), Group> = HashMap::new();

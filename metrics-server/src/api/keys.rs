@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::response::{self, Body};
+use crate::wire;
 
 #[derive(Serialize)]
 struct Keys {
@@ -51,7 +52,8 @@ pub(crate) async fn create(metrics: &Metrics, body: &[u8]) -> Result<Response<Bo
     let create = if body.trim_ascii().is_empty() {
         Create::default()
     } else {
-        serde_json::from_slice(body).map_err(|_| {
+        let object = std::str::from_utf8(body).ok().and_then(wire::object);
+        object.ok_or_else(|| {
             Error::body("the body must be empty, or a JSON object with a text `key`")
         })?
     };
