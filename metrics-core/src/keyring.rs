@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -21,6 +22,9 @@ pub(crate) struct Keyring {
     store: Arc<dyn Store>,
     // Nothing before the store has answered once.
     valid: watch::Sender<Option<Keys>>,
+    // Questions are numbered, so that the answer to an old one never replaces that to a new one.
+    asked: AtomicU64,
+    answered: AtomicU64,
 }
 
 /// Each key, and whether it is valid.
@@ -28,7 +32,8 @@ pub(crate) type Keys = Arc<HashMap<ApiKey, bool>>;
 
 impl Keyring {
     pub(crate) fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, valid: watch::Sender::new(None) }
+        let (asked, answered) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { store, valid: watch::Sender::new(None), asked, answered }
     }
 
     /// Whether a key may send viewings.
@@ -57,10 +62,15 @@ impl Keyring {
     }
 
     async fn refresh(&self) -> Result<(), Error> {
+        let question = self.asked.fetch_add(1, Ordering::Relaxed);
         let keys = self.store.keys().await?;
         let keys: HashMap<_, _> =
             keys.into_iter().map(|record| (record.key, record.disabled_at.is_none())).collect();
         self.valid.send_if_modified(|valid| {
+            // The lock of `valid` is held here, so these two are one step.
+            if question < self.answered.fetch_max(question, Ordering::Relaxed) {
+                return false;
+            }
             let changed = valid.as_deref() != Some(&keys);
             if changed {
                 *valid = Some(Arc::new(keys));

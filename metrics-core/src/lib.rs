@@ -49,4 +49,5 @@ pub use metrics::{
 pub use query::{BucketQuery, EngagementQuery, Selection, Timeframe};
 pub use recorder::{EventError, Viewing};
 pub use source::Source;
+pub use varint::Damaged;
 pub use video::Video;

@@ -11,12 +11,12 @@
 //! that it lacks are folded into it.
 //!
 //! Nobody waits for the store to join a session: what the store has of it is loaded by the writer, a batch at a
-//! time, before the first write.
+//! time, before the first write; and again whenever the viewer comes back, who may have been at another server.
 
 mod live;
 mod writer;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -72,7 +72,7 @@ pub(crate) struct Recorder {
 struct Queue {
     // The last is the one that forms.
     batches: Vec<Batch>,
-    // The writer has ended, and nothing will be written any more.
+    // The writer ends with what is here, or has ended.
     closed: bool,
 }
 
@@ -82,12 +82,15 @@ struct Batch {
     progress: watch::Sender<Progress>,
 }
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug)]
 enum Progress {
     Waiting,
-    Durable,
-    Failed,
+    /// Durable, but for the sessions that were refused.
+    Settled(Arc<Refused>),
 }
+
+/// Sessions of which the store did not take all that a batch had.
+type Refused = HashSet<SessionId>;
 
 /// An event that the store refused, or that it was never told because the recorder has stopped.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -98,6 +101,7 @@ pub struct NotStored;
 #[derive(Debug)]
 #[must_use = "an event is durable only once its acknowledgement resolves"]
 pub struct Acknowledgement {
+    session: SessionId,
     // Nothing to wait for if there is none.
     progress: Option<watch::Receiver<Progress>>,
 }
@@ -110,9 +114,9 @@ impl Acknowledgement {
     /// [`NotStored`] if it never will be.
     pub async fn durable(&mut self) -> Result<(), NotStored> {
         let Some(progress) = &mut self.progress else { return Ok(()) };
-        let settled = progress.wait_for(|progress| *progress != Progress::Waiting).await;
+        let settled = progress.wait_for(|progress| !matches!(progress, Progress::Waiting)).await;
         match settled.as_deref() {
-            Ok(Progress::Durable) => Ok(()),
+            Ok(Progress::Settled(refused)) if !refused.contains(&self.session) => Ok(()),
             _ => Err(NotStored),
         }
     }
@@ -192,7 +196,7 @@ impl Viewing {
     }
 
     fn release(&self, farewell: impl FnOnce(i64) -> Input) -> Acknowledgement {
-        let nothing = Acknowledgement { progress: None };
+        let nothing = Acknowledgement { session: self.entry.id, progress: None };
         // Only the connection that joined last speaks for the viewer.
         if !self.entry.lock().unpin(self.owner) || self.owner.is_none() {
             return nothing;
@@ -275,14 +279,18 @@ impl Recorder {
         Viewing { recorder, lifeline, entry, owner, gone: false }
     }
 
-    /// Waits until fewer inputs wait for the store than may.
+    /// Waits until fewer inputs wait for the store than may, or the writer has ended.
     pub(crate) async fn ready(&self) {
-        while INPUTS_MAX <= self.inputs.load(Ordering::Relaxed) {
+        while self.is_crowded() {
             let room = self.room.notified();
-            if INPUTS_MAX <= self.inputs.load(Ordering::Relaxed) {
+            if self.is_crowded() {
                 room.await;
             }
         }
+    }
+
+    fn is_crowded(&self) -> bool {
+        INPUTS_MAX <= self.inputs.load(Ordering::Relaxed) && self.check_open().is_ok()
     }
 
     fn pin(&self, id: SessionId, subject: Subject, owner: Option<Owner>) -> Arc<Entry> {
@@ -298,11 +306,18 @@ impl Recorder {
         if live.is_full() && input.is_play() {
             return Err(EventError::Full);
         }
+        if !live.is_queued() {
+            self.check_open()?;
+        }
         if live.fold(input, self.instance) {
             self.inputs.fetch_add(1, Ordering::Relaxed);
             self.enqueue(entry, &mut live)?;
         }
-        Ok(Acknowledgement { progress: live.progress() })
+        Ok(Acknowledgement { session: entry.id, progress: live.progress() })
+    }
+
+    fn check_open(&self) -> Result<(), NotStored> {
+        if lock(&self.queue).closed { Err(NotStored) } else { Ok(()) }
     }
 
     /// Has the session written with the next batch.

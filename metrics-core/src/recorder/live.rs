@@ -26,6 +26,9 @@ pub(super) enum Input {
     Resume(Moment),
     Lose(Moment),
     Leave(Moment),
+    /// What is open is to be written as far as it has run. It counts as an input, so that a write of it is told
+    /// apart from anybody else's.
+    Checkpoint(Moment),
 }
 
 impl Input {
@@ -34,8 +37,13 @@ impl Input {
     }
 
     fn received_ms(&self) -> i64 {
-        let (Self::Event(_, at) | Self::Resume(at) | Self::Lose(at) | Self::Leave(at)) = self;
-        at.received_ms
+        match self {
+            Self::Event(_, at)
+            | Self::Resume(at)
+            | Self::Lose(at)
+            | Self::Leave(at)
+            | Self::Checkpoint(at) => at.received_ms,
+        }
     }
 
     /// Folds it into a session, and returns whether it changed anything.
@@ -50,6 +58,7 @@ impl Input {
             (Some(session), Self::Resume(at)) => session.resume(*at),
             (Some(session), Self::Lose(at)) => session.lose(*at),
             (Some(session), Self::Leave(at)) => session.leave(*at),
+            (Some(session), Self::Checkpoint(_)) => session.viewing(),
         };
         if let (true, Some(session)) = (changed, session) {
             session.count_input(instance.0);
@@ -82,37 +91,40 @@ impl Entry {
     pub(super) fn write(&self, now_ms: i64, instance: Instance) -> Option<SessionWrite> {
         let mut live = self.lock();
         let Base::Known { version, .. } = live.base else { return None };
-        if live.inputs.is_empty() && !live.checkpoint {
+        if live.folded == 0 {
             return None;
         }
         let reach = if live.owner.is_some() { Reach::Until(now_ms) } else { Reach::Heard };
         let session = live.session.as_ref()?;
-        let written = session.inputs_of(instance.0);
+        let (written, playing) = (session.inputs_of(instance.0), session.viewing());
         let write = SessionWrite {
             id: self.id,
             subject: Arc::clone(&self.subject),
             expected: version,
             stored: session.store(reach),
-            watched_at: session.viewing().then_some(instance),
+            watched_at: playing.then_some(instance),
         };
-        live.writing = Some(Writing { inputs: live.inputs.len(), written });
-        live.checkpoint = false;
+        live.writing = Some(Writing { inputs: live.folded, written, playing });
         Some(write)
     }
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Live {
-    // With all inputs folded in; nothing before the first `play`.
+    // Nothing before the first `play`.
     session: Option<Session>,
     base: Base,
-    // Those that are not durable, the oldest first. Before the base is known they are not folded either.
+    // Whether the viewer may have been elsewhere since the base was seen.
+    stale: bool,
+    // Those that are not durable, the oldest first.
     inputs: Vec<Input>,
+    // How many of them are in `session`. The others wait until it is known what the store has.
+    folded: usize,
     // What the write that is under way covers.
     writing: Option<Writing>,
-    // Whether an open segment is to be written as far as it has run.
-    checkpoint: bool,
     queued: bool,
+    // Whether inputs were lost that the batch which forms was to make durable.
+    lost: bool,
     progress: Option<watch::Receiver<Progress>>,
     // How many viewings there are of it.
     pins: usize,
@@ -130,6 +142,8 @@ enum Base {
         version: Version,
         // How many inputs of this recorder are in it.
         counted: u32,
+        // Whether a segment is open in it that was open here.
+        playing: bool,
     },
 }
 
@@ -138,11 +152,14 @@ struct Writing {
     inputs: usize,
     // How many inputs of this recorder are in what is written.
     written: u32,
+    playing: bool,
 }
 
 impl Live {
+    /// Adds a viewing. Where the viewer was since the last one, nobody here knows.
     pub(super) fn pin(&mut self, owner: Option<Owner>) {
         self.pins += 1;
+        self.stale = true;
         if owner.is_some() {
             self.owner = owner;
         }
@@ -165,18 +182,21 @@ impl Live {
     /// Folds an input, and returns whether there is something to write now.
     pub(super) fn fold(&mut self, input: Input, instance: Instance) -> bool {
         self.touched_ms = self.touched_ms.max(input.received_ms());
-        let news = match self.base {
-            Base::Unknown => true,
-            Base::Known { .. } => input.fold(&mut self.session, instance),
-        };
+        if self.is_stale() {
+            self.inputs.push(input);
+            return true;
+        }
+        let news = input.fold(&mut self.session, instance);
         if news {
             self.inputs.push(input);
+            self.folded += 1;
         }
         news
     }
 
-    pub(super) fn is_known(&self) -> bool {
-        matches!(self.base, Base::Known { .. })
+    /// Whether it must be loaded to know what an input means.
+    pub(super) fn is_stale(&self) -> bool {
+        self.stale || matches!(self.base, Base::Unknown)
     }
 
     /// How many inputs are not durable.
@@ -190,36 +210,75 @@ impl Live {
         loaded: Option<&Loaded>,
         instance: Instance,
     ) -> Result<(), Damaged> {
-        let mut session = loaded.map(|loaded| Session::load(&loaded.stored)).transpose()?;
-        let counted = session.as_ref().map_or(0, |session| session.inputs_of(instance.0));
-        if let Base::Known { counted: known, .. } = self.base {
-            let landed = counted.wrapping_sub(known) as usize;
-            self.inputs.drain(..landed.min(self.inputs.len()));
-        }
-        self.base = Base::Known { version: loaded.map_or(0, |loaded| loaded.version), counted };
-        self.inputs.retain(|input| input.fold(&mut session, instance));
-        // A viewer who is connected here watches on, whatever another instance made of it.
-        if let (Some(_), Some(it)) = (self.owner, &mut session)
-            && !it.viewing()
-            && self.session.as_ref().is_some_and(Session::viewing)
-        {
-            let resume = Input::Resume(Moment::received(self.touched_ms));
-            if resume.fold(&mut session, instance) {
-                self.inputs.push(resume);
+        let version = loaded.map_or(0, |loaded| loaded.version);
+        match self.base {
+            // Nobody has written it: what is in memory is the same, and knows more than a store keeps.
+            Base::Known { version: known, .. } if known == version => {}
+            _ => {
+                let session = loaded.map(|loaded| Session::load(&loaded.stored)).transpose()?;
+                let counted = session.as_ref().map_or(0, |session| session.inputs_of(instance.0));
+                if self.has_landed(version, counted) {
+                    self.written();
+                } else {
+                    self.replace(session, version, counted);
+                }
             }
         }
-        self.session = session;
+        let session = &mut self.session;
+        let unfolded = self.inputs.split_off(self.folded);
+        self.inputs.extend(unfolded.into_iter().filter(|input| input.fold(session, instance)));
+        self.folded = self.inputs.len();
+        self.stale = false;
         self.writing = None;
         Ok(())
+    }
+
+    /// Whether the version that the store has is the write that was under way.
+    fn has_landed(&self, version: Version, counted: u32) -> bool {
+        match (self.base, self.writing) {
+            (Base::Known { version: known, .. }, Some(writing)) => {
+                known + 1 == version && writing.written == counted
+            }
+            _ => false,
+        }
+    }
+
+    /// Takes what another recorder has made of the session, with nothing folded in that it lacks.
+    fn replace(&mut self, session: Option<Session>, version: Version, counted: u32) {
+        let mut playing = false;
+        if let Base::Known { counted: known, playing: before, .. } = self.base {
+            // If the store has forgotten this recorder, it has nothing of it that is not known.
+            let landed = (counted.saturating_sub(known) as usize).min(self.folded);
+            self.inputs.drain(..landed);
+            let written = self.writing.filter(|_| 0 < landed);
+            playing = written.map_or(before, |writing| writing.playing);
+        }
+        self.base = Base::Known { version, counted, playing: false };
+        self.session = session;
+        self.folded = 0;
+        if playing && let Some(back) = self.watching_on() {
+            self.inputs.insert(0, back);
+        }
+    }
+
+    /// The input that says that the viewer was here all the time, whatever another recorder made of it; unless that
+    /// has heard of the viewer later than this one.
+    fn watching_on(&self) -> Option<Input> {
+        let lost_ms = self.session.as_ref()?.lost_at_ms()?;
+        let heard_ms = self.inputs.first().map_or(self.touched_ms, Input::received_ms);
+        let here = self.owner.is_some() || lost_ms <= heard_ms;
+        here.then_some(Input::Resume(Moment::received(heard_ms)))
     }
 
     /// The write that was under way is durable. Returns how many inputs it covered.
     pub(super) fn written(&mut self) -> usize {
         let Some(writing) = self.writing.take() else { return 0 };
         if let Base::Known { version, .. } = self.base {
-            self.base = Base::Known { version: version + 1, counted: writing.written };
+            let (counted, playing) = (writing.written, writing.playing);
+            self.base = Base::Known { version: version + 1, counted, playing };
         }
         self.inputs.drain(..writing.inputs);
+        self.folded -= writing.inputs;
         writing.inputs
     }
 
@@ -230,6 +289,7 @@ impl Live {
             pins: self.pins,
             owner: self.owner,
             queued: self.queued,
+            lost: self.lost || (self.queued && 0 < lost),
             progress: self.progress.take(),
             touched_ms: self.touched_ms,
             ..Self::default()
@@ -246,9 +306,10 @@ impl Live {
         self.progress = Some(progress);
     }
 
-    /// The batch is taken: what comes from now on is for the next.
-    pub(super) fn taken(&mut self) {
+    /// The batch is taken: what comes from now on is for the next. Returns whether some of it was lost before.
+    pub(super) fn taken(&mut self) -> bool {
         self.queued = false;
+        std::mem::take(&mut self.lost)
     }
 
     /// What resolves when everything that was put in so far is durable, if it is not.
@@ -257,13 +318,10 @@ impl Live {
     }
 
     /// Looks at the session now and then, and says what is to be done with it.
-    pub(super) fn look(&mut self, now_ms: i64) -> Care {
+    pub(super) fn look(&self, now_ms: i64) -> Care {
         let open = self.session.as_ref().filter(|session| session.viewing());
         match (open, self.owner) {
-            (Some(_), Some(_)) => {
-                self.checkpoint = true;
-                Care::Checkpoint
-            }
+            (Some(_), Some(_)) => Care::Checkpoint,
             (Some(session), None) => {
                 let heard_ms = session.last_event_at_ms();
                 let ends_ms = session.duration_ms().map_or(UNHEARD_MS_MAX, i64::from);

@@ -9,8 +9,9 @@ use rand::RngExt as _;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
-use super::live::{Care, Entry, Input};
-use super::{BEAT, Batch, CHECKPOINT, Progress, Recorder, SHARDS, lock};
+use super::live::{Care, Entry, Input, Live};
+use super::{BEAT, Batch, CHECKPOINT, Progress, Recorder, Refused, SHARDS, lock};
+use crate::session::Moment;
 use crate::store::{Error, Loaded, Outcome};
 
 /// How long to wait before a failed call is tried again, at first and at most.
@@ -25,6 +26,7 @@ impl Recorder {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut looked = 0;
         let mut beat_at: Option<Instant> = None;
+        let _closing = Closing { recorder: &self };
         loop {
             // An error means that nobody is left who could put anything in.
             let stop = *stopping.borrow() || stopping.has_changed().is_err();
@@ -35,8 +37,12 @@ impl Recorder {
             for batch in self.take() {
                 self.settle(batch).await;
             }
-            if stop && self.close() {
-                return;
+            if stop {
+                // There is an end to it: what comes after this is refused.
+                if self.close() {
+                    return;
+                }
+                continue;
             }
             tokio::select! {
                 () = self.work.notified() => {}
@@ -44,7 +50,7 @@ impl Recorder {
                     self.look(looked);
                     looked = (looked + 1) % SHARDS;
                 }
-                _ = stopping.wait_for(|stop| *stop), if !stop => {}
+                _ = stopping.wait_for(|stop| *stop) => {}
             }
         }
     }
@@ -53,11 +59,11 @@ impl Recorder {
         mem::take(&mut lock(&self.queue).batches)
     }
 
-    /// Takes no more inputs, unless there are some that are not written.
+    /// Takes no more sessions, and returns whether none is left that waits.
     fn close(&self) -> bool {
         let mut queue = lock(&self.queue);
-        queue.closed = queue.batches.is_empty();
-        queue.closed
+        queue.closed = true;
+        queue.batches.is_empty()
     }
 
     /// Says that this instance is alive. If that fails, the next commit will have more to say about it.
@@ -83,29 +89,31 @@ impl Recorder {
         });
         for (entry, care) in due {
             // Nobody waits for these: if the writer has ended, there is nothing more to do.
-            match care {
-                Care::Lose(at) => drop(self.put(&entry, Input::Lose(at))),
-                _ => drop(self.enqueue(&entry, &mut entry.lock())),
-            }
+            drop(match care {
+                Care::Lose(at) => self.put(&entry, Input::Lose(at)),
+                _ => self.put(&entry, Input::Checkpoint(Moment::received(now_ms))),
+            });
         }
     }
 
     /// Makes a batch durable, however long it takes.
     async fn settle(&self, batch: Batch) {
+        let mut refused = Refused::new();
         for entry in &batch.entries {
-            entry.lock().taken();
+            if entry.lock().taken() {
+                refused.insert(entry.id);
+            }
         }
-        let refused = self.write(&batch.entries).await;
-        let progress = if refused { Progress::Failed } else { Progress::Durable };
-        batch.progress.send_replace(progress);
+        self.write(&batch.entries, &mut refused).await;
+        batch.progress.send_replace(Progress::Settled(refused.into()));
         self.room.notify_waiters();
     }
 
-    /// Writes sessions, and returns whether the store refused any.
-    async fn write(&self, entries: &[Arc<Entry>]) -> bool {
-        let unknown: Vec<_> =
-            entries.iter().filter(|entry| !entry.lock().is_known()).cloned().collect();
-        let mut refused = self.load(&unknown).await;
+    /// Writes sessions, and notes which of them the store refused.
+    async fn write(&self, entries: &[Arc<Entry>], refused: &mut Refused) {
+        let stale: Vec<_> =
+            entries.iter().filter(|entry| entry.lock().is_stale()).cloned().collect();
+        self.load(&stale, refused).await;
         let mut entries = entries.to_vec();
         let mut patience = Patience::default();
         while !entries.is_empty() {
@@ -123,14 +131,10 @@ impl Recorder {
                     patience.wait(&err).await;
                     writing
                 }
-                Err(err) => {
-                    refused |= self.write_each(&writing, &err).await;
-                    return refused;
-                }
+                Err(err) => return self.write_each(&writing, &err, refused).await,
             };
-            refused |= self.load(&entries).await;
+            self.load(&entries, refused).await;
         }
-        refused
     }
 
     /// Notes what became of each session, and returns those that somebody else has written.
@@ -146,74 +150,83 @@ impl Recorder {
     }
 
     /// The store refused a batch: finds the sessions that it refuses, so that the others are stored.
-    async fn write_each(&self, entries: &[Arc<Entry>], refusal: &Error) -> bool {
+    async fn write_each(&self, entries: &[Arc<Entry>], refusal: &Error, refused: &mut Refused) {
         if let [entry] = entries {
             tracing::error!(
                 error = refusal as &dyn std::error::Error,
                 session = ?entry.id,
                 "a session cannot be stored and is dropped"
             );
-            self.forget(entry.lock().refused());
-            return true;
+            self.refuse(entry, &mut entry.lock(), refused);
+            return;
         }
-        let mut refused = false;
         for entry in entries {
-            refused |= Box::pin(self.write(std::slice::from_ref(entry))).await;
+            Box::pin(self.write(std::slice::from_ref(entry), refused)).await;
         }
-        refused
     }
 
-    /// Loads what the store has of these sessions, and returns whether any could not be read.
-    async fn load(&self, entries: &[Arc<Entry>]) -> bool {
+    /// Loads what the store has of these sessions, and notes which of them cannot be read.
+    async fn load(&self, entries: &[Arc<Entry>], refused: &mut Refused) {
         let ids: Vec<_> = entries.iter().map(|entry| entry.id).collect();
         let mut patience = Patience::default();
         while !ids.is_empty() {
             match self.store.load(&ids).await {
                 Ok(loaded) => {
-                    let mut refused = false;
                     for (entry, loaded) in entries.iter().zip(&loaded) {
-                        refused |= self.rebase(entry, loaded.as_ref());
+                        self.rebase(entry, loaded.as_ref(), refused);
                     }
-                    return refused;
+                    return;
                 }
                 Err(err) if err.is_retryable() => patience.wait(&err).await,
                 Err(err) if ids.len() == 1 => {
                     tracing::error!(error = &err as &dyn std::error::Error, session = ?ids[0], "a session cannot be read");
-                    self.forget(entries[0].lock().refused());
-                    return true;
+                    self.refuse(&entries[0], &mut entries[0].lock(), refused);
+                    return;
                 }
                 Err(_) => {
-                    let mut refused = false;
                     for entry in entries {
-                        refused |= Box::pin(self.load(std::slice::from_ref(entry))).await;
+                        Box::pin(self.load(std::slice::from_ref(entry), refused)).await;
                     }
-                    return refused;
+                    return;
                 }
             }
         }
-        false
     }
 
-    fn rebase(&self, entry: &Arc<Entry>, loaded: Option<&Loaded>) -> bool {
+    fn rebase(&self, entry: &Arc<Entry>, loaded: Option<&Loaded>, refused: &mut Refused) {
         let mut live = entry.lock();
         let before = live.waiting();
         let rebased = live.rebase(loaded, self.instance);
         // May be one more than before, where a viewer had to be told to be back.
         self.inputs.fetch_add(live.waiting(), Ordering::Relaxed);
         self.forget(before);
-        match rebased {
-            Ok(()) => false,
-            Err(err) => {
-                tracing::error!(error = &err as &dyn std::error::Error, session = ?entry.id, "a session cannot be read");
-                self.forget(live.refused());
-                true
-            }
+        if let Err(err) = rebased {
+            tracing::error!(error = &err as &dyn std::error::Error, session = ?entry.id, "a session cannot be read");
+            self.refuse(entry, &mut live, refused);
         }
+    }
+
+    fn refuse(&self, entry: &Entry, live: &mut Live, refused: &mut Refused) {
+        self.forget(live.refused());
+        refused.insert(entry.id);
     }
 
     /// Notes that so many inputs no longer wait for the store.
     fn forget(&self, inputs: usize) {
         self.inputs.fetch_sub(inputs, Ordering::Relaxed);
+    }
+}
+
+/// Fails what is still waiting when the writer ends, even if it is killed: nobody must wait for what never comes.
+struct Closing<'a> {
+    recorder: &'a Recorder,
+}
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        self.recorder.close();
+        drop(self.recorder.take());
+        self.recorder.room.notify_waiters();
     }
 }
 

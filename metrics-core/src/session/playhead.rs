@@ -170,6 +170,10 @@ impl Playhead {
         matches!(self.state, State::Lost(..))
     }
 
+    pub(super) fn lost_at_ms(&self) -> Option<i64> {
+        if let State::Lost(_, lost) = self.state { Some(lost.received_ms) } else { None }
+    }
+
     /// When what is open was opened.
     fn since(&self) -> Option<Moment> {
         match self.state {

@@ -9,8 +9,8 @@ use super::{Counters, Moment, Reach, Session};
 use crate::interval::Segments;
 use crate::varint::{self, Damaged, Reader};
 
-/// How many writers of one session are remembered. It takes a re-join on a fifth instance, while the first
-/// still has something to write, to need more.
+/// How many writers of one session are remembered: those that wrote last. A write of unknown outcome may count
+/// twice if four other instances write the same session before it is found out.
 const WRITERS_MAX: usize = 4;
 
 /// The layout of `resume`. Rows of an older layout are read for ever; one that is newer is refused.
@@ -43,7 +43,7 @@ pub struct Stored {
 /// After a write whose outcome is unknown, or that another recorder overtook, this says which inputs are in.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Writers {
-    // Oldest first.
+    // The one that wrote last comes last.
     counts: Vec<(u32, u32)>,
 }
 
@@ -105,6 +105,11 @@ impl Session {
         })
     }
 
+    /// When the viewer's connection was lost by the server's clock, if a segment was open then.
+    pub(crate) fn lost_at_ms(&self) -> Option<i64> {
+        self.standing().lost_at_ms()
+    }
+
     /// Notes that the recorder `writer` put one more input into the session.
     pub fn count_input(&mut self, writer: u32) {
         self.writers.count(writer);
@@ -141,14 +146,12 @@ fn take_run(reader: &mut Reader<'_>, started_at_ms: i64) -> Result<Option<Run>, 
 
 impl Writers {
     fn count(&mut self, writer: u32) {
-        if let Some((_, count)) = self.counts.iter_mut().find(|(known, _)| *known == writer) {
-            *count = count.wrapping_add(1);
-            return;
-        }
-        if self.counts.len() == WRITERS_MAX {
+        let known = self.counts.iter().position(|(known, _)| *known == writer);
+        if known.is_none() && self.counts.len() == WRITERS_MAX {
             self.counts.remove(0);
         }
-        self.counts.push((writer, 1));
+        let count = known.map_or(0, |at| self.counts.remove(at).1);
+        self.counts.push((writer, count.saturating_add(1)));
     }
 
     fn put(&self, out: &mut Vec<u8>) {

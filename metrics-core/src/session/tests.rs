@@ -249,6 +249,15 @@ fn inputs_are_counted_per_writer() {
     assert_eq!((loaded.inputs_of(7), loaded.inputs_of(9), loaded.inputs_of(1)), (2, 1, 0));
 }
 
+#[test]
+fn the_writers_that_wrote_last_are_remembered() {
+    let mut session = run(&[(0, play(0.0))]);
+    [1, 2, 1, 3, 4, 5, 1].into_iter().for_each(|writer| session.count_input(writer));
+    let loaded = Session::load(&session.store(Reach::Heard)).unwrap();
+    let counts = [1, 2, 3, 4, 5].map(|writer| loaded.inputs_of(writer));
+    assert_eq!(counts, [3, 0, 1, 1, 1]);
+}
+
 /// One event of a player with a clock: what it says, and when by that clock.
 fn told() -> impl Strategy<Value = (bool, u32, i64)> {
     (any::<bool>(), 0_u32..100, 1_i64..20)

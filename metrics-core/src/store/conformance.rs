@@ -1,1 +1,138 @@
 //! The suite that every store passes.
+//!
+//! **Not a stable part of the API:** cases are added whenever somebody finds out what else a store can get wrong.
+//!
+//! Each case is a function over a store that is empty, states one fact of the contract in its name, and panics if the
+//! store does not keep to it. [`store_conformance!`](crate::store_conformance) makes a test of each:
+//!
+//! ```ignore
+//! metrics_core::store_conformance!(empty_store());
+//!
+//! /// A store without anything in it, and what must live as long as it.
+//! async fn empty_store() -> (MyStore, TempDir) {
+//!     // ..
+//! }
+//! ```
+
+#![expect(clippy::missing_panics_doc, reason = "a case panics if the store does not conform")]
+
+mod draft;
+mod keys;
+mod oracle;
+mod reports;
+mod selections;
+mod sessions;
+mod watching;
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::Poll;
+
+pub use keys::*;
+pub use oracle::*;
+pub use reports::*;
+pub use selections::*;
+pub use sessions::*;
+pub use watching::*;
+
+/// Runs the whole suite against the stores that `$open` opens: a test per case, each with a store of its own.
+///
+/// `$open` is a future of an empty store and of anything that must outlive it. Not a stable part of the API.
+#[macro_export]
+macro_rules! store_conformance {
+    ($open:expr) => {
+        $crate::store_conformance! {
+            $open =>
+            an_empty_store_has_nothing,
+            a_created_key_is_listed,
+            a_key_that_exists_is_not_created_again,
+            keys_are_listed_oldest_first,
+            keys_that_differ_in_case_are_two,
+            a_revoked_key_keeps_its_first_time,
+            a_revoked_key_is_not_created_again,
+            an_unknown_key_is_not_revoked,
+            a_session_is_loaded_as_it_was_committed,
+            a_session_that_has_nothing_is_loaded_as_it_was_committed,
+            the_largest_session_is_loaded_as_it_was_committed,
+            a_write_replaces_all_that_changes,
+            what_the_first_write_says_of_the_subject_stays,
+            sessions_are_loaded_in_the_order_asked_for,
+            many_sessions_are_committed_and_loaded_at_once,
+            a_version_goes_up_by_one_with_every_write,
+            a_first_write_of_a_session_that_exists_conflicts,
+            a_write_with_another_version_conflicts,
+            a_write_of_a_session_that_is_not_there_conflicts,
+            a_conflict_does_not_hinder_the_rest_of_the_batch,
+            a_repeated_batch_conflicts_and_changes_nothing,
+            a_batch_with_a_key_that_is_not_there_stores_nothing,
+            a_batch_that_was_refused_may_come_again,
+            sessions_of_a_revoked_key_are_stored,
+            writers_of_one_session_exclude_each_other,
+            concurrent_first_plays_are_all_of_one_video,
+            every_identifier_is_selected,
+            no_identifier_selects_nothing,
+            more_identifiers_than_a_statement_takes_are_selected,
+            identifiers_are_compared_byte_by_byte,
+            an_identifier_is_selected_under_every_key,
+            a_key_selects_its_own_videos,
+            metadata_is_selected_by_what_it_contains,
+            numbers_are_compared_by_value,
+            the_order_of_metadata_keys_does_not_matter,
+            identifier_and_metadata_each_tell_videos_apart,
+            session_data_is_selected_by_what_it_contains,
+            every_part_of_a_selection_narrows_it,
+            an_unknown_selection_is_empty,
+            a_timeframe_includes_both_ends,
+            a_timeframe_that_ends_before_it_begins_is_empty,
+            the_minimum_view_time_is_included,
+            plays_are_summed_with_their_classes,
+            plays_are_summed_per_cell,
+            sources_are_counted_per_page_and_cell,
+            a_session_without_a_source_is_no_source,
+            viewers_of_a_part_are_distinct_sessions,
+            parts_end_with_the_furthest_session_that_counts,
+            nothing_watched_has_no_parts,
+            views_of_a_second_count_replays,
+            seconds_are_apart_by_bucket,
+            an_open_segment_is_watched,
+            a_closed_segment_is_not_watched,
+            a_dead_instance_leaves_the_count,
+            an_instance_that_never_beat_does_not_count,
+            a_session_that_moves_is_watched_once,
+            watching_is_counted_within_a_selection,
+            a_long_dead_instance_takes_nothing_with_it,
+            plays_are_those_of_brute_force,
+            sources_are_those_of_brute_force,
+            parts_are_those_of_brute_force,
+            seconds_are_those_of_brute_force,
+        }
+    };
+    ($open:expr => $($case:ident),+ $(,)?) => {
+        $(
+            // Stores may block in place, so the runtime must have more than one thread.
+            #[tokio::test(flavor = "multi_thread")]
+            async fn $case() {
+                let (store, _guard) = $open.await;
+                $crate::store::conformance::$case(&store).await;
+            }
+        )+
+    };
+}
+
+/// Waits for all of them, at the same time.
+async fn join_all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
+    let mut running: Vec<Pin<Box<F>>> = futures.into_iter().map(Box::pin).collect();
+    let mut done: Vec<Option<F::Output>> = running.iter().map(|_| None).collect();
+    poll_fn(|context| {
+        for (future, done) in running.iter_mut().zip(&mut done) {
+            if done.is_none()
+                && let Poll::Ready(output) = future.as_mut().poll(context)
+            {
+                *done = Some(output);
+            }
+        }
+        if done.iter().all(Option::is_some) { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    done.into_iter().flatten().collect()
+}

@@ -3,6 +3,7 @@
 //! One connection writes, a few read beside it (write-ahead log), each on a thread that may block. Every commit is
 //! flushed to the disk before it is acknowledged (`synchronous = full`).
 
+mod open;
 mod read;
 mod schema;
 mod write;
@@ -14,14 +15,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
-use diesel::Connection as _;
-use diesel::connection::SimpleConnection as _;
-use diesel::migration::{Migration, MigrationSource as _};
 use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
-use diesel::sqlite::{Sqlite, SqliteConnection};
+use diesel::sqlite::SqliteConnection;
 use diesel_async::sync_connection_wrapper::SyncConnectionWrapper;
-use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrations};
 use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 
 use self::schema::{keys, sessions};
@@ -34,20 +31,11 @@ use crate::report::{PlayCell, SourceCell};
 use crate::time_bucket::Buckets;
 use crate::varint::Damaged;
 
-const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
-
 /// How many reports are read at once. More would only wait for the same disk and processors.
 const READERS: usize = 4;
 
 /// How long a report may take.
 const STATEMENT_MAX: Duration = Duration::from_secs(30);
-
-/// How long to wait for a lock that another process holds.
-const BUSY_MS_MAX: u32 = 5_000;
-
-/// `full` and not `normal`: with the write-ahead log, `normal` may lose the last commits when the power fails.
-const WRITER_SETTINGS: &str =
-    "pragma journal_mode = wal; pragma synchronous = full; pragma foreign_keys = on;";
 
 /// A store in one SQLite file.
 ///
@@ -94,9 +82,9 @@ impl SqliteStore {
             return Err(unusable("it needs a file; use one in a temporary directory for a test"));
         }
         let opened = tokio::task::spawn_blocking(move || {
-            let writer = open_writer(&path)?;
+            let writer = open::writer(&path)?;
             let readers =
-                (0..READERS).map(|_| open_reader(&path)).collect::<Result<Vec<_>, _>>()?;
+                (0..READERS).map(|_| open::reader(&path)).collect::<Result<Vec<_>, _>>()?;
             Ok((writer, readers))
         });
         let (writer, readers) = opened.await.map_err(|panic| unusable(&panic.to_string()))??;
@@ -116,7 +104,7 @@ impl SqliteStore {
         let mut reader = self.readers.lend().await?;
         let handle = reader.handle.as_mut().ok_or_else(|| unusable("a connection got lost"))?;
         let running = handle.spawn_blocking(move |connection| Ok(query(connection)));
-        settle(operation, running.await)
+        settle(operation, to_its_end(running).await)
     }
 
     /// Runs `query` in a transaction on the connection that writes.
@@ -137,7 +125,7 @@ impl SqliteStore {
             }
             Ok(written)
         });
-        settle(operation, running.await)
+        settle(operation, to_its_end(running).await)
     }
 }
 
@@ -291,59 +279,19 @@ impl Store for SqliteStore {
     }
 
     async fn check(&self) -> Result<(), Error> {
-        self.write("be written", |connection, _| {
-            // Takes the lock for writing and looks at a table; changes nothing.
-            keys::table.select(keys::id).first::<i64>(connection).optional()?;
-            Ok(())
-        })
-        .await
+        self.write("be written", |connection, _| Ok(open::touch(connection)?)).await
     }
 }
 
-fn open_writer(path: &str) -> Result<SqliteConnection, Error> {
-    let mut connection = connect(path)?;
-    connection.batch_execute(WRITER_SETTINGS).map_err(|err| cannot_open(&err))?;
-    migrate(&mut connection)?;
-    Ok(connection)
-}
-
-fn open_reader(path: &str) -> Result<SqliteConnection, Error> {
-    let mut connection = connect(path)?;
-    connection.batch_execute("pragma query_only = on;").map_err(|err| cannot_open(&err))?;
-    Ok(connection)
-}
-
-fn connect(path: &str) -> Result<SqliteConnection, Error> {
-    let mut connection = SqliteConnection::establish(path)
-        .map_err(|err| unusable(&format!("the file cannot be opened: {err}")))?;
-    connection
-        .batch_execute(&format!("pragma busy_timeout = {BUSY_MS_MAX};"))
-        .map_err(|err| cannot_open(&err))?;
-    Ok(connection)
-}
-
-fn migrate(connection: &mut SqliteConnection) -> Result<(), Error> {
-    let known: Vec<Box<dyn Migration<Sqlite>>> =
-        MIGRATIONS.migrations().map_err(|err| unusable(&err.to_string()))?;
-    let applied = connection.applied_migrations().map_err(|err| unusable(&err.to_string()))?;
-    if !applied.iter().all(|version| known.iter().any(|it| it.name().version() == *version)) {
-        return Err(unusable(
-            "a newer version has changed its tables: use that version, or another file",
-        ));
-    }
-    // Two processes may start at once: the second waits for the first, and finds nothing to do.
-    connection
-        .exclusive_transaction(|connection| {
-            connection
-                .run_pending_migrations(MIGRATIONS)
-                .map(drop)
-                .map_err(DieselError::QueryBuilderError)
-        })
-        .map_err(|err| cannot_open(&err))
-}
-
-fn cannot_open(err: &DieselError) -> Error {
-    unusable(&format!("the file cannot be used as a database: {err}"))
+/// Runs a query that is under way to its end, even if this future is dropped.
+///
+/// On a task of its own: to drop it unfinished would block the thread for as long as it takes, and panic on a runtime
+/// that has one thread only.
+async fn to_its_end<T: Send + 'static>(
+    running: impl Future<Output = QueryResult<T>> + Send + 'static,
+) -> QueryResult<T> {
+    let ended = tokio::spawn(running).await;
+    ended.unwrap_or_else(|err| Err(DieselError::QueryBuilderError(err.into())))
 }
 
 const STORE: &str = "SQLite";

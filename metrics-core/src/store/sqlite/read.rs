@@ -242,6 +242,9 @@ struct Filter<'a> {
     began: Instant,
 }
 
+/// How many identifiers are asked for in one statement. SQLite takes 32,766 variables.
+const IDENTIFIERS_MAX: usize = 10_000;
+
 /// How many different session data are judged only once.
 const JUDGED_MAX: usize = 10_000;
 
@@ -252,8 +255,26 @@ impl<'a> Filter<'a> {
 
     /// The videos that are selected.
     fn videos(&self, connection: &mut SqliteConnection) -> Result<Vec<i64>, Failure> {
+        let Some(identifiers) = &self.selection.identifiers else {
+            return self.videos_among(connection, None);
+        };
+        let mut identifiers: Vec<&str> = identifiers.iter().map(String::as_str).collect();
+        identifiers.sort_unstable();
+        identifiers.dedup();
+        let mut selected = Vec::new();
+        for some in identifiers.chunks(IDENTIFIERS_MAX) {
+            selected.extend(self.videos_among(connection, Some(some))?);
+        }
+        Ok(selected)
+    }
+
+    fn videos_among(
+        &self,
+        connection: &mut SqliteConnection,
+        identifiers: Option<&[&str]>,
+    ) -> Result<Vec<i64>, Failure> {
         let mut rows = videos::table.select((videos::id, videos::metadata)).into_boxed();
-        if let Some(identifiers) = &self.selection.identifiers {
+        if let Some(identifiers) = identifiers {
             rows = rows.filter(videos::identifier.eq_any(identifiers));
         }
         if let Some(key) = &self.selection.key {

@@ -1,0 +1,181 @@
+//! Sessions to be stored, in as few words as a case needs.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::{Map, Value};
+
+use crate::client::Client;
+use crate::interval::{Interval, Segments};
+use crate::key::{ApiKey, SessionId};
+use crate::query::{Scan, Selection, instant};
+use crate::report::PlayFigures;
+use crate::session::{Counters, Stored};
+use crate::source::Source;
+use crate::store::{Instance, Loaded, Outcome, SessionWrite, Store, Subject, Version};
+use crate::video::Video;
+
+/// When sessions start that do not say otherwise: an instant on no border at all.
+pub(super) const START_MS: i64 = 1_700_000_000_123;
+
+/// A session to be stored.
+#[derive(Clone, Debug)]
+pub(super) struct Draft {
+    pub(super) id: SessionId,
+    pub(super) subject: Subject,
+    pub(super) expected: Version,
+    pub(super) stored: Stored,
+    pub(super) watched_at: Option<Instance>,
+}
+
+impl Draft {
+    /// A first write of a session that nothing is known of but what it watched: ten seconds.
+    pub(super) fn new(key: &ApiKey, name: &str, video: Video) -> Self {
+        let stored = Stored {
+            started_at_ms: START_MS,
+            last_event_at_ms: START_MS,
+            duration_ms: None,
+            view_ms: 0,
+            unique_ms: 0,
+            segments: Vec::new(),
+            counters: Counters::default(),
+            resume: vec![1, 0, 0],
+        };
+        let subject = Subject {
+            key: key.clone(),
+            video,
+            source: None,
+            client: Client::default(),
+            session_data: None,
+        };
+        let id = SessionId::new(key, name);
+        Self { id, subject, expected: 0, stored, watched_at: None }.played(&[(0, 10_000)])
+    }
+
+    pub(super) fn at(mut self, started_at_ms: i64) -> Self {
+        self.stored.started_at_ms = started_at_ms;
+        self
+    }
+
+    pub(super) fn played(mut self, stretches: &[(u32, u32)]) -> Self {
+        let segments: Segments = stretches
+            .iter()
+            .map(|&(from, to)| Interval::new(from, to).expect("not empty"))
+            .collect();
+        self.stored.view_ms = segments.len_ms();
+        self.stored.unique_ms = segments.union().len_ms();
+        self.stored.segments = segments.encode();
+        self
+    }
+
+    pub(super) fn on(mut self, page: &str) -> Self {
+        self.subject.source = Some(Source::parse(page).expect("an address"));
+        self
+    }
+
+    pub(super) fn with(mut self, client: Client) -> Self {
+        self.subject.client = client;
+        self
+    }
+
+    pub(super) fn saying(mut self, data: &Value) -> Self {
+        self.subject.session_data = Some(crate::containment::canonical(data));
+        self
+    }
+
+    pub(super) fn expecting(mut self, version: Version) -> Self {
+        self.expected = version;
+        self
+    }
+
+    pub(super) fn open_at(mut self, instance: Instance) -> Self {
+        self.watched_at = Some(instance);
+        self
+    }
+
+    pub(super) fn write(&self) -> SessionWrite {
+        SessionWrite {
+            id: self.id,
+            subject: Arc::new(self.subject.clone()),
+            expected: self.expected,
+            stored: self.stored.clone(),
+            watched_at: self.watched_at,
+        }
+    }
+}
+
+pub(super) fn start() -> DateTime<Utc> {
+    instant(START_MS)
+}
+
+pub(super) fn later(ms: i64) -> DateTime<Utc> {
+    start() + TimeDelta::milliseconds(ms)
+}
+
+pub(super) fn object(value: &Value) -> Map<String, Value> {
+    value.as_object().expect("an object").clone()
+}
+
+pub(super) fn described(metadata: &Value) -> Video {
+    Video::described(metadata).expect("an object")
+}
+
+/// A key that the store has.
+pub(super) async fn key(store: &dyn Store) -> ApiKey {
+    let key = ApiKey::generate();
+    assert!(store.create_key(&key, start()).await.expect("stored"));
+    key
+}
+
+/// Writes a batch, and returns what became of each.
+pub(super) async fn commit(store: &dyn Store, drafts: &[Draft]) -> Vec<Outcome> {
+    let writes = drafts.iter().map(Draft::write).collect();
+    store.commit(writes).await.expect("stored")
+}
+
+/// Writes a batch, all of which is new.
+pub(super) async fn fill(store: &dyn Store, drafts: &[Draft]) {
+    let outcomes = commit(store, drafts).await;
+    assert_eq!(outcomes, vec![Outcome::Written; drafts.len()]);
+}
+
+pub(super) async fn load(store: &dyn Store, id: SessionId) -> Option<Loaded> {
+    let mut loaded = store.load(&[id]).await.expect("loaded");
+    assert_eq!(loaded.len(), 1);
+    loaded.remove(0)
+}
+
+/// Everything that is selected, whenever it started and however short it is.
+pub(super) fn all(selection: Selection) -> Scan {
+    Scan { selection, from_ms: 0, to_ms: 10 * START_MS, minimum_view_ms: 0 }
+}
+
+pub(super) async fn figures(store: &dyn Store, scan: &Scan) -> PlayFigures {
+    let mut sum = PlayFigures::default();
+    for cell in store.plays(scan, TimeDelta::days(1)).await.expect("summed") {
+        sum.add(&cell.figures);
+    }
+    sum
+}
+
+/// Has each session watch twice as long as the one before, so that a sum tells which sessions it is of.
+pub(super) fn numbered(drafts: impl IntoIterator<Item = Draft>) -> Vec<Draft> {
+    drafts
+        .into_iter()
+        .enumerate()
+        .map(|(number, draft)| draft.played(&[(0, 1 << number)]))
+        .collect()
+}
+
+/// The numbers of the sessions that are selected.
+#[track_caller]
+pub(super) fn numbers(figures: &PlayFigures) -> Vec<u32> {
+    let numbers: Vec<_> =
+        (0..u64::BITS).filter(|number| figures.view_ms & (1 << number) != 0).collect();
+    assert_eq!(figures.plays, numbers.len() as u64, "a session counts once");
+    numbers
+}
+
+pub(super) async fn selected(store: &dyn Store, selection: Selection) -> Vec<u32> {
+    numbers(&figures(store, &all(selection)).await)
+}

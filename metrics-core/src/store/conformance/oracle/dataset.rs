@@ -1,0 +1,302 @@
+//! The sessions that reports are asked about, and the questions.
+
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom as _;
+use rand::{RngExt as _, SeedableRng as _};
+use serde_json::{Value, json};
+
+use super::naive;
+use crate::client::{Browser, Client, Device, Platform};
+use crate::key::ApiKey;
+use crate::query::{Scan, Selection};
+use crate::store::conformance::draft::{Draft, commit, fill, key, object};
+use crate::store::{Outcome, Store};
+use crate::time_bucket::Buckets;
+use crate::video::Video;
+
+/// How many sessions there are: enough for any bucket to hold several.
+const VIEWINGS: usize = 400;
+
+/// How many sessions are written at once.
+const BATCH: usize = 64;
+
+/// Instants at which some bucket begins in some time zone, and clock changes.
+const BORDERS: [&str; 14] = [
+    "2023-01-01T00:00:00Z",
+    "2023-01-31T23:00:00Z",
+    "2023-03-26T00:00:00Z",
+    "2023-03-26T01:00:00Z",
+    "2023-03-26T22:00:00Z",
+    "2023-10-29T00:30:00Z",
+    "2023-10-29T01:00:00Z",
+    "2023-10-29T02:00:00Z",
+    "2023-10-30T00:00:00Z",
+    "2023-10-31T23:00:00Z",
+    "2023-12-31T18:15:00Z",
+    "2023-12-31T23:00:00Z",
+    "2024-01-01T00:00:00Z",
+    "2024-02-29T12:45:00Z",
+];
+
+/// Buckets: width and time zone.
+const BUCKETS: [(&str, Option<&str>); 16] = [
+    ("1 day", None),
+    ("1 hour", None),
+    ("15 minutes", None),
+    ("7 minutes", None),
+    ("1 week", None),
+    ("1 month", None),
+    ("1 year", None),
+    ("100 years", None),
+    ("1 day", Some("Europe/Amsterdam")),
+    ("1 hour", Some("Europe/Amsterdam")),
+    ("15 minutes", Some("Europe/Amsterdam")),
+    ("3 months", Some("Europe/Amsterdam")),
+    ("1 day", Some("Asia/Kathmandu")),
+    ("1 month", Some("Asia/Kathmandu")),
+    ("1 week", Some("America/St_Johns")),
+    ("1 hour", Some("Australia/Lord_Howe")),
+];
+
+const PAGES: [&str; 4] =
+    ["http://a.example/", "http://a.example/b", "https://a.example/", "http://b.example:8080/"];
+
+/// The identifier and the metadata of each video, of which some are under two keys.
+fn videos() -> Vec<(Option<&'static str>, Option<Value>)> {
+    vec![
+        (Some("intro"), None),
+        (Some("outro"), None),
+        (None, Some(json!({"course": {"id": 1}, "tags": ["x"]}))),
+        (None, Some(json!({"course": {"id": 1, "part": 2}, "tags": ["x", "y"]}))),
+        (Some("intro"), Some(json!({"course": {"id": 2}}))),
+    ]
+}
+
+/// One session, as the definitions see it.
+#[derive(Clone, Debug)]
+pub(super) struct Viewing {
+    /// Which of the two keys.
+    key: usize,
+    /// Which of the videos.
+    video: usize,
+    /// Which of the plans the session data names, if any.
+    plan: Option<&'static str>,
+    pub(super) page: Option<&'static str>,
+    pub(super) client: Client,
+    pub(super) started_at_ms: i64,
+    pub(super) segments: Vec<(u32, u32)>,
+    /// Worked out once: it takes long.
+    pub(super) unique_ms: u64,
+}
+
+/// A selection, and which sessions it means.
+struct Choice {
+    selection: Selection,
+    takes: fn(&Viewing) -> bool,
+}
+
+/// One question.
+pub(super) struct Case {
+    pub(super) scan: Scan,
+    pub(super) buckets: Buckets,
+    takes: fn(&Viewing) -> bool,
+}
+
+impl fmt::Debug for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Case").field("scan", &self.scan).field("buckets", &self.buckets).finish()
+    }
+}
+
+pub(super) struct Dataset {
+    viewings: Vec<Viewing>,
+    choices: Vec<Choice>,
+}
+
+impl Dataset {
+    /// Makes up the sessions and has the store keep them, some in several versions.
+    pub(super) async fn fill(store: &dyn Store) -> Self {
+        let keys = [key(store).await, key(store).await];
+        let mut random = StdRng::seed_from_u64(2_023);
+        let viewings: Vec<_> = (0..VIEWINGS).map(|_| viewing(&mut random)).collect();
+        let drafts: Vec<_> =
+            (0..).zip(&viewings).map(|(number, it)| draft(number, it, &keys)).collect();
+
+        // Half of the sessions are first stored with less than they come to, as they are while they last.
+        let (whole, growing) = drafts.split_at(VIEWINGS / 2);
+        for batch in whole.chunks(BATCH) {
+            fill(store, batch).await;
+        }
+        for (draft, viewing) in growing.iter().zip(&viewings[VIEWINGS / 2..]) {
+            let versions = random.random_range(0..4);
+            for version in 0..versions {
+                let seen = viewing.segments.len() * version as usize / versions as usize;
+                let part = draft.clone().played(&viewing.segments[..seen]).expecting(version);
+                fill(store, &[part]).await;
+            }
+            let last = draft.clone().expecting(versions);
+            fill(store, std::slice::from_ref(&last)).await;
+            // Whoever comes too late changes nothing.
+            let late = last.played(&[(0, 999_999)]);
+            assert_eq!(commit(store, &[late]).await, [Outcome::Conflict]);
+        }
+        Self { viewings, choices: choices(&keys) }
+    }
+
+    /// A question: every selection and every kind of bucket has its turn, the rest is drawn.
+    pub(super) fn case(&self, random: &mut StdRng, number: usize) -> Case {
+        let choice = &self.choices[number % self.choices.len()];
+        let (width, zone) = BUCKETS[number % BUCKETS.len()];
+        let mut buckets = Buckets::new(width.parse().expect("a width"));
+        if let Some(zone) = zone {
+            buckets = buckets.in_timezone(zone.parse().expect("a zone"));
+        }
+        let (from_ms, to_ms) = self.timeframe(random);
+        let minimum_view_ms = self.threshold(random);
+        let selection = choice.selection.clone();
+        let scan = Scan { selection, from_ms, to_ms, minimum_view_ms };
+        Case { scan, buckets, takes: choice.takes }
+    }
+
+    /// The sessions that a question is about.
+    pub(super) fn counted(&self, case: &Case) -> Vec<&Viewing> {
+        let Case { scan, takes, .. } = case;
+        self.viewings
+            .iter()
+            .filter(|it| takes(it))
+            .filter(|it| scan.from_ms <= it.started_at_ms && it.started_at_ms <= scan.to_ms)
+            .filter(|it| scan.minimum_view_ms <= naive::view_ms(it))
+            .collect()
+    }
+
+    fn timeframe(&self, random: &mut StdRng) -> (i64, i64) {
+        let (first, last) = (ms("2020-01-01T00:00:00Z"), ms("2026-01-01T00:00:00Z"));
+        // Where it matters most: on the start of a session, or a millisecond beside it.
+        let mut border = || {
+            let viewing = self.viewings.choose(random).expect("some");
+            viewing.started_at_ms + random.random_range(-1..=1)
+        };
+        let (one, two) = (border(), border());
+        match random.random_range(0..6) {
+            0 | 1 => (first, last),
+            2 => (one, last),
+            3 => (first, one),
+            _ => (one.min(two), one.max(two)),
+        }
+    }
+
+    fn threshold(&self, random: &mut StdRng) -> u64 {
+        let viewing = self.viewings.choose(random).expect("some");
+        match random.random_range(0..5) {
+            0 | 1 => 0,
+            2 => *[1, 999, 1_000, 1_001, 3_000, 60_000].choose(random).expect("some"),
+            _ => naive::view_ms(viewing) + random.random_range(0..=1),
+        }
+    }
+}
+
+fn ms(text: &str) -> i64 {
+    text.parse::<DateTime<Utc>>().expect("an instant").timestamp_millis()
+}
+
+fn viewing(random: &mut StdRng) -> Viewing {
+    let segments: Vec<_> = (0..random.random_range(0..7)).map(|_| segment(random)).collect();
+    let client = Client {
+        browser: *Browser::ALL.choose(random).expect("some"),
+        platform: *Platform::ALL.choose(random).expect("some"),
+        device: *Device::ALL.choose(random).expect("some"),
+    };
+    let mut viewing = Viewing {
+        key: random.random_range(0..2),
+        video: random.random_range(0..videos().len()),
+        plan: *[None, Some("free"), Some("paid")].choose(random).expect("some"),
+        page: PAGES.get(random.random_range(0..PAGES.len() + 2)).copied(),
+        client,
+        started_at_ms: started_at_ms(random),
+        segments,
+        unique_ms: 0,
+    };
+    viewing.unique_ms = naive::unique_ms(&viewing);
+    viewing
+}
+
+/// Mostly within moments of some border, otherwise anywhere in more than a year.
+fn started_at_ms(random: &mut StdRng) -> i64 {
+    let border = ms(BORDERS.choose(random).expect("some"));
+    match random.random_range(0..4) {
+        0 => border + random.random_range(-1..=1),
+        1 => border + 60_000 * random.random_range(-90..90) + random.random_range(-1..=1),
+        2 => border + random.random_range(-3_600_000..3_600_000),
+        _ => random.random_range(ms("2022-12-01T00:00:00Z")..ms("2024-03-01T00:00:00Z")),
+    }
+}
+
+/// A stretch of a video of half a minute, often with whole seconds at its ends.
+fn segment(random: &mut StdRng) -> (u32, u32) {
+    let mut position = || match random.random_range(0..3) {
+        0 => 1_000 * random.random_range(0..30),
+        1 => 1_000 * random.random_range(1..30) + 1 - 2 * random.random_range(0..2),
+        _ => random.random_range(0..30_000),
+    };
+    let (one, two) = (position(), position());
+    (one.min(two), one.max(two).max(one.min(two) + 1))
+}
+
+fn draft(number: u32, viewing: &Viewing, keys: &[ApiKey; 2]) -> Draft {
+    let (identifier, metadata) = &videos()[viewing.video];
+    let metadata = metadata.as_ref().map(object);
+    let video = Video::new(identifier.map(str::to_owned), metadata).expect("a video");
+    let draft = Draft::new(&keys[viewing.key], &number.to_string(), video)
+        .at(viewing.started_at_ms)
+        .with(viewing.client)
+        .played(&viewing.segments);
+    let draft = viewing.page.into_iter().fold(draft, Draft::on);
+    let data = viewing.plan.map(|plan| json!({"user": {"plan": plan}, "n": number % 3}));
+    data.iter().fold(draft, Draft::saying)
+}
+
+fn choices(keys: &[ApiKey; 2]) -> Vec<Choice> {
+    let all = Selection::default;
+    let [one, two] = [0, 1].map(|number: usize| keys[number].clone());
+    let part = |part: Value| object(&part);
+    let both = vec!["outro".to_owned(), "intro".to_owned()];
+    vec![
+        Choice { selection: all(), takes: |_| true },
+        Choice { selection: Selection::key(one.clone()), takes: |it| it.key == 0 },
+        Choice { selection: Selection::key(two.clone()), takes: |it| it.key == 1 },
+        Choice {
+            selection: Selection::identifier("intro"),
+            takes: |it| it.video == 0 || it.video == 4,
+        },
+        Choice {
+            selection: Selection { identifiers: Some(both), ..all() },
+            takes: |it| [0, 1, 4].contains(&it.video),
+        },
+        Choice {
+            selection: Selection { key: Some(two), ..Selection::identifier("outro") },
+            takes: |it| it.video == 1 && it.key == 1,
+        },
+        Choice {
+            selection: all().with_video(part(json!({"course": {"id": 1.0}}))),
+            takes: |it| it.video == 2 || it.video == 3,
+        },
+        Choice {
+            selection: all().with_video(part(json!({"tags": ["y"]}))),
+            takes: |it| it.video == 3,
+        },
+        Choice {
+            selection: all().with_session(part(json!({"user": {"plan": "free"}}))),
+            takes: |it| it.plan == Some("free"),
+        },
+        Choice {
+            selection: Selection { key: Some(one), ..Selection::identifier("intro") }
+                .with_video(part(json!({"course": {}})))
+                .with_session(part(json!({"user": {}}))),
+            takes: |it| it.key == 0 && it.video == 4 && it.plan.is_some(),
+        },
+        Choice { selection: Selection::identifier("unknown"), takes: |_| false },
+    ]
+}

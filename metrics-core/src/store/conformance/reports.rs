@@ -1,0 +1,285 @@
+//! Reports sum what was stored, to the millisecond.
+
+use std::collections::BTreeMap;
+
+use chrono::TimeDelta;
+use serde_json::json;
+
+use super::draft::{Draft, START_MS, all, described, figures, fill, key, numbered, numbers};
+use crate::client::{Browser, Client, Device, Platform};
+use crate::query::{Scan, Selection, instant};
+use crate::report::PlayFigures;
+use crate::store::Store;
+use crate::time_bucket::{Buckets, Width};
+use crate::video::Video;
+
+const HOUR_MS: i64 = 3_600_000;
+
+async fn seconds_of(store: &dyn Store, scan: &Scan, width: &str) -> Vec<(i64, Vec<[u64; 3]>)> {
+    let buckets = Buckets::new(width.parse().expect("a width"));
+    let counted = store.seconds(scan, buckets).await.expect("counted");
+    let buckets = counted.finish().into_iter().map(|bucket| {
+        let seconds = bucket.seconds.iter();
+        let seconds = seconds.map(|it| [u64::from(it.second), it.views, it.viewers]);
+        (bucket.start.timestamp_millis(), seconds.collect())
+    });
+    buckets.collect()
+}
+
+async fn viewers_of(store: &dyn Store, scan: &Scan, parts: u32) -> Vec<u64> {
+    let parts = store.parts(scan, parts).await.expect("counted").finish();
+    parts.iter().map(|part| part.viewers).collect()
+}
+
+/// A session that starts at either end counts, one that starts a millisecond outside does not.
+pub async fn a_timeframe_includes_both_ends(store: &dyn Store) {
+    let key = key(store).await;
+    let starts = [-1, 0, 1, 999, 1_000, 1_001].map(|ms| START_MS + ms);
+    let drafts = starts
+        .map(|at| Draft::new(&key, &at.to_string(), Video::labelled("a")).at(at).on("http://a/"));
+    fill(store, &numbered(drafts)).await;
+    let scan = |from_ms, to_ms| Scan {
+        from_ms: START_MS + from_ms,
+        to_ms: START_MS + to_ms,
+        ..all(Selection::identifier("a"))
+    };
+    assert_eq!(numbers(&figures(store, &scan(0, 1_000)).await), [1, 2, 3, 4]);
+    assert_eq!(numbers(&figures(store, &scan(1_000, 1_000)).await), [4]);
+    assert!(numbers(&figures(store, &scan(2, 998)).await).is_empty());
+    // Every report is of the same sessions.
+    let sources = store.sources(&scan(0, 1_000), TimeDelta::days(1)).await.expect("summed");
+    assert_eq!(sources.iter().map(|cell| cell.plays).sum::<u64>(), 4);
+    assert_eq!(viewers_of(store, &scan(0, 1_000), 1).await, [4]);
+    let seconds = seconds_of(store, &scan(0, 1_000), "100 years").await;
+    assert_eq!(seconds[0].1, [[0, 4, 4]]);
+}
+
+/// That is an answer like any other.
+pub async fn a_timeframe_that_ends_before_it_begins_is_empty(store: &dyn Store) {
+    let key = key(store).await;
+    fill(store, &[Draft::new(&key, "a", Video::labelled("a")).on("http://a/")]).await;
+    let backwards =
+        Scan { from_ms: START_MS + 1, to_ms: START_MS - 1, ..all(Selection::default()) };
+    assert_eq!(figures(store, &backwards).await.plays, 0);
+    assert_eq!(store.sources(&backwards, TimeDelta::days(1)).await.expect("summed"), []);
+    assert!(viewers_of(store, &backwards, 3).await.is_empty());
+    assert_eq!(seconds_of(store, &backwards, "1 day").await, []);
+    let (from_ms, to_ms) =
+        (instant(i64::MIN).timestamp_millis(), instant(i64::MAX).timestamp_millis());
+    let always = Scan { from_ms, to_ms, ..all(Selection::default()) };
+    assert_eq!(figures(store, &always).await.plays, 1);
+}
+
+/// A play is a session whose view time, replays included, is at least the minimum.
+pub async fn the_minimum_view_time_is_included(store: &dyn Store) {
+    let key = key(store).await;
+    let draft = |name, played: &[(u32, u32)]| {
+        Draft::new(&key, name, Video::labelled("a")).played(played).on("http://a/")
+    };
+    let drafts = [
+        draft("short", &[(0, 999)]),
+        draft("just", &[(0, 1_000)]),
+        draft("longer", &[(0, 1_001)]),
+        draft("replayed", &[(0, 500), (0, 500)]),
+    ];
+    fill(store, &drafts).await;
+    let cases = [(0, 4), (999, 4), (1_000, 3), (1_001, 1), (1_002, 0), (u64::MAX, 0)];
+    for (minimum_view_ms, plays) in cases {
+        let scan = Scan { minimum_view_ms, ..all(Selection::default()) };
+        assert_eq!(figures(store, &scan).await.plays, plays, "{minimum_view_ms} ms");
+        let sources = store.sources(&scan, TimeDelta::days(1)).await.expect("summed");
+        assert_eq!(sources.iter().map(|cell| cell.plays).sum::<u64>(), plays);
+        let viewers = viewers_of(store, &scan, 1).await;
+        assert_eq!(viewers, if plays == 0 { vec![] } else { vec![plays] });
+        let seconds = seconds_of(store, &scan, "100 years").await;
+        assert_eq!(seconds.first().map_or(0, |bucket| bucket.1[0][2]), plays);
+    }
+}
+
+/// Plays, view time, unique view time, and each class.
+pub async fn plays_are_summed_with_their_classes(store: &dyn Store) {
+    let key = key(store).await;
+    let mut drafts = Vec::new();
+    let mut expected = PlayFigures::default();
+    let clients = Browser::ALL.into_iter().flat_map(|browser| {
+        Platform::ALL
+            .into_iter()
+            .zip(Device::ALL.into_iter().cycle())
+            .map(move |(platform, device)| Client { browser, platform, device })
+    });
+    for (number, client) in (1..).zip(clients) {
+        let draft = Draft::new(&key, &number.to_string(), Video::labelled("a")).with(client);
+        drafts.push(draft.played(&[(0, 10), (5, 10 + number)]));
+        let number = u64::from(number);
+        expected.add_play(15 + number, 10 + number, client);
+    }
+    fill(store, &drafts).await;
+    assert_eq!(figures(store, &all(Selection::identifier("a"))).await, expected);
+}
+
+/// A cell never holds plays of two steps of the grain, counted from the Unix epoch.
+pub async fn plays_are_summed_per_cell(store: &dyn Store) {
+    let key = key(store).await;
+    let hour_ms = START_MS - START_MS % HOUR_MS;
+    let starts = [-1, 0, 1, HOUR_MS / 4 - 1, HOUR_MS / 4, HOUR_MS - 1, HOUR_MS, 25 * HOUR_MS];
+    let starts = starts.map(|ms| hour_ms + ms);
+    let videos = ["a", "b"].map(Video::labelled);
+    let drafts = starts
+        .iter()
+        .enumerate()
+        .map(|(number, at)| Draft::new(&key, &at.to_string(), videos[number % 2].clone()).at(*at));
+    fill(store, &numbered(drafts)).await;
+    for grain_ms in [1, 1_000, HOUR_MS / 4, HOUR_MS, 24 * HOUR_MS] {
+        let grain = TimeDelta::milliseconds(grain_ms);
+        let cells = store.plays(&all(Selection::key(key.clone())), grain).await.expect("summed");
+        let mut seen: BTreeMap<i64, PlayFigures> = BTreeMap::new();
+        for cell in cells {
+            seen.entry(cell.at_ms.div_euclid(grain_ms)).or_default().add(&cell.figures);
+        }
+        let mut expected: BTreeMap<i64, PlayFigures> = BTreeMap::new();
+        for (number, at) in starts.iter().enumerate() {
+            let cell = expected.entry(at.div_euclid(grain_ms)).or_default();
+            cell.add_play(1 << number, 1 << number, Client::default());
+        }
+        assert_eq!(seen, expected, "{grain_ms} ms");
+    }
+}
+
+/// Pages are told apart by scheme, host, port and path, and are the same on every video.
+pub async fn sources_are_counted_per_page_and_cell(store: &dyn Store) {
+    let key = key(store).await;
+    let hour_ms = START_MS - START_MS % HOUR_MS;
+    let played = [
+        (0, "a", "http://example.com/"),
+        (1, "b", "http://example.com/?query"),
+        (2, "a", "https://example.com/"),
+        (3, "a", "http://example.com:8080/"),
+        (4, "a", "http://example.com/Path"),
+        (5, "a", "http://example.com/path"),
+        (HOUR_MS - 1, "a", "http://example.com/"),
+        (HOUR_MS, "a", "http://example.com/"),
+    ];
+    let drafts = played.map(|(ms, video, page)| {
+        let draft = Draft::new(&key, &ms.to_string(), Video::labelled(video));
+        draft.at(hour_ms + ms).on(page)
+    });
+    fill(store, &drafts).await;
+
+    let scan = all(Selection::key(key));
+    let cells = store.sources(&scan, TimeDelta::hours(1)).await.expect("summed");
+
+    let mut seen: BTreeMap<(i64, String), u64> = BTreeMap::new();
+    for cell in cells {
+        let hour = (cell.at_ms - hour_ms).div_euclid(HOUR_MS);
+        *seen.entry((hour, cell.source.as_str().to_owned())).or_default() += cell.plays;
+    }
+    let expected = [
+        (0, "http://example.com/", 3),
+        (0, "http://example.com/Path", 1),
+        (0, "http://example.com/path", 1),
+        (0, "http://example.com:8080/", 1),
+        (0, "https://example.com/", 1),
+        (1, "http://example.com/", 1),
+    ];
+    let expected = expected.map(|(hour, page, plays)| ((hour, page.to_owned()), plays));
+    assert_eq!(seen, BTreeMap::from(expected));
+}
+
+/// What is not known to be on a page is left out.
+pub async fn a_session_without_a_source_is_no_source(store: &dyn Store) {
+    let key = key(store).await;
+    let draft = |name| Draft::new(&key, name, Video::labelled("a"));
+    fill(store, &[draft("none"), draft("some").on("http://a/")]).await;
+    let cells =
+        store.sources(&all(Selection::default()), TimeDelta::days(1)).await.expect("summed");
+    let seen: Vec<_> = cells.iter().map(|cell| (cell.source.as_str(), cell.plays)).collect();
+    assert_eq!(seen, [("http://a/", 1)]);
+}
+
+/// A session counts once in a part, however often it comes by, and not at all where it only touches.
+pub async fn viewers_of_a_part_are_distinct_sessions(store: &dyn Store) {
+    let key = key(store).await;
+    let drafts = [
+        ("touches", vec![(1_000, 2_000)]),
+        ("replays", vec![(0, 400), (600, 1_000), (200, 800)]),
+        ("reaches over", vec![(1_999, 2_001)]),
+        ("skips", vec![(0, 1), (9_999, 10_000)]),
+    ];
+    let drafts =
+        drafts.map(|(name, played)| Draft::new(&key, name, Video::labelled("a")).played(&played));
+    fill(store, &drafts).await;
+    let scan = all(Selection::identifier("a"));
+    assert_eq!(viewers_of(store, &scan, 10).await, [2, 2, 1, 0, 0, 0, 0, 0, 0, 1]);
+    assert_eq!(viewers_of(store, &scan, 1).await, [4]);
+    let counted = store.parts(&scan, 10).await.expect("counted").finish();
+    assert_eq!((counted[9].from, counted[9].to), (9.0, 10.0));
+}
+
+/// The end is that of the sessions that count, over all videos that are selected.
+pub async fn parts_end_with_the_furthest_session_that_counts(store: &dyn Store) {
+    let key = key(store).await;
+    let draft = |name, video, played: &[(u32, u32)]| {
+        Draft::new(&key, name, Video::labelled(video)).played(played)
+    };
+    let drafts = [
+        draft("first", "a", &[(0, 2_000)]),
+        draft("second", "b", &[(3_000, 4_000), (0, 500)]),
+        draft("glance", "b", &[(90_000, 90_100)]),
+        draft("elsewhere", "c", &[(0, 60_000)]),
+    ];
+    fill(store, &drafts).await;
+    let both =
+        Selection { identifiers: Some(vec!["a".into(), "b".into()]), ..Selection::default() };
+    let scan = Scan { minimum_view_ms: 1_000, ..all(both) };
+    assert_eq!(viewers_of(store, &scan, 4).await, [2, 1, 0, 1]);
+    let counted = store.parts(&scan, 4).await.expect("counted").finish();
+    assert_eq!(counted[3].to, 4.0);
+}
+
+/// A session that watched nothing has no part in an engagement, but may be a play.
+pub async fn nothing_watched_has_no_parts(store: &dyn Store) {
+    let key = key(store).await;
+    fill(store, &[Draft::new(&key, "a", described(&json!({}))).played(&[])]).await;
+    let scan = all(Selection::key(key));
+    assert!(viewers_of(store, &scan, 5).await.is_empty());
+    assert_eq!(seconds_of(store, &scan, "1 day").await, []);
+    assert_eq!(figures(store, &scan).await.plays, 1);
+}
+
+/// Views count segments, viewers count sessions, and a second counts if any of it was watched.
+pub async fn views_of_a_second_count_replays(store: &dyn Store) {
+    let key = key(store).await;
+    let draft =
+        |name, played: &[(u32, u32)]| Draft::new(&key, name, Video::labelled("a")).played(played);
+    let drafts = [
+        draft("replays", &[(0, 1_000), (0, 1_000), (500, 1_001)]),
+        draft("in pieces", &[(2_100, 2_200), (2_300, 2_400), (5_999, 6_000)]),
+    ];
+    fill(store, &drafts).await;
+    let seconds = seconds_of(store, &all(Selection::identifier("a")), "100 years").await;
+    assert_eq!(seconds.len(), 1);
+    assert_eq!(seconds[0].1, [[0, 3, 1], [1, 1, 1], [2, 2, 1], [5, 1, 1]]);
+}
+
+/// A session belongs to the bucket of its start, also in local time.
+pub async fn seconds_are_apart_by_bucket(store: &dyn Store) {
+    let key = key(store).await;
+    let day_ms = START_MS - START_MS % (24 * HOUR_MS);
+    // In Kathmandu, a quarter before six hours ahead, it is midnight then.
+    let midnight_ms = day_ms + 18 * HOUR_MS + HOUR_MS / 4;
+    let drafts = [-1, 0, 1].map(|ms| {
+        let draft = Draft::new(&key, &ms.to_string(), Video::labelled("a"));
+        draft.at(midnight_ms + ms).played(&[(0, 500)])
+    });
+    fill(store, &drafts).await;
+    let scan = all(Selection::identifier("a"));
+    assert_eq!(seconds_of(store, &scan, "1 day").await, [(day_ms, vec![[0, 3, 3]])]);
+
+    let days = Buckets::new(Width::DAY).in_timezone("Asia/Kathmandu".parse().expect("a zone"));
+    let counted = store.seconds(&scan, days).await.expect("counted").finish();
+    let seen: Vec<_> = counted
+        .iter()
+        .map(|bucket| (bucket.start.timestamp_millis(), bucket.seconds[0].viewers))
+        .collect();
+    assert_eq!(seen, [(midnight_ms - 24 * HOUR_MS, 1), (midnight_ms, 2)]);
+}

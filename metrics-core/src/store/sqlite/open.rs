@@ -1,0 +1,99 @@
+//! How a file is opened: its settings, and its tables brought up to date.
+
+use std::time::{Duration, Instant};
+
+use diesel::Connection as _;
+use diesel::connection::SimpleConnection as _;
+use diesel::migration::{Migration, MigrationSource as _};
+use diesel::prelude::*;
+use diesel::result::Error as DieselError;
+use diesel::sqlite::{Sqlite, SqliteConnection};
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrations};
+
+use super::schema::keys;
+use super::{Error, unusable};
+
+const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
+
+/// How long to wait for a lock that another process holds.
+const BUSY_MS_MAX: u32 = 5_000;
+
+/// `full` and not `normal`: with the write-ahead log, `normal` may lose the last commits when the power fails.
+const WRITER_SETTINGS: &str =
+    "pragma journal_mode = wal; pragma synchronous = full; pragma foreign_keys = on;";
+
+pub(super) fn writer(path: &str) -> Result<SqliteConnection, Error> {
+    let mut connection = connect(path)?;
+    set_up(&mut connection).map_err(|err| cannot_open(&err))?;
+    migrate(&mut connection)?;
+    touch(&mut connection).map_err(|err| cannot_open(&err))?;
+    Ok(connection)
+}
+
+/// Where another process has just made the file, the change to the write-ahead log fails at once instead of waiting.
+fn set_up(connection: &mut SqliteConnection) -> QueryResult<()> {
+    let began = Instant::now();
+    loop {
+        match connection.batch_execute(WRITER_SETTINGS) {
+            Err(err)
+                if err.to_string().contains("locked")
+                    && began.elapsed() < Duration::from_millis(BUSY_MS_MAX.into()) =>
+            {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            done => return done,
+        }
+    }
+}
+
+/// Writes nothing, but fails where nothing can be written. To begin a transaction is not enough: on a file that can
+/// only be read, SQLite quietly begins one that reads.
+pub(super) fn touch(connection: &mut SqliteConnection) -> QueryResult<()> {
+    diesel::delete(keys::table.filter(keys::id.is_null())).execute(connection).map(drop)
+}
+
+pub(super) fn reader(path: &str) -> Result<SqliteConnection, Error> {
+    let mut connection = connect(path)?;
+    connection.batch_execute("pragma query_only = on;").map_err(|err| cannot_open(&err))?;
+    Ok(connection)
+}
+
+fn connect(path: &str) -> Result<SqliteConnection, Error> {
+    let mut connection = SqliteConnection::establish(path).map_err(|err| {
+        unusable(&format!(
+            "the file cannot be opened ({err}): \
+             name one in a directory that exists and can be written"
+        ))
+    })?;
+    connection
+        .batch_execute(&format!("pragma busy_timeout = {BUSY_MS_MAX};"))
+        .map_err(|err| cannot_open(&err))?;
+    Ok(connection)
+}
+
+fn migrate(connection: &mut SqliteConnection) -> Result<(), Error> {
+    let known: Vec<Box<dyn Migration<Sqlite>>> =
+        MIGRATIONS.migrations().map_err(|err| unusable(&err.to_string()))?;
+    let applied = connection.applied_migrations().map_err(|err| unusable(&err.to_string()))?;
+    if !applied.iter().all(|version| known.iter().any(|it| it.name().version() == *version)) {
+        return Err(unusable(
+            "a newer version has changed its tables: use that version, or another file",
+        ));
+    }
+    // Two processes may start at once: the second waits for the first, and finds nothing to do.
+    connection
+        .exclusive_transaction(|connection| {
+            connection
+                .run_pending_migrations(MIGRATIONS)
+                .map(drop)
+                .map_err(DieselError::QueryBuilderError)
+        })
+        .map_err(|err| cannot_open(&err))
+}
+
+fn cannot_open(err: &DieselError) -> Error {
+    unusable(&format!(
+        "the file cannot be used ({err}): \
+         it must be a database of ours that can be written, or not exist yet"
+    ))
+}

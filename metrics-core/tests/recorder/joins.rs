@@ -1,0 +1,191 @@
+//! Who may join.
+
+use std::time::Duration;
+
+use metrics_core::event::Action;
+use metrics_core::{Bots, Join, JoinError, Metrics, PlayerEvent, Selection, Video};
+use serde_json::json;
+
+use crate::support::{Faulty, Site, join, joining, soon};
+
+const BOT: &str = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)";
+
+#[track_caller]
+fn check_refused<T>(joined: Result<T, JoinError>, expected: &str) {
+    assert_eq!(joined.map(drop).map_err(|err| err.to_string()), Err(expected.to_owned()));
+}
+
+/// The keys are asked for all the time; what was asked before a change must not undo it.
+#[tokio::test(start_paused = true)]
+async fn keys_that_are_new_or_revoked_stay_so() {
+    let site = Site::new();
+    let late = Duration::from_millis(300);
+    let store = Faulty::new(site.store().await).with_late_keys(late);
+    let metrics = site.server_over(store);
+    for _ in 0..50 {
+        tokio::time::sleep(Duration::from_millis(137)).await;
+        let (created, other) = tokio::join!(metrics.create_key(), async {
+            // Asks for the keys a little later, and so hears of them a little later.
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            metrics.create_key().await
+        });
+        let (key, other) = (created.unwrap(), other.unwrap());
+        for _ in 0..10 {
+            assert!(metrics.accepts_key(&key).await.unwrap());
+            assert!(metrics.accepts_key(&other).await.unwrap());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        metrics.revoke_key(&key).await.unwrap();
+        for _ in 0..10 {
+            assert!(!metrics.accepts_key(&key).await.unwrap());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_key_is_refused() {
+    let site = Site::new();
+    let metrics = site.server().await;
+    let unknown = metrics_core::ApiKey::generate();
+    check_refused(metrics.join(joining(&unknown, "a")).await, "invalid key");
+    check_refused(metrics.visit(joining(&unknown, "a")).await, "invalid key");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_revoked_key_is_refused_at_once_here_and_soon_elsewhere() {
+    let site = Site::new();
+    let (here, there) = (site.server().await, site.server().await);
+    let key = here.create_key().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let viewing = join(&there, &key, "a").await;
+    let mut changes = there.key_changes();
+    assert!(changes.accepts(&key));
+
+    assert!(here.revoke_key(&key).await.unwrap());
+
+    check_refused(here.join(joining(&key, "a")).await, "invalid key");
+    soon(async {
+        while changes.accepts(&key) {
+            changes.changed().await;
+        }
+    })
+    .await;
+    check_refused(there.join(joining(&key, "a")).await, "invalid key");
+    // What was recorded stays readable, and what is under way is not lost.
+    viewing.apply(PlayerEvent::play(0.0)).await.unwrap();
+    viewing.apply(PlayerEvent::pause(2.0)).await.unwrap();
+    assert_eq!(here.plays(&Selection::key(key).into()).await.unwrap()[0].figures.plays, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_revoked_key_is_refused_within_a_second_elsewhere() {
+    let site = Site::new();
+    let (here, there) = (site.server().await, site.server().await);
+    let key = here.create_key().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(there.accepts_key(&key).await.unwrap());
+    here.revoke_key(&key).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(!there.accepts_key(&key).await.unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_are_known_although_the_store_is_away() {
+    let site = Site::new();
+    let store = Faulty::new(site.store().await);
+    let failures = store.failures();
+    let metrics = site.server_over(store);
+    let key = metrics.create_key().await.unwrap();
+    failures.store(100, std::sync::atomic::Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    join(&metrics, &key, "a").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_joins_before_the_keys_are_known() {
+    let site = Site::new();
+    let key = site.server().await.create_key().await.unwrap();
+    let metrics = site.server_over(Faulty::new(site.store().await).failing(100));
+    let joined = metrics.join(joining(&key, "a")).await;
+    assert!(matches!(joined, Err(JoinError::Store(ref err)) if err.is_retryable()), "{joined:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn bots_are_refused() {
+    let site = Site::new();
+    let metrics = site.server().await;
+    let key = metrics.create_key().await.unwrap();
+    check_refused(metrics.join(joining(&key, "a").user_agent(BOT)).await, "bot");
+    check_refused(metrics.visit(joining(&key, "a").user_agent(BOT)).await, "bot");
+}
+
+#[tokio::test(start_paused = true)]
+async fn bots_are_counted_where_they_are_wanted() {
+    let site = Site::new();
+    let store = std::sync::Arc::new(site.store().await);
+    let metrics = Metrics::builder(store).bots(Bots::Count).start();
+    let key = metrics.create_key().await.unwrap();
+    let viewing = metrics.join(joining(&key, "a").user_agent(BOT)).await.unwrap();
+    viewing.apply(PlayerEvent::play(0.0)).await.unwrap();
+    viewing.apply(PlayerEvent::pause(2.0)).await.unwrap();
+    let plays = metrics.plays(&Selection::default().into()).await.unwrap();
+    let other = metrics_core::client::Browser::Other;
+    assert_eq!((plays[0].figures.plays, plays[0].figures.browser(other)), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn fields_that_are_too_long_are_refused() {
+    let site = Site::new();
+    let metrics = site.server().await;
+    let key = metrics.create_key().await.unwrap();
+    let object = |len: usize| json!({"a": "x".repeat(len)}).as_object().unwrap().clone();
+    let video = |len| Video::new(None, Some(object(len))).unwrap();
+    // An object around `len` characters takes eight bytes more: `{"a":".."}`.
+    let (most, too_much) = (16 * 1_024 - 8, 16 * 1_024 - 7);
+    let name = |len| "x".repeat(len);
+    let cases = [
+        (joining(&key, ""), Some("`session` must not be empty")),
+        (joining(&key, &name(256)), None),
+        (joining(&key, &name(257)), Some("`session` has more than 256 bytes")),
+        (Join::new(key.clone(), "a", Video::labelled(name(1_024))), None),
+        (
+            Join::new(key.clone(), "b", Video::labelled(name(1_025))),
+            Some("`identifier` has more than 1024 bytes"),
+        ),
+        (Join::new(key.clone(), "c", video(most)), None),
+        (
+            Join::new(key.clone(), "d", video(too_much)),
+            Some("`metadata` has more than 16384 bytes"),
+        ),
+        (joining(&key, "e").session_data(object(most)), None),
+        (
+            joining(&key, "f").session_data(object(too_much)),
+            Some("`session_data` has more than 16384 bytes"),
+        ),
+    ];
+    for (session, refused) in cases {
+        match (metrics.join(session).await, refused) {
+            (joined, Some(reason)) => check_refused(joined, reason),
+            (joined, None) => {
+                // What is let in can be stored.
+                let viewing = joined.unwrap();
+                soon(viewing.apply(PlayerEvent::play(0.0))).await.unwrap();
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_is_told_apart_by_its_key() {
+    let site = Site::new();
+    let metrics = site.server().await;
+    let keys = [metrics.create_key().await.unwrap(), metrics.create_key().await.unwrap()];
+    for key in &keys {
+        let viewing = join(&metrics, key, "same").await;
+        viewing.apply(PlayerEvent::play(0.0)).await.unwrap();
+        viewing.apply(PlayerEvent::new(Action::Seeked)).await.unwrap();
+        viewing.apply(PlayerEvent::pause(2.0)).await.unwrap();
+    }
+    assert_eq!(site.plays().await, (2, 4_000));
+}

@@ -1,0 +1,14 @@
+//! The recorder, from the outside: through `Metrics`, over SQLite files.
+//!
+//! Most tests run with Tokio's clock paused, which jumps to whatever is waited for next, and with a wall clock that
+//! is moved by hand. So nothing here takes longer than the work that is done, and nothing depends on how long that is.
+
+#![cfg(feature = "sqlite")]
+
+mod faults;
+mod interleaved;
+mod joins;
+mod restarts;
+mod stops;
+mod support;
+mod viewings;

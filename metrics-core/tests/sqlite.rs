@@ -1,0 +1,351 @@
+//! The conformance suite on SQLite, one file per case; then what only a file can do.
+
+#![cfg(feature = "sqlite")]
+
+use std::path::Path;
+use std::sync::Arc;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use diesel::connection::SimpleConnection as _;
+use diesel::prelude::*;
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrations};
+use metrics_core::client::Client;
+use metrics_core::interval::{Interval, Segments};
+use metrics_core::key::SessionId;
+use metrics_core::query::{Scan, instant};
+use metrics_core::session::{Counters, Stored};
+use metrics_core::store::{Error, Outcome, SessionWrite, SqliteStore, Store, Subject};
+use metrics_core::{ApiKey, Metrics, PlayerEvent, Selection, Source, Video};
+use tempfile::TempDir;
+
+metrics_core::store_conformance!(empty_store());
+
+async fn empty_store() -> (SqliteStore, TempDir) {
+    let directory = TempDir::new().unwrap();
+    let store = SqliteStore::open(directory.path().join("metrics.db")).await.unwrap();
+    (store, directory)
+}
+
+const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
+
+fn now() -> DateTime<Utc> {
+    instant(1_700_000_000_000)
+}
+
+fn write(key: &ApiKey, session: &str, expected: u32) -> SessionWrite {
+    let segments: Segments = Interval::new(0, 5_000).into_iter().collect();
+    let subject = Subject {
+        key: key.clone(),
+        video: Video::labelled("intro"),
+        source: Source::parse("http://example.com/"),
+        client: Client::default(),
+        session_data: None,
+    };
+    SessionWrite {
+        id: SessionId::new(key, session),
+        subject: Arc::new(subject),
+        expected,
+        stored: Stored {
+            started_at_ms: now().timestamp_millis(),
+            last_event_at_ms: now().timestamp_millis(),
+            duration_ms: None,
+            view_ms: segments.len_ms(),
+            unique_ms: segments.union().len_ms(),
+            segments: segments.encode(),
+            counters: Counters::default(),
+            resume: vec![1, 0, 0],
+        },
+        watched_at: None,
+    }
+}
+
+async fn commit(
+    store: &SqliteStore,
+    writes: impl IntoIterator<Item = SessionWrite>,
+) -> Vec<Outcome> {
+    store.commit(writes.into_iter().collect()).await.unwrap()
+}
+
+async fn key(store: &SqliteStore) -> ApiKey {
+    let key = ApiKey::generate();
+    assert!(store.create_key(&key, now()).await.unwrap());
+    key
+}
+
+async fn version(store: &SqliteStore, key: &ApiKey, session: &str) -> Option<u32> {
+    let loaded = store.load(&[SessionId::new(key, session)]).await.unwrap().remove(0);
+    loaded.map(|loaded| loaded.version)
+}
+
+fn connect(path: &Path) -> SqliteConnection {
+    SqliteConnection::establish(path.to_str().unwrap()).unwrap()
+}
+
+#[track_caller]
+fn count(path: &Path, table: &str) -> i64 {
+    let query = diesel::dsl::sql::<diesel::sql_types::BigInt>("select count(*) from ");
+    query.sql(table).get_result(&mut connect(path)).unwrap()
+}
+
+#[tokio::test]
+async fn a_file_that_is_opened_again_has_kept_everything() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("metrics.db");
+    let store = SqliteStore::open(&path).await.unwrap();
+    let key = key(&store).await;
+    commit(&store, [write(&key, "a", 0), write(&key, "b", 0)]).await;
+    commit(&store, [write(&key, "a", 1)]).await;
+    let before = store.keys().await.unwrap();
+    drop(store);
+
+    let store = SqliteStore::open(&path).await.unwrap();
+
+    assert_eq!(store.keys().await.unwrap(), before);
+    assert_eq!(version(&store, &key, "a").await, Some(2));
+    assert_eq!(store.count_sessions().await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn concurrent_first_plays_make_one_row() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("metrics.db");
+    let one = Arc::new(SqliteStore::open(&path).await.unwrap());
+    // Half of them through another handle, which knows nothing of the rows that the first has made.
+    let two = Arc::new(SqliteStore::open(&path).await.unwrap());
+    let key = key(&one).await;
+    let mut tasks = tokio::task::JoinSet::new();
+    for viewer in 0..20 {
+        let store = Arc::clone(if viewer % 2 == 0 { &one } else { &two });
+        let write = write(&key, &viewer.to_string(), 0);
+        tasks.spawn(async move { store.commit([write].into()).await.unwrap() });
+    }
+    let outcomes = tasks.join_all().await.concat();
+    assert_eq!(outcomes, [Outcome::Written; 20]);
+    assert_eq!(["sessions", "videos", "sources"].map(|table| count(&path, table)), [20, 1, 1]);
+}
+
+#[tokio::test]
+async fn two_handles_on_one_file_see_each_other() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("metrics.db");
+    let one = SqliteStore::open(&path).await.unwrap();
+    let two = SqliteStore::open(&path).await.unwrap();
+    let key = key(&one).await;
+    assert_eq!(two.keys().await.unwrap().len(), 1);
+
+    assert_eq!(commit(&one, [write(&key, "a", 0)]).await, [Outcome::Written]);
+    assert_eq!(version(&two, &key, "a").await, Some(1));
+    assert_eq!(commit(&two, [write(&key, "a", 0)]).await, [Outcome::Conflict]);
+    assert_eq!(commit(&two, [write(&key, "a", 1)]).await, [Outcome::Written]);
+    assert_eq!(commit(&one, [write(&key, "a", 1)]).await, [Outcome::Conflict]);
+    assert_eq!(version(&one, &key, "a").await, Some(2));
+}
+
+#[tokio::test]
+async fn a_new_file_may_be_opened_by_several_at_once() {
+    for _ in 0..10 {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("metrics.db");
+        let mut tasks = tokio::task::JoinSet::new();
+        for _ in 0..8 {
+            tasks.spawn(SqliteStore::open(path.clone()));
+        }
+        for opened in tasks.join_all().await {
+            opened.unwrap().check().await.unwrap();
+        }
+    }
+}
+
+/// What an operator reads when the file cannot be used.
+async fn reason(path: impl AsRef<Path>) -> String {
+    match SqliteStore::open(path).await {
+        Err(err @ Error::Unusable { .. }) => {
+            assert!(!err.is_retryable());
+            err.to_string()
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn an_empty_file_becomes_a_database() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("metrics.db");
+    std::fs::write(&path, "").unwrap();
+    SqliteStore::open(&path).await.unwrap().check().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_is_refused_and_left_alone() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("metrics.db");
+    let text = "my diary, not a database\n".repeat(200);
+    std::fs::write(&path, &text).unwrap();
+    assert_eq!(
+        reason(&path).await,
+        "SQLite cannot be used: the file cannot be used (file is not a database): \
+         it must be a database of ours that can be written, or not exist yet"
+    );
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+}
+
+#[tokio::test]
+async fn a_directory_is_refused() {
+    let directory = TempDir::new().unwrap();
+    assert_eq!(
+        reason(directory.path()).await,
+        "SQLite cannot be used: the file cannot be opened (unable to open database file): \
+         name one in a directory that exists and can be written"
+    );
+}
+
+#[tokio::test]
+async fn a_file_in_a_missing_directory_is_refused() {
+    let directory = TempDir::new().unwrap();
+    let missing = directory.path().join("missing");
+    assert_eq!(
+        reason(missing.join("metrics.db")).await,
+        "SQLite cannot be used: the file cannot be opened (unable to open database file): \
+         name one in a directory that exists and can be written"
+    );
+    assert!(!missing.exists());
+}
+
+#[tokio::test]
+async fn a_database_in_memory_is_refused() {
+    let expected =
+        "SQLite cannot be used: it needs a file; use one in a temporary directory for a test";
+    assert_eq!(reason(":memory:").await, expected);
+    assert_eq!(reason("").await, expected);
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_written_is_refused() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("metrics.db");
+    drop(SqliteStore::open(&path).await.unwrap());
+    // Not by the permissions of the file, which do not stop a superuser.
+    let read_only = format!("file:{}?mode=ro", path.display());
+    assert_eq!(
+        reason(read_only).await,
+        "SQLite cannot be used: the file cannot be used (attempt to write a readonly database): \
+         it must be a database of ours that can be written, or not exist yet"
+    );
+}
+
+#[tokio::test]
+async fn a_database_of_a_newer_version_is_refused() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("metrics.db");
+    drop(SqliteStore::open(&path).await.unwrap());
+    let newer = "insert into __diesel_schema_migrations (version) values ('29991231')";
+    connect(&path).batch_execute(newer).unwrap();
+    assert_eq!(
+        reason(&path).await,
+        "SQLite cannot be used: a newer version has changed its tables: \
+         use that version, or another file"
+    );
+}
+
+#[tokio::test]
+async fn migrations_go_down_and_up_again() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("metrics.db");
+    let store = SqliteStore::open(&path).await.unwrap();
+    let key = key(&store).await;
+    commit(&store, [write(&key, "a", 0)]).await;
+    drop(store);
+
+    let mut connection = connect(&path);
+    connection.batch_execute("pragma foreign_keys = on").unwrap();
+    connection.revert_all_migrations(MIGRATIONS).unwrap();
+    drop(connection);
+    let left = "sqlite_schema where name not like 'sqlite_%' and name not like '\\_\\_diesel%' escape '\\'";
+    assert_eq!(count(&path, left), 0);
+
+    let store = SqliteStore::open(&path).await.unwrap();
+    assert_eq!(store.count_sessions().await.unwrap(), 0);
+    assert!(store.create_key(&key, now()).await.unwrap());
+    assert_eq!(commit(&store, [write(&key, "a", 0)]).await, [Outcome::Written]);
+}
+
+#[tokio::test]
+async fn a_damaged_row_is_an_error_and_hurts_no_other() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("metrics.db");
+    let metrics = Metrics::new(SqliteStore::open(&path).await.unwrap());
+    let key = metrics.create_key().await.unwrap();
+    let damaged = SessionId::new(&key, "damaged");
+    metrics.store().commit([write(&key, "damaged", 0)].into()).await.unwrap();
+    connect(&path).batch_execute("update sessions set resume = x'ff', version = -1").unwrap();
+
+    let loaded = metrics.store().load(&[damaged]).await;
+    assert!(matches!(loaded, Err(ref err) if !err.is_retryable()), "{loaded:?}");
+
+    let join = |session: &str| {
+        metrics.join(metrics_core::Join::new(key.clone(), session, Video::labelled("intro")))
+    };
+    let (bad, good) = (join("damaged").await.unwrap(), join("good").await.unwrap());
+    let submit = |viewing: &metrics_core::Viewing| viewing.submit(&PlayerEvent::play(0.0)).unwrap();
+    let (mut bad, mut good) = (submit(&bad), submit(&good));
+    bad.durable().await.unwrap_err();
+    good.durable().await.unwrap();
+}
+
+/// Sessions enough for a commit, or a report, to take a while.
+async fn fill(store: &SqliteStore, key: &ApiKey, sessions: u32) {
+    for batch in 0..sessions / 1_000 {
+        let names = (0..1_000).map(|number| format!("{batch} {number}"));
+        commit(store, names.map(|name| write(key, &name, 0))).await;
+    }
+}
+
+async fn check_dropped_commits(directory: &Path) {
+    let path = directory.join("metrics.db");
+    let store = SqliteStore::open(&path).await.unwrap();
+    let key = key(&store).await;
+    for round in 0..20_u64 {
+        let writes: Arc<[_]> =
+            (0..200).map(|number| write(&key, &format!("{round} {number}"), 0)).collect();
+        let limit = std::time::Duration::from_micros(200 * round);
+        let done = tokio::time::timeout(limit, store.commit(Arc::clone(&writes))).await;
+        let ids: Vec<_> = writes.iter().map(|write| write.id).collect();
+        // Also while it is still under way.
+        for _ in 0..5 {
+            let loaded = store.load(&ids).await.unwrap();
+            let stored = loaded.iter().flatten().count();
+            assert!(stored == 200 || (stored == 0 && done.is_err()), "{stored} of 200");
+        }
+        // The store is as good as before.
+        assert!(store.commit(writes).await.is_ok());
+        assert_eq!(store.load(&ids).await.unwrap().iter().flatten().count(), 200);
+    }
+}
+
+#[tokio::test]
+async fn a_commit_that_is_dropped_is_whole_or_undone() {
+    let directory = TempDir::new().unwrap();
+    check_dropped_commits(directory.path()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_is_dropped_is_whole_or_undone_on_many_threads() {
+    let directory = TempDir::new().unwrap();
+    check_dropped_commits(directory.path()).await;
+}
+
+/// A client that hangs up must not cost a thread, nor a connection for ever.
+#[tokio::test]
+async fn reports_that_are_dropped_leave_their_connections_behind() {
+    let (store, _directory) = empty_store().await;
+    let key = key(&store).await;
+    fill(&store, &key, 10_000).await;
+    let scan =
+        Scan { selection: Selection::key(key), from_ms: 0, to_ms: i64::MAX, minimum_view_ms: 0 };
+    for _ in 0..50 {
+        let report = store.parts(&scan, 100);
+        assert!(tokio::time::timeout(std::time::Duration::ZERO, report).await.is_err());
+    }
+    let cells = store.plays(&scan, TimeDelta::days(1)).await.unwrap();
+    assert_eq!(cells.iter().map(|cell| cell.figures.plays).sum::<u64>(), 10_000);
+}
