@@ -42,7 +42,7 @@ Environment (a flag wins over its variable):
 #[command(name = "metrics-server", version, after_help = ENVIRONMENT)]
 #[command(about = "Measures how videos are watched, without tracking anyone")]
 struct Flags {
-    /// Address and port to listen on; [::]:3000 listens everywhere, port 0 takes a free one
+    /// Address and port to listen on; `[::]:3000` listens everywhere, port 0 takes a free one
     /// [default: 127.0.0.1:3000]
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<String>,

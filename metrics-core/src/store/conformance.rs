@@ -5,7 +5,7 @@
 //! Each case is a function over a store that is empty, states one fact of the contract in its name, and panics if the
 //! store does not keep to it. [`store_conformance!`](crate::store_conformance) makes a test of each:
 //!
-//! ```ignore
+//! ```text
 //! metrics_core::store_conformance!(empty_store());
 //!
 //! /// A store without anything in it, and what must live as long as it.
