@@ -5,6 +5,7 @@ use std::time::Duration;
 use hyper::header::{CONTENT_SECURITY_POLICY, HOST, HeaderMap, HeaderValue};
 use hyper::{Response, StatusCode};
 use metrics_core::{ApiKey, Metrics};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::time::timeout;
 
 use crate::response::{self, Body};
@@ -37,6 +38,7 @@ pub(crate) async fn index(metrics: &Metrics, headers: &HeaderMap) -> Response<Bo
     let page = PAGE
         .replace("{{store}}", &store)
         .replace("{{key}}", key)
+        .replace("{{encoded_key}}", &utf8_percent_encode(key, NON_ALPHANUMERIC).to_string())
         .replace("{{host}}", host(headers));
     let mut response = response::html(StatusCode::OK, page);
     let policy = HeaderValue::from_static(POLICY);
