@@ -12,7 +12,7 @@ use crate::containment::canonical;
 use crate::engagement::{Part, SecondsBucket};
 use crate::key::{ApiKey, SessionId};
 use crate::keyring::{Keyring, Keys};
-use crate::query::{BucketQuery, EngagementQuery, Scan, Selection, instant};
+use crate::query::{BucketQuery, EngagementQuery, Scan, Selection, Timeframe, instant};
 use crate::recorder::{Clock, Lifeline, Recorder, Viewing};
 use crate::report::{PlaysBucket, SourceBucket, fold_plays, fold_sources};
 use crate::source::Source;
@@ -228,8 +228,9 @@ impl Metrics {
     ///
     /// [`ReportError`] if there would be too many buckets, or the store could not.
     pub async fn plays(&self, query: &BucketQuery) -> Result<Vec<PlaysBucket>, ReportError> {
-        let scan = query.scan(self.now());
-        let empty = if query.fill { empty_buckets(&scan, &query.buckets)? } else { Vec::new() };
+        let now = self.now();
+        let scan = query.scan(now);
+        let empty = if query.fill { empty_buckets(&scan, query, now)? } else { Vec::new() };
         let cells = self.store().plays(&scan, grain(&scan, &query.buckets)).await?;
         Ok(fold_plays(cells, &query.buckets, empty))
     }
@@ -453,13 +454,23 @@ pub enum ReportError {
     Store(#[from] Error),
 }
 
-fn empty_buckets(scan: &Scan, buckets: &Buckets) -> Result<Vec<DateTime<Utc>>, ReportError> {
-    let starts = buckets.starts(instant(scan.from_ms), instant(scan.to_ms));
+fn empty_buckets(
+    scan: &Scan,
+    query: &BucketQuery,
+    now: DateTime<Utc>,
+) -> Result<Vec<DateTime<Utc>>, ReportError> {
+    // What has no end is filled up to now: the rest of time has no plays yet.
+    let to = match query.timeframe {
+        Timeframe::From(_) => now,
+        Timeframe::Last(_) | Timeframe::Between(..) => instant(scan.to_ms),
+    };
+    let starts = query.buckets.starts(instant(scan.from_ms), to);
     let starts: Vec<_> = starts.take(BUCKETS_MAX + 1).collect();
     if BUCKETS_MAX < starts.len() { Err(ReportError::TooManyBuckets) } else { Ok(starts) }
 }
 
 fn grain(scan: &Scan, buckets: &Buckets) -> TimeDelta {
     // A cell may begin up to a day before the first instant that counts.
-    buckets.grain_between(instant(scan.from_ms) - TimeDelta::days(1), instant(scan.to_ms))
+    let from = instant(scan.from_ms).checked_sub_signed(TimeDelta::days(1));
+    buckets.grain_between(from.unwrap_or(DateTime::<Utc>::MIN_UTC), instant(scan.to_ms))
 }

@@ -12,3 +12,6 @@ pub(crate) mod watching;
 fn seconds(ms: u64) -> f64 {
     ms as f64 / 1_000.0
 }
+
+#[cfg(test)]
+mod tests;

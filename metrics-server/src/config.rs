@@ -137,7 +137,7 @@ impl Config {
     ///
     /// [`ConfigError`] if there is a setting that cannot be read, or help was asked for.
     pub fn load() -> Result<Self, ConfigError> {
-        Self::read(std::env::args_os(), |name| std::env::var(name).ok())
+        Self::read(std::env::args_os(), |name| std::env::var_os(name))
     }
 
     /// The settings that these arguments (the first is the name of the program) and this environment make.
@@ -147,15 +147,15 @@ impl Config {
     /// [`ConfigError`] if there is a setting that cannot be read, or help was asked for.
     pub fn read(
         arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
-        environment: impl Fn(&str) -> Option<String>,
+        environment: impl Fn(&str) -> Option<OsString>,
     ) -> Result<Self, ConfigError> {
         let flags = Flags::try_parse_from(arguments).map_err(|err| refuse_flags(&err))?;
         let listen = Setting::new("--listen", flags.listen)
             .or("METRICS_LISTEN", &environment)
             .read("an address and a port like 127.0.0.1:3000", |text| text.parse().ok())?;
-        let database = Setting::new("--database-url", flags.database_url)
-            .or("DATABASE_URL", &environment)
-            .read("sqlite:PATH, a file like sqlite:metrics.db", read_database)?;
+        let database = database(
+            Setting::new("--database-url", flags.database_url).or("DATABASE_URL", &environment),
+        )?;
         let variable = |name| Setting::variable(name, &environment);
         let bots = variable("METRICS_BOTS").read("refuse or count", |text| match text {
             "refuse" => Some(Bots::Refuse),
@@ -171,7 +171,9 @@ impl Config {
         let cors = variable("METRICS_CORS_ORIGINS")
             .read("origins like https://example.com, separated by commas, or *", read_cors)?;
         let default_key = variable("METRICS_DEFAULT_KEY")
-            .read("an API key, 1 to 128 visible ASCII characters", |text| ApiKey::new(text).ok())?;
+            .read_secret("an API key, 1 to 128 visible ASCII characters", |text| {
+                ApiKey::new(text).ok()
+            })?;
         let connections_max = variable("METRICS_MAX_CONNECTIONS")
             .read("a number from 1 to 1000000", |text| {
                 text.parse().ok().filter(|number| (1..=1_000_000).contains(number))
@@ -208,20 +210,26 @@ impl Config {
 /// One setting, wherever it was set. An empty variable is one that was not set.
 struct Setting {
     name: &'static str,
-    text: Option<String>,
+    set: Option<OsString>,
 }
 
 impl Setting {
-    fn new(name: &'static str, text: Option<String>) -> Self {
-        Self { name, text }
+    fn new(name: &'static str, flag: Option<String>) -> Self {
+        Self { name, set: flag.map(OsString::from) }
     }
 
-    fn variable(name: &'static str, environment: &impl Fn(&str) -> Option<String>) -> Self {
-        Self { name, text: environment(name).filter(|text| !text.is_empty()) }
+    fn variable(name: &'static str, environment: &impl Fn(&str) -> Option<OsString>) -> Self {
+        Self { name, set: environment(name).filter(|set| !set.is_empty()) }
     }
 
-    fn or(self, name: &'static str, environment: &impl Fn(&str) -> Option<String>) -> Self {
-        if self.text.is_some() { self } else { Self::variable(name, environment) }
+    fn or(self, name: &'static str, environment: &impl Fn(&str) -> Option<OsString>) -> Self {
+        if self.set.is_some() { self } else { Self::variable(name, environment) }
+    }
+
+    fn text(self) -> Result<Option<String>, ConfigError> {
+        let name = self.name;
+        let text = self.set.map(OsString::into_string).transpose();
+        text.map_err(|_| ConfigError::Refused(format!("{name} must be UTF-8")))
     }
 
     fn read<T>(
@@ -229,19 +237,23 @@ impl Setting {
         accepted: &str,
         read: impl FnOnce(&str) -> Option<T>,
     ) -> Result<Option<T>, ConfigError> {
-        let Some(text) = self.text else { return Ok(None) };
+        let name = self.name;
+        let Some(text) = self.text()? else { return Ok(None) };
         read(text.trim()).map(Some).ok_or_else(|| {
-            let shown = without_password(&text);
-            ConfigError::Refused(format!("{} is {shown:?}: it must be {accepted}", self.name))
+            ConfigError::Refused(format!("{name} is {text:?}: it must be {accepted}"))
         })
     }
-}
 
-/// A URL without what stands between `://` and `@`, because the line ends up in a log.
-fn without_password(text: &str) -> String {
-    match (text.split_once("://"), text.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://...@{rest}"),
-        _ => text.to_owned(),
+    /// Reads what may be a secret: the refusal ends up in a log, so it does not repeat the value.
+    fn read_secret<T>(
+        self,
+        accepted: &str,
+        read: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Option<T>, ConfigError> {
+        let name = self.name;
+        let Some(text) = self.text()? else { return Ok(None) };
+        let refused = || ConfigError::Refused(format!("{name} must be {accepted}"));
+        read(text.trim()).map(Some).ok_or_else(refused)
     }
 }
 
@@ -256,7 +268,7 @@ fn refuse_flags(err: &clap::Error) -> ConfigError {
 }
 
 fn credentials(
-    environment: &impl Fn(&str) -> Option<String>,
+    environment: &impl Fn(&str) -> Option<OsString>,
 ) -> Result<Option<Credentials>, ConfigError> {
     let variable = |name| Setting::variable(name, environment);
     let enabled = variable("METRICS_AUTH_ENABLED").read("true or false", |text| match text {
@@ -267,12 +279,26 @@ fn credentials(
     if enabled != Some(true) {
         return Ok(None);
     }
-    let text = |name| variable(name).text.unwrap_or_default();
-    let credentials = Credentials::new(&text("METRICS_USER"), &text("METRICS_PASSWORD"));
+    let text = |name| Ok(variable(name).text()?.unwrap_or_default());
+    let credentials = Credentials::new(&text("METRICS_USER")?, &text("METRICS_PASSWORD")?);
     credentials.map(Some).ok_or_else(|| {
         let reason = "METRICS_AUTH_ENABLED is true: METRICS_USER, without a colon, and METRICS_PASSWORD must be set";
         ConfigError::Refused(reason.to_owned())
     })
+}
+
+fn database(url: Setting) -> Result<Option<Database>, ConfigError> {
+    const SQLITE: &str = "sqlite:PATH, a file like sqlite:metrics.db";
+    let is_postgres = |url: &OsString| {
+        let url = url.to_string_lossy();
+        ["postgres:", "postgresql:"].iter().any(|scheme| url.trim().starts_with(scheme))
+    };
+    if url.set.as_ref().is_some_and(is_postgres) {
+        let name = url.name;
+        let line = format!("{name} must be {SQLITE}; this build has no TimescaleDB store yet");
+        return Err(ConfigError::Refused(line));
+    }
+    url.read_secret(SQLITE, read_database)
 }
 
 fn read_database(url: &str) -> Option<Database> {
@@ -287,137 +313,14 @@ fn read_cors(text: &str) -> Option<Cors> {
         return Some(Cors::Any);
     }
     let origins = text.split(',').map(|origin| {
-        let origin = origin.trim();
+        // Browsers send it in lower case.
+        let origin = origin.trim().to_ascii_lowercase();
         let (scheme, host) = origin.split_once("://")?;
         let sound = matches!(scheme, "http" | "https") && !host.is_empty() && !host.contains('/');
-        sound.then(|| origin.to_owned())
+        sound.then_some(origin)
     });
     origins.collect::<Option<_>>().map(Cors::Listed)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
-        let variable = |name: &str| {
-            let set = environment.iter().find(|(known, _)| *known == name);
-            set.map(|(_, text)| (*text).to_owned())
-        };
-        Config::read([&["metrics-server"], arguments].concat(), variable)
-    }
-
-    #[test]
-    fn without_settings_everything_is_as_documented() {
-        let config = read(&[], &[]).unwrap();
-        assert_eq!(config.listen.to_string(), "127.0.0.1:3000");
-        assert_eq!(config.database, Database::Sqlite("metrics.db".into()));
-        assert_eq!((config.bots, config.connections_max), (Bots::Refuse, 100_000));
-        assert_eq!((&*config.log_filter, config.log_format), ("info", LogFormat::Text));
-        assert!(config.settings.credentials.is_none() && config.settings.default_key.is_none());
-        assert_eq!((config.settings.heed_opt_out, config.settings.cors), (false, Cors::Own));
-    }
-
-    #[test]
-    fn a_flag_wins_over_its_variable() {
-        let environment = [("METRICS_LISTEN", "[::]:4000"), ("DATABASE_URL", "sqlite:b.db")];
-        let config = read(&[], &environment).unwrap();
-        assert_eq!(config.listen.to_string(), "[::]:4000");
-        let config = read(&["--listen", "127.0.0.1:0", "--database-url=sqlite:c.db"], &environment);
-        let config = config.unwrap();
-        assert_eq!(config.listen.to_string(), "127.0.0.1:0");
-        assert_eq!(config.database, Database::Sqlite("c.db".into()));
-    }
-
-    #[test]
-    fn variables_are_read() {
-        let config = read(
-            &[],
-            &[
-                ("METRICS_AUTH_ENABLED", "true"),
-                ("METRICS_USER", "me"),
-                ("METRICS_PASSWORD", "secret"),
-                ("METRICS_DEFAULT_KEY", "HDsj3NfKQTNwn5Ix9g+cfQ=="),
-                ("METRICS_BOTS", "count"),
-                ("METRICS_OPT_OUT", "refuse"),
-                ("METRICS_CORS_ORIGINS", "https://a.example, http://b.example:8080"),
-                ("METRICS_MAX_CONNECTIONS", "7"),
-                ("METRICS_LOG_FORMAT", "json"),
-                ("RUST_LOG", "metrics_core=debug"),
-            ],
-        );
-        let config = config.unwrap();
-        assert_eq!(config.settings.credentials, Credentials::new("me", "secret"));
-        let key = config.settings.default_key.unwrap();
-        assert_eq!(key.as_str(), "HDsj3NfKQTNwn5Ix9g+cfQ==");
-        assert_eq!((config.bots, config.connections_max), (Bots::Count, 7));
-        assert!(config.settings.heed_opt_out);
-        let origins = ["https://a.example", "http://b.example:8080"].map(str::to_owned).to_vec();
-        assert_eq!(config.settings.cors, Cors::Listed(origins));
-        assert_eq!(
-            (&*config.log_filter, config.log_format),
-            ("metrics_core=debug", LogFormat::Json)
-        );
-    }
-
-    #[test]
-    fn databases_have_several_spellings() {
-        let path = |url| match read(&["--database-url", url], &[]).unwrap().database {
-            Database::Sqlite(path) => path,
-        };
-        assert_eq!(path("sqlite:a.db"), PathBuf::from("a.db"));
-        assert_eq!(path("sqlite:/var/a.db"), PathBuf::from("/var/a.db"));
-        assert_eq!(path("sqlite:///var/a.db"), PathBuf::from("/var/a.db"));
-        assert_eq!(path("sqlite://a.db"), PathBuf::from("a.db"));
-    }
-
-    #[track_caller]
-    fn check_refused(arguments: &[&str], environment: &[(&str, &str)], expected: &str) {
-        let err = read(arguments, environment).unwrap_err();
-        assert!(matches!(err, ConfigError::Refused(_)));
-        assert_eq!(err.to_string(), expected);
-    }
-
-    #[test]
-    fn what_cannot_be_read_is_refused_in_one_line() {
-        let address = "it must be an address and a port like 127.0.0.1:3000";
-        check_refused(&["--listen", "3000"], &[], &format!("--listen is \"3000\": {address}"));
-        let listen = [("METRICS_LISTEN", "here")];
-        check_refused(&[], &listen, &format!("METRICS_LISTEN is \"here\": {address}"));
-        check_refused(
-            &["--colour"],
-            &[],
-            "unexpected argument '--colour' found; --help lists all flags",
-        );
-        check_refused(
-            &[],
-            &[("DATABASE_URL", "postgres://localhost/metrics")],
-            "DATABASE_URL is \"postgres://localhost/metrics\": it must be sqlite:PATH, a file like \
-             sqlite:metrics.db",
-        );
-        check_refused(
-            &[],
-            &[("METRICS_CORS_ORIGINS", "https://a.example/")],
-            "METRICS_CORS_ORIGINS is \"https://a.example/\": it must be origins like https://example.com, \
-             separated by commas, or *",
-        );
-        check_refused(
-            &[],
-            &[("METRICS_AUTH_ENABLED", "true"), ("METRICS_USER", "me")],
-            "METRICS_AUTH_ENABLED is true: METRICS_USER, without a colon, and METRICS_PASSWORD must be set",
-        );
-    }
-
-    #[test]
-    fn a_password_in_a_database_url_is_not_repeated() {
-        let url = "postgres://me:secret@localhost/metrics";
-        let err = read(&["--database-url", url], &[]).unwrap_err();
-        assert!(!err.to_string().contains("secret"), "{err}");
-    }
-
-    #[test]
-    fn help_is_no_refusal() {
-        assert!(matches!(read(&["--help"], &[]), Err(ConfigError::Asked(_))));
-        assert!(matches!(read(&["--version"], &[]), Err(ConfigError::Asked(_))));
-    }
-}
+mod tests;

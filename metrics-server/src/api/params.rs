@@ -1,6 +1,6 @@
 //! The parameters of a report: JSON in the body, or a query string, read into the values of `metrics_core::query`.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike as _, Utc};
 use chrono_tz::Tz;
 use metrics_core::time_bucket::{Buckets, Span, Width};
 use metrics_core::{ApiKey, BucketQuery, EngagementQuery, Selection, Timeframe};
@@ -47,10 +47,11 @@ impl Params {
             let not_an_object = |_| Error::body("the body must be a JSON object");
             let text =
                 std::str::from_utf8(body).map_err(|_| Error::body("the body must be UTF-8"))?;
-            let body: Map<String, Value> = serde_json::from_str(text).map_err(not_an_object)?;
+            // First: the parser has a limit of its own, beyond which it would not say what is wrong.
             if is_deeper_than(DEPTH_MAX, text) {
                 return Err(Error::body("the body must be at most 64 levels deep"));
             }
+            let body: Map<String, Value> = serde_json::from_str(text).map_err(not_an_object)?;
             values.extend(body);
         }
         values.retain(|_, value| !value.is_null());
@@ -171,8 +172,8 @@ impl Params {
 fn from_query(query: &str) -> Result<Map<String, Value>, Error> {
     let mut values = Map::new();
     for (name, text) in form_urlencoded::parse(query.as_bytes()) {
-        let structured =
-            matches!(&*name, "query" | "timeframe" | "identifier") && text.starts_with(['{', '[']);
+        let structured = matches!(&*name, "query" | "timeframe" | "identifier")
+            && text.trim_start().starts_with(['{', '[']);
         let value = if structured {
             let parsed =
                 serde_json::from_str(&text).ok().filter(|_| !is_deeper_than(DEPTH_MAX, &text));
@@ -188,15 +189,24 @@ fn from_query(query: &str) -> Result<Map<String, Value>, Error> {
         } else {
             Value::String(text.into_owned())
         };
-        match values.get_mut(&*name) {
-            Some(Value::Array(all)) if name == "identifier" => all.push(value),
-            Some(first) if name == "identifier" => {
-                *first = Value::Array(vec![first.take(), value]);
-            }
-            _ => _ = values.insert(name.into_owned(), value),
-        }
+        let value = match values.remove(&*name) {
+            Some(earlier) if name == "identifier" => joined(earlier, value),
+            _ => value,
+        };
+        values.insert(name.into_owned(), value);
     }
     Ok(values)
+}
+
+/// The elements of both, in one array.
+fn joined(first: Value, second: Value) -> Value {
+    let elements = |value| match value {
+        Value::Array(elements) => elements,
+        element => vec![element],
+    };
+    let mut all = elements(first);
+    all.extend(elements(second));
+    Value::Array(all)
 }
 
 fn read_identifiers(value: &Value) -> Result<Vec<String>, Error> {
@@ -270,13 +280,15 @@ fn read_timeframe(value: &Value) -> Result<Timeframe, Error> {
 
 /// Unix seconds, or an RFC 3339 time.
 fn instant(value: &Value) -> Option<DateTime<Utc>> {
-    if let Some(seconds) = number(value) {
+    let at = if let Some(seconds) = number(value) {
         // Further than chrono's calendar goes.
         let ms = (-1e13..=1e13).contains(&seconds).then(|| (seconds * 1_000.0).round() as i64)?;
-        return DateTime::from_timestamp_millis(ms);
-    }
-    let text = value.as_str()?;
-    DateTime::parse_from_rfc3339(text).ok().map(|at| at.to_utc())
+        DateTime::from_timestamp_millis(ms)?
+    } else {
+        DateTime::parse_from_rfc3339(value.as_str()?).ok()?.to_utc()
+    };
+    // What RFC 3339 can say. Buckets around the ends of chrono's calendar would lie outside of it.
+    (0..=9_999).contains(&at.year()).then_some(at)
 }
 
 /// A number, or the text of one, as query strings have it.

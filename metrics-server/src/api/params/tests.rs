@@ -51,9 +51,12 @@ fn a_body_is_an_object() {
         assert_eq!(told(Params::parse(None, body.as_bytes())), "the body must be a JSON object");
     }
     assert_eq!(told(Params::parse(None, b"\xff")), "the body must be UTF-8");
-    let deep = format!("{{\"a\":{}{}}}", "[".repeat(70), "]".repeat(70));
-    let err = told(Params::parse(None, deep.as_bytes()));
-    assert_eq!(err, "the body must be at most 64 levels deep");
+    // Beyond what the parser itself would take, too.
+    for depth in [64, 70, 5_000] {
+        let deep = format!("{{\"a\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
+        let err = told(Params::parse(None, deep.as_bytes()));
+        assert_eq!(err, "the body must be at most 64 levels deep");
+    }
     assert!(Params::parse(None, b" \n").is_ok());
 }
 
@@ -85,6 +88,11 @@ fn identifiers_are_strings() {
     }
     let params = Params::parse(Some("identifier=%5B%22a%22%2C%22b%22%5D"), b"").unwrap();
     assert_eq!(params.selection().unwrap(), many(&["a", "b"]));
+    for query in ["identifier=a&identifier=%5B%22b%22%5D", "identifier=%5B%22a%22%5D&identifier=b"]
+    {
+        let params = Params::parse(Some(query), b"").unwrap();
+        assert_eq!(params.selection().unwrap(), many(&["a", "b"]), "{query}");
+    }
     let params = Params::parse(Some("identifier=%5Bdraft%5D"), b"").unwrap();
     assert_eq!(params.selection().unwrap(), many(&["[draft]"]));
 }
@@ -108,6 +116,8 @@ fn a_query_names_what_it_looks_for() {
     ] {
         check_selection(&json!({ "query": query }), Err(&format!("`query` {wrong}")));
     }
+    let params = Params::parse(Some("query=%20%7B%22key%22%3A%22k%22%7D"), b"").unwrap();
+    assert_eq!(params.selection().unwrap(), Selection::key(ApiKey::new("k").unwrap()));
     let err = told(Params::parse(Some("query=%7B"), b""));
     assert_eq!(err, "`query` must be JSON in a query string");
 }
@@ -145,9 +155,18 @@ fn a_timeframe_has_several_forms() {
         json!(1e300),
         json!("1e300"),
         json!("2024-13-01T00:00:00Z"),
+        // The first and the last second that chrono knows, and those around what RFC 3339 can say.
+        json!(-8_334_601_228_800_i64),
+        json!(8_210_266_876_799_i64),
+        json!(-62_167_219_201_i64),
+        json!(253_402_300_800_i64),
+        json!({"from": 0, "to": 253_402_300_800_i64}),
+        json!("9999-12-31T23:59:59-00:01"),
     ] {
         check_timeframe(&value, None);
     }
+    check_timeframe(&json!(-62_167_219_200_i64), Some(Timeframe::From(at(-62_167_219_200))));
+    check_timeframe(&json!(253_402_300_799_i64), Some(Timeframe::From(at(253_402_300_799))));
 }
 
 #[track_caller]

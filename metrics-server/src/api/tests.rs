@@ -1,0 +1,332 @@
+//! Every shape that the reports and the keys answer, from sessions at known times.
+
+mod fixture;
+
+use std::sync::atomic::Ordering;
+
+use metrics_core::PlayerEvent;
+use serde_json::{Value, json};
+
+use self::fixture::{Fixture, KEY, answer, ms, parse};
+use super::{keys, plays};
+
+/// The labels and plays of a report's buckets.
+fn buckets(report: &Value) -> Vec<(&str, u64)> {
+    let views = report["views"].as_array().unwrap();
+    views
+        .iter()
+        .map(|it| (it["interval"].as_str().unwrap(), it["views"].as_u64().unwrap()))
+        .collect()
+}
+
+#[tokio::test]
+async fn plays_have_every_class() {
+    let fixture = Fixture::new("2023-05-02T10:00:00Z").await;
+    fixture.watch("a", "http://example.com/", "2023-05-02T10:00:00Z", 6.267).await;
+    let report = fixture.plays(json!({ "identifier": "intro", "interval": "1 day" })).await;
+    insta::assert_json_snapshot!(report, @r#"
+    {
+      "views": [
+        {
+          "browser": {
+            "brave": 0,
+            "chrome": 1,
+            "edge": 0,
+            "firefox": 0,
+            "ie": 0,
+            "opera": 0,
+            "other": 0,
+            "safari": 0
+          },
+          "device": {
+            "desktop": 1,
+            "mobile": 0,
+            "other": 0,
+            "tablet": 0
+          },
+          "device_type": {
+            "desktop": 1,
+            "mobile": 0,
+            "other": 0,
+            "tablet": 0
+          },
+          "interval": "2023-05-02T00:00:00.000000",
+          "platform": {
+            "android": 0,
+            "ios": 0,
+            "linux": 0,
+            "mac": 1,
+            "other": 0,
+            "windows": 0
+          },
+          "total_view_time": 6.267,
+          "unique_total_view_time": 6.267,
+          "views": 1
+        }
+      ]
+    }
+    "#);
+}
+
+#[tokio::test]
+async fn replays_count_in_one_time_and_not_in_the_other() {
+    let fixture = Fixture::new("2023-05-02T10:00:00Z").await;
+    let viewing = fixture.play("a", "http://example.com/", "2023-05-02T10:00:00Z").await;
+    viewing.apply(PlayerEvent::pause(4.0)).await.unwrap();
+    viewing.apply(PlayerEvent::play(1.0)).await.unwrap();
+    viewing.apply(PlayerEvent::pause(3.0)).await.unwrap();
+    let report = fixture.plays(json!({ "identifier": "intro" })).await;
+    assert_eq!(report["views"][0]["total_view_time"], 6.0);
+    assert_eq!(report["views"][0]["unique_total_view_time"], 4.0);
+}
+
+#[tokio::test]
+async fn intervals_are_labelled_in_the_timezone() {
+    let fixture = Fixture::new("2023-05-01T22:30:00Z").await;
+    fixture.watch("a", "http://example.com/", "2023-05-01T22:30:00Z", 5.0).await;
+    for (timezone, expected) in [
+        (Value::Null, "2023-05-01T00:00:00.000000"),
+        (json!("UTC"), "2023-05-01T00:00:00.000000Z"),
+        (json!("Europe/Amsterdam"), "2023-05-02T00:00:00.000000+02:00"),
+        (json!("America/New_York"), "2023-05-01T00:00:00.000000-04:00"),
+    ] {
+        let params = json!({ "identifier": "intro", "interval": "1 day", "timezone": timezone });
+        assert_eq!(buckets(&fixture.plays(params).await), [(expected, 1)], "{timezone}");
+    }
+}
+
+#[tokio::test]
+async fn buckets_without_a_play_are_left_out_unless_they_are_asked_for() {
+    let fixture = Fixture::new("2023-05-01T10:00:00Z").await;
+    fixture.watch("a", "http://example.com/", "2023-05-01T10:00:00Z", 5.0).await;
+    fixture.watch("b", "http://example.com/", "2023-05-03T10:00:00Z", 5.0).await;
+    let timeframe = json!({ "from": "2023-05-01T00:00:00Z", "to": "2023-05-03T23:59:59Z" });
+    let mut params = json!({ "identifier": "intro", "interval": "1 day", "timeframe": timeframe });
+    let (first, second, third) =
+        ("2023-05-01T00:00:00.000000", "2023-05-02T00:00:00.000000", "2023-05-03T00:00:00.000000");
+    assert_eq!(buckets(&fixture.plays(params.clone()).await), [(first, 1), (third, 1)]);
+    params["fill"] = json!(true);
+    assert_eq!(buckets(&fixture.plays(params).await), [(first, 1), (second, 0), (third, 1)]);
+}
+
+#[tokio::test]
+async fn too_many_empty_buckets_are_refused_with_a_hint() {
+    let fixture = Fixture::new("2023-05-01T10:00:00Z").await;
+    let params = json!({
+        "identifier": "intro", "interval": "1 second", "fill": true,
+        "timeframe": { "from": "2022-01-01T00:00:00Z", "to": "2023-01-01T00:00:00Z" },
+    });
+    let report = answer(plays::plays(&fixture.metrics, &parse(&params)).await, 400).await;
+    insta::assert_json_snapshot!(report, @r#"
+    {
+      "error": "`interval` is too short to `fill`: there are more than 100000 buckets in the timeframe"
+    }
+    "#);
+}
+
+#[tokio::test]
+async fn short_views_are_no_plays_but_engage() {
+    let fixture = Fixture::new("2023-05-02T10:00:00Z").await;
+    fixture.watch("a", "http://example.com/", "2023-05-02T10:00:00Z", 0.5).await;
+    let intro = json!({ "identifier": "intro" });
+    assert_eq!(fixture.plays(intro.clone()).await, json!({ "views": [] }));
+    assert_eq!(fixture.sources(intro.clone()).await, json!({ "sources": [] }));
+    let engaged = fixture.engagement(intro).await;
+    assert_eq!(engaged["engagement"].as_array().unwrap().len(), 10);
+    let all = json!({ "identifier": "intro", "minimum_watch_seconds": 0 });
+    assert_eq!(fixture.plays(all).await["views"][0]["views"], 1);
+    let long = json!({ "identifier": "intro", "minimum_watch_seconds": "1 second" });
+    assert_eq!(fixture.engagement(long).await, json!({ "engagement": [] }));
+}
+
+#[tokio::test]
+async fn engagement_is_cut_in_ranges() {
+    let fixture = Fixture::new("2023-05-02T10:00:00Z").await;
+    fixture.watch("a", "http://example.com/", "2023-05-02T10:00:00Z", 8.384).await;
+    fixture.watch("b", "http://example.com/", "2023-05-02T10:00:00Z", 2.0).await;
+    let report = fixture.engagement(json!({ "identifier": "intro", "ranges": 2 })).await;
+    insta::assert_json_snapshot!(report, @r#"
+    {
+      "engagement": [
+        {
+          "range": 0,
+          "range_time": {
+            "from": 0.0,
+            "to": 4.192
+          },
+          "viewers": 2
+        },
+        {
+          "range": 1,
+          "range_time": {
+            "from": 4.192,
+            "to": 8.384
+          },
+          "viewers": 1
+        }
+      ]
+    }
+    "#);
+    for (params, entries) in [
+        (json!({ "identifier": "intro" }), 10),
+        (json!({ "identifier": "intro", "ranges": 3, "interval": "1 day" }), 3),
+        (json!({ "identifier": "intro", "ranges": 10_000 }), 10_000),
+    ] {
+        let report = fixture.engagement(params).await;
+        assert_eq!(report["engagement"].as_array().unwrap().len(), entries);
+    }
+}
+
+#[tokio::test]
+async fn engagement_per_second_leaves_out_what_nobody_watched() {
+    let fixture = Fixture::new("2023-05-02T10:00:00Z").await;
+    let viewing = fixture.play("a", "http://example.com/", "2023-05-02T10:00:00Z").await;
+    viewing.apply(PlayerEvent::pause(1.5)).await.unwrap();
+    viewing.apply(PlayerEvent::play(1.0)).await.unwrap();
+    viewing.apply(PlayerEvent::pause(2.0)).await.unwrap();
+    viewing.apply(PlayerEvent::play(4.0)).await.unwrap();
+    viewing.apply(PlayerEvent::pause(4.5)).await.unwrap();
+    let params = json!({ "identifier": "intro", "interval": "1 day", "timezone": "UTC" });
+    insta::assert_json_snapshot!(fixture.engagement(params).await, @r#"
+    {
+      "engagement": [
+        {
+          "interval": "2023-05-02T00:00:00.000000Z",
+          "per_second": [
+            {
+              "second": 0,
+              "viewers": 1,
+              "views": 1
+            },
+            {
+              "second": 1,
+              "viewers": 1,
+              "views": 2
+            },
+            {
+              "second": 4,
+              "viewers": 1,
+              "views": 1
+            }
+          ]
+        }
+      ]
+    }
+    "#);
+}
+
+#[tokio::test]
+async fn sources_are_pages_the_most_played_first() {
+    let fixture = Fixture::new("2023-05-02T10:00:00Z").await;
+    for (session, page) in [
+        ("a", "http://example.com/?secret=1#part"),
+        ("b", "https://example.com:8443/watch"),
+        ("c", "https://example.com:8443/watch?v=2"),
+        ("d", "https://example.com:443/a"),
+    ] {
+        fixture.watch(session, page, "2023-05-02T10:00:00Z", 3.0).await;
+    }
+    let report = fixture.sources(json!({ "identifier": "intro", "interval": "1 day" })).await;
+    insta::assert_json_snapshot!(report, @r#"
+    {
+      "sources": [
+        {
+          "host": "example.com",
+          "interval": "2023-05-02T00:00:00.000000",
+          "path": "https://example.com:8443/watch",
+          "pathname": "/watch",
+          "views": 2
+        },
+        {
+          "host": "example.com",
+          "interval": "2023-05-02T00:00:00.000000",
+          "path": "http://example.com/",
+          "pathname": "/",
+          "views": 1
+        },
+        {
+          "host": "example.com",
+          "interval": "2023-05-02T00:00:00.000000",
+          "path": "https://example.com/a",
+          "pathname": "/a",
+          "views": 1
+        }
+      ]
+    }
+    "#);
+}
+
+#[tokio::test]
+async fn watching_counts_what_plays() {
+    let fixture = Fixture::new("2023-05-02T10:00:00Z").await;
+    let viewing = fixture.play("a", "http://example.com/", "2023-05-02T10:00:00Z").await;
+    let intro = json!({ "identifier": "intro" });
+    insta::assert_json_snapshot!(fixture.watching(intro.clone()).await, @r#"
+    {
+      "watching": 1
+    }
+    "#);
+    viewing.apply(PlayerEvent::pause(2.0)).await.unwrap();
+    assert_eq!(fixture.watching(intro).await, json!({ "watching": 0 }));
+}
+
+#[tokio::test]
+async fn selections_narrow_each_other() {
+    let fixture = Fixture::new("2023-05-02T10:00:00Z").await;
+    fixture.watch("a", "http://example.com/", "2023-05-02T10:00:00Z", 3.0).await;
+    for (params, plays) in [
+        (json!({ "identifier": ["other", "intro"] }), 1),
+        (json!({ "query": { "video": { "vid": 1.0, "tags": ["b"] } } }), 1),
+        (json!({ "query": { "key": KEY } }), 1),
+        (json!({ "identifier": "intro", "query": { "video": { "vid": 1 }, "key": KEY } }), 1),
+        (json!({ "identifier": "intro", "query": { "video": { "vid": 2 } } }), 0),
+        (json!({ "identifier": "other", "query": { "video": { "vid": 1 } } }), 0),
+        (json!({ "query": { "key": "unknown" } }), 0),
+        (json!({ "identifier": [] }), 0),
+    ] {
+        let report = fixture.plays(params.clone()).await;
+        let found: u64 = buckets(&report).iter().map(|(_, plays)| plays).sum();
+        assert_eq!(found, plays, "{params}");
+    }
+}
+
+#[tokio::test]
+async fn keys_are_listed_imported_and_revoked() {
+    let fixture = Fixture::new("2023-05-02T00:00:00Z").await;
+    let metrics = &fixture.metrics;
+    let conflict = keys::create(metrics, json!({ "key": KEY }).to_string().as_bytes()).await;
+    assert_eq!(answer(conflict, 409).await, json!({ "error": "`key` exists already" }));
+
+    fixture.now_ms.store(ms("2023-05-02T00:00:01Z"), Ordering::Relaxed);
+    let imported = keys::create(metrics, br#"{"key":"100%25/a+b="}"#).await;
+    assert_eq!(answer(imported, 201).await, json!({ "key": "100%25/a+b=" }));
+    let similar = keys::create(metrics, br#"{"key":"100%/a+b="}"#).await;
+    assert_eq!(answer(similar, 201).await, json!({ "key": "100%/a+b=" }));
+    // As it stands, although it is also an encoding of the other.
+    let revoked = keys::revoke(metrics, "100%25/a+b=").await;
+    assert_eq!(answer(revoked, 200).await, json!({ "message": "Key revoked" }));
+    fixture.now_ms.store(ms("2023-05-03T00:00:00Z"), Ordering::Relaxed);
+    // The same key, encoded: it keeps its first time.
+    let revoked = keys::revoke(metrics, "100%2525%2Fa%2Bb%3D").await;
+    assert_eq!(answer(revoked, 200).await, json!({ "message": "Key revoked" }));
+    insta::assert_json_snapshot!(fixture.keys().await, @r#"
+    {
+      "keys": [
+        {
+          "disabled_at": null,
+          "key": "HDsj3NfKQTNwn5Ix9g+cfQ=="
+        },
+        {
+          "disabled_at": "2023-05-02T00:00:01.000000Z",
+          "key": "100%25/a+b="
+        },
+        {
+          "disabled_at": null,
+          "key": "100%/a+b="
+        }
+      ]
+    }
+    "#);
+    let unknown = keys::revoke(metrics, "unknown").await;
+    assert_eq!(answer(unknown, 404).await, json!({ "error": "Could not revoke key" }));
+}

@@ -1,0 +1,158 @@
+//! What each setting accepts, and what an operator is told about the others.
+
+use super::*;
+
+fn read(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    let variable = |name: &str| {
+        let set = environment.iter().find(|(known, _)| *known == name);
+        set.map(|(_, text)| OsString::from(text))
+    };
+    Config::read([&["metrics-server"], arguments].concat(), variable)
+}
+
+#[test]
+fn without_settings_everything_is_as_documented() {
+    let config = read(&[], &[]).unwrap();
+    assert_eq!(config.listen.to_string(), "127.0.0.1:3000");
+    assert_eq!(config.database, Database::Sqlite("metrics.db".into()));
+    assert_eq!((config.bots, config.connections_max), (Bots::Refuse, 100_000));
+    assert_eq!((&*config.log_filter, config.log_format), ("info", LogFormat::Text));
+    assert!(config.settings.credentials.is_none() && config.settings.default_key.is_none());
+    assert_eq!((config.settings.heed_opt_out, config.settings.cors), (false, Cors::Own));
+}
+
+#[test]
+fn a_flag_wins_over_its_variable() {
+    let environment = [("METRICS_LISTEN", "[::]:4000"), ("DATABASE_URL", "sqlite:b.db")];
+    let config = read(&[], &environment).unwrap();
+    assert_eq!(config.listen.to_string(), "[::]:4000");
+    let config = read(&["--listen", "127.0.0.1:0", "--database-url=sqlite:c.db"], &environment);
+    let config = config.unwrap();
+    assert_eq!(config.listen.to_string(), "127.0.0.1:0");
+    assert_eq!(config.database, Database::Sqlite("c.db".into()));
+}
+
+#[test]
+fn variables_are_read() {
+    let config = read(
+        &[],
+        &[
+            ("METRICS_AUTH_ENABLED", "true"),
+            ("METRICS_USER", "me"),
+            ("METRICS_PASSWORD", "secret"),
+            ("METRICS_DEFAULT_KEY", "HDsj3NfKQTNwn5Ix9g+cfQ=="),
+            ("METRICS_BOTS", "count"),
+            ("METRICS_OPT_OUT", "refuse"),
+            ("METRICS_CORS_ORIGINS", "https://a.example, http://b.example:8080"),
+            ("METRICS_MAX_CONNECTIONS", "7"),
+            ("METRICS_LOG_FORMAT", "json"),
+            ("RUST_LOG", "metrics_core=debug"),
+        ],
+    );
+    let config = config.unwrap();
+    assert_eq!(config.settings.credentials, Credentials::new("me", "secret"));
+    let key = config.settings.default_key.unwrap();
+    assert_eq!(key.as_str(), "HDsj3NfKQTNwn5Ix9g+cfQ==");
+    assert_eq!((config.bots, config.connections_max), (Bots::Count, 7));
+    assert!(config.settings.heed_opt_out);
+    let origins = ["https://a.example", "http://b.example:8080"].map(str::to_owned).to_vec();
+    assert_eq!(config.settings.cors, Cors::Listed(origins));
+    assert_eq!((&*config.log_filter, config.log_format), ("metrics_core=debug", LogFormat::Json));
+}
+
+#[test]
+fn databases_have_several_spellings() {
+    let path = |url| match read(&["--database-url", url], &[]).unwrap().database {
+        Database::Sqlite(path) => path,
+    };
+    assert_eq!(path("sqlite:a.db"), PathBuf::from("a.db"));
+    assert_eq!(path("sqlite:/var/a.db"), PathBuf::from("/var/a.db"));
+    assert_eq!(path("sqlite:///var/a.db"), PathBuf::from("/var/a.db"));
+    assert_eq!(path("sqlite://a.db"), PathBuf::from("a.db"));
+}
+
+#[track_caller]
+fn check_refused(arguments: &[&str], environment: &[(&str, &str)], expected: &str) {
+    let err = read(arguments, environment).unwrap_err();
+    assert!(matches!(err, ConfigError::Refused(_)));
+    assert_eq!(err.to_string(), expected);
+}
+
+#[test]
+fn what_cannot_be_read_is_refused_in_one_line() {
+    let address = "it must be an address and a port like 127.0.0.1:3000";
+    check_refused(&["--listen", "3000"], &[], &format!("--listen is \"3000\": {address}"));
+    let listen = [("METRICS_LISTEN", "here")];
+    check_refused(&[], &listen, &format!("METRICS_LISTEN is \"here\": {address}"));
+    check_refused(
+        &["--colour"],
+        &[],
+        "unexpected argument '--colour' found; --help lists all flags",
+    );
+    check_refused(
+        &[],
+        &[("DATABASE_URL", "postgres://localhost/metrics")],
+        "DATABASE_URL must be sqlite:PATH, a file like sqlite:metrics.db; \
+         this build has no TimescaleDB store yet",
+    );
+    check_refused(
+        &["--database-url", "mysql://localhost"],
+        &[],
+        "--database-url must be sqlite:PATH, a file like sqlite:metrics.db",
+    );
+    check_refused(
+        &[],
+        &[("METRICS_CORS_ORIGINS", "https://a.example/")],
+        "METRICS_CORS_ORIGINS is \"https://a.example/\": it must be origins like https://example.com, \
+         separated by commas, or *",
+    );
+    check_refused(
+        &[],
+        &[("METRICS_AUTH_ENABLED", "true"), ("METRICS_USER", "me")],
+        "METRICS_AUTH_ENABLED is true: METRICS_USER, without a colon, and METRICS_PASSWORD must be set",
+    );
+}
+
+#[test]
+fn secrets_are_not_repeated() {
+    for (name, value) in [
+        ("DATABASE_URL", "postgres://me:secret@localhost/metrics"),
+        ("DATABASE_URL", "postgresql://localhost/metrics?user=me&password=secret"),
+        ("DATABASE_URL", "mysql:me:secret@localhost"),
+        ("METRICS_DEFAULT_KEY", "two secrets"),
+    ] {
+        let err = read(&[], &[(name, value)]).unwrap_err().to_string();
+        assert!(err.starts_with(name) && !err.contains("secret"), "{err}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_variable_that_is_no_text_is_not_taken_for_one_that_is_not_set() {
+    use std::os::unix::ffi::OsStringExt as _;
+
+    for unreadable in
+        ["DATABASE_URL", "METRICS_AUTH_ENABLED", "METRICS_LISTEN", "METRICS_PASSWORD", "RUST_LOG"]
+    {
+        let variable = |name: &str| match name {
+            _ if name == unreadable => Some(OsString::from_vec(b"\xe9".to_vec())),
+            "METRICS_AUTH_ENABLED" => Some("true".into()),
+            "METRICS_USER" => Some("me".into()),
+            _ => None,
+        };
+        let err = Config::read(["metrics-server"], variable).unwrap_err();
+        assert_eq!(err.to_string(), format!("{unreadable} must be UTF-8"));
+    }
+}
+
+#[test]
+fn origins_are_compared_as_browsers_send_them() {
+    let config = read(&[], &[("METRICS_CORS_ORIGINS", "HTTPS://A.example")]).unwrap();
+    assert_eq!(config.settings.cors, Cors::Listed(vec!["https://a.example".to_owned()]));
+}
+
+#[test]
+fn help_is_no_refusal() {
+    assert!(matches!(read(&["--help"], &[]), Err(ConfigError::Asked(_))));
+    assert!(matches!(read(&["--version"], &[]), Err(ConfigError::Asked(_))));
+}
