@@ -97,10 +97,20 @@ pub struct SecondsBucket {
     pub seconds: Vec<Second>,
 }
 
+/// How many seconds an answer may have, summed over its buckets: two million need 32 MB while they are counted.
+pub const SECONDS_MAX: usize = 2_000_000;
+
+/// There are more than [`SECONDS_MAX`] seconds to answer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("the buckets hold more than {SECONDS_MAX} seconds of video")]
+pub struct TooManySeconds;
+
 /// Counts views and viewers of every second, per time bucket of the sessions' starts.
 #[derive(Clone, Debug)]
 pub struct Seconds {
     buckets: Buckets,
+    // The sum of the lengths below.
+    len: usize,
     // Differences, as long as the furthest second needs.
     folded: BTreeMap<DateTime<Utc>, Vec<Difference>>,
 }
@@ -115,19 +125,28 @@ impl Seconds {
     /// Nothing was watched yet.
     #[must_use]
     pub fn new(buckets: Buckets) -> Self {
-        Self { buckets, folded: BTreeMap::new() }
+        Self { buckets, len: 0, folded: BTreeMap::new() }
     }
 
     /// Counts one session that started at `started_at_ms`, in Unix milliseconds.
-    pub fn add(&mut self, started_at_ms: i64, segments: &Segments) {
+    ///
+    /// # Errors
+    ///
+    /// [`TooManySeconds`] if the answer would be too large; the session is not counted.
+    pub fn add(&mut self, started_at_ms: i64, segments: &Segments) -> Result<(), TooManySeconds> {
         if segments.is_empty() {
-            return;
+            return Ok(());
         }
         let start = self.buckets.start_of(instant(started_at_ms));
         let differences = self.folded.entry(start).or_default();
         let union = segments.union();
         let len = seconds_of(union.iter().last()).end + 1;
         if differences.len() < len {
+            let longer = self.len + len - differences.len();
+            if SECONDS_MAX < longer {
+                return Err(TooManySeconds);
+            }
+            self.len = longer;
             differences.resize(len, Difference::default());
         }
         for segment in segments.iter() {
@@ -145,6 +164,7 @@ impl Seconds {
                 counted = seconds.end;
             }
         }
+        Ok(())
     }
 
     /// The buckets in order, without those in which nothing was watched.

@@ -155,7 +155,7 @@ impl PlayerEvent {
             Action::Other { name } => Step::Other { name_print: fnv1a(name.bytes()) },
         };
         let duration_ms = self.duration.map_or(Ok(None), duration_ms)?;
-        Ok(CheckedEvent { step, duration_ms, timestamp_ms: self.timestamp_ms })
+        Ok(CheckedEvent { step, duration_ms, timestamp_ms: self.timestamp_ms, salt: 0 })
     }
 }
 
@@ -173,6 +173,17 @@ pub struct CheckedEvent {
     pub(crate) step: Step,
     pub(crate) duration_ms: Option<u32>,
     pub(crate) timestamp_ms: Option<i64>,
+    // Goes into what is remembered of it.
+    pub(crate) salt: u64,
+}
+
+impl CheckedEvent {
+    /// Mixes a number that is never stored into what a session remembers of the event: see
+    /// [`ApiKey::salt`](crate::ApiKey::salt).
+    #[must_use]
+    pub fn salted(self, salt: u64) -> Self {
+        Self { salt, ..self }
+    }
 }
 
 /// An [`Action`] after the check.

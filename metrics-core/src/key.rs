@@ -41,6 +41,14 @@ impl ApiKey {
         }
     }
 
+    /// A number that belongs to the session that the client calls `name`, and cannot be computed from what a store
+    /// keeps of it.
+    #[must_use]
+    pub fn salt(&self, name: &str) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = digest(&[Some("salt"), Some(self.as_str()), Some(name)]);
+        u64::from_le_bytes([a, b, c, d, e, f, g, h])
+    }
+
     /// The key as clients send it.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -13,7 +13,7 @@ use crate::engagement::{Part, SecondsBucket};
 use crate::key::{ApiKey, SessionId};
 use crate::keyring::{Keyring, Keys};
 use crate::query::{BucketQuery, EngagementQuery, Scan, Selection, Timeframe, instant};
-use crate::recorder::{Clock, Lifeline, Recorder, Viewing};
+use crate::recorder::{Admitted, Clock, Lifeline, Recorder, Viewing};
 use crate::report::{PlaysBucket, SourceBucket, fold_plays, fold_sources};
 use crate::source::Source;
 use crate::store::{Error, KeyRecord, Store, Subject};
@@ -203,8 +203,8 @@ impl Metrics {
     ///
     /// [`JoinError`] says why not.
     pub async fn join(&self, join: Join) -> Result<Viewing, JoinError> {
-        let (id, subject) = self.admit(join).await?;
-        Ok(self.inner.recorder.connect(&self.inner.lifeline, id, subject))
+        let admitted = self.admit(join).await?;
+        Ok(self.inner.recorder.connect(&self.inner.lifeline, admitted))
     }
 
     /// A viewer who is not connected, but sends batches, is heard of.
@@ -213,8 +213,8 @@ impl Metrics {
     ///
     /// [`JoinError`] says why not.
     pub async fn visit(&self, join: Join) -> Result<Viewing, JoinError> {
-        let (id, subject) = self.admit(join).await?;
-        Ok(self.inner.recorder.visit(&self.inner.lifeline, id, subject))
+        let admitted = self.admit(join).await?;
+        Ok(self.inner.recorder.visit(&self.inner.lifeline, admitted))
     }
 
     /// Waits while more events wait for the store than may. Ask before reading more of them.
@@ -305,7 +305,7 @@ impl Metrics {
         let _gone = ended.wait_for(|ended| *ended).await.is_err();
     }
 
-    async fn admit(&self, join: Join) -> Result<(SessionId, Subject), JoinError> {
+    async fn admit(&self, join: Join) -> Result<Admitted, JoinError> {
         if join.session.is_empty() {
             return Err(JoinError::NoSession);
         }
@@ -326,7 +326,9 @@ impl Metrics {
         };
         let id = SessionId::new(&join.key, &join.session);
         let source = join.page.as_deref().and_then(Source::parse);
-        Ok((id, Subject { key: join.key, video: join.video, source, client, session_data }))
+        let salt = join.key.salt(&join.session);
+        let subject = Subject { key: join.key, video: join.video, source, client, session_data };
+        Ok(Admitted { id, salt, subject })
     }
 }
 

@@ -150,6 +150,15 @@ pub struct Viewing {
     gone: bool,
 }
 
+/// A viewer who may join.
+#[derive(Debug)]
+pub(crate) struct Admitted {
+    pub(crate) id: SessionId,
+    /// See [`ApiKey::salt`](crate::ApiKey::salt).
+    pub(crate) salt: u64,
+    pub(crate) subject: Subject,
+}
+
 /// Keeps the writer going; says `true` to have it finish.
 pub(crate) type Lifeline = Arc<watch::Sender<bool>>;
 
@@ -171,7 +180,7 @@ impl Viewing {
     ///
     /// [`EventError::Invalid`] and [`EventError::Full`]; nothing was changed.
     pub fn submit(&self, event: &PlayerEvent) -> Result<Acknowledgement, EventError> {
-        let checked = event.check()?;
+        let checked = event.check()?.salted(self.entry.salt);
         let received_ms = self.recorder.now().timestamp_millis();
         let at = Moment { received_ms, timestamp_ms: event.timestamp_ms };
         self.recorder.put(&self.entry, Input::Event(checked, at))
@@ -244,14 +253,9 @@ impl Recorder {
     }
 
     /// The session of a viewer who is connected, and speaks for it from now on.
-    pub(crate) fn connect(
-        self: &Arc<Self>,
-        lifeline: &Lifeline,
-        id: SessionId,
-        subject: Subject,
-    ) -> Viewing {
+    pub(crate) fn connect(self: &Arc<Self>, lifeline: &Lifeline, admitted: Admitted) -> Viewing {
         let owner = Owner(self.owners.fetch_add(1, Ordering::Relaxed));
-        let entry = self.pin(id, subject, Some(owner));
+        let entry = self.pin(admitted, Some(owner));
         let now_ms = self.now().timestamp_millis();
         // Loads what the store has of the session, and goes on with it. That cannot fail: it is no event.
         drop(self.put(&entry, Input::Resume(Moment::received(now_ms))));
@@ -259,13 +263,8 @@ impl Recorder {
     }
 
     /// The session of a viewer who is heard of in batches only.
-    pub(crate) fn visit(
-        self: &Arc<Self>,
-        lifeline: &Lifeline,
-        id: SessionId,
-        subject: Subject,
-    ) -> Viewing {
-        let entry = self.pin(id, subject, None);
+    pub(crate) fn visit(self: &Arc<Self>, lifeline: &Lifeline, admitted: Admitted) -> Viewing {
+        let entry = self.pin(admitted, None);
         self.viewing(lifeline, entry, None)
     }
 
@@ -293,9 +292,9 @@ impl Recorder {
         INPUTS_MAX <= self.inputs.load(Ordering::Relaxed) && self.check_open().is_ok()
     }
 
-    fn pin(&self, id: SessionId, subject: Subject, owner: Option<Owner>) -> Arc<Entry> {
-        let mut shard = self.shard(id);
-        let entry = shard.entry(id).or_insert_with(|| Arc::new(Entry::new(id, subject)));
+    fn pin(&self, admitted: Admitted, owner: Option<Owner>) -> Arc<Entry> {
+        let mut shard = self.shard(admitted.id);
+        let entry = shard.entry(admitted.id).or_insert_with(|| Arc::new(Entry::new(admitted)));
         entry.lock().pin(owner);
         Arc::clone(entry)
     }

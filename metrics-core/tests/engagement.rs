@@ -1,7 +1,7 @@
 //! Engagement against brute force: every session, every part, every second.
 
 use chrono::DateTime;
-use metrics_core::engagement::{Parts, Second, Seconds};
+use metrics_core::engagement::{Parts, Second, Seconds, TooManySeconds};
 use metrics_core::interval::{Interval, Segments};
 use metrics_core::time_bucket::Buckets;
 use proptest::prelude::*;
@@ -42,7 +42,7 @@ proptest! {
     #[test]
     fn every_second_counts_its_views_and_viewers(sessions in sessions()) {
         let mut counted = Seconds::new(Buckets::new("1 day".parse().unwrap()));
-        sessions.iter().for_each(|session| counted.add(0, session));
+        sessions.iter().for_each(|session| counted.add(0, session).unwrap());
 
         let seconds: Vec<Second> =
             counted.finish().into_iter().flat_map(|bucket| bucket.seconds).collect();
@@ -77,10 +77,18 @@ fn borders_of_parts_are_seconds_of_video() {
 fn seconds_are_kept_apart_by_the_bucket_of_the_start() {
     let mut seconds = Seconds::new(Buckets::new("1 hour".parse().unwrap()));
     let segments: Segments = [Interval::new(500, 1_500).unwrap()].into_iter().collect();
-    seconds.add(0, &segments);
-    seconds.add(3_600_000, &segments);
+    seconds.add(0, &segments).unwrap();
+    seconds.add(3_600_000, &segments).unwrap();
     let buckets = seconds.finish();
     let starts: Vec<_> = buckets.iter().map(|bucket| bucket.start).collect();
     assert_eq!(starts, [DateTime::UNIX_EPOCH, DateTime::from_timestamp(3_600, 0).unwrap()]);
     assert_eq!(buckets[0].seconds.len(), 2);
+}
+
+#[test]
+fn an_answer_is_bounded() {
+    let mut seconds = Seconds::new(Buckets::new("1 hour".parse().unwrap()));
+    let week: Segments = [Interval::new(0, 604_800_000).unwrap()].into_iter().collect();
+    let hours: Vec<_> = (0..4).map(|hour| seconds.add(3_600_000 * hour, &week)).collect();
+    assert_eq!(hours, [Ok(()), Ok(()), Ok(()), Err(TooManySeconds)]);
 }

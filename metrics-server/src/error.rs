@@ -139,6 +139,10 @@ impl From<store::Error> for Error {
     fn from(err: store::Error) -> Self {
         match err {
             store::Error::TimedOut { .. } => Self::TooLong,
+            store::Error::TooLarge(err) => Self::parameter(
+                "interval",
+                format!("must be wider, or the timeframe smaller: {err}"),
+            ),
             err if err.is_retryable() => Self::Unavailable(err),
             err => Self::Failed(err),
         }

@@ -67,8 +67,8 @@ pub(crate) enum Incoming<'a> {
     Ping(&'a [u8]),
     /// Nothing to act on: a pong, or a fragment of a message yet to come.
     Alive,
-    /// The client closes: to be answered with a close of the same code, or of none. No further
-    /// frame counts.
+    /// The client closes: to be answered with a close of the same code, or of 1000 if it has none.
+    /// No further frame counts.
     Close(Option<u16>),
 }
 

@@ -22,7 +22,7 @@ const HEADER_MAX: Duration = Duration::from_secs(10);
 /// The largest header of a request. A socket's address holds the address of its page.
 const HEADER_BYTES_MAX: usize = 64 * 1024;
 
-/// How long connections may take to end when the server stops.
+/// How long connections may take to end when the server stops, and then the store to take what is left.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
 
 /// How long to wait before accepting again, when the system has no room for another connection.
@@ -75,7 +75,11 @@ pub async fn serve(
     if timeout(DRAIN_MAX, drain).await.is_err() {
         tracing::warn!("abandoned connections that did not end in {DRAIN_MAX:?}");
     }
-    service.stop().await;
+    if timeout(DRAIN_MAX, service.stop()).await.is_err() {
+        tracing::error!(
+            "gave up after {DRAIN_MAX:?}: the store is away, and what was not acknowledged is lost"
+        );
+    }
 }
 
 type Permit = Arc<tokio::sync::OwnedSemaphorePermit>;

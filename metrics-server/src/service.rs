@@ -32,6 +32,9 @@ pub const BODY_BYTES_MAX: usize = 1024 * 1024;
 /// How long a client may take to send a body, once its header is there.
 const BODY_MAX: Duration = Duration::from_secs(30);
 
+/// How long a batch waits for room, when more events wait for the store than may.
+const READY_MAX: Duration = Duration::from_secs(5);
+
 /// How long the store may take to say that it is well.
 const HEALTH_MAX: Duration = Duration::from_secs(5);
 
@@ -144,7 +147,7 @@ impl Service {
                 let key = self.key_of(request.uri().query())?;
                 let visitor = self.visitor(request.headers(), None);
                 let body = read(request.into_body()).await?;
-                metrics.ready().await;
+                timeout(READY_MAX, metrics.ready()).await.map_err(|_| Error::NotStored)?;
                 events::record(metrics, key.as_ref(), &visitor, &body).await
             }
             (Route::Keys, Method::POST) => {
@@ -288,19 +291,25 @@ enum Report {
 
 impl<'a> Route<'a> {
     fn of(path: &'a str) -> Option<Self> {
-        Some(match path {
-            "/" => Self::Page,
-            "/health/live" => Self::Live,
-            "/health/ready" => Self::Ready,
-            "/socket/websocket" => Self::Socket,
-            "/v1/events" | "/api/v1/events" => Self::Events,
-            "/api/v1/plays" | "/api/v1/views" => Self::Report(Report::Plays),
-            "/api/v1/engagement" => Self::Report(Report::Engagement),
-            "/api/v1/sources" => Self::Report(Report::Sources),
-            "/api/v1/watching" => Self::Report(Report::Watching),
-            "/api/v1/keys" => Self::Keys,
-            // A key may hold slashes.
-            _ => Self::Key(path.strip_prefix("/api/v1/keys/").filter(|id| !id.is_empty())?),
+        // A key may hold slashes, so all of them count here.
+        let id = path.strip_prefix("/api/v1/keys/").filter(|id| !id.is_empty());
+        if let Some(id) = id {
+            return Some(Self::Key(id));
+        }
+        // A page may have configured `wss://host/socket/`, which makes `/socket//websocket`.
+        let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
+        Some(match segments[..] {
+            [] => Self::Page,
+            ["health", "live"] => Self::Live,
+            ["health", "ready"] => Self::Ready,
+            ["socket", "websocket"] => Self::Socket,
+            ["v1", "events"] | ["api", "v1", "events"] => Self::Events,
+            ["api", "v1", "plays" | "views"] => Self::Report(Report::Plays),
+            ["api", "v1", "engagement"] => Self::Report(Report::Engagement),
+            ["api", "v1", "sources"] => Self::Report(Report::Sources),
+            ["api", "v1", "watching"] => Self::Report(Report::Watching),
+            ["api", "v1", "keys"] => Self::Keys,
+            _ => return None,
         })
     }
 
@@ -331,5 +340,22 @@ where
         Ok(Err(err)) if err.is::<LengthLimitError>() => Err(Error::TooLarge),
         Ok(Err(_)) => Err(Error::body("the body ended too early")),
         Err(_) => Err(Error::body("the body took too long to arrive")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn empty_segments_of_a_path_do_not_count() {
+        for path in ["/socket/websocket", "/socket//websocket", "/socket/websocket/"] {
+            assert_eq!(Route::of(path), Some(Route::Socket), "{path}");
+        }
+        assert_eq!(Route::of("/v1/events/"), Some(Route::Events));
+        assert_eq!(Route::of("//"), Some(Route::Page));
+        assert_eq!(Route::of("/api/v1/keys/"), Some(Route::Keys));
+        assert_eq!(Route::of("/api/v1/keys/a//b/"), Some(Route::Key("a//b/")));
+        assert_eq!(Route::of("/socket"), None);
     }
 }

@@ -559,3 +559,24 @@ async fn a_clock_that_is_far_off_harms_nothing() {
         assert_eq!(server.watched("intro").await, Watched::once(5.0), "{play} to {pause}");
     }
 }
+
+#[tokio::test]
+async fn a_session_has_one_video() {
+    let server = TestServer::new().await;
+    let mut stray = event("pause", 5.0);
+    stray["embed_id"] = json!("another");
+    let events = [event("play", 0.0), stray, event("pause", 2.0)];
+    let answer = batch(&server, &events).send().await;
+    let reason = "a session has one video: `embed_id` is another".to_owned();
+    assert_eq!(rejected(&answer), [(1, reason)]);
+    assert_eq!(server.watched("intro").await, Watched::once(2.0));
+    assert_eq!(server.watched("another").await.plays, 0);
+}
+
+#[tokio::test]
+async fn a_batch_without_any_key_is_told_so_beside_garbage() {
+    let server = TestServer::new().await;
+    let batch = json!({ "events": [event("play", 0.0), 5] });
+    let answer = server.http("POST", "/v1/events").json(&batch).send().await;
+    assert_eq!(answer.status, 401, "{answer:?}");
+}

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::watch;
 
-use super::{Progress, lock};
+use super::{Admitted, Progress, lock};
 use crate::event::{CheckedEvent, Step};
 use crate::key::SessionId;
 use crate::session::{Moment, Reach, Session};
@@ -75,12 +75,14 @@ pub(super) struct Owner(pub(super) u64);
 pub(super) struct Entry {
     pub(super) id: SessionId,
     pub(super) subject: Arc<Subject>,
+    pub(super) salt: u64,
     live: Mutex<Live>,
 }
 
 impl Entry {
-    pub(super) fn new(id: SessionId, subject: Subject) -> Self {
-        Self { id, subject: Arc::new(subject), live: Mutex::default() }
+    pub(super) fn new(admitted: Admitted) -> Self {
+        let Admitted { id, salt, subject } = admitted;
+        Self { id, subject: Arc::new(subject), salt, live: Mutex::default() }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Live> {
@@ -333,7 +335,9 @@ impl Live {
             }
             (None, _) => {
                 let busy = 0 < self.pins || self.queued || !self.inputs.is_empty();
-                let young = now_ms < self.touched_ms.saturating_add(KEPT_MS);
+                // There is nothing to keep of a viewer who never played.
+                let young =
+                    self.session.is_some() && now_ms < self.touched_ms.saturating_add(KEPT_MS);
                 if busy || young { Care::Keep } else { Care::Forget }
             }
         }

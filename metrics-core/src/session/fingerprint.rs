@@ -1,6 +1,8 @@
 //! Which events a session has seen, so that a batch that is sent again counts once.
 
-use crate::event::{CheckedEvent, Step, fnv1a};
+use sha2::{Digest as _, Sha256};
+
+use crate::event::{CheckedEvent, Step};
 use crate::varint::{Damaged, Reader};
 
 /// How many events are remembered: five of the largest batches that clients send.
@@ -9,7 +11,8 @@ const SEEN_MAX: usize = 256;
 /// The youngest events with a timestamp, as fingerprints.
 ///
 /// 32 bits each: among 256 events, one in 16 million is taken for another. The timestamp itself is not kept,
-/// because the error of a machine's clock would tell its sessions apart from everybody else's.
+/// because the error of a machine's clock would tell its sessions apart from everybody else's; nor can it be found by
+/// trying, because the hash is salted with the client's own id of the session, which is not stored.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Seen {
     // Oldest first.
@@ -20,7 +23,7 @@ impl Seen {
     /// Remembers an event, and returns false if it was seen before. An event without a timestamp is always new.
     pub(super) fn insert(&mut self, event: &CheckedEvent) -> bool {
         let Some(timestamp_ms) = event.timestamp_ms else { return true };
-        let print = fingerprint(&event.step, timestamp_ms);
+        let print = fingerprint(&event.step, timestamp_ms, event.salt);
         if self.prints.contains(&print) {
             return false;
         }
@@ -45,8 +48,8 @@ impl Seen {
     }
 }
 
-/// A hash of name, timestamp and position. The value is stored, so it must never change.
-fn fingerprint(step: &Step, timestamp_ms: i64) -> u32 {
+/// A salted hash of name, timestamp and position. The value is stored, so it must never change.
+fn fingerprint(step: &Step, timestamp_ms: i64, salt: u64) -> u32 {
     let (name, position_ms) = match step {
         Step::Play { from_ms } => (0_u8, *from_ms),
         Step::Pause { to_ms } => (1, *to_ms),
@@ -62,7 +65,13 @@ fn fingerprint(step: &Step, timestamp_ms: i64) -> u32 {
         // Several kinds of event end up here, so its name counts as well.
         Step::Other { name_print } => (11, *name_print),
     };
-    fnv1a([name].into_iter().chain(timestamp_ms.to_le_bytes()).chain(position_ms.to_le_bytes()))
+    let mut hash = Sha256::new();
+    hash.update(salt.to_le_bytes());
+    hash.update([name]);
+    hash.update(timestamp_ms.to_le_bytes());
+    hash.update(position_ms.to_le_bytes());
+    let hash: [u8; 32] = hash.finalize().into();
+    u32::from_le_bytes([hash[0], hash[1], hash[2], hash[3]])
 }
 
 #[cfg(test)]
@@ -72,7 +81,9 @@ mod tests {
 
     #[test]
     fn fingerprints_never_change() {
-        assert_eq!(fingerprint(&Step::Play { from_ms: 1_500 }, 1_718_000_000_000), 2_332_010_559);
+        let play = Step::Play { from_ms: 1_500 };
+        assert_eq!(fingerprint(&play, 1_718_000_000_000, 7), 1_036_394_070);
+        assert_ne!(fingerprint(&play, 1_718_000_000_000, 8), 1_036_394_070);
     }
 
     #[test]

@@ -38,6 +38,10 @@ pub enum Error {
         seconds: u64,
     },
 
+    /// The answer would be too large. Wider buckets or a smaller timeframe may help.
+    #[error(transparent)]
+    TooLarge(#[from] crate::engagement::TooManySeconds),
+
     /// The database is not one that this version can use.
     #[error("{store} cannot be used: {reason}")]
     Unusable {

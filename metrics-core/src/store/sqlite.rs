@@ -24,12 +24,15 @@ use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 use self::schema::{keys, sessions};
 use self::write::Ids;
 use super::{Error, Instance, KeyRecord, Loaded, Outcome, SessionWrite, Store};
-use crate::engagement::{Parts, Seconds};
+use crate::engagement::{Parts, Seconds, TooManySeconds};
 use crate::key::{ApiKey, SessionId};
 use crate::query::{Scan, Selection, instant};
 use crate::report::{PlayCell, SourceCell};
 use crate::time_bucket::Buckets;
 use crate::varint::Damaged;
+
+/// How many connections read for recording: the writer loads sessions, and keys are looked at.
+const UPKEEPERS: usize = 2;
 
 /// How many reports are read at once. More would only wait for the same disk and processors.
 const READERS: usize = 4;
@@ -54,7 +57,9 @@ const STATEMENT_MAX: Duration = Duration::from_secs(30);
 /// ```
 pub struct SqliteStore {
     writer: Mutex<Writer>,
-    readers: Readers,
+    reports: Readers,
+    // For what recording needs, which must not wait for a report.
+    upkeep: Readers,
 }
 
 type Handle = SyncConnectionWrapper<SqliteConnection>;
@@ -83,25 +88,28 @@ impl SqliteStore {
         }
         let opened = tokio::task::spawn_blocking(move || {
             let writer = open::writer(&path)?;
-            let readers =
-                (0..READERS).map(|_| open::reader(&path)).collect::<Result<Vec<_>, _>>()?;
-            Ok((writer, readers))
+            let readers = (0..READERS + UPKEEPERS)
+                .map(|_| open::reader(&path))
+                .collect::<Result<Vec<_>, _>>()?;
+            Ok::<_, Error>((writer, readers))
         });
-        let (writer, readers) = opened.await.map_err(|panic| unusable(&panic.to_string()))??;
+        let (writer, mut readers) =
+            opened.await.map_err(|panic| unusable(&panic.to_string()))??;
         Ok(Self {
             writer: Mutex::new(Writer { handle: Handle::new(writer), ids: Arc::default() }),
-            readers: Readers::new(readers),
+            upkeep: Readers::new(readers.drain(..UPKEEPERS)),
+            reports: Readers::new(readers),
         })
     }
 
     /// Runs `query` on a connection that reads, on a thread that may block. It runs to its end even if this future
     /// is dropped.
     async fn read<T: Send + 'static>(
-        &self,
+        readers: &Readers,
         operation: &'static str,
         query: impl FnOnce(&mut SqliteConnection) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Error> {
-        let mut reader = self.readers.lend().await?;
+        let mut reader = readers.lend().await?;
         let handle = reader.handle.as_mut().ok_or_else(|| unusable("a connection got lost"))?;
         let running = handle.spawn_blocking(move |connection| Ok(query(connection)));
         settle(operation, to_its_end(running).await)
@@ -176,7 +184,7 @@ impl fmt::Debug for SqliteStore {
 #[async_trait]
 impl Store for SqliteStore {
     async fn keys(&self) -> Result<Vec<KeyRecord>, Error> {
-        self.read("list keys", |connection| {
+        Self::read(&self.upkeep, "list keys", |connection| {
             let rows = keys::table
                 .select((keys::key, keys::created_at, keys::disabled_at))
                 .order((keys::created_at, keys::id))
@@ -221,7 +229,7 @@ impl Store for SqliteStore {
 
     async fn load(&self, ids: &[SessionId]) -> Result<Vec<Option<Loaded>>, Error> {
         let ids = ids.to_vec();
-        self.read("load sessions", move |connection| {
+        Self::read(&self.upkeep, "load sessions", move |connection| {
             connection.transaction(|connection| {
                 ids.iter().map(|id| read::load(connection, *id)).collect()
             })
@@ -238,28 +246,39 @@ impl Store for SqliteStore {
 
     async fn plays(&self, scan: &Scan, grain: TimeDelta) -> Result<Vec<PlayCell>, Error> {
         let scan = scan.clone();
-        self.read("sum plays", move |connection| read::plays(connection, &scan, grain)).await
+        Self::read(&self.reports, "sum plays", move |connection| {
+            read::plays(connection, &scan, grain)
+        })
+        .await
     }
 
     async fn sources(&self, scan: &Scan, grain: TimeDelta) -> Result<Vec<SourceCell>, Error> {
         let scan = scan.clone();
-        self.read("sum sources", move |connection| read::sources(connection, &scan, grain)).await
+        Self::read(&self.reports, "sum sources", move |connection| {
+            read::sources(connection, &scan, grain)
+        })
+        .await
     }
 
     async fn parts(&self, scan: &Scan, parts: u32) -> Result<Parts, Error> {
         let scan = scan.clone();
-        self.read("count viewers", move |connection| read::parts(connection, &scan, parts)).await
+        Self::read(&self.reports, "count viewers", move |connection| {
+            read::parts(connection, &scan, parts)
+        })
+        .await
     }
 
     async fn seconds(&self, scan: &Scan, buckets: Buckets) -> Result<Seconds, Error> {
         let scan = scan.clone();
-        self.read("count viewers", move |connection| read::seconds(connection, &scan, buckets))
-            .await
+        Self::read(&self.reports, "count viewers", move |connection| {
+            read::seconds(connection, &scan, buckets)
+        })
+        .await
     }
 
     async fn watching(&self, selection: &Selection, now: DateTime<Utc>) -> Result<u64, Error> {
         let selection = selection.clone();
-        self.read("count open segments", move |connection| {
+        Self::read(&self.reports, "count open segments", move |connection| {
             read::watching(connection, &selection, now)
         })
         .await
@@ -271,7 +290,7 @@ impl Store for SqliteStore {
     }
 
     async fn count_sessions(&self) -> Result<u64, Error> {
-        self.read("count sessions", |connection| {
+        Self::read(&self.reports, "count sessions", |connection| {
             let sessions: i64 = sessions::table.count().get_result(connection)?;
             Ok(sessions.unsigned_abs())
         })
@@ -311,6 +330,8 @@ enum Failure {
     NoKey,
     #[error("it takes too long")]
     TooLong,
+    #[error(transparent)]
+    TooMany(#[from] TooManySeconds),
 }
 
 fn settle<T>(
@@ -323,6 +344,7 @@ fn settle<T>(
         Err(err) => Failure::Diesel(err),
     };
     match failure {
+        Failure::TooMany(err) => Err(err.into()),
         Failure::TooLong => Err(Error::TimedOut { store: STORE, seconds: STATEMENT_MAX.as_secs() }),
         Failure::Diesel(err) if may_pass(&err) => {
             Err(Error::Unavailable { store: STORE, source: err.into() })

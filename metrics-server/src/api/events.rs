@@ -4,11 +4,13 @@
 //! comes twice counts once; and one bad event never loses the others.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use hyper::{Response, StatusCode};
 use metrics_core::{ApiKey, EventError, Join, JoinError, Metrics, PlayerEvent, Video};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use tokio::time::timeout;
 
 use crate::channel::Visitor;
 use crate::error::Error;
@@ -18,6 +20,9 @@ use crate::wire::{self, Event, Positions, Refusal, Scalar};
 /// How many events a batch may have: as many as a session remembers, so that a batch that is sent again counts once.
 /// Clients send at most 50.
 const EVENTS_MAX: usize = 256;
+
+/// How long a batch waits for a store that is away. Clients send it again when that is over.
+const DURABLE_MAX: Duration = Duration::from_secs(10);
 
 #[derive(Deserialize)]
 struct Batch<'a> {
@@ -77,7 +82,13 @@ pub(crate) async fn record(
     for (index, event) in batch.events.iter().enumerate() {
         match read(event, key) {
             Ok((address, group, event)) => {
-                groups.entry(address).or_insert(group).events.push((index, event));
+                let video = group.video.clone();
+                let group = groups.entry(address).or_insert(group);
+                if group.video == video {
+                    group.events.push((index, event));
+                } else {
+                    answer.reject(index, "a session has one video: `embed_id` is another");
+                }
             }
             Err(Unread::Keyless) => {
                 keyless += 1;
@@ -86,7 +97,7 @@ pub(crate) async fn record(
             Err(Unread::Refused(reason)) => answer.reject(index, reason),
         }
     }
-    if 0 < keyless && keyless == batch.events.len() {
+    if 0 < keyless && groups.is_empty() {
         return Err(Error::NoKey);
     }
     if visitor.opted_out {
@@ -133,9 +144,14 @@ async fn settle(
             }
         }
     }
-    for mut acknowledgement in acknowledgements {
-        acknowledgement.durable().await.map_err(|_| Error::NotStored)?;
-    }
+    let durable = async {
+        for mut acknowledgement in acknowledgements {
+            acknowledgement.durable().await.map_err(|_| Error::NotStored)?;
+        }
+        Ok(())
+    };
+    // The events are recorded all the same, and count once when the batch comes again.
+    timeout(DURABLE_MAX, durable).await.unwrap_or(Err(Error::NotStored))?;
     if 0 < all && invalid == all { Err(Error::InvalidKey) } else { Ok(()) }
 }
 

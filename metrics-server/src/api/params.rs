@@ -172,22 +172,15 @@ impl Params {
 fn from_query(query: &str) -> Result<Map<String, Value>, Error> {
     let mut values = Map::new();
     for (name, text) in form_urlencoded::parse(query.as_bytes()) {
-        let structured = matches!(&*name, "query" | "timeframe" | "identifier")
-            && text.trim_start().starts_with(['{', '[']);
-        let value = if structured {
-            let parsed =
-                serde_json::from_str(&text).ok().filter(|_| !is_deeper_than(DEPTH_MAX, &text));
-            match (parsed, &*name) {
-                (Some(value), _) => value,
-                // An identifier may well begin like this.
-                (None, "identifier") => Value::String(text.into_owned()),
-                (None, _) => {
-                    let name = if name == "query" { "query" } else { "timeframe" };
-                    return Err(Error::parameter(name, "must be JSON in a query string"));
-                }
-            }
-        } else {
-            Value::String(text.into_owned())
+        let value = match &*name {
+            "query" => structured("query", &text)?,
+            "timeframe" => structured("timeframe", &text)?,
+            // An identifier may well look like JSON: only an array of texts is one.
+            "identifier" => match serde_json::from_str::<Vec<String>>(&text) {
+                Ok(all) => all.into_iter().map(Value::String).collect(),
+                Err(_) => Value::String(text.into_owned()),
+            },
+            _ => Value::String(text.into_owned()),
         };
         let value = match values.remove(&*name) {
             Some(earlier) if name == "identifier" => joined(earlier, value),
@@ -196,6 +189,15 @@ fn from_query(query: &str) -> Result<Map<String, Value>, Error> {
         values.insert(name.into_owned(), value);
     }
     Ok(values)
+}
+
+/// A parameter that is JSON if it begins like an object or an array, and text otherwise.
+fn structured(name: &'static str, text: &str) -> Result<Value, Error> {
+    if !text.trim_start().starts_with(['{', '[']) {
+        return Ok(Value::String(text.to_owned()));
+    }
+    let parsed = serde_json::from_str(text).ok().filter(|_| !is_deeper_than(DEPTH_MAX, text));
+    parsed.ok_or_else(|| Error::parameter(name, "must be JSON in a query string"))
 }
 
 /// The elements of both, in one array.
@@ -239,7 +241,8 @@ fn read_query(value: &Value) -> Result<Selection, Error> {
                 selection.session = Some(object(value, "must have an object as `session`")?);
             }
             "key" => {
-                let key = value.as_str().and_then(|text| ApiKey::new(text).ok());
+                // A `+` that is not encoded in a query string arrives as a space, which no key has.
+                let key = value.as_str().and_then(|text| ApiKey::new(&text.replace(' ', "+")).ok());
                 selection.key = Some(key.ok_or_else(|| wrong("must have an API key as `key`"))?);
             }
             _ => return Err(wrong("must have no members but `video`, `session` and `key`")),
@@ -285,7 +288,9 @@ fn instant(value: &Value) -> Option<DateTime<Utc>> {
         let ms = (-1e13..=1e13).contains(&seconds).then(|| (seconds * 1_000.0).round() as i64)?;
         DateTime::from_timestamp_millis(ms)?
     } else {
-        DateTime::parse_from_rfc3339(value.as_str()?).ok()?.to_utc()
+        // A `+` that is not encoded in a query string arrives as a space.
+        let text = value.as_str()?.trim().replace(' ', "+");
+        DateTime::parse_from_rfc3339(&text).ok()?.to_utc()
     };
     // What RFC 3339 can say. Buckets around the ends of chrono's calendar would lie outside of it.
     (0..=9_999).contains(&at.year()).then_some(at)

@@ -168,9 +168,13 @@ pub(super) fn parts(
         let mut end_ms = 0;
         each_viewing(connection, scan, |_, segments| {
             end_ms = end_ms.max(segments.union().end_ms());
+            Ok(())
         })?;
         let mut counted = Parts::new(end_ms, parts);
-        each_viewing(connection, scan, |_, segments| counted.add(segments))?;
+        each_viewing(connection, scan, |_, segments| {
+            counted.add(segments);
+            Ok(())
+        })?;
         Ok(counted)
     })
 }
@@ -181,7 +185,7 @@ pub(super) fn seconds(
     buckets: Buckets,
 ) -> Result<Seconds, Failure> {
     let mut counted = Seconds::new(buckets);
-    each_viewing(connection, scan, |started_at, segments| counted.add(started_at, segments))?;
+    each_viewing(connection, scan, |started_at, segments| Ok(counted.add(started_at, segments)?))?;
     Ok(counted)
 }
 
@@ -189,7 +193,7 @@ pub(super) fn seconds(
 fn each_viewing(
     connection: &mut SqliteConnection,
     scan: &Scan,
-    mut view: impl FnMut(i64, &Segments),
+    mut view: impl FnMut(i64, &Segments) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let mut filter = Filter::new(scan);
     for video in filter.videos(connection)? {
@@ -199,7 +203,7 @@ fn each_viewing(
         {
             let (started_at, data, segments) = row?;
             if filter.takes(data)? {
-                view(started_at, &Segments::decode(&segments)?);
+                view(started_at, &Segments::decode(&segments)?)?;
             }
         }
     }
@@ -284,6 +288,9 @@ impl<'a> Filter<'a> {
         let mut selected = Vec::new();
         for row in rows.load_iter::<(i64, Option<String>), DefaultLoadingMode>(connection)? {
             let (id, metadata) = row?;
+            if STATEMENT_MAX < self.began.elapsed() {
+                return Err(Failure::TooLong);
+            }
             if includes(self.selection.video.as_ref(), metadata.as_deref())? {
                 selected.push(id);
             }
