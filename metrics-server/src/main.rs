@@ -1,6 +1,7 @@
 //! The server: settings, log, store, serve, drain.
 
 use std::error::Error;
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -59,7 +60,10 @@ async fn run(config: Config) -> Result<(), Box<dyn Error>> {
 
 fn log(filter: &str, format: LogFormat) {
     let filter = EnvFilter::new(filter);
-    let builder = tracing_subscriber::fmt().with_env_filter(filter);
+    // Colours are for people who look at a terminal; a file would hold their escapes.
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let colours = std::io::stdout().is_terminal() && !plain;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours);
     match format {
         LogFormat::Text => builder.init(),
         LogFormat::Json => builder.json().init(),
