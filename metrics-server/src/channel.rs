@@ -147,14 +147,14 @@ impl Channels {
             (PHOENIX_TOPIC, "heartbeat") => self.answer(&message, &Ref::NULL, Answer::Ok, replies),
             (_, "phx_join") => self.join(&message, replies).await,
             (topic, event) => match (self.joined.get(topic), event) {
-                (Some(_), "phx_leave") => self.leave(message, replies),
+                (Some(_), "phx_leave") => self.leave(&message, replies),
                 (None, "phx_leave") => {
                     self.answer(&message, &message.join_ref, Answer::Ok, replies);
                 }
                 (Some(joined), "event") => match submit(joined, &message) {
                     Ok(acknowledgement) => {
                         let join_ref = joined.join_ref.clone();
-                        replies.push(pending(acknowledgement, join_ref, message, false));
+                        replies.push(pending(Some(acknowledgement), join_ref, &message, false));
                     }
                     Err(Refusal(reason)) => {
                         self.answer(&message, &joined.join_ref, Answer::Error(&reason), replies);
@@ -211,11 +211,7 @@ impl Channels {
                 let join_ref = join_ref.clone().into_owned();
                 if self.left.remove(&topic) {
                     // After the goodbye: a V1 client takes any `phx_close` for that of its newest join.
-                    let message_ref = message.message_ref.clone().into_owned();
-                    let (join_ref, topic) = (join_ref.clone(), Arc::clone(&topic));
-                    let (acknowledgement, closes) = (None, false);
-                    let pending = Pending { acknowledgement, join_ref, message_ref, topic, closes };
-                    replies.push(Reply::Durable(pending));
+                    replies.push(pending(None, join_ref.clone(), message, false));
                 } else {
                     self.answer(message, &join_ref, Answer::Ok, replies);
                 }
@@ -273,7 +269,7 @@ impl Channels {
         })
     }
 
-    fn leave(&mut self, message: Message<'_>, replies: &mut Vec<Reply>) {
+    fn leave(&mut self, message: &Message<'_>, replies: &mut Vec<Reply>) {
         if let Some((topic, Joined { join_ref, viewing })) =
             self.joined.remove_entry(&*message.topic)
         {
@@ -281,7 +277,7 @@ impl Channels {
                 self.left.clear();
             }
             self.left.insert(topic);
-            replies.push(pending(viewing.leave(), join_ref, message, true));
+            replies.push(pending(Some(viewing.leave()), join_ref, message, true));
         }
     }
 
@@ -306,15 +302,15 @@ fn submit(joined: &Joined, message: &Message<'_>) -> Result<Acknowledgement, Ref
 }
 
 fn pending(
-    acknowledgement: Acknowledgement,
+    acknowledgement: Option<Acknowledgement>,
     join_ref: Ref<'static>,
-    message: Message<'_>,
+    message: &Message<'_>,
     closes: bool,
 ) -> Reply {
     Reply::Durable(Pending {
-        acknowledgement: Some(acknowledgement),
+        acknowledgement,
         join_ref,
-        message_ref: message.message_ref.into_owned(),
+        message_ref: message.message_ref.clone().into_owned(),
         topic: (&*message.topic).into(),
         closes,
     })

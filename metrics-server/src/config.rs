@@ -237,11 +237,7 @@ impl Setting {
         accepted: &str,
         read: impl FnOnce(&str) -> Option<T>,
     ) -> Result<Option<T>, ConfigError> {
-        let name = self.name;
-        let Some(text) = self.text()? else { return Ok(None) };
-        read(text.trim()).map(Some).ok_or_else(|| {
-            ConfigError::Refused(format!("{name} is {text:?}: it must be {accepted}"))
-        })
+        self.read_or(read, |name, text| format!("{name} is {text:?}: it must be {accepted}"))
     }
 
     /// Reads what may be a secret: the refusal ends up in a log, so it does not repeat the value.
@@ -250,9 +246,17 @@ impl Setting {
         accepted: &str,
         read: impl FnOnce(&str) -> Option<T>,
     ) -> Result<Option<T>, ConfigError> {
+        self.read_or(read, |name, _| format!("{name} must be {accepted}"))
+    }
+
+    fn read_or<T>(
+        self,
+        read: impl FnOnce(&str) -> Option<T>,
+        refusal: impl FnOnce(&str, &str) -> String,
+    ) -> Result<Option<T>, ConfigError> {
         let name = self.name;
         let Some(text) = self.text()? else { return Ok(None) };
-        let refused = || ConfigError::Refused(format!("{name} must be {accepted}"));
+        let refused = || ConfigError::Refused(refusal(name, &text));
         read(text.trim()).map(Some).ok_or_else(refused)
     }
 }

@@ -9,6 +9,7 @@ use std::str;
 
 use serde_json::value::RawValue;
 
+use crate::wire::{DEPTH_MAX, is_deeper_than};
 use envelope::{Array, Object};
 
 mod envelope;
@@ -18,9 +19,6 @@ pub(crate) const SUBPROTOCOL: &str = "phoenix";
 
 /// The topic of heartbeats. It is never joined.
 pub(crate) const PHOENIX_TOPIC: &str = "phoenix";
-
-/// The deepest payload. Far below what parsing it on the stack can take.
-pub(crate) const DEPTH_MAX: usize = 64;
 
 /// The longest ref. Clients count up from 1, and a joined channel keeps one as long as it lives.
 pub(crate) const REF_BYTES_MAX: usize = 64;
@@ -306,29 +304,6 @@ fn push_json(out: &mut String, text: &str) {
     } else {
         out.push_str(&serde_json::Value::from(text).to_string());
     }
-}
-
-/// Tells if arrays and objects are nested more than `depth_max` deep in well-formed JSON.
-pub(crate) fn is_deeper_than(depth_max: usize, json: &str) -> bool {
-    // What opens too few of them cannot be too deep; to count is many times faster than to scan.
-    if json.bytes().filter(|byte| matches!(byte, b'[' | b'{')).count() <= depth_max {
-        return false;
-    }
-    let (mut depth, mut in_string) = (0, false);
-    let mut bytes = json.bytes();
-    while let Some(byte) = bytes.next() {
-        match (in_string, byte) {
-            (true, b'\\') => drop(bytes.next()), // The escaped byte may be a quote.
-            (_, b'"') => in_string = !in_string,
-            (false, b'[' | b'{') => depth += 1,
-            (false, b']' | b'}') => depth -= 1,
-            _ => {}
-        }
-        if depth > depth_max {
-            return true;
-        }
-    }
-    false
 }
 
 #[cfg(test)]

@@ -8,7 +8,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use fastwebsockets::upgrade;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use hyper::header::{HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_PROTOCOL, USER_AGENT};
+use hyper::header::{
+    HeaderMap, HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_PROTOCOL, USER_AGENT,
+};
 use hyper::{Method, Request, Response, StatusCode};
 use metrics_core::{ApiKey, Metrics};
 use tokio::time::timeout;
@@ -97,26 +99,24 @@ impl Service {
         let path = request.uri().path().to_owned();
         let route = Route::of(&path);
         let cors = match route {
-            Some(Route::Events) => Cors::Any,
-            Some(Route::Report(_) | Route::Keys | Route::Key(_)) => {
-                self.inner.settings.cors.clone()
-            }
-            _ => Cors::Own,
+            Some(Route::Events) => &Cors::Any,
+            Some(Route::Report(_) | Route::Keys | Route::Key(_)) => &self.inner.settings.cors,
+            _ => &Cors::Own,
         };
+        let origin = request.headers().get(ORIGIN).cloned();
         if let (Some(route), &Method::OPTIONS) = (route, request.method())
             && route.methods().ends_with("OPTIONS")
         {
             return match route {
-                Route::Events => cors::preflight_batch(request.headers(), route.methods()),
-                _ => cors::preflight(&cors, request.headers(), route.methods()),
+                Route::Events => cors::preflight_batch(origin.as_ref(), route.methods()),
+                _ => cors::preflight(cors, origin.as_ref(), route.methods()),
             };
         }
-        let asked = request.headers().clone();
         let mut response = match self.dispatch(route, request).await {
             Ok(response) => response,
             Err(err) => err.into_response(),
         };
-        cors::allow(&cors, &asked, response.headers_mut());
+        cors::allow(cors, origin.as_ref(), response.headers_mut());
         response
     }
 

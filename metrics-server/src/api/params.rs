@@ -7,7 +7,7 @@ use metrics_core::{ApiKey, BucketQuery, EngagementQuery, Selection, Timeframe};
 use serde_json::{Map, Value};
 
 use crate::error::Error;
-use crate::phoenix::{DEPTH_MAX, is_deeper_than};
+use crate::wire::{DEPTH_MAX, is_deeper_than};
 
 /// The largest `query`, in bytes of JSON: to compare two arrays costs the product of their lengths.
 const QUERY_BYTES_MAX: usize = 16 * 1_024;
@@ -61,12 +61,7 @@ impl Params {
     /// What plays and sources are asked for.
     pub(crate) fn bucket_query(&self) -> Result<BucketQuery, Error> {
         let mut query = BucketQuery::from(self.selection()?);
-        if let Some(timeframe) = self.timeframe()? {
-            query.timeframe = timeframe;
-        }
-        if let Some(minimum_view_ms) = self.minimum_view_ms()? {
-            query.minimum_view_ms = minimum_view_ms;
-        }
+        self.narrow(&mut query.timeframe, &mut query.minimum_view_ms)?;
         query.buckets = self.buckets()?;
         query.fill = self.fill()?;
         Ok(query)
@@ -75,13 +70,15 @@ impl Params {
     /// Whose engagement is asked for.
     pub(crate) fn engagement_query(&self) -> Result<EngagementQuery, Error> {
         let mut query = EngagementQuery::from(self.selection()?);
-        if let Some(timeframe) = self.timeframe()? {
-            query.timeframe = timeframe;
-        }
-        if let Some(minimum_view_ms) = self.minimum_view_ms()? {
-            query.minimum_view_ms = minimum_view_ms;
-        }
+        self.narrow(&mut query.timeframe, &mut query.minimum_view_ms)?;
         Ok(query)
+    }
+
+    /// Replaces the defaults of a query where there are parameters for them.
+    fn narrow(&self, timeframe: &mut Timeframe, minimum_view_ms: &mut u64) -> Result<(), Error> {
+        *timeframe = self.timeframe()?.unwrap_or(*timeframe);
+        *minimum_view_ms = self.minimum_view_ms()?.unwrap_or(*minimum_view_ms);
+        Ok(())
     }
 
     /// In which form engagement is asked for: every second if there is an `interval` and no `ranges`.

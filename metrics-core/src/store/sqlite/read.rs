@@ -105,7 +105,7 @@ pub(super) fn plays(
 ) -> Result<Vec<PlayCell>, Failure> {
     type Columns = (i64, Option<String>, i64, i64, i32, i32, i32);
     let mut cells: HashMap<i64, PlayFigures> = HashMap::new();
-    let mut filter = Filter::new(scan);
+    let mut filter = Filter::new(&scan.selection);
     for video in filter.videos(connection)? {
         let rows = rows!(scan, video, view_ms, unique_ms, browser, platform, device);
         for row in rows.load_iter::<Columns, DefaultLoadingMode>(connection)? {
@@ -131,7 +131,7 @@ pub(super) fn sources(
 ) -> Result<Vec<SourceCell>, Failure> {
     type Columns = (i64, Option<String>, Option<i64>);
     let mut cells: HashMap<(i64, i64), u64> = HashMap::new();
-    let mut filter = Filter::new(scan);
+    let mut filter = Filter::new(&scan.selection);
     for video in filter.videos(connection)? {
         let rows = rows!(scan, video, source_id).filter(sessions::source_id.is_not_null());
         for row in rows.load_iter::<Columns, DefaultLoadingMode>(connection)? {
@@ -195,7 +195,7 @@ fn each_viewing(
     scan: &Scan,
     mut view: impl FnMut(i64, &Segments) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let mut filter = Filter::new(scan);
+    let mut filter = Filter::new(&scan.selection);
     for video in filter.videos(connection)? {
         let rows = rows!(scan, video, segments);
         for row in
@@ -215,13 +215,7 @@ pub(super) fn watching(
     selection: &Selection,
     now: DateTime<Utc>,
 ) -> Result<u64, Failure> {
-    let scan = Scan {
-        selection: selection.clone(),
-        from_ms: i64::MIN,
-        to_ms: i64::MAX,
-        minimum_view_ms: 0,
-    };
-    let mut filter = Filter::new(&scan);
+    let mut filter = Filter::new(selection);
     let videos: std::collections::HashSet<i64> = filter.videos(connection)?.into_iter().collect();
     let heard_ms = (now - INSTANCE_SILENCE_MAX).timestamp_millis();
     let alive =
@@ -253,8 +247,8 @@ const IDENTIFIERS_MAX: usize = 10_000;
 const JUDGED_MAX: usize = 10_000;
 
 impl<'a> Filter<'a> {
-    fn new(scan: &'a Scan) -> Self {
-        Self { selection: &scan.selection, judged: HashMap::new(), rows: 0, began: Instant::now() }
+    fn new(selection: &'a Selection) -> Self {
+        Self { selection, judged: HashMap::new(), rows: 0, began: Instant::now() }
     }
 
     /// The videos that are selected.
