@@ -3,18 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval};
 
 use crate::key::ApiKey;
 use crate::store::{Error, Store};
-
-/// How often the store is asked for keys that another instance has added or revoked. Twice as often as the second
-/// within which a revoked key must be refused everywhere.
-const REFRESH: Duration = Duration::from_millis(500);
 
 /// All keys, and which are valid.
 #[derive(Debug)]
@@ -82,15 +76,14 @@ impl Keyring {
 
     /// Keeps the keys up to date until `stopping`.
     pub(crate) async fn run(self: Arc<Self>, mut stopping: watch::Receiver<bool>) {
-        let mut tick = interval(REFRESH);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut seen = 0;
         loop {
-            tokio::select! {
-                _ = tick.tick() => {}
-                _ = stopping.wait_for(|stop| *stop) => return,
-            }
             if let Err(err) = self.refresh().await {
                 tracing::debug!(error = &err as &dyn std::error::Error, "could not ask for keys");
+            }
+            tokio::select! {
+                now = self.store.keys_changed(seen) => seen = now,
+                _ = stopping.wait_for(|stop| *stop) => return,
             }
         }
     }

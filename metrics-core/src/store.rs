@@ -12,6 +12,7 @@ mod sqlite;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -33,6 +34,9 @@ pub use sqlite::SqliteStore;
 /// How long an instance that was not heard of still counts as alive. Instances say so every
 /// [`BEAT`](crate::recorder::BEAT).
 pub const INSTANCE_SILENCE_MAX: TimeDelta = TimeDelta::seconds(20);
+
+/// How often a store that is not told of changes is asked for its keys. A revoked key must be refused within a second.
+pub const KEYS_POLL: Duration = Duration::from_millis(500);
 
 /// Durable storage for sessions.
 ///
@@ -99,6 +103,27 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Notes that an instance is alive.
     async fn beat(&self, instance: Instance, now: DateTime<Utc>) -> Result<(), Error>;
 
+    /// Reads sessions whole, at most `limit` of them, in an order of the store's own: from the beginning, or after
+    /// the `cursor` of the page before. A session that was there all the time is on one page exactly.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Rejected`] if the cursor is not this store's.
+    async fn export(&self, cursor: Option<&Cursor>, limit: u32) -> Result<Page, Error>;
+
+    /// Deletes the sessions that started before `start`, and returns when they are gone. A store may keep the last of
+    /// them for as long as a part of its table is wide, a week at most.
+    async fn forget(&self, start: DateTime<Utc>) -> Result<(), Error>;
+
+    /// Waits until the keys may have changed since the call that answered `seen` (0 for the first), and answers the
+    /// number to go on with. Cancel safe.
+    ///
+    /// A store that is not told of changes, as this one is not, believes in one every [`KEYS_POLL`].
+    async fn keys_changed(&self, seen: u64) -> u64 {
+        tokio::time::sleep(KEYS_POLL).await;
+        seen + 1
+    }
+
     /// Counts the sessions.
     async fn count_sessions(&self) -> Result<u64, Error>;
 
@@ -162,6 +187,30 @@ pub struct SessionWrite {
     /// The instance at which a segment is open now.
     pub watched_at: Option<Instance>,
 }
+
+/// A session, and whose it is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Record {
+    /// Its id.
+    pub id: SessionId,
+    /// Whose it is.
+    pub subject: Subject,
+    /// The session.
+    pub stored: Stored,
+}
+
+/// Some of the sessions of a store.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Page {
+    /// The sessions.
+    pub records: Vec<Record>,
+    /// Where the next page begins, if there may be one.
+    pub next: Option<Cursor>,
+}
+
+/// A place between two sessions. Only the store that made it can read it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Cursor(pub Vec<u8>);
 
 /// What became of a write.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -3,6 +3,7 @@
 //! One connection writes, a few read beside it (write-ahead log), each on a thread that may block. Every commit is
 //! flushed to the disk before it is acknowledged (`synchronous = full`).
 
+mod export;
 mod open;
 mod read;
 mod schema;
@@ -23,7 +24,7 @@ use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 
 use self::schema::{keys, sessions};
 use self::write::Ids;
-use super::{Error, Instance, KeyRecord, Loaded, Outcome, SessionWrite, Store};
+use super::{Cursor, Error, Instance, KeyRecord, Loaded, Outcome, Page, SessionWrite, Store};
 use crate::engagement::{Parts, Seconds, TooManySeconds};
 use crate::key::{ApiKey, SessionId};
 use crate::query::{Scan, Selection, instant};
@@ -289,6 +290,24 @@ impl Store for SqliteStore {
             .await
     }
 
+    async fn export(&self, cursor: Option<&Cursor>, limit: u32) -> Result<Page, Error> {
+        let cursor = cursor.cloned();
+        Self::read(&self.reports, "export sessions", move |connection| {
+            connection.transaction(|connection| export::page(connection, cursor.as_ref(), limit))
+        })
+        .await
+    }
+
+    async fn forget(&self, start: DateTime<Utc>) -> Result<(), Error> {
+        let before_ms = start.timestamp_millis();
+        // Some at a time, so that sessions are recorded in between.
+        while self
+            .write("forget sessions", move |connection, _| write::forget(connection, before_ms))
+            .await?
+        {}
+        Ok(())
+    }
+
     async fn count_sessions(&self) -> Result<u64, Error> {
         Self::read(&self.reports, "count sessions", |connection| {
             let sessions: i64 = sessions::table.count().get_result(connection)?;
@@ -328,6 +347,8 @@ enum Failure {
     Damaged(#[from] Damaged),
     #[error("a session is of a key that is not there")]
     NoKey,
+    #[error("the cursor is not of this store")]
+    NoCursor,
     #[error("it takes too long")]
     TooLong,
     #[error(transparent)]

@@ -15,7 +15,7 @@ use metrics_core::recorder::Clock;
 use metrics_core::report::{PlayCell, SourceCell};
 use metrics_core::session::Stored;
 use metrics_core::store::{
-    Error, Instance, KeyRecord, Loaded, Outcome, SessionWrite, SqliteStore, Store,
+    Cursor, Error, Instance, KeyRecord, Loaded, Outcome, Page, SessionWrite, SqliteStore, Store,
 };
 use metrics_core::time_bucket::Buckets;
 use metrics_core::{ApiKey, BucketQuery, Join, Metrics, Selection, Video, Viewing};
@@ -243,6 +243,14 @@ impl Store for Faulty {
 
     async fn beat(&self, instance: Instance, now: DateTime<Utc>) -> Result<(), Error> {
         self.connected(self.inner.beat(instance, now)).await
+    }
+
+    async fn export(&self, cursor: Option<&Cursor>, limit: u32) -> Result<Page, Error> {
+        self.inner.export(cursor, limit).await
+    }
+
+    async fn forget(&self, start: DateTime<Utc>) -> Result<(), Error> {
+        self.inner.forget(start).await
     }
 
     async fn count_sessions(&self) -> Result<u64, Error> {

@@ -54,7 +54,7 @@ pub(super) fn load(
 
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = sessions)]
-struct Row {
+pub(super) struct Row {
     version: i64,
     started_at: i64,
     last_event_at: i64,
@@ -71,7 +71,7 @@ struct Row {
 }
 
 impl Row {
-    fn loaded(self) -> Result<Loaded, Damaged> {
+    pub(super) fn loaded(self) -> Result<Loaded, Damaged> {
         let details = self.details.as_deref().map(serde_json::from_str).transpose();
         let counters = Counters {
             rebufferings: narrow(self.rebufferings)?,
@@ -325,6 +325,6 @@ fn cell_of(at_ms: i64, grain: TimeDelta) -> i64 {
     at_ms.div_euclid(grain_ms) * grain_ms
 }
 
-fn code(stored: i32) -> u8 {
+pub(super) fn code(stored: i32) -> u8 {
     stored.try_into().unwrap_or(0)
 }

@@ -21,6 +21,9 @@ const IDS_MAX: NonZeroUsize = NonZeroUsize::new(16_384).expect("not zero");
 /// How long a dead instance is remembered. It left the count long before.
 const INSTANCE_KEPT: TimeDelta = TimeDelta::hours(1);
 
+/// How many sessions are deleted before others may write again.
+const FORGOTTEN_AT_ONCE: i64 = 1_000;
+
 /// Ids of rows that are known to be there.
 pub(super) struct Ids {
     keys: Cache<ApiKey, i64>,
@@ -202,6 +205,18 @@ pub(super) fn beat(
             .execute(connection)?;
     }
     Ok(())
+}
+
+/// Deletes some of the sessions that started before, and returns whether there may be more of them.
+pub(super) fn forget(connection: &mut SqliteConnection, before_ms: i64) -> Result<bool, Failure> {
+    let old = sessions::table
+        .filter(sessions::started_at.lt(before_ms))
+        .limit(FORGOTTEN_AT_ONCE)
+        .select(sessions::id);
+    let old: Vec<Vec<u8>> = old.load(connection)?;
+    let more = old.len() as i64 == FORGOTTEN_AT_ONCE;
+    diesel::delete(sessions::table.filter(sessions::id.eq_any(old))).execute(connection)?;
+    Ok(more)
 }
 
 impl Details {
