@@ -27,14 +27,14 @@ pub struct PlayFigures {
 }
 
 impl PlayFigures {
-    /// Counts one play.
-    pub fn add_play(&mut self, view_ms: u64, unique_ms: u64, client: Client) {
-        self.plays += 1;
+    /// Counts plays with one client. The times are those of all of them together.
+    pub fn add_plays(&mut self, plays: u64, view_ms: u64, unique_ms: u64, client: Client) {
+        self.plays += plays;
         self.view_ms += view_ms;
         self.unique_ms += unique_ms;
-        self.browsers[usize::from(client.browser.code())] += 1;
-        self.platforms[usize::from(client.platform.code())] += 1;
-        self.devices[usize::from(client.device.code())] += 1;
+        self.browsers[usize::from(client.browser.code())] += plays;
+        self.platforms[usize::from(client.platform.code())] += plays;
+        self.devices[usize::from(client.device.code())] += plays;
     }
 
     /// Adds other plays to these.

@@ -7,8 +7,14 @@ mod error;
 
 #[cfg(any(feature = "conformance", test))]
 pub mod conformance;
+#[cfg(any(feature = "sqlite", feature = "timescale"))]
+mod failure;
+#[cfg(any(feature = "sqlite", feature = "timescale"))]
+mod row;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(feature = "timescale")]
+mod timescale;
 
 use std::fmt;
 use std::sync::Arc;
@@ -30,6 +36,8 @@ use crate::video::Video;
 pub use error::{Cause, Error};
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
+#[cfg(feature = "timescale")]
+pub use timescale::{Migrations, TimescaleOptions, TimescaleStore};
 
 /// How long an instance that was not heard of still counts as alive. Instances say so every
 /// [`BEAT`](crate::recorder::BEAT).

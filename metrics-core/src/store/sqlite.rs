@@ -24,8 +24,9 @@ use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 
 use self::schema::{keys, sessions};
 use self::write::Ids;
+use super::failure::Failure;
 use super::{Cursor, Error, Instance, KeyRecord, Loaded, Outcome, Page, SessionWrite, Store};
-use crate::engagement::{Parts, Seconds, TooManySeconds};
+use crate::engagement::{Parts, Seconds};
 use crate::key::{ApiKey, SessionId};
 use crate::query::{Scan, Selection, instant};
 use crate::report::{PlayCell, SourceCell};
@@ -338,40 +339,12 @@ fn unusable(reason: &str) -> Error {
     Error::Unusable { store: STORE, reason: reason.to_owned() }
 }
 
-/// What can go wrong on a connection.
-#[derive(Debug, thiserror::Error)]
-enum Failure {
-    #[error(transparent)]
-    Diesel(#[from] DieselError),
-    #[error(transparent)]
-    Damaged(#[from] Damaged),
-    #[error("a session is of a key that is not there")]
-    NoKey,
-    #[error("the cursor is not of this store")]
-    NoCursor,
-    #[error("it takes too long")]
-    TooLong,
-    #[error(transparent)]
-    TooMany(#[from] TooManySeconds),
-}
-
 fn settle<T>(
     operation: &'static str,
     done: Result<Result<T, Failure>, DieselError>,
 ) -> Result<T, Error> {
-    let failure = match done {
-        Ok(Ok(answer)) => return Ok(answer),
-        Ok(Err(failure)) => failure,
-        Err(err) => Failure::Diesel(err),
-    };
-    match failure {
-        Failure::TooMany(err) => Err(err.into()),
-        Failure::TooLong => Err(Error::TimedOut { store: STORE, seconds: STATEMENT_MAX.as_secs() }),
-        Failure::Diesel(err) if may_pass(&err) => {
-            Err(Error::Unavailable { store: STORE, source: err.into() })
-        }
-        other => Err(Error::Rejected { store: STORE, operation, source: other.into() }),
-    }
+    let answer = done.map_err(Failure::Diesel).and_then(|answer| answer);
+    answer.map_err(|failure| failure.of(STORE, operation, STATEMENT_MAX, may_pass))
 }
 
 /// Whether an error says something of the moment, not of the query. SQLite tells these apart by text only, as far

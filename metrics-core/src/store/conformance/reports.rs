@@ -111,7 +111,7 @@ pub async fn plays_are_summed_with_their_classes(store: &dyn Store) {
         let draft = Draft::new(&key, &number.to_string(), Video::labelled("a")).with(client);
         drafts.push(draft.played(&[(0, 10), (5, 10 + number)]));
         let number = u64::from(number);
-        expected.add_play(15 + number, 10 + number, client);
+        expected.add_plays(1, 15 + number, 10 + number, client);
     }
     fill(store, &drafts).await;
     assert_eq!(figures(store, &all(Selection::identifier("a"))).await, expected);
@@ -139,7 +139,7 @@ pub async fn plays_are_summed_per_cell(store: &dyn Store) {
         let mut expected: BTreeMap<i64, PlayFigures> = BTreeMap::new();
         for (number, at) in starts.iter().enumerate() {
             let cell = expected.entry(at.div_euclid(grain_ms)).or_default();
-            cell.add_play(1 << number, 1 << number, Client::default());
+            cell.add_plays(1, 1 << number, 1 << number, Client::default());
         }
         assert_eq!(seen, expected, "{grain_ms} ms");
     }

@@ -3,17 +3,14 @@
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Binary, Bool};
 use diesel::sqlite::SqliteConnection;
-use serde_json::{Map, Value};
 
-use super::Failure;
-use super::read::{Row, code};
+use super::read::Row;
 use super::schema::{keys, sessions, sources, videos};
-use crate::client::{Browser, Client, Device, Platform};
-use crate::key::{ApiKey, SessionId};
-use crate::source::Source;
-use crate::store::{Cursor, Page, Record, Subject};
+use crate::key::SessionId;
+use crate::store::failure::Failure;
+use crate::store::row::{Links, client};
+use crate::store::{Cursor, Page, Record};
 use crate::varint::Damaged;
-use crate::video::Video;
 
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = sessions)]
@@ -41,10 +38,10 @@ impl Place {
     }
 }
 
-type Line = (Place, Row, (i32, i32, i32), Option<String>, Links);
+type Line = (Place, Row, (i32, i32, i32), Option<String>, Linked);
 
 /// What a session is linked to: its page, its key, and its video's identifier and metadata.
-type Links = (Option<String>, String, Option<String>, Option<String>);
+type Linked = (Option<String>, String, Option<String>, Option<String>);
 
 pub(super) fn page(
     connection: &mut SqliteConnection,
@@ -82,27 +79,11 @@ pub(super) fn page(
     let next = rows.last().filter(|_| full).map(|(place, ..)| place.cursor());
     let records = rows.into_iter().map(|(place, row, classes, session_data, links)| {
         let (browser, platform, device) = classes;
-        let client = Client {
-            browser: Browser::from_code(code(browser)),
-            platform: Platform::from_code(code(platform)),
-            device: Device::from_code(code(device)),
-        };
         let (url, key, identifier, metadata) = links;
-        let source = url.map(|url| Source::parse(&url).ok_or(Damaged("a source is no address")));
-        let subject = Subject {
-            key: ApiKey::new(&key).map_err(|_| Damaged("a key is not one"))?,
-            video: Video::new(identifier, metadata.as_deref().map(object).transpose()?)
-                .ok_or(Damaged("a video is nothing"))?,
-            source: source.transpose()?,
-            client,
-            session_data,
-        };
+        let client = client(browser, platform, device);
+        let subject = Links { key, identifier, metadata, url, client, session_data }.subject()?;
         let id = place.id.try_into().map_err(|_| Damaged("an id is too short"))?;
         Ok(Record { id: SessionId::from_bytes(id), subject, stored: row.loaded()?.stored })
     });
     Ok(Page { records: records.collect::<Result<_, Damaged>>()?, next })
-}
-
-fn object(text: &str) -> Result<Map<String, Value>, Damaged> {
-    serde_json::from_str(text).map_err(|_| Damaged("metadata are no JSON"))
 }

@@ -11,17 +11,17 @@ use diesel::prelude::*;
 use diesel::sqlite::SqliteConnection;
 use serde_json::{Map, Value};
 
+use super::STATEMENT_MAX;
 use super::schema::{instances, keys, sessions, sources, videos};
-use super::{Failure, STATEMENT_MAX};
-use crate::client::{Browser, Client, Device, Platform};
 use crate::containment::contains;
 use crate::engagement::{Parts, Seconds};
 use crate::interval::Segments;
 use crate::key::SessionId;
 use crate::query::{Scan, Selection};
 use crate::report::{PlayCell, PlayFigures, SourceCell};
-use crate::session::{Counters, Stored};
 use crate::source::Source;
+use crate::store::failure::Failure;
+use crate::store::row::{Columns, client, narrow, object, page};
 use crate::store::{INSTANCE_SILENCE_MAX, Loaded};
 use crate::time_bucket::Buckets;
 use crate::varint::Damaged;
@@ -72,30 +72,23 @@ pub(super) struct Row {
 
 impl Row {
     pub(super) fn loaded(self) -> Result<Loaded, Damaged> {
-        let details = self.details.as_deref().map(serde_json::from_str).transpose();
-        let counters = Counters {
-            rebufferings: narrow(self.rebufferings)?,
-            rebuffering_ms: narrow(self.rebuffering_ms)?,
-            failures: narrow(self.failures)?,
-            startup_ms: self.startup_ms.map(narrow).transpose()?,
-            details: details.map_err(|_| Damaged("details are no JSON"))?.unwrap_or_default(),
-        };
-        let stored = Stored {
+        let columns = Columns {
+            version: self.version,
             started_at_ms: self.started_at,
             last_event_at_ms: self.last_event_at,
-            duration_ms: self.duration_ms.map(narrow).transpose()?,
-            view_ms: narrow(self.view_ms)?,
-            unique_ms: narrow(self.unique_ms)?,
+            duration_ms: self.duration_ms,
+            view_ms: self.view_ms,
+            unique_ms: self.unique_ms,
             segments: self.segments,
-            counters,
+            rebufferings: self.rebufferings,
+            rebuffering_ms: self.rebuffering_ms,
+            failures: self.failures,
+            startup_ms: self.startup_ms,
+            details: self.details,
             resume: self.resume,
         };
-        Ok(Loaded { version: narrow(self.version)?, stored })
+        columns.loaded()
     }
-}
-
-fn narrow<T: TryFrom<i64>>(number: i64) -> Result<T, Damaged> {
-    number.try_into().map_err(|_| Damaged("a column is out of range"))
 }
 
 pub(super) fn plays(
@@ -111,13 +104,9 @@ pub(super) fn plays(
         for row in rows.load_iter::<Columns, DefaultLoadingMode>(connection)? {
             let (started_at, data, view_ms, unique_ms, browser, platform, device) = row?;
             if filter.takes(data)? {
-                let client = Client {
-                    browser: Browser::from_code(code(browser)),
-                    platform: Platform::from_code(code(platform)),
-                    device: Device::from_code(code(device)),
-                };
                 let cell = cells.entry(cell_of(started_at, grain)).or_default();
-                cell.add_play(narrow(view_ms)?, narrow(unique_ms)?, client);
+                let client = client(browser, platform, device);
+                cell.add_plays(1, narrow(view_ms)?, narrow(unique_ms)?, client);
             }
         }
     }
@@ -149,7 +138,7 @@ pub(super) fn sources(
             None => {
                 let url: String =
                     sources::table.find(source_id).select(sources::url).first(connection)?;
-                let source = Source::parse(&url).ok_or(Damaged("a source is no address"))?;
+                let source = page(&url)?;
                 known.insert(source_id, source.clone());
                 source
             }
@@ -315,16 +304,11 @@ impl<'a> Filter<'a> {
 fn includes(part: Option<&Map<String, Value>>, whole: Option<&str>) -> Result<bool, Damaged> {
     let Some(part) = part else { return Ok(true) };
     let Some(whole) = whole else { return Ok(false) };
-    let whole = serde_json::from_str(whole).map_err(|_| Damaged("metadata are no JSON"))?;
-    Ok(contains(&whole, &Value::Object(part.clone())))
+    Ok(contains(&Value::Object(object(whole)?), &Value::Object(part.clone())))
 }
 
 /// The start of the cell that an instant is in.
 fn cell_of(at_ms: i64, grain: TimeDelta) -> i64 {
     let grain_ms = grain.num_milliseconds().max(1);
     at_ms.div_euclid(grain_ms) * grain_ms
-}
-
-pub(super) fn code(stored: i32) -> u8 {
-    stored.try_into().unwrap_or(0)
 }

@@ -7,11 +7,11 @@ use diesel::prelude::*;
 use diesel::sqlite::SqliteConnection;
 use quick_cache::unsync::Cache;
 
-use super::Failure;
 use super::schema::{instances, keys, sessions, sources, videos};
 use crate::key::ApiKey;
-use crate::session::{Details, Stored};
+use crate::session::Stored;
 use crate::source::Source;
+use crate::store::failure::Failure;
 use crate::store::{Instance, Outcome, SessionWrite};
 use crate::video::Video;
 
@@ -217,15 +217,4 @@ pub(super) fn forget(connection: &mut SqliteConnection, before_ms: i64) -> Resul
     let more = old.len() as i64 == FORGOTTEN_AT_ONCE;
     diesel::delete(sessions::table.filter(sessions::id.eq_any(old))).execute(connection)?;
     Ok(more)
-}
-
-impl Details {
-    /// As JSON, or nothing if there is nothing to say.
-    pub(super) fn encode(&self) -> Option<String> {
-        if *self == Self::default() {
-            return None;
-        }
-        // Plain numbers and texts always have a JSON form.
-        serde_json::to_string(self).ok()
-    }
 }

@@ -1,0 +1,45 @@
+//! What goes wrong inside of a store, before it is put into words for its caller.
+
+use std::time::Duration;
+
+use diesel::result::Error as DieselError;
+
+use super::Error;
+use crate::engagement::TooManySeconds;
+use crate::varint::Damaged;
+
+/// What can go wrong on a connection.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    #[error(transparent)]
+    Diesel(#[from] DieselError),
+    #[error(transparent)]
+    Damaged(#[from] Damaged),
+    #[error("a session is of a key that is not there")]
+    NoKey,
+    #[error("the cursor is not of this store")]
+    NoCursor,
+    #[error("it takes too long")]
+    TooLong,
+    #[error(transparent)]
+    TooMany(#[from] TooManySeconds),
+}
+
+impl Failure {
+    /// This failure of `store` to do what `operation` says. `may_pass` tells the errors that say something of the
+    /// moment from those that say something of the request.
+    pub(super) fn of(
+        self,
+        store: &'static str,
+        operation: &'static str,
+        statement_max: Duration,
+        may_pass: fn(&DieselError) -> bool,
+    ) -> Error {
+        match self {
+            Self::TooMany(err) => err.into(),
+            Self::TooLong => Error::TimedOut { store, seconds: statement_max.as_secs() },
+            Self::Diesel(err) if may_pass(&err) => Error::Unavailable { store, source: err.into() },
+            other => Error::Rejected { store, operation, source: other.into() },
+        }
+    }
+}

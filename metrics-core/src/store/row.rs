@@ -1,0 +1,116 @@
+//! What the rows of all databases have in common: columns as values.
+
+use serde_json::{Map, Value};
+
+use super::Loaded;
+use crate::client::{Browser, Client, Device, Platform};
+use crate::key::ApiKey;
+use crate::session::{Counters, Details, Stored};
+use crate::source::Source;
+use crate::store::Subject;
+use crate::varint::Damaged;
+use crate::video::Video;
+
+/// The columns of a session that change while it lasts, as wide as databases have them.
+pub(super) struct Columns {
+    pub(super) version: i64,
+    pub(super) started_at_ms: i64,
+    pub(super) last_event_at_ms: i64,
+    pub(super) duration_ms: Option<i64>,
+    pub(super) view_ms: i64,
+    pub(super) unique_ms: i64,
+    pub(super) segments: Vec<u8>,
+    pub(super) rebufferings: i64,
+    pub(super) rebuffering_ms: i64,
+    pub(super) failures: i64,
+    pub(super) startup_ms: Option<i64>,
+    pub(super) details: Option<String>,
+    pub(super) resume: Vec<u8>,
+}
+
+impl Columns {
+    pub(super) fn loaded(self) -> Result<Loaded, Damaged> {
+        let details = self.details.as_deref().map(serde_json::from_str).transpose();
+        let counters = Counters {
+            rebufferings: narrow(self.rebufferings)?,
+            rebuffering_ms: narrow(self.rebuffering_ms)?,
+            failures: narrow(self.failures)?,
+            startup_ms: self.startup_ms.map(narrow).transpose()?,
+            details: details.map_err(|_| Damaged("details are no JSON"))?.unwrap_or_default(),
+        };
+        let stored = Stored {
+            started_at_ms: self.started_at_ms,
+            last_event_at_ms: self.last_event_at_ms,
+            duration_ms: self.duration_ms.map(narrow).transpose()?,
+            view_ms: narrow(self.view_ms)?,
+            unique_ms: narrow(self.unique_ms)?,
+            segments: self.segments,
+            counters,
+            resume: self.resume,
+        };
+        Ok(Loaded { version: narrow(self.version)?, stored })
+    }
+}
+
+/// The columns that say whose session it is.
+pub(super) struct Links {
+    pub(super) key: String,
+    pub(super) identifier: Option<String>,
+    pub(super) metadata: Option<String>,
+    pub(super) url: Option<String>,
+    pub(super) client: Client,
+    pub(super) session_data: Option<String>,
+}
+
+impl Links {
+    pub(super) fn subject(self) -> Result<Subject, Damaged> {
+        let metadata = self.metadata.as_deref().map(object).transpose()?;
+        let source = self.url.map(|url| page(&url)).transpose()?;
+        Ok(Subject {
+            key: ApiKey::new(&self.key).map_err(|_| Damaged("a key is not one"))?,
+            video: Video::new(self.identifier, metadata).ok_or(Damaged("a video is nothing"))?,
+            source,
+            client: self.client,
+            session_data: self.session_data,
+        })
+    }
+}
+
+pub(super) fn narrow<T: TryFrom<i64>>(number: i64) -> Result<T, Damaged> {
+    number.try_into().map_err(|_| Damaged("a column is out of range"))
+}
+
+/// The classes with these codes. A code that is none is `other`.
+pub(super) fn client(browser: i32, platform: i32, device: i32) -> Client {
+    let code = |stored: i32| stored.try_into().unwrap_or(0);
+    Client {
+        browser: Browser::from_code(code(browser)),
+        platform: Platform::from_code(code(platform)),
+        device: Device::from_code(code(device)),
+    }
+}
+
+pub(super) fn page(url: &str) -> Result<Source, Damaged> {
+    Source::parse(url).ok_or(Damaged("a source is no address"))
+}
+
+pub(super) fn object(text: &str) -> Result<Map<String, Value>, Damaged> {
+    serde_json::from_str(text).map_err(|_| Damaged("metadata are no JSON"))
+}
+
+/// JSON of an object in the form in which it was stored.
+#[cfg(feature = "timescale")]
+pub(super) fn canonical(text: &str) -> Result<String, Damaged> {
+    Ok(crate::containment::canonical(&Value::Object(object(text)?)))
+}
+
+impl Details {
+    /// As JSON, or nothing if there is nothing to say.
+    pub(super) fn encode(&self) -> Option<String> {
+        if *self == Self::default() {
+            return None;
+        }
+        // Plain numbers and texts always have a JSON form.
+        serde_json::to_string(self).ok()
+    }
+}

@@ -1,0 +1,579 @@
+//! The store for everyone who outgrows one file: TimescaleDB, or plain PostgreSQL.
+//!
+//! Recording and reports have connections of their own, so that neither waits for the other; one more listens for keys
+//! that change. What TimescaleDB gives beyond PostgreSQL is found out at the start and put to use, and changes no
+//! answer.
+
+mod connect;
+mod open;
+mod read;
+mod schema;
+mod types;
+mod write;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use chrono::{DateTime, TimeDelta, Utc};
+use diesel::data_types::PgTimestamp;
+use diesel::prelude::*;
+use diesel::result::{ConnectionError, DatabaseErrorKind, Error as DieselError};
+use diesel::sql_types::BigInt;
+use diesel_async::pooled_connection::deadpool::{Object, Pool};
+use diesel_async::pooled_connection::{
+    AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod,
+};
+use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection as _};
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt as _, StreamExt as _};
+use tokio::sync::{oneshot, watch};
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
+
+use self::connect::{Purpose, Target};
+use self::open::Edition;
+use self::schema::keys;
+use self::types::{timestamp, unix_ms};
+use self::write::Ids;
+use super::failure::Failure;
+use super::{
+    Cause, Cursor, Error, Instance, KEYS_POLL, KeyRecord, Loaded, Outcome, Page, SessionWrite,
+    Store,
+};
+use crate::engagement::{Parts, Seconds};
+use crate::key::{ApiKey, SessionId};
+use crate::query::{Scan, Selection, instant};
+use crate::report::{PlayCell, SourceCell};
+use crate::time_bucket::Buckets;
+use crate::varint::Damaged;
+
+const STORE: &str = "TimescaleDB";
+
+/// How long a report may take.
+const STATEMENT_MAX: Duration = Duration::from_secs(30);
+
+/// How long a statement may take that records. It may have to wait for a lock, but not for ever.
+const COMMIT_MAX: Duration = Duration::from_secs(60);
+
+/// How long the server may take longer than it allows itself, before it is given up.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// How many connections record: one commits, one looks at keys, one tells that this instance is alive.
+const RECORDING: u32 = 3;
+
+/// How many connections listen for keys that change.
+const LISTENING: u32 = 1;
+
+/// How often keys are looked at although nobody told of a change, in case that was lost.
+const KEYS_LOOK: Duration = Duration::from_secs(10);
+
+/// How long to wait before listening again after the connection was lost.
+const LISTEN_AGAIN: Duration = Duration::from_secs(1);
+
+/// How a database is used.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct TimescaleOptions {
+    /// How many connections are opened at most, at least [`CONNECTIONS_MIN`](Self::CONNECTIONS_MIN). All but four
+    /// are for reports.
+    pub connections: u32,
+    /// What is done about tables that are not up to date.
+    pub migrations: Migrations,
+}
+
+impl TimescaleOptions {
+    /// The least number of connections.
+    pub const CONNECTIONS_MIN: u32 = RECORDING + LISTENING + 1;
+}
+
+impl Default for TimescaleOptions {
+    fn default() -> Self {
+        Self { connections: 10, migrations: Migrations::default() }
+    }
+}
+
+/// What is done about tables that are not up to date.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Migrations {
+    /// They are brought up to date. Instances that start at once do so one after the other.
+    #[default]
+    Run,
+    /// They are refused.
+    Check,
+}
+
+/// A store in a TimescaleDB or a plain PostgreSQL, 14 or later.
+///
+/// Any number of instances may use one database. All tables are in the schema `metrics`.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), metrics_core::store::Error> {
+/// use metrics_core::Metrics;
+/// use metrics_core::store::TimescaleStore;
+///
+/// let store = TimescaleStore::connect("postgres://metrics:secret@db.example.com/metrics").await?;
+/// let metrics = Metrics::new(store);
+/// # Ok(())
+/// # }
+/// ```
+pub struct TimescaleStore {
+    target: Target,
+    edition: Edition,
+    recording: Lane,
+    reports: Lane,
+    ids: Arc<Ids>,
+    news: watch::Receiver<News>,
+    listener: AbortHandle,
+}
+
+impl TimescaleStore {
+    /// Connects to the database at `url`, and brings its tables up to date.
+    ///
+    /// The URL is `postgres://user:password@host:port/database`, with what libpq knows of `sslmode` (`disable`,
+    /// `prefer`, `require`, `verify-full`), `sslrootcert`, `application_name`, `connect_timeout` and
+    /// `target_session_attrs` behind a `?`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] if the server cannot be reached, and [`Error::Unusable`], which says what to do, if it
+    /// refuses the user, lacks a right, is read-only or too old, or a newer version has changed its tables.
+    pub async fn connect(url: &str) -> Result<Self, Error> {
+        Self::connect_with(url, TimescaleOptions::default()).await
+    }
+
+    /// Connects to the database at `url`, where something is to be other than usual.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`connect`](Self::connect), and [`Error::Unusable`] if there are too few connections.
+    pub async fn connect_with(url: &str, options: TimescaleOptions) -> Result<Self, Error> {
+        let reports =
+            options.connections.checked_sub(RECORDING + LISTENING).filter(|some| 0 < *some);
+        let reports = reports.ok_or_else(|| {
+            let least = TimescaleOptions::CONNECTIONS_MIN;
+            unusable(format!(
+                "{} connections are too few: at least {least} are needed",
+                options.connections
+            ))
+        })?;
+        let url = url.to_owned();
+        // Certificates are read from files.
+        let target = tokio::task::spawn_blocking(move || Target::parse(&url))
+            .await
+            .map_err(|panic| unusable(panic.to_string()))??;
+        let edition = open::prepare(&target, options.migrations).await?;
+        let (tell, news) = watch::channel(News::default());
+        let listener = tokio::spawn(listen(target.clone(), tell)).abort_handle();
+        Ok(Self {
+            recording: Lane::new(&target, Purpose::Recording, COMMIT_MAX, RECORDING)?,
+            reports: Lane::new(&target, Purpose::Reports, STATEMENT_MAX, reports)?,
+            target,
+            edition,
+            ids: Arc::default(),
+            news,
+            listener,
+        })
+    }
+
+    async fn report<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        query: impl Query<T>,
+    ) -> Result<T, Error> {
+        self.reports.run(&self.target, operation, query).await
+    }
+
+    async fn record<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        query: impl Query<T>,
+    ) -> Result<T, Error> {
+        self.recording.run(&self.target, operation, query).await
+    }
+}
+
+impl Drop for TimescaleStore {
+    fn drop(&mut self) {
+        self.listener.abort();
+    }
+}
+
+impl fmt::Debug for TimescaleStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TimescaleStore")
+            .field("target", &self.target)
+            .field("edition", &self.edition)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What is done on a connection.
+trait Query<T>:
+    for<'c> FnOnce(&'c mut AsyncPgConnection) -> BoxFuture<'c, Result<T, Failure>> + Send + 'static
+{
+}
+
+impl<T, F> Query<T> for F where
+    F: for<'c> FnOnce(&'c mut AsyncPgConnection) -> BoxFuture<'c, Result<T, Failure>>
+        + Send
+        + 'static
+{
+}
+
+/// Connections of one purpose.
+struct Lane {
+    pool: Pool<AsyncPgConnection>,
+    purpose: Purpose,
+    statement_max: Duration,
+}
+
+impl Lane {
+    fn new(
+        target: &Target,
+        purpose: Purpose,
+        statement_max: Duration,
+        connections: u32,
+    ) -> Result<Self, Error> {
+        let target = target.clone();
+        let mut config = ManagerConfig::default();
+        // One that was lost is noticed by itself; to ask each time would cost a round trip.
+        config.recycling_method = RecyclingMethod::Fast;
+        config.custom_setup = Box::new(move |_| {
+            let target = target.clone();
+            async move {
+                let connecting = target.connect(purpose).await;
+                connecting.map_err(|err| ConnectionError::BadConnection(connect::chain(&err)))
+            }
+            .boxed()
+        });
+        let manager = AsyncDieselConnectionManager::new_with_config(String::new(), config);
+        let pool = Pool::builder(manager).max_size(connections as usize).build();
+        let pool = pool.map_err(|err| unusable(err.to_string()))?;
+        Ok(Self { pool, purpose, statement_max })
+    }
+
+    /// Runs `query` on a connection, on a task of its own. If this future is dropped, a report is stopped; all else
+    /// runs to its end, because a transaction that is left open half way would spoil its connection.
+    async fn run<T: Send + 'static>(
+        &self,
+        target: &Target,
+        operation: &'static str,
+        query: impl Query<T>,
+    ) -> Result<T, Error> {
+        let connection = timeout(self.statement_max, self.pool.get())
+            .await
+            .map_err(unavailable)?
+            .map_err(unavailable)?;
+        let (answer, answered) = oneshot::channel();
+        let is_report = self.purpose == Purpose::Reports;
+        let limit = self.statement_max + GRACE;
+        let began = Instant::now();
+        tokio::spawn(to_its_end(connection, target.clone(), is_report, limit, query, answer));
+        let answer = answered.await.map_err(|_| unavailable("it does not answer"))?;
+        let late = is_report && self.statement_max <= began.elapsed();
+        answer.map_err(|failure| {
+            // The driver does not pass on why a statement was ended, other than in the server's language.
+            let ended = late && matches!(failure, Failure::Diesel(_));
+            let failure = if ended { Failure::TooLong } else { failure };
+            failure.of(STORE, operation, self.statement_max, may_pass)
+        })
+    }
+}
+
+/// Runs a query and sends its answer, if there is one within `limit`. A report that nobody waits for is stopped.
+async fn to_its_end<T>(
+    mut connection: Object<AsyncPgConnection>,
+    target: Target,
+    is_report: bool,
+    limit: Duration,
+    query: impl Query<T>,
+    mut answer: oneshot::Sender<Result<T, Failure>>,
+) {
+    let token = connection.cancel_token();
+    let done = tokio::select! {
+        done = timeout(limit, query(&mut connection)) => done.ok(),
+        () = answer.closed(), if is_report => None,
+    };
+    if let Some(done) = done {
+        // Before the answer, so that whoever waits for it finds the connection free.
+        drop(connection);
+        // Nobody may wait for it any more.
+        let _ = answer.send(done);
+    } else {
+        drop(Object::take(connection));
+        target.cancel(token).await;
+    }
+}
+
+/// What the listening connection has heard.
+#[derive(Clone, Copy, Debug, Default)]
+struct News {
+    /// Goes up whenever keys may have changed.
+    number: u64,
+    listening: bool,
+}
+
+/// Listens for keys that change, for as long as the store is there.
+async fn listen(target: Target, tell: watch::Sender<News>) {
+    let heard = |listening| {
+        tell.send_modify(|news| {
+            news.number += 1;
+            news.listening = listening;
+        });
+    };
+    loop {
+        if let Ok(mut connection) = target.connect(Purpose::Upkeep).await
+            && connection.batch_execute("listen metrics_keys").await.is_ok()
+        {
+            // Also the first time: what happened before is not told.
+            heard(true);
+            let mut notifications = std::pin::pin!(connection.notifications_stream());
+            while let Some(Ok(_)) = notifications.next().await {
+                heard(true);
+            }
+            heard(false);
+        }
+        tokio::time::sleep(LISTEN_AGAIN).await;
+    }
+}
+
+#[async_trait]
+impl Store for TimescaleStore {
+    async fn keys(&self) -> Result<Vec<KeyRecord>, Error> {
+        self.record("list keys", |connection| {
+            async move {
+                let rows = keys::table
+                    .select((keys::key, keys::created_at, keys::disabled_at))
+                    .order((keys::created_at, keys::id))
+                    .load::<(String, PgTimestamp, Option<PgTimestamp>)>(connection)
+                    .await?;
+                rows.into_iter()
+                    .map(|(key, created_at, disabled_at)| {
+                        Ok(KeyRecord {
+                            key: ApiKey::new(&key).map_err(|_| Damaged("a key is not one"))?,
+                            created_at: instant(unix_ms(created_at)),
+                            disabled_at: disabled_at.map(|at| instant(unix_ms(at))),
+                        })
+                    })
+                    .collect()
+            }
+            .boxed()
+        })
+        .await
+    }
+
+    async fn create_key(&self, key: &ApiKey, now: DateTime<Utc>) -> Result<bool, Error> {
+        let key = key.clone();
+        self.record("create a key", move |connection| {
+            async move {
+                let created_at = timestamp(now.timestamp_millis());
+                let added = diesel::insert_into(keys::table)
+                    .values((keys::key.eq(key.as_str()), keys::created_at.eq(created_at)))
+                    .on_conflict(keys::key)
+                    .do_nothing()
+                    .execute(connection)
+                    .await?;
+                Ok(added == 1)
+            }
+            .boxed()
+        })
+        .await
+    }
+
+    async fn revoke_key(&self, key: &ApiKey, now: DateTime<Utc>) -> Result<bool, Error> {
+        let key = key.clone();
+        self.record("revoke a key", move |connection| {
+            async move {
+                let disabled_at = timestamp(now.timestamp_millis());
+                let valid = keys::table
+                    .filter(keys::key.eq(key.as_str()))
+                    .filter(keys::disabled_at.is_null());
+                diesel::update(valid)
+                    .set(keys::disabled_at.eq(disabled_at))
+                    .execute(connection)
+                    .await?;
+                let this = keys::table.filter(keys::key.eq(key.as_str()));
+                Ok(diesel::select(diesel::dsl::exists(this)).get_result(connection).await?)
+            }
+            .boxed()
+        })
+        .await
+    }
+
+    async fn load(&self, ids: &[SessionId]) -> Result<Vec<Option<Loaded>>, Error> {
+        let ids = ids.to_vec();
+        self.record("load sessions", move |connection| {
+            async move { read::load(connection, &ids).await }.boxed()
+        })
+        .await
+    }
+
+    async fn commit(&self, writes: Arc<[SessionWrite]>) -> Result<Vec<Outcome>, Error> {
+        let ids = Arc::clone(&self.ids);
+        let hypertable = self.edition != Edition::Plain;
+        self.record("commit sessions", move |connection| {
+            async move {
+                let written = write::sessions(connection, &ids, hypertable, &writes).await;
+                if written.is_err() {
+                    ids.clear();
+                }
+                written
+            }
+            .boxed()
+        })
+        .await
+    }
+
+    async fn plays(&self, scan: &Scan, grain: TimeDelta) -> Result<Vec<PlayCell>, Error> {
+        let scan = scan.clone();
+        self.report("sum plays", move |connection| {
+            async move { read::plays(connection, &scan, grain).await }.boxed()
+        })
+        .await
+    }
+
+    async fn sources(&self, scan: &Scan, grain: TimeDelta) -> Result<Vec<SourceCell>, Error> {
+        let scan = scan.clone();
+        self.report("sum sources", move |connection| {
+            async move { read::sources(connection, &scan, grain).await }.boxed()
+        })
+        .await
+    }
+
+    async fn parts(&self, scan: &Scan, parts: u32) -> Result<Parts, Error> {
+        let scan = scan.clone();
+        self.report("count viewers", move |connection| {
+            async move { read::parts(connection, &scan, parts).await }.boxed()
+        })
+        .await
+    }
+
+    async fn seconds(&self, scan: &Scan, buckets: Buckets) -> Result<Seconds, Error> {
+        let scan = scan.clone();
+        self.report("count viewers", move |connection| {
+            async move { read::seconds(connection, &scan, buckets).await }.boxed()
+        })
+        .await
+    }
+
+    async fn watching(&self, selection: &Selection, now: DateTime<Utc>) -> Result<u64, Error> {
+        let selection = selection.clone();
+        self.report("count open segments", move |connection| {
+            async move { read::watching(connection, &selection, now).await }.boxed()
+        })
+        .await
+    }
+
+    async fn beat(&self, instance: Instance, now: DateTime<Utc>) -> Result<(), Error> {
+        self.record("note an instance", move |connection| {
+            write::beat(connection, instance, now).boxed()
+        })
+        .await
+    }
+
+    async fn export(&self, cursor: Option<&Cursor>, limit: u32) -> Result<Page, Error> {
+        let cursor = cursor.cloned();
+        self.report("export sessions", move |connection| {
+            async move { read::export(connection, cursor.as_ref(), limit).await }.boxed()
+        })
+        .await
+    }
+
+    async fn forget(&self, start: DateTime<Utc>) -> Result<(), Error> {
+        let before_ms = start.timestamp_millis();
+        let Some(schema) = self.edition.schema().map(str::to_owned) else {
+            // Some at a time, so that nothing is locked for long.
+            while self
+                .record("forget sessions", move |connection| {
+                    write::forget_some(connection, before_ms).boxed()
+                })
+                .await?
+            {}
+            return Ok(());
+        };
+        self.record("forget sessions", move |connection| {
+            async move { write::drop_chunks(connection, &schema, before_ms).await }.boxed()
+        })
+        .await
+    }
+
+    async fn keys_changed(&self, seen: u64) -> u64 {
+        let mut news = self.news.clone();
+        let look = if news.borrow().listening { KEYS_LOOK } else { KEYS_POLL };
+        let told = timeout(look, news.wait_for(|news| news.number != seen)).await;
+        let told = told.map(|news| news.map(|news| news.number));
+        match told {
+            Ok(Ok(number)) => number,
+            // It is time to look.
+            Err(_) => seen,
+            // Nobody listens any more.
+            Ok(Err(_)) => {
+                tokio::time::sleep(KEYS_POLL).await;
+                seen
+            }
+        }
+    }
+
+    async fn count_sessions(&self) -> Result<u64, Error> {
+        self.report("count sessions", |connection| {
+            async move {
+                let count = diesel::dsl::sql::<BigInt>("select count(*) from sessions");
+                let sessions: i64 = count.get_result(connection).await?;
+                Ok(sessions.unsigned_abs())
+            }
+            .boxed()
+        })
+        .await
+    }
+
+    async fn check(&self) -> Result<(), Error> {
+        self.record("be written", |connection| {
+            async move {
+                // Changes nothing, but fails where nothing can be changed.
+                let touch = diesel::delete(keys::table.filter(keys::id.is_null()));
+                touch.execute(connection).await?;
+                Ok(())
+            }
+            .boxed()
+        })
+        .await
+    }
+}
+
+fn unusable(reason: impl Into<String>) -> Error {
+    Error::Unusable { store: STORE, reason: reason.into() }
+}
+
+fn unavailable(cause: impl Into<Cause>) -> Error {
+    Error::Unavailable { store: STORE, source: cause.into() }
+}
+
+fn failed(operation: &'static str, err: DieselError) -> Error {
+    Failure::Diesel(err).of(STORE, operation, COMMIT_MAX, may_pass)
+}
+
+/// Whether an error says something of the moment, not of the request.
+///
+/// Of most errors the driver passes on the text only, in the server's language. What is stored was checked before, so
+/// that the database has no reason to refuse it: what is not known to be about the data is taken to pass, and tried
+/// again, rather than to lose sessions because a disk is full.
+fn may_pass(err: &DieselError) -> bool {
+    const ABOUT_DATA: [&str; 5] = ["invalid", "out of range", "exceeds", "stack depth", "Unicode"];
+    match err {
+        DieselError::DatabaseError(DatabaseErrorKind::Unknown, info) => {
+            !ABOUT_DATA.iter().any(|text| info.message().contains(text))
+        }
+        DieselError::DatabaseError(
+            DatabaseErrorKind::UniqueViolation
+            | DatabaseErrorKind::ForeignKeyViolation
+            | DatabaseErrorKind::NotNullViolation
+            | DatabaseErrorKind::CheckViolation,
+            _,
+        ) => false,
+        DieselError::DatabaseError(..)
+        | DieselError::BrokenTransactionManager
+        | DieselError::RollbackErrorOnCommit { .. } => true,
+        _ => false,
+    }
+}

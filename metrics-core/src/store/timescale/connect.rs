@@ -1,0 +1,272 @@
+//! How the database is reached: what a URL says, TLS, and what goes wrong on the way.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use diesel::result::ConnectionError;
+use diesel_async::{AsyncPgConnection, SimpleAsyncConnection as _};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use tokio_postgres::config::SslMode;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{CancelToken, Config};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::{COMMIT_MAX, Error, STATEMENT_MAX, unavailable, unusable};
+
+/// How long it may take to get a connection.
+pub(super) const CONNECT_MAX: Duration = Duration::from_secs(5);
+
+/// How long a connection may be silent before the other end is asked whether it is still there.
+const KEEPALIVE: Duration = Duration::from_secs(10);
+
+/// How long what was sent may stay unacknowledged: a server that vanished must not hold up what is recorded.
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(20);
+
+/// What a connection is used for, which says how long a statement may take.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Purpose {
+    Reports,
+    Recording,
+    /// Changes of tables, and what else may take as long as it likes.
+    Upkeep,
+}
+
+impl Purpose {
+    /// Custom plans, because a plan for any timeframe looks into every chunk. What is `on` or more for
+    /// `synchronous_commit` stays: only `off` would acknowledge what may be lost.
+    fn settings(self) -> String {
+        let statement_max = match self {
+            Self::Reports => STATEMENT_MAX,
+            Self::Recording => COMMIT_MAX,
+            Self::Upkeep => Duration::ZERO,
+        };
+        format!(
+            "set search_path = metrics, public;
+             set statement_timeout = {};
+             set idle_in_transaction_session_timeout = '2min';
+             set plan_cache_mode = force_custom_plan;
+             set jit = off;
+             select set_config('synchronous_commit', 'on', false)
+                 where current_setting('synchronous_commit') = 'off'",
+            statement_max.as_millis()
+        )
+    }
+}
+
+/// Where the database is, and how it is reached.
+#[derive(Clone)]
+pub(crate) struct Target {
+    config: Config,
+    tls: MakeRustlsConnect,
+}
+
+impl Target {
+    /// Reads a URL like `postgres://user:password@host:port/database?sslmode=verify-full`.
+    ///
+    /// `sslmode` is `disable`, `prefer` (the default), `require` or `verify-full`, `sslrootcert` the file of the
+    /// certificates that `verify-full` trusts in place of the system's. The rest is as libpq reads it, as far as
+    /// tokio-postgres knows it.
+    pub(crate) fn parse(url: &str) -> Result<Self, Error> {
+        let (base, query) = url.split_once('?').unwrap_or((url, ""));
+        let (mut mode, mut root_file, mut rest) = (None, None, Vec::new());
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            match pair.split_once('=') {
+                Some(("sslmode", value)) => mode = Some(value),
+                Some(("sslrootcert", value)) => root_file = Some(decode(value)),
+                _ => rest.push(pair),
+            }
+        }
+        let url =
+            if rest.is_empty() { base.to_owned() } else { format!("{base}?{}", rest.join("&")) };
+        // The error names a part of the URL at most, never the password.
+        let mut config: Config = url
+            .parse()
+            .map_err(|err| unusable(format!("its URL cannot be read ({})", chain(&err))))?;
+        let (ssl_mode, verified) = match mode {
+            None | Some("prefer") => (SslMode::Prefer, false),
+            Some("disable") => (SslMode::Disable, false),
+            Some("require") => (SslMode::Require, false),
+            Some("verify-full") => (SslMode::Require, true),
+            Some(other) => {
+                return Err(unusable(format!(
+                    "sslmode is {other:?}: it must be disable, prefer, require or verify-full"
+                )));
+            }
+        };
+        if root_file.is_some() && !verified {
+            return Err(unusable("sslrootcert is of use with sslmode=verify-full only".to_owned()));
+        }
+        config.ssl_mode(ssl_mode);
+        if config.get_application_name().is_none() {
+            config.application_name("metrics");
+        }
+        if config.get_connect_timeout().is_none() {
+            config.connect_timeout(CONNECT_MAX);
+        }
+        config.keepalives_idle(KEEPALIVE).tcp_user_timeout(UNACKNOWLEDGED_MAX);
+        let tls = MakeRustlsConnect::new(tls_config(verified, root_file.as_deref())?);
+        Ok(Self { config, tls })
+    }
+
+    /// A new connection. What is wrong is said as an operator needs it.
+    pub(crate) async fn connect(&self, purpose: Purpose) -> Result<AsyncPgConnection, Error> {
+        let connecting = self.config.connect(self.tls.clone());
+        let (client, driver) = tokio::time::timeout(2 * CONNECT_MAX, connecting)
+            .await
+            .map_err(unavailable)?
+            .map_err(|err| self.refusal(err))?;
+        let setting_up = async {
+            let mut connection =
+                AsyncPgConnection::try_from_client_and_connection(client, driver).await?;
+            let set = connection.batch_execute(&purpose.settings()).await;
+            set.map_err(ConnectionError::CouldntSetupConfiguration)?;
+            Ok::<_, ConnectionError>(connection)
+        };
+        tokio::time::timeout(2 * CONNECT_MAX, setting_up)
+            .await
+            .map_err(unavailable)?
+            .map_err(unavailable)
+    }
+
+    /// Stops what runs on a connection, if anything does.
+    pub(super) async fn cancel(&self, token: CancelToken) {
+        // The connection is given up either way.
+        let _ = tokio::time::timeout(CONNECT_MAX, token.cancel_query(self.tls.clone())).await;
+    }
+
+    fn refusal(&self, err: tokio_postgres::Error) -> Error {
+        let user = self.config.get_user().unwrap_or("(the system's)");
+        let database = self.config.get_dbname().unwrap_or(user);
+        match err.code() {
+            Some(&SqlState::INVALID_PASSWORD) => unusable(format!(
+                "the server refuses the password of user {user:?}: put the right one into the URL"
+            )),
+            Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION) => unusable(format!(
+                "the server refuses user {user:?} ({}): \
+                 name a user who may log in, or allow it in the server's pg_hba.conf",
+                chain(&err)
+            )),
+            Some(&SqlState::INVALID_CATALOG_NAME) => unusable(format!(
+                "there is no database {database:?}: make one with `createdb {database}`, or name another in the URL"
+            )),
+            Some(&SqlState::INSUFFICIENT_PRIVILEGE) => unusable(format!(
+                "user {user:?} may not connect to database {database:?}: \
+                 grant it with `grant connect on database {database} to {user}`"
+            )),
+            None if chain(&err).contains("password missing") => unusable(format!(
+                "the server asks for a password of user {user:?}, and the URL has none"
+            )),
+            None if err.to_string().contains("invalid configuration") => {
+                unusable(format!("its URL cannot be used ({})", chain(&err)))
+            }
+            _ => unavailable(err),
+        }
+    }
+}
+
+impl fmt::Debug for Target {
+    /// Without the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Target").field("hosts", &self.config.get_hosts()).finish_non_exhaustive()
+    }
+}
+
+/// An error and its causes, in one line.
+pub(super) fn chain(err: &dyn std::error::Error) -> String {
+    let mut text = err.to_string();
+    let mut cause = err.source();
+    while let Some(err) = cause {
+        text = format!("{text}: {err}");
+        cause = err.source();
+    }
+    text
+}
+
+/// Reads the `%2F` of a value.
+fn decode(value: &str) -> String {
+    let pair = format!("v={}", value.replace('+', "%2B"));
+    url::form_urlencoded::parse(pair.as_bytes())
+        .next()
+        .map(|(_, v)| v.into_owned())
+        .unwrap_or_default()
+}
+
+fn tls_config(verified: bool, root_file: Option<&str>) -> Result<ClientConfig, Error> {
+    let provider = Arc::new(ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(|err| unusable(format!("TLS cannot be used ({err})")))?;
+    Ok(if verified {
+        builder.with_root_certificates(roots(root_file)?).with_no_client_auth()
+    } else {
+        let anyone = Arc::new(Anyone { provider });
+        builder.dangerous().with_custom_certificate_verifier(anyone).with_no_client_auth()
+    })
+}
+
+fn roots(file: Option<&str>) -> Result<RootCertStore, Error> {
+    let mut roots = RootCertStore::empty();
+    let Some(file) = file.filter(|file| *file != "system") else {
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        return Ok(roots);
+    };
+    let unreadable = |err: &dyn fmt::Display| {
+        unusable(format!(
+            "sslrootcert {file:?} cannot be read ({err}): name a file of PEM certificates"
+        ))
+    };
+    for certificate in CertificateDer::pem_file_iter(file).map_err(|err| unreadable(&err))? {
+        let certificate = certificate.map_err(|err| unreadable(&err))?;
+        roots.add(certificate).map_err(|err| unreadable(&err))?;
+    }
+    if roots.is_empty() { Err(unreadable(&"it holds none")) } else { Ok(roots) }
+}
+
+/// Trusts any certificate, as libpq does for `prefer` and `require`: what is sent cannot be read on the way, but the
+/// server may be another.
+#[derive(Debug)]
+struct Anyone {
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for Anyone {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signed, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signed, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
