@@ -2,14 +2,35 @@
 
 #![cfg(feature = "timescale")]
 
-use metrics_core::store::TimescaleStore;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use diesel_async::{AsyncConnection as _, AsyncMigrationHarness, AsyncPgConnection};
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrations};
+use metrics_core::client::Client;
+use metrics_core::interval::{Interval, Segments};
+use metrics_core::key::SessionId;
+use metrics_core::query::{Scan, instant};
+use metrics_core::session::{Counters, Stored};
+use metrics_core::store::{
+    Error, Migrations, Outcome, SessionWrite, Store, Subject, TimescaleOptions, TimescaleStore,
+};
+use metrics_core::{ApiKey, Selection, Source, Video};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio::time::timeout;
+use tokio_postgres::{Client as Sql, NoTls};
+
+const TIMESCALE: &str = "METRICS_TEST_TIMESCALE_URL";
+const POSTGRES: &str = "METRICS_TEST_POSTGRES_URL";
 
 mod timescale {
-    metrics_core::store_conformance!(super::empty_store("METRICS_TEST_TIMESCALE_URL"));
+    metrics_core::store_conformance!(super::empty_store(super::TIMESCALE));
 }
 
 mod postgres {
-    metrics_core::store_conformance!(super::empty_store("METRICS_TEST_POSTGRES_URL"));
+    metrics_core::store_conformance!(super::empty_store(super::POSTGRES));
 }
 
 async fn empty_store(variable: &str) -> (TimescaleStore, Db) {
@@ -50,4 +71,542 @@ impl Drop for Db {
         .join()
         .unwrap();
     }
+}
+
+const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/timescale");
+
+fn now() -> DateTime<Utc> {
+    instant(1_700_000_000_000)
+}
+
+fn write(key: &ApiKey, session: &str, expected: u32) -> SessionWrite {
+    let segments: Segments = Interval::new(0, 5_000).into_iter().collect();
+    let subject = Subject {
+        key: key.clone(),
+        video: Video::labelled("intro"),
+        source: Source::parse("http://example.com/"),
+        client: Client::default(),
+        session_data: None,
+    };
+    SessionWrite {
+        id: SessionId::new(key, session),
+        subject: Arc::new(subject),
+        expected,
+        stored: Stored {
+            started_at_ms: now().timestamp_millis(),
+            last_event_at_ms: now().timestamp_millis(),
+            duration_ms: None,
+            view_ms: segments.len_ms(),
+            unique_ms: segments.union().len_ms(),
+            segments: segments.encode(),
+            counters: Counters::default(),
+            resume: vec![1, 0, 0],
+        },
+        watched_at: None,
+    }
+}
+
+fn started(write: SessionWrite, at: DateTime<Utc>) -> SessionWrite {
+    let stored = Stored { started_at_ms: at.timestamp_millis(), ..write.stored };
+    SessionWrite { stored, ..write }
+}
+
+async fn key(store: &dyn Store) -> ApiKey {
+    let key = ApiKey::generate();
+    assert!(store.create_key(&key, now()).await.unwrap());
+    key
+}
+
+async fn commit(store: &dyn Store, writes: impl IntoIterator<Item = SessionWrite>) -> Vec<Outcome> {
+    store.commit(writes.into_iter().collect()).await.unwrap()
+}
+
+fn everything(key: &ApiKey) -> Scan {
+    let selection = Selection::key(key.clone());
+    Scan { selection, from_ms: i64::MIN, to_ms: i64::MAX, minimum_view_ms: 0 }
+}
+
+/// The database as its operator sees it.
+async fn sql(url: &str) -> Sql {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+async fn text(sql: &Sql, query: &str) -> String {
+    sql.query_one(query, &[]).await.unwrap().get(0)
+}
+
+async fn count(sql: &Sql, of: &str) -> i64 {
+    sql.query_one(&format!("select count(*) from {of}"), &[]).await.unwrap().get(0)
+}
+
+/// Waits until it is so.
+async fn until<F: Future<Output = bool>>(what: &str, mut is: impl FnMut() -> F) {
+    let waiting = async {
+        while !is().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(Duration::from_secs(30), waiting).await.unwrap_or_else(|_| panic!("never {what}"));
+}
+
+/// What an operator reads when the database cannot be used.
+async fn reason(url: &str, options: TimescaleOptions) -> String {
+    match TimescaleStore::connect_with(url, options).await {
+        Err(err @ Error::Unusable { .. }) => {
+            assert!(!err.is_retryable());
+            let text = err.to_string();
+            text.strip_prefix("TimescaleDB cannot be used: ").unwrap().to_owned()
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+const CHECK: TimescaleOptions = TimescaleOptions { connections: 5, migrations: Migrations::Check };
+
+#[tokio::test]
+async fn sessions_are_a_hypertable_where_there_is_timescaledb() {
+    let (store, database) = empty_store(TIMESCALE).await;
+    let sql = sql(&database.url).await;
+    let wide = text(
+        &sql,
+        "select time_interval::text from timescaledb_information.dimensions
+         where hypertable_schema = 'metrics' and hypertable_name = 'sessions'",
+    )
+    .await;
+    assert_eq!(wide, "7 days");
+
+    let key = key(&store).await;
+    let weeks = (0..3)
+        .map(|week| started(write(&key, &format!("{week}"), 0), now() + TimeDelta::weeks(week)));
+    commit(&store, weeks).await;
+    assert_eq!(count(&sql, "timescaledb_information.chunks").await, 3);
+
+    // What compresses is part of the community edition only.
+    let community = text(&sql, "show timescaledb.license").await == "timescale";
+    let jobs = "timescaledb_information.jobs where proc_name like '%compression%'";
+    assert_eq!(count(&sql, jobs).await, i64::from(community));
+}
+
+#[tokio::test]
+async fn sessions_are_a_plain_table_where_there_is_none() {
+    let (store, database) = empty_store(POSTGRES).await;
+    let key = key(&store).await;
+    assert_eq!(commit(&store, [write(&key, "a", 0)]).await, [Outcome::Written]);
+    let sql = sql(&database.url).await;
+    assert_eq!(count(&sql, "metrics.sessions").await, 1);
+    assert_eq!(count(&sql, "pg_extension where extname = 'timescaledb'").await, 0);
+}
+
+/// An operator may install the extension later.
+#[tokio::test]
+async fn a_plain_table_becomes_a_hypertable_with_all_its_sessions() {
+    let database = Db::new(TIMESCALE).await;
+    let admin = sql(&database.url).await;
+    // As if the server had not loaded TimescaleDB: a schema that is there is not made TimescaleDB's unasked.
+    admin.batch_execute("create schema metrics").await.unwrap();
+    let store = TimescaleStore::connect(&database.url).await.unwrap();
+    let key = key(&store).await;
+    commit(&store, [write(&key, "a", 0)]).await;
+    assert_eq!(count(&admin, "pg_extension where extname = 'timescaledb'").await, 0);
+    drop(store);
+
+    sql(&database.url).await.batch_execute("create extension timescaledb").await.unwrap();
+    let store = TimescaleStore::connect(&database.url).await.unwrap();
+
+    assert_eq!(
+        commit(&store, [write(&key, "a", 1), write(&key, "b", 0)]).await,
+        [Outcome::Written; 2]
+    );
+    assert_eq!(store.count_sessions().await.unwrap(), 2);
+    let admin = sql(&database.url).await;
+    assert_eq!(count(&admin, "timescaledb_information.hypertables").await, 1);
+}
+
+async fn check_migrations(variable: &str) {
+    let (store, database) = empty_store(variable).await;
+    let key = key(&store).await;
+    commit(&store, [write(&key, "a", 0)]).await;
+    drop(store);
+
+    let url = format!("{}?options=-c%20search_path%3Dmetrics%2Cpublic", database.url);
+    let connection = AsyncPgConnection::establish(&url).await.unwrap();
+    AsyncMigrationHarness::new(connection).revert_all_migrations(MIGRATIONS).unwrap();
+    let left = "pg_class join pg_namespace n on n.oid = relnamespace
+        where nspname = 'metrics' and relname not like '\\_\\_diesel%'";
+    assert_eq!(count(&sql(&database.url).await, left).await, 0);
+
+    let store = TimescaleStore::connect(&database.url).await.unwrap();
+    assert_eq!(store.count_sessions().await.unwrap(), 0);
+    assert!(store.create_key(&key, now()).await.unwrap());
+    assert_eq!(commit(&store, [write(&key, "a", 0)]).await, [Outcome::Written]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn migrations_go_down_and_up_again_on_timescaledb() {
+    check_migrations(TIMESCALE).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn migrations_go_down_and_up_again_on_postgresql() {
+    check_migrations(POSTGRES).await;
+}
+
+async fn check_start_at_once(variable: &str) {
+    let database = Db::new(variable).await;
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let url = database.url.clone();
+        tasks.spawn(async move { TimescaleStore::connect(&url).await });
+    }
+    for connected in tasks.join_all().await {
+        connected.unwrap().check().await.unwrap();
+    }
+}
+
+/// Also on a runtime that has one thread only.
+#[tokio::test]
+async fn many_instances_may_start_at_once() {
+    check_start_at_once(TIMESCALE).await;
+    check_start_at_once(POSTGRES).await;
+}
+
+#[tokio::test]
+async fn tables_that_are_not_up_to_date_are_refused_where_they_may_not_be_changed() {
+    let database = Db::new(POSTGRES).await;
+    let missing = reason(&database.url, CHECK).await;
+    assert!(missing.starts_with("its tables are not up to date (20261125 missing): "), "{missing}");
+    assert_eq!(count(&sql(&database.url).await, "pg_namespace where nspname = 'metrics'").await, 0);
+
+    drop(TimescaleStore::connect(&database.url).await.unwrap());
+    TimescaleStore::connect_with(&database.url, CHECK).await.unwrap().check().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_database_of_a_newer_version_is_refused() {
+    let (_store, database) = empty_store(POSTGRES).await;
+    let newer = "insert into metrics.__diesel_schema_migrations (version) values ('29991231')";
+    sql(&database.url).await.batch_execute(newer).await.unwrap();
+    let refused = "a newer version has changed its tables: use that version, or another database";
+    assert_eq!(reason(&database.url, TimescaleOptions::default()).await, refused);
+    assert_eq!(reason(&database.url, CHECK).await, refused);
+}
+
+#[tokio::test]
+async fn a_read_only_database_is_refused() {
+    let (_store, database) = empty_store(POSTGRES).await;
+    let read_only =
+        format!("alter database {} set default_transaction_read_only = on", database.name);
+    sql(&database.url).await.batch_execute(&read_only).await.unwrap();
+    let refused = reason(&database.url, TimescaleOptions::default()).await;
+    assert!(refused.starts_with("it is read-only, like a replica: name the primary"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_database_that_cannot_hold_all_texts_is_refused() {
+    let mut database = Db::new(POSTGRES).await;
+    let latin = format!("{}_latin", database.name);
+    let make = format!("create database {latin} encoding 'LATIN1' locale 'C' template template0");
+    sql(&database.admin).await.batch_execute(&make).await.unwrap();
+    let url = database.url.replace(&database.name, &latin);
+    let refused = reason(&url, TimescaleOptions::default()).await;
+    sql(&database.admin).await.batch_execute(&format!("drop database {latin}")).await.unwrap();
+    assert!(refused.starts_with("the database is in LATIN1: make one with"), "{refused}");
+    database.url = url;
+}
+
+#[tokio::test]
+async fn a_missing_database_is_told_from_a_missing_server() {
+    let database = Db::new(POSTGRES).await;
+    let url = database.url.replace(&database.name, "nowhere");
+    assert_eq!(
+        reason(&url, TimescaleOptions::default()).await,
+        "there is no database \"nowhere\": make one with `createdb nowhere`, or name another in the URL"
+    );
+    // Nobody listens on a port that was just given back.
+    let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    let away = TimescaleStore::connect(&format!("postgres://me@127.0.0.1:{port}/metrics")).await;
+    assert!(matches!(away, Err(Error::Unavailable { .. })), "{away:?}");
+}
+
+/// A server that refuses everybody, with this error.
+async fn refusing(code: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let len = socket.read_u32().await.unwrap();
+            socket.read_exact(&mut vec![0; len as usize - 4]).await.unwrap();
+            let fields = format!("SFATAL\0C{code}\0Mno\0\0");
+            socket.write_u8(b'E').await.unwrap();
+            socket.write_u32(fields.len() as u32 + 4).await.unwrap();
+            socket.write_all(fields.as_bytes()).await.unwrap();
+        }
+    });
+    format!("postgres://me:secret@127.0.0.1:{port}/metrics?sslmode=disable")
+}
+
+#[tokio::test]
+async fn a_refusal_says_what_to_do() {
+    let cases = [
+        ("28P01", "the server refuses the password of user \"me\": put the right one into the URL"),
+        (
+            "28000",
+            "the server refuses user \"me\" (db error: FATAL: no): name a user who may log in, or \
+            allow it in the server's pg_hba.conf",
+        ),
+        (
+            "42501",
+            "user \"me\" may not connect to database \"metrics\": grant it with \
+            `grant connect on database metrics to me`",
+        ),
+    ];
+    for (code, expected) in cases {
+        assert_eq!(reason(&refusing(code).await, TimescaleOptions::default()).await, expected);
+    }
+    // Too many connections, and starting up.
+    for code in ["53300", "57P03"] {
+        let away = TimescaleStore::connect(&refusing(code).await).await;
+        assert!(matches!(away, Err(ref err) if err.is_retryable()), "{code}: {away:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_url_that_cannot_be_used_is_refused_without_its_password() {
+    let cases = [
+        ("postgres://me:secret@localhost:port/metrics", "its URL cannot be read"),
+        ("postgres://me:secret@localhost/metrics?colour=red", "its URL cannot be read"),
+        (
+            "postgres://me:secret@localhost/metrics?sslmode=allow",
+            "sslmode is \"allow\": it must be",
+        ),
+        ("postgres://me:secret@localhost/metrics?sslrootcert=a.pem", "sslrootcert is of use with"),
+        (
+            "postgres://me:secret@localhost/metrics?sslmode=verify-full&sslrootcert=missing.pem",
+            "sslrootcert \"missing.pem\" cannot be read",
+        ),
+    ];
+    for (url, expected) in cases {
+        let refused = reason(url, TimescaleOptions::default()).await;
+        assert!(refused.starts_with(expected), "{refused}");
+        assert!(!refused.contains("secret"), "{refused}");
+    }
+    let few = TimescaleOptions { connections: 4, ..TimescaleOptions::default() };
+    let refused = reason("postgres://me@localhost/metrics", few).await;
+    assert_eq!(refused, "4 connections are too few: at least 5 are needed");
+}
+
+/// A user who may log in, and nothing else.
+async fn check_rights(variable: &str, right: &str) {
+    let database = Db::new(variable).await;
+    let admin = sql(&database.url).await;
+    let role = format!("{}_user", database.name);
+    let make = format!("create role {role} login");
+    admin.batch_execute(&make).await.unwrap();
+    let server = database.admin.split_once('@').unwrap().1.split_once('/').unwrap().0;
+    let url = format!("postgres://{role}@{server}/{}", database.name);
+
+    let refused = reason(&url, TimescaleOptions::default()).await;
+    admin
+        .batch_execute(&format!("grant create on database {} to {role}", database.name))
+        .await
+        .unwrap();
+    let granted = TimescaleStore::connect(&url).await;
+    let works = match &granted {
+        Ok(store) => store.check().await.is_ok(),
+        Err(_) => false,
+    };
+    drop(granted);
+    admin.batch_execute(&format!("drop owned by {role} cascade; drop role {role}")).await.unwrap();
+    assert!(refused.contains(right), "{refused}");
+    assert!(works, "{refused}");
+}
+
+#[tokio::test]
+async fn a_user_who_may_not_make_the_tables_is_told_what_to_grant() {
+    check_rights(POSTGRES, "have its owner run `grant create on database").await;
+}
+
+#[tokio::test]
+async fn a_user_who_may_not_add_timescaledb_is_told_who_may() {
+    check_rights(TIMESCALE, "have a superuser run `create extension timescaledb`").await;
+}
+
+/// By a call, and by hand.
+#[tokio::test]
+async fn all_instances_are_told_of_a_key_that_is_revoked() {
+    let (one, database) = empty_store(POSTGRES).await;
+    let two = TimescaleStore::connect(&database.url).await.unwrap();
+    let key = key(&one).await;
+    // Until it listens, it does not wait for being told.
+    let mut seen = 0;
+    let quiet = Duration::from_secs(2);
+    while let Ok(number) = timeout(quiet, two.keys_changed(seen)).await {
+        seen = number;
+    }
+    let (told, revoked) =
+        tokio::join!(timeout(quiet, two.keys_changed(seen)), one.revoke_key(&key, now()));
+    assert!(revoked.unwrap());
+    assert_ne!(told, Ok(seen));
+    seen = told.unwrap();
+
+    let by_hand = "update metrics.keys set disabled_at = null";
+    let admin = sql(&database.url).await;
+    let (told, done) =
+        tokio::join!(timeout(quiet, two.keys_changed(seen)), admin.batch_execute(by_hand));
+    done.unwrap();
+    assert_ne!(told.unwrap(), seen);
+}
+
+const OTHERS: &str =
+    "pg_stat_activity where datname = current_database() and application_name = 'metrics'";
+
+#[tokio::test]
+async fn connections_that_are_cut_are_made_anew() {
+    let (store, database) = empty_store(POSTGRES).await;
+    let key = key(&store).await;
+    commit(&store, [write(&key, "a", 0)]).await;
+    let admin = sql(&database.url).await;
+    for version in 1..5 {
+        let cut = format!("select pg_terminate_backend(pid) from {OTHERS}");
+        admin.query(&cut, &[]).await.unwrap();
+        // The first may find out only when it writes.
+        let mut again = store.commit([write(&key, "a", version)].into()).await;
+        while let Err(err) = &again {
+            assert!(err.is_retryable(), "{err:?}");
+            again = store.commit([write(&key, "a", version)].into()).await;
+        }
+        assert_eq!(again.unwrap(), [Outcome::Written]);
+        until("listens again", || async {
+            0 < count(&admin, &format!("{OTHERS} and query = 'listen metrics_keys'")).await
+        })
+        .await;
+    }
+    let loaded = store.load(&[SessionId::new(&key, "a")]).await.unwrap();
+    assert_eq!(loaded[0].as_ref().unwrap().version, 5);
+}
+
+/// A client that hangs up must not cost a connection, nor have the server work for nobody.
+#[tokio::test]
+async fn reports_that_are_dropped_are_stopped() {
+    let (store, database) = empty_store(POSTGRES).await;
+    let key = key(&store).await;
+    commit(&store, [write(&key, "a", 0)]).await;
+    let scan = everything(&key);
+    let mut locking = sql(&database.url).await;
+    let lock = locking.transaction().await.unwrap();
+    lock.batch_execute("lock table metrics.sessions in access exclusive mode").await.unwrap();
+    for _ in 0..20 {
+        let report = store.parts(&scan, 100);
+        assert!(timeout(Duration::from_millis(50), report).await.is_err());
+    }
+    let waiting = format!("{OTHERS} and wait_event_type = 'Lock'");
+    let admin = sql(&database.url).await;
+    until("stopped", || async { count(&admin, &waiting).await == 0 }).await;
+    lock.rollback().await.unwrap();
+    let cells = store.plays(&scan, TimeDelta::days(1)).await.unwrap();
+    assert_eq!(cells[0].figures.plays, 1);
+}
+
+async fn check_dropped_commits(variable: &str) {
+    let (store, _database) = empty_store(variable).await;
+    let key = key(&store).await;
+    for round in 0..20_u64 {
+        let writes: Arc<[_]> =
+            (0..200).map(|number| write(&key, &format!("{round} {number}"), 0)).collect();
+        let limit = Duration::from_micros(500 * round);
+        let done = timeout(limit, store.commit(Arc::clone(&writes))).await;
+        let ids: Vec<_> = writes.iter().map(|write| write.id).collect();
+        // Also while it is still under way.
+        for _ in 0..5 {
+            let loaded = store.load(&ids).await.unwrap();
+            let stored = loaded.iter().flatten().count();
+            assert!(stored == 200 || (stored == 0 && done.is_err()), "{stored} of 200");
+        }
+        // The store is as good as before.
+        assert!(store.commit(writes).await.is_ok());
+        assert_eq!(store.load(&ids).await.unwrap().iter().flatten().count(), 200);
+    }
+}
+
+#[tokio::test]
+async fn a_commit_that_is_dropped_is_whole_or_undone_on_timescaledb() {
+    check_dropped_commits(TIMESCALE).await;
+}
+
+#[tokio::test]
+async fn a_commit_that_is_dropped_is_whole_or_undone_on_postgresql() {
+    check_dropped_commits(POSTGRES).await;
+}
+
+/// Two instances that write many of the same sessions at once, in any order, get an answer each time.
+#[tokio::test(flavor = "multi_thread")]
+async fn writers_of_the_same_sessions_do_not_lock_each_other_out() {
+    let (one, database) = empty_store(TIMESCALE).await;
+    let two = TimescaleStore::connect(&database.url).await.unwrap();
+    let key = key(&one).await;
+    let stores: [Arc<dyn Store>; 2] = [Arc::new(one), Arc::new(two)];
+    let mut tasks = tokio::task::JoinSet::new();
+    for (number, store) in stores.iter().cloned().enumerate() {
+        let key = key.clone();
+        tasks.spawn(async move {
+            let ids: Vec<_> =
+                (0..300).map(|session| SessionId::new(&key, &session.to_string())).collect();
+            let mut written = 0;
+            for _ in 0..20 {
+                let loaded = store.load(&ids).await.unwrap();
+                let mut writes: Vec<_> = loaded
+                    .iter()
+                    .enumerate()
+                    .map(|(session, loaded)| {
+                        let version = loaded.as_ref().map_or(0, |loaded| loaded.version);
+                        started(write(&key, &session.to_string(), version), Utc::now())
+                    })
+                    .collect();
+                if number == 1 {
+                    writes.reverse();
+                }
+                let outcomes = store.commit(writes.into()).await.unwrap();
+                written += outcomes.iter().filter(|outcome| **outcome == Outcome::Written).count();
+            }
+            written
+        });
+    }
+    let written: usize = tasks.join_all().await.into_iter().sum();
+    let ids: Vec<_> = (0..300).map(|session| SessionId::new(&key, &session.to_string())).collect();
+    let loaded = stores[0].load(&ids).await.unwrap();
+    let versions: u32 = loaded.iter().flatten().map(|loaded| loaded.version).sum();
+    assert_eq!(versions as usize, written);
+    assert_eq!(stores[0].count_sessions().await.unwrap(), 300);
+}
+
+#[tokio::test]
+async fn a_damaged_row_is_an_error_and_hurts_no_other() {
+    let (store, database) = empty_store(POSTGRES).await;
+    let key = key(&store).await;
+    commit(&store, [write(&key, "good", 0), write(&key, "bad", 0)]).await;
+    let bad = SessionId::new(&key, "bad");
+    let damage = format!("update metrics.session_heads set version = -1 where id = '{bad:?}'");
+    sql(&database.url).await.batch_execute(&damage).await.unwrap();
+    let loaded = store.load(&[bad]).await;
+    assert!(matches!(loaded, Err(ref err) if !err.is_retryable()), "{loaded:?}");
+    assert!(store.load(&[SessionId::new(&key, "good")]).await.unwrap()[0].is_some());
+}
+
+/// However the server is set, what is acknowledged is on its disk.
+#[tokio::test]
+async fn commits_wait_for_the_disk() {
+    let (_store, database) = empty_store(POSTGRES).await;
+    let careless = format!(
+        "alter database {} set synchronous_commit = off;
+         create function metrics.look() returns trigger language plpgsql as
+            'begin new.key = current_setting($s$synchronous_commit$s$); return new; end';
+         create trigger look before insert on metrics.keys for each row execute function metrics.look()",
+        database.name
+    );
+    sql(&database.url).await.batch_execute(&careless).await.unwrap();
+    let store = TimescaleStore::connect(&database.url).await.unwrap();
+    key(&store).await;
+    assert_eq!(store.keys().await.unwrap()[0].key.as_str(), "on");
 }
