@@ -176,6 +176,10 @@ impl TimescaleStore {
         })
     }
 
+    fn is_compressed(&self) -> bool {
+        matches!(self.edition, Edition::Community { .. })
+    }
+
     async fn report<T: Send + 'static>(
         &self,
         operation: &'static str,
@@ -402,19 +406,19 @@ impl Store for TimescaleStore {
     }
 
     async fn load(&self, ids: &[SessionId]) -> Result<Vec<Option<Loaded>>, Error> {
-        let ids = ids.to_vec();
+        let (ids, compressed) = (ids.to_vec(), self.is_compressed());
         self.record("load sessions", move |connection| {
-            async move { read::load(connection, &ids).await }.boxed()
+            async move { read::load(connection, &ids, compressed).await }.boxed()
         })
         .await
     }
 
     async fn commit(&self, writes: Arc<[SessionWrite]>) -> Result<Vec<Outcome>, Error> {
         let ids = Arc::clone(&self.ids);
-        let hypertable = self.edition != Edition::Plain;
+        let compressed = self.is_compressed();
         self.record("commit sessions", move |connection| {
             async move {
-                let written = write::sessions(connection, &ids, hypertable, &writes).await;
+                let written = write::sessions(connection, &ids, compressed, &writes).await;
                 if written.is_err() {
                     ids.clear();
                 }

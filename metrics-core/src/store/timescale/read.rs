@@ -18,6 +18,7 @@ use futures_util::TryStreamExt as _;
 use serde_json::{Map, Value};
 
 use super::types::{Bits, timestamp, unix_ms};
+use super::write::packed_apart;
 use crate::engagement::{Parts, Seconds};
 use crate::interval::Segments;
 use crate::key::SessionId;
@@ -340,28 +341,29 @@ impl Row {
     }
 }
 
-/// Loads sessions. A row may be newer than the version that comes with it, if it is written meanwhile: then the next
+/// Loads sessions; `compressed` says that old chunks may be. A row may be newer than the version that comes with it, if it is written meanwhile: then the next
 /// write finds a conflict.
 pub(super) async fn load(
     connection: &mut AsyncPgConnection,
     ids: &[SessionId],
+    compressed: bool,
 ) -> Result<Vec<Option<Loaded>>, Failure> {
     let bits: Vec<_> = ids.iter().map(|id| Bits(*id.as_bytes())).collect();
-    let places: Vec<Place> = diesel::sql_query(
+    let mut places: Vec<Place> = diesel::sql_query(
         "select id, video_id, started_at, version from session_heads where id = any($1)",
     )
     .bind::<Array<Uuid>, _>(&bits)
     .load(connection)
     .await?;
-    if places.is_empty() {
-        return Ok(vec![None; ids.len()]);
-    }
-    let rows: Vec<Row> = at_places("sessions.*", &places, "").load(connection).await?;
-    let versions: HashMap<_, _> = places.iter().map(|place| (place.id, place.version)).collect();
     let mut loaded = HashMap::new();
-    for row in rows {
-        let (id, version) = (row.id, versions.get(&row.id).copied().unwrap_or_default());
-        loaded.insert(id, row.loaded(version)?);
+    for places in packed_apart(&mut places, compressed, |place| place.started_at) {
+        let versions: HashMap<_, _> =
+            places.iter().map(|place| (place.id, place.version)).collect();
+        let rows: Vec<Row> = at_places("sessions.*", places, "").load(connection).await?;
+        for row in rows {
+            let (id, version) = (row.id, versions.get(&row.id).copied().unwrap_or_default());
+            loaded.insert(id, row.loaded(version)?);
+        }
     }
     Ok(bits.iter().map(|id| loaded.get(id).cloned()).collect())
 }

@@ -20,7 +20,7 @@ use quick_cache::unsync::Cache;
 
 use super::open::COMPRESS_DAYS;
 use super::schema::{keys, sources, videos};
-use super::types::{Bits, timestamp, unix_ms};
+use super::types::{Bits, timestamp};
 use crate::key::ApiKey;
 use crate::source::Source;
 use crate::store::failure::Failure;
@@ -62,11 +62,11 @@ impl Ids {
     }
 }
 
-/// Writes sessions, each unless its version is another than expected.
+/// Writes sessions, each unless its version is another than expected. `compressed` says that old chunks may be.
 pub(super) async fn sessions(
     connection: &mut AsyncPgConnection,
     ids: &Ids,
-    hypertable: bool,
+    compressed: bool,
     writes: &[SessionWrite],
 ) -> Result<Vec<Outcome>, Failure> {
     // Rows that need not be undone when the rest is: nothing shows them before there is a session.
@@ -92,7 +92,7 @@ pub(super) async fn sessions(
             if !new.is_empty() {
                 Insert::new(&new, &sources).execute(connection).await?;
             }
-            for some in packed_apart(&old, hypertable) {
+            for some in packed_apart(&mut old, compressed, |(_, head)| head.2) {
                 Update::new(some).execute(connection).await?;
             }
             Ok::<_, Failure>(heads)
@@ -105,16 +105,17 @@ pub(super) async fn sessions(
     Ok(writes.iter().map(outcome).collect())
 }
 
-/// Sessions whose chunk may be compressed one at a time, the others together: of a compressed chunk, everything is
-/// unpacked that a statement as a whole may be about.
-fn packed_apart<'a, 'b>(
-    old: &'a [(&'b SessionWrite, Head)],
-    hypertable: bool,
-) -> impl Iterator<Item = &'a [(&'b SessionWrite, Head)]> {
-    let packed_ms = (Utc::now() - TimeDelta::days(COMPRESS_DAYS)).timestamp_millis();
-    old.chunk_by(move |one, other| {
-        !hypertable || (packed_ms < unix_ms(one.1.2) && packed_ms < unix_ms(other.1.2))
-    })
+/// Takes sessions whose chunk may be compressed one at a time, and the others together: of a compressed chunk,
+/// everything is unpacked that a statement as a whole may be about.
+pub(super) fn packed_apart<T>(
+    items: &mut [T],
+    compressed: bool,
+    started_at: impl Fn(&T) -> PgTimestamp,
+) -> impl Iterator<Item = &[T]> {
+    let packed = timestamp((Utc::now() - TimeDelta::days(COMPRESS_DAYS)).timestamp_millis());
+    let is_loose = move |item: &T| !compressed || packed < started_at(item);
+    items.sort_by_key(|item| is_loose(item));
+    items.chunk_by(move |one, other| is_loose(one) && is_loose(other))
 }
 
 /// The ids of the videos of these sessions. Those that are new are added.
