@@ -429,6 +429,9 @@ mod properties {
             let text = canonical(&json!(float));
 
             prop_assert_eq!(text.parse::<f64>().unwrap(), float);
+            // A store reads it back, and must come to the same text: it is who a video is.
+            let parsed: Value = serde_json::from_str(&text).unwrap();
+            prop_assert_eq!(canonical(&parsed), text.as_str());
             prop_assert!(!text.contains(['E', '+']) && !text.ends_with(".0"));
         }
     }
