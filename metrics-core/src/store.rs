@@ -111,16 +111,22 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Notes that an instance is alive.
     async fn beat(&self, instance: Instance, now: DateTime<Utc>) -> Result<(), Error>;
 
-    /// Reads sessions whole, at most `limit` of them, in an order of the store's own: from the beginning, or after
-    /// the `cursor` of the page before. A session that was there all the time is on one page exactly.
+    /// Reads sessions whole, at most `limit` (1 or more) of them, in an order of the store's own: from the beginning,
+    /// or after the `cursor` of the page before. A session that was there all the time is on one page exactly, as it
+    /// is when that page is read; one that comes or goes meanwhile is on one page at most.
+    ///
+    /// A page may be empty although another follows.
     ///
     /// # Errors
     ///
     /// [`Error::Rejected`] if the cursor is not this store's.
     async fn export(&self, cursor: Option<&Cursor>, limit: u32) -> Result<Page, Error>;
 
-    /// Deletes the sessions that started before `start`, and returns when they are gone. A store may keep the last of
-    /// them for as long as a part of its table is wide, a week at most.
+    /// Deletes the sessions that started before `start`, and returns when they are gone, from all reports too. A
+    /// store may keep the last of them for as long as a part of its table is wide, a week at most.
+    ///
+    /// Others may record meanwhile, so unlike other calls this may happen in part, if it fails or is dropped. Called
+    /// again, it goes on.
     async fn forget(&self, start: DateTime<Utc>) -> Result<(), Error>;
 
     /// Waits until the keys may have changed since the call that answered `seen` (0 for the first), and answers the

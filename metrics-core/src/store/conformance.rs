@@ -17,6 +17,8 @@
 #![expect(clippy::missing_panics_doc, reason = "a case panics if the store does not conform")]
 
 mod draft;
+mod export;
+mod forget;
 mod keys;
 mod oracle;
 mod reports;
@@ -28,6 +30,8 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::Poll;
 
+pub use export::*;
+pub use forget::*;
 pub use keys::*;
 pub use oracle::*;
 pub use reports::*;
@@ -101,6 +105,16 @@ macro_rules! store_conformance {
             a_session_that_moves_is_watched_once,
             watching_is_counted_within_a_selection,
             a_long_dead_instance_takes_nothing_with_it,
+            an_empty_store_exports_nothing,
+            every_session_is_on_one_page,
+            a_record_is_what_was_written,
+            pages_stay_apart_while_sessions_come_and_go,
+            a_cursor_of_another_store_is_refused,
+            what_is_old_is_forgotten_and_the_rest_is_kept,
+            many_sessions_are_forgotten_at_once,
+            nothing_knows_of_a_session_that_was_forgotten,
+            a_session_that_was_forgotten_may_come_again,
+            forgetting_again_changes_nothing,
             plays_are_those_of_brute_force,
             sources_are_those_of_brute_force,
             parts_are_those_of_brute_force,

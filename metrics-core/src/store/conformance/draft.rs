@@ -12,7 +12,7 @@ use crate::query::{Scan, Selection, instant};
 use crate::report::PlayFigures;
 use crate::session::{Counters, Stored};
 use crate::source::Source;
-use crate::store::{Instance, Loaded, Outcome, SessionWrite, Store, Subject, Version};
+use crate::store::{Instance, Loaded, Outcome, Record, SessionWrite, Store, Subject, Version};
 use crate::video::Video;
 
 /// When sessions start that do not say otherwise: an instant on no border at all.
@@ -102,6 +102,10 @@ impl Draft {
             watched_at: self.watched_at,
         }
     }
+
+    pub(super) fn record(&self) -> Record {
+        Record { id: self.id, subject: self.subject.clone(), stored: self.stored.clone() }
+    }
 }
 
 pub(super) fn start() -> DateTime<Utc> {
@@ -143,6 +147,24 @@ pub(super) async fn load(store: &dyn Store, id: SessionId) -> Option<Loaded> {
     let mut loaded = store.load(&[id]).await.expect("loaded");
     assert_eq!(loaded.len(), 1);
     loaded.remove(0)
+}
+
+/// All sessions of a store, sorted by their ids, as pages of `limit` tell them.
+pub(super) async fn exported(store: &dyn Store, limit: u32) -> Vec<Record> {
+    let mut records = Vec::new();
+    let mut cursor = None;
+    for page in 0.. {
+        assert!(page <= 10_000, "the pages have no end");
+        let page = store.export(cursor.as_ref(), limit).await.expect("read");
+        assert!(page.records.len() <= limit as usize, "{limit} were asked for");
+        records.extend(page.records);
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    records.sort_by_key(|record| record.id);
+    records
 }
 
 /// Everything that is selected, whenever it started and however short it is.

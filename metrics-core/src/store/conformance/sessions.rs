@@ -20,7 +20,8 @@ fn segments(stretches: impl IntoIterator<Item = (u32, u32)>) -> Segments {
     stretches.into_iter().filter_map(|(from, to)| Interval::new(from, to)).collect()
 }
 
-fn everything() -> Stored {
+/// A session that has something in every field.
+pub(super) fn everything() -> Stored {
     Stored {
         started_at_ms: START_MS,
         last_event_at_ms: START_MS + 61_007,
@@ -52,6 +53,20 @@ fn everything() -> Stored {
     }
 }
 
+/// A session that has nothing in any field.
+pub(super) fn nothing() -> Stored {
+    Stored {
+        started_at_ms: 0,
+        last_event_at_ms: 0,
+        duration_ms: None,
+        view_ms: 0,
+        unique_ms: 0,
+        segments: Vec::new(),
+        counters: Counters::default(),
+        resume: Vec::new(),
+    }
+}
+
 async fn check_round_trip(store: &dyn Store, stored: Stored) {
     let key = key(store).await;
     let draft = Draft { stored, ..Draft::new(&key, "a", Video::labelled("intro")) };
@@ -67,17 +82,7 @@ pub async fn a_session_is_loaded_as_it_was_committed(store: &dyn Store) {
 
 /// What is not known stays unknown, and does not become 0.
 pub async fn a_session_that_has_nothing_is_loaded_as_it_was_committed(store: &dyn Store) {
-    let nothing = Stored {
-        started_at_ms: 0,
-        last_event_at_ms: 0,
-        duration_ms: None,
-        view_ms: 0,
-        unique_ms: 0,
-        segments: Vec::new(),
-        counters: Counters::default(),
-        resume: Vec::new(),
-    };
-    check_round_trip(store, nothing).await;
+    check_round_trip(store, nothing()).await;
 }
 
 /// No field is narrower than what a session can hold.

@@ -1,0 +1,161 @@
+//! Sessions are read whole, page by page.
+
+use std::collections::HashMap;
+
+use chrono::TimeDelta;
+use serde_json::{Value, json};
+
+use super::draft::{Draft, START_MS, commit, exported, fill, key, later, object};
+use super::sessions::{everything, nothing};
+use crate::client::{Browser, Client, Device, Platform};
+use crate::key::{ApiKey, SessionId};
+use crate::session::{Counters, Details};
+use crate::store::{Cursor, Error, Store};
+use crate::video::Video;
+
+/// There is a first page, and nothing is on it.
+pub async fn an_empty_store_exports_nothing(store: &dyn Store) {
+    assert_eq!(exported(store, 1_000).await, []);
+    key(store).await;
+    assert_eq!(exported(store, 1).await, []);
+}
+
+/// Sessions of many videos, of which several start at the same instant.
+fn drafts(keys: &[ApiKey; 2], count: usize) -> Vec<Draft> {
+    (0..count)
+        .map(|number| {
+            let video = Video::labelled(format!("video {}", number % 5));
+            let at = START_MS + 86_400_000 * (number as i64 % 7);
+            Draft::new(&keys[number % 2], &number.to_string(), video).at(at)
+        })
+        .collect()
+}
+
+fn ids(drafts: &[Draft]) -> Vec<SessionId> {
+    let mut ids: Vec<_> = drafts.iter().map(|draft| draft.id).collect();
+    ids.sort_unstable();
+    ids
+}
+
+async fn exported_ids(store: &dyn Store, limit: u32) -> Vec<SessionId> {
+    exported(store, limit).await.iter().map(|record| record.id).collect()
+}
+
+/// Whatever the limit: also where the last page is full.
+pub async fn every_session_is_on_one_page(store: &dyn Store) {
+    let keys = [key(store).await, key(store).await];
+    let drafts = drafts(&keys, 1_005);
+    let (some, rest) = drafts.split_at(105);
+    fill(store, some).await;
+    let expected = ids(some);
+    for limit in [1, 5, 7, 105, 106, 1_000] {
+        assert_eq!(exported_ids(store, limit).await, expected, "pages of {limit}");
+    }
+    fill(store, rest).await;
+    let expected = ids(&drafts);
+    for limit in [7, 1_000] {
+        assert_eq!(exported_ids(store, limit).await, expected, "pages of {limit}");
+    }
+}
+
+/// JSON of every kind, with the numbers and the texts that are easily lost.
+fn awkward() -> Value {
+    json!({
+        "null": null, "yes": true, "no": false, "": "", "empty": [[], {}],
+        "whole": [0, -1, i64::MIN, i64::MAX, u64::MAX, 9_007_199_254_740_993_u64],
+        "decimal": [0.1, -2.5, 0.947_473_286_009_698_7, 1e21, 1e300, 2.5e-50],
+        "extreme": [f64::MAX, f64::MIN_POSITIVE, 5e-324],
+        "text": "\u{1}\t\u{7f} '\"\\\\u0041 e\u{301} \u{e9} \u{1f600} \u{ffff}",
+        "Z": {"b": {"a": [{"deep": [[["x"]]]}]}, "a": 1},
+    })
+}
+
+/// Whose it is, of what, and everything that was counted.
+pub async fn a_record_is_what_was_written(store: &dyn Store) {
+    let (one, two) = (key(store).await, key(store).await);
+    assert!(store.revoke_key(&two, later(1)).await.expect("stored"));
+    let metadata = Some(object(&awkward()));
+    let videos = [
+        Video::labelled(""),
+        Video::labelled("intro '\"\\ \u{1f600} %"),
+        Video::new(None, metadata.clone()).expect("a video"),
+        Video::new(None, Some(object(&json!({})))).expect("a video"),
+        Video::new(Some("intro".to_owned()), metadata).expect("a video"),
+    ];
+    let client =
+        Client { browser: Browser::Brave, platform: Platform::Linux, device: Device::Tablet };
+    let startup = Counters { startup_ms: Some(0), ..Counters::default() };
+    let tracks = Details { tracks: 1, language: Some(String::new()), ..Details::default() };
+    let mut drafts = Vec::new();
+    for (number, (key, video)) in
+        [&one, &two].into_iter().flat_map(|key| videos.iter().map(move |it| (key, it))).enumerate()
+    {
+        let draft = |name: &str| Draft::new(key, &format!("{number} {name}"), video.clone());
+        let full = draft("full").with(client).on("https://a.example:8443/%C3%A9/b%20c");
+        drafts.push(Draft { stored: everything(), ..full.saying(&awkward()) });
+        drafts.push(Draft { stored: nothing(), ..draft("empty").saying(&json!({})) });
+        let mut counts = draft("counts").on("http://[::1]/");
+        counts.stored.counters = startup.clone();
+        drafts.push(counts);
+        let mut tells = draft("tells");
+        tells.stored.counters.details = tracks.clone();
+        drafts.push(tells);
+    }
+    fill(store, &drafts).await;
+
+    let mut expected: Vec<_> = drafts.iter().map(Draft::record).collect();
+    expected.sort_by_key(|record| record.id);
+    for limit in [3, 1_000] {
+        for (record, expected) in exported(store, limit).await.iter().zip(&expected) {
+            assert_eq!(record, expected);
+        }
+        assert_eq!(exported_ids(store, limit).await, ids(&drafts));
+    }
+}
+
+/// A session that is written to does not move, and one that is new or gone moves no other.
+pub async fn pages_stay_apart_while_sessions_come_and_go(store: &dyn Store) {
+    let keys = [key(store).await, key(store).await];
+    let drafts = drafts(&keys, 60);
+    fill(store, &drafts).await;
+    let long_ago = START_MS - TimeDelta::days(30).num_milliseconds();
+    let old = (0..30).map(|number| {
+        let video = Video::labelled(format!("video {}", number % 5));
+        Draft::new(&keys[0], &format!("old {number}"), video).at(long_ago)
+    });
+    fill(store, &old.collect::<Vec<_>>()).await;
+
+    let mut seen: HashMap<SessionId, usize> = HashMap::new();
+    let mut cursor = None;
+    for (turn, draft) in drafts.iter().enumerate() {
+        let page = store.export(cursor.as_ref(), 4).await.expect("read");
+        page.records.iter().for_each(|record| *seen.entry(record.id).or_default() += 1);
+        let new = Draft::new(&keys[1], &format!("new {turn}"), Video::labelled("video 1"));
+        commit(store, &[draft.clone().expecting(1).played(&[(0, 1)]), new]).await;
+        if turn == 5 {
+            store.forget(later(0) - TimeDelta::days(8)).await.expect("deleted");
+        }
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+
+    assert_eq!(cursor, None, "the pages have no end");
+    assert!(seen.values().all(|times| *times == 1), "{seen:?}");
+    for draft in &drafts {
+        assert!(seen.contains_key(&draft.id), "{:?} was lost", draft.id);
+    }
+}
+
+/// What is no place in this store is told apart from one.
+pub async fn a_cursor_of_another_store_is_refused(store: &dyn Store) {
+    let keys = [key(store).await, key(store).await];
+    fill(store, &drafts(&keys, 3)).await;
+    let Cursor(own) = store.export(None, 1).await.expect("read").next.expect("another page");
+    let longer = [&own[..], &[0]].concat();
+    for bytes in [Vec::new(), vec![0], own[1..].to_vec(), longer, b"page=2".to_vec()] {
+        let refused = store.export(Some(&Cursor(bytes.clone())), 1).await;
+        assert!(matches!(refused, Err(Error::Rejected { .. })), "{bytes:?}: {refused:?}");
+    }
+}
