@@ -269,6 +269,27 @@ async fn migrations_go_down_and_up_again() {
     assert_eq!(commit(&store, [write(&key, "a", 0)]).await, [Outcome::Written]);
 }
 
+/// To the millisecond, of more videos than are looked at in one transaction.
+#[tokio::test]
+async fn what_started_before_is_forgotten_and_nothing_else() {
+    let (store, _directory) = empty_store().await;
+    let key = key(&store).await;
+    let now_ms = now().timestamp_millis();
+    let mut writes = Vec::new();
+    for number in 0..7_500 {
+        let mut write = write(&key, &number.to_string(), 0);
+        let video = Video::labelled((number % 2_500).to_string());
+        write.subject = Arc::new(Subject { video, ..(*write.subject).clone() });
+        write.stored.started_at_ms = if number < 5_000 { now_ms - 1 } else { now_ms };
+        writes.push(write);
+    }
+    commit(&store, writes).await;
+    store.forget(now()).await.unwrap();
+    assert_eq!(store.count_sessions().await.unwrap(), 2_500);
+    store.forget(now() + TimeDelta::milliseconds(1)).await.unwrap();
+    assert_eq!(store.count_sessions().await.unwrap(), 0);
+}
+
 #[tokio::test]
 async fn a_damaged_row_is_an_error_and_hurts_no_other() {
     let directory = TempDir::new().unwrap();

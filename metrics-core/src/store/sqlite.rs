@@ -301,11 +301,14 @@ impl Store for SqliteStore {
 
     async fn forget(&self, start: DateTime<Utc>) -> Result<(), Error> {
         let before_ms = start.timestamp_millis();
+        let mut next = Some(i64::MIN);
         // Some at a time, so that sessions are recorded in between.
-        while self
-            .write("forget sessions", move |connection, _| write::forget(connection, before_ms))
-            .await?
-        {}
+        while let Some(video) = next {
+            let forget = move |connection: &mut SqliteConnection, _: &mut Ids| {
+                write::forget(connection, before_ms, video)
+            };
+            next = self.write("forget sessions", forget).await?;
+        }
         Ok(())
     }
 

@@ -21,7 +21,7 @@ const IDS_MAX: NonZeroUsize = NonZeroUsize::new(16_384).expect("not zero");
 /// How long a dead instance is remembered. It left the count long before.
 const INSTANCE_KEPT: TimeDelta = TimeDelta::hours(1);
 
-/// How many sessions are deleted before others may write again.
+/// How many sessions are deleted, and how many videos looked at, before others may write again.
 const FORGOTTEN_AT_ONCE: i64 = 1_000;
 
 /// Ids of rows that are known to be there.
@@ -207,14 +207,33 @@ pub(super) fn beat(
     Ok(())
 }
 
-/// Deletes some of the sessions that started before, and returns whether there may be more of them.
-pub(super) fn forget(connection: &mut SqliteConnection, before_ms: i64) -> Result<bool, Failure> {
-    let old = sessions::table
-        .filter(sessions::started_at.lt(before_ms))
-        .limit(FORGOTTEN_AT_ONCE)
-        .select(sessions::id);
-    let old: Vec<Vec<u8>> = old.load(connection)?;
-    let more = old.len() as i64 == FORGOTTEN_AT_ONCE;
-    diesel::delete(sessions::table.filter(sessions::id.eq_any(old))).execute(connection)?;
-    Ok(more)
+/// Deletes some of the sessions that started before, from a video on, and returns the video to go on with.
+///
+/// Video by video, as the table lies: nothing is read but the videos and what is deleted.
+pub(super) fn forget(
+    connection: &mut SqliteConnection,
+    before_ms: i64,
+    from_video: i64,
+) -> Result<Option<i64>, Failure> {
+    let some = videos::table.filter(videos::id.ge(from_video)).order(videos::id);
+    let some: Vec<i64> = some.limit(FORGOTTEN_AT_ONCE).select(videos::id).load(connection)?;
+    let mut room = FORGOTTEN_AT_ONCE;
+    for video in &some {
+        let old = sessions::table
+            .filter(sessions::video_id.eq(video))
+            .filter(sessions::started_at.lt(before_ms))
+            .order(sessions::started_at)
+            .limit(room)
+            .select(sessions::id);
+        let old: Vec<Vec<u8>> = old.load(connection)?;
+        room -= old.len() as i64;
+        if !old.is_empty() {
+            diesel::delete(sessions::table.filter(sessions::id.eq_any(old))).execute(connection)?;
+        }
+        if room == 0 {
+            return Ok(Some(*video));
+        }
+    }
+    let full = some.len() as i64 == FORGOTTEN_AT_ONCE;
+    Ok(some.last().filter(|_| full).map(|last| last + 1))
 }
