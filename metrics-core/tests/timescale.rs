@@ -17,60 +17,28 @@ use metrics_core::store::{
     Error, Migrations, Outcome, SessionWrite, Store, Subject, TimescaleOptions, TimescaleStore,
 };
 use metrics_core::{ApiKey, Selection, Source, Video};
+use metrics_testing::Backend::{Postgres, Timescale};
+use metrics_testing::{Backend, Database};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tokio_postgres::{Client as Sql, NoTls};
 
-const TIMESCALE: &str = "METRICS_TEST_TIMESCALE_URL";
-const POSTGRES: &str = "METRICS_TEST_POSTGRES_URL";
-
 mod timescale {
-    metrics_core::store_conformance!(super::empty_store(super::TIMESCALE));
+    metrics_core::store_conformance!(super::empty_store(metrics_testing::Backend::Timescale));
 }
 
 mod postgres {
-    metrics_core::store_conformance!(super::empty_store(super::POSTGRES));
+    metrics_core::store_conformance!(super::empty_store(metrics_testing::Backend::Postgres));
 }
 
-async fn empty_store(variable: &str) -> (TimescaleStore, Db) {
-    let db = Db::new(variable).await;
-    (TimescaleStore::connect(&db.url).await.unwrap(), db)
+async fn empty_store(backend: Backend) -> (TimescaleStore, Database) {
+    let database = Database::new(backend).await;
+    (TimescaleStore::connect(&database.url()).await.unwrap(), database)
 }
 
-struct Db {
-    admin: String,
-    name: String,
-    url: String,
-}
-
-impl Db {
-    async fn new(variable: &str) -> Self {
-        let admin = std::env::var(variable).unwrap();
-        let name = format!("metrics_test_{:016x}", rand::random::<u64>());
-        admin_execute(&admin, &format!("create database {name}")).await;
-        let url = format!("{}/{name}", admin.rsplit_once('/').unwrap().0);
-        Self { admin, name, url }
-    }
-}
-
-async fn admin_execute(url: &str, sql: &str) {
-    let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
-    tokio::spawn(connection);
-    client.batch_execute(sql).await.unwrap();
-}
-
-impl Drop for Db {
-    fn drop(&mut self) {
-        let (admin, name) = (self.admin.clone(), self.name.clone());
-        std::thread::spawn(move || {
-            tokio::runtime::Runtime::new().unwrap().block_on(async {
-                admin_execute(&admin, &format!("drop database {name} with (force)")).await;
-            });
-        })
-        .join()
-        .unwrap();
-    }
+fn name(database: &Database) -> String {
+    database.url().rsplit_once('/').unwrap().1.to_owned()
 }
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/timescale");
@@ -167,8 +135,8 @@ const CHECK: TimescaleOptions = TimescaleOptions { connections: 5, migrations: M
 
 #[tokio::test]
 async fn sessions_are_a_hypertable_where_there_is_timescaledb() {
-    let (store, database) = empty_store(TIMESCALE).await;
-    let sql = sql(&database.url).await;
+    let (store, database) = empty_store(Timescale).await;
+    let sql = sql(&database.url()).await;
     let wide = text(
         &sql,
         "select time_interval::text from timescaledb_information.dimensions
@@ -191,10 +159,10 @@ async fn sessions_are_a_hypertable_where_there_is_timescaledb() {
 
 #[tokio::test]
 async fn sessions_are_a_plain_table_where_there_is_none() {
-    let (store, database) = empty_store(POSTGRES).await;
+    let (store, database) = empty_store(Postgres).await;
     let key = key(&store).await;
     assert_eq!(commit(&store, [write(&key, "a", 0)]).await, [Outcome::Written]);
-    let sql = sql(&database.url).await;
+    let sql = sql(&database.url()).await;
     assert_eq!(count(&sql, "metrics.sessions").await, 1);
     assert_eq!(count(&sql, "pg_extension where extname = 'timescaledb'").await, 0);
 }
@@ -202,42 +170,42 @@ async fn sessions_are_a_plain_table_where_there_is_none() {
 /// An operator may install the extension later.
 #[tokio::test]
 async fn a_plain_table_becomes_a_hypertable_with_all_its_sessions() {
-    let database = Db::new(TIMESCALE).await;
-    let admin = sql(&database.url).await;
+    let database = Database::new(Timescale).await;
+    let admin = sql(&database.url()).await;
     // As if the server had not loaded TimescaleDB: a schema that is there is not made TimescaleDB's unasked.
     admin.batch_execute("create schema metrics").await.unwrap();
-    let store = TimescaleStore::connect(&database.url).await.unwrap();
+    let store = TimescaleStore::connect(&database.url()).await.unwrap();
     let key = key(&store).await;
     commit(&store, [write(&key, "a", 0)]).await;
     assert_eq!(count(&admin, "pg_extension where extname = 'timescaledb'").await, 0);
     drop(store);
 
-    sql(&database.url).await.batch_execute("create extension timescaledb").await.unwrap();
-    let store = TimescaleStore::connect(&database.url).await.unwrap();
+    sql(&database.url()).await.batch_execute("create extension timescaledb").await.unwrap();
+    let store = TimescaleStore::connect(&database.url()).await.unwrap();
 
     assert_eq!(
         commit(&store, [write(&key, "a", 1), write(&key, "b", 0)]).await,
         [Outcome::Written; 2]
     );
     assert_eq!(store.count_sessions().await.unwrap(), 2);
-    let admin = sql(&database.url).await;
+    let admin = sql(&database.url()).await;
     assert_eq!(count(&admin, "timescaledb_information.hypertables").await, 1);
 }
 
-async fn check_migrations(variable: &str) {
-    let (store, database) = empty_store(variable).await;
+async fn check_migrations(backend: Backend) {
+    let (store, database) = empty_store(backend).await;
     let key = key(&store).await;
     commit(&store, [write(&key, "a", 0)]).await;
     drop(store);
 
-    let url = format!("{}?options=-c%20search_path%3Dmetrics%2Cpublic", database.url);
+    let url = format!("{}?options=-c%20search_path%3Dmetrics%2Cpublic", database.url());
     let connection = AsyncPgConnection::establish(&url).await.unwrap();
     AsyncMigrationHarness::new(connection).revert_all_migrations(MIGRATIONS).unwrap();
     let left = "pg_class join pg_namespace n on n.oid = relnamespace
         where nspname = 'metrics' and relname not like '\\_\\_diesel%'";
-    assert_eq!(count(&sql(&database.url).await, left).await, 0);
+    assert_eq!(count(&sql(&database.url()).await, left).await, 0);
 
-    let store = TimescaleStore::connect(&database.url).await.unwrap();
+    let store = TimescaleStore::connect(&database.url()).await.unwrap();
     assert_eq!(store.count_sessions().await.unwrap(), 0);
     assert!(store.create_key(&key, now()).await.unwrap());
     assert_eq!(commit(&store, [write(&key, "a", 0)]).await, [Outcome::Written]);
@@ -245,19 +213,19 @@ async fn check_migrations(variable: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn migrations_go_down_and_up_again_on_timescaledb() {
-    check_migrations(TIMESCALE).await;
+    check_migrations(Timescale).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn migrations_go_down_and_up_again_on_postgresql() {
-    check_migrations(POSTGRES).await;
+    check_migrations(Postgres).await;
 }
 
-async fn check_start_at_once(variable: &str) {
-    let database = Db::new(variable).await;
+async fn check_start_at_once(backend: Backend) {
+    let database = Database::new(backend).await;
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..8 {
-        let url = database.url.clone();
+        let url = database.url();
         tasks.spawn(async move { TimescaleStore::connect(&url).await });
     }
     for connected in tasks.join_all().await {
@@ -268,58 +236,60 @@ async fn check_start_at_once(variable: &str) {
 /// Also on a runtime that has one thread only.
 #[tokio::test]
 async fn many_instances_may_start_at_once() {
-    check_start_at_once(TIMESCALE).await;
-    check_start_at_once(POSTGRES).await;
+    check_start_at_once(Timescale).await;
+    check_start_at_once(Postgres).await;
 }
 
 #[tokio::test]
 async fn tables_that_are_not_up_to_date_are_refused_where_they_may_not_be_changed() {
-    let database = Db::new(POSTGRES).await;
-    let missing = reason(&database.url, CHECK).await;
+    let database = Database::new(Postgres).await;
+    let missing = reason(&database.url(), CHECK).await;
     assert!(missing.starts_with("its tables are not up to date (20261125 missing): "), "{missing}");
-    assert_eq!(count(&sql(&database.url).await, "pg_namespace where nspname = 'metrics'").await, 0);
+    assert_eq!(
+        count(&sql(&database.url()).await, "pg_namespace where nspname = 'metrics'").await,
+        0
+    );
 
-    drop(TimescaleStore::connect(&database.url).await.unwrap());
-    TimescaleStore::connect_with(&database.url, CHECK).await.unwrap().check().await.unwrap();
+    drop(TimescaleStore::connect(&database.url()).await.unwrap());
+    TimescaleStore::connect_with(&database.url(), CHECK).await.unwrap().check().await.unwrap();
 }
 
 #[tokio::test]
 async fn a_database_of_a_newer_version_is_refused() {
-    let (_store, database) = empty_store(POSTGRES).await;
+    let (_store, database) = empty_store(Postgres).await;
     let newer = "insert into metrics.__diesel_schema_migrations (version) values ('29991231')";
-    sql(&database.url).await.batch_execute(newer).await.unwrap();
+    sql(&database.url()).await.batch_execute(newer).await.unwrap();
     let refused = "a newer version has changed its tables: use that version, or another database";
-    assert_eq!(reason(&database.url, TimescaleOptions::default()).await, refused);
-    assert_eq!(reason(&database.url, CHECK).await, refused);
+    assert_eq!(reason(&database.url(), TimescaleOptions::default()).await, refused);
+    assert_eq!(reason(&database.url(), CHECK).await, refused);
 }
 
 #[tokio::test]
 async fn a_read_only_database_is_refused() {
-    let (_store, database) = empty_store(POSTGRES).await;
+    let (_store, database) = empty_store(Postgres).await;
     let read_only =
-        format!("alter database {} set default_transaction_read_only = on", database.name);
-    sql(&database.url).await.batch_execute(&read_only).await.unwrap();
-    let refused = reason(&database.url, TimescaleOptions::default()).await;
+        format!("alter database {} set default_transaction_read_only = on", name(&database));
+    sql(&database.url()).await.batch_execute(&read_only).await.unwrap();
+    let refused = reason(&database.url(), TimescaleOptions::default()).await;
     assert!(refused.starts_with("it is read-only, like a replica: name the primary"), "{refused}");
 }
 
 #[tokio::test]
 async fn a_database_that_cannot_hold_all_texts_is_refused() {
-    let mut database = Db::new(POSTGRES).await;
-    let latin = format!("{}_latin", database.name);
+    let database = Database::new(Postgres).await;
+    let latin = format!("{}_latin", name(&database));
     let make = format!("create database {latin} encoding 'LATIN1' locale 'C' template template0");
-    sql(&database.admin).await.batch_execute(&make).await.unwrap();
-    let url = database.url.replace(&database.name, &latin);
+    sql(&database.url()).await.batch_execute(&make).await.unwrap();
+    let url = database.url().replace(&name(&database), &latin);
     let refused = reason(&url, TimescaleOptions::default()).await;
-    sql(&database.admin).await.batch_execute(&format!("drop database {latin}")).await.unwrap();
+    sql(&database.url()).await.batch_execute(&format!("drop database {latin}")).await.unwrap();
     assert!(refused.starts_with("the database is in LATIN1: make one with"), "{refused}");
-    database.url = url;
 }
 
 #[tokio::test]
 async fn a_missing_database_is_told_from_a_missing_server() {
-    let database = Db::new(POSTGRES).await;
-    let url = database.url.replace(&database.name, "nowhere");
+    let database = Database::new(Postgres).await;
+    let url = database.url().replace(&name(&database), "nowhere");
     assert_eq!(
         reason(&url, TimescaleOptions::default()).await,
         "there is no database \"nowhere\": make one with `createdb nowhere`, or name another in the URL"
@@ -398,18 +368,19 @@ async fn a_url_that_cannot_be_used_is_refused_without_its_password() {
 }
 
 /// A user who may log in, and nothing else.
-async fn check_rights(variable: &str, right: &str) {
-    let database = Db::new(variable).await;
-    let admin = sql(&database.url).await;
-    let role = format!("{}_user", database.name);
+async fn check_rights(backend: Backend, right: &str) {
+    let database = Database::new(backend).await;
+    let admin = sql(&database.url()).await;
+    let role = format!("{}_user", name(&database));
     let make = format!("create role {role} login");
     admin.batch_execute(&make).await.unwrap();
-    let server = database.admin.split_once('@').unwrap().1.split_once('/').unwrap().0;
-    let url = format!("postgres://{role}@{server}/{}", database.name);
+    let server = database.url();
+    let server = server.split_once('@').unwrap().1.split_once('/').unwrap().0;
+    let url = format!("postgres://{role}@{server}/{}", name(&database));
 
     let refused = reason(&url, TimescaleOptions::default()).await;
     admin
-        .batch_execute(&format!("grant create on database {} to {role}", database.name))
+        .batch_execute(&format!("grant create on database {} to {role}", name(&database)))
         .await
         .unwrap();
     let granted = TimescaleStore::connect(&url).await;
@@ -425,19 +396,19 @@ async fn check_rights(variable: &str, right: &str) {
 
 #[tokio::test]
 async fn a_user_who_may_not_make_the_tables_is_told_what_to_grant() {
-    check_rights(POSTGRES, "have its owner run `grant create on database").await;
+    check_rights(Postgres, "have its owner run `grant create on database").await;
 }
 
 #[tokio::test]
 async fn a_user_who_may_not_add_timescaledb_is_told_who_may() {
-    check_rights(TIMESCALE, "have a superuser run `create extension timescaledb`").await;
+    check_rights(Timescale, "have a superuser run `create extension timescaledb`").await;
 }
 
 /// By a call, and by hand.
 #[tokio::test]
 async fn all_instances_are_told_of_a_key_that_is_revoked() {
-    let (one, database) = empty_store(POSTGRES).await;
-    let two = TimescaleStore::connect(&database.url).await.unwrap();
+    let (one, database) = empty_store(Postgres).await;
+    let two = TimescaleStore::connect(&database.url()).await.unwrap();
     let key = key(&one).await;
     // Until it listens, it does not wait for being told.
     let mut seen = 0;
@@ -452,7 +423,7 @@ async fn all_instances_are_told_of_a_key_that_is_revoked() {
     seen = told.unwrap();
 
     let by_hand = "update metrics.keys set disabled_at = null";
-    let admin = sql(&database.url).await;
+    let admin = sql(&database.url()).await;
     let (told, done) =
         tokio::join!(timeout(quiet, two.keys_changed(seen)), admin.batch_execute(by_hand));
     done.unwrap();
@@ -464,10 +435,10 @@ const OTHERS: &str =
 
 #[tokio::test]
 async fn connections_that_are_cut_are_made_anew() {
-    let (store, database) = empty_store(POSTGRES).await;
+    let (store, database) = empty_store(Postgres).await;
     let key = key(&store).await;
     commit(&store, [write(&key, "a", 0)]).await;
-    let admin = sql(&database.url).await;
+    let admin = sql(&database.url()).await;
     for version in 1..5 {
         let cut = format!("select pg_terminate_backend(pid) from {OTHERS}");
         admin.query(&cut, &[]).await.unwrap();
@@ -490,11 +461,11 @@ async fn connections_that_are_cut_are_made_anew() {
 /// A client that hangs up must not cost a connection, nor have the server work for nobody.
 #[tokio::test]
 async fn reports_that_are_dropped_are_stopped() {
-    let (store, database) = empty_store(POSTGRES).await;
+    let (store, database) = empty_store(Postgres).await;
     let key = key(&store).await;
     commit(&store, [write(&key, "a", 0)]).await;
     let scan = everything(&key);
-    let mut locking = sql(&database.url).await;
+    let mut locking = sql(&database.url()).await;
     let lock = locking.transaction().await.unwrap();
     lock.batch_execute("lock table metrics.sessions in access exclusive mode").await.unwrap();
     for _ in 0..20 {
@@ -502,15 +473,15 @@ async fn reports_that_are_dropped_are_stopped() {
         assert!(timeout(Duration::from_millis(50), report).await.is_err());
     }
     let waiting = format!("{OTHERS} and wait_event_type = 'Lock'");
-    let admin = sql(&database.url).await;
+    let admin = sql(&database.url()).await;
     until("stopped", || async { count(&admin, &waiting).await == 0 }).await;
     lock.rollback().await.unwrap();
     let cells = store.plays(&scan, TimeDelta::days(1)).await.unwrap();
     assert_eq!(cells[0].figures.plays, 1);
 }
 
-async fn check_dropped_commits(variable: &str) {
-    let (store, _database) = empty_store(variable).await;
+async fn check_dropped_commits(backend: Backend) {
+    let (store, _database) = empty_store(backend).await;
     let key = key(&store).await;
     for round in 0..20_u64 {
         let writes: Arc<[_]> =
@@ -532,19 +503,19 @@ async fn check_dropped_commits(variable: &str) {
 
 #[tokio::test]
 async fn a_commit_that_is_dropped_is_whole_or_undone_on_timescaledb() {
-    check_dropped_commits(TIMESCALE).await;
+    check_dropped_commits(Timescale).await;
 }
 
 #[tokio::test]
 async fn a_commit_that_is_dropped_is_whole_or_undone_on_postgresql() {
-    check_dropped_commits(POSTGRES).await;
+    check_dropped_commits(Postgres).await;
 }
 
 /// Two instances that write many of the same sessions at once, in any order, get an answer each time.
 #[tokio::test(flavor = "multi_thread")]
 async fn writers_of_the_same_sessions_do_not_lock_each_other_out() {
-    let (one, database) = empty_store(TIMESCALE).await;
-    let two = TimescaleStore::connect(&database.url).await.unwrap();
+    let (one, database) = empty_store(Timescale).await;
+    let two = TimescaleStore::connect(&database.url()).await.unwrap();
     let key = key(&one).await;
     let stores: [Arc<dyn Store>; 2] = [Arc::new(one), Arc::new(two)];
     let mut tasks = tokio::task::JoinSet::new();
@@ -583,12 +554,12 @@ async fn writers_of_the_same_sessions_do_not_lock_each_other_out() {
 
 #[tokio::test]
 async fn a_damaged_row_is_an_error_and_hurts_no_other() {
-    let (store, database) = empty_store(POSTGRES).await;
+    let (store, database) = empty_store(Postgres).await;
     let key = key(&store).await;
     commit(&store, [write(&key, "good", 0), write(&key, "bad", 0)]).await;
     let bad = SessionId::new(&key, "bad");
     let damage = format!("update metrics.session_heads set version = -1 where id = '{bad:?}'");
-    sql(&database.url).await.batch_execute(&damage).await.unwrap();
+    sql(&database.url()).await.batch_execute(&damage).await.unwrap();
     let loaded = store.load(&[bad]).await;
     assert!(matches!(loaded, Err(ref err) if !err.is_retryable()), "{loaded:?}");
     assert!(store.load(&[SessionId::new(&key, "good")]).await.unwrap()[0].is_some());
@@ -597,16 +568,16 @@ async fn a_damaged_row_is_an_error_and_hurts_no_other() {
 /// However the server is set, what is acknowledged is on its disk.
 #[tokio::test]
 async fn commits_wait_for_the_disk() {
-    let (_store, database) = empty_store(POSTGRES).await;
+    let (_store, database) = empty_store(Postgres).await;
     let careless = format!(
         "alter database {} set synchronous_commit = off;
          create function metrics.look() returns trigger language plpgsql as
             'begin new.key = current_setting($s$synchronous_commit$s$); return new; end';
          create trigger look before insert on metrics.keys for each row execute function metrics.look()",
-        database.name
+        name(&database)
     );
-    sql(&database.url).await.batch_execute(&careless).await.unwrap();
-    let store = TimescaleStore::connect(&database.url).await.unwrap();
+    sql(&database.url()).await.batch_execute(&careless).await.unwrap();
+    let store = TimescaleStore::connect(&database.url()).await.unwrap();
     key(&store).await;
     assert_eq!(store.keys().await.unwrap()[0].key.as_str(), "on");
 }

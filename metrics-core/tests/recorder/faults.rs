@@ -6,8 +6,9 @@ use std::time::Duration;
 use metrics_core::event::Action;
 use metrics_core::key::SessionId;
 use metrics_core::{EventError, PlayerEvent};
+use metrics_testing::Faulty;
 
-use crate::support::{Faulty, Site, join, look_round, segments, soon};
+use crate::support::{Site, join, look_round, segments, soon};
 
 #[tokio::test(start_paused = true)]
 async fn events_wait_for_a_store_that_is_away() {

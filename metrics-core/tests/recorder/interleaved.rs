@@ -5,11 +5,12 @@ use std::time::Duration;
 use metrics_core::event::Action;
 use metrics_core::recorder::Acknowledgement;
 use metrics_core::{ApiKey, Metrics, PlayerEvent, Viewing};
+use metrics_testing::Faulty;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::task::JoinSet;
 
-use crate::support::{Faulty, Site, join, joining, segments, soon};
+use crate::support::{Site, join, joining, segments, soon};
 
 /// What was sent of one session, wherever to.
 #[derive(Default)]

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use metrics_core::event::Action;
 use metrics_core::{Bots, Join, JoinError, Metrics, PlayerEvent, Selection, Video};
+use metrics_testing::Faulty;
 use serde_json::json;
 
-use crate::support::{Faulty, Site, join, joining, soon};
+use crate::support::{Site, join, joining, soon};
 
 const BOT: &str = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)";
 

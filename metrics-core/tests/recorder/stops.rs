@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use metrics_core::event::Action;
 use metrics_core::{EventError, PlayerEvent};
+use metrics_testing::Faulty;
 use tokio::task::JoinSet;
 
-use crate::support::{Faulty, Site, join, soon};
+use crate::support::{Site, join, soon};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn stopping_makes_everything_durable() {

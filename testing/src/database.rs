@@ -1,0 +1,137 @@
+//! A database of its own for every test.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use metrics_core::store::{SqliteStore, Store, TimescaleStore};
+use tempfile::TempDir;
+
+use crate::server::ServerDatabase;
+use crate::timeless::{Timeless, elsewhere};
+
+/// What keeps the sessions of a test.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Backend {
+    /// A file.
+    Sqlite,
+    /// The server at `METRICS_TEST_TIMESCALE_URL`, with TimescaleDB.
+    Timescale,
+    /// The server at `METRICS_TEST_POSTGRES_URL`, without.
+    Postgres,
+}
+
+impl Backend {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Sqlite, Self::Timescale, Self::Postgres];
+}
+
+/// An empty database that is gone when this is dropped.
+#[derive(Debug)]
+pub struct Database {
+    place: Place,
+}
+
+#[derive(Debug)]
+enum Place {
+    Directory(TempDir),
+    Server(ServerDatabase),
+}
+
+impl Database {
+    /// A new one.
+    pub async fn new(backend: Backend) -> Self {
+        let place = match backend {
+            Backend::Sqlite => Place::Directory(directory()),
+            Backend::Timescale => {
+                Place::Server(ServerDatabase::on("METRICS_TEST_TIMESCALE_URL").await)
+            }
+            Backend::Postgres => {
+                Place::Server(ServerDatabase::on("METRICS_TEST_POSTGRES_URL").await)
+            }
+        };
+        Self { place }
+    }
+
+    /// As `DATABASE_URL` has it.
+    #[must_use]
+    pub fn url(&self) -> String {
+        match &self.place {
+            Place::Directory(directory) => format!("sqlite:{}", file(directory).display()),
+            Place::Server(server) => server.url().into(),
+        }
+    }
+
+    /// Another handle on it, that knows nothing of any other. Its calls take no time by a clock that is paused.
+    pub async fn open(&self) -> Arc<dyn Store> {
+        match &self.place {
+            Place::Directory(directory) => {
+                let opened = SqliteStore::open(file(directory)).await;
+                Arc::new(opened.expect("the file is opened"))
+            }
+            Place::Server(server) => {
+                let url = server.url();
+                let opened = elsewhere(async move { TimescaleStore::connect(url.as_str()).await });
+                Arc::new(Timeless::new(opened.await.expect("the database is opened")))
+            }
+        }
+    }
+
+    /// A copy of it as it is now, which is what a crash leaves.
+    pub async fn copy(&self) -> Self {
+        match &self.place {
+            Place::Directory(from) => {
+                let to = directory();
+                copy_files(from.path(), to.path());
+                Self { place: Place::Directory(to) }
+            }
+            Place::Server(from) => {
+                let copy = Self { place: Place::Server(from.sibling().await) };
+                // Makes the tables.
+                drop(copy.open().await);
+                if let Place::Server(to) = &copy.place {
+                    to.fill(from.rows().await).await;
+                }
+                copy
+            }
+        }
+    }
+
+    /// Whether `text` is anywhere in it: in a file, or in a row of a table, among bytes also.
+    pub async fn contains(&self, text: &str) -> bool {
+        match &self.place {
+            Place::Directory(directory) => files(directory.path()).any(|path| {
+                let bytes = fs::read(path).expect("a file that can be read");
+                bytes.windows(text.len()).any(|window| window == text.as_bytes())
+            }),
+            Place::Server(server) => {
+                let hex: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
+                let rows = server.rows().await;
+                rows.values().flatten().any(|row| row.contains(text) || row.contains(&hex))
+            }
+        }
+    }
+}
+
+fn directory() -> TempDir {
+    TempDir::new().expect("a directory")
+}
+
+fn file(directory: &TempDir) -> PathBuf {
+    directory.path().join("metrics.db")
+}
+
+fn files(directory: &Path) -> impl Iterator<Item = PathBuf> {
+    let files = fs::read_dir(directory).expect("a directory");
+    files.map(|file| file.expect("a file").path())
+}
+
+fn copy_files(from: &Path, to: &Path) {
+    for path in files(from) {
+        let name = path.file_name().expect("a file has a name");
+        // The third file, `-shm`, is no more than an index of the log and made anew from it.
+        if !name.to_string_lossy().ends_with("-shm") {
+            fs::copy(&path, to.join(name)).expect("a file that can be read");
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! A store that loses its connection now and then, that refuses, or that is dead.
+
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use metrics_core::key::SessionId;
+use metrics_core::store::{Error, SessionWrite, Store};
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use tokio::sync::watch;
+
+use crate::through::{Call, Method, Through, Way};
+
+/// A store that loses its connection now and then, before or after it has done what it was asked; that refuses one
+/// session; and that is cut off for ever, as by the death of the process that uses it.
+pub type Faulty = Through<Faults>;
+
+/// What is wrong with a [`Faulty`] store.
+#[derive(Debug)]
+pub struct Faults {
+    random: Mutex<StdRng>,
+    failures: Arc<AtomicUsize>,
+    poison: Mutex<Option<SessionId>>,
+    keys_late: Duration,
+    death: Death,
+}
+
+/// Kills a [`Faulty`] store. All clones are the same.
+#[derive(Clone, Debug)]
+pub struct Death {
+    state: watch::Sender<State>,
+    // Calls that are under way.
+    busy: watch::Sender<usize>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum State {
+    Alive,
+    /// The next commit is the last call: it happens, or does not.
+    Doomed {
+        commits: bool,
+    },
+    Dead,
+}
+
+impl Faulty {
+    /// A store that does not fail yet.
+    #[must_use]
+    pub fn new(store: impl Store) -> Self {
+        Self::over(Arc::new(store))
+    }
+
+    /// The same over a store that is shared already.
+    #[must_use]
+    pub fn over(store: Arc<dyn Store>) -> Self {
+        let way = Faults {
+            random: Mutex::new(StdRng::seed_from_u64(7)),
+            failures: Arc::default(),
+            poison: Mutex::default(),
+            keys_late: Duration::ZERO,
+            death: Death { state: watch::Sender::new(State::Alive), busy: watch::Sender::new(0) },
+        };
+        Self { store, way }
+    }
+
+    /// Fails so many out of a hundred calls.
+    #[must_use]
+    pub fn failing(self, percent: usize) -> Self {
+        self.way.failures.store(percent, Relaxed);
+        self
+    }
+
+    /// Answers with the keys that there were up to so long ago.
+    #[must_use]
+    pub fn with_late_keys(mut self, keys_late: Duration) -> Self {
+        self.way.keys_late = keys_late;
+        self
+    }
+
+    /// Refuses every batch with this session.
+    #[must_use]
+    pub fn refusing(self, poison: SessionId) -> Self {
+        *self.way.poison.lock().expect("sound") = Some(poison);
+        self
+    }
+
+    /// How many out of a hundred calls fail.
+    #[must_use]
+    pub fn failures(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.way.failures)
+    }
+
+    /// What kills it.
+    #[must_use]
+    pub fn death(&self) -> Death {
+        self.way.death.clone()
+    }
+}
+
+impl Death {
+    /// Kills it, and returns when the calls that were under way have happened; nobody is told that they did.
+    pub async fn kill(&self) {
+        self.state.send_replace(State::Dead);
+        let mut busy = self.busy.subscribe();
+        // It lives as long as this does.
+        let _busy = busy.wait_for(|busy| *busy == 0).await;
+    }
+
+    /// The next commit is its last call, and happens, or does not.
+    pub fn doom(&self, commits: bool) {
+        self.state.send_replace(State::Doomed { commits });
+    }
+
+    /// Waits until it is dead.
+    pub async fn dead(&self) {
+        let mut state = self.state.subscribe();
+        let _state = state.wait_for(|state| *state == State::Dead).await;
+    }
+
+    /// Waits as long as it is alive, and for ever then.
+    async fn forever(&self) -> ! {
+        self.dead().await;
+        std::future::pending().await
+    }
+}
+
+/// A call that is under way.
+struct Busy(watch::Sender<usize>);
+
+impl Busy {
+    fn new(busy: &watch::Sender<usize>) -> Self {
+        busy.send_modify(|busy| *busy += 1);
+        Self(busy.clone())
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.send_modify(|busy| *busy -= 1);
+    }
+}
+
+impl Faults {
+    fn fails(&self) -> bool {
+        let percent = self.random.lock().expect("sound").random_range(0..100);
+        percent < self.failures.load(Relaxed)
+    }
+
+    async fn connected<T: Send + 'static>(
+        &self,
+        method: Method,
+        call: Call<T>,
+    ) -> Result<T, Error> {
+        let may_fail = method != Method::Other;
+        if may_fail && self.fails() {
+            return Err(unavailable());
+        }
+        let answer = self.alive(method, call).await?;
+        if may_fail && self.fails() { Err(unavailable()) } else { Ok(answer) }
+    }
+
+    /// Makes a call, and answers it unless the store dies.
+    async fn alive<T: Send + 'static>(&self, method: Method, call: Call<T>) -> Result<T, Error> {
+        let state = *self.death.state.borrow();
+        let last = match state {
+            State::Doomed { commits } if method == Method::Commit => Some(commits),
+            State::Dead => Some(false),
+            _ => None,
+        };
+        if last == Some(false) {
+            self.death.state.send_replace(State::Dead);
+            std::future::pending::<()>().await;
+        }
+        let busy = Busy::new(&self.death.busy);
+        let state = self.death.state.clone();
+        let call = tokio::spawn(async move {
+            let answer = call.await;
+            if last.is_some() {
+                state.send_replace(State::Dead);
+            }
+            drop(busy);
+            answer
+        });
+        tokio::select! {
+            biased;
+            never = self.death.forever() => never,
+            answer = call => answer.expect("no call panics"),
+        }
+    }
+}
+
+fn unavailable() -> Error {
+    Error::Unavailable { store: "a faulty store", source: "the connection is lost".into() }
+}
+
+#[async_trait]
+impl Way for Faults {
+    async fn go<T: Send + 'static>(&self, method: Method, call: Call<T>) -> Result<T, Error> {
+        let answer = self.connected(method, call).await;
+        if method == Method::Keys {
+            let late_ms = self.keys_late.as_millis() as u64;
+            let late_ms = self.random.lock().expect("sound").random_range(0..=late_ms);
+            tokio::time::sleep(Duration::from_millis(late_ms)).await;
+        }
+        answer
+    }
+
+    fn inspect(&self, writes: &[SessionWrite]) -> Result<(), Error> {
+        let poison = *self.poison.lock().expect("sound");
+        if writes.iter().any(|write| Some(write.id) == poison) {
+            let source = "it is poison".into();
+            return Err(Error::Rejected { store: "a faulty store", operation: "commit", source });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,49 @@
+//! What the tests of the workspace share. Not for anybody else.
+//!
+//! * [`Database`] is a database of its own for a test, on any [`Backend`]; [`on_every_store!`] runs a test on all.
+//! * [`Faulty`] is a store that fails, or dies, when it is told to; [`Timeless`] one whose calls take no time.
+//! * [`Proxy`] is a connection that breaks when it is told to.
+//! * [`WallClock`] is moved by hand.
+//!
+//! Everything here panics where something is not as a test needs it.
+
+#![expect(clippy::missing_panics_doc, reason = "a test that cannot go on panics")]
+
+mod clock;
+mod database;
+mod faulty;
+mod proxy;
+mod server;
+mod through;
+mod timeless;
+
+pub use clock::WallClock;
+pub use database::{Backend, Database};
+pub use faulty::{Death, Faults, Faulty};
+pub use proxy::{Cut, Proxy};
+pub use through::{Call, Method, Through, Way};
+pub use timeless::{Timeless, elsewhere};
+
+/// Makes a test for each store of each function: an `async fn(Backend)`, run by Tokio with its clock paused.
+///
+/// ```text
+/// metrics_testing::on_every_store!(what_was_watched_is_counted);
+/// ```
+#[macro_export]
+macro_rules! on_every_store {
+    ($($test:ident),+ $(,)?) => {
+        $crate::on_every_store!(@ sqlite Sqlite $($test)+);
+        $crate::on_every_store!(@ timescale Timescale $($test)+);
+        $crate::on_every_store!(@ postgres Postgres $($test)+);
+    };
+    (@ $module:ident $backend:ident $($test:ident)+) => {
+        mod $module {
+            $(
+                #[tokio::test(start_paused = true)]
+                async fn $test() {
+                    super::$test($crate::Backend::$backend).await;
+                }
+            )+
+        }
+    };
+}
