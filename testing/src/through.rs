@@ -63,6 +63,12 @@ pub struct Through<W> {
 }
 
 impl<W: Way> Through<W> {
+    /// This store, by this way.
+    #[must_use]
+    pub fn by(way: W, store: Arc<dyn Store>) -> Self {
+        Self { store, way }
+    }
+
     // What a call needs is its own: it may go on when nobody waits for it any more.
     async fn go<T, F>(&self, method: Method, call: impl FnOnce(Arc<dyn Store>) -> F) -> Answer<T>
     where
