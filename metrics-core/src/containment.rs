@@ -13,10 +13,13 @@
 //! one, `9007199254740993` and `9007199254740992.0` are two. A number that is held as a float is the
 //! shortest decimal that `serde_json` writes for it, which is what a database would be given.
 //!
-//! Both functions recurse into their arguments. `serde_json` parses no text that is nested deeper
-//! than 128, and the limit of this library is 64; a value built by hand must keep to that.
+//! What a store is given is nested at most [`DEPTH_MAX`] deep. [`contains`] recurses as far as both
+//! of its arguments do, so one of them must keep to that; a value built by hand may not.
 
 use serde_json::{Number, Value};
+
+/// How deep JSON may be nested. Far below what parsing it on the stack can take.
+pub const DEPTH_MAX: usize = 64;
 
 /// Plain digits up to this many zeros after or before them, an exponent beyond.
 const ZEROS_MAX: i64 = 32;
@@ -56,8 +59,73 @@ pub fn contains(whole: &Value, part: &Value) -> bool {
 #[must_use]
 pub fn canonical(value: &Value) -> String {
     let mut text = String::new();
-    write_canonical(value, &mut text);
+    // A list and not the stack: nobody has judged yet how deep the value is.
+    let mut rest = vec![Rest::Value(value)];
+    while let Some(next) = rest.pop() {
+        match next {
+            Rest::Mark(mark) => text.push(mark),
+            Rest::Name(name) => text.push_str(&Value::from(name).to_string()),
+            Rest::Value(Value::Object(members)) => {
+                let mut members: Vec<_> = members.iter().collect();
+                members.sort_unstable_by_key(|(name, _)| name.as_bytes());
+                text.push('{');
+                rest.push(Rest::Mark('}'));
+                for (index, (name, value)) in members.into_iter().enumerate().rev() {
+                    rest.extend([Rest::Value(value), Rest::Mark(':'), Rest::Name(name)]);
+                    rest.extend((0 < index).then_some(Rest::Mark(',')));
+                }
+            }
+            Rest::Value(Value::Array(elements)) => {
+                text.push('[');
+                rest.push(Rest::Mark(']'));
+                for (index, element) in elements.iter().enumerate().rev() {
+                    rest.push(Rest::Value(element));
+                    rest.extend((0 < index).then_some(Rest::Mark(',')));
+                }
+            }
+            Rest::Value(Value::Number(number)) => text.push_str(&canonical_number(number)),
+            Rest::Value(scalar) => text.push_str(&scalar.to_string()),
+        }
+    }
     text
+}
+
+/// What is still to be written.
+enum Rest<'a> {
+    Value(&'a Value),
+    Name(&'a str),
+    Mark(char),
+}
+
+/// Returns true if arrays and objects are nested more than [`DEPTH_MAX`] deep in well-formed JSON.
+#[must_use]
+pub fn is_too_deep(json: &str) -> bool {
+    // What opens too few of them cannot be too deep; to count is many times faster than to scan.
+    if json.bytes().filter(|byte| matches!(byte, b'[' | b'{')).count() <= DEPTH_MAX {
+        return false;
+    }
+    let (mut depth, mut in_string) = (0, false);
+    let mut bytes = json.bytes();
+    while let Some(byte) = bytes.next() {
+        match (in_string, byte) {
+            (true, b'\\') => drop(bytes.next()), // The escaped byte may be a quote.
+            (_, b'"') => in_string = !in_string,
+            (false, b'[' | b'{') => depth += 1,
+            (false, b']' | b'}') => depth -= 1,
+            _ => {}
+        }
+        if DEPTH_MAX < depth {
+            return true;
+        }
+    }
+    false
+}
+
+/// Returns true if a text somewhere in well-formed JSON holds U+0000, which PostgreSQL has no way to store.
+#[must_use]
+pub(crate) fn has_nul(json: &str) -> bool {
+    // An escaped backslash before `u0000` makes that plain text.
+    json.contains("\\u0000") && json.replace("\\\\", "").contains("\\u0000")
 }
 
 /// Containment below the top, where an array does not contain a lone scalar.
@@ -88,37 +156,6 @@ fn number_equals(a: &Number, b: &Number) -> bool {
         || (a.is_f64() != b.is_f64()
             && a.as_f64() == b.as_f64()
             && canonical_number(a) == canonical_number(b))
-}
-
-fn write_canonical(value: &Value, text: &mut String) {
-    match value {
-        Value::Object(members) => {
-            let mut members: Vec<_> = members.iter().collect();
-            members.sort_unstable_by_key(|(key, _)| key.as_bytes());
-            text.push('{');
-            for (index, (key, value)) in members.into_iter().enumerate() {
-                if index > 0 {
-                    text.push(',');
-                }
-                text.push_str(&Value::from(key.as_str()).to_string());
-                text.push(':');
-                write_canonical(value, text);
-            }
-            text.push('}');
-        }
-        Value::Array(elements) => {
-            text.push('[');
-            for (index, element) in elements.iter().enumerate() {
-                if index > 0 {
-                    text.push(',');
-                }
-                write_canonical(element, text);
-            }
-            text.push(']');
-        }
-        Value::Number(number) => text.push_str(&canonical_number(number)),
-        Value::Null | Value::Bool(_) | Value::String(_) => text.push_str(&value.to_string()),
-    }
 }
 
 /// The one text of a decimal number: no needless zeros, signs or exponents.
@@ -175,6 +212,55 @@ mod tests {
     #[track_caller]
     fn check(whole: &str, part: &str, expected: bool) {
         assert_eq!(contains(&parse(whole), &parse(part)), expected, "{whole} @> {part}");
+    }
+
+    #[test]
+    fn a_value_of_any_depth_has_a_canonical_text() {
+        // Deeper than a thread's stack would take, so it is also taken apart by hand.
+        const DEPTH: usize = 1_000_000;
+        let mut value = json!("x");
+        for level in 0..DEPTH {
+            value = if level % 2 == 0 {
+                Value::Array(vec![value])
+            } else {
+                Value::Object([("a".to_owned(), value)].into_iter().collect())
+            };
+        }
+        let text = canonical(&value);
+        assert!(text.starts_with(r#"{"a":[{"a":["#) && text.ends_with("]}]}"), "{}", &text[..20]);
+        assert_eq!(text.len(), DEPTH / 2 * r#"{"a":[]}"#.len() + r#""x""#.len());
+        assert!(is_too_deep(&text));
+        loop {
+            value = match value {
+                Value::Array(mut elements) => elements.remove(0),
+                Value::Object(mut members) => members.remove("a").unwrap(),
+                _ => break,
+            };
+        }
+    }
+
+    #[test]
+    fn depth_is_that_of_arrays_and_objects() {
+        for (open, close) in [("[", "]"), (r#"{"a":"#, "}")] {
+            let nested = |depth| format!("{}1{}", open.repeat(depth), close.repeat(depth));
+            assert!(!is_too_deep(&nested(DEPTH_MAX)));
+            assert!(is_too_deep(&nested(DEPTH_MAX + 1)));
+        }
+        assert!(!is_too_deep(&format!("[{}[]]", "[],".repeat(2 * DEPTH_MAX))));
+        assert!(!is_too_deep(&format!(r#"["\"{}"]"#, "[".repeat(2 * DEPTH_MAX))));
+    }
+
+    #[test]
+    fn nul_is_found_in_names_and_texts() {
+        for (value, expected) in [
+            (json!({"a": "\0"}), true),
+            (json!({"a\0": 1}), true),
+            (json!([[{"a": ["b", "\\\0"]}]]), true),
+            (json!({"a": "\\u0000", "\\\\u0000": "\u{1}0000"}), false),
+            (json!({"a": "u0000 0"}), false),
+        ] {
+            assert_eq!(has_nul(&canonical(&value)), expected, "{value}");
+        }
     }
 
     #[test]

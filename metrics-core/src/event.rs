@@ -228,12 +228,16 @@ pub(crate) fn fnv1a(bytes: impl IntoIterator<Item = u8>) -> u32 {
     (hash ^ (hash >> 32)) as u32
 }
 
+/// A label as it is kept: cut at a character, and without U+0000, which not every store can keep.
 fn label(text: &str) -> String {
-    let end = text
-        .char_indices()
-        .map(|(at, c)| at + c.len_utf8())
-        .take_while(|end| *end <= LABEL_BYTES_MAX);
-    text[..end.last().unwrap_or(0)].to_owned()
+    let mut label = String::new();
+    for c in text.chars().filter(|c| *c != '\0') {
+        if LABEL_BYTES_MAX < label.len() + c.len_utf8() {
+            break;
+        }
+        label.push(c);
+    }
+    label
 }
 
 #[cfg(test)]
@@ -278,11 +282,30 @@ mod tests {
         check_duration(-1.0, &Err(InvalidEvent { field: "duration" }));
     }
 
+    #[track_caller]
+    fn check_label(text: &str, expected: &str) {
+        let track = Action::TrackSet { language: Some(text.to_owned()) };
+        let rendition = Rendition { codec: Some(text.to_owned()), ..Rendition::default() };
+        for action in [track, Action::SourceSet(rendition)] {
+            let kept = match PlayerEvent::new(action).check().unwrap().step {
+                Step::TrackSet { language } => language,
+                Step::SourceSet(rendition) => rendition.codec,
+                step => panic!("{step:?}"),
+            };
+            assert_eq!(kept.as_deref(), Some(expected));
+        }
+    }
+
     #[test]
     fn a_long_label_is_cut_at_a_character() {
-        let language = Some("\u{e9}".repeat(60));
-        let checked = PlayerEvent::new(Action::TrackSet { language }).check().unwrap();
-        let Step::TrackSet { language: Some(kept) } = checked.step else { panic!("{checked:?}") };
-        assert_eq!(kept, "\u{e9}".repeat(32));
+        check_label("zh-Hant-TW", "zh-Hant-TW");
+        check_label(&"\u{e9}".repeat(60), &"\u{e9}".repeat(32));
+        check_label(&format!("a{}", "\u{e9}".repeat(60)), &format!("a{}", "\u{e9}".repeat(31)));
+    }
+
+    #[test]
+    fn a_label_holds_nothing_that_a_store_cannot_keep() {
+        check_label("\0n\0l\0", "nl");
+        check_label("\0", "");
     }
 }

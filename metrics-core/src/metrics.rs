@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use tokio::sync::watch;
 
 use crate::client::{Classification, Classifier, Client, Headers};
-use crate::containment::canonical;
+use crate::containment::{DEPTH_MAX, canonical, has_nul, is_too_deep};
 use crate::engagement::{Part, SecondsBucket};
 use crate::key::{ApiKey, SessionId};
 use crate::keyring::{Keyring, Keys};
@@ -280,7 +280,7 @@ impl Metrics {
     ///
     /// [`ReportError`] if the store could not.
     pub async fn watching(&self, selection: &Selection) -> Result<u64, ReportError> {
-        Ok(self.store().watching(selection, self.now()).await?)
+        Ok(self.store().watching(&selection.for_stores(), self.now()).await?)
     }
 
     /// The store.
@@ -312,8 +312,11 @@ impl Metrics {
         let session_data = join.session_data.map(|data| canonical(&Value::Object(data)));
         fits("session", Some(&join.session), SESSION_BYTES_MAX)?;
         fits("identifier", join.video.identifier(), IDENTIFIER_BYTES_MAX)?;
-        fits("metadata", join.video.metadata(), METADATA_BYTES_MAX)?;
-        fits("session_data", session_data.as_deref(), METADATA_BYTES_MAX)?;
+        if join.video.identifier().is_some_and(|identifier| identifier.contains('\0')) {
+            return Err(JoinError::Nul { field: "identifier" });
+        }
+        check_json("metadata", join.video.metadata())?;
+        check_json("session_data", session_data.as_deref())?;
         if !self.accepts_key(&join.key).await? {
             return Err(JoinError::InvalidKey);
         }
@@ -432,6 +435,18 @@ pub enum JoinError {
         /// How long it may be.
         bytes_max: usize,
     },
+    /// A field holds U+0000, which not every store can keep.
+    #[error("`{field}` must not hold the character U+0000")]
+    Nul {
+        /// The field.
+        field: &'static str,
+    },
+    /// A field is nested deeper than [`DEPTH_MAX`].
+    #[error("`{field}` is nested more than {DEPTH_MAX} deep")]
+    TooDeep {
+        /// The field.
+        field: &'static str,
+    },
     /// The keys are not known, because the store was never reached.
     #[error(transparent)]
     Store(#[from] Error),
@@ -440,6 +455,15 @@ pub enum JoinError {
 fn fits(field: &'static str, text: Option<&str>, bytes_max: usize) -> Result<(), JoinError> {
     match text {
         Some(text) if bytes_max < text.len() => Err(JoinError::TooLong { field, bytes_max }),
+        _ => Ok(()),
+    }
+}
+
+fn check_json(field: &'static str, json: Option<&str>) -> Result<(), JoinError> {
+    fits(field, json, METADATA_BYTES_MAX)?;
+    match json {
+        Some(json) if is_too_deep(json) => Err(JoinError::TooDeep { field }),
+        Some(json) if has_nul(json) => Err(JoinError::Nul { field }),
         _ => Ok(()),
     }
 }

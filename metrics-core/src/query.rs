@@ -3,6 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Value};
 
+use crate::containment::{canonical, has_nul, is_too_deep};
 use crate::key::ApiKey;
 use crate::time_bucket::{Buckets, Span, Width};
 
@@ -51,6 +52,22 @@ impl Selection {
     #[must_use]
     pub fn with_session(self, data: Map<String, Value>) -> Self {
         Self { session: Some(data), ..self }
+    }
+
+    /// The same selection, without what no session can have and some stores cannot even look for.
+    pub(crate) fn for_stores(&self) -> Self {
+        let impossible = |part: &Option<Map<String, Value>>| {
+            let json = part.as_ref().map(|part| canonical(&Value::Object(part.clone())));
+            json.is_some_and(|json| is_too_deep(&json) || has_nul(&json))
+        };
+        if impossible(&self.video) || impossible(&self.session) {
+            return Self { identifiers: Some(Vec::new()), ..Self::default() };
+        }
+        let mut selection = self.clone();
+        if let Some(identifiers) = &mut selection.identifiers {
+            identifiers.retain(|identifier| !identifier.contains('\0'));
+        }
+        selection
     }
 }
 
@@ -203,7 +220,7 @@ fn scan(
     now: DateTime<Utc>,
 ) -> Scan {
     let (from_ms, to_ms) = timeframe.resolve(now);
-    Scan { selection: selection.clone(), from_ms, to_ms, minimum_view_ms }
+    Scan { selection: selection.for_stores(), from_ms, to_ms, minimum_view_ms }
 }
 
 /// The instant of a Unix time in milliseconds, as near as can be represented.
@@ -218,7 +235,29 @@ pub fn instant(unix_ms: i64) -> DateTime<Utc> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn what_no_session_can_have_selects_nothing() {
+        let object = |value: &Value| value.as_object().unwrap().clone();
+        let plain = object(&json!({"a": "\\u0000"}));
+        let nul = object(&json!({"a": ["\0"]}));
+        let deep = (0..70).fold(json!({"a": 1}), |inner, _| json!({"a": inner}));
+        let nothing = Selection { identifiers: Some(Vec::new()), ..Selection::default() };
+
+        let sound = Selection::identifier("a").with_video(plain.clone()).with_session(plain);
+        assert_eq!(sound.for_stores(), sound);
+        let identifiers = ["a\0", "a"].map(str::to_owned).to_vec();
+        let some = Selection { identifiers: Some(identifiers), ..Selection::default() };
+        assert_eq!(some.for_stores(), Selection::identifier("a"));
+        assert_eq!(Selection::identifier("\0").for_stores(), nothing);
+        for part in [nul, object(&deep)] {
+            assert_eq!(Selection::default().with_video(part.clone()).for_stores(), nothing);
+            assert_eq!(Selection::identifier("a").with_session(part).for_stores(), nothing);
+        }
+    }
 
     #[track_caller]
     fn check(timeframe: Timeframe, expected: (&str, &str)) {

@@ -83,6 +83,11 @@ mod tests {
         check("http://user@example.com/", Some("http://example.com/"));
         check("capacitor://localhost?x", Some("capacitor://localhost/"));
         check("http://[::1]:80/a", Some("http://[::1]/a"));
+        // A store that cannot keep U+0000 is never given any.
+        check("http://example.com/a\0b", Some("http://example.com/a%00b"));
+        check("app://host/a\0b", Some("app://host/a%00b"));
+        check("http://a\0b/", None);
+        check("app://a\0b/", None);
     }
 
     #[test]

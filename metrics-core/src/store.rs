@@ -57,6 +57,9 @@ pub const KEYS_POLL: Duration = Duration::from_millis(500);
 /// * A call whose future is dropped happens whole or not at all.
 /// * Answers follow `definitions` to the millisecond: a session belongs to the instant of its start, both ends of
 ///   a [`Scan`] are included, and containment is PostgreSQL's `@>` on JSON.
+/// * It is given nothing that a database could not keep: no text holds U+0000, and JSON is canonical and nested at
+///   most [`DEPTH_MAX`](crate::containment::DEPTH_MAX) deep. [`Metrics`](crate::Metrics) sees to that; whoever calls a
+///   store directly has to.
 /// * A store is a handle. It is shared behind an `Arc`, by any number of tasks.
 ///
 /// The suite in `conformance` (feature `conformance`) checks this as far as it can be seen from outside.

@@ -7,9 +7,9 @@
 use std::borrow::Cow;
 use std::str;
 
+use metrics_core::containment::is_too_deep;
 use serde_json::value::RawValue;
 
-use crate::wire::{DEPTH_MAX, is_deeper_than};
 use envelope::{Array, Object};
 
 mod envelope;
@@ -65,8 +65,8 @@ pub(crate) struct Message<'a> {
     pub(crate) topic: Cow<'a, str>,
     /// What happened: `phx_join`, `heartbeat`, `event`.
     pub(crate) event: Cow<'a, str>,
-    /// The payload: well-formed JSON, at most [`DEPTH_MAX`] deep. Parsing it can still fail, on
-    /// an escape that is half a surrogate pair or a number out of range.
+    /// The payload: well-formed JSON, not [too deep](is_too_deep). Parsing it can still fail, on an
+    /// escape that is half a surrogate pair or a number out of range.
     pub(crate) payload: &'a RawValue,
 }
 
@@ -86,7 +86,7 @@ impl<'a> Message<'a> {
                 serde_json::from_str::<Array<'_>>(text).map_err(|_| DecodeError::NotAnArray)?.0
             }
         };
-        if is_deeper_than(DEPTH_MAX, envelope.payload.get()) {
+        if is_too_deep(envelope.payload.get()) {
             return Err(DecodeError::TooDeep);
         }
         Ok(Self {
@@ -197,7 +197,7 @@ pub(crate) enum DecodeError {
     /// A ref is no string, number or null, or is longer than [`REF_BYTES_MAX`].
     #[error("expected refs to be short strings, numbers or null")]
     Ref,
-    /// The payload is deeper than [`DEPTH_MAX`].
+    /// The payload is [too deep](is_too_deep).
     #[error("payload nested too deeply")]
     TooDeep,
     /// A binary message is not a V2 push.

@@ -11,9 +11,6 @@ use metrics_core::{Action, EventError, PlayerEvent};
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-/// The deepest JSON that is read. Far below what parsing it on the stack can take.
-pub(crate) const DEPTH_MAX: usize = 64;
-
 /// The members of an event that are looked at. All others are ignored.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -37,29 +34,6 @@ pub(crate) struct Event<'a> {
 pub(crate) fn object<'a, T: Deserialize<'a>>(json: &'a str) -> Option<T> {
     let is_object = json.trim_ascii_start().starts_with('{');
     is_object.then(|| serde_json::from_str(json).ok()).flatten()
-}
-
-/// Tells if arrays and objects are nested more than `depth_max` deep in well-formed JSON.
-pub(crate) fn is_deeper_than(depth_max: usize, json: &str) -> bool {
-    // What opens too few of them cannot be too deep; to count is many times faster than to scan.
-    if json.bytes().filter(|byte| matches!(byte, b'[' | b'{')).count() <= depth_max {
-        return false;
-    }
-    let (mut depth, mut in_string) = (0, false);
-    let mut bytes = json.bytes();
-    while let Some(byte) = bytes.next() {
-        match (in_string, byte) {
-            (true, b'\\') => drop(bytes.next()), // The escaped byte may be a quote.
-            (_, b'"') => in_string = !in_string,
-            (false, b'[' | b'{') => depth += 1,
-            (false, b']' | b'}') => depth -= 1,
-            _ => {}
-        }
-        if depth > depth_max {
-            return true;
-        }
-    }
-    false
 }
 
 /// What a position is called.

@@ -350,6 +350,21 @@ async fn an_event_that_is_too_long_does_not_lose_the_others() {
 }
 
 #[tokio::test]
+async fn an_event_that_no_store_can_keep_does_not_lose_the_others() {
+    let server = TestServer::new().await;
+    let other = |event| with(event, "session_id", json!("t"));
+    let events = [
+        event("play", 0.0),
+        event("pause", 5.0),
+        with(other(event("play", 0.0)), "embed_id", json!("in\0tro")),
+    ];
+    let answer = batch(&server, &events).send().await;
+    let reason = "`embed_id` must not hold the character U+0000".to_owned();
+    assert_eq!(rejected(&answer), [(2, reason)]);
+    assert_eq!(server.watched("intro").await, Watched::once(5.0));
+}
+
+#[tokio::test]
 async fn the_order_within_a_batch_does_not_matter() {
     let server = TestServer::new().await;
     let mut events = vec![

@@ -229,6 +229,28 @@ async fn a_join_that_lacks_something_is_refused() {
 }
 
 #[tokio::test]
+async fn what_no_store_can_keep_is_refused_by_its_name() {
+    let server = TestServer::new().await;
+    let mut client = server.connect().await;
+    for (field, payload) in [
+        ("identifier", json!({ "identifier": "in\0tro" })),
+        ("metadata", json!({ "metadata": { "a": ["\0"] } })),
+        ("metadata", json!({ "identifier": "intro", "metadata": { "\0": 1 } })),
+        ("session_data", json!({ "identifier": "intro", "session_data": { "a": "\0" } })),
+    ] {
+        let mut payload = payload;
+        payload["key"] = json!(server.key);
+        let reply = client.call("session:a", "phx_join", &payload).await;
+        assert_eq!(reply, format!("`{field}` must not hold the character U+0000"), "{payload}");
+    }
+    client.join("session:a", "intro").await;
+    // What is kept of an event is kept without it.
+    client.play("session:a", 0.0).await;
+    let track = json!({ "name": "track_set", "language": "n\0l" });
+    assert_eq!(client.call("session:a", "event", &track).await, Value::Null);
+}
+
+#[tokio::test]
 async fn what_is_too_long_is_refused_by_its_name() {
     let server = TestServer::new().await;
     let mut client = server.connect().await;

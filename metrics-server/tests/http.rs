@@ -278,11 +278,19 @@ async fn every_report_has_its_form() {
 #[tokio::test]
 async fn a_selection_without_a_video_is_an_empty_list() {
     let server = watched().await;
-    let ask = async |report: &str| server.report(report, &json!({ "identifier": "unknown" })).await;
-    assert_eq!(ask("plays").await, json!({ "views": [] }));
-    assert_eq!(ask("engagement").await, json!({ "engagement": [] }));
-    assert_eq!(ask("sources").await, json!({ "sources": [] }));
-    assert_eq!(ask("watching").await, json!({ "watching": 0 }));
+    for selection in [
+        json!({ "identifier": "unknown" }),
+        // What no session can have is looked for all the same.
+        json!({ "identifier": "in\0tro" }),
+        json!({ "query": { "video": { "a": "\0" } } }),
+        json!({ "identifier": "intro", "query": { "session": { "\0": 1 } } }),
+    ] {
+        let ask = async |report: &str| server.report(report, &selection).await;
+        assert_eq!(ask("plays").await, json!({ "views": [] }));
+        assert_eq!(ask("engagement").await, json!({ "engagement": [] }));
+        assert_eq!(ask("sources").await, json!({ "sources": [] }));
+        assert_eq!(ask("watching").await, json!({ "watching": 0 }));
+    }
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use metrics_core::event::Action;
 use metrics_core::{Bots, Join, JoinError, Metrics, PlayerEvent, Selection, Video};
 use metrics_testing::Faulty;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use crate::support::{Site, join, joining, soon};
 
@@ -165,16 +165,56 @@ async fn fields_that_are_too_long_are_refused() {
             Some("`session_data` has more than 16384 bytes"),
         ),
     ];
+    check_joins(&metrics, cases).await;
+}
+
+/// Expects each to be refused for a reason, or to be let in and stored.
+async fn check_joins(
+    metrics: &Metrics,
+    cases: impl IntoIterator<Item = (Join, Option<&'static str>)>,
+) {
     for (session, refused) in cases {
         match (metrics.join(session).await, refused) {
             (joined, Some(reason)) => check_refused(joined, reason),
             (joined, None) => {
-                // What is let in can be stored.
                 let viewing = joined.unwrap();
                 soon(viewing.apply(PlayerEvent::play(0.0))).await.unwrap();
             }
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn fields_that_no_store_must_be_given_are_refused() {
+    let site = Site::new();
+    let metrics = site.server().await;
+    let key = metrics.create_key().await.unwrap();
+    let object = |inner| Map::from_iter([("a".to_owned(), inner)]);
+    let nested = |depth| (1..depth).fold(Map::new(), |inner, _| object(Value::Object(inner)));
+    let text = |text: &str| json!({"a": [{"b": text}]}).as_object().unwrap().clone();
+    let name = |text: &str| json!({"a": {text: 1}}).as_object().unwrap().clone();
+    let labelled = |text: &str| Join::new(key.clone(), "a", Video::labelled(text));
+    let described =
+        |metadata| Join::new(key.clone(), "b", Video::new(None, Some(metadata)).unwrap());
+    let saying = |data| joining(&key, "c").session_data(data);
+    let cases = [
+        (labelled("a\0b"), Some("`identifier` must not hold the character U+0000")),
+        (labelled("\\u0000\u{1}"), None),
+        (described(text("\0")), Some("`metadata` must not hold the character U+0000")),
+        (described(name("\0")), Some("`metadata` must not hold the character U+0000")),
+        (described(text("\\u0000")), None),
+        (described(nested(64)), None),
+        (described(nested(65)), Some("`metadata` is nested more than 64 deep")),
+        (described(nested(2_000)), Some("`metadata` is nested more than 64 deep")),
+        (saying(text("a\0")), Some("`session_data` must not hold the character U+0000")),
+        (saying(name("\\\0")), Some("`session_data` must not hold the character U+0000")),
+        (saying(name("\\\\u0000")), None),
+        (saying(nested(64)), None),
+        (saying(nested(65)), Some("`session_data` is nested more than 64 deep")),
+        // An id is not kept, only what is computed from it.
+        (joining(&key, "\0"), None),
+    ];
+    check_joins(&metrics, cases).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -156,16 +156,14 @@ async fn settle(
 }
 
 /// Why a session was refused, with the names that its fields have here.
-fn reason(err: JoinError) -> String {
-    let err = match err {
-        JoinError::TooLong { field: "session", bytes_max } => {
-            JoinError::TooLong { field: "session_id", bytes_max }
-        }
-        JoinError::TooLong { field: "identifier", bytes_max } => {
-            JoinError::TooLong { field: "embed_id", bytes_max }
-        }
-        other => other,
-    };
+fn reason(mut err: JoinError) -> String {
+    if let JoinError::TooLong { field, .. } | JoinError::Nul { field } = &mut err {
+        *field = match *field {
+            "session" => "session_id",
+            "identifier" => "embed_id",
+            other => other,
+        };
+    }
     err.to_string()
 }
 

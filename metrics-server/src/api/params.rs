@@ -2,12 +2,12 @@
 
 use chrono::{DateTime, Datelike as _, Utc};
 use chrono_tz::Tz;
+use metrics_core::containment::is_too_deep;
 use metrics_core::time_bucket::{Buckets, Span, Width};
 use metrics_core::{ApiKey, BucketQuery, EngagementQuery, Selection, Timeframe};
 use serde_json::{Map, Value};
 
 use crate::error::Error;
-use crate::wire::{DEPTH_MAX, is_deeper_than};
 
 /// The largest `query`, in bytes of JSON: to compare two arrays costs the product of their lengths.
 const QUERY_BYTES_MAX: usize = 16 * 1_024;
@@ -48,7 +48,7 @@ impl Params {
             let text =
                 std::str::from_utf8(body).map_err(|_| Error::body("the body must be UTF-8"))?;
             // First: the parser has a limit of its own, beyond which it would not say what is wrong.
-            if is_deeper_than(DEPTH_MAX, text) {
+            if is_too_deep(text) {
                 return Err(Error::body("the body must be at most 64 levels deep"));
             }
             let body: Map<String, Value> = serde_json::from_str(text).map_err(not_an_object)?;
@@ -193,7 +193,7 @@ fn structured(name: &'static str, text: &str) -> Result<Value, Error> {
     if !text.trim_start().starts_with(['{', '[']) {
         return Ok(Value::String(text.to_owned()));
     }
-    let parsed = serde_json::from_str(text).ok().filter(|_| !is_deeper_than(DEPTH_MAX, text));
+    let parsed = serde_json::from_str(text).ok().filter(|_| !is_too_deep(text));
     parsed.ok_or_else(|| Error::parameter(name, "must be JSON in a query string"))
 }
 

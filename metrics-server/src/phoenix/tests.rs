@@ -1,5 +1,6 @@
 //! Both versions, row by row of what clients send and what they are answered.
 
+use metrics_core::containment::DEPTH_MAX;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
