@@ -4,12 +4,14 @@
 //! what would be accepted.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser as _;
 use clap::error::ErrorKind;
+use metrics_core::store::{Migrations, TimescaleOptions};
 use metrics_core::{ApiKey, Bots};
 use tracing_subscriber::EnvFilter;
 
@@ -22,6 +24,9 @@ const ENVIRONMENT: &str = "\
 Environment (a flag wins over its variable):
   METRICS_LISTEN           like --listen
   DATABASE_URL             like --database-url
+  METRICS_DATABASE_CONNECTIONS
+                           like --database-connections
+  METRICS_WAIT_FOR_STORE   true or false: like --wait-for-store [default: false]
   METRICS_AUTH_ENABLED     true or false: whether reports, keys and the page ask for
                            user and password [default: false]
   METRICS_USER             the user, for METRICS_AUTH_ENABLED
@@ -47,10 +52,27 @@ struct Flags {
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<String>,
 
-    /// Where sessions are kept: sqlite:PATH, a file that is made if there is none
-    /// [default: sqlite:metrics.db]
+    /// Where sessions are kept: `sqlite:PATH`, a file that is made if there is none, or
+    /// `postgres://USER@HOST/DATABASE`, a TimescaleDB or PostgreSQL. A password is better given
+    /// in the environment, because flags show in the list of processes [default: sqlite:metrics.db]
     #[arg(long, value_name = "URL")]
     database_url: Option<String>,
+
+    /// How many connections to PostgreSQL are opened at most, 5 to 1000 [default: 10]
+    #[arg(long, value_name = "NUMBER")]
+    database_connections: Option<String>,
+
+    /// Bring the tables up to date, and end
+    #[arg(long, conflicts_with = "no_migrate")]
+    migrate_only: bool,
+
+    /// Do not change the tables: refuse to start if they are not up to date
+    #[arg(long)]
+    no_migrate: bool,
+
+    /// If the database cannot be reached at the start, wait until it can
+    #[arg(long)]
+    wait_for_store: bool,
 }
 
 /// Where to listen: on this machine only.
@@ -67,6 +89,14 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where sessions are kept.
     pub database: Database,
+    /// How many connections to PostgreSQL are opened at most.
+    pub database_connections: u32,
+    /// What is done about tables that are not up to date.
+    pub migrations: Migrations,
+    /// Whether to end when the tables are up to date.
+    pub migrate_only: bool,
+    /// Whether to wait for a database that cannot be reached at the start.
+    pub wait_for_store: bool,
     /// What to do with known bots.
     pub bots: Bots,
     /// How the service behaves.
@@ -80,11 +110,22 @@ pub struct Config {
 }
 
 /// Where sessions are kept.
-#[derive(Clone, Debug, Eq, PartialEq)]
-#[non_exhaustive]
+#[derive(Clone, Eq, PartialEq)]
 pub enum Database {
     /// In an SQLite file.
     Sqlite(PathBuf),
+    /// In the TimescaleDB or PostgreSQL at this URL.
+    Postgres(String),
+}
+
+impl fmt::Debug for Database {
+    /// Without the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => f.debug_tuple("Sqlite").field(path).finish(),
+            Self::Postgres(_) => f.write_str("Postgres(..)"),
+        }
+    }
 }
 
 /// How the log is written.
@@ -156,7 +197,15 @@ impl Config {
         let database = database(
             Setting::new("--database-url", flags.database_url).or("DATABASE_URL", &environment),
         )?;
+        let database_connections =
+            Setting::new("--database-connections", flags.database_connections)
+                .or("METRICS_DATABASE_CONNECTIONS", &environment)
+                .read("a number from 5 to 1000", |text| {
+                    let least = TimescaleOptions::CONNECTIONS_MIN;
+                    text.parse().ok().filter(|number| (least..=1_000).contains(number))
+                })?;
         let variable = |name| Setting::variable(name, &environment);
+        let wait_for_store = variable("METRICS_WAIT_FOR_STORE").read("true or false", read_bool)?;
         let bots = variable("METRICS_BOTS").read("refuse or count", |text| match text {
             "refuse" => Some(Bots::Refuse),
             "count" => Some(Bots::Count),
@@ -198,6 +247,11 @@ impl Config {
         Ok(Self {
             listen: listen.unwrap_or(LISTEN),
             database: database.unwrap_or_else(|| Database::Sqlite("metrics.db".into())),
+            database_connections: database_connections
+                .unwrap_or_else(|| TimescaleOptions::default().connections),
+            migrations: if flags.no_migrate { Migrations::Check } else { Migrations::Run },
+            migrate_only: flags.migrate_only,
+            wait_for_store: flags.wait_for_store || wait_for_store.unwrap_or(false),
             bots: bots.unwrap_or_default(),
             settings,
             connections_max: connections_max.unwrap_or(CONNECTIONS_MAX),
@@ -275,11 +329,7 @@ fn credentials(
     environment: &impl Fn(&str) -> Option<OsString>,
 ) -> Result<Option<Credentials>, ConfigError> {
     let variable = |name| Setting::variable(name, environment);
-    let enabled = variable("METRICS_AUTH_ENABLED").read("true or false", |text| match text {
-        "true" | "1" => Some(true),
-        "false" | "0" => Some(false),
-        _ => None,
-    })?;
+    let enabled = variable("METRICS_AUTH_ENABLED").read("true or false", read_bool)?;
     if enabled != Some(true) {
         return Ok(None);
     }
@@ -292,24 +342,26 @@ fn credentials(
 }
 
 fn database(url: Setting) -> Result<Option<Database>, ConfigError> {
-    const SQLITE: &str = "sqlite:PATH, a file like sqlite:metrics.db";
-    let is_postgres = |url: &OsString| {
-        let url = url.to_string_lossy();
-        ["postgres:", "postgresql:"].iter().any(|scheme| url.trim().starts_with(scheme))
-    };
-    if url.set.as_ref().is_some_and(is_postgres) {
-        let name = url.name;
-        let line = format!("{name} must be {SQLITE}; this build has no TimescaleDB store yet");
-        return Err(ConfigError::Refused(line));
-    }
-    url.read_secret(SQLITE, read_database)
+    let accepted = "sqlite:PATH, a file like sqlite:metrics.db, or postgres://USER@HOST/DATABASE";
+    url.read_secret(accepted, read_database)
 }
 
 fn read_database(url: &str) -> Option<Database> {
+    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        return Some(Database::Postgres(url.to_owned()));
+    }
     let path = url.strip_prefix("sqlite:")?;
     // Both sqlite:path and sqlite://path are in use; the latter has a third slash if the path is absolute.
     let path = path.strip_prefix("//").unwrap_or(path);
     (!path.is_empty()).then(|| Database::Sqlite(path.into()))
+}
+
+fn read_bool(text: &str) -> Option<bool> {
+    match text {
+        "true" | "1" => Some(true),
+        "false" | "0" => Some(false),
+        _ => None,
+    }
 }
 
 fn read_cors(text: &str) -> Option<Cors> {

@@ -4,13 +4,19 @@ use std::error::Error;
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
-use metrics_core::store::{SqliteStore, Store};
+use metrics_core::store::{
+    Error as StoreError, SqliteStore, Store, TimescaleOptions, TimescaleStore,
+};
 use metrics_core::{ApiKey, Metrics};
 use metrics_server::{Config, Database, EXAMPLE_KEY, LogFormat, Service, serve};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
+
+/// How long to wait before a database that cannot be reached is tried again.
+const WAIT: Duration = Duration::from_secs(1);
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -35,7 +41,14 @@ async fn run(config: Config) -> Result<(), Box<dyn Error>> {
     // First of all: a signal that comes while the store opens must not end the process half way.
     let (mut interrupt, mut terminate) =
         (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let store = open(&config.database).await?;
+    let store = tokio::select! {
+        store = open(&config) => store?,
+        _ = interrupt.recv() => return Ok(()),
+        _ = terminate.recv() => return Ok(()),
+    };
+    if config.migrate_only {
+        return Ok(());
+    }
     let metrics = Metrics::builder(store).bots(config.bots).start();
     if config.settings.credentials.is_none() {
         add_example_key(&metrics).await?;
@@ -70,11 +83,30 @@ fn log(filter: &str, format: LogFormat) {
     }
 }
 
-async fn open(database: &Database) -> Result<Arc<dyn Store>, Box<dyn Error>> {
-    match database {
-        Database::Sqlite(path) => Ok(Arc::new(SqliteStore::open(path).await?)),
-        other => Err(format!("{other:?} is not supported").into()),
+/// Opens the store; if it is away and that is wanted, as soon as it can be reached.
+async fn open(config: &Config) -> Result<Arc<dyn Store>, Box<dyn Error>> {
+    loop {
+        match try_open(config).await {
+            Err(err) if config.wait_for_store && err.is_retryable() => {
+                tracing::warn!("waiting for the database: {}", chain(&err));
+                tokio::time::sleep(WAIT).await;
+            }
+            opened => return Ok(opened?),
+        }
     }
+}
+
+async fn try_open(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
+    Ok(match &config.database {
+        Database::Sqlite(path) => Arc::new(SqliteStore::open(path).await?),
+        Database::Postgres(url) => {
+            let options = TimescaleOptions {
+                connections: config.database_connections,
+                migrations: config.migrations,
+            };
+            Arc::new(TimescaleStore::connect_with(url, options).await?)
+        }
+    })
 }
 
 /// Lets a newcomer try a database that has no key yet.
