@@ -12,7 +12,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let user_agent = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
     let url = "https://example.com/watch?token=secret";
 
-    let store = SqliteStore::open("metrics.db").await?;
+    let store = SqliteStore::open("metrics.db").await?; // Or TimescaleStore::connect(url).await?
     let metrics = Metrics::new(store);
     let key = metrics.create_key().await?;
     let join =
