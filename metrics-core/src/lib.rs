@@ -11,9 +11,10 @@
 //! * [`query`] says what can be asked, [`report`] and [`engagement`] what is answered, [`time_bucket`] knows the
 //!   calendar, and [`containment`] compares metadata.
 //! * [`recorder`] keeps open sessions in memory and makes them durable.
-//! * [`store`] is where sessions are kept: a trait, its contract, and an implementation on SQLite.
+//! * [`store`] is where sessions are kept: a trait, its contract, and an implementation on SQLite. [`mod@copy`] moves
+//!   all of them to another.
 //!
-//! All but the last two are pure: no I/O, no async, no clock.
+//! All but those are pure: no I/O, no async, no clock.
 //!
 //! # Features
 //!
@@ -24,6 +25,7 @@
 
 pub mod client;
 pub mod containment;
+pub mod copy;
 pub mod engagement;
 pub mod event;
 pub mod interval;

@@ -32,6 +32,10 @@ pub enum Method {
     Beat,
     /// `check`.
     Check,
+    /// `export`.
+    Export,
+    /// `plays`.
+    Plays,
     /// Any other: reports, and what operators do.
     Other,
 }
@@ -58,8 +62,10 @@ pub trait Way: fmt::Debug + Send + Sync + 'static {
 /// It is not told of changes of the keys: to be told would be a call that takes as long as nothing changes.
 #[derive(Debug)]
 pub struct Through<W> {
-    pub(crate) store: Arc<dyn Store>,
-    pub(crate) way: W,
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// The way to it.
+    pub way: W,
 }
 
 impl<W: Way> Through<W> {
@@ -110,7 +116,7 @@ impl<W: Way> Store for Through<W> {
 
     async fn plays(&self, scan: &Scan, grain: TimeDelta) -> Answer<Vec<PlayCell>> {
         let scan = scan.clone();
-        self.go(Method::Other, |store| async move { store.plays(&scan, grain).await }).await
+        self.go(Method::Plays, |store| async move { store.plays(&scan, grain).await }).await
     }
 
     async fn sources(&self, scan: &Scan, grain: TimeDelta) -> Answer<Vec<SourceCell>> {
@@ -139,7 +145,7 @@ impl<W: Way> Store for Through<W> {
 
     async fn export(&self, cursor: Option<&Cursor>, limit: u32) -> Answer<Page> {
         let cursor = cursor.cloned();
-        self.go(Method::Other, |store| async move { store.export(cursor.as_ref(), limit).await })
+        self.go(Method::Export, |store| async move { store.export(cursor.as_ref(), limit).await })
             .await
     }
 

@@ -1,0 +1,335 @@
+//! Moves a whole database from one store to another, and proves that nothing was lost.
+//!
+//! Keys come with their times, sessions as they are, so that each can go on in the other store. Nothing that the
+//! target has is written over: a session that is there already must be the same. So a copy that was interrupted is
+//! simply run again.
+//!
+//! No server may record into either of the two meanwhile: what it records would be missing from the copy, or stand
+//! against it, and the comparison at the end would say so.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use tokio::time::sleep;
+
+use crate::client::{Browser, Device, Platform};
+use crate::key::SessionId;
+use crate::query::{Scan, Selection};
+use crate::report::{fold_plays, fold_sources};
+use crate::store::{Cursor, Error, Outcome, Page, Record, SessionWrite, Store};
+use crate::time_bucket::{Buckets, Width};
+
+/// How many sessions are read, and written, at a time.
+const PAGE: u32 = 1_000;
+
+/// How long to wait before each new try, when a store is away: half a minute in all, in which a database can start
+/// again.
+const PAUSES_SECONDS: [u64; 5] = [1, 2, 4, 8, 15];
+
+/// The stretch of time that is compared at once, at first: few questions, and none that takes a store long.
+const STRETCH_MS: i64 = 32 * DAY_MS;
+
+const DAY_MS: i64 = 86_400_000;
+
+/// How far a copy is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Progress {
+    /// How many sessions were dealt with.
+    pub sessions: u64,
+    /// How many there are.
+    pub total: u64,
+}
+
+/// What was copied.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Copied {
+    /// How many keys there are.
+    pub keys: u64,
+    /// How many sessions there are.
+    pub sessions: u64,
+    /// How many of the sessions the target had already.
+    pub found: u64,
+}
+
+/// Why a copy is not done.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CopyError {
+    /// The store that is copied could not answer. If it was away, copy again later.
+    #[error("cannot read what is to be copied")]
+    Read(#[source] Error),
+    /// The target could not. If it was away, copy again later.
+    #[error("cannot write the copy")]
+    Write(#[source] Error),
+    /// The target is another database in use. It was left as it was.
+    #[error(
+        "the target has sessions of its own: \
+         name an empty database, or one that an interrupted copy of this one has left"
+    )]
+    Occupied,
+    /// The target has revoked keys that are valid, and a revoked key stays so. It was left as it was.
+    #[error(
+        "{keys} of the keys are revoked in the target, although they are valid here: \
+         name an empty database"
+    )]
+    Revoked {
+        /// How many.
+        keys: u64,
+    },
+    /// Sessions were in the target already, but are not the same. They were left alone; all others are copied.
+    #[error(
+        "{sessions} of the sessions are not the same in the target, {first:?} for one: \
+         stop whatever records into either, and copy into an empty database"
+    )]
+    Differ {
+        /// How many.
+        sessions: u64,
+        /// One of them.
+        first: SessionId,
+    },
+    /// Everything was written, but the two stores do not answer alike.
+    #[error(
+        "the copy is not the same: {what}: {from} became {to}; \
+         stop whatever records into either, and copy into an empty database"
+    )]
+    Unequal {
+        /// What was counted, and when.
+        what: String,
+        /// The number that it should be.
+        from: u64,
+        /// The number that it is in the target.
+        to: u64,
+    },
+}
+
+/// Copies everything that is in `from` to `to`, and tells `progress` now and then how far it is.
+///
+/// Returns when all of it is durable, and both stores have answered with the same sums: of sessions; and per day of
+/// plays, their times, their classes and their pages.
+///
+/// May be dropped at any moment, and called again: it goes on.
+///
+/// # Errors
+///
+/// [`CopyError`] says why it is not done, and what to do.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// use metrics_core::copy::copy;
+/// use metrics_core::store::SqliteStore;
+///
+/// # let directory = tempfile::tempdir()?;
+/// # let (old, new) = (directory.path().join("old.db"), directory.path().join("new.db"));
+/// let (old, new) = (SqliteStore::open(old).await?, SqliteStore::open(new).await?);
+/// let copied = copy(&old, &new, |progress| {
+///     println!("{} of {}", progress.sessions, progress.total);
+/// });
+/// assert_eq!(copied.await?.sessions, 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
+pub async fn copy(
+    from: &dyn Store,
+    to: &dyn Store,
+    mut progress: impl FnMut(&Progress),
+) -> Result<Copied, CopyError> {
+    let total = patiently(|| from.count_sessions()).await.map_err(CopyError::Read)?;
+    check_target(from, to).await?;
+    let keys = copy_keys(from, to).await?;
+    let mut tally = Tally::default();
+    let mut page = read(from, None).await?;
+    loop {
+        progress(&Progress { sessions: tally.sessions, total });
+        let Page { records, next } = page;
+        let following = async {
+            match &next {
+                Some(cursor) => read(from, Some(cursor)).await.map(Some),
+                None => Ok(None),
+            }
+        };
+        let (following, written) = tokio::join!(following, write(to, records, &mut tally));
+        written?;
+        let Some(following) = following? else { break };
+        page = following;
+    }
+    progress(&Progress { sessions: tally.sessions, total });
+    let Tally { sessions, found, differing, ref stretches } = tally;
+    if let Some((sessions, first)) = differing {
+        return Err(CopyError::Differ { sessions, first });
+    }
+    compare_counts(from, to).await?;
+    compare_reports(from, to, stretches).await?;
+    Ok(Copied { keys, sessions, found })
+}
+
+/// What became of the sessions so far.
+#[derive(Debug, Default)]
+struct Tally {
+    sessions: u64,
+    found: u64,
+    // How many are another in the target, and one of them.
+    differing: Option<(u64, SessionId)>,
+    // When they started, as numbers of stretches since the Unix epoch.
+    stretches: BTreeSet<i64>,
+}
+
+/// Refuses a target that is obviously another database: it has sessions that are not to be copied.
+async fn check_target(from: &dyn Store, to: &dyn Store) -> Result<(), CopyError> {
+    let page = patiently(|| to.export(None, PAGE)).await.map_err(CopyError::Write)?;
+    let ids: Vec<_> = page.records.iter().map(|record| record.id).collect();
+    let known = patiently(|| from.load(&ids)).await.map_err(CopyError::Read)?;
+    if known.iter().all(Option::is_some) { Ok(()) } else { Err(CopyError::Occupied) }
+}
+
+/// Copies the keys, and returns how many there are. One that the target has already is as old as it is there.
+async fn copy_keys(from: &dyn Store, to: &dyn Store) -> Result<u64, CopyError> {
+    let keys = patiently(|| from.keys()).await.map_err(CopyError::Read)?;
+    let there = patiently(|| to.keys()).await.map_err(CopyError::Write)?;
+    let revoked: HashMap<_, _> =
+        there.iter().map(|record| (&record.key, record.disabled_at.is_some())).collect();
+    let stuck = keys.iter().filter(|record| {
+        record.disabled_at.is_none() && revoked.get(&record.key).copied().unwrap_or(false)
+    });
+    match stuck.count() {
+        0 => {}
+        keys => return Err(CopyError::Revoked { keys: keys as u64 }),
+    }
+    for record in &keys {
+        let key = &record.key;
+        patiently(|| to.create_key(key, record.created_at)).await.map_err(CopyError::Write)?;
+        if let Some(at) = record.disabled_at {
+            patiently(|| to.revoke_key(key, at)).await.map_err(CopyError::Write)?;
+        }
+    }
+    Ok(keys.len() as u64)
+}
+
+async fn read(from: &dyn Store, cursor: Option<&Cursor>) -> Result<Page, CopyError> {
+    patiently(|| from.export(cursor, PAGE)).await.map_err(CopyError::Read)
+}
+
+/// Writes sessions, and compares those that are there already.
+async fn write(to: &dyn Store, records: Vec<Record>, tally: &mut Tally) -> Result<(), CopyError> {
+    let writes: Arc<[SessionWrite]> = records.into_iter().map(first_write).collect();
+    let outcomes = patiently(|| to.commit(Arc::clone(&writes))).await.map_err(CopyError::Write)?;
+    let conflicts = writes.iter().zip(outcomes).filter(|(_, it)| *it == Outcome::Conflict);
+    let conflicts: Vec<&SessionWrite> = conflicts.map(|(write, _)| write).collect();
+    let ids: Vec<_> = conflicts.iter().map(|write| write.id).collect();
+    let loaded = patiently(|| to.load(&ids)).await.map_err(CopyError::Write)?;
+    for (write, there) in conflicts.iter().zip(loaded) {
+        if there.is_some_and(|there| there.stored == write.stored) {
+            tally.found += 1;
+        } else {
+            tally.differing.get_or_insert((0, write.id)).0 += 1;
+        }
+    }
+    tally.sessions += writes.len() as u64;
+    let starts = writes.iter().map(|write| write.stored.started_at_ms);
+    tally.stretches.extend(starts.map(|at_ms| at_ms.div_euclid(STRETCH_MS)));
+    Ok(())
+}
+
+fn first_write(record: Record) -> SessionWrite {
+    let Record { id, subject, stored } = record;
+    SessionWrite { id, subject: Arc::new(subject), expected: 0, stored, watched_at: None }
+}
+
+async fn compare_counts(from: &dyn Store, to: &dyn Store) -> Result<(), CopyError> {
+    let (from, to) =
+        tokio::join!(patiently(|| from.count_sessions()), patiently(|| to.count_sessions()));
+    let (from, to) = (from.map_err(CopyError::Read)?, to.map_err(CopyError::Write)?);
+    if from == to {
+        return Ok(());
+    }
+    Err(CopyError::Unequal { what: "sessions".to_owned(), from, to })
+}
+
+/// Asks both stores for what they have of each stretch of time in which sessions started.
+async fn compare_reports(
+    from: &dyn Store,
+    to: &dyn Store,
+    stretches: &BTreeSet<i64>,
+) -> Result<(), CopyError> {
+    let start_ms = |stretch: &i64| stretch.saturating_mul(STRETCH_MS);
+    let mut stretches: Vec<_> = stretches.iter().map(|it| (start_ms(it), STRETCH_MS)).collect();
+    while let Some((from_ms, len_ms)) = stretches.pop() {
+        let scan = Scan {
+            selection: Selection::default(),
+            from_ms,
+            to_ms: from_ms.saturating_add(len_ms - 1),
+            minimum_view_ms: 0,
+        };
+        let (expected, copied) = tokio::join!(sums(from, &scan), sums(to, &scan));
+        let is_long = |sums: &Result<Sums, Error>| matches!(sums, Err(Error::TimedOut { .. }));
+        if DAY_MS < len_ms && (is_long(&expected) || is_long(&copied)) {
+            stretches.extend([(from_ms, len_ms / 2), (from_ms + len_ms / 2, len_ms / 2)]);
+            continue;
+        }
+        compare(&expected.map_err(CopyError::Read)?, &copied.map_err(CopyError::Write)?)?;
+    }
+    Ok(())
+}
+
+/// Numbers that two stores must agree on, by day and by what is counted.
+type Sums = BTreeMap<(DateTime<Utc>, String), u64>;
+
+async fn sums(store: &dyn Store, scan: &Scan) -> Result<Sums, Error> {
+    let (days, grain) = (Buckets::new(Width::DAY), TimeDelta::milliseconds(DAY_MS));
+    let mut sums = Sums::new();
+    let cells = patiently(|| store.plays(scan, grain)).await?;
+    for bucket in fold_plays(cells, &days, []) {
+        let figures = &bucket.figures;
+        let mut put = |what: String, number| sums.insert((bucket.start, what), number);
+        put("plays".to_owned(), figures.plays);
+        put("milliseconds of view time".to_owned(), figures.view_ms);
+        put("milliseconds of unique view time".to_owned(), figures.unique_ms);
+        for it in Browser::ALL {
+            put(format!("browser {it}"), figures.browser(it));
+        }
+        for it in Platform::ALL {
+            put(format!("platform {it}"), figures.platform(it));
+        }
+        for it in Device::ALL {
+            put(format!("device {it}"), figures.device(it));
+        }
+    }
+    let cells = patiently(|| store.sources(scan, grain)).await?;
+    for bucket in fold_sources(cells, &days) {
+        sums.insert((bucket.start, format!("plays on {}", bucket.source)), bucket.plays);
+    }
+    Ok(sums)
+}
+
+fn compare(expected: &Sums, copied: &Sums) -> Result<(), CopyError> {
+    let number = |sums: &Sums, at| sums.get(at).copied().unwrap_or(0);
+    for at in expected.keys().chain(copied.keys()) {
+        let (from, to) = (number(expected, at), number(copied, at));
+        if from != to {
+            let (day, what) = at;
+            let what = format!("{what} on {}", day.date_naive());
+            return Err(CopyError::Unequal { what, from, to });
+        }
+    }
+    Ok(())
+}
+
+/// Calls a store, and again for a while if it is away.
+async fn patiently<T, F: Future<Output = Result<T, Error>>>(
+    call: impl Fn() -> F,
+) -> Result<T, Error> {
+    for pause in PAUSES_SECONDS {
+        match call().await {
+            Err(err) if err.is_retryable() => {
+                tracing::warn!(
+                    error = &err as &dyn std::error::Error,
+                    "a store is away; trying again in {pause} s"
+                );
+                sleep(Duration::from_secs(pause)).await;
+            }
+            done => return done,
+        }
+    }
+    call().await
+}

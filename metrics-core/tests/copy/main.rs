@@ -1,0 +1,316 @@
+//! Databases are copied whole, from any store to any other.
+
+#![cfg(feature = "sqlite")]
+
+mod sessions;
+mod ways;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics_core::client::{Browser, Client};
+use metrics_core::copy::{Copied, CopyError, copy};
+use metrics_core::key::SessionId;
+use metrics_core::query::instant;
+use metrics_core::store::{SessionWrite, Store, Subject};
+use metrics_core::{ApiKey, Join, Metrics, PlayerEvent, Source, Video};
+use metrics_testing::{Backend, Database, Through, WallClock, on_every_store};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use sessions::{DAY_MS, START_MS, commit, contents, fill, fill_keys};
+use ways::{Flaky, Ill, TooLong};
+
+/// An empty database of the first store, and of the second.
+async fn databases(from: Backend, to: Backend) -> [(Arc<dyn Store>, Database); 2] {
+    let (from, to) = (Database::new(from).await, Database::new(to).await);
+    [(from.open().await, from), (to.open().await, to)]
+}
+
+async fn files() -> [(Arc<dyn Store>, Database); 2] {
+    databases(Backend::Sqlite, Backend::Sqlite).await
+}
+
+fn through<W>(store: &Arc<dyn Store>, way: W) -> Through<W> {
+    Through { store: Arc::clone(store), way }
+}
+
+/// Copies, and expects both stores to have the same in the end.
+async fn check(from: &dyn Store, to: &dyn Store) -> Copied {
+    let copied = copy(from, to, |_| {}).await.unwrap();
+    let (expected, there) = (contents(from).await, contents(to).await);
+    assert_eq!(there.0, expected.0);
+    assert_eq!(there.1.len(), expected.1.len());
+    for (record, expected) in there.1.iter().zip(&expected.1) {
+        assert_eq!(record, expected);
+    }
+    assert_eq!(copied.keys, expected.0.len() as u64);
+    assert_eq!(copied.sessions, expected.1.len() as u64);
+    copied
+}
+
+async fn refusal(from: &dyn Store, to: &dyn Store) -> CopyError {
+    copy(from, to, |_| {}).await.expect_err("it must not succeed")
+}
+
+on_every_store!(
+    everything_comes_along_and_back,
+    a_copy_that_was_interrupted_goes_on,
+    a_session_goes_on_in_the_copy,
+);
+
+async fn everything_comes_along_and_back(backend: Backend) {
+    let [(from, _from), (there, _there)] = databases(Backend::Sqlite, backend).await;
+    fill(&*from, 2_500).await;
+    assert_eq!(check(&*from, &*there).await.found, 0);
+    let back = Database::new(Backend::Sqlite).await;
+    let back = back.open().await;
+    assert_eq!(check(&*there, &*back).await.found, 0);
+    assert_eq!(contents(&*back).await, contents(&*from).await);
+    // Once more changes nothing.
+    assert_eq!(check(&*from, &*there).await.found, 2_500);
+}
+
+async fn a_copy_that_was_interrupted_goes_on(backend: Backend) {
+    let [(from, _from), (to, _to)] = databases(Backend::Sqlite, backend).await;
+    fill(&*from, 3_500).await;
+    for most in [0, 1_000, 2_000] {
+        let enough = Notify::new();
+        let copying = copy(&*from, &*to, |progress| {
+            if most <= progress.sessions {
+                enough.notify_one();
+            }
+        });
+        tokio::select! {
+            biased;
+            () = enough.notified() => {}
+            copied = copying => panic!("it was not interrupted: {copied:?}"),
+        }
+    }
+    assert!(2_000 <= check(&*from, &*to).await.found);
+}
+
+#[tokio::test]
+async fn an_empty_database_is_copied() {
+    let [(from, _from), (to, _to)] = files().await;
+    let nothing = Copied { keys: 0, sessions: 0, found: 0 };
+    assert_eq!(check(&*from, &*to).await, nothing);
+    fill_keys(&*from).await;
+    assert_eq!(check(&*from, &*to).await, Copied { keys: 4, ..nothing });
+}
+
+#[tokio::test]
+async fn progress_goes_up_to_all() {
+    let [(from, _from), (to, _to)] = files().await;
+    fill(&*from, 2_500).await;
+    let mut seen = Vec::new();
+    let note = |progress: &metrics_core::copy::Progress| {
+        assert_eq!(progress.total, 2_500);
+        seen.push(progress.sessions);
+    };
+    copy(&*from, &*to, note).await.unwrap();
+    assert_eq!(seen, [0, 1_000, 2_000, 2_500]);
+}
+
+#[tokio::test]
+async fn a_copy_may_run_on_any_thread() {
+    let [(from, _from), (to, _to)] = files().await;
+    fill(&*from, 10).await;
+    let copying = async move { copy(&*from, &*to, |_| {}).await };
+    assert_eq!(tokio::spawn(copying).await.unwrap().unwrap().sessions, 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn stores_may_be_away_for_a_while() {
+    let [(from, _from), (to, _to)] = files().await;
+    fill(&*from, 2_500).await;
+    let (flaky_from, flaky_to) = (through(&from, Flaky::default()), through(&to, Flaky::default()));
+    let copied = copy(&flaky_from, &flaky_to, |_| {}).await.unwrap();
+    // What a call has written whose answer got lost, the next one finds.
+    assert!(0 < copied.found, "{copied:?}");
+    assert_eq!(contents(&*to).await, contents(&*from).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_stays_away_is_given_up_and_the_copy_goes_on_later() {
+    let [(from, _from), (to, _to)] = files().await;
+    fill(&*from, 3_000).await;
+    for calls in [0, 1, 5, 9] {
+        for (from_calls, to_calls) in [(calls, usize::MAX), (usize::MAX, calls)] {
+            let (from, to) = (
+                through(&from, Ill::away_after(from_calls)),
+                through(&to, Ill::away_after(to_calls)),
+            );
+            let began = Instant::now();
+            match refusal(&from, &to).await {
+                CopyError::Read(err) => assert!(from_calls == calls && err.is_retryable()),
+                CopyError::Write(err) => assert!(to_calls == calls && err.is_retryable()),
+                other => panic!("{other:?}"),
+            }
+            assert_eq!(began.elapsed(), Duration::from_secs(30));
+        }
+    }
+    assert!(1_000 <= check(&*from, &*to).await.found);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_refuses_is_not_asked_again() {
+    let [(from, _from), (to, _to)] = files().await;
+    fill(&*from, 10).await;
+    let began = Instant::now();
+    let broken = through(&to, Ill::refusing_after(3));
+    let err = refusal(&*from, &broken).await;
+    assert!(matches!(err, CopyError::Write(_)), "{err:?}");
+    assert_eq!(began.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_comparison_that_takes_too_long_is_made_in_parts() {
+    let [(from, _from), (to, _to)] = files().await;
+    fill(&*from, 500).await;
+    let slow = through(&to, TooLong::first(5));
+    assert_eq!(copy(&*from, &slow, |_| {}).await.unwrap().sessions, 500);
+    // A day is the least.
+    let slow = through(&to, TooLong::first(usize::MAX));
+    let err = refusal(&*from, &slow).await;
+    assert!(matches!(err, CopyError::Write(_)), "{err:?}");
+}
+
+#[tokio::test]
+async fn a_session_that_is_another_in_the_target_is_left_alone() {
+    let [(from, _from), (to, _to)] = files().await;
+    let writes = fill(&*from, 2_000).await;
+    fill_keys(&*to).await;
+    let others: Vec<_> = [3, 1_700]
+        .map(|number: usize| {
+            let mut other = writes[number].clone();
+            other.stored.view_ms += 1;
+            other
+        })
+        .into();
+    commit(&*to, &others).await;
+    let err = refusal(&*from, &*to).await;
+    assert!(
+        matches!(err, CopyError::Differ { sessions: 2, first }
+            if others.iter().any(|other| other.id == first)),
+        "{err:?}"
+    );
+    for other in others {
+        let there = to.load(&[other.id]).await.unwrap().remove(0).unwrap();
+        assert_eq!(there.stored, other.stored);
+    }
+    // All others are there.
+    assert_eq!(to.count_sessions().await.unwrap(), 2_000);
+}
+
+/// Puts a session into the target that looks the same, but has another subject.
+async fn check_subject(change: impl Fn(&mut Subject), expected: &str) {
+    let [(from, _from), (to, _to)] = files().await;
+    let writes = fill(&*from, 100).await;
+    fill_keys(&*to).await;
+    let one = writes.iter().find(|write| write.subject.source.is_some()).unwrap();
+    let mut subject = (*one.subject).clone();
+    change(&mut subject);
+    commit(&*to, &[SessionWrite { subject: Arc::new(subject), ..one.clone() }]).await;
+    let err = refusal(&*from, &*to).await;
+    let CopyError::Unequal { ref what, .. } = err else { panic!("{err:?}") };
+    let day = instant(one.stored.started_at_ms).date_naive();
+    assert!(what.starts_with(expected) && what.ends_with(&day.to_string()), "{err}");
+}
+
+#[tokio::test]
+async fn classes_and_pages_are_compared() {
+    let browser = |subject: &mut Subject| {
+        let Client { browser, .. } = &mut subject.client;
+        *browser = if *browser == Browser::Firefox { Browser::Chrome } else { Browser::Firefox };
+    };
+    check_subject(browser, "browser ").await;
+    let page = |subject: &mut Subject| subject.source = Source::parse("http://other.example/");
+    check_subject(page, "plays on http://").await;
+    check_subject(|subject| subject.source = None, "plays on http://").await;
+}
+
+#[tokio::test]
+async fn a_database_in_use_is_no_target() {
+    let [(from, _from), (to, _to)] = files().await;
+    fill(&*from, 10).await;
+    fill(&*to, 20).await;
+    let before = contents(&*to).await;
+    // Half of them are the same, as it happens.
+    let err = refusal(&*from, &*to).await;
+    assert!(matches!(err, CopyError::Occupied), "{err:?}");
+    assert_eq!(contents(&*to).await, before);
+}
+
+#[tokio::test]
+async fn a_session_that_only_the_target_has_is_noticed_at_the_end_at_least() {
+    let [(from, _from), (to, _to)] = files().await;
+    let writes = fill(&*from, 1_500).await;
+    assert_eq!(check(&*from, &*to).await.sessions, 1_500);
+    // It is of the last video, so it is beyond what is looked at before.
+    let last = Subject { video: Video::labelled("new"), ..(*writes[0].subject).clone() };
+    let id = SessionId::new(&last.key, "new");
+    commit(&*to, &[SessionWrite { id, subject: Arc::new(last), ..writes[0].clone() }]).await;
+    let err = refusal(&*from, &*to).await;
+    assert_eq!(
+        err.to_string(),
+        "the copy is not the same: sessions: 1500 became 1501; \
+         stop whatever records into either, and copy into an empty database"
+    );
+}
+
+#[tokio::test]
+async fn keys_that_are_there_already_keep_their_age_and_are_revoked_where_they_must_be() {
+    let [(from, _from), (to, _to)] = files().await;
+    let keys = fill_keys(&*from).await;
+    for key in &keys {
+        assert!(to.create_key(key, instant(START_MS + 1)).await.unwrap());
+    }
+    let own = ApiKey::generate();
+    assert!(to.create_key(&own, instant(START_MS + 2)).await.unwrap());
+
+    assert_eq!(copy(&*from, &*to, |_| {}).await.unwrap().keys, 4);
+
+    let there = to.keys().await.unwrap();
+    assert!(there.iter().all(|record| instant(START_MS) < record.created_at));
+    let revoked: Vec<_> = there.iter().filter_map(|record| record.disabled_at).collect();
+    assert_eq!(revoked, [instant(START_MS - 5)]);
+}
+
+#[tokio::test]
+async fn a_valid_key_is_not_lost_to_one_that_is_revoked() {
+    let [(from, _from), (to, _to)] = files().await;
+    let writes = fill(&*from, 10).await;
+    let valid = ApiKey::new("three").unwrap();
+    assert!(to.create_key(&valid, instant(START_MS)).await.unwrap());
+    assert!(to.revoke_key(&valid, instant(START_MS + DAY_MS)).await.unwrap());
+    let err = refusal(&*from, &*to).await;
+    assert!(matches!(err, CopyError::Revoked { keys: 1 }), "{err:?}");
+    assert_eq!(to.load(&[writes[0].id]).await.unwrap(), [None]);
+}
+
+async fn a_session_goes_on_in_the_copy(backend: Backend) {
+    let [(from, _from), (to, _to)] = databases(Backend::Sqlite, backend).await;
+    let clock = WallClock::at(START_MS);
+    let server =
+        |store: &Arc<dyn Store>| Metrics::builder(Arc::clone(store)).clock(clock.reader()).start();
+    let old = server(&from);
+    let key = old.create_key().await.unwrap();
+    let join = || Join::new(key.clone(), "a", Video::labelled("intro"));
+    let viewing = old.join(join()).await.unwrap();
+    viewing.apply(PlayerEvent::play(0.0)).await.unwrap();
+    clock.pass(10.0);
+    drop(viewing);
+    old.stop().await;
+
+    check(&*from, &*to).await;
+
+    let new = server(&to);
+    let viewing = new.join(join()).await.unwrap();
+    clock.pass(5.0);
+    viewing.apply(PlayerEvent::pause(15.0)).await.unwrap();
+    let id = SessionId::new(&key, "a");
+    let stored = to.load(&[id]).await.unwrap().remove(0).unwrap().stored;
+    assert_eq!((stored.started_at_ms, stored.view_ms), (START_MS, 15_000));
+    assert_eq!(to.count_sessions().await.unwrap(), 1);
+}

@@ -1,0 +1,149 @@
+//! Sessions to be copied, as awkward as they can be.
+
+use std::sync::Arc;
+
+use metrics_core::client::{Browser, Client, Device, Platform};
+use metrics_core::event::Rendition;
+use metrics_core::interval::{Interval, Segments};
+use metrics_core::key::SessionId;
+use metrics_core::query::instant;
+use metrics_core::session::{Counters, Details, Stored};
+use metrics_core::store::{KeyRecord, Outcome, Record, SessionWrite, Store, Subject};
+use metrics_core::{ApiKey, Source, Video, containment};
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom as _;
+use rand::{RngExt as _, SeedableRng as _};
+use serde_json::{Value, json};
+
+pub(crate) const START_MS: i64 = 1_700_000_000_000;
+
+pub(crate) const DAY_MS: i64 = 86_400_000;
+
+/// Keys of different ages, of which one is revoked.
+pub(crate) async fn fill_keys(store: &dyn Store) -> Vec<ApiKey> {
+    let mut keys = Vec::new();
+    for (number, text) in ["one", "two", "three", "four"].into_iter().enumerate() {
+        let key = ApiKey::new(text).unwrap();
+        let age_ms = [7, 3 * DAY_MS, 3 * DAY_MS, 900 * DAY_MS][number];
+        assert!(store.create_key(&key, instant(START_MS - age_ms)).await.unwrap());
+        keys.push(key);
+    }
+    assert!(store.revoke_key(&keys[1], instant(START_MS - 5)).await.unwrap());
+    keys
+}
+
+/// Has a store keep keys and so many sessions.
+pub(crate) async fn fill(store: &dyn Store, count: usize) -> Vec<SessionWrite> {
+    let keys = fill_keys(store).await;
+    let mut random = StdRng::seed_from_u64(count as u64);
+    let writes: Vec<_> = (0..count).map(|number| session(&mut random, &keys, number)).collect();
+    for some in writes.chunks(1_000) {
+        commit(store, some).await;
+    }
+    writes
+}
+
+pub(crate) async fn commit(store: &dyn Store, writes: &[SessionWrite]) {
+    let outcomes = store.commit(writes.into()).await.unwrap();
+    assert!(outcomes.iter().all(|outcome| *outcome == Outcome::Written));
+}
+
+/// Everything that is in a store.
+pub(crate) async fn contents(store: &dyn Store) -> (Vec<KeyRecord>, Vec<Record>) {
+    let mut records = Vec::new();
+    let mut page = store.export(None, 1_000).await.unwrap();
+    loop {
+        records.append(&mut page.records);
+        let Some(next) = page.next else { break };
+        page = store.export(Some(&next), 1_000).await.unwrap();
+    }
+    records.sort_by_key(|record| record.id);
+    (store.keys().await.unwrap(), records)
+}
+
+fn metadata(number: u32) -> Value {
+    json!({
+        "id": number, "ratio": f64::from(number) / 7.0, "tags": [null, true, "\u{e9} \"x\" \\", []],
+        "course": {"title": format!("Knots {number}"), "large": u64::MAX - u64::from(number)},
+    })
+}
+
+fn video(number: u32) -> Video {
+    let object = metadata(number / 3).as_object().unwrap().clone();
+    match number % 3 {
+        0 => Video::labelled(format!("video {number}")),
+        1 => Video::new(None, Some(object)).unwrap(),
+        _ => Video::new(Some("the same label".to_owned()), Some(object)).unwrap(),
+    }
+}
+
+/// Instants on borders of days and of what is compared at once, and anywhere.
+fn start_ms(random: &mut StdRng) -> i64 {
+    let day = START_MS / DAY_MS * DAY_MS + DAY_MS * random.random_range(-400..400);
+    match random.random_range(0..20) {
+        0 => day,
+        1 => day - 1,
+        2 => day / (32 * DAY_MS) * 32 * DAY_MS,
+        3 => 0,
+        _ => day + random.random_range(0..DAY_MS),
+    }
+}
+
+fn counters(random: &mut StdRng) -> Counters {
+    let details = Details {
+        seeks: random.random_range(0..3),
+        language: random.random_bool(0.2).then(|| "zh-Hant-TW".to_owned()),
+        rendition: random
+            .random_bool(0.2)
+            .then(|| Rendition { width: Some(1_920), ..Rendition::default() }),
+        others: random.random_range(0..2),
+        ..Details::default()
+    };
+    Counters {
+        rebufferings: random.random_range(0..4),
+        rebuffering_ms: random.random_range(0..10_000),
+        failures: random.random_range(0..2),
+        startup_ms: random.random_bool(0.5).then(|| random.random_range(0..5_000)),
+        details,
+    }
+}
+
+fn session(random: &mut StdRng, keys: &[ApiKey], number: usize) -> SessionWrite {
+    let key = keys.choose(random).unwrap();
+    let segments: Segments = (0..random.random_range(0..6))
+        .filter_map(|_| {
+            let start_ms = random.random_range(0..60_000);
+            Interval::new(start_ms, start_ms + random.random_range(0..30_000))
+        })
+        .collect();
+    let started_at_ms = start_ms(random);
+    let page = format!("http://{}.example/{}", number % 3, number % 17);
+    let subject = Subject {
+        key: key.clone(),
+        video: video(random.random_range(0..60)),
+        source: random.random_bool(0.8).then(|| Source::parse(&page).unwrap()),
+        client: Client {
+            browser: *Browser::ALL.choose(random).unwrap(),
+            platform: *Platform::ALL.choose(random).unwrap(),
+            device: *Device::ALL.choose(random).unwrap(),
+        },
+        session_data: random.random_bool(0.3).then(|| containment::canonical(&metadata(5))),
+    };
+    let stored = Stored {
+        started_at_ms,
+        last_event_at_ms: started_at_ms + random.random_range(0..DAY_MS),
+        duration_ms: random.random_bool(0.5).then_some(60_100),
+        view_ms: segments.len_ms(),
+        unique_ms: segments.union().len_ms(),
+        segments: segments.encode(),
+        counters: counters(random),
+        resume: (0..random.random_range(0..30)).map(|_| random.random()).collect(),
+    };
+    SessionWrite {
+        id: SessionId::new(key, &number.to_string()),
+        subject: Arc::new(subject),
+        expected: 0,
+        stored,
+        watched_at: None,
+    }
+}
