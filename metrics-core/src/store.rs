@@ -37,7 +37,7 @@ pub use error::{Cause, Error};
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 #[cfg(feature = "timescale")]
-pub use timescale::{Migrations, TimescaleOptions, TimescaleStore};
+pub use timescale::{TimescaleOptions, TimescaleStore};
 
 /// How long an instance that was not heard of still counts as alive. Instances say so every
 /// [`BEAT`](crate::recorder::BEAT).
@@ -146,6 +146,16 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// Returns if the store can be read and written.
     async fn check(&self) -> Result<(), Error>;
+}
+
+/// What is done about tables that are not up to date.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Migrations {
+    /// They are brought up to date. Instances that start at once do so one after the other.
+    #[default]
+    Run,
+    /// They are refused.
+    Check,
 }
 
 /// A key, and since when.

@@ -14,7 +14,7 @@ use metrics_core::interval::{Interval, Segments};
 use metrics_core::key::SessionId;
 use metrics_core::query::{Scan, instant};
 use metrics_core::session::{Counters, Stored};
-use metrics_core::store::{Error, Outcome, SessionWrite, SqliteStore, Store, Subject};
+use metrics_core::store::{Error, Migrations, Outcome, SessionWrite, SqliteStore, Store, Subject};
 use metrics_core::{ApiKey, Metrics, PlayerEvent, Selection, Source, Video};
 use tempfile::TempDir;
 
@@ -245,6 +245,33 @@ async fn a_database_of_a_newer_version_is_refused() {
         "SQLite cannot be used: a newer version has changed its tables: \
          use that version, or another file"
     );
+}
+
+#[tokio::test]
+async fn tables_that_are_only_to_be_checked_are_not_changed() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("metrics.db");
+    let check = || SqliteStore::open_with(&path, Migrations::Check);
+    let outdated = "SQLite cannot be used: its tables are not up to date: \
+                    start once with --migrate-only, or without --no-migrate";
+    assert_eq!(check().await.unwrap_err().to_string(), outdated);
+    assert_eq!(count(&path, "sqlite_schema"), 0);
+
+    let store = SqliteStore::open(&path).await.unwrap();
+    let key = key(&store).await;
+    drop(store);
+    assert_eq!(check().await.unwrap().keys().await.unwrap()[0].key, key);
+
+    let before = count(&path, "sqlite_schema");
+    connect(&path).batch_execute("delete from __diesel_schema_migrations").unwrap();
+    assert_eq!(check().await.unwrap_err().to_string(), outdated);
+    assert_eq!(count(&path, "sqlite_schema"), before);
+
+    let newer = "insert into __diesel_schema_migrations (version) values ('29991231')";
+    connect(&path).batch_execute(newer).unwrap();
+    assert!(check().await.unwrap_err().to_string().contains("a newer version"));
+    std::fs::write(&path, "my diary, not a database\n".repeat(200)).unwrap();
+    assert!(check().await.unwrap_err().to_string().contains("file is not a database"));
 }
 
 #[tokio::test]

@@ -25,7 +25,9 @@ use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 use self::schema::{keys, sessions};
 use self::write::Ids;
 use super::failure::Failure;
-use super::{Cursor, Error, Instance, KeyRecord, Loaded, Outcome, Page, SessionWrite, Store};
+use super::{
+    Cursor, Error, Instance, KeyRecord, Loaded, Migrations, Outcome, Page, SessionWrite, Store,
+};
 use crate::engagement::{Parts, Seconds};
 use crate::key::{ApiKey, SessionId};
 use crate::query::{Scan, Selection, instant};
@@ -80,6 +82,15 @@ impl SqliteStore {
     /// [`Error::Unusable`] if there is no such directory, it cannot be written, the file is no SQLite database, or a
     /// newer version has changed its tables.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
+        Self::open_with(path, Migrations::Run).await
+    }
+
+    /// Opens the database at `path`, where its tables are not to be changed.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open`](Self::open), and [`Error::Unusable`] if the tables are to be checked and not up to date.
+    pub async fn open_with(path: impl AsRef<Path>, migrations: Migrations) -> Result<Self, Error> {
         let path = path
             .as_ref()
             .to_str()
@@ -89,7 +100,7 @@ impl SqliteStore {
             return Err(unusable("it needs a file; use one in a temporary directory for a test"));
         }
         let opened = tokio::task::spawn_blocking(move || {
-            let writer = open::writer(&path)?;
+            let writer = open::writer(&path, migrations)?;
             let readers = (0..READERS + UPKEEPERS)
                 .map(|_| open::reader(&path))
                 .collect::<Result<Vec<_>, _>>()?;

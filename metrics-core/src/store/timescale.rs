@@ -39,8 +39,8 @@ use self::types::{timestamp, unix_ms};
 use self::write::Ids;
 use super::failure::Failure;
 use super::{
-    Cause, Cursor, Error, Instance, KEYS_POLL, KeyRecord, Loaded, Outcome, Page, SessionWrite,
-    Store,
+    Cause, Cursor, Error, Instance, KEYS_POLL, KeyRecord, Loaded, Migrations, Outcome, Page,
+    SessionWrite, Store,
 };
 use crate::engagement::{Parts, Seconds};
 use crate::key::{ApiKey, SessionId};
@@ -91,16 +91,6 @@ impl Default for TimescaleOptions {
     fn default() -> Self {
         Self { connections: 10, migrations: Migrations::default() }
     }
-}
-
-/// What is done about tables that are not up to date.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum Migrations {
-    /// They are brought up to date. Instances that start at once do so one after the other.
-    #[default]
-    Run,
-    /// They are refused.
-    Check,
 }
 
 /// A store in a TimescaleDB or a plain PostgreSQL, 14 or later.

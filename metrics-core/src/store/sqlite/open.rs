@@ -7,11 +7,12 @@ use diesel::connection::SimpleConnection as _;
 use diesel::migration::{Migration, MigrationSource as _};
 use diesel::prelude::*;
 use diesel::result::Error as DieselError;
+use diesel::sql_types::BigInt;
 use diesel::sqlite::{Sqlite, SqliteConnection};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrations};
 
 use super::schema::keys;
-use super::{Error, unusable};
+use super::{Error, Migrations, unusable};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 
@@ -22,10 +23,15 @@ const BUSY_MS_MAX: u32 = 5_000;
 const WRITER_SETTINGS: &str =
     "pragma journal_mode = wal; pragma synchronous = full; pragma foreign_keys = on;";
 
-pub(super) fn writer(path: &str) -> Result<SqliteConnection, Error> {
+pub(super) fn writer(path: &str, migrations: Migrations) -> Result<SqliteConnection, Error> {
     let mut connection = connect(path)?;
+    if migrations == Migrations::Check {
+        check(&mut connection)?;
+    }
     set_up(&mut connection).map_err(|err| cannot_open(&err))?;
-    migrate(&mut connection)?;
+    if migrations == Migrations::Run {
+        migrate(&mut connection)?;
+    }
     touch(&mut connection).map_err(|err| cannot_open(&err))?;
     Ok(connection)
 }
@@ -71,7 +77,23 @@ fn connect(path: &str) -> Result<SqliteConnection, Error> {
     Ok(connection)
 }
 
-fn migrate(connection: &mut SqliteConnection) -> Result<(), Error> {
+/// Refuses tables that are not up to date, and changes nothing.
+fn check(connection: &mut SqliteConnection) -> Result<(), Error> {
+    // diesel would make the list of what was done, if there is none.
+    let list = diesel::dsl::sql::<BigInt>(
+        "select count(*) from sqlite_schema where name = '__diesel_schema_migrations'",
+    );
+    let lists: i64 = list.get_result(connection).map_err(|err| cannot_open(&err))?;
+    if lists == 0 || 0 < pending(connection)? {
+        return Err(unusable(
+            "its tables are not up to date: start once with --migrate-only, or without --no-migrate",
+        ));
+    }
+    Ok(())
+}
+
+/// How many migrations are still to be run.
+fn pending(connection: &mut SqliteConnection) -> Result<usize, Error> {
     let known: Vec<Box<dyn Migration<Sqlite>>> =
         MIGRATIONS.migrations().map_err(|err| unusable(&err.to_string()))?;
     let applied = connection.applied_migrations().map_err(|err| unusable(&err.to_string()))?;
@@ -79,6 +101,13 @@ fn migrate(connection: &mut SqliteConnection) -> Result<(), Error> {
         return Err(unusable(
             "a newer version has changed its tables: use that version, or another file",
         ));
+    }
+    Ok(known.len() - applied.len())
+}
+
+fn migrate(connection: &mut SqliteConnection) -> Result<(), Error> {
+    if pending(connection)? == 0 {
+        return Ok(());
     }
     // Two processes may start at once: the second waits for the first, and finds nothing to do.
     connection
