@@ -35,6 +35,7 @@ mod metrics;
 pub mod query;
 pub mod recorder;
 pub mod report;
+mod retention;
 pub mod session;
 pub mod source;
 pub mod store;

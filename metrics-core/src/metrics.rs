@@ -15,9 +15,10 @@ use crate::keyring::{Keyring, Keys};
 use crate::query::{BucketQuery, EngagementQuery, Scan, Selection, Timeframe, instant};
 use crate::recorder::{Admitted, Clock, Lifeline, Recorder, Viewing};
 use crate::report::{PlaysBucket, SourceBucket, fold_plays, fold_sources};
+use crate::retention::Retention;
 use crate::source::Source;
 use crate::store::{Error, KeyRecord, Store, Subject};
-use crate::time_bucket::Buckets;
+use crate::time_bucket::{Buckets, Span};
 use crate::video::{IDENTIFIER_BYTES_MAX, METADATA_BYTES_MAX, Video};
 
 /// The longest id that a client may give a session, in bytes. A UUID has 36.
@@ -38,8 +39,8 @@ pub enum Bots {
 
 /// Video analytics over a store.
 ///
-/// Cheap to clone: all clones are the same. Two tasks run as long as there is one, or a [`Viewing`]: the writer and
-/// the one that keeps keys up to date.
+/// Cheap to clone: all clones are the same. Tasks run as long as there is one, or a [`Viewing`]: the writer, the one
+/// that keeps keys up to date, and the one that forgets old sessions, if they are not kept for ever.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(async {
@@ -81,6 +82,7 @@ pub struct Builder {
     store: Arc<dyn Store>,
     bots: Bots,
     clock: Clock,
+    retention: Option<Span>,
 }
 
 impl Builder {
@@ -88,6 +90,25 @@ impl Builder {
     #[must_use]
     pub fn bots(self, bots: Bots) -> Self {
         Self { bots, ..self }
+    }
+
+    /// How long sessions are kept, from their start on: for ever, unless said otherwise.
+    ///
+    /// Old ones are forgotten at the start and every hour. A store may keep them for a week longer, and younger ones
+    /// than a day are kept always, because they may still be watched.
+    ///
+    /// ```no_run
+    /// # fn example(store: metrics_core::store::SqliteStore) -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::sync::Arc;
+    /// use metrics_core::Metrics;
+    ///
+    /// let metrics = Metrics::builder(Arc::new(store)).retention("25 months".parse()?).start();
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn retention(self, span: Span) -> Self {
+        Self { retention: Some(span), ..self }
     }
 
     /// Where the time comes from: the system, unless said otherwise.
@@ -103,10 +124,14 @@ impl Builder {
     /// Outside of a Tokio runtime with a clock: its tasks need one.
     #[must_use]
     pub fn start(self) -> Metrics {
-        let recorder = Arc::new(Recorder::new(Arc::clone(&self.store), self.clock));
-        let keyring = Arc::new(Keyring::new(self.store));
         let lifeline: Lifeline = Arc::new(watch::Sender::new(false));
         let (end, ended) = watch::channel(false);
+        if let Some(span) = self.retention {
+            let (store, clock) = (Arc::clone(&self.store), Arc::clone(&self.clock));
+            tokio::spawn(Retention { store, clock, span }.run(lifeline.subscribe()));
+        }
+        let recorder = Arc::new(Recorder::new(Arc::clone(&self.store), self.clock));
+        let keyring = Arc::new(Keyring::new(self.store));
         tokio::spawn(Arc::clone(&keyring).run(lifeline.subscribe()));
         let writer = Arc::clone(&recorder).run(lifeline.subscribe());
         tokio::spawn(async move {
@@ -139,7 +164,7 @@ impl Metrics {
     /// Where something is to be other than usual.
     #[must_use]
     pub fn builder(store: Arc<dyn Store>) -> Builder {
-        Builder { store, bots: Bots::default(), clock: Arc::new(Utc::now) }
+        Builder { store, bots: Bots::default(), clock: Arc::new(Utc::now), retention: None }
     }
 
     /// Makes a new key.
