@@ -38,6 +38,46 @@ pub struct Stored {
     pub resume: Vec<u8>,
 }
 
+impl Stored {
+    /// A session that was recorded elsewhere and is over: nothing is open in it, and no event of it was seen here.
+    ///
+    /// It has no counters, and its view times are those of `segments`. Times are Unix milliseconds, the duration is
+    /// milliseconds of video.
+    ///
+    /// ```
+    /// use metrics_core::interval::{Interval, Segments};
+    /// use metrics_core::session::{Session, Stored};
+    ///
+    /// let segments: Segments = Interval::new(0, 12_500).into_iter().collect();
+    /// let stored = Stored::finished(1_700_000_000_000, 1_700_000_013_000, None, &segments);
+    /// assert_eq!((stored.view_ms, stored.unique_ms), (12_500, 12_500));
+    /// assert!(!Session::load(&stored)?.viewing());
+    /// # Ok::<(), metrics_core::Damaged>(())
+    /// ```
+    #[must_use]
+    pub fn finished(
+        started_at_ms: i64,
+        last_event_at_ms: i64,
+        duration_ms: Option<u32>,
+        segments: &Segments,
+    ) -> Self {
+        let mut resume = vec![LAYOUT];
+        put_run(&mut resume, None, started_at_ms);
+        Writers::default().put(&mut resume);
+        Seen::default().put(&mut resume);
+        Self {
+            started_at_ms,
+            last_event_at_ms,
+            duration_ms,
+            view_ms: segments.len_ms(),
+            unique_ms: segments.union().len_ms(),
+            segments: segments.encode(),
+            counters: Counters::default(),
+            resume,
+        }
+    }
+}
+
 /// How many inputs each recorder has put into a session.
 ///
 /// After a write whose outcome is unknown, or that another recorder overtook, this says which inputs are in.

@@ -3,6 +3,7 @@
 use super::*;
 use crate::PlayerEvent;
 use crate::event::Action;
+use crate::interval::Interval;
 use proptest::prelude::*;
 
 const START_MS: i64 = 1_700_000_000_000;
@@ -239,6 +240,17 @@ fn what_a_store_kept_must_be_sound() {
     assert!(Session::load(&newer).is_err());
     let other = Stored { segments: Vec::new(), ..stored };
     assert!(Session::load(&other).is_err());
+}
+
+#[test]
+fn a_session_that_was_finished_elsewhere_is_over() {
+    let segments = [(0, 4_000), (2_000, 6_000)].map(|(from, to)| Interval::new(from, to).unwrap());
+    let stored =
+        Stored::finished(START_MS, START_MS + 9_000, Some(60_000), &segments.into_iter().collect());
+    assert_eq!((stored.view_ms, stored.unique_ms), (8_000, 6_000));
+    let mut session = Session::load(&stored).unwrap();
+    assert!(!session.resume(Moment::received(START_MS + 10_000)));
+    assert_eq!(session.store(Reach::Until(START_MS + 3_600_000)), stored);
 }
 
 #[test]
