@@ -120,7 +120,8 @@ macro_rules! classes {
                 }
             }
 
-            fn from_name(name: &str) -> Option<Self> {
+            /// Returns the class with this name, if there is one.
+            pub(crate) fn from_name(name: &str) -> Option<Self> {
                 Self::ALL.into_iter().find(|class| class.name() == name)
             }
         }

@@ -203,7 +203,7 @@ pub(crate) enum Step {
     Other { name_print: u32 },
 }
 
-fn position_ms(field: &'static str, seconds: f64) -> Result<u32, InvalidEvent> {
+pub(crate) fn position_ms(field: &'static str, seconds: f64) -> Result<u32, InvalidEvent> {
     if !seconds.is_finite() || seconds < 0.0 {
         return Err(InvalidEvent { field });
     }

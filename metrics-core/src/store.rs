@@ -9,6 +9,8 @@ mod error;
 pub mod conformance;
 #[cfg(any(feature = "sqlite", feature = "timescale"))]
 mod failure;
+#[cfg(feature = "timescale")]
+pub mod mave;
 #[cfg(any(feature = "sqlite", feature = "timescale"))]
 mod row;
 #[cfg(feature = "sqlite")]

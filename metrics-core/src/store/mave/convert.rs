@@ -1,0 +1,208 @@
+//! From an old session to one that a store takes. Pure.
+
+use std::collections::HashMap;
+use std::net::Ipv6Addr;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::left_out::{Reason, Tally};
+use super::read::{OldSession, OldVideo, SessionLines};
+use super::watched::{Line, Watched, instant_ms};
+use crate::client::{Browser, Client, Device, Platform};
+use crate::containment::canonical;
+use crate::interval::Segments;
+use crate::key::{ApiKey, SessionId};
+use crate::session::Stored;
+use crate::source::Source;
+use crate::store::{SessionWrite, Subject};
+use crate::video::{IDENTIFIER_BYTES_MAX, METADATA_BYTES_MAX, Video};
+
+/// A video, and what hung on it in the old database.
+pub(super) struct Described {
+    key_id: Option<i64>,
+    video: Option<Video>,
+    // Whether its identifier or its metadata could not be taken.
+    unfit: bool,
+    page: Page,
+}
+
+/// The page of a session.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) enum Page {
+    Unknown,
+    Known(Source),
+    // There was something, but it is no address.
+    Invalid,
+}
+
+impl Described {
+    pub(super) fn new(old: OldVideo) -> Self {
+        let identifier = old.identifier.filter(|identifier| !identifier.is_empty());
+        let (identifier, long) = match identifier {
+            Some(identifier) if IDENTIFIER_BYTES_MAX < identifier.len() => (None, true),
+            identifier => (identifier, false),
+        };
+        let (metadata, unfit) = match object(old.metadata.as_deref()) {
+            Ok(metadata) => (metadata, false),
+            Err(Unfit) => (None, true),
+        };
+        let video = Video::new(identifier, metadata);
+        let page = page_of_uri(old.source_uri.as_deref());
+        Self { key_id: old.key_id, video, unfit: long || unfit, page }
+    }
+}
+
+/// JSON that is too large, or no object.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) struct Unfit;
+
+/// An object, or nothing if there is none.
+pub(super) fn object(text: Option<&str>) -> Result<Option<Map<String, Value>>, Unfit> {
+    let Some(text) = text else { return Ok(None) };
+    match serde_json::from_str(text) {
+        Ok(Value::Null) => Ok(None),
+        Ok(value @ Value::Object(_)) if METADATA_BYTES_MAX < canonical(&value).len() => Err(Unfit),
+        Ok(Value::Object(members)) => Ok(Some(members)),
+        _ => Err(Unfit),
+    }
+}
+
+/// The session that a store is to write, unless it must be left out.
+pub(super) fn session(
+    old: &OldSession,
+    lines: &SessionLines,
+    videos: &HashMap<i64, Described>,
+    keys: &HashMap<i64, ApiKey>,
+    left_out: &mut Tally,
+) -> Option<SessionWrite> {
+    let subject = match subject(old, videos, keys, left_out) {
+        Ok(subject) => subject,
+        Err((reason, id)) => {
+            left_out.one(reason, id);
+            return None;
+        }
+    };
+    let watched = Watched::of(&lines.plays, &lines.events, &lines.durations);
+    left_out.many(Reason::ImpossibleSegment, watched.impossible, old.id);
+    left_out.many(Reason::TooManySegments, watched.too_many, old.id);
+    if !watched.played {
+        left_out.one(Reason::NeverPlayed, old.id);
+        return None;
+    }
+    let Some((started_at_ms, last_event_at_ms)) = times(old, lines) else {
+        left_out.one(Reason::NoTime, old.id);
+        return None;
+    };
+    // What is called a duration there may be how long was watched, so that of the video is not known.
+    let segments = Segments::from_iter(watched.segments);
+    Some(SessionWrite {
+        id: session_id(&subject.key, old.id),
+        subject: Arc::new(subject),
+        expected: 0,
+        stored: Stored::finished(started_at_ms, last_event_at_ms, None, &segments),
+        watched_at: None,
+    })
+}
+
+/// The id of an old session: always the same, so that it is imported once. It must never change.
+pub(super) fn session_id(key: &ApiKey, old: i64) -> SessionId {
+    SessionId::new(key, &format!("mave:{old}"))
+}
+
+fn subject(
+    old: &OldSession,
+    videos: &HashMap<i64, Described>,
+    keys: &HashMap<i64, ApiKey>,
+    left_out: &mut Tally,
+) -> Result<Subject, (Reason, i64)> {
+    let described = old.video_id.and_then(|id| videos.get(&id).map(|described| (id, described)));
+    let key_id = old.key_id.or(described.and_then(|(_, described)| described.key_id));
+    let (video_id, described) = described.ok_or((Reason::NoVideo, old.id))?;
+    let key = key_id.and_then(|id| keys.get(&id)).ok_or((Reason::NoKey, old.id))?;
+    if described.unfit {
+        left_out.one(Reason::UnfitVideo, video_id);
+    }
+    let video = described.video.clone().ok_or((Reason::NamelessVideo, video_id))?;
+    let page = page(old);
+    let source = match if page == Page::Unknown { &described.page } else { &page } {
+        Page::Unknown => None,
+        Page::Known(source) => Some(source.clone()),
+        Page::Invalid => {
+            left_out.one(Reason::InvalidPage, old.id);
+            None
+        }
+    };
+    let session_data = object(old.metadata.as_deref()).unwrap_or_else(|Unfit| {
+        left_out.one(Reason::UnfitSessionData, old.id);
+        None
+    });
+    Ok(Subject {
+        key: key.clone(),
+        video,
+        source,
+        client: client(old),
+        session_data: session_data.map(|data| canonical(&Value::Object(data))),
+    })
+}
+
+/// When a session started and was last heard of: it starts with its first `play`, if the time of that is known.
+fn times(old: &OldSession, lines: &SessionLines) -> Option<(i64, i64)> {
+    let first_play = lines.events.iter().find(|line| line.is_play() && line.start_ms().is_some());
+    let all = || {
+        let lines = [&lines.plays, &lines.events, &lines.durations];
+        lines.into_iter().flatten().filter_map(Line::instant_ms)
+    };
+    let started_at_ms = first_play
+        .and_then(Line::instant_ms)
+        .or_else(|| instant_ms(old.at_ms))
+        .or_else(|| all().min())?;
+    Some((started_at_ms, all().fold(started_at_ms, i64::max)))
+}
+
+fn client(old: &OldSession) -> Client {
+    fn class<T: Default>(name: Option<&String>, find: impl Fn(&str) -> Option<T>) -> T {
+        name.and_then(|name| find(&name.trim().to_ascii_lowercase())).unwrap_or_default()
+    }
+    Client {
+        browser: class(old.browser.as_ref(), Browser::from_name),
+        platform: class(old.platform.as_ref(), Platform::from_name),
+        device: class(old.device.as_ref(), Device::from_name),
+    }
+}
+
+/// The page, as sessions say it: without a scheme.
+fn page(old: &OldSession) -> Page {
+    match old.uri_host.as_deref() {
+        None | Some("") => Page::Unknown,
+        Some(host) => parse("https", host, "", old.uri_path.as_deref().unwrap_or_default()),
+    }
+}
+
+/// The page, as videos say it: the parts of an address as JSON. Those that tell visitors apart are not looked at.
+pub(super) fn page_of_uri(uri: Option<&str>) -> Page {
+    let uri: Map<String, Value> = match uri.map(serde_json::from_str) {
+        None | Some(Ok(Value::Null)) => return Page::Unknown,
+        Some(Ok(Value::Object(uri))) => uri,
+        Some(_) => return Page::Invalid,
+    };
+    let text = |part| uri.get(part).and_then(Value::as_str).unwrap_or_default();
+    let port = match uri.get("port") {
+        Some(Value::Number(port)) => format!(":{port}"),
+        Some(Value::String(port)) if !port.is_empty() => format!(":{port}"),
+        _ => String::new(),
+    };
+    let scheme = Some(text("scheme")).filter(|scheme| !scheme.is_empty()).unwrap_or("https");
+    match text("host") {
+        "" => Page::Unknown,
+        host => parse(scheme, host, &port, text("path")),
+    }
+}
+
+fn parse(scheme: &str, host: &str, port: &str, path: &str) -> Page {
+    let is_bare = host.parse::<Ipv6Addr>().is_ok();
+    let (open, close) = if is_bare { ("[", "]") } else { ("", "") };
+    let slash = if path.starts_with('/') { "" } else { "/" };
+    let address = format!("{scheme}://{open}{host}{close}{port}{slash}{path}");
+    Source::parse(&address).map_or(Page::Invalid, Page::Known)
+}

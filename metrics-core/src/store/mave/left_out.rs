@@ -1,0 +1,159 @@
+//! What an import could not take, by reason.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::key::KEY_BYTES_MAX;
+use crate::session::SEGMENTS_MAX;
+use crate::video::{IDENTIFIER_BYTES_MAX, METADATA_BYTES_MAX};
+
+/// How many ids are remembered per reason: enough to find out what is the matter with them.
+const EXAMPLES_MAX: usize = 5;
+
+/// Why something could not be taken.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[non_exhaustive]
+pub enum Reason {
+    /// A key that is empty, too long, or not visible ASCII.
+    InvalidKey,
+    /// A session that names no key, or one that is not there or could not be taken.
+    NoKey,
+    /// A session that names no video, or one that is not there.
+    NoVideo,
+    /// A session of a video that has neither an identifier nor metadata.
+    NamelessVideo,
+    /// An identifier that is too long, or metadata that are too large or no JSON object. The session is taken if its
+    /// video has the other of the two.
+    UnfitVideo,
+    /// A session in which nothing was played.
+    NeverPlayed,
+    /// A session that nothing says the time of.
+    NoTime,
+    /// A play, event or duration of a session that is not there.
+    NoSession,
+    /// A segment that is negative, not a number, starts after 24 hours of video, or ends before it starts. The rest of
+    /// its session is taken.
+    ImpossibleSegment,
+    /// A segment of a session that has too many. The first ones are taken.
+    TooManySegments,
+    /// A page that is no address. Its session is taken without it.
+    InvalidPage,
+    /// Data of a session that are too large or no JSON object. The session is taken without them.
+    UnfitSessionData,
+}
+
+impl Reason {
+    /// The column of the old database that the ids of examples are from.
+    #[must_use]
+    pub const fn column(self) -> &'static str {
+        match self {
+            Self::InvalidKey => "keys.id",
+            Self::NamelessVideo | Self::UnfitVideo => "videos.id",
+            Self::NoKey
+            | Self::NoVideo
+            | Self::NeverPlayed
+            | Self::NoTime
+            | Self::NoSession
+            | Self::ImpossibleSegment
+            | Self::TooManySegments
+            | Self::InvalidPage
+            | Self::UnfitSessionData => "sessions.id",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InvalidKey => {
+                write!(f, "keys that are not 1 to {KEY_BYTES_MAX} visible ASCII characters")
+            }
+            Self::NoKey => f.write_str("sessions without a key that could be taken"),
+            Self::NoVideo => f.write_str("sessions without a video"),
+            Self::NamelessVideo => {
+                f.write_str("sessions of a video that has neither an identifier nor metadata")
+            }
+            Self::UnfitVideo => write!(
+                f,
+                "sessions of a video whose identifier is longer than {IDENTIFIER_BYTES_MAX} bytes, or \
+                 whose metadata are longer than {METADATA_BYTES_MAX} bytes or no object"
+            ),
+            Self::NeverPlayed => f.write_str("sessions in which nothing was played"),
+            Self::NoTime => f.write_str("sessions of an unknown time"),
+            Self::NoSession => {
+                f.write_str("plays, events and durations of sessions that are not there")
+            }
+            Self::ImpossibleSegment => f.write_str(
+                "segments that are negative, not a number, past 24 hours, or end before they start",
+            ),
+            Self::TooManySegments => {
+                write!(f, "segments of sessions that have more than {SEGMENTS_MAX}")
+            }
+            Self::InvalidPage => f.write_str("sessions whose page is no address, taken without it"),
+            Self::UnfitSessionData => write!(
+                f,
+                "sessions whose data are longer than {METADATA_BYTES_MAX} bytes or no object, \
+                 taken without them"
+            ),
+        }
+    }
+}
+
+/// What could not be taken for one reason. As text it is a line that says so.
+///
+/// ```
+/// use metrics_core::store::mave::{LeftOut, Reason};
+///
+/// let left_out = LeftOut { reason: Reason::NoVideo, count: 7, examples: vec![1, 2, 3, 5, 8] };
+/// let line = "sessions without a video: 7 (sessions.id 1, 2, 3, 5, 8)";
+/// assert_eq!(left_out.to_string(), line);
+/// ```
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LeftOut {
+    /// Why.
+    pub reason: Reason,
+    /// How often: what is counted is what the reason is about, sessions or segments for example.
+    pub count: u64,
+    /// Some of the ids in the old database, in the column that [`Reason::column`] names.
+    pub examples: Vec<i64>,
+}
+
+impl fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.reason, self.count)?;
+        let examples: Vec<_> = self.examples.iter().map(i64::to_string).collect();
+        if examples.is_empty() {
+            return Ok(());
+        }
+        write!(f, " ({} {})", self.reason.column(), examples.join(", "))
+    }
+}
+
+/// Counts what is left out.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    reasons: BTreeMap<Reason, LeftOut>,
+}
+
+impl Tally {
+    /// Counts one thing, which belongs to the row with this id, if it has one.
+    pub(super) fn one(&mut self, reason: Reason, id: impl Into<Option<i64>>) {
+        self.many(reason, 1, id);
+    }
+
+    pub(super) fn many(&mut self, reason: Reason, count: u64, id: impl Into<Option<i64>>) {
+        if count == 0 {
+            return;
+        }
+        let empty = || LeftOut { reason, count: 0, examples: Vec::new() };
+        let left_out = self.reasons.entry(reason).or_insert_with(empty);
+        left_out.count += count;
+        let examples = &mut left_out.examples;
+        examples
+            .extend(id.into().filter(|id| examples.len() < EXAMPLES_MAX && !examples.contains(id)));
+    }
+
+    pub(super) fn finish(self) -> Vec<LeftOut> {
+        self.reasons.into_values().collect()
+    }
+}

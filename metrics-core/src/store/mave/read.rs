@@ -1,0 +1,354 @@
+//! Reads the old database: one snapshot of it, in the order of its sessions.
+//!
+//! Sessions and the rows that belong to them come from cursors that are ordered alike and advance together. So each
+//! table is read once, whether it has an index or not, and little of it is held at a time.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use diesel::QueryableByName;
+use diesel::result::{DatabaseErrorKind, Error as DieselError};
+use diesel::sql_types::{Array, BigInt, Double, Nullable, Text};
+use diesel_async::{
+    AsyncConnection as _, AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection as _,
+};
+
+use super::columns::{Columns, Queries, TABLES};
+use super::left_out::{Reason, Tally};
+use super::watched::Line;
+use crate::session::SEGMENTS_MAX;
+use crate::store::Error;
+
+/// How many sessions are read, and then written, at once.
+const SESSIONS_AT_ONCE: usize = 1_000;
+
+/// How many rows of another table are read at once.
+const LINES_AT_ONCE: usize = 5_000;
+
+/// How many rows of a table are kept of one session: twice as many as can make a segment.
+const LINES_MAX: usize = 4 * SEGMENTS_MAX;
+
+/// How long to wait for a connection.
+const CONNECT_MAX: Duration = Duration::from_secs(10);
+
+/// How long to wait for an answer: the first one comes when a table of any size is sorted.
+const ANSWER_MAX: Duration = Duration::from_secs(3_600);
+
+const STORE: &str = "the mave database";
+
+/// The one place that knows how to connect.
+pub(super) async fn connect(url: &str) -> Result<AsyncPgConnection, Error> {
+    let connecting = tokio::time::timeout(CONNECT_MAX, AsyncPgConnection::establish(url)).await;
+    let connected =
+        connecting.map_err(|_| Error::TimedOut { store: STORE, seconds: CONNECT_MAX.as_secs() })?;
+    connected.map_err(|err| Error::Unavailable { store: STORE, source: err.into() })
+}
+
+#[derive(QueryableByName)]
+struct ColumnRow {
+    #[diesel(sql_type = Text)]
+    table_name: String,
+    #[diesel(sql_type = Text)]
+    column_name: String,
+    #[diesel(sql_type = Text)]
+    data_type: String,
+}
+
+/// What the database can be asked.
+pub(super) async fn queries(connection: &mut AsyncPgConnection) -> Result<Queries, Error> {
+    let query = diesel::sql_query(
+        "select table_name::text, column_name::text, data_type::text from information_schema.columns \
+         where table_schema = any(current_schemas(false)) and table_name = any($1)",
+    );
+    let query = query.bind::<Array<Text>, _>(TABLES.as_slice());
+    let rows: Vec<ColumnRow> = answer("list columns", query.load(connection)).await?;
+    let rows = rows.into_iter().map(|row| (row.table_name, row.column_name, row.data_type));
+    Columns::new(rows).queries().map_err(|missing| Error::Unusable {
+        store: STORE,
+        reason: format!(
+            "it has no column {missing} that this user may read: \
+             name the database of a mave/metrics server, and a user who may read its tables"
+        ),
+    })
+}
+
+/// A key as it was.
+#[derive(QueryableByName)]
+pub(super) struct OldKey {
+    #[diesel(sql_type = BigInt)]
+    pub(super) id: i64,
+    #[diesel(sql_type = Nullable<Text>)]
+    pub(super) key: Option<String>,
+    #[diesel(sql_type = Nullable<Double>)]
+    pub(super) inserted_at_ms: Option<f64>,
+    #[diesel(sql_type = Nullable<Double>)]
+    pub(super) disabled_at_ms: Option<f64>,
+}
+
+/// A video as it was.
+#[derive(QueryableByName)]
+pub(super) struct OldVideo {
+    #[diesel(sql_type = BigInt)]
+    pub(super) id: i64,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    pub(super) key_id: Option<i64>,
+    #[diesel(sql_type = Nullable<Text>)]
+    pub(super) identifier: Option<String>,
+    #[diesel(sql_type = Nullable<Text>)]
+    pub(super) metadata: Option<String>,
+    #[diesel(sql_type = Nullable<Text>)]
+    pub(super) source_uri: Option<String>,
+}
+
+/// A session as it was.
+#[derive(Default, QueryableByName)]
+pub(super) struct OldSession {
+    #[diesel(sql_type = BigInt)]
+    pub(super) id: i64,
+    #[diesel(sql_type = Nullable<Double>)]
+    pub(super) at_ms: Option<f64>,
+    #[diesel(sql_type = Nullable<Text>)]
+    pub(super) browser: Option<String>,
+    #[diesel(sql_type = Nullable<Text>)]
+    pub(super) platform: Option<String>,
+    #[diesel(sql_type = Nullable<Text>)]
+    pub(super) device: Option<String>,
+    #[diesel(sql_type = Nullable<Text>)]
+    pub(super) uri_host: Option<String>,
+    #[diesel(sql_type = Nullable<Text>)]
+    pub(super) uri_path: Option<String>,
+    #[diesel(sql_type = Nullable<Text>)]
+    pub(super) metadata: Option<String>,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    pub(super) key_id: Option<i64>,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    pub(super) video_id: Option<i64>,
+}
+
+#[derive(QueryableByName)]
+struct LineRow {
+    #[diesel(sql_type = Nullable<BigInt>)]
+    session_id: Option<i64>,
+    #[diesel(sql_type = Nullable<Double>)]
+    at_ms: Option<f64>,
+    #[diesel(sql_type = BigInt)]
+    place: i64,
+    #[diesel(sql_type = Nullable<Text>)]
+    kind: Option<String>,
+    #[diesel(sql_type = Nullable<Text>)]
+    from: Option<String>,
+    #[diesel(sql_type = Nullable<Text>)]
+    to: Option<String>,
+}
+
+#[derive(QueryableByName)]
+struct Count {
+    #[diesel(sql_type = BigInt)]
+    count: i64,
+}
+
+/// One snapshot of the old database. Dropped, it leaves nothing behind there.
+pub(super) struct Snapshot {
+    connection: AsyncPgConnection,
+    queries: Queries,
+    plays: Lines,
+    events: Lines,
+    durations: Lines,
+}
+
+/// The rows that belong to one session, each table's in the order in which they happened.
+#[derive(Default)]
+pub(super) struct SessionLines {
+    pub(super) plays: Vec<Line>,
+    pub(super) events: Vec<Line>,
+    pub(super) durations: Vec<Line>,
+}
+
+impl Snapshot {
+    /// Begins a transaction that ends with the connection.
+    pub(super) async fn begin(
+        mut connection: AsyncPgConnection,
+        queries: Queries,
+    ) -> Result<Self, Error> {
+        // Cursors, and columns that are found out at run time, are nothing that diesel can say. All rows will be
+        // fetched, and the planner is to know; between two fetches the new store may take its time.
+        let mut begin = format!(
+            "begin transaction isolation level repeatable read, read only; \
+             set local statement_timeout = '{}s'; set local idle_in_transaction_session_timeout = 0; \
+             set local cursor_tuple_fraction = 1; declare old_sessions no scroll cursor for {};",
+            ANSWER_MAX.as_secs(),
+            queries.sessions
+        );
+        let mut lines = |name: &'static str, query: Option<&String>| {
+            let declare = |query| begin += &format!("declare {name} no scroll cursor for {query};");
+            let is_there = query.map(declare).is_some();
+            Lines { name, rows: VecDeque::new(), ended: !is_there }
+        };
+        let plays = lines("old_plays", queries.plays.as_ref());
+        let events = lines("old_events", queries.events.as_ref());
+        let durations = lines("old_durations", queries.durations.as_ref());
+        answer("begin to read", connection.batch_execute(&begin)).await?;
+        Ok(Self { connection, queries, plays, events, durations })
+    }
+
+    /// All keys.
+    pub(super) async fn keys(&mut self) -> Result<Vec<OldKey>, Error> {
+        let query = diesel::sql_query(self.queries.keys.as_str());
+        answer("read keys", query.load(&mut self.connection)).await
+    }
+
+    /// How many sessions there are.
+    pub(super) async fn count(&mut self) -> Result<u64, Error> {
+        let query = diesel::sql_query(self.queries.count.as_str());
+        let count: Count = answer("count sessions", query.get_result(&mut self.connection)).await?;
+        Ok(count.count.unsigned_abs())
+    }
+
+    /// The next sessions in the order of their ids; none after the last.
+    pub(super) async fn sessions(&mut self) -> Result<Vec<OldSession>, Error> {
+        let query = diesel::sql_query(format!("fetch {SESSIONS_AT_ONCE} from old_sessions"));
+        answer("read sessions", query.load(&mut self.connection)).await
+    }
+
+    /// The videos of these sessions, by id.
+    pub(super) async fn videos(
+        &mut self,
+        sessions: &[OldSession],
+    ) -> Result<HashMap<i64, OldVideo>, Error> {
+        let mut ids: Vec<i64> = sessions.iter().filter_map(|session| session.video_id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let query = format!("{} where videos.id = any($1)", self.queries.videos);
+        let query = diesel::sql_query(query).bind::<Array<BigInt>, _>(ids);
+        let videos: Vec<OldVideo> = answer("read videos", query.load(&mut self.connection)).await?;
+        Ok(videos.into_iter().map(|video| (video.id, video)).collect())
+    }
+
+    /// The rows that belong to a session, which must come after the one that was asked for before.
+    pub(super) async fn lines(
+        &mut self,
+        session_id: i64,
+        left_out: &mut Tally,
+    ) -> Result<SessionLines, Error> {
+        let connection = &mut self.connection;
+        Ok(SessionLines {
+            plays: self.plays.of(connection, session_id, left_out).await?,
+            events: self.events.of(connection, session_id, left_out).await?,
+            durations: self.durations.of(connection, session_id, left_out).await?,
+        })
+    }
+
+    /// Counts the rows that are left after the last session.
+    pub(super) async fn finish(mut self, left_out: &mut Tally) -> Result<(), Error> {
+        for lines in [&mut self.plays, &mut self.events, &mut self.durations] {
+            lines.finish(&mut self.connection, left_out).await?;
+        }
+        Ok(())
+    }
+}
+
+/// A cursor over the rows of a table, ordered by session.
+struct Lines {
+    name: &'static str,
+    rows: VecDeque<LineRow>,
+    ended: bool,
+}
+
+impl Lines {
+    async fn of(
+        &mut self,
+        connection: &mut AsyncPgConnection,
+        session_id: i64,
+        left_out: &mut Tally,
+    ) -> Result<Vec<Line>, Error> {
+        let mut lines = Vec::new();
+        while let Some(row) = self.next(connection, session_id).await? {
+            let line = Line {
+                at_ms: row.at_ms,
+                place: row.place,
+                kind: row.kind,
+                from: row.from,
+                to: row.to,
+            };
+            if row.session_id != Some(session_id) {
+                left_out.one(Reason::NoSession, row.session_id);
+            } else if lines.len() < LINES_MAX {
+                lines.push(line);
+            } else if line.begins_segment() {
+                left_out.one(Reason::TooManySegments, session_id);
+            }
+        }
+        Ok(lines)
+    }
+
+    /// The next row, unless it belongs to a session after this one.
+    async fn next(
+        &mut self,
+        connection: &mut AsyncPgConnection,
+        session_id: i64,
+    ) -> Result<Option<LineRow>, Error> {
+        self.fill(connection).await?;
+        let due = |row: &LineRow| row.session_id.is_some_and(|id| id <= session_id);
+        if self.rows.front().is_some_and(due) { Ok(self.rows.pop_front()) } else { Ok(None) }
+    }
+
+    async fn finish(
+        &mut self,
+        connection: &mut AsyncPgConnection,
+        left_out: &mut Tally,
+    ) -> Result<(), Error> {
+        self.fill(connection).await?;
+        while !self.rows.is_empty() {
+            for row in self.rows.drain(..) {
+                left_out.one(Reason::NoSession, row.session_id);
+            }
+            self.fill(connection).await?;
+        }
+        Ok(())
+    }
+
+    /// Fetches rows if there are none at hand.
+    async fn fill(&mut self, connection: &mut AsyncPgConnection) -> Result<(), Error> {
+        if self.rows.is_empty() && !self.ended {
+            let query = diesel::sql_query(format!("fetch {LINES_AT_ONCE} from {}", self.name));
+            let rows: Vec<LineRow> =
+                answer("read what was watched", query.load(connection)).await?;
+            self.ended = rows.len() < LINES_AT_ONCE;
+            self.rows = rows.into();
+        }
+        Ok(())
+    }
+}
+
+/// Waits for an answer, and says what an operator can do if there is none.
+async fn answer<T>(
+    operation: &'static str,
+    asked: impl Future<Output = Result<T, DieselError>>,
+) -> Result<T, Error> {
+    let timed_out = || Error::TimedOut { store: STORE, seconds: ANSWER_MAX.as_secs() };
+    let answered = tokio::time::timeout(ANSWER_MAX, asked).await.map_err(|_| timed_out())?;
+    answered.map_err(|err| {
+        let source = err.to_string();
+        if source.contains("statement timeout") {
+            timed_out()
+        } else if may_pass(&err) {
+            Error::Unavailable { store: STORE, source: err.into() }
+        } else {
+            Error::Rejected { store: STORE, operation, source: err.into() }
+        }
+    })
+}
+
+/// Whether an error says something of the moment, not of the query. Diesel passes on no code, only a text.
+fn may_pass(err: &DieselError) -> bool {
+    match err {
+        DieselError::DatabaseError(
+            DatabaseErrorKind::ClosedConnection
+            | DatabaseErrorKind::UnableToSendCommand
+            | DatabaseErrorKind::SerializationFailure,
+            _,
+        ) => true,
+        DieselError::DatabaseError(_, info) => info.message().starts_with("terminating connection"),
+        _ => false,
+    }
+}

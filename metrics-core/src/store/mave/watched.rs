@@ -1,0 +1,190 @@
+//! What an old session watched, out of the three tables that may tell. Pure.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::event::{POSITION_MS_MAX, position_ms};
+use crate::interval::{Interval, Segments};
+use crate::session::SEGMENTS_MAX;
+
+/// A row of `plays`, `events` or `durations`.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Line {
+    /// When it happened, in Unix milliseconds.
+    pub(super) at_ms: Option<f64>,
+    /// Goes up from row to row where times are equal; always 0 if the table has nothing of the kind.
+    pub(super) place: i64,
+    /// The name of an event, or the `uniqueness` of a duration.
+    pub(super) kind: Option<String>,
+    /// The start of a segment, or the position of an event: seconds of video, as text.
+    pub(super) from: Option<String>,
+    /// The end of a segment.
+    pub(super) to: Option<String>,
+}
+
+impl Line {
+    pub(super) fn is_play(&self) -> bool {
+        self.kind.as_deref() == Some("play")
+    }
+
+    /// When it happened, in whole Unix milliseconds.
+    pub(super) fn instant_ms(&self) -> Option<i64> {
+        instant_ms(self.at_ms)
+    }
+
+    /// Where the segment starts or the event happened, in milliseconds of video, if it makes sense.
+    pub(super) fn start_ms(&self) -> Option<u32> {
+        milliseconds(self.from.as_deref())
+    }
+
+    /// Whether a segment may begin here.
+    pub(super) fn begins_segment(&self) -> bool {
+        self.kind.as_deref() != Some("pause")
+    }
+
+    fn end_ms(&self) -> Option<u32> {
+        milliseconds(self.to.as_deref())
+    }
+}
+
+/// Whole Unix milliseconds, if the time is one: PostgreSQL also knows `infinity`.
+pub(super) fn instant_ms(at_ms: Option<f64>) -> Option<i64> {
+    at_ms.filter(|ms| ms.is_finite()).map(|ms| ms.round() as i64)
+}
+
+fn milliseconds(seconds: Option<&str>) -> Option<u32> {
+    position_ms("position", seconds?.trim().parse().ok()?).ok()
+}
+
+/// What a session watched.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(super) struct Watched {
+    /// The segments, as they were watched; [`SEGMENTS_MAX`] at most.
+    pub(super) segments: Vec<Interval>,
+    /// Whether something was played, be it for no time at all.
+    pub(super) played: bool,
+    /// How many segments make no sense.
+    pub(super) impossible: u64,
+    /// How many segments there are beyond those that a session may have.
+    pub(super) too_many: u64,
+    // Whether a play was never closed.
+    unclosed: bool,
+}
+
+impl Watched {
+    /// What the rows of a session come to, each table's in the order in which they happened.
+    ///
+    /// One table is believed: `plays`, else `events`, else `durations`, which only know whole seconds. Where a play was
+    /// never closed by an event, and `durations` has more segments, those are believed instead.
+    pub(super) fn of(plays: &[Line], events: &[Line], durations: &[Line]) -> Self {
+        let tables =
+            [Self::of_plays(plays), Self::of_events(events), Self::of_durations(durations)];
+        let played = tables.iter().any(|table| table.played);
+        let impossible = tables.iter().map(|table| table.impossible).sum();
+        let [plays, events, durations] = tables;
+        let better = events.unclosed && events.segments.len() < durations.segments.len();
+        let order = if better { [plays, durations, events] } else { [plays, events, durations] };
+        match order.into_iter().find(|table| !table.segments.is_empty()) {
+            Some(table) => Self { played, ..table },
+            None => Self { played, impossible, ..Self::default() },
+        }
+    }
+
+    fn of_plays(lines: &[Line]) -> Self {
+        let mut watched = Self::default();
+        for line in lines {
+            let from_ms = line.start_ms();
+            watched.played |= from_ms.is_some();
+            match (from_ms, line.end_ms()) {
+                (Some(from_ms), Some(to_ms)) => watched.add(from_ms, to_ms),
+                // Never closed.
+                (Some(_), None) if line.to.is_none() => {}
+                _ => watched.impossible += 1,
+            }
+        }
+        watched
+    }
+
+    /// A segment is closed by a `pause` or by another `play`; then it ends where playback must have got to.
+    fn of_events(lines: &[Line]) -> Self {
+        let mut watched = Self::default();
+        let mut open: Option<(u32, Option<i64>)> = None;
+        for together in lines.chunk_by(|a, b| (a.at_ms, a.place) == (b.at_ms, b.place)) {
+            let (mut plays, mut pauses): (VecDeque<_>, VecDeque<_>) =
+                together.iter().partition(|line| line.is_play());
+            loop {
+                // Of events at one time nobody knows the order, but a player's plays and pauses take turns.
+                let (first, second) = match open {
+                    Some(_) => (&mut pauses, &mut plays),
+                    None => (&mut plays, &mut pauses),
+                };
+                let Some(line) = first.pop_front().or_else(|| second.pop_front()) else { break };
+                let Some(position_ms) = line.start_ms() else {
+                    watched.impossible += 1;
+                    continue;
+                };
+                let at_ms = line.instant_ms();
+                if line.is_play() {
+                    watched.played = true;
+                    if let Some((from_ms, since_ms)) = open.replace((position_ms, at_ms)) {
+                        watched.add(from_ms, from_ms.saturating_add(elapsed_ms(since_ms, at_ms)));
+                    }
+                } else if let Some((from_ms, _)) = open.take() {
+                    watched.add(from_ms, position_ms);
+                }
+            }
+        }
+        watched.unclosed = open.is_some();
+        watched
+    }
+
+    /// Rows of several kinds (`uniqueness`) that cover the same seconds are taken for several accounts of one viewing,
+    /// of which the longest has the replays. Any others are taken for parts of it.
+    fn of_durations(lines: &[Line]) -> Self {
+        let mut kinds: BTreeMap<_, Vec<&Line>> = BTreeMap::new();
+        for line in lines {
+            kinds.entry(line.kind.as_deref()).or_default().push(line);
+        }
+        let accounts: Vec<_> = kinds.into_values().map(Self::of_ranges).collect();
+        let sums: Vec<_> =
+            accounts.iter().map(|it| Segments::from_iter(it.segments.iter().copied())).collect();
+        let same = sums.windows(2).all(|pair| pair[0].union() == pair[1].union());
+        let longest = accounts.into_iter().zip(sums).max_by_key(|(_, sum)| sum.len_ms());
+        match longest {
+            Some((account, _)) if same && !account.segments.is_empty() => account,
+            _ => Self::of_ranges(lines),
+        }
+    }
+
+    fn of_ranges<'a>(lines: impl IntoIterator<Item = &'a Line>) -> Self {
+        let mut watched = Self::default();
+        for line in lines {
+            match (line.start_ms(), line.end_ms()) {
+                (Some(from_ms), Some(to_ms)) => {
+                    watched.played = true;
+                    watched.add(from_ms, to_ms);
+                }
+                // An empty range.
+                _ if line.from.is_none() && line.to.is_none() => watched.played = true,
+                _ => watched.impossible += 1,
+            }
+        }
+        watched
+    }
+
+    fn add(&mut self, from_ms: u32, to_ms: u32) {
+        if to_ms < from_ms || POSITION_MS_MAX <= from_ms {
+            self.impossible += 1;
+        } else if let Some(segment) = Interval::new(from_ms, to_ms.min(POSITION_MS_MAX)) {
+            if self.segments.len() < SEGMENTS_MAX {
+                self.segments.push(segment);
+            } else {
+                self.too_many += 1;
+            }
+        }
+    }
+}
+
+fn elapsed_ms(since_ms: Option<i64>, at_ms: Option<i64>) -> u32 {
+    let elapsed_ms = since_ms.zip(at_ms).map_or(0, |(since, at)| at.saturating_sub(since).max(0));
+    elapsed_ms.try_into().unwrap_or(u32::MAX)
+}
