@@ -9,9 +9,11 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use chrono::{TimeDelta, Utc};
 use clap::Parser as _;
 use clap::error::ErrorKind;
 use metrics_core::store::{Migrations, TimescaleOptions};
+use metrics_core::time_bucket::Span;
 use metrics_core::{ApiKey, Bots};
 use tracing_subscriber::EnvFilter;
 
@@ -26,6 +28,7 @@ Environment (a flag wins over its variable):
   DATABASE_URL             like --database-url
   METRICS_DATABASE_CONNECTIONS
                            like --database-connections
+  METRICS_RETENTION        like --retention
   METRICS_WAIT_FOR_STORE   true or false: like --wait-for-store [default: false]
   METRICS_AUTH_ENABLED     true or false: whether reports, keys and the page ask for
                            user and password [default: false]
@@ -47,32 +50,109 @@ Environment (a flag wins over its variable):
 #[command(name = "metrics-server", version, after_help = ENVIRONMENT)]
 #[command(about = "Measures how videos are watched, without tracking anyone")]
 struct Flags {
+    #[command(subcommand)]
+    command: Option<CommandFlags>,
+
     /// Address and port to listen on; `[::]:3000` listens everywhere, port 0 takes a free one
     /// [default: 127.0.0.1:3000]
-    #[arg(long, value_name = "ADDRESS:PORT")]
+    #[arg(long, global = true, value_name = "ADDRESS:PORT")]
     listen: Option<String>,
 
     /// Where sessions are kept: `sqlite:PATH`, a file that is made if there is none, or
     /// `postgres://USER@HOST/DATABASE`, a TimescaleDB or PostgreSQL. A password is better given
     /// in the environment, because flags show in the list of processes [default: sqlite:metrics.db]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, global = true, value_name = "URL")]
     database_url: Option<String>,
 
     /// How many connections to PostgreSQL are opened at most, 5 to 1000 [default: 10]
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, global = true, value_name = "NUMBER")]
     database_connections: Option<String>,
 
+    /// How long sessions are kept, like "25 months", at least a day; they may stay a week longer
+    /// [default: for ever]
+    #[arg(long, global = true, value_name = "SPAN")]
+    retention: Option<String>,
+
     /// Bring the tables up to date, and end
-    #[arg(long, conflicts_with = "no_migrate")]
+    #[arg(long, global = true, conflicts_with = "no_migrate")]
     migrate_only: bool,
 
     /// Do not change the tables: refuse to start if they are not up to date
-    #[arg(long)]
+    #[arg(long, global = true)]
     no_migrate: bool,
 
     /// If the database cannot be reached at the start, wait until it can
-    #[arg(long)]
+    #[arg(long, global = true)]
     wait_for_store: bool,
+}
+
+/// What is done instead of serving.
+#[derive(Debug, clap::Subcommand)]
+enum CommandFlags {
+    /// Copy a whole database to another, and compare the two; can be repeated
+    Copy {
+        /// The database to read, as in --database-url
+        from: String,
+        /// The database to write, as in --database-url
+        to: String,
+    },
+    /// Import into the database what another server has recorded; can be repeated
+    #[command(subcommand)]
+    Import(ImportFlags),
+    /// Ask the server that runs here whether it can record, for container health checks
+    Health,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum ImportFlags {
+    /// From the PostgreSQL database of a mave/metrics server, which must be stopped
+    Mave {
+        /// Its URL, `postgres://USER@HOST/DATABASE`
+        url: String,
+    },
+}
+
+/// What the binary is to do.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Command {
+    /// Serve.
+    Serve,
+    /// Copy one database to another.
+    Copy {
+        /// What is read.
+        from: Database,
+        /// What is written.
+        to: Database,
+    },
+    /// Import the database of a mave/metrics server.
+    ImportMave(Database),
+    /// Ask the server that runs for its health.
+    Health,
+}
+
+impl Command {
+    fn read(flags: Option<CommandFlags>) -> Result<Self, ConfigError> {
+        let named = |name, url| {
+            let read = database(Setting::new(name, Some(url)))?;
+            read.ok_or_else(|| ConfigError::Refused(format!("{name} must not be empty")))
+        };
+        Ok(match flags {
+            None => Self::Serve,
+            Some(CommandFlags::Health) => Self::Health,
+            Some(CommandFlags::Copy { from, to }) => {
+                Self::Copy { from: named("FROM", from)?, to: named("TO", to)? }
+            }
+            Some(CommandFlags::Import(ImportFlags::Mave { url })) => {
+                match named("the database to import", url)? {
+                    Database::Sqlite(_) => {
+                        let line = "the database to import must be postgres://USER@HOST/DATABASE";
+                        return Err(ConfigError::Refused(line.to_owned()));
+                    }
+                    old @ Database::Postgres(_) => Self::ImportMave(old),
+                }
+            }
+        })
+    }
 }
 
 /// Where to listen: on this machine only.
@@ -85,12 +165,16 @@ const CONNECTIONS_MAX: usize = 100_000;
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Config {
+    /// What to do.
+    pub command: Command,
     /// Where to listen.
     pub listen: SocketAddr,
     /// Where sessions are kept.
     pub database: Database,
     /// How many connections to PostgreSQL are opened at most.
     pub database_connections: u32,
+    /// How long sessions are kept; for ever, unless it is said.
+    pub retention: Option<Span>,
     /// What is done about tables that are not up to date.
     pub migrations: Migrations,
     /// Whether to end when the tables are up to date.
@@ -191,6 +275,7 @@ impl Config {
         environment: impl Fn(&str) -> Option<OsString>,
     ) -> Result<Self, ConfigError> {
         let flags = Flags::try_parse_from(arguments).map_err(|err| refuse_flags(&err))?;
+        let command = Command::read(flags.command)?;
         let listen = Setting::new("--listen", flags.listen)
             .or("METRICS_LISTEN", &environment)
             .read("an address and a port like 127.0.0.1:3000", |text| text.parse().ok())?;
@@ -200,10 +285,10 @@ impl Config {
         let database_connections =
             Setting::new("--database-connections", flags.database_connections)
                 .or("METRICS_DATABASE_CONNECTIONS", &environment)
-                .read("a number from 5 to 1000", |text| {
-                    let least = TimescaleOptions::CONNECTIONS_MIN;
-                    text.parse().ok().filter(|number| (least..=1_000).contains(number))
-                })?;
+                .read("a number from 5 to 1000", read_connections)?;
+        let retention = Setting::new("--retention", flags.retention)
+            .or("METRICS_RETENTION", &environment)
+            .read("a time of a day or more, like 25 months", read_retention)?;
         let variable = |name| Setting::variable(name, &environment);
         let wait_for_store = variable("METRICS_WAIT_FOR_STORE").read("true or false", read_bool)?;
         let bots = variable("METRICS_BOTS").read("refuse or count", |text| match text {
@@ -211,12 +296,7 @@ impl Config {
             "count" => Some(Bots::Count),
             _ => None,
         })?;
-        let heed_opt_out =
-            variable("METRICS_OPT_OUT").read("ignore or refuse", |text| match text {
-                "ignore" => Some(false),
-                "refuse" => Some(true),
-                _ => None,
-            })?;
+        let heed_opt_out = variable("METRICS_OPT_OUT").read("ignore or refuse", read_opt_out)?;
         let cors = variable("METRICS_CORS_ORIGINS")
             .read("origins like https://example.com, separated by commas, or *", read_cors)?;
         let default_key = variable("METRICS_DEFAULT_KEY")
@@ -245,10 +325,12 @@ impl Config {
             cors: cors.unwrap_or_default(),
         };
         Ok(Self {
+            command,
             listen: listen.unwrap_or(LISTEN),
             database: database.unwrap_or_else(|| Database::Sqlite("metrics.db".into())),
             database_connections: database_connections
                 .unwrap_or_else(|| TimescaleOptions::default().connections),
+            retention,
             migrations: if flags.no_migrate { Migrations::Check } else { Migrations::Run },
             migrate_only: flags.migrate_only,
             wait_for_store: flags.wait_for_store || wait_for_store.unwrap_or(false),
@@ -354,6 +436,23 @@ fn read_database(url: &str) -> Option<Database> {
     // Both sqlite:path and sqlite://path are in use; the latter has a third slash if the path is absolute.
     let path = path.strip_prefix("//").unwrap_or(path);
     (!path.is_empty()).then(|| Database::Sqlite(path.into()))
+}
+
+fn read_connections(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|number| (TimescaleOptions::CONNECTIONS_MIN..=1_000).contains(number))
+}
+
+fn read_retention(text: &str) -> Option<Span> {
+    let (span, now): (Span, _) = (text.parse().ok()?, Utc::now());
+    (span.before(now)? <= now - TimeDelta::days(1)).then_some(span)
+}
+
+fn read_opt_out(text: &str) -> Option<bool> {
+    match text {
+        "ignore" => Some(false),
+        "refuse" => Some(true),
+        _ => None,
+    }
 }
 
 fn read_bool(text: &str) -> Option<bool> {

@@ -28,7 +28,7 @@ mod socket;
 mod wire;
 
 pub use auth::Credentials;
-pub use config::{Config, ConfigError, Database, LogFormat};
+pub use config::{Command, Config, ConfigError, Database, LogFormat};
 pub use cors::Cors;
 pub use page::EXAMPLE_KEY;
 pub use response::Body;

@@ -1,16 +1,20 @@
 //! The server: settings, log, store, serve, drain.
 
+mod commands;
+
 use std::error::Error;
 use std::io::IsTerminal as _;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::commands::{ask_health, copy_all, import_mave};
 use metrics_core::store::{
     Error as StoreError, SqliteStore, Store, TimescaleOptions, TimescaleStore,
 };
 use metrics_core::{ApiKey, Metrics};
-use metrics_server::{Config, Database, EXAMPLE_KEY, LogFormat, Service, serve};
+use metrics_server::{Command, Config, Database, EXAMPLE_KEY, LogFormat, Service, serve};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -41,15 +45,25 @@ async fn run(config: Config) -> Result<(), Box<dyn Error>> {
     // First of all: a signal that comes while the store opens must not end the process half way.
     let (mut interrupt, mut terminate) =
         (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let store = tokio::select! {
-        store = open(&config) => store?,
-        _ = interrupt.recv() => return Ok(()),
-        _ = terminate.recv() => return Ok(()),
+    let stopped = async {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
     };
-    if config.migrate_only {
-        return Ok(());
-    }
-    let metrics = Metrics::builder(store).bots(config.bots).start();
+    let mut stopped = pin!(stopped);
+    let store = tokio::select! {
+        () = &mut stopped => return Ok(()),
+        prepared = prepare(&config) => match prepared? {
+            Some(store) => store,
+            None => return Ok(()),
+        },
+    };
+    let metrics = Metrics::builder(store).bots(config.bots);
+    let metrics = match config.retention {
+        Some(span) => metrics.retention(span).start(),
+        None => metrics.start(),
+    };
     if config.settings.credentials.is_none() {
         add_example_key(&metrics).await?;
     }
@@ -60,10 +74,7 @@ async fn run(config: Config) -> Result<(), Box<dyn Error>> {
 
     let service = Service::new(metrics, config.settings);
     serve(listener, service, config.connections_max, async {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
+        stopped.await;
         tracing::info!("stopping");
     })
     .await;
@@ -83,10 +94,31 @@ fn log(filter: &str, format: LogFormat) {
     }
 }
 
-/// Opens the store; if it is away and that is wanted, as soon as it can be reached.
-async fn open(config: &Config) -> Result<Arc<dyn Store>, Box<dyn Error>> {
+/// Does what is to be done instead of serving, or opens the store to be served.
+async fn prepare(config: &Config) -> Result<Option<Arc<dyn Store>>, Box<dyn Error>> {
+    match &config.command {
+        Command::Health => ask_health(config.listen).await?,
+        Command::Copy { from, to } => {
+            let (from, to) = (open(config, from).await?, open(config, to).await?);
+            copy_all(&*from, &*to).await?;
+        }
+        Command::ImportMave(old) => {
+            if let Database::Postgres(url) = old {
+                import_mave(url, &*open(config, &config.database).await?).await?;
+            }
+        }
+        Command::Serve => {
+            let store = open(config, &config.database).await?;
+            return Ok((!config.migrate_only).then_some(store));
+        }
+    }
+    Ok(None)
+}
+
+/// Opens a store; if it is away and that is wanted, as soon as it can be reached.
+async fn open(config: &Config, database: &Database) -> Result<Arc<dyn Store>, Box<dyn Error>> {
     loop {
-        match try_open(config).await {
+        match try_open(config, database).await {
             Err(err) if config.wait_for_store && err.is_retryable() => {
                 tracing::warn!("waiting for the database: {}", chain(&err));
                 tokio::time::sleep(WAIT).await;
@@ -96,9 +128,9 @@ async fn open(config: &Config) -> Result<Arc<dyn Store>, Box<dyn Error>> {
     }
 }
 
-async fn try_open(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
-    Ok(match &config.database {
-        Database::Sqlite(path) => Arc::new(SqliteStore::open(path).await?),
+async fn try_open(config: &Config, database: &Database) -> Result<Arc<dyn Store>, StoreError> {
+    Ok(match database {
+        Database::Sqlite(path) => Arc::new(SqliteStore::open_with(path, config.migrations).await?),
         Database::Postgres(url) => {
             let options = TimescaleOptions {
                 connections: config.database_connections,

@@ -13,6 +13,7 @@ fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
         .args(arguments)
         .env_remove("DATABASE_URL")
         .env_remove("RUST_LOG")
+        .env("NO_COLOR", "1")
         .envs(environment.iter().copied())
         .current_dir(directory.path())
         .output()
@@ -51,6 +52,49 @@ fn authentication_needs_a_user_and_a_password() {
         &[on, ("METRICS_USER", "me"), ("METRICS_PASSWORD", "")],
         &["METRICS_PASSWORD"],
     );
+}
+
+#[test]
+fn a_database_that_cannot_be_reached_stops_the_start() {
+    // Nobody listens there: the port is taken from us only.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let url = format!("postgres://me:secret@127.0.0.1:{port}/metrics");
+    let output = run(&[], &[("DATABASE_URL", &url)]);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr.starts_with("metrics-server: TimescaleDB is unavailable: "), "{stderr}");
+    assert!(stderr.contains("refused") && !stderr.contains("secret"), "{stderr}");
+    assert_eq!(stderr.trim_end().lines().count(), 1, "{stderr}");
+}
+
+#[test]
+fn tables_are_brought_up_to_date_without_serving() {
+    let directory = TempDir::new().unwrap();
+    let url = format!("sqlite:{}", directory.path().join("metrics.db").display());
+    let environment = [("DATABASE_URL", url.as_str())];
+    check_refused(&["--no-migrate"], &environment, &["SQLite"]);
+    assert_eq!(run(&["--migrate-only"], &environment).status.code(), Some(0));
+    assert!(directory.path().join("metrics.db").exists());
+    assert_eq!(run(&["--migrate-only"], &environment).status.code(), Some(0));
+}
+
+#[test]
+fn a_database_is_copied_and_may_be_copied_again() {
+    let directory = TempDir::new().unwrap();
+    let url = |name: &str| format!("sqlite:{}", directory.path().join(name).display());
+    for _ in 0..2 {
+        let output = run(&["copy", &url("a.db"), &url("b.db")], &[("RUST_LOG", "info")]);
+        let stdout = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success(), "{stdout}");
+        assert!(stdout.contains("copied 0 keys and 0 sessions"), "{stdout}");
+    }
+    check_refused(&["copy", "sqlite:no/such/a.db", &url("b.db")], &[], &["SQLite"]);
+}
+
+#[test]
+fn the_health_of_a_server_that_is_not_there_is_bad() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    check_refused(&["health", "--listen", &format!("127.0.0.1:{port}")], &[], &["refused"]);
 }
 
 #[test]

@@ -94,6 +94,43 @@ fn what_happens_at_the_start_is_said_by_flags() {
     assert_eq!(few, "--database-connections is \"4\": it must be a number from 5 to 1000");
 }
 
+#[test]
+fn what_is_done_instead_of_serving_is_said_by_commands() {
+    let command = |arguments: &[&str]| read(arguments, &[]).unwrap().command;
+    assert_eq!(command(&[]), Command::Serve);
+    assert_eq!(command(&["health"]), Command::Health);
+    let server = || Database::Postgres("postgres://me@localhost/a".to_owned());
+    assert_eq!(
+        command(&["copy", "sqlite:a.db", "postgres://me@localhost/a"]),
+        Command::Copy { from: Database::Sqlite("a.db".into()), to: server() }
+    );
+    assert_eq!(
+        command(&["import", "mave", "postgres://me@localhost/a"]),
+        Command::ImportMave(server())
+    );
+    let mine = read(&["import", "mave", "sqlite:a.db"], &[]).unwrap_err().to_string();
+    assert_eq!(mine, "the database to import must be postgres://USER@HOST/DATABASE");
+    let nothing = read(&["copy", "sqlite:a.db"], &[]).unwrap_err().to_string();
+    assert!(nothing.contains("required arguments"), "{nothing}");
+    let secret = read(&["copy", "mysql:secret", "sqlite:a.db"], &[]).unwrap_err().to_string();
+    assert!(secret.starts_with("FROM must be") && !secret.contains("secret"), "{secret}");
+}
+
+#[test]
+fn sessions_are_kept_for_a_day_at_least() {
+    let kept = |span| read(&[], &[("METRICS_RETENTION", span)]).map(|config| config.retention);
+    assert_eq!(kept("25 months").unwrap(), Some("25 months".parse().unwrap()));
+    assert_eq!(kept("1 day").unwrap(), Some("1 day".parse().unwrap()));
+    for span in ["23 hours", "0 days", "long"] {
+        let refused = kept(span).unwrap_err().to_string();
+        assert!(
+            refused.ends_with("it must be a time of a day or more, like 25 months"),
+            "{refused}"
+        );
+    }
+    assert_eq!(read(&[], &[]).unwrap().retention, None);
+}
+
 #[track_caller]
 fn check_refused(arguments: &[&str], environment: &[(&str, &str)], expected: &str) {
     let err = read(arguments, environment).unwrap_err();

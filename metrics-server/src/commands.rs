@@ -1,0 +1,165 @@
+//! What the binary does beside serving: moving databases, and asking a server for its health.
+
+use std::error::Error;
+use std::io::{IsTerminal as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use metrics_core::copy::{self, copy};
+use metrics_core::store::Store;
+use metrics_core::store::mave::{self, Mave};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// How often progress is shown to somebody who watches, and how often it is logged.
+const SHOWN_EVERY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+
+/// How long a server may take to say how it is.
+const HEALTH_MAX: Duration = Duration::from_secs(5);
+
+/// Copies everything in one store to another.
+///
+/// # Errors
+///
+/// Why not everything was copied.
+pub(crate) async fn copy_all(from: &dyn Store, to: &dyn Store) -> Result<(), Box<dyn Error>> {
+    let mut shown = Shown::new();
+    let copied = copy(from, to, |it: &copy::Progress| shown.show(it.sessions, it.total)).await;
+    shown.end();
+    let copied = copied?;
+    tracing::info!(
+        "copied {} keys and {} sessions, {} of which were there already; both databases give the same sums",
+        copied.keys,
+        copied.sessions,
+        copied.found
+    );
+    Ok(())
+}
+
+/// Imports what a mave/metrics server has recorded.
+///
+/// # Errors
+///
+/// Why not everything was imported.
+pub(crate) async fn import_mave(url: &str, store: &dyn Store) -> Result<(), Box<dyn Error>> {
+    let mave = Mave::connect(url).await?;
+    let mut shown = Shown::new();
+    let progress = |it: &mave::Progress| shown.show(it.sessions_done, it.sessions_total);
+    let imported = mave.import(store, progress).await;
+    shown.end();
+    let imported = imported?;
+    for left_out in &imported.left_out {
+        tracing::warn!("left out: {left_out}");
+    }
+    tracing::info!(
+        "imported {} keys and {} sessions; {} were there already",
+        imported.keys,
+        imported.sessions,
+        imported.already_there
+    );
+    Ok(())
+}
+
+/// Asks the server that listens at `listen` whether it can record.
+///
+/// # Errors
+///
+/// What it says, or that it does not answer.
+pub(crate) async fn ask_health(listen: SocketAddr) -> Result<(), Box<dyn Error>> {
+    let asking = async {
+        let mut socket = TcpStream::connect(reachable(listen)).await?;
+        socket.write_all(b"GET /health/ready HTTP/1.0\r\n\r\n").await?;
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).await?;
+        Ok::<_, std::io::Error>(answer)
+    };
+    let answer = timeout(HEALTH_MAX, asking).await.map_err(|_| "the server does not answer")??;
+    match answer.lines().next() {
+        Some(status) if status.split(' ').nth(1) == Some("200") => Ok(()),
+        status => Err(format!("the server says {}", status.unwrap_or("nothing")).into()),
+    }
+}
+
+/// An address at which a server that listens everywhere can be reached from here.
+fn reachable(listen: SocketAddr) -> SocketAddr {
+    let here: IpAddr = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(here, listen.port())
+}
+
+/// How far something is: a line that is drawn again and again on a terminal, else one in the log now and then.
+struct Shown {
+    began: Instant,
+    shown: Instant,
+    on_terminal: bool,
+}
+
+impl Shown {
+    fn new() -> Self {
+        let now = Instant::now();
+        Self { began: now, shown: now, on_terminal: std::io::stderr().is_terminal() }
+    }
+
+    fn show(&mut self, done: u64, total: u64) {
+        let (on_terminal, in_log) = SHOWN_EVERY;
+        let every = if self.on_terminal { on_terminal } else { in_log };
+        if self.shown.elapsed() < every {
+            return;
+        }
+        self.shown = Instant::now();
+        let line = line(done, total, self.began.elapsed());
+        if self.on_terminal {
+            // A terminal that is gone does not end the work.
+            let _ = write!(std::io::stderr(), "\r{line}\x1b[K");
+        } else {
+            tracing::info!("{line}");
+        }
+    }
+
+    fn end(&self) {
+        if self.on_terminal {
+            let _ = write!(std::io::stderr(), "\r\x1b[K");
+        }
+    }
+}
+
+fn line(done: u64, total: u64, elapsed: Duration) -> String {
+    const WIDTH: usize = 30;
+    let share = if total == 0 { 1.0 } else { (done as f64 / total as f64).min(1.0) };
+    let filled = (share * WIDTH as f64) as usize;
+    let rate = done as f64 / elapsed.as_secs_f64().max(0.001);
+    format!(
+        "[{}{}] {:3.0} %  {done} of {total} sessions, {rate:.0}/s",
+        "#".repeat(filled),
+        " ".repeat(WIDTH - filled),
+        share * 100.0
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_is_one_line() {
+        let second = Duration::from_secs(1);
+        let half =
+            format!("[{}{}]  50 %  50 of 100 sessions, 50/s", "#".repeat(15), " ".repeat(15));
+        assert_eq!(line(50, 100, second), half);
+        // More may come while it runs, and there may be nothing to do.
+        assert!(line(101, 100, second).contains("100 %  101 of 100"));
+        assert!(line(0, 0, Duration::ZERO).contains("100 %  0 of 0"));
+    }
+
+    #[test]
+    fn a_server_that_listens_everywhere_is_asked_here() {
+        let asked = |listen: &str| reachable(listen.parse().unwrap()).to_string();
+        assert_eq!(asked("0.0.0.0:3000"), "127.0.0.1:3000");
+        assert_eq!(asked("[::]:3000"), "[::1]:3000");
+        assert_eq!(asked("192.0.2.1:80"), "192.0.2.1:80");
+    }
+}
