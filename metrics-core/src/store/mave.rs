@@ -1,6 +1,7 @@
 //! Moves what a mave/metrics server has recorded into a store.
 //!
-//! [`Mave`] reads its PostgreSQL database, of the versions from 2023 on, and changes nothing there.
+//! [`Mave`] reads its PostgreSQL database, with or without TimescaleDB, and changes nothing there. Its tables changed over
+//! the years: both the newer ones and those of 2023 are known.
 //!
 //! What is taken:
 //!
@@ -8,8 +9,9 @@
 //! * **Sessions** in which something was played, with their video, page, browser, platform, device and data. A session
 //!   starts with its first `play`, or when the old server says, if that time is not known. Where it does not say a
 //!   scheme, a page counts as `https`.
-//! * **Segments**, from `plays`, else from pairs of `events`, else from the whole seconds of `durations`: see
-//!   `definitions` for what closes a segment. A play that was never closed counts nothing.
+//! * **Segments**, from `plays`, else from `events`, else from the whole seconds of `durations`. A `pause` closes a
+//!   segment, or another `play` where playback must have got to by then. A play that was never closed counts nothing;
+//!   if `durations` has more segments then, they are taken instead.
 //!
 //! What is not: how long videos are, because what the old server calls a duration may be how long was watched; events
 //! other than `play` and `pause`; and whatever [`Imported::left_out`] counts.
@@ -18,6 +20,7 @@
 //! id, so that a store has it once. Every import reads everything, and leaves alone what is there: what was left
 //! out before is counted again, or taken if it can be now. So two old databases that share a key cannot be imported
 //! into one store, and sessions that go on while they are imported stay as they were then: stop the old server first.
+//! Each table is read once, with or without an index, and a thousand sessions are in memory at a time.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -50,10 +53,9 @@ use std::fmt;
 use chrono::Utc;
 use diesel_async::AsyncPgConnection;
 
-use self::columns::Queries;
 use self::convert::Described;
 use self::left_out::Tally;
-use self::read::{OldSession, Snapshot};
+use self::read::{OldSession, Plan, Snapshot};
 use self::watched::instant_ms;
 use super::{Error, Outcome, SessionWrite, Store};
 use crate::key::ApiKey;
@@ -64,7 +66,7 @@ pub use left_out::{LeftOut, Reason};
 /// The database of a mave/metrics server.
 pub struct Mave {
     connection: AsyncPgConnection,
-    queries: Queries,
+    plan: Plan,
 }
 
 /// How far an import is.
@@ -104,16 +106,17 @@ pub enum ImportError {
 }
 
 impl Mave {
-    /// Connects to the database at `url`, as in `postgres://user:password@host/database`, and looks at its tables.
+    /// Connects to the database at `url`, as in `postgres://user:password@host/database`, and looks for its tables along
+    /// the search path. The URL may hold what that of a [`TimescaleStore`](super::TimescaleStore) may.
     ///
     /// # Errors
     ///
-    /// [`Error::Unavailable`] if it cannot be reached or refuses the user, [`Error::Unusable`] if it does not have the
-    /// tables of a mave/metrics server.
+    /// [`Error::Unavailable`] if it cannot be reached, and [`Error::Unusable`], which says what to do, if it refuses the
+    /// user or does not have the tables of a mave/metrics server.
     pub async fn connect(url: &str) -> Result<Self, Error> {
         let mut connection = read::connect(url).await?;
-        let queries = read::queries(&mut connection).await?;
-        Ok(Self { connection, queries })
+        let plan = read::plan(&mut connection).await?;
+        Ok(Self { connection, plan })
     }
 
     /// Writes everything into `store`, and calls `progress` before the first sessions and whenever some are written.
@@ -128,7 +131,7 @@ impl Mave {
         store: &dyn Store,
         mut progress: impl FnMut(&Progress),
     ) -> Result<Imported, ImportError> {
-        let snapshot = Snapshot::begin(self.connection, self.queries).await;
+        let snapshot = Snapshot::begin(self.connection, self.plan).await;
         let mut snapshot = snapshot.map_err(ImportError::Read)?;
         let (mut imported, mut left_out) = (Imported::default(), Tally::default());
         let keys = import_keys(&mut snapshot, store, &mut imported, &mut left_out).await?;

@@ -147,11 +147,7 @@ impl TimescaleStore {
                 options.connections
             ))
         })?;
-        let url = url.to_owned();
-        // Certificates are read from files.
-        let target = tokio::task::spawn_blocking(move || Target::parse(&url))
-            .await
-            .map_err(|panic| unusable(panic.to_string()))??;
+        let target = target(url).await?;
         let edition = open::prepare(&target, options.migrations).await?;
         let (tell, news) = watch::channel(News::default());
         let listener = tokio::spawn(listen(target.clone(), tell)).abort_handle();
@@ -200,6 +196,19 @@ impl fmt::Debug for TimescaleStore {
             .field("edition", &self.edition)
             .finish_non_exhaustive()
     }
+}
+
+/// A connection to a database that is no store, with all that a URL may say of one. Errors call it a TimescaleDB.
+pub(super) async fn connect_elsewhere(url: &str) -> Result<AsyncPgConnection, Error> {
+    target(url).await?.connect(Purpose::Elsewhere).await
+}
+
+async fn target(url: &str) -> Result<Target, Error> {
+    let url = url.to_owned();
+    // Certificates are read from files.
+    tokio::task::spawn_blocking(move || Target::parse(&url))
+        .await
+        .map_err(|panic| unusable(panic.to_string()))?
 }
 
 /// What is done on a connection.

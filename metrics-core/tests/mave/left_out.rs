@@ -2,7 +2,7 @@
 
 use metrics_core::interval::Segments;
 use metrics_core::session::SEGMENTS_MAX;
-use metrics_core::store::{Record, Store as _};
+use metrics_core::store::Record;
 
 use crate::support::{NEWER, OF_2023, Old, empty_store, everything, lines};
 
@@ -10,10 +10,10 @@ use crate::support::{NEWER, OF_2023, Old, empty_store, everything, lines};
 async fn only(tables: &str, rows: &str, left_out: &[&str]) -> Record {
     let old = Old::new(tables).await;
     old.run(rows).await;
-    let (store, _directory) = empty_store().await;
-    let imported = old.import(&store).await.unwrap();
+    let (store, _database) = empty_store().await;
+    let imported = old.import(&*store).await.unwrap();
     assert_eq!(lines(&imported), left_out);
-    let mut records = everything(&store).await;
+    let mut records = everything(&*store).await;
     assert_eq!((imported.sessions, records.len()), (1, 1));
     records.remove(0)
 }
@@ -95,8 +95,8 @@ async fn a_video_that_nothing_names_is_left_out() {
         &format!("{rows}{sessions}"),
         &[
             "sessions of a video that has neither an identifier nor metadata: 5 (videos.id 2, 3, 4, 5)",
-            "sessions of a video whose identifier is longer than 1024 bytes, or whose metadata are longer than \
-             16384 bytes or no object: 2 (videos.id 4, 5)",
+            "sessions of a video whose identifier has more than 1024 bytes, or whose metadata are no object, \
+             have more than 16384 bytes, are nested more than 64 deep or hold U+0000: 2 (videos.id 4, 5)",
         ],
     )
     .await;
@@ -111,8 +111,8 @@ async fn a_video_is_taken_if_one_of_its_names_can_be() {
             insert into sessions (id, video_id, key_id, inserted_at) values (1, 1, 1, '2023-03-01');
             insert into plays select inserted_at, id, 0, 5 from sessions;"
         );
-        let left_out = "sessions of a video whose identifier is longer than 1024 bytes, or whose metadata are longer than \
-             16384 bytes or no object: 1 (videos.id 1)";
+        let left_out = "sessions of a video whose identifier has more than 1024 bytes, or whose metadata are no object, \
+             have more than 16384 bytes, are nested more than 64 deep or hold U+0000: 1 (videos.id 1)";
         let record = only(OF_2023, &rows, &[left_out]).await;
         let video = &record.subject.video;
         assert!((video.identifier() == Some("intro")) != (video.metadata() == Some(r#"{"a":1}"#)));
@@ -215,7 +215,8 @@ async fn a_session_is_taken_without_a_page_or_data_that_are_none() {
         rows,
         &[
             "sessions whose page is no address, taken without it: 1 (sessions.id 1)",
-            "sessions whose data are longer than 16384 bytes or no object, taken without them: 1 (sessions.id 1)",
+            "sessions whose data are no object, have more than 16384 bytes, are nested more than 64 deep \
+             or hold U+0000, taken without them: 1 (sessions.id 1)",
         ],
     )
     .await;
@@ -226,8 +227,8 @@ async fn a_session_is_taken_without_a_page_or_data_that_are_none() {
 async fn an_empty_database_is_imported_as_nothing() {
     for tables in [NEWER, OF_2023] {
         let old = Old::new(tables).await;
-        let (store, _directory) = empty_store().await;
-        let imported = old.import(&store).await.unwrap();
+        let (store, _database) = empty_store().await;
+        let imported = old.import(&*store).await.unwrap();
         assert_eq!(imported, metrics_core::store::mave::Imported::default());
         assert_eq!(store.count_sessions().await.unwrap(), 0);
     }

@@ -1,7 +1,6 @@
-//! Imports from databases such as mave/metrics servers made them, on a real PostgreSQL: `METRICS_TEST_POSTGRES_URL`
-//! names one, in which every test makes a database of its own.
+//! Imports from databases such as mave/metrics servers made them, on a real PostgreSQL.
 
-#![cfg(all(feature = "sqlite", feature = "timescale"))]
+#![cfg(feature = "timescale")]
 
 mod again;
 mod left_out;

@@ -1,14 +1,11 @@
 //! Reports over what was imported are as worked out by hand.
 
-use std::sync::Arc;
-
 use chrono::{DateTime, Utc};
 use metrics_core::client::{Browser, Device, Platform};
 use metrics_core::report::PlayFigures;
-use metrics_core::store::SqliteStore;
 use metrics_core::{ApiKey, BucketQuery, EngagementQuery, Metrics, Selection, Timeframe};
+use metrics_testing::Database;
 use serde_json::json;
-use tempfile::TempDir;
 
 use crate::support::{NEWER, OF_2023, Old, empty_store, lines};
 
@@ -48,17 +45,13 @@ const NEWER_ROWS: &str = r#"
         (7, '2022-03-03 13:00:00', 3, '[38,41)', 'unique', 'brave', 'mac', 'desktop', 'example.com', '/', 1);
 "#;
 
-async fn imported(tables: &str, rows: &str) -> (Metrics, TempDir) {
+async fn imported(tables: &str, rows: &str) -> (Metrics, Database) {
     let old = Old::new(tables).await;
     old.run(rows).await;
-    let (store, directory) = empty_store().await;
-    let imported = old.import(&store).await.unwrap();
+    let (store, database) = empty_store().await;
+    let imported = old.import(&*store).await.unwrap();
     assert_eq!(lines(&imported), [""; 0]);
-    (over(store), directory)
-}
-
-fn over(store: SqliteStore) -> Metrics {
-    Metrics::builder(Arc::new(store)).start()
+    (Metrics::builder(store).start(), database)
 }
 
 fn at(text: &str) -> DateTime<Utc> {
@@ -118,7 +111,7 @@ async fn figures(metrics: &Metrics, selection: Selection) -> PlayFigures {
 
 #[tokio::test]
 async fn plays_of_the_newer_versions_are_in_the_bucket_of_their_first_play() {
-    let (metrics, _directory) = imported(NEWER, NEWER_ROWS).await;
+    let (metrics, _database) = imported(NEWER, NEWER_ROWS).await;
     let knots = Selection { key: key("key-one").key, ..titled("Knots") };
     check_days(
         &days(&metrics, &daily(knots)).await,
@@ -134,7 +127,7 @@ async fn plays_of_the_newer_versions_are_in_the_bucket_of_their_first_play() {
 
 #[tokio::test]
 async fn classes_of_the_newer_versions_are_found_whatever_their_case() {
-    let (metrics, _directory) = imported(NEWER, NEWER_ROWS).await;
+    let (metrics, _database) = imported(NEWER, NEWER_ROWS).await;
     let sum = figures(&metrics, key("key-one")).await;
     assert_eq!(sum.plays, 5);
     let browsers =
@@ -153,7 +146,7 @@ async fn classes_of_the_newer_versions_are_found_whatever_their_case() {
 
 #[tokio::test]
 async fn pages_of_the_newer_versions_have_a_host_and_a_path() {
-    let (metrics, _directory) = imported(NEWER, NEWER_ROWS).await;
+    let (metrics, _database) = imported(NEWER, NEWER_ROWS).await;
     let yearly = |selection| BucketQuery::from(selection).during(ever());
     let pages = pages(&metrics, &yearly(Selection::default())).await;
     let pages: Vec<_> = pages.iter().map(|(page, plays)| (page.as_str(), *plays)).collect();
@@ -169,7 +162,7 @@ async fn pages_of_the_newer_versions_have_a_host_and_a_path() {
 
 #[tokio::test]
 async fn engagement_of_the_newer_versions_counts_every_viewer_once() {
-    let (metrics, _directory) = imported(NEWER, NEWER_ROWS).await;
+    let (metrics, _database) = imported(NEWER, NEWER_ROWS).await;
     let course = json!({ "course": 7 });
     let selection = Selection::default().with_video(course.as_object().unwrap().clone());
     // [0, 12.5) twice in part, [0, 7) and [30, 40), [0, 8) twice in part, and [38, 41).
@@ -194,7 +187,7 @@ async fn engagement_of_the_newer_versions_counts_every_viewer_once() {
 
 #[tokio::test]
 async fn keys_keep_their_times() {
-    let (metrics, _directory) = imported(NEWER, NEWER_ROWS).await;
+    let (metrics, _database) = imported(NEWER, NEWER_ROWS).await;
     let keys = metrics.keys().await.unwrap();
     let keys: Vec<_> =
         keys.iter().map(|it| (it.key.as_str(), it.created_at, it.disabled_at)).collect();
@@ -233,7 +226,7 @@ const ROWS_OF_2023: &str = r#"
 
 #[tokio::test]
 async fn plays_of_2023_are_as_worked_out_by_hand() {
-    let (metrics, _directory) = imported(OF_2023, ROWS_OF_2023).await;
+    let (metrics, _database) = imported(OF_2023, ROWS_OF_2023).await;
     let intro = Selection { key: key("key-one").key, ..Selection::identifier("intro") };
     check_days(
         &days(&metrics, &daily(intro)).await,
@@ -248,7 +241,7 @@ async fn plays_of_2023_are_as_worked_out_by_hand() {
 
 #[tokio::test]
 async fn classes_of_2023_are_found() {
-    let (metrics, _directory) = imported(OF_2023, ROWS_OF_2023).await;
+    let (metrics, _database) = imported(OF_2023, ROWS_OF_2023).await;
     let sum = figures(&metrics, Selection::default()).await;
     assert_eq!([sum.browser(Browser::Chrome), sum.browser(Browser::Firefox)], [2, 2]);
     assert_eq!((sum.platform(Platform::Mac), sum.device(Device::Desktop)), (5, 5));
@@ -256,7 +249,7 @@ async fn classes_of_2023_are_found() {
 
 #[tokio::test]
 async fn pages_and_engagement_of_2023_are_as_worked_out_by_hand() {
-    let (metrics, _directory) = imported(OF_2023, ROWS_OF_2023).await;
+    let (metrics, _database) = imported(OF_2023, ROWS_OF_2023).await;
     let pages = pages(&metrics, &daily(key("key-one"))).await;
     let pages: Vec<_> = pages.iter().map(|(page, plays)| (page.as_str(), *plays)).collect();
     assert_eq!(pages, [("http://example.com:8080/", 1), ("https://example.com/watch", 1)]);

@@ -1,11 +1,11 @@
 //! An old database, the tables that it had over the years, and a new store beside it.
 
+use std::sync::Arc;
+
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, SimpleAsyncConnection as _};
 use metrics_core::store::mave::{ImportError, Imported, Mave};
-use metrics_core::store::{Record, SqliteStore, Store};
-use rand::RngExt as _;
-use tempfile::TempDir;
-use url::Url;
+use metrics_core::store::{Record, Store};
+use metrics_testing::{Backend, Database};
 
 /// The tables of the newer versions.
 pub(crate) const NEWER: &str = r#"
@@ -52,33 +52,35 @@ pub(crate) const OF_2023: &str = r#"
     );
 "#;
 
-/// A database on the server that the environment names, dropped at the end.
+/// An old database.
 pub(crate) struct Old {
-    server: Url,
-    name: String,
+    database: Database,
 }
 
 impl Old {
     pub(crate) async fn new(tables: &str) -> Self {
-        let server = std::env::var("METRICS_TEST_POSTGRES_URL").expect(
-            "METRICS_TEST_POSTGRES_URL is not set: `scripts/timescaledb up plain` prints a server to test with",
-        );
-        let server: Url = server.parse().expect("METRICS_TEST_POSTGRES_URL is an address");
-        let name = format!("test_{:016x}", rand::rng().random::<u64>());
-        run(&server, &format!("create database {name}")).await;
-        let old = Self { server, name };
+        Self::on(Backend::Postgres, tables).await
+    }
+
+    pub(crate) async fn on(backend: Backend, tables: &str) -> Self {
+        let old = Self { database: Database::new(backend).await };
         old.run(tables).await;
         old
     }
 
     pub(crate) fn url(&self) -> String {
-        let mut url = self.server.clone();
-        url.set_path(&self.name);
-        url.into()
+        self.database.url()
     }
 
     pub(crate) async fn run(&self, sql: &str) {
-        run(&self.url().parse().unwrap(), sql).await;
+        let mut connection = AsyncPgConnection::establish(&self.url()).await.unwrap();
+        connection.batch_execute(sql).await.unwrap();
+    }
+
+    /// Changes a setting for all who connect from now on.
+    pub(crate) async fn set(&self, setting: &str) {
+        let alter = format!("format('alter database %I set {setting}', current_database())");
+        self.run(&format!("do $$ begin execute {alter}; end $$")).await;
     }
 
     /// Imports into a store, without looking at the progress.
@@ -87,31 +89,10 @@ impl Old {
     }
 }
 
-impl Drop for Old {
-    fn drop(&mut self) {
-        let drop = format!("drop database {} with (force)", self.name);
-        // On a thread of its own, because the runtime of the test cannot be waited for here.
-        let dropped = std::thread::scope(|scope| {
-            let thread = scope.spawn(|| {
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-                runtime.unwrap().block_on(run(&self.server, &drop));
-            });
-            thread.join().is_ok()
-        });
-        assert!(dropped || std::thread::panicking(), "{drop}");
-    }
-}
-
-async fn run(server: &Url, sql: &str) {
-    let mut connection = AsyncPgConnection::establish(server.as_str()).await.unwrap();
-    connection.batch_execute(sql).await.unwrap();
-}
-
-/// A new store, and where its file is.
-pub(crate) async fn empty_store() -> (SqliteStore, TempDir) {
-    let directory = TempDir::new().unwrap();
-    let store = SqliteStore::open(directory.path().join("metrics.db")).await.unwrap();
-    (store, directory)
+/// A new store, and what keeps it.
+pub(crate) async fn empty_store() -> (Arc<dyn Store>, Database) {
+    let database = Database::new(Backend::Sqlite).await;
+    (database.open().await, database)
 }
 
 /// Everything that a store has, by session id.

@@ -1,16 +1,17 @@
 //! Tables that are not quite as expected, and databases of somebody else.
 
 use metrics_core::store::mave::Mave;
-use metrics_core::store::{Error, Store as _};
+use metrics_core::store::{Error, Store as _, TimescaleStore};
+use metrics_testing::Backend;
 
 use crate::support::{NEWER, OF_2023, Old, empty_store, everything, lines};
 
 /// The view times of the sessions that are imported, by old id.
 async fn view_times(old: &Old) -> Vec<u64> {
-    let (store, _directory) = empty_store().await;
-    let imported = old.import(&store).await.unwrap();
+    let (store, _database) = empty_store().await;
+    let imported = old.import(&*store).await.unwrap();
     assert_eq!(lines(&imported), [""; 0]);
-    let mut records = everything(&store).await;
+    let mut records = everything(&*store).await;
     records.sort_by_key(|record| record.stored.started_at_ms);
     records.iter().map(|record| record.stored.view_ms).collect()
 }
@@ -47,15 +48,32 @@ async fn columns_may_have_other_types() {
 }
 
 #[tokio::test]
+async fn hypertables_are_read_as_tables_are() {
+    let old = Old::on(Backend::Timescale, NEWER).await;
+    old.run(
+        r#"create extension if not exists timescaledb;
+        alter table sessions drop constraint sessions_pkey;
+        select create_hypertable(name, 'timestamp')
+            from unnest(array['sessions', 'events', 'durations']) as name;"#,
+    )
+    .await;
+    old.run(ROWS).await;
+    assert_eq!(view_times(&old).await, [5_250, 10_000]);
+}
+
+#[tokio::test]
 async fn times_without_a_zone_are_utc_whatever_the_server_thinks() {
     let old = Old::new(NEWER).await;
     old.run(ROWS).await;
-    old.run(r#"do $$ begin execute format('alter database %I set timezone to ''Asia/Tokyo''', current_database()); end $$;
-        alter table sessions alter "timestamp" type timestamptz using "timestamp" at time zone 'UTC'"#).await;
-    let (store, _directory) = empty_store().await;
-    old.import(&store).await.unwrap();
+    old.set("timezone to ''Asia/Tokyo''").await;
+    old.run(
+        r#"alter table sessions alter "timestamp" type timestamptz using "timestamp" at time zone 'UTC'"#,
+    )
+    .await;
+    let (store, _database) = empty_store().await;
+    old.import(&*store).await.unwrap();
     let mut starts: Vec<_> =
-        everything(&store).await.iter().map(|it| it.stored.started_at_ms).collect();
+        everything(&*store).await.iter().map(|it| it.stored.started_at_ms).collect();
     starts.sort_unstable();
     assert_eq!(starts, [1_646_092_800_000, 1_646_179_200_000]);
 }
@@ -81,10 +99,36 @@ async fn tables_and_columns_that_are_not_needed_may_be_missing() {
 }
 
 #[tokio::test]
+async fn tables_are_found_along_the_search_path() {
+    let old = Old::new(NEWER).await;
+    old.run(ROWS).await;
+    old.run(
+        "create schema \"Old\"; alter table keys set schema \"Old\"; alter table videos set schema \"Old\";
+        alter table sessions set schema \"Old\"; alter table events set schema \"Old\";
+        alter table durations set schema \"Old\"; create table sessions (id uuid, video_id bigint)",
+    )
+    .await;
+    old.set("search_path to public, \"Old\"").await;
+    assert_eq!(view_times(&old).await, [5_250, 10_000]);
+}
+
+#[tokio::test]
+async fn the_new_store_may_be_in_the_same_database() {
+    let old = Old::new(NEWER).await;
+    old.run(ROWS).await;
+    let store = TimescaleStore::connect(&old.url()).await.unwrap();
+    // Tables of the same names are found first.
+    old.set("search_path to metrics, public").await;
+    for imported in [2, 0] {
+        assert_eq!(old.import(&store).await.unwrap().sessions, imported);
+    }
+    assert_eq!(store.count_sessions().await.unwrap(), 2);
+}
+
+#[tokio::test]
 async fn nothing_is_written_to_the_old_database() {
     let old = Old::new(OF_2023).await;
-    old.run("do $$ begin execute format('alter database %I set default_transaction_read_only to on', current_database()); end $$")
-        .await;
+    old.set("default_transaction_read_only to on").await;
     assert_eq!(view_times(&old).await, [0_u64; 0]);
 }
 
@@ -128,14 +172,27 @@ async fn a_server_that_is_not_there_is_unavailable() {
 }
 
 #[tokio::test]
+async fn a_database_that_is_not_there_is_refused() {
+    let old = Old::new("").await;
+    let (server, _) =
+        old.url().rsplit_once('/').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+    let err = refused(&format!("{server}/missing")).await;
+    assert_eq!(
+        err.to_string(),
+        "the mave database cannot be used: there is no database \"missing\": \
+         make one with `createdb missing`, or name another in the URL"
+    );
+}
+
+#[tokio::test]
 async fn a_key_that_is_there_already_is_kept() {
     let old = Old::new(NEWER).await;
     old.run(ROWS).await;
-    let (store, _directory) = empty_store().await;
+    let (store, _database) = empty_store().await;
     let key = metrics_core::ApiKey::new("key").unwrap();
     let created_at = "2020-02-02T00:00:00Z".parse().unwrap();
     assert!(store.create_key(&key, created_at).await.unwrap());
-    let imported = old.import(&store).await.unwrap();
+    let imported = old.import(&*store).await.unwrap();
     assert_eq!((imported.keys, imported.sessions), (0, 2));
     assert_eq!(store.keys().await.unwrap()[0].created_at, created_at);
 }

@@ -46,7 +46,7 @@ impl Form {
 }
 
 /// The columns of [`TABLES`], with their types.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Columns {
     types: HashMap<(String, String), String>,
 }
@@ -69,12 +69,12 @@ pub(super) struct Queries {
 }
 
 impl Columns {
-    /// From rows of table, column and type.
-    pub(super) fn new(rows: impl IntoIterator<Item = (String, String, String)>) -> Self {
-        Self { types: rows.into_iter().map(|(table, column, it)| ((table, column), it)).collect() }
+    /// Adds a column of a table.
+    pub(super) fn add(&mut self, table: String, column: String, data_type: String) {
+        self.types.insert((table, column), data_type);
     }
 
-    /// The queries, or the columns without which there is nothing to import.
+    /// The queries, or a column without which there is nothing to import.
     pub(super) fn queries(&self) -> Result<Queries, String> {
         use Form::{Text, Whole};
         for (form, table, column) in [

@@ -10,7 +10,7 @@ use super::left_out::{Reason, Tally};
 use super::read::{OldSession, OldVideo, SessionLines};
 use super::watched::{Line, Watched, instant_ms};
 use crate::client::{Browser, Client, Device, Platform};
-use crate::containment::canonical;
+use crate::containment::{canonical, has_nul, is_too_deep};
 use crate::interval::Segments;
 use crate::key::{ApiKey, SessionId};
 use crate::session::Stored;
@@ -53,17 +53,22 @@ impl Described {
     }
 }
 
-/// JSON that is too large, or no object.
+/// JSON that no store takes.
 #[derive(Debug, Eq, PartialEq)]
 pub(super) struct Unfit;
 
-/// An object, or nothing if there is none.
+/// An object that a store takes, or nothing if there is none.
 pub(super) fn object(text: Option<&str>) -> Result<Option<Map<String, Value>>, Unfit> {
-    let Some(text) = text else { return Ok(None) };
-    match serde_json::from_str(text) {
-        Ok(Value::Null) => Ok(None),
-        Ok(value @ Value::Object(_)) if METADATA_BYTES_MAX < canonical(&value).len() => Err(Unfit),
-        Ok(Value::Object(members)) => Ok(Some(members)),
+    let value = match text.map(serde_json::from_str) {
+        None | Some(Ok(Value::Null)) => return Ok(None),
+        Some(value) => value.map_err(|_| Unfit)?,
+    };
+    let json = canonical(&value);
+    if METADATA_BYTES_MAX < json.len() || is_too_deep(&json) || has_nul(&json) {
+        return Err(Unfit);
+    }
+    match value {
+        Value::Object(members) => Ok(Some(members)),
         _ => Err(Unfit),
     }
 }

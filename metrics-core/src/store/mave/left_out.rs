@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::containment::DEPTH_MAX;
 use crate::key::KEY_BYTES_MAX;
 use crate::session::SEGMENTS_MAX;
 use crate::video::{IDENTIFIER_BYTES_MAX, METADATA_BYTES_MAX};
@@ -22,7 +23,8 @@ pub enum Reason {
     NoVideo,
     /// A session of a video that has neither an identifier nor metadata.
     NamelessVideo,
-    /// An identifier that is too long, or metadata that are too large or no JSON object. The session is taken if its
+    /// An identifier that is too long, or metadata that are no JSON object, too large, too deep, or
+    /// hold U+0000. The session is taken if its
     /// video has the other of the two.
     UnfitVideo,
     /// A session in which nothing was played.
@@ -38,7 +40,7 @@ pub enum Reason {
     TooManySegments,
     /// A page that is no address. Its session is taken without it.
     InvalidPage,
-    /// Data of a session that are too large or no JSON object. The session is taken without them.
+    /// Data of a session that are no JSON object, too large, too deep, or hold U+0000. The session is taken without them.
     UnfitSessionData,
 }
 
@@ -75,8 +77,9 @@ impl fmt::Display for Reason {
             }
             Self::UnfitVideo => write!(
                 f,
-                "sessions of a video whose identifier is longer than {IDENTIFIER_BYTES_MAX} bytes, or \
-                 whose metadata are longer than {METADATA_BYTES_MAX} bytes or no object"
+                "sessions of a video whose identifier has more than {IDENTIFIER_BYTES_MAX} bytes, or whose \
+                 metadata are no object, have more than {METADATA_BYTES_MAX} bytes, are nested more \
+                 than {DEPTH_MAX} deep or hold U+0000"
             ),
             Self::NeverPlayed => f.write_str("sessions in which nothing was played"),
             Self::NoTime => f.write_str("sessions of an unknown time"),
@@ -92,8 +95,8 @@ impl fmt::Display for Reason {
             Self::InvalidPage => f.write_str("sessions whose page is no address, taken without it"),
             Self::UnfitSessionData => write!(
                 f,
-                "sessions whose data are longer than {METADATA_BYTES_MAX} bytes or no object, \
-                 taken without them"
+                "sessions whose data are no object, have more than {METADATA_BYTES_MAX} bytes, are nested \
+                 more than {DEPTH_MAX} deep or hold U+0000, taken without them"
             ),
         }
     }

@@ -9,15 +9,13 @@ use std::time::Duration;
 use diesel::QueryableByName;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel::sql_types::{Array, BigInt, Double, Nullable, Text};
-use diesel_async::{
-    AsyncConnection as _, AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection as _,
-};
+use diesel_async::{AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection as _};
 
 use super::columns::{Columns, Queries, TABLES};
 use super::left_out::{Reason, Tally};
 use super::watched::Line;
 use crate::session::SEGMENTS_MAX;
-use crate::store::Error;
+use crate::store::{Error, timescale};
 
 /// How many sessions are read, and then written, at once.
 const SESSIONS_AT_ONCE: usize = 1_000;
@@ -28,24 +26,23 @@ const LINES_AT_ONCE: usize = 5_000;
 /// How many rows of a table are kept of one session: twice as many as can make a segment.
 const LINES_MAX: usize = 4 * SEGMENTS_MAX;
 
-/// How long to wait for a connection.
-const CONNECT_MAX: Duration = Duration::from_secs(10);
-
 /// How long to wait for an answer: the first one comes when a table of any size is sorted.
 const ANSWER_MAX: Duration = Duration::from_secs(3_600);
 
 const STORE: &str = "the mave database";
 
-/// The one place that knows how to connect.
 pub(super) async fn connect(url: &str) -> Result<AsyncPgConnection, Error> {
-    let connecting = tokio::time::timeout(CONNECT_MAX, AsyncPgConnection::establish(url)).await;
-    let connected =
-        connecting.map_err(|_| Error::TimedOut { store: STORE, seconds: CONNECT_MAX.as_secs() })?;
-    connected.map_err(|err| Error::Unavailable { store: STORE, source: err.into() })
+    timescale::connect_elsewhere(url).await.map_err(|err| match err {
+        Error::Unavailable { source, .. } => Error::Unavailable { store: STORE, source },
+        Error::Unusable { reason, .. } => Error::Unusable { store: STORE, reason },
+        other => other,
+    })
 }
 
 #[derive(QueryableByName)]
 struct ColumnRow {
+    #[diesel(sql_type = Text)]
+    table_schema: String,
     #[diesel(sql_type = Text)]
     table_name: String,
     #[diesel(sql_type = Text)]
@@ -54,16 +51,36 @@ struct ColumnRow {
     data_type: String,
 }
 
-/// What the database can be asked.
-pub(super) async fn queries(connection: &mut AsyncPgConnection) -> Result<Queries, Error> {
+/// Where the tables are, and how they are read.
+#[derive(Debug)]
+pub(super) struct Plan {
+    schema: String,
+    queries: Queries,
+}
+
+/// Looks for the tables. A store's own, which may be in the same database, have other columns.
+pub(super) async fn plan(connection: &mut AsyncPgConnection) -> Result<Plan, Error> {
     let query = diesel::sql_query(
-        "select table_name::text, column_name::text, data_type::text from information_schema.columns \
-         where table_schema = any(current_schemas(false)) and table_name = any($1)",
+        "select table_schema::text, table_name::text, column_name::text, data_type::text \
+         from information_schema.columns \
+         where table_schema = any(current_schemas(false)) and table_name = any($1) \
+         order by array_position(current_schemas(false), table_schema::name)",
     );
     let query = query.bind::<Array<Text>, _>(TABLES.as_slice());
     let rows: Vec<ColumnRow> = answer("list columns", query.load(connection)).await?;
-    let rows = rows.into_iter().map(|row| (row.table_name, row.column_name, row.data_type));
-    Columns::new(rows).queries().map_err(|missing| Error::Unusable {
+    let mut missing = "keys.id".to_owned();
+    for schema in rows.chunk_by(|a, b| a.table_schema == b.table_schema) {
+        let mut columns = Columns::default();
+        for row in schema {
+            let ColumnRow { table_name, column_name, data_type, .. } = row;
+            columns.add(table_name.clone(), column_name.clone(), data_type.clone());
+        }
+        match columns.queries() {
+            Ok(queries) => return Ok(Plan { schema: schema[0].table_schema.clone(), queries }),
+            Err(column) => missing = column,
+        }
+    }
+    Err(Error::Unusable {
         store: STORE,
         reason: format!(
             "it has no column {missing} that this user may read: \
@@ -168,26 +185,30 @@ impl Snapshot {
     /// Begins a transaction that ends with the connection.
     pub(super) async fn begin(
         mut connection: AsyncPgConnection,
-        queries: Queries,
+        plan: Plan,
     ) -> Result<Self, Error> {
         // Cursors, and columns that are found out at run time, are nothing that diesel can say. All rows will be
         // fetched, and the planner is to know; between two fetches the new store may take its time.
-        let mut begin = format!(
+        let begin = format!(
             "begin transaction isolation level repeatable read, read only; \
              set local statement_timeout = '{}s'; set local idle_in_transaction_session_timeout = 0; \
-             set local cursor_tuple_fraction = 1; declare old_sessions no scroll cursor for {};",
+             set local cursor_tuple_fraction = 1",
             ANSWER_MAX.as_secs(),
-            queries.sessions
         );
+        answer("begin to read", connection.batch_execute(&begin)).await?;
+        let set = diesel::sql_query("select set_config('search_path', quote_ident($1), true)");
+        let set = set.bind::<Text, _>(plan.schema);
+        answer("begin to read", set.execute(&mut connection)).await?;
+        let queries = plan.queries;
+        let mut declare = declaration("old_sessions", &queries.sessions);
         let mut lines = |name: &'static str, query: Option<&String>| {
-            let declare = |query| begin += &format!("declare {name} no scroll cursor for {query};");
-            let is_there = query.map(declare).is_some();
-            Lines { name, rows: VecDeque::new(), ended: !is_there }
+            declare.extend(query.map(|query| declaration(name, query)));
+            Lines { name, rows: VecDeque::new(), ended: query.is_none() }
         };
         let plays = lines("old_plays", queries.plays.as_ref());
         let events = lines("old_events", queries.events.as_ref());
         let durations = lines("old_durations", queries.durations.as_ref());
-        answer("begin to read", connection.batch_execute(&begin)).await?;
+        answer("begin to read", connection.batch_execute(&declare)).await?;
         Ok(Self { connection, queries, plays, events, durations })
     }
 
@@ -318,6 +339,10 @@ impl Lines {
         }
         Ok(())
     }
+}
+
+fn declaration(cursor: &str, query: &str) -> String {
+    format!("declare {cursor} no scroll cursor for {query};")
 }
 
 /// Waits for an answer, and says what an operator can do if there is none.

@@ -6,6 +6,7 @@ use serde_json::json;
 use super::convert::{Page, Unfit, object, page_of_uri, session_id};
 use super::left_out::{LeftOut, Reason, Tally};
 use super::watched::{Line, Watched};
+use crate::containment::DEPTH_MAX;
 use crate::event::POSITION_MS_MAX;
 use crate::interval::Segments;
 use crate::key::ApiKey;
@@ -313,8 +314,10 @@ fn metadata_are_an_object_or_nothing() {
     assert_eq!(object(Some("null")), Ok(None));
     assert_eq!(object(Some(r#"{"a": 1}"#)), Ok(json!({"a": 1}).as_object().cloned()));
     let large = json!({"a": "x".repeat(crate::video::METADATA_BYTES_MAX)}).to_string();
-    let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
-    for unfit in ["[1]", "\"a\"", "7", "", "{", &large, &deep] {
+    let deep = |depth| format!("{}1{}", "{\"a\":".repeat(depth), "}".repeat(depth));
+    assert!(object(Some(&deep(DEPTH_MAX))).is_ok());
+    let nul = r#"{"a": ["\u0000"]}"#;
+    for unfit in ["[1]", "\"a\"", "7", "", "{", nul, &large, &deep(DEPTH_MAX + 1), &deep(200)] {
         assert_eq!(object(Some(unfit)), Err(Unfit), "{unfit}");
     }
 }

@@ -34,6 +34,8 @@ pub(crate) enum Purpose {
     Recording,
     /// Changes of tables, and what else may take as long as it likes.
     Upkeep,
+    /// A database that is no store: everything stays as it is set up there.
+    Elsewhere,
 }
 
 impl Purpose {
@@ -44,6 +46,7 @@ impl Purpose {
             Self::Reports => STATEMENT_MAX,
             Self::Recording => COMMIT_MAX,
             Self::Upkeep => Duration::ZERO,
+            Self::Elsewhere => return String::new(),
         };
         format!(
             "set search_path = metrics, public;
