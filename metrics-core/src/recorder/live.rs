@@ -47,7 +47,15 @@ impl Input {
     }
 
     /// Folds it into a session, and returns whether it changed anything.
-    fn fold(&self, session: &mut Option<Session>, instance: Instance) -> bool {
+    ///
+    /// `elsewhere_ms` is when another recorder last knew the viewer to be there: a connection that was lost before
+    /// is not the end.
+    fn fold(
+        &self,
+        session: &mut Option<Session>,
+        instance: Instance,
+        elsewhere_ms: Option<i64>,
+    ) -> bool {
         let changed = match (&mut *session, self) {
             (None, Self::Event(event, at)) => {
                 *session = Session::begin(event, *at);
@@ -56,7 +64,10 @@ impl Input {
             (None, _) => false,
             (Some(session), Self::Event(event, at)) => session.apply(event, *at),
             (Some(session), Self::Resume(at)) => session.resume(*at),
-            (Some(session), Self::Lose(at)) => session.lose(*at),
+            (Some(session), Self::Lose(at)) => {
+                let seen_ms = elsewhere_ms.unwrap_or(at.received_ms).max(at.received_ms);
+                session.lose(Moment { received_ms: seen_ms, ..*at })
+            }
             (Some(session), Self::Leave(at)) => session.leave(*at),
             (Some(session), Self::Checkpoint(_)) => session.viewing(),
         };
@@ -132,6 +143,8 @@ pub(super) struct Live {
     pins: usize,
     owner: Option<Owner>,
     touched_ms: i64,
+    // When another recorder last knew the viewer to be there.
+    elsewhere_ms: Option<i64>,
 }
 
 /// What is in the store.
@@ -188,7 +201,7 @@ impl Live {
             self.inputs.push(input);
             return true;
         }
-        let news = input.fold(&mut self.session, instance);
+        let news = input.fold(&mut self.session, instance, self.elsewhere_ms);
         if news {
             self.inputs.push(input);
             self.folded += 1;
@@ -226,9 +239,10 @@ impl Live {
                 }
             }
         }
-        let session = &mut self.session;
-        let unfolded = self.inputs.split_off(self.folded);
-        self.inputs.extend(unfolded.into_iter().filter(|input| input.fold(session, instance)));
+        let (session, elsewhere_ms) = (&mut self.session, self.elsewhere_ms);
+        let unfolded = self.inputs.split_off(self.folded).into_iter();
+        let news = unfolded.filter(|input| input.fold(session, instance, elsewhere_ms));
+        self.inputs.extend(news);
         self.folded = self.inputs.len();
         self.stale = false;
         self.writing = None;
@@ -256,6 +270,7 @@ impl Live {
             playing = written.map_or(before, |writing| writing.playing);
         }
         self.base = Base::Known { version, counted, playing: false };
+        self.elsewhere_ms = self.elsewhere_ms.max(session.as_ref().and_then(Session::lost_at_ms));
         self.session = session;
         self.folded = 0;
         if playing && let Some(back) = self.watching_on() {
@@ -294,6 +309,7 @@ impl Live {
             lost: self.lost || (self.queued && 0 < lost),
             progress: self.progress.take(),
             touched_ms: self.touched_ms,
+            elsewhere_ms: self.elsewhere_ms,
             ..Self::default()
         };
         lost

@@ -10,7 +10,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::task::JoinSet;
 
-use crate::support::{Site, join, joining, segments, soon};
+use crate::support::{Site, join, joining, look_round, segments, soon};
 
 /// What was sent of one session, wherever to.
 #[derive(Default)]
@@ -226,6 +226,37 @@ async fn a_viewer_who_moves_to_another_server_watches_one_session() {
     new.apply(PlayerEvent::play(30.0)).await.unwrap();
     new.apply(PlayerEvent::pause(31.0)).await.unwrap();
     assert_eq!(site.segments(&key, "a").await, [(0.0, 19.0), (30.0, 31.0)]);
+}
+
+/// A server that finds out late that a viewer has gone to another must not take back what was watched there.
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_is_given_up_late_takes_nothing_back() {
+    for (stays, expected) in [(true, 90.0), (false, 20.0)] {
+        let site = Site::new();
+        // The one that is started last writes last whenever both do.
+        let (there, here) = (site.server().await, site.server().await);
+        let key = here.create_key().await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let old = join(&here, &key, "a").await;
+        old.apply(PlayerEvent::play(0.0)).await.unwrap();
+        site.clock.pass(5.0);
+        let heard = site.clock.now();
+        site.clock.pass(5.0);
+        let new = join(&there, &key, "a").await;
+        look_round().await;
+        site.clock.pass(10.0);
+        let new = Some(new).filter(|_| stays);
+        for _ in 0..4 {
+            look_round().await;
+            site.clock.pass(15.0);
+        }
+        soon(old.lose(heard).durable()).await.unwrap();
+        site.clock.pass(10.0);
+        look_round().await;
+        drop(new);
+        soon(there.stop()).await;
+        assert_eq!(site.segments(&key, "a").await, [(0.0, expected)], "stays: {stays}");
+    }
 }
 
 /// The segment is opened and closed here, while another server writes the same session in between.

@@ -1,0 +1,146 @@
+//! What the reports must say, by brute force. Slow on purpose: nothing here is clever enough to be wrong.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+
+use crate::client::{Browser, Client, Device, Platform};
+use crate::query::instant;
+use crate::time_bucket::Buckets;
+
+/// One session, as the definitions see it.
+#[derive(Clone, Debug)]
+pub struct Viewing {
+    /// The page.
+    pub page: Option<&'static str>,
+    /// With what it was watched.
+    pub client: Client,
+    /// When it started, in Unix milliseconds.
+    pub started_at_ms: i64,
+    /// From where to where in the video, in milliseconds.
+    pub segments: Vec<(u32, u32)>,
+}
+
+impl Viewing {
+    /// The view time: the length of all segments together.
+    #[must_use]
+    pub fn view_ms(&self) -> u64 {
+        self.segments.iter().map(|(from, to)| u64::from(to - from)).sum()
+    }
+
+    /// The unique view time: how many milliseconds of the video are in some segment.
+    #[must_use]
+    pub fn unique_ms(&self) -> u64 {
+        let end = self.segments.iter().map(|(_, to)| *to as usize).max().unwrap_or(0);
+        let mut watched = vec![false; end];
+        for &(from, to) in &self.segments {
+            watched[from as usize..to as usize].fill(true);
+        }
+        watched.iter().filter(|watched| **watched).count() as u64
+    }
+}
+
+/// Whether a segment and `[from, to)` have more in common than a point.
+fn overlaps(segment: (u32, u32), from: u64, to: u64) -> bool {
+    u64::from(segment.0) < to && from < u64::from(segment.1)
+}
+
+fn by_bucket<'a>(
+    viewings: &[&'a Viewing],
+    buckets: &Buckets,
+) -> BTreeMap<DateTime<Utc>, Vec<&'a Viewing>> {
+    let mut sorted: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for viewing in viewings {
+        let start = buckets.start_of(instant(viewing.started_at_ms));
+        sorted.entry(start).or_default().push(*viewing);
+    }
+    sorted
+}
+
+/// Per bucket: plays, view time, unique view time, and plays of every browser, platform and device.
+#[must_use]
+pub fn plays(viewings: &[&Viewing], buckets: &Buckets) -> Vec<(DateTime<Utc>, Vec<u64>)> {
+    let figures = |viewings: &[&Viewing]| {
+        let count = |counts: &dyn Fn(&Viewing) -> bool| {
+            viewings.iter().filter(|viewing| counts(viewing)).count() as u64
+        };
+        let mut figures = vec![
+            count(&|_| true),
+            viewings.iter().map(|viewing| viewing.view_ms()).sum(),
+            viewings.iter().map(|viewing| viewing.unique_ms()).sum(),
+        ];
+        figures.extend(Browser::ALL.map(|class| count(&|it| it.client.browser == class)));
+        figures.extend(Platform::ALL.map(|class| count(&|it| it.client.platform == class)));
+        figures.extend(Device::ALL.map(|class| count(&|it| it.client.device == class)));
+        figures
+    };
+    let sorted = by_bucket(viewings, buckets);
+    sorted.into_iter().map(|(start, viewings)| (start, figures(&viewings))).collect()
+}
+
+/// Per bucket and page: plays; the most played page first, then by address.
+#[must_use]
+pub fn sources(viewings: &[&Viewing], buckets: &Buckets) -> Vec<(DateTime<Utc>, String, u64)> {
+    let mut answer = Vec::new();
+    for (start, viewings) in by_bucket(viewings, buckets) {
+        let pages: BTreeSet<&str> = viewings.iter().filter_map(|viewing| viewing.page).collect();
+        let mut counted: Vec<_> = pages
+            .into_iter()
+            .map(|page| {
+                let plays = viewings.iter().filter(|viewing| viewing.page == Some(page)).count();
+                (start, page.to_owned(), plays as u64)
+            })
+            .collect();
+        counted.sort_by_key(|(_, page, plays)| (u64::MAX - plays, page.clone()));
+        answer.extend(counted);
+    }
+    answer
+}
+
+/// Where the parts end, and the distinct viewers of each.
+#[must_use]
+pub fn parts(viewings: &[&Viewing], parts: u32) -> (u32, Vec<u64>) {
+    let ends = viewings.iter().flat_map(|viewing| viewing.segments.iter().map(|(_, to)| *to));
+    let end_ms = ends.max().unwrap_or(0);
+    if end_ms == 0 {
+        return (0, Vec::new());
+    }
+    let viewers = (0..u64::from(parts)).map(|part| {
+        // In units of 1/parts of a millisecond, in which every border is a whole number.
+        let (from, to) = (part * u64::from(end_ms), (part + 1) * u64::from(end_ms));
+        let watched = |viewing: &&&Viewing| {
+            let mut segments = viewing.segments.iter();
+            segments.any(|&(start, end)| {
+                u64::from(start) * u64::from(parts) < to && from < u64::from(end) * u64::from(parts)
+            })
+        };
+        viewings.iter().filter(watched).count() as u64
+    });
+    (end_ms, viewers.collect())
+}
+
+/// The seconds that were watched, with the views and the viewers of each.
+pub type WatchedSeconds = Vec<(u32, u64, u64)>;
+
+/// Per bucket: each second that was watched, its views and its viewers.
+#[must_use]
+pub fn seconds(viewings: &[&Viewing], buckets: &Buckets) -> Vec<(DateTime<Utc>, WatchedSeconds)> {
+    let count = |viewings: &[&Viewing]| -> WatchedSeconds {
+        let ends = viewings.iter().flat_map(|viewing| viewing.segments.iter().map(|(_, to)| *to));
+        let last = ends.max().unwrap_or(0) / 1_000;
+        (0..=last)
+            .filter_map(|second| {
+                let (from, to) = (1_000 * u64::from(second), 1_000 * u64::from(second + 1));
+                let views = |viewing: &&&Viewing| {
+                    viewing.segments.iter().filter(|it| overlaps(**it, from, to)).count() as u64
+                };
+                let viewers = viewings.iter().filter(|it| 0 < views(it)).count() as u64;
+                let views = viewings.iter().map(|it| views(&it)).sum();
+                (0 < viewers).then_some((second, views, viewers))
+            })
+            .collect()
+    };
+    let sorted = by_bucket(viewings, buckets);
+    let counted = sorted.into_iter().map(|(start, viewings)| (start, count(&viewings)));
+    counted.filter(|(_, seconds)| !seconds.is_empty()).collect()
+}
