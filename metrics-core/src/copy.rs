@@ -33,24 +33,24 @@ const STRETCH_MS: i64 = 32 * DAY_MS;
 
 const DAY_MS: i64 = 86_400_000;
 
-/// How far a copy is.
+/// How far a copy, or an import, is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Progress {
     /// How many sessions were dealt with.
-    pub sessions: u64,
+    pub sessions_done: u64,
     /// How many there are.
-    pub total: u64,
+    pub sessions_total: u64,
 }
 
-/// What was copied.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+/// What a copy did.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Copied {
-    /// How many keys there are.
+    /// How many keys were added.
     pub keys: u64,
-    /// How many sessions there are.
+    /// How many sessions were added.
     pub sessions: u64,
-    /// How many of the sessions the target had already.
-    pub found: u64,
+    /// How many sessions the target had already, from a copy before this one.
+    pub already_there: u64,
 }
 
 /// Why a copy is not done.
@@ -124,7 +124,7 @@ pub enum CopyError {
 /// # let (old, new) = (directory.path().join("old.db"), directory.path().join("new.db"));
 /// let (old, new) = (SqliteStore::open(old).await?, SqliteStore::open(new).await?);
 /// let copied = copy(&old, &new, |progress| {
-///     println!("{} of {}", progress.sessions, progress.total);
+///     println!("{} of {} sessions", progress.sessions_done, progress.sessions_total);
 /// });
 /// assert_eq!(copied.await?.sessions, 0);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -135,13 +135,13 @@ pub async fn copy(
     to: &dyn Store,
     mut progress: impl FnMut(&Progress),
 ) -> Result<Copied, CopyError> {
-    let total = patiently(|| from.count_sessions()).await.map_err(CopyError::Read)?;
+    let sessions_total = patiently(|| from.count_sessions()).await.map_err(CopyError::Read)?;
     check_target(from, to).await?;
-    let keys = copy_keys(from, to).await?;
     let mut tally = Tally::default();
+    tally.copied.keys = copy_keys(from, to).await?;
     let mut page = read(from, None).await?;
     loop {
-        progress(&Progress { sessions: tally.sessions, total });
+        progress(&Progress { sessions_done: tally.sessions_done, sessions_total });
         let Page { records, next } = page;
         let following = async {
             match &next {
@@ -154,21 +154,20 @@ pub async fn copy(
         let Some(following) = following? else { break };
         page = following;
     }
-    progress(&Progress { sessions: tally.sessions, total });
-    let Tally { sessions, found, differing, ref stretches } = tally;
-    if let Some((sessions, first)) = differing {
+    progress(&Progress { sessions_done: tally.sessions_done, sessions_total });
+    if let Some((sessions, first)) = tally.differing {
         return Err(CopyError::Differ { sessions, first });
     }
     compare_counts(from, to).await?;
-    compare_reports(from, to, stretches).await?;
-    Ok(Copied { keys, sessions, found })
+    compare_reports(from, to, &tally.stretches).await?;
+    Ok(tally.copied)
 }
 
 /// What became of the sessions so far.
 #[derive(Debug, Default)]
 struct Tally {
-    sessions: u64,
-    found: u64,
+    copied: Copied,
+    sessions_done: u64,
     // How many are another in the target, and one of them.
     differing: Option<(u64, SessionId)>,
     // When they started, as numbers of stretches since the Unix epoch.
@@ -183,7 +182,7 @@ async fn check_target(from: &dyn Store, to: &dyn Store) -> Result<(), CopyError>
     if known.iter().all(Option::is_some) { Ok(()) } else { Err(CopyError::Occupied) }
 }
 
-/// Copies the keys, and returns how many there are. One that the target has already is as old as it is there.
+/// Copies the keys, and returns how many were added. One that the target has already is as old as it is there.
 async fn copy_keys(from: &dyn Store, to: &dyn Store) -> Result<u64, CopyError> {
     let keys = patiently(|| from.keys()).await.map_err(CopyError::Read)?;
     let there = patiently(|| to.keys()).await.map_err(CopyError::Write)?;
@@ -196,14 +195,16 @@ async fn copy_keys(from: &dyn Store, to: &dyn Store) -> Result<u64, CopyError> {
         0 => {}
         keys => return Err(CopyError::Revoked { keys: keys as u64 }),
     }
+    let mut added = 0;
     for record in &keys {
         let key = &record.key;
-        patiently(|| to.create_key(key, record.created_at)).await.map_err(CopyError::Write)?;
+        let create = patiently(|| to.create_key(key, record.created_at)).await;
+        added += u64::from(create.map_err(CopyError::Write)?);
         if let Some(at) = record.disabled_at {
             patiently(|| to.revoke_key(key, at)).await.map_err(CopyError::Write)?;
         }
     }
-    Ok(keys.len() as u64)
+    Ok(added)
 }
 
 async fn read(from: &dyn Store, cursor: Option<&Cursor>) -> Result<Page, CopyError> {
@@ -220,12 +221,13 @@ async fn write(to: &dyn Store, records: Vec<Record>, tally: &mut Tally) -> Resul
     let loaded = patiently(|| to.load(&ids)).await.map_err(CopyError::Write)?;
     for (write, there) in conflicts.iter().zip(loaded) {
         if there.is_some_and(|there| there.stored == write.stored) {
-            tally.found += 1;
+            tally.copied.already_there += 1;
         } else {
             tally.differing.get_or_insert((0, write.id)).0 += 1;
         }
     }
-    tally.sessions += writes.len() as u64;
+    tally.copied.sessions += (writes.len() - conflicts.len()) as u64;
+    tally.sessions_done += writes.len() as u64;
     let starts = writes.iter().map(|write| write.stored.started_at_ms);
     tally.stretches.extend(starts.map(|at_ms| at_ms.div_euclid(STRETCH_MS)));
     Ok(())

@@ -61,21 +61,13 @@ use super::{Error, Outcome, SessionWrite, Store};
 use crate::key::ApiKey;
 use crate::query::instant;
 
+pub use crate::copy::Progress;
 pub use left_out::{LeftOut, Reason};
 
 /// The database of a mave/metrics server.
 pub struct Mave {
     connection: AsyncPgConnection,
     plan: Plan,
-}
-
-/// How far an import is.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Progress {
-    /// How many sessions were looked at.
-    pub sessions_done: u64,
-    /// How many there are.
-    pub sessions_total: u64,
 }
 
 /// What an import did.
