@@ -19,6 +19,7 @@
 //! # Features
 //!
 //! * `sqlite` (default): [`store::SqliteStore`], with SQLite compiled in.
+//! * `timescale`: `store::TimescaleStore`, and `store::mave`, which moves what a mave/metrics server recorded.
 //! * `conformance`: the suite that every store passes, for those who write one.
 
 #![warn(clippy::unwrap_used)]
