@@ -25,14 +25,17 @@ const HEALTH_MAX: Duration = Duration::from_secs(5);
 /// Why not everything was copied.
 pub(crate) async fn copy_all(from: &dyn Store, to: &dyn Store) -> Result<(), Box<dyn Error>> {
     let mut shown = Shown::new();
-    let copied = copy(from, to, |it: &copy::Progress| shown.show(it.sessions, it.total)).await;
+    let copied = copy(from, to, |it: &copy::Progress| {
+        shown.show(it.sessions_done, it.sessions_total);
+    })
+    .await;
     shown.end();
     let copied = copied?;
     tracing::info!(
         "copied {} keys and {} sessions, {} of which were there already; both databases give the same sums",
         copied.keys,
         copied.sessions,
-        copied.found
+        copied.already_there
     );
     Ok(())
 }
