@@ -114,7 +114,10 @@ impl Playhead {
                 if let State::Lost(mut open, lost) = self.state {
                     let gap_ms = lost.until_ms(at);
                     if GAP_MS_MAX < gap_ms {
-                        open.idle_ms = open.idle_ms.saturating_add(gap_ms);
+                        // A wait for data that goes on is booked when it ends.
+                        let waited_ms = self.stalled.map_or(0, |since| since.until_ms(at));
+                        let idle_ms = gap_ms.saturating_sub(waited_ms);
+                        open.idle_ms = open.idle_ms.saturating_add(idle_ms);
                     }
                     self.state = State::Playing(open);
                 }
@@ -202,8 +205,7 @@ impl Playhead {
     /// How much of the wait for data that lasts until `now` lies in the open segment.
     fn waited_ms(&self, open: Open, now: Moment) -> u32 {
         let Some(since) = self.stalled else { return 0 };
-        let began_before = since.precedes(open.at).unwrap_or(false);
-        if began_before { open.at.until_ms(now) } else { since.until_ms(now) }
+        since.until_ms(now).min(open.at.until_ms(now))
     }
 }
 

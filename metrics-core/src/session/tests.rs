@@ -181,6 +181,35 @@ fn waiting_for_data_is_not_watching() {
     assert_eq!((counters.rebufferings, counters.rebuffering_ms), (1, 6_000));
 }
 
+/// The wait and the absence are the same time.
+#[test]
+fn who_was_away_while_waiting_for_data_loses_no_more_than_the_wait() {
+    let (waits, flows) = (|| on(Action::RebufferingStart), || on(Action::RebufferingEnd));
+    check(
+        &[(0, play(0.0)), (10, waits()), (12, Lose), (82, Resume), (83, flows()), (90, Leave)],
+        &[(0.0, 17.0)],
+    );
+    check(&[(0, play(0.0)), (10, waits()), (12, Lose), (82, Resume), (83, Leave)], &[(0.0, 10.0)]);
+}
+
+/// Two clocks that cannot be compared must not make a wait longer than the segment.
+#[test]
+fn a_wait_that_began_before_a_segment_counts_from_its_start() {
+    let at = |second: f64, event: PlayerEvent| event.with_timestamp((1_000.0 * second) as i64);
+    let plays = Input::Event(at(10.0, PlayerEvent::play(30.0)));
+    check(
+        &[
+            (0, play(0.0)),
+            (4, pause(4.0)),
+            (5, on(Action::RebufferingStart)),
+            (10, plays),
+            (11, on(Action::RebufferingEnd)),
+            (20, Leave),
+        ],
+        &[(0.0, 4.0), (30.0, 39.0)],
+    );
+}
+
 #[test]
 fn everything_else_is_counted() {
     let session = run(&[
