@@ -188,7 +188,7 @@ impl Session {
     /// Applies an event that happened at `at`, and returns whether it changed anything.
     ///
     /// An event with a timestamp that was applied before changes nothing, and neither does a `pause` with no
-    /// `play` before it.
+    /// `play` before it; unless it has a timestamp, which must be known when it comes again.
     pub fn apply(&mut self, event: &CheckedEvent, at: Moment) -> bool {
         if !self.seen.insert(event) {
             return false;
@@ -286,7 +286,7 @@ impl Session {
         true
     }
 
-    /// Puts a mark where it belongs, and returns whether that made a difference.
+    /// Puts a mark where it belongs, and returns whether that made a difference, or may yet.
     fn mark(&mut self, what: What, at: Moment) -> bool {
         if self.recent.is_empty() && at.timestamp_ms.is_none() {
             // Nothing that is kept could be later than this, so it need not be kept either.
@@ -311,7 +311,7 @@ impl Session {
             let oldest = self.recent.remove(0);
             self.settle(&oldest);
         }
-        !idle
+        true
     }
 
     fn settle(&mut self, mark: &Mark) -> bool {

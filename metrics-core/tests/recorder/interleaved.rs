@@ -165,6 +165,32 @@ async fn batches_that_go_round_many_servers_are_all_counted() {
     assert_eq!(site.segments(&key, "a").await, expected);
 }
 
+/// Also the events that meant nothing when they came first: they might mean something now.
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_is_sent_again_to_another_server_changes_nothing() {
+    let site = Site::new();
+    let (here, there) = (site.server().await, site.server().await);
+    let key = here.create_key().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let send = async |server: &Metrics, events: &[PlayerEvent]| {
+        let viewing = server.visit(joining(&key, "a")).await.unwrap();
+        for event in events {
+            soon(viewing.apply(event.clone())).await.unwrap();
+        }
+    };
+    let batch = [
+        PlayerEvent::play(0.0).with_timestamp(1_000),
+        PlayerEvent::pause(2.0).with_timestamp(3_000),
+        PlayerEvent::pause(12.5).with_timestamp(3_500),
+        PlayerEvent::new(Action::RebufferingEnd).with_timestamp(3_600),
+    ];
+    send(&here, &batch).await;
+    send(&there, &[PlayerEvent::play(10.0).with_timestamp(4_000)]).await;
+    send(&here, &batch).await;
+    send(&there, &[PlayerEvent::pause(14.0).with_timestamp(8_000)]).await;
+    assert_eq!(site.segments(&key, "a").await, [(0.0, 2.0), (10.0, 14.0)]);
+}
+
 /// Each server sees a `pause` that, as far as it knows, belongs to no `play`.
 #[tokio::test(start_paused = true)]
 async fn a_segment_may_begin_at_one_server_and_end_at_another() {
