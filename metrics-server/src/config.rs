@@ -93,8 +93,9 @@ enum CommandFlags {
     Copy {
         /// The database to read, as in --database-url
         from: String,
-        /// The database to write, as in --database-url
-        to: String,
+        /// The database to write [default: that of --database-url or its variable, in which a
+        /// password does not show]
+        to: Option<String>,
     },
     /// Import into the database what another server has recorded; can be repeated
     #[command(subcommand)]
@@ -131,7 +132,18 @@ pub enum Command {
 }
 
 impl Command {
-    fn read(flags: Option<CommandFlags>) -> Result<Self, ConfigError> {
+    /// `database_set` is the database of the settings, if they name one.
+    fn read(
+        flags: Option<CommandFlags>,
+        migrate_only: bool,
+        database_set: Option<&Database>,
+    ) -> Result<Self, ConfigError> {
+        let refused = |line: &str| ConfigError::Refused(line.to_owned());
+        if migrate_only && flags.is_some() {
+            let line =
+                "--migrate-only stands alone: commands bring tables up to date by themselves";
+            return Err(refused(line));
+        }
         let named = |name, url| {
             let read = database(Setting::new(name, Some(url)))?;
             read.ok_or_else(|| ConfigError::Refused(format!("{name} must not be empty")))
@@ -140,13 +152,17 @@ impl Command {
             None => Self::Serve,
             Some(CommandFlags::Health) => Self::Health,
             Some(CommandFlags::Copy { from, to }) => {
-                Self::Copy { from: named("FROM", from)?, to: named("TO", to)? }
+                let to = to.map(|to| named("TO", to)).transpose()?;
+                let to = to.or_else(|| database_set.cloned());
+                let to =
+                    to.ok_or_else(|| refused("TO is missing: name it, or set DATABASE_URL"))?;
+                Self::Copy { from: named("FROM", from)?, to }
             }
             Some(CommandFlags::Import(ImportFlags::Mave { url })) => {
                 match named("the database to import", url)? {
                     Database::Sqlite(_) => {
                         let line = "the database to import must be postgres://USER@HOST/DATABASE";
-                        return Err(ConfigError::Refused(line.to_owned()));
+                        return Err(refused(line));
                     }
                     old @ Database::Postgres(_) => Self::ImportMave(old),
                 }
@@ -275,13 +291,13 @@ impl Config {
         environment: impl Fn(&str) -> Option<OsString>,
     ) -> Result<Self, ConfigError> {
         let flags = Flags::try_parse_from(arguments).map_err(|err| refuse_flags(&err))?;
-        let command = Command::read(flags.command)?;
         let listen = Setting::new("--listen", flags.listen)
             .or("METRICS_LISTEN", &environment)
             .read("an address and a port like 127.0.0.1:3000", |text| text.parse().ok())?;
         let database = database(
             Setting::new("--database-url", flags.database_url).or("DATABASE_URL", &environment),
         )?;
+        let command = Command::read(flags.command, flags.migrate_only, database.as_ref())?;
         let database_connections =
             Setting::new("--database-connections", flags.database_connections)
                 .or("METRICS_DATABASE_CONNECTIONS", &environment)
@@ -403,7 +419,17 @@ fn refuse_flags(err: &clap::Error) -> ConfigError {
     if matches!(err.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         return ConfigError::Asked(text);
     }
-    let line = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+    if err.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return ConfigError::Refused("a word is missing; --help lists all commands".to_owned());
+    }
+    // What is missing is listed below the first line.
+    let lines = text.lines().take_while(|line| !line.is_empty()).map(str::trim);
+    let line = lines.collect::<Vec<_>>().join(" ");
+    let line = match line.trim_start_matches("error: ") {
+        // It may hold a password, and a refusal ends up in a log.
+        line if line.contains("://") => "an address stands where none is expected",
+        line => line,
+    };
     ConfigError::Refused(format!("{line}; --help lists all flags"))
 }
 

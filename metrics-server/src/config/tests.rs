@@ -110,8 +110,23 @@ fn what_is_done_instead_of_serving_is_said_by_commands() {
     );
     let mine = read(&["import", "mave", "sqlite:a.db"], &[]).unwrap_err().to_string();
     assert_eq!(mine, "the database to import must be postgres://USER@HOST/DATABASE");
-    let nothing = read(&["copy", "sqlite:a.db"], &[]).unwrap_err().to_string();
-    assert!(nothing.contains("required arguments"), "{nothing}");
+    // The password of the target need not stand in the list of processes.
+    let config = read(&["copy", "sqlite:a.db"], &[("DATABASE_URL", "postgres://me@localhost/a")]);
+    let copy = Command::Copy { from: Database::Sqlite("a.db".into()), to: server() };
+    assert_eq!(config.unwrap().command, copy);
+    let target = "TO is missing: name it, or set DATABASE_URL";
+    check_refused(&["copy", "sqlite:a.db"], &[], target);
+    check_refused(
+        &["copy"],
+        &[],
+        "the following required arguments were not provided: <FROM>; --help lists all flags",
+    );
+    check_refused(&["import"], &[], "a word is missing; --help lists all commands");
+    check_refused(
+        &["--migrate-only", "health"],
+        &[],
+        "--migrate-only stands alone: commands bring tables up to date by themselves",
+    );
     let secret = read(&["copy", "mysql:secret", "sqlite:a.db"], &[]).unwrap_err().to_string();
     assert!(secret.starts_with("FROM must be") && !secret.contains("secret"), "{secret}");
 }
@@ -175,6 +190,21 @@ fn secrets_are_not_repeated() {
     {
         let err = read(&[], &[(name, value)]).unwrap_err().to_string();
         assert!(err.starts_with(name) && !err.contains("secret"), "{err}");
+    }
+}
+
+#[test]
+fn an_address_in_a_wrong_place_is_not_repeated() {
+    let url = "postgres://me:secret@localhost/metrics";
+    for arguments in [
+        &[url][..],
+        &["import", url],
+        &["copy", "sqlite:a.db", "sqlite:b.db", url],
+        &["import", "mave", url, url],
+        &["health", url],
+    ] {
+        let refusal = "an address stands where none is expected; --help lists all flags";
+        check_refused(arguments, &[], refusal);
     }
 }
 
