@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use metrics_core::copy::{self, copy};
 use metrics_core::store::Store;
 use metrics_core::store::mave::{self, Mave};
+use metrics_server::Database;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -17,6 +18,20 @@ const SHOWN_EVERY: (Duration, Duration) = (Duration::from_millis(200), Duration:
 
 /// How long a server may take to say how it is.
 const HEALTH_MAX: Duration = Duration::from_secs(5);
+
+/// Refuses to copy a file that is not there: to open it would make it, and nothing would be copied.
+///
+/// # Errors
+///
+/// Which file it is.
+pub(crate) fn check_there(from: &Database) -> Result<(), Box<dyn Error>> {
+    match from {
+        Database::Sqlite(path) if !path.exists() => {
+            Err(format!("there is nothing to copy: no file {}", path.display()).into())
+        }
+        _ => Ok(()),
+    }
+}
 
 /// Copies everything in one store to another.
 ///
@@ -29,10 +44,10 @@ pub(crate) async fn copy_all(from: &dyn Store, to: &dyn Store) -> Result<(), Box
         shown.show(it.sessions_done, it.sessions_total);
     })
     .await;
-    shown.end();
+    drop(shown);
     let copied = copied?;
     tracing::info!(
-        "copied {} keys and {} sessions, {} of which were there already; both databases give the same sums",
+        "copied {} keys and {} sessions; {} sessions were there already; both databases give the same sums",
         copied.keys,
         copied.sessions,
         copied.already_there
@@ -50,7 +65,7 @@ pub(crate) async fn import_mave(url: &str, store: &dyn Store) -> Result<(), Box<
     let mut shown = Shown::new();
     let progress = |it: &mave::Progress| shown.show(it.sessions_done, it.sessions_total);
     let imported = mave.import(store, progress).await;
-    shown.end();
+    drop(shown);
     let imported = imported?;
     for left_out in &imported.left_out {
         tracing::warn!("left out: {left_out}");
@@ -71,27 +86,32 @@ pub(crate) async fn import_mave(url: &str, store: &dyn Store) -> Result<(), Box<
 /// What it says, or that it does not answer.
 pub(crate) async fn ask_health(listen: SocketAddr) -> Result<(), Box<dyn Error>> {
     let asking = async {
-        let mut socket = TcpStream::connect(reachable(listen)).await?;
+        let mut socket = TcpStream::connect(&*reachable(listen)).await?;
         socket.write_all(b"GET /health/ready HTTP/1.0\r\n\r\n").await?;
         let mut answer = String::new();
         socket.read_to_string(&mut answer).await?;
         Ok::<_, std::io::Error>(answer)
     };
-    let answer = timeout(HEALTH_MAX, asking).await.map_err(|_| "the server does not answer")??;
+    let answer = timeout(HEALTH_MAX, asking).await.map_err(|_| "the server does not answer")?;
+    let answer =
+        answer.map_err(|err| format!("the server at {listen} cannot be reached: {err}"))?;
     match answer.lines().next() {
         Some(status) if status.split(' ').nth(1) == Some("200") => Ok(()),
         status => Err(format!("the server says {}", status.unwrap_or("nothing")).into()),
     }
 }
 
-/// An address at which a server that listens everywhere can be reached from here.
-fn reachable(listen: SocketAddr) -> SocketAddr {
-    let here: IpAddr = match listen.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
+/// The addresses at which a server that listens there may be reached from here.
+fn reachable(listen: SocketAddr) -> Vec<SocketAddr> {
+    let here: &[IpAddr] = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => &[Ipv4Addr::LOCALHOST.into()],
+        // It takes both, and a container may have only the first.
+        IpAddr::V6(ip) if ip.is_unspecified() => {
+            &[Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]
+        }
+        ip => &[ip],
     };
-    SocketAddr::new(here, listen.port())
+    here.iter().map(|ip| SocketAddr::new(*ip, listen.port())).collect()
 }
 
 /// How far something is: a line that is drawn again and again on a terminal, else one in the log now and then.
@@ -122,8 +142,11 @@ impl Shown {
             tracing::info!("{line}");
         }
     }
+}
 
-    fn end(&self) {
+impl Drop for Shown {
+    /// Leaves nothing on the terminal, also if what was shown is interrupted.
+    fn drop(&mut self) {
         if self.on_terminal {
             let _ = write!(std::io::stderr(), "\r\x1b[K");
         }
@@ -139,7 +162,8 @@ fn line(done: u64, total: u64, elapsed: Duration) -> String {
         "[{}{}] {:3.0} %  {done} of {total} sessions, {rate:.0}/s",
         "#".repeat(filled),
         " ".repeat(WIDTH - filled),
-        share * 100.0
+        // Down, so that 100 is all.
+        (share * 100.0).floor()
     )
 }
 
@@ -153,6 +177,7 @@ mod tests {
         let half =
             format!("[{}{}]  50 %  50 of 100 sessions, 50/s", "#".repeat(15), " ".repeat(15));
         assert_eq!(line(50, 100, second), half);
+        assert!(line(99_999, 100_000, second).contains(" 99 %"));
         // More may come while it runs, and there may be nothing to do.
         assert!(line(101, 100, second).contains("100 %  101 of 100"));
         assert!(line(0, 0, Duration::ZERO).contains("100 %  0 of 0"));
@@ -160,9 +185,12 @@ mod tests {
 
     #[test]
     fn a_server_that_listens_everywhere_is_asked_here() {
-        let asked = |listen: &str| reachable(listen.parse().unwrap()).to_string();
-        assert_eq!(asked("0.0.0.0:3000"), "127.0.0.1:3000");
-        assert_eq!(asked("[::]:3000"), "[::1]:3000");
-        assert_eq!(asked("192.0.2.1:80"), "192.0.2.1:80");
+        let asked = |listen: &str| -> Vec<String> {
+            let asked = reachable(listen.parse().unwrap());
+            asked.iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(asked("0.0.0.0:3000"), ["127.0.0.1:3000"]);
+        assert_eq!(asked("[::]:3000"), ["127.0.0.1:3000", "[::1]:3000"]);
+        assert_eq!(asked("192.0.2.1:80"), ["192.0.2.1:80"]);
     }
 }

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use self::commands::{ask_health, copy_all, import_mave};
+use self::commands::{ask_health, check_there, copy_all, import_mave};
 use metrics_core::store::{
     Error as StoreError, SqliteStore, Store, TimescaleOptions, TimescaleStore,
 };
@@ -53,7 +53,11 @@ async fn run(config: Config) -> Result<(), Box<dyn Error>> {
     };
     let mut stopped = pin!(stopped);
     let store = tokio::select! {
-        () = &mut stopped => return Ok(()),
+        () = &mut stopped => return match config.command {
+            Command::Serve => Ok(()),
+            // Whoever waits for it must not take it for done.
+            _ => Err("interrupted: run it again, and it goes on".into()),
+        },
         prepared = prepare(&config) => match prepared? {
             Some(store) => store,
             None => return Ok(()),
@@ -99,6 +103,7 @@ async fn prepare(config: &Config) -> Result<Option<Arc<dyn Store>>, Box<dyn Erro
     match &config.command {
         Command::Health => ask_health(config.listen).await?,
         Command::Copy { from, to } => {
+            check_there(from)?;
             let (from, to) = (open(config, from).await?, open(config, to).await?);
             copy_all(&*from, &*to).await?;
         }

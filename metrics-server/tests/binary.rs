@@ -1,7 +1,14 @@
 //! The binary as an operator meets it: what it links, how it refuses a bad setting, how it stops.
 
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
 
+use chrono::Utc;
+use metrics_core::client::Client;
+use metrics_core::key::SessionId;
+use metrics_core::session::{Counters, Stored};
+use metrics_core::store::{SessionWrite, SqliteStore, Store as _, Subject};
+use metrics_core::{ApiKey, Video};
 use tempfile::TempDir;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_metrics-server");
@@ -82,13 +89,92 @@ fn tables_are_brought_up_to_date_without_serving() {
 fn a_database_is_copied_and_may_be_copied_again() {
     let directory = TempDir::new().unwrap();
     let url = |name: &str| format!("sqlite:{}", directory.path().join(name).display());
-    for _ in 0..2 {
-        let output = run(&["copy", &url("a.db"), &url("b.db")], &[("RUST_LOG", "info")]);
+    let (from, to) = (url("a.db"), url("b.db"));
+    assert!(run(&["--migrate-only"], &[("DATABASE_URL", &from)]).status.success());
+    let log = ("RUST_LOG", "info");
+    for (arguments, environment) in [
+        (&["copy", &*from, &*to][..], &[log][..]),
+        (&["copy", &*from], &[log, ("DATABASE_URL", &*to)]),
+    ] {
+        let output = run(arguments, environment);
         let stdout = String::from_utf8(output.stdout).unwrap();
         assert!(output.status.success(), "{stdout}");
         assert!(stdout.contains("copied 0 keys and 0 sessions"), "{stdout}");
+        assert!(output.stderr.is_empty(), "what is no terminal has no progress drawn on it");
     }
-    check_refused(&["copy", "sqlite:no/such/a.db", &url("b.db")], &[], &["SQLite"]);
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_is_interrupted_says_so_and_goes_on() {
+    let directory = TempDir::new().unwrap();
+    let [from, to] = ["a.db", "b.db"].map(|name| directory.path().join(name));
+    fill(&SqliteStore::open(&from).await.unwrap(), 10_000).await;
+    let urls = [&from, &to].map(|path| format!("sqlite:{}", path.display()));
+    let store = SqliteStore::open(&to).await.unwrap();
+
+    let mut command = Command::new(BINARY);
+    command.arg("copy").args(&urls).stdout(Stdio::null()).stderr(Stdio::piped());
+    let copying = command.spawn().unwrap();
+    while store.count_sessions().await.unwrap() == 0 {
+        tokio::task::yield_now().await;
+    }
+    let kill = Command::new("kill").arg(copying.id().to_string()).status().unwrap();
+    assert!(kill.success());
+    let output = copying.wait_with_output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(stderr, "metrics-server: interrupted: run it again, and it goes on\n");
+    assert_eq!(output.status.code(), Some(1));
+    let copied = store.count_sessions().await.unwrap();
+    assert!(copied < 10_000, "it was done before it was interrupted");
+
+    let output = run(&["copy", &urls[0], &urls[1]], &[]);
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        stdout.contains(&format!("copied 0 keys and {} sessions", 10_000 - copied)),
+        "{stdout}"
+    );
+    assert_eq!(store.count_sessions().await.unwrap(), 10_000);
+}
+
+/// Has a store keep so many sessions.
+async fn fill(store: &SqliteStore, count: usize) {
+    let key = ApiKey::generate();
+    store.create_key(&key, Utc::now()).await.unwrap();
+    let stored = Stored {
+        started_at_ms: 1_700_000_000_000,
+        last_event_at_ms: 1_700_000_000_000,
+        duration_ms: None,
+        view_ms: 0,
+        unique_ms: 0,
+        segments: Vec::new(),
+        counters: Counters::default(),
+        resume: Vec::new(),
+    };
+    let subject = Arc::new(Subject {
+        key: key.clone(),
+        video: Video::labelled("intro"),
+        source: None,
+        client: Client::default(),
+        session_data: None,
+    });
+    let writes = (0..count).map(|number| SessionWrite {
+        id: SessionId::new(&key, &number.to_string()),
+        subject: Arc::clone(&subject),
+        expected: 0,
+        stored: stored.clone(),
+        watched_at: None,
+    });
+    store.commit(writes.collect()).await.unwrap();
+}
+
+#[test]
+fn a_file_that_is_not_there_is_not_copied() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("mistyped.db");
+    let url = format!("sqlite:{}", path.display());
+    check_refused(&["copy", &url, "sqlite:b.db"], &[], &["no file", "mistyped.db"]);
+    assert!(!path.exists());
 }
 
 #[test]

@@ -35,6 +35,19 @@ async fn watched() -> TestServer {
 }
 
 #[tokio::test]
+async fn the_binary_asks_a_server_for_its_health() {
+    let server = TestServer::new().await;
+    let address = server.address.to_string();
+    let asking = tokio::task::spawn_blocking(move || {
+        let binary = env!("CARGO_BIN_EXE_metrics-server");
+        std::process::Command::new(binary).args(["health", "--listen", &address]).output()
+    });
+    let output = asking.await.unwrap().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(output.stdout.is_empty() && output.stderr.is_empty(), "{output:?}");
+}
+
+#[tokio::test]
 async fn health_and_page_are_there_to_get_and_to_look_at() {
     let server = TestServer::new().await;
     for (path, kind) in [
