@@ -45,6 +45,8 @@ impl Cut {
 struct Plan {
     next: Mutex<Option<Cut>>,
     chaos: Mutex<Option<(StdRng, Range<usize>)>>,
+    // Changes when all connections are to break.
+    storms: watch::Sender<usize>,
     // How often it was cut.
     cuts: watch::Sender<usize>,
 }
@@ -75,9 +77,11 @@ impl Proxy {
         *lock(&self.plan.next) = Some(cut);
     }
 
-    /// Breaks every connection that is made from now on after so many bytes, in one direction or the other.
+    /// Breaks all connections, and every one that is made from now on after so many bytes, in one direction or the
+    /// other.
     pub fn chaos(&self, seed: u64, bytes: Range<usize>) {
         *lock(&self.plan.chaos) = Some((StdRng::seed_from_u64(seed), bytes));
+        self.plan.storms.send_modify(|storms| *storms += 1);
     }
 
     /// Breaks nothing that is made from now on.
@@ -123,10 +127,12 @@ enum End {
 async fn pass(mut client: TcpStream, mut server: TcpStream, plan: &Plan) -> io::Result<End> {
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
+    let mut storms = plan.storms.subscribe();
     let (mut up, mut down) = plan.allowances();
     let (mut asked, mut answered) = ([0; 16 * 1024], [0; 16 * 1024]);
     loop {
         tokio::select! {
+            _ = storms.changed() => return Ok(End::Cut),
             read = client.read(&mut asked) => {
                 let bytes = &asked[..read?];
                 if bytes.is_empty() {
