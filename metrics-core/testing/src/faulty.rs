@@ -24,6 +24,7 @@ pub struct Faults {
     failures: Arc<AtomicUsize>,
     poison: Mutex<Option<SessionId>>,
     keys_late: Duration,
+    keys_settled: bool,
     death: Death,
 }
 
@@ -60,6 +61,7 @@ impl Faulty {
             failures: Arc::default(),
             poison: Mutex::default(),
             keys_late: Duration::ZERO,
+            keys_settled: false,
             death: Death { state: watch::Sender::new(State::Alive), busy: watch::Sender::new(0) },
         };
         Self { store, way }
@@ -76,6 +78,13 @@ impl Faulty {
     #[must_use]
     pub fn with_late_keys(mut self, keys_late: Duration) -> Self {
         self.way.keys_late = keys_late;
+        self
+    }
+
+    /// Is asked for the keys only until they are known: they never change.
+    #[must_use]
+    pub fn with_settled_keys(mut self) -> Self {
+        self.way.keys_settled = true;
         self
     }
 
@@ -205,6 +214,10 @@ impl Way for Faults {
             tokio::time::sleep(Duration::from_millis(late_ms)).await;
         }
         answer
+    }
+
+    fn has_settled_keys(&self) -> bool {
+        self.keys_settled
     }
 
     fn inspect(&self, writes: &[SessionWrite]) -> Result<(), Error> {

@@ -11,7 +11,7 @@ use metrics_core::key::SessionId;
 use metrics_core::query::Scan;
 use metrics_core::report::{PlayCell, SourceCell};
 use metrics_core::store::{
-    Cursor, Error, Instance, KeyRecord, Loaded, Outcome, Page, SessionWrite, Store,
+    Cursor, Error, Instance, KEYS_POLL, KeyRecord, Loaded, Outcome, Page, SessionWrite, Store,
 };
 use metrics_core::time_bucket::Buckets;
 use metrics_core::{ApiKey, Selection};
@@ -54,6 +54,11 @@ pub trait Way: fmt::Debug + Send + Sync + 'static {
     fn inspect(&self, writes: &[SessionWrite]) -> Result<(), Error> {
         let _any = writes;
         Ok(())
+    }
+
+    /// Whether the keys never change once they are known, so that nobody need look.
+    fn has_settled_keys(&self) -> bool {
+        false
     }
 }
 
@@ -151,6 +156,14 @@ impl<W: Way> Store for Through<W> {
 
     async fn forget(&self, start: DateTime<Utc>) -> Answer<()> {
         self.go(Method::Other, |store| async move { store.forget(start).await }).await
+    }
+
+    async fn keys_changed(&self, seen: u64) -> u64 {
+        if self.way.has_settled_keys() && 0 < seen {
+            std::future::pending::<()>().await;
+        }
+        tokio::time::sleep(KEYS_POLL).await;
+        seen + 1
     }
 
     async fn count_sessions(&self) -> Answer<u64> {

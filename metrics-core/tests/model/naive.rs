@@ -1,0 +1,139 @@
+//! What a session must come to: everything that happened to its viewer, in order, and the definitions applied to it
+//! from the beginning each time. Nothing is forgotten, written, loaded or merged.
+
+/// How long a viewer may be gone and still be believed to have watched on.
+const GAP_MS_MAX: i64 = 60_000;
+
+/// What happened.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum What {
+    Play {
+        from_ms: u32,
+    },
+    Pause {
+        to_ms: u32,
+    },
+    Failure,
+    Seek,
+    /// The connection was lost.
+    Lost,
+    /// The viewer is connected again.
+    Back,
+    Left,
+}
+
+/// What a session comes to.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Outcome {
+    pub(crate) started_at_ms: i64,
+    /// Sorted.
+    pub(crate) segments: Vec<(u32, u32)>,
+    pub(crate) failures: u32,
+    pub(crate) seeks: u32,
+    pub(crate) watching: bool,
+}
+
+/// All that happened to a viewer, each with the server's clock then.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Log {
+    entries: Vec<(i64, What)>,
+    // How many of them are known to be durable: those after them are there together, or not at all.
+    durable: usize,
+}
+
+impl Log {
+    pub(crate) fn add(&mut self, now_ms: i64, what: What) {
+        self.entries.push((now_ms, what));
+    }
+
+    /// Everything was acknowledged.
+    pub(crate) fn acknowledged(&mut self) {
+        self.durable = self.entries.len();
+    }
+
+    pub(crate) fn is_durable(&self) -> bool {
+        self.durable == self.entries.len()
+    }
+
+    /// What was not acknowledged never happened.
+    pub(crate) fn undo(&mut self) {
+        self.entries.truncate(self.durable);
+    }
+
+    /// What the session comes to, or `None` if there is none: nothing was played.
+    pub(crate) fn outcome(&self, now_ms: i64, duration_ms: Option<u32>) -> Option<Outcome> {
+        let is_play = |(_, what): &&(i64, What)| matches!(what, What::Play { .. });
+        let started_at_ms = self.entries.iter().find(is_play)?.0;
+        let mut fold = Fold { duration_ms, ..Fold::default() };
+        let begun = self.entries.iter().skip_while(|entry| !is_play(entry));
+        begun.for_each(|&(at_ms, what)| fold.step(at_ms, what));
+        let watching = fold.open.is_some_and(|open| open.lost_ms.is_none());
+        fold.close_where_it_got_to(now_ms);
+        let mut outcome = Outcome { started_at_ms, watching, ..fold.outcome };
+        outcome.segments.sort_unstable();
+        Some(outcome)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Open {
+    from_ms: u32,
+    since_ms: i64,
+    idle_ms: i64,
+    lost_ms: Option<i64>,
+}
+
+#[derive(Default)]
+struct Fold {
+    duration_ms: Option<u32>,
+    open: Option<Open>,
+    outcome: Outcome,
+}
+
+impl Fold {
+    fn step(&mut self, at_ms: i64, what: What) {
+        match what {
+            What::Play { from_ms } => {
+                self.close_where_it_got_to(at_ms);
+                self.open = Some(Open { from_ms, since_ms: at_ms, idle_ms: 0, lost_ms: None });
+            }
+            What::Pause { to_ms } => {
+                if let Some(open) = self.open.take() {
+                    self.watched(open.from_ms, to_ms);
+                }
+            }
+            What::Failure => self.outcome.failures += 1,
+            What::Seek => self.outcome.seeks += 1,
+            What::Lost => {
+                if let Some(open) = &mut self.open {
+                    open.lost_ms.get_or_insert(at_ms);
+                }
+            }
+            What::Back => {
+                if let Some(open) = &mut self.open
+                    && let Some(lost_ms) = open.lost_ms.take()
+                    && GAP_MS_MAX < at_ms - lost_ms
+                {
+                    open.idle_ms += at_ms - lost_ms;
+                }
+            }
+            What::Left => self.close_where_it_got_to(at_ms),
+        }
+    }
+
+    fn close_where_it_got_to(&mut self, at_ms: i64) {
+        if let Some(open) = self.open.take() {
+            let until_ms = open.lost_ms.unwrap_or(at_ms);
+            let ran_ms = until_ms - open.since_ms - open.idle_ms;
+            let to_ms = i64::from(open.from_ms) + ran_ms;
+            let end_ms = self.duration_ms.map_or(i64::MAX, i64::from);
+            self.watched(open.from_ms, to_ms.min(end_ms).try_into().expect("a short test"));
+        }
+    }
+
+    fn watched(&mut self, from_ms: u32, to_ms: u32) {
+        if from_ms < to_ms {
+            self.outcome.segments.push((from_ms, to_ms));
+        }
+    }
+}
