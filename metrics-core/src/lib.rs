@@ -25,6 +25,7 @@
 #![warn(clippy::unwrap_used)]
 
 pub mod client;
+mod clock;
 pub mod containment;
 pub mod copy;
 pub mod engagement;

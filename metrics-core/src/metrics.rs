@@ -16,6 +16,7 @@ use crate::query::{BucketQuery, EngagementQuery, Scan, Selection, Timeframe, ins
 use crate::recorder::{Admitted, Clock, Lifeline, Recorder, Viewing};
 use crate::report::{PlaysBucket, SourceBucket, fold_plays, fold_sources};
 use crate::retention::Retention;
+use crate::session::Moment;
 use crate::source::Source;
 use crate::store::{Error, KeyRecord, Store, Subject};
 use crate::time_bucket::{Buckets, Span};
@@ -127,7 +128,7 @@ impl Builder {
         let lifeline: Lifeline = Arc::new(watch::Sender::new(false));
         let (end, ended) = watch::channel(false);
         if let Some(span) = self.retention {
-            let (store, clock) = (Arc::clone(&self.store), Arc::clone(&self.clock));
+            let (store, clock) = (Arc::clone(&self.store), self.clock.clone());
             tokio::spawn(Retention { store, clock, span }.run(lifeline.subscribe()));
         }
         let recorder = Arc::new(Recorder::new(Arc::clone(&self.store), self.clock));
@@ -164,7 +165,7 @@ impl Metrics {
     /// Where something is to be other than usual.
     #[must_use]
     pub fn builder(store: Arc<dyn Store>) -> Builder {
-        Builder { store, bots: Bots::default(), clock: Arc::new(Utc::now), retention: None }
+        Builder { store, bots: Bots::default(), clock: Clock::system(), retention: None }
     }
 
     /// Makes a new key.
@@ -318,6 +319,12 @@ impl Metrics {
     #[must_use]
     pub fn now(&self) -> DateTime<Utc> {
         self.inner.recorder.now()
+    }
+
+    /// This moment, by the clock that this was started with.
+    #[must_use]
+    pub fn moment(&self) -> Moment {
+        self.inner.recorder.moment()
     }
 
     /// Finishes: returns when everything that was recorded is durable. Events that come after fail.

@@ -27,6 +27,7 @@ use rand::RngExt as _;
 use tokio::sync::{Notify, watch};
 
 use self::live::{Entry, Input, Live, Owner};
+pub use crate::clock::Clock;
 use crate::event::{InvalidEvent, PlayerEvent};
 use crate::key::SessionId;
 use crate::session::{Moment, SEGMENTS_MAX};
@@ -49,9 +50,6 @@ const BATCH_MAX: usize = 1_000;
 /// The map of sessions in pieces, so that few wait for the same lock, and so that a look at all of them can be
 /// spread over time.
 const SHARDS: usize = 64;
-
-/// Where the time comes from.
-pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
 
 /// Records sessions into a store. Made by [`Metrics`](crate::Metrics).
 pub(crate) struct Recorder {
@@ -181,21 +179,20 @@ impl Viewing {
     /// [`EventError::Invalid`] and [`EventError::Full`]; nothing was changed.
     pub fn submit(&self, event: &PlayerEvent) -> Result<Acknowledgement, EventError> {
         let checked = event.check()?.salted(self.entry.salt);
-        let received_ms = self.recorder.now().timestamp_millis();
-        let at = Moment { received_ms, timestamp_ms: event.timestamp_ms };
+        let at = Moment { timestamp_ms: event.timestamp_ms, ..self.recorder.moment() };
         self.recorder.put(&self.entry, Input::Event(checked, at))
     }
 
     /// The viewer left, which closes what is open for good.
     pub fn leave(mut self) -> Acknowledgement {
         self.gone = true;
-        self.release(|now| Input::Leave(Moment::received(now)))
+        self.release(Input::Leave)
     }
 
     /// The connection was lost, and was last known to be alive at `heard`.
-    pub fn lose(mut self, heard: DateTime<Utc>) -> Acknowledgement {
+    pub fn lose(mut self, heard: Moment) -> Acknowledgement {
         self.gone = true;
-        self.release(|_| Input::Lose(Moment::received(heard.timestamp_millis())))
+        self.release(|_| Input::Lose(heard))
     }
 
     /// The key that the session was sent under.
@@ -204,14 +201,14 @@ impl Viewing {
         &self.entry.subject.key
     }
 
-    fn release(&self, farewell: impl FnOnce(i64) -> Input) -> Acknowledgement {
+    fn release(&self, farewell: impl FnOnce(Moment) -> Input) -> Acknowledgement {
         let nothing = Acknowledgement { session: self.entry.id, progress: None };
         // Only the connection that joined last speaks for the viewer.
         if !self.entry.lock().unpin(self.owner) || self.owner.is_none() {
             return nothing;
         }
-        let now_ms = self.recorder.now().timestamp_millis();
-        self.recorder.put(&self.entry, farewell(now_ms)).unwrap_or(nothing)
+        let farewell = farewell(self.recorder.moment());
+        self.recorder.put(&self.entry, farewell).unwrap_or(nothing)
     }
 }
 
@@ -219,7 +216,7 @@ impl Drop for Viewing {
     fn drop(&mut self) {
         if !self.gone {
             // Nobody waits for it; the writer will.
-            drop(self.release(|now| Input::Lose(Moment::received(now))));
+            drop(self.release(Input::Lose));
         }
     }
 }
@@ -249,16 +246,19 @@ impl Recorder {
     }
 
     pub(crate) fn now(&self) -> DateTime<Utc> {
-        (self.clock)()
+        self.clock.now()
+    }
+
+    pub(crate) fn moment(&self) -> Moment {
+        self.clock.moment()
     }
 
     /// The session of a viewer who is connected, and speaks for it from now on.
     pub(crate) fn connect(self: &Arc<Self>, lifeline: &Lifeline, admitted: Admitted) -> Viewing {
         let owner = Owner(self.owners.fetch_add(1, Ordering::Relaxed));
         let entry = self.pin(admitted, Some(owner));
-        let now_ms = self.now().timestamp_millis();
         // Loads what the store has of the session, and goes on with it. That cannot fail: it is no event.
-        drop(self.put(&entry, Input::Resume(Moment::received(now_ms))));
+        drop(self.put(&entry, Input::Resume(self.moment())));
         self.viewing(lifeline, entry, Some(owner))
     }
 

@@ -42,7 +42,7 @@ impl Retention {
     }
 
     async fn forget(&self) {
-        let now = (self.clock)();
+        let now = self.clock.now();
         // There is nothing before the beginning of the calendar.
         let Some(start) = self.span.before(now) else { return };
         let start = start.min(now - KEPT_MIN);

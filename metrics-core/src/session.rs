@@ -44,27 +44,30 @@ const WINDOW: usize = 32;
 /// has more is no viewing, and must not grow its row without end.
 pub const SEGMENTS_MAX: usize = 10_000;
 
-/// When something happened, by two clocks.
+/// When something happened, by up to three clocks.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Moment {
-    /// The server's clock when it arrived, in Unix milliseconds: the time that is trusted.
+    /// The server's time of day when it arrived, in Unix milliseconds: the time that is trusted.
     pub received_ms: i64,
+    /// The server's clock that never steps, in milliseconds since the server chose: good for distances between what
+    /// arrived at one server, also where its time of day was set in between. It is not stored.
+    pub steady_ms: Option<i64>,
     /// The player's clock when it happened, in Unix milliseconds: good for order and for distances only.
     pub timestamp_ms: Option<i64>,
 }
 
 impl Moment {
-    /// A moment known by the server's clock alone.
+    /// A moment known by the server's time of day alone.
     #[must_use]
     pub const fn received(received_ms: i64) -> Self {
-        Self { received_ms, timestamp_ms: None }
+        Self { received_ms, steady_ms: None, timestamp_ms: None }
     }
 
     /// Milliseconds from here to `later`, by the player's clock if both know it; 0 if it is not later.
     fn until_ms(self, later: Self) -> u32 {
         let elapsed_ms = match (self.timestamp_ms, later.timestamp_ms) {
             (Some(from), Some(to)) => to.saturating_sub(from),
-            _ => later.received_ms.saturating_sub(self.received_ms),
+            _ => later.arrival_ms(self).saturating_sub(self.arrival_ms(later)),
         };
         u32::try_from(elapsed_ms.max(0)).unwrap_or(u32::MAX)
     }
@@ -73,8 +76,16 @@ impl Moment {
     fn precedes(self, other: Self) -> Option<bool> {
         match (self.timestamp_ms, other.timestamp_ms) {
             (Some(this), Some(other)) => Some(this < other),
-            (None, None) => Some(self.received_ms < other.received_ms),
+            (None, None) => Some(self.arrival_ms(other) < other.arrival_ms(self)),
             _ => None,
+        }
+    }
+
+    /// When it arrived, by the best clock that `other` knows as well.
+    fn arrival_ms(self, other: Self) -> i64 {
+        match (self.steady_ms, other.steady_ms) {
+            (Some(steady_ms), Some(_)) => steady_ms,
+            _ => self.received_ms,
         }
     }
 }
@@ -82,8 +93,8 @@ impl Moment {
 /// How far an open segment is known to have run.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Reach {
-    /// The viewer is connected, so playback went on until this server time, in Unix milliseconds.
-    Until(i64),
+    /// The viewer is connected, so playback went on until then.
+    Until(Moment),
     /// Nobody knows what happened after the last event.
     Heard,
 }
@@ -125,6 +136,9 @@ pub struct Details {
     /// The rendition it switched to last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rendition: Option<Rendition>,
+    /// Segments that were longer than fits between their timestamps, at 16 times the speed, and were cut to that.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub clamped: u32,
     /// Events of any other kind.
     #[serde(skip_serializing_if = "is_zero")]
     pub others: u32,
@@ -335,7 +349,7 @@ impl Session {
 
     fn reached(&self, reach: Reach) -> Moment {
         match reach {
-            Reach::Until(now_ms) => Moment::received(now_ms),
+            Reach::Until(now) => now,
             Reach::Heard => {
                 let last = self.recent.iter().rev().find(|mark| mark.at.timestamp_ms.is_some());
                 last.map_or(Moment::received(self.last_event_at_ms), |mark| mark.at)

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use metrics_core::recorder::Clock;
 use metrics_core::store::SqliteStore;
 use metrics_core::{BucketQuery, Metrics, Selection, Timeframe};
 use tempfile::TempDir;
@@ -12,7 +13,7 @@ async fn at(now: &str) -> (Metrics, TempDir) {
     let directory = TempDir::new().unwrap();
     let store = SqliteStore::open(directory.path().join("metrics.db")).await.unwrap();
     let now: DateTime<Utc> = now.parse().unwrap();
-    (Metrics::builder(Arc::new(store)).clock(Arc::new(move || now)).start(), directory)
+    (Metrics::builder(Arc::new(store)).clock(Clock::new(move || now)).start(), directory)
 }
 
 fn since(from: DateTime<Utc>) -> BucketQuery {

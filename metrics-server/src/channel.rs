@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use metrics_core::recorder::{Acknowledgement, NotStored};
+use metrics_core::session::Moment;
 use metrics_core::{ApiKey, Join, JoinError, KeyChanges, Metrics, Video, Viewing};
 use serde::Deserialize;
 use serde_json::Value;
@@ -196,7 +197,7 @@ impl Channels {
     }
 
     /// The socket is gone, and was last heard of at `heard`.
-    pub(crate) fn lose(self, heard: chrono::DateTime<chrono::Utc>) -> Vec<Acknowledgement> {
+    pub(crate) fn lose(self, heard: Moment) -> Vec<Acknowledgement> {
         self.joined.into_values().map(|joined| joined.viewing.lose(heard)).collect()
     }
 

@@ -109,7 +109,7 @@ async fn read_all(
 ) -> Close {
     let mut keys = metrics.key_changes();
     let mut replies = Vec::new();
-    let mut heard = (Instant::now(), metrics.now());
+    let mut heard = (Instant::now(), metrics.moment());
     let close = loop {
         metrics.ready().await;
         let frame = {
@@ -137,7 +137,7 @@ async fn read_all(
             Ok(frame) => frame,
             Err(close) => break close,
         };
-        heard = (Instant::now(), metrics.now());
+        heard = (Instant::now(), metrics.moment());
         if let Err(close) = act(frame, &mut channels, &mut replies).await {
             break close;
         }
@@ -148,7 +148,7 @@ async fn read_all(
     // A client that was silent may have stopped playing any time since it was last heard of.
     let lost = match close.code {
         Some(NORMAL) if SILENCE_MAX <= heard.0.elapsed() => heard.1,
-        _ => metrics.now(),
+        _ => metrics.moment(),
     };
     // The writer of the store does not need anybody to wait for it.
     drop(channels.lose(lost));

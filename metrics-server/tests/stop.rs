@@ -185,7 +185,7 @@ async fn a_request_that_is_under_way_is_answered() {
     let server = TestServer::new().await;
     let body = json!({ "events": [
         { "name": "play", "session_id": "s", "embed_id": "intro", "video_time": 0, "timestamp": 1, "key": server.key },
-        { "name": "pause", "session_id": "s", "embed_id": "intro", "video_time": 5, "timestamp": 2, "key": server.key },
+        { "name": "pause", "session_id": "s", "embed_id": "intro", "video_time": 5, "timestamp": 5_001, "key": server.key },
     ] });
     let request = server.http("POST", "/v1/events").json(&body).bytes();
     let (first, rest) = request.split_at(request.len() - 20);

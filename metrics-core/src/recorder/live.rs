@@ -65,8 +65,8 @@ impl Input {
             (Some(session), Self::Event(event, at)) => session.apply(event, *at),
             (Some(session), Self::Resume(at)) => session.resume(*at),
             (Some(session), Self::Lose(at)) => {
-                let seen_ms = elsewhere_ms.unwrap_or(at.received_ms).max(at.received_ms);
-                session.lose(Moment { received_ms: seen_ms, ..*at })
+                let later_ms = elsewhere_ms.filter(|elsewhere_ms| at.received_ms < *elsewhere_ms);
+                session.lose(later_ms.map_or(*at, Moment::received))
             }
             (Some(session), Self::Leave(at)) => session.leave(*at),
             (Some(session), Self::Checkpoint(_)) => session.viewing(),
@@ -101,13 +101,13 @@ impl Entry {
     }
 
     /// What is to be written now, if anything is.
-    pub(super) fn write(&self, now_ms: i64, instance: Instance) -> Option<SessionWrite> {
+    pub(super) fn write(&self, now: Moment, instance: Instance) -> Option<SessionWrite> {
         let mut live = self.lock();
         let Base::Known { version, .. } = live.base else { return None };
         if live.folded == 0 {
             return None;
         }
-        let reach = if live.owner.is_some() { Reach::Until(now_ms) } else { Reach::Heard };
+        let reach = if live.owner.is_some() { Reach::Until(now) } else { Reach::Heard };
         let session = live.session.as_ref()?;
         let (written, playing) = (session.inputs_of(instance.0), session.viewing());
         let write = SessionWrite {

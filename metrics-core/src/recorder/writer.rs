@@ -11,7 +11,6 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::live::{Care, Entry, Input, Live};
 use super::{BEAT, Batch, CHECKPOINT, Progress, Recorder, Refused, SHARDS, lock};
-use crate::session::Moment;
 use crate::store::{Error, Loaded, Outcome};
 
 /// How long to wait before a failed call is tried again, at first and at most.
@@ -78,10 +77,10 @@ impl Recorder {
 
     /// Looks at the sessions of one shard: open ones are written as far as they have run, idle ones forgotten.
     fn look(&self, shard: usize) {
-        let now_ms = self.now().timestamp_millis();
+        let now = self.moment();
         let mut due: Vec<(Arc<Entry>, Care)> = Vec::new();
         lock(&self.shards[shard]).retain(|_, entry| {
-            let care = entry.lock().look(now_ms);
+            let care = entry.lock().look(now.received_ms);
             if matches!(care, Care::Checkpoint | Care::Lose(_)) {
                 due.push((Arc::clone(entry), care));
             }
@@ -91,7 +90,7 @@ impl Recorder {
             // Nobody waits for these: if the writer has ended, there is nothing more to do.
             drop(match care {
                 Care::Lose(at) => self.put(&entry, Input::Lose(at)),
-                _ => self.put(&entry, Input::Checkpoint(Moment::received(now_ms))),
+                _ => self.put(&entry, Input::Checkpoint(now)),
             });
         }
     }
@@ -117,10 +116,10 @@ impl Recorder {
         let mut entries = entries.to_vec();
         let mut patience = Patience::default();
         while !entries.is_empty() {
-            let now_ms = self.now().timestamp_millis();
+            let now = self.moment();
             let (writing, writes): (Vec<_>, Vec<_>) = entries
                 .iter()
-                .filter_map(|entry| Some((Arc::clone(entry), entry.write(now_ms, self.instance)?)))
+                .filter_map(|entry| Some((Arc::clone(entry), entry.write(now, self.instance)?)))
                 .unzip();
             if writes.is_empty() {
                 break;

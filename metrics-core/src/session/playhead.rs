@@ -13,6 +13,12 @@ pub(super) const GAP_MS_MAX: u32 = 60_000;
 /// By how much a position may exceed the duration before it is cut to it, in milliseconds: players round both.
 const OVERRUN_MS_MAX: u32 = 1_000;
 
+/// The fastest that players play: no more of a video than this fits between two of a player's timestamps.
+const RATE_MAX: u32 = 16;
+
+/// By how much a segment may exceed what fits, in milliseconds: players round positions, and call the first second 0.
+const SLACK_MS: u32 = 2_000;
+
 /// Something that moves the playhead, and when.
 #[derive(Clone, Debug)]
 pub(super) struct Mark {
@@ -57,6 +63,34 @@ struct Open {
     idle_ms: u32,
 }
 
+impl Open {
+    /// The segment that a `pause` closes, cut to what the video has, and to what fits between the timestamps of both
+    /// ends. Without them nobody knows how long it took: a page that was offline sends both at once.
+    fn watched(
+        self,
+        to_ms: u32,
+        at: Moment,
+        duration_ms: Option<u32>,
+        counters: &mut Counters,
+    ) -> Option<Interval> {
+        let cut = |position_ms: u32| match duration_ms {
+            Some(duration_ms) if duration_ms.saturating_add(OVERRUN_MS_MAX) < position_ms => {
+                duration_ms
+            }
+            Some(_) => position_ms,
+            None => position_ms.min(POSITION_MS_MAX),
+        };
+        let (from_ms, to_ms) = (cut(self.from_ms), cut(to_ms));
+        if self.at.timestamp_ms.is_none() || at.timestamp_ms.is_none() {
+            return Interval::new(from_ms, to_ms);
+        }
+        let fits_ms = self.at.until_ms(at).saturating_mul(RATE_MAX).saturating_add(SLACK_MS);
+        let last_ms = from_ms.saturating_add(fits_ms);
+        counters.details.clamped += u32::from(last_ms < to_ms);
+        Interval::new(from_ms, to_ms.min(last_ms))
+    }
+}
+
 /// How long an open segment has run, as far as it is known.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Run {
@@ -91,7 +125,7 @@ impl Playhead {
             }
             What::Pause { to_ms } => {
                 if let State::Playing(open) | State::Lost(open, _) = self.state {
-                    segments.extend(watched(open.from_ms, to_ms, duration_ms));
+                    segments.extend(open.watched(to_ms, at, duration_ms, counters));
                     self.state = State::Paused;
                 }
             }
@@ -207,16 +241,4 @@ impl Playhead {
         let Some(since) = self.stalled else { return 0 };
         since.until_ms(now).min(open.at.until_ms(now))
     }
-}
-
-/// The segment that a `pause` closes, cut to what the video has.
-fn watched(from_ms: u32, to_ms: u32, duration_ms: Option<u32>) -> Option<Interval> {
-    let cut = |position_ms: u32| match duration_ms {
-        Some(duration_ms) if duration_ms.saturating_add(OVERRUN_MS_MAX) < position_ms => {
-            duration_ms
-        }
-        Some(_) => position_ms,
-        None => position_ms.min(POSITION_MS_MAX),
-    };
-    Interval::new(cut(from_ms), cut(to_ms))
 }

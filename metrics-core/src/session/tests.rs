@@ -34,14 +34,13 @@ fn run(inputs: &[(i64, Input)]) -> Session {
     let mut session: Option<Session> = None;
     for (second, input) in inputs {
         let at = Moment::received(START_MS + 1_000 * second);
+        let timestamp_ms = if let Input::Event(event) = input { event.timestamp_ms } else { None };
+        let at = Moment { timestamp_ms, ..at };
         match (&mut session, input) {
             (None, Input::Event(event)) => session = Session::begin(&event.check().unwrap(), at),
             (None, _) => {}
             (Some(session), Input::Event(event)) => {
-                session.apply(
-                    &event.check().unwrap(),
-                    Moment { timestamp_ms: event.timestamp_ms, ..at },
-                );
+                session.apply(&event.check().unwrap(), at);
             }
             (Some(session), Lose) => _ = session.lose(at),
             (Some(session), Resume) => _ = session.resume(at),
@@ -241,14 +240,14 @@ fn everything_else_is_counted() {
 fn an_open_segment_runs_while_its_viewer_is_connected() {
     let session = run(&[(0, play(10.0))]);
     assert!(session.viewed(Reach::Heard).segments.is_empty());
-    let viewed = session.viewed(Reach::Until(START_MS + 15_000));
+    let viewed = session.viewed(Reach::Until(Moment::received(START_MS + 15_000)));
     assert_eq!(seconds(&viewed.segments), [(10.0, 25.0)]);
     assert!(viewed.playing);
 }
 
 #[test]
 fn a_stored_open_segment_goes_on_where_it_was() {
-    let stored = run(&[(0, play(10.0))]).store(Reach::Until(START_MS + 15_000));
+    let stored = run(&[(0, play(10.0))]).store(Reach::Until(Moment::received(START_MS + 15_000)));
     assert_eq!(stored.view_ms, 15_000);
     let mut session = Session::load(&stored).unwrap();
     assert!(!session.viewing());
@@ -260,7 +259,7 @@ fn a_stored_open_segment_goes_on_where_it_was() {
 
 #[test]
 fn what_a_store_kept_must_be_sound() {
-    let stored = run(&[(0, play(10.0))]).store(Reach::Until(START_MS + 15_000));
+    let stored = run(&[(0, play(10.0))]).store(Reach::Until(Moment::received(START_MS + 15_000)));
     for len in 0..stored.resume.len() - 1 {
         let cut = Stored { resume: stored.resume[..len].to_vec(), ..stored.clone() };
         assert!(Session::load(&cut).is_err(), "{len} bytes");
@@ -279,7 +278,7 @@ fn a_session_that_was_finished_elsewhere_is_over() {
     assert_eq!((stored.view_ms, stored.unique_ms), (8_000, 6_000));
     let mut session = Session::load(&stored).unwrap();
     assert!(!session.resume(Moment::received(START_MS + 10_000)));
-    assert_eq!(session.store(Reach::Until(START_MS + 3_600_000)), stored);
+    assert_eq!(session.store(Reach::Until(Moment::received(START_MS + 3_600_000))), stored);
 }
 
 #[test]
@@ -304,6 +303,100 @@ fn told() -> impl Strategy<Value = (bool, u32, i64)> {
     (any::<bool>(), 0_u32..100, 1_i64..20)
 }
 
+/// A segment between two events of a player whose clock passed `elapsed_ms` between them.
+#[track_caller]
+fn check_clamped(from: f64, to: f64, elapsed_ms: i64, expected: &[(f64, f64)], clamped: u32) {
+    for clock_ms in [0, START_MS - 7 * 86_400_000] {
+        let play = PlayerEvent::play(from).with_duration(3_600.0).with_timestamp(clock_ms);
+        let pause = PlayerEvent::pause(to).with_duration(3_600.0);
+        let pause = pause.with_timestamp(clock_ms + elapsed_ms);
+        let session = run(&[(0, Input::Event(play)), (1, Input::Event(pause))]);
+        let viewed = session.viewed(Reach::Heard);
+        assert_eq!(seconds(&viewed.segments), expected);
+        assert_eq!(viewed.counters.details.clamped, clamped);
+        let stored = session.store(Reach::Heard);
+        assert_eq!(stored.counters.details.clamped, clamped);
+    }
+}
+
+#[test]
+fn a_segment_is_no_longer_than_fits_between_its_timestamps() {
+    // At any speed that players have, and a little more, because they round.
+    check_clamped(0.0, 10.0, 10_000, &[(0.0, 10.0)], 0);
+    check_clamped(5.0, 165.0, 10_000, &[(5.0, 165.0)], 0);
+    check_clamped(0.0, 1.9, 0, &[(0.0, 1.9)], 0);
+    // More than that was not watched.
+    check_clamped(0.0, 3_600.0, 10_000, &[(0.0, 162.0)], 1);
+    check_clamped(100.0, 3_600.0, 0, &[(100.0, 102.0)], 1);
+}
+
+#[test]
+fn only_the_duration_bounds_a_segment_without_timestamps() {
+    for (play, pause) in [(None, None), (Some(1_000), None), (None, Some(1_000))] {
+        let event = |mut event: PlayerEvent, timestamp_ms| {
+            event.timestamp_ms = timestamp_ms;
+            Input::Event(event.with_duration(3_600.0))
+        };
+        // A page that was offline sends both at once.
+        check(
+            &[
+                (0, event(PlayerEvent::play(0.0), play)),
+                (0, event(PlayerEvent::pause(3_000.0), pause)),
+            ],
+            &[(0.0, 3_000.0)],
+        );
+    }
+}
+
+#[test]
+fn what_was_watched_past_the_end_is_cut_and_not_clamped() {
+    check_clamped(3_590.0, 1e11, 10_000, &[(3_590.0, 3_600.0)], 0);
+}
+
+/// A moment by a server whose time of day is `step_ms` off.
+fn stepped(second: i64, step_ms: i64) -> Moment {
+    let steady_ms = Some(7_000 + 1_000 * second);
+    Moment { steady_ms, ..Moment::received(START_MS + 1_000 * second + step_ms) }
+}
+
+#[test]
+fn a_time_of_day_that_steps_changes_no_figure() {
+    const HOUR_MS: i64 = 3_600_000;
+    for step_ms in [-24 * HOUR_MS, -HOUR_MS, -1, 0, HOUR_MS, 24 * HOUR_MS] {
+        let at = |second| stepped(second, if second < 5 { 0 } else { step_ms });
+        let play = |from: f64| PlayerEvent::play(from).check().unwrap();
+        let mut session = Session::begin(&play(0.0), at(0)).unwrap();
+        let open = session.viewed(Reach::Until(at(6))).segments;
+        assert_eq!(seconds(&open), [(0.0, 6.0)], "{step_ms}");
+        // Closed by a play, by a connection that was lost, by one that was lost and came back, and by leaving.
+        session.apply(&play(100.0), at(8));
+        session.lose(at(12));
+        session.apply(&play(200.0), at(15));
+        session.lose(at(17));
+        session.resume(at(20));
+        session.apply(&play(300.0), at(25));
+        session.lose(at(30));
+        session.resume(at(130));
+        session.leave(at(132));
+        let expected = [(0.0, 8.0), (100.0, 104.0), (200.0, 210.0), (300.0, 307.0)];
+        assert_eq!(seconds(&session.viewed(Reach::Heard).segments), expected, "{step_ms}");
+    }
+}
+
+/// What a store keeps of an open segment has the time of day only, which may have been set before it is loaded.
+#[test]
+fn a_time_of_day_that_steps_while_a_session_is_stored_adds_no_more_than_a_gap() {
+    for (step_ms, expected) in [(-3_600_000, 10.0), (0, 15.0), (3_600_000, 12.0)] {
+        let mut session = run(&[(0, play(0.0))]);
+        let stored = session.store(Reach::Until(Moment::received(START_MS + 10_000)));
+        session = Session::load(&stored).unwrap();
+        session.resume(stepped(13, step_ms));
+        session.leave(stepped(15, step_ms));
+        let segments = session.viewed(Reach::Heard).segments;
+        assert_eq!(seconds(&segments), [(0.0, expected)], "{step_ms}");
+    }
+}
+
 proptest! {
     #[test]
     fn the_order_of_arrival_does_not_matter(
@@ -322,8 +415,8 @@ proptest! {
         }
         let apply = |events: &[PlayerEvent]| {
             let at = |event: &PlayerEvent| Moment {
-                received_ms: START_MS,
                 timestamp_ms: event.timestamp_ms,
+                ..Moment::received(START_MS)
             };
             let (first, rest) = events.split_first().unwrap();
             let mut session = Session::begin(&first.check().unwrap(), at(first)).unwrap();
@@ -367,7 +460,7 @@ proptest! {
         let mut all = vec![(0, play(0.0))];
         all.extend(inputs);
         let session = run(&all);
-        let stored = session.store(Reach::Until(START_MS + 300_000));
+        let stored = session.store(Reach::Until(Moment::received(START_MS + 300_000)));
         prop_assert!(stored.unique_ms <= stored.view_ms);
         prop_assert!(stored.unique_ms <= u64::from(crate::event::POSITION_MS_MAX));
         let loaded = Session::load(&stored).unwrap();

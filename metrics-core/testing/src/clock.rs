@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use chrono::{DateTime, Utc};
 use metrics_core::query::instant;
 use metrics_core::recorder::Clock;
+use metrics_core::session::Moment;
 
 /// A wall clock that stands still until it is moved. All clones are the same.
 #[derive(Clone, Debug)]
@@ -42,10 +43,16 @@ impl WallClock {
         self.now_ms.load(Relaxed)
     }
 
+    /// The moment that it shows.
+    #[must_use]
+    pub fn moment(&self) -> Moment {
+        Moment::received(self.now_ms())
+    }
+
     /// As a server wants it.
     #[must_use]
     pub fn reader(&self) -> Clock {
         let clock = self.clone();
-        Arc::new(move || clock.now())
+        Clock::new(move || clock.now())
     }
 }

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use metrics_core::event::Action;
 use metrics_core::query::instant;
 use metrics_core::recorder::Acknowledgement;
+use metrics_core::session::Moment;
 use metrics_core::{ApiKey, Join, Metrics, PlayerEvent, Video, Viewing};
 use metrics_testing::WallClock;
 use rand::RngExt as _;
@@ -50,7 +51,7 @@ pub(crate) struct Viewer {
 struct Connection {
     server: usize,
     viewing: Viewing,
-    heard: DateTime<Utc>,
+    heard: Moment,
 }
 
 impl Viewer {
@@ -126,7 +127,7 @@ impl Viewer {
         let event = self.event(what);
         self.note(what);
         let here = self.here.as_mut().expect("connected");
-        here.heard = self.clock.now();
+        here.heard = self.clock.moment();
         self.acknowledgements.push(here.viewing.submit(&event).expect("it is taken"));
     }
 
@@ -199,7 +200,7 @@ impl Viewer {
         } else {
             self.note(What::Back);
         }
-        self.here = Some(Connection { server, viewing, heard: self.clock.now() });
+        self.here = Some(Connection { server, viewing, heard: self.clock.moment() });
         for what in std::mem::take(&mut self.buffer) {
             self.submit(what);
         }
@@ -208,7 +209,7 @@ impl Viewer {
     /// The client says that it is still there.
     pub(crate) fn beat(&mut self) {
         if let Some(here) = &mut self.here {
-            here.heard = self.clock.now();
+            here.heard = self.clock.moment();
         }
     }
 

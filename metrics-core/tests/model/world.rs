@@ -208,8 +208,7 @@ impl World {
             }
         }
         let clock = self.clock.reader();
-        let answers =
-            |store: Arc<dyn Store>| Metrics::builder(store).clock(Arc::clone(&clock)).start();
+        let answers = |store: Arc<dyn Store>| Metrics::builder(store).clock(clock.clone()).start();
         compare(&answers(Arc::clone(&self.store)), &answers(Arc::new(model)), self, when).await;
     }
 }

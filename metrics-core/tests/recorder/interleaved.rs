@@ -30,7 +30,7 @@ impl Sent {
     /// A segment, a failure or a seek; some with the player's clock, and of those some twice.
     fn anything(&mut self, random: &mut StdRng, viewings: &[Viewing]) {
         let place = random.random_range(0..viewings.len());
-        self.clock_ms += 10;
+        self.clock_ms += 10_000;
         let stamped = random.random_bool(0.3);
         let stamp = |event: PlayerEvent, ms| {
             if stamped { event.with_timestamp(self.clock_ms + ms) } else { event }
@@ -48,7 +48,8 @@ impl Sent {
                 let from = f64::from(random.random_range(0..100));
                 let to = from + f64::from(random.random_range(1..20));
                 self.segments.push((from, to));
-                vec![stamp(PlayerEvent::play(from), 0), stamp(PlayerEvent::pause(to), 1)]
+                // No more than a player can play in that time, at its fastest.
+                vec![stamp(PlayerEvent::play(from), 0), stamp(PlayerEvent::pause(to), 2_000)]
             }
         };
         events.iter().for_each(|event| self.submit(&viewings[place], event));
@@ -228,7 +229,7 @@ async fn a_viewer_who_comes_back_from_another_server_is_followed() {
     let viewing = join(&there, &key, "a").await;
     viewing.apply(PlayerEvent::play(10.0)).await.unwrap();
     site.clock.pass(3.0);
-    soon(viewing.lose(site.clock.now()).durable()).await.unwrap();
+    soon(viewing.lose(site.clock.moment()).durable()).await.unwrap();
     let viewing = join(&here, &key, "a").await;
     viewing.apply(PlayerEvent::pause(14.5)).await.unwrap();
     assert_eq!(site.segments(&key, "a").await, [(0.0, 1.0), (10.0, 14.5)]);
@@ -248,7 +249,7 @@ async fn a_viewer_who_moves_to_another_server_watches_one_session() {
     site.clock.pass(10.0);
     new.apply(PlayerEvent::pause(19.0)).await.unwrap();
     site.clock.pass(40.0);
-    soon(old.lose(site.clock.now()).durable()).await.unwrap();
+    soon(old.lose(site.clock.moment()).durable()).await.unwrap();
     new.apply(PlayerEvent::play(30.0)).await.unwrap();
     new.apply(PlayerEvent::pause(31.0)).await.unwrap();
     assert_eq!(site.segments(&key, "a").await, [(0.0, 19.0), (30.0, 31.0)]);
@@ -266,7 +267,7 @@ async fn a_connection_that_is_given_up_late_takes_nothing_back() {
         let old = join(&here, &key, "a").await;
         old.apply(PlayerEvent::play(0.0)).await.unwrap();
         site.clock.pass(5.0);
-        let heard = site.clock.now();
+        let heard = site.clock.moment();
         site.clock.pass(5.0);
         let new = join(&there, &key, "a").await;
         look_round().await;

@@ -11,4 +11,5 @@ mod joins;
 mod restarts;
 mod stops;
 mod support;
+mod time;
 mod viewings;

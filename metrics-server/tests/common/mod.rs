@@ -127,7 +127,7 @@ impl Database {
 /// The time of day, as it passes for the runtime: a test that pauses the one pauses the other.
 fn clock() -> metrics_core::recorder::Clock {
     let (start, began) = (chrono::Utc::now(), Instant::now());
-    Arc::new(move || start + began.elapsed())
+    metrics_core::recorder::Clock::new(move || start + began.elapsed())
 }
 
 /// A server at a port of its own.

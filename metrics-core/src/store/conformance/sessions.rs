@@ -46,6 +46,7 @@ pub(super) fn everything() -> Stored {
                     bitrate: Some(u32::MAX),
                     codec: Some("avc1.640028,mp4a.40.2".to_owned()),
                 }),
+                clamped: 8,
                 others: u32::MAX,
             },
         },

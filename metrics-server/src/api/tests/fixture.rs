@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use chrono::{DateTime, Utc};
 use http_body_util::BodyExt as _;
 use hyper::Response;
+use metrics_core::recorder::Clock;
 use metrics_core::store::SqliteStore;
 use metrics_core::{ApiKey, Join, Metrics, PlayerEvent, Video, Viewing};
 use serde_json::{Value, json};
@@ -36,7 +37,7 @@ impl Fixture {
         let clock = Arc::clone(&now_ms);
         let clock =
             move || DateTime::<Utc>::from_timestamp_millis(clock.load(Ordering::Relaxed)).unwrap();
-        let metrics = Metrics::builder(Arc::new(store)).clock(Arc::new(clock)).start();
+        let metrics = Metrics::builder(Arc::new(store)).clock(Clock::new(clock)).start();
         assert!(metrics.import_key(&ApiKey::new(KEY).unwrap()).await.unwrap());
         Self { metrics, now_ms, _directory: directory }
     }

@@ -1,0 +1,99 @@
+//! Clocks that are wrong: the server's, which is set while it runs, and those of players.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics_core::recorder::Clock;
+use metrics_core::{Metrics, PlayerEvent};
+use metrics_testing::WallClock;
+
+use crate::support::{START_MS, Site, join, look_round, soon};
+
+/// A server whose time of day is not the one that passes.
+async fn stepping(site: &Site) -> (Metrics, WallClock) {
+    let passed = WallClock::at(0);
+    let (wall, steady) = (site.clock.clone(), passed.clone());
+    let clock = Clock::new(move || wall.now())
+        .with_steady(move || Duration::from_millis(steady.now_ms().try_into().unwrap()));
+    let store = Arc::new(site.store().await);
+    (Metrics::builder(store).clock(clock).start(), passed)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_time_of_day_that_is_set_while_something_plays_changes_no_figure() {
+    const HOUR_S: f64 = 3_600.0;
+    for step in [-24.0 * HOUR_S, -1.0, HOUR_S, 24.0 * HOUR_S] {
+        let site = Site::new();
+        let (metrics, passed) = stepping(&site).await;
+        let key = metrics.create_key().await.unwrap();
+        let viewing = join(&metrics, &key, "a").await;
+        viewing.apply(PlayerEvent::play(0.0)).await.unwrap();
+        passed.pass(5.0);
+        site.clock.pass(5.0 + step);
+        look_round().await;
+        assert_eq!(site.segments(&key, "a").await, [(0.0, 5.0)], "step {step}");
+        passed.pass(3.0);
+        site.clock.pass(3.0);
+        viewing.apply(PlayerEvent::play(20.0)).await.unwrap();
+        passed.pass(4.0);
+        site.clock.pass(4.0 - step);
+        drop(viewing);
+        passed.pass(30.0);
+        site.clock.pass(30.0);
+        let viewing = join(&metrics, &key, "a").await;
+        passed.pass(2.0);
+        site.clock.pass(2.0);
+        soon(viewing.leave().durable()).await.unwrap();
+        assert_eq!(site.segments(&key, "a").await, [(0.0, 8.0), (20.0, 56.0)], "step {step}");
+        assert_eq!(site.stored(&key, "a").await.unwrap().started_at_ms, START_MS);
+    }
+}
+
+/// The machine of the viewer sleeps, and its player says nothing when it goes to sleep.
+#[tokio::test(start_paused = true)]
+async fn a_viewer_who_slept_for_eight_hours_did_not_watch_for_eight_hours() {
+    const NIGHT_MS: i64 = 8 * 3_600_000;
+    for stamped in [false, true] {
+        let site = Site::new();
+        let metrics = site.server().await;
+        let key = metrics.create_key().await.unwrap();
+        let event = |event: PlayerEvent| {
+            let clock_ms = site.clock.now_ms() - 3 * 86_400_000;
+            if stamped { event.with_timestamp(clock_ms) } else { event }
+        };
+        let viewing = join(&metrics, &key, "a").await;
+        viewing.apply(event(PlayerEvent::play(0.0))).await.unwrap();
+        site.clock.pass(10.0);
+        let heard = site.clock.moment();
+        site.clock.pass(60.0);
+        soon(viewing.lose(heard).durable()).await.unwrap();
+        site.clock.pass_ms(NIGHT_MS);
+        look_round().await;
+        let viewing = join(&metrics, &key, "a").await;
+        site.clock.pass(5.0);
+        soon(viewing.leave().durable()).await.unwrap();
+        assert_eq!(site.segments(&key, "a").await, [(0.0, 15.0)], "stamped: {stamped}");
+    }
+}
+
+/// A batch opens a segment, and the next one comes after a night.
+#[tokio::test(start_paused = true)]
+async fn a_page_that_slept_and_sends_batches_did_not_watch_for_eight_hours() {
+    let site = Site::new();
+    let metrics = site.server().await;
+    let key = metrics.create_key().await.unwrap();
+    let visit = async |event: PlayerEvent| {
+        let event = event.with_timestamp(site.clock.now_ms());
+        let viewing = metrics.visit(crate::support::joining(&key, "a")).await.unwrap();
+        soon(viewing.apply(event)).await.unwrap();
+    };
+    visit(PlayerEvent::play(0.0)).await;
+    for _ in 0..9 {
+        site.clock.pass(3_600.0);
+        look_round().await;
+    }
+    visit(PlayerEvent::play(30.0)).await;
+    site.clock.pass(4.0);
+    visit(PlayerEvent::pause(34.0)).await;
+    assert_eq!(site.segments(&key, "a").await, [(30.0, 34.0)]);
+}
