@@ -13,6 +13,9 @@ use rand::rngs::StdRng;
 use crate::naive::{Log, What};
 use crate::soon;
 
+/// How far two things are apart that happen one after the other: so far that all that is played fits between them.
+const TICK_MS: i64 = 10_000;
+
 /// How a viewer's client speaks with servers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Client {
@@ -41,8 +44,8 @@ pub(crate) struct Viewer {
     begun: bool,
     /// What happened while there was no connection.
     buffer: Vec<What>,
-    /// Whether the player plays, whatever servers know of it.
-    plays: bool,
+    /// From where and since when the player plays, whatever servers know of it.
+    plays: Option<(u32, i64)>,
     /// No two things happen at the same time by the client's clock.
     ticks_ms: i64,
     batches: Vec<Vec<PlayerEvent>>,
@@ -75,7 +78,7 @@ impl Viewer {
             acknowledgements: Vec::new(),
             begun: false,
             buffer: Vec::new(),
-            plays: false,
+            plays: None,
             ticks_ms: 0,
             batches: Vec::new(),
         }
@@ -98,6 +101,19 @@ impl Viewer {
         random.random_range(0..80_000)
     }
 
+    /// Where the player pauses: anywhere, if nobody can tell how long it played.
+    fn pause(&self, random: &mut StdRng) -> What {
+        let to_ms = match self.plays {
+            Some((from_ms, since_ms)) if self.client == Client::Stamping => {
+                let ran_ms = self.clock.now_ms() - since_ms + random.random_range(0..1_500);
+                let to_ms = from_ms.saturating_add(ran_ms.try_into().expect("a short test"));
+                to_ms.min(self.duration_ms.unwrap_or(u32::MAX))
+            }
+            _ => Self::position(random),
+        };
+        What::Pause { to_ms }
+    }
+
     fn event(&mut self, what: What) -> PlayerEvent {
         let seconds = |ms: u32| f64::from(ms) / 1_000.0;
         let mut event = match what {
@@ -115,7 +131,7 @@ impl Viewer {
             let mut timestamp_ms = self.clock.now_ms() - 10_800_000;
             // No two are the same; but where time is measured between two, it is the server's that passed.
             if self.client == Client::Batching || matches!(what, What::Failure | What::Seek) {
-                self.ticks_ms += 1;
+                self.ticks_ms += TICK_MS;
                 timestamp_ms += self.ticks_ms;
             }
             event = event.with_timestamp(timestamp_ms);
@@ -135,7 +151,7 @@ impl Viewer {
     pub(crate) fn act(&mut self, random: &mut StdRng) {
         let what = match random.random_range(0..7) {
             0 | 1 => What::Play { from_ms: Self::position(random) },
-            2..=4 if self.plays => What::Pause { to_ms: Self::position(random) },
+            2..=4 if self.plays.is_some() => self.pause(random),
             2..=4 => What::Play { from_ms: Self::position(random) },
             5 => What::Failure,
             _ => What::Seek,
@@ -146,12 +162,12 @@ impl Viewer {
         }
         // A play of which nobody is told before it is over: else nobody could know when it began.
         let is_play = matches!(what, What::Play { .. });
-        if is_play && self.plays {
-            self.happens(What::Pause { to_ms: Self::position(random) });
+        if is_play && self.plays.is_some() {
+            self.happens(self.pause(random));
         }
         self.happens(what);
         if is_play {
-            self.happens(What::Pause { to_ms: Self::position(random) });
+            self.happens(self.pause(random));
         }
     }
 
@@ -176,8 +192,8 @@ impl Viewer {
 
     fn happens(&mut self, what: What) {
         match what {
-            What::Play { .. } => self.plays = true,
-            What::Pause { .. } => self.plays = false,
+            What::Play { from_ms } => self.plays = Some((from_ms, self.clock.now_ms())),
+            What::Pause { .. } => self.plays = None,
             _ => {}
         }
         if self.here.is_some() {
@@ -224,7 +240,7 @@ impl Viewer {
     pub(crate) fn leave(&mut self) {
         if let Some(here) = self.here.take() {
             self.note(What::Left);
-            self.plays = false;
+            self.plays = None;
             self.acknowledgements.push(here.viewing.leave());
         }
     }
