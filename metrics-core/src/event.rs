@@ -3,6 +3,8 @@
 //! Positions and durations arrive as seconds of video, as players count them. They are checked once, here, and
 //! are whole milliseconds from then on.
 
+use crate::session::fingerprint;
+
 /// The longest video whose duration is believed: 7 days.
 ///
 /// Players of live streams report anything from infinity to 2^32 seconds; such a video has no duration.
@@ -155,7 +157,13 @@ impl PlayerEvent {
             Action::Other { name } => Step::Other { name_print: fnv1a(name.bytes()) },
         };
         let duration_ms = self.duration.map_or(Ok(None), duration_ms)?;
-        Ok(CheckedEvent { step, duration_ms, timestamp_ms: self.timestamp_ms, salt: 0 })
+        Ok(CheckedEvent {
+            step,
+            duration_ms,
+            timestamp_ms: self.timestamp_ms,
+            salt: 0,
+            known: None,
+        })
     }
 }
 
@@ -175,6 +183,8 @@ pub struct CheckedEvent {
     pub(crate) timestamp_ms: Option<i64>,
     // Goes into what is remembered of it.
     pub(crate) salt: u64,
+    // What is remembered of it, where that is known and the salt is not.
+    known: Option<u32>,
 }
 
 impl CheckedEvent {
@@ -184,10 +194,26 @@ impl CheckedEvent {
     pub fn salted(self, salt: u64) -> Self {
         Self { salt, ..self }
     }
+
+    /// An event of which `print` is known, and not what that was made of.
+    pub(crate) fn known(
+        step: Step,
+        duration_ms: Option<u32>,
+        timestamp_ms: Option<i64>,
+        print: Option<u32>,
+    ) -> Self {
+        Self { step, duration_ms, timestamp_ms, salt: 0, known: print }
+    }
+
+    /// What is remembered of it, so that it counts once: nothing, if it has no timestamp.
+    pub(crate) fn print(&self) -> Option<u32> {
+        let timestamp_ms = self.timestamp_ms?;
+        Some(self.known.unwrap_or_else(|| fingerprint(&self.step, timestamp_ms, self.salt)))
+    }
 }
 
 /// An [`Action`] after the check.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
 pub(crate) enum Step {
     Play { from_ms: u32 },
     Pause { to_ms: u32 },

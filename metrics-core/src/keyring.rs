@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use tokio::sync::watch;
 
 use crate::key::ApiKey;
+use crate::recorder::Ending;
 use crate::store::{Error, Store};
 
 /// All keys, and which are valid.
@@ -74,8 +75,8 @@ impl Keyring {
         Ok(())
     }
 
-    /// Keeps the keys up to date until `stopping`.
-    pub(crate) async fn run(self: Arc<Self>, mut stopping: watch::Receiver<bool>) {
+    /// Keeps the keys up to date until `ending` says otherwise.
+    pub(crate) async fn run(self: Arc<Self>, mut ending: watch::Receiver<Ending>) {
         let mut seen = 0;
         loop {
             if let Err(err) = self.refresh().await {
@@ -83,7 +84,7 @@ impl Keyring {
             }
             tokio::select! {
                 now = self.store.keys_changed(seen) => seen = now,
-                _ = stopping.wait_for(|stop| *stop) => return,
+                _ = ending.wait_for(|ending| *ending != Ending::Open) => return,
             }
         }
     }

@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Value};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::client::{Classification, Classifier, Client, Headers};
 use crate::containment::{DEPTH_MAX, canonical, has_nul, is_too_deep};
@@ -13,7 +15,9 @@ use crate::engagement::{Part, SecondsBucket};
 use crate::key::{ApiKey, SessionId};
 use crate::keyring::{Keyring, Keys};
 use crate::query::{BucketQuery, EngagementQuery, Scan, Selection, Timeframe, instant};
-use crate::recorder::{Admitted, Clock, Lifeline, Recorder, Viewing};
+use crate::recorder::{
+    Admitted, Clock, Ending, Lifeline, Recorder, Spool, SpoolError, Stopped, Viewing,
+};
 use crate::report::{PlaysBucket, SourceBucket, fold_plays, fold_sources};
 use crate::retention::Retention;
 use crate::session::Moment;
@@ -125,7 +129,7 @@ impl Builder {
     /// Outside of a Tokio runtime with a clock: its tasks need one.
     #[must_use]
     pub fn start(self) -> Metrics {
-        let lifeline: Lifeline = Arc::new(watch::Sender::new(false));
+        let lifeline: Lifeline = Arc::new(watch::Sender::new(Ending::Open));
         let (end, ended) = watch::channel(false);
         if let Some(span) = self.retention {
             let (store, clock) = (Arc::clone(&self.store), self.clock.clone());
@@ -331,7 +335,26 @@ impl Metrics {
     ///
     /// Drop the viewings first, so that what they have open is closed.
     pub async fn stop(&self) {
-        self.inner.lifeline.send_replace(true);
+        self.end(Ending::Finish).await;
+    }
+
+    /// Finishes like [`stop`](Self::stop), but within `limit`: what the store has not taken by then is left in a
+    /// file, for [`Spool::take_up`] at the next start.
+    ///
+    /// Not cancel safe: if it is dropped, what is not durable is lost.
+    ///
+    /// # Errors
+    ///
+    /// [`SpoolError`] if the file cannot be written: what was not acknowledged is lost then.
+    pub async fn stop_within(&self, limit: Duration, spool: &Spool) -> Result<Stopped, SpoolError> {
+        if timeout(limit, self.end(Ending::Finish)).await.is_err() {
+            self.end(Ending::Abandon).await;
+        }
+        self.inner.recorder.leave(spool).await
+    }
+
+    async fn end(&self, ending: Ending) {
+        self.inner.lifeline.send_replace(ending);
         let mut ended = self.inner.ended.clone();
         // An error means that the writer is gone, which is what is waited for.
         let _gone = ended.wait_for(|ended| *ended).await.is_err();

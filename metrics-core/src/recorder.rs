@@ -14,6 +14,7 @@
 //! time, before the first write; and again whenever the viewer comes back, who may have been at another server.
 
 mod live;
+mod spool;
 mod writer;
 
 use std::collections::{HashMap, HashSet};
@@ -26,7 +27,8 @@ use chrono::{DateTime, Utc};
 use rand::RngExt as _;
 use tokio::sync::{Notify, watch};
 
-use self::live::{Entry, Input, Live, Owner};
+use self::live::{Entry, Input, Left, Live, Owner};
+pub use self::spool::{Spool, SpoolError, Stopped, TakenUp};
 pub use crate::clock::Clock;
 use crate::event::{InvalidEvent, PlayerEvent};
 use crate::key::SessionId;
@@ -157,8 +159,19 @@ pub(crate) struct Admitted {
     pub(crate) subject: Subject,
 }
 
-/// Keeps the writer going; says `true` to have it finish.
-pub(crate) type Lifeline = Arc<watch::Sender<bool>>;
+/// How long the writer goes on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Ending {
+    /// As long as anybody could have something to write.
+    Open,
+    /// Until everything is written.
+    Finish,
+    /// No longer, whatever is not written.
+    Abandon,
+}
+
+/// Keeps the writer going.
+pub(crate) type Lifeline = Arc<watch::Sender<Ending>>;
 
 impl Viewing {
     /// Records an event, and returns when it is durable.
@@ -225,17 +238,21 @@ impl fmt::Debug for Viewing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Viewing")
             .field("session", &self.entry.id)
-            .field("stopping", &*self.lifeline.borrow())
+            .field("ending", &*self.lifeline.borrow())
             .finish_non_exhaustive()
     }
 }
 
 impl Recorder {
     pub(crate) fn new(store: Arc<dyn Store>, clock: Clock) -> Self {
+        Self::of(store, clock, Instance(rand::rng().random()))
+    }
+
+    fn of(store: Arc<dyn Store>, clock: Clock, instance: Instance) -> Self {
         Self {
             store,
             clock,
-            instance: Instance(rand::rng().random()),
+            instance,
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             queue: Mutex::default(),
             work: Notify::new(),
@@ -276,6 +293,25 @@ impl Recorder {
     ) -> Viewing {
         let (recorder, lifeline) = (Arc::clone(self), Arc::clone(lifeline));
         Viewing { recorder, lifeline, entry, owner, gone: false }
+    }
+
+    /// Leaves what is not durable in a file. The writer must have ended.
+    pub(crate) async fn leave(&self, spool: &Spool) -> Result<Stopped, SpoolError> {
+        let mut left = Vec::new();
+        for shard in &self.shards {
+            left.extend(lock(shard).values().filter_map(|entry| entry.leave()));
+        }
+        spool.leave(self.instance, left).await
+    }
+
+    /// Has the writer write what another recorder left.
+    fn take_up(&self, left: Left, instance: Instance) -> Option<Acknowledgement> {
+        let entry = Arc::new(Entry::left(left.id, left.subject));
+        let mut live = entry.lock();
+        self.inputs.fetch_add(left.inputs.len(), Ordering::Relaxed);
+        live.take_up(instance, left.past, left.inputs);
+        self.enqueue(&entry, &mut live).ok()?;
+        Some(Acknowledgement { session: entry.id, progress: live.progress() })
     }
 
     /// Waits until fewer inputs wait for the store than may, or the writer has ended.

@@ -7,7 +7,7 @@ use chrono::TimeDelta;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::recorder::Clock;
+use crate::recorder::{Clock, Ending};
 use crate::store::Store;
 use crate::time_bucket::Span;
 
@@ -25,8 +25,8 @@ pub(crate) struct Retention {
 }
 
 impl Retention {
-    /// Forgets until `stopping`, now and then every hour.
-    pub(crate) async fn run(self, mut stopping: watch::Receiver<bool>) {
+    /// Forgets until `ending` says otherwise, now and then every hour.
+    pub(crate) async fn run(self, mut ending: watch::Receiver<Ending>) {
         let mut turn = interval(TURN);
         turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let turns = async {
@@ -37,7 +37,7 @@ impl Retention {
         };
         tokio::select! {
             never = turns => never,
-            _ = stopping.wait_for(|stop| *stop) => {}
+            _ = ending.wait_for(|ending| *ending != Ending::Open) => {}
         }
     }
 

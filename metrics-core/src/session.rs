@@ -30,6 +30,7 @@ mod resume;
 use crate::event::{CheckedEvent, Rendition, Step};
 use crate::interval::Segments;
 use fingerprint::Seen;
+pub(crate) use fingerprint::fingerprint;
 use playhead::{Mark, Playhead, What};
 
 pub use resume::Stored;

@@ -33,10 +33,10 @@ pub(super) enum Input {
 
 impl Input {
     pub(super) fn is_play(&self) -> bool {
-        matches!(self, Self::Event(CheckedEvent { step: Step::Play { .. }, .. }, _))
+        matches!(self, Self::Event(event, _) if matches!(event.step, Step::Play { .. }))
     }
 
-    fn received_ms(&self) -> i64 {
+    pub(super) fn received_ms(&self) -> i64 {
         match self {
             Self::Event(_, at)
             | Self::Resume(at)
@@ -96,6 +96,17 @@ impl Entry {
         Self { id, subject: Arc::new(subject), salt, live: Mutex::default() }
     }
 
+    /// A session that another recorder left, of which no events come any more.
+    pub(super) fn left(id: SessionId, subject: Arc<Subject>) -> Self {
+        Self { id, subject, salt: 0, live: Mutex::default() }
+    }
+
+    /// What would be lost if the recorder ended now.
+    pub(super) fn leave(&self) -> Option<Left> {
+        let (past, inputs) = self.lock().left()?;
+        Some(Left { id: self.id, subject: Arc::clone(&self.subject), past, inputs })
+    }
+
     pub(super) fn lock(&self) -> MutexGuard<'_, Live> {
         lock(&self.live)
     }
@@ -145,6 +156,29 @@ pub(super) struct Live {
     touched_ms: i64,
     // When another recorder last knew the viewer to be there.
     elsewhere_ms: Option<i64>,
+    // The recorder that left the inputs, until it is known what became of them.
+    past: Option<(Instance, Past)>,
+}
+
+/// A session that its recorder could not have the store take.
+#[derive(Debug)]
+pub(super) struct Left {
+    pub(super) id: SessionId,
+    pub(super) subject: Arc<Subject>,
+    pub(super) past: Past,
+    pub(super) inputs: Vec<Input>,
+}
+
+/// What a recorder that ended knew of the store.
+#[derive(Clone, Copy, Debug, Default, serde::Deserialize, serde::Serialize)]
+pub(super) struct Past {
+    // How many inputs of it were in the store before; nothing, if it had not looked.
+    counted: Option<u32>,
+    // How many of the inputs it has put into the session, and may have written.
+    folded: usize,
+    // Whether a segment was open in the store, and in what it may have written.
+    playing: bool,
+    playing_written: bool,
 }
 
 /// What is in the store.
@@ -214,6 +248,26 @@ impl Live {
         self.stale || matches!(self.base, Base::Unknown)
     }
 
+    /// What is not durable, if anything is.
+    fn left(&self) -> Option<(Past, Vec<Input>)> {
+        let mut past = Past { folded: self.folded, ..Past::default() };
+        if let Base::Known { counted, playing, .. } = self.base {
+            past.counted = Some(counted);
+            past.playing = playing;
+            past.playing_written = self.writing.map_or(playing, |writing| writing.playing);
+        }
+        // A viewer who never played is nobody's loss.
+        let tells = |input: &Input| matches!(input, Input::Event(..));
+        let is_something = past.playing || self.inputs.iter().any(tells);
+        is_something.then(|| (past, self.inputs.clone())).filter(|(_, inputs)| !inputs.is_empty())
+    }
+
+    /// Goes on where another recorder ended.
+    pub(super) fn take_up(&mut self, instance: Instance, past: Past, inputs: Vec<Input>) {
+        self.inputs = inputs;
+        self.past = Some((instance, past));
+    }
+
     /// How many inputs are not durable.
     pub(super) fn waiting(&self) -> usize {
         self.inputs.len()
@@ -269,6 +323,15 @@ impl Live {
             let written = self.writing.filter(|_| 0 < landed);
             playing = written.map_or(before, |writing| writing.playing);
         }
+        if let Some((instance, past)) = self.past.take() {
+            let known = past.counted.unwrap_or(u32::MAX);
+            let stored = session.as_ref().map_or(0, |session| session.inputs_of(instance.0));
+            let landed = (stored.saturating_sub(known) as usize).min(past.folded);
+            // All of them are written at once: if one was taken up before, all were.
+            let landed = if 0 < counted { self.inputs.len() } else { landed };
+            self.inputs.drain(..landed.min(self.inputs.len()));
+            playing = if 0 < landed { past.playing_written } else { past.playing };
+        }
         self.base = Base::Known { version, counted, playing: false };
         self.elsewhere_ms = self.elsewhere_ms.max(session.as_ref().and_then(Session::lost_at_ms));
         self.session = session;
@@ -284,7 +347,8 @@ impl Live {
         let lost_ms = self.session.as_ref()?.lost_at_ms()?;
         let heard_ms = self.inputs.first().map_or(self.touched_ms, Input::received_ms);
         let here = self.owner.is_some() || lost_ms <= heard_ms;
-        here.then_some(Input::Resume(Moment::received(heard_ms)))
+        // From then on, however long ago that is: the store may have been away since.
+        here.then_some(Input::Resume(Moment::received(lost_ms)))
     }
 
     /// The write that was under way is durable. Returns how many inputs it covered.
@@ -339,6 +403,8 @@ impl Live {
     pub(super) fn look(&self, now_ms: i64) -> Care {
         let open = self.session.as_ref().filter(|session| session.viewing());
         match (open, self.owner) {
+            // What waits to be written says how far it has run when it is.
+            (Some(_), Some(_)) if !self.inputs.is_empty() => Care::Keep,
             (Some(_), Some(_)) => Care::Checkpoint,
             (Some(session), None) => {
                 let heard_ms = session.last_event_at_ms();

@@ -10,25 +10,35 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::live::{Care, Entry, Input, Live};
-use super::{BEAT, Batch, CHECKPOINT, Progress, Recorder, Refused, SHARDS, lock};
+use super::{BEAT, Batch, CHECKPOINT, Ending, Progress, Recorder, Refused, SHARDS, lock};
 use crate::store::{Error, Loaded, Outcome};
 
 /// How long to wait before a failed call is tried again, at first and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
 impl Recorder {
-    /// Writes until `stopping`, and then what is left. Ends when nothing is.
+    /// Writes until `ending` says otherwise.
     ///
     /// Not cancel safe: what is not written yet would be lost.
-    pub(crate) async fn run(self: Arc<Self>, mut stopping: watch::Receiver<bool>) {
+    pub(crate) async fn run(self: Arc<Self>, mut ending: watch::Receiver<Ending>) {
+        let _closing = Closing { recorder: &self };
+        let mut abandoned = ending.clone();
+        tokio::select! {
+            () = self.write_on(&mut ending) => {}
+            // A commit that is under way happens whole or not at all, and what became of it can be found out.
+            Ok(_) = abandoned.wait_for(|ending| *ending == Ending::Abandon) => {}
+        }
+    }
+
+    /// Writes as long as anybody could have something to write, and then what is left. Ends when nothing is.
+    async fn write_on(&self, ending: &mut watch::Receiver<Ending>) {
         let mut tick = interval(CHECKPOINT / SHARDS as u32);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut looked = 0;
         let mut beat_at: Option<Instant> = None;
-        let _closing = Closing { recorder: &self };
         loop {
             // An error means that nobody is left who could put anything in.
-            let stop = *stopping.borrow() || stopping.has_changed().is_err();
+            let stop = *ending.borrow() != Ending::Open || ending.has_changed().is_err();
             if beat_at.is_none_or(|at| BEAT <= at.elapsed()) {
                 self.beat().await;
                 beat_at = Some(Instant::now());
@@ -49,7 +59,7 @@ impl Recorder {
                     self.look(looked);
                     looked = (looked + 1) % SHARDS;
                 }
-                _ = stopping.wait_for(|stop| *stop) => {}
+                _ = ending.wait_for(|ending| *ending != Ending::Open) => {}
             }
         }
     }

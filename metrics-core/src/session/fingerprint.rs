@@ -22,8 +22,7 @@ pub(super) struct Seen {
 impl Seen {
     /// Remembers an event, and returns false if it was seen before. An event without a timestamp is always new.
     pub(super) fn insert(&mut self, event: &CheckedEvent) -> bool {
-        let Some(timestamp_ms) = event.timestamp_ms else { return true };
-        let print = fingerprint(&event.step, timestamp_ms, event.salt);
+        let Some(print) = event.print() else { return true };
         if self.prints.contains(&print) {
             return false;
         }
@@ -49,7 +48,7 @@ impl Seen {
 }
 
 /// A salted hash of name, timestamp and position. The value is stored, so it must never change.
-fn fingerprint(step: &Step, timestamp_ms: i64, salt: u64) -> u32 {
+pub(crate) fn fingerprint(step: &Step, timestamp_ms: i64, salt: u64) -> u32 {
     let (name, position_ms) = match step {
         Step::Play { from_ms } => (0_u8, *from_ms),
         Step::Pause { to_ms } => (1, *to_ms),

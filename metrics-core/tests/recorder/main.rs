@@ -9,6 +9,7 @@ mod faults;
 mod interleaved;
 mod joins;
 mod restarts;
+mod spool;
 mod stops;
 mod support;
 mod time;

@@ -1,0 +1,378 @@
+//! What is left when a recorder must end while its store is away: a file, taken up at the next start.
+//!
+//! A file holds the sessions that are not durable, each with the inputs that the store may lack. Taking it up is as
+//! exact as recording: the stored session says how many inputs of the recorder that ended it has, so that what had
+//! landed is not put in again; and it counts what comes from the file under a number of the file's own, so that a file
+//! is taken up once, however often that is begun.
+//!
+//! A file is no more telling than the store: of an event's timestamp it has the hash that a store would have, and
+//! times that are shifted by an amount that nobody knows.
+
+use std::ffi::OsStr;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead as _, BufReader, BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rand::RngExt as _;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use super::live::{Input, Left, Past};
+use super::{Acknowledgement, Clock, Ending, Recorder};
+use crate::client::{Browser, Client, Device, Platform};
+use crate::event::{CheckedEvent, Step};
+use crate::key::{ApiKey, SessionId};
+use crate::session::Moment;
+use crate::source::Source;
+use crate::store::{Instance, Store, Subject};
+use crate::video::Video;
+
+/// The layout of a file. Another one is refused.
+const LAYOUT: u32 = 1;
+
+/// How a file's name ends.
+const ENDING: &str = "spool";
+
+/// How many milliseconds the players' clocks in a file may be shifted by: three years.
+const SHIFT_MS_MAX: i64 = 100_000_000_000;
+
+/// Where to leave what a store that is away could not take, and where to find it again.
+///
+/// ```no_run
+/// # async fn example(store: metrics_core::store::SqliteStore) -> Result<(), Box<dyn std::error::Error>> {
+/// use std::sync::Arc;
+/// use std::time::Duration;
+/// use metrics_core::Metrics;
+/// use metrics_core::recorder::Spool;
+/// use metrics_core::store::Store;
+///
+/// let store: Arc<dyn Store> = Arc::new(store);
+/// let spool = Spool::new("/var/lib/metrics", "metrics.db");
+/// spool.take_up(&store).await?;
+/// let metrics = Metrics::builder(store).start();
+/// // ..
+/// metrics.stop_within(Duration::from_secs(10), &spool).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Spool {
+    directory: PathBuf,
+    name: String,
+}
+
+/// How a recorder ended.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[must_use = "somebody should be told of a file"]
+pub enum Stopped {
+    /// Everything that was recorded is durable.
+    Durable,
+    /// The store did not take all of it.
+    Spooled {
+        /// How many sessions are in the file.
+        sessions: usize,
+        /// The file.
+        file: PathBuf,
+    },
+}
+
+/// What was found of earlier runs.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct TakenUp {
+    /// How many files.
+    pub files: usize,
+    /// How many sessions were in them.
+    pub sessions: usize,
+    /// How many of those the store refused; the log says why.
+    pub refused: usize,
+}
+
+/// Why a file could not be written or read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SpoolError {
+    /// The file cannot be written: what was not acknowledged is lost.
+    #[error("what the store did not take cannot be kept in {file:?}")]
+    Write {
+        /// The file.
+        file: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The directory or a file in it cannot be read or removed.
+    #[error("what an earlier run left in {file:?} cannot be taken up")]
+    Read {
+        /// The file or the directory.
+        file: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file is not as it was written.
+    #[error("line {line} of {file:?} cannot be read: move the file away to start without it")]
+    Damaged {
+        /// The file.
+        file: PathBuf,
+        /// Which line of it, from 1 on.
+        line: usize,
+    },
+}
+
+impl Spool {
+    /// Files in `directory` whose names begin with `name`, which must be another for each database.
+    #[must_use]
+    pub fn new(directory: impl Into<PathBuf>, name: impl Into<String>) -> Self {
+        Self { directory: directory.into(), name: name.into() }
+    }
+
+    /// Has `store` take what earlier runs left, and removes their files. Waits for a store that is away.
+    ///
+    /// Call it before recording begins. Not cancel safe, but it can be called again.
+    ///
+    /// # Errors
+    ///
+    /// [`SpoolError::Read`] and [`SpoolError::Damaged`]; files that were taken up before that are gone.
+    pub async fn take_up(&self, store: &Arc<dyn Store>) -> Result<TakenUp, SpoolError> {
+        let mut taken_up = TakenUp::default();
+        for file in blocking(self.clone(), |spool| spool.files()).await? {
+            let (header, sessions) = blocking(file.clone(), |file| read(&file)).await?;
+            taken_up.files += 1;
+            taken_up.sessions += sessions.len();
+            taken_up.refused += record(Arc::clone(store), header, sessions).await;
+            blocking(file, |file| {
+                fs::remove_file(&file).map_err(|source| SpoolError::Read { file, source })
+            })
+            .await?;
+        }
+        Ok(taken_up)
+    }
+
+    /// Leaves what a recorder could not have its store take.
+    pub(super) async fn leave(
+        &self,
+        instance: Instance,
+        left: Vec<Left>,
+    ) -> Result<Stopped, SpoolError> {
+        if left.is_empty() {
+            return Ok(Stopped::Durable);
+        }
+        let header = Header { layout: LAYOUT, id: rand::rng().random(), instance: instance.0 };
+        let file = self.directory.join(format!("{}.{:08x}.{ENDING}", self.name, header.id));
+        let sessions = left.len();
+        let written = file.clone();
+        let lines: Vec<_> = left.iter().map(Line::new).collect();
+        blocking(written, move |file| {
+            write(&file, &header, &lines).map_err(|source| SpoolError::Write { file, source })
+        })
+        .await?;
+        Ok(Stopped::Spooled { sessions, file })
+    }
+
+    /// The files that are there, whoever left them.
+    fn files(&self) -> Result<Vec<PathBuf>, SpoolError> {
+        let unreadable = |source| SpoolError::Read { file: self.directory.clone(), source };
+        let mut files = Vec::new();
+        for entry in fs::read_dir(&self.directory).map_err(unreadable)? {
+            let path = entry.map_err(unreadable)?.path();
+            let is_ours = path.extension() == Some(OsStr::new(ENDING))
+                && path.file_stem().map(Path::new).and_then(Path::file_stem)
+                    == Some(OsStr::new(&self.name));
+            if is_ours {
+                files.push(path);
+            }
+        }
+        files.sort();
+        Ok(files)
+    }
+}
+
+/// Files are read and written where that may block.
+async fn blocking<A: Send + 'static, T: Send + 'static>(
+    argument: A,
+    call: impl FnOnce(A) -> Result<T, SpoolError> + Send + 'static,
+) -> Result<T, SpoolError> {
+    match tokio::task::spawn_blocking(move || call(argument)).await {
+        Ok(done) => done,
+        Err(err) => std::panic::resume_unwind(err.into_panic()),
+    }
+}
+
+/// Records what a file holds, and returns how many sessions were refused.
+async fn record(store: Arc<dyn Store>, header: Header, sessions: Vec<Left>) -> usize {
+    let recorder = Recorder::of(store, Clock::system(), Instance(header.id));
+    let recorder = Arc::new(recorder);
+    let mut acknowledgements: Vec<Acknowledgement> = Vec::new();
+    for left in sessions {
+        acknowledgements.extend(recorder.take_up(left, Instance(header.instance)));
+    }
+    let (_lifeline, ending) = watch::channel(Ending::Finish);
+    recorder.run(ending).await;
+    let mut refused = 0;
+    for mut acknowledgement in acknowledgements {
+        refused += usize::from(acknowledgement.durable().await.is_err());
+    }
+    refused
+}
+
+/// The first line of a file.
+#[derive(Debug, Deserialize, Serialize)]
+struct Header {
+    layout: u32,
+    /// Under which its inputs are counted when they are taken up.
+    id: u32,
+    /// The recorder that left it.
+    instance: u32,
+}
+
+/// A line of a file: a session.
+#[derive(Debug, Deserialize, Serialize)]
+struct Line {
+    id: String,
+    key: String,
+    identifier: Option<String>,
+    metadata: Option<String>,
+    page: Option<String>,
+    // Codes of browser, platform and device.
+    client: [u8; 3],
+    session_data: Option<String>,
+    past: Past,
+    inputs: Vec<Happened>,
+}
+
+/// An input of a session.
+#[derive(Debug, Deserialize, Serialize)]
+struct Happened {
+    received_ms: i64,
+    #[serde(flatten)]
+    what: What,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum What {
+    Event {
+        step: Step,
+        duration_ms: Option<u32>,
+        // By a clock of which nobody knows the zero.
+        clock_ms: Option<i64>,
+        print: Option<u32>,
+    },
+    Resume,
+    Lose,
+    Leave,
+    Checkpoint,
+}
+
+impl Line {
+    fn new(left: &Left) -> Self {
+        let Subject { key, video, source, client, session_data } = &*left.subject;
+        let shift_ms = rand::rng().random_range(-SHIFT_MS_MAX..=SHIFT_MS_MAX);
+        Self {
+            id: format!("{:?}", left.id),
+            key: key.as_str().to_owned(),
+            identifier: video.identifier().map(str::to_owned),
+            metadata: video.metadata().map(str::to_owned),
+            page: source.as_ref().map(|source| source.as_str().to_owned()),
+            client: [client.browser.code(), client.platform.code(), client.device.code()],
+            session_data: session_data.clone(),
+            past: left.past,
+            inputs: left.inputs.iter().map(|input| Happened::new(input, shift_ms)).collect(),
+        }
+    }
+
+    /// The session, or `None` if it is not one.
+    fn left(self) -> Option<Left> {
+        let metadata = match &self.metadata {
+            Some(metadata) => Some(serde_json::from_str(metadata).ok()?),
+            None => None,
+        };
+        let source = match &self.page {
+            Some(page) => Some(Source::parse(page)?),
+            None => None,
+        };
+        let [browser, platform, device] = self.client;
+        let id = SessionId::from_bytes(u128::from_str_radix(&self.id, 16).ok()?.to_be_bytes());
+        let subject = Arc::new(Subject {
+            key: ApiKey::new(&self.key).ok()?,
+            video: Video::new(self.identifier, metadata)?,
+            source,
+            client: Client {
+                browser: Browser::from_code(browser),
+                platform: Platform::from_code(platform),
+                device: Device::from_code(device),
+            },
+            session_data: self.session_data,
+        });
+        let inputs = self.inputs.into_iter().map(Happened::input).collect();
+        Some(Left { id, subject, past: self.past, inputs })
+    }
+}
+
+impl Happened {
+    fn new(input: &Input, shift_ms: i64) -> Self {
+        let what = match input {
+            Input::Event(event, at) => What::Event {
+                step: event.step.clone(),
+                duration_ms: event.duration_ms,
+                clock_ms: at.timestamp_ms.map(|clock_ms| clock_ms.saturating_add(shift_ms)),
+                print: event.print(),
+            },
+            Input::Resume(_) => What::Resume,
+            Input::Lose(_) => What::Lose,
+            Input::Leave(_) => What::Leave,
+            Input::Checkpoint(_) => What::Checkpoint,
+        };
+        Self { received_ms: input.received_ms(), what }
+    }
+
+    fn input(self) -> Input {
+        let at = Moment::received(self.received_ms);
+        match self.what {
+            What::Event { step, duration_ms, clock_ms, print } => {
+                let event = CheckedEvent::known(step, duration_ms, clock_ms, print);
+                Input::Event(event, Moment { timestamp_ms: clock_ms, ..at })
+            }
+            What::Resume => Input::Resume(at),
+            What::Lose => Input::Lose(at),
+            What::Leave => Input::Leave(at),
+            What::Checkpoint => Input::Checkpoint(at),
+        }
+    }
+}
+
+/// Writes a file that is there whole or not at all, also when the power fails.
+fn write(file: &Path, header: &Header, lines: &[Line]) -> io::Result<()> {
+    let part = file.with_extension("part");
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut out = BufWriter::new(options.open(&part)?);
+    let mut put = |line: serde_json::Result<String>| writeln!(out, "{}", line?);
+    put(serde_json::to_string(header))?;
+    lines.iter().try_for_each(|line| put(serde_json::to_string(line)))?;
+    out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+    fs::rename(&part, file)?;
+    // On other systems a directory is no file.
+    #[cfg(unix)]
+    File::open(file.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new(".")))?
+        .sync_all()?;
+    Ok(())
+}
+
+fn read(file: &Path) -> Result<(Header, Vec<Left>), SpoolError> {
+    let unreadable = |source| SpoolError::Read { file: file.to_owned(), source };
+    let damaged = |line| SpoolError::Damaged { file: file.to_owned(), line };
+    let mut lines = (1..).zip(BufReader::new(File::open(file).map_err(unreadable)?).lines());
+    let first = lines.next().ok_or_else(|| damaged(1))?.1.map_err(unreadable)?;
+    let header: Header = serde_json::from_str(&first).map_err(|_| damaged(1))?;
+    if header.layout != LAYOUT {
+        return Err(damaged(1));
+    }
+    let mut sessions = Vec::new();
+    for (number, line) in lines {
+        let line: Option<Line> = serde_json::from_str(&line.map_err(unreadable)?).ok();
+        sessions.push(line.and_then(Line::left).ok_or_else(|| damaged(number))?);
+    }
+    Ok((header, sessions))
+}

@@ -1,0 +1,286 @@
+//! What a server leaves that must stop while its store is away, and what becomes of it.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use metrics_core::event::Action;
+use metrics_core::recorder::{Spool, SpoolError, Stopped, TakenUp};
+use metrics_core::store::Store;
+use metrics_core::{ApiKey, Metrics, PlayerEvent};
+use metrics_testing::{Death, Faulty};
+
+use crate::support::{Site, join, look_round, segments, soon};
+
+/// How long a server may take to stop.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// A server whose store can be taken away, or killed.
+struct Server {
+    metrics: Metrics,
+    failures: Arc<std::sync::atomic::AtomicUsize>,
+    death: Death,
+    key: ApiKey,
+}
+
+impl Server {
+    async fn new(site: &Site) -> Self {
+        let store = Faulty::new(site.store().await);
+        let (failures, death) = (store.failures(), store.death());
+        let metrics = site.server_over(store);
+        let key = metrics.create_key().await.unwrap();
+        Self { metrics, failures, death, key }
+    }
+}
+
+fn spool(site: &Site) -> Spool {
+    Spool::new(site.path().parent().unwrap(), "metrics.db")
+}
+
+#[track_caller]
+fn file(stopped: Result<Stopped, SpoolError>, expected: usize) -> PathBuf {
+    match stopped.unwrap() {
+        Stopped::Spooled { sessions, file } => {
+            assert_eq!(sessions, expected);
+            file
+        }
+        Stopped::Durable => panic!("nothing was left"),
+    }
+}
+
+async fn take_up(site: &Site) -> TakenUp {
+    let store: Arc<dyn Store> = Arc::new(site.store().await);
+    soon(spool(site).take_up(&store)).await.unwrap()
+}
+
+fn taken_up(sessions: usize) -> TakenUp {
+    TakenUp { files: 1, sessions, refused: 0 }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_left_where_the_store_is_there() {
+    let site = Site::new();
+    let server = Server::new(&site).await;
+    let viewing = join(&server.metrics, &server.key, "a").await;
+    drop(viewing.submit(&PlayerEvent::play(0.0)).unwrap());
+    drop(viewing.submit(&PlayerEvent::pause(2.0)).unwrap());
+    drop(viewing);
+    let stopped = soon(server.metrics.stop_within(LIMIT, &spool(&site))).await.unwrap();
+    assert_eq!(stopped, Stopped::Durable);
+    assert_eq!(site.segments(&server.key, "a").await, [(0.0, 2.0)]);
+    assert_eq!(take_up(&site).await, TakenUp::default());
+}
+
+/// What was durable before, what came while the store was away, and what still plays when the server stops.
+#[tokio::test(start_paused = true)]
+async fn what_is_left_is_taken_up_at_the_next_start() {
+    let site = Site::new();
+    let server = Server::new(&site).await;
+    let old = join(&server.metrics, &server.key, "old").await;
+    old.apply(PlayerEvent::play(0.0)).await.unwrap();
+    server.failures.store(100, Relaxed);
+    let new = join(&server.metrics, &server.key, "new").await;
+    let idle = join(&server.metrics, &server.key, "idle").await;
+    let mut waiting = new.submit(&PlayerEvent::play(5.0).with_duration(60.0)).unwrap();
+    drop(new.submit(&PlayerEvent::new(Action::PlaybackFailure)).unwrap());
+    for _ in 0..20 {
+        site.clock.pass(10.0);
+        look_round().await;
+    }
+    drop((old, new, idle));
+    let left = soon(server.metrics.stop_within(LIMIT, &spool(&site))).await;
+    let file = file(left, 2);
+    soon(waiting.durable()).await.unwrap_err();
+
+    site.clock.pass(3_600.0);
+    assert_eq!(take_up(&site).await, taken_up(2));
+    assert!(!file.exists());
+    assert_eq!(site.segments(&server.key, "old").await, [(0.0, 200.0)]);
+    assert_eq!(site.segments(&server.key, "new").await, [(5.0, 60.0)]);
+    assert_eq!(site.stored(&server.key, "new").await.unwrap().counters.failures, 1);
+    assert!(site.stored(&server.key, "idle").await.is_none());
+
+    // The viewer goes on where it was.
+    let metrics = site.server().await;
+    let viewing = join(&metrics, &server.key, "old").await;
+    viewing.apply(PlayerEvent::pause(190.0)).await.unwrap();
+    assert_eq!(site.segments(&server.key, "old").await, [(0.0, 190.0)]);
+}
+
+/// The server stops while nobody knows what became of a commit.
+#[tokio::test(start_paused = true)]
+async fn what_had_landed_is_not_put_in_again() {
+    for commits in [true, false] {
+        let site = Site::new();
+        let server = Server::new(&site).await;
+        let viewing = join(&server.metrics, &server.key, "a").await;
+        viewing.apply(PlayerEvent::play(0.0)).await.unwrap();
+        viewing.apply(PlayerEvent::pause(1.0)).await.unwrap();
+        let failure = PlayerEvent::new(Action::PlaybackFailure);
+        drop(viewing.submit(&failure).unwrap());
+        drop(viewing.submit(&PlayerEvent::play(0.0)).unwrap());
+        drop(viewing.submit(&PlayerEvent::pause(1.0)).unwrap());
+        server.death.doom(commits);
+        soon(server.death.dead()).await;
+        drop(viewing.submit(&failure).unwrap());
+        drop(viewing);
+        let landed = site.stored(&server.key, "a").await.unwrap().counters.failures;
+        assert_eq!(landed, u32::from(commits));
+        file(soon(server.metrics.stop_within(LIMIT, &spool(&site))).await, 1);
+        assert_eq!(take_up(&site).await, taken_up(1));
+        let stored = site.stored(&server.key, "a").await.unwrap();
+        assert_eq!(segments(&stored), [(0.0, 1.0), (0.0, 1.0)], "landed: {commits}");
+        assert_eq!(stored.counters.failures, 2, "landed: {commits}");
+    }
+}
+
+/// The machine goes down in the middle of it, before the file is removed.
+#[tokio::test(start_paused = true)]
+async fn a_file_that_is_taken_up_twice_counts_once() {
+    let site = Site::new();
+    let server = Server::new(&site).await;
+    server.failures.store(100, Relaxed);
+    let failure = PlayerEvent::new(Action::PlaybackFailure);
+    for name in ["a", "b"] {
+        let viewing = join(&server.metrics, &server.key, name).await;
+        drop(viewing.submit(&PlayerEvent::play(0.0)).unwrap());
+        drop(viewing.submit(&failure).unwrap());
+        drop(viewing.submit(&PlayerEvent::pause(3.0)).unwrap());
+    }
+    let file = file(soon(server.metrics.stop_within(LIMIT, &spool(&site))).await, 2);
+    let whole = fs::read_to_string(&file).unwrap();
+    // Only one of the two sessions, as it is after a part of it.
+    let part: Vec<_> = whole.lines().take(2).collect();
+    fs::write(&file, part.join("\n")).unwrap();
+    assert_eq!(take_up(&site).await, taken_up(1));
+    for _ in 0..2 {
+        fs::write(&file, &whole).unwrap();
+        assert_eq!(take_up(&site).await, taken_up(2));
+        for name in ["a", "b"] {
+            let stored = site.stored(&server.key, name).await.unwrap();
+            assert_eq!(segments(&stored), [(0.0, 3.0)]);
+            assert_eq!(stored.counters.failures, 1);
+        }
+    }
+}
+
+/// The viewer was not told that the server is gone for long, and was at another one since.
+#[tokio::test(start_paused = true)]
+async fn what_happened_elsewhere_in_between_is_kept() {
+    let site = Site::new();
+    let server = Server::new(&site).await;
+    let viewing = join(&server.metrics, &server.key, "a").await;
+    viewing.apply(PlayerEvent::play(0.0)).await.unwrap();
+    viewing.apply(PlayerEvent::pause(1.0)).await.unwrap();
+    server.failures.store(100, Relaxed);
+    for event in [PlayerEvent::play(10.0), PlayerEvent::pause(12.0)] {
+        drop(viewing.submit(&event.with_timestamp(7)).unwrap());
+    }
+    drop(viewing);
+    file(soon(server.metrics.stop_within(LIMIT, &spool(&site))).await, 1);
+    let other = site.server().await;
+    let viewing = join(&other, &server.key, "a").await;
+    viewing.apply(PlayerEvent::play(20.0)).await.unwrap();
+    viewing.apply(PlayerEvent::pause(24.0)).await.unwrap();
+    assert_eq!(take_up(&site).await, taken_up(1));
+    let expected = [(0.0, 1.0), (10.0, 12.0), (20.0, 24.0)];
+    assert_eq!(site.segments(&server.key, "a").await, expected);
+    // Events of which no answer came are sent again, and are known.
+    let viewing = other.visit(crate::support::joining(&server.key, "a")).await.unwrap();
+    for event in [PlayerEvent::play(10.0), PlayerEvent::pause(12.0)] {
+        viewing.apply(event.with_timestamp(7)).await.unwrap();
+    }
+    assert_eq!(site.segments(&server.key, "a").await, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_away_at_the_next_start_is_waited_for() {
+    let site = Site::new();
+    let server = Server::new(&site).await;
+    let viewing = join(&server.metrics, &server.key, "a").await;
+    server.failures.store(100, Relaxed);
+    drop(viewing.submit(&PlayerEvent::play(0.0)).unwrap());
+    drop(viewing.submit(&PlayerEvent::pause(1.0)).unwrap());
+    drop(viewing);
+    file(soon(server.metrics.stop_within(LIMIT, &spool(&site))).await, 1);
+    let store = Faulty::new(site.store().await).failing(100);
+    let failures = store.failures();
+    let store: Arc<dyn Store> = Arc::new(store);
+    let spool = spool(&site);
+    let mut taking = std::pin::pin!(spool.take_up(&store));
+    assert!(tokio::time::timeout(Duration::from_secs(60), &mut taking).await.is_err());
+    failures.store(0, Relaxed);
+    assert_eq!(soon(taking).await.unwrap(), taken_up(1));
+    assert_eq!(site.segments(&server.key, "a").await, [(0.0, 1.0)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_tells_no_more_than_the_store_does() {
+    let site = Site::new();
+    let server = Server::new(&site).await;
+    server.failures.store(100, Relaxed);
+    let viewing = join(&server.metrics, &server.key, "name-of-the-session").await;
+    let event = PlayerEvent::play(0.0).with_timestamp(1_718_000_012_345);
+    drop(viewing.submit(&event).unwrap());
+    drop(viewing);
+    let file = file(soon(server.metrics.stop_within(LIMIT, &spool(&site))).await, 1);
+    let text = fs::read_to_string(&file).unwrap();
+    assert!(text.contains("intro"), "{text}");
+    for secret in ["name-of-the-session", "1718000012345"] {
+        assert!(!text.contains(secret), "{secret} is in {text}");
+    }
+    #[cfg(unix)]
+    {
+        let mode = std::os::unix::fs::PermissionsExt::mode(&file.metadata().unwrap().permissions());
+        assert_eq!(mode & 0o777, 0o600);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_is_damaged_is_named_and_stays() {
+    let site = Site::new();
+    let file = site.path().with_file_name("metrics.db.00000001.spool");
+    let store: Arc<dyn Store> = Arc::new(site.store().await);
+    let header = r#"{"layout":1,"id":1,"instance":2}"#;
+    for (text, line) in [
+        (String::new(), 1),
+        ("{}".to_owned(), 1),
+        (r#"{"layout":2,"id":1,"instance":2}"#.to_owned(), 1),
+        (format!("{header}\n{{}}"), 2),
+    ] {
+        fs::write(&file, text).unwrap();
+        let refused = spool(&site).take_up(&store).await.unwrap_err();
+        assert!(
+            matches!(refused, SpoolError::Damaged { line: it, .. } if it == line),
+            "{refused:?}"
+        );
+        assert!(refused.to_string().contains("metrics.db.00000001.spool"), "{refused}");
+        assert!(file.exists());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn files_of_other_databases_are_left_alone() {
+    let site = Site::new();
+    for name in
+        ["other.db.00000001.spool", "metrics.db.bak.00000001.spool", "metrics.db.00000001.part"]
+    {
+        fs::write(site.path().with_file_name(name), "nothing of ours").unwrap();
+    }
+    assert_eq!(take_up(&site).await, TakenUp::default());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_cannot_leave_anything_says_so() {
+    let site = Site::new();
+    let server = Server::new(&site).await;
+    let viewing = join(&server.metrics, &server.key, "a").await;
+    server.failures.store(100, Relaxed);
+    drop(viewing.submit(&PlayerEvent::play(0.0)).unwrap());
+    let nowhere = Spool::new(site.path().with_file_name("nowhere"), "metrics.db");
+    drop(viewing);
+    let refused = soon(server.metrics.stop_within(LIMIT, &nowhere)).await.unwrap_err();
+    assert!(matches!(refused, SpoolError::Write { .. }), "{refused:?}");
+}
