@@ -16,7 +16,7 @@ use crate::key::{ApiKey, SessionId};
 use crate::keyring::{Keyring, Keys};
 use crate::query::{BucketQuery, EngagementQuery, Scan, Selection, Timeframe, instant};
 use crate::recorder::{
-    Admitted, Clock, Ending, Lifeline, Recorder, Spool, SpoolError, Stopped, Viewing,
+    Admitted, Clock, Ending, Figures, Lifeline, Recorder, Spool, SpoolError, Stopped, Viewing,
 };
 use crate::report::{PlaysBucket, SourceBucket, fold_plays, fold_sources};
 use crate::retention::Retention;
@@ -250,6 +250,12 @@ impl Metrics {
     /// Waits while more events wait for the store than may. Ask before reading more of them.
     pub async fn ready(&self) {
         self.inner.recorder.ready().await;
+    }
+
+    /// How recording goes.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        self.inner.recorder.figures()
     }
 
     /// Plays per time bucket.

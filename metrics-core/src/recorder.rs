@@ -41,9 +41,9 @@ pub const BEAT: Duration = Duration::from_secs(5);
 /// How often an open segment is written as far as it has run: a crash loses at most this much of it.
 pub const CHECKPOINT: Duration = Duration::from_secs(15);
 
-/// How many inputs may wait for the store. At a few hundred bytes each, this bounds the memory that a store costs
-/// which does not answer.
-const INPUTS_MAX: usize = 200_000;
+/// How many events and the like may wait for the store before no more are read. At a few hundred bytes each, this
+/// bounds the memory that a store costs which does not answer.
+pub const WAITING_MAX: usize = 200_000;
 
 /// How many sessions are written in one transaction: enough to share a flush among many, few enough that the first
 /// does not wait long for the last.
@@ -65,6 +65,21 @@ pub(crate) struct Recorder {
     inputs: AtomicUsize,
     room: Notify,
     owners: AtomicU64,
+    // Since when the store does not answer.
+    away: Mutex<Option<DateTime<Utc>>>,
+    clamped: AtomicU64,
+}
+
+/// How recording goes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Figures {
+    /// How many events and the like are not durable yet; at [`WAITING_MAX`] no more should be read.
+    pub waiting: usize,
+    /// Since when the store does not answer, if it does not.
+    pub away_since: Option<DateTime<Utc>>,
+    /// How many segments were longer than fits between the timestamps of their ends, and were cut, since the start.
+    pub clamped: u64,
 }
 
 /// The batches that wait for the writer.
@@ -259,6 +274,16 @@ impl Recorder {
             inputs: AtomicUsize::new(0),
             room: Notify::new(),
             owners: AtomicU64::new(0),
+            away: Mutex::default(),
+            clamped: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn figures(&self) -> Figures {
+        Figures {
+            waiting: self.inputs.load(Ordering::Relaxed),
+            away_since: *lock(&self.away),
+            clamped: self.clamped.load(Ordering::Relaxed),
         }
     }
 
@@ -325,7 +350,7 @@ impl Recorder {
     }
 
     fn is_crowded(&self) -> bool {
-        INPUTS_MAX <= self.inputs.load(Ordering::Relaxed) && self.check_open().is_ok()
+        WAITING_MAX <= self.inputs.load(Ordering::Relaxed) && self.check_open().is_ok()
     }
 
     fn pin(&self, admitted: Admitted, owner: Option<Owner>) -> Arc<Entry> {

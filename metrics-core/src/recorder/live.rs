@@ -121,14 +121,16 @@ impl Entry {
         let reach = if live.owner.is_some() { Reach::Until(now) } else { Reach::Heard };
         let session = live.session.as_ref()?;
         let (written, playing) = (session.inputs_of(instance.0), session.viewing());
+        let stored = session.store(reach);
+        let clamped = stored.counters.details.clamped;
+        live.writing = Some(Writing { inputs: live.folded, written, playing, clamped });
         let write = SessionWrite {
             id: self.id,
             subject: Arc::clone(&self.subject),
             expected: version,
-            stored: session.store(reach),
+            stored,
             watched_at: playing.then_some(instance),
         };
-        live.writing = Some(Writing { inputs: live.folded, written, playing });
         Some(write)
     }
 }
@@ -158,6 +160,16 @@ pub(super) struct Live {
     elsewhere_ms: Option<i64>,
     // The recorder that left the inputs, until it is known what became of them.
     past: Option<(Instance, Past)>,
+    // How many of its segments were known to be clamped.
+    clamped: u32,
+}
+
+/// What became durable.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Written {
+    pub(super) inputs: usize,
+    /// How many more segments were clamped than before.
+    pub(super) clamped: u32,
 }
 
 /// A session that its recorder could not have the store take.
@@ -202,6 +214,7 @@ struct Writing {
     // How many inputs of this recorder are in what is written.
     written: u32,
     playing: bool,
+    clamped: u32,
 }
 
 impl Live {
@@ -280,6 +293,7 @@ impl Live {
         instance: Instance,
     ) -> Result<(), Damaged> {
         let version = loaded.map_or(0, |loaded| loaded.version);
+        let clamped = loaded.map_or(0, |loaded| loaded.stored.counters.details.clamped);
         match self.base {
             // Nobody has written it: what is in memory is the same, and knows more than a store keeps.
             Base::Known { version: known, .. } if known == version => {}
@@ -290,6 +304,7 @@ impl Live {
                     self.written();
                 } else {
                     self.replace(session, version, counted);
+                    self.clamped = clamped;
                 }
             }
         }
@@ -351,16 +366,18 @@ impl Live {
         here.then_some(Input::Resume(Moment::received(lost_ms)))
     }
 
-    /// The write that was under way is durable. Returns how many inputs it covered.
-    pub(super) fn written(&mut self) -> usize {
-        let Some(writing) = self.writing.take() else { return 0 };
+    /// The write that was under way is durable.
+    pub(super) fn written(&mut self) -> Written {
+        let Some(writing) = self.writing.take() else { return Written::default() };
         if let Base::Known { version, .. } = self.base {
             let (counted, playing) = (writing.written, writing.playing);
             self.base = Base::Known { version: version + 1, counted, playing };
         }
         self.inputs.drain(..writing.inputs);
         self.folded -= writing.inputs;
-        writing.inputs
+        let clamped = writing.clamped.saturating_sub(self.clamped);
+        self.clamped = writing.clamped;
+        Written { inputs: writing.inputs, clamped }
     }
 
     /// The store never will take this. Returns how many inputs are lost.

@@ -135,9 +135,13 @@ impl Recorder {
                 break;
             }
             entries = match self.store.commit(writes.into()).await {
-                Ok(outcomes) => self.written(&writing, &outcomes),
+                Ok(outcomes) => {
+                    self.is_back();
+                    self.written(&writing, &outcomes)
+                }
                 Err(err) if err.is_retryable() => {
-                    patience.wait(&err).await;
+                    self.is_away(&err);
+                    patience.wait().await;
                     writing
                 }
                 Err(err) => return self.write_each(&writing, &err, refused).await,
@@ -151,7 +155,11 @@ impl Recorder {
         let mut conflicts = Vec::new();
         for (entry, outcome) in entries.iter().zip(outcomes) {
             match outcome {
-                Outcome::Written => self.forget(entry.lock().written()),
+                Outcome::Written => {
+                    let written = entry.lock().written();
+                    self.forget(written.inputs);
+                    self.clamped.fetch_add(written.clamped.into(), Ordering::Relaxed);
+                }
                 Outcome::Conflict => conflicts.push(Arc::clone(entry)),
             }
         }
@@ -181,12 +189,16 @@ impl Recorder {
         while !ids.is_empty() {
             match self.store.load(&ids).await {
                 Ok(loaded) => {
+                    self.is_back();
                     for (entry, loaded) in entries.iter().zip(&loaded) {
                         self.rebase(entry, loaded.as_ref(), refused);
                     }
                     return;
                 }
-                Err(err) if err.is_retryable() => patience.wait(&err).await,
+                Err(err) if err.is_retryable() => {
+                    self.is_away(&err);
+                    patience.wait().await;
+                }
                 Err(err) if ids.len() == 1 => {
                     tracing::error!(error = &err as &dyn std::error::Error, session = ?ids[0], "a session cannot be read");
                     self.refuse(&entries[0], &mut entries[0].lock(), refused);
@@ -220,6 +232,26 @@ impl Recorder {
         refused.insert(entry.id);
     }
 
+    /// Notes that the store does not answer.
+    fn is_away(&self, err: &Error) {
+        let mut away = lock(&self.away);
+        if away.is_none() {
+            *away = Some(self.now());
+            drop(away);
+            tracing::warn!(
+                error = err as &dyn std::error::Error,
+                "the store is away; sessions wait in memory"
+            );
+        }
+    }
+
+    /// Notes that the store answers.
+    fn is_back(&self) {
+        if lock(&self.away).take().is_some() {
+            tracing::info!("the store is back");
+        }
+    }
+
     /// Notes that so many inputs no longer wait for the store.
     fn forget(&self, inputs: usize) {
         self.inputs.fetch_sub(inputs, Ordering::Relaxed);
@@ -246,15 +278,9 @@ struct Patience {
 }
 
 impl Patience {
-    async fn wait(&mut self, err: &Error) {
+    async fn wait(&mut self) {
         let (first, most) = RETRY;
         let pause = first.saturating_mul(1 << self.tries.min(10)).min(most);
-        if self.tries == 0 {
-            tracing::warn!(
-                error = err as &dyn std::error::Error,
-                "the store is away; sessions wait in memory"
-            );
-        }
         self.tries += 1;
         let pause = pause.mul_f64(rand::rng().random_range(0.5..1.0));
         sleep(pause).await;

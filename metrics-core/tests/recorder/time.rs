@@ -97,3 +97,31 @@ async fn a_page_that_slept_and_sends_batches_did_not_watch_for_eight_hours() {
     visit(PlayerEvent::pause(34.0)).await;
     assert_eq!(site.segments(&key, "a").await, [(30.0, 34.0)]);
 }
+
+/// In one session, in another, in several commits, and after a restart.
+#[tokio::test(start_paused = true)]
+async fn segments_that_were_clamped_are_counted_once_each() {
+    let site = Site::new();
+    let metrics = site.server().await;
+    let key = metrics.create_key().await.unwrap();
+    let claim = async |metrics: &Metrics, session: &str, clock_ms: i64, to: f64| {
+        let viewing = join(metrics, &key, session).await;
+        let events = [PlayerEvent::play(0.0), PlayerEvent::pause(to)];
+        for (event, after_ms) in events.into_iter().zip([0, 1_000]) {
+            soon(viewing.apply(event.with_timestamp(clock_ms + after_ms))).await.unwrap();
+        }
+    };
+    claim(&metrics, "a", 0, 16.0).await;
+    assert_eq!(metrics.figures().clamped, 0);
+    claim(&metrics, "a", 10_000, 3_600.0).await;
+    claim(&metrics, "a", 20_000, 3_600.0).await;
+    claim(&metrics, "b", 0, 3_600.0).await;
+    assert_eq!(metrics.figures().clamped, 3);
+    soon(metrics.stop()).await;
+
+    let metrics = site.server().await;
+    claim(&metrics, "a", 30_000, 3_600.0).await;
+    assert_eq!(metrics.figures().clamped, 1);
+    assert_eq!(site.stored(&key, "a").await.unwrap().counters.details.clamped, 3);
+    assert_eq!(site.plays().await, (2, 16_000 + 4 * 18_000));
+}
