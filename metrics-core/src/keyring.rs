@@ -39,6 +39,11 @@ impl Keyring {
         Ok(self.valid.borrow().as_ref().is_some_and(|keys| keys.get(key) == Some(&true)))
     }
 
+    /// Whether the store has answered once.
+    pub(crate) fn is_known(&self) -> bool {
+        self.valid.borrow().is_some()
+    }
+
     /// Sees every change of the keys.
     pub(crate) fn changes(&self) -> watch::Receiver<Option<Keys>> {
         self.valid.subscribe()

@@ -221,6 +221,12 @@ impl Metrics {
         self.inner.keyring.accepts(key).await
     }
 
+    /// Whether it is known which keys there are: the store was reached once.
+    #[must_use]
+    pub fn knows_keys(&self) -> bool {
+        self.inner.keyring.is_known()
+    }
+
     /// Resolves whenever keys were added or revoked.
     #[must_use]
     pub fn key_changes(&self) -> KeyChanges {

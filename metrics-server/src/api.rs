@@ -2,6 +2,8 @@
 
 pub(crate) mod engagement;
 pub(crate) mod events;
+pub(crate) mod figures;
+pub(crate) mod health;
 pub(crate) mod keys;
 pub(crate) mod params;
 pub(crate) mod plays;

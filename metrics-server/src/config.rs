@@ -6,12 +6,13 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use chrono::{TimeDelta, Utc};
 use clap::Parser as _;
 use clap::error::ErrorKind;
+use metrics_core::recorder::Spool;
 use metrics_core::store::{Migrations, TimescaleOptions};
 use metrics_core::time_bucket::Span;
 use metrics_core::{ApiKey, Bots};
@@ -29,6 +30,7 @@ Environment (a flag wins over its variable):
   METRICS_DATABASE_CONNECTIONS
                            like --database-connections
   METRICS_RETENTION        like --retention
+  METRICS_SPOOL            like --spool
   METRICS_WAIT_FOR_STORE   true or false: like --wait-for-store [default: false]
   METRICS_AUTH_ENABLED     true or false: whether reports, keys and the page ask for
                            user and password [default: false]
@@ -67,6 +69,11 @@ struct Flags {
     /// How many connections to PostgreSQL are opened at most, 5 to 1000 [default: 10]
     #[arg(long, global = true, value_name = "NUMBER")]
     database_connections: Option<String>,
+
+    /// Where to leave what the database does not take when the server stops while it is away
+    /// [default: the directory of the SQLite file, or else the one it is started in]
+    #[arg(long, global = true, value_name = "DIRECTORY")]
+    spool: Option<String>,
 
     /// How long sessions are kept, like "25 months", at least a day; they may stay a week longer
     /// [default: for ever]
@@ -218,6 +225,29 @@ pub enum Database {
     Postgres(String),
 }
 
+impl Database {
+    /// Where to leave what it does not take: in `directory`, or beside a file. The name is that of the database, so
+    /// that several may share a directory, and holds no user and no password.
+    fn spool(&self, directory: Option<PathBuf>) -> Spool {
+        match self {
+            Self::Sqlite(path) => {
+                let beside = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+                let beside = || beside.unwrap_or(Path::new(".")).to_owned();
+                let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+                Spool::new(directory.unwrap_or_else(beside), name)
+            }
+            Self::Postgres(url) => {
+                let place = url.split_once("://").map_or(&**url, |(_, rest)| rest);
+                let place = place.split_once('?').map_or(place, |(place, _)| place);
+                let place = place.rsplit_once('@').map_or(place, |(_, place)| place);
+                let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
+                let name: String = place.chars().map(plain).collect();
+                Spool::new(directory.unwrap_or_else(|| ".".into()), name)
+            }
+        }
+    }
+}
+
 impl fmt::Debug for Database {
     /// Without the password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -305,13 +335,13 @@ impl Config {
         let retention = Setting::new("--retention", flags.retention)
             .or("METRICS_RETENTION", &environment)
             .read("a time of a day or more, like 25 months", read_retention)?;
+        let spool = Setting::new("--spool", flags.spool)
+            .or("METRICS_SPOOL", &environment)
+            .read("a directory", |text| Some(PathBuf::from(text)))?;
+        let database = database.unwrap_or_else(|| Database::Sqlite("metrics.db".into()));
         let variable = |name| Setting::variable(name, &environment);
         let wait_for_store = variable("METRICS_WAIT_FOR_STORE").read("true or false", read_bool)?;
-        let bots = variable("METRICS_BOTS").read("refuse or count", |text| match text {
-            "refuse" => Some(Bots::Refuse),
-            "count" => Some(Bots::Count),
-            _ => None,
-        })?;
+        let bots = variable("METRICS_BOTS").read("refuse or count", read_bots)?;
         let heed_opt_out = variable("METRICS_OPT_OUT").read("ignore or refuse", read_opt_out)?;
         let cors = variable("METRICS_CORS_ORIGINS")
             .read("origins like https://example.com, separated by commas, or *", read_cors)?;
@@ -323,12 +353,7 @@ impl Config {
             .read("a number from 1 to 1000000", |text| {
                 text.parse().ok().filter(|number| (1..=1_000_000).contains(number))
             })?;
-        let log_format =
-            variable("METRICS_LOG_FORMAT").read("text or json", |text| match text {
-                "text" => Some(LogFormat::Text),
-                "json" => Some(LogFormat::Json),
-                _ => None,
-            })?;
+        let log_format = variable("METRICS_LOG_FORMAT").read("text or json", read_log_format)?;
         let log_filter = variable("RUST_LOG")
             .read("a level like info, or filters per module", |text| {
                 EnvFilter::try_new(text).ok().map(|_| text.to_owned())
@@ -339,11 +364,12 @@ impl Config {
             credentials,
             heed_opt_out: heed_opt_out.unwrap_or(false),
             cors: cors.unwrap_or_default(),
+            spool: Some(database.spool(spool)),
         };
         Ok(Self {
             command,
             listen: listen.unwrap_or(LISTEN),
-            database: database.unwrap_or_else(|| Database::Sqlite("metrics.db".into())),
+            database,
             database_connections: database_connections
                 .unwrap_or_else(|| TimescaleOptions::default().connections),
             retention,
@@ -471,6 +497,22 @@ fn read_connections(text: &str) -> Option<u32> {
 fn read_retention(text: &str) -> Option<Span> {
     let (span, now): (Span, _) = (text.parse().ok()?, Utc::now());
     (span.before(now)? <= now - TimeDelta::days(1)).then_some(span)
+}
+
+fn read_bots(text: &str) -> Option<Bots> {
+    match text {
+        "refuse" => Some(Bots::Refuse),
+        "count" => Some(Bots::Count),
+        _ => None,
+    }
+}
+
+fn read_log_format(text: &str) -> Option<LogFormat> {
+    match text {
+        "text" => Some(LogFormat::Text),
+        "json" => Some(LogFormat::Json),
+        _ => None,
+    }
 }
 
 fn read_opt_out(text: &str) -> Option<bool> {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::commands::{ask_health, check_there, copy_all, import_mave};
+use metrics_core::recorder::{Spool, TakenUp};
 use metrics_core::store::{
     Error as StoreError, SqliteStore, Store, TimescaleOptions, TimescaleStore,
 };
@@ -63,6 +64,13 @@ async fn run(config: Config) -> Result<(), Box<dyn Error>> {
             None => return Ok(()),
         },
     };
+    if let Some(spool) = &config.settings.spool {
+        tokio::select! {
+            // It goes on at the next start.
+            () = &mut stopped => return Ok(()),
+            taken_up = take_up(spool, &store) => taken_up?,
+        }
+    }
     let metrics = Metrics::builder(store).bots(config.bots);
     let metrics = match config.retention {
         Some(span) => metrics.retention(span).start(),
@@ -144,6 +152,15 @@ async fn try_open(config: &Config, database: &Database) -> Result<Arc<dyn Store>
             Arc::new(TimescaleStore::connect_with(url, options).await?)
         }
     })
+}
+
+/// Has the store take what an earlier run left when it was away.
+async fn take_up(spool: &Spool, store: &Arc<dyn Store>) -> Result<(), Box<dyn Error>> {
+    let TakenUp { files, sessions, refused, .. } = spool.take_up(store).await?;
+    if 0 < files {
+        tracing::info!(sessions, refused, "took up what was left when the store was away");
+    }
+    Ok(())
 }
 
 /// Lets a newcomer try a database that has no key yet.

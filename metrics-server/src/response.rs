@@ -16,6 +16,11 @@ pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Response<Body>
     }
 }
 
+/// A response with a text of this kind.
+pub(crate) fn text(kind: &'static str, text: String) -> Response<Body> {
+    response(StatusCode::OK, kind, text.into_bytes())
+}
+
 /// A response with a page.
 pub(crate) fn html(status: StatusCode, page: String) -> Response<Body> {
     response(status, "text/html; charset=utf-8", page.into_bytes())

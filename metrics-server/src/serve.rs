@@ -25,6 +25,9 @@ const HEADER_BYTES_MAX: usize = 64 * 1024;
 /// How long connections may take to end when the server stops, and then the store to take what is left.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
 
+/// The same while the store is away: what has not been acknowledged by then will not be.
+const AWAY_MAX: Duration = Duration::from_secs(2);
+
 /// How long to wait before accepting again, when the system has no room for another connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -72,14 +75,12 @@ pub async fn serve(
     let drain = async {
         tokio::join!(connections.wait(), service.close_sockets());
     };
-    if timeout(DRAIN_MAX, drain).await.is_err() {
-        tracing::warn!("abandoned connections that did not end in {DRAIN_MAX:?}");
+    let limit = || if service.is_store_away() { AWAY_MAX } else { DRAIN_MAX };
+    let drain_max = limit();
+    if timeout(drain_max, drain).await.is_err() {
+        tracing::warn!("abandoned connections that did not end in {drain_max:?}");
     }
-    if timeout(DRAIN_MAX, service.stop()).await.is_err() {
-        tracing::error!(
-            "gave up after {DRAIN_MAX:?}: the store is away, and what was not acknowledged is lost"
-        );
-    }
+    service.stop(limit()).await;
 }
 
 type Permit = Arc<tokio::sync::OwnedSemaphorePermit>;

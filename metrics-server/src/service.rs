@@ -11,21 +11,22 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::header::{
     HeaderMap, HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_PROTOCOL, USER_AGENT,
 };
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response};
+use metrics_core::recorder::{Spool, Stopped};
 use metrics_core::{ApiKey, Metrics};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::api::params::Params;
-use crate::api::{engagement, events, keys, plays, sources, watching};
+use crate::api::{engagement, events, figures, health, keys, plays, sources, watching};
 use crate::auth::Credentials;
 use crate::channel::Visitor;
 use crate::cors::{self, Cors};
 use crate::error::Error;
 use crate::page;
 use crate::phoenix::{SUBPROTOCOL, Version, offers_subprotocol};
-use crate::response::{self, Body};
+use crate::response::Body;
 use crate::socket;
 
 /// The largest body of a request.
@@ -36,9 +37,6 @@ const BODY_MAX: Duration = Duration::from_secs(30);
 
 /// How long a batch waits for room, when more events wait for the store than may.
 const READY_MAX: Duration = Duration::from_secs(5);
-
-/// How long the store may take to say that it is well.
-const HEALTH_MAX: Duration = Duration::from_secs(5);
 
 /// How the service behaves.
 #[derive(Clone, Debug, Default)]
@@ -51,6 +49,8 @@ pub struct Settings {
     pub heed_opt_out: bool,
     /// Which pages of other origins may read reports.
     pub cors: Cors,
+    /// Where to leave what a store that is away cannot take when the server stops: nowhere, unless said otherwise.
+    pub spool: Option<Spool>,
 }
 
 /// Answers requests, and speaks with the websockets that come of them.
@@ -83,11 +83,38 @@ impl Service {
         self.inner.sockets.wait().await;
     }
 
-    /// Returns when everything that was recorded is durable. Events that come after fail.
+    /// Returns when everything that was recorded is durable, or after `limit`. Events that come after fail.
     ///
-    /// Call it when no more requests come and the websockets are [closed](Self::close_sockets).
-    pub async fn stop(&self) {
-        self.inner.metrics.stop().await;
+    /// What the store does not take in time is left in a file, if [`Settings::spool`] says where; the log tells how it
+    /// ended. Call it when no more requests come and the websockets are [closed](Self::close_sockets).
+    pub async fn stop(&self, limit: Duration) {
+        let Some(spool) = &self.inner.settings.spool else {
+            if timeout(limit, self.inner.metrics.stop()).await.is_err() {
+                tracing::error!(
+                    "gave up after {limit:?}: the store is away, and what was not acknowledged is lost"
+                );
+            }
+            return;
+        };
+        match self.inner.metrics.stop_within(limit, spool).await {
+            Ok(Stopped::Durable) => {}
+            Ok(Stopped::Spooled { sessions, file }) => tracing::warn!(
+                sessions,
+                file = %file.display(),
+                "the store is away: what it did not take is left in a file, and taken up at the next start"
+            ),
+            Err(err) => {
+                tracing::error!(
+                    error = &err as &dyn std::error::Error,
+                    "what was not acknowledged is lost"
+                );
+            }
+        }
+    }
+
+    /// Whether the store does not answer at the moment.
+    pub(crate) fn is_store_away(&self) -> bool {
+        self.inner.metrics.figures().away_since.is_some()
     }
 
     /// Answers a request. It never fails: what is wrong is told in the answer.
@@ -141,8 +168,9 @@ impl Service {
         match (route, request.method().clone()) {
             (Route::Socket, _) => self.upgrade(&mut request),
             (Route::Page, _) => Ok(page::index(metrics, request.headers()).await),
-            (Route::Live, _) => Ok(response::json(StatusCode::OK, &Health { status: "ok" })),
-            (Route::Ready, _) => Ok(self.ready().await),
+            (Route::Live, _) => Ok(health::live()),
+            (Route::Ready, _) => Ok(health::ready(metrics).await),
+            (Route::Figures, _) => Ok(figures::figures(metrics)),
             (Route::Events, _) => {
                 let key = self.key_of(request.uri().query())?;
                 let visitor = self.visitor(request.headers(), None);
@@ -236,25 +264,6 @@ impl Service {
             None => Ok(self.inner.settings.default_key.clone()),
         }
     }
-
-    async fn ready(&self) -> Response<Body> {
-        let well = match timeout(HEALTH_MAX, self.inner.metrics.store().check()).await {
-            Ok(Ok(())) => true,
-            Ok(Err(err)) => {
-                tracing::warn!(error = &err as &dyn std::error::Error, "the store is not well");
-                false
-            }
-            Err(_) => {
-                tracing::warn!("the store did not say in {HEALTH_MAX:?} that it is well");
-                false
-            }
-        };
-        if well {
-            response::json(StatusCode::OK, &Health { status: "ok" })
-        } else {
-            response::json(StatusCode::SERVICE_UNAVAILABLE, &Health { status: "unavailable" })
-        }
-    }
 }
 
 impl fmt::Debug for Service {
@@ -263,17 +272,13 @@ impl fmt::Debug for Service {
     }
 }
 
-#[derive(serde::Serialize)]
-struct Health {
-    status: &'static str,
-}
-
 /// Where a path leads.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Route<'a> {
     Page,
     Live,
     Ready,
+    Figures,
     Socket,
     Events,
     Keys,
@@ -302,6 +307,7 @@ impl<'a> Route<'a> {
             [] => Self::Page,
             ["health", "live"] => Self::Live,
             ["health", "ready"] => Self::Ready,
+            ["metrics"] => Self::Figures,
             ["socket", "websocket"] => Self::Socket,
             ["v1", "events"] | ["api", "v1", "events"] => Self::Events,
             ["api", "v1", "plays" | "views"] => Self::Report(Report::Plays),
@@ -315,7 +321,7 @@ impl<'a> Route<'a> {
 
     fn methods(self) -> &'static str {
         match self {
-            Self::Page | Self::Live | Self::Ready => "GET, HEAD",
+            Self::Page | Self::Live | Self::Ready | Self::Figures => "GET, HEAD",
             Self::Socket => "GET",
             Self::Events => "POST, OPTIONS",
             Self::Report(_) | Self::Keys => "GET, POST, OPTIONS",
@@ -325,7 +331,7 @@ impl<'a> Route<'a> {
 
     /// Whether credentials are asked for, where there are any.
     fn is_guarded(self) -> bool {
-        matches!(self, Self::Page | Self::Keys | Self::Key(_) | Self::Report(_))
+        matches!(self, Self::Page | Self::Figures | Self::Keys | Self::Key(_) | Self::Report(_))
     }
 }
 
