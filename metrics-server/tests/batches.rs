@@ -543,7 +543,7 @@ async fn the_batches_of_who_opted_out_are_rejected_where_that_is_heeded() {
 async fn a_batch_is_answered_once_it_is_durable() {
     let server = TestServer::new().await;
     expect_accepted(&batch(&server, &viewing(5.0)).send().await, 2);
-    let after_crash = server.database.copy().serve(Settings::default()).await;
+    let after_crash = server.database.copy().await.serve(Settings::default()).await;
     assert_eq!(after_crash.watched("intro").await, Watched::once(5.0));
 }
 

@@ -501,9 +501,9 @@ async fn an_event_is_acknowledged_once_it_is_durable() {
     client.join("session:a", "intro").await;
     client.play("session:a", 0.0).await;
     // What a crash would leave at this moment.
-    assert_eq!(server.database.copy().count_sessions().await, 1);
+    assert_eq!(server.database.copy().await.count_sessions().await, 1);
     client.pause("session:a", 12.5).await;
-    let after_crash = server.database.copy().serve(Settings::default()).await;
+    let after_crash = server.database.copy().await.serve(Settings::default()).await;
     assert_eq!(after_crash.watched("intro").await, Watched::once(12.5));
 }
 

@@ -575,7 +575,7 @@ async fn one_connection_can_ask_more_than_once() {
 
 #[tokio::test(start_paused = true)]
 async fn there_is_room_for_so_many_connections_and_no_more() {
-    let server = Database::new().serve_some(Settings::default(), 2).await;
+    let server = Database::new().await.serve_some(Settings::default(), 2).await;
     let (one, two) = (server.connect().await, server.connect().await);
     let mut three = TcpStream::connect(server.address).await.unwrap();
     three.write_all(&server.http("GET", "/health/live").bytes()).await.unwrap();

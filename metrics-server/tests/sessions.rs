@@ -28,11 +28,6 @@ async fn watched(server: &TestServer, identifier: &str) -> Watched {
     Watched { seconds: rounded(watched.seconds), unique: rounded(watched.unique), ..watched }
 }
 
-async fn watching(server: &TestServer) -> Value {
-    let report = server.report("watching", &json!({ "query": { "key": server.key } })).await;
-    report["watching"].clone()
-}
-
 /// A client in the middle of a viewing.
 async fn viewer(server: &TestServer) -> Client {
     let mut client = server.connect().await;
@@ -91,7 +86,7 @@ async fn what_runs_is_written_now_and_then() {
     client.send_bytes(&frame(FIN | PING, b"")).await;
     seconds(25).await;
     // A crash loses at most 15 seconds, give or take the look at the clock.
-    let after_crash = server.database.copy().serve(Settings::default()).await;
+    let after_crash = server.database.copy().await.serve(Settings::default()).await;
     let Watched { plays, seconds, .. } = watched(&after_crash, "intro").await;
     assert_eq!(plays, 1);
     assert!((34.0..=50.0).contains(&seconds), "{seconds}");
@@ -161,10 +156,10 @@ async fn the_old_connection_of_a_viewer_who_is_back_has_no_say() {
     client.join(TOPIC, "intro").await;
     drop(old);
     seconds(5).await;
-    assert_eq!(watching(&server).await, 1);
+    assert_eq!(server.watching().await, 1);
     drop(client);
     assert_eq!(watched(&server, "intro").await, Watched::once(10.0));
-    assert_eq!(watching(&server).await, 0);
+    assert_eq!(server.watching().await, 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -198,7 +193,7 @@ async fn a_session_goes_on_after_a_restart() {
 async fn a_session_goes_on_after_a_crash() {
     let server = TestServer::new().await;
     let _client = viewer(&server).await;
-    let after_crash = server.database.copy().serve(Settings::default()).await;
+    let after_crash = server.database.copy().await.serve(Settings::default()).await;
     let mut client = after_crash.connect().await;
     client.join(TOPIC, "intro").await;
     client.pause(TOPIC, 4.0).await;
@@ -207,7 +202,7 @@ async fn a_session_goes_on_after_a_crash() {
 
 #[tokio::test]
 async fn a_session_goes_on_at_another_server() {
-    let database = Database::new();
+    let database = Database::new().await;
     let one = database.serve(Settings::default()).await;
     let two = database.serve(Settings::default()).await;
     // The first server does not know yet that this connection is dead.
@@ -318,22 +313,22 @@ async fn a_video_is_its_metadata_in_any_order() {
 #[tokio::test]
 async fn watching_counts_what_plays_now() {
     let server = TestServer::new().await;
-    assert_eq!(watching(&server).await, 0);
+    assert_eq!(server.watching().await, 0);
     let mut one = viewer(&server).await;
     let mut two = server.connect().await;
     two.join("session:two", "intro").await;
-    assert_eq!(watching(&server).await, 1);
+    assert_eq!(server.watching().await, 1);
     two.play("session:two", 0.0).await;
-    assert_eq!(watching(&server).await, 2);
+    assert_eq!(server.watching().await, 2);
     one.pause(TOPIC, 1.0).await;
-    assert_eq!(watching(&server).await, 1);
+    assert_eq!(server.watching().await, 1);
     assert_eq!(two.call("session:two", "phx_leave", &json!({})).await, Value::Null);
-    assert_eq!(watching(&server).await, 0);
+    assert_eq!(server.watching().await, 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_revoked_key_closes_its_channels_within_a_second_at_every_server() {
-    let database = Database::new();
+    let database = Database::new().await;
     let one = database.serve(Settings::default()).await;
     let two = database.serve(Settings::default()).await;
     let other_key = one.metrics.create_key().await.unwrap();
@@ -376,7 +371,7 @@ async fn a_key_that_is_revoked_closes_what_is_open() {
     assert_eq!(client.message().await[3], "phx_close");
     assert_eq!(client.call("phoenix", "heartbeat", &json!({})).await, Value::Null);
     assert_eq!(watched(&server, "intro").await, Watched::once(5.0));
-    assert_eq!(watching(&server).await, 0);
+    assert_eq!(server.watching().await, 0);
 }
 
 #[tokio::test]
@@ -421,15 +416,15 @@ async fn what_tells_a_viewer_apart_is_not_in_the_database() {
     assert_eq!((answer.status, answer.json()["accepted"].clone()), (200, json!(1)));
 
     for secret in secrets {
-        assert!(!server.database.contains(secret), "{secret}");
+        assert!(!server.database.contains(secret).await, "{secret}");
     }
     let database = server.stop().await;
     for kept in
         ["socket.example/kept-1", "kept-2", "join.example/kept-4", "kept-5", "batch.example/kept-6"]
     {
-        assert!(database.contains(kept), "{kept}");
+        assert!(database.contains(kept).await, "{kept}");
     }
     for secret in secrets {
-        assert!(!database.contains(secret), "{secret}");
+        assert!(!database.contains(secret).await, "{secret}");
     }
 }

@@ -24,6 +24,18 @@ pub enum Backend {
 impl Backend {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Sqlite, Self::Timescale, Self::Postgres];
+
+    /// The one that `METRICS_TEST_STORE` names, or else SQLite: for tests that are all run once per store.
+    #[must_use]
+    pub fn of_this_run() -> Self {
+        let named = std::env::var_os("METRICS_TEST_STORE").unwrap_or_else(|| "sqlite".into());
+        match named.to_str() {
+            Some("sqlite") => Self::Sqlite,
+            Some("timescale") => Self::Timescale,
+            Some("postgres") => Self::Postgres,
+            _ => panic!("METRICS_TEST_STORE is {named:?} and not sqlite, timescale or postgres"),
+        }
+    }
 }
 
 /// An empty database that is gone when this is dropped.
