@@ -3,6 +3,7 @@
 mod common;
 
 use std::collections::HashMap;
+use std::fmt::Debug;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -97,6 +98,14 @@ async fn expect_going_away(client: &mut Client) {
     }
 }
 
+/// Waits until all have got so far, however long that takes: they see to it that each step is soon.
+async fn under_way<T: Debug + 'static>(progress: &Semaphore, count: usize, all: &mut JoinSet<T>) {
+    tokio::select! {
+        steps = progress.acquire_many((count * STEPS) as u32) => drop(steps.unwrap()),
+        ended = all.join_next() => panic!("one ended before the server did: {ended:?}"),
+    }
+}
+
 /// Everything that was acknowledged to the viewers must be in the database.
 async fn check(database: Database, acknowledged: &HashMap<usize, usize>) {
     let server = database.serve(Settings::default()).await;
@@ -127,7 +136,7 @@ async fn what_was_acknowledged_under_load_is_there_after_a_stop() {
             (viewer, seconds)
         });
     }
-    drop(soon(progress.acquire_many((VIEWERS * STEPS) as u32)).await.unwrap());
+    under_way(&progress, VIEWERS, &mut viewers).await;
     let database = server.stop().await;
     let acknowledged: HashMap<_, _> = soon(viewers.join_all()).await.into_iter().collect();
     check(database, &acknowledged).await;
@@ -159,7 +168,7 @@ async fn batches_that_were_accepted_under_load_are_there_after_a_stop() {
             (page, accepted)
         });
     }
-    drop(soon(progress.acquire_many((PAGES * STEPS) as u32)).await.unwrap());
+    under_way(&progress, PAGES, &mut pages).await;
     let database = server.stop().await;
     let accepted: HashMap<_, _> = soon(pages.join_all()).await.into_iter().collect();
     check(database, &accepted).await;
