@@ -1,5 +1,7 @@
 //! The binary as an operator meets it: what it links, how it refuses a bad setting, how it stops.
 
+mod common;
+
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
@@ -11,16 +13,13 @@ use metrics_core::store::{SessionWrite, SqliteStore, Store as _, Subject};
 use metrics_core::{ApiKey, Video};
 use tempfile::TempDir;
 
-const BINARY: &str = env!("CARGO_BIN_EXE_metrics-server");
+use common::{Database, Process, binary};
 
 /// Runs the binary in an empty directory until it ends by itself.
 fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     let directory = TempDir::new().unwrap();
-    Command::new(BINARY)
+    binary()
         .args(arguments)
-        .env_remove("DATABASE_URL")
-        .env_remove("RUST_LOG")
-        .env("NO_COLOR", "1")
         .envs(environment.iter().copied())
         .current_dir(directory.path())
         .output()
@@ -74,22 +73,27 @@ fn a_database_that_cannot_be_reached_stops_the_start() {
     assert_eq!(stderr.trim_end().lines().count(), 1, "{stderr}");
 }
 
-#[test]
-fn tables_are_brought_up_to_date_without_serving() {
-    let directory = TempDir::new().unwrap();
-    let url = format!("sqlite:{}", directory.path().join("metrics.db").display());
+#[tokio::test]
+async fn tables_are_brought_up_to_date_without_serving() {
+    let database = Database::new().await;
+    let url = database.url();
     let environment = [("DATABASE_URL", url.as_str())];
-    check_refused(&["--no-migrate"], &environment, &["SQLite"]);
-    assert_eq!(run(&["--migrate-only"], &environment).status.code(), Some(0));
-    assert!(directory.path().join("metrics.db").exists());
-    assert_eq!(run(&["--migrate-only"], &environment).status.code(), Some(0));
+    check_refused(&["--no-migrate"], &environment, &["not up to date", "--migrate-only"]);
+    for _ in 0..2 {
+        assert_eq!(run(&["--migrate-only"], &environment).status.code(), Some(0));
+    }
+    let mut command = binary();
+    command.arg("--no-migrate").env("DATABASE_URL", &url);
+    let server = Process::run(command).await;
+    assert_eq!(server.http("GET", "/health/ready").send().await.status, 200);
 }
 
-#[test]
-fn a_database_is_copied_and_may_be_copied_again() {
+#[tokio::test]
+async fn a_database_is_copied_and_may_be_copied_again() {
     let directory = TempDir::new().unwrap();
-    let url = |name: &str| format!("sqlite:{}", directory.path().join(name).display());
-    let (from, to) = (url("a.db"), url("b.db"));
+    let from = format!("sqlite:{}", directory.path().join("metrics.db").display());
+    let database = Database::new().await;
+    let to = database.url();
     assert!(run(&["--migrate-only"], &[("DATABASE_URL", &from)]).status.success());
     let log = ("RUST_LOG", "info");
     for (arguments, environment) in [
@@ -108,12 +112,13 @@ fn a_database_is_copied_and_may_be_copied_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_that_is_interrupted_says_so_and_goes_on() {
     let directory = TempDir::new().unwrap();
-    let [from, to] = ["a.db", "b.db"].map(|name| directory.path().join(name));
+    let from = directory.path().join("metrics.db");
     fill(&SqliteStore::open(&from).await.unwrap(), 10_000).await;
-    let urls = [&from, &to].map(|path| format!("sqlite:{}", path.display()));
-    let store = SqliteStore::open(&to).await.unwrap();
+    let database = Database::new().await;
+    let urls = [format!("sqlite:{}", from.display()), database.url()];
+    let store = database.open().await;
 
-    let mut command = Command::new(BINARY);
+    let mut command = binary();
     command.arg("copy").args(&urls).stdout(Stdio::null()).stderr(Stdio::piped());
     let copying = command.spawn().unwrap();
     while store.count_sessions().await.unwrap() == 0 {
@@ -220,7 +225,7 @@ fn help_names_every_setting() {
 #[cfg(target_os = "linux")]
 #[test]
 fn neither_libpq_nor_sqlite_is_linked_from_the_system() {
-    let output = Command::new("ldd").arg(BINARY).output().unwrap();
+    let output = Command::new("ldd").arg(binary().get_program()).output().unwrap();
     let libraries = String::from_utf8(output.stdout).unwrap();
     assert!(libraries.contains("libc."), "{libraries}");
     assert!(!libraries.contains("libpq") && !libraries.contains("sqlite"), "{libraries}");

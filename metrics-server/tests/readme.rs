@@ -1,48 +1,16 @@
 //! The README tells the truth: its commands are run as they stand there, against the real binary.
 
-use std::fs;
-use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+mod common;
 
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use metrics_testing::Backend;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// The binary on an empty database, as the README starts it, but on a free port.
-struct Server {
-    process: Child,
-    address: String,
-    _directory: TempDir,
-}
-
-impl Server {
-    fn start() -> Self {
-        let directory = TempDir::new().unwrap();
-        let mut process = Command::new(env!("CARGO_BIN_EXE_metrics-server"))
-            .args(["--listen", "127.0.0.1:0"])
-            .env("NO_COLOR", "1")
-            .env_remove("RUST_LOG")
-            .env_remove("DATABASE_URL")
-            .current_dir(directory.path())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let log = BufReader::new(process.stdout.take().unwrap());
-        let mut addresses = log.lines().map_while(Result::ok).filter_map(|line| {
-            let (_, address) = line.split_once("address=")?;
-            Some(address.trim().to_owned())
-        });
-        let address = addresses.next().expect("the server says where it listens");
-        Self { process, address, _directory: directory }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
-    }
-}
+use common::{Database, Process, binary};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -85,14 +53,22 @@ fn matches(answer: &Value, shown: &Value) -> bool {
     }
 }
 
-#[test]
-fn every_example_of_the_api_answers_what_it_shows() {
+#[tokio::test]
+async fn every_example_of_the_api_answers_what_it_shows() {
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
     let examples = examples(&readme);
     assert_eq!(examples.len(), 7, "examples were added or lost: count them again");
-    let server = Server::start();
+    let directory = TempDir::new().unwrap();
+    let database = Database::new().await;
+    // As the README starts it, but on a free port: a file needs no mention, another database does.
+    let mut command = binary();
+    command.current_dir(directory.path());
+    if Backend::of_this_run() != Backend::Sqlite {
+        command.env("DATABASE_URL", database.url());
+    }
+    let server = Process::run(command).await;
     for Example { command, answer } in examples {
-        let command = command.replace("localhost:3000", &server.address);
+        let command = command.replace("localhost:3000", &server.address.to_string());
         let command = command.replace("curl ", "curl --silent --show-error --fail ");
         let output = Command::new("bash").args(["-euc", &command]).output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);

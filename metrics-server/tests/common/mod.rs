@@ -6,6 +6,7 @@
 
 mod http;
 mod phoenix;
+mod process;
 mod server;
 
 use std::ops::Deref;
@@ -23,6 +24,7 @@ use tokio::time::{Instant, timeout};
 
 pub(crate) use http::{Answer, Http, split_head};
 pub(crate) use phoenix::{BINARY, CLOSE, CONTINUATION, Client, FIN, PING, PONG, Seen, TEXT, frame};
+pub(crate) use process::{Process, binary};
 pub(crate) use server::{Server, Watched};
 
 /// How long anything may take that a test waits for.

@@ -1,0 +1,98 @@
+//! The binary, as an operator starts it.
+
+use std::io::{BufRead as _, BufReader};
+use std::ops::Deref;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use metrics_server::EXAMPLE_KEY;
+use tokio::task::spawn_blocking;
+
+use super::{Database, Server};
+
+/// How long a start may take: it makes the tables, on a busy machine, and others may do so at the same time.
+const START_MAX: Duration = Duration::from_secs(30);
+
+/// The binary with nothing of the environment: a setting in it would be one of the server's.
+pub(crate) fn binary() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_metrics-server"));
+    command.env_clear();
+    command
+}
+
+/// A server in a process of its own, on a database in which the example key is valid.
+pub(crate) struct Process {
+    server: Server,
+    child: Child,
+    /// Reads what it logs, to its end.
+    log: Option<JoinHandle<String>>,
+}
+
+impl Process {
+    /// On a database that is there.
+    pub(crate) async fn start(database: &Database) -> Self {
+        let mut command = binary();
+        command.env("DATABASE_URL", database.url());
+        Self::run(command).await
+    }
+
+    /// Whatever the command says, on a free port, once it listens there.
+    pub(crate) async fn run(command: Command) -> Self {
+        spawn_blocking(|| Self::run_now(command)).await.unwrap()
+    }
+
+    fn run_now(mut command: Command) -> Self {
+        let command = command.args(["--listen", "127.0.0.1:0"]).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let (found, address) = mpsc::channel();
+        let log = thread::spawn(move || {
+            let mut log = String::new();
+            for line in stdout.lines().map_while(Result::ok) {
+                if let Some((_, address)) = line.split_once("listening address=") {
+                    // Nobody waits for it any more if the server says it again.
+                    let _found = found.send(address.trim().to_owned());
+                }
+                log.push_str(&line);
+                log.push('\n');
+            }
+            log
+        });
+        let Ok(address) = address.recv_timeout(START_MAX) else {
+            child.kill().unwrap();
+            let status = child.wait().unwrap();
+            panic!("it does not listen ({status}):\n{}", log.join().unwrap());
+        };
+        let server = Server { address: address.parse().unwrap(), key: EXAMPLE_KEY.to_owned() };
+        Self { server, child, log: Some(log) }
+    }
+
+    /// What a power cut does to it, or `kill -9`.
+    pub(crate) fn kill(self) {
+        drop(self);
+    }
+}
+
+impl Deref for Process {
+    type Target = Server;
+
+    fn deref(&self) -> &Server {
+        &self.server
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        let log = self.log.take().and_then(|log| log.join().ok()).unwrap_or_default();
+        if thread::panicking() {
+            #[expect(clippy::print_stderr, reason = "a test that fails should say why")]
+            {
+                eprintln!("the server at {} said:\n{log}", self.server.address);
+            }
+        }
+    }
+}
