@@ -3,7 +3,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { within } from './eventually.mjs';
 
@@ -24,9 +24,10 @@ const LISTENING = /\blistening\b.*?\baddress="?([^\s"]+).*\n/;
 export class Server {
   #process;
 
-  /** With its database in `directory`, which the caller removes. */
-  constructor(directory, environment = {}) {
+  /** It runs in `directory`, on `database`; the caller removes both. */
+  constructor(directory, database, environment = {}) {
     this.directory = directory;
+    this.database = database;
     this.environment = environment;
     // All that it printed, over restarts.
     this.log = '';
@@ -87,11 +88,10 @@ export class Server {
 
   async #start(listen) {
     if (!existsSync(BINARY)) throw new Error(`no server at ${BINARY}: cargo build -p metrics-server, or set METRICS_SERVER`);
-    const database = `sqlite:${join(this.directory, 'metrics.db')}`;
-    const child = spawn(BINARY, ['--listen', listen, '--database-url', database], {
+    const child = spawn(BINARY, ['--listen', listen], {
       cwd: this.directory,
       // Nothing else of this process's environment: a setting in it would be one of the server's.
-      env: { NO_COLOR: '1', RUST_BACKTRACE: '1', RUST_LOG: 'info', ...this.environment },
+      env: { DATABASE_URL: this.database.url, NO_COLOR: '1', RUST_BACKTRACE: '1', RUST_LOG: 'info', ...this.environment },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     this.#process = child;

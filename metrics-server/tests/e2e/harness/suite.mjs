@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { launchBrowser } from './browser.mjs';
+import { createDatabase } from './database.mjs';
 import { makeVideo } from './media.mjs';
 import { Server } from './server.mjs';
 import { Site } from './site.mjs';
@@ -60,7 +61,9 @@ class Scene {
   async server(environment) {
     const directory = await temporaryDirectory();
     this.#cleanups.push(() => remove(directory));
-    const server = new Server(directory, environment);
+    const database = await createDatabase(directory);
+    this.#cleanups.push(() => database.drop());
+    const server = new Server(directory, database, environment);
     this.#servers.push(server);
     this.#cleanups.push(() => server.dispose());
     await server.start();
