@@ -211,6 +211,23 @@ impl Client {
         assert_eq!(self.call(topic, "event", payload).await, Value::Null, "{payload}");
     }
 
+    /// The same, unless the connection ends.
+    pub(crate) async fn try_event(&mut self, topic: &str, payload: &Value) -> bool {
+        let message = json!([null, "event", topic, "event", payload]).to_string();
+        if !self.try_send_bytes(&frame(FIN | TEXT, message.as_bytes())).await {
+            return false;
+        }
+        match self.next().await {
+            Seen::Text(text) => {
+                let message: Value = serde_json::from_str(&text).unwrap();
+                assert_eq!((&message[1], outcome(&message[4])), (&json!("event"), Value::Null));
+                true
+            }
+            Seen::End => false,
+            other => panic!("{other:?} instead of an answer"),
+        }
+    }
+
     pub(crate) async fn play(&mut self, topic: &str, from: f64) {
         self.event(topic, &json!({ "name": "play", "from": from })).await;
     }
