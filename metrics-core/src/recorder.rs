@@ -5,10 +5,16 @@
 //! acknowledgements. While it writes, the next batch forms: few sessions at a time when little happens, many
 //! under load, and no timer in between.
 //!
-//! **The promise:** what was acknowledged is in the store, and counted once. A session keeps the inputs that are
-//! not durable yet, and the store keeps how many inputs each recorder has put into it; so when the outcome of a
-//! write is unknown, or another recorder has written the same session, it is loaded again and exactly the inputs
-//! that it lacks are folded into it.
+//! **The promise:** what was acknowledged is in the store, and counted once, whatever is killed and in whatever order
+//! it starts again. What was not acknowledged is there whole or not at all. A segment that is open loses at most
+//! [`CHECKPOINT`] of what it ran.
+//!
+//! It is kept like this: a session keeps the inputs that are not durable yet, and the store keeps how many inputs each
+//! recorder has put into it; so when the outcome of a write is unknown, or another recorder has written the same
+//! session, it is loaded again and exactly the inputs that it lacks are folded into it.
+//!
+//! While the store is away nothing fails: inputs wait, up to [`WAITING_MAX`] of them, and are written when it is back.
+//! A recorder that has to end before leaves them in a [`Spool`].
 //!
 //! Nobody waits for the store to join a session: what the store has of it is loaded by the writer, a batch at a
 //! time, before the first write; and again whenever the viewer comes back, who may have been at another server.

@@ -53,21 +53,23 @@ impl Http {
 
     /// Sends it, and reads the answer to its end.
     pub(crate) async fn send(self) -> Answer {
-        soon(async {
-            let stream = TcpStream::connect(self.address).await.unwrap();
-            let (mut read, mut write) = stream.into_split();
-            let request = self.header("connection", "close").bytes();
-            // A server may answer before it has read everything, and then not read on.
-            let writing = async { drop(write.write_all(&request).await) };
-            let mut received = Vec::new();
-            let reading = async { drop(read.read_to_end(&mut received).await) };
-            tokio::join!(writing, reading);
-            let (head, body) = split_head(&received).expect("an answer with a head");
-            let mut answer = Answer::parse(head);
-            answer.body = body.to_vec();
-            answer
-        })
-        .await
+        soon(self.send_patiently()).await
+    }
+
+    /// The same, however long the answer takes.
+    pub(crate) async fn send_patiently(self) -> Answer {
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        let (mut read, mut write) = stream.into_split();
+        let request = self.header("connection", "close").bytes();
+        // A server may answer before it has read everything, and then not read on.
+        let writing = async { drop(write.write_all(&request).await) };
+        let mut received = Vec::new();
+        let reading = async { drop(read.read_to_end(&mut received).await) };
+        tokio::join!(writing, reading);
+        let (head, body) = split_head(&received).expect("an answer with a head");
+        let mut answer = Answer::parse(head);
+        answer.body = body.to_vec();
+        answer
     }
 
     /// The request as it goes over the socket.

@@ -83,7 +83,17 @@ impl Database {
         settings: Settings,
         connections_max: usize,
     ) -> TestServer {
-        let metrics = Metrics::builder(self.open().await).clock(clock()).start();
+        self.serve_over(self.open().await, settings, connections_max).await
+    }
+
+    /// The same over a handle that need not be as usual.
+    pub(crate) async fn serve_over(
+        &self,
+        store: Arc<dyn Store>,
+        settings: Settings,
+        connections_max: usize,
+    ) -> TestServer {
+        let metrics = Metrics::builder(store).clock(clock()).start();
         let key = match metrics.keys().await.unwrap().into_iter().next() {
             Some(record) => record.key,
             None => metrics.create_key().await.unwrap(),

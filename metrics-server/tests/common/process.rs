@@ -69,6 +69,16 @@ impl Process {
         Self { server, child, log: Some(log) }
     }
 
+    /// What a supervisor does to it, and what it logged when it has ended.
+    pub(crate) fn terminate(mut self) -> String {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        let status = self.child.wait().unwrap();
+        let log = self.log.take().unwrap().join().unwrap();
+        assert!(status.success(), "{status}:\n{log}");
+        log
+    }
+
     /// What a power cut does to it, or `kill -9`.
     pub(crate) fn kill(self) {
         drop(self);
@@ -85,7 +95,8 @@ impl Deref for Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        self.child.kill().unwrap();
+        // It may have ended.
+        drop(self.child.kill());
         self.child.wait().unwrap();
         let log = self.log.take().and_then(|log| log.join().ok()).unwrap_or_default();
         if thread::panicking() {
