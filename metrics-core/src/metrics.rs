@@ -16,7 +16,8 @@ use crate::key::{ApiKey, SessionId};
 use crate::keyring::{Keyring, Keys};
 use crate::query::{BucketQuery, EngagementQuery, Scan, Selection, Timeframe, instant};
 use crate::recorder::{
-    Admitted, Clock, Ending, Figures, Lifeline, Recorder, Spool, SpoolError, Stopped, Viewing,
+    Admitted, Clock, Ending, Figures, Lifeline, Recorder, Spool, SpoolError, Stopped, VIDEOS_MAX,
+    Viewing,
 };
 use crate::report::{PlaysBucket, SourceBucket, fold_plays, fold_sources};
 use crate::retention::Retention;
@@ -88,6 +89,7 @@ pub struct Builder {
     bots: Bots,
     clock: Clock,
     retention: Option<Span>,
+    videos_max: u32,
 }
 
 impl Builder {
@@ -116,6 +118,14 @@ impl Builder {
         Self { retention: Some(span), ..self }
     }
 
+    /// How many videos a key may have: [`VIDEOS_MAX`], unless said otherwise. Sessions of further ones are refused with
+    /// [`NotStored::TooManyVideos`](crate::recorder::NotStored); those that are there are recorded as before. Instances
+    /// that add some at the same moment may add a few more.
+    #[must_use]
+    pub fn videos_max(self, videos_max: u32) -> Self {
+        Self { videos_max, ..self }
+    }
+
     /// Where the time comes from: the system, unless said otherwise.
     #[must_use]
     pub fn clock(self, clock: Clock) -> Self {
@@ -135,7 +145,8 @@ impl Builder {
             let (store, clock) = (Arc::clone(&self.store), self.clock.clone());
             tokio::spawn(Retention { store, clock, span }.run(lifeline.subscribe()));
         }
-        let recorder = Arc::new(Recorder::new(Arc::clone(&self.store), self.clock));
+        let recorder =
+            Arc::new(Recorder::new(Arc::clone(&self.store), self.clock, self.videos_max));
         let keyring = Arc::new(Keyring::new(self.store));
         tokio::spawn(Arc::clone(&keyring).run(lifeline.subscribe()));
         let writer = Arc::clone(&recorder).run(lifeline.subscribe());
@@ -169,7 +180,13 @@ impl Metrics {
     /// Where something is to be other than usual.
     #[must_use]
     pub fn builder(store: Arc<dyn Store>) -> Builder {
-        Builder { store, bots: Bots::default(), clock: Clock::system(), retention: None }
+        Builder {
+            store,
+            bots: Bots::default(),
+            clock: Clock::system(),
+            retention: None,
+            videos_max: VIDEOS_MAX,
+        }
     }
 
     /// Makes a new key.

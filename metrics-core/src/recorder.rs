@@ -21,9 +21,10 @@
 
 mod live;
 mod spool;
+mod videos;
 mod writer;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -35,6 +36,8 @@ use tokio::sync::{Notify, watch};
 
 use self::live::{Entry, Input, Left, Live, Owner};
 pub use self::spool::{Spool, SpoolError, Stopped, TakenUp};
+pub use self::videos::VIDEOS_MAX;
+use self::videos::Videos;
 pub use crate::clock::Clock;
 use crate::event::{InvalidEvent, PlayerEvent};
 use crate::key::SessionId;
@@ -74,6 +77,7 @@ pub(crate) struct Recorder {
     // Since when the store does not answer.
     away: Mutex<Option<DateTime<Utc>>>,
     clamped: AtomicU64,
+    videos: Videos,
 }
 
 /// How recording goes.
@@ -110,13 +114,23 @@ enum Progress {
     Settled(Arc<Refused>),
 }
 
-/// Sessions of which the store did not take all that a batch had.
-type Refused = HashSet<SessionId>;
+/// Sessions of which not all that a batch had is stored, and why.
+type Refused = HashMap<SessionId, NotStored>;
 
-/// An event that the store refused, or that it was never told because the recorder has stopped.
+/// Why an event is not stored and never will be.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("the event could not be stored")]
-pub struct NotStored;
+#[non_exhaustive]
+pub enum NotStored {
+    /// The store refused it, or was never told because the recorder has stopped.
+    #[error("the event could not be stored")]
+    Refused,
+    /// It would begin a session of a video that is new, and its key has as many as it may.
+    #[error("the key has {videos_max} videos, which is the limit: this would be another one")]
+    TooManyVideos {
+        /// How many it may have.
+        videos_max: u32,
+    },
+}
 
 /// Resolves when what it stands for is durable.
 #[derive(Debug)]
@@ -137,8 +151,11 @@ impl Acknowledgement {
         let Some(progress) = &mut self.progress else { return Ok(()) };
         let settled = progress.wait_for(|progress| !matches!(progress, Progress::Waiting)).await;
         match settled.as_deref() {
-            Ok(Progress::Settled(refused)) if !refused.contains(&self.session) => Ok(()),
-            _ => Err(NotStored),
+            Ok(Progress::Settled(refused)) => match refused.get(&self.session) {
+                Some(refusal) => Err(*refusal),
+                None => Ok(()),
+            },
+            _ => Err(NotStored::Refused),
         }
     }
 }
@@ -265,11 +282,11 @@ impl fmt::Debug for Viewing {
 }
 
 impl Recorder {
-    pub(crate) fn new(store: Arc<dyn Store>, clock: Clock) -> Self {
-        Self::of(store, clock, Instance(rand::rng().random()))
+    pub(crate) fn new(store: Arc<dyn Store>, clock: Clock, videos_max: u32) -> Self {
+        Self::of(store, clock, videos_max, Instance(rand::rng().random()))
     }
 
-    fn of(store: Arc<dyn Store>, clock: Clock, instance: Instance) -> Self {
+    fn of(store: Arc<dyn Store>, clock: Clock, videos_max: u32, instance: Instance) -> Self {
         Self {
             store,
             clock,
@@ -282,6 +299,7 @@ impl Recorder {
             owners: AtomicU64::new(0),
             away: Mutex::default(),
             clamped: AtomicU64::new(0),
+            videos: Videos::new(videos_max),
         }
     }
 
@@ -383,7 +401,7 @@ impl Recorder {
     }
 
     fn check_open(&self) -> Result<(), NotStored> {
-        if lock(&self.queue).closed { Err(NotStored) } else { Ok(()) }
+        if lock(&self.queue).closed { Err(NotStored::Refused) } else { Ok(()) }
     }
 
     /// Has the session written with the next batch.
@@ -393,7 +411,7 @@ impl Recorder {
         }
         let mut queue = lock(&self.queue);
         if queue.closed {
-            return Err(NotStored);
+            return Err(NotStored::Refused);
         }
         if queue.batches.last().is_none_or(|batch| BATCH_MAX <= batch.entries.len()) {
             let progress = watch::Sender::new(Progress::Waiting);

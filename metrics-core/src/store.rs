@@ -93,6 +93,10 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// [`Error::Rejected`] if the batch never will be stored: nothing of it is.
     async fn commit(&self, writes: Arc<[SessionWrite]>) -> Result<Vec<Outcome>, Error>;
 
+    /// Says of each of these videos whether it is there, and how many its key has. Videos are there from the first
+    /// session of them on.
+    async fn known_videos(&self, videos: &[(ApiKey, Video)]) -> Result<Vec<KnownVideo>, Error>;
+
     /// Sums plays per cell: steps of `grain` counted from the Unix epoch. A cell may be answered in pieces.
     ///
     /// # Errors
@@ -240,6 +244,15 @@ pub struct Page {
 /// A place between two sessions. Only the store that made it can read it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Cursor(pub Vec<u8>);
+
+/// What a store knows of a video.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct KnownVideo {
+    /// Whether it is there.
+    pub is_there: bool,
+    /// How many videos its key has.
+    pub videos_of_key: u64,
+}
 
 /// What became of a write.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -85,8 +85,14 @@ impl Pending {
     }
 
     /// Appends the answer, or the two of them. `stored` says what became of the event.
-    pub(crate) fn encode(&self, version: Version, stored: bool, out: &mut Vec<String>) {
-        let answer = if stored { Answer::Ok } else { Answer::Error("not stored") };
+    pub(crate) fn encode(
+        &self,
+        version: Version,
+        stored: Result<(), NotStored>,
+        out: &mut Vec<String>,
+    ) {
+        let reason = stored.map_err(reason).err();
+        let answer = reason.as_deref().map_or(Answer::Ok, Answer::Error);
         let Self { join_ref, message_ref, topic, .. } = self;
         out.push(text(version, Outgoing::Reply { join_ref, message_ref, topic, answer }));
         if self.closes {
@@ -121,6 +127,13 @@ struct JoinPayload {
     metadata: Value,
     session_data: Value,
     source_url: Value,
+}
+
+fn reason(refusal: NotStored) -> String {
+    match refusal {
+        NotStored::TooManyVideos { .. } => refusal.to_string(),
+        _ => "not stored".to_owned(),
+    }
 }
 
 const MISSING: &str = "missing parameters and/or invalid host";

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use chrono::{TimeDelta, Utc};
 use clap::Parser as _;
 use clap::error::ErrorKind;
-use metrics_core::recorder::Spool;
+use metrics_core::recorder::{Spool, VIDEOS_MAX};
 use metrics_core::store::{Migrations, TimescaleOptions};
 use metrics_core::time_bucket::Span;
 use metrics_core::{ApiKey, Bots};
@@ -38,6 +38,7 @@ Environment (a flag wins over its variable):
   METRICS_PASSWORD         the password; not a flag, because flags show in the list of processes
   METRICS_DEFAULT_KEY      the API key of batches that name none [default: none]
   METRICS_BOTS             refuse or count: what to do with known bots [default: refuse]
+  METRICS_VIDEOS_PER_KEY   how many videos a key may have [default: 100000]
   METRICS_OPT_OUT          ignore or refuse: what to do with viewers who send Sec-GPC: 1 or
                            DNT: 1 [default: ignore]
   METRICS_CORS_ORIGINS     origins whose pages may read reports, separated by commas, or *
@@ -206,6 +207,8 @@ pub struct Config {
     pub wait_for_store: bool,
     /// What to do with known bots.
     pub bots: Bots,
+    /// How many videos a key may have.
+    pub videos_max: u32,
     /// How the service behaves.
     pub settings: Settings,
     /// How many connections may be open at once.
@@ -342,6 +345,8 @@ impl Config {
         let variable = |name| Setting::variable(name, &environment);
         let wait_for_store = variable("METRICS_WAIT_FOR_STORE").read("true or false", read_bool)?;
         let bots = variable("METRICS_BOTS").read("refuse or count", read_bots)?;
+        let videos_max = variable("METRICS_VIDEOS_PER_KEY")
+            .read("a number, 1 or more", |text| text.parse().ok().filter(|number| 0 < *number))?;
         let heed_opt_out = variable("METRICS_OPT_OUT").read("ignore or refuse", read_opt_out)?;
         let cors = variable("METRICS_CORS_ORIGINS")
             .read("origins like https://example.com, separated by commas, or *", read_cors)?;
@@ -377,6 +382,7 @@ impl Config {
             migrate_only: flags.migrate_only,
             wait_for_store: flags.wait_for_store || wait_for_store.unwrap_or(false),
             bots: bots.unwrap_or_default(),
+            videos_max: videos_max.unwrap_or(VIDEOS_MAX),
             settings,
             connections_max: connections_max.unwrap_or(CONNECTIONS_MAX),
             log_filter: log_filter.unwrap_or_else(|| "info".to_owned()),

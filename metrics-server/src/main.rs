@@ -71,7 +71,7 @@ async fn run(config: Config) -> Result<(), Box<dyn Error>> {
             taken_up = take_up(spool, &store) => taken_up?,
         }
     }
-    let metrics = Metrics::builder(store).bots(config.bots);
+    let metrics = Metrics::builder(store).bots(config.bots).videos_max(config.videos_max);
     let metrics = match config.retention {
         Some(span) => metrics.retention(span).start(),
         None => metrics.start(),

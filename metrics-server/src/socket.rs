@@ -200,7 +200,7 @@ async fn write_all<S: AsyncWrite + Unpin>(
         tokio::select! {
             stored = first(&mut pending) => {
                 if let Some(done) = pending.pop_front() {
-                    done.encode(version, stored.is_ok(), &mut texts);
+                    done.encode(version, stored, &mut texts);
                 }
                 for text in texts.drain(..) {
                     write(writer, Frame::text(Payload::Owned(text.into_bytes()))).await?;

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::watch;
 
-use super::{Admitted, Progress, lock};
+use super::{Admitted, NotStored, Progress, lock};
 use crate::event::{CheckedEvent, Step};
 use crate::key::SessionId;
 use crate::session::{Moment, Reach, Session};
@@ -149,8 +149,8 @@ pub(super) struct Live {
     // What the write that is under way covers.
     writing: Option<Writing>,
     queued: bool,
-    // Whether inputs were lost that the batch which forms was to make durable.
-    lost: bool,
+    // Why inputs were lost that the batch which forms was to make durable, if some were.
+    lost: Option<NotStored>,
     progress: Option<watch::Receiver<Progress>>,
     // How many viewings there are of it.
     pins: usize,
@@ -381,13 +381,13 @@ impl Live {
     }
 
     /// The store never will take this. Returns how many inputs are lost.
-    pub(super) fn refused(&mut self) -> usize {
+    pub(super) fn refused(&mut self, refusal: NotStored) -> usize {
         let lost = self.inputs.len();
         *self = Self {
             pins: self.pins,
             owner: self.owner,
             queued: self.queued,
-            lost: self.lost || (self.queued && 0 < lost),
+            lost: self.lost.or((self.queued && 0 < lost).then_some(refusal)),
             progress: self.progress.take(),
             touched_ms: self.touched_ms,
             elsewhere_ms: self.elsewhere_ms,
@@ -405,10 +405,11 @@ impl Live {
         self.progress = Some(progress);
     }
 
-    /// The batch is taken: what comes from now on is for the next. Returns whether some of it was lost before.
-    pub(super) fn taken(&mut self) -> bool {
+    /// The batch is taken: what comes from now on is for the next. Returns why some of it was lost before, if some
+    /// was.
+    pub(super) fn taken(&mut self) -> Option<NotStored> {
         self.queued = false;
-        std::mem::take(&mut self.lost)
+        self.lost.take()
     }
 
     /// What resolves when everything that was put in so far is durable, if it is not.

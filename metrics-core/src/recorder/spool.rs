@@ -199,7 +199,7 @@ async fn blocking<A: Send + 'static, T: Send + 'static>(
 
 /// Records what a file holds, and returns how many sessions were refused.
 async fn record(store: Arc<dyn Store>, header: Header, sessions: Vec<Left>) -> usize {
-    let recorder = Recorder::of(store, Clock::system(), Instance(header.id));
+    let recorder = Recorder::of(store, Clock::system(), u32::MAX, Instance(header.id));
     let recorder = Arc::new(recorder);
     let mut acknowledgements: Vec<Acknowledgement> = Vec::new();
     for left in sessions {

@@ -10,8 +10,10 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::live::{Care, Entry, Input, Live};
-use super::{BEAT, Batch, CHECKPOINT, Ending, Progress, Recorder, Refused, SHARDS, lock};
-use crate::store::{Error, Loaded, Outcome};
+use super::{
+    BEAT, Batch, CHECKPOINT, Ending, NotStored, Progress, Recorder, Refused, SHARDS, lock,
+};
+use crate::store::{Error, Loaded, Outcome, SessionWrite};
 
 /// How long to wait before a failed call is tried again, at first and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
@@ -109,8 +111,8 @@ impl Recorder {
     async fn settle(&self, batch: Batch) {
         let mut refused = Refused::new();
         for entry in &batch.entries {
-            if entry.lock().taken() {
-                refused.insert(entry.id);
+            if let Some(refusal) = entry.lock().taken() {
+                refused.insert(entry.id, refusal);
             }
         }
         self.write(&batch.entries, &mut refused).await;
@@ -134,10 +136,10 @@ impl Recorder {
             if writes.is_empty() {
                 break;
             }
-            entries = match self.store.commit(writes.into()).await {
-                Ok(outcomes) => {
+            entries = match self.commit(&writing, writes, refused).await {
+                Ok(conflicts) => {
                     self.is_back();
-                    self.written(&writing, &outcomes)
+                    conflicts
                 }
                 Err(err) if err.is_retryable() => {
                     self.is_away(&err);
@@ -148,6 +150,32 @@ impl Recorder {
             };
             self.load(&entries, refused).await;
         }
+    }
+
+    /// Writes those sessions whose videos may be recorded, and returns those that somebody else has written.
+    async fn commit(
+        &self,
+        entries: &[Arc<Entry>],
+        writes: Vec<SessionWrite>,
+        refused: &mut Refused,
+    ) -> Result<Vec<Arc<Entry>>, Error> {
+        let admitted = self.videos.admit(&self.store, &writes).await?;
+        if admitted.iter().all(|admitted| *admitted) {
+            let outcomes = self.store.commit(writes.into()).await?;
+            return Ok(self.written(entries, &outcomes));
+        }
+        let (mut allowed, mut left) = (Vec::new(), Vec::new());
+        for ((entry, write), admitted) in entries.iter().zip(writes).zip(admitted) {
+            if admitted {
+                allowed.push(Arc::clone(entry));
+                left.push(write);
+            } else {
+                let refusal = NotStored::TooManyVideos { videos_max: self.videos.max() };
+                self.refuse(entry, &mut entry.lock(), refusal, refused);
+            }
+        }
+        let outcomes = self.store.commit(left.into()).await?;
+        Ok(self.written(&allowed, &outcomes))
     }
 
     /// Notes what became of each session, and returns those that somebody else has written.
@@ -174,7 +202,7 @@ impl Recorder {
                 session = ?entry.id,
                 "a session cannot be stored and is dropped"
             );
-            self.refuse(entry, &mut entry.lock(), refused);
+            self.refuse(entry, &mut entry.lock(), NotStored::Refused, refused);
             return;
         }
         for entry in entries {
@@ -201,7 +229,7 @@ impl Recorder {
                 }
                 Err(err) if ids.len() == 1 => {
                     tracing::error!(error = &err as &dyn std::error::Error, session = ?ids[0], "a session cannot be read");
-                    self.refuse(&entries[0], &mut entries[0].lock(), refused);
+                    self.refuse(&entries[0], &mut entries[0].lock(), NotStored::Refused, refused);
                     return;
                 }
                 Err(_) => {
@@ -223,13 +251,13 @@ impl Recorder {
         self.forget(before);
         if let Err(err) = rebased {
             tracing::error!(error = &err as &dyn std::error::Error, session = ?entry.id, "a session cannot be read");
-            self.refuse(entry, &mut live, refused);
+            self.refuse(entry, &mut live, NotStored::Refused, refused);
         }
     }
 
-    fn refuse(&self, entry: &Entry, live: &mut Live, refused: &mut Refused) {
-        self.forget(live.refused());
-        refused.insert(entry.id);
+    fn refuse(&self, entry: &Entry, live: &mut Live, refusal: NotStored, refused: &mut Refused) {
+        self.forget(live.refused(refusal));
+        refused.insert(entry.id, refusal);
     }
 
     /// Notes that the store does not answer.

@@ -24,6 +24,7 @@ mod oracle;
 mod reports;
 mod selections;
 mod sessions;
+mod videos;
 mod watching;
 
 use std::future::poll_fn;
@@ -37,6 +38,7 @@ pub use oracle::*;
 pub use reports::*;
 pub use selections::*;
 pub use sessions::*;
+pub use videos::*;
 pub use watching::*;
 
 /// Runs the whole suite against the stores that `$open` opens: a test per case, each with a store of its own.
@@ -73,6 +75,8 @@ macro_rules! store_conformance {
             sessions_of_a_revoked_key_are_stored,
             writers_of_one_session_exclude_each_other,
             concurrent_first_plays_are_all_of_one_video,
+            known_videos_are_those_of_sessions,
+            many_videos_are_looked_up_at_once,
             every_identifier_is_selected,
             no_identifier_selects_nothing,
             more_identifiers_than_a_statement_takes_are_selected,

@@ -26,7 +26,8 @@ use self::schema::{keys, sessions};
 use self::write::Ids;
 use super::failure::Failure;
 use super::{
-    Cursor, Error, Instance, KeyRecord, Loaded, Migrations, Outcome, Page, SessionWrite, Store,
+    Cursor, Error, Instance, KeyRecord, KnownVideo, Loaded, Migrations, Outcome, Page,
+    SessionWrite, Store,
 };
 use crate::engagement::{Parts, Seconds};
 use crate::key::{ApiKey, SessionId};
@@ -34,6 +35,7 @@ use crate::query::{Scan, Selection, instant};
 use crate::report::{PlayCell, SourceCell};
 use crate::time_bucket::Buckets;
 use crate::varint::Damaged;
+use crate::video::Video;
 
 /// How many connections read for recording: the writer loads sessions, and keys are looked at.
 const UPKEEPERS: usize = 2;
@@ -253,6 +255,14 @@ impl Store for SqliteStore {
     async fn commit(&self, writes: Arc<[SessionWrite]>) -> Result<Vec<Outcome>, Error> {
         self.write("commit sessions", move |connection, ids| {
             writes.iter().map(|write| write::session(connection, ids, write)).collect()
+        })
+        .await
+    }
+
+    async fn known_videos(&self, videos: &[(ApiKey, Video)]) -> Result<Vec<KnownVideo>, Error> {
+        let videos = videos.to_vec();
+        Self::read(&self.upkeep, "look up videos", move |connection| {
+            connection.transaction(|connection| read::known_videos(connection, &videos))
         })
         .await
     }

@@ -39,8 +39,8 @@ use self::types::{timestamp, unix_ms};
 use self::write::Ids;
 use super::failure::Failure;
 use super::{
-    Cause, Cursor, Error, Instance, KEYS_POLL, KeyRecord, Loaded, Migrations, Outcome, Page,
-    SessionWrite, Store,
+    Cause, Cursor, Error, Instance, KEYS_POLL, KeyRecord, KnownVideo, Loaded, Migrations, Outcome,
+    Page, SessionWrite, Store,
 };
 use crate::engagement::{Parts, Seconds};
 use crate::key::{ApiKey, SessionId};
@@ -48,6 +48,7 @@ use crate::query::{Scan, Selection, instant};
 use crate::report::{PlayCell, SourceCell};
 use crate::time_bucket::Buckets;
 use crate::varint::Damaged;
+use crate::video::Video;
 
 const STORE: &str = "TimescaleDB";
 
@@ -424,6 +425,14 @@ impl Store for TimescaleStore {
                 written
             }
             .boxed()
+        })
+        .await
+    }
+
+    async fn known_videos(&self, videos: &[(ApiKey, Video)]) -> Result<Vec<KnownVideo>, Error> {
+        let videos = videos.to_vec();
+        self.record("look up videos", move |connection| {
+            async move { write::look_up_videos(connection, &videos).await }.boxed()
         })
         .await
     }

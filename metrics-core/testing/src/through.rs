@@ -11,10 +11,11 @@ use metrics_core::key::SessionId;
 use metrics_core::query::Scan;
 use metrics_core::report::{PlayCell, SourceCell};
 use metrics_core::store::{
-    Cursor, Error, Instance, KEYS_POLL, KeyRecord, Loaded, Outcome, Page, SessionWrite, Store,
+    Cursor, Error, Instance, KEYS_POLL, KeyRecord, KnownVideo, Loaded, Outcome, Page, SessionWrite,
+    Store,
 };
 use metrics_core::time_bucket::Buckets;
-use metrics_core::{ApiKey, Selection};
+use metrics_core::{ApiKey, Selection, Video};
 
 /// A call of a store, which needs nothing any more but to be run.
 pub type Call<T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>;
@@ -24,7 +25,7 @@ pub type Call<T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>;
 pub enum Method {
     /// `keys`.
     Keys,
-    /// `load`.
+    /// `load` and `known_videos`.
     Load,
     /// `commit`.
     Commit,
@@ -117,6 +118,11 @@ impl<W: Way> Store for Through<W> {
     async fn commit(&self, writes: Arc<[SessionWrite]>) -> Answer<Vec<Outcome>> {
         self.way.inspect(&writes)?;
         self.go(Method::Commit, |store| async move { store.commit(writes).await }).await
+    }
+
+    async fn known_videos(&self, videos: &[(ApiKey, Video)]) -> Answer<Vec<KnownVideo>> {
+        let videos = videos.to_vec();
+        self.go(Method::Load, |store| async move { store.known_videos(&videos).await }).await
     }
 
     async fn plays(&self, scan: &Scan, grain: TimeDelta) -> Answer<Vec<PlayCell>> {

@@ -13,4 +13,5 @@ mod spool;
 mod stops;
 mod support;
 mod time;
+mod videos;
 mod viewings;

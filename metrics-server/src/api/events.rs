@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use hyper::{Response, StatusCode};
+use metrics_core::recorder::NotStored;
 use metrics_core::{ApiKey, EventError, Join, JoinError, Metrics, PlayerEvent, Video};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -138,15 +139,22 @@ async fn settle(
         group.events.sort_by_key(|(_, event)| event.timestamp_ms);
         for (index, event) in group.events {
             match viewing.submit(&event) {
-                Ok(acknowledgement) => acknowledgements.push(acknowledgement),
+                Ok(acknowledgement) => acknowledgements.push((index, acknowledgement)),
                 Err(EventError::NotStored(_)) => return Err(Error::NotStored),
                 Err(err) => answer.reject(index, Refusal::new(&err, Positions::VideoTime).0),
             }
         }
     }
     let durable = async {
-        for mut acknowledgement in acknowledgements {
-            acknowledgement.durable().await.map_err(|_| Error::NotStored)?;
+        for (index, mut acknowledgement) in acknowledgements {
+            match acknowledgement.durable().await {
+                Ok(()) => {}
+                // To send it again would not help.
+                Err(refusal @ NotStored::TooManyVideos { .. }) => {
+                    answer.reject(index, refusal.to_string());
+                }
+                Err(_) => return Err(Error::NotStored),
+            }
         }
         Ok(())
     };

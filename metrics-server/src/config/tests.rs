@@ -42,6 +42,7 @@ fn variables_are_read() {
             ("METRICS_PASSWORD", "secret"),
             ("METRICS_DEFAULT_KEY", "HDsj3NfKQTNwn5Ix9g+cfQ=="),
             ("METRICS_BOTS", "count"),
+            ("METRICS_VIDEOS_PER_KEY", "5"),
             ("METRICS_OPT_OUT", "refuse"),
             ("METRICS_CORS_ORIGINS", "https://a.example, http://b.example:8080"),
             ("METRICS_MAX_CONNECTIONS", "7"),
@@ -54,10 +55,26 @@ fn variables_are_read() {
     let key = config.settings.default_key.unwrap();
     assert_eq!(key.as_str(), "HDsj3NfKQTNwn5Ix9g+cfQ==");
     assert_eq!((config.bots, config.connections_max), (Bots::Count, 7));
+    assert_eq!(config.videos_max, 5);
     assert!(config.settings.heed_opt_out);
     let origins = ["https://a.example", "http://b.example:8080"].map(str::to_owned).to_vec();
     assert_eq!(config.settings.cors, Cors::Listed(origins));
     assert_eq!((&*config.log_filter, config.log_format), ("metrics_core=debug", LogFormat::Json));
+}
+
+/// By default beside the file, or where the server is started; named after the database, and after no secret.
+#[test]
+fn what_is_left_is_kept_where_it_is_found_again() {
+    let spool = |arguments: &[&str], environment: &[(&str, &str)]| {
+        read(arguments, environment).unwrap().settings.spool.unwrap()
+    };
+    assert_eq!(spool(&[], &[]), Spool::new(".", "metrics.db"));
+    let file = ("DATABASE_URL", "sqlite:/var/lib/a.db");
+    assert_eq!(spool(&[], &[file]), Spool::new("/var/lib", "a.db"));
+    assert_eq!(spool(&[], &[file, ("METRICS_SPOOL", "/tmp/x")]), Spool::new("/tmp/x", "a.db"));
+    let url = "postgres://me:se@cret@db.example.com:5433/metrics?sslmode=require";
+    let server = spool(&["--spool", "/srv"], &[("DATABASE_URL", url)]);
+    assert_eq!(server, Spool::new("/srv", "db-example-com-5433-metrics"));
 }
 
 #[test]

@@ -16,15 +16,16 @@ use super::schema::{instances, keys, sessions, sources, videos};
 use crate::containment::contains;
 use crate::engagement::{Parts, Seconds};
 use crate::interval::Segments;
-use crate::key::SessionId;
+use crate::key::{ApiKey, SessionId};
 use crate::query::{Scan, Selection};
 use crate::report::{PlayCell, PlayFigures, SourceCell};
 use crate::source::Source;
 use crate::store::failure::Failure;
 use crate::store::row::{Columns, client, narrow, object, page};
-use crate::store::{INSTANCE_SILENCE_MAX, Loaded};
+use crate::store::{INSTANCE_SILENCE_MAX, KnownVideo, Loaded};
 use crate::time_bucket::Buckets;
 use crate::varint::Damaged;
+use crate::video::Video;
 
 /// After how many rows the clock is asked whether the report takes too long.
 const ROWS_PER_LOOK: u32 = 4_096;
@@ -89,6 +90,31 @@ impl Row {
         };
         columns.loaded()
     }
+}
+
+/// Which videos are there, and how many their keys have.
+pub(super) fn known_videos(
+    connection: &mut SqliteConnection,
+    asked: &[(ApiKey, Video)],
+) -> Result<Vec<KnownVideo>, Failure> {
+    let mut counts: HashMap<&ApiKey, u64> = HashMap::new();
+    let mut known = Vec::with_capacity(asked.len());
+    for (key, video) in asked {
+        let digest = video.digest(key);
+        let this = videos::table.filter(videos::digest.eq(&digest[..]));
+        let is_there = diesel::select(diesel::dsl::exists(this)).get_result(connection)?;
+        let videos_of_key = match counts.get(key) {
+            Some(count) => *count,
+            None => {
+                let ids = keys::table.filter(keys::key.eq(key.as_str())).select(keys::id);
+                let all = videos::table.filter(videos::key_id.eq_any(ids));
+                let count: i64 = all.count().get_result(connection)?;
+                *counts.entry(key).or_insert(count.unsigned_abs())
+            }
+        };
+        known.push(KnownVideo { is_there, videos_of_key });
+    }
+    Ok(known)
 }
 
 pub(super) fn plays(

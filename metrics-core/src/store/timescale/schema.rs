@@ -18,6 +18,7 @@ diesel::table! {
 
     videos (id) {
         id -> BigInt,
+        key_id -> BigInt,
         digest -> Uuid,
     }
 }
@@ -28,3 +29,5 @@ diesel::table! {
         url -> Text,
     }
 }
+
+diesel::allow_tables_to_appear_in_same_query!(keys, videos);

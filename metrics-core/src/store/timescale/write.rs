@@ -24,7 +24,8 @@ use super::types::{Bits, timestamp};
 use crate::key::ApiKey;
 use crate::source::Source;
 use crate::store::failure::Failure;
-use crate::store::{Instance, Outcome, SessionWrite};
+use crate::store::{Instance, KnownVideo, Outcome, SessionWrite};
+use crate::video::Video;
 
 /// How many ids of videos and of sources are remembered: the ones that are watched at the moment.
 const IDS_MAX: NonZeroUsize = NonZeroUsize::new(16_384).expect("not zero");
@@ -185,6 +186,29 @@ async fn known_videos(
 ) -> QueryResult<Vec<(Bits, i64)>> {
     let rows = videos::table.filter(videos::digest.eq_any(digests));
     rows.select((videos::digest, videos::id)).load(connection).await
+}
+
+/// Which videos are there, and how many their keys have.
+pub(super) async fn look_up_videos(
+    connection: &mut AsyncPgConnection,
+    asked: &[(ApiKey, Video)],
+) -> Result<Vec<KnownVideo>, Failure> {
+    let digests: Vec<_> = asked.iter().map(|(key, video)| Bits(video.digest(key))).collect();
+    let there: HashMap<Bits, i64> = known_videos(connection, &digests).await?.into_iter().collect();
+    let texts: std::collections::HashSet<_> = asked.iter().map(|(key, _)| key.as_str()).collect();
+    let counts: Vec<(String, i64)> = keys::table
+        .inner_join(videos::table.on(videos::key_id.eq(keys::id)))
+        .filter(keys::key.eq_any(texts.into_iter().collect::<Vec<_>>()))
+        .group_by(keys::key)
+        .select((keys::key, diesel::dsl::count_star()))
+        .load(connection)
+        .await?;
+    let counts: HashMap<String, i64> = counts.into_iter().collect();
+    let known = asked.iter().zip(&digests).map(|((key, _), digest)| KnownVideo {
+        is_there: there.contains_key(digest),
+        videos_of_key: counts.get(key.as_str()).map_or(0, |count| count.unsigned_abs()),
+    });
+    Ok(known.collect())
 }
 
 async fn key_ids(

@@ -1,0 +1,93 @@
+//! A key has only so many videos.
+
+use std::sync::Arc;
+
+use metrics_core::recorder::NotStored;
+use metrics_core::store::Store as _;
+use metrics_core::{ApiKey, EventError, Join, Metrics, PlayerEvent, Video};
+use metrics_testing::Faulty;
+
+use crate::support::{Site, soon};
+
+/// How many videos a key may have here.
+const VIDEOS_MAX: u32 = 3;
+
+async fn server(site: &Site) -> Metrics {
+    let store = Arc::new(site.store().await);
+    Metrics::builder(store).clock(site.clock.reader()).videos_max(VIDEOS_MAX).start()
+}
+
+async fn play(metrics: &Metrics, key: &ApiKey, session: &str, video: u32) -> Result<(), NotStored> {
+    let join = Join::new(key.clone(), session, Video::labelled(format!("video {video}")));
+    let viewing = metrics.join(join).await.unwrap();
+    let played = soon(viewing.apply(PlayerEvent::play(0.0))).await;
+    soon(viewing.leave().durable()).await.ok();
+    played.map_err(|err| match err {
+        EventError::NotStored(refusal) => refusal,
+        err => panic!("{err}"),
+    })
+}
+
+const TOO_MANY: Result<(), NotStored> = Err(NotStored::TooManyVideos { videos_max: VIDEOS_MAX });
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_has_all_its_videos_gets_no_more() {
+    let site = Site::new();
+    let metrics = server(&site).await;
+    let (one, two) = (metrics.create_key().await.unwrap(), metrics.create_key().await.unwrap());
+    for video in 0..3 {
+        assert_eq!(play(&metrics, &one, &format!("first of {video}"), video).await, Ok(()));
+    }
+    assert_eq!(play(&metrics, &one, "too many", 3).await, TOO_MANY);
+    let said = TOO_MANY.unwrap_err().to_string();
+    assert_eq!(said, "the key has 3 videos, which is the limit: this would be another one");
+    // It stays so, here and after a restart; and what is there goes on.
+    let other = server(&site).await;
+    for metrics in [&metrics, &other] {
+        assert_eq!(play(metrics, &one, "again", 4).await, TOO_MANY);
+        assert_eq!(play(metrics, &one, "of one that is there", 2).await, Ok(()));
+        assert_eq!(play(metrics, &two, "of another key", 3).await, Ok(()));
+    }
+    assert!(site.stored(&one, "too many").await.is_none());
+    assert!(site.stored(&one, "of one that is there").await.is_some());
+}
+
+/// They are first played at the same moment, so they are in one batch.
+#[tokio::test(start_paused = true)]
+async fn videos_that_come_at_once_are_counted_too() {
+    let site = Site::new();
+    let metrics = server(&site).await;
+    let key = metrics.create_key().await.unwrap();
+    let mut acknowledgements = Vec::new();
+    for session in 0..40 {
+        let video = Video::labelled(format!("video {}", session % 10));
+        let join = Join::new(key.clone(), session.to_string(), video);
+        let viewing = metrics.join(join).await.unwrap();
+        acknowledgements.push(viewing.submit(&PlayerEvent::play(0.0)).unwrap());
+    }
+    let mut stored = 0;
+    for acknowledgement in &mut acknowledgements {
+        match soon(acknowledgement.durable()).await {
+            Ok(()) => stored += 1,
+            refused => assert_eq!(refused, TOO_MANY),
+        }
+    }
+    // Four sessions of each of the three videos that came first.
+    assert_eq!(stored, 12);
+    assert_eq!(site.store().await.count_sessions().await.unwrap(), 12);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_fails_admits_no_more_and_no_less() {
+    let site = Site::new();
+    let store = Faulty::new(site.store().await);
+    let failures = store.failures();
+    let metrics = Metrics::builder(Arc::new(store)).videos_max(VIDEOS_MAX).start();
+    let key = metrics.create_key().await.unwrap();
+    failures.store(50, std::sync::atomic::Ordering::Relaxed);
+    for video in 0..8 {
+        let played = play(&metrics, &key, &video.to_string(), video).await;
+        assert_eq!(played, if video < 3 { Ok(()) } else { TOO_MANY }, "video {video}");
+    }
+    assert_eq!(site.store().await.count_sessions().await.unwrap(), 3);
+}
