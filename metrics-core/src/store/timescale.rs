@@ -5,6 +5,7 @@
 //! answer.
 
 mod connect;
+mod export;
 mod open;
 mod read;
 mod schema;
@@ -487,7 +488,7 @@ impl Store for TimescaleStore {
     async fn export(&self, cursor: Option<&Cursor>, limit: u32) -> Result<Page, Error> {
         let cursor = cursor.cloned();
         self.report("export sessions", move |connection| {
-            async move { read::export(connection, cursor.as_ref(), limit).await }.boxed()
+            async move { export::page(connection, cursor.as_ref(), limit).await }.boxed()
         })
         .await
     }
