@@ -64,7 +64,24 @@ async fn empty_store(backend: Backend) -> (TimescaleStore, Database) {
 async fn compressed_store() -> (Through<Compressing>, Database) {
     let (store, database) = empty_store(Timescale).await;
     let way = Compressing { sql: sql(&database.url()).await };
+    unscheduled(&way.sql).await;
     (Through::by(way, Arc::new(store)), database)
+}
+
+/// Compresses one chunk after the other, as happens by itself when they are old.
+async fn compress(sql: &Sql) -> Result<(), tokio_postgres::Error> {
+    let chunks = "select chunk::text from show_chunks('metrics.sessions') chunk";
+    for chunk in sql.query(chunks, &[]).await? {
+        let chunk: &str = chunk.get(0);
+        sql.batch_execute(&format!("select compress_chunk('{chunk}', true)")).await?;
+    }
+    Ok(())
+}
+
+/// Takes the job away that compresses. It would do so at any moment of a test, and who comes second is refused.
+async fn unscheduled(sql: &Sql) {
+    let jobs = "timescaledb_information.jobs where proc_name like '%compression%'";
+    sql.batch_execute(&format!("select delete_job(job_id) from {jobs}")).await.unwrap();
 }
 
 #[derive(Debug)]
@@ -73,12 +90,8 @@ struct Compressing {
 }
 
 impl Compressing {
-    /// Compresses all chunks, as happens by itself when they are old.
     async fn compress(&self) {
-        let compressed = self.sql.batch_execute(
-            "select compress_chunk(chunk, true) from show_chunks('metrics.sessions') chunk",
-        );
-        match compressed.await {
+        match compress(&self.sql).await {
             Ok(()) => {
                 let loose = "timescaledb_information.chunks where not is_compressed";
                 assert_eq!(count(&self.sql, loose).await, 0);
@@ -615,6 +628,70 @@ async fn writers_of_the_same_sessions_do_not_lock_each_other_out() {
     let versions: u32 = loaded.iter().flatten().map(|loaded| loaded.version).sum();
     assert_eq!(versions as usize, written);
     assert_eq!(stores[0].count_sessions().await.unwrap(), 300);
+}
+
+/// All sessions, read in pages of a few, in the order of their ids.
+async fn exported(store: &dyn Store) -> Vec<SessionId> {
+    let mut page = store.export(None, 20).await.unwrap();
+    let mut ids: Vec<_> = page.records.iter().map(|record| record.id).collect();
+    while let Some(next) = page.next {
+        page = store.export(Some(&next), 20).await.unwrap();
+        ids.extend(page.records.iter().map(|record| record.id));
+    }
+    ids.sort_unstable();
+    ids
+}
+
+/// Chunks are compressed by themselves, whatever else is under way. In the Apache edition they are not.
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_are_whole_while_their_chunks_are_compressed() {
+    const NEW: usize = 30;
+    let (store, database) = empty_store(Timescale).await;
+    let key = key(&store).await;
+    let compressing = sql(&database.url()).await;
+    unscheduled(&compressing).await;
+    let compressing = tokio::spawn(async move {
+        loop {
+            if let Err(err) = compress(&compressing).await {
+                return err;
+            }
+        }
+    });
+    let mut ids = Vec::new();
+    let mut versions: Vec<u32> = Vec::new();
+    for round in 0..12 {
+        let (old, all) = (versions.len(), versions.len() + NEW);
+        versions.resize(all, 0);
+        // All that are new, and some that are stored.
+        let changed = (0..all).filter(|number| old <= *number || number % 7 == round % 7);
+        let mut writes = Vec::new();
+        for number in changed {
+            let write = write(&key, &number.to_string(), versions[number]);
+            versions[number] += 1;
+            // Over three chunks, several at once.
+            writes.push(started(write, now() + TimeDelta::days(number as i64 % 15)));
+        }
+        ids.extend(writes[writes.len() - NEW..].iter().map(|write| write.id));
+        let written = vec![Outcome::Written; writes.len()];
+        assert_eq!(commit(&store, writes).await, written, "round {round}");
+
+        let loaded = store.load(&ids).await.unwrap();
+        let loaded: Vec<_> = loaded.iter().flatten().map(|loaded| loaded.version).collect();
+        assert_eq!(loaded, versions, "round {round}");
+        let cells = store.plays(&everything(&key), TimeDelta::days(1)).await.unwrap();
+        let plays: u64 = cells.iter().map(|cell| cell.figures.plays).sum();
+        assert_eq!(plays, all as u64, "round {round}");
+        let mut sorted = ids.clone();
+        sorted.sort_unstable();
+        assert_eq!(exported(&store).await, sorted, "round {round}");
+    }
+    let apache = text(&sql(&database.url()).await, "show timescaledb.license").await == "apache";
+    if apache || compressing.is_finished() {
+        let err = compressing.await.unwrap();
+        assert!(apache, "{err:?}");
+    } else {
+        compressing.abort();
+    }
 }
 
 #[tokio::test]
