@@ -9,6 +9,7 @@ mod export;
 mod open;
 mod read;
 mod schema;
+mod tls;
 mod types;
 mod write;
 

@@ -1,22 +1,16 @@
-//! How the database is reached: what a URL says, TLS, and what goes wrong on the way.
+//! How the database is reached: what a URL says, and what goes wrong on the way.
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use diesel::result::ConnectionError;
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection as _};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio_postgres::config::SslMode;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{CancelToken, Config};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::{COMMIT_MAX, Error, STATEMENT_MAX, unavailable, unusable};
+use super::{COMMIT_MAX, Error, STATEMENT_MAX, tls, unavailable, unusable};
 
 /// How long it may take to get a connection.
 pub(super) const CONNECT_MAX: Duration = Duration::from_secs(5);
@@ -112,7 +106,7 @@ impl Target {
             config.connect_timeout(CONNECT_MAX);
         }
         config.keepalives_idle(KEEPALIVE).tcp_user_timeout(UNACKNOWLEDGED_MAX);
-        let tls = MakeRustlsConnect::new(tls_config(verified, root_file.as_deref())?);
+        let tls = MakeRustlsConnect::new(tls::config(verified, root_file.as_deref())?);
         Ok(Self { config, tls })
     }
 
@@ -197,79 +191,4 @@ fn decode(value: &str) -> String {
         .next()
         .map(|(_, v)| v.into_owned())
         .unwrap_or_default()
-}
-
-fn tls_config(verified: bool, root_file: Option<&str>) -> Result<ClientConfig, Error> {
-    let provider = Arc::new(ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .map_err(|err| unusable(format!("TLS cannot be used ({err})")))?;
-    Ok(if verified {
-        builder.with_root_certificates(roots(root_file)?).with_no_client_auth()
-    } else {
-        let anyone = Arc::new(Anyone { provider });
-        builder.dangerous().with_custom_certificate_verifier(anyone).with_no_client_auth()
-    })
-}
-
-fn roots(file: Option<&str>) -> Result<RootCertStore, Error> {
-    let mut roots = RootCertStore::empty();
-    let Some(file) = file.filter(|file| *file != "system") else {
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        return Ok(roots);
-    };
-    let unreadable = |err: &dyn fmt::Display| {
-        unusable(format!(
-            "sslrootcert {file:?} cannot be read ({err}): name a file of PEM certificates"
-        ))
-    };
-    for certificate in CertificateDer::pem_file_iter(file).map_err(|err| unreadable(&err))? {
-        let certificate = certificate.map_err(|err| unreadable(&err))?;
-        roots.add(certificate).map_err(|err| unreadable(&err))?;
-    }
-    if roots.is_empty() { Err(unreadable(&"it holds none")) } else { Ok(roots) }
-}
-
-/// Trusts any certificate, as libpq does for `prefer` and `require`: what is sent cannot be read on the way, but the
-/// server may be another.
-#[derive(Debug)]
-struct Anyone {
-    provider: Arc<CryptoProvider>,
-}
-
-impl ServerCertVerifier for Anyone {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signed, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signed, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
 }
