@@ -63,6 +63,8 @@ impl Proxy {
         let accepting = tokio::spawn(accept(listener, target, Arc::clone(&plan)));
         url.set_ip_host(address.ip()).expect("an address with a host");
         url.set_port(Some(address.port())).expect("an address with a host");
+        // It looks into what it passes on.
+        url.query_pairs_mut().append_pair("sslmode", "disable");
         (Self { address, plan, accepting }, url.into())
     }
 
