@@ -73,6 +73,14 @@ fn a_database_that_cannot_be_reached_stops_the_start() {
     assert_eq!(stderr.trim_end().lines().count(), 1, "{stderr}");
 }
 
+#[test]
+fn a_system_that_trusts_nobody_is_told_apart_from_a_server_that_nobody_trusts() {
+    let url = "postgres://me:secret@localhost/metrics?sslmode=verify-full";
+    // Its directory is empty.
+    let nobody = [("DATABASE_URL", url), ("SSL_CERT_FILE", "/dev/null"), ("SSL_CERT_DIR", ".")];
+    check_refused(&[], &nobody, &["install its ca-certificates", "sslrootcert"]);
+}
+
 #[tokio::test]
 async fn tables_are_brought_up_to_date_without_serving() {
     let database = Database::new().await;

@@ -23,7 +23,7 @@ use diesel::data_types::PgTimestamp;
 use diesel::prelude::*;
 use diesel::result::{ConnectionError, DatabaseErrorKind, Error as DieselError};
 use diesel::sql_types::BigInt;
-use diesel_async::pooled_connection::deadpool::{Object, Pool};
+use diesel_async::pooled_connection::deadpool::{Object, Pool, PoolError};
 use diesel_async::pooled_connection::{
     AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod,
 };
@@ -124,7 +124,7 @@ impl TimescaleStore {
     /// Connects to the database at `url`, and brings its tables up to date.
     ///
     /// The URL is `postgres://user:password@host:port/database`, with what libpq knows of `sslmode` (`disable`,
-    /// `prefer`, `require`, `verify-full`), `sslrootcert`, `application_name`, `connect_timeout` and
+    /// `prefer`, `require`, `verify-full`), `sslrootcert`, `channel_binding`, `application_name`, `connect_timeout` and
     /// `target_session_attrs` behind a `?`.
     ///
     /// # Errors
@@ -249,7 +249,7 @@ impl Lane {
             let target = target.clone();
             async move {
                 let connecting = target.connect(purpose).await;
-                connecting.map_err(|err| ConnectionError::BadConnection(connect::chain(&err)))
+                connecting.map_err(|err| ConnectionError::BadConnection(why(&err)))
             }
             .boxed()
         });
@@ -267,10 +267,16 @@ impl Lane {
         operation: &'static str,
         query: impl Query<T>,
     ) -> Result<T, Error> {
-        let connection = timeout(self.statement_max, self.pool.get())
-            .await
-            .map_err(unavailable)?
-            .map_err(unavailable)?;
+        let connection = match timeout(self.statement_max, self.pool.get()).await {
+            Ok(Ok(connection)) => connection,
+            // Says all that its causes do.
+            Ok(Err(PoolError::Backend(err))) => return Err(unavailable(err.to_string())),
+            Ok(Err(err)) => return Err(unavailable(err)),
+            Err(_) => {
+                let busy = format!("no connection got free within {:?}", self.statement_max);
+                return Err(unavailable(busy));
+            }
+        };
         let (answer, answered) = oneshot::channel();
         let is_report = self.purpose == Purpose::Reports;
         let limit = self.statement_max + GRACE;
@@ -284,6 +290,15 @@ impl Lane {
             let failure = if ended { Failure::TooLong } else { failure };
             failure.of(STORE, operation, self.statement_max, may_pass)
         })
+    }
+}
+
+/// Why there is no connection, without what is said of every error.
+fn why(err: &Error) -> String {
+    match err {
+        Error::Unusable { reason, .. } => reason.clone(),
+        Error::Unavailable { source, .. } => connect::chain(&**source),
+        other => connect::chain(other),
     }
 }
 

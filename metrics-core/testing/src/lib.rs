@@ -2,7 +2,7 @@
 //!
 //! * [`Database`] is a database of its own for a test, on any [`Backend`]; [`on_every_store!`] runs a test on all.
 //! * [`Faulty`] is a store that fails, or dies, when it is told to; [`Timeless`] one whose calls take no time.
-//! * [`Proxy`] is a connection that breaks when it is told to.
+//! * [`Proxy`] is a connection that breaks when it is told to, [`TlsProxy`] one with TLS.
 //! * [`WallClock`] is moved by hand.
 //!
 //! Everything here panics where something is not as a test needs it.
@@ -16,6 +16,7 @@ mod proxy;
 mod server;
 mod through;
 mod timeless;
+mod tls;
 
 pub use clock::WallClock;
 pub use database::{Backend, Database};
@@ -23,6 +24,7 @@ pub use faulty::{Death, Faults, Faulty};
 pub use proxy::{Cut, Proxy};
 pub use through::{Call, Method, Through, Way};
 pub use timeless::{Timeless, elsewhere};
+pub use tls::{Answer, Authority, Identity, Seen, TlsProxy, VALID};
 
 /// Makes a test for each store of each function: an `async fn(Backend)`, run by Tokio with its clock paused.
 ///

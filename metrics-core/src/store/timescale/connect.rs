@@ -113,10 +113,7 @@ impl Target {
     /// A new connection. What is wrong is said as an operator needs it.
     pub(crate) async fn connect(&self, purpose: Purpose) -> Result<AsyncPgConnection, Error> {
         let connecting = self.config.connect(self.tls.clone());
-        let (client, driver) = tokio::time::timeout(2 * CONNECT_MAX, connecting)
-            .await
-            .map_err(unavailable)?
-            .map_err(|err| self.refusal(err))?;
+        let (client, driver) = in_time(connecting).await?.map_err(|err| self.refusal(err))?;
         let setting_up = async {
             let mut connection =
                 AsyncPgConnection::try_from_client_and_connection(client, driver).await?;
@@ -124,10 +121,7 @@ impl Target {
             set.map_err(ConnectionError::CouldntSetupConfiguration)?;
             Ok::<_, ConnectionError>(connection)
         };
-        tokio::time::timeout(2 * CONNECT_MAX, setting_up)
-            .await
-            .map_err(unavailable)?
-            .map_err(unavailable)
+        in_time(setting_up).await?.map_err(unavailable)
     }
 
     /// Stops what runs on a connection, if anything does.
@@ -139,7 +133,15 @@ impl Target {
     fn refusal(&self, err: tokio_postgres::Error) -> Error {
         let user = self.config.get_user().unwrap_or("(the system's)");
         let database = self.config.get_dbname().unwrap_or(user);
+        if let Some(reason) = tls::refusal(&err) {
+            return unusable(reason);
+        }
         match err.code() {
+            _ if chain(&err).contains("channel binding") => unusable(format!(
+                "TLS does not reach the server itself ({}): name the server in the URL, \
+                 not what stands before it, or set channel_binding=disable",
+                chain(&err)
+            )),
             Some(&SqlState::INVALID_PASSWORD) => unusable(format!(
                 "the server refuses the password of user {user:?}: put the right one into the URL"
             )),
@@ -171,6 +173,12 @@ impl fmt::Debug for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Target").field("hosts", &self.config.get_hosts()).finish_non_exhaustive()
     }
+}
+
+/// Connecting takes two steps, and each no longer than this.
+async fn in_time<T>(step: impl Future<Output = T>) -> Result<T, Error> {
+    let done = tokio::time::timeout(2 * CONNECT_MAX, step).await;
+    done.map_err(|_| unavailable(format!("it does not answer within {:?}", 2 * CONNECT_MAX)))
 }
 
 /// An error and its causes, in one line.

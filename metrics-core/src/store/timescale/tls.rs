@@ -1,14 +1,18 @@
-//! TLS: whose certificates are trusted.
+//! TLS: whose certificates are trusted, and why one is not.
 
-use std::fmt;
+use std::error::Error as _;
 use std::sync::Arc;
+use std::{fmt, io};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+};
 
+use super::connect::chain;
 use super::{Error, unusable};
 
 /// What TLS trusts: with `verified` the certificates in `root_file`, or else those of the system, without anyone's.
@@ -25,10 +29,89 @@ pub(super) fn config(verified: bool, root_file: Option<&str>) -> Result<ClientCo
     })
 }
 
+/// What to do about a connection that never gets TLS, whenever it is tried; nothing if TLS is not what it lacks.
+pub(super) fn refusal(err: &tokio_postgres::Error) -> Option<String> {
+    if let Some(err) = untrusted(err) {
+        return Some(distrust(err));
+    }
+    let text = chain(err);
+    if text.contains("server does not support TLS") {
+        return Some(
+            "the server does not speak TLS, which sslmode asks for: set `ssl = on` in its \
+             postgresql.conf, or sslmode=disable in the URL where nobody can listen in"
+                .to_owned(),
+        );
+    }
+    text.contains("no hostname provided").then(|| {
+        "the URL names an address only, and TLS needs the name of the server: \
+         name it before the port, and the address in hostaddr"
+            .to_owned()
+    })
+}
+
+/// What is wrong with the server's certificate, if anything is.
+fn untrusted(err: &tokio_postgres::Error) -> Option<&CertificateError> {
+    let err = err.source()?.downcast_ref::<io::Error>()?.get_ref()?;
+    match err.downcast_ref()? {
+        rustls::Error::InvalidCertificate(err) => Some(err),
+        _ => None,
+    }
+}
+
+fn distrust(err: &CertificateError) -> String {
+    match err {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "the server's certificate has expired: renew it".to_owned()
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "the server's certificate is not valid yet: set the clock right, here or where it was made"
+                .to_owned()
+        }
+        CertificateError::NotValidForNameContext { expected, presented } => {
+            let expected = expected.to_str();
+            // They come as `DnsName("db.example.com")`.
+            let name = |name: &String| {
+                let inner = name.split_once('(').and_then(|(_, name)| name.strip_suffix(')'));
+                inner.unwrap_or(name).to_owned()
+            };
+            let names: Vec<_> = presented.iter().map(name).collect();
+            if names.is_empty() {
+                return format!(
+                    "the server's certificate has no subjectAltName: have one made that names {expected:?}"
+                );
+            }
+            format!(
+                "the server's certificate is not for {expected:?} but for {}: \
+                 have one made that names it, or name the server in the URL as its certificate does",
+                names.join(", ")
+            )
+        }
+        // A signature is bad if an authority is trusted that has the same name and another key.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            "the server's certificate is from an authority that is not trusted: \
+             name the file of its authority's certificate with sslrootcert"
+                .to_owned()
+        }
+        // What PostgreSQL's manual makes, which trusts it as an authority at the same time.
+        err if err.to_string().contains("CaUsedAsEndEntity") => {
+            "the server's certificate is an authority's: have one made for a server (CA:FALSE), \
+             that names it as the URL does (subjectAltName)"
+                .to_owned()
+        }
+        err => format!("the server's certificate is refused ({err}): have another one made"),
+    }
+}
+
 fn roots(file: Option<&str>) -> Result<RootCertStore, Error> {
     let mut roots = RootCertStore::empty();
     let Some(file) = file.filter(|file| *file != "system") else {
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        if roots.is_empty() {
+            return Err(unusable(
+                "the system trusts nobody's certificates: install its ca-certificates, \
+                 or name a file of certificates with sslrootcert",
+            ));
+        }
         return Ok(roots);
     };
     let unreadable = |err: &dyn fmt::Display| {

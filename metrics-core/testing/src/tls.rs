@@ -1,0 +1,242 @@
+//! A server that speaks TLS, or does not, in front of one that need not.
+
+use std::io;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
+};
+use tempfile::NamedTempFile;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use url::Url;
+
+/// What a client sends that asks for TLS, in place of a beginning: its length, and a number that is no version.
+const TLS_PLEASE: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
+
+/// The years in which a certificate is valid, unless a test is about them.
+pub const VALID: RangeInclusive<i32> = 2020..=2999;
+
+/// Who vouches for servers.
+#[derive(Debug)]
+pub struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    file: NamedTempFile,
+}
+
+/// What a server shows of itself.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    config: Arc<ServerConfig>,
+}
+
+impl Authority {
+    /// One that nobody knows, by this name.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        let mut params = params(&[], VALID);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, name);
+        let issuer = CertifiedIssuer::self_signed(params, key()).expect("a certificate");
+        let file = NamedTempFile::new().expect("a file");
+        std::fs::write(&file, issuer.pem()).expect("a file that can be written");
+        Self { issuer, file }
+    }
+
+    /// The file that its certificate is in.
+    #[must_use]
+    pub fn file(&self) -> &Path {
+        self.file.path()
+    }
+
+    /// A server of these names, from the first day of one year to the first of another.
+    #[must_use]
+    pub fn vouch(&self, names: &[&str], years: RangeInclusive<i32>) -> Identity {
+        let key = key();
+        let certificate = params(names, years).signed_by(&key, &self.issuer);
+        Identity::new(certificate.expect("a certificate").into(), &key)
+    }
+
+    /// A server that is the authority itself, as who makes a certificate in one step has it.
+    #[must_use]
+    pub fn itself(&self) -> Identity {
+        Identity::new(self.issuer.der().clone(), self.issuer.key())
+    }
+}
+
+impl Identity {
+    fn new(certificate: CertificateDer<'static>, key: &KeyPair) -> Self {
+        let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("versions of TLS")
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key)
+            .expect("a certificate and its key");
+        Self { config: Arc::new(config) }
+    }
+}
+
+fn key() -> KeyPair {
+    KeyPair::generate().expect("a key")
+}
+
+fn params(names: &[&str], years: RangeInclusive<i32>) -> CertificateParams {
+    let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+    let mut params = CertificateParams::new(names).expect("names");
+    params.not_before = date_time_ymd(*years.start(), 1, 1);
+    params.not_after = date_time_ymd(*years.end(), 1, 1);
+    params
+}
+
+/// How whoever asks for TLS is answered.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// With yes, and a certificate.
+    Yes(Identity),
+    /// With no.
+    No,
+    /// With yes, and by hanging up on what comes then.
+    HangUp,
+    /// With yes, and with nothing more, whatever comes then.
+    Silence,
+}
+
+/// What clients have done so far.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Seen {
+    /// Asked for TLS.
+    pub asked: usize,
+    /// Began to speak TLS.
+    pub began: usize,
+    /// Went on in TLS, satisfied with the certificate.
+    pub secured: usize,
+    /// Went on without TLS.
+    pub plain: usize,
+}
+
+/// Stands in front of a server as its TLS, and passes on what is said in it.
+///
+/// It must be started in the runtime of the test, and ends with this.
+#[derive(Debug)]
+pub struct TlsProxy {
+    address: SocketAddr,
+    state: Arc<State>,
+    accepting: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+struct State {
+    target: (String, u16),
+    answer: Mutex<Answer>,
+    seen: watch::Sender<Seen>,
+}
+
+impl TlsProxy {
+    /// A proxy in front of the server that this address names.
+    pub async fn start(url: &str, answer: Answer) -> Self {
+        let url: Url = url.parse().expect("an address");
+        let host = url.host_str().expect("an address with a host").to_owned();
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let state = Arc::new(State {
+            target: (host, url.port().unwrap_or(5_432)),
+            answer: Mutex::new(answer),
+            seen: watch::Sender::default(),
+        });
+        let accepting = tokio::spawn(accept(listener, Arc::clone(&state)));
+        Self { address, state, accepting }
+    }
+
+    /// The port of 127.0.0.1 that it listens on.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// How it answers from now on.
+    pub fn answer(&self, answer: Answer) {
+        *self.state.answer.lock().unwrap_or_else(PoisonError::into_inner) = answer;
+    }
+
+    /// What it has seen.
+    #[must_use]
+    pub fn seen(&self) -> watch::Receiver<Seen> {
+        self.state.seen.subscribe()
+    }
+}
+
+impl Drop for TlsProxy {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+async fn accept(listener: TcpListener, state: Arc<State>) {
+    loop {
+        let (client, _) = listener.accept().await.expect("a connection");
+        let state = Arc::clone(&state);
+        // However it ends is as the client sees it.
+        tokio::spawn(async move { state.serve(client).await });
+    }
+}
+
+impl State {
+    async fn serve(&self, mut client: TcpStream) -> io::Result<()> {
+        client.set_nodelay(true)?;
+        let mut begin = [0; TLS_PLEASE.len()];
+        client.read_exact(&mut begin).await?;
+        if begin != TLS_PLEASE {
+            self.saw(|seen| seen.plain += 1);
+            return self.pass(client, &begin).await;
+        }
+        self.saw(|seen| seen.asked += 1);
+        let answer = self.answer.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let yes = !matches!(answer, Answer::No);
+        client.write_all(if yes { b"S" } else { b"N" }).await?;
+        // What it says then is its choice.
+        if client.peek(&mut [0]).await? == 0 {
+            return Ok(());
+        }
+        if yes {
+            self.saw(|seen| seen.began += 1);
+        }
+        match answer {
+            Answer::Yes(identity) => {
+                let client = TlsAcceptor::from(identity.config).accept(client).await?;
+                self.saw(|seen| seen.secured += 1);
+                self.pass(client, &[]).await
+            }
+            Answer::No => {
+                self.saw(|seen| seen.plain += 1);
+                self.pass(client, &[]).await
+            }
+            Answer::HangUp => client.read(&mut [0; 4096]).await.map(drop),
+            Answer::Silence => client.read_to_end(&mut Vec::new()).await.map(drop),
+        }
+    }
+
+    fn saw(&self, what: impl FnOnce(&mut Seen)) {
+        self.seen.send_modify(what);
+    }
+
+    async fn pass(
+        &self,
+        mut client: impl AsyncRead + AsyncWrite + Unpin,
+        begin: &[u8],
+    ) -> io::Result<()> {
+        let mut server = TcpStream::connect(self.target.clone()).await?;
+        server.set_nodelay(true)?;
+        server.write_all(begin).await?;
+        copy_bidirectional(&mut client, &mut server).await.map(drop)
+    }
+}
