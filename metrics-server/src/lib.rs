@@ -20,6 +20,7 @@ mod cors;
 mod error;
 mod frames;
 mod page;
+mod patience;
 mod phoenix;
 mod response;
 mod serve;

@@ -10,10 +10,11 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::patience::Patient;
 use crate::service::Service;
 
 /// How long a client may take to send the header of a request.
@@ -31,6 +32,9 @@ const AWAY_MAX: Duration = Duration::from_secs(2);
 /// How long to wait before accepting again, when the system has no room for another connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// How often the log says that connections cannot be accepted, while it is so.
+const ACCEPT_TOLD_EVERY: Duration = Duration::from_secs(60);
+
 /// Serves until `stop` resolves, then lets everything that is under way finish.
 ///
 /// The order loses nothing: no more connections, requests finish, websockets end and close what they have open, and
@@ -47,6 +51,7 @@ pub async fn serve(
     let connections = TaskTracker::new();
     let room = Arc::new(Semaphore::new(connections_max));
     let mut stop = pin!(stop);
+    let mut told: Option<Instant> = None;
     loop {
         let accepted = tokio::select! {
             accepted = accept(&listener, &room) => accepted,
@@ -54,11 +59,15 @@ pub async fn serve(
         };
         let (stream, permit) = match accepted {
             Ok(accepted) => accepted,
+            Err(err) if is_of_the_client(&err) => continue,
             Err(err) => {
-                tracing::warn!(
-                    error = &err as &dyn std::error::Error,
-                    "could not accept a connection"
-                );
+                if told.is_none_or(|at| ACCEPT_TOLD_EVERY <= at.elapsed()) {
+                    tracing::warn!(
+                        error = &err as &dyn std::error::Error,
+                        "could not accept a connection"
+                    );
+                    told = Some(Instant::now());
+                }
                 sleep(ACCEPT_PAUSE).await;
                 continue;
             }
@@ -92,13 +101,34 @@ async fn accept(
 ) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
     let permit = Arc::clone(room).acquire_owned().await.map_err(io::Error::other)?;
     let (stream, _address) = listener.accept().await?;
-    // Answers are small, and the next one should not wait for the last.
-    stream.set_nodelay(true)?;
     Ok((stream, permit))
+}
+
+/// Whether only the connection that was to be accepted has failed, and the next one may well not: a client that gives
+/// up at once must not hold up the others.
+fn is_of_the_client(err: &io::Error) -> bool {
+    use io::ErrorKind::{
+        ConnectionAborted, ConnectionRefused, ConnectionReset, HostUnreachable, NetworkDown,
+        NetworkUnreachable, TimedOut,
+    };
+    matches!(
+        err.kind(),
+        ConnectionAborted
+            | ConnectionRefused
+            | ConnectionReset
+            | HostUnreachable
+            | NetworkDown
+            | NetworkUnreachable
+            | TimedOut
+    )
 }
 
 /// Speaks HTTP with one client. The permit goes with the connection, also if it becomes a websocket.
 async fn connect(stream: TcpStream, service: Service, permit: Permit, stopping: CancellationToken) {
+    // Answers are small, and the next one should not wait for the last. It fails only where the client has gone.
+    if stream.set_nodelay(true).is_err() {
+        return;
+    }
     let respond = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
         let service = service.clone();
         request.extensions_mut().insert(Arc::clone(&permit));
@@ -106,7 +136,8 @@ async fn connect(stream: TcpStream, service: Service, permit: Permit, stopping: 
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEADER_MAX).max_buf_size(HEADER_BYTES_MAX);
-    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), respond).with_upgrades());
+    let mut connection =
+        pin!(http.serve_connection(TokioIo::new(Patient::new(stream)), respond).with_upgrades());
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = stopping.cancelled() => {

@@ -18,13 +18,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::channel::{Channels, Pending, Reply, Visitor};
 use crate::frames::{Incoming, Reader, split};
+use crate::patience::WRITE_MAX;
 use crate::phoenix::{BinaryPush, Message, Version};
 
 /// How long a client may send nothing. Heartbeats come every 30 s.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
-
-/// How long a client may take to read what it is sent.
-const WRITE_MAX: Duration = Duration::from_secs(30);
 
 /// How long a client may take to hear that the websocket is closed: a round trip over a bad network.
 const LINGER_MAX: Duration = Duration::from_secs(1);

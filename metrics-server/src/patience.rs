@@ -1,0 +1,115 @@
+//! A connection whose client has to read what it is sent.
+//!
+//! A client that asks and never reads would hold its answer, and its place among the connections, for ever: the system
+//! keeps such a connection open as long as the client's does.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
+
+/// How long a client may take nothing of what it is sent. A network that comes back takes less.
+pub(crate) const WRITE_MAX: Duration = Duration::from_secs(30);
+
+/// A stream of which a write fails when nothing of it was taken for [`WRITE_MAX`].
+pub(crate) struct Patient<S> {
+    stream: S,
+    // There only while a write waits: most never do.
+    waiting: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S: Unpin> Patient<S> {
+    pub(crate) fn new(stream: S) -> Self {
+        Self { stream, waiting: None }
+    }
+
+    /// Asks the stream to write, and fails if it has not been able to for too long.
+    fn poll<T>(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        write: impl FnOnce(Pin<&mut S>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        let this = self.get_mut();
+        if let Poll::Ready(written) = write(Pin::new(&mut this.stream), cx) {
+            this.waiting = None;
+            return Poll::Ready(written);
+        }
+        let waiting = this.waiting.get_or_insert_with(|| Box::pin(sleep(WRITE_MAX)));
+        ready!(waiting.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_read(cx, buf)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll(cx, |stream, cx| stream.poll_write(cx, buf))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll(cx, |stream, cx| stream.poll_write_vectored(cx, bufs))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll(cx, |stream, cx| stream.poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll(cx, |stream, cx| stream.poll_shutdown(cx))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+    use tokio::time::Instant;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_of_which_nothing_is_taken_fails() {
+        let (_client, server) = duplex(16);
+        let mut server = Patient::new(server);
+        let began = Instant::now();
+        let err = server.write_all(&[0; 17]).await.unwrap_err();
+        assert_eq!(err.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(began.elapsed().as_secs(), WRITE_MAX.as_secs());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_reads_slowly_is_waited_for() {
+        let (mut client, server) = duplex(16);
+        let mut server = Patient::new(server);
+        let reading = async {
+            for _ in 0..10 {
+                sleep(WRITE_MAX - Duration::from_secs(1)).await;
+                client.read_exact(&mut [0; 16]).await.unwrap();
+            }
+        };
+        let writing = async { server.write_all(&[0; 160]).await.unwrap() };
+        tokio::join!(reading, writing);
+    }
+}
