@@ -159,7 +159,7 @@ impl Channels {
     pub(crate) async fn handle(&mut self, message: Message<'_>, replies: &mut Vec<Reply>) {
         match (&*message.topic, &*message.event) {
             (PHOENIX_TOPIC, "heartbeat") => self.answer(&message, &Ref::NULL, Answer::Ok, replies),
-            (_, "phx_join") => self.join(&message, replies).await,
+            _ if message.is_join() => self.join(&message, replies).await,
             (topic, event) => match (self.joined.get(topic), event) {
                 (Some(_), "phx_leave") => self.leave(&message, replies),
                 (None, "phx_leave") => {

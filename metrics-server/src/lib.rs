@@ -22,6 +22,7 @@ mod frames;
 mod page;
 mod patience;
 mod phoenix;
+mod rate;
 mod response;
 mod serve;
 mod service;

@@ -17,6 +17,9 @@ mod envelope;
 /// The websocket subprotocol that newer clients offer, and that must then be selected.
 pub(crate) const SUBPROTOCOL: &str = "phoenix";
 
+/// The event that joins a topic.
+const JOIN: &str = "phx_join";
+
 /// The topic of heartbeats. It is never joined.
 pub(crate) const PHOENIX_TOPIC: &str = "phoenix";
 
@@ -96,6 +99,11 @@ impl<'a> Message<'a> {
             event: envelope.event,
             payload: envelope.payload,
         })
+    }
+
+    /// Whether it asks to join its topic.
+    pub(crate) fn is_join(&self) -> bool {
+        self.event == JOIN
     }
 }
 

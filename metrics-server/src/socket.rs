@@ -4,22 +4,24 @@
 //! are read. What was read is always handled to its end; only the wait for the next frame is raced.
 
 use std::collections::VecDeque;
+use std::future::pending;
 use std::io;
 use std::pin::pin;
 use std::time::Duration;
 
 use fastwebsockets::{Frame, Payload, WebSocketError, WebSocketWrite};
-use metrics_core::Metrics;
 use metrics_core::recorder::NotStored;
+use metrics_core::{KeyChanges, Metrics};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::channel::{Channels, Pending, Reply, Visitor};
-use crate::frames::{Incoming, Reader, split};
+use crate::frames::{Incoming, ReadError, Reader, split};
 use crate::patience::WRITE_MAX;
-use crate::phoenix::{BinaryPush, Message, Version};
+use crate::phoenix::{BinaryPush, DecodeError, Message, Version};
+use crate::rate::{Bucket, Rate};
 
 /// How long a client may send nothing. Heartbeats come every 30 s.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
@@ -32,6 +34,14 @@ const OUTBOX_MAX: usize = 32;
 
 /// How many events of one socket may wait to be durable before no more is read.
 const PENDING_MAX: usize = 1_024;
+
+/// How many frames a socket may send, of whatever kind. A player sends a few a second when its viewer seeks about. A
+/// client that was away sends everything that it kept at once: this is hours of it. What exceeds it is read later.
+const FRAMES: Rate = Rate { burst: 4_096, every: Duration::from_millis(10) };
+
+/// How many times a socket may join: a page with all its videos, and again whenever its network comes back. Each join
+/// costs a look at the store.
+const JOINS: Rate = Rate { burst: 256, every: Duration::from_millis(100) };
 
 const NORMAL: u16 = 1000;
 const GOING_AWAY: u16 = 1001;
@@ -101,88 +111,157 @@ async fn end(read: &mut (impl AsyncRead + Unpin), write: &mut (impl AsyncWrite +
 async fn read_all(
     mut reader: Reader<impl AsyncRead + Unpin>,
     metrics: &Metrics,
-    mut channels: Channels,
+    channels: Channels,
     outbox: mpsc::Sender<Reply>,
     stopping: &CancellationToken,
 ) -> Close {
-    let mut keys = metrics.key_changes();
-    let mut replies = Vec::new();
-    let mut heard = (Instant::now(), metrics.moment());
+    let (keys, version) = (metrics.key_changes(), channels.version());
+    let mut side = Side { channels, keys, outbox, stopping, replies: Vec::new() };
+    let mut budget = Budget::default();
+    let (mut silent_since, mut heard) = (Instant::now(), metrics.moment());
     let close = loop {
-        metrics.ready().await;
-        let frame = {
-            // Dropped only to end the connection: it may have read half a frame.
-            let mut next = pin!(reader.next());
-            loop {
-                tokio::select! {
-                    frame = &mut next => break Ok(frame),
-                    () = keys.changed() => {
-                        channels.revoke(&keys, &mut replies);
-                        if forward(&outbox, &mut replies).await.is_err() {
-                            break Err(Close { code: None, reason: String::new() });
-                        }
-                    }
-                    () = sleep_until(heard.0 + SILENCE_MAX) => {
-                        break Err(Close::new(NORMAL, &"nothing was heard for too long"));
-                    }
-                    () = stopping.cancelled() => {
-                        break Err(Close::new(GOING_AWAY, &"the server stops"));
-                    }
-                }
-            }
-        };
-        let frame = match frame {
-            Ok(frame) => frame,
-            Err(close) => break close,
-        };
-        heard = (Instant::now(), metrics.moment());
-        if let Err(close) = act(frame, &mut channels, &mut replies).await {
+        if let Err(close) = side.until(None, metrics.ready()).await {
             break close;
         }
-        if forward(&outbox, &mut replies).await.is_err() {
-            break Close { code: None, reason: String::new() };
+        // What the client sent while nothing was read did not come too late.
+        silent_since = Instant::now();
+        // Dropped only to end the connection: it may have read half a frame.
+        let frame = match side.until(Some(silent_since + SILENCE_MAX), reader.next()).await {
+            Ok(Some(frame)) => frame,
+            Ok(None) => break Close::new(NORMAL, &"nothing was heard for too long"),
+            Err(close) => break close,
+        };
+        heard = metrics.moment();
+        let said = match Said::read(version, frame) {
+            Ok(said) => said,
+            Err(close) => break close,
+        };
+        let now = Instant::now();
+        let room_at = budget.take(&said, now);
+        if now < room_at
+            && let Err(close) = side.until(Some(room_at), pending::<()>()).await
+            // What was read is handled to its end, also when the server stops meanwhile.
+            && close.code.is_none()
+        {
+            break close;
+        }
+        if let Err(close) = side.act(said).await {
+            break close;
         }
     };
     // A client that was silent may have stopped playing any time since it was last heard of.
     let lost = match close.code {
-        Some(NORMAL) if SILENCE_MAX <= heard.0.elapsed() => heard.1,
+        Some(NORMAL) if SILENCE_MAX <= silent_since.elapsed() => heard,
         _ => metrics.moment(),
     };
     // The writer of the store does not need anybody to wait for it.
-    drop(channels.lose(lost));
+    drop(side.channels.lose(lost));
     close
 }
 
-/// Acts on what was read, and appends what there is to say.
-async fn act(
-    frame: Result<Incoming<'_>, crate::frames::ReadError>,
-    channels: &mut Channels,
-    replies: &mut Vec<Reply>,
-) -> Result<(), Close> {
-    let version = channels.version();
-    match frame {
-        Ok(Incoming::Text(text)) => match Message::decode(version, text) {
-            Ok(message) => channels.handle(message, replies).await,
-            Err(err) => return Err(Close::new(err.close_code(), &err)),
-        },
-        Ok(Incoming::Binary(bytes)) => match BinaryPush::decode(version, bytes) {
-            Ok(push) => channels.refuse(&push, replies),
-            Err(err) => return Err(Close::new(err.close_code(), &err)),
-        },
-        Ok(Incoming::Ping(payload)) => replies.push(Reply::Pong(payload.to_vec())),
-        Ok(Incoming::Alive) => {}
-        Ok(Incoming::Close(code)) => return Err(Close::new(code.unwrap_or(NORMAL), &"")),
-        Err(err) => return Err(Close { code: err.close_code(), reason: err.to_string() }),
-    }
-    Ok(())
+/// What one socket may send, however fast it sends.
+#[derive(Debug, Default)]
+struct Budget {
+    frames: Bucket,
+    joins: Bucket,
 }
 
-/// Hands replies to the writing half. Fails when that has ended.
-async fn forward(outbox: &mpsc::Sender<Reply>, replies: &mut Vec<Reply>) -> Result<(), ()> {
-    for reply in replies.drain(..) {
-        outbox.send(reply).await.map_err(drop)?;
+impl Budget {
+    /// Takes what was said off, and returns when it may be acted upon. Nothing more is read before.
+    fn take(&mut self, said: &Said<'_>, now: Instant) -> Instant {
+        let at = self.frames.take(FRAMES, now);
+        match said {
+            Said::Message(message) if message.is_join() => at.max(self.joins.take(JOINS, now)),
+            _ => at,
+        }
     }
-    Ok(())
+}
+
+/// What a client said in one frame.
+enum Said<'a> {
+    Message(Message<'a>),
+    Push(BinaryPush<'a>),
+    Ping(&'a [u8]),
+    Nothing,
+    Close(Option<u16>),
+}
+
+impl<'a> Said<'a> {
+    fn read(version: Version, frame: Result<Incoming<'a>, ReadError>) -> Result<Self, Close> {
+        let malformed = |err: DecodeError| Close::new(err.close_code(), &err);
+        Ok(match frame {
+            Ok(Incoming::Text(text)) => {
+                Self::Message(Message::decode(version, text).map_err(malformed)?)
+            }
+            Ok(Incoming::Binary(bytes)) => {
+                Self::Push(BinaryPush::decode(version, bytes).map_err(malformed)?)
+            }
+            Ok(Incoming::Ping(payload)) => Self::Ping(payload),
+            Ok(Incoming::Alive) => Self::Nothing,
+            Ok(Incoming::Close(code)) => Self::Close(code),
+            Err(err) => return Err(Close { code: err.close_code(), reason: err.to_string() }),
+        })
+    }
+}
+
+/// The server's side of a websocket, which has more to heed than what the client says.
+struct Side<'a> {
+    channels: Channels,
+    keys: KeyChanges,
+    outbox: mpsc::Sender<Reply>,
+    stopping: &'a CancellationToken,
+    replies: Vec<Reply>,
+}
+
+impl Side<'_> {
+    /// Acts on what was said.
+    async fn act(&mut self, said: Said<'_>) -> Result<(), Close> {
+        match said {
+            Said::Message(message) => self.channels.handle(message, &mut self.replies).await,
+            Said::Push(push) => self.channels.refuse(&push, &mut self.replies),
+            Said::Ping(payload) => self.replies.push(Reply::Pong(payload.to_vec())),
+            Said::Nothing => {}
+            Said::Close(code) => return Err(Close::new(code.unwrap_or(NORMAL), &"")),
+        }
+        self.forward().await
+    }
+
+    /// Waits for a future, and until no later than a moment. What else happens meanwhile is seen to.
+    async fn until<T>(
+        &mut self,
+        moment: Option<Instant>,
+        future: impl Future<Output = T>,
+    ) -> Result<Option<T>, Close> {
+        let late = async {
+            match moment {
+                Some(moment) => sleep_until(moment).await,
+                None => pending().await,
+            }
+        };
+        let (mut future, mut late) = (pin!(future), pin!(late));
+        loop {
+            tokio::select! {
+                output = &mut future => return Ok(Some(output)),
+                () = self.keys.changed() => {
+                    self.channels.revoke(&self.keys, &mut self.replies);
+                    self.forward().await?;
+                }
+                () = &mut late => return Ok(None),
+                () = self.stopping.cancelled() => {
+                    return Err(Close::new(GOING_AWAY, &"the server stops"));
+                }
+            }
+        }
+    }
+
+    /// Hands replies to the writing half. Fails when that has ended.
+    async fn forward(&mut self) -> Result<(), Close> {
+        for reply in self.replies.drain(..) {
+            let sent = self.outbox.send(reply).await;
+            sent.map_err(|_| Close { code: None, reason: String::new() })?;
+        }
+        Ok(())
+    }
 }
 
 /// Writes answers in the order in which they are due, until there will be no more.
