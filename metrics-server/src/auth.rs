@@ -3,9 +3,10 @@
 use std::fmt;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
-use hyper::header::{AUTHORIZATION, HeaderMap};
+use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use subtle::ConstantTimeEq as _;
 
+use crate::attempts::{Caller, Secret};
 use crate::error::Error;
 
 /// The user and the password that are asked for. The debug form shows neither.
@@ -25,13 +26,17 @@ impl Credentials {
     }
 
     /// Returns if a request has them.
-    pub(crate) fn check(&self, headers: &HeaderMap) -> Result<(), Error> {
-        let given = headers.get(AUTHORIZATION).and_then(|value| {
-            let (scheme, encoded) = value.to_str().ok()?.split_once(' ')?;
-            let basic = scheme.eq_ignore_ascii_case("basic");
-            basic.then(|| BASE64_STANDARD.decode(encoded.trim()).ok()).flatten()
-        });
-        if self.equal(&given.unwrap_or_default()) { Ok(()) } else { Err(Error::Unauthorized) }
+    pub(crate) fn check(&self, caller: &Caller, headers: &HeaderMap) -> Result<(), Error> {
+        // Browsers ask without at first: that is no guess.
+        let given = headers.get(AUTHORIZATION).ok_or(Error::Unauthorized)?;
+        let attempt = caller.attempt(Secret::Credentials(given.as_bytes()))?;
+        if self.equal(&decode(given).unwrap_or_default()) {
+            attempt.right();
+            Ok(())
+        } else {
+            attempt.wrong();
+            Err(Error::Unauthorized)
+        }
     }
 
     /// Compares in a time that depends on the length of what was given, and on nothing else.
@@ -44,6 +49,13 @@ impl Credentials {
     }
 }
 
+/// User and password, if that is what a header gives.
+fn decode(given: &HeaderValue) -> Option<Vec<u8>> {
+    let (scheme, encoded) = given.to_str().ok()?.split_once(' ')?;
+    let basic = scheme.eq_ignore_ascii_case("basic");
+    basic.then(|| BASE64_STANDARD.decode(encoded.trim()).ok()).flatten()
+}
+
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Credentials(..)")
@@ -53,7 +65,6 @@ impl fmt::Debug for Credentials {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hyper::header::HeaderValue;
 
     #[track_caller]
     fn check(header: Option<&str>, expected: bool) {
@@ -62,7 +73,7 @@ mod tests {
             .map(|value| (AUTHORIZATION, HeaderValue::from_str(value).unwrap()))
             .into_iter()
             .collect();
-        assert_eq!(credentials.check(&headers).is_ok(), expected, "{header:?}");
+        assert_eq!(credentials.check(&Caller::default(), &headers).is_ok(), expected, "{header:?}");
     }
 
     #[test]

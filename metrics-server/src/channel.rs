@@ -12,6 +12,7 @@ use metrics_core::{ApiKey, Join, JoinError, KeyChanges, Metrics, Video, Viewing}
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::attempts::{Caller, Secret};
 use crate::phoenix::{Answer, BinaryPush, Message, Outgoing, PHOENIX_TOPIC, Ref, Version};
 use crate::wire::{self, Event, Positions, Refusal};
 
@@ -34,6 +35,8 @@ pub(crate) struct Visitor {
     pub(crate) page: Option<String>,
     /// Whether the viewer opted out, and the operator heeds that.
     pub(crate) opted_out: bool,
+    /// Whoever it is, for keys that are guessed.
+    pub(crate) caller: Caller,
 }
 
 impl Visitor {
@@ -269,11 +272,15 @@ impl Channels {
             _ => None,
         })?;
         let video = Video::new(identifier, metadata).ok_or(MISSING)?;
+        let attempt = self.visitor.caller.attempt(Secret::Key(&key));
+        let attempt = attempt.map_err(|too_many| too_many.to_string())?;
         let mut join = self.visitor.introduce(Join::new(key, session, video), page.as_deref());
         if let Some(data) = session_data {
             join = join.session_data(data);
         }
-        self.metrics.join(join).await.map_err(|err| match err {
+        let joined = self.metrics.join(join).await;
+        attempt.judge(&joined);
+        joined.map_err(|err| match err {
             JoinError::NoSession => MISSING.to_owned(),
             JoinError::Store(err) => {
                 tracing::warn!(error = &err as &dyn std::error::Error, "could not judge a key");

@@ -43,6 +43,9 @@ Environment (a flag wins over its variable):
                            DNT: 1 [default: ignore]
   METRICS_CORS_ORIGINS     origins whose pages may read reports, separated by commas, or *
                            [default: none]
+  METRICS_FORWARDED_HEADER the header in which a reverse proxy says where a request comes from,
+                           like x-forwarded-for; only if nobody reaches the server but through
+                           the proxy [default: none]
   METRICS_MAX_CONNECTIONS  how many connections may be open at once [default: 100000]
   METRICS_LOG_FORMAT       text or json [default: text]
   RUST_LOG                 what is logged: off, error, warn, info, debug or trace, also per
@@ -350,6 +353,8 @@ impl Config {
         let heed_opt_out = variable("METRICS_OPT_OUT").read("ignore or refuse", read_opt_out)?;
         let cors = variable("METRICS_CORS_ORIGINS")
             .read("origins like https://example.com, separated by commas, or *", read_cors)?;
+        let forwarded_header = variable("METRICS_FORWARDED_HEADER")
+            .read("the name of a header, like x-forwarded-for", |text| text.parse().ok())?;
         let default_key = variable("METRICS_DEFAULT_KEY")
             .read_secret("an API key, 1 to 128 visible ASCII characters", |text| {
                 ApiKey::new(text).ok()
@@ -370,6 +375,7 @@ impl Config {
             heed_opt_out: heed_opt_out.unwrap_or(false),
             cors: cors.unwrap_or_default(),
             spool: Some(database.spool(spool)),
+            forwarded_header,
         };
         Ok(Self {
             command,

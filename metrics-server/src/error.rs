@@ -7,6 +7,7 @@ use hyper::header::{ALLOW, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICAT
 use hyper::{Response, StatusCode};
 use metrics_core::{ReportError, store};
 
+use crate::attempts::TooMany;
 use crate::response::{self, Body};
 
 /// After how many seconds a client may try again, when the store is away.
@@ -38,6 +39,9 @@ pub(crate) enum Error {
     /// A batch of which no key is valid.
     #[error("invalid key")]
     InvalidKey,
+    /// Keys or passwords were guessed from where the request comes.
+    #[error(transparent)]
+    TooManyAttempts(#[from] TooMany),
     /// Nothing is at this address.
     #[error("nothing is here; the API is under /api/v1")]
     NotFound,
@@ -115,6 +119,7 @@ impl Error {
             Self::KeyExists => StatusCode::CONFLICT,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::UnknownVersion => StatusCode::FORBIDDEN,
+            Self::TooManyAttempts(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::NotStored | Self::TooLong | Self::Unavailable(_) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
@@ -129,6 +134,11 @@ impl Error {
             Self::NoKey | Self::InvalidKey => (WWW_AUTHENTICATE, "Key realm=\"metrics\""),
             Self::MethodNotAllowed { allow } => (ALLOW, *allow),
             Self::NotStored | Self::TooLong | Self::Unavailable(_) => (RETRY_AFTER, RETRY_SECONDS),
+            Self::TooManyAttempts(TooMany { retry_after }) => {
+                // Up, so that there is room by then.
+                let seconds = retry_after.as_secs() + u64::from(0 < retry_after.subsec_nanos());
+                return Some((RETRY_AFTER, seconds.into()));
+            }
             _ => return None,
         };
         Some((name, HeaderValue::from_static(value)))
@@ -195,6 +205,10 @@ mod tests {
         check(Error::InvalidKey, 401, Some(("www-authenticate", "Key realm=\"metrics\"")));
         check(Error::UnknownVersion, 403, None);
         check(Error::NotFound, 404, None);
+        for (millis, seconds) in [(1, "1"), (1_000, "1"), (14_001, "15")] {
+            let retry_after = std::time::Duration::from_millis(millis);
+            check(TooMany { retry_after }.into(), 429, Some(("retry-after", seconds)));
+        }
         check(Error::MethodNotAllowed { allow: "GET, POST" }, 405, Some(("allow", "GET, POST")));
         check(Error::KeyExists, 409, None);
         check(Error::TooLarge, 413, None);

@@ -5,6 +5,7 @@
 //! * [`Service`] answers requests: `service.rs` is the route table, `api/` has a file per endpoint.
 //! * A websocket is read by `frames.rs` into bounded messages, by `phoenix.rs` into values of the channel protocol,
 //!   and acted on by `channel.rs`; `socket.rs` is its life. `wire.rs` reads the events that clients send.
+//! * `attempts.rs` holds up whoever guesses keys and passwords.
 //! * [`serve()`] accepts connections and stops without losing any.
 //! * [`Config`] is every setting of the binary.
 //!
@@ -13,6 +14,7 @@
 #![warn(clippy::unwrap_used)]
 
 mod api;
+mod attempts;
 mod auth;
 mod channel;
 mod config;
@@ -29,6 +31,7 @@ mod service;
 mod socket;
 mod wire;
 
+pub use attempts::Peer;
 pub use auth::Credentials;
 pub use config::{Command, Config, ConfigError, Database, LogFormat};
 pub use cors::Cors;

@@ -35,6 +35,12 @@ impl Bucket {
         // A clock may have begun later than that.
         full_at.checked_sub(rate.refill()).map_or(now, |at| at.max(now))
     }
+
+    /// How long it takes until there is one to take, if there is none.
+    pub(crate) fn wait(mut self, rate: Rate, now: Instant) -> Option<Duration> {
+        let wait = self.take(rate, now).saturating_duration_since(now);
+        (!wait.is_zero()).then_some(wait)
+    }
 }
 
 #[cfg(test)]
@@ -58,13 +64,24 @@ mod tests {
     fn what_is_left_grows_with_time_up_to_a_burst() {
         let (start, mut bucket) = (Instant::now(), Bucket::default());
         for _ in 0..3 {
+            assert_eq!(bucket.wait(RATE, start), None);
             bucket.take(RATE, start);
         }
-        assert_eq!(bucket.take(RATE, at(start, 9)), at(start, 10));
-        assert_eq!(bucket.take(RATE, at(start, 20)), at(start, 20));
+        assert_eq!(bucket.wait(RATE, start), Some(Duration::from_secs(10)));
+        assert_eq!(bucket.wait(RATE, at(start, 9)), Some(Duration::from_secs(1)));
+        assert_eq!(bucket.wait(RATE, at(start, 10)), None);
         // However long nothing was taken, no more than a burst is left.
         let later = at(start, 1_000_000);
         let taken = [(); 4].map(|()| bucket.take(RATE, later));
         assert_eq!(taken, [0, 0, 0, 10].map(|seconds| at(later, seconds)));
+    }
+
+    #[test]
+    fn to_ask_takes_nothing() {
+        let (start, mut bucket) = (Instant::now(), Bucket::default());
+        for _ in 0..10 {
+            assert_eq!(bucket.wait(RATE, start), None);
+        }
+        assert_eq!(bucket.take(RATE, start), start);
     }
 }

@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::attempts::Peer;
 use crate::patience::Patient;
 use crate::service::Service;
 
@@ -57,7 +58,7 @@ pub async fn serve(
             accepted = accept(&listener, &room) => accepted,
             () = &mut stop => break,
         };
-        let (stream, permit) = match accepted {
+        let (stream, peer, permit) = match accepted {
             Ok(accepted) => accepted,
             Err(err) if is_of_the_client(&err) => continue,
             Err(err) => {
@@ -75,7 +76,7 @@ pub async fn serve(
         let (service, stopping) = (service.clone(), stopping.clone());
         let permit = Arc::new(permit);
         connections.spawn(async move {
-            connect(stream, service, permit, stopping).await;
+            connect(stream, peer, service, permit, stopping).await;
         });
     }
     drop(listener);
@@ -98,10 +99,10 @@ type Permit = Arc<tokio::sync::OwnedSemaphorePermit>;
 async fn accept(
     listener: &TcpListener,
     room: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+) -> io::Result<(TcpStream, Peer, tokio::sync::OwnedSemaphorePermit)> {
     let permit = Arc::clone(room).acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, _address) = listener.accept().await?;
-    Ok((stream, permit))
+    let (stream, address) = listener.accept().await?;
+    Ok((stream, Peer(address.ip()), permit))
 }
 
 /// Whether only the connection that was to be accepted has failed, and the next one may well not: a client that gives
@@ -124,7 +125,13 @@ fn is_of_the_client(err: &io::Error) -> bool {
 }
 
 /// Speaks HTTP with one client. The permit goes with the connection, also if it becomes a websocket.
-async fn connect(stream: TcpStream, service: Service, permit: Permit, stopping: CancellationToken) {
+async fn connect(
+    stream: TcpStream,
+    peer: Peer,
+    service: Service,
+    permit: Permit,
+    stopping: CancellationToken,
+) {
     // Answers are small, and the next one should not wait for the last. It fails only where the client has gone.
     if stream.set_nodelay(true).is_err() {
         return;
@@ -132,6 +139,7 @@ async fn connect(stream: TcpStream, service: Service, permit: Permit, stopping: 
     let respond = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
         let service = service.clone();
         request.extensions_mut().insert(Arc::clone(&permit));
+        request.extensions_mut().insert(peer);
         async move { Ok::<_, std::convert::Infallible>(service.respond(request).await) }
     });
     let mut http = http1::Builder::new();

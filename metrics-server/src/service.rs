@@ -8,9 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fastwebsockets::upgrade;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use hyper::header::{
-    HeaderMap, HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_PROTOCOL, USER_AGENT,
-};
+use hyper::header::{HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_PROTOCOL, USER_AGENT};
 use hyper::{Method, Request, Response};
 use metrics_core::recorder::{Spool, Stopped};
 use metrics_core::{ApiKey, Metrics};
@@ -20,6 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::api::params::Params;
 use crate::api::{engagement, events, figures, health, keys, plays, sources, watching};
+use crate::attempts::{Attempts, Caller, Peer};
 use crate::auth::Credentials;
 use crate::channel::Visitor;
 use crate::cors::{self, Cors};
@@ -51,6 +50,9 @@ pub struct Settings {
     pub cors: Cors,
     /// Where to leave what a store that is away cannot take when the server stops: nowhere, unless said otherwise.
     pub spool: Option<Spool>,
+    /// The header in which a reverse proxy says where a request comes from; its last element counts, which the proxy
+    /// adds. Only if nobody can reach the server but through that proxy: anybody else could claim to be anywhere.
+    pub forwarded_header: Option<HeaderName>,
 }
 
 /// Answers requests, and speaks with the websockets that come of them.
@@ -64,6 +66,7 @@ pub struct Service {
 struct Inner {
     metrics: Metrics,
     settings: Settings,
+    attempts: Arc<Attempts>,
     stopping: CancellationToken,
     sockets: TaskTracker,
 }
@@ -73,7 +76,8 @@ impl Service {
     #[must_use]
     pub fn new(metrics: Metrics, settings: Settings) -> Self {
         let (stopping, sockets) = (CancellationToken::new(), TaskTracker::new());
-        Self { inner: Arc::new(Inner { metrics, settings, stopping, sockets }) }
+        let attempts = Arc::default();
+        Self { inner: Arc::new(Inner { metrics, settings, attempts, stopping, sockets }) }
     }
 
     /// Ends all websockets, and returns when they have ended.
@@ -162,7 +166,7 @@ impl Service {
             return Err(Error::MethodNotAllowed { allow });
         }
         if let (true, Some(credentials)) = (route.is_guarded(), &self.inner.settings.credentials) {
-            credentials.check(request.headers())?;
+            credentials.check(&self.caller(&request), request.headers())?;
         }
         let metrics = &self.inner.metrics;
         match (route, request.method().clone()) {
@@ -173,7 +177,7 @@ impl Service {
             (Route::Figures, _) => Ok(figures::figures(metrics)),
             (Route::Events, _) => {
                 let key = self.key_of(request.uri().query())?;
-                let visitor = self.visitor(request.headers(), None);
+                let visitor = self.visitor(&request, None);
                 let body = read(request.into_body()).await?;
                 timeout(READY_MAX, metrics.ready()).await.map_err(|_| Error::NotStored)?;
                 events::record(metrics, key.as_ref(), &visitor, &body).await
@@ -205,7 +209,7 @@ impl Service {
         };
         let version =
             Version::from_vsn(parameter("vsn").as_deref()).ok_or(Error::UnknownVersion)?;
-        let visitor = self.visitor(request.headers(), parameter("source_url"));
+        let visitor = self.visitor(request, parameter("source_url"));
         if !upgrade::is_upgrade_request(request) {
             return Err(Error::NotAWebsocket);
         }
@@ -235,7 +239,16 @@ impl Service {
         Ok(response)
     }
 
-    fn visitor(&self, headers: &HeaderMap, page: Option<String>) -> Visitor {
+    /// Whoever makes a request, for secrets that are guessed.
+    fn caller<B>(&self, request: &Request<B>) -> Caller {
+        let peer = request.extensions().get::<Peer>().copied();
+        let forwarded = self.inner.settings.forwarded_header.as_ref();
+        let forwarded = forwarded.and_then(|name| Peer::forwarded(request.headers(), name));
+        self.inner.attempts.of(forwarded.or(peer))
+    }
+
+    fn visitor<B>(&self, request: &Request<B>, page: Option<String>) -> Visitor {
+        let headers = request.headers();
         let text = |name: HeaderName| {
             let value = headers.get(name)?;
             Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
@@ -248,6 +261,7 @@ impl Service {
             brands: text(HeaderName::from_static("sec-ch-ua")),
             page,
             opted_out: self.inner.settings.heed_opt_out && (asks("sec-gpc") || asks("dnt")),
+            caller: self.caller(request),
         }
     }
 

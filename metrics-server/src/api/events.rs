@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::time::timeout;
 
+use crate::attempts::Secret;
 use crate::channel::Visitor;
 use crate::error::Error;
 use crate::response::{self, Body};
@@ -120,18 +121,27 @@ async fn settle(
     answer: &mut Answer,
 ) -> Result<(), Error> {
     let (mut invalid, all) = (0, groups.len());
+    let mut too_many = None;
     let mut acknowledgements = Vec::new();
     for ((key, session), mut group) in groups {
-        let join = Join::new(key, session, Video::labelled(group.video));
-        let viewing = match metrics.visit(visitor.introduce(join, group.page.as_deref())).await {
+        let attempt = match visitor.caller.attempt(Secret::Key(&key)) {
+            Ok(attempt) => attempt,
+            Err(err) => {
+                invalid += 1;
+                answer.reject_all(&group, &err.to_string());
+                too_many = Some(err);
+                continue;
+            }
+        };
+        let join = Join::new(key, session, Video::labelled(&*group.video));
+        let visited = metrics.visit(visitor.introduce(join, group.page.as_deref())).await;
+        attempt.judge(&visited);
+        let viewing = match visited {
             Ok(viewing) => viewing,
             Err(JoinError::Store(err)) => return Err(err.into()),
             Err(err) => {
                 invalid += usize::from(matches!(err, JoinError::InvalidKey));
-                let reason = reason(err);
-                for (index, _) in group.events {
-                    answer.reject(index, reason.clone());
-                }
+                answer.reject_all(&group, &reason(err));
                 continue;
             }
         };
@@ -160,7 +170,11 @@ async fn settle(
     };
     // The events are recorded all the same, and count once when the batch comes again.
     timeout(DURABLE_MAX, durable).await.unwrap_or(Err(Error::NotStored))?;
-    if 0 < all && invalid == all { Err(Error::InvalidKey) } else { Ok(()) }
+    match too_many {
+        _ if all == 0 || invalid < all => Ok(()),
+        Some(too_many) => Err(too_many.into()),
+        None => Err(Error::InvalidKey),
+    }
 }
 
 /// Why a session was refused, with the names that its fields have here.
@@ -210,5 +224,11 @@ fn read(
 impl Answer {
     fn reject(&mut self, index: usize, reason: impl Into<String>) {
         self.rejected.push(Rejected { index, reason: reason.into() });
+    }
+
+    fn reject_all(&mut self, group: &Group, reason: &str) {
+        for (index, _) in &group.events {
+            self.reject(*index, reason);
+        }
     }
 }

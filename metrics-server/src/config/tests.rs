@@ -18,6 +18,7 @@ fn without_settings_everything_is_as_documented() {
     assert_eq!((config.bots, config.connections_max), (Bots::Refuse, 100_000));
     assert_eq!((&*config.log_filter, config.log_format), ("info", LogFormat::Text));
     assert!(config.settings.credentials.is_none() && config.settings.default_key.is_none());
+    assert!(config.settings.forwarded_header.is_none());
     assert_eq!((config.settings.heed_opt_out, config.settings.cors), (false, Cors::Own));
 }
 
@@ -45,6 +46,7 @@ fn variables_are_read() {
             ("METRICS_VIDEOS_PER_KEY", "5"),
             ("METRICS_OPT_OUT", "refuse"),
             ("METRICS_CORS_ORIGINS", "https://a.example, http://b.example:8080"),
+            ("METRICS_FORWARDED_HEADER", "X-Forwarded-For"),
             ("METRICS_MAX_CONNECTIONS", "7"),
             ("METRICS_LOG_FORMAT", "json"),
             ("RUST_LOG", "metrics_core=debug"),
@@ -57,6 +59,7 @@ fn variables_are_read() {
     assert_eq!((config.bots, config.connections_max), (Bots::Count, 7));
     assert_eq!(config.videos_max, 5);
     assert!(config.settings.heed_opt_out);
+    assert_eq!(config.settings.forwarded_header.unwrap(), "x-forwarded-for");
     let origins = ["https://a.example", "http://b.example:8080"].map(str::to_owned).to_vec();
     assert_eq!(config.settings.cors, Cors::Listed(origins));
     assert_eq!((&*config.log_filter, config.log_format), ("metrics_core=debug", LogFormat::Json));

@@ -4,6 +4,7 @@
 
 #![allow(dead_code, unused_imports, reason = "each file of tests uses a part of this")]
 
+mod bystander;
 mod http;
 mod phoenix;
 mod process;
@@ -22,6 +23,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
+pub(crate) use bystander::Bystander;
 pub(crate) use http::{Answer, Http, split_head};
 pub(crate) use phoenix::{BINARY, CLOSE, CONTINUATION, Client, FIN, PING, PONG, Seen, TEXT, frame};
 pub(crate) use process::{Process, binary};

@@ -1,0 +1,182 @@
+//! Who is listened to, and for how long what is remembered.
+
+use tokio::time::advance;
+
+use super::*;
+
+fn at(attempts: &Arc<Attempts>, address: &str) -> Caller {
+    attempts.of(Some(Peer(address.parse().unwrap())))
+}
+
+fn key(text: impl fmt::Display) -> ApiKey {
+    ApiKey::new(&text.to_string()).unwrap()
+}
+
+/// Guesses until that is refused, and returns how many guesses were looked at.
+fn guess_all(caller: &Caller, name: &str) -> u32 {
+    let mut guessed = 0;
+    while let Ok(attempt) = caller.attempt(Secret::Key(&key(format!("{name}-{guessed}")))) {
+        attempt.wrong();
+        guessed += 1;
+        assert!(guessed <= 1_000, "there is no end to it");
+    }
+    guessed
+}
+
+#[track_caller]
+fn refused(caller: &Caller, secret: &str) -> Option<Duration> {
+    caller.attempt(Secret::Key(&key(secret))).err().map(|refused| refused.retry_after)
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_wrong_too_often_is_not_listened_to_for_a_while() {
+    let attempts = Arc::default();
+    let caller = at(&attempts, "203.0.113.7");
+    assert_eq!(guess_all(&caller, "first"), GUESSES.burst);
+    assert_eq!(refused(&caller, "next"), Some(GUESSES.every));
+    advance(GUESSES.every - Duration::from_secs(1)).await;
+    assert_eq!(refused(&caller, "next"), Some(Duration::from_secs(1)));
+    advance(Duration::from_secs(1)).await;
+    assert_eq!(guess_all(&caller, "second"), 1);
+    advance(GUESSES.refill() * 10).await;
+    assert_eq!(guess_all(&caller, "third"), GUESSES.burst);
+}
+
+#[tokio::test(start_paused = true)]
+async fn others_are_listened_to() {
+    let attempts = Arc::default();
+    guess_all(&at(&attempts, "203.0.113.7"), "key");
+    assert_eq!(refused(&at(&attempts, "203.0.113.8"), "right"), None);
+    assert_eq!(refused(&at(&attempts, "2001:db8::1"), "right"), None);
+    assert_eq!(refused(&attempts.of(None), "right"), None);
+    assert!(refused(&at(&attempts, "203.0.113.7"), "right").is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_right_from_an_address_is_taken_from_there() {
+    let attempts = Arc::default();
+    let caller = at(&attempts, "203.0.113.7");
+    caller.attempt(Secret::Key(&key("right"))).unwrap().right();
+    guess_all(&caller, "key");
+    for _ in 0..3 {
+        assert_eq!(refused(&caller, "right"), None);
+        caller.attempt(Secret::Key(&key("right"))).unwrap().right();
+    }
+    assert!(refused(&caller, "another").is_some());
+    // It was right as a key, not as a password.
+    assert!(caller.attempt(Secret::Credentials(b"right")).is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_mistake_is_no_guess() {
+    let attempts = Arc::default();
+    let caller = at(&attempts, "203.0.113.7");
+    for _ in 0..1_000 {
+        caller.attempt(Secret::Credentials(b"mistyped")).unwrap().wrong();
+    }
+    assert_eq!(guess_all(&caller, "key"), GUESSES.burst - 1);
+    assert!(caller.attempt(Secret::Credentials(b"mistyped")).is_ok(), "it is known to be wrong");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_came_to_nothing_does_not_count() {
+    let attempts = Arc::default();
+    let caller = at(&attempts, "203.0.113.7");
+    for number in 0..1_000 {
+        drop(caller.attempt(Secret::Key(&key(number))).unwrap());
+    }
+    assert_eq!(guess_all(&caller, "key"), GUESSES.burst);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_of_ipv6_is_its_network() {
+    let attempts = Arc::default();
+    guess_all(&at(&attempts, "2001:db8:1:2::1"), "key");
+    assert!(refused(&at(&attempts, "2001:db8:1:2:ffff::9"), "right").is_some());
+    assert_eq!(refused(&at(&attempts, "2001:db8:1:3::1"), "right"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_of_ipv4_is_itself_however_it_is_written() {
+    let attempts = Arc::default();
+    guess_all(&at(&attempts, "::ffff:203.0.113.7"), "key");
+    assert!(refused(&at(&attempts, "203.0.113.7"), "right").is_some());
+    assert_eq!(refused(&at(&attempts, "::ffff:203.0.113.8"), "right"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_forgiven_for_being_forgotten() {
+    let attempts = Arc::default();
+    let caller = at(&attempts, "203.0.113.7");
+    guess_all(&caller, "key");
+    advance(KEPT - Duration::from_secs(1)).await;
+    guess_all(&caller, "again");
+    advance(Duration::from_secs(1)).await;
+    // What was seen first is of the old generation now.
+    assert!(refused(&caller, "right").is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_used_is_forgotten_and_its_memory_given_back() {
+    let mut recent = Recent::new(100);
+    for hash in 0..100 {
+        recent.put(hash, (), Instant::now());
+    }
+    assert_eq!(recent.get(7, Instant::now()), Some(()));
+    advance(KEPT).await;
+    assert_eq!(recent.get(7, Instant::now()), Some(()), "it was used");
+    advance(KEPT).await;
+    assert_eq!(recent.get(7, Instant::now()), Some(()), "it was used again");
+    assert_eq!(recent.get(8, Instant::now()), None);
+    advance(KEPT * 3).await;
+    assert_eq!(recent.get(7, Instant::now()), None);
+    assert_eq!((recent.young.capacity(), recent.old.capacity()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn there_is_an_end_to_what_is_remembered() {
+    let (mut recent, now) = (Recent::new(100), Instant::now());
+    for hash in 0..100_000 {
+        recent.put(hash, (), now);
+        // In use all the time.
+        assert_eq!(recent.get(0, now), Some(()));
+        assert!(recent.young.len() <= 100 && recent.old.len() <= 100);
+    }
+    assert_eq!(recent.get(99_999, now), Some(()));
+    assert_eq!(recent.get(50_000, now), None);
+}
+
+#[test]
+fn an_address_shows_in_no_log() {
+    let peer = Peer("203.0.113.7".parse().unwrap());
+    let caller = Arc::new(Attempts::default()).of(Some(peer));
+    assert_eq!(format!("{peer:?} {caller:?}"), "Peer(..) Caller(..)");
+}
+
+#[track_caller]
+fn check_forwarded(lines: &[&str], expected: Option<&str>) {
+    let name = HeaderName::from_static("x-forwarded-for");
+    let lines = lines.iter().map(|line| (name.clone(), line.parse().unwrap()));
+    let headers = lines.fold(HeaderMap::new(), |mut headers, (name, line)| {
+        headers.append(name, line);
+        headers
+    });
+    let expected = expected.map(|address| Peer(address.parse().unwrap()));
+    assert!(Peer::forwarded(&headers, &name) == expected, "{headers:?}");
+}
+
+#[test]
+fn of_the_addresses_that_a_header_names_the_last_one_counts() {
+    check_forwarded(&["203.0.113.7"], Some("203.0.113.7"));
+    // Whoever asks may have written anything before.
+    check_forwarded(&["198.51.100.1, 10.0.0.1,203.0.113.7 "], Some("203.0.113.7"));
+    check_forwarded(&["198.51.100.1", "203.0.113.7"], Some("203.0.113.7"));
+    check_forwarded(&["203.0.113.7:4711"], Some("203.0.113.7"));
+    check_forwarded(&["2001:db8::1"], Some("2001:db8::1"));
+    check_forwarded(&["[2001:db8::1]"], Some("2001:db8::1"));
+    check_forwarded(&["[2001:db8::1]:4711"], Some("2001:db8::1"));
+    for nonsense in ["", "unknown", "203.0.113.7,", "203.0.113.7, unknown", "[203.0.113.7"] {
+        check_forwarded(&[nonsense], None);
+    }
+    check_forwarded(&[], None);
+}
