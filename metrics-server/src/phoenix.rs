@@ -26,6 +26,9 @@ pub(crate) const PHOENIX_TOPIC: &str = "phoenix";
 /// The longest ref. Clients count up from 1, and a joined channel keeps one as long as it lives.
 pub(crate) const REF_BYTES_MAX: usize = 64;
 
+/// The longest topic. A session's id has 256 bytes at most; answers repeat the topic, also when it is refused.
+pub(crate) const TOPIC_BYTES_MAX: usize = 1_024;
+
 /// Tells if [`SUBPROTOCOL`] is among those a `Sec-WebSocket-Protocol` header offers.
 pub(crate) fn offers_subprotocol(header: &str) -> bool {
     header.split(',').any(|offered| offered.trim() == SUBPROTOCOL)
@@ -89,6 +92,9 @@ impl<'a> Message<'a> {
                 serde_json::from_str::<Array<'_>>(text).map_err(|_| DecodeError::NotAnArray)?.0
             }
         };
+        if TOPIC_BYTES_MAX < envelope.topic.len() {
+            return Err(DecodeError::Topic);
+        }
         if is_too_deep(envelope.payload.get()) {
             return Err(DecodeError::TooDeep);
         }
@@ -205,6 +211,9 @@ pub(crate) enum DecodeError {
     /// A ref is no string, number or null, or is longer than [`REF_BYTES_MAX`].
     #[error("expected refs to be short strings, numbers or null")]
     Ref,
+    /// The topic is longer than [`TOPIC_BYTES_MAX`].
+    #[error("expected a shorter topic")]
+    Topic,
     /// The payload is [too deep](is_too_deep).
     #[error("payload nested too deeply")]
     TooDeep,
@@ -217,7 +226,7 @@ impl DecodeError {
     /// The code to close the websocket with.
     pub(crate) fn close_code(self) -> u16 {
         match self {
-            Self::NotAnObject | Self::NotAnArray | Self::Ref | Self::TooDeep => 1008,
+            Self::NotAnObject | Self::NotAnArray | Self::Ref | Self::Topic | Self::TooDeep => 1008,
             Self::Binary => 1003,
         }
     }

@@ -191,6 +191,17 @@ fn what_is_no_message_is_refused() {
 }
 
 #[test]
+fn a_topic_has_a_length() {
+    let v1 = |topic: &str| format!(r#"{{"topic":"{topic}","event":"e"}}"#);
+    let v2 = |topic: &str| format!(r#"["1","2","{topic}","e",{{}}]"#);
+    let (longest, longer) = ("x".repeat(TOPIC_BYTES_MAX), "x".repeat(TOPIC_BYTES_MAX + 1));
+    assert!(Message::decode(V1, &v1(&longest)).is_ok());
+    assert!(Message::decode(V2, &v2(&longest)).is_ok());
+    check_refused(V1, &v1(&longer), DecodeError::Topic);
+    check_refused(V2, &v2(&longer), DecodeError::Topic);
+}
+
+#[test]
 fn a_payload_has_a_depth() {
     let nested = |open: &str, close: &str, depth: usize| {
         format!(r#"["1","2","t","e",{}0{}]"#, open.repeat(depth), close.repeat(depth))
@@ -322,6 +333,7 @@ fn a_refusal_fits_in_a_close_frame() {
         (DecodeError::NotAnObject, 1008),
         (DecodeError::NotAnArray, 1008),
         (DecodeError::Ref, 1008),
+        (DecodeError::Topic, 1008),
         (DecodeError::TooDeep, 1008),
         (DecodeError::Binary, 1003),
     ] {
