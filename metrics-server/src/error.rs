@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use hyper::header::{ALLOW, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::header::{ALLOW, CONNECTION, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{Response, StatusCode};
 use metrics_core::{ReportError, store};
 
@@ -27,6 +27,9 @@ pub(crate) enum Error {
     /// The body is not what it must be.
     #[error("{0}")]
     Body(Cow<'static, str>),
+    /// It does not say where it ends in one way that everybody understands.
+    #[error("`transfer-encoding` must be chunked, once, or not there")]
+    Ambiguous,
     /// The body is larger than [`BODY_BYTES_MAX`](crate::BODY_BYTES_MAX).
     #[error("the body must have at most {} bytes", crate::BODY_BYTES_MAX)]
     TooLarge,
@@ -66,6 +69,9 @@ pub(crate) enum Error {
     /// What was sent could not be made durable. It may be sent again.
     #[error("the events could not be stored; send them again")]
     NotStored,
+    /// Others keep the server busy with the same. Trying again may help.
+    #[error("the server is busy with other requests; try again")]
+    Busy,
     /// There is too much to sum.
     #[error("the report takes too long; ask for a smaller timeframe or fewer videos")]
     TooLong,
@@ -112,7 +118,9 @@ impl Error {
 
     fn status(&self) -> StatusCode {
         match self {
-            Self::Parameter { .. } | Self::Body(_) | Self::NotAWebsocket => StatusCode::BAD_REQUEST,
+            Self::Parameter { .. } | Self::Body(_) | Self::Ambiguous | Self::NotAWebsocket => {
+                StatusCode::BAD_REQUEST
+            }
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Unauthorized | Self::NoKey | Self::InvalidKey => StatusCode::UNAUTHORIZED,
             Self::NotFound | Self::UnknownKey => StatusCode::NOT_FOUND,
@@ -120,7 +128,7 @@ impl Error {
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::UnknownVersion => StatusCode::FORBIDDEN,
             Self::TooManyAttempts(_) => StatusCode::TOO_MANY_REQUESTS,
-            Self::NotStored | Self::TooLong | Self::Unavailable(_) => {
+            Self::NotStored | Self::Busy | Self::TooLong | Self::Unavailable(_) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -133,7 +141,10 @@ impl Error {
             // Not `Basic`: a browser would ask the visitors of a page for a password.
             Self::NoKey | Self::InvalidKey => (WWW_AUTHENTICATE, "Key realm=\"metrics\""),
             Self::MethodNotAllowed { allow } => (ALLOW, *allow),
-            Self::NotStored | Self::TooLong | Self::Unavailable(_) => (RETRY_AFTER, RETRY_SECONDS),
+            Self::NotStored | Self::Busy | Self::TooLong | Self::Unavailable(_) => {
+                (RETRY_AFTER, RETRY_SECONDS)
+            }
+            Self::Ambiguous => (CONNECTION, "close"),
             Self::TooManyAttempts(TooMany { retry_after }) => {
                 // Up, so that there is room by then.
                 let seconds = retry_after.as_secs() + u64::from(0 < retry_after.subsec_nanos());
@@ -212,6 +223,8 @@ mod tests {
         check(Error::MethodNotAllowed { allow: "GET, POST" }, 405, Some(("allow", "GET, POST")));
         check(Error::KeyExists, 409, None);
         check(Error::TooLarge, 413, None);
+        check(Error::Ambiguous, 400, Some(("connection", "close")));
+        check(Error::Busy, 503, Some(("retry-after", RETRY_SECONDS)));
         check(Error::NotStored, 503, Some(("retry-after", RETRY_SECONDS)));
         check(store::Error::TimedOut { store: "SQLite", seconds: 30 }.into(), 503, None);
         check(ReportError::TooManyBuckets.into(), 400, None);

@@ -2,7 +2,7 @@
 //!
 //! The crate is a thin layer over `metrics-core`. In reading order:
 //!
-//! * [`Service`] answers requests: `service.rs` is the route table, `api/` has a file per endpoint.
+//! * [`Service`] answers requests: `route.rs` is the route table, `api/` has a file per endpoint.
 //! * A websocket is read by `frames.rs` into bounded messages, by `phoenix.rs` into values of the channel protocol,
 //!   and acted on by `channel.rs`; `socket.rs` is its life. `wire.rs` reads the events that clients send.
 //! * `attempts.rs` holds up whoever guesses keys and passwords.
@@ -16,16 +16,19 @@
 mod api;
 mod attempts;
 mod auth;
+mod body;
 mod channel;
 mod config;
 mod cors;
 mod error;
 mod frames;
+mod kept;
 mod page;
 mod patience;
 mod phoenix;
 mod rate;
 mod response;
+mod route;
 mod serve;
 mod service;
 mod socket;
@@ -33,9 +36,10 @@ mod wire;
 
 pub use attempts::Peer;
 pub use auth::Credentials;
+pub use body::BODY_BYTES_MAX;
 pub use config::{Command, Config, ConfigError, Database, LogFormat};
 pub use cors::Cors;
 pub use page::EXAMPLE_KEY;
 pub use response::Body;
 pub use serve::serve;
-pub use service::{BODY_BYTES_MAX, Service, Settings};
+pub use service::{Service, Settings};

@@ -8,13 +8,17 @@ use metrics_core::{ApiKey, Metrics};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::time::timeout;
 
+use crate::kept::Kept;
 use crate::response::{self, Body};
 
 /// The key that an empty database gets, so that a newcomer can try it at once.
 pub const EXAMPLE_KEY: &str = "HDsj3NfKQTNwn5Ix9g+cfQ==";
 
-/// How long the store may take to count.
+/// How long a visitor waits for the store to count.
 const COUNT_MAX: Duration = Duration::from_secs(2);
+
+/// How long a count is shown. A large store takes a while to count, and somebody may ask all the time.
+const COUNT_KEPT: Duration = Duration::from_secs(5);
 
 /// Nothing but the page itself: no script runs, nothing is fetched.
 const POLICY: &str =
@@ -22,13 +26,32 @@ const POLICY: &str =
 
 const PAGE: &str = include_str!("page.html");
 
-pub(crate) async fn index(metrics: &Metrics, headers: &HeaderMap) -> Response<Body> {
-    let store = match timeout(COUNT_MAX, metrics.store().count_sessions()).await {
-        Ok(Ok(1)) => "The store is well and holds 1 session.".to_owned(),
-        Ok(Ok(sessions)) => format!("The store is well and holds {sessions} sessions."),
-        Ok(Err(_)) => "The store cannot be reached.".to_owned(),
-        Err(_) => "The store is well but busy.".to_owned(),
-    };
+/// The page, and what the store said last.
+pub(crate) struct Page {
+    // None: it could not say.
+    sessions: Kept<Option<u64>>,
+}
+
+impl Page {
+    pub(crate) fn new() -> Self {
+        Self { sessions: Kept::new(COUNT_KEPT) }
+    }
+
+    pub(crate) async fn show(&self, metrics: &Metrics, headers: &HeaderMap) -> Response<Body> {
+        let counting = metrics.clone();
+        let count =
+            self.sessions.ask(|| async move { counting.store().count_sessions().await.ok() });
+        let store = match timeout(COUNT_MAX, count).await.map(Option::flatten) {
+            Ok(Some(1)) => "The store is well and holds 1 session.".to_owned(),
+            Ok(Some(sessions)) => format!("The store is well and holds {sessions} sessions."),
+            Ok(None) => "The store cannot be reached.".to_owned(),
+            Err(_) => "The store is well but busy.".to_owned(),
+        };
+        index(&store, metrics, headers).await
+    }
+}
+
+async fn index(store: &str, metrics: &Metrics, headers: &HeaderMap) -> Response<Body> {
     let example = ApiKey::new(EXAMPLE_KEY).ok();
     let accepted = match &example {
         Some(key) => metrics.accepts_key(key).await.unwrap_or(false),
@@ -36,7 +59,7 @@ pub(crate) async fn index(metrics: &Metrics, headers: &HeaderMap) -> Response<Bo
     };
     let key = if accepted { EXAMPLE_KEY } else { "your API key" };
     let page = PAGE
-        .replace("{{store}}", &store)
+        .replace("{{store}}", store)
         .replace("{{key}}", key)
         .replace("{{encoded_key}}", &utf8_percent_encode(key, NON_ALPHANUMERIC).to_string())
         .replace("{{host}}", host(headers));

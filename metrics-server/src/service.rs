@@ -1,4 +1,4 @@
-//! From a request to a response: the route table, and what all routes share.
+//! From a request to a response: what all routes share, and what each of them leads to.
 
 use std::fmt;
 use std::mem;
@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fastwebsockets::upgrade;
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::header::{HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_PROTOCOL, USER_AGENT};
 use hyper::{Method, Request, Response};
 use metrics_core::recorder::{Spool, Stopped};
-use metrics_core::{ApiKey, Metrics};
+use metrics_core::{ApiKey, Metrics, Source};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -20,22 +20,34 @@ use crate::api::params::Params;
 use crate::api::{engagement, events, figures, health, keys, plays, sources, watching};
 use crate::attempts::{Attempts, Caller, Peer};
 use crate::auth::Credentials;
+use crate::body::{Bodies, check_end};
 use crate::channel::Visitor;
 use crate::cors::{self, Cors};
 use crate::error::Error;
-use crate::page;
+use crate::kept::Kept;
+use crate::page::Page;
 use crate::phoenix::{SUBPROTOCOL, Version, offers_subprotocol};
 use crate::response::Body;
+use crate::route::{Report, Route};
 use crate::socket;
 
-/// The largest body of a request.
-pub const BODY_BYTES_MAX: usize = 1024 * 1024;
-
-/// How long a client may take to send a body, once its header is there.
-const BODY_MAX: Duration = Duration::from_secs(30);
+/// How much is kept of a header that says which browser it is, as long as the connection lasts. More is not looked at.
+const HINT_BYTES_MAX: usize = 1_024;
 
 /// How long a batch waits for room, when more events wait for the store than may.
 const READY_MAX: Duration = Duration::from_secs(5);
+
+/// How long the store is believed to be well: to find out costs a write, and anybody may ask.
+const HEALTH_KEPT: Duration = Duration::from_secs(1);
+
+/// How many reports may be under way at once. The store reads a few at a time.
+const REPORTS_MAX: usize = 64;
+
+/// How long a report waits for the others.
+const REPORT_WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// How long a report may take then. The store itself gives up on one after 30 s, but it has others to read before.
+const REPORT_MAX: Duration = Duration::from_secs(60);
 
 /// How the service behaves.
 #[derive(Clone, Debug, Default)]
@@ -67,6 +79,10 @@ struct Inner {
     metrics: Metrics,
     settings: Settings,
     attempts: Arc<Attempts>,
+    bodies: Bodies,
+    reports: Semaphore,
+    healthy: Kept<bool>,
+    page: Page,
     stopping: CancellationToken,
     sockets: TaskTracker,
 }
@@ -75,9 +91,18 @@ impl Service {
     /// A service that records into `metrics` and answers from it.
     #[must_use]
     pub fn new(metrics: Metrics, settings: Settings) -> Self {
-        let (stopping, sockets) = (CancellationToken::new(), TaskTracker::new());
-        let attempts = Arc::default();
-        Self { inner: Arc::new(Inner { metrics, settings, attempts, stopping, sockets }) }
+        let inner = Inner {
+            metrics,
+            settings,
+            attempts: Arc::default(),
+            bodies: Bodies::new(),
+            reports: Semaphore::new(REPORTS_MAX),
+            healthy: Kept::new(HEALTH_KEPT),
+            page: Page::new(),
+            stopping: CancellationToken::new(),
+            sockets: TaskTracker::new(),
+        };
+        Self { inner: Arc::new(inner) }
     }
 
     /// Ends all websockets, and returns when they have ended.
@@ -160,6 +185,7 @@ impl Service {
         B: hyper::body::Body<Data = Bytes> + Send,
         B::Error: std::error::Error + Send + Sync + 'static,
     {
+        check_end(request.headers())?;
         let Some(route) = route else { return Err(Error::NotFound) };
         let allow = route.methods();
         if !allow.split(", ").any(|method| method == request.method().as_str()) {
@@ -168,36 +194,53 @@ impl Service {
         if let (true, Some(credentials)) = (route.is_guarded(), &self.inner.settings.credentials) {
             credentials.check(&self.caller(&request), request.headers())?;
         }
-        let metrics = &self.inner.metrics;
+        let Inner { metrics, bodies, .. } = &*self.inner;
         match (route, request.method().clone()) {
             (Route::Socket, _) => self.upgrade(&mut request),
-            (Route::Page, _) => Ok(page::index(metrics, request.headers()).await),
+            (Route::Page, _) => Ok(self.inner.page.show(metrics, request.headers()).await),
             (Route::Live, _) => Ok(health::live()),
-            (Route::Ready, _) => Ok(health::ready(metrics).await),
+            (Route::Ready, _) => Ok(health::ready(metrics, &self.inner.healthy).await),
             (Route::Figures, _) => Ok(figures::figures(metrics)),
             (Route::Events, _) => {
                 let key = self.key_of(request.uri().query())?;
                 let visitor = self.visitor(&request, None);
-                let body = read(request.into_body()).await?;
+                let body = bodies.read(request.into_body()).await?;
                 timeout(READY_MAX, metrics.ready()).await.map_err(|_| Error::NotStored)?;
                 events::record(metrics, key.as_ref(), &visitor, &body).await
             }
             (Route::Keys, Method::POST) => {
-                keys::create(metrics, &read(request.into_body()).await?).await
+                keys::create(metrics, &bodies.read(request.into_body()).await?).await
             }
             (Route::Keys, _) => keys::list(metrics).await,
             (Route::Key(id), _) => keys::revoke(metrics, id).await,
             (Route::Report(report), _) => {
                 let query = request.uri().query().map(str::to_owned);
-                let params = Params::parse(query.as_deref(), &read(request.into_body()).await?)?;
-                match report {
-                    Report::Plays => plays::plays(metrics, &params).await,
-                    Report::Engagement => engagement::engagement(metrics, &params).await,
-                    Report::Sources => sources::sources(metrics, &params).await,
-                    Report::Watching => watching::watching(metrics, &params).await,
-                }
+                let body = bodies.read(request.into_body()).await?;
+                self.report(report, query.as_deref(), &body).await
             }
         }
+    }
+
+    /// Answers a report, when there is room for it.
+    async fn report(
+        &self,
+        report: Report,
+        query: Option<&str>,
+        body: &[u8],
+    ) -> Result<Response<Body>, Error> {
+        let Inner { metrics, reports, .. } = &*self.inner;
+        // Only then is anything made of what was sent. Never closed.
+        let _place = timeout(REPORT_WAIT_MAX, reports.acquire()).await.map_err(|_| Error::Busy)?;
+        let params = Params::parse(query, body)?;
+        let answering = async {
+            match report {
+                Report::Plays => plays::plays(metrics, &params).await,
+                Report::Engagement => engagement::engagement(metrics, &params).await,
+                Report::Sources => sources::sources(metrics, &params).await,
+                Report::Watching => watching::watching(metrics, &params).await,
+            }
+        };
+        timeout(REPORT_MAX, answering).await.unwrap_or(Err(Error::TooLong))
     }
 
     /// Turns a request into a websocket, whose life is a task of its own.
@@ -250,8 +293,8 @@ impl Service {
     fn visitor<B>(&self, request: &Request<B>, page: Option<String>) -> Visitor {
         let headers = request.headers();
         let text = |name: HeaderName| {
-            let value = headers.get(name)?;
-            Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
+            let value = headers.get(name)?.as_bytes();
+            Some(String::from_utf8_lossy(&value[..value.len().min(HINT_BYTES_MAX)]).into_owned())
         };
         let asks = |name: &'static str| {
             headers.get(name).is_some_and(|value| value.as_bytes().trim_ascii() == b"1")
@@ -259,7 +302,7 @@ impl Service {
         Visitor {
             user_agent: text(USER_AGENT),
             brands: text(HeaderName::from_static("sec-ch-ua")),
-            page,
+            page: page.and_then(|page| Some(Source::parse(&page)?.as_str().to_owned())),
             opted_out: self.inner.settings.heed_opt_out && (asks("sec-gpc") || asks("dnt")),
             caller: self.caller(request),
         }
@@ -283,99 +326,5 @@ impl Service {
 impl fmt::Debug for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Service").field("settings", &self.inner.settings).finish_non_exhaustive()
-    }
-}
-
-/// Where a path leads.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Route<'a> {
-    Page,
-    Live,
-    Ready,
-    Figures,
-    Socket,
-    Events,
-    Keys,
-    Key(&'a str),
-    Report(Report),
-}
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Report {
-    Plays,
-    Engagement,
-    Sources,
-    Watching,
-}
-
-impl<'a> Route<'a> {
-    fn of(path: &'a str) -> Option<Self> {
-        // A key may hold slashes, so all of them count here.
-        let id = path.strip_prefix("/api/v1/keys/").filter(|id| !id.is_empty());
-        if let Some(id) = id {
-            return Some(Self::Key(id));
-        }
-        // A page may have configured `wss://host/socket/`, which makes `/socket//websocket`.
-        let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
-        Some(match segments[..] {
-            [] => Self::Page,
-            ["health", "live"] => Self::Live,
-            ["health", "ready"] => Self::Ready,
-            ["metrics"] => Self::Figures,
-            ["socket", "websocket"] => Self::Socket,
-            ["v1", "events"] | ["api", "v1", "events"] => Self::Events,
-            ["api", "v1", "plays" | "views"] => Self::Report(Report::Plays),
-            ["api", "v1", "engagement"] => Self::Report(Report::Engagement),
-            ["api", "v1", "sources"] => Self::Report(Report::Sources),
-            ["api", "v1", "watching"] => Self::Report(Report::Watching),
-            ["api", "v1", "keys"] => Self::Keys,
-            _ => return None,
-        })
-    }
-
-    fn methods(self) -> &'static str {
-        match self {
-            Self::Page | Self::Live | Self::Ready | Self::Figures => "GET, HEAD",
-            Self::Socket => "GET",
-            Self::Events => "POST, OPTIONS",
-            Self::Report(_) | Self::Keys => "GET, POST, OPTIONS",
-            Self::Key(_) => "DELETE, OPTIONS",
-        }
-    }
-
-    /// Whether credentials are asked for, where there are any.
-    fn is_guarded(self) -> bool {
-        matches!(self, Self::Page | Self::Figures | Self::Keys | Self::Key(_) | Self::Report(_))
-    }
-}
-
-/// Reads a body, up to its limits of size and time.
-async fn read<B>(body: B) -> Result<Bytes, Error>
-where
-    B: hyper::body::Body<Data = Bytes> + Send,
-    B::Error: std::error::Error + Send + Sync + 'static,
-{
-    match timeout(BODY_MAX, Limited::new(body, BODY_BYTES_MAX).collect()).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(err)) if err.is::<LengthLimitError>() => Err(Error::TooLarge),
-        Ok(Err(_)) => Err(Error::body("the body ended too early")),
-        Err(_) => Err(Error::body("the body took too long to arrive")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn empty_segments_of_a_path_do_not_count() {
-        for path in ["/socket/websocket", "/socket//websocket", "/socket/websocket/"] {
-            assert_eq!(Route::of(path), Some(Route::Socket), "{path}");
-        }
-        assert_eq!(Route::of("/v1/events/"), Some(Route::Events));
-        assert_eq!(Route::of("//"), Some(Route::Page));
-        assert_eq!(Route::of("/api/v1/keys/"), Some(Route::Keys));
-        assert_eq!(Route::of("/api/v1/keys/a//b/"), Some(Route::Key("a//b/")));
-        assert_eq!(Route::of("/socket"), None);
     }
 }

@@ -8,6 +8,7 @@ use metrics_core::recorder::WAITING_MAX;
 use serde::Serialize;
 use tokio::time::timeout;
 
+use crate::kept::Kept;
 use crate::response::{self, Body};
 
 /// How long the store may take to say that it is well.
@@ -27,20 +28,13 @@ pub(crate) fn live() -> Response<Body> {
 
 /// Whether viewers may be sent here. A server whose store is away still takes their events, as long as it has room
 /// for them: it is degraded, and no less ready than any other on the same store.
-pub(crate) async fn ready(metrics: &Metrics) -> Response<Body> {
+pub(crate) async fn ready(metrics: &Metrics, healthy: &Kept<bool>) -> Response<Body> {
     let figures = metrics.figures();
     let reason = match figures.away_since {
         Some(since) => format!("the store is away since {}", since.format("%Y-%m-%dT%H:%M:%SZ")),
-        None => match timeout(HEALTH_MAX, metrics.store().check()).await {
-            Ok(Ok(())) => return live(),
-            Ok(Err(err)) => {
-                tracing::warn!(error = &err as &dyn std::error::Error, "the store is not well");
-                "the store cannot be reached".to_owned()
-            }
-            Err(_) => {
-                tracing::warn!("the store did not say in {HEALTH_MAX:?} that it is well");
-                "the store does not answer".to_owned()
-            }
+        None => match healthy.ask(|| is_well(metrics.clone())).await {
+            Some(true) => return live(),
+            _ => "the store cannot be reached".to_owned(),
         },
     };
     let waiting = figures.waiting;
@@ -53,4 +47,19 @@ pub(crate) async fn ready(metrics: &Metrics) -> Response<Body> {
     };
     let reason = format!("{reason}: {waiting} events wait in memory, and {room}");
     response::json(code, &Health { status, reason: Some(reason) })
+}
+
+/// Whether the store can be written.
+async fn is_well(metrics: Metrics) -> bool {
+    match timeout(HEALTH_MAX, metrics.store().check()).await {
+        Ok(Ok(())) => true,
+        Ok(Err(err)) => {
+            tracing::warn!(error = &err as &dyn std::error::Error, "the store is not well");
+            false
+        }
+        Err(_) => {
+            tracing::warn!("the store did not say in {HEALTH_MAX:?} that it is well");
+            false
+        }
+    }
 }
