@@ -20,7 +20,7 @@ use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel::sqlite::SqliteConnection;
 use diesel_async::sync_connection_wrapper::SyncConnectionWrapper;
-use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 
 use self::schema::{keys, sessions};
 use self::write::Ids;
@@ -62,10 +62,10 @@ const STATEMENT_MAX: Duration = Duration::from_secs(30);
 /// # }).unwrap();
 /// ```
 pub struct SqliteStore {
-    writer: Mutex<Writer>,
-    reports: Readers,
+    writer: Arc<Mutex<Writer>>,
+    reports: Arc<Readers>,
     // For what recording needs, which must not wait for a report.
-    upkeep: Readers,
+    upkeep: Arc<Readers>,
 }
 
 type Handle = SyncConnectionWrapper<SqliteConnection>;
@@ -111,32 +111,36 @@ impl SqliteStore {
         let (writer, mut readers) =
             opened.await.map_err(|panic| unusable(&panic.to_string()))??;
         Ok(Self {
-            writer: Mutex::new(Writer { handle: Handle::new(writer), ids: Arc::default() }),
+            writer: Arc::new(Mutex::new(Writer {
+                handle: Handle::new(writer),
+                ids: Arc::default(),
+            })),
             upkeep: Readers::new(readers.drain(..UPKEEPERS)),
             reports: Readers::new(readers),
         })
     }
 
     /// Runs `query` on a connection that reads, on a thread that may block. It runs to its end even if this future
-    /// is dropped.
+    /// is dropped, and nobody has the connection before: else queries that nobody waits for would queue up on it, a
+    /// thread each, until there are no threads left for those that record.
     async fn read<T: Send + 'static>(
-        readers: &Readers,
+        readers: &Arc<Readers>,
         operation: &'static str,
         query: impl FnOnce(&mut SqliteConnection) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Error> {
         let mut reader = readers.lend().await?;
         let handle = reader.handle.as_mut().ok_or_else(|| unusable("a connection got lost"))?;
         let running = handle.spawn_blocking(move |connection| Ok(query(connection)));
-        settle(operation, to_its_end(running).await)
+        settle(operation, to_its_end(running, reader).await)
     }
 
-    /// Runs `query` in a transaction on the connection that writes.
+    /// Runs `query` in a transaction on the connection that writes. The same holds for it.
     async fn write<T: Send + 'static>(
         &self,
         operation: &'static str,
         query: impl FnOnce(&mut SqliteConnection, &mut Ids) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Error> {
-        let mut writer = self.writer.lock().await;
+        let mut writer = Arc::clone(&self.writer).lock_owned().await;
         let ids = Arc::clone(&writer.ids);
         let running = writer.handle.spawn_blocking(move |connection| {
             let mut ids = ids.lock().unwrap_or_else(PoisonError::into_inner);
@@ -148,7 +152,7 @@ impl SqliteStore {
             }
             Ok(written)
         });
-        settle(operation, to_its_end(running).await)
+        settle(operation, to_its_end(running, writer).await)
     }
 }
 
@@ -156,20 +160,20 @@ impl SqliteStore {
 struct Readers {
     idle: std::sync::Mutex<Vec<Handle>>,
     // One permit per connection.
-    permits: Semaphore,
+    permits: Arc<Semaphore>,
 }
 
 impl Readers {
-    fn new(connections: impl IntoIterator<Item = SqliteConnection>) -> Self {
+    fn new(connections: impl IntoIterator<Item = SqliteConnection>) -> Arc<Self> {
         let idle: Vec<_> = connections.into_iter().map(Handle::new).collect();
-        Self { permits: Semaphore::new(idle.len()), idle: idle.into() }
+        Arc::new(Self { permits: Arc::new(Semaphore::new(idle.len())), idle: idle.into() })
     }
 
-    async fn lend(&self) -> Result<Reader<'_>, Error> {
-        let permit = self.permits.acquire().await;
+    async fn lend(self: &Arc<Self>) -> Result<Reader, Error> {
+        let permit = Arc::clone(&self.permits).acquire_owned().await;
         let permit =
             permit.map_err(|err| Error::Unavailable { store: STORE, source: err.into() })?;
-        Ok(Reader { handle: self.lock().pop(), home: self, _permit: permit })
+        Ok(Reader { handle: self.lock().pop(), home: Arc::clone(self), _permit: permit })
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Handle>> {
@@ -177,14 +181,14 @@ impl Readers {
     }
 }
 
-/// A connection that goes home when this is dropped. If a query still runs on it then, the next one waits for that.
-struct Reader<'a> {
+/// A connection that goes home when this is dropped.
+struct Reader {
     handle: Option<Handle>,
-    home: &'a Readers,
-    _permit: SemaphorePermit<'a>,
+    home: Arc<Readers>,
+    _permit: OwnedSemaphorePermit,
 }
 
-impl Drop for Reader<'_> {
+impl Drop for Reader {
     fn drop(&mut self) {
         self.home.lock().extend(self.handle.take());
     }
@@ -346,14 +350,20 @@ impl Store for SqliteStore {
     }
 }
 
-/// Runs a query that is under way to its end, even if this future is dropped.
+/// Runs a query that is under way to its end, even if this future is dropped, and lets go of its connection then.
 ///
 /// On a task of its own: to drop it unfinished would block the thread for as long as it takes, and panic on a runtime
 /// that has one thread only.
 async fn to_its_end<T: Send + 'static>(
     running: impl Future<Output = QueryResult<T>> + Send + 'static,
+    connection: impl Send + 'static,
 ) -> QueryResult<T> {
-    let ended = tokio::spawn(running).await;
+    let ended = tokio::spawn(async move {
+        let ended = running.await;
+        drop(connection);
+        ended
+    });
+    let ended = ended.await;
     ended.unwrap_or_else(|err| Err(DieselError::QueryBuilderError(err.into())))
 }
 
@@ -385,3 +395,6 @@ fn may_pass(err: &DieselError) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests;
