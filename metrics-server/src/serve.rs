@@ -143,7 +143,9 @@ async fn connect(
         async move { Ok::<_, std::convert::Infallible>(service.respond(request).await) }
     });
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEADER_MAX).max_buf_size(HEADER_BYTES_MAX);
+    http.timer(TokioTimer::new()).header_read_timeout(HEADER_MAX);
+    // What is read ahead is bounded by the first only as a read happens to end.
+    http.max_buf_size(HEADER_BYTES_MAX).max_header_size(HEADER_BYTES_MAX);
     let mut connection =
         pin!(http.serve_connection(TokioIo::new(Patient::new(stream)), respond).with_upgrades());
     let ended = tokio::select! {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::sleep;
+use tokio::time::timeout;
 
 use super::{Server, Watched, soon};
 
@@ -29,16 +29,15 @@ impl Bystander {
         let mut client = server.connect().await;
         client.join(TOPIC, "bystander").await;
         let (watched, rounds) = watch::channel(0);
-        let (stop, stopped) = watch::channel(false);
+        let (stop, mut stopped) = watch::channel(false);
         let watching = tokio::spawn(async move {
             for second in 0.. {
                 client.play(TOPIC, f64::from(second)).await;
                 client.pause(TOPIC, f64::from(second + 1)).await;
                 watched.send_replace(second + 1);
-                if *stopped.borrow() {
+                if timeout(rest, stopped.wait_for(|stop| *stop)).await.is_ok() {
                     return;
                 }
-                sleep(rest).await;
             }
         });
         let mut this = Self { server: server.clone(), rounds, stop, watching };
@@ -53,7 +52,7 @@ impl Bystander {
 
     /// Waits until a second was watched that is begun after this.
     pub(crate) async fn watches_on(&mut self) {
-        let begun = *self.rounds.borrow_and_update();
+        let begun = *self.rounds.borrow();
         let watched = self.rounds.wait_for(|rounds| begun + 2 <= *rounds).await;
         assert!(watched.is_ok(), "the bystander was cut off");
     }
