@@ -41,5 +41,5 @@ pub use config::{Command, Config, ConfigError, Database, LogFormat};
 pub use cors::Cors;
 pub use page::EXAMPLE_KEY;
 pub use response::Body;
-pub use serve::serve;
+pub use serve::{listen, serve};
 pub use service::{Service, Settings};

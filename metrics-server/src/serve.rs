@@ -1,6 +1,7 @@
 //! Accepts connections, within limits, and stops without losing any.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -30,11 +31,28 @@ const DRAIN_MAX: Duration = Duration::from_secs(10);
 /// The same while the store is away: what has not been acknowledged by then will not be.
 const AWAY_MAX: Duration = Duration::from_secs(2);
 
+/// How many connections the system keeps until they are accepted; it may allow fewer. When a server or a network comes
+/// back, all viewers do, and who finds no room tries again after a second, and after three.
+const BACKLOG: u32 = 4_096;
+
 /// How long to wait before accepting again, when the system has no room for another connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How often the log says that connections cannot be accepted, while it is so.
 const ACCEPT_TOLD_EVERY: Duration = Duration::from_secs(60);
+
+/// Listens at an address, with room for many who connect at once.
+///
+/// # Errors
+///
+/// The address is taken, is not one of this machine, or may not be listened at.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // So that a server can be started again at once.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
 
 /// Serves until `stop` resolves, then lets everything that is under way finish.
 ///
