@@ -1,6 +1,7 @@
 //! The server: settings, log, store, serve, drain.
 
 mod commands;
+mod files;
 
 use std::error::Error;
 use std::io::IsTerminal as _;
@@ -15,8 +16,7 @@ use metrics_core::store::{
     Error as StoreError, SqliteStore, Store, TimescaleOptions, TimescaleStore,
 };
 use metrics_core::{ApiKey, Metrics};
-use metrics_server::{Command, Config, Database, EXAMPLE_KEY, LogFormat, Service, serve};
-use tokio::net::TcpListener;
+use metrics_server::{Command, Config, Database, EXAMPLE_KEY, LogFormat, Service, listen, serve};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -79,13 +79,19 @@ async fn run(config: Config) -> Result<(), Box<dyn Error>> {
     if config.settings.credentials.is_none() {
         add_example_key(&metrics).await?;
     }
-    let listener = TcpListener::bind(config.listen)
-        .await
+    let connections_max = files::make_room(config.connections_max, config.database_connections)
+        .map_err(|err| format!("cannot open more files: {err}"))?;
+    if connections_max < config.connections_max {
+        tracing::info!(
+            "room for {connections_max} connections: the system lets this process open no more files"
+        );
+    }
+    let listener = listen(config.listen)
         .map_err(|err| format!("cannot listen on {}: {err}", config.listen))?;
     tracing::info!(address = %listener.local_addr()?, "listening");
 
     let service = Service::new(metrics, config.settings);
-    serve(listener, service, config.connections_max, async {
+    serve(listener, service, connections_max, async {
         stopped.await;
         tracing::info!("stopping");
     })

@@ -79,6 +79,17 @@ impl Process {
         log
     }
 
+    /// How the system knows it.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it, and returns what it has logged.
+    pub(crate) fn end(mut self) -> String {
+        self.child.kill().unwrap();
+        self.log.take().unwrap().join().unwrap()
+    }
+
     /// What a power cut does to it, or `kill -9`.
     pub(crate) fn kill(self) {
         drop(self);

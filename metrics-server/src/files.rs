@@ -1,0 +1,35 @@
+//! Open files, of which every connection is one.
+//!
+//! A process that has none left cannot accept connections, and cannot reach its database again either. So connections
+//! never take all of them, whatever strangers open.
+
+use std::io;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// How many files are for other things than connections of clients and to the database: SQLite has some thirty, the
+/// runtime and the log a few.
+const KEPT: u64 = 100;
+
+/// Makes room for so many connections, as far as the system allows, and returns for how many there is.
+///
+/// Many systems let a process have 1,024 open files unless it asks for more.
+///
+/// # Errors
+///
+/// The system does not let it ask.
+pub(crate) fn make_room(connections: usize, to_database: u32) -> io::Result<usize> {
+    let kept = KEPT + u64::from(to_database);
+    let wanted = kept.saturating_add(connections as u64);
+    let limit = getrlimit(Resource::Nofile);
+    // None: there is no limit.
+    let Some(current) = limit.current.filter(|current| *current < wanted) else {
+        return Ok(connections);
+    };
+    let most = limit.maximum.map_or(wanted, |maximum| maximum.min(wanted));
+    if current < most {
+        setrlimit(Resource::Nofile, Rlimit { current: Some(most), maximum: limit.maximum })?;
+    }
+    // At least one, to be told to stop.
+    Ok(usize::try_from(most.max(current).saturating_sub(kept)).unwrap_or(usize::MAX).max(1))
+}
