@@ -26,12 +26,14 @@
 mod fingerprint;
 mod playhead;
 mod resume;
+mod told;
 
 use crate::event::{CheckedEvent, Rendition, Step};
 use crate::interval::Segments;
 use fingerprint::Seen;
 pub(crate) use fingerprint::fingerprint;
 use playhead::{Mark, Playhead, What};
+use told::{Startup, Told};
 
 pub use resume::Stored;
 
@@ -173,8 +175,9 @@ pub struct Session {
     playhead: Playhead,
     // Invariant: in the order in which they happened, as far as the clocks can tell; at most `WINDOW`.
     recent: Vec<Mark>,
-    // The first play, until frames moved.
-    startup: Option<Moment>,
+    // Unknown after a load.
+    startup: Option<Startup>,
+    told: Told,
     seen: Seen,
     writers: resume::Writers,
 }
@@ -192,7 +195,8 @@ impl Session {
             counters: Counters::default(),
             playhead: Playhead::default(),
             recent: Vec::new(),
-            startup: Some(at),
+            startup: Some(Startup::new(at)),
+            told: Told::default(),
             seen: Seen::default(),
             writers: resume::Writers::default(),
         };
@@ -209,7 +213,8 @@ impl Session {
             return false;
         }
         self.last_event_at_ms = self.last_event_at_ms.max(at.received_ms);
-        let longer = event.duration_ms.is_some() && event.duration_ms != self.duration_ms;
+        let known = event.duration_ms.is_some() && self.told.duration.is_latest(at);
+        let longer = known && event.duration_ms != self.duration_ms;
         if longer {
             self.duration_ms = event.duration_ms;
         }
@@ -276,29 +281,42 @@ impl Session {
     fn step(&mut self, step: &Step, at: Moment) -> bool {
         let details = &mut self.counters.details;
         match step {
-            Step::Play { from_ms } => return self.mark(What::Play { from_ms: *from_ms }, at),
+            Step::Play { from_ms } => {
+                self.starts_up(|startup| startup.play(at));
+                return self.mark(What::Play { from_ms: *from_ms }, at);
+            }
             Step::Pause { to_ms } => return self.mark(What::Pause { to_ms: *to_ms }, at),
             Step::RebufferingStart => return self.mark(What::Stalled, at),
             Step::RebufferingEnd => return self.mark(What::Flowing, at),
-            Step::Playing => {
-                let Some(first) = self.startup.take() else { return false };
-                self.counters.startup_ms = Some(first.until_ms(at));
-            }
+            Step::Playing => return self.starts_up(|startup| startup.playing(at)),
             Step::PlaybackFailure => self.counters.failures += 1,
             Step::Seeked => details.seeks += 1,
             Step::FullscreenEnter => details.fullscreens += 1,
             Step::FullscreenExit => return false,
             Step::TrackSet { language } => {
                 details.tracks += 1;
-                details.language.clone_from(language);
+                if self.told.track.is_latest(at) {
+                    details.language.clone_from(language);
+                }
             }
             Step::SourceSet(rendition) => {
                 details.renditions += 1;
-                details.rendition = Some(rendition.clone());
+                if self.told.rendition.is_latest(at) {
+                    details.rendition = Some(rendition.clone());
+                }
             }
             Step::Other { .. } => details.others += 1,
         }
         true
+    }
+
+    /// Takes a step of the startup, and returns whether that changed how long it took.
+    fn starts_up(&mut self, step: impl FnOnce(&mut Startup)) -> bool {
+        let Some(startup) = &mut self.startup else { return false };
+        step(startup);
+        let before_ms = self.counters.startup_ms;
+        self.counters.startup_ms = startup.ms();
+        self.counters.startup_ms != before_ms
     }
 
     /// Puts a mark where it belongs, and returns whether that made a difference, or may yet.

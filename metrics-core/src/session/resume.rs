@@ -5,6 +5,7 @@
 
 use super::fingerprint::Seen;
 use super::playhead::{Playhead, Run};
+use super::told::Told;
 use super::{Counters, Moment, Reach, Session};
 use crate::interval::Segments;
 use crate::varint::{self, Damaged, Reader};
@@ -140,6 +141,7 @@ impl Session {
             playhead,
             recent: Vec::new(),
             startup: None,
+            told: Told::default(),
             writers: Writers::take(&mut reader)?,
             seen: Seen::take(&mut reader)?,
         })
