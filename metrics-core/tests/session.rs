@@ -1,0 +1,175 @@
+//! Sessions whatever the order of their events, and with or without a store in between.
+//!
+//! What the figures are is checked rule by rule next to the code; here, that they stay the same.
+
+use metrics_core::PlayerEvent;
+use metrics_core::event::{Action, Rendition};
+use metrics_core::session::{Moment, Reach, Session, Viewed};
+use proptest::prelude::*;
+
+/// How many marks about playback a session keeps in order.
+const WINDOW: usize = 32;
+
+const START_MS: i64 = 1_700_000_000_000;
+
+/// Anything that a player may report, at a second of the video.
+fn action() -> impl Strategy<Value = Action> {
+    (0_u8..16, 0_u32..90).prop_map(|(kind, second)| {
+        let second = f64::from(second);
+        match kind {
+            0..=2 => Action::Play { from: second },
+            3..=5 => Action::Pause { to: second },
+            6 | 7 => Action::RebufferingStart,
+            8 | 9 => Action::RebufferingEnd,
+            10 | 11 => Action::Playing,
+            12 => Action::PlaybackFailure,
+            13 => Action::Seeked,
+            14 => Action::TrackSet { language: Some(format!("language {second}")) },
+            _ => {
+                Action::SourceSet(Rendition { height: Some(second as u32), ..Rendition::default() })
+            }
+        }
+    })
+}
+
+/// The events of one viewing in the order in which they happened, each at its own time by the player's clock.
+fn events() -> impl Strategy<Value = Vec<PlayerEvent>> {
+    let duration = prop_oneof![3 => Just(None), 1 => Just(Some(60.0)), 1 => Just(Some(30.0))];
+    let event = (action(), duration, 1_i64..20_000);
+    prop::collection::vec(event, 0..WINDOW).prop_map(|events| {
+        let mut clock_ms = 10;
+        let mut all = vec![PlayerEvent::play(3.0).with_timestamp(clock_ms)];
+        for (action, duration, pass_ms) in events {
+            clock_ms += pass_ms;
+            all.push(PlayerEvent { action, duration, timestamp_ms: Some(clock_ms) });
+        }
+        all
+    })
+}
+
+/// The session of these events, which arrive one after the other.
+fn arrive(events: &[PlayerEvent]) -> Session {
+    let mut session: Option<Session> = None;
+    for (received_ms, event) in (START_MS..).zip(events) {
+        let at = Moment { received_ms, timestamp_ms: event.timestamp_ms };
+        let event = event.check().expect("valid");
+        match &mut session {
+            Some(session) => _ = session.apply(&event, at),
+            None => session = Session::begin(&event, at),
+        }
+    }
+    session.expect("it begins with a play")
+}
+
+fn is_play(event: &PlayerEvent) -> bool {
+    matches!(event.action, Action::Play { .. })
+}
+
+/// Some play first, because a session begins with the first play that arrives.
+fn a_play_first(events: &mut [PlayerEvent]) {
+    let play = events.iter().position(is_play).expect("there is one");
+    events[..=play].rotate_right(1);
+}
+
+/// Something that a viewer who is connected does, and a server that may be started again after it.
+#[derive(Clone, Debug)]
+struct Turn {
+    action: Action,
+    after_ms: i64,
+    restart: Option<Restart>,
+}
+
+/// How a server ended, and for how long the viewer was without one.
+#[derive(Clone, Debug)]
+struct Restart {
+    // It was stopped, and said goodbye to the viewer before it wrote; else it just wrote and was gone.
+    stopped: bool,
+    gap_ms: i64,
+}
+
+fn turn() -> impl Strategy<Value = Turn> {
+    // A viewer who is back within a minute is believed to have watched on.
+    let restart =
+        (any::<bool>(), 0_i64..60_000).prop_map(|(stopped, gap_ms)| Restart { stopped, gap_ms });
+    (action(), 1_i64..20_000, prop::option::of(restart))
+        .prop_map(|(action, after_ms, restart)| Turn { action, after_ms, restart })
+}
+
+/// What a viewing comes to that goes through all restarts, or through none.
+fn view(turns: &[Turn], skew_ms: Option<i64>, restarts: bool) -> Viewed {
+    let mut now_ms = START_MS;
+    let moment = |now_ms| Moment {
+        received_ms: now_ms,
+        timestamp_ms: skew_ms.map(|skew_ms| now_ms + skew_ms),
+    };
+    let check = |action: &Action, at: Moment| {
+        let event =
+            PlayerEvent { action: action.clone(), duration: None, timestamp_ms: at.timestamp_ms };
+        event.check().expect("valid")
+    };
+    let at = moment(now_ms);
+    let mut session = Session::begin(&check(&Action::Play { from: 3.0 }, at), at).expect("a play");
+    session.apply(&check(&Action::Playing, at), at);
+    let mut waiting = false;
+    for Turn { action, after_ms, restart } in turns {
+        now_ms += after_ms;
+        session.apply(&check(action, moment(now_ms)), moment(now_ms));
+        waiting = match action {
+            Action::RebufferingStart => true,
+            Action::RebufferingEnd => false,
+            _ => waiting,
+        };
+        // Since when it waits for data is not stored.
+        let Some(Restart { stopped, gap_ms }) = restart.clone().filter(|_| !waiting) else {
+            continue;
+        };
+        if restarts {
+            if stopped {
+                session.lose(Moment::received(now_ms));
+            }
+            let reach = if stopped { Reach::Heard } else { Reach::Until(now_ms) };
+            session = Session::load(&session.store(reach)).expect("it was just stored");
+            session.resume(Moment::received(now_ms + gap_ms));
+        }
+        now_ms += gap_ms;
+    }
+    session.viewed(Reach::Until(now_ms))
+}
+
+proptest! {
+    #[test]
+    fn any_order_of_arrival_comes_to_the_same(
+        (events, mut shuffled) in events().prop_flat_map(|it| (Just(it.clone()), Just(it).prop_shuffle())),
+        again in prop::collection::vec(any::<(prop::sample::Index, prop::sample::Index)>(), 0..8),
+    ) {
+        a_play_first(&mut shuffled);
+        for (which, place) in again {
+            let event = shuffled[which.index(shuffled.len())].clone();
+            shuffled.insert(1 + place.index(shuffled.len()), event);
+        }
+        let (expected, found) = (arrive(&events), arrive(&shuffled));
+        prop_assert_eq!(found.viewed(Reach::Heard), expected.viewed(Reach::Heard));
+        prop_assert_eq!(found.duration_ms(), expected.duration_ms());
+    }
+
+    #[test]
+    fn a_viewer_who_stays_notices_no_restart_of_a_server(
+        turns in prop::collection::vec(turn(), 0..80),
+        skew_ms in prop::option::of(-100_000_000_i64..100_000_000),
+    ) {
+        prop_assert_eq!(view(&turns, skew_ms, true), view(&turns, skew_ms, false));
+    }
+
+    #[test]
+    fn events_that_come_again_after_a_restart_change_nothing(
+        (events, again) in events().prop_flat_map(|it| (Just(it.clone()), Just(it).prop_shuffle())),
+    ) {
+        let stored = arrive(&events).store(Reach::Heard);
+        let mut session = Session::load(&stored).expect("it was just stored");
+        for event in &again {
+            let at = Moment { received_ms: START_MS + 100_000, timestamp_ms: event.timestamp_ms };
+            prop_assert!(!session.apply(&event.check().expect("valid"), at));
+        }
+        prop_assert_eq!(session.store(Reach::Heard), stored);
+    }
+}
