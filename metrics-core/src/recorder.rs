@@ -38,6 +38,7 @@ use self::live::{Entry, Input, Left, Live, Owner};
 pub use self::spool::{Spool, SpoolError, Stopped, TakenUp};
 pub use self::videos::VIDEOS_MAX;
 use self::videos::Videos;
+use self::writer::Away;
 pub use crate::clock::Clock;
 use crate::event::{InvalidEvent, PlayerEvent};
 use crate::key::SessionId;
@@ -75,7 +76,7 @@ pub(crate) struct Recorder {
     room: Notify,
     owners: AtomicU64,
     // Since when the store does not answer.
-    away: Mutex<Option<DateTime<Utc>>>,
+    away: Mutex<Option<Away>>,
     clamped: AtomicU64,
     videos: Videos,
 }
@@ -306,7 +307,7 @@ impl Recorder {
     pub(crate) fn figures(&self) -> Figures {
         Figures {
             waiting: self.inputs.load(Ordering::Relaxed),
-            away_since: *lock(&self.away),
+            away_since: lock(&self.away).as_ref().map(|away| away.since),
             clamped: self.clamped.load(Ordering::Relaxed),
         }
     }

@@ -1,10 +1,12 @@
 //! The writer: takes dirty sessions, makes them durable, and says so.
 
+use std::error::Error as _;
 use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use rand::RngExt as _;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
@@ -17,6 +19,40 @@ use crate::store::{Error, Loaded, Outcome, SessionWrite};
 
 /// How long to wait before a failed call is tried again, at first and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+/// How many causes are logged while a store is away: one may hide another, as a lock hides a full disk.
+const CAUSES_MAX: usize = 8;
+
+/// What a store is asked to do; the last asks most of it.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Call {
+    Load,
+    Commit,
+}
+
+/// A store that does not do as it is asked.
+#[derive(Debug)]
+pub(super) struct Away {
+    pub(super) since: DateTime<Utc>,
+    call: Call,
+    // Those that were logged.
+    causes: Vec<String>,
+}
+
+impl Away {
+    fn new(since: DateTime<Utc>) -> Self {
+        Self { since, call: Call::Load, causes: Vec::new() }
+    }
+
+    /// Whether a cause is to be logged: each once, and not without end, if no two are the same.
+    fn is_news(&mut self, cause: String) -> bool {
+        let is_news = self.causes.len() < CAUSES_MAX && !self.causes.contains(&cause);
+        if is_news {
+            self.causes.push(cause);
+        }
+        is_news
+    }
+}
 
 impl Recorder {
     /// Writes until `ending` says otherwise.
@@ -138,11 +174,11 @@ impl Recorder {
             }
             entries = match self.commit(&writing, writes, refused).await {
                 Ok(conflicts) => {
-                    self.is_back();
+                    self.is_back(Call::Commit);
                     conflicts
                 }
                 Err(err) if err.is_retryable() => {
-                    self.is_away(&err);
+                    self.is_away(Call::Commit, &err);
                     patience.wait().await;
                     writing
                 }
@@ -217,14 +253,14 @@ impl Recorder {
         while !ids.is_empty() {
             match self.store.load(&ids).await {
                 Ok(loaded) => {
-                    self.is_back();
+                    self.is_back(Call::Load);
                     for (entry, loaded) in entries.iter().zip(&loaded) {
                         self.rebase(entry, loaded.as_ref(), refused);
                     }
                     return;
                 }
                 Err(err) if err.is_retryable() => {
-                    self.is_away(&err);
+                    self.is_away(Call::Load, &err);
                     patience.wait().await;
                 }
                 Err(err) if ids.len() == 1 => {
@@ -260,12 +296,14 @@ impl Recorder {
         refused.insert(entry.id, refusal);
     }
 
-    /// Notes that the store does not answer.
-    fn is_away(&self, err: &Error) {
+    /// Notes that the store does not do something.
+    fn is_away(&self, call: Call, err: &Error) {
         let mut away = lock(&self.away);
-        if away.is_none() {
-            *away = Some(self.now());
-            drop(away);
+        let now = self.now();
+        let away = away.get_or_insert_with(|| Away::new(now));
+        away.call = away.call.max(call);
+        let cause = err.source().map(ToString::to_string).unwrap_or_default();
+        if away.is_news(cause) {
             tracing::warn!(
                 error = err as &dyn std::error::Error,
                 "the store is away; sessions wait in memory"
@@ -273,9 +311,9 @@ impl Recorder {
         }
     }
 
-    /// Notes that the store answers.
-    fn is_back(&self) {
-        if lock(&self.away).take().is_some() {
+    /// Notes that the store does something. One that can be read is not back if it cannot be written.
+    fn is_back(&self, call: Call) {
+        if lock(&self.away).take_if(|away| away.call <= call).is_some() {
             tracing::info!("the store is back");
         }
     }
