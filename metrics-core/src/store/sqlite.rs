@@ -2,9 +2,14 @@
 //!
 //! One connection writes, a few read beside it (write-ahead log), each on a thread that may block. Every commit is
 //! flushed to the disk before it is acknowledged (`synchronous = full`).
+//!
+//! A file that is full, damaged, locked or gone is a store that is away: nothing is acknowledged, and every call tries
+//! again, on another connection where one may have been harmed.
 
 mod export;
+mod fault;
 mod open;
+mod place;
 mod read;
 mod schema;
 mod write;
@@ -17,11 +22,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use diesel::prelude::*;
-use diesel::result::{DatabaseErrorKind, Error as DieselError};
+use diesel::result::Error as DieselError;
 use diesel::sqlite::SqliteConnection;
 use diesel_async::sync_connection_wrapper::SyncConnectionWrapper;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 
+use self::fault::Fault;
+use self::place::{Place, transaction};
 use self::schema::{keys, sessions};
 use self::write::Ids;
 use super::failure::Failure;
@@ -50,6 +57,13 @@ const STATEMENT_MAX: Duration = Duration::from_secs(30);
 ///
 /// Another process may use the same file; each then waits for the other's writes.
 ///
+/// While the disk is full, or the file is damaged, locked, or not the one at its path any more, calls fail with
+/// [`Error::Unavailable`], which says what to do. What they were to write can be written again when that is mended. A
+/// damaged file is known by what SQLite finds where it reads; `pragma integrity_check` reads everything.
+///
+/// To put back a copy, stop everything that uses the file, remove the files that end in `-wal` and `-shm` and belong
+/// to it, and put the copy in its place.
+///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
 /// use metrics_core::store::{SqliteStore, Store as _};
@@ -62,6 +76,7 @@ const STATEMENT_MAX: Duration = Duration::from_secs(30);
 /// # }).unwrap();
 /// ```
 pub struct SqliteStore {
+    place: Arc<Place>,
     writer: Arc<Mutex<Writer>>,
     reports: Arc<Readers>,
     // For what recording needs, which must not wait for a report.
@@ -81,8 +96,9 @@ impl SqliteStore {
     ///
     /// # Errors
     ///
-    /// [`Error::Unusable`] if there is no such directory, it cannot be written, the file is no SQLite database, or a
-    /// newer version has changed its tables.
+    /// [`Error::Unusable`] if there is no such directory, it cannot be written, the file is no SQLite database or a
+    /// damaged one, or a newer version has changed its tables; [`Error::Unavailable`] if the disk is full or fails, or
+    /// the file is locked.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         Self::open_with(path, Migrations::Run).await
     }
@@ -102,15 +118,17 @@ impl SqliteStore {
             return Err(unusable("it needs a file; use one in a temporary directory for a test"));
         }
         let opened = tokio::task::spawn_blocking(move || {
-            let writer = open::writer(&path, migrations)?;
+            let mut writer = open::writer(&path, migrations)?;
             let readers = (0..READERS + UPKEEPERS)
                 .map(|_| open::reader(&path))
                 .collect::<Result<Vec<_>, _>>()?;
-            Ok::<_, Error>((writer, readers))
+            let place = Place::of(path, &mut writer)?;
+            Ok::<_, Error>((place, writer, readers))
         });
-        let (writer, mut readers) =
+        let (place, writer, mut readers) =
             opened.await.map_err(|panic| unusable(&panic.to_string()))??;
         Ok(Self {
+            place: Arc::new(place),
             writer: Arc::new(Mutex::new(Writer {
                 handle: Handle::new(writer),
                 ids: Arc::default(),
@@ -124,13 +142,19 @@ impl SqliteStore {
     /// is dropped, and nobody has the connection before: else queries that nobody waits for would queue up on it, a
     /// thread each, until there are no threads left for those that record.
     async fn read<T: Send + 'static>(
+        &self,
         readers: &Arc<Readers>,
         operation: &'static str,
         query: impl FnOnce(&mut SqliteConnection) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Error> {
         let mut reader = readers.lend().await?;
         let handle = reader.handle.as_mut().ok_or_else(|| unusable("a connection got lost"))?;
-        let running = handle.spawn_blocking(move |connection| Ok(query(connection)));
+        let place = Arc::clone(&self.place);
+        let running = handle.spawn_blocking(move |connection| {
+            let read = query(connection);
+            place.mend_reader(connection, &read);
+            Ok(read)
+        });
         settle(operation, to_its_end(running, reader).await)
     }
 
@@ -141,14 +165,21 @@ impl SqliteStore {
         query: impl FnOnce(&mut SqliteConnection, &mut Ids) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Error> {
         let mut writer = Arc::clone(&self.writer).lock_owned().await;
-        let ids = Arc::clone(&writer.ids);
+        let (ids, place) = (Arc::clone(&writer.ids), Arc::clone(&self.place));
         let running = writer.handle.spawn_blocking(move |connection| {
             let mut ids = ids.lock().unwrap_or_else(PoisonError::into_inner);
-            let written =
-                connection.immediate_transaction(|connection| query(connection, &mut ids));
+            place.check()?;
+            let written = transaction(connection, "begin immediate", |connection| {
+                query(connection, &mut ids)
+            });
             if written.is_err() {
                 // Rows that were made are gone again.
                 ids.clear();
+            }
+            place.mend_writer(connection, &written);
+            if let Err(err) = place.cut_log(connection) {
+                // What is written is in the log all the same.
+                tracing::debug!(error = &err as &dyn std::error::Error, "the log stays long");
             }
             Ok(written)
         });
@@ -203,7 +234,7 @@ impl fmt::Debug for SqliteStore {
 #[async_trait]
 impl Store for SqliteStore {
     async fn keys(&self) -> Result<Vec<KeyRecord>, Error> {
-        Self::read(&self.upkeep, "list keys", |connection| {
+        self.read(&self.upkeep, "list keys", |connection| {
             let rows = keys::table
                 .select((keys::key, keys::created_at, keys::disabled_at))
                 .order((keys::created_at, keys::id))
@@ -248,8 +279,8 @@ impl Store for SqliteStore {
 
     async fn load(&self, ids: &[SessionId]) -> Result<Vec<Option<Loaded>>, Error> {
         let ids = ids.to_vec();
-        Self::read(&self.upkeep, "load sessions", move |connection| {
-            connection.transaction(|connection| {
+        self.read(&self.upkeep, "load sessions", move |connection| {
+            transaction(connection, "begin", |connection| {
                 ids.iter().map(|id| read::load(connection, *id)).collect()
             })
         })
@@ -265,7 +296,7 @@ impl Store for SqliteStore {
 
     async fn known_videos(&self, videos: &[(ApiKey, Video)]) -> Result<Vec<KnownVideo>, Error> {
         let videos = videos.to_vec();
-        Self::read(&self.upkeep, "look up videos", move |connection| {
+        self.read(&self.upkeep, "look up videos", move |connection| {
             connection.transaction(|connection| read::known_videos(connection, &videos))
         })
         .await
@@ -273,7 +304,7 @@ impl Store for SqliteStore {
 
     async fn plays(&self, scan: &Scan, grain: TimeDelta) -> Result<Vec<PlayCell>, Error> {
         let scan = scan.clone();
-        Self::read(&self.reports, "sum plays", move |connection| {
+        self.read(&self.reports, "sum plays", move |connection| {
             read::plays(connection, &scan, grain)
         })
         .await
@@ -281,7 +312,7 @@ impl Store for SqliteStore {
 
     async fn sources(&self, scan: &Scan, grain: TimeDelta) -> Result<Vec<SourceCell>, Error> {
         let scan = scan.clone();
-        Self::read(&self.reports, "sum sources", move |connection| {
+        self.read(&self.reports, "sum sources", move |connection| {
             read::sources(connection, &scan, grain)
         })
         .await
@@ -289,7 +320,7 @@ impl Store for SqliteStore {
 
     async fn parts(&self, scan: &Scan, parts: u32) -> Result<Parts, Error> {
         let scan = scan.clone();
-        Self::read(&self.reports, "count viewers", move |connection| {
+        self.read(&self.reports, "count viewers", move |connection| {
             read::parts(connection, &scan, parts)
         })
         .await
@@ -297,7 +328,7 @@ impl Store for SqliteStore {
 
     async fn seconds(&self, scan: &Scan, buckets: Buckets) -> Result<Seconds, Error> {
         let scan = scan.clone();
-        Self::read(&self.reports, "count viewers", move |connection| {
+        self.read(&self.reports, "count viewers", move |connection| {
             read::seconds(connection, &scan, buckets)
         })
         .await
@@ -305,7 +336,7 @@ impl Store for SqliteStore {
 
     async fn watching(&self, selection: &Selection, now: DateTime<Utc>) -> Result<u64, Error> {
         let selection = selection.clone();
-        Self::read(&self.reports, "count open segments", move |connection| {
+        self.read(&self.reports, "count open segments", move |connection| {
             read::watching(connection, &selection, now)
         })
         .await
@@ -318,8 +349,10 @@ impl Store for SqliteStore {
 
     async fn export(&self, cursor: Option<&Cursor>, limit: u32) -> Result<Page, Error> {
         let cursor = cursor.cloned();
-        Self::read(&self.reports, "export sessions", move |connection| {
-            connection.transaction(|connection| export::page(connection, cursor.as_ref(), limit))
+        self.read(&self.reports, "export sessions", move |connection| {
+            transaction(connection, "begin", |connection| {
+                export::page(connection, cursor.as_ref(), limit)
+            })
         })
         .await
     }
@@ -338,7 +371,7 @@ impl Store for SqliteStore {
     }
 
     async fn count_sessions(&self) -> Result<u64, Error> {
-        Self::read(&self.reports, "count sessions", |connection| {
+        self.read(&self.reports, "count sessions", |connection| {
             let sessions: i64 = sessions::table.count().get_result(connection)?;
             Ok(sessions.unsigned_abs())
         })
@@ -378,22 +411,10 @@ fn settle<T>(
     done: Result<Result<T, Failure>, DieselError>,
 ) -> Result<T, Error> {
     let answer = done.map_err(Failure::Diesel).and_then(|answer| answer);
-    answer.map_err(|failure| failure.of(STORE, operation, STATEMENT_MAX, may_pass))
-}
-
-/// Whether an error says something of the moment, not of the query. SQLite tells these apart by text only, as far
-/// as diesel passes it on.
-fn may_pass(err: &DieselError) -> bool {
-    const PASSING: [&str; 6] =
-        ["locked", "busy", "full", "disk I/O error", "readonly", "unable to open"];
-    match err {
-        DieselError::DatabaseError(DatabaseErrorKind::ClosedConnection, _)
-        | DieselError::BrokenTransactionManager => true,
-        DieselError::DatabaseError(_, info) => {
-            PASSING.iter().any(|text| info.message().contains(text))
-        }
-        _ => false,
-    }
+    answer.map_err(|failure| match Fault::of_failure(&failure) {
+        Some(fault) => fault.into(),
+        None => failure.of(STORE, operation, STATEMENT_MAX, |_| false),
+    })
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //!
 //! * [`Database`] is a database of its own for a test, on any [`Backend`]; [`on_every_store!`] runs a test on all.
 //! * [`Faulty`] is a store that fails, or dies, when it is told to; [`Timeless`] one whose calls take no time.
+//! * [`SmallDisk`] is a disk that can be filled.
 //! * [`Proxy`] is a connection that breaks when it is told to, [`TlsProxy`] one with TLS.
 //! * [`WallClock`] is moved by hand.
 //!
@@ -11,6 +12,7 @@
 
 mod clock;
 mod database;
+mod disk;
 mod faulty;
 mod proxy;
 mod server;
@@ -20,6 +22,7 @@ mod tls;
 
 pub use clock::WallClock;
 pub use database::{Backend, Database};
+pub use disk::SmallDisk;
 pub use faulty::{Death, Faults, Faulty};
 pub use proxy::{Cut, Proxy};
 pub use through::{Call, Method, Through, Way};

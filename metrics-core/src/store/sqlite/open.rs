@@ -11,6 +11,8 @@ use diesel::sql_types::BigInt;
 use diesel::sqlite::{Sqlite, SqliteConnection};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrations};
 
+use super::fault::Fault;
+use super::place::transaction;
 use super::schema::keys;
 use super::{Error, Migrations, unusable};
 
@@ -71,10 +73,12 @@ fn connect(path: &str) -> Result<SqliteConnection, Error> {
              name one in a directory that exists and can be written"
         ))
     })?;
-    connection
-        .batch_execute(&format!("pragma busy_timeout = {BUSY_MS_MAX};"))
-        .map_err(|err| cannot_open(&err))?;
+    connection.batch_execute(&busy_timeout()).map_err(|err| cannot_open(&err))?;
     Ok(connection)
+}
+
+pub(super) fn busy_timeout() -> String {
+    format!("pragma busy_timeout = {BUSY_MS_MAX};")
 }
 
 /// Refuses tables that are not up to date, and changes nothing.
@@ -96,7 +100,7 @@ fn check(connection: &mut SqliteConnection) -> Result<(), Error> {
 fn pending(connection: &mut SqliteConnection) -> Result<usize, Error> {
     let known: Vec<Box<dyn Migration<Sqlite>>> =
         MIGRATIONS.migrations().map_err(|err| unusable(&err.to_string()))?;
-    let applied = connection.applied_migrations().map_err(|err| unusable(&err.to_string()))?;
+    let applied = connection.applied_migrations().map_err(|err| cannot_open(&*err))?;
     if !applied.iter().all(|version| known.iter().any(|it| it.name().version() == *version)) {
         return Err(unusable(
             "a newer version has changed its tables: use that version, or another file",
@@ -110,19 +114,26 @@ fn migrate(connection: &mut SqliteConnection) -> Result<(), Error> {
         return Ok(());
     }
     // Two processes may start at once: the second waits for the first, and finds nothing to do.
-    connection
-        .exclusive_transaction(|connection| {
-            connection
-                .run_pending_migrations(MIGRATIONS)
-                .map(drop)
-                .map_err(DieselError::QueryBuilderError)
-        })
-        .map_err(|err| cannot_open(&err))
+    transaction(connection, "begin exclusive", |connection| {
+        let migrated = connection.run_pending_migrations(MIGRATIONS);
+        migrated.map(drop).map_err(DieselError::QueryBuilderError)
+    })
+    .map_err(|err| cannot_open(&err))
 }
 
-fn cannot_open(err: &DieselError) -> Error {
-    unusable(&format!(
-        "the file cannot be used ({err}): \
-         it must be a database of ours that can be written, or not exist yet"
-    ))
+/// Why a file cannot be opened: if that may pass, it may be tried again.
+pub(super) fn cannot_open(err: &dyn std::error::Error) -> Error {
+    let err = err.to_string();
+    // A migration wraps what SQLite says.
+    match Fault::told_within(&err) {
+        Some(fault) if fault.may_pass() => fault.into(),
+        Some(fault) if fault.is_damage() && !err.contains("not a database") => unusable(&format!(
+            "the file is damaged ({err}): put back a copy that is whole, and remove the files beside it that end in \
+             -wal and -shm"
+        )),
+        _ => unusable(&format!(
+            "the file cannot be used ({err}): \
+             it must be a database of ours that can be written, or not exist yet"
+        )),
+    }
 }

@@ -12,6 +12,7 @@ use diesel::sqlite::SqliteConnection;
 use serde_json::{Map, Value};
 
 use super::STATEMENT_MAX;
+use super::place::transaction;
 use super::schema::{instances, keys, sessions, sources, videos};
 use crate::containment::contains;
 use crate::engagement::{Parts, Seconds};
@@ -179,7 +180,7 @@ pub(super) fn parts(
     scan: &Scan,
     parts: u32,
 ) -> Result<Parts, Failure> {
-    connection.transaction(|connection| {
+    transaction(connection, "begin", |connection| {
         let mut end_ms = 0;
         each_viewing(connection, scan, |_, segments| {
             end_ms = end_ms.max(segments.union().end_ms());

@@ -1,0 +1,150 @@
+//! What is wrong with a file, or around it, and not with what was asked.
+//!
+//! Of an error of SQLite, diesel passes on the text and, but for constraints, no code. The texts have been the same
+//! since SQLite began to have them, and they begin like this whatever is asked; names and values of ours come after.
+
+use diesel::result::{DatabaseErrorKind, Error as DieselError};
+
+use super::{Error, STORE};
+use crate::store::failure::Failure;
+
+const DAMAGED: &str = "the file is damaged: stop what records into it, which keeps what waits, put back a copy that \
+                       is whole, and start again";
+
+const DISK: &str = "look for room on its disk, and in the system's log for what is wrong with it";
+
+const LOCKED: &str = "another process has locked the file and does not let go of it";
+
+const WRITABLE: &str = "its file and directory must be there, and such that they can be written";
+
+/// How a text begins, and what an operator can do about it.
+const FAULTS: [(&str, &str); 11] = [
+    ("database or disk is full", "make room on its disk"),
+    ("disk I/O error", DISK),
+    ("attempt to write a readonly database", WRITABLE),
+    ("unable to open database", WRITABLE),
+    ("database disk image is malformed", DAMAGED),
+    ("malformed database schema", DAMAGED),
+    ("file is not a database", DAMAGED),
+    ("database is locked", LOCKED),
+    ("database table is locked", LOCKED),
+    ("locking protocol", LOCKED),
+    ("out of memory", "the process needs more memory"),
+];
+
+/// Something that is wrong as long as nobody does anything about it, or until it passes.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Fault {
+    #[error("{said}: {advice}")]
+    File { said: String, advice: &'static str },
+    #[error("{0}")]
+    Moved(String),
+    #[error("the connection is broken and made anew: {0}")]
+    Connection(String),
+}
+
+impl From<Fault> for Error {
+    fn from(fault: Fault) -> Self {
+        Self::Unavailable { store: STORE, source: fault.into() }
+    }
+}
+
+impl Fault {
+    pub(super) fn of_failure(failure: &Failure) -> Option<Self> {
+        match failure {
+            Failure::Diesel(err) => Self::of(err),
+            _ => None,
+        }
+    }
+
+    /// The fault that an error tells of, if it tells of one.
+    pub(super) fn of(err: &DieselError) -> Option<Self> {
+        match err {
+            DieselError::DatabaseError(DatabaseErrorKind::ClosedConnection, said) => {
+                Some(Self::Moved(said.message().to_owned()))
+            }
+            DieselError::DatabaseError(DatabaseErrorKind::Unknown, said) => {
+                Self::told(said.message(), str::starts_with)
+            }
+            DieselError::RollbackErrorOnCommit { commit_error, .. } => {
+                Self::of(commit_error).or_else(|| Some(Self::Connection(commit_error.to_string())))
+            }
+            DieselError::BrokenTransactionManager
+            | DieselError::AlreadyInTransaction
+            | DieselError::NotInTransaction => Some(Self::Connection(err.to_string())),
+            _ => None,
+        }
+    }
+
+    /// The fault that a text tells of somewhere, where it is wrapped in others.
+    pub(super) fn told_within(text: &str) -> Option<Self> {
+        Self::told(text, |text, said| text.contains(said))
+    }
+
+    fn told(text: &str, is: fn(&str, &'static str) -> bool) -> Option<Self> {
+        let (_, advice) = FAULTS.into_iter().find(|(said, _)| is(text, said))?;
+        Some(Self::File { said: text.to_owned(), advice })
+    }
+
+    /// Whether it may pass by itself, or when somebody makes room: a start may wait for that.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Self::File { advice, .. } => ![DAMAGED, WRITABLE].contains(advice),
+            Self::Moved(_) => false,
+            Self::Connection(_) => true,
+        }
+    }
+
+    pub(super) fn is_damage(&self) -> bool {
+        matches!(self, Self::File { advice, .. } if *advice == DAMAGED)
+    }
+
+    /// Whether a connection may remember it, so that another one is better.
+    pub(super) fn is_of_connection(&self) -> bool {
+        match self {
+            Self::File { advice, .. } => [DAMAGED, WRITABLE, DISK].contains(advice),
+            Self::Moved(_) => false,
+            Self::Connection(_) => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(kind: DatabaseErrorKind, text: &str) -> Option<Fault> {
+        Fault::of(&DieselError::DatabaseError(kind, Box::new(text.to_owned())))
+    }
+
+    /// What no test can bring about, as SQLite says it.
+    #[test]
+    fn a_fault_is_told_from_a_refusal() {
+        for text in ["out of memory", "locking protocol", "database table is locked: sessions"] {
+            let fault = said(DatabaseErrorKind::Unknown, text).expect(text);
+            assert!(fault.may_pass() && !fault.is_damage(), "{fault}");
+        }
+        let damage = said(DatabaseErrorKind::Unknown, "malformed database schema (sessions)");
+        assert!(damage.is_some_and(|it| it.is_damage() && it.is_of_connection() && !it.may_pass()));
+        for text in ["SQL logic error", "no such table: disk I/O error", "string or blob too big"] {
+            assert!(said(DatabaseErrorKind::Unknown, text).is_none(), "{text}");
+        }
+        assert!(said(DatabaseErrorKind::CheckViolation, "database is locked").is_none());
+        assert!(Fault::of(&DieselError::NotFound).is_none());
+    }
+
+    #[test]
+    fn a_connection_in_the_middle_of_nothing_is_broken() {
+        let broken = || Box::new(DieselError::BrokenTransactionManager);
+        let full = "database or disk is full".to_owned();
+        let full = DieselError::DatabaseError(DatabaseErrorKind::Unknown, Box::new(full));
+        let failed = |commit_error| DieselError::RollbackErrorOnCommit {
+            rollback_error: broken(),
+            commit_error: Box::new(commit_error),
+        };
+        let fault = Fault::of(&failed(full)).map(|fault| fault.to_string());
+        assert_eq!(fault.as_deref(), Some("database or disk is full: make room on its disk"));
+        assert!(Fault::of(&failed(DieselError::NotFound)).is_some_and(|it| it.is_of_connection()));
+        assert!(Fault::of(&broken()).is_some_and(|it| it.is_of_connection()));
+    }
+}

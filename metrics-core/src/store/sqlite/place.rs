@@ -1,0 +1,157 @@
+//! Which file is open, and what becomes of a connection to it after an error.
+
+use std::fs::{self, Metadata};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use diesel::connection::{AnsiTransactionManager, SimpleConnection as _, TransactionManager as _};
+use diesel::prelude::*;
+use diesel::result::{DatabaseErrorKind, Error as DieselError};
+use diesel::sql_types::Text;
+use diesel::sqlite::SqliteConnection;
+
+use super::fault::Fault;
+use super::{Error, Migrations, open};
+use crate::store::failure::Failure;
+
+/// What an operator reads who has moved a file away that is in use.
+const MOVED: &str = "it was removed or replaced while it was in use: put back the one that was there; or, to go on \
+                     with another, stop what records into it, which keeps what waits, and start again";
+
+/// How long the log may become before commits wait for whoever reads, so that it can begin anew. SQLite itself does
+/// that at 4 MB and waits for nobody, which is enough where there is a moment at which nobody reads.
+const LOG_BYTES_MAX: u64 = 64 << 20;
+
+/// How long commits may wait for that, once per [`LOG_BYTES_MAX`]. A report that takes longer puts it off.
+const CUT_MS_MAX: u32 = 2_000;
+
+/// The files that are open.
+///
+/// SQLite goes on with a file that was removed, and everything in it would be lost at the end. So before something is
+/// written it is made sure that the files at the path are still the ones that were opened.
+#[derive(Debug)]
+pub(super) struct Place {
+    path: String,
+    // The file, and its log if it has one.
+    files: Vec<(PathBuf, Identity)>,
+    // How long the log was when it was last tried to begin it anew.
+    tried_bytes: AtomicU64,
+}
+
+impl Place {
+    /// Where the file is that a connection has open, which was opened at `path`.
+    pub(super) fn of(path: String, connection: &mut SqliteConnection) -> Result<Self, Error> {
+        let file = diesel::dsl::sql::<Text>("select file from pragma_database_list where seq = 0");
+        let file: String = file.get_result(connection).map_err(|err| open::cannot_open(&err))?;
+        let log = format!("{file}-wal");
+        let there = |file: String| Some((Identity::of(&fs::metadata(&file).ok()?), file.into()));
+        let files = [file, log].into_iter().filter_map(there).map(|(it, file)| (file, it));
+        Ok(Self { path, files: files.collect(), tried_bytes: AtomicU64::new(0) })
+    }
+
+    /// Makes sure that what is written now is found later.
+    pub(super) fn check(&self) -> QueryResult<()> {
+        for (file, opened) in &self.files {
+            if fs::metadata(file).ok().map(|found| Identity::of(&found)) != Some(*opened) {
+                let name = file.file_name().unwrap_or(file.as_os_str()).display();
+                let said = Box::new(format!("{name}: {MOVED}"));
+                return Err(DieselError::DatabaseError(DatabaseErrorKind::ClosedConnection, said));
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins the log anew if it is too long.
+    pub(super) fn cut_log(&self, connection: &mut SqliteConnection) -> QueryResult<()> {
+        let log = self.files.get(1).and_then(|(log, _)| fs::metadata(log).ok());
+        let bytes = log.map_or(0, |log| log.len());
+        if bytes < LOG_BYTES_MAX {
+            self.tried_bytes.store(0, Relaxed);
+        } else if self.tried_bytes.load(Relaxed) + LOG_BYTES_MAX <= bytes {
+            self.tried_bytes.store(bytes, Relaxed);
+            let cut =
+                format!("pragma busy_timeout = {CUT_MS_MAX}; pragma wal_checkpoint(truncate);");
+            let cut = connection.batch_execute(&cut);
+            return cut.and(connection.batch_execute(&open::busy_timeout()));
+        }
+        Ok(())
+    }
+
+    /// Takes another connection to write if an error may have harmed this one.
+    pub(super) fn mend_writer<T>(
+        &self,
+        connection: &mut SqliteConnection,
+        done: &Result<T, Failure>,
+    ) {
+        self.mend(connection, done, |path| open::writer(path, Migrations::Check));
+    }
+
+    /// The same for one that reads.
+    pub(super) fn mend_reader<T>(
+        &self,
+        connection: &mut SqliteConnection,
+        done: &Result<T, Failure>,
+    ) {
+        self.mend(connection, done, open::reader);
+    }
+
+    fn mend<T>(
+        &self,
+        connection: &mut SqliteConnection,
+        done: &Result<T, Failure>,
+        open: impl FnOnce(&str) -> Result<SqliteConnection, Error>,
+    ) {
+        let fault = done.as_ref().err().and_then(Fault::of_failure);
+        // To open a file that is gone would make it; and if none can be opened, there will be another error to ask for
+        // one.
+        if fault.is_some_and(|fault| fault.is_of_connection())
+            && self.check().is_ok()
+            && let Ok(another) = open(&self.path)
+        {
+            *connection = another;
+        }
+    }
+}
+
+/// What tells a file from another one at the same path.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Identity(u64, u64);
+
+impl Identity {
+    #[cfg(unix)]
+    fn of(file: &Metadata) -> Self {
+        use std::os::unix::fs::MetadataExt as _;
+
+        Self(file.dev(), file.ino())
+    }
+
+    /// Elsewhere a file that is open stays where it is.
+    #[cfg(not(unix))]
+    fn of(_: &Metadata) -> Self {
+        Self(0, 0)
+    }
+}
+
+/// Runs `query` in a transaction that begins as `begin` says.
+///
+/// diesel's own answers with the error of the `rollback` if that fails, and it fails if SQLite has rolled back by
+/// itself, as it does when the disk is full. What went wrong first is what counts.
+pub(super) fn transaction<T, E: From<DieselError>>(
+    connection: &mut SqliteConnection,
+    begin: &str,
+    query: impl FnOnce(&mut SqliteConnection) -> Result<T, E>,
+) -> Result<T, E> {
+    AnsiTransactionManager::begin_transaction_sql(connection, begin)?;
+    match query(connection) {
+        Ok(done) => {
+            AnsiTransactionManager::commit_transaction(connection)?;
+            Ok(done)
+        }
+        Err(err) => {
+            if let Err(rollback) = AnsiTransactionManager::rollback_transaction(connection) {
+                tracing::debug!(error = &rollback as &dyn std::error::Error, "no roll back");
+            }
+            Err(err)
+        }
+    }
+}
