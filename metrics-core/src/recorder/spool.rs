@@ -340,24 +340,32 @@ impl Happened {
     }
 }
 
-/// Writes a file that is there whole or not at all, also when the power fails.
+/// Writes a file that is there whole or not at all, also when the power fails or the disk is full.
 fn write(file: &Path, header: &Header, lines: &[Line]) -> io::Result<()> {
     let part = file.with_extension("part");
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut out = BufWriter::new(options.open(&part)?);
-    let mut put = |line: serde_json::Result<String>| writeln!(out, "{}", line?);
-    put(serde_json::to_string(header))?;
-    lines.iter().try_for_each(|line| put(serde_json::to_string(line)))?;
-    out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-    fs::rename(&part, file)?;
+    let written = write_part(&part, header, lines).and_then(|()| fs::rename(&part, file));
+    if let Err(err) = written {
+        // It may not be there. If it cannot be removed, why it was not written is what counts.
+        let _removed = fs::remove_file(&part);
+        return Err(err);
+    }
     // On other systems a directory is no file.
     #[cfg(unix)]
     File::open(file.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new(".")))?
         .sync_all()?;
     Ok(())
+}
+
+fn write_part(part: &Path, header: &Header, lines: &[Line]) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut out = BufWriter::new(options.open(part)?);
+    let mut put = |line: serde_json::Result<String>| writeln!(out, "{}", line?);
+    put(serde_json::to_string(header))?;
+    lines.iter().try_for_each(|line| put(serde_json::to_string(line)))?;
+    out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
 }
 
 fn read(file: &Path) -> Result<(Header, Vec<Left>), SpoolError> {
