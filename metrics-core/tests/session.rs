@@ -51,7 +51,7 @@ fn events() -> impl Strategy<Value = Vec<PlayerEvent>> {
 fn arrive(events: &[PlayerEvent]) -> Session {
     let mut session: Option<Session> = None;
     for (received_ms, event) in (START_MS..).zip(events) {
-        let at = Moment { received_ms, timestamp_ms: event.timestamp_ms };
+        let at = Moment { timestamp_ms: event.timestamp_ms, ..Moment::received(received_ms) };
         let event = event.check().expect("valid");
         match &mut session {
             Some(session) => _ = session.apply(&event, at),
@@ -99,8 +99,8 @@ fn turn() -> impl Strategy<Value = Turn> {
 fn view(turns: &[Turn], skew_ms: Option<i64>, restarts: bool) -> Viewed {
     let mut now_ms = START_MS;
     let moment = |now_ms| Moment {
-        received_ms: now_ms,
         timestamp_ms: skew_ms.map(|skew_ms| now_ms + skew_ms),
+        ..Moment::received(now_ms)
     };
     let check = |action: &Action, at: Moment| {
         let event =
@@ -127,13 +127,13 @@ fn view(turns: &[Turn], skew_ms: Option<i64>, restarts: bool) -> Viewed {
             if stopped {
                 session.lose(Moment::received(now_ms));
             }
-            let reach = if stopped { Reach::Heard } else { Reach::Until(now_ms) };
+            let reach = if stopped { Reach::Heard } else { Reach::Until(Moment::received(now_ms)) };
             session = Session::load(&session.store(reach)).expect("it was just stored");
             session.resume(Moment::received(now_ms + gap_ms));
         }
         now_ms += gap_ms;
     }
-    session.viewed(Reach::Until(now_ms))
+    session.viewed(Reach::Until(Moment::received(now_ms)))
 }
 
 proptest! {
@@ -167,7 +167,7 @@ proptest! {
         let stored = arrive(&events).store(Reach::Heard);
         let mut session = Session::load(&stored).expect("it was just stored");
         for event in &again {
-            let at = Moment { received_ms: START_MS + 100_000, timestamp_ms: event.timestamp_ms };
+            let at = Moment { timestamp_ms: event.timestamp_ms, ..Moment::received(START_MS + 100_000) };
             prop_assert!(!session.apply(&event.check().expect("valid"), at));
         }
         prop_assert_eq!(session.store(Reach::Heard), stored);

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::ops::Deref;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -69,16 +69,6 @@ impl Process {
         Self { server, child, log: Some(log) }
     }
 
-    /// What a supervisor does to it, and what it logged when it has ended.
-    pub(crate) fn terminate(mut self) -> String {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-        let status = self.child.wait().unwrap();
-        let log = self.log.take().unwrap().join().unwrap();
-        assert!(status.success(), "{status}:\n{log}");
-        log
-    }
-
     /// How the system knows it.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
@@ -88,6 +78,18 @@ impl Process {
     pub(crate) fn end(mut self) -> String {
         self.child.kill().unwrap();
         self.log.take().unwrap().join().unwrap()
+    }
+
+    /// Asks it to stop, and returns how it ended and what it has logged.
+    pub(crate) async fn stop(mut self) -> (ExitStatus, String) {
+        spawn_blocking(move || {
+            let pid = self.pid().to_string();
+            assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+            let status = self.child.wait().unwrap();
+            (status, self.log.take().unwrap().join().unwrap())
+        })
+        .await
+        .unwrap()
     }
 
     /// What a power cut does to it, or `kill -9`.
