@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 use std::{mem, thread};
 
+use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
@@ -25,10 +26,11 @@ use metrics_core::recorder::{Spool, Stopped};
 use metrics_core::session::{Counters, Stored};
 use metrics_core::store::{Error, Outcome, SessionWrite, SqliteStore, Store, Subject};
 use metrics_core::{ApiKey, Join, Metrics, PlayerEvent, Selection, Video};
-use metrics_testing::SmallDisk;
+use metrics_testing::{Call, Method, SmallDisk, Through, Way};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tempfile::TempDir;
+use tokio::sync::watch;
 
 /// How long anything may take that a test waits for.
 const WAIT: Duration = Duration::from_secs(20);
@@ -443,13 +445,18 @@ async fn a_file_on_a_disk_that_can_only_be_read_is_refused() {
     assert_eq!(SqliteStore::open(&path).await.unwrap().count_sessions().await.unwrap(), 10);
 }
 
-/// One report after another, of which at no moment none is under way.
-fn read_without_end(path: PathBuf, end: Arc<AtomicBool>) -> thread::JoinHandle<()> {
+/// One report for as long as the log takes to become too long, and then one after another, of which at no moment none
+/// is under way.
+fn read_without_end(path: &Path, log: PathBuf, end: Arc<AtomicBool>) -> thread::JoinHandle<()> {
+    let [mut one, mut two] = [connect(path), connect(path)];
+    let begin = "begin; select count(*) from keys";
+    one.batch_execute(begin).unwrap();
     thread::spawn(move || {
-        let [mut one, mut two] = [connect(&path), connect(&path)];
-        let begin = "begin; select count(*) from keys";
-        one.batch_execute(begin).unwrap();
         while !end.load(Relaxed) {
+            if fs::metadata(&log).unwrap().len() < 64 << 20 {
+                thread::yield_now();
+                continue;
+            }
             two.batch_execute(begin).unwrap();
             one.batch_execute("commit").unwrap();
             mem::swap(&mut one, &mut two);
@@ -465,7 +472,7 @@ async fn the_log_is_cut_also_if_somebody_reads_at_every_moment() {
     let (store, path, key) = open_in(directory.path()).await;
     let log = directory.path().join("metrics.db-wal");
     let end = Arc::new(AtomicBool::new(false));
-    let reader = read_without_end(path.clone(), Arc::clone(&end));
+    let reader = read_without_end(&path, log.clone(), Arc::clone(&end));
     let (mut longest, mut written) = (0, 0);
     loop {
         assert!(written < MEBIBYTES_MAX, "the log has grown to {longest} bytes");
@@ -484,4 +491,46 @@ async fn the_log_is_cut_also_if_somebody_reads_at_every_moment() {
     assert_eq!(store.count_sessions().await.unwrap(), written);
     drop(store);
     check_whole(&path);
+}
+
+/// A store that can be read and, until somebody says so, not written.
+#[derive(Clone, Debug)]
+struct Unwritable {
+    tries: watch::Sender<u32>,
+    mended: Arc<AtomicBool>,
+}
+
+#[async_trait]
+impl Way for Unwritable {
+    async fn go<T: Send + 'static>(&self, _: Method, call: Call<T>) -> Result<T, Error> {
+        call.await
+    }
+
+    fn inspect(&self, _: &[SessionWrite]) -> Result<(), Error> {
+        self.tries.send_modify(|tries| *tries += 1);
+        if self.mended.load(Relaxed) {
+            return Ok(());
+        }
+        Err(Error::Unavailable { store: "SQLite", source: "the disk is full".into() })
+    }
+}
+
+/// Or it would be said to be back, and away again, at every try.
+#[tokio::test]
+async fn a_store_that_can_be_read_but_not_written_stays_away() {
+    let directory = TempDir::new().unwrap();
+    let (store, _path, key) = open_in(directory.path()).await;
+    let way = Unwritable { tries: watch::Sender::new(0), mended: Arc::default() };
+    let store = Through { store: Arc::new(store), way: way.clone() };
+    let metrics = Metrics::new(store);
+    let viewing = wait_for_store(&metrics, &key, "waits").await;
+    let since = metrics.figures().away_since;
+    assert!(since.is_some());
+    // What it has of the session is read before each try.
+    let mut tries = way.tries.subscribe();
+    tokio::time::timeout(WAIT, tries.wait_for(|tries| 4 < *tries)).await.unwrap().unwrap();
+    assert_eq!(metrics.figures().away_since, since);
+    way.mended.store(true, Relaxed);
+    viewing.submit(&PlayerEvent::play(7.0)).unwrap().durable().await.unwrap();
+    assert_eq!(metrics.figures().away_since, None);
 }
