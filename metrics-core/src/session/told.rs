@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     fn at(received_ms: i64, timestamp_ms: Option<i64>) -> Moment {
-        Moment { received_ms, timestamp_ms }
+        Moment { timestamp_ms, ..Moment::received(received_ms) }
     }
 
     #[track_caller]

@@ -13,21 +13,22 @@ async fn a_report_that_nobody_waits_for_keeps_its_connection_until_it_ends() {
     const ABANDONED: usize = 100;
     let directory = TempDir::new().unwrap();
     let store = SqliteStore::open(directory.path().join("metrics.db")).await.unwrap();
+    let store = Arc::new(store);
     let began = Arc::new(AtomicUsize::new(0));
     let mut endings = Vec::new();
     let mut reports = JoinSet::new();
     for _ in 0..ABANDONED {
         let (end, ended) = mpsc::channel::<()>();
         endings.push(end);
-        let (readers, began) = (Arc::clone(&store.reports), Arc::clone(&began));
+        let (store, began) = (Arc::clone(&store), Arc::clone(&began));
         reports.spawn(async move {
-            SqliteStore::read(&readers, "wait", move |_| {
+            let wait = move |_: &mut SqliteConnection| {
                 began.fetch_add(1, Ordering::Relaxed);
                 // An error means the same: the test has let go of the other end.
                 let _ended = ended.recv();
                 Ok(())
-            })
-            .await
+            };
+            store.read(&store.reports, "wait", wait).await
         });
     }
     while began.load(Ordering::Relaxed) < READERS {
