@@ -9,7 +9,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use rand::RngExt as _;
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::live::{Care, Entry, Input, Live};
 use super::{
@@ -70,9 +70,7 @@ impl Recorder {
 
     /// Writes as long as anybody could have something to write, and then what is left. Ends when nothing is.
     async fn write_on(&self, ending: &mut watch::Receiver<Ending>) {
-        let mut tick = interval(CHECKPOINT / SHARDS as u32);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut looked = 0;
+        let mut rounds = Rounds::new();
         let mut beat_at: Option<Instant> = None;
         loop {
             // An error means that nobody is left who could put anything in.
@@ -80,6 +78,9 @@ impl Recorder {
             if beat_at.is_none_or(|at| BEAT <= at.elapsed()) {
                 self.beat().await;
                 beat_at = Some(Instant::now());
+            }
+            for shard in rounds.due(Instant::now()) {
+                self.look(shard);
             }
             for batch in self.take() {
                 self.settle(batch).await;
@@ -93,10 +94,7 @@ impl Recorder {
             }
             tokio::select! {
                 () = self.work.notified() => {}
-                _ = tick.tick() => {
-                    self.look(looked);
-                    looked = (looked + 1) % SHARDS;
-                }
+                () = sleep_until(rounds.next) => {}
                 _ = ending.wait_for(|ending| *ending != Ending::Open) => {}
             }
         }
@@ -321,6 +319,34 @@ impl Recorder {
     /// Notes that so many inputs no longer wait for the store.
     fn forget(&self, inputs: usize) {
         self.inputs.fetch_sub(inputs, Ordering::Relaxed);
+    }
+}
+
+/// Which shards are to be looked at: each once in [`CHECKPOINT`], however long the batches take that are written
+/// meanwhile, and spread over that time.
+struct Rounds {
+    shard: usize,
+    next: Instant,
+}
+
+impl Rounds {
+    const STEP: Duration = CHECKPOINT.checked_div(SHARDS as u32).expect("there are shards");
+
+    fn new() -> Self {
+        Self { shard: 0, next: Instant::now() }
+    }
+
+    /// Those whose time has come: all of them once, if it was long ago that this was asked.
+    fn due(&mut self, now: Instant) -> impl Iterator<Item = usize> + use<> {
+        let first = self.shard;
+        let mut count = 0;
+        while self.next <= now && count < SHARDS {
+            self.next += Self::STEP;
+            count += 1;
+        }
+        self.next = self.next.max(now);
+        self.shard = (first + count) % SHARDS;
+        (first..first + count).map(|shard| shard % SHARDS)
     }
 }
 

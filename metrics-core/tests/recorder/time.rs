@@ -3,9 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics_core::recorder::Clock;
+use async_trait::async_trait;
+use metrics_core::event::Action;
+use metrics_core::query::instant;
+use metrics_core::recorder::{CHECKPOINT, Clock};
+use metrics_core::store::Error;
 use metrics_core::{Metrics, PlayerEvent};
-use metrics_testing::WallClock;
+use metrics_testing::{Call, Method, Through, WallClock, Way};
 
 use crate::support::{START_MS, Site, join, look_round, soon};
 
@@ -124,4 +128,47 @@ async fn segments_that_were_clamped_are_counted_once_each() {
     assert_eq!(metrics.figures().clamped, 1);
     assert_eq!(site.stored(&key, "a").await.unwrap().counters.details.clamped, 3);
     assert_eq!(site.plays().await, (2, 16_000 + 4 * 18_000));
+}
+
+/// A store that takes its time to write.
+#[derive(Debug)]
+struct Slow(Duration);
+
+#[async_trait]
+impl Way for Slow {
+    async fn go<T: Send + 'static>(&self, method: Method, call: Call<T>) -> Result<T, Error> {
+        if method == Method::Commit {
+            tokio::time::sleep(self.0).await;
+        }
+        call.await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_slow_and_has_much_to_write_costs_no_checkpoint() {
+    const COMMIT: Duration = Duration::from_millis(500);
+    let site = Site::new();
+    let began = tokio::time::Instant::now();
+    let clock = Clock::new(move || instant(START_MS) + began.elapsed());
+    let store = Through::by(Slow(COMMIT), Arc::new(site.store().await));
+    let metrics = Metrics::builder(Arc::new(store)).clock(clock).start();
+    let key = metrics.create_key().await.unwrap();
+    let busy = join(&metrics, &key, "busy").await;
+    busy.apply(PlayerEvent::play(0.0)).await.unwrap();
+    let writing = tokio::spawn(async move {
+        loop {
+            busy.apply(PlayerEvent::new(Action::Seeked)).await.unwrap();
+        }
+    });
+    let viewing = join(&metrics, &key, "a").await;
+    viewing.apply(PlayerEvent::play(0.0)).await.unwrap();
+    let played = tokio::time::Instant::now();
+    for _ in 0..4 {
+        tokio::time::sleep(CHECKPOINT).await;
+        let reached = site.segments(&key, "a").await.first().map_or(0.0, |(_, to)| *to);
+        // One commit is under way when it is due, and one has it.
+        let missing = played.elapsed().as_secs_f64() - reached;
+        assert!(missing <= (CHECKPOINT + 3 * COMMIT).as_secs_f64(), "{missing} s are missing");
+    }
+    writing.abort();
 }
