@@ -65,6 +65,13 @@ impl Database {
         Self { place }
     }
 
+    /// A new one on the server of which this is the address, and not on the one that all tests share.
+    pub async fn on(server: &str) -> Self {
+        Self {
+            place: Place::Server(ServerDatabase::new(server.parse().expect("an address")).await),
+        }
+    }
+
     /// As `DATABASE_URL` has it.
     #[must_use]
     pub fn url(&self) -> String {

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rand::rngs::StdRng;
@@ -45,6 +46,8 @@ impl Cut {
 struct Plan {
     next: Mutex<Option<Cut>>,
     chaos: Mutex<Option<(StdRng, Range<usize>)>>,
+    // Whether no connection is let through.
+    refusing: AtomicBool,
     // Changes when all connections are to break.
     storms: watch::Sender<usize>,
     // How often it was cut.
@@ -86,8 +89,16 @@ impl Proxy {
         self.plan.storms.send_modify(|storms| *storms += 1);
     }
 
+    /// Breaks all connections, and refuses every one until it is [`calm`](Self::calm), as the machine of a server does
+    /// that is gone.
+    pub fn refuse(&self) {
+        self.plan.refusing.store(true, Ordering::SeqCst);
+        self.plan.storms.send_modify(|storms| *storms += 1);
+    }
+
     /// Breaks nothing that is made from now on.
     pub fn calm(&self) {
+        self.plan.refusing.store(false, Ordering::SeqCst);
         *lock(&self.plan.chaos) = None;
         *lock(&self.plan.next) = None;
     }
@@ -108,6 +119,9 @@ impl Drop for Proxy {
 async fn accept(listener: TcpListener, target: (String, u16), plan: Arc<Plan>) {
     loop {
         let (client, _) = listener.accept().await.expect("a connection");
+        if plan.refusing.load(Ordering::SeqCst) {
+            continue;
+        }
         let (target, plan) = (target.clone(), Arc::clone(&plan));
         tokio::spawn(async move {
             if let Ok(server) = TcpStream::connect(target).await
@@ -130,6 +144,10 @@ async fn pass(mut client: TcpStream, mut server: TcpStream, plan: &Plan) -> io::
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
     let mut storms = plan.storms.subscribe();
+    // It may have been let in before, and told of no storm.
+    if plan.refusing.load(Ordering::SeqCst) {
+        return Ok(End::Cut);
+    }
     let (mut up, mut down) = plan.allowances();
     let (mut asked, mut answered) = ([0; 16 * 1024], [0; 16 * 1024]);
     loop {

@@ -32,7 +32,8 @@ impl ServerDatabase {
         Self::new(url).await
     }
 
-    async fn new(server: Url) -> Self {
+    /// A new one on this server.
+    pub(crate) async fn new(server: Url) -> Self {
         let name = format!("metrics_test_{:016x}", rand::rng().random::<u64>());
         let new = Self { server, name };
         // From the template that nobody is ever connected to: another one cannot be copied while somebody is.
