@@ -64,6 +64,11 @@ impl Database {
         Self { database: Arc::new(database) }
     }
 
+    /// On the server of which this is the address.
+    pub(crate) async fn on(server: &str) -> Self {
+        Self { database: Arc::new(metrics_testing::Database::on(server).await) }
+    }
+
     /// As `DATABASE_URL` has it.
     pub(crate) fn url(&self) -> String {
         self.database.url()

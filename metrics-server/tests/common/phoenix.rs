@@ -1,5 +1,7 @@
 //! A client of the channel protocol. It writes frames by hand, so that it can also write wrong ones.
 
+use std::io;
+
 use fastwebsockets::{OpCode, Role, WebSocketError, WebSocketRead, after_handshake_split};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -74,36 +76,42 @@ impl Client {
 
     /// The same, with bytes that follow the request at once, as a client sends them that does not wait.
     pub(crate) async fn upgrade_with(http: Http, key: String, rest: &[u8]) -> Result<Self, Answer> {
-        soon(async {
-            let mut stream = TcpStream::connect(http.address()).await.unwrap();
-            stream.set_nodelay(true).unwrap();
-            let request = http
-                .header("connection", "Upgrade")
-                .header("upgrade", "websocket")
-                .header("sec-websocket-version", "13")
-                .header("sec-websocket-key", HANDSHAKE.0);
-            stream.write_all(&[request.bytes().as_slice(), rest].concat()).await.unwrap();
-            // Byte by byte: what follows the head is not of HTTP any more.
-            let mut received = Vec::new();
-            while !received.ends_with(b"\r\n\r\n") {
-                received.push(stream.read_u8().await.expect("the whole head of an answer"));
-            }
-            let (head, _) = split_head(&received).expect("it ends like a head");
-            let mut answer = Answer::parse(head);
-            if answer.status != 101 {
-                let length = answer.header("content-length").map_or(0, |len| len.parse().unwrap());
-                answer.body = vec![0; length];
-                stream.read_exact(&mut answer.body).await.unwrap();
-                return Err(answer);
-            }
-            assert_eq!(answer.header("sec-websocket-accept"), Some(HANDSHAKE.1));
-            let (read, writer) = stream.into_split();
-            let (mut socket, _) = after_handshake_split(read, tokio::io::sink(), Role::Client);
-            socket.set_auto_close(false);
-            socket.set_auto_pong(false);
-            Ok(Self { answer, key, reader: Reader { socket }, writer, last_ref: 0 })
-        })
-        .await
+        soon(Self::try_upgrade(http, key, rest)).await.expect("a server that answers")
+    }
+
+    /// The same, when the server may be gone, or go.
+    pub(crate) async fn try_upgrade(
+        http: Http,
+        key: String,
+        rest: &[u8],
+    ) -> io::Result<Result<Self, Answer>> {
+        let mut stream = TcpStream::connect(http.address()).await?;
+        stream.set_nodelay(true)?;
+        let request = http
+            .header("connection", "Upgrade")
+            .header("upgrade", "websocket")
+            .header("sec-websocket-version", "13")
+            .header("sec-websocket-key", HANDSHAKE.0);
+        stream.write_all(&[request.bytes().as_slice(), rest].concat()).await?;
+        // Byte by byte: what follows the head is not of HTTP any more.
+        let mut received = Vec::new();
+        while !received.ends_with(b"\r\n\r\n") {
+            received.push(stream.read_u8().await?);
+        }
+        let (head, _) = split_head(&received).expect("it ends like a head");
+        let mut answer = Answer::parse(head);
+        if answer.status != 101 {
+            let length = answer.header("content-length").map_or(0, |len| len.parse().unwrap());
+            answer.body = vec![0; length];
+            stream.read_exact(&mut answer.body).await?;
+            return Ok(Err(answer));
+        }
+        assert_eq!(answer.header("sec-websocket-accept"), Some(HANDSHAKE.1));
+        let (read, writer) = stream.into_split();
+        let (mut socket, _) = after_handshake_split(read, tokio::io::sink(), Role::Client);
+        socket.set_auto_close(false);
+        socket.set_auto_pong(false);
+        Ok(Ok(Self { answer, key, reader: Reader { socket }, writer, last_ref: 0 }))
     }
 
     /// Sends whatever it is.

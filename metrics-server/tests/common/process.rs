@@ -1,5 +1,6 @@
 //! The binary, as an operator starts it.
 
+use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::ops::Deref;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -9,11 +10,18 @@ use std::time::Duration;
 
 use metrics_server::EXAMPLE_KEY;
 use tokio::task::spawn_blocking;
+use tokio::time::{sleep, timeout};
 
 use super::{Database, Server};
 
 /// How long a start may take: it makes the tables, on a busy machine, and others may do so at the same time.
 const START_MAX: Duration = Duration::from_secs(30);
+
+/// How long a stop may take: two drains, on a busy machine.
+const STOP_MAX: Duration = Duration::from_secs(30);
+
+/// How often is looked whether it has stopped.
+const STOP_POLL: Duration = Duration::from_millis(5);
 
 /// The binary with nothing of the environment: a setting in it would be one of the server's.
 pub(crate) fn binary() -> Command {
@@ -95,6 +103,31 @@ impl Process {
     /// What a power cut does to it, or `kill -9`.
     pub(crate) fn kill(self) {
         drop(self);
+    }
+
+    /// Tells it to stop, and waits until it has, which must be soon and in order.
+    pub(crate) async fn terminate(mut self) {
+        self.signal("TERM");
+        let stopped = async {
+            while self.child.try_wait().unwrap().is_none() {
+                sleep(STOP_POLL).await;
+            }
+        };
+        assert!(timeout(STOP_MAX, stopped).await.is_ok(), "it does not stop");
+        assert_eq!(self.child.wait().unwrap().code(), Some(0));
+    }
+
+    /// Sends it a signal, by its name without `SIG`.
+    pub(crate) fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
+    }
+
+    /// How much memory it has, in KiB.
+    pub(crate) fn resident_kib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 }
 

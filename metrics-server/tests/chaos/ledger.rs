@@ -1,0 +1,295 @@
+//! What every viewer was told, and what the database may hold of that.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::RangeInclusive;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use metrics_core::ApiKey;
+use metrics_core::interval::Segments;
+use metrics_core::key::SessionId;
+use metrics_core::recorder::CHECKPOINT;
+use metrics_core::session::Stored;
+use metrics_core::store::Store;
+
+/// From where one pair plays to where the next does, in milliseconds of video: further than any of them can run.
+pub(crate) const STRIDE_MS: u32 = 1_000_000;
+
+/// What two clocks that both count milliseconds may make of one span.
+const ROUNDING: Duration = Duration::from_millis(50);
+
+/// How long a busy machine may take to get to a checkpoint that is due, and to have the database take it.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// How long a viewer is believed to watch on without a connection is a minute; nothing less than this was longer.
+const SURELY_NO_GAP: Duration = Duration::from_secs(50);
+
+/// What became of an event.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Fate {
+    /// When it was said first, if it was: on the wire, or into the buffer of a page without a connection.
+    pub(crate) said: Option<Instant>,
+    /// When it was acknowledged.
+    pub(crate) told: Option<Instant>,
+}
+
+/// A play and the pause after it, at positions that no other pair has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pair {
+    pub(crate) from_ms: u32,
+    pub(crate) to_ms: u32,
+    pub(crate) play: Fate,
+    pub(crate) pause: Fate,
+}
+
+/// Events that are only counted.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Count {
+    pub(crate) said: u32,
+    pub(crate) told: u32,
+}
+
+/// One viewing.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sheet {
+    pub(crate) session: String,
+    pub(crate) video: usize,
+    pub(crate) page: usize,
+    /// Whether everything is said again until it is acknowledged.
+    pub(crate) repeats: bool,
+    pub(crate) pairs: Vec<Pair>,
+    pub(crate) seeks: Count,
+    pub(crate) failures: Count,
+    /// When the viewer was connected and joined.
+    pub(crate) connected: Vec<(Instant, Option<Instant>)>,
+    /// When the viewer was gone for good, in the middle of the last pair.
+    pub(crate) abandoned: Option<Instant>,
+}
+
+/// When the server could write: it ran, and the database was there.
+#[derive(Debug, Default)]
+pub(crate) struct Timeline {
+    spans: Mutex<Vec<(Instant, Option<Instant>)>>,
+}
+
+impl Timeline {
+    pub(crate) fn able(&self) {
+        lock(&self.spans).push((Instant::now(), None));
+    }
+
+    pub(crate) fn unable(&self) {
+        if let Some((_, end)) = lock(&self.spans).last_mut() {
+            end.get_or_insert_with(Instant::now);
+        }
+    }
+
+    /// The latest moment from which on it could write, and had `connected`, for as long as a checkpoint may take.
+    fn checkpoint_before(&self, end: Instant, connected: &[(Instant, Option<Instant>)]) -> Instant {
+        let mut left = CHECKPOINT + BUSY;
+        let spans = lock(&self.spans).clone();
+        for (able, unable) in spans.iter().rev() {
+            for (joined, lost) in connected.iter().rev() {
+                let start = *able.max(joined);
+                let stop = unable.unwrap_or(end).min(lost.unwrap_or(end)).min(end);
+                let span = stop.saturating_duration_since(start);
+                if left <= span {
+                    return stop - left;
+                }
+                left -= span;
+            }
+        }
+        spans.first().map_or(end, |(able, _)| *able)
+    }
+}
+
+/// What there is of one session in the database.
+#[derive(Clone, Debug)]
+pub(crate) struct Kept {
+    pub(crate) segments: Vec<(u32, u32)>,
+    seeks: u32,
+    failures: u32,
+    clamped: u32,
+}
+
+impl Kept {
+    fn of(stored: &Stored) -> Self {
+        let segments = Segments::decode(&stored.segments).unwrap();
+        let details = &stored.counters.details;
+        assert_eq!(stored.view_ms, segments.len_ms());
+        Self {
+            segments: segments.iter().map(|it| (it.start_ms(), it.end_ms())).collect(),
+            seeks: details.seeks,
+            failures: stored.counters.failures,
+            clamped: details.clamped,
+        }
+    }
+
+    /// Where the one segment ends that begins there.
+    fn end_of(&self, from_ms: u32) -> Option<u32> {
+        let mut found = self.segments.iter().filter(|(from, _)| *from == from_ms);
+        let end_ms = found.next().map(|(_, to_ms)| *to_ms);
+        assert!(found.next().is_none(), "a segment is there twice: {self:?}");
+        end_ms
+    }
+}
+
+/// All sessions of a database, by their ids.
+pub(crate) async fn everything(store: &dyn Store) -> HashMap<SessionId, Kept> {
+    let (mut all, mut cursor) = (HashMap::new(), None);
+    loop {
+        let page = store.export(cursor.as_ref(), 1_000).await.unwrap();
+        for record in page.records {
+            let twice = all.insert(record.id, Kept::of(&record.stored));
+            assert!(twice.is_none(), "a session is there twice");
+        }
+        cursor = page.next;
+        if cursor.is_none() {
+            return all;
+        }
+    }
+}
+
+impl Sheet {
+    /// What was acknowledged is there, as it was said.
+    fn check_told(&self, kept: Option<&Kept>) {
+        for pair in self.pairs.iter().filter(|pair| pair.play.told.is_some()) {
+            let kept = kept.unwrap_or_else(|| panic!("lost with all that was told: {self:?}"));
+            let end_ms = kept.end_of(pair.from_ms);
+            if pair.pause.told.is_some() {
+                assert_eq!(end_ms, Some(pair.to_ms), "{pair:?} of {self:?}\nis {kept:?}");
+            }
+        }
+        let counted = kept.map_or((0, 0), |kept| (kept.seeks, kept.failures));
+        assert!(self.seeks.told <= counted.0, "{self:?}\nis {kept:?}");
+        assert!(self.failures.told <= counted.1, "{self:?}\nis {kept:?}");
+    }
+
+    /// The same, and nothing else is there but what may be.
+    fn check(&self, kept: &Kept, timeline: &Timeline) {
+        self.check_told(Some(kept));
+        for (from_ms, _) in &kept.segments {
+            let known = self.pairs.iter().any(|pair| pair.from_ms == *from_ms);
+            assert!(known, "{from_ms} was never played in {self:?}\nis {kept:?}");
+        }
+        for (index, pair) in self.pairs.iter().enumerate() {
+            if pair.pause.told.is_some() {
+                continue;
+            }
+            assert!(!self.repeats, "{pair:?} is not over: {self:?}");
+            let end_ms = kept.end_of(pair.from_ms);
+            let paused = pair.pause.said.is_some() && end_ms == Some(pair.to_ms);
+            let bounds = self.bounds(index, timeline);
+            let ran_ms = u128::from(end_ms.map_or(0, |end_ms| end_ms - pair.from_ms));
+            assert!(
+                paused || bounds.contains(&ran_ms),
+                "{pair:?} ran {ran_ms} ms and not {bounds:?} in {self:?}\nis {kept:?}"
+            );
+        }
+        let counted = (kept.seeks, kept.failures);
+        let said = (self.seeks.said, self.failures.said);
+        assert!(counted.0 <= said.0 && counted.1 <= said.1, "{self:?}\nis {kept:?}");
+        assert!(!self.repeats || counted == said, "{self:?}\nis {kept:?}");
+        assert_eq!(kept.clamped, 0, "{self:?}\nis {kept:?}");
+    }
+
+    /// For how long a pair can have run whose pause never came, in milliseconds.
+    fn bounds(&self, index: usize, timeline: &Timeline) -> RangeInclusive<u128> {
+        let pair = &self.pairs[index];
+        let later = &self.pairs[index + 1..];
+        let begun = pair.play.said.expect("every play is said");
+        let closed = later.iter().find_map(|pair| pair.play.told).unwrap_or_else(Instant::now);
+        let longest = closed.duration_since(begun) + ROUNDING;
+        let shortest = match (pair.play.told, later.first(), self.abandoned) {
+            (Some(told), Some(next), _) => {
+                let next = next.play.said.expect("every play is said");
+                let near = next.duration_since(begun) < SURELY_NO_GAP;
+                if near { next.saturating_duration_since(told) } else { Duration::ZERO }
+            }
+            (Some(told), None, Some(gone)) => {
+                timeline.checkpoint_before(gone, &self.connected).saturating_duration_since(told)
+            }
+            _ => Duration::ZERO,
+        };
+        shortest.saturating_sub(ROUNDING).as_millis()..=longest.as_millis()
+    }
+}
+
+/// All viewings.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    pub(crate) key: ApiKey,
+    sheets: Mutex<Vec<Arc<Mutex<Sheet>>>>,
+}
+
+/// A session that was found to be as it must be.
+#[derive(Debug)]
+pub(crate) struct Checked {
+    pub(crate) video: usize,
+    pub(crate) page: usize,
+    pub(crate) segments: Vec<(u32, u32)>,
+}
+
+impl Ledger {
+    pub(crate) fn new(key: ApiKey) -> Self {
+        Self { key, sheets: Mutex::default() }
+    }
+
+    /// A sheet for one more viewing.
+    pub(crate) fn open(&self, sheet: Sheet) -> Arc<Mutex<Sheet>> {
+        let sheet = Arc::new(Mutex::new(sheet));
+        lock(&self.sheets).push(Arc::clone(&sheet));
+        sheet
+    }
+
+    pub(crate) fn snapshot(&self) -> Vec<Sheet> {
+        lock(&self.sheets).iter().map(|sheet| lock(sheet).clone()).collect()
+    }
+
+    /// What was acknowledged until now is in the database, whatever else comes meanwhile.
+    pub(crate) async fn check_told(&self, store: &dyn Store) {
+        let sheets = self.snapshot();
+        let kept = everything(store).await;
+        for sheet in &sheets {
+            sheet.check_told(kept.get(&SessionId::new(&self.key, &sheet.session)));
+        }
+    }
+
+    /// All viewers are done: the database holds what it must, and nothing else.
+    pub(crate) async fn check(&self, store: &dyn Store, timeline: &Timeline) -> Vec<Checked> {
+        let sheets = self.snapshot();
+        let mut kept = everything(store).await;
+        assert_eq!(kept.len(), sheets.len());
+        assert_eq!(store.count_sessions().await.unwrap(), sheets.len() as u64);
+        let mut checked = Vec::new();
+        for sheet in &sheets {
+            let kept = kept.remove(&SessionId::new(&self.key, &sheet.session));
+            let kept = kept.unwrap_or_else(|| panic!("lost: {sheet:?}"));
+            sheet.check(&kept, timeline);
+            checked.push(Checked { video: sheet.video, page: sheet.page, segments: kept.segments });
+        }
+        checked
+    }
+
+    /// How much there was, in words.
+    pub(crate) fn summary(&self) -> String {
+        let sheets = self.snapshot();
+        let mut sums = BTreeMap::new();
+        let mut add = |name: &'static str, count: usize| *sums.entry(name).or_insert(0) += count;
+        for sheet in &sheets {
+            let fates = || sheet.pairs.iter().flat_map(|pair| [pair.play, pair.pause]);
+            let counts = [sheet.seeks, sheet.failures];
+            let said = counts.iter().map(|count| count.said as usize).sum::<usize>();
+            let told = counts.iter().map(|count| count.told as usize).sum::<usize>();
+            add("sessions", 1);
+            add("events", fates().filter(|fate| fate.said.is_some()).count() + said);
+            add("acknowledged", fates().filter(|fate| fate.told.is_some()).count() + told);
+            add("connections", sheet.connected.len());
+            add("abandoned", usize::from(sheet.abandoned.is_some()));
+        }
+        sums.iter().map(|(name, sum)| format!("{sum} {name}")).collect::<Vec<_>>().join(", ")
+    }
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

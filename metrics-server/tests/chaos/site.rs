@@ -1,0 +1,314 @@
+//! A server in a process of its own and a database, and what may befall them.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics_testing::{Backend, Proxy};
+use rand::RngExt as _;
+use rand::rngs::StdRng;
+use tempfile::TempDir;
+use tokio::sync::watch;
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+
+use super::common::{Database, Process, Server, binary};
+use super::ledger::Timeline;
+
+/// What starts and kills databases.
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/timescaledb");
+
+/// After how many bytes a connection breaks in a storm: some before they are of any use, some after many commits.
+const STORM_BYTES: Range<usize> = 100..20_000;
+
+/// A database server of the test's own, which it may kill.
+#[derive(Debug)]
+struct Postgres {
+    directory: PathBuf,
+    kind: Option<&'static str>,
+    // Whether it goes with this.
+    own: bool,
+}
+
+impl Postgres {
+    /// The one that `METRICS_TEST_CRASH_DIR` names, or else one for this test; and its address.
+    async fn start(kind: Option<&'static str>) -> (Self, String) {
+        let named = std::env::var_os("METRICS_TEST_CRASH_DIR").filter(|it| !it.is_empty());
+        let own = named.is_none();
+        let directory = named.map_or_else(
+            || PathBuf::from(format!("/tmp/metrics-crash-{}", std::process::id())),
+            PathBuf::from,
+        );
+        let postgres = Self { directory, kind, own };
+        let url = postgres.run("up").await;
+        (postgres, url)
+    }
+
+    /// What `kill -9` does to all of its processes.
+    async fn crash(&self) {
+        self.run("crash").await;
+    }
+
+    async fn up(&self) {
+        self.run("up").await;
+    }
+
+    async fn run(&self, command: &'static str) -> String {
+        let script = self.script(command);
+        let output = spawn_blocking(move || { script }.output().unwrap()).await.unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    fn script(&self, command: &str) -> Command {
+        let mut script = Command::new(SCRIPT);
+        script.arg(command).args(self.kind).env("METRICS_TIMESCALEDB_DIR", &self.directory);
+        script
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        if self.own {
+            let mut down = Command::new(SCRIPT);
+            let down = down.arg("down").env("METRICS_TIMESCALEDB_DIR", &self.directory).status();
+            assert!(std::thread::panicking() || down.unwrap().success());
+        }
+    }
+}
+
+/// What may happen.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Disaster {
+    /// The server is killed.
+    Kill,
+    /// It is killed, and again when it has just started.
+    KillTwice,
+    /// It is told to stop.
+    Stop,
+    /// It is held up, as by a machine that has no time for it.
+    Hold,
+    /// Its database cannot be reached.
+    Cut,
+    /// The same, and the server is killed meanwhile.
+    CutAndKill,
+    /// The same, and the server is told to stop meanwhile.
+    CutAndStop,
+    /// The connections to its database break all the time.
+    Storm,
+    /// Its database is killed.
+    Crash,
+    /// Both are killed, and the database starts first.
+    CrashBoth,
+    /// Both are killed, and the server starts first.
+    CrashBothServerFirst,
+}
+
+const OF_ANY: &[Disaster] =
+    &[Disaster::Kill, Disaster::Kill, Disaster::KillTwice, Disaster::Stop, Disaster::Hold];
+const OF_A_NETWORK: &[Disaster] = &[
+    Disaster::Cut,
+    Disaster::CutAndKill,
+    Disaster::CutAndStop,
+    Disaster::Storm,
+    Disaster::Crash,
+    Disaster::CrashBoth,
+    Disaster::CrashBothServerFirst,
+];
+
+/// Where it all happens.
+pub(crate) struct Site {
+    process: Option<Process>,
+    proxy: Option<Proxy>,
+    pub(crate) database: Database,
+    postgres: Option<Postgres>,
+    // What is left of a server that stops while its database is away.
+    spool: TempDir,
+    // As the server knows the database.
+    url: String,
+    server: watch::Sender<Option<Server>>,
+    pub(crate) timeline: Arc<Timeline>,
+    happened: BTreeMap<Disaster, usize>,
+}
+
+impl Site {
+    /// With a server that runs.
+    pub(crate) async fn new() -> Self {
+        let (postgres, database) = match Backend::of_this_run() {
+            Backend::Sqlite => (None, Database::new().await),
+            backend => {
+                let kind = (backend == Backend::Postgres).then_some("plain");
+                let (postgres, url) = Postgres::start(kind).await;
+                (Some(postgres), Database::on(&url).await)
+            }
+        };
+        let (proxy, url) = match &postgres {
+            None => (None, database.url()),
+            Some(_) => {
+                let (proxy, url) = Proxy::start(&database.url()).await;
+                (Some(proxy), url)
+            }
+        };
+        let mut site = Self {
+            process: None,
+            proxy,
+            database,
+            postgres,
+            spool: TempDir::new().unwrap(),
+            url,
+            server: watch::Sender::new(None),
+            timeline: Arc::default(),
+            happened: BTreeMap::new(),
+        };
+        site.start_after(Duration::ZERO).await;
+        site.timeline.able();
+        site
+    }
+
+    pub(crate) fn server(&self) -> watch::Receiver<Option<Server>> {
+        self.server.subscribe()
+    }
+
+    pub(crate) fn process(&self) -> &Process {
+        self.process.as_ref().expect("it runs")
+    }
+
+    /// How often what happened.
+    pub(crate) fn happened(&self) -> String {
+        let all = self.happened.iter().map(|(what, count)| format!("{what:?} {count}"));
+        all.collect::<Vec<_>>().join(", ")
+    }
+
+    /// Something of all that may happen.
+    pub(crate) async fn befall(&mut self, random: &mut StdRng) {
+        let network = self.postgres.is_some() && random.random_bool(0.6);
+        let all = if network { OF_A_NETWORK } else { OF_ANY };
+        let which = all[random.random_range(0..all.len())];
+        self.happen(which, random).await;
+    }
+
+    /// What ends with a server that runs and can write.
+    pub(crate) async fn happen(&mut self, disaster: Disaster, random: &mut StdRng) {
+        *self.happened.entry(disaster).or_insert(0) += 1;
+        self.timeline.unable();
+        let mut some = |ms_max: u64| Duration::from_millis(random.random_range(0..=ms_max));
+        match disaster {
+            Disaster::Kill => {
+                self.kill();
+                self.start_after(some(500)).await;
+            }
+            Disaster::KillTwice => {
+                self.kill();
+                self.start_after(Duration::ZERO).await;
+                sleep(some(300)).await;
+                self.kill();
+                self.start_after(Duration::ZERO).await;
+            }
+            Disaster::Stop => {
+                self.stop().await;
+                self.start_after(some(500)).await;
+            }
+            Disaster::Hold => {
+                self.process().signal("STOP");
+                sleep(some(2_500)).await;
+                self.process().signal("CONT");
+            }
+            Disaster::Cut => {
+                self.proxy().refuse();
+                sleep(some(4_000)).await;
+                self.proxy().calm();
+            }
+            Disaster::CutAndKill | Disaster::CutAndStop => {
+                self.proxy().refuse();
+                sleep(some(1_000)).await;
+                if disaster == Disaster::CutAndKill {
+                    self.kill();
+                } else {
+                    self.stop().await;
+                }
+                self.start_before_the_proxy(some(1_000)).await;
+            }
+            Disaster::Storm => {
+                let span = some(3_000);
+                self.proxy().chaos(random.random(), STORM_BYTES);
+                sleep(span).await;
+                self.proxy().calm();
+            }
+            Disaster::Crash => {
+                self.postgres().crash().await;
+                sleep(some(500)).await;
+                self.postgres().up().await;
+            }
+            Disaster::CrashBoth => {
+                self.postgres().crash().await;
+                sleep(some(200)).await;
+                self.kill();
+                self.postgres().up().await;
+                self.start_after(Duration::ZERO).await;
+            }
+            Disaster::CrashBothServerFirst => {
+                self.kill();
+                self.postgres().crash().await;
+                self.start_before_postgres().await;
+            }
+        }
+        self.timeline.able();
+    }
+
+    /// Starts the server, which waits until its database can be reached again.
+    async fn start_before_the_proxy(&mut self, away: Duration) {
+        let proxy = self.proxy.take().expect("a database that is reached over a network");
+        tokio::join!(self.start_after(Duration::ZERO), async {
+            sleep(away).await;
+            proxy.calm();
+        });
+        self.proxy = Some(proxy);
+    }
+
+    /// Starts the server, which waits until its database is there again.
+    async fn start_before_postgres(&mut self) {
+        let postgres = self.postgres.take().expect("a database server");
+        tokio::join!(self.start_after(Duration::ZERO), postgres.up());
+        self.postgres = Some(postgres);
+    }
+
+    fn proxy(&self) -> &Proxy {
+        self.proxy.as_ref().expect("a database that is reached over a network")
+    }
+
+    fn postgres(&self) -> &Postgres {
+        self.postgres.as_ref().expect("a database server")
+    }
+
+    /// Whether the database can be killed.
+    pub(crate) fn has_postgres(&self) -> bool {
+        self.postgres.is_some()
+    }
+
+    fn kill(&mut self) {
+        self.server.send_replace(None);
+        self.process.take().expect("it runs").kill();
+    }
+
+    /// Tells the server to stop, and waits until it has.
+    pub(crate) async fn stop(&mut self) {
+        self.server.send_replace(None);
+        self.process.take().expect("it runs").terminate().await;
+    }
+
+    async fn start_after(&mut self, pause: Duration) {
+        sleep(pause).await;
+        let mut command = binary();
+        command
+            .arg("--wait-for-store")
+            .arg("--spool")
+            .arg(self.spool.path())
+            .env("DATABASE_URL", &self.url);
+        let process = Process::run(command).await;
+        self.server.send_replace(Some((*process).clone()));
+        self.process = Some(process);
+    }
+}

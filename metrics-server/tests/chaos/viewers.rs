@@ -1,0 +1,273 @@
+//! Those who watch, each one viewing after another.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::common::{Http, Server, split_head};
+use super::ledger::{Fate, Pair, STRIDE_MS, Sheet, lock};
+use super::page::{Loss, Page, Stage};
+use super::said::{Manners, What, acknowledge, event};
+
+/// How many videos there are, and how many pages that hold them.
+pub(crate) const VIDEOS: usize = 5;
+pub(crate) const PAGES: usize = 3;
+
+/// How many pairs a viewing has at most before it comes to its end: with those that the end may take, all of them are
+/// within the longest video.
+const PAIRS_MAX: usize = 25;
+
+/// How long a pair is at most: so much always fits between two timestamps.
+const LEN_MS_MAX: u32 = 2_000;
+
+/// How long a client waits for the answer to a batch.
+const ANSWER_MAX: Duration = Duration::from_secs(30);
+
+/// How far clocks of viewers are off at most: two hours.
+const SKEW_MS_MAX: i64 = 7_200_000;
+
+/// How many there are of each.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Crowd {
+    pub(crate) plain: usize,
+    pub(crate) stamped: usize,
+    pub(crate) repeating: usize,
+    pub(crate) batches: usize,
+    pub(crate) watchers: usize,
+}
+
+impl Crowd {
+    /// Lets them all begin.
+    pub(crate) fn enter(self, stage: &Arc<Stage>, random: &mut StdRng) -> JoinSet<()> {
+        let mut viewers = JoinSet::new();
+        let mut viewer =
+            || Viewer { stage: Arc::clone(stage), random: StdRng::seed_from_u64(random.random()) };
+        for (count, manners) in [
+            (self.plain, Manners::Plain),
+            (self.stamped, Manners::Stamped),
+            (self.repeating, Manners::Repeats),
+        ] {
+            for _ in 0..count {
+                viewers.spawn(viewer().watch_videos(manners));
+            }
+        }
+        for _ in 0..self.batches {
+            viewers.spawn(viewer().send_batches());
+        }
+        for _ in 0..self.watchers {
+            viewers.spawn(viewer().watch_on());
+        }
+        viewers
+    }
+}
+
+struct Viewer {
+    stage: Arc<Stage>,
+    random: StdRng,
+}
+
+impl Viewer {
+    fn sheet(&mut self, repeats: bool) -> Sheet {
+        Sheet {
+            session: format!("{:032x}", self.random.random::<u128>()),
+            video: self.random.random_range(0..VIDEOS),
+            page: self.random.random_range(0..PAGES),
+            repeats,
+            ..Sheet::default()
+        }
+    }
+
+    fn open(&mut self, manners: Manners) -> Page {
+        let sheet = self.sheet(manners == Manners::Repeats);
+        let skew_ms = self.random.random_range(-SKEW_MS_MAX..SKEW_MS_MAX);
+        Page::open(&self.stage, sheet, manners, skew_ms)
+    }
+
+    fn len_ms(&mut self) -> u32 {
+        self.random.random_range(1..=LEN_MS_MAX)
+    }
+
+    fn moment(&mut self, ms_max: u64) -> Duration {
+        Duration::from_millis(self.random.random_range(0..=ms_max))
+    }
+
+    async fn watch_videos(mut self, manners: Manners) {
+        while !self.stage.is_enough() {
+            let mut page = self.open(manners);
+            for _ in 0..self.random.random_range(1..=PAIRS_MAX) {
+                self.watch_some(&mut page, manners).await;
+                if self.stage.is_enough() {
+                    break;
+                }
+            }
+            self.finish(&mut page).await;
+        }
+    }
+
+    /// One pair, and what else happens.
+    async fn watch_some(&mut self, page: &mut Page, manners: Manners) {
+        let len_ms = self.len_ms();
+        let pair = page.play(len_ms).await;
+        if self.random.random_bool(0.8) {
+            page.live(self.moment(60)).await;
+        }
+        match self.random.random_range(0..10) {
+            0 | 1 => page.say(What::Seek).await,
+            2 => page.say(What::Failure).await,
+            // A network that breaks takes along what is under way. Without timestamps, a server that has not read that
+            // yet could not tell its order from that of the next connection.
+            3 if manners != Manners::Plain || !page.has_unanswered() => page.drop_connection(),
+            _ => {}
+        }
+        page.pause(pair).await;
+        if self.random.random_bool(0.8) {
+            page.live(self.moment(120)).await;
+        }
+    }
+
+    /// The last pair, of which the viewer sees to it that it is there.
+    async fn finish(&mut self, page: &mut Page) {
+        loop {
+            page.settle().await;
+            let last = lock(&page.sheet).pairs.last().copied();
+            if last.is_some_and(|pair| pair.pause.told.is_some()) {
+                return;
+            }
+            let len_ms = self.len_ms();
+            let pair = page.play(len_ms).await;
+            page.pause(pair).await;
+        }
+    }
+
+    /// Plays, and goes on for as long as it can. Some never come back from a crash.
+    async fn watch_on(mut self) {
+        while !self.stage.is_enough() {
+            let mut page = self.open(Manners::Plain);
+            let pair = loop {
+                let pair = page.play(0).await;
+                page.settle().await;
+                if lock(&page.sheet).pairs[pair].play.told.is_some() {
+                    break pair;
+                }
+            };
+            let mut abandoned = false;
+            while !self.stage.is_enough() && !abandoned {
+                page.beat().await;
+                let loss = page.live(Duration::from_secs(10)).await;
+                abandoned = loss == Some(Loss::Ended) && self.random.random_bool(0.1);
+            }
+            if abandoned {
+                lock(&page.sheet).abandoned = Some(Instant::now());
+                continue;
+            }
+            {
+                let mut sheet = lock(&page.sheet);
+                let pair = &mut sheet.pairs[pair];
+                let watched = pair.play.said.expect("it was said").elapsed().as_millis();
+                pair.to_ms = pair.from_ms + (watched as u32).clamp(1, STRIDE_MS - 1);
+            }
+            page.pause(pair).await;
+            self.finish(&mut page).await;
+        }
+    }
+
+    /// Sends batches, and each of them again until it is accepted.
+    async fn send_batches(mut self) {
+        while !self.stage.is_enough() {
+            let sheet = self.sheet(true);
+            let sheet = self.stage.ledger.open(sheet);
+            let mut batch =
+                Batch { sheet: sheet.clone(), stamp_ms: 0, events: Vec::new(), whats: Vec::new() };
+            let skew_ms = self.random.random_range(-SKEW_MS_MAX..SKEW_MS_MAX);
+            batch.stamp_ms = chrono::Utc::now().timestamp_millis() + skew_ms;
+            for _ in 0..self.random.random_range(1..=PAIRS_MAX) {
+                let pair = {
+                    let mut sheet = lock(&sheet);
+                    let from_ms = STRIDE_MS * sheet.pairs.len() as u32;
+                    let (to_ms, fate) = (from_ms + self.len_ms(), Fate::default());
+                    sheet.pairs.push(Pair { from_ms, to_ms, play: fate, pause: fate });
+                    sheet.pairs.len() - 1
+                };
+                batch.say(What::Play(pair));
+                if self.random.random_bool(0.3) {
+                    batch.say(What::Seek);
+                }
+                if self.random.random_bool(0.2) {
+                    self.send(&mut batch).await;
+                }
+                batch.say(What::Pause(pair));
+                if self.random.random_bool(0.4) {
+                    self.send(&mut batch).await;
+                    sleep(self.moment(100)).await;
+                }
+                if self.stage.is_enough() {
+                    break;
+                }
+            }
+            self.send(&mut batch).await;
+        }
+    }
+
+    async fn send(&mut self, batch: &mut Batch) {
+        let body = json!({ "events": batch.events });
+        loop {
+            let server = self.stage.server().await;
+            match timeout(ANSWER_MAX, post(&server, &body)).await {
+                Ok(Some(answer)) => {
+                    assert_eq!(answer["rejected"], json!([]), "{answer}");
+                    break;
+                }
+                _ => sleep(self.moment(100)).await,
+            }
+        }
+        let mut sheet = lock(&batch.sheet);
+        batch.whats.drain(..).for_each(|what| acknowledge(&mut sheet, what));
+        batch.events.clear();
+    }
+}
+
+/// Events that are sent together.
+struct Batch {
+    sheet: Arc<std::sync::Mutex<Sheet>>,
+    stamp_ms: i64,
+    events: Vec<Value>,
+    whats: Vec<What>,
+}
+
+impl Batch {
+    fn say(&mut self, what: What) {
+        self.stamp_ms += 10;
+        let mut sheet = lock(&self.sheet);
+        let mut event = event(&mut sheet, what, ["video_time"; 2], Some(self.stamp_ms));
+        event["session_id"] = json!(sheet.session);
+        event["embed_id"] = json!(format!("video {}", sheet.video));
+        event["source_url"] = json!(format!("https://example.com/page/{}", sheet.page));
+        self.events.push(event);
+        self.whats.push(what);
+    }
+}
+
+/// What is answered to a batch that is accepted; nothing if it is to be sent again.
+async fn post(server: &Server, body: &Value) -> Option<Value> {
+    let key = server.key.replace('+', "%2B").replace('=', "%3D");
+    let request = Http::new(server.address, "POST", &format!("/v1/events?key={key}"));
+    let request = request.header("connection", "close").json(body).bytes();
+    let mut stream = TcpStream::connect(server.address).await.ok()?;
+    stream.write_all(&request).await.ok()?;
+    let mut received = Vec::new();
+    stream.read_to_end(&mut received).await.ok()?;
+    let (head, body) = split_head(&received)?;
+    if head.starts_with(b"HTTP/1.1 503 ") {
+        return None;
+    }
+    let head = String::from_utf8_lossy(head);
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    serde_json::from_slice(body).ok()
+}
