@@ -157,7 +157,7 @@ async fn a_server_asks_for_more_files_than_it_is_given() {
     let limit =
         prlimit(pid(&server), Resource::Nofile, Rlimit { current: Some(500), maximum: Some(500) });
     assert_eq!(limit.unwrap().current, Some(500));
-    let log = server.end();
+    let log = server.kill();
     assert!(log.contains("room for 390 connections"), "{log}");
 }
 
@@ -219,6 +219,6 @@ async fn a_process_without_files_goes_on_and_takes_connections_when_it_has_some(
     }
     drop(open_ones);
     bystander.expect_unharmed().await;
-    let log = server.end();
+    let log = server.kill();
     assert_eq!(log.matches("could not accept a connection").count(), 1, "{log}");
 }

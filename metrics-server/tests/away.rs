@@ -199,8 +199,7 @@ async fn the_binary_takes_up_at_its_next_start_what_it_left() {
         }
     })
     .await;
-    let (status, log) = server.stop().await;
-    assert!(status.success(), "{status}: {log}");
+    let log = server.terminate().await;
     assert!(log.contains("left in a file"), "{log}");
     let file = fs::read_dir(directory.path()).unwrap().next().unwrap().unwrap().path();
     let name = file.file_name().unwrap().to_string_lossy().into_owned();
@@ -210,7 +209,6 @@ async fn the_binary_takes_up_at_its_next_start_what_it_left() {
     let server = Process::run(command()).await;
     assert_eq!(server.watched("intro").await, Watched::once(5.0));
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
-    let (status, log) = server.stop().await;
-    assert!(status.success(), "{status}: {log}");
+    let log = server.terminate().await;
     assert!(log.contains("took up what was left"), "{log}");
 }

@@ -290,13 +290,13 @@ impl Site {
 
     fn kill(&mut self) {
         self.server.send_replace(None);
-        self.process.take().expect("it runs").kill();
+        check_log(&self.process.take().expect("it runs").kill());
     }
 
     /// Tells the server to stop, and waits until it has.
     pub(crate) async fn stop(&mut self) {
         self.server.send_replace(None);
-        self.process.take().expect("it runs").terminate().await;
+        check_log(&self.process.take().expect("it runs").terminate().await);
     }
 
     async fn start_after(&mut self, pause: Duration) {
@@ -311,4 +311,9 @@ impl Site {
         self.server.send_replace(Some((*process).clone()));
         self.process = Some(process);
     }
+}
+
+/// Nothing that happens here is more than a server can cope with: nobody must act.
+fn check_log(log: &str) {
+    assert!(!log.contains(" ERROR "), "{log}");
 }

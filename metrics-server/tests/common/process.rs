@@ -77,36 +77,20 @@ impl Process {
         Self { server, child, log: Some(log) }
     }
 
-    /// How the system knows it.
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
+    /// What a power cut does to it, or `kill -9`. Returns what it has logged.
+    pub(crate) fn kill(mut self) -> String {
+        self.end()
     }
 
-    /// Ends it, and returns what it has logged.
-    pub(crate) fn end(mut self) -> String {
-        self.child.kill().unwrap();
-        self.log.take().unwrap().join().unwrap()
+    fn end(&mut self) -> String {
+        // It may have ended.
+        drop(self.child.kill());
+        self.child.wait().unwrap();
+        self.log.take().and_then(|log| log.join().ok()).unwrap_or_default()
     }
 
-    /// Asks it to stop, and returns how it ended and what it has logged.
+    /// Tells it to stop, and waits until it has, which must be soon. Returns how it ended, and what it has logged.
     pub(crate) async fn stop(mut self) -> (ExitStatus, String) {
-        spawn_blocking(move || {
-            let pid = self.pid().to_string();
-            assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-            let status = self.child.wait().unwrap();
-            (status, self.log.take().unwrap().join().unwrap())
-        })
-        .await
-        .unwrap()
-    }
-
-    /// What a power cut does to it, or `kill -9`.
-    pub(crate) fn kill(self) {
-        drop(self);
-    }
-
-    /// Tells it to stop, and waits until it has, which must be soon and in order.
-    pub(crate) async fn terminate(mut self) {
         self.signal("TERM");
         let stopped = async {
             while self.child.try_wait().unwrap().is_none() {
@@ -114,18 +98,30 @@ impl Process {
             }
         };
         assert!(timeout(STOP_MAX, stopped).await.is_ok(), "it does not stop");
-        assert_eq!(self.child.wait().unwrap().code(), Some(0));
+        (self.child.wait().unwrap(), self.end())
+    }
+
+    /// The same, in order. Returns what it has logged.
+    pub(crate) async fn terminate(self) -> String {
+        let (status, log) = self.stop().await;
+        assert_eq!(status.code(), Some(0), "{log}");
+        log
+    }
+
+    /// How the system knows it.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Sends it a signal, by its name without `SIG`.
     pub(crate) fn signal(&self, name: &str) {
-        let id = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
+        let pid = self.pid().to_string();
+        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
     }
 
     /// How much memory it has, in KiB.
     pub(crate) fn resident_kib(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
@@ -141,10 +137,7 @@ impl Deref for Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended.
-        drop(self.child.kill());
-        self.child.wait().unwrap();
-        let log = self.log.take().and_then(|log| log.join().ok()).unwrap_or_default();
+        let log = self.end();
         if thread::panicking() {
             #[expect(clippy::print_stderr, reason = "a test that fails should say why")]
             {
