@@ -216,7 +216,8 @@ async fn what_was_acknowledged_survives_whatever_happens_and_counts_once() {
     while began.elapsed() < span {
         // Now and then long enough for an open segment to need a checkpoint.
         let pause = if chaos.random.random_bool(0.1) { 30_000 } else { 2_000 };
-        chaos.go_on(pause).await;
+        let left = span.saturating_sub(began.elapsed()).as_millis() as u64;
+        chaos.go_on(left.min(pause)).await;
         let Chaos { site, random, .. } = &mut chaos;
         site.befall(random).await;
         let store = chaos.site.database.open().await;

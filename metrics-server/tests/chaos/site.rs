@@ -107,8 +107,7 @@ pub(crate) enum Disaster {
     CrashBothServerFirst,
 }
 
-const OF_ANY: &[Disaster] =
-    &[Disaster::Kill, Disaster::Kill, Disaster::KillTwice, Disaster::Stop, Disaster::Hold];
+const OF_ANY: &[Disaster] = &[Disaster::Kill, Disaster::KillTwice, Disaster::Stop, Disaster::Hold];
 const OF_A_NETWORK: &[Disaster] = &[
     Disaster::Cut,
     Disaster::CutAndKill,
@@ -131,6 +130,8 @@ pub(crate) struct Site {
     url: String,
     server: watch::Sender<Option<Server>>,
     pub(crate) timeline: Arc<Timeline>,
+    // What did not happen yet of all that may.
+    ahead: Vec<Disaster>,
     happened: BTreeMap<Disaster, usize>,
 }
 
@@ -161,6 +162,7 @@ impl Site {
             url,
             server: watch::Sender::new(None),
             timeline: Arc::default(),
+            ahead: Vec::new(),
             happened: BTreeMap::new(),
         };
         site.start_after(Duration::ZERO).await;
@@ -182,12 +184,16 @@ impl Site {
         all.collect::<Vec<_>>().join(", ")
     }
 
-    /// Something of all that may happen.
+    /// Something of all that may happen; everything else happens before it does again.
     pub(crate) async fn befall(&mut self, random: &mut StdRng) {
-        let network = self.postgres.is_some() && random.random_bool(0.6);
-        let all = if network { OF_A_NETWORK } else { OF_ANY };
-        let which = all[random.random_range(0..all.len())];
-        self.happen(which, random).await;
+        if self.ahead.is_empty() {
+            self.ahead.extend(OF_ANY);
+            if self.has_postgres() {
+                self.ahead.extend(OF_A_NETWORK);
+            }
+        }
+        let next = self.ahead.swap_remove(random.random_range(0..self.ahead.len()));
+        self.happen(next, random).await;
     }
 
     /// What ends with a server that runs and can write.
