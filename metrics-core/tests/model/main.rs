@@ -52,7 +52,7 @@ async fn runs(backend: Backend, failing: usize) {
             let seed = seed.parse().expect("METRICS_TEST_SEED is a number");
             seed..seed + 1
         }
-        Err(_) if backend == Backend::Sqlite => 0..30,
+        Err(_) if backend == Backend::Sqlite => 0..16,
         Err(_) => 1_000..1_003,
     };
     for seed in seeds {
