@@ -235,10 +235,15 @@ async fn what_was_acknowledged_under_load_survives_every_kill() {
     for round in 0..rounds {
         chaos.go_on(1_000).await;
         let Chaos { site, random, .. } = &mut chaos;
-        // Where the database can be killed, it is in every other round.
-        let both = [Disaster::Crash, Disaster::CrashBoth, Disaster::CrashBothServerFirst];
+        // Where the database can be killed, or cut off, it is in every other round.
+        let database = [
+            Disaster::AtCommits,
+            Disaster::Crash,
+            Disaster::CrashBoth,
+            Disaster::CrashBothServerFirst,
+        ];
         let disaster = match round % 2 {
-            1 if site.has_postgres() => both[random.random_range(0..both.len())],
+            1 if site.has_postgres() => database[random.random_range(0..database.len())],
             _ => Disaster::Kill,
         };
         site.happen(disaster, random).await;

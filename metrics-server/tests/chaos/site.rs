@@ -7,13 +7,13 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics_testing::{Backend, Proxy};
+use metrics_testing::{Backend, Cut, Proxy};
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::common::{Database, Process, Server, binary};
 use super::ledger::Timeline;
@@ -23,6 +23,12 @@ const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/timescaled
 
 /// After how many bytes a connection breaks in a storm: some before they are of any use, some after many commits.
 const STORM_BYTES: Range<usize> = 100..20_000;
+
+/// What ends a transaction, as bytes.
+const COMMIT: &str = "COMMIT";
+
+/// How long it may take until there is something to commit.
+const COMMIT_MAX: Duration = Duration::from_secs(30);
 
 /// A database server of the test's own, which it may kill.
 #[derive(Debug)]
@@ -99,6 +105,8 @@ pub(crate) enum Disaster {
     CutAndStop,
     /// The connections to its database break all the time.
     Storm,
+    /// They break at the end of a commit, of which the server cannot know whether it happened, again and again.
+    AtCommits,
     /// Its database is killed.
     Crash,
     /// Both are killed, and the database starts first.
@@ -113,6 +121,7 @@ const OF_A_NETWORK: &[Disaster] = &[
     Disaster::CutAndKill,
     Disaster::CutAndStop,
     Disaster::Storm,
+    Disaster::AtCommits,
     Disaster::Crash,
     Disaster::CrashBoth,
     Disaster::CrashBothServerFirst,
@@ -243,6 +252,7 @@ impl Site {
                 sleep(span).await;
                 self.proxy().calm();
             }
+            Disaster::AtCommits => self.cut_at_commits().await,
             Disaster::Crash => {
                 self.postgres().crash().await;
                 sleep(some(500)).await;
@@ -262,6 +272,16 @@ impl Site {
             }
         }
         self.timeline.able();
+    }
+
+    async fn cut_at_commits(&self) {
+        let mut cuts = self.proxy().cuts();
+        for cut in [Cut::Answer(COMMIT), Cut::After(COMMIT), Cut::Answer(COMMIT)] {
+            let before = *cuts.borrow_and_update();
+            self.proxy().cut(cut);
+            let cut = timeout(COMMIT_MAX, cuts.wait_for(|cuts| before < *cuts)).await;
+            drop(cut.expect("viewers who go on").expect("a proxy that goes on"));
+        }
     }
 
     /// Starts the server, which waits until its database can be reached again.
