@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use hyper::header::{CONTENT_SECURITY_POLICY, HOST, HeaderMap, HeaderValue};
+use hyper::header::{
+    CONTENT_SECURITY_POLICY, HOST, HeaderMap, HeaderName, HeaderValue, REFERRER_POLICY,
+};
 use hyper::{Response, StatusCode};
 use metrics_core::{ApiKey, Metrics};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -20,9 +22,16 @@ const COUNT_MAX: Duration = Duration::from_secs(2);
 /// How long a count is shown. A large store takes a while to count, and somebody may ask all the time.
 const COUNT_KEPT: Duration = Duration::from_secs(5);
 
-/// Nothing but the page itself: no script runs, nothing is fetched.
-const POLICY: &str =
-    "default-src 'none'; style-src 'unsafe-inline'; form-action 'none'; frame-ancestors 'none'";
+/// Nothing but the page itself: no script runs, nothing is fetched, no other page shows it, and none that is gone to
+/// from it learns where it is.
+const HEADERS: [(HeaderName, &str); 3] = [
+    (
+        CONTENT_SECURITY_POLICY,
+        "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+    (REFERRER_POLICY, "no-referrer"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+];
 
 const PAGE: &str = include_str!("page.html");
 
@@ -64,8 +73,9 @@ async fn index(store: &str, metrics: &Metrics, headers: &HeaderMap) -> Response<
         .replace("{{encoded_key}}", &utf8_percent_encode(key, NON_ALPHANUMERIC).to_string())
         .replace("{{host}}", host(headers));
     let mut response = response::html(StatusCode::OK, page);
-    let policy = HeaderValue::from_static(POLICY);
-    response.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
+    for (name, value) in HEADERS {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
     response
 }
 

@@ -1,6 +1,6 @@
 //! Responses, as the API gives them.
 
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 
@@ -40,5 +40,7 @@ fn response(status: StatusCode, kind: &'static str, body: Vec<u8>) -> Response<B
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     // Figures are those of this moment, and not for everybody.
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // Texts that clients sent are among the answers: none of them is to be taken for a page or a script.
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }

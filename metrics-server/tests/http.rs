@@ -598,3 +598,19 @@ async fn the_page_says_what_is_stored_and_runs_nothing() {
     let policy = answer.header("content-security-policy").unwrap();
     assert!(policy.contains("default-src 'none'"), "{policy}");
 }
+
+/// Whatever is answered, also what is wrong: browsers must not make of it what it is not.
+#[tokio::test]
+async fn no_answer_is_taken_for_something_else() {
+    let server = TestServer::new().await;
+    for (path, status) in
+        [("/", 200), ("/api/v1/keys", 200), ("/health/live", 200), ("/metrics", 200), ("/x", 404)]
+    {
+        let answer = server.http("GET", path).send().await;
+        assert_eq!(answer.status, status, "{path}");
+        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{path}");
+    }
+    let page = server.http("GET", "/").send().await;
+    assert_eq!(page.header("referrer-policy"), Some("no-referrer"));
+    assert_eq!(page.header("cross-origin-resource-policy"), Some("same-origin"));
+}
