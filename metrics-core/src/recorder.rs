@@ -59,6 +59,10 @@ pub const WAITING_MAX: usize = 200_000;
 /// does not wait long for the last.
 const BATCH_MAX: usize = 1_000;
 
+/// How much memory sessions may take of whom nobody is connected, about. They are kept because their viewers may come
+/// back, or send another batch, and are loaded from the store if they were not. This is room for 200,000.
+const IDLE_BYTES_MAX: usize = 512 * 1024 * 1024;
+
 /// The map of sessions in pieces, so that few wait for the same lock, and so that a look at all of them can be
 /// spread over time.
 const SHARDS: usize = 64;
@@ -68,7 +72,10 @@ pub(crate) struct Recorder {
     pub(crate) store: Arc<dyn Store>,
     clock: Clock,
     instance: Instance,
-    shards: Vec<Mutex<HashMap<SessionId, Arc<Entry>>>>,
+    shards: Vec<Mutex<Shard>>,
+    // What idle sessions take, and those that are new since they were counted.
+    idle_bytes: AtomicUsize,
+    idle_bytes_max: usize,
     queue: Mutex<Queue>,
     work: Notify,
     // Inputs that are not durable, in all sessions.
@@ -91,6 +98,14 @@ pub struct Figures {
     pub away_since: Option<DateTime<Utc>>,
     /// How many segments were longer than fits between the timestamps of their ends, and were cut, since the start.
     pub clamped: u64,
+}
+
+/// Some of the sessions.
+#[derive(Default)]
+struct Shard {
+    entries: HashMap<SessionId, Arc<Entry>>,
+    // What this has added to those of the recorder.
+    idle_bytes: usize,
 }
 
 /// The batches that wait for the writer.
@@ -293,6 +308,8 @@ impl Recorder {
             clock,
             instance,
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            idle_bytes: AtomicUsize::new(0),
+            idle_bytes_max: IDLE_BYTES_MAX,
             queue: Mutex::default(),
             work: Notify::new(),
             inputs: AtomicUsize::new(0),
@@ -349,7 +366,7 @@ impl Recorder {
     pub(crate) async fn leave(&self, spool: &Spool) -> Result<Stopped, SpoolError> {
         let mut left = Vec::new();
         for shard in &self.shards {
-            left.extend(lock(shard).values().filter_map(|entry| entry.leave()));
+            left.extend(lock(shard).entries.values().filter_map(|entry| entry.leave()));
         }
         spool.leave(self.instance, left).await
     }
@@ -380,9 +397,22 @@ impl Recorder {
 
     fn pin(&self, admitted: Admitted, owner: Option<Owner>) -> Arc<Entry> {
         let mut shard = self.shard(admitted.id);
-        let entry = shard.entry(admitted.id).or_insert_with(|| Arc::new(Entry::new(admitted)));
+        let id = admitted.id;
+        if !shard.entries.contains_key(&id) {
+            let entry = Entry::new(admitted);
+            let bytes = entry.bytes(&entry.lock());
+            shard.idle_bytes += bytes;
+            self.idle_bytes.fetch_add(bytes, Ordering::Relaxed);
+            shard.entries.insert(id, Arc::new(entry));
+        }
+        let entry = Arc::clone(&shard.entries[&id]);
         entry.lock().pin(owner);
-        Arc::clone(entry)
+        entry
+    }
+
+    /// Whether idle sessions take more memory than they may.
+    fn is_full(&self) -> bool {
+        self.idle_bytes_max < self.idle_bytes.load(Ordering::Relaxed)
     }
 
     /// Puts one input into a session.
@@ -427,7 +457,7 @@ impl Recorder {
         Ok(())
     }
 
-    fn shard(&self, id: SessionId) -> MutexGuard<'_, HashMap<SessionId, Arc<Entry>>> {
+    fn shard(&self, id: SessionId) -> MutexGuard<'_, Shard> {
         // Ids are digests, so any of their bytes is as good as a hash.
         lock(&self.shards[usize::from(id.as_bytes()[0]) % SHARDS])
     }
@@ -443,3 +473,6 @@ impl fmt::Debug for Recorder {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

@@ -272,6 +272,11 @@ impl Session {
         self.standing().is_playing()
     }
 
+    /// How many segments it holds.
+    pub(crate) fn segments_len(&self) -> usize {
+        self.settled.len()
+    }
+
     /// Whether the session holds as many segments as it may: it takes no further `play` then.
     #[must_use]
     pub fn is_full(&self) -> bool {

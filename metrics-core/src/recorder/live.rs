@@ -6,6 +6,7 @@ use tokio::sync::watch;
 
 use super::{Admitted, NotStored, Progress, lock};
 use crate::event::{CheckedEvent, Step};
+use crate::interval::Interval;
 use crate::key::SessionId;
 use crate::session::{Moment, Reach, Session};
 use crate::store::{Instance, Loaded, SessionWrite, Subject, Version};
@@ -18,6 +19,9 @@ const KEPT_MS: i64 = 60_000;
 /// How long a segment that was opened in a batch counts as open without another batch, in milliseconds, if the
 /// video is not known to end before. Who watches without a stop sends nothing.
 const UNHEARD_MS_MAX: i64 = 3_600_000;
+
+/// What a session takes beside its texts and segments, measured: itself, what it remembers of its events, its place.
+const ENTRY_BYTES: usize = 2_048;
 
 /// Something that changes a session.
 #[derive(Clone, Debug)]
@@ -109,6 +113,16 @@ impl Entry {
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Live> {
         lock(&self.live)
+    }
+
+    /// How much memory it takes, about.
+    pub(super) fn bytes(&self, live: &Live) -> usize {
+        let Subject { video, session_data, .. } = &*self.subject;
+        let texts = [video.identifier(), video.metadata(), session_data.as_deref()];
+        let texts: usize = texts.into_iter().flatten().map(str::len).sum();
+        let segments =
+            live.session.as_ref().map_or(0, Session::segments_len) * size_of::<Interval>();
+        ENTRY_BYTES + texts + segments
     }
 
     /// What is to be written now, if anything is.
@@ -417,8 +431,14 @@ impl Live {
         if self.inputs.is_empty() { None } else { self.progress.clone() }
     }
 
-    /// Looks at the session now and then, and says what is to be done with it.
-    pub(super) fn look(&self, now_ms: i64) -> Care {
+    /// Whether it is here for nobody, and could be loaded again.
+    pub(super) fn is_idle(&self) -> bool {
+        self.pins == 0 && !self.queued && self.inputs.is_empty()
+    }
+
+    /// Looks at the session now and then, and says what is to be done with it. If memory is `full` of sessions like
+    /// it, there is no waiting for viewers who may come back.
+    pub(super) fn look(&self, now_ms: i64, full: bool) -> Care {
         let open = self.session.as_ref().filter(|session| session.viewing());
         match (open, self.owner) {
             // What waits to be written says how far it has run when it is.
@@ -427,18 +447,18 @@ impl Live {
             (Some(session), None) => {
                 let heard_ms = session.last_event_at_ms();
                 let ends_ms = session.duration_ms().map_or(UNHEARD_MS_MAX, i64::from);
-                if heard_ms.saturating_add(ends_ms.min(UNHEARD_MS_MAX)) < now_ms {
+                let ended = heard_ms.saturating_add(ends_ms.min(UNHEARD_MS_MAX)) < now_ms;
+                if ended || (full && self.is_idle()) {
                     Care::Lose(Moment::received(heard_ms))
                 } else {
                     Care::Keep
                 }
             }
             (None, _) => {
-                let busy = 0 < self.pins || self.queued || !self.inputs.is_empty();
                 // There is nothing to keep of a viewer who never played.
                 let young =
                     self.session.is_some() && now_ms < self.touched_ms.saturating_add(KEPT_MS);
-                if busy || young { Care::Keep } else { Care::Forget }
+                if !self.is_idle() || (young && !full) { Care::Keep } else { Care::Forget }
             }
         }
     }

@@ -13,12 +13,15 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::live::{Care, Entry, Input, Live};
 use super::{
-    BEAT, Batch, CHECKPOINT, Ending, NotStored, Progress, Recorder, Refused, SHARDS, lock,
+    BEAT, Batch, CHECKPOINT, Ending, NotStored, Progress, Recorder, Refused, SHARDS, Shard, lock,
 };
 use crate::store::{Error, Loaded, Outcome, SessionWrite};
 
 /// How long to wait before a failed call is tried again, at first and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+/// A map that is emptier than one part in so many gives memory back.
+const SPARE_MAX: usize = 8;
 
 /// How many causes are logged while a store is away: one may hide another, as a lock hides a full disk.
 const CAUSES_MAX: usize = 8;
@@ -80,7 +83,8 @@ impl Recorder {
                 beat_at = Some(Instant::now());
             }
             for shard in rounds.due(Instant::now()) {
-                self.look(shard);
+                self.look(shard, false);
+                self.make_room();
             }
             for batch in self.take() {
                 self.settle(batch).await;
@@ -121,17 +125,49 @@ impl Recorder {
         }
     }
 
+    /// Forgets idle sessions if they take more memory than they may.
+    fn make_room(&self) {
+        if !self.is_full() {
+            return;
+        }
+        // Those that are new were taken for idle.
+        for shard in &self.shards {
+            self.count(&mut lock(shard));
+        }
+        for shard in (0..SHARDS).take_while(|_| self.is_full()) {
+            self.look(shard, true);
+        }
+    }
+
+    /// Counts what the idle sessions of a shard take.
+    fn count(&self, shard: &mut Shard) {
+        let bytes = |entry: &Arc<Entry>| {
+            let live = entry.lock();
+            if live.is_idle() { entry.bytes(&live) } else { 0 }
+        };
+        let now = shard.entries.values().map(bytes).sum();
+        self.idle_bytes.fetch_add(now, Ordering::Relaxed);
+        self.idle_bytes.fetch_sub(mem::replace(&mut shard.idle_bytes, now), Ordering::Relaxed);
+    }
+
     /// Looks at the sessions of one shard: open ones are written as far as they have run, idle ones forgotten.
-    fn look(&self, shard: usize) {
+    fn look(&self, number: usize, full: bool) {
         let now = self.moment();
         let mut due: Vec<(Arc<Entry>, Care)> = Vec::new();
-        lock(&self.shards[shard]).retain(|_, entry| {
-            let care = entry.lock().look(now.received_ms);
+        let mut shard = lock(&self.shards[number]);
+        let entries = &mut shard.entries;
+        entries.retain(|_, entry| {
+            let care = entry.lock().look(now.received_ms, full);
             if matches!(care, Care::Checkpoint | Care::Lose(_)) {
                 due.push((Arc::clone(entry), care));
             }
             care != Care::Forget
         });
+        if entries.len() < entries.capacity() / SPARE_MAX {
+            entries.shrink_to(entries.len() * 2);
+        }
+        self.count(&mut shard);
+        drop(shard);
         for (entry, care) in due {
             // Nobody waits for these: if the writer has ended, there is nothing more to do.
             drop(match care {

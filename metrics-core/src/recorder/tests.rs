@@ -1,0 +1,116 @@
+//! How much memory sessions take of whom nobody is connected.
+
+#![cfg(feature = "sqlite")]
+
+use tempfile::TempDir;
+use tokio::time::sleep;
+
+use super::*;
+use crate::client::Client;
+use crate::interval::Segments;
+use crate::key::ApiKey;
+use crate::store::SqliteStore;
+use crate::video::Video;
+
+/// Room for some sessions.
+const FEW: usize = 20_000;
+
+/// How many sessions there are.
+const SESSIONS: usize = 200;
+
+struct Site {
+    // Removed at the end.
+    _directory: TempDir,
+    recorder: Arc<Recorder>,
+    lifeline: Lifeline,
+}
+
+impl Site {
+    async fn with_room(idle_bytes_max: usize) -> Self {
+        let directory = TempDir::new().unwrap();
+        let store = SqliteStore::open(directory.path().join("metrics.db")).await.unwrap();
+        store.create_key(&key(), Utc::now()).await.unwrap();
+        let recorder = Recorder::new(Arc::new(store), Clock::system(), VIDEOS_MAX);
+        let recorder = Arc::new(Recorder { idle_bytes_max, ..recorder });
+        let lifeline: Lifeline = Arc::new(watch::Sender::new(Ending::Open));
+        tokio::spawn(Arc::clone(&recorder).run(lifeline.subscribe()));
+        Self { _directory: directory, recorder, lifeline }
+    }
+
+    /// Records an event that comes in a batch.
+    async fn send(&self, number: usize, event: PlayerEvent) {
+        let viewing = self.recorder.visit(&self.lifeline, admitted(number));
+        viewing.apply(event).await.unwrap();
+    }
+
+    fn sessions(&self) -> usize {
+        self.recorder.shards.iter().map(|shard| lock(shard).entries.len()).sum()
+    }
+}
+
+fn key() -> ApiKey {
+    ApiKey::new("key").unwrap()
+}
+
+fn admitted(number: usize) -> Admitted {
+    let (key, name) = (key(), number.to_string());
+    Admitted {
+        id: SessionId::new(&key, &name),
+        salt: key.salt(&name),
+        subject: Subject {
+            key,
+            video: Video::labelled("x".repeat(1_000)),
+            source: None,
+            client: Client::default(),
+            session_data: None,
+        },
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn sessions_that_are_idle_make_room_and_lose_nothing() {
+    let site = Site::with_room(FEW).await;
+    for number in 0..SESSIONS {
+        site.send(number, PlayerEvent::play(0.0).with_duration(600.0)).await;
+    }
+    // A look at them closes what is open, and the next one forgets it.
+    sleep(Duration::from_secs(1)).await;
+    assert!(site.sessions() * 3_000 <= FEW, "{}", site.sessions());
+    assert!(site.recorder.idle_bytes.load(Ordering::Relaxed) <= FEW);
+    for number in 0..SESSIONS {
+        site.send(number, PlayerEvent::pause(7.0)).await;
+    }
+    let ids: Vec<_> = (0..SESSIONS).map(|number| admitted(number).id).collect();
+    for loaded in site.recorder.store.load(&ids).await.unwrap() {
+        let stored = loaded.unwrap().stored;
+        assert_eq!(Segments::decode(&stored.segments).unwrap().iter().count(), 1);
+        assert_eq!(stored.view_ms, 7_000);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_connected_is_not_in_the_way() {
+    let site = Site::with_room(FEW).await;
+    let mut connected = Vec::new();
+    for number in 0..SESSIONS {
+        let viewing = site.recorder.connect(&site.lifeline, admitted(number));
+        viewing.apply(PlayerEvent::play(0.0)).await.unwrap();
+        connected.push(viewing);
+    }
+    site.send(SESSIONS, PlayerEvent::play(0.0).with_duration(600.0)).await;
+    site.send(SESSIONS, PlayerEvent::pause(7.0)).await;
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(site.sessions(), SESSIONS + 1, "there is room for the one that is idle");
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_sessions_were_memory_is_given_back() {
+    let site = Site::with_room(FEW).await;
+    for number in 0..10 * SESSIONS {
+        site.send(number, PlayerEvent::play(0.0).with_duration(600.0)).await;
+    }
+    sleep(CHECKPOINT * 2).await;
+    let places: usize =
+        site.recorder.shards.iter().map(|shard| lock(shard).entries.capacity()).sum();
+    assert!(places <= SESSIONS, "{places}");
+}
