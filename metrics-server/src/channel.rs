@@ -19,6 +19,10 @@ use crate::wire::{self, Event, Positions, Refusal};
 /// How many topics a socket may have joined: one per video on a page.
 pub(crate) const CHANNELS_MAX: usize = 64;
 
+/// How many bytes a socket may say in all about the videos that it has joined: they are kept as long as it stays, and
+/// with the most of each on all channels it would be two megabytes. 4 KiB a channel are more than pages send.
+const ABOUT_BYTES_MAX: usize = 256 * 1024;
+
 /// How many topics that were left are remembered: far more than can wait for their goodbye.
 const LEFT_MAX: usize = 1_024;
 
@@ -119,6 +123,8 @@ pub(crate) struct Channels {
 struct Joined {
     join_ref: Ref<'static>,
     viewing: Viewing,
+    // How much was said about the video.
+    about_bytes: usize,
 }
 
 /// What a client says when it joins.
@@ -232,7 +238,8 @@ impl Channels {
                 } else {
                     self.answer(message, &join_ref, Answer::Ok, replies);
                 }
-                self.joined.insert(topic, Joined { join_ref, viewing });
+                let about_bytes = message.payload.get().len();
+                self.joined.insert(topic, Joined { join_ref, viewing, about_bytes });
             }
             Err(reason) => {
                 let unmatched = reason == UNMATCHED_TOPIC;
@@ -251,6 +258,10 @@ impl Channels {
         let session = message.topic.strip_prefix(TOPIC_PREFIX).ok_or(UNMATCHED_TOPIC)?;
         if CHANNELS_MAX <= self.joined.len() {
             return Err(format!("a socket has at most {CHANNELS_MAX} channels"));
+        }
+        let about_bytes: usize = self.joined.values().map(|joined| joined.about_bytes).sum();
+        if ABOUT_BYTES_MAX < about_bytes + message.payload.get().len() {
+            return Err(format!("the channels of a socket have at most {ABOUT_BYTES_MAX} bytes"));
         }
         if self.visitor.opted_out {
             return Err("opted out".to_owned());
@@ -291,7 +302,7 @@ impl Channels {
     }
 
     fn leave(&mut self, message: &Message<'_>, replies: &mut Vec<Reply>) {
-        if let Some((topic, Joined { join_ref, viewing })) =
+        if let Some((topic, Joined { join_ref, viewing, .. })) =
             self.joined.remove_entry(&*message.topic)
         {
             if LEFT_MAX <= self.left.len() {

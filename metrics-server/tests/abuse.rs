@@ -361,3 +361,28 @@ async fn channels_without_end_are_refused() {
     }
     bystander.expect_unharmed().await;
 }
+
+#[tokio::test]
+async fn a_socket_that_says_the_most_on_every_channel_is_refused() {
+    let server = TestServer::new().await;
+    let bystander = Bystander::of(&server).await;
+    let mut client = server.connect().await;
+    let huge = json!({ "title": "x".repeat(16_000) });
+    let join = json!({ "key": server.key, "metadata": huge, "session_data": huge });
+    let mut joined = 0;
+    let told = loop {
+        let told = client.call(&format!("session:{joined}"), "phx_join", &join).await;
+        if told != Value::Null {
+            break told;
+        }
+        joined += 1;
+    };
+    assert!(told.as_str().unwrap().contains("262144 bytes"), "{told}");
+    assert_eq!(joined, 8);
+    // What is left makes room.
+    assert_eq!(client.call("session:0", "phx_leave", &json!({})).await, Value::Null);
+    assert_eq!(client.message().await[3], "phx_close");
+    assert_eq!(client.call("session:0", "phx_join", &join).await, Value::Null);
+    client.join("session:small", "intro").await;
+    bystander.expect_unharmed().await;
+}
