@@ -97,21 +97,23 @@ enum Rest<'a> {
     Mark(char),
 }
 
-/// Returns true if arrays and objects are nested more than [`DEPTH_MAX`] deep in well-formed JSON.
+/// Returns true if arrays and objects are nested more than [`DEPTH_MAX`] deep in JSON. What is not well-formed may be
+/// either.
 #[must_use]
 pub fn is_too_deep(json: &str) -> bool {
     // What opens too few of them cannot be too deep; to count is many times faster than to scan.
     if json.bytes().filter(|byte| matches!(byte, b'[' | b'{')).count() <= DEPTH_MAX {
         return false;
     }
-    let (mut depth, mut in_string) = (0, false);
+    let (mut depth, mut in_string) = (0_usize, false);
     let mut bytes = json.bytes();
     while let Some(byte) = bytes.next() {
         match (in_string, byte) {
             (true, b'\\') => drop(bytes.next()), // The escaped byte may be a quote.
             (_, b'"') => in_string = !in_string,
             (false, b'[' | b'{') => depth += 1,
-            (false, b']' | b'}') => depth -= 1,
+            // More may close than were open where nobody has parsed it yet.
+            (false, b']' | b'}') => depth = depth.saturating_sub(1),
             _ => {}
         }
         if DEPTH_MAX < depth {
@@ -248,6 +250,11 @@ mod tests {
         }
         assert!(!is_too_deep(&format!("[{}[]]", "[],".repeat(2 * DEPTH_MAX))));
         assert!(!is_too_deep(&format!(r#"["\"{}"]"#, "[".repeat(2 * DEPTH_MAX))));
+    }
+
+    #[test]
+    fn what_closes_and_was_never_open_has_no_depth() {
+        assert!(!is_too_deep(&format!("]]{}", "[],".repeat(2 * DEPTH_MAX))));
     }
 
     #[test]

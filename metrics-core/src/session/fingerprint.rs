@@ -37,12 +37,13 @@ impl Seen {
         self.prints.iter().for_each(|print| out.extend_from_slice(&print.to_le_bytes()));
     }
 
-    /// Reads what [`put`](Self::put) wrote, to the end.
+    /// Reads what [`put`](Self::put) wrote, to the end. Of more than are remembered, it keeps the youngest.
     pub(super) fn take(reader: &mut Reader<'_>) -> Result<Self, Damaged> {
         let mut prints = Vec::new();
         while !reader.is_empty() {
             prints.push(reader.word()?);
         }
+        prints.drain(..prints.len().saturating_sub(SEEN_MAX));
         Ok(Self { prints })
     }
 }
@@ -101,6 +102,14 @@ mod tests {
         let mut seen = Seen::default();
         let event = PlayerEvent::play(0.0).check().unwrap();
         assert!(seen.insert(&event) && seen.insert(&event));
+    }
+
+    #[test]
+    fn a_row_cannot_make_it_remember_more() {
+        let row: Vec<u8> = (0..1_000_u32).flat_map(u32::to_le_bytes).collect();
+        let seen = Seen::take(&mut Reader::new(&row)).unwrap();
+        let expected: Vec<_> = (1_000 - SEEN_MAX as u32..1_000).collect();
+        assert_eq!(seen.prints, expected);
     }
 
     #[test]

@@ -207,7 +207,9 @@ impl Writers {
     fn take(reader: &mut Reader<'_>) -> Result<Self, Damaged> {
         let len: usize = reader.narrow()?;
         let counts = (0..len).map(|_| Ok((reader.word()?, reader.narrow()?)));
-        Ok(Self { counts: counts.collect::<Result<_, Damaged>>()? })
+        let mut counts = counts.collect::<Result<Vec<_>, Damaged>>()?;
+        counts.drain(..counts.len().saturating_sub(WRITERS_MAX));
+        Ok(Self { counts })
     }
 }
 

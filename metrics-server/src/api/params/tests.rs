@@ -57,6 +57,8 @@ fn a_body_is_an_object() {
         let err = told(Params::parse(None, deep.as_bytes()));
         assert_eq!(err, "the body must be at most 64 levels deep");
     }
+    let closed = format!("{{\"a\":]]{}}}", "[],".repeat(70));
+    assert_eq!(told(Params::parse(None, closed.as_bytes())), "the body must be a JSON object");
     assert!(Params::parse(None, b" \n").is_ok());
 }
 
