@@ -30,6 +30,8 @@ pub mod containment;
 pub mod copy;
 pub mod engagement;
 pub mod event;
+#[cfg(any(fuzzing, test))]
+pub mod fuzzing;
 pub mod interval;
 pub mod key;
 mod keyring;

@@ -22,6 +22,8 @@ mod config;
 mod cors;
 mod error;
 mod frames;
+#[cfg(any(fuzzing, test))]
+pub mod fuzzing;
 mod kept;
 mod page;
 mod patience;

@@ -173,6 +173,12 @@ impl<'a> Ref<'a> {
         *self == Self::NULL
     }
 
+    /// The JSON that it is.
+    #[cfg(any(fuzzing, test))]
+    pub(crate) fn json(&self) -> &str {
+        &self.0
+    }
+
     /// Makes it outlive the message, for a channel to keep.
     pub(crate) fn into_owned(self) -> Ref<'static> {
         Ref(Cow::Owned(self.0.into_owned()))

@@ -5,12 +5,14 @@
 //! * [`SmallDisk`] is a disk that can be filled.
 //! * [`Proxy`] is a connection that breaks when it is told to, [`TlsProxy`] one with TLS.
 //! * [`WallClock`] is moved by hand.
+//! * [`replay_corpus`] tries what fuzzers found worth keeping.
 //!
 //! Everything here panics where something is not as a test needs it.
 
 #![expect(clippy::missing_panics_doc, reason = "a test that cannot go on panics")]
 
 mod clock;
+mod corpus;
 mod database;
 mod disk;
 mod faulty;
@@ -21,6 +23,7 @@ mod timeless;
 mod tls;
 
 pub use clock::WallClock;
+pub use corpus::replay_corpus;
 pub use database::{Backend, Database};
 pub use disk::SmallDisk;
 pub use faulty::{Death, Faults, Faulty};

@@ -44,22 +44,32 @@ struct Address<'a> {
 }
 
 #[derive(Debug, Default, Serialize)]
-struct Answer {
+pub(crate) struct Answer {
     accepted: usize,
-    rejected: Vec<Rejected>,
+    pub(crate) rejected: Vec<Rejected>,
 }
 
 #[derive(Debug, Serialize)]
-struct Rejected {
-    index: usize,
-    reason: String,
+pub(crate) struct Rejected {
+    pub(crate) index: usize,
+    pub(crate) reason: String,
 }
 
 /// The events of one session, with their places in the batch.
-struct Group {
-    video: String,
-    page: Option<String>,
-    events: Vec<(usize, PlayerEvent)>,
+#[derive(Debug)]
+pub(crate) struct Group {
+    pub(crate) video: String,
+    pub(crate) page: Option<String>,
+    pub(crate) events: Vec<(usize, PlayerEvent)>,
+}
+
+/// A batch that was read: each of its events is in a group, or rejected.
+#[derive(Debug, Default)]
+pub(crate) struct Sorted {
+    pub(crate) count: usize,
+    // By key and id of the session.
+    pub(crate) groups: HashMap<(ApiKey, String), Group>,
+    pub(crate) answer: Answer,
 }
 
 /// Records a batch, and answers when it is durable.
@@ -71,6 +81,20 @@ pub(crate) async fn record(
     visitor: &Visitor,
     body: &[u8],
 ) -> Result<Response<Body>, Error> {
+    let Sorted { count, mut groups, mut answer } = sort(body, key)?;
+    if visitor.opted_out {
+        for (index, _) in groups.drain().flat_map(|(_, group)| group.events) {
+            answer.reject(index, "opted out");
+        }
+    }
+    settle(metrics, visitor, groups, &mut answer).await?;
+    answer.rejected.sort_by_key(|rejected| rejected.index);
+    answer.accepted = count - answer.rejected.len();
+    Ok(response::json(StatusCode::OK, &answer))
+}
+
+/// Reads a batch. `key` is for events that name none.
+pub(crate) fn sort(body: &[u8], key: Option<&ApiKey>) -> Result<Sorted, Error> {
     let batch: Batch<'_> = str::from_utf8(body)
         .ok()
         .and_then(wire::object)
@@ -78,8 +102,8 @@ pub(crate) async fn record(
     if EVENTS_MAX < batch.events.len() {
         return Err(Error::body("`events` must have at most 256 elements"));
     }
-    let mut answer = Answer::default();
-    let mut groups: HashMap<(ApiKey, String), Group> = HashMap::new();
+    let count = batch.events.len();
+    let (mut groups, mut answer) = (HashMap::<_, Group>::new(), Answer::default());
     let mut keyless = 0;
     for (index, event) in batch.events.iter().enumerate() {
         match read(event, key) {
@@ -102,15 +126,7 @@ pub(crate) async fn record(
     if 0 < keyless && groups.is_empty() {
         return Err(Error::NoKey);
     }
-    if visitor.opted_out {
-        for (index, _) in groups.drain().flat_map(|(_, group)| group.events) {
-            answer.reject(index, "opted out");
-        }
-    }
-    settle(metrics, visitor, groups, &mut answer).await?;
-    answer.rejected.sort_by_key(|rejected| rejected.index);
-    answer.accepted = batch.events.len() - answer.rejected.len();
-    Ok(response::json(StatusCode::OK, &answer))
+    Ok(Sorted { count, groups, answer })
 }
 
 /// Records all groups, and returns when they are durable.

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use tokio::io::{AsyncWriteExt, duplex};
 
 use super::*;
+use crate::fuzzing::frames::Seen;
 
 const CONTINUATION: u8 = 0x0;
 const TEXT: u8 = 0x1;
@@ -13,36 +14,8 @@ const PING: u8 = 0x9;
 const PONG: u8 = 0xA;
 const FIN: u8 = 0x80;
 
-/// What came out: [`Incoming`] and [`ReadError`], owned and comparable.
-#[derive(Clone, Debug, PartialEq)]
-enum Seen {
-    Text(String),
-    Binary(Vec<u8>),
-    Ping(Vec<u8>),
-    Alive,
-    Close(Option<u16>),
-    Refused(u16),
-    Gone,
-}
-
 fn text(text: &str) -> Seen {
     Seen::Text(text.to_owned())
-}
-
-impl From<Result<Incoming<'_>, ReadError>> for Seen {
-    fn from(result: Result<Incoming<'_>, ReadError>) -> Self {
-        match result {
-            Ok(Incoming::Text(text)) => Self::Text(text.to_owned()),
-            Ok(Incoming::Binary(bytes)) => Self::Binary(bytes.to_owned()),
-            Ok(Incoming::Ping(bytes)) => Self::Ping(bytes.to_owned()),
-            Ok(Incoming::Alive) => Self::Alive,
-            Ok(Incoming::Close(code)) => Self::Close(code),
-            Err(error) => {
-                assert!(error.to_string().len() <= 123, "{error}");
-                error.close_code().map_or(Self::Gone, Self::Refused)
-            }
-        }
-    }
 }
 
 /// The header of a frame: the first byte, the length in its shortest form, the mask bit, no mask.

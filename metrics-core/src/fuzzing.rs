@@ -1,0 +1,217 @@
+//! What must hold for any bytes: a function for each fuzz target, which panics if it does not.
+//!
+//! The targets in `fuzz/` call them with whatever libFuzzer makes up, and the tests with what is committed in
+//! `fuzz/corpus`. The module is in no other build.
+
+#![expect(clippy::missing_panics_doc, reason = "to panic is how they say what does not hold")]
+
+mod session;
+
+use crate::Source;
+use crate::client::{Browser, Classification, Classifier, Client, Device, Headers, Platform};
+use crate::engagement::Parts;
+use crate::event::PlayerEvent;
+use crate::interval::{IntervalSet, Segments};
+use crate::session::{Counters, Moment, Reach, Session, Stored};
+use crate::source::SOURCE_BYTES_MAX;
+use crate::varint::{self, Reader};
+
+pub use session::session;
+
+/// The longest `resume` that [`Session::store`] writes: layout, open segment, 4 writers, 256 events.
+const RESUME_BYTES_MAX: usize = 1 + (1 + 5 + 5 + 10) + (1 + 4 * (4 + 5)) + 256 * 4;
+
+/// The headers of a request: a `User-Agent`, and a `Sec-CH-UA` in the second line, if there is one.
+pub fn client(bytes: &[u8]) {
+    let Ok(text) = str::from_utf8(bytes) else { return };
+    let (user_agent, brands) = match text.split_once('\n') {
+        Some((user_agent, brands)) => (user_agent, Some(brands)),
+        None => (text, None),
+    };
+    let classifier = Classifier::new();
+    let classify = |user_agent: &str, brands| {
+        classifier.classify(Headers { user_agent: Some(user_agent), brands })
+    };
+    let found = classify(user_agent, brands);
+    assert_eq!(classify(user_agent, brands), found, "the cache changes nothing");
+    assert_eq!(classify(&format!("Googlebot/2.1 {user_agent}"), brands), Classification::Bot);
+
+    let head: String = user_agent
+        .char_indices()
+        .filter(|(at, c)| at + c.len_utf8() <= 1_024)
+        .map(|it| it.1)
+        .collect();
+    assert_eq!(classify(&head, brands), found, "only so much is looked at");
+
+    let plain = classify(user_agent, None);
+    match (plain, found) {
+        (Classification::Viewer(plain), Classification::Viewer(found)) => {
+            let Client { browser, platform, device } = found;
+            assert_eq!((platform, device), (plain.platform, plain.device));
+            let is_brave = (plain.browser, browser) == (Browser::Chrome, Browser::Brave);
+            assert!(
+                browser == plain.browser || is_brave,
+                "brands tell Brave from Chrome, and no more"
+            );
+            assert_eq!(Browser::from_code(browser.code()), browser);
+            assert_eq!(Platform::from_code(platform.code()), platform);
+            assert_eq!(Device::from_code(device.code()), device);
+        }
+        (plain, found) => assert_eq!(plain, found, "brands make nobody a bot"),
+    }
+}
+
+/// The address of a page.
+pub fn source(bytes: &[u8]) {
+    let Ok(address) = str::from_utf8(bytes) else { return };
+    let Some(source) = Source::parse(address) else { return };
+    let text = source.as_str();
+    assert!(text.len() <= SOURCE_BYTES_MAX);
+    assert!(!text.contains(['?', '#', '\0']), "{text}");
+    let (_, rest) = text.split_once("://").expect("it has a host");
+    let authority = rest.split('/').next().unwrap_or_default();
+    assert!(!authority.contains('@'), "{text}");
+    assert!(authority.starts_with(source.host()) && !source.host().is_empty());
+    assert!(source.pathname().starts_with('/'));
+    assert_eq!(Source::parse(text), Some(source), "what is kept is kept as it is");
+}
+
+/// A column of segments.
+pub fn segments(bytes: &[u8]) {
+    numbers(bytes);
+    let Ok(segments) = Segments::decode(bytes) else { return };
+    let encoded = segments.encode();
+    assert!(encoded.len() <= bytes.len(), "no encoding is shorter");
+    assert_eq!(Segments::decode(&encoded).as_ref(), Ok(&segments));
+
+    let all: Vec<_> = segments.iter().collect();
+    assert!(all.is_sorted());
+    assert!(all.iter().all(|it| it.start_ms() < it.end_ms()));
+    let mut inserted = Segments::default();
+    all.iter().rev().for_each(|it| inserted.insert(*it));
+    assert_eq!(inserted, segments);
+    assert!(all.iter().all(|it| inserted.remove(*it)) && inserted.is_empty());
+
+    let union = segments.union();
+    assert_eq!(union, all.iter().copied().collect::<IntervalSet>());
+    assert!(union.len_ms() <= segments.len_ms());
+    parts(&segments, 1 + bytes.len() as u32 % 20);
+}
+
+/// One session is one viewer of each part of the video of which it watched something.
+fn parts(segments: &Segments, parts: u32) {
+    let union = segments.union();
+    let mut counted = Parts::new(union.end_ms(), parts);
+    counted.add(segments);
+    let counted = counted.finish();
+    assert_eq!(counted.len(), if union.is_empty() { 0 } else { parts as usize });
+    // In units of 1/parts milliseconds, so that every border is whole.
+    let (unit, end) = (u64::from(parts), u64::from(union.end_ms()));
+    for (part, counted) in (0..).zip(counted) {
+        let (from, to) = (part * end, (part + 1) * end);
+        let watched =
+            |start: u32, end: u32| u64::from(start) * unit < to && from < u64::from(end) * unit;
+        let viewers = union.iter().any(|it| watched(it.start_ms(), it.end_ms()));
+        assert_eq!(counted.viewers, u64::from(viewers), "part {part} of {parts}");
+    }
+}
+
+/// Compact numbers.
+fn numbers(bytes: &[u8]) {
+    let mut reader = Reader::new(bytes);
+    let (mut read, mut written) = (Vec::new(), Vec::new());
+    while let Ok(number) = reader.number() {
+        read.push(number);
+        varint::put(&mut written, number);
+    }
+    assert!(written.len() <= bytes.len(), "no encoding is shorter");
+    let mut reader = Reader::new(&written);
+    assert!(read.into_iter().all(|number| reader.number() == Ok(number)) && reader.is_empty());
+}
+
+/// A row of a session: start and last event (8 bytes each), duration (4, 0 if it has none), how many bytes of segments
+/// follow (1), those, and to the end what it needs to go on.
+pub fn resume(bytes: &[u8]) {
+    let Some(stored) = row(bytes) else { return };
+    let Ok(session) = Session::load(&stored) else { return };
+    assert!(!session.viewing(), "nobody is there yet");
+    let again = session.store(Reach::Heard);
+    assert_eq!(
+        session.store(Reach::Until(Moment::received(i64::MAX))),
+        again,
+        "nobody is there yet"
+    );
+    assert!(again.resume.len() <= RESUME_BYTES_MAX, "{} bytes", again.resume.len());
+    assert_eq!(again.counters, stored.counters);
+    let segments = Segments::decode(&again.segments).expect("they were just encoded");
+    assert_eq!((again.view_ms, again.unique_ms), (segments.len_ms(), segments.union().len_ms()));
+    assert_eq!(session.viewed(Reach::Heard).segments, segments);
+
+    let mut session = Session::load(&again).expect("it was just stored");
+    assert_eq!(session.store(Reach::Heard), again, "what is loaded is stored as it was");
+
+    // It goes on, whatever was in it.
+    let now = Moment::received(i64::MAX);
+    session.resume(now);
+    // It may have seen any event that has a timestamp.
+    for event in [PlayerEvent::pause(1.0).with_timestamp(7), PlayerEvent::play(2.0)] {
+        session.apply(&event.check().expect("valid"), now);
+    }
+    assert!(session.viewing());
+    session.leave(now);
+    let left = session.store(Reach::Heard);
+    assert!(left.resume.len() <= RESUME_BYTES_MAX, "{} bytes", left.resume.len());
+    assert!(Session::load(&left).is_ok());
+}
+
+fn row(bytes: &[u8]) -> Option<Stored> {
+    let (started_at_ms, bytes) = bytes.split_first_chunk()?;
+    let (last_event_at_ms, bytes) = bytes.split_first_chunk()?;
+    let (duration_ms, bytes) = bytes.split_first_chunk()?;
+    let (segments_len, bytes) = bytes.split_first()?;
+    let (segments, resume) = bytes.split_at_checked(usize::from(*segments_len))?;
+    let duration_ms = u32::from_le_bytes(*duration_ms);
+    Some(Stored {
+        started_at_ms: i64::from_le_bytes(*started_at_ms),
+        last_event_at_ms: i64::from_le_bytes(*last_event_at_ms),
+        duration_ms: (duration_ms != 0).then_some(duration_ms),
+        view_ms: 0,
+        unique_ms: 0,
+        segments: segments.to_vec(),
+        counters: Counters::default(),
+        resume: resume.to_vec(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #[track_caller]
+    fn replay(target: &str, check: fn(&[u8])) {
+        metrics_testing::replay_corpus(env!("CARGO_MANIFEST_DIR"), target, check);
+    }
+
+    #[test]
+    fn clients_are_as_they_must_be() {
+        replay("client", super::client);
+    }
+
+    #[test]
+    fn pages_are_as_they_must_be() {
+        replay("source", super::source);
+    }
+
+    #[test]
+    fn segments_are_as_they_must_be() {
+        replay("segments", super::segments);
+    }
+
+    #[test]
+    fn rows_are_as_they_must_be() {
+        replay("resume", super::resume);
+    }
+
+    #[test]
+    fn viewings_are_as_they_must_be() {
+        replay("session", super::session);
+    }
+}

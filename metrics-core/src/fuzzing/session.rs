@@ -1,0 +1,202 @@
+//! A viewing as a text: whatever happens in it, in whatever order, its figures make sense.
+//!
+//! A line is something that happens, and up to four words about it, in any order:
+//!
+//! ```text
+//! play 0 +0 @1000 /60     at second 0 of a video of 60 seconds, when the player's clock said 1000 ms
+//! seeked +250             a quarter of a second later by the server's clock
+//! lose +90000
+//! ```
+//!
+//! `reload` stores the session and loads it again, as a server does that was started in between. What is no line is
+//! passed over.
+
+use crate::event::{
+    Action, CheckedEvent, DURATION_MS_MAX, POSITION_MS_MAX, PlayerEvent, Rendition,
+};
+use crate::interval::Segments;
+use crate::session::{Moment, Reach, Session};
+
+/// How far a position may be past the duration: see the definitions.
+const OVERRUN_MS: u32 = 1_000;
+
+/// When a server has been running for that long, nothing more is read.
+const LINES_MAX: usize = 600;
+
+/// The recorder that counts its inputs.
+const WRITER: u32 = 7;
+
+/// A line of a viewing.
+#[derive(Clone, Debug)]
+pub(crate) struct Line {
+    pub(crate) what: What,
+    /// How much later it is by the server's clock, in milliseconds.
+    pub(crate) after_ms: i32,
+}
+
+/// What happens.
+#[derive(Clone, Debug)]
+pub(crate) enum What {
+    Event(PlayerEvent),
+    Lose,
+    Resume,
+    Leave,
+    Reload,
+}
+
+/// A viewing that has begun.
+struct Run {
+    session: Session,
+    now_ms: i64,
+    plays: usize,
+    inputs: u32,
+    // The furthest position that some duration allowed.
+    end_ms: u32,
+}
+
+/// A viewing.
+pub fn session(bytes: &[u8]) {
+    let Ok(text) = str::from_utf8(bytes) else { return };
+    let lines: Vec<_> = text.lines().filter_map(read).take(LINES_MAX).collect();
+    check(&lines);
+}
+
+/// Has all of it happen, and checks what comes of it.
+pub(crate) fn check(lines: &[Line]) {
+    let mut run: Option<Run> = None;
+    let mut now_ms = 1_700_000_000_000;
+    for line in lines {
+        now_ms += i64::from(line.after_ms);
+        match (&mut run, &line.what) {
+            (Some(run), what) => run.happens(what, now_ms),
+            (None, What::Event(event)) => run = Run::begin(event, now_ms),
+            (None, _) => {}
+        }
+    }
+    if let Some(run) = run {
+        run.check(Reach::Heard);
+        run.check(Reach::Until(Moment::received(run.now_ms)));
+    }
+}
+
+impl Run {
+    fn begin(event: &PlayerEvent, now_ms: i64) -> Option<Self> {
+        let checked = event.check().ok()?;
+        let session = Session::begin(&checked, moment(event, now_ms))?;
+        let mut run = Self { session, now_ms, plays: 1, inputs: 0, end_ms: 0 };
+        run.count();
+        run.comes_twice(&checked, event);
+        Some(run)
+    }
+
+    fn happens(&mut self, what: &What, now_ms: i64) {
+        self.now_ms = self.now_ms.max(now_ms);
+        let at = Moment::received(now_ms);
+        match what {
+            What::Event(event) => {
+                let Ok(checked) = event.check() else { return };
+                self.session.apply(&checked, moment(event, now_ms));
+                self.plays += usize::from(matches!(event.action, Action::Play { .. }));
+                self.comes_twice(&checked, event);
+            }
+            What::Lose => _ = self.session.lose(at),
+            What::Resume => _ = self.session.resume(at),
+            What::Leave => _ = self.session.leave(at),
+            What::Reload => {
+                self.check(Reach::Until(Moment::received(self.now_ms)));
+                let stored = self.session.store(Reach::Until(Moment::received(self.now_ms)));
+                self.session = Session::load(&stored).expect("it was just stored");
+            }
+        }
+        self.count();
+    }
+
+    /// Notes that one more thing happened.
+    fn count(&mut self) {
+        self.session.count_input(WRITER);
+        self.inputs += 1;
+        let duration_ms = self.session.duration_ms();
+        assert!(duration_ms.is_none_or(|ms| (1..=DURATION_MS_MAX).contains(&ms)));
+        let end_ms = duration_ms.map_or(POSITION_MS_MAX, |ms| ms + OVERRUN_MS);
+        self.end_ms = self.end_ms.max(end_ms);
+    }
+
+    /// An event with a timestamp may come again, whenever that is.
+    fn comes_twice(&mut self, checked: &CheckedEvent, event: &PlayerEvent) {
+        if event.timestamp_ms.is_some() {
+            let before = self.session.store(Reach::Heard);
+            assert!(!self.session.apply(checked, moment(event, self.now_ms + 1_000)));
+            assert_eq!(self.session.store(Reach::Heard), before, "it came twice and counts twice");
+        }
+    }
+
+    /// What the session comes to makes sense, and is the same after a load.
+    fn check(&self, reach: Reach) {
+        let viewed = self.session.viewed(reach);
+        let segments: Vec<_> = viewed.segments.iter().collect();
+        assert!(segments.is_sorted());
+        assert!(segments.iter().all(|it| it.end_ms() <= self.end_ms), "{:?}", segments.last());
+        assert!(segments.len() <= self.plays, "{} of {} plays", segments.len(), self.plays);
+        assert_eq!(viewed.playing, self.session.viewing());
+        assert!(self.session.started_at_ms() <= self.session.last_event_at_ms());
+
+        let stored = self.session.store(reach);
+        assert_eq!(Segments::decode(&stored.segments).as_ref(), Ok(&viewed.segments));
+        assert_eq!(stored.view_ms, viewed.segments.len_ms());
+        assert!(stored.unique_ms <= stored.view_ms);
+        assert!(stored.unique_ms <= u64::from(self.end_ms));
+        assert_eq!(stored.counters, viewed.counters);
+
+        let loaded = Session::load(&stored).expect("it was just stored");
+        assert!(!loaded.viewing());
+        assert_eq!(loaded.viewed(Reach::Heard).segments, viewed.segments);
+        assert_eq!(loaded.store(Reach::Heard), stored, "what is loaded is stored as it was");
+        assert_eq!(loaded.inputs_of(WRITER), self.inputs);
+
+        let later = self.session.viewed(Reach::Until(Moment::received(self.now_ms + 10_000)));
+        let now = self.session.viewed(Reach::Until(Moment::received(self.now_ms)));
+        let (earlier_ms, later_ms) = (now.segments.len_ms(), later.segments.len_ms());
+        let passed_ms = if viewed.playing { 10_000 } else { 0 };
+        assert!((earlier_ms..=earlier_ms + passed_ms).contains(&later_ms));
+    }
+}
+
+fn moment(event: &PlayerEvent, received_ms: i64) -> Moment {
+    Moment { timestamp_ms: event.timestamp_ms, ..Moment::received(received_ms) }
+}
+
+fn read(line: &str) -> Option<Line> {
+    let mut words = line.split_ascii_whitespace();
+    let name = words.next()?;
+    let (mut position, mut after_ms) = (0.0, 0);
+    let (mut timestamp_ms, mut duration) = (None, None);
+    for word in words {
+        match word.split_at_checked(1)? {
+            ("+", ms) => after_ms = ms.parse().ok()?,
+            ("@", ms) => timestamp_ms = Some(ms.parse().ok()?),
+            ("/", seconds) => duration = Some(seconds.parse().ok()?),
+            _ => position = word.parse().ok()?,
+        }
+    }
+    let action = match name {
+        "play" => Action::Play { from: position },
+        "pause" => Action::Pause { to: position },
+        "playing" => Action::Playing,
+        "stall" => Action::RebufferingStart,
+        "flow" => Action::RebufferingEnd,
+        "fail" => Action::PlaybackFailure,
+        "seeked" => Action::Seeked,
+        "fullscreen" => Action::FullscreenEnter,
+        "window" => Action::FullscreenExit,
+        "track" => Action::TrackSet { language: Some(line.to_owned()) },
+        "source" => {
+            Action::SourceSet(Rendition { codec: Some(line.to_owned()), ..Rendition::default() })
+        }
+        "lose" => return Some(Line { what: What::Lose, after_ms }),
+        "resume" => return Some(Line { what: What::Resume, after_ms }),
+        "leave" => return Some(Line { what: What::Leave, after_ms }),
+        "reload" => return Some(Line { what: What::Reload, after_ms }),
+        other => Action::Other { name: other.to_owned() },
+    };
+    Some(Line { what: What::Event(PlayerEvent { action, duration, timestamp_ms }), after_ms })
+}

@@ -1,0 +1,55 @@
+//! What must hold for any bytes that a client sends: a function for each fuzz target, which panics if it does not.
+//!
+//! The targets in `fuzz/` call them with whatever libFuzzer makes up, and the tests with what is committed in
+//! `fuzz/corpus`. The module is in no other build.
+
+#![expect(clippy::missing_panics_doc, reason = "to panic is how they say what does not hold")]
+
+mod batch;
+mod event;
+pub(crate) mod frames;
+mod members;
+mod params;
+mod phoenix;
+
+pub use batch::batch;
+pub use event::event;
+pub use frames::frames;
+pub use params::params;
+pub use phoenix::phoenix;
+
+/// The longest reason that a close frame has room for.
+const REASON_BYTES_MAX: usize = 123;
+
+#[cfg(test)]
+mod tests {
+    #[track_caller]
+    fn replay(target: &str, check: fn(&[u8])) {
+        metrics_testing::replay_corpus(env!("CARGO_MANIFEST_DIR"), target, check);
+    }
+
+    #[test]
+    fn batches_are_read_as_they_must_be() {
+        replay("batch", super::batch);
+    }
+
+    #[test]
+    fn events_are_read_as_they_must_be() {
+        replay("event", super::event);
+    }
+
+    #[test]
+    fn frames_are_read_as_they_must_be() {
+        replay("frames", super::frames);
+    }
+
+    #[test]
+    fn parameters_are_read_as_they_must_be() {
+        replay("params", super::params);
+    }
+
+    #[test]
+    fn messages_are_read_as_they_must_be() {
+        replay("phoenix", super::phoenix);
+    }
+}

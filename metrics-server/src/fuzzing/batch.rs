@@ -1,0 +1,91 @@
+//! Batches of events: each is taken or refused, once, for what it says itself.
+
+use std::collections::BTreeMap;
+
+use metrics_core::ApiKey;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::api::events::{Sorted, sort};
+
+/// As many events as a batch may have.
+const EVENTS_MAX: usize = 256;
+
+#[derive(Deserialize)]
+struct Batch<'a> {
+    #[serde(borrow)]
+    events: Vec<&'a RawValue>,
+}
+
+/// What became of an event: whose it is and what it says, or why it is refused.
+type Fate = Result<[String; 4], String>;
+
+/// The body of a batch.
+pub fn batch(bytes: &[u8]) {
+    for key in [None, ApiKey::new("default").ok()] {
+        match sort(bytes, key.as_ref()) {
+            Ok(sorted) => taken(bytes, key.as_ref(), &sorted),
+            Err(err) => refused(bytes, key.as_ref(), &err.to_string()),
+        }
+    }
+}
+
+fn taken(body: &[u8], key: Option<&ApiKey>, sorted: &Sorted) {
+    let text = str::from_utf8(body).expect("it was read");
+    let batch: Batch<'_> = serde_json::from_str(text).expect("it was read");
+    assert_eq!(sorted.count, batch.events.len());
+    assert!(sorted.count <= EVENTS_MAX);
+    let fates = fates(sorted);
+    assert!(fates.keys().copied().eq(0..sorted.count), "each event has a fate");
+
+    // One bad event never loses the others, nor does a good one help: each fares alone as it fares here, unless the
+    // session has another video by then.
+    for (index, fate) in &fates {
+        let alone = format!(r#"{{"events":[{}]}}"#, batch.events[*index]);
+        match (sort(alone.as_bytes(), key), fate) {
+            (Ok(alone), Err(reason)) if reason.starts_with("a session has one video") => {
+                let (mine, theirs) = alone.groups.iter().next().expect("it is good by itself");
+                assert_ne!(sorted.groups[mine].video, theirs.video);
+            }
+            (Ok(alone), fate) => assert_eq!(&self::fates(&alone)[&0], fate),
+            // Without a key, nothing is left to be recorded.
+            (Err(err), fate) => {
+                assert!(key.is_none() && err.to_string().starts_with("`key` is missing"));
+                assert_eq!(fate, &Err("`key` is missing".to_owned()));
+            }
+        }
+    }
+}
+
+/// What became of each event.
+fn fates(sorted: &Sorted) -> BTreeMap<usize, Fate> {
+    let mut fates = BTreeMap::new();
+    for rejected in &sorted.answer.rejected {
+        assert!(!rejected.reason.is_empty());
+        let fate = Err(rejected.reason.clone());
+        assert!(fates.insert(rejected.index, fate).is_none(), "refused twice");
+    }
+    for ((key, session), group) in &sorted.groups {
+        assert!(!session.is_empty() && !group.video.is_empty() && !group.events.is_empty());
+        assert!(group.events.is_sorted_by_key(|(index, _)| *index));
+        for (index, event) in &group.events {
+            assert!(event.check().is_ok(), "what cannot be is refused before");
+            let (video, said) = (group.video.clone(), format!("{event:?}"));
+            let fate = Ok([key.as_str().to_owned(), session.clone(), video, said]);
+            assert!(fates.insert(*index, fate).is_none(), "both taken and refused");
+        }
+    }
+    fates
+}
+
+fn refused(body: &[u8], key: Option<&ApiKey>, reason: &str) {
+    let batch = str::from_utf8(body).ok().filter(|text| text.trim_ascii_start().starts_with('{'));
+    let batch = batch.and_then(|text| serde_json::from_str::<Batch<'_>>(text).ok());
+    match batch {
+        None => assert!(reason.starts_with("the body must be"), "{reason}"),
+        Some(batch) if EVENTS_MAX < batch.events.len() => {
+            assert!(reason.starts_with("`events` must have at most"), "{reason}");
+        }
+        Some(_) => assert!(key.is_none() && reason.starts_with("`key` is missing"), "{reason}"),
+    }
+}
