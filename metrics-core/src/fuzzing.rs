@@ -7,14 +7,17 @@
 
 mod session;
 
-use crate::Source;
+use serde_json::Value;
+
 use crate::client::{Browser, Classification, Classifier, Client, Device, Headers, Platform};
+use crate::containment::{canonical, contains, has_nul, is_too_deep};
 use crate::engagement::Parts;
 use crate::event::PlayerEvent;
 use crate::interval::{IntervalSet, Segments};
 use crate::session::{Counters, Moment, Reach, Session, Stored};
 use crate::source::SOURCE_BYTES_MAX;
 use crate::varint::{self, Reader};
+use crate::{Source, Video};
 
 pub use session::session;
 
@@ -74,6 +77,35 @@ pub fn source(bytes: &[u8]) {
     assert!(authority.starts_with(source.host()) && !source.host().is_empty());
     assert!(source.pathname().starts_with('/'));
     assert_eq!(Source::parse(text), Some(source), "what is kept is kept as it is");
+}
+
+/// What a page says about a video, as JSON.
+pub fn metadata(bytes: &[u8]) {
+    let Ok(text) = str::from_utf8(bytes) else { return };
+    let Ok(value) = serde_json::from_str::<Value>(text) else { return };
+    let kept = canonical(&value);
+    assert_eq!(has_nul(&kept), holds_nul(&value), "{kept}");
+    // Of a member that is repeated, the last is kept, and may be less deep.
+    let deep = is_too_deep(&kept);
+    assert!(!deep || is_too_deep(text));
+    let again: Value = serde_json::from_str(&kept).expect("it is JSON");
+    assert_eq!(canonical(&again), kept, "what is kept is kept as it is");
+    assert_eq!(Video::described(&value), Video::described(&again));
+    if !deep {
+        assert!(contains(&value, &again) && contains(&again, &value), "{kept}");
+    }
+}
+
+/// Whether some text in it holds U+0000.
+fn holds_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(elements) => elements.iter().any(holds_nul),
+        Value::Object(members) => {
+            members.iter().any(|(name, value)| name.contains('\0') || holds_nul(value))
+        }
+        _ => false,
+    }
 }
 
 /// A column of segments.
@@ -193,6 +225,11 @@ mod tests {
     #[test]
     fn clients_are_as_they_must_be() {
         replay("client", super::client);
+    }
+
+    #[test]
+    fn metadata_is_as_it_must_be() {
+        replay("metadata", super::metadata);
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::session::{Moment, Reach, Session};
 /// How far a position may be past the duration: see the definitions.
 const OVERRUN_MS: u32 = 1_000;
 
-/// When a server has been running for that long, nothing more is read.
+/// More events than a session remembers, and few enough to be quick.
 const LINES_MAX: usize = 600;
 
 /// The recorder that counts its inputs.
@@ -28,15 +28,15 @@ const WRITER: u32 = 7;
 
 /// A line of a viewing.
 #[derive(Clone, Debug)]
-pub(crate) struct Line {
-    pub(crate) what: What,
+struct Line {
+    what: What,
     /// How much later it is by the server's clock, in milliseconds.
-    pub(crate) after_ms: i32,
+    after_ms: i32,
 }
 
 /// What happens.
 #[derive(Clone, Debug)]
-pub(crate) enum What {
+enum What {
     Event(PlayerEvent),
     Lose,
     Resume,
@@ -62,7 +62,7 @@ pub fn session(bytes: &[u8]) {
 }
 
 /// Has all of it happen, and checks what comes of it.
-pub(crate) fn check(lines: &[Line]) {
+fn check(lines: &[Line]) {
     let mut run: Option<Run> = None;
     let mut now_ms = 1_700_000_000_000;
     for line in lines {
@@ -199,4 +199,54 @@ fn read(line: &str) -> Option<Line> {
         other => Action::Other { name: other.to_owned() },
     };
     Some(Line { what: What::Event(PlayerEvent { action, duration, timestamp_ms }), after_ms })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn line() -> impl Strategy<Value = String> {
+        let names = "play|pause|playing|stall|flow|seeked|track|lose|resume|leave|reload";
+        let names: Vec<_> = names.split('|').collect();
+        let position = prop_oneof![8 => 0.0..90.0, 1 => Just(1e11)];
+        // Some at the same time, and some for so long that nobody watched.
+        let after_ms = prop_oneof![1 => Just(0), 6 => 0..20_000, 1 => 50_000..90_000];
+        let timestamp_ms = prop::option::of(prop_oneof![6 => 0_i64..200_000, 1 => any::<i64>()]);
+        let duration = prop::option::weighted(0.2, 1.0..100.0);
+        let name = prop::sample::select(names);
+        (name, position, after_ms, timestamp_ms, duration).prop_map(
+            |(name, position, after_ms, timestamp_ms, duration)| {
+                let mut line = format!("{name} {position} +{after_ms}");
+                if let Some(timestamp_ms) = timestamp_ms {
+                    line += &format!(" @{timestamp_ms}");
+                }
+                if let Some(duration) = duration {
+                    line += &format!(" /{duration}");
+                }
+                line
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_happens_the_figures_make_sense(lines in prop::collection::vec(line(), 0..100)) {
+            session(lines.join("\n").as_bytes());
+        }
+    }
+
+    #[test]
+    fn a_line_is_read() {
+        let Line { what: What::Event(event), after_ms } = read("pause 12.5 @-7 +250 /60").unwrap()
+        else {
+            panic!("no event");
+        };
+        assert_eq!(event, PlayerEvent::pause(12.5).with_timestamp(-7).with_duration(60.0));
+        assert_eq!(after_ms, 250);
+        for line in ["", "play x", "play @", "play +1.5", "lose \u{e9}"] {
+            assert!(read(line).is_none(), "{line}");
+        }
+    }
 }
