@@ -67,12 +67,12 @@ impl Moment {
     }
 
     /// Milliseconds from here to `later`, by the player's clock if both know it; 0 if it is not later.
-    fn until_ms(self, later: Self) -> u32 {
+    fn until_ms(self, later: Self) -> u64 {
         let elapsed_ms = match (self.timestamp_ms, later.timestamp_ms) {
             (Some(from), Some(to)) => to.saturating_sub(from),
             _ => later.arrival_ms(self).saturating_sub(self.arrival_ms(later)),
         };
-        u32::try_from(elapsed_ms.max(0)).unwrap_or(u32::MAX)
+        elapsed_ms.max(0).unsigned_abs()
     }
 
     /// Whether this happened before `other`, or `None` if the clocks they know cannot tell.

@@ -8,16 +8,16 @@ use crate::interval::{Interval, Segments};
 ///
 /// A page that reconnects within a minute had a bad network, and its buffer. After a longer time the machine
 /// slept, and nobody watched.
-pub(super) const GAP_MS_MAX: u32 = 60_000;
+pub(super) const GAP_MS_MAX: u64 = 60_000;
 
 /// By how much a position may exceed the duration before it is cut to it, in milliseconds: players round both.
 const OVERRUN_MS_MAX: u32 = 1_000;
 
 /// The fastest that players play: no more of a video than this fits between two of a player's timestamps.
-const RATE_MAX: u32 = 16;
+const RATE_MAX: u64 = 16;
 
 /// By how much a segment may exceed what fits, in milliseconds: players round positions, and call the first second 0.
-const SLACK_MS: u32 = 2_000;
+const SLACK_MS: u64 = 2_000;
 
 /// Something that moves the playhead, and when.
 #[derive(Clone, Debug)]
@@ -60,7 +60,7 @@ struct Open {
     from_ms: u32,
     at: Moment,
     // How long it stood still since: waits for data, and connections that were gone for long.
-    idle_ms: u32,
+    idle_ms: u64,
 }
 
 impl Open {
@@ -85,7 +85,7 @@ impl Open {
             return Interval::new(from_ms, to_ms);
         }
         let fits_ms = self.at.until_ms(at).saturating_mul(RATE_MAX).saturating_add(SLACK_MS);
-        let last_ms = from_ms.saturating_add(fits_ms);
+        let last_ms = from_ms.saturating_add(saturate(fits_ms));
         counters.details.clamped += u32::from(last_ms < to_ms);
         Interval::new(from_ms, to_ms.min(last_ms))
     }
@@ -135,7 +135,7 @@ impl Playhead {
             }
             What::Flowing => {
                 let waited_ms = self.stalled.map_or(0, |since| since.until_ms(at));
-                counters.rebuffering_ms += u64::from(waited_ms);
+                counters.rebuffering_ms += u64::from(saturate(waited_ms));
                 self.stand_still(at);
                 self.stalled = None;
             }
@@ -178,7 +178,7 @@ impl Playhead {
             State::Lost(open, lost) => (open, lost),
         };
         let still_ms = open.idle_ms.saturating_add(self.waited_ms(open, now));
-        let ran_ms = open.at.until_ms(now).saturating_sub(still_ms);
+        let ran_ms = saturate(open.at.until_ms(now).saturating_sub(still_ms));
         Some(Run { from_ms: open.from_ms, ran_ms, until_ms: now.received_ms })
     }
 
@@ -237,8 +237,13 @@ impl Playhead {
     }
 
     /// How much of the wait for data that lasts until `now` lies in the open segment.
-    fn waited_ms(&self, open: Open, now: Moment) -> u32 {
+    fn waited_ms(&self, open: Open, now: Moment) -> u64 {
         let Some(since) = self.stalled else { return 0 };
         since.until_ms(now).min(open.at.until_ms(now))
     }
+}
+
+/// As many milliseconds as fit: 49 days, far past every position.
+pub(super) fn saturate(ms: u64) -> u32 {
+    u32::try_from(ms).unwrap_or(u32::MAX)
 }

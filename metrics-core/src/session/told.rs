@@ -1,6 +1,7 @@
 //! What is told more than once, and counts as it was told first, or last: by the player's clock, not by arrival.
 
 use super::Moment;
+use super::playhead::saturate;
 
 /// When each thing was told that counts as it was told last.
 #[derive(Clone, Debug, Default)]
@@ -51,7 +52,7 @@ impl Startup {
 
     /// How long it took in milliseconds, if it is over.
     pub(super) fn ms(&self) -> Option<u32> {
-        self.playing.map(|playing| self.play.until_ms(playing))
+        self.playing.map(|playing| saturate(self.play.until_ms(playing)))
     }
 }
 
