@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use tokio::time::sleep;
 
 use crate::client::{Browser, Device, Platform};
@@ -278,9 +278,9 @@ async fn compare_reports(
 type Sums = BTreeMap<(DateTime<Utc>, String), u64>;
 
 async fn sums(store: &dyn Store, scan: &Scan) -> Result<Sums, Error> {
-    let (days, grain) = (Buckets::new(Width::DAY), TimeDelta::milliseconds(DAY_MS));
+    let days = Buckets::new(Width::DAY);
     let mut sums = Sums::new();
-    let cells = patiently(|| store.plays(scan, grain)).await?;
+    let cells = patiently(|| store.plays(scan, days)).await?;
     for bucket in fold_plays(cells, &days, []) {
         let figures = &bucket.figures;
         let mut put = |what: String, number| sums.insert((bucket.start, what), number);
@@ -297,7 +297,7 @@ async fn sums(store: &dyn Store, scan: &Scan) -> Result<Sums, Error> {
             put(format!("device {it}"), figures.device(it));
         }
     }
-    let cells = patiently(|| store.sources(scan, grain)).await?;
+    let cells = patiently(|| store.sources(scan, days)).await?;
     for bucket in fold_sources(cells, &days) {
         sums.insert((bucket.start, format!("plays on {}", bucket.source)), bucket.plays);
     }

@@ -10,6 +10,7 @@ use chrono::{DateTime, Utc};
 
 use crate::interval::{Interval, Segments};
 use crate::query::instant;
+use crate::rollup::Places;
 use crate::time_bucket::Buckets;
 
 /// One of the equal parts that a video is cut into.
@@ -53,6 +54,48 @@ impl Parts {
                 self.viewers[after as usize] -= 1;
                 counted = after;
             }
+        }
+    }
+
+    /// Counts all sessions that `places` are of. None of them was watched past the end of the last part.
+    pub(crate) fn add_places(&mut self, places: &Places) {
+        let parts = self.viewers.len() as u64 - 1;
+        let end_ms = u64::from(self.end_ms);
+        if end_ms == 0 {
+            return;
+        }
+        // Places come in order, so that the part of each is at most a few further than that of the one before.
+        let mut part = 0;
+        for (start_ms, count) in places.firsts.iter() {
+            while end_ms * (part + 1) <= u64::from(start_ms) * parts {
+                part += 1;
+            }
+            self.change(part, count);
+        }
+        let mut after = 0;
+        for (last_ms, count) in places.lasts.iter() {
+            while end_ms * after < u64::from(last_ms) * parts {
+                after += 1;
+            }
+            self.change(after, -count);
+        }
+        let mut after = 0;
+        for ((gap_ms, start_ms), count) in places.gaps.iter() {
+            while end_ms * after < u64::from(gap_ms) * parts {
+                after += 1;
+            }
+            // Where both neighbours are in one part, nothing changes: the session counts there once.
+            let part = u64::from(start_ms) * parts / end_ms;
+            if after <= part {
+                self.change(after, -count);
+                self.change(part, count);
+            }
+        }
+    }
+
+    fn change(&mut self, part: u64, count: i64) {
+        if let Some(sum) = self.viewers.get_mut(part as usize) {
+            *sum += count;
         }
     }
 
@@ -115,10 +158,11 @@ pub struct Seconds {
     folded: BTreeMap<DateTime<Utc>, Vec<Difference>>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Difference {
-    views: i64,
-    viewers: i64,
+/// How many more or fewer there are from a second on than in the one before.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Difference {
+    pub(crate) views: i64,
+    pub(crate) viewers: i64,
 }
 
 impl Seconds {
@@ -137,18 +181,8 @@ impl Seconds {
         if segments.is_empty() {
             return Ok(());
         }
-        let start = self.buckets.start_of(instant(started_at_ms));
-        let differences = self.folded.entry(start).or_default();
         let union = segments.union();
-        let len = seconds_of(union.iter().last()).end + 1;
-        if differences.len() < len {
-            let longer = self.len + len - differences.len();
-            if SECONDS_MAX < longer {
-                return Err(TooManySeconds);
-            }
-            self.len = longer;
-            differences.resize(len, Difference::default());
-        }
+        let differences = self.room(started_at_ms, seconds_of(union.iter().last()).end)?;
         for segment in segments.iter() {
             let seconds = seconds_of(Some(segment));
             differences[seconds.start].views += 1;
@@ -165,6 +199,36 @@ impl Seconds {
             }
         }
         Ok(())
+    }
+
+    /// Counts sessions of one bucket, one of which started at `started_at_ms`, by what changes at each second.
+    pub(crate) fn add_changes(
+        &mut self,
+        started_at_ms: i64,
+        changes: &[(u32, Difference)],
+    ) -> Result<(), TooManySeconds> {
+        let Some((last, _)) = changes.last() else { return Ok(()) };
+        let differences = self.room(started_at_ms, *last as usize)?;
+        for (second, change) in changes {
+            differences[*second as usize].views += change.views;
+            differences[*second as usize].viewers += change.viewers;
+        }
+        Ok(())
+    }
+
+    /// The differences of the bucket that holds an instant, as many as a session needs that was watched to `end`.
+    fn room(&mut self, at_ms: i64, end: usize) -> Result<&mut Vec<Difference>, TooManySeconds> {
+        let start = self.buckets.start_of(instant(at_ms));
+        let differences = self.folded.entry(start).or_default();
+        if differences.len() <= end {
+            let longer = self.len + end + 1 - differences.len();
+            if SECONDS_MAX < longer {
+                return Err(TooManySeconds);
+            }
+            self.len = longer;
+            differences.resize(end + 1, Difference::default());
+        }
+        Ok(differences)
     }
 
     /// The buckets in order, without those in which nothing was watched.

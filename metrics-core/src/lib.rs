@@ -10,6 +10,7 @@
 //!   [`video`], [`source`], [`key`] and [`client`] are what it is made of.
 //! * [`query`] says what can be asked, [`report`] and [`engagement`] what is answered, [`time_bucket`] knows the
 //!   calendar, and [`containment`] compares metadata.
+//! * [`rollup`] sums sessions per day, so that an answer does not cost what the history weighs.
 //! * [`recorder`] keeps open sessions in memory and makes them durable.
 //! * [`store`] is where sessions are kept: a trait, its contract, and an implementation on SQLite. [`mod@copy`] moves
 //!   all of them to another.
@@ -40,10 +41,12 @@ pub mod query;
 pub mod recorder;
 pub mod report;
 mod retention;
+pub mod rollup;
 pub mod session;
 pub mod source;
 pub mod store;
 pub mod time_bucket;
+mod upkeep;
 mod varint;
 pub mod video;
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -25,6 +25,7 @@ use crate::session::Moment;
 use crate::source::Source;
 use crate::store::{Error, KeyRecord, Store, Subject};
 use crate::time_bucket::{Buckets, Span};
+use crate::upkeep::Upkeep;
 use crate::video::{IDENTIFIER_BYTES_MAX, METADATA_BYTES_MAX, Video};
 
 /// The longest id that a client may give a session, in bytes. A UUID has 36.
@@ -145,6 +146,8 @@ impl Builder {
             let (store, clock) = (Arc::clone(&self.store), self.clock.clone());
             tokio::spawn(Retention { store, clock, span }.run(lifeline.subscribe()));
         }
+        let upkeep = Upkeep { store: Arc::clone(&self.store), clock: self.clock.clone() };
+        tokio::spawn(upkeep.run(lifeline.subscribe()));
         let recorder =
             Arc::new(Recorder::new(Arc::clone(&self.store), self.clock, self.videos_max));
         let keyring = Arc::new(Keyring::new(self.store));
@@ -290,7 +293,7 @@ impl Metrics {
         let now = self.now();
         let scan = query.scan(now);
         let empty = if query.fill { empty_buckets(&scan, query, now)? } else { Vec::new() };
-        let cells = self.store().plays(&scan, grain(&scan, &query.buckets)).await?;
+        let cells = self.store().plays(&scan, query.buckets).await?;
         Ok(fold_plays(cells, &query.buckets, empty))
     }
 
@@ -301,7 +304,7 @@ impl Metrics {
     /// [`ReportError`] if the store could not.
     pub async fn sources(&self, query: &BucketQuery) -> Result<Vec<SourceBucket>, ReportError> {
         let scan = query.scan(self.now());
-        let cells = self.store().sources(&scan, grain(&scan, &query.buckets)).await?;
+        let cells = self.store().sources(&scan, query.buckets).await?;
         Ok(fold_sources(cells, &query.buckets))
     }
 
@@ -577,10 +580,4 @@ fn empty_buckets(
     let starts = query.buckets.starts(instant(scan.from_ms), to);
     let starts: Vec<_> = starts.take(BUCKETS_MAX + 1).collect();
     if BUCKETS_MAX < starts.len() { Err(ReportError::TooManyBuckets) } else { Ok(starts) }
-}
-
-fn grain(scan: &Scan, buckets: &Buckets) -> TimeDelta {
-    // A cell may begin up to a day before the first instant that counts.
-    let from = instant(scan.from_ms).checked_sub_signed(TimeDelta::days(1));
-    buckets.grain_between(from.unwrap_or(DateTime::<Utc>::MIN_UTC), instant(scan.to_ms))
 }

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use crate::containment::{canonical, has_nul, is_too_deep};
 use crate::key::ApiKey;
+use crate::rollup::first_bin;
 use crate::time_bucket::{Buckets, Span, Width};
 
 /// Which sessions a report is about. Every part that is there narrows the selection.
@@ -52,6 +53,12 @@ impl Selection {
     #[must_use]
     pub fn with_session(self, data: Map<String, Value>) -> Self {
         Self { session: Some(data), ..self }
+    }
+
+    /// Whether it is all that there is of a key.
+    pub(crate) fn is_whole_key(&self) -> bool {
+        let Self { identifiers, video, session, key } = self;
+        key.is_some() && identifiers.is_none() && video.is_none() && session.is_none()
     }
 
     /// The same selection, without what no session can have and some stores cannot even look for.
@@ -114,6 +121,23 @@ pub struct Scan {
     pub to_ms: i64,
     /// The least view time that counts, in milliseconds.
     pub minimum_view_ms: u64,
+}
+
+impl Scan {
+    /// A step of time from the Unix epoch on within which no bucket ends, as wide as can be: what is summed per step
+    /// can be summed to buckets.
+    #[must_use]
+    pub fn grain(&self, buckets: &Buckets) -> TimeDelta {
+        // A step may begin before the timeframe, by a day at most.
+        let from = instant(self.from_ms).checked_sub_signed(TimeDelta::days(1));
+        buckets.grain_between(from.unwrap_or(DateTime::<Utc>::MIN_UTC), instant(self.to_ms))
+    }
+
+    /// The first bin of view time that counts, if sums can say which sessions count: see [`rollup`](crate::rollup).
+    #[must_use]
+    pub fn summed_from(&self) -> Option<u16> {
+        if self.selection.session.is_some() { None } else { first_bin(self.minimum_view_ms) }
+    }
 }
 
 /// Asks for plays, or for sources, per time bucket.

@@ -1,6 +1,6 @@
 //! What the reports answer, and how the figures of a store are folded into it.
 //!
-//! A store sums sessions per *cell*, a step of time within which no bucket ends ([`Buckets::grain_between`]). The
+//! A store sums sessions per *cell*, a stretch of time within which no bucket ends. The
 //! rest happens here, once, so that all stores give the same answer.
 
 use std::collections::BTreeMap;
@@ -96,7 +96,7 @@ pub fn fold_plays(
 ) -> Vec<PlaysBucket> {
     let mut folded: BTreeMap<DateTime<Utc>, PlayFigures> =
         also.into_iter().map(|start| (start, PlayFigures::default())).collect();
-    for cell in cells {
+    for cell in cells.into_iter().filter(|cell| 0 < cell.figures.plays) {
         folded.entry(buckets.start_of(instant(cell.at_ms))).or_default().add(&cell.figures);
     }
     folded.into_iter().map(|(start, figures)| PlaysBucket { start, figures }).collect()

@@ -17,6 +17,15 @@ pub(crate) fn put(out: &mut Vec<u8>, mut number: u64) {
     out.push(number as u8);
 }
 
+/// Folds the sign in, so that numbers near zero are short on both sides of it.
+pub(crate) fn zigzag(number: i64) -> u64 {
+    ((number << 1) ^ (number >> 63)).cast_unsigned()
+}
+
+pub(crate) fn unzigzag(number: u64) -> i64 {
+    (number >> 1).cast_signed() ^ -(number & 1).cast_signed()
+}
+
 /// Reads compact numbers from the front of a slice.
 #[derive(Debug)]
 pub(crate) struct Reader<'a> {
@@ -57,6 +66,13 @@ impl<'a> Reader<'a> {
     /// Takes one byte.
     pub(crate) fn byte(&mut self) -> Result<u8, Damaged> {
         let (&first, rest) = self.rest.split_first().ok_or(Damaged("it ends too early"))?;
+        self.rest = rest;
+        Ok(first)
+    }
+
+    /// Takes this many bytes.
+    pub(crate) fn take(&mut self, len: usize) -> Result<&'a [u8], Damaged> {
+        let (first, rest) = self.rest.split_at_checked(len).ok_or(Damaged("it ends too early"))?;
         self.rest = rest;
         Ok(first)
     }

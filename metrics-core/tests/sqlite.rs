@@ -15,6 +15,7 @@ use metrics_core::key::SessionId;
 use metrics_core::query::{Scan, instant};
 use metrics_core::session::{Counters, Stored};
 use metrics_core::store::{Error, Migrations, Outcome, SessionWrite, SqliteStore, Store, Subject};
+use metrics_core::time_bucket::{Buckets, Width};
 use metrics_core::{ApiKey, Metrics, PlayerEvent, Selection, Source, Video};
 use tempfile::TempDir;
 
@@ -394,6 +395,6 @@ async fn reports_that_are_dropped_leave_their_connections_behind() {
         let report = store.parts(&scan, 100);
         assert!(tokio::time::timeout(std::time::Duration::ZERO, report).await.is_err());
     }
-    let cells = store.plays(&scan, TimeDelta::days(1)).await.unwrap();
+    let cells = store.plays(&scan, Buckets::new(Width::DAY)).await.unwrap();
     assert_eq!(cells.iter().map(|cell| cell.figures.plays).sum::<u64>(), 10_000);
 }

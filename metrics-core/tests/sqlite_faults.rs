@@ -14,7 +14,7 @@ use std::time::Duration;
 use std::{mem, thread};
 
 use async_trait::async_trait;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
@@ -25,6 +25,7 @@ use metrics_core::query::{Scan, instant};
 use metrics_core::recorder::{Spool, Stopped};
 use metrics_core::session::{Counters, Stored};
 use metrics_core::store::{Error, Outcome, SessionWrite, SqliteStore, Store, Subject};
+use metrics_core::time_bucket::{Buckets, Width};
 use metrics_core::{ApiKey, Join, Metrics, PlayerEvent, Selection, Video};
 use metrics_testing::{Call, Method, SmallDisk, Through, Way};
 use rand::rngs::StdRng;
@@ -210,7 +211,7 @@ async fn a_file_that_is_damaged_takes_nothing_until_it_is_mended() {
     let writes = some(&key, "after", 10);
     for _ in 0..3 {
         assert_eq!(fault(store.commit(Arc::clone(&writes)).await), DAMAGED);
-        assert_eq!(fault(store.plays(&everything(&key), TimeDelta::days(1)).await), DAMAGED);
+        assert_eq!(fault(store.plays(&everything(&key), Buckets::new(Width::DAY)).await), DAMAGED);
     }
     root.mend();
     assert_eq!(store.commit(writes).await.unwrap(), [Outcome::Written; 10]);

@@ -17,6 +17,7 @@ use metrics_core::session::{Counters, Stored};
 use metrics_core::store::{
     Error, Migrations, Outcome, SessionWrite, Store, Subject, TimescaleOptions, TimescaleStore,
 };
+use metrics_core::time_bucket::{Buckets, Width};
 use metrics_core::{ApiKey, Selection, Source, Video};
 use metrics_testing::Backend::{Postgres, Timescale};
 use metrics_testing::{Backend, Call, Database, Method, Through, Way};
@@ -554,7 +555,7 @@ async fn reports_that_are_dropped_are_stopped() {
     let admin = sql(&database.url()).await;
     until("stopped", || async { count(&admin, &waiting).await == 0 }).await;
     lock.rollback().await.unwrap();
-    let cells = store.plays(&scan, TimeDelta::days(1)).await.unwrap();
+    let cells = store.plays(&scan, Buckets::new(Width::DAY)).await.unwrap();
     assert_eq!(cells[0].figures.plays, 1);
 }
 
@@ -678,7 +679,7 @@ async fn sessions_are_whole_while_their_chunks_are_compressed() {
         let loaded = store.load(&ids).await.unwrap();
         let loaded: Vec<_> = loaded.iter().flatten().map(|loaded| loaded.version).collect();
         assert_eq!(loaded, versions, "round {round}");
-        let cells = store.plays(&everything(&key), TimeDelta::days(1)).await.unwrap();
+        let cells = store.plays(&everything(&key), Buckets::new(Width::DAY)).await.unwrap();
         let plays: u64 = cells.iter().map(|cell| cell.figures.plays).sum();
         assert_eq!(plays, all as u64, "round {round}");
         let mut sorted = ids.clone();

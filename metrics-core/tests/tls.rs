@@ -5,7 +5,6 @@
 use std::path::Path;
 use std::time::Duration;
 
-use chrono::TimeDelta;
 use metrics_core::client::Client;
 use metrics_core::interval::{Interval, Segments};
 use metrics_core::key::SessionId;
@@ -14,6 +13,7 @@ use metrics_core::session::{Counters, Stored};
 use metrics_core::store::{
     Error, Outcome, SessionWrite, Store, Subject, TimescaleOptions, TimescaleStore,
 };
+use metrics_core::time_bucket::{Buckets, Width};
 use metrics_core::{ApiKey, Selection, Video};
 use metrics_testing::{Answer, Authority, Backend, Database, Seen, TlsProxy, VALID};
 use tokio::time::{Instant, timeout};
@@ -158,7 +158,7 @@ async fn a_report_that_is_dropped_is_stopped_over_tls() {
     // A server does not notice by itself that nobody waits for what it does.
     let stopped = async {
         tokio::select! {
-            cells = store.plays(&scan, TimeDelta::days(1)) => panic!("{cells:?}"),
+            cells = store.plays(&scan, Buckets::new(Width::DAY)) => panic!("{cells:?}"),
             () = async { while waiting(&admin).await == 0 {} } => {}
         }
         while waiting(&admin).await != 0 {}

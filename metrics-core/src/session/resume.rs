@@ -8,7 +8,7 @@ use super::playhead::{Playhead, Run};
 use super::told::Told;
 use super::{Counters, Moment, Reach, Session};
 use crate::interval::Segments;
-use crate::varint::{self, Damaged, Reader};
+use crate::varint::{self, Damaged, Reader, unzigzag, zigzag};
 
 /// How many writers of one session are remembered: those that wrote last. A write of unknown outcome may count
 /// twice if four other instances write the same session before it is found out.
@@ -211,13 +211,4 @@ impl Writers {
         counts.drain(..counts.len().saturating_sub(WRITERS_MAX));
         Ok(Self { counts })
     }
-}
-
-/// Small numbers of either sign as small numbers.
-fn zigzag(number: i64) -> u64 {
-    ((number << 1) ^ (number >> 63)) as u64
-}
-
-fn unzigzag(number: u64) -> i64 {
-    (number >> 1) as i64 ^ -((number & 1) as i64)
 }

@@ -22,6 +22,8 @@ mod forget;
 mod keys;
 mod oracle;
 mod reports;
+mod rolling_up;
+mod rollups;
 mod selections;
 mod sessions;
 mod videos;
@@ -36,6 +38,8 @@ pub use forget::*;
 pub use keys::*;
 pub use oracle::*;
 pub use reports::*;
+pub use rolling_up::RollingUp;
+pub use rollups::*;
 pub use selections::*;
 pub use sessions::*;
 pub use videos::*;
@@ -119,6 +123,10 @@ macro_rules! store_conformance {
             nothing_knows_of_a_session_that_was_forgotten,
             a_session_that_was_forgotten_may_come_again,
             forgetting_again_changes_nothing,
+            only_quiet_sessions_are_rolled_up,
+            a_session_that_changes_is_counted_as_it_is,
+            what_is_forgotten_leaves_the_sums,
+            sums_are_mended,
             plays_are_those_of_brute_force,
             sources_are_those_of_brute_force,
             parts_are_those_of_brute_force,
@@ -131,6 +139,10 @@ macro_rules! store_conformance {
             #[tokio::test(flavor = "multi_thread")]
             async fn $case() {
                 let (store, _guard) = $open.await;
+                $crate::store::conformance::$case(&store).await;
+                // Again, with sessions that are rolled up as soon as they are quiet.
+                let (store, _guard) = $open.await;
+                let store = $crate::store::conformance::RollingUp::new(store);
                 $crate::store::conformance::$case(&store).await;
             }
         )+

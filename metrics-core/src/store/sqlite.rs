@@ -11,6 +11,8 @@ mod fault;
 mod open;
 mod place;
 mod read;
+mod report;
+mod rollup;
 mod schema;
 mod write;
 
@@ -20,7 +22,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use diesel::prelude::*;
 use diesel::result::Error as DieselError;
 use diesel::sqlite::SqliteConnection;
@@ -40,6 +42,7 @@ use crate::engagement::{Parts, Seconds};
 use crate::key::{ApiKey, SessionId};
 use crate::query::{Scan, Selection, instant};
 use crate::report::{PlayCell, SourceCell};
+use crate::rollup::{Change, date_of, number_of};
 use crate::time_bucket::Buckets;
 use crate::varint::Damaged;
 use crate::video::Video;
@@ -289,7 +292,12 @@ impl Store for SqliteStore {
 
     async fn commit(&self, writes: Arc<[SessionWrite]>) -> Result<Vec<Outcome>, Error> {
         self.write("commit sessions", move |connection, ids| {
-            writes.iter().map(|write| write::session(connection, ids, write)).collect()
+            let mut change = Change::default();
+            let written =
+                writes.iter().map(|write| write::session(connection, ids, write, &mut change));
+            let written = written.collect::<Result<_, _>>()?;
+            rollup::apply(connection, change)?;
+            Ok(written)
         })
         .await
     }
@@ -302,18 +310,18 @@ impl Store for SqliteStore {
         .await
     }
 
-    async fn plays(&self, scan: &Scan, grain: TimeDelta) -> Result<Vec<PlayCell>, Error> {
+    async fn plays(&self, scan: &Scan, buckets: Buckets) -> Result<Vec<PlayCell>, Error> {
         let scan = scan.clone();
         self.read(&self.reports, "sum plays", move |connection| {
-            read::plays(connection, &scan, grain)
+            report::plays(connection, &scan, buckets)
         })
         .await
     }
 
-    async fn sources(&self, scan: &Scan, grain: TimeDelta) -> Result<Vec<SourceCell>, Error> {
+    async fn sources(&self, scan: &Scan, buckets: Buckets) -> Result<Vec<SourceCell>, Error> {
         let scan = scan.clone();
         self.read(&self.reports, "sum sources", move |connection| {
-            read::sources(connection, &scan, grain)
+            report::sources(connection, &scan, buckets)
         })
         .await
     }
@@ -321,7 +329,7 @@ impl Store for SqliteStore {
     async fn parts(&self, scan: &Scan, parts: u32) -> Result<Parts, Error> {
         let scan = scan.clone();
         self.read(&self.reports, "count viewers", move |connection| {
-            read::parts(connection, &scan, parts)
+            report::parts(connection, &scan, parts)
         })
         .await
     }
@@ -329,7 +337,7 @@ impl Store for SqliteStore {
     async fn seconds(&self, scan: &Scan, buckets: Buckets) -> Result<Seconds, Error> {
         let scan = scan.clone();
         self.read(&self.reports, "count viewers", move |connection| {
-            read::seconds(connection, &scan, buckets)
+            report::seconds(connection, &scan, buckets)
         })
         .await
     }
@@ -340,6 +348,32 @@ impl Store for SqliteStore {
             read::watching(connection, &selection, now)
         })
         .await
+    }
+
+    async fn roll_up(&self, quiet_since: DateTime<Utc>) -> Result<u64, Error> {
+        let quiet_since_ms = quiet_since.timestamp_millis();
+        // Looked for beside those that record; what has changed since is left out.
+        let quiet = self.read(&self.upkeep, "find quiet sessions", move |connection| {
+            rollup::quiet(connection, quiet_since_ms)
+        });
+        let quiet = quiet.await?;
+        if quiet.is_empty() {
+            return Ok(0);
+        }
+        self.write("roll sessions up", move |connection, _| {
+            rollup::roll_up(connection, quiet_since_ms, &quiet)
+        })
+        .await
+    }
+
+    async fn rollup_days(&self) -> Result<Option<(NaiveDate, NaiveDate)>, Error> {
+        let days = self.read(&self.upkeep, "find the days", rollup::days).await?;
+        Ok(days.map(|(first, last)| (date_of(first), date_of(last))))
+    }
+
+    async fn check_rollups(&self, day: NaiveDate, mend: bool) -> Result<bool, Error> {
+        let day = number_of(day);
+        self.write("add up a day", move |connection, _| rollup::check(connection, day, mend)).await
     }
 
     async fn beat(&self, instance: Instance, now: DateTime<Utc>) -> Result<(), Error> {

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use diesel::data_types::PgTimestamp;
 use diesel::prelude::*;
 use diesel::result::{ConnectionError, DatabaseErrorKind, Error as DieselError};
@@ -454,18 +454,18 @@ impl Store for TimescaleStore {
         .await
     }
 
-    async fn plays(&self, scan: &Scan, grain: TimeDelta) -> Result<Vec<PlayCell>, Error> {
+    async fn plays(&self, scan: &Scan, buckets: Buckets) -> Result<Vec<PlayCell>, Error> {
         let scan = scan.clone();
         self.report("sum plays", move |connection| {
-            async move { read::plays(connection, &scan, grain).await }.boxed()
+            async move { read::plays(connection, &scan, buckets).await }.boxed()
         })
         .await
     }
 
-    async fn sources(&self, scan: &Scan, grain: TimeDelta) -> Result<Vec<SourceCell>, Error> {
+    async fn sources(&self, scan: &Scan, buckets: Buckets) -> Result<Vec<SourceCell>, Error> {
         let scan = scan.clone();
         self.report("sum sources", move |connection| {
-            async move { read::sources(connection, &scan, grain).await }.boxed()
+            async move { read::sources(connection, &scan, buckets).await }.boxed()
         })
         .await
     }

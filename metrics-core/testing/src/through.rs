@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use metrics_core::engagement::{Parts, Seconds};
 use metrics_core::key::SessionId;
 use metrics_core::query::Scan;
@@ -125,14 +125,14 @@ impl<W: Way> Store for Through<W> {
         self.go(Method::Load, |store| async move { store.known_videos(&videos).await }).await
     }
 
-    async fn plays(&self, scan: &Scan, grain: TimeDelta) -> Answer<Vec<PlayCell>> {
+    async fn plays(&self, scan: &Scan, buckets: Buckets) -> Answer<Vec<PlayCell>> {
         let scan = scan.clone();
-        self.go(Method::Plays, |store| async move { store.plays(&scan, grain).await }).await
+        self.go(Method::Plays, |store| async move { store.plays(&scan, buckets).await }).await
     }
 
-    async fn sources(&self, scan: &Scan, grain: TimeDelta) -> Answer<Vec<SourceCell>> {
+    async fn sources(&self, scan: &Scan, buckets: Buckets) -> Answer<Vec<SourceCell>> {
         let scan = scan.clone();
-        self.go(Method::Other, |store| async move { store.sources(&scan, grain).await }).await
+        self.go(Method::Other, |store| async move { store.sources(&scan, buckets).await }).await
     }
 
     async fn parts(&self, scan: &Scan, parts: u32) -> Answer<Parts> {
@@ -148,6 +148,18 @@ impl<W: Way> Store for Through<W> {
     async fn watching(&self, selection: &Selection, now: DateTime<Utc>) -> Answer<u64> {
         let selection = selection.clone();
         self.go(Method::Other, |store| async move { store.watching(&selection, now).await }).await
+    }
+
+    async fn roll_up(&self, quiet_since: DateTime<Utc>) -> Answer<u64> {
+        self.go(Method::Other, |store| async move { store.roll_up(quiet_since).await }).await
+    }
+
+    async fn rollup_days(&self) -> Answer<Option<(NaiveDate, NaiveDate)>> {
+        self.go(Method::Other, |store| async move { store.rollup_days().await }).await
+    }
+
+    async fn check_rollups(&self, day: NaiveDate, mend: bool) -> Answer<bool> {
+        self.go(Method::Other, |store| async move { store.check_rollups(day, mend).await }).await
     }
 
     async fn beat(&self, instance: Instance, now: DateTime<Utc>) -> Answer<()> {

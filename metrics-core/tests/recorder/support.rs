@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::TimeDelta;
 use metrics_core::interval::Segments;
 use metrics_core::key::SessionId;
 use metrics_core::query::instant;
 use metrics_core::session::Stored;
 use metrics_core::store::{SqliteStore, Store};
+use metrics_core::time_bucket::{Buckets, Width};
 use metrics_core::{ApiKey, BucketQuery, Join, Metrics, Selection, Video, Viewing};
 use metrics_testing::WallClock;
 use tempfile::TempDir;
@@ -61,7 +61,7 @@ impl Site {
         let store = self.store().await;
         let scan = BucketQuery::from(Selection::default());
         let scan = scan.during(metrics_core::Timeframe::From(instant(0))).scan(instant(START_MS));
-        let cells = store.plays(&scan, TimeDelta::days(1)).await.unwrap();
+        let cells = store.plays(&scan, Buckets::new(Width::DAY)).await.unwrap();
         cells.iter().fold((0, 0), |(plays, view_ms), cell| {
             (plays + cell.figures.plays, view_ms + cell.figures.view_ms)
         })

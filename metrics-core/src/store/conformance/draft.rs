@@ -13,6 +13,7 @@ use crate::report::PlayFigures;
 use crate::session::{Counters, Stored};
 use crate::source::Source;
 use crate::store::{Instance, Loaded, Outcome, Record, SessionWrite, Store, Subject, Version};
+use crate::time_bucket::{Buckets, Width};
 use crate::video::Video;
 
 /// When sessions start that do not say otherwise: an instant on no border at all.
@@ -174,10 +175,15 @@ pub(super) fn all(selection: Selection) -> Scan {
 
 pub(super) async fn figures(store: &dyn Store, scan: &Scan) -> PlayFigures {
     let mut sum = PlayFigures::default();
-    for cell in store.plays(scan, TimeDelta::days(1)).await.expect("summed") {
+    for cell in store.plays(scan, days()).await.expect("summed") {
         sum.add(&cell.figures);
     }
     sum
+}
+
+/// Buckets of a day each.
+pub(super) fn days() -> Buckets {
+    Buckets::new(Width::DAY)
 }
 
 /// Has each session watch twice as long as the one before, so that a sum tells which sessions it is of.

@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::draft::{
-    Draft, START_MS, all, commit, exported, figures, fill, key, load, selected, start,
+    Draft, START_MS, all, commit, days, exported, figures, fill, key, load, selected, start,
 };
 use crate::key::{ApiKey, SessionId};
 use crate::query::Selection;
@@ -100,7 +100,7 @@ pub async fn nothing_knows_of_a_session_that_was_forgotten(store: &dyn Store) {
     assert_eq!(figures(store, &all(Selection::default())).await.plays, 1);
     assert!(selected(store, Selection::identifier("gone")).await.is_empty());
     let everything = all(Selection::default());
-    let sources = store.sources(&everything, TimeDelta::days(1)).await.expect("summed");
+    let sources = store.sources(&everything, days()).await.expect("summed");
     let hosts: Vec<_> = sources.iter().map(|it| (it.source.host(), it.plays)).collect();
     assert_eq!(hosts, [("kept.example", 1)]);
     let parts = store.parts(&everything, 1).await.expect("counted").finish();

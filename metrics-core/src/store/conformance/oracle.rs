@@ -8,16 +8,13 @@
 mod dataset;
 mod naive;
 
-use chrono::TimeDelta;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
-use self::dataset::{Case, Dataset};
+use self::dataset::Dataset;
 use crate::client::{Browser, Device, Platform};
-use crate::query::instant;
 use crate::report::{fold_plays, fold_sources};
 use crate::store::Store;
-use crate::time_bucket::Buckets;
 
 /// How many questions of each report are asked, drawn at random from all combinations.
 const QUESTIONS: usize = 250;
@@ -28,8 +25,7 @@ pub async fn plays_are_those_of_brute_force(store: &dyn Store) {
     let mut random = StdRng::seed_from_u64(1);
     for number in 0..QUESTIONS {
         let case = dataset.case(&mut random, number);
-        let grain = grain(&case);
-        let cells = store.plays(&case.scan, grain).await.expect("summed");
+        let cells = store.plays(&case.scan, case.buckets).await.expect("summed");
         let answer: Vec<_> = fold_plays(cells, &case.buckets, [])
             .iter()
             .map(|bucket| {
@@ -51,7 +47,7 @@ pub async fn sources_are_those_of_brute_force(store: &dyn Store) {
     let mut random = StdRng::seed_from_u64(2);
     for number in 0..QUESTIONS {
         let case = dataset.case(&mut random, number);
-        let cells = store.sources(&case.scan, grain(&case)).await.expect("summed");
+        let cells = store.sources(&case.scan, case.buckets).await.expect("summed");
         let answer: Vec<_> = fold_sources(cells, &case.buckets)
             .into_iter()
             .map(|it| (it.start, it.source.as_str().to_owned(), it.plays))
@@ -93,11 +89,4 @@ pub async fn seconds_are_those_of_brute_force(store: &dyn Store) {
             .collect();
         assert_eq!(answer, naive::seconds(&dataset.counted(&case), &case.buckets), "{case:?}");
     }
-}
-
-/// The step of time that a question is asked with: the widest within which no bucket ends.
-fn grain(case: &Case) -> TimeDelta {
-    let Case { scan, buckets, .. } = case;
-    let buckets: &Buckets = buckets;
-    buckets.grain_between(instant(scan.from_ms) - TimeDelta::days(1), instant(scan.to_ms))
 }

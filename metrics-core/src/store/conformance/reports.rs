@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use chrono::TimeDelta;
 use serde_json::json;
 
-use super::draft::{Draft, START_MS, all, described, figures, fill, key, numbered, numbers};
+use super::draft::{Draft, START_MS, all, days, described, figures, fill, key, numbered, numbers};
 use crate::client::{Browser, Client, Device, Platform};
 use crate::query::{Scan, Selection, instant};
 use crate::report::PlayFigures;
@@ -16,14 +15,17 @@ use crate::video::Video;
 const HOUR_MS: i64 = 3_600_000;
 
 async fn seconds_of(store: &dyn Store, scan: &Scan, width: &str) -> Vec<(i64, Vec<[u64; 3]>)> {
-    let buckets = Buckets::new(width.parse().expect("a width"));
-    let counted = store.seconds(scan, buckets).await.expect("counted");
+    let counted = store.seconds(scan, buckets(width)).await.expect("counted");
     let buckets = counted.finish().into_iter().map(|bucket| {
         let seconds = bucket.seconds.iter();
         let seconds = seconds.map(|it| [u64::from(it.second), it.views, it.viewers]);
         (bucket.start.timestamp_millis(), seconds.collect())
     });
     buckets.collect()
+}
+
+fn buckets(width: &str) -> Buckets {
+    Buckets::new(width.parse().expect("a width"))
 }
 
 async fn viewers_of(store: &dyn Store, scan: &Scan, parts: u32) -> Vec<u64> {
@@ -47,7 +49,7 @@ pub async fn a_timeframe_includes_both_ends(store: &dyn Store) {
     assert_eq!(numbers(&figures(store, &scan(1_000, 1_000)).await), [4]);
     assert!(numbers(&figures(store, &scan(2, 998)).await).is_empty());
     // Every report is of the same sessions.
-    let sources = store.sources(&scan(0, 1_000), TimeDelta::days(1)).await.expect("summed");
+    let sources = store.sources(&scan(0, 1_000), days()).await.expect("summed");
     assert_eq!(sources.iter().map(|cell| cell.plays).sum::<u64>(), 4);
     assert_eq!(viewers_of(store, &scan(0, 1_000), 1).await, [4]);
     let seconds = seconds_of(store, &scan(0, 1_000), "100 years").await;
@@ -61,7 +63,7 @@ pub async fn a_timeframe_that_ends_before_it_begins_is_empty(store: &dyn Store) 
     let backwards =
         Scan { from_ms: START_MS + 1, to_ms: START_MS - 1, ..all(Selection::default()) };
     assert_eq!(figures(store, &backwards).await.plays, 0);
-    assert_eq!(store.sources(&backwards, TimeDelta::days(1)).await.expect("summed"), []);
+    assert_eq!(store.sources(&backwards, days()).await.expect("summed"), []);
     assert!(viewers_of(store, &backwards, 3).await.is_empty());
     assert_eq!(seconds_of(store, &backwards, "1 day").await, []);
     let (from_ms, to_ms) =
@@ -87,7 +89,7 @@ pub async fn the_minimum_view_time_is_included(store: &dyn Store) {
     for (minimum_view_ms, plays) in cases {
         let scan = Scan { minimum_view_ms, ..all(Selection::default()) };
         assert_eq!(figures(store, &scan).await.plays, plays, "{minimum_view_ms} ms");
-        let sources = store.sources(&scan, TimeDelta::days(1)).await.expect("summed");
+        let sources = store.sources(&scan, days()).await.expect("summed");
         assert_eq!(sources.iter().map(|cell| cell.plays).sum::<u64>(), plays);
         let viewers = viewers_of(store, &scan, 1).await;
         assert_eq!(viewers, if plays == 0 { vec![] } else { vec![plays] });
@@ -117,7 +119,7 @@ pub async fn plays_are_summed_with_their_classes(store: &dyn Store) {
     assert_eq!(figures(store, &all(Selection::identifier("a"))).await, expected);
 }
 
-/// A cell never holds plays of two steps of the grain, counted from the Unix epoch.
+/// A cell never holds plays of two buckets.
 pub async fn plays_are_summed_per_cell(store: &dyn Store) {
     let key = key(store).await;
     let hour_ms = START_MS - START_MS % HOUR_MS;
@@ -129,19 +131,19 @@ pub async fn plays_are_summed_per_cell(store: &dyn Store) {
         .enumerate()
         .map(|(number, at)| Draft::new(&key, &at.to_string(), videos[number % 2].clone()).at(*at));
     fill(store, &numbered(drafts)).await;
-    for grain_ms in [1, 1_000, HOUR_MS / 4, HOUR_MS, 24 * HOUR_MS] {
-        let grain = TimeDelta::milliseconds(grain_ms);
-        let cells = store.plays(&all(Selection::key(key.clone())), grain).await.expect("summed");
-        let mut seen: BTreeMap<i64, PlayFigures> = BTreeMap::new();
+    for width in ["1 second", "15 minutes", "1 hour", "1 day", "1 month"] {
+        let buckets = buckets(width);
+        let cells = store.plays(&all(Selection::key(key.clone())), buckets).await.expect("summed");
+        let mut seen: BTreeMap<_, PlayFigures> = BTreeMap::new();
         for cell in cells {
-            seen.entry(cell.at_ms.div_euclid(grain_ms)).or_default().add(&cell.figures);
+            seen.entry(buckets.start_of(instant(cell.at_ms))).or_default().add(&cell.figures);
         }
-        let mut expected: BTreeMap<i64, PlayFigures> = BTreeMap::new();
+        let mut expected: BTreeMap<_, PlayFigures> = BTreeMap::new();
         for (number, at) in starts.iter().enumerate() {
-            let cell = expected.entry(at.div_euclid(grain_ms)).or_default();
+            let cell = expected.entry(buckets.start_of(instant(*at))).or_default();
             cell.add_plays(1, 1 << number, 1 << number, Client::default());
         }
-        assert_eq!(seen, expected, "{grain_ms} ms");
+        assert_eq!(seen, expected, "{width}");
     }
 }
 
@@ -166,7 +168,7 @@ pub async fn sources_are_counted_per_page_and_cell(store: &dyn Store) {
     fill(store, &drafts).await;
 
     let scan = all(Selection::key(key));
-    let cells = store.sources(&scan, TimeDelta::hours(1)).await.expect("summed");
+    let cells = store.sources(&scan, buckets("1 hour")).await.expect("summed");
 
     let mut seen: BTreeMap<(i64, String), u64> = BTreeMap::new();
     for cell in cells {
@@ -190,8 +192,7 @@ pub async fn a_session_without_a_source_is_no_source(store: &dyn Store) {
     let key = key(store).await;
     let draft = |name| Draft::new(&key, name, Video::labelled("a"));
     fill(store, &[draft("none"), draft("some").on("http://a/")]).await;
-    let cells =
-        store.sources(&all(Selection::default()), TimeDelta::days(1)).await.expect("summed");
+    let cells = store.sources(&all(Selection::default()), days()).await.expect("summed");
     let seen: Vec<_> = cells.iter().map(|cell| (cell.source.as_str(), cell.plays)).collect();
     assert_eq!(seen, [("http://a/", 1)]);
 }

@@ -1,9 +1,8 @@
 //! A selection finds exactly what it describes.
 
-use chrono::TimeDelta;
 use serde_json::{Value, json};
 
-use super::draft::{Draft, all, described, fill, key, numbered, object, selected, start};
+use super::draft::{Draft, all, days, described, fill, key, numbered, object, selected, start};
 use crate::key::ApiKey;
 use crate::query::Selection;
 use crate::store::{Instance, Store};
@@ -243,8 +242,8 @@ pub async fn an_unknown_selection_is_empty(store: &dyn Store) {
     ];
     for selection in selections {
         let scan = all(selection.clone());
-        assert_eq!(store.plays(&scan, TimeDelta::hours(1)).await.expect("summed"), []);
-        assert_eq!(store.sources(&scan, TimeDelta::hours(1)).await.expect("summed"), []);
+        assert_eq!(store.plays(&scan, days()).await.expect("summed"), []);
+        assert_eq!(store.sources(&scan, days()).await.expect("summed"), []);
         assert_eq!(store.parts(&scan, 10).await.expect("counted").finish(), []);
         let seconds = store.seconds(&scan, Buckets::new(Width::DAY)).await.expect("counted");
         assert_eq!(seconds.finish(), []);

@@ -3,8 +3,8 @@
 use serde_json::json;
 
 use super::draft::{
-    Draft, START_MS, all, commit, described, figures, fill, key, later, load, numbered, object,
-    selected,
+    Draft, START_MS, all, commit, days, described, figures, fill, key, later, load, numbered,
+    object, selected,
 };
 use super::join_all;
 use crate::client::{Browser, Client, Device, Platform};
@@ -143,7 +143,7 @@ pub async fn what_the_first_write_says_of_the_subject_stays(store: &dyn Store) {
     let figures = figures(store, &here).await;
     assert_eq!((figures.plays, figures.browser(Browser::Firefox)), (1, 1));
     assert!(selected(store, Selection::identifier("second")).await.is_empty());
-    let sources = store.sources(&here, chrono::TimeDelta::days(1)).await.expect("summed");
+    let sources = store.sources(&here, days()).await.expect("summed");
     assert_eq!(sources.iter().map(|cell| cell.source.host()).collect::<Vec<_>>(), ["a"]);
 }
 
@@ -306,7 +306,7 @@ pub async fn a_batch_that_was_refused_may_come_again(store: &dyn Store) {
     assert!(store.create_key(&unknown, later(1)).await.expect("stored"));
     assert_eq!(commit(store, &batch).await, [Outcome::Conflict, Outcome::Written]);
 
-    let sources = store.sources(&all(Selection::default()), chrono::TimeDelta::days(1)).await;
+    let sources = store.sources(&all(Selection::default()), days()).await;
     let mut hosts: Vec<_> =
         sources.expect("summed").iter().map(|cell| cell.source.host().to_owned()).collect();
     hosts.sort();
@@ -361,6 +361,6 @@ pub async fn concurrent_first_plays_are_all_of_one_video(store: &dyn Store) {
     assert_eq!(selected(store, Selection::identifier("intro")).await, viewers);
     let selection = Selection::default().with_video(object(&metadata));
     assert_eq!(selected(store, selection.clone()).await, viewers);
-    let sources = store.sources(&all(selection), chrono::TimeDelta::days(1)).await;
+    let sources = store.sources(&all(selection), days()).await;
     assert_eq!(sources.expect("summed").iter().map(|cell| cell.plays).sum::<u64>(), 20);
 }

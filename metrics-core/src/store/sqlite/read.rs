@@ -1,46 +1,27 @@
-//! What the reading connections do: rows in, figures out.
-//!
-//! Rows are folded as they come, so a report needs memory for its answer only.
+//! What the reading connections do beside reports, and which videos and sessions a selection means.
 
 use std::collections::HashMap;
 use std::time::Instant;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use diesel::connection::DefaultLoadingMode;
 use diesel::prelude::*;
 use diesel::sqlite::SqliteConnection;
 use serde_json::{Map, Value};
 
 use super::STATEMENT_MAX;
-use super::place::transaction;
-use super::schema::{instances, keys, sessions, sources, videos};
+use super::schema::{instances, keys, sessions, videos};
 use crate::containment::contains;
-use crate::engagement::{Parts, Seconds};
-use crate::interval::Segments;
 use crate::key::{ApiKey, SessionId};
-use crate::query::{Scan, Selection};
-use crate::report::{PlayCell, PlayFigures, SourceCell};
-use crate::source::Source;
+use crate::query::Selection;
 use crate::store::failure::Failure;
-use crate::store::row::{Columns, client, narrow, object, page};
+use crate::store::row::{Columns, object};
 use crate::store::{INSTANCE_SILENCE_MAX, KnownVideo, Loaded};
-use crate::time_bucket::Buckets;
 use crate::varint::Damaged;
 use crate::video::Video;
 
 /// After how many rows the clock is asked whether the report takes too long.
 const ROWS_PER_LOOK: u32 = 4_096;
-
-/// The sessions of one video that a scan asks for: start, data, and the columns named.
-macro_rules! rows {
-    ($scan:expr, $video:expr, $($column:ident),+) => {
-        sessions::table
-            .filter(sessions::video_id.eq($video))
-            .filter(sessions::started_at.between($scan.from_ms, $scan.to_ms))
-            .filter(sessions::view_ms.ge(i64::try_from($scan.minimum_view_ms).unwrap_or(i64::MAX)))
-            .select((sessions::started_at, sessions::session_data, $(sessions::$column),+))
-    };
-}
 
 pub(super) fn load(
     connection: &mut SqliteConnection,
@@ -118,114 +99,6 @@ pub(super) fn known_videos(
     Ok(known)
 }
 
-pub(super) fn plays(
-    connection: &mut SqliteConnection,
-    scan: &Scan,
-    grain: TimeDelta,
-) -> Result<Vec<PlayCell>, Failure> {
-    type Columns = (i64, Option<String>, i64, i64, i32, i32, i32);
-    let mut cells: HashMap<i64, PlayFigures> = HashMap::new();
-    let mut filter = Filter::new(&scan.selection);
-    for video in filter.videos(connection)? {
-        let rows = rows!(scan, video, view_ms, unique_ms, browser, platform, device);
-        for row in rows.load_iter::<Columns, DefaultLoadingMode>(connection)? {
-            let (started_at, data, view_ms, unique_ms, browser, platform, device) = row?;
-            if filter.takes(data)? {
-                let cell = cells.entry(cell_of(started_at, grain)).or_default();
-                let client = client(browser, platform, device);
-                cell.add_plays(1, narrow(view_ms)?, narrow(unique_ms)?, client);
-            }
-        }
-    }
-    Ok(cells.into_iter().map(|(at_ms, figures)| PlayCell { at_ms, figures }).collect())
-}
-
-pub(super) fn sources(
-    connection: &mut SqliteConnection,
-    scan: &Scan,
-    grain: TimeDelta,
-) -> Result<Vec<SourceCell>, Failure> {
-    type Columns = (i64, Option<String>, Option<i64>);
-    let mut cells: HashMap<(i64, i64), u64> = HashMap::new();
-    let mut filter = Filter::new(&scan.selection);
-    for video in filter.videos(connection)? {
-        let rows = rows!(scan, video, source_id).filter(sessions::source_id.is_not_null());
-        for row in rows.load_iter::<Columns, DefaultLoadingMode>(connection)? {
-            let (started_at, data, source_id) = row?;
-            if let (true, Some(source_id)) = (filter.takes(data)?, source_id) {
-                *cells.entry((cell_of(started_at, grain), source_id)).or_default() += 1;
-            }
-        }
-    }
-    let mut known: HashMap<i64, Source> = HashMap::new();
-    let mut answer = Vec::with_capacity(cells.len());
-    for ((at_ms, source_id), plays) in cells {
-        let source = match known.get(&source_id) {
-            Some(source) => source.clone(),
-            None => {
-                let url: String =
-                    sources::table.find(source_id).select(sources::url).first(connection)?;
-                let source = page(&url)?;
-                known.insert(source_id, source.clone());
-                source
-            }
-        };
-        answer.push(SourceCell { at_ms, source, plays });
-    }
-    Ok(answer)
-}
-
-pub(super) fn parts(
-    connection: &mut SqliteConnection,
-    scan: &Scan,
-    parts: u32,
-) -> Result<Parts, Failure> {
-    transaction(connection, "begin", |connection| {
-        let mut end_ms = 0;
-        each_viewing(connection, scan, |_, segments| {
-            end_ms = end_ms.max(segments.union().end_ms());
-            Ok(())
-        })?;
-        let mut counted = Parts::new(end_ms, parts);
-        each_viewing(connection, scan, |_, segments| {
-            counted.add(segments);
-            Ok(())
-        })?;
-        Ok(counted)
-    })
-}
-
-pub(super) fn seconds(
-    connection: &mut SqliteConnection,
-    scan: &Scan,
-    buckets: Buckets,
-) -> Result<Seconds, Failure> {
-    let mut counted = Seconds::new(buckets);
-    each_viewing(connection, scan, |started_at, segments| Ok(counted.add(started_at, segments)?))?;
-    Ok(counted)
-}
-
-/// Calls `view` with the start and the segments of each session that counts.
-fn each_viewing(
-    connection: &mut SqliteConnection,
-    scan: &Scan,
-    mut view: impl FnMut(i64, &Segments) -> Result<(), Failure>,
-) -> Result<(), Failure> {
-    let mut filter = Filter::new(&scan.selection);
-    for video in filter.videos(connection)? {
-        let rows = rows!(scan, video, segments);
-        for row in
-            rows.load_iter::<(i64, Option<String>, Vec<u8>), DefaultLoadingMode>(connection)?
-        {
-            let (started_at, data, segments) = row?;
-            if filter.takes(data)? {
-                view(started_at, &Segments::decode(&segments)?)?;
-            }
-        }
-    }
-    Ok(())
-}
-
 pub(super) fn watching(
     connection: &mut SqliteConnection,
     selection: &Selection,
@@ -248,8 +121,8 @@ pub(super) fn watching(
 }
 
 /// Which rows of a scan count, as far as SQL does not say it.
-struct Filter<'a> {
-    selection: &'a Selection,
+pub(super) struct Filter<'a> {
+    pub(super) selection: &'a Selection,
     // Session data seen before: most sessions share theirs with many.
     judged: HashMap<String, bool>,
     rows: u32,
@@ -263,12 +136,12 @@ const IDENTIFIERS_MAX: usize = 10_000;
 const JUDGED_MAX: usize = 10_000;
 
 impl<'a> Filter<'a> {
-    fn new(selection: &'a Selection) -> Self {
+    pub(super) fn new(selection: &'a Selection) -> Self {
         Self { selection, judged: HashMap::new(), rows: 0, began: Instant::now() }
     }
 
     /// The videos that are selected.
-    fn videos(&self, connection: &mut SqliteConnection) -> Result<Vec<i64>, Failure> {
+    pub(super) fn videos(&self, connection: &mut SqliteConnection) -> Result<Vec<i64>, Failure> {
         let Some(identifiers) = &self.selection.identifiers else {
             return self.videos_among(connection, None);
         };
@@ -309,7 +182,7 @@ impl<'a> Filter<'a> {
     }
 
     /// Whether a session with this data counts. Also looks at the clock now and then.
-    fn takes(&mut self, data: Option<String>) -> Result<bool, Failure> {
+    pub(super) fn takes(&mut self, data: Option<String>) -> Result<bool, Failure> {
         self.rows += 1;
         if self.rows.is_multiple_of(ROWS_PER_LOOK) && STATEMENT_MAX < self.began.elapsed() {
             return Err(Failure::TooLong);
@@ -332,10 +205,4 @@ fn includes(part: Option<&Map<String, Value>>, whole: Option<&str>) -> Result<bo
     let Some(part) = part else { return Ok(true) };
     let Some(whole) = whole else { return Ok(false) };
     Ok(contains(&Value::Object(object(whole)?), &Value::Object(part.clone())))
-}
-
-/// The start of the cell that an instant is in.
-fn cell_of(at_ms: i64, grain: TimeDelta) -> i64 {
-    let grain_ms = grain.num_milliseconds().max(1);
-    at_ms.div_euclid(grain_ms) * grain_ms
 }

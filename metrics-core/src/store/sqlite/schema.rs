@@ -49,6 +49,7 @@ diesel::table! {
         session_data -> Nullable<Text>,
         resume -> Binary,
         instance -> Nullable<BigInt>,
+        rolled -> BigInt,
     }
 }
 
@@ -56,6 +57,33 @@ diesel::table! {
     instances (id) {
         id -> BigInt,
         seen_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    rollup_plays (scope, day) {
+        scope -> BigInt,
+        day -> BigInt,
+        whole -> Nullable<Binary>,
+        hours -> Binary,
+    }
+}
+
+diesel::table! {
+    rollup_sources (scope, day) {
+        scope -> BigInt,
+        day -> BigInt,
+        sources -> Binary,
+    }
+}
+
+diesel::table! {
+    rollup_places (video_id, day) {
+        video_id -> BigInt,
+        day -> BigInt,
+        end_ms -> BigInt,
+        seconds -> Nullable<Binary>,
+        places -> Binary,
     }
 }
 

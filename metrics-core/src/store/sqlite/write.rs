@@ -7,8 +7,10 @@ use diesel::prelude::*;
 use diesel::sqlite::SqliteConnection;
 use quick_cache::unsync::Cache;
 
+use super::rollup;
 use super::schema::{instances, keys, sessions, sources, videos};
 use crate::key::ApiKey;
+use crate::rollup::Change;
 use crate::session::Stored;
 use crate::source::Source;
 use crate::store::failure::Failure;
@@ -150,6 +152,7 @@ pub(super) fn session(
     connection: &mut SqliteConnection,
     ids: &mut Ids,
     write: &SessionWrite,
+    change: &mut Change,
 ) -> Result<Outcome, Failure> {
     let changing = Changing::new(write);
     let id = write.id.as_bytes().as_slice();
@@ -174,10 +177,17 @@ pub(super) fn session(
             .do_nothing()
             .execute(connection)?
     } else {
-        let this = sessions::table.filter(sessions::id.eq(id));
-        diesel::update(this.filter(sessions::version.eq(i64::from(write.expected))))
-            .set(changing)
-            .execute(connection)?
+        let version = i64::from(write.expected);
+        let this =
+            sessions::table.filter(sessions::id.eq(id)).filter(sessions::version.eq(version));
+        let loose = diesel::update(this.filter(sessions::rolled.eq(0))).set(&changing);
+        let rows = loose.execute(connection)?;
+        // Hardly ever does a session change that was quiet for long.
+        if rows == 0 && rollup::withdraw(connection, id, version, change)? {
+            diesel::update(this).set((changing, sessions::rolled.eq(0))).execute(connection)?
+        } else {
+            rows
+        }
     };
     Ok(if rows == 1 { Outcome::Written } else { Outcome::Conflict })
 }
@@ -228,6 +238,7 @@ pub(super) fn forget(
         let old: Vec<Vec<u8>> = old.load(connection)?;
         room -= old.len() as i64;
         if !old.is_empty() {
+            rollup::remove_all(connection, &old)?;
             diesel::delete(sessions::table.filter(sessions::id.eq_any(old))).execute(connection)?;
         }
         if room == 0 {

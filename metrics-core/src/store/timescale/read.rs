@@ -95,7 +95,7 @@ fn width(grain: TimeDelta) -> PgInterval {
 pub(super) async fn plays(
     connection: &mut AsyncPgConnection,
     scan: &Scan,
-    grain: TimeDelta,
+    buckets: Buckets,
 ) -> Result<Vec<PlayCell>, Failure> {
     #[derive(QueryableByName)]
     struct Row {
@@ -120,7 +120,8 @@ pub(super) async fn plays(
          sum(view_ms)::bigint as view_ms, sum(unique_ms)::bigint as unique_ms"
     );
     let query = scanning(&select, scan, videos, "group by 1, 2, 3, 4");
-    let rows: Vec<Row> = query.bind::<Interval, _>(width(grain)).load(connection).await?;
+    let rows: Vec<Row> =
+        query.bind::<Interval, _>(width(scan.grain(&buckets))).load(connection).await?;
     let mut cells: HashMap<i64, PlayFigures> = HashMap::new();
     for row in rows {
         let client = client(row.browser.into(), row.platform.into(), row.device.into());
@@ -134,7 +135,7 @@ pub(super) async fn plays(
 pub(super) async fn sources(
     connection: &mut AsyncPgConnection,
     scan: &Scan,
-    grain: TimeDelta,
+    buckets: Buckets,
 ) -> Result<Vec<SourceCell>, Failure> {
     #[derive(QueryableByName)]
     struct Row {
@@ -151,7 +152,8 @@ pub(super) async fn sources(
     let sums = "and source_id is not null group by 1, 2";
     let query = scanning(&format!("cell, url, plays from (select {select}"), scan, videos, sums)
         .sql(") as sums join sources on sources.id = source_id");
-    let rows: Vec<Row> = query.bind::<Interval, _>(width(grain)).load(connection).await?;
+    let rows: Vec<Row> =
+        query.bind::<Interval, _>(width(scan.grain(&buckets))).load(connection).await?;
     let cells = rows.into_iter().map(|row| {
         let (at_ms, plays) = (unix_ms(row.cell), row.plays.unsigned_abs());
         Ok(SourceCell { at_ms, source: page(&row.url)?, plays })

@@ -1,0 +1,390 @@
+//! How reports are read: sums of whole days and hours where there are any, and sessions one by one for the rest.
+//!
+//! Sessions are folded as they come, so a report needs memory for its answer only.
+
+use std::collections::HashMap;
+
+use diesel::connection::DefaultLoadingMode;
+use diesel::dsl::sql;
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Binary, Integer, Nullable, Text};
+use diesel::sqlite::SqliteConnection;
+
+use super::place::transaction;
+use super::read::Filter;
+use super::schema::{keys, rollup_places, rollup_plays, rollup_sources, sources};
+use crate::engagement::{Parts, Seconds};
+use crate::interval::Segments;
+use crate::query::Scan;
+use crate::report::{PlayCell, SourceCell};
+use crate::rollup::{
+    Cover, Grain, Places, Plan, PlayCells, Scope, SourceCells, load_seconds, start_of,
+};
+use crate::source::Source;
+use crate::store::failure::Failure;
+use crate::store::row::{client, narrow, page};
+use crate::time_bucket::Buckets;
+
+/// More sessions than this are not looked up one by one: to read all that there are takes less time.
+const LOOSE_MAX: i64 = 50_000;
+
+pub(super) fn plays(
+    connection: &mut SqliteConnection,
+    scan: &Scan,
+    buckets: Buckets,
+) -> Result<Vec<PlayCell>, Failure> {
+    let mut cells = PlayCells::new(scan.summed_from().unwrap_or_default());
+    let grain_ms = scan.grain(&buckets).num_milliseconds().max(1);
+    transaction(connection, "begin", |connection| {
+        let sums = scan.summed_from().map(|_| (Some(buckets), Grain::Hour));
+        let mut found = Found::by_scope(connection, scan, sums)?;
+        let by_hour = serde_json::to_string(&found.plan.days_by_hour()).unwrap_or_default();
+        for (scope, (first_day, last_day)) in found.days() {
+            // What is not needed is not read.
+            let hours = sql::<Nullable<Binary>>(
+                "case when whole is null or day in (select value from json_each(",
+            );
+            let hours = hours.bind::<Text, _>(&by_hour).sql(")) then hours end");
+            let rows = rollup_plays::table
+                .filter(rollup_plays::scope.eq(scope))
+                .filter(rollup_plays::day.between(first_day, last_day))
+                .select((rollup_plays::day, rollup_plays::whole, hours));
+            type Columns = (i64, Option<Vec<u8>>, Option<Vec<u8>>);
+            for row in rows.load_iter::<Columns, DefaultLoadingMode>(connection)? {
+                let (day, whole, hours) = row?;
+                cells.add_day(&found.plan, day, whole.as_deref(), hours.as_deref())?;
+            }
+        }
+        const COLUMNS: &str = "view_ms, unique_ms, browser, platform, device, null, null";
+        found.each_session(connection, COLUMNS, |it| {
+            let client = client(it.browser, it.platform, it.device);
+            let cell = cells.at(it.started_at.div_euclid(grain_ms) * grain_ms);
+            cell.add_plays(1, narrow(it.view_ms)?, narrow(it.unique_ms)?, client);
+            Ok(())
+        })
+    })?;
+    Ok(cells.into_cells())
+}
+
+pub(super) fn sources(
+    connection: &mut SqliteConnection,
+    scan: &Scan,
+    buckets: Buckets,
+) -> Result<Vec<SourceCell>, Failure> {
+    let mut cells = SourceCells::new(scan.summed_from().unwrap_or_default(), buckets);
+    transaction(connection, "begin", |connection| {
+        let sums = scan.summed_from().map(|_| (Some(buckets), Grain::Day));
+        let mut found = Found::by_scope(connection, scan, sums)?;
+        for (scope, (first_day, last_day)) in found.days() {
+            let rows = rollup_sources::table
+                .filter(rollup_sources::scope.eq(scope))
+                .filter(rollup_sources::day.between(first_day, last_day))
+                .select((rollup_sources::day, rollup_sources::sources));
+            for row in rows.load_iter::<(i64, Vec<u8>), DefaultLoadingMode>(connection)? {
+                let (day, plays) = row?;
+                cells.add_day(&found.plan, day, &plays)?;
+            }
+        }
+        found.each_session(connection, "0, 0, 0, 0, 0, source_id, null", |it| {
+            if let Some(source) = it.source_id {
+                cells.add(it.started_at, source, 1);
+            }
+            Ok(())
+        })?;
+        name_sources(connection, cells)
+    })
+}
+
+/// The cells of pages by their addresses.
+fn name_sources(
+    connection: &mut SqliteConnection,
+    cells: SourceCells,
+) -> Result<Vec<SourceCell>, Failure> {
+    let cells = cells.finish();
+    let mut known: HashMap<i64, Source> = HashMap::new();
+    let mut answer = Vec::with_capacity(cells.len());
+    for (at_ms, source_id, plays) in cells {
+        let source = match known.get(&source_id) {
+            Some(source) => source.clone(),
+            None => {
+                let url: String =
+                    sources::table.find(source_id).select(sources::url).first(connection)?;
+                let source = page(&url)?;
+                known.insert(source_id, source.clone());
+                source
+            }
+        };
+        answer.push(SourceCell { at_ms, source, plays });
+    }
+    Ok(answer)
+}
+
+pub(super) fn parts(
+    connection: &mut SqliteConnection,
+    scan: &Scan,
+    parts: u32,
+) -> Result<Parts, Failure> {
+    transaction(connection, "begin", |connection| {
+        let mut found = Found::by_video(connection, scan, None)?;
+        let mut end_ms = 0;
+        for (video, (first_day, last_day)) in found.days() {
+            let ends = rollup_places::table
+                .filter(rollup_places::video_id.eq(video))
+                .filter(rollup_places::day.between(first_day, last_day))
+                .select((rollup_places::day, rollup_places::end_ms));
+            for (day, day_end_ms) in ends.load::<(i64, i64)>(connection)? {
+                if found.plan.cover(day) == Cover::Day {
+                    end_ms = end_ms.max(narrow(day_end_ms)?);
+                }
+            }
+        }
+        found.each_viewing(connection, |_, segments| {
+            end_ms = end_ms.max(segments.union().end_ms());
+            Ok(())
+        })?;
+        let mut counted = Parts::new(end_ms, parts);
+        for (video, (first_day, last_day)) in found.days() {
+            let rows = rollup_places::table
+                .filter(rollup_places::video_id.eq(video))
+                .filter(rollup_places::day.between(first_day, last_day))
+                .select((rollup_places::day, rollup_places::places));
+            for row in rows.load_iter::<(i64, Vec<u8>), DefaultLoadingMode>(connection)? {
+                let (day, places) = row?;
+                if found.plan.cover(day) == Cover::Day {
+                    counted.add_places(&Places::load(&places)?);
+                }
+            }
+        }
+        found.each_viewing(connection, |_, segments| {
+            counted.add(segments);
+            Ok(())
+        })?;
+        Ok(counted)
+    })
+}
+
+pub(super) fn seconds(
+    connection: &mut SqliteConnection,
+    scan: &Scan,
+    buckets: Buckets,
+) -> Result<Seconds, Failure> {
+    let mut counted = Seconds::new(buckets);
+    transaction(connection, "begin", |connection| {
+        let mut found = Found::by_video(connection, scan, Some(buckets))?;
+        for (video, (first_day, last_day)) in found.days() {
+            // What is not needed is not read.
+            let places = sql::<Nullable<Binary>>("case when seconds is null then places end");
+            let rows = rollup_places::table
+                .filter(rollup_places::video_id.eq(video))
+                .filter(rollup_places::day.between(first_day, last_day))
+                .select((rollup_places::day, rollup_places::seconds, places));
+            type Columns = (i64, Option<Vec<u8>>, Option<Vec<u8>>);
+            for row in rows.load_iter::<Columns, DefaultLoadingMode>(connection)? {
+                let (day, seconds, places) = row?;
+                if found.plan.cover(day) != Cover::Day {
+                    continue;
+                }
+                let changes = match (seconds, places) {
+                    (Some(seconds), _) => load_seconds(&seconds)?,
+                    (None, Some(places)) => Places::load(&places)?.seconds(),
+                    (None, None) => continue,
+                };
+                counted.add_changes(start_of(day, 0), &changes)?;
+            }
+        }
+        found.each_viewing(connection, |started_at_ms, segments| {
+            Ok(counted.add(started_at_ms, segments)?)
+        })
+    })?;
+    Ok(counted)
+}
+
+/// How many sessions are not in the sums, as far as it matters.
+fn count_loose(
+    connection: &mut SqliteConnection,
+    (from_ms, to_ms): (i64, i64),
+) -> Result<i64, Failure> {
+    let count = sql::<BigInt>(
+        "select count(*) from (select 1 from sessions indexed by sessions_loose
+         where rolled = 0 and started_at between ",
+    )
+    .bind::<BigInt, _>(from_ms)
+    .sql(" and ")
+    .bind::<BigInt, _>(to_ms)
+    .sql(" limit ")
+    .bind::<BigInt, _>(LOOSE_MAX)
+    .sql(")");
+    Ok(count.get_result(connection)?)
+}
+
+/// Where what a scan asks for is found.
+struct Found<'a> {
+    scan: &'a Scan,
+    filter: Filter<'a>,
+    videos: Vec<i64>,
+    // Whose sums are wanted: videos, or a key below zero.
+    scopes: Vec<i64>,
+    // Without sums, all sessions are looked at.
+    is_summed: bool,
+    plan: Plan,
+}
+
+/// In which buckets sums are wanted, and how fine they are, if there are any that help.
+type Sums = Option<(Option<Buckets>, Grain)>;
+
+/// A session that is looked at; what was not asked for is 0.
+#[derive(Queryable)]
+struct Session {
+    started_at: i64,
+    view_ms: i64,
+    unique_ms: i64,
+    browser: i32,
+    platform: i32,
+    device: i32,
+    source_id: Option<i64>,
+    segments: Option<Vec<u8>>,
+}
+
+impl<'a> Found<'a> {
+    /// By the sums of the key, if all of its videos are selected.
+    fn by_scope(
+        connection: &mut SqliteConnection,
+        scan: &'a Scan,
+        sums: Sums,
+    ) -> Result<Self, Failure> {
+        let filter = Filter::new(&scan.selection);
+        let videos = filter.videos(connection)?;
+        let scopes = match (&scan.selection.key, scan.selection.is_whole_key()) {
+            (Some(key), true) => {
+                let id = keys::table.filter(keys::key.eq(key.as_str())).select(keys::id);
+                let id: Option<i64> = id.first(connection).optional()?;
+                id.into_iter().map(|id| Scope::Key(id).code()).collect()
+            }
+            _ => videos.clone(),
+        };
+        Self::by(connection, scan, filter, videos, scopes, sums)
+    }
+
+    /// By the sums of each video, which know where viewers began and stopped to watch.
+    fn by_video(
+        connection: &mut SqliteConnection,
+        scan: &'a Scan,
+        buckets: Option<Buckets>,
+    ) -> Result<Self, Failure> {
+        let filter = Filter::new(&scan.selection);
+        let videos = filter.videos(connection)?;
+        // They do not know who watched for how long.
+        let sums = scan.summed_from().filter(|first| *first == 0);
+        let sums = sums.map(|_| (buckets, Grain::Day));
+        Self::by(connection, scan, filter, videos.clone(), videos, sums)
+    }
+
+    fn by(
+        connection: &mut SqliteConnection,
+        scan: &'a Scan,
+        filter: Filter<'a>,
+        videos: Vec<i64>,
+        scopes: Vec<i64>,
+        sums: Sums,
+    ) -> Result<Self, Failure> {
+        let timeframe = (scan.from_ms, scan.to_ms);
+        let sums = sums.filter(|_| !videos.is_empty());
+        let is_summed = sums.is_some() && count_loose(connection, timeframe)? < LOOSE_MAX;
+        let Some((buckets, grain)) = sums.filter(|_| is_summed) else {
+            let plan = Plan::of_rows(timeframe);
+            return Ok(Self { scan, filter, videos, scopes: Vec::new(), is_summed: false, plan });
+        };
+        let mut known: Option<(i64, i64)> = None;
+        for scope in &scopes {
+            let days = rollup_plays::table.filter(rollup_plays::scope.eq(scope));
+            let ends = (diesel::dsl::min(rollup_plays::day), diesel::dsl::max(rollup_plays::day));
+            if let (Some(first), Some(last)) = days.select(ends).first(connection)? {
+                let (earliest, latest) = known.unwrap_or((first, last));
+                known = Some((earliest.min(first), latest.max(last)));
+            }
+        }
+        let plan = known.map(|known| Plan::new(timeframe, buckets, grain, known));
+        let plan = plan.unwrap_or_default();
+        Ok(Self { scan, filter, videos, scopes, is_summed, plan })
+    }
+
+    /// Of which scopes, and from which day to which, sums are to be read.
+    fn days(&self) -> Vec<(i64, (i64, i64))> {
+        let days = self.plan.days();
+        self.scopes.iter().filter_map(|scope| Some((*scope, days?))).collect()
+    }
+
+    /// Calls `see` with each session that is not in the sums that are read.
+    fn each_session(
+        &mut self,
+        connection: &mut SqliteConnection,
+        columns: &str,
+        mut see: impl FnMut(Session) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let data = if self.scan.selection.session.is_some() { "session_data" } else { "null" };
+        let select = format!("select {data}, started_at, {columns} from");
+        // All videos in one statement, and each by a step in the table.
+        let rows = format!("{select} json_each(");
+        for (start, end) in self.plan.rows.clone() {
+            self.each_row(connection, (&rows, ALL_VIDEOS), (start, end), &mut see)?;
+        }
+        if !self.is_summed {
+            return Ok(());
+        }
+        let rows = format!("{select} {LOOSE}");
+        let timeframe = (self.scan.from_ms, self.scan.to_ms);
+        let plan = self.plan.clone();
+        self.each_row(connection, (&rows, ")) and"), timeframe, &mut |session| {
+            if plan.looks_at(session.started_at) { Ok(()) } else { see(session) }
+        })
+    }
+
+    /// The rows of a query that is cut in two where the videos belong.
+    fn each_row(
+        &mut self,
+        connection: &mut SqliteConnection,
+        (before, after): (&str, &str),
+        (start, end): (i64, i64),
+        see: &mut impl FnMut(Session) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let videos = serde_json::to_string(&self.videos).unwrap_or_default();
+        let rows = sql::<Columns>(before)
+            .bind::<Text, _>(videos)
+            .sql(after)
+            .sql(" view_ms >= ")
+            .bind::<BigInt, _>(i64::try_from(self.scan.minimum_view_ms).unwrap_or(i64::MAX))
+            .sql(" and started_at between ")
+            .bind::<BigInt, _>(start)
+            .sql(" and ")
+            .bind::<BigInt, _>(end);
+        for row in rows.load_iter::<(Option<String>, Session), DefaultLoadingMode>(connection)? {
+            let (data, session) = row?;
+            if self.filter.takes(data)? {
+                see(session)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The same for those who want to know what was watched.
+    fn each_viewing(
+        &mut self,
+        connection: &mut SqliteConnection,
+        mut view: impl FnMut(i64, &Segments) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        self.each_session(connection, "0, 0, 0, 0, 0, null, segments", |session| {
+            let segments = Segments::decode(session.segments.as_deref().unwrap_or_default())?;
+            view(session.started_at, &segments)
+        })
+    }
+}
+
+/// What is selected of each session: its data, and what is to be seen of it.
+type Columns = (Nullable<Text>, Seen);
+
+type Seen = (BigInt, BigInt, BigInt, Integer, Integer, Integer, Nullable<BigInt>, Nullable<Binary>);
+
+const ALL_VIDEOS: &str = ") as video cross join sessions on video_id = video.value where";
+
+const LOOSE: &str = "sessions indexed by sessions_loose
+    where rolled = 0 and video_id in (select value from json_each(";

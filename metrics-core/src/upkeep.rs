@@ -1,0 +1,63 @@
+//! Keeps the sums of a store up to date with its sessions: see [`rollup`](crate::rollup).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+
+use crate::recorder::{Clock, Ending};
+use crate::store::Store;
+
+/// How often quiet sessions are looked for. Reports look at each that is not rolled up.
+const TURN: Duration = Duration::from_secs(10);
+
+/// For how long a session must be quiet. One that goes on after all is taken out of the sums, which costs more than to
+/// wait for it.
+const QUIET: TimeDelta = TimeDelta::minutes(5);
+
+/// Rolls sessions up.
+pub(crate) struct Upkeep {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: Clock,
+}
+
+impl Upkeep {
+    /// Goes on until `ending` says otherwise.
+    pub(crate) async fn run(self, mut ending: watch::Receiver<Ending>) {
+        let mut turn = interval(TURN);
+        turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let turns = async {
+            loop {
+                turn.tick().await;
+                self.roll_up().await;
+            }
+        };
+        tokio::select! {
+            never = turns => never,
+            _ = ending.wait_for(|ending| *ending != Ending::Open) => {}
+        }
+    }
+
+    async fn roll_up(&self) {
+        let quiet_since = self.clock.now() - QUIET;
+        loop {
+            let began = Instant::now();
+            match self.store.roll_up(quiet_since).await {
+                Ok(0) => return,
+                Ok(sessions) => tracing::debug!(sessions, "rolled sessions up"),
+                Err(err) => {
+                    tracing::warn!(
+                        error = &err as &dyn std::error::Error,
+                        "could not roll sessions up; trying again in {} s",
+                        TURN.as_secs()
+                    );
+                    return;
+                }
+            }
+            // Where there are many, those that record get half of the time.
+            sleep(began.elapsed()).await;
+        }
+    }
+}
