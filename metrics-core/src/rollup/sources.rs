@@ -110,7 +110,7 @@ impl SourceCells {
         Self { first_bin, buckets, cells: Vec::new(), instants: HashMap::new() }
     }
 
-    /// Adds plays of sessions that started then.
+    /// Adds plays of sessions that started in the bucket of this instant.
     pub(crate) fn add(&mut self, started_at_ms: i64, source: i64, plays: u64) {
         let bucket = self.buckets.start_of(instant(started_at_ms));
         let at_ms = *self.instants.entry(bucket).or_insert(started_at_ms);

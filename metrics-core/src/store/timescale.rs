@@ -8,6 +8,8 @@ mod connect;
 mod export;
 mod open;
 mod read;
+mod report;
+mod rollup;
 mod schema;
 mod tls;
 mod types;
@@ -18,7 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use diesel::data_types::PgTimestamp;
 use diesel::prelude::*;
 use diesel::result::{ConnectionError, DatabaseErrorKind, Error as DieselError};
@@ -48,6 +50,7 @@ use crate::engagement::{Parts, Seconds};
 use crate::key::{ApiKey, SessionId};
 use crate::query::{Scan, Selection, instant};
 use crate::report::{PlayCell, SourceCell};
+use crate::rollup::{date_of, number_of};
 use crate::time_bucket::Buckets;
 use crate::varint::Damaged;
 use crate::video::Video;
@@ -457,7 +460,7 @@ impl Store for TimescaleStore {
     async fn plays(&self, scan: &Scan, buckets: Buckets) -> Result<Vec<PlayCell>, Error> {
         let scan = scan.clone();
         self.report("sum plays", move |connection| {
-            async move { read::plays(connection, &scan, buckets).await }.boxed()
+            async move { report::plays(connection, &scan, buckets).await }.boxed()
         })
         .await
     }
@@ -465,7 +468,7 @@ impl Store for TimescaleStore {
     async fn sources(&self, scan: &Scan, buckets: Buckets) -> Result<Vec<SourceCell>, Error> {
         let scan = scan.clone();
         self.report("sum sources", move |connection| {
-            async move { read::sources(connection, &scan, buckets).await }.boxed()
+            async move { report::sources(connection, &scan, buckets).await }.boxed()
         })
         .await
     }
@@ -473,7 +476,7 @@ impl Store for TimescaleStore {
     async fn parts(&self, scan: &Scan, parts: u32) -> Result<Parts, Error> {
         let scan = scan.clone();
         self.report("count viewers", move |connection| {
-            async move { read::parts(connection, &scan, parts).await }.boxed()
+            async move { report::parts(connection, &scan, parts).await }.boxed()
         })
         .await
     }
@@ -481,7 +484,7 @@ impl Store for TimescaleStore {
     async fn seconds(&self, scan: &Scan, buckets: Buckets) -> Result<Seconds, Error> {
         let scan = scan.clone();
         self.report("count viewers", move |connection| {
-            async move { read::seconds(connection, &scan, buckets).await }.boxed()
+            async move { report::seconds(connection, &scan, buckets).await }.boxed()
         })
         .await
     }
@@ -492,6 +495,25 @@ impl Store for TimescaleStore {
             async move { read::watching(connection, &selection, now).await }.boxed()
         })
         .await
+    }
+
+    async fn roll_up(&self, quiet_since: DateTime<Utc>) -> Result<u64, Error> {
+        let (quiet_since_ms, compressed) = (quiet_since.timestamp_millis(), self.is_compressed());
+        self.record("roll sessions up", move |connection| {
+            rollup::roll_up(connection, compressed, quiet_since_ms).boxed()
+        })
+        .await
+    }
+
+    async fn rollup_days(&self) -> Result<Option<(NaiveDate, NaiveDate)>, Error> {
+        let days = self.record("find the days", |connection| rollup::days(connection).boxed());
+        Ok(days.await?.map(|(first, last)| (date_of(first), date_of(last))))
+    }
+
+    async fn check_rollups(&self, day: NaiveDate, mend: bool) -> Result<bool, Error> {
+        let day = number_of(day);
+        self.record("add up a day", move |connection| rollup::check(connection, day, mend).boxed())
+            .await
     }
 
     async fn beat(&self, instance: Instance, now: DateTime<Utc>) -> Result<(), Error> {
@@ -510,12 +532,12 @@ impl Store for TimescaleStore {
     }
 
     async fn forget(&self, start: DateTime<Utc>) -> Result<(), Error> {
-        let before_ms = start.timestamp_millis();
+        let (before_ms, compressed) = (start.timestamp_millis(), self.is_compressed());
         let Some(schema) = self.edition.schema().map(str::to_owned) else {
             // Some at a time, so that nothing is locked for long.
             while self
                 .record("forget sessions", move |connection| {
-                    write::forget_some(connection, before_ms).boxed()
+                    write::forget_some(connection, compressed, before_ms).boxed()
                 })
                 .await?
             {}

@@ -14,17 +14,20 @@ use diesel::data_types::PgTimestamp;
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
-use diesel::sql_types::{Array, BigInt, Binary, Nullable, SmallInt, Text, Timestamptz, Uuid};
+use diesel::sql_types::{Array, BigInt, Binary, Bool, Nullable, SmallInt, Text, Timestamptz, Uuid};
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl};
 use quick_cache::unsync::Cache;
 
 use super::open::COMPRESS_DAYS;
+use super::read::Place;
+use super::rollup;
 use super::schema::{keys, sources, videos};
-use super::types::{Bits, timestamp};
+use super::types::{Bits, timestamp, unix_ms};
 use crate::key::ApiKey;
+use crate::rollup::day_of;
 use crate::source::Source;
 use crate::store::failure::Failure;
-use crate::store::{Instance, KnownVideo, Outcome, SessionWrite};
+use crate::store::{Instance, KnownVideo, Outcome, SessionWrite, Version};
 use crate::video::Video;
 
 /// How many ids of videos and of sources are remembered: the ones that are watched at the moment.
@@ -93,6 +96,11 @@ pub(super) async fn sessions(
             if !new.is_empty() {
                 Insert::new(&new, &sources).execute(connection).await?;
             }
+            // Hardly ever does a session change that was quiet for long.
+            let summed = old.iter().filter(|(_, head)| head.3);
+            let mut summed: Vec<_> =
+                summed.map(|(write, head)| head.place(write.expected)).collect();
+            rollup::withdraw(connection, &mut summed, compressed).await?;
             for some in packed_apart(&mut old, compressed, |(_, head)| head.2) {
                 Update::new(some).execute(connection).await?;
             }
@@ -282,9 +290,15 @@ async fn known_sources(
     rows.select((sources::url, sources::id)).load(connection).await
 }
 
-/// Which session, of which video, started when.
+/// Which session, of which video, started when, and whether it was in the sums.
 #[derive(Clone, Copy, Queryable)]
-struct Head(Bits, i64, PgTimestamp);
+struct Head(Bits, i64, PgTimestamp, bool);
+
+impl Head {
+    fn place(self, version: Version) -> Place {
+        Place { id: self.0, video_id: self.1, started_at: self.2, version: version.into() }
+    }
+}
 
 /// Counts the versions up that are as expected, makes the heads of sessions that are new, and answers those.
 #[derive(Debug, Default)]
@@ -331,15 +345,16 @@ impl QueryFragment<Pg> for Heads {
                 insert into session_heads (id, video_id, started_at, version, instance)
                 select id, video_id, started_at, 1, instance from given where expected = 0 order by id
                 on conflict (id) do nothing
-                returning id, video_id, started_at),
+                returning id, video_id, started_at, rolled),
             locked as (
-                select head.id from session_heads head join given on given.id = head.id
+                select head.id, head.rolled from session_heads head join given on given.id = head.id
                 where 0 < expected order by head.id for update of head),
             changed as (
-                update session_heads head set version = head.version + 1, instance = given.instance
+                update session_heads head
+                set version = head.version + 1, instance = given.instance, rolled = false
                 from given join locked on locked.id = given.id
                 where head.id = given.id and head.version = given.expected
-                returning head.id, head.video_id, head.started_at)
+                returning head.id, head.video_id, head.started_at, locked.rolled)
             select * from added union all select * from changed",
         );
         Ok(())
@@ -352,7 +367,7 @@ impl QueryId for Heads {
 }
 
 impl Query for Heads {
-    type SqlType = (Uuid, BigInt, Timestamptz);
+    type SqlType = (Uuid, BigInt, Timestamptz, Bool);
 }
 
 /// What changes while a session lasts, a column at a time.
@@ -381,7 +396,7 @@ impl<'a> Changing<'a> {
 
     fn new(writes: &[(&'a SessionWrite, Head)]) -> Self {
         let mut it = Self::default();
-        for (write, Head(id, video, started_at)) in writes {
+        for (write, Head(id, video, started_at, _)) in writes {
             let (stored, counters) = (&write.stored, &write.stored.counters);
             it.ids.push(*id);
             it.videos.push(*video);
@@ -570,25 +585,48 @@ const FORGOTTEN_AT_ONCE: i64 = 1_000;
 /// Deletes some of the sessions that started before, and returns whether there may be more of them.
 pub(super) async fn forget_some(
     connection: &mut AsyncPgConnection,
+    compressed: bool,
     before_ms: i64,
 ) -> Result<bool, Failure> {
-    let forgotten = diesel::sql_query(
-        "with old as (
-            delete from session_heads where id in (
-                select id from session_heads where started_at < $1 order by id limit $2 for update)
-            returning id, video_id, started_at)
-        delete from sessions using old
-        where sessions.video_id = old.video_id and sessions.started_at = old.started_at
-            and sessions.id = old.id",
-    )
-    .bind::<Timestamptz, _>(timestamp(before_ms))
-    .bind::<BigInt, _>(FORGOTTEN_AT_ONCE)
-    .execute(connection)
-    .await?;
-    Ok(0 < forgotten)
+    #[derive(QueryableByName)]
+    struct Old {
+        #[diesel(embed)]
+        place: Place,
+        #[diesel(sql_type = Bool)]
+        rolled: bool,
+    }
+    connection
+        .transaction(async move |connection| {
+            let old: Vec<Old> = diesel::sql_query(
+                "delete from session_heads where id in (
+                    select id from session_heads where started_at < $1 order by id limit $2 for update)
+                 returning id, video_id, started_at, version, rolled",
+            )
+            .bind::<Timestamptz, _>(timestamp(before_ms))
+            .bind::<BigInt, _>(FORGOTTEN_AT_ONCE)
+            .load(connection)
+            .await?;
+            let summed = old.iter().filter(|old| old.rolled);
+            let mut summed: Vec<_> = summed.map(|old| old.place).collect();
+            rollup::withdraw(connection, &mut summed, compressed).await?;
+            let places = || old.iter().map(|old| &old.place);
+            diesel::sql_query(
+                "delete from sessions using unnest($1, $2, $3) as old (id, video_id, started_at)
+                 where sessions.video_id = old.video_id and sessions.started_at = old.started_at
+                    and sessions.id = old.id",
+            )
+            .bind::<Array<Uuid>, _>(places().map(|it| it.id).collect::<Vec<_>>())
+            .bind::<Array<BigInt>, _>(places().map(|it| it.video_id).collect::<Vec<_>>())
+            .bind::<Array<Timestamptz>, _>(places().map(|it| it.started_at).collect::<Vec<_>>())
+            .execute(connection)
+            .await?;
+            Ok(!old.is_empty())
+        })
+        .await
 }
 
-/// Drops the chunks of a hypertable all of whose sessions started before.
+/// Drops the chunks of a hypertable all of whose sessions started before, up to one that ends with a day: sums are
+/// of days.
 pub(super) async fn drop_chunks(
     connection: &mut AsyncPgConnection,
     schema: &str,
@@ -605,18 +643,20 @@ pub(super) async fn drop_chunks(
         .transaction(async move |connection| {
             let end: End = diesel::sql_query(
                 "select max(range_end) as at from timescaledb_information.chunks
-                 where hypertable_schema = 'metrics' and hypertable_name = 'sessions' and range_end <= $1",
+                 where hypertable_schema = 'metrics' and hypertable_name = 'sessions' and range_end <= $1
+                    and range_end = date_trunc('day', range_end, 'UTC')",
             )
             .bind::<Timestamptz, _>(before)
             .get_result(connection)
             .await?;
             let Some(end) = end.at else { return Ok(()) };
-            diesel::sql_query(drop).bind::<Timestamptz, _>(before).execute(connection).await?;
+            // Before the sums, of which sessions are taken out by those who have their heads.
             diesel::sql_query("delete from session_heads where started_at < $1")
                 .bind::<Timestamptz, _>(end)
                 .execute(connection)
                 .await?;
-            Ok(())
+            diesel::sql_query(drop).bind::<Timestamptz, _>(end).execute(connection).await?;
+            rollup::forget_days(connection, day_of(unix_ms(end))).await
         })
         .await
 }

@@ -1,0 +1,511 @@
+//! How reports are read: sums of whole days and hours where there are any, and sessions for the rest, which SQL sums as
+//! far as it can.
+//!
+//! The videos of a selection are looked up first. With their ids as constants the planner knows how many sessions to
+//! expect, and which parts of a compressed chunk to unpack.
+
+use diesel::data_types::{PgInterval, PgTimestamp};
+use diesel::pg::Pg;
+use diesel::prelude::*;
+use diesel::query_builder::{BoxedSqlQuery, SqlQuery};
+use diesel::sql_types::{Array, BigInt, Binary, Interval, Nullable, SmallInt, Text, Timestamptz};
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use futures_util::TryStreamExt as _;
+
+use super::read::{Videos, json, videos};
+use super::types::{timestamp, unix_ms};
+use crate::engagement::{Parts, Seconds};
+use crate::interval::Segments;
+use crate::query::Scan;
+use crate::report::{PlayCell, SourceCell};
+use crate::rollup::{Cover, Grain, Places, Plan, PlayCells, SourceCells, load_seconds, start_of};
+use crate::store::failure::Failure;
+use crate::store::row::{client, narrow, page};
+use crate::time_bucket::Buckets;
+
+/// More sessions than this are not looked up one by one: to read all that there are takes less time.
+const LOOSE_MAX: i64 = 50_000;
+
+pub(super) async fn plays(
+    connection: &mut AsyncPgConnection,
+    scan: &Scan,
+    buckets: Buckets,
+) -> Result<Vec<PlayCell>, Failure> {
+    #[derive(QueryableByName)]
+    struct Day {
+        #[diesel(sql_type = BigInt)]
+        day: i64,
+        #[diesel(sql_type = Nullable<Binary>)]
+        whole: Option<Vec<u8>>,
+        #[diesel(sql_type = Nullable<Binary>)]
+        hours: Option<Vec<u8>>,
+    }
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = Timestamptz)]
+        cell: PgTimestamp,
+        #[diesel(sql_type = SmallInt)]
+        browser: i16,
+        #[diesel(sql_type = SmallInt)]
+        platform: i16,
+        #[diesel(sql_type = SmallInt)]
+        device: i16,
+        #[diesel(sql_type = BigInt)]
+        plays: i64,
+        #[diesel(sql_type = BigInt)]
+        view_ms: i64,
+        #[diesel(sql_type = BigInt)]
+        unique_ms: i64,
+    }
+    // One snapshot: what is in the sums must not be loose as well.
+    let mut snapshot = connection.build_transaction().repeatable_read().read_only();
+    snapshot
+        .run(async |connection| {
+            let sums = scan.summed_from().map(|_| (Some(buckets), Grain::Hour));
+            let found = Found::by_scope(connection, scan, sums).await?;
+            let mut cells = PlayCells::new(scan.summed_from().unwrap_or_default());
+            if let Some((first_day, last_day)) = found.plan.days() {
+                // What is not needed is not sent.
+                let rows = diesel::sql_query(
+                "select day, whole, case when whole is null or day = any($4) then hours end as hours
+                 from rollup_plays where scope = any($1) and day between $2 and $3",
+            )
+            .bind::<Array<BigInt>, _>(&found.scopes)
+            .bind::<BigInt, _>(first_day)
+            .bind::<BigInt, _>(last_day)
+            .bind::<Array<BigInt>, _>(found.plan.days_by_hour());
+                let mut rows = rows.load_stream::<Day>(connection).await?;
+                while let Some(Day { day, whole, hours }) = rows.try_next().await? {
+                    cells.add_day(&found.plan, day, whole.as_deref(), hours.as_deref())?;
+                }
+            }
+            let select = format!(
+                "{CELL} as cell, browser, platform, device, count(*) as plays,
+             sum(view_ms)::bigint as view_ms, sum(unique_ms)::bigint as unique_ms"
+            );
+            for part in found.parts() {
+                let query = found.sessions(&select, part, "group by 1, 2, 3, 4");
+                let query = query.bind::<Interval, _>(width(scan, &buckets));
+                let rows: Vec<Row> = query.load(connection).await?;
+                for row in rows {
+                    let client = client(row.browser.into(), row.platform.into(), row.device.into());
+                    let (view_ms, unique_ms) = (narrow(row.view_ms)?, narrow(row.unique_ms)?);
+                    let cell = cells.at(unix_ms(row.cell));
+                    cell.add_plays(row.plays.unsigned_abs(), view_ms, unique_ms, client);
+                }
+            }
+            Ok(cells.into_cells())
+        })
+        .await
+}
+
+pub(super) async fn sources(
+    connection: &mut AsyncPgConnection,
+    scan: &Scan,
+    buckets: Buckets,
+) -> Result<Vec<SourceCell>, Failure> {
+    #[derive(QueryableByName)]
+    struct Day {
+        #[diesel(sql_type = BigInt)]
+        day: i64,
+        #[diesel(sql_type = Binary)]
+        sources: Vec<u8>,
+    }
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = Timestamptz)]
+        cell: PgTimestamp,
+        #[diesel(sql_type = BigInt)]
+        source_id: i64,
+        #[diesel(sql_type = BigInt)]
+        plays: i64,
+    }
+    // One snapshot: what is in the sums must not be loose as well.
+    let mut snapshot = connection.build_transaction().repeatable_read().read_only();
+    snapshot
+        .run(async |connection| {
+            let sums = scan.summed_from().map(|_| (Some(buckets), Grain::Day));
+            let found = Found::by_scope(connection, scan, sums).await?;
+            let mut cells = SourceCells::new(scan.summed_from().unwrap_or_default(), buckets);
+            if let Some((first_day, last_day)) = found.plan.days() {
+                let rows = diesel::sql_query(
+                    "select day, sources from rollup_sources
+                 where scope = any($1) and day between $2 and $3",
+                )
+                .bind::<Array<BigInt>, _>(&found.scopes)
+                .bind::<BigInt, _>(first_day)
+                .bind::<BigInt, _>(last_day);
+                let mut rows = rows.load_stream::<Day>(connection).await?;
+                while let Some(Day { day, sources }) = rows.try_next().await? {
+                    cells.add_day(&found.plan, day, &sources)?;
+                }
+            }
+            let select = format!("{CELL} as cell, source_id, count(*) as plays");
+            for part in found.parts() {
+                let query =
+                    found.sessions(&select, part, "and source_id is not null group by 1, 2");
+                let query = query.bind::<Interval, _>(width(scan, &buckets));
+                let rows: Vec<Row> = query.load(connection).await?;
+                for row in rows {
+                    cells.add(unix_ms(row.cell), row.source_id, row.plays.unsigned_abs());
+                }
+            }
+            name_sources(connection, cells).await
+        })
+        .await
+}
+
+/// The cells of pages by their addresses.
+async fn name_sources(
+    connection: &mut AsyncPgConnection,
+    cells: SourceCells,
+) -> Result<Vec<SourceCell>, Failure> {
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = BigInt)]
+        id: i64,
+        #[diesel(sql_type = Text)]
+        url: String,
+    }
+    let cells = cells.finish();
+    let mut ids: Vec<i64> = cells.iter().map(|(_, source, _)| *source).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let rows: Vec<Row> = diesel::sql_query("select id, url from sources where id = any($1)")
+        .bind::<Array<BigInt>, _>(ids)
+        .load(connection)
+        .await?;
+    let mut known = std::collections::HashMap::new();
+    for row in rows {
+        known.insert(row.id, page(&row.url)?);
+    }
+    let cells = cells.into_iter().filter_map(|(at_ms, source, plays)| {
+        Some(SourceCell { at_ms, source: known.get(&source)?.clone(), plays })
+    });
+    Ok(cells.collect())
+}
+
+pub(super) async fn parts(
+    connection: &mut AsyncPgConnection,
+    scan: &Scan,
+    parts: u32,
+) -> Result<Parts, Failure> {
+    #[derive(QueryableByName)]
+    struct Day {
+        #[diesel(sql_type = BigInt)]
+        day: i64,
+        #[diesel(sql_type = BigInt)]
+        end_ms: i64,
+    }
+    #[derive(QueryableByName)]
+    struct Sums {
+        #[diesel(sql_type = BigInt)]
+        day: i64,
+        #[diesel(sql_type = Binary)]
+        places: Vec<u8>,
+    }
+    const WHERE: &str = "from rollup_places where video_id = any($1) and day between $2 and $3";
+    // One snapshot: what is in the sums must not be loose as well.
+    let mut snapshot = connection.build_transaction().repeatable_read().read_only();
+    snapshot
+        .run(async |connection| {
+            let found = Found::by_video(connection, scan, None).await?;
+            let mut end_ms = 0;
+            let days = found.plan.days();
+            if let Some((first_day, last_day)) = days {
+                let ends: Vec<Day> = diesel::sql_query(format!(
+                    "select day, max(end_ms) as end_ms {WHERE} group by day"
+                ))
+                .bind::<Array<BigInt>, _>(&found.scopes)
+                .bind::<BigInt, _>(first_day)
+                .bind::<BigInt, _>(last_day)
+                .load(connection)
+                .await?;
+                for day in ends.iter().filter(|it| found.plan.cover(it.day) == Cover::Day) {
+                    end_ms = end_ms.max(narrow(day.end_ms)?);
+                }
+            }
+            found
+                .each_viewing(connection, |_, segments| {
+                    end_ms = end_ms.max(segments.union().end_ms());
+                    Ok(())
+                })
+                .await?;
+            let mut counted = Parts::new(end_ms, parts);
+            if let Some((first_day, last_day)) = days {
+                let rows = diesel::sql_query(format!("select day, places {WHERE}"))
+                    .bind::<Array<BigInt>, _>(&found.scopes)
+                    .bind::<BigInt, _>(first_day)
+                    .bind::<BigInt, _>(last_day);
+                let mut rows = rows.load_stream::<Sums>(connection).await?;
+                while let Some(Sums { day, places }) = rows.try_next().await? {
+                    if found.plan.cover(day) == Cover::Day {
+                        counted.add_places(&Places::load(&places)?);
+                    }
+                }
+            }
+            found
+                .each_viewing(connection, |_, segments| {
+                    counted.add(segments);
+                    Ok(())
+                })
+                .await?;
+            Ok(counted)
+        })
+        .await
+}
+
+pub(super) async fn seconds(
+    connection: &mut AsyncPgConnection,
+    scan: &Scan,
+    buckets: Buckets,
+) -> Result<Seconds, Failure> {
+    #[derive(QueryableByName)]
+    struct Day {
+        #[diesel(sql_type = BigInt)]
+        day: i64,
+        #[diesel(sql_type = Nullable<Binary>)]
+        seconds: Option<Vec<u8>>,
+        #[diesel(sql_type = Nullable<Binary>)]
+        places: Option<Vec<u8>>,
+    }
+    // One snapshot: what is in the sums must not be loose as well.
+    let mut snapshot = connection.build_transaction().repeatable_read().read_only();
+    snapshot
+        .run(async |connection| {
+            let found = Found::by_video(connection, scan, Some(buckets)).await?;
+            let mut counted = Seconds::new(buckets);
+            if let Some((first_day, last_day)) = found.plan.days() {
+                let rows = diesel::sql_query(
+                    "select day, seconds, case when seconds is null then places end as places
+                 from rollup_places where video_id = any($1) and day between $2 and $3",
+                )
+                .bind::<Array<BigInt>, _>(&found.scopes)
+                .bind::<BigInt, _>(first_day)
+                .bind::<BigInt, _>(last_day);
+                let mut rows = rows.load_stream::<Day>(connection).await?;
+                while let Some(Day { day, seconds, places }) = rows.try_next().await? {
+                    if found.plan.cover(day) != Cover::Day {
+                        continue;
+                    }
+                    let changes = match (seconds, places) {
+                        (Some(seconds), _) => load_seconds(&seconds)?,
+                        (None, Some(places)) => Places::load(&places)?.seconds(),
+                        (None, None) => continue,
+                    };
+                    counted.add_changes(start_of(day, 0), &changes)?;
+                }
+            }
+            found
+                .each_viewing(connection, |started_at_ms, segments| {
+                    Ok(counted.add(started_at_ms, segments)?)
+                })
+                .await?;
+            Ok(counted)
+        })
+        .await
+}
+
+/// The start of the cell that a session is in; `$6` says how wide a cell is.
+const CELL: &str = "date_bin($6, sessions.started_at, timestamptz '1970-01-01 00:00+00')";
+
+fn width(scan: &Scan, buckets: &Buckets) -> PgInterval {
+    let grain = scan.grain(buckets);
+    PgInterval::from_microseconds(grain.num_microseconds().unwrap_or(i64::MAX).max(1))
+}
+
+/// Where what a scan asks for is found.
+struct Found<'a> {
+    scan: &'a Scan,
+    videos: Videos,
+    // Whose sums are wanted: videos, or keys below zero.
+    scopes: Vec<i64>,
+    // Without sums, all sessions are looked at.
+    is_summed: bool,
+    plan: Plan,
+}
+
+/// In which buckets sums are wanted, and how fine they are, if there are any that help.
+type Sums = Option<(Option<Buckets>, Grain)>;
+
+/// Sessions that are looked at.
+#[derive(Clone, Copy)]
+enum Part {
+    /// All that started then.
+    Rows(i64, i64),
+    /// Those that are loose, where not all are looked at.
+    Loose(i64, i64),
+}
+
+impl<'a> Found<'a> {
+    /// By the sums of keys, if all of their videos are selected.
+    async fn by_scope(
+        connection: &mut AsyncPgConnection,
+        scan: &'a Scan,
+        sums: Sums,
+    ) -> Result<Self, Failure> {
+        let videos = videos(connection, &scan.selection).await?;
+        let scopes = match (&videos, scan.selection.is_whole_key()) {
+            (Some(videos), false) => videos.clone(),
+            _ => {
+                let key = scan.selection.key.as_ref().map(|key| key.as_str());
+                ids(connection, "select -id as id from keys where $1 is null or key = $1", key)
+                    .await?
+            }
+        };
+        Self::by(connection, scan, videos, scopes, sums).await
+    }
+
+    /// By the sums of each video, which know where viewers began and stopped to watch.
+    async fn by_video(
+        connection: &mut AsyncPgConnection,
+        scan: &'a Scan,
+        buckets: Option<Buckets>,
+    ) -> Result<Self, Failure> {
+        let videos = videos(connection, &scan.selection).await?;
+        let scopes = match &videos {
+            Some(videos) => videos.clone(),
+            None => ids(connection, "select id from videos where $1 is null", None).await?,
+        };
+        // They do not know who watched for how long.
+        let sums = scan.summed_from().filter(|first| *first == 0);
+        let sums = sums.map(|_| (buckets, Grain::Day));
+        Self::by(connection, scan, videos, scopes, sums).await
+    }
+
+    async fn by(
+        connection: &mut AsyncPgConnection,
+        scan: &'a Scan,
+        videos: Videos,
+        scopes: Vec<i64>,
+        sums: Sums,
+    ) -> Result<Self, Failure> {
+        #[derive(QueryableByName)]
+        struct Known {
+            #[diesel(sql_type = BigInt)]
+            loose: i64,
+            #[diesel(sql_type = Nullable<BigInt>)]
+            first: Option<i64>,
+            #[diesel(sql_type = Nullable<BigInt>)]
+            last: Option<i64>,
+        }
+        let timeframe = (scan.from_ms, scan.to_ms);
+        let rows_only = |videos| {
+            let plan = Plan::of_rows(timeframe);
+            Self { scan, videos, scopes: Vec::new(), is_summed: false, plan }
+        };
+        let Some((buckets, grain)) = sums.filter(|_| timeframe.0 <= timeframe.1) else {
+            return Ok(rows_only(videos));
+        };
+        // The ends of each scope are two steps in the index.
+        let known: Known = diesel::sql_query(
+            "select (select count(*) from (select from session_heads
+                 where not rolled and started_at between $2 and $3 limit $4) as loose) as loose,
+                min(first) as first, max(last) as last
+             from unnest($1) as scope,
+                lateral (select day as first from rollup_plays it where it.scope = scope.scope
+                    order by day limit 1) as earliest,
+                lateral (select day as last from rollup_plays it where it.scope = scope.scope
+                    order by day desc limit 1) as latest",
+        )
+        .bind::<Array<BigInt>, _>(&scopes)
+        .bind::<Timestamptz, _>(timestamp(timeframe.0))
+        .bind::<Timestamptz, _>(timestamp(timeframe.1))
+        .bind::<BigInt, _>(LOOSE_MAX)
+        .get_result(connection)
+        .await?;
+        if LOOSE_MAX <= known.loose {
+            return Ok(rows_only(videos));
+        }
+        let ends = known.first.zip(known.last);
+        let plan = ends.map(|ends| Plan::new(timeframe, buckets, grain, ends));
+        let plan = plan.unwrap_or_default();
+        Ok(Self { scan, videos, scopes, is_summed: true, plan })
+    }
+
+    /// The sessions that are not in the sums that are read.
+    fn parts(&self) -> Vec<Part> {
+        let rows = self.plan.rows.iter();
+        let mut parts: Vec<_> = rows.clone().map(|(start, end)| Part::Rows(*start, *end)).collect();
+        if self.is_summed {
+            // What lies between.
+            let mut from_ms = self.scan.from_ms;
+            for (start, end) in rows {
+                parts.push(Part::Loose(from_ms, start - 1));
+                from_ms = end + 1;
+            }
+            parts.push(Part::Loose(from_ms, self.scan.to_ms));
+        }
+        parts.retain(|part| match part {
+            Part::Rows(start, end) | Part::Loose(start, end) => start <= end,
+        });
+        parts
+    }
+
+    /// `select` over some of the sessions; `$1` to `$5` say which.
+    fn sessions<'b>(
+        &self,
+        select: &str,
+        part: Part,
+        rest: &str,
+    ) -> BoxedSqlQuery<'b, Pg, SqlQuery> {
+        // What is said twice is what tells which chunks it is about, and which parts of a compressed one.
+        let loose = "join session_heads head on head.id = sessions.id and not head.rolled
+            and head.started_at = sessions.started_at and head.started_at between $2 and $3";
+        let (loose, start, end) = match part {
+            Part::Rows(start, end) => ("", start, end),
+            Part::Loose(start, end) => (loose, start, end),
+        };
+        let sql = format!(
+            "select {select} from sessions {loose}
+             where ($1 is null or sessions.video_id = any($1)) and sessions.started_at between $2 and $3
+                and $4 <= view_ms and ($5::jsonb is null or session_data @> $5::jsonb) {rest}"
+        );
+        diesel::sql_query(sql)
+            .into_boxed()
+            .bind::<Nullable<Array<BigInt>>, _>(self.videos.clone())
+            .bind::<Timestamptz, _>(timestamp(start))
+            .bind::<Timestamptz, _>(timestamp(end))
+            .bind::<BigInt, _>(i64::try_from(self.scan.minimum_view_ms).unwrap_or(i64::MAX))
+            .bind::<Nullable<Text>, _>(json(self.scan.selection.session.as_ref()))
+    }
+
+    /// Calls `view` with the start and the segments of each session that is not in the sums that are read, as they
+    /// come.
+    async fn each_viewing(
+        &self,
+        connection: &mut AsyncPgConnection,
+        mut view: impl FnMut(i64, &Segments) -> Result<(), Failure> + Send,
+    ) -> Result<(), Failure> {
+        #[derive(QueryableByName)]
+        struct Row {
+            #[diesel(sql_type = Timestamptz)]
+            started_at: PgTimestamp,
+            #[diesel(sql_type = Binary)]
+            segments: Vec<u8>,
+        }
+        for part in self.parts() {
+            let query = self.sessions("sessions.started_at, segments", part, "");
+            let mut rows = query.load_stream::<Row>(connection).await?;
+            while let Some(row) = rows.try_next().await? {
+                view(unix_ms(row.started_at), &Segments::decode(&row.segments)?)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Numbers of rows.
+async fn ids(
+    connection: &mut AsyncPgConnection,
+    query: &str,
+    of: Option<&str>,
+) -> Result<Vec<i64>, Failure> {
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = BigInt)]
+        id: i64,
+    }
+    let rows = diesel::sql_query(query).bind::<Nullable<Text>, _>(of).load::<Row>(connection);
+    Ok(rows.await?.into_iter().map(|row| row.id).collect())
+}
