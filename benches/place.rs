@@ -1,0 +1,154 @@
+//! Where the sessions of a benchmark are kept, and how much room they take there.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Text};
+use diesel::sqlite::SqliteConnection;
+use metrics_core::store::{SqliteStore, Store, TimescaleStore};
+use tokio_postgres::{Client, NoTls};
+
+use crate::Failure;
+
+/// A store by name: `sqlite:PATH`, or the URL of a PostgreSQL.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// A file.
+    Sqlite(PathBuf),
+    /// A database, with TimescaleDB or without.
+    Postgres(String),
+}
+
+impl FromStr for Place {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(path) = text.strip_prefix("sqlite:") {
+            return Ok(Self::Sqlite(path.into()));
+        }
+        if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+            return Ok(Self::Postgres(text.to_owned()));
+        }
+        Err("a store is sqlite:PATH or postgres://...".to_owned())
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(_) => f.write_str("SQLite"),
+            Self::Postgres(_) => f.write_str("PostgreSQL"),
+        }
+    }
+}
+
+/// How much room a table or an index takes.
+#[derive(Debug, QueryableByName)]
+pub struct Space {
+    /// Its name.
+    #[diesel(sql_type = Text)]
+    pub name: String,
+    /// How much it takes.
+    #[diesel(sql_type = BigInt)]
+    pub bytes: i64,
+}
+
+impl Place {
+    /// Opens it.
+    ///
+    /// # Errors
+    ///
+    /// If the store does not open.
+    pub async fn open(&self) -> Result<Arc<dyn Store>, Failure> {
+        Ok(match self {
+            Self::Sqlite(path) => Arc::new(SqliteStore::open(path).await?),
+            Self::Postgres(url) => Arc::new(TimescaleStore::connect(url).await?),
+        })
+    }
+
+    /// Does what a database does by itself in time: counts what is in its tables, and notes which pages are settled.
+    ///
+    /// # Errors
+    ///
+    /// If the database could not.
+    pub async fn settle(&self) -> Result<(), Failure> {
+        if let Self::Postgres(url) = self {
+            postgres(url).await?.batch_execute("vacuum (analyze)").await?;
+        }
+        Ok(())
+    }
+
+    /// How much room each table and index takes, the largest first; that of a hypertable with all its chunks.
+    ///
+    /// # Errors
+    ///
+    /// If the database could not say.
+    pub async fn space(&self) -> Result<Vec<Space>, Failure> {
+        match self {
+            Self::Sqlite(path) => {
+                let path = path.to_string_lossy().into_owned();
+                tokio::task::spawn_blocking(move || {
+                    let mut connection = sqlite(&path)?;
+                    Ok(diesel::sql_query(
+                        "select name, sum(pgsize) as bytes from dbstat where aggregate = 1 group by name order by 2 desc",
+                    )
+                    .load(&mut connection)?)
+                })
+                .await?
+            }
+            Self::Postgres(url) => {
+                let rows = postgres(url).await?.query(SPACE, &[]).await?;
+                let space =
+                    |row: &tokio_postgres::Row| Space { name: row.get(0), bytes: row.get(1) };
+                Ok(rows.iter().map(space).collect())
+            }
+        }
+    }
+}
+
+/// A connection of its own to a file.
+///
+/// # Errors
+///
+/// If it does not open.
+pub fn sqlite(path: &str) -> Result<SqliteConnection, Failure> {
+    Ok(SqliteConnection::establish(path)?)
+}
+
+/// A connection of its own to a database.
+///
+/// # Errors
+///
+/// If there is none.
+///
+/// # Panics
+///
+/// Outside of a Tokio runtime.
+pub async fn postgres(url: &str) -> Result<Client, Failure> {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
+    // Ends with the client; what goes wrong, the client says.
+    tokio::spawn(connection);
+    client.batch_execute("set search_path = metrics, public; set jit = off").await?;
+    Ok(client)
+}
+
+/// Tables with what is stored beside them, and indexes. Chunks count as their hypertable, and their indexes as its:
+/// they are named after both.
+const SPACE: &str = "
+    with tables as (
+        select c.oid as root, c.relname as root_name, c.oid, c.relname from pg_class c
+        where c.relnamespace = 'metrics'::regnamespace and c.relkind = 'r'
+        union all
+        select p.oid, p.relname, c.oid, c.relname from pg_inherits i
+        join pg_class p on p.oid = i.inhparent join pg_class c on c.oid = i.inhrelid
+        where p.relnamespace = 'metrics'::regnamespace and p.relkind = 'r'),
+    parts as (
+        select root_name::text as name, pg_table_size(oid) as bytes from tables
+        union all
+        select regexp_replace(x.relname, '^' || t.relname || '_', case when t.oid = t.root
+            then t.relname || '_' else '' end), pg_relation_size(x.oid)
+        from tables t join pg_index i on i.indrelid = t.oid join pg_class x on x.oid = i.indexrelid)
+    select name, sum(bytes)::bigint from parts group by name order by 2 desc";

@@ -1,0 +1,311 @@
+//! Measures every report on a store that `seed` filled, against plain SQL over the rows of sessions, and checks that
+//! both answer the same.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "it is a program")]
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use benches::Failure;
+use benches::dataset::{INSTANCE, KEY, VIDEOS, identifier};
+use benches::place::Place;
+use benches::straight::{Range, STRAIGHT_MAX, Straight, Videos};
+use chrono::{DateTime, TimeDelta, Utc};
+use clap::Parser;
+use metrics_core::engagement::{Part, SecondsBucket};
+use metrics_core::query::instant;
+use metrics_core::report::{PlaysBucket, SourceBucket, fold_plays, fold_sources};
+use metrics_core::store::{Error, Store};
+use metrics_core::time_bucket::{Buckets, Width};
+use metrics_core::{
+    ApiKey, BucketQuery, EngagementQuery, Metrics, ReportError, Selection, Timeframe,
+};
+use serde_json::json;
+
+/// How long a query is repeated for, once it was answered.
+const REPEAT_MAX: Duration = Duration::from_secs(3);
+
+/// Where Linux is told to forget what it read from disks.
+const DROP_CACHES: &str = "/proc/sys/vm/drop_caches";
+
+/// Measures reports.
+#[derive(Parser)]
+struct Args {
+    /// sqlite:PATH or postgres://...
+    #[arg(long)]
+    store: Place,
+    /// How often a query is repeated at most; the median counts.
+    #[arg(long, default_value_t = 7)]
+    runs: usize,
+    /// Measures each query also right after the store was opened and, as root, the system's page cache dropped. What
+    /// a database server keeps in its own memory stays.
+    #[arg(long)]
+    cold: bool,
+    /// Only queries whose name contains this.
+    #[arg(long, default_value = "")]
+    only: String,
+    /// Without plain SQL beside them, and so without a check.
+    #[arg(long)]
+    alone: bool,
+}
+
+/// A report as a user asks for it.
+#[derive(Clone, Copy)]
+enum Report {
+    Plays(Buckets),
+    Sources(Buckets),
+    Parts(u32),
+    Seconds(Buckets),
+}
+
+struct Query {
+    name: String,
+    report: Report,
+    videos: Videos,
+    days: i64,
+    minimum_view_ms: u64,
+}
+
+/// What is answered, in a form that can be compared.
+#[derive(Debug, PartialEq)]
+enum Answer {
+    Plays(Vec<PlaysBucket>),
+    Sources(Vec<SourceBucket>),
+    Parts(Vec<Part>),
+    Seconds(Vec<SecondsBucket>),
+    Watching(u64),
+    TooLong,
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Failure> {
+    let args = Args::parse();
+    let straight = Straight::open(&args.store).await?;
+    let metrics = open(&args).await?;
+    let until = instant(straight.last_start_ms().await?);
+    println!("{}\n", args.store);
+    println!("| query | rows | cold | time | straight SQL | ratio | same |");
+    println!("|---|--:|--:|--:|--:|--:|---|");
+    let mut wrong = 0;
+    let asked = queries()?.into_iter().filter(|query| query.name.contains(&args.only));
+    for query in asked {
+        wrong += u32::from(!measure(&args, &query, &metrics, &straight, until).await?);
+    }
+    if args.only.is_empty() || "watching".contains(&args.only) {
+        watching(&args, &metrics).await?;
+    }
+    if 0 < wrong {
+        return Err(format!("{wrong} answers differ from plain SQL").into());
+    }
+    Ok(())
+}
+
+/// The rows of the table.
+fn queries() -> Result<Vec<Query>, Failure> {
+    let width = |text: &str| text.parse::<Width>();
+    let (hour, day, month) = (width("1 hour")?, width("1 day")?, width("1 month")?);
+    let amsterdam = Buckets::new(hour).in_timezone("Europe/Amsterdam".parse()?);
+    let of = [
+        ("hottest", Videos::Ranked(0)),
+        ("median", Videos::Ranked(VIDEOS / 2)),
+        ("rarest", Videos::Ranked(VIDEOS - 1)),
+        ("50 by metadata", Videos::Knots),
+        ("whole key", Videos::All),
+    ];
+    let mut queries = Vec::new();
+    for (who, videos) in of {
+        for (when, days) in [("1 day", 1), ("30 days", 30), ("12 months", 365)] {
+            let fine = if days == 1 { hour } else { day };
+            let coarse = if days == 1 { day } else { month };
+            let reports = [
+                ("plays", Report::Plays(Buckets::new(fine)), 3_000),
+                ("sources", Report::Sources(Buckets::new(coarse)), 1_000),
+                ("100 ranges", Report::Parts(100), 0),
+                ("per second", Report::Seconds(Buckets::new(Width::YEAR)), 0),
+            ];
+            for (what, report, minimum_view_ms) in reports {
+                let name = format!("{what}, {who}, {when}");
+                queries.push(Query { name, report, videos, days, minimum_view_ms });
+            }
+        }
+        let name = format!("plays, {who}, 30 days by hour in Amsterdam");
+        let report = Report::Plays(amsterdam);
+        queries.push(Query { name, report, videos, days: 30, minimum_view_ms: 1_000 });
+        let name = format!("plays, {who}, 12 months, at least 3.5 s");
+        let report = Report::Plays(Buckets::new(day));
+        queries.push(Query { name, report, videos, days: 365, minimum_view_ms: 3_500 });
+    }
+    Ok(queries)
+}
+
+/// Measures a query, prints its row, and returns false if plain SQL answers something else.
+async fn measure(
+    args: &Args,
+    query: &Query,
+    metrics: &Metrics,
+    straight: &Straight,
+    until: DateTime<Utc>,
+) -> Result<bool, Failure> {
+    let range = query.range(until);
+    let rows = straight.rows(&Range { minimum_view_ms: 0, ..range.clone() }).await?;
+    let cold = if args.cold {
+        drop_caches();
+        let metrics = open(args).await?;
+        let began = Instant::now();
+        query.ask(&metrics, until).await?;
+        told(Some(began.elapsed()))
+    } else {
+        String::new()
+    };
+    let (answer, time) = repeat(args.runs, async || query.ask(metrics, until).await).await?;
+    let (expected, straight_time) = if args.alone {
+        (Answer::TooLong, None)
+    } else {
+        repeat(args.runs, async || query.straight(straight, &range).await).await?
+    };
+    let compared = answer != Answer::TooLong && expected != Answer::TooLong;
+    let same = compared.then(|| answer == expected);
+    let ratio =
+        straight_time.zip(time).map(|(straight, time)| straight.as_secs_f64() / time.as_secs_f64());
+    let straight_time = if args.alone { String::new() } else { told(straight_time) };
+    println!(
+        "| {} | {rows} | {cold} | {} | {straight_time} | {} | {} |",
+        query.name,
+        told(time),
+        ratio.map_or_else(String::new, |ratio| format!("{ratio:.1}")),
+        same.map_or("", |same| if same { "yes" } else { "NO" }),
+    );
+    Ok(same != Some(false))
+}
+
+/// How many watch at this moment, which no range of time can make slower.
+async fn watching(args: &Args, metrics: &Metrics) -> Result<(), Failure> {
+    metrics.store().beat(INSTANCE, metrics.now()).await?;
+    let key = Selection::key(ApiKey::new(KEY)?);
+    let (answer, time) =
+        repeat(args.runs, async || Ok(Answer::Watching(metrics.watching(&key).await?))).await?;
+    let Answer::Watching(watching) = answer else { return Err("it took too long".into()) };
+    println!("| watching, whole key | {watching} | | {} | | | |", told(time));
+    Ok(())
+}
+
+/// Asks at least once, and again as long as there is time. Returns the first answer and the median of the times.
+async fn repeat(
+    runs: usize,
+    mut ask: impl AsyncFnMut() -> Result<Answer, Failure>,
+) -> Result<(Answer, Option<Duration>), Failure> {
+    let began = Instant::now();
+    let mut times = Vec::new();
+    // The first brings what is asked for into memory.
+    let mut answer = ask().await?;
+    if began.elapsed() < REPEAT_MAX {
+        while times.len() < runs && (times.is_empty() || began.elapsed() < REPEAT_MAX) {
+            let began = Instant::now();
+            answer = ask().await?;
+            times.push(began.elapsed());
+        }
+    } else {
+        times.push(began.elapsed());
+    }
+    times.sort_unstable();
+    let median = times.get(times.len() / 2).copied();
+    let median = median.filter(|_| answer != Answer::TooLong);
+    Ok((answer, median))
+}
+
+async fn open(args: &Args) -> Result<Metrics, Failure> {
+    let store: Arc<dyn Store> = args.store.open().await?;
+    Ok(Metrics::builder(store).start())
+}
+
+/// Has the system read from its disks again, if that is permitted.
+fn drop_caches() {
+    if std::fs::write(DROP_CACHES, "3").is_err() {
+        eprintln!("the page cache stays as it is: {DROP_CACHES} is root's");
+    }
+}
+
+fn told(time: Option<Duration>) -> String {
+    match time {
+        Some(time) => format!("{:.2} ms", time.as_secs_f64() * 1_000.0),
+        None => format!("gave up (limit {} s)", STRAIGHT_MAX.as_secs()),
+    }
+}
+
+impl Query {
+    fn range(&self, until: DateTime<Utc>) -> Range {
+        let from = until - TimeDelta::days(self.days);
+        let grain_ms = match self.report {
+            Report::Plays(buckets) | Report::Sources(buckets) => {
+                buckets.grain_between(from, until).num_milliseconds()
+            }
+            Report::Parts(_) | Report::Seconds(_) => 0,
+        };
+        Range {
+            videos: self.videos,
+            from_ms: from.timestamp_millis(),
+            to_ms: until.timestamp_millis(),
+            minimum_view_ms: i64::try_from(self.minimum_view_ms).unwrap_or(i64::MAX),
+            grain_ms,
+        }
+    }
+
+    fn selection(&self) -> Result<Selection, Failure> {
+        Ok(match self.videos {
+            Videos::Ranked(rank) => Selection::identifier(identifier(rank)),
+            Videos::Knots => {
+                let course = json!({"course": "knots"});
+                Selection::default().with_video(course.as_object().cloned().unwrap_or_default())
+            }
+            Videos::All => Selection::key(ApiKey::new(KEY)?),
+        })
+    }
+
+    /// Asks the library.
+    async fn ask(&self, metrics: &Metrics, until: DateTime<Utc>) -> Result<Answer, Failure> {
+        let timeframe = Timeframe::Between(until - TimeDelta::days(self.days), until);
+        let minimum_view_ms = self.minimum_view_ms;
+        let engagement =
+            EngagementQuery { selection: self.selection()?, timeframe, minimum_view_ms };
+        let bucket = |buckets| {
+            let query = BucketQuery::from(self.selection()?).during(timeframe);
+            Ok::<_, Failure>(BucketQuery { buckets, minimum_view_ms, ..query })
+        };
+        let answer = match self.report {
+            Report::Plays(buckets) => metrics.plays(&bucket(buckets)?).await.map(Answer::Plays),
+            Report::Sources(buckets) => {
+                metrics.sources(&bucket(buckets)?).await.map(Answer::Sources)
+            }
+            Report::Parts(parts) => metrics.engagement(&engagement, parts).await.map(Answer::Parts),
+            Report::Seconds(buckets) => {
+                metrics.engagement_per_second(&engagement, buckets).await.map(Answer::Seconds)
+            }
+        };
+        match answer {
+            Err(ReportError::Store(Error::TimedOut { .. })) => Ok(Answer::TooLong),
+            answer => Ok(answer?),
+        }
+    }
+
+    /// Asks the database.
+    async fn straight(&self, straight: &Straight, range: &Range) -> Result<Answer, Failure> {
+        let answer = match self.report {
+            Report::Plays(buckets) => {
+                let cells = straight.plays(range).await?;
+                cells.map(|cells| Answer::Plays(fold_plays(cells, &buckets, [])))
+            }
+            Report::Sources(buckets) => {
+                let cells = straight.sources(range).await?;
+                cells.map(|cells| Answer::Sources(fold_sources(cells, &buckets)))
+            }
+            Report::Parts(parts) => {
+                let viewings = straight.viewings(range).await?;
+                viewings.map(|it| it.parts(parts)).transpose()?.map(Answer::Parts)
+            }
+            Report::Seconds(buckets) => {
+                let viewings = straight.viewings(range).await?;
+                viewings.map(|it| it.seconds(buckets)).transpose()?.map(Answer::Seconds)
+            }
+        };
+        Ok(answer.unwrap_or(Answer::TooLong))
+    }
+}

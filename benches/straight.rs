@@ -1,0 +1,483 @@
+//! The same reports by plain SQL over the rows of sessions: what answers would cost without anything else.
+//!
+//! The videos of a selection are looked up first, as the stores do. Each query is given up after [`STRAIGHT_MAX`].
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use diesel::connection::DefaultLoadingMode;
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Binary, Integer, Text};
+use diesel::sqlite::SqliteConnection;
+use futures_util::TryStreamExt as _;
+use metrics_core::Source;
+use metrics_core::client::{self, Browser, Device, Platform};
+use metrics_core::engagement::{Part, Parts, Seconds, SecondsBucket};
+use metrics_core::interval::Segments;
+use metrics_core::report::{PlayCell, PlayFigures, SourceCell};
+use metrics_core::time_bucket::Buckets;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Row};
+
+use crate::Failure;
+use crate::place::{Place, postgres, sqlite};
+
+/// How long a straight query may take.
+pub const STRAIGHT_MAX: Duration = Duration::from_secs(60);
+
+/// Which sessions.
+#[derive(Clone, Debug)]
+pub struct Range {
+    /// The videos, by a condition on the table `videos`.
+    pub videos: Videos,
+    /// The first start that counts, in Unix milliseconds.
+    pub from_ms: i64,
+    /// The last start that counts.
+    pub to_ms: i64,
+    /// The least view time that counts, in milliseconds.
+    pub minimum_view_ms: i64,
+    /// How wide a cell is, in milliseconds.
+    pub grain_ms: i64,
+}
+
+/// Which videos, as SQL says it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Videos {
+    /// The one with the identifier of this rank.
+    Ranked(usize),
+    /// Those of the course `knots`.
+    Knots,
+    /// All of the key.
+    All,
+}
+
+impl Videos {
+    fn condition(self, straight: &Straight) -> String {
+        match self {
+            Self::Ranked(rank) => format!("identifier = '{}'", crate::dataset::identifier(rank)),
+            Self::Knots => match straight {
+                Straight::File(_) => "metadata ->> 'course' = 'knots'".to_owned(),
+                Straight::Database(_) => "metadata @> '{\"course\": \"knots\"}'".to_owned(),
+            },
+            Self::All => {
+                format!("key_id = (select id from keys where key = '{}')", crate::dataset::KEY)
+            }
+        }
+    }
+}
+
+/// The segments of many sessions, close together: what a program would read and keep.
+#[derive(Debug, Default)]
+pub struct Viewings {
+    // When each started, in Unix milliseconds, and where its segments end below.
+    places: Vec<(i64, usize)>,
+    segments: Vec<u8>,
+}
+
+impl Viewings {
+    fn push(&mut self, started_at_ms: i64, segments: &[u8]) {
+        self.segments.extend_from_slice(segments);
+        self.places.push((started_at_ms, self.segments.len()));
+    }
+
+    fn each(
+        &self,
+        mut view: impl FnMut(i64, &Segments) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let mut from = 0;
+        for &(started_at_ms, to) in &self.places {
+            view(started_at_ms, &Segments::decode(&self.segments[from..to])?)?;
+            from = to;
+        }
+        Ok(())
+    }
+
+    /// The viewers of equal parts.
+    ///
+    /// # Errors
+    ///
+    /// If a row is damaged.
+    pub fn parts(&self, parts: u32) -> Result<Vec<Part>, Failure> {
+        let mut end_ms = 0;
+        self.each(|_, segments| {
+            end_ms = end_ms.max(segments.union().end_ms());
+            Ok(())
+        })?;
+        let mut counted = Parts::new(end_ms, parts);
+        self.each(|_, segments| {
+            counted.add(segments);
+            Ok(())
+        })?;
+        Ok(counted.finish())
+    }
+
+    /// The viewers of every second.
+    ///
+    /// # Errors
+    ///
+    /// If a row is damaged, or there are too many seconds.
+    pub fn seconds(&self, buckets: Buckets) -> Result<Vec<SecondsBucket>, Failure> {
+        let mut counted = Seconds::new(buckets);
+        self.each(|started_at_ms, segments| Ok(counted.add(started_at_ms, segments)?))?;
+        Ok(counted.finish())
+    }
+}
+
+/// A query over these videos; nothing, if it takes too long.
+type InFile<T> = fn(&mut SqliteConnection, &Range, Vec<i64>) -> Result<Option<T>, Failure>;
+
+/// A connection that knows nothing but SQL.
+pub enum Straight {
+    /// To a file.
+    File(Arc<Mutex<SqliteConnection>>),
+    /// To a database.
+    Database(Client),
+}
+
+impl std::fmt::Debug for Straight {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Straight").finish_non_exhaustive()
+    }
+}
+
+impl Straight {
+    /// Opens the place once more.
+    ///
+    /// # Errors
+    ///
+    /// If it does not open.
+    pub async fn open(place: &Place) -> Result<Self, Failure> {
+        Ok(match place {
+            Place::Sqlite(path) => Self::File(Arc::new(sqlite(&path.to_string_lossy())?.into())),
+            Place::Postgres(url) => {
+                let client = postgres(url).await?;
+                let limit = format!("set statement_timeout = {}", STRAIGHT_MAX.as_millis());
+                client.batch_execute(&limit).await?;
+                Self::Database(client)
+            }
+        })
+    }
+
+    /// Plays per cell, or nothing if that takes too long.
+    ///
+    /// # Errors
+    ///
+    /// If the database could not.
+    pub async fn plays(&self, range: &Range) -> Result<Option<Vec<PlayCell>>, Failure> {
+        match self {
+            Self::File(_) => self.in_file(range, file_plays).await,
+            Self::Database(_) => {
+                let sums = "date_bin($4::text::interval, started_at, timestamptz 'epoch'), browser, platform, device,
+                    count(*), sum(view_ms)::bigint, sum(unique_ms)::bigint from sessions";
+                let rows = self.in_database(range, sums, "group by 1, 2, 3, 4").await?;
+                Ok(rows.map(|rows| rows.iter().map(play_cell).collect()))
+            }
+        }
+    }
+
+    /// Plays per cell and page, or nothing if that takes too long.
+    ///
+    /// # Errors
+    ///
+    /// If the database could not.
+    pub async fn sources(&self, range: &Range) -> Result<Option<Vec<SourceCell>>, Failure> {
+        match self {
+            Self::File(_) => self.in_file(range, file_sources).await,
+            Self::Database(_) => {
+                let sums =
+                    "date_bin($4::text::interval, started_at, timestamptz 'epoch'), url, count(*)
+                    from sessions join sources on sources.id = source_id";
+                let rows = self.in_database(range, sums, "group by 1, 2").await?;
+                let cell = |row: &Row| {
+                    Some(SourceCell {
+                        at_ms: unix_ms(row.get(0)),
+                        source: Source::parse(row.get(1))?,
+                        plays: row.get::<_, i64>(2).unsigned_abs(),
+                    })
+                };
+                Ok(rows.map(|rows| rows.iter().filter_map(cell).collect()))
+            }
+        }
+    }
+
+    /// All segments, or nothing if that takes too long.
+    ///
+    /// # Errors
+    ///
+    /// If the database could not.
+    pub async fn viewings(&self, range: &Range) -> Result<Option<Viewings>, Failure> {
+        let Self::Database(client) = self else { return self.in_file(range, file_viewings).await };
+        let videos = self.ids(client, range.videos).await?;
+        let began = Instant::now();
+        let (from, to) = (time(range.from_ms), time(range.to_ms));
+        let given: [&(dyn ToSql + Sync); 4] = [&videos, &from, &to, &range.minimum_view_ms];
+        let rows = client.query_raw(
+            "select started_at, segments from sessions
+             where video_id = any($1) and started_at between $2 and $3 and $4 <= view_ms",
+            given,
+        );
+        let mut rows = std::pin::pin!(rows.await?);
+        let mut viewings = Viewings::default();
+        while let Some(row) = rows.try_next().await? {
+            viewings.push(unix_ms(row.get(0)), row.get(1));
+            if STRAIGHT_MAX < began.elapsed() {
+                return Ok(None);
+            }
+        }
+        Ok(Some(viewings))
+    }
+
+    /// How many sessions are in the range.
+    ///
+    /// # Errors
+    ///
+    /// If the database could not.
+    pub async fn rows(&self, range: &Range) -> Result<i64, Failure> {
+        match self {
+            Self::File(_) => {
+                let rows = self.in_file(range, |connection, range, videos| {
+                    let mut rows = 0;
+                    for video in videos {
+                        let some: Number =
+                            within("select count(*) as number from sessions", range, video, "")
+                                .get_result(connection)?;
+                        rows += some.number;
+                    }
+                    Ok(Some(rows))
+                });
+                Ok(rows.await?.unwrap_or_default())
+            }
+            Self::Database(client) => {
+                let videos = self.ids(client, range.videos).await?;
+                let sql = "select count(*) from sessions
+                    where video_id = any($1) and started_at between $2 and $3";
+                let (from, to) = (time(range.from_ms), time(range.to_ms));
+                Ok(client.query_one(sql, &[&videos, &from, &to]).await?.get(0))
+            }
+        }
+    }
+
+    /// When the last session started, in Unix milliseconds, as fast as there is an index for it: of the most watched
+    /// video.
+    ///
+    /// # Errors
+    ///
+    /// If the database could not, or there are no sessions.
+    pub async fn last_start_ms(&self) -> Result<i64, Failure> {
+        let condition = Videos::Ranked(0).condition(self);
+        let sql =
+            format!("from sessions where video_id = (select id from videos where {condition})");
+        match self {
+            Self::File(connection) => {
+                let connection = Arc::clone(connection);
+                tokio::task::spawn_blocking(move || {
+                    let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
+                    let sql = format!("select max(started_at) as number {sql}");
+                    let last: Number = diesel::sql_query(sql).get_result(&mut *connection)?;
+                    Ok(last.number)
+                })
+                .await?
+            }
+            Self::Database(client) => {
+                let sql = format!("select max(started_at) {sql}");
+                Ok(unix_ms(client.query_one(&sql, &[]).await?.get(0)))
+            }
+        }
+    }
+
+    /// Runs `query` on a thread that may block, with the ids of the videos.
+    async fn in_file<T: Send + 'static>(
+        &self,
+        range: &Range,
+        query: InFile<T>,
+    ) -> Result<Option<T>, Failure> {
+        let Self::File(connection) = self else { return Err("it is no file".into()) };
+        let (connection, range) = (Arc::clone(connection), range.clone());
+        let condition = range.videos.condition(self);
+        tokio::task::spawn_blocking(move || {
+            let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
+            let sql = format!("select id as number from videos where {condition}");
+            let videos: Vec<Number> = diesel::sql_query(sql).load(&mut *connection)?;
+            query(&mut connection, &range, videos.into_iter().map(|it| it.number).collect())
+        })
+        .await?
+    }
+
+    async fn in_database(
+        &self,
+        range: &Range,
+        select: &str,
+        rest: &str,
+    ) -> Result<Option<Vec<Row>>, Failure> {
+        let Self::Database(client) = self else { return Err("it is no database".into()) };
+        let videos = self.ids(client, range.videos).await?;
+        let sql = format!(
+            "select {select} where video_id = any($1) and started_at between $2 and $3 and $5 <= view_ms {rest}"
+        );
+        let (from, to) = (time(range.from_ms), time(range.to_ms));
+        let grain = format!("{} milliseconds", range.grain_ms);
+        let began = Instant::now();
+        let rows = client.query(&sql, &[&videos, &from, &to, &grain, &range.minimum_view_ms]).await;
+        match rows {
+            Err(_) if STRAIGHT_MAX <= began.elapsed() => Ok(None),
+            rows => Ok(Some(rows?)),
+        }
+    }
+
+    async fn ids(&self, client: &Client, videos: Videos) -> Result<Vec<i64>, Failure> {
+        let sql = format!("select id from videos where {}", videos.condition(self));
+        Ok(client.query(&sql, &[]).await?.iter().map(|row| row.get(0)).collect())
+    }
+}
+
+#[derive(QueryableByName)]
+struct Number {
+    #[diesel(sql_type = BigInt)]
+    number: i64,
+}
+
+/// A statement over the rows of one video: one for all could not be given up half way.
+fn within(select: &str, range: &Range, video: i64, rest: &str) -> diesel::query_builder::SqlQuery {
+    let Range { from_ms, to_ms, minimum_view_ms, .. } = range;
+    diesel::sql_query(format!(
+        "{select} where video_id = {video} and started_at between {from_ms} and {to_ms}
+         and {minimum_view_ms} <= view_ms {rest}"
+    ))
+}
+
+fn file_plays(
+    connection: &mut SqliteConnection,
+    range: &Range,
+    videos: Vec<i64>,
+) -> Result<Option<Vec<PlayCell>>, Failure> {
+    #[derive(QueryableByName)]
+    struct Sum {
+        #[diesel(sql_type = BigInt)]
+        cell: i64,
+        #[diesel(sql_type = Integer)]
+        browser: i32,
+        #[diesel(sql_type = Integer)]
+        platform: i32,
+        #[diesel(sql_type = Integer)]
+        device: i32,
+        #[diesel(sql_type = BigInt)]
+        plays: i64,
+        #[diesel(sql_type = BigInt)]
+        view_ms: i64,
+        #[diesel(sql_type = BigInt)]
+        unique_ms: i64,
+    }
+    let began = Instant::now();
+    let select = format!(
+        "select started_at / {grain} * {grain} as cell, browser, platform, device, count(*) as plays,
+         sum(view_ms) as view_ms, sum(unique_ms) as unique_ms from sessions",
+        grain = range.grain_ms
+    );
+    let mut cells = Vec::new();
+    for video in videos {
+        let sums: Vec<Sum> =
+            within(&select, range, video, "group by 1, 2, 3, 4").load(connection)?;
+        cells.extend(sums.iter().map(|it| {
+            let sums = (it.plays, it.view_ms, it.unique_ms);
+            cell(it.cell, (it.browser, it.platform, it.device), sums)
+        }));
+        if STRAIGHT_MAX < began.elapsed() {
+            return Ok(None);
+        }
+    }
+    Ok(Some(cells))
+}
+
+fn file_sources(
+    connection: &mut SqliteConnection,
+    range: &Range,
+    videos: Vec<i64>,
+) -> Result<Option<Vec<SourceCell>>, Failure> {
+    #[derive(QueryableByName)]
+    struct Sum {
+        #[diesel(sql_type = BigInt)]
+        cell: i64,
+        #[diesel(sql_type = Text)]
+        url: String,
+        #[diesel(sql_type = BigInt)]
+        plays: i64,
+    }
+    let began = Instant::now();
+    let select = format!(
+        "select started_at / {grain} * {grain} as cell, url, count(*) as plays
+         from sessions join sources on sources.id = source_id",
+        grain = range.grain_ms
+    );
+    let mut cells = Vec::new();
+    for video in videos {
+        let sums: Vec<Sum> = within(&select, range, video, "group by 1, 2").load(connection)?;
+        cells.extend(sums.iter().filter_map(|it| {
+            let source = Source::parse(&it.url)?;
+            Some(SourceCell { at_ms: it.cell, source, plays: it.plays.unsigned_abs() })
+        }));
+        if STRAIGHT_MAX < began.elapsed() {
+            return Ok(None);
+        }
+    }
+    Ok(Some(cells))
+}
+
+fn file_viewings(
+    connection: &mut SqliteConnection,
+    range: &Range,
+    videos: Vec<i64>,
+) -> Result<Option<Viewings>, Failure> {
+    #[derive(QueryableByName)]
+    struct Viewing {
+        #[diesel(sql_type = BigInt)]
+        started_at: i64,
+        #[diesel(sql_type = Binary)]
+        segments: Vec<u8>,
+    }
+    let began = Instant::now();
+    let mut viewings = Viewings::default();
+    for video in videos {
+        let rows = within("select started_at, segments from sessions", range, video, "");
+        for row in rows.load_iter::<Viewing, DefaultLoadingMode>(connection)? {
+            let row = row?;
+            viewings.push(row.started_at, &row.segments);
+        }
+        if STRAIGHT_MAX < began.elapsed() {
+            return Ok(None);
+        }
+    }
+    Ok(Some(viewings))
+}
+
+fn play_cell(row: &Row) -> PlayCell {
+    let classes: [i16; 3] = [row.get(1), row.get(2), row.get(3)];
+    let [browser, platform, device] = classes.map(i32::from);
+    cell(unix_ms(row.get(0)), (browser, platform, device), (row.get(4), row.get(5), row.get(6)))
+}
+
+fn cell(at_ms: i64, classes: (i32, i32, i32), sums: (i64, i64, i64)) -> PlayCell {
+    let code = |class: i32| u8::try_from(class).unwrap_or_default();
+    let client = client::Client {
+        browser: Browser::from_code(code(classes.0)),
+        platform: Platform::from_code(code(classes.1)),
+        device: Device::from_code(code(classes.2)),
+    };
+    let (plays, view_ms, unique_ms) = sums;
+    let mut figures = PlayFigures::default();
+    figures.add_plays(
+        plays.unsigned_abs(),
+        view_ms.unsigned_abs(),
+        unique_ms.unsigned_abs(),
+        client,
+    );
+    PlayCell { at_ms, figures }
+}
+
+fn time(unix_ms: i64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(unix_ms.unsigned_abs())
+}
+
+fn unix_ms(time: SystemTime) -> i64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
