@@ -1,0 +1,448 @@
+//! Many connections with many viewers each, and how long the server takes to acknowledge what they say.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::process::{cpu, cpu_of_tree, resident};
+use crate::viewers::{Says, Tally, Viewers, Viewing};
+use crate::websocket::{Socket, source};
+
+/// How long all that is left may take to be acknowledged at the end.
+const FINISH_MAX: Duration = Duration::from_secs(60);
+
+/// How long the server is under load before anything is measured.
+pub const WARM_UP: Duration = Duration::from_secs(1);
+
+/// How often a client says that it is there.
+const HEARTBEAT: Duration = Duration::from_secs(30);
+
+/// How late an event may be sent without its lateness being counted: timers are no finer than a millisecond.
+const LATE_MAX: Duration = Duration::from_millis(2);
+
+/// How much a connection may have in flight at a given rate: a server that cannot keep up shows in the latency, and
+/// must not fill the memory of both.
+const FLYING_MAX: usize = 1_024;
+
+/// How many connections are opened at the same time.
+pub const OPENING_MAX: usize = 64;
+
+/// What is done to a server.
+#[derive(Clone, Debug)]
+pub struct Load {
+    /// Where it listens.
+    pub server: SocketAddr,
+    /// The key of all viewers.
+    pub key: String,
+    /// How many websockets.
+    pub connections: usize,
+    /// How many viewers on each at a time.
+    pub sessions: usize,
+    /// How long it is measured.
+    pub measured: Duration,
+    /// How many messages each connection keeps in flight, unless there is a rate.
+    pub in_flight: usize,
+    /// How many events a second over all connections.
+    pub rate: Option<f64>,
+    /// The same seed is the same viewers.
+    pub seed: u64,
+    /// The process of the server, to be measured.
+    pub pid: Option<u32>,
+    /// The first process of PostgreSQL, to be measured.
+    pub database_pid: Option<u32>,
+}
+
+/// How it went.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// How many events were acknowledged while it was measured.
+    pub events: u64,
+    /// How many viewers have joined, over all.
+    pub joins: u64,
+    /// For how long it was measured.
+    pub measured: Duration,
+    /// How long acknowledgements took, in microseconds, in order.
+    pub latencies: Vec<u32>,
+    /// How long the server kept processors busy while it was measured.
+    pub cpu: Option<Duration>,
+    /// The same of PostgreSQL.
+    pub database_cpu: Option<Duration>,
+    /// The memory of the server at the end of what was measured.
+    pub resident: Option<u64>,
+    /// What the server should report.
+    pub tally: Tally,
+}
+
+impl Outcome {
+    /// Acknowledged events a second.
+    #[must_use]
+    pub fn rate(&self) -> f64 {
+        self.events as f64 / self.measured.as_secs_f64()
+    }
+
+    /// How long acknowledgements took at most, but for some of them.
+    #[must_use]
+    pub fn latency(&self, of: f64) -> Duration {
+        let last = self.latencies.len().saturating_sub(1);
+        let place = (last as f64 * of).round() as usize;
+        Duration::from_micros(self.latencies.get(place).copied().unwrap_or(0).into())
+    }
+
+    /// Seconds of a processor for 100,000 events.
+    #[must_use]
+    pub fn per_events(&self, cpu: Duration) -> f64 {
+        cpu.as_secs_f64() * 100_000.0 / self.events.max(1) as f64
+    }
+}
+
+/// When what happens.
+#[derive(Clone, Copy)]
+struct Times {
+    begin: Instant,
+    from: Instant,
+    to: Instant,
+}
+
+impl Load {
+    /// Connects all viewers, has them watch, and says goodbye.
+    ///
+    /// # Errors
+    ///
+    /// The server cannot be reached, refuses something, or does not acknowledge everything in the end.
+    pub async fn run(&self) -> io::Result<Outcome> {
+        let sockets = self.connect().await?;
+        let begin = Instant::now();
+        let from = begin + WARM_UP;
+        let times = Times { begin, from, to: from + self.measured };
+        let mut running = JoinSet::new();
+        for (socket, viewers) in sockets {
+            let page = Page::new(self, socket, viewers, times);
+            running.spawn(page.run());
+        }
+        let measure = || -> io::Result<_> {
+            Ok((self.pid.map(cpu).transpose()?, self.database_pid.map(cpu_of_tree).transpose()?))
+        };
+        sleep_until(times.from).await;
+        let before = measure()?;
+        sleep_until(times.to).await;
+        let after = measure()?;
+        let resident = self.pid.map(resident).transpose()?;
+        let since = |before: Option<Duration>, after: Option<Duration>| {
+            Some(after?.saturating_sub(before?))
+        };
+        let mut outcome = Outcome {
+            events: 0,
+            joins: 0,
+            measured: self.measured,
+            latencies: Vec::new(),
+            cpu: since(before.0, after.0),
+            database_cpu: since(before.1, after.1),
+            resident,
+            tally: Tally::default(),
+        };
+        while let Some(page) = running.join_next().await {
+            let page = page.map_err(io::Error::other)??;
+            outcome.events += page.latencies.len() as u64;
+            outcome.joins += page.joins;
+            outcome.latencies.extend(page.latencies);
+            outcome.tally.add(page.viewers.tally);
+        }
+        outcome.latencies.sort_unstable();
+        Ok(outcome)
+    }
+
+    async fn connect(&self) -> io::Result<Vec<(Socket, Viewers)>> {
+        let mut opening = JoinSet::new();
+        let mut open = Vec::new();
+        for number in 0..self.connections {
+            if OPENING_MAX <= opening.len()
+                && let Some(opened) = opening.join_next().await
+            {
+                open.push(opened.map_err(io::Error::other)??);
+            }
+            opening.spawn(connect(self.server, self.key.clone(), self.seed, number));
+        }
+        while let Some(opened) = opening.join_next().await {
+            open.push(opened.map_err(io::Error::other)??);
+        }
+        Ok(open)
+    }
+}
+
+/// Opens the connection with this number.
+///
+/// # Errors
+///
+/// The server cannot be reached, or does not want to speak websocket.
+pub async fn connect(
+    server: SocketAddr,
+    key: String,
+    seed: u64,
+    number: usize,
+) -> io::Result<(Socket, Viewers)> {
+    let mut viewers = Viewers::new(seed, number, &key);
+    let encoded = key.replace('+', "%2B").replace('/', "%2F").replace('=', "%3D");
+    let target = format!(
+        "/socket/websocket?source_url=https%3A%2F%2Fsite.example%2Fwatch&key={encoded}&vsn=2.0.0"
+    );
+    let (user_agent, mask) = (viewers.user_agent(), viewers.mask());
+    let socket = Socket::connect(server, source(number), &target, user_agent, mask).await?;
+    Ok((socket, viewers))
+}
+
+/// One page with its viewers.
+struct Page {
+    socket: Socket,
+    viewers: Viewers,
+    times: Times,
+    slots: Vec<Slot>,
+    // The next viewer to do something.
+    turn: usize,
+    flying: VecDeque<Flying>,
+    flying_max: usize,
+    // None: as soon as there is room.
+    pace: Option<Pace>,
+    heartbeat_at: Instant,
+    last_ref: u32,
+    latencies: Vec<u32>,
+    joins: u64,
+}
+
+/// Events at random, so many on average.
+struct Pace {
+    every: Duration,
+    next: Instant,
+}
+
+struct Slot {
+    viewing: Viewing,
+    join_ref: u32,
+    joined: bool,
+    // Nobody comes after this viewer.
+    ended: bool,
+}
+
+/// A message that is not answered yet.
+struct Flying {
+    message_ref: u32,
+    since: Instant,
+    what: What,
+}
+
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum What {
+    Join { slot: usize },
+    Event,
+    Other,
+}
+
+/// What a server answers in the second serializer. Without a ref, a server does not look at any, and answers in the order
+/// of what was said.
+type Answer<'a> = (IgnoredAny, Option<&'a str>, IgnoredAny, &'a str, Status<'a>);
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Status<'a> {
+    status: Option<&'a str>,
+    #[serde(borrow)]
+    response: Option<&'a RawValue>,
+}
+
+impl Page {
+    fn new(load: &Load, socket: Socket, mut viewers: Viewers, times: Times) -> Self {
+        let pace = load.rate.map(|rate| {
+            let every = Duration::from_secs_f64(load.connections as f64 / rate);
+            Pace { every, next: times.begin + every.mul_f64(viewers.gap()) }
+        });
+        let heartbeat_at = times.begin + HEARTBEAT.mul_f64(viewers.gap().fract());
+        let mut page = Self {
+            socket,
+            viewers,
+            times,
+            slots: Vec::new(),
+            turn: 0,
+            flying: VecDeque::new(),
+            flying_max: if pace.is_some() { FLYING_MAX } else { load.in_flight },
+            pace,
+            heartbeat_at,
+            last_ref: 0,
+            latencies: Vec::new(),
+            joins: 0,
+        };
+        for slot in 0..load.sessions {
+            let viewing = page.viewers.begin();
+            page.slots.push(Slot { viewing, join_ref: 0, joined: false, ended: false });
+            page.join(slot);
+        }
+        page
+    }
+
+    async fn run(mut self) -> io::Result<Self> {
+        while Instant::now() < self.times.to {
+            self.go_on();
+            self.socket.flush().await?;
+            let wake = self.wake();
+            tokio::select! {
+                filled = self.socket.fill() => filled?,
+                () = sleep_until(wake) => {}
+            }
+            self.listen()?;
+        }
+        let finishing = timeout(FINISH_MAX, self.finish()).await;
+        finishing.map_err(|_| io::Error::other("not all that was sent was acknowledged"))??;
+        Ok(self)
+    }
+
+    /// When there is something to do although the server says nothing.
+    fn wake(&self) -> Instant {
+        let wake = self.times.to.min(self.heartbeat_at);
+        match &self.pace {
+            Some(pace) if self.flying.len() < self.flying_max => wake.min(pace.next),
+            _ => wake,
+        }
+    }
+
+    /// Has viewers do what is due.
+    fn go_on(&mut self) {
+        let now = Instant::now();
+        if self.heartbeat_at <= now {
+            self.heartbeat_at += HEARTBEAT;
+            self.send(None, "phoenix", "heartbeat", "{}", What::Other, now);
+        }
+        while self.flying.len() < self.flying_max {
+            let due = match &self.pace {
+                Some(pace) if now < pace.next => return,
+                Some(pace) if pace.next + LATE_MAX < now => pace.next,
+                _ => now,
+            };
+            let Some(slot) = self.next_slot() else { return };
+            let says = self.viewers.act(&mut self.slots[slot].viewing);
+            if let Some(pace) = &mut self.pace {
+                let events = says.events.len() as f64;
+                pace.next += pace.every.mul_f64(events * self.viewers.gap());
+            }
+            self.say(slot, &says, due);
+            if says.ends {
+                self.slots[slot].viewing = self.viewers.begin();
+                self.join(slot);
+            }
+        }
+    }
+
+    /// Whose turn it is, of those that have joined.
+    fn next_slot(&mut self) -> Option<usize> {
+        let count = self.slots.len();
+        let slot = (self.turn..self.turn + count).map(|slot| slot % count);
+        let slot = slot.into_iter().find(|slot| self.slots[*slot].joined)?;
+        self.turn = (slot + 1) % count;
+        Some(slot)
+    }
+
+    fn join(&mut self, slot: usize) {
+        let viewing = &self.slots[slot].viewing;
+        let (topic, payload) = (viewing.topic().to_owned(), self.viewers.join(viewing));
+        let join_ref = self.last_ref + 1;
+        self.slots[slot].join_ref = join_ref;
+        self.slots[slot].joined = false;
+        self.joins += 1;
+        let what = What::Join { slot };
+        self.send(Some(join_ref), &topic, "phx_join", &payload, what, Instant::now());
+    }
+
+    /// Sends what a viewer says, and the goodbye after the last of it.
+    fn say(&mut self, slot: usize, says: &Says, since: Instant) {
+        let Slot { viewing, join_ref, .. } = &self.slots[slot];
+        let (topic, join_ref) = (viewing.topic().to_owned(), Some(*join_ref));
+        for event in &says.events {
+            self.send(join_ref, &topic, "event", event, What::Event, since);
+        }
+        if says.ends {
+            self.send(join_ref, &topic, "phx_leave", "{}", What::Other, since);
+        }
+    }
+
+    fn send(
+        &mut self,
+        join_ref: Option<u32>,
+        topic: &str,
+        event: &str,
+        payload: &str,
+        what: What,
+        since: Instant,
+    ) {
+        self.last_ref += 1;
+        let message_ref = self.last_ref;
+        let join_ref = join_ref.map_or("null".to_owned(), |join_ref| format!("\"{join_ref}\""));
+        self.socket.push(&format!(r#"[{join_ref},"{message_ref}","{topic}","{event}",{payload}]"#));
+        self.flying.push_back(Flying { message_ref, since, what });
+    }
+
+    /// Takes note of all that the server has said.
+    fn listen(&mut self) -> io::Result<()> {
+        let now = Instant::now();
+        let measured = self.times.from <= now && now < self.times.to;
+        let Self { socket, flying, slots, latencies, .. } = self;
+        while socket.next(|text| {
+            let Some(answered) = answered(flying, text)? else { return Ok(()) };
+            match answered.what {
+                What::Join { slot } => slots[slot].joined = true,
+                What::Event if measured => {
+                    let latency = now.duration_since(answered.since).as_micros();
+                    latencies.push(u32::try_from(latency).unwrap_or(u32::MAX));
+                }
+                What::Event | What::Other => {}
+            }
+            Ok(())
+        })? {}
+        Ok(())
+    }
+
+    /// Ends all viewings, and waits until everything is acknowledged.
+    async fn finish(&mut self) -> io::Result<()> {
+        loop {
+            for slot in 0..self.slots.len() {
+                if self.slots[slot].joined && !self.slots[slot].ended {
+                    let mut says = Says::default();
+                    self.viewers.finish(&mut self.slots[slot].viewing, &mut says);
+                    self.say(slot, &says, Instant::now());
+                    self.slots[slot].ended = true;
+                }
+            }
+            self.socket.flush().await?;
+            if self.flying.is_empty() {
+                return Ok(());
+            }
+            self.socket.fill().await?;
+            self.listen()?;
+        }
+    }
+}
+
+/// Which message this text answers, if it does.
+fn answered(flying: &mut VecDeque<Flying>, text: &str) -> io::Result<Option<Flying>> {
+    let answer: Answer<'_> = serde_json::from_str(text).map_err(io::Error::other)?;
+    let (_, message_ref, _, event, Status { status, response }) = answer;
+    if event != "phx_reply" {
+        return Ok(None);
+    }
+    if status != Some("ok") {
+        let response = response.map_or("", RawValue::get);
+        return Err(io::Error::other(format!("the server refused something: {response}")));
+    }
+    let place = match message_ref {
+        None => Some(0),
+        Some(message_ref) => {
+            let number: u32 = message_ref.parse().map_err(io::Error::other)?;
+            flying.iter().position(|flying: &Flying| flying.message_ref == number)
+        }
+    };
+    let answered = place.and_then(|place| flying.remove(place));
+    answered.map(Some).ok_or_else(|| io::Error::other(format!("nobody has asked for {text}")))
+}

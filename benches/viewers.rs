@@ -1,0 +1,307 @@
+//! What viewers do, as the pages of both generations of clients say it: the same for the same seed.
+//!
+//! Videos are as popular as in a Zipf distribution. A viewing begins with a play at the start; then its viewer seeks,
+//! pauses and goes on; it ends with a pause and a goodbye, so that what was watched is known to the millisecond.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::LazyLock;
+
+use rand::rngs::StdRng;
+use rand::{Rng as _, RngExt as _, SeedableRng as _};
+
+/// How many videos there are.
+pub const VIDEOS: usize = 1_000;
+
+/// How many pages: each shows some of the videos.
+const PAGES: usize = 25;
+
+/// How much a viewing has to have for a play, which is what reports ask for when nothing else is said.
+pub const PLAY_MS_MIN: u64 = 1_000;
+
+/// How many things a viewer does after the first play, on average: some ten events.
+const ACTIONS_MEAN: f64 = 6.0;
+
+/// The longest stretch that is watched without a jump, in hundredths of a second.
+const STRETCH_MAX: u32 = 3_000;
+
+/// Browsers as they are met on pages with videos, the most frequent first.
+pub const USER_AGENTS: [&str; 12] = [
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36",
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.5 Mobile/15E148 Safari/604.1",
+    "Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Mobile Safari/537.36",
+    "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36",
+    "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.5 Safari/605.1.15",
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:127.0) Gecko/20100101 Firefox/127.0",
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36 Edg/126.0.0.0",
+    "Mozilla/5.0 (iPad; CPU OS 16_6 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/16.6 Mobile/15E148 Safari/604.1",
+    "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/125.0.0.0 Safari/537.36",
+    "Mozilla/5.0 (X11; Linux x86_64; rv:126.0) Gecko/20100101 Firefox/126.0",
+    "Mozilla/5.0 (Linux; Android 13; SM-A536B) AppleWebKit/537.36 (KHTML, like Gecko) SamsungBrowser/25.0 Chrome/121.0.0.0 Mobile Safari/537.36",
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36 OPR/112.0.0.0",
+];
+
+/// The sums of how popular the videos are: the second half as much as the first, the third a third.
+static POPULARITY: LazyLock<Vec<f64>> = LazyLock::new(|| {
+    let mut sum = 0.0;
+    let sums = (1..=VIDEOS).map(|rank| {
+        sum += 1.0 / rank as f64;
+        sum
+    });
+    sums.collect()
+});
+
+/// What the server should report in the end.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Tally {
+    /// Viewings with enough of view time.
+    pub plays: u64,
+    /// The view time of those, in milliseconds.
+    pub view_ms: u64,
+    /// The plays of each page, by its address without the query.
+    pub pages: BTreeMap<String, u64>,
+    /// The plays of the most popular video.
+    pub hottest: u64,
+}
+
+impl Tally {
+    /// Adds what another has seen.
+    pub fn add(&mut self, other: Self) {
+        self.plays += other.plays;
+        self.view_ms += other.view_ms;
+        self.hottest += other.hottest;
+        for (page, plays) in other.pages {
+            *self.pages.entry(page).or_default() += plays;
+        }
+    }
+
+    fn count(&mut self, viewing: &Viewing) {
+        if PLAY_MS_MIN <= viewing.view_ms {
+            self.plays += 1;
+            self.view_ms += viewing.view_ms;
+            self.hottest += u64::from(viewing.video == 0);
+            *self.pages.entry(page(viewing.video)).or_default() += 1;
+        }
+    }
+}
+
+/// The identifier of the most popular video.
+#[must_use]
+pub fn hottest() -> String {
+    identifier(0)
+}
+
+fn identifier(video: usize) -> String {
+    format!("video-{video}")
+}
+
+fn page(video: usize) -> String {
+    let page = video % PAGES;
+    format!("https://site-{}.example/watch/{page}", page % 5)
+}
+
+/// The viewers behind one connection.
+#[derive(Debug)]
+pub struct Viewers {
+    random: StdRng,
+    key: String,
+    // Of which connection.
+    number: usize,
+    begun: u32,
+    /// What is known to be watched by those that have ended.
+    pub tally: Tally,
+}
+
+/// One of them, who watches one video.
+#[derive(Debug)]
+pub struct Viewing {
+    topic: String,
+    video: usize,
+    // In hundredths of a second, like all that clients say.
+    duration: u32,
+    position: u32,
+    playing: bool,
+    // The player's clock, in milliseconds.
+    clock_ms: u64,
+    actions: u32,
+    view_ms: u64,
+}
+
+/// What one viewer says next.
+#[derive(Debug, Default)]
+pub struct Says {
+    /// The payloads of events, in their order.
+    pub events: Vec<String>,
+    /// Whether that is all.
+    pub ends: bool,
+}
+
+impl Viewers {
+    /// Those behind the connection with this number.
+    #[must_use]
+    pub fn new(seed: u64, number: usize, key: &str) -> Self {
+        Self {
+            random: StdRng::seed_from_u64(seed.wrapping_mul(1 << 20).wrapping_add(number as u64)),
+            key: key.to_owned(),
+            number,
+            begun: 0,
+            tally: Tally::default(),
+        }
+    }
+
+    /// What masks the frames of the connection.
+    pub fn mask(&mut self) -> [u8; 4] {
+        self.random.random()
+    }
+
+    /// The browser of the connection.
+    pub fn user_agent(&mut self) -> &'static str {
+        // The smaller of two: the first of them are the most frequent.
+        let (one, other) = (self.below(USER_AGENTS.len()), self.below(USER_AGENTS.len()));
+        USER_AGENTS[one.min(other)]
+    }
+
+    /// How long until the next of events that come at random, in units of their mean distance.
+    pub fn gap(&mut self) -> f64 {
+        -f64::ln(1.0 - self.random.random::<f64>())
+    }
+
+    fn below(&mut self, limit: usize) -> usize {
+        self.random.random_range(0..limit)
+    }
+
+    /// Somebody opens a video.
+    pub fn begin(&mut self) -> Viewing {
+        let drawn = self.random.random::<f64>() * POPULARITY[VIDEOS - 1];
+        let video = POPULARITY.partition_point(|sum| *sum <= drawn).min(VIDEOS - 1);
+        self.begun += 1;
+        let (number, begun, random) = (self.number, self.begun, self.random.next_u64());
+        let topic = format!("session:{random:016x}-{number:04x}-{begun:012x}");
+        let actions = (self.gap() * ACTIONS_MEAN).ceil() as u32;
+        Viewing {
+            topic,
+            video,
+            // Each video has its own, between one minute and half an hour.
+            duration: 6_000 + (video as u32).wrapping_mul(7_919) % 174_000,
+            position: 0,
+            playing: false,
+            // Clocks of browsers are off by up to an hour.
+            clock_ms: 1_700_000_000_000 + self.random.random_range(0..3_600_000),
+            actions,
+            view_ms: 0,
+        }
+    }
+
+    /// What somebody does next.
+    pub fn act(&mut self, viewing: &mut Viewing) -> Says {
+        let mut says = Says::default();
+        if viewing.actions == 0 {
+            self.finish(viewing, &mut says);
+            return says;
+        }
+        viewing.actions -= 1;
+        match (viewing.playing, self.below(10)) {
+            (false, _) => viewing.play(&mut says),
+            (true, 0..6) => {
+                self.watch(viewing, &mut says);
+                viewing.position = self.random.random_range(0..viewing.duration - STRETCH_MAX);
+                if viewing.is_of_old_client() {
+                    viewing.say("seeked", None, &mut says);
+                }
+                viewing.play(&mut says);
+            }
+            (true, 6..9) => self.watch(viewing, &mut says),
+            (true, _) => viewing.say("volumechange", None, &mut says),
+        }
+        says
+    }
+
+    /// Ends a viewing, whatever its viewer would have done.
+    pub fn finish(&mut self, viewing: &mut Viewing, says: &mut Says) {
+        if viewing.playing {
+            self.watch(viewing, says);
+        }
+        says.ends = true;
+        self.tally.count(viewing);
+    }
+
+    /// Plays on for a while, and pauses.
+    fn watch(&mut self, viewing: &mut Viewing, says: &mut Says) {
+        let left = viewing.duration - viewing.position;
+        let stretch = self.random.random_range(50..STRETCH_MAX).min(left);
+        viewing.position += stretch;
+        viewing.clock_ms += u64::from(stretch) * 10;
+        viewing.view_ms += u64::from(stretch) * 10;
+        viewing.playing = false;
+        viewing.say("pause", Some("to"), says);
+        viewing.clock_ms += 50;
+        if viewing.position == viewing.duration {
+            viewing.position = 0;
+        }
+    }
+
+    /// The payload of its join.
+    #[must_use]
+    pub fn join(&self, viewing: &Viewing) -> String {
+        let Viewing { video, .. } = viewing;
+        let (key, page) = (&self.key, page(*video));
+        let metadata =
+            format!(r#"{{"title":"Video {video}","course":{{"id":{},"lang":"en"}}}}"#, video % 40);
+        if viewing.is_of_old_client() {
+            let identifier = identifier(*video);
+            format!(
+                r#"{{"identifier":"{identifier}","metadata":{metadata},"session_data":{{"cohort":"b","plan":"pro"}},"source_url":"{page}?utm_source=mail","key":"{key}"}}"#
+            )
+        } else {
+            format!(
+                r#"{{"identifier":null,"metadata":{metadata},"source_url":"{page}?utm_source=mail#player","key":"{key}"}}"#
+            )
+        }
+    }
+}
+
+impl Viewing {
+    /// What it is called on the wire.
+    #[must_use]
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    /// Half of the pages have the client that sends timestamps, and positions as text.
+    fn is_of_old_client(&self) -> bool {
+        self.video.is_multiple_of(2)
+    }
+
+    fn play(&mut self, says: &mut Says) {
+        self.clock_ms += 200;
+        self.playing = true;
+        self.say("play", Some("from"), says);
+    }
+
+    fn say(&mut self, name: &str, position: Option<&str>, says: &mut Says) {
+        // No two events of a viewing happen at the same time.
+        self.clock_ms += 1;
+        let seconds = |hundredths: u32| {
+            let (seconds, rest) = (hundredths / 100, hundredths % 100);
+            if self.is_of_old_client() {
+                format!("\"{seconds}.{rest:02}\"")
+            } else {
+                format!("{seconds}.{rest:02}")
+            }
+        };
+        let mut event = format!("{{\"name\":\"{name}\"");
+        let mut member = |name: &str, value: &str| {
+            // Text takes everything that is written to it.
+            write!(event, ",\"{name}\":{value}").expect("a text");
+        };
+        if let Some(name) = position {
+            member(name, &seconds(self.position));
+            member("duration", &seconds(self.duration));
+        }
+        if self.is_of_old_client() {
+            member("timestamp", &self.clock_ms.to_string());
+        }
+        event.push('}');
+        says.events.push(event);
+    }
+}
