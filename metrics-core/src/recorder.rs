@@ -130,6 +130,16 @@ enum Progress {
     Settled(Arc<Refused>),
 }
 
+impl Progress {
+    /// What became of a session, if that is known.
+    fn of(&self, session: SessionId) -> Option<Result<(), NotStored>> {
+        match self {
+            Self::Waiting => None,
+            Self::Settled(refused) => Some(refused.get(&session).map_or(Ok(()), |it| Err(*it))),
+        }
+    }
+}
+
 /// Sessions of which not all that a batch had is stored, and why.
 type Refused = HashMap<SessionId, NotStored>;
 
@@ -167,12 +177,18 @@ impl Acknowledgement {
         let Some(progress) = &mut self.progress else { return Ok(()) };
         let settled = progress.wait_for(|progress| !matches!(progress, Progress::Waiting)).await;
         match settled.as_deref() {
-            Ok(Progress::Settled(refused)) => match refused.get(&self.session) {
-                Some(refusal) => Err(*refusal),
-                None => Ok(()),
-            },
-            _ => Err(NotStored::Refused),
+            Ok(progress) => progress.of(self.session).unwrap_or(Err(NotStored::Refused)),
+            Err(_) => Err(NotStored::Refused),
         }
+    }
+
+    /// What became of it, if that is known by now.
+    #[must_use]
+    pub fn settled(&self) -> Option<Result<(), NotStored>> {
+        let Some(progress) = &self.progress else { return Some(Ok(())) };
+        // Nobody is left who could say more of it.
+        let is_over = progress.has_changed().is_err();
+        progress.borrow().of(self.session).or(is_over.then_some(Err(NotStored::Refused)))
     }
 }
 

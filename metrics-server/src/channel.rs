@@ -75,9 +75,8 @@ pub(crate) enum Reply {
 pub(crate) struct Pending {
     // Resolves when it is. None: it waits only for what was said before it.
     acknowledgement: Option<Acknowledgement>,
-    join_ref: Ref<'static>,
     message_ref: Ref<'static>,
-    topic: Arc<str>,
+    channel: Arc<Channel>,
     // Whether the channel ends with it.
     closes: bool,
 }
@@ -91,19 +90,23 @@ impl Pending {
         }
     }
 
-    /// Appends the answer, or the two of them. `stored` says what became of the event.
-    pub(crate) fn encode(
-        &self,
-        version: Version,
-        stored: Result<(), NotStored>,
-        out: &mut Vec<String>,
-    ) {
+    /// What became of the event, if that is known by now.
+    pub(crate) fn settled(&self) -> Option<Result<(), NotStored>> {
+        match &self.acknowledgement {
+            Some(acknowledgement) => acknowledgement.settled(),
+            None => Some(Ok(())),
+        }
+    }
+
+    /// Says the answer, or the two of them. `stored` says what became of the event.
+    pub(crate) fn answer(&self, stored: Result<(), NotStored>, mut say: impl FnMut(Outgoing<'_>)) {
         let reason = stored.map_err(reason).err();
         let answer = reason.as_deref().map_or(Answer::Ok, Answer::Error);
-        let Self { join_ref, message_ref, topic, .. } = self;
-        out.push(text(version, Outgoing::Reply { join_ref, message_ref, topic, answer }));
+        let Self { message_ref, channel, .. } = self;
+        let Channel { join_ref, topic } = &**channel;
+        say(Outgoing::Reply { join_ref, message_ref, topic, answer });
         if self.closes {
-            out.push(text(version, Outgoing::Close { join_ref, topic }));
+            say(Outgoing::Close { join_ref, topic });
         }
     }
 }
@@ -119,9 +122,16 @@ pub(crate) struct Channels {
     left: HashSet<Arc<str>>,
 }
 
+/// What answers say of the channel that they are about.
+#[derive(Debug)]
+struct Channel {
+    join_ref: Ref<'static>,
+    topic: Arc<str>,
+}
+
 #[derive(Debug)]
 struct Joined {
-    join_ref: Ref<'static>,
+    channel: Arc<Channel>,
     viewing: Viewing,
     // How much was said about the video.
     about_bytes: usize,
@@ -168,7 +178,8 @@ impl Channels {
     pub(crate) async fn handle(&mut self, message: Message<'_>, replies: &mut Vec<Reply>) {
         match (&*message.topic, &*message.event) {
             (PHOENIX_TOPIC, "heartbeat") => self.answer(&message, &Ref::NULL, Answer::Ok, replies),
-            _ if message.is_join() => self.join(&message, replies).await,
+            // In a place of its own: what a join needs would else be held by every socket all the time.
+            _ if message.is_join() => Box::pin(self.join(&message, replies)).await,
             (topic, event) => match (self.joined.get(topic), event) {
                 (Some(_), "phx_leave") => self.leave(&message, replies),
                 (None, "phx_leave") => {
@@ -176,16 +187,17 @@ impl Channels {
                 }
                 (Some(joined), "event") => match submit(joined, &message) {
                     Ok(acknowledgement) => {
-                        let join_ref = joined.join_ref.clone();
-                        replies.push(pending(Some(acknowledgement), join_ref, &message, false));
+                        let channel = Arc::clone(&joined.channel);
+                        replies.push(pending(Some(acknowledgement), channel, &message, false));
                     }
                     Err(Refusal(reason)) => {
-                        self.answer(&message, &joined.join_ref, Answer::Error(&reason), replies);
+                        let answer = Answer::Error(&reason);
+                        self.answer(&message, &joined.channel.join_ref, answer, replies);
                     }
                 },
                 (Some(joined), _) => {
                     let answer = Answer::Error("unmatched event");
-                    self.answer(&message, &joined.join_ref, answer, replies);
+                    self.answer(&message, &joined.channel.join_ref, answer, replies);
                 }
                 (None, _) => {
                     self.answer(&message, &Ref::NULL, Answer::Error(UNMATCHED_TOPIC), replies);
@@ -197,7 +209,7 @@ impl Channels {
     /// Answers a push with a binary payload: nothing here has one.
     pub(crate) fn refuse(&self, push: &BinaryPush<'_>, replies: &mut Vec<Reply>) {
         let (join_ref, reason) = match self.joined.get(push.topic) {
-            Some(joined) => (&joined.join_ref, "unmatched event"),
+            Some(joined) => (&joined.channel.join_ref, "unmatched event"),
             None => (&Ref::NULL, UNMATCHED_TOPIC),
         };
         let (message_ref, topic, answer) = (&push.message_ref, push.topic, Answer::Error(reason));
@@ -211,7 +223,7 @@ impl Channels {
         self.joined.retain(|topic, joined| {
             let valid = keys.accepts(joined.viewing.key());
             if !valid {
-                let close = Outgoing::Close { join_ref: &joined.join_ref, topic };
+                let close = Outgoing::Close { join_ref: &joined.channel.join_ref, topic };
                 replies.push(Reply::Now(text(version, close)));
             }
             valid
@@ -232,14 +244,15 @@ impl Channels {
             Ok(viewing) => {
                 let topic: Arc<str> = (&*message.topic).into();
                 let join_ref = join_ref.clone().into_owned();
+                let channel = Arc::new(Channel { join_ref, topic: Arc::clone(&topic) });
                 if self.left.remove(&topic) {
                     // After the goodbye: a V1 client takes any `phx_close` for that of its newest join.
-                    replies.push(pending(None, join_ref.clone(), message, false));
+                    replies.push(pending(None, Arc::clone(&channel), message, false));
                 } else {
-                    self.answer(message, &join_ref, Answer::Ok, replies);
+                    self.answer(message, &channel.join_ref, Answer::Ok, replies);
                 }
                 let about_bytes = message.payload.get().len();
-                self.joined.insert(topic, Joined { join_ref, viewing, about_bytes });
+                self.joined.insert(topic, Joined { channel, viewing, about_bytes });
             }
             Err(reason) => {
                 let unmatched = reason == UNMATCHED_TOPIC;
@@ -248,7 +261,8 @@ impl Channels {
             }
         }
         if let Some(old) = old {
-            let close = Outgoing::Close { join_ref: &old.join_ref, topic: &message.topic };
+            let join_ref = &old.channel.join_ref;
+            let close = Outgoing::Close { join_ref, topic: &message.topic };
             replies.push(Reply::Now(text(self.version, close)));
         }
     }
@@ -302,14 +316,14 @@ impl Channels {
     }
 
     fn leave(&mut self, message: &Message<'_>, replies: &mut Vec<Reply>) {
-        if let Some((topic, Joined { join_ref, viewing, .. })) =
+        if let Some((topic, Joined { channel, viewing, .. })) =
             self.joined.remove_entry(&*message.topic)
         {
             if LEFT_MAX <= self.left.len() {
                 self.left.clear();
             }
             self.left.insert(topic);
-            replies.push(pending(Some(viewing.leave()), join_ref, message, true));
+            replies.push(pending(Some(viewing.leave()), channel, message, true));
         }
     }
 
@@ -335,17 +349,12 @@ fn submit(joined: &Joined, message: &Message<'_>) -> Result<Acknowledgement, Ref
 
 fn pending(
     acknowledgement: Option<Acknowledgement>,
-    join_ref: Ref<'static>,
+    channel: Arc<Channel>,
     message: &Message<'_>,
     closes: bool,
 ) -> Reply {
-    Reply::Durable(Pending {
-        acknowledgement,
-        join_ref,
-        message_ref: message.message_ref.clone().into_owned(),
-        topic: (&*message.topic).into(),
-        closes,
-    })
+    let message_ref = message.message_ref.clone().into_owned();
+    Reply::Durable(Pending { acknowledgement, message_ref, channel, closes })
 }
 
 /// The value that a member must have if it is there and not null.

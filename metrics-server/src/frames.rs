@@ -18,10 +18,13 @@ use std::str;
 use std::task::{Context, Poll};
 
 use fastwebsockets::{
-    CloseCode, Frame, OpCode, Payload, Role, WebSocketError, WebSocketRead, WebSocketWrite,
-    after_handshake_split,
+    CloseCode, Frame, OpCode, Payload, Role, WebSocketError, WebSocketRead, after_handshake_split,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf, Take};
+
+pub(crate) use self::writer::Writer;
+
+mod writer;
 
 /// The longest message, in one frame or in fragments. The largest join has 16 KiB of metadata, as
 /// much session data, and addresses: this is room for it and its escapes.
@@ -42,18 +45,19 @@ const HEADER_BYTES_MAX: usize = 14;
 /// Makes the two halves of an upgraded connection into those of a websocket.
 ///
 /// `ahead` is what the HTTP side had read past the request; it comes before what `read` yields.
-pub(crate) fn split<R, W>(ahead: Vec<u8>, read: R, write: W) -> (Reader<R>, WebSocketWrite<W>)
+pub(crate) fn split<R, W>(ahead: Vec<u8>, read: R, write: W) -> (Reader<R>, Writer<W>)
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    let (mut socket, write) =
-        after_handshake_split(SmallReads::new(ahead, read), write, Role::Server);
+    let read = SmallReads::new(ahead, read);
+    // The other half of theirs writes each frame by itself.
+    let (mut socket, _) = after_handshake_split(read, tokio::io::sink(), Role::Server);
     socket.set_auto_close(false);
     socket.set_auto_pong(false);
     socket.set_max_message_size(MESSAGE_BYTES_MAX + 1); // The limit itself is refused.
     let reader = Reader { socket, message: None, fragments: None };
-    (reader, write)
+    (reader, Writer::new(write))
 }
 
 /// What one frame amounts to. A frame of any kind shows that the client is alive.

@@ -3,21 +3,19 @@
 //! It reads and writes at the same time: while events wait to be durable, heartbeats are answered and more events
 //! are read. What was read is always handled to its end; only the wait for the next frame is raced.
 
-use std::collections::VecDeque;
+mod outbox;
+
 use std::future::pending;
-use std::io;
 use std::pin::pin;
 use std::time::Duration;
 
-use fastwebsockets::{Frame, Payload, WebSocketError, WebSocketWrite};
-use metrics_core::recorder::NotStored;
 use metrics_core::{KeyChanges, Metrics};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::channel::{Channels, Pending, Reply, Visitor};
+use self::outbox::{Outbox, write_all};
+use crate::channel::{Channels, Reply, Visitor};
 use crate::frames::{Incoming, ReadError, Reader, split};
 use crate::patience::WRITE_MAX;
 use crate::phoenix::{BinaryPush, DecodeError, Message, Version};
@@ -28,12 +26,6 @@ const SILENCE_MAX: Duration = Duration::from_secs(60);
 
 /// How long a client may take to hear that the websocket is closed: a round trip over a bad network.
 const LINGER_MAX: Duration = Duration::from_secs(1);
-
-/// How many answers may wait to be written before no more is read.
-const OUTBOX_MAX: usize = 32;
-
-/// How many events of one socket may wait to be durable before no more is read.
-const PENDING_MAX: usize = 1_024;
 
 /// How many frames a socket may send, of whatever kind. A player sends a few a second when its viewer seeks about. A
 /// client that was away sends everything that it kept at once: this is hours of it. What exceeds it is read later.
@@ -71,17 +63,20 @@ pub(crate) async fn run(
     let (mut read, mut write) = tokio::io::split(stream);
     let (reader, mut writer) = split(Vec::new(), &mut read, &mut write);
     let channels = Channels::new(metrics.clone(), version, visitor);
-    let (outbox, inbox) = mpsc::channel(OUTBOX_MAX);
+    let outbox = Outbox::default();
 
     let close = {
-        let mut writing = pin!(write_all(&mut writer, version, inbox));
+        let mut writing = pin!(write_all(&mut writer, version, &outbox));
+        // Reads as much as there is, and then answers it at once.
         let close = tokio::select! {
-            close = read_all(reader, &metrics, channels, outbox, &stopping) => close,
+            biased;
+            close = read_all(reader, &metrics, channels, &outbox, &stopping) => close,
             failed = &mut writing => {
                 tracing::debug!(error = ?failed.err(), "a client could not be written to");
                 return;
             }
         };
+        outbox.close();
         // What is durable by now, or soon, is still acknowledged.
         if close.code.is_none() || writing.await.is_err() {
             return;
@@ -90,10 +85,10 @@ pub(crate) async fn run(
     };
     tracing::debug!(code = close.code, reason = close.reason, "closing a websocket");
     let Some(code) = close.code else { return };
-    let frame = Frame::close(code, close.reason.as_bytes());
+    writer.close(code, &close.reason);
     // Whether the client hears it or not, this is the end.
-    drop(timeout(WRITE_MAX, writer.write_frame(frame)).await);
-    drop(timeout(LINGER_MAX, end(&mut read, &mut write)).await);
+    drop(timeout(WRITE_MAX, writer.flush()).await);
+    drop(timeout(LINGER_MAX, Box::pin(end(&mut read, &mut write))).await);
 }
 
 /// Ends the connection once the client has, too.
@@ -112,7 +107,7 @@ async fn read_all(
     mut reader: Reader<impl AsyncRead + Unpin>,
     metrics: &Metrics,
     channels: Channels,
-    outbox: mpsc::Sender<Reply>,
+    outbox: &Outbox,
     stopping: &CancellationToken,
 ) -> Close {
     let (keys, version) = (metrics.key_changes(), channels.version());
@@ -208,7 +203,7 @@ impl<'a> Said<'a> {
 struct Side<'a> {
     channels: Channels,
     keys: KeyChanges,
-    outbox: mpsc::Sender<Reply>,
+    outbox: &'a Outbox,
     stopping: &'a CancellationToken,
     replies: Vec<Reply>,
 }
@@ -223,7 +218,8 @@ impl Side<'_> {
             Said::Nothing => {}
             Said::Close(code) => return Err(Close::new(code.unwrap_or(NORMAL), &"")),
         }
-        self.forward().await
+        self.forward().await;
+        Ok(())
     }
 
     /// Waits for a future, and until no later than a moment. What else happens meanwhile is seen to.
@@ -240,11 +236,14 @@ impl Side<'_> {
         };
         let (mut future, mut late) = (pin!(future), pin!(late));
         loop {
+            // What is there already needs no look at anything else. A client that always has something to say soon
+            // has to wait for its budget, and the rest is seen to then.
             tokio::select! {
+                biased;
                 output = &mut future => return Ok(Some(output)),
                 () = self.keys.changed() => {
                     self.channels.revoke(&self.keys, &mut self.replies);
-                    self.forward().await?;
+                    self.forward().await;
                 }
                 () = &mut late => return Ok(None),
                 () = self.stopping.cancelled() => {
@@ -254,62 +253,10 @@ impl Side<'_> {
         }
     }
 
-    /// Hands replies to the writing half. Fails when that has ended.
-    async fn forward(&mut self) -> Result<(), Close> {
+    /// Hands replies to the writing half.
+    async fn forward(&mut self) {
         for reply in self.replies.drain(..) {
-            let sent = self.outbox.send(reply).await;
-            sent.map_err(|_| Close { code: None, reason: String::new() })?;
-        }
-        Ok(())
-    }
-}
-
-/// Writes answers in the order in which they are due, until there will be no more.
-async fn write_all<S: AsyncWrite + Unpin>(
-    writer: &mut WebSocketWrite<S>,
-    version: Version,
-    mut inbox: mpsc::Receiver<Reply>,
-) -> Result<(), WebSocketError> {
-    let mut pending: VecDeque<Pending> = VecDeque::new();
-    let mut texts = Vec::new();
-    let mut open = true;
-    while open || !pending.is_empty() {
-        tokio::select! {
-            stored = first(&mut pending) => {
-                if let Some(done) = pending.pop_front() {
-                    done.encode(version, stored, &mut texts);
-                }
-                for text in texts.drain(..) {
-                    write(writer, Frame::text(Payload::Owned(text.into_bytes()))).await?;
-                }
-            }
-            reply = inbox.recv(), if open && pending.len() < PENDING_MAX => match reply {
-                Some(Reply::Durable(event)) => pending.push_back(event),
-                Some(Reply::Now(text)) => {
-                    write(writer, Frame::text(Payload::Owned(text.into_bytes()))).await?;
-                }
-                Some(Reply::Pong(payload)) => {
-                    write(writer, Frame::pong(Payload::Owned(payload))).await?;
-                }
-                None => open = false,
-            },
+            self.outbox.put(reply).await;
         }
     }
-    Ok(())
-}
-
-/// Waits for the oldest event to be durable; for ever, if there is none. Cancel safe.
-async fn first(pending: &mut VecDeque<Pending>) -> Result<(), NotStored> {
-    match pending.front_mut() {
-        Some(event) => event.durable().await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn write<S: AsyncWrite + Unpin>(
-    writer: &mut WebSocketWrite<S>,
-    frame: Frame<'_>,
-) -> Result<(), WebSocketError> {
-    let slow = |_| WebSocketError::IoError(io::ErrorKind::TimedOut.into());
-    timeout(WRITE_MAX, writer.write_frame(frame)).await.map_err(slow)?
 }
