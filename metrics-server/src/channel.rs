@@ -175,32 +175,32 @@ impl Channels {
     }
 
     /// Acts on a message, and appends what there is to say.
-    pub(crate) async fn handle(&mut self, message: Message<'_>, replies: &mut Vec<Reply>) {
+    pub(crate) async fn handle(&mut self, message: &Message<'_>, replies: &mut Vec<Reply>) {
         match (&*message.topic, &*message.event) {
-            (PHOENIX_TOPIC, "heartbeat") => self.answer(&message, &Ref::NULL, Answer::Ok, replies),
+            (PHOENIX_TOPIC, "heartbeat") => self.answer(message, &Ref::NULL, Answer::Ok, replies),
             // In a place of its own: what a join needs would else be held by every socket all the time.
-            _ if message.is_join() => Box::pin(self.join(&message, replies)).await,
+            _ if message.is_join() => Box::pin(self.join(message, replies)).await,
             (topic, event) => match (self.joined.get(topic), event) {
-                (Some(_), "phx_leave") => self.leave(&message, replies),
+                (Some(_), "phx_leave") => self.leave(message, replies),
                 (None, "phx_leave") => {
-                    self.answer(&message, &message.join_ref, Answer::Ok, replies);
+                    self.answer(message, &message.join_ref, Answer::Ok, replies);
                 }
-                (Some(joined), "event") => match submit(joined, &message) {
+                (Some(joined), "event") => match submit(joined, message) {
                     Ok(acknowledgement) => {
                         let channel = Arc::clone(&joined.channel);
-                        replies.push(pending(Some(acknowledgement), channel, &message, false));
+                        replies.push(pending(Some(acknowledgement), channel, message, false));
                     }
                     Err(Refusal(reason)) => {
                         let answer = Answer::Error(&reason);
-                        self.answer(&message, &joined.channel.join_ref, answer, replies);
+                        self.answer(message, &joined.channel.join_ref, answer, replies);
                     }
                 },
                 (Some(joined), _) => {
                     let answer = Answer::Error("unmatched event");
-                    self.answer(&message, &joined.channel.join_ref, answer, replies);
+                    self.answer(message, &joined.channel.join_ref, answer, replies);
                 }
                 (None, _) => {
-                    self.answer(&message, &Ref::NULL, Answer::Error(UNMATCHED_TOPIC), replies);
+                    self.answer(message, &Ref::NULL, Answer::Error(UNMATCHED_TOPIC), replies);
                 }
             },
         }

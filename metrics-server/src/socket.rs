@@ -111,7 +111,7 @@ async fn read_all(
     stopping: &CancellationToken,
 ) -> Close {
     let (keys, version) = (metrics.key_changes(), channels.version());
-    let mut side = Side { channels, keys, outbox, stopping, replies: Vec::new() };
+    let mut side = Side { channels, keys, outbox, stopping, replies: Vec::with_capacity(1) };
     let mut budget = Budget::default();
     let (mut silent_since, mut heard) = (Instant::now(), metrics.moment());
     let close = loop {
@@ -140,7 +140,7 @@ async fn read_all(
         {
             break close;
         }
-        if let Err(close) = side.act(said).await {
+        if let Err(close) = side.act(&said).await {
             break close;
         }
     };
@@ -205,15 +205,16 @@ struct Side<'a> {
     keys: KeyChanges,
     outbox: &'a Outbox,
     stopping: &'a CancellationToken,
+    // With room for one: hardly ever is there more to say at once.
     replies: Vec<Reply>,
 }
 
 impl Side<'_> {
     /// Acts on what was said.
-    async fn act(&mut self, said: Said<'_>) -> Result<(), Close> {
-        match said {
-            Said::Message(message) => self.channels.handle(message, &mut self.replies).await,
-            Said::Push(push) => self.channels.refuse(&push, &mut self.replies),
+    async fn act(&mut self, said: &Said<'_>) -> Result<(), Close> {
+        match *said {
+            Said::Message(ref message) => self.channels.handle(message, &mut self.replies).await,
+            Said::Push(ref push) => self.channels.refuse(push, &mut self.replies),
             Said::Ping(payload) => self.replies.push(Reply::Pong(payload.to_vec())),
             Said::Nothing => {}
             Said::Close(code) => return Err(Close::new(code.unwrap_or(NORMAL), &"")),

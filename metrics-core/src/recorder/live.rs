@@ -56,13 +56,13 @@ impl Input {
     /// is not the end.
     fn fold(
         &self,
-        session: &mut Option<Session>,
+        session: &mut Option<Box<Session>>,
         instance: Instance,
         elsewhere_ms: Option<i64>,
     ) -> bool {
         let changed = match (&mut *session, self) {
             (None, Self::Event(event, at)) => {
-                *session = Session::begin(event, *at);
+                *session = Session::begin(event, *at).map(Box::new);
                 session.is_some()
             }
             (None, _) => false,
@@ -121,7 +121,7 @@ impl Entry {
         let texts = [video.identifier(), video.metadata(), session_data.as_deref()];
         let texts: usize = texts.into_iter().flatten().map(str::len).sum();
         let segments =
-            live.session.as_ref().map_or(0, Session::segments_len) * size_of::<Interval>();
+            live.session.as_deref().map_or(0, Session::segments_len) * size_of::<Interval>();
         ENTRY_BYTES + texts + segments
     }
 
@@ -151,8 +151,8 @@ impl Entry {
 
 #[derive(Debug, Default)]
 pub(super) struct Live {
-    // Nothing before the first `play`.
-    session: Option<Session>,
+    // Nothing before the first `play`; in a place of its own, because many who join never play.
+    session: Option<Box<Session>>,
     base: Base,
     // Whether the viewer may have been elsewhere since the base was seen.
     stale: bool,
@@ -252,7 +252,7 @@ impl Live {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.session.as_ref().is_some_and(Session::is_full)
+        self.session.as_deref().is_some_and(Session::is_full)
     }
 
     /// Folds an input, and returns whether there is something to write now.
@@ -313,6 +313,7 @@ impl Live {
             Base::Known { version: known, .. } if known == version => {}
             _ => {
                 let session = loaded.map(|loaded| Session::load(&loaded.stored)).transpose()?;
+                let session = session.map(Box::new);
                 let counted = session.as_ref().map_or(0, |session| session.inputs_of(instance.0));
                 if self.has_landed(version, counted) {
                     self.written();
@@ -327,6 +328,7 @@ impl Live {
         let news = unfolded.filter(|input| input.fold(session, instance, elsewhere_ms));
         self.inputs.extend(news);
         self.folded = self.inputs.len();
+        self.give_back();
         self.stale = false;
         self.writing = None;
         Ok(())
@@ -343,7 +345,7 @@ impl Live {
     }
 
     /// Takes what another recorder has made of the session, with nothing folded in that it lacks.
-    fn replace(&mut self, session: Option<Session>, version: Version, counted: u32) {
+    fn replace(&mut self, session: Option<Box<Session>>, version: Version, counted: u32) {
         let mut playing = false;
         if let Base::Known { counted: known, playing: before, .. } = self.base {
             // If the store has forgotten this recorder, it has nothing of it that is not known.
@@ -362,7 +364,7 @@ impl Live {
             playing = if 0 < landed { past.playing_written } else { past.playing };
         }
         self.base = Base::Known { version, counted, playing: false };
-        self.elsewhere_ms = self.elsewhere_ms.max(session.as_ref().and_then(Session::lost_at_ms));
+        self.elsewhere_ms = self.elsewhere_ms.max(session.as_deref().and_then(Session::lost_at_ms));
         self.session = session;
         self.folded = 0;
         if playing && let Some(back) = self.watching_on() {
@@ -389,9 +391,17 @@ impl Live {
         }
         self.inputs.drain(..writing.inputs);
         self.folded -= writing.inputs;
+        self.give_back();
         let clamped = writing.clamped.saturating_sub(self.clamped);
         self.clamped = writing.clamped;
         Written { inputs: writing.inputs, clamped }
+    }
+
+    /// Keeps no room for inputs when there are none: most of the time, most sessions have nothing to write.
+    fn give_back(&mut self) {
+        if self.inputs.is_empty() {
+            self.inputs = Vec::new();
+        }
     }
 
     /// The store never will take this. Returns how many inputs are lost.

@@ -1,4 +1,4 @@
-//! How much memory sessions take of whom nobody is connected.
+//! How much memory sessions take of whom nobody is connected, and what acknowledgements say.
 
 #![cfg(feature = "sqlite")]
 
@@ -113,4 +113,23 @@ async fn where_sessions_were_memory_is_given_back() {
     let places: usize =
         site.recorder.shards.iter().map(|shard| lock(shard).entries.capacity()).sum();
     assert!(places <= SESSIONS, "{places}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_acknowledgement_says_the_same_whether_it_is_asked_or_waited_for() {
+    let site = Site::with_room(FEW).await;
+    let viewing = site.recorder.visit(&site.lifeline, admitted(0));
+    let mut play = viewing.submit(&PlayerEvent::play(0.0)).unwrap();
+    assert_eq!(play.settled(), None, "the writer had no turn yet");
+    assert_eq!(play.durable().await, Ok(()));
+    assert_eq!(play.settled(), Some(Ok(())));
+    let nothing = viewing.submit(&PlayerEvent::play(f64::NAN));
+    assert!(nothing.is_err());
+
+    let lost = viewing.submit(&PlayerEvent::pause(1.0)).unwrap();
+    assert_eq!(lost.settled(), None);
+    site.lifeline.send_replace(Ending::Abandon);
+    let mut waited = lost;
+    let durable = waited.durable().await;
+    assert_eq!(waited.settled(), Some(durable));
 }

@@ -256,6 +256,36 @@ async fn one_read_takes_little() {
     assert_eq!(counts, [most, 1, most, most, most, 0]);
 }
 
+#[tokio::test]
+async fn what_is_said_at_the_same_time_is_written_at_once() {
+    let (mut client, server) = duplex(1 << 20);
+    let (read, write) = tokio::io::split(server);
+    let (_reader, mut writer) = split(Vec::new(), read, write);
+    let long = "x".repeat(300);
+    writer.text("hello");
+    writer.text(&long);
+    writer.pong(b"ping");
+    writer.close(1000, "bye");
+    {
+        let mut byte = [0; 1];
+        let mut reading = std::pin::pin!(client.read(&mut byte));
+        let polled = reading.as_mut().poll(&mut Context::from_waker(std::task::Waker::noop()));
+        assert!(polled.is_pending(), "nothing is written before it is flushed");
+    }
+    writer.flush().await.unwrap();
+    let mut expected = vec![FIN | TEXT, 5];
+    expected.extend(b"hello");
+    expected.extend([FIN | TEXT, 126, 1, 44]);
+    expected.extend(long.as_bytes());
+    expected.extend([FIN | PONG, 4]);
+    expected.extend(b"ping");
+    expected.extend([FIN | CLOSE, 5, 3, 0xe8]);
+    expected.extend(b"bye");
+    let mut written = vec![0; 1_024];
+    let count = client.read(&mut written).await.unwrap();
+    assert_eq!(&written[..count], expected);
+}
+
 proptest! {
     #[test]
     fn any_cut_of_a_message_is_the_message(
