@@ -22,6 +22,9 @@ const AHEAD: usize = 4;
 /// How many batches are written at the same time: a store has as many connections that record.
 const IN_FLIGHT: usize = 3;
 
+/// How many sessions are rolled up at once: nobody waits for the store meanwhile.
+const ROLLED_AT_ONCE: u32 = 10_000;
+
 /// How often progress is shown.
 const TELL: Duration = Duration::from_millis(500);
 
@@ -57,11 +60,16 @@ async fn main() -> Result<(), Failure> {
     write(&store, &dataset, args.sessions).await?;
     let elapsed = began.elapsed();
     store.beat(INSTANCE, until).await?;
-    // Here come summaries of what was written, as soon as a store keeps any.
+    let began = Instant::now();
+    while 0 < store.roll_up(DateTime::<Utc>::MAX_UTC, ROLLED_AT_ONCE).await? {}
+    let rolling_up = began.elapsed();
     args.store.settle().await?;
 
     let rate = args.sessions as f64 / elapsed.as_secs_f64();
-    println!("{}: {} sessions in {elapsed:.1?}, {rate:.0}/s", args.store, args.sessions);
+    println!(
+        "{}: {} sessions in {elapsed:.1?}, {rate:.0}/s; rolled up in {rolling_up:.1?}",
+        args.store, args.sessions
+    );
     tell_space(&args.store, args.sessions).await
 }
 

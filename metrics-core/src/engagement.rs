@@ -58,7 +58,7 @@ impl Parts {
     }
 
     /// Counts all sessions that `places` are of. None of them was watched past the end of the last part.
-    pub(crate) fn add_places(&mut self, places: &Places) {
+    pub fn add_places(&mut self, places: &Places) {
         let parts = self.viewers.len() as u64 - 1;
         let end_ms = u64::from(self.end_ms);
         if end_ms == 0 {
@@ -160,9 +160,11 @@ pub struct Seconds {
 
 /// How many more or fewer there are from a second on than in the one before.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(crate) struct Difference {
-    pub(crate) views: i64,
-    pub(crate) viewers: i64,
+pub struct Difference {
+    /// Segments.
+    pub views: i64,
+    /// Sessions.
+    pub viewers: i64,
 }
 
 impl Seconds {
@@ -202,7 +204,11 @@ impl Seconds {
     }
 
     /// Counts sessions of one bucket, one of which started at `started_at_ms`, by what changes at each second.
-    pub(crate) fn add_changes(
+    ///
+    /// # Errors
+    ///
+    /// [`TooManySeconds`] if the answer would be too large; nothing is counted.
+    pub fn add_changes(
         &mut self,
         started_at_ms: i64,
         changes: &[(u32, Difference)],

@@ -11,11 +11,14 @@ use serde_json::Value;
 
 use crate::client::{Browser, Classification, Classifier, Client, Device, Headers, Platform};
 use crate::containment::{canonical, contains, has_nul, is_too_deep};
-use crate::engagement::Parts;
+use crate::engagement::{Parts, Seconds};
 use crate::event::PlayerEvent;
 use crate::interval::{IntervalSet, Segments};
+use crate::report::PlayFigures;
+use crate::rollup::{DayPlays, DaySources, Places, fold_plays, fold_sources, load_seconds};
 use crate::session::{Counters, Moment, Reach, Session, Stored};
 use crate::source::SOURCE_BYTES_MAX;
+use crate::time_bucket::{Buckets, Width};
 use crate::varint::{self, Reader};
 use crate::{Source, Video};
 
@@ -215,6 +218,56 @@ fn row(bytes: &[u8]) -> Option<Stored> {
     })
 }
 
+/// Sums of days, one after the other: the length of each and then itself, hours and pages and places in turn.
+///
+/// Whatever can be read can be added to anything else that can, and is stored in one form only.
+pub fn rollup(bytes: &[u8]) {
+    let mut rest = bytes;
+    let (mut plays, mut sources, mut places) =
+        (DayPlays::default(), DaySources::default(), Places::default());
+    let mut figures = PlayFigures::default();
+    let (mut parts, mut seconds) = (Parts::new(60_000, 7), Seconds::new(Buckets::new(Width::DAY)));
+    for number in 0_u32.. {
+        let Some((len, more)) = rest.split_first() else { break };
+        let (sums, more) = more.split_at(usize::from(*len).min(more.len()));
+        rest = more;
+        match number % 3 {
+            0 => {
+                let _ = fold_plays(sums, 1, &mut figures);
+                if let Ok(read) = DayPlays::load(sums) {
+                    plays.merge(read);
+                }
+            }
+            1 => {
+                let _ = fold_sources(sums, 1, |_, plays| assert!(0 < plays));
+                if let Ok(read) = DaySources::load(sums) {
+                    sources.merge(read);
+                }
+            }
+            _ => {
+                let _ = load_seconds(sums);
+                if let Ok(read) = Places::load(sums) {
+                    parts.add_places(&read);
+                    // An answer that would be too long is refused.
+                    let _ = seconds.add_changes(0, &read.seconds());
+                    places.merge(read);
+                }
+            }
+        }
+    }
+    assert_eq!(parts.finish().len(), 7);
+    let _ = seconds.finish();
+    if let Some(stored) = plays.store() {
+        assert_eq!(DayPlays::load(&stored.hours).map(|it| it.store()), Ok(Some(stored)));
+    }
+    if let Some(stored) = sources.store() {
+        assert_eq!(DaySources::load(&stored).map(|it| it.store()), Ok(Some(stored)));
+    }
+    if let Some(stored) = places.store() {
+        assert_eq!(Places::load(&stored.places).map(|it| it.store()), Ok(Some(stored)));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #[track_caller]
@@ -245,6 +298,11 @@ mod tests {
     #[test]
     fn rows_are_as_they_must_be() {
         replay("resume", super::resume);
+    }
+
+    #[test]
+    fn sums_are_as_they_must_be() {
+        replay("rollup", super::rollup);
     }
 
     #[test]

@@ -56,7 +56,8 @@ impl Selection {
     }
 
     /// Whether it is all that there is of a key.
-    pub(crate) fn is_whole_key(&self) -> bool {
+    #[must_use]
+    pub fn is_whole_key(&self) -> bool {
         let Self { identifiers, video, session, key } = self;
         key.is_some() && identifiers.is_none() && video.is_none() && session.is_none()
     }

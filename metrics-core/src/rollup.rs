@@ -33,13 +33,10 @@ use crate::interval::Segments;
 use crate::query::instant;
 
 pub use bins::first_bin;
-pub(crate) use places::load_seconds;
-pub use places::{Places, StoredPlaces};
+pub use places::{Places, StoredPlaces, load_seconds};
 pub use plan::{Cover, Grain, Plan};
-pub(crate) use plays::PlayCells;
-pub use plays::{DayPlays, StoredPlays, each_hour, fold_plays};
-pub(crate) use sources::SourceCells;
-pub use sources::{DaySources, fold_sources};
+pub use plays::{DayPlays, PlayCells, StoredPlays, each_hour, fold_plays};
+pub use sources::{DaySources, SourceCells, fold_sources};
 
 const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
@@ -158,15 +155,19 @@ impl Change {
 
 /// All that is stored of a day, by the codes of scopes and the numbers of videos.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub(crate) struct StoredDay {
-    pub(crate) plays: BTreeMap<i64, StoredPlays>,
-    pub(crate) sources: BTreeMap<i64, Vec<u8>>,
-    pub(crate) places: BTreeMap<i64, StoredPlaces>,
+pub struct StoredDay {
+    /// By the code of the scope.
+    pub plays: BTreeMap<i64, StoredPlays>,
+    /// By the code of the scope.
+    pub sources: BTreeMap<i64, Vec<u8>>,
+    /// By the number of the video.
+    pub places: BTreeMap<i64, StoredPlaces>,
 }
 
 impl Change {
     /// What is to be stored of the sums of a day, and of nothing else.
-    pub(crate) fn into_day(mut self) -> StoredDay {
+    #[must_use]
+    pub fn into_day(mut self) -> StoredDay {
         self.tidy();
         let plays = self.plays.iter();
         let plays = plays.filter_map(|((scope, _), sums)| Some((scope.code(), sums.store()?)));

@@ -118,12 +118,13 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Counts the sessions with an open segment, at instances that are alive at `now`.
     async fn watching(&self, selection: &Selection, now: DateTime<Utc>) -> Result<u64, Error>;
 
-    /// Adds sessions to the sums from which reports are answered, some at a time, and returns how many: those that
-    /// were last heard of before `quiet_since` and have no segment open. None are left when that is 0.
+    /// Adds sessions to the sums from which reports are answered, at most so many (1 or more), and returns how many:
+    /// those that were last heard of before `quiet_since` and have no segment open, the oldest first. None are left
+    /// when that is 0.
     ///
     /// Answers are the same before and after. A store without sums, as this one is, has nothing to do.
-    async fn roll_up(&self, quiet_since: DateTime<Utc>) -> Result<u64, Error> {
-        let _any = quiet_since;
+    async fn roll_up(&self, quiet_since: DateTime<Utc>, at_most: u32) -> Result<u64, Error> {
+        let _any = (quiet_since, at_most);
         Ok(0)
     }
 

@@ -17,6 +17,9 @@ const TURN: Duration = Duration::from_secs(10);
 /// wait for it.
 const QUIET: TimeDelta = TimeDelta::minutes(5);
 
+/// How many sessions are rolled up before those that record have their turn: a matter of some milliseconds.
+const AT_ONCE: u32 = 500;
+
 /// Rolls sessions up.
 pub(crate) struct Upkeep {
     pub(crate) store: Arc<dyn Store>,
@@ -44,7 +47,7 @@ impl Upkeep {
         let quiet_since = self.clock.now() - QUIET;
         loop {
             let began = Instant::now();
-            match self.store.roll_up(quiet_since).await {
+            match self.store.roll_up(quiet_since, AT_ONCE).await {
                 Ok(0) => return,
                 Ok(sessions) => tracing::debug!(sessions, "rolled sessions up"),
                 Err(err) => {

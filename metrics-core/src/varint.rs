@@ -8,6 +8,9 @@
 #[error("a compact column is damaged: {0}")]
 pub struct Damaged(pub(crate) &'static str);
 
+/// Sums are smaller: a million sessions that last a day each are 2^47 milliseconds.
+const SUM_MAX: u64 = 1 << 50;
+
 /// Appends `number`.
 pub(crate) fn put(out: &mut Vec<u8>, mut number: u64) {
     while 0x80 <= number {
@@ -56,6 +59,12 @@ impl<'a> Reader<'a> {
             }
         }
         Err(Damaged("a number has too many bytes"))
+    }
+
+    /// Takes the next number, which may be below zero, and must be one that can be added to many others.
+    pub(crate) fn sum(&mut self) -> Result<i64, Damaged> {
+        let sum = unzigzag(self.number()?);
+        if sum.unsigned_abs() < SUM_MAX { Ok(sum) } else { Err(Damaged("a sum is too large")) }
     }
 
     /// Takes the next number, which must fit the type that is asked for.

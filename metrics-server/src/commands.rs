@@ -5,6 +5,7 @@ use std::io::{IsTerminal as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use chrono::NaiveDate;
 use metrics_core::copy::{self, copy};
 use metrics_core::store::Store;
 use metrics_core::store::mave::{self, Mave};
@@ -39,7 +40,7 @@ pub(crate) fn check_there(from: &Database) -> Result<(), Box<dyn Error>> {
 ///
 /// Why not everything was copied.
 pub(crate) async fn copy_all(from: &dyn Store, to: &dyn Store) -> Result<(), Box<dyn Error>> {
-    let mut shown = Shown::new();
+    let mut shown = Shown::new("sessions");
     let copied = copy(from, to, |it: &copy::Progress| {
         shown.show(it.sessions_done, it.sessions_total);
     })
@@ -62,7 +63,7 @@ pub(crate) async fn copy_all(from: &dyn Store, to: &dyn Store) -> Result<(), Box
 /// Why not everything was imported.
 pub(crate) async fn import_mave(url: &str, store: &dyn Store) -> Result<(), Box<dyn Error>> {
     let mave = Mave::connect(url).await?;
-    let mut shown = Shown::new();
+    let mut shown = Shown::new("sessions");
     let progress = |it: &mave::Progress| shown.show(it.sessions_done, it.sessions_total);
     let imported = mave.import(store, progress).await;
     drop(shown);
@@ -76,6 +77,44 @@ pub(crate) async fn import_mave(url: &str, store: &dyn Store) -> Result<(), Box<
         imported.sessions,
         imported.already_there
     );
+    Ok(())
+}
+
+/// Adds up every day again, from this one on, and mends those whose sums are wrong, if that is wanted.
+///
+/// # Errors
+///
+/// Why not every day was looked at, or that some are wrong and stay so.
+pub(crate) async fn check_rollups(
+    store: &dyn Store,
+    from: Option<NaiveDate>,
+    mend: bool,
+) -> Result<(), Box<dyn Error>> {
+    let Some((first, last)) = store.rollup_days().await? else {
+        tracing::info!("there are no sessions to add up");
+        return Ok(());
+    };
+    let first = from.map_or(first, |from| from.max(first));
+    let days = first.iter_days().take_while(|day| *day <= last);
+    let total = days.clone().count() as u64;
+    let (mut shown, mut wrong) = (Shown::new("days"), 0_u64);
+    for (done, day) in (1..).zip(days) {
+        if !store.check_rollups(day, mend).await? {
+            wrong += 1;
+            shown.clear();
+            tracing::warn!("the sums of {day} were wrong{}", if mend { "; mended" } else { "" });
+        }
+        shown.show(done, total);
+    }
+    drop(shown);
+    match (wrong, mend) {
+        (0, _) => tracing::info!("added up {total} days: all sums are right"),
+        (_, true) => tracing::info!("added up {total} days: mended {wrong} of them"),
+        (_, false) => {
+            let advice = "run `metrics-server rollup rebuild` to mend them";
+            return Err(format!("the sums of {wrong} of {total} days are wrong: {advice}").into());
+        }
+    }
     Ok(())
 }
 
@@ -119,12 +158,21 @@ struct Shown {
     began: Instant,
     shown: Instant,
     on_terminal: bool,
+    // Of what there are so many.
+    what: &'static str,
 }
 
 impl Shown {
-    fn new() -> Self {
+    fn new(what: &'static str) -> Self {
         let now = Instant::now();
-        Self { began: now, shown: now, on_terminal: std::io::stderr().is_terminal() }
+        Self { began: now, shown: now, on_terminal: std::io::stderr().is_terminal(), what }
+    }
+
+    /// Makes room for a line of the log.
+    fn clear(&self) {
+        if self.on_terminal {
+            let _ = write!(std::io::stderr(), "\r\x1b[K");
+        }
     }
 
     fn show(&mut self, done: u64, total: u64) {
@@ -134,7 +182,7 @@ impl Shown {
             return;
         }
         self.shown = Instant::now();
-        let line = line(done, total, self.began.elapsed());
+        let line = line(done, total, self.what, self.began.elapsed());
         if self.on_terminal {
             // A terminal that is gone does not end the work.
             let _ = write!(std::io::stderr(), "\r{line}\x1b[K");
@@ -147,19 +195,17 @@ impl Shown {
 impl Drop for Shown {
     /// Leaves nothing on the terminal, also if what was shown is interrupted.
     fn drop(&mut self) {
-        if self.on_terminal {
-            let _ = write!(std::io::stderr(), "\r\x1b[K");
-        }
+        self.clear();
     }
 }
 
-fn line(done: u64, total: u64, elapsed: Duration) -> String {
+fn line(done: u64, total: u64, what: &str, elapsed: Duration) -> String {
     const WIDTH: usize = 30;
     let share = if total == 0 { 1.0 } else { (done as f64 / total as f64).min(1.0) };
     let filled = (share * WIDTH as f64) as usize;
     let rate = done as f64 / elapsed.as_secs_f64().max(0.001);
     format!(
-        "[{}{}] {:3.0} %  {done} of {total} sessions, {rate:.0}/s",
+        "[{}{}] {:3.0} %  {done} of {total} {what}, {rate:.0}/s",
         "#".repeat(filled),
         " ".repeat(WIDTH - filled),
         // Down, so that 100 is all.
@@ -176,11 +222,11 @@ mod tests {
         let second = Duration::from_secs(1);
         let half =
             format!("[{}{}]  50 %  50 of 100 sessions, 50/s", "#".repeat(15), " ".repeat(15));
-        assert_eq!(line(50, 100, second), half);
-        assert!(line(99_999, 100_000, second).contains(" 99 %"));
+        assert_eq!(line(50, 100, "sessions", second), half);
+        assert!(line(99_999, 100_000, "days", second).contains(" 99 %"));
         // More may come while it runs, and there may be nothing to do.
-        assert!(line(101, 100, second).contains("100 %  101 of 100"));
-        assert!(line(0, 0, Duration::ZERO).contains("100 %  0 of 0"));
+        assert!(line(101, 100, "days", second).contains("100 %  101 of 100"));
+        assert!(line(0, 0, "days", Duration::ZERO).contains("100 %  0 of 0"));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use chrono::{TimeDelta, Utc};
+use chrono::{NaiveDate, TimeDelta, Utc};
 use clap::Parser as _;
 use clap::error::ErrorKind;
 use metrics_core::recorder::{Spool, VIDEOS_MAX};
@@ -111,8 +111,27 @@ enum CommandFlags {
     /// Import into the database what another server has recorded; can be repeated
     #[command(subcommand)]
     Import(ImportFlags),
+    /// Look after the sums of days from which reports are answered; servers may run meanwhile
+    #[command(subcommand)]
+    Rollup(RollupFlags),
     /// Ask the server that runs here whether it can record, for container health checks
     Health,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum RollupFlags {
+    /// Add up every day again, and name those whose sums are wrong; changes nothing
+    Verify(DayFlags),
+    /// Add up every day again, and mend those whose sums are wrong
+    Rebuild(DayFlags),
+}
+
+#[derive(Debug, clap::Args)]
+struct DayFlags {
+    /// The day to begin with, like 2025-03-01, to go on where an earlier run was interrupted
+    /// [default: the first]
+    #[arg(long, value_name = "DAY")]
+    from: Option<String>,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -138,6 +157,13 @@ pub enum Command {
     },
     /// Import the database of a mave/metrics server.
     ImportMave(Database),
+    /// Add up the days from this one on again.
+    CheckRollups {
+        /// The first day; none for all of them.
+        from: Option<NaiveDate>,
+        /// Whether to mend what is wrong.
+        mend: bool,
+    },
     /// Ask the server that runs for its health.
     Health,
 }
@@ -168,6 +194,15 @@ impl Command {
                 let to =
                     to.ok_or_else(|| refused("TO is missing: name it, or set DATABASE_URL"))?;
                 Self::Copy { from: named("FROM", from)?, to }
+            }
+            Some(CommandFlags::Rollup(flags)) => {
+                let (DayFlags { from }, mend) = match flags {
+                    RollupFlags::Verify(flags) => (flags, false),
+                    RollupFlags::Rebuild(flags) => (flags, true),
+                };
+                let from = Setting::new("--from", from);
+                let from = from.read("a day like 2025-03-01", |text| text.parse().ok())?;
+                Self::CheckRollups { from, mend }
             }
             Some(CommandFlags::Import(ImportFlags::Mave { url })) => {
                 match named("the database to import", url)? {

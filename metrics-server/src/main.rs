@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use self::commands::{ask_health, check_there, copy_all, import_mave};
+use self::commands::{ask_health, check_rollups, check_there, copy_all, import_mave};
 use metrics_core::recorder::{Spool, TakenUp};
 use metrics_core::store::{
     Error as StoreError, SqliteStore, Store, TimescaleOptions, TimescaleStore,
@@ -125,6 +125,9 @@ async fn prepare(config: &Config) -> Result<Option<Arc<dyn Store>>, Box<dyn Erro
             if let Database::Postgres(url) = old {
                 import_mave(url, &*open(config, &config.database).await?).await?;
             }
+        }
+        Command::CheckRollups { from, mend } => {
+            check_rollups(&*open(config, &config.database).await?, *from, *mend).await?;
         }
         Command::Serve => {
             let store = open(config, &config.database).await?;

@@ -11,7 +11,7 @@
 
 use super::Rolled;
 use crate::engagement::Difference;
-use crate::varint::{self, Damaged, Reader, unzigzag, zigzag};
+use crate::varint::{self, Damaged, Reader, zigzag};
 
 /// Where sessions began and stopped to watch a video.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -206,7 +206,8 @@ impl Places {
     }
 
     /// What changes at each second of the video, in order.
-    pub(crate) fn seconds(&self) -> Vec<(u32, Difference)> {
+    #[must_use]
+    pub fn seconds(&self) -> Vec<(u32, Difference)> {
         let viewers = |count| Difference { views: 0, viewers: count };
         let both = |count| Difference { views: count, viewers: count };
         let views = |count| Difference { views: count, viewers: 0 };
@@ -239,13 +240,17 @@ impl Places {
 }
 
 /// What changes at each second, by what a store keeps of it.
-pub(crate) fn load_seconds(bytes: &[u8]) -> Result<Vec<(u32, Difference)>, Damaged> {
+///
+/// # Errors
+///
+/// [`Damaged`] if that is not what it is.
+pub fn load_seconds(bytes: &[u8]) -> Result<Vec<(u32, Difference)>, Damaged> {
     let mut reader = Reader::new(bytes);
     let mut seconds = Vec::with_capacity(bytes.len() / 3);
     let mut second = 0_u32;
     while !reader.is_empty() {
         second = second.checked_add(reader.narrow()?).ok_or(TOO_FAR)?;
-        let (views, viewers) = (unzigzag(reader.number()?), unzigzag(reader.number()?));
+        let (views, viewers) = (reader.sum()?, reader.sum()?);
         seconds.push((second, Difference { views, viewers }));
     }
     Ok(seconds)
@@ -266,5 +271,5 @@ fn take_place(reader: &mut Reader<'_>, place: &mut u32) -> Result<i64, Damaged> 
     let number = reader.number()?;
     let distance = (number >> 1).try_into().map_err(|_| TOO_FAR)?;
     *place = place.checked_add(distance).ok_or(TOO_FAR)?;
-    if number & 1 == 0 { Ok(1) } else { Ok(unzigzag(reader.number()?)) }
+    if number & 1 == 0 { Ok(1) } else { reader.sum() }
 }

@@ -6,7 +6,7 @@ use super::bins::bin_of;
 use super::{Cover, Plan, Rolled, start_of};
 use crate::client::{Browser, Client, Device, Platform};
 use crate::report::{PlayCell, PlayFigures};
-use crate::varint::{self, Damaged, Reader, unzigzag, zigzag};
+use crate::varint::{self, Damaged, Reader, zigzag};
 
 /// Plays by view time. Sums, which another such adds to or takes from.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -167,23 +167,30 @@ fn count(bin: &Bin, figures: &mut PlayFigures) -> Result<(), Damaged> {
 
 /// Plays per cell of time, from a bin of view time on.
 #[derive(Debug)]
-pub(crate) struct PlayCells {
+pub struct PlayCells {
     first_bin: u16,
     cells: HashMap<i64, PlayFigures>,
 }
 
 impl PlayCells {
-    pub(crate) fn new(first_bin: u16) -> Self {
+    /// No plays yet; those before this bin do not count.
+    #[must_use]
+    pub fn new(first_bin: u16) -> Self {
         Self { first_bin, cells: HashMap::new() }
     }
 
-    /// The cell that this instant stands for.
-    pub(crate) fn at(&mut self, at_ms: i64) -> &mut PlayFigures {
+    /// The cell that this instant stands for: any of a bucket, as long as it is the same for a step of time.
+    pub fn at(&mut self, at_ms: i64) -> &mut PlayFigures {
         self.cells.entry(at_ms).or_default()
     }
 
-    /// Adds what is wanted of a day, of which a store keeps this.
-    pub(crate) fn add_day(
+    /// Adds what the plan wants of a day, of which a store keeps this. The hours need not be there for a day that has
+    /// sums of the whole, unless the plan wants single hours.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`] if that is not what it is.
+    pub fn add_day(
         &mut self,
         plan: &Plan,
         day: i64,
@@ -207,7 +214,9 @@ impl PlayCells {
         }
     }
 
-    pub(crate) fn into_cells(self) -> Vec<PlayCell> {
+    /// The cells, in no order.
+    #[must_use]
+    pub fn into_cells(self) -> Vec<PlayCell> {
         self.cells.into_iter().map(|(at_ms, figures)| PlayCell { at_ms, figures }).collect()
     }
 }
@@ -238,10 +247,10 @@ fn each_bin(bytes: &[u8], mut visit: impl FnMut(u16, &Bin)) -> Result<(), Damage
         at = at.checked_add(reader.narrow()?).ok_or(Damaged("a view time is too long"))?;
         bin.clients.clear();
         for _ in 0..reader.number()? {
-            bin.clients.push((reader.narrow()?, unzigzag(reader.number()?)));
+            bin.clients.push((reader.narrow()?, reader.sum()?));
         }
-        bin.view_ms = unzigzag(reader.number()?);
-        bin.again_ms = unzigzag(reader.number()?);
+        bin.view_ms = reader.sum()?;
+        bin.again_ms = reader.sum()?;
         visit(at, &bin);
     }
     Ok(())

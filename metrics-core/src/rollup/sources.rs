@@ -8,7 +8,7 @@ use super::bins::bin_of;
 use super::{Cover, Plan, Rolled, start_of};
 use crate::query::instant;
 use crate::time_bucket::Buckets;
-use crate::varint::{self, Damaged, Reader, unzigzag, zigzag};
+use crate::varint::{self, Damaged, Reader, zigzag};
 
 /// The plays of one day by page, as the store numbers its pages. Sessions without a page are not among them.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -96,7 +96,7 @@ pub fn fold_sources(
 
 /// Plays per bucket of time and page, from a bin of view time on.
 #[derive(Debug)]
-pub(crate) struct SourceCells {
+pub struct SourceCells {
     first_bin: u16,
     buckets: Buckets,
     // An instant, a page, and how many plays.
@@ -106,19 +106,25 @@ pub(crate) struct SourceCells {
 }
 
 impl SourceCells {
-    pub(crate) fn new(first_bin: u16, buckets: Buckets) -> Self {
+    /// No plays yet; those before this bin do not count.
+    #[must_use]
+    pub fn new(first_bin: u16, buckets: Buckets) -> Self {
         Self { first_bin, buckets, cells: Vec::new(), instants: HashMap::new() }
     }
 
     /// Adds plays of sessions that started in the bucket of this instant.
-    pub(crate) fn add(&mut self, started_at_ms: i64, source: i64, plays: u64) {
+    pub fn add(&mut self, started_at_ms: i64, source: i64, plays: u64) {
         let bucket = self.buckets.start_of(instant(started_at_ms));
         let at_ms = *self.instants.entry(bucket).or_insert(started_at_ms);
         self.cells.push((at_ms, source, plays));
     }
 
     /// Adds a day, of which a store keeps this, if all of it is wanted.
-    pub(crate) fn add_day(&mut self, plan: &Plan, day: i64, plays: &[u8]) -> Result<(), Damaged> {
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`] if that is not what it is.
+    pub fn add_day(&mut self, plan: &Plan, day: i64, plays: &[u8]) -> Result<(), Damaged> {
         if plan.cover(day) != Cover::Day {
             return Ok(());
         }
@@ -129,8 +135,9 @@ impl SourceCells {
         fold_sources(plays, self.first_bin, |source, plays| cells.push((at_ms, source, plays)))
     }
 
-    /// Each instant and page once.
-    pub(crate) fn finish(mut self) -> Vec<(i64, i64, u64)> {
+    /// An instant of each bucket, a page, and how many plays it has there, in order.
+    #[must_use]
+    pub fn finish(mut self) -> Vec<(i64, i64, u64)> {
         // Runs that are in order already, a day each, are only merged.
         self.cells.sort_by_key(|(at_ms, source, _)| (*at_ms, *source));
         self.cells.dedup_by(|later, earlier| {
@@ -151,7 +158,7 @@ fn each_source(
     let mut reader = Reader::new(bytes);
     let mut source = 0_i64;
     while !reader.is_empty() {
-        let distance = unzigzag(reader.number()?);
+        let distance = reader.sum()?;
         source = source.checked_add(distance).ok_or(Damaged("there is no such page"))?;
         let len = reader.narrow()?;
         visit(source, reader.take(len)?)?;
@@ -164,7 +171,7 @@ fn each_bin(bytes: &[u8], mut visit: impl FnMut(u16, i64)) -> Result<(), Damaged
     let mut bin = 0_u16;
     while !reader.is_empty() {
         bin = bin.checked_add(reader.narrow()?).ok_or(Damaged("a view time is too long"))?;
-        visit(bin, unzigzag(reader.number()?));
+        visit(bin, reader.sum()?);
     }
     Ok(())
 }

@@ -124,6 +124,7 @@ macro_rules! store_conformance {
             a_session_that_was_forgotten_may_come_again,
             forgetting_again_changes_nothing,
             only_quiet_sessions_are_rolled_up,
+            sessions_are_rolled_up_some_at_a_time,
             a_session_that_changes_is_counted_as_it_is,
             what_is_forgotten_leaves_the_sums,
             sums_are_mended,

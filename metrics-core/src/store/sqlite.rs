@@ -350,11 +350,11 @@ impl Store for SqliteStore {
         .await
     }
 
-    async fn roll_up(&self, quiet_since: DateTime<Utc>) -> Result<u64, Error> {
+    async fn roll_up(&self, quiet_since: DateTime<Utc>, at_most: u32) -> Result<u64, Error> {
         let quiet_since_ms = quiet_since.timestamp_millis();
         // Looked for beside those that record; what has changed since is left out.
         let quiet = self.read(&self.upkeep, "find quiet sessions", move |connection| {
-            rollup::quiet(connection, quiet_since_ms)
+            rollup::quiet(connection, quiet_since_ms, at_most)
         });
         let quiet = quiet.await?;
         if quiet.is_empty() {

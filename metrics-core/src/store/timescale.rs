@@ -497,10 +497,10 @@ impl Store for TimescaleStore {
         .await
     }
 
-    async fn roll_up(&self, quiet_since: DateTime<Utc>) -> Result<u64, Error> {
+    async fn roll_up(&self, quiet_since: DateTime<Utc>, at_most: u32) -> Result<u64, Error> {
         let (quiet_since_ms, compressed) = (quiet_since.timestamp_millis(), self.is_compressed());
         self.record("roll sessions up", move |connection| {
-            rollup::roll_up(connection, compressed, quiet_since_ms).boxed()
+            rollup::roll_up(connection, compressed, quiet_since_ms, at_most).boxed()
         })
         .await
     }

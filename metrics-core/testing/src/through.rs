@@ -150,8 +150,9 @@ impl<W: Way> Store for Through<W> {
         self.go(Method::Other, |store| async move { store.watching(&selection, now).await }).await
     }
 
-    async fn roll_up(&self, quiet_since: DateTime<Utc>) -> Answer<u64> {
-        self.go(Method::Other, |store| async move { store.roll_up(quiet_since).await }).await
+    async fn roll_up(&self, quiet_since: DateTime<Utc>, at_most: u32) -> Answer<u64> {
+        self.go(Method::Other, |store| async move { store.roll_up(quiet_since, at_most).await })
+            .await
     }
 
     async fn rollup_days(&self) -> Answer<Option<(NaiveDate, NaiveDate)>> {

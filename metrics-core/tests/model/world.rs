@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use metrics_core::interval::{Interval, Segments};
 use metrics_core::key::SessionId;
 use metrics_core::query::instant;
@@ -74,6 +74,14 @@ impl World {
         }
         failures.store(self.failing, std::sync::atomic::Ordering::Relaxed);
         Server { metrics, death }
+    }
+
+    /// Sessions that were quiet for so long are rolled up, as far as the database lets them.
+    pub(crate) async fn roll_up(&mut self, seconds: u32) {
+        let quiet_since = self.clock.now() - TimeDelta::seconds(seconds.into());
+        let store = self.servers[0].metrics.store();
+        // Some at a time: others write in between.
+        while matches!(store.roll_up(quiet_since, 3).await, Ok(1..)) {}
     }
 
     /// Time passes, and servers write what is open as far as it has run, as they do every so often.

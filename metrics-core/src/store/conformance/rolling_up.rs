@@ -32,7 +32,7 @@ impl<S: Store> RollingUp<S> {
 
 /// Rolls up all sessions that have no segment open.
 pub(super) async fn roll_up(store: &dyn Store) {
-    while 0 < store.roll_up(DateTime::<Utc>::MAX_UTC).await.expect("rolled up") {}
+    while 0 < store.roll_up(DateTime::<Utc>::MAX_UTC, 1_000).await.expect("rolled up") {}
 }
 
 #[async_trait]
@@ -85,8 +85,8 @@ impl<S: Store> Store for RollingUp<S> {
         self.store.watching(selection, now).await
     }
 
-    async fn roll_up(&self, quiet_since: DateTime<Utc>) -> Result<u64, Error> {
-        self.store.roll_up(quiet_since).await
+    async fn roll_up(&self, quiet_since: DateTime<Utc>, at_most: u32) -> Result<u64, Error> {
+        self.store.roll_up(quiet_since, at_most).await
     }
 
     async fn rollup_days(&self) -> Result<Option<(NaiveDate, NaiveDate)>, Error> {

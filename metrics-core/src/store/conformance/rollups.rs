@@ -29,13 +29,35 @@ pub async fn only_quiet_sessions_are_rolled_up(store: &dyn Store) {
     let video = || Video::labelled("a");
     let watched = Draft::new(&key, "watched", video()).open_at(Instance(1));
     fill(store, &[Draft::new(&key, "quiet", video()), watched]).await;
-    assert_eq!(store.roll_up(start()).await.expect("rolled up"), 0, "heard of just then");
-    let rolled_up = store.roll_up(later(1)).await.expect("rolled up");
+    assert_eq!(store.roll_up(start(), 10).await.expect("rolled up"), 0, "heard of just then");
+    let rolled_up = store.roll_up(later(1), 10).await.expect("rolled up");
     // A store without sums has nothing to do.
     assert!(rolled_up <= 1, "one is watched");
-    assert_eq!(store.roll_up(later(1)).await.expect("rolled up"), 0);
+    assert_eq!(store.roll_up(later(1), 10).await.expect("rolled up"), 0);
     assert_eq!(figures(store, &all(Selection::key(key))).await.plays, 2);
     assert!(are_right(store).await);
+}
+
+/// The oldest first, and no more than asked for.
+pub async fn sessions_are_rolled_up_some_at_a_time(store: &dyn Store) {
+    let key = key(store).await;
+    let drafts = (0..10_i64).map(|number| {
+        Draft::new(&key, &number.to_string(), Video::labelled("a")).at(START_MS - number)
+    });
+    fill(store, &numbered(drafts)).await;
+    let before = figures(store, &all(Selection::key(key.clone()))).await;
+    let mut rolled_up = Vec::new();
+    loop {
+        let sessions = store.roll_up(later(1), 4).await.expect("rolled up");
+        assert_eq!(figures(store, &all(Selection::key(key.clone()))).await, before);
+        assert!(sessions <= 4);
+        rolled_up.push(sessions);
+        if sessions == 0 {
+            break;
+        }
+    }
+    // A store without sums, or one in which they were rolled up before, has nothing to do.
+    assert!([vec![4, 4, 2, 0], vec![0]].contains(&rolled_up), "{rolled_up:?}");
 }
 
 /// However often a session is rolled up and changes again, it is as it was written last.

@@ -18,9 +18,6 @@ use crate::store::failure::Failure;
 use crate::store::row::{client, narrow};
 use crate::varint::Damaged;
 
-/// How many sessions are rolled up before others may write again: a matter of some milliseconds.
-pub(super) const AT_ONCE: i64 = 500;
-
 /// Where a session lies.
 #[derive(Debug, Queryable)]
 pub(super) struct Place {
@@ -80,6 +77,7 @@ impl Keys {
 pub(super) fn quiet(
     connection: &mut SqliteConnection,
     quiet_since_ms: i64,
+    at_most: u32,
 ) -> Result<Vec<Place>, Failure> {
     // Nobody is heard of before starting, so that the index need not be read any further.
     let quiet = sessions::table
@@ -88,7 +86,7 @@ pub(super) fn quiet(
         .filter(sessions::last_event_at.lt(quiet_since_ms))
         .filter(sessions::instance.is_null())
         .order((sessions::started_at, sessions::video_id))
-        .limit(AT_ONCE)
+        .limit(at_most.into())
         .select((sessions::video_id, sessions::started_at, sessions::id));
     Ok(quiet.load(connection)?)
 }

@@ -25,9 +25,6 @@ use crate::varint::Damaged;
 /// The number of the lock of those who change sums: any, as long as it is always the same.
 const LOCK: i64 = 0x6d65_7472_6963_7302;
 
-/// How many sessions are rolled up in one transaction.
-const AT_ONCE: usize = 2_000;
-
 /// What sums are to know of a session.
 #[derive(QueryableByName)]
 struct Row {
@@ -82,12 +79,13 @@ pub(super) async fn roll_up(
     connection: &mut AsyncPgConnection,
     compressed: bool,
     quiet_since_ms: i64,
+    at_most: u32,
 ) -> Result<u64, Failure> {
     let quiet_since = timestamp(quiet_since_ms);
     let mut after = (timestamp(i64::MIN), Bits([0; 16]));
     let (mut quiet, mut versions) = (Vec::new(), HashMap::new());
     // Page by page: the oldest may be heard of still.
-    while quiet.len() < AT_ONCE {
+    while quiet.len() < at_most as usize {
         let mut places: Vec<Place> = diesel::sql_query(
             "select id, video_id, started_at, version from session_heads
              where not rolled and instance is null and started_at < $1 and (started_at, id) > ($2, $3)
@@ -96,7 +94,7 @@ pub(super) async fn roll_up(
         .bind::<Timestamptz, _>(quiet_since)
         .bind::<Timestamptz, _>(after.0)
         .bind::<Uuid, _>(after.1)
-        .bind::<BigInt, _>(AT_ONCE as i64)
+        .bind::<BigInt, _>(i64::from(at_most))
         .load(connection)
         .await?;
         let Some(last) = places.last() else { break };
@@ -105,6 +103,7 @@ pub(super) async fn roll_up(
         let rows = rows(connection, &mut places, compressed).await?;
         quiet.extend(rows.into_iter().filter(|row| row.last_event_at < quiet_since));
     }
+    quiet.truncate(at_most as usize);
     if quiet.is_empty() {
         return Ok(0);
     }
