@@ -398,3 +398,48 @@ async fn reports_that_are_dropped_leave_their_connections_behind() {
     let cells = store.plays(&scan, Buckets::new(Width::DAY)).await.unwrap();
     assert_eq!(cells.iter().map(|cell| cell.figures.plays).sum::<u64>(), 10_000);
 }
+
+/// What only a disk or an operator can do to them.
+#[tokio::test]
+async fn sums_that_are_wrong_are_found_and_mended() {
+    let (store, directory) = empty_store().await;
+    let path = directory.path().join("metrics.db");
+    let key = key(&store).await;
+    fill(&store, &key, 1_000).await;
+    while 0 < store.roll_up(now() + TimeDelta::seconds(1), 1_000).await.unwrap() {}
+    let day = now().date_naive();
+    assert_eq!(store.rollup_days().await.unwrap(), Some((day, day)));
+    let scan = Scan {
+        selection: Selection::key(key),
+        from_ms: 0,
+        to_ms: 2 * now().timestamp_millis(),
+        minimum_view_ms: 0,
+    };
+    let plays = async || -> u64 {
+        let cells = store.plays(&scan, Buckets::new(Width::DAY)).await.unwrap();
+        cells.iter().map(|cell| cell.figures.plays).sum()
+    };
+    assert_eq!(plays().await, 1_000);
+    for spoil in [
+        "delete from rollup_plays where scope < 0",
+        "update rollup_plays set hours = x'0100', whole = null",
+        "delete from rollup_sources",
+        "update rollup_places set end_ms = end_ms + 1",
+        "insert into rollup_places select video_id + 1, day, end_ms, seconds, places from rollup_places",
+    ] {
+        connect(&path)
+            .batch_execute(
+                "insert or ignore into videos select 2, key_id, x'00', 'b', null from videos",
+            )
+            .unwrap();
+        connect(&path).batch_execute(spoil).unwrap();
+        assert!(!store.check_rollups(day, false).await.unwrap(), "{spoil}");
+        assert!(
+            !store.check_rollups(day, false).await.unwrap(),
+            "to look changes nothing: {spoil}"
+        );
+        assert!(!store.check_rollups(day, true).await.unwrap(), "{spoil}");
+        assert!(store.check_rollups(day, false).await.unwrap(), "{spoil}");
+        assert_eq!(plays().await, 1_000, "{spoil}");
+    }
+}

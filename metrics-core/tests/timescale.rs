@@ -727,3 +727,44 @@ async fn commits_wait_for_the_disk() {
     key(&store).await;
     assert_eq!(store.keys().await.unwrap()[0].key.as_str(), "on");
 }
+
+/// What only an operator can do to them.
+#[tokio::test]
+async fn sums_that_are_wrong_are_found_and_mended() {
+    check_mended(Timescale).await;
+    check_mended(Postgres).await;
+}
+
+async fn check_mended(backend: Backend) {
+    let (store, database) = empty_store(backend).await;
+    let key = key(&store).await;
+    commit(&store, (0..100).map(|number| write(&key, &number.to_string(), 0))).await;
+    while 0 < store.roll_up(DateTime::<Utc>::MAX_UTC, 1_000).await.unwrap() {}
+    let (day, last) = store.rollup_days().await.unwrap().unwrap();
+    assert_eq!(day, last);
+    let scan = Scan { from_ms: 0, to_ms: 4_000_000_000_000, ..everything(&key) };
+    let plays = async || -> u64 {
+        let cells = store.plays(&scan, Buckets::new(Width::DAY)).await.unwrap();
+        cells.iter().map(|cell| cell.figures.plays).sum()
+    };
+    assert_eq!(plays().await, 100);
+    let admin = sql(&database.url()).await;
+    for spoil in [
+        "delete from metrics.rollup_plays where scope < 0",
+        r"update metrics.rollup_plays set hours = '\x0100', whole = null",
+        "delete from metrics.rollup_sources",
+        "update metrics.rollup_places set end_ms = end_ms + 1",
+        "insert into metrics.rollup_sources select scope, day, ''
+         from metrics.rollup_plays on conflict (scope, day) do update set sources = ''",
+    ] {
+        admin.batch_execute(spoil).await.unwrap();
+        assert!(!store.check_rollups(day, false).await.unwrap(), "{spoil}");
+        assert!(
+            !store.check_rollups(day, false).await.unwrap(),
+            "to look changes nothing: {spoil}"
+        );
+        assert!(!store.check_rollups(day, true).await.unwrap(), "{spoil}");
+        assert!(store.check_rollups(day, false).await.unwrap(), "{spoil}");
+        assert_eq!(plays().await, 100, "{spoil}");
+    }
+}

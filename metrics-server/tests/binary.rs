@@ -181,6 +181,35 @@ async fn fill(store: &SqliteStore, count: usize) {
     store.commit(writes.collect()).await.unwrap();
 }
 
+#[tokio::test]
+async fn sums_are_verified_and_rebuilt() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("metrics.db");
+    let url = format!("sqlite:{}", path.display());
+    let environment = [("DATABASE_URL", &*url), ("RUST_LOG", "info")];
+    let told = |arguments: &[&str]| {
+        let output = run(arguments, &environment);
+        let stdout = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success(), "{stdout}");
+        assert!(output.stderr.is_empty(), "what is no terminal has no progress drawn on it");
+        stdout
+    };
+    let nothing = told(&["rollup", "verify"]);
+    assert!(nothing.contains("there are no sessions to add up"), "{nothing}");
+
+    let store = SqliteStore::open(&path).await.unwrap();
+    fill(&store, 100).await;
+    while 0 < store.roll_up(Utc::now(), 1_000).await.unwrap() {}
+    for command in ["verify", "rebuild"] {
+        let right = told(&["rollup", command]);
+        assert!(right.contains("added up 1 days: all sums are right"), "{right}");
+    }
+    let later = told(&["rollup", "verify", "--from", "2024-01-01"]);
+    assert!(later.contains("added up 0 days"), "{later}");
+    check_refused(&["rollup", "verify", "--from", "May"], &[], &["--from", "May", "2025-03-01"]);
+    check_refused(&["rollup"], &[], &["a word is missing"]);
+}
+
 #[test]
 fn a_file_that_is_not_there_is_not_copied() {
     let directory = TempDir::new().unwrap();
