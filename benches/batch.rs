@@ -6,7 +6,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full};
 use hyper::Request;
 use hyper::body::Bytes;
 use metrics_core::store::SqliteStore;
@@ -42,13 +42,20 @@ fn batch(c: &mut Criterion) {
         .collect();
     let body = Bytes::from(json!({ "events": events }).to_string());
 
+    let post = || {
+        let request = Request::post("/v1/events").header("content-type", "application/json");
+        service.respond(request.body(Full::new(body.clone())).expect("a request"))
+    };
+    let answer = runtime.block_on(async { post().await.into_body().collect().await });
+    let answer = answer.expect("a whole answer").to_bytes();
+    let answer: serde_json::Value = serde_json::from_slice(&answer).expect("JSON");
+    assert_eq!(answer, json!({"accepted": EVENTS, "rejected": []}));
+
     let mut group = c.benchmark_group("batch");
     group.throughput(Throughput::Elements(EVENTS));
     group.bench_function("answer", |b| {
         b.iter(|| {
-            let request = Request::post("/v1/events").header("content-type", "application/json");
-            let request = request.body(Full::new(body.clone())).expect("a request");
-            let response = runtime.block_on(service.respond(request));
+            let response = runtime.block_on(post());
             assert_eq!(response.status(), 200);
             black_box(response)
         });
