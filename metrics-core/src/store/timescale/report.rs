@@ -12,7 +12,7 @@ use diesel::sql_types::{Array, BigInt, Binary, Interval, Nullable, SmallInt, Tex
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use futures_util::TryStreamExt as _;
 
-use super::read::{Videos, json, videos};
+use super::read::{Place, Videos, at_places, json, videos};
 use super::types::{timestamp, unix_ms};
 use crate::engagement::{Parts, Seconds};
 use crate::interval::Segments;
@@ -79,11 +79,12 @@ pub(super) async fn plays(
                     cells.add_day(&found.plan, day, whole.as_deref(), hours.as_deref())?;
                 }
             }
-            let select = format!(
-                "{CELL} as cell, browser, platform, device, count(*) as plays,
-             sum(view_ms)::bigint as view_ms, sum(unique_ms)::bigint as unique_ms"
-            );
             for part in found.parts() {
+                let cell = cell(part);
+                let select = format!(
+                    "{cell}, browser, platform, device, count(*) as plays,
+                     sum(view_ms)::bigint as view_ms, sum(unique_ms)::bigint as unique_ms"
+                );
                 let query = found.sessions(&select, part, "group by 1, 2, 3, 4");
                 let query = query.bind::<Interval, _>(width(scan, &buckets));
                 let rows: Vec<Row> = query.load(connection).await?;
@@ -140,8 +141,8 @@ pub(super) async fn sources(
                     cells.add_day(&found.plan, day, &sources)?;
                 }
             }
-            let select = format!("{CELL} as cell, source_id, count(*) as plays");
             for part in found.parts() {
+                let select = format!("{}, source_id, count(*) as plays", cell(part));
                 let query =
                     found.sessions(&select, part, "and source_id is not null group by 1, 2");
                 let query = query.bind::<Interval, _>(width(scan, &buckets));
@@ -306,8 +307,14 @@ pub(super) async fn seconds(
         .await
 }
 
-/// The start of the cell that a session is in; `$6` says how wide a cell is.
-const CELL: &str = "date_bin($6, sessions.started_at, timestamptz '1970-01-01 00:00+00')";
+/// The start of the cell that a session is in. How wide a cell is comes behind what says which sessions.
+fn cell(part: Part) -> String {
+    let width = match part {
+        Part::Rows(..) => "$6",
+        Part::Loose => "$7",
+    };
+    format!("date_bin({width}, sessions.started_at, timestamptz '1970-01-01 00:00+00') as cell")
+}
 
 fn width(scan: &Scan, buckets: &Buckets) -> PgInterval {
     let grain = scan.grain(buckets);
@@ -320,8 +327,8 @@ struct Found<'a> {
     videos: Videos,
     // Whose sums are wanted: videos, or keys below zero.
     scopes: Vec<i64>,
-    // Without sums, all sessions are looked at.
-    is_summed: bool,
+    // Sessions that are in no sums; without sums all are looked at.
+    loose: Vec<Place>,
     plan: Plan,
 }
 
@@ -333,8 +340,8 @@ type Sums = Option<(Option<Buckets>, Grain)>;
 enum Part {
     /// All that started then.
     Rows(i64, i64),
-    /// Those that are loose, where not all are looked at.
-    Loose(i64, i64),
+    /// Those that are in no sums.
+    Loose,
 }
 
 impl<'a> Found<'a> {
@@ -382,8 +389,6 @@ impl<'a> Found<'a> {
     ) -> Result<Self, Failure> {
         #[derive(QueryableByName)]
         struct Known {
-            #[diesel(sql_type = BigInt)]
-            loose: i64,
             #[diesel(sql_type = Nullable<BigInt>)]
             first: Option<i64>,
             #[diesel(sql_type = Nullable<BigInt>)]
@@ -392,16 +397,28 @@ impl<'a> Found<'a> {
         let timeframe = (scan.from_ms, scan.to_ms);
         let rows_only = |videos| {
             let plan = Plan::of_rows(timeframe);
-            Self { scan, videos, scopes: Vec::new(), is_summed: false, plan }
+            Self { scan, videos, scopes: Vec::new(), loose: Vec::new(), plan }
         };
         let Some((buckets, grain)) = sums.filter(|_| timeframe.0 <= timeframe.1) else {
             return Ok(rows_only(videos));
         };
+        // Looked up apart: a planner that does not know how few they are would read all sessions for them.
+        let mut loose: Vec<Place> = diesel::sql_query(
+            "select id, video_id, started_at, version from session_heads
+             where not rolled and started_at between $1 and $2 and ($3 is null or video_id = any($3)) limit $4",
+        )
+        .bind::<Timestamptz, _>(timestamp(timeframe.0))
+        .bind::<Timestamptz, _>(timestamp(timeframe.1))
+        .bind::<Nullable<Array<BigInt>>, _>(&videos)
+        .bind::<BigInt, _>(LOOSE_MAX)
+        .load(connection)
+        .await?;
+        if LOOSE_MAX <= loose.len() as i64 {
+            return Ok(rows_only(videos));
+        }
         // The ends of each scope are two steps in the index.
         let known: Known = diesel::sql_query(
-            "select (select count(*) from (select from session_heads
-                 where not rolled and started_at between $2 and $3 limit $4) as loose) as loose,
-                min(first) as first, max(last) as last
+            "select min(first) as first, max(last) as last
              from unnest($1) as scope,
                 lateral (select day as first from rollup_plays it where it.scope = scope.scope
                     order by day limit 1) as earliest,
@@ -409,56 +426,39 @@ impl<'a> Found<'a> {
                     order by day desc limit 1) as latest",
         )
         .bind::<Array<BigInt>, _>(&scopes)
-        .bind::<Timestamptz, _>(timestamp(timeframe.0))
-        .bind::<Timestamptz, _>(timestamp(timeframe.1))
-        .bind::<BigInt, _>(LOOSE_MAX)
         .get_result(connection)
         .await?;
-        if LOOSE_MAX <= known.loose {
-            return Ok(rows_only(videos));
-        }
         let ends = known.first.zip(known.last);
         let plan = ends.map(|ends| Plan::new(timeframe, buckets, grain, ends));
         let plan = plan.unwrap_or_default();
-        Ok(Self { scan, videos, scopes, is_summed: true, plan })
+        loose.retain(|place| !plan.looks_at(unix_ms(place.started_at)));
+        Ok(Self { scan, videos, scopes, loose, plan })
     }
 
     /// The sessions that are not in the sums that are read.
     fn parts(&self) -> Vec<Part> {
-        let rows = self.plan.rows.iter();
-        let mut parts: Vec<_> = rows.clone().map(|(start, end)| Part::Rows(*start, *end)).collect();
-        if self.is_summed {
-            // What lies between.
-            let mut from_ms = self.scan.from_ms;
-            for (start, end) in rows {
-                parts.push(Part::Loose(from_ms, start - 1));
-                from_ms = end + 1;
-            }
-            parts.push(Part::Loose(from_ms, self.scan.to_ms));
-        }
-        parts.retain(|part| match part {
-            Part::Rows(start, end) | Part::Loose(start, end) => start <= end,
-        });
-        parts
+        let rows = self.plan.rows.iter().map(|(start, end)| Part::Rows(*start, *end));
+        rows.chain((!self.loose.is_empty()).then_some(Part::Loose)).collect()
     }
 
-    /// `select` over some of the sessions; `$1` to `$5` say which.
+    /// `select` over some of the sessions, which `$1` to `$5` say, or to `$6` if they are loose.
     fn sessions<'b>(
         &self,
         select: &str,
         part: Part,
         rest: &str,
     ) -> BoxedSqlQuery<'b, Pg, SqlQuery> {
-        // What is said twice is what tells which chunks it is about, and which parts of a compressed one.
-        let loose = "join session_heads head on head.id = sessions.id and not head.rolled
-            and head.started_at = sessions.started_at and head.started_at between $2 and $3";
-        let (loose, start, end) = match part {
-            Part::Rows(start, end) => ("", start, end),
-            Part::Loose(start, end) => (loose, start, end),
+        let minimum_ms = i64::try_from(self.scan.minimum_view_ms).unwrap_or(i64::MAX);
+        let (start, end) = match part {
+            Part::Rows(start, end) => (start, end),
+            Part::Loose => {
+                let query = at_places(select, &self.loose, &format!("and $6 <= view_ms {rest}"));
+                return query.bind::<BigInt, _>(minimum_ms);
+            }
         };
         let sql = format!(
-            "select {select} from sessions {loose}
-             where ($1 is null or sessions.video_id = any($1)) and sessions.started_at between $2 and $3
+            "select {select} from sessions
+             where ($1 is null or video_id = any($1)) and started_at between $2 and $3
                 and $4 <= view_ms and ($5::jsonb is null or session_data @> $5::jsonb) {rest}"
         );
         diesel::sql_query(sql)
@@ -466,7 +466,7 @@ impl<'a> Found<'a> {
             .bind::<Nullable<Array<BigInt>>, _>(self.videos.clone())
             .bind::<Timestamptz, _>(timestamp(start))
             .bind::<Timestamptz, _>(timestamp(end))
-            .bind::<BigInt, _>(i64::try_from(self.scan.minimum_view_ms).unwrap_or(i64::MAX))
+            .bind::<BigInt, _>(minimum_ms)
             .bind::<Nullable<Text>, _>(json(self.scan.selection.session.as_ref()))
     }
 
