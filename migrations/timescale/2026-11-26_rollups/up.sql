@@ -6,6 +6,9 @@ alter table session_heads add column rolled boolean not null default false;
 -- Those that are not: a report looks at each, and the oldest are to be rolled up next.
 create index session_heads_loose on session_heads (started_at, video_id) where not rolled;
 
+-- For the hours that a timeframe begins and ends in, of all videos of a key: sessions lie in the order in which they came.
+create index sessions_by_start on sessions using brin (started_at) with (pages_per_range = 32);
+
 create table rollup_plays (
     -- A video, or a key as a negative number.
     scope bigint not null,
