@@ -30,7 +30,7 @@ pub(super) fn load(
     let row = sessions::table
         .filter(sessions::id.eq(id.as_bytes().as_slice()))
         .select(Row::as_select())
-        .first(connection)
+        .get_result(connection)
         .optional()?;
     Ok(row.map(Row::loaded).transpose()?)
 }

@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use diesel::connection::DefaultLoadingMode;
 use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::sql_types::Bool;
-use diesel::sqlite::SqliteConnection;
+use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
+use diesel::sql_types::{BigInt, Binary, Bool, Integer, Nullable};
+use diesel::sqlite::{Sqlite, SqliteConnection};
 
 use super::schema::{keys, rollup_places, rollup_plays, rollup_sources, sessions, videos};
 use crate::interval::Segments;
@@ -58,6 +59,78 @@ impl Row {
     }
 }
 
+impl Row {
+    /// Its columns, as a statement returns them that does not come from diesel.
+    const COLUMNS: &'static str =
+        "video_id, started_at, source_id, browser, platform, device, view_ms, unique_ms, segments";
+}
+
+/// Their types.
+type RowTypes =
+    (BigInt, BigInt, Nullable<BigInt>, Integer, Integer, Integer, BigInt, BigInt, Binary);
+
+/// Marks a loose session as rolled up if it is quiet, and answers it.
+struct Mark<'a> {
+    place: &'a Place,
+    quiet_since_ms: i64,
+}
+
+impl QueryFragment<Sqlite> for Mark<'_> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
+        out.push_sql("update sessions set rolled = 1 where video_id = ");
+        out.push_bind_param::<BigInt, _>(&self.place.video_id)?;
+        out.push_sql(" and started_at = ");
+        out.push_bind_param::<BigInt, _>(&self.place.started_at)?;
+        out.push_sql(" and id = ");
+        out.push_bind_param::<Binary, _>(&self.place.id)?;
+        out.push_sql(" and rolled = 0 and instance is null and last_event_at < ");
+        out.push_bind_param::<BigInt, _>(&self.quiet_since_ms)?;
+        out.push_sql(" returning ");
+        out.push_sql(Row::COLUMNS);
+        Ok(())
+    }
+}
+
+impl QueryId for Mark<'_> {
+    type QueryId = Mark<'static>;
+    const HAS_STATIC_QUERY_ID: bool = true;
+}
+
+impl Query for Mark<'_> {
+    type SqlType = RowTypes;
+}
+
+impl RunQueryDsl<SqliteConnection> for Mark<'_> {}
+
+/// Makes a session loose that is rolled up and of this version, and answers it.
+struct Loosen<'a> {
+    id: &'a [u8],
+    version: i64,
+}
+
+impl QueryFragment<Sqlite> for Loosen<'_> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
+        out.push_sql("update sessions set rolled = 0 where id = ");
+        out.push_bind_param::<Binary, _>(&self.id)?;
+        out.push_sql(" and version = ");
+        out.push_bind_param::<BigInt, _>(&self.version)?;
+        out.push_sql(" and rolled = 1 returning ");
+        out.push_sql(Row::COLUMNS);
+        Ok(())
+    }
+}
+
+impl QueryId for Loosen<'_> {
+    type QueryId = Loosen<'static>;
+    const HAS_STATIC_QUERY_ID: bool = true;
+}
+
+impl Query for Loosen<'_> {
+    type SqlType = RowTypes;
+}
+
+impl RunQueryDsl<SqliteConnection> for Loosen<'_> {}
+
 /// The keys of videos, looked up once each.
 #[derive(Default)]
 pub(super) struct Keys(HashMap<i64, i64>);
@@ -67,7 +140,7 @@ impl Keys {
         if let Some(key) = self.0.get(&video) {
             return Ok(*key);
         }
-        let key = videos::table.find(video).select(videos::key_id).first(connection)?;
+        let key = videos::table.find(video).select(videos::key_id).get_result(connection)?;
         self.0.insert(video, key);
         Ok(key)
     }
@@ -99,39 +172,25 @@ pub(super) fn roll_up(
 ) -> Result<u64, Failure> {
     let (mut change, mut keys) = (Change::default(), Keys::default());
     let mut rolled_up = 0;
-    for Place { video_id, started_at, id } in places {
-        let this = sessions::table
-            .filter(sessions::video_id.eq(video_id))
-            .filter(sessions::started_at.eq(started_at))
-            .filter(sessions::id.eq(id));
-        let row = this
-            .filter(sessions::rolled.eq(0))
-            .filter(sessions::last_event_at.lt(quiet_since_ms))
-            .filter(sessions::instance.is_null())
-            .select(Row::as_select());
-        let Some(row) = row.first(connection).optional()? else { continue };
-        row.see(keys.of(connection, *video_id)?, |session| change.add(session))?;
-        diesel::update(this).set(sessions::rolled.eq(1)).execute(connection)?;
+    for place in places {
+        let row: Option<Row> = Mark { place, quiet_since_ms }.get_result(connection).optional()?;
+        let Some(row) = row else { continue };
+        row.see(keys.of(connection, row.video_id)?, |session| change.add(session))?;
         rolled_up += 1;
     }
     apply(connection, change)?;
     Ok(rolled_up)
 }
 
-/// Notes that a session leaves the sums, if it is in them and of this version. Returns whether it is.
+/// Makes a session loose, if it is in the sums and of this version, and notes that it leaves them. Returns whether it
+/// does.
 pub(super) fn withdraw(
     connection: &mut SqliteConnection,
     id: &[u8],
     version: i64,
     change: &mut Change,
 ) -> Result<bool, Failure> {
-    let row = sessions::table
-        .filter(sessions::id.eq(id))
-        .filter(sessions::version.eq(version))
-        .filter(sessions::rolled.eq(1))
-        .select(Row::as_select())
-        .first(connection)
-        .optional()?;
+    let row: Option<Row> = Loosen { id, version }.get_result(connection).optional()?;
     let Some(row) = row else { return Ok(false) };
     let key = Keys::default().of(connection, row.video_id)?;
     row.see(key, |session| change.remove(session))?;
@@ -143,7 +202,8 @@ pub(super) fn apply(connection: &mut SqliteConnection, mut change: Change) -> Re
     change.tidy();
     for ((scope, day), plays) in change.plays {
         let at = rollup_plays::table.find((scope.code(), day));
-        let hours: Option<Vec<u8>> = at.select(rollup_plays::hours).first(connection).optional()?;
+        let hours: Option<Vec<u8>> =
+            at.select(rollup_plays::hours).get_result(connection).optional()?;
         let mut sums = hours.map_or_else(|| Ok(DayPlays::default()), |it| DayPlays::load(&it))?;
         sums.merge(plays);
         put_plays(connection, scope.code(), day, sums.store())?;
@@ -151,7 +211,7 @@ pub(super) fn apply(connection: &mut SqliteConnection, mut change: Change) -> Re
     for ((scope, day), sources) in change.sources {
         let at = rollup_sources::table.find((scope.code(), day));
         let stored: Option<Vec<u8>> =
-            at.select(rollup_sources::sources).first(connection).optional()?;
+            at.select(rollup_sources::sources).get_result(connection).optional()?;
         let mut sums =
             stored.map_or_else(|| Ok(DaySources::default()), |it| DaySources::load(&it))?;
         sums.merge(sources);
@@ -160,7 +220,7 @@ pub(super) fn apply(connection: &mut SqliteConnection, mut change: Change) -> Re
     for ((video, day), places) in change.places {
         let at = rollup_places::table.find((video, day));
         let stored: Option<Vec<u8>> =
-            at.select(rollup_places::places).first(connection).optional()?;
+            at.select(rollup_places::places).get_result(connection).optional()?;
         let mut sums = stored.map_or_else(|| Ok(Places::default()), |it| Places::load(&it))?;
         sums.merge(places);
         put_places(connection, video, day, sums.store())?;
@@ -263,17 +323,17 @@ fn stored(connection: &mut SqliteConnection, day: i64) -> Result<StoredDay, Fail
     for scope in keys.into_iter().map(|id| Scope::Key(id).code()).chain(videos) {
         let plays = rollup_plays::table.find((scope, day));
         let plays = plays.select((rollup_plays::whole, rollup_plays::hours));
-        let plays: Option<(Option<Vec<u8>>, Vec<u8>)> = plays.first(connection).optional()?;
+        let plays: Option<(Option<Vec<u8>>, Vec<u8>)> = plays.get_result(connection).optional()?;
         stored.plays.extend(plays.map(|(day, hours)| (scope, StoredPlays { hours, day })));
         let sources = rollup_sources::table.find((scope, day)).select(rollup_sources::sources);
-        stored.sources.extend(sources.first(connection).optional()?.map(|it| (scope, it)));
+        stored.sources.extend(sources.get_result(connection).optional()?.map(|it| (scope, it)));
         let places = rollup_places::table.find((scope, day)).select((
             rollup_places::end_ms,
             rollup_places::seconds,
             rollup_places::places,
         ));
         let places: Option<(i64, Option<Vec<u8>>, Vec<u8>)> =
-            places.first(connection).optional()?;
+            places.get_result(connection).optional()?;
         if let Some((end_ms, seconds, places)) = places {
             let places = StoredPlaces { end_ms: narrow(end_ms)?, places, seconds };
             stored.places.insert(scope, places);

@@ -1,10 +1,16 @@
 //! What the writing connection does, always inside a transaction.
+//!
+//! What it does for every session is a statement whose text never changes, so that it is prepared once. Diesel prepares
+//! an `update` each time, and SQLite itself does it again whenever a bound value could change the plan: that of a
+//! `limit`, which `first` has, or one that is compared with the condition of a partial index.
 
 use std::num::NonZeroUsize;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use diesel::prelude::*;
-use diesel::sqlite::SqliteConnection;
+use diesel::query_builder::{AstPass, QueryFragment, QueryId};
+use diesel::sql_types::{BigInt, Binary, Integer, Nullable, Text};
+use diesel::sqlite::{Sqlite, SqliteConnection};
 use quick_cache::unsync::Cache;
 
 use super::rollup;
@@ -54,7 +60,7 @@ impl Ids {
             return Ok(*id);
         }
         let row = keys::table.filter(keys::key.eq(key.as_str())).select(keys::id);
-        let id = row.first(connection).optional()?.ok_or(Failure::NoKey)?;
+        let id = row.get_result(connection).optional()?.ok_or(Failure::NoKey)?;
         self.keys.insert(key.clone(), id);
         Ok(id)
     }
@@ -81,7 +87,7 @@ impl Ids {
             .do_nothing()
             .execute(connection)?;
         let row = videos::table.filter(videos::digest.eq(digest.as_slice())).select(videos::id);
-        let id = row.first(connection)?;
+        let id = row.get_result(connection)?;
         self.videos.insert(digest, id);
         Ok(id)
     }
@@ -100,52 +106,142 @@ impl Ids {
             .do_nothing()
             .execute(connection)?;
         let row = sources::table.filter(sources::url.eq(source.as_str())).select(sources::id);
-        let id = row.first(connection)?;
+        let id = row.get_result(connection)?;
         self.sources.insert(source.clone(), id);
         Ok(id)
     }
 }
 
 /// The columns of a session that change while it lasts.
-#[derive(AsChangeset, Insertable)]
-#[diesel(table_name = sessions, treat_none_as_null = true)]
 struct Changing<'a> {
-    version: i64,
-    last_event_at: i64,
-    duration_ms: Option<i64>,
-    view_ms: i64,
-    unique_ms: i64,
+    numbers: [i64; 7],
+    optional_numbers: [Option<i64>; 3],
     segments: &'a [u8],
-    rebufferings: i64,
-    rebuffering_ms: i64,
-    failures: i64,
-    startup_ms: Option<i64>,
-    details: Option<String>,
     resume: &'a [u8],
-    instance: Option<i64>,
+    details: Option<String>,
 }
 
 impl<'a> Changing<'a> {
+    /// Their names, in the order in which they are pushed.
+    const COLUMNS: &'static str = "version, last_event_at, view_ms, unique_ms, rebufferings, rebuffering_ms, \
+        failures, duration_ms, startup_ms, instance, segments, resume, details";
+
     fn new(write: &'a SessionWrite) -> Self {
         let stored: &Stored = &write.stored;
         let counters = &stored.counters;
         Self {
-            version: i64::from(write.expected) + 1,
-            last_event_at: stored.last_event_at_ms,
-            duration_ms: stored.duration_ms.map(i64::from),
-            view_ms: stored.view_ms as i64,
-            unique_ms: stored.unique_ms as i64,
+            numbers: [
+                i64::from(write.expected) + 1,
+                stored.last_event_at_ms,
+                stored.view_ms as i64,
+                stored.unique_ms as i64,
+                i64::from(counters.rebufferings),
+                counters.rebuffering_ms as i64,
+                i64::from(counters.failures),
+            ],
+            optional_numbers: [
+                stored.duration_ms.map(i64::from),
+                counters.startup_ms.map(i64::from),
+                write.watched_at.map(|instance| i64::from(instance.0)),
+            ],
             segments: &stored.segments,
-            rebufferings: i64::from(counters.rebufferings),
-            rebuffering_ms: counters.rebuffering_ms as i64,
-            failures: i64::from(counters.failures),
-            startup_ms: counters.startup_ms.map(i64::from),
-            details: counters.details.encode(),
             resume: &stored.resume,
-            instance: write.watched_at.map(|instance| i64::from(instance.0)),
+            details: counters.details.encode(),
         }
     }
+
+    fn push<'b>(&'b self, out: &mut AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
+        for number in &self.numbers {
+            out.push_bind_param::<BigInt, _>(number)?;
+            out.push_sql(", ");
+        }
+        for number in &self.optional_numbers {
+            out.push_bind_param::<Nullable<BigInt>, _>(number)?;
+            out.push_sql(", ");
+        }
+        for bytes in [&self.segments, &self.resume] {
+            out.push_bind_param::<Binary, _>(bytes)?;
+            out.push_sql(", ");
+        }
+        out.push_bind_param::<Nullable<Text>, _>(&self.details)
+    }
 }
+
+/// Adds the row of a new session, unless there is one.
+struct Insert<'a> {
+    id: &'a [u8],
+    // Its video and its start.
+    place: [i64; 2],
+    source: Option<i64>,
+    classes: [i32; 3],
+    session_data: Option<&'a str>,
+    changing: Changing<'a>,
+}
+
+impl QueryFragment<Sqlite> for Insert<'_> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
+        out.push_sql(
+            "insert into sessions \
+             (id, video_id, started_at, source_id, browser, platform, device, session_data, ",
+        );
+        out.push_sql(Changing::COLUMNS);
+        out.push_sql(") values (");
+        out.push_bind_param::<Binary, _>(&self.id)?;
+        for number in &self.place {
+            out.push_sql(", ");
+            out.push_bind_param::<BigInt, _>(number)?;
+        }
+        out.push_sql(", ");
+        out.push_bind_param::<Nullable<BigInt>, _>(&self.source)?;
+        for class in &self.classes {
+            out.push_sql(", ");
+            out.push_bind_param::<Integer, _>(class)?;
+        }
+        out.push_sql(", ");
+        out.push_bind_param::<Nullable<Text>, _>(&self.session_data)?;
+        out.push_sql(", ");
+        self.changing.push(&mut out)?;
+        out.push_sql(") on conflict (id) do nothing");
+        Ok(())
+    }
+}
+
+impl QueryId for Insert<'_> {
+    type QueryId = Insert<'static>;
+    const HAS_STATIC_QUERY_ID: bool = true;
+}
+
+impl RunQueryDsl<SqliteConnection> for Insert<'_> {}
+
+/// Changes the row of a loose session, if it is of this version.
+struct Update<'a> {
+    id: &'a [u8],
+    version: i64,
+    changing: Changing<'a>,
+}
+
+impl QueryFragment<Sqlite> for Update<'_> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
+        out.push_sql("update sessions set (");
+        out.push_sql(Changing::COLUMNS);
+        out.push_sql(") = (");
+        self.changing.push(&mut out)?;
+        out.push_sql(") where id = ");
+        out.push_bind_param::<Binary, _>(&self.id)?;
+        out.push_sql(" and version = ");
+        out.push_bind_param::<BigInt, _>(&self.version)?;
+        // As a bound value, the zero would have it prepared again each time: there is a partial index.
+        out.push_sql(" and rolled = 0");
+        Ok(())
+    }
+}
+
+impl QueryId for Update<'_> {
+    type QueryId = Update<'static>;
+    const HAS_STATIC_QUERY_ID: bool = true;
+}
+
+impl RunQueryDsl<SqliteConnection> for &Update<'_> {}
 
 /// Writes one session, unless the version is another than expected.
 pub(super) fn session(
@@ -160,31 +256,27 @@ pub(super) fn session(
         let subject = &*write.subject;
         let video_id = ids.video(connection, &subject.key, &subject.video)?;
         let source = subject.source.as_ref();
-        let source_id = source.map(|source| ids.source(connection, source)).transpose()?;
-        diesel::insert_into(sessions::table)
-            .values((
-                sessions::id.eq(id),
-                sessions::video_id.eq(video_id),
-                sessions::started_at.eq(write.stored.started_at_ms),
-                sessions::source_id.eq(source_id),
-                sessions::browser.eq(i32::from(subject.client.browser.code())),
-                sessions::platform.eq(i32::from(subject.client.platform.code())),
-                sessions::device.eq(i32::from(subject.client.device.code())),
-                sessions::session_data.eq(subject.session_data.as_deref()),
-                changing,
-            ))
-            .on_conflict(sessions::id)
-            .do_nothing()
-            .execute(connection)?
+        let source = source.map(|source| ids.source(connection, source)).transpose()?;
+        let insert = Insert {
+            id,
+            place: [video_id, write.stored.started_at_ms],
+            source,
+            classes: [
+                subject.client.browser.code().into(),
+                subject.client.platform.code().into(),
+                subject.client.device.code().into(),
+            ],
+            session_data: subject.session_data.as_deref(),
+            changing,
+        };
+        insert.execute(connection)?
     } else {
         let version = i64::from(write.expected);
-        let this =
-            sessions::table.filter(sessions::id.eq(id)).filter(sessions::version.eq(version));
-        let loose = diesel::update(this.filter(sessions::rolled.eq(0))).set(&changing);
-        let rows = loose.execute(connection)?;
+        let update = Update { id, version, changing };
+        let rows = update.execute(connection)?;
         // Hardly ever does a session change that was quiet for long.
         if rows == 0 && rollup::withdraw(connection, id, version, change)? {
-            diesel::update(this).set((changing, sessions::rolled.eq(0))).execute(connection)?
+            update.execute(connection)?
         } else {
             rows
         }
