@@ -50,6 +50,8 @@ impl Upkeep {
             match self.store.roll_up(quiet_since, AT_ONCE).await {
                 Ok(0) => return,
                 Ok(sessions) => tracing::debug!(sessions, "rolled sessions up"),
+                // The recorder says so, once.
+                Err(err) if err.is_retryable() => return,
                 Err(err) => {
                     tracing::warn!(
                         error = &err as &dyn std::error::Error,
