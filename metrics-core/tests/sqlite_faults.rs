@@ -454,7 +454,7 @@ fn read_without_end(path: &Path, log: PathBuf, end: Arc<AtomicBool>) -> thread::
     one.batch_execute(begin).unwrap();
     thread::spawn(move || {
         while !end.load(Relaxed) {
-            if fs::metadata(&log).unwrap().len() < 64 << 20 {
+            if fs::metadata(&log).unwrap().len() < 128 << 20 {
                 thread::yield_now();
                 continue;
             }
@@ -488,7 +488,7 @@ async fn the_log_is_cut_also_if_somebody_reads_at_every_moment() {
     }
     end.store(true, Relaxed);
     reader.join().unwrap();
-    assert!(60 << 20 < longest, "{longest}");
+    assert!(120 << 20 < longest, "{longest}");
     assert_eq!(store.count_sessions().await.unwrap(), written);
     drop(store);
     check_whole(&path);

@@ -19,8 +19,8 @@ const MOVED: &str = "it was removed or replaced while it was in use: put back th
                      with another, stop what records into it, which keeps what waits, and start again";
 
 /// How long the log may become before commits wait for whoever reads, so that it can begin anew. SQLite itself does
-/// that at 4 MB and waits for nobody, which is enough where there is a moment at which nobody reads.
-const LOG_BYTES_MAX: u64 = 64 << 20;
+/// that at 32 MB and waits for nobody, which is enough where there is a moment at which nobody reads.
+const LOG_BYTES_MAX: u64 = 128 << 20;
 
 /// How long commits may wait for that, once per [`LOG_BYTES_MAX`]. A report that takes longer puts it off.
 const CUT_MS_MAX: u32 = 2_000;
