@@ -10,6 +10,7 @@ mod export;
 mod fault;
 mod open;
 mod place;
+mod put;
 mod read;
 mod report;
 mod rollup;
@@ -352,7 +353,7 @@ impl Store for SqliteStore {
 
     async fn roll_up(&self, quiet_since: DateTime<Utc>, at_most: u32) -> Result<u64, Error> {
         let quiet_since_ms = quiet_since.timestamp_millis();
-        // Looked for beside those that record; what has changed since is left out.
+        // Looked for and read beside those that record; what has changed since is left out.
         let quiet = self.read(&self.upkeep, "find quiet sessions", move |connection| {
             rollup::quiet(connection, quiet_since_ms, at_most)
         });
@@ -360,10 +361,8 @@ impl Store for SqliteStore {
         if quiet.is_empty() {
             return Ok(0);
         }
-        self.write("roll sessions up", move |connection, _| {
-            rollup::roll_up(connection, quiet_since_ms, &quiet)
-        })
-        .await
+        self.write("roll sessions up", move |connection, _| rollup::roll_up(connection, quiet))
+            .await
     }
 
     async fn rollup_days(&self) -> Result<Option<(NaiveDate, NaiveDate)>, Error> {

@@ -9,6 +9,7 @@ use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::{BigInt, Binary, Bool, Integer, Nullable};
 use diesel::sqlite::{Sqlite, SqliteConnection};
 
+use super::put::{put_places, put_plays, put_sources};
 use super::schema::{keys, rollup_places, rollup_plays, rollup_sources, sessions, videos};
 use crate::interval::Segments;
 use crate::rollup::{
@@ -19,18 +20,18 @@ use crate::store::failure::Failure;
 use crate::store::row::{client, narrow};
 use crate::varint::Damaged;
 
-/// Where a session lies.
-#[derive(Debug, Queryable)]
-pub(super) struct Place {
-    video_id: i64,
-    started_at: i64,
+/// A session that was quiet when it was looked at, in this version.
+#[derive(Queryable)]
+pub(super) struct Quiet {
     id: Vec<u8>,
+    version: i64,
+    row: Row,
 }
 
 /// What sums are to know of a session.
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = sessions)]
-struct Row {
+pub(super) struct Row {
     video_id: i64,
     started_at: i64,
     source_id: Option<i64>,
@@ -59,34 +60,21 @@ impl Row {
     }
 }
 
-impl Row {
-    /// Its columns, as a statement returns them that does not come from diesel.
-    const COLUMNS: &'static str =
-        "video_id, started_at, source_id, browser, platform, device, view_ms, unique_ms, segments";
-}
-
-/// Their types.
-type RowTypes =
-    (BigInt, BigInt, Nullable<BigInt>, Integer, Integer, Integer, BigInt, BigInt, Binary);
-
-/// Marks a loose session as rolled up if it is quiet, and answers it.
-struct Mark<'a> {
-    place: &'a Place,
-    quiet_since_ms: i64,
-}
+/// Marks a loose session as rolled up, if it has not changed since it was looked at.
+struct Mark<'a>(&'a Quiet);
 
 impl QueryFragment<Sqlite> for Mark<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
+        let Quiet { id, version, row } = self.0;
         out.push_sql("update sessions set rolled = 1 where video_id = ");
-        out.push_bind_param::<BigInt, _>(&self.place.video_id)?;
+        out.push_bind_param::<BigInt, _>(&row.video_id)?;
         out.push_sql(" and started_at = ");
-        out.push_bind_param::<BigInt, _>(&self.place.started_at)?;
+        out.push_bind_param::<BigInt, _>(&row.started_at)?;
         out.push_sql(" and id = ");
-        out.push_bind_param::<Binary, _>(&self.place.id)?;
-        out.push_sql(" and rolled = 0 and instance is null and last_event_at < ");
-        out.push_bind_param::<BigInt, _>(&self.quiet_since_ms)?;
-        out.push_sql(" returning ");
-        out.push_sql(Row::COLUMNS);
+        out.push_bind_param::<Binary, _>(id)?;
+        out.push_sql(" and version = ");
+        out.push_bind_param::<BigInt, _>(version)?;
+        out.push_sql(" and rolled = 0");
         Ok(())
     }
 }
@@ -94,10 +82,6 @@ impl QueryFragment<Sqlite> for Mark<'_> {
 impl QueryId for Mark<'_> {
     type QueryId = Mark<'static>;
     const HAS_STATIC_QUERY_ID: bool = true;
-}
-
-impl Query for Mark<'_> {
-    type SqlType = RowTypes;
 }
 
 impl RunQueryDsl<SqliteConnection> for Mark<'_> {}
@@ -114,8 +98,10 @@ impl QueryFragment<Sqlite> for Loosen<'_> {
         out.push_bind_param::<Binary, _>(&self.id)?;
         out.push_sql(" and version = ");
         out.push_bind_param::<BigInt, _>(&self.version)?;
-        out.push_sql(" and rolled = 1 returning ");
-        out.push_sql(Row::COLUMNS);
+        out.push_sql(
+            " and rolled = 1 returning \
+             video_id, started_at, source_id, browser, platform, device, view_ms, unique_ms, segments",
+        );
         Ok(())
     }
 }
@@ -126,7 +112,8 @@ impl QueryId for Loosen<'_> {
 }
 
 impl Query for Loosen<'_> {
-    type SqlType = RowTypes;
+    type SqlType =
+        (BigInt, BigInt, Nullable<BigInt>, Integer, Integer, Integer, BigInt, BigInt, Binary);
 }
 
 impl RunQueryDsl<SqliteConnection> for Loosen<'_> {}
@@ -151,7 +138,7 @@ pub(super) fn quiet(
     connection: &mut SqliteConnection,
     quiet_since_ms: i64,
     at_most: u32,
-) -> Result<Vec<Place>, Failure> {
+) -> Result<Vec<Quiet>, Failure> {
     // Nobody is heard of before starting, so that the index need not be read any further.
     let quiet = sessions::table
         .filter(sql::<Bool>("rolled = 0"))
@@ -160,23 +147,25 @@ pub(super) fn quiet(
         .filter(sessions::instance.is_null())
         .order((sessions::started_at, sessions::video_id))
         .limit(at_most.into())
-        .select((sessions::video_id, sessions::started_at, sessions::id));
+        .select((sessions::id, sessions::version, Row::as_select()));
     Ok(quiet.load(connection)?)
 }
 
-/// Rolls up those of these sessions that are still quiet, and returns how many.
+/// Rolls up those of these sessions that have not changed, and returns how many.
 pub(super) fn roll_up(
     connection: &mut SqliteConnection,
-    quiet_since_ms: i64,
-    places: &[Place],
+    mut quiet: Vec<Quiet>,
 ) -> Result<u64, Failure> {
+    // As the table lies, so that each page is come to once.
+    quiet.sort_unstable_by_key(|it| (it.row.video_id, it.row.started_at));
     let (mut change, mut keys) = (Change::default(), Keys::default());
     let mut rolled_up = 0;
-    for place in places {
-        let row: Option<Row> = Mark { place, quiet_since_ms }.get_result(connection).optional()?;
-        let Some(row) = row else { continue };
-        row.see(keys.of(connection, row.video_id)?, |session| change.add(session))?;
-        rolled_up += 1;
+    for one in &quiet {
+        if Mark(one).execute(connection)? == 1 {
+            let key = keys.of(connection, one.row.video_id)?;
+            one.row.see(key, |session| change.add(session))?;
+            rolled_up += 1;
+        }
     }
     apply(connection, change)?;
     Ok(rolled_up)
@@ -200,86 +189,34 @@ pub(super) fn withdraw(
 /// Adds to the sums, and takes from them.
 pub(super) fn apply(connection: &mut SqliteConnection, mut change: Change) -> Result<(), Failure> {
     change.tidy();
-    for ((scope, day), plays) in change.plays {
+    for ((scope, day), mut sums) in change.plays {
         let at = rollup_plays::table.find((scope.code(), day));
         let hours: Option<Vec<u8>> =
             at.select(rollup_plays::hours).get_result(connection).optional()?;
-        let mut sums = hours.map_or_else(|| Ok(DayPlays::default()), |it| DayPlays::load(&it))?;
-        sums.merge(plays);
+        if let Some(hours) = hours {
+            sums.merge(DayPlays::load(&hours)?);
+        }
         put_plays(connection, scope.code(), day, sums.store())?;
     }
-    for ((scope, day), sources) in change.sources {
+    for ((scope, day), mut sums) in change.sources {
         let at = rollup_sources::table.find((scope.code(), day));
         let stored: Option<Vec<u8>> =
             at.select(rollup_sources::sources).get_result(connection).optional()?;
-        let mut sums =
-            stored.map_or_else(|| Ok(DaySources::default()), |it| DaySources::load(&it))?;
-        sums.merge(sources);
+        if let Some(stored) = stored {
+            sums.merge(DaySources::load(&stored)?);
+        }
         put_sources(connection, scope.code(), day, sums.store())?;
     }
-    for ((video, day), places) in change.places {
+    for ((video, day), mut sums) in change.places {
         let at = rollup_places::table.find((video, day));
         let stored: Option<Vec<u8>> =
             at.select(rollup_places::places).get_result(connection).optional()?;
-        let mut sums = stored.map_or_else(|| Ok(Places::default()), |it| Places::load(&it))?;
-        sums.merge(places);
+        if let Some(stored) = stored {
+            sums.merge(Places::load(&stored)?);
+        }
         put_places(connection, video, day, sums.store())?;
     }
     Ok(())
-}
-
-fn put_plays(
-    connection: &mut SqliteConnection,
-    scope: i64,
-    day: i64,
-    sums: Option<StoredPlays>,
-) -> QueryResult<usize> {
-    let Some(sums) = sums else {
-        return diesel::delete(rollup_plays::table.find((scope, day))).execute(connection);
-    };
-    let row = (
-        rollup_plays::scope.eq(scope),
-        rollup_plays::day.eq(day),
-        rollup_plays::whole.eq(sums.day),
-        rollup_plays::hours.eq(sums.hours),
-    );
-    diesel::replace_into(rollup_plays::table).values(row).execute(connection)
-}
-
-fn put_sources(
-    connection: &mut SqliteConnection,
-    scope: i64,
-    day: i64,
-    sums: Option<Vec<u8>>,
-) -> QueryResult<usize> {
-    let Some(sums) = sums else {
-        return diesel::delete(rollup_sources::table.find((scope, day))).execute(connection);
-    };
-    let row = (
-        rollup_sources::scope.eq(scope),
-        rollup_sources::day.eq(day),
-        rollup_sources::sources.eq(sums),
-    );
-    diesel::replace_into(rollup_sources::table).values(row).execute(connection)
-}
-
-fn put_places(
-    connection: &mut SqliteConnection,
-    video: i64,
-    day: i64,
-    sums: Option<StoredPlaces>,
-) -> QueryResult<usize> {
-    let Some(sums) = sums else {
-        return diesel::delete(rollup_places::table.find((video, day))).execute(connection);
-    };
-    let row = (
-        rollup_places::video_id.eq(video),
-        rollup_places::day.eq(day),
-        rollup_places::end_ms.eq(i64::from(sums.end_ms)),
-        rollup_places::seconds.eq(sums.seconds),
-        rollup_places::places.eq(sums.places),
-    );
-    diesel::replace_into(rollup_places::table).values(row).execute(connection)
 }
 
 /// Takes those of these sessions out of the sums that are in them.

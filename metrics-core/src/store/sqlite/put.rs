@@ -1,0 +1,122 @@
+//! Rows of sums, put in the place of those that may be there, or taken away where there is nothing to sum.
+//!
+//! Diesel would build the text of each of these statements every time, to look for it among those that are prepared.
+
+use diesel::prelude::*;
+use diesel::query_builder::{AstPass, QueryFragment, QueryId};
+use diesel::sql_types::{BigInt, Binary, Nullable};
+use diesel::sqlite::{Sqlite, SqliteConnection};
+
+use super::schema::{rollup_places, rollup_plays, rollup_sources};
+use crate::rollup::{StoredPlaces, StoredPlays};
+
+pub(super) fn put_plays(
+    connection: &mut SqliteConnection,
+    scope: i64,
+    day: i64,
+    sums: Option<StoredPlays>,
+) -> QueryResult<usize> {
+    match sums {
+        Some(sums) => Plays { at: [scope, day], sums }.execute(connection),
+        None => diesel::delete(rollup_plays::table.find((scope, day))).execute(connection),
+    }
+}
+
+pub(super) fn put_sources(
+    connection: &mut SqliteConnection,
+    scope: i64,
+    day: i64,
+    sums: Option<Vec<u8>>,
+) -> QueryResult<usize> {
+    match sums {
+        Some(sums) => Sources { at: [scope, day], sums }.execute(connection),
+        None => diesel::delete(rollup_sources::table.find((scope, day))).execute(connection),
+    }
+}
+
+pub(super) fn put_places(
+    connection: &mut SqliteConnection,
+    video: i64,
+    day: i64,
+    sums: Option<StoredPlaces>,
+) -> QueryResult<usize> {
+    match sums {
+        Some(StoredPlaces { end_ms, places, seconds }) => {
+            let end_ms = i64::from(end_ms);
+            Places { at: [video, day], end_ms, seconds, places }.execute(connection)
+        }
+        None => diesel::delete(rollup_places::table.find((video, day))).execute(connection),
+    }
+}
+
+#[derive(QueryId)]
+struct Plays {
+    at: [i64; 2],
+    sums: StoredPlays,
+}
+
+impl QueryFragment<Sqlite> for Plays {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
+        out.push_sql("replace into rollup_plays (scope, day, whole, hours) values (");
+        push_numbers(&self.at, &mut out)?;
+        out.push_bind_param::<Nullable<Binary>, _>(&self.sums.day)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Binary, _>(&self.sums.hours)?;
+        out.push_sql(")");
+        Ok(())
+    }
+}
+
+impl RunQueryDsl<SqliteConnection> for Plays {}
+
+#[derive(QueryId)]
+struct Sources {
+    at: [i64; 2],
+    sums: Vec<u8>,
+}
+
+impl QueryFragment<Sqlite> for Sources {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
+        out.push_sql("replace into rollup_sources (scope, day, sources) values (");
+        push_numbers(&self.at, &mut out)?;
+        out.push_bind_param::<Binary, _>(&self.sums)?;
+        out.push_sql(")");
+        Ok(())
+    }
+}
+
+impl RunQueryDsl<SqliteConnection> for Sources {}
+
+#[derive(QueryId)]
+struct Places {
+    at: [i64; 2],
+    end_ms: i64,
+    seconds: Option<Vec<u8>>,
+    places: Vec<u8>,
+}
+
+impl QueryFragment<Sqlite> for Places {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
+        out.push_sql(
+            "replace into rollup_places (video_id, day, end_ms, seconds, places) values (",
+        );
+        push_numbers(&self.at, &mut out)?;
+        push_numbers(std::slice::from_ref(&self.end_ms), &mut out)?;
+        out.push_bind_param::<Nullable<Binary>, _>(&self.seconds)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Binary, _>(&self.places)?;
+        out.push_sql(")");
+        Ok(())
+    }
+}
+
+impl RunQueryDsl<SqliteConnection> for Places {}
+
+/// Each with a comma behind it.
+fn push_numbers<'b>(numbers: &'b [i64], out: &mut AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
+    for number in numbers {
+        out.push_bind_param::<BigInt, _>(number)?;
+        out.push_sql(", ");
+    }
+    Ok(())
+}
