@@ -80,13 +80,22 @@ impl Parts {
             self.change(after, -count);
         }
         let mut after = 0;
+        let per_ms = 1.0 / end_ms as f64;
         for ((gap_ms, start_ms), count) in places.gaps.iter() {
             while end_ms * after < u64::from(gap_ms) * parts {
                 after += 1;
             }
             // Where both neighbours are in one part, nothing changes: the session counts there once.
-            let part = u64::from(start_ms) * parts / end_ms;
-            if after <= part {
+            let place = u64::from(start_ms) * parts;
+            if end_ms * after <= place {
+                // Near it by a product, which takes less time than a division, and then exactly.
+                let mut part = (place as f64 * per_ms) as u64;
+                while place < end_ms * part {
+                    part -= 1;
+                }
+                while end_ms * (part + 1) <= place {
+                    part += 1;
+                }
                 self.change(after, -count);
                 self.change(part, count);
             }

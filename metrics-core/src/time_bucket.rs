@@ -199,6 +199,16 @@ impl Buckets {
         TimeDelta::milliseconds(offsets.chain(changes).fold(self.local_grain_ms(), gcd))
     }
 
+    /// Whether all instants of `[from, to]`, a day at most, fall into one bucket.
+    pub(crate) fn are_one(&self, from: i64, to: i64) -> bool {
+        // Where clocks do not change, buckets follow each other as time does.
+        let steady = self.timezone.is_none() || self.steady(from, to + 1).len() == 1;
+        if steady {
+            return self.start_ms(from) == self.start_ms(to);
+        }
+        self.starts(instant(from), instant(to)).nth(1).is_none()
+    }
+
     fn start_ms(&self, at: i64) -> i64 {
         self.instant_ms(self.width.border_ms(self.local_ms(at)))
     }

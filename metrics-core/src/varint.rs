@@ -46,6 +46,18 @@ impl<'a> Reader<'a> {
 
     /// Takes the next number.
     pub(crate) fn number(&mut self) -> Result<u64, Damaged> {
+        // Most are short.
+        match *self.rest {
+            [one @ 0..0x80, ref rest @ ..] => {
+                self.rest = rest;
+                return Ok(one.into());
+            }
+            [one, two @ 0..0x80, ref rest @ ..] => {
+                self.rest = rest;
+                return Ok(u64::from(one & 0x7f) | u64::from(two) << 7);
+            }
+            _ => {}
+        }
         let mut number = 0_u64;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;

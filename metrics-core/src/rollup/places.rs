@@ -191,7 +191,10 @@ impl Places {
             [&mut places.firsts, &mut places.lasts, &mut places.more_starts, &mut places.more_ends]
         {
             let mut place = 0;
-            for _ in 0..reader.number()? {
+            let len = reader.number()?;
+            // Each takes a byte at least.
+            counts.counts.reserve((len as usize).min(bytes.len()));
+            for _ in 0..len {
                 let count = take_place(&mut reader, &mut place)?;
                 counts.counts.push((place, count));
             }

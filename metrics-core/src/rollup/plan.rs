@@ -1,7 +1,6 @@
 //! Which part of a timeframe is answered from what.
 
 use super::{DAY_MS, HOUR_MS, day_of};
-use crate::query::instant;
 use crate::time_bucket::Buckets;
 
 /// The finest sums that a report has.
@@ -54,7 +53,7 @@ impl Plan {
             let end = start + len - 1;
             from_ms <= start
                 && end <= to_ms
-                && buckets.is_none_or(|buckets| is_in_one(buckets, start, end))
+                && buckets.is_none_or(|buckets| buckets.are_one(start, end))
         };
         for day in days {
             let start = day * DAY_MS;
@@ -128,9 +127,4 @@ impl Cover {
             Self::Hours(hours) => ALL_HOURS & !hours,
         }
     }
-}
-
-/// Whether all instants of `start..=end`, which are a day or an hour, fall into one bucket.
-fn is_in_one(buckets: Buckets, start: i64, end: i64) -> bool {
-    buckets.starts(instant(start), instant(end)).nth(1).is_none()
 }

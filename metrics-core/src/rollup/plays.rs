@@ -68,10 +68,14 @@ impl DayPlays {
                 hours.push(*hour);
                 varint::put(&mut hours, bytes.len() as u64);
                 hours.extend(bytes);
-                sum.merge(plays.clone());
+                if 1 < self.hours.len() {
+                    sum.merge(plays.clone());
+                }
             }
         }
-        let day = Some(sum.encode()).filter(|day| 2 * day.len() <= hours.len());
+        // Of a single hour they would be as long.
+        let many = (1 < self.hours.len()).then(|| sum.encode());
+        let day = many.filter(|day| 2 * day.len() <= hours.len());
         (!hours.is_empty()).then_some(StoredPlays { hours, day })
     }
 

@@ -99,24 +99,30 @@ pub fn fold_sources(
 pub struct SourceCells {
     first_bin: u16,
     buckets: Buckets,
-    // An instant, a page, and how many plays.
-    cells: Vec<(i64, i64, u64)>,
-    // An instant that stands for each bucket.
-    instants: HashMap<DateTime<Utc>, i64>,
+    cells: HashMap<DateTime<Utc>, SourceCell>,
+}
+
+/// The plays of one bucket.
+#[derive(Debug)]
+struct SourceCell {
+    // An instant of the bucket: the first that was asked for.
+    at_ms: i64,
+    // A page and how many plays, each page once and in order.
+    sums: Vec<(i64, u64)>,
+    // More of the same, in no order.
+    more: Vec<(i64, u64)>,
 }
 
 impl SourceCells {
     /// No plays yet; those before this bin do not count.
     #[must_use]
     pub fn new(first_bin: u16, buckets: Buckets) -> Self {
-        Self { first_bin, buckets, cells: Vec::new(), instants: HashMap::new() }
+        Self { first_bin, buckets, cells: HashMap::new() }
     }
 
     /// Adds plays of sessions that started in the bucket of this instant.
-    pub fn add(&mut self, started_at_ms: i64, source: i64, plays: u64) {
-        let bucket = self.buckets.start_of(instant(started_at_ms));
-        let at_ms = *self.instants.entry(bucket).or_insert(started_at_ms);
-        self.cells.push((at_ms, source, plays));
+    pub fn add(&mut self, at_ms: i64, source: i64, plays: u64) {
+        self.cell(at_ms).more.push((source, plays));
     }
 
     /// Adds a day, of which a store keeps this, if all of it is wanted.
@@ -128,26 +134,46 @@ impl SourceCells {
         if plan.cover(day) != Cover::Day {
             return Ok(());
         }
-        let start_ms = start_of(day, 0);
-        let bucket = self.buckets.start_of(instant(start_ms));
-        let at_ms = *self.instants.entry(bucket).or_insert(start_ms);
-        let cells = &mut self.cells;
-        fold_sources(plays, self.first_bin, |source, plays| cells.push((at_ms, source, plays)))
+        let first_bin = self.first_bin;
+        let cell = self.cell(start_of(day, 0));
+        // Pages come in order: two lists in order are merged in one pass, and there are many days of a bucket.
+        let mut merged = Vec::with_capacity(cell.sums.len());
+        let mut sums = cell.sums.iter().copied().peekable();
+        fold_sources(plays, first_bin, |source, plays| {
+            while let Some(before) = sums.next_if(|(other, _)| *other < source) {
+                merged.push(before);
+            }
+            let same = sums.next_if(|(other, _)| *other == source);
+            merged.push((source, plays + same.map_or(0, |(_, plays)| plays)));
+        })?;
+        merged.extend(sums);
+        cell.sums = merged;
+        Ok(())
     }
 
-    /// An instant of each bucket, a page, and how many plays it has there, in order.
+    /// An instant of each bucket, a page, and how many plays it has there, in no order.
     #[must_use]
-    pub fn finish(mut self) -> Vec<(i64, i64, u64)> {
-        // Runs that are in order already, a day each, are only merged.
-        self.cells.sort_by_key(|(at_ms, source, _)| (*at_ms, *source));
-        self.cells.dedup_by(|later, earlier| {
-            let same = (later.0, later.1) == (earlier.0, earlier.1);
-            if same {
-                earlier.2 += later.2;
-            }
-            same
-        });
-        self.cells
+    pub fn finish(self) -> Vec<(i64, i64, u64)> {
+        let mut answer = Vec::new();
+        for SourceCell { at_ms, mut sums, more } in self.cells.into_values() {
+            sums.extend(more);
+            sums.sort_by_key(|(source, _)| *source);
+            sums.dedup_by(|later, earlier| {
+                let same = later.0 == earlier.0;
+                if same {
+                    earlier.1 += later.1;
+                }
+                same
+            });
+            answer.extend(sums.into_iter().map(|(source, plays)| (at_ms, source, plays)));
+        }
+        answer
+    }
+
+    fn cell(&mut self, at_ms: i64) -> &mut SourceCell {
+        let bucket = self.buckets.start_of(instant(at_ms));
+        let new = || SourceCell { at_ms, sums: Vec::new(), more: Vec::new() };
+        self.cells.entry(bucket).or_insert_with(new)
     }
 }
 
