@@ -15,6 +15,7 @@ use benches::idle::{Cost, Idle};
 use benches::process::allow_files;
 use benches::table::{HEAD, IDLE_HEAD, idle_row, millis, row};
 use benches::target::{Target, drive};
+use benches::tell;
 use clap::Parser;
 
 /// Files that are no connections.
@@ -85,22 +86,7 @@ struct Run {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match compare(&Flags::parse()).await {
-        Ok(text) => {
-            #[expect(clippy::print_stdout, reason = "this is what it is for")]
-            {
-                println!("{text}");
-            }
-            ExitCode::SUCCESS
-        }
-        Err(err) => {
-            #[expect(clippy::print_stderr, reason = "who started it is told")]
-            {
-                eprintln!("compare: {err}");
-            }
-            ExitCode::FAILURE
-        }
-    }
+    tell("compare", compare(&Flags::parse()).await)
 }
 
 async fn compare(flags: &Flags) -> io::Result<String> {

@@ -1,5 +1,7 @@
 //! Benchmarks, one file each: `cargo bench -p benches` runs the small ones, README.md tells of the others.
 
+use std::process::ExitCode;
+
 pub mod dataset;
 pub mod drive;
 pub mod http;
@@ -15,3 +17,23 @@ pub mod websocket;
 
 /// Whatever goes wrong in a benchmark ends it.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Ends a program: with what it found out, or with why it could not.
+pub fn tell(program: &str, found: std::io::Result<String>) -> ExitCode {
+    match found {
+        Ok(text) => {
+            #[expect(clippy::print_stdout, reason = "this is what it is for")]
+            {
+                println!("{text}");
+            }
+            ExitCode::SUCCESS
+        }
+        Err(err) => {
+            #[expect(clippy::print_stderr, reason = "who started it is told")]
+            {
+                eprintln!("{program}: {err}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}

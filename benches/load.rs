@@ -21,6 +21,7 @@ use benches::idle::{Cost, Idle};
 use benches::process::allow_files;
 use benches::table::{HEAD, IDLE_HEAD, idle_row, row};
 use benches::target::{Target, drive};
+use benches::tell;
 use benches::verify::new_key;
 use clap::{Parser, Subcommand};
 use serde_json::json;
@@ -105,22 +106,7 @@ enum Mode {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run(&Flags::parse()).await {
-        Ok(text) => {
-            #[expect(clippy::print_stdout, reason = "this is what it is for")]
-            {
-                println!("{text}");
-            }
-            ExitCode::SUCCESS
-        }
-        Err(err) => {
-            #[expect(clippy::print_stderr, reason = "who started it is told")]
-            {
-                eprintln!("load: {err}");
-            }
-            ExitCode::FAILURE
-        }
-    }
+    tell("load", run(&Flags::parse()).await)
 }
 
 async fn run(flags: &Flags) -> io::Result<String> {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
 use diesel::sqlite::SqliteConnection;
@@ -152,3 +153,21 @@ const SPACE: &str = "
             then t.relname || '_' else '' end), pg_relation_size(x.oid)
         from tables t join pg_index i on i.indrelid = t.oid join pg_class x on x.oid = i.indexrelid)
     select name, sum(bytes)::bigint from parts group by name order by 2 desc";
+
+/// How many sessions are rolled up at once: nobody waits for the store meanwhile.
+const ROLLED_AT_ONCE: u32 = 10_000;
+
+/// Brings sums up to date, as a server does in the background, and returns how many sessions were not in them.
+///
+/// # Errors
+///
+/// What the store says.
+pub async fn roll_up(store: &dyn Store) -> Result<u64, Failure> {
+    let mut rolled_up = 0;
+    loop {
+        match store.roll_up(DateTime::<Utc>::MAX_UTC, ROLLED_AT_ONCE).await? {
+            0 => return Ok(rolled_up),
+            sessions => rolled_up += sessions,
+        }
+    }
+}

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use benches::Failure;
 use benches::dataset::{INSTANCE, KEY, VIDEOS, identifier};
-use benches::place::Place;
+use benches::place::{Place, roll_up};
 use benches::straight::{Range, STRAIGHT_MAX, Straight, Videos};
 use chrono::{DateTime, TimeDelta, Utc};
 use clap::Parser;
@@ -98,9 +98,6 @@ async fn main() -> Result<(), Failure> {
     }
     Ok(())
 }
-
-/// How many sessions are rolled up at once: nobody waits for the store meanwhile.
-const ROLLED_AT_ONCE: u32 = 10_000;
 
 /// The rows of the table.
 fn queries() -> Result<Vec<Query>, Failure> {
@@ -219,13 +216,7 @@ async fn open(args: &Args) -> Result<Metrics, Failure> {
     let store: Arc<dyn Store> = args.store.open().await?;
     // What a server does in the background.
     let began = Instant::now();
-    let mut rolled_up = 0;
-    loop {
-        match store.roll_up(DateTime::<Utc>::MAX_UTC, ROLLED_AT_ONCE).await? {
-            0 => break,
-            sessions => rolled_up += sessions,
-        }
-    }
+    let rolled_up = roll_up(&*store).await?;
     if 0 < rolled_up {
         eprintln!("rolled up {rolled_up} sessions in {:.1?}", began.elapsed());
     }

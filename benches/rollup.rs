@@ -9,7 +9,7 @@ use metrics_core::engagement::Parts;
 use metrics_core::interval::Segments;
 use metrics_core::report::PlayFigures;
 use metrics_core::rollup::{
-    Change, DayPlays, Places, Rolled, Scope, each_hour, fold_plays, load_seconds,
+    Change, DayPlays, Places, Rolled, Scope, each_hour, fold_plays, load_changes,
 };
 use metrics_core::store::SessionWrite;
 
@@ -85,7 +85,8 @@ fn sums(c: &mut Criterion) {
     group.bench_function("read a day's plays", |b| {
         b.iter(|| {
             let mut figures = PlayFigures::default();
-            fold_plays(plays.day.as_deref().expect("many plays"), 3, &mut figures).map(|()| figures)
+            fold_plays(plays.whole.as_deref().expect("many plays"), 3, &mut figures)
+                .map(|()| figures)
         });
     });
     group.bench_function("read a day's plays by hour", |b| {
@@ -95,7 +96,7 @@ fn sums(c: &mut Criterion) {
         });
     });
     group.bench_function("read a day's seconds", |b| {
-        b.iter(|| load_seconds(places.seconds.as_deref().expect("many sessions")));
+        b.iter(|| load_changes(places.seconds.as_deref(), None));
     });
     group.bench_function("read a day's places in 100 parts", |b| {
         let mut parts = Parts::new(places.end_ms, 100);

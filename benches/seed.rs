@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use benches::Failure;
 use benches::dataset::{Dataset, INSTANCE};
-use benches::place::Place;
+use benches::place::{Place, roll_up};
 use chrono::{DateTime, SubsecRound as _, Utc};
 use clap::Parser;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -21,9 +21,6 @@ const AHEAD: usize = 4;
 
 /// How many batches are written at the same time: a store has as many connections that record.
 const IN_FLIGHT: usize = 3;
-
-/// How many sessions are rolled up at once: nobody waits for the store meanwhile.
-const ROLLED_AT_ONCE: u32 = 10_000;
 
 /// How often progress is shown.
 const TELL: Duration = Duration::from_millis(500);
@@ -61,7 +58,7 @@ async fn main() -> Result<(), Failure> {
     let elapsed = began.elapsed();
     store.beat(INSTANCE, until).await?;
     let began = Instant::now();
-    while 0 < store.roll_up(DateTime::<Utc>::MAX_UTC, ROLLED_AT_ONCE).await? {}
+    roll_up(&*store).await?;
     let rolling_up = began.elapsed();
     args.store.settle().await?;
 

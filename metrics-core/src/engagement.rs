@@ -4,7 +4,7 @@
 //! much as it has stretches, however long the video is.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
+use std::ops::{AddAssign, Range};
 
 use chrono::{DateTime, Utc};
 
@@ -176,6 +176,13 @@ pub struct Difference {
     pub viewers: i64,
 }
 
+impl AddAssign for Difference {
+    fn add_assign(&mut self, other: Self) {
+        self.views += other.views;
+        self.viewers += other.viewers;
+    }
+}
+
 impl Seconds {
     /// Nothing was watched yet.
     #[must_use]
@@ -225,8 +232,7 @@ impl Seconds {
         let Some((last, _)) = changes.last() else { return Ok(()) };
         let differences = self.room(started_at_ms, *last as usize)?;
         for (second, change) in changes {
-            differences[*second as usize].views += change.views;
-            differences[*second as usize].viewers += change.viewers;
+            differences[*second as usize] += *change;
         }
         Ok(())
     }

@@ -15,7 +15,7 @@ use crate::engagement::{Parts, Seconds};
 use crate::event::PlayerEvent;
 use crate::interval::{IntervalSet, Segments};
 use crate::report::PlayFigures;
-use crate::rollup::{DayPlays, DaySources, Places, fold_plays, fold_sources, load_seconds};
+use crate::rollup::{DayPlays, DaySources, Places, fold_plays, fold_sources, load_changes};
 use crate::session::{Counters, Moment, Reach, Session, Stored};
 use crate::source::SOURCE_BYTES_MAX;
 use crate::time_bucket::{Buckets, Width};
@@ -245,7 +245,7 @@ pub fn rollup(bytes: &[u8]) {
                 }
             }
             _ => {
-                let _ = load_seconds(sums);
+                let _ = load_changes(Some(sums), None);
                 if let Ok(read) = Places::load(sums) {
                     parts.add_places(&read);
                     // An answer that would be too long is refused.

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval};
 
 use crate::recorder::{Clock, Ending};
 use crate::store::Store;
 use crate::time_bucket::Span;
+use crate::upkeep::every;
 
 /// How often old sessions are looked for.
 const TURN: Duration = Duration::from_secs(3_600);
@@ -26,19 +26,8 @@ pub(crate) struct Retention {
 
 impl Retention {
     /// Forgets until `ending` says otherwise, now and then every hour.
-    pub(crate) async fn run(self, mut ending: watch::Receiver<Ending>) {
-        let mut turn = interval(TURN);
-        turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let turns = async {
-            loop {
-                turn.tick().await;
-                self.forget().await;
-            }
-        };
-        tokio::select! {
-            never = turns => never,
-            _ = ending.wait_for(|ending| *ending != Ending::Open) => {}
-        }
+    pub(crate) async fn run(self, ending: watch::Receiver<Ending>) {
+        every(TURN, ending, || self.forget()).await;
     }
 
     async fn forget(&self) {

@@ -25,6 +25,7 @@ mod sources;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::ops::AddAssign;
 
 use chrono::{NaiveDate, NaiveTime};
 
@@ -33,7 +34,7 @@ use crate::interval::Segments;
 use crate::query::instant;
 
 pub use bins::first_bin;
-pub use places::{Places, StoredPlaces, load_seconds};
+pub use places::{Places, StoredPlaces, load_changes};
 pub use plan::{Cover, Grain, Plan};
 pub use plays::{DayPlays, PlayCells, StoredPlays, each_hour, fold_plays};
 pub use sources::{DaySources, SourceCells, fold_sources};
@@ -86,6 +87,19 @@ impl Rolled<'_> {
     fn hour(&self) -> u8 {
         (self.started_at_ms.rem_euclid(DAY_MS) / HOUR_MS) as u8
     }
+}
+
+/// Puts sums in order, and adds up those of the same place.
+fn sum_up<K: Copy + Ord, V: Copy + AddAssign>(sums: &mut Vec<(K, V)>) {
+    // Mostly there are a few runs in order, which this merges.
+    sums.sort_by_key(|(place, _)| *place);
+    sums.dedup_by(|later, earlier| {
+        let same = later.0 == earlier.0;
+        if same {
+            earlier.1 += later.1;
+        }
+        same
+    });
 }
 
 /// The day that an instant is in, counted from 1970 on.

@@ -28,19 +28,8 @@ pub(crate) struct Upkeep {
 
 impl Upkeep {
     /// Goes on until `ending` says otherwise.
-    pub(crate) async fn run(self, mut ending: watch::Receiver<Ending>) {
-        let mut turn = interval(TURN);
-        turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let turns = async {
-            loop {
-                turn.tick().await;
-                self.roll_up().await;
-            }
-        };
-        tokio::select! {
-            never = turns => never,
-            _ = ending.wait_for(|ending| *ending != Ending::Open) => {}
-        }
+    pub(crate) async fn run(self, ending: watch::Receiver<Ending>) {
+        every(TURN, ending, || self.roll_up()).await;
     }
 
     async fn roll_up(&self) {
@@ -64,5 +53,25 @@ impl Upkeep {
             // Where there are many, those that record get half of the time.
             sleep(began.elapsed()).await;
         }
+    }
+}
+
+/// Has something done at once and then every `turn`, until `ending` says otherwise.
+pub(crate) async fn every<F: Future<Output = ()>>(
+    turn: Duration,
+    mut ending: watch::Receiver<Ending>,
+    mut what: impl FnMut() -> F,
+) {
+    let mut turn = interval(turn);
+    turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let turns = async {
+        loop {
+            turn.tick().await;
+            what().await;
+        }
+    };
+    tokio::select! {
+        never = turns => never,
+        _ = ending.wait_for(|ending| *ending != Ending::Open) => {}
     }
 }

@@ -9,7 +9,7 @@
 //! Segments overlap where something was watched again. What they have beside the stretches are more places where
 //! something begins, and as many where something ends.
 
-use super::Rolled;
+use super::{Rolled, sum_up};
 use crate::engagement::Difference;
 use crate::varint::{self, Damaged, Reader, zigzag};
 
@@ -58,14 +58,7 @@ impl<K: Copy + Ord> Counts<K> {
 
     /// Sorts, adds up what is there twice, and drops what is not there.
     fn tidy(&mut self) {
-        self.counts.sort_by_key(|(place, _)| *place);
-        self.counts.dedup_by(|later, earlier| {
-            let same = later.0 == earlier.0;
-            if same {
-                earlier.1 += later.1;
-            }
-            same
-        });
+        sum_up(&mut self.counts);
         self.counts.retain(|(_, count)| *count != 0);
     }
 }
@@ -228,26 +221,29 @@ impl Places {
                 changes.push((first(start) + 1, viewers(count)));
             }
         }
-        changes.sort_by_key(|(second, _)| *second);
-        changes.dedup_by(|later, earlier| {
-            let same = later.0 == earlier.0;
-            if same {
-                earlier.1.views += later.1.views;
-                earlier.1.viewers += later.1.viewers;
-            }
-            same
-        });
+        sum_up(&mut changes);
         changes.retain(|(_, it)| it.views != 0 || it.viewers != 0);
         changes
     }
 }
 
-/// What changes at each second, by what a store keeps of it.
+/// What changes at each second, by what a store keeps of a day: of its places only where it keeps no seconds.
 ///
 /// # Errors
 ///
 /// [`Damaged`] if that is not what it is.
-pub fn load_seconds(bytes: &[u8]) -> Result<Vec<(u32, Difference)>, Damaged> {
+pub fn load_changes(
+    seconds: Option<&[u8]>,
+    places: Option<&[u8]>,
+) -> Result<Vec<(u32, Difference)>, Damaged> {
+    match (seconds, places) {
+        (Some(seconds), _) => load_seconds(seconds),
+        (None, Some(places)) => Ok(Places::load(places)?.seconds()),
+        (None, None) => Ok(Vec::new()),
+    }
+}
+
+fn load_seconds(bytes: &[u8]) -> Result<Vec<(u32, Difference)>, Damaged> {
     let mut reader = Reader::new(bytes);
     let mut seconds = Vec::with_capacity(bytes.len() / 3);
     let mut second = 0_u32;

@@ -37,7 +37,7 @@ pub struct StoredPlays {
     /// All of them, hour by hour.
     pub hours: Vec<u8>,
     /// Their sums, if reading those is less work.
-    pub day: Option<Vec<u8>>,
+    pub whole: Option<Vec<u8>>,
 }
 
 impl DayPlays {
@@ -53,7 +53,7 @@ impl DayPlays {
     /// Adds other plays to these.
     pub fn merge(&mut self, other: Self) {
         for (hour, plays) in other.hours {
-            self.hours.entry(hour).or_default().merge(plays);
+            self.hours.entry(hour).or_default().merge(&plays);
         }
     }
 
@@ -69,14 +69,14 @@ impl DayPlays {
                 varint::put(&mut hours, bytes.len() as u64);
                 hours.extend(bytes);
                 if 1 < self.hours.len() {
-                    sum.merge(plays.clone());
+                    sum.merge(plays);
                 }
             }
         }
         // Of a single hour they would be as long.
         let many = (1 < self.hours.len()).then(|| sum.encode());
-        let day = many.filter(|day| 2 * day.len() <= hours.len());
-        (!hours.is_empty()).then_some(StoredPlays { hours, day })
+        let whole = many.filter(|whole| 2 * whole.len() <= hours.len());
+        (!hours.is_empty()).then_some(StoredPlays { hours, whole })
     }
 
     /// Reads what [`store`](Self::store) made.
@@ -104,12 +104,12 @@ impl Bin {
 }
 
 impl Plays {
-    fn merge(&mut self, other: Self) {
-        for (at, bin) in other.bins {
-            let sum = self.bins.entry(at).or_default();
+    fn merge(&mut self, other: &Self) {
+        for (at, bin) in &other.bins {
+            let sum = self.bins.entry(*at).or_default();
             sum.view_ms += bin.view_ms;
             sum.again_ms += bin.again_ms;
-            bin.clients.into_iter().for_each(|(client, count)| sum.add_clients(client, count));
+            bin.clients.iter().for_each(|(client, count)| sum.add_clients(*client, *count));
         }
     }
 

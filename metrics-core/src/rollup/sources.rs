@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use chrono::{DateTime, Utc};
 
 use super::bins::bin_of;
-use super::{Cover, Plan, Rolled, start_of};
+use super::{Cover, Plan, Rolled, start_of, sum_up};
 use crate::query::instant;
 use crate::time_bucket::Buckets;
 use crate::varint::{self, Damaged, Reader, zigzag};
@@ -157,14 +157,7 @@ impl SourceCells {
         let mut answer = Vec::new();
         for SourceCell { at_ms, mut sums, more } in self.cells.into_values() {
             sums.extend(more);
-            sums.sort_by_key(|(source, _)| *source);
-            sums.dedup_by(|later, earlier| {
-                let same = later.0 == earlier.0;
-                if same {
-                    earlier.1 += later.1;
-                }
-                same
-            });
+            sum_up(&mut sums);
             answer.extend(sums.into_iter().map(|(source, plays)| (at_ms, source, plays)));
         }
         answer

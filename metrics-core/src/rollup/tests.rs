@@ -153,7 +153,7 @@ proptest! {
             }).expect("it was stored");
             prop_assert_eq!(&hours, &expected);
             prop_assert_eq!(&whole, &expected_sum);
-            if let Some(day) = stored.day {
+            if let Some(day) = stored.whole {
                 let mut figures = PlayFigures::default();
                 fold_plays(&day, first, &mut figures).expect("it was stored");
                 prop_assert_eq!(&figures, &expected_sum);
@@ -206,7 +206,7 @@ proptest! {
             counted.add_changes(start_of(*day, 0), &changes).expect("few seconds");
             // Also of few sessions, of which they would not be stored.
             let bytes = places.encode_seconds(1_000_000).expect("much shorter");
-            let changes = load_seconds(&bytes).expect("stored");
+            let changes = load_changes(Some(&bytes), None).expect("stored");
             stored.add_changes(start_of(*day, 0), &changes).expect("few seconds");
         }
         prop_assert_eq!(counted.finish(), expected.finish());

@@ -59,7 +59,7 @@ impl QueryFragment<Sqlite> for Plays {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
         out.push_sql("replace into rollup_plays (scope, day, whole, hours) values (");
         push_numbers(&self.at, &mut out)?;
-        out.push_bind_param::<Nullable<Binary>, _>(&self.sums.day)?;
+        out.push_bind_param::<Nullable<Binary>, _>(&self.sums.whole)?;
         out.push_sql(", ");
         out.push_bind_param::<Binary, _>(&self.sums.hours)?;
         out.push_sql(")");

@@ -18,7 +18,7 @@ use crate::interval::Segments;
 use crate::query::Scan;
 use crate::report::{PlayCell, SourceCell};
 use crate::rollup::{
-    Cover, Grain, Places, Plan, PlayCells, Scope, SourceCells, load_seconds, start_of,
+    Cover, Grain, Places, Plan, PlayCells, Scope, SourceCells, load_changes, start_of,
 };
 use crate::source::Source;
 use crate::store::failure::Failure;
@@ -108,7 +108,7 @@ fn name_sources(
             Some(source) => source.clone(),
             None => {
                 let url: String =
-                    sources::table.find(source_id).select(sources::url).first(connection)?;
+                    sources::table.find(source_id).select(sources::url).get_result(connection)?;
                 let source = page(&url)?;
                 known.insert(source_id, source.clone());
                 source
@@ -184,11 +184,7 @@ pub(super) fn seconds(
                 if found.plan.cover(day) != Cover::Day {
                     continue;
                 }
-                let changes = match (seconds, places) {
-                    (Some(seconds), _) => load_seconds(&seconds)?,
-                    (None, Some(places)) => Places::load(&places)?.seconds(),
-                    (None, None) => continue,
-                };
+                let changes = load_changes(seconds.as_deref(), places.as_deref())?;
                 counted.add_changes(start_of(day, 0), &changes)?;
             }
         }
@@ -257,7 +253,7 @@ impl<'a> Found<'a> {
         let scopes = match (&scan.selection.key, scan.selection.is_whole_key()) {
             (Some(key), true) => {
                 let id = keys::table.filter(keys::key.eq(key.as_str())).select(keys::id);
-                let id: Option<i64> = id.first(connection).optional()?;
+                let id: Option<i64> = id.get_result(connection).optional()?;
                 id.into_iter().map(|id| Scope::Key(id).code()).collect()
             }
             _ => videos.clone(),

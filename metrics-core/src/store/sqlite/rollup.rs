@@ -261,7 +261,7 @@ fn stored(connection: &mut SqliteConnection, day: i64) -> Result<StoredDay, Fail
         let plays = rollup_plays::table.find((scope, day));
         let plays = plays.select((rollup_plays::whole, rollup_plays::hours));
         let plays: Option<(Option<Vec<u8>>, Vec<u8>)> = plays.get_result(connection).optional()?;
-        stored.plays.extend(plays.map(|(day, hours)| (scope, StoredPlays { hours, day })));
+        stored.plays.extend(plays.map(|(whole, hours)| (scope, StoredPlays { hours, whole })));
         let sources = rollup_sources::table.find((scope, day)).select(rollup_sources::sources);
         stored.sources.extend(sources.get_result(connection).optional()?.map(|it| (scope, it)));
         let places = rollup_places::table.find((scope, day)).select((

@@ -18,7 +18,7 @@ use crate::engagement::{Parts, Seconds};
 use crate::interval::Segments;
 use crate::query::Scan;
 use crate::report::{PlayCell, SourceCell};
-use crate::rollup::{Cover, Grain, Places, Plan, PlayCells, SourceCells, load_seconds, start_of};
+use crate::rollup::{Cover, Grain, Places, Plan, PlayCells, SourceCells, load_changes, start_of};
 use crate::store::failure::Failure;
 use crate::store::row::{client, narrow, page};
 use crate::time_bucket::Buckets;
@@ -289,11 +289,7 @@ pub(super) async fn seconds(
                     if found.plan.cover(day) != Cover::Day {
                         continue;
                     }
-                    let changes = match (seconds, places) {
-                        (Some(seconds), _) => load_seconds(&seconds)?,
-                        (None, Some(places)) => Places::load(&places)?.seconds(),
-                        (None, None) => continue,
-                    };
+                    let changes = load_changes(seconds.as_deref(), places.as_deref())?;
                     counted.add_changes(start_of(day, 0), &changes)?;
                 }
             }

@@ -302,7 +302,7 @@ async fn put_plays(
     .bind::<Array<BigInt>, _>(sums.iter().map(|(at, _)| at.0).collect::<Vec<_>>())
     .bind::<Array<BigInt>, _>(sums.iter().map(|(at, _)| at.1).collect::<Vec<_>>())
     .bind::<Array<Nullable<Binary>>, _>(
-        sums.iter().map(|(_, it)| it.day.as_deref()).collect::<Vec<_>>(),
+        sums.iter().map(|(_, it)| it.whole.as_deref()).collect::<Vec<_>>(),
     )
     .bind::<Array<Binary>, _>(sums.iter().map(|(_, it)| &it.hours[..]).collect::<Vec<_>>())
     .execute(connection)
@@ -470,7 +470,7 @@ async fn stored_day(connection: &mut AsyncPgConnection, day: i64) -> Result<Stor
     let plays: Vec<PlaysRow> =
         diesel::sql_query(PLAYS).bind::<BigInt, _>(day).load(connection).await?;
     for row in plays {
-        stored.plays.insert(row.scope, StoredPlays { hours: row.hours, day: row.whole });
+        stored.plays.insert(row.scope, StoredPlays { hours: row.hours, whole: row.whole });
     }
     let sources: Vec<SourcesRow> =
         diesel::sql_query(SOURCES).bind::<BigInt, _>(day).load(connection).await?;
