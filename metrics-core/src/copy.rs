@@ -18,8 +18,9 @@ use crate::client::{Browser, Device, Platform};
 use crate::key::SessionId;
 use crate::query::{Scan, Selection};
 use crate::report::{fold_plays, fold_sources};
-use crate::store::{Cursor, Error, Outcome, Page, Record, SessionWrite, Store};
+use crate::store::{Cursor, Error, LIVE, Outcome, Page, Record, SessionWrite, Store};
 use crate::time_bucket::{Buckets, Width};
+use crate::upkeep::QUIET;
 
 /// How many sessions are read, and written, at a time.
 const PAGE: u32 = 1_000;
@@ -177,8 +178,8 @@ struct Tally {
 /// Refuses a target that is obviously another database: it has sessions that are not to be copied.
 async fn check_target(from: &dyn Store, to: &dyn Store) -> Result<(), CopyError> {
     let page = patiently(|| to.export(None, PAGE)).await.map_err(CopyError::Write)?;
-    let ids: Vec<_> = page.records.iter().map(|record| record.id).collect();
-    let known = patiently(|| from.load(&ids)).await.map_err(CopyError::Read)?;
+    let lookups: Vec<_> = page.records.iter().map(Record::lookup).collect();
+    let known = patiently(|| from.find(&lookups)).await.map_err(CopyError::Read)?;
     if known.iter().all(Option::is_some) { Ok(()) } else { Err(CopyError::Occupied) }
 }
 
@@ -213,29 +214,37 @@ async fn read(from: &dyn Store, cursor: Option<&Cursor>) -> Result<Page, CopyErr
 
 /// Writes sessions, and compares those that are there already.
 async fn write(to: &dyn Store, records: Vec<Record>, tally: &mut Tally) -> Result<(), CopyError> {
-    let writes: Arc<[SessionWrite]> = records.into_iter().map(first_write).collect();
+    let writes: Arc<[SessionWrite]> = records.iter().map(first_write).collect();
     let outcomes = patiently(|| to.commit(Arc::clone(&writes))).await.map_err(CopyError::Write)?;
-    let conflicts = writes.iter().zip(outcomes).filter(|(_, it)| *it == Outcome::Conflict);
-    let conflicts: Vec<&SessionWrite> = conflicts.map(|(write, _)| write).collect();
-    let ids: Vec<_> = conflicts.iter().map(|write| write.id).collect();
-    let loaded = patiently(|| to.load(&ids)).await.map_err(CopyError::Write)?;
-    for (write, there) in conflicts.iter().zip(loaded) {
-        if there.is_some_and(|there| there.stored == write.stored) {
+    let conflicts = records.iter().zip(outcomes).filter(|(_, it)| *it == Outcome::Conflict);
+    let conflicts: Vec<&Record> = conflicts.map(|(record, _)| record).collect();
+    let lookups: Vec<_> = conflicts.iter().map(|record| record.lookup()).collect();
+    let found = patiently(|| to.find(&lookups)).await.map_err(CopyError::Write)?;
+    for (record, there) in conflicts.iter().zip(found) {
+        // Either of the two may be settled by now.
+        if there.is_some_and(|there| there.settled() == record.stored.clone().settled()) {
             tally.copied.already_there += 1;
         } else {
-            tally.differing.get_or_insert((0, write.id)).0 += 1;
+            tally.differing.get_or_insert((0, record.id)).0 += 1;
         }
     }
-    tally.copied.sessions += (writes.len() - conflicts.len()) as u64;
-    tally.sessions_done += writes.len() as u64;
-    let starts = writes.iter().map(|write| write.stored.started_at_ms);
+    tally.copied.sessions += (records.len() - conflicts.len()) as u64;
+    tally.sessions_done += records.len() as u64;
+    let starts = records.iter().map(|record| record.stored.started_at_ms);
     tally.stretches.extend(starts.map(|at_ms| at_ms.div_euclid(STRETCH_MS)));
-    Ok(())
+    keep_up(to, Utc::now(), PAGE).await.map_err(CopyError::Write)
 }
 
-fn first_write(record: Record) -> SessionWrite {
-    let Record { id, subject, stored } = record;
+fn first_write(record: &Record) -> SessionWrite {
+    let Record { id, subject, stored } = record.clone();
     SessionWrite { id, subject: Arc::new(subject), expected: 0, stored, watched_at: None }
+}
+
+/// Does what a server does in the background, for as many sessions as were written.
+async fn keep_up(to: &dyn Store, now: DateTime<Utc>, sessions: u32) -> Result<(), Error> {
+    patiently(|| to.roll_up(now - QUIET, sessions)).await?;
+    patiently(|| to.settle(now - LIVE, sessions)).await?;
+    Ok(())
 }
 
 async fn compare_counts(from: &dyn Store, to: &dyn Store) -> Result<(), CopyError> {

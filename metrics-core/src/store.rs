@@ -45,6 +45,11 @@ pub use timescale::{TimescaleOptions, TimescaleStore};
 /// [`BEAT`](crate::recorder::BEAT).
 pub const INSTANCE_SILENCE_MAX: TimeDelta = TimeDelta::seconds(20);
 
+/// For how long after its last event a session can go on, in any case. What it needs for that is most of what is stored
+/// of it, and nobody comes back to a page after weeks: a batch is sent again within minutes, a spool is taken up at the
+/// next start.
+pub const LIVE: TimeDelta = TimeDelta::days(28);
+
 /// How often a store that is not told of changes is asked for its keys. A revoked key must be refused within a second.
 pub const KEYS_POLL: Duration = Duration::from_millis(500);
 
@@ -80,10 +85,23 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Disables a key, and returns false if there is none. A key that is disabled already keeps its first time.
     async fn revoke_key(&self, key: &ApiKey, now: DateTime<Utc>) -> Result<bool, Error>;
 
-    /// The sessions with these ids, in their order; `None` for those that are not there.
+    /// The sessions with these ids, in their order; `None` for those that are not there or are
+    /// [settled](Self::settle).
     async fn load(&self, ids: &[SessionId]) -> Result<Vec<Option<Loaded>>, Error>;
 
+    /// What is stored of these sessions, in their order, settled or not; `None` for those that are not there.
+    ///
+    /// A store that settles no sessions, as this one does not, looks them up by their ids.
+    async fn find(&self, lookups: &[Lookup]) -> Result<Vec<Option<Stored>>, Error> {
+        let ids: Vec<_> = lookups.iter().map(|lookup| lookup.id).collect();
+        let loaded = self.load(&ids).await?;
+        Ok(loaded.into_iter().map(|loaded| Some(loaded?.stored)).collect())
+    }
+
     /// Writes sessions whole, and says of each what became of it. No id is twice in a batch.
+    ///
+    /// A first write conflicts with a session that has the id. If that is [settled](Self::settle), it only does with one
+    /// of the same video and start: under the id of any other, another session begins.
     ///
     /// Videos and sources that are new are added: however many first plays of a video there are at once, it is one
     /// video.
@@ -119,12 +137,22 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     async fn watching(&self, selection: &Selection, now: DateTime<Utc>) -> Result<u64, Error>;
 
     /// Adds sessions to the sums from which reports are answered, at most so many (1 or more), and returns how many:
-    /// those that were last heard of before `quiet_since` and have no segment open, the oldest first. None are left
-    /// when that is 0.
+    /// those that were last heard of before `quiet_since` and have no segment open. None are left when that is 0.
     ///
     /// Answers are the same before and after. A store without sums, as this one is, has nothing to do.
     async fn roll_up(&self, quiet_since: DateTime<Utc>, at_most: u32) -> Result<u64, Error> {
         let _any = (quiet_since, at_most);
+        Ok(0)
+    }
+
+    /// Throws away what sessions need to go on, of at most so many (1 or more), and returns how many: those that are
+    /// rolled up and were last heard of before `silent_since`. None are left when that is 0.
+    ///
+    /// They stay in all reports and exports, which tell them as [`Stored::settled`] does.
+    ///
+    /// A store may keep all sessions as they are for ever, as this one does.
+    async fn settle(&self, silent_since: DateTime<Utc>, at_most: u32) -> Result<u64, Error> {
+        let _any = (silent_since, at_most);
         Ok(0)
     }
 
@@ -214,6 +242,19 @@ pub struct Loaded {
     pub stored: Stored,
 }
 
+/// Names a session of any age.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Lookup {
+    /// Its id.
+    pub id: SessionId,
+    /// The key it was sent under.
+    pub key: ApiKey,
+    /// The video.
+    pub video: Video,
+    /// When it started, in Unix milliseconds.
+    pub started_at_ms: i64,
+}
+
 /// Whose session it is, and of what. None of it changes while the session lasts: what the first write says stays.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Subject {
@@ -253,6 +294,19 @@ pub struct Record {
     pub subject: Subject,
     /// The session.
     pub stored: Stored,
+}
+
+impl Record {
+    /// What [`Store::find`] finds it by.
+    #[must_use]
+    pub fn lookup(&self) -> Lookup {
+        Lookup {
+            id: self.id,
+            key: self.subject.key.clone(),
+            video: self.subject.video.clone(),
+            started_at_ms: self.stored.started_at_ms,
+        }
+    }
 }
 
 /// Some of the sessions of a store.

@@ -1,4 +1,5 @@
-//! Keeps the sums of a store up to date with its sessions: see [`rollup`](crate::rollup).
+//! Keeps the sums of a store up to date with its sessions (see [`rollup`](crate::rollup)), and throws away what sessions
+//! needed to go on that will not.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,19 +9,22 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use crate::recorder::{Clock, Ending};
-use crate::store::Store;
+use crate::store::{Error, LIVE, Store};
 
 /// How often quiet sessions are looked for. Reports look at each that is not rolled up.
 const TURN: Duration = Duration::from_secs(10);
 
 /// For how long a session must be quiet. One that goes on after all is taken out of the sums, which costs more than to
 /// wait for it.
-const QUIET: TimeDelta = TimeDelta::minutes(5);
+pub(crate) const QUIET: TimeDelta = TimeDelta::minutes(5);
 
 /// How many sessions are rolled up before those that record have their turn: a matter of some milliseconds.
 const AT_ONCE: u32 = 500;
 
-/// Rolls sessions up.
+/// How often sessions are looked for that cannot go on any more. They were silent for [`LIVE`]: an hour is nothing.
+const SETTLING_TURN: Duration = Duration::from_secs(3_600);
+
+/// Rolls sessions up, and settles them.
 pub(crate) struct Upkeep {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Clock,
@@ -29,30 +33,45 @@ pub(crate) struct Upkeep {
 impl Upkeep {
     /// Goes on until `ending` says otherwise.
     pub(crate) async fn run(self, ending: watch::Receiver<Ending>) {
-        every(TURN, ending, || self.roll_up()).await;
+        tokio::join!(
+            every(TURN, ending.clone(), || async {
+                let quiet_since = self.clock.now() - QUIET;
+                some_by_some("roll sessions up", TURN, || self.store.roll_up(quiet_since, AT_ONCE))
+                    .await;
+            }),
+            every(SETTLING_TURN, ending, || async {
+                let silent_since = self.clock.now() - LIVE;
+                let settle = || self.store.settle(silent_since, AT_ONCE);
+                some_by_some("settle sessions", SETTLING_TURN, settle).await;
+            }),
+        );
     }
+}
 
-    async fn roll_up(&self) {
-        let quiet_since = self.clock.now() - QUIET;
-        loop {
-            let began = Instant::now();
-            match self.store.roll_up(quiet_since, AT_ONCE).await {
-                Ok(0) => return,
-                Ok(sessions) => tracing::debug!(sessions, "rolled sessions up"),
-                // The recorder says so, once.
-                Err(err) if err.is_retryable() => return,
-                Err(err) => {
-                    tracing::warn!(
-                        error = &err as &dyn std::error::Error,
-                        "could not roll sessions up; trying again in {} s",
-                        TURN.as_secs()
-                    );
-                    return;
-                }
+/// Calls `some`, which says of how many sessions it has taken care, until none are left.
+async fn some_by_some<F: Future<Output = Result<u64, Error>>>(
+    what: &'static str,
+    turn: Duration,
+    some: impl Fn() -> F,
+) {
+    loop {
+        let began = Instant::now();
+        match some().await {
+            Ok(0) => return,
+            Ok(sessions) => tracing::debug!(sessions, "some more: {what}"),
+            // The recorder says so, once.
+            Err(err) if err.is_retryable() => return,
+            Err(err) => {
+                tracing::warn!(
+                    error = &err as &dyn std::error::Error,
+                    "could not {what}; trying again in {} s",
+                    turn.as_secs()
+                );
+                return;
             }
-            // Where there are many, those that record get half of the time.
-            sleep(began.elapsed()).await;
         }
+        // Where there are many, those that record get half of the time.
+        sleep(began.elapsed()).await;
     }
 }
 

@@ -62,10 +62,6 @@ impl Stored {
         duration_ms: Option<u32>,
         segments: &Segments,
     ) -> Self {
-        let mut resume = vec![LAYOUT];
-        put_run(&mut resume, None, started_at_ms);
-        Writers::default().put(&mut resume);
-        Seen::default().put(&mut resume);
         Self {
             started_at_ms,
             last_event_at_ms,
@@ -74,9 +70,25 @@ impl Stored {
             unique_ms: segments.union().len_ms(),
             segments: segments.encode(),
             counters: Counters::default(),
-            resume,
+            resume: over(),
         }
     }
+
+    /// What is left when the session cannot go on any more: all but what it would need for that.
+    #[must_use]
+    pub fn settled(mut self) -> Self {
+        self.resume = over();
+        self
+    }
+}
+
+/// The `resume` of a session that is over: nothing is open in it, no event of it is remembered.
+pub(crate) fn over() -> Vec<u8> {
+    let mut resume = vec![LAYOUT];
+    put_run(&mut resume, None, 0);
+    Writers::default().put(&mut resume);
+    Seen::default().put(&mut resume);
+    resume
 }
 
 /// How many inputs each recorder has put into a session.

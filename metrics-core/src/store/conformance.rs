@@ -26,6 +26,7 @@ mod rolling_up;
 mod rollups;
 mod selections;
 mod sessions;
+mod settled;
 mod videos;
 mod watching;
 
@@ -42,6 +43,7 @@ pub use rolling_up::RollingUp;
 pub use rollups::*;
 pub use selections::*;
 pub use sessions::*;
+pub use settled::*;
 pub use videos::*;
 pub use watching::*;
 
@@ -128,6 +130,12 @@ macro_rules! store_conformance {
             a_session_that_changes_is_counted_as_it_is,
             what_is_forgotten_leaves_the_sums,
             sums_are_mended,
+            a_settled_session_stays_in_every_answer,
+            only_what_was_silent_for_long_is_settled,
+            sessions_of_any_age_are_found,
+            a_settled_session_is_not_begun_at_the_same_start,
+            who_comes_back_to_a_settled_session_begins_another,
+            sessions_are_settled_as_they_were_written_last,
             plays_are_those_of_brute_force,
             sources_are_those_of_brute_force,
             parts_are_those_of_brute_force,

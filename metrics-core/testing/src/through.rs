@@ -10,9 +10,10 @@ use metrics_core::engagement::{Parts, Seconds};
 use metrics_core::key::SessionId;
 use metrics_core::query::Scan;
 use metrics_core::report::{PlayCell, SourceCell};
+use metrics_core::session::Stored;
 use metrics_core::store::{
-    Cursor, Error, Instance, KEYS_POLL, KeyRecord, KnownVideo, Loaded, Outcome, Page, SessionWrite,
-    Store,
+    Cursor, Error, Instance, KEYS_POLL, KeyRecord, KnownVideo, Loaded, Lookup, Outcome, Page,
+    SessionWrite, Store,
 };
 use metrics_core::time_bucket::Buckets;
 use metrics_core::{ApiKey, Selection, Video};
@@ -25,7 +26,7 @@ pub type Call<T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>;
 pub enum Method {
     /// `keys`.
     Keys,
-    /// `load` and `known_videos`.
+    /// `load`, `find` and `known_videos`.
     Load,
     /// `commit`.
     Commit,
@@ -115,6 +116,11 @@ impl<W: Way> Store for Through<W> {
         self.go(Method::Load, |store| async move { store.load(&ids).await }).await
     }
 
+    async fn find(&self, lookups: &[Lookup]) -> Answer<Vec<Option<Stored>>> {
+        let lookups = lookups.to_vec();
+        self.go(Method::Load, |store| async move { store.find(&lookups).await }).await
+    }
+
     async fn commit(&self, writes: Arc<[SessionWrite]>) -> Answer<Vec<Outcome>> {
         self.way.inspect(&writes)?;
         self.go(Method::Commit, |store| async move { store.commit(writes).await }).await
@@ -152,6 +158,11 @@ impl<W: Way> Store for Through<W> {
 
     async fn roll_up(&self, quiet_since: DateTime<Utc>, at_most: u32) -> Answer<u64> {
         self.go(Method::Other, |store| async move { store.roll_up(quiet_since, at_most).await })
+            .await
+    }
+
+    async fn settle(&self, silent_since: DateTime<Utc>, at_most: u32) -> Answer<u64> {
+        self.go(Method::Other, |store| async move { store.settle(silent_since, at_most).await })
             .await
     }
 

@@ -10,8 +10,10 @@ use crate::engagement::{Parts, Seconds};
 use crate::key::{ApiKey, SessionId};
 use crate::query::{Scan, Selection};
 use crate::report::{PlayCell, SourceCell};
+use crate::session::Stored;
 use crate::store::{
-    Cursor, Error, Instance, KeyRecord, KnownVideo, Loaded, Outcome, Page, SessionWrite, Store,
+    Cursor, Error, Instance, KeyRecord, KnownVideo, Loaded, Lookup, Outcome, Page, SessionWrite,
+    Store,
 };
 use crate::time_bucket::Buckets;
 use crate::video::Video;
@@ -53,6 +55,10 @@ impl<S: Store> Store for RollingUp<S> {
         self.store.load(ids).await
     }
 
+    async fn find(&self, lookups: &[Lookup]) -> Result<Vec<Option<Stored>>, Error> {
+        self.store.find(lookups).await
+    }
+
     async fn commit(&self, writes: Arc<[SessionWrite]>) -> Result<Vec<Outcome>, Error> {
         let outcomes = self.store.commit(writes).await?;
         if !self.commits.fetch_add(1, Ordering::Relaxed).is_multiple_of(4) {
@@ -87,6 +93,10 @@ impl<S: Store> Store for RollingUp<S> {
 
     async fn roll_up(&self, quiet_since: DateTime<Utc>, at_most: u32) -> Result<u64, Error> {
         self.store.roll_up(quiet_since, at_most).await
+    }
+
+    async fn settle(&self, silent_since: DateTime<Utc>, at_most: u32) -> Result<u64, Error> {
+        self.store.settle(silent_since, at_most).await
     }
 
     async fn rollup_days(&self) -> Result<Option<(NaiveDate, NaiveDate)>, Error> {

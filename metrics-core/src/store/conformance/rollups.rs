@@ -13,7 +13,7 @@ use crate::video::Video;
 const DAY_MS: i64 = 86_400_000;
 
 /// Whether the sums of every day are as they must be.
-async fn are_right(store: &dyn Store) -> bool {
+pub(super) async fn are_right(store: &dyn Store) -> bool {
     let Some((first, last)) = store.rollup_days().await.expect("known") else { return true };
     for day in first.iter_days().take_while(|day| *day <= last) {
         if !store.check_rollups(day, false).await.expect("checked") {
@@ -38,7 +38,7 @@ pub async fn only_quiet_sessions_are_rolled_up(store: &dyn Store) {
     assert!(are_right(store).await);
 }
 
-/// The oldest first, and no more than asked for.
+/// No more than asked for.
 pub async fn sessions_are_rolled_up_some_at_a_time(store: &dyn Store) {
     let key = key(store).await;
     let drafts = (0..10_i64).map(|number| {
