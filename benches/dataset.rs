@@ -153,6 +153,12 @@ impl Dataset {
         }
     }
 
+    /// A time, in Unix milliseconds, at which so many sessions have started.
+    #[must_use]
+    pub fn reached_ms(&self, sessions: u64) -> i64 {
+        self.start_ms(sessions.min(self.sessions.saturating_sub(1)), 0.0)
+    }
+
     /// When the session with this number starts, in Unix milliseconds; `within` spreads it between its neighbours.
     fn start_ms(&self, number: u64, within: f64) -> i64 {
         let all = self.hours.last().copied().unwrap_or_default();

@@ -70,12 +70,12 @@ impl Place {
         })
     }
 
-    /// Does what a database does by itself in time: counts what is in its tables, and notes which pages are settled.
+    /// Does what a database does by itself in time: counts what is in its tables, and notes which pages do not change any more.
     ///
     /// # Errors
     ///
     /// If the database could not.
-    pub async fn settle(&self) -> Result<(), Failure> {
+    pub async fn tidy(&self) -> Result<(), Failure> {
         if let Self::Postgres(url) = self {
             postgres(url).await?.batch_execute("vacuum (analyze)").await?;
         }
@@ -154,8 +154,8 @@ const SPACE: &str = "
         from tables t join pg_index i on i.indrelid = t.oid join pg_class x on x.oid = i.indexrelid)
     select name, sum(bytes)::bigint from parts group by name order by 2 desc";
 
-/// How many sessions are rolled up at once: nobody waits for the store meanwhile.
-const ROLLED_AT_ONCE: u32 = 10_000;
+/// How many sessions are rolled up, or settled, at once: nobody waits for the store meanwhile.
+pub const AT_ONCE: u32 = 10_000;
 
 /// Brings sums up to date, as a server does in the background, and returns how many sessions were not in them.
 ///
@@ -165,7 +165,7 @@ const ROLLED_AT_ONCE: u32 = 10_000;
 pub async fn roll_up(store: &dyn Store) -> Result<u64, Failure> {
     let mut rolled_up = 0;
     loop {
-        match store.roll_up(DateTime::<Utc>::MAX_UTC, ROLLED_AT_ONCE).await? {
+        match store.roll_up(DateTime::<Utc>::MAX_UTC, AT_ONCE).await? {
             0 => return Ok(rolled_up),
             sessions => rolled_up += sessions,
         }

@@ -2,16 +2,18 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "it is a program")]
 
 use std::io::{IsTerminal as _, Write as _};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use benches::Failure;
 use benches::dataset::{Dataset, INSTANCE};
-use benches::place::{Place, roll_up};
+use benches::place::{AT_ONCE, Place, roll_up};
 use chrono::{DateTime, SubsecRound as _, Utc};
 use clap::Parser;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use metrics_core::store::{Outcome, SessionWrite, Store};
+use metrics_core::query::instant;
+use metrics_core::store::{LIVE, Outcome, SessionWrite, Store};
 
 /// How many sessions are written at once: as many as a server writes under load.
 const BATCH: u64 = 1_000;
@@ -21,6 +23,9 @@ const AHEAD: usize = 4;
 
 /// How many batches are written at the same time: a store has as many connections that record.
 const IN_FLIGHT: usize = 3;
+
+/// After how many sessions those that are quiet are rolled up, and those that were silent for long settled.
+const PORTION: u64 = 50_000;
 
 /// How often progress is shown.
 const TELL: Duration = Duration::from_millis(500);
@@ -53,34 +58,42 @@ async fn main() -> Result<(), Failure> {
     let dataset = Arc::new(Dataset::new(args.seed, args.sessions, until.timestamp_millis()));
     store.create_key(dataset.key(), until).await?;
 
-    let began = Instant::now();
-    write(&store, &dataset, args.sessions).await?;
-    let elapsed = began.elapsed();
+    let mut progress = Progress { sessions: args.sessions, written: 0, told: Instant::now() };
+    let (mut writing, mut upkeep) = (Duration::ZERO, Duration::ZERO);
+    for first in (0..args.sessions).step_by(PORTION as usize) {
+        let began = Instant::now();
+        let portion = first..args.sessions.min(first + PORTION);
+        write(&store, &dataset, portion, &mut progress).await?;
+        writing += began.elapsed();
+        let began = Instant::now();
+        roll_up(&*store).await?;
+        let now = instant(dataset.reached_ms(progress.written));
+        while 0 < store.settle(now - LIVE, AT_ONCE).await? {}
+        upkeep += began.elapsed();
+    }
     store.beat(INSTANCE, until).await?;
-    let began = Instant::now();
-    roll_up(&*store).await?;
-    let rolling_up = began.elapsed();
-    args.store.settle().await?;
+    args.store.tidy().await?;
 
-    let rate = args.sessions as f64 / elapsed.as_secs_f64();
+    let rate = args.sessions as f64 / writing.as_secs_f64();
     println!(
-        "{}: {} sessions in {elapsed:.1?}, {rate:.0}/s; rolled up in {rolling_up:.1?}",
+        "{}: {} sessions in {writing:.1?}, {rate:.0}/s; rolled up and settled in {upkeep:.1?}",
         args.store, args.sessions
     );
     tell_space(&args.store, args.sessions).await
 }
 
-/// Writes all sessions in the order of time, as a server does.
+/// Writes sessions in the order of time, as a server does.
 async fn write(
     store: &Arc<dyn Store>,
     dataset: &Arc<Dataset>,
-    sessions: u64,
+    sessions: Range<u64>,
+    progress: &mut Progress,
 ) -> Result<(), Failure> {
-    let batches = (0..sessions).step_by(BATCH as usize).map(|first| {
+    let end = sessions.end;
+    let batches = sessions.step_by(BATCH as usize).map(|first| {
         let dataset = Arc::clone(dataset);
-        tokio::task::spawn_blocking(move || dataset.sessions(first..sessions.min(first + BATCH)))
+        tokio::task::spawn_blocking(move || dataset.sessions(first..end.min(first + BATCH)))
     });
-    let mut progress = Progress { sessions, written: 0, told: Instant::now() };
     stream::iter(batches)
         .buffered(AHEAD)
         .map_err(Failure::from)
