@@ -3,7 +3,7 @@
 //! A topic `session:<id>` is one viewing. What the channel answers goes to a list, some of it to be sent at once and
 //! some of it once an event is durable; see [`Reply`].
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use metrics_core::recorder::{Acknowledgement, NotStored};
@@ -117,7 +117,8 @@ pub(crate) struct Channels {
     metrics: Metrics,
     version: Version,
     visitor: Arc<Visitor>,
-    joined: HashMap<Arc<str>, Joined>,
+    // Hardly ever more than one or two.
+    joined: Vec<Joined>,
     // Topics that were left, and whose goodbye may still wait to be durable.
     left: HashSet<Arc<str>>,
 }
@@ -159,14 +160,8 @@ const MISSING: &str = "missing parameters and/or invalid host";
 const UNMATCHED_TOPIC: &str = "unmatched topic";
 
 impl Channels {
-    pub(crate) fn new(metrics: Metrics, version: Version, visitor: Visitor) -> Self {
-        Self {
-            metrics,
-            version,
-            visitor: Arc::new(visitor),
-            joined: HashMap::new(),
-            left: HashSet::new(),
-        }
+    pub(crate) fn new(metrics: Metrics, version: Version, visitor: Arc<Visitor>) -> Self {
+        Self { metrics, version, visitor, joined: Vec::new(), left: HashSet::new() }
     }
 
     /// The serializer that the client speaks.
@@ -180,7 +175,7 @@ impl Channels {
             (PHOENIX_TOPIC, "heartbeat") => self.answer(message, &Ref::NULL, Answer::Ok, replies),
             // In a place of its own: what a join needs would else be held by every socket all the time.
             _ if message.is_join() => Box::pin(self.join(message, replies)).await,
-            (topic, event) => match (self.joined.get(topic), event) {
+            (topic, event) => match (self.find(topic), event) {
                 (Some(_), "phx_leave") => self.leave(message, replies),
                 (None, "phx_leave") => {
                     self.answer(message, &message.join_ref, Answer::Ok, replies);
@@ -208,7 +203,7 @@ impl Channels {
 
     /// Answers a push with a binary payload: nothing here has one.
     pub(crate) fn refuse(&self, push: &BinaryPush<'_>, replies: &mut Vec<Reply>) {
-        let (join_ref, reason) = match self.joined.get(push.topic) {
+        let (join_ref, reason) = match self.find(push.topic) {
             Some(joined) => (&joined.channel.join_ref, "unmatched event"),
             None => (&Ref::NULL, UNMATCHED_TOPIC),
         };
@@ -220,10 +215,11 @@ impl Channels {
     /// Closes the channels whose key is valid no more.
     pub(crate) fn revoke(&mut self, keys: &KeyChanges, replies: &mut Vec<Reply>) {
         let version = self.version;
-        self.joined.retain(|topic, joined| {
+        self.joined.retain(|joined| {
             let valid = keys.accepts(joined.viewing.key());
             if !valid {
-                let close = Outgoing::Close { join_ref: &joined.channel.join_ref, topic };
+                let Channel { join_ref, topic } = &*joined.channel;
+                let close = Outgoing::Close { join_ref, topic };
                 replies.push(Reply::Now(text(version, close)));
             }
             valid
@@ -231,15 +227,25 @@ impl Channels {
     }
 
     /// The socket is gone, and was last heard of at `heard`.
-    pub(crate) fn lose(self, heard: Moment) -> Vec<Acknowledgement> {
-        self.joined.into_values().map(|joined| joined.viewing.lose(heard)).collect()
+    pub(crate) fn lose(&mut self, heard: Moment) -> Vec<Acknowledgement> {
+        self.joined.drain(..).map(|joined| joined.viewing.lose(heard)).collect()
+    }
+
+    fn find(&self, topic: &str) -> Option<&Joined> {
+        self.joined.iter().find(|joined| &*joined.channel.topic == topic)
+    }
+
+    /// Takes a topic out of those that are joined.
+    fn part(&mut self, topic: &str) -> Option<Joined> {
+        let at = self.joined.iter().position(|joined| &*joined.channel.topic == topic)?;
+        Some(self.joined.swap_remove(at))
     }
 
     async fn join(&mut self, message: &Message<'_>, replies: &mut Vec<Reply>) {
         // V1 joins have no ref of their own: that of the message is the join's.
         let join_ref =
             if message.join_ref.is_null() { &message.message_ref } else { &message.join_ref };
-        let old = self.joined.remove(&*message.topic);
+        let old = self.part(&message.topic);
         match self.admit(message).await {
             Ok(viewing) => {
                 let topic: Arc<str> = (&*message.topic).into();
@@ -252,7 +258,9 @@ impl Channels {
                     self.answer(message, &channel.join_ref, Answer::Ok, replies);
                 }
                 let about_bytes = message.payload.get().len();
-                self.joined.insert(topic, Joined { channel, viewing, about_bytes });
+                // One at a time: most sockets have one, for as long as they last.
+                self.joined.reserve_exact(1);
+                self.joined.push(Joined { channel, viewing, about_bytes });
             }
             Err(reason) => {
                 let unmatched = reason == UNMATCHED_TOPIC;
@@ -273,7 +281,7 @@ impl Channels {
         if CHANNELS_MAX <= self.joined.len() {
             return Err(format!("a socket has at most {CHANNELS_MAX} channels"));
         }
-        let about_bytes: usize = self.joined.values().map(|joined| joined.about_bytes).sum();
+        let about_bytes: usize = self.joined.iter().map(|joined| joined.about_bytes).sum();
         if ABOUT_BYTES_MAX < about_bytes + message.payload.get().len() {
             return Err(format!("the channels of a socket have at most {ABOUT_BYTES_MAX} bytes"));
         }
@@ -316,13 +324,11 @@ impl Channels {
     }
 
     fn leave(&mut self, message: &Message<'_>, replies: &mut Vec<Reply>) {
-        if let Some((topic, Joined { channel, viewing, .. })) =
-            self.joined.remove_entry(&*message.topic)
-        {
+        if let Some(Joined { channel, viewing, .. }) = self.part(&message.topic) {
             if LEFT_MAX <= self.left.len() {
                 self.left.clear();
             }
-            self.left.insert(topic);
+            self.left.insert(Arc::clone(&channel.topic));
             replies.push(pending(Some(viewing.leave()), channel, message, true));
         }
     }

@@ -252,7 +252,7 @@ impl Service {
         };
         let version =
             Version::from_vsn(parameter("vsn").as_deref()).ok_or(Error::UnknownVersion)?;
-        let visitor = self.visitor(request, parameter("source_url"));
+        let visitor = Arc::new(self.visitor(request, parameter("source_url")));
         if !upgrade::is_upgrade_request(request) {
             return Err(Error::NotAWebsocket);
         }
@@ -272,7 +272,8 @@ impl Service {
             let _tied = tied;
             match upgraded.await {
                 Ok(websocket) => {
-                    socket::run(websocket.into_inner(), metrics, version, visitor, stopping).await;
+                    let websocket = websocket.into_inner();
+                    socket::run(websocket, metrics, version, visitor, stopping).await;
                 }
                 Err(err) => {
                     tracing::debug!(error = %err, "a connection ended while it was upgraded");

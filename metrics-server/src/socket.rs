@@ -6,7 +6,8 @@
 mod outbox;
 
 use std::future::pending;
-use std::pin::pin;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::time::Duration;
 
 use metrics_core::{KeyChanges, Metrics};
@@ -57,20 +58,22 @@ pub(crate) async fn run(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin,
     metrics: Metrics,
     version: Version,
-    visitor: Visitor,
+    visitor: Arc<Visitor>,
     stopping: CancellationToken,
 ) {
     let (mut read, mut write) = tokio::io::split(stream);
-    let (reader, mut writer) = split(Vec::new(), &mut read, &mut write);
-    let channels = Channels::new(metrics.clone(), version, visitor);
+    let (mut reader, mut writer) = split(Vec::new(), &mut read, &mut write);
     let outbox = Outbox::default();
+    let (keys, replies) = (metrics.key_changes(), Vec::with_capacity(1));
+    let channels = Channels::new(metrics.clone(), version, visitor);
+    let mut side = Side { channels, keys, outbox: &outbox, stopping: &stopping, replies };
 
     let close = {
         let mut writing = pin!(write_all(&mut writer, version, &outbox));
         // Reads as much as there is, and then answers it at once.
         let close = tokio::select! {
             biased;
-            close = read_all(reader, &metrics, channels, &outbox, &stopping) => close,
+            close = read_all(&mut reader, &metrics, &mut side) => close,
             failed = &mut writing => {
                 tracing::debug!(error = ?failed.err(), "a client could not be written to");
                 return;
@@ -104,24 +107,22 @@ async fn end(read: &mut (impl AsyncRead + Unpin), write: &mut (impl AsyncWrite +
 
 /// Reads until there is a reason to close.
 async fn read_all(
-    mut reader: Reader<impl AsyncRead + Unpin>,
+    reader: &mut Reader<impl AsyncRead + Unpin>,
     metrics: &Metrics,
-    channels: Channels,
-    outbox: &Outbox,
-    stopping: &CancellationToken,
+    side: &mut Side<'_>,
 ) -> Close {
-    let (keys, version) = (metrics.key_changes(), channels.version());
-    let mut side = Side { channels, keys, outbox, stopping, replies: Vec::with_capacity(1) };
+    let version = side.channels.version();
     let mut budget = Budget::default();
     let (mut silent_since, mut heard) = (Instant::now(), metrics.moment());
     let close = loop {
-        if let Err(close) = side.until(None, metrics.ready()).await {
+        if let Err(close) = side.until(None, pin!(metrics.ready())).await {
             break close;
         }
         // What the client sent while nothing was read did not come too late.
         silent_since = Instant::now();
         // Dropped only to end the connection: it may have read half a frame.
-        let frame = match side.until(Some(silent_since + SILENCE_MAX), reader.next()).await {
+        let silent_at = Some(silent_since + SILENCE_MAX);
+        let frame = match side.until(silent_at, pin!(reader.next())).await {
             Ok(Some(frame)) => frame,
             Ok(None) => break Close::new(NORMAL, &"nothing was heard for too long"),
             Err(close) => break close,
@@ -134,7 +135,7 @@ async fn read_all(
         let now = Instant::now();
         let room_at = budget.take(&said, now);
         if now < room_at
-            && let Err(close) = side.until(Some(room_at), pending::<()>()).await
+            && let Err(close) = side.until(Some(room_at), pin!(pending::<()>())).await
             // What was read is handled to its end, also when the server stops meanwhile.
             && close.code.is_none()
         {
@@ -224,18 +225,14 @@ impl Side<'_> {
     }
 
     /// Waits for a future, and until no later than a moment. What else happens meanwhile is seen to.
+    ///
+    /// Takes the future where it is: as a value it would be in here twice, in every socket all the time.
     async fn until<T>(
         &mut self,
         moment: Option<Instant>,
-        future: impl Future<Output = T>,
+        mut future: Pin<&mut impl Future<Output = T>>,
     ) -> Result<Option<T>, Close> {
-        let late = async {
-            match moment {
-                Some(moment) => sleep_until(moment).await,
-                None => pending().await,
-            }
-        };
-        let (mut future, mut late) = (pin!(future), pin!(late));
+        let mut late = pin!(sleep_until(moment.unwrap_or_else(Instant::now)));
         loop {
             // What is there already needs no look at anything else. A client that always has something to say soon
             // has to wait for its budget, and the rest is seen to then.
@@ -246,7 +243,7 @@ impl Side<'_> {
                     self.channels.revoke(&self.keys, &mut self.replies);
                     self.forward().await;
                 }
-                () = &mut late => return Ok(None),
+                () = &mut late, if moment.is_some() => return Ok(None),
                 () = self.stopping.cancelled() => {
                     return Err(Close::new(GOING_AWAY, &"the server stops"));
                 }
@@ -256,8 +253,30 @@ impl Side<'_> {
 
     /// Hands replies to the writing half.
     async fn forward(&mut self) {
-        for reply in self.replies.drain(..) {
-            self.outbox.put(reply).await;
+        while !self.replies.is_empty() {
+            self.outbox.room().await;
+            self.outbox.put(&mut self.replies);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use metrics_core::store::SqliteStore;
+
+    use super::*;
+
+    /// How large the task of a socket may be, in bytes. There may be a hundred thousand of them, most of which do nothing.
+    const TASK_BYTES_MAX: usize = 2_048;
+
+    #[tokio::test]
+    async fn the_task_of_a_socket_is_small() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(directory.path().join("metrics.db")).await.unwrap();
+        let (stream, _client) = tokio::io::duplex(1);
+        let version = Version::from_vsn(None).unwrap();
+        let (visitor, stopping) = (Arc::default(), CancellationToken::new());
+        let task = run(stream, Metrics::new(store), version, visitor, stopping);
+        assert!(size_of_val(&task) <= TASK_BYTES_MAX, "{} bytes", size_of_val(&task));
     }
 }

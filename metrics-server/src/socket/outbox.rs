@@ -41,12 +41,18 @@ struct Queue {
 }
 
 impl Outbox {
-    /// Adds an answer, as soon as there is room for it.
-    pub(super) async fn put(&self, reply: Reply) {
+    /// Waits until there is room for an answer. Cancel safe.
+    pub(super) async fn room(&self) {
         while OUTBOX_MAX <= self.lock().replies.len() {
             self.room.notified().await;
         }
-        self.lock().replies.push_back(reply);
+    }
+
+    /// Takes as many of these answers as there is room for, the first of them first.
+    pub(super) fn put(&self, replies: &mut Vec<Reply>) {
+        let mut queue = self.lock();
+        let room = OUTBOX_MAX.saturating_sub(queue.replies.len()).min(replies.len());
+        queue.replies.extend(replies.drain(..room));
         self.more.notify_one();
     }
 
