@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use chrono::Utc;
 use metrics_core::client::{Browser, Client, Device, Platform};
 use metrics_core::event::Rendition;
 use metrics_core::interval::{Interval, Segments};
 use metrics_core::key::SessionId;
 use metrics_core::query::instant;
 use metrics_core::session::{Counters, Details, Stored};
-use metrics_core::store::{KeyRecord, Outcome, Record, SessionWrite, Store, Subject};
+use metrics_core::store::{KeyRecord, LIVE, Outcome, Record, SessionWrite, Store, Subject};
 use metrics_core::{ApiKey, Source, Video, containment};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
@@ -48,7 +49,7 @@ pub(crate) async fn commit(store: &dyn Store, writes: &[SessionWrite]) {
     assert!(outcomes.iter().all(|outcome| *outcome == Outcome::Written));
 }
 
-/// Everything that is in a store.
+/// Everything that is in a store. What sessions need to go on is told of those only that can in any case.
 pub(crate) async fn contents(store: &dyn Store) -> (Vec<KeyRecord>, Vec<Record>) {
     let mut records = Vec::new();
     let mut page = store.export(None, 1_000).await.unwrap();
@@ -56,6 +57,12 @@ pub(crate) async fn contents(store: &dyn Store) -> (Vec<KeyRecord>, Vec<Record>)
         records.append(&mut page.records);
         let Some(next) = page.next else { break };
         page = store.export(Some(&next), 1_000).await.unwrap();
+    }
+    let silent_since_ms = (Utc::now() - LIVE).timestamp_millis();
+    for record in &mut records {
+        if record.stored.last_event_at_ms < silent_since_ms {
+            record.stored = record.stored.clone().settled();
+        }
     }
     records.sort_by_key(|record| record.id);
     (store.keys().await.unwrap(), records)
@@ -77,7 +84,12 @@ fn video(number: u32) -> Video {
     }
 }
 
-/// Instants on borders of days and of what is compared at once, and anywhere.
+/// When a session starts that can still go on.
+pub(crate) fn young_ms() -> i64 {
+    Utc::now().timestamp_millis() - 2 * DAY_MS
+}
+
+/// Instants on borders of days and of what is compared at once, a few days ago, and anywhere.
 fn start_ms(random: &mut StdRng) -> i64 {
     let day = START_MS / DAY_MS * DAY_MS + DAY_MS * random.random_range(-400..400);
     match random.random_range(0..20) {
@@ -85,6 +97,7 @@ fn start_ms(random: &mut StdRng) -> i64 {
         1 => day - 1,
         2 => day / (32 * DAY_MS) * 32 * DAY_MS,
         3 => 0,
+        4 => young_ms(),
         _ => day + random.random_range(0..DAY_MS),
     }
 }
