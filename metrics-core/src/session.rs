@@ -36,6 +36,8 @@ use playhead::{Mark, Playhead, What};
 use told::{Startup, Told};
 
 pub use resume::Stored;
+#[cfg(any(feature = "sqlite", feature = "timescale"))]
+pub(crate) use resume::over;
 
 /// How many of the youngest events are kept apart, so that a late one finds its place between them.
 ///

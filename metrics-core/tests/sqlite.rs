@@ -122,7 +122,10 @@ async fn concurrent_first_plays_make_one_row() {
     }
     let outcomes = tasks.join_all().await.concat();
     assert_eq!(outcomes, [Outcome::Written; 20]);
-    assert_eq!(["sessions", "videos", "sources"].map(|table| count(&path, table)), [20, 1, 1]);
+    assert_eq!(
+        ["loose_sessions", "videos", "sources"].map(|table| count(&path, table)),
+        [20, 1, 1]
+    );
 }
 
 #[tokio::test]
@@ -326,7 +329,7 @@ async fn a_damaged_row_is_an_error_and_hurts_no_other() {
     let key = metrics.create_key().await.unwrap();
     let damaged = SessionId::new(&key, "damaged");
     metrics.store().commit([write(&key, "damaged", 0)].into()).await.unwrap();
-    connect(&path).batch_execute("update sessions set resume = x'ff', version = -1").unwrap();
+    connect(&path).batch_execute("update loose_sessions set resume = x'ff', version = -1").unwrap();
 
     let loaded = metrics.store().load(&[damaged]).await;
     assert!(matches!(loaded, Err(ref err) if !err.is_retryable()), "{loaded:?}");

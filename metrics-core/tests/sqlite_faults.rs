@@ -205,7 +205,7 @@ async fn a_file_that_is_damaged_takes_nothing_until_it_is_mended() {
     let (store, path, key) = open_in(directory.path()).await;
     store.commit(some(&key, "before", 100)).await.unwrap();
     drop(store);
-    let root = Bytes::root_of(&path, "sessions");
+    let root = Bytes::root_of(&path, "loose_sessions");
     let store = SqliteStore::open(&path).await.unwrap();
     root.damage();
     let writes = some(&key, "after", 10);
@@ -246,7 +246,7 @@ async fn sessions_that_a_damaged_file_cannot_take_are_kept_for_one_that_is_whole
     let (store, path, key) = open_in(directory.path()).await;
     store.commit(some(&key, "before", 100)).await.unwrap();
     drop(store);
-    let root = Bytes::root_of(&path, "sessions");
+    let root = Bytes::root_of(&path, "loose_sessions");
     let whole = fs::read(&path).unwrap();
     let metrics = Metrics::new(SqliteStore::open(&path).await.unwrap());
     assert!(metrics.accepts_key(&key).await.unwrap());

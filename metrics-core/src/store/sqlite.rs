@@ -8,6 +8,7 @@
 
 mod export;
 mod fault;
+mod forget;
 mod open;
 mod place;
 mod put;
@@ -15,6 +16,7 @@ mod read;
 mod report;
 mod rollup;
 mod schema;
+mod sums;
 mod write;
 
 use std::fmt;
@@ -32,18 +34,20 @@ use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 
 use self::fault::Fault;
 use self::place::{Place, transaction};
-use self::schema::{keys, sessions};
-use self::write::Ids;
+use self::rollup::From as QuietFrom;
+use self::schema::keys;
+use self::write::{Batch, Ids};
 use super::failure::Failure;
 use super::{
-    Cursor, Error, Instance, KeyRecord, KnownVideo, Loaded, Migrations, Outcome, Page,
+    Cursor, Error, Instance, KeyRecord, KnownVideo, Loaded, Lookup, Migrations, Outcome, Page,
     SessionWrite, Store,
 };
 use crate::engagement::{Parts, Seconds};
 use crate::key::{ApiKey, SessionId};
 use crate::query::{Scan, Selection, instant};
 use crate::report::{PlayCell, SourceCell};
-use crate::rollup::{Change, date_of, number_of};
+use crate::rollup::{date_of, number_of};
+use crate::session::Stored;
 use crate::time_bucket::Buckets;
 use crate::varint::Damaged;
 use crate::video::Video;
@@ -85,6 +89,8 @@ pub struct SqliteStore {
     reports: Arc<Readers>,
     // For what recording needs, which must not wait for a report.
     upkeep: Arc<Readers>,
+    // Where to look for sessions that are to be rolled up.
+    quiet_from: std::sync::Mutex<QuietFrom>,
 }
 
 type Handle = SyncConnectionWrapper<SqliteConnection>;
@@ -139,7 +145,12 @@ impl SqliteStore {
             })),
             upkeep: Readers::new(readers.drain(..UPKEEPERS)),
             reports: Readers::new(readers),
+            quiet_from: std::sync::Mutex::new((i64::MIN, i64::MIN)),
         })
+    }
+
+    fn quiet_from(&self) -> std::sync::MutexGuard<'_, QuietFrom> {
+        self.quiet_from.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs `query` on a connection that reads, on a thread that may block. It runs to its end even if this future
@@ -159,7 +170,7 @@ impl SqliteStore {
             place.mend_reader(connection, &read);
             Ok(read)
         });
-        settle(operation, to_its_end(running, reader).await)
+        answer(operation, to_its_end(running, reader).await)
     }
 
     /// Runs `query` in a transaction on the connection that writes. The same holds for it.
@@ -187,7 +198,7 @@ impl SqliteStore {
             }
             Ok(written)
         });
-        settle(operation, to_its_end(running, writer).await)
+        answer(operation, to_its_end(running, writer).await)
     }
 }
 
@@ -291,13 +302,22 @@ impl Store for SqliteStore {
         .await
     }
 
+    async fn find(&self, lookups: &[Lookup]) -> Result<Vec<Option<Stored>>, Error> {
+        let lookups = lookups.to_vec();
+        self.read(&self.upkeep, "find sessions", move |connection| {
+            transaction(connection, "begin", |connection| {
+                lookups.iter().map(|lookup| read::find(connection, lookup)).collect()
+            })
+        })
+        .await
+    }
+
     async fn commit(&self, writes: Arc<[SessionWrite]>) -> Result<Vec<Outcome>, Error> {
         self.write("commit sessions", move |connection, ids| {
-            let mut change = Change::default();
-            let written =
-                writes.iter().map(|write| write::session(connection, ids, write, &mut change));
+            let mut batch = Batch::new(ids);
+            let written = writes.iter().map(|write| batch.write(connection, write));
             let written = written.collect::<Result<_, _>>()?;
-            rollup::apply(connection, change)?;
+            sums::apply(connection, batch.change)?;
             Ok(written)
         })
         .await
@@ -353,26 +373,34 @@ impl Store for SqliteStore {
 
     async fn roll_up(&self, quiet_since: DateTime<Utc>, at_most: u32) -> Result<u64, Error> {
         let quiet_since_ms = quiet_since.timestamp_millis();
+        let from = *self.quiet_from();
         // Looked for and read beside those that record; what has changed since is left out.
         let quiet = self.read(&self.upkeep, "find quiet sessions", move |connection| {
-            rollup::quiet(connection, quiet_since_ms, at_most)
+            rollup::quiet(connection, quiet_since_ms, at_most, from)
         });
         let quiet = quiet.await?;
-        if quiet.is_empty() {
-            return Ok(0);
-        }
+        let Some(after) = rollup::after(&quiet) else { return Ok(0) };
+        *self.quiet_from() = after;
         self.write("roll sessions up", move |connection, _| rollup::roll_up(connection, quiet))
             .await
     }
 
+    async fn settle(&self, silent_since: DateTime<Utc>, at_most: u32) -> Result<u64, Error> {
+        let silent_since_ms = silent_since.timestamp_millis();
+        self.write("settle sessions", move |connection, _| {
+            rollup::settle(connection, silent_since_ms, at_most)
+        })
+        .await
+    }
+
     async fn rollup_days(&self) -> Result<Option<(NaiveDate, NaiveDate)>, Error> {
-        let days = self.read(&self.upkeep, "find the days", rollup::days).await?;
+        let days = self.read(&self.upkeep, "find the days", sums::days).await?;
         Ok(days.map(|(first, last)| (date_of(first), date_of(last))))
     }
 
     async fn check_rollups(&self, day: NaiveDate, mend: bool) -> Result<bool, Error> {
         let day = number_of(day);
-        self.write("add up a day", move |connection, _| rollup::check(connection, day, mend)).await
+        self.write("add up a day", move |connection, _| sums::check(connection, day, mend)).await
     }
 
     async fn beat(&self, instance: Instance, now: DateTime<Utc>) -> Result<(), Error> {
@@ -396,7 +424,7 @@ impl Store for SqliteStore {
         // Some at a time, so that sessions are recorded in between.
         while let Some(video) = next {
             let forget = move |connection: &mut SqliteConnection, _: &mut Ids| {
-                write::forget(connection, before_ms, video)
+                forget::forget(connection, before_ms, video)
             };
             next = self.write("forget sessions", forget).await?;
         }
@@ -405,8 +433,7 @@ impl Store for SqliteStore {
 
     async fn count_sessions(&self) -> Result<u64, Error> {
         self.read(&self.reports, "count sessions", |connection| {
-            let sessions: i64 = sessions::table.count().get_result(connection)?;
-            Ok(sessions.unsigned_abs())
+            transaction(connection, "begin", read::count)
         })
         .await
     }
@@ -439,12 +466,12 @@ fn unusable(reason: &str) -> Error {
     Error::Unusable { store: STORE, reason: reason.to_owned() }
 }
 
-fn settle<T>(
+fn answer<T>(
     operation: &'static str,
     done: Result<Result<T, Failure>, DieselError>,
 ) -> Result<T, Error> {
-    let answer = done.map_err(Failure::Diesel).and_then(|answer| answer);
-    answer.map_err(|failure| match Fault::of_failure(&failure) {
+    let done = done.map_err(Failure::Diesel).and_then(|done| done);
+    done.map_err(|failure| match Fault::of_failure(&failure) {
         Some(fault) => fault.into(),
         None => failure.of(STORE, operation, STATEMENT_MAX, |_| false),
     })

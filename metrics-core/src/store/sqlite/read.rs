@@ -10,35 +10,43 @@ use diesel::sqlite::SqliteConnection;
 use serde_json::{Map, Value};
 
 use super::STATEMENT_MAX;
-use super::schema::{instances, keys, sessions, videos};
+use super::schema::{instances, keys, loose_sessions, rolled_sessions, sessions, videos};
 use crate::containment::contains;
 use crate::key::{ApiKey, SessionId};
 use crate::query::Selection;
+use crate::session::{Stored, over};
 use crate::store::failure::Failure;
 use crate::store::row::{Columns, object};
-use crate::store::{INSTANCE_SILENCE_MAX, KnownVideo, Loaded};
+use crate::store::{INSTANCE_SILENCE_MAX, KnownVideo, Loaded, Lookup};
 use crate::varint::Damaged;
 use crate::video::Video;
 
 /// After how many rows the clock is asked whether the report takes too long.
 const ROWS_PER_LOOK: u32 = 4_096;
 
-pub(super) fn load(
-    connection: &mut SqliteConnection,
-    id: SessionId,
-) -> Result<Option<Loaded>, Failure> {
-    let row = sessions::table
-        .filter(sessions::id.eq(id.as_bytes().as_slice()))
-        .select(Row::as_select())
-        .get_result(connection)
-        .optional()?;
-    Ok(row.map(Row::loaded).transpose()?)
+/// The columns of a table from which a [`Row`] is read.
+macro_rules! row {
+    ($table:ident) => {
+        (
+            $table::started_at,
+            $table::last_event_at,
+            $table::duration_ms,
+            $table::view_ms,
+            $table::unique_ms,
+            $table::segments,
+            $table::rebufferings,
+            $table::rebuffering_ms,
+            $table::failures,
+            $table::startup_ms,
+            $table::details,
+        )
+    };
 }
+pub(super) use row;
 
-#[derive(Queryable, Selectable)]
-#[diesel(table_name = sessions)]
+/// What is told of a session, be it loose or not.
+#[derive(Queryable)]
 pub(super) struct Row {
-    version: i64,
     started_at: i64,
     last_event_at: i64,
     duration_ms: Option<i64>,
@@ -50,13 +58,12 @@ pub(super) struct Row {
     failures: i64,
     startup_ms: Option<i64>,
     details: Option<String>,
-    resume: Vec<u8>,
 }
 
 impl Row {
-    pub(super) fn loaded(self) -> Result<Loaded, Damaged> {
+    fn loaded(self, version: i64, resume: Vec<u8>) -> Result<Loaded, Damaged> {
         let columns = Columns {
-            version: self.version,
+            version,
             started_at_ms: self.started_at,
             last_event_at_ms: self.last_event_at,
             duration_ms: self.duration_ms,
@@ -68,10 +75,81 @@ impl Row {
             failures: self.failures,
             startup_ms: self.startup_ms,
             details: self.details,
-            resume: self.resume,
+            resume,
         };
         columns.loaded()
     }
+
+    /// The session, and what it needs to go on, if it can.
+    pub(super) fn stored(self, resume: Option<Vec<u8>>) -> Result<Stored, Damaged> {
+        Ok(self.loaded(0, resume.unwrap_or_else(over))?.stored)
+    }
+}
+
+pub(super) fn load(
+    connection: &mut SqliteConnection,
+    id: SessionId,
+) -> Result<Option<Loaded>, Failure> {
+    let id = id.as_bytes().as_slice();
+    let loose = loose_sessions::table.filter(loose_sessions::id.eq(id)).select((
+        loose_sessions::version,
+        loose_sessions::resume,
+        row!(loose_sessions),
+    ));
+    let loose: Option<(i64, Vec<u8>, Row)> = loose.get_result(connection).optional()?;
+    if let Some((version, resume, row)) = loose {
+        return Ok(Some(row.loaded(version, resume)?));
+    }
+    let rolled = rolled_sessions::table
+        .left_join(sessions::table.on(of_session()))
+        .filter(rolled_sessions::id.eq(id))
+        .select((rolled_sessions::version, rolled_sessions::resume, row!(sessions).nullable()));
+    let rolled: Option<(i64, Vec<u8>, Option<Row>)> = rolled.get_result(connection).optional()?;
+    let Some((version, resume, row)) = rolled else { return Ok(None) };
+    Ok(Some(row.ok_or(LOST)?.loaded(version, resume)?))
+}
+
+/// A session that is said to be rolled up, and is not there.
+pub(super) const LOST: Damaged = Damaged("a session is not where it was rolled up");
+
+/// What is stored of a session, also of one that cannot go on.
+pub(super) fn find(
+    connection: &mut SqliteConnection,
+    lookup: &Lookup,
+) -> Result<Option<Stored>, Failure> {
+    let digest = lookup.video.digest(&lookup.key);
+    let video = videos::table.filter(videos::digest.eq(&digest[..])).select(videos::id);
+    let video: Option<i64> = video.get_result(connection).optional()?;
+    let Some(video) = video else { return Ok(None) };
+    let id = lookup.id.as_bytes().as_slice();
+    let loose = loose_sessions::table
+        .filter(loose_sessions::id.eq(id))
+        .filter(loose_sessions::video_id.eq(video))
+        .filter(loose_sessions::started_at.eq(lookup.started_at_ms))
+        .select((row!(loose_sessions), loose_sessions::resume.nullable()));
+    let found: Option<(Row, Option<Vec<u8>>)> = loose.get_result(connection).optional()?;
+    let found = match found {
+        Some(found) => Some(found),
+        None => {
+            let rolled = sessions::table
+                .left_join(rolled_sessions::table.on(of_session()))
+                .filter(sessions::video_id.eq(video))
+                .filter(sessions::started_at.eq(lookup.started_at_ms))
+                .filter(sessions::id.eq(id))
+                .select((row!(sessions), rolled_sessions::resume.nullable()));
+            rolled.get_result(connection).optional()?
+        }
+    };
+    Ok(found.map(|(row, resume)| row.stored(resume)).transpose()?)
+}
+
+/// Which row says how a session goes on: an id may have come again.
+#[diesel::dsl::auto_type]
+pub(super) fn of_session() -> _ {
+    rolled_sessions::id
+        .eq(sessions::id)
+        .and(rolled_sessions::video_id.eq(sessions::video_id))
+        .and(rolled_sessions::started_at.eq(sessions::started_at))
 }
 
 /// Which videos are there, and how many their keys have.
@@ -99,6 +177,13 @@ pub(super) fn known_videos(
     Ok(known)
 }
 
+/// Counts the sessions.
+pub(super) fn count(connection: &mut SqliteConnection) -> Result<u64, Failure> {
+    let rolled: i64 = sessions::table.count().get_result(connection)?;
+    let loose: i64 = loose_sessions::table.count().get_result(connection)?;
+    Ok(rolled.unsigned_abs() + loose.unsigned_abs())
+}
+
 pub(super) fn watching(
     connection: &mut SqliteConnection,
     selection: &Selection,
@@ -109,9 +194,9 @@ pub(super) fn watching(
     let heard_ms = (now - INSTANCE_SILENCE_MAX).timestamp_millis();
     let alive =
         instances::table.filter(instances::seen_at.ge(heard_ms)).select(instances::id.nullable());
-    let open = sessions::table
-        .filter(sessions::instance.eq_any(alive))
-        .select((sessions::video_id, sessions::session_data));
+    let open = loose_sessions::table
+        .filter(loose_sessions::instance.eq_any(alive))
+        .select((loose_sessions::video_id, loose_sessions::session_data));
     let mut watching = 0;
     for row in open.load_iter::<(i64, Option<String>), DefaultLoadingMode>(connection)? {
         let (video, data) = row?;

@@ -25,9 +25,6 @@ use crate::store::failure::Failure;
 use crate::store::row::{client, narrow, page};
 use crate::time_bucket::Buckets;
 
-/// More sessions than this are not looked up one by one: to read all that there are takes less time.
-const LOOSE_MAX: i64 = 50_000;
-
 pub(super) fn plays(
     connection: &mut SqliteConnection,
     scan: &Scan,
@@ -195,24 +192,6 @@ pub(super) fn seconds(
     Ok(counted)
 }
 
-/// How many sessions are not in the sums, as far as it matters.
-fn count_loose(
-    connection: &mut SqliteConnection,
-    (from_ms, to_ms): (i64, i64),
-) -> Result<i64, Failure> {
-    let count = sql::<BigInt>(
-        "select count(*) from (select 1 from sessions indexed by sessions_loose
-         where rolled = 0 and started_at between ",
-    )
-    .bind::<BigInt, _>(from_ms)
-    .sql(" and ")
-    .bind::<BigInt, _>(to_ms)
-    .sql(" limit ")
-    .bind::<BigInt, _>(LOOSE_MAX)
-    .sql(")");
-    Ok(count.get_result(connection)?)
-}
-
 /// Where what a scan asks for is found.
 struct Found<'a> {
     scan: &'a Scan,
@@ -220,8 +199,6 @@ struct Found<'a> {
     videos: Vec<i64>,
     // Whose sums are wanted: videos, or a key below zero.
     scopes: Vec<i64>,
-    // Without sums, all sessions are looked at.
-    is_summed: bool,
     plan: Plan,
 }
 
@@ -284,11 +261,9 @@ impl<'a> Found<'a> {
         sums: Sums,
     ) -> Result<Self, Failure> {
         let timeframe = (scan.from_ms, scan.to_ms);
-        let sums = sums.filter(|_| !videos.is_empty());
-        let is_summed = sums.is_some() && count_loose(connection, timeframe)? < LOOSE_MAX;
-        let Some((buckets, grain)) = sums.filter(|_| is_summed) else {
+        let Some((buckets, grain)) = sums else {
             let plan = Plan::of_rows(timeframe);
-            return Ok(Self { scan, filter, videos, scopes: Vec::new(), is_summed: false, plan });
+            return Ok(Self { scan, filter, videos, scopes: Vec::new(), plan });
         };
         let mut known: Option<(i64, i64)> = None;
         for scope in &scopes {
@@ -301,7 +276,7 @@ impl<'a> Found<'a> {
         }
         let plan = known.map(|known| Plan::new(timeframe, buckets, grain, known));
         let plan = plan.unwrap_or_default();
-        Ok(Self { scan, filter, videos, scopes, is_summed, plan })
+        Ok(Self { scan, filter, videos, scopes, plan })
     }
 
     /// Of which scopes, and from which day to which, sums are to be read.
@@ -317,37 +292,29 @@ impl<'a> Found<'a> {
         columns: &str,
         mut see: impl FnMut(Session) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        let data = if self.scan.selection.session.is_some() { "session_data" } else { "null" };
-        let select = format!("select {data}, started_at, {columns} from");
-        // All videos in one statement, and each by a step in the table.
-        let rows = format!("{select} json_each(");
         for (start, end) in self.plan.rows.clone() {
-            self.each_row(connection, (&rows, ALL_VIDEOS), (start, end), &mut see)?;
+            self.each_row(connection, (columns, "sessions"), (start, end), &mut see)?;
         }
-        if !self.is_summed {
-            return Ok(());
-        }
-        let rows = format!("{select} {LOOSE}");
         let timeframe = (self.scan.from_ms, self.scan.to_ms);
-        let plan = self.plan.clone();
-        self.each_row(connection, (&rows, ")) and"), timeframe, &mut |session| {
-            if plan.looks_at(session.started_at) { Ok(()) } else { see(session) }
-        })
+        self.each_row(connection, (columns, "loose_sessions"), timeframe, &mut see)
     }
 
-    /// The rows of a query that is cut in two where the videos belong.
+    /// The rows of a table.
     fn each_row(
         &mut self,
         connection: &mut SqliteConnection,
-        (before, after): (&str, &str),
+        (columns, table): (&str, &str),
         (start, end): (i64, i64),
         see: &mut impl FnMut(Session) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         let videos = serde_json::to_string(&self.videos).unwrap_or_default();
-        let rows = sql::<Columns>(before)
+        let data = if self.scan.selection.session.is_some() { "session_data" } else { "null" };
+        // All videos in one statement, and each by a step in the table.
+        let rows = sql::<Columns>(&format!("select {data}, started_at, {columns} from json_each("))
             .bind::<Text, _>(videos)
-            .sql(after)
-            .sql(" view_ms >= ")
+            .sql(&format!(
+                ") as video cross join {table} on video_id = video.value where view_ms >= "
+            ))
             .bind::<BigInt, _>(i64::try_from(self.scan.minimum_view_ms).unwrap_or(i64::MAX))
             .sql(" and started_at between ")
             .bind::<BigInt, _>(start)
@@ -379,8 +346,3 @@ impl<'a> Found<'a> {
 type Columns = (Nullable<Text>, Seen);
 
 type Seen = (BigInt, BigInt, BigInt, Integer, Integer, Integer, Nullable<BigInt>, Nullable<Binary>);
-
-const ALL_VIDEOS: &str = ") as video cross join sessions on video_id = video.value where";
-
-const LOOSE: &str = "sessions indexed by sessions_loose
-    where rolled = 0 and video_id in (select value from json_each(";

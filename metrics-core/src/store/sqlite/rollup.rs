@@ -1,21 +1,18 @@
-//! How sums are kept: sessions are added to them once they are quiet, and taken out before they change.
+//! How sessions are rolled up once they are quiet, come back if they go on after all, and settle.
 
 use std::collections::HashMap;
 
-use diesel::connection::DefaultLoadingMode;
 use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
-use diesel::sql_types::{BigInt, Binary, Bool, Integer, Nullable};
+use diesel::sql_types::{BigInt, Binary, Bool, Text};
 use diesel::sqlite::{Sqlite, SqliteConnection};
 
-use super::put::{put_places, put_plays, put_sources};
-use super::schema::{keys, rollup_places, rollup_plays, rollup_sources, sessions, videos};
+use super::read::LOST;
+use super::schema::{loose_sessions, rolled_sessions, sessions, videos};
+use super::sums;
 use crate::interval::Segments;
-use crate::rollup::{
-    Change, DayPlays, DaySources, Places, Rolled, Scope, StoredDay, StoredPlaces, StoredPlays,
-    day_of, start_of,
-};
+use crate::rollup::{Change, Rolled};
 use crate::store::failure::Failure;
 use crate::store::row::{client, narrow};
 use crate::varint::Damaged;
@@ -23,14 +20,14 @@ use crate::varint::Damaged;
 /// A session that was quiet when it was looked at, in this version.
 #[derive(Queryable)]
 pub(super) struct Quiet {
+    place: i64,
     id: Vec<u8>,
     version: i64,
     row: Row,
 }
 
 /// What sums are to know of a session.
-#[derive(Queryable, Selectable)]
-#[diesel(table_name = sessions)]
+#[derive(Queryable)]
 pub(super) struct Row {
     video_id: i64,
     started_at: i64,
@@ -43,9 +40,31 @@ pub(super) struct Row {
     segments: Vec<u8>,
 }
 
+/// The columns of a table from which a [`Row`] is read.
+macro_rules! row {
+    ($table:ident) => {
+        (
+            $table::video_id,
+            $table::started_at,
+            $table::source_id,
+            $table::browser,
+            $table::platform,
+            $table::device,
+            $table::view_ms,
+            $table::unique_ms,
+            $table::segments,
+        )
+    };
+}
+pub(super) use row;
+
 impl Row {
+    pub(super) fn started_at(&self) -> i64 {
+        self.started_at
+    }
+
     /// Calls `see` with the session, which is of a video of the key `key`.
-    fn see(&self, key: i64, see: impl FnOnce(&Rolled<'_>)) -> Result<(), Damaged> {
+    pub(super) fn see(&self, key: i64, see: impl FnOnce(&Rolled<'_>)) -> Result<(), Damaged> {
         see(&Rolled {
             video: self.video_id,
             key,
@@ -60,70 +79,12 @@ impl Row {
     }
 }
 
-/// Marks a loose session as rolled up, if it has not changed since it was looked at.
-struct Mark<'a>(&'a Quiet);
-
-impl QueryFragment<Sqlite> for Mark<'_> {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
-        let Quiet { id, version, row } = self.0;
-        out.push_sql("update sessions set rolled = 1 where video_id = ");
-        out.push_bind_param::<BigInt, _>(&row.video_id)?;
-        out.push_sql(" and started_at = ");
-        out.push_bind_param::<BigInt, _>(&row.started_at)?;
-        out.push_sql(" and id = ");
-        out.push_bind_param::<Binary, _>(id)?;
-        out.push_sql(" and version = ");
-        out.push_bind_param::<BigInt, _>(version)?;
-        out.push_sql(" and rolled = 0");
-        Ok(())
-    }
-}
-
-impl QueryId for Mark<'_> {
-    type QueryId = Mark<'static>;
-    const HAS_STATIC_QUERY_ID: bool = true;
-}
-
-impl RunQueryDsl<SqliteConnection> for Mark<'_> {}
-
-/// Makes a session loose that is rolled up and of this version, and answers it.
-struct Loosen<'a> {
-    id: &'a [u8],
-    version: i64,
-}
-
-impl QueryFragment<Sqlite> for Loosen<'_> {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
-        out.push_sql("update sessions set rolled = 0 where id = ");
-        out.push_bind_param::<Binary, _>(&self.id)?;
-        out.push_sql(" and version = ");
-        out.push_bind_param::<BigInt, _>(&self.version)?;
-        out.push_sql(
-            " and rolled = 1 returning \
-             video_id, started_at, source_id, browser, platform, device, view_ms, unique_ms, segments",
-        );
-        Ok(())
-    }
-}
-
-impl QueryId for Loosen<'_> {
-    type QueryId = Loosen<'static>;
-    const HAS_STATIC_QUERY_ID: bool = true;
-}
-
-impl Query for Loosen<'_> {
-    type SqlType =
-        (BigInt, BigInt, Nullable<BigInt>, Integer, Integer, Integer, BigInt, BigInt, Binary);
-}
-
-impl RunQueryDsl<SqliteConnection> for Loosen<'_> {}
-
 /// The keys of videos, looked up once each.
 #[derive(Default)]
 pub(super) struct Keys(HashMap<i64, i64>);
 
 impl Keys {
-    fn of(&mut self, connection: &mut SqliteConnection, video: i64) -> QueryResult<i64> {
+    pub(super) fn of(&mut self, connection: &mut SqliteConnection, video: i64) -> QueryResult<i64> {
         if let Some(key) = self.0.get(&video) {
             return Ok(*key);
         }
@@ -133,22 +94,105 @@ impl Keys {
     }
 }
 
-/// Loose sessions that are quiet, the oldest first.
+/// A video and a start: where to look for quiet sessions.
+pub(super) type From = (i64, i64);
+
+/// Loose sessions that are quiet, by video and start, so that they are of few days of few videos; and where to look
+/// for more, because those at the beginning may be there for long.
 pub(super) fn quiet(
     connection: &mut SqliteConnection,
     quiet_since_ms: i64,
     at_most: u32,
+    from: From,
 ) -> Result<Vec<Quiet>, Failure> {
-    // Nobody is heard of before starting, so that the index need not be read any further.
-    let quiet = sessions::table
-        .filter(sql::<Bool>("rolled = 0"))
-        .filter(sessions::started_at.lt(quiet_since_ms))
-        .filter(sessions::last_event_at.lt(quiet_since_ms))
-        .filter(sessions::instance.is_null())
-        .order((sessions::started_at, sessions::video_id))
+    let mut quiet = quiet_where(connection, quiet_since_ms, at_most, (">=", from))?;
+    if quiet.len() < at_most as usize {
+        let room = at_most - quiet.len() as u32;
+        quiet.extend(quiet_where(connection, quiet_since_ms, room, ("<", from))?);
+    }
+    Ok(quiet)
+}
+
+fn quiet_where(
+    connection: &mut SqliteConnection,
+    quiet_since_ms: i64,
+    at_most: u32,
+    (compares, (video, start)): (&str, From),
+) -> QueryResult<Vec<Quiet>> {
+    let place = sql::<Bool>(&format!("(video_id, started_at) {compares} ("))
+        .bind::<BigInt, _>(video)
+        .sql(", ")
+        .bind::<BigInt, _>(start)
+        .sql(")");
+    loose_sessions::table
+        .filter(place)
+        // Nobody is heard of before starting, and that is in the index.
+        .filter(loose_sessions::started_at.lt(quiet_since_ms))
+        .filter(loose_sessions::last_event_at.lt(quiet_since_ms))
+        .filter(loose_sessions::instance.is_null())
+        .order((loose_sessions::video_id, loose_sessions::started_at))
         .limit(at_most.into())
-        .select((sessions::id, sessions::version, Row::as_select()));
-    Ok(quiet.load(connection)?)
+        .select((
+            loose_sessions::place,
+            loose_sessions::id,
+            loose_sessions::version,
+            row!(loose_sessions),
+        ))
+        .load(connection)
+}
+
+/// Where to go on after these.
+pub(super) fn after(quiet: &[Quiet]) -> Option<From> {
+    quiet.last().map(|last| (last.row.video_id, last.row.started_at))
+}
+
+/// What is common to the sessions as they are kept, loose or not.
+const COLUMNS: &str = "video_id, started_at, id, last_event_at, source_id, browser, platform, device, duration_ms, \
+    view_ms, unique_ms, segments, rebufferings, rebuffering_ms, failures, startup_ms, details, session_data";
+
+/// The places of loose sessions, as a JSON array.
+macro_rules! of_places {
+    ($(#[$doc:meta] $name:ident: $before:expr, $after:expr;)+) => {
+        $(
+            #[$doc]
+            #[derive(QueryId)]
+            struct $name(String);
+
+            impl QueryFragment<Sqlite> for $name {
+                fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
+                    $before.iter().for_each(|part| out.push_sql(part));
+                    out.push_bind_param::<Text, _>(&self.0)?;
+                    out.push_sql($after);
+                    Ok(())
+                }
+            }
+
+            impl RunQueryDsl<SqliteConnection> for $name {}
+        )+
+    };
+}
+
+const CHOSEN: &str = " from (select value as chosen from json_each(";
+
+const AND_CHOSEN: &str = ")) cross join loose_sessions on place = chosen";
+
+of_places! {
+    /// What is there of them still.
+    Still: ["select place, id, version", CHOSEN], AND_CHOSEN;
+    /// Writes them as they stay.
+    Keep: ["insert into sessions (", COLUMNS, ") select ", COLUMNS, CHOSEN], AND_CHOSEN;
+    /// Writes what they need to go on after all.
+    Remember: [
+        "insert into rolled_sessions (last_event_at, id, version, video_id, started_at, resume) \
+         select last_event_at, id, version, video_id, started_at, resume",
+        CHOSEN,
+    ], AND_CHOSEN;
+    /// Deletes them where they were.
+    Leave: ["delete from loose_sessions where place in (select value from json_each("], "))";
+}
+
+impl Query for Still {
+    type SqlType = (BigInt, Binary, BigInt);
 }
 
 /// Rolls up those of these sessions that have not changed, and returns how many.
@@ -156,178 +200,125 @@ pub(super) fn roll_up(
     connection: &mut SqliteConnection,
     mut quiet: Vec<Quiet>,
 ) -> Result<u64, Failure> {
+    let json = |quiet: &[Quiet]| {
+        let places: Vec<_> = quiet.iter().map(|it| it.place).collect();
+        serde_json::to_string(&places).unwrap_or_default()
+    };
+    let still: Vec<(i64, Vec<u8>, i64)> = Still(json(&quiet)).load(connection)?;
+    let still: HashMap<i64, (Vec<u8>, i64)> =
+        still.into_iter().map(|(place, id, version)| (place, (id, version))).collect();
+    quiet.retain(|it| {
+        still.get(&it.place).is_some_and(|(id, version)| (id, *version) == (&it.id, it.version))
+    });
     // As the table lies, so that each page is come to once.
     quiet.sort_unstable_by_key(|it| (it.row.video_id, it.row.started_at));
+    let places = json(&quiet);
+    Keep(places.clone()).execute(connection)?;
+    Remember(places.clone()).execute(connection)?;
+    Leave(places).execute(connection)?;
     let (mut change, mut keys) = (Change::default(), Keys::default());
-    let mut rolled_up = 0;
     for one in &quiet {
-        if Mark(one).execute(connection)? == 1 {
-            let key = keys.of(connection, one.row.video_id)?;
-            one.row.see(key, |session| change.add(session))?;
-            rolled_up += 1;
-        }
+        let key = keys.of(connection, one.row.video_id)?;
+        one.row.see(key, |session| change.add(session))?;
     }
-    apply(connection, change)?;
-    Ok(rolled_up)
+    sums::apply(connection, change)?;
+    Ok(quiet.len() as u64)
 }
 
-/// Makes a session loose, if it is in the sums and of this version, and notes that it leaves them. Returns whether it
-/// does.
+/// Takes a session that is rolled up and of this version out of those that can go on, and answers its place.
+struct Wake<'a> {
+    id: &'a [u8],
+    version: i64,
+}
+
+impl QueryFragment<Sqlite> for Wake<'_> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
+        out.push_sql("delete from rolled_sessions where id = ");
+        out.push_bind_param::<Binary, _>(&self.id)?;
+        out.push_sql(" and version = ");
+        out.push_bind_param::<BigInt, _>(&self.version)?;
+        out.push_sql(" returning video_id, started_at");
+        Ok(())
+    }
+}
+
+impl QueryId for Wake<'_> {
+    type QueryId = Wake<'static>;
+    const HAS_STATIC_QUERY_ID: bool = true;
+}
+
+impl Query for Wake<'_> {
+    type SqlType = (BigInt, BigInt);
+}
+
+impl RunQueryDsl<SqliteConnection> for Wake<'_> {}
+
+/// Writes a session that is rolled up as a loose one, for the next write to say how it goes on.
+struct Loosen<'a> {
+    version: i64,
+    video: i64,
+    start: i64,
+    id: &'a [u8],
+}
+
+impl QueryFragment<Sqlite> for Loosen<'_> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
+        out.push_sql("insert into loose_sessions (version, resume, ");
+        out.push_sql(COLUMNS);
+        out.push_sql(") select ");
+        out.push_bind_param::<BigInt, _>(&self.version)?;
+        out.push_sql(", x'', ");
+        out.push_sql(COLUMNS);
+        out.push_sql(" from sessions where video_id = ");
+        out.push_bind_param::<BigInt, _>(&self.video)?;
+        out.push_sql(" and started_at = ");
+        out.push_bind_param::<BigInt, _>(&self.start)?;
+        out.push_sql(" and id = ");
+        out.push_bind_param::<Binary, _>(&self.id)?;
+        Ok(())
+    }
+}
+
+impl QueryId for Loosen<'_> {
+    type QueryId = Loosen<'static>;
+    const HAS_STATIC_QUERY_ID: bool = true;
+}
+
+impl RunQueryDsl<SqliteConnection> for Loosen<'_> {}
+
+/// Makes a session loose, if it is rolled up and of this version, and notes that it leaves the sums. Returns whether it
+/// does. To be written at once: what it needs to go on is lost.
 pub(super) fn withdraw(
     connection: &mut SqliteConnection,
     id: &[u8],
     version: i64,
     change: &mut Change,
 ) -> Result<bool, Failure> {
-    let row: Option<Row> = Loosen { id, version }.get_result(connection).optional()?;
-    let Some(row) = row else { return Ok(false) };
-    let key = Keys::default().of(connection, row.video_id)?;
+    let place: Option<From> = Wake { id, version }.get_result(connection).optional()?;
+    let Some((video, start)) = place else { return Ok(false) };
+    let this = sessions::table.find((video, start, id));
+    let row: Option<Row> = this.select(row!(sessions)).get_result(connection).optional()?;
+    let row = row.ok_or(LOST)?;
+    let key = Keys::default().of(connection, video)?;
     row.see(key, |session| change.remove(session))?;
+    Loosen { version, video, start, id }.execute(connection)?;
+    diesel::delete(this).execute(connection)?;
     Ok(true)
 }
 
-/// Adds to the sums, and takes from them.
-pub(super) fn apply(connection: &mut SqliteConnection, mut change: Change) -> Result<(), Failure> {
-    change.tidy();
-    for ((scope, day), mut sums) in change.plays {
-        let at = rollup_plays::table.find((scope.code(), day));
-        let hours: Option<Vec<u8>> =
-            at.select(rollup_plays::hours).get_result(connection).optional()?;
-        if let Some(hours) = hours {
-            sums.merge(DayPlays::load(&hours)?);
-        }
-        put_plays(connection, scope.code(), day, sums.store())?;
-    }
-    for ((scope, day), mut sums) in change.sources {
-        let at = rollup_sources::table.find((scope.code(), day));
-        let stored: Option<Vec<u8>> =
-            at.select(rollup_sources::sources).get_result(connection).optional()?;
-        if let Some(stored) = stored {
-            sums.merge(DaySources::load(&stored)?);
-        }
-        put_sources(connection, scope.code(), day, sums.store())?;
-    }
-    for ((video, day), mut sums) in change.places {
-        let at = rollup_places::table.find((video, day));
-        let stored: Option<Vec<u8>> =
-            at.select(rollup_places::places).get_result(connection).optional()?;
-        if let Some(stored) = stored {
-            sums.merge(Places::load(&stored)?);
-        }
-        put_places(connection, video, day, sums.store())?;
-    }
-    Ok(())
-}
-
-/// Takes those of these sessions out of the sums that are in them.
-pub(super) fn remove_all(
+/// Deletes what sessions need to go on that were last heard of before, of at most so many, and returns how many.
+pub(super) fn settle(
     connection: &mut SqliteConnection,
-    ids: &[Vec<u8>],
-) -> Result<(), Failure> {
-    let rows = sessions::table
-        .filter(sessions::id.eq_any(ids))
-        .filter(sessions::rolled.eq(1))
-        .select(Row::as_select());
-    let rows: Vec<Row> = rows.load(connection)?;
-    let (mut change, mut keys) = (Change::default(), Keys::default());
-    for row in rows {
-        row.see(keys.of(connection, row.video_id)?, |session| change.remove(session))?;
-    }
-    apply(connection, change)
-}
-
-/// The first and the last day that there are sessions or sums of.
-pub(super) fn days(connection: &mut SqliteConnection) -> Result<Option<(i64, i64)>, Failure> {
-    type Ends = (Option<i64>, Option<i64>);
-    let loose = sessions::table.filter(sql::<Bool>("rolled = 0"));
-    let (first, last): Ends = loose
-        .select((diesel::dsl::min(sessions::started_at), diesel::dsl::max(sessions::started_at)))
-        .first(connection)?;
-    let mut ends: Vec<i64> = [first, last].into_iter().flatten().map(day_of).collect();
-    let (first, last): Ends = rollup_plays::table
-        .select((diesel::dsl::min(rollup_plays::day), diesel::dsl::max(rollup_plays::day)))
-        .first(connection)?;
-    ends.extend([first, last].into_iter().flatten());
-    Ok(ends.iter().min().copied().zip(ends.iter().max().copied()))
-}
-
-/// What is stored of a day.
-fn stored(connection: &mut SqliteConnection, day: i64) -> Result<StoredDay, Failure> {
-    // Scope by scope, as the tables lie.
-    let videos: Vec<i64> = videos::table.select(videos::id).load(connection)?;
-    let keys: Vec<i64> = keys::table.select(keys::id).load(connection)?;
-    let mut stored = StoredDay::default();
-    for scope in keys.into_iter().map(|id| Scope::Key(id).code()).chain(videos) {
-        let plays = rollup_plays::table.find((scope, day));
-        let plays = plays.select((rollup_plays::whole, rollup_plays::hours));
-        let plays: Option<(Option<Vec<u8>>, Vec<u8>)> = plays.get_result(connection).optional()?;
-        stored.plays.extend(plays.map(|(whole, hours)| (scope, StoredPlays { hours, whole })));
-        let sources = rollup_sources::table.find((scope, day)).select(rollup_sources::sources);
-        stored.sources.extend(sources.get_result(connection).optional()?.map(|it| (scope, it)));
-        let places = rollup_places::table.find((scope, day)).select((
-            rollup_places::end_ms,
-            rollup_places::seconds,
-            rollup_places::places,
-        ));
-        let places: Option<(i64, Option<Vec<u8>>, Vec<u8>)> =
-            places.get_result(connection).optional()?;
-        if let Some((end_ms, seconds, places)) = places {
-            let places = StoredPlaces { end_ms: narrow(end_ms)?, places, seconds };
-            stored.places.insert(scope, places);
-        }
-    }
-    Ok(stored)
-}
-
-/// What must be stored of a day, by its sessions that are rolled up.
-fn summed(connection: &mut SqliteConnection, day: i64) -> Result<StoredDay, Failure> {
-    let mut change = Change::default();
-    let ids: Vec<(i64, i64)> =
-        videos::table.select((videos::id, videos::key_id)).load(connection)?;
-    for (video, key) in ids {
-        let rows = sessions::table
-            .filter(sessions::video_id.eq(video))
-            .filter(sessions::started_at.ge(start_of(day, 0)))
-            .filter(sessions::started_at.lt(start_of(day + 1, 0)))
-            .filter(sessions::rolled.eq(1))
-            .select(Row::as_select());
-        for row in rows.load_iter::<Row, DefaultLoadingMode>(connection)? {
-            row?.see(key, |session| change.add(session))?;
-        }
-    }
-    Ok(change.into_day())
-}
-
-/// Whether what is stored of a day is right; if not, it can be mended.
-pub(super) fn check(
-    connection: &mut SqliteConnection,
-    day: i64,
-    mend: bool,
-) -> Result<bool, Failure> {
-    let (stored, summed) = (stored(connection, day)?, summed(connection, day)?);
-    if stored == summed {
-        return Ok(true);
-    }
-    if mend {
-        // What there must be nothing of is taken away.
-        for scope in stored.plays.into_keys() {
-            put_plays(connection, scope, day, None)?;
-        }
-        for scope in stored.sources.into_keys() {
-            put_sources(connection, scope, day, None)?;
-        }
-        for video in stored.places.into_keys() {
-            put_places(connection, video, day, None)?;
-        }
-        for (scope, plays) in summed.plays {
-            put_plays(connection, scope, day, Some(plays))?;
-        }
-        for (scope, sources) in summed.sources {
-            put_sources(connection, scope, day, Some(sources))?;
-        }
-        for (video, places) in summed.places {
-            put_places(connection, video, day, Some(places))?;
-        }
-    }
-    Ok(false)
+    silent_since_ms: i64,
+    at_most: u32,
+) -> Result<u64, Failure> {
+    // They lie in this order.
+    let silent = sql::<Bool>(
+        "(last_event_at, id) in (select last_event_at, id from rolled_sessions where last_event_at < ",
+    )
+    .bind::<BigInt, _>(silent_since_ms)
+    .sql(" order by last_event_at, id limit ")
+    .bind::<BigInt, _>(i64::from(at_most))
+    .sql(")");
+    Ok(diesel::delete(rolled_sessions::table.filter(silent)).execute(connection)? as u64)
 }

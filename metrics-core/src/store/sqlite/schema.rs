@@ -27,11 +27,13 @@ diesel::table! {
 }
 
 diesel::table! {
-    sessions (id) {
-        video_id -> BigInt,
-        started_at -> BigInt,
+    loose_sessions (place) {
+        place -> BigInt,
         id -> Binary,
         version -> BigInt,
+        instance -> Nullable<BigInt>,
+        video_id -> BigInt,
+        started_at -> BigInt,
         last_event_at -> BigInt,
         source_id -> Nullable<BigInt>,
         browser -> Integer,
@@ -48,8 +50,40 @@ diesel::table! {
         details -> Nullable<Text>,
         session_data -> Nullable<Text>,
         resume -> Binary,
-        instance -> Nullable<BigInt>,
-        rolled -> BigInt,
+    }
+}
+
+diesel::table! {
+    rolled_sessions (id) {
+        last_event_at -> BigInt,
+        id -> Binary,
+        version -> BigInt,
+        video_id -> BigInt,
+        started_at -> BigInt,
+        resume -> Binary,
+    }
+}
+
+diesel::table! {
+    sessions (video_id, started_at, id) {
+        video_id -> BigInt,
+        started_at -> BigInt,
+        id -> Binary,
+        last_event_at -> BigInt,
+        source_id -> Nullable<BigInt>,
+        browser -> Integer,
+        platform -> Integer,
+        device -> Integer,
+        duration_ms -> Nullable<BigInt>,
+        view_ms -> BigInt,
+        unique_ms -> BigInt,
+        segments -> Binary,
+        rebufferings -> BigInt,
+        rebuffering_ms -> BigInt,
+        failures -> BigInt,
+        startup_ms -> Nullable<BigInt>,
+        details -> Nullable<Text>,
+        session_data -> Nullable<Text>,
     }
 }
 
@@ -87,4 +121,12 @@ diesel::table! {
     }
 }
 
-diesel::allow_tables_to_appear_in_same_query!(keys, videos, sources, sessions, instances);
+diesel::allow_tables_to_appear_in_same_query!(
+    keys,
+    videos,
+    sources,
+    loose_sessions,
+    rolled_sessions,
+    sessions,
+    instances
+);

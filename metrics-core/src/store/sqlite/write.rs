@@ -14,13 +14,13 @@ use diesel::sqlite::{Sqlite, SqliteConnection};
 use quick_cache::unsync::Cache;
 
 use super::rollup;
-use super::schema::{instances, keys, sessions, sources, videos};
+use super::schema::{instances, keys, loose_sessions, sessions, sources, videos};
 use crate::key::ApiKey;
 use crate::rollup::Change;
 use crate::session::Stored;
 use crate::source::Source;
 use crate::store::failure::Failure;
-use crate::store::{Instance, Outcome, SessionWrite};
+use crate::store::{Instance, LIVE, Outcome, SessionWrite};
 use crate::video::Video;
 
 /// How many ids of videos and of sources are remembered: the ones that are watched at the moment.
@@ -28,9 +28,6 @@ const IDS_MAX: NonZeroUsize = NonZeroUsize::new(16_384).expect("not zero");
 
 /// How long a dead instance is remembered. It left the count long before.
 const INSTANCE_KEPT: TimeDelta = TimeDelta::hours(1);
-
-/// How many sessions are deleted, and how many videos looked at, before others may write again.
-const FORGOTTEN_AT_ONCE: i64 = 1_000;
 
 /// Ids of rows that are known to be there.
 pub(super) struct Ids {
@@ -167,7 +164,7 @@ impl<'a> Changing<'a> {
     }
 }
 
-/// Adds the row of a new session, unless there is one.
+/// Adds the row of a new session, unless one with its id can go on.
 struct Insert<'a> {
     id: &'a [u8],
     // Its video and its start.
@@ -181,11 +178,11 @@ struct Insert<'a> {
 impl QueryFragment<Sqlite> for Insert<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
         out.push_sql(
-            "insert into sessions \
+            "insert into loose_sessions \
              (id, video_id, started_at, source_id, browser, platform, device, session_data, ",
         );
         out.push_sql(Changing::COLUMNS);
-        out.push_sql(") values (");
+        out.push_sql(") select ");
         out.push_bind_param::<Binary, _>(&self.id)?;
         for number in &self.place {
             out.push_sql(", ");
@@ -201,6 +198,8 @@ impl QueryFragment<Sqlite> for Insert<'_> {
         out.push_bind_param::<Nullable<Text>, _>(&self.session_data)?;
         out.push_sql(", ");
         self.changing.push(&mut out)?;
+        out.push_sql(" where not exists (select 1 from rolled_sessions where id = ");
+        out.push_bind_param::<Binary, _>(&self.id)?;
         out.push_sql(") on conflict (id) do nothing");
         Ok(())
     }
@@ -222,17 +221,14 @@ struct Update<'a> {
 
 impl QueryFragment<Sqlite> for Update<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
-        out.push_sql("update sessions set (");
+        out.push_sql("update loose_sessions set (");
         out.push_sql(Changing::COLUMNS);
         out.push_sql(") = (");
         self.changing.push(&mut out)?;
         out.push_sql(") where id = ");
         out.push_bind_param::<Binary, _>(&self.id)?;
         out.push_sql(" and version = ");
-        out.push_bind_param::<BigInt, _>(&self.version)?;
-        // As a bound value, the zero would have it prepared again each time: there is a partial index.
-        out.push_sql(" and rolled = 0");
-        Ok(())
+        out.push_bind_param::<BigInt, _>(&self.version)
     }
 }
 
@@ -243,23 +239,61 @@ impl QueryId for Update<'_> {
 
 impl RunQueryDsl<SqliteConnection> for &Update<'_> {}
 
-/// Writes one session, unless the version is another than expected.
-pub(super) fn session(
-    connection: &mut SqliteConnection,
-    ids: &mut Ids,
-    write: &SessionWrite,
-    change: &mut Change,
-) -> Result<Outcome, Failure> {
-    let changing = Changing::new(write);
-    let id = write.id.as_bytes().as_slice();
-    let rows = if write.expected == 0 {
+/// What the sessions of a batch have in common.
+pub(super) struct Batch<'a> {
+    pub(super) ids: &'a mut Ids,
+    /// What becomes of the sums.
+    pub(super) change: Change,
+    /// Those that started before may be settled, and are then found by their start alone.
+    pub(super) live_from_ms: i64,
+}
+
+impl<'a> Batch<'a> {
+    pub(super) fn new(ids: &'a mut Ids) -> Self {
+        let live_from_ms = (Utc::now() - LIVE).timestamp_millis();
+        Self { ids, change: Change::default(), live_from_ms }
+    }
+
+    /// Writes one session, unless the version is another than expected.
+    pub(super) fn write(
+        &mut self,
+        connection: &mut SqliteConnection,
+        write: &SessionWrite,
+    ) -> Result<Outcome, Failure> {
+        let written = if write.expected == 0 {
+            self.begin(connection, write)?
+        } else {
+            let id = write.id.as_bytes().as_slice();
+            let version = i64::from(write.expected);
+            let update = Update { id, version, changing: Changing::new(write) };
+            // Hardly ever does a session change that was quiet for long.
+            update.execute(connection)? == 1
+                || rollup::withdraw(connection, id, version, &mut self.change)?
+                    && update.execute(connection)? == 1
+        };
+        Ok(if written { Outcome::Written } else { Outcome::Conflict })
+    }
+
+    fn begin(
+        &mut self,
+        connection: &mut SqliteConnection,
+        write: &SessionWrite,
+    ) -> Result<bool, Failure> {
         let subject = &*write.subject;
-        let video_id = ids.video(connection, &subject.key, &subject.video)?;
+        let id = write.id.as_bytes().as_slice();
+        let started_at = write.stored.started_at_ms;
+        let video_id = self.ids.video(connection, &subject.key, &subject.video)?;
+        if started_at < self.live_from_ms {
+            let this = sessions::table.find((video_id, started_at, id));
+            if diesel::select(diesel::dsl::exists(this)).get_result(connection)? {
+                return Ok(false);
+            }
+        }
         let source = subject.source.as_ref();
-        let source = source.map(|source| ids.source(connection, source)).transpose()?;
+        let source = source.map(|source| self.ids.source(connection, source)).transpose()?;
         let insert = Insert {
             id,
-            place: [video_id, write.stored.started_at_ms],
+            place: [video_id, started_at],
             source,
             classes: [
                 subject.client.browser.code().into(),
@@ -267,21 +301,10 @@ pub(super) fn session(
                 subject.client.device.code().into(),
             ],
             session_data: subject.session_data.as_deref(),
-            changing,
+            changing: Changing::new(write),
         };
-        insert.execute(connection)?
-    } else {
-        let version = i64::from(write.expected);
-        let update = Update { id, version, changing };
-        let rows = update.execute(connection)?;
-        // Hardly ever does a session change that was quiet for long.
-        if rows == 0 && rollup::withdraw(connection, id, version, change)? {
-            update.execute(connection)?
-        } else {
-            rows
-        }
-    };
-    Ok(if rows == 1 { Outcome::Written } else { Outcome::Conflict })
+        Ok(insert.execute(connection)? == 1)
+    }
 }
 
 /// Notes that an instance is alive, and forgets those that died long ago.
@@ -302,41 +325,9 @@ pub(super) fn beat(
         .execute(connection)?;
     if 0 < forgotten {
         let known = instances::table.select(instances::id.nullable());
-        diesel::update(sessions::table.filter(sessions::instance.ne_all(known)))
-            .set(sessions::instance.eq(None::<i64>))
+        diesel::update(loose_sessions::table.filter(loose_sessions::instance.ne_all(known)))
+            .set(loose_sessions::instance.eq(None::<i64>))
             .execute(connection)?;
     }
     Ok(())
-}
-
-/// Deletes some of the sessions that started before, from a video on, and returns the video to go on with.
-///
-/// Video by video, as the table lies: nothing is read but the videos and what is deleted.
-pub(super) fn forget(
-    connection: &mut SqliteConnection,
-    before_ms: i64,
-    from_video: i64,
-) -> Result<Option<i64>, Failure> {
-    let some = videos::table.filter(videos::id.ge(from_video)).order(videos::id);
-    let some: Vec<i64> = some.limit(FORGOTTEN_AT_ONCE).select(videos::id).load(connection)?;
-    let mut room = FORGOTTEN_AT_ONCE;
-    for video in &some {
-        let old = sessions::table
-            .filter(sessions::video_id.eq(video))
-            .filter(sessions::started_at.lt(before_ms))
-            .order(sessions::started_at)
-            .limit(room)
-            .select(sessions::id);
-        let old: Vec<Vec<u8>> = old.load(connection)?;
-        room -= old.len() as i64;
-        if !old.is_empty() {
-            rollup::remove_all(connection, &old)?;
-            diesel::delete(sessions::table.filter(sessions::id.eq_any(old))).execute(connection)?;
-        }
-        if room == 0 {
-            return Ok(Some(*video));
-        }
-    }
-    let full = some.len() as i64 == FORGOTTEN_AT_ONCE;
-    Ok(some.last().filter(|_| full).map(|last| last + 1))
 }
