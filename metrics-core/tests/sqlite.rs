@@ -14,7 +14,9 @@ use metrics_core::interval::{Interval, Segments};
 use metrics_core::key::SessionId;
 use metrics_core::query::{Scan, instant};
 use metrics_core::session::{Counters, Stored};
-use metrics_core::store::{Error, Migrations, Outcome, SessionWrite, SqliteStore, Store, Subject};
+use metrics_core::store::{
+    Error, Migrations, Outcome, Record, SessionWrite, SqliteStore, Store, Subject,
+};
 use metrics_core::time_bucket::{Buckets, Width};
 use metrics_core::{ApiKey, Metrics, PlayerEvent, Selection, Source, Video};
 use tempfile::TempDir;
@@ -298,6 +300,72 @@ async fn migrations_go_down_and_up_again() {
     assert_eq!(store.count_sessions().await.unwrap(), 0);
     assert!(store.create_key(&key, now()).await.unwrap());
     assert_eq!(commit(&store, [write(&key, "a", 0)]).await, [Outcome::Written]);
+}
+
+/// A session that was heard of yesterday, and remembers something.
+fn young(key: &ApiKey, session: &str, expected: u32) -> SessionWrite {
+    let mut write = write(key, session, expected);
+    write.stored.started_at_ms = (Utc::now() - TimeDelta::days(1)).timestamp_millis();
+    write.stored.last_event_at_ms = write.stored.started_at_ms + 1;
+    write.stored.resume = vec![1, 0, 0, 1, 2, 3, 4];
+    write
+}
+
+async fn roll_up(store: &SqliteStore) {
+    while 0 < store.roll_up(DateTime::<Utc>::MAX_UTC, 1_000).await.unwrap() {}
+}
+
+/// Loose sessions, those that are rolled up, and those that are over; ids that came again, which the tables of before
+/// did not know.
+#[tokio::test]
+async fn sessions_are_taken_along_from_the_tables_of_before_and_back() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("metrics.db");
+    let store = SqliteStore::open(&path).await.unwrap();
+    let key = key(&store).await;
+    let first = young(&key, "young", 0);
+    let yesterday = instant(first.stored.started_at_ms);
+    let second = SessionWrite { expected: 1, ..first.clone() };
+    let third = SessionWrite { expected: 2, ..first.clone() };
+    commit(&store, [write(&key, "old", 0), first, write(&key, "again", 0)]).await;
+    commit(&store, [second]).await;
+    roll_up(&store).await;
+    assert_eq!(store.settle(now() + TimeDelta::seconds(1), 10).await.unwrap(), 2);
+    commit(&store, [young(&key, "again", 0)]).await;
+    roll_up(&store).await;
+    commit(&store, [write(&key, "loose", 0)]).await;
+    let records = store.export(None, 10).await.unwrap().records;
+    assert_eq!(records.len(), 5);
+    drop(store);
+
+    connect(&path).revert_last_migration(MIGRATIONS).unwrap();
+    assert_eq!(count(&path, "sessions where rolled = 1"), 4);
+    assert_eq!(count(&path, "sessions where rolled = 0 and version = 1"), 1);
+    assert_eq!(count(&path, "sessions where version = 2 and length(resume) = 7"), 1);
+    let ids = "(select id from sessions group by id)";
+    assert_eq!(count(&path, ids), 5, "each has an id of its own");
+    // What is over is found by its age when the tables are brought up to date.
+    connect(&path)
+        .batch_execute("update sessions set version = 7 where length(resume) < 4")
+        .unwrap();
+
+    let store = SqliteStore::open(&path).await.unwrap();
+    let there = store.export(None, 10).await.unwrap().records;
+    let told = |records: &[Record]| -> Vec<_> {
+        records.iter().map(|it| (it.subject.clone(), it.stored.clone())).collect()
+    };
+    assert_eq!(told(&there), told(&records));
+    for (session, expected) in
+        [("old", None), ("young", Some(2)), ("again", Some(1)), ("loose", Some(7))]
+    {
+        assert_eq!(version(&store, &key, session).await, expected, "{session}");
+    }
+    assert_eq!(commit(&store, [third, write(&key, "loose", 7)]).await, [Outcome::Written; 2]);
+    for day in [now(), yesterday] {
+        assert!(store.check_rollups(day.date_naive(), false).await.unwrap());
+    }
+    roll_up(&store).await;
+    assert_eq!(store.count_sessions().await.unwrap(), 5);
 }
 
 /// To the millisecond, of more videos than are looked at in one transaction.
