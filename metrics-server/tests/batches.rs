@@ -423,6 +423,98 @@ async fn a_batch_may_be_of_many_sessions() {
     assert_eq!(server.watched("outro").await, Watched::once(3.0));
 }
 
+/// The same, of a video with metadata.
+fn described(event: Value) -> Value {
+    with(event, "metadata", json!({ "course": { "id": 7, "tags": ["a", "b"] } }))
+}
+
+#[tokio::test]
+async fn a_video_may_have_metadata_and_a_viewing_data() {
+    let server = TestServer::new().await;
+    let events: Vec<_> = viewing(5.0)
+        .into_iter()
+        .map(|event| with(described(event), "session_data", json!({ "plan": "free" })))
+        .collect();
+    expect_accepted(&batch(&server, &events).send().await, 2);
+    for selection in [
+        json!({ "identifier": "intro" }),
+        json!({ "query": { "video": { "course": { "tags": ["b"] } } } }),
+        json!({ "query": { "session": { "plan": "free" } } }),
+    ] {
+        assert_eq!(server.select(&selection).await, Watched::once(5.0), "{selection}");
+    }
+    let other = json!({ "query": { "video": { "course": { "id": 8 } } } });
+    assert_eq!(server.select(&other).await, Watched::NOTHING);
+}
+
+#[tokio::test]
+async fn metadata_alone_is_a_video() {
+    let server = TestServer::new().await;
+    let events = viewing(5.0).into_iter().map(|event| without(described(event), "embed_id"));
+    expect_accepted(&batch(&server, &events.collect::<Vec<_>>()).send().await, 2);
+    let selection = json!({ "query": { "video": { "course": { "id": 7 } } } });
+    assert_eq!(server.select(&selection).await, Watched::once(5.0));
+    assert_eq!(server.watched("intro").await, Watched::NOTHING);
+}
+
+#[tokio::test]
+async fn metadata_that_is_no_object_is_refused_by_name() {
+    let server = TestServer::new().await;
+    let events = [
+        with(event("play", 0.0), "metadata", json!([1])),
+        with(event("play", 0.0), "session_data", json!("free")),
+        with(with(event("play", 0.0), "metadata", Value::Null), "session_data", Value::Null),
+        event("pause", 5.0),
+        described(event("pause", 9.0)),
+    ];
+    let answer = batch(&server, &events).send().await;
+    let expected = [
+        (0, "`metadata` must be an object"),
+        (1, "`session_data` must be an object"),
+        (4, "a session has one video: `metadata` is another"),
+    ];
+    let expected = expected.map(|(index, reason)| (index, reason.to_owned()));
+    assert_eq!(rejected(&answer), expected);
+    assert_eq!(server.watched("intro").await, Watched::once(5.0));
+}
+
+#[tokio::test]
+async fn an_event_counts_once_whether_it_comes_by_websocket_or_in_a_batch() {
+    let server = TestServer::new().await;
+    // The same, as a websocket has it.
+    let pushed = |event: &Value| {
+        let position = if event["name"] == "play" { "from" } else { "to" };
+        with(event.clone(), position, event["video_time"].clone())
+    };
+    let mut client = server.connect().await;
+    let topic = "session:s";
+    let about = described(json!({ "key": server.key, "identifier": "intro" }));
+    assert_eq!(client.call(topic, "phx_join", &about).await, Value::Null);
+    let events =
+        [event("play", 0.0), event("pause", 5.0), event("play", 20.0), event("pause", 22.0)];
+    for event in &events[..3] {
+        client.event(topic, &pushed(event)).await;
+    }
+    // The page goes away: what it has not been told to be durable it sends again, with the end of what played.
+    let again = events.map(described);
+    expect_accepted(&batch(&server, &again[1..]).send().await, 3);
+    drop(client);
+    let selection = json!({ "query": { "video": { "course": { "id": 7 } } } });
+    assert_eq!(server.select(&selection).await, Watched::once(7.0));
+
+    // Nor does it count again at a server that was not there before, whichever way it comes first.
+    let server = server.restart(Settings::default()).await;
+    expect_accepted(&batch(&server, &again).send().await, 4);
+    let mut client = server.connect().await;
+    assert_eq!(client.call(topic, "phx_join", &about).await, Value::Null);
+    for event in &again {
+        client.event(topic, &pushed(event)).await;
+    }
+    assert_eq!(server.select(&selection).await, Watched::once(7.0));
+    assert_eq!(server.watched("intro").await, Watched::once(7.0));
+    assert_eq!(server.database.count_sessions().await, 1);
+}
+
 #[tokio::test]
 async fn events_of_every_kind_are_accepted() {
     let server = TestServer::new().await;

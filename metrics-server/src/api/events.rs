@@ -11,6 +11,7 @@ use metrics_core::recorder::NotStored;
 use metrics_core::{ApiKey, EventError, Join, JoinError, Metrics, PlayerEvent, Video};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 use tokio::time::timeout;
 
 use crate::attempts::Secret;
@@ -39,6 +40,9 @@ struct Address<'a> {
     #[serde(borrow)]
     session_id: Scalar<'a>,
     embed_id: Scalar<'a>,
+    // Read only where they are there: most clients have none.
+    metadata: Option<&'a RawValue>,
+    session_data: Option<&'a RawValue>,
     key: Scalar<'a>,
     source_url: Scalar<'a>,
 }
@@ -58,7 +62,8 @@ pub(crate) struct Rejected {
 /// The events of one session, with their places in the batch.
 #[derive(Debug)]
 pub(crate) struct Group {
-    pub(crate) video: String,
+    pub(crate) video: Video,
+    pub(crate) session_data: Option<Map<String, Value>>,
     pub(crate) page: Option<String>,
     pub(crate) events: Vec<(usize, PlayerEvent)>,
 }
@@ -113,7 +118,9 @@ pub(crate) fn sort(body: &[u8], key: Option<&ApiKey>) -> Result<Sorted, Error> {
                 if group.video == video {
                     group.events.push((index, event));
                 } else {
-                    answer.reject(index, "a session has one video: `embed_id` is another");
+                    let same = group.video.identifier() == video.identifier();
+                    let field = if same { "metadata" } else { "embed_id" };
+                    answer.reject(index, format!("a session has one video: `{field}` is another"));
                 }
             }
             Err(Unread::Keyless) => {
@@ -149,7 +156,10 @@ async fn settle(
                 continue;
             }
         };
-        let join = Join::new(key, session, Video::labelled(&*group.video));
+        let mut join = Join::new(key, session, group.video.clone());
+        if let Some(data) = group.session_data.take() {
+            join = join.session_data(data);
+        }
         let visited = metrics.visit(visitor.introduce(join, group.page.as_deref())).await;
         attempt.judge(&visited);
         let viewing = match visited {
@@ -226,15 +236,28 @@ fn read(
     let text = |scalar: &Scalar<'_>| scalar.text().filter(|text| !text.is_empty());
     let session = text(&address.session_id)
         .ok_or_else(|| refused("`session_id` must be a string that is not empty"))?;
-    let video = text(&address.embed_id)
-        .ok_or_else(|| refused("`embed_id` must be a string that is not empty"))?;
+    let metadata = object("metadata", address.metadata)?;
+    let no_video = || refused("`embed_id` must be a string that is not empty");
+    let identifier = match &address.embed_id {
+        Scalar::Absent if metadata.is_some() => None,
+        embed_id => Some(text(embed_id).ok_or_else(no_video)?),
+    };
+    let video = Video::new(identifier, metadata).ok_or_else(no_video)?;
+    let session_data = object("session_data", address.session_data)?;
     let page = address.source_url.text();
     let event = event.read(Positions::VideoTime).map_err(|err| Unread::Refused(err.to_string()))?;
     // Judged here, so that the event is refused with its place in the batch.
     event.check().map_err(|err| {
         Unread::Refused(Refusal::new(&err.into(), Positions::VideoTime).to_string())
     })?;
-    Ok(((key, session), Group { video, page, events: Vec::new() }, event))
+    Ok(((key, session), Group { video, session_data, page, events: Vec::new() }, event))
+}
+
+/// The object that a member is, if it is there and not null.
+fn object(name: &str, json: Option<&RawValue>) -> Result<Option<Map<String, Value>>, Unread> {
+    let Some(json) = json.filter(|json| json.get() != "null") else { return Ok(None) };
+    let object = wire::object(json.get());
+    object.map(Some).ok_or_else(|| Unread::Refused(format!("`{name}` must be an object")))
 }
 
 impl Answer {
