@@ -5,6 +5,7 @@
 //! * [`Service`] answers requests: `route.rs` is the route table, `api/` has a file per endpoint.
 //! * A websocket is read by `frames.rs` into bounded messages, by `phoenix.rs` into values of the channel protocol,
 //!   and acted on by `channel.rs`; `socket.rs` is its life. `wire.rs` reads the events that clients send.
+//! * `script.rs` is our own client, which runs in pages.
 //! * `attempts.rs` holds up whoever guesses keys and passwords.
 //! * [`serve()`] accepts connections and stops without losing any.
 //! * [`Config`] is every setting of the binary.
@@ -31,6 +32,7 @@ mod phoenix;
 mod rate;
 mod response;
 mod route;
+mod script;
 mod serve;
 mod service;
 mod socket;

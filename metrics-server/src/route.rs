@@ -1,5 +1,7 @@
 //! The route table.
 
+use crate::script;
+
 /// Where a path leads.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Route<'a> {
@@ -7,6 +9,7 @@ pub(crate) enum Route<'a> {
     Live,
     Ready,
     Figures,
+    Script(script::Address<'a>),
     Socket,
     Events,
     Keys,
@@ -36,6 +39,7 @@ impl<'a> Route<'a> {
             ["health", "live"] => Self::Live,
             ["health", "ready"] => Self::Ready,
             ["metrics"] => Self::Figures,
+            [name] => Self::Script(script::Address::of(name)?),
             ["socket", "websocket"] => Self::Socket,
             ["v1", "events"] | ["api", "v1", "events"] => Self::Events,
             ["api", "v1", "plays" | "views"] => Self::Report(Report::Plays),
@@ -49,7 +53,7 @@ impl<'a> Route<'a> {
 
     pub(crate) fn methods(self) -> &'static str {
         match self {
-            Self::Page | Self::Live | Self::Ready | Self::Figures => "GET, HEAD",
+            Self::Page | Self::Live | Self::Ready | Self::Figures | Self::Script(_) => "GET, HEAD",
             Self::Socket => "GET",
             Self::Events => "POST, OPTIONS",
             Self::Report(_) | Self::Keys => "GET, POST, OPTIONS",

@@ -155,7 +155,7 @@ impl Service {
         let path = request.uri().path().to_owned();
         let route = Route::of(&path);
         let cors = match route {
-            Some(Route::Events) => &Cors::Any,
+            Some(Route::Events | Route::Script(_)) => &Cors::Any,
             Some(Route::Report(_) | Route::Keys | Route::Key(_)) => &self.inner.settings.cors,
             _ => &Cors::Own,
         };
@@ -201,6 +201,7 @@ impl Service {
             (Route::Live, _) => Ok(health::live()),
             (Route::Ready, _) => Ok(health::ready(metrics, &self.inner.healthy).await),
             (Route::Figures, _) => Ok(figures::figures(metrics)),
+            (Route::Script(address), _) => Ok(address.serve(request.headers())),
             (Route::Events, _) => {
                 let key = self.key_of(request.uri().query())?;
                 let visitor = self.visitor(&request, None);

@@ -67,6 +67,71 @@ async fn health_and_page_are_there_to_get_and_to_look_at() {
 }
 
 #[tokio::test]
+async fn a_page_of_any_origin_may_have_the_script() {
+    let server = guarded().await;
+    for (path, kind, text) in [
+        ("/metrics.js", "text/javascript; charset=utf-8", "document.currentScript"),
+        ("/metrics.mjs", "text/javascript; charset=utf-8", "export const { monitor }"),
+        ("/metrics.d.ts", "text/plain; charset=utf-8", "export function monitor"),
+    ] {
+        let got = server.http("GET", path).header("origin", "https://site.example").send().await;
+        assert_eq!(got.status, 200, "{got:?}");
+        assert!(String::from_utf8_lossy(&got.body).contains(text), "{got:?}");
+        for (header, value) in [
+            ("content-type", kind),
+            ("access-control-allow-origin", "*"),
+            ("cross-origin-resource-policy", "cross-origin"),
+            ("x-content-type-options", "nosniff"),
+            ("cache-control", "public, max-age=600"),
+        ] {
+            assert_eq!(got.header(header), Some(value), "{path}: {got:?}");
+        }
+        let looked = server.http("HEAD", path).send().await;
+        assert_eq!((looked.status, &*looked.body), (200, &b""[..]), "{looked:?}");
+        assert_eq!(looked.header("etag"), got.header("etag"));
+        assert_eq!(looked.header("content-length"), got.header("content-length"));
+        let posted = server.http("POST", path).send().await;
+        assert_eq!((posted.status, posted.header("allow")), (405, Some("GET, HEAD")));
+    }
+}
+
+#[tokio::test]
+async fn who_has_the_script_is_not_sent_it_again() {
+    let server = TestServer::new().await;
+    let got = server.http("GET", "/metrics.js").send().await;
+    let tag = got.header("etag").unwrap();
+    for known in [tag.to_owned(), format!("W/{tag}"), format!("\"x\", {tag}"), "*".to_owned()] {
+        let request = server.http("GET", "/metrics.js").header("if-none-match", &known);
+        let answer = request.send().await;
+        assert_eq!((answer.status, &*answer.body), (304, &b""[..]), "{known}: {answer:?}");
+        assert_eq!(answer.header("etag"), Some(tag));
+        assert_eq!(answer.header("cache-control"), got.header("cache-control"));
+    }
+    let request = server.http("GET", "/metrics.js").header("if-none-match", "\"another\"");
+    assert_eq!(request.send().await.body, got.body);
+}
+
+#[tokio::test]
+async fn a_version_of_the_script_never_changes_and_another_leads_to_it() {
+    let server = TestServer::new().await;
+    for ending in ["js", "mjs"] {
+        let current = format!("/metrics.{ending}");
+        let got = server.http("GET", &current).send().await;
+        let version = got.header("etag").unwrap().trim_matches('"').to_owned();
+        let same = server.http("GET", &format!("/metrics.{version}.{ending}")).send().await;
+        assert_eq!((same.status, &same.body), (200, &got.body));
+        let kept = same.header("cache-control").unwrap();
+        assert_eq!(kept, "public, max-age=31536000, immutable");
+        let older = server.http("GET", &format!("/metrics.0123456789abcdef.{ending}")).send().await;
+        assert_eq!(older.status, 302, "{older:?}");
+        assert_eq!(older.header("location"), Some(&current[1..]));
+        assert_eq!(older.header("access-control-allow-origin"), Some("*"));
+        let other = server.http("GET", &format!("/metrics.latest.{ending}")).send().await;
+        assert_eq!(other.status, 404);
+    }
+}
+
+#[tokio::test]
 async fn what_is_not_there_is_not_found() {
     let server = TestServer::new().await;
     for path in [

@@ -12,6 +12,8 @@ const E2E = fileURLToPath(new URL('..', import.meta.url));
 
 export class Site {
   #pages = new Map();
+  // What is left of answers that are held back, as functions that send it.
+  #held = null;
   #server = createServer((request, response) => this.#answer(request, response));
   #video;
 
@@ -26,10 +28,10 @@ export class Site {
   }
 
   /**
-   * Publishes a page under `path` with a <video> for each of `videos`, and `script` as a module that
+   * Publishes a page under `path` with `html`, a <video> for each of `videos`, and `script` as a module that
    * imports the npm packages of this directory: what the author of a page writes and bundles.
    */
-  async publish(path, { videos = [], script }) {
+  async publish(path, { html = '', videos = [], script = '' }) {
     const bundle = await build({
       stdin: { contents: `import './page/watch.mjs';\n${script}`, resolveDir: E2E, sourcefile: `${path}.mjs` },
       bundle: true,
@@ -40,9 +42,21 @@ export class Site {
     const elements = videos.map((id) => `<video id="${id}" src="/video.webm" preload="auto" muted></video>`);
     // An inline script must not end its own element.
     const code = bundle.outputFiles[0].text.replaceAll('</script', '<\\/script');
-    const html = `<!doctype html><meta charset="utf-8"><title>Video</title>${elements.join('')}<script>${code}</script>`;
-    this.#pages.set(path, html);
+    const page = `<!doctype html><meta charset="utf-8"><title>Video</title>${html}${elements.join('')}<script>${code}</script>`;
+    this.#pages.set(path, page);
     return `${this.origin}${path}`;
+  }
+
+  /** From now on, `/held.webm` ends in a silence after so much of the file, as on a bad network. */
+  hold(part) {
+    this.#held = { part, answers: [] };
+  }
+
+  /** The rest of them comes. */
+  release() {
+    const { answers } = this.#held;
+    this.#held = null;
+    for (const answer of answers) answer();
   }
 
   async stop() {
@@ -53,7 +67,7 @@ export class Site {
 
   #answer(request, response) {
     const { pathname } = new URL(request.url, this.origin);
-    if (pathname === '/video.webm') return this.#sendVideo(request, response);
+    if (pathname.endsWith('.webm')) return this.#sendVideo(request, response, pathname === '/held.webm' && this.#held);
     const page = this.#pages.get(pathname);
     if (page === undefined) return response.writeHead(404).end();
     // A connection that a closed page leaves behind must not be given to the next one.
@@ -61,7 +75,7 @@ export class Site {
   }
 
   // Chromium seeks in a file only if the server answers 206.
-  #sendVideo(request, response) {
+  #sendVideo(request, response, held) {
     const { path, size } = this.#video;
     const range = /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? '');
     const start = range ? Number(range[1]) : 0;
@@ -70,6 +84,13 @@ export class Site {
     const headers = { 'content-type': 'video/webm', 'accept-ranges': 'bytes', 'content-length': end - start + 1 };
     if (range) headers['content-range'] = `bytes ${start}-${end}/${size}`;
     response.writeHead(range ? 206 : 200, headers);
-    createReadStream(path, { start, end }).on('error', () => response.destroy()).pipe(response);
+    const send = (from, to, options) => {
+      const file = createReadStream(path, { start: from, end: to });
+      file.on('error', () => response.destroy()).pipe(response, options);
+    };
+    if (!held) return send(start, end);
+    const last = Math.min(end, Math.floor(size * held.part));
+    if (start <= last) send(start, last, { end: false });
+    held.answers.push(() => (last < end ? send(Math.max(start, last + 1), end) : response.end()));
   }
 }

@@ -8,17 +8,18 @@ import { after, before, test } from 'node:test';
 import { launchBrowser } from './browser.mjs';
 import { createDatabase } from './database.mjs';
 import { makeVideo } from './media.mjs';
+import { Proxy } from './proxy.mjs';
 import { Server } from './server.mjs';
 import { Site } from './site.mjs';
 
 const TEST_MS = 60_000;
 
 export class Suite {
-  /** Called at the top of a test file. */
-  constructor() {
+  /** Called at the top of a test file. `options` are those of the browser. */
+  constructor(options) {
     before(async () => {
       this.directory = await temporaryDirectory();
-      this.browser = await launchBrowser();
+      this.browser = await launchBrowser(options);
       this.site = await Site.start(await makeVideo(this.directory));
     });
     after(async () => {
@@ -29,8 +30,8 @@ export class Suite {
   }
 
   /** One test. `run` gets a `Scene`; if it fails, all that was sent and logged is printed. */
-  test(sentence, run) {
-    test(sentence, { timeout: TEST_MS }, async () => {
+  test(sentence, run, timeout = TEST_MS) {
+    test(sentence, { timeout }, async () => {
       const scene = new Scene(this);
       const failures = [];
       await run(scene).catch((error) => {
@@ -70,15 +71,27 @@ class Scene {
     return server;
   }
 
+  /** A proxy in front of a server (see `Proxy`). */
+  async proxy(server, options) {
+    const proxy = await Proxy.start(server, options);
+    this.#cleanups.push(() => proxy.stop());
+    return proxy;
+  }
+
   /** Publishes a page (see `Site.publish`) and opens it, as a visitor who was never there before. */
   async visit(address, content) {
     const { pathname, search, hash } = new URL(address, this.site.origin);
     const url = await this.site.publish(pathname, content);
+    return this.open(`${url}${search}${hash}`);
+  }
+
+  /** Opens a page, as a visitor who was never there before. */
+  async open(url) {
     const context = await this.#suite.browser.newContext();
     this.#cleanups.push(() => context.close());
     const page = await context.newPage();
     this.#listen(page);
-    await page.goto(`${url}${search}${hash}`);
+    await page.goto(url);
     return page;
   }
 

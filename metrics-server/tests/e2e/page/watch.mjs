@@ -40,6 +40,6 @@ class Watch {
   }
 }
 
-window.watches = Object.fromEntries(
-  Array.from(document.querySelectorAll('video'), (video) => [video.id, new Watch(video)]),
-);
+window.watches = {};
+window.watch = (video) => (window.watches[video.id] = new Watch(video));
+document.querySelectorAll('video').forEach(window.watch);

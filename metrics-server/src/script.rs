@@ -1,0 +1,274 @@
+//! `GET /metrics.js`: our own client, for pages that have no other.
+//!
+//! `script/metrics.js` is what runs in the page. It is served without its comments, as a script that sets
+//! `window.metrics` and as the module `/metrics.mjs`, which exports the same; with types at `/metrics.d.ts`.
+//!
+//! # What it measures
+//!
+//! A `Monitor` listens to one media element and to nothing else, so that it does not matter which player feeds it. It
+//! says where segments begin and end:
+//!
+//! * `play` opens a segment where the element is, and `pause` closes it.
+//! * When `seeking` is heard, `currentTime` has jumped already. The segment ends where the element was last seen
+//!   (`timeupdate`, four times a second), and as much further as must have passed since at its rate, because it was
+//!   moving; so no timer runs, and a page in the background is as exact. `seeked` opens the next segment.
+//! * `waiting` in a segment that moves is a wait for data, up to the next sign of movement. What a seek or the start
+//!   waits for is none.
+//! * `emptied` ends the session if it has begun: whatever comes is another viewing.
+//! * The first `playing` says how long the start took, but for media that starts by itself: its `play` is late.
+//!
+//! What plays before the script is there, as videos with `autoplay` do, is told by `played` of the element.
+//!
+//! Media is found by looking for it, once and whenever something is added, also in open shadow roots; and in those of
+//! custom elements that are defined later. An element that leaves the page is forgotten.
+//!
+//! # How nothing is lost, or counted twice
+//!
+//! A `Session` keeps its events until they are acknowledged. Each has a timestamp of its own, by a clock that never
+//! steps, so that the server knows it again however often and on whatever way it comes. At most 50 are under way, and
+//! the server remembers 256.
+//!
+//! The `Link` brings them there. Nothing is sent before something plays. Then one websocket is opened for the page;
+//! when it is lost, another, after a while that grows and is not the same for all pages; each session joins again,
+//! says again what was not acknowledged, and goes on. If the first websocket does not open within 5 s, or later ones
+//! fail twice, batches are posted while none is there. If three fail and a batch gets through, websockets are
+//! blocked, and no more are tried on that page. Who posts batches is not connected, so a segment that goes on says so
+//! every 30 s.
+//!
+//! When the page is hidden, what is not acknowledged is sent with beacons as well, as that may be the last chance. When
+//! it goes away, each open segment is closed before. A page that a browser keeps and shows again begins new sessions:
+//! as it would had the browser loaded it again, which is not for the viewer to know or for the figures to show.
+//!
+//! # What ends it
+//!
+//! `invalid key`, `bot` and `opted out` (see [`Settings::heed_opt_out`](crate::Settings::heed_opt_out)) end everything
+//! on the page. The console is told of a key that is missing or refused, once. An error in a listener stays in it.
+
+use std::fmt::Write as _;
+use std::sync::LazyLock;
+
+use bytes::Bytes;
+use hyper::header::{
+    CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH, LOCATION,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use hyper::{Response, StatusCode};
+use sha2::{Digest as _, Sha256};
+
+use crate::response::{self, Body};
+
+const SOURCE: &str = include_str!("script/metrics.js");
+const TYPES: &str = include_str!("script/metrics.d.ts");
+
+/// How the script begins where it is not a module. Its names are not to be those of the page; and an element of the
+/// page with the id `metrics` is not to be taken for it.
+const CLASSIC: [&str; 2] = [
+    "{\n",
+    "if (!window.metrics?.monitor && document.currentScript) {
+  window.metrics = start(document.currentScript.src, document.currentScript);
+}
+}\n",
+];
+
+const MODULE: [&str; 2] = [
+    "",
+    "export const metrics = start(import.meta.url);
+export const { monitor } = metrics;\n",
+];
+
+/// How long browsers and proxies keep what may be another one after an update: ten minutes. They ask whether it is
+/// then.
+const FRESH: &str = "public, max-age=600";
+
+/// How long they keep what never changes: a year, which stands for ever.
+const FOR_EVER: &str = "public, max-age=31536000, immutable";
+
+/// How many characters of a version are told.
+const VERSION_CHARS: usize = 16;
+
+/// What is served.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum File {
+    Classic,
+    Module,
+    Types,
+}
+
+/// An address at which one of them is: `/metrics.js`, or `/metrics.<version>.js`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Address<'a> {
+    file: File,
+    version: Option<&'a str>,
+}
+
+struct Served {
+    kind: &'static str,
+    body: Bytes,
+    version: String,
+}
+
+static CLASSIC_SERVED: LazyLock<Served> = LazyLock::new(|| Served::script(CLASSIC));
+static MODULE_SERVED: LazyLock<Served> = LazyLock::new(|| Served::script(MODULE));
+static TYPES_SERVED: LazyLock<Served> =
+    LazyLock::new(|| Served::new("text/plain; charset=utf-8", TYPES.to_owned()));
+
+impl<'a> Address<'a> {
+    /// The one that a name is, without the slash before it.
+    pub(crate) fn of(name: &'a str) -> Option<Self> {
+        let rest = name.strip_prefix("metrics.")?;
+        if rest == "d.ts" {
+            return Some(Self { file: File::Types, version: None });
+        }
+        let (version, ending) = match rest.split_once('.') {
+            Some((version, ending)) => (Some(version), ending),
+            None => (None, rest),
+        };
+        let file = match ending {
+            "js" => File::Classic,
+            "mjs" => File::Module,
+            _ => return None,
+        };
+        let is_version =
+            |it: &str| it.len() == VERSION_CHARS && it.bytes().all(|byte| byte.is_ascii_hexdigit());
+        version.is_none_or(is_version).then_some(Self { file, version })
+    }
+
+    /// What is there. `headers` are those of the request.
+    pub(crate) fn serve(self, headers: &HeaderMap) -> Response<Body> {
+        let served = self.file.served();
+        match self.version {
+            // A page that names a version which an update has replaced is still to be measured.
+            Some(version) if version != served.version => self.file.moved(),
+            Some(_) => served.response(headers, FOR_EVER),
+            None => served.response(headers, FRESH),
+        }
+    }
+}
+
+impl File {
+    fn served(self) -> &'static Served {
+        match self {
+            Self::Classic => &CLASSIC_SERVED,
+            Self::Module => &MODULE_SERVED,
+            Self::Types => &TYPES_SERVED,
+        }
+    }
+
+    /// Sends on to the version that is here. Relative, because a proxy may have a path before it.
+    fn moved(self) -> Response<Body> {
+        let location = match self {
+            Self::Classic => "metrics.js",
+            Self::Module => "metrics.mjs",
+            Self::Types => "metrics.d.ts",
+        };
+        let mut response = response::empty(StatusCode::FOUND);
+        let headers = response.headers_mut();
+        headers.insert(LOCATION, HeaderValue::from_static(location));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static(FRESH));
+        response
+    }
+}
+
+impl Served {
+    fn script([head, tail]: [&str; 2]) -> Self {
+        let mut script = head.to_owned();
+        for line in SOURCE.lines().chain(tail.lines()).map(str::trim_start) {
+            if !line.is_empty() && !line.starts_with("//") {
+                script.push_str(line);
+                script.push('\n');
+            }
+        }
+        Self::new("text/javascript; charset=utf-8", script)
+    }
+
+    fn new(kind: &'static str, text: String) -> Self {
+        let mut version = String::new();
+        for byte in Sha256::digest(&text).iter().take(VERSION_CHARS / 2) {
+            // Nothing fails that writes into a text.
+            let _written = write!(version, "{byte:02x}");
+        }
+        Self { kind, body: text.into(), version }
+    }
+
+    fn response(&self, asked: &HeaderMap, keep: &'static str) -> Response<Body> {
+        let known = self.is_known(asked);
+        let mut response =
+            response::empty(if known { StatusCode::NOT_MODIFIED } else { StatusCode::OK });
+        let headers = response.headers_mut();
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static(keep));
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        let policy = HeaderName::from_static("cross-origin-resource-policy");
+        headers.insert(policy, HeaderValue::from_static("cross-origin"));
+        if let Ok(tag) = HeaderValue::try_from(format!("\"{}\"", self.version)) {
+            headers.insert(ETAG, tag);
+        }
+        if !known {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.kind));
+            *response.body_mut() = Body::from(self.body.clone());
+        }
+        response
+    }
+
+    /// Whether who asks has it already.
+    fn is_known(&self, asked: &HeaderMap) -> bool {
+        let tags = asked.get_all(IF_NONE_MATCH).iter().filter_map(|tags| tags.to_str().ok());
+        tags.flat_map(|tags| tags.split(',')).map(str::trim).any(|tag| {
+            let tag = tag.strip_prefix("W/").unwrap_or(tag);
+            tag == "*" || tag.trim_matches('"') == self.version
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_script_has_an_address_and_one_for_each_version() {
+        for (name, file, version) in [
+            ("metrics.js", File::Classic, None),
+            ("metrics.mjs", File::Module, None),
+            ("metrics.d.ts", File::Types, None),
+            ("metrics.0123456789abcdef.js", File::Classic, Some("0123456789abcdef")),
+            ("metrics.0123456789abcdef.mjs", File::Module, Some("0123456789abcdef")),
+        ] {
+            assert_eq!(Address::of(name), Some(Address { file, version }), "{name}");
+        }
+        for name in [
+            "metrics",
+            "metrics.",
+            "metrics.css",
+            "metrics..js",
+            "metrics.min.js",
+            "metrics.0123456789abcdeg.js",
+            "metrics.0123456789abcdef.d.ts",
+            "metrics.0123456789abcdef.0123456789abcdef.js",
+        ] {
+            assert_eq!(Address::of(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_left_out_of_the_script_is_nothing_that_runs() {
+        for line in SOURCE.lines() {
+            assert_eq!(line.matches('`').count() % 2, 0, "a text over several lines: {line}");
+            let code = line.trim_start();
+            assert!(code.starts_with("//") || !code.contains(" // "), "no line of its own: {line}");
+            assert!(!code.contains("/*"), "a comment that is not left out: {line}");
+        }
+        let served = str::from_utf8(&CLASSIC_SERVED.body).unwrap();
+        assert!(served.lines().all(|line| !line.starts_with("//") && !line.starts_with(' ')));
+        assert!(served.contains("class Monitor {\n"), "{served}");
+    }
+
+    #[test]
+    fn each_file_has_a_version_of_its_own() {
+        let [classic, module] = [File::Classic, File::Module].map(File::served);
+        assert_ne!(classic.version, module.version);
+        assert_eq!(classic.version.len(), VERSION_CHARS);
+        assert_eq!(
+            Address::of(&format!("metrics.{}.js", classic.version)).unwrap().file,
+            File::Classic
+        );
+    }
+}

@@ -1,0 +1,67 @@
+// A reverse proxy in front of the server, as operators have one. It may know no websockets, add headers of which
+// browsers are hard to convince, and cut connections.
+
+import { once } from 'node:events';
+import { createServer, request } from 'node:http';
+import { connect } from 'node:net';
+
+export class Proxy {
+  #server = createServer((asked, answer) => this.#pass(asked, answer));
+  #websockets = new Set();
+
+  static async start(target, { refuseWebsockets = false, headers = {} } = {}) {
+    const proxy = new Proxy();
+    proxy.target = target;
+    proxy.headers = headers;
+    proxy.#server.on('upgrade', (asked, socket, head) => {
+      if (refuseWebsockets) return socket.end('HTTP/1.1 403 Forbidden\r\nconnection: close\r\n\r\n');
+      proxy.#upgrade(asked, socket, head);
+    });
+    proxy.#server.listen(0, '127.0.0.1');
+    await once(proxy.#server, 'listening');
+    proxy.url = `http://127.0.0.1:${proxy.#server.address().port}`;
+    return proxy;
+  }
+
+  /** Cuts all websockets, without a word. */
+  cut() {
+    for (const socket of this.#websockets) socket.destroy();
+  }
+
+  async stop() {
+    this.cut();
+    this.#server.closeAllConnections();
+    this.#server.close();
+    await once(this.#server, 'close');
+  }
+
+  #pass(asked, answer) {
+    const { hostname, port } = new URL(this.target.url);
+    const headers = { ...asked.headers, ...this.headers };
+    const passed = request({ hostname, port, path: asked.url, method: asked.method, headers }, (response) => {
+      answer.writeHead(response.statusCode, response.headers);
+      response.pipe(answer);
+    });
+    passed.on('error', () => answer.destroy());
+    asked.pipe(passed);
+  }
+
+  #upgrade(asked, socket, head) {
+    const { hostname, port } = new URL(this.target.url);
+    const passed = connect(Number(port), hostname, () => {
+      const headers = Object.entries({ ...asked.headers, ...this.headers });
+      const lines = headers.map(([name, value]) => `${name}: ${value}\r\n`);
+      passed.write(`GET ${asked.url} HTTP/1.1\r\n${lines.join('')}\r\n`);
+      passed.write(head);
+      passed.pipe(socket).pipe(passed);
+    });
+    for (const [one, other] of [[socket, passed], [passed, socket]]) {
+      this.#websockets.add(one);
+      one.on('error', () => other.destroy());
+      one.on('close', () => {
+        this.#websockets.delete(one);
+        other.destroy();
+      });
+    }
+  }
+}

@@ -1,0 +1,53 @@
+// How the author of a page sets up our own client, and what is expected of it.
+
+import { eventually } from './eventually.mjs';
+import { near, onePlay } from './expect.mjs';
+import { length } from './player.mjs';
+import { EXAMPLE_KEY } from './server.mjs';
+
+export const TOLERANCE_SECONDS = 0.3;
+
+/** The tag that measures all media of a page. `server` is whatever has a `url`. */
+export function scriptTag(server, key = EXAMPLE_KEY) {
+  return `<script defer src="${server.url}/metrics.js" data-key="${key}"></script>`;
+}
+
+/** A <video> with these attributes, as they are in a page. */
+export function videoTag(id, attributes = '', source = '/video.webm') {
+  return `<video id="${id}" src="${source}" preload="auto" muted ${attributes}></video>`;
+}
+
+/** A page with one video that is called `intro`. */
+export function introPage(server, key) {
+  return { html: `${scriptTag(server, key)}${videoTag('video', 'data-metrics-id="intro"')}` };
+}
+
+/** One play of `selection`, of as many seconds as were shown. */
+export async function expectShown(server, selection, shown) {
+  await eventually(async () => {
+    const row = await onePlay(server, selection);
+    near(row.total_view_time, length(shown), TOLERANCE_SECONDS, `view time of ${JSON.stringify(shown)}`);
+  });
+}
+
+export function setRate(page, rate) {
+  return page.evaluate((rate) => (document.querySelector('video').playbackRate = rate), rate);
+}
+
+export function position(player) {
+  return player.page.evaluate((id) => document.getElementById(id).currentTime, player.id);
+}
+
+/** What a page says by websocket from now on: its sockets, its events, and the reasons of refusals. */
+export function tellings(page) {
+  const [sockets, events, answers] = [[], [], []];
+  page.on('websocket', (socket) => {
+    sockets.push(socket);
+    socket.on('framesent', ({ payload }) => {
+      const [, , , event, said] = JSON.parse(payload);
+      if (event === 'event') events.push(said);
+    });
+    socket.on('framereceived', ({ payload }) => answers.push(JSON.parse(payload)[4].response?.reason));
+  });
+  return { sockets, events, answers, names: () => events.map(({ name }) => name) };
+}

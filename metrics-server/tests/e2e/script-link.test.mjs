@@ -1,0 +1,214 @@
+// Our own client, /metrics.js, when the way to the server is bad, the page goes away, or the server wants none of it.
+
+import assert from 'node:assert/strict';
+import { eventually } from './harness/eventually.mjs';
+import { watching } from './harness/expect.mjs';
+import { Player } from './harness/player.mjs';
+import { expectShown, introPage, position, scriptTag, setRate, tellings, videoTag } from './harness/script.mjs';
+import { EXAMPLE_KEY } from './harness/server.mjs';
+import { Suite } from './harness/suite.mjs';
+
+// Or else Playwright keeps no page that was left.
+const suite = new Suite({ ignoreDefaultArgs: ['--disable-back-forward-cache'] });
+const intro = { identifier: 'intro' };
+
+suite.test('where websockets are blocked, batches say the same', async (scene) => {
+  const server = await scene.server();
+  const proxy = await scene.proxy(server, { refuseWebsockets: true });
+  const video = videoTag('video', 'data-metrics-id="intro" data-metrics-course="7"');
+  const page = await scene.visit('/watch', { html: `${scriptTag(proxy)}${video}` });
+  const posts = batches(page);
+  const player = new Player(page, 'video');
+  await player.play();
+  await player.reach(1.5);
+  await player.pause();
+  await eventually(async () => assert.equal(await watching(server, intro), 0));
+  await expectShown(server, intro, await player.shown());
+  await player.seek(10);
+  await player.play();
+  await eventually(async () => assert.equal(await watching(server, intro), 1));
+  await player.reach(12);
+  const shown = await player.shown();
+  await page.close();
+
+  await expectShown(server, { ...intro, query: { video: { course: '7' } } }, shown);
+  assert.ok(posts.length >= 2, `${posts.length} batches`);
+});
+
+for (const [how, end] of [['stopped', 'stop'], ['killed', 'kill']]) {
+  suite.test(`a server that is ${how} and comes back loses nothing and counts nothing twice`, async (scene) => {
+    const server = await scene.server();
+    const page = await scene.visit('/watch', introPage(server));
+    const player = new Player(page, 'video');
+    await player.play();
+    await player.reach(1.2);
+    await server[end]();
+    await player.pause();
+    await player.seek(10);
+    await player.play();
+    await player.reach(11);
+    await player.seek(20);
+    await setRate(page, 2);
+    const joined = page.waitForEvent('websocket', (socket) => socket.waitForEvent('framereceived').then(() => true));
+    await server.start();
+    await joined;
+    await player.reach((await position(player)) + 2);
+    const shown = await player.shown();
+    await page.close();
+
+    assert.equal(shown.length, 3, `the player showed ${JSON.stringify(shown)}`);
+    await expectShown(server, intro, shown);
+    await eventually(async () => assert.equal(await watching(server, intro), 0));
+  });
+}
+
+suite.test('a tab that is closed while its websocket is away has said everything', async (scene) => {
+  const server = await scene.server();
+  const proxy = await scene.proxy(server);
+  const page = await scene.visit('/watch', introPage(proxy));
+  const player = new Player(page, 'video');
+  await player.play();
+  for (const second of [0.7, 1.4]) {
+    await player.reach(second);
+    proxy.cut();
+    await player.pause();
+    await player.play();
+  }
+  await player.reach(2.5);
+  proxy.cut();
+  await player.seek(10);
+  await player.reach(11);
+  proxy.cut();
+  const shown = await player.shown();
+  await page.close();
+
+  assert.equal(shown.length, 4, `the player showed ${JSON.stringify(shown)}`);
+  await expectShown(server, intro, shown);
+});
+
+suite.test('what was not acknowledged when the tab is hidden is sent at once', async (scene) => {
+  const server = await scene.server();
+  const proxy = await scene.proxy(server);
+  const page = await scene.visit('/watch', introPage(proxy));
+  const player = new Player(page, 'video');
+  await player.play();
+  await player.reach(1.2);
+  const shown = await page.evaluate(async () => {
+    // Nothing of it is sent otherwise: the websocket is deaf, and no batch is due.
+    WebSocket.prototype.send = () => {};
+    const paused = new Promise((resolve) => video.addEventListener('pause', resolve, { once: true }));
+    video.pause();
+    await paused;
+    Object.defineProperty(document, 'visibilityState', { value: 'hidden' });
+    document.dispatchEvent(new Event('visibilitychange'));
+    return [[0, video.currentTime]];
+  });
+  await eventually(async () => assert.equal(await watching(server, intro), 0));
+  await expectShown(server, intro, shown);
+});
+
+suite.test('a page that is left and shown again is watched anew', async (scene) => {
+  const server = await scene.server();
+  const page = await scene.visit('/watch', introPage(server));
+  const next = await scene.site.publish('/next', { html: 'next' });
+  const player = new Player(page, 'video');
+  await page.evaluate(() => addEventListener('pageshow', ({ persisted }) => (window.isKept = persisted)));
+  await player.play();
+  await player.reach(1.5);
+  await page.goto(next);
+  await page.goBack({ waitUntil: 'commit' });
+  await page.waitForFunction(() => window.isKept !== undefined);
+  assert.equal(await page.evaluate(() => window.isKept), true, 'the browser kept the page');
+  await page.evaluate(() => video.paused || new Promise((resolve) => {
+    video.addEventListener('pause', resolve, { once: true });
+    video.pause();
+  }));
+  await player.seek(10);
+  await player.play();
+  await player.reach(11.5);
+  await player.pause();
+  const shown = await player.shown();
+  await eventually(async () => {
+    const { views } = await server.ask('plays', intro);
+    assert.deepEqual(views.map((row) => row.views), [2]);
+    const seconds = shown.reduce((sum, [from, to]) => sum + to - from, 0);
+    assert.ok(Math.abs(views[0].total_view_time - seconds) <= 0.6, `${views[0].total_view_time}, shown ${JSON.stringify(shown)}`);
+  });
+});
+
+for (const [way, refuseWebsockets] of [['by websocket', false], ['by batch', true]]) {
+  suite.test(`who opted out and is told so ${way} sends nothing more`, async (scene) => {
+    const server = await scene.server({ METRICS_OPT_OUT: 'refuse' });
+    const proxy = await scene.proxy(server, { refuseWebsockets, headers: { 'sec-gpc': '1' } });
+    const page = await scene.visit('/watch', introPage(proxy));
+    const [warnings, told, posts] = [warned(page), tellings(page), batches(page)];
+    const player = new Player(page, 'video');
+    await player.play();
+    await eventually(() => assert.ok(told.answers.includes('opted out') || posts.length > 0));
+    await player.reach(3);
+    const sent = [told.sockets.length, told.events.length, posts.length];
+    await player.pause();
+    await player.seek(10);
+    await player.play();
+    await player.reach(12);
+    await page.evaluate(() => dispatchEvent(new Event('pagehide')));
+    assert.deepEqual([told.sockets.length, told.events.length, posts.length], sent);
+    assert.deepEqual(warnings, []);
+    assert.deepEqual(await server.ask('plays', intro), { views: [] });
+  });
+}
+
+suite.test('a key that is revoked ends it with one warning', async (scene) => {
+  const server = await scene.server();
+  const { key } = await server.ask('keys', {});
+  const page = await scene.visit('/watch', introPage(server, key));
+  const [warnings, told, posts] = [warned(page), tellings(page), batches(page)];
+  const player = new Player(page, 'video');
+  await player.play();
+  await player.reach(1.2);
+  await fetch(`${server.url}/api/v1/keys/${encodeURIComponent(key)}`, { method: 'DELETE' });
+  await eventually(() => assert.deepEqual(warnings, ['metrics: invalid key']));
+  const sent = [told.sockets.length, told.events.length, posts.length];
+  await player.pause();
+  await player.play();
+  await player.reach((await position(player)) + 1);
+  assert.deepEqual([told.sockets.length, told.events.length, posts.length], sent);
+  assert.deepEqual(warnings, ['metrics: invalid key']);
+});
+
+suite.test('a key that is missing or wrong is warned of once, and the page works', async (scene) => {
+  const server = await scene.server();
+  const videos = `${videoTag('one')}${videoTag('two')}`;
+  for (const [tag, warning] of [
+    [`<script defer src="${server.url}/metrics.js"></script>`, 'metrics: no key'],
+    [scriptTag(server, 'of nobody'), 'metrics: invalid key'],
+  ]) {
+    const page = await scene.visit('/watch', { html: `<script>window.errors = []; onerror = (error) => errors.push(error)</script>${tag}${videos}` });
+    const warnings = warned(page);
+    await page.reload();
+    for (const id of ['one', 'two']) {
+      const player = new Player(page, id);
+      await player.play();
+      await player.reach(0.5);
+    }
+    await eventually(() => assert.deepEqual(warnings, [warning]));
+    assert.equal(await page.evaluate(() => typeof window.metrics.monitor(null)), 'function');
+    assert.deepEqual(await page.evaluate(() => window.errors), []);
+  }
+  assert.deepEqual(await server.ask('plays', { query: { key: EXAMPLE_KEY } }), { views: [] });
+});
+
+/** The bodies of the batches that a page sends from now on. */
+function batches(page) {
+  const bodies = [];
+  page.on('request', (request) => {
+    if (request.method() === 'POST') bodies.push(request.postData());
+  });
+  return bodies;
+}
+
+function warned(page) {
+  const warnings = [];
+  page.on('console', (message) => message.type() === 'warning' && warnings.push(message.text()));
+  return warnings;
+}

@@ -1,0 +1,236 @@
+// Our own client, /metrics.js, in real pages: what it reports is what the player showed.
+
+import assert from 'node:assert/strict';
+import { gzipSync } from 'node:zlib';
+import { eventually } from './harness/eventually.mjs';
+import { counted, near, onePlay, perSecond, watching } from './harness/expect.mjs';
+import { Player } from './harness/player.mjs';
+import {
+  TOLERANCE_SECONDS, expectShown, introPage, position, scriptTag, setRate, tellings, videoTag,
+} from './harness/script.mjs';
+import { Suite } from './harness/suite.mjs';
+
+const GZIP_BYTES_MAX = 5 * 1024;
+
+const suite = new Suite();
+const intro = { identifier: 'intro' };
+
+suite.test('what is shown counts, whatever the viewer does until the tab is closed', async (scene) => {
+  const server = await scene.server();
+  const page = await scene.visit('/watch?secret=of-the-visitor#chapter', introPage(server));
+  const player = new Player(page, 'video');
+
+  await player.play();
+  await eventually(async () => assert.equal(await watching(server, intro), 1));
+  await player.reach(1.5);
+  await player.pause();
+  await player.seek(10);
+  await player.play();
+  await player.reach(11);
+  await player.seek(20);
+  await player.reach(20.7);
+  await setRate(page, 2);
+  await player.reach(23);
+  await player.seek(0.5);
+  await player.reach(1.5);
+  const shown = await player.shown();
+  await page.close();
+
+  assert.equal(shown.length, 4, `the player showed ${JSON.stringify(shown)}`);
+  await expectShown(server, intro, shown);
+  const seconds = await perSecond(server, intro);
+  assert.deepEqual(seconds.get(0), { views: 2, viewers: 1 });
+  const strays = [...seconds.keys()].filter((second) => ![0, 1, 10, 11, 20, 21, 22, 23].includes(second));
+  assert.deepEqual(strays, [], 'seconds that were never shown');
+  await eventually(async () => assert.equal(await watching(server, intro), 0));
+
+  const play = await onePlay(server, intro);
+  assert.deepEqual(counted(play, 'browser'), { chrome: 1 });
+  const { sources } = await server.ask('sources', intro);
+  assert.deepEqual(sources.map(({ path }) => path), [`${scene.site.origin}/watch`]);
+});
+
+suite.test('a wait for data is no watching, and is told', async (scene) => {
+  const server = await scene.server();
+  scene.site.hold(0.3);
+  const video = videoTag('video', 'data-metrics-id="intro"', '/held.webm');
+  const page = await scene.visit('/watch', { html: `${scriptTag(server)}${video}` });
+  const told = tellings(page);
+  const player = new Player(page, 'video');
+  const waiting = page.evaluate(() => new Promise((resolve) => video.addEventListener('waiting', resolve, { once: true })));
+  // A browser reads ahead: what there is takes a while.
+  await setRate(page, 4);
+  await player.play();
+  await waiting;
+  await eventually(() => assert.deepEqual(told.names(), ['play', 'playing', 'rebuffering_start']));
+  const stuck = await position(player);
+  scene.site.release();
+  await player.reach(stuck + 2);
+  await player.pause();
+  await eventually(() => assert.deepEqual(told.names().slice(3), ['rebuffering_end', 'pause']));
+  near(told.events[2].from, stuck, TOLERANCE_SECONDS, 'where it waited');
+  await expectShown(server, intro, await player.shown());
+});
+
+suite.test('the end of a video that begins again is a replay', async (scene) => {
+  const server = await scene.server();
+  const page = await scene.visit('/watch', { html: `${scriptTag(server)}${videoTag('video', 'data-metrics-id="intro" loop')}` });
+  const player = new Player(page, 'video');
+  await player.seek(28.5);
+  await player.play();
+  await page.evaluate(() => new Promise((resolve) => video.addEventListener('seeked', resolve, { once: true })));
+  await page.waitForFunction(() => video.currentTime > 1 && video.currentTime < 10);
+  await player.pause();
+  const end = await page.evaluate(() => video.duration);
+  await expectShown(server, intro, [[28.5, end], [0, await position(player)]]);
+});
+
+suite.test('media is found wherever it is and whenever it comes, and says what it is', async (scene) => {
+  const server = await scene.server();
+  const html = `${scriptTag(server)}
+    ${videoTag('one', 'data-metrics-id="one" data-metrics-course="7" data-metrics-tag="a"')}
+    ${videoTag('two', 'data-metrics-course="8"')}
+    ${videoTag('ignored', 'data-metrics-ignore data-metrics-id="ignored"')}
+    <late-player data-metrics-id="shadow"></late-player>`;
+  const page = await scene.visit('/course', { html });
+  await page.evaluate(() => {
+    const add = (id, root) => {
+      const video = document.createElement('video');
+      Object.assign(video, { id, src: '/video.webm', muted: true });
+      root.append(video);
+      window.watch(video);
+      return video;
+    };
+    const holder = document.createElement('div');
+    document.body.append(holder);
+    add('late', holder).dataset.metricsId = 'late';
+    customElements.define('late-player', class extends HTMLElement {
+      constructor() {
+        super();
+        this.attachShadow({ mode: 'open' });
+      }
+
+      async connectedCallback() {
+        await new Promise(requestAnimationFrame);
+        add('shadow', this.shadowRoot);
+      }
+    });
+  });
+  await page.waitForFunction(() => window.watches.shadow);
+  const players = ['one', 'two', 'ignored', 'late', 'shadow'].map((id) => new Player(page, id));
+  await Promise.all(players.map((player) => player.play()));
+  await Promise.all(players.map((player) => player.reach(1.3)));
+  await Promise.all(players.map((player) => player.pause()));
+
+  const selections = [
+    { identifier: 'one', query: { video: { course: '7', tag: 'a' } } },
+    { query: { video: { course: '8' } } },
+    { identifier: 'late' },
+    { identifier: 'shadow' },
+  ];
+  const shown = await Promise.all(players.map((player) => player.shown()));
+  shown.splice(2, 1);
+  for (const [index, selection] of selections.entries()) await expectShown(server, selection, shown[index]);
+  const { views } = await server.ask('plays', { identifier: ['one', 'late', 'shadow', 'ignored'] });
+  assert.equal(views[0].views, 3, 'what is to be ignored is');
+});
+
+suite.test('what says nothing is called as its source, and another source is another viewing', async (scene) => {
+  const server = await scene.server();
+  const page = await scene.visit('/watch', { html: `${scriptTag(server)}${videoTag('video', '', '/video.webm?token=1')}` });
+  const player = new Player(page, 'video');
+  await player.play();
+  await player.reach(1.2);
+  const first = [[0, await position(player)]];
+  await page.evaluate(() => (video.src = '/other/video.webm?token=2'));
+  await player.play();
+  await player.reach(1.5);
+  await player.pause();
+  const second = [[0, await position(player)]];
+  await expectShown(server, { identifier: `${scene.site.origin}/video.webm` }, first);
+  await expectShown(server, { identifier: `${scene.site.origin}/other/video.webm` }, second);
+});
+
+suite.test('with a name of its own, another source is another viewing as well', async (scene) => {
+  const server = await scene.server();
+  const page = await scene.visit('/watch', introPage(server));
+  const player = new Player(page, 'video');
+  for (const source of ['/video.webm', '/other/video.webm']) {
+    await page.evaluate((source) => (video.src = source), source);
+    await player.play();
+    await player.reach(1.2);
+  }
+  await page.close();
+  await eventually(async () => {
+    const { views } = await server.ask('plays', intro);
+    assert.deepEqual(views.map((row) => row.views), [2]);
+  });
+});
+
+suite.test('a page can say itself what is measured, and until when', async (scene) => {
+  const server = await scene.server();
+  const page = await scene.visit('/watch', { html: `${scriptTag(server)}${videoTag('video', 'data-metrics-id="attribute"')}` });
+  const player = new Player(page, 'video');
+  await page.evaluate(() => {
+    const options = { identifier: 'intro', metadata: { course: { id: 7 } }, sessionData: { plan: 'free' } };
+    window.stop = window.metrics.monitor(video, options);
+  });
+  await player.play();
+  await player.reach(1.3);
+  await page.evaluate(() => window.stop());
+  const shown = [[0, await position(player)]];
+  await player.reach(2.5);
+  await player.pause();
+  await expectShown(server, { ...intro, query: { video: { course: { id: 7 } }, session: { plan: 'free' } } }, shown);
+  assert.deepEqual(await server.ask('plays', { identifier: 'attribute' }), { views: [] });
+});
+
+suite.test('a module measures what it is told to', async (scene) => {
+  const server = await scene.server();
+  const key = encodeURIComponent('HDsj3NfKQTNwn5Ix9g+cfQ==');
+  const html = `${videoTag('video')}${videoTag('other')}<script type="module">
+    import { monitor } from '${server.url}/metrics.mjs?key=${key}';
+    monitor(document.querySelector('#video'), { identifier: 'intro' });
+  </script>`;
+  const page = await scene.visit('/watch', { html });
+  const players = ['video', 'other'].map((id) => new Player(page, id));
+  await Promise.all(players.map((player) => player.play()));
+  await Promise.all(players.map((player) => player.reach(1.3)));
+  await Promise.all(players.map((player) => player.pause()));
+  await expectShown(server, intro, await players[0].shown());
+  const { views } = await server.ask('plays', { query: { key: 'HDsj3NfKQTNwn5Ix9g+cfQ==' } });
+  assert.deepEqual(views.map((row) => row.views), [1]);
+});
+
+suite.test('a link that is followed while a video plays ends it where it was', async (scene) => {
+  const server = await scene.server();
+  const { html } = introPage(server);
+  const page = await scene.visit('/watch', { html: `${html}<a href="/next">next</a>` });
+  await scene.site.publish('/next', { html: 'next' });
+  const player = new Player(page, 'video');
+  await player.play();
+  await setRate(page, 2);
+  await player.reach(3);
+  const shown = await player.shown();
+  await page.click('a');
+  await page.waitForURL('**/next');
+  await expectShown(server, intro, shown);
+});
+
+suite.test('media that plays by itself before the script is there is measured from its start', async (scene) => {
+  const server = await scene.server();
+  const page = await scene.visit('/watch', { html: videoTag('video', 'data-metrics-id="intro" autoplay') });
+  const player = new Player(page, 'video');
+  await player.reach(1);
+  await page.evaluate((tag) => document.head.append(document.createRange().createContextualFragment(tag)), scriptTag(server));
+  await player.reach(2);
+  await player.pause();
+  await expectShown(server, intro, [[0, await position(player)]]);
+});
+
+suite.test('the script is small', async (scene) => {
+  const server = await scene.server();
+  const response = await fetch(`${server.url}/metrics.js`);
+  const bytes = gzipSync(Buffer.from(await response.arrayBuffer()), { level: 9 }).length;
+  assert.ok(bytes <= GZIP_BYTES_MAX, `${bytes} bytes`);
+});
