@@ -58,6 +58,10 @@ class Scene {
     return this.#suite.site;
   }
 
+  get browser() {
+    return this.#suite.browser;
+  }
+
   /** A server with an empty database. */
   async server(environment) {
     const directory = await temporaryDirectory();

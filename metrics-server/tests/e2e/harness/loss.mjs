@@ -1,0 +1,111 @@
+// How much our own client loses, or has counted twice: many viewings on many pages, over connections that are cut and
+// a server that is killed, with tabs that are closed, left, or say themselves that they are over.
+
+import assert from 'node:assert/strict';
+import { eventually, sleep } from './eventually.mjs';
+import { EXAMPLE_KEY } from './server.mjs';
+
+// On one websocket: far fewer than the 64 that it may carry, and as many as some pages have.
+const VIEWINGS_A_PAGE = 8;
+// As many as a machine with two processors plays without a wait.
+const PAGES_AT_ONCE = 6;
+const WATCHED_MS = 1_500;
+const CUT_EVERY_MS = 700;
+const AWAY_MS = 1_000;
+const SETTLED_MS = 60_000;
+const ENDS = ['close', 'leave', 'stop'];
+
+export class Loss {
+  #closing = 0;
+  #isAway = false;
+
+  /** `proxies` are ways to `server`; pages use them in turn. */
+  constructor(scene, server, proxies) {
+    Object.assign(this, { scene, server, proxies });
+    // What each session has shown, in milliseconds.
+    this.shown = {};
+  }
+
+  /** Plays `count` viewings, with `restarts` of the server in between; returns what became of them. */
+  async run(count, restarts) {
+    await this.#publish();
+    const pages = Array.from({ length: Math.ceil(count / VIEWINGS_A_PAGE) }, (_, page) => page);
+    const cutting = setInterval(() => this.proxies.forEach((proxy) => proxy.cut()), CUT_EVERY_MS);
+    const every = Math.ceil(pages.length / (restarts + 1));
+    const workers = Array.from({ length: PAGES_AT_ONCE }, async () => {
+      for (let page = pages.shift(); page !== undefined; page = pages.shift()) {
+        const viewings = Math.min(VIEWINGS_A_PAGE, count - page * VIEWINGS_A_PAGE);
+        const viewed = this.#view(page, viewings);
+        if (page > 0 && page % every === 0) await this.#restart();
+        await viewed;
+      }
+    });
+    await Promise.all(workers).finally(() => clearInterval(cutting));
+    return this.#count();
+  }
+
+  async #publish() {
+    this.urls = [];
+    for (const [index, { url }] of this.proxies.entries()) {
+      const html = `<script defer src="${url}/metrics.js" data-key="${EXAMPLE_KEY}" data-manual></script>`;
+      this.urls.push(await this.scene.site.publish(`/loss/${index}`, { html, script: `import './page/fake.mjs';` }));
+    }
+    this.next = await this.scene.site.publish('/loss/next', { html: 'next' });
+  }
+
+  async #view(number, viewings) {
+    const identifiers = Array.from({ length: viewings }, (_, index) => `viewing-${number}-${index}`);
+    const { context, page } = await this.#open(this.urls[number % this.urls.length]);
+    await page.waitForFunction(() => window.metrics);
+    await page.evaluate(([identifiers, seed]) => window.view(identifiers, seed), [identifiers, number * 1000]);
+    await sleep(WATCHED_MS);
+    await eventually(() => assert.ok(!this.#isAway), SETTLED_MS);
+    // What a page says last needs a server that listens.
+    this.#closing += 1;
+    const shown = await page.evaluate(() => window.halt());
+    const end = ENDS[number % ENDS.length];
+    if (end === 'close') await page.close();
+    if (end === 'leave') await page.goto(this.next);
+    if (end === 'stop') await page.evaluate(() => window.stop());
+    Object.assign(this.shown, shown);
+    const expected = Object.values(shown).reduce((sum, milliseconds) => sum + milliseconds, 0);
+    // If it is never reached, the count at the end tells what is missing.
+    await eventually(async () => assert.equal(await this.#counted(identifiers), expected)).catch(() => {});
+    this.#closing -= 1;
+    await context.close();
+  }
+
+  async #open(url) {
+    const context = await this.scene.browser.newContext();
+    const page = await context.newPage();
+    await page.goto(url);
+    return { context, page };
+  }
+
+  async #restart() {
+    this.#isAway = true;
+    await eventually(() => assert.equal(this.#closing, 0), SETTLED_MS);
+    await this.server.kill();
+    await sleep(AWAY_MS);
+    await this.server.start();
+    this.#isAway = false;
+  }
+
+  /** The view time of these, in milliseconds. */
+  async #counted(identifier) {
+    const { views } = await this.server.ask('plays', { identifier, minimum_watch_seconds: 0 });
+    return Math.round(views.reduce((sum, row) => sum + row.total_view_time, 0) * 1000);
+  }
+
+  async #count() {
+    const all = { query: { key: EXAMPLE_KEY }, minimum_watch_seconds: 0 };
+    const { views } = await this.server.ask('plays', all);
+    const found = { sessions: views.reduce((sum, row) => sum + row.views, 0), lost: [], doubled: [] };
+    for (const [identifier, shown] of Object.entries(this.shown)) {
+      const counted = await this.#counted(identifier);
+      if (counted < shown) found.lost.push({ identifier, shown, counted });
+      if (counted > shown) found.doubled.push({ identifier, shown, counted });
+    }
+    return found;
+  }
+}

@@ -1,0 +1,86 @@
+// Media that shows what it is told to, for a page with more viewings than a browser can decode, and to the millisecond.
+
+class Media {
+  // What was shown, in milliseconds.
+  shown = 0;
+
+  constructor(identifier) {
+    this.identifier = identifier;
+    const members = { paused: true, ended: false, seeking: false, currentTime: 0, duration: 600, readyState: 4 };
+    // At no rate: a guess of how far it went since it was last seen would be as much as it went.
+    this.element = Object.assign(document.createElement('div'), members, { playbackRate: 0, autoplay: false });
+  }
+
+  say(...types) {
+    for (const type of types) this.element.dispatchEvent(new Event(type));
+  }
+
+  play() {
+    this.element.paused = false;
+    this.say('play', 'playing');
+  }
+
+  pause() {
+    this.element.paused = true;
+    this.say('pause');
+  }
+
+  seek(position) {
+    Object.assign(this.element, { seeking: true, currentTime: position });
+    this.say('seeking');
+    this.element.seeking = false;
+    this.say('seeked');
+  }
+
+  advance(milliseconds) {
+    this.element.currentTime = Math.round(this.element.currentTime * 1000 + milliseconds) / 1000;
+    this.shown += milliseconds;
+    this.say('timeupdate');
+  }
+}
+
+// Of the same seed, the same numbers: mulberry32.
+function lots(seed) {
+  let state = seed;
+  return (end) => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) % end;
+  };
+}
+
+let halted = false;
+const media = [];
+
+/** Begins a viewing for each identifier; their viewers do this and that until `halt`. */
+window.view = (identifiers, seed) => {
+  for (const [index, identifier] of identifiers.entries()) {
+    const one = new Media(identifier);
+    media.push(one);
+    one.stop = window.metrics.monitor(one.element, { identifier, metadata: { of: 'loss' } });
+    one.play();
+    watch(one, lots(seed + index));
+  }
+};
+
+async function watch(one, lot) {
+  for (;;) {
+    await new Promise((resolve) => setTimeout(resolve, 20 + lot(200)));
+    if (halted) return;
+    one.advance(1 + lot(1000));
+    const what = lot(4);
+    if (what === 0) one.seek(lot(500_000) / 1000);
+    if (what === 1) one.pause();
+    if (what === 1) one.play();
+  }
+}
+
+/** Nothing moves any more. Returns what each of them has shown, in milliseconds. */
+window.halt = () => {
+  halted = true;
+  return Object.fromEntries(media.map(({ identifier, shown }) => [identifier, shown]));
+};
+
+/** The page says itself that it is over. */
+window.stop = () => media.forEach(({ stop }) => stop());

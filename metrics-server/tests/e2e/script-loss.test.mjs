@@ -1,0 +1,20 @@
+// Our own client loses nothing and has nothing counted twice. `METRICS_TEST_VIEWINGS=1000` plays more of them.
+
+import assert from 'node:assert/strict';
+import { Loss } from './harness/loss.mjs';
+import { Suite } from './harness/suite.mjs';
+
+const VIEWINGS = Number(process.env.METRICS_TEST_VIEWINGS ?? 96);
+const RESTARTS = Math.ceil(VIEWINGS / 250);
+// A second each is more than enough, and a minute for the start.
+const TEST_MS = 60_000 + VIEWINGS * 1_000;
+
+const suite = new Suite();
+
+suite.test(`of ${VIEWINGS} viewings, none is lost and none counts twice`, async (scene) => {
+  const server = await scene.server();
+  const proxies = [await scene.proxy(server), await scene.proxy(server, { refuseWebsockets: true })];
+  const found = await new Loss(scene, server, proxies).run(VIEWINGS, RESTARTS);
+  console.log(`${found.sessions} sessions, ${found.lost.length} lost, ${found.doubled.length} doubled`);
+  assert.deepEqual(found, { sessions: VIEWINGS, lost: [], doubled: [] });
+}, TEST_MS);
