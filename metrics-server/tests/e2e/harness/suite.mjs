@@ -15,11 +15,11 @@ import { Site } from './site.mjs';
 const TEST_MS = 60_000;
 
 export class Suite {
-  /** Called at the top of a test file. `options` are those of the browser. */
-  constructor(options) {
+  /** Called at the top of a test file. `launch` is how its browser is; the other options are those of Chromium. */
+  constructor({ launch = launchBrowser, ...options } = {}) {
     before(async () => {
       this.directory = await temporaryDirectory();
-      this.browser = await launchBrowser(options);
+      this.browser = await launch(options);
       this.site = await Site.start(await makeVideo(this.directory));
     });
     after(async () => {
