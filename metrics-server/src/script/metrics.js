@@ -268,6 +268,9 @@ class Link {
 
   // The page goes away, or may: what is not acknowledged is sent in a way that outlives it.
   depart() {
+    // Browsers that say of a page that it goes say then that it is hidden.
+    if (this.departed === stamped) return;
+    this.departed = stamped;
     for (const { body } of [...this.sessions].flatMap((session) => session.batches())) {
       // As text, for which a browser need not ask the server first.
       if (!navigator.sendBeacon?.(this.batchUrl, body)) this.fetch(body).catch(() => {});
@@ -282,7 +285,7 @@ class Link {
 // What an element says of itself, or where it is in a shadow root, what the elements say that hold it.
 const describe = (media) => {
   const said = {};
-  for (let node = media; node; node = node.getRootNode().host) {
+  for (let node = media; node?.attributes; node = node.getRootNode().host) {
     for (const { name, value } of node.attributes) {
       if (name.startsWith('data-metrics-')) said[name.slice(13)] ??= value;
     }
@@ -447,7 +450,7 @@ class Monitor {
     if (currentTime < this.at - JUMP_SECONDS) {
       // It began again without a word.
       this.close(true);
-      this.open();
+      this.open(this.media.loop ? 0 : currentTime);
     } else if (currentTime > this.at) {
       this.flow();
       this.moving = true;

@@ -30,7 +30,7 @@ export class Loss {
   async run(count, restarts) {
     await this.#publish();
     const pages = Array.from({ length: Math.ceil(count / VIEWINGS_A_PAGE) }, (_, page) => page);
-    const cutting = setInterval(() => this.proxies.forEach((proxy) => proxy.cut()), CUT_EVERY_MS);
+    const cutting = setInterval(() => new Set(this.proxies).forEach((proxy) => proxy.cut()), CUT_EVERY_MS);
     const every = Math.ceil(pages.length / (restarts + 1));
     const workers = Array.from({ length: PAGES_AT_ONCE }, async () => {
       for (let page = pages.shift(); page !== undefined; page = pages.shift()) {

@@ -1,5 +1,5 @@
 // A reverse proxy in front of the server, as operators have one. It may know no websockets, add headers of which
-// browsers are hard to convince, and cut connections.
+// browsers are hard to convince, take its time, and cut connections.
 
 import { once } from 'node:events';
 import { createServer, request } from 'node:http';
@@ -9,10 +9,9 @@ export class Proxy {
   #server = createServer((asked, answer) => this.#pass(asked, answer));
   #websockets = new Set();
 
-  static async start(target, { refuseWebsockets = false, headers = {} } = {}) {
+  static async start(target, { refuseWebsockets = false, headers = {}, delayMs = 0 } = {}) {
     const proxy = new Proxy();
-    proxy.target = target;
-    proxy.headers = headers;
+    Object.assign(proxy, { target, headers, delayMs });
     proxy.#server.on('upgrade', (asked, socket, head) => {
       if (refuseWebsockets) return socket.end('HTTP/1.1 403 Forbidden\r\nconnection: close\r\n\r\n');
       proxy.#upgrade(asked, socket, head);
@@ -46,6 +45,13 @@ export class Proxy {
     asked.pipe(passed);
   }
 
+  /** What is on its way when a connection is cut does not arrive. */
+  #carry(from, to) {
+    const later = (act) => setTimeout(() => to.destroyed || act(), this.delayMs);
+    from.on('data', (chunk) => later(() => to.write(chunk)));
+    from.on('end', () => later(() => to.end()));
+  }
+
   #upgrade(asked, socket, head) {
     const { hostname, port } = new URL(this.target.url);
     const passed = connect(Number(port), hostname, () => {
@@ -53,7 +59,8 @@ export class Proxy {
       const lines = headers.map(([name, value]) => `${name}: ${value}\r\n`);
       passed.write(`GET ${asked.url} HTTP/1.1\r\n${lines.join('')}\r\n`);
       passed.write(head);
-      passed.pipe(socket).pipe(passed);
+      this.#carry(passed, socket);
+      this.#carry(socket, passed);
     });
     for (const [one, other] of [[socket, passed], [passed, socket]]) {
       this.#websockets.add(one);
