@@ -268,9 +268,6 @@ class Link {
 
   // The page goes away, or may: what is not acknowledged is sent in a way that outlives it.
   depart() {
-    // Browsers that say of a page that it goes say then that it is hidden.
-    if (this.departed === stamped) return;
-    this.departed = stamped;
     for (const { body } of [...this.sessions].flatMap((session) => session.batches())) {
       // As text, for which a browser need not ask the server first.
       if (!navigator.sendBeacon?.(this.batchUrl, body)) this.fetch(body).catch(() => {});
@@ -586,18 +583,22 @@ const start = (address, tag) => {
   });
 
   // Whoever comes back to a page begins anew, whether the browser kept the page or not.
+  let isGone = false;
   addEventListener('pagehide', () => {
+    isGone = true;
     monitors.forEach((monitor) => monitor.leave());
     link?.depart();
     link?.close();
   });
   addEventListener('pageshow', ({ persisted }) => {
     if (!persisted) return;
+    isGone = false;
     monitors.forEach((monitor) => monitor.resume());
     link?.flush();
   });
   document.addEventListener('visibilitychange', () => {
-    if (document.visibilityState === 'hidden') link?.depart();
+    // Of a page that goes, browsers say this as well.
+    if (document.visibilityState === 'hidden' && !isGone) link?.depart();
   });
 
   if (tag && manual === undefined) watch(document);

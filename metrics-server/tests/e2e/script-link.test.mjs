@@ -107,6 +107,23 @@ suite.test('what was not acknowledged when the tab is hidden is sent at once', a
   await expectShown(server, intro, shown);
 });
 
+suite.test('a page that goes sends one beacon', async (scene) => {
+  const server = await scene.server();
+  const proxy = await scene.proxy(server);
+  const page = await scene.visit('/watch', introPage(proxy));
+  const next = await scene.site.publish('/next', { html: 'next' });
+  const player = new Player(page, 'video');
+  await player.play();
+  await player.reach(1.2);
+  const shown = await player.shown();
+  await page.goto(next);
+  await expectShown(server, intro, shown);
+  await eventually(() => assert.ok(proxy.posts > 0));
+  // A second one would have been sent with the first.
+  await page.evaluate(() => new Promise(requestAnimationFrame));
+  assert.equal(proxy.posts, 1);
+});
+
 suite.test('a page that is left and shown again is watched anew', async (scene) => {
   const server = await scene.server();
   const page = await scene.visit('/watch', introPage(server));

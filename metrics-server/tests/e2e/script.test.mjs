@@ -185,6 +185,33 @@ suite.test('a page can say itself what is measured, and until when', async (scen
   assert.deepEqual(await server.ask('plays', { identifier: 'attribute' }), { views: [] });
 });
 
+suite.test('what a player feeds piece by piece, as hls.js and dash.js do, is called as its page', async (scene) => {
+  const server = await scene.server();
+  const html = `${scriptTag(server)}<video id="video" muted></video><script>
+    const source = new MediaSource();
+    video.src = URL.createObjectURL(source);
+    source.addEventListener('sourceopen', async () => {
+      const buffer = source.addSourceBuffer('video/webm; codecs="vp8"');
+      const file = await (await fetch('/video.webm')).arrayBuffer();
+      for (let start = 0; start < file.byteLength; start += 20_000) {
+        buffer.appendBuffer(file.slice(start, start + 20_000));
+        await new Promise((resolve) => buffer.addEventListener('updateend', resolve, { once: true }));
+      }
+      source.endOfStream();
+    });
+  </script>`;
+  const page = await scene.visit('/watch?token=1', { html });
+  const player = new Player(page, 'video');
+  await player.play();
+  await player.reach(1.2);
+  await player.seek(10);
+  await player.reach(11);
+  const shown = await player.shown();
+  await page.close();
+  assert.equal(shown.length, 2, `the player showed ${JSON.stringify(shown)}`);
+  await expectShown(server, { identifier: `${scene.site.origin}/watch` }, shown);
+});
+
 suite.test('a module measures what it is told to', async (scene) => {
   const server = await scene.server();
   const key = encodeURIComponent('HDsj3NfKQTNwn5Ix9g+cfQ==');

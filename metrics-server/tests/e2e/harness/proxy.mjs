@@ -8,6 +8,8 @@ import { connect } from 'node:net';
 export class Proxy {
   #server = createServer((asked, answer) => this.#pass(asked, answer));
   #websockets = new Set();
+  // How many requests were posted, beacons among them.
+  posts = 0;
 
   static async start(target, { refuseWebsockets = false, headers = {}, delayMs = 0 } = {}) {
     const proxy = new Proxy();
@@ -37,6 +39,7 @@ export class Proxy {
   #pass(asked, answer) {
     const { hostname, port } = new URL(this.target.url);
     const headers = { ...asked.headers, ...this.headers };
+    if (asked.method === 'POST') this.posts += 1;
     const passed = request({ hostname, port, path: asked.url, method: asked.method, headers }, (response) => {
       answer.writeHead(response.statusCode, response.headers);
       response.pipe(answer);
