@@ -72,6 +72,82 @@ suite.test('a wait for data is no watching, and is told', async (scene) => {
   await expectShown(server, intro, await player.shown());
 });
 
+suite.test('a tab in the background is as exact, where players tell the time once a second', async (scene) => {
+  const server = await scene.server();
+  const { html } = introPage(server);
+  // A browser without a screen has no background.
+  const throttle = `<script>
+    let last = 0;
+    addEventListener('timeupdate', (event) => {
+      if (performance.now() - last < 1_000) return event.stopImmediatePropagation();
+      last = performance.now();
+    }, true);
+    const { setTimeout } = window;
+    window.setTimeout = (act, milliseconds) => setTimeout(act, Math.max(milliseconds, 1_000));
+  </script>`;
+  const page = await scene.visit('/watch', { html: `${throttle}${html}` });
+  const player = new Player(page, 'video');
+  await player.play();
+  await player.reach(1.7);
+  await setRate(page, 2);
+  await player.reach(3.2);
+  await player.seek(10);
+  await player.reach(11.1);
+  await player.seek(20);
+  await player.reach(21.5);
+  const shown = await player.shown();
+  await page.close();
+  assert.equal(shown.length, 3, `the player showed ${JSON.stringify(shown)}`);
+  await expectShown(server, intro, shown);
+});
+
+suite.test('what viewers do beside watching is told, with the time at which they did', async (scene) => {
+  const server = await scene.server();
+  const { html } = introPage(server);
+  const track = '<track srclang="nl" kind="subtitles" src="data:text/vtt,WEBVTT">';
+  const button = '<button onclick="video.requestFullscreen()">fill</button>';
+  const page = await scene.visit('/watch', { html: `${html.replace('</video>', `${track}</video>`)}${button}` });
+  const told = tellings(page);
+  const player = new Player(page, 'video');
+  await player.play();
+  await page.click('button');
+  await eventually(() => assert.ok(told.names().includes('fullscreen_enter')));
+  await page.evaluate(() => document.exitFullscreen());
+  await setRate(page, 1.5);
+  await page.evaluate(() => (video.textTracks[0].mode = 'showing'));
+  await player.seek(10);
+  await player.pause();
+  await page.evaluate(() => (video.playbackRate = 1.52));
+  const expected = [
+    ...['play', 'playing', 'fullscreen_enter', 'fullscreen_exit', 'ratechange', 'track_set'],
+    ...['pause', 'seeked', 'play', 'pause'],
+  ];
+  await eventually(() => assert.deepEqual(told.names(), expected));
+  const said = (name) => told.events.find((event) => event.name === name);
+  assert.equal(said('ratechange').rate, 1.5);
+  assert.equal(said('track_set').language, 'nl');
+  assert.equal(said('seeked').duration, await page.evaluate(() => video.duration));
+  const timestamps = told.events.map(({ timestamp }) => timestamp);
+  assert.deepEqual(timestamps, [...new Set(timestamps)].sort((one, other) => one - other), 'each later than the one before');
+  assert.ok(Math.abs(timestamps[0] - Date.now()) < 60_000, 'by the clock of the machine');
+});
+
+suite.test('media that cannot be played is told, whatever names its source', async (scene) => {
+  const server = await scene.server();
+  const sources = '<source src="/missing/one.mp4"><source src="/missing/two.mp4">';
+  const page = await scene.visit('/watch', {
+    html: `${scriptTag(server)}<video id="one" preload="none" src="/missing/one.mp4" muted></video>
+      <video id="two" preload="none" muted>${sources}</video>`,
+  });
+  const told = tellings(page);
+  for (const id of ['one', 'two']) {
+    // With a list of sources, that promise is kept for ever.
+    await page.evaluate((id) => void document.getElementById(id).play().catch(() => {}), id);
+    const expected = ['play', 'playback_failure', 'pause'];
+    await eventually(() => assert.deepEqual(told.names().splice(id === 'one' ? 0 : 3), expected));
+  }
+});
+
 suite.test('the end of a video that begins again is a replay', async (scene) => {
   const server = await scene.server();
   const page = await scene.visit('/watch', { html: `${scriptTag(server)}${videoTag('video', 'data-metrics-id="intro" loop')}` });
