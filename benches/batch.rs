@@ -29,7 +29,7 @@ fn batch(c: &mut Criterion) {
         let metrics = Metrics::new(store);
         let key = ApiKey::new(KEY).expect("a key");
         metrics.import_key(&key).await.expect("the store takes a key");
-        Service::new(metrics, Settings { default_key: Some(key), ..Settings::default() })
+        Service::new(metrics, Settings::default().default_key(key))
     });
     let events: Vec<_> = (0..EVENTS)
         .map(|second| {

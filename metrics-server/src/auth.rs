@@ -2,14 +2,17 @@
 
 use std::fmt;
 
+use async_trait::async_trait;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
+use http::request::Parts;
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use subtle::ConstantTimeEq as _;
 
+use crate::access::{Access, Decision, Wanted};
 use crate::attempts::{Caller, Secret};
 use crate::error::Error;
 
-/// The user and the password that are asked for. The debug form shows neither.
+/// The user and the password that are asked for, to do everything. The debug form shows neither.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Credentials {
     // As a client sends them: `user:password`.
@@ -26,7 +29,7 @@ impl Credentials {
     }
 
     /// Returns if a request has them.
-    pub(crate) fn check(&self, caller: &Caller, headers: &HeaderMap) -> Result<(), Error> {
+    fn check(&self, caller: &Caller, headers: &HeaderMap) -> Result<(), Error> {
         // Browsers ask without at first: that is no guess.
         let given = headers.get(AUTHORIZATION).ok_or(Error::Unauthorized)?;
         let attempt = caller.attempt(Secret::Credentials(given.as_bytes()))?;
@@ -46,6 +49,18 @@ impl Credentials {
         let same = given.ct_eq(&repeated);
         let same_len = given.len().ct_eq(&self.expected.len());
         (same & same_len).into()
+    }
+}
+
+#[async_trait]
+impl Access for Credentials {
+    async fn decide(&self, request: &Parts, _: Wanted) -> Decision {
+        // The service has put it there, so that it knows who guesses.
+        let caller = request.extensions.get::<Caller>().cloned().unwrap_or_default();
+        match self.check(&caller, &request.headers) {
+            Ok(()) => Decision::Allow,
+            Err(err) => Decision::Refuse(err.into_response()),
+        }
     }
 }
 

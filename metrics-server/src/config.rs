@@ -8,6 +8,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use chrono::{NaiveDate, TimeDelta, Utc};
 use clap::Parser as _;
@@ -18,9 +19,10 @@ use metrics_core::time_bucket::Span;
 use metrics_core::{ApiKey, Bots};
 use tracing_subscriber::EnvFilter;
 
+use crate::access::Access;
 use crate::auth::Credentials;
 use crate::cors::Cors;
-use crate::service::Settings;
+use crate::settings::Settings;
 
 /// What follows the flags in `--help`.
 const ENVIRONMENT: &str = "\
@@ -406,11 +408,12 @@ impl Config {
         let credentials = credentials(&environment)?;
         let settings = Settings {
             default_key,
-            credentials,
+            access: credentials.map(|it| Arc::new(it) as Arc<dyn Access>),
             heed_opt_out: heed_opt_out.unwrap_or(false),
             cors: cors.unwrap_or_default(),
             spool: Some(database.spool(spool)),
             forwarded_header,
+            ..Settings::default()
         };
         Ok(Self {
             command,

@@ -36,6 +36,12 @@ pub(crate) enum Error {
     /// User and password are missing or wrong.
     #[error("user and password are needed")]
     Unauthorized,
+    /// The hook of whoever embeds this does not know who asks; the scheme by which to say it.
+    #[error("it must be known who asks")]
+    Unauthenticated(Option<HeaderValue>),
+    /// What is asked for is not for who asks.
+    #[error("this is not for you")]
+    Forbidden,
     /// A batch in which no event has a key.
     #[error("`key` is missing: name it in the events, or in the address as ?key=")]
     NoKey,
@@ -122,7 +128,10 @@ impl Error {
                 StatusCode::BAD_REQUEST
             }
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Unauthorized | Self::NoKey | Self::InvalidKey => StatusCode::UNAUTHORIZED,
+            Self::Unauthorized | Self::Unauthenticated(_) | Self::NoKey | Self::InvalidKey => {
+                StatusCode::UNAUTHORIZED
+            }
+            Self::Forbidden => StatusCode::FORBIDDEN,
             Self::NotFound | Self::UnknownKey => StatusCode::NOT_FOUND,
             Self::KeyExists => StatusCode::CONFLICT,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
@@ -138,6 +147,7 @@ impl Error {
     fn header(&self) -> Option<(HeaderName, HeaderValue)> {
         let (name, value) = match self {
             Self::Unauthorized => (WWW_AUTHENTICATE, "Basic realm=\"metrics\""),
+            Self::Unauthenticated(scheme) => return Some((WWW_AUTHENTICATE, scheme.clone()?)),
             // Not `Basic`: a browser would ask the visitors of a page for a password.
             Self::NoKey | Self::InvalidKey => (WWW_AUTHENTICATE, "Key realm=\"metrics\""),
             Self::MethodNotAllowed { allow } => (ALLOW, *allow),

@@ -1,24 +1,76 @@
 //! Measures how videos are watched, without tracking anyone: websocket and HTTP in, JSON out.
 //!
+//! The crate is a binary, and a library for those who have a server of their own: a [`Service`] is made from a
+//! [`Metrics`](metrics_core::Metrics), and handed requests. It serves the websocket of viewers, batches of events and
+//! reports as JSON.
+//!
+//! # Embed it
+//!
+//! A [`Service`] is a service of hyper and of tower, and so of axum. [`Settings`] say under which path it is, which of
+//! its [`Routes`] there are, and who has [`Access`] to reports and keys. Beside routes of your own, on hyper:
+//!
+//! ```
+//! use hyper::body::Incoming;
+//! use hyper::{Request, Response};
+//! use metrics_core::Metrics;
+//! use metrics_core::store::Store;
+//! use metrics_server::{Body, Credentials, Service, Settings};
+//! use std::sync::Arc;
+//!
+//! /// Any store: those of `metrics_core::store`, or one of your own.
+//! fn service(store: Arc<dyn Store>) -> Option<Service> {
+//!     let metrics = Metrics::builder(store).start();
+//!     let credentials = Credentials::new("ada", "open sesame")?;
+//!     Some(Service::new(metrics, Settings::default().prefix("/analytics").access(credentials)))
+//! }
+//!
+//! async fn respond(service: Service, request: Request<Incoming>) -> Response<Body> {
+//!     if service.owns(request.uri().path()) {
+//!         service.respond(request).await
+//!     } else {
+//!         Response::new(Body::from("hello from the application"))
+//!     }
+//! }
+//! ```
+//!
+//! On axum, which takes the path away itself:
+//!
+//! ```text
+//! let service = Service::new(metrics, Settings::default().stripped_prefix("/analytics"));
+//! let app = Router::new().nest_service("/analytics", service.clone());
+//! ```
+//!
+//! Whole programs are in the folder `examples` of the repository. [`Service`] says on what it runs, and how it is stopped
+//! without losing anything. So that who guesses keys and passwords is held up, put the [`Peer`] of a connection into the
+//! extensions of its requests.
+//!
+//! # Features
+//!
+//! * `binary` (default): the server to start, with all stores and what it reads its settings with. Leave it out
+//!   (`default-features = false`) to embed the service, and choose stores by the features of `metrics-core`.
+//!
+//! # How it is made
+//!
 //! The crate is a thin layer over `metrics-core`. In reading order:
 //!
-//! * [`Service`] answers requests: `route.rs` is the route table, `api/` has a file per endpoint.
+//! * [`Service`] answers requests: `route.rs` is the route table, `api/` has a file per endpoint. `settings.rs`,
+//!   `mount.rs` and `access.rs` are for those who embed it.
 //! * A websocket is read by `frames.rs` into bounded messages, by `phoenix.rs` into values of the channel protocol,
 //!   and acted on by `channel.rs`; `socket.rs` is its life. `wire.rs` reads the events that clients send.
 //! * `script.rs` is our own client, which runs in pages.
 //! * `attempts.rs` holds up whoever guesses keys and passwords.
 //! * [`serve()`] accepts connections and stops without losing any.
-//! * [`Config`] is every setting of the binary.
-//!
-//! To embed it: make a [`Service`] from a [`Metrics`](metrics_core::Metrics), and hand it requests.
+//! * `Config` is every setting of the binary.
 
 #![warn(clippy::unwrap_used)]
 
+mod access;
 mod api;
 mod attempts;
 mod auth;
 mod body;
 mod channel;
+#[cfg(feature = "binary")]
 mod config;
 mod cors;
 mod error;
@@ -26,6 +78,7 @@ mod frames;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
 mod kept;
+mod mount;
 mod page;
 mod patience;
 mod phoenix;
@@ -35,15 +88,21 @@ mod route;
 mod script;
 mod serve;
 mod service;
+mod settings;
 mod socket;
 mod wire;
 
+pub use access::{Access, Decision, Wanted};
 pub use attempts::Peer;
 pub use auth::Credentials;
 pub use body::BODY_BYTES_MAX;
+#[cfg(feature = "binary")]
 pub use config::{Command, Config, ConfigError, Database, LogFormat};
 pub use cors::Cors;
+pub use mount::Prefix;
 pub use page::EXAMPLE_KEY;
 pub use response::Body;
+pub use route::Routes;
 pub use serve::{listen, serve};
-pub use service::{Service, Settings};
+pub use service::Service;
+pub use settings::Settings;

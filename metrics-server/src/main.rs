@@ -76,7 +76,7 @@ async fn run(config: Config) -> Result<(), Box<dyn Error>> {
         Some(span) => metrics.retention(span).start(),
         None => metrics.start(),
     };
-    if config.settings.credentials.is_none() {
+    if config.settings.access.is_none() {
         add_example_key(&metrics).await?;
     }
     let connections_max = files::make_room(config.connections_max, config.database_connections)

@@ -10,7 +10,9 @@ use metrics_core::{ApiKey, Metrics};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::time::timeout;
 
+use crate::access::Granted;
 use crate::kept::Kept;
+use crate::mount::Prefix;
 use crate::response::{self, Body};
 
 /// The key that an empty database gets, so that a newcomer can try it at once.
@@ -46,21 +48,29 @@ impl Page {
         Self { sessions: Kept::new(COUNT_KEPT) }
     }
 
-    pub(crate) async fn show(&self, metrics: &Metrics, headers: &HeaderMap) -> Response<Body> {
+    pub(crate) async fn show(
+        &self,
+        metrics: &Metrics,
+        granted: &Granted,
+        prefix: &Prefix,
+        headers: &HeaderMap,
+    ) -> Response<Body> {
         let counting = metrics.clone();
         let count =
             self.sessions.ask(|| async move { counting.store().count_sessions().await.ok() });
         let store = match timeout(COUNT_MAX, count).await.map(Option::flatten) {
+            Ok(Some(_)) if !granted.is_all() => "The store is well.".to_owned(),
             Ok(Some(1)) => "The store is well and holds 1 session.".to_owned(),
             Ok(Some(sessions)) => format!("The store is well and holds {sessions} sessions."),
             Ok(None) => "The store cannot be reached.".to_owned(),
             Err(_) => "The store is well but busy.".to_owned(),
         };
-        index(&store, metrics, headers).await
+        index(&store, metrics, &format!("{}{}", host(headers), escaped(prefix.as_str()))).await
     }
 }
 
-async fn index(store: &str, metrics: &Metrics, headers: &HeaderMap) -> Response<Body> {
+/// The page of a server that is at `place`: a host, and a path if it is under one.
+async fn index(store: &str, metrics: &Metrics, place: &str) -> Response<Body> {
     let example = ApiKey::new(EXAMPLE_KEY).ok();
     let accepted = match &example {
         Some(key) => metrics.accepts_key(key).await.unwrap_or(false),
@@ -71,7 +81,7 @@ async fn index(store: &str, metrics: &Metrics, headers: &HeaderMap) -> Response<
         .replace("{{store}}", store)
         .replace("{{key}}", key)
         .replace("{{encoded_key}}", &utf8_percent_encode(key, NON_ALPHANUMERIC).to_string())
-        .replace("{{host}}", host(headers));
+        .replace("{{place}}", place);
     let mut response = response::html(StatusCode::OK, page);
     for (name, value) in HEADERS {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
@@ -85,6 +95,11 @@ fn host(headers: &HeaderMap) -> &str {
         host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".:-[]".contains(&byte))
     };
     headers.get(HOST).and_then(|host| host.to_str().ok()).filter(plain).unwrap_or("localhost:3000")
+}
+
+/// A text as it stands in HTML.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('\'', "&#39;").replace('"', "&quot;")
 }
 
 #[cfg(test)]
@@ -103,5 +118,10 @@ mod tests {
         check("[::1]:3000", "[::1]:3000");
         check("<script>", "localhost:3000");
         assert_eq!(host(&HeaderMap::new()), "localhost:3000");
+    }
+
+    #[test]
+    fn a_prefix_cannot_end_the_text_it_stands_in() {
+        assert_eq!(escaped("/a'\"<&b"), "/a&#39;&quot;&lt;&amp;b");
     }
 }

@@ -1,5 +1,11 @@
 //! The route table.
 
+use std::fmt;
+use std::ops::BitOr;
+
+use hyper::Method;
+
+use crate::access::Wanted;
 use crate::script;
 
 /// Where a path leads.
@@ -61,9 +67,111 @@ impl<'a> Route<'a> {
         }
     }
 
-    /// Whether credentials are asked for, where there are any.
-    pub(crate) fn is_guarded(self) -> bool {
-        matches!(self, Self::Page | Self::Figures | Self::Keys | Self::Key(_) | Self::Report(_))
+    /// Among which routes it is.
+    pub(crate) fn among(self) -> Routes {
+        match self {
+            Self::Page => Routes::PAGE,
+            Self::Live | Self::Ready => Routes::HEALTH,
+            Self::Figures => Routes::FIGURES,
+            Self::Socket => Routes::SOCKET,
+            Self::Events => Routes::BATCHES,
+            Self::Keys | Self::Key(_) => Routes::KEYS,
+            Self::Report(_) => Routes::REPORTS,
+            Self::Script(_) => Routes::SCRIPT,
+        }
+    }
+
+    /// What is wanted there, if not everybody may have it.
+    pub(crate) fn wanted(self, method: &Method) -> Option<Wanted> {
+        match self {
+            Self::Live | Self::Ready | Self::Script(_) | Self::Socket | Self::Events => None,
+            Self::Page => Some(Wanted::Page),
+            Self::Figures => Some(Wanted::Figures),
+            Self::Keys if method == Method::POST => Some(Wanted::CreateKey),
+            Self::Keys => Some(Wanted::ListKeys),
+            Self::Key(_) => Some(Wanted::RevokeKey),
+            Self::Report(_) => Some(Wanted::Report),
+        }
+    }
+}
+
+/// Some of the routes of a service.
+///
+/// ```
+/// use metrics_server::Routes;
+///
+/// let inside = Routes::ALL.without(Routes::INGEST);
+/// assert!(inside.contains(Routes::REPORTS | Routes::KEYS) && !inside.contains(Routes::SOCKET));
+/// ```
+#[derive(Clone, Copy, Eq, Hash, PartialEq)]
+pub struct Routes(u16);
+
+impl Routes {
+    /// No route.
+    pub const NONE: Self = Self(0);
+    /// The websocket of viewers: `/socket/websocket`.
+    pub const SOCKET: Self = Self(1);
+    /// Batches of events: `/v1/events` and `/api/v1/events`.
+    pub const BATCHES: Self = Self(1 << 1);
+    /// Whatever viewers send events to.
+    pub const INGEST: Self = Self(Self::SOCKET.0 | Self::BATCHES.0);
+    /// Reports: `/api/v1/plays` and its like.
+    pub const REPORTS: Self = Self(1 << 2);
+    /// API keys: `/api/v1/keys`.
+    pub const KEYS: Self = Self(1 << 3);
+    /// The page: `/`.
+    pub const PAGE: Self = Self(1 << 4);
+    /// Whether the process runs, and can record: `/health/live` and `/health/ready`.
+    pub const HEALTH: Self = Self(1 << 5);
+    /// How recording goes in this process: `/metrics`.
+    pub const FIGURES: Self = Self(1 << 6);
+    /// The script that measures the media of a page: `/metrics.js` and its like.
+    pub const SCRIPT: Self = Self(1 << 7);
+    /// All of them, and those that are yet to come.
+    pub const ALL: Self = Self(u16::MAX);
+
+    /// Whether all of `others` are among these.
+    #[must_use]
+    pub const fn contains(self, others: Self) -> bool {
+        self.0 & others.0 == others.0
+    }
+
+    /// These but for `others`.
+    #[must_use]
+    pub const fn without(self, others: Self) -> Self {
+        Self(self.0 & !others.0)
+    }
+}
+
+impl Default for Routes {
+    /// All of them.
+    fn default() -> Self {
+        Self::ALL
+    }
+}
+
+impl BitOr for Routes {
+    type Output = Self;
+
+    fn bitor(self, others: Self) -> Self {
+        Self(self.0 | others.0)
+    }
+}
+
+impl fmt::Debug for Routes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named = [
+            (Self::SOCKET, "socket"),
+            (Self::BATCHES, "batches"),
+            (Self::REPORTS, "reports"),
+            (Self::KEYS, "keys"),
+            (Self::PAGE, "page"),
+            (Self::HEALTH, "health"),
+            (Self::FIGURES, "figures"),
+            (Self::SCRIPT, "script"),
+        ];
+        let names = named.into_iter().filter(|(routes, _)| self.contains(*routes));
+        f.debug_set().entries(names.map(|(_, name)| name)).finish()
     }
 }
 
@@ -81,5 +189,28 @@ mod tests {
         assert_eq!(Route::of("/api/v1/keys/"), Some(Route::Keys));
         assert_eq!(Route::of("/api/v1/keys/a//b/"), Some(Route::Key("a//b/")));
         assert_eq!(Route::of("/socket"), None);
+    }
+
+    #[test]
+    fn every_route_is_among_some_that_can_be_left_out() {
+        let paths = [
+            ("/", "page"),
+            ("/health/live", "health"),
+            ("/health/ready", "health"),
+            ("/metrics", "figures"),
+            ("/metrics.js", "script"),
+            ("/socket/websocket", "socket"),
+            ("/v1/events", "batches"),
+            ("/api/v1/keys", "keys"),
+            ("/api/v1/keys/a", "keys"),
+            ("/api/v1/plays", "reports"),
+        ];
+        for (path, name) in paths {
+            let among = Route::of(path).unwrap().among();
+            assert_eq!(format!("{among:?}"), format!("{{{name:?}}}"), "{path}");
+            assert!(Routes::ALL.contains(among) && Routes::default().contains(among));
+            assert!(!Routes::NONE.contains(among) && !Routes::ALL.without(among).contains(among));
+        }
+        assert_eq!(Routes::INGEST, Routes::SOCKET | Routes::BATCHES);
     }
 }

@@ -7,19 +7,22 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fastwebsockets::upgrade;
-use hyper::header::{HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_PROTOCOL, USER_AGENT};
+use http::Extensions;
+use hyper::header::{
+    HeaderMap, HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_PROTOCOL, USER_AGENT,
+};
 use hyper::{Method, Request, Response};
-use metrics_core::recorder::{Spool, Stopped};
+use metrics_core::recorder::Stopped;
 use metrics_core::{ApiKey, Metrics, Source};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::access::{Decision, Granted};
 use crate::api::params::Params;
 use crate::api::{engagement, events, figures, health, keys, plays, sources, watching};
 use crate::attempts::{Attempts, Caller, Peer};
-use crate::auth::Credentials;
 use crate::body::{Bodies, check_end};
 use crate::channel::Visitor;
 use crate::cors::{self, Cors};
@@ -29,6 +32,7 @@ use crate::page::Page;
 use crate::phoenix::{SUBPROTOCOL, Version, offers_subprotocol};
 use crate::response::Body;
 use crate::route::{Report, Route};
+use crate::settings::Settings;
 use crate::socket;
 
 /// How much is kept of a header that says which browser it is, as long as the connection lasts. More is not looked at.
@@ -49,27 +53,29 @@ const REPORT_WAIT_MAX: Duration = Duration::from_secs(30);
 /// How long a report may take then. The store itself gives up on one after 30 s, but it has others to read before.
 const REPORT_MAX: Duration = Duration::from_secs(60);
 
-/// How the service behaves.
-#[derive(Clone, Debug, Default)]
-pub struct Settings {
-    /// The key of batches that name none.
-    pub default_key: Option<ApiKey>,
-    /// Who may read reports and change keys: everybody, unless said otherwise.
-    pub credentials: Option<Credentials>,
-    /// Whether viewers who send `Sec-GPC: 1` or `DNT: 1` are refused.
-    pub heed_opt_out: bool,
-    /// Which pages of other origins may read reports.
-    pub cors: Cors,
-    /// Where to leave what a store that is away cannot take when the server stops: nowhere, unless said otherwise.
-    pub spool: Option<Spool>,
-    /// The header in which a reverse proxy says where a request comes from; its last element counts, which the proxy
-    /// adds. Only if nobody can reach the server but through that proxy: anybody else could claim to be anywhere.
-    pub forwarded_header: Option<HeaderName>,
-}
+/// How long it may take to decide who may read what.
+const ACCESS_MAX: Duration = Duration::from_secs(10);
 
 /// Answers requests, and speaks with the websockets that come of them.
 ///
-/// Cheap to clone: all clones are the same.
+/// Cheap to clone: all clones are the same. It is a service of hyper and of tower as well.
+///
+/// # Where it runs
+///
+/// It starts no runtime and has nothing that is global. Websockets are tasks of the runtime on which
+/// [`respond`](Self::respond) is called, which must be Tokio's, with a clock; [`close_sockets`](Self::close_sockets)
+/// ends them and waits for all of them. Connections must be served `with_upgrades` to become websockets.
+///
+/// # How it stops
+///
+/// In this order nothing is lost:
+///
+/// 1. Accept no more connections, and let requests finish.
+/// 2. [`close_sockets`](Self::close_sockets): what is playing is closed, and answered as far as it is durable.
+/// 3. [`stop`](Self::stop): what is left is written, or put into a file. It ends the [`Metrics`] too; whoever needs
+///    those for longer leaves it out, and ends them by [`Metrics::stop_within`] later.
+///
+/// 1 and 2 may be at the same time, as in [`serve()`](crate::serve()).
 #[derive(Clone)]
 pub struct Service {
     inner: Arc<Inner>,
@@ -105,7 +111,18 @@ impl Service {
         Self { inner: Arc::new(inner) }
     }
 
-    /// Ends all websockets, and returns when they have ended.
+    /// Whether a request with this path is for this service: it is under its [prefix](Settings::prefix), and leads to one
+    /// of its [routes](Settings::routes). Where it is not, [`respond`](Self::respond) answers 404.
+    ///
+    /// With the prefix `/analytics`, `/analytics/api/v1/plays` is, and neither `/api/v1/plays` nor `/analytics/nothing`.
+    #[must_use]
+    pub fn owns(&self, path: &str) -> bool {
+        self.route(path).is_some()
+    }
+
+    /// Ends all websockets, and returns when they have ended. Those that are opened from now on end at once.
+    ///
+    /// Cancel safe: they end whether anybody waits for it or not.
     pub async fn close_sockets(&self) {
         self.inner.stopping.cancel();
         self.inner.sockets.close();
@@ -116,6 +133,8 @@ impl Service {
     ///
     /// What the store does not take in time is left in a file, if [`Settings::spool`] says where; the log tells how it
     /// ended. Call it when no more requests come and the websockets are [closed](Self::close_sockets).
+    ///
+    /// Not cancel safe: if it is dropped, what is not durable may be lost.
     pub async fn stop(&self, limit: Duration) {
         let Some(spool) = &self.inner.settings.spool else {
             if timeout(limit, self.inner.metrics.stop()).await.is_err() {
@@ -147,13 +166,16 @@ impl Service {
     }
 
     /// Answers a request. It never fails: what is wrong is told in the answer.
+    ///
+    /// If it is dropped, what was asked happened whole or not at all, but for batches, of which any number of events
+    /// may have been recorded; they count once when the batch is sent again.
     pub async fn respond<B>(&self, request: Request<B>) -> Response<Body>
     where
         B: hyper::body::Body<Data = Bytes> + Send,
         B::Error: std::error::Error + Send + Sync + 'static,
     {
         let path = request.uri().path().to_owned();
-        let route = Route::of(&path);
+        let route = self.route(&path);
         let cors = match route {
             Some(Route::Events | Route::Script(_)) => &Cors::Any,
             Some(Route::Report(_) | Route::Keys | Route::Key(_)) => &self.inner.settings.cors,
@@ -179,7 +201,7 @@ impl Service {
     async fn dispatch<B>(
         &self,
         route: Option<Route<'_>>,
-        mut request: Request<B>,
+        request: Request<B>,
     ) -> Result<Response<Body>, Error>
     where
         B: hyper::body::Body<Data = Bytes> + Send,
@@ -191,15 +213,22 @@ impl Service {
         if !allow.split(", ").any(|method| method == request.method().as_str()) {
             return Err(Error::MethodNotAllowed { allow });
         }
-        if let (true, Some(credentials)) = (route.is_guarded(), &self.inner.settings.credentials) {
-            credentials.check(&self.caller(&request), request.headers())?;
-        }
-        let Inner { metrics, bodies, .. } = &*self.inner;
+        let (mut request, granted) = match self.admit(route, request).await? {
+            (request, Decision::Allow) => (request, Granted::All),
+            (request, Decision::AllowKeys(keys)) => (request, Granted::Keys(keys.into())),
+            (_, Decision::Refuse(response)) => return Ok(response),
+        };
+        let Inner { metrics, bodies, settings, .. } = &*self.inner;
         match (route, request.method().clone()) {
             (Route::Socket, _) => self.upgrade(&mut request),
-            (Route::Page, _) => Ok(self.inner.page.show(metrics, request.headers()).await),
+            (Route::Page, _) => {
+                let (page, headers) = (&self.inner.page, request.headers());
+                Ok(page.show(metrics, &granted, &settings.prefix, headers).await)
+            }
             (Route::Live, _) => Ok(health::live()),
             (Route::Ready, _) => Ok(health::ready(metrics, &self.inner.healthy).await),
+            // They belong to no key.
+            (Route::Figures, _) if !granted.is_all() => Err(Error::Forbidden),
             (Route::Figures, _) => Ok(figures::figures(metrics)),
             (Route::Script(address), _) => Ok(address.serve(request.headers())),
             (Route::Events, _) => {
@@ -210,29 +239,55 @@ impl Service {
                 events::record(metrics, key.as_ref(), &visitor, &body).await
             }
             (Route::Keys, Method::POST) => {
-                keys::create(metrics, &bodies.read(request.into_body()).await?).await
+                let body = bodies.read(request.into_body()).await?;
+                keys::create(metrics, &granted, &body).await
             }
-            (Route::Keys, _) => keys::list(metrics).await,
-            (Route::Key(id), _) => keys::revoke(metrics, id).await,
+            (Route::Keys, _) => keys::list(metrics, &granted).await,
+            (Route::Key(id), _) => keys::revoke(metrics, &granted, id).await,
             (Route::Report(report), _) => {
                 let query = request.uri().query().map(str::to_owned);
                 let body = bodies.read(request.into_body()).await?;
-                self.report(report, query.as_deref(), &body).await
+                self.report(report, granted, query.as_deref(), &body).await
             }
         }
+    }
+
+    /// Asks who may read what about a request for something that not everybody may have.
+    async fn admit<B>(
+        &self,
+        route: Route<'_>,
+        request: Request<B>,
+    ) -> Result<(Request<B>, Decision), Error> {
+        let wanted = route.wanted(request.method());
+        let (Some(wanted), Some(access)) = (wanted, &self.inner.settings.access) else {
+            return Ok((request, Decision::Allow));
+        };
+        let (mut head, body) = request.into_parts();
+        let caller = self.caller(&head.headers, &head.extensions);
+        head.extensions.insert(caller);
+        let decision = timeout(ACCESS_MAX, access.decide(&head, wanted)).await;
+        Ok((Request::from_parts(head, body), decision.map_err(|_| Error::Busy)?))
+    }
+
+    /// Where a path leads, as far as that is a part of this service.
+    fn route<'a>(&self, path: &'a str) -> Option<Route<'a>> {
+        let Settings { prefix, routes, .. } = &self.inner.settings;
+        let route = Route::of(prefix.strip(path)?)?;
+        routes.contains(route.among()).then_some(route)
     }
 
     /// Answers a report, when there is room for it.
     async fn report(
         &self,
         report: Report,
+        granted: Granted,
         query: Option<&str>,
         body: &[u8],
     ) -> Result<Response<Body>, Error> {
         let Inner { metrics, reports, .. } = &*self.inner;
         // Only then is anything made of what was sent. Never closed.
         let _place = timeout(REPORT_WAIT_MAX, reports.acquire()).await.map_err(|_| Error::Busy)?;
-        let params = Params::parse(query, body)?;
+        let params = Params::parse(query, body)?.within(granted);
         let answering = async {
             match report {
                 Report::Plays => plays::plays(metrics, &params).await,
@@ -285,10 +340,10 @@ impl Service {
     }
 
     /// Whoever makes a request, for secrets that are guessed.
-    fn caller<B>(&self, request: &Request<B>) -> Caller {
-        let peer = request.extensions().get::<Peer>().copied();
+    fn caller(&self, headers: &HeaderMap, extensions: &Extensions) -> Caller {
+        let peer = extensions.get::<Peer>().copied();
         let forwarded = self.inner.settings.forwarded_header.as_ref();
-        let forwarded = forwarded.and_then(|name| Peer::forwarded(request.headers(), name));
+        let forwarded = forwarded.and_then(|name| Peer::forwarded(headers, name));
         self.inner.attempts.of(forwarded.or(peer))
     }
 
@@ -306,7 +361,7 @@ impl Service {
             brands: text(HeaderName::from_static("sec-ch-ua")),
             page: page.and_then(|page| Some(Source::parse(&page)?.as_str().to_owned())),
             opted_out: self.inner.settings.heed_opt_out && (asks("sec-gpc") || asks("dnt")),
-            caller: self.caller(request),
+            caller: self.caller(headers, request.extensions()),
         }
     }
 

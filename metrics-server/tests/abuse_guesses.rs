@@ -20,13 +20,12 @@ const AUTHORIZATION: &str = "Basic YWRhOm9wZW4gc2VzYW1l";
 const HEADER: &str = "x-forwarded-for";
 
 async fn guarded() -> TestServer {
-    let credentials = Credentials::new("ada", "open sesame");
-    TestServer::with(Settings { credentials, ..Settings::default() }).await
+    let credentials = Credentials::new("ada", "open sesame").unwrap();
+    TestServer::with(Settings::default().access(credentials)).await
 }
 
 async fn behind_a_proxy() -> TestServer {
-    let forwarded_header = Some(HEADER.parse().unwrap());
-    TestServer::with(Settings { forwarded_header, ..Settings::default() }).await
+    TestServer::with(Settings::default().forwarded_header(HEADER.parse().unwrap())).await
 }
 
 /// What a join is told.

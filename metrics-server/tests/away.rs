@@ -148,8 +148,7 @@ async fn a_server_without_room_reads_no_more_until_the_store_is_back() {
 async fn a_server_whose_store_is_away_stops_in_time_and_leaves_what_it_has() {
     let directory = TempDir::new().unwrap();
     let spool = Spool::new(directory.path(), "metrics");
-    let (server, failures) =
-        server(Settings { spool: Some(spool.clone()), ..Settings::default() }).await;
+    let (server, failures) = server(Settings::default().spool(spool.clone())).await;
     let mut client = server.connect().await;
     client.join(TOPIC, "intro").await;
     client.play(TOPIC, 0.0).await;

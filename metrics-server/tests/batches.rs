@@ -150,7 +150,7 @@ async fn a_key_comes_with_the_event_or_the_address_or_by_default() {
     let server = TestServer::new().await;
     let (default_key, own_key) = (server.key.clone(), server.metrics.create_key().await.unwrap());
     let third_key = server.metrics.create_key().await.unwrap();
-    let settings = Settings { default_key: ApiKey::new(&default_key).ok(), ..Settings::default() };
+    let settings = Settings::default().default_key(ApiKey::new(&default_key).unwrap());
     let server = server.restart(settings).await;
 
     let send = async |query: &str, key: Option<&ApiKey>| {
@@ -620,7 +620,7 @@ async fn the_batches_of_a_bot_are_rejected() {
 
 #[tokio::test]
 async fn the_batches_of_who_opted_out_are_rejected_where_that_is_heeded() {
-    let settings = Settings { heed_opt_out: true, ..Settings::default() };
+    let settings = Settings::default().heed_opt_out();
     let server = TestServer::with(settings).await;
     for header in ["sec-gpc", "dnt"] {
         let answer = batch(&server, &viewing(5.0)).header(header, "1").send().await;

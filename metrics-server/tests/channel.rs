@@ -780,7 +780,7 @@ async fn who_opted_out_is_refused_where_that_is_heeded() {
         let join = json!({ "key": client.key, "identifier": "intro" });
         client.call("session:a", "phx_join", &join).await
     };
-    let heeding = TestServer::with(Settings { heed_opt_out: true, ..Settings::default() }).await;
+    let heeding = TestServer::with(Settings::default().heed_opt_out()).await;
     let ignoring = TestServer::new().await;
     for header in ["sec-gpc", "dnt"] {
         let client = heeding.upgrade(V2, &[(header, "1")]).await.ok().unwrap();

@@ -19,9 +19,8 @@ const REPORTS: [&str; 5] = ["plays", "views", "engagement", "sources", "watching
 const AUTHORIZATION: &str = "Basic YWRhOm9wZW4gc2VzYW1l";
 
 async fn guarded() -> TestServer {
-    let credentials = Credentials::new("ada", "open sesame");
-    assert!(credentials.is_some());
-    TestServer::with(Settings { credentials, ..Settings::default() }).await
+    let credentials = Credentials::new("ada", "open sesame").unwrap();
+    TestServer::with(Settings::default().access(credentials)).await
 }
 
 /// A server on which `intro` was watched for 3 seconds.
@@ -273,7 +272,7 @@ async fn a_missing_page_is_missing_for_everybody() {
 async fn reports_may_be_read_by_listed_origins_only() {
     let listed =
         Cors::Listed(vec!["https://a.example".to_owned(), "https://b.example:8443".to_owned()]);
-    let server = TestServer::with(Settings { cors: listed, ..Settings::default() }).await;
+    let server = TestServer::with(Settings::default().cors(listed)).await;
     for (origin, allowed) in [
         (Some("https://a.example"), true),
         (Some("https://b.example:8443"), true),

@@ -6,6 +6,7 @@ use metrics_core::{ApiKey, Metrics};
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 
+use crate::access::Granted;
 use crate::error::Error;
 use crate::response::{self, Body};
 use crate::wire;
@@ -37,10 +38,10 @@ struct Create {
     key: Option<String>,
 }
 
-/// `GET /keys`: all keys, the oldest first.
-pub(crate) async fn list(metrics: &Metrics) -> Result<Response<Body>, Error> {
+/// `GET /keys`: all keys that are granted, the oldest first.
+pub(crate) async fn list(metrics: &Metrics, granted: &Granted) -> Result<Response<Body>, Error> {
     let keys = metrics.keys().await?;
-    let keys = keys.into_iter().map(|record| Key {
+    let keys = keys.into_iter().filter(|record| granted.covers(&record.key)).map(|record| Key {
         disabled_at: record.disabled_at.map(|at| at.to_rfc3339_opts(SecondsFormat::Micros, true)),
         key: record.key.as_str().to_owned(),
     });
@@ -48,7 +49,11 @@ pub(crate) async fn list(metrics: &Metrics) -> Result<Response<Body>, Error> {
 }
 
 /// `POST /keys`: a new key, or the one in the body.
-pub(crate) async fn create(metrics: &Metrics, body: &[u8]) -> Result<Response<Body>, Error> {
+pub(crate) async fn create(
+    metrics: &Metrics,
+    granted: &Granted,
+    body: &[u8],
+) -> Result<Response<Body>, Error> {
     let create = if body.trim_ascii().is_empty() {
         Create::default()
     } else {
@@ -58,11 +63,16 @@ pub(crate) async fn create(metrics: &Metrics, body: &[u8]) -> Result<Response<Bo
         })?
     };
     let key = match create.key {
+        // Whoever has some keys would not have this one.
+        None if !granted.is_all() => return Err(Error::Forbidden),
         None => metrics.create_key().await?,
         Some(text) => {
             let key = ApiKey::new(&text).map_err(|_| {
                 Error::parameter("key", "must be 1 to 128 visible ASCII characters")
             })?;
+            if !granted.covers(&key) {
+                return Err(Error::Forbidden);
+            }
             if !metrics.import_key(&key).await? {
                 return Err(Error::KeyExists);
             }
@@ -73,11 +83,16 @@ pub(crate) async fn create(metrics: &Metrics, body: &[u8]) -> Result<Response<Bo
 }
 
 /// `DELETE /keys/{id}`: revokes the key, whose id is the key, raw or percent-encoded.
-pub(crate) async fn revoke(metrics: &Metrics, id: &str) -> Result<Response<Body>, Error> {
+pub(crate) async fn revoke(
+    metrics: &Metrics,
+    granted: &Granted,
+    id: &str,
+) -> Result<Response<Body>, Error> {
     let decoded = percent_decode_str(id).decode_utf8_lossy();
     // A key may hold a percent sign of its own, so it is looked for as it stands first.
     for text in [id, &*decoded] {
         if let Ok(key) = ApiKey::new(text)
+            && granted.covers(&key)
             && metrics.revoke_key(&key).await?
         {
             return Ok(response::json(StatusCode::OK, &Message { message: "Key revoked" }));

@@ -7,6 +7,7 @@ use metrics_core::time_bucket::{Buckets, Span, Width};
 use metrics_core::{ApiKey, BucketQuery, EngagementQuery, Selection, Timeframe};
 use serde_json::{Map, Value};
 
+use crate::access::Granted;
 use crate::error::Error;
 
 /// The largest `query`, in bytes of JSON: to compare two arrays costs the product of their lengths.
@@ -23,6 +24,7 @@ const RANGES_MAX: u64 = 10_000;
 pub(crate) struct Params {
     // Without those that are null.
     values: Map<String, Value>,
+    granted: Granted,
 }
 
 /// What engagement is asked for.
@@ -55,7 +57,12 @@ impl Params {
             values.extend(body);
         }
         values.retain(|_, value| !value.is_null());
-        Ok(Self { values })
+        Ok(Self { values, granted: Granted::All })
+    }
+
+    /// The same for somebody who may read no more than this.
+    pub(crate) fn within(self, granted: Granted) -> Self {
+        Self { granted, ..self }
     }
 
     /// What plays and sources are asked for.
@@ -96,7 +103,7 @@ impl Params {
         }
     }
 
-    /// Which sessions are asked for.
+    /// Which sessions are asked for, narrowed to those that may be read.
     pub(crate) fn selection(&self) -> Result<Selection, Error> {
         let mut selection = match self.values.get("query") {
             Some(query) => read_query(query)?,
@@ -107,7 +114,7 @@ impl Params {
             }
         };
         selection.identifiers = self.values.get("identifier").map(read_identifiers).transpose()?;
-        Ok(selection)
+        self.granted.narrow(selection)
     }
 
     fn timeframe(&self) -> Result<Option<Timeframe>, Error> {

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use self::fixture::{Fixture, KEY, answer, ms, parse};
 use super::{keys, plays};
+use crate::access::Granted;
 
 /// The labels and plays of a report's buckets.
 fn buckets(report: &Value) -> Vec<(&str, u64)> {
@@ -294,20 +295,21 @@ async fn selections_narrow_each_other() {
 async fn keys_are_listed_imported_and_revoked() {
     let fixture = Fixture::new("2023-05-02T00:00:00Z").await;
     let metrics = &fixture.metrics;
-    let conflict = keys::create(metrics, json!({ "key": KEY }).to_string().as_bytes()).await;
+    let conflict =
+        keys::create(metrics, &Granted::All, json!({ "key": KEY }).to_string().as_bytes()).await;
     assert_eq!(answer(conflict, 409).await, json!({ "error": "`key` exists already" }));
 
     fixture.now_ms.store(ms("2023-05-02T00:00:01Z"), Ordering::Relaxed);
-    let imported = keys::create(metrics, br#"{"key":"100%25/a+b="}"#).await;
+    let imported = keys::create(metrics, &Granted::All, br#"{"key":"100%25/a+b="}"#).await;
     assert_eq!(answer(imported, 201).await, json!({ "key": "100%25/a+b=" }));
-    let similar = keys::create(metrics, br#"{"key":"100%/a+b="}"#).await;
+    let similar = keys::create(metrics, &Granted::All, br#"{"key":"100%/a+b="}"#).await;
     assert_eq!(answer(similar, 201).await, json!({ "key": "100%/a+b=" }));
     // As it stands, although it is also an encoding of the other.
-    let revoked = keys::revoke(metrics, "100%25/a+b=").await;
+    let revoked = keys::revoke(metrics, &Granted::All, "100%25/a+b=").await;
     assert_eq!(answer(revoked, 200).await, json!({ "message": "Key revoked" }));
     fixture.now_ms.store(ms("2023-05-03T00:00:00Z"), Ordering::Relaxed);
     // The same key, encoded: it keeps its first time.
-    let revoked = keys::revoke(metrics, "100%2525%2Fa%2Bb%3D").await;
+    let revoked = keys::revoke(metrics, &Granted::All, "100%2525%2Fa%2Bb%3D").await;
     assert_eq!(answer(revoked, 200).await, json!({ "message": "Key revoked" }));
     insta::assert_json_snapshot!(fixture.keys().await, @r#"
     {
@@ -327,6 +329,6 @@ async fn keys_are_listed_imported_and_revoked() {
       ]
     }
     "#);
-    let unknown = keys::revoke(metrics, "unknown").await;
+    let unknown = keys::revoke(metrics, &Granted::All, "unknown").await;
     assert_eq!(answer(unknown, 404).await, json!({ "error": "Could not revoke key" }));
 }

@@ -1,6 +1,7 @@
 //! What each setting accepts, and what an operator is told about the others.
 
 use super::*;
+use crate::access::{Decision, Wanted};
 
 fn read(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
     let variable = |name: &str| {
@@ -17,7 +18,7 @@ fn without_settings_everything_is_as_documented() {
     assert_eq!(config.database, Database::Sqlite("metrics.db".into()));
     assert_eq!((config.bots, config.connections_max), (Bots::Refuse, 100_000));
     assert_eq!((&*config.log_filter, config.log_format), ("info", LogFormat::Text));
-    assert!(config.settings.credentials.is_none() && config.settings.default_key.is_none());
+    assert!(config.settings.access.is_none() && config.settings.default_key.is_none());
     assert!(config.settings.forwarded_header.is_none());
     assert_eq!((config.settings.heed_opt_out, config.settings.cors), (false, Cors::Own));
 }
@@ -33,8 +34,8 @@ fn a_flag_wins_over_its_variable() {
     assert_eq!(config.database, Database::Sqlite("c.db".into()));
 }
 
-#[test]
-fn variables_are_read() {
+#[tokio::test]
+async fn variables_are_read() {
     let config = read(
         &[],
         &[
@@ -53,7 +54,13 @@ fn variables_are_read() {
         ],
     );
     let config = config.unwrap();
-    assert_eq!(config.settings.credentials, Credentials::new("me", "secret"));
+    let access = config.settings.access.unwrap();
+    for (authorization, allowed) in [("Basic bWU6c2VjcmV0", true), ("Basic bWU6c2VjcmV1", false)] {
+        let request = http::Request::builder().header("authorization", authorization);
+        let head = request.body(()).unwrap().into_parts().0;
+        let decision = access.decide(&head, Wanted::Report).await;
+        assert_eq!(matches!(decision, Decision::Allow), allowed, "{decision:?}");
+    }
     let key = config.settings.default_key.unwrap();
     assert_eq!(key.as_str(), "HDsj3NfKQTNwn5Ix9g+cfQ==");
     assert_eq!((config.bots, config.connections_max), (Bots::Count, 7));

@@ -1,0 +1,141 @@
+//! How a service is a part of somebody else's server: the path it is under, and the traits of routers.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use hyper::{Request, Response};
+
+use crate::response::Body;
+use crate::service::Service;
+
+/// The path under which a service is, such as `/analytics`.
+///
+/// Slashes at either end do not count, so that `analytics/` is the same, and `/` is none.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Prefix {
+    // Invariant: empty, or begins with a slash and does not end with one.
+    path: String,
+    is_stripped: bool,
+}
+
+impl Prefix {
+    /// Requests come with it, and what comes without it is not for the service.
+    #[must_use]
+    pub fn new(path: &str) -> Self {
+        Self { path: trimmed(path), is_stripped: false }
+    }
+
+    /// Something in front takes it away, like axum's `nest_service` or a proxy. The page must know it all the same,
+    /// because it shows where events are sent to.
+    #[must_use]
+    pub fn stripped(path: &str) -> Self {
+        Self { path: trimmed(path), is_stripped: true }
+    }
+
+    /// It, as it stands in an address: empty, or a path that does not end with a slash.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.path
+    }
+
+    /// What follows it in the path of a request, if that begins with it.
+    pub(crate) fn strip<'a>(&self, path: &'a str) -> Option<&'a str> {
+        if self.is_stripped {
+            return Some(path);
+        }
+        let rest = path.strip_prefix(&*self.path)?;
+        (self.path.is_empty() || rest.is_empty() || rest.starts_with('/')).then_some(rest)
+    }
+}
+
+fn trimmed(path: &str) -> String {
+    match path.trim_matches('/') {
+        "" => String::new(),
+        path => format!("/{path}"),
+    }
+}
+
+/// What answers a request, sooner or later.
+type Answering = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+impl Service {
+    fn answer<B>(&self, request: Request<B>) -> Answering
+    where
+        B: hyper::body::Body<Data = Bytes> + Send + 'static,
+        B::Error: std::error::Error + Send + Sync + 'static,
+    {
+        let service = self.clone();
+        Box::pin(async move { Ok(service.respond(request).await) })
+    }
+}
+
+/// For axum, tonic and whatever else is made of such services: `Router::nest_service("/analytics", service)`.
+impl<B> tower_service::Service<Request<B>> for Service
+where
+    B: hyper::body::Body<Data = Bytes> + Send + 'static,
+    B::Error: std::error::Error + Send + Sync + 'static,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Answering;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Answering {
+        self.answer(request)
+    }
+}
+
+/// For hyper: a connection can be served with it as it is. To become websockets, connections are served
+/// `with_upgrades`.
+impl<B> hyper::service::Service<Request<B>> for Service
+where
+    B: hyper::body::Body<Data = Bytes> + Send + 'static,
+    B::Error: std::error::Error + Send + Sync + 'static,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Answering;
+
+    fn call(&self, request: Request<B>) -> Answering {
+        self.answer(request)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(prefix: &Prefix, path: &str, expected: Option<&str>) {
+        assert_eq!(prefix.strip(path), expected, "{prefix:?} {path}");
+    }
+
+    #[test]
+    fn a_prefix_ends_where_a_segment_does() {
+        for path in ["/a/b", "a/b", "/a/b/", "//a/b//"] {
+            let prefix = Prefix::new(path);
+            assert_eq!(prefix.as_str(), "/a/b");
+            check(&prefix, "/a/b", Some(""));
+            check(&prefix, "/a/b/", Some("/"));
+            check(&prefix, "/a/b//c", Some("//c"));
+            for other in ["/", "/a", "/a/bc", "/a/b.c", "/c/a/b", "a/b", ""] {
+                check(&prefix, other, None);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_there_or_was_taken_away_is_not_looked_for() {
+        for prefix in [Prefix::default(), Prefix::new("/"), Prefix::stripped("/a")] {
+            for path in ["/", "/a", "/b", "*"] {
+                check(&prefix, path, Some(path));
+            }
+        }
+        assert_eq!(Prefix::stripped("a/").as_str(), "/a");
+    }
+}
