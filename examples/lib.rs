@@ -1,1 +1,3 @@
 //! Examples, one file each: `cargo run -p examples --example NAME`.
+
+pub mod viewer;
