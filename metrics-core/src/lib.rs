@@ -13,7 +13,7 @@
 //! * [`rollup`] sums sessions per day, so that an answer does not cost what the history weighs.
 //! * [`recorder`] keeps open sessions in memory and makes them durable.
 //! * [`store`] is where sessions are kept: a trait, its contract, and an implementation on SQLite. [`mod@copy`] moves
-//!   all of them to another.
+//!   all of them to another, [`export`] reads them one by one.
 //!
 //! All but those are pure: no I/O, no async, no clock.
 //!
@@ -31,6 +31,7 @@ pub mod containment;
 pub mod copy;
 pub mod engagement;
 pub mod event;
+pub mod export;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
 pub mod interval;
@@ -40,6 +41,7 @@ mod metrics;
 pub mod query;
 pub mod recorder;
 pub mod report;
+mod reports;
 mod retention;
 pub mod rollup;
 pub mod session;
@@ -52,12 +54,10 @@ pub mod video;
 
 pub use event::{Action, InvalidEvent, PlayerEvent};
 pub use key::ApiKey;
-pub use metrics::{
-    BUCKETS_MAX, Bots, Builder, Join, JoinError, KeyChanges, Metrics, ReportError,
-    SESSION_BYTES_MAX,
-};
+pub use metrics::{Bots, Builder, Join, JoinError, KeyChanges, Metrics, SESSION_BYTES_MAX};
 pub use query::{BucketQuery, EngagementQuery, Selection, Timeframe};
 pub use recorder::{EventError, Viewing};
+pub use reports::{BUCKETS_MAX, ReportError, Reports};
 pub use source::Source;
 pub use varint::Damaged;
 pub use video::Video;

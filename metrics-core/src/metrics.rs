@@ -14,12 +14,13 @@ use crate::containment::{DEPTH_MAX, canonical, has_nul, is_too_deep};
 use crate::engagement::{Part, SecondsBucket};
 use crate::key::{ApiKey, SessionId};
 use crate::keyring::{Keyring, Keys};
-use crate::query::{BucketQuery, EngagementQuery, Scan, Selection, Timeframe, instant};
+use crate::query::{BucketQuery, EngagementQuery, Selection};
 use crate::recorder::{
     Admitted, Clock, Ending, Figures, Lifeline, Recorder, Spool, SpoolError, Stopped, VIDEOS_MAX,
     Viewing,
 };
-use crate::report::{PlaysBucket, SourceBucket, fold_plays, fold_sources};
+use crate::report::{PlaysBucket, SourceBucket};
+use crate::reports::{ReportError, Reports};
 use crate::retention::Retention;
 use crate::session::Moment;
 use crate::source::Source;
@@ -30,9 +31,6 @@ use crate::video::{IDENTIFIER_BYTES_MAX, METADATA_BYTES_MAX, Video};
 
 /// The longest id that a client may give a session, in bytes. A UUID has 36.
 pub const SESSION_BYTES_MAX: usize = 256;
-
-/// The most buckets that are answered when empty ones are asked for as well.
-pub const BUCKETS_MAX: usize = 100_000;
 
 /// What to do with viewers whose User-Agent is a known bot's.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -284,17 +282,19 @@ impl Metrics {
         self.inner.recorder.figures()
     }
 
+    /// Reports as of this moment.
+    #[must_use]
+    pub fn reports(&self) -> Reports<'_> {
+        Reports::new(self.store(), self.now())
+    }
+
     /// Plays per time bucket.
     ///
     /// # Errors
     ///
     /// [`ReportError`] if there would be too many buckets, or the store could not.
     pub async fn plays(&self, query: &BucketQuery) -> Result<Vec<PlaysBucket>, ReportError> {
-        let now = self.now();
-        let scan = query.scan(now);
-        let empty = if query.fill { empty_buckets(&scan, query, now)? } else { Vec::new() };
-        let cells = self.store().plays(&scan, query.buckets).await?;
-        Ok(fold_plays(cells, &query.buckets, empty))
+        self.reports().plays(query).await
     }
 
     /// Plays per time bucket and page.
@@ -303,9 +303,7 @@ impl Metrics {
     ///
     /// [`ReportError`] if the store could not.
     pub async fn sources(&self, query: &BucketQuery) -> Result<Vec<SourceBucket>, ReportError> {
-        let scan = query.scan(self.now());
-        let cells = self.store().sources(&scan, query.buckets).await?;
-        Ok(fold_sources(cells, &query.buckets))
+        self.reports().sources(query).await
     }
 
     /// Distinct viewers in each of `parts` equal parts of what was watched.
@@ -318,8 +316,7 @@ impl Metrics {
         query: &EngagementQuery,
         parts: u32,
     ) -> Result<Vec<Part>, ReportError> {
-        let counted = self.store().parts(&query.scan(self.now()), parts).await?;
-        Ok(counted.finish())
+        self.reports().engagement(query, parts).await
     }
 
     /// Views and viewers of every second, per time bucket.
@@ -332,8 +329,7 @@ impl Metrics {
         query: &EngagementQuery,
         buckets: Buckets,
     ) -> Result<Vec<SecondsBucket>, ReportError> {
-        let counted = self.store().seconds(&query.scan(self.now()), buckets).await?;
-        Ok(counted.finish())
+        self.reports().engagement_per_second(query, buckets).await
     }
 
     /// How many sessions play at this moment, over all instances.
@@ -342,7 +338,7 @@ impl Metrics {
     ///
     /// [`ReportError`] if the store could not.
     pub async fn watching(&self, selection: &Selection) -> Result<u64, ReportError> {
-        Ok(self.store().watching(&selection.for_stores(), self.now()).await?)
+        self.reports().watching(selection).await
     }
 
     /// The store.
@@ -553,31 +549,4 @@ fn check_json(field: &'static str, json: Option<&str>) -> Result<(), JoinError> 
         Some(json) if has_nul(json) => Err(JoinError::Nul { field }),
         _ => Ok(()),
     }
-}
-
-/// Why a report has no answer.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ReportError {
-    /// Empty buckets were asked for, and there are too many.
-    #[error("there are more than {BUCKETS_MAX} buckets in the timeframe")]
-    TooManyBuckets,
-    /// The store could not.
-    #[error(transparent)]
-    Store(#[from] Error),
-}
-
-fn empty_buckets(
-    scan: &Scan,
-    query: &BucketQuery,
-    now: DateTime<Utc>,
-) -> Result<Vec<DateTime<Utc>>, ReportError> {
-    // What has no end is filled up to now: the rest of time has no plays yet.
-    let to = match query.timeframe {
-        Timeframe::From(_) => now,
-        Timeframe::Last(_) | Timeframe::Between(..) => instant(scan.to_ms),
-    };
-    let starts = query.buckets.starts(instant(scan.from_ms), to);
-    let starts: Vec<_> = starts.take(BUCKETS_MAX + 1).collect();
-    if BUCKETS_MAX < starts.len() { Err(ReportError::TooManyBuckets) } else { Ok(starts) }
 }

@@ -97,6 +97,9 @@ impl Default for Timeframe {
 }
 
 impl Timeframe {
+    /// Whenever it was.
+    pub const ALL: Self = Self::Between(DateTime::<Utc>::MIN_UTC, DateTime::<Utc>::MAX_UTC);
+
     /// The first and the last millisecond of it, in Unix time.
     #[must_use]
     pub fn resolve(self, now: DateTime<Utc>) -> (i64, i64) {

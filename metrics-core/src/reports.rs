@@ -1,0 +1,130 @@
+//! Reports on what is in a store, as it is at some moment.
+
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+
+use crate::engagement::{Part, SecondsBucket};
+use crate::export::Export;
+use crate::query::{BucketQuery, EngagementQuery, Scan, Selection, Timeframe, instant};
+use crate::report::{PlaysBucket, SourceBucket, fold_plays, fold_sources};
+use crate::store::{Error, Store};
+use crate::time_bucket::Buckets;
+
+/// The most buckets that are answered when empty ones are asked for as well.
+pub const BUCKETS_MAX: usize = 100_000;
+
+/// Answers reports from a store, without recording into it: what [`Metrics`](crate::Metrics) does with its own.
+#[derive(Clone, Copy)]
+pub struct Reports<'a> {
+    store: &'a dyn Store,
+    now: DateTime<Utc>,
+}
+
+impl<'a> Reports<'a> {
+    /// Reports on what is in `store`; it is `now`.
+    #[must_use]
+    pub fn new(store: &'a dyn Store, now: DateTime<Utc>) -> Self {
+        Self { store, now }
+    }
+
+    /// Plays per time bucket.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError`] if there would be too many buckets, or the store could not.
+    pub async fn plays(self, query: &BucketQuery) -> Result<Vec<PlaysBucket>, ReportError> {
+        let now = self.now;
+        let scan = query.scan(now);
+        let empty = if query.fill { empty_buckets(&scan, query, now)? } else { Vec::new() };
+        let cells = self.store.plays(&scan, query.buckets).await?;
+        Ok(fold_plays(cells, &query.buckets, empty))
+    }
+
+    /// Plays per time bucket and page.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError`] if the store could not.
+    pub async fn sources(self, query: &BucketQuery) -> Result<Vec<SourceBucket>, ReportError> {
+        let scan = query.scan(self.now);
+        let cells = self.store.sources(&scan, query.buckets).await?;
+        Ok(fold_sources(cells, &query.buckets))
+    }
+
+    /// Distinct viewers in each of `parts` equal parts of what was watched.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError`] if the store could not.
+    pub async fn engagement(
+        self,
+        query: &EngagementQuery,
+        parts: u32,
+    ) -> Result<Vec<Part>, ReportError> {
+        let counted = self.store.parts(&query.scan(self.now), parts).await?;
+        Ok(counted.finish())
+    }
+
+    /// Views and viewers of every second, per time bucket.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError`] if the store could not.
+    pub async fn engagement_per_second(
+        self,
+        query: &EngagementQuery,
+        buckets: Buckets,
+    ) -> Result<Vec<SecondsBucket>, ReportError> {
+        let counted = self.store.seconds(&query.scan(self.now), buckets).await?;
+        Ok(counted.finish())
+    }
+
+    /// How many sessions play at this moment, over all instances.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError`] if the store could not.
+    pub async fn watching(self, selection: &Selection) -> Result<u64, ReportError> {
+        Ok(self.store.watching(&selection.for_stores(), self.now).await?)
+    }
+
+    /// The sessions that a query is about, one by one.
+    #[must_use]
+    pub fn sessions(self, query: &EngagementQuery) -> Export {
+        Export::of(query.scan(self.now))
+    }
+}
+
+impl fmt::Debug for Reports<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reports").field("store", &self.store).field("now", &self.now).finish()
+    }
+}
+
+/// Why a report has no answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReportError {
+    /// Empty buckets were asked for, and there are too many.
+    #[error("there are more than {BUCKETS_MAX} buckets in the timeframe")]
+    TooManyBuckets,
+    /// The store could not.
+    #[error(transparent)]
+    Store(#[from] Error),
+}
+
+fn empty_buckets(
+    scan: &Scan,
+    query: &BucketQuery,
+    now: DateTime<Utc>,
+) -> Result<Vec<DateTime<Utc>>, ReportError> {
+    // What has no end is filled up to now: the rest of time has no plays yet.
+    let to = match query.timeframe {
+        Timeframe::From(_) => now,
+        Timeframe::Last(_) | Timeframe::Between(..) => instant(scan.to_ms),
+    };
+    let starts = query.buckets.starts(instant(scan.from_ms), to);
+    let starts: Vec<_> = starts.take(BUCKETS_MAX + 1).collect();
+    if BUCKETS_MAX < starts.len() { Err(ReportError::TooManyBuckets) } else { Ok(starts) }
+}

@@ -1,0 +1,144 @@
+//! What is exported is what reports count.
+
+#![cfg(feature = "sqlite")]
+
+use std::sync::Arc;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use metrics_core::client::Client;
+use metrics_core::export::Export;
+use metrics_core::interval::{Interval, Segments};
+use metrics_core::key::SessionId;
+use metrics_core::session::Stored;
+use metrics_core::store::{Record, SessionWrite, Store, Subject};
+use metrics_core::{ApiKey, BucketQuery, EngagementQuery, Reports, Selection, Timeframe, Video};
+use metrics_testing::{Backend, Database, on_every_store};
+use serde_json::{Map, Value, json};
+
+on_every_store!(what_is_exported_is_what_a_report_counts, every_session_is_exported_once);
+
+/// More than three pages of them.
+const SESSIONS: u32 = 3_300;
+
+const START_MS: i64 = 1_700_000_000_000;
+
+fn object(value: &Value) -> Map<String, Value> {
+    value.as_object().unwrap().clone()
+}
+
+fn keys() -> [ApiKey; 2] {
+    ["one", "two"].map(|text| ApiKey::new(text).unwrap())
+}
+
+/// Videos of all kinds, under both keys.
+fn video(number: u32) -> Video {
+    let metadata =
+        [json!({}), json!({"course": {"id": 7.0}, "tags": ["a", "b"]}), json!({"course": 7})];
+    let described = || Some(object(&metadata[number as usize % 3]));
+    let (identifier, metadata) = match number % 5 {
+        0 | 1 => (Some("intro".to_owned()), described()),
+        2 => (Some("outro".to_owned()), None),
+        3 => (None, described()),
+        _ => (Some("Intro".to_owned()), described()),
+    };
+    Video::new(identifier, metadata).unwrap()
+}
+
+/// One session a minute, which watches up to 20 seconds.
+async fn fill(store: &dyn Store) {
+    for key in keys() {
+        store.create_key(&key, Utc::now()).await.unwrap();
+    }
+    let write = |number: u32| {
+        let key = keys()[number as usize % 2].clone();
+        let started_at_ms = START_MS + 60_000 * i64::from(number);
+        let segments: Segments = Interval::new(0, 500 * (number % 40)).into_iter().collect();
+        let data = (!number.is_multiple_of(4)).then(|| json!({"plan": number % 3}).to_string());
+        let subject = Subject {
+            key: key.clone(),
+            video: video(number),
+            source: None,
+            client: Client::default(),
+            session_data: data,
+        };
+        SessionWrite {
+            id: SessionId::new(&key, &number.to_string()),
+            subject: Arc::new(subject),
+            expected: 0,
+            stored: Stored::finished(started_at_ms, started_at_ms, None, &segments),
+            watched_at: None,
+        }
+    };
+    let writes: Vec<_> = (0..SESSIONS).map(write).collect();
+    for some in writes.chunks(1_000) {
+        store.commit(some.to_vec().into()).await.unwrap();
+    }
+}
+
+async fn exported(mut export: Export, store: &dyn Store) -> Vec<Record> {
+    let mut records = Vec::new();
+    while let Some(some) = export.next(store).await.unwrap() {
+        records.extend(some);
+    }
+    assert_eq!(export.read(), u64::from(SESSIONS));
+    records
+}
+
+async fn what_is_exported_is_what_a_report_counts(backend: Backend) {
+    let database = Database::new(backend).await;
+    let store = database.open().await;
+    fill(&*store).await;
+    let reports = Reports::new(&*store, Utc::now());
+    let all = Selection::default;
+    let [one, _] = keys();
+    let selections = [
+        (all(), true),
+        (Selection::identifier("intro"), true),
+        (Selection { identifiers: Some(vec![]), ..all() }, false),
+        (Selection { identifiers: Some(vec!["outro".into(), "Intro".into()]), ..all() }, true),
+        (all().with_video(Map::new()), true),
+        (all().with_video(object(&json!({"tags": ["b"]}))), true),
+        (all().with_video(object(&json!({"course": {"id": 7}}))), true),
+        (all().with_video(object(&json!({"course": 8}))), false),
+        (all().with_session(Map::new()), true),
+        (Selection::identifier("intro").with_session(object(&json!({"plan": 1.0}))), true),
+        (Selection::key(one.clone()), true),
+        (Selection { key: Some(one), ..Selection::identifier("outro") }, true),
+        (Selection::key(ApiKey::new("three").unwrap()), false),
+    ];
+    let start = DateTime::from_timestamp_millis(START_MS).unwrap();
+    let minute = |minutes| start + TimeDelta::minutes(minutes);
+    for (selection, selects) in selections {
+        for timeframe in
+            [Timeframe::From(minute(0)), Timeframe::Between(minute(100), minute(1_999))]
+        {
+            for minimum_view_ms in [0, 1_500] {
+                let query =
+                    EngagementQuery { selection: selection.clone(), timeframe, minimum_view_ms };
+                let records = exported(reports.sessions(&query), &*store).await;
+                let of_these = BucketQuery { timeframe, minimum_view_ms, ..(&selection).into() };
+                let counted = reports.plays(&of_these).await.unwrap();
+                let plays: u64 = counted.iter().map(|bucket| bucket.figures.plays).sum();
+                let view_ms: u64 = counted.iter().map(|bucket| bucket.figures.view_ms).sum();
+                assert_eq!(records.len() as u64, plays, "{query:?}");
+                assert_eq!(
+                    records.iter().map(|it| it.stored.view_ms).sum::<u64>(),
+                    view_ms,
+                    "{query:?}"
+                );
+                assert_eq!(0 < plays, selects, "{query:?}");
+            }
+        }
+    }
+}
+
+async fn every_session_is_exported_once(backend: Backend) {
+    let database = Database::new(backend).await;
+    let store = database.open().await;
+    fill(&*store).await;
+    let records = exported(Export::all(), &*store).await;
+    let mut starts: Vec<_> = records.iter().map(|it| it.stored.started_at_ms).collect();
+    starts.sort_unstable();
+    let expected: Vec<_> = (0..SESSIONS).map(|it| START_MS + 60_000 * i64::from(it)).collect();
+    assert_eq!(starts, expected);
+}
