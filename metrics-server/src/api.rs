@@ -2,6 +2,7 @@
 
 pub(crate) mod engagement;
 pub(crate) mod events;
+pub(crate) mod export;
 pub(crate) mod figures;
 pub(crate) mod health;
 pub(crate) mod keys;
@@ -11,7 +12,7 @@ pub(crate) mod sources;
 pub(crate) mod watching;
 
 /// Milliseconds as seconds, as answers say them.
-fn seconds(ms: u64) -> f64 {
+pub(crate) fn seconds(ms: u64) -> f64 {
     ms as f64 / 1_000.0
 }
 

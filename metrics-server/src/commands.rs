@@ -1,4 +1,7 @@
-//! What the binary does beside serving: moving databases, and asking a server for its health.
+//! What the binary does beside serving: moving and exporting databases, seeing to keys, and asking a server for its health.
+
+mod export;
+mod keys;
 
 use std::error::Error;
 use std::io::{IsTerminal as _, Write as _};
@@ -14,13 +17,16 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+pub(crate) use self::export::write_export;
+pub(crate) use self::keys::see_to_keys;
+
 /// How often progress is shown to somebody who watches, and how often it is logged.
 const SHOWN_EVERY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 
 /// How long a server may take to say how it is.
 const HEALTH_MAX: Duration = Duration::from_secs(5);
 
-/// Refuses to copy a file that is not there: to open it would make it, and nothing would be copied.
+/// Refuses to read a file that is not there: to open it would make it, and there would be nothing in it.
 ///
 /// # Errors
 ///
@@ -28,7 +34,7 @@ const HEALTH_MAX: Duration = Duration::from_secs(5);
 pub(crate) fn check_there(from: &Database) -> Result<(), Box<dyn Error>> {
     match from {
         Database::Sqlite(path) if !path.exists() => {
-            Err(format!("there is nothing to copy: no file {}", path.display()).into())
+            Err(format!("there is no database: no file {}", path.display()).into())
         }
         _ => Ok(()),
     }

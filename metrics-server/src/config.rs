@@ -3,6 +3,8 @@
 //! Flags win over the environment. A value that cannot be read stops the start, with one line that says which it is and
 //! what would be accepted.
 
+mod command;
+
 use std::ffi::OsString;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -10,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use chrono::{NaiveDate, TimeDelta, Utc};
+use chrono::{TimeDelta, Utc};
 use clap::Parser as _;
 use clap::error::ErrorKind;
 use metrics_core::recorder::{Spool, VIDEOS_MAX};
@@ -19,6 +21,8 @@ use metrics_core::time_bucket::Span;
 use metrics_core::{ApiKey, Bots};
 use tracing_subscriber::EnvFilter;
 
+use self::command::CommandFlags;
+pub use self::command::{Command, KeysCommand, KeysFormat};
 use crate::access::Access;
 use crate::auth::Credentials;
 use crate::cors::Cors;
@@ -97,126 +101,6 @@ struct Flags {
     /// If the database cannot be reached at the start, wait until it can
     #[arg(long, global = true)]
     wait_for_store: bool,
-}
-
-/// What is done instead of serving.
-#[derive(Debug, clap::Subcommand)]
-enum CommandFlags {
-    /// Copy a whole database to another, and compare the two; can be repeated
-    Copy {
-        /// The database to read, as in --database-url
-        from: String,
-        /// The database to write [default: that of --database-url or its variable, in which a
-        /// password does not show]
-        to: Option<String>,
-    },
-    /// Import into the database what another server has recorded; can be repeated
-    #[command(subcommand)]
-    Import(ImportFlags),
-    /// Look after the sums of days from which reports are answered; servers may run meanwhile
-    #[command(subcommand)]
-    Rollup(RollupFlags),
-    /// Ask the server that runs here whether it can record, for container health checks
-    Health,
-}
-
-#[derive(Debug, clap::Subcommand)]
-enum RollupFlags {
-    /// Add up every day again, and name those whose sums are wrong; changes nothing
-    Verify(DayFlags),
-    /// Add up every day again, and mend those whose sums are wrong
-    Rebuild(DayFlags),
-}
-
-#[derive(Debug, clap::Args)]
-struct DayFlags {
-    /// The day to begin with, like 2025-03-01, to go on where an earlier run was interrupted
-    /// [default: the first]
-    #[arg(long, value_name = "DAY")]
-    from: Option<String>,
-}
-
-#[derive(Debug, clap::Subcommand)]
-enum ImportFlags {
-    /// From the PostgreSQL database of a mave/metrics server, which must be stopped
-    Mave {
-        /// Its URL, `postgres://USER@HOST/DATABASE`
-        url: String,
-    },
-}
-
-/// What the binary is to do.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Command {
-    /// Serve.
-    Serve,
-    /// Copy one database to another.
-    Copy {
-        /// What is read.
-        from: Database,
-        /// What is written.
-        to: Database,
-    },
-    /// Import the database of a mave/metrics server.
-    ImportMave(Database),
-    /// Add up the days from this one on again.
-    CheckRollups {
-        /// The first day; none for all of them.
-        from: Option<NaiveDate>,
-        /// Whether to mend what is wrong.
-        mend: bool,
-    },
-    /// Ask the server that runs for its health.
-    Health,
-}
-
-impl Command {
-    /// `database_set` is the database of the settings, if they name one.
-    fn read(
-        flags: Option<CommandFlags>,
-        migrate_only: bool,
-        database_set: Option<&Database>,
-    ) -> Result<Self, ConfigError> {
-        let refused = |line: &str| ConfigError::Refused(line.to_owned());
-        if migrate_only && flags.is_some() {
-            let line =
-                "--migrate-only stands alone: commands bring tables up to date by themselves";
-            return Err(refused(line));
-        }
-        let named = |name, url| {
-            let read = database(Setting::new(name, Some(url)))?;
-            read.ok_or_else(|| ConfigError::Refused(format!("{name} must not be empty")))
-        };
-        Ok(match flags {
-            None => Self::Serve,
-            Some(CommandFlags::Health) => Self::Health,
-            Some(CommandFlags::Copy { from, to }) => {
-                let to = to.map(|to| named("TO", to)).transpose()?;
-                let to = to.or_else(|| database_set.cloned());
-                let to =
-                    to.ok_or_else(|| refused("TO is missing: name it, or set DATABASE_URL"))?;
-                Self::Copy { from: named("FROM", from)?, to }
-            }
-            Some(CommandFlags::Rollup(flags)) => {
-                let (DayFlags { from }, mend) = match flags {
-                    RollupFlags::Verify(flags) => (flags, false),
-                    RollupFlags::Rebuild(flags) => (flags, true),
-                };
-                let from = Setting::new("--from", from);
-                let from = from.read("a day like 2025-03-01", |text| text.parse().ok())?;
-                Self::CheckRollups { from, mend }
-            }
-            Some(CommandFlags::Import(ImportFlags::Mave { url })) => {
-                match named("the database to import", url)? {
-                    Database::Sqlite(_) => {
-                        let line = "the database to import must be postgres://USER@HOST/DATABASE";
-                        return Err(refused(line));
-                    }
-                    old @ Database::Postgres(_) => Self::ImportMave(old),
-                }
-            }
-        })
-    }
 }
 
 /// Where to listen: on this machine only.

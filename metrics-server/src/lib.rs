@@ -57,7 +57,7 @@
 //!   `mount.rs` and `access.rs` are for those who embed it.
 //! * A websocket is read by `frames.rs` into bounded messages, by `phoenix.rs` into values of the channel protocol,
 //!   and acted on by `channel.rs`; `socket.rs` is its life. `wire.rs` reads the events that clients send.
-//! * `script.rs` is our own client, which runs in pages.
+//! * `script.rs` is our own client, which runs in pages; `export.rs` makes files of what the API answers.
 //! * `attempts.rs` holds up whoever guesses keys and passwords.
 //! * [`serve()`] accepts connections and stops without losing any.
 //! * `Config` is every setting of the binary.
@@ -74,6 +74,7 @@ mod channel;
 mod config;
 mod cors;
 mod error;
+pub mod export;
 mod frames;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
@@ -97,11 +98,11 @@ pub use attempts::Peer;
 pub use auth::Credentials;
 pub use body::BODY_BYTES_MAX;
 #[cfg(feature = "binary")]
-pub use config::{Command, Config, ConfigError, Database, LogFormat};
+pub use config::{Command, Config, ConfigError, Database, KeysCommand, KeysFormat, LogFormat};
 pub use cors::Cors;
 pub use mount::Prefix;
 pub use page::EXAMPLE_KEY;
-pub use response::Body;
+pub use response::{Body, Cut};
 pub use route::Routes;
 pub use serve::{listen, serve};
 pub use service::Service;

@@ -10,15 +10,20 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use self::commands::{ask_health, check_rollups, check_there, copy_all, import_mave};
+use self::commands::{
+    ask_health, check_rollups, check_there, copy_all, import_mave, see_to_keys, write_export,
+};
 use metrics_core::recorder::{Spool, TakenUp};
 use metrics_core::store::{
     Error as StoreError, SqliteStore, Store, TimescaleOptions, TimescaleStore,
 };
 use metrics_core::{ApiKey, Metrics};
-use metrics_server::{Command, Config, Database, EXAMPLE_KEY, LogFormat, Service, listen, serve};
+use metrics_server::{
+    Command, Config, Database, EXAMPLE_KEY, KeysCommand, LogFormat, Service, listen, serve,
+};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 /// How long to wait before a database that cannot be reached is tried again.
 const WAIT: Duration = Duration::from_secs(1);
@@ -29,7 +34,7 @@ async fn main() -> ExitCode {
         Ok(config) => config,
         Err(refused) => return refused.exit(),
     };
-    log(&config.log_filter, config.log_format);
+    log(&config);
     match run(config).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(err) => {
@@ -56,6 +61,7 @@ async fn run(config: Config) -> Result<(), Box<dyn Error>> {
     let store = tokio::select! {
         () = &mut stopped => return match config.command {
             Command::Serve => Ok(()),
+            Command::Export { .. } => Err("interrupted: run it again".into()),
             // Whoever waits for it must not take it for done.
             _ => Err("interrupted: run it again, and it goes on".into()),
         },
@@ -100,13 +106,22 @@ async fn run(config: Config) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn log(filter: &str, format: LogFormat) {
-    let filter = EnvFilter::new(filter);
+fn log(config: &Config) {
+    let filter = EnvFilter::new(&config.log_filter);
+    // What a command prints is for other programs.
+    let to_stderr = config.command.prints();
+    let writer = if to_stderr {
+        BoxMakeWriter::new(std::io::stderr)
+    } else {
+        BoxMakeWriter::new(std::io::stdout)
+    };
     // Colours are for people who look at a terminal; a file would hold their escapes.
     let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let colours = std::io::stdout().is_terminal() && !plain;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours);
-    match format {
+    let is_terminal =
+        if to_stderr { std::io::stderr().is_terminal() } else { std::io::stdout().is_terminal() };
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    let builder = builder.with_ansi(is_terminal && !plain);
+    match config.log_format {
         LogFormat::Text => builder.init(),
         LogFormat::Json => builder.json().init(),
     }
@@ -128,6 +143,17 @@ async fn prepare(config: &Config) -> Result<Option<Arc<dyn Store>>, Box<dyn Erro
         }
         Command::CheckRollups { from, mend } => {
             check_rollups(&*open(config, &config.database).await?, *from, *mend).await?;
+        }
+        Command::Export { export, output } => {
+            check_there(&config.database)?;
+            write_export(&*open(config, &config.database).await?, export, output.as_deref())
+                .await?;
+        }
+        Command::Keys(what) => {
+            if !matches!(what, KeysCommand::Create(_)) {
+                check_there(&config.database)?;
+            }
+            see_to_keys(&*open(config, &config.database).await?, what).await?;
         }
         Command::Serve => {
             let store = open(config, &config.database).await?;

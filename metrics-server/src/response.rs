@@ -1,11 +1,135 @@
 //! Responses, as the API gives them.
 
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::{Frame, SizeHint};
+use hyper::header::{
+    CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS,
+};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 
-/// The body of every response: it is there as a whole.
-pub type Body = http_body_util::Full<bytes::Bytes>;
+/// The body of a response: there as a whole, or made piece by piece while it is sent.
+///
+/// A piece is made only when the one before was taken. Whoever drops the body ends it.
+#[derive(Default)]
+pub struct Body {
+    content: Content,
+}
+
+enum Content {
+    Whole(Full<Bytes>),
+    // None: it is over, or was cut short.
+    Pieces(Option<Step>),
+}
+
+impl Default for Content {
+    fn default() -> Self {
+        Self::Whole(Full::default())
+    }
+}
+
+/// Makes a piece, and says how the next one is made. `None` says that there is none.
+pub(crate) struct Step(pub(crate) Making);
+
+type Making = Pin<Box<dyn Future<Output = Result<Option<(Bytes, Step)>, Cut>> + Send>>;
+
+/// The answer could not be made to its end, after it began: what came of it is not all.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the answer was cut short; ask again")]
+pub struct Cut(());
+
+impl Cut {
+    /// It is logged here: whoever sends a body can only end the connection.
+    pub(crate) fn because(cause: &(dyn std::error::Error + 'static)) -> Self {
+        tracing::warn!(error = cause, "an answer was cut short");
+        Self(())
+    }
+
+    /// For a reason that is none to log.
+    pub(crate) fn silently() -> Self {
+        Self(())
+    }
+}
+
+impl Body {
+    pub(crate) fn pieces(step: Step) -> Self {
+        Self { content: Content::Pieces(Some(step)) }
+    }
+}
+
+impl From<Bytes> for Body {
+    fn from(whole: Bytes) -> Self {
+        Self { content: Content::Whole(whole.into()) }
+    }
+}
+
+impl From<Vec<u8>> for Body {
+    fn from(whole: Vec<u8>) -> Self {
+        Bytes::from(whole).into()
+    }
+}
+
+impl From<&'static str> for Body {
+    fn from(whole: &'static str) -> Self {
+        Bytes::from_static(whole.as_bytes()).into()
+    }
+}
+
+impl hyper::body::Body for Body {
+    type Data = Bytes;
+    type Error = Cut;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        let step = match &mut self.get_mut().content {
+            Content::Whole(whole) => {
+                return Pin::new(whole).poll_frame(cx).map_err(|never| match never {});
+            }
+            Content::Pieces(step) => step,
+        };
+        let Some(Step(making)) = step else { return Poll::Ready(None) };
+        let made = ready!(making.as_mut().poll(cx));
+        *step = None;
+        Poll::Ready(match made {
+            Ok(None) => None,
+            Ok(Some((piece, next))) => {
+                *step = Some(next);
+                Some(Ok(Frame::data(piece)))
+            }
+            Err(cut) => Some(Err(cut)),
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.content {
+            Content::Whole(whole) => whole.is_end_stream(),
+            Content::Pieces(step) => step.is_none(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::Whole(whole) => whole.size_hint(),
+            Content::Pieces(_) => SizeHint::default(),
+        }
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.content {
+            Content::Whole(whole) => f.debug_tuple("Whole").field(whole).finish(),
+            Content::Pieces(_) => f.write_str("Pieces(..)"),
+        }
+    }
+}
 
 /// A response with `value` as JSON.
 pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
@@ -21,6 +145,17 @@ pub(crate) fn text(kind: &'static str, text: String) -> Response<Body> {
     response(StatusCode::OK, kind, text.into_bytes())
 }
 
+/// A file to be saved under this name.
+pub(crate) fn file(kind: &'static str, name: &str, body: Body) -> Response<Body> {
+    let mut response = response(StatusCode::OK, kind, body);
+    let disposition = HeaderValue::try_from(format!("attachment; filename=\"{name}\""));
+    // The names are ours, so each is a sound header.
+    if let Ok(disposition) = disposition {
+        response.headers_mut().insert(CONTENT_DISPOSITION, disposition);
+    }
+    response
+}
+
 /// A response with a page.
 pub(crate) fn html(status: StatusCode, page: String) -> Response<Body> {
     response(status, "text/html; charset=utf-8", page.into_bytes())
@@ -33,9 +168,9 @@ pub(crate) fn empty(status: StatusCode) -> Response<Body> {
     response
 }
 
-fn response(status: StatusCode, kind: &'static str, body: Vec<u8>) -> Response<Body> {
+fn response(status: StatusCode, kind: &'static str, body: impl Into<Body>) -> Response<Body> {
     let mut response = empty(status);
-    *response.body_mut() = Body::from(body);
+    *response.body_mut() = body.into();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     // Figures are those of this moment, and not for everybody.

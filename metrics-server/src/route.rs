@@ -6,6 +6,7 @@ use std::ops::BitOr;
 use hyper::Method;
 
 use crate::access::Wanted;
+use crate::export::Table;
 use crate::script;
 
 /// Where a path leads.
@@ -21,6 +22,7 @@ pub(crate) enum Route<'a> {
     Keys,
     Key(&'a str),
     Report(Report),
+    Export(Table),
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -52,6 +54,9 @@ impl<'a> Route<'a> {
             ["api", "v1", "engagement"] => Self::Report(Report::Engagement),
             ["api", "v1", "sources"] => Self::Report(Report::Sources),
             ["api", "v1", "watching"] => Self::Report(Report::Watching),
+            ["api", "v1", "export", table] => {
+                Self::Export(Table::ALL.into_iter().find(|it| it.name() == table)?)
+            }
             ["api", "v1", "keys"] => Self::Keys,
             _ => return None,
         })
@@ -62,7 +67,7 @@ impl<'a> Route<'a> {
             Self::Page | Self::Live | Self::Ready | Self::Figures | Self::Script(_) => "GET, HEAD",
             Self::Socket => "GET",
             Self::Events => "POST, OPTIONS",
-            Self::Report(_) | Self::Keys => "GET, POST, OPTIONS",
+            Self::Report(_) | Self::Export(_) | Self::Keys => "GET, POST, OPTIONS",
             Self::Key(_) => "DELETE, OPTIONS",
         }
     }
@@ -76,7 +81,7 @@ impl<'a> Route<'a> {
             Self::Socket => Routes::SOCKET,
             Self::Events => Routes::BATCHES,
             Self::Keys | Self::Key(_) => Routes::KEYS,
-            Self::Report(_) => Routes::REPORTS,
+            Self::Report(_) | Self::Export(_) => Routes::REPORTS,
             Self::Script(_) => Routes::SCRIPT,
         }
     }
@@ -90,7 +95,7 @@ impl<'a> Route<'a> {
             Self::Keys if method == Method::POST => Some(Wanted::CreateKey),
             Self::Keys => Some(Wanted::ListKeys),
             Self::Key(_) => Some(Wanted::RevokeKey),
-            Self::Report(_) => Some(Wanted::Report),
+            Self::Report(_) | Self::Export(_) => Some(Wanted::Report),
         }
     }
 }
@@ -115,7 +120,7 @@ impl Routes {
     pub const BATCHES: Self = Self(1 << 1);
     /// Whatever viewers send events to.
     pub const INGEST: Self = Self(Self::SOCKET.0 | Self::BATCHES.0);
-    /// Reports: `/api/v1/plays` and its like.
+    /// Reports and exports: `/api/v1/plays` and its like.
     pub const REPORTS: Self = Self(1 << 2);
     /// API keys: `/api/v1/keys`.
     pub const KEYS: Self = Self(1 << 3);

@@ -14,12 +14,13 @@ use hyper::header::{
 use hyper::{Method, Request, Response};
 use metrics_core::recorder::Stopped;
 use metrics_core::{ApiKey, Metrics, Source};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::access::{Decision, Granted};
+use crate::api::export::{self, Exports};
 use crate::api::params::Params;
 use crate::api::{engagement, events, figures, health, keys, plays, sources, watching};
 use crate::attempts::{Attempts, Caller, Peer};
@@ -27,6 +28,7 @@ use crate::body::{Bodies, check_end};
 use crate::channel::Visitor;
 use crate::cors::{self, Cors};
 use crate::error::Error;
+use crate::export::Table;
 use crate::kept::Kept;
 use crate::page::Page;
 use crate::phoenix::{SUBPROTOCOL, Version, offers_subprotocol};
@@ -87,6 +89,7 @@ struct Inner {
     attempts: Arc<Attempts>,
     bodies: Bodies,
     reports: Semaphore,
+    exports: Exports,
     healthy: Kept<bool>,
     page: Page,
     stopping: CancellationToken,
@@ -103,6 +106,7 @@ impl Service {
             attempts: Arc::default(),
             bodies: Bodies::new(),
             reports: Semaphore::new(REPORTS_MAX),
+            exports: Exports::new(),
             healthy: Kept::new(HEALTH_KEPT),
             page: Page::new(),
             stopping: CancellationToken::new(),
@@ -178,7 +182,9 @@ impl Service {
         let route = self.route(&path);
         let cors = match route {
             Some(Route::Events | Route::Script(_)) => &Cors::Any,
-            Some(Route::Report(_) | Route::Keys | Route::Key(_)) => &self.inner.settings.cors,
+            Some(Route::Report(_) | Route::Export(_) | Route::Keys | Route::Key(_)) => {
+                &self.inner.settings.cors
+            }
             _ => &Cors::Own,
         };
         let origin = request.headers().get(ORIGIN).cloned();
@@ -249,6 +255,11 @@ impl Service {
                 let body = bodies.read(request.into_body()).await?;
                 self.report(report, granted, query.as_deref(), &body).await
             }
+            (Route::Export(table), _) => {
+                let query = request.uri().query().map(str::to_owned);
+                let body = bodies.read(request.into_body()).await?;
+                self.export(table, granted, query.as_deref(), &body).await
+            }
         }
     }
 
@@ -284,9 +295,9 @@ impl Service {
         query: Option<&str>,
         body: &[u8],
     ) -> Result<Response<Body>, Error> {
-        let Inner { metrics, reports, .. } = &*self.inner;
-        // Only then is anything made of what was sent. Never closed.
-        let _place = timeout(REPORT_WAIT_MAX, reports.acquire()).await.map_err(|_| Error::Busy)?;
+        let metrics = &self.inner.metrics;
+        // Only then is anything made of what was sent.
+        let _place = self.place().await?;
         let params = Params::parse(query, body)?.within(granted);
         let answering = async {
             match report {
@@ -297,6 +308,35 @@ impl Service {
             }
         };
         timeout(REPORT_MAX, answering).await.unwrap_or(Err(Error::TooLong))
+    }
+
+    /// Answers with a report as a file, or with sessions, when there is room for it.
+    async fn export(
+        &self,
+        table: Table,
+        granted: Granted,
+        query: Option<&str>,
+        body: &[u8],
+    ) -> Result<Response<Body>, Error> {
+        let Inner { metrics, exports, stopping, .. } = &*self.inner;
+        let place = self.place().await?;
+        let params = Params::parse(query, body)?.within(granted);
+        if table == Table::Sessions {
+            // Its places are others, for as long as it takes.
+            drop(place);
+            return exports.sessions(metrics, &params, stopping).await;
+        }
+        let answering = export::report(metrics, table, &params);
+        timeout(REPORT_MAX, answering).await.unwrap_or(Err(Error::TooLong))
+    }
+
+    /// Waits for a place among the reports.
+    async fn place(&self) -> Result<SemaphorePermit<'_>, Error> {
+        match timeout(REPORT_WAIT_MAX, self.inner.reports.acquire()).await {
+            Ok(Ok(place)) => Ok(place),
+            // Never closed.
+            Ok(Err(_)) | Err(_) => Err(Error::Busy),
+        }
     }
 
     /// Turns a request into a websocket, whose life is a task of its own.

@@ -71,7 +71,8 @@ async fn seconds(server: &TestServer, who: &str, key: Option<&str>) -> Result<f6
     }
     let mut statuses = Vec::new();
     let mut seconds = None;
-    for report in ["plays", "views", "engagement", "sources", "watching"] {
+    let files = ["export/plays", "export/engagement", "export/sources", "export/sessions"];
+    for report in ["plays", "views", "engagement", "sources", "watching"].into_iter().chain(files) {
         let http = server.http("POST", &format!("/api/v1/{report}")).json(&query);
         let answer = ask(http, who).await;
         statuses.push(answer.status);
@@ -101,6 +102,25 @@ async fn a_tenant_sees_sessions_of_its_own_keys_only() {
     assert_eq!(seconds(&server, "two", None).await, Err(400));
     assert_eq!(seconds(&server, "none", None).await, Err(403));
     assert_eq!(seconds(&server, "somebody", None).await, Err(403));
+}
+
+#[tokio::test]
+async fn a_tenant_exports_sessions_of_its_own_keys_only() {
+    let server = shared().await;
+    let export = async |who: &str| {
+        ask(server.http("GET", "/api/v1/export/sessions?format=ndjson"), who).await
+    };
+    for (who, keys) in [("root", &[ALSO_OURS, OURS, THEIRS][..]), ("one", &[OURS])] {
+        let answer = export(who).await;
+        assert_eq!(answer.status, 200, "{who}");
+        let body = String::from_utf8_lossy(&answer.body).into_owned();
+        let told = [ALSO_OURS, OURS, THEIRS].into_iter();
+        let told: Vec<_> = told.filter(|key| body.contains(&format!("\"{key}\""))).collect();
+        assert_eq!(told, keys, "{who}");
+    }
+    for (who, status) in [("two", 400), ("none", 403), ("somebody", 403)] {
+        assert_eq!(export(who).await.status, status, "{who}");
+    }
 }
 
 #[tokio::test]

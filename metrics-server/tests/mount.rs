@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use metrics_server::{Routes, Service, Settings};
+use metrics_server::{Body, Routes, Service, Settings};
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 use tower_service::Service as _;
@@ -85,7 +85,7 @@ async fn the_page_says_where_it_is() {
             let page = server.http("GET", path).send().await;
             let page = String::from_utf8(page.body).unwrap();
             let place = format!("{}{PREFIX}", server.address);
-            for shown in ["ws://{}/socket", "http://{}/v1/events", "http://{}/api/v1/plays"] {
+            for shown in ["http://{}/metrics.js", "http://{}/v1/events", "http://{}/api/v1/plays"] {
                 let shown = shown.replace("{}", &place);
                 assert!(page.contains(&shown), "{shown}\n{page}");
             }
@@ -146,7 +146,7 @@ async fn serve_beside(listener: TcpListener, service: Service) {
                 Ok::<_, Infallible>(if service.owns(request.uri().path()) {
                     service.respond(request).await
                 } else {
-                    Response::new(Full::from("the application"))
+                    Response::new(Body::from("the application"))
                 })
             }
         });

@@ -1,11 +1,14 @@
 //! `/api/v1/engagement`: which parts of the videos are watched.
 
 use hyper::{Response, StatusCode};
-use metrics_core::Metrics;
+use metrics_core::engagement::Second as SecondCount;
+use metrics_core::time_bucket::Buckets;
+use metrics_core::{EngagementQuery, Metrics, ReportError, Reports};
 use serde::Serialize;
 
 use super::params::{Engagement, Params};
 use crate::error::Error;
+use crate::export::csv::{Line, Row};
 use crate::response::{self, Body};
 
 #[derive(Serialize)]
@@ -14,7 +17,7 @@ struct Answer<T> {
 }
 
 #[derive(Serialize)]
-struct Range {
+pub(crate) struct Range {
     range: usize,
     range_time: RangeTime,
     viewers: u64,
@@ -39,33 +42,94 @@ struct Second {
     viewers: u64,
 }
 
+/// A second of a bucket, by itself.
+#[derive(Serialize)]
+pub(crate) struct BucketSecond {
+    interval: String,
+    #[serde(flatten)]
+    second: Second,
+}
+
 /// Viewers of equal parts, or views and viewers of every second.
 pub(crate) async fn engagement(
     metrics: &Metrics,
     params: &Params,
 ) -> Result<Response<Body>, Error> {
-    let query = params.engagement_query()?;
+    let (reports, query) = (metrics.reports(), params.engagement_query()?);
     match params.engagement()? {
-        Engagement::Ranges(ranges) => {
-            let parts = metrics.engagement(&query, ranges).await?;
-            let engagement = parts.iter().enumerate().map(|(range, part)| Range {
-                range,
-                range_time: RangeTime { from: part.from, to: part.to },
-                viewers: part.viewers,
-            });
-            Ok(response::json(StatusCode::OK, &Answer { engagement: engagement.collect() }))
+        Engagement::Ranges(count) => {
+            let engagement = ranges(reports, &query, count).await?;
+            Ok(response::json(StatusCode::OK, &Answer { engagement }))
         }
         Engagement::PerSecond(buckets) => {
-            let answered = metrics.engagement_per_second(&query, buckets).await?;
+            let answered = reports.engagement_per_second(&query, buckets).await?;
             let engagement = answered.iter().map(|bucket| Bucket {
                 interval: buckets.label(bucket.start),
-                per_second: bucket
-                    .seconds
-                    .iter()
-                    .map(|it| Second { second: it.second, views: it.views, viewers: it.viewers })
-                    .collect(),
+                per_second: bucket.seconds.iter().map(second_of).collect(),
             });
             Ok(response::json(StatusCode::OK, &Answer { engagement: engagement.collect() }))
         }
+    }
+}
+
+/// The viewers of each of so many equal parts.
+pub(crate) async fn ranges(
+    reports: Reports<'_>,
+    query: &EngagementQuery,
+    count: u32,
+) -> Result<Vec<Range>, ReportError> {
+    let parts = reports.engagement(query, count).await?;
+    let ranges = parts.iter().enumerate().map(|(range, part)| Range {
+        range,
+        range_time: RangeTime { from: part.from, to: part.to },
+        viewers: part.viewers,
+    });
+    Ok(ranges.collect())
+}
+
+/// The views and viewers of every second of every bucket.
+pub(crate) async fn seconds(
+    reports: Reports<'_>,
+    query: &EngagementQuery,
+    buckets: Buckets,
+) -> Result<Vec<BucketSecond>, ReportError> {
+    let answered = reports.engagement_per_second(query, buckets).await?;
+    let seconds = answered.iter().flat_map(|bucket| {
+        let interval = buckets.label(bucket.start);
+        bucket
+            .seconds
+            .iter()
+            .map(move |it| BucketSecond { interval: interval.clone(), second: second_of(it) })
+    });
+    Ok(seconds.collect())
+}
+
+fn second_of(counted: &SecondCount) -> Second {
+    Second { second: counted.second, views: counted.views, viewers: counted.viewers }
+}
+
+impl Row for Range {
+    fn columns(line: &mut Line<'_>) {
+        line.names(&["range", "from", "to", "viewers"]);
+    }
+
+    fn cells(&self, line: &mut Line<'_>) {
+        line.number(self.range);
+        line.number(self.range_time.from);
+        line.number(self.range_time.to);
+        line.number(self.viewers);
+    }
+}
+
+impl Row for BucketSecond {
+    fn columns(line: &mut Line<'_>) {
+        line.names(&["interval", "second", "views", "viewers"]);
+    }
+
+    fn cells(&self, line: &mut Line<'_>) {
+        line.text(&self.interval);
+        line.number(self.second.second);
+        line.number(self.second.views);
+        line.number(self.second.viewers);
     }
 }

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::access::Granted;
 use crate::error::Error;
+use crate::export::Format;
 
 /// The largest `query`, in bytes of JSON: to compare two arrays costs the product of their lengths.
 const QUERY_BYTES_MAX: usize = 16 * 1_024;
@@ -65,6 +66,11 @@ impl Params {
         Self { granted, ..self }
     }
 
+    /// Parameters that are read already.
+    pub(crate) fn of(values: Map<String, Value>) -> Self {
+        Self { values, granted: Granted::All }
+    }
+
     /// What plays and sources are asked for.
     pub(crate) fn bucket_query(&self) -> Result<BucketQuery, Error> {
         let mut query = BucketQuery::from(self.selection()?);
@@ -79,6 +85,29 @@ impl Params {
         let mut query = EngagementQuery::from(self.selection()?);
         self.narrow(&mut query.timeframe, &mut query.minimum_view_ms)?;
         Ok(query)
+    }
+
+    /// Which sessions are asked for one by one: all, unless said otherwise.
+    pub(crate) fn sessions_query(&self) -> Result<EngagementQuery, Error> {
+        let is_narrowed = ["identifier", "query"].iter().any(|it| self.values.contains_key(*it));
+        let selection = if is_narrowed {
+            self.selection()?
+        } else {
+            self.granted.narrow(Selection::default())?
+        };
+        let mut query = EngagementQuery::from(selection).during(Timeframe::ALL);
+        self.narrow(&mut query.timeframe, &mut query.minimum_view_ms)?;
+        Ok(query)
+    }
+
+    /// As what kind of file it is asked for.
+    pub(crate) fn format(&self) -> Result<Format, Error> {
+        match self.values.get("format") {
+            None => Ok(Format::default()),
+            Some(Value::String(text)) if text == "csv" => Ok(Format::Csv),
+            Some(Value::String(text)) if text == "ndjson" => Ok(Format::Ndjson),
+            Some(_) => Err(Error::parameter("format", "must be csv or ndjson")),
+        }
     }
 
     /// Replaces the defaults of a query where there are parameters for them.
@@ -196,7 +225,7 @@ fn from_query(query: &str) -> Result<Map<String, Value>, Error> {
 }
 
 /// A parameter that is JSON if it begins like an object or an array, and text otherwise.
-fn structured(name: &'static str, text: &str) -> Result<Value, Error> {
+pub(crate) fn structured(name: &'static str, text: &str) -> Result<Value, Error> {
     if !text.trim_start().starts_with(['{', '[']) {
         return Ok(Value::String(text.to_owned()));
     }

@@ -1,15 +1,16 @@
 //! `/api/v1/plays`, also called `/api/v1/views`: plays per time bucket.
 
 use hyper::{Response, StatusCode};
-use metrics_core::Metrics;
 use metrics_core::client::{Browser, Device, Platform};
 use metrics_core::report::PlayFigures;
+use metrics_core::{BucketQuery, Metrics, ReportError, Reports};
 use serde::Serialize;
 use serde::ser::{SerializeMap as _, Serializer};
 
 use super::params::Params;
 use super::seconds;
 use crate::error::Error;
+use crate::export::csv::{Line, Row};
 use crate::response::{self, Body};
 
 #[derive(Serialize)]
@@ -18,7 +19,7 @@ struct Answer {
 }
 
 #[derive(Serialize)]
-struct Bucket {
+pub(crate) struct Bucket {
     interval: String,
     views: u64,
     total_view_time: f64,
@@ -45,13 +46,46 @@ impl Serialize for Classes {
 
 /// Plays per time bucket.
 pub(crate) async fn plays(metrics: &Metrics, params: &Params) -> Result<Response<Body>, Error> {
-    let query = params.bucket_query()?;
-    let buckets = metrics.plays(&query).await?;
+    let views = buckets(metrics.reports(), &params.bucket_query()?).await?;
+    Ok(response::json(StatusCode::OK, &Answer { views }))
+}
+
+/// The plays of each bucket.
+pub(crate) async fn buckets(
+    reports: Reports<'_>,
+    query: &BucketQuery,
+) -> Result<Vec<Bucket>, ReportError> {
+    let buckets = reports.plays(query).await?;
     let views = buckets.iter().map(|bucket| {
         let label = query.buckets.label(bucket.start);
         bucket_of(label, &bucket.figures)
     });
-    Ok(response::json(StatusCode::OK, &Answer { views: views.collect() }))
+    Ok(views.collect())
+}
+
+impl Row for Bucket {
+    fn columns(line: &mut Line<'_>) {
+        line.names(&["interval", "views", "total_view_time", "unique_total_view_time"]);
+        for class in Browser::ALL {
+            line.text(&format!("browser_{}", class.name()));
+        }
+        for class in Device::ALL {
+            line.text(&format!("device_{}", class.name()));
+        }
+        for class in Platform::ALL {
+            line.text(&format!("platform_{}", class.name()));
+        }
+    }
+
+    fn cells(&self, line: &mut Line<'_>) {
+        line.text(&self.interval);
+        line.number(self.views);
+        line.number(self.total_view_time);
+        line.number(self.unique_total_view_time);
+        for Classes(classes) in [&self.browser, &self.device, &self.platform] {
+            classes.iter().for_each(|(_, plays)| line.number(plays));
+        }
+    }
 }
 
 fn bucket_of(interval: String, figures: &PlayFigures) -> Bucket {

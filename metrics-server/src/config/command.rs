@@ -1,0 +1,303 @@
+//! What the binary does instead of serving, as it is said on the command line.
+
+use std::path::PathBuf;
+
+use chrono::NaiveDate;
+use metrics_core::ApiKey;
+use serde_json::{Map, Value};
+
+use super::{ConfigError, Database, Setting, database};
+use crate::api::params::{Params, structured};
+use crate::error::Error;
+use crate::export::{Export, Format, Table};
+
+/// What the binary is to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// Serve.
+    Serve,
+    /// Copy one database to another.
+    Copy {
+        /// What is read.
+        from: Database,
+        /// What is written.
+        to: Database,
+    },
+    /// Import the database of a mave/metrics server.
+    ImportMave(Database),
+    /// Add up the days from this one on again.
+    CheckRollups {
+        /// The first day; none for all of them.
+        from: Option<NaiveDate>,
+        /// Whether to mend what is wrong.
+        mend: bool,
+    },
+    /// See to the keys.
+    Keys(KeysCommand),
+    /// Export a report, or sessions.
+    Export {
+        /// What, and how.
+        export: Box<Export>,
+        /// The file to write; none for the standard output.
+        output: Option<PathBuf>,
+    },
+    /// Ask the server that runs for its health.
+    Health,
+}
+
+/// What is done about the keys.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum KeysCommand {
+    /// List them.
+    List(KeysFormat),
+    /// Add this one, or a new one.
+    Create(Option<ApiKey>),
+    /// Revoke this one.
+    Revoke(ApiKey),
+}
+
+/// How keys are listed.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, clap::ValueEnum)]
+pub enum KeysFormat {
+    /// A line each, for people.
+    #[default]
+    Text,
+    /// As one JSON object, for programs.
+    Json,
+}
+
+impl Command {
+    /// Whether what it prints is for other programs, so that nothing else may be among it.
+    #[must_use]
+    pub fn prints(&self) -> bool {
+        matches!(self, Self::Keys(_) | Self::Export { .. })
+    }
+
+    /// `database_set` is the database of the settings, if they name one.
+    pub(super) fn read(
+        flags: Option<CommandFlags>,
+        migrate_only: bool,
+        database_set: Option<&Database>,
+    ) -> Result<Self, ConfigError> {
+        let refused = |line: &str| ConfigError::Refused(line.to_owned());
+        if migrate_only && flags.is_some() {
+            let line =
+                "--migrate-only stands alone: commands bring tables up to date by themselves";
+            return Err(refused(line));
+        }
+        let named = |name, url| {
+            let read = database(Setting::new(name, Some(url)))?;
+            read.ok_or_else(|| ConfigError::Refused(format!("{name} must not be empty")))
+        };
+        Ok(match flags {
+            None => Self::Serve,
+            Some(CommandFlags::Health) => Self::Health,
+            Some(CommandFlags::Keys(flags)) => Self::Keys(flags.read()?),
+            Some(CommandFlags::Export(flags)) => flags.read()?,
+            Some(CommandFlags::Copy { from, to }) => {
+                let to = to.map(|to| named("TO", to)).transpose()?;
+                let to = to.or_else(|| database_set.cloned());
+                let to =
+                    to.ok_or_else(|| refused("TO is missing: name it, or set DATABASE_URL"))?;
+                Self::Copy { from: named("FROM", from)?, to }
+            }
+            Some(CommandFlags::Rollup(flags)) => {
+                let (DayFlags { from }, mend) = match flags {
+                    RollupFlags::Verify(flags) => (flags, false),
+                    RollupFlags::Rebuild(flags) => (flags, true),
+                };
+                let from = Setting::new("--from", from);
+                let from = from.read("a day like 2025-03-01", |text| text.parse().ok())?;
+                Self::CheckRollups { from, mend }
+            }
+            Some(CommandFlags::Import(ImportFlags::Mave { url })) => {
+                match named("the database to import", url)? {
+                    Database::Sqlite(_) => {
+                        let line = "the database to import must be postgres://USER@HOST/DATABASE";
+                        return Err(refused(line));
+                    }
+                    old @ Database::Postgres(_) => Self::ImportMave(old),
+                }
+            }
+        })
+    }
+}
+
+/// What is done instead of serving.
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum CommandFlags {
+    /// Copy a whole database to another, and compare the two; can be repeated
+    Copy {
+        /// The database to read, as in --database-url
+        from: String,
+        /// The database to write [default: that of --database-url or its variable, in which a
+        /// password does not show]
+        to: Option<String>,
+    },
+    /// Import into the database what another server has recorded; can be repeated
+    #[command(subcommand)]
+    Import(ImportFlags),
+    /// Look after the sums of days from which reports are answered; servers may run meanwhile
+    #[command(subcommand)]
+    Rollup(RollupFlags),
+    /// See to the API keys; servers may run meanwhile, and heed it within a second
+    #[command(subcommand)]
+    Keys(KeysFlags),
+    /// Export a report, or every session, as CSV or NDJSON; servers may run meanwhile
+    Export(ExportFlags),
+    /// Ask the server that runs here whether it can record, for container health checks
+    Health,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum KeysFlags {
+    /// List all keys, the oldest first
+    List {
+        /// A line each, or one JSON object
+        #[arg(long, value_name = "FORMAT", default_value = "text")]
+        format: KeysFormat,
+    },
+    /// Make a new key, or add this one, and print it
+    Create {
+        /// The key to add, 1 to 128 visible ASCII characters [default: 16 random bytes, as base64]
+        key: Option<String>,
+    },
+    /// Revoke a key; what it recorded stays
+    Revoke {
+        /// The key
+        key: String,
+    },
+}
+
+impl KeysFlags {
+    fn read(self) -> Result<KeysCommand, ConfigError> {
+        let read = |key: &str| {
+            // It may be a mistyped secret, and a refusal ends up in a log.
+            let refused = |err| ConfigError::Refused(format!("KEY cannot be one: {err}"));
+            ApiKey::new(key).map_err(refused)
+        };
+        Ok(match self {
+            Self::List { format } => KeysCommand::List(format),
+            Self::Create { key } => KeysCommand::Create(key.as_deref().map(read).transpose()?),
+            Self::Revoke { key } => KeysCommand::Revoke(read(&key)?),
+        })
+    }
+}
+
+/// The parameters of reports, by their names.
+#[derive(Debug, clap::Args)]
+pub(super) struct ExportFlags {
+    /// A report, or every session
+    table: Table,
+
+    /// CSV in which texts that begin like a formula have an apostrophe before them, or a JSON object a
+    /// line
+    #[arg(long, value_name = "FORMAT", default_value = "csv")]
+    format: Format,
+
+    /// The file to write; it is there when all of it is [default: the standard output]
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+
+    /// Only videos with this identifier; can be repeated. Reports need this, a key or a query
+    #[arg(long)]
+    identifier: Vec<String>,
+
+    /// Only videos of this API key
+    #[arg(long)]
+    key: Option<String>,
+
+    /// Only what contains this, like `{"video": {"course": 7}, "session": {"plan": "free"}}`
+    #[arg(long, value_name = "JSON")]
+    query: Option<String>,
+
+    /// Only sessions that started then: "7 days", Unix seconds or an RFC 3339 time from which on, or
+    /// `{"from": ..., "to": ...}` [default: 7 days; all sessions, if those are exported]
+    #[arg(long)]
+    timeframe: Option<String>,
+
+    /// How wide time buckets are, like "1 day"; for engagement, every second of each bucket then
+    /// [default: 12 months]
+    #[arg(long)]
+    interval: Option<String>,
+
+    /// Only sessions that watched as much [default: 1; 0 for engagement and sessions]
+    #[arg(long, value_name = "SECONDS")]
+    minimum_watch_seconds: Option<String>,
+
+    /// In how many parts engagement is cut [default: 10]
+    #[arg(long, value_name = "NUMBER")]
+    ranges: Option<String>,
+
+    /// Of whose days and months buckets are made, like Europe/Amsterdam [default: UTC]
+    #[arg(long, value_name = "NAME")]
+    timezone: Option<String>,
+}
+
+impl ExportFlags {
+    fn read(self) -> Result<Command, ConfigError> {
+        let (table, format, output) = (self.table, self.format, self.output.clone());
+        let export = self.parameters().and_then(|params| Export::read(table, format, &params));
+        match export {
+            Ok(export) => Ok(Command::Export { export: Box::new(export), output }),
+            Err(Error::Parameter { name, expected }) => {
+                let name = name.replace('_', "-");
+                Err(ConfigError::Refused(format!("--{name} {expected}")))
+            }
+            Err(err) => Err(ConfigError::Refused(err.to_string())),
+        }
+    }
+
+    /// What a request would have.
+    fn parameters(self) -> Result<Params, Error> {
+        let mut values = Map::new();
+        let texts = [
+            ("interval", self.interval),
+            ("minimum_watch_seconds", self.minimum_watch_seconds),
+            ("ranges", self.ranges),
+            ("timezone", self.timezone),
+        ];
+        for (name, text) in texts {
+            values.extend(text.map(|text| (name.to_owned(), Value::String(text))));
+        }
+        if !self.identifier.is_empty() {
+            values.insert("identifier".to_owned(), self.identifier.into());
+        }
+        if let Some(timeframe) = self.timeframe {
+            values.insert("timeframe".to_owned(), structured("timeframe", &timeframe)?);
+        }
+        let mut query = self.query.map(|query| structured("query", &query)).transpose()?;
+        if let Some(key) = self.key {
+            // What is no object is refused with what it is instead.
+            let members = query.get_or_insert_with(|| Map::new().into()).as_object_mut();
+            members.and_then(|members| members.insert("key".to_owned(), key.into()));
+        }
+        values.extend(query.map(|query| ("query".to_owned(), query)));
+        Ok(Params::of(values))
+    }
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum RollupFlags {
+    /// Add up every day again, and name those whose sums are wrong; changes nothing
+    Verify(DayFlags),
+    /// Add up every day again, and mend those whose sums are wrong
+    Rebuild(DayFlags),
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct DayFlags {
+    /// The day to begin with, like 2025-03-01, to go on where an earlier run was interrupted
+    /// [default: the first]
+    #[arg(long, value_name = "DAY")]
+    from: Option<String>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum ImportFlags {
+    /// From the PostgreSQL database of a mave/metrics server, which must be stopped
+    Mave {
+        /// Its URL, `postgres://USER@HOST/DATABASE`
+        url: String,
+    },
+}

@@ -1,0 +1,208 @@
+//! Reports and sessions as files, for spreadsheets and data warehouses: CSV, or NDJSON with an object a line.
+//!
+//! Reports are as large as their answers. Sessions may be millions, so they are read and written a page at a time.
+
+pub(crate) mod csv;
+mod sessions;
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use metrics_core::store::{self, Store};
+use metrics_core::time_bucket::Buckets;
+use metrics_core::{BucketQuery, EngagementQuery, ReportError, Reports};
+
+use self::csv::{Row, line};
+use self::sessions::Sessions;
+use crate::api::params::{Engagement, Params};
+use crate::api::{engagement, plays, sources};
+use crate::error::Error;
+
+/// What can be exported.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
+pub enum Table {
+    /// Plays per time bucket.
+    Plays,
+    /// Which parts of the videos are watched.
+    Engagement,
+    /// Plays per time bucket and page.
+    Sources,
+    /// Every session, as far as it is stored, without its id.
+    Sessions,
+}
+
+impl Table {
+    pub(crate) const ALL: [Self; 4] =
+        [Self::Plays, Self::Engagement, Self::Sources, Self::Sessions];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Plays => "plays",
+            Self::Engagement => "engagement",
+            Self::Sources => "sources",
+            Self::Sessions => "sessions",
+        }
+    }
+}
+
+/// How it is written.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, clap::ValueEnum)]
+pub enum Format {
+    /// CSV as RFC 4180 has it, with a line of names first.
+    #[default]
+    Csv,
+    /// A JSON object a line.
+    Ndjson,
+}
+
+impl Format {
+    /// The end of a file's name.
+    pub(crate) fn extension(self) -> &'static str {
+        match self {
+            Self::Csv => "csv",
+            Self::Ndjson => "ndjson",
+        }
+    }
+
+    pub(crate) fn content_type(self) -> &'static str {
+        match self {
+            Self::Csv => "text/csv; charset=utf-8; header=present",
+            Self::Ndjson => "application/x-ndjson",
+        }
+    }
+
+    /// A row as it stands in a file.
+    fn write(self, row: &impl Row, out: &mut Vec<u8>) {
+        match self {
+            Self::Csv => line(out, |line| row.cells(line)),
+            Self::Ndjson => {
+                // Writing into memory does not fail, and rows have no maps whose keys are no texts.
+                if serde_json::to_writer(&mut *out, row).is_ok() {
+                    out.push(b'\n');
+                }
+            }
+        }
+    }
+
+    /// What stands before the first row.
+    fn begin<R: Row>(self, out: &mut Vec<u8>) {
+        if self == Self::Csv {
+            line(out, R::columns);
+        }
+    }
+
+    /// All that there is of a table.
+    fn write_all<R: Row>(self, rows: &[R]) -> Bytes {
+        let mut out = Vec::new();
+        self.begin::<R>(&mut out);
+        rows.iter().for_each(|row| self.write(row, &mut out));
+        out.into()
+    }
+}
+
+/// What is to be exported, and how.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Export {
+    pub(crate) table: Table,
+    pub(crate) format: Format,
+    query: Query,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Query {
+    Plays(BucketQuery),
+    Sources(BucketQuery),
+    Ranges(EngagementQuery, u32),
+    PerSecond(EngagementQuery, Buckets),
+    Sessions(EngagementQuery),
+}
+
+impl Export {
+    /// An export of a table.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Parameter`] if a parameter of the table cannot be read.
+    pub(crate) fn read(table: Table, format: Format, params: &Params) -> Result<Self, Error> {
+        let query = match table {
+            Table::Plays => Query::Plays(params.bucket_query()?),
+            Table::Sources => Query::Sources(params.bucket_query()?),
+            Table::Engagement => match params.engagement()? {
+                Engagement::Ranges(ranges) => Query::Ranges(params.engagement_query()?, ranges),
+                Engagement::PerSecond(buckets) => {
+                    Query::PerSecond(params.engagement_query()?, buckets)
+                }
+            },
+            Table::Sessions => Query::Sessions(params.sessions_query()?),
+        };
+        Ok(Self { table, format, query })
+    }
+
+    /// Begins to export what is in `store`; it is `now`. A report is there as a whole then.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError`] if there is no such report, or the store could not.
+    pub async fn begin(
+        &self,
+        store: &dyn Store,
+        now: DateTime<Utc>,
+    ) -> Result<Exporting, ReportError> {
+        let (reports, format) = (Reports::new(store, now), self.format);
+        let rest = Rest::Whole(match &self.query {
+            Query::Plays(query) => format.write_all(&plays::buckets(reports, query).await?),
+            Query::Sources(query) => format.write_all(&sources::pages(reports, query).await?),
+            Query::Ranges(query, ranges) => {
+                format.write_all(&engagement::ranges(reports, query, *ranges).await?)
+            }
+            Query::PerSecond(query, buckets) => {
+                format.write_all(&engagement::seconds(reports, query, *buckets).await?)
+            }
+            Query::Sessions(query) => {
+                let sessions = Sessions::new(reports.sessions(query), format);
+                return Ok(Exporting { rest: Rest::Sessions(Box::new(sessions)) });
+            }
+        });
+        Ok(Exporting { rest })
+    }
+}
+
+/// An export that is under way.
+#[derive(Debug)]
+pub struct Exporting {
+    rest: Rest,
+}
+
+#[derive(Debug)]
+enum Rest {
+    Whole(Bytes),
+    Sessions(Box<Sessions>),
+    Nothing,
+}
+
+impl Exporting {
+    /// The next piece of the file, or `None` after the last.
+    ///
+    /// # Errors
+    ///
+    /// [`store::Error`] if the store could not: what there is by then is not all.
+    pub async fn next(&mut self, store: &dyn Store) -> Result<Option<Bytes>, store::Error> {
+        match &mut self.rest {
+            Rest::Nothing => Ok(None),
+            Rest::Sessions(sessions) => sessions.next(store).await,
+            Rest::Whole(whole) => {
+                let whole = std::mem::take(whole);
+                self.rest = Rest::Nothing;
+                Ok(Some(whole))
+            }
+        }
+    }
+
+    /// How many sessions were looked at, if it is sessions that are exported.
+    #[must_use]
+    pub fn sessions_read(&self) -> Option<u64> {
+        match &self.rest {
+            Rest::Sessions(sessions) => Some(sessions.read()),
+            _ => None,
+        }
+    }
+}

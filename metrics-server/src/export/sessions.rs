@@ -1,0 +1,220 @@
+//! Sessions as rows.
+//!
+//! A row has what reports are made of. It has no id: nothing that is asked of sessions needs one, and who knows the id
+//! that a page gave a viewing could find it by that.
+
+use std::vec;
+
+use bytes::Bytes;
+use chrono::{DateTime, SecondsFormat, Utc};
+use metrics_core::export::Export as Walk;
+use metrics_core::interval::Segments;
+use metrics_core::query::instant;
+use metrics_core::store::{self, Record, Store};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::Format;
+use super::csv::{Line, Row};
+use crate::api::seconds;
+
+/// How many bytes are written at a time, about: enough that little of the time goes into handing them on.
+const PIECE_BYTES: usize = 64 * 1024;
+
+/// Sessions that are written while they are read.
+#[derive(Debug)]
+pub(super) struct Sessions {
+    walk: Walk,
+    format: Format,
+    // What was read, and is not written yet.
+    records: vec::IntoIter<Record>,
+    began: bool,
+}
+
+impl Sessions {
+    pub(super) fn new(walk: Walk, format: Format) -> Self {
+        Self { walk, format, records: Vec::new().into_iter(), began: false }
+    }
+
+    pub(super) fn read(&self) -> u64 {
+        self.walk.read()
+    }
+
+    /// The next piece, or `None` after the last.
+    pub(super) async fn next(&mut self, store: &dyn Store) -> Result<Option<Bytes>, store::Error> {
+        let mut piece = Vec::new();
+        if !self.began {
+            self.format.begin::<Session<'_>>(&mut piece);
+        }
+        while piece.len() < PIECE_BYTES {
+            if let Some(record) = self.records.next() {
+                self.format.write(&Session::of(&record), &mut piece);
+                continue;
+            }
+            match self.walk.next(store).await? {
+                Some(records) => self.records = records.into_iter(),
+                None => break,
+            }
+        }
+        // Not before: if the first page cannot be read, its header is not lost.
+        self.began = true;
+        Ok((!piece.is_empty()).then(|| piece.into()))
+    }
+}
+
+#[derive(Serialize)]
+struct Session<'a> {
+    started_at: String,
+    last_event_at: String,
+    key: &'a str,
+    identifier: Option<&'a str>,
+    metadata: Option<&'a RawValue>,
+    session_data: Option<&'a RawValue>,
+    source: Option<&'a str>,
+    browser: &'static str,
+    platform: &'static str,
+    device: &'static str,
+    duration: Option<f64>,
+    view_time: f64,
+    unique_view_time: f64,
+    segments: Vec<(f64, f64)>,
+    startup_time: Option<f64>,
+    rebufferings: u32,
+    rebuffering_time: f64,
+    failures: u32,
+    seeks: u32,
+    fullscreens: u32,
+    tracks: u32,
+    language: Option<&'a str>,
+    renditions: u32,
+    width: Option<u32>,
+    height: Option<u32>,
+    bitrate: Option<u32>,
+    codec: Option<&'a str>,
+    clamped: u32,
+    others: u32,
+}
+
+impl<'a> Session<'a> {
+    fn of(record: &'a Record) -> Self {
+        let Record { subject, stored, .. } = record;
+        let counters = &stored.counters;
+        let (details, rendition) = (&counters.details, counters.details.rendition.as_ref());
+        // What was stored is sound: it was written as JSON, and as segments.
+        let json = |text: &'a str| serde_json::from_str(text).ok();
+        let segments = Segments::decode(&stored.segments).unwrap_or_default();
+        let position = |ms: u32| seconds(ms.into());
+        Self {
+            started_at: time(stored.started_at_ms),
+            last_event_at: time(stored.last_event_at_ms),
+            key: subject.key.as_str(),
+            identifier: subject.video.identifier(),
+            metadata: subject.video.metadata().and_then(json),
+            session_data: subject.session_data.as_deref().and_then(json),
+            source: subject.source.as_ref().map(|source| source.as_str()),
+            browser: subject.client.browser.name(),
+            platform: subject.client.platform.name(),
+            device: subject.client.device.name(),
+            duration: stored.duration_ms.map(position),
+            view_time: seconds(stored.view_ms),
+            unique_view_time: seconds(stored.unique_ms),
+            segments: segments
+                .iter()
+                .map(|it| (position(it.start_ms()), position(it.end_ms())))
+                .collect(),
+            startup_time: counters.startup_ms.map(position),
+            rebufferings: counters.rebufferings,
+            rebuffering_time: seconds(counters.rebuffering_ms),
+            failures: counters.failures,
+            seeks: details.seeks,
+            fullscreens: details.fullscreens,
+            tracks: details.tracks,
+            language: details.language.as_deref(),
+            renditions: details.renditions,
+            width: rendition.and_then(|it| it.width),
+            height: rendition.and_then(|it| it.height),
+            bitrate: rendition.and_then(|it| it.bitrate),
+            codec: rendition.and_then(|it| it.codec.as_deref()),
+            clamped: details.clamped,
+            others: details.others,
+        }
+    }
+
+    /// From where to where, like `0-12.5;20-30`.
+    fn segments_text(&self) -> String {
+        let texts = self.segments.iter().map(|(from, to)| format!("{from}-{to}"));
+        texts.collect::<Vec<_>>().join(";")
+    }
+}
+
+fn time(unix_ms: i64) -> String {
+    let at: DateTime<Utc> = instant(unix_ms);
+    at.to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+impl Row for Session<'_> {
+    fn columns(line: &mut Line<'_>) {
+        line.names(&[
+            "started_at",
+            "last_event_at",
+            "key",
+            "identifier",
+            "metadata",
+            "session_data",
+            "source",
+            "browser",
+            "platform",
+            "device",
+            "duration",
+            "view_time",
+            "unique_view_time",
+            "segments",
+            "startup_time",
+            "rebufferings",
+            "rebuffering_time",
+            "failures",
+            "seeks",
+            "fullscreens",
+            "tracks",
+            "language",
+            "renditions",
+            "width",
+            "height",
+            "bitrate",
+            "codec",
+            "clamped",
+            "others",
+        ]);
+    }
+
+    fn cells(&self, line: &mut Line<'_>) {
+        line.text(&self.started_at);
+        line.text(&self.last_event_at);
+        line.text(self.key);
+        line.maybe_text(self.identifier);
+        line.maybe_text(self.metadata.map(RawValue::get));
+        line.maybe_text(self.session_data.map(RawValue::get));
+        line.maybe_text(self.source);
+        line.text(self.browser);
+        line.text(self.platform);
+        line.text(self.device);
+        line.maybe_number(self.duration);
+        line.number(self.view_time);
+        line.number(self.unique_view_time);
+        line.text(&self.segments_text());
+        line.maybe_number(self.startup_time);
+        line.number(self.rebufferings);
+        line.number(self.rebuffering_time);
+        for count in [self.failures, self.seeks, self.fullscreens, self.tracks] {
+            line.number(count);
+        }
+        line.maybe_text(self.language);
+        line.number(self.renditions);
+        for number in [self.width, self.height, self.bitrate] {
+            line.maybe_number(number);
+        }
+        line.maybe_text(self.codec);
+        line.number(self.clamped);
+        line.number(self.others);
+    }
+}
