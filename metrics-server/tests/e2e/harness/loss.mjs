@@ -16,7 +16,8 @@ const SETTLED_MS = 60_000;
 const ENDS = ['close', 'leave', 'stop'];
 
 export class Loss {
-  #closing = 0;
+  // How many pages need the server now: to load, or to say what they say last.
+  #needing = 0;
   #isAway = false;
 
   /** `proxies` are ways to `server`; pages use them in turn. */
@@ -55,15 +56,21 @@ export class Loss {
 
   async #view(number, viewings) {
     const identifiers = Array.from({ length: viewings }, (_, index) => `viewing-${number}-${index}`);
-    const { context, page } = await this.#open(this.urls[number % this.urls.length]);
-    await page.waitForFunction(() => window.metrics);
+    const { context, page } = await this.#needs(() => this.#open(this.urls[number % this.urls.length]));
     await page.evaluate(([identifiers, seed]) => window.view(identifiers, seed), [identifiers, number * 1000]);
     await sleep(WATCHED_MS);
+    await this.#needs(() => this.#end(page, identifiers, ENDS[number % ENDS.length]));
+    await context.close();
+  }
+
+  async #needs(work) {
     await eventually(() => assert.ok(!this.#isAway), SETTLED_MS);
-    // What a page says last needs a server that listens.
-    this.#closing += 1;
+    this.#needing += 1;
+    return work().finally(() => (this.#needing -= 1));
+  }
+
+  async #end(page, identifiers, end) {
     const shown = await page.evaluate(() => window.halt());
-    const end = ENDS[number % ENDS.length];
     if (end === 'close') await page.close();
     if (end === 'leave') await page.goto(this.next);
     if (end === 'stop') await page.evaluate(() => window.stop());
@@ -71,20 +78,19 @@ export class Loss {
     const expected = Object.values(shown).reduce((sum, milliseconds) => sum + milliseconds, 0);
     // If it is never reached, the count at the end tells what is missing.
     await eventually(async () => assert.equal(await this.#counted(identifiers), expected)).catch(() => {});
-    this.#closing -= 1;
-    await context.close();
   }
 
   async #open(url) {
     const context = await this.scene.browser.newContext();
     const page = await context.newPage();
     await page.goto(url);
+    await page.waitForFunction(() => window.metrics);
     return { context, page };
   }
 
   async #restart() {
     this.#isAway = true;
-    await eventually(() => assert.equal(this.#closing, 0), SETTLED_MS);
+    await eventually(() => assert.equal(this.#needing, 0), SETTLED_MS);
     await this.server.kill();
     await sleep(AWAY_MS);
     await this.server.start();
