@@ -1,4 +1,4 @@
-// Measures the <video> and <audio> elements of a page. How it works is told in script.rs; how it is used, in the README.
+// Measures the <video> and <audio> elements of a page. script.rs tells how it works, and the README how it is used.
 // Comments have lines of their own here, and no text goes over several: the server leaves out comments and indentation.
 
 // The server gives up on a websocket that is silent for 60 s.
@@ -69,16 +69,17 @@ class Session {
     for (const entry of this.events) entry.ref = null;
   }
 
-  // All events as bodies of batches. Each event says whose it is.
+  // All events as bodies of batches. Each says whose it is, and the first of a body the rest: there is little room.
   batches() {
-    const { identifier, ...rest } = this.about;
-    const about = { session_id: this.id, embed_id: identifier, ...rest };
-    const fitting = Math.floor(BATCH_CHARS_MAX / (JSON.stringify(about).length + 250));
+    const { identifier, metadata, ...once } = this.about;
+    const whose = { session_id: this.id, embed_id: identifier, metadata };
+    const fitting = Math.floor(BATCH_CHARS_MAX / (JSON.stringify(whose).length + 150));
     const size = Math.max(1, Math.min(BATCH_MAX, fitting));
     const batches = [];
     for (let start = 0; start < this.events.length; start += size) {
       const entries = this.events.slice(start, start + size);
-      const events = entries.map(({ event }) => ({ ...event, ...about, video_time: event.from ?? event.to }));
+      const events = entries.map(({ event: { from, to, ...more } }) => ({ ...more, video_time: from ?? to, ...whose }));
+      Object.assign(events[0], once);
       batches.push({ entries, body: JSON.stringify({ events }) });
     }
     return batches;

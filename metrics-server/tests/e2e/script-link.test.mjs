@@ -33,6 +33,8 @@ suite.test('where websockets are blocked, batches say the same', async (scene) =
 
   await expectShown(server, { ...intro, query: { video: { course: '7' } } }, shown);
   assert.ok(posts.length >= 2, `${posts.length} batches`);
+  const { sources } = await server.ask('sources', intro);
+  assert.deepEqual(sources.map(({ path }) => path), [`${scene.site.origin}/watch`]);
 });
 
 for (const [how, end] of [['stopped', 'stop'], ['killed', 'kill']]) {

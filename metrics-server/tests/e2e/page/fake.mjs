@@ -66,7 +66,8 @@ window.view = (identifiers, seed) => {
 
 async function watch(one, lot) {
   for (;;) {
-    await new Promise((resolve) => setTimeout(resolve, 20 + lot(200)));
+    // Faster than viewers are, but not so much faster than their pages can say at once when they go: 64 KiB.
+    await new Promise((resolve) => setTimeout(resolve, 50 + lot(500)));
     if (halted) return;
     one.advance(1 + lot(1000));
     const what = lot(4);
