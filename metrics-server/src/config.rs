@@ -26,6 +26,7 @@ pub use self::command::{Command, KeysCommand, KeysFormat};
 use crate::access::Access;
 use crate::auth::Credentials;
 use crate::cors::Cors;
+use crate::route::Routes;
 use crate::settings::Settings;
 
 /// What follows the flags in `--help`.
@@ -37,6 +38,7 @@ Environment (a flag wins over its variable):
                            like --database-connections
   METRICS_RETENTION        like --retention
   METRICS_SPOOL            like --spool
+  METRICS_PAGE             like --page
   METRICS_WAIT_FOR_STORE   true or false: like --wait-for-store [default: false]
   METRICS_AUTH_ENABLED     true or false: whether reports, keys and the page ask for
                            user and password [default: false]
@@ -89,6 +91,10 @@ struct Flags {
     /// [default: for ever]
     #[arg(long, global = true, value_name = "SPAN")]
     retention: Option<String>,
+
+    /// Whether there is a page at /, with charts and examples: `on` or `off` [default: on]
+    #[arg(long, global = true, value_name = "on|off")]
+    page: Option<String>,
 
     /// Bring the tables up to date, and end
     #[arg(long, global = true, conflicts_with = "no_migrate")]
@@ -295,6 +301,7 @@ impl Config {
             access: credentials.map(|it| Arc::new(it) as Arc<dyn Access>),
             heed_opt_out: heed_opt_out.unwrap_or(false),
             cors: cors.unwrap_or_default(),
+            routes: routes(flags.page, &environment)?,
             spool: Some(database.spool(spool)),
             forwarded_header,
             ..Settings::default()
@@ -409,6 +416,17 @@ fn credentials(
     })
 }
 
+fn routes(
+    page: Option<String>,
+    environment: &impl Fn(&str) -> Option<OsString>,
+) -> Result<Routes, ConfigError> {
+    let page = Setting::new("--page", page).or("METRICS_PAGE", environment);
+    Ok(match page.read("on or off", read_switch)? {
+        Some(false) => Routes::ALL.without(Routes::PAGE),
+        _ => Routes::ALL,
+    })
+}
+
 fn database(url: Setting) -> Result<Option<Database>, ConfigError> {
     let accepted = "sqlite:PATH, a file like sqlite:metrics.db, or postgres://USER@HOST/DATABASE";
     url.read_secret(accepted, read_database)
@@ -453,6 +471,14 @@ fn read_opt_out(text: &str) -> Option<bool> {
     match text {
         "ignore" => Some(false),
         "refuse" => Some(true),
+        _ => None,
+    }
+}
+
+fn read_switch(text: &str) -> Option<bool> {
+    match text {
+        "on" => Some(true),
+        "off" => Some(false),
         _ => None,
     }
 }

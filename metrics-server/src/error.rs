@@ -3,7 +3,9 @@
 
 use std::borrow::Cow;
 
-use hyper::header::{ALLOW, CONNECTION, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::header::{
+    ALLOW, CONNECTION, CONTENT_RANGE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use hyper::{Response, StatusCode};
 use metrics_core::{ReportError, store};
 
@@ -65,6 +67,12 @@ pub(crate) enum Error {
     MethodNotAllowed {
         /// Those methods.
         allow: &'static str,
+    },
+    /// A range of a file that lies past its end.
+    #[error("`range` must begin before the end, at {length} bytes")]
+    PastTheEnd {
+        /// How long the file is.
+        length: usize,
     },
     /// A websocket of a serializer that nobody speaks.
     #[error("`vsn` must be 1.0.0 or 2.0.0")]
@@ -135,6 +143,7 @@ impl Error {
             Self::NotFound | Self::UnknownKey => StatusCode::NOT_FOUND,
             Self::KeyExists => StatusCode::CONFLICT,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::PastTheEnd { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::UnknownVersion => StatusCode::FORBIDDEN,
             Self::TooManyAttempts(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::NotStored | Self::Busy | Self::TooLong | Self::Unavailable(_) => {
@@ -159,6 +168,10 @@ impl Error {
                 // Up, so that there is room by then.
                 let seconds = retry_after.as_secs() + u64::from(0 < retry_after.subsec_nanos());
                 return Some((RETRY_AFTER, seconds.into()));
+            }
+            Self::PastTheEnd { length } => {
+                let value = HeaderValue::try_from(format!("bytes */{length}"));
+                return value.ok().map(|value| (CONTENT_RANGE, value));
             }
             _ => return None,
         };
@@ -233,6 +246,7 @@ mod tests {
         check(Error::MethodNotAllowed { allow: "GET, POST" }, 405, Some(("allow", "GET, POST")));
         check(Error::KeyExists, 409, None);
         check(Error::TooLarge, 413, None);
+        check(Error::PastTheEnd { length: 7 }, 416, Some(("content-range", "bytes */7")));
         check(Error::Ambiguous, 400, Some(("connection", "close")));
         check(Error::Busy, 503, Some(("retry-after", RETRY_SECONDS)));
         check(Error::NotStored, 503, Some(("retry-after", RETRY_SECONDS)));

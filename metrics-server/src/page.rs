@@ -1,4 +1,6 @@
-//! `GET /`: what this is, whether it is well, and how to send the first event.
+//! `GET /`: two videos to try it with, charts of what was watched, and how to send the first event.
+
+mod file;
 
 use std::time::Duration;
 
@@ -15,6 +17,8 @@ use crate::kept::Kept;
 use crate::mount::Prefix;
 use crate::response::{self, Body};
 
+pub(crate) use file::answer as file;
+
 /// The key that an empty database gets, so that a newcomer can try it at once.
 pub const EXAMPLE_KEY: &str = "HDsj3NfKQTNwn5Ix9g+cfQ==";
 
@@ -24,18 +28,23 @@ const COUNT_MAX: Duration = Duration::from_secs(2);
 /// How long a count is shown. A large store takes a while to count, and somebody may ask all the time.
 const COUNT_KEPT: Duration = Duration::from_secs(5);
 
-/// Nothing but the page itself: no script runs, nothing is fetched, no other page shows it, and none that is gone to
-/// from it learns where it is.
+/// Nothing of anybody else: only its own scripts, styles and videos, none of them in the page itself. No other page
+/// shows it, and none that is gone to from it learns where it is.
 const HEADERS: [(HeaderName, &str); 3] = [
     (
         CONTENT_SECURITY_POLICY,
-        "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self'; \
+         connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     ),
     (REFERRER_POLICY, "no-referrer"),
-    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    SAME_ORIGIN,
 ];
 
-const PAGE: &str = include_str!("page.html");
+/// No page of another origin can have it as a script or an image of its own.
+const SAME_ORIGIN: (HeaderName, &str) =
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin");
+
+const PAGE: &str = include_str!("page/index.html");
 
 /// The page, and what the store said last.
 pub(crate) struct Page {
@@ -65,23 +74,36 @@ impl Page {
             Ok(None) => "The store cannot be reached.".to_owned(),
             Err(_) => "The store is well but busy.".to_owned(),
         };
-        index(&store, metrics, &format!("{}{}", host(headers), escaped(prefix.as_str()))).await
+        let example = match ApiKey::new(EXAMPLE_KEY) {
+            Ok(key) => granted.covers(&key) && metrics.accepts_key(&key).await.unwrap_or(false),
+            Err(_) => false,
+        };
+        index(&store, example, host(headers), &escaped(prefix.as_str()))
     }
 }
 
-/// The page of a server that is at `place`: a host, and a path if it is under one.
-async fn index(store: &str, metrics: &Metrics, place: &str) -> Response<Body> {
-    let example = ApiKey::new(EXAMPLE_KEY).ok();
-    let accepted = match &example {
-        Some(key) => metrics.accepts_key(key).await.unwrap_or(false),
-        None => false,
+/// The page of a server that is at this host and under this prefix, with the example key or without.
+fn index(store: &str, example: bool, host: &str, prefix: &str) -> Response<Body> {
+    // Relative where nothing is known of a path before it: a proxy may have one.
+    let at = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
+    let key = if example { EXAMPLE_KEY } else { "your API key" };
+    // Without that key, what plays here is recorded once somebody enters another.
+    let (example_key, script) = if example {
+        (
+            EXAMPLE_KEY,
+            format!(r#"<script defer src="{at}metrics.js" data-key="{EXAMPLE_KEY}"></script>"#),
+        )
+    } else {
+        ("", String::new())
     };
-    let key = if accepted { EXAMPLE_KEY } else { "your API key" };
     let page = PAGE
         .replace("{{store}}", store)
+        .replace("{{script}}", &script)
+        .replace("{{example_key}}", example_key)
         .replace("{{key}}", key)
         .replace("{{encoded_key}}", &utf8_percent_encode(key, NON_ALPHANUMERIC).to_string())
-        .replace("{{place}}", place);
+        .replace("{{place}}", &format!("{host}{prefix}"))
+        .replace("{{at}}", &at);
     let mut response = response::html(StatusCode::OK, page);
     for (name, value) in HEADERS {
         response.headers_mut().insert(name, HeaderValue::from_static(value));

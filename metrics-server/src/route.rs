@@ -13,6 +13,8 @@ use crate::script;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Route<'a> {
     Page,
+    /// What the page is made of.
+    PageFile(&'a str),
     Live,
     Ready,
     Figures,
@@ -44,6 +46,7 @@ impl<'a> Route<'a> {
         let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
         Some(match segments[..] {
             [] => Self::Page,
+            ["page", name] => Self::PageFile(name),
             ["health", "live"] => Self::Live,
             ["health", "ready"] => Self::Ready,
             ["metrics"] => Self::Figures,
@@ -64,7 +67,12 @@ impl<'a> Route<'a> {
 
     pub(crate) fn methods(self) -> &'static str {
         match self {
-            Self::Page | Self::Live | Self::Ready | Self::Figures | Self::Script(_) => "GET, HEAD",
+            Self::Page
+            | Self::PageFile(_)
+            | Self::Live
+            | Self::Ready
+            | Self::Figures
+            | Self::Script(_) => "GET, HEAD",
             Self::Socket => "GET",
             Self::Events => "POST, OPTIONS",
             Self::Report(_) | Self::Export(_) | Self::Keys => "GET, POST, OPTIONS",
@@ -75,7 +83,7 @@ impl<'a> Route<'a> {
     /// Among which routes it is.
     pub(crate) fn among(self) -> Routes {
         match self {
-            Self::Page => Routes::PAGE,
+            Self::Page | Self::PageFile(_) => Routes::PAGE,
             Self::Live | Self::Ready => Routes::HEALTH,
             Self::Figures => Routes::FIGURES,
             Self::Socket => Routes::SOCKET,
@@ -90,7 +98,7 @@ impl<'a> Route<'a> {
     pub(crate) fn wanted(self, method: &Method) -> Option<Wanted> {
         match self {
             Self::Live | Self::Ready | Self::Script(_) | Self::Socket | Self::Events => None,
-            Self::Page => Some(Wanted::Page),
+            Self::Page | Self::PageFile(_) => Some(Wanted::Page),
             Self::Figures => Some(Wanted::Figures),
             Self::Keys if method == Method::POST => Some(Wanted::CreateKey),
             Self::Keys => Some(Wanted::ListKeys),
@@ -124,7 +132,7 @@ impl Routes {
     pub const REPORTS: Self = Self(1 << 2);
     /// API keys: `/api/v1/keys`.
     pub const KEYS: Self = Self(1 << 3);
-    /// The page: `/`.
+    /// The page, and what it is made of: `/` and `/page/...`.
     pub const PAGE: Self = Self(1 << 4);
     /// Whether the process runs, and can record: `/health/live` and `/health/ready`.
     pub const HEALTH: Self = Self(1 << 5);
@@ -200,6 +208,7 @@ mod tests {
     fn every_route_is_among_some_that_can_be_left_out() {
         let paths = [
             ("/", "page"),
+            ("/page/page.js", "page"),
             ("/health/live", "health"),
             ("/health/ready", "health"),
             ("/metrics", "figures"),

@@ -30,7 +30,7 @@ use crate::cors::{self, Cors};
 use crate::error::Error;
 use crate::export::Table;
 use crate::kept::Kept;
-use crate::page::Page;
+use crate::page::{self, Page};
 use crate::phoenix::{SUBPROTOCOL, Version, offers_subprotocol};
 use crate::response::Body;
 use crate::route::{Report, Route};
@@ -231,6 +231,7 @@ impl Service {
                 let (page, headers) = (&self.inner.page, request.headers());
                 Ok(page.show(metrics, &granted, &settings.prefix, headers).await)
             }
+            (Route::PageFile(name), method) => page::file(name, &method, request.headers()),
             (Route::Live, _) => Ok(health::live()),
             (Route::Ready, _) => Ok(health::ready(metrics, &self.inner.healthy).await),
             // They belong to no key.

@@ -197,6 +197,8 @@ async fn reports_and_keys_and_the_page_ask_for_credentials() {
     for (method, path) in [
         ("GET", "/"),
         ("HEAD", "/"),
+        ("GET", "/page/page.js"),
+        ("GET", "/page/tide.webm"),
         ("GET", "/api/v1/keys"),
         ("POST", "/api/v1/keys"),
         ("DELETE", "/api/v1/keys/abc"),
@@ -652,7 +654,7 @@ async fn there_is_room_for_so_many_connections_and_no_more() {
 }
 
 #[tokio::test]
-async fn the_page_says_what_is_stored_and_runs_nothing() {
+async fn the_page_says_what_is_stored_and_shows_no_key() {
     let server = watched().await;
     let request = server.http("GET", "/").header("user-agent", CHROME);
     let answer = request.send().await;

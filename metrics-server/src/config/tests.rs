@@ -19,7 +19,7 @@ fn without_settings_everything_is_as_documented() {
     assert_eq!((config.bots, config.connections_max), (Bots::Refuse, 100_000));
     assert_eq!((&*config.log_filter, config.log_format), ("info", LogFormat::Text));
     assert!(config.settings.access.is_none() && config.settings.default_key.is_none());
-    assert!(config.settings.forwarded_header.is_none());
+    assert!(config.settings.forwarded_header.is_none() && config.settings.routes == Routes::ALL);
     assert_eq!((config.settings.heed_opt_out, config.settings.cors), (false, Cors::Own));
 }
 
@@ -119,6 +119,16 @@ fn what_happens_at_the_start_is_said_by_flags() {
     assert!(read(&["--migrate-only", "--no-migrate"], &[]).is_err());
     let few = read(&["--database-connections=4"], &[]).unwrap_err().to_string();
     assert_eq!(few, "--database-connections is \"4\": it must be a number from 5 to 1000");
+}
+
+#[test]
+fn the_page_can_be_left_out() {
+    let hidden = |arguments: &[&str], environment: &[(&str, &str)]| {
+        !read(arguments, environment).unwrap().settings.routes.contains(Routes::PAGE)
+    };
+    assert!(hidden(&["--page", "off"], &[]) && hidden(&[], &[("METRICS_PAGE", "off")]));
+    assert!(!hidden(&["--page=on"], &[("METRICS_PAGE", "off")]));
+    check_refused(&["--page", "no"], &[], "--page is \"no\": it must be on or off");
 }
 
 #[test]

@@ -1,0 +1,222 @@
+//! What the page is made of, as browsers ask for it: whole, only if it has changed, or a range of it.
+
+use std::hash::{DefaultHasher, Hasher as _};
+use std::ops::Range;
+use std::sync::LazyLock;
+
+use bytes::Bytes;
+use hyper::header::{
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue,
+    IF_NONE_MATCH, IF_RANGE, RANGE, X_CONTENT_TYPE_OPTIONS,
+};
+use hyper::{Method, Response, StatusCode};
+
+use super::SAME_ORIGIN;
+use crate::error::Error;
+use crate::response::{self, Body};
+
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+
+/// They have to fit together, also after an update: browsers ask each time whether they have changed.
+const ASK: &str = "no-cache";
+
+/// Large, and nothing depends on them.
+const KEEP: &str = "max-age=86400";
+
+static FILES: LazyLock<[File; 10]> = LazyLock::new(|| {
+    [
+        File::text("page.css", "text/css; charset=utf-8", include_str!("page.css")),
+        File::text("theme.js", SCRIPT, include_str!("theme.js")),
+        File::text("page.js", SCRIPT, include_str!("page.js")),
+        File::text("reports.js", SCRIPT, include_str!("reports.js")),
+        File::text("charts.js", SCRIPT, include_str!("charts.js")),
+        File::text("player.js", SCRIPT, include_str!("player.js")),
+        File::text("words.js", SCRIPT, include_str!("words.js")),
+        File::text("icon.svg", "image/svg+xml", include_str!("icon.svg")),
+        File::video("tide.webm", include_bytes!("tide.webm")),
+        File::video("dusk.webm", include_bytes!("dusk.webm")),
+    ]
+});
+
+/// A file that is part of the binary.
+struct File {
+    name: &'static str,
+    kind: &'static str,
+    cached: &'static str,
+    bytes: Bytes,
+    etag: String,
+}
+
+/// What of a file is to be answered.
+#[derive(Debug, Eq, PartialEq)]
+enum Part {
+    Whole,
+    Range(Range<usize>),
+    /// It asks for what lies past the end.
+    Nothing,
+}
+
+/// The file of this name, to whoever sends these headers.
+pub(crate) fn answer(
+    name: &str,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Result<Response<Body>, Error> {
+    let file = FILES.iter().find(|file| file.name == name).ok_or(Error::NotFound)?;
+    file.answer(method, headers)
+}
+
+impl File {
+    fn text(name: &'static str, kind: &'static str, text: &str) -> Self {
+        Self::new(name, kind, ASK, lean(text).into())
+    }
+
+    fn video(name: &'static str, bytes: &'static [u8]) -> Self {
+        Self::new(name, "video/webm", KEEP, Bytes::from_static(bytes))
+    }
+
+    fn new(name: &'static str, kind: &'static str, cached: &'static str, bytes: Bytes) -> Self {
+        // The same on all servers of a build, which is enough to know a file again.
+        let mut hasher = DefaultHasher::new();
+        hasher.write(&bytes);
+        Self { name, kind, cached, bytes, etag: format!("\"{:016x}\"", hasher.finish()) }
+    }
+
+    fn answer(&self, method: &Method, headers: &HeaderMap) -> Result<Response<Body>, Error> {
+        if is_among(headers, &self.etag) {
+            return Ok(self.headed(response::empty(StatusCode::NOT_MODIFIED)));
+        }
+        let length = self.bytes.len();
+        let is_of_this = headers.get(IF_RANGE).is_none_or(|etag| etag == self.etag.as_str());
+        let asked = headers.get(RANGE).filter(|_| method == Method::GET && is_of_this);
+        let asked = asked.and_then(|range| range.to_str().ok());
+        let (status, range) = match asked.map_or(Part::Whole, |range| part(range, length)) {
+            Part::Whole => (StatusCode::OK, 0..length),
+            Part::Range(range) => (StatusCode::PARTIAL_CONTENT, range),
+            Part::Nothing => return Err(Error::PastTheEnd { length }),
+        };
+        let mut response = self.headed(response::empty(status));
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.kind));
+        headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+        if status == StatusCode::PARTIAL_CONTENT {
+            let place = format!("bytes {}-{}/{length}", range.start, range.end - 1);
+            headers.insert(CONTENT_RANGE, HeaderValue::try_from(place).expect("it is ASCII"));
+        }
+        *response.body_mut() = Body::from(self.bytes.slice(range));
+        Ok(response)
+    }
+
+    /// With what is said of it, whether it is sent or not.
+    fn headed(&self, mut response: Response<Body>) -> Response<Body> {
+        let headers = response.headers_mut();
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static(self.cached));
+        headers.insert(ETAG, HeaderValue::try_from(&self.etag).expect("it is ASCII"));
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        let (name, value) = SAME_ORIGIN;
+        headers.insert(name, HeaderValue::from_static(value));
+        response
+    }
+}
+
+/// Scripts and styles without what is there for those who read them: comments of whole lines, and indentation.
+fn lean(text: &str) -> String {
+    let is_code = |line: &&str| {
+        let is_comment = line.starts_with("//") || line.starts_with("/*") && line.ends_with("*/");
+        !is_comment && !line.is_empty()
+    };
+    text.lines().map(str::trim).filter(is_code).flat_map(|line| [line, "\n"]).collect()
+}
+
+/// Whether the client says that it has the file of this tag.
+fn is_among(headers: &HeaderMap, etag: &str) -> bool {
+    let said = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    let mut tags = said.flat_map(|value| value.split(',').map(str::trim));
+    tags.any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
+}
+
+/// Which part of `length` bytes a `Range` header is about: all of them if it has several ranges, or none that can be
+/// understood.
+fn part(range: &str, length: usize) -> Part {
+    let Some((first, last)) = range.strip_prefix("bytes=").and_then(|it| it.split_once('-')) else {
+        return Part::Whole;
+    };
+    // Past every end, if it is that large.
+    let number = |text: &str| {
+        let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        is_number.then(|| text.parse().unwrap_or(usize::MAX))
+    };
+    match (number(first), number(last)) {
+        (None, Some(0)) if first.is_empty() => Part::Nothing,
+        (None, Some(count)) if first.is_empty() => Part::Range(length - length.min(count)..length),
+        (Some(start), Some(end)) if end < start => Part::Whole,
+        (Some(start), Some(_)) if length <= start => Part::Nothing,
+        (Some(start), Some(end)) => Part::Range(start..end.saturating_add(1).min(length)),
+        (Some(start), None) if last.is_empty() && length <= start => Part::Nothing,
+        (Some(start), None) if last.is_empty() => Part::Range(start..length),
+        _ => Part::Whole,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_there_for_readers_is_not_sent() {
+        let text = "// Why.\n\n  a(b); // c\n/* One line. */\n/** Two\n * lines. */\n";
+        assert_eq!(lean(text), "a(b); // c\n/** Two\n* lines. */\n");
+    }
+
+    /// In a template of several lines, every space counts.
+    #[test]
+    fn no_script_has_a_text_of_several_lines() {
+        for file in FILES.iter().filter(|file| file.name.ends_with(".js")) {
+            let text = std::str::from_utf8(&file.bytes).unwrap();
+            assert!(text.lines().all(|line| line.matches('`').count() % 2 == 0), "{}", file.name);
+        }
+    }
+
+    #[test]
+    fn a_range_is_the_part_that_is_there() {
+        for (range, expected) in [
+            ("bytes=0-", Part::Range(0..10)),
+            ("bytes=0-0", Part::Range(0..1)),
+            ("bytes=3-5", Part::Range(3..6)),
+            ("bytes=9-", Part::Range(9..10)),
+            ("bytes=3-99999999999999999999", Part::Range(3..10)),
+            ("bytes=-4", Part::Range(6..10)),
+            ("bytes=-99", Part::Range(0..10)),
+        ] {
+            assert_eq!(part(range, 10), expected, "{range}");
+        }
+    }
+
+    #[test]
+    fn past_the_end_there_is_nothing() {
+        for range in ["bytes=10-", "bytes=10-12", "bytes=99999999999999999999-", "bytes=-0"] {
+            assert_eq!(part(range, 10), Part::Nothing, "{range}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_range_is_not_heeded() {
+        for range in [
+            "",
+            "bytes",
+            "bytes=",
+            "bytes=-",
+            "bytes=5-3",
+            "bytes=a-b",
+            "bytes=1-b",
+            "bytes=+1-2",
+            "bytes=--4",
+            "bytes=0-1,3-4",
+            "lines=0-1",
+            "bytes=1",
+            "bytes= 1-2",
+        ] {
+            assert_eq!(part(range, 10), Part::Whole, "{range}");
+        }
+    }
+}

@@ -1,0 +1,199 @@
+// The page: what is chosen, what is asked for it, and where the answers are shown.
+
+import { EngagementChart, PlaysChart, showRanking } from './charts.js';
+import { Player } from './player.js';
+import { ROOT, askEngagement, askPlays, askSources, askWatching } from './reports.js';
+import { count, nameOf, number, span } from './words.js';
+
+const IDLE_MS = 10_000; // How often is asked while nothing plays here.
+const LIVE_MS = 1_500; // While something does, and a little longer.
+const LIVE_AFTER_MS = 10_000;
+const STORED_MS = 300; // What is watched is on the disk by then.
+const TROUBLE_MS = 5_000; // After that is asked again when something is wrong.
+const SLOW = 3; // A server that is slow is asked the less: it has this many times as long to rest.
+const SOURCES_MAX = 6;
+const REMARK = 'Counted when you pause or jump, and every 15 s';
+const HEIGHT = 190; // Of engagement, under a video,
+const HEIGHT_ALONE = 420; // and where there is none.
+
+const element = (id) => document.getElementById(id);
+const form = element('choice');
+const measuredKey = document.documentElement.dataset.key;
+
+let answers = {};
+let asking = new AbortController();
+let timer = 0;
+let liveUntil = 0;
+
+const player = new Player((what, position) => {
+  if (what === 'moved') engagementChart.moveTo(position);
+  else {
+    liveUntil = performance.now() + LIVE_AFTER_MS;
+    engagementChart.say(player.isPlaying ? REMARK : '');
+    askIn(STORED_MS);
+  }
+});
+const engagementChart = new EngagementChart(element('engagement'), (position) => player.seek(position));
+const playsChart = new PlaysChart(element('plays'));
+
+const REPORTS = {
+  watching: [askWatching, showWatching],
+  plays: [askPlays, showPlays],
+  engagement: [askEngagement, showEngagement],
+  sources: [askSources, (sources) => showRanking(element('sources'), sources, SOURCES_MAX, 'No page yet')],
+};
+
+function choice() {
+  const { video, identifier, key, last } = Object.fromEntries(new FormData(form));
+  const named = video || identifier.trim();
+  return { identifier: named || undefined, key: key.trim(), last };
+}
+
+// What was chosen stays in the address, behind the # that no server sees.
+function remember() {
+  const { identifier, key, last } = choice();
+  const kept = new URLSearchParams({ video: identifier ?? '', last, ...(key === measuredKey ? {} : { key }) });
+  history.replaceState(null, '', `#${kept}`);
+}
+
+function recall() {
+  form.elements.key.value = measuredKey;
+  const kept = new URLSearchParams(location.hash.slice(1));
+  const check = (name, value) => {
+    const option = form.querySelector(`[name=${name}][value="${CSS.escape(value)}"]`);
+    if (option) option.checked = true;
+    return Boolean(option);
+  };
+  if (kept.has('last')) check('last', kept.get('last'));
+  if (kept.has('key')) form.elements.key.value = kept.get('key');
+  if (kept.has('video') && !check('video', kept.get('video'))) {
+    check('video', '');
+    form.elements.identifier.value = kept.get('video');
+  }
+}
+
+function choose() {
+  const isOther = form.elements.video.value === '';
+  element('another').hidden = !isOther;
+  player.show(form.elements.video.value);
+  if (isOther) engagementChart.moveTo(null);
+  engagementChart.say('');
+  remember();
+  answers = {};
+  asking.abort();
+  for (const chart of document.querySelectorAll('figure')) chart.classList.add('waiting');
+  isAnnounced = false;
+  measure();
+  askIn(0);
+}
+
+// Records what plays here. Where there is no example key, the first one that is entered is taken.
+function measure() {
+  const { key } = choice();
+  if (measuredKey || !key || document.querySelector('script[data-key]')) return;
+  const script = Object.assign(document.createElement('script'), { src: new URL('metrics.js', ROOT) });
+  script.dataset.key = key;
+  document.head.append(script);
+}
+
+function askIn(milliseconds) {
+  clearTimeout(timer);
+  timer = setTimeout(ask, milliseconds);
+}
+
+async function ask() {
+  clearTimeout(timer);
+  // Who does not look is told when they do.
+  if (document.hidden) return;
+  const chosen = choice();
+  if (!chosen.identifier && !chosen.key) return tell('Name a video, or a key for all of its videos.');
+  asking.abort();
+  asking = new AbortController();
+  const { signal } = asking;
+  const start = performance.now();
+  const askOne = async ([name, [question, show]]) => {
+    const answer = await question(chosen, signal);
+    if (signal.aborted) return;
+    const figure = element(name).closest('figure');
+    figure?.classList.remove('waiting');
+    answers[name] = answer;
+    show(answer, chosen);
+  };
+  const ended = await Promise.allSettled(Object.entries(REPORTS).map(askOne));
+  if (signal.aborted) return;
+  const trouble = ended.find(({ status }) => status === 'rejected');
+  tell(trouble?.reason.message ?? '');
+  announce();
+  const isLive = player.isPlaying || performance.now() < liveUntil;
+  const pause = trouble ? TROUBLE_MS : isLive ? LIVE_MS : IDLE_MS;
+  askIn(Math.max(pause, (performance.now() - start) * SLOW));
+}
+
+function tell(trouble) {
+  const place = element('trouble');
+  if (place.textContent !== trouble) place.textContent = trouble;
+  place.hidden = !trouble;
+}
+
+// Once for each choice: who listens is not to be interrupted by every play.
+let isAnnounced = false;
+function announce() {
+  if (isAnnounced || !answers.plays) return;
+  isAnnounced = true;
+  const plays = answers.plays.reduce((sum, bucket) => sum + bucket.views, 0);
+  element('said').textContent = `${count(plays, 'play')}, ${number(answers.watching ?? 0)} watching now`;
+}
+
+const hint = () => (player.video ? 'Press play: what you watch appears here' : 'Nobody watched this');
+
+function setData(id, value, text) {
+  element(id).value = value;
+  element(id).textContent = text;
+}
+
+function showWatching(watching) {
+  setData('watching', watching, number(watching));
+  element('watching').closest('.now').classList.toggle('live', watching > 0);
+}
+
+function showPlays(buckets, { last }) {
+  playsChart.show({ buckets, last, hint: hint() });
+  const sum = (value) => buckets.reduce((sum, bucket) => sum + value(bucket), 0);
+  const [plays, seconds] = [sum((bucket) => bucket.views), sum((bucket) => bucket.total_view_time)];
+  setData('plays-sum', plays, number(plays));
+  setData('watched', seconds, span(seconds));
+  setData('per-play', plays ? seconds / plays : 0, span(plays ? seconds / plays : 0));
+  for (const field of ['browser', 'device', 'platform']) {
+    const classes = Object.keys(buckets[0]?.[field] ?? {});
+    const entries = classes.map((name) => [nameOf(name), sum((bucket) => bucket[field][name])]);
+    showRanking(element(field), entries, classes.length, 'None yet');
+    element(field).classList.remove('waiting');
+  }
+}
+
+function showEngagement(seconds) {
+  const watched = seconds.length ? seconds.at(-1).second + 1 : 0;
+  const duration = player.video?.duration || watched || 1;
+  engagementChart.show({ seconds, duration, hint: hint(), height: player.video ? HEIGHT : HEIGHT_ALONE });
+  engagementChart.moveTo(player.video ? player.video.currentTime : null);
+}
+
+// Also behind a proxy that the server knows nothing of.
+function fillAddresses() {
+  for (const place of document.querySelectorAll('[data-at]')) place.textContent = new URL(place.dataset.at, ROOT);
+}
+
+recall();
+fillAddresses();
+form.addEventListener('change', choose);
+form.addEventListener('submit', (event) => event.preventDefault());
+addEventListener('hashchange', () => {
+  recall();
+  choose();
+});
+document.addEventListener('visibilitychange', () => askIn(0));
+// The length decides where on the chart a second is.
+for (const video of document.querySelectorAll('video')) {
+  video.addEventListener('loadedmetadata', () => answers.engagement && showEngagement(answers.engagement));
+}
+choose();

@@ -1,0 +1,129 @@
+// The two videos and their controls. The scrubber is as wide as the chart below it: a place in one is a place in the
+// other.
+
+import { clock } from './words.js';
+
+const element = (id) => document.getElementById(id);
+
+/** `heard` is called with `moved` when the position has changed, and with `changed` when a stretch began or ended. */
+export class Player {
+  #videos = ['tide', 'dusk'].map(element);
+  #video = null;
+  #isDragged = false;
+
+  constructor(heard) {
+    this.heard = heard;
+    for (const video of this.#videos) this.#prepare(video);
+    for (const part of element('player').querySelectorAll('[hidden]:not(video)')) part.hidden = false;
+    element('play').addEventListener('click', () => this.toggle());
+    element('sound').addEventListener('click', () => this.#toggleSound());
+    const scrub = element('scrub');
+    scrub.addEventListener('input', () => {
+      this.#isDragged = true;
+      this.#tell(Number(scrub.value));
+    });
+    // Once, where it is let go: each place on the way would count as a stretch that was watched.
+    scrub.addEventListener('change', () => {
+      this.#isDragged = false;
+      this.seek(Number(scrub.value));
+    });
+  }
+
+  /** Null if another video is looked at, which is not here to be played. */
+  get video() {
+    return this.#video;
+  }
+
+  get isPlaying() {
+    return Boolean(this.#video && !this.#video.paused && !this.#video.ended);
+  }
+
+  show(id) {
+    for (const video of this.#videos) {
+      if (video.id !== id) video.pause();
+      video.hidden = video.id !== id;
+    }
+    this.#video = this.#videos.find((video) => video.id === id) ?? null;
+    element('player').hidden = !this.#video;
+    if (!this.#video) return;
+    this.#video.preload = 'metadata';
+    this.#draw();
+  }
+
+  toggle() {
+    // What fails is told by the video itself.
+    if (this.isPlaying) this.#video.pause();
+    else this.#video.play().catch(() => {});
+  }
+
+  seek(position) {
+    if (!this.#video) return;
+    this.#video.currentTime = position;
+    this.#draw();
+  }
+
+  #prepare(video) {
+    // They are for those without scripts.
+    video.controls = false;
+    video.addEventListener('click', () => this.toggle());
+    for (const type of ['play', 'pause', 'seeked', 'ended']) {
+      video.addEventListener(type, () => {
+        if (video === this.#video) this.heard('changed');
+      });
+    }
+    for (const type of ['loadedmetadata', 'timeupdate', 'seeked', 'play', 'pause', 'ended']) {
+      video.addEventListener(type, () => {
+        if (video === this.#video) this.#draw();
+      });
+    }
+    video.addEventListener('playing', () => this.#follow(video));
+  }
+
+  // The position as often as the screen shows it, as long as it plays.
+  #follow(video) {
+    if (video !== this.#video || video.paused || video.ended) return;
+    this.#draw();
+    requestAnimationFrame(() => this.#follow(video));
+  }
+
+  #toggleSound() {
+    const muted = !this.#video.muted;
+    for (const video of this.#videos) video.muted = muted;
+    element('sound').setAttribute('aria-pressed', String(!muted));
+  }
+
+  #draw() {
+    const { currentTime, duration } = this.#video;
+    const length = duration || 1;
+    const play = element('play');
+    play.className = this.isPlaying ? 'pause' : '';
+    play.textContent = this.isPlaying ? 'Pause' : 'Play';
+    element('length').textContent = clock(duration || 0);
+    const scrub = element('scrub');
+    scrub.max = length;
+    if (!this.#isDragged) {
+      scrub.value = currentTime;
+      this.#tell(currentTime);
+    }
+    this.#drawPlayed(length);
+  }
+
+  #tell(position) {
+    element('position').textContent = clock(position);
+    element('scrub').setAttribute('aria-valuetext', `${clock(position)} of ${clock(this.#video.duration || 0)}`);
+    this.heard('moved', position);
+  }
+
+  // What this visitor has seen.
+  #drawPlayed(length) {
+    const { played } = this.#video;
+    let path = '';
+    for (let i = 0; i < played.length; i++) path += `M${played.start(i)} 0H${played.end(i)}V1H${played.start(i)}z`;
+    const drawing = element('played');
+    drawing.setAttribute('viewBox', `0 0 ${length} 1`);
+    drawing.setAttribute('preserveAspectRatio', 'none');
+    let shape = drawing.firstChild;
+    if (!shape) shape = drawing.appendChild(document.createElementNS('http://www.w3.org/2000/svg', 'path'));
+    if (shape.getAttribute('d') !== path) shape.setAttribute('d', path);
+  }
+}

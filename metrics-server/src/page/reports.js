@@ -1,0 +1,87 @@
+// What the page asks: the API that everybody has.
+
+/** Where the server is. The page itself may be shown without a slash at the end of its address. */
+export const ROOT = new URL('../', import.meta.url);
+
+const MINUTE_MS = 60_000;
+const ANSWER_MS_MAX = 30_000; // The server gives up on a report then.
+
+// As many whole buckets as fit, the one that goes on now included.
+export const TIMEFRAMES = {
+  hour: { interval: '5 minutes', start: (now) => new Date(Math.floor(now / (5 * MINUTE_MS)) * 5 * MINUTE_MS - 55 * MINUTE_MS) },
+  day: { interval: '1 hour', start: (now) => new Date(now.getFullYear(), now.getMonth(), now.getDate(), now.getHours() - 23) },
+  week: { interval: '1 day', start: (now) => new Date(now.getFullYear(), now.getMonth(), now.getDate() - 6) },
+  month: { interval: '1 day', start: (now) => new Date(now.getFullYear(), now.getMonth(), now.getDate() - 29) },
+  year: { interval: '1 month', start: (now) => new Date(now.getFullYear(), now.getMonth() - 11) },
+};
+
+// One bucket for everything: it is wider than any timeframe, and two of them are added up.
+const WHOLE = '100 years';
+
+let timezone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+
+/** Plays per bucket, with their time and classes, every bucket there. */
+export async function askPlays(choice, signal) {
+  const { interval, ...narrowed } = narrow(choice);
+  const ask = () => post('plays', { ...narrowed, interval, fill: true, timezone }, signal);
+  const { views } = await ask().catch((error) => {
+    // A zone that is newer than the server's list of them.
+    if (!timezone || !error.message.includes('timezone')) throw error;
+    timezone = undefined;
+    return ask();
+  });
+  return views.map((bucket) => ({ ...bucket, start: dateOf(bucket.interval) }));
+}
+
+/** `{second, views, viewers}` of all seconds that somebody watched, in order. */
+export async function askEngagement(choice, signal) {
+  const { engagement } = await post('engagement', { ...narrow(choice), interval: WHOLE }, signal);
+  const seconds = new Map();
+  for (const { second, views, viewers } of engagement.flatMap((bucket) => bucket.per_second)) {
+    const sum = seconds.get(second) ?? { second, views: 0, viewers: 0 };
+    seconds.set(second, { second, views: sum.views + views, viewers: sum.viewers + viewers });
+  }
+  return [...seconds.values()].sort((a, b) => a.second - b.second);
+}
+
+/** `[page, plays]`, the largest first. */
+export async function askSources(choice, signal) {
+  const { sources } = await post('sources', { ...narrow(choice), interval: WHOLE }, signal);
+  const sums = new Map();
+  for (const { path, views } of sources) {
+    const page = path.replace(/^https?:\/\//, '');
+    sums.set(page, (sums.get(page) ?? 0) + views);
+  }
+  return [...sums].sort((a, b) => b[1] - a[1]);
+}
+
+export async function askWatching({ identifier, key }, signal) {
+  const { watching } = await post('watching', { identifier, ...selectKey(key) }, signal);
+  return watching;
+}
+
+function narrow({ identifier, key, last }) {
+  const { interval, start } = TIMEFRAMES[last];
+  return { identifier, ...selectKey(key), interval, timeframe: start(new Date()).toISOString() };
+}
+
+const selectKey = (key) => (key ? { query: { key } } : {});
+
+// Without a time zone the API gives UTC and does not say so.
+const dateOf = (text) => new Date(/(Z|[+-]\d\d:\d\d)$/.test(text) ? text : `${text}Z`);
+
+async function post(report, body, signal) {
+  const response = await fetch(new URL(`api/v1/${report}`, ROOT), {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify(body),
+    signal: AbortSignal.any([signal, AbortSignal.timeout(ANSWER_MS_MAX)]),
+  }).catch((error) => {
+    if (signal.aborted) throw error;
+    throw new Error('The server does not answer.');
+  });
+  if (response.status === 401) throw new Error('User and password are needed: load the page again.');
+  const answer = await response.json().catch(() => ({}));
+  if (!response.ok) throw new Error(`The server says: ${answer.error ?? response.status}.`);
+  return answer;
+}
