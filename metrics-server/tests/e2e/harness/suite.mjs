@@ -91,11 +91,17 @@ class Scene {
 
   /** Opens a page, as a visitor who was never there before. */
   async open(url) {
-    const context = await this.#suite.browser.newContext();
+    const page = await this.page();
+    await page.goto(url);
+    return page;
+  }
+
+  /** An empty page of such a visitor. `options` are those of its browser context. */
+  async page(options) {
+    const context = await this.#suite.browser.newContext(options);
     this.#cleanups.push(() => context.close());
     const page = await context.newPage();
     this.#listen(page);
-    await page.goto(url);
     return page;
   }
 
