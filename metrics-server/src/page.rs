@@ -91,7 +91,9 @@ fn index(store: &str, example: bool, host: &str, prefix: &str) -> Response<Body>
     let (example_key, script) = if example {
         (
             EXAMPLE_KEY,
-            format!(r#"<script defer src="{at}metrics.js" data-key="{EXAMPLE_KEY}"></script>"#),
+            format!(
+                r#"<script defer src="{at}metrics.js" data-key="{EXAMPLE_KEY}" data-live="1"></script>"#
+            ),
         )
     } else {
         ("", String::new())

@@ -33,7 +33,8 @@
 //! says again what was not acknowledged, and goes on. If the first websocket does not open within 5 s, or later ones
 //! fail twice, batches are posted while none is there. If three fail and a batch gets through, websockets are
 //! blocked, and no more are tried on that page. Who posts batches is not connected, so a segment that goes on says so
-//! every 30 s.
+//! every 30 s. With `data-live` everybody does, and as often as it says: the server writes what is open as far as it has
+//! run whenever it hears of the viewer, and reports follow.
 //!
 //! When the page is hidden, what is not acknowledged is sent with beacons as well, as that may be the last chance. When
 //! it goes away, each open segment is closed before. Browsers let a page leave 64 KiB behind, some 400 events: what a

@@ -132,7 +132,6 @@ class Chart {
 /** Viewers and replays of each second of a video: `{seconds, duration, hint}`. */
 export class EngagementChart extends Chart {
   #position = 0;
-  remark = '';
 
   constructor(figure, onSeek) {
     super(figure, 190);
@@ -201,13 +200,7 @@ export class EngagementChart extends Chart {
     const round = (value) => Math.round(value * 10) / 10;
     this.readout.textContent = step
       ? `${clock(step.from)}: ${count(round(step.viewers), 'viewer')}, ${count(round(step.replays), 'replay')}`
-      : this.remark;
-  }
-
-  /** What is said while nothing is pointed at. */
-  say(remark) {
-    if (this.readout.textContent === this.remark) this.readout.textContent = remark;
-    this.remark = remark;
+      : '';
   }
 
   words() {

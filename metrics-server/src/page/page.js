@@ -12,7 +12,7 @@ const STORED_MS = 300; // What is watched is on the disk by then.
 const TROUBLE_MS = 5_000; // After that is asked again when something is wrong.
 const SLOW = 3; // A server that is slow is asked the less: it has this many times as long to rest.
 const SOURCES_MAX = 6;
-const REMARK = 'Counted when you pause or jump, and every 15 s';
+const LIVE_SECONDS = 1; // How often the script says that playback goes on.
 const HEIGHT = 190; // Of engagement, under a video,
 const HEIGHT_ALONE = 420; // and where there is none.
 
@@ -29,7 +29,6 @@ const player = new Player((what, position) => {
   if (what === 'moved') engagementChart.moveTo(position);
   else {
     liveUntil = performance.now() + LIVE_AFTER_MS;
-    engagementChart.say(player.isPlaying ? REMARK : '');
     askIn(STORED_MS);
   }
 });
@@ -77,7 +76,6 @@ function choose() {
   element('another').hidden = !isOther;
   player.show(form.elements.video.value);
   if (isOther) engagementChart.moveTo(null);
-  engagementChart.say('');
   remember();
   answers = {};
   asking.abort();
@@ -92,7 +90,7 @@ function measure() {
   const { key } = choice();
   if (measuredKey || !key || document.querySelector('script[data-key]')) return;
   const script = Object.assign(document.createElement('script'), { src: new URL('metrics.js', ROOT) });
-  script.dataset.key = key;
+  Object.assign(script.dataset, { key, live: LIVE_SECONDS });
   document.head.append(script);
 }
 

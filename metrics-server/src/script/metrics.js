@@ -100,8 +100,8 @@ class Link {
   refusals = 0;
   lastRef = 0;
 
-  constructor(base, key, silence) {
-    Object.assign(this, { base, key, silence });
+  constructor(base, key, silence, live) {
+    Object.assign(this, { base, key, silence, live });
     this.batchUrl = `${base}api/v1/events?key=${encodeURIComponent(key)}`;
   }
 
@@ -455,8 +455,8 @@ class Monitor {
     }
     this.look();
     // Who is not connected is believed to watch as long as something is heard.
-    const isSilent = performance.now() - this.session.told > HEARTBEAT_MS;
-    if (!this.link.open && isSilent) this.tell('timeupdate');
+    const silence = Math.min(this.link.live * 1000 || Infinity, this.link.open ? Infinity : HEARTBEAT_MS);
+    if (performance.now() - this.session.told > silence) this.tell('timeupdate');
   }
 
   onwaiting() {
@@ -515,7 +515,7 @@ class Monitor {
 
 // `address` is that of this script, `tag` its element, if it has one: what plays in the page is then found.
 const start = (address, tag) => {
-  const { key, server, manual } = tag?.dataset ?? {};
+  const { key, server, live, manual } = tag?.dataset ?? {};
   const monitors = new Map();
   const chosen = new WeakSet();
   let link = null;
@@ -535,7 +535,8 @@ const start = (address, tag) => {
   const connect = (given) => {
     const used = key ?? given ?? new URL(address).searchParams.get('key')?.replaceAll(' ', '+');
     if (!link && !used) silence('no key');
-    if (!isSilenced) link ??= new Link(new URL('.', new URL(server ?? address, location.href)), used, silence);
+    const base = new URL('.', new URL(server ?? address, location.href));
+    if (!isSilenced) link ??= new Link(base, used, silence, live);
     return !isSilenced;
   };
 

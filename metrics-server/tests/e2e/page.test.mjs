@@ -45,13 +45,21 @@ suite.test('what is played and repeated shows on the charts without a reload', a
   assert.ok((await heard.bytes()) <= BYTES_MAX, `${await heard.bytes()} bytes`);
 });
 
-suite.test('while somebody plays, the page tells that one is watching', async (scene) => {
+suite.test('while somebody plays, the curve grows and one is watching', async (scene) => {
   const server = await scene.server();
   const [page, other] = [await scene.page(), await scene.page()];
   await open(page, server);
   await open(other, server);
   await page.locator('#play').click();
   await eventually(async () => assert.equal(await figure(page, '#watching'), 1));
+  const player = new Player(page, 'tide');
+  for (const seconds of [3, 6]) {
+    await player.reach(seconds);
+    // Asking takes 1.5 s at most, and a busy machine its time.
+    await eventually(async () => assert.ok((await figure(page, '#watched')) > seconds - 1), 3_000);
+  }
+  const [, unseen] = /; (\d+) seconds not watched$/.exec(await words(page, '#engagement'));
+  assert.ok(Number(unseen) <= 25, `${unseen} of 30 s are not on the curve`);
   // Whoever looks without playing is told a little later.
   await eventually(async () => assert.equal(await figure(other, '#watching'), 1), 15_000);
 });

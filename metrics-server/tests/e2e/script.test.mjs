@@ -50,6 +50,27 @@ suite.test('what is shown counts, whatever the viewer does until the tab is clos
   assert.deepEqual(sources.map(({ path }) => path), [`${scene.site.origin}/watch`]);
 });
 
+suite.test('reports follow what plays, where a page wants it', async (scene) => {
+  const server = await scene.server();
+  const tag = scriptTag(server).replace('data-key', 'data-live="0.5" data-key');
+  const page = await scene.visit('/watch', { html: `${tag}${videoTag('video', 'data-metrics-id="intro"')}` });
+  const told = tellings(page);
+  const player = new Player(page, 'video');
+  await player.play();
+  for (const seconds of [1.5, 3]) {
+    await player.reach(seconds);
+    await eventually(async () => {
+      const { total_view_time: reported } = await onePlay(server, intro);
+      assert.ok(reported > seconds - 1, `${reported} s of ${seconds} s are reported`);
+    }, 1_000);
+  }
+  await player.pause();
+  assert.ok(told.names().filter((name) => name === 'timeupdate').length >= 4, told.names().join());
+  await expectShown(server, intro, await player.shown());
+  const views = [...(await perSecond(server, intro)).values()].map((second) => second.views);
+  assert.ok(views.every((count) => count === 1), `what is told is no segment: ${views}`);
+});
+
 suite.test('a wait for data is no watching, and is told', async (scene) => {
   const server = await scene.server();
   scene.site.hold(0.3);
