@@ -65,12 +65,11 @@ async fn addresses_on_the_page_are_relative() {
 /// With and without a slash at the end of its address.
 #[tokio::test]
 async fn under_a_prefix_the_page_finds_what_it_is_made_of() {
-    for settings in
-        [Settings::default().prefix("analytics"), Settings::default().stripped_prefix("analytics")]
-    {
-        let server = TestServer::with(settings.clone()).await;
-        let place =
-            if settings == Settings::default().prefix("analytics") { "/analytics" } else { "/" };
+    for (settings, place) in [
+        (Settings::default().prefix("analytics"), "/analytics"),
+        (Settings::default().stripped_prefix("analytics"), "/"),
+    ] {
+        let server = TestServer::with(settings).await;
         let page = text_of(&server, place).await;
         let names: Vec<_> = named(&page).collect();
         assert!(names.len() > 5, "{names:?}");
