@@ -32,6 +32,7 @@ pub mod copy;
 pub mod engagement;
 pub mod event;
 pub mod export;
+mod figures;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
 pub mod interval;

@@ -144,10 +144,11 @@ impl Builder {
             let (store, clock) = (Arc::clone(&self.store), self.clock.clone());
             tokio::spawn(Retention { store, clock, span }.run(lifeline.subscribe()));
         }
-        let upkeep = Upkeep { store: Arc::clone(&self.store), clock: self.clock.clone() };
-        tokio::spawn(upkeep.run(lifeline.subscribe()));
+        let (store, clock) = (Arc::clone(&self.store), self.clock.clone());
         let recorder =
             Arc::new(Recorder::new(Arc::clone(&self.store), self.clock, self.videos_max));
+        let upkeep = Upkeep { store, clock, tallies: Arc::clone(&recorder.tallies) };
+        tokio::spawn(upkeep.run(lifeline.subscribe()));
         let keyring = Arc::new(Keyring::new(self.store));
         tokio::spawn(Arc::clone(&keyring).run(lifeline.subscribe()));
         let writer = Arc::clone(&recorder).run(lifeline.subscribe());
@@ -389,6 +390,25 @@ impl Metrics {
     }
 
     async fn admit(&self, join: Join) -> Result<Admitted, JoinError> {
+        let admitted = self.judge(join).await;
+        let joins = &self.inner.recorder.tallies.joins;
+        let tally = match &admitted {
+            Ok(_) => &joins.admitted,
+            Err(JoinError::InvalidKey) => &joins.invalid_key,
+            Err(JoinError::Bot) => &joins.bot,
+            Err(JoinError::Store(_)) => &joins.unavailable,
+            Err(
+                JoinError::NoSession
+                | JoinError::TooLong { .. }
+                | JoinError::Nul { .. }
+                | JoinError::TooDeep { .. },
+            ) => &joins.invalid,
+        };
+        tally.add(1);
+        admitted
+    }
+
+    async fn judge(&self, join: Join) -> Result<Admitted, JoinError> {
         if join.session.is_empty() {
             return Err(JoinError::NoSession);
         }

@@ -33,6 +33,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use rand::RngExt as _;
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 use self::live::{Entry, Input, Left, Live, Owner};
 pub use self::spool::{Spool, SpoolError, Stopped, TakenUp};
@@ -41,6 +42,8 @@ use self::videos::Videos;
 use self::writer::Away;
 pub use crate::clock::Clock;
 use crate::event::{InvalidEvent, PlayerEvent};
+use crate::figures::Tallies;
+pub use crate::figures::{Commits, Events, Figures, Histogram, Joins};
 use crate::key::SessionId;
 use crate::session::{Moment, SEGMENTS_MAX};
 use crate::store::{Instance, Store, Subject};
@@ -84,20 +87,8 @@ pub(crate) struct Recorder {
     owners: AtomicU64,
     // Since when the store does not answer.
     away: Mutex<Option<Away>>,
-    clamped: AtomicU64,
+    pub(crate) tallies: Arc<Tallies>,
     videos: Videos,
-}
-
-/// How recording goes.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub struct Figures {
-    /// How many events and the like are not durable yet; at [`WAITING_MAX`] no more should be read.
-    pub waiting: usize,
-    /// Since when the store does not answer, if it does not.
-    pub away_since: Option<DateTime<Utc>>,
-    /// How many segments were longer than fits between the timestamps of their ends, and were cut, since the start.
-    pub clamped: u64,
 }
 
 /// Some of the sessions.
@@ -120,6 +111,8 @@ struct Queue {
 /// Dirty sessions that will be written together.
 struct Batch {
     entries: Vec<Arc<Entry>>,
+    // Since when each of them waits.
+    since: Vec<Instant>,
     progress: watch::Sender<Progress>,
 }
 
@@ -261,9 +254,23 @@ impl Viewing {
     ///
     /// [`EventError::Invalid`] and [`EventError::Full`]; nothing was changed.
     pub fn submit(&self, event: &PlayerEvent) -> Result<Acknowledgement, EventError> {
+        let submitted = self.fold(event);
+        let events = &self.recorder.tallies.events;
+        let tally = match &submitted {
+            Ok((_, true)) => &events.taken,
+            Ok((_, false)) => &events.unchanged,
+            Err(EventError::Invalid(_)) => &events.invalid,
+            Err(EventError::Full) => &events.full,
+            Err(EventError::NotStored(_)) => &events.late,
+        };
+        tally.add(1);
+        Ok(submitted?.0)
+    }
+
+    fn fold(&self, event: &PlayerEvent) -> Result<(Acknowledgement, bool), EventError> {
         let checked = event.check()?.salted(self.entry.salt);
         let at = Moment { timestamp_ms: event.timestamp_ms, ..self.recorder.moment() };
-        self.recorder.put(&self.entry, Input::Event(checked, at))
+        self.recorder.fold(&self.entry, Input::Event(checked, at))
     }
 
     /// The viewer left, which closes what is open for good.
@@ -297,6 +304,9 @@ impl Viewing {
 
 impl Drop for Viewing {
     fn drop(&mut self) {
+        if self.owner.is_some() {
+            self.recorder.tallies.connected.fetch_sub(1, Ordering::Relaxed);
+        }
         if !self.gone {
             // Nobody waits for it; the writer will.
             drop(self.release(Input::Lose));
@@ -332,17 +342,15 @@ impl Recorder {
             room: Notify::new(),
             owners: AtomicU64::new(0),
             away: Mutex::default(),
-            clamped: AtomicU64::new(0),
+            tallies: Arc::default(),
             videos: Videos::new(videos_max),
         }
     }
 
     pub(crate) fn figures(&self) -> Figures {
-        Figures {
-            waiting: self.inputs.load(Ordering::Relaxed),
-            away_since: lock(&self.away).as_ref().map(|away| away.since),
-            clamped: self.clamped.load(Ordering::Relaxed),
-        }
+        let away_since = lock(&self.away).as_ref().map(|away| away.since);
+        let in_memory = self.shards.iter().map(|shard| lock(shard).entries.len()).sum();
+        self.tallies.figures(self.inputs.load(Ordering::Relaxed), away_since, in_memory)
     }
 
     pub(crate) fn now(&self) -> DateTime<Utc> {
@@ -357,6 +365,7 @@ impl Recorder {
     pub(crate) fn connect(self: &Arc<Self>, lifeline: &Lifeline, admitted: Admitted) -> Viewing {
         let owner = Owner(self.owners.fetch_add(1, Ordering::Relaxed));
         let entry = self.pin(admitted, Some(owner));
+        self.tallies.connected.fetch_add(1, Ordering::Relaxed);
         // Loads what the store has of the session, and goes on with it. That cannot fail: it is no event.
         drop(self.put(&entry, Input::Resume(self.moment())));
         self.viewing(lifeline, entry, Some(owner))
@@ -433,6 +442,15 @@ impl Recorder {
 
     /// Puts one input into a session.
     fn put(&self, entry: &Arc<Entry>, input: Input) -> Result<Acknowledgement, EventError> {
+        Ok(self.fold(entry, input)?.0)
+    }
+
+    /// The same, and says whether it changed anything.
+    fn fold(
+        &self,
+        entry: &Arc<Entry>,
+        input: Input,
+    ) -> Result<(Acknowledgement, bool), EventError> {
         let mut live = entry.lock();
         if live.is_full() && input.is_play() {
             return Err(EventError::Full);
@@ -440,11 +458,12 @@ impl Recorder {
         if !live.is_queued() {
             self.check_open()?;
         }
-        if live.fold(input, self.instance) {
+        let changed = live.fold(input, self.instance);
+        if changed {
             self.inputs.fetch_add(1, Ordering::Relaxed);
             self.enqueue(entry, &mut live)?;
         }
-        Ok(Acknowledgement { session: entry.id, progress: live.progress() })
+        Ok((Acknowledgement { session: entry.id, progress: live.progress() }, changed))
     }
 
     fn check_open(&self) -> Result<(), NotStored> {
@@ -462,10 +481,12 @@ impl Recorder {
         }
         if queue.batches.last().is_none_or(|batch| BATCH_MAX <= batch.entries.len()) {
             let progress = watch::Sender::new(Progress::Waiting);
-            queue.batches.push(Batch { entries: Vec::new(), progress });
+            queue.batches.push(Batch { entries: Vec::new(), since: Vec::new(), progress });
         }
         if let Some(batch) = queue.batches.last_mut() {
             batch.entries.push(Arc::clone(entry));
+            batch.since.push(Instant::now());
+            self.tallies.waiting_sessions.fetch_add(1, Ordering::Relaxed);
             live.queue(batch.progress.subscribe());
         }
         drop(queue);

@@ -8,6 +8,7 @@ use chrono::TimeDelta;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
+use crate::figures::{Count, Tallies};
 use crate::recorder::{Clock, Ending};
 use crate::store::{Error, LIVE, Store};
 
@@ -28,6 +29,7 @@ const SETTLING_TURN: Duration = Duration::from_secs(3_600);
 pub(crate) struct Upkeep {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Clock,
+    pub(crate) tallies: Arc<Tallies>,
 }
 
 impl Upkeep {
@@ -36,13 +38,13 @@ impl Upkeep {
         tokio::join!(
             every(TURN, ending.clone(), || async {
                 let quiet_since = self.clock.now() - QUIET;
-                some_by_some("roll sessions up", TURN, || self.store.roll_up(quiet_since, AT_ONCE))
-                    .await;
+                let roll_up = || self.store.roll_up(quiet_since, AT_ONCE);
+                some_by_some("roll sessions up", TURN, &self.tallies.rolled_up, roll_up).await;
             }),
             every(SETTLING_TURN, ending, || async {
                 let silent_since = self.clock.now() - LIVE;
                 let settle = || self.store.settle(silent_since, AT_ONCE);
-                some_by_some("settle sessions", SETTLING_TURN, settle).await;
+                some_by_some("settle sessions", SETTLING_TURN, &self.tallies.settled, settle).await;
             }),
         );
     }
@@ -52,13 +54,17 @@ impl Upkeep {
 async fn some_by_some<F: Future<Output = Result<u64, Error>>>(
     what: &'static str,
     turn: Duration,
+    tally: &Count,
     some: impl Fn() -> F,
 ) {
     loop {
         let began = Instant::now();
         match some().await {
             Ok(0) => return,
-            Ok(sessions) => tracing::debug!(sessions, "some more: {what}"),
+            Ok(sessions) => {
+                tally.add(sessions);
+                tracing::debug!(sessions, "some more: {what}");
+            }
             // The recorder says so, once.
             Err(err) if err.is_retryable() => return,
             Err(err) => {

@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use crate::attempts::{Caller, Secret};
 use crate::phoenix::{Answer, BinaryPush, Message, Outgoing, PHOENIX_TOPIC, Ref, Version};
+use crate::traffic::Traffic;
 use crate::wire::{self, Event, Positions, Refusal};
 
 /// How many topics a socket may have joined: one per video on a page.
@@ -41,6 +42,8 @@ pub(crate) struct Visitor {
     pub(crate) opted_out: bool,
     /// Whoever it is, for keys that are guessed.
     pub(crate) caller: Caller,
+    /// Where it is counted who is refused.
+    pub(crate) traffic: Traffic,
 }
 
 impl Visitor {
@@ -286,6 +289,7 @@ impl Channels {
             return Err(format!("the channels of a socket have at most {ABOUT_BYTES_MAX} bytes"));
         }
         if self.visitor.opted_out {
+            self.visitor.traffic.opt_out();
             return Err("opted out".to_owned());
         }
         let payload: JoinPayload = wire::object(message.payload.get()).ok_or(MISSING)?;
@@ -306,7 +310,10 @@ impl Channels {
         })?;
         let video = Video::new(identifier, metadata).ok_or(MISSING)?;
         let attempt = self.visitor.caller.attempt(Secret::Key(&key));
-        let attempt = attempt.map_err(|too_many| too_many.to_string())?;
+        let attempt = attempt.map_err(|too_many| {
+            self.visitor.traffic.hold_up();
+            too_many.to_string()
+        })?;
         let mut join = self.visitor.introduce(Join::new(key, session, video), page.as_deref());
         if let Some(data) = session_data {
             join = join.session_data(data);

@@ -91,6 +91,7 @@ mod serve;
 mod service;
 mod settings;
 mod socket;
+mod traffic;
 mod wire;
 
 pub use access::{Access, Decision, Wanted};

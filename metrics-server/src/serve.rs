@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use crate::attempts::Peer;
 use crate::patience::Patient;
 use crate::service::Service;
+use crate::traffic::Connected;
 
 /// How long a client may take to send the header of a request.
 const HEADER_MAX: Duration = Duration::from_secs(10);
@@ -92,9 +93,9 @@ pub async fn serve(
             }
         };
         let (service, stopping) = (service.clone(), stopping.clone());
-        let permit = Arc::new(permit);
+        let place = Arc::new((permit, service.traffic().connect()));
         connections.spawn(async move {
-            connect(stream, peer, service, permit, stopping).await;
+            connect(stream, peer, service, place, stopping).await;
         });
     }
     drop(listener);
@@ -111,7 +112,8 @@ pub async fn serve(
     service.stop(limit()).await;
 }
 
-type Permit = Arc<tokio::sync::OwnedSemaphorePermit>;
+/// A place among the connections, and that it is counted among them.
+type Place = Arc<(tokio::sync::OwnedSemaphorePermit, Connected)>;
 
 /// Waits for room, and then for a connection. Cancel safe.
 async fn accept(
@@ -142,12 +144,12 @@ fn is_of_the_client(err: &io::Error) -> bool {
     )
 }
 
-/// Speaks HTTP with one client. The permit goes with the connection, also if it becomes a websocket.
+/// Speaks HTTP with one client. Its place goes with the connection, also if it becomes a websocket.
 async fn connect(
     stream: TcpStream,
     peer: Peer,
     service: Service,
-    permit: Permit,
+    place: Place,
     stopping: CancellationToken,
 ) {
     // Answers are small, and the next one should not wait for the last. It fails only where the client has gone.
@@ -156,7 +158,7 @@ async fn connect(
     }
     let respond = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
         let service = service.clone();
-        request.extensions_mut().insert(Arc::clone(&permit));
+        request.extensions_mut().insert(Arc::clone(&place));
         request.extensions_mut().insert(peer);
         async move { Ok::<_, std::convert::Infallible>(service.respond(request).await) }
     });

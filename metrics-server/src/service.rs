@@ -36,6 +36,7 @@ use crate::response::Body;
 use crate::route::{Report, Route};
 use crate::settings::Settings;
 use crate::socket;
+use crate::traffic::Traffic;
 
 /// How much is kept of a header that says which browser it is, as long as the connection lasts. More is not looked at.
 const HINT_BYTES_MAX: usize = 1_024;
@@ -92,6 +93,7 @@ struct Inner {
     exports: Exports,
     healthy: Kept<bool>,
     page: Page,
+    traffic: Traffic,
     stopping: CancellationToken,
     sockets: TaskTracker,
 }
@@ -109,6 +111,7 @@ impl Service {
             exports: Exports::new(),
             healthy: Kept::new(HEALTH_KEPT),
             page: Page::new(),
+            traffic: Traffic::default(),
             stopping: CancellationToken::new(),
             sockets: TaskTracker::new(),
         };
@@ -162,6 +165,11 @@ impl Service {
                 );
             }
         }
+    }
+
+    /// Where it is counted what comes.
+    pub(crate) fn traffic(&self) -> &Traffic {
+        &self.inner.traffic
     }
 
     /// Whether the store does not answer at the moment.
@@ -236,8 +244,11 @@ impl Service {
             (Route::Ready, _) => Ok(health::ready(metrics, &self.inner.healthy).await),
             // They belong to no key.
             (Route::Figures, _) if !granted.is_all() => Err(Error::Forbidden),
-            (Route::Figures, _) => Ok(figures::figures(metrics)),
             (Route::Script(address), _) => Ok(address.serve(request.headers())),
+            (Route::Figures, _) => {
+                let Inner { traffic, sockets, .. } = &*self.inner;
+                Ok(figures::figures(metrics, traffic, sockets.len()))
+            }
             (Route::Events, _) => {
                 let key = self.key_of(request.uri().query())?;
                 let visitor = self.visitor(&request, None);
@@ -403,6 +414,7 @@ impl Service {
             page: page.and_then(|page| Some(Source::parse(&page)?.as_str().to_owned())),
             opted_out: self.inner.settings.heed_opt_out && (asks("sec-gpc") || asks("dnt")),
             caller: self.caller(headers, request.extensions()),
+            traffic: self.inner.traffic.clone(),
         }
     }
 

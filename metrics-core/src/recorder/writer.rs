@@ -186,8 +186,24 @@ impl Recorder {
             }
         }
         self.write(&batch.entries, &mut refused).await;
+        self.tally(&batch, &refused);
         batch.progress.send_replace(Progress::Settled(refused.into()));
         self.room.notify_waiters();
+    }
+
+    /// Counts what became of a batch.
+    fn tally(&self, batch: &Batch, refused: &Refused) {
+        let tallies = &self.tallies;
+        for since in &batch.since {
+            tallies.waits.count_wait(since.elapsed());
+        }
+        tallies.waiting_sessions.fetch_sub(batch.entries.len(), Ordering::Relaxed);
+        for refusal in refused.values() {
+            match refusal {
+                NotStored::Refused => tallies.events.refused_sessions.add(1),
+                NotStored::TooManyVideos { .. } => tallies.events.too_many_videos_sessions.add(1),
+            }
+        }
     }
 
     /// Writes sessions, and notes which of them the store refused.
@@ -231,7 +247,7 @@ impl Recorder {
     ) -> Result<Vec<Arc<Entry>>, Error> {
         let admitted = self.videos.admit(&self.store, &writes).await?;
         if admitted.iter().all(|admitted| *admitted) {
-            let outcomes = self.store.commit(writes.into()).await?;
+            let outcomes = self.commit_all(writes).await?;
             return Ok(self.written(entries, &outcomes));
         }
         let (mut allowed, mut left) = (Vec::new(), Vec::new());
@@ -244,8 +260,20 @@ impl Recorder {
                 self.refuse(entry, &mut entry.lock(), refusal, refused);
             }
         }
-        let outcomes = self.store.commit(left.into()).await?;
+        let outcomes = self.commit_all(left).await?;
         Ok(self.written(&allowed, &outcomes))
+    }
+
+    async fn commit_all(&self, writes: Vec<SessionWrite>) -> Result<Vec<Outcome>, Error> {
+        let sessions = writes.len();
+        let committed = self.store.commit(writes.into()).await;
+        if committed.is_ok() {
+            self.tallies.commits_done.add(1);
+            self.tallies.batches.count(sessions as f64);
+        } else {
+            self.tallies.commits_failed.add(1);
+        }
+        committed
     }
 
     /// Notes what became of each session, and returns those that somebody else has written.
@@ -256,7 +284,7 @@ impl Recorder {
                 Outcome::Written => {
                     let written = entry.lock().written();
                     self.forget(written.inputs);
-                    self.clamped.fetch_add(written.clamped.into(), Ordering::Relaxed);
+                    self.tallies.clamped.add(written.clamped.into());
                 }
                 Outcome::Conflict => conflicts.push(Arc::clone(entry)),
             }

@@ -88,8 +88,9 @@ pub(crate) async fn record(
 ) -> Result<Response<Body>, Error> {
     let Sorted { count, mut groups, mut answer } = sort(body, key)?;
     if visitor.opted_out {
-        for (index, _) in groups.drain().flat_map(|(_, group)| group.events) {
-            answer.reject(index, "opted out");
+        for (_, group) in groups.drain() {
+            visitor.traffic.opt_out();
+            answer.reject_all(&group, "opted out");
         }
     }
     settle(metrics, visitor, groups, &mut answer).await?;
@@ -151,6 +152,7 @@ async fn settle(
             Ok(attempt) => attempt,
             Err(err) => {
                 invalid += 1;
+                visitor.traffic.hold_up();
                 answer.reject_all(&group, &err.to_string());
                 too_many = Some(err);
                 continue;

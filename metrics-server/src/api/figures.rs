@@ -1,37 +1,176 @@
-//! `GET /metrics`: how recording goes, in the text format that Prometheus reads.
+//! `GET /metrics`: how the process does, in the text format of `OpenMetrics`.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use hyper::Response;
 use metrics_core::Metrics;
+use metrics_core::recorder::{Figures, Histogram};
 
 use crate::response::{self, Body};
+use crate::traffic::Traffic;
+
+const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The figures of this process.
-pub(crate) fn figures(metrics: &Metrics) -> Response<Body> {
-    let figures = metrics.figures();
-    let mut text = String::new();
-    let away = u64::from(figures.away_since.is_some());
-    for (name, kind, help, value) in [
-        (
-            "metrics_waiting_events",
-            "gauge",
-            "Events that are not durable yet.",
-            figures.waiting as u64,
-        ),
-        ("metrics_store_away", "gauge", "Whether the store does not answer.", away),
-        (
-            "metrics_clamped_segments",
-            "counter",
-            "Segments that were cut to what fits between their timestamps.",
-            figures.clamped,
-        ),
-    ] {
-        let suffix = if kind == "counter" { "_total" } else { "" };
-        // Writing into a text cannot fail.
-        let _ =
-            write!(text, "# TYPE {name} {kind}\n# HELP {name} {help}\n{name}{suffix} {value}\n");
+pub(crate) fn figures(metrics: &Metrics, traffic: &Traffic, websockets: usize) -> Response<Body> {
+    response::text(CONTENT_TYPE, text(&metrics.figures(), traffic, websockets))
+}
+
+fn text(figures: &Figures, traffic: &Traffic, websockets: usize) -> String {
+    let mut page = Page { text: String::new() };
+    page.gauge("metrics_connections", "Connections that are open.", traffic.open());
+    page.counter(
+        "metrics_connections_accepted",
+        "Connections that were accepted.",
+        traffic.accepted(),
+    );
+    page.gauge("metrics_websockets", "Websockets that are open.", websockets);
+    page.gauge(
+        "metrics_sessions_connected",
+        "Sessions to which a viewer is connected.",
+        figures.connected,
+    );
+    page.gauge(
+        "metrics_sessions_in_memory",
+        "Sessions that are in memory, connected or not.",
+        figures.in_memory,
+    );
+    page.outcomes(
+        "metrics_joins",
+        "Viewers who joined a session or were heard of in a batch, by what became of it.",
+        &joins(figures, traffic),
+    );
+    page.outcomes("metrics_events", "Events, by what became of them.", &events(figures));
+    page.outcomes(
+        "metrics_sessions_refused",
+        "Sessions that were not stored as recorded, by the reason.",
+        &[
+            ("too_many_videos", figures.events.too_many_videos_sessions),
+            ("store", figures.events.refused_sessions),
+        ],
+    );
+    page.counter(
+        "metrics_clamped_segments",
+        "Segments that were cut to what fits between their timestamps.",
+        figures.clamped,
+    );
+    store(&mut page, figures);
+    page.text.push_str("# EOF\n");
+    page.text
+}
+
+fn joins(figures: &Figures, traffic: &Traffic) -> [(&'static str, u64); 7] {
+    let joins = &figures.joins;
+    [
+        ("admitted", joins.admitted),
+        ("invalid_key", joins.invalid_key),
+        ("bot", joins.bot),
+        ("invalid", joins.invalid),
+        ("unavailable", joins.unavailable),
+        ("opted_out", traffic.opted_out()),
+        ("too_many_attempts", traffic.too_many_attempts()),
+    ]
+}
+
+fn events(figures: &Figures) -> [(&'static str, u64); 5] {
+    let events = &figures.events;
+    [
+        ("taken", events.taken),
+        ("unchanged", events.unchanged),
+        ("invalid", events.invalid),
+        ("full", events.full),
+        ("late", events.late),
+    ]
+}
+
+fn store(page: &mut Page, figures: &Figures) {
+    page.gauge("metrics_waiting_events", "Events that are not durable yet.", figures.waiting);
+    page.gauge(
+        "metrics_waiting_sessions",
+        "Sessions that have such events.",
+        figures.waiting_sessions,
+    );
+    page.histogram(
+        "metrics_acknowledgement_seconds",
+        Some("seconds"),
+        "How long sessions waited to be durable, from the first event that was not.",
+        &figures.waits,
+    );
+    page.outcomes(
+        "metrics_commits",
+        "Writes of sessions, by what became of them.",
+        &[("done", figures.commits.done), ("failed", figures.commits.failed)],
+    );
+    page.histogram(
+        "metrics_commit_sessions",
+        None,
+        "How many sessions each commit wrote.",
+        &figures.batches,
+    );
+    page.gauge(
+        "metrics_store_away",
+        "Whether the store does not answer.",
+        u8::from(figures.away_since.is_some()),
+    );
+    page.counter(
+        "metrics_sessions_rolled_up",
+        "Sessions that were added to the sums of days.",
+        figures.rolled_up,
+    );
+    page.counter(
+        "metrics_sessions_settled",
+        "Sessions of which what they needed to go on was thrown away.",
+        figures.settled,
+    );
+}
+
+/// A text that is being written. That cannot fail.
+struct Page {
+    text: String,
+}
+
+impl Page {
+    fn family(&mut self, name: &str, kind: &str, unit: Option<&str>, help: &str) {
+        let _ = writeln!(self.text, "# TYPE {name} {kind}");
+        if let Some(unit) = unit {
+            let _ = writeln!(self.text, "# UNIT {name} {unit}");
+        }
+        let _ = writeln!(self.text, "# HELP {name} {help}");
     }
-    text.push_str("# EOF\n");
-    response::text("application/openmetrics-text; version=1.0.0; charset=utf-8", text)
+
+    fn gauge(&mut self, name: &str, help: &str, value: impl fmt::Display) {
+        self.family(name, "gauge", None, help);
+        let _ = writeln!(self.text, "{name} {value}");
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) {
+        self.family(name, "counter", None, help);
+        let _ = writeln!(self.text, "{name}_total {value}");
+    }
+
+    fn outcomes(&mut self, name: &str, help: &str, values: &[(&str, u64)]) {
+        self.family(name, "counter", None, help);
+        for (outcome, value) in values {
+            let _ = writeln!(self.text, "{name}_total{{outcome=\"{outcome}\"}} {value}");
+        }
+    }
+
+    fn histogram<const N: usize>(
+        &mut self,
+        name: &str,
+        unit: Option<&str>,
+        help: &str,
+        histogram: &Histogram<N>,
+    ) {
+        self.family(name, "histogram", unit, help);
+        let mut count = 0;
+        for (bound, values) in histogram.bounds.iter().zip(histogram.counts) {
+            count += values;
+            // With a point, also where a number is whole: that is how these are written.
+            let _ = writeln!(self.text, "{name}_bucket{{le=\"{bound:?}\"}} {count}");
+        }
+        count += histogram.larger;
+        let _ = writeln!(self.text, "{name}_bucket{{le=\"+Inf\"}} {count}");
+        let _ = writeln!(self.text, "{name}_count {count}\n{name}_sum {}", histogram.sum);
+    }
 }

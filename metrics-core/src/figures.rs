@@ -1,0 +1,272 @@
+//! How recording goes, in numbers that are counted from the start on.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+/// From one bound to the next, a wait is two or two and a half times as long: from what an idle server takes to what a
+/// client waits for at most.
+const WAIT_SECONDS: [f64; 14] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// From one session at a time to as many as are written at once.
+const BATCH_SESSIONS: [f64; 10] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0];
+
+/// Sums are kept in whole parts of so many to one.
+const SUM_PARTS: f64 = 1e6;
+
+/// How recording goes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Figures {
+    /// How many events and the like are not durable yet; at [`WAITING_MAX`](crate::recorder::WAITING_MAX) no more should
+    /// be read.
+    pub waiting: usize,
+    /// In how many sessions they are.
+    pub waiting_sessions: usize,
+    /// Since when the store does not answer, if it does not.
+    pub away_since: Option<DateTime<Utc>>,
+    /// How many sessions a viewer is connected to.
+    pub connected: usize,
+    /// How many sessions are in memory, connected or not.
+    pub in_memory: usize,
+    /// What became of viewers who joined, or were heard of in a batch.
+    pub joins: Joins,
+    /// What became of events.
+    pub events: Events,
+    /// How many segments were longer than fits between the timestamps of their ends, and were cut.
+    pub clamped: u64,
+    /// How often sessions were written, and how often that failed.
+    pub commits: Commits,
+    /// How many sessions each commit wrote.
+    pub batches: Histogram<10>,
+    /// How long sessions waited to be durable, from the first event that was not, in seconds.
+    pub waits: Histogram<14>,
+    /// How many sessions were added to the sums of days.
+    pub rolled_up: u64,
+    /// Of how many sessions what they needed to go on was thrown away.
+    pub settled: u64,
+}
+
+/// What became of viewers who joined, or were heard of in a batch.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Joins {
+    /// They may send events.
+    pub admitted: u64,
+    /// Their key is unknown, or was revoked.
+    pub invalid_key: u64,
+    /// They are known bots.
+    pub bot: u64,
+    /// Something that they said of the session cannot be.
+    pub invalid: u64,
+    /// The keys were not known.
+    pub unavailable: u64,
+}
+
+/// What became of events.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Events {
+    /// They are recorded, unless their session turns out to have them when it is loaded.
+    pub taken: u64,
+    /// They change nothing: they came again, or say nothing that counts.
+    pub unchanged: u64,
+    /// They say something that cannot be.
+    pub invalid: u64,
+    /// Their session has as many segments as it may.
+    pub full: u64,
+    /// The recorder had ended.
+    pub late: u64,
+    /// Sessions of which something was recorded, but the store refused it.
+    pub refused_sessions: u64,
+    /// Sessions of which something was recorded, but their key has as many videos as it may.
+    pub too_many_videos_sessions: u64,
+}
+
+/// How often sessions were written.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Commits {
+    /// How often they were.
+    pub done: u64,
+    /// How often the store could not.
+    pub failed: u64,
+}
+
+/// How many values there were, by their size.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Histogram<const N: usize> {
+    /// The largest value that each count is about; it is about none that an earlier count is about.
+    pub bounds: [f64; N],
+    /// How many values there were, for each bound.
+    pub counts: [u64; N],
+    /// How many values were larger than the last bound.
+    pub larger: u64,
+    /// All values together.
+    pub sum: f64,
+}
+
+/// Counts what becomes a [`Figures`]. Nothing waits for anything here.
+#[derive(Debug)]
+pub(crate) struct Tallies {
+    pub(crate) connected: AtomicUsize,
+    pub(crate) waiting_sessions: AtomicUsize,
+    pub(crate) joins: JoinTally,
+    pub(crate) events: EventTally,
+    pub(crate) clamped: Count,
+    pub(crate) commits_done: Count,
+    pub(crate) commits_failed: Count,
+    pub(crate) batches: Tally<10>,
+    pub(crate) waits: Tally<14>,
+    pub(crate) rolled_up: Count,
+    pub(crate) settled: Count,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct JoinTally {
+    pub(crate) admitted: Count,
+    pub(crate) invalid_key: Count,
+    pub(crate) bot: Count,
+    pub(crate) invalid: Count,
+    pub(crate) unavailable: Count,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct EventTally {
+    pub(crate) taken: Count,
+    pub(crate) unchanged: Count,
+    pub(crate) invalid: Count,
+    pub(crate) full: Count,
+    pub(crate) late: Count,
+    pub(crate) refused_sessions: Count,
+    pub(crate) too_many_videos_sessions: Count,
+}
+
+/// A number that only goes up.
+#[derive(Debug, Default)]
+pub(crate) struct Count(AtomicU64);
+
+impl Count {
+    pub(crate) fn add(&self, more: u64) {
+        self.0.fetch_add(more, Relaxed);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// Counts values by their size.
+#[derive(Debug)]
+pub(crate) struct Tally<const N: usize> {
+    bounds: [f64; N],
+    counts: [Count; N],
+    larger: Count,
+    sum: Count,
+}
+
+impl<const N: usize> Tally<N> {
+    fn new(bounds: [f64; N]) -> Self {
+        let counts = std::array::from_fn(|_| Count::default());
+        Self { bounds, counts, larger: Count::default(), sum: Count::default() }
+    }
+
+    pub(crate) fn count(&self, value: f64) {
+        let place = self.bounds.partition_point(|bound| *bound < value);
+        self.counts.get(place).unwrap_or(&self.larger).add(1);
+        self.sum.add((value * SUM_PARTS).round() as u64);
+    }
+
+    fn get(&self) -> Histogram<N> {
+        Histogram {
+            bounds: self.bounds,
+            counts: std::array::from_fn(|place| self.counts[place].get()),
+            larger: self.larger.get(),
+            sum: self.sum.get() as f64 / SUM_PARTS,
+        }
+    }
+}
+
+impl Tally<14> {
+    pub(crate) fn count_wait(&self, wait: Duration) {
+        self.count(wait.as_secs_f64());
+    }
+}
+
+impl Default for Tallies {
+    fn default() -> Self {
+        Self {
+            connected: AtomicUsize::default(),
+            waiting_sessions: AtomicUsize::default(),
+            joins: JoinTally::default(),
+            events: EventTally::default(),
+            clamped: Count::default(),
+            commits_done: Count::default(),
+            commits_failed: Count::default(),
+            batches: Tally::new(BATCH_SESSIONS),
+            waits: Tally::new(WAIT_SECONDS),
+            rolled_up: Count::default(),
+            settled: Count::default(),
+        }
+    }
+}
+
+impl Tallies {
+    /// What was counted, and what else is known now.
+    pub(crate) fn figures(
+        &self,
+        waiting: usize,
+        away_since: Option<DateTime<Utc>>,
+        in_memory: usize,
+    ) -> Figures {
+        let Self { joins, events, .. } = self;
+        Figures {
+            waiting,
+            waiting_sessions: self.waiting_sessions.load(Relaxed),
+            away_since,
+            connected: self.connected.load(Relaxed),
+            in_memory,
+            joins: Joins {
+                admitted: joins.admitted.get(),
+                invalid_key: joins.invalid_key.get(),
+                bot: joins.bot.get(),
+                invalid: joins.invalid.get(),
+                unavailable: joins.unavailable.get(),
+            },
+            events: Events {
+                taken: events.taken.get(),
+                unchanged: events.unchanged.get(),
+                invalid: events.invalid.get(),
+                full: events.full.get(),
+                late: events.late.get(),
+                refused_sessions: events.refused_sessions.get(),
+                too_many_videos_sessions: events.too_many_videos_sessions.get(),
+            },
+            clamped: self.clamped.get(),
+            commits: Commits { done: self.commits_done.get(), failed: self.commits_failed.get() },
+            batches: self.batches.get(),
+            waits: self.waits.get(),
+            rolled_up: self.rolled_up.get(),
+            settled: self.settled.get(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_counted_where_it_fits_first() {
+        let tally = Tally::new([0.5, 1.0, 10.0]);
+        for value in [0.0, 0.5, 0.500_001, 1.0, 9.0, 10.1, 1_000.0] {
+            tally.count(value);
+        }
+        let Histogram { counts, larger, sum, .. } = tally.get();
+        assert_eq!((counts, larger), ([2, 2, 1], 2));
+        assert!((sum - 1_021.100_001).abs() < 1e-9, "{sum}");
+    }
+}
