@@ -6,6 +6,7 @@ pub(crate) mod export;
 pub(crate) mod figures;
 pub(crate) mod health;
 pub(crate) mod keys;
+pub(crate) mod openapi;
 pub(crate) mod params;
 pub(crate) mod plays;
 pub(crate) mod sources;

@@ -19,6 +19,7 @@ pub(crate) enum Route<'a> {
     Ready,
     Figures,
     Script(script::Address<'a>),
+    OpenApi,
     Socket,
     Events,
     Keys,
@@ -51,6 +52,7 @@ impl<'a> Route<'a> {
             ["health", "ready"] => Self::Ready,
             ["metrics"] => Self::Figures,
             [name] => Self::Script(script::Address::of(name)?),
+            ["api", "v1", "openapi.json"] => Self::OpenApi,
             ["socket", "websocket"] => Self::Socket,
             ["v1", "events"] | ["api", "v1", "events"] => Self::Events,
             ["api", "v1", "plays" | "views"] => Self::Report(Report::Plays),
@@ -72,7 +74,8 @@ impl<'a> Route<'a> {
             | Self::Live
             | Self::Ready
             | Self::Figures
-            | Self::Script(_) => "GET, HEAD",
+            | Self::Script(_)
+            | Self::OpenApi => "GET, HEAD",
             Self::Socket => "GET",
             Self::Events => "POST, OPTIONS",
             Self::Report(_) | Self::Export(_) | Self::Keys => "GET, POST, OPTIONS",
@@ -89,7 +92,7 @@ impl<'a> Route<'a> {
             Self::Socket => Routes::SOCKET,
             Self::Events => Routes::BATCHES,
             Self::Keys | Self::Key(_) => Routes::KEYS,
-            Self::Report(_) | Self::Export(_) => Routes::REPORTS,
+            Self::Report(_) | Self::Export(_) | Self::OpenApi => Routes::REPORTS,
             Self::Script(_) => Routes::SCRIPT,
         }
     }
@@ -97,7 +100,12 @@ impl<'a> Route<'a> {
     /// What is wanted there, if not everybody may have it.
     pub(crate) fn wanted(self, method: &Method) -> Option<Wanted> {
         match self {
-            Self::Live | Self::Ready | Self::Script(_) | Self::Socket | Self::Events => None,
+            Self::Live
+            | Self::Ready
+            | Self::Script(_)
+            | Self::OpenApi
+            | Self::Socket
+            | Self::Events => None,
             Self::Page | Self::PageFile(_) => Some(Wanted::Page),
             Self::Figures => Some(Wanted::Figures),
             Self::Keys if method == Method::POST => Some(Wanted::CreateKey),

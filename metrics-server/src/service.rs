@@ -22,7 +22,7 @@ use tokio_util::task::TaskTracker;
 use crate::access::{Decision, Granted};
 use crate::api::export::{self, Exports};
 use crate::api::params::Params;
-use crate::api::{engagement, events, figures, health, keys, plays, sources, watching};
+use crate::api::{engagement, events, figures, health, keys, openapi, plays, sources, watching};
 use crate::attempts::{Attempts, Caller, Peer};
 use crate::body::{Bodies, check_end};
 use crate::channel::Visitor;
@@ -245,6 +245,7 @@ impl Service {
             // They belong to no key.
             (Route::Figures, _) if !granted.is_all() => Err(Error::Forbidden),
             (Route::Script(address), _) => Ok(address.serve(request.headers())),
+            (Route::OpenApi, _) => Ok(openapi::document()),
             (Route::Figures, _) => {
                 let Inner { traffic, sockets, .. } = &*self.inner;
                 Ok(figures::figures(metrics, traffic, sockets.len()))

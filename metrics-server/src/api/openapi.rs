@@ -1,0 +1,116 @@
+//! `GET /api/v1/openapi.json`: the API, described for programs.
+//!
+//! Everybody may read it: it is the same for every server of this version, and says nothing of what one has recorded.
+
+use hyper::Response;
+
+use crate::response::{self, Body};
+
+/// `OpenAPI` 3.1. A test compares it with the routes, and `scripts/schemathesis` with the answers.
+const DOCUMENT: &str = include_str!("openapi.json");
+
+/// The description.
+pub(crate) fn document() -> Response<Body> {
+    response::text("application/json", DOCUMENT.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use serde_json::{Map, Value};
+
+    use super::*;
+    use crate::export::Table;
+    use crate::route::{Report, Route};
+
+    fn paths() -> Map<String, Value> {
+        let document: Value = serde_json::from_str(DOCUMENT).unwrap();
+        document["paths"].as_object().unwrap().clone()
+    }
+
+    /// The names of the operations at a path.
+    fn methods(item: &Value) -> BTreeSet<String> {
+        let names = item.as_object().unwrap().keys().filter(|name| *name != "parameters");
+        names.map(|name| name.to_uppercase()).collect()
+    }
+
+    /// Numbers all routes. One that is new does not compile before it has a number here, and is missing in the
+    /// description then.
+    fn number(route: Route<'_>) -> usize {
+        match route {
+            Route::Page => 0,
+            Route::Live => 1,
+            Route::Ready => 2,
+            Route::Figures => 3,
+            Route::OpenApi => 4,
+            Route::Socket => 5,
+            Route::Events => 6,
+            Route::Keys => 7,
+            Route::Key(_) => 8,
+            Route::Report(Report::Plays) => 9,
+            Route::Report(Report::Engagement) => 10,
+            Route::Report(Report::Sources) => 11,
+            Route::Report(Report::Watching) => 12,
+            Route::Export(Table::Plays) => 13,
+            Route::Export(Table::Engagement) => 14,
+            Route::Export(Table::Sources) => 15,
+            Route::Export(Table::Sessions) => 16,
+        }
+    }
+
+    /// So many they are.
+    const ROUTES: usize = 17;
+
+    #[test]
+    fn every_route_is_described_with_its_methods_and_nothing_else_is() {
+        let mut described: BTreeMap<usize, Vec<String>> = BTreeMap::new();
+        for (path, item) in paths() {
+            let example = path.replace("{key}", "a/b+c=");
+            let route = Route::of(&example);
+            let route = route.unwrap_or_else(|| panic!("{path} leads nowhere"));
+            let allowed = route.methods().split(", ").map(str::to_owned);
+            assert_eq!(methods(&item), allowed.collect(), "{path}");
+            described.entry(number(route)).or_default().push(path);
+        }
+        let missing: Vec<_> =
+            (0..ROUTES).filter(|number| !described.contains_key(number)).collect();
+        assert!(missing.is_empty() && described.len() == ROUTES, "{missing:?} of {described:?}");
+        assert_eq!(described[&number(Route::Events)], ["/api/v1/events", "/v1/events"]);
+        let plays = number(Route::Report(Report::Plays));
+        assert_eq!(described[&plays], ["/api/v1/plays", "/api/v1/views"]);
+    }
+
+    #[test]
+    fn what_is_guarded_is_described_so() {
+        for (path, item) in paths() {
+            let example = path.replace("{key}", "a");
+            let route = Route::of(&example).unwrap();
+            for (method, operation) in item.as_object().unwrap() {
+                let is_guarded =
+                    route.is_guarded() && !matches!(&**method, "options" | "parameters");
+                assert_eq!(operation.get("security").is_some(), is_guarded, "{method} {path}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_it_refers_to_is_in_it() {
+        fn check(document: &Value, value: &Value) {
+            match value {
+                Value::Object(members) => {
+                    if let Some(Value::String(reference)) = members.get("$ref") {
+                        let pointer = reference.strip_prefix('#').unwrap();
+                        assert!(document.pointer(pointer).is_some(), "{reference}");
+                    }
+                    members.values().for_each(|value| check(document, value));
+                }
+                Value::Array(elements) => elements.iter().for_each(|value| check(document, value)),
+                _ => {}
+            }
+        }
+        let document: Value = serde_json::from_str(DOCUMENT).unwrap();
+        assert_eq!(document["openapi"], "3.1.0");
+        check(&document, &document);
+    }
+}
