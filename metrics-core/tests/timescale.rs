@@ -13,9 +13,11 @@ use metrics_core::client::Client;
 use metrics_core::interval::{Interval, Segments};
 use metrics_core::key::SessionId;
 use metrics_core::query::{Scan, instant};
+use metrics_core::report::{PlayCell, PlayFigures};
 use metrics_core::session::{Counters, Stored};
 use metrics_core::store::{
-    Error, Migrations, Outcome, SessionWrite, Store, Subject, TimescaleOptions, TimescaleStore,
+    Error, Instance, LIVE, Migrations, Outcome, Record, SessionWrite, Store, Subject,
+    TimescaleOptions, TimescaleStore,
 };
 use metrics_core::time_bucket::{Buckets, Width};
 use metrics_core::{ApiKey, Selection, Source, Video};
@@ -69,14 +71,15 @@ async fn compressed_store() -> (Through<Compressing>, Database) {
     (Through::by(way, Arc::new(store)), database)
 }
 
-/// Compresses one chunk after the other, as happens by itself when they are old.
-async fn compress(sql: &Sql) -> Result<(), tokio_postgres::Error> {
+/// Compresses one chunk after the other, as happens by itself when they are old, and returns their names.
+async fn compress(sql: &Sql) -> Result<Vec<String>, tokio_postgres::Error> {
     let chunks = "select chunk::text from show_chunks('metrics.sessions') chunk";
-    for chunk in sql.query(chunks, &[]).await? {
-        let chunk: &str = chunk.get(0);
+    let chunks = sql.query(chunks, &[]).await?;
+    let chunks: Vec<String> = chunks.iter().map(|chunk| chunk.get(0)).collect();
+    for chunk in &chunks {
         sql.batch_execute(&format!("select compress_chunk('{chunk}', true)")).await?;
     }
-    Ok(())
+    Ok(chunks)
 }
 
 /// Takes the job away that compresses. It would do so at any moment of a test, and who comes second is refused.
@@ -93,9 +96,15 @@ struct Compressing {
 impl Compressing {
     async fn compress(&self) {
         match compress(&self.sql).await {
-            Ok(()) => {
-                let loose = "timescaledb_information.chunks where not is_compressed";
-                assert_eq!(count(&self.sql, loose).await, 0);
+            // Others may have come since.
+            Ok(chunks) => {
+                for chunk in chunks {
+                    let loose = format!(
+                        "timescaledb_information.chunks where not is_compressed
+                         and format('%I.%I', chunk_schema, chunk_name)::regclass = '{chunk}'::regclass"
+                    );
+                    assert_eq!(count(&self.sql, &loose).await, 0);
+                }
             }
             // There is nothing that could compress in the Apache edition; answers are the same in both.
             Err(err) => {
@@ -109,7 +118,8 @@ impl Compressing {
 impl Way for Compressing {
     async fn go<T: Send + 'static>(&self, method: Method, call: Call<T>) -> Result<T, Error> {
         let answer = call.await;
-        if method == Method::Commit {
+        // To roll up is one of those that go by no name.
+        if matches!(method, Method::Commit | Method::Other) {
             self.compress().await;
         }
         answer
@@ -166,6 +176,11 @@ async fn key(store: &dyn Store) -> ApiKey {
 
 async fn commit(store: &dyn Store, writes: impl IntoIterator<Item = SessionWrite>) -> Vec<Outcome> {
     store.commit(writes.into_iter().collect()).await.unwrap()
+}
+
+/// Rolls up all sessions that have no segment open.
+async fn roll_up(store: &dyn Store) {
+    while 0 < store.roll_up(DateTime::<Utc>::MAX_UTC, 1_000).await.unwrap() {}
 }
 
 fn everything(key: &ApiKey) -> Scan {
@@ -228,6 +243,7 @@ async fn sessions_are_a_hypertable_where_there_is_timescaledb() {
     let weeks = (0..3)
         .map(|week| started(write(&key, &format!("{week}"), 0), now() + TimeDelta::weeks(week)));
     commit(&store, weeks).await;
+    roll_up(&store).await;
     assert_eq!(count(&sql, "timescaledb_information.chunks").await, 3);
 
     // What compresses is part of the community edition only.
@@ -241,6 +257,7 @@ async fn sessions_are_a_plain_table_where_there_is_none() {
     let (store, database) = empty_store(Postgres).await;
     let key = key(&store).await;
     assert_eq!(commit(&store, [write(&key, "a", 0)]).await, [Outcome::Written]);
+    roll_up(&store).await;
     let sql = sql(&database.url()).await;
     assert_eq!(count(&sql, "metrics.sessions").await, 1);
     assert_eq!(count(&sql, "pg_extension where extname = 'timescaledb'").await, 0);
@@ -256,6 +273,7 @@ async fn a_plain_table_becomes_a_hypertable_with_all_its_sessions() {
     let store = TimescaleStore::connect(&database.url()).await.unwrap();
     let key = key(&store).await;
     commit(&store, [write(&key, "a", 0)]).await;
+    roll_up(&store).await;
     assert_eq!(count(&admin, "pg_extension where extname = 'timescaledb'").await, 0);
     drop(store);
 
@@ -324,7 +342,8 @@ async fn tables_that_are_not_up_to_date_are_refused_where_they_may_not_be_change
     let database = Database::new(Postgres).await;
     let missing = reason(&database.url(), CHECK).await;
     assert!(
-        missing.starts_with("its tables are not up to date (20261125, 20261126 missing): "),
+        missing
+            .starts_with("its tables are not up to date (20261125, 20261126, 20261127 missing): "),
         "{missing}"
     );
     assert_eq!(
@@ -549,7 +568,7 @@ async fn reports_that_are_dropped_are_stopped() {
     let scan = everything(&key);
     let mut locking = sql(&database.url()).await;
     let lock = locking.transaction().await.unwrap();
-    lock.batch_execute("lock table metrics.sessions in access exclusive mode").await.unwrap();
+    lock.batch_execute("lock table metrics.live_sessions in access exclusive mode").await.unwrap();
     for _ in 0..20 {
         let report = store.parts(&scan, 100);
         assert!(timeout(Duration::from_millis(50), report).await.is_err());
@@ -678,6 +697,9 @@ async fn sessions_are_whole_while_their_chunks_are_compressed() {
         ids.extend(writes[writes.len() - NEW..].iter().map(|write| write.id));
         let written = vec![Outcome::Written; writes.len()];
         assert_eq!(commit(&store, writes).await, written, "round {round}");
+        if round % 3 != 0 {
+            roll_up(&store).await;
+        }
 
         let loaded = store.load(&ids).await.unwrap();
         let loaded: Vec<_> = loaded.iter().flatten().map(|loaded| loaded.version).collect();
@@ -704,7 +726,7 @@ async fn a_damaged_row_is_an_error_and_hurts_no_other() {
     let key = key(&store).await;
     commit(&store, [write(&key, "good", 0), write(&key, "bad", 0)]).await;
     let bad = SessionId::new(&key, "bad");
-    let damage = format!("update metrics.session_heads set version = -1 where id = '{bad:?}'");
+    let damage = format!("update metrics.live_sessions set version = -1 where id = '{bad:?}'");
     sql(&database.url()).await.batch_execute(&damage).await.unwrap();
     let loaded = store.load(&[bad]).await;
     assert!(matches!(loaded, Err(ref err) if !err.is_retryable()), "{loaded:?}");
@@ -739,7 +761,7 @@ async fn check_mended(backend: Backend) {
     let (store, database) = empty_store(backend).await;
     let key = key(&store).await;
     commit(&store, (0..100).map(|number| write(&key, &number.to_string(), 0))).await;
-    while 0 < store.roll_up(DateTime::<Utc>::MAX_UTC, 1_000).await.unwrap() {}
+    roll_up(&store).await;
     let (day, last) = store.rollup_days().await.unwrap().unwrap();
     assert_eq!(day, last);
     let scan = Scan { from_ms: 0, to_ms: 4_000_000_000_000, ..everything(&key) };
@@ -767,4 +789,206 @@ async fn check_mended(backend: Backend) {
         assert!(store.check_rollups(day, false).await.unwrap(), "{spoil}");
         assert_eq!(plays().await, 100, "{spoil}");
     }
+}
+
+/// Of every kind: loose, rolled up, settled, and of an id that came again.
+async fn check_taken_along(backend: Backend) {
+    let (store, database) = empty_store(backend).await;
+    let key = key(&store).await;
+    let at = |write: SessionWrite, days: i64| {
+        let mut write = started(write, Utc::now() - TimeDelta::days(days));
+        write.stored.last_event_at_ms = write.stored.started_at_ms + 5_000;
+        write
+    };
+    let mut full = at(write(&key, "full", 0), 40);
+    full.stored.counters = Counters { rebufferings: 1, startup_ms: Some(2), ..Counters::default() };
+    full.stored.duration_ms = Some(60_000);
+    let settled = [full, at(write(&key, "settled", 0), 40), at(write(&key, "again", 0), 41)];
+    commit(&store, settled).await;
+    roll_up(&store).await;
+    assert_eq!(store.settle(Utc::now() - LIVE, 10).await.unwrap(), 3);
+    let mut rolled = at(write(&key, "rolled", 0), 3);
+    rolled.stored.counters.failures = 4;
+    rolled.stored.resume = vec![1, 0, 0, 7, 7, 7, 7];
+    // One that was heard of, although it began long ago.
+    let mut long = at(write(&key, "long", 0), 50);
+    long.stored.last_event_at_ms = Utc::now().timestamp_millis();
+    commit(&store, [at(write(&key, "again", 0), 2), rolled, long]).await;
+    roll_up(&store).await;
+    let watched =
+        SessionWrite { watched_at: Some(Instance(7)), ..at(write(&key, "watched", 0), 0) };
+    commit(&store, [watched, at(write(&key, "loose", 0), 60)]).await;
+    let names = ["full", "settled", "again", "rolled", "long", "watched", "loose"];
+    let ids = names.map(|name| SessionId::new(&key, name));
+    let live = store.load(&ids).await.unwrap();
+    let is_live: Vec<_> = live.iter().map(Option::is_some).collect();
+    assert_eq!(is_live, [false, false, true, true, true, true, true]);
+    let records = store.export(None, 100).await.unwrap().records;
+    let cells = store.plays(&everything(&key), Buckets::new(Width::DAY)).await.unwrap();
+    drop(store);
+
+    let url = format!("{}?options=-c%20search_path%3Dmetrics%2Cpublic", database.url());
+    let connection = AsyncPgConnection::establish(&url).await.unwrap();
+    AsyncMigrationHarness::new(connection).revert_last_migration(MIGRATIONS).unwrap();
+
+    let admin = sql(&database.url()).await;
+    let both = "metrics.session_heads join metrics.sessions using (id, video_id, started_at)";
+    assert_eq!(count(&admin, both).await, 8);
+    for (state, sessions) in [("rolled", 6), ("not rolled", 2), ("instance = 7", 1)] {
+        assert_eq!(count(&admin, &format!("{both} where {state}")).await, sessions, "{state}");
+    }
+    let over = records.iter().find(|record| record.id == ids[1]).unwrap();
+    let resume = format!("select resume from metrics.sessions where id = '{:?}'", ids[1]);
+    let resume: Vec<u8> = admin.query_one(&resume, &[]).await.unwrap().get(0);
+    assert_eq!(resume, over.stored.resume);
+
+    let store = TimescaleStore::connect(&database.url()).await.unwrap();
+    assert_eq!(store.load(&ids).await.unwrap(), live);
+    let kept = store.export(None, 100).await.unwrap().records;
+    assert_eq!(kept.len(), 8);
+    // The one that had the id of another by now has its own.
+    let known: Vec<_> = kept.iter().filter(|record| ids.contains(&record.id)).collect();
+    let of_before = |record: &&Record| records.contains(record);
+    assert_eq!((known.len(), known.into_iter().filter(of_before).count()), (7, 7));
+    let again = store.plays(&everything(&key), Buckets::new(Width::DAY)).await.unwrap();
+    assert_eq!(figures(&again), figures(&cells));
+    are_right(&store).await;
+}
+
+fn figures(cells: &[PlayCell]) -> PlayFigures {
+    let mut sum = PlayFigures::default();
+    cells.iter().for_each(|cell| sum.add(&cell.figures));
+    sum
+}
+
+/// That the sums of every day are.
+async fn are_right(store: &dyn Store) {
+    let (first, last) = store.rollup_days().await.unwrap().unwrap();
+    for day in first.iter_days().take_while(|day| *day <= last) {
+        assert!(store.check_rollups(day, false).await.unwrap(), "{day}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_of_a_version_before_are_taken_along_on_timescaledb() {
+    check_taken_along(Timescale).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_of_a_version_before_are_taken_along_on_postgresql() {
+    check_taken_along(Postgres).await;
+}
+
+/// If one did, each write would make new entries in all indexes.
+#[tokio::test]
+async fn no_index_holds_what_a_usual_write_changes() {
+    let (_store, database) = empty_store(Postgres).await;
+    let changes = "version|instance|last_event_at|duration_ms|view_ms|unique_ms|segments|startup_ms|rebuffer|failures
+        |details|resume";
+    let indexes = "pg_indexes where schemaname = 'metrics' and tablename = 'live_sessions'";
+    let sql = sql(&database.url()).await;
+    assert_eq!(count(&sql, indexes).await, 3);
+    let changes = changes.replace(char::is_whitespace, "");
+    assert_eq!(count(&sql, &format!("{indexes} and indexdef ~ '{changes}'")).await, 0);
+}
+
+/// A plan that was right for a few would be in use when there are many.
+#[tokio::test]
+async fn writes_find_their_sessions_by_an_index_however_few_there_are() {
+    for backend in [Timescale, Postgres] {
+        let (store, database) = empty_store(backend).await;
+        let key = key(&store).await;
+        commit(&store, [write(&key, "a", 0)]).await;
+        drop(store);
+        let admin = sql(&database.url()).await;
+        admin.batch_execute("vacuum analyze metrics.live_sessions").await.unwrap();
+        let scans = async |kind: &str| -> i64 {
+            let scans = format!(
+                "select {kind} from pg_stat_user_tables
+                 where schemaname = 'metrics' and relname = 'live_sessions'"
+            );
+            admin.query_one(&scans, &[]).await.unwrap().get(0)
+        };
+        let gone = async || count(&admin, OTHERS).await == 0;
+        until("closed", gone).await;
+        let (whole, by_index) = (scans("seq_scan").await, scans("idx_scan").await);
+
+        let store = TimescaleStore::connect(&database.url()).await.unwrap();
+        for version in 1..20 {
+            let recent = started(write(&key, &version.to_string(), 0), Utc::now());
+            let writes = [write(&key, "a", version), recent];
+            assert_eq!(commit(&store, writes).await, [Outcome::Written; 2]);
+        }
+        drop(store);
+
+        until("told", async || by_index + 19 <= scans("idx_scan").await).await;
+        assert_eq!(scans("seq_scan").await, whole, "{backend:?}");
+    }
+}
+
+/// One instance rolls up and settles what another goes on with.
+#[tokio::test(flavor = "multi_thread")]
+async fn sums_stay_right_while_sessions_go_on_that_are_rolled_up() {
+    for backend in [Timescale, Postgres] {
+        check_races(backend).await;
+    }
+}
+
+async fn check_races(backend: Backend) {
+    const SESSIONS: usize = 60;
+    let (one, database) = empty_store(backend).await;
+    let two = TimescaleStore::connect(&database.url()).await.unwrap();
+    let key = key(&one).await;
+    let rolling_up = tokio::spawn(async move {
+        for round in 0.. {
+            let sessions = two.roll_up(DateTime::<Utc>::MAX_UTC, 7).await?;
+            if round % 20 == 19 {
+                two.settle(DateTime::<Utc>::MAX_UTC, 3).await?;
+            }
+            if sessions == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        Ok::<_, Error>(())
+    });
+    let names: Vec<_> = (0..SESSIONS).map(|number| number.to_string()).collect();
+    let ids: Vec<_> = names.iter().map(|name| SessionId::new(&key, name)).collect();
+    let mut begun = 0;
+    for round in 0..40 {
+        let loaded = one.load(&ids).await.unwrap();
+        let mut writes = Vec::new();
+        for (number, (name, loaded)) in names.iter().zip(&loaded).enumerate() {
+            let write = write(&key, name, loaded.as_ref().map_or(0, |it| it.version));
+            match loaded {
+                Some(loaded) if (number + round) % 3 == 0 => {
+                    let stored =
+                        Stored { view_ms: loaded.stored.view_ms + 1, ..loaded.stored.clone() };
+                    writes.push(SessionWrite { stored, ..write });
+                }
+                Some(_) => {}
+                // Some of them among those that may be settled.
+                None => {
+                    let at = Utc::now() - TimeDelta::days(20 * (number as i64 % 3));
+                    writes.push(started(write, at));
+                }
+            }
+        }
+        let new: Vec<_> = writes.iter().map(|write| write.expected == 0).collect();
+        let outcomes = commit(&one, writes).await;
+        let written = new.iter().zip(outcomes).filter(|it| *it == (&true, Outcome::Written));
+        begun += written.count() as u64;
+    }
+    rolling_up.abort();
+    assert!(rolling_up.await.unwrap_err().is_cancelled());
+
+    assert_eq!(one.count_sessions().await.unwrap(), begun);
+    let whole = one.plays(&everything(&key), Buckets::new(Width::DAY)).await.unwrap();
+    assert_eq!(figures(&whole).plays, begun);
+    are_right(&one).await;
+    let mut exported = one.export(None, 10_000).await.unwrap().records;
+    exported.sort_by_key(|record| (record.id, record.stored.started_at_ms));
+    exported.dedup_by_key(|record| (record.id, record.stored.started_at_ms));
+    assert_eq!(exported.len() as u64, begun);
+    let view_ms: u64 = exported.iter().map(|record| record.stored.view_ms).sum();
+    assert_eq!(figures(&whole).view_ms, view_ms);
 }

@@ -142,7 +142,7 @@ async fn a_report_that_is_dropped_is_stopped_over_tls() {
     let (store, key) = check(&url).await;
     let mut locking = sql(&database).await;
     let lock = locking.transaction().await.unwrap();
-    lock.batch_execute("lock table metrics.sessions in access exclusive mode").await.unwrap();
+    lock.batch_execute("lock table metrics.live_sessions in access exclusive mode").await.unwrap();
     let scan = Scan {
         selection: Selection::key(key),
         from_ms: i64::MIN,

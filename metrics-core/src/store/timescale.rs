@@ -6,6 +6,8 @@
 
 mod connect;
 mod export;
+mod forget;
+mod ids;
 mod open;
 mod read;
 mod report;
@@ -16,7 +18,7 @@ mod types;
 mod write;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -37,20 +39,22 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use self::connect::{Purpose, Target};
+use self::ids::Ids;
 use self::open::Edition;
+use self::rollup::Reached;
 use self::schema::keys;
 use self::types::{timestamp, unix_ms};
-use self::write::Ids;
 use super::failure::Failure;
 use super::{
-    Cause, Cursor, Error, Instance, KEYS_POLL, KeyRecord, KnownVideo, Loaded, Migrations, Outcome,
-    Page, SessionWrite, Store,
+    Cause, Cursor, Error, Instance, KEYS_POLL, KeyRecord, KnownVideo, Loaded, Lookup, Migrations,
+    Outcome, Page, SessionWrite, Store,
 };
 use crate::engagement::{Parts, Seconds};
 use crate::key::{ApiKey, SessionId};
 use crate::query::{Scan, Selection, instant};
 use crate::report::{PlayCell, SourceCell};
 use crate::rollup::{date_of, number_of};
+use crate::session::Stored;
 use crate::time_bucket::Buckets;
 use crate::varint::Damaged;
 use crate::video::Video;
@@ -119,6 +123,8 @@ pub struct TimescaleStore {
     recording: Lane,
     reports: Lane,
     ids: Arc<Ids>,
+    // Where quiet sessions are looked for next.
+    reached: Arc<Mutex<Reached>>,
     news: watch::Receiver<News>,
     listener: AbortHandle,
 }
@@ -163,13 +169,10 @@ impl TimescaleStore {
             target,
             edition,
             ids: Arc::default(),
+            reached: Arc::default(),
             news,
             listener,
         })
-    }
-
-    fn is_compressed(&self) -> bool {
-        matches!(self.edition, Edition::Community { .. })
     }
 
     async fn report<T: Send + 'static>(
@@ -426,19 +429,26 @@ impl Store for TimescaleStore {
     }
 
     async fn load(&self, ids: &[SessionId]) -> Result<Vec<Option<Loaded>>, Error> {
-        let (ids, compressed) = (ids.to_vec(), self.is_compressed());
+        let ids = ids.to_vec();
         self.record("load sessions", move |connection| {
-            async move { read::load(connection, &ids, compressed).await }.boxed()
+            async move { read::load(connection, &ids).await }.boxed()
+        })
+        .await
+    }
+
+    async fn find(&self, lookups: &[Lookup]) -> Result<Vec<Option<Stored>>, Error> {
+        let lookups = lookups.to_vec();
+        self.record("find sessions", move |connection| {
+            async move { read::find(connection, &lookups).await }.boxed()
         })
         .await
     }
 
     async fn commit(&self, writes: Arc<[SessionWrite]>) -> Result<Vec<Outcome>, Error> {
         let ids = Arc::clone(&self.ids);
-        let compressed = self.is_compressed();
         self.record("commit sessions", move |connection| {
             async move {
-                let written = write::sessions(connection, &ids, compressed, &writes).await;
+                let written = write::sessions(connection, &ids, &writes).await;
                 if written.is_err() {
                     ids.clear();
                 }
@@ -452,7 +462,7 @@ impl Store for TimescaleStore {
     async fn known_videos(&self, videos: &[(ApiKey, Video)]) -> Result<Vec<KnownVideo>, Error> {
         let videos = videos.to_vec();
         self.record("look up videos", move |connection| {
-            async move { write::look_up_videos(connection, &videos).await }.boxed()
+            async move { ids::look_up_videos(connection, &videos).await }.boxed()
         })
         .await
     }
@@ -498,9 +508,19 @@ impl Store for TimescaleStore {
     }
 
     async fn roll_up(&self, quiet_since: DateTime<Utc>, at_most: u32) -> Result<u64, Error> {
-        let (quiet_since_ms, compressed) = (quiet_since.timestamp_millis(), self.is_compressed());
+        let quiet_since_ms = quiet_since.timestamp_millis();
+        let reached = Arc::clone(&self.reached);
         self.record("roll sessions up", move |connection| {
-            rollup::roll_up(connection, compressed, quiet_since_ms, at_most).boxed()
+            async move { rollup::roll_up(connection, quiet_since_ms, at_most, &reached).await }
+                .boxed()
+        })
+        .await
+    }
+
+    async fn settle(&self, silent_since: DateTime<Utc>, at_most: u32) -> Result<u64, Error> {
+        let silent_since_ms = silent_since.timestamp_millis();
+        self.record("settle sessions", move |connection| {
+            forget::settle(connection, silent_since_ms, at_most).boxed()
         })
         .await
     }
@@ -532,19 +552,19 @@ impl Store for TimescaleStore {
     }
 
     async fn forget(&self, start: DateTime<Utc>) -> Result<(), Error> {
-        let (before_ms, compressed) = (start.timestamp_millis(), self.is_compressed());
+        let before_ms = start.timestamp_millis();
         let Some(schema) = self.edition.schema().map(str::to_owned) else {
             // Some at a time, so that nothing is locked for long.
             while self
                 .record("forget sessions", move |connection| {
-                    write::forget_some(connection, compressed, before_ms).boxed()
+                    forget::forget_some(connection, before_ms).boxed()
                 })
                 .await?
             {}
             return Ok(());
         };
         self.record("forget sessions", move |connection| {
-            async move { write::drop_chunks(connection, &schema, before_ms).await }.boxed()
+            async move { forget::drop_chunks(connection, &schema, before_ms).await }.boxed()
         })
         .await
     }
@@ -569,7 +589,10 @@ impl Store for TimescaleStore {
     async fn count_sessions(&self) -> Result<u64, Error> {
         self.report("count sessions", |connection| {
             async move {
-                let count = diesel::dsl::sql::<BigInt>("select count(*) from sessions");
+                let count = diesel::dsl::sql::<BigInt>(
+                    "select (select count(*) from sessions)
+                        + (select count(*) from live_sessions where not rolled)",
+                );
                 let sessions: i64 = count.get_result(connection).await?;
                 Ok(sessions.unsigned_abs())
             }
@@ -590,6 +613,16 @@ impl Store for TimescaleStore {
         })
         .await
     }
+}
+
+/// Has the rest of a transaction planned for what it asks for, on a connection that records: to find something in
+/// `sessions` takes a plan that knows when it started, or every chunk is looked into.
+async fn plan_anew(connection: &mut AsyncPgConnection) -> QueryResult<()> {
+    connection
+        .batch_execute(
+            "set local plan_cache_mode = force_custom_plan; set local enable_seqscan = on",
+        )
+        .await
 }
 
 fn unusable(reason: impl Into<String>) -> Error {

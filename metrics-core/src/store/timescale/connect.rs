@@ -33,20 +33,23 @@ pub(crate) enum Purpose {
 }
 
 impl Purpose {
-    /// Custom plans, because a plan for any timeframe looks into every chunk. What is `on` or more for
+    /// Custom plans for reports, because a plan for any timeframe looks into every chunk. What records finds rows by
+    /// their keys: it is planned once, and by indexes, however few rows there are at that moment. What is `on` or more for
     /// `synchronous_commit` stays: only `off` would acknowledge what may be lost.
     fn settings(self) -> String {
-        let statement_max = match self {
-            Self::Reports => STATEMENT_MAX,
-            Self::Recording => COMMIT_MAX,
-            Self::Upkeep => Duration::ZERO,
+        let (statement_max, plans) = match self {
+            Self::Reports => (STATEMENT_MAX, "set plan_cache_mode = force_custom_plan"),
+            Self::Recording => {
+                (COMMIT_MAX, "set plan_cache_mode = force_generic_plan; set enable_seqscan = off")
+            }
+            Self::Upkeep => (Duration::ZERO, "set plan_cache_mode = force_custom_plan"),
             Self::Elsewhere => return String::new(),
         };
         format!(
             "set search_path = metrics, public;
              set statement_timeout = {};
              set idle_in_transaction_session_timeout = '2min';
-             set plan_cache_mode = force_custom_plan;
+             {plans};
              set jit = off;
              select set_config('synchronous_commit', 'on', false)
                  where current_setting('synchronous_commit') = 'off'",

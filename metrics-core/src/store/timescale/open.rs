@@ -26,9 +26,9 @@ const SERVER_MIN: i32 = 140_000;
 /// forgotten a chunk at a time.
 pub(super) const CHUNK_DAYS: i64 = 7;
 
-/// When a chunk is compressed. Sessions hardly ever change so long after they started; those that do have to be
-/// unpacked.
-pub(super) const COMPRESS_DAYS: i64 = 14;
+/// When a chunk is compressed: when hardly a session of it can go on any more (see [`LIVE`](crate::store::LIVE)). One that
+/// lasted for longer has to be unpacked.
+const COMPRESS_DAYS: i64 = 35;
 
 /// What a server has to offer.
 #[derive(Clone, Debug, Eq, PartialEq)]

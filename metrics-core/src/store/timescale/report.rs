@@ -1,5 +1,5 @@
 //! How reports are read: sums of whole days and hours where there are any, and sessions for the rest, which SQL sums as
-//! far as it can.
+//! far as it can. Those that are loose are in no sums, and in a table of their own.
 //!
 //! The videos of a selection are looked up first. With their ids as constants the planner knows how many sessions to
 //! expect, and which parts of a compressed chunk to unpack.
@@ -8,11 +8,13 @@ use diesel::data_types::{PgInterval, PgTimestamp};
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::query_builder::{BoxedSqlQuery, SqlQuery};
-use diesel::sql_types::{Array, BigInt, Binary, Interval, Nullable, SmallInt, Text, Timestamptz};
+use diesel::sql_types::{
+    Array, BigInt, Binary, Integer, Interval, Nullable, SmallInt, Text, Timestamptz,
+};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use futures_util::TryStreamExt as _;
 
-use super::read::{Place, Videos, at_places, json, videos};
+use super::read::{Videos, json, videos};
 use super::types::{timestamp, unix_ms};
 use crate::engagement::{Parts, Seconds};
 use crate::interval::Segments;
@@ -22,9 +24,6 @@ use crate::rollup::{Cover, Grain, Places, Plan, PlayCells, SourceCells, load_cha
 use crate::store::failure::Failure;
 use crate::store::row::{client, narrow, page};
 use crate::time_bucket::Buckets;
-
-/// More sessions than this are not looked up one by one: to read all that there are takes less time.
-const LOOSE_MAX: i64 = 50_000;
 
 pub(super) async fn plays(
     connection: &mut AsyncPgConnection,
@@ -80,9 +79,8 @@ pub(super) async fn plays(
                 }
             }
             for part in found.parts() {
-                let cell = cell(part);
                 let select = format!(
-                    "{cell}, browser, platform, device, count(*) as plays,
+                    "{CELL}, browser, platform, device, count(*) as plays,
                      sum(view_ms)::bigint as view_ms, sum(unique_ms)::bigint as unique_ms"
                 );
                 let query = found.sessions(&select, part, "group by 1, 2, 3, 4");
@@ -116,8 +114,8 @@ pub(super) async fn sources(
     struct Row {
         #[diesel(sql_type = Timestamptz)]
         cell: PgTimestamp,
-        #[diesel(sql_type = BigInt)]
-        source_id: i64,
+        #[diesel(sql_type = Integer)]
+        source_id: i32,
         #[diesel(sql_type = BigInt)]
         plays: i64,
     }
@@ -142,13 +140,13 @@ pub(super) async fn sources(
                 }
             }
             for part in found.parts() {
-                let select = format!("{}, source_id, count(*) as plays", cell(part));
+                let select = format!("{CELL}, source_id, count(*) as plays");
                 let query =
                     found.sessions(&select, part, "and source_id is not null group by 1, 2");
                 let query = query.bind::<Interval, _>(width(scan, &buckets));
                 let rows: Vec<Row> = query.load(connection).await?;
                 for row in rows {
-                    cells.add(unix_ms(row.cell), row.source_id, row.plays.unsigned_abs());
+                    cells.add(unix_ms(row.cell), row.source_id.into(), row.plays.unsigned_abs());
                 }
             }
             name_sources(connection, cells).await
@@ -304,13 +302,7 @@ pub(super) async fn seconds(
 }
 
 /// The start of the cell that a session is in. How wide a cell is comes behind what says which sessions.
-fn cell(part: Part) -> String {
-    let width = match part {
-        Part::Rows(..) => "$6",
-        Part::Loose => "$7",
-    };
-    format!("date_bin({width}, sessions.started_at, timestamptz '1970-01-01 00:00+00') as cell")
-}
+const CELL: &str = "date_bin($6, started_at, timestamptz '1970-01-01 00:00+00') as cell";
 
 fn width(scan: &Scan, buckets: &Buckets) -> PgInterval {
     let grain = scan.grain(buckets);
@@ -323,21 +315,19 @@ struct Found<'a> {
     videos: Videos,
     // Whose sums are wanted: videos, or keys below zero.
     scopes: Vec<i64>,
-    // Sessions that are in no sums; without sums all are looked at.
-    loose: Vec<Place>,
     plan: Plan,
 }
 
 /// In which buckets sums are wanted, and how fine they are, if there are any that help.
 type Sums = Option<(Option<Buckets>, Grain)>;
 
-/// Sessions that are looked at.
+/// Sessions that are looked at, by when they started.
 #[derive(Clone, Copy)]
 enum Part {
-    /// All that started then.
-    Rows(i64, i64),
-    /// Those that are in no sums.
-    Loose,
+    /// Those that are in the sums, where these do not say enough.
+    Rolled(i64, i64),
+    /// Those that are not.
+    Loose(i64, i64),
 }
 
 impl<'a> Found<'a> {
@@ -349,7 +339,7 @@ impl<'a> Found<'a> {
     ) -> Result<Self, Failure> {
         let videos = videos(connection, &scan.selection).await?;
         let scopes = match (&videos, scan.selection.is_whole_key()) {
-            (Some(videos), false) => videos.clone(),
+            (Some(videos), false) => videos.iter().copied().map(i64::from).collect(),
             _ => {
                 let key = scan.selection.key.as_ref().map(|key| key.as_str());
                 ids(connection, "select -id as id from keys where $1 is null or key = $1", key)
@@ -367,7 +357,7 @@ impl<'a> Found<'a> {
     ) -> Result<Self, Failure> {
         let videos = videos(connection, &scan.selection).await?;
         let scopes = match &videos {
-            Some(videos) => videos.clone(),
+            Some(videos) => videos.iter().copied().map(i64::from).collect(),
             None => ids(connection, "select id from videos where $1 is null", None).await?,
         };
         // They do not know who watched for how long.
@@ -393,25 +383,11 @@ impl<'a> Found<'a> {
         let timeframe = (scan.from_ms, scan.to_ms);
         let rows_only = |videos| {
             let plan = Plan::of_rows(timeframe);
-            Self { scan, videos, scopes: Vec::new(), loose: Vec::new(), plan }
+            Self { scan, videos, scopes: Vec::new(), plan }
         };
         let Some((buckets, grain)) = sums.filter(|_| timeframe.0 <= timeframe.1) else {
             return Ok(rows_only(videos));
         };
-        // Looked up apart: a planner that does not know how few they are would read all sessions for them.
-        let mut loose: Vec<Place> = diesel::sql_query(
-            "select id, video_id, started_at, version from session_heads
-             where not rolled and started_at between $1 and $2 and ($3 is null or video_id = any($3)) limit $4",
-        )
-        .bind::<Timestamptz, _>(timestamp(timeframe.0))
-        .bind::<Timestamptz, _>(timestamp(timeframe.1))
-        .bind::<Nullable<Array<BigInt>>, _>(&videos)
-        .bind::<BigInt, _>(LOOSE_MAX)
-        .load(connection)
-        .await?;
-        if LOOSE_MAX <= loose.len() as i64 {
-            return Ok(rows_only(videos));
-        }
         // The ends of each scope are two steps in the index.
         let known: Known = diesel::sql_query(
             "select min(first) as first, max(last) as last
@@ -426,18 +402,16 @@ impl<'a> Found<'a> {
         .await?;
         let ends = known.first.zip(known.last);
         let plan = ends.map(|ends| Plan::new(timeframe, buckets, grain, ends));
-        let plan = plan.unwrap_or_default();
-        loose.retain(|place| !plan.looks_at(unix_ms(place.started_at)));
-        Ok(Self { scan, videos, scopes, loose, plan })
+        Ok(Self { scan, videos, scopes, plan: plan.unwrap_or_default() })
     }
 
     /// The sessions that are not in the sums that are read.
-    fn parts(&self) -> Vec<Part> {
-        let rows = self.plan.rows.iter().map(|(start, end)| Part::Rows(*start, *end));
-        rows.chain((!self.loose.is_empty()).then_some(Part::Loose)).collect()
+    fn parts(&self) -> impl Iterator<Item = Part> {
+        let rolled = self.plan.rows.iter().map(|(start, end)| Part::Rolled(*start, *end));
+        rolled.chain([Part::Loose(self.scan.from_ms, self.scan.to_ms)])
     }
 
-    /// `select` over some of the sessions, which `$1` to `$5` say, or to `$6` if they are loose.
+    /// `select` over some of the sessions, which `$1` to `$5` say.
     fn sessions<'b>(
         &self,
         select: &str,
@@ -445,21 +419,17 @@ impl<'a> Found<'a> {
         rest: &str,
     ) -> BoxedSqlQuery<'b, Pg, SqlQuery> {
         let minimum_ms = i64::try_from(self.scan.minimum_view_ms).unwrap_or(i64::MAX);
-        let (start, end) = match part {
-            Part::Rows(start, end) => (start, end),
-            Part::Loose => {
-                let query = at_places(select, &self.loose, &format!("and $6 <= view_ms {rest}"));
-                return query.bind::<BigInt, _>(minimum_ms);
-            }
+        let (of, start, end) = match part {
+            Part::Rolled(start, end) => ("sessions where", start, end),
+            Part::Loose(start, end) => ("live_sessions where not rolled and", start, end),
         };
         let sql = format!(
-            "select {select} from sessions
-             where ($1 is null or video_id = any($1)) and started_at between $2 and $3
+            "select {select} from {of} ($1 is null or video_id = any($1)) and started_at between $2 and $3
                 and $4 <= view_ms and ($5::jsonb is null or session_data @> $5::jsonb) {rest}"
         );
         diesel::sql_query(sql)
             .into_boxed()
-            .bind::<Nullable<Array<BigInt>>, _>(self.videos.clone())
+            .bind::<Nullable<Array<Integer>>, _>(self.videos.clone())
             .bind::<Timestamptz, _>(timestamp(start))
             .bind::<Timestamptz, _>(timestamp(end))
             .bind::<BigInt, _>(minimum_ms)
@@ -481,7 +451,7 @@ impl<'a> Found<'a> {
             segments: Vec<u8>,
         }
         for part in self.parts() {
-            let query = self.sessions("sessions.started_at, segments", part, "");
+            let query = self.sessions("started_at, segments", part, "");
             let mut rows = query.load_stream::<Row>(connection).await?;
             while let Some(row) = rows.try_next().await? {
                 view(unix_ms(row.started_at), &Segments::decode(&row.segments)?)?;

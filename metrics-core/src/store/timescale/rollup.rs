@@ -1,18 +1,18 @@
 //! How sums are kept: sessions are added to them once they are quiet, and taken out before they change.
 //!
-//! Whoever changes sums holds a lock to the end of the transaction, and takes it after the locks of sessions, which
+//! Whoever changes sums holds a lock to the end of the transaction, and takes it after the locks of live rows, which
 //! others hold while they wait for it. To roll up waits for no session.
 
 use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 
 use diesel::data_types::PgTimestamp;
 use diesel::prelude::*;
-use diesel::sql_types::{Array, BigInt, Binary, Nullable, SmallInt, Timestamptz, Uuid};
+use diesel::sql_types::{Array, BigInt, Binary, Integer, Nullable, SmallInt, Timestamptz, Uuid};
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl};
 
-use super::read::{Place, at_places};
+use super::plan_anew;
 use super::types::{Bits, timestamp, unix_ms};
-use super::write::packed_apart;
 use crate::interval::Segments;
 use crate::rollup::{
     Change, DayPlays, DaySources, Places, Rolled, Scope, StoredDay, StoredPlaces, StoredPlays,
@@ -27,162 +27,150 @@ const LOCK: i64 = 0x6d65_7472_6963_7302;
 
 /// What sums are to know of a session.
 #[derive(QueryableByName)]
-struct Row {
+pub(super) struct Row {
     #[diesel(sql_type = Uuid)]
-    id: Bits,
-    #[diesel(sql_type = BigInt)]
-    video_id: i64,
+    pub(super) id: Bits,
+    #[diesel(sql_type = Integer)]
+    pub(super) video_id: i32,
     #[diesel(sql_type = Timestamptz)]
-    started_at: PgTimestamp,
-    #[diesel(sql_type = Timestamptz)]
-    last_event_at: PgTimestamp,
-    #[diesel(sql_type = Nullable<BigInt>)]
-    source_id: Option<i64>,
+    pub(super) started_at: PgTimestamp,
+    #[diesel(sql_type = Nullable<Integer>)]
+    pub(super) source_id: Option<i32>,
     #[diesel(sql_type = SmallInt)]
-    browser: i16,
+    pub(super) browser: i16,
     #[diesel(sql_type = SmallInt)]
-    platform: i16,
+    pub(super) platform: i16,
     #[diesel(sql_type = SmallInt)]
-    device: i16,
+    pub(super) device: i16,
     #[diesel(sql_type = BigInt)]
     view_ms: i64,
-    #[diesel(sql_type = BigInt)]
-    unique_ms: i64,
+    #[diesel(sql_type = Integer)]
+    unique_ms: i32,
     #[diesel(sql_type = Binary)]
     segments: Vec<u8>,
 }
 
 /// Its columns.
-const COLUMNS: &str = "sessions.id, sessions.video_id, sessions.started_at, last_event_at, source_id, browser, \
-    platform, device, view_ms, unique_ms, segments";
+pub(super) const COLUMNS: &str =
+    "id, video_id, started_at, source_id, browser, platform, device, view_ms, unique_ms, segments";
 
 impl Row {
     /// Calls `see` with the session.
     fn see(&self, keys: &HashMap<i64, i64>, see: impl FnOnce(&Rolled<'_>)) -> Result<(), Damaged> {
-        let key = *keys.get(&self.video_id).ok_or(Damaged("a video is not there"))?;
+        let video = self.video_id.into();
+        let key = *keys.get(&video).ok_or(Damaged("a video is not there"))?;
         see(&Rolled {
-            video: self.video_id,
+            video,
             key,
-            source: self.source_id,
+            source: self.source_id.map(i64::from),
             started_at_ms: unix_ms(self.started_at),
             client: client(self.browser.into(), self.platform.into(), self.device.into()),
             view_ms: narrow(self.view_ms)?,
-            unique_ms: narrow(self.unique_ms)?,
+            unique_ms: narrow(self.unique_ms.into())?,
             segments: &Segments::decode(&self.segments)?,
         });
         Ok(())
     }
 }
 
-/// Rolls up some sessions that are loose and quiet, and returns how many. `compressed` says that old chunks may be.
+/// Where the search for quiet sessions goes on: behind this video and start.
+pub(super) type Reached = Option<(i32, PgTimestamp)>;
+
+/// Rolls up some sessions that are loose and quiet, and returns how many. None are left if it is 0.
+///
+/// The search goes on where it ended the last time, so that sessions that are not quiet are not looked at each time.
 pub(super) async fn roll_up(
     connection: &mut AsyncPgConnection,
-    compressed: bool,
     quiet_since_ms: i64,
     at_most: u32,
+    reached: &Mutex<Reached>,
 ) -> Result<u64, Failure> {
     let quiet_since = timestamp(quiet_since_ms);
-    let mut after = (timestamp(i64::MIN), Bits([0; 16]));
-    let (mut quiet, mut versions) = (Vec::new(), HashMap::new());
-    // Page by page: the oldest may be heard of still.
-    while quiet.len() < at_most as usize {
-        let mut places: Vec<Place> = diesel::sql_query(
-            "select id, video_id, started_at, version from session_heads
-             where not rolled and instance is null and started_at < $1 and (started_at, id) > ($2, $3)
-             order by started_at, id limit $4",
-        )
-        .bind::<Timestamptz, _>(quiet_since)
-        .bind::<Timestamptz, _>(after.0)
-        .bind::<Uuid, _>(after.1)
-        .bind::<BigInt, _>(i64::from(at_most))
-        .load(connection)
-        .await?;
-        let Some(last) = places.last() else { break };
-        after = (last.started_at, last.id);
-        versions.extend(places.iter().map(|place| (place.id, place.version)));
-        let rows = rows(connection, &mut places, compressed).await?;
-        quiet.extend(rows.into_iter().filter(|row| row.last_event_at < quiet_since));
-    }
-    quiet.truncate(at_most as usize);
-    if quiet.is_empty() {
-        return Ok(0);
-    }
-    let keys = keys_of(connection, quiet.iter().map(|row| row.video_id)).await?;
-    connection
+    let from = *reached.lock().unwrap_or_else(PoisonError::into_inner);
+    let (done, now_reached) = connection
         .transaction(async move |connection| {
-            let marked = mark(connection, &quiet, &versions).await?;
+            plan_anew(connection).await?;
+            let from = from.unwrap_or((i32::MIN, timestamp(i64::MIN)));
+            let mut rows = lock_quiet(connection, quiet_since, "<", from, at_most).await?;
+            let missing = at_most.saturating_sub(rows.len() as u32);
+            if 0 < missing {
+                let mut first = lock_quiet(connection, quiet_since, ">=", from, missing).await?;
+                rows.append(&mut first);
+            }
+            let Some(last) = rows.last() else { return Ok((0, None)) };
+            let now_reached = Some((last.video_id, last.started_at));
+            let keys = keys_of(connection, rows.iter()).await?;
             let mut change = Change::default();
-            for row in quiet.iter().filter(|row| marked.contains(&row.id)) {
+            for row in &rows {
                 row.see(&keys, |session| change.add(session))?;
             }
             apply(connection, change).await?;
-            Ok(marked.len() as u64)
+            put_away(connection, &rows).await?;
+            Ok::<_, Failure>((rows.len() as u64, now_reached))
         })
-        .await
+        .await?;
+    *reached.lock().unwrap_or_else(PoisonError::into_inner) = now_reached;
+    Ok(done)
 }
 
-/// Marks those that nobody is about to write, and that are as they were read.
-async fn mark(
+/// Locks some of those that are loose and quiet, that nobody is about to write, and that are on one side of a place.
+async fn lock_quiet(
     connection: &mut AsyncPgConnection,
-    rows: &[Row],
-    versions: &HashMap<Bits, i64>,
-) -> Result<std::collections::HashSet<Bits>, Failure> {
-    #[derive(QueryableByName)]
-    struct Marked {
-        #[diesel(sql_type = Uuid)]
-        id: Bits,
-    }
-    let version = |row: &Row| versions.get(&row.id).copied().unwrap_or_default();
-    let marked: Vec<Marked> = diesel::sql_query(
-        "with locked as (
-            select head.id from session_heads head
-            join unnest($1, $2) as it (id, version) on it.id = head.id
-            where head.version = it.version and not rolled and instance is null
-            for update of head skip locked)
-        update session_heads head set rolled = true from locked where head.id = locked.id
-        returning head.id",
-    )
-    .bind::<Array<Uuid>, _>(rows.iter().map(|row| row.id).collect::<Vec<_>>())
-    .bind::<Array<BigInt>, _>(rows.iter().map(version).collect::<Vec<_>>())
+    quiet_since: PgTimestamp,
+    side: &str,
+    (video_id, started_at): (i32, PgTimestamp),
+    at_most: u32,
+) -> QueryResult<Vec<Row>> {
+    // What is quiet started before.
+    diesel::sql_query(format!(
+        "select {COLUMNS} from live_sessions
+         where not rolled and instance is null and started_at < $1 and last_event_at < $1
+            and ($2, $3) {side} (video_id, started_at)
+         order by video_id, started_at limit $4 for update skip locked"
+    ))
+    .bind::<Timestamptz, _>(quiet_since)
+    .bind::<Integer, _>(video_id)
+    .bind::<Timestamptz, _>(started_at)
+    .bind::<BigInt, _>(i64::from(at_most))
     .load(connection)
-    .await?;
-    Ok(marked.into_iter().map(|marked| marked.id).collect())
+    .await
 }
 
-/// Takes sessions out of the sums that are in them, by those who have locked their heads.
+/// Moves sessions that are locked to `sessions`, and keeps of their live rows what they need to go on. By video and
+/// start, which fills the pages of the index on these two.
+async fn put_away(connection: &mut AsyncPgConnection, rows: &[Row]) -> QueryResult<usize> {
+    const COLUMNS: &str = "id, video_id, started_at, last_event_at, source_id, duration_ms, view_ms, unique_ms, segments, \
+        startup_ms, rebufferings, rebuffering_ms, failures, browser, platform, device, details, session_data";
+    diesel::sql_query(format!(
+        "with emptied as (
+            update live_sessions set rolled = true, source_id = null, duration_ms = null, view_ms = null,
+                unique_ms = null, segments = null, startup_ms = null, rebufferings = null, rebuffering_ms = null,
+                failures = null, browser = null, platform = null, device = null, details = null, session_data = null
+            where id = any($1))
+         insert into sessions ({COLUMNS})
+         select {COLUMNS} from live_sessions where id = any($1) order by video_id, started_at"
+    ))
+    .bind::<Array<Uuid>, _>(rows.iter().map(|row| row.id).collect::<Vec<_>>())
+    .execute(connection)
+    .await
+}
+
+/// Takes sessions out of the sums, by those who have locked their live rows and deleted them from `sessions`.
 pub(super) async fn withdraw(
     connection: &mut AsyncPgConnection,
-    places: &mut [Place],
-    compressed: bool,
+    rows: impl Iterator<Item = &Row> + Clone,
 ) -> Result<(), Failure> {
-    if places.is_empty() {
-        return Ok(());
-    }
-    let rows = rows(connection, places, compressed).await?;
-    let keys = keys_of(connection, rows.iter().map(|row| row.video_id)).await?;
+    let keys = keys_of(connection, rows.clone()).await?;
     let mut change = Change::default();
-    for row in &rows {
+    for row in rows {
         row.see(&keys, |session| change.remove(session))?;
     }
     apply(connection, change).await
 }
 
-async fn rows(
-    connection: &mut AsyncPgConnection,
-    places: &mut [Place],
-    compressed: bool,
-) -> Result<Vec<Row>, Failure> {
-    let mut rows = Vec::with_capacity(places.len());
-    for some in packed_apart(places, compressed, |place| place.started_at) {
-        let some: Vec<Row> = at_places(COLUMNS, some, "").load(connection).await?;
-        rows.extend(some);
-    }
-    Ok(rows)
-}
-
 async fn keys_of(
     connection: &mut AsyncPgConnection,
-    videos: impl Iterator<Item = i64>,
+    rows: impl Iterator<Item = &Row>,
 ) -> Result<HashMap<i64, i64>, Failure> {
     #[derive(QueryableByName)]
     struct Video {
@@ -191,7 +179,7 @@ async fn keys_of(
         #[diesel(sql_type = BigInt)]
         key_id: i64,
     }
-    let mut videos: Vec<i64> = videos.collect();
+    let mut videos: Vec<i64> = rows.map(|row| row.video_id.into()).collect();
     videos.sort_unstable();
     videos.dedup();
     let rows: Vec<Video> = diesel::sql_query("select id, key_id from videos where id = any($1)")
@@ -235,7 +223,7 @@ async fn apply(connection: &mut AsyncPgConnection, mut change: Change) -> Result
     put_places(connection, places.iter().map(|(at, sums)| (*at, sums.store())).collect()).await
 }
 
-async fn lock(connection: &mut AsyncPgConnection) -> QueryResult<usize> {
+pub(super) async fn lock(connection: &mut AsyncPgConnection) -> QueryResult<usize> {
     diesel::sql_query(format!("select pg_advisory_xact_lock({LOCK})")).execute(connection).await
 }
 
@@ -383,7 +371,7 @@ pub(super) async fn days(
     let ends: Ends = diesel::sql_query(
         "select * from
             (select min(started_at) as first_at, max(started_at) as last_at
-             from session_heads where not rolled) loose,
+             from live_sessions where not rolled) loose,
             (select min(day) as first_day, max(day) as last_day from rollup_plays) sums",
     )
     .get_result(connection)
@@ -402,6 +390,7 @@ pub(super) async fn check(
 ) -> Result<bool, Failure> {
     connection
         .transaction(async move |connection| {
+            plan_anew(connection).await?;
             lock(connection).await?;
             let (was, must_be) =
                 (stored_day(connection, day).await?, summed(connection, day).await?);
@@ -487,15 +476,13 @@ async fn stored_day(connection: &mut AsyncPgConnection, day: i64) -> Result<Stor
 /// What must be stored of a day, by its sessions that are rolled up.
 async fn summed(connection: &mut AsyncPgConnection, day: i64) -> Result<StoredDay, Failure> {
     let rows: Vec<Row> = diesel::sql_query(format!(
-        "select {COLUMNS} from sessions join session_heads head on head.id = sessions.id
-         where rolled and sessions.started_at >= $1 and sessions.started_at < $2
-            and head.started_at >= $1 and head.started_at < $2"
+        "select {COLUMNS} from sessions where started_at >= $1 and started_at < $2"
     ))
     .bind::<Timestamptz, _>(timestamp(start_of(day, 0)))
     .bind::<Timestamptz, _>(timestamp(start_of(day + 1, 0)))
     .load(connection)
     .await?;
-    let keys = keys_of(connection, rows.iter().map(|row| row.video_id)).await?;
+    let keys = keys_of(connection, rows.iter()).await?;
     let mut change = Change::default();
     for row in &rows {
         row.see(&keys, |session| change.add(session))?;
