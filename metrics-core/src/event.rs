@@ -196,6 +196,7 @@ impl CheckedEvent {
     }
 
     /// An event of which `print` is known, and not what that was made of.
+    #[cfg(feature = "recorder")]
     pub(crate) fn known(
         step: Step,
         duration_ms: Option<u32>,

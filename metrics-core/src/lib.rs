@@ -1,9 +1,56 @@
 //! Privacy-friendly video analytics: how videos are watched, without tracking anyone.
 //!
-//! The unit is the **session**: one viewing of one video. Everything that can be asked is derived from sessions, and
-//! nothing links two of them.
+//! The unit is the **session**: one viewing of one video, from its first play on, identified by a random text that the
+//! client makes for it. A page that is loaded again is a new session. Everything that can be asked is derived from
+//! sessions, and nothing links two of them: no address, no cookie, no User-Agent is kept.
 //!
-//! The crate in reading order:
+//! # Embed it
+//!
+//! ```
+//! # #[cfg(feature = "sqlite")]
+//! # tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(async {
+//! use metrics_core::store::SqliteStore;
+//! use metrics_core::{Join, Metrics, PlayerEvent, Selection, Video};
+//!
+//! # let directory = tempfile::tempdir()?;
+//! # let path = directory.path().join("metrics.db");
+//! let metrics = Metrics::new(SqliteStore::open(&path).await?);
+//! let key = metrics.create_key().await?; // One per site, to tell their sessions apart.
+//!
+//! let join = Join::new(key, "random, and new for every viewing", Video::labelled("intro"));
+//! let session = metrics.join(join).await?;
+//! session.apply(PlayerEvent::play(0.0)).await?; // Positions are seconds of video. Durable when it returns.
+//! session.apply(PlayerEvent::pause(12.5)).await?;
+//!
+//! let plays = metrics.plays(&Selection::identifier("intro").into()).await?;
+//! assert_eq!(plays[0].figures.view_ms, 12_500);
+//!
+//! drop(session);
+//! metrics.stop().await; // Returns when everything that was recorded is durable.
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # }).unwrap();
+//! ```
+//!
+//! [`Metrics`] runs tasks on the Tokio runtime on which it is started, and has nothing that is global: there may be any
+//! number in a process. The crate `metrics-server` puts the websocket of players and the reports as JSON before it.
+//!
+//! # What is guaranteed
+//!
+//! * An event that was acknowledged is durable and counted once, whatever crashes: [`Viewing::apply`] returns after the
+//!   commit. What was not acknowledged is there whole or not at all.
+//! * An event that comes again, with the player's timestamp, changes nothing. The order of arrival does not matter among
+//!   the youngest 32 events of a session.
+//! * Any number of instances may share a store that can be shared, and a viewer may go from one to another.
+//! * If the store is away, events wait in memory, up to [`recorder::WAITING_MAX`]; [`Metrics::ready`] says when there is
+//!   room again, and [`Metrics::stop_within`] leaves in a file what waits in the end.
+//! * Answers are exact to the millisecond, and the same from every store.
+//!
+//! # A store of your own
+//!
+//! Implement [`Store`](store::Store), whose documentation is the contract, and run the suite in `store::conformance`
+//! against it (feature `conformance`). `examples/custom_store.rs` in the repository is a short one that passes.
+//!
+//! # The crate in reading order
 //!
 //! * [`Metrics`] is the way in: viewers [`join`](Metrics::join) and send [`PlayerEvent`]s, reports are asked of it.
 //! * [`session`] turns the events of a player into [`interval::Segments`] of video time. [`interval`], [`event`],
@@ -12,53 +59,107 @@
 //!   calendar, and [`containment`] compares metadata.
 //! * [`rollup`] sums sessions per day, so that an answer does not cost what the history weighs.
 //! * [`recorder`] keeps open sessions in memory and makes them durable.
-//! * [`store`] is where sessions are kept: a trait, its contract, and an implementation on SQLite. [`mod@copy`] moves
-//!   all of them to another, [`export`] reads them one by one.
+//! * [`store`] is where sessions are kept: a trait, its contract, and implementations. [`mod@copy`] moves all of them to
+//!   another, [`export`] reads them one by one.
 //!
-//! All but those are pure: no I/O, no async, no clock.
+//! All but [`Metrics`] and the last two are pure: no I/O, no async, no clock.
 //!
 //! # Features
 //!
 //! * `sqlite` (default): [`store::SqliteStore`], with SQLite compiled in.
 //! * `timescale`: `store::TimescaleStore`, and `store::mave`, which moves what a mave/metrics server recorded.
 //! * `conformance`: the suite that every store passes, for those who write one.
+//! * `recorder`: [`Metrics`] and what records and keeps sessions, on Tokio. The others imply it; ask for it alone to use a
+//!   store of your own. With no feature at all, the crate is its pure part, which `examples/offline.rs` uses.
+//!
+//! # Units
+//!
+//! Positions and durations of players are seconds, as `f64`. Everything else says its unit at the end of its name, mostly
+//! `_ms`, milliseconds; times are Unix times or UTC. Sizes are bytes.
 
 #![warn(clippy::unwrap_used)]
 
 pub mod client;
+#[cfg(feature = "recorder")]
 mod clock;
 pub mod containment;
+#[cfg(feature = "recorder")]
 pub mod copy;
 pub mod engagement;
 pub mod event;
+#[cfg(feature = "recorder")]
 pub mod export;
+#[cfg(feature = "recorder")]
 mod figures;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
 pub mod interval;
 pub mod key;
+#[cfg(feature = "recorder")]
 mod keyring;
+#[cfg(feature = "recorder")]
 mod metrics;
 pub mod query;
+#[cfg(feature = "recorder")]
 pub mod recorder;
 pub mod report;
+#[cfg(feature = "recorder")]
 mod reports;
+#[cfg(feature = "recorder")]
 mod retention;
 pub mod rollup;
 pub mod session;
 pub mod source;
+#[cfg(feature = "recorder")]
 pub mod store;
 pub mod time_bucket;
+#[cfg(feature = "recorder")]
 mod upkeep;
 mod varint;
 pub mod video;
 
 pub use event::{Action, InvalidEvent, PlayerEvent};
 pub use key::ApiKey;
+#[cfg(feature = "recorder")]
 pub use metrics::{Bots, Builder, Join, JoinError, KeyChanges, Metrics, SESSION_BYTES_MAX};
 pub use query::{BucketQuery, EngagementQuery, Selection, Timeframe};
+#[cfg(feature = "recorder")]
 pub use recorder::{EventError, Viewing};
+#[cfg(feature = "recorder")]
 pub use reports::{BUCKETS_MAX, ReportError, Reports};
 pub use source::Source;
 pub use varint::Damaged;
 pub use video::Video;
+
+/// Whoever embeds this shares it between threads, and awaits on any of them: a change that takes that away does not
+/// compile.
+#[cfg(feature = "recorder")]
+const _: () = {
+    const fn shared<T: Send + Sync + 'static>() {}
+    shared::<Metrics>();
+    shared::<Viewing>();
+    shared::<KeyChanges>();
+    shared::<recorder::Spool>();
+    shared::<store::Error>();
+    shared::<JoinError>();
+    shared::<EventError>();
+    shared::<ReportError>();
+    #[cfg(feature = "sqlite")]
+    shared::<store::SqliteStore>();
+    #[cfg(feature = "timescale")]
+    shared::<store::TimescaleStore>();
+
+    fn sent(_: impl Future + Send) {}
+    const _: fn(&Metrics, Join, &BucketQuery, &EngagementQuery) = |metrics, join, query, parts| {
+        sent(metrics.join(join.clone()));
+        sent(metrics.visit(join));
+        sent(metrics.ready());
+        sent(metrics.plays(query));
+        sent(metrics.sources(query));
+        sent(metrics.engagement(parts, 1));
+        sent(metrics.engagement_per_second(parts, query.buckets));
+        sent(metrics.watching(&query.selection));
+        sent(metrics.stop());
+    };
+    const _: fn(&Viewing, PlayerEvent) = |viewing, event| sent(viewing.apply(event));
+};

@@ -34,6 +34,7 @@ pub const SESSION_BYTES_MAX: usize = 256;
 
 /// What to do with viewers whose User-Agent is a known bot's.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
 pub enum Bots {
     /// They may not join.
     #[default]

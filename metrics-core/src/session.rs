@@ -275,6 +275,7 @@ impl Session {
     }
 
     /// How many segments it holds.
+    #[cfg(feature = "recorder")]
     pub(crate) fn segments_len(&self) -> usize {
         self.settled.len()
     }

@@ -13,6 +13,7 @@ const MAX_AGE: &str = "7200";
 
 /// Which origins may read answers.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
 pub enum Cors {
     /// None but the server's own.
     #[default]

@@ -108,3 +108,12 @@ pub use route::Routes;
 pub use serve::{listen, serve};
 pub use service::Service;
 pub use settings::Settings;
+
+/// Whoever embeds this shares it between threads: a change that takes that away does not compile.
+const _: () = {
+    const fn shared<T: Send + Sync + 'static>() {}
+    shared::<Service>();
+    shared::<Settings>();
+    shared::<Credentials>();
+    shared::<Decision>();
+};

@@ -207,6 +207,7 @@ impl Playhead {
         matches!(self.state, State::Lost(..))
     }
 
+    #[cfg(feature = "recorder")]
     pub(super) fn lost_at_ms(&self) -> Option<i64> {
         if let State::Lost(_, lost) = self.state { Some(lost.received_ms) } else { None }
     }

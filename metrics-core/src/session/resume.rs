@@ -160,6 +160,7 @@ impl Session {
     }
 
     /// When the viewer's connection was lost by the server's clock, if a segment was open then.
+    #[cfg(feature = "recorder")]
     pub(crate) fn lost_at_ms(&self) -> Option<i64> {
         self.standing().lost_at_ms()
     }
