@@ -115,5 +115,9 @@ const _: () = {
     shared::<Service>();
     shared::<Settings>();
     shared::<Credentials>();
-    shared::<Decision>();
+
+    // What is made for one request goes from thread to thread, but is nobody else's.
+    const fn sent<T: Send + 'static>() {}
+    sent::<Body>();
+    sent::<Decision>();
 };
