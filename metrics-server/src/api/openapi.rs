@@ -18,6 +18,7 @@ pub(crate) fn document() -> Response<Body> {
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
+    use hyper::Method;
     use serde_json::{Map, Value};
 
     use super::*;
@@ -27,6 +28,11 @@ mod tests {
     fn paths() -> Map<String, Value> {
         let document: Value = serde_json::from_str(DOCUMENT).unwrap();
         document["paths"].as_object().unwrap().clone()
+    }
+
+    /// A path that is like the one described.
+    fn example(path: &str, key: &str) -> String {
+        path.replace("{key}", key).replace("{file}", "page.css")
     }
 
     /// The names of the operations at a path.
@@ -44,6 +50,8 @@ mod tests {
             Route::Ready => 2,
             Route::Figures => 3,
             Route::OpenApi => 4,
+            Route::Script(_) => 17,
+            Route::PageFile(_) => 18,
             Route::Socket => 5,
             Route::Events => 6,
             Route::Keys => 7,
@@ -60,13 +68,13 @@ mod tests {
     }
 
     /// So many they are.
-    const ROUTES: usize = 17;
+    const ROUTES: usize = 19;
 
     #[test]
     fn every_route_is_described_with_its_methods_and_nothing_else_is() {
         let mut described: BTreeMap<usize, Vec<String>> = BTreeMap::new();
         for (path, item) in paths() {
-            let example = path.replace("{key}", "a/b+c=");
+            let example = example(&path, "a/b+c=");
             let route = Route::of(&example);
             let route = route.unwrap_or_else(|| panic!("{path} leads nowhere"));
             let allowed = route.methods().split(", ").map(str::to_owned);
@@ -79,16 +87,19 @@ mod tests {
         assert_eq!(described[&number(Route::Events)], ["/api/v1/events", "/v1/events"]);
         let plays = number(Route::Report(Report::Plays));
         assert_eq!(described[&plays], ["/api/v1/plays", "/api/v1/views"]);
+        let script = number(Route::of("/metrics.js").unwrap());
+        assert_eq!(described[&script], ["/metrics.d.ts", "/metrics.js", "/metrics.mjs"]);
     }
 
     #[test]
     fn what_is_guarded_is_described_so() {
         for (path, item) in paths() {
-            let example = path.replace("{key}", "a");
+            let example = example(&path, "a");
             let route = Route::of(&example).unwrap();
             for (method, operation) in item.as_object().unwrap() {
-                let is_guarded =
-                    route.is_guarded() && !matches!(&**method, "options" | "parameters");
+                let name = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
+                let is_described = !matches!(&**method, "options" | "parameters");
+                let is_guarded = is_described && route.wanted(&name).is_some();
                 assert_eq!(operation.get("security").is_some(), is_guarded, "{method} {path}");
             }
         }
