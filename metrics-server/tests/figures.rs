@@ -164,8 +164,7 @@ async fn figures_count_what_viewers_do() {
 
 #[tokio::test]
 async fn figures_say_why_viewers_were_refused() {
-    let settings = Settings { heed_opt_out: true, ..Settings::default() };
-    let server = TestServer::with(settings).await;
+    let server = TestServer::with(Settings::default().heed_opt_out()).await;
     let batch = |key: &str| {
         let event = json!({"name": "play", "session_id": "a", "embed_id": "intro", "video_time": 0, "key": key});
         server.http("POST", "/v1/events").json(&json!({"events": [event]}))
@@ -183,7 +182,7 @@ async fn figures_say_why_viewers_were_refused() {
 
 #[tokio::test]
 async fn figures_are_guarded() {
-    let credentials = Credentials::new("ada", "open sesame");
-    let server = TestServer::with(Settings { credentials, ..Settings::default() }).await;
+    let credentials = Credentials::new("ada", "open sesame").unwrap();
+    let server = TestServer::with(Settings::default().access(credentials)).await;
     assert_eq!(server.http("GET", "/metrics").send().await.status, 401);
 }
