@@ -67,6 +67,7 @@ async fn addresses_on_the_page_are_relative() {
 async fn under_a_prefix_the_page_finds_what_it_is_made_of() {
     for (settings, place) in [
         (Settings::default().prefix("analytics"), "/analytics"),
+        (Settings::default().prefix("analytics"), "/analytics/"),
         (Settings::default().stripped_prefix("analytics"), "/"),
     ] {
         let server = TestServer::with(settings).await;

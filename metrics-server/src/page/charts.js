@@ -20,9 +20,9 @@ const wholeSeconds = (duration) => Math.max(1, Math.ceil(duration - SLACK_SECOND
 
 const px = (value) => Math.round(value * 10) / 10;
 
-/** Whole, evenly spaced, from 0 to `most` or just above: at most four, and 0. */
+/** Whole, evenly spaced, from 0 to `most` or just above: at most five, and 0. */
 export function ticksTo(most) {
-  const rough = Math.max(1, most / 4);
+  const rough = Math.max(1, most / 5);
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = Math.max(1, [1, 2, 2.5, 5, 10].map((it) => it * power).find((it) => rough <= it && Number.isInteger(it)) ?? 10 * power);
   const ticks = [0];
