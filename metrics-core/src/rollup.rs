@@ -7,9 +7,10 @@
 //! # Which sessions are in
 //!
 //! A session that was just watched is *loose*: reports look at its row. Once it was quiet for a while it is *rolled
-//! up*: added to the sums, and marked in the same transaction. Should it change after all, it is taken out of the
-//! sums in the transaction that changes it, and is loose again. So at every moment each session is either in the sums
-//! or loose, an answer is exact, and recording pays for the sums once per session and not with every event.
+//! up*: added to the sums, and its row put where those lie that are over, in the same transaction. Should it change after
+//! all, it is taken out of the sums in the transaction that changes it, and is loose again. So at every moment each
+//! session is either in the sums or loose, an answer is exact, and recording pays for the sums once per session and not
+//! with every event.
 //!
 //! What sums cannot answer is answered from rows: the hours that a timeframe or a bucket begins or ends in
 //! ([`Plan`]), a minimum view time within a bin ([`first_bin`]), and selections by session data.
