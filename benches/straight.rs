@@ -213,7 +213,7 @@ impl Straight {
         let given: [&(dyn ToSql + Sync); 4] = [&videos, &from, &to, &range.minimum_view_ms];
         let rows = client.query_raw(
             "select started_at, segments from sessions
-             where video_id = any($1) and started_at between $2 and $3 and $4 <= view_ms",
+             where video_id = any($1::bigint[]::integer[]) and started_at between $2 and $3 and $4 <= view_ms",
             given,
         );
         let mut rows = std::pin::pin!(rows.await?);
@@ -250,7 +250,7 @@ impl Straight {
             Self::Database(client) => {
                 let videos = self.ids(client, range.videos).await?;
                 let sql = "select count(*) from sessions
-                    where video_id = any($1) and started_at between $2 and $3";
+                    where video_id = any($1::bigint[]::integer[]) and started_at between $2 and $3";
                 let (from, to) = (time(range.from_ms), time(range.to_ms));
                 Ok(client.query_one(sql, &[&videos, &from, &to]).await?.get(0))
             }
@@ -312,7 +312,7 @@ impl Straight {
         let Self::Database(client) = self else { return Err("it is no database".into()) };
         let videos = self.ids(client, range.videos).await?;
         let sql = format!(
-            "select {select} where video_id = any($1) and started_at between $2 and $3 and $5 <= view_ms {rest}"
+            "select {select} where video_id = any($1::bigint[]::integer[]) and started_at between $2 and $3 and $5 <= view_ms {rest}"
         );
         let (from, to) = (time(range.from_ms), time(range.to_ms));
         let grain = format!("{} milliseconds", range.grain_ms);
