@@ -5,7 +5,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use diesel::connection::DefaultLoadingMode;
+use diesel::connection::{DefaultLoadingMode, SimpleConnection as _};
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Binary, Integer, Text};
 use diesel::sqlite::SqliteConnection;
@@ -148,11 +148,17 @@ impl Straight {
     /// If it does not open.
     pub async fn open(place: &Place) -> Result<Self, Failure> {
         Ok(match place {
-            Place::Sqlite(path) => Self::File(Arc::new(sqlite(&path.to_string_lossy())?.into())),
+            Place::Sqlite(path) => {
+                let mut connection = sqlite(&path.to_string_lossy())?;
+                connection.batch_execute(&all("main.sessions", "main.loose_sessions"))?;
+                Self::File(Arc::new(connection.into()))
+            }
             Place::Postgres(url) => {
                 let client = postgres(url).await?;
                 let limit = format!("set statement_timeout = {}", STRAIGHT_MAX.as_millis());
                 client.batch_execute(&limit).await?;
+                let loose = "metrics.live_sessions where not rolled";
+                client.batch_execute(&all("metrics.sessions", loose)).await?;
                 Self::Database(client)
             }
         })
@@ -334,6 +340,16 @@ impl Straight {
 struct Number {
     #[diesel(sql_type = BigInt)]
     number: i64,
+}
+
+/// Has `sessions` mean all of them for a connection, those included that go on.
+fn all(rolled: &str, loose: &str) -> String {
+    const COLUMNS: &str =
+        "video_id, started_at, source_id, browser, platform, device, view_ms, unique_ms, segments";
+    format!(
+        "create temporary view sessions as
+         select {COLUMNS} from {rolled} union all select {COLUMNS} from {loose}"
+    )
 }
 
 /// A statement over the rows of one video: one for all could not be given up half way.
