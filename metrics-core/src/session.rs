@@ -36,7 +36,7 @@ use playhead::{Mark, Playhead, What};
 use told::{Startup, Told};
 
 pub use resume::Stored;
-#[cfg(any(feature = "sqlite", feature = "timescale"))]
+#[cfg(feature = "sqlite")]
 pub(crate) use resume::over;
 
 /// How many of the youngest events are kept apart, so that a late one finds its place between them.

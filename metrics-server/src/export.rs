@@ -18,7 +18,8 @@ use crate::api::{engagement, plays, sources};
 use crate::error::Error;
 
 /// What can be exported.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[cfg_attr(feature = "binary", derive(clap::ValueEnum))]
 pub enum Table {
     /// Plays per time bucket.
     Plays,
@@ -45,7 +46,8 @@ impl Table {
 }
 
 /// How it is written.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[cfg_attr(feature = "binary", derive(clap::ValueEnum))]
 pub enum Format {
     /// CSV as RFC 4180 has it, with a line of names first.
     #[default]

@@ -67,6 +67,7 @@ impl Params {
     }
 
     /// Parameters that are read already.
+    #[cfg(feature = "binary")]
     pub(crate) fn of(values: Map<String, Value>) -> Self {
         Self { values, granted: Granted::All }
     }
