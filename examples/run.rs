@@ -135,7 +135,7 @@ fn embed_hyper_measures_beside_its_own_routes() {
         assert_eq!(server.get(path, ""), (200, "hello from the application".to_owned()), "{path}");
     }
     let (status, page) = server.get("/analytics/", "");
-    let shown = format!("ws://{}/analytics/socket", server.address);
+    let shown = format!("http://{}/analytics/metrics.js", server.address);
     assert!(status == 200 && page.contains(&shown), "{page}");
 
     server.watch(&key);
