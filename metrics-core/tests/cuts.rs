@@ -21,8 +21,9 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::task::JoinSet;
 
-/// What the driver ends a transaction with.
-const COMMIT: &str = "COMMIT";
+/// What is sent with every write of a session, because it is the language of its track. A batch is one statement, which
+/// commits as it ends.
+const COMMIT: &str = "the-language-of-commits";
 
 /// Longer than anything here takes, connections that are tried again included.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -118,7 +119,12 @@ async fn check_cuts(backend: Backend) {
     let sessions: Vec<_> = (0..5).map(|session| session.to_string()).collect();
     let mut viewings = Vec::new();
     for session in &sessions {
-        viewings.push((site.join(&server, session).await, Sent::default()));
+        let (viewing, mut sent) = (site.join(&server, session).await, Sent::default());
+        sent.send(&viewing, 0);
+        let track = Action::TrackSet { language: Some(COMMIT.to_owned()) };
+        sent.acknowledgements.push(viewing.submit(&PlayerEvent::new(track)).unwrap());
+        sent.durable().await;
+        viewings.push((viewing, sent));
     }
     let mut cuts = site.proxy.cuts();
     let mut cut_times = 0;
