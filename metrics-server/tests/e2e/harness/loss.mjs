@@ -83,8 +83,11 @@ export class Loss {
   async #open(url) {
     const context = await this.scene.browser.newContext();
     const page = await context.newPage();
-    await page.goto(url);
-    await page.waitForFunction(() => window.metrics);
+    // What cuts connections may cut the one by which the script comes.
+    await eventually(async () => {
+      await page.goto(url);
+      assert.ok(await page.evaluate(() => Boolean(window.metrics)));
+    }, SETTLED_MS);
     return { context, page };
   }
 
