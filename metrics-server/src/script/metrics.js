@@ -2,25 +2,25 @@
 // Comments have lines of their own here, and no text goes over several: the server leaves out comments and indentation.
 
 // The server gives up on a websocket that is silent for 60 s.
-const HEARTBEAT_MS = 3e4;
+const HEARTBEAT_MS = 30_000;
 // A websocket that takes longer to open is taken to be blocked.
-const OPEN_MS = 5e3;
-const RETRY_MS = 1e3;
-const RETRY_MS_MAX = 3e4;
+const OPEN_MS = 5_000;
+const RETRY_MS = 1_000;
+const RETRY_MS_MAX = 30_000;
 // So many websockets must fail while batches get through before no more are tried.
 const TRIES = 3;
 // How long events wait for others to be posted with.
-const COLLECT_MS = 1e3;
+const COLLECT_MS = 1_000;
 // Far below the 256 events of which the server knows whether it has seen them.
 const BATCH_MAX = 50;
 // A beacon may have 64 KiB.
 const BATCH_CHARS_MAX = 50_000;
 // A server that is away must not cost the page more memory than this.
-const QUEUE_MAX = 1e3;
+const QUEUE_MAX = 1_000;
 // Players that seek to a key frame, and timers, are not exact.
 const JUMP_SECONDS = 0.5;
 // Players tell where they are four times a second, in the background once.
-const GUESS_MS_MAX = 1e3;
+const GUESS_MS_MAX = 1_000;
 
 // A clock that never steps, and never says the same twice: the server knows an event by its timestamp.
 let stamped = 0;
@@ -299,10 +299,9 @@ const addressOf = (media) => {
 
 const isFullscreen = (node) => !!node && (node.matches?.(':fullscreen') || isFullscreen(node.parentNode ?? node.host));
 
-const EVENTS = [
-  ...['play', 'playing', 'pause', 'seeking', 'seeked', 'timeupdate', 'waiting', 'ratechange', 'error', 'emptied'],
-  ...['webkitbeginfullscreen', 'webkitendfullscreen'],
-];
+const EVENTS =
+  'play playing pause seeking seeked timeupdate waiting ratechange error emptied webkitbeginfullscreen webkitendfullscreen'
+    .split(' ');
 
 // One media element. Only what the element says counts, whatever plays in it.
 class Monitor {

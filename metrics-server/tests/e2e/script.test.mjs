@@ -134,6 +134,7 @@ suite.test('what viewers do beside watching is told, with the time at which they
   await page.click('button');
   await eventually(() => assert.ok(told.names().includes('fullscreen_enter')));
   await page.evaluate(() => document.exitFullscreen());
+  await eventually(() => assert.ok(told.names().includes('fullscreen_exit')));
   await setRate(page, 1.5);
   await page.evaluate(() => (video.textTracks[0].mode = 'showing'));
   await player.seek(10);
