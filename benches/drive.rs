@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -31,6 +32,9 @@ const LATE_MAX: Duration = Duration::from_millis(2);
 /// must not fill the memory of both.
 const FLYING_MAX: usize = 1_024;
 
+/// How many messages our server takes of a connection as fast as they come: 4,096, and some are for the end.
+pub const BURST: u32 = 3_900;
+
 /// How many connections are opened at the same time.
 pub const OPENING_MAX: usize = 64;
 
@@ -47,6 +51,8 @@ pub struct Load {
     pub sessions: usize,
     /// How long it is measured.
     pub measured: Duration,
+    /// Without a rate it is measured no longer than until a connection has sent so many messages.
+    pub burst: Option<u32>,
     /// How many messages each connection keeps in flight, unless there is a rate.
     pub in_flight: usize,
     /// How many events a second over all connections.
@@ -103,11 +109,19 @@ impl Outcome {
 }
 
 /// When what happens.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Times {
     begin: Instant,
     from: Instant,
     to: Instant,
+    // Where it is over before.
+    over: watch::Sender<bool>,
+}
+
+impl Times {
+    fn is_over(&self, now: Instant) -> bool {
+        self.to <= now || *self.over.borrow()
+    }
 }
 
 impl Load {
@@ -120,10 +134,11 @@ impl Load {
         let sockets = self.connect().await?;
         let begin = Instant::now();
         let from = begin + WARM_UP;
-        let times = Times { begin, from, to: from + self.measured };
+        let (over, mut ending) = watch::channel(false);
+        let times = Times { begin, from, to: from + self.measured, over };
         let mut running = JoinSet::new();
         for (socket, viewers) in sockets {
-            let page = Page::new(self, socket, viewers, times);
+            let page = Page::new(self, socket, viewers, times.clone());
             running.spawn(page.run());
         }
         let measure = || -> io::Result<_> {
@@ -131,8 +146,12 @@ impl Load {
         };
         sleep_until(times.from).await;
         let before = measure()?;
-        sleep_until(times.to).await;
+        tokio::select! {
+            () = sleep_until(times.to) => {}
+            _ = ending.wait_for(|over| *over) => {}
+        }
         let after = measure()?;
+        let measured = times.from.elapsed();
         let resident = self.pid.map(resident).transpose()?;
         let since = |before: Option<Duration>, after: Option<Duration>| {
             Some(after?.saturating_sub(before?))
@@ -140,7 +159,7 @@ impl Load {
         let mut outcome = Outcome {
             events: 0,
             joins: 0,
-            measured: self.measured,
+            measured,
             latencies: Vec::new(),
             cpu: since(before.0, after.0),
             database_cpu: since(before.1, after.1),
@@ -207,6 +226,7 @@ struct Page {
     turn: usize,
     flying: VecDeque<Flying>,
     flying_max: usize,
+    burst: Option<u32>,
     // None: as soon as there is room.
     pace: Option<Pace>,
     heartbeat_at: Instant,
@@ -270,6 +290,7 @@ impl Page {
             turn: 0,
             flying: VecDeque::new(),
             flying_max: if pace.is_some() { FLYING_MAX } else { load.in_flight },
+            burst: load.burst.filter(|_| pace.is_none()),
             pace,
             heartbeat_at,
             last_ref: 0,
@@ -285,7 +306,11 @@ impl Page {
     }
 
     async fn run(mut self) -> io::Result<Self> {
-        while Instant::now() < self.times.to {
+        while !self.times.is_over(Instant::now()) {
+            if self.burst.is_some_and(|burst| burst <= self.last_ref) {
+                self.times.over.send_replace(true);
+                break;
+            }
             self.go_on();
             self.socket.flush().await?;
             let wake = self.wake();
@@ -387,7 +412,7 @@ impl Page {
     /// Takes note of all that the server has said.
     fn listen(&mut self) -> io::Result<()> {
         let now = Instant::now();
-        let measured = self.times.from <= now && now < self.times.to;
+        let measured = self.times.from <= now && !self.times.is_over(now);
         let Self { socket, flying, slots, latencies, .. } = self;
         while socket.next(|text| {
             let Some(answered) = answered(flying, text)? else { return Ok(()) };
