@@ -8,9 +8,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use metrics_core::engagement::Parts;
 use metrics_core::interval::Segments;
 use metrics_core::report::PlayFigures;
-use metrics_core::rollup::{
-    Change, DayPlays, Places, Rolled, Scope, each_hour, fold_plays, load_changes,
-};
+use metrics_core::rollup::{Change, Encoded, Places, Rolled, Scope, each_hour, load_changes};
 use metrics_core::store::SessionWrite;
 
 /// As many as the hottest of a thousand videos has on a day, of ten million sessions a year.
@@ -63,11 +61,7 @@ fn sums(c: &mut Criterion) {
     group.bench_function("merge a session's plays", |b| {
         b.iter_batched(
             || change(&sessions[..1]).plays.into_values().next().expect("plays"),
-            |one| {
-                let mut day = DayPlays::load(&plays.hours).expect("stored");
-                day.merge(one);
-                day.store()
-            },
+            |one| one.add_to(&plays),
             BatchSize::SmallInput,
         );
     });
@@ -85,14 +79,14 @@ fn sums(c: &mut Criterion) {
     group.bench_function("read a day's plays", |b| {
         b.iter(|| {
             let mut figures = PlayFigures::default();
-            fold_plays(plays.whole.as_deref().expect("many plays"), 3, &mut figures)
-                .map(|()| figures)
+            let day = Encoded::of_day(plays.whole.as_deref().expect("many plays"));
+            day.and_then(|day| day.fold(3, &mut figures)).map(|()| figures)
         });
     });
     group.bench_function("read a day's plays by hour", |b| {
         b.iter(|| {
             let mut figures = PlayFigures::default();
-            each_hour(&plays.hours, |_, hour| fold_plays(hour, 3, &mut figures)).map(|()| figures)
+            each_hour(&plays.hours, |_, hour| hour.fold(3, &mut figures)).map(|()| figures)
         });
     });
     group.bench_function("read a day's seconds", |b| {
@@ -100,7 +94,7 @@ fn sums(c: &mut Criterion) {
     });
     group.bench_function("read a day's places in 100 parts", |b| {
         let mut parts = Parts::new(places.end_ms, 100);
-        b.iter(|| parts.add_places(&Places::load(&places.places).expect("stored")));
+        b.iter(|| parts.add_places(&places.places));
     });
     group.finish();
 }

@@ -10,8 +10,9 @@ use chrono::{DateTime, Utc};
 
 use crate::interval::{Interval, Segments};
 use crate::query::instant;
-use crate::rollup::Places;
+use crate::rollup::Lists;
 use crate::time_bucket::Buckets;
+use crate::varint::Damaged;
 
 /// One of the equal parts that a video is cut into.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -57,31 +58,40 @@ impl Parts {
         }
     }
 
-    /// Counts all sessions that `places` are of. None of them was watched past the end of the last part.
-    pub fn add_places(&mut self, places: &Places) {
+    /// Counts all sessions that `places` are of, as a store keeps them. None of them was watched past the end of the
+    /// last part.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`] if that is not what they are. Some may have been counted then.
+    pub fn add_places(&mut self, places: &[u8]) -> Result<(), Damaged> {
         let parts = self.viewers.len() as u64 - 1;
         let end_ms = u64::from(self.end_ms);
         if end_ms == 0 {
-            return;
+            return Ok(());
         }
+        let mut lists = Lists::new(places);
         // Places come in order, so that the part of each is at most a few further than that of the one before.
         let mut part = 0;
-        for (start_ms, count) in places.firsts.iter() {
+        lists.next(|start_ms, count| {
             while end_ms * (part + 1) <= u64::from(start_ms) * parts {
                 part += 1;
             }
             self.change(part, count);
-        }
+        })?;
         let mut after = 0;
-        for (last_ms, count) in places.lasts.iter() {
+        lists.next(|last_ms, count| {
             while end_ms * after < u64::from(last_ms) * parts {
                 after += 1;
             }
             self.change(after, -count);
-        }
+        })?;
+        // A viewer counts once, however often something was watched.
+        lists.next(|_, _| {})?;
+        lists.next(|_, _| {})?;
         let mut after = 0;
         let per_ms = 1.0 / end_ms as f64;
-        for ((gap_ms, start_ms), count) in places.gaps.iter() {
+        lists.gaps(|(gap_ms, start_ms), count| {
             while end_ms * after < u64::from(gap_ms) * parts {
                 after += 1;
             }
@@ -99,7 +109,7 @@ impl Parts {
                 self.change(after, -count);
                 self.change(part, count);
             }
-        }
+        })
     }
 
     fn change(&mut self, part: u64, count: i64) {

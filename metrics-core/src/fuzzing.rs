@@ -15,7 +15,9 @@ use crate::engagement::{Parts, Seconds};
 use crate::event::PlayerEvent;
 use crate::interval::{IntervalSet, Segments};
 use crate::report::PlayFigures;
-use crate::rollup::{DayPlays, DaySources, Places, fold_plays, fold_sources, load_changes};
+use crate::rollup::{
+    DayPlays, DaySources, Encoded, Places, StoredPlays, each_hour, fold_sources, load_changes,
+};
 use crate::session::{Counters, Moment, Reach, Session, Stored};
 use crate::source::SOURCE_BYTES_MAX;
 use crate::time_bucket::{Buckets, Width};
@@ -224,7 +226,7 @@ fn row(bytes: &[u8]) -> Option<Stored> {
 pub fn rollup(bytes: &[u8]) {
     let mut rest = bytes;
     let (mut plays, mut sources, mut places) =
-        (DayPlays::default(), DaySources::default(), Places::default());
+        (StoredPlays::default(), DaySources::default(), Places::default());
     let mut figures = PlayFigures::default();
     let (mut parts, mut seconds) = (Parts::new(60_000, 7), Seconds::new(Buckets::new(Width::DAY)));
     for number in 0_u32.. {
@@ -233,9 +235,12 @@ pub fn rollup(bytes: &[u8]) {
         rest = more;
         match number % 3 {
             0 => {
-                let _ = fold_plays(sums, 1, &mut figures);
-                if let Ok(read) = DayPlays::load(sums) {
-                    plays.merge(read);
+                let _ = Encoded::of_day(sums).and_then(|day| day.fold(1, &mut figures));
+                let _ = each_hour(sums, |_, hour| hour.fold(1, &mut figures));
+                if let Ok(read) = DayPlays::load(sums)
+                    && let Ok(sum) = read.add_to(&plays)
+                {
+                    plays = sum.unwrap_or_default();
                 }
             }
             1 => {
@@ -246,8 +251,9 @@ pub fn rollup(bytes: &[u8]) {
             }
             _ => {
                 let _ = load_changes(Some(sums), None);
+                let added = parts.add_places(sums);
                 if let Ok(read) = Places::load(sums) {
-                    parts.add_places(&read);
+                    assert_eq!(added, Ok(()));
                     // An answer that would be too long is refused.
                     let _ = seconds.add_changes(0, &read.seconds());
                     places.merge(read);
@@ -257,9 +263,8 @@ pub fn rollup(bytes: &[u8]) {
     }
     assert_eq!(parts.finish().len(), 7);
     let _ = seconds.finish();
-    if let Some(stored) = plays.store() {
-        assert_eq!(DayPlays::load(&stored.hours).map(|it| it.store()), Ok(Some(stored)));
-    }
+    let stored = DayPlays::load(&plays.hours).map(|it| it.store().unwrap_or_default());
+    assert_eq!(stored, Ok(plays));
     if let Some(stored) = sources.store() {
         assert_eq!(DaySources::load(&stored).map(|it| it.store()), Ok(Some(stored)));
     }

@@ -35,9 +35,10 @@ use crate::interval::Segments;
 use crate::query::instant;
 
 pub use bins::first_bin;
+pub(crate) use places::Lists;
 pub use places::{Places, StoredPlaces, load_changes};
 pub use plan::{Cover, Grain, Plan};
-pub use plays::{DayPlays, PlayCells, StoredPlays, each_hour, fold_plays};
+pub use plays::{DayPlays, Encoded, PlayCells, StoredPlays, each_hour};
 pub use sources::{DaySources, SourceCells, fold_sources};
 
 const HOUR_MS: i64 = 3_600_000;

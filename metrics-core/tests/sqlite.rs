@@ -338,7 +338,11 @@ async fn sessions_are_taken_along_from_the_tables_of_before_and_back() {
     assert_eq!(records.len(), 5);
     drop(store);
 
-    connect(&path).revert_last_migration(MIGRATIONS).unwrap();
+    let mut connection = connect(&path);
+    for _ in 0..2 {
+        connection.revert_last_migration(MIGRATIONS).unwrap();
+    }
+    drop(connection);
     assert_eq!(count(&path, "sessions where rolled = 1"), 4);
     assert_eq!(count(&path, "sessions where rolled = 0 and version = 1"), 1);
     assert_eq!(count(&path, "sessions where version = 2 and length(resume) = 7"), 1);
@@ -359,6 +363,9 @@ async fn sessions_are_taken_along_from_the_tables_of_before_and_back() {
         [("old", None), ("young", Some(2)), ("again", Some(1)), ("loose", Some(7))]
     {
         assert_eq!(version(&store, &key, session).await, expected, "{session}");
+    }
+    for day in [now(), yesterday] {
+        assert!(!store.check_rollups(day.date_naive(), true).await.unwrap(), "made anew");
     }
     assert_eq!(commit(&store, [third, write(&key, "loose", 7)]).await, [Outcome::Written; 2]);
     for day in [now(), yesterday] {

@@ -178,26 +178,14 @@ impl Places {
     ///
     /// [`Damaged`] if it is anything else.
     pub fn load(bytes: &[u8]) -> Result<Self, Damaged> {
-        let mut reader = Reader::new(bytes);
+        let mut lists = Lists::new(bytes);
         let mut places = Self::default();
         for counts in
             [&mut places.firsts, &mut places.lasts, &mut places.more_starts, &mut places.more_ends]
         {
-            let mut place = 0;
-            let len = reader.number()?;
-            // Each takes a byte at least.
-            counts.counts.reserve((len as usize).min(bytes.len()));
-            for _ in 0..len {
-                let count = take_place(&mut reader, &mut place)?;
-                counts.counts.push((place, count));
-            }
+            lists.next(|place, count| counts.counts.push((place, count)))?;
         }
-        let mut end = 0;
-        while !reader.is_empty() {
-            let count = take_place(&mut reader, &mut end)?;
-            let start = end.checked_add(reader.narrow()?).ok_or(TOO_FAR)?;
-            places.gaps.counts.push(((end, start), count));
-        }
+        lists.gaps(|gap, count| places.gaps.counts.push((gap, count)))?;
         Ok(places)
     }
 
@@ -271,4 +259,38 @@ fn take_place(reader: &mut Reader<'_>, place: &mut u32) -> Result<i64, Damaged> 
     let distance = (number >> 1).try_into().map_err(|_| TOO_FAR)?;
     *place = place.checked_add(distance).ok_or(TOO_FAR)?;
     if number & 1 == 0 { Ok(1) } else { reader.sum() }
+}
+
+/// The lists of places as a store keeps them: firsts, lasts, more starts, more ends, and at the end the gaps.
+///
+/// For those who want to look at each place once, and not to keep it.
+pub(crate) struct Lists<'a> {
+    reader: Reader<'a>,
+}
+
+impl<'a> Lists<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self { reader: Reader::new(bytes) }
+    }
+
+    /// Calls `see` with each place of the next list that is none of gaps, and how often it is there.
+    pub(crate) fn next(&mut self, mut see: impl FnMut(u32, i64)) -> Result<(), Damaged> {
+        let mut place = 0;
+        for _ in 0..self.reader.number()? {
+            let count = take_place(&mut self.reader, &mut place)?;
+            see(place, count);
+        }
+        Ok(())
+    }
+
+    /// Calls `see` with each gap, and how often it is there.
+    pub(crate) fn gaps(mut self, mut see: impl FnMut((u32, u32), i64)) -> Result<(), Damaged> {
+        let mut end = 0;
+        while !self.reader.is_empty() {
+            let count = take_place(&mut self.reader, &mut end)?;
+            let start = end.checked_add(self.reader.narrow()?).ok_or(TOO_FAR)?;
+            see((end, start), count);
+        }
+        Ok(())
+    }
 }

@@ -1,4 +1,7 @@
 //! The plays of a day: how many by view time and by what they were watched with, hour by hour.
+//!
+//! Mostly plays are asked for from a short view time on. So before the bins of view time, where there are many, stands
+//! what they all come to, and only the bins that do not count are read, and taken away.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -40,6 +43,20 @@ pub struct StoredPlays {
     pub whole: Option<Vec<u8>>,
 }
 
+/// Plays of a day or an hour as a store keeps them.
+#[derive(Clone, Copy, Debug)]
+pub struct Encoded<'a> {
+    // Whether what all bins come to stands before them.
+    has_total: bool,
+    bytes: &'a [u8],
+}
+
+/// Set in the number before plays, which is that of their hour, if they have a total.
+const TOTAL: u8 = 0x20;
+
+/// How many times as long as their total bins are at least that have one.
+const TOTAL_PAYS: usize = 4;
+
 impl DayPlays {
     /// Counts a session `times` times, which may be negative.
     pub(super) fn add(&mut self, session: &Rolled<'_>, times: i64) {
@@ -50,47 +67,98 @@ impl DayPlays {
         bin.again_ms += times * session.view_ms.saturating_sub(session.unique_ms) as i64;
     }
 
-    /// Adds other plays to these.
-    pub fn merge(&mut self, other: Self) {
-        for (hour, plays) in other.hours {
-            self.hours.entry(hour).or_default().merge(&plays);
-        }
-    }
-
     /// What a store is to keep, or nothing where there are no plays.
     #[must_use]
     pub fn store(&self) -> Option<StoredPlays> {
-        let mut hours = Vec::new();
-        let mut sum = Plays::default();
-        for (hour, plays) in &self.hours {
-            let bytes = plays.encode();
-            if !bytes.is_empty() {
-                hours.push(*hour);
-                varint::put(&mut hours, bytes.len() as u64);
-                hours.extend(bytes);
-                if 1 < self.hours.len() {
-                    sum.merge(plays);
-                }
-            }
-        }
-        // Of a single hour they would be as long.
-        let many = (1 < self.hours.len()).then(|| sum.encode());
-        let whole = many.filter(|whole| 2 * whole.len() <= hours.len());
-        (!hours.is_empty()).then_some(StoredPlays { hours, whole })
+        let mut out = HoursOut::default();
+        self.hours.iter().for_each(|(hour, plays)| out.put(*hour, plays));
+        out.finish(|| self.sum())
     }
 
-    /// Reads what [`store`](Self::store) made.
+    /// What a store is to keep once these are added to what it keeps. Only hours that change are read.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`] if what it keeps is not what [`store`](Self::store) made.
+    pub fn add_to(&self, stored: &StoredPlays) -> Result<Option<StoredPlays>, Damaged> {
+        let mut out = HoursOut::default();
+        let mut changes = self.hours.iter().peekable();
+        each_hour(&stored.hours, |hour, plays| {
+            while let Some((earlier, more)) = changes.next_if(|(it, _)| **it < hour) {
+                out.put(*earlier, more);
+            }
+            match changes.next_if(|(it, _)| **it == hour) {
+                Some((_, more)) => {
+                    let mut sum = plays.decode()?;
+                    sum.merge(more);
+                    out.put(hour, &sum);
+                }
+                None => out.copy(hour, plays),
+            }
+            Ok(())
+        })?;
+        changes.for_each(|(hour, more)| out.put(*hour, more));
+        let mut sum = match &stored.whole {
+            Some(whole) => Encoded::of_day(whole)?.decode()?,
+            None => Self::load(&stored.hours)?.sum(),
+        };
+        sum.merge(&self.sum());
+        Ok(out.finish(|| sum))
+    }
+
+    /// Reads the hours that [`store`](Self::store) made.
     ///
     /// # Errors
     ///
     /// [`Damaged`] if it is anything else.
     pub fn load(hours: &[u8]) -> Result<Self, Damaged> {
         let mut day = Self::default();
-        each_hour(hours, |hour, bytes| {
-            day.hours.insert(hour, Plays::decode(bytes)?);
+        each_hour(hours, |hour, plays| {
+            day.hours.insert(hour, plays.decode()?);
             Ok(())
         })?;
         Ok(day)
+    }
+
+    fn sum(&self) -> Plays {
+        let mut sum = Plays::default();
+        self.hours.values().for_each(|plays| sum.merge(plays));
+        sum
+    }
+}
+
+/// The hours of a day as a store is to keep them, one after the other.
+#[derive(Default)]
+struct HoursOut {
+    bytes: Vec<u8>,
+    hours: u32,
+}
+
+impl HoursOut {
+    /// Appends an hour, unless there is nothing in it.
+    fn put(&mut self, hour: u8, plays: &Plays) {
+        let (has_total, bytes) = plays.encode();
+        if !bytes.is_empty() {
+            self.copy(hour, Encoded { has_total, bytes: &bytes });
+        }
+    }
+
+    fn copy(&mut self, hour: u8, plays: Encoded<'_>) {
+        self.bytes.push(plays.head(hour));
+        varint::put(&mut self.bytes, plays.bytes.len() as u64);
+        self.bytes.extend(plays.bytes);
+        self.hours += 1;
+    }
+
+    fn finish(self, sum: impl FnOnce() -> Plays) -> Option<StoredPlays> {
+        // Of a single hour the sums would be as long.
+        let whole = (1 < self.hours).then(|| {
+            let (has_total, bytes) = sum().encode();
+            let head = Encoded { has_total, bytes: &bytes }.head(0);
+            [&[head], &bytes[..]].concat()
+        });
+        let whole = whole.filter(|whole| 2 * whole.len() <= self.bytes.len());
+        (0 < self.hours).then_some(StoredPlays { hours: self.bytes, whole })
     }
 }
 
@@ -101,61 +169,148 @@ impl Bin {
             Err(at) => self.clients.insert(at, (client, count)),
         }
     }
+
+    fn add(&mut self, other: &Self, times: i64) {
+        self.view_ms += times * other.view_ms;
+        self.again_ms += times * other.again_ms;
+        other.clients.iter().for_each(|(client, count)| self.add_clients(*client, times * count));
+    }
+
+    fn is_nothing(&self) -> bool {
+        self.view_ms == 0 && self.again_ms == 0 && self.clients.iter().all(|(_, count)| *count == 0)
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        let clients = self.clients.iter().filter(|(_, count)| *count != 0);
+        varint::put(out, clients.clone().count() as u64);
+        for (client, count) in clients {
+            varint::put(out, u64::from(*client));
+            varint::put(out, zigzag(*count));
+        }
+        varint::put(out, zigzag(self.view_ms));
+        varint::put(out, zigzag(self.again_ms));
+    }
+
+    /// Reads one over this one, so that many can be read without new memory for each.
+    fn decode(&mut self, reader: &mut Reader<'_>) -> Result<(), Damaged> {
+        self.clients.clear();
+        for _ in 0..reader.number()? {
+            self.clients.push((reader.narrow()?, reader.sum()?));
+        }
+        self.view_ms = reader.sum()?;
+        self.again_ms = reader.sum()?;
+        Ok(())
+    }
 }
 
 impl Plays {
     fn merge(&mut self, other: &Self) {
         for (at, bin) in &other.bins {
-            let sum = self.bins.entry(*at).or_default();
-            sum.view_ms += bin.view_ms;
-            sum.again_ms += bin.again_ms;
-            bin.clients.iter().for_each(|(client, count)| sum.add_clients(*client, *count));
+            self.bins.entry(*at).or_default().add(bin, 1);
         }
     }
 
-    fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::new();
+    /// The bins, and whether a total stands before them.
+    fn encode(&self) -> (bool, Vec<u8>) {
+        let (mut bins, mut total) = (Vec::new(), Bin::default());
         let mut before = 0;
-        for (at, bin) in &self.bins {
-            let clients: Vec<_> = bin.clients.iter().filter(|(_, count)| *count != 0).collect();
-            if clients.is_empty() && bin.view_ms == 0 && bin.again_ms == 0 {
-                continue;
-            }
-            varint::put(&mut out, u64::from(at - before));
+        for (at, bin) in self.bins.iter().filter(|(_, bin)| !bin.is_nothing()) {
+            varint::put(&mut bins, u64::from(at - before));
             before = *at;
-            varint::put(&mut out, clients.len() as u64);
-            for (client, count) in clients {
-                varint::put(&mut out, u64::from(*client));
-                varint::put(&mut out, zigzag(*count));
-            }
-            varint::put(&mut out, zigzag(bin.view_ms));
-            varint::put(&mut out, zigzag(bin.again_ms));
+            bin.encode(&mut bins);
+            total.add(bin, 1);
         }
-        out
-    }
-
-    fn decode(bytes: &[u8]) -> Result<Self, Damaged> {
-        let mut plays = Self::default();
-        each_bin(bytes, |at, bin| {
-            plays.bins.insert(at, bin.clone());
-        })?;
-        Ok(plays)
+        let mut all = Vec::new();
+        total.encode(&mut all);
+        let has_total = TOTAL_PAYS * all.len() <= bins.len();
+        if has_total {
+            all.extend(bins);
+            (has_total, all)
+        } else {
+            (has_total, bins)
+        }
     }
 }
 
-/// Adds the plays of `bytes` from bin `first` on to `figures`: a day's sums, or an hour.
-///
-/// # Errors
-///
-/// [`Damaged`] if that is not what they are.
-pub fn fold_plays(bytes: &[u8], first: u16, figures: &mut PlayFigures) -> Result<(), Damaged> {
-    let mut counted = Ok(());
-    each_bin(bytes, |at, bin| {
-        if first <= at && counted.is_ok() {
-            counted = count(bin, figures);
+impl<'a> Encoded<'a> {
+    /// The sums of a day, of which a store keeps this.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`] if they are not what that is.
+    pub fn of_day(whole: &'a [u8]) -> Result<Self, Damaged> {
+        let (head, bytes) = whole.split_first().ok_or(Damaged("a day has no sums"))?;
+        match head & !TOTAL {
+            0 => Ok(Self { has_total: head & TOTAL != 0, bytes }),
+            _ => Err(Damaged("a day begins with something else")),
         }
-    })?;
-    counted
+    }
+
+    /// Adds the plays from bin `first` on to `figures`.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`] if there are none in it.
+    pub fn fold(self, first: u16, figures: &mut PlayFigures) -> Result<(), Damaged> {
+        let mut reader = Reader::new(self.bytes);
+        let mut bins = Bins::default();
+        if !self.has_total {
+            while bins.next(&mut reader)? {
+                if first <= bins.at {
+                    count(&bins.bin, figures)?;
+                }
+            }
+            return Ok(());
+        }
+        let mut left = Bin::default();
+        left.decode(&mut reader)?;
+        while 0 < first && bins.next(&mut reader)? && bins.at < first {
+            left.add(&bins.bin, -1);
+        }
+        count(&left, figures)
+    }
+
+    fn decode(self) -> Result<Plays, Damaged> {
+        let mut reader = Reader::new(self.bytes);
+        let (mut plays, mut bins) = (Plays::default(), Bins::default());
+        if self.has_total {
+            bins.bin.decode(&mut reader)?;
+        }
+        while bins.next(&mut reader)? {
+            plays.bins.insert(bins.at, bins.bin.clone());
+        }
+        Ok(plays)
+    }
+
+    #[cfg(test)]
+    pub(super) fn has_total(self) -> bool {
+        self.has_total
+    }
+
+    /// What stands before them in an hour, or, as if it were the first, before those of a day.
+    fn head(self, hour: u8) -> u8 {
+        if self.has_total { hour | TOTAL } else { hour }
+    }
+}
+
+/// The bin that was read last.
+#[derive(Default)]
+struct Bins {
+    at: u16,
+    bin: Bin,
+}
+
+impl Bins {
+    /// Reads the next one, if there is one.
+    fn next(&mut self, reader: &mut Reader<'_>) -> Result<bool, Damaged> {
+        if reader.is_empty() {
+            return Ok(false);
+        }
+        let distance = reader.narrow()?;
+        self.at = self.at.checked_add(distance).ok_or(Damaged("a view time is too long"))?;
+        self.bin.decode(reader)?;
+        Ok(true)
+    }
 }
 
 fn count(bin: &Bin, figures: &mut PlayFigures) -> Result<(), Damaged> {
@@ -204,16 +359,18 @@ impl PlayCells {
         let first_bin = self.first_bin;
         let hours = hours.unwrap_or_default();
         match (plan.cover(day), whole) {
-            (Cover::Day, Some(whole)) => fold_plays(whole, first_bin, self.at(start_of(day, 0))),
+            (Cover::Day, Some(whole)) => {
+                Encoded::of_day(whole)?.fold(first_bin, self.at(start_of(day, 0)))
+            }
             (Cover::Day, None) => {
                 let figures = self.at(start_of(day, 0));
-                each_hour(hours, |_, plays| fold_plays(plays, first_bin, figures))
+                each_hour(hours, |_, plays| plays.fold(first_bin, figures))
             }
             (Cover::Hours(wanted), _) => each_hour(hours, |hour, plays| {
                 if wanted.checked_shr(hour.into()).is_none_or(|wanted| wanted & 1 == 0) {
                     return Ok(());
                 }
-                fold_plays(plays, first_bin, self.at(start_of(day, hour)))
+                plays.fold(first_bin, self.at(start_of(day, hour)))
             }),
         }
     }
@@ -225,37 +382,26 @@ impl PlayCells {
     }
 }
 
-/// Calls `visit` with each hour of the day that has plays, and them.
+/// Calls `visit` with each hour of the day that has plays, and them, in order.
 ///
 /// # Errors
 ///
 /// [`Damaged`] if the bytes are not a day's hours.
-pub fn each_hour(
-    bytes: &[u8],
-    mut visit: impl FnMut(u8, &[u8]) -> Result<(), Damaged>,
+pub fn each_hour<'a>(
+    bytes: &'a [u8],
+    mut visit: impl FnMut(u8, Encoded<'a>) -> Result<(), Damaged>,
 ) -> Result<(), Damaged> {
     let mut reader = Reader::new(bytes);
+    let mut next = 0;
     while !reader.is_empty() {
-        let hour = reader.byte()?;
-        let len = reader.narrow()?;
-        visit(hour, reader.take(len)?)?;
-    }
-    Ok(())
-}
-
-fn each_bin(bytes: &[u8], mut visit: impl FnMut(u16, &Bin)) -> Result<(), Damaged> {
-    let mut reader = Reader::new(bytes);
-    let mut at = 0_u16;
-    let mut bin = Bin::default();
-    while !reader.is_empty() {
-        at = at.checked_add(reader.narrow()?).ok_or(Damaged("a view time is too long"))?;
-        bin.clients.clear();
-        for _ in 0..reader.number()? {
-            bin.clients.push((reader.narrow()?, reader.sum()?));
+        let head = reader.byte()?;
+        let hour = head & !TOTAL;
+        if !(next..24).contains(&hour) {
+            return Err(Damaged("the hours of a day are not in order"));
         }
-        bin.view_ms = reader.sum()?;
-        bin.again_ms = reader.sum()?;
-        visit(at, &bin);
+        next = hour + 1;
+        let len = reader.narrow()?;
+        visit(hour, Encoded { has_total: head & TOTAL != 0, bytes: reader.take(len)? })?;
     }
     Ok(())
 }

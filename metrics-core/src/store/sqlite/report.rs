@@ -17,9 +17,7 @@ use crate::engagement::{Parts, Seconds};
 use crate::interval::Segments;
 use crate::query::Scan;
 use crate::report::{PlayCell, SourceCell};
-use crate::rollup::{
-    Cover, Grain, Places, Plan, PlayCells, Scope, SourceCells, load_changes, start_of,
-};
+use crate::rollup::{Cover, Grain, Plan, PlayCells, Scope, SourceCells, load_changes, start_of};
 use crate::source::Source;
 use crate::store::failure::Failure;
 use crate::store::row::{client, narrow, page};
@@ -148,7 +146,7 @@ pub(super) fn parts(
             for row in rows.load_iter::<(i64, Vec<u8>), DefaultLoadingMode>(connection)? {
                 let (day, places) = row?;
                 if found.plan.cover(day) == Cover::Day {
-                    counted.add_places(&Places::load(&places)?);
+                    counted.add_places(&places)?;
                 }
             }
         }

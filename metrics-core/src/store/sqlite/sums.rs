@@ -10,8 +10,7 @@ use super::schema::{
     keys, loose_sessions, rollup_places, rollup_plays, rollup_sources, sessions, videos,
 };
 use crate::rollup::{
-    Change, DayPlays, DaySources, Places, Scope, StoredDay, StoredPlaces, StoredPlays, day_of,
-    start_of,
+    Change, DaySources, Places, Scope, StoredDay, StoredPlaces, StoredPlays, day_of, start_of,
 };
 use crate::store::failure::Failure;
 use crate::store::row::narrow;
@@ -19,14 +18,17 @@ use crate::store::row::narrow;
 /// Adds to the sums, and takes from them.
 pub(super) fn apply(connection: &mut SqliteConnection, mut change: Change) -> Result<(), Failure> {
     change.tidy();
-    for ((scope, day), mut sums) in change.plays {
+    for ((scope, day), sums) in change.plays {
         let at = rollup_plays::table.find((scope.code(), day));
-        let hours: Option<Vec<u8>> =
-            at.select(rollup_plays::hours).get_result(connection).optional()?;
-        if let Some(hours) = hours {
-            sums.merge(DayPlays::load(&hours)?);
-        }
-        put_plays(connection, scope.code(), day, sums.store())?;
+        let stored: Option<(Vec<u8>, Option<Vec<u8>>)> = at
+            .select((rollup_plays::hours, rollup_plays::whole))
+            .get_result(connection)
+            .optional()?;
+        let sums = match stored {
+            Some((hours, whole)) => sums.add_to(&StoredPlays { hours, whole })?,
+            None => sums.store(),
+        };
+        put_plays(connection, scope.code(), day, sums)?;
     }
     for ((scope, day), mut sums) in change.sources {
         let at = rollup_sources::table.find((scope.code(), day));

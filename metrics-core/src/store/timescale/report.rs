@@ -20,7 +20,7 @@ use crate::engagement::{Parts, Seconds};
 use crate::interval::Segments;
 use crate::query::Scan;
 use crate::report::{PlayCell, SourceCell};
-use crate::rollup::{Cover, Grain, Places, Plan, PlayCells, SourceCells, load_changes, start_of};
+use crate::rollup::{Cover, Grain, Plan, PlayCells, SourceCells, load_changes, start_of};
 use crate::store::failure::Failure;
 use crate::store::row::{client, narrow, page};
 use crate::time_bucket::Buckets;
@@ -239,7 +239,7 @@ pub(super) async fn parts(
                 let mut rows = rows.load_stream::<Sums>(connection).await?;
                 while let Some(Sums { day, places }) = rows.try_next().await? {
                     if found.plan.cover(day) == Cover::Day {
-                        counted.add_places(&Places::load(&places)?);
+                        counted.add_places(&places)?;
                     }
                 }
             }

@@ -200,14 +200,17 @@ async fn apply(connection: &mut AsyncPgConnection, mut change: Change) -> Result
     lock(connection).await?;
     change.tidy();
     let at = |(scope, day): &(Scope, i64)| (scope.code(), *day);
-    let mut plays: HashMap<At, DayPlays> =
+    let more: HashMap<At, DayPlays> =
         change.plays.into_iter().map(|(it, sums)| (at(&it), sums)).collect();
     let mut sources: HashMap<At, DaySources> =
         change.sources.into_iter().map(|(it, sums)| (at(&it), sums)).collect();
     let mut places: HashMap<At, Places> = change.places.into_iter().collect();
-    for (at, bytes) in stored(connection, "hours", "rollup_plays", "scope", plays.keys()).await? {
-        plays.entry(at).or_default().merge(DayPlays::load(&bytes)?);
-    }
+    let stored_plays = stored_plays(connection, more.keys()).await?;
+    let plays = more.into_iter().map(|(at, more)| {
+        let sums = stored_plays.get(&at).map_or_else(|| Ok(more.store()), |it| more.add_to(it));
+        sums.map(|sums| (at, sums))
+    });
+    put_plays(connection, plays.collect::<Result<_, _>>()?).await?;
     for (at, bytes) in
         stored(connection, "sources", "rollup_sources", "scope", sources.keys()).await?
     {
@@ -218,13 +221,41 @@ async fn apply(connection: &mut AsyncPgConnection, mut change: Change) -> Result
     {
         places.entry(at).or_default().merge(Places::load(&bytes)?);
     }
-    put_plays(connection, plays.iter().map(|(at, sums)| (*at, sums.store())).collect()).await?;
     put_sources(connection, sources.iter().map(|(at, sums)| (*at, sums.store())).collect()).await?;
     put_places(connection, places.iter().map(|(at, sums)| (*at, sums.store())).collect()).await
 }
 
 pub(super) async fn lock(connection: &mut AsyncPgConnection) -> QueryResult<usize> {
     diesel::sql_query(format!("select pg_advisory_xact_lock({LOCK})")).execute(connection).await
+}
+
+/// What is stored of plays there.
+async fn stored_plays(
+    connection: &mut AsyncPgConnection,
+    at: impl Iterator<Item = &At>,
+) -> Result<HashMap<At, StoredPlays>, Failure> {
+    #[derive(QueryableByName)]
+    struct Stored {
+        #[diesel(sql_type = BigInt)]
+        scope: i64,
+        #[diesel(sql_type = BigInt)]
+        day: i64,
+        #[diesel(sql_type = Nullable<Binary>)]
+        whole: Option<Vec<u8>>,
+        #[diesel(sql_type = Binary)]
+        hours: Vec<u8>,
+    }
+    let (scopes, days): (Vec<i64>, Vec<i64>) = at.copied().unzip();
+    let rows: Vec<Stored> = diesel::sql_query(
+        "select scope, day, whole, hours from unnest($1, $2) as it (scope, day)
+         join rollup_plays using (scope, day)",
+    )
+    .bind::<Array<BigInt>, _>(scopes)
+    .bind::<Array<BigInt>, _>(days)
+    .load(connection)
+    .await?;
+    let stored = |row: Stored| StoredPlays { hours: row.hours, whole: row.whole };
+    Ok(rows.into_iter().map(|row| ((row.scope, row.day), stored(row))).collect())
 }
 
 /// What is stored there.
