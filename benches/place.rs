@@ -70,6 +70,19 @@ impl Place {
         })
     }
 
+    /// Does what autovacuum does by itself, which looks at a table once a minute, and so hardly while a year is made in ten:
+    /// makes room in the table of live sessions where there were some.
+    ///
+    /// # Errors
+    ///
+    /// If the database could not.
+    pub async fn vacuum(&self) -> Result<(), Failure> {
+        if let Self::Postgres(url) = self {
+            postgres(url).await?.batch_execute("vacuum live_sessions").await?;
+        }
+        Ok(())
+    }
+
     /// Does what a database does by itself in time: counts what is in its tables, and notes which pages do not change any more.
     ///
     /// # Errors

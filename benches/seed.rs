@@ -27,6 +27,9 @@ const IN_FLIGHT: usize = 3;
 /// After how many sessions those that are quiet are rolled up, and those that were silent for long settled.
 const PORTION: u64 = 50_000;
 
+/// How many sessions there are between two times that the table of live sessions is vacuumed: a week, with ten millions.
+const VACUUM_EVERY: u64 = 4 * PORTION;
+
 /// How often progress is shown.
 const TELL: Duration = Duration::from_millis(500);
 
@@ -69,6 +72,9 @@ async fn main() -> Result<(), Failure> {
         roll_up(&*store).await?;
         let now = instant(dataset.reached_ms(progress.written));
         while 0 < store.settle(now - LIVE, AT_ONCE).await? {}
+        if progress.written.is_multiple_of(VACUUM_EVERY) {
+            args.store.vacuum().await?;
+        }
         upkeep += began.elapsed();
     }
     store.beat(INSTANCE, until).await?;
