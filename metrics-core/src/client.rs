@@ -70,6 +70,13 @@ pub enum Classification {
     Bot,
 }
 
+/// A viewer of whom nothing is known.
+impl Default for Classification {
+    fn default() -> Self {
+        Self::Viewer(Client::default())
+    }
+}
+
 /// What a viewer watches with, as far as it is known.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub struct Client {
@@ -203,7 +210,7 @@ impl Classifier {
     #[must_use]
     pub fn classify(&self, headers: Headers<'_>) -> Classification {
         let Some(user_agent) = headers.user_agent else {
-            return Classification::Viewer(Client::default());
+            return Classification::default();
         };
         let user_agent = head(user_agent);
         let brave = headers.brands.is_some_and(|brands| brands.contains("\"Brave\""));

@@ -409,6 +409,12 @@ impl Metrics {
         admitted
     }
 
+    /// Says who sent `headers`, for [`Join::sender`].
+    #[must_use]
+    pub fn classify(&self, headers: Headers<'_>) -> Classification {
+        self.inner.classifier.classify(headers)
+    }
+
     async fn judge(&self, join: Join) -> Result<Admitted, JoinError> {
         if join.session.is_empty() {
             return Err(JoinError::NoSession);
@@ -426,7 +432,8 @@ impl Metrics {
         }
         let headers =
             Headers { user_agent: join.user_agent.as_deref(), brands: join.brands.as_deref() };
-        let client = match (self.inner.classifier.classify(headers), self.inner.bots) {
+        let sender = join.sender.unwrap_or_else(|| self.classify(headers));
+        let client = match (sender, self.inner.bots) {
             (Classification::Viewer(client), _) => client,
             (Classification::Bot, Bots::Count) => Client::default(),
             (Classification::Bot, Bots::Refuse) => return Err(JoinError::Bot),
@@ -474,6 +481,7 @@ pub struct Join {
     video: Video,
     user_agent: Option<String>,
     brands: Option<String>,
+    sender: Option<Classification>,
     page: Option<String>,
     session_data: Option<Map<String, Value>>,
 }
@@ -488,6 +496,7 @@ impl Join {
             video,
             user_agent: None,
             brands: None,
+            sender: None,
             page: None,
             session_data: None,
         }
@@ -503,6 +512,12 @@ impl Join {
     #[must_use]
     pub fn brands(self, brands: impl Into<String>) -> Self {
         Self { brands: Some(brands.into()), ..self }
+    }
+
+    /// Who joins, as [`Metrics::classify`] says, for whoever joins more than once: the headers count for nothing then.
+    #[must_use]
+    pub fn sender(self, sender: Classification) -> Self {
+        Self { sender: Some(sender), ..self }
     }
 
     /// The address of the page that holds the video. Only scheme, host, port and path are kept.

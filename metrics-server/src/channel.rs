@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use metrics_core::client::Classification;
 use metrics_core::recorder::{Acknowledgement, NotStored};
 use metrics_core::session::Moment;
 use metrics_core::{ApiKey, Join, JoinError, KeyChanges, Metrics, Video, Viewing};
@@ -32,10 +33,8 @@ const TOPIC_PREFIX: &str = "session:";
 /// What the upgrade request says about a viewer.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Visitor {
-    /// The header `User-Agent`.
-    pub(crate) user_agent: Option<String>,
-    /// The header `Sec-CH-UA`.
-    pub(crate) brands: Option<String>,
+    /// What the headers tell of the browser: they are not kept themselves.
+    pub(crate) sender: Classification,
     /// The parameter `source_url`, for joins that have none.
     pub(crate) page: Option<String>,
     /// Whether the viewer opted out, and the operator heeds that.
@@ -48,13 +47,8 @@ pub(crate) struct Visitor {
 
 impl Visitor {
     /// Says of a viewer who joins what is known.
-    pub(crate) fn introduce(&self, mut join: Join, page: Option<&str>) -> Join {
-        if let Some(user_agent) = &self.user_agent {
-            join = join.user_agent(user_agent);
-        }
-        if let Some(brands) = &self.brands {
-            join = join.brands(brands);
-        }
+    pub(crate) fn introduce(&self, join: Join, page: Option<&str>) -> Join {
+        let join = join.sender(self.sender);
         match page.or(self.page.as_deref()) {
             Some(page) => join.page(page),
             None => join,

@@ -113,7 +113,7 @@ pub async fn serve(
 }
 
 /// A place among the connections, and that it is counted among them.
-type Place = Arc<(tokio::sync::OwnedSemaphorePermit, Connected)>;
+pub(crate) type Place = Arc<(tokio::sync::OwnedSemaphorePermit, Connected)>;
 
 /// Waits for room, and then for a connection. Cancel safe.
 async fn accept(

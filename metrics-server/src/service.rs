@@ -1,7 +1,6 @@
 //! From a request to a response: what all routes share, and what each of them leads to.
 
 use std::fmt;
-use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use hyper::header::{
     HeaderMap, HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_PROTOCOL, USER_AGENT,
 };
 use hyper::{Method, Request, Response};
+use metrics_core::client::Headers;
 use metrics_core::recorder::Stopped;
 use metrics_core::{ApiKey, Metrics, Source};
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -34,6 +34,7 @@ use crate::page::{self, Page};
 use crate::phoenix::{SUBPROTOCOL, Version, offers_subprotocol};
 use crate::response::Body;
 use crate::route::{Report, Route};
+use crate::serve::Place;
 use crate::settings::Settings;
 use crate::socket;
 use crate::traffic::Traffic;
@@ -375,14 +376,15 @@ impl Service {
             response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, selected);
         }
         let (metrics, stopping) = (self.inner.metrics.clone(), self.inner.stopping.clone());
-        // Whoever accepted the connection may have tied something to it, such as its place among the others.
-        let tied = mem::take(request.extensions_mut());
+        // It stays one of the connections.
+        let place = request.extensions_mut().remove::<Place>();
         self.inner.sockets.spawn(async move {
-            let _tied = tied;
-            match upgraded.await {
-                Ok(websocket) => {
-                    let websocket = websocket.into_inner();
-                    socket::run(websocket, metrics, version, visitor, stopping).await;
+            let _place = place;
+            // What is not needed any more is not kept as long as the socket lives.
+            let halves = upgraded.await.map(|websocket| tokio::io::split(websocket.into_inner()));
+            match halves {
+                Ok(halves) => {
+                    socket::run(halves, metrics, version, visitor, stopping).await;
                 }
                 Err(err) => {
                     tracing::debug!(error = %err, "a connection ended while it was upgraded");
@@ -409,9 +411,10 @@ impl Service {
         let asks = |name: &'static str| {
             headers.get(name).is_some_and(|value| value.as_bytes().trim_ascii() == b"1")
         };
+        let (user_agent, brands) = (text(USER_AGENT), text(HeaderName::from_static("sec-ch-ua")));
+        let who = Headers { user_agent: user_agent.as_deref(), brands: brands.as_deref() };
         Visitor {
-            user_agent: text(USER_AGENT),
-            brands: text(HeaderName::from_static("sec-ch-ua")),
+            sender: self.inner.metrics.classify(who),
             page: page.and_then(|page| Some(Source::parse(&page)?.as_str().to_owned())),
             opted_out: self.inner.settings.heed_opt_out && (asks("sec-gpc") || asks("dnt")),
             caller: self.caller(headers, request.extensions()),

@@ -10,9 +10,6 @@ use super::HEADER_BYTES_MAX;
 /// How much is gathered before it is written: some hundred acknowledgements.
 const GATHERED_BYTES_MAX: usize = 16 * 1024;
 
-/// How much of a buffer is kept by a socket that has nothing to say: an answer or two.
-const KEPT_BYTES_MAX: usize = 256;
-
 /// The write half of a websocket. Frames are gathered until they are flushed.
 pub(crate) struct Writer<W> {
     stream: W,
@@ -64,11 +61,8 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
             return Ok(());
         }
         self.stream.write_all(&self.gathered).await?;
-        if self.gathered.capacity() <= KEPT_BYTES_MAX {
-            self.gathered.clear();
-        } else {
-            self.gathered = Vec::new();
-        }
+        // Most sockets have nothing to say most of the time.
+        self.gathered = Vec::new();
         Ok(())
     }
 }

@@ -22,9 +22,6 @@ const OUTBOX_MAX: usize = 32;
 /// How many events of one socket may wait to be durable before no more is read.
 const PENDING_MAX: usize = 1_024;
 
-/// How much room a queue keeps when there is nothing in it.
-const KEPT_MAX: usize = 4;
-
 /// Answers that are to be written.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
@@ -93,7 +90,7 @@ impl Outbox {
 /// Takes the first, and with the last of them the memory that they took.
 fn pop<T>(queue: &mut VecDeque<T>) -> Option<T> {
     let first = queue.pop_front();
-    if queue.is_empty() && KEPT_MAX < queue.capacity() {
+    if queue.is_empty() {
         *queue = VecDeque::new();
     }
     first
@@ -130,6 +127,7 @@ pub(super) async fn write_all(
         }
         let slow = |_| io::Error::from(io::ErrorKind::TimedOut);
         timeout(WRITE_MAX, answers.writer.flush()).await.map_err(slow)??;
+        answers.text = String::new();
     }
     Ok(())
 }
