@@ -1,0 +1,230 @@
+//! The programs that the README shows, as somebody has them who is not in this workspace: taken from it as they stand,
+//! compiled against the packages that would be published, and run.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// How long a server may take to listen, on a busy machine.
+const WAIT: Duration = Duration::from_secs(60);
+
+/// How often it is asked whether it does.
+const STEP: Duration = Duration::from_millis(20);
+
+/// What the README says where to get the packages.
+const REPOSITORY: &str = r#"git = "https://github.com/metrics-video/metrics""#;
+
+const PACKAGES: [&str; 2] = ["metrics-core", "metrics-server"];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Where the programs and the packages are.
+fn outside() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("outside")
+}
+
+/// Where the workspace is built, and the programs too: what is compiled already for the one is there for the others.
+fn target() -> PathBuf {
+    outside().join("../..")
+}
+
+/// Cargo as anybody runs it. All that is needed was downloaded for this test's own package.
+fn cargo(command: &str, target: &Path) -> Command {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args([command, "--offline", "--quiet", "--target-dir"]).arg(target);
+    // As in the workspace, or nothing that is compiled there could be taken.
+    cargo.env("CARGO_PROFILE_DEV_DEBUG", "line-tables-only");
+    cargo
+}
+
+/// Runs a command to its end, which must be a good one, and returns what it prints.
+fn run(command: &mut Command) -> String {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    let stderr = String::from_utf8_lossy(&stderr);
+    assert!(status.success(), "{command:?} ended with {status}: {stderr}");
+    String::from_utf8(stdout).unwrap()
+}
+
+/// Packages both crates, and unpacks them beside the programs that depend on them.
+fn packaged() {
+    let made = outside().join("target");
+    if made.exists() {
+        fs::remove_dir_all(&made).unwrap();
+    }
+    let mut package = cargo("package", &made);
+    package.args(["--no-verify", "--allow-dirty", "--locked"]).current_dir(root());
+    for name in PACKAGES {
+        package.args(["--package", name]);
+    }
+    run(&mut package);
+    PACKAGES.into_iter().for_each(unpack);
+}
+
+/// Unpacks what was packaged, unless it is what was there last.
+fn unpack(name: &str) {
+    let (folder, last) = (outside().join(name), outside().join(name).with_extension("last"));
+    let packages = fs::read_dir(outside().join("target/package")).unwrap();
+    let packages = packages.map(|entry| entry.unwrap().path());
+    let of_this = |path: &PathBuf| {
+        let file = path.file_name().unwrap().to_str().unwrap();
+        file.starts_with(name) && file.ends_with(".crate")
+    };
+    let packages: Vec<_> = packages.filter(of_this).collect();
+    let [package] = packages.as_slice() else { panic!("packages called {name}: {packages:?}") };
+    if last.exists() && fs::read(&last).unwrap() == fs::read(package).unwrap() {
+        return;
+    }
+    if folder.exists() {
+        fs::remove_dir_all(&folder).unwrap();
+    }
+    fs::create_dir(&folder).unwrap();
+    // With the times of now: those in the archive never change, and cargo would take what it built last.
+    let mut tar = Command::new("tar");
+    run(tar.args(["-xzm", "--strip-components=1", "-f"]).arg(package).arg("-C").arg(&folder));
+    fs::copy(package, last).unwrap();
+}
+
+/// What the README shows in this language after these words.
+fn shown<'a>(readme: &'a str, after: &str, language: &str) -> &'a str {
+    let (_, rest) = readme.split_once(after).expect("the README has these words");
+    let (_, rest) = rest.split_once(&format!("```{language}\n")).expect("the README shows it");
+    rest.split_once("```\n").expect("it ends").0
+}
+
+/// Compiles a program and what it depends on, and returns where it is.
+fn compiled(name: &str, dependencies: &str, program: &str) -> PathBuf {
+    // Both are built in one directory. Cargo would let one wait for the other as well.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    static PACKAGED: OnceLock<()> = OnceLock::new();
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    PACKAGED.get_or_init(packaged);
+
+    let mut manifest = format!("[package]\nname = \"{name}\"\nedition = \"2024\"\n\n");
+    for line in dependencies.lines() {
+        let package = line.split(' ').next().unwrap();
+        manifest += &line.replace(REPOSITORY, &format!("path = \"../{package}\""));
+        manifest.push('\n');
+    }
+    // What is packaged depends on what is published, and nothing is yet.
+    manifest +=
+        "\n[workspace]\n\n[patch.crates-io]\nmetrics-core = { path = \"../metrics-core\" }\n";
+    let folder = outside().join(name);
+    fs::create_dir_all(folder.join("src")).unwrap();
+    fs::write(folder.join("Cargo.toml"), manifest).unwrap();
+    fs::write(folder.join("src/main.rs"), program).unwrap();
+    // The versions that are tested here.
+    fs::copy(root().join("Cargo.lock"), folder.join("Cargo.lock")).unwrap();
+    run(cargo("build", &target()).current_dir(&folder));
+    target().join("debug").join(name)
+}
+
+/// An address on which nobody listens. Until the program does, minutes may pass in which it is compiled: so its port is
+/// none of those, from 32768 on, that connections get, and another one in another run of this test.
+fn free_address() -> SocketAddr {
+    let first = 20_000 + u16::try_from(std::process::id() % 10_000).unwrap();
+    let mut addresses = (first..32_768).map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+    addresses.find(|address| TcpListener::bind(address).is_ok()).expect("a port is free")
+}
+
+/// A server that ends with the test.
+struct Serving {
+    child: Child,
+    address: SocketAddr,
+    _directory: TempDir,
+}
+
+impl Serving {
+    /// Starts a program, and waits until it listens.
+    fn start(program: &Path, address: SocketAddr) -> Self {
+        let directory = TempDir::new().unwrap();
+        let mut command = Command::new(program);
+        let child = command.current_dir(directory.path()).stdin(Stdio::null()).spawn().unwrap();
+        let mut this = Self { child, address, _directory: directory };
+        let late = Instant::now() + WAIT;
+        while TcpStream::connect(address).is_err() {
+            assert_eq!(this.child.try_wait().unwrap(), None, "it ended");
+            assert!(Instant::now() < late, "nothing listens on {address}");
+            sleep(STEP);
+        }
+        this
+    }
+
+    /// Asks for something, and returns the status and the body of the answer.
+    fn ask(&self, method: &str, path: &str, body: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        let (host, length) = (self.address, body.len());
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
+        );
+        stream.write_all((head + body).as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    }
+
+    /// Presses Ctrl-C, and waits until it has ended well.
+    fn stop(mut self) {
+        run(Command::new("kill").args(["-s", "INT", &self.child.id().to_string()]));
+        assert!(self.child.wait().unwrap().success());
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        // It may have ended.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+#[test]
+fn the_library_alone_shows_what_it_recorded() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let after = "\n## Embed it\n";
+    let dependencies = shown(&readme, after, "toml");
+    let program = compiled("readme-alone", dependencies, shown(&readme, after, "rust"));
+    let directory = TempDir::new().unwrap();
+    let told = run(Command::new(program).current_dir(directory.path()));
+    assert_eq!(told, "1 plays, 12500 ms watched\n");
+    assert!(directory.path().join("metrics.db").exists());
+}
+
+#[test]
+fn a_server_made_with_axum_answers_reports_under_its_path() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let after = "In a server made with axum";
+    let shown_at = "127.0.0.1:3000";
+    let program = shown(&readme, after, "rust");
+    assert!(program.contains(shown_at), "{program}");
+    let free = free_address();
+    let program = program.replace(shown_at, &free.to_string());
+    let program = compiled("readme-mounted", shown(&readme, after, "toml"), &program);
+    let server = Serving::start(&program, free);
+
+    assert_eq!(server.ask("GET", "/", ""), (200, "hello from the application".to_owned()));
+    assert_eq!(server.ask("GET", "/api/v1/plays?identifier=intro", "").0, 404);
+    let (status, made) = server.ask("POST", "/analytics/api/v1/keys", "");
+    assert_eq!(status, 201, "{made}");
+    let key = serde_json::from_str::<Value>(&made).unwrap()["key"].clone();
+    let event = |name: &str, at: f64| json!({ "name": name, "key": key, "session_id": "a", "embed_id": "intro", "video_time": at });
+    let batch = json!({ "events": [event("play", 0.0), event("pause", 12.5)] }).to_string();
+    let sent = server.ask("POST", "/analytics/v1/events", &batch);
+    assert_eq!(sent, (200, r#"{"accepted":2,"rejected":[]}"#.to_owned()));
+    let (status, plays) = server.ask("GET", "/analytics/api/v1/plays?identifier=intro", "");
+    assert_eq!(status, 200, "{plays}");
+    let plays: Value = serde_json::from_str(&plays).unwrap();
+    assert_eq!(plays["views"][0]["views"], 1, "{plays}");
+    assert_eq!(plays["views"][0]["total_view_time"], 12.5, "{plays}");
+    server.stop();
+}
