@@ -6,7 +6,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::Once;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -55,8 +55,13 @@ fn run(command: &mut Command) -> String {
     String::from_utf8(stdout).unwrap()
 }
 
-/// Packages both crates, and unpacks them beside the programs that depend on them.
+/// Packages both crates, and unpacks them beside the programs that depend on them; once for all tests.
 fn packaged() {
+    static PACKAGED: Once = Once::new();
+    PACKAGED.call_once(package);
+}
+
+fn package() {
     let made = outside().join("target");
     if made.exists() {
         fs::remove_dir_all(&made).unwrap();
@@ -103,12 +108,7 @@ fn shown<'a>(readme: &'a str, after: &str, language: &str) -> &'a str {
 
 /// Compiles a program and what it depends on, and returns where it is.
 fn compiled(name: &str, dependencies: &str, program: &str) -> PathBuf {
-    // Both are built in one directory. Cargo would let one wait for the other as well.
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    static PACKAGED: OnceLock<()> = OnceLock::new();
-    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    PACKAGED.get_or_init(packaged);
-
+    packaged();
     let mut manifest = format!("[package]\nname = \"{name}\"\nedition = \"2024\"\n\n");
     for line in dependencies.lines() {
         let package = line.split(' ').next().unwrap();
@@ -185,6 +185,32 @@ impl Drop for Serving {
         // It may have ended.
         drop(self.child.kill());
         drop(self.child.wait());
+    }
+}
+
+#[test]
+fn packages_hold_their_licences_and_say_what_they_are() {
+    packaged();
+    for name in PACKAGES {
+        let folder = outside().join(name);
+        for file in ["LICENSE-APACHE", "LICENSE-MIT", "README.md"] {
+            let packaged = fs::read(folder.join(file)).expect(file);
+            assert_eq!(packaged, fs::read(root().join(file)).unwrap(), "{file} of {name}");
+        }
+        let mut metadata = Command::new(env!("CARGO"));
+        metadata.args(["metadata", "--offline", "--no-deps", "--format-version=1"]);
+        let metadata: Value = serde_json::from_str(&run(metadata.current_dir(&folder))).unwrap();
+        let package = &metadata["packages"][0];
+        assert_eq!(package["name"], name);
+        for field in ["description", "license", "readme", "repository", "rust_version"] {
+            assert!(package[field].is_string(), "{name} does not say its {field}");
+        }
+        for field in ["categories", "keywords"] {
+            assert!(
+                package[field].as_array().is_some_and(|all| !all.is_empty()),
+                "{name}: {field}"
+            );
+        }
     }
 }
 
