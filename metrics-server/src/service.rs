@@ -246,7 +246,7 @@ impl Service {
             // They belong to no key.
             (Route::Figures, _) if !granted.is_all() => Err(Error::Forbidden),
             (Route::Script(address), _) => Ok(address.serve(request.headers())),
-            (Route::OpenApi, _) => Ok(openapi::document()),
+            (Route::OpenApi, _) => Ok(openapi::document(&settings.prefix)),
             (Route::Figures, _) => {
                 let Inner { traffic, sockets, .. } = &*self.inner;
                 Ok(figures::figures(metrics, traffic, sockets.len()))

@@ -94,6 +94,27 @@ async fn the_page_says_where_it_is() {
 }
 
 #[tokio::test]
+async fn the_description_says_under_which_path_the_api_is() {
+    let described = async |settings, path: &str| {
+        let server = TestServer::with(settings).await;
+        server.http("GET", &format!("{path}/api/v1/openapi.json")).send().await.json()
+    };
+    let plain = described(Settings::default(), "").await;
+    assert!(plain.get("servers").is_none(), "{plain}");
+    let odd = "/a\"b\\";
+    for (settings, path, expected) in [
+        (Settings::default().prefix("analytics/"), PREFIX, PREFIX),
+        (Settings::default().stripped_prefix(PREFIX), "", PREFIX),
+        (Settings::default().stripped_prefix(odd), "", odd),
+    ] {
+        let mut placed = described(settings, path).await;
+        let servers = placed.as_object_mut().unwrap().remove("servers");
+        assert_eq!(servers, Some(json!([{ "url": expected }])));
+        assert_eq!(placed, plain, "the rest is the same");
+    }
+}
+
+#[tokio::test]
 async fn routes_that_are_left_out_are_not_there() {
     for left in [
         Routes::PAGE,

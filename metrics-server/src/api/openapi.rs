@@ -1,17 +1,28 @@
 //! `GET /api/v1/openapi.json`: the API, described for programs.
 //!
-//! Everybody may read it: it is the same for every server of this version, and says nothing of what one has recorded.
+//! Everybody may read it: it says under which path the API is, and is the same for every server of this version else.
 
 use hyper::Response;
 
+use crate::mount::Prefix;
 use crate::response::{self, Body};
 
 /// `OpenAPI` 3.1. A test compares it with the routes, and `scripts/schemathesis` with the answers.
 const DOCUMENT: &str = include_str!("openapi.json");
 
-/// The description.
-pub(crate) fn document() -> Response<Body> {
-    response::text("application/json", DOCUMENT.to_owned())
+/// The description, whose paths are under `prefix`.
+pub(crate) fn document(prefix: &Prefix) -> Response<Body> {
+    let document = match prefix.as_str() {
+        "" => DOCUMENT.to_owned(),
+        path => placed(path),
+    };
+    response::text("application/json", document)
+}
+
+/// Where no server is named, the paths are at the root.
+fn placed(path: &str) -> String {
+    let servers = serde_json::json!([{ "url": path }]);
+    DOCUMENT.replacen('{', &format!("{{\n  \"servers\": {servers},"), 1)
 }
 
 #[cfg(test)]
