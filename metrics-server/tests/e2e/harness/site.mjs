@@ -1,11 +1,12 @@
-// The site that holds the videos: pages, bundles and a file with byte ranges, on a port of its own,
+// The site that holds the videos: pages, bundles, a file with byte ranges and streams, on a port of its own,
 // so that everything a page sends to the server is cross-origin, as it is for real.
 
 import { build } from 'esbuild';
 import { once } from 'node:events';
 import { createReadStream } from 'node:fs';
-import { stat } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { createServer } from 'node:http';
+import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const E2E = fileURLToPath(new URL('..', import.meta.url));
@@ -16,6 +17,8 @@ export class Site {
   #held = null;
   #server = createServer((request, response) => this.#answer(request, response));
   #video;
+  // Where the files of a stream are.
+  #stream = null;
 
   static async start(videoPath) {
     const site = new Site();
@@ -47,6 +50,16 @@ export class Site {
     return `${this.origin}${path}`;
   }
 
+  /** Answers with the files of this directory under `/stream/`. */
+  share(directory) {
+    this.#stream = directory;
+  }
+
+  /** From now on, pieces of a stream from this one on do not come, as on a bad network. */
+  holdPieces(from) {
+    this.#held = { from, answers: [] };
+  }
+
   /** From now on, `/held.webm` ends in a silence after so much of the file, as on a bad network. */
   hold(part) {
     this.#held = { part, answers: [] };
@@ -68,10 +81,21 @@ export class Site {
   #answer(request, response) {
     const { pathname } = new URL(request.url, this.origin);
     if (pathname.endsWith('.webm')) return this.#sendVideo(request, response, pathname === '/held.webm' && this.#held);
+    if (this.#stream && pathname.startsWith('/stream/')) return this.#sendPiece(basename(pathname), response);
     const page = this.#pages.get(pathname);
     if (page === undefined) return response.writeHead(404).end();
     // A connection that a closed page leaves behind must not be given to the next one.
     response.writeHead(200, { 'content-type': 'text/html', connection: 'close' }).end(page);
+  }
+
+  #sendPiece(name, response) {
+    const send = async () => {
+      const file = await readFile(join(this.#stream, name)).catch(() => null);
+      response.writeHead(file ? 200 : 404).end(file);
+    };
+    const number = Number(/-(\d+)\.m4s$/.exec(name)?.[1]);
+    if (number >= this.#held?.from) return this.#held.answers.push(send);
+    return send();
   }
 
   // Chromium seeks in a file only if the server answers 206.

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { launchBrowser } from './browser.mjs';
 import { createDatabase } from './database.mjs';
-import { makeVideo } from './media.mjs';
+import { makeStream, makeVideo } from './media.mjs';
 import { Proxy } from './proxy.mjs';
 import { Server } from './server.mjs';
 import { Site } from './site.mjs';
@@ -15,12 +15,16 @@ import { Site } from './site.mjs';
 const TEST_MS = 60_000;
 
 export class Suite {
-  /** Called at the top of a test file. `launch` is how its browser is; the other options are those of Chromium. */
-  constructor({ launch = launchBrowser, ...options } = {}) {
+  /**
+   * Called at the top of a test file. `launch` is how its browser is, and `streams` whether its site has a stream; the
+   * other options are those of Chromium.
+   */
+  constructor({ launch = launchBrowser, streams = false, ...options } = {}) {
     before(async () => {
       this.directory = await temporaryDirectory();
       this.browser = await launch(options);
       this.site = await Site.start(await makeVideo(this.directory));
+      if (streams) this.site.share(await makeStream(this.directory));
     });
     after(async () => {
       await this.browser?.close();

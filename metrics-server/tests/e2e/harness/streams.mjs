@@ -1,0 +1,21 @@
+// How the author of a page plays a stream with each of the two players of streams that are in use.
+
+/** What they are called, and the end of a page's script that plays a stream in its video with them. */
+export const STREAM_PLAYERS = {
+  'hls.js': `
+    import Hls from 'hls.js';
+    const hls = new Hls({ startLevel: 0 });
+    hls.loadSource('/stream/master.m3u8');
+    hls.attachMedia(video);
+    window.load = (query) => hls.loadSource('/stream/master.m3u8' + query);
+    // From the next piece on.
+    window.choose = (index) => (hls.nextLevel = index);`,
+  'dash.js': `
+    import { MediaPlayer } from 'dashjs';
+    const dash = MediaPlayer().create();
+    const abr = { autoSwitchBitrate: { video: false }, initialBitrate: { video: 60 } };
+    dash.updateSettings({ debug: { logLevel: 0 }, streaming: { abr } });
+    dash.initialize(video, '/stream/stream.mpd', false);
+    window.load = (query) => dash.attachSource('/stream/stream.mpd' + query);
+    window.choose = (index) => dash.setRepresentationForTypeByIndex('video', index, false);`,
+};

@@ -1,0 +1,120 @@
+// Our own client, /metrics.js, with hls.js and dash.js: what it reports is what the player showed, however its pieces come.
+
+import assert from 'node:assert/strict';
+import { eventually, sleep } from './harness/eventually.mjs';
+import { near, onePlay, perSecond } from './harness/expect.mjs';
+import { HEIGHTS, PIECE_SECONDS } from './harness/media.mjs';
+import { Player } from './harness/player.mjs';
+import { TOLERANCE_SECONDS, expectShown, position, scriptTag, setRate, tellings } from './harness/script.mjs';
+import { STREAM_PLAYERS } from './harness/streams.mjs';
+import { Suite } from './harness/suite.mjs';
+
+const suite = new Suite({ streams: true });
+const intro = { identifier: 'intro' };
+
+// How long a piece does not come: far more than what is shown may differ from what is reported.
+const WAIT_MS = 1_500;
+// Two listeners in one page look at their clocks one after the other.
+const STARTUP_MS = 100;
+
+// Measured apart from the client under test, as `window.startup`.
+const STARTUP = `
+  video.addEventListener('play', () => (window.asked ??= performance.now()));
+  video.addEventListener('playing', () => (window.startup ??= performance.now() - window.asked));`;
+
+/** A page with a stream that is called `intro`, and what it tells. */
+async function visit(scene, server, script) {
+  const html = `${scriptTag(server)}<video id="video" muted data-metrics-id="intro"></video>`;
+  const page = await scene.page();
+  const told = tellings(page);
+  await page.goto(await scene.site.publish('/watch', { html, script: `${script}${STARTUP}` }));
+  return { page, told, player: new Player(page, 'video') };
+}
+
+for (const [name, script] of Object.entries(STREAM_PLAYERS)) {
+  suite.test(`what ${name} shows counts, whatever the viewer does until the tab is closed`, async (scene) => {
+    const server = await scene.server();
+    const { page, told, player } = await visit(scene, server, script);
+    await player.play();
+    await player.reach(1.5);
+    await player.pause();
+    await player.play();
+    await player.reach(2.5);
+    await player.seek(24.5);
+    await player.reach(26);
+    await setRate(page, 2);
+    await player.reach(28);
+    await player.seek(0.5);
+    await player.reach(1.5);
+    const shown = await player.shown();
+    assert.deepEqual(told.names().slice(0, 2), ['play', 'playing'], 'the start is told once');
+    assert.ok(told.names().lastIndexOf('playing') === 1 && !told.names().includes('playback_failure'), told.names().join());
+    await page.close();
+
+    assert.equal(shown.length, 4, `the player showed ${JSON.stringify(shown)}`);
+    await expectShown(server, intro, shown);
+    const strays = [...(await perSecond(server, intro)).keys()].filter((second) => ![0, 1, 2, 24, 25, 26, 27, 28].includes(second));
+    assert.deepEqual(strays, [], 'seconds that were never shown');
+  });
+
+  suite.test(`a piece that ${name} waits for is no watching, and is told`, async (scene) => {
+    const server = await scene.server();
+    scene.site.holdPieces(4);
+    const { page, told, player } = await visit(scene, server, script);
+    const waiting = page.evaluate(waitsMidway);
+    await player.play();
+    await setRate(page, 2);
+    await waiting;
+    await eventually(() => assert.deepEqual(told.names(), ['play', 'playing', 'ratechange', 'rebuffering_start']));
+    const stuck = await position(player);
+    near(stuck, 3 * PIECE_SECONDS, 1, 'what there was');
+    near(told.events[3].from, stuck, TOLERANCE_SECONDS, 'where it waited');
+    await sleep(WAIT_MS);
+    scene.site.release();
+    await player.reach(stuck + 2);
+    await player.pause();
+    await eventually(() => assert.deepEqual(told.names().slice(4), ['rebuffering_end', 'pause']));
+    await expectShown(server, intro, [[0, await position(player)]]);
+
+    const wait = told.events[4].timestamp - told.events[3].timestamp;
+    assert.ok(wait >= WAIT_MS, `it waited for ${wait} ms`);
+    const startup = await page.evaluate(() => window.startup);
+    near(told.events[1].timestamp - told.events[0].timestamp, startup, STARTUP_MS, 'how long it took to start');
+  });
+
+  suite.test(`another rendition in ${name} changes nothing, and another stream is another viewing`, async (scene) => {
+    const server = await scene.server();
+    const { page, told, player } = await visit(scene, server, script);
+    await player.play();
+    await page.waitForFunction((height) => video.videoHeight === height, HEIGHTS[0]);
+    await player.reach(1);
+    await page.evaluate(() => window.choose(1));
+    await setRate(page, 4);
+    await page.waitForFunction((height) => video.videoHeight === height, HEIGHTS[1]);
+    await player.reach((await position(player)) + 1);
+    await player.pause();
+    const end = await position(player);
+    const ofPlayback = told.names().filter((name) => !name.startsWith('rebuffering'));
+    assert.deepEqual(ofPlayback, ['play', 'playing', 'ratechange', 'pause']);
+    await expectShown(server, intro, [[0, end]]);
+    await onePlay(server, intro);
+
+    await page.evaluate(() => window.load('?another'));
+    await page.waitForFunction(() => video.currentTime === 0 && video.readyState > 2);
+    await player.play();
+    await player.reach(1.5);
+    await player.pause();
+    await eventually(async () => {
+      const { views } = await server.ask('plays', intro);
+      assert.deepEqual(views.map((row) => row.views), [2]);
+      near(views[0].total_view_time, end + (await position(player)), 2 * TOLERANCE_SECONDS, 'both viewings');
+    });
+  });
+}
+
+/** In the page: until the video waits for data in the middle. At its begin it may wait as well. */
+function waitsMidway() {
+  return new Promise((resolve) => {
+    video.addEventListener('waiting', () => video.currentTime > 1 && resolve());
+  });
+}
