@@ -17,7 +17,7 @@ const USER_AGENTS: [&str; 4] = [
 fn classify(c: &mut Criterion) {
     let each = |classifier: &Classifier| {
         for user_agent in USER_AGENTS {
-            let headers = Headers { user_agent: Some(user_agent), ..Headers::default() };
+            let headers = Headers::default().with_user_agent(user_agent);
             black_box(classifier.classify(black_box(headers)));
         }
     };

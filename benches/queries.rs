@@ -269,12 +269,13 @@ impl Query {
     /// Asks the library.
     async fn ask(&self, metrics: &Metrics, until: DateTime<Utc>) -> Result<Answer, Failure> {
         let timeframe = Timeframe::Between(until - TimeDelta::days(self.days), until);
-        let minimum_view_ms = self.minimum_view_ms;
-        let engagement =
-            EngagementQuery { selection: self.selection()?, timeframe, minimum_view_ms };
+        let engagement = EngagementQuery::from(self.selection()?)
+            .during(timeframe)
+            .with_minimum_view_ms(self.minimum_view_ms);
         let bucket = |buckets| {
             let query = BucketQuery::from(self.selection()?).during(timeframe);
-            Ok::<_, Failure>(BucketQuery { buckets, minimum_view_ms, ..query })
+            let query = query.with_minimum_view_ms(self.minimum_view_ms);
+            Ok::<_, Failure>(query.with_buckets(buckets))
         };
         let answer = match self.report {
             Report::Plays(buckets) => metrics.plays(&bucket(buckets)?).await.map(Answer::Plays),

@@ -54,6 +54,7 @@ pub struct Classifier {
 
 /// The request headers that tell clients apart.
 #[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
 pub struct Headers<'a> {
     /// `User-Agent`.
     pub user_agent: Option<&'a str>,
@@ -61,8 +62,25 @@ pub struct Headers<'a> {
     pub brands: Option<&'a str>,
 }
 
+impl<'a> Headers<'a> {
+    /// With this `User-Agent`.
+    #[must_use]
+    pub const fn with_user_agent(mut self, user_agent: &'a str) -> Self {
+        self.user_agent = Some(user_agent);
+        self
+    }
+
+    /// With this `Sec-CH-UA`.
+    #[must_use]
+    pub const fn with_brands(mut self, brands: &'a str) -> Self {
+        self.brands = Some(brands);
+        self
+    }
+}
+
 /// Who sent a request.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
 pub enum Classification {
     /// Somebody who may watch, or a program that does not say it is a bot.
     Viewer(Client),
@@ -96,6 +114,7 @@ macro_rules! classes {
         /// The numbers are stored: a new class takes a new one, and none is ever used again.
         #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
         #[repr(u8)]
+        #[non_exhaustive]
         pub enum $Class {
             $($(#[$attr])* $Variant = $code,)+
         }

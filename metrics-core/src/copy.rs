@@ -36,6 +36,7 @@ const DAY_MS: i64 = 86_400_000;
 
 /// How far a copy, or an import, is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct Progress {
     /// How many sessions were dealt with.
     pub sessions_done: u64,
@@ -45,6 +46,7 @@ pub struct Progress {
 
 /// What a copy did.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct Copied {
     /// How many keys were added.
     pub keys: u64,

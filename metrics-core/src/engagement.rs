@@ -16,6 +16,7 @@ use crate::varint::Damaged;
 
 /// One of the equal parts that a video is cut into.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Part {
     /// Where it begins, in seconds of video.
     pub from: f64,
@@ -141,6 +142,7 @@ impl Parts {
 
 /// One second of a video that somebody watched.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct Second {
     /// Which second of the video: the one that begins there.
     pub second: u32,
@@ -152,6 +154,7 @@ pub struct Second {
 
 /// The watched seconds of one time bucket.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct SecondsBucket {
     /// When the bucket starts.
     pub start: DateTime<Utc>,

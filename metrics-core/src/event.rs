@@ -62,6 +62,7 @@ pub enum Action {
 /// One encoding of a video that the player chose among several.
 #[derive(Clone, Debug, Default, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct Rendition {
     /// Width in pixels.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -87,6 +88,7 @@ pub struct Rendition {
 /// assert!(PlayerEvent::play(f64::NAN).check().is_err());
 /// ```
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct PlayerEvent {
     /// What happened.
     pub action: Action,

@@ -18,6 +18,8 @@ use crate::time_bucket::{Buckets, Span, Width};
 /// let selection = Selection::identifier("intro").with_video(course.as_object().unwrap().clone());
 /// # assert!(selection.video.is_some());
 /// ```
+///
+/// A store heeds all of it: another member is a change of its contract, and is not to be overlooked.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Selection {
     /// Videos with one of these identifiers.
@@ -81,6 +83,7 @@ impl Selection {
 
 /// When a session must have started.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub enum Timeframe {
     /// In the last while, up to now.
     Last(Span),
@@ -153,6 +156,7 @@ impl Scan {
 /// # Ok::<(), metrics_core::time_bucket::SpanError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct BucketQuery {
     /// Which sessions.
     pub selection: Selection,
@@ -173,10 +177,28 @@ impl BucketQuery {
         Self { buckets: Buckets::new(width), ..self }
     }
 
+    /// These buckets, which may follow the local time of some zone.
+    #[must_use]
+    pub fn with_buckets(self, buckets: Buckets) -> Self {
+        Self { buckets, ..self }
+    }
+
+    /// Whether buckets without a play are answered as well.
+    #[must_use]
+    pub fn with_fill(self, fill: bool) -> Self {
+        Self { fill, ..self }
+    }
+
     /// Sessions that started then.
     #[must_use]
     pub fn during(self, timeframe: Timeframe) -> Self {
         Self { timeframe, ..self }
+    }
+
+    /// Sessions with at least this much view time.
+    #[must_use]
+    pub fn with_minimum_view_ms(self, minimum_view_ms: u64) -> Self {
+        Self { minimum_view_ms, ..self }
     }
 
     /// What a store is to look at.
@@ -206,6 +228,7 @@ impl From<&Selection> for BucketQuery {
 
 /// Asks which parts of the videos are watched.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct EngagementQuery {
     /// Which sessions.
     pub selection: Selection,
@@ -220,6 +243,12 @@ impl EngagementQuery {
     #[must_use]
     pub fn during(self, timeframe: Timeframe) -> Self {
         Self { timeframe, ..self }
+    }
+
+    /// Sessions with at least this much view time.
+    #[must_use]
+    pub fn with_minimum_view_ms(self, minimum_view_ms: u64) -> Self {
+        Self { minimum_view_ms, ..self }
     }
 
     /// What a store is to look at.

@@ -81,6 +81,7 @@ pub struct PlayCell {
 
 /// The plays of one time bucket.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct PlaysBucket {
     /// When the bucket starts.
     pub start: DateTime<Utc>,
@@ -115,6 +116,7 @@ pub struct SourceCell {
 
 /// The plays on one page in one time bucket.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct SourceBucket {
     /// When the bucket starts.
     pub start: DateTime<Utc>,

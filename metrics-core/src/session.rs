@@ -105,6 +105,9 @@ pub enum Reach {
 }
 
 /// What a session counts beside its segments.
+///
+/// A store keeps all of it: another member is a change of its contract, and is not to be overlooked. What is new is mostly
+/// one of the details.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Counters {
     /// How often playback had to wait for data.
@@ -122,6 +125,7 @@ pub struct Counters {
 /// The counters that most sessions do not have.
 #[derive(Clone, Debug, Default, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct Details {
     /// Jumps to another position.
     #[serde(skip_serializing_if = "is_zero")]
@@ -156,6 +160,7 @@ fn is_zero(number: &u32) -> bool {
 
 /// What a session comes to at some moment.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct Viewed {
     /// All segments, the open one as far as it is known to have run.
     pub segments: Segments,

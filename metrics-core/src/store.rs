@@ -207,6 +207,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
 /// What is done about tables that are not up to date.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
 pub enum Migrations {
     /// They are brought up to date. Instances that start at once do so one after the other.
     #[default]

@@ -113,10 +113,11 @@ async fn what_is_exported_is_what_a_report_counts(backend: Backend) {
             [Timeframe::From(minute(0)), Timeframe::Between(minute(100), minute(1_999))]
         {
             for minimum_view_ms in [0, 1_500] {
-                let query =
-                    EngagementQuery { selection: selection.clone(), timeframe, minimum_view_ms };
+                let query = EngagementQuery::from(&selection).during(timeframe);
+                let query = query.with_minimum_view_ms(minimum_view_ms);
                 let records = exported(reports.sessions(&query), &*store).await;
-                let of_these = BucketQuery { timeframe, minimum_view_ms, ..(&selection).into() };
+                let of_these = BucketQuery::from(&selection).during(timeframe);
+                let of_these = of_these.with_minimum_view_ms(minimum_view_ms);
                 let counted = reports.plays(&of_these).await.unwrap();
                 let plays: u64 = counted.iter().map(|bucket| bucket.figures.plays).sum();
                 let view_ms: u64 = counted.iter().map(|bucket| bucket.figures.view_ms).sum();

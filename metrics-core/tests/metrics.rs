@@ -18,7 +18,7 @@ async fn at(now: &str) -> (Metrics, TempDir) {
 
 fn since(from: DateTime<Utc>) -> BucketQuery {
     let query = BucketQuery::from(Selection::identifier("a")).per("1 day".parse().unwrap());
-    BucketQuery { fill: true, ..query.during(Timeframe::From(from)) }
+    query.during(Timeframe::From(from)).with_fill(true)
 }
 
 #[tokio::test]
@@ -36,7 +36,7 @@ async fn what_has_no_end_is_filled_up_to_now() {
 async fn the_ends_of_the_calendar_can_be_asked_for() {
     let (metrics, _directory) = at("2023-05-03T10:00:00Z").await;
     for from in [DateTime::<Utc>::MIN_UTC, DateTime::<Utc>::MAX_UTC] {
-        let query = BucketQuery { fill: false, ..since(from) };
+        let query = since(from).with_fill(false);
         assert_eq!(metrics.plays(&query).await.unwrap(), []);
         assert_eq!(metrics.sources(&query).await.unwrap(), []);
     }

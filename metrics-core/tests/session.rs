@@ -26,7 +26,9 @@ fn action() -> impl Strategy<Value = Action> {
             13 => Action::Seeked,
             14 => Action::TrackSet { language: Some(format!("language {second}")) },
             _ => {
-                Action::SourceSet(Rendition { height: Some(second as u32), ..Rendition::default() })
+                let mut rendition = Rendition::default();
+                rendition.height = Some(second as u32);
+                Action::SourceSet(rendition)
             }
         }
     })
@@ -41,7 +43,9 @@ fn events() -> impl Strategy<Value = Vec<PlayerEvent>> {
         let mut all = vec![PlayerEvent::play(3.0).with_timestamp(clock_ms)];
         for (action, duration, pass_ms) in events {
             clock_ms += pass_ms;
-            all.push(PlayerEvent { action, duration, timestamp_ms: Some(clock_ms) });
+            let mut event = PlayerEvent::new(action).with_timestamp(clock_ms);
+            event.duration = duration;
+            all.push(event);
         }
         all
     })
@@ -103,8 +107,8 @@ fn view(turns: &[Turn], skew_ms: Option<i64>, restarts: bool) -> Viewed {
         ..Moment::received(now_ms)
     };
     let check = |action: &Action, at: Moment| {
-        let event =
-            PlayerEvent { action: action.clone(), duration: None, timestamp_ms: at.timestamp_ms };
+        let mut event = PlayerEvent::new(action.clone());
+        event.timestamp_ms = at.timestamp_ms;
         event.check().expect("valid")
     };
     let at = moment(now_ms);

@@ -225,7 +225,9 @@ async fn reason(url: &str, options: TimescaleOptions) -> String {
     }
 }
 
-const CHECK: TimescaleOptions = TimescaleOptions { connections: 5, migrations: Migrations::Check };
+fn check() -> TimescaleOptions {
+    TimescaleOptions::default().with_connections(5).with_migrations(Migrations::Check)
+}
 
 #[tokio::test]
 async fn sessions_are_a_hypertable_where_there_is_timescaledb() {
@@ -340,7 +342,7 @@ async fn many_instances_may_start_at_once() {
 #[tokio::test]
 async fn tables_that_are_not_up_to_date_are_refused_where_they_may_not_be_changed() {
     let database = Database::new(Postgres).await;
-    let missing = reason(&database.url(), CHECK).await;
+    let missing = reason(&database.url(), check()).await;
     assert!(
         missing.starts_with(
             "its tables are not up to date (20261125, 20261126, 20261127, 20261128 missing): "
@@ -353,7 +355,7 @@ async fn tables_that_are_not_up_to_date_are_refused_where_they_may_not_be_change
     );
 
     drop(TimescaleStore::connect(&database.url()).await.unwrap());
-    TimescaleStore::connect_with(&database.url(), CHECK).await.unwrap().check().await.unwrap();
+    TimescaleStore::connect_with(&database.url(), check()).await.unwrap().check().await.unwrap();
 }
 
 #[tokio::test]
@@ -363,7 +365,7 @@ async fn a_database_of_a_newer_version_is_refused() {
     sql(&database.url()).await.batch_execute(newer).await.unwrap();
     let refused = "a newer version has changed its tables: use that version, or another database";
     assert_eq!(reason(&database.url(), TimescaleOptions::default()).await, refused);
-    assert_eq!(reason(&database.url(), CHECK).await, refused);
+    assert_eq!(reason(&database.url(), check()).await, refused);
 }
 
 #[tokio::test]
@@ -464,7 +466,7 @@ async fn a_url_that_cannot_be_used_is_refused_without_its_password() {
         assert!(refused.starts_with(expected), "{refused}");
         assert!(!refused.contains("secret"), "{refused}");
     }
-    let few = TimescaleOptions { connections: 4, ..TimescaleOptions::default() };
+    let few = TimescaleOptions::default().with_connections(4);
     let refused = reason("postgres://me@localhost/metrics", few).await;
     assert_eq!(refused, "4 connections are too few: at least 5 are needed");
 }

@@ -151,6 +151,7 @@ pub struct Config {
 
 /// Where sessions are kept.
 #[derive(Clone, Eq, PartialEq)]
+#[non_exhaustive]
 pub enum Database {
     /// In an SQLite file.
     Sqlite(PathBuf),
@@ -193,6 +194,7 @@ impl fmt::Debug for Database {
 
 /// How the log is written.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub enum LogFormat {
     /// For people.
     Text,

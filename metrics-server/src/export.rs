@@ -20,6 +20,7 @@ use crate::error::Error;
 /// What can be exported.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[cfg_attr(feature = "binary", derive(clap::ValueEnum))]
+#[non_exhaustive]
 pub enum Table {
     /// Plays per time bucket.
     Plays,
@@ -48,6 +49,7 @@ impl Table {
 /// How it is written.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[cfg_attr(feature = "binary", derive(clap::ValueEnum))]
+#[non_exhaustive]
 pub enum Format {
     /// CSV as RFC 4180 has it, with a line of names first.
     #[default]

@@ -28,6 +28,9 @@ use tracing_subscriber::fmt::writer::BoxMakeWriter;
 /// How long to wait before a database that cannot be reached is tried again.
 const WAIT: Duration = Duration::from_secs(1);
 
+/// What is said of a command that the library reads and this program does not know how to do.
+const UNKNOWN_COMMAND: &str = "this program cannot do that: use the one of the same version";
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let config = match Config::load() {
@@ -122,8 +125,8 @@ fn log(config: &Config) {
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     let builder = builder.with_ansi(is_terminal && !plain);
     match config.log_format {
-        LogFormat::Text => builder.init(),
         LogFormat::Json => builder.json().init(),
+        _ => builder.init(),
     }
 }
 
@@ -159,6 +162,7 @@ async fn prepare(config: &Config) -> Result<Option<Arc<dyn Store>>, Box<dyn Erro
             let store = open(config, &config.database).await?;
             return Ok((!config.migrate_only).then_some(store));
         }
+        _ => return Err(UNKNOWN_COMMAND.into()),
     }
     Ok(None)
 }
@@ -180,11 +184,14 @@ async fn try_open(config: &Config, database: &Database) -> Result<Arc<dyn Store>
     Ok(match database {
         Database::Sqlite(path) => Arc::new(SqliteStore::open_with(path, config.migrations).await?),
         Database::Postgres(url) => {
-            let options = TimescaleOptions {
-                connections: config.database_connections,
-                migrations: config.migrations,
-            };
+            let options = TimescaleOptions::default()
+                .with_connections(config.database_connections)
+                .with_migrations(config.migrations);
             Arc::new(TimescaleStore::connect_with(url, options).await?)
+        }
+        other => {
+            let reason = format!("this program has no store for {other:?}");
+            return Err(StoreError::Unusable { store: "the database", reason });
         }
     })
 }

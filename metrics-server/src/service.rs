@@ -159,6 +159,7 @@ impl Service {
                 file = %file.display(),
                 "the store is away: what it did not take is left in a file, and taken up at the next start"
             ),
+            Ok(other) => tracing::warn!("the store did not take everything: {other:?}"),
             Err(err) => {
                 tracing::error!(
                     error = &err as &dyn std::error::Error,

@@ -93,12 +93,14 @@ impl Event<'_> {
             "fullscreen_enter" => Action::FullscreenEnter,
             "fullscreen_exit" => Action::FullscreenExit,
             "track_set" => Action::TrackSet { language: self.language.text() },
-            "source_set" => Action::SourceSet(Rendition {
-                width: self.width.whole(),
-                height: self.height.whole(),
-                bitrate: self.bitrate.whole(),
-                codec: self.codec.text(),
-            }),
+            "source_set" => {
+                let mut rendition = Rendition::default();
+                rendition.width = self.width.whole();
+                rendition.height = self.height.whole();
+                rendition.bitrate = self.bitrate.whole();
+                rendition.codec = self.codec.text();
+                Action::SourceSet(rendition)
+            }
             other => Action::Other { name: other.to_owned() },
         };
         let mut event = PlayerEvent::new(action);
@@ -290,12 +292,10 @@ mod tests {
 
     #[test]
     fn renditions_are_read_as_far_as_they_make_sense() {
-        let rendition = Rendition {
-            width: Some(1280),
-            height: None,
-            bitrate: Some(2_500_000),
-            codec: Some("avc1".to_owned()),
-        };
+        let mut rendition = Rendition::default();
+        rendition.width = Some(1280);
+        rendition.bitrate = Some(2_500_000);
+        rendition.codec = Some("avc1".to_owned());
         check(
             r#"{"name":"source_set","width":1280,"height":-1,"bitrate":"2500000","codec":"avc1"}"#,
             Ok(PlayerEvent::new(Action::SourceSet(rendition))),

@@ -65,6 +65,7 @@ pub struct Spool {
 /// How a recorder ended.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[must_use = "somebody should be told of a file"]
+#[non_exhaustive]
 pub enum Stopped {
     /// Everything that was recorded is durable.
     Durable,
@@ -79,6 +80,7 @@ pub enum Stopped {
 
 /// What was found of earlier runs.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct TakenUp {
     /// How many files.
     pub files: usize,

@@ -72,6 +72,7 @@ pub struct Mave {
 
 /// What an import did.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct Imported {
     /// How many keys were added.
     pub keys: u64,

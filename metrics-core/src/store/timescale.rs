@@ -84,6 +84,7 @@ const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 
 /// How a database is used.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct TimescaleOptions {
     /// How many connections are opened at most, at least [`CONNECTIONS_MIN`](Self::CONNECTIONS_MIN). All but four
     /// are for reports.
@@ -95,6 +96,20 @@ pub struct TimescaleOptions {
 impl TimescaleOptions {
     /// The least number of connections.
     pub const CONNECTIONS_MIN: u32 = RECORDING + LISTENING + 1;
+
+    /// Opens so many connections at most.
+    #[must_use]
+    pub const fn with_connections(mut self, connections: u32) -> Self {
+        self.connections = connections;
+        self
+    }
+
+    /// Does this about tables that are not up to date.
+    #[must_use]
+    pub const fn with_migrations(mut self, migrations: Migrations) -> Self {
+        self.migrations = migrations;
+        self
+    }
 }
 
 impl Default for TimescaleOptions {

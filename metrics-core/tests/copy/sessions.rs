@@ -103,15 +103,13 @@ fn start_ms(random: &mut StdRng) -> i64 {
 }
 
 fn counters(random: &mut StdRng) -> Counters {
-    let details = Details {
-        seeks: random.random_range(0..3),
-        language: random.random_bool(0.2).then(|| "zh-Hant-TW".to_owned()),
-        rendition: random
-            .random_bool(0.2)
-            .then(|| Rendition { width: Some(1_920), ..Rendition::default() }),
-        others: random.random_range(0..2),
-        ..Details::default()
-    };
+    let mut wide = Rendition::default();
+    wide.width = Some(1_920);
+    let mut details = Details::default();
+    details.seeks = random.random_range(0..3);
+    details.language = random.random_bool(0.2).then(|| "zh-Hant-TW".to_owned());
+    details.rendition = random.random_bool(0.2).then_some(wide);
+    details.others = random.random_range(0..2);
     Counters {
         rebufferings: random.random_range(0..4),
         rebuffering_ms: random.random_range(0..10_000),

@@ -120,7 +120,7 @@ async fn plays_of_the_newer_versions_are_in_the_bucket_of_their_first_play() {
     check_days(&days(&metrics, &daily(titled("Sails"))).await, &[("03-02", 1, 2_000, 2_000)]);
     check_days(&days(&metrics, &daily(key("key-two"))).await, &[("03-02", 1, 20_000, 20_000)]);
     // The session whose play was never closed is there, and counts if no view time is asked for.
-    let every = BucketQuery { minimum_view_ms: 0, ..daily(titled("Knots")) };
+    let every = daily(titled("Knots")).with_minimum_view_ms(0);
     let plays: u64 = days(&metrics, &every).await.iter().map(|day| day.1).sum();
     assert_eq!((plays, metrics.store().count_sessions().await.unwrap()), (6, 7));
 }
@@ -138,7 +138,7 @@ async fn classes_of_the_newer_versions_are_found_whatever_their_case() {
     assert_eq!(platforms.map(|platform| sum.platform(platform)), [1; 5]);
     let devices = [Device::Desktop, Device::Mobile, Device::Tablet, Device::Other];
     assert_eq!(devices.map(|device| sum.device(device)), [3, 1, 1, 0]);
-    let every = BucketQuery { minimum_view_ms: 0, ..daily(key("key-one")) };
+    let every = daily(key("key-one")).with_minimum_view_ms(0);
     let buckets = metrics.plays(&every).await.unwrap();
     let other: u64 = buckets.iter().map(|it| it.figures.browser(Browser::Other)).sum();
     assert_eq!(other, 1);

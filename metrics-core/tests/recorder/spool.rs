@@ -46,7 +46,7 @@ fn file(stopped: Result<Stopped, SpoolError>, expected: usize) -> PathBuf {
             assert_eq!(sessions, expected);
             file
         }
-        Stopped::Durable => panic!("nothing was left"),
+        other => panic!("nothing was left: {other:?}"),
     }
 }
 
@@ -56,7 +56,9 @@ async fn take_up(site: &Site) -> TakenUp {
 }
 
 fn taken_up(sessions: usize) -> TakenUp {
-    TakenUp { files: 1, sessions, refused: 0 }
+    let mut expected = TakenUp::default();
+    (expected.files, expected.sessions) = (1, sessions);
+    expected
 }
 
 #[tokio::test(start_paused = true)]

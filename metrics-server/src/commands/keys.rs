@@ -46,6 +46,7 @@ pub(crate) async fn see_to_keys(
                 return Err("there is no such KEY: `metrics-server keys list` lists all".into());
             }
         }
+        _ => return Err(crate::UNKNOWN_COMMAND.into()),
     }
     Ok(())
 }
@@ -53,7 +54,9 @@ pub(crate) async fn see_to_keys(
 fn list(records: &[KeyRecord], format: KeysFormat, out: &mut impl Write) -> io::Result<()> {
     let keys: Vec<_> = records.iter().map(key_of).collect();
     match format {
-        KeysFormat::Text => {
+        KeysFormat::Json => writeln!(out, "{}", serde_json::to_string(&Listed { keys })?)?,
+        // For people.
+        _ => {
             let width = keys.iter().map(|key| key.key.len()).max().unwrap_or(0);
             for Key { key, created_at, disabled_at } in keys {
                 let state =
@@ -61,7 +64,6 @@ fn list(records: &[KeyRecord], format: KeysFormat, out: &mut impl Write) -> io::
                 writeln!(out, "{key:width$}  created {created_at}  {state}")?;
             }
         }
-        KeysFormat::Json => writeln!(out, "{}", serde_json::to_string(&Listed { keys })?)?,
     }
     Ok(())
 }

@@ -13,6 +13,7 @@ use crate::export::{Export, Format, Table};
 
 /// What the binary is to do.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Command {
     /// Serve.
     Serve,
@@ -47,6 +48,7 @@ pub enum Command {
 
 /// What is done about the keys.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub enum KeysCommand {
     /// List them.
     List(KeysFormat),
@@ -58,6 +60,7 @@ pub enum KeysCommand {
 
 /// How keys are listed.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, clap::ValueEnum)]
+#[non_exhaustive]
 pub enum KeysFormat {
     /// A line each, for people.
     #[default]

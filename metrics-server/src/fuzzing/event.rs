@@ -126,17 +126,18 @@ fn agrees(event: &PlayerEvent, members: &Map<String, Value>, positions: Position
         "fullscreen_enter" => Action::FullscreenEnter,
         "fullscreen_exit" => Action::FullscreenExit,
         "track_set" => Action::TrackSet { language: text(get("language")) },
-        "source_set" => Action::SourceSet(Rendition {
-            width: whole("width"),
-            height: whole("height"),
-            bitrate: whole("bitrate"),
-            codec: text(get("codec")),
-        }),
+        "source_set" => {
+            let mut rendition = Rendition::default();
+            (rendition.width, rendition.height) = (whole("width"), whole("height"));
+            (rendition.bitrate, rendition.codec) = (whole("bitrate"), text(get("codec")));
+            Action::SourceSet(rendition)
+        }
         _ => Action::Other { name },
     };
     let duration = number(get("duration"));
     let timestamp_ms = number(get("timestamp")).map(|ms| ms.round() as i64);
-    let expected = PlayerEvent { action, duration, timestamp_ms };
+    let mut expected = PlayerEvent::new(action);
+    (expected.duration, expected.timestamp_ms) = (duration, timestamp_ms);
     assert_eq!(said(event), said(&expected));
 }
 
