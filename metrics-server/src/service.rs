@@ -413,7 +413,9 @@ impl Service {
             headers.get(name).is_some_and(|value| value.as_bytes().trim_ascii() == b"1")
         };
         let (user_agent, brands) = (text(USER_AGENT), text(HeaderName::from_static("sec-ch-ua")));
-        let who = Headers { user_agent: user_agent.as_deref(), brands: brands.as_deref() };
+        let mut who = Headers::default();
+        who.user_agent = user_agent.as_deref();
+        who.brands = brands.as_deref();
         Visitor {
             sender: self.inner.metrics.classify(who),
             page: page.and_then(|page| Some(Source::parse(&page)?.as_str().to_owned())),
