@@ -58,9 +58,10 @@ pub const CHECKPOINT: Duration = Duration::from_secs(15);
 /// bounds the memory that a store costs which does not answer.
 pub const WAITING_MAX: usize = 200_000;
 
-/// How many sessions are written in one transaction: enough to share a flush among many, few enough that the first
-/// does not wait long for the last.
-const BATCH_MAX: usize = 1_000;
+/// How many sessions are written in one transaction: enough to share a flush among many, and that a socket has several
+/// answers to write at once; few enough that the first does not wait long for the last. With 3,200 events under way
+/// 2,000 take a tenth less of the processor than 1,000, and 4,000 no less.
+const BATCH_MAX: usize = 2_000;
 
 /// How much memory sessions may take of whom nobody is connected, about. They are kept because their viewers may come
 /// back, or send another batch, and are loaded from the store if they were not. This is room for 200,000.
