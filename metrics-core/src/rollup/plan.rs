@@ -104,11 +104,13 @@ impl Plan {
         days.filter(|(_, it)| matches!(it, Cover::Hours(1..))).map(|(day, _)| day).collect()
     }
 
-    /// The first and the last day of the plan, if it has any.
+    /// The first and the last day of which sums are wanted, if there are any.
     #[must_use]
     pub fn days(&self) -> Option<(i64, i64)> {
-        let last = self.first + self.covers.len() as i64 - 1;
-        (self.first <= last).then_some((self.first, last))
+        let is_wanted = |cover: &Cover| *cover != Cover::Hours(0);
+        let first = self.covers.iter().position(is_wanted)?;
+        let last = self.covers.iter().rposition(is_wanted)?;
+        Some((self.first + first as i64, self.first + last as i64))
     }
 
     fn look_at(&mut self, start: i64, end: i64) {

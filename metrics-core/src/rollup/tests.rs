@@ -300,6 +300,8 @@ proptest! {
         prop_assert_eq!(plan.looks_at(at_ms), looked_at == 1);
         let is_by_hour = matches!(plan.cover(day), Cover::Hours(1..));
         prop_assert_eq!(plan.days_by_hour().contains(&day), is_by_hour);
+        let is_among = plan.days().is_some_and(|(first, last)| (first..=last).contains(&day));
+        prop_assert!(is_among || plan.cover(day) == Cover::Hours(0));
         let is_known = (known.0..=known.1).contains(&day);
         let wanted = is_known && (from_ms..=to_ms).contains(&at_ms);
         prop_assert_eq!(usize::from(summed) + looked_at, usize::from(wanted));

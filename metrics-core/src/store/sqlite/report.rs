@@ -225,12 +225,9 @@ impl<'a> Found<'a> {
     ) -> Result<Self, Failure> {
         let filter = Filter::new(&scan.selection);
         let videos = filter.videos(connection)?;
-        let scopes = match (&scan.selection.key, scan.selection.is_whole_key()) {
-            (Some(key), true) => {
-                let id = keys::table.filter(keys::key.eq(key.as_str())).select(keys::id);
-                let id: Option<i64> = id.get_result(connection).optional()?;
-                id.into_iter().map(|id| Scope::Key(id).code()).collect()
-            }
+        let key = key_scope(connection, scan)?;
+        let scopes = match key {
+            Some(key) if scan.selection.is_whole_key() => vec![key],
             _ => videos.clone(),
         };
         Self::by(connection, scan, filter, videos, scopes, sums)
@@ -263,11 +260,17 @@ impl<'a> Found<'a> {
             let plan = Plan::of_rows(timeframe);
             return Ok(Self { scan, filter, videos, scopes: Vec::new(), plan });
         };
+        // Where a key has no sums, none of its videos has.
+        let summed = key_scope(connection, scan)?.map_or_else(|| scopes.clone(), |key| vec![key]);
         let mut known: Option<(i64, i64)> = None;
-        for scope in &scopes {
+        for scope in summed {
+            // One after the other: to answer both at once, SQLite looks at all days.
             let days = rollup_plays::table.filter(rollup_plays::scope.eq(scope));
-            let ends = (diesel::dsl::min(rollup_plays::day), diesel::dsl::max(rollup_plays::day));
-            if let (Some(first), Some(last)) = days.select(ends).first(connection)? {
+            let first: Option<i64> =
+                days.select(diesel::dsl::min(rollup_plays::day)).first(connection)?;
+            let last: Option<i64> =
+                days.select(diesel::dsl::max(rollup_plays::day)).first(connection)?;
+            if let (Some(first), Some(last)) = (first, last) {
                 let (earliest, latest) = known.unwrap_or((first, last));
                 known = Some((earliest.min(first), latest.max(last)));
             }
@@ -338,6 +341,14 @@ impl<'a> Found<'a> {
             view(session.started_at, &segments)
         })
     }
+}
+
+/// The scope of the selected key, if one is and it is there.
+fn key_scope(connection: &mut SqliteConnection, scan: &Scan) -> QueryResult<Option<i64>> {
+    let Some(key) = &scan.selection.key else { return Ok(None) };
+    let id = keys::table.filter(keys::key.eq(key.as_str())).select(keys::id);
+    let id: Option<i64> = id.get_result(connection).optional()?;
+    Ok(id.map(|id| Scope::Key(id).code()))
 }
 
 /// What is selected of each session: its data, and what is to be seen of it.
