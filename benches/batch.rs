@@ -1,6 +1,4 @@
 //! A batch of events over HTTP, from its bytes to its answer, without the store: nothing in it begins a session.
-//!
-//! Messages of websockets are decoded by what is the server's own; `load` measures them, connection and store included.
 #![allow(missing_docs, reason = "criterion's macros define public items")]
 
 use std::hint::black_box;

@@ -121,3 +121,12 @@ const _: () = {
     sent::<Body>();
     sent::<Decision>();
 };
+
+/// Whether this is a message of the channel protocol, in this version of its serializer. For a benchmark of ours, and not
+/// a part of the API.
+#[doc(hidden)]
+#[must_use]
+pub fn reads_message(version: &str, text: &str) -> bool {
+    let version = phoenix::Version::from_vsn(Some(version));
+    version.is_some_and(|version| phoenix::Message::decode(version, text).is_ok())
+}
