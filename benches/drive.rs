@@ -145,6 +145,11 @@ impl Load {
             Ok((self.pid.map(cpu).transpose()?, self.database_pid.map(cpu_of_tree).transpose()?))
         };
         sleep_until(times.from).await;
+        if *ending.borrow() {
+            return Err(io::Error::other(
+                "a connection had sent all that it may before anything was measured: take more connections",
+            ));
+        }
         let before = measure()?;
         tokio::select! {
             () = sleep_until(times.to) => {}

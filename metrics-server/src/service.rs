@@ -363,10 +363,10 @@ impl Service {
         };
         let version =
             Version::from_vsn(parameter("vsn").as_deref()).ok_or(Error::UnknownVersion)?;
-        let visitor = Arc::new(self.visitor(request, parameter("source_url")));
         if !upgrade::is_upgrade_request(request) {
             return Err(Error::NotAWebsocket);
         }
+        let visitor = Arc::new(self.visitor(request, parameter("source_url")));
         let offers = request.headers().get_all(SEC_WEBSOCKET_PROTOCOL);
         let offered = offers.iter().any(|header| header.to_str().is_ok_and(offers_subprotocol));
         let (response, upgraded) =
