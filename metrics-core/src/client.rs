@@ -7,7 +7,7 @@
 //! use metrics_core::client::{Browser, Classification, Classifier, Device, Headers, Platform};
 //!
 //! let firefox = "Mozilla/5.0 (X11; Linux x86_64; rv:126.0) Gecko/20100101 Firefox/126.0";
-//! let headers = Headers { user_agent: Some(firefox), ..Headers::default() };
+//! let headers = Headers::default().with_user_agent(firefox);
 //!
 //! let Classification::Viewer(client) = Classifier::new().classify(headers) else {
 //!     panic!("not a bot");
