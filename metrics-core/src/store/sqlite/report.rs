@@ -223,14 +223,7 @@ impl<'a> Found<'a> {
         scan: &'a Scan,
         sums: Sums,
     ) -> Result<Self, Failure> {
-        let filter = Filter::new(&scan.selection);
-        let videos = filter.videos(connection)?;
-        let key = key_scope(connection, scan)?;
-        let scopes = match key {
-            Some(key) if scan.selection.is_whole_key() => vec![key],
-            _ => videos.clone(),
-        };
-        Self::by(connection, scan, filter, videos, scopes, sums)
+        Self::by(connection, scan, sums, scan.selection.is_whole_key())
     }
 
     /// By the sums of each video, which know where viewers began and stopped to watch.
@@ -239,29 +232,30 @@ impl<'a> Found<'a> {
         scan: &'a Scan,
         buckets: Option<Buckets>,
     ) -> Result<Self, Failure> {
-        let filter = Filter::new(&scan.selection);
-        let videos = filter.videos(connection)?;
         // They do not know who watched for how long.
         let sums = scan.summed_from().filter(|first| *first == 0);
         let sums = sums.map(|_| (buckets, Grain::Day));
-        Self::by(connection, scan, filter, videos.clone(), videos, sums)
+        Self::by(connection, scan, sums, false)
     }
 
+    /// By the sums of the key, or else by those of each video.
     fn by(
         connection: &mut SqliteConnection,
         scan: &'a Scan,
-        filter: Filter<'a>,
-        videos: Vec<i64>,
-        scopes: Vec<i64>,
         sums: Sums,
+        of_key: bool,
     ) -> Result<Self, Failure> {
+        let filter = Filter::new(&scan.selection);
+        let videos = filter.videos(connection)?;
         let timeframe = (scan.from_ms, scan.to_ms);
         let Some((buckets, grain)) = sums else {
             let plan = Plan::of_rows(timeframe);
             return Ok(Self { scan, filter, videos, scopes: Vec::new(), plan });
         };
         // Where a key has no sums, none of its videos has.
-        let summed = key_scope(connection, scan)?.map_or_else(|| scopes.clone(), |key| vec![key]);
+        let key = key_scope(connection, scan)?;
+        let summed = key.map_or_else(|| videos.clone(), |key| vec![key]);
+        let scopes = if of_key { summed.clone() } else { videos.clone() };
         let mut known: Option<(i64, i64)> = None;
         for scope in summed {
             // One after the other: to answer both at once, SQLite looks at all days.
