@@ -13,6 +13,7 @@ mod read;
 mod report;
 mod rollup;
 mod schema;
+mod sums;
 mod tls;
 mod types;
 mod write;
@@ -541,13 +542,13 @@ impl Store for TimescaleStore {
     }
 
     async fn rollup_days(&self) -> Result<Option<(NaiveDate, NaiveDate)>, Error> {
-        let days = self.record("find the days", |connection| rollup::days(connection).boxed());
+        let days = self.record("find the days", |connection| sums::days(connection).boxed());
         Ok(days.await?.map(|(first, last)| (date_of(first), date_of(last))))
     }
 
     async fn check_rollups(&self, day: NaiveDate, mend: bool) -> Result<bool, Error> {
         let day = number_of(day);
-        self.record("add up a day", move |connection| rollup::check(connection, day, mend).boxed())
+        self.record("add up a day", move |connection| sums::check(connection, day, mend).boxed())
             .await
     }
 

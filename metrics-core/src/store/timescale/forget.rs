@@ -7,7 +7,7 @@ use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl};
 
 use super::read::Place;
 use super::types::{timestamp, unix_ms};
-use super::{plan_anew, rollup};
+use super::{plan_anew, rollup, sums};
 use crate::rollup::day_of;
 use crate::store::failure::Failure;
 
@@ -63,7 +63,7 @@ pub(super) async fn forget_some(
             .execute(connection)
             .await?;
             // Others may do the same, and each session is in the sums once.
-            rollup::lock(connection).await?;
+            sums::lock(connection).await?;
             let gone: Vec<rollup::Row> = diesel::sql_query(format!(
                 "delete from sessions using unnest($1, $2, $3) as old (of_id, of_video, of_start)
                  where video_id = of_video and started_at = of_start and id = of_id returning {}",
@@ -123,7 +123,7 @@ pub(super) async fn drop_chunks(
             diesel::sql_query(drop).bind::<Timestamptz, _>(end).execute(connection).await?;
             // And those that were new, and rolled up meanwhile.
             delete_live(connection, before, end).await?;
-            rollup::forget_days(connection, day_of(unix_ms(end))).await
+            sums::forget_days(connection, day_of(unix_ms(end))).await
         })
         .await
 }
