@@ -8,7 +8,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use metrics_core::engagement::Parts;
 use metrics_core::interval::Segments;
 use metrics_core::report::PlayFigures;
-use metrics_core::rollup::{Change, Encoded, Places, Rolled, Scope, each_hour, load_changes};
+use metrics_core::rollup::{Change, Places, Rolled, Scope, each_hour, load_changes};
 use metrics_core::store::SessionWrite;
 
 /// As many as the hottest of a thousand videos has on a day, of ten million sessions a year.
@@ -79,8 +79,8 @@ fn sums(c: &mut Criterion) {
     group.bench_function("read a day's plays", |b| {
         b.iter(|| {
             let mut figures = PlayFigures::default();
-            let day = Encoded::of_day(plays.whole.as_deref().expect("many plays"));
-            day.and_then(|day| day.fold(3, &mut figures)).map(|()| figures)
+            let day = plays.whole.as_ref().expect("many plays").as_read();
+            day.fold(3, &mut figures).map(|()| figures)
         });
     });
     group.bench_function("read a day's plays by hour", |b| {

@@ -16,7 +16,7 @@ use crate::event::PlayerEvent;
 use crate::interval::{IntervalSet, Segments};
 use crate::report::PlayFigures;
 use crate::rollup::{
-    DayPlays, DaySources, Encoded, Places, StoredPlays, each_hour, fold_sources, load_changes,
+    DayPlays, DaySources, Places, StoredPlays, Whole, each_hour, fold_sources, load_changes,
 };
 use crate::session::{Counters, Moment, Reach, Session, Stored};
 use crate::source::SOURCE_BYTES_MAX;
@@ -235,7 +235,9 @@ pub fn rollup(bytes: &[u8]) {
         rest = more;
         match number % 3 {
             0 => {
-                let _ = Encoded::of_day(sums).and_then(|day| day.fold(1, &mut figures));
+                let (head, tail) = sums.split_at(sums.len() / 2);
+                let _ = Whole { head: sums, tail: None }.fold(1, &mut figures);
+                let _ = Whole { head, tail: Some(tail) }.fold(70, &mut figures);
                 let _ = each_hour(sums, |_, hour| hour.fold(1, &mut figures));
                 if let Ok(read) = DayPlays::load(sums)
                     && let Ok(sum) = read.add_to(&plays)

@@ -38,7 +38,7 @@ pub use bins::first_bin;
 pub(crate) use places::Lists;
 pub use places::{Places, StoredPlaces, load_changes};
 pub use plan::{Cover, Grain, Plan};
-pub use plays::{DayPlays, Encoded, PlayCells, StoredPlays, each_hour};
+pub use plays::{DayPlays, Encoded, PlayCells, StoredPlays, StoredWhole, Whole, each_hour};
 pub use sources::{DaySources, SourceCells, fold_sources};
 
 const HOUR_MS: i64 = 3_600_000;

@@ -1,9 +1,11 @@
 //! The plays of a day: how many by view time and by what they were watched with, hour by hour.
 //!
 //! Mostly plays are asked for from a short view time on. So before the bins of view time, where there are many, stands
-//! what they all come to, and only the bins that do not count are read, and taken away.
+//! what they all come to, and only the bins that do not count are read, and taken away. Of a whole day the first bins
+//! are kept with that and apart from the others, which then need not be read at all.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::RangeBounds;
 
 use super::bins::bin_of;
 use super::{Cover, Plan, Rolled, start_of};
@@ -40,10 +42,28 @@ pub struct StoredPlays {
     /// All of them, hour by hour.
     pub hours: Vec<u8>,
     /// Their sums, if reading those is less work.
-    pub whole: Option<Vec<u8>>,
+    pub whole: Option<StoredWhole>,
 }
 
-/// Plays of a day or an hour as a store keeps them.
+/// The sums of a whole day as a store keeps them.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct StoredWhole {
+    /// What all plays come to, and the bins of the shortest view times.
+    pub head: Vec<u8>,
+    /// The other bins.
+    pub tail: Vec<u8>,
+}
+
+/// The sums of a whole day as they are read.
+#[derive(Clone, Copy, Debug)]
+pub struct Whole<'a> {
+    /// As in [`StoredWhole`].
+    pub head: &'a [u8],
+    /// The same, where [`PlayCells::needs_tail`] says so.
+    pub tail: Option<&'a [u8]>,
+}
+
+/// Plays of an hour as a store keeps them.
 #[derive(Clone, Copy, Debug)]
 pub struct Encoded<'a> {
     // Whether what all bins come to stands before them.
@@ -56,6 +76,10 @@ const TOTAL: u8 = 0x20;
 
 /// How many times as long as their total bins are at least that have one.
 const TOTAL_PAYS: usize = 4;
+
+/// Up to this bin, the bins of a whole day are in its head: a minimum view time of up to five seconds, which are most,
+/// needs no others, and a row of SQLite holds that many without a page more.
+const HEAD_BINS: u16 = 5;
 
 impl DayPlays {
     /// Counts a session `times` times, which may be negative.
@@ -99,7 +123,7 @@ impl DayPlays {
         })?;
         changes.for_each(|(hour, more)| out.put(*hour, more));
         let mut sum = match &stored.whole {
-            Some(whole) => Encoded::of_day(whole)?.decode()?,
+            Some(whole) => whole.as_read().decode()?,
             None => Self::load(&stored.hours)?.sum(),
         };
         sum.merge(&self.sum());
@@ -152,12 +176,8 @@ impl HoursOut {
 
     fn finish(self, sum: impl FnOnce() -> Plays) -> Option<StoredPlays> {
         // Of a single hour the sums would be as long.
-        let whole = (1 < self.hours).then(|| {
-            let (has_total, bytes) = sum().encode();
-            let head = Encoded { has_total, bytes: &bytes }.head(0);
-            [&[head], &bytes[..]].concat()
-        });
-        let whole = whole.filter(|whole| 2 * whole.len() <= self.bytes.len());
+        let whole = (1 < self.hours).then(|| sum().encode_whole());
+        let whole = whole.filter(|it| 2 * (it.head.len() + it.tail.len()) <= self.bytes.len());
         (0 < self.hours).then_some(StoredPlays { hours: self.bytes, whole })
     }
 }
@@ -210,18 +230,19 @@ impl Plays {
         }
     }
 
+    /// Reads bins to those that are there.
+    fn decode(&mut self, mut reader: Reader<'_>) -> Result<(), Damaged> {
+        let mut bins = Bins::default();
+        while bins.next(&mut reader)? {
+            self.bins.insert(bins.at, bins.bin.clone());
+        }
+        Ok(())
+    }
+
     /// The bins, and whether a total stands before them.
     fn encode(&self) -> (bool, Vec<u8>) {
-        let (mut bins, mut total) = (Vec::new(), Bin::default());
-        let mut before = 0;
-        for (at, bin) in self.bins.iter().filter(|(_, bin)| !bin.is_nothing()) {
-            varint::put(&mut bins, u64::from(at - before));
-            before = *at;
-            bin.encode(&mut bins);
-            total.add(bin, 1);
-        }
-        let mut all = Vec::new();
-        total.encode(&mut all);
+        let bins = self.encode_bins(..);
+        let mut all = self.encode_total();
         let has_total = TOTAL_PAYS * all.len() <= bins.len();
         if has_total {
             all.extend(bins);
@@ -230,22 +251,65 @@ impl Plays {
             (has_total, bins)
         }
     }
+
+    fn encode_whole(&self) -> StoredWhole {
+        let mut head = self.encode_total();
+        head.extend(self.encode_bins(..HEAD_BINS));
+        StoredWhole { head, tail: self.encode_bins(HEAD_BINS..) }
+    }
+
+    fn encode_total(&self) -> Vec<u8> {
+        let (mut out, mut total) = (Vec::new(), Bin::default());
+        self.bins.values().for_each(|bin| total.add(bin, 1));
+        total.encode(&mut out);
+        out
+    }
+
+    fn encode_bins(&self, range: impl RangeBounds<u16>) -> Vec<u8> {
+        let (mut out, mut before) = (Vec::new(), 0);
+        for (at, bin) in self.bins.range(range).filter(|(_, bin)| !bin.is_nothing()) {
+            varint::put(&mut out, u64::from(at - before));
+            before = *at;
+            bin.encode(&mut out);
+        }
+        out
+    }
 }
 
-impl<'a> Encoded<'a> {
-    /// The sums of a day, of which a store keeps this.
+impl StoredWhole {
+    /// All of it, to be read.
+    #[must_use]
+    pub fn as_read(&self) -> Whole<'_> {
+        Whole { head: &self.head, tail: Some(&self.tail) }
+    }
+}
+
+impl Whole<'_> {
+    /// Adds the plays from bin `first` on to `figures`.
     ///
     /// # Errors
     ///
-    /// [`Damaged`] if they are not what that is.
-    pub fn of_day(whole: &'a [u8]) -> Result<Self, Damaged> {
-        let (head, bytes) = whole.split_first().ok_or(Damaged("a day has no sums"))?;
-        match head & !TOTAL {
-            0 => Ok(Self { has_total: head & TOTAL != 0, bytes }),
-            _ => Err(Damaged("a day begins with something else")),
+    /// [`Damaged`] if there are none in it, or bins are needed that were not read.
+    pub fn fold(self, first: u16, figures: &mut PlayFigures) -> Result<(), Damaged> {
+        let mut left = subtract(Reader::new(self.head), first)?;
+        if HEAD_BINS < first {
+            let tail = self.tail.ok_or(Damaged("a day is there in part"))?;
+            each_before(Reader::new(tail), first, |bin| left.add(bin, -1))?;
         }
+        count(&left, figures)
     }
 
+    fn decode(self) -> Result<Plays, Damaged> {
+        let mut plays = Plays::default();
+        let mut head = Reader::new(self.head);
+        Bin::default().decode(&mut head)?;
+        plays.decode(head)?;
+        plays.decode(Reader::new(self.tail.ok_or(Damaged("a day is there in part"))?))?;
+        Ok(plays)
+    }
+}
+
+impl Encoded<'_> {
     /// Adds the plays from bin `first` on to `figures`.
     ///
     /// # Errors
@@ -253,32 +317,25 @@ impl<'a> Encoded<'a> {
     /// [`Damaged`] if there are none in it.
     pub fn fold(self, first: u16, figures: &mut PlayFigures) -> Result<(), Damaged> {
         let mut reader = Reader::new(self.bytes);
+        if self.has_total {
+            return count(&subtract(reader, first)?, figures);
+        }
         let mut bins = Bins::default();
-        if !self.has_total {
-            while bins.next(&mut reader)? {
-                if first <= bins.at {
-                    count(&bins.bin, figures)?;
-                }
+        while bins.next(&mut reader)? {
+            if first <= bins.at {
+                count(&bins.bin, figures)?;
             }
-            return Ok(());
         }
-        let mut left = Bin::default();
-        left.decode(&mut reader)?;
-        while 0 < first && bins.next(&mut reader)? && bins.at < first {
-            left.add(&bins.bin, -1);
-        }
-        count(&left, figures)
+        Ok(())
     }
 
     fn decode(self) -> Result<Plays, Damaged> {
         let mut reader = Reader::new(self.bytes);
-        let (mut plays, mut bins) = (Plays::default(), Bins::default());
         if self.has_total {
-            bins.bin.decode(&mut reader)?;
+            Bin::default().decode(&mut reader)?;
         }
-        while bins.next(&mut reader)? {
-            plays.bins.insert(bins.at, bins.bin.clone());
-        }
+        let mut plays = Plays::default();
+        plays.decode(reader)?;
         Ok(plays)
     }
 
@@ -287,10 +344,31 @@ impl<'a> Encoded<'a> {
         self.has_total
     }
 
-    /// What stands before them in an hour, or, as if it were the first, before those of a day.
+    /// What stands before them.
     fn head(self, hour: u8) -> u8 {
         if self.has_total { hour | TOTAL } else { hour }
     }
+}
+
+/// The total that stands before bins, less those of them that are before bin `first`.
+fn subtract(mut reader: Reader<'_>, first: u16) -> Result<Bin, Damaged> {
+    let mut left = Bin::default();
+    left.decode(&mut reader)?;
+    each_before(reader, first, |bin| left.add(bin, -1))?;
+    Ok(left)
+}
+
+/// Calls `see` with each bin before `first`. What follows is not looked at.
+fn each_before(
+    mut reader: Reader<'_>,
+    first: u16,
+    mut see: impl FnMut(&Bin),
+) -> Result<(), Damaged> {
+    let mut bins = Bins::default();
+    while 0 < first && bins.next(&mut reader)? && bins.at < first {
+        see(&bins.bin);
+    }
+    Ok(())
 }
 
 /// The bin that was read last.
@@ -343,6 +421,12 @@ impl PlayCells {
         self.cells.entry(at_ms).or_default()
     }
 
+    /// Whether the tails of whole days are needed.
+    #[must_use]
+    pub fn needs_tail(&self) -> bool {
+        HEAD_BINS < self.first_bin
+    }
+
     /// Adds what the plan wants of a day, of which a store keeps this. The hours need not be there for a day that has
     /// sums of the whole, unless the plan wants single hours.
     ///
@@ -353,15 +437,13 @@ impl PlayCells {
         &mut self,
         plan: &Plan,
         day: i64,
-        whole: Option<&[u8]>,
+        whole: Option<Whole<'_>>,
         hours: Option<&[u8]>,
     ) -> Result<(), Damaged> {
         let first_bin = self.first_bin;
         let hours = hours.unwrap_or_default();
         match (plan.cover(day), whole) {
-            (Cover::Day, Some(whole)) => {
-                Encoded::of_day(whole)?.fold(first_bin, self.at(start_of(day, 0)))
-            }
+            (Cover::Day, Some(whole)) => whole.fold(first_bin, self.at(start_of(day, 0))),
             (Cover::Day, None) => {
                 let figures = self.at(start_of(day, 0));
                 each_hour(hours, |_, plays| plays.fold(first_bin, figures))

@@ -17,7 +17,10 @@ pub(super) fn put_plays(
     sums: Option<StoredPlays>,
 ) -> QueryResult<usize> {
     match sums {
-        Some(sums) => Plays { at: [scope, day], sums }.execute(connection),
+        Some(StoredPlays { hours, whole }) => {
+            let (head, tail) = whole.map(|it| (it.head, it.tail)).unzip();
+            Plays { at: [scope, day], head, tail, hours }.execute(connection)
+        }
         None => diesel::delete(rollup_plays::table.find((scope, day))).execute(connection),
     }
 }
@@ -52,16 +55,20 @@ pub(super) fn put_places(
 #[derive(QueryId)]
 struct Plays {
     at: [i64; 2],
-    sums: StoredPlays,
+    head: Option<Vec<u8>>,
+    tail: Option<Vec<u8>>,
+    hours: Vec<u8>,
 }
 
 impl QueryFragment<Sqlite> for Plays {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
-        out.push_sql("replace into rollup_plays (scope, day, whole, hours) values (");
+        out.push_sql("replace into rollup_plays (scope, day, head, tail, hours) values (");
         push_numbers(&self.at, &mut out)?;
-        out.push_bind_param::<Nullable<Binary>, _>(&self.sums.whole)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Binary, _>(&self.sums.hours)?;
+        for part in [&self.head, &self.tail] {
+            out.push_bind_param::<Nullable<Binary>, _>(part)?;
+            out.push_sql(", ");
+        }
+        out.push_bind_param::<Binary, _>(&self.hours)?;
         out.push_sql(")");
         Ok(())
     }

@@ -17,7 +17,9 @@ use crate::engagement::{Parts, Seconds};
 use crate::interval::Segments;
 use crate::query::Scan;
 use crate::report::{PlayCell, SourceCell};
-use crate::rollup::{Cover, Grain, Plan, PlayCells, Scope, SourceCells, load_changes, start_of};
+use crate::rollup::{
+    Cover, Grain, Plan, PlayCells, Scope, SourceCells, Whole, load_changes, start_of,
+};
 use crate::source::Source;
 use crate::store::failure::Failure;
 use crate::store::row::{client, narrow, page};
@@ -37,17 +39,19 @@ pub(super) fn plays(
         for (scope, (first_day, last_day)) in found.days() {
             // What is not needed is not read.
             let hours = sql::<Nullable<Binary>>(
-                "case when whole is null or day in (select value from json_each(",
+                "case when head is null or day in (select value from json_each(",
             );
             let hours = hours.bind::<Text, _>(&by_hour).sql(")) then hours end");
+            let tail = sql::<Nullable<Binary>>(if cells.needs_tail() { "tail" } else { "null" });
             let rows = rollup_plays::table
                 .filter(rollup_plays::scope.eq(scope))
                 .filter(rollup_plays::day.between(first_day, last_day))
-                .select((rollup_plays::day, rollup_plays::whole, hours));
-            type Columns = (i64, Option<Vec<u8>>, Option<Vec<u8>>);
+                .select((rollup_plays::day, rollup_plays::head, tail, hours));
+            type Columns = (i64, Option<Vec<u8>>, Option<Vec<u8>>, Option<Vec<u8>>);
             for row in rows.load_iter::<Columns, DefaultLoadingMode>(connection)? {
-                let (day, whole, hours) = row?;
-                cells.add_day(&found.plan, day, whole.as_deref(), hours.as_deref())?;
+                let (day, head, tail, hours) = row?;
+                let whole = head.as_deref().map(|head| Whole { head, tail: tail.as_deref() });
+                cells.add_day(&found.plan, day, whole, hours.as_deref())?;
             }
         }
         const COLUMNS: &str = "view_ms, unique_ms, browser, platform, device, null, null";

@@ -98,7 +98,8 @@ diesel::table! {
     rollup_plays (scope, day) {
         scope -> BigInt,
         day -> BigInt,
-        whole -> Nullable<Binary>,
+        head -> Nullable<Binary>,
+        tail -> Nullable<Binary>,
         hours -> Binary,
     }
 }

@@ -10,7 +10,8 @@ use super::schema::{
     keys, loose_sessions, rollup_places, rollup_plays, rollup_sources, sessions, videos,
 };
 use crate::rollup::{
-    Change, DaySources, Places, Scope, StoredDay, StoredPlaces, StoredPlays, day_of, start_of,
+    Change, DaySources, Places, Scope, StoredDay, StoredPlaces, StoredPlays, StoredWhole, day_of,
+    start_of,
 };
 use crate::store::failure::Failure;
 use crate::store::row::narrow;
@@ -19,13 +20,8 @@ use crate::store::row::narrow;
 pub(super) fn apply(connection: &mut SqliteConnection, mut change: Change) -> Result<(), Failure> {
     change.tidy();
     for ((scope, day), sums) in change.plays {
-        let at = rollup_plays::table.find((scope.code(), day));
-        let stored: Option<(Vec<u8>, Option<Vec<u8>>)> = at
-            .select((rollup_plays::hours, rollup_plays::whole))
-            .get_result(connection)
-            .optional()?;
-        let sums = match stored {
-            Some((hours, whole)) => sums.add_to(&StoredPlays { hours, whole })?,
+        let sums = match stored_plays(connection, scope.code(), day)? {
+            Some(stored) => sums.add_to(&stored)?,
             None => sums.store(),
         };
         put_plays(connection, scope.code(), day, sums)?;
@@ -51,6 +47,23 @@ pub(super) fn apply(connection: &mut SqliteConnection, mut change: Change) -> Re
     Ok(())
 }
 
+fn stored_plays(
+    connection: &mut SqliteConnection,
+    scope: i64,
+    day: i64,
+) -> QueryResult<Option<StoredPlays>> {
+    type Columns = (Option<Vec<u8>>, Option<Vec<u8>>, Vec<u8>);
+    let stored: Option<Columns> = rollup_plays::table
+        .find((scope, day))
+        .select((rollup_plays::head, rollup_plays::tail, rollup_plays::hours))
+        .get_result(connection)
+        .optional()?;
+    Ok(stored.map(|(head, tail, hours)| {
+        let whole = head.zip(tail).map(|(head, tail)| StoredWhole { head, tail });
+        StoredPlays { hours, whole }
+    }))
+}
+
 /// The first and the last day that there are sessions or sums of.
 pub(super) fn days(connection: &mut SqliteConnection) -> Result<Option<(i64, i64)>, Failure> {
     type Ends = (Option<i64>, Option<i64>);
@@ -73,10 +86,7 @@ fn stored(connection: &mut SqliteConnection, day: i64) -> Result<StoredDay, Fail
     let keys: Vec<i64> = keys::table.select(keys::id).load(connection)?;
     let mut stored = StoredDay::default();
     for scope in keys.into_iter().map(|id| Scope::Key(id).code()).chain(videos) {
-        let plays = rollup_plays::table.find((scope, day));
-        let plays = plays.select((rollup_plays::whole, rollup_plays::hours));
-        let plays: Option<(Option<Vec<u8>>, Vec<u8>)> = plays.get_result(connection).optional()?;
-        stored.plays.extend(plays.map(|(whole, hours)| (scope, StoredPlays { hours, whole })));
+        stored.plays.extend(stored_plays(connection, scope, day)?.map(|it| (scope, it)));
         let sources = rollup_sources::table.find((scope, day)).select(rollup_sources::sources);
         stored.sources.extend(sources.get_result(connection).optional()?.map(|it| (scope, it)));
         let places = rollup_places::table.find((scope, day)).select((

@@ -9,7 +9,7 @@ use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::query_builder::{BoxedSqlQuery, SqlQuery};
 use diesel::sql_types::{
-    Array, BigInt, Binary, Integer, Interval, Nullable, SmallInt, Text, Timestamptz,
+    Array, BigInt, Binary, Bool, Integer, Interval, Nullable, SmallInt, Text, Timestamptz,
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use futures_util::TryStreamExt as _;
@@ -20,7 +20,7 @@ use crate::engagement::{Parts, Seconds};
 use crate::interval::Segments;
 use crate::query::Scan;
 use crate::report::{PlayCell, SourceCell};
-use crate::rollup::{Cover, Grain, Plan, PlayCells, SourceCells, load_changes, start_of};
+use crate::rollup::{Cover, Grain, Plan, PlayCells, SourceCells, Whole, load_changes, start_of};
 use crate::store::failure::Failure;
 use crate::store::row::{client, narrow, page};
 use crate::time_bucket::Buckets;
@@ -30,15 +30,6 @@ pub(super) async fn plays(
     scan: &Scan,
     buckets: Buckets,
 ) -> Result<Vec<PlayCell>, Failure> {
-    #[derive(QueryableByName)]
-    struct Day {
-        #[diesel(sql_type = BigInt)]
-        day: i64,
-        #[diesel(sql_type = Nullable<Binary>)]
-        whole: Option<Vec<u8>>,
-        #[diesel(sql_type = Nullable<Binary>)]
-        hours: Option<Vec<u8>>,
-    }
     #[derive(QueryableByName)]
     struct Row {
         #[diesel(sql_type = Timestamptz)]
@@ -63,21 +54,7 @@ pub(super) async fn plays(
             let sums = scan.summed_from().map(|_| (Some(buckets), Grain::Hour));
             let found = Found::by_scope(connection, scan, sums).await?;
             let mut cells = PlayCells::new(scan.summed_from().unwrap_or_default());
-            if let Some((first_day, last_day)) = found.plan.days() {
-                // What is not needed is not sent.
-                let rows = diesel::sql_query(
-                "select day, whole, case when whole is null or day = any($4) then hours end as hours
-                 from rollup_plays where scope = any($1) and day between $2 and $3",
-            )
-            .bind::<Array<BigInt>, _>(&found.scopes)
-            .bind::<BigInt, _>(first_day)
-            .bind::<BigInt, _>(last_day)
-            .bind::<Array<BigInt>, _>(found.plan.days_by_hour());
-                let mut rows = rows.load_stream::<Day>(connection).await?;
-                while let Some(Day { day, whole, hours }) = rows.try_next().await? {
-                    cells.add_day(&found.plan, day, whole.as_deref(), hours.as_deref())?;
-                }
-            }
+            found.add_plays(connection, &mut cells).await?;
             for part in found.parts() {
                 let select = format!(
                     "{CELL}, browser, platform, device, count(*) as plays,
@@ -403,6 +380,43 @@ impl<'a> Found<'a> {
         let ends = known.first.zip(known.last);
         let plan = ends.map(|ends| Plan::new(timeframe, buckets, grain, ends));
         Ok(Self { scan, videos, scopes, plan: plan.unwrap_or_default() })
+    }
+
+    /// Adds the plays of all days that sums are read of.
+    async fn add_plays(
+        &self,
+        connection: &mut AsyncPgConnection,
+        cells: &mut PlayCells,
+    ) -> Result<(), Failure> {
+        #[derive(QueryableByName)]
+        struct Day {
+            #[diesel(sql_type = BigInt)]
+            day: i64,
+            #[diesel(sql_type = Nullable<Binary>)]
+            head: Option<Vec<u8>>,
+            #[diesel(sql_type = Nullable<Binary>)]
+            tail: Option<Vec<u8>>,
+            #[diesel(sql_type = Nullable<Binary>)]
+            hours: Option<Vec<u8>>,
+        }
+        let Some((first_day, last_day)) = self.plan.days() else { return Ok(()) };
+        // What is not needed is not sent.
+        let rows = diesel::sql_query(
+            "select day, head, case when $5 then tail end as tail,
+                case when head is null or day = any($4) then hours end as hours
+             from rollup_plays where scope = any($1) and day between $2 and $3",
+        )
+        .bind::<Array<BigInt>, _>(&self.scopes)
+        .bind::<BigInt, _>(first_day)
+        .bind::<BigInt, _>(last_day)
+        .bind::<Array<BigInt>, _>(self.plan.days_by_hour())
+        .bind::<Bool, _>(cells.needs_tail());
+        let mut rows = rows.load_stream::<Day>(connection).await?;
+        while let Some(Day { day, head, tail, hours }) = rows.try_next().await? {
+            let whole = head.as_deref().map(|head| Whole { head, tail: tail.as_deref() });
+            cells.add_day(&self.plan, day, whole, hours.as_deref())?;
+        }
+        Ok(())
     }
 
     /// The sessions that are not in the sums that are read.

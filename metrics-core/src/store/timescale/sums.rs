@@ -14,8 +14,8 @@ use super::plan_anew;
 use super::rollup::{COLUMNS, Row, keys_of};
 use super::types::{timestamp, unix_ms};
 use crate::rollup::{
-    Change, DayPlays, DaySources, Places, Scope, StoredDay, StoredPlaces, StoredPlays, day_of,
-    start_of,
+    Change, DayPlays, DaySources, Places, Scope, StoredDay, StoredPlaces, StoredPlays, StoredWhole,
+    day_of, start_of,
 };
 use crate::store::failure::Failure;
 use crate::store::row::narrow;
@@ -74,14 +74,17 @@ struct PlaysRow {
     #[diesel(sql_type = BigInt)]
     day: i64,
     #[diesel(sql_type = Nullable<Binary>)]
-    whole: Option<Vec<u8>>,
+    head: Option<Vec<u8>>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    tail: Option<Vec<u8>>,
     #[diesel(sql_type = Binary)]
     hours: Vec<u8>,
 }
 
 impl PlaysRow {
     fn sums(self) -> StoredPlays {
-        StoredPlays { hours: self.hours, whole: self.whole }
+        let whole = self.head.zip(self.tail).map(|(head, tail)| StoredWhole { head, tail });
+        StoredPlays { hours: self.hours, whole }
     }
 }
 
@@ -92,7 +95,7 @@ async fn stored_plays(
 ) -> Result<HashMap<At, StoredPlays>, Failure> {
     let (scopes, days): (Vec<i64>, Vec<i64>) = at.copied().unzip();
     let rows: Vec<PlaysRow> = diesel::sql_query(
-        "select scope, day, whole, hours from unnest($1, $2) as it (scope, day)
+        "select scope, day, head, tail, hours from unnest($1, $2) as it (scope, day)
          join rollup_plays using (scope, day)",
     )
     .bind::<Array<BigInt>, _>(scopes)
@@ -158,15 +161,16 @@ async fn put_plays(
     sums: Vec<(At, Option<StoredPlays>)>,
 ) -> Result<(), Failure> {
     let sums = sift(connection, "rollup_plays", "scope", sums).await?;
+    let whole: Vec<_> = sums.iter().map(|(_, it)| it.whole.as_ref()).collect();
     diesel::sql_query(
-        "insert into rollup_plays (scope, day, whole, hours) select * from unnest($1, $2, $3, $4)
-         on conflict (scope, day) do update set whole = excluded.whole, hours = excluded.hours",
+        "insert into rollup_plays (scope, day, head, tail, hours) select * from unnest($1, $2, $3, $4, $5)
+         on conflict (scope, day) do update
+            set head = excluded.head, tail = excluded.tail, hours = excluded.hours",
     )
     .bind::<Array<BigInt>, _>(sums.iter().map(|(at, _)| at.0).collect::<Vec<_>>())
     .bind::<Array<BigInt>, _>(sums.iter().map(|(at, _)| at.1).collect::<Vec<_>>())
-    .bind::<Array<Nullable<Binary>>, _>(
-        sums.iter().map(|(_, it)| it.whole.as_deref()).collect::<Vec<_>>(),
-    )
+    .bind::<Array<Nullable<Binary>>, _>(whole.iter().map(|it| it.map(|it| &it.head[..])).collect::<Vec<_>>())
+    .bind::<Array<Nullable<Binary>>, _>(whole.iter().map(|it| it.map(|it| &it.tail[..])).collect::<Vec<_>>())
     .bind::<Array<Binary>, _>(sums.iter().map(|(_, it)| &it.hours[..]).collect::<Vec<_>>())
     .execute(connection)
     .await?;
@@ -314,7 +318,7 @@ async fn stored_day(connection: &mut AsyncPgConnection, day: i64) -> Result<Stor
     }
     // Scope by scope, as the tables lie.
     const PLAYS: &str =
-        "select scope, day, whole, hours from rollup_plays where day = $1 and scope = any(
+        "select scope, day, head, tail, hours from rollup_plays where day = $1 and scope = any(
         array(select id from videos union all select -id from keys))";
     const SOURCES: &str =
         "select scope, sources from rollup_sources where day = $1 and scope = any(
