@@ -1,11 +1,15 @@
 // How the author of a page sets up our own client, and what is expected of it.
 
-import { eventually } from './eventually.mjs';
+import assert from 'node:assert/strict';
+import { eventually, sleep } from './eventually.mjs';
 import { near, onePlay } from './expect.mjs';
 import { length } from './player.mjs';
 import { EXAMPLE_KEY } from './server.mjs';
 
 export const TOLERANCE_SECONDS = 0.3;
+
+// Longer than a busy machine lets a player wait for what there is.
+const STALL_MS = 1_000;
 
 /** The tag that measures all media of a page. `server` is whatever has a `url`. */
 export function scriptTag(server, key = EXAMPLE_KEY) {
@@ -49,5 +53,23 @@ export function tellings(page) {
     });
     socket.on('framereceived', ({ payload }) => answers.push(JSON.parse(payload)[4].response?.reason));
   });
-  return { sockets, events, answers, names: () => events.map(({ name }) => name) };
+  return {
+    sockets,
+    events,
+    answers,
+    names: () => events.map(({ name }) => name),
+    // A busy machine makes a player wait as well, now and then.
+    besideWaits: () => events.map(({ name }) => name).filter((name) => !name.startsWith('rebuffering')),
+  };
+}
+
+/** Waits until a player waits for data that does not come, and returns which of the events tells so. */
+export function stalled(told) {
+  return eventually(async () => {
+    const last = told.events.length - 1;
+    assert.equal(told.events[last]?.name, 'rebuffering_start', told.names().join());
+    await sleep(STALL_MS);
+    assert.equal(told.events.length - 1, last, told.names().join());
+    return last;
+  });
 }

@@ -65,9 +65,9 @@ export class Site {
     this.#held = { part, answers: [] };
   }
 
-  /** The rest of them comes. */
+  /** What is held back comes, if anything is. */
   release() {
-    const { answers } = this.#held;
+    const answers = this.#held?.answers ?? [];
     this.#held = null;
     for (const answer of answers) answer();
   }

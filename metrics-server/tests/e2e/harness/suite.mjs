@@ -117,6 +117,8 @@ class Scene {
   /** Undoes everything, last first, even where undoing one thing fails. */
   async clear() {
     let failure;
+    // What a failed test still holds back is not missing from the next one.
+    this.site?.release();
     for (const cleanup of this.#cleanups.reverse()) {
       try {
         await cleanup();
