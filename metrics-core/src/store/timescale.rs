@@ -9,6 +9,7 @@ mod export;
 mod forget;
 mod ids;
 mod open;
+mod prepared;
 mod read;
 mod report;
 mod rollup;

@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 
 use super::ids::known_videos;
 use super::plan_anew;
+use super::prepared::Prepared;
 use super::types::{Bits, timestamp, unix_ms};
 use crate::key::SessionId;
 use crate::query::Selection;
@@ -39,7 +40,7 @@ pub(super) async fn videos(
     if identifiers.is_none() && video.is_none() && key.is_none() {
         return Ok(None);
     }
-    let rows: Vec<Row> = diesel::sql_query(
+    let rows: Vec<Row> = Prepared::new(
         "select id::integer as id from videos
          where ($1 is null or identifier = any($1))
            and ($2::jsonb is null or metadata @> $2::jsonb)
@@ -102,7 +103,7 @@ pub(super) async fn watching(
         watching: i64,
     }
     let videos = videos(connection, selection).await?;
-    let count: Count = diesel::sql_query(
+    let count: Count = Prepared::new(
         "select count(*) as watching from live_sessions join instances on instances.id = instance
          where not rolled and instance is not null and $1 <= seen_at
             and ($2 is null or video_id = any($2)) and ($3::jsonb is null or session_data @> $3::jsonb)",

@@ -5,15 +5,14 @@
 //! expect, and which parts of a compressed chunk to unpack.
 
 use diesel::data_types::{PgInterval, PgTimestamp};
-use diesel::pg::Pg;
 use diesel::prelude::*;
-use diesel::query_builder::{BoxedSqlQuery, SqlQuery};
 use diesel::sql_types::{
     Array, BigInt, Binary, Bool, Integer, Interval, Nullable, SmallInt, Text, Timestamptz,
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use futures_util::TryStreamExt as _;
 
+use super::prepared::Prepared;
 use super::read::{Videos, json, videos};
 use super::types::{timestamp, unix_ms};
 use crate::engagement::{Parts, Seconds};
@@ -104,7 +103,7 @@ pub(super) async fn sources(
             let found = Found::by_scope(connection, scan, sums).await?;
             let mut cells = SourceCells::new(scan.summed_from().unwrap_or_default(), buckets);
             if let Some((first_day, last_day)) = found.plan.days() {
-                let rows = diesel::sql_query(
+                let rows = Prepared::new(
                     "select day, sources from rollup_sources
                  where scope = any($1) and day between $2 and $3",
                 )
@@ -147,7 +146,7 @@ async fn name_sources(
     let mut ids: Vec<i64> = cells.iter().map(|(_, source, _)| *source).collect();
     ids.sort_unstable();
     ids.dedup();
-    let rows: Vec<Row> = diesel::sql_query("select id, url from sources where id = any($1)")
+    let rows: Vec<Row> = Prepared::new("select id, url from sources where id = any($1)")
         .bind::<Array<BigInt>, _>(ids)
         .load(connection)
         .await?;
@@ -189,7 +188,7 @@ pub(super) async fn parts(
             let mut end_ms = 0;
             let days = found.plan.days();
             if let Some((first_day, last_day)) = days {
-                let ends: Vec<Day> = diesel::sql_query(format!(
+                let ends: Vec<Day> = Prepared::new(format!(
                     "select day, max(end_ms) as end_ms {WHERE} group by day"
                 ))
                 .bind::<Array<BigInt>, _>(&found.scopes)
@@ -209,7 +208,7 @@ pub(super) async fn parts(
                 .await?;
             let mut counted = Parts::new(end_ms, parts);
             if let Some((first_day, last_day)) = days {
-                let rows = diesel::sql_query(format!("select day, places {WHERE}"))
+                let rows = Prepared::new(format!("select day, places {WHERE}"))
                     .bind::<Array<BigInt>, _>(&found.scopes)
                     .bind::<BigInt, _>(first_day)
                     .bind::<BigInt, _>(last_day);
@@ -252,7 +251,7 @@ pub(super) async fn seconds(
             let found = Found::by_video(connection, scan, Some(buckets)).await?;
             let mut counted = Seconds::new(buckets);
             if let Some((first_day, last_day)) = found.plan.days() {
-                let rows = diesel::sql_query(
+                let rows = Prepared::new(
                     "select day, seconds, case when seconds is null then places end as places
                  from rollup_places where video_id = any($1) and day between $2 and $3",
                 )
@@ -366,7 +365,7 @@ impl<'a> Found<'a> {
             return Ok(rows_only(videos));
         };
         // The ends of each scope are two steps in the index.
-        let known: Known = diesel::sql_query(
+        let known: Known = Prepared::new(
             "select min(first) as first, max(last) as last
              from unnest($1) as scope,
                 lateral (select day as first from rollup_plays it where it.scope = scope.scope
@@ -401,7 +400,7 @@ impl<'a> Found<'a> {
         }
         let Some((first_day, last_day)) = self.plan.days() else { return Ok(()) };
         // What is not needed is not sent.
-        let rows = diesel::sql_query(
+        let rows = Prepared::new(
             "select day, head, case when $5 then tail end as tail,
                 case when head is null or day = any($4) then hours end as hours
              from rollup_plays where scope = any($1) and day between $2 and $3",
@@ -426,12 +425,7 @@ impl<'a> Found<'a> {
     }
 
     /// `select` over some of the sessions, which `$1` to `$5` say.
-    fn sessions<'b>(
-        &self,
-        select: &str,
-        part: Part,
-        rest: &str,
-    ) -> BoxedSqlQuery<'b, Pg, SqlQuery> {
+    fn sessions<'b>(&self, select: &str, part: Part, rest: &str) -> Prepared<'b> {
         let minimum_ms = i64::try_from(self.scan.minimum_view_ms).unwrap_or(i64::MAX);
         let (of, start, end) = match part {
             Part::Rolled(start, end) => ("sessions where", start, end),
@@ -441,8 +435,7 @@ impl<'a> Found<'a> {
             "select {select} from {of} ($1 is null or video_id = any($1)) and started_at between $2 and $3
                 and $4 <= view_ms and ($5::jsonb is null or session_data @> $5::jsonb) {rest}"
         );
-        diesel::sql_query(sql)
-            .into_boxed()
+        Prepared::new(sql)
             .bind::<Nullable<Array<Integer>>, _>(self.videos.clone())
             .bind::<Timestamptz, _>(timestamp(start))
             .bind::<Timestamptz, _>(timestamp(end))
@@ -486,6 +479,6 @@ async fn ids(
         #[diesel(sql_type = BigInt)]
         id: i64,
     }
-    let rows = diesel::sql_query(query).bind::<Nullable<Text>, _>(of).load::<Row>(connection);
+    let rows = Prepared::new(query).bind::<Nullable<Text>, _>(of).load::<Row>(connection);
     Ok(rows.await?.into_iter().map(|row| row.id).collect())
 }

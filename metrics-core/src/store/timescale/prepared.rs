@@ -1,0 +1,113 @@
+//! Statements that a connection prepares once.
+//!
+//! Diesel's own queries in SQL are prepared anew each time, which costs another round trip and the time to read the text.
+
+use diesel::pg::Pg;
+use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
+use diesel::result::{Error, QueryResult};
+use diesel::serialize::ToSql;
+use diesel::sql_types::{HasSqlType, Untyped};
+
+/// SQL of which there are so few texts that a connection can keep them all.
+///
+/// Parameters are called `$1` to `$9`, and `$` stands for nothing else.
+pub(super) struct Prepared<'a> {
+    sql: String,
+    binds: Vec<Box<dyn QueryFragment<Pg> + Send + 'a>>,
+}
+
+impl<'a> Prepared<'a> {
+    pub(super) fn new(sql: impl Into<String>) -> Self {
+        Self { sql: sql.into(), binds: Vec::new() }
+    }
+
+    /// The value of the next parameter.
+    pub(super) fn bind<S, T>(mut self, value: T) -> Self
+    where
+        Pg: HasSqlType<S>,
+        S: Send + 'a,
+        T: ToSql<S, Pg> + Send + 'a,
+    {
+        self.binds.push(Box::new(Bind::<S, T> { value, of: std::marker::PhantomData }));
+        self
+    }
+}
+
+impl QueryFragment<Pg> for Prepared<'_> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        // Diesel numbers parameters as they come, and knows each once.
+        let mut seen = Vec::new();
+        for (at, piece) in self.sql.split('$').enumerate() {
+            if at == 0 {
+                out.push_sql(piece);
+                continue;
+            }
+            let (number, text) = piece.split_at_checked(1).unwrap_or_default();
+            if let Some(before) = seen.iter().position(|it| *it == number) {
+                out.push_sql(&format!("${}", before + 1));
+            } else {
+                let index = number.parse::<usize>().ok().and_then(|it| it.checked_sub(1));
+                let bind = index.and_then(|index| self.binds.get(index));
+                let missing = || format!("${number} has no value in {}", self.sql);
+                bind.ok_or_else(|| Error::QueryBuilderError(missing().into()))?
+                    .walk_ast(out.reborrow())?;
+                seen.push(number);
+            }
+            out.push_sql(text);
+        }
+        Ok(())
+    }
+}
+
+impl QueryId for Prepared<'_> {
+    type QueryId = ();
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+
+impl Query for Prepared<'_> {
+    type SqlType = Untyped;
+}
+
+struct Bind<S, T> {
+    value: T,
+    of: std::marker::PhantomData<S>,
+}
+
+impl<S, T> QueryFragment<Pg> for Bind<S, T>
+where
+    Pg: HasSqlType<S>,
+    T: ToSql<S, Pg>,
+{
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_bind_param::<S, T>(&self.value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use diesel::debug_query;
+    use diesel::sql_types::{BigInt, Text};
+
+    use super::*;
+
+    #[test]
+    fn parameters_are_numbered_as_they_come() {
+        let query = Prepared::new("select $2, $1 where $2 is null or $1 < 3");
+        let query = query.bind::<BigInt, _>(7).bind::<Text, _>("seven");
+        assert_eq!(
+            debug_query::<Pg, _>(&query).to_string(),
+            r#"select $1, $2 where $1 is null or $2 < 3 -- binds: ["seven", 7]"#
+        );
+    }
+
+    #[test]
+    fn a_parameter_without_a_value_is_refused() {
+        for sql in ["select $1, $2", "select $0", "select $", "select $x"] {
+            let query = Prepared::new(sql).bind::<BigInt, _>(7);
+            let mut text = String::new();
+            assert!(write!(text, "{}", debug_query::<Pg, _>(&query)).is_err(), "{sql}: {text}");
+        }
+    }
+}
