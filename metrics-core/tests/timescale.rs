@@ -720,6 +720,26 @@ async fn sessions_are_whole_while_their_chunks_are_compressed() {
     }
 }
 
+/// More sessions than a report keeps, in the sums and not, of a day that does not count whole.
+#[tokio::test]
+async fn more_viewers_are_counted_than_are_kept() {
+    let (store, _database) = empty_store(Timescale).await;
+    let key = key(&store).await;
+    let many = |first: u32| {
+        let key = &key;
+        (first..first + 6_000).map(move |at| write(key, &at.to_string(), 0))
+    };
+    let mut furthest = write(&key, "furthest", 0);
+    let segments: Segments = Interval::new(0, 10_000).into_iter().collect();
+    furthest.stored.segments = segments.encode();
+    commit(&store, many(0).chain([furthest])).await;
+    roll_up(&store).await;
+    commit(&store, many(6_000)).await;
+    let scan = Scan { from_ms: now().timestamp_millis(), ..everything(&key) };
+    let parts = store.parts(&scan, 2).await.unwrap().finish();
+    assert_eq!(parts.iter().map(|it| it.viewers).collect::<Vec<_>>(), [12_001, 1]);
+}
+
 #[tokio::test]
 async fn a_damaged_row_is_an_error_and_hurts_no_other() {
     let (store, database) = empty_store(Postgres).await;

@@ -7,6 +7,7 @@
 mod connect;
 mod export;
 mod forget;
+mod found;
 mod ids;
 mod open;
 mod prepared;

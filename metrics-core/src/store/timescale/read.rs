@@ -28,7 +28,7 @@ use crate::varint::Damaged;
 pub(super) type Videos = Option<Vec<i32>>;
 
 pub(super) async fn videos(
-    connection: &mut AsyncPgConnection,
+    connection: &AsyncPgConnection,
     selection: &Selection,
 ) -> Result<Videos, Failure> {
     #[derive(QueryableByName)]
@@ -36,22 +36,31 @@ pub(super) async fn videos(
         #[diesel(sql_type = Integer)]
         id: i32,
     }
-    let Selection { identifiers, video, session: _, key } = selection;
-    if identifiers.is_none() && video.is_none() && key.is_none() {
+    if !limits_videos(selection) {
         return Ok(None);
     }
-    let rows: Vec<Row> = Prepared::new(
-        "select id::integer as id from videos
+    let rows = of_videos("id::integer as id", selection).load::<Row>(&mut &*connection);
+    Ok(Some(rows.await?.into_iter().map(|row| row.id).collect()))
+}
+
+/// Whether a selection means some videos only.
+pub(super) fn limits_videos(selection: &Selection) -> bool {
+    let Selection { identifiers, video, session: _, key } = selection;
+    identifiers.is_some() || video.is_some() || key.is_some()
+}
+
+/// `select` of the videos of a selection.
+pub(super) fn of_videos<'a>(select: &str, selection: &'a Selection) -> Prepared<'a> {
+    let Selection { identifiers, video, session: _, key } = selection;
+    Prepared::new(format!(
+        "select {select} from videos
          where ($1 is null or identifier = any($1))
            and ($2::jsonb is null or metadata @> $2::jsonb)
-           and ($3 is null or key_id = (select id from keys where key = $3))",
-    )
+           and ($3 is null or key_id = (select id from keys where key = $3))"
+    ))
     .bind::<Nullable<Array<Text>>, _>(identifiers.as_ref())
     .bind::<Nullable<Text>, _>(json(video.as_ref()))
     .bind::<Nullable<Text>, _>(key.as_ref().map(|key| key.as_str()))
-    .load(connection)
-    .await?;
-    Ok(Some(rows.into_iter().map(|row| row.id).collect()))
 }
 
 pub(super) fn json(object: Option<&Map<String, Value>>) -> Option<String> {
