@@ -18,7 +18,7 @@ use super::prepared::Prepared;
 use super::read::{Videos, json, limits_videos, of_videos, videos};
 use super::types::{timestamp, unix_ms};
 use crate::interval::Segments;
-use crate::query::Scan;
+use crate::query::{Scan, Selection};
 use crate::rollup::{Grain, Plan};
 use crate::store::failure::Failure;
 use crate::store::row::narrow;
@@ -49,11 +49,16 @@ pub(super) struct Found<'a> {
     pub(super) plan: Plan,
 }
 
-/// In which buckets sums are wanted, and how fine they are, if there are any that help.
-pub(super) type Sums = Option<(Option<Buckets>, Grain)>;
+/// In which buckets sums are wanted, and how fine they are.
+pub(super) type Sums = (Option<Buckets>, Grain);
+
+/// Whether a selection means all videos of one key, or of every key.
+fn is_whole(selection: &Selection) -> bool {
+    !limits_videos(selection) || selection.is_whole_key()
+}
 
 /// The sums of each video say where viewers began and stopped to watch, but not who watched for how long.
-pub(super) fn of_each_video(scan: &Scan, buckets: Option<Buckets>) -> Sums {
+pub(super) fn of_each_video(scan: &Scan, buckets: Option<Buckets>) -> Option<Sums> {
     scan.summed_from().filter(|first| *first == 0).map(|_| (buckets, Grain::Day))
 }
 
@@ -78,10 +83,43 @@ struct Scope {
 }
 
 impl Scope {
-    /// Its columns. Its first and last day are two steps in the index.
+    /// Its columns. The first and the last day are two steps in the index.
     fn columns(scope: &str) -> String {
         let day = format!("select day from rollup_plays where scope = {scope} order by day");
         format!("{scope} as scope, ({day} limit 1) as first, ({day} desc limit 1) as last")
+    }
+
+    /// Those of videos where their days are of no interest.
+    const VIDEO: &str = "id as scope, null::bigint as first, null::bigint as last";
+
+    /// The keys of a selection of all their videos.
+    async fn keys(
+        connection: &AsyncPgConnection,
+        selection: &Selection,
+    ) -> Result<Vec<Self>, Failure> {
+        let columns = Self::columns("-keys.id");
+        let keys =
+            Prepared::new(format!("select {columns} from keys where $1 is null or key = $1"))
+                .bind::<Nullable<Text>, _>(selection.key.as_ref().map(|key| key.as_str()));
+        Ok(keys.load(&mut &*connection).await?)
+    }
+
+    /// The videos of a selection.
+    async fn videos(
+        connection: &AsyncPgConnection,
+        selection: &Selection,
+        columns: &str,
+    ) -> Result<Vec<Self>, Failure> {
+        Ok(of_videos(columns, selection).load(&mut &*connection).await?)
+    }
+
+    /// How a scan is answered by the sums of these.
+    fn plan(scopes: &[Self], scan: &Scan, (buckets, grain): Sums) -> Plan {
+        let first = scopes.iter().filter_map(|it| it.first).min();
+        let last = scopes.iter().filter_map(|it| it.last).max();
+        let timeframe = (scan.from_ms, scan.to_ms);
+        let ends = first.zip(last);
+        ends.map(|ends| Plan::new(timeframe, buckets, grain, ends)).unwrap_or_default()
     }
 }
 
@@ -90,50 +128,44 @@ impl<'a> Found<'a> {
     pub(super) async fn by_scope(
         connection: &AsyncPgConnection,
         scan: &'a Scan,
-        sums: Sums,
+        sums: Option<Sums>,
     ) -> Result<Self, Failure> {
         let selection = &scan.selection;
-        if sums.is_none() || limits_videos(selection) && !selection.is_whole_key() {
+        let Some(wanted) = sums.filter(|_| is_whole(selection)) else {
             return Self::by_video(connection, scan, sums).await;
-        }
-        let columns = Scope::columns("-keys.id");
-        let keys =
-            Prepared::new(format!("select {columns} from keys where $1 is null or key = $1"))
-                .bind::<Nullable<Text>, _>(selection.key.as_ref().map(|key| key.as_str()));
-        let keys = async { Ok(keys.load(&mut &*connection).await?) };
+        };
+        let keys = Scope::keys(connection, selection);
         let (videos, keys) = try_join(videos(connection, selection), keys).await?;
-        Ok(Self::of(scan, videos, &keys, sums))
+        let plan = Scope::plan(&keys, scan, wanted);
+        Ok(Self { scan, videos, scopes: keys.iter().map(|it| it.scope).collect(), plan })
     }
 
     /// By the sums of each video.
     pub(super) async fn by_video(
         connection: &AsyncPgConnection,
         scan: &'a Scan,
-        sums: Sums,
+        sums: Option<Sums>,
     ) -> Result<Self, Failure> {
         let selection = &scan.selection;
-        if sums.is_none() {
-            return Ok(Self::of(scan, videos(connection, selection).await?, &[], sums));
-        }
-        let columns = Scope::columns("videos.id");
-        let found = of_videos(&columns, selection).load::<Scope>(&mut &*connection).await?;
+        let Some(sums) = sums else {
+            let plan = Plan::of_rows((scan.from_ms, scan.to_ms));
+            let videos = videos(connection, selection).await?;
+            return Ok(Self { scan, videos, scopes: Vec::new(), plan });
+        };
+        let (found, plan) = if is_whole(selection) {
+            // Keys have sums of the days of all their videos, which may be many.
+            let found = Scope::videos(connection, selection, Scope::VIDEO);
+            let (found, keys) = try_join(found, Scope::keys(connection, selection)).await?;
+            (found, Scope::plan(&keys, scan, sums))
+        } else {
+            let columns = Scope::columns("videos.id");
+            let found = Scope::videos(connection, selection, &columns).await?;
+            let plan = Scope::plan(&found, scan, sums);
+            (found, plan)
+        };
         let ids = || found.iter().map(|it| narrow(it.scope)).collect::<Result<_, _>>();
         let videos = limits_videos(selection).then(ids).transpose()?;
-        Ok(Self::of(scan, videos, &found, sums))
-    }
-
-    fn of(scan: &'a Scan, videos: Videos, scopes: &[Scope], sums: Sums) -> Self {
-        let timeframe = (scan.from_ms, scan.to_ms);
-        let plan = match sums {
-            None => Plan::of_rows(timeframe),
-            Some((buckets, grain)) => {
-                let first = scopes.iter().filter_map(|it| it.first).min();
-                let last = scopes.iter().filter_map(|it| it.last).max();
-                let ends = first.zip(last);
-                ends.map(|ends| Plan::new(timeframe, buckets, grain, ends)).unwrap_or_default()
-            }
-        };
-        Self { scan, videos, scopes: scopes.iter().map(|it| it.scope).collect(), plan }
+        Ok(Self { scan, videos, scopes: found.iter().map(|it| it.scope).collect(), plan })
     }
 
     /// The sessions that are not in the sums that are read.
