@@ -504,7 +504,8 @@ async fn sums_that_are_wrong_are_found_and_mended() {
         "update rollup_plays set hours = x'0100', head = null",
         "delete from rollup_sources",
         "update rollup_places set end_ms = end_ms + 1",
-        "insert into rollup_places select video_id + 1, day, end_ms, seconds, places from rollup_places",
+        "insert into rollup_places (at, end_ms, seconds, places) \
+            select at + 268435456, end_ms, seconds, places from rollup_places",
     ] {
         connect(&path)
             .batch_execute(

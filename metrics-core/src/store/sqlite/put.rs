@@ -8,6 +8,7 @@ use diesel::sql_types::{BigInt, Binary, Nullable};
 use diesel::sqlite::{Sqlite, SqliteConnection};
 
 use super::schema::{rollup_places, rollup_plays, rollup_sources};
+use super::sums::at;
 use crate::rollup::{StoredPlaces, StoredPlays};
 
 pub(super) fn put_plays(
@@ -19,9 +20,9 @@ pub(super) fn put_plays(
     match sums {
         Some(StoredPlays { hours, whole }) => {
             let (head, tail) = whole.map(|it| (it.head, it.tail)).unzip();
-            Plays { at: [scope, day], head, tail, hours }.execute(connection)
+            Plays { at: at(scope, day), head, tail, hours }.execute(connection)
         }
-        None => diesel::delete(rollup_plays::table.find((scope, day))).execute(connection),
+        None => diesel::delete(rollup_plays::table.find(at(scope, day))).execute(connection),
     }
 }
 
@@ -32,8 +33,8 @@ pub(super) fn put_sources(
     sums: Option<Vec<u8>>,
 ) -> QueryResult<usize> {
     match sums {
-        Some(sums) => Sources { at: [scope, day], sums }.execute(connection),
-        None => diesel::delete(rollup_sources::table.find((scope, day))).execute(connection),
+        Some(sums) => Sources { at: at(scope, day), sums }.execute(connection),
+        None => diesel::delete(rollup_sources::table.find(at(scope, day))).execute(connection),
     }
 }
 
@@ -46,15 +47,15 @@ pub(super) fn put_places(
     match sums {
         Some(StoredPlaces { end_ms, places, seconds }) => {
             let end_ms = i64::from(end_ms);
-            Places { at: [video, day], end_ms, seconds, places }.execute(connection)
+            Places { at: at(video, day), end_ms, seconds, places }.execute(connection)
         }
-        None => diesel::delete(rollup_places::table.find((video, day))).execute(connection),
+        None => diesel::delete(rollup_places::table.find(at(video, day))).execute(connection),
     }
 }
 
 #[derive(QueryId)]
 struct Plays {
-    at: [i64; 2],
+    at: i64,
     head: Option<Vec<u8>>,
     tail: Option<Vec<u8>>,
     hours: Vec<u8>,
@@ -62,8 +63,8 @@ struct Plays {
 
 impl QueryFragment<Sqlite> for Plays {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
-        out.push_sql("replace into rollup_plays (scope, day, head, tail, hours) values (");
-        push_numbers(&self.at, &mut out)?;
+        out.push_sql("replace into rollup_plays (at, head, tail, hours) values (");
+        push_number(&self.at, &mut out)?;
         for part in [&self.head, &self.tail] {
             out.push_bind_param::<Nullable<Binary>, _>(part)?;
             out.push_sql(", ");
@@ -78,14 +79,14 @@ impl RunQueryDsl<SqliteConnection> for Plays {}
 
 #[derive(QueryId)]
 struct Sources {
-    at: [i64; 2],
+    at: i64,
     sums: Vec<u8>,
 }
 
 impl QueryFragment<Sqlite> for Sources {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
-        out.push_sql("replace into rollup_sources (scope, day, sources) values (");
-        push_numbers(&self.at, &mut out)?;
+        out.push_sql("replace into rollup_sources (at, sources) values (");
+        push_number(&self.at, &mut out)?;
         out.push_bind_param::<Binary, _>(&self.sums)?;
         out.push_sql(")");
         Ok(())
@@ -96,7 +97,7 @@ impl RunQueryDsl<SqliteConnection> for Sources {}
 
 #[derive(QueryId)]
 struct Places {
-    at: [i64; 2],
+    at: i64,
     end_ms: i64,
     seconds: Option<Vec<u8>>,
     places: Vec<u8>,
@@ -104,11 +105,9 @@ struct Places {
 
 impl QueryFragment<Sqlite> for Places {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
-        out.push_sql(
-            "replace into rollup_places (video_id, day, end_ms, seconds, places) values (",
-        );
-        push_numbers(&self.at, &mut out)?;
-        push_numbers(std::slice::from_ref(&self.end_ms), &mut out)?;
+        out.push_sql("replace into rollup_places (at, end_ms, seconds, places) values (");
+        push_number(&self.at, &mut out)?;
+        push_number(&self.end_ms, &mut out)?;
         out.push_bind_param::<Nullable<Binary>, _>(&self.seconds)?;
         out.push_sql(", ");
         out.push_bind_param::<Binary, _>(&self.places)?;
@@ -119,11 +118,9 @@ impl QueryFragment<Sqlite> for Places {
 
 impl RunQueryDsl<SqliteConnection> for Places {}
 
-/// Each with a comma behind it.
-fn push_numbers<'b>(numbers: &'b [i64], out: &mut AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
-    for number in numbers {
-        out.push_bind_param::<BigInt, _>(number)?;
-        out.push_sql(", ");
-    }
+/// With a comma behind it.
+fn push_number<'b>(number: &'b i64, out: &mut AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
+    out.push_bind_param::<BigInt, _>(number)?;
+    out.push_sql(", ");
     Ok(())
 }

@@ -13,6 +13,7 @@ use diesel::sqlite::SqliteConnection;
 use super::place::transaction;
 use super::read::Filter;
 use super::schema::{keys, rollup_places, rollup_plays, rollup_sources, sources};
+use super::sums::{at, ends};
 use crate::engagement::{Parts, Seconds};
 use crate::interval::Segments;
 use crate::query::Scan;
@@ -44,8 +45,7 @@ pub(super) fn plays(
             let hours = hours.bind::<Text, _>(&by_hour).sql(")) then hours end");
             let tail = sql::<Nullable<Binary>>(if cells.needs_tail() { "tail" } else { "null" });
             let rows = rollup_plays::table
-                .filter(rollup_plays::scope.eq(scope))
-                .filter(rollup_plays::day.between(first_day, last_day))
+                .filter(rollup_plays::at.between(at(scope, first_day), at(scope, last_day)))
                 .select((rollup_plays::day, rollup_plays::head, tail, hours));
             type Columns = (i64, Option<Vec<u8>>, Option<Vec<u8>>, Option<Vec<u8>>);
             for row in rows.load_iter::<Columns, DefaultLoadingMode>(connection)? {
@@ -76,8 +76,7 @@ pub(super) fn sources(
         let mut found = Found::by_scope(connection, scan, sums)?;
         for (scope, (first_day, last_day)) in found.days() {
             let rows = rollup_sources::table
-                .filter(rollup_sources::scope.eq(scope))
-                .filter(rollup_sources::day.between(first_day, last_day))
+                .filter(rollup_sources::at.between(at(scope, first_day), at(scope, last_day)))
                 .select((rollup_sources::day, rollup_sources::sources));
             for row in rows.load_iter::<(i64, Vec<u8>), DefaultLoadingMode>(connection)? {
                 let (day, plays) = row?;
@@ -128,8 +127,7 @@ pub(super) fn parts(
         let mut end_ms = 0;
         for (video, (first_day, last_day)) in found.days() {
             let ends = rollup_places::table
-                .filter(rollup_places::video_id.eq(video))
-                .filter(rollup_places::day.between(first_day, last_day))
+                .filter(rollup_places::at.between(at(video, first_day), at(video, last_day)))
                 .select((rollup_places::day, rollup_places::end_ms));
             for (day, day_end_ms) in ends.load::<(i64, i64)>(connection)? {
                 if found.plan.cover(day) == Cover::Day {
@@ -144,8 +142,7 @@ pub(super) fn parts(
         let mut counted = Parts::new(end_ms, parts);
         for (video, (first_day, last_day)) in found.days() {
             let rows = rollup_places::table
-                .filter(rollup_places::video_id.eq(video))
-                .filter(rollup_places::day.between(first_day, last_day))
+                .filter(rollup_places::at.between(at(video, first_day), at(video, last_day)))
                 .select((rollup_places::day, rollup_places::places));
             for row in rows.load_iter::<(i64, Vec<u8>), DefaultLoadingMode>(connection)? {
                 let (day, places) = row?;
@@ -174,8 +171,7 @@ pub(super) fn seconds(
             // What is not needed is not read.
             let places = sql::<Nullable<Binary>>("case when seconds is null then places end");
             let rows = rollup_places::table
-                .filter(rollup_places::video_id.eq(video))
-                .filter(rollup_places::day.between(first_day, last_day))
+                .filter(rollup_places::at.between(at(video, first_day), at(video, last_day)))
                 .select((rollup_places::day, rollup_places::seconds, places));
             type Columns = (i64, Option<Vec<u8>>, Option<Vec<u8>>);
             for row in rows.load_iter::<Columns, DefaultLoadingMode>(connection)? {
@@ -262,13 +258,7 @@ impl<'a> Found<'a> {
         let scopes = if of_key { summed.clone() } else { videos.clone() };
         let mut known: Option<(i64, i64)> = None;
         for scope in summed {
-            // One after the other: to answer both at once, SQLite looks at all days.
-            let days = rollup_plays::table.filter(rollup_plays::scope.eq(scope));
-            let first: Option<i64> =
-                days.select(diesel::dsl::min(rollup_plays::day)).first(connection)?;
-            let last: Option<i64> =
-                days.select(diesel::dsl::max(rollup_plays::day)).first(connection)?;
-            if let (Some(first), Some(last)) = (first, last) {
+            if let Some((first, last)) = ends(connection, scope)? {
                 let (earliest, latest) = known.unwrap_or((first, last));
                 known = Some((earliest.min(first), latest.max(last)));
             }

@@ -95,8 +95,8 @@ diesel::table! {
 }
 
 diesel::table! {
-    rollup_plays (scope, day) {
-        scope -> BigInt,
+    rollup_plays (at) {
+        at -> BigInt,
         day -> BigInt,
         head -> Nullable<Binary>,
         tail -> Nullable<Binary>,
@@ -105,16 +105,16 @@ diesel::table! {
 }
 
 diesel::table! {
-    rollup_sources (scope, day) {
-        scope -> BigInt,
+    rollup_sources (at) {
+        at -> BigInt,
         day -> BigInt,
         sources -> Binary,
     }
 }
 
 diesel::table! {
-    rollup_places (video_id, day) {
-        video_id -> BigInt,
+    rollup_places (at) {
+        at -> BigInt,
         day -> BigInt,
         end_ms -> BigInt,
         seconds -> Nullable<Binary>,

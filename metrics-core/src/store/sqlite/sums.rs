@@ -16,6 +16,26 @@ use crate::rollup::{
 use crate::store::failure::Failure;
 use crate::store::row::narrow;
 
+/// How many days a scope or a video has room for, half of them before 1970: more than there are dates.
+const DAYS: i64 = 1 << 28;
+
+/// Where the sums of a scope or a video are, on a day. SQLite finds them without a look at their bytes.
+pub(super) fn at(scope: i64, day: i64) -> i64 {
+    scope.saturating_mul(DAYS).saturating_add(day)
+}
+
+/// The first and the last day that there are sums of plays of.
+pub(super) fn ends(
+    connection: &mut SqliteConnection,
+    scope: i64,
+) -> QueryResult<Option<(i64, i64)>> {
+    let all = rollup_plays::at.between(at(scope, -DAYS / 2), at(scope, DAYS / 2 - 1));
+    let all = rollup_plays::table.filter(all).select(rollup_plays::day);
+    let first: Option<i64> = all.order(rollup_plays::at).first(connection).optional()?;
+    let last: Option<i64> = all.order(rollup_plays::at.desc()).first(connection).optional()?;
+    Ok(first.zip(last))
+}
+
 /// Adds to the sums, and takes from them.
 pub(super) fn apply(connection: &mut SqliteConnection, mut change: Change) -> Result<(), Failure> {
     change.tidy();
@@ -27,18 +47,18 @@ pub(super) fn apply(connection: &mut SqliteConnection, mut change: Change) -> Re
         put_plays(connection, scope.code(), day, sums)?;
     }
     for ((scope, day), mut sums) in change.sources {
-        let at = rollup_sources::table.find((scope.code(), day));
+        let sources = rollup_sources::table.find(at(scope.code(), day));
         let stored: Option<Vec<u8>> =
-            at.select(rollup_sources::sources).get_result(connection).optional()?;
+            sources.select(rollup_sources::sources).get_result(connection).optional()?;
         if let Some(stored) = stored {
             sums.merge(DaySources::load(&stored)?);
         }
         put_sources(connection, scope.code(), day, sums.store())?;
     }
     for ((video, day), mut sums) in change.places {
-        let at = rollup_places::table.find((video, day));
+        let places = rollup_places::table.find(at(video, day));
         let stored: Option<Vec<u8>> =
-            at.select(rollup_places::places).get_result(connection).optional()?;
+            places.select(rollup_places::places).get_result(connection).optional()?;
         if let Some(stored) = stored {
             sums.merge(Places::load(&stored)?);
         }
@@ -54,7 +74,7 @@ fn stored_plays(
 ) -> QueryResult<Option<StoredPlays>> {
     type Columns = (Option<Vec<u8>>, Option<Vec<u8>>, Vec<u8>);
     let stored: Option<Columns> = rollup_plays::table
-        .find((scope, day))
+        .find(at(scope, day))
         .select((rollup_plays::head, rollup_plays::tail, rollup_plays::hours))
         .get_result(connection)
         .optional()?;
@@ -87,9 +107,9 @@ fn stored(connection: &mut SqliteConnection, day: i64) -> Result<StoredDay, Fail
     let mut stored = StoredDay::default();
     for scope in keys.into_iter().map(|id| Scope::Key(id).code()).chain(videos) {
         stored.plays.extend(stored_plays(connection, scope, day)?.map(|it| (scope, it)));
-        let sources = rollup_sources::table.find((scope, day)).select(rollup_sources::sources);
+        let sources = rollup_sources::table.find(at(scope, day)).select(rollup_sources::sources);
         stored.sources.extend(sources.get_result(connection).optional()?.map(|it| (scope, it)));
-        let places = rollup_places::table.find((scope, day)).select((
+        let places = rollup_places::table.find(at(scope, day)).select((
             rollup_places::end_ms,
             rollup_places::seconds,
             rollup_places::places,
