@@ -272,7 +272,7 @@ impl<'a> Viewer<'a> {
             self.says(Action::FullscreenEnter);
         }
         if self.rng.chance(0.04) {
-            self.says(Action::RebufferingStart);
+            self.says(Action::RebufferingStart { from: None });
             self.now_ms += 100 + self.rng.below(4_000) as i64;
             self.says(Action::RebufferingEnd);
         }

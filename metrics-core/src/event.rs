@@ -13,6 +13,11 @@ pub const DURATION_MS_MAX: u32 = 7 * 24 * 3_600 * 1_000;
 /// The furthest position in a video whose duration is not known: 24 hours.
 pub const POSITION_MS_MAX: u32 = 24 * 3_600 * 1_000;
 
+/// The slowest and the fastest rate that is believed, in seconds of video per second: browsers play from 1/16 to 16.
+pub const RATE_MIN: f64 = 0.0625;
+/// See [`RATE_MIN`].
+pub const RATE_MAX: f64 = 16.0;
+
 /// The longest language or codec that is kept, in bytes. Real ones (`zh-Hant-TW`, `avc1.640028,mp4a.40.2`) are
 /// far shorter.
 pub const LABEL_BYTES_MAX: usize = 64;
@@ -31,10 +36,21 @@ pub enum Action {
         /// Where, in seconds of video.
         to: f64,
     },
+    /// Playback left a position by a jump, and goes on elsewhere without a word.
+    ///
+    /// `@maveio/metrics` 0.1.3 to 0.1.5 notice jumps between two updates of the position. They send them as a `pause`
+    /// whose `to` is a bare number, where that of a real pause is a text.
+    Jump {
+        /// The last position before the jump, in seconds of video.
+        from: f64,
+    },
     /// Frames move for the first time, or again.
     Playing,
     /// Playback waits for data.
-    RebufferingStart,
+    RebufferingStart {
+        /// Where, in seconds of video, if the player says so. Everything before it was played.
+        from: Option<f64>,
+    },
     /// The data is there.
     RebufferingEnd,
     /// The video cannot be played.
@@ -52,6 +68,11 @@ pub enum Action {
     },
     /// The player switched to another rendition of the video.
     SourceSet(Rendition),
+    /// The speed of playback changed.
+    RateChange {
+        /// Seconds of video per second, if the player says so.
+        rate: Option<f64>,
+    },
     /// Anything else that players report: it is counted, and nothing more.
     Other {
         /// What the player calls it.
@@ -92,8 +113,8 @@ pub struct Rendition {
 pub struct PlayerEvent {
     /// What happened.
     pub action: Action,
-    /// The duration of the video in seconds, as far as the player knows it. Infinite, not a number and 0 mean
-    /// that it does not.
+    /// The duration of the video in seconds, as far as the player knows it. Infinite, not a number, 0 and below mean
+    /// that it does not: SDKs of advertisements say -0.001.
     pub duration: Option<f64>,
     /// The clock of the player in Unix milliseconds. It orders events and measures between them; it is never
     /// taken for the time of day.
@@ -137,13 +158,18 @@ impl PlayerEvent {
     ///
     /// # Errors
     ///
-    /// [`InvalidEvent`] if a position or the duration is negative, or a position is not a finite number.
+    /// [`InvalidEvent`] if the position of a play, a pause or a jump is negative or not a finite number.
     pub fn check(&self) -> Result<CheckedEvent, InvalidEvent> {
         let step = match &self.action {
             Action::Play { from } => Step::Play { from_ms: position_ms("from", *from)? },
             Action::Pause { to } => Step::Pause { to_ms: position_ms("to", *to)? },
+            Action::Jump { from } => Step::Jump { from_ms: position_ms("to", *from)? },
             Action::Playing => Step::Playing,
-            Action::RebufferingStart => Step::RebufferingStart,
+            Action::RebufferingStart { from } => {
+                // A wait is a wait, wherever it is.
+                let from_ms = from.and_then(|from| position_ms("from", from).ok());
+                Step::RebufferingStart { from_ms }
+            }
             Action::RebufferingEnd => Step::RebufferingEnd,
             Action::PlaybackFailure => Step::PlaybackFailure,
             Action::Seeked => Step::Seeked,
@@ -156,14 +182,18 @@ impl PlayerEvent {
                 codec: rendition.codec.as_deref().map(label),
                 ..rendition.clone()
             }),
+            Action::RateChange { rate } => {
+                Step::RateChange { rate_milli: rate.and_then(rate_milli) }
+            }
             Action::Other { name } => Step::Other { name_print: fnv1a(name.bytes()) },
         };
-        let duration_ms = self.duration.map_or(Ok(None), duration_ms)?;
+        let duration_ms = self.duration.and_then(duration_ms);
         Ok(CheckedEvent {
             step,
             duration_ms,
             timestamp_ms: self.timestamp_ms,
             salt: 0,
+            repeats: 0,
             known: None,
         })
     }
@@ -173,7 +203,7 @@ impl PlayerEvent {
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("`{field}` must be a number of seconds, 0 or more")]
 pub struct InvalidEvent {
-    /// The field, as clients name it: `from`, `to` or `duration`.
+    /// The field, as clients name it: `from` or `to`.
     pub field: &'static str,
 }
 
@@ -185,6 +215,8 @@ pub struct CheckedEvent {
     pub(crate) timestamp_ms: Option<i64>,
     // Goes into what is remembered of it.
     pub(crate) salt: u64,
+    // How many equal events came before it on the same join, or in the same batch.
+    repeats: u32,
     // What is remembered of it, where that is known and the salt is not.
     known: Option<u32>,
 }
@@ -197,6 +229,15 @@ impl CheckedEvent {
         Self { salt, ..self }
     }
 
+    /// Tells an event from `repeats` equal ones that came before it on the same join, or in the same batch.
+    ///
+    /// On one join and in one batch an equal event is another event. On another join and in another batch it is the
+    /// same one, sent again: the first is the first, and the second the second.
+    #[must_use]
+    pub fn repeated(self, repeats: u32) -> Self {
+        Self { repeats, ..self }
+    }
+
     /// An event of which `print` is known, and not what that was made of.
     #[cfg(feature = "recorder")]
     pub(crate) fn known(
@@ -205,13 +246,14 @@ impl CheckedEvent {
         timestamp_ms: Option<i64>,
         print: Option<u32>,
     ) -> Self {
-        Self { step, duration_ms, timestamp_ms, salt: 0, known: print }
+        Self { step, duration_ms, timestamp_ms, salt: 0, repeats: 0, known: print }
     }
 
     /// What is remembered of it, so that it counts once: nothing, if it has no timestamp.
     pub(crate) fn print(&self) -> Option<u32> {
         let timestamp_ms = self.timestamp_ms?;
-        Some(self.known.unwrap_or_else(|| fingerprint(&self.step, timestamp_ms, self.salt)))
+        let print = || fingerprint(&self.step, timestamp_ms, self.salt, self.repeats);
+        Some(self.known.unwrap_or_else(print))
     }
 }
 
@@ -220,8 +262,9 @@ impl CheckedEvent {
 pub(crate) enum Step {
     Play { from_ms: u32 },
     Pause { to_ms: u32 },
+    Jump { from_ms: u32 },
     Playing,
-    RebufferingStart,
+    RebufferingStart { from_ms: Option<u32> },
     RebufferingEnd,
     PlaybackFailure,
     Seeked,
@@ -229,6 +272,8 @@ pub(crate) enum Step {
     FullscreenExit,
     TrackSet { language: Option<String> },
     SourceSet(Rendition),
+    // In thousandths.
+    RateChange { rate_milli: Option<u32> },
     Other { name_print: u32 },
 }
 
@@ -240,13 +285,16 @@ pub(crate) fn position_ms(field: &'static str, seconds: f64) -> Result<u32, Inva
     Ok((seconds * 1_000.0).round() as u32)
 }
 
-fn duration_ms(seconds: f64) -> Result<Option<u32>, InvalidEvent> {
-    if seconds < 0.0 {
-        return Err(InvalidEvent { field: "duration" });
-    }
+fn duration_ms(seconds: f64) -> Option<u32> {
     let duration_ms = (seconds * 1_000.0).round();
     let known = 1.0 <= duration_ms && duration_ms <= f64::from(DURATION_MS_MAX);
-    Ok(known.then_some(duration_ms as u32))
+    known.then_some(duration_ms as u32)
+}
+
+/// A rate in thousandths, as far as players play: one that stands still or is not a number is none.
+fn rate_milli(rate: f64) -> Option<u32> {
+    let is_rate = 0.0 < rate && rate.is_finite();
+    is_rate.then(|| (rate.clamp(RATE_MIN, RATE_MAX) * 1_000.0).round() as u32)
 }
 
 /// FNV-1a, folded to 32 bits: to tell events apart, not to keep anything secret.
@@ -297,18 +345,33 @@ mod tests {
     }
 
     #[track_caller]
-    fn check_duration(seconds: f64, expected: &Result<Option<u32>, InvalidEvent>) {
-        let checked = PlayerEvent::play(0.0).with_duration(seconds).check();
-        assert_eq!(&checked.map(|event| event.duration_ms), expected);
+    fn check_duration(seconds: f64, expected: Option<u32>) {
+        let checked = PlayerEvent::play(0.0).with_duration(seconds).check().unwrap();
+        assert_eq!(checked.duration_ms, expected);
     }
 
     #[test]
     fn a_duration_that_no_video_has_is_unknown() {
-        check_duration(60.1, &Ok(Some(60_100)));
-        for seconds in [0.0, f64::NAN, f64::INFINITY, 1e11] {
-            check_duration(seconds, &Ok(None));
+        check_duration(60.1, Some(60_100));
+        for seconds in [0.0, -0.001, -1.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e11] {
+            check_duration(seconds, None);
         }
-        check_duration(-1.0, &Err(InvalidEvent { field: "duration" }));
+    }
+
+    #[track_caller]
+    fn check_rate(rate: f64, expected: Option<u32>) {
+        let checked = PlayerEvent::new(Action::RateChange { rate: Some(rate) }).check().unwrap();
+        assert_eq!(checked.step, Step::RateChange { rate_milli: expected });
+    }
+
+    #[test]
+    fn a_rate_that_no_player_has_is_unknown_or_the_nearest() {
+        check_rate(1.5, Some(1_500));
+        check_rate(0.001, Some(63));
+        check_rate(1e9, Some(16_000));
+        for rate in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            check_rate(rate, None);
+        }
     }
 
     #[track_caller]

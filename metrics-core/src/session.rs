@@ -24,15 +24,16 @@
 //! ```
 
 mod fingerprint;
+mod open;
 mod playhead;
 mod resume;
 mod told;
 
 use crate::event::{CheckedEvent, Rendition, Step};
-use crate::interval::Segments;
+use crate::interval::{Interval, Segments};
 use fingerprint::Seen;
 pub(crate) use fingerprint::fingerprint;
-use playhead::{Mark, Playhead, What};
+use playhead::{Mark, Playhead, Tally, What};
 use told::{Startup, Told};
 
 pub use resume::Stored;
@@ -41,9 +42,9 @@ pub(crate) use resume::over;
 
 /// How many of the youngest events are kept apart, so that a late one finds its place between them.
 ///
-/// A client sends at most 50 events in a batch, half of them are not about playback, and only one batch is on
-/// its way at a time.
-const WINDOW: usize = 32;
+/// A client sends at most 50 events in a batch, most of which say how long the video is, and only one batch is on its
+/// way at a time.
+const WINDOW: usize = 64;
 
 /// How many segments a session may have. A five second video in a loop for 14 hours has 10,000; a session that
 /// has more is no viewing, and must not grow its row without end.
@@ -75,6 +76,16 @@ impl Moment {
             _ => later.arrival_ms(self).saturating_sub(self.arrival_ms(later)),
         };
         elapsed_ms.max(0).unsigned_abs()
+    }
+
+    /// The moment `ms` before this one by the server's clocks. What the player's clock said then is not known.
+    fn earlier(self, ms: u64) -> Self {
+        let ms = i64::try_from(ms).unwrap_or(i64::MAX);
+        Self {
+            received_ms: self.received_ms.saturating_sub(ms),
+            steady_ms: self.steady_ms.map(|steady_ms| steady_ms.saturating_sub(ms)),
+            timestamp_ms: None,
+        }
     }
 
     /// Whether this happened before `other`, or `None` if the clocks they know cannot tell.
@@ -145,9 +156,19 @@ pub struct Details {
     /// The rendition it switched to last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rendition: Option<Rendition>,
-    /// Segments that were longer than fits between their timestamps, at 16 times the speed, and were cut to that.
+    /// Segments that were longer than fits between their timestamps, or in the session by the server's clock, and were
+    /// cut to that.
     #[serde(skip_serializing_if = "is_zero")]
     pub clamped: u32,
+    /// Waits for data that a jump caused: the latency of seeks, which is no rebuffering.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub seek_waits: u32,
+    /// How long they were, in milliseconds.
+    #[serde(skip_serializing_if = "is_zero_ms")]
+    pub seek_wait_ms: u64,
+    /// Milliseconds of video that were played between the jumps of a drag: view time of which nobody saw anything.
+    #[serde(skip_serializing_if = "is_zero_ms")]
+    pub scrubbed_ms: u64,
     /// Events of any other kind.
     #[serde(skip_serializing_if = "is_zero")]
     pub others: u32,
@@ -158,16 +179,31 @@ fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes the field by reference")]
+fn is_zero_ms(number: &u64) -> bool {
+    *number == 0
+}
+
 /// What a session comes to at some moment.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Viewed {
     /// All segments, the open one as far as it is known to have run.
     pub segments: Segments,
+    /// The duration of the video in milliseconds, if it is known.
+    pub duration_ms: Option<u32>,
     /// The counters.
     pub counters: Counters,
     /// Whether a segment is open: the video plays.
     pub playing: bool,
+}
+
+impl Viewed {
+    /// The view time in milliseconds: the segments and what was [scrubbed](Details::scrubbed_ms).
+    #[must_use]
+    pub fn view_ms(&self) -> u64 {
+        self.segments.len_ms() + self.counters.details.scrubbed_ms
+    }
 }
 
 /// One viewing of one video, from its first `play` on.
@@ -175,7 +211,8 @@ pub struct Viewed {
 pub struct Session {
     started_at_ms: i64,
     last_event_at_ms: i64,
-    duration_ms: Option<u32>,
+    // The latest event by the player's clock.
+    heard: Option<Moment>,
     // What happened before `recent`, and where playback stood then.
     settled: Segments,
     counters: Counters,
@@ -197,10 +234,10 @@ impl Session {
         let mut session = Self {
             started_at_ms: at.received_ms,
             last_event_at_ms: at.received_ms,
-            duration_ms: None,
+            heard: None,
             settled: Segments::default(),
             counters: Counters::default(),
-            playhead: Playhead::default(),
+            playhead: Playhead::new(at.received_ms),
             recent: Vec::new(),
             startup: Some(Startup::new(at)),
             told: Told::default(),
@@ -213,36 +250,43 @@ impl Session {
 
     /// Applies an event that happened at `at`, and returns whether it changed anything.
     ///
-    /// An event with a timestamp that was applied before changes nothing, and neither does a `pause` with no
-    /// `play` before it; unless it has a timestamp, which must be known when it comes again.
+    /// An event with a timestamp that was applied before changes nothing (see
+    /// [`repeated`](CheckedEvent::repeated)), and neither does a `pause` with no `play` before it; unless it has a
+    /// timestamp, which must be known when it comes again.
     pub fn apply(&mut self, event: &CheckedEvent, at: Moment) -> bool {
         if !self.seen.insert(event) {
             return false;
         }
         self.last_event_at_ms = self.last_event_at_ms.max(at.received_ms);
-        let known = event.duration_ms.is_some() && self.told.duration.is_latest(at);
-        let longer = known && event.duration_ms != self.duration_ms;
-        if longer {
-            self.duration_ms = event.duration_ms;
+        let is_later = |heard: Moment| heard.timestamp_ms <= at.timestamp_ms;
+        if at.timestamp_ms.is_some() && self.heard.is_none_or(is_later) {
+            self.heard = Some(at);
         }
-        self.step(&event.step, at) || longer
+        match self.count(&event.step, at) {
+            Counted::Mark(what) => self.mark(Mark { what, duration_ms: event.duration_ms, at }),
+            Counted::Changed(changed) => {
+                let mark = Mark { what: What::Duration, duration_ms: event.duration_ms, at };
+                (event.duration_ms.is_some() && self.mark(mark)) || changed
+            }
+        }
     }
 
     /// The viewer's connection was lost at `at` without a word: what ran is closed where playback must have
     /// got to. A `pause` that arrives later says better, and [`resume`](Self::resume) takes it back.
     pub fn lose(&mut self, at: Moment) -> bool {
-        self.viewing() && self.mark(What::Lost, at)
+        self.viewing() && self.mark(Mark { what: What::Lost, duration_ms: None, at })
     }
 
     /// The viewer is back: a segment that was cut off by [`lose`](Self::lose) runs on.
     pub fn resume(&mut self, at: Moment) -> bool {
-        self.standing().is_lost() && self.mark(What::Resumed, at)
+        self.standing().is_lost() && self.mark(Mark { what: What::Resumed, duration_ms: None, at })
     }
 
     /// The viewer left, which ends the session as far as anybody can tell.
     pub fn leave(&mut self, at: Moment) -> bool {
         let standing = self.standing();
-        (standing.is_playing() || standing.is_lost()) && self.mark(What::Left, at)
+        let mark = Mark { what: What::Left, duration_ms: None, at };
+        standing.open().is_some() && self.mark(mark)
     }
 
     /// What the session comes to. `reach` says how far an open segment has run.
@@ -251,8 +295,9 @@ impl Session {
         let mut segments = self.settled.clone();
         let mut counters = self.counters.clone();
         let playhead = self.replay(&mut segments, &mut counters);
-        segments.extend(playhead.running(self.reached(reach), self.duration_ms));
-        Viewed { segments, counters, playing: playhead.is_playing() }
+        segments.extend(playhead.running(self.reached(reach)));
+        let (duration_ms, playing) = (playhead.duration_ms, playhead.is_playing());
+        Viewed { segments, duration_ms, counters, playing }
     }
 
     /// When the first `play` arrived, in Unix milliseconds.
@@ -267,10 +312,10 @@ impl Session {
         self.last_event_at_ms
     }
 
-    /// How long the video is in milliseconds, if the player said so.
+    /// How long the video is in milliseconds, if the player said so and was not beyond it.
     #[must_use]
     pub fn duration_ms(&self) -> Option<u32> {
-        self.duration_ms
+        self.standing().duration_ms
     }
 
     /// Whether a segment is open: the video plays.
@@ -279,10 +324,16 @@ impl Session {
         self.standing().is_playing()
     }
 
-    /// How many segments it holds.
+    /// When the video must have come to its end, if that is so long ago that nobody watches any more.
     #[cfg(feature = "recorder")]
-    pub(crate) fn segments_len(&self) -> usize {
-        self.settled.len()
+    pub(crate) fn ended(&self, now: Moment) -> Option<Moment> {
+        self.standing().ended(now)
+    }
+
+    /// How much memory it takes beside itself, about.
+    #[cfg(feature = "recorder")]
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.settled.len() * size_of::<Interval>() + self.recent.capacity() * size_of::<Mark>()
     }
 
     /// Whether the session holds as many segments as it may: it takes no further `play` then.
@@ -291,36 +342,46 @@ impl Session {
         SEGMENTS_MAX <= self.settled.len()
     }
 
-    fn step(&mut self, step: &Step, at: Moment) -> bool {
+    /// Counts an event that does not move the playhead.
+    fn count(&mut self, step: &Step, at: Moment) -> Counted {
         let details = &mut self.counters.details;
-        match step {
+        match *step {
             Step::Play { from_ms } => {
                 self.starts_up(|startup| startup.play(at));
-                return self.mark(What::Play { from_ms: *from_ms }, at);
+                return Counted::Mark(What::Play { from_ms });
             }
-            Step::Pause { to_ms } => return self.mark(What::Pause { to_ms: *to_ms }, at),
-            Step::RebufferingStart => return self.mark(What::Stalled, at),
-            Step::RebufferingEnd => return self.mark(What::Flowing, at),
-            Step::Playing => return self.starts_up(|startup| startup.playing(at)),
+            Step::Pause { to_ms } => return Counted::Mark(What::Pause { to_ms }),
+            Step::Jump { from_ms } => return Counted::Mark(What::Jump { from_ms }),
+            Step::RebufferingStart { from_ms } => {
+                return Counted::Mark(What::Stalled { from_ms });
+            }
+            Step::RebufferingEnd => return Counted::Mark(What::Flowing),
+            Step::RateChange { rate_milli: Some(rate_milli) } => {
+                details.others += 1;
+                return Counted::Mark(What::Rate { rate_milli });
+            }
+            Step::Playing => {
+                return Counted::Changed(self.starts_up(|startup| startup.playing(at)));
+            }
             Step::PlaybackFailure => self.counters.failures += 1,
             Step::Seeked => details.seeks += 1,
             Step::FullscreenEnter => details.fullscreens += 1,
-            Step::FullscreenExit => return false,
-            Step::TrackSet { language } => {
+            Step::FullscreenExit => return Counted::Changed(false),
+            Step::TrackSet { ref language } => {
                 details.tracks += 1;
                 if self.told.track.is_latest(at) {
                     details.language.clone_from(language);
                 }
             }
-            Step::SourceSet(rendition) => {
+            Step::SourceSet(ref rendition) => {
                 details.renditions += 1;
                 if self.told.rendition.is_latest(at) {
                     details.rendition = Some(rendition.clone());
                 }
             }
-            Step::Other { .. } => details.others += 1,
+            Step::RateChange { rate_milli: None } | Step::Other { .. } => details.others += 1,
         }
-        true
+        Counted::Changed(true)
     }
 
     /// Takes a step of the startup, and returns whether that changed how long it took.
@@ -333,26 +394,26 @@ impl Session {
     }
 
     /// Puts a mark where it belongs, and returns whether that made a difference, or may yet.
-    fn mark(&mut self, what: What, at: Moment) -> bool {
-        if self.recent.is_empty() && at.timestamp_ms.is_none() {
+    fn mark(&mut self, mark: Mark) -> bool {
+        if self.recent.is_empty() && mark.at.timestamp_ms.is_none() {
             // Nothing that is kept could be later than this, so it need not be kept either.
-            return self.settle(&Mark { what, at });
+            return self.settle(&mark);
         }
         let mut place = self.recent.len();
-        for (index, mark) in self.recent.iter().enumerate().rev() {
-            match at.precedes(mark.at) {
+        for (index, earlier) in self.recent.iter().enumerate().rev() {
+            match mark.at.precedes(earlier.at) {
                 Some(true) => place = index,
                 Some(false) => break,
                 // A mark without a timestamp says nothing about an event that has one; those before it may.
                 None => {}
             }
         }
-        let idle = place == self.recent.len() && !self.standing().heeds(&what);
+        let idle = place == self.recent.len() && !self.standing().heeds(&mark);
         // An idle mark with a timestamp stays: the `play` that it belongs to may only be late.
-        if idle && at.timestamp_ms.is_none() {
+        if idle && mark.at.timestamp_ms.is_none() {
             return false;
         }
-        self.recent.insert(place, Mark { what, at });
+        self.recent.insert(place, mark);
         if WINDOW < self.recent.len() {
             let oldest = self.recent.remove(0);
             self.settle(&oldest);
@@ -361,8 +422,9 @@ impl Session {
     }
 
     fn settle(&mut self, mark: &Mark) -> bool {
-        let heeded = self.playhead.heeds(&mark.what);
-        self.playhead.step(mark, self.duration_ms, &mut self.settled, &mut self.counters);
+        let heeded = self.playhead.heeds(mark);
+        let (segments, counters) = (&mut self.settled, &mut self.counters);
+        self.playhead.step(mark, &mut Tally { segments, counters });
         heeded
     }
 
@@ -373,8 +435,9 @@ impl Session {
 
     fn replay(&self, segments: &mut Segments, counters: &mut Counters) -> Playhead {
         let mut playhead = self.playhead.clone();
+        let mut tally = Tally { segments, counters };
         for mark in &self.recent {
-            playhead.step(mark, self.duration_ms, segments, counters);
+            playhead.step(mark, &mut tally);
         }
         playhead
     }
@@ -382,12 +445,17 @@ impl Session {
     fn reached(&self, reach: Reach) -> Moment {
         match reach {
             Reach::Until(now) => now,
-            Reach::Heard => {
-                let last = self.recent.iter().rev().find(|mark| mark.at.timestamp_ms.is_some());
-                last.map_or(Moment::received(self.last_event_at_ms), |mark| mark.at)
-            }
+            Reach::Heard => self.heard.unwrap_or(Moment::received(self.last_event_at_ms)),
         }
     }
+}
+
+/// What became of an event.
+enum Counted {
+    /// It moves the playhead.
+    Mark(What),
+    /// It does not, and whether it changed anything.
+    Changed(bool),
 }
 
 #[cfg(test)]

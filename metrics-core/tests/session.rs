@@ -19,7 +19,8 @@ fn action() -> impl Strategy<Value = Action> {
         match kind {
             0..=2 => Action::Play { from: second },
             3..=5 => Action::Pause { to: second },
-            6 | 7 => Action::RebufferingStart,
+            6 => Action::RebufferingStart { from: None },
+            7 => Action::RebufferingStart { from: Some(second) },
             8 | 9 => Action::RebufferingEnd,
             10 | 11 => Action::Playing,
             12 => Action::PlaybackFailure,
@@ -119,7 +120,7 @@ fn view(turns: &[Turn], skew_ms: Option<i64>, restarts: bool) -> Viewed {
         now_ms += after_ms;
         session.apply(&check(action, moment(now_ms)), moment(now_ms));
         waiting = match action {
-            Action::RebufferingStart => true,
+            Action::RebufferingStart { .. } => true,
             Action::RebufferingEnd => false,
             _ => waiting,
         };

@@ -12,7 +12,7 @@
 //! passed over.
 
 use crate::event::{
-    Action, CheckedEvent, DURATION_MS_MAX, POSITION_MS_MAX, PlayerEvent, Rendition,
+    Action, CheckedEvent, DURATION_MS_MAX, POSITION_MS_MAX, PlayerEvent, RATE_MAX, Rendition,
 };
 use crate::interval::Segments;
 use crate::session::{Moment, Reach, Session};
@@ -48,7 +48,8 @@ enum What {
 struct Run {
     session: Session,
     now_ms: i64,
-    plays: usize,
+    // Plays, and pauses whose play was not heard.
+    ends: usize,
     inputs: u32,
     // The furthest position that some duration allowed.
     end_ms: u32,
@@ -83,7 +84,7 @@ impl Run {
     fn begin(event: &PlayerEvent, now_ms: i64) -> Option<Self> {
         let checked = event.check().ok()?;
         let session = Session::begin(&checked, moment(event, now_ms))?;
-        let mut run = Self { session, now_ms, plays: 1, inputs: 0, end_ms: 0 };
+        let mut run = Self { session, now_ms, ends: 1, inputs: 0, end_ms: 0 };
         run.count();
         run.comes_twice(&checked, event);
         Some(run)
@@ -96,7 +97,12 @@ impl Run {
             What::Event(event) => {
                 let Ok(checked) = event.check() else { return };
                 self.session.apply(&checked, moment(event, now_ms));
-                self.plays += usize::from(matches!(event.action, Action::Play { .. }));
+                // It may find its place before anybody said how long the video is.
+                if event.timestamp_ms.is_some() {
+                    self.end_ms = self.end_ms.max(POSITION_MS_MAX);
+                }
+                let is_end = matches!(event.action, Action::Play { .. } | Action::Pause { .. });
+                self.ends += usize::from(is_end);
                 self.comes_twice(&checked, event);
             }
             What::Lose => _ = self.session.lose(at),
@@ -136,13 +142,14 @@ impl Run {
         let segments: Vec<_> = viewed.segments.iter().collect();
         assert!(segments.is_sorted());
         assert!(segments.iter().all(|it| it.end_ms() <= self.end_ms), "{:?}", segments.last());
-        assert!(segments.len() <= self.plays, "{} of {} plays", segments.len(), self.plays);
+        assert!(segments.len() <= self.ends, "{} of {} plays and pauses", segments.len(), self.ends);
         assert_eq!(viewed.playing, self.session.viewing());
         assert!(self.session.started_at_ms() <= self.session.last_event_at_ms());
 
         let stored = self.session.store(reach);
         assert_eq!(Segments::decode(&stored.segments).as_ref(), Ok(&viewed.segments));
-        assert_eq!(stored.view_ms, viewed.segments.len_ms());
+        assert_eq!(stored.view_ms, viewed.view_ms());
+        assert_eq!(stored.duration_ms, viewed.duration_ms);
         assert!(stored.unique_ms <= stored.view_ms);
         assert!(stored.unique_ms <= u64::from(self.end_ms));
         assert_eq!(stored.counters, viewed.counters);
@@ -156,7 +163,7 @@ impl Run {
         let later = self.session.viewed(Reach::Until(Moment::received(self.now_ms + 10_000)));
         let now = self.session.viewed(Reach::Until(Moment::received(self.now_ms)));
         let (earlier_ms, later_ms) = (now.segments.len_ms(), later.segments.len_ms());
-        let passed_ms = if viewed.playing { 10_000 } else { 0 };
+        let passed_ms = if viewed.playing { 10_000 * RATE_MAX as u64 } else { 0 };
         assert!((earlier_ms..=earlier_ms + passed_ms).contains(&later_ms));
     }
 }
@@ -182,7 +189,9 @@ fn read(line: &str) -> Option<Line> {
         "play" => Action::Play { from: position },
         "pause" => Action::Pause { to: position },
         "playing" => Action::Playing,
-        "stall" => Action::RebufferingStart,
+        "stall" => Action::RebufferingStart { from: (0.0 < position).then_some(position) },
+        "jump" => Action::Jump { from: position },
+        "rate" => Action::RateChange { rate: Some(position) },
         "flow" => Action::RebufferingEnd,
         "fail" => Action::PlaybackFailure,
         "seeked" => Action::Seeked,
@@ -208,7 +217,7 @@ mod tests {
     use super::*;
 
     fn line() -> impl Strategy<Value = String> {
-        let names = "play|pause|playing|stall|flow|seeked|track|lose|resume|leave|reload";
+        let names = "play|pause|jump|playing|stall|flow|rate|seeked|track|lose|resume|leave|reload";
         let names: Vec<_> = names.split('|').collect();
         let position = prop_oneof![8 => 0.0..90.0, 1 => Just(1e11)];
         // Some at the same time, and some for so long that nobody watched.

@@ -6,7 +6,6 @@ use tokio::sync::watch;
 
 use super::{Admitted, NotStored, Progress, lock};
 use crate::event::{CheckedEvent, Step};
-use crate::interval::Interval;
 use crate::key::SessionId;
 use crate::session::{Moment, Reach, Session};
 use crate::store::{Instance, Loaded, SessionWrite, Subject, Version};
@@ -120,9 +119,7 @@ impl Entry {
         let Subject { video, session_data, .. } = &*self.subject;
         let texts = [video.identifier(), video.metadata(), session_data.as_deref()];
         let texts: usize = texts.into_iter().flatten().map(str::len).sum();
-        let segments =
-            live.session.as_deref().map_or(0, Session::segments_len) * size_of::<Interval>();
-        ENTRY_BYTES + texts + segments
+        ENTRY_BYTES + texts + live.session.as_deref().map_or(0, Session::heap_bytes)
     }
 
     /// What is to be written now, if anything is.

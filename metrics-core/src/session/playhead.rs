@@ -1,5 +1,23 @@
 //! Where playback stands, and how each thing that happens moves it.
+//!
+//! Players report positions at the wrong time: before or after the events that they belong to, twice, or not at all. The
+//! rules below follow from the sequences that published clients send. Each names the clients that it is for.
+//!
+//! * **Reach.** With timestamps at both ends, playback cannot have got further than four times the time that passed, or
+//!   the fastest rate that the player told, and not backwards. A pause elsewhere tells where a jump landed
+//!   (`@maveio/metrics` 0.0.12 to 0.1.3, `@maveio/data`): the time that passed counts instead.
+//! * **Landing.** A pause, and a play a moment later as far on as time passed: it played meanwhile, so the pause tells where
+//!   a jump landed (`@maveio/data`).
+//! * **Unheard play.** A pause after a pause, further on by no more than the time between them: `@maveio/data` sends no play
+//!   for 1.5 s after a seek. Playback went on from the pause before.
+//! * **Echo.** Without timestamps, a pause right after a play that fits the segment before and not this one closes nothing
+//!   (`@maveio/metrics` 0.1.5). A [`Jump`](crate::Action::Jump) that does not fit is one whenever it comes.
+//! * **First second.** 0.1.x clients call every position below 1 s 0: where a pause tells that playback resumed, it did.
+//! * **Waits.** A position in `rebuffering_start` tells how far playback got; waits that it got on in were none
+//!   (`@maveio/metrics` 0.0.x). A wait that a jump causes is the latency of a seek and no rebuffering.
+//! * **Scrubbing.** A segment of less than a quarter of a second between two jumps counts as view time, and not as watched.
 
+use super::open::{Closed, JUMP_MS, Known, Open, RATE_MILLI, UNTOLD_RATE_MILLI_MAX};
 use super::{Counters, Moment};
 use crate::event::POSITION_MS_MAX;
 use crate::interval::{Interval, Segments};
@@ -10,43 +28,87 @@ use crate::interval::{Interval, Segments};
 /// slept, and nobody watched.
 pub(super) const GAP_MS_MAX: u64 = 60_000;
 
-/// By how much a position may exceed the duration before it is cut to it, in milliseconds: players round both.
+/// By how much a position may exceed the duration, in milliseconds: players round both.
 const OVERRUN_MS_MAX: u32 = 1_000;
 
-/// The fastest that players play: no more of a video than this fits between two of a player's timestamps.
-const RATE_MAX: u64 = 16;
+/// How much more a session may watch than fits since its first event by the server's clock, in milliseconds: a page
+/// that was offline for a day.
+const OFFLINE_MS_MAX: u64 = 24 * 3_600 * 1_000;
 
-/// By how much a segment may exceed what fits, in milliseconds: players round positions, and call the first second 0.
-const SLACK_MS: u64 = 2_000;
+/// How soon after a play an echo comes, in milliseconds: it is sent at the next update of the position.
+const ECHO_MS_MAX: u64 = 1_000;
+
+/// How exact the position of an echo is, in milliseconds, where the end of the segment is known, and where it is an
+/// estimate.
+const ECHO_OFF_MS: u32 = 50;
+const ECHO_OFF_GUESS_MS: u32 = 1_000;
+
+/// How soon after a pause the play of a landing comes, in milliseconds, and how exactly its position has moved on.
+const LANDING_MS: std::ops::RangeInclusive<u64> = 100..=500;
+const LANDING_OFF_MS: u64 = 60;
+
+/// How long after a seek `@maveio/data` sends no play, in milliseconds.
+const UNHEARD_MS: u64 = 1_500;
+
+/// By how much an unheard play may have got further than time passed, in milliseconds.
+const UNHEARD_OFF_MS: u64 = 300;
+
+/// The first second, which 0.1.x clients call 0, in milliseconds; and how exactly a pause tells that playback began
+/// later in it.
+const FIRST_MS: u32 = 1_000;
+const FIRST_OFF_MS: u32 = 150;
+
+/// How soon after a jump a wait is caused by it, in milliseconds.
+const SEEK_WAIT_MS: u64 = 500;
+
+/// The shortest segment between two jumps that is watched, in milliseconds. Sliders seek every 30 to 200 ms.
+const SCRUB_MS_MAX: u32 = 250;
+
+/// How long a video may have been over without another event before nobody watches it any more, in milliseconds.
+const PAST_END_MS_MAX: u32 = 60_000;
 
 /// Something that moves the playhead, and when.
 #[derive(Clone, Debug)]
 pub(super) struct Mark {
     pub(super) what: What,
+    // The duration as the player has it then, if it does.
+    pub(super) duration_ms: Option<u32>,
     pub(super) at: Moment,
 }
 
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum What {
     Play { from_ms: u32 },
     Pause { to_ms: u32 },
-    Stalled,
+    Jump { from_ms: u32 },
+    Stalled { from_ms: Option<u32> },
     Flowing,
+    Rate { rate_milli: u32 },
+    /// Nothing but the duration.
+    Duration,
     Lost,
     Resumed,
     Left,
 }
 
 /// Where playback stands.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Playhead {
-    state: State,
-    // Since when playback waits for data.
-    stalled: Option<Moment>,
+    pub(super) state: State,
+    stalled: Option<Stall>,
+    pub(super) last: Option<Closed>,
+    pub(super) duration_ms: Option<u32>,
+    /// A duration that playback went beyond.
+    pub(super) disproved_ms: Option<u32>,
+    pub(super) rate_milli: u32,
+    /// The length of all segments that were closed.
+    view_ms: u64,
+    // When the session began, by the server's clock.
+    started_at_ms: i64,
 }
 
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-enum State {
+pub(super) enum State {
     #[default]
     Paused,
     Playing(Open),
@@ -54,149 +116,406 @@ enum State {
     Lost(Open, Moment),
 }
 
-/// An open segment.
+/// A wait for data that goes on.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-struct Open {
-    from_ms: u32,
-    at: Moment,
-    // How long it stood still since: waits for data, and connections that were gone for long.
-    idle_ms: u64,
+struct Stall {
+    since: Moment,
+    // Caused by a jump.
+    is_seek: bool,
 }
 
-impl Open {
-    /// The segment that a `pause` closes, cut to what the video has, and to what fits between the timestamps of both
-    /// ends. Without them nobody knows how long it took: a page that was offline sends both at once.
-    fn watched(
-        self,
-        to_ms: u32,
-        at: Moment,
-        duration_ms: Option<u32>,
-        counters: &mut Counters,
-    ) -> Option<Interval> {
-        let cut = |position_ms: u32| match duration_ms {
-            Some(duration_ms) if duration_ms.saturating_add(OVERRUN_MS_MAX) < position_ms => {
-                duration_ms
-            }
-            Some(_) => position_ms,
-            None => position_ms.min(POSITION_MS_MAX),
-        };
-        let (from_ms, to_ms) = (cut(self.from_ms), cut(to_ms));
-        if self.at.timestamp_ms.is_none() || at.timestamp_ms.is_none() {
-            return Interval::new(from_ms, to_ms);
-        }
-        let fits_ms = self.at.until_ms(at).saturating_mul(RATE_MAX).saturating_add(SLACK_MS);
-        let last_ms = from_ms.saturating_add(saturate(fits_ms));
-        counters.details.clamped += u32::from(last_ms < to_ms);
-        Interval::new(from_ms, to_ms.min(last_ms))
-    }
-}
-
-/// How long an open segment has run, as far as it is known.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Run {
-    pub(super) from_ms: u32,
-    // Without the time it stood still.
-    pub(super) ran_ms: u32,
-    // The server's clock then.
-    pub(super) until_ms: i64,
+/// What a mark changes beside the playhead.
+pub(super) struct Tally<'a> {
+    pub(super) segments: &'a mut Segments,
+    pub(super) counters: &'a mut Counters,
 }
 
 impl Playhead {
-    /// Moves on by one mark. Segments that it closes go to `segments`.
-    pub(super) fn step(
-        &mut self,
-        mark: &Mark,
-        duration_ms: Option<u32>,
-        segments: &mut Segments,
-        counters: &mut Counters,
-    ) {
+    pub(super) fn new(started_at_ms: i64) -> Self {
+        Self {
+            state: State::Paused,
+            stalled: None,
+            last: None,
+            duration_ms: None,
+            disproved_ms: None,
+            rate_milli: RATE_MILLI,
+            view_ms: 0,
+            started_at_ms,
+        }
+    }
+
+    /// The same, of a session that has watched `view_ms`.
+    pub(super) fn watched(self, view_ms: u64) -> Self {
+        Self { view_ms, ..self }
+    }
+
+    /// Moves on by one mark.
+    pub(super) fn step(&mut self, mark: &Mark, tally: &mut Tally<'_>) {
         let at = mark.at;
+        if self.is_behind(at) {
+            return self.step_late(mark, tally);
+        }
+        // That of a jump may be of the video after it.
+        if !matches!(mark.what, What::Jump { .. }) {
+            self.learn(mark.duration_ms);
+        }
         match mark.what {
-            What::Play { from_ms } if self.is_behind(at) => {
-                // Too late to find its place, but not too late to count: what is open now closed it.
-                let open = Open { from_ms, at, idle_ms: 0 };
-                let late = Self { state: State::Playing(open), stalled: None };
-                segments.extend(self.since().and_then(|since| late.running(since, duration_ms)));
-            }
-            _ if self.is_behind(at) => {}
-            What::Play { from_ms } => {
-                segments.extend(self.running(at, duration_ms));
-                self.state = State::Playing(Open { from_ms, at, idle_ms: 0 });
-            }
-            What::Pause { to_ms } => {
-                if let State::Playing(open) | State::Lost(open, _) = self.state {
-                    segments.extend(open.watched(to_ms, at, duration_ms, counters));
-                    self.state = State::Paused;
-                }
-            }
-            What::Stalled => {
-                counters.rebufferings += u32::from(self.stalled.is_none());
-                self.stalled.get_or_insert(at);
-            }
-            What::Flowing => {
-                let waited_ms = self.stalled.map_or(0, |since| since.until_ms(at));
-                counters.rebuffering_ms += u64::from(saturate(waited_ms));
-                self.stand_still(at);
-                self.stalled = None;
-            }
+            What::Play { from_ms } => self.play(from_ms, at, tally),
+            What::Pause { to_ms } => self.pause(to_ms, at, tally),
+            What::Jump { from_ms } => self.jump(from_ms, at, tally),
+            What::Stalled { from_ms } => self.stall(from_ms, at, tally.counters),
+            What::Flowing => self.flow(at, tally.counters),
+            What::Rate { rate_milli } => self.change_rate(rate_milli, at),
+            What::Duration => {}
             What::Lost => {
                 if let State::Playing(open) = self.state {
                     self.state = State::Lost(open, at);
                 }
             }
-            What::Resumed => {
-                if let State::Lost(mut open, lost) = self.state {
-                    let gap_ms = lost.until_ms(at);
-                    if GAP_MS_MAX < gap_ms {
-                        // A wait for data that goes on is booked when it ends.
-                        let waited_ms = self.stalled.map_or(0, |since| since.until_ms(at));
-                        let idle_ms = gap_ms.saturating_sub(waited_ms);
-                        open.idle_ms = open.idle_ms.saturating_add(idle_ms);
-                    }
-                    self.state = State::Playing(open);
-                }
+            What::Resumed => self.resume(at),
+            What::Left => self.close_by_guess(at, tally),
+        }
+        if matches!(mark.what, What::Jump { .. }) {
+            self.learn(mark.duration_ms);
+        }
+    }
+
+    /// A mark too late to find its place. A play is not too late to count: what is open now closed it.
+    fn step_late(&mut self, mark: &Mark, tally: &mut Tally<'_>) {
+        let (What::Play { from_ms }, Some(since)) = (mark.what, self.since()) else { return };
+        let open = Open::new(from_ms, mark.at, self.rate_milli);
+        let late = Self { state: State::Playing(open), stalled: None, ..self.clone() };
+        if let Some(segment) = late.running(since) {
+            self.view_ms += u64::from(segment.len_ms());
+            tally.segments.insert(segment);
+        }
+    }
+
+    /// Takes a duration for that of the video, unless playback has been beyond it.
+    fn learn(&mut self, duration_ms: Option<u32>) {
+        let Some(duration_ms) = duration_ms else { return };
+        let is_beyond = self.open().is_some_and(|open| is_past(open.from_ms, Some(duration_ms)));
+        if self.disproved_ms != Some(duration_ms) && !is_beyond {
+            self.duration_ms = Some(duration_ms);
+            self.disproved_ms = None;
+        }
+    }
+
+    /// Playback is beyond the duration, so it is none.
+    fn disprove(&mut self) {
+        self.disproved_ms = self.duration_ms.take().or(self.disproved_ms);
+    }
+
+    fn play(&mut self, from_ms: u32, at: Moment, tally: &mut Tally<'_>) {
+        match self.state {
+            State::Playing(open) if open.is_echoed && open.resumes_at(from_ms, at) => {
+                self.close(open, from_ms, false, at, tally);
             }
-            What::Left => {
-                segments.extend(self.running(at, duration_ms));
-                self.state = State::Paused;
+            State::Playing(_) | State::Lost(..) => self.close_by_guess(at, tally),
+            State::Paused => self.land(from_ms, at, tally.segments),
+        }
+        if is_past(from_ms, self.duration_ms) {
+            self.disprove();
+        }
+        let mut open = Open::new(from_ms, at, self.rate_milli);
+        if let Some(last) = self.last {
+            let is_first = from_ms == 0 && 0 < last.to_ms && last.to_ms < FIRST_MS;
+            open.resumed_ms = (is_first && !open.is_stamped).then_some(last.to_ms);
+            let has_moved = JUMP_MS < last.to_ms.abs_diff(from_ms);
+            open.has_jumped = has_moved && open.resumed_ms.is_none();
+            if open.has_jumped {
+                self.scrub(last, tally);
             }
+        }
+        self.state = State::Playing(open);
+    }
+
+    fn pause(&mut self, to_ms: u32, at: Moment, tally: &mut Tally<'_>) {
+        match self.state {
+            State::Playing(open) if self.is_echo(&open, to_ms, at) => {
+                self.echo(open, to_ms, tally.segments);
+            }
+            State::Playing(open) | State::Lost(open, _) => {
+                let (open, to_ms) = self.end(open, to_ms, at, tally.counters);
+                self.close(open, to_ms, false, at, tally);
+            }
+            State::Paused => self.pause_again(to_ms, at, tally),
+        }
+    }
+
+    /// Where a pause ends a segment, and where that began.
+    fn end(
+        &mut self,
+        mut open: Open,
+        mut to_ms: u32,
+        at: Moment,
+        counters: &mut Counters,
+    ) -> (Open, u32) {
+        if is_past(to_ms, self.duration_ms) {
+            if to_ms <= open.furthest_ms(at) {
+                self.disprove();
+            } else {
+                to_ms = self.duration_ms.unwrap_or(to_ms);
+            }
+        }
+        let last_ms = self.duration_ms.map(|ms| ms.saturating_add(OVERRUN_MS_MAX));
+        to_ms = to_ms.min(last_ms.unwrap_or(POSITION_MS_MAX));
+        if open.is_timed(at) && !open.may_reach(to_ms, at) {
+            counters.details.clamped += 1;
+            let estimate_ms = open.estimate_ms(at, self.waiting_ms(&open, at));
+            return (open, estimate_ms.min(open.end_ms(self.duration_ms)));
+        }
+        if let Some(resumed_ms) = open.resumed_ms {
+            let estimate_ms = open.estimate_ms(at, self.waiting_ms(&open, at));
+            let resumed_to_ms = estimate_ms.saturating_add(resumed_ms);
+            if resumed_to_ms.abs_diff(to_ms) <= FIRST_OFF_MS {
+                open.from_ms = resumed_ms;
+            }
+        }
+        (open, to_ms)
+    }
+
+    /// A pause while nothing is open: its play may have been unheard.
+    fn pause_again(&mut self, to_ms: u32, at: Moment, tally: &mut Tally<'_>) {
+        let Some(last) = self.last.filter(|last| last.is_timed && at.timestamp_ms.is_some()) else {
+            return;
+        };
+        let passed_ms = last.closed.until_ms(at);
+        let moved_ms = u64::from(to_ms.saturating_sub(last.to_ms));
+        let is_moved =
+            passed_ms <= 2 * moved_ms && moved_ms <= passed_ms.saturating_add(UNHEARD_OFF_MS);
+        let is_unheard = last.opened.until_ms(last.closed) <= UNHEARD_MS;
+        if 0 < moved_ms && is_moved && is_unheard {
+            let open = Open::new(last.to_ms, last.closed, self.rate_milli);
+            let end_ms = open.end_ms(self.duration_ms);
+            self.close(open, to_ms.min(end_ms), false, at, tally);
+        }
+    }
+
+    fn jump(&mut self, from_ms: u32, at: Moment, tally: &mut Tally<'_>) {
+        match self.state {
+            State::Playing(open) if open.resumes_at(from_ms, at) => {
+                let end_ms = open.end_ms(self.duration_ms).saturating_add(OVERRUN_MS_MAX);
+                self.close(open, from_ms.min(end_ms), false, at, tally);
+            }
+            State::Playing(open) => self.echo(open, from_ms, tally.segments),
+            State::Lost(..) => self.pause(from_ms, at, tally),
+            State::Paused => {}
+        }
+    }
+
+    /// Whether a pause belongs to the segment before the open one.
+    fn is_echo(&self, open: &Open, to_ms: u32, at: Moment) -> bool {
+        let is_soon = open.at.until_ms(at) <= ECHO_MS_MAX;
+        if open.is_stamped || at.timestamp_ms.is_some() || !is_soon || open.is_near(to_ms, at) {
+            return false;
+        }
+        self.last.is_some_and(|last| {
+            if last.is_guessed {
+                (last.from_ms..=last.to_ms.saturating_add(ECHO_OFF_GUESS_MS)).contains(&to_ms)
+            } else {
+                last.to_ms.abs_diff(to_ms) <= ECHO_OFF_MS
+            }
+        })
+    }
+
+    /// Notes that the segment before ended at `to_ms`, and this one goes on.
+    fn echo(&mut self, open: Open, to_ms: u32, segments: &mut Segments) {
+        if let Some(last) = self.last.filter(|last| last.is_guessed)
+            && (last.from_ms..=last.to_ms.saturating_add(ECHO_OFF_GUESS_MS)).contains(&to_ms)
+        {
+            self.revise(last, to_ms, segments);
+        }
+        self.state = State::Playing(Open { is_echoed: true, ..open });
+    }
+
+    /// Finds that a pause told where a jump landed, because the play after it is as far on as time passed.
+    fn land(&mut self, from_ms: u32, at: Moment, segments: &mut Segments) {
+        let Some(last) = self.last.filter(|last| last.is_timed && at.timestamp_ms.is_some()) else {
+            return;
+        };
+        let passed_ms = last.closed.until_ms(at);
+        let moved_ms = u64::from(from_ms.saturating_sub(last.to_ms));
+        if LANDING_MS.contains(&passed_ms) && moved_ms.abs_diff(passed_ms) <= LANDING_OFF_MS {
+            self.revise(last, last.estimate_ms, segments);
+        }
+    }
+
+    /// Ends the segment closed last elsewhere.
+    fn revise(&mut self, last: Closed, to_ms: u32, segments: &mut Segments) {
+        let mut len_ms = 0;
+        if let Some(old) = last.segment {
+            segments.remove(old);
+            len_ms = u64::from(old.len_ms());
+        }
+        let segment = Interval::new(last.from_ms, to_ms);
+        self.view_ms -= len_ms.min(self.view_ms);
+        self.view_ms += segment.map_or(0, |new| u64::from(new.len_ms()));
+        segments.extend(segment);
+        self.last = Some(Closed { to_ms, segment, is_guessed: false, ..last });
+    }
+
+    /// Takes the segment closed last for scrubbing, if it is: a jump ended it, as one had begun it.
+    fn scrub(&mut self, last: Closed, tally: &mut Tally<'_>) {
+        let Some(segment) = last.segment else { return };
+        if last.has_jumped && segment.len_ms() < SCRUB_MS_MAX {
+            tally.segments.remove(segment);
+            tally.counters.details.scrubbed_ms += u64::from(segment.len_ms());
+            self.last = Some(Closed { segment: None, ..last });
+        }
+    }
+
+    /// Closes a segment at `to_ms`, as far as a session may have watched so much.
+    fn close(&mut self, open: Open, to_ms: u32, is_guessed: bool, at: Moment, tally: &mut Tally<'_>) {
+        let watched = Interval::new(open.from_ms, to_ms);
+        let left_ms = self.budget_ms(&open, at).saturating_sub(self.view_ms);
+        let segment = watched.and_then(|watched| cut(watched, left_ms));
+        tally.counters.details.clamped += u32::from(segment != watched);
+        self.view_ms += segment.map_or(0, |segment| u64::from(segment.len_ms()));
+        tally.segments.extend(segment);
+        self.last = Some(Closed {
+            from_ms: open.from_ms,
+            to_ms,
+            estimate_ms: open
+                .estimate_ms(at, self.waiting_ms(&open, at))
+                .min(open.end_ms(self.duration_ms)),
+            segment,
+            opened: open.at,
+            closed: at,
+            is_timed: open.is_timed(at),
+            is_guessed,
+            has_jumped: open.has_jumped,
+        });
+        self.state = State::Paused;
+    }
+
+    /// Closes what is open where playback must have got to.
+    fn close_by_guess(&mut self, at: Moment, tally: &mut Tally<'_>) {
+        let (open, until) = match self.state {
+            State::Paused => return,
+            State::Playing(open) => (open, at),
+            State::Lost(open, lost) => (open, lost),
+        };
+        let end_ms = self.end_at(&open, until);
+        self.close(open, end_ms, true, until, tally);
+    }
+
+    /// How much the session may have watched at `at` by the server's clock, in milliseconds of video.
+    fn budget_ms(&self, open: &Open, at: Moment) -> u64 {
+        let passed_ms = at.received_ms.saturating_sub(self.started_at_ms).max(0).unsigned_abs();
+        let rate_milli = u64::from(open.rate_milli_max.max(UNTOLD_RATE_MILLI_MAX));
+        let most_ms = passed_ms.saturating_mul(rate_milli) / u64::from(RATE_MILLI);
+        most_ms.saturating_add(OFFLINE_MS_MAX)
+    }
+
+    fn stall(&mut self, from_ms: Option<u32>, at: Moment, counters: &mut Counters) {
+        if self.stalled.is_some() {
+            return;
+        }
+        if let (Some(from_ms), State::Playing(open)) = (from_ms, &mut self.state) {
+            know(open, from_ms, at, counters);
+        }
+        let is_seek = self.open().is_some_and(|open| {
+            open.has_jumped && open.known.idle_ms == 0 && open.at.until_ms(at) <= SEEK_WAIT_MS
+        });
+        if is_seek {
+            counters.details.seek_waits += 1;
+        } else {
+            counters.rebufferings += 1;
+        }
+        self.stalled = Some(Stall { since: at, is_seek });
+    }
+
+    fn flow(&mut self, at: Moment, counters: &mut Counters) {
+        let Some(stall) = self.stalled else { return };
+        let waited_ms = u64::from(saturate(stall.since.until_ms(at)));
+        if stall.is_seek {
+            counters.details.seek_wait_ms += waited_ms;
+        } else {
+            counters.rebuffering_ms += waited_ms;
+        }
+        if let Some(open) = self.open() {
+            let still_ms = self.waiting_ms(&open, at);
+            let known = Known {
+                idle_ms: open.known.idle_ms.saturating_add(still_ms),
+                waits: open.known.waits.saturating_add(u32::from(!stall.is_seek)),
+                waited_ms: open
+                    .known
+                    .waited_ms
+                    .saturating_add(if stall.is_seek { 0 } else { waited_ms }),
+                ..open.known
+            };
+            self.set_open(Open { known, ..open });
+        }
+        self.stalled = None;
+    }
+
+    fn change_rate(&mut self, rate_milli: u32, at: Moment) {
+        self.rate_milli = rate_milli;
+        if let State::Playing(open) = self.state {
+            let position_ms = open.estimate_ms(at, self.waiting_ms(&open, at));
+            // A wait that goes on is booked from here on.
+            let known = Known::new(position_ms, at);
+            let rate_milli_max = open.rate_milli_max.max(rate_milli);
+            self.state = State::Playing(Open { rate_milli, rate_milli_max, known, ..open });
+        }
+    }
+
+    fn resume(&mut self, at: Moment) {
+        if let State::Lost(mut open, lost) = self.state {
+            let gap_ms = lost.until_ms(at);
+            if GAP_MS_MAX < gap_ms {
+                // A wait for data that goes on is booked when it ends.
+                let waited_ms = self.stalled.map_or(0, |stall| stall.since.until_ms(at));
+                let idle_ms = gap_ms.saturating_sub(waited_ms);
+                open.known.idle_ms = open.known.idle_ms.saturating_add(idle_ms);
+            }
+            self.state = State::Playing(open);
         }
     }
 
     /// The open segment, as far as playback must have got at `now`.
-    pub(super) fn running(&self, now: Moment, duration_ms: Option<u32>) -> Option<Interval> {
-        let run = self.run(now)?;
-        let end_ms = duration_ms.unwrap_or(POSITION_MS_MAX);
-        Interval::new(run.from_ms, run.from_ms.saturating_add(run.ran_ms).min(end_ms))
-    }
-
-    /// How long the open segment has run at `now`.
-    pub(super) fn run(&self, now: Moment) -> Option<Run> {
+    pub(super) fn running(&self, now: Moment) -> Option<Interval> {
         let (open, now) = match self.state {
             State::Paused => return None,
             State::Playing(open) => (open, now),
             State::Lost(open, lost) => (open, lost),
         };
-        let still_ms = open.idle_ms.saturating_add(self.waited_ms(open, now));
-        let ran_ms = saturate(open.at.until_ms(now).saturating_sub(still_ms));
-        Some(Run { from_ms: open.from_ms, ran_ms, until_ms: now.received_ms })
+        let running = Interval::new(open.from_ms, self.end_at(&open, now))?;
+        // Without what was watched before, which the store of an open segment does not tell apart.
+        cut(running, self.budget_ms(&open, now))
     }
 
-    /// The playhead of a viewer who was last heard of at the end of `run`.
-    pub(super) fn after(run: Run) -> Self {
-        let at = Moment::received(run.until_ms.saturating_sub(i64::from(run.ran_ms)));
-        let open = Open { from_ms: run.from_ms, at, idle_ms: 0 };
-        Self { state: State::Lost(open, Moment::received(run.until_ms)), stalled: None }
+    /// Where the open segment ends if playback goes on until `now`.
+    fn end_at(&self, open: &Open, now: Moment) -> u32 {
+        let estimate_ms = open.estimate_ms(now, self.waiting_ms(open, now));
+        estimate_ms.min(open.end_ms(self.duration_ms))
     }
 
-    /// Returns false if the mark would change nothing.
-    pub(super) fn heeds(&self, what: &What) -> bool {
-        match what {
-            What::Play { .. } | What::Lost | What::Resumed | What::Left => true,
-            What::Pause { .. } => self.state != State::Paused,
-            What::Stalled => self.stalled.is_none(),
-            What::Flowing => self.stalled.is_some(),
-        }
+    /// When playback must have come to an end so long ago that nobody watches any more, if it has.
+    pub(super) fn ended(&self, now: Moment) -> Option<Moment> {
+        let State::Playing(open) = self.state else { return None };
+        let endless = Open { is_echoed: false, ..open };
+        let estimate_ms = endless.estimate_ms(now, self.waiting_ms(&open, now));
+        let over_ms = estimate_ms.checked_sub(open.end_ms(self.duration_ms))?;
+        // In time that passed, not in video.
+        let over_ms = u64::from(over_ms) * u64::from(RATE_MILLI) / u64::from(open.rate_milli);
+        let since = || now.earlier(over_ms);
+        (u64::from(PAST_END_MS_MAX) < over_ms).then(since)
+    }
+
+    /// Whether a mark changes anything.
+    pub(super) fn heeds(&self, mark: &Mark) -> bool {
+        let learns = mark.duration_ms.is_some_and(|ms| Some(ms) != self.duration_ms);
+        learns
+            || match mark.what {
+                What::Play { .. } | What::Lost | What::Resumed | What::Left => true,
+                What::Pause { .. } | What::Jump { .. } => self.state != State::Paused,
+                What::Stalled { .. } => self.stalled.is_none(),
+                What::Flowing => self.stalled.is_some(),
+                What::Rate { rate_milli } => rate_milli != self.rate_milli,
+                What::Duration => false,
+            }
     }
 
     pub(super) fn is_playing(&self) -> bool {
@@ -212,12 +531,23 @@ impl Playhead {
         if let State::Lost(_, lost) = self.state { Some(lost.received_ms) } else { None }
     }
 
-    /// When what is open was opened.
-    fn since(&self) -> Option<Moment> {
+    pub(super) fn open(&self) -> Option<Open> {
         match self.state {
-            State::Playing(open) | State::Lost(open, _) => Some(open.at),
+            State::Playing(open) | State::Lost(open, _) => Some(open),
             State::Paused => None,
         }
+    }
+
+    fn set_open(&mut self, open: Open) {
+        self.state = match self.state {
+            State::Lost(_, lost) => State::Lost(open, lost),
+            _ => State::Playing(open),
+        };
+    }
+
+    /// When what is open was opened.
+    fn since(&self) -> Option<Moment> {
+        Some(self.open()?.at)
     }
 
     /// Whether something that happened at `at` comes too late to concern what is open.
@@ -225,23 +555,36 @@ impl Playhead {
         self.since().is_some_and(|since| at.precedes(since) == Some(true))
     }
 
-    /// Books the wait for data that ends at `at` on the open segment.
-    fn stand_still(&mut self, at: Moment) {
-        if let State::Playing(open) | State::Lost(open, _) = self.state {
-            let idle_ms = open.idle_ms.saturating_add(self.waited_ms(open, at));
-            let open = Open { idle_ms, ..open };
-            self.state = match self.state {
-                State::Lost(_, lost) => State::Lost(open, lost),
-                _ => State::Playing(open),
-            };
-        }
+    /// How much of the wait for data that lasts until `now` lies after the last known position of the open segment.
+    pub(super) fn waiting_ms(&self, open: &Open, now: Moment) -> u64 {
+        let Some(stall) = self.stalled else { return 0 };
+        stall.since.until_ms(now).min(open.known.at.until_ms(now))
     }
+}
 
-    /// How much of the wait for data that lasts until `now` lies in the open segment.
-    fn waited_ms(&self, open: Open, now: Moment) -> u64 {
-        let Some(since) = self.stalled else { return 0 };
-        since.until_ms(now).min(open.at.until_ms(now))
+/// Notes where playback is, and that waits were none which it got on in.
+fn know(open: &mut Open, position_ms: u32, at: Moment, counters: &mut Counters) {
+    let Known { position_ms: before_ms, at: since, waits, waited_ms, .. } = open.known;
+    if position_ms < before_ms || !open.may_reach(position_ms, at) {
+        return;
     }
+    let still_ms = since.until_ms(at).saturating_sub(u64::from(position_ms - before_ms));
+    if 0 < waits && 2 * still_ms < waited_ms {
+        counters.rebufferings = counters.rebufferings.saturating_sub(waits);
+        counters.rebuffering_ms = counters.rebuffering_ms.saturating_sub(waited_ms);
+    }
+    open.known = Known::new(position_ms, at);
+}
+
+/// Whether a position is beyond the duration by more than players round.
+fn is_past(position_ms: u32, duration_ms: Option<u32>) -> bool {
+    duration_ms.is_some_and(|duration_ms| duration_ms.saturating_add(OVERRUN_MS_MAX) < position_ms)
+}
+
+/// The first `most_ms` milliseconds of a segment.
+fn cut(segment: Interval, most_ms: u64) -> Option<Interval> {
+    let len_ms = segment.len_ms().min(saturate(most_ms));
+    Interval::new(segment.start_ms(), segment.start_ms() + len_ms)
 }
 
 /// As many milliseconds as fit: 49 days, far past every position.

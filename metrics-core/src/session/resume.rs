@@ -4,10 +4,12 @@
 //! the events it has seen, who wrote it) is one opaque column, `resume`.
 
 use super::fingerprint::Seen;
-use super::playhead::{Playhead, Run};
+use super::open::{Closed, Open, RATE_MILLI};
+use super::playhead::{Playhead, State};
 use super::told::Told;
 use super::{Counters, Moment, Reach, Session};
-use crate::interval::Segments;
+use crate::event::RATE_MAX;
+use crate::interval::{Interval, Segments};
 use crate::varint::{self, Damaged, Reader, unzigzag, zigzag};
 
 /// How many writers of one session are remembered: those that wrote last. A write of unknown outcome may count
@@ -15,7 +17,10 @@ use crate::varint::{self, Damaged, Reader, unzigzag, zigzag};
 const WRITERS_MAX: usize = 4;
 
 /// The layout of `resume`. Rows of an older layout are read for ever; one that is newer is refused.
-const LAYOUT: u8 = 1;
+const LAYOUT: u8 = 2;
+
+/// The first layout, which has of the playhead an open segment alone: where it began, and how long it ran until when.
+const LAYOUT_RUN: u8 = 1;
 
 /// What a store keeps of a session, beside whose it is.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -31,7 +36,7 @@ pub struct Stored {
     /// The unique view time, in milliseconds.
     pub unique_ms: u64,
     /// All segments, as [`Segments::encode`] writes them. A segment that is open ends where it is known to
-    /// have run.
+    /// have run. What was [scrubbed](super::Details::scrubbed_ms) is view time, and no segment.
     pub segments: Vec<u8>,
     /// The counters.
     pub counters: Counters,
@@ -84,8 +89,7 @@ impl Stored {
 
 /// The `resume` of a session that is over: nothing is open in it, no event of it is remembered.
 pub(crate) fn over() -> Vec<u8> {
-    let mut resume = vec![LAYOUT];
-    put_run(&mut resume, None, 0);
+    let mut resume = vec![LAYOUT, 0];
     Writers::default().put(&mut resume);
     Seen::default().put(&mut resume);
     resume
@@ -108,16 +112,16 @@ impl Session {
         let mut counters = self.counters.clone();
         let playhead = self.replay(&mut segments, &mut counters);
         let reached = self.reached(reach);
-        segments.extend(playhead.running(reached, self.duration_ms));
+        segments.extend(playhead.running(reached));
         let mut resume = vec![LAYOUT];
-        put_run(&mut resume, playhead.run(reached), self.started_at_ms);
+        put_playhead(&mut resume, &playhead, reached, self.started_at_ms);
         self.writers.put(&mut resume);
         self.seen.put(&mut resume);
         Stored {
             started_at_ms: self.started_at_ms,
             last_event_at_ms: self.last_event_at_ms,
-            duration_ms: self.duration_ms,
-            view_ms: segments.len_ms(),
+            duration_ms: playhead.duration_ms,
+            view_ms: segments.len_ms() + counters.details.scrubbed_ms,
             unique_ms: segments.union().len_ms(),
             segments: segments.encode(),
             counters,
@@ -134,23 +138,25 @@ impl Session {
     pub fn load(stored: &Stored) -> Result<Self, Damaged> {
         let mut settled = Segments::decode(&stored.segments)?;
         let mut reader = Reader::new(&stored.resume);
-        if reader.byte()? != LAYOUT {
-            return Err(Damaged("it was written by a newer version"));
+        let mut playhead = Playhead::new(stored.started_at_ms);
+        playhead.duration_ms = stored.duration_ms;
+        match reader.byte()? {
+            LAYOUT => take_playhead(&mut reader, &mut playhead, stored.started_at_ms)?,
+            LAYOUT_RUN => playhead.state = take_run(&mut reader, stored.started_at_ms)?,
+            _ => return Err(Damaged("it was written by a newer version")),
         }
-        let run = take_run(&mut reader, stored.started_at_ms)?;
-        let playhead = run.map_or_else(Playhead::default, Playhead::after);
-        let running = run
-            .and_then(|run| playhead.running(Moment::received(run.until_ms), stored.duration_ms));
+        let running = playhead.running(Moment::received(stored.last_event_at_ms));
         if running.is_some_and(|running| !settled.remove(running)) {
             return Err(Damaged("the open segment is not among the segments"));
         }
+        let view_ms = settled.len_ms().saturating_add(stored.counters.details.scrubbed_ms);
         Ok(Self {
             started_at_ms: stored.started_at_ms,
             last_event_at_ms: stored.last_event_at_ms,
-            duration_ms: stored.duration_ms,
+            heard: None,
             settled,
             counters: stored.counters.clone(),
-            playhead,
+            playhead: playhead.watched(view_ms),
             recent: Vec::new(),
             startup: None,
             told: Told::default(),
@@ -181,22 +187,204 @@ impl Session {
     }
 }
 
-fn put_run(out: &mut Vec<u8>, run: Option<Run>, started_at_ms: i64) {
-    out.push(u8::from(run.is_some()));
-    if let Some(run) = run {
-        varint::put(out, u64::from(run.from_ms));
-        varint::put(out, u64::from(run.ran_ms));
-        varint::put(out, zigzag(run.until_ms.saturating_sub(started_at_ms)));
+// What of a playhead follows its first byte.
+const OPEN: u8 = 1;
+const LAST: u8 = 1 << 1;
+const DISPROVED: u8 = 1 << 2;
+const RATE: u8 = 1 << 3;
+
+/// The playhead, with an open segment as far as it has run when it `reached` a moment.
+fn put_playhead(out: &mut Vec<u8>, playhead: &Playhead, reached: Moment, started_at_ms: i64) {
+    let open = match playhead.state {
+        State::Paused => None,
+        State::Playing(open) => Some((open, reached)),
+        State::Lost(open, lost) => Some((open, lost)),
+    };
+    let rate_milli = Some(playhead.rate_milli).filter(|milli| *milli != RATE_MILLI);
+    out.push(
+        flag(OPEN, open.is_some())
+            | flag(LAST, playhead.last.is_some())
+            | flag(DISPROVED, playhead.disproved_ms.is_some())
+            | flag(RATE, rate_milli.is_some()),
+    );
+    if let Some((open, until)) = open {
+        let waiting_ms = playhead.waiting_ms(&open, until);
+        put_open(out, &open, waiting_ms, until, started_at_ms);
+    }
+    if let Some(last) = playhead.last {
+        put_closed(out, &last, started_at_ms);
+    }
+    for number in [playhead.disproved_ms, rate_milli].into_iter().flatten() {
+        varint::put(out, number.into());
     }
 }
 
-fn take_run(reader: &mut Reader<'_>, started_at_ms: i64) -> Result<Option<Run>, Damaged> {
-    if reader.byte()? == 0 {
-        return Ok(None);
+fn take_playhead(
+    reader: &mut Reader<'_>,
+    playhead: &mut Playhead,
+    started_at_ms: i64,
+) -> Result<(), Damaged> {
+    let flags = reader.byte()?;
+    if flags & OPEN != 0 {
+        playhead.state = take_open(reader, started_at_ms)?;
     }
-    let (from_ms, ran_ms) = (reader.narrow()?, reader.narrow()?);
-    let until_ms = started_at_ms.saturating_add(unzigzag(reader.number()?));
-    Ok(Some(Run { from_ms, ran_ms, until_ms }))
+    if flags & LAST != 0 {
+        playhead.last = Some(take_closed(reader, started_at_ms)?);
+    }
+    if flags & DISPROVED != 0 {
+        playhead.disproved_ms = Some(reader.narrow()?);
+    }
+    if flags & RATE != 0 {
+        playhead.rate_milli = take_rate(reader)?;
+    }
+    Ok(())
+}
+
+fn take_run(reader: &mut Reader<'_>, started_at_ms: i64) -> Result<State, Damaged> {
+    if reader.byte()? == 0 {
+        return Ok(State::Paused);
+    }
+    let (from_ms, ran_ms): (_, u32) = (reader.narrow()?, reader.narrow()?);
+    let until = take_moment(reader, started_at_ms)?;
+    Ok(State::Lost(Open::new(from_ms, until.earlier(ran_ms.into()), RATE_MILLI), until))
+}
+
+const STAMPED: u8 = 1;
+const JUMPED: u8 = 1 << 1;
+const ECHOED: u8 = 1 << 2;
+const RESUMED: u8 = 1 << 3;
+const KNOWN: u8 = 1 << 4;
+const RATES: u8 = 1 << 5;
+
+/// How long ago its moments are by the best clock, and until when by the time of day: of the clocks in memory, a store
+/// has no use for others.
+fn put_open(out: &mut Vec<u8>, open: &Open, waiting_ms: u64, until: Moment, started_at_ms: i64) {
+    let (known, ran_ms) = (open.known, open.at.until_ms(until));
+    let idle_ms = known.idle_ms.saturating_add(waiting_ms);
+    let known = [
+        known.position_ms.into(),
+        known.at.until_ms(until),
+        idle_ms,
+        known.waits.into(),
+        known.waited_ms,
+    ];
+    let is_known = known != [open.from_ms.into(), ran_ms, 0, 0, 0];
+    let has_rates = [open.rate_milli, open.rate_milli_max] != [RATE_MILLI; 2];
+    out.push(
+        flag(STAMPED, open.is_stamped)
+            | flag(JUMPED, open.has_jumped)
+            | flag(ECHOED, open.is_echoed)
+            | flag(RESUMED, open.resumed_ms.is_some())
+            | flag(KNOWN, is_known)
+            | flag(RATES, has_rates),
+    );
+    varint::put(out, open.from_ms.into());
+    varint::put(out, ran_ms);
+    put_moment(out, until, started_at_ms);
+    if let Some(resumed_ms) = open.resumed_ms {
+        varint::put(out, resumed_ms.into());
+    }
+    if is_known {
+        known.into_iter().for_each(|number| varint::put(out, number));
+    }
+    if has_rates {
+        varint::put(out, open.rate_milli.into());
+        varint::put(out, open.rate_milli_max.into());
+    }
+}
+
+/// A segment that was open counts as cut off.
+fn take_open(reader: &mut Reader<'_>, started_at_ms: i64) -> Result<State, Damaged> {
+    let flags = reader.byte()?;
+    let (from_ms, ran_ms) = (reader.narrow()?, reader.number()?);
+    let until = take_moment(reader, started_at_ms)?;
+    let mut open = Open::new(from_ms, until.earlier(ran_ms), RATE_MILLI);
+    open.is_stamped = flags & STAMPED != 0;
+    open.has_jumped = flags & JUMPED != 0;
+    open.is_echoed = flags & ECHOED != 0;
+    if flags & RESUMED != 0 {
+        open.resumed_ms = Some(reader.narrow()?);
+    }
+    if flags & KNOWN != 0 {
+        open.known.position_ms = reader.narrow()?;
+        open.known.at = until.earlier(reader.number()?);
+        open.known.idle_ms = reader.number()?;
+        open.known.waits = reader.narrow()?;
+        open.known.waited_ms = reader.number()?;
+    }
+    if flags & RATES != 0 {
+        open.rate_milli = take_rate(reader)?;
+        open.rate_milli_max = take_rate(reader)?;
+    }
+    Ok(State::Lost(open, until))
+}
+
+const SEGMENT: u8 = 1;
+const TIMED: u8 = 1 << 1;
+const GUESSED: u8 = 1 << 2;
+const CLOSED_JUMPED: u8 = 1 << 3;
+
+fn put_closed(out: &mut Vec<u8>, last: &Closed, started_at_ms: i64) {
+    // One that was cut needs no second look.
+    let is_whole = last.segment.is_some() && last.segment == Interval::new(last.from_ms, last.to_ms);
+    out.push(
+        flag(SEGMENT, is_whole)
+            | flag(TIMED, last.is_timed)
+            | flag(GUESSED, last.is_guessed)
+            | flag(CLOSED_JUMPED, last.has_jumped),
+    );
+    varint::put(out, last.from_ms.into());
+    for position_ms in [last.to_ms, last.estimate_ms] {
+        varint::put(out, zigzag(i64::from(position_ms) - i64::from(last.from_ms)));
+    }
+    varint::put(out, last.opened.until_ms(last.closed));
+    put_moment(out, last.closed, started_at_ms);
+}
+
+fn take_closed(reader: &mut Reader<'_>, started_at_ms: i64) -> Result<Closed, Damaged> {
+    let flags = reader.byte()?;
+    let from_ms: u32 = reader.narrow()?;
+    let mut position_ms = || {
+        let position_ms = i64::from(from_ms).checked_add(unzigzag(reader.number()?));
+        let position_ms = position_ms.and_then(|position_ms| u32::try_from(position_ms).ok());
+        position_ms.ok_or(Damaged("a position is too far"))
+    };
+    let (to_ms, estimate_ms) = (position_ms()?, position_ms()?);
+    let ran_ms = reader.number()?;
+    let closed = take_moment(reader, started_at_ms)?;
+    let segment = Interval::new(from_ms, to_ms).filter(|_| flags & SEGMENT != 0);
+    Ok(Closed {
+        from_ms,
+        to_ms,
+        estimate_ms,
+        segment,
+        opened: closed.earlier(ran_ms),
+        closed,
+        is_timed: flags & TIMED != 0,
+        is_guessed: flags & GUESSED != 0,
+        has_jumped: flags & CLOSED_JUMPED != 0,
+    })
+}
+
+fn flag(bit: u8, is_set: bool) -> u8 {
+    if is_set { bit } else { 0 }
+}
+
+fn put_moment(out: &mut Vec<u8>, at: Moment, started_at_ms: i64) {
+    varint::put(out, zigzag(at.received_ms.saturating_sub(started_at_ms)));
+}
+
+fn take_moment(reader: &mut Reader<'_>, started_at_ms: i64) -> Result<Moment, Damaged> {
+    let after_ms = unzigzag(reader.number()?);
+    Ok(Moment::received(started_at_ms.saturating_add(after_ms)))
+}
+
+/// A rate that no event may tell would be divided by.
+fn take_rate(reader: &mut Reader<'_>) -> Result<u32, Damaged> {
+    let rate_milli = reader.narrow()?;
+    let most_milli = (RATE_MAX * 1_000.0) as u32;
+    let is_rate = (1..=most_milli).contains(&rate_milli);
+    is_rate.then_some(rate_milli).ok_or(Damaged("a rate is none"))
 }
 
 impl Writers {

@@ -6,7 +6,6 @@ use super::playhead::saturate;
 /// When each thing was told that counts as it was told last.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Told {
-    pub(super) duration: Latest,
     pub(super) track: Latest,
     pub(super) rendition: Latest,
 }

@@ -62,7 +62,7 @@ fn a_play_and_the_pause_after_it_are_a_segment() {
     check_events(&[play(0.0, 0.0), pause(10.0, 10.0004)], &[(0.0, 10.0)]);
     check_events(
         &[play(0.0, 5.0), pause(9.0, 12.5), play(20.0, 0.0), pause(30.0, 8.0006)],
-        &[(5.0, 12.5), (0.0, 8.001)],
+        &[(0.0, 8.001), (5.0, 12.5)],
     );
 }
 

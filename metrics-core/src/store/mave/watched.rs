@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::event::{POSITION_MS_MAX, position_ms};
+use crate::event::{CheckedEvent, POSITION_MS_MAX, Step, position_ms};
 use crate::interval::{Interval, Segments};
-use crate::session::SEGMENTS_MAX;
+use crate::session::{Moment, Reach, SEGMENTS_MAX, Session};
 
 /// A row of `plays`, `events` or `durations`.
 #[derive(Clone, Debug, Default)]
@@ -58,7 +58,7 @@ fn milliseconds(seconds: Option<&str>) -> Option<u32> {
 /// What a session watched.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Watched {
-    /// The segments, as they were watched; [`SEGMENTS_MAX`] at most.
+    /// The segments; [`SEGMENTS_MAX`] at most.
     pub(super) segments: Vec<Interval>,
     /// Whether something was played, be it for no time at all.
     pub(super) played: bool,
@@ -104,16 +104,19 @@ impl Watched {
         watched
     }
 
-    /// A segment is closed by a `pause` or by another `play`; then it ends where playback must have got to.
+    /// The events go through a [`Session`], so that they come to the same as if they were received now.
     fn of_events(lines: &[Line]) -> Self {
         let mut watched = Self::default();
-        let mut open: Option<(u32, Option<i64>)> = None;
+        let mut session: Option<Session> = None;
+        // Where the open segment began.
+        let mut open_ms: Option<u32> = None;
+        let mut at_ms = 0;
         for together in lines.chunk_by(|a, b| (a.at_ms, a.place) == (b.at_ms, b.place)) {
             let (mut plays, mut pauses): (VecDeque<_>, VecDeque<_>) =
                 together.iter().partition(|line| line.is_play());
             loop {
                 // Of events at one time nobody knows the order, but a player's plays and pauses take turns.
-                let (first, second) = match open {
+                let (first, second) = match open_ms {
                     Some(_) => (&mut pauses, &mut plays),
                     None => (&mut plays, &mut pauses),
                 };
@@ -122,18 +125,23 @@ impl Watched {
                     watched.impossible += 1;
                     continue;
                 };
-                let at_ms = line.instant_ms();
+                at_ms = line.instant_ms().unwrap_or(at_ms);
                 if line.is_play() {
-                    watched.played = true;
-                    if let Some((from_ms, since_ms)) = open.replace((position_ms, at_ms)) {
-                        watched.add(from_ms, from_ms.saturating_add(elapsed_ms(since_ms, at_ms)));
+                    if session.as_ref().is_some_and(Session::is_full) {
+                        watched.too_many += 1;
+                        continue;
                     }
-                } else if let Some((from_ms, _)) = open.take() {
-                    watched.add(from_ms, position_ms);
+                    watched.played = true;
+                    open_ms = Some(position_ms);
+                } else if open_ms.take().is_some_and(|from_ms| position_ms < from_ms) {
+                    watched.impossible += 1;
                 }
+                apply(&mut session, line.is_play(), position_ms, at_ms);
             }
         }
-        watched.unclosed = open.is_some();
+        watched.unclosed = session.as_ref().is_some_and(Session::viewing);
+        let viewed = session.map(|session| session.viewed(Reach::Heard).segments);
+        watched.segments = viewed.unwrap_or_default().iter().collect();
         watched
     }
 
@@ -184,7 +192,12 @@ impl Watched {
     }
 }
 
-fn elapsed_ms(since_ms: Option<i64>, at_ms: Option<i64>) -> u32 {
-    let elapsed_ms = since_ms.zip(at_ms).map_or(0, |(since, at)| at.saturating_sub(since).max(0));
-    elapsed_ms.try_into().unwrap_or(u32::MAX)
+fn apply(session: &mut Option<Session>, is_play: bool, position_ms: u32, at_ms: i64) {
+    let (from_ms, to_ms) = (position_ms, position_ms);
+    let step = if is_play { Step::Play { from_ms } } else { Step::Pause { to_ms } };
+    let (event, at) = (CheckedEvent::known(step, None, None, None), Moment::received(at_ms));
+    match session {
+        Some(session) => _ = session.apply(&event, at),
+        None => *session = Session::begin(&event, at),
+    }
 }
