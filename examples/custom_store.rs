@@ -130,7 +130,13 @@ impl Store for MemoryStore {
         let state = self.state();
         let load = |id| {
             let row: &Row = state.sessions.get(id)?;
-            Some(Loaded { version: row.version, stored: row.stored.clone() })
+            let Subject { key, video, .. } = &*row.subject;
+            Some(Loaded {
+                version: row.version,
+                video: video.digest(key),
+                identifier: video.identifier().map(str::to_owned),
+                stored: row.stored.clone(),
+            })
         };
         Ok(ids.iter().map(load).collect())
     }

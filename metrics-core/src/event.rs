@@ -36,14 +36,6 @@ pub enum Action {
         /// Where, in seconds of video.
         to: f64,
     },
-    /// Playback left a position by a jump, and goes on elsewhere without a word.
-    ///
-    /// `@maveio/metrics` 0.1.3 to 0.1.5 notice jumps between two updates of the position. They send them as a `pause`
-    /// whose `to` is a bare number, where that of a real pause is a text.
-    Jump {
-        /// The last position before the jump, in seconds of video.
-        from: f64,
-    },
     /// Frames move for the first time, or again.
     Playing,
     /// Playback waits for data.
@@ -119,13 +111,18 @@ pub struct PlayerEvent {
     /// The clock of the player in Unix milliseconds. It orders events and measures between them; it is never
     /// taken for the time of day.
     pub timestamp_ms: Option<i64>,
+    /// Whether the client wrote the position as text, as in `"to": "2.51"`.
+    ///
+    /// `@maveio/metrics` 0.1.3 to 0.1.5 write so, and tell by a pause with a bare number, as in `"to": 2.5071`, that
+    /// playback jumped from there and goes on elsewhere. Of no other client is it of interest.
+    pub has_text_position: bool,
 }
 
 impl PlayerEvent {
     /// An event without a duration and a timestamp.
     #[must_use]
     pub const fn new(action: Action) -> Self {
-        Self { action, duration: None, timestamp_ms: None }
+        Self { action, duration: None, timestamp_ms: None, has_text_position: false }
     }
 
     /// Playback starts or goes on at `from` seconds.
@@ -158,12 +155,11 @@ impl PlayerEvent {
     ///
     /// # Errors
     ///
-    /// [`InvalidEvent`] if the position of a play, a pause or a jump is negative or not a finite number.
+    /// [`InvalidEvent`] if the position of a play or a pause is negative or not a finite number.
     pub fn check(&self) -> Result<CheckedEvent, InvalidEvent> {
         let step = match &self.action {
             Action::Play { from } => Step::Play { from_ms: position_ms("from", *from)? },
             Action::Pause { to } => Step::Pause { to_ms: position_ms("to", *to)? },
-            Action::Jump { from } => Step::Jump { from_ms: position_ms("to", *from)? },
             Action::Playing => Step::Playing,
             Action::RebufferingStart { from } => {
                 // A wait is a wait, wherever it is.
@@ -194,6 +190,7 @@ impl PlayerEvent {
             timestamp_ms: self.timestamp_ms,
             salt: 0,
             repeats: 0,
+            has_text_position: self.has_text_position,
             known: None,
         })
     }
@@ -217,6 +214,7 @@ pub struct CheckedEvent {
     pub(crate) salt: u64,
     // How many equal events came before it on the same join, or in the same batch.
     repeats: u32,
+    pub(crate) has_text_position: bool,
     // What is remembered of it, where that is known and the salt is not.
     known: Option<u32>,
 }
@@ -246,7 +244,14 @@ impl CheckedEvent {
         timestamp_ms: Option<i64>,
         print: Option<u32>,
     ) -> Self {
-        Self { step, duration_ms, timestamp_ms, salt: 0, repeats: 0, known: print }
+        let (salt, repeats, has_text_position) = (0, 0, false);
+        Self { step, duration_ms, timestamp_ms, salt, repeats, has_text_position, known: print }
+    }
+
+    /// The same with a position that the client wrote as text, if `is_text`.
+    #[cfg(feature = "recorder")]
+    pub(crate) fn with_text_position(self, is_text: bool) -> Self {
+        Self { has_text_position: is_text, ..self }
     }
 
     /// What is remembered of it, so that it counts once: nothing, if it has no timestamp.
@@ -262,7 +267,6 @@ impl CheckedEvent {
 pub(crate) enum Step {
     Play { from_ms: u32 },
     Pause { to_ms: u32 },
-    Jump { from_ms: u32 },
     Playing,
     RebufferingStart { from_ms: Option<u32> },
     RebufferingEnd,

@@ -83,6 +83,8 @@ pub struct Events {
     pub refused_sessions: u64,
     /// Sessions of which something was recorded, but their key has as many videos as it may.
     pub too_many_videos_sessions: u64,
+    /// Sessions whose events named another video than the store has for them.
+    pub other_video_sessions: u64,
 }
 
 /// How often sessions were written.
@@ -143,6 +145,7 @@ pub(crate) struct EventTally {
     pub(crate) late: Count,
     pub(crate) refused_sessions: Count,
     pub(crate) too_many_videos_sessions: Count,
+    pub(crate) other_video_sessions: Count,
 }
 
 /// A number that only goes up.
@@ -244,6 +247,7 @@ impl Tallies {
                 late: events.late.get(),
                 refused_sessions: events.refused_sessions.get(),
                 too_many_videos_sessions: events.too_many_videos_sessions.get(),
+                other_video_sessions: events.other_video_sessions.get(),
             },
             clamped: self.clamped.get(),
             commits: Commits { done: self.commits_done.get(), failed: self.commits_failed.get() },

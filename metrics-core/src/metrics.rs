@@ -15,6 +15,7 @@ use crate::engagement::{Part, SecondsBucket};
 use crate::key::{ApiKey, SessionId};
 use crate::keyring::{Keyring, Keys};
 use crate::query::{BucketQuery, EngagementQuery, Selection};
+use crate::recorder::AnotherVideo;
 use crate::recorder::{
     Admitted, Clock, Ending, Figures, Lifeline, Recorder, Spool, SpoolError, Stopped, VIDEOS_MAX,
     Viewing,
@@ -260,7 +261,7 @@ impl Metrics {
     /// [`JoinError`] says why not.
     pub async fn join(&self, join: Join) -> Result<Viewing, JoinError> {
         let admitted = self.admit(join).await?;
-        Ok(self.inner.recorder.connect(&self.inner.lifeline, admitted))
+        Ok(self.inner.recorder.connect(&self.inner.lifeline, admitted)?)
     }
 
     /// A viewer who is not connected, but sends batches, is heard of.
@@ -270,7 +271,7 @@ impl Metrics {
     /// [`JoinError`] says why not.
     pub async fn visit(&self, join: Join) -> Result<Viewing, JoinError> {
         let admitted = self.admit(join).await?;
-        Ok(self.inner.recorder.visit(&self.inner.lifeline, admitted))
+        Ok(self.inner.recorder.visit(&self.inner.lifeline, admitted)?)
     }
 
     /// Waits while more events wait for the store than may. Ask before reading more of them.
@@ -402,7 +403,8 @@ impl Metrics {
                 JoinError::NoSession
                 | JoinError::TooLong { .. }
                 | JoinError::Nul { .. }
-                | JoinError::TooDeep { .. },
+                | JoinError::TooDeep { .. }
+                | JoinError::AnotherVideo(_),
             ) => &joins.invalid,
         };
         tally.add(1);
@@ -441,8 +443,9 @@ impl Metrics {
         let id = SessionId::new(&join.key, &join.session);
         let source = join.page.as_deref().and_then(Source::parse);
         let salt = join.key.salt(&join.session);
+        let clock_shift_ms = join.key.clock_shift_ms(&join.session);
         let subject = Subject { key: join.key, video: join.video, source, client, session_data };
-        Ok(Admitted { id, salt, subject })
+        Ok(Admitted { id, salt, clock_shift_ms, subject, gives_signs: join.gives_signs })
     }
 }
 
@@ -484,6 +487,7 @@ pub struct Join {
     sender: Option<Classification>,
     page: Option<String>,
     session_data: Option<Map<String, Value>>,
+    gives_signs: bool,
 }
 
 impl Join {
@@ -499,6 +503,7 @@ impl Join {
             sender: None,
             page: None,
             session_data: None,
+            gives_signs: false,
         }
     }
 
@@ -530,6 +535,15 @@ impl Join {
     #[must_use]
     pub fn session_data(self, data: Map<String, Value>) -> Self {
         Self { session_data: Some(data), ..self }
+    }
+
+    /// The client sends some event at least every 15 s as long as its video plays.
+    ///
+    /// For [`Metrics::visit`]: such a viewer watches until 60 s after the last event, and any other until the video must
+    /// have ended, an hour at most.
+    #[must_use]
+    pub fn signs(self) -> Self {
+        Self { gives_signs: true, ..self }
     }
 }
 
@@ -566,6 +580,9 @@ pub enum JoinError {
         /// The field.
         field: &'static str,
     },
+    /// The session is one of another video.
+    #[error(transparent)]
+    AnotherVideo(#[from] AnotherVideo),
     /// The keys are not known, because the store was never reached.
     #[error(transparent)]
     Store(#[from] Error),

@@ -41,7 +41,7 @@ pub use self::videos::VIDEOS_MAX;
 use self::videos::Videos;
 use self::writer::Away;
 pub use crate::clock::Clock;
-use crate::event::{InvalidEvent, PlayerEvent};
+use crate::event::{CheckedEvent, InvalidEvent, PlayerEvent};
 use crate::figures::Tallies;
 pub use crate::figures::{Commits, Events, Figures, Histogram, Joins};
 use crate::key::SessionId;
@@ -66,6 +66,9 @@ const BATCH_MAX: usize = 2_000;
 /// How much memory sessions may take of whom nobody is connected, about. They are kept because their viewers may come
 /// back, or send another batch, and are loaded from the store if they were not. This is room for 200,000.
 const IDLE_BYTES_MAX: usize = 512 * 1024 * 1024;
+
+/// How many equal events of one millisecond are told apart: as many as a batch may have.
+const REPEATS_MAX: usize = 256;
 
 /// The map of sessions in pieces, so that few wait for the same lock, and so that a look at all of them can be
 /// spread over time.
@@ -144,12 +147,35 @@ pub enum NotStored {
     /// The store refused it, or was never told because the recorder has stopped.
     #[error("the event could not be stored")]
     Refused,
+    /// The session is one of another video.
+    #[error(transparent)]
+    AnotherVideo(#[from] AnotherVideo),
     /// It would begin a session of a video that is new, and its key has as many as it may.
     #[error("the key has {videos_max} videos, which is the limit: this would be another one")]
     TooManyVideos {
         /// How many it may have.
         videos_max: u32,
     },
+}
+
+/// An event, or a viewer who joins, names another video than the session has.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("a session has one video: `{field}` is another")]
+pub struct AnotherVideo {
+    /// The field that differs: `identifier` or `metadata`.
+    pub field: &'static str,
+}
+
+impl AnotherVideo {
+    /// Compares the video of a session, as its digest and its identifier, with that of `subject`.
+    fn check(digest: [u8; 16], identifier: Option<&str>, subject: &Subject) -> Result<(), Self> {
+        let Subject { key, video, .. } = subject;
+        if digest == video.digest(key) {
+            return Ok(());
+        }
+        let is_same = identifier == video.identifier();
+        Err(Self { field: if is_same { "metadata" } else { "identifier" } })
+    }
 }
 
 /// Resolves when what it stands for is durable.
@@ -212,6 +238,32 @@ pub struct Viewing {
     entry: Arc<Entry>,
     owner: Option<Owner>,
     gone: bool,
+    repeats: Mutex<Repeats>,
+}
+
+/// Tells equal events of one join or batch apart. They happen in the same millisecond, so only those of the last one
+/// are remembered.
+#[derive(Debug, Default)]
+struct Repeats {
+    timestamp_ms: i64,
+    prints: Vec<u32>,
+}
+
+impl Repeats {
+    /// How many equal events came before.
+    fn count(&mut self, event: &CheckedEvent) -> u32 {
+        let (Some(timestamp_ms), Some(print)) = (event.timestamp_ms, event.print()) else {
+            return 0;
+        };
+        if self.timestamp_ms != timestamp_ms {
+            *self = Self { timestamp_ms, prints: Vec::new() };
+        }
+        let repeats = self.prints.iter().filter(|known| **known == print).count();
+        if self.prints.len() < REPEATS_MAX {
+            self.prints.push(print);
+        }
+        u32::try_from(repeats).unwrap_or(u32::MAX)
+    }
 }
 
 /// A viewer who may join.
@@ -220,7 +272,11 @@ pub(crate) struct Admitted {
     pub(crate) id: SessionId,
     /// See [`ApiKey::salt`](crate::ApiKey::salt).
     pub(crate) salt: u64,
+    /// See [`ApiKey::clock_shift_ms`](crate::ApiKey::clock_shift_ms).
+    pub(crate) clock_shift_ms: i64,
     pub(crate) subject: Subject,
+    /// See [`Join::signs`](crate::Join::signs).
+    pub(crate) gives_signs: bool,
 }
 
 /// How long the writer goes on.
@@ -270,7 +326,11 @@ impl Viewing {
 
     fn fold(&self, event: &PlayerEvent) -> Result<(Acknowledgement, bool), EventError> {
         let checked = event.check()?.salted(self.entry.salt);
-        let at = Moment { timestamp_ms: event.timestamp_ms, ..self.recorder.moment() };
+        let repeats = lock(&self.repeats).count(&checked);
+        let checked = checked.repeated(repeats);
+        let shift_ms = self.entry.clock_shift_ms;
+        let timestamp_ms = event.timestamp_ms.map(|ms| ms.saturating_add(shift_ms));
+        let at = Moment { timestamp_ms, ..self.recorder.moment() };
         self.recorder.fold(&self.entry, Input::Event(checked, at))
     }
 
@@ -363,19 +423,27 @@ impl Recorder {
     }
 
     /// The session of a viewer who is connected, and speaks for it from now on.
-    pub(crate) fn connect(self: &Arc<Self>, lifeline: &Lifeline, admitted: Admitted) -> Viewing {
+    pub(crate) fn connect(
+        self: &Arc<Self>,
+        lifeline: &Lifeline,
+        admitted: Admitted,
+    ) -> Result<Viewing, AnotherVideo> {
         let owner = Owner(self.owners.fetch_add(1, Ordering::Relaxed));
-        let entry = self.pin(admitted, Some(owner));
+        let entry = self.pin(admitted, Some(owner))?;
         self.tallies.connected.fetch_add(1, Ordering::Relaxed);
         // Loads what the store has of the session, and goes on with it. That cannot fail: it is no event.
         drop(self.put(&entry, Input::Resume(self.moment())));
-        self.viewing(lifeline, entry, Some(owner))
+        Ok(self.viewing(lifeline, entry, Some(owner)))
     }
 
     /// The session of a viewer who is heard of in batches only.
-    pub(crate) fn visit(self: &Arc<Self>, lifeline: &Lifeline, admitted: Admitted) -> Viewing {
-        let entry = self.pin(admitted, None);
-        self.viewing(lifeline, entry, None)
+    pub(crate) fn visit(
+        self: &Arc<Self>,
+        lifeline: &Lifeline,
+        admitted: Admitted,
+    ) -> Result<Viewing, AnotherVideo> {
+        let entry = self.pin(admitted, None)?;
+        Ok(self.viewing(lifeline, entry, None))
     }
 
     fn viewing(
@@ -385,7 +453,7 @@ impl Recorder {
         owner: Option<Owner>,
     ) -> Viewing {
         let (recorder, lifeline) = (Arc::clone(self), Arc::clone(lifeline));
-        Viewing { recorder, lifeline, entry, owner, gone: false }
+        Viewing { recorder, lifeline, entry, owner, gone: false, repeats: Mutex::default() }
     }
 
     /// Leaves what is not durable in a file. The writer must have ended.
@@ -421,10 +489,21 @@ impl Recorder {
         WAITING_MAX <= self.inputs.load(Ordering::Relaxed) && self.check_open().is_ok()
     }
 
-    fn pin(&self, admitted: Admitted, owner: Option<Owner>) -> Arc<Entry> {
+    fn pin(&self, admitted: Admitted, owner: Option<Owner>) -> Result<Arc<Entry>, AnotherVideo> {
         let mut shard = self.shard(admitted.id);
-        let id = admitted.id;
-        if !shard.entries.contains_key(&id) {
+        let (id, gives_signs) = (admitted.id, admitted.gives_signs);
+        let known = shard.entries.get(&id).map(|entry| {
+            let Subject { key, video, .. } = &*entry.subject;
+            let same =
+                AnotherVideo::check(video.digest(key), video.identifier(), &admitted.subject);
+            (same, entry.lock().is_vacant())
+        });
+        let is_new = match known {
+            Some((Ok(()), _)) => false,
+            Some((Err(another), false)) => return Err(another),
+            Some((Err(_), true)) | None => true,
+        };
+        if is_new {
             let entry = Entry::new(admitted);
             let bytes = entry.bytes(&entry.lock());
             shard.idle_bytes += bytes;
@@ -432,8 +511,8 @@ impl Recorder {
             shard.entries.insert(id, Arc::new(entry));
         }
         let entry = Arc::clone(&shard.entries[&id]);
-        entry.lock().pin(owner);
-        entry
+        entry.lock().pin(owner, gives_signs);
+        Ok(entry)
     }
 
     /// Whether idle sessions take more memory than they may.
@@ -459,12 +538,12 @@ impl Recorder {
         if !live.is_queued() {
             self.check_open()?;
         }
-        let changed = live.fold(input, self.instance);
-        if changed {
-            self.inputs.fetch_add(1, Ordering::Relaxed);
+        let inputs = live.fold(input, self.instance);
+        if 0 < inputs {
+            self.inputs.fetch_add(inputs, Ordering::Relaxed);
             self.enqueue(entry, &mut live)?;
         }
-        Ok((Acknowledgement { session: entry.id, progress: live.progress() }, changed))
+        Ok((Acknowledgement { session: entry.id, progress: live.progress() }, 0 < inputs))
     }
 
     fn check_open(&self) -> Result<(), NotStored> {

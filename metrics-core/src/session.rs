@@ -46,6 +46,9 @@ pub(crate) use resume::over;
 /// way at a time.
 const WINDOW: usize = 64;
 
+/// For how long after a join the events of a client arrive that it kept while it was away, in milliseconds.
+const BURST_MS: u64 = 300;
+
 /// How many segments a session may have. A five second video in a loop for 14 hours has 10,000; a session that
 /// has more is no viewing, and must not grow its row without end.
 pub const SEGMENTS_MAX: usize = 10_000;
@@ -58,7 +61,10 @@ pub struct Moment {
     /// The server's clock that never steps, in milliseconds since the server chose: good for distances between what
     /// arrived at one server, also where its time of day was set in between. It is not stored.
     pub steady_ms: Option<i64>,
-    /// The player's clock when it happened, in Unix milliseconds: good for order and for distances only.
+    /// The player's clock when it happened, in milliseconds: good for order and for distances only.
+    ///
+    /// That of an open segment is stored with the session. The error of a machine's clock would tell its sessions from
+    /// all others, so a recorder shifts it: see [`ApiKey::clock_shift_ms`](crate::ApiKey::clock_shift_ms).
     pub timestamp_ms: Option<i64>,
 }
 
@@ -213,6 +219,10 @@ pub struct Session {
     last_event_at_ms: i64,
     // The latest event by the player's clock.
     heard: Option<Moment>,
+    // When the viewer joined last, which is not stored.
+    joined: Option<Moment>,
+    // Whether its client writes exact positions as text.
+    writes_text: bool,
     // What happened before `recent`, and where playback stood then.
     settled: Segments,
     counters: Counters,
@@ -235,6 +245,8 @@ impl Session {
             started_at_ms: at.received_ms,
             last_event_at_ms: at.received_ms,
             heard: None,
+            joined: Some(at),
+            writes_text: false,
             settled: Segments::default(),
             counters: Counters::default(),
             playhead: Playhead::new(at.received_ms),
@@ -262,7 +274,18 @@ impl Session {
         if at.timestamp_ms.is_some() && self.heard.is_none_or(is_later) {
             self.heard = Some(at);
         }
+        self.writes_text |= event.has_text_position;
+        let writes_text = self.writes_text && at.timestamp_ms.is_none();
         match self.count(&event.step, at) {
+            Counted::Mark(What::Play { from_ms }) if writes_text && !self.is_late(at) => {
+                let what = What::LivePlay { from_ms };
+                self.mark(Mark { what, duration_ms: event.duration_ms, at })
+            }
+            Counted::Mark(What::Pause { to_ms: from_ms })
+                if writes_text && !event.has_text_position =>
+            {
+                self.mark(Mark { what: What::Jump { from_ms }, duration_ms: event.duration_ms, at })
+            }
             Counted::Mark(what) => self.mark(Mark { what, duration_ms: event.duration_ms, at }),
             Counted::Changed(changed) => {
                 let mark = Mark { what: What::Duration, duration_ms: event.duration_ms, at };
@@ -279,6 +302,7 @@ impl Session {
 
     /// The viewer is back: a segment that was cut off by [`lose`](Self::lose) runs on.
     pub fn resume(&mut self, at: Moment) -> bool {
+        self.joined = Some(at);
         self.standing().is_lost() && self.mark(Mark { what: What::Resumed, duration_ms: None, at })
     }
 
@@ -342,6 +366,11 @@ impl Session {
         SEGMENTS_MAX <= self.settled.len()
     }
 
+    /// Whether an event may have waited for its viewer to join, and so have happened long before.
+    fn is_late(&self, at: Moment) -> bool {
+        self.joined.is_none_or(|joined| joined.until_ms(at) <= BURST_MS)
+    }
+
     /// Counts an event that does not move the playhead.
     fn count(&mut self, step: &Step, at: Moment) -> Counted {
         let details = &mut self.counters.details;
@@ -351,7 +380,6 @@ impl Session {
                 return Counted::Mark(What::Play { from_ms });
             }
             Step::Pause { to_ms } => return Counted::Mark(What::Pause { to_ms }),
-            Step::Jump { from_ms } => return Counted::Mark(What::Jump { from_ms }),
             Step::RebufferingStart { from_ms } => {
                 return Counted::Mark(What::Stalled { from_ms });
             }

@@ -239,6 +239,10 @@ pub type Version = u32;
 pub struct Loaded {
     /// Its version, to be expected by the next write.
     pub version: Version,
+    /// The video of the session, as [`Video::digest`] has it: a session has one video.
+    pub video: [u8; 16],
+    /// The identifier of that video.
+    pub identifier: Option<String>,
     /// The session.
     pub stored: Stored,
 }

@@ -148,7 +148,7 @@ struct JoinPayload {
 
 fn reason(refusal: NotStored) -> String {
     match refusal {
-        NotStored::TooManyVideos { .. } => refusal.to_string(),
+        NotStored::TooManyVideos { .. } | NotStored::AnotherVideo(_) => refusal.to_string(),
         _ => "not stored".to_owned(),
     }
 }

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::Range;
 
 use metrics_core::event::Rendition;
 use metrics_core::{Action, EventError, PlayerEvent};
@@ -28,6 +29,7 @@ pub(crate) struct Event<'a> {
     height: Scalar<'a>,
     bitrate: Scalar<'a>,
     codec: Scalar<'a>,
+    rate: Scalar<'a>,
 }
 
 /// Reads a JSON object. What serde derives would also take an array, for its members in their order.
@@ -86,7 +88,9 @@ impl Event<'_> {
             "play" => Action::Play { from: position(from)? },
             "pause" => Action::Pause { to: position(to)? },
             "playing" => Action::Playing,
-            "rebuffering_start" => Action::RebufferingStart,
+            "rebuffering_start" => {
+                Action::RebufferingStart { from: from.1.number().ok().flatten() }
+            }
             "rebuffering_end" => Action::RebufferingEnd,
             "playback_failure" => Action::PlaybackFailure,
             "seeked" => Action::Seeked,
@@ -101,6 +105,7 @@ impl Event<'_> {
                 rendition.codec = self.codec.text();
                 Action::SourceSet(rendition)
             }
+            "ratechange" => Action::RateChange { rate: self.rate.number().ok().flatten() },
             other => Action::Other { name: other.to_owned() },
         };
         let mut event = PlayerEvent::new(action);
@@ -108,10 +113,32 @@ impl Event<'_> {
         let timestamp = self.timestamp.number().ok().filter(|ms| ms.is_none_or(f64::is_finite));
         let timestamp =
             timestamp.ok_or(Refusal("`timestamp` must be a number of Unix milliseconds".into()))?;
-        // The cast saturates: a clock that is that far off orders nothing, but harms nothing either.
-        event.timestamp_ms = timestamp.map(|ms| ms.round() as i64);
+        event.timestamp_ms = timestamp.map(unix_ms);
+        let is_text = |position: &Scalar<'_>| matches!(position, Scalar::Text(_));
+        event.has_text_position = match event.action {
+            Action::Play { .. } => is_text(from.1),
+            Action::Pause { .. } => is_text(to.1),
+            _ => false,
+        };
         Ok(event)
     }
+}
+
+/// The years 2017 to 2052 in Unix seconds. As milliseconds they are days in January 1970, which no clock shows that was
+/// ever set.
+const PLAIN_SECONDS: Range<f64> = 1.5e9..2.6e9;
+
+/// A timestamp in Unix milliseconds, also where a client plainly counts seconds or microseconds.
+fn unix_ms(timestamp: f64) -> i64 {
+    let ms = if PLAIN_SECONDS.contains(&timestamp) {
+        timestamp * 1_000.0
+    } else if PLAIN_SECONDS.contains(&(timestamp / 1_000_000.0)) {
+        timestamp / 1_000.0
+    } else {
+        timestamp
+    };
+    // The cast saturates: a clock that is that far off orders nothing, but harms nothing either.
+    ms.round() as i64
 }
 
 fn position((field, scalar): (&str, &Scalar<'_>)) -> Result<f64, Refusal> {
@@ -238,8 +265,15 @@ mod tests {
             ("\"1e1\"", 10.0),
             ("0", 0.0),
         ] {
-            check(&format!(r#"{{"name":"play","from":{json}}}"#), Ok(PlayerEvent::play(seconds)));
-            check(&format!(r#"{{"name":"pause","to":{json}}}"#), Ok(PlayerEvent::pause(seconds)));
+            let is_text = json.starts_with('"');
+            let written = |mut event: PlayerEvent| {
+                event.has_text_position = is_text;
+                Ok(event)
+            };
+            let play = format!(r#"{{"name":"play","from":{json}}}"#);
+            check(&play, written(PlayerEvent::play(seconds)));
+            let pause = format!(r#"{{"name":"pause","to":{json}}}"#);
+            check(&pause, written(PlayerEvent::pause(seconds)));
         }
     }
 
@@ -281,6 +315,33 @@ mod tests {
             r#"{"name":"play","from":0,"timestamp":"noon"}"#,
             Err("`timestamp` must be a number of Unix milliseconds"),
         );
+    }
+
+    #[test]
+    fn timestamps_that_are_plainly_no_milliseconds_are_made_some() {
+        for (json, timestamp_ms) in [
+            ("1718000000", 1_718_000_000_000),
+            ("1718000000.25", 1_718_000_000_250),
+            ("1718000000000000", 1_718_000_000_000),
+            ("1000", 1_000),
+            ("-5", -5),
+            ("1e23", i64::MAX),
+        ] {
+            let event = PlayerEvent::play(0.0).with_timestamp(timestamp_ms);
+            check(&format!(r#"{{"name":"play","from":0,"timestamp":{json}}}"#), Ok(event));
+        }
+    }
+
+    #[test]
+    fn rates_and_positions_of_waits_are_read_as_far_as_they_make_sense() {
+        for (json, rate) in [("1.5", Some(1.5)), ("\"2\"", Some(2.0)), ("\"fast\"", None)] {
+            let event = PlayerEvent::new(Action::RateChange { rate });
+            check(&format!(r#"{{"name":"ratechange","rate":{json}}}"#), Ok(event));
+        }
+        for (json, from) in [("2.5", Some(2.5)), ("null", None), ("[]", None)] {
+            let event = PlayerEvent::new(Action::RebufferingStart { from });
+            check(&format!(r#"{{"name":"rebuffering_start","from":{json}}}"#), Ok(event));
+        }
     }
 
     #[test]

@@ -559,7 +559,6 @@ async fn an_invalid_payload_names_its_field_and_changes_nothing() {
         ("to", r#"{"name":"pause","to":"-1"}"#),
         ("to", r#"{"name":"pause","from":12}"#),
         ("duration", r#"{"name":"pause","to":12,"duration":"long"}"#),
-        ("duration", r#"{"name":"pause","to":12,"duration":-1}"#),
         ("timestamp", r#"{"name":"pause","to":12,"timestamp":"noon"}"#),
         ("timestamp", r#"{"name":"pause","to":12,"timestamp":{}}"#),
     ] {

@@ -265,6 +265,9 @@ async fn every_session_is_an_object_with_all_that_reports_are_made_of() {
       "rebuffering_time": 0.0,
       "rebufferings": 1,
       "renditions": 0,
+      "scrubbed_time": 0.0,
+      "seek_wait_time": 0.0,
+      "seek_waits": 0,
       "seeks": 0,
       "segments": [
         [
@@ -315,6 +318,9 @@ async fn every_session_is_a_line_of_csv() {
       "rebuffering_time": "0",
       "rebufferings": "1",
       "renditions": "0",
+      "scrubbed_time": "0",
+      "seek_wait_time": "0",
+      "seek_waits": "0",
       "seeks": "0",
       "segments": "0-1.5;0.5-0.75",
       "session_data": "",

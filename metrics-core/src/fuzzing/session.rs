@@ -142,7 +142,12 @@ impl Run {
         let segments: Vec<_> = viewed.segments.iter().collect();
         assert!(segments.is_sorted());
         assert!(segments.iter().all(|it| it.end_ms() <= self.end_ms), "{:?}", segments.last());
-        assert!(segments.len() <= self.ends, "{} of {} plays and pauses", segments.len(), self.ends);
+        assert!(
+            segments.len() <= self.ends,
+            "{} of {} plays and pauses",
+            segments.len(),
+            self.ends
+        );
         assert_eq!(viewed.playing, self.session.viewing());
         assert!(self.session.started_at_ms() <= self.session.last_event_at_ms());
 
@@ -187,10 +192,9 @@ fn read(line: &str) -> Option<Line> {
     }
     let action = match name {
         "play" => Action::Play { from: position },
-        "pause" => Action::Pause { to: position },
+        "pause" | "text" => Action::Pause { to: position },
         "playing" => Action::Playing,
         "stall" => Action::RebufferingStart { from: (0.0 < position).then_some(position) },
-        "jump" => Action::Jump { from: position },
         "rate" => Action::RateChange { rate: Some(position) },
         "flow" => Action::RebufferingEnd,
         "fail" => Action::PlaybackFailure,
@@ -207,7 +211,9 @@ fn read(line: &str) -> Option<Line> {
         "reload" => return Some(Line { what: What::Reload, after_ms }),
         other => Action::Other { name: other.to_owned() },
     };
-    Some(Line { what: What::Event(PlayerEvent { action, duration, timestamp_ms }), after_ms })
+    let mut event = PlayerEvent { duration, timestamp_ms, ..PlayerEvent::new(action) };
+    event.has_text_position = name == "text";
+    Some(Line { what: What::Event(event), after_ms })
 }
 
 #[cfg(test)]
@@ -217,7 +223,7 @@ mod tests {
     use super::*;
 
     fn line() -> impl Strategy<Value = String> {
-        let names = "play|pause|jump|playing|stall|flow|rate|seeked|track|lose|resume|leave|reload";
+        let names = "play|pause|text|playing|stall|flow|rate|seeked|track|lose|resume|leave|reload";
         let names: Vec<_> = names.split('|').collect();
         let position = prop_oneof![8 => 0.0..90.0, 1 => Just(1e11)];
         // Some at the same time, and some for so long that nobody watched.

@@ -19,6 +19,13 @@ const KEPT_MS: i64 = 60_000;
 /// video is not known to end before. Who watches without a stop sends nothing.
 const UNHEARD_MS_MAX: i64 = 3_600_000;
 
+/// How long a viewer who gives signs of life watches after the last one, in milliseconds: four of those that our own
+/// script gives, as long as a websocket may be silent.
+const SIGNLESS_MS_MAX: i64 = 60_000;
+
+/// How many events that come before the first play wait for it: those of a batch that overtook the one before.
+const EARLY_MAX: usize = 32;
+
 /// What a session takes beside its texts and segments, measured: itself, what it remembers of its events, its place.
 const ENTRY_BYTES: usize = 2_048;
 
@@ -37,6 +44,20 @@ pub(super) enum Input {
 impl Input {
     pub(super) fn is_play(&self) -> bool {
         matches!(self, Self::Event(event, _) if matches!(event.step, Step::Play { .. }))
+    }
+
+    /// Whether it may belong to a session whose first play comes later.
+    fn is_early(&self) -> bool {
+        matches!(self, Self::Event(event, _) if event.timestamp_ms.is_some()) && !self.is_play()
+    }
+
+    /// Whether the player says that it happened before another event.
+    fn is_before(&self, other: &Self) -> bool {
+        let timestamp_ms = |input: &Self| match input {
+            Self::Event(_, at) => at.timestamp_ms,
+            _ => None,
+        };
+        timestamp_ms(self) < timestamp_ms(other)
     }
 
     pub(super) fn received_ms(&self) -> i64 {
@@ -90,18 +111,19 @@ pub(super) struct Entry {
     pub(super) id: SessionId,
     pub(super) subject: Arc<Subject>,
     pub(super) salt: u64,
+    pub(super) clock_shift_ms: i64,
     live: Mutex<Live>,
 }
 
 impl Entry {
     pub(super) fn new(admitted: Admitted) -> Self {
-        let Admitted { id, salt, subject } = admitted;
-        Self { id, subject: Arc::new(subject), salt, live: Mutex::default() }
+        let Admitted { id, salt, clock_shift_ms, subject, gives_signs: _ } = admitted;
+        Self { id, subject: Arc::new(subject), salt, clock_shift_ms, live: Mutex::default() }
     }
 
     /// A session that another recorder left, of which no events come any more.
     pub(super) fn left(id: SessionId, subject: Arc<Subject>) -> Self {
-        Self { id, subject, salt: 0, live: Mutex::default() }
+        Self { id, subject, salt: 0, clock_shift_ms: 0, live: Mutex::default() }
     }
 
     /// What would be lost if the recorder ended now.
@@ -119,7 +141,8 @@ impl Entry {
         let Subject { video, session_data, .. } = &*self.subject;
         let texts = [video.identifier(), video.metadata(), session_data.as_deref()];
         let texts: usize = texts.into_iter().flatten().map(str::len).sum();
-        ENTRY_BYTES + texts + live.session.as_deref().map_or(0, Session::heap_bytes)
+        let early = live.early.capacity() * size_of::<Input>();
+        ENTRY_BYTES + texts + early + live.session.as_deref().map_or(0, Session::heap_bytes)
     }
 
     /// What is to be written now, if anything is.
@@ -173,6 +196,10 @@ pub(super) struct Live {
     past: Option<(Instance, Past)>,
     // How many of its segments were known to be clamped.
     clamped: u32,
+    // Events that came before the first play, of those that the player says happened after it. They are not durable.
+    early: Vec<Input>,
+    // Whether its batches give signs of life.
+    gives_signs: bool,
 }
 
 /// What became durable.
@@ -230,9 +257,10 @@ struct Writing {
 
 impl Live {
     /// Adds a viewing. Where the viewer was since the last one, nobody here knows.
-    pub(super) fn pin(&mut self, owner: Option<Owner>) {
+    pub(super) fn pin(&mut self, owner: Option<Owner>, gives_signs: bool) {
         self.pins += 1;
         self.stale = true;
+        self.gives_signs |= gives_signs;
         if owner.is_some() {
             self.owner = owner;
         }
@@ -252,19 +280,38 @@ impl Live {
         self.session.as_deref().is_some_and(Session::is_full)
     }
 
-    /// Folds an input, and returns whether there is something to write now.
-    pub(super) fn fold(&mut self, input: Input, instance: Instance) -> bool {
+    /// Folds an input, and returns how many inputs there are to write now because of it.
+    pub(super) fn fold(&mut self, input: Input, instance: Instance) -> usize {
         self.touched_ms = self.touched_ms.max(input.received_ms());
+        let before = self.inputs.len();
         if self.is_stale() {
             self.inputs.push(input);
-            return true;
+        } else {
+            self.fold_in(input, instance);
+            self.folded = self.inputs.len();
         }
-        let news = input.fold(&mut self.session, instance, self.elsewhere_ms);
-        if news {
-            self.inputs.push(input);
-            self.folded += 1;
+        self.inputs.len() - before
+    }
+
+    /// Folds an input into the session, and keeps it if it changed anything. One that comes before the first play waits
+    /// for that.
+    fn fold_in(&mut self, input: Input, instance: Instance) {
+        let begins = self.session.is_none();
+        if !input.fold(&mut self.session, instance, self.elsewhere_ms) {
+            if self.session.is_none() && input.is_early() {
+                if self.early.len() == EARLY_MAX {
+                    self.early.remove(0);
+                }
+                self.early.push(input);
+            }
+            return;
         }
-        news
+        let early = if begins { std::mem::take(&mut self.early) } else { Vec::new() };
+        let after = early.into_iter().filter(|early| !early.is_before(&input)).collect::<Vec<_>>();
+        self.inputs.push(input);
+        for input in after {
+            self.fold_in(input, instance);
+        }
     }
 
     /// Whether it must be loaded to know what an input means.
@@ -320,15 +367,19 @@ impl Live {
                 }
             }
         }
-        let (session, elsewhere_ms) = (&mut self.session, self.elsewhere_ms);
-        let unfolded = self.inputs.split_off(self.folded).into_iter();
-        let news = unfolded.filter(|input| input.fold(session, instance, elsewhere_ms));
-        self.inputs.extend(news);
+        for input in self.inputs.split_off(self.folded) {
+            self.fold_in(input, instance);
+        }
         self.folded = self.inputs.len();
         self.give_back();
         self.stale = false;
         self.writing = None;
         Ok(())
+    }
+
+    /// Whether the session may be given to another video: nobody has played it.
+    pub(super) fn is_vacant(&self) -> bool {
+        self.session.is_none() && self.early.is_empty() && self.inputs.is_empty()
     }
 
     /// Whether the version that the store has is the write that was under way.
@@ -412,6 +463,7 @@ impl Live {
             progress: self.progress.take(),
             touched_ms: self.touched_ms,
             elsewhere_ms: self.elsewhere_ms,
+            gives_signs: self.gives_signs,
             ..Self::default()
         };
         lost
@@ -445,16 +497,26 @@ impl Live {
 
     /// Looks at the session now and then, and says what is to be done with it. If memory is `full` of sessions like
     /// it, there is no waiting for viewers who may come back.
-    pub(super) fn look(&self, now_ms: i64, full: bool) -> Care {
+    pub(super) fn look(&self, now: Moment, full: bool) -> Care {
+        let now_ms = now.received_ms;
         let open = self.session.as_ref().filter(|session| session.viewing());
+        // Heartbeats of a page whose video must be over are no viewing.
+        let ended = open.filter(|_| self.owner.is_some()).and_then(|session| session.ended(now));
+        if let Some(ended) = ended {
+            return Care::Lose(ended);
+        }
         match (open, self.owner) {
             // What waits to be written says how far it has run when it is.
             (Some(_), Some(_)) if !self.inputs.is_empty() => Care::Keep,
             (Some(_), Some(_)) => Care::Checkpoint,
             (Some(session), None) => {
                 let heard_ms = session.last_event_at_ms();
-                let ends_ms = session.duration_ms().map_or(UNHEARD_MS_MAX, i64::from);
-                let ended = heard_ms.saturating_add(ends_ms.min(UNHEARD_MS_MAX)) < now_ms;
+                let ends_ms = match session.duration_ms() {
+                    _ if self.gives_signs => SIGNLESS_MS_MAX,
+                    Some(duration_ms) => UNHEARD_MS_MAX.min(duration_ms.into()),
+                    None => UNHEARD_MS_MAX,
+                };
+                let ended = heard_ms.saturating_add(ends_ms) < now_ms;
                 if ended || (full && self.is_idle()) {
                     Care::Lose(Moment::received(heard_ms))
                 } else {
@@ -463,8 +525,8 @@ impl Live {
             }
             (None, _) => {
                 // There is nothing to keep of a viewer who never played.
-                let young =
-                    self.session.is_some() && now_ms < self.touched_ms.saturating_add(KEPT_MS);
+                let is_something = self.session.is_some() || !self.early.is_empty();
+                let young = is_something && now_ms < self.touched_ms.saturating_add(KEPT_MS);
                 if !self.is_idle() || (young && !full) { Care::Keep } else { Care::Forget }
             }
         }

@@ -5,8 +5,8 @@
 //! landed is not put in again; and it counts what comes from the file under a number of the file's own, so that a file
 //! is taken up once, however often that is begun.
 //!
-//! A file is no more telling than the store: of an event's timestamp it has the hash that a store would have, and
-//! times that are shifted by an amount that nobody knows.
+//! A file is no more telling than the store: of an event's timestamp it has the hash that a store would have, and the
+//! shifted time that a session has in memory.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
@@ -33,9 +33,6 @@ const LAYOUT: u32 = 1;
 
 /// How a file's name ends.
 const ENDING: &str = "spool";
-
-/// How many milliseconds the players' clocks in a file may be shifted by: three years.
-const SHIFT_MS_MAX: i64 = 100_000_000_000;
 
 /// Where to leave what a store that is away could not take, and where to find it again.
 ///
@@ -258,6 +255,8 @@ enum What {
         // By a clock of which nobody knows the zero.
         clock_ms: Option<i64>,
         print: Option<u32>,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        is_text: bool,
     },
     Resume,
     Lose,
@@ -268,7 +267,6 @@ enum What {
 impl Line {
     fn new(left: &Left) -> Self {
         let Subject { key, video, source, client, session_data } = &*left.subject;
-        let shift_ms = rand::rng().random_range(-SHIFT_MS_MAX..=SHIFT_MS_MAX);
         Self {
             id: format!("{:?}", left.id),
             key: key.as_str().to_owned(),
@@ -278,7 +276,7 @@ impl Line {
             client: [client.browser.code(), client.platform.code(), client.device.code()],
             session_data: session_data.clone(),
             past: left.past,
-            inputs: left.inputs.iter().map(|input| Happened::new(input, shift_ms)).collect(),
+            inputs: left.inputs.iter().map(Happened::new).collect(),
         }
     }
 
@@ -311,13 +309,14 @@ impl Line {
 }
 
 impl Happened {
-    fn new(input: &Input, shift_ms: i64) -> Self {
+    fn new(input: &Input) -> Self {
         let what = match input {
             Input::Event(event, at) => What::Event {
                 step: event.step.clone(),
                 duration_ms: event.duration_ms,
-                clock_ms: at.timestamp_ms.map(|clock_ms| clock_ms.saturating_add(shift_ms)),
+                clock_ms: at.timestamp_ms,
                 print: event.print(),
+                is_text: event.has_text_position,
             },
             Input::Resume(_) => What::Resume,
             Input::Lose(_) => What::Lose,
@@ -330,8 +329,9 @@ impl Happened {
     fn input(self) -> Input {
         let at = Moment::received(self.received_ms);
         match self.what {
-            What::Event { step, duration_ms, clock_ms, print } => {
+            What::Event { step, duration_ms, clock_ms, print, is_text } => {
                 let event = CheckedEvent::known(step, duration_ms, clock_ms, print);
+                let event = event.with_text_position(is_text);
                 Input::Event(event, Moment { timestamp_ms: clock_ms, ..at })
             }
             What::Resume => Input::Resume(at),

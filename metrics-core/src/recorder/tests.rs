@@ -39,7 +39,7 @@ impl Site {
 
     /// Records an event that comes in a batch.
     async fn send(&self, number: usize, event: PlayerEvent) {
-        let viewing = self.recorder.visit(&self.lifeline, admitted(number));
+        let viewing = self.recorder.visit(&self.lifeline, admitted(number)).unwrap();
         viewing.apply(event).await.unwrap();
     }
 
@@ -57,6 +57,7 @@ fn admitted(number: usize) -> Admitted {
     Admitted {
         id: SessionId::new(&key, &name),
         salt: key.salt(&name),
+        clock_shift_ms: key.clock_shift_ms(&name),
         subject: Subject {
             key,
             video: Video::labelled("x".repeat(1_000)),
@@ -64,6 +65,7 @@ fn admitted(number: usize) -> Admitted {
             client: Client::default(),
             session_data: None,
         },
+        gives_signs: false,
     }
 }
 
@@ -93,7 +95,7 @@ async fn who_is_connected_is_not_in_the_way() {
     let site = Site::with_room(FEW).await;
     let mut connected = Vec::new();
     for number in 0..SESSIONS {
-        let viewing = site.recorder.connect(&site.lifeline, admitted(number));
+        let viewing = site.recorder.connect(&site.lifeline, admitted(number)).unwrap();
         viewing.apply(PlayerEvent::play(0.0)).await.unwrap();
         connected.push(viewing);
     }
@@ -118,7 +120,7 @@ async fn where_sessions_were_memory_is_given_back() {
 #[tokio::test(start_paused = true)]
 async fn an_acknowledgement_says_the_same_whether_it_is_asked_or_waited_for() {
     let site = Site::with_room(FEW).await;
-    let viewing = site.recorder.visit(&site.lifeline, admitted(0));
+    let viewing = site.recorder.visit(&site.lifeline, admitted(0)).unwrap();
     let mut play = viewing.submit(&PlayerEvent::play(0.0)).unwrap();
     assert_eq!(play.settled(), None, "the writer had no turn yet");
     assert_eq!(play.durable().await, Ok(()));

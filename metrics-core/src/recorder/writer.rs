@@ -13,7 +13,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::live::{Care, Entry, Input, Live};
 use super::{
-    BEAT, Batch, CHECKPOINT, Ending, NotStored, Progress, Recorder, Refused, SHARDS, Shard, lock,
+    AnotherVideo, BEAT, Batch, CHECKPOINT, Ending, NotStored, Progress, Recorder, Refused, SHARDS,
+    Shard, lock,
 };
 use crate::store::{Error, Loaded, Outcome, SessionWrite};
 
@@ -157,7 +158,7 @@ impl Recorder {
         let mut shard = lock(&self.shards[number]);
         let entries = &mut shard.entries;
         entries.retain(|_, entry| {
-            let care = entry.lock().look(now.received_ms, full);
+            let care = entry.lock().look(now, full);
             if matches!(care, Care::Checkpoint | Care::Lose(_)) {
                 due.push((Arc::clone(entry), care));
             }
@@ -201,6 +202,7 @@ impl Recorder {
         for refusal in refused.values() {
             match refusal {
                 NotStored::Refused => tallies.events.refused_sessions.add(1),
+                NotStored::AnotherVideo(_) => tallies.events.other_video_sessions.add(1),
                 NotStored::TooManyVideos { .. } => tallies.events.too_many_videos_sessions.add(1),
             }
         }
@@ -342,6 +344,12 @@ impl Recorder {
 
     fn rebase(&self, entry: &Arc<Entry>, loaded: Option<&Loaded>, refused: &mut Refused) {
         let mut live = entry.lock();
+        let same = loaded.map_or(Ok(()), |Loaded { video, identifier, .. }| {
+            AnotherVideo::check(*video, identifier.as_deref(), &entry.subject)
+        });
+        if let Err(another) = same {
+            return self.refuse(entry, &mut live, another.into(), refused);
+        }
         let before = live.waiting();
         let rebased = live.rebase(loaded, self.instance);
         // May be one more than before, where a viewer had to be told to be back.

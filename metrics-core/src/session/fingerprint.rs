@@ -66,7 +66,6 @@ pub(crate) fn fingerprint(step: &Step, timestamp_ms: i64, salt: u64, repeats: u3
         // Several kinds of event end up here, so its name counts as well.
         Step::Other { name_print } => (11, *name_print),
         Step::RateChange { .. } => (11, fnv1a(*b"ratechange")),
-        Step::Jump { from_ms } => (12, *from_ms),
     };
     let mut hash = Sha256::new();
     hash.update(salt.to_le_bytes());

@@ -25,6 +25,10 @@ pub(super) const ECHO_RUN_MS_MAX: u32 = 5 * 60_000;
 /// passed, and 0.6 s.
 const ECHO_REACH: (u64, u64) = (21, 600);
 
+/// How far a live pause may be after so much time: twice, and 0.3 s. `@maveio/metrics` 0.1.5 takes its own steps for jumps
+/// from 1.9 times the speed on.
+const LIVE_REACH: (u64, u64) = (20, 300);
+
 /// How far a play must be from the end of the segment before to be a jump, in milliseconds. Clients round to 10 ms.
 pub(super) const JUMP_MS: u32 = 50;
 
@@ -33,13 +37,13 @@ pub(super) const JUMP_MS: u32 = 50;
 pub(super) struct Open {
     pub(super) from_ms: u32,
     pub(super) at: Moment,
-    // Whether the play had a timestamp, also where it is not known any more.
-    pub(super) is_stamped: bool,
     /// It begins elsewhere than the segment before ended: a seek.
     pub(super) has_jumped: bool,
     /// A pause that belongs to the segment before came while it was open. `@maveio/metrics` 0.1.5 sends no pause after
     /// that, so a viewer who pauses and one who watches on look the same.
     pub(super) is_echoed: bool,
+    /// The play arrived when it happened, from a client that writes positions as text.
+    pub(super) is_live: bool,
     /// Where the segment before ended, if the player may have resumed there and calls it 0.
     pub(super) resumed_ms: Option<u32>,
     /// The rate now and the fastest so far, in thousandths.
@@ -71,9 +75,9 @@ impl Open {
         Self {
             from_ms,
             at,
-            is_stamped: at.timestamp_ms.is_some(),
             has_jumped: false,
             is_echoed: false,
+            is_live: false,
             resumed_ms: None,
             rate_milli,
             rate_milli_max: rate_milli,
@@ -105,16 +109,19 @@ impl Open {
         saturate(ms.saturating_mul(u64::from(self.rate_milli)) / u64::from(RATE_MILLI))
     }
 
+    pub(super) fn is_stamped(&self) -> bool {
+        self.at.timestamp_ms.is_some()
+    }
+
     /// Whether both ends of the segment have the player's timestamp.
     pub(super) fn is_timed(&self, end: Moment) -> bool {
-        self.is_stamped && end.timestamp_ms.is_some()
+        self.is_stamped() && end.timestamp_ms.is_some()
     }
 
     /// The furthest position that playback may have reached since `from_ms` at `now`.
     pub(super) fn furthest_ms(&self, now: Moment) -> u32 {
         let rate_milli = u64::from(self.rate_milli_max.max(UNTOLD_RATE_MILLI_MAX));
-        let passed_ms =
-            self.at.until_ms(now).saturating_mul(rate_milli) / u64::from(RATE_MILLI);
+        let passed_ms = self.at.until_ms(now).saturating_mul(rate_milli) / u64::from(RATE_MILLI);
         let slack_ms = if self.from_ms == 0 { SLACK_AT_START_MS } else { SLACK_MS };
         self.from_ms.saturating_add(saturate(passed_ms)).saturating_add(slack_ms)
     }
@@ -133,10 +140,18 @@ impl Open {
 
     /// Whether a play at `from_ms` resumes where the viewer paused, after an echo or unheard.
     pub(super) fn resumes_at(&self, from_ms: u32, now: Moment) -> bool {
-        let (tenths, slack_ms) = ECHO_REACH;
+        self.from_ms <= from_ms && self.is_within(ECHO_REACH, from_ms, now)
+    }
+
+    /// Whether playback may have got to `to_ms` by the time that passed since a live play.
+    pub(super) fn may_reach_live(&self, to_ms: u32, now: Moment) -> bool {
+        self.from_ms <= to_ms.saturating_add(SLACK_MS) && self.is_within(LIVE_REACH, to_ms, now)
+    }
+
+    fn is_within(&self, (tenths, slack_ms): (u64, u64), position_ms: u32, now: Moment) -> bool {
         let passed_ms = self.at.until_ms(now).saturating_mul(tenths) / 10;
         let furthest_ms = u64::from(self.from_ms).saturating_add(passed_ms + slack_ms);
-        self.from_ms <= from_ms && u64::from(from_ms) <= furthest_ms
+        u64::from(position_ms) <= furthest_ms
     }
 }
 
@@ -156,5 +171,7 @@ pub(super) struct Closed {
     pub(super) is_timed: bool,
     /// `to_ms` is an estimate: a play closed it, or the viewer left.
     pub(super) is_guessed: bool,
+    /// See [`Open::is_live`].
+    pub(super) is_live: bool,
     pub(super) has_jumped: bool,
 }

@@ -11,11 +11,16 @@
 //! * **Unheard play.** A pause after a pause, further on by no more than the time between them: `@maveio/data` sends no play
 //!   for 1.5 s after a seek. Playback went on from the pause before.
 //! * **Echo.** Without timestamps, a pause right after a play that fits the segment before and not this one closes nothing
-//!   (`@maveio/metrics` 0.1.5). A [`Jump`](crate::Action::Jump) that does not fit is one whenever it comes.
+//!   (`@maveio/metrics` 0.1.5). Of a client that writes text, one with a bare number that does not fit is an echo whenever
+//!   it comes.
+//! * **Live.** Of such a client, a pause that is further than its player can have got since a play that arrived when it
+//!   happened tells where a jump landed: the time that passed counts.
 //! * **First second.** 0.1.x clients call every position below 1 s 0: where a pause tells that playback resumed, it did.
 //! * **Waits.** A position in `rebuffering_start` tells how far playback got; waits that it got on in were none
 //!   (`@maveio/metrics` 0.0.x). A wait that a jump causes is the latency of a seek and no rebuffering.
 //! * **Scrubbing.** A segment of less than a quarter of a second between two jumps counts as view time, and not as watched.
+
+use std::ops::RangeInclusive;
 
 use super::open::{Closed, JUMP_MS, Known, Open, RATE_MILLI, UNTOLD_RATE_MILLI_MAX};
 use super::{Counters, Moment};
@@ -35,8 +40,9 @@ const OVERRUN_MS_MAX: u32 = 1_000;
 /// that was offline for a day.
 const OFFLINE_MS_MAX: u64 = 24 * 3_600 * 1_000;
 
-/// How soon after a play an echo comes, in milliseconds: it is sent at the next update of the position.
-const ECHO_MS_MAX: u64 = 1_000;
+/// How soon after a play an echo comes, in milliseconds: it is sent at the next update of the position. Sooner are the
+/// events of a page that was offline, which sends all of them at once.
+const ECHO_MS: RangeInclusive<u64> = 30..=1_000;
 
 /// How exact the position of an echo is, in milliseconds, where the end of the segment is known, and where it is an
 /// estimate.
@@ -44,7 +50,7 @@ const ECHO_OFF_MS: u32 = 50;
 const ECHO_OFF_GUESS_MS: u32 = 1_000;
 
 /// How soon after a pause the play of a landing comes, in milliseconds, and how exactly its position has moved on.
-const LANDING_MS: std::ops::RangeInclusive<u64> = 100..=500;
+const LANDING_MS: RangeInclusive<u64> = 100..=500;
 const LANDING_OFF_MS: u64 = 60;
 
 /// How long after a seek `@maveio/data` sends no play, in milliseconds.
@@ -78,12 +84,26 @@ pub(super) struct Mark {
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum What {
-    Play { from_ms: u32 },
-    Pause { to_ms: u32 },
-    Jump { from_ms: u32 },
-    Stalled { from_ms: Option<u32> },
+    Play {
+        from_ms: u32,
+    },
+    /// A play of a client that writes text, which arrived when it happened.
+    LivePlay {
+        from_ms: u32,
+    },
+    Pause {
+        to_ms: u32,
+    },
+    Jump {
+        from_ms: u32,
+    },
+    Stalled {
+        from_ms: Option<u32>,
+    },
     Flowing,
-    Rate { rate_milli: u32 },
+    Rate {
+        rate_milli: u32,
+    },
     /// Nothing but the duration.
     Duration,
     Lost,
@@ -160,7 +180,8 @@ impl Playhead {
             self.learn(mark.duration_ms);
         }
         match mark.what {
-            What::Play { from_ms } => self.play(from_ms, at, tally),
+            What::Play { from_ms } => self.play(from_ms, false, at, tally),
+            What::LivePlay { from_ms } => self.play(from_ms, true, at, tally),
             What::Pause { to_ms } => self.pause(to_ms, at, tally),
             What::Jump { from_ms } => self.jump(from_ms, at, tally),
             What::Stalled { from_ms } => self.stall(from_ms, at, tally.counters),
@@ -206,10 +227,10 @@ impl Playhead {
         self.disproved_ms = self.duration_ms.take().or(self.disproved_ms);
     }
 
-    fn play(&mut self, from_ms: u32, at: Moment, tally: &mut Tally<'_>) {
+    fn play(&mut self, from_ms: u32, is_live: bool, at: Moment, tally: &mut Tally<'_>) {
         match self.state {
             State::Playing(open) if open.is_echoed && open.resumes_at(from_ms, at) => {
-                self.close(open, from_ms, false, at, tally);
+                self.close(open, from_ms.min(self.last_ms()), false, at, tally);
             }
             State::Playing(_) | State::Lost(..) => self.close_by_guess(at, tally),
             State::Paused => self.land(from_ms, at, tally.segments),
@@ -217,10 +238,10 @@ impl Playhead {
         if is_past(from_ms, self.duration_ms) {
             self.disprove();
         }
-        let mut open = Open::new(from_ms, at, self.rate_milli);
+        let mut open = Open { is_live, ..Open::new(from_ms, at, self.rate_milli) };
         if let Some(last) = self.last {
             let is_first = from_ms == 0 && 0 < last.to_ms && last.to_ms < FIRST_MS;
-            open.resumed_ms = (is_first && !open.is_stamped).then_some(last.to_ms);
+            open.resumed_ms = (is_first && !open.is_stamped()).then_some(last.to_ms);
             let has_moved = JUMP_MS < last.to_ms.abs_diff(from_ms);
             open.has_jumped = has_moved && open.resumed_ms.is_none();
             if open.has_jumped {
@@ -258,9 +279,13 @@ impl Playhead {
                 to_ms = self.duration_ms.unwrap_or(to_ms);
             }
         }
-        let last_ms = self.duration_ms.map(|ms| ms.saturating_add(OVERRUN_MS_MAX));
-        to_ms = to_ms.min(last_ms.unwrap_or(POSITION_MS_MAX));
-        if open.is_timed(at) && !open.may_reach(to_ms, at) {
+        to_ms = to_ms.min(self.last_ms());
+        let is_out_of_reach = if open.is_live {
+            !open.may_reach_live(to_ms, at)
+        } else {
+            open.is_timed(at) && !open.may_reach(to_ms, at)
+        };
+        if is_out_of_reach {
             counters.details.clamped += 1;
             let estimate_ms = open.estimate_ms(at, self.waiting_ms(&open, at));
             return (open, estimate_ms.min(open.end_ms(self.duration_ms)));
@@ -268,11 +293,18 @@ impl Playhead {
         if let Some(resumed_ms) = open.resumed_ms {
             let estimate_ms = open.estimate_ms(at, self.waiting_ms(&open, at));
             let resumed_to_ms = estimate_ms.saturating_add(resumed_ms);
-            if resumed_to_ms.abs_diff(to_ms) <= FIRST_OFF_MS {
+            // What comes at once tells nothing.
+            if FIRST_OFF_MS < estimate_ms && resumed_to_ms.abs_diff(to_ms) <= FIRST_OFF_MS {
                 open.from_ms = resumed_ms;
             }
         }
         (open, to_ms)
+    }
+
+    /// The furthest position that a segment may end at.
+    fn last_ms(&self) -> u32 {
+        let last_ms = self.duration_ms.map(|ms| ms.saturating_add(OVERRUN_MS_MAX));
+        last_ms.unwrap_or(POSITION_MS_MAX)
     }
 
     /// A pause while nothing is open: its play may have been unheard.
@@ -294,9 +326,8 @@ impl Playhead {
 
     fn jump(&mut self, from_ms: u32, at: Moment, tally: &mut Tally<'_>) {
         match self.state {
-            State::Playing(open) if open.resumes_at(from_ms, at) => {
-                let end_ms = open.end_ms(self.duration_ms).saturating_add(OVERRUN_MS_MAX);
-                self.close(open, from_ms.min(end_ms), false, at, tally);
+            State::Playing(open) if self.is_end(&open, from_ms, at) => {
+                self.close(open, from_ms.min(self.last_ms()), false, at, tally);
             }
             State::Playing(open) => self.echo(open, from_ms, tally.segments),
             State::Lost(..) => self.pause(from_ms, at, tally),
@@ -304,15 +335,30 @@ impl Playhead {
         }
     }
 
+    /// Whether a jump ends the open segment, and is not one before it.
+    fn is_end(&self, open: &Open, from_ms: u32, at: Moment) -> bool {
+        let passed_ms = open.at.until_ms(at);
+        if passed_ms < *ECHO_MS.start() {
+            // What arrives at once is in order, however long it took.
+            return open.from_ms <= from_ms.saturating_add(JUMP_MS) && !self.matches_last(from_ms);
+        }
+        open.resumes_at(from_ms, at) && !self.is_echo(open, from_ms, at)
+    }
+
     /// Whether a pause belongs to the segment before the open one.
     fn is_echo(&self, open: &Open, to_ms: u32, at: Moment) -> bool {
-        let is_soon = open.at.until_ms(at) <= ECHO_MS_MAX;
-        if open.is_stamped || at.timestamp_ms.is_some() || !is_soon || open.is_near(to_ms, at) {
+        let is_soon = ECHO_MS.contains(&open.at.until_ms(at));
+        if open.is_stamped() || at.timestamp_ms.is_some() || !is_soon || open.is_near(to_ms, at) {
             return false;
         }
+        self.matches_last(to_ms)
+    }
+
+    /// Whether the segment closed last may have ended at `to_ms`.
+    fn matches_last(&self, to_ms: u32) -> bool {
         self.last.is_some_and(|last| {
             if last.is_guessed {
-                (last.from_ms..=last.to_ms.saturating_add(ECHO_OFF_GUESS_MS)).contains(&to_ms)
+                guess(&last).contains(&to_ms)
             } else {
                 last.to_ms.abs_diff(to_ms) <= ECHO_OFF_MS
             }
@@ -321,9 +367,14 @@ impl Playhead {
 
     /// Notes that the segment before ended at `to_ms`, and this one goes on.
     fn echo(&mut self, open: Open, to_ms: u32, segments: &mut Segments) {
-        if let Some(last) = self.last.filter(|last| last.is_guessed)
-            && (last.from_ms..=last.to_ms.saturating_add(ECHO_OFF_GUESS_MS)).contains(&to_ms)
-        {
+        let is_end_of = |last: &Closed| {
+            // One that came with others at once may have been taken for its end.
+            let is_of_burst = to_ms < open.from_ms
+                && last.closed.until_ms(open.at) < *ECHO_MS.start()
+                && (last.from_ms..=last.to_ms).contains(&to_ms);
+            (last.is_guessed && guess(last).contains(&to_ms)) || is_of_burst
+        };
+        if let Some(last) = self.last.filter(is_end_of) {
             self.revise(last, to_ms, segments);
         }
         self.state = State::Playing(Open { is_echoed: true, ..open });
@@ -366,7 +417,14 @@ impl Playhead {
     }
 
     /// Closes a segment at `to_ms`, as far as a session may have watched so much.
-    fn close(&mut self, open: Open, to_ms: u32, is_guessed: bool, at: Moment, tally: &mut Tally<'_>) {
+    fn close(
+        &mut self,
+        open: Open,
+        to_ms: u32,
+        is_guessed: bool,
+        at: Moment,
+        tally: &mut Tally<'_>,
+    ) {
         let watched = Interval::new(open.from_ms, to_ms);
         let left_ms = self.budget_ms(&open, at).saturating_sub(self.view_ms);
         let segment = watched.and_then(|watched| cut(watched, left_ms));
@@ -384,6 +442,7 @@ impl Playhead {
             closed: at,
             is_timed: open.is_timed(at),
             is_guessed,
+            is_live: open.is_live,
             has_jumped: open.has_jumped,
         });
         self.state = State::Paused;
@@ -439,10 +498,11 @@ impl Playhead {
             let known = Known {
                 idle_ms: open.known.idle_ms.saturating_add(still_ms),
                 waits: open.known.waits.saturating_add(u32::from(!stall.is_seek)),
-                waited_ms: open
-                    .known
-                    .waited_ms
-                    .saturating_add(if stall.is_seek { 0 } else { waited_ms }),
+                waited_ms: open.known.waited_ms.saturating_add(if stall.is_seek {
+                    0
+                } else {
+                    waited_ms
+                }),
                 ..open.known
             };
             self.set_open(Open { known, ..open });
@@ -509,7 +569,11 @@ impl Playhead {
         let learns = mark.duration_ms.is_some_and(|ms| Some(ms) != self.duration_ms);
         learns
             || match mark.what {
-                What::Play { .. } | What::Lost | What::Resumed | What::Left => true,
+                What::Play { .. }
+                | What::LivePlay { .. }
+                | What::Lost
+                | What::Resumed
+                | What::Left => true,
                 What::Pause { .. } | What::Jump { .. } => self.state != State::Paused,
                 What::Stalled { .. } => self.stalled.is_none(),
                 What::Flowing => self.stalled.is_some(),
@@ -560,6 +624,13 @@ impl Playhead {
         let Some(stall) = self.stalled else { return 0 };
         stall.since.until_ms(now).min(open.known.at.until_ms(now))
     }
+}
+
+/// Where a segment may have ended whose end is an estimate. How long before it arrived a play happened that waited for
+/// its viewer to join, nobody knows.
+fn guess(last: &Closed) -> RangeInclusive<u32> {
+    let late_ms = if last.is_live { 0 } else { saturate(GAP_MS_MAX) };
+    last.from_ms..=last.to_ms.saturating_add(ECHO_OFF_GUESS_MS).saturating_add(late_ms)
 }
 
 /// Notes where playback is, and that waits were none which it got on in.

@@ -115,6 +115,7 @@ impl Session {
         segments.extend(playhead.running(reached));
         let mut resume = vec![LAYOUT];
         put_playhead(&mut resume, &playhead, reached, self.started_at_ms);
+        resume[1] |= flag(TEXT, self.writes_text);
         self.writers.put(&mut resume);
         self.seen.put(&mut resume);
         Stored {
@@ -140,6 +141,7 @@ impl Session {
         let mut reader = Reader::new(&stored.resume);
         let mut playhead = Playhead::new(stored.started_at_ms);
         playhead.duration_ms = stored.duration_ms;
+        let writes_text = stored.resume.get(1).is_some_and(|flags| flags & TEXT != 0);
         match reader.byte()? {
             LAYOUT => take_playhead(&mut reader, &mut playhead, stored.started_at_ms)?,
             LAYOUT_RUN => playhead.state = take_run(&mut reader, stored.started_at_ms)?,
@@ -154,6 +156,8 @@ impl Session {
             started_at_ms: stored.started_at_ms,
             last_event_at_ms: stored.last_event_at_ms,
             heard: None,
+            joined: None,
+            writes_text,
             settled,
             counters: stored.counters.clone(),
             playhead: playhead.watched(view_ms),
@@ -192,6 +196,8 @@ const OPEN: u8 = 1;
 const LAST: u8 = 1 << 1;
 const DISPROVED: u8 = 1 << 2;
 const RATE: u8 = 1 << 3;
+// Nothing follows: the client writes exact positions as text.
+const TEXT: u8 = 1 << 4;
 
 /// The playhead, with an open segment as far as it has run when it `reached` a moment.
 fn put_playhead(out: &mut Vec<u8>, playhead: &Playhead, reached: Moment, started_at_ms: i64) {
@@ -255,9 +261,10 @@ const ECHOED: u8 = 1 << 2;
 const RESUMED: u8 = 1 << 3;
 const KNOWN: u8 = 1 << 4;
 const RATES: u8 = 1 << 5;
+const LIVE: u8 = 1 << 6;
 
-/// How long ago its moments are by the best clock, and until when by the time of day: of the clocks in memory, a store
-/// has no use for others.
+/// How long ago its moments are by the best clock, and until when by the time of day; and when the play was by the
+/// player's clock, which tells how long the segment is, however late its pause arrives.
 fn put_open(out: &mut Vec<u8>, open: &Open, waiting_ms: u64, until: Moment, started_at_ms: i64) {
     let (known, ran_ms) = (open.known, open.at.until_ms(until));
     let idle_ms = known.idle_ms.saturating_add(waiting_ms);
@@ -271,16 +278,20 @@ fn put_open(out: &mut Vec<u8>, open: &Open, waiting_ms: u64, until: Moment, star
     let is_known = known != [open.from_ms.into(), ran_ms, 0, 0, 0];
     let has_rates = [open.rate_milli, open.rate_milli_max] != [RATE_MILLI; 2];
     out.push(
-        flag(STAMPED, open.is_stamped)
+        flag(STAMPED, open.is_stamped())
             | flag(JUMPED, open.has_jumped)
             | flag(ECHOED, open.is_echoed)
             | flag(RESUMED, open.resumed_ms.is_some())
+            | flag(LIVE, open.is_live)
             | flag(KNOWN, is_known)
             | flag(RATES, has_rates),
     );
     varint::put(out, open.from_ms.into());
     varint::put(out, ran_ms);
     put_moment(out, until, started_at_ms);
+    if let Some(timestamp_ms) = open.at.timestamp_ms {
+        varint::put(out, zigzag(timestamp_ms));
+    }
     if let Some(resumed_ms) = open.resumed_ms {
         varint::put(out, resumed_ms.into());
     }
@@ -299,15 +310,22 @@ fn take_open(reader: &mut Reader<'_>, started_at_ms: i64) -> Result<State, Damag
     let (from_ms, ran_ms) = (reader.narrow()?, reader.number()?);
     let until = take_moment(reader, started_at_ms)?;
     let mut open = Open::new(from_ms, until.earlier(ran_ms), RATE_MILLI);
-    open.is_stamped = flags & STAMPED != 0;
+    if flags & STAMPED != 0 {
+        open.at.timestamp_ms = Some(unzigzag(reader.number()?));
+        open.known.at = open.at;
+    }
     open.has_jumped = flags & JUMPED != 0;
     open.is_echoed = flags & ECHOED != 0;
+    open.is_live = flags & LIVE != 0;
     if flags & RESUMED != 0 {
         open.resumed_ms = Some(reader.narrow()?);
     }
     if flags & KNOWN != 0 {
         open.known.position_ms = reader.narrow()?;
-        open.known.at = until.earlier(reader.number()?);
+        let since_ms = reader.number()?;
+        let passed_ms = i64::try_from(ran_ms.saturating_sub(since_ms)).unwrap_or(i64::MAX);
+        let timestamp_ms = open.at.timestamp_ms.map(|ms| ms.saturating_add(passed_ms));
+        open.known.at = Moment { timestamp_ms, ..until.earlier(since_ms) };
         open.known.idle_ms = reader.number()?;
         open.known.waits = reader.narrow()?;
         open.known.waited_ms = reader.number()?;
@@ -323,14 +341,17 @@ const SEGMENT: u8 = 1;
 const TIMED: u8 = 1 << 1;
 const GUESSED: u8 = 1 << 2;
 const CLOSED_JUMPED: u8 = 1 << 3;
+const CLOSED_LIVE: u8 = 1 << 4;
 
 fn put_closed(out: &mut Vec<u8>, last: &Closed, started_at_ms: i64) {
     // One that was cut needs no second look.
-    let is_whole = last.segment.is_some() && last.segment == Interval::new(last.from_ms, last.to_ms);
+    let is_whole =
+        last.segment.is_some() && last.segment == Interval::new(last.from_ms, last.to_ms);
     out.push(
         flag(SEGMENT, is_whole)
             | flag(TIMED, last.is_timed)
             | flag(GUESSED, last.is_guessed)
+            | flag(CLOSED_LIVE, last.is_live)
             | flag(CLOSED_JUMPED, last.has_jumped),
     );
     varint::put(out, last.from_ms.into());
@@ -362,6 +383,7 @@ fn take_closed(reader: &mut Reader<'_>, started_at_ms: i64) -> Result<Closed, Da
         closed,
         is_timed: flags & TIMED != 0,
         is_guessed: flags & GUESSED != 0,
+        is_live: flags & CLOSED_LIVE != 0,
         has_jumped: flags & CLOSED_JUMPED != 0,
     })
 }

@@ -120,7 +120,8 @@ fn a_position_past_the_duration_disproves_it() {
     assert_eq!(run(&[(0, outside), (9, pause(80.0))]).duration_ms(), None);
     // Playback that got there in the time that passed.
     let safari = |event: PlayerEvent| Input::Event(event.with_duration(47_721.859));
-    let live = [(0, safari(PlayerEvent::play(47_700.0))), (60, safari(PlayerEvent::pause(47_760.0)))];
+    let live =
+        [(0, safari(PlayerEvent::play(47_700.0))), (60, safari(PlayerEvent::pause(47_760.0)))];
     check(&live, &[(47_700.0, 47_760.0)]);
     assert_eq!(run(&live).duration_ms(), None);
     let again = [(70, safari(PlayerEvent::play(47_770.0))), (80, Leave)];
@@ -196,7 +197,8 @@ fn waiting_for_data_is_not_watching() {
 /// The wait and the absence are the same time.
 #[test]
 fn who_was_away_while_waiting_for_data_loses_no_more_than_the_wait() {
-    let (waits, flows) = (|| on(Action::RebufferingStart { from: None }), || on(Action::RebufferingEnd));
+    let (waits, flows) =
+        (|| on(Action::RebufferingStart { from: None }), || on(Action::RebufferingEnd));
     check(
         &[(0, play(0.0)), (10, waits()), (12, Lose), (82, Resume), (83, flows()), (90, Leave)],
         &[(0.0, 17.0)],

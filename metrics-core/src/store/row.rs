@@ -29,7 +29,17 @@ pub(super) struct Columns {
 }
 
 impl Columns {
-    pub(super) fn loaded(self) -> Result<Loaded, Damaged> {
+    /// The session, which is of this video.
+    pub(super) fn loaded(
+        self,
+        video: [u8; 16],
+        identifier: Option<String>,
+    ) -> Result<Loaded, Damaged> {
+        let version = narrow(self.version)?;
+        Ok(Loaded { version, video, identifier, stored: self.stored()? })
+    }
+
+    pub(super) fn stored(self) -> Result<Stored, Damaged> {
         let details = self.details.as_deref().map(serde_json::from_str).transpose();
         let counters = Counters {
             rebufferings: narrow(self.rebufferings)?,
@@ -38,7 +48,7 @@ impl Columns {
             startup_ms: self.startup_ms.map(narrow).transpose()?,
             details: details.map_err(|_| Damaged("details are no JSON"))?.unwrap_or_default(),
         };
-        let stored = Stored {
+        Ok(Stored {
             started_at_ms: self.started_at_ms,
             last_event_at_ms: self.last_event_at_ms,
             duration_ms: self.duration_ms.map(narrow).transpose()?,
@@ -47,8 +57,7 @@ impl Columns {
             segments: self.segments,
             counters,
             resume: self.resume,
-        };
-        Ok(Loaded { version: narrow(self.version)?, stored })
+        })
     }
 }
 

@@ -88,7 +88,7 @@ async fn step(world: &mut World, random: &mut StdRng) {
         17 => world.viewers[viewer].bury_ghosts(),
         18 => world.viewers[viewer].durable().await,
         19 => world.everything_is_durable().await,
-        20..=25 => world.pass(random.random_range(1..30)).await,
+        20..=25 => world.pass(random.random_range(2..30)).await,
         26 => world.pass(random.random_range(61..100)).await,
         27 => world.stop(server).await,
         28 => world.roll_up(random.random_range(1..100)).await,

@@ -4,6 +4,12 @@
 /// How long a viewer may be gone and still be believed to have watched on.
 const GAP_MS_MAX: i64 = 60_000;
 
+/// How far a play is from the end of the segment before, at least, where it is a jump.
+const JUMP_MS: u32 = 50;
+
+/// How long a segment between two jumps is, at least, where somebody watched it.
+const SCRUB_MS_MAX: u32 = 250;
+
 /// What happened.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum What {
@@ -31,6 +37,8 @@ pub(crate) struct Outcome {
     pub(crate) failures: u32,
     pub(crate) seeks: u32,
     pub(crate) watching: bool,
+    /// View time that is in no segment.
+    pub(crate) scrubbed_ms: u64,
 }
 
 /// All that happened to a viewer, each with the server's clock then.
@@ -81,12 +89,22 @@ struct Open {
     since_ms: i64,
     idle_ms: i64,
     lost_ms: Option<i64>,
+    has_jumped: bool,
+}
+
+/// The segment that was closed last.
+#[derive(Clone, Copy)]
+struct Closed {
+    from_ms: u32,
+    to_ms: u32,
+    has_jumped: bool,
 }
 
 #[derive(Default)]
 struct Fold {
     duration_ms: Option<u32>,
     open: Option<Open>,
+    last: Option<Closed>,
     outcome: Outcome,
 }
 
@@ -95,11 +113,16 @@ impl Fold {
         match what {
             What::Play { from_ms } => {
                 self.close_where_it_got_to(at_ms);
-                self.open = Some(Open { from_ms, since_ms: at_ms, idle_ms: 0, lost_ms: None });
+                let is_jump = |last: &Closed| JUMP_MS < last.to_ms.abs_diff(from_ms);
+                let jumped = self.last.filter(is_jump);
+                self.scrub(jumped);
+                let has_jumped = jumped.is_some();
+                let open = Open { from_ms, since_ms: at_ms, idle_ms: 0, lost_ms: None, has_jumped };
+                self.open = Some(open);
             }
             What::Pause { to_ms } => {
                 if let Some(open) = self.open.take() {
-                    self.watched(open.from_ms, to_ms);
+                    self.watched(open, to_ms);
                 }
             }
             What::Failure => self.outcome.failures += 1,
@@ -127,13 +150,26 @@ impl Fold {
             let ran_ms = until_ms - open.since_ms - open.idle_ms;
             let to_ms = i64::from(open.from_ms) + ran_ms;
             let end_ms = self.duration_ms.map_or(i64::MAX, i64::from);
-            self.watched(open.from_ms, to_ms.min(end_ms).try_into().expect("a short test"));
+            self.watched(open, to_ms.min(end_ms).try_into().expect("a short test"));
         }
     }
 
-    fn watched(&mut self, from_ms: u32, to_ms: u32) {
+    fn watched(&mut self, open: Open, to_ms: u32) {
+        let Open { from_ms, has_jumped, .. } = open;
         if from_ms < to_ms {
             self.outcome.segments.push((from_ms, to_ms));
+        }
+        self.last = Some(Closed { from_ms, to_ms, has_jumped });
+    }
+
+    /// A segment that jumps began and ended is nothing that anybody saw, if it is short.
+    fn scrub(&mut self, last: Option<Closed>) {
+        let Some(Closed { from_ms, to_ms, has_jumped: true }) = last else { return };
+        if from_ms < to_ms && to_ms - from_ms < SCRUB_MS_MAX {
+            let segments = &mut self.outcome.segments;
+            let place = segments.iter().rposition(|segment| *segment == (from_ms, to_ms));
+            segments.remove(place.expect("it was watched"));
+            self.outcome.scrubbed_ms += u64::from(to_ms - from_ms);
         }
     }
 }

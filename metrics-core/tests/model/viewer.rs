@@ -70,7 +70,7 @@ impl Viewer {
             },
             page: ["https://example.com/a", "https://example.com/b"][number % 2],
             client: [Client::Plain, Client::Stamping, Client::Batching][number / 2 % 3],
-            duration_ms: number.is_multiple_of(4).then_some(90_000),
+            duration_ms: number.is_multiple_of(4).then_some(3_600_000),
             log: Log::default(),
             clock,
             here: None,
@@ -105,7 +105,7 @@ impl Viewer {
     fn pause(&self, random: &mut StdRng) -> What {
         let to_ms = match self.plays {
             Some((from_ms, since_ms)) if self.client == Client::Stamping => {
-                let ran_ms = self.clock.now_ms() - since_ms + random.random_range(0..1_500);
+                let ran_ms = self.clock.now_ms() - since_ms + random.random_range(0..300);
                 let to_ms = from_ms.saturating_add(ran_ms.try_into().expect("a short test"));
                 to_ms.min(self.duration_ms.unwrap_or(u32::MAX))
             }
@@ -133,6 +133,10 @@ impl Viewer {
             if self.client == Client::Batching || matches!(what, What::Failure | What::Seek) {
                 self.ticks_ms += TICK_MS;
                 timestamp_ms += self.ticks_ms;
+            }
+            // Never after a play that comes later: what is before the first counts for nothing.
+            if self.client == Client::Stamping && matches!(what, What::Failure | What::Seek) {
+                timestamp_ms -= 1_000_000_000;
             }
             event = event.with_timestamp(timestamp_ms);
         }
@@ -294,7 +298,9 @@ impl Viewer {
     fn batch(&mut self, random: &mut StdRng) -> Vec<PlayerEvent> {
         let mut batch = Vec::new();
         for _ in 0..random.random_range(1..4) {
-            let (from_ms, to_ms) = (Self::position(random), Self::position(random));
+            // As far as it may have got in the time that it takes.
+            let (one, other) = (Self::position(random), Self::position(random));
+            let (from_ms, to_ms) = (one.min(other), one.max(other));
             let all = [What::Play { from_ms }, What::Failure, What::Seek, What::Pause { to_ms }];
             for what in all {
                 self.note(what);

@@ -235,6 +235,7 @@ fn matches(outcome: Option<&Outcome>, stored: Option<&Stored>) -> bool {
     let segments: Vec<_> = segments.iter().map(|it| (it.start_ms(), it.end_ms())).collect();
     segments == outcome.segments
         && stored.started_at_ms == outcome.started_at_ms
+        && stored.counters.details.scrubbed_ms == outcome.scrubbed_ms
         && stored.counters.failures == outcome.failures
         && stored.counters.details.seeks == outcome.seeks
 }
@@ -251,11 +252,13 @@ fn write(viewer: &Viewer, outcome: &Outcome) -> SessionWrite {
         client: metrics_core::client::Client::default(),
         session_data: None,
     };
+    let mut stored = Stored::finished(at_ms, at_ms, viewer.duration_ms, &segments);
+    stored.view_ms += outcome.scrubbed_ms;
     SessionWrite {
         id: SessionId::new(&viewer.key, &viewer.name),
         subject: Arc::new(subject),
         expected: 0,
-        stored: Stored::finished(at_ms, at_ms, viewer.duration_ms, &segments),
+        stored,
         watched_at: None,
     }
 }

@@ -50,7 +50,9 @@ async fn an_open_segment_is_exact_although_the_store_was_away() {
             for _ in 0..seed {
                 metrics.store().check().await.ok();
             }
-            soon(viewing.apply(PlayerEvent::new(Action::RebufferingStart { from: None }))).await.unwrap();
+            soon(viewing.apply(PlayerEvent::new(Action::RebufferingStart { from: None })))
+                .await
+                .unwrap();
             site.clock.pass(2.0);
             soon(viewing.apply(PlayerEvent::new(Action::RebufferingEnd))).await.unwrap();
             site.clock.pass(10.0);

@@ -49,12 +49,13 @@ impl Sent {
                 let to = from + f64::from(random.random_range(1..20));
                 self.segments.push((from, to));
                 // No more than a player can play in that time, at its fastest.
-                vec![stamp(PlayerEvent::play(from), 0), stamp(PlayerEvent::pause(to), 2_000)]
+                vec![stamp(PlayerEvent::play(from), 0), stamp(PlayerEvent::pause(to), 5_000)]
             }
         };
         events.iter().for_each(|event| self.submit(&viewings[place], event));
-        if stamped && random.random_bool(0.3) {
-            let place = random.random_range(0..viewings.len());
+        // Where they come again on the same join, they are others.
+        if stamped && 1 < viewings.len() && random.random_bool(0.3) {
+            let place = (place + random.random_range(1..viewings.len())) % viewings.len();
             events.iter().for_each(|event| self.submit(&viewings[place], event));
         }
     }

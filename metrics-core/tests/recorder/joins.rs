@@ -173,8 +173,8 @@ async fn check_joins(
     metrics: &Metrics,
     cases: impl IntoIterator<Item = (Join, Option<&'static str>)>,
 ) {
-    for (session, refused) in cases {
-        match (metrics.join(session).await, refused) {
+    for (join, refused) in cases {
+        match (metrics.join(join).await, refused) {
             (joined, Some(reason)) => check_refused(joined, reason),
             (joined, None) => {
                 let viewing = joined.unwrap();
@@ -194,8 +194,12 @@ async fn fields_that_no_store_must_be_given_are_refused() {
     let text = |text: &str| json!({"a": [{"b": text}]}).as_object().unwrap().clone();
     let name = |text: &str| json!({"a": {text: 1}}).as_object().unwrap().clone();
     let labelled = |text: &str| Join::new(key.clone(), "a", Video::labelled(text));
-    let described =
-        |metadata| Join::new(key.clone(), "b", Video::new(None, Some(metadata)).unwrap());
+    // Each a session of its own, because one has one video.
+    let described = |metadata: Map<String, Value>| {
+        let video = Video::new(None, Some(metadata)).unwrap();
+        let name = format!("{:x?}", video.digest(&key));
+        Join::new(key.clone(), name, video)
+    };
     let saying = |data| joining(&key, "c").session_data(data);
     let cases = [
         (labelled("a\0b"), Some("`identifier` must not hold the character U+0000")),

@@ -177,8 +177,10 @@ async fn what_happened_elsewhere_in_between_is_kept() {
     viewing.apply(PlayerEvent::play(0.0)).await.unwrap();
     viewing.apply(PlayerEvent::pause(1.0)).await.unwrap();
     server.failures.store(100, Relaxed);
-    for event in [PlayerEvent::play(10.0), PlayerEvent::pause(12.0)] {
-        drop(viewing.submit(&event.with_timestamp(7)).unwrap());
+    let events =
+        [PlayerEvent::play(10.0).with_timestamp(7), PlayerEvent::pause(12.0).with_timestamp(2_007)];
+    for event in &events {
+        drop(viewing.submit(event).unwrap());
     }
     drop(viewing);
     file(soon(server.metrics.stop_within(LIMIT, &spool(&site))).await, 1);
@@ -191,8 +193,8 @@ async fn what_happened_elsewhere_in_between_is_kept() {
     assert_eq!(site.segments(&server.key, "a").await, expected);
     // Events of which no answer came are sent again, and are known.
     let viewing = other.visit(crate::support::joining(&server.key, "a")).await.unwrap();
-    for event in [PlayerEvent::play(10.0), PlayerEvent::pause(12.0)] {
-        viewing.apply(event.with_timestamp(7)).await.unwrap();
+    for event in events {
+        viewing.apply(event).await.unwrap();
     }
     assert_eq!(site.segments(&server.key, "a").await, expected);
 }

@@ -115,7 +115,7 @@ async fn segments_that_were_clamped_are_counted_once_each() {
             soon(viewing.apply(event.with_timestamp(clock_ms + after_ms))).await.unwrap();
         }
     };
-    claim(&metrics, "a", 0, 16.0).await;
+    claim(&metrics, "a", 0, 4.0).await;
     assert_eq!(metrics.figures().clamped, 0);
     claim(&metrics, "a", 10_000, 3_600.0).await;
     claim(&metrics, "a", 20_000, 3_600.0).await;
@@ -127,7 +127,7 @@ async fn segments_that_were_clamped_are_counted_once_each() {
     claim(&metrics, "a", 30_000, 3_600.0).await;
     assert_eq!(metrics.figures().clamped, 1);
     assert_eq!(site.stored(&key, "a").await.unwrap().counters.details.clamped, 3);
-    assert_eq!(site.plays().await, (2, 16_000 + 4 * 18_000));
+    assert_eq!(site.plays().await, (2, 4_000 + 4 * 1_000));
 }
 
 /// A store that takes its time to write.

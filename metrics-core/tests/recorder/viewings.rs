@@ -334,7 +334,7 @@ async fn a_session_takes_no_more_than_its_share_of_segments() {
     let key = metrics.create_key().await.unwrap();
     let viewing = join(&metrics, &key, "a").await;
     viewing.apply(PlayerEvent::play(0.0)).await.unwrap();
-    viewing.apply(PlayerEvent::pause(0.1)).await.unwrap();
+    viewing.apply(PlayerEvent::pause(0.3)).await.unwrap();
     let mut refused = 0;
     let mut last = None;
     for _ in 1..10_050 {
@@ -343,7 +343,7 @@ async fn a_session_takes_no_more_than_its_share_of_segments() {
             Err(EventError::Full) => refused += 1,
             Err(err) => panic!("{err:?}"),
         }
-        last = Some(viewing.submit(&PlayerEvent::pause(0.1)).unwrap()).or(last);
+        last = Some(viewing.submit(&PlayerEvent::pause(0.3)).unwrap()).or(last);
     }
     soon(last.unwrap().durable()).await.unwrap();
     let stored = site.stored(&key, "a").await.unwrap();

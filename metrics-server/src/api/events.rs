@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use hyper::{Response, StatusCode};
-use metrics_core::recorder::NotStored;
+use metrics_core::recorder::{AnotherVideo, NotStored};
 use metrics_core::{ApiKey, EventError, Join, JoinError, Metrics, PlayerEvent, Video};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -45,6 +45,8 @@ struct Address<'a> {
     session_data: Option<&'a RawValue>,
     key: Scalar<'a>,
     source_url: Scalar<'a>,
+    // Seconds between two signs of life, of a client that gives some.
+    heartbeat: Scalar<'a>,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -65,6 +67,7 @@ pub(crate) struct Group {
     pub(crate) video: Video,
     pub(crate) session_data: Option<Map<String, Value>>,
     pub(crate) page: Option<String>,
+    pub(crate) gives_signs: bool,
     pub(crate) events: Vec<(usize, PlayerEvent)>,
 }
 
@@ -114,14 +117,15 @@ pub(crate) fn sort(body: &[u8], key: Option<&ApiKey>) -> Result<Sorted, Error> {
     for (index, event) in batch.events.iter().enumerate() {
         match read(event, key) {
             Ok((address, group, event)) => {
-                let video = group.video.clone();
+                let (video, gives_signs) = (group.video.clone(), group.gives_signs);
                 let group = groups.entry(address).or_insert(group);
+                group.gives_signs |= gives_signs;
                 if group.video == video {
                     group.events.push((index, event));
                 } else {
                     let same = group.video.identifier() == video.identifier();
-                    let field = if same { "metadata" } else { "embed_id" };
-                    answer.reject(index, format!("a session has one video: `{field}` is another"));
+                    let field = if same { "metadata" } else { "identifier" };
+                    answer.reject(index, another_video(AnotherVideo { field }));
                 }
             }
             Err(Unread::Keyless) => {
@@ -162,6 +166,9 @@ async fn settle(
         if let Some(data) = group.session_data.take() {
             join = join.session_data(data);
         }
+        if group.gives_signs {
+            join = join.signs();
+        }
         let visited = metrics.visit(visitor.introduce(join, group.page.as_deref())).await;
         attempt.judge(&visited);
         let viewing = match visited {
@@ -174,7 +181,9 @@ async fn settle(
             }
         };
         // Batches are filled by time, but a page may fill two at once.
-        group.events.sort_by_key(|(_, event)| event.timestamp_ms);
+        if group.events.iter().all(|(_, event)| event.timestamp_ms.is_some()) {
+            group.events.sort_by_key(|(_, event)| event.timestamp_ms);
+        }
         for (index, event) in group.events {
             match viewing.submit(&event) {
                 Ok(acknowledgement) => acknowledgements.push((index, acknowledgement)),
@@ -190,6 +199,9 @@ async fn settle(
                 // To send it again would not help.
                 Err(refusal @ NotStored::TooManyVideos { .. }) => {
                     answer.reject(index, refusal.to_string());
+                }
+                Err(NotStored::AnotherVideo(another)) => {
+                    answer.reject(index, another_video(another));
                 }
                 Err(_) => return Err(Error::NotStored),
             }
@@ -207,7 +219,10 @@ async fn settle(
 
 /// Why a session was refused, with the names that its fields have here.
 fn reason(mut err: JoinError) -> String {
-    if let JoinError::TooLong { field, .. } | JoinError::Nul { field } = &mut err {
+    if let JoinError::TooLong { field, .. }
+    | JoinError::Nul { field }
+    | JoinError::AnotherVideo(AnotherVideo { field }) = &mut err
+    {
         *field = match *field {
             "session" => "session_id",
             "identifier" => "embed_id",
@@ -215,6 +230,11 @@ fn reason(mut err: JoinError) -> String {
         };
     }
     err.to_string()
+}
+
+/// Why an event is none of the session's video, with the name that its identifier has here.
+fn another_video(another: AnotherVideo) -> String {
+    reason(another.into())
 }
 
 enum Unread {
@@ -252,7 +272,9 @@ fn read(
     event.check().map_err(|err| {
         Unread::Refused(Refusal::new(&err.into(), Positions::VideoTime).to_string())
     })?;
-    Ok(((key, session), Group { video, session_data, page, events: Vec::new() }, event))
+    let gives_signs = address.heartbeat != Scalar::Absent;
+    let group = Group { video, session_data, page, gives_signs, events: Vec::new() };
+    Ok(((key, session), group, event))
 }
 
 /// The object that a member is, if it is there and not null.

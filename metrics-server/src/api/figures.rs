@@ -46,6 +46,7 @@ fn text(figures: &Figures, traffic: &Traffic, websockets: usize) -> String {
         "Sessions that were not stored as recorded, by the reason.",
         &[
             ("too_many_videos", figures.events.too_many_videos_sessions),
+            ("another_video", figures.events.other_video_sessions),
             ("store", figures.events.refused_sessions),
         ],
     );

@@ -83,6 +83,9 @@ struct Session<'a> {
     rebuffering_time: f64,
     failures: u32,
     seeks: u32,
+    seek_waits: u32,
+    seek_wait_time: f64,
+    scrubbed_time: f64,
     fullscreens: u32,
     tracks: u32,
     language: Option<&'a str>,
@@ -127,6 +130,9 @@ impl<'a> Session<'a> {
             rebuffering_time: seconds(counters.rebuffering_ms),
             failures: counters.failures,
             seeks: details.seeks,
+            seek_waits: details.seek_waits,
+            seek_wait_time: seconds(details.seek_wait_ms),
+            scrubbed_time: seconds(details.scrubbed_ms),
             fullscreens: details.fullscreens,
             tracks: details.tracks,
             language: details.language.as_deref(),
@@ -174,6 +180,9 @@ impl Row for Session<'_> {
             "rebuffering_time",
             "failures",
             "seeks",
+            "seek_waits",
+            "seek_wait_time",
+            "scrubbed_time",
             "fullscreens",
             "tracks",
             "language",
@@ -205,9 +214,13 @@ impl Row for Session<'_> {
         line.maybe_number(self.startup_time);
         line.number(self.rebufferings);
         line.number(self.rebuffering_time);
-        for count in [self.failures, self.seeks, self.fullscreens, self.tracks] {
+        for count in [self.failures, self.seeks, self.seek_waits] {
             line.number(count);
         }
+        line.number(self.seek_wait_time);
+        line.number(self.scrubbed_time);
+        line.number(self.fullscreens);
+        line.number(self.tracks);
         line.maybe_text(self.language);
         line.number(self.renditions);
         for number in [self.width, self.height, self.bitrate] {

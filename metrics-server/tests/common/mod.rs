@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics_core::Metrics;
+use metrics_core::recorder::Clock;
 use metrics_core::store::Store;
 use metrics_server::{Service, Settings, serve};
 use metrics_testing::Backend;
@@ -100,7 +101,18 @@ impl Database {
         settings: Settings,
         connections_max: usize,
     ) -> TestServer {
-        let metrics = Metrics::builder(store).clock(clock()).start();
+        self.serve_at(clock(), store, settings, connections_max).await
+    }
+
+    /// The same, by this clock.
+    pub(crate) async fn serve_at(
+        &self,
+        clock: Clock,
+        store: Arc<dyn Store>,
+        settings: Settings,
+        connections_max: usize,
+    ) -> TestServer {
+        let metrics = Metrics::builder(store).clock(clock).start();
         let key = match metrics.keys().await.unwrap().into_iter().next() {
             Some(record) => record.key,
             None => metrics.create_key().await.unwrap(),
@@ -137,9 +149,9 @@ impl Database {
 }
 
 /// The time of day, as it passes for the runtime: a test that pauses the one pauses the other.
-fn clock() -> metrics_core::recorder::Clock {
+fn clock() -> Clock {
     let (start, began) = (chrono::Utc::now(), Instant::now());
-    metrics_core::recorder::Clock::new(move || start + began.elapsed())
+    Clock::new(move || start + began.elapsed())
 }
 
 /// A server at a port of its own, in this process.

@@ -104,6 +104,13 @@ impl Draft {
         }
     }
 
+    /// What a store has of it then.
+    pub(super) fn loaded(&self, version: Version) -> Loaded {
+        let Subject { key, video, .. } = &self.subject;
+        let identifier = video.identifier().map(str::to_owned);
+        Loaded { version, video: video.digest(key), identifier, stored: self.stored.clone() }
+    }
+
     pub(super) fn record(&self) -> Record {
         Record { id: self.id, subject: self.subject.clone(), stored: self.stored.clone() }
     }

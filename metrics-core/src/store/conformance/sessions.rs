@@ -13,7 +13,7 @@ use crate::interval::{Interval, Segments};
 use crate::key::{ApiKey, SessionId};
 use crate::query::Selection;
 use crate::session::{Counters, Details, SEGMENTS_MAX, Stored};
-use crate::store::{Instance, Loaded, Outcome, Store};
+use crate::store::{Instance, Outcome, Store};
 use crate::video::Video;
 
 fn segments(stretches: impl IntoIterator<Item = (u32, u32)>) -> Segments {
@@ -75,7 +75,7 @@ async fn check_round_trip(store: &dyn Store, stored: Stored) {
     let key = key(store).await;
     let draft = Draft { stored, ..Draft::new(&key, "a", Video::labelled("intro")) };
     fill(store, std::slice::from_ref(&draft)).await;
-    let expected = Loaded { version: 1, stored: draft.stored };
+    let expected = draft.loaded(1);
     assert_eq!(load(store, draft.id).await, Some(expected));
 }
 
@@ -123,7 +123,7 @@ pub async fn a_write_replaces_all_that_changes(store: &dyn Store) {
     let full = Draft { stored: everything(), ..bare.clone() };
     for (version, draft) in (0..).zip([&full, &bare, &full]) {
         fill(store, &[draft.clone().expecting(version)]).await;
-        let expected = Loaded { version: version + 1, stored: draft.stored.clone() };
+        let expected = draft.loaded(version + 1);
         assert_eq!(load(store, draft.id).await, Some(expected));
     }
     assert_eq!(store.count_sessions().await.expect("counted"), 1);
@@ -289,7 +289,7 @@ pub async fn a_batch_with_a_key_that_is_not_there_stores_nothing(store: &dyn Sto
 
     let err = err.expect_err("there is no such key");
     assert!(!err.is_retryable(), "{err:?}");
-    let expected = Loaded { version: 1, stored: there.stored };
+    let expected = there.loaded(1);
     assert_eq!(load(store, there.id).await, Some(expected));
     assert_eq!(store.count_sessions().await.expect("counted"), 1);
 }

@@ -61,8 +61,8 @@ pub(super) struct Row {
 }
 
 impl Row {
-    fn loaded(self, version: i64, resume: Vec<u8>) -> Result<Loaded, Damaged> {
-        let columns = Columns {
+    fn columns(self, version: i64, resume: Vec<u8>) -> Columns {
+        Columns {
             version,
             started_at_ms: self.started_at,
             last_event_at_ms: self.last_event_at,
@@ -76,13 +76,12 @@ impl Row {
             startup_ms: self.startup_ms,
             details: self.details,
             resume,
-        };
-        columns.loaded()
+        }
     }
 
     /// The session, and what it needs to go on, if it can.
     pub(super) fn stored(self, resume: Option<Vec<u8>>) -> Result<Stored, Damaged> {
-        Ok(self.loaded(0, resume.unwrap_or_else(over))?.stored)
+        self.columns(0, resume.unwrap_or_else(over)).stored()
     }
 }
 
@@ -91,23 +90,41 @@ pub(super) fn load(
     id: SessionId,
 ) -> Result<Option<Loaded>, Failure> {
     let id = id.as_bytes().as_slice();
-    let loose = loose_sessions::table.filter(loose_sessions::id.eq(id)).select((
-        loose_sessions::version,
-        loose_sessions::resume,
-        row!(loose_sessions),
-    ));
-    let loose: Option<(i64, Vec<u8>, Row)> = loose.get_result(connection).optional()?;
-    if let Some((version, resume, row)) = loose {
-        return Ok(Some(row.loaded(version, resume)?));
+    let loose = loose_sessions::table
+        .inner_join(videos::table.on(videos::id.eq(loose_sessions::video_id)))
+        .filter(loose_sessions::id.eq(id))
+        .select((
+            (videos::digest, videos::identifier),
+            loose_sessions::version,
+            loose_sessions::resume,
+            row!(loose_sessions),
+        ));
+    let loose: Option<(OfVideo, i64, Vec<u8>, Row)> = loose.get_result(connection).optional()?;
+    if let Some(((video, identifier), version, resume, row)) = loose {
+        let video = video.try_into().map_err(|_| DIGEST)?;
+        return Ok(Some(row.columns(version, resume).loaded(video, identifier)?));
     }
     let rolled = rolled_sessions::table
+        .inner_join(videos::table.on(videos::id.eq(rolled_sessions::video_id)))
         .left_join(sessions::table.on(of_session()))
         .filter(rolled_sessions::id.eq(id))
-        .select((rolled_sessions::version, rolled_sessions::resume, row!(sessions).nullable()));
-    let rolled: Option<(i64, Vec<u8>, Option<Row>)> = rolled.get_result(connection).optional()?;
-    let Some((version, resume, row)) = rolled else { return Ok(None) };
-    Ok(Some(row.ok_or(LOST)?.loaded(version, resume)?))
+        .select((
+            (videos::digest, videos::identifier),
+            rolled_sessions::version,
+            rolled_sessions::resume,
+            row!(sessions).nullable(),
+        ));
+    let rolled: Option<(OfVideo, i64, Vec<u8>, Option<Row>)> =
+        rolled.get_result(connection).optional()?;
+    let Some(((video, identifier), version, resume, row)) = rolled else { return Ok(None) };
+    let video = video.try_into().map_err(|_| DIGEST)?;
+    Ok(Some(row.ok_or(LOST)?.columns(version, resume).loaded(video, identifier)?))
 }
+
+/// The digest of a session's video, and its identifier.
+type OfVideo = (Vec<u8>, Option<String>);
+
+const DIGEST: Damaged = Damaged("the digest of a video has no 16 bytes");
 
 /// A session that is said to be rolled up, and is not there.
 pub(super) const LOST: Damaged = Damaged("a session is not where it was rolled up");

@@ -175,7 +175,7 @@ impl Row {
             details: self.details,
             resume: resume.unwrap_or_default(),
         };
-        let Loaded { stored, .. } = columns.loaded()?;
+        let stored = columns.stored()?;
         Ok(if is_settled { stored.settled() } else { stored })
     }
 }
@@ -192,6 +192,11 @@ struct Live {
     rolled: bool,
     #[diesel(sql_type = Binary)]
     resume: Vec<u8>,
+    // Of its video.
+    #[diesel(sql_type = Uuid)]
+    digest: Bits,
+    #[diesel(sql_type = Nullable<Text>)]
+    identifier: Option<String>,
 }
 
 async fn live(
@@ -199,10 +204,10 @@ async fn live(
     ids: &[Bits],
 ) -> Result<HashMap<Bits, Live>, Failure> {
     let rows: Vec<Live> = diesel::sql_query(
-        "select id, video_id, started_at, last_event_at, duration_ms, coalesce(view_ms, 0) as view_ms,
+        "select live_sessions.id, video_id, started_at, last_event_at, duration_ms, coalesce(view_ms, 0) as view_ms,
             coalesce(unique_ms, 0) as unique_ms, coalesce(segments, '') as segments, rebufferings, rebuffering_ms,
-            failures, startup_ms, details, version, rolled, resume
-         from live_sessions where id = any($1)",
+            failures, startup_ms, details, version, rolled, resume, digest, identifier
+         from live_sessions join videos on videos.id = video_id where live_sessions.id = any($1)",
     )
     .bind::<Array<Uuid>, _>(ids)
     .load(connection)
@@ -248,7 +253,8 @@ pub(super) async fn load(
         let row = if live.rolled { rows.remove(&live.session.place) } else { Some(live.session) };
         let row = row.ok_or(Damaged("a session is rolled up, but has no row"))?;
         let (version, stored) = (narrow(live.version)?, row.stored(Some(live.resume))?);
-        loaded.insert(id, Loaded { version, stored });
+        let (video, identifier) = (live.digest.0, live.identifier);
+        loaded.insert(id, Loaded { version, video, identifier, stored });
     }
     Ok(ids.iter().map(|id| loaded.get(id).cloned()).collect())
 }
