@@ -8,19 +8,30 @@
 //! A `Monitor` listens to one media element and to nothing else, so that it does not matter which player feeds it. It
 //! says where segments begin and end:
 //!
-//! * `play` opens a segment where the element is, and `pause` closes it.
+//! * `play` opens a segment where the element is, and `pause` closes it. Before playback moves, the segment ends where it
+//!   begins: the position of an element without data is only where it is to begin.
 //! * When `seeking` is heard, `currentTime` has jumped already. The segment ends where the element was last seen
 //!   (`timeupdate`, four times a second), and as much further as must have passed since at its rate, because it was
-//!   moving; so no timer runs, and a page in the background is as exact. `seeked` opens the next segment.
+//!   moving; so no timer is needed, and a page in the background is as exact. `seeked` opens the next segment.
 //! * `waiting` in a segment that moves is a wait for data, up to the next sign of movement. What a seek or the start
 //!   waits for is none.
-//! * `emptied` ends the session if it has begun: whatever comes is another viewing.
+//! * `emptied` detaches the session if it has begun. A player that recovers from an error, casts or changes the quality
+//!   empties the element and attaches the same video again. The session waits for it for a minute, without a timer: the
+//!   next flush ends it. Only the first frame (`playing`, `seeked`) shows duration and position, so the first `play` after
+//!   `emptied` is held back until then and keeps its timestamp. The session goes on if the name is the same, the durations
+//!   do not differ, and playback goes on where it was left or the source has the same lasting URL. Otherwise a new session
+//!   begins. Up to four sessions wait, so that a video goes on after the adverts of a break.
 //! * The first `playing` says how long the start took, but for media that starts by itself: its `play` is late.
+//! * `ratechange` has the playback rate as `rate`, rounded to 0.25 unless it is below. A session starts at rate 1; another
+//!   rate is sent before its first `play`, and each change after.
+//! * An element that is `paused` although no `pause` came, as on iOS after fullscreen, closes its segment at the next
+//!   `timeupdate`, heartbeat or sign of life.
 //!
 //! What plays before the script is there, as videos with `autoplay` do, is told by `played` of the element.
 //!
 //! Media is found by looking for it, once and whenever something is added, also in open shadow roots; and in those of
-//! custom elements that are defined later. An element that leaves the page is forgotten.
+//! custom elements that are defined later. An element that leaves the page is forgotten. Attributes are read when a segment
+//! opens: `data-metrics-ignore` may come and go with an advert.
 //!
 //! # How nothing is lost, or counted twice
 //!
@@ -32,9 +43,14 @@
 //! when it is lost, another, after a while that grows and is not the same for all pages; each session joins again,
 //! says again what was not acknowledged, and goes on. If the first websocket does not open within 5 s, or later ones
 //! fail twice, batches are posted while none is there. If three fail and a batch gets through, websockets are
-//! blocked, and no more are tried on that page. Who posts batches is not connected, so a segment that goes on says so
-//! every 30 s. With `data-live` everybody does, and as often as it says: the server writes what is open as far as it has
-//! run whenever it hears of the viewer, and reports follow.
+//! blocked, and no more are tried on that page.
+//!
+//! A page that posts batches is not connected. So while a segment is open and no websocket is, a session that sent nothing
+//! for 15 s sends a `timeupdate` as a sign of life. A timer does so, because an element that waits for data fires no
+//! `timeupdate`; the `timeupdate` of the element does so too, because browsers run timers of a page in the background once
+//! a minute. The first event of each batch has the member `heartbeat`: the seconds between two signs of life (15). With
+//! `data-live` all sessions send `timeupdate`, as often as it says: the server writes an open segment as far as it has run
+//! with each event, and reports follow.
 //!
 //! When the page is hidden, what is not acknowledged is sent with beacons as well, as that may be the last chance. When
 //! it goes away, each open segment is closed before. Browsers let a page leave 64 KiB behind, some 400 events: what a

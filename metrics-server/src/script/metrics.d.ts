@@ -5,7 +5,7 @@ export interface Options {
   identifier?: string | number;
   /** What describes the video, over what its other `data-metrics-` attributes say. */
   metadata?: Record<string, unknown>;
-  /** What describes this viewing. */
+  /** Describes the session, over its `data-metrics-session-` attributes. */
   sessionData?: Record<string, unknown>;
   /** The API key, where neither `data-key` nor the address of the script has one. */
   key?: string;

@@ -3,6 +3,8 @@
 
 // The server gives up on a websocket that is silent for 60 s.
 const HEARTBEAT_MS = 30_000;
+// Without a websocket, the server counts a viewer as gone 60 s after the last event.
+const SIGN_MS = 15_000;
 // A websocket that takes longer to open is taken to be blocked.
 const OPEN_MS = 5_000;
 const RETRY_MS = 1_000;
@@ -21,6 +23,12 @@ const QUEUE_MAX = 1_000;
 const JUMP_SECONDS = 0.5;
 // Players tell where they are four times a second, in the background once.
 const GUESS_MS_MAX = 1_000;
+// How long a session waits for its video: players that recover from an error take seconds, an advert half a minute.
+const KEPT_MS = 60_000;
+// A video, and the adverts of a break in it.
+const KEPT_MAX = 4;
+// A player that attaches a video again begins at the piece it was in, or a little later.
+const NEAR_SECONDS = 1;
 
 // A clock that never steps, and never says the same twice: the server knows an event by its timestamp.
 let stamped = 0;
@@ -37,19 +45,21 @@ class Session {
   joined = false;
   playing = false;
   over = false;
+  told = performance.now();
+  rate = 1;
 
-  constructor(link, video, sessionData) {
-    this.link = link;
-    this.about = { ...video, session_data: sessionData, source_url: withoutQuery(location.href) };
-    link.sessions.add(this);
+  constructor(monitor, about) {
+    Object.assign(this, { monitor, link: monitor.link });
+    this.about = { ...about, source_url: withoutQuery(location.href) };
+    this.link.sessions.add(this);
   }
 
   add(event) {
     // A `pause` without its `play` would be harmless, but not the other way round.
     if (this.events.length < QUEUE_MAX || event.name === 'pause') {
-      this.events.push({ event: { ...event, timestamp: stamp() }, ref: null });
-      this.told = performance.now();
+      this.events.push({ event: { ...event, timestamp: event.timestamp || stamp() }, ref: null });
     }
+    this.told = performance.now();
     this.link.flush();
   }
 
@@ -79,7 +89,7 @@ class Session {
     for (let start = 0; start < this.events.length; start += size) {
       const entries = this.events.slice(start, start + size);
       const events = entries.map(({ event: { from, to, ...more } }) => ({ ...more, video_time: from ?? to, ...whose }));
-      Object.assign(events[0], once);
+      Object.assign(events[0], once, { heartbeat: SIGN_MS / 1000 });
       batches.push({ entries, body: JSON.stringify({ events }) });
     }
     return batches;
@@ -109,6 +119,7 @@ class Link {
   end() {
     this.ended = true;
     this.close();
+    clearTimeout(this.signing);
     this.sessions.clear();
   }
 
@@ -116,9 +127,11 @@ class Link {
   flush() {
     if (this.ended) return;
     for (const session of this.sessions) {
+      session.over ||= session.until < performance.now();
       if (this.open) this.tell(session);
       if (session.over && !session.events.length) this.sessions.delete(session);
     }
+    this.sign();
     if (this.open || !this.isNeeded()) return;
     if (!this.socket && !this.retry && !this.blocked) this.connect();
     if (this.failures >= (this.worked ? 2 : 1)) this.post();
@@ -126,6 +139,21 @@ class Link {
 
   isNeeded() {
     return [...this.sessions].some((session) => session.playing || session.events.length);
+  }
+
+  // Without a websocket, sessions that play give signs of life, also while they wait for data.
+  sign() {
+    clearTimeout(this.signing);
+    const told = [...this.sessions].filter((session) => session.playing).map((session) => session.told);
+    if (this.open || !told.length) return;
+    this.signing = setTimeout(() => {
+      this.check();
+      this.sign();
+    }, Math.max(Math.min(...told) + SIGN_MS - performance.now(), COLLECT_MS));
+  }
+
+  check() {
+    this.sessions.forEach((session) => session.playing && session.monitor.check());
   }
 
   connect() {
@@ -176,6 +204,8 @@ class Link {
   beat() {
     this.timer = setTimeout(() => {
       if (this.beating) return this.lose(this.socket);
+      this.check();
+      this.flush();
       if (!this.sessions.size) return this.close();
       this.beating = this.send(null, 'phoenix', 'heartbeat', {});
       this.beat();
@@ -280,16 +310,19 @@ class Link {
   }
 }
 
-// What an element says of itself, or where it is in a shadow root, what the elements say that hold it.
+// Reads the attributes of an element, or of the hosts of its shadow root: those of the video, and those of the session.
 const describe = (media) => {
-  const said = {};
+  const [said, session] = [{}, {}];
   for (let node = media; node?.attributes; node = node.getRootNode().host) {
     for (const { name, value } of node.attributes) {
-      if (name.startsWith('data-metrics-')) said[name.slice(13)] ??= value;
+      const [, ofSession, member] = /^data-metrics-(session-)?(.+)/.exec(name) ?? [];
+      if (member) (ofSession ? session : said)[member] ??= value;
     }
   }
-  return said;
+  return [said, session];
 };
+
+const orNone = (members) => (Object.keys(members).length ? members : undefined);
 
 // The address of the media, or of the page, if that of the media is made anew for each viewing.
 const addressOf = (media) => {
@@ -306,6 +339,10 @@ const EVENTS =
 // One media element. Only what the element says counts, whatever plays in it.
 class Monitor {
   session = null;
+  // Sessions whose video was detached, the last one first.
+  kept = [];
+  // When `play` came whose session is not known yet.
+  asked = 0;
   // A segment is open, frames move in it, and it waits for data.
   playing = false;
   moving = false;
@@ -335,9 +372,14 @@ class Monitor {
     for (const [target, type] of this.targets) target.removeEventListener(type, this, true);
   }
 
-  // The viewing is over.
+  // Nothing goes on.
   leave() {
     this.close();
+    this.end();
+    for (const session of this.kept.splice(0)) session.end();
+  }
+
+  end() {
     this.session?.end();
     this.session = null;
   }
@@ -352,36 +394,56 @@ class Monitor {
       if (played.start(i) <= currentTime && currentTime < played.end(i) + JUMP_SECONDS) from = played.start(i);
     }
     this.open(from);
+    if (!this.session) return;
     // When it was asked for, nobody knows.
     this.session.started = true;
     this.moving = media.readyState > 2;
     this.look();
   }
 
-  video() {
-    const { id, ignore, ...said } = describe(this.media);
-    const metadata = { ...said, ...this.options.metadata };
-    const isDescribed = Object.keys(metadata).length > 0;
-    const identifier = this.options.identifier ?? id ?? (isDescribed ? undefined : addressOf(this.media));
-    return { identifier: identifier?.toString(), metadata: isDescribed ? metadata : undefined };
-  }
-
-  open(from = this.media.currentTime) {
-    if (this.playing) return;
-    const video = this.video();
+  open(from = this.media.currentTime, isShown = false) {
+    const [{ id, ignore, ...said }, saidOfSession] = describe(this.media);
+    if (this.playing || (this.isFound && ignore !== undefined)) return;
+    const { identifier, metadata, sessionData } = this.options;
+    const about = orNone({ ...said, ...metadata });
+    const source = addressOf(this.media);
+    const video = { identifier: (identifier ?? id ?? (about ? undefined : source))?.toString(), metadata: about };
     const name = JSON.stringify(video);
     // Another source was chosen before the first began.
-    if (this.session && !this.session.started && this.session.name !== name) this.leave();
-    this.session ??= Object.assign(new Session(this.link, video, this.options.sessionData), { name });
+    if (this.session && !this.session.started && this.session.name !== name) this.end();
+    if (!this.session) {
+      const kept = this.kept.filter((one) => one.name === name && performance.now() < one.until);
+      // Which of them goes on, if any, shows with the first frame.
+      if (kept.length && !isShown) return void (this.asked ||= stamp());
+      const session_data = orNone({ ...saidOfSession, ...sessionData });
+      this.session = kept.find((one) => this.goesOn(one, source)) ?? new Session(this, { ...video, session_data });
+      if (this.session.name) this.asked = 0;
+      this.kept = this.kept.filter((one) => one !== this.session);
+      Object.assign(this.session, { name, source, until: Infinity });
+    }
     this.session.playing = this.playing = true;
     this.from = this.at = from;
     this.seen = performance.now();
-    this.tell('play', { from });
+    this.tellRate(this.asked && this.asked - 1);
+    this.tell('play', { from, timestamp: this.asked });
+    this.asked = 0;
+  }
+
+  // A session goes on where it was left, as each `blob:` has another URL. The same source may also begin elsewhere, if no
+  // other played in between.
+  goesOn(session, source) {
+    const { media } = this;
+    // Live streams went on meanwhile, and some grow.
+    const seconds = (performance.now() - session.until + KEPT_MS) / 1000 + NEAR_SECONDS;
+    if (Math.abs(media.duration - session.duration) > seconds) return false;
+    const moved = media.currentTime - session.at;
+    const isSource = session.source === source && source !== withoutQuery(location.href);
+    return (-NEAR_SECONDS < moved && moved < seconds) || (isSource && session === this.kept[0]);
   }
 
   close(hasJumped = this.media.seeking) {
     if (!this.playing) return;
-    const to = Math.max(this.from, this.position(hasJumped));
+    const to = (this.at = Math.max(this.from, this.position(hasJumped)));
     this.flow();
     this.session.playing = this.playing = this.moving = false;
     this.tell('pause', { to });
@@ -390,9 +452,20 @@ class Monitor {
   // Where playback is, or where it was before it jumped: a little past where it was last seen.
   position(hasJumped) {
     const { currentTime } = this.media;
+    // Before a video is loaded, its position is where it is to begin.
+    if (!this.moving) return this.from;
     if (!hasJumped && currentTime > this.at - JUMP_SECONDS) return currentTime;
-    const moved = this.moving && !this.waiting ? Math.min(performance.now() - this.seen, GUESS_MS_MAX) : 0;
+    const moved = this.waiting ? 0 : Math.min(performance.now() - this.seen, GUESS_MS_MAX);
     return Math.min(this.at + (moved / 1000) * this.rate, this.duration || Infinity);
+  }
+
+  // Tells another rate. Players of live streams change it a little all the time, and others set 0 while they wait.
+  tellRate(timestamp) {
+    const { playbackRate } = this.media;
+    const rate = playbackRate < 0.25 ? playbackRate : Math.round(playbackRate * 4) / 4;
+    if (!this.session || !(rate > 0) || rate === this.session.rate) return;
+    this.session.rate = rate;
+    this.tell('ratechange', { rate, timestamp });
   }
 
   // Notes where playback is. While it jumps, that is where it jumps to.
@@ -418,6 +491,8 @@ class Monitor {
   }
 
   onplaying() {
+    // Until it is at its position, a player that loaded a video again shows nothing.
+    if (this.asked && !this.media.seeking) this.open(undefined, true);
     if (!this.session) return;
     this.flow();
     this.moving = this.playing;
@@ -428,6 +503,7 @@ class Monitor {
   }
 
   onpause() {
+    this.asked = 0;
     this.close();
   }
 
@@ -436,14 +512,15 @@ class Monitor {
   }
 
   onseeked() {
-    if (!this.session) return;
+    if (!this.session && !this.asked) return;
+    this.look();
     this.tell('seeked');
-    if (!this.media.paused && !this.media.ended) this.open();
+    if (!this.media.paused && !this.media.ended) this.open(undefined, true);
   }
 
   ontimeupdate() {
-    const { seeking, currentTime } = this.media;
-    if (!this.playing || seeking) return;
+    const { seeking, currentTime, readyState } = this.media;
+    if (!this.playing || seeking || !readyState) return;
     if (currentTime < this.at - JUMP_SECONDS) {
       // It began again without a word.
       this.close(true);
@@ -453,9 +530,16 @@ class Monitor {
       this.moving = true;
     }
     this.look();
-    // Who is not connected is believed to watch as long as something is heard.
-    const silence = Math.min(this.link.live * 1000 || Infinity, this.link.open ? Infinity : HEARTBEAT_MS);
-    if (performance.now() - this.session.told > silence) this.tell('timeupdate');
+    this.check();
+  }
+
+  // Says that the segment goes on, if it does and nothing else was said for a while.
+  check() {
+    // iOS leaves fullscreen without `pause`.
+    if (this.media.paused) return this.close();
+    const { live, open } = this.link;
+    const silence = Math.min(live * 1000 || Infinity, open ? Infinity : SIGN_MS);
+    if (this.playing && performance.now() - this.session.told >= silence) this.tell('timeupdate');
   }
 
   onwaiting() {
@@ -468,24 +552,27 @@ class Monitor {
 
   onratechange() {
     this.look();
-    // Players of live streams change it a little all the time.
-    const rate = Math.round(this.media.playbackRate * 4) / 4;
-    if (rate !== this.toldRate) this.tell('ratechange', { rate });
-    this.toldRate = rate;
+    this.tellRate();
   }
 
   onerror({ target }) {
     const { media } = this;
     if (target !== media && target !== media.querySelector('source:last-of-type')) return;
-    if (!this.session && media.autoplay) this.open();
+    if (!this.session && (this.asked || media.autoplay)) this.open(undefined, true);
     this.tell('playback_failure');
     this.close(true);
   }
 
-  // Another source, or none.
+  // Another source, or none, or the same again.
   onemptied() {
+    const { session } = this;
+    this.asked = 0;
     this.close(true);
-    if (this.session?.started) this.leave();
+    if (!session?.started) return;
+    this.session = null;
+    Object.assign(session, { at: this.at, duration: this.duration, until: performance.now() + KEPT_MS });
+    this.kept.unshift(session);
+    if (this.kept.length > KEPT_MAX) this.kept.pop().end();
   }
 
   onchange() {
@@ -498,12 +585,14 @@ class Monitor {
     this.fill(isFullscreen(this.media));
   }
 
+  // Safari says this of picture-in-picture as well.
   onwebkitbeginfullscreen() {
-    this.fill(true);
+    this.fill(this.media.webkitPresentationMode !== 'picture-in-picture');
   }
 
   onwebkitendfullscreen() {
     this.fill(false);
+    this.check();
   }
 
   fill(fullscreen) {
@@ -552,8 +641,7 @@ const start = (address, tag) => {
   const find = (node) => {
     const { localName, shadowRoot } = node;
     if (localName === 'video' || localName === 'audio') {
-      const isMine = !monitors.has(node) && !chosen.has(node) && describe(node).ignore === undefined;
-      if (isMine && connect()) add(node, {}, true);
+      if (!monitors.has(node) && !chosen.has(node) && connect()) add(node, {}, true);
     } else if (shadowRoot) {
       watch(shadowRoot);
     } else if (localName.includes('-') && !node.matches(':defined')) {

@@ -5,7 +5,7 @@ import { eventually } from './harness/eventually.mjs';
 import { counted, onePlay, perSecond, watching } from './harness/expect.mjs';
 import { launchFirefox } from './harness/firefox.mjs';
 import { Player } from './harness/player.mjs';
-import { expectShown, introPage, scriptTag, setRate, videoTag } from './harness/script.mjs';
+import { expectShown, introPage, position, scriptTag, setRate, videoTag } from './harness/script.mjs';
 import { Suite } from './harness/suite.mjs';
 
 const suite = new Suite({ launch: launchFirefox });
@@ -63,6 +63,24 @@ suite.test('in Firefox, a video in a shadow root that loops is a replay', async 
     return { duration: video.duration, position: video.currentTime };
   });
   await expectShown(server, intro, [[end.duration - 1.5, end.duration], [0, end.position]]);
+});
+
+suite.test('in Firefox, a video that is loaded again stays one session', async (scene) => {
+  const server = await scene.server();
+  const page = await scene.visit('/watch', introPage(server));
+  const player = new Player(page, 'video');
+  await player.play();
+  await player.reach(2);
+  const first = await page.evaluate(() => {
+    const at = video.currentTime;
+    video.load();
+    video.currentTime = at;
+    video.play();
+    return [0, at];
+  });
+  await player.reach(first[1] + 2);
+  await player.pause();
+  await expectShown(server, intro, [first, [first[1], await position(player)]]);
 });
 
 /** A viewer who pauses, seeks, plays faster for a while, and goes away while it plays. Returns what was shown. */

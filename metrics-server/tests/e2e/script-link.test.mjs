@@ -2,15 +2,18 @@
 
 import assert from 'node:assert/strict';
 import { eventually } from './harness/eventually.mjs';
-import { watching } from './harness/expect.mjs';
+import { near, watching } from './harness/expect.mjs';
 import { Player } from './harness/player.mjs';
-import { expectShown, introPage, position, scriptTag, setRate, tellings, videoTag } from './harness/script.mjs';
+import { expectShown, fakePage, introPage, position, scriptTag, setRate, tellings, videoTag } from './harness/script.mjs';
 import { EXAMPLE_KEY } from './harness/server.mjs';
 import { Suite } from './harness/suite.mjs';
 
 // Or else Playwright keeps no page that was left.
 const suite = new Suite({ ignoreDefaultArgs: ['--disable-back-forward-cache'] });
 const intro = { identifier: 'intro' };
+
+// As the script has it: how often a page without a websocket says that it plays on.
+const SIGN_MS = 15_000;
 
 suite.test('where websockets are blocked, batches say the same', async (scene) => {
   const server = await scene.server();
@@ -155,6 +158,61 @@ suite.test('a page that is left and shown again is watched anew', async (scene) 
   });
 });
 
+suite.test('where websockets are blocked, a video that plays or waits for data gives signs of life', async (scene) => {
+  const server = await scene.server();
+  const proxy = await scene.proxy(server, { refuseWebsockets: true });
+  const { page } = await fakePage(scene, proxy);
+  const posted = events(page);
+  // Nothing moves, and the media says nothing of it.
+  await page.evaluate(() => window.fake.play());
+  await eventually(() => assert.deepEqual(names(posted()), ['play', 'playing']));
+  for (const signs of [1, 2, 3]) {
+    await page.clock.fastForward(SIGN_MS);
+    await eventually(() => assert.equal(names(posted()).filter((name) => name === 'timeupdate').length, signs));
+  }
+  const [first, ...others] = posted().filter(({ name }) => name === 'timeupdate').map(({ timestamp }) => timestamp);
+  for (const [index, timestamp] of others.entries()) {
+    near(timestamp - first, (index + 1) * SIGN_MS, 5_000, 'the time between signs of life');
+  }
+  for (const body of posted.bodies) {
+    assert.deepEqual(body.events.map(({ heartbeat }) => heartbeat), body.events.map((_, index) => (index ? undefined : 15)));
+  }
+  assert.equal(await watching(server, intro), 1);
+
+  await page.evaluate(() => window.fake.pause());
+  await eventually(() => assert.equal(names(posted()).at(-1), 'pause'));
+  const count = posted().length;
+  await page.clock.fastForward(2 * SIGN_MS);
+  await page.clock.fastForward(2 * SIGN_MS);
+  assert.equal(posted().length, count, 'a video that is paused has nothing to say');
+});
+
+suite.test('while a websocket is open, its heartbeats are the only signs of life', async (scene) => {
+  const server = await scene.server();
+  const { page, told } = await fakePage(scene, server);
+  await page.evaluate(() => window.fake.play());
+  await eventually(() => assert.deepEqual(told.names(), ['play', 'playing']));
+  await page.clock.fastForward(2 * SIGN_MS);
+  await eventually(() => assert.equal(told.heartbeats.length, 1));
+  await page.evaluate(() => window.fake.advance(1_000));
+  assert.deepEqual(told.names(), ['play', 'playing']);
+});
+
+suite.test('a tab that dies counts as far as it got while its websocket was open', async (scene) => {
+  const server = await scene.server();
+  const page = await scene.visit('/watch', introPage(server));
+  const player = new Player(page, 'video');
+  await player.play();
+  await player.reach(2.5);
+  const shown = await player.shown();
+  const session = await page.context().newCDPSession(page);
+  const crashed = page.waitForEvent('crash');
+  session.send('Page.crash').catch(() => {});
+  await crashed;
+  await eventually(async () => assert.equal(await watching(server, intro), 0));
+  await expectShown(server, intro, shown);
+});
+
 for (const [way, refuseWebsockets] of [['by websocket', false], ['by batch', true]]) {
   suite.test(`who opted out and is told so ${way} sends nothing more`, async (scene) => {
     const server = await scene.server({ METRICS_OPT_OUT: 'refuse' });
@@ -224,6 +282,18 @@ function batches(page) {
     if (request.method() === 'POST') bodies.push(request.postData());
   });
   return bodies;
+}
+
+/** The events in the batches that a page posts from now on, as a function; their bodies are its `bodies`. */
+function events(page) {
+  const texts = batches(page);
+  const posted = () => posted.bodies.flatMap((body) => body.events);
+  Object.defineProperty(posted, 'bodies', { get: () => texts.map((text) => JSON.parse(text)) });
+  return posted;
+}
+
+function names(events) {
+  return events.map(({ name }) => name);
 }
 
 function warned(page) {

@@ -83,6 +83,28 @@ for (const [name, script] of Object.entries(STREAM_PLAYERS)) {
     near(told.events[1].timestamp - told.events[0].timestamp, startup, STARTUP_MS, 'how long it took to start');
   });
 
+  suite.test(`a stream that ${name} attaches again stays one session`, async (scene) => {
+    const server = await scene.server();
+    const { page, told, player } = await visit(scene, server, script);
+    await player.play();
+    await player.reach(2.5);
+    const first = [0, await position(player)];
+    await page.evaluate(() => {
+      const detached = new Promise((resolve) => video.addEventListener('emptied', resolve, { once: true }));
+      window.recover();
+      return detached;
+    });
+    await player.play();
+    const second = [await position(player)];
+    await player.reach(first[1] + 2.5);
+    await player.pause();
+    second.push(await position(player));
+    near(second[0], first[1], PIECE_SECONDS, 'where it goes on');
+    await expectShown(server, intro, [first, second]);
+    assert.equal(told.names().filter((told) => told === 'playing').length, 1, 'the start is told once');
+    assert.equal(told.joins.length, 1, told.joins.join());
+  });
+
   suite.test(`another rendition in ${name} changes nothing, and another stream is another viewing`, async (scene) => {
     const server = await scene.server();
     const { page, told, player } = await visit(scene, server, script);

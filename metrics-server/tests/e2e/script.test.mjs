@@ -10,7 +10,8 @@ import {
 } from './harness/script.mjs';
 import { Suite } from './harness/suite.mjs';
 
-const GZIP_BYTES_MAX = 5 * 1024;
+// Sessions that outlive a source, signs of life and rates took it past 5 KiB.
+const GZIP_BYTES_MAX = 5.75 * 1024;
 
 const suite = new Suite();
 const intro = { identifier: 'intro' };
@@ -82,12 +83,12 @@ suite.test('a wait for data is no watching, and is told', async (scene) => {
   await setRate(page, 4);
   await player.play();
   const wait = await stalled(told);
-  assert.deepEqual(told.besideWaits(), ['play', 'playing']);
+  assert.deepEqual(told.besideWaits(), ['ratechange', 'play', 'playing']);
   const stuck = await position(player);
   scene.site.release();
   await player.reach(stuck + 2);
   await player.pause();
-  await eventually(() => assert.deepEqual(told.besideWaits(), ['play', 'playing', 'pause']));
+  await eventually(() => assert.deepEqual(told.besideWaits(), ['ratechange', 'play', 'playing', 'pause']));
   assert.equal(told.events[wait + 1].name, 'rebuffering_end');
   near(told.events[wait].from, stuck, TOLERANCE_SECONDS, 'where it waited');
   await expectShown(server, intro, await player.shown());

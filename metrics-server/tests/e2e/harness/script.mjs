@@ -26,6 +26,27 @@ export function introPage(server, key) {
   return { html: `${scriptTag(server, key)}${videoTag('video', 'data-metrics-id="intro"')}` };
 }
 
+/**
+ * A page with media that shows what it is told to (`page/fake.mjs`), as `window.fake`, which is called `intro`; what it
+ * tells; and `show`, which lets it show so many seconds. Its clock is put forward instead of waited for.
+ */
+export async function fakePage(scene, server) {
+  const page = await scene.page();
+  await page.clock.install();
+  const told = tellings(page);
+  const html = scriptTag(server).replace('data-key', 'data-manual data-key');
+  const script = `import { Media } from './page/fake.mjs'; window.fake = new Media('intro');`;
+  await page.goto(await scene.site.publish('/watch', { html, script }));
+  await page.evaluate(() => window.metrics.monitor(window.fake.element, { identifier: 'intro' }));
+  const show = async (seconds) => {
+    for (let second = 0; second < seconds; second++) {
+      await page.clock.fastForward(1_000);
+      await page.evaluate(() => window.fake.advance(1_000));
+    }
+  };
+  return { page, told, show };
+}
+
 /** One play of `selection`, of as many seconds as were shown. */
 export async function expectShown(server, selection, shown) {
   await eventually(async () => {
@@ -42,19 +63,25 @@ export function position(player) {
   return player.page.evaluate((id) => document.getElementById(id).currentTime, player.id);
 }
 
-/** What a page says by websocket from now on: its sockets, its events, and the reasons of refusals. */
+/** What a page sends by websocket from now on: its sockets, the topics it joins and leaves, its heartbeats and events, and the reasons of refusals. */
 export function tellings(page) {
-  const [sockets, events, answers] = [[], [], []];
+  const [sockets, joins, leaves, heartbeats, events, answers] = [[], [], [], [], [], []];
   page.on('websocket', (socket) => {
     sockets.push(socket);
     socket.on('framesent', ({ payload }) => {
-      const [, , , event, said] = JSON.parse(payload);
+      const [, , topic, event, said] = JSON.parse(payload);
+      if (event === 'phx_join') joins.push(topic);
+      if (event === 'phx_leave') leaves.push(topic);
+      if (event === 'heartbeat') heartbeats.push(said);
       if (event === 'event') events.push(said);
     });
     socket.on('framereceived', ({ payload }) => answers.push(JSON.parse(payload)[4].response?.reason));
   });
   return {
     sockets,
+    joins,
+    leaves,
+    heartbeats,
     events,
     answers,
     names: () => events.map(({ name }) => name),

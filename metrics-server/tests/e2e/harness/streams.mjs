@@ -8,6 +8,7 @@ export const STREAM_PLAYERS = {
     hls.loadSource('/stream/master.m3u8');
     hls.attachMedia(video);
     window.load = (query) => hls.loadSource('/stream/master.m3u8' + query);
+    window.recover = () => hls.recoverMediaError();
     // From the next piece on.
     window.choose = (index) => (hls.nextLevel = index);`,
   'dash.js': `
@@ -17,5 +18,6 @@ export const STREAM_PLAYERS = {
     dash.updateSettings({ debug: { logLevel: 0 }, streaming: { abr } });
     dash.initialize(video, '/stream/stream.mpd', false);
     window.load = (query) => dash.attachSource('/stream/stream.mpd' + query);
+    window.recover = () => dash.attachSource('/stream/stream.mpd', video.currentTime);
     window.choose = (index) => dash.setRepresentationForTypeByIndex('video', index, false);`,
 };

@@ -1,6 +1,6 @@
 // Media that shows what it is told to, for a page with more viewings than a browser can decode, and to the millisecond.
 
-class Media {
+export class Media {
   // What was shown, in milliseconds.
   shown = 0;
 
