@@ -73,12 +73,14 @@ mod channel;
 #[cfg(feature = "binary")]
 mod config;
 mod cors;
+mod encoding;
 mod error;
 pub mod export;
 mod frames;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
 mod kept;
+mod lean;
 mod mount;
 mod page;
 mod patience;

@@ -1,7 +1,9 @@
 //! `GET /metrics.js`: our own client, for pages that have no other.
 //!
 //! `script/metrics.js` is what runs in the page. It is served without its comments, as a script that sets
-//! `window.metrics` and as the module `/metrics.mjs`, which exports the same; with types at `/metrics.d.ts`.
+//! `window.metrics` and as the module `/metrics.mjs`, which exports the same; with types at `/metrics.d.ts`. The build
+//! script (`build.rs`) makes these files and compresses them, with brotli and gzip; none of it costs the running server
+//! anything.
 //!
 //! # What it measures
 //!
@@ -67,32 +69,14 @@ use std::sync::LazyLock;
 
 use bytes::Bytes;
 use hyper::header::{
-    CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH, LOCATION,
-    X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue,
+    LOCATION, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Response, StatusCode};
 use sha2::{Digest as _, Sha256};
 
+use crate::encoding::Encoding;
 use crate::response::{self, Body};
-
-const SOURCE: &str = include_str!("script/metrics.js");
-const TYPES: &str = include_str!("script/metrics.d.ts");
-
-/// How the script begins where it is not a module. Its names are not to be those of the page; and an element of the
-/// page with the id `metrics` is not to be taken for it.
-const CLASSIC: [&str; 2] = [
-    "{\n",
-    "if (!window.metrics?.monitor && document.currentScript) {
-  window.metrics = start(document.currentScript.src, document.currentScript);
-}
-}\n",
-];
-
-const MODULE: [&str; 2] = [
-    "",
-    "export const metrics = start(import.meta.url);
-export const { monitor } = metrics;\n",
-];
 
 /// How long browsers and proxies keep what may be another one after an update: ten minutes. They ask whether it is
 /// then.
@@ -119,16 +103,33 @@ pub(crate) struct Address<'a> {
     version: Option<&'a str>,
 }
 
+/// A file as it is sent. The build script has compressed it.
 struct Served {
     kind: &'static str,
-    body: Bytes,
+    plain: &'static [u8],
+    gzip: &'static [u8],
+    brotli: &'static [u8],
     version: String,
 }
 
-static CLASSIC_SERVED: LazyLock<Served> = LazyLock::new(|| Served::script(CLASSIC));
-static MODULE_SERVED: LazyLock<Served> = LazyLock::new(|| Served::script(MODULE));
-static TYPES_SERVED: LazyLock<Served> =
-    LazyLock::new(|| Served::new("text/plain; charset=utf-8", TYPES.to_owned()));
+/// One of the files that the build script writes.
+macro_rules! served {
+    ($kind:literal, $name:literal) => {
+        Served::new(
+            $kind,
+            include_bytes!(concat!(env!("OUT_DIR"), "/", $name)),
+            include_bytes!(concat!(env!("OUT_DIR"), "/", $name, ".gz")),
+            include_bytes!(concat!(env!("OUT_DIR"), "/", $name, ".br")),
+        )
+    };
+}
+
+static CLASSIC: LazyLock<Served> =
+    LazyLock::new(|| served!("text/javascript; charset=utf-8", "metrics.js"));
+static MODULE: LazyLock<Served> =
+    LazyLock::new(|| served!("text/javascript; charset=utf-8", "metrics.mjs"));
+static TYPES: LazyLock<Served> =
+    LazyLock::new(|| served!("text/plain; charset=utf-8", "metrics.d.ts"));
 
 impl<'a> Address<'a> {
     /// The one that a name is, without the slash before it.
@@ -166,9 +167,9 @@ impl<'a> Address<'a> {
 impl File {
     fn served(self) -> &'static Served {
         match self {
-            Self::Classic => &CLASSIC_SERVED,
-            Self::Module => &MODULE_SERVED,
-            Self::Types => &TYPES_SERVED,
+            Self::Classic => &CLASSIC,
+            Self::Module => &MODULE,
+            Self::Types => &TYPES,
         }
     }
 
@@ -188,57 +189,67 @@ impl File {
 }
 
 impl Served {
-    fn script([head, tail]: [&str; 2]) -> Self {
-        let mut script = head.to_owned();
-        for line in SOURCE.lines().chain(tail.lines()).map(str::trim_start) {
-            if !line.is_empty() && !line.starts_with("//") {
-                script.push_str(line);
-                script.push('\n');
-            }
-        }
-        Self::new("text/javascript; charset=utf-8", script)
-    }
-
-    fn new(kind: &'static str, text: String) -> Self {
+    fn new(
+        kind: &'static str,
+        plain: &'static [u8],
+        gzip: &'static [u8],
+        brotli: &'static [u8],
+    ) -> Self {
         let mut version = String::new();
-        for byte in Sha256::digest(&text).iter().take(VERSION_CHARS / 2) {
+        for byte in Sha256::digest(plain).iter().take(VERSION_CHARS / 2) {
             // Nothing fails that writes into a text.
             let _written = write!(version, "{byte:02x}");
         }
-        Self { kind, body: text.into(), version }
+        Self { kind, plain, gzip, brotli, version }
     }
 
     fn response(&self, asked: &HeaderMap, keep: &'static str) -> Response<Body> {
-        let known = self.is_known(asked);
+        let encoding = Encoding::preferred(asked);
+        let etag = self.etag(encoding);
+        let known = response::is_known(asked, &etag);
         let mut response =
             response::empty(if known { StatusCode::NOT_MODIFIED } else { StatusCode::OK });
         let headers = response.headers_mut();
         headers.insert(CACHE_CONTROL, HeaderValue::from_static(keep));
+        headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         let policy = HeaderName::from_static("cross-origin-resource-policy");
         headers.insert(policy, HeaderValue::from_static("cross-origin"));
-        if let Ok(tag) = HeaderValue::try_from(format!("\"{}\"", self.version)) {
-            headers.insert(ETAG, tag);
+        if let Ok(etag) = HeaderValue::try_from(etag) {
+            headers.insert(ETAG, etag);
         }
         if !known {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.kind));
-            *response.body_mut() = Body::from(self.body.clone());
+            if let Some(name) = encoding.name() {
+                headers.insert(CONTENT_ENCODING, HeaderValue::from_static(name));
+            }
+            *response.body_mut() = Body::from(Bytes::from_static(self.body(encoding)));
         }
         response
     }
 
-    /// Whether who asks has it already.
-    fn is_known(&self, asked: &HeaderMap) -> bool {
-        let tags = asked.get_all(IF_NONE_MATCH).iter().filter_map(|tags| tags.to_str().ok());
-        tags.flat_map(|tags| tags.split(',')).map(str::trim).any(|tag| {
-            let tag = tag.strip_prefix("W/").unwrap_or(tag);
-            tag == "*" || tag.trim_matches('"') == self.version
-        })
+    fn body(&self, encoding: Encoding) -> &'static [u8] {
+        match encoding {
+            Encoding::Identity => self.plain,
+            Encoding::Gzip => self.gzip,
+            Encoding::Brotli => self.brotli,
+        }
+    }
+
+    /// The tag of these bytes: a cache must not take those of one encoding for those of another.
+    fn etag(&self, encoding: Encoding) -> String {
+        let Self { version, .. } = self;
+        match encoding.name() {
+            Some(name) => format!("\"{version}-{name}\""),
+            None => format!("\"{version}\""),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
+
     use super::*;
 
     #[test]
@@ -268,15 +279,34 @@ mod tests {
 
     #[test]
     fn what_is_left_out_of_the_script_is_nothing_that_runs() {
-        for line in SOURCE.lines() {
+        for line in include_str!("script/metrics.js").lines() {
             assert_eq!(line.matches('`').count() % 2, 0, "a text over several lines: {line}");
             let code = line.trim_start();
             assert!(code.starts_with("//") || !code.contains(" // "), "no line of its own: {line}");
             assert!(!code.contains("/*"), "a comment that is not left out: {line}");
         }
-        let served = str::from_utf8(&CLASSIC_SERVED.body).unwrap();
-        assert!(served.lines().all(|line| !line.starts_with("//") && !line.starts_with(' ')));
-        assert!(served.contains("class Monitor {\n"), "{served}");
+        for file in [File::Classic, File::Module] {
+            let served = str::from_utf8(file.served().plain).unwrap();
+            let is_lean = |line: &str| !line.starts_with("//") && line == line.trim();
+            assert!(served.lines().all(is_lean), "{served}");
+            assert!(served.contains("class Monitor {\n"), "{served}");
+        }
+    }
+
+    #[test]
+    fn each_encoding_is_the_same_text_under_its_own_tag() {
+        for file in [File::Classic, File::Module, File::Types] {
+            let served = file.served();
+            let (mut gzip, mut brotli) = (Vec::new(), Vec::new());
+            flate2::read::GzDecoder::new(served.gzip).read_to_end(&mut gzip).unwrap();
+            brotli::Decompressor::new(served.brotli, 4096).read_to_end(&mut brotli).unwrap();
+            assert_eq!((&*gzip, &*brotli), (served.plain, served.plain), "{file:?}");
+            assert!(served.brotli.len() < served.gzip.len(), "{file:?}");
+            assert!(served.gzip.len() < served.plain.len(), "{file:?}");
+            let tags =
+                [Encoding::Identity, Encoding::Gzip, Encoding::Brotli].map(|it| served.etag(it));
+            assert!(tags[0] != tags[1] && tags[0] != tags[2] && tags[1] != tags[2], "{tags:?}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::io::Read as _;
 use std::time::Duration;
 
 use metrics_server::{BODY_BYTES_MAX, Cors, Credentials, Settings};
@@ -108,6 +109,63 @@ async fn who_has_the_script_is_not_sent_it_again() {
     }
     let request = server.http("GET", "/metrics.js").header("if-none-match", "\"another\"");
     assert_eq!(request.send().await.body, got.body);
+}
+
+#[tokio::test]
+async fn the_script_is_compressed_for_clients_that_accept_it() {
+    let server = TestServer::new().await;
+    for path in ["/metrics.js", "/metrics.mjs", "/metrics.d.ts"] {
+        let plain = server.http("GET", path).send().await;
+        assert_eq!(plain.header("content-encoding"), None);
+        assert_eq!(plain.header("vary"), Some("accept-encoding"));
+        for (accepted, name) in [("gzip, deflate, br, zstd", "br"), ("gzip, br;q=0", "gzip")] {
+            let got = server.http("GET", path).header("accept-encoding", accepted).send().await;
+            let looked = server.http("HEAD", path).header("accept-encoding", accepted).send().await;
+            assert_eq!(decoded(name, &got.body), plain.body, "{path} {name}");
+            assert_eq!((looked.status, &*looked.body), (200, &b""[..]), "{looked:?}");
+            for (header, value) in [
+                ("content-encoding", name),
+                ("content-length", &got.body.len().to_string()),
+                ("content-type", plain.header("content-type").unwrap()),
+                ("vary", "accept-encoding"),
+            ] {
+                assert_eq!(got.header(header), Some(value), "{path} {name}");
+                assert_eq!(looked.header(header), Some(value), "{path} {name}");
+            }
+        }
+    }
+}
+
+fn decoded(encoding: &str, mut body: &[u8]) -> Vec<u8> {
+    let mut decoded = Vec::new();
+    let read = match encoding {
+        "br" => brotli::Decompressor::new(&mut body, 4096).read_to_end(&mut decoded),
+        _ => flate2::read::GzDecoder::new(&mut body).read_to_end(&mut decoded),
+    };
+    read.unwrap();
+    decoded
+}
+
+#[tokio::test]
+async fn each_encoding_of_the_script_has_a_tag_of_its_own() {
+    let server = TestServer::new().await;
+    let get = |encoding| server.http("GET", "/metrics.js").header("accept-encoding", encoding);
+    let [plain, gzip, brotli] =
+        [get("identity"), get("gzip"), get("br")].map(async |request| request.send().await);
+    let (plain, gzip, brotli) = tokio::join!(plain, gzip, brotli);
+    let tags = [&plain, &gzip, &brotli].map(|answer| answer.header("etag").unwrap());
+    let version = tags[0].trim_matches('"');
+    assert_eq!(tags[1..], [format!("\"{version}-gzip\""), format!("\"{version}-br\"")]);
+    for (index, encoding) in ["identity", "gzip", "br"].into_iter().enumerate() {
+        for (other, tag) in tags.iter().enumerate() {
+            let answer = get(encoding).header("if-none-match", tag).send().await;
+            let expected = if index == other { 304 } else { 200 };
+            assert_eq!(answer.status, expected, "{tag} for {encoding}");
+            assert_eq!(answer.header("etag"), Some(tags[index]));
+            assert_eq!(answer.header("vary"), Some("accept-encoding"));
+            assert_eq!(answer.body.is_empty(), index == other);
+        }
+    }
 }
 
 #[tokio::test]

@@ -7,12 +7,13 @@ use std::sync::LazyLock;
 use bytes::Bytes;
 use hyper::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue,
-    IF_NONE_MATCH, IF_RANGE, RANGE, X_CONTENT_TYPE_OPTIONS,
+    IF_RANGE, RANGE, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Method, Response, StatusCode};
 
 use super::SAME_ORIGIN;
 use crate::error::Error;
+use crate::lean::lean;
 use crate::response::{self, Body};
 
 const SCRIPT: &str = "text/javascript; charset=utf-8";
@@ -83,7 +84,7 @@ impl File {
     }
 
     fn answer(&self, method: &Method, headers: &HeaderMap) -> Result<Response<Body>, Error> {
-        if is_among(headers, &self.etag) {
+        if response::is_known(headers, &self.etag) {
             return Ok(self.headed(response::empty(StatusCode::NOT_MODIFIED)));
         }
         let length = self.bytes.len();
@@ -119,22 +120,6 @@ impl File {
     }
 }
 
-/// Scripts and styles without what is there for those who read them: comments of whole lines, and indentation.
-fn lean(text: &str) -> String {
-    let is_code = |line: &&str| {
-        let is_comment = line.starts_with("//") || line.starts_with("/*") && line.ends_with("*/");
-        !is_comment && !line.is_empty()
-    };
-    text.lines().map(str::trim).filter(is_code).flat_map(|line| [line, "\n"]).collect()
-}
-
-/// Whether the client says that it has the file of this tag.
-fn is_among(headers: &HeaderMap, etag: &str) -> bool {
-    let said = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
-    let mut tags = said.flat_map(|value| value.split(',').map(str::trim));
-    tags.any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
-}
-
 /// Which part of `length` bytes a `Range` header is about: all of them if it has several ranges, or none that can be
 /// understood.
 fn part(range: &str, length: usize) -> Part {
@@ -161,12 +146,6 @@ fn part(range: &str, length: usize) -> Part {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_is_there_for_readers_is_not_sent() {
-        let text = "// Why.\n\n  a(b); // c\n/* One line. */\n/** Two\n * lines. */\n";
-        assert_eq!(lean(text), "a(b); // c\n/** Two\n* lines. */\n");
-    }
 
     /// In a template of several lines, every space counts.
     #[test]

@@ -1,0 +1,66 @@
+//! Writes the script of pages to `OUT_DIR` as it is served: without comments, plain and compressed.
+
+use std::error::Error;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+use flate2::{Compression, GzBuilder};
+use lean::lean;
+
+#[path = "src/lean.rs"]
+mod lean;
+
+/// The start and the end of the script where it is not a module. A block keeps its names apart from those of the page;
+/// and an element of the page with the id `metrics` is not taken for it.
+const CLASSIC: [&str; 2] = [
+    "{\n",
+    "if (!window.metrics?.monitor && document.currentScript) {
+  window.metrics = start(document.currentScript.src, document.currentScript);
+}
+}\n",
+];
+
+const MODULE: [&str; 2] = [
+    "",
+    "export const metrics = start(import.meta.url);
+export const { monitor } = metrics;\n",
+];
+
+/// The most that each format offers: it is compressed once, and sent often.
+const BROTLI_QUALITY: u32 = 11;
+
+/// The window of 4 MiB is larger than any of the files.
+const BROTLI_WINDOW_BITS: u32 = 22;
+
+/// How much brotli takes in at a time, in bytes.
+const BROTLI_BUFFER: usize = 4096;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo::rerun-if-changed=src/lean.rs");
+    println!("cargo::rerun-if-changed=src/script");
+    let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
+    let source = fs::read_to_string("src/script/metrics.js")?;
+    let script = |[head, tail]: [&str; 2]| lean(&[head, &source, tail].concat());
+    write(&out.join("metrics.js"), &script(CLASSIC))?;
+    write(&out.join("metrics.mjs"), &script(MODULE))?;
+    write(&out.join("metrics.d.ts"), &fs::read_to_string("src/script/metrics.d.ts")?)
+}
+
+/// Writes a text to `path`, and beside it compressed to `path.gz` and `path.br`.
+fn write(path: &Path, text: &str) -> Result<(), Box<dyn Error>> {
+    let mut gzip = GzBuilder::new().write(Vec::new(), Compression::best());
+    gzip.write_all(text.as_bytes())?;
+    let mut brotli = Vec::new();
+    brotli::CompressorWriter::new(&mut brotli, BROTLI_BUFFER, BROTLI_QUALITY, BROTLI_WINDOW_BITS)
+        .write_all(text.as_bytes())?;
+    let beside = |ending: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(ending);
+        name
+    };
+    fs::write(path, text)?;
+    fs::write(beside(".gz"), gzip.finish()?)?;
+    fs::write(beside(".br"), brotli)?;
+    Ok(())
+}
