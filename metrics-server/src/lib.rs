@@ -72,6 +72,7 @@ mod body;
 mod channel;
 #[cfg(feature = "binary")]
 mod config;
+mod connection;
 mod cors;
 mod encoding;
 mod error;
@@ -82,6 +83,7 @@ pub mod fuzzing;
 mod kept;
 mod lean;
 mod mount;
+mod outbox;
 mod page;
 mod patience;
 mod phoenix;

@@ -5,6 +5,7 @@ use tokio::io::{AsyncWriteExt, duplex};
 
 use super::*;
 use crate::fuzzing::frames::Seen;
+use crate::outbox::Sink as _;
 
 const CONTINUATION: u8 = 0x0;
 const TEXT: u8 = 0x1;

@@ -4,8 +4,11 @@ use std::io;
 
 use fastwebsockets::{Frame, Payload};
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
+use tokio::time::timeout;
 
 use super::HEADER_BYTES_MAX;
+use crate::outbox::Sink;
+use crate::patience::WRITE_MAX;
 
 /// How much is gathered before it is written: some hundred acknowledgements.
 const GATHERED_BYTES_MAX: usize = 16 * 1024;
@@ -21,16 +24,6 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
         Self { stream, gathered: Vec::new() }
     }
 
-    /// Gathers a text message.
-    pub(crate) fn text(&mut self, text: &str) {
-        self.frame(Frame::text(Payload::Borrowed(text.as_bytes())));
-    }
-
-    /// Gathers the answer to a ping.
-    pub(crate) fn pong(&mut self, payload: &[u8]) {
-        self.frame(Frame::pong(Payload::Borrowed(payload)));
-    }
-
     /// Gathers the frame after which nothing counts.
     pub(crate) fn close(&mut self, code: u16, reason: &str) {
         self.frame(Frame::close(code, reason.as_bytes()));
@@ -43,24 +36,29 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
         self.gathered.extend_from_slice(&head[..length]);
         self.gathered.extend_from_slice(&frame.payload);
     }
+}
 
-    /// Whether so much is gathered that it should be flushed before there is more.
-    pub(crate) fn is_full(&self) -> bool {
+impl<W: AsyncWrite + Send + Unpin> Sink for Writer<W> {
+    fn text(&mut self, text: &str) {
+        self.frame(Frame::text(Payload::Borrowed(text.as_bytes())));
+    }
+
+    fn pong(&mut self, payload: &[u8]) {
+        self.frame(Frame::pong(Payload::Borrowed(payload)));
+    }
+
+    fn is_full(&self) -> bool {
         GATHERED_BYTES_MAX <= self.gathered.len()
     }
 
-    /// Writes what was gathered.
+    /// Writes the gathered frames, which the client must take within [`WRITE_MAX`].
     ///
     /// Not cancel safe: what was written in part would be written again.
-    ///
-    /// # Errors
-    ///
-    /// The connection is gone.
-    pub(crate) async fn flush(&mut self) -> io::Result<()> {
+    async fn flush(&mut self) -> io::Result<()> {
         if self.gathered.is_empty() {
             return Ok(());
         }
-        self.stream.write_all(&self.gathered).await?;
+        timeout(WRITE_MAX, self.stream.write_all(&self.gathered)).await??;
         // Most sockets have nothing to say most of the time.
         self.gathered = Vec::new();
         Ok(())

@@ -1,30 +1,45 @@
-//! The half of a socket that answers, and what the other half has for it.
+//! The half of a connection that writes answers, and the queue between it and the half that reads.
 //!
-//! Both are parts of one task, so a queue is all that is between them: it takes no memory while there is nothing to say.
+//! Both are parts of one task, so a queue is all that is between them: it takes no memory while there are no answers.
 
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use metrics_core::recorder::NotStored;
-use tokio::io::AsyncWrite;
 use tokio::sync::Notify;
-use tokio::time::timeout;
 
 use crate::channel::{Pending, Reply};
-use crate::frames::Writer;
-use crate::patience::WRITE_MAX;
 use crate::phoenix::{Outgoing, Version};
 
 /// How many answers may wait to be written before no more is read.
 const OUTBOX_MAX: usize = 32;
 
-/// How many events of one socket may wait to be durable before no more is read.
+/// How many events of one connection may wait to be durable before no more is read.
 const PENDING_MAX: usize = 1_024;
+
+/// Takes answers on their way to a client. They are gathered until they are flushed.
+pub(crate) trait Sink: Send {
+    /// Gathers a text message.
+    fn text(&mut self, text: &str);
+
+    /// Gathers the answer to a ping.
+    fn pong(&mut self, payload: &[u8]);
+
+    /// Whether gathered answers should be flushed before there are more of them.
+    fn is_full(&self) -> bool;
+
+    /// Sends the gathered answers.
+    ///
+    /// # Errors
+    ///
+    /// The client is gone, or takes nothing.
+    fn flush(&mut self) -> impl Future<Output = io::Result<()>> + Send;
+}
 
 /// Answers that are to be written.
 #[derive(Debug, Default)]
-pub(super) struct Outbox {
+pub(crate) struct Outbox {
     queue: Mutex<Queue>,
     more: Notify,
     room: Notify,
@@ -39,14 +54,14 @@ struct Queue {
 
 impl Outbox {
     /// Waits until there is room for an answer. Cancel safe.
-    pub(super) async fn room(&self) {
+    pub(crate) async fn room(&self) {
         while OUTBOX_MAX <= self.lock().replies.len() {
             self.room.notified().await;
         }
     }
 
     /// Takes as many of these answers as there is room for, the first of them first.
-    pub(super) fn put(&self, replies: &mut Vec<Reply>) {
+    pub(crate) fn put(&self, replies: &mut Vec<Reply>) {
         let mut queue = self.lock();
         let room = OUTBOX_MAX.saturating_sub(queue.replies.len()).min(replies.len());
         queue.replies.extend(replies.drain(..room));
@@ -54,7 +69,7 @@ impl Outbox {
     }
 
     /// Says that there will be no more.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         self.lock().closed = true;
         self.more.notify_one();
     }
@@ -97,8 +112,8 @@ fn pop<T>(queue: &mut VecDeque<T>) -> Option<T> {
 }
 
 /// Writes answers in the order in which they are due, until there will be no more.
-pub(super) async fn write_all(
-    writer: &mut Writer<impl AsyncWrite + Unpin>,
+pub(crate) async fn write_all(
+    writer: &mut impl Sink,
     version: Version,
     outbox: &Outbox,
 ) -> io::Result<()> {
@@ -125,8 +140,7 @@ pub(super) async fn write_all(
                 break;
             }
         }
-        let slow = |_| io::Error::from(io::ErrorKind::TimedOut);
-        timeout(WRITE_MAX, answers.writer.flush()).await.map_err(slow)??;
+        answers.writer.flush().await?;
         answers.text = String::new();
     }
     Ok(())
@@ -141,15 +155,15 @@ async fn first(pending: &mut VecDeque<Pending>) -> Result<(), NotStored> {
 }
 
 /// Answers on their way.
-struct Answers<'a, W> {
-    writer: &'a mut Writer<W>,
+struct Answers<'a, S> {
+    writer: &'a mut S,
     version: Version,
     // In the order of what was said.
     pending: VecDeque<Pending>,
     text: String,
 }
 
-impl<W: AsyncWrite + Unpin> Answers<'_, W> {
+impl<S: Sink> Answers<'_, S> {
     fn has_room(&self) -> bool {
         self.pending.len() < PENDING_MAX
     }
