@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::channel::{Channels, Reply};
+use crate::frames::ReadError;
 use crate::outbox::Outbox;
 use crate::phoenix::{BinaryPush, DecodeError, Message, Version};
 use crate::rate::{Bucket, Rate};
@@ -50,6 +51,12 @@ impl Close {
 impl From<DecodeError> for Close {
     fn from(err: DecodeError) -> Self {
         Self::new(err.close_code(), &err)
+    }
+}
+
+impl From<ReadError> for Close {
+    fn from(err: ReadError) -> Self {
+        Self { code: err.close_code(), reason: err.to_string() }
     }
 }
 

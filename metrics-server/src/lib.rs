@@ -1,7 +1,7 @@
 //! Measures how videos are watched, without tracking anyone: websocket and HTTP in, JSON out.
 //!
 //! The crate is a binary, and a library for those who have a server of their own: a [`Service`] is made from a
-//! [`Metrics`](metrics_core::Metrics), and handed requests. It serves the websocket of viewers, batches of events and
+//! [`Metrics`](metrics_core::Metrics), and handed requests. It serves the channels of viewers, batches of events and
 //! reports as JSON.
 //!
 //! # Embed it
@@ -56,7 +56,8 @@
 //! * [`Service`] answers requests: `route.rs` is the route table, `api/` has a file per endpoint. `settings.rs`,
 //!   `mount.rs` and `access.rs` are for those who embed it.
 //! * A websocket is read by `frames.rs` into bounded messages, by `phoenix.rs` into values of the channel protocol,
-//!   and acted on by `channel.rs`; `socket.rs` is its life. `wire.rs` reads the events that clients send.
+//!   and acted on by `channel.rs`; `socket.rs` is its life. `longpoll.rs` does the same for clients without a websocket.
+//!   `wire.rs` reads the events that clients send.
 //! * `script.rs` is our own client, which runs in pages; `export.rs` makes files of what the API answers.
 //! * `attempts.rs` holds up whoever guesses keys and passwords.
 //! * [`serve()`] accepts connections and stops without losing any.
@@ -82,6 +83,7 @@ mod frames;
 pub mod fuzzing;
 mod kept;
 mod lean;
+mod longpoll;
 mod mount;
 mod outbox;
 mod page;

@@ -321,7 +321,7 @@ fn push_all<const N: usize>(out: &mut String, pieces: [&str; N]) {
 }
 
 /// Appends a JSON string. Topics and reasons hardly ever need an escape, and cost no allocation.
-fn push_json(out: &mut String, text: &str) {
+pub(crate) fn push_json(out: &mut String, text: &str) {
     if text.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') {
         push_all(out, ["\"", text, "\""]);
     } else {

@@ -21,6 +21,7 @@ pub(crate) enum Route<'a> {
     Script(script::Address<'a>),
     OpenApi,
     Socket,
+    LongPoll,
     Events,
     Keys,
     Key(&'a str),
@@ -54,6 +55,7 @@ impl<'a> Route<'a> {
             [name] => Self::Script(script::Address::of(name)?),
             ["api", "v1", "openapi.json"] => Self::OpenApi,
             ["socket", "websocket"] => Self::Socket,
+            ["socket", "longpoll"] => Self::LongPoll,
             ["v1", "events"] | ["api", "v1", "events"] => Self::Events,
             ["api", "v1", "plays" | "views"] => Self::Report(Report::Plays),
             ["api", "v1", "engagement"] => Self::Report(Report::Engagement),
@@ -78,7 +80,7 @@ impl<'a> Route<'a> {
             | Self::OpenApi => "GET, HEAD",
             Self::Socket => "GET",
             Self::Events => "POST, OPTIONS",
-            Self::Report(_) | Self::Export(_) | Self::Keys => "GET, POST, OPTIONS",
+            Self::LongPoll | Self::Report(_) | Self::Export(_) | Self::Keys => "GET, POST, OPTIONS",
             Self::Key(_) => "DELETE, OPTIONS",
         }
     }
@@ -89,7 +91,7 @@ impl<'a> Route<'a> {
             Self::Page | Self::PageFile(_) => Routes::PAGE,
             Self::Live | Self::Ready => Routes::HEALTH,
             Self::Figures => Routes::FIGURES,
-            Self::Socket => Routes::SOCKET,
+            Self::Socket | Self::LongPoll => Routes::SOCKET,
             Self::Events => Routes::BATCHES,
             Self::Keys | Self::Key(_) => Routes::KEYS,
             Self::Report(_) | Self::Export(_) | Self::OpenApi => Routes::REPORTS,
@@ -105,6 +107,7 @@ impl<'a> Route<'a> {
             | Self::Script(_)
             | Self::OpenApi
             | Self::Socket
+            | Self::LongPoll
             | Self::Events => None,
             Self::Page | Self::PageFile(_) => Some(Wanted::Page),
             Self::Figures => Some(Wanted::Figures),
@@ -130,7 +133,7 @@ pub struct Routes(u16);
 impl Routes {
     /// No route.
     pub const NONE: Self = Self(0);
-    /// The websocket of viewers: `/socket/websocket`.
+    /// The channels of viewers, over a websocket or long polling: `/socket/websocket` and `/socket/longpoll`.
     pub const SOCKET: Self = Self(1);
     /// Batches of events: `/v1/events` and `/api/v1/events`.
     pub const BATCHES: Self = Self(1 << 1);
@@ -222,6 +225,7 @@ mod tests {
             ("/metrics", "figures"),
             ("/metrics.js", "script"),
             ("/socket/websocket", "socket"),
+            ("/socket/longpoll", "socket"),
             ("/v1/events", "batches"),
             ("/api/v1/keys", "keys"),
             ("/api/v1/keys/a", "keys"),

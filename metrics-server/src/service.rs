@@ -8,7 +8,7 @@ use bytes::Bytes;
 use fastwebsockets::upgrade;
 use http::Extensions;
 use hyper::header::{
-    HeaderMap, HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_PROTOCOL, USER_AGENT,
+    CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_PROTOCOL, USER_AGENT,
 };
 use hyper::{Method, Request, Response};
 use metrics_core::client::Headers;
@@ -30,6 +30,7 @@ use crate::cors::{self, Cors};
 use crate::error::Error;
 use crate::export::Table;
 use crate::kept::Kept;
+use crate::longpoll::{self, LongPolls, Token};
 use crate::page::{self, Page};
 use crate::phoenix::{SUBPROTOCOL, Version, offers_subprotocol};
 use crate::response::Body;
@@ -66,8 +67,8 @@ const ACCESS_MAX: Duration = Duration::from_secs(10);
 ///
 /// # Where it runs
 ///
-/// It starts no runtime and has nothing that is global. Websockets are tasks of the runtime on which
-/// [`respond`](Self::respond) is called, which must be Tokio's, with a clock; [`close_sockets`](Self::close_sockets)
+/// It starts no runtime and has nothing that is global. Websockets and long-polling sessions are tasks of the runtime on
+/// which [`respond`](Self::respond) is called, which must be Tokio's, with a clock; [`close_sockets`](Self::close_sockets)
 /// ends them and waits for all of them. Connections must be served `with_upgrades` to become websockets.
 ///
 /// # How it stops
@@ -79,7 +80,7 @@ const ACCESS_MAX: Duration = Duration::from_secs(10);
 /// 3. [`stop`](Self::stop): what is left is written, or put into a file. It ends the [`Metrics`] too; whoever needs
 ///    those for longer leaves it out, and ends them by [`Metrics::stop_within`] later.
 ///
-/// 1 and 2 may be at the same time, as in [`serve()`](crate::serve()).
+/// 1 and 2 may be at the same time, as in [`serve()`](crate::serve()). A request that polls finishes within 10 s, or at 2.
 #[derive(Clone)]
 pub struct Service {
     inner: Arc<Inner>,
@@ -97,12 +98,15 @@ struct Inner {
     traffic: Traffic,
     stopping: CancellationToken,
     sockets: TaskTracker,
+    longpolls: LongPolls,
 }
 
 impl Service {
     /// A service that records into `metrics` and answers from it.
     #[must_use]
     pub fn new(metrics: Metrics, settings: Settings) -> Self {
+        let stopping = CancellationToken::new();
+        let longpolls = LongPolls::new(metrics.clone(), stopping.clone());
         let inner = Inner {
             metrics,
             settings,
@@ -113,8 +117,9 @@ impl Service {
             healthy: Kept::new(HEALTH_KEPT),
             page: Page::new(),
             traffic: Traffic::default(),
-            stopping: CancellationToken::new(),
+            stopping,
             sockets: TaskTracker::new(),
+            longpolls,
         };
         Self { inner: Arc::new(inner) }
     }
@@ -128,13 +133,14 @@ impl Service {
         self.route(path).is_some()
     }
 
-    /// Ends all websockets, and returns when they have ended. Those that are opened from now on end at once.
+    /// Ends all websockets and long-polling sessions, and returns when they have ended. Websockets that are opened from
+    /// now on end at once, and sessions are refused.
     ///
     /// Cancel safe: they end whether anybody waits for it or not.
     pub async fn close_sockets(&self) {
         self.inner.stopping.cancel();
         self.inner.sockets.close();
-        self.inner.sockets.wait().await;
+        tokio::join!(self.inner.sockets.wait(), self.inner.longpolls.wait());
     }
 
     /// Returns when everything that was recorded is durable, or after `limit`. Events that come after fail.
@@ -191,7 +197,7 @@ impl Service {
         let path = request.uri().path().to_owned();
         let route = self.route(&path);
         let cors = match route {
-            Some(Route::Events | Route::Script(_)) => &Cors::Any,
+            Some(Route::LongPoll | Route::Events | Route::Script(_)) => &Cors::Any,
             Some(Route::Report(_) | Route::Export(_) | Route::Keys | Route::Key(_)) => {
                 &self.inner.settings.cors
             }
@@ -237,6 +243,7 @@ impl Service {
         let Inner { metrics, bodies, settings, .. } = &*self.inner;
         match (route, request.method().clone()) {
             (Route::Socket, _) => self.upgrade(&mut request),
+            (Route::LongPoll, _) => self.long_poll(request).await,
             (Route::Page, _) => {
                 let (page, headers) = (&self.inner.page, request.headers());
                 Ok(page.show(metrics, &granted, &settings.prefix, headers).await)
@@ -249,8 +256,8 @@ impl Service {
             (Route::Script(address), _) => Ok(address.serve(request.headers())),
             (Route::OpenApi, _) => Ok(openapi::document(&settings.prefix)),
             (Route::Figures, _) => {
-                let Inner { traffic, sockets, .. } = &*self.inner;
-                Ok(figures::figures(metrics, traffic, sockets.len()))
+                let Inner { traffic, sockets, longpolls, .. } = &*self.inner;
+                Ok(figures::figures(metrics, traffic, sockets.len(), longpolls.len()))
             }
             (Route::Events, _) => {
                 let key = self.key_of(request.uri().query())?;
@@ -356,17 +363,13 @@ impl Service {
 
     /// Turns a request into a websocket, whose life is a task of its own.
     fn upgrade<B>(&self, request: &mut Request<B>) -> Result<Response<Body>, Error> {
-        let parameters = request.uri().query().unwrap_or_default().as_bytes();
-        let parameter = |name: &str| {
-            let mut pairs = form_urlencoded::parse(parameters);
-            pairs.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
-        };
+        let query = request.uri().query().unwrap_or_default();
         let version =
-            Version::from_vsn(parameter("vsn").as_deref()).ok_or(Error::UnknownVersion)?;
+            Version::from_vsn(parameter(query, "vsn").as_deref()).ok_or(Error::UnknownVersion)?;
         if !upgrade::is_upgrade_request(request) {
             return Err(Error::NotAWebsocket);
         }
-        let visitor = Arc::new(self.visitor(request, parameter("source_url")));
+        let visitor = Arc::new(self.visitor(request, parameter(query, "source_url")));
         let offers = request.headers().get_all(SEC_WEBSOCKET_PROTOCOL);
         let offered = offers.iter().any(|header| header.to_str().is_ok_and(offers_subprotocol));
         let (response, upgraded) =
@@ -393,6 +396,29 @@ impl Service {
             }
         });
         Ok(response)
+    }
+
+    /// Answers a request of a client that polls.
+    async fn long_poll<B>(&self, request: Request<B>) -> Result<Response<Body>, Error>
+    where
+        B: hyper::body::Body<Data = Bytes> + Send,
+        B::Error: std::error::Error + Send + Sync + 'static,
+    {
+        let longpolls = &self.inner.longpolls;
+        let query = request.uri().query().unwrap_or_default();
+        let token = Token::in_query(query);
+        if request.method() == Method::POST {
+            let kind = request.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+            let has_lines = kind.is_some_and(|kind| kind.starts_with(b"application/x-ndjson"));
+            return longpolls.post(token, has_lines, request.into_body()).await;
+        }
+        if let Some(token) = token {
+            return Ok(longpolls.poll(token).await);
+        }
+        let Some(version) = Version::from_vsn(parameter(query, "vsn").as_deref()) else {
+            return Ok(longpoll::forbidden());
+        };
+        Ok(longpolls.open(version, self.visitor(&request, parameter(query, "source_url"))))
     }
 
     /// Whoever makes a request, for secrets that are guessed.
@@ -438,6 +464,12 @@ impl Service {
             None => Ok(self.inner.settings.default_key.clone()),
         }
     }
+}
+
+/// The first parameter of a query string with this name.
+fn parameter(query: &str, name: &str) -> Option<String> {
+    let mut pairs = form_urlencoded::parse(query.as_bytes());
+    pairs.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
 }
 
 impl fmt::Debug for Service {

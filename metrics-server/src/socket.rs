@@ -114,13 +114,12 @@ async fn read_all(
 
 /// Decodes the frame that was read.
 fn input(version: Version, frame: Result<Incoming<'_>, ReadError>) -> Result<Input<'_>, Close> {
-    match frame {
-        Ok(Incoming::Text(text)) => Input::text(version, text),
-        Ok(Incoming::Binary(bytes)) => Input::binary(version, bytes),
-        Ok(Incoming::Ping(payload)) => Ok(Input::Ping(payload)),
-        Ok(Incoming::Alive) => Ok(Input::Nothing),
-        Ok(Incoming::Close(code)) => Ok(Input::Close(code)),
-        Err(err) => Err(Close { code: err.close_code(), reason: err.to_string() }),
+    match frame? {
+        Incoming::Text(text) => Input::text(version, text),
+        Incoming::Binary(bytes) => Input::binary(version, bytes),
+        Incoming::Ping(payload) => Ok(Input::Ping(payload)),
+        Incoming::Alive => Ok(Input::Nothing),
+        Incoming::Close(code) => Ok(Input::Close(code)),
     }
 }
 

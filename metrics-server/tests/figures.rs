@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use metrics_server::{Credentials, Settings};
 use serde_json::json;
 
-use common::{GOOGLEBOT, Server, TestServer, soon};
+use common::{GOOGLEBOT, Poller, Server, TestServer, soon};
 
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -125,9 +125,12 @@ async fn figures_count_what_viewers_do() {
     let bot = server.http("POST", "/v1/events").header("user-agent", GOOGLEBOT).json(&batch);
     assert_eq!(bot.send().await.status, 200);
 
+    let _poller = Poller::open(&server).await;
+
     let now = figures(&server).await;
     for (sample, expected) in [
         ("metrics_websockets", 1.0),
+        ("metrics_longpoll_sessions", 1.0),
         ("metrics_connections", 2.0),
         ("metrics_sessions_connected", 1.0),
         ("metrics_sessions_in_memory", 2.0),

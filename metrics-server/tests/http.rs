@@ -227,6 +227,7 @@ async fn another_method_is_not_allowed_and_the_answer_says_which_is() {
         ("/health/live", &["POST"], &["GET", "HEAD"]),
         ("/health/ready", &["PUT"], &["GET", "HEAD"]),
         ("/socket/websocket", &["POST", "HEAD"], &["GET"]),
+        ("/socket/longpoll", &["PUT", "HEAD", "DELETE"], &["GET", "POST", "OPTIONS"]),
         ("/v1/events", &["GET", "PUT"], &["POST", "OPTIONS"]),
         ("/api/v1/events", &["GET", "DELETE"], &["POST", "OPTIONS"]),
         ("/api/v1/plays", &["PUT", "DELETE", "PATCH", "BREW"], &["GET", "POST", "OPTIONS"]),

@@ -12,11 +12,16 @@ use crate::traffic::Traffic;
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The figures of this process.
-pub(crate) fn figures(metrics: &Metrics, traffic: &Traffic, websockets: usize) -> Response<Body> {
-    response::text(CONTENT_TYPE, text(&metrics.figures(), traffic, websockets))
+pub(crate) fn figures(
+    metrics: &Metrics,
+    traffic: &Traffic,
+    websockets: usize,
+    longpolls: usize,
+) -> Response<Body> {
+    response::text(CONTENT_TYPE, text(&metrics.figures(), traffic, websockets, longpolls))
 }
 
-fn text(figures: &Figures, traffic: &Traffic, websockets: usize) -> String {
+fn text(figures: &Figures, traffic: &Traffic, websockets: usize, longpolls: usize) -> String {
     let mut page = Page { text: String::new() };
     page.gauge("metrics_connections", "Connections that are open.", traffic.open());
     page.counter(
@@ -25,6 +30,7 @@ fn text(figures: &Figures, traffic: &Traffic, websockets: usize) -> String {
         traffic.accepted(),
     );
     page.gauge("metrics_websockets", "Websockets that are open.", websockets);
+    page.gauge("metrics_longpoll_sessions", "Long-polling sessions that are open.", longpolls);
     page.gauge(
         "metrics_sessions_connected",
         "Sessions to which a viewer is connected.",

@@ -64,6 +64,7 @@ mod tests {
             Route::Script(_) => 17,
             Route::PageFile(_) => 18,
             Route::Socket => 5,
+            Route::LongPoll => 19,
             Route::Events => 6,
             Route::Keys => 7,
             Route::Key(_) => 8,
@@ -79,7 +80,7 @@ mod tests {
     }
 
     /// So many they are.
-    const ROUTES: usize = 19;
+    const ROUTES: usize = 20;
 
     #[test]
     fn every_route_is_described_with_its_methods_and_nothing_else_is() {

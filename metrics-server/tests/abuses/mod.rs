@@ -5,7 +5,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use super::common::{CONTINUATION, FIN, PING, Seen, Server, TEXT, frame};
+use super::common::{CONTINUATION, FIN, PING, Poller, Seen, Server, TEXT, frame};
 
 /// As many as a socket may have channels.
 const SESSIONS: usize = 64;
@@ -15,6 +15,7 @@ pub(crate) async fn all(server: &Server, name: &str, times: usize) {
     let mut filling = JoinSet::new();
     for time in 0..times {
         filling.spawn(fill_socket(Server::clone(server), format!("filled-{name}-{time}")));
+        filling.spawn(fill_poller(Server::clone(server), format!("polled-{name}-{time}")));
         filling.spawn(fill_batch(Server::clone(server), format!("batch-{name}-{time}")));
     }
     end(filling).await;
@@ -113,6 +114,23 @@ async fn fill_socket(server: Server, name: String) {
         assert_eq!(client.call(&topic, "phx_join", &join).await, Value::Null);
         client.play(&topic, 0.0).await;
     }
+}
+
+/// The same over polls, with answers that nobody takes.
+async fn fill_poller(server: Server, name: String) {
+    let mut poller = Poller::open(&server).await;
+    let much = "x".repeat(1_800);
+    for number in 0..SESSIONS {
+        let topic = format!("session:{name}-{number}");
+        let about = json!({ "title": format!("{number} {much}") });
+        let join = json!({ "key": server.key, "identifier": "filled", "metadata": about,
+            "session_data": about });
+        assert_eq!(poller.call(&topic, "phx_join", &join).await, Value::Null);
+        poller.play(&topic, 0.0).await;
+    }
+    let nonsense = json!([null, "1", "x".repeat(1_000), "event", {}]);
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream.write_all(&poller.lines(&vec![nonsense; 500]).bytes()).await.unwrap();
 }
 
 /// A batch of new sessions, of videos with the longest names, that are soon over.

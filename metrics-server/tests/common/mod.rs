@@ -6,6 +6,7 @@
 
 mod bystander;
 mod http;
+mod longpoll;
 mod phoenix;
 mod process;
 mod server;
@@ -26,6 +27,7 @@ use tokio::time::{Instant, timeout};
 
 pub(crate) use bystander::Bystander;
 pub(crate) use http::{Answer, Http, split_head};
+pub(crate) use longpoll::Poller;
 pub(crate) use phoenix::{BINARY, CLOSE, CONTINUATION, Client, FIN, PING, PONG, Seen, TEXT, frame};
 pub(crate) use process::{Process, binary};
 pub(crate) use server::{Server, Watched};

@@ -274,7 +274,7 @@ impl Reader {
 
 /// What a reply says: null for ok, or else the reason.
 #[track_caller]
-fn outcome(payload: &Value) -> Value {
+pub(super) fn outcome(payload: &Value) -> Value {
     if *payload == json!({ "status": "ok", "response": {} }) {
         return Value::Null;
     }

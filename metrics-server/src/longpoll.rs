@@ -1,0 +1,286 @@
+//! `/socket/longpoll`: the channel protocol for clients without a websocket, as Phoenix's own clients speak it.
+//!
+//! A `GET` without a token opens a session and is answered with its token. A `GET` with the token is a poll: it is held
+//! until there are messages, or for 10 s. A `POST` with the token carries messages to the server; its answer says that
+//! they were acted upon, and the replies to them travel in polls.
+//!
+//! Each answer has the HTTP status 200 and the protocol's own status in its JSON: clients look at nothing else.
+//!
+//! | status | to | means |
+//! |---|---|---|
+//! | 410 | `GET` without a token | a new session |
+//! | 200 | a poll, `POST` | messages; acted upon |
+//! | 204 | a poll | no messages yet |
+//! | 403 | `GET` without a token | unknown version |
+//! | 400 | `POST` | a message cannot be read, and the session is over |
+//! | 410 | `POST` | the session is over |
+//! | 500 | a poll, `GET` without a token | the session is over; no more sessions |
+
+mod mailbox;
+mod session;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use hyper::{Response, StatusCode};
+use metrics_core::Metrics;
+use rand::RngExt as _;
+use serde::Serialize;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::mailbox::Polled;
+use self::session::{Post, Session};
+use crate::body::Bodies;
+use crate::channel::Visitor;
+use crate::error::Error;
+use crate::phoenix::Version;
+use crate::response::{self, Body};
+
+/// How many sessions there may be at once: as many viewers without websockets as 200,000 viewers have among them if it is
+/// one in twenty. Each has a task of some kilobytes without a connection that would bound their number.
+pub(crate) const SESSIONS_MAX: usize = 10_000;
+
+const JSON: &str = "application/json";
+
+/// All sessions. Cheap to clone: all clones are the same.
+#[derive(Clone)]
+pub(crate) struct LongPolls {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    metrics: Metrics,
+    sessions: Mutex<HashMap<Token, Arc<Session>>>,
+    // Apart from those of other requests: bodies here wait for the budget of their session.
+    bodies: Bodies,
+    tasks: TaskTracker,
+    stopping: CancellationToken,
+}
+
+impl LongPolls {
+    pub(crate) fn new(metrics: Metrics, stopping: CancellationToken) -> Self {
+        let (sessions, bodies, tasks) = (Mutex::default(), Bodies::new(), TaskTracker::new());
+        Self { inner: Arc::new(Inner { metrics, sessions, bodies, tasks, stopping }) }
+    }
+
+    /// How many sessions are open.
+    pub(crate) fn len(&self) -> usize {
+        self.inner.lock().len()
+    }
+
+    /// Waits until all sessions have ended, which they do when the server stops. Cancel safe.
+    pub(crate) async fn wait(&self) {
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+    }
+
+    /// Opens a session.
+    pub(crate) fn open(&self, version: Version, visitor: Visitor) -> Response<Body> {
+        let Inner { metrics, stopping, tasks, .. } = &*self.inner;
+        let token = Token::generate();
+        let (session, posts) = Session::new(metrics);
+        let is_stopping = stopping.is_cancelled();
+        let Some(entry) = self.register(token, &session).filter(|_| !is_stopping) else {
+            return status(500, Some("the server has no room for another session; try again"));
+        };
+        tasks.spawn(async move {
+            let Inner { metrics, stopping, .. } = &*entry.sessions;
+            session.run(posts, metrics, version, Arc::new(visitor), stopping).await;
+        });
+        polled(410, token, "")
+    }
+
+    /// Answers a poll.
+    pub(crate) async fn poll(&self, token: Token) -> Response<Body> {
+        // Phoenix's clients before 1.8 would take a new token for the old session, and not join again.
+        let gone = || status(500, Some("the session is over; connect again"));
+        let Some(session) = self.find(token) else { return gone() };
+        match session.mailbox.poll(&self.inner.metrics).await {
+            Polled::Messages(messages) => polled(200, token, &messages),
+            Polled::Nothing => polled(204, token, ""),
+            Polled::Gone => gone(),
+        }
+    }
+
+    /// Acts on messages of a session. `has_lines` says whether each line of the body is one, or all of it.
+    pub(crate) async fn post<B>(
+        &self,
+        token: Option<Token>,
+        has_lines: bool,
+        body: B,
+    ) -> Result<Response<Body>, Error>
+    where
+        B: hyper::body::Body<Data = Bytes> + Send,
+        B::Error: std::error::Error + Send + Sync + 'static,
+    {
+        let gone = || status(410, Some("the session is over; connect again"));
+        let Some(session) = token.and_then(|token| self.find(token)) else { return Ok(gone()) };
+        session.mailbox.hear(self.inner.metrics.moment());
+        let body = self.inner.bodies.read(body).await?;
+        let (outcome, acted) = oneshot::channel();
+        // From here on it is acted upon, whether the client waits for that or not.
+        if session.posts.send(Box::new(Post { body, has_lines, outcome })).await.is_err() {
+            return Ok(gone());
+        }
+        Ok(match acted.await {
+            Ok(Ok(())) => status(200, None),
+            Ok(Err(reason)) => status(400, Some(&reason)),
+            Err(_) => gone(),
+        })
+    }
+
+    fn find(&self, token: Token) -> Option<Arc<Session>> {
+        self.inner.lock().get(&token).cloned()
+    }
+
+    /// Makes a session known, if there are not too many.
+    fn register(&self, token: Token, session: &Arc<Session>) -> Option<Entry> {
+        let mut sessions = self.inner.lock();
+        if SESSIONS_MAX <= sessions.len() {
+            return None;
+        }
+        sessions.insert(token, Arc::clone(session));
+        Some(Entry { sessions: Arc::clone(&self.inner), token })
+    }
+}
+
+impl Inner {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Token, Arc<Session>>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A session that is known as long as this is there.
+struct Entry {
+    sessions: Arc<Inner>,
+    token: Token,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.sessions.lock().remove(&self.token);
+    }
+}
+
+/// The secret by which a client names its session: 128 random bits.
+#[derive(Clone, Copy, Eq, Hash, PartialEq)]
+pub(crate) struct Token(u128);
+
+impl Token {
+    /// Tells tokens from what pages call `token` in the parameters of their own.
+    const PREFIX: &str = "longpoll-";
+
+    fn generate() -> Self {
+        Self(rand::rng().random())
+    }
+
+    /// The token in a query string. Clients append it, so the last parameter of that name counts.
+    pub(crate) fn in_query(query: &str) -> Option<Self> {
+        let named = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == "token");
+        let (_, text) = named.last()?;
+        let digits = text.strip_prefix(Self::PREFIX)?;
+        let is_whole = digits.len() == 32 && digits.bytes().all(|it| it.is_ascii_hexdigit());
+        is_whole.then(|| u128::from_str_radix(digits, 16).ok().map(Self)).flatten()
+    }
+}
+
+impl fmt::Display for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{:032x}", Self::PREFIX, self.0)
+    }
+}
+
+/// An answer to a client of an unknown version of the serializer.
+pub(crate) fn forbidden() -> Response<Body> {
+    status(403, Some(&Error::UnknownVersion.to_string()))
+}
+
+/// An answer to a poll, with the elements of its JSON array of messages.
+fn polled(status: u16, token: Token, messages: &str) -> Response<Body> {
+    let json = format!(r#"{{"status":{status},"token":"{token}","messages":[{messages}]}}"#);
+    response::text(JSON, json)
+}
+
+/// An answer without messages, and the reason for it.
+fn status(status: u16, error: Option<&str>) -> Response<Body> {
+    #[derive(Serialize)]
+    struct Status<'a> {
+        status: u16,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error: Option<&'a str>,
+    }
+    response::json(StatusCode::OK, &Status { status, error })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use http_body_util::BodyExt as _;
+    use metrics_core::store::SqliteStore;
+    use tempfile::TempDir;
+
+    use super::*;
+
+    /// How large the task of a session may be, in bytes. There may be as many as [`SESSIONS_MAX`].
+    const TASK_BYTES_MAX: usize = 2_048;
+
+    async fn long_polls(directory: &TempDir) -> LongPolls {
+        let store = SqliteStore::open(directory.path().join("metrics.db")).await.unwrap();
+        LongPolls::new(Metrics::new(store), CancellationToken::new())
+    }
+
+    /// The status of a new session, or of the refusal of one.
+    async fn open(longpolls: &LongPolls) -> serde_json::Value {
+        let response = longpolls.open(Version::V2, Visitor::default());
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        let answer: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        answer["status"].clone()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn there_is_no_end_of_sessions_but_a_limit() {
+        let directory = tempfile::tempdir().unwrap();
+        let longpolls = long_polls(&directory).await;
+        for _ in 0..SESSIONS_MAX {
+            assert_eq!(open(&longpolls).await, 410);
+        }
+        assert_eq!((open(&longpolls).await, longpolls.len()), (500.into(), SESSIONS_MAX));
+        // None of them was polled.
+        tokio::time::sleep(Duration::from_secs(11)).await;
+        assert_eq!((open(&longpolls).await, longpolls.len()), (410.into(), 1));
+    }
+
+    #[tokio::test]
+    async fn after_a_stop_there_are_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let longpolls = long_polls(&directory).await;
+        assert_eq!(open(&longpolls).await, 410);
+        longpolls.inner.stopping.cancel();
+        longpolls.wait().await;
+        assert_eq!((open(&longpolls).await, longpolls.len()), (500.into(), 0));
+    }
+
+    #[tokio::test]
+    async fn the_task_of_a_session_is_small() {
+        let directory = tempfile::tempdir().unwrap();
+        let LongPolls { inner } = long_polls(&directory).await;
+        let (session, posts) = Session::new(&inner.metrics);
+        let visitor = Arc::default();
+        let task = session.run(posts, &inner.metrics, Version::V2, visitor, &inner.stopping);
+        assert!(size_of_val(&task) <= TASK_BYTES_MAX, "{} bytes", size_of_val(&task));
+    }
+
+    #[test]
+    fn a_token_is_read_as_it_is_written() {
+        let token = Token::generate();
+        assert!(Token::in_query(&format!("token={token}")) == Some(token));
+        assert!(Token::in_query(&format!("token={token}&token=mine")).is_none());
+        assert!(Token::in_query(&format!("token={token}0")).is_none());
+        assert!(Token::in_query("token=longpoll-+0000000000000000000000000000000").is_none());
+    }
+}

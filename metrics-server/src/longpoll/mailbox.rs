@@ -1,0 +1,229 @@
+//! The answers of a session that wait for the client's next poll, and the signs of life that polls are.
+
+use std::io;
+use std::mem;
+use std::time::Duration;
+
+use metrics_core::Metrics;
+use metrics_core::session::Moment;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::connection::SILENCE_MAX;
+use crate::outbox::Sink;
+use crate::phoenix::{Version, push_json};
+
+/// How long a poll is held while there are no answers. Phoenix's clients give a poll up after 20 s, and proxies a request
+/// after 30 s or more.
+const HOLD_MAX: Duration = Duration::from_secs(10);
+
+/// How long a new session waits for its first poll, which clients send at once.
+const FIRST_POLL_MAX: Duration = Duration::from_secs(10);
+
+/// How long a session waits for the next poll after one that the client broke off. The page was closed, or its network is
+/// gone, and Phoenix's clients then begin a session anew; others may repeat the poll.
+const BROKEN_OFF_MAX: Duration = Duration::from_secs(5);
+
+/// How many bytes of answers wait for a poll before the session writes no more: some hundred acknowledgements.
+const BYTES_MAX: usize = 16 * 1024;
+
+/// What a poll is answered.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) enum Polled {
+    /// Messages, as the elements of a JSON array.
+    Messages(String),
+    /// There are none yet.
+    Nothing,
+    /// There will be none: the session is over.
+    Gone,
+}
+
+/// Answers between a session, which writes them, and the polls of its client, which take them.
+#[derive(Debug)]
+pub(super) struct Mailbox {
+    state: watch::Sender<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    // The elements of a JSON array.
+    messages: String,
+    phase: Phase,
+    // The number of the youngest poll. It alone takes messages: nobody may be left to read the answers to others.
+    youngest: u64,
+    // The last sign of life of the client.
+    heard: Moment,
+    // When the client is given up, unless it polls before.
+    lost_at: Instant,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Phase {
+    Open,
+    // The last messages are gathered for one answer: the client may get no other.
+    Closing,
+    Closed,
+}
+
+impl Mailbox {
+    pub(super) fn new(heard: Moment) -> Self {
+        let lost_at = Instant::now() + FIRST_POLL_MAX;
+        let (messages, phase) = (String::new(), Phase::Open);
+        Self { state: watch::Sender::new(State { messages, phase, youngest: 0, heard, lost_at }) }
+    }
+
+    /// Waits for messages, and takes them. Cancel safe: nothing is lost with a poll that is dropped.
+    pub(super) async fn poll(&self, metrics: &Metrics) -> Polled {
+        let poll = Poll::begin(self, metrics);
+        let is_due = |state: &State| {
+            state.youngest != poll.number
+                || match state.phase {
+                    Phase::Open => !state.messages.is_empty(),
+                    Phase::Closing => false,
+                    Phase::Closed => true,
+                }
+        };
+        drop(timeout(HOLD_MAX, self.state.subscribe().wait_for(is_due)).await);
+        poll.take()
+    }
+
+    /// The client is alive.
+    pub(super) fn hear(&self, heard: Moment) {
+        self.state.send_modify(|state| state.heard = heard);
+    }
+
+    /// Waits until the client has polled for too long no more, and returns its last sign of life. Cancel safe.
+    pub(super) async fn lost(&self) -> Moment {
+        let mut state = self.state.subscribe();
+        loop {
+            let State { heard, lost_at, .. } = *state.borrow_and_update();
+            if lost_at <= Instant::now() {
+                return heard;
+            }
+            tokio::select! {
+                () = sleep_until(lost_at) => {}
+                _ = state.changed() => {}
+            }
+        }
+    }
+
+    /// Gathers the messages that are still written for one answer.
+    pub(super) fn begin_close(&self) {
+        self.state.send_modify(|state| state.phase = Phase::Closing);
+    }
+
+    /// No more messages are written.
+    pub(super) fn close(&self) {
+        self.state.send_modify(|state| state.phase = Phase::Closed);
+    }
+
+    /// Waits until a poll has taken all messages. Cancel safe.
+    pub(super) async fn emptied(&self) {
+        drop(self.state.subscribe().wait_for(|state| state.messages.is_empty()).await);
+    }
+}
+
+/// A poll that is held. Dropped before it took its answer, it was broken off by the client.
+struct Poll<'a> {
+    mailbox: &'a Mailbox,
+    metrics: &'a Metrics,
+    number: u64,
+    is_answered: bool,
+}
+
+impl<'a> Poll<'a> {
+    fn begin(mailbox: &'a Mailbox, metrics: &'a Metrics) -> Self {
+        let mut number = 0;
+        mailbox.state.send_modify(|state| {
+            state.youngest += 1;
+            number = state.youngest;
+            state.heard = metrics.moment();
+            state.lost_at = Instant::now() + SILENCE_MAX;
+        });
+        Self { mailbox, metrics, number, is_answered: false }
+    }
+
+    fn take(mut self) -> Polled {
+        self.is_answered = true;
+        let mut polled = Polled::Nothing;
+        self.mailbox.state.send_if_modified(|state| {
+            if state.youngest != self.number {
+                return false;
+            }
+            polled = match (mem::take(&mut state.messages), state.phase) {
+                (messages, Phase::Closed) if messages.is_empty() => Polled::Gone,
+                (messages, _) if messages.is_empty() => Polled::Nothing,
+                (messages, _) => Polled::Messages(messages),
+            };
+            true
+        });
+        polled
+    }
+}
+
+impl Drop for Poll<'_> {
+    fn drop(&mut self) {
+        if self.is_answered {
+            return;
+        }
+        self.mailbox.state.send_if_modified(|state| {
+            let is_youngest = state.youngest == self.number;
+            if is_youngest {
+                state.heard = self.metrics.moment();
+                state.lost_at = state.lost_at.min(Instant::now() + BROKEN_OFF_MAX);
+            }
+            is_youngest
+        });
+    }
+}
+
+/// Writes the messages of a session to its mailbox, as a version of the serializer has them there.
+pub(super) struct Writer<'a> {
+    mailbox: &'a Mailbox,
+    version: Version,
+    gathered: String,
+}
+
+impl<'a> Writer<'a> {
+    pub(super) fn new(mailbox: &'a Mailbox, version: Version) -> Self {
+        Self { mailbox, version, gathered: String::new() }
+    }
+}
+
+impl Sink for Writer<'_> {
+    fn text(&mut self, text: &str) {
+        if !self.gathered.is_empty() {
+            self.gathered.push(',');
+        }
+        match self.version {
+            // The one client that speaks it, of Phoenix 1.2, makes texts of the messages itself.
+            Version::V1 => self.gathered.push_str(text),
+            Version::V2 => push_json(&mut self.gathered, text),
+        }
+    }
+
+    /// Nobody pings over HTTP.
+    fn pong(&mut self, _: &[u8]) {}
+
+    fn is_full(&self) -> bool {
+        BYTES_MAX <= self.gathered.len()
+    }
+
+    /// Puts the gathered messages into the mailbox, once a poll made room for them. Never fails.
+    async fn flush(&mut self) -> io::Result<()> {
+        let state = &self.mailbox.state;
+        let has_room =
+            |state: &State| state.messages.len() < BYTES_MAX || state.phase != Phase::Open;
+        drop(state.subscribe().wait_for(has_room).await);
+        let gathered = mem::take(&mut self.gathered);
+        state.send_modify(|state| match &mut state.messages {
+            messages if messages.is_empty() => *messages = gathered,
+            messages if !gathered.is_empty() => {
+                messages.push(',');
+                messages.push_str(&gathered);
+            }
+            _ => {}
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,145 @@
+//! One session's life: a task that acts on what the client posts, until it stops polling or the server stops.
+//!
+//! As on a websocket, answers are written while more is posted; see `connection.rs` and `outbox.rs`.
+
+use std::pin::pin;
+use std::sync::Arc;
+
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use metrics_core::Metrics;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::mailbox::{Mailbox, Writer};
+use crate::body::Whole;
+use crate::channel::{Channels, Visitor};
+use crate::connection::{Budget, Close, Connection, Input, LINGER_MAX};
+use crate::frames::{MESSAGE_BYTES_MAX, ReadError};
+use crate::outbox::{Outbox, write_all};
+use crate::phoenix::Version;
+
+/// How many posts wait in a session. Further ones wait to get there, each with its own connection.
+const POSTS_MAX: usize = 1;
+
+/// The messages of one request.
+pub(super) struct Post {
+    pub(super) body: Whole,
+    /// Whether each line of the body is a message, or all of it is one.
+    pub(super) has_lines: bool,
+    /// Receives the outcome: everything was acted upon, or else the reason why the session ends.
+    pub(super) outcome: oneshot::Sender<Result<(), String>>,
+}
+
+/// The part of a session that its task shares with the requests of its client.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) mailbox: Mailbox,
+    // Boxed: the queue reserves memory for many at once.
+    pub(super) posts: mpsc::Sender<Box<Post>>,
+}
+
+impl Session {
+    /// A session without a task, and what that takes posts from.
+    pub(super) fn new(metrics: &Metrics) -> (Arc<Self>, mpsc::Receiver<Box<Post>>) {
+        let (posts, receiver) = mpsc::channel(POSTS_MAX);
+        (Arc::new(Self { mailbox: Mailbox::new(metrics.moment()), posts }), receiver)
+    }
+
+    /// Runs until the client or the server ends it.
+    pub(super) async fn run(
+        &self,
+        mut posts: mpsc::Receiver<Box<Post>>,
+        metrics: &Metrics,
+        version: Version,
+        visitor: Arc<Visitor>,
+        stopping: &CancellationToken,
+    ) {
+        let outbox = Outbox::default();
+        let channels = Channels::new(metrics.clone(), version, visitor);
+        let mut connection = Connection::new(channels, metrics.key_changes(), &outbox, stopping);
+        let mut writer = Writer::new(&self.mailbox, version);
+        let mut writing = pin!(write_all(&mut writer, version, &outbox));
+        let lost = tokio::select! {
+            biased;
+            close = act_on_all(&mut posts, metrics, &mut connection) => {
+                tracing::debug!(code = close.code, reason = close.reason, "closing a session");
+                None
+            }
+            heard = self.mailbox.lost() => Some(heard),
+            // A mailbox takes everything, so that it ends no sooner than the outbox is closed.
+            _ = &mut writing => Some(metrics.moment()),
+        };
+        // The writer of the store does not need anybody to wait for it.
+        drop(connection.channels.lose(lost.unwrap_or_else(|| metrics.moment())));
+        // Posts that wait are answered at once: none of them was acted upon.
+        drop(posts);
+        if lost.is_none() {
+            // The answer to the poll that is held is the last one that the client may get, and waits for all of it.
+            self.mailbox.begin_close();
+            outbox.close();
+            drop(writing.await);
+        }
+        self.mailbox.close();
+        if lost.is_none() {
+            drop(timeout(LINGER_MAX, self.mailbox.emptied()).await);
+        }
+    }
+}
+
+/// Acts on posts until there is a reason to close.
+async fn act_on_all(
+    posts: &mut mpsc::Receiver<Box<Post>>,
+    metrics: &Metrics,
+    connection: &mut Connection<'_>,
+) -> Close {
+    let mut budget = Budget::default();
+    loop {
+        let post = match connection.until(None, pin!(posts.recv())).await {
+            Ok(Some(Some(post))) => *post,
+            // The session that runs holds a sender.
+            Ok(None | Some(None)) => continue,
+            Err(close) => return close,
+        };
+        let Post { body, has_lines, outcome } = post;
+        // On the heap: most sessions wait most of the time.
+        let acted = Box::pin(act_on(&body, has_lines, metrics, connection, &mut budget)).await;
+        // A client that waits no more does not change what was done.
+        drop(outcome.send(acted.as_ref().map_err(|close| close.reason.clone()).copied()));
+        if let Err(close) = acted {
+            return close;
+        }
+    }
+}
+
+/// Acts on the messages of one request, one after the other.
+async fn act_on(
+    body: &[u8],
+    has_lines: bool,
+    metrics: &Metrics,
+    connection: &mut Connection<'_>,
+    budget: &mut Budget,
+) -> Result<(), Close> {
+    let version = connection.channels.version();
+    let body = str::from_utf8(body).map_err(|_| ReadError::NotUtf8)?;
+    let messages = body.split(|character| has_lines && character == '\n');
+    for message in messages.filter(|message| !message.is_empty()) {
+        connection.until(None, pin!(metrics.ready())).await?;
+        if MESSAGE_BYTES_MAX < message.len() {
+            return Err(ReadError::TooLarge.into());
+        }
+        let binary = decode_binary(version, message);
+        let input = match &binary {
+            Some(bytes) => Input::binary(version, bytes)?,
+            None => Input::text(version, message)?,
+        };
+        connection.act(input, budget).await?;
+    }
+    Ok(())
+}
+
+/// The binary message that a client sends as Base64, if it is one.
+fn decode_binary(version: Version, message: &str) -> Option<Vec<u8>> {
+    let is_text = version == Version::V1 || message.starts_with('[');
+    if is_text { None } else { BASE64_STANDARD.decode(message).ok() }
+}
