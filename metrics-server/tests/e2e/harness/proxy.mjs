@@ -1,9 +1,11 @@
 // A reverse proxy in front of the server, as operators have one. It may know no websockets, add headers of which
-// browsers are hard to convince, take its time, and cut connections.
+// browsers are hard to convince, take its time, cut connections, and repeat a GET until the server answers.
 
 import { once } from 'node:events';
 import { createServer, request } from 'node:http';
 import { connect } from 'node:net';
+
+const REPEAT_MS = 100;
 
 export class Proxy {
   #server = createServer((asked, answer) => this.#pass(asked, answer));
@@ -11,9 +13,9 @@ export class Proxy {
   // How many requests were posted, beacons among them.
   posts = 0;
 
-  static async start(target, { refuseWebsockets = false, headers = {}, delayMs = 0 } = {}) {
+  static async start(target, { refuseWebsockets = false, repeats = false, headers = {}, delayMs = 0 } = {}) {
     const proxy = new Proxy();
-    Object.assign(proxy, { target, headers, delayMs });
+    Object.assign(proxy, { target, repeats, headers, delayMs });
     proxy.#server.on('upgrade', (asked, socket, head) => {
       if (refuseWebsockets) return socket.end('HTTP/1.1 403 Forbidden\r\nconnection: close\r\n\r\n');
       proxy.#upgrade(asked, socket, head);
@@ -44,8 +46,14 @@ export class Proxy {
       answer.writeHead(response.statusCode, response.headers);
       response.pipe(answer);
     });
-    passed.on('error', () => answer.destroy());
-    asked.pipe(passed);
+    const isRepeated = this.repeats && asked.method === 'GET';
+    passed.on('error', () => {
+      if (isRepeated && !answer.destroyed) setTimeout(() => this.#pass(asked, answer), REPEAT_MS);
+      else answer.destroy();
+    });
+    answer.on('close', () => passed.destroy());
+    if (isRepeated) passed.end();
+    else asked.pipe(passed);
   }
 
   /** What is on its way when a connection is cut does not arrive. */

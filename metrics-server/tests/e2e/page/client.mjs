@@ -6,20 +6,26 @@ const ANSWER_MS = 5_000;
 
 export class Client {
   #Socket;
+  #transports;
   #messages = [];
+  // How often the channel was joined, over all connections.
+  joins = 0;
 
-  constructor(Socket) {
+  /** `transports` are those that `join` may name. */
+  constructor(Socket, transports = {}) {
     this.#Socket = Socket;
+    this.#transports = transports;
   }
 
-  /** Connects and joins one session; resolves with the join's [status, response]. */
-  join(url, params, options) {
+  /** Connects and joins one session, or that of `topic`; resolves with the join's [status, response]. */
+  join(url, params, { transport, ...options }, topic = `session:${crypto.randomUUID()}`) {
     const { source_url, key } = params;
-    this.socket = new this.#Socket(url, { params: { source_url, key }, heartbeatIntervalMs: HEARTBEAT_MS, ...options });
+    const chosen = transport ? { transport: this.#transports[transport] } : {};
+    this.socket = new this.#Socket(url, { params: { source_url, key }, heartbeatIntervalMs: HEARTBEAT_MS, ...chosen, ...options });
     this.socket.onMessage((message) => this.#messages.push(message));
     this.socket.connect();
-    this.channel = this.socket.channel(`session:${crypto.randomUUID()}`, params);
-    return answer(this.channel.join());
+    this.channel = this.socket.channel(topic, params);
+    return answer(this.channel.join().receive('ok', () => (this.joins += 1)));
   }
 
   push(payload) {

@@ -1,0 +1,139 @@
+// Phoenix's own clients where websockets are blocked or the server goes away: they poll, and are counted all the same.
+
+import assert from 'node:assert/strict';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { eventually } from './harness/eventually.mjs';
+import { onePlay, watching } from './harness/expect.mjs';
+import { EXAMPLE_KEY } from './harness/server.mjs';
+import { Suite } from './harness/suite.mjs';
+
+const GENERATIONS = ['1.2', '1.3', '1.4', '1.5', '1.6', '1.7', '1.8'];
+// Those that fall back by themselves.
+const FALLING_BACK = ['1.7', '1.8'];
+const FALLBACK_MS = 2_500;
+
+const suite = new Suite();
+const selection = { identifier: 'intro' };
+
+for (const generation of GENERATIONS) {
+  suite.test(`phoenix ${generation} polls, is answered, leaves and is counted once`, async (scene) => {
+    const server = await scene.server();
+    const page = await open(scene, generation);
+    assert.deepEqual(await join(page, server.socketUrl, { transport: 'LongPoll' }), ['ok', {}]);
+
+    assert.deepEqual(await push(page, { name: 'play', from: 0, duration: 30 }), ['ok', {}]);
+    await eventually(async () => assert.equal(await watching(server, selection), 1));
+    assert.deepEqual(await push(page, { name: 'pause', to: 12.34, duration: 30 }), ['ok', {}]);
+
+    const [status, reason] = await push(page, { name: 'play', from: 'the beginning' });
+    assert.equal(status, 'error');
+    assert.match(reason.reason, /from/);
+
+    const { reply, closed } = await page.evaluate(() => window.client.leave());
+    assert.deepEqual(reply, ['ok', {}]);
+    assert.equal(closed.event, 'phx_close');
+
+    assert.equal((await onePlay(server, selection)).total_view_time, 12.34);
+    assert.equal(await watching(server, selection), 0);
+  });
+
+  suite.test(`phoenix ${generation} polls on after the server was restarted`, async (scene) => {
+    const server = await scene.server();
+    const page = await open(scene, generation);
+    await join(page, server.socketUrl, { transport: 'LongPoll' });
+    assert.deepEqual(await push(page, { name: 'play', from: 0 }), ['ok', {}]);
+    await server.kill();
+    await server.start();
+    await rejoined(page);
+    assert.deepEqual(await push(page, { name: 'pause', to: 5 }), ['ok', {}]);
+    assert.equal((await onePlay(server, selection)).total_view_time, 5);
+  });
+
+  suite.test(`phoenix ${generation} joins again when the server knows its token no more`, async (scene) => {
+    const server = await scene.server();
+    // It repeats the poll until the server is back, so that the client notices nothing else.
+    const proxy = await scene.proxy(server, { repeats: true });
+    const page = await open(scene, generation);
+    await join(page, proxy.url.replace('http', 'ws') + '/socket', { transport: 'LongPoll' });
+    assert.deepEqual(await push(page, { name: 'play', from: 0 }), ['ok', {}]);
+    await server.kill();
+    await server.start();
+    await rejoined(page);
+    assert.deepEqual(await push(page, { name: 'pause', to: 5 }), ['ok', {}]);
+    assert.equal((await onePlay(server, selection)).total_view_time, 5);
+  });
+}
+
+suite.test('a page that is closed watches no more', async (scene) => {
+  const server = await scene.server();
+  const page = await open(scene, '1.8');
+  await join(page, server.socketUrl, { transport: 'LongPoll' });
+  assert.deepEqual(await push(page, { name: 'play', from: 0 }), ['ok', {}]);
+  await page.close();
+  await eventually(async () => assert.equal(await watching(server, selection), 0));
+});
+
+suite.test('phoenix 1.8 with a token polls', async (scene) => {
+  const server = await scene.server();
+  const page = await open(scene, '1.8');
+  const options = { transport: 'LongPoll', authToken: 'token-of-the-visitor' };
+  assert.deepEqual(await join(page, server.socketUrl, options), ['ok', {}]);
+  assert.deepEqual(await push(page, { name: 'play', from: 0 }), ['ok', {}]);
+});
+
+for (const generation of FALLING_BACK) {
+  suite.test(`phoenix ${generation} falls back to polls where websockets are blocked`, async (scene) => {
+    const server = await scene.server();
+    const proxy = await scene.proxy(server, { refuseWebsockets: true });
+    const page = await open(scene, generation);
+    const options = { longPollFallbackMs: FALLBACK_MS };
+    const url = `${proxy.url.replace('http', 'ws')}/socket`;
+    assert.deepEqual(await join(page, url, options), ['ok', {}]);
+    assert.deepEqual(await push(page, { name: 'play', from: 0 }), ['ok', {}]);
+    assert.deepEqual(await push(page, { name: 'pause', to: 5 }), ['ok', {}]);
+    assert.equal((await onePlay(server, selection)).total_view_time, 5);
+    // Its next page polls from the start on.
+    assert.equal(await page.evaluate(() => sessionStorage.getItem('phx:fallback:LongPoll')), 'true');
+    await page.reload();
+    assert.deepEqual(await join(page, url, options), ['ok', {}]);
+  });
+
+  for (const [how, end] of [['stopped', 'stop'], ['killed', 'kill']]) {
+    suite.test(`phoenix ${generation} that falls back is counted over a server that is ${how}`, async (scene) => {
+      const server = await scene.server();
+      const page = await open(scene, generation);
+      await join(page, server.socketUrl, { longPollFallbackMs: FALLBACK_MS });
+      assert.deepEqual(await push(page, { name: 'play', from: 0 }), ['ok', {}]);
+      await sleep(2_000);
+      await server[end]();
+      await sleep(1_500);
+      await server.start();
+      await rejoined(page);
+      await sleep(10_000);
+      assert.deepEqual(await push(page, { name: 'pause', to: 13.5 }), ['ok', {}]);
+      assert.equal((await onePlay(server, selection)).total_view_time, 13.5);
+    });
+  }
+}
+
+function open(scene, generation) {
+  const script = `
+    import { LongPoll, Socket } from 'phoenix-${generation}';
+    import { Client } from './page/client.mjs';
+    window.client = new Client(Socket, { LongPoll });`;
+  return scene.visit('/watch', { script });
+}
+
+function join(page, url, options) {
+  const join = { identifier: 'intro', key: EXAMPLE_KEY, source_url: page.url() };
+  return page.evaluate((args) => window.client.join(...args), [url, join, options]);
+}
+
+function push(page, event) {
+  return page.evaluate((payload) => window.client.push(payload), event);
+}
+
+/** Resolves once the client has noticed that its connection is gone, and has joined again. */
+async function rejoined(page) {
+  await eventually(async () => assert.equal(await page.evaluate(() => window.client.joins), 2));
+}
