@@ -676,3 +676,55 @@ async fn an_event_of_another_video_is_refused_wherever_the_session_is() {
     elsewhere.post_events(&[batched("pause", 7.0, Some(8_000))]).await;
     elsewhere.check(7.0).await;
 }
+
+#[tokio::test]
+async fn what_waited_for_a_connection_is_in_order() {
+    let site = Site::new().await;
+    site.play(vec![play(0, 0), pause(1_070, "1.07"), Close(0)]).await;
+    site.clock.pass_ms(60_000);
+    site.play(vec![
+        play(0, "6.69"),
+        pause(1, 9.1338),
+        play(0, "20.00"),
+        pause(130, 21.5),
+        play(0, "30.00"),
+        pause(2_000, "32.00"),
+    ])
+    .await;
+    site.check(1.07 + 2.44 + 1.5 + 2.0).await;
+}
+
+#[tokio::test]
+async fn an_echo_among_what_waited_for_a_connection() {
+    let site = Site::new().await;
+    site.play(vec![play(0, 0), pause(1_000, "1.00"), Close(500)]).await;
+    site.clock.pass_ms(20_000);
+    site.play(vec![
+        play(0, "2.37"),
+        pause(0, 19.27),
+        play(0, "19.30"),
+        pause(0, 3.9603),
+        Close(400),
+    ])
+    .await;
+    site.check(1.0 + 1.59 + 0.4).await;
+}
+
+#[tokio::test]
+async fn a_live_pause_at_the_end_after_a_jump_there() {
+    check(
+        1.56 + 2.75,
+        vec![
+            play(0, 0),
+            pause(1_560, "1.56"),
+            play(1_600, "23.65"),
+            lasting(30, pause(2_745, "30.00")),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_busy_page_that_takes_its_own_step_for_a_jump() {
+    check(4.0, vec![play(0, 0), pause(2_000, 1.30), play(0, "2.02"), pause(1_980, "4.00")]).await;
+}

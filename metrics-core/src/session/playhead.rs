@@ -15,6 +15,8 @@
 //!   it comes.
 //! * **Live.** Of such a client, a pause that is further than its player can have got since a play that arrived when it
 //!   happened tells where a jump landed: the time that passed counts.
+//! * **No jump.** Of such a client, a play after a jump that is where playback without one must be: a page that was busy
+//!   took its own steps for a jump.
 //! * **First second.** 0.1.x clients call every position below 1 s 0: where a pause tells that playback resumed, it did.
 //! * **Waits.** A position in `rebuffering_start` tells how far playback got; waits that it got on in were none
 //!   (`@maveio/metrics` 0.0.x). A wait that a jump causes is the latency of a seek and no rebuffering.
@@ -58,6 +60,12 @@ const UNHEARD_MS: u64 = 1_500;
 
 /// By how much an unheard play may have got further than time passed, in milliseconds.
 const UNHEARD_OFF_MS: u64 = 300;
+
+/// How far playback gets between two updates that are no jump for `@maveio/metrics` 0.1.5, in milliseconds.
+const STEP_MS_MAX: u64 = 500;
+
+/// How exactly a play is where playback without a jump must be, in milliseconds.
+const CONTINUES_OFF_MS: u64 = 150;
 
 /// The first second, which 0.1.x clients call 0, in milliseconds; and how exactly a pause tells that playback began
 /// later in it.
@@ -233,6 +241,7 @@ impl Playhead {
                 self.close(open, from_ms.min(self.last_ms()), false, at, tally);
             }
             State::Playing(_) | State::Lost(..) => self.close_by_guess(at, tally),
+            State::Paused if is_live => self.continue_last(from_ms, at, tally.segments),
             State::Paused => self.land(from_ms, at, tally.segments),
         }
         if is_past(from_ms, self.duration_ms) {
@@ -338,9 +347,18 @@ impl Playhead {
     /// Whether a jump ends the open segment, and is not one before it.
     fn is_end(&self, open: &Open, from_ms: u32, at: Moment) -> bool {
         let passed_ms = open.at.until_ms(at);
-        if passed_ms < *ECHO_MS.start() {
-            // What arrives at once is in order, however long it took.
-            return open.from_ms <= from_ms.saturating_add(JUMP_MS) && !self.matches_last(from_ms);
+        // Its step from the last update to the next is one of a jump only if it is longer.
+        if passed_ms <= STEP_MS_MAX && open.is_near(from_ms, at) {
+            return true;
+        }
+        if !open.is_live {
+            // What waited for its viewer to join is in order, however long it took.
+            let is_of_last = match self.last {
+                // How long a segment is that waited as well, nobody knows.
+                Some(last) if last.is_guessed && !last.is_live => false,
+                _ => self.matches_last(from_ms),
+            };
+            return open.from_ms <= from_ms.saturating_add(JUMP_MS) && !is_of_last;
         }
         open.resumes_at(from_ms, at) && !self.is_echo(open, from_ms, at)
     }
@@ -356,13 +374,14 @@ impl Playhead {
 
     /// Whether the segment closed last may have ended at `to_ms`.
     fn matches_last(&self, to_ms: u32) -> bool {
-        self.last.is_some_and(|last| {
-            if last.is_guessed {
-                guess(&last).contains(&to_ms)
-            } else {
-                last.to_ms.abs_diff(to_ms) <= ECHO_OFF_MS
-            }
-        })
+        let guess = self.last.filter(|last| last.is_guessed).map(|last| guess(&last));
+        guess.map_or_else(|| self.ends_last(to_ms), |guess| guess.contains(&to_ms))
+    }
+
+    /// Whether the segment closed last is known to have ended at `to_ms`.
+    fn ends_last(&self, to_ms: u32) -> bool {
+        let last = self.last.filter(|last| !last.is_guessed);
+        last.is_some_and(|last| last.to_ms.abs_diff(to_ms) <= ECHO_OFF_MS)
     }
 
     /// Notes that the segment before ended at `to_ms`, and this one goes on.
@@ -389,6 +408,17 @@ impl Playhead {
         let moved_ms = u64::from(from_ms.saturating_sub(last.to_ms));
         if LANDING_MS.contains(&passed_ms) && moved_ms.abs_diff(passed_ms) <= LANDING_OFF_MS {
             self.revise(last, last.estimate_ms, segments);
+        }
+    }
+
+    /// Finds that there was no jump, because the play after it is where playback without one must be by now.
+    fn continue_last(&mut self, from_ms: u32, at: Moment, segments: &mut Segments) {
+        let is_jump = |last: &Closed| last.closed.until_ms(at) < *ECHO_MS.start();
+        let Some(last) = self.last.filter(is_jump) else { return };
+        let passed_ms = last.opened.until_ms(at);
+        let played_ms = u64::from(from_ms.saturating_sub(last.from_ms));
+        if last.to_ms < from_ms && played_ms.abs_diff(passed_ms) <= CONTINUES_OFF_MS {
+            self.revise(last, from_ms, segments);
         }
     }
 

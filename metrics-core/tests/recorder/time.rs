@@ -8,7 +8,7 @@ use metrics_core::event::Action;
 use metrics_core::query::instant;
 use metrics_core::recorder::{CHECKPOINT, Clock};
 use metrics_core::store::Error;
-use metrics_core::{Metrics, PlayerEvent};
+use metrics_core::{Metrics, PlayerEvent, Selection};
 use metrics_testing::{Call, Method, Through, WallClock, Way};
 
 use crate::support::{START_MS, Site, join, look_round, soon};
@@ -100,6 +100,55 @@ async fn a_page_that_slept_and_sends_batches_did_not_watch_for_eight_hours() {
     site.clock.pass(4.0);
     visit(PlayerEvent::pause(34.0)).await;
     assert_eq!(site.segments(&key, "a").await, [(30.0, 34.0)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_that_only_gives_heartbeats_after_the_end_does_not_watch() {
+    let site = Site::new();
+    let metrics = site.server().await;
+    let key = metrics.create_key().await.unwrap();
+    let viewing = join(&metrics, &key, "a").await;
+    viewing.apply(PlayerEvent::play(50.0).with_duration(60.0)).await.unwrap();
+    let watching = async || metrics.watching(&Selection::default()).await.unwrap();
+    site.clock.pass(65.0);
+    look_round().await;
+    assert_eq!(watching().await, 1);
+    site.clock.pass(3_600.0);
+    look_round().await;
+    assert_eq!(watching().await, 0);
+    assert_eq!(site.segments(&key, "a").await, [(50.0, 60.0)]);
+    // A pause that comes after all says better.
+    viewing.apply(PlayerEvent::pause(55.0)).await.unwrap();
+    assert_eq!(site.segments(&key, "a").await, [(50.0, 55.0)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_viewer_whose_batches_give_signs_of_life_is_gone_a_minute_after_the_last() {
+    for gives_signs in [true, false] {
+        let site = Site::new();
+        let metrics = site.server().await;
+        let key = metrics.create_key().await.unwrap();
+        let visit = async |event: PlayerEvent| {
+            let joining = crate::support::joining(&key, "a");
+            let joining = if gives_signs { joining.signs() } else { joining };
+            let event = event.with_timestamp(site.clock.now_ms()).with_duration(600.0);
+            let viewing = metrics.visit(joining).await.unwrap();
+            soon(viewing.apply(event)).await.unwrap();
+        };
+        let watching = async || metrics.watching(&Selection::default()).await.unwrap();
+        visit(PlayerEvent::play(0.0)).await;
+        site.clock.pass(15.0);
+        let name = "timeupdate".to_owned();
+        visit(PlayerEvent::new(metrics_core::Action::Other { name })).await;
+        assert_eq!(site.segments(&key, "a").await, [(0.0, 15.0)]);
+        site.clock.pass(59.0);
+        look_round().await;
+        assert_eq!(watching().await, 1);
+        site.clock.pass(2.0);
+        look_round().await;
+        assert_eq!(watching().await, u64::from(!gives_signs));
+        assert_eq!(site.segments(&key, "a").await, [(0.0, 15.0)]);
+    }
 }
 
 /// In one session, in another, in several commits, and after a restart.
