@@ -9,11 +9,12 @@ use std::sync::Arc;
 use metrics_core::client::Classification;
 use metrics_core::recorder::{Acknowledgement, NotStored};
 use metrics_core::session::Moment;
-use metrics_core::{ApiKey, Join, JoinError, KeyChanges, Metrics, Video, Viewing};
+use metrics_core::{ApiKey, Join, JoinError, KeyChanges, Metrics, Source, Video, Viewing};
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::attempts::{Caller, Secret};
+use crate::parameters::{join_parameters, parameter};
 use crate::phoenix::{Answer, BinaryPush, Message, Outgoing, PHOENIX_TOPIC, Ref, Version};
 use crate::traffic::Traffic;
 use crate::wire::{self, Event, Positions, Refusal};
@@ -37,6 +38,8 @@ pub(crate) struct Visitor {
     pub(crate) sender: Classification,
     /// The parameter `source_url`, for joins that have none.
     pub(crate) page: Option<String>,
+    /// The parameters of the connection, for joins that lack them: a JSON object, if there are any.
+    pub(crate) join_parameters: Option<Box<str>>,
     /// Whether the viewer opted out, and the operator heeds that.
     pub(crate) opted_out: bool,
     /// Whoever it is, for keys that are guessed.
@@ -46,6 +49,13 @@ pub(crate) struct Visitor {
 }
 
 impl Visitor {
+    /// The same, who connects with this query string.
+    pub(crate) fn with_query(self, query: &str) -> Self {
+        let page = parameter(query, "source_url").and_then(|page| Source::parse(&page));
+        let page = page.map(|page| page.as_str().to_owned());
+        Self { page, join_parameters: join_parameters(query), ..self }
+    }
+
     /// Says of a viewer who joins what is known.
     pub(crate) fn introduce(&self, join: Join, page: Option<&str>) -> Join {
         let join = join.sender(self.sender);
@@ -144,6 +154,21 @@ struct JoinPayload {
     metadata: Value,
     session_data: Value,
     source_url: Value,
+}
+
+impl JoinPayload {
+    /// Takes the members that are missing from the parameters of the connection.
+    fn or(self, parameters: Option<&str>) -> Self {
+        let Some(given) = parameters.and_then(wire::object::<Self>) else { return self };
+        let or = |own: Value, given: Value| if own.is_null() { given } else { own };
+        Self {
+            key: or(self.key, given.key),
+            identifier: or(self.identifier, given.identifier),
+            metadata: or(self.metadata, given.metadata),
+            session_data: or(self.session_data, given.session_data),
+            source_url: self.source_url,
+        }
+    }
 }
 
 fn reason(refusal: NotStored) -> String {
@@ -254,7 +279,7 @@ impl Channels {
                 } else {
                     self.answer(message, &channel.join_ref, Answer::Ok, replies);
                 }
-                let about_bytes = message.payload.get().len();
+                let about_bytes = self.about_bytes(message);
                 // One at a time: most sockets have one, for as long as they last.
                 self.joined.reserve_exact(1);
                 self.joined.push(Joined { channel, viewing, about_bytes });
@@ -279,7 +304,7 @@ impl Channels {
             return Err(format!("a socket has at most {CHANNELS_MAX} channels"));
         }
         let about_bytes: usize = self.joined.iter().map(|joined| joined.about_bytes).sum();
-        if ABOUT_BYTES_MAX < about_bytes + message.payload.get().len() {
+        if ABOUT_BYTES_MAX < about_bytes + self.about_bytes(message) {
             return Err(format!("the channels of a socket have at most {ABOUT_BYTES_MAX} bytes"));
         }
         if self.visitor.opted_out {
@@ -287,6 +312,7 @@ impl Channels {
             return Err("opted out".to_owned());
         }
         let payload: JoinPayload = wire::object(message.payload.get()).ok_or(MISSING)?;
+        let payload = payload.or(self.visitor.join_parameters.as_deref());
         let key = payload.key.as_str().ok_or(MISSING)?;
         let key = ApiKey::new(key).map_err(|_| JoinError::InvalidKey.to_string())?;
         let identifier = optional(payload.identifier, |value| match value {
@@ -322,6 +348,12 @@ impl Channels {
             }
             other => other.to_string(),
         })
+    }
+
+    /// How much a join says about its video.
+    fn about_bytes(&self, message: &Message<'_>) -> usize {
+        let parameters = self.visitor.join_parameters.as_deref().unwrap_or_default();
+        message.payload.get().len() + parameters.len()
     }
 
     fn leave(&mut self, message: &Message<'_>, replies: &mut Vec<Reply>) {

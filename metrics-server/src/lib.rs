@@ -87,6 +87,7 @@ mod longpoll;
 mod mount;
 mod outbox;
 mod page;
+mod parameters;
 mod patience;
 mod phoenix;
 mod rate;

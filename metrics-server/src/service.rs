@@ -13,7 +13,7 @@ use hyper::header::{
 use hyper::{Method, Request, Response};
 use metrics_core::client::Headers;
 use metrics_core::recorder::Stopped;
-use metrics_core::{ApiKey, Metrics, Source};
+use metrics_core::{ApiKey, Metrics};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -32,6 +32,7 @@ use crate::export::Table;
 use crate::kept::Kept;
 use crate::longpoll::{self, LongPolls, Token};
 use crate::page::{self, Page};
+use crate::parameters::{parameter, restore_key};
 use crate::phoenix::{SUBPROTOCOL, Version, offers_subprotocol};
 use crate::response::Body;
 use crate::route::{Report, Route};
@@ -261,7 +262,7 @@ impl Service {
             }
             (Route::Events, _) => {
                 let key = self.key_of(request.uri().query())?;
-                let visitor = self.visitor(&request, None);
+                let visitor = self.visitor(&request);
                 let body = bodies.read(request.into_body()).await?;
                 timeout(READY_MAX, metrics.ready()).await.map_err(|_| Error::NotStored)?;
                 events::record(metrics, key.as_ref(), &visitor, &body).await
@@ -369,7 +370,7 @@ impl Service {
         if !upgrade::is_upgrade_request(request) {
             return Err(Error::NotAWebsocket);
         }
-        let visitor = Arc::new(self.visitor(request, parameter(query, "source_url")));
+        let visitor = Arc::new(self.visitor(request).with_query(query));
         let offers = request.headers().get_all(SEC_WEBSOCKET_PROTOCOL);
         let offered = offers.iter().any(|header| header.to_str().is_ok_and(offers_subprotocol));
         let (response, upgraded) =
@@ -418,7 +419,7 @@ impl Service {
         let Some(version) = Version::from_vsn(parameter(query, "vsn").as_deref()) else {
             return Ok(longpoll::forbidden());
         };
-        Ok(longpolls.open(version, self.visitor(&request, parameter(query, "source_url"))))
+        Ok(longpolls.open(version, self.visitor(&request).with_query(query)))
     }
 
     /// Whoever makes a request, for secrets that are guessed.
@@ -429,7 +430,7 @@ impl Service {
         self.inner.attempts.of(forwarded.or(peer))
     }
 
-    fn visitor<B>(&self, request: &Request<B>, page: Option<String>) -> Visitor {
+    fn visitor<B>(&self, request: &Request<B>) -> Visitor {
         let headers = request.headers();
         let text = |name: HeaderName| {
             let value = headers.get(name)?.as_bytes();
@@ -444,7 +445,8 @@ impl Service {
         who.brands = brands.as_deref();
         Visitor {
             sender: self.inner.metrics.classify(who),
-            page: page.and_then(|page| Some(Source::parse(&page)?.as_str().to_owned())),
+            page: None,
+            join_parameters: None,
             opted_out: self.inner.settings.heed_opt_out && (asks("sec-gpc") || asks("dnt")),
             caller: self.caller(headers, request.extensions()),
             traffic: self.inner.traffic.clone(),
@@ -456,20 +458,13 @@ impl Service {
         let query = query.unwrap_or_default().as_bytes();
         let named = form_urlencoded::parse(query).find(|(name, _)| name == "key");
         match named {
-            // A page that forgets to encode a `+` sends a space: no key has one.
-            Some((_, key)) => match ApiKey::new(&key.replace(' ', "+")) {
+            Some((_, key)) => match ApiKey::new(&restore_key(&key)) {
                 Ok(key) => Ok(Some(key)),
                 Err(_) => Err(Error::InvalidKey),
             },
             None => Ok(self.inner.settings.default_key.clone()),
         }
     }
-}
-
-/// The first parameter of a query string with this name.
-fn parameter(query: &str, name: &str) -> Option<String> {
-    let mut pairs = form_urlencoded::parse(query.as_bytes());
-    pairs.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
 }
 
 impl fmt::Debug for Service {

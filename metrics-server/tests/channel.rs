@@ -10,7 +10,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use common::{
-    Answer, CHROME, Client, FIN, GOOGLEBOT, TEXT, TestServer, Watched, frame, soon, split_head,
+    Answer, CHROME, Client, FIN, GOOGLEBOT, Poller, TEXT, TestServer, Watched, frame, soon,
+    split_head,
 };
 
 const V1: &str = "";
@@ -187,6 +188,65 @@ async fn a_video_has_an_identifier_or_metadata_or_both() {
         payload["key"] = json!(server.key);
         let topic = format!("session:{index}");
         assert_eq!(client.call(&topic, "phx_join", &payload).await, Value::Null, "{payload}");
+    }
+}
+
+/// As clients need it that join with an empty payload.
+#[tokio::test]
+async fn a_join_takes_from_the_socket_what_it_lacks() {
+    let server = TestServer::new().await;
+    let key = server.key.replace('+', "%2B");
+    let course = r#"{"course":"knots","part":1.10}"#;
+    let (course, plan) = (course.replace('"', "%22"), r#"{"plan":"pro"}"#.replace('"', "%22"));
+    let about =
+        format!("identifier=intro&metadata={course}&session_data={plan}&key={key}&vsn=2.0.0");
+    let mut socket = server.connect_to(&about).await;
+    assert_eq!(socket.call("session:socket", "phx_join", &json!({})).await, Value::Null);
+    let nothing =
+        json!({ "key": null, "identifier": null, "metadata": null, "session_data": null });
+    assert_eq!(socket.call("session:nulls", "phx_join", &nothing).await, Value::Null);
+    let mut poller = Poller::open_as(&server, &about, &[]).await;
+    assert_eq!(poller.call("session:poller", "phx_join", &json!({})).await, Value::Null);
+    let own =
+        json!({ "identifier": "outro", "metadata": { "course": "bends" }, "session_data": {} });
+    assert_eq!(socket.call("session:own", "phx_join", &own).await, Value::Null);
+    for topic in ["session:socket", "session:nulls", "session:own"] {
+        socket.play(topic, 0.0).await;
+        socket.pause(topic, 2.0).await;
+    }
+    poller.play("session:poller", 0.0).await;
+    poller.pause("session:poller", 2.0).await;
+    let three = Watched { plays: 3, seconds: 6.0, unique: 6.0 };
+    for query in [
+        json!({ "video": { "course": "knots", "part": 1.1 } }),
+        json!({ "session": { "plan": "pro" } }),
+    ] {
+        let query = json!({ "query": query, "identifier": "intro", "minimum_watch_seconds": 0 });
+        assert_eq!(server.select(&query).await, three, "{query}");
+    }
+    assert_eq!(server.watched("outro").await, Watched::once(2.0));
+    let bends = json!({ "query": { "video": { "course": "bends" } }, "minimum_watch_seconds": 0 });
+    assert_eq!(server.select(&bends).await, Watched::once(2.0));
+}
+
+#[tokio::test]
+async fn what_a_socket_says_wrongly_is_missing() {
+    let server = TestServer::new().await;
+    let missing = "missing parameters and/or invalid host";
+    for (query, reason) in [
+        ("identifier=intro", missing),
+        ("identifier=intro&key=", missing),
+        ("identifier=intro&key=wrong", "invalid key"),
+        ("metadata=knots&key=KEY", missing),
+        ("metadata=[1]&key=KEY", missing),
+        ("key=KEY", missing),
+    ] {
+        let key = server.key.replace('+', "%2B");
+        let query = format!("{}&vsn=2.0.0", query.replace("KEY", &key));
+        let mut client = server.connect_to(&query).await;
+        assert_eq!(client.call("session:a", "phx_join", &json!({})).await, reason, "{query}");
+        // And the join may say better.
+        client.join("session:a", "intro").await;
     }
 }
 

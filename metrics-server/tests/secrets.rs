@@ -4,7 +4,7 @@ mod common;
 
 use serde_json::{Value, json};
 
-use common::{CHROME, Database, Process, binary};
+use common::{CHROME, Database, Poller, Process, binary};
 
 /// `ada:open sesame` and `ada:open barley`, as a client sends them.
 const RIGHT: &str = "Basic YWRhOm9wZW4gc2VzYW1l";
@@ -29,8 +29,11 @@ async fn a_log_of_everything_holds_no_secret() {
         assert_eq!(answer.status, status, "{answer:?}");
         answers.push(answer.body);
     }
-    let mut client =
-        server.connect_to("vsn=2.0.0&source_url=http://x.example/?q=in-the-page").await;
+    let about = "key=c2VjcmV0&identifier=in-the-query";
+    let mut client = server
+        .connect_to(&format!("vsn=2.0.0&source_url=http://x.example/?q=in-the-page&{about}"))
+        .await;
+    Poller::open_as(&server, &format!("vsn=2.0.0&{about}"), &[]).await;
     for (key, reason) in [("d3Jvbmcga2V5IG9mIDE2IQ==", json!("invalid key")), (&*key, Value::Null)]
     {
         let join = json!({ "key": key, "identifier": "intro" });
@@ -51,6 +54,9 @@ async fn a_log_of_everything_holds_no_secret() {
         &key,
         "in-the-address",
         "in-the-page",
+        "in-the-query",
+        "c2VjcmV0",
+        "longpoll-",
         "name-of-the-session",
         "1718000012345",
         CHROME,

@@ -13,7 +13,8 @@ const PATH: &str = "/socket/longpoll";
 pub(crate) struct Poller {
     pub(crate) token: String,
     server: Server,
-    version: &'static str,
+    // With the parameters of the page.
+    query: String,
     // Polled, and not read yet.
     messages: VecDeque<Value>,
     last_ref: u32,
@@ -26,16 +27,12 @@ impl Poller {
     }
 
     /// Opens a session with these parameters and headers.
-    pub(crate) async fn open_as(
-        server: &Server,
-        version: &'static str,
-        headers: &[(&str, &str)],
-    ) -> Self {
-        let opened = Self::try_open(server, version, headers).await;
+    pub(crate) async fn open_as(server: &Server, query: &str, headers: &[(&str, &str)]) -> Self {
+        let opened = Self::try_open(server, query, headers).await;
         assert_eq!((&opened["status"], &opened["messages"]), (&json!(410), &json!([])), "{opened}");
         let token = opened["token"].as_str().unwrap().to_owned();
         let (server, messages) = (server.clone(), VecDeque::new());
-        Self { token, server, version, messages, last_ref: 0 }
+        Self { token, server, query: query.to_owned(), messages, last_ref: 0 }
     }
 
     /// Asks for a session, and returns the answer.
@@ -54,7 +51,7 @@ impl Poller {
 
     /// A request of this session.
     pub(crate) fn http(&self, method: &str) -> Http {
-        self.server.http(method, PATH).query(&format!("{}&token={}", self.version, self.token))
+        self.server.http(method, PATH).query(&format!("{}&token={}", self.query, self.token))
     }
 
     /// Polls once, however long that takes, and returns the answer.
