@@ -58,7 +58,8 @@ pub struct Classifier {
 pub struct Headers<'a> {
     /// `User-Agent`.
     pub user_agent: Option<&'a str>,
-    /// `Sec-CH-UA`. Brave sends Chrome's User-Agent and names itself only here, if at all.
+    /// `Sec-CH-UA`. Brave sends Chrome's User-Agent and names itself only here, if at all. Chrome without a window names
+    /// itself here too, where its User-Agent was replaced.
     pub brands: Option<&'a str>,
 }
 
@@ -84,7 +85,7 @@ impl<'a> Headers<'a> {
 pub enum Classification {
     /// Somebody who may watch, or a program that does not say it is a bot.
     Viewer(Client),
-    /// A program that says so: a crawler, a link preview, a monitor.
+    /// A program that says so: a crawler, a link preview, a monitor, a browser that a program drives.
     Bot,
 }
 
@@ -165,7 +166,7 @@ classes! {
     Browser {
         /// Brave, where it says so.
         Brave = 1 "brave",
-        /// Chrome and Chromium, with a head or without.
+        /// Chrome and Chromium.
         Chrome = 2 "chrome",
         /// Edge on either engine.
         Edge = 3 "edge",
@@ -231,6 +232,9 @@ impl Classifier {
         let Some(user_agent) = headers.user_agent else {
             return Classification::default();
         };
+        if headers.brands.is_some_and(|brands| brands.contains("\"Headless")) {
+            return Classification::Bot;
+        }
         let user_agent = head(user_agent);
         let brave = headers.brands.is_some_and(|brands| brands.contains("\"Brave\""));
 
@@ -344,12 +348,42 @@ mod tests {
     }
 
     #[test]
-    fn a_browser_under_test_is_a_viewer() {
+    fn browsers_that_programs_drive_are_bots() {
         check(
             "
-            chrome linux desktop Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) HeadlessChrome/126.0.6478.61 Safari/537.36
-            chrome mac desktop Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/537.36 (KHTML, like Gecko) HeadlessChrome/126.0.0.0 Safari/537.36
-            chrome windows desktop Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) HeadlessChrome/126.0.0.0 Safari/537.36
+            bot Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) HeadlessChrome/126.0.6478.61 Safari/537.36
+            bot Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/537.36 (KHTML, like Gecko) HeadlessChrome/126.0.0.0 Safari/537.36
+            bot Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) HeadlessChrome/126.0.0.0 Safari/537.36
+            bot Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) HeadlessChrome/126.0.0.0 Safari/537.36 HeadlessEdg/126.0.0.0
+            bot Mozilla/5.0 (Unknown; Linux x86_64) AppleWebKit/538.1 (KHTML, like Gecko) PhantomJS/2.1.1 Safari/538.1
+            bot Mozilla/5.0 (X11; Linux x86_64; rv:59.0) Gecko/20100101 SlimerJS/1.0.0
+            bot Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36 Puppeteer
+            bot Playwright/1.44.0 (x64; ubuntu 22.04) node/20.11
+            bot Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36 Selenium/4.21
+            bot Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/537.36 (KHTML, like Gecko) Cypress/13.11.0 Chrome/118.0.5993.159 Electron/27.3.10 Safari/537.36
+            bot Mozilla/5.0 (linux) AppleWebKit/537.36 (KHTML, like Gecko) jsdom/24.1.0
+            bot Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) HappyDOM/14.12.0
+            bot Mozilla/5.0 (compatible; HtmlUnit/4.2)
+            bot Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/602.1 (KHTML, like Gecko) splash Version/10.0 Safari/602.1
+            bot Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36 Prerender (+https://github.com/prerender/prerender)
+            ",
+        );
+    }
+
+    #[test]
+    fn brands_give_a_headless_browser_away() {
+        let chrome = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36";
+        let headless = r#""Not/A)Brand";v="8", "Chromium";v="126", "HeadlessChrome";v="126""#;
+        check_with_brands(Some(headless), &format!("bot {chrome}"));
+        check_with_brands(None, &format!("chrome linux desktop {chrome}"));
+    }
+
+    #[test]
+    fn apps_and_names_like_those_of_drivers_are_viewers() {
+        check(
+            "
+            other mac desktop Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/537.36 (KHTML, like Gecko) Slack/4.38.125 Chrome/124.0.6367.118 Electron/30.0.2 Safari/537.36
+            other other other Splash/1.0
             ",
         );
     }

@@ -45,7 +45,8 @@ Environment (a flag wins over its variable):
   METRICS_USER             the user, for METRICS_AUTH_ENABLED
   METRICS_PASSWORD         the password; not a flag, because flags show in the list of processes
   METRICS_DEFAULT_KEY      the API key of batches that name none [default: none]
-  METRICS_BOTS             refuse or count: what to do with known bots [default: refuse]
+  METRICS_BOTS             refuse or count: what to do with known bots, also browsers that a
+                           program drives [default: refuse]
   METRICS_VIDEOS_PER_KEY   how many videos a key may have [default: 100000]
   METRICS_OPT_OUT          ignore or refuse: what to do with viewers who send Sec-GPC: 1 or
                            DNT: 1 [default: ignore]
@@ -135,7 +136,7 @@ pub struct Config {
     pub migrate_only: bool,
     /// Whether to wait for a database that cannot be reached at the start.
     pub wait_for_store: bool,
-    /// What to do with known bots.
+    /// What to do with known bots, also browsers that a program drives.
     pub bots: Bots,
     /// How many videos a key may have.
     pub videos_max: u32,

@@ -6,7 +6,7 @@ use metrics_core::ApiKey;
 use metrics_server::{BODY_BYTES_MAX, Settings};
 use serde_json::{Value, json};
 
-use common::{Answer, CHROME, GOOGLEBOT, Http, TestServer, Watched};
+use common::{Answer, CHROME, GOOGLEBOT, HEADLESS_CHROME, Http, TestServer, Watched};
 
 /// When the browser says that it all began.
 const START_MS: i64 = 1_718_000_000_000;
@@ -611,10 +611,14 @@ async fn a_body_over_a_mebibyte_is_too_large() {
 async fn the_batches_of_a_bot_are_rejected() {
     let server = TestServer::new().await;
     let path = format!("/v1/events?key={}", form_encode(&server.key));
-    let request = server.http("POST", &path).header("user-agent", GOOGLEBOT);
-    let answer = request.json(&json!({ "events": viewing(5.0) })).send().await;
-    assert_eq!(rejected(&answer), [(0, "bot".to_owned()), (1, "bot".to_owned())]);
-    assert_eq!(answer.json()["accepted"], 0);
+    let driven = "\"Not/A)Brand\";v=\"8\", \"HeadlessChrome\";v=\"120\"";
+    for (user_agent, brands) in [(GOOGLEBOT, ""), (HEADLESS_CHROME, ""), (CHROME, driven)] {
+        let request = server.http("POST", &path).header("user-agent", user_agent);
+        let request = request.header("sec-ch-ua", brands);
+        let answer = request.json(&json!({ "events": viewing(5.0) })).send().await;
+        assert_eq!(rejected(&answer), [(0, "bot".to_owned()), (1, "bot".to_owned())]);
+        assert_eq!(answer.json()["accepted"], 0);
+    }
     assert_eq!(server.watched("intro").await, Watched::NOTHING);
 }
 
