@@ -1,21 +1,29 @@
 // A reverse proxy in front of the server, as operators have one. It may know no websockets, add headers of which
-// browsers are hard to convince, take its time, cut connections, and repeat a GET until the server answers.
+// browsers are hard to convince, take its time, cut connections, repeat a GET until the server answers, and record what
+// clients send.
 
 import { once } from 'node:events';
 import { createServer, request } from 'node:http';
 import { connect } from 'node:net';
+import { Frames } from './frames.mjs';
 
 const REPEAT_MS = 100;
 
 export class Proxy {
   #server = createServer((asked, answer) => this.#pass(asked, answer));
   #websockets = new Set();
+  #isSevered = false;
   // How many requests were posted, beacons among them.
   posts = 0;
+  /** How many websockets are open. */
+  channels = 0;
+  /** Receives each message of a client as it arrives: {kind: 'open' | 'frame' | 'close' | 'post', socket, text}. */
+  record = () => {};
 
   static async start(target, { refuseWebsockets = false, repeats = false, headers = {}, delayMs = 0 } = {}) {
     const proxy = new Proxy();
     Object.assign(proxy, { target, repeats, headers, delayMs });
+    proxy.#server.on('connection', (socket) => proxy.#isSevered && socket.destroy());
     proxy.#server.on('upgrade', (asked, socket, head) => {
       if (refuseWebsockets) return socket.end('HTTP/1.1 403 Forbidden\r\nconnection: close\r\n\r\n');
       proxy.#upgrade(asked, socket, head);
@@ -26,9 +34,29 @@ export class Proxy {
     return proxy;
   }
 
+  get socketUrl() {
+    return `${this.url.replace('http', 'ws')}/socket`;
+  }
+
+  /** Whether connections are refused. */
+  get isSevered() {
+    return this.#isSevered;
+  }
+
   /** Cuts all websockets, without a word. */
   cut() {
     for (const socket of this.#websockets) socket.destroy();
+  }
+
+  /** Cuts all connections and refuses new ones until `restore`, as a network that is away. */
+  sever() {
+    this.#isSevered = true;
+    this.cut();
+    this.#server.closeAllConnections();
+  }
+
+  restore() {
+    this.#isSevered = false;
   }
 
   async stop() {
@@ -41,7 +69,7 @@ export class Proxy {
   #pass(asked, answer) {
     const { hostname, port } = new URL(this.target.url);
     const headers = { ...asked.headers, ...this.headers };
-    if (asked.method === 'POST') this.posts += 1;
+    if (asked.method === 'POST') this.#recordPost(asked);
     const passed = request({ hostname, port, path: asked.url, method: asked.method, headers }, (response) => {
       answer.writeHead(response.statusCode, response.headers);
       response.pipe(answer);
@@ -54,6 +82,27 @@ export class Proxy {
     answer.on('close', () => passed.destroy());
     if (isRepeated) passed.end();
     else asked.pipe(passed);
+  }
+
+  #recordPost(asked) {
+    this.posts += 1;
+    const chunks = [];
+    asked.on('data', (chunk) => chunks.push(chunk));
+    asked.on('end', () => this.record({ kind: 'post', text: Buffer.concat(chunks).toString() }));
+  }
+
+  #recordWebsocket(socket) {
+    this.lastSocket = (this.lastSocket ?? 0) + 1;
+    const [number, frames] = [this.lastSocket, new Frames()];
+    this.channels += 1;
+    this.record({ kind: 'open', socket: number });
+    socket.on('data', (chunk) => {
+      for (const text of frames.read(chunk)) this.record({ kind: 'frame', socket: number, text });
+    });
+    socket.on('close', () => {
+      this.channels -= 1;
+      this.record({ kind: 'close', socket: number });
+    });
   }
 
   /** What is on its way when a connection is cut does not arrive. */
@@ -70,6 +119,7 @@ export class Proxy {
       const lines = headers.map(([name, value]) => `${name}: ${value}\r\n`);
       passed.write(`GET ${asked.url} HTTP/1.1\r\n${lines.join('')}\r\n`);
       passed.write(head);
+      this.#recordWebsocket(socket);
       this.#carry(passed, socket);
       this.#carry(socket, passed);
     });

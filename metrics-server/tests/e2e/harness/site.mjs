@@ -7,6 +7,7 @@ import { createReadStream } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { basename, join } from 'node:path';
+import { json } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 
 const E2E = fileURLToPath(new URL('..', import.meta.url));
@@ -19,6 +20,8 @@ export class Site {
   #video;
   // Where the files of a stream are.
   #stream = null;
+  // Who waits for what a page posts, by its path.
+  #posted = new Map();
 
   static async start(videoPath) {
     const site = new Site();
@@ -48,6 +51,11 @@ export class Site {
     const page = `<!doctype html><meta charset="utf-8"><title>Video</title>${html}${elements.join('')}<script>${code}</script>`;
     this.#pages.set(path, page);
     return `${this.origin}${path}`;
+  }
+
+  /** The next body that is posted to `path`, as JSON. */
+  posted(path) {
+    return new Promise((resolve) => this.#posted.set(path, resolve));
   }
 
   /** Answers with the files of this directory under `/stream/`. */
@@ -80,12 +88,19 @@ export class Site {
 
   #answer(request, response) {
     const { pathname } = new URL(request.url, this.origin);
+    if (request.method === 'POST') return this.#take(pathname, request, response);
     if (pathname.endsWith('.webm')) return this.#sendVideo(request, response, pathname === '/held.webm' && this.#held);
     if (this.#stream && pathname.startsWith('/stream/')) return this.#sendPiece(basename(pathname), response);
     const page = this.#pages.get(pathname);
     if (page === undefined) return response.writeHead(404).end();
     // A connection that a closed page leaves behind must not be given to the next one.
     response.writeHead(200, { 'content-type': 'text/html', connection: 'close' }).end(page);
+  }
+
+  async #take(path, request, response) {
+    const posted = await json(request);
+    response.writeHead(204).end();
+    this.#posted.get(path)?.(posted);
   }
 
   #sendPiece(name, response) {

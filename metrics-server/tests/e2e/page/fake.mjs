@@ -1,5 +1,7 @@
 // Media that shows what it is told to, for a page with more viewings than a browser can decode, and to the millisecond.
 
+import { lots } from './lots.mjs';
+
 export class Media {
   // What was shown, in milliseconds.
   shown = 0;
@@ -37,17 +39,6 @@ export class Media {
     this.shown += milliseconds;
     this.say('timeupdate');
   }
-}
-
-// Of the same seed, the same numbers: mulberry32.
-function lots(seed) {
-  let state = seed;
-  return (end) => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) % end;
-  };
 }
 
 let halted = false;

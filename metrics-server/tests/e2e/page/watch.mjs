@@ -1,41 +1,78 @@
-// What a <video> really showed, measured in the page and apart from the client under test: a stretch
-// runs from where playing began to where it stopped, and a seek begins a new one.
+// Samples the segments that a <video> shows, in the page and apart from the client under test: a segment runs from where
+// playback begins to where it stops, and a seek begins a new one.
+
+// The last sample before a loop wraps is less than this before the end, also on a busy machine.
+const WRAP_SECONDS = 0.5;
+
+// Each may be the first to find playback running.
+const BEGINNINGS = ['play', 'playing', 'seeked', 'loadedmetadata'];
 
 class Watch {
   #video;
-  #stretches = [];
+  #segments = [];
   #open = null;
+  #sources = 0;
 
   constructor(video) {
     this.#video = video;
-    video.addEventListener('playing', () => this.#begin());
-    video.addEventListener('seeking', () => this.#end());
-    video.addEventListener('pause', () => this.#sample());
-    video.addEventListener('pause', () => this.#end());
+    for (const type of BEGINNINGS) video.addEventListener(type, () => this.#begin());
+    video.addEventListener('pause', () => this.end());
+    video.addEventListener('seeking', () => this.#seek());
+    video.addEventListener('emptied', () => this.#change());
     const tick = () => {
       this.#sample();
       requestAnimationFrame(tick);
     };
+    this.#begin();
     tick();
   }
 
-  /** The stretches so far as [from, to], the one that is playing now included. */
+  /** The segments so far as [from, to] in seconds of video, with the one that plays now. */
   shown() {
+    return this.segments().map(({ from, to }) => [from, to]);
+  }
+
+  /** The same segments, with the times in Unix milliseconds at which they began and ended, and the index of the source. */
+  segments() {
     this.#sample();
-    return this.#open ? [...this.#stretches, [...this.#open]] : this.#stretches;
+    return [...this.#segments, this.#open].filter((segment) => segment && segment.to > segment.from);
+  }
+
+  /** Ends the segment exactly here, for whoever is about to change the position or the source. */
+  end() {
+    this.#sample();
+    this.#close();
   }
 
   #begin() {
-    this.#open ??= [this.#video.currentTime, this.#video.currentTime];
+    const { paused, seeking, readyState, currentTime } = this.#video;
+    // `currentTime` is no position before the metadata is there.
+    if (paused || seeking || readyState === 0) return;
+    const now = Date.now();
+    this.#open ??= { from: currentTime, to: currentTime, at: now, until: now, source: this.#sources };
   }
 
-  // Not while seeking: `currentTime` is then already where the seek goes to.
+  // While the video seeks, `currentTime` is already the target.
   #sample() {
-    if (this.#open && !this.#video.seeking) this.#open[1] = this.#video.currentTime;
+    const { seeking, readyState, currentTime } = this.#video;
+    if (!this.#open || seeking || readyState === 0) return;
+    Object.assign(this.#open, { to: currentTime, until: Date.now() });
   }
 
-  #end() {
-    if (this.#open) this.#stretches.push(this.#open);
+  // A loop wraps by a seek of its own, between two samples.
+  #seek() {
+    const { loop, duration } = this.#video;
+    if (this.#open && loop && duration - this.#open.to < WRAP_SECONDS) this.#open.to = duration;
+    this.#close();
+  }
+
+  #change() {
+    this.#close();
+    this.#sources += 1;
+  }
+
+  #close() {
+    if (this.#open) this.#segments.push(this.#open);
     this.#open = null;
   }
 }

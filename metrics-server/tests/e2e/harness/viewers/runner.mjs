@@ -1,0 +1,208 @@
+// Plays a script with a client and compares what the server counts with what the page showed.
+
+import { mkdir, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { eventually, sleep, within } from '../eventually.mjs';
+import { watching } from '../expect.mjs';
+
+// On a busy machine.
+const LOAD_MS = 20_000;
+const POSTED_MS = 10_000;
+// The view time is final when it is the same after this long and nobody watches.
+const SETTLE_MS = 1_000;
+// A session leaves the count of `watching` within this time after its server was killed. @maveio/data may lose its last
+// `pause` with the network: such a session leaves the count after an hour.
+const WATCHING_MS = 35_000;
+const SETTLED_MS = 60_000;
+const PLAY_SECONDS = 1;
+
+/** Plays scripts one after the other, against a server of its own that a script may kill. */
+export class Viewer {
+  #actions = {
+    close: () => this.#go((page) => page.close()),
+    leave: () => this.#go((page) => page.goto(this.next)),
+    reload: () => this.#reload(),
+    cut: ({ milliseconds }) => this.#meanwhile(() => this.#cut(milliseconds)),
+    restart: ({ milliseconds }) => this.#meanwhile(() => this.#restart(milliseconds)),
+  };
+
+  static async start(scene) {
+    const viewer = new Viewer();
+    const server = await scene.server();
+    const next = await scene.site.publish('/viewers/next', { html: 'next' });
+    return Object.assign(viewer, { scene, server, next, proxy: await scene.proxy(server) });
+  }
+
+  /** Does `actions`, a script, in a page that `client` measures, as a video of this identifier. */
+  async view(client, identifier, actions) {
+    Object.assign(this, { client, identifier, traffic: [], loads: [], pending: [], start: Date.now() });
+    this.proxy.record = (message) => this.#record(message);
+    await this.#open(`/viewers/${identifier}`);
+    for (const { wait, act, ...given } of actions) {
+      await sleep(wait);
+      this.#record({ kind: 'act', act, ...given });
+      await (this.#actions[act] ? this.#actions[act](given) : this.#act(act, given));
+    }
+    await Promise.all(this.pending);
+    const result = await this.#result();
+    // Not earlier: the beacons of a page that is gone end with its browser.
+    await this.context.close();
+    await this.#write(actions, result);
+    return result;
+  }
+
+  async #open(path) {
+    const { script = '', ...content } = this.client.page(this.proxy, this.identifier);
+    this.path = path;
+    this.url = await this.scene.site.publish(path, { ...content, script: `${script}\nimport './page/viewer.mjs';` });
+    this.context = await this.scene.browser.newContext();
+    this.page = await this.context.newPage();
+    await this.page.goto(this.url);
+    await this.#loaded();
+  }
+
+  #loaded() {
+    const isReady = () => document.querySelector('video').readyState === HTMLMediaElement.HAVE_ENOUGH_DATA;
+    return within(LOAD_MS, 'the video', this.page.waitForFunction(isReady));
+  }
+
+  #act(act, given) {
+    return this.page.evaluate(([act, given]) => window.acts[act](given), [act, given]);
+  }
+
+  /** Does `action`, by which the page goes, and takes the segments that it showed until then. */
+  async #go(action) {
+    const posted = this.scene.site.posted(this.path);
+    const unheard = this.#isUnheard();
+    const left = Date.now();
+    await action(this.page);
+    const segments = await within(POSTED_MS, 'the segments of the page', posted);
+    this.loads.push({ unheard, left: left - this.start, segments: segments.map((segment) => this.#since(segment)) });
+  }
+
+  // Without a network the page goes, and opens when the network is back: browsers cannot reload it before.
+  async #reload() {
+    if (this.#isAway()) {
+      await this.#actions.leave();
+      await Promise.all(this.pending);
+      await this.page.goto(this.url);
+    } else {
+      await this.#go((page) => page.reload());
+    }
+    await this.#loaded();
+  }
+
+  #isAway() {
+    return this.proxy.isSevered || this.isKilled;
+  }
+
+  #isUnheard() {
+    return Boolean(this.#isAway() || (this.client.needsWebsocket && this.proxy.channels === 0));
+  }
+
+  #meanwhile(work) {
+    this.pending.push(work());
+  }
+
+  async #cut(milliseconds) {
+    this.#record({ kind: 'cut' });
+    this.proxy.sever();
+    await sleep(milliseconds);
+    this.proxy.restore();
+    this.#record({ kind: 'restored' });
+  }
+
+  async #restart(milliseconds) {
+    this.isKilled = true;
+    this.#record({ kind: 'killed' });
+    await this.server.kill();
+    await sleep(milliseconds);
+    await this.server.start();
+    this.#record({ kind: 'started' });
+    this.isKilled = false;
+  }
+
+  #record(message) {
+    this.traffic.push({ at: Date.now() - this.start, ...message });
+  }
+
+  #since({ at, until, ...segment }) {
+    return { ...segment, at: at - this.start, until: until - this.start };
+  }
+
+  async #result() {
+    const sessions = this.#sessions();
+    const truth = sessions.reduce((sum, { seconds }) => sum + seconds, 0);
+    const { measured, left } = await this.#settled();
+    return {
+      identifier: this.identifier,
+      truth,
+      measured,
+      error: measured - truth,
+      plays: await this.#plays(),
+      wantedPlays: wantedPlays(sessions, this.client.marginSeconds),
+      watching: left,
+      unheard: this.loads.some(({ unheard }) => unheard),
+    };
+  }
+
+  /** The sessions that the client should report, with the seconds of video of each. */
+  #sessions() {
+    return this.loads.flatMap(({ segments, unheard }) => {
+      const seconds = [];
+      for (const { source, from, to } of segments) {
+        const session = this.client.sessionPerSource ? source : 0;
+        seconds[session] = (seconds[session] ?? 0) + to - from;
+      }
+      return seconds.filter(Boolean).map((seconds) => ({ unheard, seconds }));
+    });
+  }
+
+  async #settled() {
+    const end = Date.now() + WATCHING_MS;
+    const read = async () => ({
+      measured: await this.#measured(),
+      left: await watching(this.server, { identifier: this.identifier }),
+    });
+    let before = await read();
+    return eventually(async () => {
+      await sleep(SETTLE_MS);
+      const now = await read();
+      const isFinal = now.measured === before.measured && (now.left === 0 || Date.now() > end);
+      before = now;
+      if (!isFinal) throw new Error(`${this.identifier}: the view time still changes: ${JSON.stringify(now)}`);
+      return now;
+    }, SETTLED_MS);
+  }
+
+  async #measured() {
+    const rows = await this.#rows(0);
+    return rows.reduce((sum, row) => sum + row.total_view_time, 0);
+  }
+
+  async #plays() {
+    const rows = await this.#rows(PLAY_SECONDS);
+    return rows.reduce((sum, row) => sum + row.views, 0);
+  }
+
+  async #rows(seconds) {
+    return (await this.server.ask('plays', { identifier: this.identifier, minimum_watch_seconds: seconds })).views;
+  }
+
+  /** Writes a recording into the directory that METRICS_TEST_RECORD names, if it does. */
+  async #write(actions, result) {
+    const directory = process.env.METRICS_TEST_RECORD;
+    if (!directory) return;
+    const path = join(directory, `${this.identifier}.json`);
+    await mkdir(dirname(path), { recursive: true });
+    const { traffic, loads } = this;
+    await writeFile(path, JSON.stringify({ ...result, actions, loads, traffic }, null, 1));
+  }
+}
+
+/** The least and the most number of plays that is right. */
+function wantedPlays(sessions, margin) {
+  const heard = sessions.filter(({ unheard }) => !unheard);
+  const count = (sessions, least) => sessions.filter(({ seconds }) => seconds >= least).length;
+  return [count(heard, PLAY_SECONDS + margin), count(sessions, PLAY_SECONDS - margin)];
+}

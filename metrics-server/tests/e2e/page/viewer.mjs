@@ -1,0 +1,49 @@
+// Does to the video of a page what a viewer does, and posts the segments that were shown when the page goes.
+
+const video = document.querySelector('video');
+const watch = window.watches[video.id];
+
+const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+const play = () => void video.play().catch(() => {});
+
+function seek(to) {
+  watch.end();
+  video.currentTime = Math.max(0, to);
+}
+
+/** One action each, with the arguments that a script gives it (see harness/viewers/script.mjs). */
+window.acts = {
+  play,
+  pause: () => video.pause(),
+  seek: ({ to }) => seek(to),
+  step: ({ by }) => seek(video.currentTime + by),
+  // A link to a chapter.
+  chapter: ({ to }) => {
+    seek(to);
+    play();
+  },
+  // Chrome's own slider pauses what plays while it is held. Sliders of players do not.
+  drag: async ({ from, to, steps, every, pausing }) => {
+    const plays = !video.paused;
+    if (pausing) video.pause();
+    for (let step = 1; step <= steps; step++) {
+      seek(from + ((to - from) * step) / steps);
+      await pause(every);
+    }
+    if (pausing && plays) play();
+  },
+  rate: ({ rate }) => (video.playbackRate = rate),
+  loop: ({ on }) => (video.loop = on),
+  source: ({ path, playing }) => {
+    watch.end();
+    video.src = path;
+    if (playing) play();
+  },
+  busy: ({ milliseconds }) => {
+    const end = performance.now() + milliseconds;
+    while (performance.now() < end);
+  },
+};
+
+// The site hands it to the test (see `Site.posted`), which cannot read it from a page that is gone.
+addEventListener('pagehide', () => navigator.sendBeacon(location.href, JSON.stringify(watch.segments())));
