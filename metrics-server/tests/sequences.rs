@@ -541,6 +541,19 @@ async fn a_rate_that_is_told_bounds_a_segment() {
 }
 
 #[tokio::test]
+async fn a_rate_that_is_told_before_the_first_play() {
+    check(
+        8.0,
+        vec![
+            stamped(0, 0, json!({ "name": "ratechange", "rate": 2 })),
+            stamped(0, 1, json!({ "name": "play", "from": 0 })),
+            Close(4_000),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
 async fn a_connection_that_is_lost_at_twice_the_speed() {
     check(
         8.0,

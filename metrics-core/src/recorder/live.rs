@@ -51,6 +51,11 @@ impl Input {
         matches!(self, Self::Event(event, _) if event.timestamp_ms.is_some()) && !self.is_play()
     }
 
+    /// Whether it tells the rate, which holds for what is played later.
+    fn is_rate(&self) -> bool {
+        matches!(self, Self::Event(event, _) if matches!(event.step, Step::RateChange { .. }))
+    }
+
     /// Whether the player says that it happened before another event.
     fn is_before(&self, other: &Self) -> bool {
         let timestamp_ms = |input: &Self| match input {
@@ -307,9 +312,10 @@ impl Live {
             return;
         }
         let early = if begins { std::mem::take(&mut self.early) } else { Vec::new() };
-        let after = early.into_iter().filter(|early| !early.is_before(&input)).collect::<Vec<_>>();
+        let counts = |early: &Input| early.is_rate() || !early.is_before(&input);
+        let early = early.into_iter().filter(counts).collect::<Vec<_>>();
         self.inputs.push(input);
-        for input in after {
+        for input in early {
             self.fold_in(input, instance);
         }
     }
