@@ -143,7 +143,7 @@ async fn check_reports(server: &Server, checked: &[Checked]) {
             let intervals =
                 session.segments.iter().filter_map(|(from, to)| Interval::new(*from, *to));
             let segments: Segments = intervals.collect();
-            view_ms += segments.len_ms();
+            view_ms += segments.len_ms() + session.scrubbed_ms;
             unique_ms += segments.union().len_ms();
         }
         expected.seconds = view_ms as f64 / 1_000.0;

@@ -109,18 +109,24 @@ pub(crate) struct Kept {
     seeks: u32,
     failures: u32,
     clamped: u32,
+    /// View time of short segments between two jumps, which are no segments.
+    scrubbed_ms: u64,
 }
+
+/// How long a segment between two jumps is, at least, where it is not scrubbing.
+const SCRUB_MS_MAX: u32 = 250;
 
 impl Kept {
     fn of(stored: &Stored) -> Self {
         let segments = Segments::decode(&stored.segments).unwrap();
         let details = &stored.counters.details;
-        assert_eq!(stored.view_ms, segments.len_ms());
+        assert_eq!(stored.view_ms, segments.len_ms() + details.scrubbed_ms);
         Self {
             segments: segments.iter().map(|it| (it.start_ms(), it.end_ms())).collect(),
             seeks: details.seeks,
             failures: stored.counters.failures,
             clamped: details.clamped,
+            scrubbed_ms: details.scrubbed_ms,
         }
     }
 
@@ -152,13 +158,19 @@ pub(crate) async fn everything(store: &dyn Store) -> HashMap<SessionId, Kept> {
 impl Sheet {
     /// What was acknowledged is there, as it was said.
     fn check_told(&self, kept: Option<&Kept>) {
+        let mut scrubbed_ms = 0;
         for pair in self.pairs.iter().filter(|pair| pair.play.told.is_some()) {
             let kept = kept.unwrap_or_else(|| panic!("lost with all that was told: {self:?}"));
             let end_ms = kept.end_of(pair.from_ms);
-            if pair.pause.told.is_some() {
+            let len_ms = pair.to_ms.saturating_sub(pair.from_ms);
+            if pair.pause.told.is_some() && end_ms.is_none() && len_ms < SCRUB_MS_MAX {
+                scrubbed_ms += u64::from(len_ms);
+            } else if pair.pause.told.is_some() {
                 assert_eq!(end_ms, Some(pair.to_ms), "{pair:?} of {self:?}\nis {kept:?}");
             }
         }
+        let kept_scrubbed_ms = kept.map_or(0, |kept| kept.scrubbed_ms);
+        assert!(scrubbed_ms <= kept_scrubbed_ms, "{self:?}\nis {kept:?}");
         let counted = kept.map_or((0, 0), |kept| (kept.seeks, kept.failures));
         assert!(self.seeks.told <= counted.0, "{self:?}\nis {kept:?}");
         assert!(self.failures.told <= counted.1, "{self:?}\nis {kept:?}");
@@ -180,8 +192,11 @@ impl Sheet {
             let paused = pair.pause.said.is_some() && end_ms == Some(pair.to_ms);
             let bounds = self.bounds(index, timeline);
             let ran_ms = u128::from(end_ms.map_or(0, |end_ms| end_ms - pair.from_ms));
+            let scrubbed = end_ms.is_none()
+                && 0 < kept.scrubbed_ms
+                && *bounds.start() < u128::from(SCRUB_MS_MAX);
             assert!(
-                paused || bounds.contains(&ran_ms),
+                paused || scrubbed || bounds.contains(&ran_ms),
                 "{pair:?} ran {ran_ms} ms and not {bounds:?} in {self:?}\nis {kept:?}"
             );
         }
@@ -227,6 +242,7 @@ pub(crate) struct Checked {
     pub(crate) video: usize,
     pub(crate) page: usize,
     pub(crate) segments: Vec<(u32, u32)>,
+    pub(crate) scrubbed_ms: u64,
 }
 
 impl Ledger {
@@ -265,7 +281,8 @@ impl Ledger {
             let kept = kept.remove(&SessionId::new(&self.key, &sheet.session));
             let kept = kept.unwrap_or_else(|| panic!("lost: {sheet:?}"));
             sheet.check(&kept, timeline);
-            checked.push(Checked { video: sheet.video, page: sheet.page, segments: kept.segments });
+            let Kept { segments, scrubbed_ms, .. } = kept;
+            checked.push(Checked { video: sheet.video, page: sheet.page, segments, scrubbed_ms });
         }
         checked
     }

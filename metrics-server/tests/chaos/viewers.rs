@@ -24,8 +24,9 @@ pub(crate) const PAGES: usize = 3;
 /// within the longest video.
 const PAIRS_MAX: usize = 25;
 
-/// How long a pair is at most: so much always fits between two timestamps.
-const LEN_MS_MAX: u32 = 2_000;
+/// How much a viewer watches at once, in milliseconds: so little that it may have been watched in no time, since players
+/// round, and so much that it is no scrubbing.
+const LEN_MS: std::ops::RangeInclusive<u32> = 250..=300;
 
 /// How long a client waits for the answer to a batch.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
@@ -91,7 +92,7 @@ impl Viewer {
     }
 
     fn len_ms(&mut self) -> u32 {
-        self.random.random_range(1..=LEN_MS_MAX)
+        self.random.random_range(LEN_MS)
     }
 
     fn moment(&mut self, ms_max: u64) -> Duration {
