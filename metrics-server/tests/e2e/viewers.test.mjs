@@ -37,8 +37,10 @@ function measure(id, seeds) {
     const results = await playAll(scene, CLIENTS[id], jobs, (result) => console.log(line(result)));
     const [ofNamed, ofRandom] = [results.filter(({ script }) => script), results.filter(({ script }) => !script)];
     console.log(table(CLIENTS[id], ofRandom));
-    expectNamed(id, CLIENTS[id], ofNamed);
-    expectRandom(CLIENTS[id], ofRandom);
+    // By hand on a machine that does nothing else; with all other tests on any machine.
+    const isBusy = !chosen && !client;
+    expectNamed(id, CLIENTS[id], ofNamed, isBusy);
+    expectRandom(CLIENTS[id], ofRandom, isBusy);
   }, jobs.length * SCRIPT_MS_MAX);
 }
 

@@ -13,6 +13,7 @@ export class Proxy {
   #server = createServer((asked, answer) => this.#pass(asked, answer));
   #websockets = new Set();
   #isSevered = false;
+  #lastSocket = 0;
   // How many requests were posted, beacons among them.
   posts = 0;
   /** How many websockets are open. */
@@ -92,16 +93,15 @@ export class Proxy {
   }
 
   #recordWebsocket(socket) {
-    this.lastSocket = (this.lastSocket ?? 0) + 1;
-    const [number, frames] = [this.lastSocket, new Frames()];
+    const number = ++this.#lastSocket;
+    const record = (message) => this.record({ ...message, socket: number });
+    const frames = new Frames();
     this.channels += 1;
-    this.record({ kind: 'open', socket: number });
-    socket.on('data', (chunk) => {
-      for (const text of frames.read(chunk)) this.record({ kind: 'frame', socket: number, text });
-    });
+    record({ kind: 'open' });
+    socket.on('data', (chunk) => frames.read(chunk).forEach((text) => record({ kind: 'frame', text })));
     socket.on('close', () => {
       this.channels -= 1;
-      this.record({ kind: 'close', socket: number });
+      record({ kind: 'close' });
     });
   }
 

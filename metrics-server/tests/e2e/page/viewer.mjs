@@ -1,10 +1,21 @@
-// Does to the video of a page what a viewer does, and posts the segments that were shown when the page goes.
+// Does to the video of a page what a viewer does, and posts what was shown when the page goes.
 
 const video = document.querySelector('video');
 const watch = window.watches[video.id];
 
 const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 const play = () => void video.play().catch(() => {});
+
+// The longest time in milliseconds for which a playing page had no frame, but for those that a script wants.
+let stall = 0;
+let last = performance.now();
+
+function tick() {
+  const now = performance.now();
+  if (!video.paused) stall = Math.max(stall, now - last);
+  last = now;
+  requestAnimationFrame(tick);
+}
 
 function seek(to) {
   watch.end();
@@ -42,8 +53,12 @@ window.acts = {
   busy: ({ milliseconds }) => {
     const end = performance.now() + milliseconds;
     while (performance.now() < end);
+    last = end;
   },
 };
 
+tick();
 // The site hands it to the test (see `Site.posted`), which cannot read it from a page that is gone.
-addEventListener('pagehide', () => navigator.sendBeacon(location.href, JSON.stringify(watch.segments())));
+addEventListener('pagehide', () => {
+  navigator.sendBeacon(location.href, JSON.stringify({ segments: watch.segments(), stall }));
+});

@@ -12,7 +12,7 @@ export function table(client, results) {
 }
 
 export function meanAbsolute(results) {
-  return sum(results.map(({ error }) => Math.abs(error))) / results.length;
+  return results.length && sum(results.map(({ error }) => Math.abs(error))) / results.length;
 }
 
 /** Whether a number of plays is none of those that are right. */

@@ -1,7 +1,5 @@
 // Plays a script with a client and compares what the server counts with what the page showed.
 
-import { mkdir, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
 import { eventually, sleep, within } from '../eventually.mjs';
 import { watching } from '../expect.mjs';
 
@@ -15,6 +13,7 @@ const SETTLE_MS = 1_000;
 const WATCHING_MS = 35_000;
 const SETTLED_MS = 60_000;
 const PLAY_SECONDS = 1;
+const NEAR_SECONDS = 1;
 
 /** Plays scripts one after the other, against a server of its own that a script may kill. */
 export class Viewer {
@@ -33,7 +32,10 @@ export class Viewer {
     return Object.assign(viewer, { scene, server, next, proxy: await scene.proxy(server) });
   }
 
-  /** Does `actions`, a script, in a page that `client` measures, as a video of this identifier. */
+  /**
+   * Does `actions`, a script, in a page that `client` measures, as a video of this identifier. Resolves with the view time
+   * that was shown and that was counted, and with all that the client sent as `recording`.
+   */
   async view(client, identifier, actions) {
     Object.assign(this, { client, identifier, traffic: [], loads: [], pending: [], start: Date.now() });
     this.proxy.record = (message) => this.#record(message);
@@ -47,8 +49,8 @@ export class Viewer {
     const result = await this.#result();
     // Not earlier: the beacons of a page that is gone end with its browser.
     await this.context.close();
-    await this.#write(actions, result);
-    return result;
+    const { traffic, loads } = this;
+    return { ...result, recording: { actions, loads, traffic } };
   }
 
   async #open(path) {
@@ -76,8 +78,9 @@ export class Viewer {
     const unheard = this.#isUnheard();
     const left = Date.now();
     await action(this.page);
-    const segments = await within(POSTED_MS, 'the segments of the page', posted);
-    this.loads.push({ unheard, left: left - this.start, segments: segments.map((segment) => this.#since(segment)) });
+    const { segments, stall } = await within(POSTED_MS, 'what the page showed', posted);
+    const since = segments.map((segment) => this.#since(segment));
+    this.loads.push({ unheard, stall, left: left - this.start, segments: since });
   }
 
   // Without a network the page goes, and opens when the network is back: browsers cannot reload it before.
@@ -143,19 +146,29 @@ export class Viewer {
       wantedPlays: wantedPlays(sessions, this.client.marginSeconds),
       watching: left,
       unheard: this.loads.some(({ unheard }) => unheard),
+      stall: Math.max(...this.loads.map(({ stall }) => stall)),
     };
   }
 
   /** The sessions that the client should report, with the seconds of video of each. */
   #sessions() {
     return this.loads.flatMap(({ segments, unheard }) => {
-      const seconds = [];
-      for (const { source, from, to } of segments) {
-        const session = this.client.sessionPerSource ? source : 0;
-        seconds[session] = (seconds[session] ?? 0) + to - from;
+      const sessions = [];
+      let last = null;
+      for (const segment of segments) {
+        if (!last || this.#isNew(segment, last)) sessions.push({ unheard, seconds: 0 });
+        sessions.at(-1).seconds += segment.to - segment.from;
+        last = segment;
       }
-      return seconds.filter(Boolean).map((seconds) => ({ unheard, seconds }));
+      return sessions;
     });
+  }
+
+  // A source that goes on about where another was left is the same video, as of a player that recovers from an error.
+  #isNew({ source, from, at }, last) {
+    const moved = from - last.to;
+    const goesOn = -NEAR_SECONDS < moved && moved < (at - last.until) / 1000 + NEAR_SECONDS;
+    return this.client.sessionPerSource && source !== last.source && !goesOn;
   }
 
   async #settled() {
@@ -187,16 +200,6 @@ export class Viewer {
 
   async #rows(seconds) {
     return (await this.server.ask('plays', { identifier: this.identifier, minimum_watch_seconds: seconds })).views;
-  }
-
-  /** Writes a recording into the directory that METRICS_TEST_RECORD names, if it does. */
-  async #write(actions, result) {
-    const directory = process.env.METRICS_TEST_RECORD;
-    if (!directory) return;
-    const path = join(directory, `${this.identifier}.json`);
-    await mkdir(dirname(path), { recursive: true });
-    const { traffic, loads } = this;
-    await writeFile(path, JSON.stringify({ ...result, actions, loads, traffic }, null, 1));
   }
 }
 
