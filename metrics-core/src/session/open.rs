@@ -18,7 +18,7 @@ const SLACK_MS: u32 = 300;
 /// The same where `from` is 0: 0.1.x clients call every position in the first second 0.
 const SLACK_AT_START_MS: u32 = 1_050;
 
-/// How long a segment runs without another event once an echo has left it open: see [`Open::echoed`].
+/// How long a segment runs without another event once an echo has left it open: see [`Open::is_echoed`].
 pub(super) const ECHO_RUN_MS_MAX: u32 = 5 * 60_000;
 
 /// How far and how late the next play may be to end a segment that an echo has left open: 2.1 times the time that
