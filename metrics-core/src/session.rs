@@ -30,7 +30,7 @@ mod resume;
 mod told;
 
 use crate::event::{CheckedEvent, Rendition, Step};
-use crate::interval::{Interval, Segments};
+use crate::interval::Segments;
 use fingerprint::Seen;
 pub(crate) use fingerprint::fingerprint;
 use playhead::{Mark, Playhead, Tally, What};
@@ -357,7 +357,8 @@ impl Session {
     /// How much memory it takes beside itself, about.
     #[cfg(feature = "recorder")]
     pub(crate) fn heap_bytes(&self) -> usize {
-        self.settled.len() * size_of::<Interval>() + self.recent.capacity() * size_of::<Mark>()
+        self.settled.len() * size_of::<crate::interval::Interval>()
+            + self.recent.capacity() * size_of::<Mark>()
     }
 
     /// Whether the session holds as many segments as it may: it takes no further `play` then.

@@ -79,6 +79,7 @@ const SEEK_WAIT_MS: u64 = 500;
 const SCRUB_MS_MAX: u32 = 250;
 
 /// How long a video may have been over without another event before nobody watches it any more, in milliseconds.
+#[cfg(feature = "recorder")]
 const PAST_END_MS_MAX: u32 = 60_000;
 
 /// Something that moves the playhead, and when.
@@ -583,6 +584,7 @@ impl Playhead {
     }
 
     /// When playback must have come to an end so long ago that nobody watches any more, if it has.
+    #[cfg(feature = "recorder")]
     pub(super) fn ended(&self, now: Moment) -> Option<Moment> {
         let State::Playing(open) = self.state else { return None };
         let endless = Open { is_echoed: false, ..open };
