@@ -2,7 +2,6 @@
 
 use serde_json::{Map, Value};
 
-use super::Loaded;
 use crate::client::{Browser, Client, Device, Platform};
 use crate::key::ApiKey;
 use crate::session::{Counters, Details, Stored};
@@ -13,7 +12,6 @@ use crate::video::Video;
 
 /// The columns of a session that change while it lasts, as wide as databases have them.
 pub(super) struct Columns {
-    pub(super) version: i64,
     pub(super) started_at_ms: i64,
     pub(super) last_event_at_ms: i64,
     pub(super) duration_ms: Option<i64>,
@@ -29,16 +27,6 @@ pub(super) struct Columns {
 }
 
 impl Columns {
-    /// The session, which is of this video.
-    pub(super) fn loaded(
-        self,
-        video: [u8; 16],
-        identifier: Option<String>,
-    ) -> Result<Loaded, Damaged> {
-        let version = narrow(self.version)?;
-        Ok(Loaded { version, video, identifier, stored: self.stored()? })
-    }
-
     pub(super) fn stored(self) -> Result<Stored, Damaged> {
         let details = self.details.as_deref().map(serde_json::from_str).transpose();
         let counters = Counters {

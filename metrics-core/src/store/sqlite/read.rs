@@ -16,7 +16,7 @@ use crate::key::{ApiKey, SessionId};
 use crate::query::Selection;
 use crate::session::{Stored, over};
 use crate::store::failure::Failure;
-use crate::store::row::{Columns, object};
+use crate::store::row::{Columns, narrow, object};
 use crate::store::{INSTANCE_SILENCE_MAX, KnownVideo, Loaded, Lookup};
 use crate::varint::Damaged;
 use crate::video::Video;
@@ -61,9 +61,8 @@ pub(super) struct Row {
 }
 
 impl Row {
-    fn columns(self, version: i64, resume: Vec<u8>) -> Columns {
+    fn columns(self, resume: Vec<u8>) -> Columns {
         Columns {
-            version,
             started_at_ms: self.started_at,
             last_event_at_ms: self.last_event_at,
             duration_ms: self.duration_ms,
@@ -81,7 +80,7 @@ impl Row {
 
     /// The session, and what it needs to go on, if it can.
     pub(super) fn stored(self, resume: Option<Vec<u8>>) -> Result<Stored, Damaged> {
-        self.columns(0, resume.unwrap_or_else(over)).stored()
+        self.columns(resume.unwrap_or_else(over)).stored()
     }
 }
 
@@ -102,7 +101,8 @@ pub(super) fn load(
     let loose: Option<(OfVideo, i64, Vec<u8>, Row)> = loose.get_result(connection).optional()?;
     if let Some(((video, identifier), version, resume, row)) = loose {
         let video = video.try_into().map_err(|_| DIGEST)?;
-        return Ok(Some(row.columns(version, resume).loaded(video, identifier)?));
+        let (version, stored) = (narrow(version)?, row.columns(resume).stored()?);
+        return Ok(Some(Loaded { version, video, identifier, stored }));
     }
     let rolled = rolled_sessions::table
         .inner_join(videos::table.on(videos::id.eq(rolled_sessions::video_id)))
@@ -118,7 +118,8 @@ pub(super) fn load(
         rolled.get_result(connection).optional()?;
     let Some(((video, identifier), version, resume, row)) = rolled else { return Ok(None) };
     let video = video.try_into().map_err(|_| DIGEST)?;
-    Ok(Some(row.ok_or(LOST)?.columns(version, resume).loaded(video, identifier)?))
+    let (version, stored) = (narrow(version)?, row.ok_or(LOST)?.columns(resume).stored()?);
+    Ok(Some(Loaded { version, video, identifier, stored }))
 }
 
 /// The digest of a session's video, and its identifier.

@@ -161,7 +161,6 @@ impl Row {
     pub(super) fn stored(self, resume: Option<Vec<u8>>) -> Result<Stored, Damaged> {
         let is_settled = resume.is_none();
         let columns = Columns {
-            version: 1,
             started_at_ms: unix_ms(self.place.started_at),
             last_event_at_ms: unix_ms(self.last_event_at),
             duration_ms: self.duration_ms.map(i64::from),
