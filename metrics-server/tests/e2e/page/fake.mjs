@@ -57,10 +57,11 @@ window.view = (identifiers, seed) => {
 
 async function watch(one, lot) {
   for (;;) {
-    // Faster than viewers are, but not so much faster than their pages can say at once when they go: 64 KiB.
-    await new Promise((resolve) => setTimeout(resolve, 50 + lot(500)));
+    // Faster than viewers are, but a page that goes can send 64 KiB at once, and the server believes 4 times the time.
+    const milliseconds = 50 + lot(500);
+    await new Promise((resolve) => setTimeout(resolve, milliseconds));
     if (halted) return;
-    one.advance(1 + lot(1000));
+    one.advance(1 + lot(3 * milliseconds));
     const what = lot(4);
     if (what === 0) one.seek(lot(500_000) / 1000);
     if (what === 1) one.pause();
