@@ -2,7 +2,8 @@
 //!
 //! A `GET` without a token opens a session and is answered with its token. A `GET` with the token is a poll: it is held
 //! until there are messages, or for 10 s. A `POST` with the token carries messages to the server; its answer says that
-//! they were acted upon, and the replies to them travel in polls.
+//! they were acted upon, and the replies to them travel in polls. Clients poll while they post: where many replies wait
+//! for a poll, so does the `POST`.
 //!
 //! Each answer has the HTTP status 200 and the protocol's own status in its JSON: clients look at nothing else.
 //!

@@ -43,6 +43,8 @@ async fn until(server: &TestServer, sample: &str) {
             if String::from_utf8(figures.body).unwrap().lines().any(|line| line == sample) {
                 return;
             }
+            // Also where the clock is paused, so that it goes on.
+            sleep(Duration::from_millis(10)).await;
         }
     };
     soon(waiting).await;
@@ -164,10 +166,14 @@ async fn many_messages_may_come_in_one_request() {
             refs.push(message_ref);
         }
     }
-    assert_eq!(poller.post_lines(&messages).await, json!({ "status": 200 }));
-    for message_ref in refs {
-        assert_eq!(poller.message().await[1], message_ref);
-    }
+    let posting = poller.lines(&messages).send_patiently();
+    let polling = async {
+        for message_ref in refs {
+            assert_eq!(poller.message().await[1], message_ref);
+        }
+    };
+    let (posted, ()) = tokio::join!(posting, polling);
+    assert_eq!(posted.json(), json!({ "status": 200 }));
     assert_eq!(server.watched("intro").await, Watched::once(200.0));
 }
 
@@ -492,6 +498,20 @@ async fn a_poller_stays_while_the_store_is_away() {
     failures.store(0, Relaxed);
     assert_eq!(poller.answer_to(&paused).await, Value::Null);
     assert_eq!(server.watched("intro").await, Watched::once(3.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_ends_waits_for_the_store_no_longer_than_its_client() {
+    let (server, failures) = faulty().await;
+    let mut poller = Poller::open(&server).await;
+    poller.join(TOPIC, "intro").await;
+    failures.store(100, Relaxed);
+    poller.push(TOPIC, "event", &json!({ "name": "play", "from": 0 })).await;
+    assert_eq!(poller.post("garbage").await["status"], 400);
+    assert_eq!(poller.poll().await["status"], 204);
+    until(&server, "metrics_longpoll_sessions 1").await;
+    sleep(Duration::from_secs(61)).await;
+    until(&server, "metrics_longpoll_sessions 0").await;
 }
 
 /// The poll that is held may be the last that is answered: whatever is acknowledged is in its answer.

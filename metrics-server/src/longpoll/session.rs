@@ -78,7 +78,11 @@ impl Session {
             // The answer to the poll that is held is the last one that the client may get, and waits for all of it.
             self.mailbox.begin_close();
             outbox.close();
-            drop(writing.await);
+            tokio::select! {
+                _ = &mut writing => {}
+                // A store that is away keeps nobody here who is gone.
+                _ = self.mailbox.lost() => {}
+            }
         }
         self.mailbox.close();
         if lost.is_none() {
