@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { eventually } from './harness/eventually.mjs';
 import { onePlay, watching } from './harness/expect.mjs';
-import { EXAMPLE_KEY } from './harness/server.mjs';
+import { join, open, push, viewAndLeave } from './harness/phoenix.mjs';
 import { Suite } from './harness/suite.mjs';
 
 const GENERATIONS = ['1.2', '1.3', '1.4', '1.5', '1.6', '1.7', '1.8'];
@@ -21,32 +21,14 @@ for (const generation of GENERATIONS) {
     const page = await open(scene, generation);
     assert.deepEqual(await join(page, server.socketUrl, { transport: 'LongPoll' }), ['ok', {}]);
 
-    assert.deepEqual(await push(page, { name: 'play', from: 0, duration: 30 }), ['ok', {}]);
-    await eventually(async () => assert.equal(await watching(server, selection), 1));
-    assert.deepEqual(await push(page, { name: 'pause', to: 12.34, duration: 30 }), ['ok', {}]);
-
-    const [status, reason] = await push(page, { name: 'play', from: 'the beginning' });
-    assert.equal(status, 'error');
-    assert.match(reason.reason, /from/);
-
-    const { reply, closed } = await page.evaluate(() => window.client.leave());
-    assert.deepEqual(reply, ['ok', {}]);
-    assert.equal(closed.event, 'phx_close');
-
-    assert.equal((await onePlay(server, selection)).total_view_time, 12.34);
-    assert.equal(await watching(server, selection), 0);
+    await viewAndLeave(page, server, 12.34);
   });
 
   suite.test(`phoenix ${generation} polls on after the server was restarted`, async (scene) => {
     const server = await scene.server();
     const page = await open(scene, generation);
     await join(page, server.socketUrl, { transport: 'LongPoll' });
-    assert.deepEqual(await push(page, { name: 'play', from: 0 }), ['ok', {}]);
-    await server.kill();
-    await server.start();
-    await rejoined(page);
-    assert.deepEqual(await push(page, { name: 'pause', to: 5 }), ['ok', {}]);
-    assert.equal((await onePlay(server, selection)).total_view_time, 5);
+    await viewOverRestart(page, server);
   });
 
   suite.test(`phoenix ${generation} joins again when the server knows its token no more`, async (scene) => {
@@ -55,12 +37,7 @@ for (const generation of GENERATIONS) {
     const proxy = await scene.proxy(server, { repeats: true });
     const page = await open(scene, generation);
     await join(page, proxy.url.replace('http', 'ws') + '/socket', { transport: 'LongPoll' });
-    assert.deepEqual(await push(page, { name: 'play', from: 0 }), ['ok', {}]);
-    await server.kill();
-    await server.start();
-    await rejoined(page);
-    assert.deepEqual(await push(page, { name: 'pause', to: 5 }), ['ok', {}]);
-    assert.equal((await onePlay(server, selection)).total_view_time, 5);
+    await viewOverRestart(page, server);
   });
 }
 
@@ -116,21 +93,14 @@ for (const generation of FALLING_BACK) {
   }
 }
 
-function open(scene, generation) {
-  const script = `
-    import { LongPoll, Socket } from 'phoenix-${generation}';
-    import { Client } from './page/client.mjs';
-    window.client = new Client(Socket, { LongPoll });`;
-  return scene.visit('/watch', { script });
-}
-
-function join(page, url, options) {
-  const join = { identifier: 'intro', key: EXAMPLE_KEY, source_url: page.url() };
-  return page.evaluate((args) => window.client.join(...args), [url, join, options]);
-}
-
-function push(page, event) {
-  return page.evaluate((payload) => window.client.push(payload), event);
+/** One play of 5 s, in the middle of which the server is killed and started again. */
+async function viewOverRestart(page, server) {
+  assert.deepEqual(await push(page, { name: 'play', from: 0 }), ['ok', {}]);
+  await server.kill();
+  await server.start();
+  await rejoined(page);
+  assert.deepEqual(await push(page, { name: 'pause', to: 5 }), ['ok', {}]);
+  assert.equal((await onePlay(server, selection)).total_view_time, 5);
 }
 
 /** Resolves once the client has noticed that its connection is gone, and has joined again. */

@@ -2,9 +2,8 @@
 // the server uses one of these.
 
 import assert from 'node:assert/strict';
-import { eventually } from './harness/eventually.mjs';
-import { onePlay, watching } from './harness/expect.mjs';
-import { EXAMPLE_KEY } from './harness/server.mjs';
+import { onePlay } from './harness/expect.mjs';
+import { join, open, push, viewAndLeave } from './harness/phoenix.mjs';
 import { Suite } from './harness/suite.mjs';
 
 // The serializer that each generation speaks by itself.
@@ -17,27 +16,13 @@ for (const [generation, vsn] of Object.entries(GENERATIONS)) {
     const server = await scene.server();
     const page = await open(scene, generation);
     const socket = page.waitForEvent('websocket');
-    await join(page, server, {});
+    assert.deepEqual(await join(page, server.socketUrl, {}), ['ok', {}]);
     assert.equal(new URL((await socket).url()).searchParams.get('vsn') ?? '1.0.0', vsn);
 
     const heartbeats = await page.evaluate(() => window.client.heartbeats(2));
     assert.deepEqual(heartbeats, [{ status: 'ok', response: {} }, { status: 'ok', response: {} }]);
 
-    assert.deepEqual(await push(page, { name: 'play', from: 0, duration: 30 }), ['ok', {}]);
-    await eventually(async () => assert.equal(await watching(server, { identifier: 'intro' }), 1));
-    assert.deepEqual(await push(page, { name: 'pause', to: '12.34', duration: 30 }), ['ok', {}]);
-
-    const [status, reason] = await push(page, { name: 'play', from: 'the beginning' });
-    assert.equal(status, 'error');
-    assert.match(reason.reason, /from/);
-
-    const { reply, closed } = await page.evaluate(() => window.client.leave());
-    assert.deepEqual(reply, ['ok', {}]);
-    assert.equal(closed.event, 'phx_close');
-
-    const play = await onePlay(server, { identifier: 'intro' });
-    assert.equal(play.total_view_time, 12.34);
-    assert.equal(await watching(server, { identifier: 'intro' }), 0);
+    await viewAndLeave(page, server, '12.34');
   });
 }
 
@@ -45,28 +30,10 @@ suite.test('phoenix 1.8 with a token is given its protocol and counted', async (
   const server = await scene.server();
   const page = await open(scene, '1.8');
   // A browser drops a connection whose server selects none of the protocols that it was offered.
-  await join(page, server, { authToken: 'token-of-the-visitor' });
+  assert.deepEqual(await join(page, server.socketUrl, { authToken: 'token-of-the-visitor' }), ['ok', {}]);
   assert.equal(await page.evaluate(() => window.client.socket.conn.protocol), 'phoenix');
 
   assert.deepEqual(await push(page, { name: 'play', from: 0 }), ['ok', {}]);
   assert.deepEqual(await push(page, { name: 'pause', to: 5 }), ['ok', {}]);
   await onePlay(server, { identifier: 'intro' });
 });
-
-function open(scene, generation) {
-  const script = `
-    import { Socket } from 'phoenix-${generation}';
-    import { Client } from './page/client.mjs';
-    window.client = new Client(Socket);`;
-  return scene.visit('/watch', { script });
-}
-
-async function join(page, server, options) {
-  const join = { identifier: 'intro', key: EXAMPLE_KEY, source_url: page.url() };
-  const reply = await page.evaluate((args) => window.client.join(...args), [server.socketUrl, join, options]);
-  assert.deepEqual(reply, ['ok', {}]);
-}
-
-function push(page, event) {
-  return page.evaluate((payload) => window.client.push(payload), event);
-}
