@@ -33,7 +33,7 @@ use crate::video::{IDENTIFIER_BYTES_MAX, METADATA_BYTES_MAX, Video};
 /// The longest id that a client may give a session, in bytes. A UUID has 36.
 pub const SESSION_BYTES_MAX: usize = 256;
 
-/// What to do with viewers who are known bots, by their User-Agent or their brands: see [`Classification::Bot`].
+/// How known bots are treated, by their User-Agent or their brands: see [`Classification::Bot`].
 ///
 /// [`Classification::Bot`]: crate::client::Classification::Bot
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
