@@ -248,6 +248,12 @@ impl CheckedEvent {
         Self { step, duration_ms, timestamp_ms, salt, repeats, has_text_position, known: print }
     }
 
+    /// The same, of which `print` is known.
+    #[cfg(feature = "recorder")]
+    pub(crate) fn with_print(self, print: u32) -> Self {
+        Self { known: Some(print), ..self }
+    }
+
     /// The same with a position that the client wrote as text, if `is_text`.
     #[cfg(feature = "recorder")]
     pub(crate) fn with_text_position(self, is_text: bool) -> Self {

@@ -52,8 +52,8 @@ impl ApiKey {
         u64::from_le_bytes([a, b, c, d, e, f, g, h])
     }
 
-    /// By how many milliseconds the player's clock is shifted in the session that the client calls `name`: by up to 35
-    /// years, and no one can compute it from what a store keeps.
+    /// The number of milliseconds by which the player's clock is shifted in the session that the client calls `name`: up
+    /// to 35 years either way. It cannot be computed from a stored session.
     #[must_use]
     pub fn clock_shift_ms(&self, name: &str) -> i64 {
         let [a, b, c, d, e, f, ..] = digest(&[Some("clock"), Some(self.as_str()), Some(name)]);

@@ -47,6 +47,7 @@ pub use crate::figures::{Commits, Events, Figures, Histogram, Joins};
 use crate::key::SessionId;
 use crate::session::{Moment, SEGMENTS_MAX};
 use crate::store::{Instance, Store, Subject};
+use crate::video::Video;
 
 /// How often an instance says that it is alive.
 pub const BEAT: Duration = Duration::from_secs(5);
@@ -167,14 +168,19 @@ pub struct AnotherVideo {
 }
 
 impl AnotherVideo {
-    /// Compares the video of a session, as its digest and its identifier, with that of `subject`.
-    fn check(digest: [u8; 16], identifier: Option<&str>, subject: &Subject) -> Result<(), Self> {
-        let Subject { key, video, .. } = subject;
-        if digest == video.digest(key) {
-            return Ok(());
-        }
-        let is_same = identifier == video.identifier();
-        Err(Self { field: if is_same { "metadata" } else { "identifier" } })
+    /// Compares the video of a session with the one that an event or a join names.
+    ///
+    /// # Errors
+    ///
+    /// The field that differs.
+    pub fn check(session: &Video, named: &Video) -> Result<(), Self> {
+        if session == named { Ok(()) } else { Err(Self::of(session.identifier(), named)) }
+    }
+
+    /// That a session of the video with `identifier` is none of `named`, which is another.
+    fn of(identifier: Option<&str>, named: &Video) -> Self {
+        let is_same = identifier == named.identifier();
+        Self { field: if is_same { "metadata" } else { "identifier" } }
     }
 }
 
@@ -250,10 +256,10 @@ struct Repeats {
 }
 
 impl Repeats {
-    /// How many equal events came before.
-    fn count(&mut self, event: &CheckedEvent) -> u32 {
+    /// The event, told apart from equal ones that came before.
+    fn tell_apart(&mut self, event: CheckedEvent) -> CheckedEvent {
         let (Some(timestamp_ms), Some(print)) = (event.timestamp_ms, event.print()) else {
-            return 0;
+            return event;
         };
         if self.timestamp_ms != timestamp_ms {
             *self = Self { timestamp_ms, prints: Vec::new() };
@@ -262,7 +268,11 @@ impl Repeats {
         if self.prints.len() < REPEATS_MAX {
             self.prints.push(print);
         }
-        u32::try_from(repeats).unwrap_or(u32::MAX)
+        match u32::try_from(repeats).unwrap_or(u32::MAX) {
+            // A session needs it again.
+            0 => event.with_print(print),
+            repeats => event.repeated(repeats),
+        }
     }
 }
 
@@ -326,8 +336,7 @@ impl Viewing {
 
     fn fold(&self, event: &PlayerEvent) -> Result<(Acknowledgement, bool), EventError> {
         let checked = event.check()?.salted(self.entry.salt);
-        let repeats = lock(&self.repeats).count(&checked);
-        let checked = checked.repeated(repeats);
+        let checked = lock(&self.repeats).tell_apart(checked);
         let shift_ms = self.entry.clock_shift_ms;
         let timestamp_ms = event.timestamp_ms.map(|ms| ms.saturating_add(shift_ms));
         let at = Moment { timestamp_ms, ..self.recorder.moment() };
@@ -492,16 +501,14 @@ impl Recorder {
     fn pin(&self, admitted: Admitted, owner: Option<Owner>) -> Result<Arc<Entry>, AnotherVideo> {
         let mut shard = self.shard(admitted.id);
         let (id, gives_signs) = (admitted.id, admitted.gives_signs);
-        let known = shard.entries.get(&id).map(|entry| {
-            let Subject { key, video, .. } = &*entry.subject;
-            let same =
-                AnotherVideo::check(video.digest(key), video.identifier(), &admitted.subject);
-            (same, entry.lock().is_vacant())
-        });
-        let is_new = match known {
-            Some((Ok(()), _)) => false,
-            Some((Err(another), false)) => return Err(another),
-            Some((Err(_), true)) | None => true,
+        let is_new = match shard.entries.get(&id) {
+            None => true,
+            Some(entry) => match AnotherVideo::check(&entry.subject.video, &admitted.subject.video)
+            {
+                Ok(()) => false,
+                Err(_) if entry.lock().is_vacant() => true,
+                Err(another) => return Err(another),
+            },
         };
         if is_new {
             let entry = Entry::new(admitted);

@@ -42,8 +42,8 @@ pub(crate) use resume::over;
 
 /// How many of the youngest events are kept apart, so that a late one finds its place between them.
 ///
-/// A client sends at most 50 events in a batch, most of which say how long the video is, and only one batch is on its
-/// way at a time.
+/// A client sends at most 50 events in a batch, most of them with the duration, and only one batch is on its way at a
+/// time.
 const WINDOW: usize = 64;
 
 /// For how long after a join the events of a client arrive that it kept while it was away, in milliseconds.
@@ -84,7 +84,7 @@ impl Moment {
         elapsed_ms.max(0).unsigned_abs()
     }
 
-    /// The moment `ms` before this one by the server's clocks. What the player's clock said then is not known.
+    /// The moment `ms` before this one by the server's clocks. The player's clock then is not known.
     fn earlier(self, ms: u64) -> Self {
         let ms = i64::try_from(ms).unwrap_or(i64::MAX);
         Self {
@@ -172,7 +172,7 @@ pub struct Details {
     /// How long they were, in milliseconds.
     #[serde(skip_serializing_if = "is_zero_ms")]
     pub seek_wait_ms: u64,
-    /// Milliseconds of video that were played between the jumps of a drag: view time of which nobody saw anything.
+    /// Milliseconds of video that were played between the jumps of a drag: view time without a viewer.
     #[serde(skip_serializing_if = "is_zero_ms")]
     pub scrubbed_ms: u64,
     /// Events of any other kind.
@@ -205,7 +205,7 @@ pub struct Viewed {
 }
 
 impl Viewed {
-    /// The view time in milliseconds: the segments and what was [scrubbed](Details::scrubbed_ms).
+    /// The view time in milliseconds: the segments and [scrubbing](Details::scrubbed_ms).
     #[must_use]
     pub fn view_ms(&self) -> u64 {
         self.segments.len_ms() + self.counters.details.scrubbed_ms
@@ -276,20 +276,20 @@ impl Session {
         }
         self.writes_text |= event.has_text_position;
         let writes_text = self.writes_text && at.timestamp_ms.is_none();
+        let mark = |what| Mark { what, duration_ms: event.duration_ms, at };
         match self.count(&event.step, at) {
-            Counted::Mark(What::Play { from_ms }) if writes_text && !self.is_late(at) => {
-                let what = What::LivePlay { from_ms };
-                self.mark(Mark { what, duration_ms: event.duration_ms, at })
+            Counted::Mark(What::Play { from_ms, .. }) if writes_text => {
+                let is_live = !self.is_late(at);
+                self.mark(mark(What::Play { from_ms, is_live }))
             }
             Counted::Mark(What::Pause { to_ms: from_ms })
                 if writes_text && !event.has_text_position =>
             {
-                self.mark(Mark { what: What::Jump { from_ms }, duration_ms: event.duration_ms, at })
+                self.mark(mark(What::Jump { from_ms }))
             }
-            Counted::Mark(what) => self.mark(Mark { what, duration_ms: event.duration_ms, at }),
+            Counted::Mark(what) => self.mark(mark(what)),
             Counted::Changed(changed) => {
-                let mark = Mark { what: What::Duration, duration_ms: event.duration_ms, at };
-                (event.duration_ms.is_some() && self.mark(mark)) || changed
+                (event.duration_ms.is_some() && self.mark(mark(What::Duration))) || changed
             }
         }
     }
@@ -378,7 +378,7 @@ impl Session {
         match *step {
             Step::Play { from_ms } => {
                 self.starts_up(|startup| startup.play(at));
-                return Counted::Mark(What::Play { from_ms });
+                return Counted::Mark(What::Play { from_ms, is_live: false });
             }
             Step::Pause { to_ms } => return Counted::Mark(What::Pause { to_ms }),
             Step::RebufferingStart { from_ms } => {
@@ -479,7 +479,7 @@ impl Session {
     }
 }
 
-/// What became of an event.
+/// How an event counts.
 enum Counted {
     /// It moves the playhead.
     Mark(What),

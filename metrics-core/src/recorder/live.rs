@@ -51,7 +51,7 @@ impl Input {
         matches!(self, Self::Event(event, _) if event.timestamp_ms.is_some()) && !self.is_play()
     }
 
-    /// Whether it tells the rate, which holds for what is played later.
+    /// Whether it tells the rate, which holds for later segments.
     fn is_rate(&self) -> bool {
         matches!(self, Self::Event(event, _) if matches!(event.step, Step::RateChange { .. }))
     }

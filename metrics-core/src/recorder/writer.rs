@@ -16,7 +16,7 @@ use super::{
     AnotherVideo, BEAT, Batch, CHECKPOINT, Ending, NotStored, Progress, Recorder, Refused, SHARDS,
     Shard, lock,
 };
-use crate::store::{Error, Loaded, Outcome, SessionWrite};
+use crate::store::{Error, Loaded, Outcome, SessionWrite, Subject};
 
 /// How long to wait before a failed call is tried again, at first and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
@@ -344,10 +344,9 @@ impl Recorder {
 
     fn rebase(&self, entry: &Arc<Entry>, loaded: Option<&Loaded>, refused: &mut Refused) {
         let mut live = entry.lock();
-        let same = loaded.map_or(Ok(()), |Loaded { video, identifier, .. }| {
-            AnotherVideo::check(*video, identifier.as_deref(), &entry.subject)
-        });
-        if let Err(another) = same {
+        let Subject { key, video, .. } = &*entry.subject;
+        if let Some(loaded) = loaded.filter(|loaded| loaded.video != video.digest(key)) {
+            let another = AnotherVideo::of(loaded.identifier.as_deref(), video);
             return self.refuse(entry, &mut live, another.into(), refused);
         }
         let before = live.waiting();

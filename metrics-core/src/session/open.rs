@@ -10,7 +10,7 @@ pub(super) const RATE_MILLI: u32 = 1_000;
 
 /// The fastest rate that is believed of a player that tells none, in thousandths. Players offer up to 2, browsers'
 /// extensions up to 4.
-pub(super) const UNTOLD_RATE_MILLI_MAX: u32 = 4_000;
+const UNTOLD_RATE_MILLI_MAX: u32 = 4_000;
 
 /// By how much a position may exceed the time that passed at that rate, in milliseconds: players round both.
 const SLACK_MS: u32 = 300;
@@ -105,7 +105,7 @@ impl Open {
     }
 
     /// How much video passes in `ms` at the rate now.
-    pub(super) fn video_ms(&self, ms: u64) -> u32 {
+    fn video_ms(&self, ms: u64) -> u32 {
         saturate(ms.saturating_mul(u64::from(self.rate_milli)) / u64::from(RATE_MILLI))
     }
 
@@ -120,10 +120,15 @@ impl Open {
 
     /// The furthest position that playback may have reached since `from_ms` at `now`.
     pub(super) fn furthest_ms(&self, now: Moment) -> u32 {
-        let rate_milli = u64::from(self.rate_milli_max.max(UNTOLD_RATE_MILLI_MAX));
-        let passed_ms = self.at.until_ms(now).saturating_mul(rate_milli) / u64::from(RATE_MILLI);
+        let most_ms = saturate(self.most_ms(self.at.until_ms(now)));
         let slack_ms = if self.from_ms == 0 { SLACK_AT_START_MS } else { SLACK_MS };
-        self.from_ms.saturating_add(saturate(passed_ms)).saturating_add(slack_ms)
+        self.from_ms.saturating_add(most_ms).saturating_add(slack_ms)
+    }
+
+    /// How much video passes in `ms` at most, at the fastest rate that is believed of the player.
+    pub(super) fn most_ms(&self, ms: u64) -> u64 {
+        let rate_milli = self.rate_milli_max.max(UNTOLD_RATE_MILLI_MAX);
+        ms.saturating_mul(rate_milli.into()) / u64::from(RATE_MILLI)
     }
 
     /// Whether playback may have got from the start of the segment to `position_ms` without a jump.

@@ -18,13 +18,13 @@
 //! * **No jump.** Of such a client, a play after a jump that is where playback without one must be: a page that was busy
 //!   took its own steps for a jump.
 //! * **First second.** 0.1.x clients call every position below 1 s 0: where a pause tells that playback resumed, it did.
-//! * **Waits.** A position in `rebuffering_start` tells how far playback got; waits that it got on in were none
+//! * **Waits.** A position in `rebuffering_start` tells how far playback got; a wait during which it moved on was none
 //!   (`@maveio/metrics` 0.0.x). A wait that a jump causes is the latency of a seek and no rebuffering.
 //! * **Scrubbing.** A segment of less than a quarter of a second between two jumps counts as view time, and not as watched.
 
 use std::ops::RangeInclusive;
 
-use super::open::{Closed, JUMP_MS, Known, Open, RATE_MILLI, UNTOLD_RATE_MILLI_MAX};
+use super::open::{Closed, JUMP_MS, Known, Open, RATE_MILLI};
 use super::{Counters, Moment};
 use crate::event::POSITION_MS_MAX;
 use crate::interval::{Interval, Segments};
@@ -95,10 +95,8 @@ pub(super) struct Mark {
 pub(super) enum What {
     Play {
         from_ms: u32,
-    },
-    /// A play of a client that writes text, which arrived when it happened.
-    LivePlay {
-        from_ms: u32,
+        /// It is of a client that writes text, and arrived when it happened.
+        is_live: bool,
     },
     Pause {
         to_ms: u32,
@@ -153,7 +151,7 @@ struct Stall {
     is_seek: bool,
 }
 
-/// What a mark changes beside the playhead.
+/// Receives the segments and counts that follow from a mark.
 pub(super) struct Tally<'a> {
     pub(super) segments: &'a mut Segments,
     pub(super) counters: &'a mut Counters,
@@ -185,12 +183,12 @@ impl Playhead {
             return self.step_late(mark, tally);
         }
         // That of a jump may be of the video after it.
-        if !matches!(mark.what, What::Jump { .. }) {
+        let is_jump = matches!(mark.what, What::Jump { .. });
+        if !is_jump {
             self.learn(mark.duration_ms);
         }
         match mark.what {
-            What::Play { from_ms } => self.play(from_ms, false, at, tally),
-            What::LivePlay { from_ms } => self.play(from_ms, true, at, tally),
+            What::Play { from_ms, is_live } => self.play(from_ms, is_live, at, tally),
             What::Pause { to_ms } => self.pause(to_ms, at, tally),
             What::Jump { from_ms } => self.jump(from_ms, at, tally),
             What::Stalled { from_ms } => self.stall(from_ms, at, tally.counters),
@@ -205,14 +203,14 @@ impl Playhead {
             What::Resumed => self.resume(at),
             What::Left => self.close_by_guess(at, tally),
         }
-        if matches!(mark.what, What::Jump { .. }) {
+        if is_jump {
             self.learn(mark.duration_ms);
         }
     }
 
     /// A mark too late to find its place. A play is not too late to count: what is open now closed it.
     fn step_late(&mut self, mark: &Mark, tally: &mut Tally<'_>) {
-        let (What::Play { from_ms }, Some(since)) = (mark.what, self.since()) else { return };
+        let (What::Play { from_ms, .. }, Some(since)) = (mark.what, self.since()) else { return };
         let open = Open::new(from_ms, mark.at, self.rate_milli);
         let late = Self { state: State::Playing(open), stalled: None, ..self.clone() };
         if let Some(segment) = late.running(since) {
@@ -297,8 +295,7 @@ impl Playhead {
         };
         if is_out_of_reach {
             counters.details.clamped += 1;
-            let estimate_ms = open.estimate_ms(at, self.waiting_ms(&open, at));
-            return (open, estimate_ms.min(open.end_ms(self.duration_ms)));
+            return (open, self.end_at(&open, at));
         }
         if let Some(resumed_ms) = open.resumed_ms {
             let estimate_ms = open.estimate_ms(at, self.waiting_ms(&open, at));
@@ -465,9 +462,7 @@ impl Playhead {
         self.last = Some(Closed {
             from_ms: open.from_ms,
             to_ms,
-            estimate_ms: open
-                .estimate_ms(at, self.waiting_ms(&open, at))
-                .min(open.end_ms(self.duration_ms)),
+            estimate_ms: self.end_at(&open, at),
             segment,
             opened: open.at,
             closed: at,
@@ -481,11 +476,7 @@ impl Playhead {
 
     /// Closes what is open where playback must have got to.
     fn close_by_guess(&mut self, at: Moment, tally: &mut Tally<'_>) {
-        let (open, until) = match self.state {
-            State::Paused => return,
-            State::Playing(open) => (open, at),
-            State::Lost(open, lost) => (open, lost),
-        };
+        let Some((open, until)) = self.open_until(at) else { return };
         let end_ms = self.end_at(&open, until);
         self.close(open, end_ms, true, until, tally);
     }
@@ -493,9 +484,7 @@ impl Playhead {
     /// How much the session may have watched at `at` by the server's clock, in milliseconds of video.
     fn budget_ms(&self, open: &Open, at: Moment) -> u64 {
         let passed_ms = at.received_ms.saturating_sub(self.started_at_ms).max(0).unsigned_abs();
-        let rate_milli = u64::from(open.rate_milli_max.max(UNTOLD_RATE_MILLI_MAX));
-        let most_ms = passed_ms.saturating_mul(rate_milli) / u64::from(RATE_MILLI);
-        most_ms.saturating_add(OFFLINE_MS_MAX)
+        open.most_ms(passed_ms).saturating_add(OFFLINE_MS_MAX)
     }
 
     fn stall(&mut self, from_ms: Option<u32>, at: Moment, counters: &mut Counters) {
@@ -526,16 +515,12 @@ impl Playhead {
         }
         if let Some(open) = self.open() {
             let still_ms = self.waiting_ms(&open, at);
-            let known = Known {
-                idle_ms: open.known.idle_ms.saturating_add(still_ms),
-                waits: open.known.waits.saturating_add(u32::from(!stall.is_seek)),
-                waited_ms: open.known.waited_ms.saturating_add(if stall.is_seek {
-                    0
-                } else {
-                    waited_ms
-                }),
-                ..open.known
-            };
+            let mut known = open.known;
+            known.idle_ms = known.idle_ms.saturating_add(still_ms);
+            if !stall.is_seek {
+                known.waits = known.waits.saturating_add(1);
+                known.waited_ms = known.waited_ms.saturating_add(waited_ms);
+            }
             self.set_open(Open { known, ..open });
         }
         self.stalled = None;
@@ -567,11 +552,7 @@ impl Playhead {
 
     /// The open segment, as far as playback must have got at `now`.
     pub(super) fn running(&self, now: Moment) -> Option<Interval> {
-        let (open, now) = match self.state {
-            State::Paused => return None,
-            State::Playing(open) => (open, now),
-            State::Lost(open, lost) => (open, lost),
-        };
+        let (open, now) = self.open_until(now)?;
         let running = Interval::new(open.from_ms, self.end_at(&open, now))?;
         // Without what was watched before, which the store of an open segment does not tell apart.
         cut(running, self.budget_ms(&open, now))
@@ -601,11 +582,7 @@ impl Playhead {
         let learns = mark.duration_ms.is_some_and(|ms| Some(ms) != self.duration_ms);
         learns
             || match mark.what {
-                What::Play { .. }
-                | What::LivePlay { .. }
-                | What::Lost
-                | What::Resumed
-                | What::Left => true,
+                What::Play { .. } | What::Lost | What::Resumed | What::Left => true,
                 What::Pause { .. } | What::Jump { .. } => self.state != State::Paused,
                 What::Stalled { .. } => self.stalled.is_none(),
                 What::Flowing => self.stalled.is_some(),
@@ -625,6 +602,15 @@ impl Playhead {
     #[cfg(feature = "recorder")]
     pub(super) fn lost_at_ms(&self) -> Option<i64> {
         if let State::Lost(_, lost) = self.state { Some(lost.received_ms) } else { None }
+    }
+
+    /// What is open, and how far it has run by `now`: until then, or until its connection was lost.
+    pub(super) fn open_until(&self, now: Moment) -> Option<(Open, Moment)> {
+        match self.state {
+            State::Paused => None,
+            State::Playing(open) => Some((open, now)),
+            State::Lost(open, lost) => Some((open, lost)),
+        }
     }
 
     pub(super) fn open(&self) -> Option<Open> {
@@ -665,7 +651,7 @@ fn guess(last: &Closed) -> RangeInclusive<u32> {
     last.from_ms..=last.to_ms.saturating_add(ECHO_OFF_GUESS_MS).saturating_add(late_ms)
 }
 
-/// Notes where playback is, and that waits were none which it got on in.
+/// Notes where playback is, and that waits during which it moved on were none.
 fn know(open: &mut Open, position_ms: u32, at: Moment, counters: &mut Counters) {
     let Known { position_ms: before_ms, at: since, waits, waited_ms, .. } = open.known;
     if position_ms < before_ms || !open.may_reach(position_ms, at) {

@@ -114,8 +114,7 @@ impl Session {
         let reached = self.reached(reach);
         segments.extend(playhead.running(reached));
         let mut resume = vec![LAYOUT];
-        put_playhead(&mut resume, &playhead, reached, self.started_at_ms);
-        resume[1] |= flag(TEXT, self.writes_text);
+        put_playhead(&mut resume, &playhead, self.writes_text, reached, self.started_at_ms);
         self.writers.put(&mut resume);
         self.seen.put(&mut resume);
         Stored {
@@ -141,9 +140,11 @@ impl Session {
         let mut reader = Reader::new(&stored.resume);
         let mut playhead = Playhead::new(stored.started_at_ms);
         playhead.duration_ms = stored.duration_ms;
-        let writes_text = stored.resume.get(1).is_some_and(|flags| flags & TEXT != 0);
+        let mut writes_text = false;
         match reader.byte()? {
-            LAYOUT => take_playhead(&mut reader, &mut playhead, stored.started_at_ms)?,
+            LAYOUT => {
+                writes_text = take_playhead(&mut reader, &mut playhead, stored.started_at_ms)?;
+            }
             LAYOUT_RUN => playhead.state = take_run(&mut reader, stored.started_at_ms)?,
             _ => return Err(Damaged("it was written by a newer version")),
         }
@@ -200,18 +201,21 @@ const RATE: u8 = 1 << 3;
 const TEXT: u8 = 1 << 4;
 
 /// The playhead, with an open segment as far as it has run when it `reached` a moment.
-fn put_playhead(out: &mut Vec<u8>, playhead: &Playhead, reached: Moment, started_at_ms: i64) {
-    let open = match playhead.state {
-        State::Paused => None,
-        State::Playing(open) => Some((open, reached)),
-        State::Lost(open, lost) => Some((open, lost)),
-    };
+fn put_playhead(
+    out: &mut Vec<u8>,
+    playhead: &Playhead,
+    writes_text: bool,
+    reached: Moment,
+    started_at_ms: i64,
+) {
+    let open = playhead.open_until(reached);
     let rate_milli = Some(playhead.rate_milli).filter(|milli| *milli != RATE_MILLI);
     out.push(
         flag(OPEN, open.is_some())
             | flag(LAST, playhead.last.is_some())
             | flag(DISPROVED, playhead.disproved_ms.is_some())
-            | flag(RATE, rate_milli.is_some()),
+            | flag(RATE, rate_milli.is_some())
+            | flag(TEXT, writes_text),
     );
     if let Some((open, until)) = open {
         let waiting_ms = playhead.waiting_ms(&open, until);
@@ -225,11 +229,12 @@ fn put_playhead(out: &mut Vec<u8>, playhead: &Playhead, reached: Moment, started
     }
 }
 
+/// Reads what follows the layout, and returns whether the client writes positions as text.
 fn take_playhead(
     reader: &mut Reader<'_>,
     playhead: &mut Playhead,
     started_at_ms: i64,
-) -> Result<(), Damaged> {
+) -> Result<bool, Damaged> {
     let flags = reader.byte()?;
     if flags & OPEN != 0 {
         playhead.state = take_open(reader, started_at_ms)?;
@@ -243,7 +248,7 @@ fn take_playhead(
     if flags & RATE != 0 {
         playhead.rate_milli = take_rate(reader)?;
     }
-    Ok(())
+    Ok(flags & TEXT != 0)
 }
 
 fn take_run(reader: &mut Reader<'_>, started_at_ms: i64) -> Result<State, Damaged> {

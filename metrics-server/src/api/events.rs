@@ -120,12 +120,9 @@ pub(crate) fn sort(body: &[u8], key: Option<&ApiKey>) -> Result<Sorted, Error> {
                 let (video, gives_signs) = (group.video.clone(), group.gives_signs);
                 let group = groups.entry(address).or_insert(group);
                 group.gives_signs |= gives_signs;
-                if group.video == video {
-                    group.events.push((index, event));
-                } else {
-                    let same = group.video.identifier() == video.identifier();
-                    let field = if same { "metadata" } else { "identifier" };
-                    answer.reject(index, another_video(AnotherVideo { field }));
+                match AnotherVideo::check(&group.video, &video) {
+                    Ok(()) => group.events.push((index, event)),
+                    Err(another) => answer.reject(index, another_video(another)),
                 }
             }
             Err(Unread::Keyless) => {
