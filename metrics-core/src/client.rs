@@ -97,7 +97,7 @@ impl Default for Classification {
 }
 
 /// What a viewer watches with, as far as it is known.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Client {
     /// The browser.
     pub browser: Browser,

@@ -79,6 +79,7 @@
 
 #![warn(clippy::unwrap_used)]
 
+pub mod block;
 pub mod client;
 #[cfg(feature = "recorder")]
 mod clock;
@@ -113,6 +114,7 @@ pub mod source;
 #[cfg(feature = "recorder")]
 pub mod store;
 pub mod time_bucket;
+pub mod totals;
 #[cfg(feature = "recorder")]
 mod upkeep;
 mod varint;

@@ -37,7 +37,6 @@ use playhead::{Mark, Playhead, Tally, What};
 use told::{Startup, Told};
 
 pub use resume::Stored;
-#[cfg(feature = "sqlite")]
 pub(crate) use resume::over;
 
 /// How many of the youngest events are kept apart, so that a late one finds its place between them.

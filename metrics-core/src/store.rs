@@ -1,7 +1,7 @@
 //! Where sessions are kept: the [`Store`] trait and its implementations.
 //!
-//! A store is told whole sessions and asked for sums. It knows nothing of events, players or time zones: what a
-//! session is was decided before, and what a bucket is will be decided after.
+//! A store receives whole sessions and returns them, as rows or in blocks. It knows nothing of events, players, filters or
+//! time zones.
 
 mod error;
 
@@ -23,16 +23,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
+use crate::block::{Block, Groups, Row, RowId};
 use crate::client::Client;
-use crate::engagement::{Parts, Seconds};
 use crate::key::{ApiKey, SessionId};
-use crate::query::{Scan, Selection};
-use crate::report::{PlayCell, SourceCell};
 use crate::session::Stored;
 use crate::source::Source;
-use crate::time_bucket::Buckets;
+use crate::totals::{DayTotals, StoredTotals};
 use crate::video::Video;
 
 pub use error::{Cause, Error};
@@ -55,18 +53,22 @@ pub const KEYS_POLL: Duration = Duration::from_millis(500);
 
 /// Durable storage for sessions.
 ///
+/// A store keeps keys, videos, one row per open session, encoded [blocks](crate::block) of closed sessions, and totals
+/// per key and day. It decides nothing about their content: code of this crate closes sessions, merges blocks and answers
+/// reports, so that all stores give the same answers.
+///
 /// # Contract
 ///
-/// * A call is atomic: [`commit`](Self::commit) stores all of a batch, apart from conflicts, or none of it.
+/// * A call is atomic: [`commit`](Self::commit) and [`rewrite`](Self::rewrite) store all of a batch, apart from
+///   conflicts, or none of it.
 /// * A call that returned `Ok` is durable, and every later call sees it.
 /// * A call that returned `Err` may still have happened, if the error is
 ///   [`Unavailable`](Error::Unavailable). All calls may be repeated.
 /// * A call whose future is dropped happens whole or not at all.
-/// * Answers follow `definitions` to the millisecond: a session belongs to the instant of its start, both ends of
-///   a [`Scan`] are included, and containment is PostgreSQL's `@>` on JSON.
-/// * It is given nothing that a database could not keep: no text holds U+0000, and JSON is canonical and nested at
-///   most [`DEPTH_MAX`](crate::containment::DEPTH_MAX) deep. [`Metrics`](crate::Metrics) sees to that; whoever calls a
-///   store directly has to.
+/// * A session is in one place at every moment: a row while it is open, a block once it is closed.
+/// * Texts hold no U+0000, and JSON is canonical and nested at most
+///   [`DEPTH_MAX`](crate::containment::DEPTH_MAX) deep. [`Metrics`](crate::Metrics) checks that; direct callers of a
+///   store check it themselves.
 /// * A store is a handle. It is shared behind an `Arc`, by any number of tasks.
 ///
 /// The suite in `conformance` (feature `conformance`) checks this as far as it can be seen from outside.
@@ -85,124 +87,301 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Disables a key, and returns false if there is none. A key that is disabled already keeps its first time.
     async fn revoke_key(&self, key: &ApiKey, now: DateTime<Utc>) -> Result<bool, Error>;
 
-    /// The sessions with these ids, in their order; `None` for those that are not there or are
-    /// [settled](Self::settle).
-    async fn load(&self, ids: &[SessionId]) -> Result<Vec<Option<Loaded>>, Error>;
-
-    /// What is stored of these sessions, in their order, settled or not; `None` for those that are not there.
+    /// Waits until the keys may have changed since the call that returned `seen` (0 for the first), and returns the
+    /// number for the next call. Cancel safe.
     ///
-    /// A store that settles no sessions, as this one does not, looks them up by their ids.
-    async fn find(&self, lookups: &[Lookup]) -> Result<Vec<Option<Stored>>, Error> {
-        let ids: Vec<_> = lookups.iter().map(|lookup| lookup.id).collect();
-        let loaded = self.load(&ids).await?;
-        Ok(loaded.into_iter().map(|loaded| Some(loaded?.stored)).collect())
-    }
-
-    /// Writes sessions whole, and says of each what became of it. No id is twice in a batch.
-    ///
-    /// A first write conflicts with a session that has the id. If that is [settled](Self::settle), it only does with one
-    /// of the same video and start: under the id of any other, another session begins.
-    ///
-    /// Videos and sources that are new are added: however many first plays of a video there are at once, it is one
-    /// video.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Rejected`] if the batch never will be stored: nothing of it is.
-    async fn commit(&self, writes: Arc<[SessionWrite]>) -> Result<Vec<Outcome>, Error>;
-
-    /// Says of each of these videos whether it is there, and how many its key has. Videos are there from the first
-    /// session of them on.
-    async fn known_videos(&self, videos: &[(ApiKey, Video)]) -> Result<Vec<KnownVideo>, Error>;
-
-    /// Sums plays per cell: a stretch of time that lies in one of `buckets`. A bucket may be answered in any number of
-    /// cells.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::TimedOut`] if there is too much to sum, here and in the reports below.
-    async fn plays(&self, scan: &Scan, buckets: Buckets) -> Result<Vec<PlayCell>, Error>;
-
-    /// Sums plays per cell and page, those that have a page.
-    async fn sources(&self, scan: &Scan, buckets: Buckets) -> Result<Vec<SourceCell>, Error>;
-
-    /// Counts the viewers of each of `parts` equal parts, up to the furthest position watched by any session that
-    /// counts.
-    async fn parts(&self, scan: &Scan, parts: u32) -> Result<Parts, Error>;
-
-    /// Counts the views and the viewers of every second of video.
-    async fn seconds(&self, scan: &Scan, buckets: Buckets) -> Result<Seconds, Error>;
-
-    /// Counts the sessions with an open segment, at instances that are alive at `now`.
-    async fn watching(&self, selection: &Selection, now: DateTime<Utc>) -> Result<u64, Error>;
-
-    /// Adds sessions to the sums from which reports are answered, at most so many (1 or more), and returns how many:
-    /// those that were last heard of before `quiet_since` and have no segment open. None are left when that is 0.
-    ///
-    /// Answers are the same before and after. A store without sums, as this one is, has nothing to do.
-    async fn roll_up(&self, quiet_since: DateTime<Utc>, at_most: u32) -> Result<u64, Error> {
-        let _any = (quiet_since, at_most);
-        Ok(0)
-    }
-
-    /// Throws away what sessions need to go on, of at most so many (1 or more), and returns how many: those that are
-    /// rolled up and were last heard of before `silent_since`. None are left when that is 0.
-    ///
-    /// They stay in all reports and exports, which tell them as [`Stored::settled`] does.
-    ///
-    /// A store may keep all sessions as they are for ever, as this one does.
-    async fn settle(&self, silent_since: DateTime<Utc>, at_most: u32) -> Result<u64, Error> {
-        let _any = (silent_since, at_most);
-        Ok(0)
-    }
-
-    /// The first and the last day, by UTC, that there are sums or sessions of.
-    async fn rollup_days(&self) -> Result<Option<(NaiveDate, NaiveDate)>, Error> {
-        Ok(None)
-    }
-
-    /// Adds up a day again, and returns whether its sums were as they must be. If not, and if they are to be mended,
-    /// they are then.
-    async fn check_rollups(&self, day: NaiveDate, mend: bool) -> Result<bool, Error> {
-        let _any = (day, mend);
-        Ok(true)
-    }
-
-    /// Notes that an instance is alive.
-    async fn beat(&self, instance: Instance, now: DateTime<Utc>) -> Result<(), Error>;
-
-    /// Reads sessions whole, at most `limit` (1 or more) of them, in an order of the store's own: from the beginning,
-    /// or after the `cursor` of the page before. A session that was there all the time is on one page exactly, as it
-    /// is when that page is read; one that comes or goes meanwhile is on one page at most.
-    ///
-    /// A page may be empty although another follows.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Rejected`] if the cursor is not this store's.
-    async fn export(&self, cursor: Option<&Cursor>, limit: u32) -> Result<Page, Error>;
-
-    /// Deletes the sessions that started before `start`, and returns when they are gone, from all reports too. A
-    /// store may keep the last of them for as long as a part of its table is wide, a week at most.
-    ///
-    /// Others may record meanwhile, so unlike other calls this may happen in part, if it fails or is dropped. Called
-    /// again, it goes on.
-    async fn forget(&self, start: DateTime<Utc>) -> Result<(), Error>;
-
-    /// Waits until the keys may have changed since the call that answered `seen` (0 for the first), and answers the
-    /// number to go on with. Cancel safe.
-    ///
-    /// A store that is not told of changes, as this one is not, believes in one every [`KEYS_POLL`].
+    /// The default, for stores without notifications, reports a change every [`KEYS_POLL`].
     async fn keys_changed(&self, seen: u64) -> u64 {
         tokio::time::sleep(KEYS_POLL).await;
         seen + 1
     }
 
-    /// Counts the sessions.
+    /// Notes that an instance is alive at `now`.
+    async fn beat(&self, instance: Instance, now: DateTime<Utc>) -> Result<(), Error>;
+
+    /// Returns of each of these videos whether it is there, and how many its key has. Videos are there from their first
+    /// session on.
+    async fn known_videos(&self, videos: &[(ApiKey, Video)]) -> Result<Vec<KnownVideo>, Error>;
+
+    /// Adds videos that are new, and returns the row ids of the key and of the video of each.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Rejected`] if there is no such key.
+    async fn add_videos(&self, videos: &[(ApiKey, Video)]) -> Result<Vec<(KeyId, VideoId)>, Error>;
+
+    /// The sessions with these ids, in their order; `None` for those that are not there or are final.
+    async fn load(&self, ids: &[SessionId]) -> Result<Vec<Option<Found>>, Error>;
+
+    /// Writes the rows of open sessions, and returns the outcome of each. No id is twice in a batch.
+    ///
+    /// A write with [`expected`](SessionWrite::expected) 0 adds a row, unless an open or closed session has the id. Any
+    /// other replaces the row of that version.
+    ///
+    /// Videos that are new are added: any number of concurrent first plays of a video make one video.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Rejected`] if the batch can never be stored: nothing of it is.
+    async fn commit(&self, writes: Arc<[SessionWrite]>) -> Result<Vec<Outcome>, Error>;
+
+    /// Open sessions without an open segment whose last event is before `quiet_since`, at most `limit` (1 or more), the
+    /// quietest first or in any order that leaves none out for ever.
+    async fn quiet(
+        &self,
+        quiet_since: DateTime<Utc>,
+        limit: u32,
+    ) -> Result<Vec<OpenSession>, Error>;
+
+    /// Replaces blocks, together with everything that follows from it, in one transaction.
+    ///
+    /// Nothing is done, and [`Outcome::Conflict`] is returned, if a block to remove is not there, or if a session is not
+    /// there in the version that is named.
+    async fn rewrite(&self, rewrite: Rewrite) -> Result<Outcome, Error>;
+
+    /// Makes closed sessions final whose last event is before `silent_since`, at most `limit` (1 or more): drops their
+    /// resume state. Returns how many.
+    async fn finalize(&self, silent_since: DateTime<Utc>, limit: u32) -> Result<u64, Error>;
+
+    /// Opens a consistent view of all sessions as they are now.
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>, Error>;
+
+    /// Counts the sessions, open and closed.
     async fn count_sessions(&self) -> Result<u64, Error>;
 
     /// Returns if the store can be read and written.
     async fn check(&self) -> Result<(), Error>;
+}
+
+/// A consistent view of a store: all calls see the same moment.
+///
+/// Lists come in pages: a call returns at most `limit` (1 or more) items after the one named, in the order of their ids.
+/// Fewer than `limit` are the last ones.
+///
+/// # Errors
+///
+/// [`Error::TimedOut`] if a call takes too long; else those of [`Store`].
+#[async_trait]
+pub trait Snapshot: Send {
+    /// Videos, by their ids.
+    async fn videos(
+        &mut self,
+        scope: &VideoScope,
+        after: Option<VideoId>,
+        limit: u32,
+    ) -> Result<Vec<VideoRecord>, Error>;
+
+    /// Open sessions, by their ids.
+    async fn open_sessions(
+        &mut self,
+        scan: &OpenScan,
+        after: Option<SessionId>,
+        limit: u32,
+    ) -> Result<Vec<OpenSession>, Error>;
+
+    /// The heads of blocks that may have sessions which started from `from_ms` to `to_ms` (Unix milliseconds, both
+    /// included), by their ids.
+    async fn blocks(
+        &mut self,
+        videos: &Videos,
+        from_ms: i64,
+        to_ms: i64,
+        after: Option<BlockId>,
+        limit: u32,
+    ) -> Result<Vec<BlockHead>, Error>;
+
+    /// Reads groups of blocks, in the order of `blocks`.
+    async fn groups(&mut self, blocks: &[BlockId], groups: Groups) -> Result<Vec<Block>, Error>;
+
+    /// Closed sessions that can go on, by their ids.
+    async fn resumable(
+        &mut self,
+        after: Option<SessionId>,
+        limit: u32,
+    ) -> Result<Vec<Resumable>, Error>;
+
+    /// The totals of a key's days from `first_day` to `last_day` (days since 1970-01-01 UTC, both included), by day; none
+    /// for days without closed sessions. With [`Detail::Days`], the hours are left out.
+    async fn totals(
+        &mut self,
+        key: KeyId,
+        first_day: i64,
+        last_day: i64,
+        detail: Detail,
+    ) -> Result<Vec<StoredTotals>, Error>;
+}
+
+/// The row id of a key.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct KeyId(pub i64);
+
+/// The row id of a video.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct VideoId(pub i64);
+
+/// The row id of a block. A block that replaces another has another id.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct BlockId(pub i64);
+
+/// Which videos are listed. Every part that is there narrows the list.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct VideoScope {
+    /// Videos of this key.
+    pub key: Option<ApiKey>,
+    /// Videos with one of these identifiers.
+    pub identifiers: Option<Vec<String>>,
+}
+
+/// A video, as a store lists it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct VideoRecord {
+    /// Its row id.
+    pub id: VideoId,
+    /// The row id of its key.
+    pub key_id: KeyId,
+    /// Its key.
+    pub key: ApiKey,
+    /// The video.
+    pub video: Video,
+}
+
+/// Whose sessions are read.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Videos {
+    /// Those of all videos.
+    All,
+    /// Those of all videos of a key.
+    OfKey(KeyId),
+    /// Those of these videos, in order.
+    These(Vec<VideoId>),
+}
+
+/// Which open sessions are read.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct OpenScan {
+    /// Whose.
+    pub videos: Videos,
+    /// The first start, in Unix milliseconds.
+    pub from_ms: i64,
+    /// The last start, in Unix milliseconds.
+    pub to_ms: i64,
+    /// Only those with an open segment at an instance that is alive at this moment.
+    pub watched_at: Option<DateTime<Utc>>,
+}
+
+/// An open session.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct OpenSession {
+    /// Its id.
+    pub id: SessionId,
+    /// The version of its row.
+    pub version: Version,
+    /// The row id of its key.
+    pub key: KeyId,
+    /// The row id of its video.
+    pub video: VideoId,
+    /// The session, with its resume state.
+    pub row: Row,
+}
+
+/// What a store has of a session that can go on.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Found {
+    /// Its version, to be expected by the next write.
+    pub version: Version,
+    /// The video of the session, as [`Video::digest`] has it: a session has one video.
+    pub video: [u8; 16],
+    /// The identifier of that video.
+    pub identifier: Option<String>,
+    /// Where it is.
+    pub place: Place,
+}
+
+/// Where a session is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Place {
+    /// A row of its own has it.
+    Open(Stored),
+    /// A block has it.
+    Closed {
+        /// The row id of its key.
+        key: KeyId,
+        /// The row id of its video.
+        video: VideoId,
+        /// When it started, in Unix milliseconds.
+        started_at_ms: i64,
+        /// Its resume state.
+        resume: Vec<u8>,
+    },
+}
+
+/// A closed session that can go on.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Resumable {
+    /// Its id.
+    pub id: SessionId,
+    /// Its version, to be expected by the next write.
+    pub version: Version,
+    /// The row id of its video.
+    pub video: VideoId,
+    /// When it started, in Unix milliseconds.
+    pub started_at_ms: i64,
+    /// Its last event, in Unix milliseconds.
+    pub last_event_at_ms: i64,
+    /// Its resume state.
+    pub resume: Vec<u8>,
+}
+
+/// A block without its content.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct BlockHead {
+    /// Its row id.
+    pub id: BlockId,
+    /// The row id of its key.
+    pub key: KeyId,
+    /// The row id of its video.
+    pub video: VideoId,
+    /// How many sessions it has.
+    pub sessions: u32,
+    /// When the first of them started, in Unix milliseconds.
+    pub first_start_ms: i64,
+    /// When the last of them started, in Unix milliseconds.
+    pub last_start_ms: i64,
+}
+
+/// A change of blocks: see [`Store::rewrite`].
+#[derive(Clone, Debug, Default)]
+pub struct Rewrite {
+    /// Blocks that are removed.
+    pub remove: Vec<BlockId>,
+    /// Blocks that are added.
+    pub add: Vec<(KeyId, VideoId, Block)>,
+    /// Open sessions that are closed: their rows are removed, and their resume state is kept with the version, the video,
+    /// the start and the last event.
+    pub close: Vec<(SessionId, Version)>,
+    /// Closed sessions that are open again, in the version they were closed in: their resume state becomes that of their
+    /// row.
+    pub reopen: Vec<OpenSession>,
+    /// Open sessions that are deleted.
+    pub delete_open: Vec<(SessionId, Version)>,
+    /// Closed sessions that are deleted from the blocks removed: their resume state is dropped, if there is any.
+    pub delete_closed: Vec<(VideoId, i64, RowId)>,
+    /// Sessions in `add` that neither blocks removed nor rows had: those of another store or file. A store that keeps
+    /// closed sessions a second time, for SQL, adds them there.
+    pub import: Vec<(VideoId, Row)>,
+    /// Resume state of closed sessions that come from another store.
+    pub resumable: Vec<Resumable>,
+    /// Changes of totals, per key and day since 1970-01-01 UTC.
+    pub totals: Vec<(KeyId, i64, DayTotals)>,
+}
+
+/// How much of totals is read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Detail {
+    /// The sums of whole days.
+    Days,
+    /// The sums of every hour as well.
+    Hours,
 }
 
 /// What is done about tables that are not up to date.
@@ -233,19 +412,6 @@ pub struct Instance(pub u32);
 
 /// A number that goes up by one with every write of a session, from 1 on.
 pub type Version = u32;
-
-/// A session that a store had.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Loaded {
-    /// Its version, to be expected by the next write.
-    pub version: Version,
-    /// The video of the session, as [`Video::digest`] has it: a session has one video.
-    pub video: [u8; 16],
-    /// The identifier of that video.
-    pub identifier: Option<String>,
-    /// The session.
-    pub stored: Stored,
-}
 
 /// Names a session of any age.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -336,11 +502,11 @@ pub struct KnownVideo {
     pub videos_of_key: u64,
 }
 
-/// What became of a write.
+/// The outcome of a write.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Outcome {
-    /// It is stored; its version is the expected one plus one.
+    /// It is stored; the version of a session is the expected one plus one.
     Written,
-    /// The store has another version: the session must be loaded again.
+    /// The store has another version: it must be read again.
     Conflict,
 }

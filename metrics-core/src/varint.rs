@@ -44,6 +44,11 @@ impl<'a> Reader<'a> {
         self.rest.is_empty()
     }
 
+    /// How many bytes are left.
+    pub(crate) fn len(&self) -> usize {
+        self.rest.len()
+    }
+
     /// Takes the next number.
     pub(crate) fn number(&mut self) -> Result<u64, Damaged> {
         // Most are short.

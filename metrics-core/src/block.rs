@@ -1,0 +1,225 @@
+//! Blocks: the columns of many closed sessions of one video, encoded.
+//!
+//! A closed session has no open segment and is quiet. Stores keep closed sessions in blocks and know nothing of
+//! their content: the code here encodes, decodes, merges and searches them, so every store answers alike.
+//!
+//! # Format
+//!
+//! A block is a list of sessions, sorted by start and then by row id. It is kept as up to [`Group::ALL`] byte strings,
+//! one per [`Group`] of columns that reports read together. Each string begins with the byte [`FORMAT`]; numbers follow
+//! in LEB128, signed ones zigzag-encoded:
+//!
+//! | group | content |
+//! |---|---|
+//! | [`Starts`](Group::Starts) | the first start in Unix milliseconds, then per session the distance to the start before |
+//! | [`Times`](Group::Times) | per session view time, and view time less unique view time, in milliseconds |
+//! | [`Clients`](Group::Clients) | dictionary of browser, platform and device |
+//! | [`Durations`](Group::Durations) | dictionary of durations in milliseconds plus 1; 0 is unknown |
+//! | [`Segments`](Group::Segments) | per session the length in bytes, then [`Segments::encode`](crate::interval::Segments::encode) |
+//! | [`Pages`](Group::Pages) | dictionary of texts: pages |
+//! | [`SessionData`](Group::SessionData) | dictionary of texts: canonical JSON |
+//! | [`Quality`](Group::Quality) | per session a byte of flags, then startup time, rebufferings and their time, failures, as flagged |
+//! | [`Languages`](Group::Languages) | dictionary of texts: languages of tracks |
+//! | [`Details`](Group::Details) | per session the distance from start to last event, a number of flags, and the counters flagged |
+//! | [`RowIds`](Group::RowIds) | per session 8 bytes |
+//!
+//! A text is its length in bytes plus 1 and then itself, or 0 for none. A dictionary is the number of its values, the values in order of their first use, and, if there are several, a code
+//! per session: one byte each up to 256 values, LEB128 beyond. A group in which no session has a value is left out, if
+//! [`Group::is_optional`].
+
+mod coded;
+mod columns;
+mod encode;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+pub use self::coded::Coded;
+pub use self::columns::{Columns, Quality};
+use crate::client::Client;
+use crate::key::SessionId;
+use crate::session::Stored;
+use crate::source::Source;
+
+/// The format of encoded groups. A block of a newer format is refused.
+pub const FORMAT: u8 = 1;
+
+/// How many sessions a block has at most: its columns fit a processor's cache, and rewriting it takes milliseconds.
+pub const SESSIONS_MAX: usize = 16_384;
+
+/// Columns that are encoded, stored and read together.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[repr(u8)]
+pub enum Group {
+    /// When sessions started.
+    Starts = 0,
+    /// View time and unique view time.
+    Times = 1,
+    /// Browser, platform and device.
+    Clients = 2,
+    /// How long the video is.
+    Durations = 3,
+    /// What was watched.
+    Segments = 4,
+    /// The page that embeds the video.
+    Pages = 5,
+    /// What the page said about the session.
+    SessionData = 6,
+    /// Startup time, rebuffering and failures.
+    Quality = 7,
+    /// The language of the track chosen last.
+    Languages = 8,
+    /// The last event, and counters that reports seldom read.
+    Details = 9,
+    /// Row ids.
+    RowIds = 10,
+}
+
+impl Group {
+    /// Every group, by its number.
+    pub const ALL: [Self; 11] = [
+        Self::Starts,
+        Self::Times,
+        Self::Clients,
+        Self::Durations,
+        Self::Segments,
+        Self::Pages,
+        Self::SessionData,
+        Self::Quality,
+        Self::Languages,
+        Self::Details,
+        Self::RowIds,
+    ];
+
+    /// Returns the name: the column of a store.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Starts => "starts",
+            Self::Times => "times",
+            Self::Clients => "clients",
+            Self::Durations => "durations",
+            Self::Segments => "segments",
+            Self::Pages => "pages",
+            Self::SessionData => "session_data",
+            Self::Quality => "quality",
+            Self::Languages => "languages",
+            Self::Details => "details",
+            Self::RowIds => "row_ids",
+        }
+    }
+
+    /// Whether it is one dictionary, which may be shorter than there are sessions.
+    const fn is_dictionary(self) -> bool {
+        matches!(
+            self,
+            Self::Clients | Self::Durations | Self::Pages | Self::SessionData | Self::Languages
+        )
+    }
+
+    /// Whether a block leaves the group out in which no session has a value.
+    #[must_use]
+    pub const fn is_optional(self) -> bool {
+        matches!(self, Self::Pages | Self::SessionData | Self::Quality | Self::Languages)
+    }
+}
+
+/// A set of groups.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Groups(u16);
+
+impl Groups {
+    /// Every group: sessions whole.
+    pub const ALL: Self = Self((1 << Group::ALL.len()) - 1);
+
+    /// Returns the set with `group` in it.
+    #[must_use]
+    pub const fn with(self, group: Group) -> Self {
+        Self(self.0 | 1 << group as u16)
+    }
+
+    /// Returns the groups that are in either set.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether `group` is in the set.
+    #[must_use]
+    pub const fn has(self, group: Group) -> bool {
+        self.0 & 1 << group as u16 != 0
+    }
+
+    /// The groups in the set, by their numbers.
+    pub fn iter(self) -> impl Iterator<Item = Group> {
+        Group::ALL.into_iter().filter(move |group| self.has(*group))
+    }
+}
+
+impl FromIterator<Group> for Groups {
+    fn from_iter<T: IntoIterator<Item = Group>>(groups: T) -> Self {
+        groups.into_iter().fold(Self::default(), Self::with)
+    }
+}
+
+/// Tells sessions of one video apart that started in the same millisecond: the first 64 bits of the session's id.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct RowId(pub u64);
+
+impl From<SessionId> for RowId {
+    fn from(id: SessionId) -> Self {
+        let [a, b, c, d, e, f, g, h, ..] = *id.as_bytes();
+        Self(u64::from_be_bytes([a, b, c, d, e, f, g, h]))
+    }
+}
+
+/// A closed session as a block keeps it. Key and video are those of the block.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Row {
+    /// Tells it from others of the same start.
+    pub id: RowId,
+    /// The page that embeds the video, if it is known.
+    pub page: Option<Source>,
+    /// Browser, platform and device.
+    pub client: Client,
+    /// What the page said about the session: canonical JSON of an object.
+    pub session_data: Option<Arc<str>>,
+    /// The session, without its resume state ([`Stored::settled`]).
+    pub stored: Stored,
+}
+
+impl Row {
+    /// Sessions of one block are sorted by this.
+    #[must_use]
+    pub fn order(&self) -> (i64, RowId) {
+        (self.stored.started_at_ms, self.id)
+    }
+}
+
+/// An encoded block, without its place in a store.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Block {
+    /// How many sessions it has.
+    pub sessions: u32,
+    /// When the first of them started, in Unix milliseconds.
+    pub first_start_ms: i64,
+    /// When the last of them started, in Unix milliseconds.
+    pub last_start_ms: i64,
+    /// The encoded groups, by their numbers; `None` where one was left out or not read.
+    pub groups: [Option<Vec<u8>>; Group::ALL.len()],
+}
+
+impl Block {
+    /// The bytes of a group, if it is there.
+    #[must_use]
+    pub fn group(&self, group: Group) -> Option<&[u8]> {
+        self.groups[group as usize].as_deref()
+    }
+
+    /// How many bytes all groups have.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.groups.iter().flatten().map(Vec::len).sum()
+    }
+}

@@ -1,0 +1,60 @@
+//! Decoded columns: the part of a block, or of open sessions, that a report reads.
+
+use std::sync::Arc;
+
+use super::coded::Coded;
+use crate::client::Client;
+use crate::source::Source;
+
+/// The columns of sessions of one video, each as long as there are sessions. A group that was not read has empty
+/// columns.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Columns {
+    /// How many sessions there are.
+    pub sessions: usize,
+    /// When they started, in Unix milliseconds, in order.
+    pub starts_ms: Vec<i64>,
+    /// View times in milliseconds.
+    pub view_ms: Vec<u64>,
+    /// Unique view times in milliseconds.
+    pub unique_ms: Vec<u64>,
+    /// Browser, platform and device.
+    pub clients: Option<Coded<Client>>,
+    /// How long the video is, in milliseconds, where it is known.
+    pub durations_ms: Option<Coded<Option<u32>>>,
+    /// The page that embeds the video, where it is known.
+    pub pages: Option<Coded<Option<Source>>>,
+    /// Canonical JSON of an object, where the page gave session data.
+    pub session_data: Option<Coded<Option<Arc<str>>>>,
+    /// The language of the track chosen last, where one was.
+    pub languages: Option<Coded<Option<Arc<str>>>>,
+    /// Startup time, rebuffering and failures.
+    pub quality: Vec<Quality>,
+    pub(super) segments: Vec<u8>,
+    // Where the segments of each session end.
+    pub(super) segment_ends: Vec<u32>,
+    pub(super) details: Vec<super::encode::Detail>,
+    pub(super) row_ids: Vec<super::RowId>,
+}
+
+/// How well a session played.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Quality {
+    /// From the first play intent to the first frame, in milliseconds, where the client told it.
+    pub startup_ms: Option<u32>,
+    /// How often playback waited for data.
+    pub rebufferings: u32,
+    /// How long it waited, in milliseconds.
+    pub rebuffering_ms: u64,
+    /// How many fatal errors there were.
+    pub failures: u32,
+}
+
+impl Columns {
+    /// The segments of a session, as [`Segments::encode`](crate::interval::Segments::encode) writes them.
+    #[must_use]
+    pub fn segments(&self, session: usize) -> &[u8] {
+        let start = session.checked_sub(1).map_or(0, |before| self.segment_ends[before]);
+        &self.segments[start as usize..self.segment_ends[session] as usize]
+    }
+}

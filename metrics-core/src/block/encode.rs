@@ -1,0 +1,474 @@
+//! Sessions into groups of columns, and back.
+
+use std::sync::Arc;
+
+use super::coded::{Coded, Value};
+use super::columns::{Columns, Quality};
+use super::{Block, FORMAT, Group, Groups, Row, RowId};
+use crate::client::{Browser, Client, Device, Platform};
+use crate::event::Rendition;
+use crate::session::{Counters, Details, Stored, over};
+use crate::source::Source;
+use crate::varint::{self, Damaged, Reader, unzigzag, zigzag};
+
+// Flags of `Quality`.
+const STARTUP: u8 = 1;
+const REBUFFERINGS: u8 = 2;
+const FAILURES: u8 = 4;
+
+/// The columns of [`Group::Details`].
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(super) struct Detail {
+    // From the start to the last event.
+    after_ms: i64,
+    // Without the language, which has a group of its own.
+    details: Details,
+}
+
+impl Block {
+    /// Encodes sessions of one video, in any order.
+    ///
+    /// Callers keep to [`SESSIONS_MAX`](super::SESSIONS_MAX).
+    #[must_use]
+    pub fn encode(mut rows: Vec<Row>) -> Self {
+        rows.sort_by_key(Row::order);
+        let start_ms = |row: Option<&Row>| row.map_or(0, |row| row.stored.started_at_ms);
+        let mut block = Self {
+            sessions: rows.len() as u32,
+            first_start_ms: start_ms(rows.first()),
+            last_start_ms: start_ms(rows.last()),
+            groups: Default::default(),
+        };
+        for group in Group::ALL {
+            let mut out = vec![FORMAT];
+            let has_values = put_group(group, &rows, &mut out);
+            if has_values || !group.is_optional() {
+                block.groups[group as usize] = Some(out);
+            }
+        }
+        block
+    }
+
+    /// Decodes the columns of some groups, each of which was read, if the block has it.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`] if the bytes are nothing that [`encode`](Self::encode) wrote.
+    pub fn columns(&self, groups: Groups) -> Result<Columns, Damaged> {
+        let sessions = self.sessions as usize;
+        let mut columns = Columns { sessions, ..Columns::default() };
+        for group in groups.iter() {
+            let Some(bytes) = self.group(group) else {
+                columns.fill(group)?;
+                continue;
+            };
+            let mut reader = Reader::new(bytes);
+            if reader.byte()? != FORMAT {
+                return Err(Damaged("a block was written by a newer version"));
+            }
+            columns.take_group(group, &mut reader)?;
+            if !reader.is_empty() {
+                return Err(Damaged("a block is longer than its sessions"));
+            }
+        }
+        Ok(columns)
+    }
+
+    /// Decodes all sessions, in order. Every group was read, if the block has it.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`] if the bytes are nothing that [`encode`](Self::encode) wrote.
+    pub fn rows(&self) -> Result<Vec<Row>, Damaged> {
+        let columns = self.columns(Groups::ALL)?;
+        Ok((0..columns.sessions).map(|session| columns.row(session)).collect())
+    }
+}
+
+/// Appends a group, and returns whether any session has a value in it.
+fn put_group(group: Group, rows: &[Row], out: &mut Vec<u8>) -> bool {
+    let stored = rows.iter().map(|row| &row.stored);
+    match group {
+        Group::Starts => {
+            let mut before_ms = 0;
+            for (index, stored) in stored.enumerate() {
+                let start_ms = stored.started_at_ms;
+                let distance_ms = start_ms.wrapping_sub(before_ms);
+                // Starts are in order: only the first distance may be negative.
+                varint::put(
+                    out,
+                    if index == 0 { zigzag(distance_ms) } else { distance_ms.cast_unsigned() },
+                );
+                before_ms = start_ms;
+            }
+        }
+        Group::Times => {
+            for stored in stored {
+                varint::put(out, stored.view_ms);
+                varint::put(out, stored.view_ms.wrapping_sub(stored.unique_ms));
+            }
+        }
+        Group::Clients => Coded::of(rows.iter().map(|row| row.client)).put(out),
+        Group::Durations => Coded::of(stored.map(|stored| stored.duration_ms)).put(out),
+        Group::Segments => {
+            for stored in stored {
+                varint::put(out, stored.segments.len() as u64);
+                out.extend_from_slice(&stored.segments);
+            }
+        }
+        Group::Pages => {
+            let pages = Coded::of(rows.iter().map(|row| row.page.clone()));
+            pages.put(out);
+            return pages.values().iter().any(Option::is_some);
+        }
+        Group::SessionData => {
+            let data = Coded::of(rows.iter().map(|row| row.session_data.clone()));
+            data.put(out);
+            return data.values().iter().any(Option::is_some);
+        }
+        Group::Quality => {
+            let mut has_values = false;
+            for stored in stored {
+                let quality = Quality::of(&stored.counters);
+                has_values |= quality != Quality::default();
+                quality.put(out);
+            }
+            return has_values;
+        }
+        Group::Languages => {
+            let languages = Coded::of(stored.map(language));
+            languages.put(out);
+            return languages.values().iter().any(Option::is_some);
+        }
+        Group::Details => {
+            stored.for_each(|stored| Detail::of(stored).put(out));
+        }
+        Group::RowIds => {
+            rows.iter().for_each(|row| out.extend_from_slice(&row.id.0.to_be_bytes()));
+        }
+    }
+    true
+}
+
+impl Columns {
+    /// The columns of rows of one video, sorted by [`Row::order`]: what a report reads of open sessions.
+    #[must_use]
+    pub fn of(rows: &[Row]) -> Self {
+        let mut segments = Vec::new();
+        let mut segment_ends = Vec::with_capacity(rows.len());
+        for row in rows {
+            segments.extend_from_slice(&row.stored.segments);
+            segment_ends.push(segments.len() as u32);
+        }
+        let stored = || rows.iter().map(|row| &row.stored);
+        Self {
+            sessions: rows.len(),
+            starts_ms: stored().map(|stored| stored.started_at_ms).collect(),
+            view_ms: stored().map(|stored| stored.view_ms).collect(),
+            unique_ms: stored().map(|stored| stored.unique_ms).collect(),
+            clients: Some(Coded::of(rows.iter().map(|row| row.client))),
+            durations_ms: Some(Coded::of(stored().map(|stored| stored.duration_ms))),
+            pages: Some(Coded::of(rows.iter().map(|row| row.page.clone()))),
+            session_data: Some(Coded::of(rows.iter().map(|row| row.session_data.clone()))),
+            languages: Some(Coded::of(stored().map(language))),
+            quality: stored().map(|stored| Quality::of(&stored.counters)).collect(),
+            segments,
+            segment_ends,
+            details: stored().map(Detail::of).collect(),
+            row_ids: rows.iter().map(|row| row.id).collect(),
+        }
+    }
+
+    /// A session whole; every group was read.
+    fn row(&self, session: usize) -> Row {
+        let Detail { after_ms, details } = &self.details[session];
+        let Quality { startup_ms, rebufferings, rebuffering_ms, failures } = self.quality[session];
+        let started_at_ms = self.starts_ms[session];
+        let language = get(self.languages.as_ref(), session).map(|language| language.to_string());
+        Row {
+            id: self.row_ids[session],
+            page: get(self.pages.as_ref(), session),
+            client: self.clients.as_ref().map_or_else(Client::default, |it| *it.get(session)),
+            session_data: get(self.session_data.as_ref(), session),
+            stored: Stored {
+                started_at_ms,
+                last_event_at_ms: started_at_ms.wrapping_add(*after_ms),
+                duration_ms: get(self.durations_ms.as_ref(), session),
+                view_ms: self.view_ms[session],
+                unique_ms: self.unique_ms[session],
+                segments: self.segments(session).to_vec(),
+                counters: Counters {
+                    rebufferings,
+                    rebuffering_ms,
+                    failures,
+                    startup_ms,
+                    details: Details { language, ..details.clone() },
+                },
+                resume: over(),
+            },
+        }
+    }
+
+    /// Fills the columns of a group that a block left out.
+    fn fill(&mut self, group: Group) -> Result<(), Damaged> {
+        match group {
+            Group::Pages => self.pages = Some(Coded::all(None)),
+            Group::SessionData => self.session_data = Some(Coded::all(None)),
+            Group::Languages => self.languages = Some(Coded::all(None)),
+            Group::Quality => self.quality = vec![Quality::default(); self.sessions],
+            _ => return Err(Damaged("a block lacks a group")),
+        }
+        Ok(())
+    }
+
+    fn take_group(&mut self, group: Group, reader: &mut Reader<'_>) -> Result<(), Damaged> {
+        let sessions = self.sessions;
+        // Memory is reserved for as many sessions as there are bytes, so that a damaged block reserves no more.
+        if !group.is_dictionary() && reader.len() < sessions {
+            return Err(Damaged("a block is shorter than its sessions"));
+        }
+        match group {
+            Group::Starts => {
+                self.starts_ms.reserve_exact(sessions);
+                let mut start_ms = 0_i64;
+                for index in 0..sessions {
+                    let number = reader.number()?;
+                    let distance_ms =
+                        if index == 0 { unzigzag(number) } else { number.cast_signed() };
+                    start_ms = start_ms.wrapping_add(distance_ms);
+                    self.starts_ms.push(start_ms);
+                }
+                if !self.starts_ms.is_sorted() {
+                    return Err(Damaged("the sessions of a block are not in order"));
+                }
+            }
+            Group::Times => {
+                self.view_ms.reserve_exact(sessions);
+                self.unique_ms.reserve_exact(sessions);
+                for _ in 0..sessions {
+                    let view_ms = reader.number()?;
+                    self.view_ms.push(view_ms);
+                    self.unique_ms.push(view_ms.wrapping_sub(reader.number()?));
+                }
+            }
+            Group::Clients => self.clients = Some(Coded::take(reader, sessions)?),
+            Group::Durations => self.durations_ms = Some(Coded::take(reader, sessions)?),
+            Group::Segments => {
+                self.segment_ends.reserve_exact(sessions);
+                self.segments.reserve(reader.len());
+                for _ in 0..sessions {
+                    let len = reader.narrow()?;
+                    self.segments.extend_from_slice(reader.take(len)?);
+                    let end = u32::try_from(self.segments.len());
+                    self.segment_ends.push(end.map_err(|_| Damaged("a block is too long"))?);
+                }
+            }
+            Group::Pages => self.pages = Some(Coded::take(reader, sessions)?),
+            Group::SessionData => self.session_data = Some(Coded::take(reader, sessions)?),
+            Group::Quality => {
+                let quality = (0..sessions).map(|_| Quality::take(reader));
+                self.quality = quality.collect::<Result<_, _>>()?;
+            }
+            Group::Languages => {
+                self.languages = Some(Coded::take(reader, sessions)?);
+            }
+            Group::Details => {
+                let details = (0..sessions).map(|_| Detail::take(reader));
+                self.details = details.collect::<Result<_, _>>()?;
+            }
+            Group::RowIds => {
+                let (ids, _) = reader.take(8 * sessions)?.as_chunks();
+                self.row_ids = ids.iter().map(|id| RowId(u64::from_be_bytes(*id))).collect();
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The value of a column that may be unknown.
+fn get<T: Clone>(column: Option<&Coded<Option<T>>>, session: usize) -> Option<T> {
+    column.and_then(|column| column.get(session).clone())
+}
+
+fn language(stored: &Stored) -> Option<Arc<str>> {
+    stored.counters.details.language.as_deref().map(Arc::from)
+}
+
+impl Detail {
+    fn of(stored: &Stored) -> Self {
+        Self {
+            after_ms: stored.last_event_at_ms.wrapping_sub(stored.started_at_ms),
+            details: Details { language: None, ..stored.counters.details.clone() },
+        }
+    }
+
+    fn put(&self, out: &mut Vec<u8>) {
+        varint::put(out, zigzag(self.after_ms));
+        let Details { rendition, .. } = &self.details;
+        let numbers = numbers(&self.details);
+        let flags =
+            numbers.iter().rev().fold(0, |flags, number| flags << 1 | u64::from(*number != 0));
+        varint::put(out, flags << 1 | u64::from(rendition.is_some()));
+        numbers.iter().filter(|number| **number != 0).for_each(|number| varint::put(out, *number));
+        if let Some(Rendition { width, height, bitrate, codec }) = rendition {
+            for number in [width, height, bitrate] {
+                varint::put(out, number.map_or(0, |number| u64::from(number) + 1));
+            }
+            put_text(codec.as_deref(), out);
+        }
+    }
+
+    fn take(reader: &mut Reader<'_>) -> Result<Self, Damaged> {
+        let after_ms = unzigzag(reader.number()?);
+        let flags = reader.number()?;
+        let mut details = Details::default();
+        let mut next = |at: u32| if flags >> (at + 1) & 1 == 0 { Ok(0) } else { reader.number() };
+        let narrow = |number: Result<u64, Damaged>| {
+            number?.try_into().map_err(|_| Damaged("a counter is too large"))
+        };
+        details.seeks = narrow(next(0))?;
+        details.fullscreens = narrow(next(1))?;
+        details.tracks = narrow(next(2))?;
+        details.renditions = narrow(next(3))?;
+        details.clamped = narrow(next(4))?;
+        details.seek_waits = narrow(next(5))?;
+        details.seek_wait_ms = next(6)?;
+        details.scrubbed_ms = next(7)?;
+        details.others = narrow(next(8))?;
+        if flags & 1 != 0 {
+            let mut number = || reader.narrow().map(|number: u64| number.checked_sub(1));
+            let (width, height, bitrate) = (number()?, number()?, number()?);
+            let narrow = |number: Option<u64>| {
+                let number = number.map(u32::try_from).transpose();
+                number.map_err(|_| Damaged("a rendition is too large"))
+            };
+            details.rendition = Some(Rendition {
+                width: narrow(width)?,
+                height: narrow(height)?,
+                bitrate: narrow(bitrate)?,
+                codec: take_text(reader)?.map(str::to_owned),
+            });
+        }
+        Ok(Self { after_ms, details })
+    }
+}
+
+/// The counters of details in the order of their flags. A new one comes last.
+fn numbers(details: &Details) -> [u64; 9] {
+    let Details { seeks, fullscreens, tracks, renditions, clamped, .. } = *details;
+    let Details { seek_waits, seek_wait_ms, scrubbed_ms, others, .. } = *details;
+    [
+        seeks.into(),
+        fullscreens.into(),
+        tracks.into(),
+        renditions.into(),
+        clamped.into(),
+        seek_waits.into(),
+        seek_wait_ms,
+        scrubbed_ms,
+        others.into(),
+    ]
+}
+
+impl Quality {
+    fn of(counters: &Counters) -> Self {
+        let Counters { rebufferings, rebuffering_ms, failures, startup_ms, .. } = *counters;
+        Self { startup_ms, rebufferings, rebuffering_ms, failures }
+    }
+
+    fn put(&self, out: &mut Vec<u8>) {
+        let Self { startup_ms, rebufferings, rebuffering_ms, failures } = *self;
+        let has_rebuffered = rebufferings != 0 || rebuffering_ms != 0;
+        let flag = |flag, is_set| if is_set { flag } else { 0 };
+        out.push(
+            flag(STARTUP, startup_ms.is_some())
+                | flag(REBUFFERINGS, has_rebuffered)
+                | flag(FAILURES, failures != 0),
+        );
+        if let Some(startup_ms) = startup_ms {
+            varint::put(out, startup_ms.into());
+        }
+        if has_rebuffered {
+            varint::put(out, rebufferings.into());
+            varint::put(out, rebuffering_ms);
+        }
+        if failures != 0 {
+            varint::put(out, failures.into());
+        }
+    }
+
+    fn take(reader: &mut Reader<'_>) -> Result<Self, Damaged> {
+        let flags = reader.byte()?;
+        let mut quality = Self::default();
+        if flags & STARTUP != 0 {
+            quality.startup_ms = Some(reader.narrow()?);
+        }
+        if flags & REBUFFERINGS != 0 {
+            quality.rebufferings = reader.narrow()?;
+            quality.rebuffering_ms = reader.number()?;
+        }
+        if flags & FAILURES != 0 {
+            quality.failures = reader.narrow()?;
+        }
+        Ok(quality)
+    }
+}
+
+/// Appends the length of a text plus 1 and the text, or 0 for none.
+fn put_text(text: Option<&str>, out: &mut Vec<u8>) {
+    varint::put(out, text.map_or(0, |text| text.len() as u64 + 1));
+    out.extend_from_slice(text.unwrap_or_default().as_bytes());
+}
+
+fn take_text<'a>(reader: &mut Reader<'a>) -> Result<Option<&'a str>, Damaged> {
+    let len: usize = reader.narrow()?;
+    let Some(len) = len.checked_sub(1) else { return Ok(None) };
+    let text = std::str::from_utf8(reader.take(len)?);
+    Ok(Some(text.map_err(|_| Damaged("a text is not UTF-8"))?))
+}
+
+impl Value for Option<Arc<str>> {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_text(self.as_deref(), out);
+    }
+
+    fn take(reader: &mut Reader<'_>) -> Result<Self, Damaged> {
+        Ok(take_text(reader)?.map(Arc::from))
+    }
+}
+
+impl Value for Option<Source> {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_text(self.as_ref().map(Source::as_str), out);
+    }
+
+    fn take(reader: &mut Reader<'_>) -> Result<Self, Damaged> {
+        let url = take_text(reader)?;
+        url.map(|url| Source::parse(url).ok_or(Damaged("a page is no address"))).transpose()
+    }
+}
+
+impl Value for Option<u32> {
+    fn put(&self, out: &mut Vec<u8>) {
+        varint::put(out, self.map_or(0, |number| u64::from(number) + 1));
+    }
+
+    fn take(reader: &mut Reader<'_>) -> Result<Self, Damaged> {
+        let number = reader.number()?.checked_sub(1).map(u32::try_from).transpose();
+        number.map_err(|_| Damaged("a number is too large"))
+    }
+}
+
+impl Value for Client {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.extend([self.browser.code(), self.platform.code(), self.device.code()]);
+    }
+
+    fn take(reader: &mut Reader<'_>) -> Result<Self, Damaged> {
+        Ok(Self {
+            browser: Browser::from_code(reader.byte()?),
+            platform: Platform::from_code(reader.byte()?),
+            device: Device::from_code(reader.byte()?),
+        })
+    }
+}

@@ -1,0 +1,1 @@
+//! Blocks hold sessions as they were, and refuse bytes that are none.
