@@ -22,7 +22,7 @@ enum Codes {
 }
 
 /// A value of a dictionary, to and from bytes.
-pub trait Value: Clone + Eq + Hash + Sized {
+pub(super) trait Value: Clone + Eq + Hash + Sized {
     /// Appends the value.
     fn put(&self, out: &mut Vec<u8>);
 
@@ -67,6 +67,7 @@ impl<T> Coded<T> {
     }
 }
 
+#[expect(private_bounds, reason = "only blocks encode and decode columns")]
 impl<T: Value> Coded<T> {
     pub(super) fn of(column: impl Iterator<Item = T>) -> Self {
         let mut known: HashMap<T, u32> = HashMap::new();
