@@ -200,11 +200,11 @@ pub trait Snapshot: Send {
         limit: u32,
     ) -> Result<Vec<Resumable>, Error>;
 
-    /// The totals of a key's days from `first_day` to `last_day` (days since 1970-01-01 UTC, both included), by day; none
-    /// for days without closed sessions. With [`Detail::Days`], the hours are left out.
+    /// The totals of the days of a key, or of each key, from `first_day` to `last_day` (days since 1970-01-01 UTC, both
+    /// included); none for days without closed sessions. With [`Detail::Days`], the hours are left out.
     async fn totals(
         &mut self,
-        key: KeyId,
+        key: Option<&ApiKey>,
         first_day: i64,
         last_day: i64,
         detail: Detail,
@@ -251,7 +251,7 @@ pub enum Videos {
     /// Those of all videos.
     All,
     /// Those of all videos of a key.
-    OfKey(KeyId),
+    OfKey(ApiKey),
     /// Those of these videos, in order.
     These(Vec<VideoId>),
 }
