@@ -14,16 +14,28 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use tokio::time::sleep;
 
+use crate::block::RowId;
 use crate::client::{Browser, Device, Platform};
-use crate::key::SessionId;
+use crate::export::{self, Record};
+use crate::import::{Foreign, Inserted, insert, rows};
 use crate::query::{Scan, Selection};
 use crate::report::{fold_plays, fold_sources};
-use crate::store::{Cursor, Error, LIVE, Outcome, Page, Record, SessionWrite, Store};
+use crate::reports::older;
+use crate::store::{
+    BlockHead, Error, OpenScan, OpenSession, Outcome, Place, Resumable, Rewrite, SessionWrite,
+    Store, Subject, VideoId, VideoRecord, VideoScope, Videos,
+};
 use crate::time_bucket::{Buckets, Width};
-use crate::upkeep::QUIET;
 
-/// How many sessions are read, and written, at a time.
+/// How many open sessions, or resume states, are copied at a time.
 const PAGE: u32 = 1_000;
+
+/// How many videos, and how many heads of blocks, are read at a time.
+const VIDEOS: u32 = 256;
+const HEADS: u32 = 10_000;
+
+/// How many closed sessions are written at a time, unless one block has more.
+const WRITTEN_AT_ONCE: usize = 4_000;
 
 /// How long to wait before each new try, when a store is away: half a minute in all, in which a database can start
 /// again.
@@ -90,7 +102,7 @@ pub enum CopyError {
         /// How many.
         sessions: u64,
         /// One of them.
-        first: SessionId,
+        first: RowId,
     },
     /// Everything was written, but the two stores do not answer alike.
     #[error(
@@ -140,24 +152,19 @@ pub async fn copy(
 ) -> Result<Copied, CopyError> {
     let sessions_total = patiently(|| from.count_sessions()).await.map_err(CopyError::Read)?;
     check_target(from, to).await?;
-    let mut tally = Tally::default();
-    tally.copied.keys = copy_keys(from, to).await?;
-    let mut page = read(from, None).await?;
-    loop {
-        progress(&Progress { sessions_done: tally.sessions_done, sessions_total });
-        let Page { records, next } = page;
-        let following = async {
-            match &next {
-                Some(cursor) => read(from, Some(cursor)).await.map(Some),
-                None => Ok(None),
-            }
-        };
-        let (following, written) = tokio::join!(following, write(to, records, &mut tally));
-        written?;
-        let Some(following) = following? else { break };
-        page = following;
-    }
-    progress(&Progress { sessions_done: tally.sessions_done, sessions_total });
+    let mut copying = Copying {
+        from,
+        to,
+        tally: Tally::default(),
+        videos: HashMap::new(),
+        progress: |sessions_done| progress(&Progress { sessions_done, sessions_total }),
+    };
+    copying.tally.copied.keys = copy_keys(from, to).await?;
+    (copying.progress)(0);
+    copying.videos().await?;
+    copying.open_sessions().await?;
+    copying.resume_states().await?;
+    let tally = copying.tally;
     if let Some((sessions, first)) = tally.differing {
         return Err(CopyError::Differ { sessions, first });
     }
@@ -172,17 +179,195 @@ struct Tally {
     copied: Copied,
     sessions_done: u64,
     // How many are another in the target, and one of them.
-    differing: Option<(u64, SessionId)>,
+    differing: Option<(u64, RowId)>,
     // When they started, as numbers of stretches since the Unix epoch.
     stretches: BTreeSet<i64>,
 }
 
+/// A copy that is under way.
+struct Copying<'a, P> {
+    from: &'a dyn Store,
+    to: &'a dyn Store,
+    tally: Tally,
+    // The row id of each video in the target, and itself, by its row id here.
+    videos: HashMap<VideoId, (VideoId, VideoRecord)>,
+    progress: P,
+}
+
+impl<P: FnMut(u64)> Copying<'_, P> {
+    /// Copies all videos with their closed sessions.
+    async fn videos(&mut self) -> Result<(), CopyError> {
+        let mut after = None;
+        loop {
+            let page = patiently(async || {
+                self.from.snapshot().await?.videos(&VideoScope::default(), after, VIDEOS).await
+            });
+            let page = page.await.map_err(CopyError::Read)?;
+            after = page.last().map(|video| video.id);
+            let is_last = page.len() < VIDEOS as usize;
+            self.blocks(page).await?;
+            if is_last {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn blocks(&mut self, videos: Vec<VideoRecord>) -> Result<(), CopyError> {
+        let named: Vec<_> = videos.iter().map(|it| (it.key.clone(), it.video.clone())).collect();
+        let there = patiently(|| self.to.add_videos(&named)).await.map_err(CopyError::Write)?;
+        let ids = Videos::These(videos.iter().map(|video| video.id).collect());
+        for (video, (_, there)) in videos.into_iter().zip(there) {
+            self.videos.insert(video.id, (there, video));
+        }
+        let (mut after, mut waiting) = (None, Vec::new());
+        loop {
+            let page = patiently(async || {
+                self.from.snapshot().await?.blocks(&ids, i64::MIN, i64::MAX, after, HEADS).await
+            });
+            let page = page.await.map_err(CopyError::Read)?;
+            after = page.last().map(|head| head.id);
+            for head in &page {
+                waiting.extend(self.foreign(head).await?);
+                if WRITTEN_AT_ONCE <= waiting.len() {
+                    self.insert(std::mem::take(&mut waiting)).await?;
+                }
+            }
+            if page.len() < HEADS as usize {
+                return self.insert(waiting).await;
+            }
+        }
+    }
+
+    /// The sessions of a block.
+    async fn foreign(&self, head: &BlockHead) -> Result<Vec<Foreign>, CopyError> {
+        let Some((_, VideoRecord { key, video, .. })) = self.videos.get(&head.video) else {
+            return Ok(Vec::new());
+        };
+        let rows = patiently(async || rows(&mut *self.from.snapshot().await?, head).await);
+        let rows = rows.await.map_err(CopyError::Read)?.into_iter();
+        Ok(rows.map(|row| Foreign { key: key.clone(), video: video.clone(), row }).collect())
+    }
+
+    async fn insert(&mut self, sessions: Vec<Foreign>) -> Result<(), CopyError> {
+        self.notes(sessions.iter().map(|it| it.row.stored.started_at_ms));
+        let inserted = patiently(|| insert(self.to, sessions.clone())).await;
+        let Inserted { added, already_there, differing, .. } = inserted.map_err(CopyError::Write)?;
+        self.tally.copied.sessions += added;
+        self.tally.copied.already_there += already_there;
+        for id in differing {
+            self.tally.differing.get_or_insert((0, id)).0 += 1;
+        }
+        (self.progress)(self.tally.sessions_done);
+        Ok(())
+    }
+
+    fn notes(&mut self, starts: impl ExactSizeIterator<Item = i64>) {
+        self.tally.sessions_done += starts.len() as u64;
+        self.tally.stretches.extend(starts.map(|at_ms| at_ms.div_euclid(STRETCH_MS)));
+    }
+
+    /// Copies the sessions that are open, each so that it can go on.
+    async fn open_sessions(&mut self) -> Result<(), CopyError> {
+        let (from_ms, to_ms) = (i64::MIN, i64::MAX);
+        let scan = OpenScan { videos: Videos::All, from_ms, to_ms, watched_at: None };
+        let mut after = None;
+        loop {
+            let page = patiently(async || {
+                self.from.snapshot().await?.open_sessions(&scan, after, PAGE).await
+            });
+            let page = page.await.map_err(CopyError::Read)?;
+            after = page.last().map(|session| session.id);
+            self.write(&page).await?;
+            (self.progress)(self.tally.sessions_done);
+            if page.len() < PAGE as usize {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn write(&mut self, sessions: &[OpenSession]) -> Result<(), CopyError> {
+        self.notes(sessions.iter().map(|session| session.row.stored.started_at_ms));
+        let writes = sessions.iter().filter_map(|session| {
+            let (_, video) = self.videos.get(&session.video)?;
+            Some(first_write(session, video))
+        });
+        let writes: Arc<[SessionWrite]> = writes.collect();
+        let outcomes = patiently(|| self.to.commit(Arc::clone(&writes))).await;
+        for (write, outcome) in writes.iter().zip(outcomes.map_err(CopyError::Write)?) {
+            if outcome == Outcome::Written {
+                self.tally.copied.sessions += 1;
+                continue;
+            }
+            let there = patiently(async || self.to.load(&[write.id]).await).await;
+            let there = there.map_err(CopyError::Write)?;
+            match there.into_iter().next().flatten().map(|found| found.place) {
+                // One that a server has closed meanwhile is compared by the sums.
+                Some(Place::Closed { .. }) => self.tally.copied.already_there += 1,
+                Some(Place::Open(stored)) if stored == write.stored => {
+                    self.tally.copied.already_there += 1;
+                }
+                _ => self.tally.differing.get_or_insert((0, write.id.into())).0 += 1,
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies what closed sessions need to go on.
+    async fn resume_states(&mut self) -> Result<(), CopyError> {
+        let mut after = None;
+        loop {
+            let page = patiently(async || self.from.snapshot().await?.resumable(after, PAGE).await);
+            let page = page.await.map_err(CopyError::Read)?;
+            after = page.last().map(|session| session.id);
+            let is_last = page.len() < PAGE as usize;
+            let there = |session: Resumable| {
+                let (video, _) = self.videos.get(&session.video)?;
+                Some(Resumable { video: *video, ..session })
+            };
+            let resumable: Vec<Resumable> = page.into_iter().filter_map(there).collect();
+            let rewrite = Rewrite { resumable, ..Rewrite::default() };
+            let written = patiently(|| self.to.rewrite(rewrite.clone())).await;
+            written.map_err(CopyError::Write)?;
+            if is_last {
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn first_write(session: &OpenSession, video: &VideoRecord) -> SessionWrite {
+    let row = session.row.clone();
+    let subject = Subject {
+        key: video.key.clone(),
+        video: video.video.clone(),
+        source: row.page,
+        client: row.client,
+        session_data: row.session_data.map(|data| data.to_string()),
+    };
+    SessionWrite {
+        id: session.id,
+        subject: Arc::new(subject),
+        expected: 0,
+        stored: row.stored,
+        watched_at: None,
+    }
+}
+
 /// Refuses a target that is obviously another database: it has sessions that are not to be copied.
 async fn check_target(from: &dyn Store, to: &dyn Store) -> Result<(), CopyError> {
-    let page = patiently(|| to.export(None, PAGE)).await.map_err(CopyError::Write)?;
-    let lookups: Vec<_> = page.records.iter().map(Record::lookup).collect();
-    let known = patiently(|| from.find(&lookups)).await.map_err(CopyError::Read)?;
-    if known.iter().all(Option::is_some) { Ok(()) } else { Err(CopyError::Occupied) }
+    let page = patiently(|| export::page(to, None, None, PAGE as usize)).await;
+    let mut by_video: HashMap<_, Vec<Record>> = HashMap::new();
+    for record in page.map_err(CopyError::Write)?.records {
+        let Subject { key, video, .. } = &record.subject;
+        by_video.entry(video.digest(key)).or_default().push(record);
+    }
+    for records in by_video.values() {
+        let known = patiently(|| export::has_all(from, records)).await.map_err(CopyError::Read)?;
+        if !known {
+            return Err(CopyError::Occupied);
+        }
+    }
+    Ok(())
 }
 
 /// Copies the keys, and returns how many were added. One that the target has already is as old as it is there.
@@ -208,45 +393,6 @@ async fn copy_keys(from: &dyn Store, to: &dyn Store) -> Result<u64, CopyError> {
         }
     }
     Ok(added)
-}
-
-async fn read(from: &dyn Store, cursor: Option<&Cursor>) -> Result<Page, CopyError> {
-    patiently(|| from.export(cursor, PAGE)).await.map_err(CopyError::Read)
-}
-
-/// Writes sessions, and compares those that are there already.
-async fn write(to: &dyn Store, records: Vec<Record>, tally: &mut Tally) -> Result<(), CopyError> {
-    let writes: Arc<[SessionWrite]> = records.iter().map(first_write).collect();
-    let outcomes = patiently(|| to.commit(Arc::clone(&writes))).await.map_err(CopyError::Write)?;
-    let conflicts = records.iter().zip(outcomes).filter(|(_, it)| *it == Outcome::Conflict);
-    let conflicts: Vec<&Record> = conflicts.map(|(record, _)| record).collect();
-    let lookups: Vec<_> = conflicts.iter().map(|record| record.lookup()).collect();
-    let found = patiently(|| to.find(&lookups)).await.map_err(CopyError::Write)?;
-    for (record, there) in conflicts.iter().zip(found) {
-        // Either of the two may be settled by now.
-        if there.is_some_and(|there| there.settled() == record.stored.clone().settled()) {
-            tally.copied.already_there += 1;
-        } else {
-            tally.differing.get_or_insert((0, record.id)).0 += 1;
-        }
-    }
-    tally.copied.sessions += (records.len() - conflicts.len()) as u64;
-    tally.sessions_done += records.len() as u64;
-    let starts = records.iter().map(|record| record.stored.started_at_ms);
-    tally.stretches.extend(starts.map(|at_ms| at_ms.div_euclid(STRETCH_MS)));
-    keep_up(to, Utc::now(), PAGE).await.map_err(CopyError::Write)
-}
-
-fn first_write(record: &Record) -> SessionWrite {
-    let Record { id, subject, stored } = record.clone();
-    SessionWrite { id, subject: Arc::new(subject), expected: 0, stored, watched_at: None }
-}
-
-/// Does what a server does in the background, for as many sessions as were written.
-async fn keep_up(to: &dyn Store, now: DateTime<Utc>, sessions: u32) -> Result<(), Error> {
-    patiently(|| to.roll_up(now - QUIET, sessions)).await?;
-    patiently(|| to.settle(now - LIVE, sessions)).await?;
-    Ok(())
 }
 
 async fn compare_counts(from: &dyn Store, to: &dyn Store) -> Result<(), CopyError> {
@@ -291,7 +437,7 @@ type Sums = BTreeMap<(DateTime<Utc>, String), u64>;
 async fn sums(store: &dyn Store, scan: &Scan) -> Result<Sums, Error> {
     let days = Buckets::new(Width::DAY);
     let mut sums = Sums::new();
-    let cells = patiently(|| store.plays(scan, days)).await?;
+    let cells = patiently(|| older::plays(store, scan, days)).await?;
     for bucket in fold_plays(cells, &days, []) {
         let figures = &bucket.figures;
         let mut put = |what: String, number| sums.insert((bucket.start, what), number);
@@ -308,7 +454,7 @@ async fn sums(store: &dyn Store, scan: &Scan) -> Result<Sums, Error> {
             put(format!("device {it}"), figures.device(it));
         }
     }
-    let cells = patiently(|| store.sources(scan, days)).await?;
+    let cells = patiently(|| older::sources(store, scan, days)).await?;
     for bucket in fold_sources(cells, &days) {
         sums.insert((bucket.start, format!("plays on {}", bucket.source)), bucket.plays);
     }

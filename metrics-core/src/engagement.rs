@@ -4,15 +4,13 @@
 //! much as it has stretches, however long the video is.
 
 use std::collections::BTreeMap;
-use std::ops::{AddAssign, Range};
+use std::ops::Range;
 
 use chrono::{DateTime, Utc};
 
 use crate::interval::{Interval, Segments};
 use crate::query::instant;
-use crate::rollup::Lists;
 use crate::time_bucket::Buckets;
-use crate::varint::Damaged;
 
 /// One of the equal parts that a video is cut into.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -56,66 +54,6 @@ impl Parts {
                 self.viewers[after as usize] -= 1;
                 counted = after;
             }
-        }
-    }
-
-    /// Counts all sessions that `places` are of, as a store keeps them. None of them was watched past the end of the
-    /// last part.
-    ///
-    /// # Errors
-    ///
-    /// [`Damaged`] if that is not what they are. Some may have been counted then.
-    pub fn add_places(&mut self, places: &[u8]) -> Result<(), Damaged> {
-        let parts = self.viewers.len() as u64 - 1;
-        let end_ms = u64::from(self.end_ms);
-        if end_ms == 0 {
-            return Ok(());
-        }
-        let mut lists = Lists::new(places);
-        // Places come in order, so that the part of each is at most a few further than that of the one before.
-        let mut part = 0;
-        lists.next(|start_ms, count| {
-            while end_ms * (part + 1) <= u64::from(start_ms) * parts {
-                part += 1;
-            }
-            self.change(part, count);
-        })?;
-        let mut after = 0;
-        lists.next(|last_ms, count| {
-            while end_ms * after < u64::from(last_ms) * parts {
-                after += 1;
-            }
-            self.change(after, -count);
-        })?;
-        // A viewer counts once, however often something was watched.
-        lists.next(|_, _| {})?;
-        lists.next(|_, _| {})?;
-        let mut after = 0;
-        let per_ms = 1.0 / end_ms as f64;
-        lists.gaps(|(gap_ms, start_ms), count| {
-            while end_ms * after < u64::from(gap_ms) * parts {
-                after += 1;
-            }
-            // Where both neighbours are in one part, nothing changes: the session counts there once.
-            let place = u64::from(start_ms) * parts;
-            if end_ms * after <= place {
-                // Near it by a product, which takes less time than a division, and then exactly.
-                let mut part = (place as f64 * per_ms) as u64;
-                while place < end_ms * part {
-                    part -= 1;
-                }
-                while end_ms * (part + 1) <= place {
-                    part += 1;
-                }
-                self.change(after, -count);
-                self.change(part, count);
-            }
-        })
-    }
-
-    fn change(&mut self, part: u64, count: i64) {
-        if let Some(sum) = self.viewers.get_mut(part as usize) {
-            *sum += count;
         }
     }
 
@@ -182,18 +120,9 @@ pub struct Seconds {
 
 /// How many more or fewer there are from a second on than in the one before.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Difference {
-    /// Segments.
-    pub views: i64,
-    /// Sessions.
-    pub viewers: i64,
-}
-
-impl AddAssign for Difference {
-    fn add_assign(&mut self, other: Self) {
-        self.views += other.views;
-        self.viewers += other.viewers;
-    }
+struct Difference {
+    views: i64,
+    viewers: i64,
 }
 
 impl Seconds {
@@ -228,24 +157,6 @@ impl Seconds {
                 differences[seconds.end].viewers -= 1;
                 counted = seconds.end;
             }
-        }
-        Ok(())
-    }
-
-    /// Counts sessions of one bucket, one of which started at `started_at_ms`, by what changes at each second.
-    ///
-    /// # Errors
-    ///
-    /// [`TooManySeconds`] if the answer would be too large; nothing is counted.
-    pub fn add_changes(
-        &mut self,
-        started_at_ms: i64,
-        changes: &[(u32, Difference)],
-    ) -> Result<(), TooManySeconds> {
-        let Some((last, _)) = changes.last() else { return Ok(()) };
-        let differences = self.room(started_at_ms, *last as usize)?;
-        for (second, change) in changes {
-            differences[*second as usize] += *change;
         }
         Ok(())
     }

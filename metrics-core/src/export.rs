@@ -3,18 +3,53 @@
 //! Page by page, so that it needs the memory of a page, however many sessions there are. What is recorded meanwhile is
 //! in it or not; a session that was there all the time is in it once, as it is when its page is read.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use serde_json::{Map, Value};
-
-use crate::containment::contains;
+use crate::block::{Row, RowId};
+use crate::import::rows as block_rows;
 use crate::query::Scan;
-use crate::store::{Cursor, Error, Record, Store};
-use crate::video::Video;
+use crate::reports::holds;
+use crate::store::{
+    BlockHead, Error, OpenScan, Snapshot, Store, Subject, VideoId, VideoRecord, VideoScope, Videos,
+};
+use crate::session::Stored;
 
-/// How many sessions are read at a time: enough that a store is not asked all the time, and a megabyte of memory, or a
+/// How many sessions are read at a time: enough that a store is not called all the time, and a megabyte of memory, or a
 /// hundred if each has the most of everything.
-const PAGE: u32 = 1_000;
+const PAGE: usize = 1_000;
+
+/// How many videos are looked at a time.
+const VIDEOS: u32 = 64;
+
+/// How many heads or open sessions are read at a time.
+const LIST: u32 = 10_000;
+
+/// A session, and whose it is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Record {
+    /// Tells it from others of the same video and start.
+    pub id: RowId,
+    /// Whose it is.
+    pub subject: Subject,
+    /// The session. A closed one has no resume state.
+    pub stored: Stored,
+}
+
+/// Some of the sessions of a store.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Page {
+    /// The sessions.
+    pub records: Vec<Record>,
+    /// Where the next page begins, if there may be one.
+    pub next: Option<Cursor>,
+}
+
+/// Where an export goes on: after a session of a video.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Cursor {
+    video: VideoId,
+    after: (i64, RowId),
+}
 
 /// A walk through the sessions of a store.
 ///
@@ -38,28 +73,23 @@ const PAGE: u32 = 1_000;
 #[derive(Debug)]
 pub struct Export {
     scan: Option<Scan>,
-    // The identifiers of the scan. There may be thousands.
-    named: Option<HashSet<String>>,
     // Where the next page begins; none at the beginning.
     cursor: Option<Cursor>,
     over: bool,
     read: u64,
-    // The video that was judged last: stores keep the sessions of a video together.
-    judged: Option<(Video, bool)>,
 }
 
 impl Export {
     /// Through all sessions.
     #[must_use]
     pub fn all() -> Self {
-        Self { scan: None, named: None, cursor: None, over: false, read: 0, judged: None }
+        Self { scan: None, cursor: None, over: false, read: 0 }
     }
 
     /// Through those that a report would count.
     #[must_use]
     pub fn of(scan: Scan) -> Self {
-        let named = scan.selection.identifiers.as_ref().map(|all| all.iter().cloned().collect());
-        Self { scan: Some(scan), named, ..Self::all() }
+        Self { scan: Some(scan), ..Self::all() }
     }
 
     /// Some more of them, or `None` after the last. There may be none among some, and more after them.
@@ -73,47 +103,194 @@ impl Export {
         if self.over {
             return Ok(None);
         }
-        let page = store.export(self.cursor.as_ref(), PAGE).await?;
+        let page = page(store, self.scan.as_ref(), self.cursor, PAGE).await?;
         self.read += page.records.len() as u64;
         self.over = page.next.is_none();
-        self.cursor = page.next;
-        let mut records = page.records;
-        records.retain(|record| self.takes(record));
-        Ok(Some(records))
+        self.cursor = page.next.or(self.cursor);
+        Ok(Some(page.records))
     }
 
-    /// How many sessions were looked at, whether they are in it or not.
+    /// How many sessions were returned.
     #[must_use]
     pub fn read(&self) -> u64 {
         self.read
     }
+}
 
-    fn takes(&mut self, record: &Record) -> bool {
-        let Some(scan) = &self.scan else { return true };
-        let Record { subject, stored, .. } = record;
-        let is_within = (scan.from_ms..=scan.to_ms).contains(&stored.started_at_ms)
-            && scan.minimum_view_ms <= stored.view_ms
-            && scan.selection.key.as_ref().is_none_or(|key| *key == subject.key);
-        if !is_within || !holds(subject.session_data.as_deref(), scan.selection.session.as_ref()) {
-            return false;
+/// Reads sessions whole, about `limit` (1 or more) of them, by video and start: from the beginning, or after the page that
+/// `cursor` ended. A session that is there all the time, and goes on at no moment, is on one page exactly.
+///
+/// A page may be empty although another follows.
+///
+/// # Errors
+///
+/// [`Error`] if the store could not.
+pub async fn page(
+    store: &dyn Store,
+    scan: Option<&Scan>,
+    cursor: Option<Cursor>,
+    limit: usize,
+) -> Result<Page, Error> {
+    let mut snapshot = store.snapshot().await?;
+    let selection = scan.map(|scan| &scan.selection);
+    let scope = VideoScope {
+        key: selection.and_then(|it| it.key.clone()),
+        identifiers: selection.and_then(|it| it.identifiers.clone()),
+    };
+    let first = cursor.map(|cursor| VideoId(cursor.video.0.saturating_sub(1)));
+    let videos = snapshot.videos(&scope, first, VIDEOS).await?;
+    let last = videos.last().map(|video| video.id).filter(|_| videos.len() == VIDEOS as usize);
+    let metadata = selection.and_then(|it| it.video.as_ref());
+    let videos = videos.into_iter().filter(|it| holds(it.video.metadata(), metadata));
+    let videos: Vec<VideoRecord> = videos.collect();
+    let mut content = Content::list(&mut *snapshot, &videos, scan).await?;
+    let mut page = Page::default();
+    for video in &videos {
+        let after = cursor.filter(|cursor| cursor.video == video.id).map(|cursor| cursor.after);
+        let left = limit - page.records.len();
+        let rows = content.rows(&mut *snapshot, video.id, after, left).await?;
+        let is_full = rows.len() == left;
+        if let Some(row) = rows.last().filter(|_| is_full) {
+            page.next = Some(Cursor { video: video.id, after: row.order() });
         }
-        if let Some((video, taken)) = &self.judged
-            && *video == subject.video
-        {
-            return *taken;
+        let rows = rows.into_iter().filter(|row| scan.is_none_or(|scan| counts(scan, row)));
+        page.records.extend(rows.map(|row| record(video, row)));
+        if is_full {
+            return Ok(page);
         }
-        let named = self.named.as_ref().is_none_or(|named| {
-            subject.video.identifier().is_some_and(|identifier| named.contains(identifier))
-        });
-        let taken = named && holds(subject.video.metadata(), scan.selection.video.as_ref());
-        self.judged = Some((subject.video.clone(), taken));
-        taken
+    }
+    page.next = last.map(Cursor::after_all);
+    Ok(page)
+}
+
+/// Where the sessions of some videos are.
+struct Content {
+    frame: (i64, i64),
+    open: HashMap<VideoId, Vec<Row>>,
+    // By the first start.
+    heads: HashMap<VideoId, Vec<BlockHead>>,
+}
+
+impl Content {
+    async fn list(
+        snapshot: &mut dyn Snapshot,
+        videos: &[VideoRecord],
+        scan: Option<&Scan>,
+    ) -> Result<Self, Error> {
+        let frame = scan.map_or((i64::MIN, i64::MAX), |scan| (scan.from_ms, scan.to_ms));
+        let mut content = Self { frame, open: HashMap::new(), heads: HashMap::new() };
+        let videos = Videos::These(videos.iter().map(|video| video.id).collect());
+        let mut after = None;
+        loop {
+            let page = snapshot.blocks(&videos, frame.0, frame.1, after, LIST).await?;
+            after = page.last().map(|head| head.id);
+            for head in &page {
+                content.heads.entry(head.video).or_default().push(*head);
+            }
+            if page.len() < LIST as usize {
+                break;
+            }
+        }
+        for heads in content.heads.values_mut() {
+            heads.sort_by_key(|head| (head.first_start_ms, head.id));
+        }
+        let scan = OpenScan { videos, from_ms: frame.0, to_ms: frame.1, watched_at: None };
+        let mut after = None;
+        loop {
+            let page = snapshot.open_sessions(&scan, after, LIST).await?;
+            after = page.last().map(|session| session.id);
+            let is_last = page.len() < LIST as usize;
+            for session in page {
+                content.open.entry(session.video).or_default().push(session.row);
+            }
+            if is_last {
+                return Ok(content);
+            }
+        }
+    }
+
+    /// The first `limit` sessions of a video after one of them, in order.
+    async fn rows(
+        &mut self,
+        snapshot: &mut dyn Snapshot,
+        video: VideoId,
+        after: Option<(i64, RowId)>,
+        limit: usize,
+    ) -> Result<Vec<Row>, Error> {
+        let (from_ms, to_ms) = self.frame;
+        let is_wanted = |row: &Row| {
+            after.is_none_or(|after| after < row.order())
+                && (from_ms..=to_ms).contains(&row.stored.started_at_ms)
+        };
+        let mut rows = self.open.remove(&video).unwrap_or_default();
+        rows.retain(is_wanted);
+        let heads = self.heads.remove(&video).unwrap_or_default();
+        let mut heads = heads.into_iter().peekable();
+        while let Some(head) = heads.next() {
+            if after.is_some_and(|(start_ms, _)| head.last_start_ms < start_ms) {
+                continue;
+            }
+            rows.extend(block_rows(snapshot, &head).await?.into_iter().filter(is_wanted));
+            // No later block has an earlier session than the next one.
+            let next_ms = heads.peek().map_or(i64::MAX, |next| next.first_start_ms);
+            let is_before = |row: &&Row| row.stored.started_at_ms < next_ms;
+            if limit <= rows.iter().filter(is_before).count() {
+                break;
+            }
+        }
+        rows.sort_by_key(Row::order);
+        rows.truncate(limit);
+        Ok(rows)
     }
 }
 
-/// Whether JSON contains a part. What is not there contains nothing, not even what is empty.
-fn holds(json: Option<&str>, part: Option<&Map<String, Value>>) -> bool {
-    let Some(part) = part else { return true };
-    let whole: Option<Value> = json.and_then(|json| serde_json::from_str(json).ok());
-    whole.is_some_and(|whole| contains(&whole, &Value::Object(part.clone())))
+/// Whether a session counts in a scan of its video and time.
+fn counts(scan: &Scan, row: &Row) -> bool {
+    scan.minimum_view_ms <= row.stored.view_ms
+        && holds(row.session_data.as_deref(), scan.selection.session.as_ref())
+}
+
+/// Whether a store has these sessions, all of one video.
+pub(crate) async fn has_all(store: &dyn Store, records: &[Record]) -> Result<bool, Error> {
+    let Some(Record { subject: Subject { key, video, .. }, .. }) = records.first() else {
+        return Ok(true);
+    };
+    let mut snapshot = store.snapshot().await?;
+    let identifiers = video.identifier().map(|identifier| vec![identifier.to_owned()]);
+    let scope = VideoScope { key: Some(key.clone()), identifiers };
+    let mut after = None;
+    let found = loop {
+        let page = snapshot.videos(&scope, after, LIST).await?;
+        after = page.last().map(|video| video.id);
+        let is_last = page.len() < LIST as usize;
+        if let Some(found) = page.into_iter().find(|record| record.video == *video) {
+            break found;
+        }
+        if is_last {
+            return Ok(false);
+        }
+    };
+    let id = found.id;
+    let mut content = Content::list(&mut *snapshot, &[found], None).await?;
+    let rows = content.rows(&mut *snapshot, id, None, usize::MAX).await?;
+    let known: HashSet<_> = rows.iter().map(Row::order).collect();
+    Ok(records.iter().all(|record| known.contains(&(record.stored.started_at_ms, record.id))))
+}
+
+impl Cursor {
+    fn after_all(video: VideoId) -> Self {
+        Self { video, after: (i64::MAX, RowId(u64::MAX)) }
+    }
+}
+
+fn record(video: &VideoRecord, row: Row) -> Record {
+    let Row { id, page, client, session_data, stored } = row;
+    let subject = Subject {
+        key: video.key.clone(),
+        video: video.video.clone(),
+        source: page,
+        client,
+        session_data: session_data.map(|data| data.to_string()),
+    };
+    Record { id, subject, stored }
 }

@@ -9,18 +9,14 @@ mod session;
 
 use serde_json::Value;
 
+use crate::block::{Block, Group, Groups, Row};
 use crate::client::{Browser, Classification, Classifier, Client, Device, Headers, Platform};
 use crate::containment::{canonical, contains, has_nul, is_too_deep};
-use crate::engagement::{Parts, Seconds};
 use crate::event::PlayerEvent;
 use crate::interval::{IntervalSet, Segments};
-use crate::report::PlayFigures;
-use crate::rollup::{
-    DayPlays, DaySources, Places, StoredPlays, Whole, each_hour, fold_sources, load_changes,
-};
 use crate::session::{Counters, Moment, Reach, Session, Stored};
 use crate::source::SOURCE_BYTES_MAX;
-use crate::time_bucket::{Buckets, Width};
+use crate::totals::{DayTotals, StoredTotals};
 use crate::varint::{self, Reader};
 use crate::{Source, Video};
 
@@ -220,60 +216,37 @@ fn row(bytes: &[u8]) -> Option<Stored> {
     })
 }
 
-/// Sums of days, one after the other: the length of each and then itself, hours and pages and places in turn.
+/// The groups of a block, one after the other: how many sessions, then for each group its length and itself.
 ///
-/// Whatever can be read can be added to anything else that can, and is stored in one form only.
-pub fn rollup(bytes: &[u8]) {
-    let mut rest = bytes;
-    let (mut plays, mut sources, mut places) =
-        (StoredPlays::default(), DaySources::default(), Places::default());
-    let mut figures = PlayFigures::default();
-    let (mut parts, mut seconds) = (Parts::new(60_000, 7), Seconds::new(Buckets::new(Width::DAY)));
-    for number in 0_u32.. {
+/// Bytes that are decoded as sessions are encoded as blocks that hold the same sessions.
+pub fn block(bytes: &[u8]) {
+    let Some((sessions, mut rest)) = bytes.split_first() else { return };
+    let mut block = Block { sessions: u32::from(*sessions), ..Block::default() };
+    for group in &mut block.groups {
         let Some((len, more)) = rest.split_first() else { break };
-        let (sums, more) = more.split_at(usize::from(*len).min(more.len()));
+        let (content, more) = more.split_at(usize::from(*len).min(more.len()));
         rest = more;
-        match number % 3 {
-            0 => {
-                let (head, tail) = sums.split_at(sums.len() / 2);
-                let _ = Whole { head: sums, tail: None }.fold(1, &mut figures);
-                let _ = Whole { head, tail: Some(tail) }.fold(70, &mut figures);
-                let _ = each_hour(sums, |_, hour| hour.fold(1, &mut figures));
-                if let Ok(read) = DayPlays::load(sums)
-                    && let Ok(sum) = read.add_to(&plays)
-                {
-                    plays = sum.unwrap_or_default();
-                }
-            }
-            1 => {
-                let _ = fold_sources(sums, 1, |_, plays| assert!(0 < plays));
-                if let Ok(read) = DaySources::load(sums) {
-                    sources.merge(read);
-                }
-            }
-            _ => {
-                let _ = load_changes(Some(sums), None);
-                let added = parts.add_places(sums);
-                if let Ok(read) = Places::load(sums) {
-                    assert_eq!(added, Ok(()));
-                    // An answer that would be too long is refused.
-                    let _ = seconds.add_changes(0, &read.seconds());
-                    places.merge(read);
-                }
-            }
-        }
+        *group = (!content.is_empty()).then(|| content.to_vec());
     }
-    assert_eq!(parts.finish().len(), 7);
-    let _ = seconds.finish();
-    // What is near the largest sum that is read may add up to more.
-    if let Ok(stored) = DayPlays::load(&plays.hours) {
-        assert_eq!(stored.store().unwrap_or_default(), plays);
+    for group in Group::ALL {
+        let _ = block.columns(Groups::default().with(group));
     }
-    if let Some(stored) = sources.store() {
-        assert_eq!(DaySources::load(&stored).map(|it| it.store()), Ok(Some(stored)));
+    if let Ok(mut rows) = block.rows() {
+        rows.sort_by_key(Row::order);
+        assert_eq!(Block::encode(rows.clone()).rows(), Ok(rows));
     }
-    if let Some(stored) = places.store() {
-        assert_eq!(Places::load(&stored.places).map(|it| it.store()), Ok(Some(stored)));
+}
+
+/// Encoded totals of one hour after the other.
+///
+/// Totals that are decoded stay the same when nothing is added.
+pub fn totals(bytes: &[u8]) {
+    let stored = StoredTotals { day: 0, sums: bytes.to_vec(), hours: Some(bytes.to_vec()) };
+    let _ = stored.plays(0);
+    if let Ok(totals) = DayTotals::decode(&stored)
+        && let Some(encoded) = totals.encode(0)
+    {
+        assert_eq!(DayTotals::default().add_to(0, Some(&encoded)), Ok(Some(encoded)));
     }
 }
 
@@ -310,8 +283,13 @@ mod tests {
     }
 
     #[test]
-    fn sums_are_as_they_must_be() {
-        replay("rollup", super::rollup);
+    fn blocks_are_as_they_must_be() {
+        replay("block", super::block);
+    }
+
+    #[test]
+    fn totals_are_as_they_must_be() {
+        replay("totals", super::totals);
     }
 
     #[test]

@@ -57,7 +57,7 @@
 //!   [`video`], [`source`], [`key`] and [`client`] are what it is made of.
 //! * [`query`] says what can be asked, [`report`] and [`engagement`] what is answered, [`time_bucket`] knows the
 //!   calendar, and [`containment`] compares metadata.
-//! * [`rollup`] sums sessions per day, so that an answer does not cost what the history weighs.
+//! * [`mod@block`] encodes closed sessions as columns, [`totals`] sums plays per key and day.
 //! * [`recorder`] keeps open sessions in memory and makes them durable.
 //! * [`store`] is where sessions are kept: a trait, its contract, and implementations. [`mod@copy`] moves all of them to
 //!   another, [`export`] reads them one by one.
@@ -94,6 +94,8 @@ pub mod export;
 mod figures;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
+#[cfg(feature = "recorder")]
+pub mod import;
 pub mod interval;
 pub mod key;
 #[cfg(feature = "recorder")]
@@ -108,7 +110,6 @@ pub mod report;
 mod reports;
 #[cfg(feature = "recorder")]
 mod retention;
-pub mod rollup;
 pub mod session;
 pub mod source;
 #[cfg(feature = "recorder")]
@@ -116,7 +117,7 @@ pub mod store;
 pub mod time_bucket;
 pub mod totals;
 #[cfg(feature = "recorder")]
-mod upkeep;
+pub mod upkeep;
 mod varint;
 pub mod video;
 

@@ -5,7 +5,6 @@ use serde_json::{Map, Value};
 
 use crate::containment::{canonical, has_nul, is_too_deep};
 use crate::key::ApiKey;
-use crate::rollup::first_bin;
 use crate::time_bucket::{Buckets, Span, Width};
 
 /// Which sessions a report is about. Every part that is there narrows the selection.
@@ -128,23 +127,6 @@ pub struct Scan {
     pub to_ms: i64,
     /// The least view time that counts, in milliseconds.
     pub minimum_view_ms: u64,
-}
-
-impl Scan {
-    /// A step of time from the Unix epoch on within which no bucket ends, as wide as can be: what is summed per step
-    /// can be summed to buckets.
-    #[must_use]
-    pub fn grain(&self, buckets: &Buckets) -> TimeDelta {
-        // A step may begin before the timeframe, by a day at most.
-        let from = instant(self.from_ms).checked_sub_signed(TimeDelta::days(1));
-        buckets.grain_between(from.unwrap_or(DateTime::<Utc>::MIN_UTC), instant(self.to_ms))
-    }
-
-    /// The first bin of view time that counts, if sums can say which sessions count: see [`rollup`](crate::rollup).
-    #[must_use]
-    pub fn summed_from(&self) -> Option<u16> {
-        if self.selection.session.is_some() { None } else { first_bin(self.minimum_view_ms) }
-    }
 }
 
 /// Asks for plays, or for sources, per time bucket.

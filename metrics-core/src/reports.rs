@@ -1,4 +1,7 @@
-//! Reports on what is in a store, as it is at some moment.
+//! Reports on the sessions of a store, as they are at some moment.
+
+pub(crate) mod older;
+pub(crate) mod read;
 
 use std::fmt;
 
@@ -10,6 +13,8 @@ use crate::query::{BucketQuery, EngagementQuery, Scan, Selection, Timeframe, ins
 use crate::report::{PlaysBucket, SourceBucket, fold_plays, fold_sources};
 use crate::store::{Error, Store};
 use crate::time_bucket::Buckets;
+
+pub(crate) use self::older::holds;
 
 /// The most buckets that are answered when empty ones are asked for as well.
 pub const BUCKETS_MAX: usize = 100_000;
@@ -37,7 +42,7 @@ impl<'a> Reports<'a> {
         let now = self.now;
         let scan = query.scan(now);
         let empty = if query.fill { empty_buckets(&scan, query, now)? } else { Vec::new() };
-        let cells = self.store.plays(&scan, query.buckets).await?;
+        let cells = older::plays(self.store, &scan, query.buckets).await?;
         Ok(fold_plays(cells, &query.buckets, empty))
     }
 
@@ -48,7 +53,7 @@ impl<'a> Reports<'a> {
     /// [`ReportError`] if the store could not.
     pub async fn sources(self, query: &BucketQuery) -> Result<Vec<SourceBucket>, ReportError> {
         let scan = query.scan(self.now);
-        let cells = self.store.sources(&scan, query.buckets).await?;
+        let cells = older::sources(self.store, &scan, query.buckets).await?;
         Ok(fold_sources(cells, &query.buckets))
     }
 
@@ -62,7 +67,7 @@ impl<'a> Reports<'a> {
         query: &EngagementQuery,
         parts: u32,
     ) -> Result<Vec<Part>, ReportError> {
-        let counted = self.store.parts(&query.scan(self.now), parts).await?;
+        let counted = older::parts(self.store, &query.scan(self.now), parts).await?;
         Ok(counted.finish())
     }
 
@@ -76,7 +81,7 @@ impl<'a> Reports<'a> {
         query: &EngagementQuery,
         buckets: Buckets,
     ) -> Result<Vec<SecondsBucket>, ReportError> {
-        let counted = self.store.seconds(&query.scan(self.now), buckets).await?;
+        let counted = older::seconds(self.store, &query.scan(self.now), buckets).await?;
         Ok(counted.finish())
     }
 
@@ -86,7 +91,7 @@ impl<'a> Reports<'a> {
     ///
     /// [`ReportError`] if the store could not.
     pub async fn watching(self, selection: &Selection) -> Result<u64, ReportError> {
-        Ok(self.store.watching(&selection.for_stores(), self.now).await?)
+        Ok(older::watching(self.store, &selection.for_stores(), self.now).await?)
     }
 
     /// The sessions that a query is about, one by one.

@@ -1,4 +1,4 @@
-//! Forgets sessions when they are older than they may get.
+//! Deletes sessions when they are older than they may get.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use crate::recorder::{Clock, Ending};
 use crate::store::Store;
 use crate::time_bucket::Span;
-use crate::upkeep::every;
+use crate::upkeep::{delete_before, every};
 
 /// How often old sessions are looked for.
 const TURN: Duration = Duration::from_secs(3_600);
@@ -35,11 +35,11 @@ impl Retention {
         // There is nothing before the beginning of the calendar.
         let Some(start) = self.span.before(now) else { return };
         let start = start.min(now - KEPT_MIN);
-        match self.store.forget(start).await {
-            Ok(()) => tracing::debug!(%start, "forgot the sessions before"),
+        match delete_before(&*self.store, start.timestamp_millis()).await {
+            Ok(sessions) => tracing::debug!(%start, sessions, "deleted the sessions before"),
             Err(err) => tracing::warn!(
                 error = &err as &dyn std::error::Error,
-                "could not forget old sessions; trying again in an hour"
+                "could not delete old sessions; trying again in an hour"
             ),
         }
     }

@@ -135,8 +135,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// Replaces blocks, together with everything that follows from it, in one transaction.
     ///
-    /// Nothing is done, and [`Outcome::Conflict`] is returned, if a block to remove is not there, or if a session is not
-    /// there in the version that is named.
+    /// Nothing is done, and [`Outcome::Conflict`] is returned, if a block to remove is not there, if a session is not
+    /// there in the version that is named, or if a video of [`import_after`](Rewrite::import_after) has a later block.
     async fn rewrite(&self, rewrite: Rewrite) -> Result<Outcome, Error>;
 
     /// Makes closed sessions final whose last event is before `silent_since`, at most `limit` (1 or more): drops their
@@ -369,6 +369,9 @@ pub struct Rewrite {
     /// Sessions in `add` that neither blocks removed nor rows had: those of another store or file. A store that keeps
     /// closed sessions a second time, for SQL, adds them there.
     pub import: Vec<(VideoId, Row)>,
+    /// Videos of `import`, with the last block that was read of each, or `BlockId(i64::MIN)`: a conflict if there is a
+    /// later one, so that two imports of one file at once add no session twice.
+    pub import_after: Vec<(VideoId, BlockId)>,
     /// Resume state of closed sessions that come from another store.
     pub resumable: Vec<Resumable>,
     /// Changes of totals, per key and day since 1970-01-01 UTC.
@@ -413,19 +416,6 @@ pub struct Instance(pub u32);
 /// A number that goes up by one with every write of a session, from 1 on.
 pub type Version = u32;
 
-/// Names a session of any age.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Lookup {
-    /// Its id.
-    pub id: SessionId,
-    /// The key it was sent under.
-    pub key: ApiKey,
-    /// The video.
-    pub video: Video,
-    /// When it started, in Unix milliseconds.
-    pub started_at_ms: i64,
-}
-
 /// Whose session it is, and of what. None of it changes while the session lasts: what the first write says stays.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Subject {
@@ -455,43 +445,6 @@ pub struct SessionWrite {
     /// The instance at which a segment is open now.
     pub watched_at: Option<Instance>,
 }
-
-/// A session, and whose it is.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Record {
-    /// Its id.
-    pub id: SessionId,
-    /// Whose it is.
-    pub subject: Subject,
-    /// The session.
-    pub stored: Stored,
-}
-
-impl Record {
-    /// What [`Store::find`] finds it by.
-    #[must_use]
-    pub fn lookup(&self) -> Lookup {
-        Lookup {
-            id: self.id,
-            key: self.subject.key.clone(),
-            video: self.subject.video.clone(),
-            started_at_ms: self.stored.started_at_ms,
-        }
-    }
-}
-
-/// Some of the sessions of a store.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Page {
-    /// The sessions.
-    pub records: Vec<Record>,
-    /// Where the next page begins, if there may be one.
-    pub next: Option<Cursor>,
-}
-
-/// A place between two sessions. Only the store that made it can read it.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Cursor(pub Vec<u8>);
 
 /// What a store knows of a video.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -6,11 +6,17 @@
 //!
 //! Totals change with blocks, in one transaction: what closes is added, what is opened again or deleted is subtracted.
 
+#[cfg(feature = "recorder")]
+mod plan;
+
 use std::collections::BTreeMap;
 
 use crate::client::{Browser, Client, Device, Platform};
 use crate::report::PlayFigures;
 use crate::varint::{self, Damaged, Reader, zigzag};
+
+#[cfg(feature = "recorder")]
+pub(crate) use plan::{Cover, Plan};
 
 /// Lower bounds of the bins, in whole seconds of view time.
 pub const BOUNDS_S: [u64; 24] = [
@@ -22,6 +28,12 @@ const FORMAT: u8 = 1;
 
 pub(crate) const HOUR_MS: i64 = 3_600_000;
 pub(crate) const DAY_MS: i64 = 24 * HOUR_MS;
+
+/// The day that holds an instant (Unix milliseconds), since 1970-01-01 UTC.
+#[must_use]
+pub const fn day_of(at_ms: i64) -> i64 {
+    at_ms.div_euclid(DAY_MS)
+}
 
 /// The first bin whose sessions all have at least `minimum_ms` of view time, if no bin has shorter ones as well.
 #[must_use]
@@ -85,6 +97,17 @@ impl DayTotals {
         for (hour, bins) in &other.hours {
             merge(self.hours.entry(*hour).or_default(), bins);
         }
+    }
+
+    /// Subtracts other totals of the same key and day.
+    pub fn subtract(&mut self, other: &Self) {
+        let mut negative = other.clone();
+        for bin in negative.hours.values_mut().flat_map(BTreeMap::values_mut) {
+            bin.view_ms = -bin.view_ms;
+            bin.rewatched_ms = -bin.rewatched_ms;
+            bin.clients.values_mut().for_each(|sessions| *sessions = -*sessions);
+        }
+        self.merge(&negative);
     }
 
     /// Whether nothing changes.

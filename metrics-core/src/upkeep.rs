@@ -1,31 +1,54 @@
-//! Keeps the sums of a store up to date with its sessions (see [`rollup`](crate::rollup)), and throws away what sessions
-//! needed to go on that will not.
+//! Background work on a store: closes quiet sessions, merges blocks, makes sessions final.
+//!
+//! [`Metrics`](crate::Metrics) does all of it by itself. The functions are public for programs that fill a store without
+//! one.
 
-use std::sync::Arc;
+mod close;
+mod delete;
+mod merge;
+mod reopen;
+mod verify;
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::TimeDelta;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
+pub use self::close::close;
+pub(crate) use self::close::{Totals, blocks, settled};
+pub use self::delete::delete_before;
+pub use self::merge::merge;
+pub use self::reopen::{Loaded, load};
+pub use self::verify::{WrongTotals, verify};
 use crate::figures::{Count, Tallies};
 use crate::recorder::{Clock, Ending};
-use crate::store::{Error, LIVE, Store};
+use crate::store::{Error, LIVE, Store, VideoId};
 
-/// How often quiet sessions are looked for. Reports look at each that is not rolled up.
-const TURN: Duration = Duration::from_secs(10);
+/// How often quiet sessions are closed. Reports read the row of each that is open.
+const CLOSING_PERIOD: Duration = Duration::from_secs(10);
 
-/// For how long a session must be quiet. One that goes on after all is taken out of the sums, which costs more than to
-/// wait for it.
+/// How often the blocks of videos are merged that got new ones.
+const MERGING_PERIOD: Duration = Duration::from_secs(30);
+
+/// For how long a session must be quiet. One that goes on after all leaves its block, which costs more than to wait.
 pub(crate) const QUIET: TimeDelta = TimeDelta::minutes(5);
 
-/// How many sessions are rolled up before those that record have their turn: a matter of some milliseconds.
-const AT_ONCE: u32 = 500;
+/// How many sessions are closed before commits have their turn: a matter of some milliseconds.
+const CLOSED_AT_ONCE: u32 = 1_000;
 
-/// How often sessions are looked for that cannot go on any more. They were silent for [`LIVE`]: an hour is nothing.
-const SETTLING_TURN: Duration = Duration::from_secs(3_600);
+/// How many videos are merged before commits have their turn.
+const MERGED_AT_ONCE: usize = 16;
 
-/// Rolls sessions up, and settles them.
+/// How often sessions become final. They were silent for [`LIVE`]: an hour is nothing.
+const FINALIZING_PERIOD: Duration = Duration::from_secs(3_600);
+
+/// How many sessions become final before commits have their turn.
+const FINAL_AT_ONCE: u32 = 1_000;
+
+/// Closes, merges and finalizes.
 pub(crate) struct Upkeep {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Clock,
@@ -35,64 +58,86 @@ pub(crate) struct Upkeep {
 impl Upkeep {
     /// Goes on until `ending` says otherwise.
     pub(crate) async fn run(self, ending: watch::Receiver<Ending>) {
-        tokio::join!(
-            every(TURN, ending.clone(), || async {
-                let quiet_since = self.clock.now() - QUIET;
-                let roll_up = || self.store.roll_up(quiet_since, AT_ONCE);
-                some_by_some("roll sessions up", TURN, &self.tallies.rolled_up, roll_up).await;
-            }),
-            every(SETTLING_TURN, ending, || async {
-                let silent_since = self.clock.now() - LIVE;
-                let settle = || self.store.settle(silent_since, AT_ONCE);
-                some_by_some("settle sessions", SETTLING_TURN, &self.tallies.settled, settle).await;
-            }),
-        );
+        // Videos that got blocks since they were merged. After a start, a video waits for its next block.
+        let changed: Mutex<BTreeSet<VideoId>> = Mutex::default();
+        let (store, tallies) = (&*self.store, &self.tallies);
+        let closing = every(CLOSING_PERIOD, ending.clone(), || async {
+            repeat("close sessions", CLOSING_PERIOD, &tallies.rolled_up, || async {
+                let (videos, closed) = close(store, self.clock.now() - QUIET, CLOSED_AT_ONCE).await?;
+                changed.lock().unwrap_or_else(PoisonError::into_inner).extend(videos);
+                Ok(closed)
+            })
+            .await;
+        });
+        let merging = every(MERGING_PERIOD, ending.clone(), || async {
+            repeat("merge blocks", MERGING_PERIOD, &Count::default(), || async {
+                let videos = take(&changed);
+                if videos.is_empty() {
+                    return Ok(0);
+                }
+                // Not how many were merged: the next videos may have blocks to merge.
+                merge(store, videos).await.map(|merged| merged.max(1))
+            })
+            .await;
+        });
+        let finalizing = every(FINALIZING_PERIOD, ending, || async {
+            repeat("make sessions final", FINALIZING_PERIOD, &tallies.settled, || async {
+                store.finalize(self.clock.now() - LIVE, FINAL_AT_ONCE).await
+            })
+            .await;
+        });
+        tokio::join!(closing, merging, finalizing);
     }
 }
 
-/// Calls `some`, which says of how many sessions it has taken care, until none are left.
-async fn some_by_some<F: Future<Output = Result<u64, Error>>>(
-    what: &'static str,
-    turn: Duration,
+fn take(changed: &Mutex<BTreeSet<VideoId>>) -> Vec<VideoId> {
+    let mut changed = changed.lock().unwrap_or_else(PoisonError::into_inner);
+    std::iter::from_fn(|| changed.pop_first()).take(MERGED_AT_ONCE).collect()
+}
+
+/// Runs `task`, which returns how much it did, until nothing is left.
+async fn repeat<F: Future<Output = Result<u64, Error>>>(
+    name: &'static str,
+    period: Duration,
     tally: &Count,
-    some: impl Fn() -> F,
+    task: impl Fn() -> F,
 ) {
     loop {
         let began = Instant::now();
-        match some().await {
+        match task().await {
             Ok(0) => return,
-            Ok(sessions) => {
-                tally.add(sessions);
-                tracing::debug!(sessions, "some more: {what}");
+            Ok(done) => {
+                tally.add(done);
+                tracing::debug!(done, "background work: {name}");
             }
-            // The recorder says so, once.
+            // The recorder reports it once.
             Err(err) if err.is_retryable() => return,
             Err(err) => {
                 tracing::warn!(
                     error = &err as &dyn std::error::Error,
-                    "could not {what}; trying again in {} s",
-                    turn.as_secs()
+                    "could not {name}; trying again in {} s",
+                    period.as_secs()
                 );
                 return;
             }
         }
-        // Where there are many, those that record get half of the time.
+        // Where there is much to do, commits get half of the time.
         sleep(began.elapsed()).await;
     }
 }
 
-/// Has something done at once and then every `turn`, until `ending` says otherwise.
+/// Runs `task` now and then every `period`, until `ending` says otherwise.
 pub(crate) async fn every<F: Future<Output = ()>>(
-    turn: Duration,
+    period: Duration,
     mut ending: watch::Receiver<Ending>,
-    mut what: impl FnMut() -> F,
+    mut task: impl FnMut() -> F,
 ) {
-    let mut turn = interval(turn);
-    turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks = interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let turns = async {
         loop {
-            turn.tick().await;
-            what().await;
+            ticks.tick().await;
+            task().await;
         }
     };
     tokio::select! {

@@ -8,7 +8,8 @@ use super::{Admitted, NotStored, Progress, lock};
 use crate::event::{CheckedEvent, Step};
 use crate::key::SessionId;
 use crate::session::{Moment, Reach, Session};
-use crate::store::{Instance, Loaded, SessionWrite, Subject, Version};
+use crate::store::{Instance, SessionWrite, Subject, Version};
+use crate::upkeep::Loaded;
 use crate::varint::Damaged;
 
 /// How long a session without a connection is kept in memory after its last input, in milliseconds: batches come

@@ -10,6 +10,7 @@ use crate::client::Client;
 use crate::interval::Segments;
 use crate::key::ApiKey;
 use crate::store::SqliteStore;
+use crate::upkeep;
 use crate::video::Video;
 
 /// Room for some sessions.
@@ -83,7 +84,7 @@ async fn sessions_that_are_idle_make_room_and_lose_nothing() {
         site.send(number, PlayerEvent::pause(7.0)).await;
     }
     let ids: Vec<_> = (0..SESSIONS).map(|number| admitted(number).id).collect();
-    for loaded in site.recorder.store.load(&ids).await.unwrap() {
+    for loaded in upkeep::load(&*site.recorder.store, &ids).await.unwrap() {
         let stored = loaded.unwrap().stored;
         assert_eq!(Segments::decode(&stored.segments).unwrap().iter().count(), 1);
         assert_eq!(stored.view_ms, 7_000);

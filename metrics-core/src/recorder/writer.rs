@@ -16,7 +16,8 @@ use super::{
     AnotherVideo, BEAT, Batch, CHECKPOINT, Ending, NotStored, Progress, Recorder, Refused, SHARDS,
     Shard, lock,
 };
-use crate::store::{Error, Loaded, Outcome, SessionWrite, Subject};
+use crate::store::{Error, Outcome, SessionWrite, Subject};
+use crate::upkeep::{self, Loaded};
 
 /// How long to wait before a failed call is tried again, at first and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
@@ -315,7 +316,7 @@ impl Recorder {
         let ids: Vec<_> = entries.iter().map(|entry| entry.id).collect();
         let mut patience = Patience::default();
         while !ids.is_empty() {
-            match self.store.load(&ids).await {
+            match upkeep::load(&*self.store, &ids).await {
                 Ok(loaded) => {
                     self.is_back(Call::Load);
                     for (entry, loaded) in entries.iter().zip(&loaded) {

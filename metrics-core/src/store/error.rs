@@ -42,6 +42,11 @@ pub enum Error {
     #[error(transparent)]
     TooLarge(#[from] crate::engagement::TooManySeconds),
 
+    /// Stored bytes could not be decoded: the database was changed by something else, or its disk is damaged. Restore a
+    /// backup.
+    #[error("the store holds damaged data")]
+    Damaged(#[source] crate::varint::Damaged),
+
     /// The database is not one that this version can use.
     #[error("{store} cannot be used: {reason}")]
     Unusable {

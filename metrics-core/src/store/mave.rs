@@ -57,9 +57,11 @@ use self::convert::Described;
 use self::left_out::Tally;
 use self::read::{OldSession, Plan, Snapshot};
 use self::watched::instant_ms;
-use super::{Error, Outcome, SessionWrite, Store};
+use super::{Error, Store};
+use crate::import::{Foreign, insert};
 use crate::key::ApiKey;
 use crate::query::instant;
+use crate::upkeep::merge;
 
 pub use crate::copy::Progress;
 pub use left_out::{LeftOut, Reason};
@@ -182,7 +184,7 @@ async fn convert_all(
     sessions: &[OldSession],
     keys: &HashMap<i64, ApiKey>,
     left_out: &mut Tally,
-) -> Result<Vec<SessionWrite>, Error> {
+) -> Result<Vec<Foreign>, Error> {
     let videos = snapshot.videos(sessions).await?;
     let videos: HashMap<_, _> =
         videos.into_iter().map(|(id, video)| (id, Described::new(video))).collect();
@@ -196,16 +198,16 @@ async fn convert_all(
 
 async fn commit(
     store: &dyn Store,
-    writes: Vec<SessionWrite>,
+    sessions: Vec<Foreign>,
     imported: &mut Imported,
 ) -> Result<(), ImportError> {
-    if writes.is_empty() {
+    if sessions.is_empty() {
         return Ok(());
     }
-    let outcomes = store.commit(writes.into()).await.map_err(ImportError::Write)?;
-    let written = outcomes.iter().filter(|outcome| **outcome == Outcome::Written).count() as u64;
-    imported.sessions += written;
-    imported.already_there += outcomes.len() as u64 - written;
+    let inserted = insert(store, sessions).await.map_err(ImportError::Write)?;
+    imported.sessions += inserted.added;
+    imported.already_there += inserted.already_there + inserted.differing.len() as u64;
+    merge(store, inserted.videos).await.map_err(ImportError::Write)?;
     Ok(())
 }
 

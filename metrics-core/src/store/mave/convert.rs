@@ -9,13 +9,15 @@ use serde_json::{Map, Value};
 use super::left_out::{Reason, Tally};
 use super::read::{OldSession, OldVideo, SessionLines};
 use super::watched::{Line, Watched, instant_ms};
+use crate::block::Row;
 use crate::client::{Browser, Client, Device, Platform};
 use crate::containment::{canonical, has_nul, is_too_deep};
+use crate::import::Foreign;
 use crate::interval::Segments;
 use crate::key::{ApiKey, SessionId};
 use crate::session::Stored;
 use crate::source::Source;
-use crate::store::{SessionWrite, Subject};
+use crate::store::Subject;
 use crate::video::{IDENTIFIER_BYTES_MAX, METADATA_BYTES_MAX, Video};
 
 /// A video, and what hung on it in the old database.
@@ -80,7 +82,7 @@ pub(super) fn session(
     videos: &HashMap<i64, Described>,
     keys: &HashMap<i64, ApiKey>,
     left_out: &mut Tally,
-) -> Option<SessionWrite> {
+) -> Option<Foreign> {
     let subject = match subject(old, videos, keys, left_out) {
         Ok(subject) => subject,
         Err((reason, id)) => {
@@ -101,13 +103,12 @@ pub(super) fn session(
     };
     // What is called a duration there may be how long was watched, so that of the video is not known.
     let segments = Segments::from_iter(watched.segments);
-    Some(SessionWrite {
-        id: session_id(&subject.key, old.id),
-        subject: Arc::new(subject),
-        expected: 0,
-        stored: Stored::finished(started_at_ms, last_event_at_ms, None, &segments),
-        watched_at: None,
-    })
+    let id = session_id(&subject.key, old.id).into();
+    let Subject { key, video, source: page, client, session_data } = subject;
+    let session_data = session_data.map(Arc::from);
+    let stored = Stored::finished(started_at_ms, last_event_at_ms, None, &segments);
+    let row = Row { id, page, client, session_data, stored };
+    Some(Foreign { key, video, row })
 }
 
 /// The id of an old session: always the same, so that it is imported once. It must never change.

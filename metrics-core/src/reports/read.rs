@@ -1,0 +1,260 @@
+//! Reads the sessions of a report from a snapshot: videos, then open sessions, then blocks.
+//!
+//! A report folds decoded columns. Folds run on threads that may block, as many at once as there are processors less one,
+//! so that they never delay an acknowledgement; blocks are read ahead while the ones before are folded. Memory is bounded
+//! by the fold and by two batches of blocks.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::LazyLock;
+use std::thread::available_parallelism;
+
+use chrono::{DateTime, Utc};
+use tokio::sync::Semaphore;
+
+use crate::block::{Block, Columns, Group, Groups, Row};
+use crate::store::{
+    BlockHead, Error, OpenScan, OpenSession, Snapshot, Store, VideoId, VideoRecord, VideoScope,
+    Videos,
+};
+
+/// How many videos, open sessions and heads are read at a time.
+const VIDEOS: u32 = 10_000;
+const OPEN: u32 = 2_000;
+const HEADS: u32 = 10_000;
+
+/// How many sessions a batch of blocks has at most, unless one block has more: a megabyte or two of what a report reads.
+const BATCH_SESSIONS: u32 = 131_072;
+
+/// How many blocks a batch has at most.
+const BATCH_BLOCKS: usize = 256;
+
+static FOLDS: LazyLock<Semaphore> = LazyLock::new(|| {
+    Semaphore::new(available_parallelism().map_or(1, |count| (count.get() - 1).max(1)))
+});
+
+/// Folds the columns of sessions. The order of calls must not change the result.
+pub(crate) trait Fold: Send + 'static {
+    /// The groups that are decoded.
+    fn groups(&self) -> Groups;
+
+    /// Whether sessions of a video may count. Called once per video, if [`Reading::lists_videos`].
+    fn wants(&mut self, video: &VideoRecord) -> Result<bool, Error>;
+
+    /// Adds some sessions of one video.
+    fn add(
+        &mut self,
+        video: VideoId,
+        columns: &Columns,
+        sessions: Range<usize>,
+    ) -> Result<(), Error>;
+}
+
+/// Which sessions a report reads.
+#[derive(Clone, Debug)]
+pub(crate) struct Reading {
+    pub(crate) scope: VideoScope,
+    /// Whether the fold needs to know the videos.
+    pub(crate) lists_videos: bool,
+    /// The stretches of time in which closed sessions started: first and last Unix millisecond, apart.
+    pub(crate) closed: Vec<(i64, i64)>,
+    /// When open sessions started: first and last Unix millisecond.
+    pub(crate) open: (i64, i64),
+    /// Only sessions that are watched at this moment, which are open.
+    pub(crate) watched_at: Option<DateTime<Utc>>,
+}
+
+/// Folds the sessions of a reading.
+pub(crate) async fn read<F: Fold>(
+    store: &dyn Store,
+    reading: &Reading,
+    fold: F,
+) -> Result<F, Error> {
+    read_from(&mut *store.snapshot().await?, reading, fold).await
+}
+
+/// Folds the sessions of a reading, as they are in `snapshot`.
+pub(crate) async fn read_from<F: Fold>(
+    snapshot: &mut dyn Snapshot,
+    reading: &Reading,
+    mut fold: F,
+) -> Result<F, Error> {
+    let videos = videos(snapshot, reading, &mut fold).await?;
+    if matches!(&videos, Videos::These(these) if these.is_empty()) {
+        return Ok(fold);
+    }
+    fold = read_open(snapshot, reading, &videos, fold).await?;
+    for (from_ms, to_ms) in &reading.closed {
+        fold = read_blocks(snapshot, &videos, (*from_ms, *to_ms), fold).await?;
+    }
+    Ok(fold)
+}
+
+/// The videos whose sessions are read.
+async fn videos(
+    snapshot: &mut dyn Snapshot,
+    reading: &Reading,
+    fold: &mut impl Fold,
+) -> Result<Videos, Error> {
+    let all = match &reading.scope {
+        VideoScope { identifiers: Some(_), .. } => None,
+        VideoScope { key: Some(key), .. } => Some(Videos::OfKey(key.clone())),
+        VideoScope { key: None, .. } => Some(Videos::All),
+    };
+    if let Some(all) = all.clone().filter(|_| !reading.lists_videos) {
+        return Ok(all);
+    }
+    let (mut wanted, mut leaves_out) = (Vec::new(), false);
+    let mut after = None;
+    loop {
+        let page = snapshot.videos(&reading.scope, after, VIDEOS).await?;
+        after = page.last().map(|video| video.id);
+        for video in &page {
+            if fold.wants(video)? {
+                wanted.push(video.id);
+            } else {
+                leaves_out = true;
+            }
+        }
+        if page.len() < VIDEOS as usize {
+            break;
+        }
+    }
+    Ok(all.filter(|_| !leaves_out).unwrap_or(Videos::These(wanted)))
+}
+
+async fn read_open<F: Fold>(
+    snapshot: &mut dyn Snapshot,
+    reading: &Reading,
+    videos: &Videos,
+    mut fold: F,
+) -> Result<F, Error> {
+    let (from_ms, to_ms) = reading.open;
+    let watched_at = reading.watched_at;
+    let scan = OpenScan { videos: videos.clone(), from_ms, to_ms, watched_at };
+    let mut after = None;
+    loop {
+        let page = snapshot.open_sessions(&scan, after, OPEN).await?;
+        after = page.last().map(|session| session.id);
+        let is_last = page.len() < OPEN as usize;
+        if !page.is_empty() {
+            fold = folded(fold, move |fold| add_open(fold, page)).await?;
+        }
+        if is_last {
+            return Ok(fold);
+        }
+    }
+}
+
+fn add_open(fold: &mut impl Fold, sessions: Vec<OpenSession>) -> Result<(), Error> {
+    let mut by_video: BTreeMap<VideoId, Vec<Row>> = BTreeMap::new();
+    for session in sessions {
+        by_video.entry(session.video).or_default().push(session.row);
+    }
+    for (video, mut rows) in by_video {
+        rows.sort_by_key(Row::order);
+        fold.add(video, &Columns::of(&rows), 0..rows.len())?;
+    }
+    Ok(())
+}
+
+async fn read_blocks<F: Fold>(
+    snapshot: &mut dyn Snapshot,
+    videos: &Videos,
+    (from_ms, to_ms): (i64, i64),
+    mut fold: F,
+) -> Result<F, Error> {
+    let mut after = None;
+    loop {
+        let page = snapshot.blocks(videos, from_ms, to_ms, after, HEADS).await?;
+        after = page.last().map(|head| head.id);
+        let is_last = page.len() < HEADS as usize;
+        // The blocks that were read and are not folded yet.
+        let mut before: Option<Batch> = None;
+        for heads in batches(&page) {
+            let mut batch = Batch::of(heads, fold.groups(), (from_ms, to_ms));
+            let ids: Vec<_> = heads.iter().map(|head| head.id).collect();
+            let reading = snapshot.groups(&ids, batch.groups);
+            batch.blocks = match before.take() {
+                Some(before) => {
+                    let folding = folded(fold, |fold| before.add_to(fold));
+                    let (blocks, done) = tokio::join!(reading, folding);
+                    fold = done?;
+                    blocks?
+                }
+                None => reading.await?,
+            };
+            before = Some(batch);
+        }
+        if let Some(batch) = before {
+            fold = folded(fold, |fold| batch.add_to(fold)).await?;
+        }
+        if is_last {
+            return Ok(fold);
+        }
+    }
+}
+
+/// Blocks that are read at once.
+struct Batch {
+    heads: Vec<BlockHead>,
+    frame: (i64, i64),
+    groups: Groups,
+    blocks: Vec<Block>,
+}
+
+impl Batch {
+    fn of(heads: &[BlockHead], groups: Groups, frame: (i64, i64)) -> Self {
+        let (from_ms, to_ms) = frame;
+        let is_whole = |head: &BlockHead| from_ms <= head.first_start_ms && head.last_start_ms <= to_ms;
+        // Starts tell which sessions of a block are in the frame.
+        let groups =
+            if heads.iter().all(is_whole) { groups } else { groups.with(Group::Starts) };
+        Self { heads: heads.to_vec(), frame, groups, blocks: Vec::new() }
+    }
+
+    fn add_to(self, fold: &mut impl Fold) -> Result<(), Error> {
+        let (from_ms, to_ms) = self.frame;
+        for (head, block) in self.heads.iter().zip(self.blocks) {
+            let columns = block.columns(self.groups).map_err(Error::Damaged)?;
+            let sessions = if self.groups.has(Group::Starts) {
+                columns.starts_ms.partition_point(|start_ms| *start_ms < from_ms)
+                    ..columns.starts_ms.partition_point(|start_ms| *start_ms <= to_ms)
+            } else {
+                0..columns.sessions
+            };
+            if !sessions.is_empty() {
+                fold.add(head.video, &columns, sessions)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Splits heads into batches.
+fn batches(heads: &[BlockHead]) -> Vec<&[BlockHead]> {
+    let (mut batches, mut rest) = (Vec::new(), heads);
+    while !rest.is_empty() {
+        let mut sessions = 0;
+        let fitting = rest.iter().take(BATCH_BLOCKS).take_while(|head| {
+            sessions += head.sessions;
+            sessions <= BATCH_SESSIONS
+        });
+        let (batch, others) = rest.split_at(fitting.count().max(1));
+        batches.push(batch);
+        rest = others;
+    }
+    batches
+}
+
+/// Runs `task` on a thread that may block, as soon as a processor is free for it.
+async fn folded<F: Fold>(
+    mut fold: F,
+    task: impl FnOnce(&mut F) -> Result<(), Error> + Send + 'static,
+) -> Result<F, Error> {
+    let permit = FOLDS.acquire().await;
+    let folding = tokio::task::spawn_blocking(move || task(&mut fold).map(|()| fold));
+    let folded = folding.await;
+    drop(permit);
+    folded.map_err(|err| Error::Unavailable { store: "the report", source: err.into() })?
+}

@@ -1,0 +1,101 @@
+//! Closes quiet sessions: their rows become a block per video.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+
+use crate::block::{Block, Row, SESSIONS_MAX};
+use crate::store::{Error, KeyId, OpenSession, Outcome, Rewrite, Store, VideoId};
+use crate::totals::{DayTotals, day_of};
+
+/// Closes sessions without an open segment whose last event is before `quiet_since`, at most `limit` (1 or more), and
+/// returns the videos that got a block, and how many sessions were closed. None are left when that is 0.
+///
+/// A session that changes meanwhile stays open.
+///
+/// # Errors
+///
+/// [`Error`] if the store could not.
+pub async fn close(
+    store: &dyn Store,
+    quiet_since: DateTime<Utc>,
+    limit: u32,
+) -> Result<(Vec<VideoId>, u64), Error> {
+    let mut waiting = vec![store.quiet(quiet_since, limit).await?];
+    let (mut videos, mut closed) = (Vec::new(), 0);
+    while let Some(mut sessions) = waiting.pop() {
+        if sessions.is_empty() {
+            continue;
+        }
+        match store.rewrite(closing(&sessions)).await? {
+            Outcome::Written => {
+                closed += sessions.len() as u64;
+                videos.extend(sessions.iter().map(|session| session.video));
+            }
+            // Halves, so that one session that goes on keeps no other open.
+            Outcome::Conflict if 1 < sessions.len() => {
+                let half = sessions.split_off(sessions.len() / 2);
+                waiting.extend([half, sessions]);
+            }
+            Outcome::Conflict => {}
+        }
+    }
+    videos.sort_unstable();
+    videos.dedup();
+    Ok((videos, closed))
+}
+
+fn closing(sessions: &[OpenSession]) -> Rewrite {
+    let mut by_video: BTreeMap<(KeyId, VideoId), Vec<Row>> = BTreeMap::new();
+    let mut totals = Totals::default();
+    for session in sessions {
+        let rows = by_video.entry((session.key, session.video)).or_default();
+        rows.push(settled(session.row.clone()));
+        totals.add(session.key, &session.row, 1);
+    }
+    let add = by_video.into_iter();
+    let add = add.flat_map(|((key, video), rows)| blocks(rows).map(move |it| (key, video, it)));
+    Rewrite {
+        add: add.collect(),
+        close: sessions.iter().map(|session| (session.id, session.version)).collect(),
+        totals: totals.finish(),
+        ..Rewrite::default()
+    }
+}
+
+/// A row as a block keeps it.
+pub(crate) fn settled(mut row: Row) -> Row {
+    row.stored = row.stored.settled();
+    row
+}
+
+/// Blocks of about the same size that hold `rows`, each with a stretch of time of its own.
+pub(crate) fn blocks(mut rows: Vec<Row>) -> impl Iterator<Item = Block> {
+    rows.sort_by_key(Row::order);
+    let count = rows.len().div_ceil(SESSIONS_MAX).max(1);
+    let size = rows.len().div_ceil(count);
+    std::iter::from_fn(move || {
+        if rows.is_empty() {
+            return None;
+        }
+        let rest = rows.split_off(size.min(rows.len()));
+        Some(Block::encode(std::mem::replace(&mut rows, rest)))
+    })
+}
+
+/// Changes of totals, per key and day.
+#[derive(Debug, Default)]
+pub(crate) struct Totals(BTreeMap<(KeyId, i64), DayTotals>);
+
+impl Totals {
+    /// Adds a session `times` times, which may be negative.
+    pub(crate) fn add(&mut self, key: KeyId, row: &Row, times: i64) {
+        let stored = &row.stored;
+        let day = self.0.entry((key, day_of(stored.started_at_ms))).or_default();
+        day.add(stored.started_at_ms, row.client, (stored.view_ms, stored.unique_ms), times);
+    }
+
+    pub(crate) fn finish(self) -> Vec<(KeyId, i64, DayTotals)> {
+        self.0.into_iter().map(|((key, day), totals)| (key, day, totals)).collect()
+    }
+}

@@ -1,0 +1,144 @@
+//! Merges small blocks of a video into larger ones, so that a report reads few.
+//!
+//! Blocks are of one class whose sizes are within a factor of [`FAN_IN`]; as soon as a video has that many of one class,
+//! they become one, or as many as [`SESSIONS_MAX`] allows. So each session is written again at most once per class, no
+//! merge handles more than some blocks, and a video has fewer than [`FAN_IN`] small blocks per class.
+
+use std::collections::BTreeMap;
+
+use super::close::blocks;
+use crate::block::{Groups, SESSIONS_MAX};
+use crate::store::{BlockHead, Error, Outcome, Rewrite, Store, VideoId, Videos};
+
+/// How many blocks of one class are merged.
+const FAN_IN: usize = 8;
+
+/// How many sessions one merge handles at most: a fraction of a second of work, and some megabytes.
+const MERGED_MAX: usize = 4 * SESSIONS_MAX;
+
+/// Blocks with at least this many sessions stay as they are.
+const LARGE: u32 = SESSIONS_MAX as u32 / 2;
+
+/// How many heads are read at a time.
+const HEADS: u32 = 10_000;
+
+/// Merges the small blocks of these videos once, and returns how many blocks were replaced.
+///
+/// Blocks that change meanwhile stay as they are.
+///
+/// # Errors
+///
+/// [`Error`] if the store could not.
+pub async fn merge(store: &dyn Store, videos: Vec<VideoId>) -> Result<u64, Error> {
+    let mut merged = 0;
+    for heads in heads_of(store, videos).await?.into_values() {
+        for some in candidates(heads) {
+            merged += merge_blocks(store, &some).await?;
+        }
+    }
+    Ok(merged)
+}
+
+async fn heads_of(
+    store: &dyn Store,
+    mut videos: Vec<VideoId>,
+) -> Result<BTreeMap<VideoId, Vec<BlockHead>>, Error> {
+    videos.sort_unstable();
+    videos.dedup();
+    let videos = Videos::These(videos);
+    let mut snapshot = store.snapshot().await?;
+    let mut heads: BTreeMap<VideoId, Vec<BlockHead>> = BTreeMap::new();
+    let mut after = None;
+    loop {
+        let page = snapshot.blocks(&videos, i64::MIN, i64::MAX, after, HEADS).await?;
+        after = page.last().map(|head| head.id);
+        let is_last = page.len() < HEADS as usize;
+        for head in page.into_iter().filter(|head| head.sessions < LARGE) {
+            heads.entry(head.video).or_default().push(head);
+        }
+        if is_last {
+            return Ok(heads);
+        }
+    }
+}
+
+/// The groups of blocks of one video that are to be merged.
+fn candidates(heads: Vec<BlockHead>) -> Vec<Vec<BlockHead>> {
+    let mut classes: BTreeMap<u32, Vec<BlockHead>> = BTreeMap::new();
+    for head in heads {
+        classes.entry(head.sessions.max(1).ilog(FAN_IN as u32)).or_default().push(head);
+    }
+    let mut groups = Vec::new();
+    for mut class in classes.into_values() {
+        // Neighbours in time, so that merged blocks overlap little.
+        class.sort_by_key(|head| (head.first_start_ms, head.id));
+        let mut group: Vec<BlockHead> = Vec::new();
+        let mut sessions = 0;
+        for head in class {
+            if MERGED_MAX < sessions + head.sessions as usize {
+                groups.push(std::mem::take(&mut group));
+                sessions = 0;
+            }
+            sessions += head.sessions as usize;
+            group.push(head);
+        }
+        groups.push(group);
+    }
+    groups.retain(|group| FAN_IN <= group.len());
+    groups
+}
+
+async fn merge_blocks(store: &dyn Store, heads: &[BlockHead]) -> Result<u64, Error> {
+    let Some(first) = heads.first() else { return Ok(0) };
+    let remove: Vec<_> = heads.iter().map(|head| head.id).collect();
+    let mut rows = Vec::new();
+    for block in store.snapshot().await?.groups(&remove, Groups::ALL).await? {
+        rows.extend(block.rows().map_err(Error::Damaged)?);
+    }
+    let (key, video) = (first.key, first.video);
+    let add = blocks(rows).map(|block| (key, video, block)).collect();
+    let replaced = remove.len() as u64;
+    let rewrite = Rewrite { remove, add, ..Rewrite::default() };
+    match store.rewrite(rewrite).await? {
+        Outcome::Written => Ok(replaced),
+        Outcome::Conflict => Ok(0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{BlockId, KeyId};
+
+    fn head(id: i64, sessions: u32) -> BlockHead {
+        BlockHead {
+            id: BlockId(id),
+            key: KeyId(1),
+            video: VideoId(1),
+            sessions,
+            first_start_ms: id,
+            last_start_ms: id,
+        }
+    }
+
+    #[test]
+    fn blocks_of_one_class_are_merged_as_soon_as_there_are_enough() {
+        let few = (0..7).map(|id| head(id, 1)).collect();
+        assert_eq!(candidates(few), Vec::<Vec<BlockHead>>::new());
+        let enough: Vec<_> = (0..8).map(|id| head(id, 1 + id as u32 % 7)).collect();
+        assert_eq!(candidates(enough.clone()), [enough.clone()]);
+        let mixed = enough.iter().copied().chain((8..15).map(|id| head(id, 100))).collect();
+        assert_eq!(candidates(mixed), [enough]);
+    }
+
+    #[test]
+    fn a_merge_is_bounded() {
+        let many: Vec<_> = (0..100).map(|id| head(id, 5_000)).collect();
+        let groups = candidates(many);
+        for group in &groups {
+            let sessions: u32 = group.iter().map(|head| head.sessions).sum();
+            assert!(sessions as usize <= MERGED_MAX);
+        }
+        assert!(90 < groups.iter().map(Vec::len).sum::<usize>());
+    }
+}

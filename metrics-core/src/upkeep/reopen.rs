@@ -1,0 +1,102 @@
+//! Opens closed sessions again that go on: they leave their block for a row.
+
+use super::close::{Totals, blocks};
+use crate::block::{Groups, Row, RowId};
+use crate::key::SessionId;
+use crate::session::Stored;
+use crate::store::{
+    BlockHead, Error, Found, OpenSession, Outcome, Place, Rewrite, Store, Version, Videos,
+};
+use crate::varint::Damaged;
+
+/// How often a session is looked for whose block is replaced at the same moment.
+const TRIES: u32 = 16;
+
+/// The most blocks of one video that may hold one start.
+const HEADS: u32 = 10_000;
+
+/// A session that can go on, as a row of its own has it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Loaded {
+    /// Its version, to be expected by the next write.
+    pub version: Version,
+    /// The video of the session, as [`Video::digest`](crate::Video::digest) has it: a session has one video.
+    pub video: [u8; 16],
+    /// The identifier of that video.
+    pub identifier: Option<String>,
+    /// The session.
+    pub stored: Stored,
+}
+
+/// Loads the sessions with these ids, in their order, and opens those that are closed; `None` for those that are not
+/// there or are final.
+///
+/// # Errors
+///
+/// [`Error`] if the store could not.
+pub async fn load(store: &dyn Store, ids: &[SessionId]) -> Result<Vec<Option<Loaded>>, Error> {
+    let mut loaded = Vec::with_capacity(ids.len());
+    for (id, found) in ids.iter().zip(store.load(ids).await?) {
+        loaded.push(match found {
+            Some(found) => opened(store, *id, found).await?,
+            None => None,
+        });
+    }
+    Ok(loaded)
+}
+
+async fn opened(
+    store: &dyn Store,
+    id: SessionId,
+    mut found: Found,
+) -> Result<Option<Loaded>, Error> {
+    for _ in 0..TRIES {
+        let Found { version, video, identifier, place } = found;
+        if let Place::Open(stored) = place {
+            return Ok(Some(Loaded { version, video, identifier, stored }));
+        }
+        if let Some(rewrite) = reopening(store, id, version, place).await? {
+            let stored = rewrite.reopen.first().map(|session| session.row.stored.clone());
+            if store.rewrite(rewrite).await? == Outcome::Written {
+                return Ok(stored.map(|stored| Loaded { version, video, identifier, stored }));
+            }
+        }
+        // Another instance opened it, or a merge replaced its block.
+        let Some(again) = store.load(&[id]).await?.into_iter().next().flatten() else {
+            return Ok(None);
+        };
+        found = again;
+    }
+    Err(Error::Damaged(Damaged("a closed session is in no block")))
+}
+
+/// The change that opens a closed session, or `None` if no block has it any more.
+async fn reopening(
+    store: &dyn Store,
+    id: SessionId,
+    version: Version,
+    place: Place,
+) -> Result<Option<Rewrite>, Error> {
+    let Place::Closed { key, video, started_at_ms, resume } = place else { return Ok(None) };
+    let mut snapshot = store.snapshot().await?;
+    let videos = Videos::These(vec![video]);
+    let heads = snapshot.blocks(&videos, started_at_ms, started_at_ms, None, HEADS).await?;
+    let order = (started_at_ms, RowId::from(id));
+    for BlockHead { id: block_id, .. } in heads {
+        let block = snapshot.groups(&[block_id], Groups::ALL).await?.pop().unwrap_or_default();
+        let mut rows = block.rows().map_err(Error::Damaged)?;
+        let Ok(at) = rows.binary_search_by_key(&order, Row::order) else { continue };
+        let mut row = rows.remove(at);
+        let mut totals = Totals::default();
+        totals.add(key, &row, -1);
+        row.stored.resume = resume;
+        return Ok(Some(Rewrite {
+            remove: vec![block_id],
+            add: blocks(rows).map(|block| (key, video, block)).collect(),
+            reopen: vec![OpenSession { id, version, key, video, row }],
+            totals: totals.finish(),
+            ..Rewrite::default()
+        }));
+    }
+    Ok(None)
+}
