@@ -251,7 +251,8 @@ impl<P: FnMut(u64)> Copying<'_, P> {
     async fn insert(&mut self, sessions: Vec<Foreign>) -> Result<(), CopyError> {
         self.notes(sessions.iter().map(|it| it.row.stored.started_at_ms));
         let inserted = patiently(|| insert(self.to, sessions.clone())).await;
-        let Inserted { added, already_there, differing, .. } = inserted.map_err(CopyError::Write)?;
+        let Inserted { added, already_there, differing, .. } =
+            inserted.map_err(CopyError::Write)?;
         self.tally.copied.sessions += added;
         self.tally.copied.already_there += already_there;
         for id in differing {

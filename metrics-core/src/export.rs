@@ -9,10 +9,10 @@ use crate::block::{Row, RowId};
 use crate::import::rows as block_rows;
 use crate::query::Scan;
 use crate::reports::holds;
+use crate::session::Stored;
 use crate::store::{
     BlockHead, Error, OpenScan, Snapshot, Store, Subject, VideoId, VideoRecord, VideoScope, Videos,
 };
-use crate::session::Stored;
 
 /// How many sessions are read at a time: enough that a store is not called all the time, and a megabyte of memory, or a
 /// hundred if each has the most of everything.

@@ -113,7 +113,8 @@ impl Present {
             for head in &page {
                 self.last.insert(head.video, head.id);
                 let may_have = |rows: &&BTreeMap<(i64, RowId), Row>| {
-                    let frame = (head.first_start_ms, RowId(0))..=(head.last_start_ms, RowId(u64::MAX));
+                    let frame =
+                        (head.first_start_ms, RowId(0))..=(head.last_start_ms, RowId(u64::MAX));
                     rows.range(frame).next().is_some()
                 };
                 if by_id.get(&head.video).is_some_and(|rows| may_have(rows)) {
@@ -163,10 +164,7 @@ impl Present {
 }
 
 /// The sessions of a block.
-pub(crate) async fn rows(
-    snapshot: &mut dyn Snapshot,
-    head: &BlockHead,
-) -> Result<Vec<Row>, Error> {
+pub(crate) async fn rows(snapshot: &mut dyn Snapshot, head: &BlockHead) -> Result<Vec<Row>, Error> {
     let block = snapshot.groups(&[head.id], Groups::ALL).await?.pop().unwrap_or_default();
     block.rows().map_err(Error::Damaged)
 }

@@ -22,7 +22,7 @@ pub(crate) use self::close::{Totals, blocks, settled};
 pub use self::delete::delete_before;
 pub use self::merge::merge;
 pub use self::reopen::{Loaded, load};
-pub use self::verify::{WrongTotals, verify};
+pub use self::verify::{Verified, WrongTotals, verify};
 use crate::figures::{Count, Tallies};
 use crate::recorder::{Clock, Ending};
 use crate::store::{Error, LIVE, Store, VideoId};
@@ -63,7 +63,8 @@ impl Upkeep {
         let (store, tallies) = (&*self.store, &self.tallies);
         let closing = every(CLOSING_PERIOD, ending.clone(), || async {
             repeat("close sessions", CLOSING_PERIOD, &tallies.rolled_up, || async {
-                let (videos, closed) = close(store, self.clock.now() - QUIET, CLOSED_AT_ONCE).await?;
+                let (videos, closed) =
+                    close(store, self.clock.now() - QUIET, CLOSED_AT_ONCE).await?;
                 changed.lock().unwrap_or_else(PoisonError::into_inner).extend(videos);
                 Ok(closed)
             })

@@ -8,10 +8,10 @@ use std::io::{IsTerminal as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use chrono::NaiveDate;
 use metrics_core::copy::{self, copy};
 use metrics_core::store::Store;
 use metrics_core::store::mave::{self, Mave};
+use metrics_core::upkeep::verify;
 use metrics_server::Database;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -86,39 +86,26 @@ pub(crate) async fn import_mave(url: &str, store: &dyn Store) -> Result<(), Box<
     Ok(())
 }
 
-/// Adds up every day again, from this one on, and mends those whose sums are wrong, if that is wanted.
+/// Decodes every block, compares the totals of days with their sessions, and mends those that are wrong if `mend` says so.
 ///
 /// # Errors
 ///
-/// Why not every day was looked at, or that some are wrong and stay so.
-pub(crate) async fn check_rollups(
-    store: &dyn Store,
-    from: Option<NaiveDate>,
-    mend: bool,
-) -> Result<(), Box<dyn Error>> {
-    let Some((first, last)) = store.rollup_days().await? else {
-        tracing::info!("there are no sessions to add up");
-        return Ok(());
-    };
-    let first = from.map_or(first, |from| from.max(first));
-    let days = first.iter_days().take_while(|day| *day <= last);
-    let total = days.clone().count() as u64;
-    let (mut shown, mut wrong) = (Shown::new("days"), 0_u64);
-    for (done, day) in (1..).zip(days) {
-        if !store.check_rollups(day, mend).await? {
-            wrong += 1;
-            shown.clear();
-            tracing::warn!("the sums of {day} were wrong{}", if mend { "; mended" } else { "" });
-        }
-        shown.show(done, total);
-    }
+/// The store failed, a block is damaged, or totals are wrong and stay so.
+pub(crate) async fn check_blocks(store: &dyn Store, mend: bool) -> Result<(), Box<dyn Error>> {
+    let mut shown = Shown::new("sessions");
+    let total = store.count_sessions().await?;
+    let checked = verify(store, mend, |done| shown.show(done, total)).await?;
     drop(shown);
-    match (wrong, mend) {
-        (0, _) => tracing::info!("added up {total} days: all sums are right"),
-        (_, true) => tracing::info!("added up {total} days: mended {wrong} of them"),
-        (_, false) => {
-            let advice = "run `metrics-server rollup rebuild` to mend them";
-            return Err(format!("the sums of {wrong} of {total} days are wrong: {advice}").into());
+    let sessions = checked.sessions;
+    for day in checked.wrong.iter().filter_map(|totals| totals.date()) {
+        tracing::warn!("the totals of {day} were wrong{}", if mend { "; mended" } else { "" });
+    }
+    match (checked.wrong.len(), mend) {
+        (0, _) => tracing::info!("decoded {sessions} sessions: all totals are right"),
+        (wrong, true) => tracing::info!("decoded {sessions} sessions: mended {wrong} totals"),
+        (wrong, false) => {
+            let advice = "run `metrics-server blocks rebuild` to mend them";
+            return Err(format!("{wrong} totals of days are wrong: {advice}").into());
         }
     }
     Ok(())

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::commands::{
-    ask_health, check_rollups, check_there, copy_all, import_mave, see_to_keys, write_export,
+    ask_health, check_blocks, check_there, copy_all, import_mave, see_to_keys, write_export,
 };
 use metrics_core::recorder::{Spool, TakenUp};
 use metrics_core::store::{
@@ -144,8 +144,8 @@ async fn prepare(config: &Config) -> Result<Option<Arc<dyn Store>>, Box<dyn Erro
                 import_mave(url, &*open(config, &config.database).await?).await?;
             }
         }
-        Command::CheckRollups { from, mend } => {
-            check_rollups(&*open(config, &config.database).await?, *from, *mend).await?;
+        Command::CheckBlocks { mend } => {
+            check_blocks(&*open(config, &config.database).await?, *mend).await?;
         }
         Command::Export { export, output } => {
             check_there(&config.database)?;

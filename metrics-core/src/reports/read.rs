@@ -206,10 +206,10 @@ struct Batch {
 impl Batch {
     fn of(heads: &[BlockHead], groups: Groups, frame: (i64, i64)) -> Self {
         let (from_ms, to_ms) = frame;
-        let is_whole = |head: &BlockHead| from_ms <= head.first_start_ms && head.last_start_ms <= to_ms;
+        let is_whole =
+            |head: &BlockHead| from_ms <= head.first_start_ms && head.last_start_ms <= to_ms;
         // Starts tell which sessions of a block are in the frame.
-        let groups =
-            if heads.iter().all(is_whole) { groups } else { groups.with(Group::Starts) };
+        let groups = if heads.iter().all(is_whole) { groups } else { groups.with(Group::Starts) };
         Self { heads: heads.to_vec(), frame, groups, blocks: Vec::new() }
     }
 

@@ -78,10 +78,7 @@ mod tests {
         let days = Buckets::new("1 day".parse().unwrap());
         let from_ms = 2 * DAY_MS + 22 * HOUR_MS + 1;
         let plan = Plan::new((from_ms, 4 * DAY_MS + HOUR_MS), days, [2, 3, 4]);
-        assert_eq!(
-            plan.days,
-            [(2, Cover::Hours(1 << 23)), (3, Cover::Day), (4, Cover::Hours(1))]
-        );
+        assert_eq!(plan.days, [(2, Cover::Hours(1 << 23)), (3, Cover::Day), (4, Cover::Hours(1))]);
         let first = (from_ms, 2 * DAY_MS + 23 * HOUR_MS - 1);
         assert_eq!(plan.rest, [first, (4 * DAY_MS + HOUR_MS, 4 * DAY_MS + HOUR_MS)]);
         assert_eq!(plan.days_by_hour(), Some((2, 4)));

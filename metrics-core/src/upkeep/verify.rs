@@ -2,17 +2,27 @@
 
 use std::collections::BTreeMap;
 
-use crate::block::{Columns, Group, Groups};
-use crate::client::Client;
+use chrono::{DateTime, NaiveDate};
+
+use crate::block::{Groups, Row};
 use crate::key::ApiKey;
-use crate::store::{
-    BlockHead, BlockId, Detail, Error, KeyId, Rewrite, Snapshot, Store, Videos,
-};
-use crate::totals::{DayTotals, StoredTotals, day_of};
+use crate::session::Stored;
+use crate::store::{BlockHead, BlockId, Detail, Error, KeyId, Rewrite, Snapshot, Store, Videos};
+use crate::totals::{DAY_MS, DayTotals, StoredTotals, day_of};
 
 /// How many heads, and how many blocks, are read at a time.
 const HEADS: u32 = 1_000;
 const BLOCKS: usize = 16;
+
+/// What a check found.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Verified {
+    /// How many closed sessions there are.
+    pub sessions: u64,
+    /// The totals that are not the sums of their sessions.
+    pub wrong: Vec<WrongTotals>,
+}
 
 /// Totals that are not the sums of their blocks.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -23,30 +33,49 @@ pub struct WrongTotals {
     pub day: i64,
 }
 
-/// Compares the totals of every key and day with the blocks, mends those that differ if `mend` says so, and returns
-/// them.
+impl WrongTotals {
+    /// The day as a date; `None` beyond the calendar.
+    #[must_use]
+    pub fn date(&self) -> Option<NaiveDate> {
+        let at_ms = self.day.checked_mul(DAY_MS)?;
+        Some(DateTime::from_timestamp_millis(at_ms)?.date_naive())
+    }
+}
+
+/// Decodes every block, compares the totals of every key and day with them, and mends those that differ if `mend` says
+/// so. Calls `progress` with the number of closed sessions that were decoded so far.
 ///
 /// # Errors
 ///
-/// [`Error`] if the store could not.
-pub async fn verify(store: &dyn Store, mend: bool) -> Result<Vec<WrongTotals>, Error> {
-    let mut wrong = Vec::new();
+/// [`Error::Damaged`] if a block cannot be decoded; else [`Error`] if the store could not.
+pub async fn verify(
+    store: &dyn Store,
+    mend: bool,
+    mut progress: impl FnMut(u64),
+) -> Result<Verified, Error> {
+    let mut verified = Verified::default();
     for record in store.keys().await? {
         let mut snapshot = store.snapshot().await?;
-        let (key_id, mut days) = summed(&mut *snapshot, &record.key).await?;
+        let mut count = |sessions: usize| {
+            verified.sessions += sessions as u64;
+            progress(verified.sessions);
+        };
+        let (key_id, mut days) = summed(&mut *snapshot, &record.key, &mut count).await?;
         let stored = snapshot.totals(Some(&record.key), i64::MIN, i64::MAX, Detail::Hours).await?;
         drop(snapshot);
         for totals in &stored {
             days.entry(totals.day).or_default().subtract(&decoded(totals)?);
         }
         days.retain(|_, difference| !difference.is_empty());
-        wrong.extend(days.keys().map(|day| WrongTotals { key: record.key.clone(), day: *day }));
+        verified
+            .wrong
+            .extend(days.keys().map(|day| WrongTotals { key: record.key.clone(), day: *day }));
         if let Some(key) = key_id.filter(|_| mend && !days.is_empty()) {
             let totals = days.into_iter().map(|(day, difference)| (key, day, difference));
             store.rewrite(Rewrite { totals: totals.collect(), ..Rewrite::default() }).await?;
         }
     }
-    Ok(wrong)
+    Ok(verified)
 }
 
 fn decoded(totals: &StoredTotals) -> Result<DayTotals, Error> {
@@ -56,9 +85,9 @@ fn decoded(totals: &StoredTotals) -> Result<DayTotals, Error> {
 async fn summed(
     snapshot: &mut dyn Snapshot,
     key: &ApiKey,
+    count: &mut impl FnMut(usize),
 ) -> Result<(Option<KeyId>, BTreeMap<i64, DayTotals>), Error> {
     let videos = Videos::OfKey(key.clone());
-    let groups: Groups = [Group::Starts, Group::Times, Group::Clients].into_iter().collect();
     let (mut days, mut key_id, mut after) = (BTreeMap::new(), None, None);
     loop {
         let page = snapshot.blocks(&videos, i64::MIN, i64::MAX, after, HEADS).await?;
@@ -66,8 +95,10 @@ async fn summed(
         key_id = key_id.or(page.first().map(|head| head.key));
         for some in page.chunks(BLOCKS) {
             let ids: Vec<BlockId> = some.iter().map(|BlockHead { id, .. }| *id).collect();
-            for block in snapshot.groups(&ids, groups).await? {
-                sum(&block.columns(groups).map_err(Error::Damaged)?, &mut days);
+            for block in snapshot.groups(&ids, Groups::ALL).await? {
+                let rows = block.rows().map_err(Error::Damaged)?;
+                rows.iter().for_each(|row| sum(row, &mut days));
+                count(rows.len());
             }
         }
         if page.len() < HEADS as usize {
@@ -76,10 +107,8 @@ async fn summed(
     }
 }
 
-fn sum(columns: &Columns, days: &mut BTreeMap<i64, DayTotals>) {
-    for (session, start_ms) in columns.starts_ms.iter().enumerate() {
-        let client = columns.clients.as_ref().map_or_else(Client::default, |it| *it.get(session));
-        let times = (columns.view_ms[session], columns.unique_ms[session]);
-        days.entry(day_of(*start_ms)).or_default().add(*start_ms, client, times, 1);
-    }
+fn sum(row: &Row, days: &mut BTreeMap<i64, DayTotals>) {
+    let Stored { started_at_ms, view_ms, unique_ms, .. } = row.stored;
+    let day = days.entry(day_of(started_at_ms)).or_default();
+    day.add(started_at_ms, row.client, (view_ms, unique_ms), 1);
 }

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use chrono::NaiveDate;
 use metrics_core::ApiKey;
 use serde_json::{Map, Value};
 
@@ -26,11 +25,9 @@ pub enum Command {
     },
     /// Import the database of a mave/metrics server.
     ImportMave(Database),
-    /// Add up the days from this one on again.
-    CheckRollups {
-        /// The first day; none for all of them.
-        from: Option<NaiveDate>,
-        /// Whether to mend what is wrong.
+    /// Decode every block, and compute the totals of days again.
+    CheckBlocks {
+        /// Whether to mend totals that are wrong.
         mend: bool,
     },
     /// See to the keys.
@@ -104,14 +101,8 @@ impl Command {
                     to.ok_or_else(|| refused("TO is missing: name it, or set DATABASE_URL"))?;
                 Self::Copy { from: named("FROM", from)?, to }
             }
-            Some(CommandFlags::Rollup(flags)) => {
-                let (DayFlags { from }, mend) = match flags {
-                    RollupFlags::Verify(flags) => (flags, false),
-                    RollupFlags::Rebuild(flags) => (flags, true),
-                };
-                let from = Setting::new("--from", from);
-                let from = from.read("a day like 2025-03-01", |text| text.parse().ok())?;
-                Self::CheckRollups { from, mend }
+            Some(CommandFlags::Blocks(flags)) => {
+                Self::CheckBlocks { mend: matches!(flags, BlocksFlags::Rebuild) }
             }
             Some(CommandFlags::Import(ImportFlags::Mave { url })) => {
                 match named("the database to import", url)? {
@@ -140,9 +131,9 @@ pub(super) enum CommandFlags {
     /// Import into the database what another server has recorded; can be repeated
     #[command(subcommand)]
     Import(ImportFlags),
-    /// Look after the sums of days from which reports are answered; servers may run meanwhile
+    /// Check the blocks and totals that answer reports; servers may run meanwhile
     #[command(subcommand)]
-    Rollup(RollupFlags),
+    Blocks(BlocksFlags),
     /// See to the API keys; servers may run meanwhile, and heed it within a second
     #[command(subcommand)]
     Keys(KeysFlags),
@@ -281,19 +272,12 @@ impl ExportFlags {
 }
 
 #[derive(Debug, clap::Subcommand)]
-pub(super) enum RollupFlags {
-    /// Add up every day again, and name those whose sums are wrong; changes nothing
-    Verify(DayFlags),
-    /// Add up every day again, and mend those whose sums are wrong
-    Rebuild(DayFlags),
-}
-
-#[derive(Debug, clap::Args)]
-pub(super) struct DayFlags {
-    /// The day to begin with, like 2025-03-01, to go on where an earlier run was interrupted
-    /// [default: the first]
-    #[arg(long, value_name = "DAY")]
-    from: Option<String>,
+pub(super) enum BlocksFlags {
+    /// Decode every block, and name the days whose totals are not the sums of their sessions;
+    /// changes nothing
+    Verify,
+    /// Decode every block, and mend the totals of days that are wrong
+    Rebuild,
 }
 
 #[derive(Debug, clap::Subcommand)]

@@ -7,10 +7,10 @@ use std::vec;
 
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
-use metrics_core::export::Export as Walk;
+use metrics_core::export::{Export as Walk, Record};
 use metrics_core::interval::Segments;
 use metrics_core::query::instant;
-use metrics_core::store::{self, Record, Store};
+use metrics_core::store::{self, Store};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
