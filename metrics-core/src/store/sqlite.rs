@@ -6,17 +6,15 @@
 //! A file that is full, damaged, locked or gone is a store that is away: nothing is acknowledged, and every call tries
 //! again, on another connection where one may have been harmed.
 
-mod export;
+mod blocks;
 mod fault;
-mod forget;
 mod open;
 mod place;
-mod put;
 mod read;
-mod report;
-mod rollup;
+mod rewrite;
 mod schema;
-mod sums;
+mod snapshot;
+mod sql;
 mod write;
 
 use std::fmt;
@@ -25,40 +23,35 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel::result::Error as DieselError;
 use diesel::sqlite::SqliteConnection;
-use diesel_async::sync_connection_wrapper::SyncConnectionWrapper;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 
 use self::fault::Fault;
 use self::place::{Place, transaction};
-use self::rollup::From as QuietFrom;
+use self::read::QuietFrom;
 use self::schema::keys;
-use self::write::{Batch, Ids};
+use self::snapshot::SqliteSnapshot;
+use self::write::Ids;
 use super::failure::Failure;
 use super::{
-    Cursor, Error, Instance, KeyRecord, KnownVideo, Loaded, Lookup, Migrations, Outcome, Page,
-    SessionWrite, Store,
+    Error, Found, Instance, KeyId, KeyRecord, KnownVideo, Migrations, OpenSession, Outcome,
+    Rewrite, SessionWrite, Snapshot, Store, VideoId,
 };
-use crate::engagement::{Parts, Seconds};
 use crate::key::{ApiKey, SessionId};
-use crate::query::{Scan, Selection, instant};
-use crate::report::{PlayCell, SourceCell};
-use crate::rollup::{date_of, number_of};
-use crate::session::Stored;
-use crate::time_bucket::Buckets;
+use crate::query::instant;
 use crate::varint::Damaged;
 use crate::video::Video;
 
 /// How many connections read for recording: the writer loads sessions, and keys are looked at.
 const UPKEEPERS: usize = 2;
 
-/// How many reports are read at once. More would only wait for the same disk and processors.
+/// How many snapshots there are at once. More would only wait for the same disk and processors.
 const READERS: usize = 4;
 
-/// How long a report may take.
+/// How long a query of a snapshot may take.
 const STATEMENT_MAX: Duration = Duration::from_secs(30);
 
 /// A store in one SQLite file.
@@ -86,19 +79,17 @@ const STATEMENT_MAX: Duration = Duration::from_secs(30);
 pub struct SqliteStore {
     place: Arc<Place>,
     writer: Arc<Mutex<Writer>>,
-    reports: Arc<Readers>,
+    snapshots: Arc<Readers>,
     // For what recording needs, which must not wait for a report.
     upkeep: Arc<Readers>,
-    // Where to look for sessions that are to be rolled up.
+    // Where to look for sessions that are to be closed.
     quiet_from: std::sync::Mutex<QuietFrom>,
 }
 
-type Handle = SyncConnectionWrapper<SqliteConnection>;
-
 struct Writer {
-    handle: Handle,
+    connection: SqliteConnection,
     // Ids of rows that were looked up or made before.
-    ids: Arc<std::sync::Mutex<Ids>>,
+    ids: Ids,
 }
 
 impl SqliteStore {
@@ -139,12 +130,9 @@ impl SqliteStore {
             opened.await.map_err(|panic| unusable(&panic.to_string()))??;
         Ok(Self {
             place: Arc::new(place),
-            writer: Arc::new(Mutex::new(Writer {
-                handle: Handle::new(writer),
-                ids: Arc::default(),
-            })),
-            upkeep: Readers::new(readers.drain(..UPKEEPERS)),
-            reports: Readers::new(readers),
+            writer: Arc::new(Mutex::new(Writer { connection: writer, ids: Ids::default() })),
+            upkeep: Readers::new(readers.drain(..UPKEEPERS).collect()),
+            snapshots: Readers::new(readers),
             quiet_from: std::sync::Mutex::new((i64::MIN, i64::MIN)),
         })
     }
@@ -153,24 +141,23 @@ impl SqliteStore {
         self.quiet_from.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs `query` on a connection that reads, on a thread that may block. It runs to its end even if this future
+    /// Runs `query` on a connection for recording, on a thread that may block. It runs to its end even if this future
     /// is dropped, and nobody has the connection before: else queries that nobody waits for would queue up on it, a
     /// thread each, until there are no threads left for those that record.
     async fn read<T: Send + 'static>(
         &self,
-        readers: &Arc<Readers>,
         operation: &'static str,
         query: impl FnOnce(&mut SqliteConnection) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Error> {
-        let mut reader = readers.lend().await?;
-        let handle = reader.handle.as_mut().ok_or_else(|| unusable("a connection got lost"))?;
+        let mut reader = self.upkeep.lend().await?;
         let place = Arc::clone(&self.place);
-        let running = handle.spawn_blocking(move |connection| {
+        blocking(operation, move || {
+            let connection = reader.connection()?;
             let read = query(connection);
             place.mend_reader(connection, &read);
-            Ok(read)
-        });
-        answer(operation, to_its_end(running, reader).await)
+            read
+        })
+        .await
     }
 
     /// Runs `query` in a transaction on the connection that writes. The same holds for it.
@@ -180,13 +167,12 @@ impl SqliteStore {
         query: impl FnOnce(&mut SqliteConnection, &mut Ids) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Error> {
         let mut writer = Arc::clone(&self.writer).lock_owned().await;
-        let (ids, place) = (Arc::clone(&writer.ids), Arc::clone(&self.place));
-        let running = writer.handle.spawn_blocking(move |connection| {
-            let mut ids = ids.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = Arc::clone(&self.place);
+        blocking(operation, move || {
+            let Writer { connection, ids } = &mut *writer;
             place.check()?;
-            let written = transaction(connection, "begin immediate", |connection| {
-                query(connection, &mut ids)
-            });
+            let written =
+                transaction(connection, "begin immediate", |connection| query(connection, ids));
             if written.is_err() {
                 // Rows that were made are gone again.
                 ids.clear();
@@ -196,22 +182,21 @@ impl SqliteStore {
                 // What is written is in the log all the same.
                 tracing::debug!(error = &err as &dyn std::error::Error, "the log stays long");
             }
-            Ok(written)
-        });
-        answer(operation, to_its_end(running, writer).await)
+            written
+        })
+        .await
     }
 }
 
-/// Connections that read, each lent to one query at a time.
+/// Connections that read, each lent to one borrower at a time.
 struct Readers {
-    idle: std::sync::Mutex<Vec<Handle>>,
+    idle: std::sync::Mutex<Vec<SqliteConnection>>,
     // One permit per connection.
     permits: Arc<Semaphore>,
 }
 
 impl Readers {
-    fn new(connections: impl IntoIterator<Item = SqliteConnection>) -> Arc<Self> {
-        let idle: Vec<_> = connections.into_iter().map(Handle::new).collect();
+    fn new(idle: Vec<SqliteConnection>) -> Arc<Self> {
         Arc::new(Self { permits: Arc::new(Semaphore::new(idle.len())), idle: idle.into() })
     }
 
@@ -219,24 +204,31 @@ impl Readers {
         let permit = Arc::clone(&self.permits).acquire_owned().await;
         let permit =
             permit.map_err(|err| Error::Unavailable { store: STORE, source: err.into() })?;
-        Ok(Reader { handle: self.lock().pop(), home: Arc::clone(self), _permit: permit })
+        Ok(Reader { connection: self.lock().pop(), home: Arc::clone(self), _permit: permit })
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Handle>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<SqliteConnection>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A connection that goes home when this is dropped.
 struct Reader {
-    handle: Option<Handle>,
+    // There until then.
+    connection: Option<SqliteConnection>,
     home: Arc<Readers>,
     _permit: OwnedSemaphorePermit,
 }
 
+impl Reader {
+    fn connection(&mut self) -> QueryResult<&mut SqliteConnection> {
+        self.connection.as_mut().ok_or(DieselError::BrokenTransactionManager)
+    }
+}
+
 impl Drop for Reader {
     fn drop(&mut self) {
-        self.home.lock().extend(self.handle.take());
+        self.home.lock().extend(self.connection.take());
     }
 }
 
@@ -249,7 +241,7 @@ impl fmt::Debug for SqliteStore {
 #[async_trait]
 impl Store for SqliteStore {
     async fn keys(&self) -> Result<Vec<KeyRecord>, Error> {
-        self.read(&self.upkeep, "list keys", |connection| {
+        self.read("list keys", |connection| {
             let rows = keys::table
                 .select((keys::key, keys::created_at, keys::disabled_at))
                 .order((keys::created_at, keys::id))
@@ -292,9 +284,30 @@ impl Store for SqliteStore {
         .await
     }
 
-    async fn load(&self, ids: &[SessionId]) -> Result<Vec<Option<Loaded>>, Error> {
+    async fn beat(&self, instance: Instance, now: DateTime<Utc>) -> Result<(), Error> {
+        self.write("note an instance", move |connection, _| write::beat(connection, instance, now))
+            .await
+    }
+
+    async fn known_videos(&self, videos: &[(ApiKey, Video)]) -> Result<Vec<KnownVideo>, Error> {
+        let videos = videos.to_vec();
+        self.read("look up videos", move |connection| {
+            connection.transaction(|connection| read::known_videos(connection, &videos))
+        })
+        .await
+    }
+
+    async fn add_videos(&self, videos: &[(ApiKey, Video)]) -> Result<Vec<(KeyId, VideoId)>, Error> {
+        let videos = videos.to_vec();
+        self.write("add videos", move |connection, ids| {
+            videos.iter().map(|(key, video)| ids.video(connection, key, video)).collect()
+        })
+        .await
+    }
+
+    async fn load(&self, ids: &[SessionId]) -> Result<Vec<Option<Found>>, Error> {
         let ids = ids.to_vec();
-        self.read(&self.upkeep, "load sessions", move |connection| {
+        self.read("load sessions", move |connection| {
             transaction(connection, "begin", |connection| {
                 ids.iter().map(|id| read::load(connection, *id)).collect()
             })
@@ -302,140 +315,51 @@ impl Store for SqliteStore {
         .await
     }
 
-    async fn find(&self, lookups: &[Lookup]) -> Result<Vec<Option<Stored>>, Error> {
-        let lookups = lookups.to_vec();
-        self.read(&self.upkeep, "find sessions", move |connection| {
-            transaction(connection, "begin", |connection| {
-                lookups.iter().map(|lookup| read::find(connection, lookup)).collect()
-            })
-        })
-        .await
-    }
-
     async fn commit(&self, writes: Arc<[SessionWrite]>) -> Result<Vec<Outcome>, Error> {
         self.write("commit sessions", move |connection, ids| {
-            let mut batch = Batch::new(ids);
-            let written = writes.iter().map(|write| batch.write(connection, write));
-            let written = written.collect::<Result<_, _>>()?;
-            sums::apply(connection, batch.change)?;
-            Ok(written)
+            writes.iter().map(|write| write::write(connection, ids, write)).collect()
         })
         .await
     }
 
-    async fn known_videos(&self, videos: &[(ApiKey, Video)]) -> Result<Vec<KnownVideo>, Error> {
-        let videos = videos.to_vec();
-        self.read(&self.upkeep, "look up videos", move |connection| {
-            connection.transaction(|connection| read::known_videos(connection, &videos))
-        })
-        .await
-    }
-
-    async fn plays(&self, scan: &Scan, buckets: Buckets) -> Result<Vec<PlayCell>, Error> {
-        let scan = scan.clone();
-        self.read(&self.reports, "sum plays", move |connection| {
-            report::plays(connection, &scan, buckets)
-        })
-        .await
-    }
-
-    async fn sources(&self, scan: &Scan, buckets: Buckets) -> Result<Vec<SourceCell>, Error> {
-        let scan = scan.clone();
-        self.read(&self.reports, "sum sources", move |connection| {
-            report::sources(connection, &scan, buckets)
-        })
-        .await
-    }
-
-    async fn parts(&self, scan: &Scan, parts: u32) -> Result<Parts, Error> {
-        let scan = scan.clone();
-        self.read(&self.reports, "count viewers", move |connection| {
-            report::parts(connection, &scan, parts)
-        })
-        .await
-    }
-
-    async fn seconds(&self, scan: &Scan, buckets: Buckets) -> Result<Seconds, Error> {
-        let scan = scan.clone();
-        self.read(&self.reports, "count viewers", move |connection| {
-            report::seconds(connection, &scan, buckets)
-        })
-        .await
-    }
-
-    async fn watching(&self, selection: &Selection, now: DateTime<Utc>) -> Result<u64, Error> {
-        let selection = selection.clone();
-        self.read(&self.reports, "count open segments", move |connection| {
-            read::watching(connection, &selection, now)
-        })
-        .await
-    }
-
-    async fn roll_up(&self, quiet_since: DateTime<Utc>, at_most: u32) -> Result<u64, Error> {
+    async fn quiet(
+        &self,
+        quiet_since: DateTime<Utc>,
+        limit: u32,
+    ) -> Result<Vec<OpenSession>, Error> {
         let quiet_since_ms = quiet_since.timestamp_millis();
         let from = *self.quiet_from();
-        // Looked for and read beside those that record; what has changed since is left out.
-        let quiet = self.read(&self.upkeep, "find quiet sessions", move |connection| {
-            rollup::quiet(connection, quiet_since_ms, at_most, from)
-        });
-        let quiet = quiet.await?;
-        let Some(after) = rollup::after(&quiet) else { return Ok(0) };
-        *self.quiet_from() = after;
-        self.write("roll sessions up", move |connection, _| rollup::roll_up(connection, quiet))
-            .await
-    }
-
-    async fn settle(&self, silent_since: DateTime<Utc>, at_most: u32) -> Result<u64, Error> {
-        let silent_since_ms = silent_since.timestamp_millis();
-        self.write("settle sessions", move |connection, _| {
-            rollup::settle(connection, silent_since_ms, at_most)
-        })
-        .await
-    }
-
-    async fn rollup_days(&self) -> Result<Option<(NaiveDate, NaiveDate)>, Error> {
-        let days = self.read(&self.upkeep, "find the days", sums::days).await?;
-        Ok(days.map(|(first, last)| (date_of(first), date_of(last))))
-    }
-
-    async fn check_rollups(&self, day: NaiveDate, mend: bool) -> Result<bool, Error> {
-        let day = number_of(day);
-        self.write("add up a day", move |connection, _| sums::check(connection, day, mend)).await
-    }
-
-    async fn beat(&self, instance: Instance, now: DateTime<Utc>) -> Result<(), Error> {
-        self.write("note an instance", move |connection, _| write::beat(connection, instance, now))
-            .await
-    }
-
-    async fn export(&self, cursor: Option<&Cursor>, limit: u32) -> Result<Page, Error> {
-        let cursor = cursor.cloned();
-        self.read(&self.reports, "export sessions", move |connection| {
-            transaction(connection, "begin", |connection| {
-                export::page(connection, cursor.as_ref(), limit)
+        // Beside those that record; what has changed since is left out.
+        let (quiet, next) = self
+            .read("find quiet sessions", move |connection| {
+                read::quiet(connection, quiet_since_ms, limit, from)
             })
+            .await?;
+        *self.quiet_from() = next;
+        Ok(quiet)
+    }
+
+    async fn rewrite(&self, rewrite: Rewrite) -> Result<Outcome, Error> {
+        self.write("rewrite blocks", move |connection, _| rewrite::rewrite(connection, &rewrite))
+            .await
+    }
+
+    async fn finalize(&self, silent_since: DateTime<Utc>, limit: u32) -> Result<u64, Error> {
+        let silent_since_ms = silent_since.timestamp_millis();
+        self.write("finalize sessions", move |connection, _| {
+            Ok(rewrite::finalize(connection, silent_since_ms, limit)?)
         })
         .await
     }
 
-    async fn forget(&self, start: DateTime<Utc>) -> Result<(), Error> {
-        let before_ms = start.timestamp_millis();
-        let mut next = Some(i64::MIN);
-        // Some at a time, so that sessions are recorded in between.
-        while let Some(video) = next {
-            let forget = move |connection: &mut SqliteConnection, _: &mut Ids| {
-                forget::forget(connection, before_ms, video)
-            };
-            next = self.write("forget sessions", forget).await?;
-        }
-        Ok(())
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>, Error> {
+        let reader = self.snapshots.lend().await?;
+        let snapshot = SqliteSnapshot::begin(Arc::clone(&self.place), reader).await?;
+        Ok(Box::new(snapshot))
     }
 
     async fn count_sessions(&self) -> Result<u64, Error> {
-        self.read(&self.reports, "count sessions", |connection| {
-            transaction(connection, "begin", read::count)
-        })
-        .await
+        self.read("count sessions", read::count).await
     }
 
     async fn check(&self) -> Result<(), Error> {
@@ -443,38 +367,23 @@ impl Store for SqliteStore {
     }
 }
 
-/// Runs a query that is under way to its end, even if this future is dropped, and lets go of its connection then.
-///
-/// On a task of its own: to drop it unfinished would block the thread for as long as it takes, and panic on a runtime
-/// that has one thread only.
-async fn to_its_end<T: Send + 'static>(
-    running: impl Future<Output = QueryResult<T>> + Send + 'static,
-    connection: impl Send + 'static,
-) -> QueryResult<T> {
-    let ended = tokio::spawn(async move {
-        let ended = running.await;
-        drop(connection);
-        ended
-    });
-    let ended = ended.await;
-    ended.unwrap_or_else(|err| Err(DieselError::QueryBuilderError(err.into())))
+/// Runs `work` on a thread that may block, to its end even if this future is dropped.
+async fn blocking<T: Send + 'static>(
+    operation: &'static str,
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Error> {
+    let done = tokio::task::spawn_blocking(work).await;
+    let done = done.unwrap_or_else(|err| Err(DieselError::QueryBuilderError(err.into()).into()));
+    done.map_err(|failure| match Fault::of_failure(&failure) {
+        Some(fault) => fault.into(),
+        None => failure.of(STORE, operation, STATEMENT_MAX, |_| false),
+    })
 }
 
 const STORE: &str = "SQLite";
 
 fn unusable(reason: &str) -> Error {
     Error::Unusable { store: STORE, reason: reason.to_owned() }
-}
-
-fn answer<T>(
-    operation: &'static str,
-    done: Result<Result<T, Failure>, DieselError>,
-) -> Result<T, Error> {
-    let done = done.map_err(Failure::Diesel).and_then(|done| done);
-    done.map_err(|failure| match Fault::of_failure(&failure) {
-        Some(fault) => fault.into(),
-        None => failure.of(STORE, operation, STATEMENT_MAX, |_| false),
-    })
 }
 
 #[cfg(test)]

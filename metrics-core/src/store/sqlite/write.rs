@@ -13,17 +13,17 @@ use diesel::sql_types::{BigInt, Binary, Integer, Nullable, Text};
 use diesel::sqlite::{Sqlite, SqliteConnection};
 use quick_cache::unsync::Cache;
 
-use super::rollup;
-use super::schema::{instances, keys, loose_sessions, sessions, sources, videos};
-use crate::key::ApiKey;
-use crate::rollup::Change;
+use super::schema::{instances, keys, videos};
+use super::sql::Sql;
+use crate::client::Client;
+use crate::key::{ApiKey, SessionId};
 use crate::session::Stored;
 use crate::source::Source;
 use crate::store::failure::Failure;
-use crate::store::{Instance, LIVE, Outcome, SessionWrite};
+use crate::store::{Instance, KeyId, OpenSession, Outcome, SessionWrite, Version, VideoId};
 use crate::video::Video;
 
-/// How many ids of videos and of sources are remembered: the ones that are watched at the moment.
+/// How many ids of videos are remembered: the ones that are watched at the moment.
 const IDS_MAX: NonZeroUsize = NonZeroUsize::new(16_384).expect("not zero");
 
 /// How long a dead instance is remembered. It left the count long before.
@@ -31,19 +31,13 @@ const INSTANCE_KEPT: TimeDelta = TimeDelta::hours(1);
 
 /// Ids of rows that are known to be there.
 pub(super) struct Ids {
-    keys: Cache<ApiKey, i64>,
-    videos: Cache<[u8; 16], i64>,
-    sources: Cache<Source, i64>,
+    keys: Cache<ApiKey, KeyId>,
+    videos: Cache<[u8; 16], (KeyId, VideoId)>,
 }
 
 impl Default for Ids {
     fn default() -> Self {
-        let cache_of = || IDS_MAX.get();
-        Self {
-            keys: Cache::new(cache_of()),
-            videos: Cache::new(cache_of()),
-            sources: Cache::new(cache_of()),
-        }
+        Self { keys: Cache::new(IDS_MAX.get()), videos: Cache::new(IDS_MAX.get()) }
     }
 }
 
@@ -52,30 +46,31 @@ impl Ids {
         *self = Self::default();
     }
 
-    fn key(&mut self, connection: &mut SqliteConnection, key: &ApiKey) -> Result<i64, Failure> {
+    fn key(&mut self, connection: &mut SqliteConnection, key: &ApiKey) -> Result<KeyId, Failure> {
         if let Some(id) = self.keys.get(key) {
             return Ok(*id);
         }
         let row = keys::table.filter(keys::key.eq(key.as_str())).select(keys::id);
-        let id = row.get_result(connection).optional()?.ok_or(Failure::NoKey)?;
+        let id = row.get_result(connection).optional()?.map(KeyId).ok_or(Failure::NoKey)?;
         self.keys.insert(key.clone(), id);
         Ok(id)
     }
 
-    fn video(
+    /// The ids of a video and its key. A video that is new is added.
+    pub(super) fn video(
         &mut self,
         connection: &mut SqliteConnection,
         key: &ApiKey,
         video: &Video,
-    ) -> Result<i64, Failure> {
+    ) -> Result<(KeyId, VideoId), Failure> {
         let digest = video.digest(key);
-        if let Some(id) = self.videos.get(&digest) {
-            return Ok(*id);
+        if let Some(ids) = self.videos.get(&digest) {
+            return Ok(*ids);
         }
         let key_id = self.key(connection, key)?;
         diesel::insert_into(videos::table)
             .values((
-                videos::key_id.eq(key_id),
+                videos::key_id.eq(key_id.0),
                 videos::digest.eq(digest.as_slice()),
                 videos::identifier.eq(video.identifier()),
                 videos::metadata.eq(video.metadata()),
@@ -84,28 +79,9 @@ impl Ids {
             .do_nothing()
             .execute(connection)?;
         let row = videos::table.filter(videos::digest.eq(digest.as_slice())).select(videos::id);
-        let id = row.get_result(connection)?;
-        self.videos.insert(digest, id);
-        Ok(id)
-    }
-
-    fn source(
-        &mut self,
-        connection: &mut SqliteConnection,
-        source: &Source,
-    ) -> Result<i64, Failure> {
-        if let Some(id) = self.sources.get(source) {
-            return Ok(*id);
-        }
-        diesel::insert_into(sources::table)
-            .values(sources::url.eq(source.as_str()))
-            .on_conflict(sources::url)
-            .do_nothing()
-            .execute(connection)?;
-        let row = sources::table.filter(sources::url.eq(source.as_str())).select(sources::id);
-        let id = row.get_result(connection)?;
-        self.sources.insert(source.clone(), id);
-        Ok(id)
+        let ids = (key_id, VideoId(row.get_result(connection)?));
+        self.videos.insert(digest, ids);
+        Ok(ids)
     }
 }
 
@@ -123,12 +99,11 @@ impl<'a> Changing<'a> {
     const COLUMNS: &'static str = "version, last_event_at, view_ms, unique_ms, rebufferings, rebuffering_ms, \
         failures, duration_ms, startup_ms, instance, segments, resume, details";
 
-    fn new(write: &'a SessionWrite) -> Self {
-        let stored: &Stored = &write.stored;
+    fn new(version: Version, stored: &'a Stored, instance: Option<Instance>) -> Self {
         let counters = &stored.counters;
         Self {
             numbers: [
-                i64::from(write.expected) + 1,
+                version.into(),
                 stored.last_event_at_ms,
                 stored.view_ms as i64,
                 stored.unique_ms as i64,
@@ -139,7 +114,7 @@ impl<'a> Changing<'a> {
             optional_numbers: [
                 stored.duration_ms.map(i64::from),
                 counters.startup_ms.map(i64::from),
-                write.watched_at.map(|instance| i64::from(instance.0)),
+                instance.map(|instance| i64::from(instance.0)),
             ],
             segments: &stored.segments,
             resume: &stored.resume,
@@ -164,32 +139,53 @@ impl<'a> Changing<'a> {
     }
 }
 
-/// Adds the row of a new session, unless one with its id can go on.
+/// Adds the row of a session, unless one has its id.
 struct Insert<'a> {
     id: &'a [u8],
-    // Its video and its start.
-    place: [i64; 2],
-    source: Option<i64>,
+    // Its key, its video and its start.
+    numbers: [i64; 3],
+    page: Option<&'a str>,
     classes: [i32; 3],
     session_data: Option<&'a str>,
     changing: Changing<'a>,
 }
 
+impl<'a> Insert<'a> {
+    fn new(
+        id: &'a SessionId,
+        (key, video): (KeyId, VideoId),
+        page: Option<&'a Source>,
+        client: Client,
+        session_data: Option<&'a str>,
+        (started_at_ms, changing): (i64, Changing<'a>),
+    ) -> Self {
+        let Client { browser, platform, device } = client;
+        Self {
+            id: id.as_bytes(),
+            numbers: [key.0, video.0, started_at_ms],
+            page: page.map(Source::as_str),
+            classes: [browser.code().into(), platform.code().into(), device.code().into()],
+            session_data,
+            changing,
+        }
+    }
+}
+
 impl QueryFragment<Sqlite> for Insert<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
         out.push_sql(
-            "insert into loose_sessions \
-             (id, video_id, started_at, source_id, browser, platform, device, session_data, ",
+            "insert into open_sessions \
+             (id, key_id, video_id, started_at, page, browser, platform, device, session_data, ",
         );
         out.push_sql(Changing::COLUMNS);
         out.push_sql(") select ");
         out.push_bind_param::<Binary, _>(&self.id)?;
-        for number in &self.place {
+        for number in &self.numbers {
             out.push_sql(", ");
             out.push_bind_param::<BigInt, _>(number)?;
         }
         out.push_sql(", ");
-        out.push_bind_param::<Nullable<BigInt>, _>(&self.source)?;
+        out.push_bind_param::<Nullable<Text>, _>(&self.page)?;
         for class in &self.classes {
             out.push_sql(", ");
             out.push_bind_param::<Integer, _>(class)?;
@@ -198,7 +194,7 @@ impl QueryFragment<Sqlite> for Insert<'_> {
         out.push_bind_param::<Nullable<Text>, _>(&self.session_data)?;
         out.push_sql(", ");
         self.changing.push(&mut out)?;
-        out.push_sql(" where not exists (select 1 from rolled_sessions where id = ");
+        out.push_sql(" where not exists (select 1 from closed_sessions where id = ");
         out.push_bind_param::<Binary, _>(&self.id)?;
         out.push_sql(") on conflict (id) do nothing");
         Ok(())
@@ -212,7 +208,7 @@ impl QueryId for Insert<'_> {
 
 impl RunQueryDsl<SqliteConnection> for Insert<'_> {}
 
-/// Changes the row of a loose session, if it is of this version.
+/// Changes the row of an open session, if it is of this version.
 struct Update<'a> {
     id: &'a [u8],
     version: i64,
@@ -221,7 +217,7 @@ struct Update<'a> {
 
 impl QueryFragment<Sqlite> for Update<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
-        out.push_sql("update loose_sessions set (");
+        out.push_sql("update open_sessions set (");
         out.push_sql(Changing::COLUMNS);
         out.push_sql(") = (");
         self.changing.push(&mut out)?;
@@ -237,74 +233,37 @@ impl QueryId for Update<'_> {
     const HAS_STATIC_QUERY_ID: bool = true;
 }
 
-impl RunQueryDsl<SqliteConnection> for &Update<'_> {}
+impl RunQueryDsl<SqliteConnection> for Update<'_> {}
 
-/// What the sessions of a batch have in common.
-pub(super) struct Batch<'a> {
-    pub(super) ids: &'a mut Ids,
-    /// What becomes of the sums.
-    pub(super) change: Change,
-    /// Those that started before may be settled, and are then found by their start alone.
-    pub(super) live_from_ms: i64,
+/// Writes the row of one session, unless the version is another than expected.
+pub(super) fn write(
+    connection: &mut SqliteConnection,
+    ids: &mut Ids,
+    write: &SessionWrite,
+) -> Result<Outcome, Failure> {
+    let SessionWrite { id, subject, expected, stored, watched_at } = write;
+    let changing = Changing::new(expected.wrapping_add(1), stored, *watched_at);
+    let rows = if *expected == 0 {
+        let ids = ids.video(connection, &subject.key, &subject.video)?;
+        let (page, data) = (subject.source.as_ref(), subject.session_data.as_deref());
+        let changing = (stored.started_at_ms, changing);
+        Insert::new(id, ids, page, subject.client, data, changing).execute(connection)?
+    } else {
+        Update { id: id.as_bytes(), version: i64::from(*expected), changing }.execute(connection)?
+    };
+    Ok(if rows == 1 { Outcome::Written } else { Outcome::Conflict })
 }
 
-impl<'a> Batch<'a> {
-    pub(super) fn new(ids: &'a mut Ids) -> Self {
-        let live_from_ms = (Utc::now() - LIVE).timestamp_millis();
-        Self { ids, change: Change::default(), live_from_ms }
-    }
-
-    /// Writes one session, unless the version is another than expected.
-    pub(super) fn write(
-        &mut self,
-        connection: &mut SqliteConnection,
-        write: &SessionWrite,
-    ) -> Result<Outcome, Failure> {
-        let written = if write.expected == 0 {
-            self.begin(connection, write)?
-        } else {
-            let id = write.id.as_bytes().as_slice();
-            let version = i64::from(write.expected);
-            let update = Update { id, version, changing: Changing::new(write) };
-            // Hardly ever does a session change that was quiet for long.
-            update.execute(connection)? == 1
-                || rollup::withdraw(connection, id, version, &mut self.change)?
-                    && update.execute(connection)? == 1
-        };
-        Ok(if written { Outcome::Written } else { Outcome::Conflict })
-    }
-
-    fn begin(
-        &mut self,
-        connection: &mut SqliteConnection,
-        write: &SessionWrite,
-    ) -> Result<bool, Failure> {
-        let subject = &*write.subject;
-        let id = write.id.as_bytes().as_slice();
-        let started_at = write.stored.started_at_ms;
-        let video_id = self.ids.video(connection, &subject.key, &subject.video)?;
-        if started_at < self.live_from_ms {
-            let this = sessions::table.find((video_id, started_at, id));
-            if diesel::select(diesel::dsl::exists(this)).get_result(connection)? {
-                return Ok(false);
-            }
-        }
-        let source = subject.source.as_ref();
-        let source = source.map(|source| self.ids.source(connection, source)).transpose()?;
-        let insert = Insert {
-            id,
-            place: [video_id, started_at],
-            source,
-            classes: [
-                subject.client.browser.code().into(),
-                subject.client.platform.code().into(),
-                subject.client.device.code().into(),
-            ],
-            session_data: subject.session_data.as_deref(),
-            changing: Changing::new(write),
-        };
-        Ok(insert.execute(connection)? == 1)
-    }
+/// Adds the row of a closed session that goes on. Returns false if an open or closed session has its id.
+pub(super) fn reopen(
+    connection: &mut SqliteConnection,
+    session: &OpenSession,
+) -> QueryResult<bool> {
+    let OpenSession { id, version, key, video, row } = session;
+    let changing = (row.stored.started_at_ms, Changing::new(*version, &row.stored, None));
+    let (page, data) = (row.page.as_ref(), row.session_data.as_deref());
+    let insert = Insert::new(id, (*key, *video), page, row.client, data, changing);
+    Ok(insert.execute(connection)? == 1)
 }
 
 /// Notes that an instance is alive, and forgets those that died long ago.
@@ -324,10 +283,9 @@ pub(super) fn beat(
     let forgotten = diesel::delete(instances::table.filter(instances::seen_at.lt(dead_ms)))
         .execute(connection)?;
     if 0 < forgotten {
-        let known = instances::table.select(instances::id.nullable());
-        diesel::update(loose_sessions::table.filter(loose_sessions::instance.ne_all(known)))
-            .set(loose_sessions::instance.eq(None::<i64>))
-            .execute(connection)?;
+        let forget = "update open_sessions set instance = null \
+                      where instance is not null and instance not in (select id from instances)";
+        Sql::<()>::new(forget, []).execute(connection)?;
     }
     Ok(())
 }

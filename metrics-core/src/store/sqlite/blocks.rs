@@ -1,0 +1,223 @@
+//! Blocks, as rows.
+//!
+//! Each group of a block has a row in `block_columns`, unless all groups together are so short that one row takes
+//! less room.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use diesel::connection::DefaultLoadingMode;
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Binary};
+use diesel::sqlite::SqliteConnection;
+
+use super::STATEMENT_MAX;
+use super::sql::{Bind, Sql};
+use crate::block::{Block, Group, Groups};
+use crate::store::failure::Failure;
+use crate::store::row::narrow;
+use crate::store::{BlockHead, BlockId, KeyId, VideoId};
+use crate::varint::{self, Damaged, Reader};
+
+/// Blocks with fewer bytes are one row: a row costs some ten bytes, and some more where the next does not fit its page.
+const SMALL: usize = 1_000;
+
+/// The group number of a row that holds all groups.
+const WHOLE: u32 = 15;
+
+/// The row of a group of a block.
+fn at(group: u32, block: i64) -> i64 {
+    i64::from(group) << 48 | block
+}
+
+/// The rows that a block with these bits in `blocks.groups` has.
+fn rows_of(bits: i64, block: i64) -> impl Iterator<Item = i64> {
+    (0..=WHOLE).filter(move |group| bits >> group & 1 != 0).map(move |group| at(group, block))
+}
+
+/// The groups of a block as one byte string: of each its number, its length and its bytes.
+fn join(block: &Block) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(block.bytes() + 2 * Group::ALL.len());
+    for group in Group::ALL {
+        if let Some(columns) = block.group(group) {
+            bytes.push(group as u8);
+            varint::put(&mut bytes, columns.len() as u64);
+            bytes.extend_from_slice(columns);
+        }
+    }
+    bytes
+}
+
+/// Puts those of `groups` into `block` that [`join`] wrote.
+fn split(bytes: &[u8], groups: Groups, block: &mut Block) -> Result<(), Damaged> {
+    let mut reader = Reader::new(bytes);
+    while !reader.is_empty() {
+        let number = usize::from(reader.byte()?);
+        let len = reader.narrow()?;
+        let columns = reader.take(len)?;
+        let group = Group::ALL.get(number).ok_or(Damaged("a block has an unknown group"))?;
+        if groups.has(*group) {
+            block.groups[number] = Some(columns.to_vec());
+        }
+    }
+    Ok(())
+}
+
+/// Adds a block.
+pub(super) fn insert(
+    connection: &mut SqliteConnection,
+    key: KeyId,
+    video: VideoId,
+    block: &Block,
+) -> QueryResult<()> {
+    let is_small = block.bytes() < SMALL;
+    let present = Group::ALL.into_iter().filter(|group| block.group(*group).is_some());
+    let bits = present.fold(0, |bits, group| bits | 1 << group as u32);
+    let head = [
+        key.0,
+        video.0,
+        block.sessions.into(),
+        block.first_start_ms,
+        block.last_start_ms,
+        if is_small { 1 << WHOLE } else { bits },
+    ];
+    let id: i64 = Sql::<BigInt>::new(
+        "insert into blocks (key_id, video_id, sessions, first_start, last_start, groups) \
+         values (?, ?, ?, ?, ?, ?) returning id",
+        head.map(Bind::Number),
+    )
+    .get_result(connection)?;
+    if is_small {
+        return insert_columns(connection, at(WHOLE, id), &join(block));
+    }
+    for group in Group::ALL {
+        if let Some(bytes) = block.group(group) {
+            insert_columns(connection, at(group as u32, id), bytes)?;
+        }
+    }
+    Ok(())
+}
+
+fn insert_columns(connection: &mut SqliteConnection, at: i64, bytes: &[u8]) -> QueryResult<()> {
+    let insert = "insert into block_columns (at, bytes) values (?, ?)";
+    Sql::<()>::new(insert, [at.into(), bytes.into()]).execute(connection).map(drop)
+}
+
+/// Counts those of the blocks that are there.
+pub(super) fn count(connection: &mut SqliteConnection, blocks: &[BlockId]) -> QueryResult<usize> {
+    if blocks.is_empty() {
+        return Ok(0);
+    }
+    let count = "select count(*) from json_each(?) cross join blocks on blocks.id = value";
+    let count: i64 = Sql::<BigInt>::new(count, [ids(blocks)]).get_result(connection)?;
+    Ok(count.unsigned_abs() as usize)
+}
+
+/// Deletes blocks.
+pub(super) fn delete(connection: &mut SqliteConnection, blocks: &[BlockId]) -> QueryResult<()> {
+    if blocks.is_empty() {
+        return Ok(());
+    }
+    let deleted: Vec<(i64, i64)> = Sql::<(BigInt, BigInt)>::new(
+        "delete from blocks where id in (select value from json_each(?)) returning id, groups",
+        [ids(blocks)],
+    )
+    .load(connection)?;
+    let rows: Vec<i64> = deleted.iter().flat_map(|(id, bits)| rows_of(*bits, *id)).collect();
+    let delete = "delete from block_columns where at in (select value from json_each(?))";
+    Sql::<()>::new(delete, [Bind::array(&rows)]).execute(connection).map(drop)
+}
+
+fn ids(blocks: &[BlockId]) -> Bind<'static> {
+    let ids: Vec<i64> = blocks.iter().map(|block| block.0).collect();
+    Bind::array(&ids)
+}
+
+/// The columns of a [`BlockHead`].
+pub(super) type Head = (BigInt, BigInt, BigInt, BigInt, BigInt, BigInt);
+
+pub(super) fn head(
+    (id, key, video, sessions, first_start_ms, last_start_ms): (i64, i64, i64, i64, i64, i64),
+) -> Result<BlockHead, Damaged> {
+    Ok(BlockHead {
+        id: BlockId(id),
+        key: KeyId(key),
+        video: VideoId(video),
+        sessions: narrow(sessions)?,
+        first_start_ms,
+        last_start_ms,
+    })
+}
+
+/// Reads groups of those of the blocks that are there, in their order.
+pub(super) fn groups(
+    connection: &mut SqliteConnection,
+    wanted: &[BlockId],
+    groups: Groups,
+) -> Result<Vec<Block>, Failure> {
+    let began = Instant::now();
+    let heads: Vec<(i64, i64, i64, i64, i64)> =
+        Sql::<(BigInt, BigInt, BigInt, BigInt, BigInt)>::new(
+            "select blocks.id, sessions, first_start, last_start, groups from json_each(?) cross join blocks on blocks.id = value",
+            [ids(wanted)],
+        )
+        .load_in_time(connection)?;
+    let bits = groups.iter().fold(1 << WHOLE, |bits, group| bits | 1 << group as u32);
+    let mut blocks = Vec::with_capacity(heads.len());
+    let (mut indices, mut rows) = (HashMap::with_capacity(heads.len()), Vec::new());
+    for (id, sessions, first_start_ms, last_start_ms, stored) in heads {
+        rows.extend(rows_of(stored & bits, id));
+        indices.insert(id, blocks.len());
+        let sessions = narrow(sessions)?;
+        blocks.push(Block { sessions, first_start_ms, last_start_ms, ..Block::default() });
+    }
+    // As they lie in the file.
+    rows.sort_unstable();
+    let columns = Sql::<(BigInt, Binary)>::new(
+        "select at, bytes from json_each(?) cross join block_columns on at = value",
+        [Bind::array(&rows)],
+    );
+    for row in columns.load_iter::<(i64, Vec<u8>), DefaultLoadingMode>(connection)? {
+        let (at, bytes) = row?;
+        let (group, id) = ((at >> 48) as usize, at & ((1 << 48) - 1));
+        let index = indices.get(&id).ok_or(Damaged("columns are of no block"))?;
+        let block: &mut Block = &mut blocks[*index];
+        match block.groups.get_mut(group) {
+            Some(columns) => *columns = Some(bytes),
+            None => split(&bytes, groups, block)?,
+        }
+        if STATEMENT_MAX < began.elapsed() {
+            return Err(Failure::TooLong);
+        }
+    }
+    Ok(blocks)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_in_one_row_are_read_apart() {
+        let mut block = Block::default();
+        block.groups[Group::Starts as usize] = Some(vec![1; 300]);
+        block.groups[Group::Pages as usize] = Some(Vec::new());
+        block.groups[Group::RowIds as usize] = Some(vec![7]);
+        let bytes = join(&block);
+        let mut all = Block::default();
+        split(&bytes, Groups::ALL, &mut all).unwrap();
+        assert_eq!(all, block);
+
+        let mut some = Block::default();
+        split(&bytes, Groups::default().with(Group::RowIds), &mut some).unwrap();
+        assert_eq!((some.group(Group::Starts), some.group(Group::RowIds)), (None, Some(&[7][..])));
+    }
+
+    #[test]
+    fn bytes_that_are_no_groups_are_damage() {
+        let mut block = Block::default();
+        for bytes in [&[11, 0][..], &[0], &[0, 2, 1]] {
+            assert!(split(bytes, Groups::ALL, &mut block).is_err(), "{bytes:?}");
+        }
+    }
+}

@@ -1,5 +1,0 @@
-drop table instances;
-drop table sessions;
-drop table sources;
-drop table videos;
-drop table keys;
