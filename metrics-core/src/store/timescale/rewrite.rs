@@ -1,13 +1,13 @@
 //! How blocks are replaced, and sessions move between their tables: in one transaction.
 //!
-//! Every transaction locks blocks first, then open sessions, resume state and totals, each in the order of their ids, so
-//! that no two lock each other out. A transaction ends without a trace as soon as a block or a version is missing.
+//! Every transaction locks videos first, then blocks, open sessions, resume state and totals, each in the order of their
+//! ids, so that no two lock each other out. A transaction ends without a trace as soon as a block or a version is missing.
 
 use std::collections::BTreeMap;
 
 use diesel::prelude::*;
 use diesel::result::Error as DieselError;
-use diesel::sql_types::{Array, BigInt, Nullable, Text, Timestamptz, Uuid};
+use diesel::sql_types::{Array, BigInt, Bool, Nullable, Text, Timestamptz, Uuid};
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl};
 
 use super::columns::Arrays;
@@ -17,7 +17,7 @@ use super::{blocks, closed, plan_anew, totals};
 use crate::block::{Row, RowId};
 use crate::key::SessionId;
 use crate::store::failure::Failure;
-use crate::store::{OpenSession, Outcome, Rewrite, Version, VideoId};
+use crate::store::{BlockId, OpenSession, Outcome, Rewrite, Version, VideoId};
 
 /// Does all of it, or nothing.
 pub(super) async fn run(
@@ -51,9 +51,13 @@ async fn steps(connection: &mut AsyncPgConnection, rewrite: &Rewrite) -> Result<
         delete_open,
         delete_closed,
         import,
+        import_after,
         resumable,
         totals: changes,
     } = rewrite;
+    if !import_after.is_empty() && !is_last(connection, import_after).await? {
+        return Ok(false);
+    }
     if !remove.is_empty() && !blocks::remove(connection, remove).await? {
         return Ok(false);
     }
@@ -85,6 +89,34 @@ async fn steps(connection: &mut AsyncPgConnection, rewrite: &Rewrite) -> Result<
     delete_rows(connection, reopened.iter().chain(delete_closed)).await?;
     totals::change(connection, changes).await?;
     Ok(true)
+}
+
+/// Locks videos against other imports, and returns whether the last block of none is later than the one given.
+async fn is_last(
+    connection: &mut AsyncPgConnection,
+    videos: &[(VideoId, BlockId)],
+) -> Result<bool, Failure> {
+    #[derive(QueryableByName)]
+    struct Later {
+        #[diesel(sql_type = Bool)]
+        is_there: bool,
+    }
+    let ids: Vec<_> = videos.iter().map(|(video, _)| video.0).collect();
+    Prepared::new("select from videos where id = any($1) order by id for no key update")
+        .bind::<Array<BigInt>, _>(&ids)
+        .execute(connection)
+        .await?;
+    // Another statement, which sees what was committed while this one waited.
+    let later: Later = Prepared::new(
+        "select exists (
+            select from unnest($1, $2) as it (of_video, last) join blocks on video_id = of_video and last < id
+         ) as is_there",
+    )
+    .bind::<Array<BigInt>, _>(&ids)
+    .bind::<Array<BigInt>, _>(videos.iter().map(|(_, block)| block.0).collect::<Vec<_>>())
+    .get_result(connection)
+    .await?;
+    Ok(!later.is_there)
 }
 
 /// Adds pages that are new, outside of the transaction: nothing shows them before they have a session.
