@@ -4,28 +4,28 @@
 //! that change. What TimescaleDB gives beyond PostgreSQL is found out at the start and put to use, and changes no
 //! answer.
 
+mod blocks;
+mod closed;
+mod columns;
+mod commit;
 mod connect;
-mod export;
-mod forget;
-mod found;
 mod ids;
 mod open;
 mod prepared;
 mod read;
-mod report;
-mod rollup;
+mod rewrite;
 mod schema;
-mod sums;
+mod snapshot;
 mod tls;
+mod totals;
 mod types;
-mod write;
 
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, Utc};
 use diesel::data_types::PgTimestamp;
 use diesel::prelude::*;
 use diesel::result::{ConnectionError, DatabaseErrorKind, Error as DieselError};
@@ -44,21 +44,16 @@ use tokio::time::timeout;
 use self::connect::{Purpose, Target};
 use self::ids::Ids;
 use self::open::Edition;
-use self::rollup::Reached;
 use self::schema::keys;
+use self::snapshot::TimescaleSnapshot;
 use self::types::{timestamp, unix_ms};
 use super::failure::Failure;
 use super::{
-    Cause, Cursor, Error, Instance, KEYS_POLL, KeyRecord, KnownVideo, Loaded, Lookup, Migrations,
-    Outcome, Page, SessionWrite, Store,
+    Cause, Error, Found, Instance, KEYS_POLL, KeyId, KeyRecord, KnownVideo, Migrations,
+    OpenSession, Outcome, Rewrite, SessionWrite, Snapshot, Store, VideoId,
 };
-use crate::engagement::{Parts, Seconds};
 use crate::key::{ApiKey, SessionId};
-use crate::query::{Scan, Selection, instant};
-use crate::report::{PlayCell, SourceCell};
-use crate::rollup::{date_of, number_of};
-use crate::session::Stored;
-use crate::time_bucket::Buckets;
+use crate::query::instant;
 use crate::varint::Damaged;
 use crate::video::Video;
 
@@ -141,8 +136,6 @@ pub struct TimescaleStore {
     recording: Lane,
     reports: Lane,
     ids: Arc<Ids>,
-    // Where quiet sessions are looked for next.
-    reached: Arc<Mutex<Reached>>,
     news: watch::Receiver<News>,
     listener: AbortHandle,
 }
@@ -187,7 +180,6 @@ impl TimescaleStore {
             target,
             edition,
             ids: Arc::default(),
-            reached: Arc::default(),
             news,
             listener,
         })
@@ -283,6 +275,20 @@ impl Lane {
         Ok(Self { pool, purpose, statement_max })
     }
 
+    /// Waits for a connection that is free.
+    async fn get(&self) -> Result<Object<AsyncPgConnection>, Error> {
+        match timeout(self.statement_max, self.pool.get()).await {
+            Ok(Ok(connection)) => Ok(connection),
+            // Says all that its causes do.
+            Ok(Err(PoolError::Backend(err))) => Err(unavailable(err.to_string())),
+            Ok(Err(err)) => Err(unavailable(err)),
+            Err(_) => {
+                let busy = format!("no connection got free within {:?}", self.statement_max);
+                Err(unavailable(busy))
+            }
+        }
+    }
+
     /// Runs `query` on a connection, on a task of its own. If this future is dropped, a report is stopped; all else
     /// runs to its end, because a transaction that is left open half way would spoil its connection.
     async fn run<T: Send + 'static>(
@@ -291,16 +297,7 @@ impl Lane {
         operation: &'static str,
         query: impl Query<T>,
     ) -> Result<T, Error> {
-        let connection = match timeout(self.statement_max, self.pool.get()).await {
-            Ok(Ok(connection)) => connection,
-            // Says all that its causes do.
-            Ok(Err(PoolError::Backend(err))) => return Err(unavailable(err.to_string())),
-            Ok(Err(err)) => return Err(unavailable(err)),
-            Err(_) => {
-                let busy = format!("no connection got free within {:?}", self.statement_max);
-                return Err(unavailable(busy));
-            }
-        };
+        let connection = self.get().await?;
         let (answer, answered) = oneshot::channel();
         let is_report = self.purpose == Purpose::Reports;
         let limit = self.statement_max + GRACE;
@@ -446,18 +443,10 @@ impl Store for TimescaleStore {
         .await
     }
 
-    async fn load(&self, ids: &[SessionId]) -> Result<Vec<Option<Loaded>>, Error> {
+    async fn load(&self, ids: &[SessionId]) -> Result<Vec<Option<Found>>, Error> {
         let ids = ids.to_vec();
         self.record("load sessions", move |connection| {
             async move { read::load(connection, &ids).await }.boxed()
-        })
-        .await
-    }
-
-    async fn find(&self, lookups: &[Lookup]) -> Result<Vec<Option<Stored>>, Error> {
-        let lookups = lookups.to_vec();
-        self.record("find sessions", move |connection| {
-            async move { read::find(connection, &lookups).await }.boxed()
         })
         .await
     }
@@ -466,7 +455,7 @@ impl Store for TimescaleStore {
         let ids = Arc::clone(&self.ids);
         self.record("commit sessions", move |connection| {
             async move {
-                let written = write::sessions(connection, &ids, &writes).await;
+                let written = commit::sessions(connection, &ids, &writes).await;
                 if written.is_err() {
                     ids.clear();
                 }
@@ -480,109 +469,52 @@ impl Store for TimescaleStore {
     async fn known_videos(&self, videos: &[(ApiKey, Video)]) -> Result<Vec<KnownVideo>, Error> {
         let videos = videos.to_vec();
         self.record("look up videos", move |connection| {
-            async move { ids::look_up_videos(connection, &videos).await }.boxed()
+            async move { ids::known_videos(connection, &videos).await }.boxed()
         })
         .await
     }
 
-    async fn plays(&self, scan: &Scan, buckets: Buckets) -> Result<Vec<PlayCell>, Error> {
-        let scan = scan.clone();
-        self.report("sum plays", move |connection| {
-            async move { report::plays(connection, &scan, buckets).await }.boxed()
+    async fn add_videos(&self, videos: &[(ApiKey, Video)]) -> Result<Vec<(KeyId, VideoId)>, Error> {
+        let (ids, videos) = (Arc::clone(&self.ids), videos.to_vec());
+        self.record("add videos", move |connection| {
+            async move { ids::add_videos(connection, &ids, &videos).await }.boxed()
         })
         .await
     }
 
-    async fn sources(&self, scan: &Scan, buckets: Buckets) -> Result<Vec<SourceCell>, Error> {
-        let scan = scan.clone();
-        self.report("sum sources", move |connection| {
-            async move { report::sources(connection, &scan, buckets).await }.boxed()
+    async fn quiet(
+        &self,
+        quiet_since: DateTime<Utc>,
+        limit: u32,
+    ) -> Result<Vec<OpenSession>, Error> {
+        self.record("list quiet sessions", move |connection| {
+            read::quiet(connection, quiet_since, limit).boxed()
         })
         .await
     }
 
-    async fn parts(&self, scan: &Scan, parts: u32) -> Result<Parts, Error> {
-        let scan = scan.clone();
-        self.report("count viewers", move |connection| {
-            async move { report::parts(connection, &scan, parts).await }.boxed()
+    async fn rewrite(&self, rewrite: Rewrite) -> Result<Outcome, Error> {
+        self.record("rewrite blocks", move |connection| {
+            async move { rewrite::run(connection, &rewrite).await }.boxed()
         })
         .await
     }
 
-    async fn seconds(&self, scan: &Scan, buckets: Buckets) -> Result<Seconds, Error> {
-        let scan = scan.clone();
-        self.report("count viewers", move |connection| {
-            async move { report::seconds(connection, &scan, buckets).await }.boxed()
+    async fn finalize(&self, silent_since: DateTime<Utc>, limit: u32) -> Result<u64, Error> {
+        self.record("make sessions final", move |connection| {
+            closed::finalize(connection, silent_since, limit).boxed()
         })
         .await
     }
 
-    async fn watching(&self, selection: &Selection, now: DateTime<Utc>) -> Result<u64, Error> {
-        let selection = selection.clone();
-        self.report("count open segments", move |connection| {
-            async move { read::watching(connection, &selection, now).await }.boxed()
-        })
-        .await
-    }
-
-    async fn roll_up(&self, quiet_since: DateTime<Utc>, at_most: u32) -> Result<u64, Error> {
-        let quiet_since_ms = quiet_since.timestamp_millis();
-        let reached = Arc::clone(&self.reached);
-        self.record("roll sessions up", move |connection| {
-            async move { rollup::roll_up(connection, quiet_since_ms, at_most, &reached).await }
-                .boxed()
-        })
-        .await
-    }
-
-    async fn settle(&self, silent_since: DateTime<Utc>, at_most: u32) -> Result<u64, Error> {
-        let silent_since_ms = silent_since.timestamp_millis();
-        self.record("settle sessions", move |connection| {
-            forget::settle(connection, silent_since_ms, at_most).boxed()
-        })
-        .await
-    }
-
-    async fn rollup_days(&self) -> Result<Option<(NaiveDate, NaiveDate)>, Error> {
-        let days = self.record("find the days", |connection| sums::days(connection).boxed());
-        Ok(days.await?.map(|(first, last)| (date_of(first), date_of(last))))
-    }
-
-    async fn check_rollups(&self, day: NaiveDate, mend: bool) -> Result<bool, Error> {
-        let day = number_of(day);
-        self.record("add up a day", move |connection| sums::check(connection, day, mend).boxed())
-            .await
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>, Error> {
+        let connection = self.reports.get().await?;
+        Ok(Box::new(TimescaleSnapshot::open(connection, self.target.clone()).await?))
     }
 
     async fn beat(&self, instance: Instance, now: DateTime<Utc>) -> Result<(), Error> {
         self.record("note an instance", move |connection| {
-            write::beat(connection, instance, now).boxed()
-        })
-        .await
-    }
-
-    async fn export(&self, cursor: Option<&Cursor>, limit: u32) -> Result<Page, Error> {
-        let cursor = cursor.cloned();
-        self.report("export sessions", move |connection| {
-            async move { export::page(connection, cursor.as_ref(), limit).await }.boxed()
-        })
-        .await
-    }
-
-    async fn forget(&self, start: DateTime<Utc>) -> Result<(), Error> {
-        let before_ms = start.timestamp_millis();
-        let Some(schema) = self.edition.schema().map(str::to_owned) else {
-            // Some at a time, so that nothing is locked for long.
-            while self
-                .record("forget sessions", move |connection| {
-                    forget::forget_some(connection, before_ms).boxed()
-                })
-                .await?
-            {}
-            return Ok(());
-        };
-        self.record("forget sessions", move |connection| {
-            async move { forget::drop_chunks(connection, &schema, before_ms).await }.boxed()
+            commit::beat(connection, instance, now).boxed()
         })
         .await
     }
@@ -608,8 +540,8 @@ impl Store for TimescaleStore {
         self.report("count sessions", |connection| {
             async move {
                 let count = diesel::dsl::sql::<BigInt>(
-                    "select (select count(*) from sessions)
-                        + (select count(*) from live_sessions where not rolled)",
+                    "select (select coalesce(sum(sessions), 0) from blocks)::bigint
+                        + (select count(*) from open_sessions)",
                 );
                 let sessions: i64 = count.get_result(connection).await?;
                 Ok(sessions.unsigned_abs())
@@ -633,8 +565,8 @@ impl Store for TimescaleStore {
     }
 }
 
-/// Has the rest of a transaction planned for what it asks for, on a connection that records: to find something in
-/// `sessions` takes a plan that knows when it started, or every chunk is looked into.
+/// Has the rest of a transaction planned for its values, on a connection that records: to find rows for SQL takes a plan
+/// that knows when they started, or every chunk is looked into.
 async fn plan_anew(connection: &mut AsyncPgConnection) -> QueryResult<()> {
     connection
         .batch_execute(

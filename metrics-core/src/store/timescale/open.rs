@@ -282,14 +282,14 @@ async fn arrange(connection: &mut AsyncPgConnection, edition: &Edition) -> Resul
     let Some(schema) = edition.schema() else { return Ok(()) };
     let hypertable: Option<State> = diesel::sql_query(
         "select compression_enabled as compressed from timescaledb_information.hypertables
-         where hypertable_schema = 'metrics' and hypertable_name = 'sessions'",
+         where hypertable_schema = 'metrics' and hypertable_name = 'session_rows'",
     )
     .get_result(connection)
     .await
     .optional()?;
     if hypertable.is_none() {
         let make = format!(
-            "select {schema}.create_hypertable('metrics.sessions', 'started_at', \
+            "select {schema}.create_hypertable('metrics.session_rows', 'started_at', \
              chunk_time_interval => interval '{CHUNK_DAYS} days', \
              create_default_indexes => false, migrate_data => true)"
         );
@@ -300,10 +300,10 @@ async fn arrange(connection: &mut AsyncPgConnection, edition: &Edition) -> Resul
         // In the order of one column only. Before TimescaleDB 2.27, what is packed again because more came later lies in
         // no order of several, and is still believed to: a page would lack what is its own, or hold it twice.
         let compress = format!(
-            "alter table metrics.sessions set (timescaledb.compress, \
+            "alter table metrics.session_rows set (timescaledb.compress, \
              timescaledb.compress_segmentby = 'video_id', \
              timescaledb.compress_orderby = 'started_at'); \
-             select {schema}.add_compression_policy('metrics.sessions', interval '{COMPRESS_DAYS} days', \
+             select {schema}.add_compression_policy('metrics.session_rows', interval '{COMPRESS_DAYS} days', \
              if_not_exists => true)"
         );
         connection.batch_execute(&compress).await?;

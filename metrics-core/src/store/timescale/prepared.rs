@@ -8,9 +8,9 @@ use diesel::result::{Error, QueryResult};
 use diesel::serialize::ToSql;
 use diesel::sql_types::{HasSqlType, Untyped};
 
-/// SQL of which there are so few texts that a connection can keep them all.
+/// A statement with so few texts that a connection can keep them all prepared.
 ///
-/// Parameters are called `$1` to `$9`, and `$` stands for nothing else.
+/// Parameters are called `$1`, `$2` and so on, and `$` stands for nothing else.
 pub(super) struct Prepared<'a> {
     sql: String,
     binds: Vec<Box<dyn QueryFragment<Pg> + Send + 'a>>,
@@ -42,7 +42,8 @@ impl QueryFragment<Pg> for Prepared<'_> {
                 out.push_sql(piece);
                 continue;
             }
-            let (number, text) = piece.split_at_checked(1).unwrap_or_default();
+            let digits = piece.bytes().take_while(u8::is_ascii_digit).count();
+            let (number, text) = piece.split_at(digits);
             if let Some(before) = seen.iter().position(|it| *it == number) {
                 out.push_sql(&format!("${}", before + 1));
             } else {
@@ -100,6 +101,8 @@ mod tests {
             debug_query::<Pg, _>(&query).to_string(),
             r#"select $1, $2 where $1 is null or $2 < 3 -- binds: ["seven", 7]"#
         );
+        let query = (0..12).fold(Prepared::new("select $12"), |it, at| it.bind::<BigInt, _>(at));
+        assert_eq!(debug_query::<Pg, _>(&query).to_string(), "select $1 -- binds: [11]");
     }
 
     #[test]

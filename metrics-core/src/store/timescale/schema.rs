@@ -1,4 +1,4 @@
-//! The tables that are asked by diesel's words and not in SQL, as `migrations/timescale` makes them.
+//! The tables that are queried through diesel and not in SQL, as `migrations/timescale` makes them.
 
 use diesel::sql_types::{BigInt, Nullable, Text, Timestamptz, Uuid};
 
@@ -20,13 +20,6 @@ diesel::table! {
         id -> BigInt,
         key_id -> BigInt,
         digest -> Uuid,
-    }
-}
-
-diesel::table! {
-    sources (id) {
-        id -> BigInt,
-        url -> Text,
     }
 }
 

@@ -1,0 +1,134 @@
+//! How open sessions are written: a batch in one statement, whatever its size.
+//!
+//! The statement locks the rows of the batch in the order of ids, so that two writers of the same sessions wait for each
+//! other instead of locking each other out, and leaves out those whose version is not as expected. It finds rows by their
+//! ids only, so that it has one plan for batches of any size.
+
+use std::collections::{HashMap, HashSet};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use diesel::prelude::*;
+use diesel::sql_types::{Array, BigInt, Binary, Nullable, Timestamptz, Uuid};
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+
+use super::columns::Arrays;
+use super::ids::{self, Ids};
+use super::prepared::Prepared;
+use super::types::{Bits, timestamp};
+use crate::client::Client;
+use crate::store::failure::Failure;
+use crate::store::{Instance, KeyId, Outcome, SessionWrite, VideoId};
+
+/// How long a dead instance is remembered. It left the count long before.
+const INSTANCE_KEPT: TimeDelta = TimeDelta::hours(1);
+
+#[derive(QueryableByName)]
+struct Written {
+    #[diesel(sql_type = Uuid)]
+    id: Bits,
+}
+
+/// Writes open sessions, each unless its version is another than expected.
+pub(super) async fn sessions(
+    connection: &mut AsyncPgConnection,
+    ids: &Ids,
+    writes: &[SessionWrite],
+) -> Result<Vec<Outcome>, Failure> {
+    let new = writes.iter().filter(|write| write.expected == 0);
+    let subjects = new.map(|write| (&write.subject.key, &write.subject.video));
+    let videos = ids::videos(connection, ids, subjects).await?;
+    let mut order: Vec<_> = writes.iter().collect();
+    order.sort_unstable_by_key(|write| write.id);
+    let written: Vec<Written> = statement(&order, &videos).load(connection).await?;
+    let written: HashSet<Bits> = written.into_iter().map(|row| row.id).collect();
+    let outcome = |write: &SessionWrite| {
+        let is_written = written.contains(&Bits(*write.id.as_bytes()));
+        if is_written { Outcome::Written } else { Outcome::Conflict }
+    };
+    Ok(writes.iter().map(outcome).collect())
+}
+
+/// The statement that writes a batch, given in the order of ids.
+fn statement<'a>(
+    writes: &[&'a SessionWrite],
+    videos: &HashMap<Bits, (KeyId, VideoId)>,
+) -> Prepared<'a> {
+    let mut arrays = Arrays::default();
+    let mut video_ids = Vec::with_capacity(writes.len());
+    for write in writes {
+        // The first write says whose session it is.
+        let first = (write.expected == 0).then_some(&*write.subject);
+        arrays.push(&write.stored, first.map_or_else(Client::default, |it| it.client));
+        arrays.push_page(
+            first.and_then(|it| it.source.as_ref()).map(|page| page.as_str()),
+            first.and_then(|it| it.session_data.as_deref()),
+        );
+        let digest = first.map(|it| Bits(it.video.digest(&it.key)));
+        video_ids.push(digest.and_then(|digest| videos.get(&digest)).map(|(_, video)| video.0));
+    }
+    // A subquery that locks rows is joined row by row, in order.
+    let query = Prepared::new(format!(
+        "with given as materialized (
+            select it.*, of_version, of_video, of_start
+            from unnest({parameters}, $17, $18, $19, $20, $21)
+                as it ({names}, id, expected, instance, video_id, resume)
+            left join lateral (
+                select version as of_version, video_id as of_video, started_at as of_start
+                from open_sessions where open_sessions.id = it.id for update
+            ) open on true)
+         insert into open_sessions ({names}, id, version, instance, video_id, resume)
+         select coalesce(of_start, started_at), last_event_at, duration_ms, view_ms, unique_ms, segments, rebufferings,
+            rebuffering_ms, failures, startup_ms, details, browser, platform, device, page, session_data::jsonb, id,
+            expected + 1, instance, coalesce(of_video, video_id), resume
+         from given where (expected = 0 and not is_closed(id)) or expected = of_version
+         on conflict (id) do update set last_event_at = excluded.last_event_at, duration_ms = excluded.duration_ms,
+            view_ms = excluded.view_ms, unique_ms = excluded.unique_ms, segments = excluded.segments,
+            rebufferings = excluded.rebufferings, rebuffering_ms = excluded.rebuffering_ms,
+            failures = excluded.failures, startup_ms = excluded.startup_ms, details = excluded.details,
+            version = excluded.version, instance = excluded.instance, resume = excluded.resume
+         where open_sessions.version = excluded.version - 1
+         returning id",
+        parameters = Arrays::PARAMETERS,
+        names = Arrays::NAMES,
+    ));
+    let instance = |write: &&SessionWrite| write.watched_at.map(|instance| i64::from(instance.0));
+    arrays
+        .bind(query)
+        .bind::<Array<Uuid>, _>(writes.iter().map(|it| Bits(*it.id.as_bytes())).collect::<Vec<_>>())
+        .bind::<Array<BigInt>, _>(writes.iter().map(|it| it.expected.into()).collect::<Vec<i64>>())
+        .bind::<Array<Nullable<BigInt>>, _>(writes.iter().map(instance).collect::<Vec<_>>())
+        .bind::<Array<Nullable<BigInt>>, _>(video_ids)
+        .bind::<Array<Binary>, _>(writes.iter().map(|it| &it.stored.resume[..]).collect::<Vec<_>>())
+}
+
+/// Notes that an instance is alive, and deletes those that died long ago.
+pub(super) async fn beat(
+    connection: &mut AsyncPgConnection,
+    instance: Instance,
+    now: DateTime<Utc>,
+) -> Result<(), Failure> {
+    Prepared::new(
+        "insert into instances values ($1, $2) on conflict (id) do update set seen_at = excluded.seen_at",
+    )
+    .bind::<BigInt, _>(i64::from(instance.0))
+    .bind::<Timestamptz, _>(timestamp(now.timestamp_millis()))
+    .execute(connection)
+    .await?;
+    let deleted = Prepared::new("delete from instances where seen_at < $1")
+        .bind::<Timestamptz, _>(timestamp((now - INSTANCE_KEPT).timestamp_millis()))
+        .execute(connection)
+        .await?;
+    if 0 < deleted {
+        // In the order in which writers lock them.
+        diesel::sql_query(
+            "with orphans as materialized (
+                select id from open_sessions where instance is not null
+                    and not exists (select from instances where instances.id = instance)
+                order by id for update)
+             update open_sessions open set instance = null from orphans where open.id = orphans.id",
+        )
+        .execute(connection)
+        .await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,283 @@
+//! How blocks are replaced, and sessions move between their tables: in one transaction.
+//!
+//! Every transaction locks videos first, then blocks, open sessions, resume state and totals, each in the order of their
+//! ids, so that no two lock each other out. A transaction ends without a trace as soon as a block or a version is missing.
+
+use std::collections::BTreeMap;
+
+use diesel::prelude::*;
+use diesel::result::Error as DieselError;
+use diesel::sql_types::{Array, BigInt, Bool, Nullable, Text, Timestamptz, Uuid};
+use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl};
+
+use super::columns::Arrays;
+use super::prepared::Prepared;
+use super::types::{Bits, timestamp};
+use super::{blocks, closed, plan_anew, totals};
+use crate::block::{Row, RowId};
+use crate::key::SessionId;
+use crate::store::failure::Failure;
+use crate::store::{BlockId, OpenSession, Outcome, Rewrite, Version, VideoId};
+
+/// Does all of it, or nothing.
+pub(super) async fn run(
+    connection: &mut AsyncPgConnection,
+    rewrite: &Rewrite,
+) -> Result<Outcome, Failure> {
+    add_pages(connection, rewrite).await?;
+    let done = connection
+        .transaction(async move |connection| {
+            if steps(connection, rewrite).await? {
+                Ok(())
+            } else {
+                Err(Failure::Diesel(DieselError::RollbackTransaction))
+            }
+        })
+        .await;
+    match done {
+        Ok(()) => Ok(Outcome::Written),
+        Err(Failure::Diesel(DieselError::RollbackTransaction)) => Ok(Outcome::Conflict),
+        Err(err) => Err(err),
+    }
+}
+
+/// Returns false if something is not there in the version that is named.
+async fn steps(connection: &mut AsyncPgConnection, rewrite: &Rewrite) -> Result<bool, Failure> {
+    let Rewrite {
+        remove,
+        add,
+        close,
+        reopen,
+        delete_open,
+        delete_closed,
+        import,
+        import_after,
+        resumable,
+        totals: changes,
+    } = rewrite;
+    if !import_after.is_empty() && !is_last(connection, import_after).await? {
+        return Ok(false);
+    }
+    if !remove.is_empty() && !blocks::remove(connection, remove).await? {
+        return Ok(false);
+    }
+    if !close.is_empty() && !close_sessions(connection, close).await? {
+        return Ok(false);
+    }
+    if !delete_open.is_empty() && !delete_open_sessions(connection, delete_open).await? {
+        return Ok(false);
+    }
+    if !reopen.is_empty() && !reopen_sessions(connection, reopen).await? {
+        return Ok(false);
+    }
+    if !delete_closed.is_empty() {
+        closed::delete(connection, delete_closed).await?;
+    }
+    if !resumable.is_empty() {
+        closed::add(connection, resumable).await?;
+    }
+    if !add.is_empty() {
+        blocks::add(connection, add).await?;
+    }
+    if !import.is_empty() {
+        add_rows(connection, import).await?;
+    }
+    let reopened = reopen
+        .iter()
+        .map(|it| (it.video, it.row.stored.started_at_ms, it.row.id))
+        .collect::<Vec<_>>();
+    delete_rows(connection, reopened.iter().chain(delete_closed)).await?;
+    totals::change(connection, changes).await?;
+    Ok(true)
+}
+
+/// Locks videos against other imports, and returns whether the last block of none is later than the one given.
+async fn is_last(
+    connection: &mut AsyncPgConnection,
+    videos: &[(VideoId, BlockId)],
+) -> Result<bool, Failure> {
+    #[derive(QueryableByName)]
+    struct Later {
+        #[diesel(sql_type = Bool)]
+        is_there: bool,
+    }
+    let ids: Vec<_> = videos.iter().map(|(video, _)| video.0).collect();
+    Prepared::new("select from videos where id = any($1) order by id for no key update")
+        .bind::<Array<BigInt>, _>(&ids)
+        .execute(connection)
+        .await?;
+    // Another statement, which sees what was committed while this one waited.
+    let later: Later = Prepared::new(
+        "select exists (
+            select from unnest($1, $2) as it (of_video, last) join blocks on video_id = of_video and last < id
+         ) as is_there",
+    )
+    .bind::<Array<BigInt>, _>(&ids)
+    .bind::<Array<BigInt>, _>(videos.iter().map(|(_, block)| block.0).collect::<Vec<_>>())
+    .get_result(connection)
+    .await?;
+    Ok(!later.is_there)
+}
+
+/// Adds pages that are new, outside of the transaction: nothing shows them before they have a session.
+async fn add_pages(connection: &mut AsyncPgConnection, rewrite: &Rewrite) -> QueryResult<()> {
+    let pages = rewrite.import.iter().filter_map(|(_, row)| row.page.as_ref());
+    let pages: Vec<_> = pages.map(|page| page.as_str()).collect();
+    if pages.is_empty() && rewrite.close.is_empty() {
+        return Ok(());
+    }
+    // In order, so that two instances do not lock each other out.
+    Prepared::new(
+        "insert into pages (url)
+         select url from (
+            select page as url from open_sessions where id = any($1) and page is not null
+            union select unnest($2)
+         ) each
+         where not exists (select from pages where pages.url = each.url)
+         order by url on conflict (url) do nothing",
+    )
+    .bind::<Array<Uuid>, _>(bits(rewrite.close.iter().map(|(id, _)| *id)))
+    .bind::<Array<Text>, _>(pages)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+fn bits(ids: impl Iterator<Item = SessionId>) -> Vec<Bits> {
+    ids.map(|id| Bits(*id.as_bytes())).collect()
+}
+
+/// The columns of a row for SQL that are the same in the row of an open session.
+const ROW: &str = "started_at, last_event_at, video_id, view_ms, unique_ms, duration_ms, startup_ms, rebufferings, \
+    rebuffering_ms, failures, browser, platform, device, segments, details";
+
+/// Moves open sessions to their rows for SQL, and keeps their resume state.
+async fn close_sessions(
+    connection: &mut AsyncPgConnection,
+    sessions: &[(SessionId, Version)],
+) -> Result<bool, Failure> {
+    let closed = Prepared::new(format!(
+        "with given as materialized (
+            select open.* from unnest($1, $2) as it (of_id, of_version)
+            join open_sessions open on id = of_id and version = of_version order by id for update of open),
+         gone as (delete from open_sessions using given where open_sessions.id = given.id),
+         kept as (
+            insert into closed_sessions (id, version, video_id, started_at, last_event_at, resume)
+            select id, version, video_id, started_at, last_event_at, resume from given)
+         insert into session_rows ({ROW}, session_data, row_id, page_id)
+         select {ROW}, session_data, row_id(given.id), pages.id from given left join pages on url = page
+         order by started_at"
+    ))
+    .bind::<Array<Uuid>, _>(bits(sessions.iter().map(|(id, _)| *id)))
+    .bind::<Array<BigInt>, _>(sessions.iter().map(|it| it.1.into()).collect::<Vec<i64>>())
+    .execute(connection)
+    .await?;
+    Ok(closed == sessions.len())
+}
+
+async fn delete_open_sessions(
+    connection: &mut AsyncPgConnection,
+    sessions: &[(SessionId, Version)],
+) -> Result<bool, Failure> {
+    let deleted = Prepared::new(
+        "with given as materialized (
+            select open.id from unnest($1, $2) as it (of_id, of_version)
+            join open_sessions open on open.id = of_id and version = of_version order by open.id for update of open)
+         delete from open_sessions using given where open_sessions.id = given.id",
+    )
+    .bind::<Array<Uuid>, _>(bits(sessions.iter().map(|(id, _)| *id)))
+    .bind::<Array<BigInt>, _>(sessions.iter().map(|it| it.1.into()).collect::<Vec<i64>>())
+    .execute(connection)
+    .await?;
+    Ok(deleted == sessions.len())
+}
+
+/// Adds rows of open sessions with the resume state that was kept. No other transaction that holds locks waits for these:
+/// one block has each session, and is locked.
+async fn reopen_sessions(
+    connection: &mut AsyncPgConnection,
+    sessions: &[OpenSession],
+) -> Result<bool, Failure> {
+    let mut arrays = Arrays::default();
+    sessions.iter().for_each(|session| arrays.push_row(&session.row));
+    let query = Prepared::new(format!(
+        "with given as materialized (
+            select * from unnest({}, $17, $18, $19) as it ({names}, of_id, of_version, video_id)),
+         gone as (
+            delete from closed_sessions using given where id = of_id and version = of_version
+            returning id, version, resume)
+         insert into open_sessions ({names}, id, version, video_id, resume)
+         select started_at, last_event_at, duration_ms, view_ms, unique_ms, segments, rebufferings, rebuffering_ms,
+            failures, startup_ms, details, browser, platform, device, page, session_data::jsonb, id, version, video_id,
+            resume
+         from given join gone on id = of_id",
+        Arrays::PARAMETERS,
+        names = Arrays::NAMES,
+    ));
+    let reopened = arrays
+        .bind(query)
+        .bind::<Array<Uuid>, _>(bits(sessions.iter().map(|session| session.id)))
+        .bind::<Array<BigInt>, _>(sessions.iter().map(|it| it.version.into()).collect::<Vec<i64>>())
+        .bind::<Array<BigInt>, _>(sessions.iter().map(|it| it.video.0).collect::<Vec<_>>())
+        .execute(connection)
+        .await?;
+    Ok(reopened == sessions.len())
+}
+
+/// Adds rows for SQL of sessions that come from elsewhere.
+async fn add_rows(
+    connection: &mut AsyncPgConnection,
+    sessions: &[(VideoId, Row)],
+) -> Result<(), Failure> {
+    let mut arrays = Arrays::default();
+    sessions.iter().for_each(|(_, row)| arrays.push_row(row));
+    let query = Prepared::new(format!(
+        "insert into session_rows ({ROW}, session_data, row_id, page_id)
+         select {ROW}, session_data::jsonb, row_id, pages.id
+         from unnest({}, $17, $18) as it ({}, video_id, row_id) left join pages on url = page
+         order by started_at",
+        Arrays::PARAMETERS,
+        Arrays::NAMES,
+    ));
+    arrays
+        .bind(query)
+        .bind::<Array<BigInt>, _>(sessions.iter().map(|(video, _)| video.0).collect::<Vec<_>>())
+        .bind::<Array<BigInt>, _>(
+            sessions.iter().map(|(_, row)| row.id.0.cast_signed()).collect::<Vec<_>>(),
+        )
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Deletes the rows for SQL of these sessions. One video at a time, because TimescaleDB decompresses everything that a
+/// statement may touch, and knows videos and bounds of the start without.
+async fn delete_rows(
+    connection: &mut AsyncPgConnection,
+    sessions: impl Iterator<Item = &(VideoId, i64, RowId)>,
+) -> Result<(), Failure> {
+    let mut videos: BTreeMap<VideoId, Vec<(i64, RowId)>> = BTreeMap::new();
+    for (video, start_ms, row) in sessions {
+        videos.entry(*video).or_default().push((*start_ms, *row));
+    }
+    if !videos.is_empty() {
+        plan_anew(connection).await?;
+    }
+    for (video, rows) in videos {
+        let starts = || rows.iter().map(|(start_ms, _)| timestamp(*start_ms));
+        Prepared::new(
+            "delete from session_rows using unnest($1, $2) as it (of_start, of_row)
+             where video_id = $3 and started_at between $4 and $5 and started_at = of_start and row_id = of_row",
+        )
+        .bind::<Array<Timestamptz>, _>(starts().collect::<Vec<_>>())
+        .bind::<Array<BigInt>, _>(
+            rows.iter().map(|(_, row)| row.0.cast_signed()).collect::<Vec<_>>(),
+        )
+        .bind::<BigInt, _>(video.0)
+        .bind::<Nullable<Timestamptz>, _>(starts().min())
+        .bind::<Nullable<Timestamptz>, _>(starts().max())
+        .execute(connection)
+        .await?;
+    }
+    Ok(())
+}
