@@ -206,12 +206,14 @@ impl<C: Count> Counting<C> {
 }
 
 impl<C: Count> Fold for Counting<C> {
+    type Error = Error;
+
     fn groups(&self) -> Groups {
         self.filter.groups().union(C::GROUPS.iter().copied().collect())
     }
 
-    fn wants(&mut self, video: &VideoRecord) -> Result<bool, Error> {
-        Ok(self.filter.wants(video))
+    fn wants(&mut self, video: &VideoRecord) -> bool {
+        self.filter.wants(video)
     }
 
     fn add(

@@ -35,11 +35,14 @@ static FOLDS: LazyLock<Semaphore> = LazyLock::new(|| {
 
 /// Folds the columns of sessions. The order of calls must not change the result.
 pub(crate) trait Fold: Send + 'static {
+    /// Why sessions could not be added.
+    type Error: From<Error> + Send;
+
     /// The groups that are decoded.
     fn groups(&self) -> Groups;
 
     /// Whether sessions of a video may count. Called once per video, if [`Reading::lists_videos`].
-    fn wants(&mut self, video: &VideoRecord) -> Result<bool, Error>;
+    fn wants(&mut self, video: &VideoRecord) -> bool;
 
     /// Adds some sessions of one video.
     fn add(
@@ -47,7 +50,7 @@ pub(crate) trait Fold: Send + 'static {
         video: VideoId,
         columns: &Columns,
         sessions: Range<usize>,
-    ) -> Result<(), Error>;
+    ) -> Result<(), Self::Error>;
 }
 
 /// Which sessions a report reads.
@@ -69,7 +72,7 @@ pub(crate) async fn read<F: Fold>(
     store: &dyn Store,
     reading: &Reading,
     fold: F,
-) -> Result<F, Error> {
+) -> Result<F, F::Error> {
     read_from(&mut *store.snapshot().await?, reading, fold).await
 }
 
@@ -78,7 +81,7 @@ pub(crate) async fn read_from<F: Fold>(
     snapshot: &mut dyn Snapshot,
     reading: &Reading,
     mut fold: F,
-) -> Result<F, Error> {
+) -> Result<F, F::Error> {
     let videos = videos(snapshot, reading, &mut fold).await?;
     if matches!(&videos, Videos::These(these) if these.is_empty()) {
         return Ok(fold);
@@ -110,7 +113,7 @@ async fn videos(
         let page = snapshot.videos(&reading.scope, after, VIDEOS).await?;
         after = page.last().map(|video| video.id);
         for video in &page {
-            if fold.wants(video)? {
+            if fold.wants(video) {
                 wanted.push(video.id);
             } else {
                 leaves_out = true;
@@ -128,7 +131,7 @@ async fn read_open<F: Fold>(
     reading: &Reading,
     videos: &Videos,
     mut fold: F,
-) -> Result<F, Error> {
+) -> Result<F, F::Error> {
     let (from_ms, to_ms) = reading.open;
     let watched_at = reading.watched_at;
     let scan = OpenScan { videos: videos.clone(), from_ms, to_ms, watched_at };
@@ -146,7 +149,7 @@ async fn read_open<F: Fold>(
     }
 }
 
-fn add_open(fold: &mut impl Fold, sessions: Vec<OpenSession>) -> Result<(), Error> {
+fn add_open<F: Fold>(fold: &mut F, sessions: Vec<OpenSession>) -> Result<(), F::Error> {
     let mut by_video: BTreeMap<VideoId, Vec<Row>> = BTreeMap::new();
     for session in sessions {
         by_video.entry(session.video).or_default().push(session.row);
@@ -163,7 +166,7 @@ async fn read_blocks<F: Fold>(
     videos: &Videos,
     (from_ms, to_ms): (i64, i64),
     mut fold: F,
-) -> Result<F, Error> {
+) -> Result<F, F::Error> {
     let mut after = None;
     loop {
         let page = snapshot.blocks(videos, from_ms, to_ms, after, HEADS).await?;
@@ -213,7 +216,7 @@ impl Batch {
         Self { heads: heads.to_vec(), frame, groups, blocks: Vec::new() }
     }
 
-    fn add_to(self, fold: &mut impl Fold) -> Result<(), Error> {
+    fn add_to<F: Fold>(self, fold: &mut F) -> Result<(), F::Error> {
         let (from_ms, to_ms) = self.frame;
         for (head, block) in self.heads.iter().zip(self.blocks) {
             let columns = block.columns(self.groups).map_err(Error::Damaged)?;
@@ -250,8 +253,8 @@ fn batches(heads: &[BlockHead]) -> Vec<&[BlockHead]> {
 /// Runs `task` on a thread that may block, as soon as a processor is free for it.
 async fn folded<F: Fold>(
     mut fold: F,
-    task: impl FnOnce(&mut F) -> Result<(), Error> + Send + 'static,
-) -> Result<F, Error> {
+    task: impl FnOnce(&mut F) -> Result<(), F::Error> + Send + 'static,
+) -> Result<F, F::Error> {
     let permit = FOLDS.acquire().await;
     let folding = tokio::task::spawn_blocking(move || task(&mut fold).map(|()| fold));
     let folded = folding.await;

@@ -93,7 +93,8 @@ pub(super) async fn quiet(
     limit: u32,
 ) -> Result<Vec<OpenSession>, Failure> {
     // A quiet session started before.
-    let of = "started_at < $1 and last_event_at < $1 and instance is null order by started_at limit $2";
+    let of =
+        "started_at < $1 and last_event_at < $1 and instance is null order by started_at limit $2";
     let rows: Vec<OpenRow> = Prepared::new(select_open(of))
         .bind::<Timestamptz, _>(timestamp(quiet_since.timestamp_millis()))
         .bind::<BigInt, _>(i64::from(limit))
