@@ -9,6 +9,7 @@ pub(crate) mod keys;
 pub(crate) mod openapi;
 pub(crate) mod params;
 pub(crate) mod plays;
+pub(crate) mod query;
 pub(crate) mod sources;
 pub(crate) mod watching;
 

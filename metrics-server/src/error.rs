@@ -7,6 +7,8 @@ use hyper::header::{
     ALLOW, CONNECTION, CONTENT_RANGE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use hyper::{Response, StatusCode};
+use metrics_core::query::QueryError;
+use metrics_core::scan::ScanError;
 use metrics_core::{ReportError, store};
 
 use crate::attempts::TooMany;
@@ -26,6 +28,12 @@ pub(crate) enum Error {
         /// What would be accepted, to complete the sentence.
         expected: Cow<'static, str>,
     },
+    /// A query that cannot be answered as it is.
+    #[error(transparent)]
+    Query(#[from] QueryError),
+    /// The answer to a query would be too large.
+    #[error(transparent)]
+    AnswerTooLarge(ScanError),
     /// The body is not what it must be.
     #[error("{0}")]
     Body(Cow<'static, str>),
@@ -132,10 +140,12 @@ impl Error {
 
     fn status(&self) -> StatusCode {
         match self {
-            Self::Parameter { .. } | Self::Body(_) | Self::Ambiguous | Self::NotAWebsocket => {
-                StatusCode::BAD_REQUEST
-            }
-            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Parameter { .. }
+            | Self::Query(_)
+            | Self::Body(_)
+            | Self::Ambiguous
+            | Self::NotAWebsocket => StatusCode::BAD_REQUEST,
+            Self::TooLarge | Self::AnswerTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Unauthorized | Self::Unauthenticated(_) | Self::NoKey | Self::InvalidKey => {
                 StatusCode::UNAUTHORIZED
             }
@@ -197,6 +207,9 @@ impl From<ReportError> for Error {
     fn from(err: ReportError) -> Self {
         match err {
             ReportError::Store(err) => err.into(),
+            ReportError::Query(err) => err.into(),
+            ReportError::Scan(ScanError::Damaged(err)) => store::Error::Damaged(err).into(),
+            ReportError::Scan(err) => Self::AnswerTooLarge(err),
             err => Self::parameter("interval", format!("is too short to `fill`: {err}")),
         }
     }

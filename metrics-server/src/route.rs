@@ -35,6 +35,7 @@ pub(crate) enum Report {
     Engagement,
     Sources,
     Watching,
+    Query,
 }
 
 impl<'a> Route<'a> {
@@ -61,6 +62,7 @@ impl<'a> Route<'a> {
             ["api", "v1", "engagement"] => Self::Report(Report::Engagement),
             ["api", "v1", "sources"] => Self::Report(Report::Sources),
             ["api", "v1", "watching"] => Self::Report(Report::Watching),
+            ["api", "v1", "query"] => Self::Report(Report::Query),
             ["api", "v1", "export", table] => {
                 Self::Export(Table::ALL.into_iter().find(|it| it.name() == table)?)
             }

@@ -22,7 +22,9 @@ use tokio_util::task::TaskTracker;
 use crate::access::{Decision, Granted};
 use crate::api::export::{self, Exports};
 use crate::api::params::Params;
-use crate::api::{engagement, events, figures, health, keys, openapi, plays, sources, watching};
+use crate::api::{
+    engagement, events, figures, health, keys, openapi, plays, query, sources, watching,
+};
 use crate::attempts::{Attempts, Caller, Peer};
 use crate::body::{Bodies, check_end};
 use crate::channel::Visitor;
@@ -328,6 +330,7 @@ impl Service {
                 Report::Engagement => engagement::engagement(metrics, &params).await,
                 Report::Sources => sources::sources(metrics, &params).await,
                 Report::Watching => watching::watching(metrics, &params).await,
+                Report::Query => query::query(metrics, &params).await,
             }
         };
         timeout(REPORT_MAX, answering).await.unwrap_or(Err(Error::TooLong))

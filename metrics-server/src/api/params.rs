@@ -1,5 +1,7 @@
 //! The parameters of a report: JSON in the body, or a query string, read into the values of `metrics_core::query`.
 
+use std::ops::RangeInclusive;
+
 use chrono::{DateTime, Datelike as _, Utc};
 use chrono_tz::Tz;
 use metrics_core::containment::is_too_deep;
@@ -77,7 +79,7 @@ impl Params {
         let mut query = BucketQuery::from(self.selection()?);
         self.narrow(&mut query.timeframe, &mut query.minimum_view_ms)?;
         query.buckets = self.buckets()?;
-        query.fill = self.fill()?;
+        query.fill = self.flag("fill")?;
         Ok(query)
     }
 
@@ -90,13 +92,7 @@ impl Params {
 
     /// Which sessions are asked for one by one: all, unless said otherwise.
     pub(crate) fn sessions_query(&self) -> Result<EngagementQuery, Error> {
-        let is_narrowed = ["identifier", "query"].iter().any(|it| self.values.contains_key(*it));
-        let selection = if is_narrowed {
-            self.selection()?
-        } else {
-            self.granted.narrow(Selection::default())?
-        };
-        let mut query = EngagementQuery::from(selection).during(Timeframe::ALL);
+        let mut query = EngagementQuery::from(self.any_selection()?).during(Timeframe::ALL);
         self.narrow(&mut query.timeframe, &mut query.minimum_view_ms)?;
         Ok(query)
     }
@@ -131,6 +127,54 @@ impl Params {
             }
             _ => Err(Error::parameter("ranges", "must be a whole number from 1 to 10000")),
         }
+    }
+
+    /// The names of the parameters.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.values.keys().map(String::as_str)
+    }
+
+    /// A parameter, unless it is missing or null.
+    pub(crate) fn get(&self, name: &str) -> Option<&Value> {
+        self.values.get(name)
+    }
+
+    /// A parameter that is an array of texts, or one text.
+    pub(crate) fn texts(&self, name: &'static str) -> Result<Option<Vec<String>>, Error> {
+        let Some(value) = self.values.get(name) else { return Ok(None) };
+        let texts = match value {
+            Value::String(text) => Some(vec![text.clone()]),
+            Value::Array(all) => all.iter().map(|it| it.as_str().map(str::to_owned)).collect(),
+            _ => None,
+        };
+        texts.map(Some).ok_or_else(|| Error::parameter(name, "must be an array of strings"))
+    }
+
+    /// A parameter that is a whole number within a range.
+    pub(crate) fn whole(
+        &self,
+        name: &'static str,
+        default: u64,
+        range: RangeInclusive<u64>,
+    ) -> Result<u64, Error> {
+        let Some(value) = self.values.get(name) else { return Ok(default) };
+        let number = match value {
+            Value::Number(number) => number.as_u64(),
+            Value::String(text) => text.trim().parse().ok(),
+            _ => None,
+        };
+        number.filter(|number| range.contains(number)).ok_or_else(|| {
+            let (least, most) = (range.start(), range.end());
+            Error::parameter(name, format!("must be a whole number from {least} to {most}"))
+        })
+    }
+
+    /// Which sessions are asked for, narrowed to those that may be read: all of these, unless said otherwise.
+    pub(crate) fn any_selection(&self) -> Result<Selection, Error> {
+        if ["identifier", "query"].iter().any(|it| self.values.contains_key(*it)) {
+            return self.selection();
+        }
+        self.granted.narrow(Selection::default())
     }
 
     /// Which sessions are asked for, narrowed to those that may be read.
@@ -182,21 +226,26 @@ impl Params {
             }
         };
         let buckets = Buckets::new(width);
-        let Some(timezone) = self.values.get("timezone") else { return Ok(buckets) };
-        let zone = timezone.as_str().and_then(|name| name.parse::<Tz>().ok());
-        let zone = zone.ok_or_else(|| {
-            Error::parameter("timezone", "must be an IANA name like \"Europe/Amsterdam\"")
-        })?;
-        Ok(buckets.in_timezone(zone))
+        Ok(self.timezone()?.map_or(buckets, |zone| buckets.in_timezone(zone)))
     }
 
-    fn fill(&self) -> Result<bool, Error> {
-        match self.values.get("fill") {
+    /// The time zone, if one is named.
+    pub(crate) fn timezone(&self) -> Result<Option<Tz>, Error> {
+        let Some(timezone) = self.values.get("timezone") else { return Ok(None) };
+        let zone = timezone.as_str().and_then(|name| name.parse::<Tz>().ok());
+        zone.map(Some).ok_or_else(|| {
+            Error::parameter("timezone", "must be an IANA name like \"Europe/Amsterdam\"")
+        })
+    }
+
+    /// A parameter that is true or false, and false unless said otherwise.
+    pub(crate) fn flag(&self, name: &'static str) -> Result<bool, Error> {
+        match self.values.get(name) {
             None => Ok(false),
-            Some(Value::Bool(fill)) => Ok(*fill),
+            Some(Value::Bool(flag)) => Ok(*flag),
             Some(Value::String(text)) if text == "true" => Ok(true),
             Some(Value::String(text)) if text == "false" => Ok(false),
-            Some(_) => Err(Error::parameter("fill", "must be true or false")),
+            Some(_) => Err(Error::parameter(name, "must be true or false")),
         }
     }
 }
@@ -209,6 +258,13 @@ fn from_query(query: &str) -> Result<Map<String, Value>, Error> {
         let value = match &*name {
             "query" => structured("query", &text)?,
             "timeframe" => structured("timeframe", &text)?,
+            // A query as JSON, with the members that the body would have.
+            "q" => {
+                values.extend(whole_query(&text)?);
+                continue;
+            }
+            "filters" => structured("filters", &text)?,
+            "metrics" | "dimensions" | "order_by" | "compare" => structured_any(&text),
             // An identifier may well look like JSON: only an array of texts is one.
             "identifier" => match serde_json::from_str::<Vec<String>>(&text) {
                 Ok(all) => all.into_iter().map(Value::String).collect(),
@@ -223,6 +279,20 @@ fn from_query(query: &str) -> Result<Map<String, Value>, Error> {
         values.insert(name.into_owned(), value);
     }
     Ok(values)
+}
+
+fn whole_query(text: &str) -> Result<Map<String, Value>, Error> {
+    let wrong = || Error::parameter("q", "must be a JSON object, at most 64 levels deep");
+    if is_too_deep(text) {
+        return Err(wrong());
+    }
+    serde_json::from_str(text).map_err(|_| wrong())
+}
+
+/// JSON if it is that, else the text.
+fn structured_any(text: &str) -> Value {
+    let parsed = serde_json::from_str(text).ok().filter(|value: &Value| value.is_array());
+    parsed.filter(|_| !is_too_deep(text)).unwrap_or_else(|| Value::String(text.to_owned()))
 }
 
 /// A parameter that is JSON if it begins like an object or an array, and text otherwise.
@@ -288,7 +358,7 @@ fn read_query(value: &Value) -> Result<Selection, Error> {
     Ok(selection)
 }
 
-fn read_timeframe(value: &Value) -> Result<Timeframe, Error> {
+pub(crate) fn read_timeframe(value: &Value) -> Result<Timeframe, Error> {
     let wrong = || {
         let expected = "must be a duration like \"7 days\", Unix seconds, an RFC 3339 time, or an object with \
                         `from` and `to`";
@@ -331,7 +401,7 @@ fn instant(value: &Value) -> Option<DateTime<Utc>> {
 }
 
 /// A number, or the text of one, as query strings have it.
-fn number(value: &Value) -> Option<f64> {
+pub(crate) fn number(value: &Value) -> Option<f64> {
     match value {
         Value::Number(number) => number.as_f64(),
         Value::String(text) => text.trim().parse().ok().filter(|number: &f64| number.is_finite()),
