@@ -57,6 +57,7 @@
 //!   [`video`], [`source`], [`key`] and [`client`] are what it is made of.
 //! * [`query`] says what can be asked, [`report`] and [`engagement`] what is answered, [`time_bucket`] knows the
 //!   calendar, and [`containment`] compares metadata.
+//! * [`scan`] answers queries and reports from the columns of [`block`]s.
 //! * [`rollup`] sums sessions per day, so that an answer does not cost what the history weighs.
 //! * [`recorder`] keeps open sessions in memory and makes them durable.
 //! * [`store`] is where sessions are kept: a trait, its contract, and implementations. [`mod@copy`] moves all of them to
@@ -109,6 +110,7 @@ mod reports;
 #[cfg(feature = "recorder")]
 mod retention;
 pub mod rollup;
+pub mod scan;
 pub mod session;
 pub mod source;
 #[cfg(feature = "recorder")]
