@@ -150,16 +150,19 @@ impl Segments {
     /// The watched ranges: every millisecond that is in some segment.
     #[must_use]
     pub fn union(&self) -> IntervalSet {
-        let mut intervals: Vec<Interval> = Vec::new();
-        for segment in self.iter() {
-            match intervals.last_mut() {
-                Some(last) if segment.start_ms <= last.end_ms => {
-                    last.end_ms = last.end_ms.max(segment.end_ms);
-                }
-                _ => intervals.push(segment),
+        IntervalSet { intervals: self.ranges().collect() }
+    }
+
+    /// The watched ranges in order, with a gap between neighbours.
+    pub fn ranges(&self) -> impl Iterator<Item = Interval> + '_ {
+        let mut segments = self.segments.iter().copied().peekable();
+        std::iter::from_fn(move || {
+            let mut range = segments.next()?;
+            while let Some(next) = segments.next_if(|next| next.start_ms <= range.end_ms) {
+                range.end_ms = range.end_ms.max(next.end_ms);
             }
-        }
-        IntervalSet { intervals }
+            Some(range)
+        })
     }
 
     /// The segments as bytes, two numbers each: how far its start is from the one before, and its length.
@@ -181,8 +184,19 @@ impl Segments {
     ///
     /// [`Damaged`] if the bytes are anything else.
     pub fn decode(bytes: &[u8]) -> Result<Self, Damaged> {
+        let mut segments = Self::default();
+        segments.read(bytes)?;
+        Ok(segments)
+    }
+
+    /// Replaces these segments by those that [`encode`](Self::encode) wrote, in the memory that is there.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`] if the bytes are anything else.
+    pub(crate) fn read(&mut self, bytes: &[u8]) -> Result<(), Damaged> {
+        self.segments.clear();
         let mut reader = varint::Reader::new(bytes);
-        let mut segments: Vec<Interval> = Vec::new();
         let mut start_ms = 0_u32;
         while !reader.is_empty() {
             start_ms = start_ms
@@ -192,12 +206,12 @@ impl Segments {
             let segment = end_ms
                 .and_then(|end_ms| Interval::new(start_ms, end_ms))
                 .ok_or(Damaged("a segment is empty or too long"))?;
-            if segments.last().is_some_and(|last| segment < *last) {
+            if self.segments.last().is_some_and(|last| segment < *last) {
                 return Err(Damaged("the segments are not in order"));
             }
-            segments.push(segment);
+            self.segments.push(segment);
         }
-        Ok(Self { segments })
+        Ok(())
     }
 }
 

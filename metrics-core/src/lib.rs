@@ -57,7 +57,8 @@
 //!   [`video`], [`source`], [`key`] and [`client`] are what it is made of.
 //! * [`query`] says what can be asked, [`report`] and [`engagement`] what is answered, [`time_bucket`] knows the
 //!   calendar, and [`containment`] compares metadata.
-//! * [`mod@block`] encodes closed sessions as columns, [`totals`] sums plays per key and day.
+//! * [`mod@block`] encodes closed sessions as columns, and [`scan`] answers queries and reports from them. [`totals`] sums
+//!   plays per key and day.
 //! * [`recorder`] keeps open sessions in memory and makes them durable.
 //! * [`store`] is where sessions are kept: a trait, its contract, and implementations. [`mod@copy`] moves all of them to
 //!   another, [`export`] reads them one by one.
@@ -110,6 +111,11 @@ pub mod report;
 mod reports;
 #[cfg(feature = "recorder")]
 mod retention;
+<<<<<<< HEAD
+=======
+pub mod rollup;
+pub mod scan;
+>>>>>>> b-engine
 pub mod session;
 pub mod source;
 #[cfg(feature = "recorder")]

@@ -14,7 +14,7 @@ use crate::containment::{DEPTH_MAX, canonical, has_nul, is_too_deep};
 use crate::engagement::{Part, SecondsBucket};
 use crate::key::{ApiKey, SessionId};
 use crate::keyring::{Keyring, Keys};
-use crate::query::{BucketQuery, EngagementQuery, Selection};
+use crate::query::{BucketQuery, EngagementQuery, Periods, Query, Selection};
 use crate::recorder::AnotherVideo;
 use crate::recorder::{
     Admitted, Clock, Ending, Figures, Lifeline, Recorder, Spool, SpoolError, Stopped, VIDEOS_MAX,
@@ -23,6 +23,7 @@ use crate::recorder::{
 use crate::report::{PlaysBucket, SourceBucket};
 use crate::reports::{ReportError, Reports};
 use crate::retention::Retention;
+use crate::scan::Answer;
 use crate::session::Moment;
 use crate::source::Source;
 use crate::store::{Error, KeyRecord, Store, Subject};
@@ -335,6 +336,32 @@ impl Metrics {
         buckets: Buckets,
     ) -> Result<Vec<SecondsBucket>, ReportError> {
         self.reports().engagement_per_second(query, buckets).await
+    }
+
+    /// Any metrics by any dimensions, and the periods that the query is about.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(async {
+    /// # use metrics_core::store::SqliteStore;
+    /// use metrics_core::Metrics;
+    /// use metrics_core::query::{Dimension, Metric, Query};
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let metrics = Metrics::new(SqliteStore::open(directory.path().join("metrics.db")).await?);
+    /// let top = Query::new([Metric::Plays, Metric::AveragePercentageViewed]).by(Dimension::Video);
+    /// let (answer, _) = metrics.query(&top).await?;
+    /// for row in answer.results {
+    ///     println!("{:?}: {:?}", row.dimensions[0], row.numbers.metrics);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError`] if the query cannot be answered, or the store could not.
+    pub async fn query(&self, query: &Query) -> Result<(Answer, Periods), ReportError> {
+        self.reports().query(query).await
     }
 
     /// How many sessions play at this moment, over all instances.

@@ -1,11 +1,31 @@
 //! What a report is asked: which sessions, from when to when, in which buckets.
+//!
+//! [`Query`] asks for any metrics by any dimensions; [`BucketQuery`] and [`EngagementQuery`] are the older reports.
 
-use chrono::{DateTime, TimeDelta, Utc};
+mod dimension;
+mod error;
+mod filter;
+mod metric;
+mod model;
+mod period;
+#[cfg(test)]
+mod tests;
+
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use serde_json::{Map, Value};
 
 use crate::containment::{canonical, has_nul, is_too_deep};
 use crate::key::ApiKey;
 use crate::time_bucket::{Buckets, Span, Width};
+
+pub use dimension::Dimension;
+pub use error::QueryError;
+pub use filter::{Comparison, FILTER_DEPTH_MAX, FILTER_VALUES_MAX, Figure, Filter, Operator};
+pub use metric::Metric;
+pub use model::{
+    Column, DIMENSIONS_MAX, Direction, LIMIT_MAX, METRICS_MAX, Minimum, Order, Periods, Query,
+};
+pub use period::{Compare, Period};
 
 /// Which sessions a report is about. Every part that is there narrows the selection.
 ///
@@ -90,6 +110,18 @@ pub enum Timeframe {
     From(DateTime<Utc>),
     /// Between two instants, both included.
     Between(DateTime<Utc>, DateTime<Utc>),
+    /// From midnight on.
+    Today,
+    /// The day before today.
+    Yesterday,
+    /// From midnight of Monday on.
+    ThisWeek,
+    /// From midnight of the first of the month on.
+    ThisMonth,
+    /// From midnight of 1 January on.
+    ThisYear,
+    /// Whole days, both included.
+    Dates(NaiveDate, NaiveDate),
 }
 
 impl Default for Timeframe {
@@ -102,13 +134,18 @@ impl Timeframe {
     /// Whenever it was.
     pub const ALL: Self = Self::Between(DateTime::<Utc>::MIN_UTC, DateTime::<Utc>::MAX_UTC);
 
-    /// The first and the last millisecond of it, in Unix time.
+    /// The first and the last millisecond of it, in Unix time. Days are those of UTC; [`period`](Self::period) takes a
+    /// time zone.
     #[must_use]
     pub fn resolve(self, now: DateTime<Utc>) -> (i64, i64) {
         let (from, to) = match self {
             Self::Last(span) => (span.before(now).unwrap_or(DateTime::<Utc>::MIN_UTC), now),
             Self::From(from) => (from, DateTime::<Utc>::MAX_UTC),
             Self::Between(from, to) => (from, to),
+            _ => {
+                let Period { from_ms, to_ms } = self.period(now, None);
+                return (from_ms, to_ms);
+            }
         };
         // Sessions start at whole milliseconds: those before `from` in its millisecond are out.
         let whole = from.timestamp_subsec_nanos() % 1_000_000 == 0;
@@ -270,55 +307,4 @@ pub fn instant(unix_ms: i64) -> DateTime<Utc> {
     } else {
         DateTime::<Utc>::MAX_UTC - TimeDelta::days(1)
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn what_no_session_can_have_selects_nothing() {
-        let object = |value: &Value| value.as_object().unwrap().clone();
-        let plain = object(&json!({"a": "\\u0000"}));
-        let nul = object(&json!({"a": ["\0"]}));
-        let deep = (0..70).fold(json!({"a": 1}), |inner, _| json!({"a": inner}));
-        let nothing = Selection { identifiers: Some(Vec::new()), ..Selection::default() };
-
-        let sound = Selection::identifier("a").with_video(plain.clone()).with_session(plain);
-        assert_eq!(sound.for_stores(), sound);
-        let identifiers = ["a\0", "a"].map(str::to_owned).to_vec();
-        let some = Selection { identifiers: Some(identifiers), ..Selection::default() };
-        assert_eq!(some.for_stores(), Selection::identifier("a"));
-        assert_eq!(Selection::identifier("\0").for_stores(), nothing);
-        for part in [nul, object(&deep)] {
-            assert_eq!(Selection::default().with_video(part.clone()).for_stores(), nothing);
-            assert_eq!(Selection::identifier("a").with_session(part).for_stores(), nothing);
-        }
-    }
-
-    #[track_caller]
-    fn check(timeframe: Timeframe, expected: (&str, &str)) {
-        let now: DateTime<Utc> = "2024-03-10T12:00:00Z".parse().unwrap();
-        let (from, to) = timeframe.resolve(now);
-        assert_eq!(
-            (instant(from).to_rfc3339().as_str(), instant(to).to_rfc3339().as_str()),
-            expected
-        );
-    }
-
-    #[test]
-    fn a_timeframe_includes_both_ends() {
-        let at = |text: &str| text.parse::<DateTime<Utc>>().unwrap();
-        check(Timeframe::default(), ("2024-03-03T12:00:00+00:00", "2024-03-10T12:00:00+00:00"));
-        check(
-            Timeframe::Between(at("2024-01-01T00:00:00Z"), at("2024-01-01T00:00:00.5Z")),
-            ("2024-01-01T00:00:00+00:00", "2024-01-01T00:00:00.500+00:00"),
-        );
-        check(
-            Timeframe::Between(at("2024-01-01T00:00:00.0001Z"), at("2024-01-01T00:00:00.0009Z")),
-            ("2024-01-01T00:00:00.001+00:00", "2024-01-01T00:00:00+00:00"),
-        );
-    }
 }

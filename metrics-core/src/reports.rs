@@ -1,6 +1,7 @@
 //! Reports on the sessions of a store, as they are at some moment.
 
 pub(crate) mod older;
+mod query;
 pub(crate) mod read;
 
 use std::fmt;
@@ -9,8 +10,11 @@ use chrono::{DateTime, Utc};
 
 use crate::engagement::{Part, SecondsBucket};
 use crate::export::Export;
-use crate::query::{BucketQuery, EngagementQuery, Scan, Selection, Timeframe, instant};
+use crate::query::{
+    BucketQuery, EngagementQuery, Periods, Query, QueryError, Scan, Selection, Timeframe, instant,
+};
 use crate::report::{PlaysBucket, SourceBucket, fold_plays, fold_sources};
+use crate::scan::{Answer, ScanError};
 use crate::store::{Error, Store};
 use crate::time_bucket::Buckets;
 
@@ -85,6 +89,16 @@ impl<'a> Reports<'a> {
         Ok(counted.finish())
     }
 
+    /// Any metrics by any dimensions, and the periods that the query is about.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError::Query`] if the query cannot be answered as it is, [`ReportError::Scan`] if its answer would be too
+    /// large, [`ReportError::Store`] if the store could not.
+    pub async fn query(self, query: &Query) -> Result<(Answer, Periods), ReportError> {
+        query::query(self.store, query, self.now).await
+    }
+
     /// How many sessions play at this moment, over all instances.
     ///
     /// # Errors
@@ -114,6 +128,12 @@ pub enum ReportError {
     /// Empty buckets were asked for, and there are too many.
     #[error("there are more than {BUCKETS_MAX} buckets in the timeframe")]
     TooManyBuckets,
+    /// The query cannot be answered as it is.
+    #[error(transparent)]
+    Query(#[from] QueryError),
+    /// The answer would be too large, or a block cannot be decoded.
+    #[error(transparent)]
+    Scan(#[from] ScanError),
     /// The store could not.
     #[error(transparent)]
     Store(#[from] Error),

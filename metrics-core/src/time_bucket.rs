@@ -65,6 +65,18 @@ const CHANGE_MS_MAX: i64 = 26 * 60 * 60_000;
 /// No zone changes clocks before this, 1840, or, as far as `chrono-tz` knows, after 2101.
 const CHANGES_MS: (i64, i64) = (-4_102_444_800_000, 4_133_980_800_000);
 
+/// How far [`Buckets::run`] looks for clock changes: to look takes a microsecond per ten days.
+const LOOK_MS: i64 = 366 * DAY_MS;
+
+/// A stretch of time, `[from_ms, until_ms)` in Unix milliseconds, whose instants share a value.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Run {
+    pub(crate) from_ms: i64,
+    pub(crate) until_ms: i64,
+    /// The start of a bucket, or an offset of local time, in milliseconds.
+    pub(crate) value: i64,
+}
+
 /// Cuts time into the buckets of a report; the module says how.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Buckets {
@@ -207,6 +219,36 @@ impl Buckets {
             return self.start_ms(from) == self.start_ms(to);
         }
         self.starts(instant(from), instant(to)).nth(1).is_none()
+    }
+
+    /// The longest stretch around `at` whose instants fall into the bucket of `at` by the same offset, looking for clock
+    /// changes no further than [`LOOK_MS`].
+    pub(crate) fn run(&self, at: i64) -> Run {
+        let local = self.local_ms(at);
+        let border = self.width.border_ms(local);
+        let start_ms = self.instant_ms(border);
+        let next = self.width.next_border_ms(local).unwrap_or(local + LOOK_MS);
+        let (from_ms, until_ms) = (border + at - local, next + at - local);
+        if self.timezone.is_none() {
+            return Run { from_ms, until_ms, value: start_ms };
+        }
+        let Steady { start_ms: from_ms, end_ms: until_ms } =
+            self.steady_around(at, from_ms, until_ms);
+        Run { from_ms, until_ms, value: start_ms }
+    }
+
+    /// A stretch around `at` of one offset of local time, which is the value.
+    pub(crate) fn offset_run(&self, at: i64) -> Run {
+        let Steady { start_ms, end_ms } = self.steady_around(at, i64::MIN, i64::MAX);
+        Run { from_ms: start_ms, until_ms: end_ms, value: self.offset_ms(at) }
+    }
+
+    /// The part of `[from, to)` around `at` in which clocks do not change, within [`LOOK_MS`].
+    fn steady_around(&self, at: i64, from: i64, to: i64) -> Steady {
+        let (from, to) = (from.max(at - LOOK_MS), to.min(at + LOOK_MS));
+        let steady = self.steady(from, to);
+        let around = steady.into_iter().find(|it| it.start_ms <= at && at < it.end_ms);
+        around.unwrap_or(Steady { start_ms: at, end_ms: at + 1 })
     }
 
     fn start_ms(&self, at: i64) -> i64 {

@@ -57,4 +57,9 @@ impl Columns {
         let start = session.checked_sub(1).map_or(0, |before| self.segment_ends[before]);
         &self.segments[start as usize..self.segment_ends[session] as usize]
     }
+
+    /// Whether the segments were read.
+    pub(crate) fn has_segments(&self) -> bool {
+        self.segment_ends.len() == self.sessions
+    }
 }

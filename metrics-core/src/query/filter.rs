@@ -1,0 +1,380 @@
+//! Filters: which sessions count, beside their timeframe.
+
+use std::fmt;
+use std::str::FromStr;
+
+use chrono::DateTime;
+use serde_json::{Value, json};
+
+use super::dimension::Dimension;
+use super::error::{QueryError, check_count};
+use super::metric::named;
+use crate::client::{Browser, Device, Platform};
+use crate::containment::canonical;
+
+/// How deep `and`, `or` and `not` may be nested.
+pub const FILTER_DEPTH_MAX: usize = 8;
+
+/// How many values and comparisons the filters of a query may have together.
+pub const FILTER_VALUES_MAX: usize = 1_000;
+
+const PARAMETER: &str = "filters";
+
+/// A condition on sessions.
+///
+/// Conditions are true or false, never unknown: `is_not`, `contains_not` and `watched_not` hold for exactly the sessions
+/// for which `is`, `contains` and `watched` do not, so `is_not` also holds for sessions without a value. A session whose
+/// figure is unknown, such as its startup time, matches no comparison.
+///
+/// ```
+/// use metrics_core::query::Filter;
+/// use serde_json::json;
+///
+/// let filter = Filter::from_json(&json!(["and", ["is", "device", ["mobile"]], ["watched", 0, 60]]))?;
+/// assert_eq!(filter.to_json(), json!(["and", ["is", "device", ["mobile"]], ["watched", 0.0, 60.0]]));
+/// # Ok::<(), metrics_core::query::QueryError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Filter {
+    /// All of these hold; true if there are none.
+    And(Vec<Self>),
+    /// One of these holds at least; false if there are none.
+    Or(Vec<Self>),
+    /// This does not hold.
+    Not(Box<Self>),
+    /// The value of a dimension is, or is not, one of `values`, or matches one of them.
+    Dimension {
+        /// The dimension.
+        dimension: Dimension,
+        /// How values are matched.
+        operator: Operator,
+        /// Values as texts: numbers in decimal, time buckets as RFC 3339; `None` is a session without a value, which
+        /// only [`Operator::Is`] and [`Operator::IsNot`] take.
+        values: Vec<Option<String>>,
+    },
+    /// A figure of the session compares to a number.
+    Figure {
+        /// The figure.
+        figure: Figure,
+        /// How it compares.
+        comparison: Comparison,
+        /// To which number, in the unit of the figure.
+        number: f64,
+    },
+    /// The session watched any of `[from_ms, to_ms)` of the video.
+    Watched {
+        /// Where it begins, in milliseconds of video.
+        from_ms: u32,
+        /// Where it ends, in milliseconds of video.
+        to_ms: u32,
+        /// Whether sessions are meant that did not.
+        is_negated: bool,
+    },
+}
+
+named! {
+    /// How the value of a dimension is matched.
+    Operator of "filters" {
+        /// It is one of the values.
+        Is = "is",
+        /// It is none of the values.
+        IsNot = "is_not",
+        /// It has one of the values in it.
+        Contains = "contains",
+        /// It has none of the values in it.
+        ContainsNot = "contains_not",
+        /// It starts with one of the values.
+        StartsWith = "starts_with",
+    }
+}
+
+named! {
+    /// A number that each session has.
+    Figure of "filters" {
+        /// View time in seconds.
+        ViewTime = "view_time",
+        /// Unique view time in seconds.
+        UniqueViewTime = "unique_view_time",
+        /// Unique view time / duration, where 1 is all of the video; unknown without a duration.
+        PercentageViewed = "percentage_viewed",
+        /// Startup time in seconds, if it is known.
+        StartupTime = "startup_time",
+        /// How often playback waited for data.
+        RebufferingCount = "rebuffering_count",
+        /// How many fatal errors there were.
+        Failures = "failures",
+    }
+}
+
+named! {
+    /// How a figure compares to a number.
+    Comparison of "filters" {
+        /// It is the same.
+        Is = "is",
+        /// It is less.
+        Less = "<",
+        /// It is less or the same.
+        AtMost = "<=",
+        /// It is more.
+        More = ">",
+        /// It is more or the same.
+        AtLeast = ">=",
+    }
+}
+
+impl Comparison {
+    /// Whether `figure` compares to `number` like this.
+    #[must_use]
+    pub fn holds(self, figure: f64, number: f64) -> bool {
+        match self {
+            Self::Is => figure == number,
+            Self::Less => figure < number,
+            Self::AtMost => figure <= number,
+            Self::More => figure > number,
+            Self::AtLeast => figure >= number,
+        }
+    }
+}
+
+impl Operator {
+    /// Whether it holds where its opposite does not.
+    #[must_use]
+    pub const fn is_negated(self) -> bool {
+        matches!(self, Self::IsNot | Self::ContainsNot)
+    }
+}
+
+impl Filter {
+    /// Sessions with one of these values.
+    #[must_use]
+    pub fn is<T: Into<String>>(dimension: Dimension, values: impl IntoIterator<Item = T>) -> Self {
+        let values = values.into_iter().map(|value| Some(value.into())).collect();
+        Self::Dimension { dimension, operator: Operator::Is, values }
+    }
+
+    /// Reads the filters of a query: one filter, or an array of filters all of which must hold.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError`] if it is anything else, is nested too deeply, or has too many values.
+    pub fn from_json(json: &Value) -> Result<Self, QueryError> {
+        let filter = match json {
+            Value::Array(filters) if filters.first().is_none_or(Value::is_array) => {
+                let filters = filters.iter().map(|filter| read(filter, 0));
+                let mut filters: Vec<Self> = filters.collect::<Result<_, _>>()?;
+                match filters.len() {
+                    1 => filters.remove(0),
+                    _ => Self::And(filters),
+                }
+            }
+            filter => read(filter, 0)?,
+        };
+        filter.check()?;
+        Ok(filter)
+    }
+
+    /// Writes the filter as [`from_json`](Self::from_json) reads it.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let list = |operator: &str, filters: &[Self]| {
+            let filters = filters.iter().map(Self::to_json);
+            std::iter::once(Value::from(operator)).chain(filters).collect()
+        };
+        match self {
+            Self::And(filters) => list("and", filters),
+            Self::Or(filters) => list("or", filters),
+            Self::Not(filter) => json!(["not", filter.to_json()]),
+            Self::Dimension { dimension, operator, values } => {
+                json!([operator.as_str(), dimension.to_string(), values])
+            }
+            Self::Figure { figure, comparison, number } => {
+                json!([comparison.as_str(), figure.as_str(), number])
+            }
+            Self::Watched { from_ms, to_ms, is_negated } => {
+                let seconds = |ms: &u32| f64::from(*ms) / 1_000.0;
+                let operator = if *is_negated { "watched_not" } else { "watched" };
+                json!([operator, seconds(from_ms), seconds(to_ms)])
+            }
+        }
+    }
+
+    /// Fails unless the filter can be applied.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError`] if the filter is nested deeper than [`FILTER_DEPTH_MAX`], has more than [`FILTER_VALUES_MAX`]
+    /// values, or a value that its dimension cannot have.
+    pub fn check(&self) -> Result<(), QueryError> {
+        let count = self.check_part(0)?;
+        check_count(PARAMETER, count as u64, (0, FILTER_VALUES_MAX as u64))
+    }
+
+    /// Checks a part of the filter that is nested `depth` deep, and returns how many values it has.
+    fn check_part(&self, depth: usize) -> Result<usize, QueryError> {
+        match self {
+            Self::And(_) | Self::Or(_) | Self::Not(_) if depth == FILTER_DEPTH_MAX => {
+                Err(QueryError::TooDeep { max: FILTER_DEPTH_MAX })
+            }
+            Self::And(filters) | Self::Or(filters) => {
+                filters.iter().try_fold(1, |sum, filter| Ok(sum + filter.check_part(depth + 1)?))
+            }
+            Self::Not(filter) => Ok(1 + filter.check_part(depth + 1)?),
+            Self::Dimension { dimension, operator, values } => {
+                check_values(dimension, *operator, values)?;
+                Ok(values.len().max(1))
+            }
+            Self::Figure { number, .. } if !number.is_finite() => {
+                Err(QueryError::invalid(PARAMETER, &number.to_string(), "a number"))
+            }
+            Self::Watched { from_ms, to_ms, .. } if to_ms <= from_ms => {
+                let value = format!("{from_ms} ms to {to_ms} ms");
+                Err(QueryError::invalid(PARAMETER, &value, "a position and a later one"))
+            }
+            Self::Figure { .. } | Self::Watched { .. } => Ok(1),
+        }
+    }
+}
+
+fn check_values(
+    dimension: &Dimension,
+    operator: Operator,
+    values: &[Option<String>],
+) -> Result<(), QueryError> {
+    let is_whole = matches!(operator, Operator::Is | Operator::IsNot);
+    if !is_whole && !dimension.is_text() {
+        let value = format!("{operator} {dimension}");
+        return Err(QueryError::invalid(PARAMETER, &value, "\"is\" or \"is_not\""));
+    }
+    for value in values {
+        match value {
+            None if !is_whole => {
+                return Err(QueryError::invalid(PARAMETER, "null", "texts with this operator"));
+            }
+            Some(value) if is_whole => check_value(dimension, value)?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Fails if no session can have the value.
+fn check_value(dimension: &Dimension, value: &str) -> Result<(), QueryError> {
+    let known = |names: &mut dyn Iterator<Item = &'static str>| {
+        let names: Vec<_> = names.collect();
+        if names.contains(&value) {
+            Ok(())
+        } else {
+            Err(QueryError::unknown(PARAMETER, value, names))
+        }
+    };
+    let number = |min: i64, max: i64| {
+        let number: Option<i64> = value.parse().ok();
+        let fits = number.is_some_and(|number| (min..=max).contains(&number));
+        let expected = || format!("a number from {min} to {max}");
+        if fits { Ok(()) } else { Err(QueryError::invalid(PARAMETER, value, expected())) }
+    };
+    match dimension {
+        Dimension::Browser => known(&mut Browser::ALL.into_iter().map(Browser::name)),
+        Dimension::Platform => known(&mut Platform::ALL.into_iter().map(Platform::name)),
+        Dimension::Device => known(&mut Device::ALL.into_iter().map(Device::name)),
+        Dimension::HourOfDay => number(0, 23),
+        Dimension::DayOfWeek => number(1, 7),
+        Dimension::Time(_) => match DateTime::parse_from_rfc3339(value) {
+            Ok(_) => Ok(()),
+            Err(_) => {
+                Err(QueryError::invalid(PARAMETER, value, "the start of a bucket in RFC 3339"))
+            }
+        },
+        _ => Ok(()),
+    }
+}
+
+/// Reads a filter that is nested `depth` deep.
+fn read(json: &Value, depth: usize) -> Result<Filter, QueryError> {
+    let expected = "an array: an operator, a name and values";
+    let invalid = || QueryError::invalid(PARAMETER, &json.to_string(), expected);
+    let [operator, rest @ ..] = json.as_array().map_or(&[][..], Vec::as_slice) else {
+        return Err(invalid());
+    };
+    let operator = operator.as_str().ok_or_else(invalid)?;
+    let parts = || {
+        if depth == FILTER_DEPTH_MAX {
+            return Err(QueryError::TooDeep { max: FILTER_DEPTH_MAX });
+        }
+        rest.iter().map(|filter| read(filter, depth + 1)).collect::<Result<Vec<_>, _>>()
+    };
+    match (operator, rest) {
+        ("and", _) => Ok(Filter::And(parts()?)),
+        ("or", _) => Ok(Filter::Or(parts()?)),
+        ("not", [_]) => Ok(Filter::Not(Box::new(parts()?.remove(0)))),
+        ("watched" | "watched_not", [from, to]) => {
+            let is_negated = operator == "watched_not";
+            Ok(Filter::Watched { from_ms: position(from)?, to_ms: position(to)?, is_negated })
+        }
+        (_, [name, values]) => {
+            let name = name.as_str().ok_or_else(invalid)?;
+            read_condition(operator, name, values)
+        }
+        _ if is_operator(operator) => Err(invalid()),
+        _ => Err(unknown_operator(operator)),
+    }
+}
+
+fn read_condition(operator: &str, name: &str, values: &Value) -> Result<Filter, QueryError> {
+    if !is_operator(operator) {
+        return Err(unknown_operator(operator));
+    }
+    if let Ok(figure) = name.parse::<Figure>() {
+        let comparison = operator.parse()?;
+        let number = values.as_f64();
+        let invalid = || QueryError::invalid(PARAMETER, &values.to_string(), "a number");
+        return Ok(Filter::Figure { figure, comparison, number: number.ok_or_else(invalid)? });
+    }
+    let dimension = name.parse::<Dimension>().map_err(|err| match err {
+        QueryError::Unknown { .. } => {
+            let figures = Figure::ALL.iter().map(|it| it.as_str());
+            QueryError::unknown(PARAMETER, name, Dimension::NAMES.into_iter().chain(figures))
+        }
+        err => err.of_parameter(PARAMETER),
+    })?;
+    let operator = operator.parse()?;
+    let values = match values {
+        Value::Array(values) => values.iter().map(text).collect::<Result<_, _>>()?,
+        value => vec![text(value)?],
+    };
+    Ok(Filter::Dimension { dimension, operator, values })
+}
+
+fn text(value: &Value) -> Result<Option<String>, QueryError> {
+    match value {
+        Value::Null => Ok(None),
+        Value::String(text) => Ok(Some(text.clone())),
+        Value::Bool(_) | Value::Number(_) => Ok(Some(canonical(value))),
+        _ => Err(QueryError::invalid(PARAMETER, &value.to_string(), "texts, numbers or null")),
+    }
+}
+
+/// Reads seconds of video.
+fn position(value: &Value) -> Result<u32, QueryError> {
+    let ms = value.as_f64().map(|seconds| (1_000.0 * seconds).round());
+    let ms = ms.filter(|ms| (0.0..=f64::from(u32::MAX)).contains(ms));
+    let invalid =
+        || QueryError::invalid(PARAMETER, &value.to_string(), "seconds of video from 0 on");
+    ms.map(|ms| ms as u32).ok_or_else(invalid)
+}
+
+const CONNECTIVES: [&str; 5] = ["and", "or", "not", "watched", "watched_not"];
+
+fn operators() -> impl Iterator<Item = &'static str> {
+    let comparisons = Comparison::ALL.iter().skip(1).map(|it| it.as_str());
+    Operator::ALL.iter().map(|it| it.as_str()).chain(comparisons).chain(CONNECTIVES)
+}
+
+fn is_operator(name: &str) -> bool {
+    operators().any(|operator| operator == name)
+}
+
+fn unknown_operator(name: &str) -> QueryError {
+    QueryError::unknown(PARAMETER, name, operators())
+}

@@ -1,0 +1,126 @@
+//! Metrics: the numbers of a group of sessions.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::error::QueryError;
+
+/// Defines an enum whose variants have names.
+macro_rules! named {
+    ($(#[$doc:meta])* $Named:ident of $parameter:literal {
+        $($(#[$attr:meta])* $Variant:ident = $name:literal,)+
+    }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+        #[non_exhaustive]
+        pub enum $Named {
+            $($(#[$attr])* $Variant,)+
+        }
+
+        impl $Named {
+            /// Every one, in the order of the documentation.
+            pub const ALL: &'static [Self] = &[$(Self::$Variant),+];
+
+            /// Returns the name in queries and answers.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$Variant => $name,)+
+                }
+            }
+        }
+
+        impl fmt::Display for $Named {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+
+        impl FromStr for $Named {
+            type Err = QueryError;
+
+            fn from_str(text: &str) -> Result<Self, QueryError> {
+                let mut all = Self::ALL.iter().copied();
+                all.find(|it| it.as_str() == text).ok_or_else(|| {
+                    let names = Self::ALL.iter().map(|it| it.as_str());
+                    QueryError::unknown($parameter, text, names)
+                })
+            }
+        }
+    };
+}
+pub(super) use named;
+
+named! {
+    /// A number that describes the sessions of a group.
+    ///
+    /// *Plays* are the sessions whose view time reaches the minimum of the query. Durations of 0 are unknown.
+    Metric of "metrics" {
+        /// How many plays.
+        Plays = "plays",
+        /// How many sessions with any view time.
+        Sessions = "sessions",
+        /// Seconds of video that plays watched; replays count again.
+        ViewTime = "view_time",
+        /// Seconds of video that plays watched; replays count once.
+        UniqueViewTime = "unique_view_time",
+        /// View time per play, in seconds.
+        AverageViewDuration = "average_view_duration",
+        /// Mean of unique view time / duration over plays with a known duration, where 1 is all of a video.
+        ///
+        /// The shares are summed in units of 2^-32, each rounded down, so that the mean does not depend on the order.
+        AveragePercentageViewed = "average_percentage_viewed",
+        /// How many plays with a unique view time of at least 95 % of a known duration.
+        Completions = "completions",
+        /// Completions per play with a known duration.
+        CompletionRate = "completion_rate",
+        /// 1 - unique view time / view time.
+        RewatchRate = "rewatch_rate",
+        /// Mean of the known durations of plays, in seconds.
+        AverageDuration = "average_duration",
+        /// Median startup time of the sessions that tell it, in seconds: the nearest rank.
+        StartupTimeP50 = "startup_time_p50",
+        /// 95th percentile of the startup times, in seconds: the nearest rank.
+        StartupTimeP95 = "startup_time_p95",
+        /// Mean startup time, in seconds.
+        StartupTimeAverage = "startup_time_average",
+        /// Time of rebuffering / (that + view time), over sessions that tell rebuffering: those with a startup time or
+        /// any rebuffering.
+        RebufferingRatio = "rebuffering_ratio",
+        /// How often playback waited for data.
+        RebufferingCount = "rebuffering_count",
+        /// Sessions with any rebuffering per session that tells it.
+        RebufferedSessionRate = "rebuffered_session_rate",
+        /// How many sessions with a fatal error.
+        Failures = "failures",
+        /// Sessions with a fatal error per session, watched or not.
+        FailureRate = "failure_rate",
+    }
+}
+
+impl Metric {
+    /// Whether the metric counts plays alone, so that sessions below the minimum view time do not matter.
+    #[must_use]
+    pub const fn is_over_plays(self) -> bool {
+        match self {
+            Self::Plays
+            | Self::ViewTime
+            | Self::UniqueViewTime
+            | Self::AverageViewDuration
+            | Self::AveragePercentageViewed
+            | Self::Completions
+            | Self::CompletionRate
+            | Self::RewatchRate
+            | Self::AverageDuration => true,
+            Self::Sessions
+            | Self::StartupTimeP50
+            | Self::StartupTimeP95
+            | Self::StartupTimeAverage
+            | Self::RebufferingRatio
+            | Self::RebufferingCount
+            | Self::RebufferedSessionRate
+            | Self::Failures
+            | Self::FailureRate => false,
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! Periods: the milliseconds that a timeframe comes to, and those it is compared with.
+
+use std::str::FromStr;
+
+use chrono::{
+    DateTime, Datelike, Days, MappedLocalTime, Months, NaiveDate, NaiveDateTime, NaiveTime,
+    TimeZone, Utc,
+};
+use chrono_tz::{GapInfo, Tz};
+
+use super::error::QueryError;
+use super::{Timeframe, instant};
+use crate::time_bucket::Span;
+
+/// When sessions started: from one Unix time in milliseconds to another, both included.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Period {
+    /// The first start that counts.
+    pub from_ms: i64,
+    /// The last start that counts.
+    pub to_ms: i64,
+}
+
+/// With which sessions those of a query are compared.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Compare {
+    /// Those of the period before: of yesterday for today, until the same time of day; of last month for this month;
+    /// else of the period that ends where the query's begins, and is as long.
+    PreviousPeriod,
+    /// Those of the same dates a year before, in local time.
+    PreviousYear,
+    /// Those of another timeframe.
+    Timeframe(Timeframe),
+}
+
+const EXPECTED: &str = "a duration such as \"7 days\", a date, an RFC 3339 time, \"today\", \"yesterday\", \
+     \"this week\", \"this month\", \"this year\", \"last 12 months\" or \"all\"";
+
+impl FromStr for Timeframe {
+    type Err = QueryError;
+
+    /// Reads a duration, with or without `last` before it; a date, which is that day; an RFC 3339 time, from which on
+    /// sessions count; or a name.
+    fn from_str(text: &str) -> Result<Self, QueryError> {
+        let named = match text {
+            "today" => Some(Self::Today),
+            "yesterday" => Some(Self::Yesterday),
+            "this week" => Some(Self::ThisWeek),
+            "this month" => Some(Self::ThisMonth),
+            "this year" => Some(Self::ThisYear),
+            "all" => Some(Self::ALL),
+            _ => None,
+        };
+        let span =
+            || text.strip_prefix("last ").unwrap_or(text).parse::<Span>().ok().map(Self::Last);
+        let date = || text.parse::<NaiveDate>().ok().map(|date| Self::Dates(date, date));
+        let time = || DateTime::parse_from_rfc3339(text).ok().map(|time| Self::From(time.to_utc()));
+        let timeframe = named.or_else(date).or_else(time).or_else(span);
+        timeframe.ok_or_else(|| QueryError::invalid("timeframe", text, EXPECTED))
+    }
+}
+
+impl FromStr for Compare {
+    type Err = QueryError;
+
+    fn from_str(text: &str) -> Result<Self, QueryError> {
+        match text {
+            "previous_period" => Ok(Self::PreviousPeriod),
+            "previous_year" => Ok(Self::PreviousYear),
+            text => text.parse().map(Self::Timeframe).map_err(|_| {
+                let expected = "\"previous_period\", \"previous_year\" or a timeframe";
+                QueryError::invalid("compare", text, expected)
+            }),
+        }
+    }
+}
+
+impl Timeframe {
+    /// The period of the timeframe, where days are those of `timezone`, or of UTC. None ends later than `now`, unless its
+    /// end was named.
+    #[must_use]
+    pub fn period(self, now: DateTime<Utc>, timezone: Option<Tz>) -> Period {
+        let timezone = timezone.unwrap_or(Tz::UTC);
+        let today = local(now, timezone).date();
+        let now_ms = now.timestamp_millis();
+        let since =
+            |date: NaiveDate| Period { from_ms: midnight_ms(date, timezone), to_ms: now_ms };
+        match self {
+            Self::Today => since(today),
+            Self::Yesterday => {
+                let from_ms = midnight_ms(days_before(today, 1), timezone);
+                Period { from_ms, to_ms: midnight_ms(today, timezone) - 1 }
+            }
+            Self::ThisWeek => {
+                since(days_before(today, today.weekday().num_days_from_monday().into()))
+            }
+            Self::ThisMonth => since(today.with_day(1).unwrap_or(today)),
+            Self::ThisYear => since(today.with_ordinal(1).unwrap_or(today)),
+            Self::Dates(first, last) => {
+                let after = last.checked_add_days(Days::new(1)).unwrap_or(last);
+                let from_ms = midnight_ms(first, timezone);
+                Period { from_ms, to_ms: midnight_ms(after, timezone) - 1 }
+            }
+            Self::Last(_) | Self::From(_) | Self::Between(..) => {
+                let (from_ms, to_ms) = self.resolve(now);
+                let has_end = matches!(self, Self::Between(..)) && self != Self::ALL;
+                Period { from_ms, to_ms: if has_end { to_ms } else { to_ms.min(now_ms) } }
+            }
+        }
+    }
+}
+
+impl Compare {
+    /// The period that `current`, that of `timeframe`, is compared with.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError`] if `timeframe` has no beginning, so that nothing is before it.
+    pub fn period(
+        self,
+        timeframe: Timeframe,
+        current: Period,
+        now: DateTime<Utc>,
+        timezone: Option<Tz>,
+    ) -> Result<Period, QueryError> {
+        if let Self::Timeframe(other) = self {
+            return Ok(other.period(now, timezone));
+        }
+        if timeframe == Timeframe::ALL {
+            let expected = "a timeframe, since nothing is before \"all\"";
+            return Err(QueryError::invalid("compare", "all", expected));
+        }
+        let timezone = timezone.unwrap_or(Tz::UTC);
+        let both = |shift: &dyn Fn(NaiveDateTime) -> Option<NaiveDateTime>| Period {
+            from_ms: shifted_ms(current.from_ms, timezone, shift),
+            to_ms: shifted_ms(current.to_ms, timezone, shift),
+        };
+        let days = |days| both(&|at: NaiveDateTime| at.checked_sub_days(Days::new(days)));
+        let months = |months| both(&|at: NaiveDateTime| at.checked_sub_months(Months::new(months)));
+        Ok(match (self, timeframe) {
+            (Self::PreviousYear, _) | (_, Timeframe::ThisYear) => months(12),
+            (_, Timeframe::Today | Timeframe::Yesterday) => days(1),
+            (_, Timeframe::ThisWeek) => days(7),
+            (_, Timeframe::ThisMonth) => months(1),
+            (_, Timeframe::Dates(first, last)) => {
+                days((last - first).num_days().max(0).unsigned_abs() + 1)
+            }
+            (_, Timeframe::Last(span)) => {
+                let from =
+                    span.before(instant(current.from_ms)).unwrap_or(DateTime::<Utc>::MIN_UTC);
+                Period { from_ms: from.timestamp_millis(), to_ms: current.from_ms - 1 }
+            }
+            _ => {
+                let len_ms = current.to_ms.saturating_sub(current.from_ms).saturating_add(1).max(0);
+                let from_ms = current.from_ms.saturating_sub(len_ms);
+                Period { from_ms, to_ms: current.from_ms - 1 }
+            }
+        })
+    }
+}
+
+fn local(at: DateTime<Utc>, timezone: Tz) -> NaiveDateTime {
+    at.with_timezone(&timezone).naive_local()
+}
+
+fn days_before(date: NaiveDate, days: u64) -> NaiveDate {
+    date.checked_sub_days(Days::new(days)).unwrap_or(date)
+}
+
+fn midnight_ms(date: NaiveDate, timezone: Tz) -> i64 {
+    unix_ms(date.and_time(NaiveTime::MIN), timezone)
+}
+
+fn shifted_ms(
+    at_ms: i64,
+    timezone: Tz,
+    shift: &dyn Fn(NaiveDateTime) -> Option<NaiveDateTime>,
+) -> i64 {
+    let at = local(instant(at_ms), timezone);
+    unix_ms(shift(at).unwrap_or(at), timezone)
+}
+
+/// The first instant with this local time; where the time was skipped, the first after it.
+fn unix_ms(at: NaiveDateTime, timezone: Tz) -> i64 {
+    match timezone.from_local_datetime(&at) {
+        MappedLocalTime::Single(found) | MappedLocalTime::Ambiguous(found, _) => {
+            found.timestamp_millis()
+        }
+        MappedLocalTime::None => GapInfo::new(&at, &timezone)
+            .and_then(|gap| gap.end)
+            .map_or_else(|| at.and_utc().timestamp_millis(), |end| end.timestamp_millis()),
+    }
+}

@@ -1,0 +1,187 @@
+//! Scans: queries and reports, answered from the columns of sessions.
+//!
+//! A [`Scanner`] takes the [`Columns`] of any number of blocks and open sessions, in any order, and answers a
+//! [`Query`]. It does no I/O: the caller reads the groups of columns that [`Scanner::groups`] names, of the videos that
+//! [`Scanner::wants_video`] accepts.
+//!
+//! Answers are exact and do not depend on the order: all that is summed are integers, and percentiles are taken from
+//! the counts of distinct values.
+//!
+//! # How sessions become rows
+//!
+//! Every dimension is a column of codes, one per session, and the value of each code: dictionaries of blocks are taken as
+//! they are, time buckets are found once per stretch of time that falls into one. A filter is decided once per value and
+//! becomes a mask of the sessions of a block. Groups are found by the codes of the sessions that are left; then each sum
+//! is one loop over those.
+//!
+//! A new dimension is a variant of [`Dimension`](crate::query::Dimension) and its column, a new metric a variant of
+//! [`Metric`](crate::query::Metric) and its sums.
+
+mod answer;
+mod calendar;
+mod column;
+mod filter;
+mod group;
+mod sums;
+#[cfg(test)]
+mod tests;
+
+use crate::block::{Columns, Group, Groups};
+use crate::query::{Minimum, Period, Query, QueryError};
+use crate::varint::Damaged;
+use crate::video::Video;
+
+pub use answer::{Answer, AnswerRow, Compared, Numbers};
+pub use column::DimensionValue;
+pub use filter::SessionFilter;
+pub use group::{GROUP_BYTES_MAX, GROUPS_MAX};
+pub use sums::VALUES_MAX;
+
+use calendar::Calendar;
+use column::View;
+use filter::Picked;
+use group::Grouping;
+use sums::{Needs, Tallies};
+
+/// The video of a block, and the key it is under.
+#[derive(Clone, Copy, Debug)]
+pub struct VideoInfo<'a> {
+    /// The key as clients send it.
+    pub key: &'a str,
+    /// The video.
+    pub video: &'a Video,
+}
+
+/// Why columns could not be added, or a query not answered.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ScanError {
+    /// The content of a block cannot be decoded.
+    #[error(transparent)]
+    Damaged(#[from] Damaged),
+    /// A group of columns was not read.
+    #[error("the columns lack the group {}", .0.name())]
+    Missing(Group),
+    /// There are more groups of sessions than memory is allowed for.
+    #[error(
+        "the answer has more than {GROUPS_MAX} rows before `limit` applies, or more than {GROUP_BYTES_MAX} bytes of \
+         text: use fewer dimensions, a wider interval or a filter"
+    )]
+    TooManyGroups,
+    /// Percentiles would need more values than memory is allowed for.
+    #[error(
+        "percentiles need more than {VALUES_MAX} distinct values: use fewer dimensions or a filter"
+    )]
+    TooManyValues,
+}
+
+/// Answers a [`Query`] from columns.
+///
+/// Scanners of one query and period may each take some of the columns, in threads of their own, and be merged.
+#[derive(Clone, Debug)]
+pub struct Scanner {
+    query: Query,
+    period: Period,
+    filter: SessionFilter,
+    calendar: Calendar,
+    needs: Needs,
+    grouping: Grouping,
+    tallies: Tallies,
+}
+
+impl Scanner {
+    /// Starts to answer a query of the sessions of a period, one of [`Query::periods`].
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError`] if the query cannot be answered: see [`Query::check`].
+    pub fn new(query: &Query, period: Period) -> Result<Self, QueryError> {
+        query.check()?;
+        let needs = Needs::of(&query.metrics);
+        // Where plays alone count, other sessions need no groups.
+        let minimum = if needs.plays_only { query.minimum } else { Minimum::ViewMs(0) };
+        let filter = SessionFilter::new(&query.selection, &query.filter, period, minimum);
+        Ok(Self {
+            calendar: Calendar::new(query.timezone),
+            filter: filter.in_timezone(query.timezone),
+            needs,
+            grouping: Grouping::new(query.dimensions.len()),
+            tallies: Tallies::default(),
+            query: query.clone(),
+            period,
+        })
+    }
+
+    /// The groups of columns that are read.
+    #[must_use]
+    pub fn groups(&self) -> Groups {
+        let dimensions = self.query.dimensions.iter().map(column::groups_of);
+        let groups = dimensions.fold(self.filter.groups(), Groups::union);
+        groups.union(self.needs.groups(self.query.minimum))
+    }
+
+    /// Whether sessions of the video may count. Columns of other videos need not be added.
+    #[must_use]
+    pub fn wants_video(&self, video: &VideoInfo<'_>) -> bool {
+        self.filter.wants_video(video)
+    }
+
+    /// Adds sessions of a video.
+    ///
+    /// # Errors
+    ///
+    /// [`ScanError`] if the columns are damaged or lack a group, or if there are too many groups of sessions. The answer is
+    /// not to be used then.
+    pub fn add(&mut self, video: &VideoInfo<'_>, columns: &Columns) -> Result<(), ScanError> {
+        let view = View::new(video, columns, self.period, self.groups())?;
+        let picked = self.filter.pick(&view)?;
+        if picked.is_empty() {
+            return Ok(());
+        }
+        let slots = self.slots(&view, &picked)?;
+        self.tallies.grow(self.grouping.len(), &self.needs);
+        if !self.needs.plays_only {
+            self.tallies.add_sessions(&view, &picked, &slots, &self.needs)?;
+        }
+        if !self.needs.plays {
+            return Ok(());
+        }
+        if self.needs.plays_only {
+            self.tallies.add_plays(&view, &picked, &slots, &self.needs);
+            return Ok(());
+        }
+        let mask = filter::minimum_mask(self.query.minimum, &view);
+        let (plays, slots) = picked.narrow(&mask, &slots);
+        self.tallies.add_plays(&view, &plays, &slots, &self.needs);
+        Ok(())
+    }
+
+    /// Adds what another scanner of the same query and period has.
+    ///
+    /// # Errors
+    ///
+    /// [`ScanError::TooManyGroups`] or [`ScanError::TooManyValues`].
+    pub fn merge(&mut self, other: &Self) -> Result<(), ScanError> {
+        let slots = self.grouping.merge(&other.grouping)?;
+        self.tallies.grow(self.grouping.len(), &self.needs);
+        self.tallies.merge(&other.tallies, &slots)
+    }
+
+    /// The answer, compared with that of a scanner of the same query and another period, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// [`ScanError::TooManyGroups`] if time buckets without sessions are too many.
+    pub fn finish(self, compared: Option<Self>) -> Result<Answer, ScanError> {
+        answer::finish(self, compared)
+    }
+
+    /// Finds the group of each session picked.
+    fn slots(&mut self, view: &View<'_>, picked: &Picked) -> Result<Vec<u32>, ScanError> {
+        let calendar = &mut self.calendar;
+        let dimensions = self.query.dimensions.iter();
+        let columns = dimensions.map(|dimension| column::column(dimension, view, calendar));
+        let columns = columns.collect::<Result<Vec<_>, _>>()?;
+        self.grouping.slots(&columns, picked)
+    }
+}

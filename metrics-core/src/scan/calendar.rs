@@ -1,0 +1,134 @@
+//! Time buckets, hours and days of sessions: found once per stretch of time, not once per session.
+
+use std::collections::BTreeMap;
+
+use chrono_tz::Tz;
+
+use crate::time_bucket::{Buckets, Run, Width};
+
+/// How many stretches of time are remembered: 24 MB of them.
+const RUNS_MAX: usize = 1_000_000;
+
+const HOUR_MS: i64 = 3_600_000;
+const DAY_MS: i64 = 24 * HOUR_MS;
+
+/// The time buckets and the clock changes of a time zone, as far as sessions needed them.
+#[derive(Clone, Debug)]
+pub(super) struct Calendar {
+    timezone: Option<Tz>,
+    // By width in its display form, which tells widths apart.
+    buckets: BTreeMap<String, Timeline>,
+    offsets: Timeline,
+}
+
+/// Stretches of time that share a value.
+#[derive(Clone, Debug)]
+pub(super) struct Timeline {
+    buckets: Buckets,
+    // Whether the values are offsets of local time rather than starts of buckets.
+    is_of_offsets: bool,
+    // Invariant: sorted by both ends.
+    runs: Vec<Run>,
+}
+
+impl Calendar {
+    pub(super) fn new(timezone: Option<Tz>) -> Self {
+        let hours = in_timezone(Width::HOUR, timezone);
+        let offsets = Timeline { is_of_offsets: true, ..Timeline::new(hours) };
+        Self { timezone, buckets: BTreeMap::new(), offsets }
+    }
+
+    /// The stretches of time buckets of a width.
+    pub(super) fn buckets(&mut self, width: Width) -> &mut Timeline {
+        let timezone = self.timezone;
+        let timeline = self.buckets.entry(width.to_string());
+        timeline.or_insert_with(|| Timeline::new(in_timezone(width, timezone)))
+    }
+
+    /// The hour of the day, from 0 to 23, of each start.
+    pub(super) fn hours(&mut self, starts_ms: &[i64]) -> Vec<u32> {
+        self.local(starts_ms, |local_ms| local_ms.rem_euclid(DAY_MS) / HOUR_MS)
+    }
+
+    /// The day of the week, from 0 for Monday to 6, of each start.
+    pub(super) fn days(&mut self, starts_ms: &[i64]) -> Vec<u32> {
+        // The epoch was a Thursday.
+        self.local(starts_ms, |local_ms| (local_ms.div_euclid(DAY_MS) + 3).rem_euclid(7))
+    }
+
+    fn local(&mut self, starts_ms: &[i64], value: impl Fn(i64) -> i64) -> Vec<u32> {
+        let mut values = Vec::with_capacity(starts_ms.len());
+        self.offsets.each(starts_ms, |sessions, offset_ms| {
+            values.extend(sessions.iter().map(|start_ms| value(start_ms + offset_ms) as u32));
+        });
+        values
+    }
+}
+
+impl Timeline {
+    pub(super) fn new(buckets: Buckets) -> Self {
+        Self { buckets, is_of_offsets: false, runs: Vec::new() }
+    }
+
+    /// Codes of the buckets of sessions that started then, in order, and the start of the bucket of each code. Several
+    /// codes may have one bucket.
+    pub(super) fn codes(&mut self, starts_ms: &[i64]) -> (Vec<u32>, Vec<i64>) {
+        let mut codes = Vec::with_capacity(starts_ms.len());
+        let mut buckets = Vec::new();
+        self.each(starts_ms, |sessions, start_ms| {
+            codes.resize(codes.len() + sessions.len(), buckets.len() as u32);
+            buckets.push(start_ms);
+        });
+        (codes, buckets)
+    }
+
+    /// Calls `take` with the starts of each stretch, in order, and its value.
+    pub(super) fn each(&mut self, starts_ms: &[i64], mut take: impl FnMut(&[i64], i64)) {
+        let mut fresh = Vec::new();
+        let mut known = 0;
+        let mut rest = starts_ms;
+        while let Some(first) = rest.first() {
+            let run = self.known(*first, &mut known).unwrap_or_else(|| {
+                let run = self.run(*first);
+                fresh.push(run);
+                run
+            });
+            let len = 1 + rest[1..].iter().take_while(|start_ms| **start_ms < run.until_ms).count();
+            take(&rest[..len], run.value);
+            rest = &rest[len..];
+        }
+        if !fresh.is_empty() {
+            self.remember(fresh);
+        }
+    }
+
+    /// The stretch that holds `at`, if it is known. `place` is where the last one was found, before which none is.
+    fn known(&self, at: i64, place: &mut usize) -> Option<Run> {
+        let is_over = |run: &Run| run.until_ms <= at;
+        // Sessions follow each other, so it is mostly the next.
+        if self.runs.get(*place).is_some_and(is_over) {
+            *place += 1;
+            if self.runs.get(*place).is_some_and(is_over) {
+                *place += self.runs[*place..].partition_point(is_over);
+            }
+        }
+        self.runs.get(*place).copied().filter(|run| run.from_ms <= at)
+    }
+
+    fn run(&self, at: i64) -> Run {
+        if self.is_of_offsets { self.buckets.offset_run(at) } else { self.buckets.run(at) }
+    }
+
+    fn remember(&mut self, fresh: Vec<Run>) {
+        if RUNS_MAX < self.runs.len() {
+            self.runs.clear();
+        }
+        self.runs.extend(fresh);
+        self.runs.sort_by_key(|run| (run.from_ms, run.until_ms));
+    }
+}
+
+fn in_timezone(width: Width, timezone: Option<Tz>) -> Buckets {
+    let buckets = Buckets::new(width);
+    timezone.map_or(buckets, |timezone| buckets.in_timezone(timezone))
+}

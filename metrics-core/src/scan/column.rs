@@ -1,0 +1,275 @@
+//! Dimensions as columns: a code per session, and a value per code.
+
+use std::borrow::Cow;
+use std::ops::Range;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use serde_json::{Map, Value};
+
+use super::calendar::Calendar;
+use super::{ScanError, VideoInfo};
+use crate::block::{Coded, Columns, Group, Groups};
+use crate::client::Client;
+use crate::containment::canonical;
+use crate::query::{Dimension, Period, instant};
+use crate::varint::Damaged;
+
+/// The value that a dimension has for some sessions.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum DimensionValue {
+    /// None.
+    Null,
+    /// An hour or a day.
+    Number(i64),
+    /// The start of a time bucket.
+    Time(DateTime<Utc>),
+    /// Any other.
+    Text(Arc<str>),
+}
+
+/// A value that is not owned yet.
+#[derive(Clone, Debug)]
+pub(super) enum ValueRef<'a> {
+    Null,
+    Number(i64),
+    /// In Unix milliseconds.
+    Time(i64),
+    Text(Cow<'a, str>),
+}
+
+impl ValueRef<'_> {
+    pub(super) fn to_value(&self) -> DimensionValue {
+        match self {
+            Self::Null => DimensionValue::Null,
+            Self::Number(number) => DimensionValue::Number(*number),
+            Self::Time(start_ms) => DimensionValue::Time(instant(*start_ms)),
+            Self::Text(text) => DimensionValue::Text(Arc::from(&**text)),
+        }
+    }
+}
+
+impl<'a> ValueRef<'a> {
+    fn of(text: Option<&'a str>) -> Self {
+        text.map_or(Self::Null, |text| Self::Text(Cow::Borrowed(text)))
+    }
+}
+
+/// The sessions of a block that started in a period.
+pub(super) struct View<'a> {
+    pub(super) video: VideoInfo<'a>,
+    pub(super) columns: &'a Columns,
+    /// Which sessions of the columns.
+    pub(super) range: Range<usize>,
+}
+
+impl<'a> View<'a> {
+    /// # Errors
+    ///
+    /// [`ScanError::Missing`] if the columns of one of the groups were not read.
+    pub(super) fn new(
+        video: &VideoInfo<'a>,
+        columns: &'a Columns,
+        period: Period,
+        groups: Groups,
+    ) -> Result<Self, ScanError> {
+        if let Some(group) = groups.iter().find(|group| !has(columns, *group)) {
+            return Err(ScanError::Missing(group));
+        }
+        let starts_ms = &columns.starts_ms;
+        let from = starts_ms.partition_point(|start_ms| *start_ms < period.from_ms);
+        let to = starts_ms.partition_point(|start_ms| *start_ms <= period.to_ms);
+        Ok(Self { video: *video, columns, range: from..to.max(from) })
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.range.len()
+    }
+
+    pub(super) fn starts_ms(&self) -> &'a [i64] {
+        &self.columns.starts_ms[self.range.clone()]
+    }
+
+    pub(super) fn view_ms(&self) -> &'a [u64] {
+        &self.columns.view_ms[self.range.clone()]
+    }
+
+    pub(super) fn unique_ms(&self) -> &'a [u64] {
+        &self.columns.unique_ms[self.range.clone()]
+    }
+
+    pub(super) fn quality(&self) -> &'a [crate::block::Quality] {
+        &self.columns.quality[self.range.clone()]
+    }
+
+    /// The durations by their codes, where 0 is unknown, and the codes of sessions.
+    pub(super) fn durations_ms(&self) -> (Vec<u32>, Option<&'a [u32]>) {
+        let Some(column) = &self.columns.durations_ms else { return (vec![0], None) };
+        let durations_ms = column.values().iter().map(|duration_ms| duration_ms.unwrap_or(0));
+        (durations_ms.collect(), self.codes(column))
+    }
+
+    /// The codes of the sessions in range, or `None` if each has the first value.
+    pub(super) fn codes<T>(&self, column: &'a Coded<T>) -> Option<&'a [u32]> {
+        column.codes().map(|codes| &codes[self.range.clone()])
+    }
+
+    /// The segments of a session in range, encoded.
+    pub(super) fn segments(&self, session: usize) -> &'a [u8] {
+        self.columns.segments(self.range.start + session)
+    }
+}
+
+/// Whether each session has a value in the columns of a group.
+fn has(columns: &Columns, group: Group) -> bool {
+    fn fits<T>(column: Option<&Coded<T>>, sessions: usize) -> bool {
+        column.is_some_and(|it| it.codes().is_none_or(|codes| codes.len() == sessions))
+    }
+    let sessions = columns.sessions;
+    match group {
+        Group::Starts => columns.starts_ms.len() == sessions,
+        Group::Times => columns.view_ms.len() == sessions && columns.unique_ms.len() == sessions,
+        Group::Clients => fits(columns.clients.as_ref(), sessions),
+        Group::Durations => fits(columns.durations_ms.as_ref(), sessions),
+        Group::Segments => columns.has_segments(),
+        Group::Pages => fits(columns.pages.as_ref(), sessions),
+        Group::SessionData => fits(columns.session_data.as_ref(), sessions),
+        Group::Quality => columns.quality.len() == sessions,
+        Group::Languages => fits(columns.languages.as_ref(), sessions),
+        // No report reads them.
+        Group::Details | Group::RowIds => true,
+    }
+}
+
+/// The values of a dimension.
+pub(super) struct Column<'a> {
+    /// A code per session in range; `None` if each has the first value.
+    pub(super) codes: Option<Cow<'a, [u32]>>,
+    /// The value of each code. Several codes may have one value.
+    pub(super) values: Vec<ValueRef<'a>>,
+}
+
+/// The groups of columns that a dimension is read from.
+pub(super) fn groups_of(dimension: &Dimension) -> Groups {
+    let groups = Groups::default().with(Group::Starts);
+    match dimension {
+        Dimension::Page | Dimension::PageHost => groups.with(Group::Pages),
+        Dimension::Browser | Dimension::Platform | Dimension::Device => groups.with(Group::Clients),
+        Dimension::SessionField(_) => groups.with(Group::SessionData),
+        Dimension::Language => groups.with(Group::Languages),
+        Dimension::Time(_)
+        | Dimension::HourOfDay
+        | Dimension::DayOfWeek
+        | Dimension::Key
+        | Dimension::Video
+        | Dimension::VideoField(_) => groups,
+    }
+}
+
+/// The column of a dimension; its groups were read.
+///
+/// # Errors
+///
+/// [`ScanError::Damaged`] if metadata or session data is no JSON.
+pub(super) fn column<'a>(
+    dimension: &Dimension,
+    view: &View<'a>,
+    calendar: &mut Calendar,
+) -> Result<Column<'a>, ScanError> {
+    let columns = view.columns;
+    let owned = |codes, values| Ok(Column { codes: Some(Cow::Owned(codes)), values });
+    match dimension {
+        Dimension::Time(width) => {
+            let (codes, starts_ms) = calendar.buckets(*width).codes(view.starts_ms());
+            owned(codes, starts_ms.into_iter().map(ValueRef::Time).collect())
+        }
+        Dimension::HourOfDay => {
+            owned(calendar.hours(view.starts_ms()), (0..24).map(ValueRef::Number).collect())
+        }
+        Dimension::DayOfWeek => {
+            owned(calendar.days(view.starts_ms()), (1..8).map(ValueRef::Number).collect())
+        }
+        Dimension::Key | Dimension::Video | Dimension::VideoField(_) => {
+            Ok(Column { codes: None, values: vec![of_video(dimension, &view.video)?] })
+        }
+        Dimension::SessionField(path) => coded(view, columns.session_data.as_ref(), |data| {
+            data.as_deref().map_or(Ok(ValueRef::Null), |data| field(&object(data)?, path))
+        }),
+        Dimension::Page => coded(view, columns.pages.as_ref(), |page| {
+            Ok(ValueRef::of(page.as_ref().map(crate::source::Source::as_str)))
+        }),
+        Dimension::PageHost => coded(view, columns.pages.as_ref(), |page| {
+            Ok(ValueRef::of(page.as_ref().map(crate::source::Source::host)))
+        }),
+        Dimension::Browser => of_client(view, |client| client.browser.name()),
+        Dimension::Platform => of_client(view, |client| client.platform.name()),
+        Dimension::Device => of_client(view, |client| client.device.name()),
+        Dimension::Language => coded(view, columns.languages.as_ref(), |language| {
+            Ok(ValueRef::of(language.as_deref()))
+        }),
+    }
+}
+
+/// The value that a dimension has for all sessions of a video.
+///
+/// # Errors
+///
+/// [`ScanError::Damaged`] if metadata is no JSON object.
+pub(super) fn of_video<'a>(
+    dimension: &Dimension,
+    VideoInfo { key, video }: &VideoInfo<'a>,
+) -> Result<ValueRef<'a>, ScanError> {
+    let metadata = video.metadata();
+    match (dimension, video.identifier(), metadata) {
+        (Dimension::Key, ..) => Ok(ValueRef::of(Some(key))),
+        (Dimension::VideoField(path), _, Some(metadata)) => field(&object(metadata)?, path),
+        (Dimension::Video, Some(identifier), _) => Ok(ValueRef::of(Some(identifier))),
+        (Dimension::Video, None, Some(metadata)) => match object(metadata)?.remove("title") {
+            Some(Value::String(title)) => Ok(ValueRef::Text(Cow::Owned(title))),
+            _ => Ok(ValueRef::of(Some(metadata))),
+        },
+        _ => Ok(ValueRef::Null),
+    }
+}
+
+/// A column whose values are those of a dictionary, each seen through `value`.
+fn coded<'a, T>(
+    view: &View<'a>,
+    column: Option<&'a Coded<T>>,
+    value: impl FnMut(&'a T) -> Result<ValueRef<'a>, ScanError>,
+) -> Result<Column<'a>, ScanError> {
+    let Some(column) = column else {
+        return Ok(Column { codes: None, values: vec![ValueRef::Null] });
+    };
+    let values = column.values().iter().map(value).collect::<Result<_, _>>()?;
+    Ok(Column { codes: view.codes(column).map(Cow::Borrowed), values })
+}
+
+fn of_client<'a>(
+    view: &View<'a>,
+    name: fn(&Client) -> &'static str,
+) -> Result<Column<'a>, ScanError> {
+    coded(view, view.columns.clients.as_ref(), |client| Ok(ValueRef::of(Some(name(client)))))
+}
+
+/// Reads the JSON object that metadata and session data are.
+pub(super) fn object(json: &str) -> Result<Map<String, Value>, ScanError> {
+    let object = serde_json::from_str(json);
+    object.map_err(|_| Damaged("metadata or session data is no JSON object").into())
+}
+
+/// The value at a path: names of members, separated by points. A member whose name has points is found by its whole name.
+fn field<'a>(object: &Map<String, Value>, path: &str) -> Result<ValueRef<'a>, ScanError> {
+    Ok(match find(object, path) {
+        None | Some(Value::Null) => ValueRef::Null,
+        Some(Value::String(text)) => ValueRef::Text(Cow::Owned(text.clone())),
+        Some(value) => ValueRef::Text(Cow::Owned(canonical(value))),
+    })
+}
+
+fn find<'v>(object: &'v Map<String, Value>, path: &str) -> Option<&'v Value> {
+    object.get(path).or_else(|| {
+        let (name, rest) = path.split_once('.')?;
+        find(object.get(name)?.as_object()?, rest)
+    })
+}

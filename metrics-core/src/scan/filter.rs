@@ -1,0 +1,484 @@
+//! Which sessions count: filters as masks of the sessions of a block.
+
+use std::collections::HashSet;
+
+use chrono::DateTime;
+use chrono_tz::Tz;
+use serde_json::{Map, Value};
+
+use super::calendar::Calendar;
+use super::column::{self, Column, ValueRef, View, column};
+use super::{ScanError, VideoInfo};
+use crate::block::{Columns, Group, Groups};
+use crate::containment::contains;
+use crate::interval::Segments;
+use crate::query::{
+    Comparison, Dimension, Figure, Filter, Minimum, Operator, Period, Scan, Selection,
+};
+
+/// Which sessions count: those of a selection and a period for which filters hold, with a minimum view time.
+#[derive(Clone, Debug)]
+pub struct SessionFilter {
+    period: Period,
+    condition: Condition,
+    calendar: Calendar,
+    groups: Groups,
+}
+
+/// A filter, ready to be applied.
+#[derive(Clone, Debug)]
+enum Condition {
+    All(Vec<Self>),
+    Any(Vec<Self>),
+    Not(Box<Self>),
+    Identifier(HashSet<String>),
+    Metadata(Value),
+    SessionData(Value),
+    Values(Dimension, Values),
+    Figure(Figure, Comparison, f64),
+    Watched { from_ms: u32, to_ms: u32 },
+    Minimum(Minimum),
+}
+
+/// The values that a dimension may have.
+#[derive(Clone, Debug)]
+struct Values {
+    operator: Operator,
+    has_null: bool,
+    texts: HashSet<String>,
+    // Hours, days, or starts of time buckets in Unix milliseconds.
+    numbers: HashSet<i64>,
+}
+
+/// For which sessions in range a condition holds.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Mask {
+    /// For all or for none.
+    All(bool),
+    /// 1 for each session for which it holds, else 0.
+    Each(Vec<u8>),
+}
+
+/// Sessions in range, in order.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Picked {
+    pub(super) sessions: Vec<u32>,
+}
+
+impl SessionFilter {
+    /// Sessions of a selection and a period for which a filter holds, with a minimum view time. The filter was
+    /// [checked](Filter::check).
+    #[must_use]
+    pub fn new(selection: &Selection, filter: &Filter, period: Period, minimum: Minimum) -> Self {
+        let mut conditions = selected(selection);
+        conditions.push(Condition::of(filter));
+        if minimum != Minimum::ViewMs(0) {
+            conditions.push(Condition::Minimum(minimum));
+        }
+        let condition = Condition::All(conditions);
+        let groups = condition.groups().with(Group::Starts);
+        Self { period, condition, calendar: Calendar::new(None), groups }
+    }
+
+    /// The sessions of a scan for which a filter holds.
+    #[must_use]
+    pub fn of_scan(scan: &Scan, filter: &Filter) -> Self {
+        let Scan { selection, from_ms, to_ms, minimum_view_ms } = scan;
+        let period = Period { from_ms: *from_ms, to_ms: *to_ms };
+        Self::new(selection, filter, period, Minimum::ViewMs(*minimum_view_ms))
+    }
+
+    /// The same sessions, where filters by hours, days and time buckets follow the local time of `timezone`.
+    #[must_use]
+    pub fn in_timezone(self, timezone: Option<Tz>) -> Self {
+        Self { calendar: Calendar::new(timezone), ..self }
+    }
+
+    /// The groups of columns that are read.
+    #[must_use]
+    pub fn groups(&self) -> Groups {
+        self.groups
+    }
+
+    /// Whether sessions of the video may count.
+    #[must_use]
+    pub fn wants_video(&self, video: &VideoInfo<'_>) -> bool {
+        // A video with damaged metadata is wanted, and is an error then.
+        self.condition.of_video(video).unwrap_or(None) != Some(false)
+    }
+
+    /// The indices of the sessions that count, in order.
+    ///
+    /// # Errors
+    ///
+    /// [`ScanError`] if the columns are damaged or lack one of the [groups](Self::groups).
+    pub fn sessions(
+        &mut self,
+        video: &VideoInfo<'_>,
+        columns: &Columns,
+    ) -> Result<Vec<usize>, ScanError> {
+        let view = self.view(video, columns, Groups::default())?;
+        let picked = self.pick(&view)?;
+        Ok(picked.iter().map(|session| view.range.start + session).collect())
+    }
+
+    /// The sessions in the period, of which these groups are read as well.
+    pub(super) fn view<'a>(
+        &self,
+        video: &VideoInfo<'a>,
+        columns: &'a Columns,
+        groups: Groups,
+    ) -> Result<View<'a>, ScanError> {
+        View::new(video, columns, self.period, self.groups.union(groups))
+    }
+
+    /// Picks the sessions that count of those in the period.
+    pub(super) fn pick(&mut self, view: &View<'_>) -> Result<Picked, ScanError> {
+        if view.range.is_empty() {
+            return Ok(Picked { sessions: Vec::new() });
+        }
+        let mask = self.condition.mask(view, &mut self.calendar)?;
+        Ok(Picked::of(&mask, view.len()))
+    }
+}
+
+/// The conditions of a selection.
+fn selected(selection: &Selection) -> Vec<Condition> {
+    let Selection { identifiers, video, session, key } = selection;
+    let object = |object: &Map<String, Value>| Value::Object(object.clone());
+    let key = key.as_ref().map(|key| {
+        let key = HashSet::from([key.as_str().to_owned()]);
+        Condition::Values(Dimension::Key, Values::is(key))
+    });
+    let identifiers = identifiers
+        .as_ref()
+        .map(|identifiers| Condition::Identifier(identifiers.iter().cloned().collect()));
+    let video = video.as_ref().map(|video| Condition::Metadata(object(video)));
+    let session = session.as_ref().map(|session| Condition::SessionData(object(session)));
+    [key, identifiers, video, session].into_iter().flatten().collect()
+}
+
+impl Condition {
+    fn of(filter: &Filter) -> Self {
+        let all = |filters: &[Filter]| filters.iter().map(Self::of).collect();
+        match filter {
+            Filter::And(filters) => Self::All(all(filters)),
+            Filter::Or(filters) => Self::Any(all(filters)),
+            Filter::Not(filter) => Self::Not(Box::new(Self::of(filter))),
+            Filter::Dimension { dimension, operator, values } => {
+                let values = Values::of(dimension, *operator, values);
+                Self::Values(dimension.clone(), values)
+            }
+            Filter::Figure { figure, comparison, number } => {
+                Self::Figure(*figure, *comparison, *number)
+            }
+            Filter::Watched { from_ms, to_ms, is_negated } => {
+                let watched = Self::Watched { from_ms: *from_ms, to_ms: *to_ms };
+                if *is_negated { Self::Not(Box::new(watched)) } else { watched }
+            }
+        }
+    }
+
+    /// The groups of columns that are read.
+    fn groups(&self) -> Groups {
+        let groups = Groups::default();
+        match self {
+            Self::All(conditions) | Self::Any(conditions) => {
+                conditions.iter().map(Self::groups).fold(groups, Groups::union)
+            }
+            Self::Not(condition) => condition.groups(),
+            Self::Identifier(_) | Self::Metadata(_) => groups,
+            Self::SessionData(_) => groups.with(Group::SessionData),
+            Self::Values(dimension, _) => column::groups_of(dimension),
+            Self::Figure(Figure::ViewTime | Figure::UniqueViewTime, ..) => {
+                groups.with(Group::Times)
+            }
+            Self::Figure(Figure::PercentageViewed, ..) => {
+                groups.with(Group::Times).with(Group::Durations)
+            }
+            Self::Figure(..) => groups.with(Group::Quality),
+            Self::Watched { .. } => groups.with(Group::Segments),
+            Self::Minimum(minimum) => minimum_groups(*minimum),
+        }
+    }
+
+    /// Whether the condition holds for all sessions of a video, or for none; `None` if it depends on the session.
+    fn of_video(&self, video: &VideoInfo<'_>) -> Result<Option<bool>, ScanError> {
+        let decide = |conditions: &[Self], decisive: bool| -> Result<_, ScanError> {
+            let mut all_are_known = true;
+            for condition in conditions {
+                match condition.of_video(video)? {
+                    Some(holds) if holds == decisive => return Ok(Some(decisive)),
+                    Some(_) => {}
+                    None => all_are_known = false,
+                }
+            }
+            Ok(all_are_known.then_some(!decisive))
+        };
+        Ok(match self {
+            Self::All(conditions) => decide(conditions, false)?,
+            Self::Any(conditions) => decide(conditions, true)?,
+            Self::Not(condition) => condition.of_video(video)?.map(|holds| !holds),
+            Self::Identifier(identifiers) => {
+                let identifier = video.video.identifier();
+                Some(identifier.is_some_and(|identifier| identifiers.contains(identifier)))
+            }
+            Self::Metadata(part) => match video.video.metadata() {
+                Some(metadata) => Some(contains(&column::object(metadata)?.into(), part)),
+                None => Some(false),
+            },
+            Self::Values(dimension, values) if dimension.is_of_video() => {
+                Some(values.matches(&column::of_video(dimension, video)?))
+            }
+            Self::Values(..)
+            | Self::SessionData(_)
+            | Self::Figure(..)
+            | Self::Watched { .. }
+            | Self::Minimum(_) => None,
+        })
+    }
+
+    /// For which sessions in range the condition holds.
+    fn mask(&self, view: &View<'_>, calendar: &mut Calendar) -> Result<Mask, ScanError> {
+        match self {
+            Self::All(conditions) => {
+                let mut mask = Mask::All(true);
+                for condition in conditions {
+                    mask = mask.and(condition.mask(view, calendar)?);
+                    if mask == Mask::All(false) {
+                        break;
+                    }
+                }
+                Ok(mask)
+            }
+            Self::Any(conditions) => {
+                let mut mask = Mask::All(false);
+                for condition in conditions {
+                    mask = mask.or(condition.mask(view, calendar)?);
+                    if mask == Mask::All(true) {
+                        break;
+                    }
+                }
+                Ok(mask)
+            }
+            Self::Not(condition) => Ok(condition.mask(view, calendar)?.not()),
+            Self::Values(dimension, values) => {
+                let Column { codes, values: of_codes } = column(dimension, view, calendar)?;
+                let holds: Vec<_> = of_codes.iter().map(|value| values.matches(value)).collect();
+                Ok(Mask::of_codes(codes.as_deref(), &holds))
+            }
+            Self::SessionData(part) => session_data_mask(part, view),
+            Self::Figure(figure, comparison, number) => {
+                Ok(figure_mask(*figure, view, |figure| comparison.holds(figure, *number)))
+            }
+            Self::Watched { from_ms, to_ms } => watched_mask(*from_ms, *to_ms, view),
+            Self::Minimum(minimum) => Ok(minimum_mask(*minimum, view)),
+            Self::Identifier(_) | Self::Metadata(_) => {
+                Ok(Mask::All(self.of_video(&view.video)? == Some(true)))
+            }
+        }
+    }
+}
+
+impl Values {
+    fn is(texts: HashSet<String>) -> Self {
+        Self { operator: Operator::Is, has_null: false, texts, numbers: HashSet::new() }
+    }
+
+    fn of(dimension: &Dimension, operator: Operator, values: &[Option<String>]) -> Self {
+        let has_null = values.contains(&None);
+        let texts = values.iter().flatten();
+        let number = |text: &String| {
+            if dimension.is_time() {
+                DateTime::parse_from_rfc3339(text).ok().map(|start| start.timestamp_millis())
+            } else {
+                text.parse().ok()
+            }
+        };
+        if dimension.is_text() {
+            let texts = texts.cloned().collect();
+            Self { operator, has_null, texts, numbers: HashSet::new() }
+        } else {
+            let numbers = texts.filter_map(number).collect();
+            Self { operator, has_null, texts: HashSet::new(), numbers }
+        }
+    }
+
+    /// Whether a session with this value counts.
+    fn matches(&self, value: &ValueRef<'_>) -> bool {
+        let matches = match value {
+            ValueRef::Null => self.has_null,
+            ValueRef::Number(number) | ValueRef::Time(number) => self.numbers.contains(number),
+            ValueRef::Text(text) => match self.operator {
+                Operator::Is | Operator::IsNot => self.texts.contains(&**text),
+                Operator::Contains | Operator::ContainsNot => {
+                    self.texts.iter().any(|part| text.contains(part))
+                }
+                Operator::StartsWith => self.texts.iter().any(|part| text.starts_with(part)),
+            },
+        };
+        matches != self.operator.is_negated()
+    }
+}
+
+impl Mask {
+    fn of_codes(codes: Option<&[u32]>, holds: &[bool]) -> Self {
+        let first = holds.first().copied().unwrap_or(false);
+        match codes {
+            Some(codes) if holds.iter().any(|it| *it != first) => {
+                let holds: Vec<_> = holds.iter().map(|it| u8::from(*it)).collect();
+                Self::Each(codes.iter().map(|code| holds[*code as usize]).collect())
+            }
+            _ => Self::All(first),
+        }
+    }
+
+    fn each(holds: impl Iterator<Item = bool>) -> Self {
+        Self::Each(holds.map(u8::from).collect())
+    }
+
+    fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::All(true), mask) | (mask, Self::All(true)) => mask,
+            (Self::All(false), _) | (_, Self::All(false)) => Self::All(false),
+            (Self::Each(mut mask), Self::Each(other)) => {
+                mask.iter_mut().zip(other).for_each(|(it, other)| *it &= other);
+                Self::Each(mask)
+            }
+        }
+    }
+
+    fn or(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::All(false), mask) | (mask, Self::All(false)) => mask,
+            (Self::All(true), _) | (_, Self::All(true)) => Self::All(true),
+            (Self::Each(mut mask), Self::Each(other)) => {
+                mask.iter_mut().zip(other).for_each(|(it, other)| *it |= other);
+                Self::Each(mask)
+            }
+        }
+    }
+
+    fn not(self) -> Self {
+        match self {
+            Self::All(holds) => Self::All(!holds),
+            Self::Each(mut mask) => {
+                mask.iter_mut().for_each(|it| *it ^= 1);
+                Self::Each(mask)
+            }
+        }
+    }
+}
+
+impl Picked {
+    /// The sessions of a mask, of so many.
+    fn of(mask: &Mask, sessions: usize) -> Self {
+        let sessions = match mask {
+            Mask::All(true) => (0..sessions as u32).collect(),
+            Mask::All(false) => Vec::new(),
+            Mask::Each(mask) => {
+                // Every index is written and the next one overwrites it unless it counts: no branch to be mispredicted.
+                let mut picked = vec![0; mask.len() + 1];
+                let mut len = 0;
+                for (session, holds) in (0..).zip(mask) {
+                    picked[len] = session;
+                    len += usize::from(*holds);
+                }
+                picked.truncate(len);
+                picked
+            }
+        };
+        Self { sessions }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.sessions.is_empty()
+    }
+
+    pub(super) fn iter(&self) -> impl ExactSizeIterator<Item = usize> + '_ {
+        self.sessions.iter().map(|session| *session as usize)
+    }
+
+    /// The sessions of these that are in a mask as well, and the groups of those, where `slots` are those of all.
+    pub(super) fn narrow(&self, mask: &Mask, slots: &[u32]) -> (Self, Vec<u32>) {
+        let holds = |session: u32| match mask {
+            Mask::All(holds) => *holds,
+            Mask::Each(mask) => mask[session as usize] != 0,
+        };
+        let both = self.sessions.iter().zip(slots);
+        let (sessions, slots) = both.filter(|(session, _)| holds(**session)).unzip();
+        (Self { sessions }, slots)
+    }
+}
+
+/// The groups of columns that tell plays.
+pub(super) fn minimum_groups(minimum: Minimum) -> Groups {
+    let times = Groups::default().with(Group::Times);
+    match minimum {
+        Minimum::ViewMs(_) => times,
+        Minimum::Millionths(_) => times.with(Group::Durations),
+    }
+}
+
+/// Which sessions in range are plays.
+pub(super) fn minimum_mask(minimum: Minimum, view: &View<'_>) -> Mask {
+    let view_ms = view.view_ms();
+    match minimum {
+        Minimum::ViewMs(0) => Mask::All(true),
+        Minimum::ViewMs(minimum_ms) => Mask::each(view_ms.iter().map(|ms| minimum_ms <= *ms)),
+        Minimum::Millionths(_) => {
+            let (durations_ms, codes) = view.durations_ms();
+            let known = durations_ms.iter().map(|ms| (*ms != 0).then_some(*ms));
+            let known: Vec<_> = known.collect();
+            let duration_ms = |session| known[codes.map_or(0, |codes| codes[session] as usize)];
+            let sessions = view_ms.iter().enumerate();
+            Mask::each(sessions.map(|(session, ms)| minimum.holds(*ms, duration_ms(session))))
+        }
+    }
+}
+
+fn figure_mask(figure: Figure, view: &View<'_>, holds: impl Fn(f64) -> bool) -> Mask {
+    // One division, so that a number of milliseconds is as near to its seconds as a float can be.
+    let seconds = |ms: &u64| holds(*ms as f64 / 1_000.0);
+    match figure {
+        Figure::ViewTime => Mask::each(view.view_ms().iter().map(seconds)),
+        Figure::UniqueViewTime => Mask::each(view.unique_ms().iter().map(seconds)),
+        Figure::PercentageViewed => {
+            let (durations_ms, codes) = view.durations_ms();
+            Mask::each(view.unique_ms().iter().enumerate().map(|(session, unique_ms)| {
+                let duration_ms = durations_ms[codes.map_or(0, |codes| codes[session] as usize)];
+                duration_ms != 0 && holds(*unique_ms as f64 / f64::from(duration_ms))
+            }))
+        }
+        Figure::StartupTime => Mask::each(view.quality().iter().map(|quality| {
+            quality.startup_ms.is_some_and(|startup_ms| seconds(&startup_ms.into()))
+        })),
+        Figure::RebufferingCount => {
+            Mask::each(view.quality().iter().map(|quality| holds(quality.rebufferings.into())))
+        }
+        Figure::Failures => {
+            Mask::each(view.quality().iter().map(|quality| holds(quality.failures.into())))
+        }
+    }
+}
+
+fn session_data_mask(part: &Value, view: &View<'_>) -> Result<Mask, ScanError> {
+    let Some(column) = &view.columns.session_data else { return Ok(Mask::All(false)) };
+    let holds = column.values().iter().map(|data| match data {
+        Some(data) => Ok(contains(&column::object(data)?.into(), part)),
+        None => Ok(false),
+    });
+    let holds = holds.collect::<Result<Vec<_>, ScanError>>()?;
+    Ok(Mask::of_codes(view.codes(column), &holds))
+}
+
+fn watched_mask(from_ms: u32, to_ms: u32, view: &View<'_>) -> Result<Mask, ScanError> {
+    let mut segments = Segments::default();
+    let mut mask = Vec::with_capacity(view.len());
+    for session in 0..view.len() {
+        segments.read(view.segments(session))?;
+        let watched = segments.iter().any(|it| it.start_ms() < to_ms && from_ms < it.end_ms());
+        mask.push(u8::from(watched));
+    }
+    Ok(Mask::Each(mask))
+}

@@ -1,0 +1,399 @@
+//! Sums of the sessions of a group, and the metrics that come of them.
+
+use super::ScanError;
+use super::column::View;
+use super::filter::{Picked, minimum_groups};
+use crate::block::{Group, Groups, Quality};
+use crate::query::{Metric, Minimum};
+
+/// How many distinct startup times may be counted, over all groups: 80 MB of them.
+pub const VALUES_MAX: usize = 4_000_000;
+
+/// How many startup times of a group wait to be counted at least: to sort them in bulk is faster.
+const WAITING_MIN: usize = 64;
+
+/// One in shares of a video that was watched.
+const WHOLE: u64 = 1 << 32;
+
+/// What a query sums, so that nothing else is read or summed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Needs {
+    /// Whether no metric is over sessions that are no plays.
+    pub(super) plays_only: bool,
+    /// Whether any metric is over plays.
+    pub(super) plays: bool,
+    durations: bool,
+    view_of_sessions: bool,
+    quality: bool,
+    percentiles: bool,
+}
+
+impl Needs {
+    pub(super) fn of(metrics: &[Metric]) -> Self {
+        let any = |wanted: &[Metric]| metrics.iter().any(|metric| wanted.contains(metric));
+        Self {
+            plays_only: metrics.iter().all(|metric| metric.is_over_plays()),
+            plays: metrics.iter().any(|metric| metric.is_over_plays()),
+            durations: any(&[
+                Metric::AveragePercentageViewed,
+                Metric::Completions,
+                Metric::CompletionRate,
+                Metric::AverageDuration,
+            ]),
+            view_of_sessions: any(&[Metric::Sessions, Metric::RebufferingRatio]),
+            quality: any(&[
+                Metric::StartupTimeP50,
+                Metric::StartupTimeP95,
+                Metric::StartupTimeAverage,
+                Metric::RebufferingRatio,
+                Metric::RebufferingCount,
+                Metric::RebufferedSessionRate,
+                Metric::Failures,
+                Metric::FailureRate,
+            ]),
+            percentiles: any(&[Metric::StartupTimeP50, Metric::StartupTimeP95]),
+        }
+    }
+
+    /// The groups of columns that are read.
+    pub(super) fn groups(&self, minimum: Minimum) -> Groups {
+        let needed = [
+            (self.plays || self.view_of_sessions, Group::Times),
+            (self.durations, Group::Durations),
+            (self.quality, Group::Quality),
+        ];
+        let groups = if self.plays { minimum_groups(minimum) } else { Groups::default() };
+        needed
+            .into_iter()
+            .filter(|(is_needed, _)| *is_needed)
+            .map(|(_, group)| group)
+            .fold(groups, Groups::with)
+    }
+}
+
+/// The sums of each group, by its number.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tallies {
+    sums: Vec<Sums>,
+    // Empty unless percentiles are needed.
+    startups: Vec<Counts>,
+    // The distinct values of all `startups`.
+    values: usize,
+}
+
+/// What the sessions of a group come to. Sums that would not fit stay at the largest number.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(super) struct Sums {
+    plays: u64,
+    view_ms: u64,
+    unique_ms: u64,
+    // Of plays whose duration is known: how many, how long, and how much of it they watched.
+    known: u64,
+    duration_ms: u64,
+    shares: u128,
+    completions: u64,
+    // All sessions, and those with view time.
+    attempts: u64,
+    sessions: u64,
+    startups: u64,
+    startup_ms: u64,
+    // Sessions that tell rebuffering, and their view time.
+    told: u64,
+    told_view_ms: u64,
+    rebuffered: u64,
+    rebufferings: u64,
+    rebuffering_ms: u64,
+    failed: u64,
+}
+
+impl Tallies {
+    /// Makes room for so many groups.
+    pub(super) fn grow(&mut self, groups: usize, needs: &Needs) {
+        if self.sums.len() < groups {
+            self.sums.resize_with(groups, Sums::default);
+        }
+        if needs.percentiles && self.startups.len() < groups {
+            self.startups.resize_with(groups, Counts::default);
+        }
+    }
+
+    /// Adds the sessions picked, each to the group of its slot, whether they are plays or not.
+    pub(super) fn add_sessions(
+        &mut self,
+        view: &View<'_>,
+        picked: &Picked,
+        slots: &[u32],
+        needs: &Needs,
+    ) -> Result<(), ScanError> {
+        for slot in slots {
+            self.sums[*slot as usize].attempts += 1;
+        }
+        if needs.view_of_sessions {
+            let view_ms = view.view_ms();
+            for (session, slot) in picked.iter().zip(slots) {
+                self.sums[*slot as usize].sessions += u64::from(0 < view_ms[session]);
+            }
+        }
+        if needs.quality {
+            // They are empty if no metric needs view times.
+            let view_ms = if needs.view_of_sessions { view.view_ms() } else { &[] };
+            let quality = view.quality();
+            for (session, slot) in picked.iter().zip(slots) {
+                let view_ms = view_ms.get(session).copied().unwrap_or(0);
+                self.sums[*slot as usize].add_quality(&quality[session], view_ms);
+            }
+        }
+        if needs.percentiles {
+            let startups = view.quality();
+            for (session, slot) in picked.iter().zip(slots) {
+                let Some(startup_ms) = startups[session].startup_ms else { continue };
+                self.values += self.startups[*slot as usize].add(startup_ms);
+                if VALUES_MAX < self.values {
+                    return Err(ScanError::TooManyValues);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the plays picked, each to the group of its slot.
+    pub(super) fn add_plays(
+        &mut self,
+        view: &View<'_>,
+        picked: &Picked,
+        slots: &[u32],
+        needs: &Needs,
+    ) {
+        let (view_ms, unique_ms) = (view.view_ms(), view.unique_ms());
+        for (session, slot) in picked.iter().zip(slots) {
+            let sums = &mut self.sums[*slot as usize];
+            sums.plays += 1;
+            sums.view_ms = sums.view_ms.saturating_add(view_ms[session]);
+            sums.unique_ms = sums.unique_ms.saturating_add(unique_ms[session]);
+        }
+        if !needs.durations {
+            return;
+        }
+        let (durations_ms, codes) = view.durations_ms();
+        for (session, slot) in picked.iter().zip(slots) {
+            let duration_ms = durations_ms[codes.map_or(0, |codes| codes[session] as usize)];
+            if duration_ms != 0 {
+                self.sums[*slot as usize].add_duration(duration_ms, unique_ms[session]);
+            }
+        }
+    }
+
+    /// Adds those of another, each to the group of its slot.
+    pub(super) fn merge(&mut self, other: &Self, slots: &[u32]) -> Result<(), ScanError> {
+        for (sums, slot) in other.sums.iter().zip(slots) {
+            self.sums[*slot as usize].merge(sums);
+        }
+        for (counts, slot) in other.startups.iter().zip(slots) {
+            self.values += self.startups[*slot as usize].merge(counts);
+            if VALUES_MAX < self.values {
+                return Err(ScanError::TooManyValues);
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts what waits to be counted. To be called before metrics are read.
+    pub(super) fn settle(&mut self) {
+        for counts in &mut self.startups {
+            self.values += counts.settle();
+        }
+    }
+
+    /// The sums of all groups together.
+    ///
+    /// # Errors
+    ///
+    /// [`ScanError::TooManyValues`].
+    pub(super) fn total(&self) -> Result<Self, ScanError> {
+        let mut total = Self { sums: vec![Sums::default()], ..Self::default() };
+        if !self.startups.is_empty() {
+            total.startups.push(Counts::default());
+        }
+        total.merge(self, &vec![0; self.sums.len()])?;
+        total.settle();
+        Ok(total)
+    }
+
+    /// A metric of a group, `None` if it does not apply; of no group, that of no session.
+    pub(super) fn metric(&self, metric: Metric, group: Option<u32>) -> Option<f64> {
+        let (nothing, no_counts) = (Sums::default(), Counts::default());
+        let sums = group.and_then(|group| self.sums.get(group as usize)).unwrap_or(&nothing);
+        let startups = group.and_then(|group| self.startups.get(group as usize));
+        sums.metric(metric, startups.unwrap_or(&no_counts))
+    }
+}
+
+impl Sums {
+    fn add_duration(&mut self, duration_ms: u32, unique_ms: u64) {
+        let duration_ms = u64::from(duration_ms);
+        self.known += 1;
+        self.duration_ms = self.duration_ms.saturating_add(duration_ms);
+        let share = if unique_ms < WHOLE {
+            u128::from(unique_ms * WHOLE / duration_ms)
+        } else {
+            u128::from(unique_ms) * u128::from(WHOLE) / u128::from(duration_ms)
+        };
+        self.shares = self.shares.saturating_add(share);
+        // 95 % are 19 of 20 parts.
+        self.completions += u64::from(19 * duration_ms <= unique_ms.saturating_mul(20));
+    }
+
+    fn add_quality(&mut self, quality: &Quality, view_ms: u64) {
+        let Quality { startup_ms, rebufferings, rebuffering_ms, failures } = *quality;
+        self.failed += u64::from(0 < failures);
+        if let Some(startup_ms) = startup_ms {
+            self.startups += 1;
+            self.startup_ms = self.startup_ms.saturating_add(startup_ms.into());
+        }
+        let has_rebuffered = 0 < rebufferings || 0 < rebuffering_ms;
+        if startup_ms.is_some() || has_rebuffered {
+            self.told += 1;
+            self.told_view_ms = self.told_view_ms.saturating_add(view_ms);
+            self.rebuffered += u64::from(has_rebuffered);
+            self.rebufferings = self.rebufferings.saturating_add(rebufferings.into());
+            self.rebuffering_ms = self.rebuffering_ms.saturating_add(rebuffering_ms);
+        }
+    }
+
+    fn merge(&mut self, other: &Self) {
+        for (sum, other) in self.each().into_iter().zip(other.clone().each()) {
+            *sum = sum.saturating_add(*other);
+        }
+        self.shares = self.shares.saturating_add(other.shares);
+    }
+
+    /// All sums but `shares`, which is wider.
+    fn each(&mut self) -> [&mut u64; 16] {
+        let Self { plays, view_ms, unique_ms, known, duration_ms, shares: _, completions, .. } =
+            self;
+        let Self { attempts, sessions, startups, startup_ms, told, told_view_ms, .. } = self;
+        let Self { rebuffered, rebufferings, rebuffering_ms, failed, .. } = self;
+        [
+            plays,
+            view_ms,
+            unique_ms,
+            known,
+            duration_ms,
+            completions,
+            attempts,
+            sessions,
+            startups,
+            startup_ms,
+            told,
+            told_view_ms,
+            rebuffered,
+            rebufferings,
+            rebuffering_ms,
+            failed,
+        ]
+    }
+
+    fn metric(&self, metric: Metric, startups: &Counts) -> Option<f64> {
+        let number = |number: u64| Some(number as f64);
+        let seconds = |ms: u64| ms as f64 / 1_000.0;
+        let percentile = |percent| startups.percentile(percent).map(|ms| seconds(ms.into()));
+        match metric {
+            Metric::Plays => number(self.plays),
+            Metric::Sessions => number(self.sessions),
+            Metric::ViewTime => Some(seconds(self.view_ms)),
+            Metric::UniqueViewTime => Some(seconds(self.unique_ms)),
+            Metric::AverageViewDuration => mean_s(self.view_ms, self.plays),
+            Metric::AveragePercentageViewed => {
+                (0 < self.known).then(|| self.shares as f64 / (WHOLE as f64 * self.known as f64))
+            }
+            Metric::Completions => number(self.completions),
+            Metric::CompletionRate => ratio(self.completions, self.known),
+            Metric::RewatchRate => ratio(self.view_ms.saturating_sub(self.unique_ms), self.view_ms),
+            Metric::AverageDuration => mean_s(self.duration_ms, self.known),
+            Metric::StartupTimeP50 => percentile(50),
+            Metric::StartupTimeP95 => percentile(95),
+            Metric::StartupTimeAverage => mean_s(self.startup_ms, self.startups),
+            Metric::RebufferingRatio => {
+                let all_ms = self.rebuffering_ms.saturating_add(self.told_view_ms);
+                ratio(self.rebuffering_ms, all_ms)
+            }
+            Metric::RebufferingCount => number(self.rebufferings),
+            Metric::RebufferedSessionRate => ratio(self.rebuffered, self.told),
+            Metric::Failures => number(self.failed),
+            Metric::FailureRate => ratio(self.failed, self.attempts),
+        }
+    }
+}
+
+fn ratio(part: u64, whole: u64) -> Option<f64> {
+    (0 < whole).then(|| part as f64 / whole as f64)
+}
+
+/// The mean in seconds of so many milliseconds in sum.
+fn mean_s(sum_ms: u64, number: u64) -> Option<f64> {
+    (0 < number).then(|| sum_ms as f64 / (1_000.0 * number as f64))
+}
+
+/// How often each value was seen.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+struct Counts {
+    // Invariant: sorted by distinct values.
+    counted: Vec<(u32, u64)>,
+    waiting: Vec<u32>,
+}
+
+impl Counts {
+    /// Adds a value, and returns how many more distinct ones are held.
+    fn add(&mut self, value: u32) -> usize {
+        self.waiting.push(value);
+        if self.waiting.len() < self.counted.len().max(WAITING_MIN) {
+            return 0;
+        }
+        self.settle()
+    }
+
+    /// Counts what waits, and returns how many more distinct values are held.
+    fn settle(&mut self) -> usize {
+        if self.waiting.is_empty() {
+            return 0;
+        }
+        self.waiting.sort_unstable();
+        let waiting = self.waiting.chunk_by(|a, b| a == b).map(|run| (run[0], run.len() as u64));
+        let waiting: Vec<_> = waiting.collect();
+        self.waiting.clear();
+        self.take(&waiting)
+    }
+
+    fn merge(&mut self, other: &Self) -> usize {
+        let more = self.take(&other.counted);
+        other.waiting.iter().map(|value| self.add(*value)).sum::<usize>() + more
+    }
+
+    /// Adds counts that are sorted by distinct values, and returns how many more distinct values are held.
+    fn take(&mut self, others: &[(u32, u64)]) -> usize {
+        let before = self.counted.len();
+        self.counted.extend_from_slice(others);
+        // Two runs in order, which this merges.
+        self.counted.sort_by_key(|(value, _)| *value);
+        self.counted.dedup_by(|later, earlier| {
+            let is_same = later.0 == earlier.0;
+            if is_same {
+                earlier.1 += later.1;
+            }
+            is_same
+        });
+        self.counted.len() - before
+    }
+
+    /// The value of the nearest rank; everything was counted.
+    fn percentile(&self, percent: u64) -> Option<u32> {
+        let number: u64 = self.counted.iter().map(|(_, count)| count).sum();
+        let rank = (number * percent).div_ceil(100).max(1);
+        let mut seen = 0;
+        let found = self.counted.iter().find(|(_, count)| {
+            seen += count;
+            rank <= seen
+        });
+        found.map(|(value, _)| *value)
+    }
+}

@@ -1,0 +1,6 @@
+//! Scans against loops over whole sessions that are obviously right, and against numbers computed by hand.
+
+mod draft;
+mod examples;
+mod oracle;
+mod random;
