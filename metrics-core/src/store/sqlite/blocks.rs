@@ -113,6 +113,21 @@ pub(super) fn count(connection: &mut SqliteConnection, blocks: &[BlockId]) -> Qu
     Ok(count.unsigned_abs() as usize)
 }
 
+/// Whether any of the videos has a block after the one named.
+pub(super) fn is_any_later(
+    connection: &mut SqliteConnection,
+    videos: &[(VideoId, BlockId)],
+) -> QueryResult<bool> {
+    for (video, block) in videos {
+        let later = "select id from blocks where video_id = ? and id > ? limit 1";
+        let later = Sql::<BigInt>::new(later, [video.0.into(), block.0.into()]);
+        if later.get_result::<i64>(connection).optional()?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Deletes blocks.
 pub(super) fn delete(connection: &mut SqliteConnection, blocks: &[BlockId]) -> QueryResult<()> {
     if blocks.is_empty() {

@@ -25,6 +25,7 @@ pub(super) fn rewrite(
         || deleting.len() < delete_open.len()
         || blocks::count(connection, remove)? < remove.len()
         || !are_closed(connection, reopen)?
+        || blocks::is_any_later(connection, &rewrite.import_after)?
     {
         return Ok(Outcome::Conflict);
     }

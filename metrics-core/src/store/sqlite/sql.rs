@@ -5,11 +5,9 @@ use std::marker::PhantomData;
 use std::time::Instant;
 
 use diesel::connection::DefaultLoadingMode;
-use diesel::deserialize::FromSqlRow;
-use diesel::expression::QueryMetadata;
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
-use diesel::query_dsl::CompatibleType;
+use diesel::query_dsl::LoadQuery;
 use diesel::sql_types::{BigInt, Binary, Text};
 use diesel::sqlite::{Sqlite, SqliteConnection};
 
@@ -76,14 +74,12 @@ impl<'a, ST> Sql<'a, ST> {
     }
 
     /// Returns all rows, unless that takes longer than [`STATEMENT_MAX`].
-    pub(super) fn load_in_time<T>(
+    pub(super) fn load_in_time<'c, T: 'c>(
         self,
-        connection: &mut SqliteConnection,
+        connection: &'c mut SqliteConnection,
     ) -> Result<Vec<T>, Failure>
     where
-        T: FromSqlRow<<ST as CompatibleType<T, Sqlite>>::SqlType, Sqlite> + 'static,
-        ST: CompatibleType<T, Sqlite> + 'static,
-        Sqlite: QueryMetadata<ST>,
+        Self: LoadQuery<'a, SqliteConnection, T> + 'c,
     {
         let began = Instant::now();
         let mut rows = Vec::new();
