@@ -9,6 +9,7 @@ mod closed;
 mod columns;
 mod commit;
 mod connect;
+mod convert;
 mod ids;
 mod open;
 mod prepared;

@@ -57,21 +57,7 @@ pub(super) async fn add(
     Ok(())
 }
 
-#[derive(QueryableByName)]
-struct Head {
-    #[diesel(sql_type = BigInt)]
-    id: i64,
-    #[diesel(sql_type = BigInt)]
-    key_id: i64,
-    #[diesel(sql_type = BigInt)]
-    video_id: i64,
-    #[diesel(sql_type = Integer)]
-    sessions: i32,
-    #[diesel(sql_type = BigInt)]
-    first_start_ms: i64,
-    #[diesel(sql_type = BigInt)]
-    last_start_ms: i64,
-}
+type Head = (BigInt, BigInt, BigInt, Integer, BigInt, BigInt);
 
 /// The heads of blocks that may have sessions which started in a timeframe, by their ids.
 pub(super) async fn heads(
@@ -83,7 +69,7 @@ pub(super) async fn heads(
 ) -> Result<Vec<BlockHead>, Failure> {
     let (key, ids) = parts(videos);
     // Planned for its values, so that a part without a value costs nothing.
-    let rows: Vec<Head> = Prepared::new(
+    let rows: Vec<(i64, i64, i64, i32, i64, i64)> = Prepared::<Head>::typed(
         "select id, key_id, video_id, sessions, first_start_ms, last_start_ms from blocks
          where ($1 is null or key_id = (select id from keys where key = $1))
             and ($2 is null or video_id = any($2))
@@ -98,14 +84,14 @@ pub(super) async fn heads(
     .bind::<BigInt, _>(i64::from(limit))
     .load(connection)
     .await?;
-    let head = |row: Head| {
+    let head = |(id, key, video, sessions, first_start_ms, last_start_ms): (_, _, _, i32, _, _)| {
         Ok(BlockHead {
-            id: BlockId(row.id),
-            key: KeyId(row.key_id),
-            video: VideoId(row.video_id),
-            sessions: narrow(row.sessions.into())?,
-            first_start_ms: row.first_start_ms,
-            last_start_ms: row.last_start_ms,
+            id: BlockId(id),
+            key: KeyId(key),
+            video: VideoId(video),
+            sessions: narrow(sessions.into())?,
+            first_start_ms,
+            last_start_ms,
         })
     };
     Ok(rows.into_iter().map(head).collect::<Result<_, Damaged>>()?)
@@ -120,85 +106,42 @@ pub(super) fn parts(videos: &Videos) -> (Option<String>, Option<Vec<i64>>) {
     }
 }
 
-/// A block as far as it is read.
-#[derive(QueryableByName)]
-struct Content {
-    #[diesel(sql_type = BigInt)]
-    id: i64,
-    #[diesel(sql_type = Integer)]
-    sessions: i32,
-    #[diesel(sql_type = BigInt)]
-    first_start_ms: i64,
-    #[diesel(sql_type = BigInt)]
-    last_start_ms: i64,
-    #[diesel(sql_type = Nullable<Binary>)]
-    starts: Option<Vec<u8>>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    times: Option<Vec<u8>>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    clients: Option<Vec<u8>>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    durations: Option<Vec<u8>>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    segments: Option<Vec<u8>>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    pages: Option<Vec<u8>>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    session_data: Option<Vec<u8>>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    quality: Option<Vec<u8>>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    languages: Option<Vec<u8>>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    details: Option<Vec<u8>>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    row_ids: Option<Vec<u8>>,
-}
+type Column = Nullable<Binary>;
+type Bytes = Option<Vec<u8>>;
 
-impl Content {
-    fn block(self) -> Result<Block, Damaged> {
-        Ok(Block {
-            sessions: narrow(self.sessions.into())?,
-            first_start_ms: self.first_start_ms,
-            last_start_ms: self.last_start_ms,
-            // By the numbers of the groups.
-            groups: [
-                self.starts,
-                self.times,
-                self.clients,
-                self.durations,
-                self.segments,
-                self.pages,
-                self.session_data,
-                self.quality,
-                self.languages,
-                self.details,
-                self.row_ids,
-            ],
-        })
-    }
-}
+/// Id, number of sessions, first and last start, and the groups by their numbers.
+#[rustfmt::skip]
+type Content = (
+    BigInt, Integer, BigInt, BigInt,
+    Column, Column, Column, Column, Column, Column, Column, Column, Column, Column, Column,
+);
+#[rustfmt::skip]
+type ContentRow = (
+    i64, i32, i64, i64,
+    Bytes, Bytes, Bytes, Bytes, Bytes, Bytes, Bytes, Bytes, Bytes, Bytes, Bytes,
+);
 
-/// Reads groups of blocks, in the order of `blocks`.
+/// Reads groups of blocks, in the order of `blocks`, without those that are not there.
 pub(super) async fn groups(
     connection: &mut AsyncPgConnection,
     blocks: &[BlockId],
     groups: Groups,
 ) -> Result<Vec<Block>, Failure> {
-    let column = |group: Group| {
-        let name = group.name();
-        if groups.has(group) { name.to_owned() } else { format!("null::bytea as {name}") }
-    };
-    let rows: Vec<Content> = Prepared::new(format!(
+    let column = |group: Group| if groups.has(group) { group.name() } else { "null::bytea" };
+    let rows: Vec<ContentRow> = Prepared::<Content>::typed(format!(
         "select id, sessions, first_start_ms, last_start_ms, {} from blocks where id = any($1)",
         Group::ALL.map(column).join(", ")
     ))
     .bind::<Array<BigInt>, _>(blocks.iter().map(|block| block.0).collect::<Vec<_>>())
     .load(connection)
     .await?;
-    let mut found: HashMap<i64, Content> = rows.into_iter().map(|row| (row.id, row)).collect();
-    let block = |id: &BlockId| {
-        found.remove(&id.0).ok_or(Damaged("a block is not there")).and_then(Content::block)
-    };
-    Ok(blocks.iter().map(block).collect::<Result<_, _>>()?)
+    let found = rows.into_iter().map(|row| Ok((row.0, block(row)?)));
+    let mut found: HashMap<i64, Block> = found.collect::<Result<_, Damaged>>()?;
+    Ok(blocks.iter().filter_map(|id| found.remove(&id.0)).collect())
+}
+
+fn block(row: ContentRow) -> Result<Block, Damaged> {
+    let (_, sessions, first_start_ms, last_start_ms, a, b, c, d, e, f, g, h, i, j, k) = row;
+    let groups = [a, b, c, d, e, f, g, h, i, j, k];
+    Ok(Block { sessions: narrow(sessions.into())?, first_start_ms, last_start_ms, groups })
 }

@@ -219,6 +219,14 @@ pub(super) fn select_open(of: &str) -> String {
 }
 
 impl OpenRow {
+    pub(super) fn video_id(&self) -> i32 {
+        self.video_id
+    }
+
+    pub(super) fn place(&self) -> (PgTimestamp, Bits) {
+        (self.stored.started_at, self.id)
+    }
+
     pub(super) fn open_session(self) -> Result<OpenSession, Damaged> {
         let id = SessionId::from_bytes(self.id.0);
         Ok(OpenSession {

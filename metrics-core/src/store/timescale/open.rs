@@ -11,7 +11,7 @@ use diesel_async::{
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrations};
 
 use super::connect::{Purpose, Target};
-use super::{Error, Migrations, failed, unusable};
+use super::{Error, Migrations, convert, failed, unusable};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/timescale");
 
@@ -65,8 +65,13 @@ pub(super) async fn prepare(target: &Target, migrations: Migrations) -> Result<E
             update(target, &mut connection, &server).await?
         }
         Migrations::Check => {
-            let pending = pending(&mut connection).await?;
-            if !pending.is_empty() {
+            let state = convert::state(&mut connection).await?;
+            let pending = if state.is_before {
+                known()?
+            } else {
+                pending(&mut connection).await?
+            };
+            if !pending.is_empty() || state.is_renamed {
                 return Err(unusable(format!(
                     "its tables are not up to date ({} missing): start once with --migrate-only, \
                      or without --no-migrate",
@@ -152,10 +157,15 @@ async fn update(
     server: &Server,
 ) -> Result<Edition, Error> {
     let (role, database) = (&server.role, &server.database);
+    let state = convert::state(connection).await?;
+    if state.is_before {
+        convert::rename(connection).await?;
+    }
     let pending = pending(connection).await?;
     let installed = edition(connection).await? != Edition::Plain;
     // Where there are tables already, it is for the operator to say that they are to become TimescaleDB's.
-    if !server.has_schema && !installed && server.available && server.loaded {
+    let is_new = !server.has_schema && !state.is_renamed;
+    if is_new && !installed && server.available && server.loaded {
         connection.batch_execute("create extension if not exists timescaledb").await.map_err(
             |err| {
                 unusable(format!(
@@ -165,7 +175,7 @@ async fn update(
             },
         )?;
     }
-    if !server.has_schema {
+    if !server.has_schema || state.is_before {
         connection.batch_execute("create schema if not exists metrics").await.map_err(|err| {
             unusable(format!(
                 "user {role:?} may not make the schema metrics in database {database:?} ({err}): \
@@ -180,6 +190,9 @@ async fn update(
     arrange(connection, &edition)
         .await
         .map_err(|err| unusable(format!("TimescaleDB cannot take over the sessions ({err})")))?;
+    if state.is_before || state.is_renamed {
+        convert::run(connection).await?;
+    }
     Ok(edition)
 }
 
@@ -209,10 +222,7 @@ async fn pending(connection: &mut AsyncPgConnection) -> Result<Vec<String>, Erro
     } else {
         Vec::new()
     };
-    let known: Vec<Box<dyn Migration<Pg>>> =
-        MIGRATIONS.migrations().map_err(|err| unusable(err.to_string()))?;
-    let known: Vec<String> =
-        known.iter().map(|migration| migration.name().version().to_string()).collect();
+    let known = known()?;
     if !applied.iter().all(|applied| known.contains(&applied.version)) {
         return Err(unusable(
             "a newer version has changed its tables: use that version, or another database"
@@ -223,6 +233,13 @@ async fn pending(connection: &mut AsyncPgConnection) -> Result<Vec<String>, Erro
         .into_iter()
         .filter(|version| applied.iter().all(|applied| applied.version != *version))
         .collect())
+}
+
+/// The versions of all migrations.
+fn known() -> Result<Vec<String>, Error> {
+    let known: Vec<Box<dyn Migration<Pg>>> =
+        MIGRATIONS.migrations().map_err(|err| unusable(err.to_string()))?;
+    Ok(known.iter().map(|migration| migration.name().version().to_string()).collect())
 }
 
 /// Runs what is pending, on a thread and in a runtime of its own: diesel's migrations block, in a way that panics on a

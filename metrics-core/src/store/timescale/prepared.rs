@@ -2,6 +2,8 @@
 //!
 //! Diesel's own queries in SQL are prepared anew each time, which costs another round trip and the time to read the text.
 
+use std::marker::PhantomData;
+
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::result::{Error, QueryResult};
@@ -11,14 +13,25 @@ use diesel::sql_types::{HasSqlType, Untyped};
 /// A statement with so few texts that a connection can keep them all prepared.
 ///
 /// Parameters are called `$1`, `$2` and so on, and `$` stands for nothing else.
-pub(super) struct Prepared<'a> {
+///
+/// `S` is the type of its rows, whose columns then come by their positions: for statements that return many rows. Without
+/// it, columns come by their names.
+pub(super) struct Prepared<'a, S = Untyped> {
     sql: String,
     binds: Vec<Box<dyn QueryFragment<Pg> + Send + 'a>>,
+    // Without owning one.
+    of: PhantomData<fn() -> S>,
 }
 
-impl<'a> Prepared<'a> {
+impl Prepared<'_> {
     pub(super) fn new(sql: impl Into<String>) -> Self {
-        Self { sql: sql.into(), binds: Vec::new() }
+        Self::typed(sql)
+    }
+}
+
+impl<'a, R> Prepared<'a, R> {
+    pub(super) fn typed(sql: impl Into<String>) -> Self {
+        Self { sql: sql.into(), binds: Vec::new(), of: PhantomData }
     }
 
     /// The value of the next parameter.
@@ -28,12 +41,12 @@ impl<'a> Prepared<'a> {
         S: Send + 'a,
         T: ToSql<S, Pg> + Send + 'a,
     {
-        self.binds.push(Box::new(Bind::<S, T> { value, of: std::marker::PhantomData }));
+        self.binds.push(Box::new(Bind::<S, T> { value, of: PhantomData }));
         self
     }
 }
 
-impl QueryFragment<Pg> for Prepared<'_> {
+impl<R> QueryFragment<Pg> for Prepared<'_, R> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         // Diesel numbers parameters as they come, and knows each once.
         let mut seen = Vec::new();
@@ -60,18 +73,18 @@ impl QueryFragment<Pg> for Prepared<'_> {
     }
 }
 
-impl QueryId for Prepared<'_> {
+impl<R> QueryId for Prepared<'_, R> {
     type QueryId = ();
     const HAS_STATIC_QUERY_ID: bool = false;
 }
 
-impl Query for Prepared<'_> {
-    type SqlType = Untyped;
+impl<R> Query for Prepared<'_, R> {
+    type SqlType = R;
 }
 
 struct Bind<S, T> {
     value: T,
-    of: std::marker::PhantomData<S>,
+    of: PhantomData<S>,
 }
 
 impl<S, T> QueryFragment<Pg> for Bind<S, T>
