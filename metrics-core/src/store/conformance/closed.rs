@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 
 use super::draft::{
     Draft, START_MS, all, check_totals, close, commit, days, exported, figures, fill, heads, key,
-    later, load, merge, numbered, numbers, open, place, start,
+    later, load, merge, numbered, numbers, open, place, start, verify,
 };
 use super::sessions::{everything, nothing};
 use crate::query::Selection;
@@ -190,7 +190,7 @@ pub async fn spoiled_totals_are_mended(store: &dyn Store) {
     close(store).await;
     let scan = all(Selection::key(key.clone()));
     let before = figures(store, &scan).await;
-    assert_eq!(upkeep::verify(store, true).await.expect("read"), []);
+    assert_eq!(verify(store, true).await, []);
     let Some(head) = heads(store, &Videos::All).await.pop() else { panic!("there is a block") };
 
     let mut totals = DayTotals::default();
@@ -203,8 +203,8 @@ pub async fn spoiled_totals_are_mended(store: &dyn Store) {
 
     let wrong = [day, strange].map(|day| WrongTotals { key: key.clone(), day });
     assert_ne!(figures(store, &scan).await, before);
-    assert_eq!(upkeep::verify(store, false).await.expect("read"), wrong);
-    assert_eq!(upkeep::verify(store, true).await.expect("read"), wrong);
-    assert_eq!(upkeep::verify(store, true).await.expect("read"), []);
+    assert_eq!(verify(store, false).await, wrong);
+    assert_eq!(verify(store, true).await, wrong);
+    assert_eq!(verify(store, true).await, []);
     assert_eq!(figures(store, &scan).await, before);
 }

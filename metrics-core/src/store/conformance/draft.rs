@@ -19,7 +19,7 @@ use crate::store::{
     Version, Videos,
 };
 use crate::time_bucket::{Buckets, Width};
-use crate::upkeep::{self, Loaded};
+use crate::upkeep::{self, Loaded, WrongTotals};
 use crate::video::Video;
 
 /// When sessions start that do not say otherwise: an instant on no border at all.
@@ -227,7 +227,15 @@ pub(super) async fn merge(store: &dyn Store) {
 
 /// Checks that totals are the sums of blocks.
 pub(super) async fn check_totals(store: &dyn Store) {
-    assert_eq!(upkeep::verify(store, false).await.expect("read"), []);
+    assert_eq!(verify(store, false).await, []);
+}
+
+/// The totals that are wrong. Mends them if `mend` says so.
+pub(super) async fn verify(store: &dyn Store, mend: bool) -> Vec<WrongTotals> {
+    let verified = upkeep::verify(store, mend, |_| {}).await.expect("read");
+    let closed: u32 = heads(store, &Videos::All).await.iter().map(|head| head.sessions).sum();
+    assert_eq!(verified.sessions, u64::from(closed));
+    verified.wrong
 }
 
 /// The heads of all blocks of some videos.
