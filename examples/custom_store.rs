@@ -6,260 +6,292 @@
 #![expect(clippy::print_stdout, reason = "an example shows what it got")]
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::ops::Bound::{Excluded, Unbounded};
+use std::ops::Bound::{self, Excluded, Unbounded};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use metrics_core::containment::contains;
-use metrics_core::engagement::{Parts, Seconds};
-use metrics_core::interval::Segments;
+use metrics_core::block::{Block, Groups, Row, RowId};
 use metrics_core::key::SessionId;
-use metrics_core::query::{Scan, Selection};
-use metrics_core::report::{PlayCell, PlayFigures, SourceCell};
-use metrics_core::session::Stored;
-use metrics_core::store::{
-    Cursor, Error, INSTANCE_SILENCE_MAX, Instance, KeyRecord, KnownVideo, Loaded, Outcome, Page,
-    Record, SessionWrite, Store, Subject, Version,
-};
-use metrics_core::time_bucket::Buckets;
-use metrics_core::{ApiKey, Join, Metrics, PlayerEvent, Video};
-use serde_json::{Map, Value};
+use metrics_core::store::*;
+use metrics_core::totals::StoredTotals;
+use metrics_core::{ApiKey, Join, Metrics, PlayerEvent, Selection, Video};
 
-/// How the store is called in errors.
-const NAME: &str = "memory";
-
-/// Everything is behind one lock, so that every call is atomic.
+/// Everything is behind one lock, so every call is atomic. A change copies the state if a snapshot holds it.
 #[derive(Debug, Default)]
 pub(crate) struct MemoryStore {
-    state: Mutex<State>,
+    state: Mutex<Arc<State>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct State {
-    // The oldest first.
+    // A key's row id is its index.
     keys: Vec<KeyRecord>,
-    sessions: BTreeMap<SessionId, Row>,
-    // When each instance was last heard of.
+    videos: BTreeMap<VideoId, VideoRecord>,
+    // With the instance at which a segment is open.
+    open: BTreeMap<SessionId, (OpenSession, Option<Instance>)>,
+    blocks: BTreeMap<BlockId, (BlockHead, Arc<Block>)>,
+    last_block: i64,
+    resumable: BTreeMap<SessionId, Resumable>,
+    totals: BTreeMap<(KeyId, i64), StoredTotals>,
+    // The last sign of life of each instance.
     beats: HashMap<Instance, DateTime<Utc>>,
 }
 
-#[derive(Debug)]
-struct Row {
-    subject: Arc<Subject>,
-    version: Version,
-    stored: Stored,
-    watched_at: Option<Instance>,
-}
-
 impl MemoryStore {
-    fn state(&self) -> MutexGuard<'_, State> {
-        // Whoever panicked had changed all of a session or nothing of it.
+    fn state(&self) -> MutexGuard<'_, Arc<State>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        change(Arc::make_mut(&mut self.state()))
     }
 }
 
 impl State {
-    /// The sessions that a report is about.
-    fn scan<'a>(&'a self, scan: &'a Scan) -> impl Iterator<Item = &'a Row> {
-        self.sessions.values().filter(|row| {
-            let started =
-                scan.from_ms <= row.stored.started_at_ms && row.stored.started_at_ms <= scan.to_ms;
-            started
-                && scan.minimum_view_ms <= row.stored.view_ms
-                && selects(&scan.selection, &row.subject)
-        })
+    fn key_id(&self, key: &ApiKey) -> Option<KeyId> {
+        let index = self.keys.iter().position(|record| record.key == *key);
+        index.map(|index| KeyId(index as i64))
     }
 
-    /// The videos of a key that have a session.
-    fn videos<'a>(&'a self, key: &'a ApiKey) -> impl Iterator<Item = &'a Video> {
-        let rows = self.sessions.values().filter(move |row| row.subject.key == *key);
-        rows.map(|row| &row.subject.video)
+    fn video_id(&self, key: &ApiKey, video: &Video) -> Option<VideoId> {
+        let mut videos = self.videos.values();
+        videos.find(|it| it.video == *video && it.key == *key).map(|it| it.id)
+    }
+
+    /// Adds a video if it is new. `None` if there is no such key.
+    fn add_video(&mut self, key: &ApiKey, video: &Video) -> Option<(KeyId, VideoId)> {
+        let key_id = self.key_id(key)?;
+        let id = self.video_id(key, video).unwrap_or(VideoId(self.videos.len() as i64));
+        let record = || VideoRecord { id, key_id, key: key.clone(), video: video.clone() };
+        self.videos.entry(id).or_insert_with(record);
+        Some((key_id, id))
+    }
+
+    fn are_of(&self, videos: &Videos, key: KeyId, video: VideoId) -> bool {
+        match videos {
+            Videos::All => true,
+            Videos::OfKey(of) => self.key_id(of) == Some(key),
+            Videos::These(ids) => ids.binary_search(&video).is_ok(),
+        }
+    }
+
+    fn write(&mut self, write: &SessionWrite) -> Outcome {
+        let SessionWrite { id, subject, expected, stored, watched_at } = write;
+        match self.open.get_mut(id) {
+            Some((session, watched)) if session.version == *expected => {
+                session.version += 1;
+                session.row.stored = stored.clone();
+                *watched = *watched_at;
+                Outcome::Written
+            }
+            None if *expected == 0 && !self.resumable.contains_key(id) => {
+                let added = self.add_video(&subject.key, &subject.video);
+                let Some((key, video)) = added else { return Outcome::Conflict };
+                let row = Row {
+                    id: RowId::from(*id),
+                    page: subject.source.clone(),
+                    client: subject.client,
+                    session_data: subject.session_data.as_deref().map(Arc::from),
+                    stored: stored.clone(),
+                };
+                let session = OpenSession { id: *id, version: 1, key, video, row };
+                self.open.insert(*id, (session, *watched_at));
+                Outcome::Written
+            }
+            _ => Outcome::Conflict,
+        }
+    }
+
+    fn conflicts(&self, rewrite: &Rewrite) -> bool {
+        let is_open = |(id, version): &(SessionId, Version)| {
+            self.open.get(id).is_some_and(|(session, _)| session.version == *version)
+        };
+        let is_closed = |session: &OpenSession| {
+            self.resumable.get(&session.id).is_some_and(|it| it.version == session.version)
+        };
+        let is_last = |(video, last): &(VideoId, BlockId)| {
+            let mut later = self.blocks.range(after(Some(*last)));
+            later.all(|(_, (head, _))| head.video != *video)
+        };
+        !(rewrite.remove.iter().all(|id| self.blocks.contains_key(id))
+            && rewrite.close.iter().chain(&rewrite.delete_open).all(is_open)
+            && rewrite.reopen.iter().all(is_closed)
+            && rewrite.import_after.iter().all(is_last))
+    }
+
+    fn rewrite(&mut self, rewrite: Rewrite) -> Result<Outcome, Error> {
+        if self.conflicts(&rewrite) {
+            return Ok(Outcome::Conflict);
+        }
+        // First of all: nothing else can fail.
+        let sum = |(key, day, change): &(KeyId, i64, _)| {
+            let change: &metrics_core::totals::DayTotals = change;
+            let sum = change.add_to(*day, self.totals.get(&(*key, *day)));
+            sum.map(|sum| ((*key, *day), sum)).map_err(Error::Damaged)
+        };
+        for (at, sum) in rewrite.totals.iter().map(sum).collect::<Result<Vec<_>, _>>()? {
+            match sum {
+                Some(sum) => self.totals.insert(at, sum),
+                None => self.totals.remove(&at),
+            };
+        }
+        rewrite.remove.iter().for_each(|id| drop(self.blocks.remove(id)));
+        for (key, video, block) in rewrite.add {
+            self.last_block += 1;
+            let Block { sessions, first_start_ms, last_start_ms, .. } = block;
+            let id = BlockId(self.last_block);
+            let head = BlockHead { id, key, video, sessions, first_start_ms, last_start_ms };
+            self.blocks.insert(id, (head, Arc::new(block)));
+        }
+        for (id, version) in rewrite.close {
+            let Some((OpenSession { video, row, .. }, _)) = self.open.remove(&id) else { continue };
+            let metrics_core::session::Stored { started_at_ms, last_event_at_ms, resume, .. } =
+                row.stored;
+            let closed = Resumable { id, version, video, started_at_ms, last_event_at_ms, resume };
+            self.resumable.insert(id, closed);
+        }
+        for session in rewrite.reopen {
+            self.resumable.remove(&session.id);
+            self.open.insert(session.id, (session, None));
+        }
+        rewrite.delete_open.iter().for_each(|(id, _)| drop(self.open.remove(id)));
+        let deleted: HashSet<_> = rewrite.delete_closed.into_iter().collect();
+        self.resumable
+            .retain(|id, it| !deleted.contains(&(it.video, it.started_at_ms, RowId::from(*id))));
+        for session in rewrite.resumable {
+            if !self.open.contains_key(&session.id) {
+                self.resumable.entry(session.id).or_insert(session);
+            }
+        }
+        Ok(Outcome::Written)
     }
 }
 
-fn selects(selection: &Selection, subject: &Subject) -> bool {
-    let Selection { identifiers, video, session, key } = selection;
-    let identified = identifiers.as_ref().is_none_or(|identifiers| {
-        subject.video.identifier().is_some_and(|it| identifiers.iter().any(|other| other == it))
-    });
-    identified
-        && key.as_ref().is_none_or(|key| *key == subject.key)
-        && has(subject.video.metadata(), video.as_ref())
-        && has(subject.session_data.as_deref(), session.as_ref())
+/// The range of ids that come after one.
+fn after<T>(id: Option<T>) -> (Bound<T>, Bound<T>) {
+    (id.map_or(Unbounded, Excluded), Unbounded)
 }
 
-/// Whether JSON contains `part`, if there is a part to contain.
-fn has(json: Option<&str>, part: Option<&Map<String, Value>>) -> bool {
-    let Some(part) = part else { return true };
-    let whole = json.and_then(|json| serde_json::from_str::<Value>(json).ok());
-    whole.is_some_and(|whole| contains(&whole, &Value::Object(part.clone())))
-}
-
-fn rejected(operation: &'static str, reason: impl Into<metrics_core::store::Cause>) -> Error {
-    Error::Rejected { store: NAME, operation, source: reason.into() }
-}
-
-fn segments(row: &Row) -> Result<Segments, Error> {
-    Segments::decode(&row.stored.segments).map_err(|err| rejected("read a session", err))
+fn rejected<T>(operation: &'static str) -> Result<T, Error> {
+    Err(Error::Rejected { store: "memory", operation, source: "a key is not there".into() })
 }
 
 #[async_trait]
 impl Store for MemoryStore {
     async fn keys(&self) -> Result<Vec<KeyRecord>, Error> {
-        Ok(self.state().keys.clone())
+        let mut keys = self.state().keys.clone();
+        keys.sort_by_key(|record| record.created_at);
+        Ok(keys)
     }
 
     async fn create_key(&self, key: &ApiKey, now: DateTime<Utc>) -> Result<bool, Error> {
-        let keys = &mut self.state().keys;
-        let is_new = keys.iter().all(|record| record.key != *key);
-        if is_new {
-            keys.push(KeyRecord { key: key.clone(), created_at: now, disabled_at: None });
-            keys.sort_by_key(|record| record.created_at);
-        }
-        Ok(is_new)
+        let record = KeyRecord { key: key.clone(), created_at: now, disabled_at: None };
+        Ok(self.change(|state| {
+            let is_new = state.key_id(key).is_none();
+            state.keys.extend(is_new.then_some(record));
+            is_new
+        }))
     }
 
     async fn revoke_key(&self, key: &ApiKey, now: DateTime<Utc>) -> Result<bool, Error> {
-        let keys = &mut self.state().keys;
-        let record = keys.iter_mut().find(|record| record.key == *key);
-        Ok(record.map(|record| record.disabled_at.get_or_insert(now)).is_some())
+        Ok(self.change(|state| {
+            let record = state.keys.iter_mut().find(|record| record.key == *key);
+            record.map(|record| record.disabled_at.get_or_insert(now)).is_some()
+        }))
     }
 
-    async fn load(&self, ids: &[SessionId]) -> Result<Vec<Option<Loaded>>, Error> {
+    async fn beat(&self, instance: Instance, now: DateTime<Utc>) -> Result<(), Error> {
+        self.change(|state| state.beats.insert(instance, now));
+        Ok(())
+    }
+
+    async fn known_videos(&self, videos: &[(ApiKey, Video)]) -> Result<Vec<KnownVideo>, Error> {
+        let state = self.state();
+        let known = |(key, video): &(ApiKey, Video)| KnownVideo {
+            is_there: state.video_id(key, video).is_some(),
+            videos_of_key: state.videos.values().filter(|it| it.key == *key).count() as u64,
+        };
+        Ok(videos.iter().map(known).collect())
+    }
+
+    async fn add_videos(&self, videos: &[(ApiKey, Video)]) -> Result<Vec<(KeyId, VideoId)>, Error> {
+        self.change(|state| {
+            if !videos.iter().all(|(key, _)| state.key_id(key).is_some()) {
+                return rejected("add videos");
+            }
+            Ok(videos.iter().filter_map(|(key, video)| state.add_video(key, video)).collect())
+        })
+    }
+
+    async fn load(&self, ids: &[SessionId]) -> Result<Vec<Option<Found>>, Error> {
         let state = self.state();
         let load = |id| {
-            let row: &Row = state.sessions.get(id)?;
-            let Subject { key, video, .. } = &*row.subject;
-            Some(Loaded {
-                version: row.version,
-                video: video.digest(key),
-                identifier: video.identifier().map(str::to_owned),
-                stored: row.stored.clone(),
-            })
+            let open = state
+                .open
+                .get(id)
+                .map(|(it, _)| (it.version, it.video, Place::Open(it.row.stored.clone())));
+            let (version, video, place) = open.or_else(|| {
+                let Resumable { version, video, started_at_ms, resume, .. } =
+                    state.resumable.get(id)?.clone();
+                let key = state.videos.get(&video)?.key_id;
+                Some((version, video, Place::Closed { key, video, started_at_ms, resume }))
+            })?;
+            let VideoRecord { key, video, .. } = state.videos.get(&video)?;
+            let identifier = video.identifier().map(str::to_owned);
+            Some(Found { version, video: video.digest(key), identifier, place })
         };
         Ok(ids.iter().map(load).collect())
     }
 
     async fn commit(&self, writes: Arc<[SessionWrite]>) -> Result<Vec<Outcome>, Error> {
-        let State { keys, sessions, .. } = &mut *self.state();
-        // First of all: a batch is stored whole or not at all.
-        if !writes.iter().all(|write| keys.iter().any(|it| it.key == write.subject.key)) {
-            return Err(rejected("commit sessions", "a key is not there"));
-        }
-        let commit = |write: &SessionWrite| {
-            let there = sessions.get(&write.id);
-            let (version, subject) =
-                there.map_or((0, &write.subject), |row| (row.version, &row.subject));
-            if version != write.expected {
-                return Outcome::Conflict;
+        self.change(|state| {
+            // A batch is stored whole or not at all.
+            if !writes.iter().all(|write| state.key_id(&write.subject.key).is_some()) {
+                return rejected("commit sessions");
             }
-            let row = Row {
-                // What the first write says of it stays.
-                subject: Arc::clone(subject),
-                version: version + 1,
-                stored: write.stored.clone(),
-                watched_at: write.watched_at,
-            };
-            sessions.insert(write.id, row);
-            Outcome::Written
-        };
-        Ok(writes.iter().map(commit).collect())
+            Ok(writes.iter().map(|write| state.write(write)).collect())
+        })
     }
 
-    async fn known_videos(&self, videos: &[(ApiKey, Video)]) -> Result<Vec<KnownVideo>, Error> {
+    async fn quiet(
+        &self,
+        quiet_since: DateTime<Utc>,
+        limit: u32,
+    ) -> Result<Vec<OpenSession>, Error> {
         let state = self.state();
-        // Each key once: a batch may ask for many of its videos.
-        let mut known: HashMap<&ApiKey, HashSet<[u8; 16]>> = HashMap::new();
-        for (key, _) in videos {
-            known
-                .entry(key)
-                .or_insert_with(|| state.videos(key).map(|video| video.digest(key)).collect());
-        }
-        let answer = videos.iter().map(|(key, video)| KnownVideo {
-            is_there: known[key].contains(&video.digest(key)),
-            videos_of_key: known[key].len() as u64,
-        });
-        Ok(answer.collect())
+        let last_event = |session: &&OpenSession| session.row.stored.last_event_at_ms;
+        let unwatched = state.open.values().filter(|(_, watched_at)| watched_at.is_none());
+        let quiet = unwatched
+            .map(|(session, _)| session)
+            .filter(|session| last_event(session) < quiet_since.timestamp_millis());
+        let mut quiet: Vec<_> = quiet.collect();
+        quiet.sort_by_key(last_event);
+        Ok(quiet.into_iter().take(limit as usize).cloned().collect())
     }
 
-    async fn plays(&self, scan: &Scan, _: Buckets) -> Result<Vec<PlayCell>, Error> {
-        // A cell each: what folds them into buckets does not mind how many there are.
-        Ok(self.state().scan(scan).map(play).collect())
+    async fn rewrite(&self, rewrite: Rewrite) -> Result<Outcome, Error> {
+        self.change(|state| state.rewrite(rewrite))
     }
 
-    async fn sources(&self, scan: &Scan, _: Buckets) -> Result<Vec<SourceCell>, Error> {
-        let cell = |row: &Row| {
-            let source = row.subject.source.clone()?;
-            Some(SourceCell { at_ms: row.stored.started_at_ms, source, plays: 1 })
-        };
-        Ok(self.state().scan(scan).filter_map(cell).collect())
+    async fn finalize(&self, silent_since: DateTime<Utc>, limit: u32) -> Result<u64, Error> {
+        self.change(|state| {
+            let is_silent = |it: &&Resumable| it.last_event_at_ms < silent_since.timestamp_millis();
+            let silent = state.resumable.values().filter(is_silent).take(limit as usize);
+            let silent: Vec<_> = silent.map(|it| it.id).collect();
+            silent.iter().for_each(|id| drop(state.resumable.remove(id)));
+            Ok(silent.len() as u64)
+        })
     }
 
-    async fn parts(&self, scan: &Scan, parts: u32) -> Result<Parts, Error> {
-        let state = self.state();
-        let watched: Vec<Segments> = state.scan(scan).map(segments).collect::<Result<_, _>>()?;
-        let end_ms = watched.iter().map(|segments| segments.union().end_ms()).max().unwrap_or(0);
-        let mut counted = Parts::new(end_ms, parts);
-        watched.iter().for_each(|segments| counted.add(segments));
-        Ok(counted)
-    }
-
-    async fn seconds(&self, scan: &Scan, buckets: Buckets) -> Result<Seconds, Error> {
-        let mut counted = Seconds::new(buckets);
-        for row in self.state().scan(scan) {
-            counted.add(row.stored.started_at_ms, &segments(row)?)?;
-        }
-        Ok(counted)
-    }
-
-    async fn watching(&self, selection: &Selection, now: DateTime<Utc>) -> Result<u64, Error> {
-        let state = self.state();
-        let lives =
-            |at| state.beats.get(&at).is_some_and(|beat| now - INSTANCE_SILENCE_MAX <= *beat);
-        let watched = state.sessions.values().filter(|row| row.watched_at.is_some_and(lives));
-        Ok(watched.filter(|row| selects(selection, &row.subject)).count() as u64)
-    }
-
-    async fn beat(&self, instance: Instance, now: DateTime<Utc>) -> Result<(), Error> {
-        self.state().beats.insert(instance, now);
-        Ok(())
-    }
-
-    async fn export(&self, cursor: Option<&Cursor>, limit: u32) -> Result<Page, Error> {
-        let after = match cursor {
-            None => Unbounded,
-            Some(Cursor(bytes)) => {
-                let id = bytes.as_slice().try_into();
-                let id = id.map_err(|_| rejected("export", "the cursor is another store's"))?;
-                Excluded(SessionId::from_bytes(id))
-            }
-        };
-        let state = self.state();
-        let records: Vec<Record> = state
-            .sessions
-            .range((after, Unbounded))
-            .take(limit as usize)
-            .map(|(id, Row { subject, stored, .. })| Record {
-                id: *id,
-                subject: Subject::clone(subject),
-                stored: stored.clone(),
-            })
-            .collect();
-        let full = records.len() == limit as usize;
-        let last = records.last().filter(|_| full);
-        let next = last.map(|record| Cursor(record.id.as_bytes().to_vec()));
-        Ok(Page { records, next })
-    }
-
-    async fn forget(&self, start: DateTime<Utc>) -> Result<(), Error> {
-        let start_ms = start.timestamp_millis();
-        self.state().sessions.retain(|_, row| start_ms <= row.stored.started_at_ms);
-        Ok(())
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>, Error> {
+        Ok(Box::new(View(Arc::clone(&self.state()))))
     }
 
     async fn count_sessions(&self) -> Result<u64, Error> {
-        Ok(self.state().sessions.len() as u64)
+        let state = self.state();
+        let closed = state.blocks.values().map(|(head, _)| u64::from(head.sessions));
+        Ok(state.open.len() as u64 + closed.sum::<u64>())
     }
 
     async fn check(&self) -> Result<(), Error> {
@@ -267,12 +299,104 @@ impl Store for MemoryStore {
     }
 }
 
-/// A session as a cell of its own.
-fn play(row: &Row) -> PlayCell {
-    let Stored { started_at_ms, view_ms, unique_ms, .. } = row.stored;
-    let mut figures = PlayFigures::default();
-    figures.add_plays(1, view_ms, unique_ms, row.subject.client);
-    PlayCell { at_ms: started_at_ms, figures }
+/// The state as it was at some moment.
+struct View(Arc<State>);
+
+#[async_trait]
+impl Snapshot for View {
+    async fn videos(
+        &mut self,
+        scope: &VideoScope,
+        id: Option<VideoId>,
+        limit: u32,
+    ) -> Result<Vec<VideoRecord>, Error> {
+        let is_wanted = |it: &&VideoRecord| {
+            scope.key.as_ref().is_none_or(|key| it.key == *key)
+                && scope.identifiers.as_ref().is_none_or(|identifiers| {
+                    it.video
+                        .identifier()
+                        .is_some_and(|it| identifiers.iter().any(|other| other == it))
+                })
+        };
+        let videos = self.0.videos.range(after(id)).map(|(_, video)| video).filter(is_wanted);
+        Ok(videos.take(limit as usize).cloned().collect())
+    }
+
+    async fn open_sessions(
+        &mut self,
+        scan: &OpenScan,
+        id: Option<SessionId>,
+        limit: u32,
+    ) -> Result<Vec<OpenSession>, Error> {
+        let is_alive = |instance, at| {
+            self.0.beats.get(&instance).is_some_and(|beat| at - INSTANCE_SILENCE_MAX <= *beat)
+        };
+        let is_wanted = |(session, watched_at): &&(OpenSession, Option<Instance>)| {
+            self.0.are_of(&scan.videos, session.key, session.video)
+                && (scan.from_ms..=scan.to_ms).contains(&session.row.stored.started_at_ms)
+                && scan
+                    .watched_at
+                    .is_none_or(|at| watched_at.is_some_and(|instance| is_alive(instance, at)))
+        };
+        let sessions = self.0.open.range(after(id)).map(|(_, session)| session).filter(is_wanted);
+        Ok(sessions.take(limit as usize).map(|(session, _)| session.clone()).collect())
+    }
+
+    async fn blocks(
+        &mut self,
+        videos: &Videos,
+        from_ms: i64,
+        to_ms: i64,
+        id: Option<BlockId>,
+        limit: u32,
+    ) -> Result<Vec<BlockHead>, Error> {
+        let heads = self.0.blocks.range(after(id)).map(|(_, (head, _))| head).filter(|head| {
+            self.0.are_of(videos, head.key, head.video)
+                && head.first_start_ms <= to_ms
+                && from_ms <= head.last_start_ms
+        });
+        Ok(heads.take(limit as usize).copied().collect())
+    }
+
+    async fn groups(&mut self, blocks: &[BlockId], groups: Groups) -> Result<Vec<Block>, Error> {
+        let read = |id| {
+            let mut block = Block::clone(&self.0.blocks.get(id)?.1);
+            for (number, group) in block.groups.iter_mut().enumerate() {
+                group.take_if(|_| !groups.iter().any(|wanted| wanted as usize == number));
+            }
+            Some(block)
+        };
+        Ok(blocks.iter().filter_map(read).collect())
+    }
+
+    async fn resumable(
+        &mut self,
+        id: Option<SessionId>,
+        limit: u32,
+    ) -> Result<Vec<Resumable>, Error> {
+        let sessions = self.0.resumable.range(after(id)).take(limit as usize);
+        Ok(sessions.map(|(_, session)| session.clone()).collect())
+    }
+
+    async fn totals(
+        &mut self,
+        key: Option<&ApiKey>,
+        first_day: i64,
+        last_day: i64,
+        detail: Detail,
+    ) -> Result<Vec<StoredTotals>, Error> {
+        let id = key.map(|key| self.0.key_id(key));
+        let is_wanted = |(of, day): &(KeyId, i64)| {
+            id.is_none_or(|id| id == Some(*of)) && (first_day..=last_day).contains(day)
+        };
+        let totals =
+            self.0.totals.iter().filter(|(at, _)| is_wanted(at)).map(|(_, totals)| totals.clone());
+        let shortened = totals.map(|it| match detail {
+            Detail::Days => StoredTotals { hours: None, ..it },
+            Detail::Hours => it,
+        });
+        Ok(shortened.collect())
+    }
 }
 
 #[tokio::main]

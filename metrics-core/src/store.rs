@@ -190,7 +190,7 @@ pub trait Snapshot: Send {
         limit: u32,
     ) -> Result<Vec<BlockHead>, Error>;
 
-    /// Reads groups of blocks, in the order of `blocks`.
+    /// Reads groups of blocks, in the order of `blocks`. Blocks that are not there are left out.
     async fn groups(&mut self, blocks: &[BlockId], groups: Groups) -> Result<Vec<Block>, Error>;
 
     /// Closed sessions that can go on, by their ids.

@@ -16,17 +16,20 @@
 
 #![expect(clippy::missing_panics_doc, reason = "a case panics if the store does not conform")]
 
+mod closed;
+mod closing;
+mod deleted;
 mod draft;
 mod export;
-mod forget;
+mod finals;
+mod imports;
 mod keys;
 mod oracle;
 mod reports;
-mod rolling_up;
-mod rollups;
+mod rewrites;
 mod selections;
 mod sessions;
-mod settled;
+mod snapshots;
 mod videos;
 mod watching;
 
@@ -34,16 +37,19 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::Poll;
 
+pub use closed::*;
+pub use closing::Closing;
+pub use deleted::*;
 pub use export::*;
-pub use forget::*;
+pub use finals::*;
+pub use imports::*;
 pub use keys::*;
 pub use oracle::*;
 pub use reports::*;
-pub use rolling_up::RollingUp;
-pub use rollups::*;
+pub use rewrites::*;
 pub use selections::*;
 pub use sessions::*;
-pub use settled::*;
+pub use snapshots::*;
 pub use videos::*;
 pub use watching::*;
 
@@ -119,23 +125,48 @@ macro_rules! store_conformance {
             every_session_is_on_one_page,
             a_record_is_what_was_written,
             pages_stay_apart_while_sessions_come_and_go,
-            a_cursor_of_another_store_is_refused,
-            what_is_old_is_forgotten_and_the_rest_is_kept,
-            many_sessions_are_forgotten_at_once,
-            nothing_knows_of_a_session_that_was_forgotten,
-            a_session_that_was_forgotten_may_come_again,
-            forgetting_again_changes_nothing,
-            only_quiet_sessions_are_rolled_up,
-            sessions_are_rolled_up_some_at_a_time,
+            sessions_before_an_instant_are_deleted,
+            many_sessions_are_deleted_at_once,
+            nothing_is_left_of_a_deleted_session,
+            a_deleted_session_may_come_again,
+            deleting_again_changes_nothing,
+            deleted_sessions_leave_the_totals,
+            only_quiet_sessions_are_closed,
+            quiet_sessions_are_listed_some_at_a_time,
+            a_closed_session_goes_on_as_it_was,
+            a_closed_session_is_not_written,
             a_session_that_changes_is_counted_as_it_is,
-            what_is_forgotten_leaves_the_sums,
-            sums_are_mended,
-            a_settled_session_stays_in_every_answer,
-            only_what_was_silent_for_long_is_settled,
-            sessions_of_any_age_are_found,
-            a_settled_session_is_not_begun_at_the_same_start,
-            who_comes_back_to_a_settled_session_begins_another,
-            sessions_are_settled_as_they_were_written_last,
+            merged_blocks_hold_the_same_sessions,
+            spoiled_totals_are_mended,
+            a_final_session_stays_in_every_answer,
+            only_closed_sessions_that_were_silent_are_final,
+            a_viewer_of_a_final_session_begins_another,
+            a_session_is_final_as_it_was_written_last,
+            a_snapshot_shows_one_moment,
+            sessions_that_move_are_in_every_snapshot_once,
+            videos_are_added_once,
+            videos_are_listed_in_pages,
+            open_sessions_are_listed_in_pages,
+            watched_sessions_are_listed,
+            blocks_are_listed_in_pages,
+            groups_are_those_asked_for,
+            totals_are_those_of_keys_and_days,
+            resumable_sessions_are_listed_in_pages,
+            a_rewrite_does_all_that_it_says,
+            a_rewrite_that_conflicts_changes_nothing,
+            a_rewrite_opens_no_final_session,
+            resume_states_are_added_once,
+            rewrites_of_one_block_exclude_each_other,
+            concurrent_upkeep_loses_and_doubles_nothing,
+            a_write_and_a_close_exclude_each_other,
+            a_watched_session_stays_open,
+            imported_sessions_are_closed,
+            sessions_that_are_there_are_not_added,
+            sessions_that_differ_are_left_alone,
+            an_import_with_a_key_that_is_not_there_adds_nothing,
+            a_large_import_becomes_several_blocks,
+            concurrent_imports_add_no_session_twice,
+            an_import_sees_sessions_that_move,
             plays_are_those_of_brute_force,
             sources_are_those_of_brute_force,
             parts_are_those_of_brute_force,
@@ -149,9 +180,9 @@ macro_rules! store_conformance {
             async fn $case() {
                 let (store, _guard) = $open.await;
                 $crate::store::conformance::$case(&store).await;
-                // Again, with sessions that are rolled up as soon as they are quiet.
+                // Again, with sessions that are closed as soon as they are quiet.
                 let (store, _guard) = $open.await;
-                let store = $crate::store::conformance::RollingUp::new(store);
+                let store = $crate::store::conformance::Closing::new(store);
                 $crate::store::conformance::$case(&store).await;
             }
         )+

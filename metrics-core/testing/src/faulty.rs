@@ -17,12 +17,12 @@ use crate::through::{Call, Method, Through, Way};
 /// session; and that is cut off for ever, as by the death of the process that uses it.
 pub type Faulty = Through<Faults>;
 
-/// What is wrong with a [`Faulty`] store.
-#[derive(Debug)]
+/// What is wrong with a [`Faulty`] store. All clones are the same.
+#[derive(Clone, Debug)]
 pub struct Faults {
-    random: Mutex<StdRng>,
+    random: Arc<Mutex<StdRng>>,
     failures: Arc<AtomicUsize>,
-    poison: Mutex<Option<SessionId>>,
+    poison: Arc<Mutex<Option<SessionId>>>,
     keys_late: Duration,
     keys_settled: bool,
     death: Death,
@@ -57,9 +57,9 @@ impl Faulty {
     #[must_use]
     pub fn over(store: Arc<dyn Store>) -> Self {
         let way = Faults {
-            random: Mutex::new(StdRng::seed_from_u64(7)),
+            random: Arc::new(Mutex::new(StdRng::seed_from_u64(7))),
             failures: Arc::default(),
-            poison: Mutex::default(),
+            poison: Arc::default(),
             keys_late: Duration::ZERO,
             keys_settled: false,
             death: Death { state: watch::Sender::new(State::Alive), busy: watch::Sender::new(0) },
@@ -162,7 +162,7 @@ impl Faults {
         method: Method,
         call: Call<T>,
     ) -> Result<T, Error> {
-        let may_fail = !matches!(method, Method::Export | Method::Plays | Method::Other);
+        let may_fail = !matches!(method, Method::Snapshot | Method::Other);
         if may_fail && self.fails() {
             return Err(unavailable());
         }

@@ -5,18 +5,17 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use chrono::{DateTime, NaiveDate, Utc};
-use metrics_core::engagement::{Parts, Seconds};
+use chrono::{DateTime, Utc};
+use metrics_core::block::{Block, Groups};
 use metrics_core::key::SessionId;
-use metrics_core::query::Scan;
-use metrics_core::report::{PlayCell, SourceCell};
-use metrics_core::session::Stored;
 use metrics_core::store::{
-    Cursor, Error, Instance, KEYS_POLL, KeyRecord, KnownVideo, Loaded, Lookup, Outcome, Page,
-    SessionWrite, Store,
+    BlockHead, BlockId, Detail, Error, Found, Instance, KEYS_POLL, KeyId, KeyRecord, KnownVideo,
+    OpenScan, OpenSession, Outcome, Resumable, Rewrite, SessionWrite, Snapshot, Store, VideoId,
+    VideoRecord, VideoScope, Videos,
 };
-use metrics_core::time_bucket::Buckets;
-use metrics_core::{ApiKey, Selection, Video};
+use metrics_core::totals::StoredTotals;
+use metrics_core::{ApiKey, Video};
+use tokio::sync::Mutex;
 
 /// A call of a store, which needs nothing any more but to be run.
 pub type Call<T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>;
@@ -26,7 +25,7 @@ pub type Call<T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>;
 pub enum Method {
     /// `keys`.
     Keys,
-    /// `load`, `find` and `known_videos`.
+    /// `load` and `known_videos`.
     Load,
     /// `commit`.
     Commit,
@@ -34,17 +33,19 @@ pub enum Method {
     Beat,
     /// `check`.
     Check,
-    /// `export`.
-    Export,
-    /// `plays`.
-    Plays,
-    /// Any other: reports, and what operators do.
+    /// `snapshot`, and the calls of a snapshot.
+    Snapshot,
+    /// `quiet`, `rewrite` and `finalize`.
+    Upkeep,
+    /// Any other.
     Other,
 }
 
 /// How a call gets to the store.
+///
+/// A clone goes the same way: a snapshot keeps one.
 #[async_trait]
-pub trait Way: fmt::Debug + Send + Sync + 'static {
+pub trait Way: Clone + fmt::Debug + Send + Sync + 'static {
     /// Makes a call.
     async fn go<T: Send + 'static>(&self, method: Method, call: Call<T>) -> Result<T, Error>;
 
@@ -111,83 +112,6 @@ impl<W: Way> Store for Through<W> {
         self.go(Method::Other, |store| async move { store.revoke_key(&key, now).await }).await
     }
 
-    async fn load(&self, ids: &[SessionId]) -> Answer<Vec<Option<Loaded>>> {
-        let ids = ids.to_vec();
-        self.go(Method::Load, |store| async move { store.load(&ids).await }).await
-    }
-
-    async fn find(&self, lookups: &[Lookup]) -> Answer<Vec<Option<Stored>>> {
-        let lookups = lookups.to_vec();
-        self.go(Method::Load, |store| async move { store.find(&lookups).await }).await
-    }
-
-    async fn commit(&self, writes: Arc<[SessionWrite]>) -> Answer<Vec<Outcome>> {
-        self.way.inspect(&writes)?;
-        self.go(Method::Commit, |store| async move { store.commit(writes).await }).await
-    }
-
-    async fn known_videos(&self, videos: &[(ApiKey, Video)]) -> Answer<Vec<KnownVideo>> {
-        let videos = videos.to_vec();
-        self.go(Method::Load, |store| async move { store.known_videos(&videos).await }).await
-    }
-
-    async fn plays(&self, scan: &Scan, buckets: Buckets) -> Answer<Vec<PlayCell>> {
-        let scan = scan.clone();
-        self.go(Method::Plays, |store| async move { store.plays(&scan, buckets).await }).await
-    }
-
-    async fn sources(&self, scan: &Scan, buckets: Buckets) -> Answer<Vec<SourceCell>> {
-        let scan = scan.clone();
-        self.go(Method::Other, |store| async move { store.sources(&scan, buckets).await }).await
-    }
-
-    async fn parts(&self, scan: &Scan, parts: u32) -> Answer<Parts> {
-        let scan = scan.clone();
-        self.go(Method::Other, |store| async move { store.parts(&scan, parts).await }).await
-    }
-
-    async fn seconds(&self, scan: &Scan, buckets: Buckets) -> Answer<Seconds> {
-        let scan = scan.clone();
-        self.go(Method::Other, |store| async move { store.seconds(&scan, buckets).await }).await
-    }
-
-    async fn watching(&self, selection: &Selection, now: DateTime<Utc>) -> Answer<u64> {
-        let selection = selection.clone();
-        self.go(Method::Other, |store| async move { store.watching(&selection, now).await }).await
-    }
-
-    async fn roll_up(&self, quiet_since: DateTime<Utc>, at_most: u32) -> Answer<u64> {
-        self.go(Method::Other, |store| async move { store.roll_up(quiet_since, at_most).await })
-            .await
-    }
-
-    async fn settle(&self, silent_since: DateTime<Utc>, at_most: u32) -> Answer<u64> {
-        self.go(Method::Other, |store| async move { store.settle(silent_since, at_most).await })
-            .await
-    }
-
-    async fn rollup_days(&self) -> Answer<Option<(NaiveDate, NaiveDate)>> {
-        self.go(Method::Other, |store| async move { store.rollup_days().await }).await
-    }
-
-    async fn check_rollups(&self, day: NaiveDate, mend: bool) -> Answer<bool> {
-        self.go(Method::Other, |store| async move { store.check_rollups(day, mend).await }).await
-    }
-
-    async fn beat(&self, instance: Instance, now: DateTime<Utc>) -> Answer<()> {
-        self.go(Method::Beat, |store| async move { store.beat(instance, now).await }).await
-    }
-
-    async fn export(&self, cursor: Option<&Cursor>, limit: u32) -> Answer<Page> {
-        let cursor = cursor.cloned();
-        self.go(Method::Export, |store| async move { store.export(cursor.as_ref(), limit).await })
-            .await
-    }
-
-    async fn forget(&self, start: DateTime<Utc>) -> Answer<()> {
-        self.go(Method::Other, |store| async move { store.forget(start).await }).await
-    }
-
     async fn keys_changed(&self, seen: u64) -> u64 {
         if self.way.has_settled_keys() && 0 < seen {
             std::future::pending::<()>().await;
@@ -196,11 +120,124 @@ impl<W: Way> Store for Through<W> {
         seen + 1
     }
 
+    async fn beat(&self, instance: Instance, now: DateTime<Utc>) -> Answer<()> {
+        self.go(Method::Beat, |store| async move { store.beat(instance, now).await }).await
+    }
+
+    async fn known_videos(&self, videos: &[(ApiKey, Video)]) -> Answer<Vec<KnownVideo>> {
+        let videos = videos.to_vec();
+        self.go(Method::Load, |store| async move { store.known_videos(&videos).await }).await
+    }
+
+    async fn add_videos(&self, videos: &[(ApiKey, Video)]) -> Answer<Vec<(KeyId, VideoId)>> {
+        let videos = videos.to_vec();
+        self.go(Method::Other, |store| async move { store.add_videos(&videos).await }).await
+    }
+
+    async fn load(&self, ids: &[SessionId]) -> Answer<Vec<Option<Found>>> {
+        let ids = ids.to_vec();
+        self.go(Method::Load, |store| async move { store.load(&ids).await }).await
+    }
+
+    async fn commit(&self, writes: Arc<[SessionWrite]>) -> Answer<Vec<Outcome>> {
+        self.way.inspect(&writes)?;
+        self.go(Method::Commit, |store| async move { store.commit(writes).await }).await
+    }
+
+    async fn quiet(&self, quiet_since: DateTime<Utc>, limit: u32) -> Answer<Vec<OpenSession>> {
+        self.go(Method::Upkeep, |store| async move { store.quiet(quiet_since, limit).await }).await
+    }
+
+    async fn rewrite(&self, rewrite: Rewrite) -> Answer<Outcome> {
+        self.go(Method::Upkeep, |store| async move { store.rewrite(rewrite).await }).await
+    }
+
+    async fn finalize(&self, silent_since: DateTime<Utc>, limit: u32) -> Answer<u64> {
+        self.go(Method::Upkeep, |store| async move { store.finalize(silent_since, limit).await })
+            .await
+    }
+
+    async fn snapshot(&self) -> Answer<Box<dyn Snapshot>> {
+        let opened =
+            self.go(Method::Snapshot, |store| async move { store.snapshot().await }).await?;
+        Ok(Box::new(View { snapshot: Arc::new(Mutex::new(opened)), way: self.way.clone() }))
+    }
+
     async fn count_sessions(&self) -> Answer<u64> {
         self.go(Method::Other, |store| async move { store.count_sessions().await }).await
     }
 
     async fn check(&self) -> Answer<()> {
         self.go(Method::Check, |store| async move { store.check().await }).await
+    }
+}
+
+/// A snapshot, and the way to it.
+struct View<W> {
+    snapshot: Arc<Mutex<Box<dyn Snapshot>>>,
+    way: W,
+}
+
+/// Makes a call of a snapshot, with copies of some arguments.
+macro_rules! view {
+    ($self:ident, $method:ident($($argument:expr),*)) => {{
+        let snapshot = Arc::clone(&$self.snapshot);
+        let call = async move { snapshot.lock().await.$method($($argument),*).await };
+        $self.way.go(Method::Snapshot, Box::pin(call)).await
+    }};
+}
+
+#[async_trait]
+impl<W: Way> Snapshot for View<W> {
+    async fn videos(
+        &mut self,
+        scope: &VideoScope,
+        after: Option<VideoId>,
+        limit: u32,
+    ) -> Answer<Vec<VideoRecord>> {
+        let scope = scope.clone();
+        view!(self, videos(&scope, after, limit))
+    }
+
+    async fn open_sessions(
+        &mut self,
+        scan: &OpenScan,
+        after: Option<SessionId>,
+        limit: u32,
+    ) -> Answer<Vec<OpenSession>> {
+        let scan = scan.clone();
+        view!(self, open_sessions(&scan, after, limit))
+    }
+
+    async fn blocks(
+        &mut self,
+        videos: &Videos,
+        from_ms: i64,
+        to_ms: i64,
+        after: Option<BlockId>,
+        limit: u32,
+    ) -> Answer<Vec<BlockHead>> {
+        let videos = videos.clone();
+        view!(self, blocks(&videos, from_ms, to_ms, after, limit))
+    }
+
+    async fn groups(&mut self, blocks: &[BlockId], groups: Groups) -> Answer<Vec<Block>> {
+        let blocks = blocks.to_vec();
+        view!(self, groups(&blocks, groups))
+    }
+
+    async fn resumable(&mut self, after: Option<SessionId>, limit: u32) -> Answer<Vec<Resumable>> {
+        view!(self, resumable(after, limit))
+    }
+
+    async fn totals(
+        &mut self,
+        key: Option<&ApiKey>,
+        first_day: i64,
+        last_day: i64,
+        detail: Detail,
+    ) -> Answer<Vec<StoredTotals>> {
+        let key = key.cloned();
+        view!(self, totals(key.as_ref(), first_day, last_day, detail))
     }
 }

@@ -6,14 +6,20 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Value};
 
 use crate::client::Client;
+use crate::export::{self, Record};
 use crate::interval::{Interval, Segments};
 use crate::key::{ApiKey, SessionId};
 use crate::query::{Scan, Selection, instant};
 use crate::report::PlayFigures;
+use crate::reports::older;
 use crate::session::{Counters, Stored};
 use crate::source::Source;
-use crate::store::{Instance, Loaded, Outcome, Record, SessionWrite, Store, Subject, Version};
+use crate::store::{
+    BlockHead, Instance, OpenScan, OpenSession, Outcome, Place, SessionWrite, Store, Subject,
+    Version, Videos,
+};
 use crate::time_bucket::{Buckets, Width};
+use crate::upkeep::{self, Loaded, WrongTotals};
 use crate::video::Video;
 
 /// When sessions start that do not say otherwise: an instant on no border at all.
@@ -111,9 +117,15 @@ impl Draft {
         Loaded { version, video: video.digest(key), identifier, stored: self.stored.clone() }
     }
 
+    /// The session as an export has it, without the resume state that open sessions have.
     pub(super) fn record(&self) -> Record {
-        Record { id: self.id, subject: self.subject.clone(), stored: self.stored.clone() }
+        let stored = self.stored.clone().settled();
+        Record { id: self.id.into(), subject: self.subject.clone(), stored }
     }
+}
+
+pub(super) fn id(key: &ApiKey, name: &str) -> SessionId {
+    SessionId::new(key, name)
 }
 
 pub(super) fn start() -> DateTime<Utc> {
@@ -139,33 +151,120 @@ pub(super) async fn key(store: &dyn Store) -> ApiKey {
     key
 }
 
-/// Writes a batch, and returns what became of each.
+/// How often a write is repeated whose session others close again and again.
+const TRIES: usize = 1_000;
+
+/// Writes a batch, and returns the outcome of each. As the recorder does, opens closed sessions that go on, and writes
+/// them again.
 pub(super) async fn commit(store: &dyn Store, drafts: &[Draft]) -> Vec<Outcome> {
-    let writes = drafts.iter().map(Draft::write).collect();
-    store.commit(writes).await.expect("stored")
+    let write = async |numbers: &[usize]| {
+        let writes = numbers.iter().map(|number| drafts[*number].write()).collect();
+        store.commit(writes).await.expect("stored")
+    };
+    let mut left: Vec<usize> = (0..drafts.len()).collect();
+    let mut outcomes = write(&left).await;
+    for _ in 0..TRIES {
+        let is_conflict = |number: &usize| outcomes[*number] == Outcome::Conflict;
+        left.retain(|number| is_conflict(number) && drafts[*number].expected != 0);
+        let ids: Vec<_> = left.iter().map(|number| drafts[*number].id).collect();
+        let mut found = upkeep::load(store, &ids).await.expect("loaded").into_iter();
+        left.retain(|number| {
+            let version = found.next().flatten().map(|loaded| loaded.version);
+            version == Some(drafts[*number].expected)
+        });
+        if left.is_empty() {
+            break;
+        }
+        for (number, outcome) in left.iter().zip(write(&left).await) {
+            outcomes[*number] = outcome;
+        }
+    }
+    outcomes
 }
 
-/// Writes a batch, all of which is new.
+/// Writes a batch, and checks that all of it is written.
 pub(super) async fn fill(store: &dyn Store, drafts: &[Draft]) {
     let outcomes = commit(store, drafts).await;
     assert_eq!(outcomes, vec![Outcome::Written; drafts.len()]);
 }
 
+/// Loads a session, and opens it if it is closed.
 pub(super) async fn load(store: &dyn Store, id: SessionId) -> Option<Loaded> {
-    let mut loaded = store.load(&[id]).await.expect("loaded");
+    let mut loaded = upkeep::load(store, &[id]).await.expect("loaded");
     assert_eq!(loaded.len(), 1);
     loaded.remove(0)
 }
 
-/// All sessions of a store, sorted by their ids, as pages of `limit` tell them.
-pub(super) async fn exported(store: &dyn Store, limit: u32) -> Vec<Record> {
+/// Where a session is, which stays there.
+pub(super) async fn place(store: &dyn Store, id: SessionId) -> Option<Place> {
+    let mut found = store.load(&[id]).await.expect("loaded");
+    assert_eq!(found.len(), 1);
+    found.remove(0).map(|found| found.place)
+}
+
+/// Closes all sessions without an open segment, and returns how many.
+pub(super) async fn close(store: &dyn Store) -> u64 {
+    let mut all = 0;
+    loop {
+        let some = upkeep::close(store, DateTime::<Utc>::MAX_UTC, 1_000).await;
+        let (_, closed) = some.expect("closed");
+        if closed == 0 {
+            return all;
+        }
+        all += closed;
+    }
+}
+
+/// Merges the blocks of all videos as far as they can be.
+pub(super) async fn merge(store: &dyn Store) {
+    loop {
+        let videos = heads(store, &Videos::All).await.iter().map(|head| head.video).collect();
+        if upkeep::merge(store, videos).await.expect("merged") == 0 {
+            return;
+        }
+    }
+}
+
+/// Checks that totals are the sums of blocks.
+pub(super) async fn check_totals(store: &dyn Store) {
+    assert_eq!(verify(store, false).await, []);
+}
+
+/// The totals that are wrong. Mends them if `mend` says so.
+pub(super) async fn verify(store: &dyn Store, mend: bool) -> Vec<WrongTotals> {
+    let verified = upkeep::verify(store, mend, |_| {}).await.expect("read");
+    let closed: u32 = heads(store, &Videos::All).await.iter().map(|head| head.sessions).sum();
+    assert_eq!(verified.sessions, u64::from(closed));
+    verified.wrong
+}
+
+/// The heads of all blocks of some videos.
+pub(super) async fn heads(store: &dyn Store, videos: &Videos) -> Vec<BlockHead> {
+    let mut snapshot = store.snapshot().await.expect("opened");
+    snapshot.blocks(videos, i64::MIN, i64::MAX, None, 100_000).await.expect("read")
+}
+
+/// A scan of all open sessions of some videos.
+pub(super) fn every(videos: Videos) -> OpenScan {
+    OpenScan { videos, from_ms: i64::MIN, to_ms: i64::MAX, watched_at: None }
+}
+
+/// All open sessions.
+pub(super) async fn open(store: &dyn Store) -> Vec<OpenSession> {
+    let mut snapshot = store.snapshot().await.expect("opened");
+    snapshot.open_sessions(&every(Videos::All), None, 100_000).await.expect("read")
+}
+
+/// All sessions of a store, sorted by their ids and without resume states, as pages of `limit` have them.
+pub(super) async fn exported(store: &dyn Store, limit: usize) -> Vec<Record> {
     let mut records = Vec::new();
     let mut cursor = None;
     for page in 0.. {
         assert!(page <= 10_000, "the pages have no end");
-        let page = store.export(cursor.as_ref(), limit).await.expect("read");
-        assert!(page.records.len() <= limit as usize, "{limit} were asked for");
-        records.extend(page.records);
+        let page = export::page(store, None, cursor, limit).await.expect("read");
+        assert!(page.records.len() <= limit, "{limit} were asked for");
+        let settled = |record: Record| Record { stored: record.stored.settled(), ..record };
+        records.extend(page.records.into_iter().map(settled));
         cursor = page.next;
         if cursor.is_none() {
             break;
@@ -182,7 +281,7 @@ pub(super) fn all(selection: Selection) -> Scan {
 
 pub(super) async fn figures(store: &dyn Store, scan: &Scan) -> PlayFigures {
     let mut sum = PlayFigures::default();
-    for cell in store.plays(scan, days()).await.expect("summed") {
+    for cell in older::plays(store, scan, days()).await.expect("summed") {
         sum.add(&cell.figures);
     }
     sum

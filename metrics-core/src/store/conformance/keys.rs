@@ -3,14 +3,19 @@
 use super::draft::{later, start};
 use crate::key::ApiKey;
 use crate::query::Selection;
-use crate::store::{KeyRecord, Store};
+use crate::reports::older;
+use crate::store::{KeyRecord, Outcome, Rewrite, Store};
 
 /// Nothing is there before it was put in.
 pub async fn an_empty_store_has_nothing(store: &dyn Store) {
     assert_eq!(store.keys().await.expect("listed"), []);
     assert_eq!(store.count_sessions().await.expect("counted"), 0);
-    assert_eq!(store.watching(&Selection::default(), start()).await.expect("counted"), 0);
+    assert_eq!(older::watching(store, &Selection::default(), start()).await.expect("counted"), 0);
     assert_eq!(store.load(&[]).await.expect("loaded"), []);
+    assert_eq!(store.add_videos(&[]).await.expect("added"), []);
+    assert_eq!(store.quiet(later(1), 10).await.expect("listed"), []);
+    assert_eq!(store.finalize(later(1), 10).await.expect("finalized"), 0);
+    assert_eq!(store.rewrite(Rewrite::default()).await.expect("stored"), Outcome::Written);
     assert_eq!(store.commit(Vec::new().into()).await.expect("stored"), []);
     store.check().await.expect("it can be read and written");
 }

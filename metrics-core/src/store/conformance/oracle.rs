@@ -14,6 +14,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use self::dataset::Dataset;
 use crate::client::{Browser, Device, Platform};
 use crate::report::{fold_plays, fold_sources};
+use crate::reports::older;
 use crate::store::Store;
 
 /// How many questions of each report are asked, drawn at random from all combinations.
@@ -25,7 +26,7 @@ pub async fn plays_are_those_of_brute_force(store: &dyn Store) {
     let mut random = StdRng::seed_from_u64(1);
     for number in 0..QUESTIONS {
         let case = dataset.case(&mut random, number);
-        let cells = store.plays(&case.scan, case.buckets).await.expect("summed");
+        let cells = older::plays(store, &case.scan, case.buckets).await.expect("summed");
         let answer: Vec<_> = fold_plays(cells, &case.buckets, [])
             .iter()
             .map(|bucket| {
@@ -47,7 +48,7 @@ pub async fn sources_are_those_of_brute_force(store: &dyn Store) {
     let mut random = StdRng::seed_from_u64(2);
     for number in 0..QUESTIONS {
         let case = dataset.case(&mut random, number);
-        let cells = store.sources(&case.scan, case.buckets).await.expect("summed");
+        let cells = older::sources(store, &case.scan, case.buckets).await.expect("summed");
         let answer: Vec<_> = fold_sources(cells, &case.buckets)
             .into_iter()
             .map(|it| (it.start, it.source.as_str().to_owned(), it.plays))
@@ -63,7 +64,7 @@ pub async fn parts_are_those_of_brute_force(store: &dyn Store) {
     for number in 0..QUESTIONS {
         let case = dataset.case(&mut random, number);
         let parts = [1, 2, 3, 7, 10, 60, 97, 1_000][random.random_range(0..8)];
-        let counted = store.parts(&case.scan, parts).await.expect("counted").finish();
+        let counted = older::parts(store, &case.scan, parts).await.expect("counted").finish();
         let answer: Vec<_> = counted.iter().map(|part| part.viewers).collect();
         let (end_ms, expected) = naive::parts(&dataset.counted(&case), parts);
         assert_eq!(answer, expected, "{parts} parts of {case:?}");
@@ -78,7 +79,7 @@ pub async fn seconds_are_those_of_brute_force(store: &dyn Store) {
     let mut random = StdRng::seed_from_u64(4);
     for number in 0..QUESTIONS {
         let case = dataset.case(&mut random, number);
-        let counted = store.seconds(&case.scan, case.buckets).await.expect("counted");
+        let counted = older::seconds(store, &case.scan, case.buckets).await.expect("counted");
         let answer: Vec<_> = counted
             .finish()
             .into_iter()

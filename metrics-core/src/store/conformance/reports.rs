@@ -8,6 +8,7 @@ use super::draft::{Draft, START_MS, all, days, described, figures, fill, key, nu
 use crate::client::{Browser, Client, Device, Platform};
 use crate::query::{Scan, Selection, instant};
 use crate::report::PlayFigures;
+use crate::reports::older;
 use crate::store::Store;
 use crate::time_bucket::{Buckets, Width};
 use crate::video::Video;
@@ -15,7 +16,7 @@ use crate::video::Video;
 const HOUR_MS: i64 = 3_600_000;
 
 async fn seconds_of(store: &dyn Store, scan: &Scan, width: &str) -> Vec<(i64, Vec<[u64; 3]>)> {
-    let counted = store.seconds(scan, buckets(width)).await.expect("counted");
+    let counted = older::seconds(store, scan, buckets(width)).await.expect("counted");
     let buckets = counted.finish().into_iter().map(|bucket| {
         let seconds = bucket.seconds.iter();
         let seconds = seconds.map(|it| [u64::from(it.second), it.views, it.viewers]);
@@ -29,7 +30,7 @@ fn buckets(width: &str) -> Buckets {
 }
 
 async fn viewers_of(store: &dyn Store, scan: &Scan, parts: u32) -> Vec<u64> {
-    let parts = store.parts(scan, parts).await.expect("counted").finish();
+    let parts = older::parts(store, scan, parts).await.expect("counted").finish();
     parts.iter().map(|part| part.viewers).collect()
 }
 
@@ -49,7 +50,7 @@ pub async fn a_timeframe_includes_both_ends(store: &dyn Store) {
     assert_eq!(numbers(&figures(store, &scan(1_000, 1_000)).await), [4]);
     assert!(numbers(&figures(store, &scan(2, 998)).await).is_empty());
     // Every report is of the same sessions.
-    let sources = store.sources(&scan(0, 1_000), days()).await.expect("summed");
+    let sources = older::sources(store, &scan(0, 1_000), days()).await.expect("summed");
     assert_eq!(sources.iter().map(|cell| cell.plays).sum::<u64>(), 4);
     assert_eq!(viewers_of(store, &scan(0, 1_000), 1).await, [4]);
     let seconds = seconds_of(store, &scan(0, 1_000), "100 years").await;
@@ -63,7 +64,7 @@ pub async fn a_timeframe_that_ends_before_it_begins_is_empty(store: &dyn Store) 
     let backwards =
         Scan { from_ms: START_MS + 1, to_ms: START_MS - 1, ..all(Selection::default()) };
     assert_eq!(figures(store, &backwards).await.plays, 0);
-    assert_eq!(store.sources(&backwards, days()).await.expect("summed"), []);
+    assert_eq!(older::sources(store, &backwards, days()).await.expect("summed"), []);
     assert!(viewers_of(store, &backwards, 3).await.is_empty());
     assert_eq!(seconds_of(store, &backwards, "1 day").await, []);
     let (from_ms, to_ms) =
@@ -89,7 +90,7 @@ pub async fn the_minimum_view_time_is_included(store: &dyn Store) {
     for (minimum_view_ms, plays) in cases {
         let scan = Scan { minimum_view_ms, ..all(Selection::default()) };
         assert_eq!(figures(store, &scan).await.plays, plays, "{minimum_view_ms} ms");
-        let sources = store.sources(&scan, days()).await.expect("summed");
+        let sources = older::sources(store, &scan, days()).await.expect("summed");
         assert_eq!(sources.iter().map(|cell| cell.plays).sum::<u64>(), plays);
         let viewers = viewers_of(store, &scan, 1).await;
         assert_eq!(viewers, if plays == 0 { vec![] } else { vec![plays] });
@@ -133,7 +134,8 @@ pub async fn plays_are_summed_per_cell(store: &dyn Store) {
     fill(store, &numbered(drafts)).await;
     for width in ["1 second", "15 minutes", "1 hour", "1 day", "1 month"] {
         let buckets = buckets(width);
-        let cells = store.plays(&all(Selection::key(key.clone())), buckets).await.expect("summed");
+        let cells =
+            older::plays(store, &all(Selection::key(key.clone())), buckets).await.expect("summed");
         let mut seen: BTreeMap<_, PlayFigures> = BTreeMap::new();
         for cell in cells {
             seen.entry(buckets.start_of(instant(cell.at_ms))).or_default().add(&cell.figures);
@@ -168,7 +170,7 @@ pub async fn sources_are_counted_per_page_and_cell(store: &dyn Store) {
     fill(store, &drafts).await;
 
     let scan = all(Selection::key(key));
-    let cells = store.sources(&scan, buckets("1 hour")).await.expect("summed");
+    let cells = older::sources(store, &scan, buckets("1 hour")).await.expect("summed");
 
     let mut seen: BTreeMap<(i64, String), u64> = BTreeMap::new();
     for cell in cells {
@@ -192,7 +194,7 @@ pub async fn a_session_without_a_source_is_no_source(store: &dyn Store) {
     let key = key(store).await;
     let draft = |name| Draft::new(&key, name, Video::labelled("a"));
     fill(store, &[draft("none"), draft("some").on("http://a/")]).await;
-    let cells = store.sources(&all(Selection::default()), days()).await.expect("summed");
+    let cells = older::sources(store, &all(Selection::default()), days()).await.expect("summed");
     let seen: Vec<_> = cells.iter().map(|cell| (cell.source.as_str(), cell.plays)).collect();
     assert_eq!(seen, [("http://a/", 1)]);
 }
@@ -212,7 +214,7 @@ pub async fn viewers_of_a_part_are_distinct_sessions(store: &dyn Store) {
     let scan = all(Selection::identifier("a"));
     assert_eq!(viewers_of(store, &scan, 10).await, [2, 2, 1, 0, 0, 0, 0, 0, 0, 1]);
     assert_eq!(viewers_of(store, &scan, 1).await, [4]);
-    let counted = store.parts(&scan, 10).await.expect("counted").finish();
+    let counted = older::parts(store, &scan, 10).await.expect("counted").finish();
     assert_eq!((counted[9].from, counted[9].to), (9.0, 10.0));
 }
 
@@ -233,7 +235,7 @@ pub async fn parts_end_with_the_furthest_session_that_counts(store: &dyn Store) 
         Selection { identifiers: Some(vec!["a".into(), "b".into()]), ..Selection::default() };
     let scan = Scan { minimum_view_ms: 1_000, ..all(both) };
     assert_eq!(viewers_of(store, &scan, 4).await, [2, 1, 0, 1]);
-    let counted = store.parts(&scan, 4).await.expect("counted").finish();
+    let counted = older::parts(store, &scan, 4).await.expect("counted").finish();
     assert_eq!(counted[3].to, 4.0);
 }
 
@@ -277,7 +279,7 @@ pub async fn seconds_are_apart_by_bucket(store: &dyn Store) {
     assert_eq!(seconds_of(store, &scan, "1 day").await, [(day_ms, vec![[0, 3, 3]])]);
 
     let days = Buckets::new(Width::DAY).in_timezone("Asia/Kathmandu".parse().expect("a zone"));
-    let counted = store.seconds(&scan, days).await.expect("counted").finish();
+    let counted = older::seconds(store, &scan, days).await.expect("counted").finish();
     let seen: Vec<_> = counted
         .iter()
         .map(|bucket| (bucket.start.timestamp_millis(), bucket.seconds[0].viewers))

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::draft::{Draft, all, days, described, fill, key, numbered, object, selected, start};
 use crate::key::ApiKey;
 use crate::query::Selection;
+use crate::reports::older;
 use crate::store::{Instance, Store};
 use crate::time_bucket::{Buckets, Width};
 use crate::video::Video;
@@ -242,11 +243,12 @@ pub async fn an_unknown_selection_is_empty(store: &dyn Store) {
     ];
     for selection in selections {
         let scan = all(selection.clone());
-        assert_eq!(store.plays(&scan, days()).await.expect("summed"), []);
-        assert_eq!(store.sources(&scan, days()).await.expect("summed"), []);
-        assert_eq!(store.parts(&scan, 10).await.expect("counted").finish(), []);
-        let seconds = store.seconds(&scan, Buckets::new(Width::DAY)).await.expect("counted");
+        assert_eq!(older::plays(store, &scan, days()).await.expect("summed"), []);
+        assert_eq!(older::sources(store, &scan, days()).await.expect("summed"), []);
+        assert_eq!(older::parts(store, &scan, 10).await.expect("counted").finish(), []);
+        let seconds =
+            older::seconds(store, &scan, Buckets::new(Width::DAY)).await.expect("counted");
         assert_eq!(seconds.finish(), []);
-        assert_eq!(store.watching(&selection, start()).await.expect("counted"), 0);
+        assert_eq!(older::watching(store, &selection, start()).await.expect("counted"), 0);
     }
 }

@@ -12,8 +12,10 @@ use crate::event::{DURATION_MS_MAX, Rendition};
 use crate::interval::{Interval, Segments};
 use crate::key::{ApiKey, SessionId};
 use crate::query::Selection;
+use crate::reports::older;
 use crate::session::{Counters, Details, SEGMENTS_MAX, Stored};
 use crate::store::{Instance, Outcome, Store};
+use crate::upkeep;
 use crate::video::Video;
 
 fn segments(stretches: impl IntoIterator<Item = (u32, u32)>) -> Segments {
@@ -146,7 +148,7 @@ pub async fn what_the_first_write_says_of_the_subject_stays(store: &dyn Store) {
     let figures = figures(store, &here).await;
     assert_eq!((figures.plays, figures.browser(Browser::Firefox)), (1, 1));
     assert!(selected(store, Selection::identifier("second")).await.is_empty());
-    let sources = store.sources(&here, days()).await.expect("summed");
+    let sources = older::sources(store, &here, days()).await.expect("summed");
     assert_eq!(sources.iter().map(|cell| cell.source.host()).collect::<Vec<_>>(), ["a"]);
 }
 
@@ -157,7 +159,7 @@ pub async fn sessions_are_loaded_in_the_order_asked_for(store: &dyn Store) {
     let (one, two, missing) = (draft("one", 1), draft("two", 2), draft("missing", 3));
     fill(store, &[one.clone(), two.clone()]).await;
 
-    let loaded = store.load(&[two.id, missing.id, one.id]).await.expect("loaded");
+    let loaded = upkeep::load(store, &[two.id, missing.id, one.id]).await.expect("loaded");
 
     let view_ms: Vec<_> = loaded.iter().map(|it| it.as_ref().map(|it| it.stored.view_ms)).collect();
     assert_eq!(view_ms, [Some(2), None, Some(1)]);
@@ -176,7 +178,7 @@ pub async fn many_sessions_are_committed_and_loaded_at_once(store: &dyn Store) {
     fill(store, &drafts).await;
 
     let ids: Vec<_> = drafts.iter().map(|draft| draft.id).collect();
-    let loaded = store.load(&ids).await.expect("loaded");
+    let loaded = upkeep::load(store, &ids).await.expect("loaded");
 
     let view_ms: Vec<_> = loaded.iter().flatten().map(|it| it.stored.view_ms).collect();
     assert_eq!(view_ms, (1..=1_500).collect::<Vec<u64>>());
@@ -309,7 +311,7 @@ pub async fn a_batch_that_was_refused_may_come_again(store: &dyn Store) {
     assert!(store.create_key(&unknown, later(1)).await.expect("stored"));
     assert_eq!(commit(store, &batch).await, [Outcome::Conflict, Outcome::Written]);
 
-    let sources = store.sources(&all(Selection::default()), days()).await;
+    let sources = older::sources(store, &all(Selection::default()), days()).await;
     let mut hosts: Vec<_> =
         sources.expect("summed").iter().map(|cell| cell.source.host().to_owned()).collect();
     hosts.sort();
@@ -364,6 +366,6 @@ pub async fn concurrent_first_plays_are_all_of_one_video(store: &dyn Store) {
     assert_eq!(selected(store, Selection::identifier("intro")).await, viewers);
     let selection = Selection::default().with_video(object(&metadata));
     assert_eq!(selected(store, selection.clone()).await, viewers);
-    let sources = store.sources(&all(selection), days()).await;
+    let sources = older::sources(store, &all(selection), days()).await;
     assert_eq!(sources.expect("summed").iter().map(|cell| cell.plays).sum::<u64>(), 20);
 }

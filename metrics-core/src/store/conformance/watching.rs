@@ -6,6 +6,7 @@ use serde_json::json;
 use super::draft::{Draft, described, fill, key, load, object, start};
 use crate::key::ApiKey;
 use crate::query::Selection;
+use crate::reports::older;
 use crate::store::{INSTANCE_SILENCE_MAX, Instance, Store};
 use crate::video::Video;
 
@@ -13,7 +14,7 @@ const HERE: Instance = Instance(7);
 const THERE: Instance = Instance(u32::MAX);
 
 async fn watching(store: &dyn Store, selection: &Selection) -> u64 {
-    store.watching(selection, start()).await.expect("counted")
+    older::watching(store, selection, start()).await.expect("counted")
 }
 
 fn draft(key: &ApiKey, name: &str) -> Draft {
@@ -52,13 +53,13 @@ pub async fn a_dead_instance_leaves_the_count(store: &dyn Store) {
     let still = start() + INSTANCE_SILENCE_MAX - second;
     let gone = start() + INSTANCE_SILENCE_MAX + second;
     let all = Selection::default();
-    assert_eq!(store.watching(&all, still).await.expect("counted"), 2);
+    assert_eq!(older::watching(store, &all, still).await.expect("counted"), 2);
 
     store.beat(THERE, still).await.expect("noted");
 
-    assert_eq!(store.watching(&all, gone).await.expect("counted"), 1);
+    assert_eq!(older::watching(store, &all, gone).await.expect("counted"), 1);
     store.beat(HERE, gone).await.expect("noted");
-    assert_eq!(store.watching(&all, gone).await.expect("counted"), 2);
+    assert_eq!(older::watching(store, &all, gone).await.expect("counted"), 2);
 }
 
 /// Nobody knows whether it lives.
@@ -118,7 +119,13 @@ pub async fn a_long_dead_instance_takes_nothing_with_it(store: &dyn Store) {
     store.beat(THERE, month_later).await.expect("noted");
 
     assert_eq!(load(store, open.id).await, before);
-    assert_eq!(store.watching(&Selection::default(), month_later).await.expect("counted"), 0);
+    assert_eq!(
+        older::watching(store, &Selection::default(), month_later).await.expect("counted"),
+        0
+    );
     fill(store, &[open.expecting(1).open_at(THERE)]).await;
-    assert_eq!(store.watching(&Selection::default(), month_later).await.expect("counted"), 1);
+    assert_eq!(
+        older::watching(store, &Selection::default(), month_later).await.expect("counted"),
+        1
+    );
 }

@@ -1,0 +1,102 @@
+//! A store whose sessions are closed as soon as they are there, so that every case is about closed sessions as well.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+
+use super::draft::{close, merge};
+use crate::key::{ApiKey, SessionId};
+use crate::store::{
+    Error, Found, Instance, KeyId, KeyRecord, KnownVideo, OpenSession, Outcome, Rewrite,
+    SessionWrite, Snapshot, Store, VideoId,
+};
+use crate::video::Video;
+
+/// Closes sessions without an open segment and merges blocks after three of four commits, so that some sessions are
+/// open.
+#[derive(Debug)]
+pub struct Closing<S> {
+    store: S,
+    commits: AtomicU32,
+}
+
+impl<S: Store> Closing<S> {
+    /// This store.
+    pub fn new(store: S) -> Self {
+        Self { store, commits: AtomicU32::new(0) }
+    }
+}
+
+#[async_trait]
+impl<S: Store> Store for Closing<S> {
+    async fn keys(&self) -> Result<Vec<KeyRecord>, Error> {
+        self.store.keys().await
+    }
+
+    async fn create_key(&self, key: &ApiKey, now: DateTime<Utc>) -> Result<bool, Error> {
+        self.store.create_key(key, now).await
+    }
+
+    async fn revoke_key(&self, key: &ApiKey, now: DateTime<Utc>) -> Result<bool, Error> {
+        self.store.revoke_key(key, now).await
+    }
+
+    async fn keys_changed(&self, seen: u64) -> u64 {
+        self.store.keys_changed(seen).await
+    }
+
+    async fn beat(&self, instance: Instance, now: DateTime<Utc>) -> Result<(), Error> {
+        self.store.beat(instance, now).await
+    }
+
+    async fn known_videos(&self, videos: &[(ApiKey, Video)]) -> Result<Vec<KnownVideo>, Error> {
+        self.store.known_videos(videos).await
+    }
+
+    async fn add_videos(&self, videos: &[(ApiKey, Video)]) -> Result<Vec<(KeyId, VideoId)>, Error> {
+        self.store.add_videos(videos).await
+    }
+
+    async fn load(&self, ids: &[SessionId]) -> Result<Vec<Option<Found>>, Error> {
+        self.store.load(ids).await
+    }
+
+    async fn commit(&self, writes: Arc<[SessionWrite]>) -> Result<Vec<Outcome>, Error> {
+        let outcomes = self.store.commit(writes).await?;
+        if !self.commits.fetch_add(1, Ordering::Relaxed).is_multiple_of(4) {
+            close(&self.store).await;
+            merge(&self.store).await;
+        }
+        Ok(outcomes)
+    }
+
+    async fn quiet(
+        &self,
+        quiet_since: DateTime<Utc>,
+        limit: u32,
+    ) -> Result<Vec<OpenSession>, Error> {
+        self.store.quiet(quiet_since, limit).await
+    }
+
+    async fn rewrite(&self, rewrite: Rewrite) -> Result<Outcome, Error> {
+        self.store.rewrite(rewrite).await
+    }
+
+    async fn finalize(&self, silent_since: DateTime<Utc>, limit: u32) -> Result<u64, Error> {
+        self.store.finalize(silent_since, limit).await
+    }
+
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>, Error> {
+        self.store.snapshot().await
+    }
+
+    async fn count_sessions(&self) -> Result<u64, Error> {
+        self.store.count_sessions().await
+    }
+
+    async fn check(&self) -> Result<(), Error> {
+        self.store.check().await
+    }
+}

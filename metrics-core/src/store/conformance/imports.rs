@@ -1,0 +1,172 @@
+//! Sessions of another store or file are added once.
+
+use super::draft::{
+    Draft, START_MS, all, check_totals, close, exported, figures, fill, heads, key, merge,
+};
+use super::export::exported_ids;
+use super::join_all;
+use super::sessions::everything;
+use crate::block::{Row, RowId, SESSIONS_MAX};
+use crate::import::{Foreign, insert};
+use crate::key::ApiKey;
+use crate::query::Selection;
+use crate::store::{Instance, Place, Store, Videos};
+use crate::upkeep;
+use crate::video::Video;
+
+fn draft(key: &ApiKey, number: i64) -> Draft {
+    let video = Video::labelled(format!("video {}", number % 3));
+    Draft::new(key, &number.to_string(), video).at(START_MS + 1_000 * number).on("http://a/b")
+}
+
+fn foreign(draft: &Draft) -> Foreign {
+    let subject = &draft.subject;
+    Foreign {
+        key: subject.key.clone(),
+        video: subject.video.clone(),
+        row: Row {
+            id: RowId::from(draft.id),
+            page: subject.source.clone(),
+            client: subject.client,
+            session_data: subject.session_data.as_deref().map(Into::into),
+            stored: draft.stored.clone(),
+        },
+    }
+}
+
+/// They are final, and count as if they had been recorded here.
+pub async fn imported_sessions_are_closed(store: &dyn Store) {
+    let key = key(store).await;
+    let mut drafts: Vec<_> = (0..50).map(|number| draft(&key, number)).collect();
+    drafts.push(Draft { stored: everything(), ..draft(&key, 50) });
+    let inserted = insert(store, drafts.iter().map(foreign).collect()).await.expect("added");
+    assert_eq!((inserted.added, inserted.already_there, inserted.videos.len()), (51, 0, 3));
+
+    let mut expected: Vec<_> = drafts.iter().map(Draft::record).collect();
+    expected.sort_by_key(|record| record.id);
+    assert_eq!(exported(store, 7).await, expected);
+    assert_eq!(store.count_sessions().await.expect("counted"), 51);
+    assert_eq!(figures(store, &all(Selection::key(key))).await.plays, 51);
+    check_totals(store).await;
+    assert_eq!(store.load(&[drafts[0].id]).await.expect("loaded"), [None]);
+    let mut snapshot = store.snapshot().await.expect("opened");
+    assert_eq!(snapshot.resumable(None, 10).await.expect("read"), []);
+}
+
+/// Wherever they are: open, closed, merged, imported, or twice in the file.
+pub async fn sessions_that_are_there_are_not_added(store: &dyn Store) {
+    let key = key(store).await;
+    let drafts: Vec<_> = (0..40).map(|number| draft(&key, number)).collect();
+    let file: Vec<_> = drafts.iter().chain(&drafts[30..]).map(foreign).collect();
+    for some in drafts[..20].chunks(2) {
+        fill(store, some).await;
+        close(store).await;
+    }
+    merge(store).await;
+    let open = drafts[20..25].iter().map(|draft| draft.clone().open_at(Instance(1)));
+    fill(store, &open.collect::<Vec<_>>()).await;
+
+    let inserted = insert(store, file.clone()).await.expect("added");
+    assert_eq!((inserted.added, inserted.already_there), (15, 35));
+    assert_eq!(inserted.differing, []);
+    for _ in 0..2 {
+        let inserted = insert(store, file.clone()).await.expect("added");
+        assert_eq!((inserted.added, inserted.already_there), (0, 50));
+        assert_eq!(store.count_sessions().await.expect("counted"), 40);
+        check_totals(store).await;
+        close(store).await;
+        merge(store).await;
+    }
+    let mut expected: Vec<_> = drafts.iter().map(Draft::record).collect();
+    expected.sort_by_key(|record| record.id);
+    assert_eq!(exported(store, 100).await, expected);
+}
+
+/// They are named, and stay as they are.
+pub async fn sessions_that_differ_are_left_alone(store: &dyn Store) {
+    let key = key(store).await;
+    let drafts: Vec<_> = (0..3).map(|number| draft(&key, number)).collect();
+    fill(store, &drafts).await;
+    let other = drafts[1].clone().played(&[(0, 1)]);
+    let same_id_elsewhere = drafts[2].clone().at(START_MS - 1);
+    let file = [&drafts[0], &other, &same_id_elsewhere].map(foreign);
+    let inserted = insert(store, file.to_vec()).await.expect("added");
+    assert_eq!((inserted.added, inserted.already_there), (1, 1));
+    assert_eq!(inserted.differing, [RowId::from(other.id)]);
+    assert_eq!(store.count_sessions().await.expect("counted"), 4);
+    let view_ms = figures(store, &all(Selection::default())).await.view_ms;
+    assert_eq!(view_ms, 40_000);
+}
+
+/// All of them or none.
+pub async fn an_import_with_a_key_that_is_not_there_adds_nothing(store: &dyn Store) {
+    let key = key(store).await;
+    let file = [draft(&key, 1), draft(&ApiKey::generate(), 2), draft(&key, 3)];
+    let err = insert(store, file.iter().map(foreign).collect()).await;
+    let err = err.expect_err("there is no such key");
+    assert!(!err.is_retryable(), "{err:?}");
+    assert_eq!(store.count_sessions().await.expect("counted"), 0);
+    assert_eq!(insert(store, Vec::new()).await.expect("added").added, 0);
+}
+
+/// More than a block holds, which become several that share no time.
+pub async fn a_large_import_becomes_several_blocks(store: &dyn Store) {
+    let key = key(store).await;
+    let count = SESSIONS_MAX as i64 + 100;
+    let draft = |number: i64| {
+        let draft = Draft::new(&key, &number.to_string(), Video::labelled("a"));
+        draft.at(START_MS + 100 * (number * 7_919 % count))
+    };
+    let file: Vec<_> = (0..count).map(|number| foreign(&draft(number))).collect();
+    let inserted = insert(store, file).await.expect("added");
+    assert_eq!(inserted.added, count as u64);
+    let mut heads = heads(store, &Videos::All).await;
+    heads.sort_by_key(|head| head.first_start_ms);
+    assert_eq!(heads.len(), 2);
+    assert!(heads[0].last_start_ms < heads[1].first_start_ms);
+    assert_eq!(exported_ids(store, 5_000).await.len() as i64, count);
+    assert_eq!(store.count_sessions().await.expect("counted"), count as u64);
+    check_totals(store).await;
+}
+
+/// Each session is added once, and all imports see it then.
+pub async fn concurrent_imports_add_no_session_twice(store: &dyn Store) {
+    let key = key(store).await;
+    for turn in 0..5_i64 {
+        let drafts = (0..30).map(|number| draft(&key, 100 * turn + number));
+        let file: Vec<_> = drafts.map(|draft| foreign(&draft)).collect();
+        let imports = (0..6).map(|_| insert(store, file.clone()));
+        let inserted = join_all(imports).await;
+        let added = inserted.into_iter().map(|it| it.expect("added").added);
+        assert_eq!(added.sum::<u64>(), 30, "{turn}");
+        assert_eq!(store.count_sessions().await.expect("counted"), 30 * (turn as u64 + 1));
+    }
+    check_totals(store).await;
+}
+
+/// A session that is closed or opened while it is imported is added by neither.
+pub async fn an_import_sees_sessions_that_move(store: &dyn Store) {
+    let key = key(store).await;
+    let drafts: Vec<_> = (0..12).map(|number| draft(&key, number)).collect();
+    fill(store, &drafts).await;
+    let file: Vec<_> = drafts.iter().map(foreign).collect();
+    let moving = async {
+        for turn in 0..10 {
+            close(store).await;
+            let ids: Vec<_> = drafts.iter().skip(turn % 3).step_by(2).map(|it| it.id).collect();
+            upkeep::load(store, &ids).await.expect("loaded");
+        }
+    };
+    let importing = async {
+        for _ in 0..10 {
+            let inserted = insert(store, file.clone()).await.expect("added");
+            assert_eq!((inserted.added, inserted.already_there), (0, 12));
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::join!(moving, importing);
+    assert_eq!(store.count_sessions().await.expect("counted"), 12);
+    let found = store.load(&[drafts[0].id]).await.expect("loaded").remove(0);
+    assert!(matches!(found.map(|it| it.place), Some(Place::Open(_) | Place::Closed { .. })));
+    check_totals(store).await;
+}
