@@ -144,11 +144,8 @@ fn empty_buckets(
     query: &BucketQuery,
     now: DateTime<Utc>,
 ) -> Result<Vec<DateTime<Utc>>, ReportError> {
-    // What has no end is filled up to now: the rest of time has no plays yet.
-    let to = match query.timeframe {
-        Timeframe::From(_) => now,
-        Timeframe::Last(_) | Timeframe::Between(..) => instant(scan.to_ms),
-    };
+    // A timeframe without an end is filled up to now: the rest of time has no plays yet.
+    let to = if matches!(query.timeframe, Timeframe::From(_)) { now } else { instant(scan.to_ms) };
     let starts = query.buckets.starts(instant(scan.from_ms), to);
     let starts: Vec<_> = starts.take(BUCKETS_MAX + 1).collect();
     if BUCKETS_MAX < starts.len() { Err(ReportError::TooManyBuckets) } else { Ok(starts) }
