@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::coded::{Coded, Value};
 use super::columns::{Columns, Quality};
-use super::{Block, FORMAT, Group, Groups, Row, RowId};
+use super::{Block, FORMAT, Group, Groups, Row, RowId, SESSIONS_MAX};
 use crate::client::{Browser, Client, Device, Platform};
 use crate::event::Rendition;
 use crate::session::{Counters, Details, Stored, over};
@@ -56,6 +56,9 @@ impl Block {
     /// [`Damaged`] if the bytes are nothing that [`encode`](Self::encode) wrote.
     pub fn columns(&self, groups: Groups) -> Result<Columns, Damaged> {
         let sessions = self.sessions as usize;
+        if SESSIONS_MAX < sessions {
+            return Err(Damaged("a block has too many sessions"));
+        }
         let mut columns = Columns { sessions, ..Columns::default() };
         for group in groups.iter() {
             let Some(bytes) = self.group(group) else {
