@@ -111,11 +111,7 @@ pub mod report;
 mod reports;
 #[cfg(feature = "recorder")]
 mod retention;
-<<<<<<< HEAD
-=======
-pub mod rollup;
 pub mod scan;
->>>>>>> b-engine
 pub mod session;
 pub mod source;
 #[cfg(feature = "recorder")]

@@ -147,7 +147,7 @@ fn empty_buckets(
     // What has no end is filled up to now: the rest of time has no plays yet.
     let to = match query.timeframe {
         Timeframe::From(_) => now,
-        Timeframe::Last(_) | Timeframe::Between(..) => instant(scan.to_ms),
+        _ => instant(scan.to_ms),
     };
     let starts = query.buckets.starts(instant(scan.from_ms), to);
     let starts: Vec<_> = starts.take(BUCKETS_MAX + 1).collect();
