@@ -258,8 +258,6 @@ fn check(answer: &Answer, expected: &BTreeMap<Vec<DimensionValue>, Vec<Option<f6
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1_024))]
-
     #[test]
     fn answers_are_those_of_plain_loops(
         watches in prop::collection::vec(watch(), 0..40),
