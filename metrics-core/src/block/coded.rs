@@ -106,7 +106,8 @@ impl<T: Value> Coded<T> {
             2..=256 => reader.take(sessions)?.iter().map(|code| u32::from(*code)).collect(),
             _ => (0..sessions).map(|_| reader.narrow()).collect::<Result<Vec<u32>, _>>()?,
         };
-        if codes.iter().any(|code| len <= *code as usize) {
+        // All are looked at: without an early return, a processor compares several at once.
+        if codes.iter().fold(0, |max, code| max.max(*code)) as usize >= len {
             return Err(Damaged("a code has no value"));
         }
         Ok(Self { values, codes: Codes::Many(codes) })
