@@ -130,6 +130,9 @@ impl Group {
 pub struct Groups(u16);
 
 impl Groups {
+    /// No group.
+    pub const NONE: Self = Self(0);
+
     /// Every group: sessions whole.
     pub const ALL: Self = Self((1 << Group::ALL.len()) - 1);
 

@@ -45,7 +45,7 @@ impl Parts {
         let end_ms = u64::from(self.end_ms);
         // Two stretches may overlap one part; the session counts there once.
         let mut counted = 0;
-        for stretch in segments.union().iter().filter(|stretch| stretch.start_ms() < self.end_ms) {
+        for stretch in segments.ranges().filter(|stretch| stretch.start_ms() < self.end_ms) {
             let first = u64::from(stretch.start_ms()) * parts / end_ms;
             let after = (u64::from(stretch.end_ms()) * parts).div_ceil(end_ms).min(parts);
             let first = first.max(counted);
@@ -55,6 +55,11 @@ impl Parts {
                 counted = after;
             }
         }
+    }
+
+    /// Adds the sessions that another counted in the same parts.
+    pub fn merge(&mut self, other: &Self) {
+        self.viewers.iter_mut().zip(&other.viewers).for_each(|(sum, other)| *sum += other);
     }
 
     /// The parts in order, or nothing if nothing was watched.
@@ -88,6 +93,11 @@ pub struct Second {
     pub views: u64,
     /// How many sessions watched some of it.
     pub viewers: u64,
+    /// How many sessions watched nothing beyond it: it was their last.
+    pub exits: u64,
+    /// How many sessions watched some of it, left out what follows, and watched something later: as often as a gap of
+    /// their watched ranges begins there. What was jumped over and watched after all is no gap.
+    pub skips: u64,
 }
 
 /// The watched seconds of one time bucket.
@@ -100,7 +110,7 @@ pub struct SecondsBucket {
     pub seconds: Vec<Second>,
 }
 
-/// How many seconds an answer may have, summed over its buckets: two million need 32 MB while they are counted.
+/// How many seconds an answer may have, summed over its buckets: two million need 64 MB while they are counted.
 pub const SECONDS_MAX: usize = 2_000_000;
 
 /// There are more than [`SECONDS_MAX`] seconds to answer.
@@ -114,15 +124,17 @@ pub struct Seconds {
     buckets: Buckets,
     // The sum of the lengths below.
     len: usize,
-    // Differences, as long as the furthest second needs.
-    folded: BTreeMap<DateTime<Utc>, Vec<Difference>>,
+    // As long as the furthest second needs.
+    folded: BTreeMap<DateTime<Utc>, Vec<Sum>>,
 }
 
-/// How many more or fewer there are from a second on than in the one before.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-struct Difference {
+/// What is summed for a second: how many more segments and sessions overlap it than the one before, exits and skips.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sum {
     views: i64,
     viewers: i64,
+    exits: u64,
+    skips: u64,
 }
 
 impl Seconds {
@@ -138,42 +150,76 @@ impl Seconds {
     ///
     /// [`TooManySeconds`] if the answer would be too large; the session is not counted.
     pub fn add(&mut self, started_at_ms: i64, segments: &Segments) -> Result<(), TooManySeconds> {
-        if segments.is_empty() {
-            return Ok(());
-        }
-        let union = segments.union();
-        let differences = self.room(started_at_ms, seconds_of(union.iter().last()).end)?;
+        self.add_to(self.buckets.start_of(instant(started_at_ms)), segments)
+    }
+
+    /// Counts one session of the bucket with this start.
+    ///
+    /// # Errors
+    ///
+    /// [`TooManySeconds`] if the answer would be too large; the session is not counted.
+    pub(crate) fn add_to(
+        &mut self,
+        bucket: DateTime<Utc>,
+        segments: &Segments,
+    ) -> Result<(), TooManySeconds> {
+        let Some(last) = segments.ranges().last() else { return Ok(()) };
+        let sums = self.room(bucket, seconds_of(last).end)?;
         for segment in segments.iter() {
-            let seconds = seconds_of(Some(segment));
-            differences[seconds.start].views += 1;
-            differences[seconds.end].views -= 1;
+            let seconds = seconds_of(segment);
+            sums[seconds.start].views += 1;
+            sums[seconds.end].views -= 1;
         }
         let mut counted = 0;
-        for stretch in union.iter() {
-            let seconds = seconds_of(Some(stretch));
+        for stretch in segments.ranges() {
+            let seconds = seconds_of(stretch);
             let first = seconds.start.max(counted);
             if first < seconds.end {
-                differences[first].viewers += 1;
-                differences[seconds.end].viewers -= 1;
+                sums[first].viewers += 1;
+                sums[seconds.end].viewers -= 1;
                 counted = seconds.end;
+            }
+            // Stretches are not empty, so that each has a last second.
+            let watched_last = &mut sums[seconds.end - 1];
+            if stretch == last {
+                watched_last.exits += 1;
+            } else {
+                watched_last.skips += 1;
             }
         }
         Ok(())
     }
 
-    /// The differences of the bucket that holds an instant, as many as a session needs that was watched to `end`.
-    fn room(&mut self, at_ms: i64, end: usize) -> Result<&mut Vec<Difference>, TooManySeconds> {
-        let start = self.buckets.start_of(instant(at_ms));
-        let differences = self.folded.entry(start).or_default();
-        if differences.len() <= end {
-            let longer = self.len + end + 1 - differences.len();
+    /// Adds the sessions that another counted in the same buckets.
+    ///
+    /// # Errors
+    ///
+    /// [`TooManySeconds`] if the answer would be too large; some sessions may have been added then.
+    pub fn merge(&mut self, other: &Self) -> Result<(), TooManySeconds> {
+        for (bucket, others) in &other.folded {
+            let Some(end) = others.len().checked_sub(1) else { continue };
+            for (sum, other) in self.room(*bucket, end)?.iter_mut().zip(others) {
+                sum.views += other.views;
+                sum.viewers += other.viewers;
+                sum.exits += other.exits;
+                sum.skips += other.skips;
+            }
+        }
+        Ok(())
+    }
+
+    /// The sums of a bucket, as many as a session needs that was watched to `end`.
+    fn room(&mut self, bucket: DateTime<Utc>, end: usize) -> Result<&mut Vec<Sum>, TooManySeconds> {
+        let sums = self.folded.entry(bucket).or_default();
+        if sums.len() <= end {
+            let longer = self.len + end + 1 - sums.len();
             if SECONDS_MAX < longer {
                 return Err(TooManySeconds);
             }
             self.len = longer;
-            differences.resize(end + 1, Difference::default());
+            sums.resize(end + 1, Sum::default());
         }
-        Ok(differences)
+        Ok(sums)
     }
 
     /// The buckets in order, without those in which nothing was watched.
@@ -181,13 +227,14 @@ impl Seconds {
     pub fn finish(&self) -> Vec<SecondsBucket> {
         self.folded
             .iter()
-            .map(|(start, differences)| {
+            .map(|(start, sums)| {
                 let (mut views, mut viewers) = (0, 0);
-                let seconds = (0..).zip(differences).filter_map(|(second, difference)| {
-                    views += difference.views;
-                    viewers += difference.viewers;
-                    let watched = Second { second, views: count(views), viewers: count(viewers) };
-                    (0 < watched.views).then_some(watched)
+                let seconds = (0..).zip(sums).filter_map(|(second, sum)| {
+                    views += sum.views;
+                    viewers += sum.viewers;
+                    let Sum { exits, skips, .. } = *sum;
+                    let (views, viewers) = (count(views), count(viewers));
+                    (0 < views).then_some(Second { second, views, viewers, exits, skips })
                 });
                 SecondsBucket { start: *start, seconds: seconds.collect() }
             })
@@ -196,10 +243,8 @@ impl Seconds {
 }
 
 /// The whole seconds that a stretch overlaps.
-fn seconds_of(stretch: Option<Interval>) -> Range<usize> {
-    stretch.map_or(0..0, |stretch| {
-        stretch.start_ms() as usize / 1_000..(stretch.end_ms() as usize).div_ceil(1_000)
-    })
+fn seconds_of(stretch: Interval) -> Range<usize> {
+    stretch.start_ms() as usize / 1_000..(stretch.end_ms() as usize).div_ceil(1_000)
 }
 
 fn count(sum: i64) -> u64 {

@@ -2,7 +2,7 @@
 //!
 //! A [`Scanner`] takes the [`Columns`] of any number of blocks and open sessions, in any order, and answers a
 //! [`Query`]. It does no I/O: the caller reads the groups of columns that [`Scanner::groups`] names, of the videos that
-//! [`Scanner::wants_video`] accepts.
+//! [`Scanner::wants_video`] accepts. [`engagement`] and [`buckets`] answer the older reports in the same way.
 //!
 //! Answers are exact and do not depend on the order: all that is summed are integers, and percentiles are taken from
 //! the counts of distinct values.
@@ -18,8 +18,10 @@
 //! [`Metric`](crate::query::Metric) and its sums.
 
 mod answer;
+pub mod buckets;
 mod calendar;
 mod column;
+pub mod engagement;
 mod filter;
 mod group;
 mod sums;
@@ -27,6 +29,7 @@ mod sums;
 mod tests;
 
 use crate::block::{Columns, Group, Groups};
+use crate::engagement::TooManySeconds;
 use crate::query::{Minimum, Period, Query, QueryError};
 use crate::varint::Damaged;
 use crate::video::Video;
@@ -73,6 +76,9 @@ pub enum ScanError {
         "percentiles need more than {VALUES_MAX} distinct values: use fewer dimensions or a filter"
     )]
     TooManyValues,
+    /// There are more seconds of video than memory is allowed for.
+    #[error(transparent)]
+    TooManySeconds(#[from] TooManySeconds),
 }
 
 /// Answers a [`Query`] from columns.

@@ -54,6 +54,27 @@ impl Source {
         Some(Self { url: url.as_str().into(), host, path })
     }
 
+    /// The page that [`as_str`](Self::as_str) wrote, or `None` if the text cannot be one. To parse the pages of a block
+    /// would take longer than all else.
+    pub(crate) fn stored(text: &str) -> Option<Self> {
+        let is_left_out = |byte: u8| matches!(byte, b'?' | b'#' | 0);
+        if SOURCE_BYTES_MAX < text.len() || text.bytes().any(is_left_out) {
+            return None;
+        }
+        let host = text.find("://").filter(|scheme| 0 < *scheme)? + "://".len();
+        let path = host + text[host..].find('/')?;
+        let authority = &text[host..path];
+        // The colons of an IPv6 address are in brackets.
+        let port = authority.rfind(':').filter(|colon| !authority[*colon..].contains(']'));
+        let host_len = port.unwrap_or(authority.len());
+        if host_len == 0 || authority.contains('@') {
+            return None;
+        }
+        let place = |at: usize| at.try_into().ok();
+        let host = (place(host)?, place(host + host_len)?);
+        Some(Self { url: text.into(), host, path: place(path)? })
+    }
+
     /// Scheme, host, port if it is not the default, and path.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -82,6 +103,8 @@ impl fmt::Display for Source {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[track_caller]
@@ -117,6 +140,22 @@ mod tests {
         ] {
             let page = Source::parse(address).expect(address);
             assert_eq!((page.host(), page.pathname()), (host, path), "{address}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn stored_pages_are_as_they_were(address in "[a-z]{1,5}://(u:p@)?([a-z.]{1,9}|\\[[0-9a-f:]{2,9}\\]|\\PC{1,5})(:[0-9]{1,5})?(/\\PC{0,9})?") {
+            if let Some(page) = Source::parse(&address) {
+                prop_assert_eq!(Source::stored(page.as_str()), Some(page));
+            }
+        }
+
+        #[test]
+        fn any_text_is_a_page_or_refused(text in "\\PC{0,20}|[a:/@?\\[\\]]{0,12}") {
+            if let Some(page) = Source::stored(&text) {
+                prop_assert!(!page.host().is_empty() && page.pathname().starts_with('/'));
+            }
         }
     }
 

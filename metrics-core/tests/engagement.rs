@@ -1,5 +1,7 @@
 //! Engagement against brute force: every session, every part, every second.
 
+use std::collections::BTreeSet;
+
 use chrono::DateTime;
 use metrics_core::engagement::{Parts, Second, Seconds, TooManySeconds};
 use metrics_core::interval::{Interval, Segments};
@@ -17,6 +19,11 @@ fn sessions() -> impl Strategy<Value = Vec<Segments>> {
 /// Whether the interval and `[from, to)` share more than a point, all in units of 1/`unit` ms.
 fn overlaps(interval: Interval, from: u64, to: u64, unit: u64) -> bool {
     u64::from(interval.start_ms()) * unit < to && from < u64::from(interval.end_ms()) * unit
+}
+
+/// Whether a session watched a millisecond.
+fn has(session: &Segments, at_ms: u32) -> bool {
+    session.iter().any(|it| it.start_ms() <= at_ms && at_ms < it.end_ms())
 }
 
 proptest! {
@@ -48,14 +55,23 @@ proptest! {
             counted.finish().into_iter().flat_map(|bucket| bucket.seconds).collect();
 
         let seconds: Vec<_> =
-            seconds.iter().map(|it: &Second| (it.second, it.views, it.viewers)).collect();
+            seconds.iter().map(|it| (it.second, it.views, it.viewers, it.exits, it.skips)).collect();
+        // The seconds in which watched time ends: the last is an exit, any other a skip.
+        let ends = |session: &Segments| {
+            let ends = session.iter().map(|it| it.end_ms() - 1);
+            let ends = ends.filter(|at| !has(session, at + 1)).collect::<BTreeSet<_>>();
+            ends.iter().map(|at| at / 1_000).collect::<Vec<_>>()
+        };
+        let ends: Vec<_> = sessions.iter().map(ends).collect();
         let expected: Vec<_> = (0..20_u32)
             .map(|second| {
                 let (from, to) = (1_000 * u64::from(second), 1_000 * u64::from(second + 1));
                 let watched = |it: &Interval| overlaps(*it, from, to, 1);
                 let viewer = |session: &&Segments| session.iter().any(|it| watched(&it));
                 let views = sessions.iter().flat_map(Segments::iter).filter(watched).count() as u64;
-                (second, views, sessions.iter().filter(viewer).count() as u64)
+                let exits = ends.iter().filter(|ends| ends.last() == Some(&second)).count() as u64;
+                let all = ends.iter().flatten().filter(|end| **end == second).count() as u64;
+                (second, views, sessions.iter().filter(viewer).count() as u64, exits, all - exits)
             })
             .filter(|second| 0 < second.1)
             .collect();
@@ -90,4 +106,24 @@ fn an_answer_is_bounded() {
     let week: Segments = [Interval::new(0, 604_800_000).unwrap()].into_iter().collect();
     let hours: Vec<_> = (0..4).map(|hour| seconds.add(3_600_000 * hour, &week)).collect();
     assert_eq!(hours, [Ok(()), Ok(()), Ok(()), Err(TooManySeconds)]);
+}
+
+#[test]
+fn exits_and_skips_are_where_watching_ends() {
+    let mut seconds = Seconds::new(Buckets::new("1 day".parse().unwrap()));
+    let segment = |start, end| Interval::new(start, end).unwrap();
+    // From 1.5 s to 4 s there is a jump. That from 5 s to 9 s was watched after all.
+    let jumped =
+        [segment(0, 1_500), segment(4_000, 5_000), segment(9_000, 9_500), segment(5_000, 9_000)];
+    seconds.add(0, &jumped.into_iter().collect()).unwrap();
+    let mut others = Seconds::new(Buckets::new("1 day".parse().unwrap()));
+    others.add(0, &[segment(1_000, 2_000)].into_iter().collect()).unwrap();
+    seconds.merge(&others).unwrap();
+    let found = seconds.finish().remove(0).seconds;
+    let found: Vec<_> =
+        found.iter().map(|it| (it.second, it.viewers, it.exits, it.skips)).collect();
+    let after = (4..9).map(|second| (second, 1, 0, 0));
+    let expected: Vec<_> =
+        [(0, 1, 0, 0), (1, 2, 1, 1)].into_iter().chain(after).chain([(9, 1, 1, 0)]).collect();
+    assert_eq!(found, expected);
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::coded::{Coded, Value};
 use super::columns::{Columns, Quality};
-use super::{Block, FORMAT, Group, Groups, Row, RowId};
+use super::{Block, FORMAT, Group, Groups, Row, RowId, SESSIONS_MAX};
 use crate::client::{Browser, Client, Device, Platform};
 use crate::event::Rendition;
 use crate::session::{Counters, Details, Stored, over};
@@ -56,6 +56,9 @@ impl Block {
     /// [`Damaged`] if the bytes are nothing that [`encode`](Self::encode) wrote.
     pub fn columns(&self, groups: Groups) -> Result<Columns, Damaged> {
         let sessions = self.sessions as usize;
+        if SESSIONS_MAX < sessions {
+            return Err(Damaged("a block has too many sessions"));
+        }
         let mut columns = Columns { sessions, ..Columns::default() };
         for group in groups.iter() {
             let Some(bytes) = self.group(group) else {
@@ -229,27 +232,21 @@ impl Columns {
         }
         match group {
             Group::Starts => {
-                self.starts_ms.reserve_exact(sessions);
-                let mut start_ms = 0_i64;
-                for index in 0..sessions {
-                    let number = reader.number()?;
-                    let distance_ms =
-                        if index == 0 { unzigzag(number) } else { number.cast_signed() };
-                    start_ms = start_ms.wrapping_add(distance_ms);
-                    self.starts_ms.push(start_ms);
-                }
-                if !self.starts_ms.is_sorted() {
+                self.starts_ms = take_starts(reader, sessions)?;
+                let pairs = self.starts_ms.windows(2);
+                // All are looked at, like the codes of dictionaries.
+                if !pairs.fold(true, |is_sorted, pair| is_sorted & (pair[0] <= pair[1])) {
                     return Err(Damaged("the sessions of a block are not in order"));
                 }
             }
             Group::Times => {
                 self.view_ms.reserve_exact(sessions);
                 self.unique_ms.reserve_exact(sessions);
-                for _ in 0..sessions {
-                    let view_ms = reader.number()?;
-                    self.view_ms.push(view_ms);
-                    self.unique_ms.push(view_ms.wrapping_sub(reader.number()?));
-                }
+                let Self { view_ms, unique_ms, .. } = self;
+                reader.pairs(sessions, |view, rewatched| {
+                    view_ms.push(view);
+                    unique_ms.push(view.wrapping_sub(rewatched));
+                })?;
             }
             Group::Clients => self.clients = Some(Coded::take(reader, sessions)?),
             Group::Durations => self.durations_ms = Some(Coded::take(reader, sessions)?),
@@ -288,6 +285,22 @@ impl Columns {
 /// The value of a column that may be unknown.
 fn get<T: Clone>(column: Option<&Coded<Option<T>>>, session: usize) -> Option<T> {
     column.and_then(|column| column.get(session).clone())
+}
+
+fn take_starts(reader: &mut Reader<'_>, sessions: usize) -> Result<Vec<i64>, Damaged> {
+    let mut starts_ms = Vec::with_capacity(sessions);
+    let Some(rest) = sessions.checked_sub(1) else { return Ok(starts_ms) };
+    let mut start_ms = unzigzag(reader.number()?);
+    starts_ms.push(start_ms);
+    reader.pairs(rest / 2, |first, second| {
+        let between_ms = start_ms.wrapping_add(first.cast_signed());
+        start_ms = between_ms.wrapping_add(second.cast_signed());
+        starts_ms.extend([between_ms, start_ms]);
+    })?;
+    if rest % 2 == 1 {
+        starts_ms.push(start_ms.wrapping_add(reader.number()?.cast_signed()));
+    }
+    Ok(starts_ms)
 }
 
 fn language(stored: &Stored) -> Option<Arc<str>> {
@@ -444,7 +457,7 @@ impl Value for Option<Source> {
 
     fn take(reader: &mut Reader<'_>) -> Result<Self, Damaged> {
         let url = take_text(reader)?;
-        url.map(|url| Source::parse(url).ok_or(Damaged("a page is no address"))).transpose()
+        url.map(|url| Source::stored(url).ok_or(Damaged("a page is no address"))).transpose()
     }
 }
 

@@ -1,1 +1,251 @@
 //! Blocks hold sessions as they were, and refuse bytes that are none.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use proptest::sample::select;
+
+use super::{Block, Columns, Group, Groups, Row, RowId};
+use crate::Source;
+use crate::client::{Browser, Client, Device, Platform};
+use crate::event::Rendition;
+use crate::interval::{Interval, Segments};
+use crate::session::{Counters, Details, Stored, over};
+use crate::varint::Damaged;
+
+fn segments() -> impl Strategy<Value = Segments> {
+    let segment = (0_u32..100_000, 1_u32..5_000);
+    let segment =
+        segment.prop_filter_map("not empty", |(from, len)| Interval::new(from, from + len));
+    prop::collection::vec(segment, 0..4).prop_map(Segments::from_iter)
+}
+
+/// A number that is mostly 0, and large at times.
+fn number() -> impl Strategy<Value = u32> {
+    prop_oneof![3 => Just(0), 1 => any::<u32>()]
+}
+
+fn details() -> impl Strategy<Value = Details> {
+    let rendition = prop::option::of((
+        (prop::option::of(any::<u32>()), prop::option::of(any::<u32>())),
+        prop::option::of(any::<u32>()),
+        prop::option::of("[a-z]{0,5}"),
+    ));
+    let rendition = rendition.prop_map(|it| {
+        it.map(|((width, height), bitrate, codec)| Rendition { width, height, bitrate, codec })
+    });
+    let numbers = prop::array::uniform9(number());
+    let language = prop::option::of(select(vec!["nl", "en", ""]));
+    (numbers, rendition, language).prop_map(|(numbers, rendition, language)| {
+        let [seeks, fullscreens, tracks, renditions, clamped, seek_waits, wait, scrubbed, others] =
+            numbers;
+        Details {
+            seeks,
+            fullscreens,
+            tracks,
+            language: language.map(str::to_owned),
+            renditions,
+            rendition,
+            clamped,
+            seek_waits,
+            seek_wait_ms: u64::from(wait) << 20,
+            scrubbed_ms: u64::from(scrubbed),
+            others,
+        }
+    })
+}
+
+fn counters() -> impl Strategy<Value = Counters> {
+    let startup_ms = prop::option::of(number());
+    (number(), any::<u64>(), number(), startup_ms, details()).prop_map(
+        |(rebufferings, rebuffering_ms, failures, startup_ms, details)| Counters {
+            rebufferings,
+            rebuffering_ms: if rebufferings == 0 { 0 } else { rebuffering_ms },
+            failures,
+            startup_ms,
+            details,
+        },
+    )
+}
+
+fn client() -> impl Strategy<Value = Client> {
+    (select(Browser::ALL.to_vec()), select(Platform::ALL.to_vec()), select(Device::ALL.to_vec()))
+        .prop_map(|(browser, platform, device)| Client { browser, platform, device })
+}
+
+fn row() -> impl Strategy<Value = Row> {
+    let times =
+        (prop_oneof![any::<i64>(), -5_i64..5], any::<i64>(), prop::option::of(any::<u32>()));
+    let page = select(vec![
+        "",
+        "http://a.example/",
+        "https://b.example:81/x/y",
+        "app://host//z",
+        "http://[::1]:81/",
+    ]);
+    let data = select(vec!["", "{}", r#"{"plan":"free"}"#]);
+    (
+        any::<u64>(),
+        times,
+        segments(),
+        (any::<u64>(), any::<u64>()),
+        page,
+        data,
+        client(),
+        counters(),
+    )
+        .prop_map(
+            |(
+                id,
+                (start_ms, end_ms, duration_ms),
+                segments,
+                (view_ms, unique_ms),
+                page,
+                data,
+                client,
+                counters,
+            )| Row {
+                id: RowId(id),
+                page: Source::parse(page),
+                client,
+                session_data: (!data.is_empty()).then(|| Arc::from(data)),
+                stored: Stored {
+                    started_at_ms: start_ms,
+                    last_event_at_ms: end_ms,
+                    duration_ms,
+                    view_ms,
+                    unique_ms,
+                    segments: segments.encode(),
+                    counters,
+                    resume: over(),
+                },
+            },
+        )
+}
+
+fn sorted(mut rows: Vec<Row>) -> Vec<Row> {
+    rows.sort_by_key(Row::order);
+    rows
+}
+
+proptest! {
+    #[test]
+    fn sessions_are_decoded_as_they_were(rows in prop::collection::vec(row(), 0..30)) {
+        let block = Block::encode(rows.clone());
+        let rows = sorted(rows);
+        prop_assert_eq!(block.sessions as usize, rows.len());
+        if let [first, .., last] = &rows[..] {
+            prop_assert_eq!(block.first_start_ms, first.stored.started_at_ms);
+            prop_assert_eq!(block.last_start_ms, last.stored.started_at_ms);
+        }
+        prop_assert_eq!(block.rows().unwrap(), rows.clone());
+        // Open sessions have the same columns.
+        if !rows.is_empty() {
+            prop_assert_eq!(block.columns(Groups::ALL).unwrap(), Columns::of(&rows));
+        }
+    }
+
+    #[test]
+    fn groups_are_read_alone(rows in prop::collection::vec(row(), 1..10), wanted in any::<u16>()) {
+        let whole = Block::encode(rows.clone());
+        let groups = Group::ALL.into_iter().filter(|group| wanted >> *group as u16 & 1 != 0);
+        let groups = Groups::from_iter(groups);
+        let mut block = whole.clone();
+        for group in Group::ALL.into_iter().filter(|group| !groups.has(*group)) {
+            block.groups[group as usize] = None;
+        }
+        let columns = block.columns(groups).unwrap();
+        let all = Columns::of(&sorted(rows));
+        prop_assert_eq!(&columns.starts_ms, if groups.has(Group::Starts) { &all.starts_ms } else { &columns.starts_ms });
+        prop_assert_eq!(columns.starts_ms.is_empty(), !groups.has(Group::Starts));
+        prop_assert_eq!(columns.view_ms.is_empty(), !groups.has(Group::Times));
+        prop_assert_eq!(columns.has_segments(), groups.has(Group::Segments));
+        prop_assert_eq!(columns.pages, all.pages.filter(|_| groups.has(Group::Pages)));
+        prop_assert_eq!(columns.clients, all.clients.filter(|_| groups.has(Group::Clients)));
+        prop_assert_eq!(columns.languages, all.languages.filter(|_| groups.has(Group::Languages)));
+    }
+
+    #[test]
+    fn damage_is_an_error_or_other_sessions(
+        rows in prop::collection::vec(row(), 1..10),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<u8>()), 1..4),
+        sessions in prop::option::of(any::<u32>()),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let mut block = Block::encode(rows);
+        for (group, at, byte) in changes {
+            let group = group.index(block.groups.len());
+            if let Some(bytes) = &mut block.groups[group] {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+        }
+        block.sessions = sessions.unwrap_or(block.sessions);
+        if let Some(bytes) = &mut block.groups[cut.index(Group::ALL.len())] {
+            bytes.truncate(cut.index(2 * bytes.len()));
+        }
+        // Neither panics, and nothing is reserved for billions of sessions.
+        let _ = block.rows();
+        for group in Group::ALL {
+            let _ = block.columns(Groups::NONE.with(group));
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_decoded_or_refused(
+        bytes in prop::collection::vec(any::<u8>(), 0..60),
+        sessions in prop_oneof![0_u32..20, any::<u32>()],
+        with_format in any::<bool>(),
+    ) {
+        let mut bytes = bytes;
+        if with_format {
+            bytes.insert(0, super::FORMAT);
+        }
+        for group in Group::ALL {
+            let mut block = Block { sessions, ..Block::default() };
+            block.groups[group as usize] = Some(bytes.clone());
+            let _ = block.columns(Groups::NONE.with(group));
+        }
+    }
+}
+
+#[test]
+fn groups_without_values_are_left_out() {
+    let row = Row {
+        id: RowId(7),
+        page: None,
+        client: Client::default(),
+        session_data: None,
+        stored: Stored::finished(5, 6, None, &Segments::default()),
+    };
+    let block = Block::encode(vec![row.clone(), row]);
+    let left_out: Vec<_> = Group::ALL.into_iter().filter(|it| block.group(*it).is_none()).collect();
+    assert_eq!(left_out, [Group::Pages, Group::SessionData, Group::Quality, Group::Languages]);
+    // Two sessions take two bytes or less in most groups, beside what each group begins with.
+    assert!(block.bytes() < 60, "{}", block.bytes());
+}
+
+#[test]
+fn refusals_say_what_is_wrong() {
+    let row = Row {
+        id: RowId(7),
+        page: None,
+        client: Client::default(),
+        session_data: None,
+        stored: Stored::finished(5, 6, None, &Segments::default()),
+    };
+    let block = Block::encode(vec![row.clone(), row]);
+    let starts = Groups::NONE.with(Group::Starts);
+    let check = |bytes: Option<&[u8]>, sessions, expected| {
+        let mut block = block.clone();
+        block.sessions = sessions;
+        block.groups[Group::Starts as usize] = bytes.map(<[u8]>::to_vec);
+        assert_eq!(block.columns(starts).unwrap_err(), Damaged(expected));
+    };
+    check(None, 2, "a block lacks a group");
+    check(Some(&[2, 10, 0]), 2, "a block was written by a newer version");
+    check(Some(&[1, 10, 0, 0]), 2, "a block is longer than its sessions");
+    check(Some(&[1, 10]), 2, "a block is shorter than its sessions");
+    check(Some(&[1, 10, 0x80]), 2, "it ends too early");
+    check(Some(&[1, 10, 0]), u32::MAX, "a block has too many sessions");
+}

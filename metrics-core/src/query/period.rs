@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use chrono::{
-    DateTime, Datelike, Days, MappedLocalTime, Months, NaiveDate, NaiveDateTime, NaiveTime,
+    DateTime, Datelike, Days, MappedLocalTime, Months, NaiveDate, NaiveDateTime, NaiveTime, Offset,
     TimeZone, Utc,
 };
 use chrono_tz::{GapInfo, Tz};
@@ -161,7 +161,10 @@ impl Compare {
 }
 
 fn local(at: DateTime<Utc>, timezone: Tz) -> NaiveDateTime {
-    at.with_timezone(&timezone).naive_local()
+    let utc = at.naive_utc();
+    let offset = timezone.offset_from_utc_datetime(&utc).fix();
+    // The first and the last hours that there are have no local time.
+    utc.checked_add_offset(offset).unwrap_or(utc)
 }
 
 fn days_before(date: NaiveDate, days: u64) -> NaiveDate {

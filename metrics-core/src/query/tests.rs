@@ -252,3 +252,27 @@ fn filters_are_read_as_they_are_written() {
     assert_eq!(both.to_json(), json!(["and", ["is", "key", ["a"]], ["is", "session.n", ["1"]]]));
     assert_eq!(Filter::from_json(&json!([])).unwrap(), Filter::And(Vec::new()));
 }
+
+#[test]
+fn no_date_is_too_early_or_too_late() {
+    let zones = [None, Some(chrono_tz::Tz::America__New_York), Some(chrono_tz::Tz::Asia__Tokyo)];
+    let (first, last) = (NaiveDate::MIN, NaiveDate::MAX);
+    let instants = (DateTime::<Utc>::MIN_UTC, DateTime::<Utc>::MAX_UTC);
+    for timeframe in [
+        Timeframe::Dates(first, last),
+        Timeframe::Dates(last, first),
+        Timeframe::Dates(first, first),
+        Timeframe::Between(instants.1, instants.0),
+        Timeframe::From(instants.0),
+        Timeframe::Last(Span::WEEK),
+        Timeframe::Today,
+    ] {
+        for zone in zones {
+            for compare in [Compare::PreviousPeriod, Compare::PreviousYear] {
+                let mut query = Query::default().during(timeframe).compared_with(compare);
+                query.timezone = zone;
+                assert!(query.periods(now()).is_ok());
+            }
+        }
+    }
+}

@@ -9,6 +9,9 @@ use crate::time_bucket::{Buckets, Run, Width};
 /// How many stretches of time are remembered: 24 MB of them.
 const RUNS_MAX: usize = 1_000_000;
 
+/// How many stretches are looked at one by one, before they are searched.
+const STEPS: usize = 8;
+
 const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
 
@@ -105,12 +108,15 @@ impl Timeline {
     /// The stretch that holds `at`, if it is known. `place` is where the last one was found, before which none is.
     fn known(&self, at: i64, place: &mut usize) -> Option<Run> {
         let is_over = |run: &Run| run.until_ms <= at;
-        // Sessions follow each other, so it is mostly the next.
-        if self.runs.get(*place).is_some_and(is_over) {
+        // Sessions follow each other, so it is mostly one of the next.
+        let is_ahead = |place: &usize| self.runs.get(*place).is_some_and(is_over);
+        let mut steps = 0;
+        while steps < STEPS && is_ahead(place) {
             *place += 1;
-            if self.runs.get(*place).is_some_and(is_over) {
-                *place += self.runs[*place..].partition_point(is_over);
-            }
+            steps += 1;
+        }
+        if is_ahead(place) {
+            *place += self.runs[*place..].partition_point(is_over);
         }
         self.runs.get(*place).copied().filter(|run| run.from_ms <= at)
     }

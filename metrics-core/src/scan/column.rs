@@ -77,8 +77,11 @@ impl<'a> View<'a> {
             return Err(ScanError::Missing(group));
         }
         let starts_ms = &columns.starts_ms;
-        let from = starts_ms.partition_point(|start_ms| *start_ms < period.from_ms);
-        let to = starts_ms.partition_point(|start_ms| *start_ms <= period.to_ms);
+        // No calendar has other times, which only a damaged block can have.
+        let first_ms = period.from_ms.max(DateTime::<Utc>::MIN_UTC.timestamp_millis());
+        let last_ms = period.to_ms.min(DateTime::<Utc>::MAX_UTC.timestamp_millis());
+        let from = starts_ms.partition_point(|start_ms| *start_ms < first_ms);
+        let to = starts_ms.partition_point(|start_ms| *start_ms <= last_ms);
         Ok(Self { video: *video, columns, range: from..to.max(from) })
     }
 
@@ -147,6 +150,12 @@ pub(super) struct Column<'a> {
     pub(super) codes: Option<Cow<'a, [u32]>>,
     /// The value of each code. Several codes may have one value.
     pub(super) values: Vec<ValueRef<'a>>,
+}
+
+impl Column<'_> {
+    pub(super) fn code(&self, session: usize) -> usize {
+        self.codes.as_ref().map_or(0, |codes| codes[session] as usize)
+    }
 }
 
 /// The groups of columns that a dimension is read from.

@@ -399,6 +399,12 @@ impl Picked {
         self.sessions.iter().map(|session| *session as usize)
     }
 
+    /// When the sessions started, in Unix milliseconds.
+    pub(super) fn starts_ms(&self, view: &View<'_>) -> Vec<i64> {
+        let starts_ms = view.starts_ms();
+        self.iter().map(|session| starts_ms[session]).collect()
+    }
+
     /// The sessions of these that are in a mask as well, and the groups of those, where `slots` are those of all.
     pub(super) fn narrow(&self, mask: &Mask, slots: &[u32]) -> (Self, Vec<u32>) {
         let holds = |session: u32| match mask {

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use super::ScanError;
 use super::column::{Column, DimensionValue, ValueRef};
 use super::filter::Picked;
-use crate::query::DIMENSIONS_MAX;
 
 /// How many groups of sessions there may be before a limit applies: 50 MB of sums.
 pub const GROUPS_MAX: usize = 200_000;
@@ -15,10 +14,10 @@ pub const GROUPS_MAX: usize = 200_000;
 /// How many bytes the values of dimensions may have together.
 pub const GROUP_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// How many combinations of codes of a block are looked up in a table, which takes 256 KB.
-const TABLE_MAX: u64 = 1 << 16;
+/// How many bits the ids of a group's values may have together for a table of groups: at most 8 MB.
+const TABLE_BITS_MAX: u32 = 21;
 
-/// A code or combination that has no group yet.
+/// A code without an id, or ids without a group.
 const NONE: u32 = u32::MAX;
 
 /// The groups, numbered in the order in which they were met.
@@ -26,9 +25,13 @@ const NONE: u32 = u32::MAX;
 pub(super) struct Grouping {
     // Per dimension.
     values: Vec<Interner>,
-    /// The ids of each group's values.
+    // The ids of each group's values.
     keys: Vec<Key>,
     index: HashMap<Key, u32, Mixing>,
+    // The groups once more, by the bits of their ids, while those are few: faster than the index by far.
+    table: Vec<u32>,
+    // How many bits the ids of each dimension have in the table.
+    bits: Vec<u32>,
 }
 
 /// The ids of the values of a group, 32 bits each, that of the first dimension highest.
@@ -81,6 +84,8 @@ impl Grouping {
             values: vec![Interner::default(); dimensions],
             keys: Vec::new(),
             index: HashMap::default(),
+            table: vec![NONE],
+            bits: vec![0; dimensions],
         }
     }
 
@@ -128,53 +133,71 @@ impl Grouping {
         columns: &[Column<'_>],
         picked: &Picked,
     ) -> Result<Vec<u32>, ScanError> {
-        let (combinations, number) = combine(columns, picked)?;
-        let mut ids: Vec<_> = columns.iter().map(|it| vec![NONE; it.values.len()]).collect();
-        let mut find = |combination| self.group_of(combination, columns, &mut ids);
-        if TABLE_MAX < number {
-            let mut table: HashMap<u64, u32, Mixing> = HashMap::default();
-            let slots = combinations.into_iter().map(|combination| {
-                if let Some(slot) = table.get(&combination) {
-                    return Ok(*slot);
-                }
-                let slot = find(combination)?;
-                table.insert(combination, slot);
-                Ok(slot)
-            });
-            return slots.collect();
+        let mut ids = Vec::with_capacity(columns.len());
+        for (interner, column) in self.values.iter_mut().zip(columns) {
+            ids.push(interner.ids(column, picked)?);
         }
-        let mut table = vec![NONE; number as usize];
-        let mut slots = Vec::with_capacity(combinations.len());
-        for combination in combinations {
-            let slot = &mut table[combination as usize];
-            if *slot == NONE {
-                *slot = find(combination)?;
+        if columns.iter().all(|column| column.codes.is_none()) {
+            let ids: Vec<_> = ids.iter().map(|ids| ids[0]).collect();
+            let group = self.group(key(&ids))?;
+            return Ok(vec![group; picked.sessions.len()]);
+        }
+        let key_of = |session: usize| {
+            let ids = ids.iter().zip(columns).map(|(ids, column)| ids[column.code(session)]);
+            ids.fold(0, |key, id| key << 32 | Key::from(id))
+        };
+        if !self.fit_table() {
+            return picked.iter().map(|session| self.group(key_of(session))).collect();
+        }
+        let mut places = vec![0_u32; picked.sessions.len()];
+        for ((ids, column), bits) in ids.iter().zip(columns).zip(&self.bits) {
+            let Some(codes) = column.codes.as_deref() else {
+                places.iter_mut().for_each(|place| *place = *place << bits | ids[0]);
+                continue;
+            };
+            for (place, session) in places.iter_mut().zip(picked.iter()) {
+                *place = *place << bits | ids[codes[session] as usize];
             }
-            slots.push(*slot);
         }
-        Ok(slots)
+        // Places become groups where they are.
+        for (place, session) in places.iter_mut().zip(picked.iter()) {
+            let at = *place as usize;
+            if self.table[at] == NONE {
+                self.table[at] = self.group(key_of(session))?;
+            }
+            *place = self.table[at];
+        }
+        Ok(places)
     }
 
-    /// The group of a combination of codes. `ids` are those of codes that were met before.
-    fn group_of(
-        &mut self,
-        combination: u64,
-        columns: &[Column<'_>],
-        ids: &mut [Vec<u32>],
-    ) -> Result<u32, ScanError> {
-        let mut rest = combination;
-        let mut found = [0; DIMENSIONS_MAX];
-        for (dimension, column) in columns.iter().enumerate().rev() {
-            let len = column.values.len() as u64;
-            let code = (rest % len) as usize;
-            rest /= len;
-            let id = &mut ids[dimension][code];
-            if *id == NONE {
-                *id = self.values[dimension].id(&column.values[code])?;
-            }
-            found[dimension] = *id;
+    /// Makes the table as large as the ids need, and returns false if it would be too large.
+    fn fit_table(&mut self) -> bool {
+        let bits =
+            self.values.iter().map(|interner| u32::BITS - interner.last_id().leading_zeros());
+        let bits: Vec<_> = bits.collect();
+        let sum: u32 = bits.iter().sum();
+        if TABLE_BITS_MAX < sum {
+            self.table = Vec::new();
+            return false;
         }
-        self.group(key(&found[..columns.len()]))
+        if bits != self.bits {
+            self.bits = bits;
+            self.table = vec![NONE; 1 << sum];
+            for group in 0..self.keys.len() as u32 {
+                let place = self.place(self.keys[group as usize]);
+                self.table[place] = group;
+            }
+        }
+        true
+    }
+
+    /// Where a group is in the table.
+    fn place(&self, key: Key) -> usize {
+        let dimensions = self.bits.len();
+        let ids = self.bits.iter().enumerate().map(|(dimension, bits)| {
+            (*bits, (key >> (32 * (dimensions - 1 - dimension))) as u32 as usize)
+        });
+        ids.fold(0, |place, (bits, id)| place << bits | id)
     }
 
     fn group(&mut self, key: Key) -> Result<u32, ScanError> {
@@ -201,25 +224,29 @@ fn key(ids: &[u32]) -> Key {
     ids.iter().fold(0, |key, id| key << 32 | Key::from(*id))
 }
 
-/// A number per session picked for the combination of its codes, and how many such numbers there are.
-fn combine(columns: &[Column<'_>], picked: &Picked) -> Result<(Vec<u64>, u64), ScanError> {
-    let mut number = 1_u64;
-    let mut combinations = vec![0_u64; picked.sessions.len()];
-    for column in columns {
-        let len = column.values.len() as u64;
-        number = number.checked_mul(len).ok_or(ScanError::TooManyGroups)?;
-        let Some(codes) = column.codes.as_deref() else {
-            combinations.iter_mut().for_each(|it| *it *= len);
-            continue;
-        };
-        for (combination, session) in combinations.iter_mut().zip(picked.iter()) {
-            *combination = *combination * len + u64::from(codes[session]);
-        }
-    }
-    Ok((combinations, number))
-}
-
 impl Interner {
+    /// The ids of the codes of a column, as far as sessions picked have them.
+    fn ids(&mut self, column: &Column<'_>, picked: &Picked) -> Result<Vec<u32>, ScanError> {
+        let mut ids = vec![NONE; column.values.len()];
+        match column.codes.as_deref() {
+            None => ids[0] = self.id(&column.values[0])?,
+            Some(codes) => {
+                for session in picked.iter() {
+                    let code = codes[session] as usize;
+                    if ids[code] == NONE {
+                        ids[code] = self.id(&column.values[code])?;
+                    }
+                }
+            }
+        }
+        Ok(ids)
+    }
+
+    /// The largest id, or 0 if there is none.
+    fn last_id(&self) -> u32 {
+        self.values.len().saturating_sub(1) as u32
+    }
+
     /// The id of a value, which is added if it is new.
     fn id(&mut self, value: &ValueRef<'_>) -> Result<u32, ScanError> {
         let next = self.values.len() as u32;

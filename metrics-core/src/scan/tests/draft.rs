@@ -76,9 +76,9 @@ impl Watch {
         self
     }
 
-    pub(crate) fn counting(mut self, counters: Counters) -> Self {
-        let details = self.row.stored.counters.details.clone();
-        self.row.stored.counters = Counters { details, ..counters };
+    pub(crate) fn counting(mut self, mut counters: Counters) -> Self {
+        counters.details = self.row.stored.counters.details;
+        self.row.stored.counters = counters;
         self
     }
 

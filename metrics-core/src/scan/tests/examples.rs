@@ -7,7 +7,8 @@ use super::draft::{Watch, blocks};
 use crate::block::{Columns, Group, Groups};
 use crate::client::{Browser, Device, Platform};
 use crate::query::{
-    Compare, Dimension, Filter, Metric, Minimum, Periods, Query, QueryError, Selection, Timeframe,
+    Compare, Dimension, Filter, Metric, Minimum, Period, Periods, Query, QueryError, Selection,
+    Timeframe,
 };
 use crate::scan::{Answer, DimensionValue, ScanError, Scanner};
 use crate::session::Counters;
@@ -264,9 +265,9 @@ fn dimensions_have_the_values_of_sessions() {
 }
 
 #[track_caller]
-fn check_filter(filter: serde_json::Value, expected: &[usize]) {
+fn check_filter(filter: &serde_json::Value, expected: &[usize]) {
     let watches = watches();
-    let filter = Filter::from_json(&filter).unwrap();
+    let filter = Filter::from_json(filter).unwrap();
     let query = Query::new([Metric::FailureRate]).by("time:1 hour".parse().unwrap());
     let query = query.with_filter(filter).with_fill(false);
     let starts: Vec<_> = answer(&query, &watches)
@@ -287,25 +288,25 @@ fn check_filter(filter: serde_json::Value, expected: &[usize]) {
 
 #[test]
 fn filters_hold_for_the_sessions_that_they_say() {
-    check_filter(json!([">=", "view_time", 9.5]), &[0, 1]);
-    check_filter(json!(["is", "view_time", 9.5]), &[1]);
-    check_filter(json!(["<", "unique_view_time", 2.5]), &[3, 4]);
-    check_filter(json!(["<=", "percentage_viewed", 0.25]), &[2, 3]);
-    check_filter(json!([">", "startup_time", 0.2]), &[1, 2]);
+    check_filter(&json!([">=", "view_time", 9.5]), &[0, 1]);
+    check_filter(&json!(["is", "view_time", 9.5]), &[1]);
+    check_filter(&json!(["<", "unique_view_time", 2.5]), &[3, 4]);
+    check_filter(&json!(["<=", "percentage_viewed", 0.25]), &[2, 3]);
+    check_filter(&json!([">", "startup_time", 0.2]), &[1, 2]);
     // An unknown figure matches no comparison, so that the opposite of one holds.
-    check_filter(json!(["not", [">", "startup_time", 0.2]]), &[0, 3, 4]);
-    check_filter(json!(["is", "rebuffering_count", 0]), &[0, 2, 4]);
-    check_filter(json!([">", "failures", 1]), &[4]);
-    check_filter(json!(["watched", 5, 5.5]), &[0]);
-    check_filter(json!(["watched_not", 2.5, 5.5]), &[2, 3, 4]);
-    check_filter(json!(["is", "page", [null]]), &[0, 1, 2, 3, 4]);
-    check_filter(json!(["is_not", "page", [null]]), &[]);
-    check_filter(json!(["is_not", "page", ["x"]]), &[0, 1, 2, 3, 4]);
-    check_filter(json!(["contains_not", "video", ["tr"]]), &[]);
-    check_filter(json!(["is", "time:1 day", ["2023-05-03T02:00:00+02:00"]]), &[2, 3, 4]);
-    check_filter(json!(["is", "hour_of_day", [10, 12]]), &[0, 2, 4]);
-    check_filter(json!([["is", "hour_of_day", [10]], ["not", ["is", "day_of_week", [2]]]]), &[2]);
-    check_filter(json!(["or"]), &[]);
+    check_filter(&json!(["not", [">", "startup_time", 0.2]]), &[0, 3, 4]);
+    check_filter(&json!(["is", "rebuffering_count", 0]), &[0, 2, 4]);
+    check_filter(&json!([">", "failures", 1]), &[4]);
+    check_filter(&json!(["watched", 5, 5.5]), &[0]);
+    check_filter(&json!(["watched_not", 2.5, 5.5]), &[2, 3, 4]);
+    check_filter(&json!(["is", "page", [null]]), &[0, 1, 2, 3, 4]);
+    check_filter(&json!(["is_not", "page", [null]]), &[]);
+    check_filter(&json!(["is_not", "page", ["x"]]), &[0, 1, 2, 3, 4]);
+    check_filter(&json!(["contains_not", "video", ["tr"]]), &[]);
+    check_filter(&json!(["is", "time:1 day", ["2023-05-03T02:00:00+02:00"]]), &[2, 3, 4]);
+    check_filter(&json!(["is", "hour_of_day", [10, 12]]), &[0, 2, 4]);
+    check_filter(&json!([["is", "hour_of_day", [10]], ["not", ["is", "day_of_week", [2]]]]), &[2]);
+    check_filter(&json!(["or"]), &[]);
 }
 
 #[test]
@@ -384,4 +385,33 @@ fn errors_say_what_is_wrong() {
     let seconds = Query::new([Metric::Plays]).by("time:1 second".parse().unwrap());
     let scanner = Scanner::new(&seconds, period).unwrap();
     assert_eq!(scanner.finish(None), Err(ScanError::TooManyGroups));
+}
+
+#[test]
+fn no_start_is_too_early_or_too_late() {
+    let limits = [i64::MIN, i64::MIN + 1, DateTime::<Utc>::MIN_UTC.timestamp_millis(), 0];
+    let starts = limits.into_iter().flat_map(|start_ms| [start_ms, -1 - start_ms]);
+    let watches = starts.map(|start_ms| {
+        let mut watch = Watch::at("2023-05-02T10:00:00Z").watched(&[(0, 50)]);
+        watch.row.stored.started_at_ms = start_ms;
+        watch
+    });
+    let watches: Vec<_> = watches.collect();
+    let zones = [None, Some(chrono_tz::Tz::America__New_York), Some(chrono_tz::Tz::Asia__Tokyo)];
+    for timezone in zones {
+        for name in ["time:1 day", "time:1000 years", "time:1 second", "hour_of_day", "day_of_week"]
+        {
+            let mut query = Query::new([Metric::Plays]).by(name.parse().unwrap()).with_fill(false);
+            query.timezone = timezone;
+            let period = Period { from_ms: i64::MIN, to_ms: i64::MAX };
+            let mut scanner = Scanner::new(&query, period).unwrap();
+            for (watch, columns) in blocks(&watches, 3, scanner.groups()) {
+                scanner.add(&watch.info(), &columns).unwrap();
+            }
+            // Those that no calendar has are left out.
+            let plays = scanner.finish(None).unwrap().results.into_iter();
+            let plays: f64 = plays.filter_map(|row| row.numbers.metrics[0]).sum();
+            assert_eq!(plays, 3.0, "{name} {timezone:?}");
+        }
+    }
 }

@@ -35,7 +35,7 @@ pub(super) fn answer(
 }
 
 /// Whether a session is in any row.
-fn counts(query: &Query, period: Period, watch: &Watch) -> bool {
+pub(super) fn counts(query: &Query, period: Period, watch: &Watch) -> bool {
     let start_ms = watch.row.stored.started_at_ms;
     let plays_only = query.metrics.iter().all(|metric| metric.is_over_plays());
     period.from_ms <= start_ms

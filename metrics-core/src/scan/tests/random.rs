@@ -172,7 +172,7 @@ fn condition() -> impl Strategy<Value = Filter> {
     prop_oneof![4 => of_dimension, 2 => of_figure, 1 => watched]
 }
 
-fn filter() -> impl Strategy<Value = Filter> {
+pub(super) fn filter() -> impl Strategy<Value = Filter> {
     condition().prop_recursive(3, 8, 3, |inner| {
         let some = prop::collection::vec(inner.clone(), 0..3);
         prop_oneof![
@@ -213,7 +213,7 @@ fn query() -> impl Strategy<Value = Query> {
     )
 }
 
-fn period() -> impl Strategy<Value = Period> {
+pub(super) fn period() -> impl Strategy<Value = Period> {
     (-2_000_i64..40, 0_i64..2_000).prop_map(|(hours, len)| {
         let from_ms = SUNDAY_MS + hours * HOUR_MS;
         Period { from_ms, to_ms: from_ms + len * HOUR_MS }
@@ -258,8 +258,6 @@ fn check(answer: &Answer, expected: &BTreeMap<Vec<DimensionValue>, Vec<Option<f6
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1_024))]
-
     #[test]
     fn answers_are_those_of_plain_loops(
         watches in prop::collection::vec(watch(), 0..40),

@@ -1,0 +1,187 @@
+//! The older reports from columns: plays, and plays by page, per time bucket.
+
+use std::collections::{BTreeMap, HashMap};
+
+use chrono::{DateTime, Utc};
+
+use super::calendar::Timeline;
+use super::{GROUPS_MAX, ScanError, SessionFilter, VideoInfo};
+use crate::block::{Columns, Group, Groups};
+use crate::client::Client;
+use crate::query::instant;
+use crate::report::{PlayFigures, PlaysBucket, SourceBucket};
+use crate::source::Source;
+use crate::time_bucket::Buckets;
+
+const PLAYS: Groups = Groups::NONE.with(Group::Times).with(Group::Clients);
+const SOURCES: Groups = Groups::NONE.with(Group::Pages);
+
+/// Sums the plays of each time bucket. The filter picks the plays.
+#[derive(Clone, Debug)]
+pub struct PlaysScanner {
+    filter: SessionFilter,
+    timeline: Timeline,
+    // By the start of the bucket, in Unix milliseconds.
+    folded: BTreeMap<i64, PlayFigures>,
+}
+
+impl PlaysScanner {
+    /// Starts with no session.
+    #[must_use]
+    pub fn new(filter: SessionFilter, buckets: Buckets) -> Self {
+        Self { filter, timeline: Timeline::new(buckets), folded: BTreeMap::new() }
+    }
+
+    /// The groups of columns that are read.
+    #[must_use]
+    pub fn groups(&self) -> Groups {
+        self.filter.groups().union(PLAYS)
+    }
+
+    /// Whether sessions of the video may count. Columns of other videos need not be added.
+    #[must_use]
+    pub fn wants_video(&self, video: &VideoInfo<'_>) -> bool {
+        self.filter.wants_video(video)
+    }
+
+    /// Adds sessions of a video.
+    ///
+    /// # Errors
+    ///
+    /// [`ScanError`] if the columns are damaged or lack a group, or if there are too many buckets.
+    pub fn add(&mut self, video: &VideoInfo<'_>, columns: &Columns) -> Result<(), ScanError> {
+        let view = self.filter.view(video, columns, PLAYS)?;
+        let picked = self.filter.pick(&view)?;
+        let (view_ms, unique_ms) = (view.view_ms(), view.unique_ms());
+        let Some(clients) = &columns.clients else { return Ok(()) };
+        let codes = view.codes(clients);
+        let mut sessions = picked.iter();
+        let folded = &mut self.folded;
+        self.timeline.each(&picked.starts_ms(&view), |starts_ms, bucket_ms| {
+            let figures = folded.entry(bucket_ms).or_default();
+            for session in sessions.by_ref().take(starts_ms.len()) {
+                let client: Client =
+                    clients.values()[codes.map_or(0, |codes| codes[session] as usize)];
+                figures.add_plays(1, view_ms[session], unique_ms[session], client);
+            }
+        });
+        check(self.folded.len())
+    }
+
+    /// Adds the plays that another summed in the same buckets.
+    ///
+    /// # Errors
+    ///
+    /// [`ScanError::TooManyGroups`].
+    pub fn merge(&mut self, other: &Self) -> Result<(), ScanError> {
+        for (bucket_ms, figures) in &other.folded {
+            self.folded.entry(*bucket_ms).or_default().add(figures);
+        }
+        check(self.folded.len())
+    }
+
+    /// The buckets in order. `also` are starts of buckets that are answered even if they are empty.
+    #[must_use]
+    pub fn finish(mut self, also: impl IntoIterator<Item = DateTime<Utc>>) -> Vec<PlaysBucket> {
+        for start in also {
+            self.folded.entry(start.timestamp_millis()).or_default();
+        }
+        let buckets = self.folded.into_iter();
+        buckets
+            .map(|(start_ms, figures)| PlaysBucket { start: instant(start_ms), figures })
+            .collect()
+    }
+}
+
+/// Counts the plays on each page in each time bucket. The filter picks the plays.
+#[derive(Clone, Debug)]
+pub struct SourcesScanner {
+    filter: SessionFilter,
+    timeline: Timeline,
+    // By the start of the bucket, in Unix milliseconds.
+    folded: HashMap<(i64, Source), u64>,
+}
+
+impl SourcesScanner {
+    /// Starts with no session.
+    #[must_use]
+    pub fn new(filter: SessionFilter, buckets: Buckets) -> Self {
+        Self { filter, timeline: Timeline::new(buckets), folded: HashMap::new() }
+    }
+
+    /// The groups of columns that are read.
+    #[must_use]
+    pub fn groups(&self) -> Groups {
+        self.filter.groups().union(SOURCES)
+    }
+
+    /// Whether sessions of the video may count. Columns of other videos need not be added.
+    #[must_use]
+    pub fn wants_video(&self, video: &VideoInfo<'_>) -> bool {
+        self.filter.wants_video(video)
+    }
+
+    /// Adds sessions of a video. Those without a page do not count.
+    ///
+    /// # Errors
+    ///
+    /// [`ScanError`] if the columns are damaged or lack a group, or if there are too many pages in buckets.
+    pub fn add(&mut self, video: &VideoInfo<'_>, columns: &Columns) -> Result<(), ScanError> {
+        let view = self.filter.view(video, columns, SOURCES)?;
+        let picked = self.filter.pick(&view)?;
+        let Some(pages) = &columns.pages else { return Ok(()) };
+        let codes = view.codes(pages);
+        let mut sessions = picked.iter();
+        let folded = &mut self.folded;
+        // How many plays each page has in the stretch of time at hand, and which pages have any.
+        let mut plays = vec![0_u64; pages.values().len()];
+        let mut played = Vec::new();
+        self.timeline.each(&picked.starts_ms(&view), |starts_ms, bucket_ms| {
+            for session in sessions.by_ref().take(starts_ms.len()) {
+                let code = codes.map_or(0, |codes| codes[session] as usize);
+                if plays[code] == 0 {
+                    played.push(code);
+                }
+                plays[code] += 1;
+            }
+            for code in played.drain(..) {
+                let plays = std::mem::take(&mut plays[code]);
+                if let Some(page) = &pages.values()[code] {
+                    *folded.entry((bucket_ms, page.clone())).or_default() += plays;
+                }
+            }
+        });
+        check(self.folded.len())
+    }
+
+    /// Adds the plays that another counted in the same buckets.
+    ///
+    /// # Errors
+    ///
+    /// [`ScanError::TooManyGroups`].
+    pub fn merge(&mut self, other: &Self) -> Result<(), ScanError> {
+        for (key, plays) in &other.folded {
+            *self.folded.entry(key.clone()).or_default() += plays;
+        }
+        check(self.folded.len())
+    }
+
+    /// The pages by time, then the most played first, then by address.
+    #[must_use]
+    pub fn finish(self) -> Vec<SourceBucket> {
+        let answer = self.folded.into_iter().map(|((start_ms, source), plays)| SourceBucket {
+            start: instant(start_ms),
+            source,
+            plays,
+        });
+        let mut answer: Vec<_> = answer.collect();
+        answer.sort_unstable_by(|a, b| {
+            (a.start, b.plays, a.source.as_str()).cmp(&(b.start, a.plays, b.source.as_str()))
+        });
+        answer
+    }
+}
+
+fn check(groups: usize) -> Result<(), ScanError> {
+    if GROUPS_MAX < groups { Err(ScanError::TooManyGroups) } else { Ok(()) }
+}

@@ -1,0 +1,190 @@
+//! Engagement from columns: which parts and seconds of videos sessions watched.
+//!
+//! Every second is counted in one pass over the columns ([`SecondsScanner`]). Equal parts need two: they end where the
+//! furthest session ended, which [`Furthest`] finds, and [`PartsScanner`] counts then. How many sessions that are, and how
+//! much of the video they watched, is a [`Query`](crate::query::Query) over the same sessions.
+
+use crate::block::{Columns, Group, Groups};
+use crate::engagement::{Part, Parts, Seconds, SecondsBucket};
+use crate::interval::Segments;
+use crate::query::instant;
+use crate::time_bucket::Buckets;
+
+use super::calendar::Timeline;
+use super::{ScanError, SessionFilter, VideoInfo};
+
+const SEGMENTS: Groups = Groups::NONE.with(Group::Segments);
+
+/// Finds how far any session watched.
+#[derive(Clone, Debug)]
+pub struct Furthest {
+    filter: SessionFilter,
+    end_ms: u32,
+}
+
+impl Furthest {
+    /// Starts with no session.
+    #[must_use]
+    pub fn new(filter: SessionFilter) -> Self {
+        Self { filter, end_ms: 0 }
+    }
+
+    /// The groups of columns that are read.
+    #[must_use]
+    pub fn groups(&self) -> Groups {
+        self.filter.groups().union(SEGMENTS)
+    }
+
+    /// Whether sessions of the video may count. Columns of other videos need not be added.
+    #[must_use]
+    pub fn wants_video(&self, video: &VideoInfo<'_>) -> bool {
+        self.filter.wants_video(video)
+    }
+
+    /// Adds sessions of a video.
+    ///
+    /// # Errors
+    ///
+    /// [`ScanError`] if the columns are damaged or lack a group.
+    pub fn add(&mut self, video: &VideoInfo<'_>, columns: &Columns) -> Result<(), ScanError> {
+        each(&mut self.filter, video, columns, |segments| {
+            self.end_ms = segments.iter().map(|it| it.end_ms()).fold(self.end_ms, u32::max);
+        })
+    }
+
+    /// Adds the sessions that another has.
+    pub fn merge(&mut self, other: &Self) {
+        self.end_ms = self.end_ms.max(other.end_ms);
+    }
+
+    /// Where the furthest session ended, in milliseconds of video; 0 if nothing was watched.
+    #[must_use]
+    pub fn end_ms(&self) -> u32 {
+        self.end_ms
+    }
+}
+
+/// Counts the distinct viewers of equal parts.
+#[derive(Clone, Debug)]
+pub struct PartsScanner {
+    filter: SessionFilter,
+    parts: Parts,
+}
+
+impl PartsScanner {
+    /// Starts to count in `parts` equal parts of `[0, end_ms)`, where no session watched beyond `end_ms`: that of
+    /// [`Furthest`].
+    #[must_use]
+    pub fn new(filter: SessionFilter, end_ms: u32, parts: u32) -> Self {
+        Self { filter, parts: Parts::new(end_ms, parts) }
+    }
+
+    /// The groups of columns that are read.
+    #[must_use]
+    pub fn groups(&self) -> Groups {
+        self.filter.groups().union(SEGMENTS)
+    }
+
+    /// Whether sessions of the video may count. Columns of other videos need not be added.
+    #[must_use]
+    pub fn wants_video(&self, video: &VideoInfo<'_>) -> bool {
+        self.filter.wants_video(video)
+    }
+
+    /// Adds sessions of a video.
+    ///
+    /// # Errors
+    ///
+    /// [`ScanError`] if the columns are damaged or lack a group.
+    pub fn add(&mut self, video: &VideoInfo<'_>, columns: &Columns) -> Result<(), ScanError> {
+        each(&mut self.filter, video, columns, |segments| self.parts.add(segments))
+    }
+
+    /// Adds the sessions that another counted in the same parts.
+    pub fn merge(&mut self, other: &Self) {
+        self.parts.merge(&other.parts);
+    }
+
+    /// The parts in order, or nothing if nothing was watched.
+    #[must_use]
+    pub fn finish(&self) -> Vec<Part> {
+        self.parts.finish()
+    }
+}
+
+/// Counts views, viewers, exits and skips of every second, per time bucket.
+#[derive(Clone, Debug)]
+pub struct SecondsScanner {
+    filter: SessionFilter,
+    timeline: Timeline,
+    seconds: Seconds,
+}
+
+impl SecondsScanner {
+    /// Starts to count per bucket of the sessions' starts.
+    #[must_use]
+    pub fn new(filter: SessionFilter, buckets: Buckets) -> Self {
+        Self { filter, timeline: Timeline::new(buckets), seconds: Seconds::new(buckets) }
+    }
+
+    /// The groups of columns that are read.
+    #[must_use]
+    pub fn groups(&self) -> Groups {
+        self.filter.groups().union(SEGMENTS)
+    }
+
+    /// Whether sessions of the video may count. Columns of other videos need not be added.
+    #[must_use]
+    pub fn wants_video(&self, video: &VideoInfo<'_>) -> bool {
+        self.filter.wants_video(video)
+    }
+
+    /// Adds sessions of a video.
+    ///
+    /// # Errors
+    ///
+    /// [`ScanError`] if the columns are damaged or lack a group, or if there are too many seconds.
+    pub fn add(&mut self, video: &VideoInfo<'_>, columns: &Columns) -> Result<(), ScanError> {
+        let view = self.filter.view(video, columns, SEGMENTS)?;
+        let picked = self.filter.pick(&view)?;
+        let starts_ms = picked.starts_ms(&view);
+        let (codes, buckets_ms) = self.timeline.codes(&starts_ms);
+        let mut segments = Segments::default();
+        for (session, code) in picked.iter().zip(codes) {
+            segments.read(view.segments(session))?;
+            self.seconds.add_to(instant(buckets_ms[code as usize]), &segments)?;
+        }
+        Ok(())
+    }
+
+    /// Adds the sessions that another counted in the same buckets.
+    ///
+    /// # Errors
+    ///
+    /// [`ScanError::TooManySeconds`].
+    pub fn merge(&mut self, other: &Self) -> Result<(), ScanError> {
+        Ok(self.seconds.merge(&other.seconds)?)
+    }
+
+    /// The buckets in order, without those in which nothing was watched.
+    #[must_use]
+    pub fn finish(&self) -> Vec<SecondsBucket> {
+        self.seconds.finish()
+    }
+}
+
+/// Calls `take` with the segments of each session that counts.
+fn each(
+    filter: &mut SessionFilter,
+    video: &VideoInfo<'_>,
+    columns: &Columns,
+    mut take: impl FnMut(&Segments),
+) -> Result<(), ScanError> {
+    let view = filter.view(video, columns, SEGMENTS)?;
+    let mut segments = Segments::default();
+    for session in filter.pick(&view)?.iter() {
+        segments.read(view.segments(session))?;
+        take(&segments);
+    }
+    Ok(())
+}
