@@ -55,7 +55,7 @@ pub(super) fn rename(connection: &mut SqliteConnection) -> Result<(), Failure> {
         )
         .into());
     }
-    Ok(connection.batch_execute(include_str!("before.sql"))?)
+    Ok(connection.batch_execute(include_str!("convert/rename.sql"))?)
 }
 
 /// Takes over all that is not taken over in steps.
@@ -189,3 +189,6 @@ fn finish(connection: &mut SqliteConnection) -> Result<(), Failure> {
     tracing::info!(sessions, "took over all sessions");
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -136,7 +136,7 @@ fn migrate(connection: &mut SqliteConnection) -> Result<(), Error> {
     convert::run(connection)
 }
 
-fn run_migrations(connection: &mut SqliteConnection) -> QueryResult<()> {
+pub(super) fn run_migrations(connection: &mut SqliteConnection) -> QueryResult<()> {
     let migrated = connection.run_pending_migrations(MIGRATIONS);
     migrated.map(drop).map_err(DieselError::QueryBuilderError)
 }

@@ -13,6 +13,9 @@ use crate::store::{KeyId, OpenSession, Outcome, Resumable, Rewrite, Version, Vid
 use crate::totals::{DayTotals, StoredTotals};
 use crate::varint::Damaged;
 
+/// How many days a key has before and from 1970 on: some 367,000 years.
+const DAYS: i64 = 1 << 27;
+
 /// Does all of a rewrite, or nothing.
 pub(super) fn rewrite(
     connection: &mut SqliteConnection,
@@ -150,9 +153,9 @@ pub(super) fn insert_resumable(
     .map(drop)
 }
 
-/// The row of a key's day in `totals`.
+/// The row of a key's day in `totals`. Days that no calendar has are the first and the last.
 pub(super) fn totals_at(KeyId(key): KeyId, day: i64) -> i64 {
-    (key << 28) + day
+    (key << 28) + day.clamp(-DAYS, DAYS - 1)
 }
 
 /// Adds a change to the totals of a key's day.
