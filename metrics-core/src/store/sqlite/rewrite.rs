@@ -133,20 +133,20 @@ fn delete_resume_state(
     .map(drop)
 }
 
-pub(super) fn insert_resumable(
-    connection: &mut SqliteConnection,
-    session: &Resumable,
-) -> QueryResult<()> {
+/// Adds the resume state of a session of another store, unless an open or closed session has its id.
+fn insert_resumable(connection: &mut SqliteConnection, session: &Resumable) -> QueryResult<()> {
+    let id = session.id.as_bytes().as_slice();
     Sql::<()>::new(
         "insert into closed_sessions (last_event_at, id, version, video_id, started_at, resume) \
-         values (?, ?, ?, ?, ?, ?) on conflict do nothing",
+         select ?, ?, ?, ?, ?, ? where not exists (select 1 from open_sessions where id = ?) on conflict do nothing",
         [
             session.last_event_at_ms.into(),
-            session.id.as_bytes().as_slice().into(),
+            id.into(),
             i64::from(session.version).into(),
             session.video.0.into(),
             session.started_at_ms.into(),
             session.resume.as_slice().into(),
+            id.into(),
         ],
     )
     .execute(connection)
