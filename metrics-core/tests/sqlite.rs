@@ -5,20 +5,19 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrations};
 use metrics_core::client::Client;
 use metrics_core::interval::{Interval, Segments};
 use metrics_core::key::SessionId;
-use metrics_core::query::{Scan, instant};
+use metrics_core::query::instant;
 use metrics_core::session::{Counters, Stored};
 use metrics_core::store::{
-    Error, Migrations, Outcome, Record, SessionWrite, SqliteStore, Store, Subject,
+    Error, Migrations, OpenScan, Outcome, SessionWrite, SqliteStore, Store, Subject, Videos,
 };
-use metrics_core::time_bucket::{Buckets, Width};
-use metrics_core::{ApiKey, Metrics, PlayerEvent, Selection, Source, Video};
+use metrics_core::{ApiKey, Metrics, PlayerEvent, Source, Video, upkeep};
 use tempfile::TempDir;
 
 metrics_core::store_conformance!(empty_store());
@@ -124,10 +123,7 @@ async fn concurrent_first_plays_make_one_row() {
     }
     let outcomes = tasks.join_all().await.concat();
     assert_eq!(outcomes, [Outcome::Written; 20]);
-    assert_eq!(
-        ["loose_sessions", "videos", "sources"].map(|table| count(&path, table)),
-        [20, 1, 1]
-    );
+    assert_eq!(["open_sessions", "videos"].map(|table| count(&path, table)), [20, 1]);
 }
 
 #[tokio::test]
@@ -302,105 +298,6 @@ async fn migrations_go_down_and_up_again() {
     assert_eq!(commit(&store, [write(&key, "a", 0)]).await, [Outcome::Written]);
 }
 
-/// A session that was heard of yesterday, and remembers something.
-fn young(key: &ApiKey, session: &str, expected: u32) -> SessionWrite {
-    let mut write = write(key, session, expected);
-    write.stored.started_at_ms = (Utc::now() - TimeDelta::days(1)).timestamp_millis();
-    write.stored.last_event_at_ms = write.stored.started_at_ms + 1;
-    write.stored.resume = vec![1, 0, 0, 1, 2, 3, 4];
-    write
-}
-
-async fn roll_up(store: &SqliteStore) {
-    while 0 < store.roll_up(DateTime::<Utc>::MAX_UTC, 1_000).await.unwrap() {}
-}
-
-/// The version of the migration that gave sessions that go on a table of their own.
-const LIVE_SESSIONS: &str = "20261127";
-
-/// Loose sessions, those that are rolled up, and those that are over; ids that came again, which the tables of before
-/// did not know.
-#[tokio::test]
-async fn sessions_are_taken_along_from_the_tables_of_before_and_back() {
-    let directory = TempDir::new().unwrap();
-    let path = directory.path().join("metrics.db");
-    let store = SqliteStore::open(&path).await.unwrap();
-    let key = key(&store).await;
-    let first = young(&key, "young", 0);
-    let yesterday = instant(first.stored.started_at_ms);
-    let second = SessionWrite { expected: 1, ..first.clone() };
-    let third = SessionWrite { expected: 2, ..first.clone() };
-    commit(&store, [write(&key, "old", 0), first, write(&key, "again", 0)]).await;
-    commit(&store, [second]).await;
-    roll_up(&store).await;
-    assert_eq!(store.settle(now() + TimeDelta::seconds(1), 10).await.unwrap(), 2);
-    commit(&store, [young(&key, "again", 0)]).await;
-    roll_up(&store).await;
-    commit(&store, [write(&key, "loose", 0)]).await;
-    let records = store.export(None, 10).await.unwrap().records;
-    assert_eq!(records.len(), 5);
-    drop(store);
-
-    let mut connection = connect(&path);
-    while connection.revert_last_migration(MIGRATIONS).unwrap().to_string() != LIVE_SESSIONS {}
-    drop(connection);
-    assert_eq!(count(&path, "sessions where rolled = 1"), 4);
-    assert_eq!(count(&path, "sessions where rolled = 0 and version = 1"), 1);
-    assert_eq!(count(&path, "sessions where version = 2 and length(resume) = 7"), 1);
-    let ids = "(select id from sessions group by id)";
-    assert_eq!(count(&path, ids), 5, "each has an id of its own");
-    // What is over is found by its age when the tables are brought up to date.
-    connect(&path)
-        .batch_execute("update sessions set version = 7 where length(resume) < 4")
-        .unwrap();
-
-    let store = SqliteStore::open(&path).await.unwrap();
-    let there = store.export(None, 10).await.unwrap().records;
-    // Sessions that began at one instant are in the order of their ids, and some were given another.
-    let told = |records: &[Record]| -> Vec<_> {
-        let mut told: Vec<_> =
-            records.iter().map(|it| format!("{:?} {:?}", it.subject, it.stored)).collect();
-        told.sort_unstable();
-        told
-    };
-    assert_eq!(told(&there), told(&records));
-    for (session, expected) in
-        [("old", None), ("young", Some(2)), ("again", Some(1)), ("loose", Some(7))]
-    {
-        assert_eq!(version(&store, &key, session).await, expected, "{session}");
-    }
-    for day in [now(), yesterday] {
-        assert!(!store.check_rollups(day.date_naive(), true).await.unwrap(), "made anew");
-    }
-    assert_eq!(commit(&store, [third, write(&key, "loose", 7)]).await, [Outcome::Written; 2]);
-    for day in [now(), yesterday] {
-        assert!(store.check_rollups(day.date_naive(), false).await.unwrap());
-    }
-    roll_up(&store).await;
-    assert_eq!(store.count_sessions().await.unwrap(), 5);
-}
-
-/// To the millisecond, of more videos than are looked at in one transaction.
-#[tokio::test]
-async fn what_started_before_is_forgotten_and_nothing_else() {
-    let (store, _directory) = empty_store().await;
-    let key = key(&store).await;
-    let now_ms = now().timestamp_millis();
-    let mut writes = Vec::new();
-    for number in 0..7_500 {
-        let mut write = write(&key, &number.to_string(), 0);
-        let video = Video::labelled((number % 2_500).to_string());
-        write.subject = Arc::new(Subject { video, ..(*write.subject).clone() });
-        write.stored.started_at_ms = if number < 5_000 { now_ms - 1 } else { now_ms };
-        writes.push(write);
-    }
-    commit(&store, writes).await;
-    store.forget(now()).await.unwrap();
-    assert_eq!(store.count_sessions().await.unwrap(), 2_500);
-    store.forget(now() + TimeDelta::milliseconds(1)).await.unwrap();
-    assert_eq!(store.count_sessions().await.unwrap(), 0);
-}
-
 #[tokio::test]
 async fn a_damaged_row_is_an_error_and_hurts_no_other() {
     let directory = TempDir::new().unwrap();
@@ -409,7 +306,7 @@ async fn a_damaged_row_is_an_error_and_hurts_no_other() {
     let key = metrics.create_key().await.unwrap();
     let damaged = SessionId::new(&key, "damaged");
     metrics.store().commit([write(&key, "damaged", 0)].into()).await.unwrap();
-    connect(&path).batch_execute("update loose_sessions set resume = x'ff', version = -1").unwrap();
+    connect(&path).batch_execute("update open_sessions set resume = x'ff', version = -1").unwrap();
 
     let loaded = metrics.store().load(&[damaged]).await;
     assert!(matches!(loaded, Err(ref err) if !err.is_retryable()), "{loaded:?}");
@@ -472,98 +369,71 @@ async fn reports_that_are_dropped_leave_their_connections_behind() {
     let (store, _directory) = empty_store().await;
     let key = key(&store).await;
     fill(&store, &key, 10_000).await;
-    let scan =
-        Scan { selection: Selection::key(key), from_ms: 0, to_ms: i64::MAX, minimum_view_ms: 0 };
+    let scan = OpenScan { videos: Videos::All, from_ms: 0, to_ms: i64::MAX, watched_at: None };
     for _ in 0..50 {
-        let report = store.parts(&scan, 100);
+        let report = async {
+            let mut snapshot = store.snapshot().await.unwrap();
+            snapshot.open_sessions(&scan, None, 10_000).await
+        };
         assert!(tokio::time::timeout(std::time::Duration::ZERO, report).await.is_err());
     }
-    let cells = store.plays(&scan, Buckets::new(Width::DAY)).await.unwrap();
-    assert_eq!(cells.iter().map(|cell| cell.figures.plays).sum::<u64>(), 10_000);
+    let mut snapshot = store.snapshot().await.unwrap();
+    let open = snapshot.open_sessions(&scan, None, 20_000).await.unwrap();
+    assert_eq!(open.len(), 10_000);
+}
+
+/// Whichever way open sessions are found.
+#[tokio::test]
+async fn pages_of_open_sessions_of_a_video_with_many_leave_none_out() {
+    let (store, _directory) = empty_store().await;
+    let key = key(&store).await;
+    let mut other = write(&key, "other", 0);
+    other.subject =
+        Arc::new(Subject { video: Video::labelled("other"), ..(*other.subject).clone() });
+    commit(&store, [other]).await;
+    fill(&store, &key, 12_000).await;
+    let named = [Video::labelled("intro"), Video::labelled("other")].map(|it| (key.clone(), it));
+    let ids = store.add_videos(&named).await.unwrap();
+    for (videos, expected) in [(&ids[..1], 12_000), (&ids[1..], 1), (&ids[..], 12_001)] {
+        let videos = Videos::These(videos.iter().map(|(_, video)| *video).collect());
+        let scan = OpenScan { videos, from_ms: 0, to_ms: i64::MAX, watched_at: None };
+        let mut snapshot = store.snapshot().await.unwrap();
+        let (mut all, mut after) = (Vec::new(), None);
+        loop {
+            let page = snapshot.open_sessions(&scan, after, 5_000).await.unwrap();
+            after = page.last().map(|session| session.id);
+            all.extend(page.iter().map(|session| session.id));
+            if page.len() < 5_000 {
+                break;
+            }
+        }
+        assert!(all.is_sorted() && all.len() == expected, "{} of {expected}", all.len());
+    }
 }
 
 /// What only a disk or an operator can do to them.
 #[tokio::test]
-async fn sums_that_are_wrong_are_found_and_mended() {
+async fn totals_that_are_wrong_are_found_and_mended() {
     let (store, directory) = empty_store().await;
     let path = directory.path().join("metrics.db");
     let key = key(&store).await;
-    fill(&store, &key, 1_000).await;
-    while 0 < store.roll_up(now() + TimeDelta::seconds(1), 1_000).await.unwrap() {}
+    fill(&store, &key, 2_000).await;
+    while 0 < upkeep::close(&store, DateTime::<Utc>::MAX_UTC, 1_000).await.unwrap().1 {}
+    let wrong = async |mend| {
+        let verified = upkeep::verify(&store, mend, |_| {}).await.unwrap();
+        assert_eq!(verified.sessions, 2_000);
+        verified.wrong.iter().filter_map(upkeep::WrongTotals::date).collect::<Vec<_>>()
+    };
+    assert_eq!(wrong(false).await, []);
     let day = now().date_naive();
-    assert_eq!(store.rollup_days().await.unwrap(), Some((day, day)));
-    let scan = Scan {
-        selection: Selection::key(key),
-        from_ms: 0,
-        to_ms: 2 * now().timestamp_millis(),
-        minimum_view_ms: 0,
-    };
-    let plays = async || -> u64 {
-        let cells = store.plays(&scan, Buckets::new(Width::DAY)).await.unwrap();
-        cells.iter().map(|cell| cell.figures.plays).sum()
-    };
-    assert_eq!(plays().await, 1_000);
-    for spoil in [
-        "delete from rollup_plays where scope < 0",
-        "update rollup_plays set hours = x'0100', head = null",
-        "delete from rollup_sources",
-        "update rollup_places set end_ms = end_ms + 1",
-        "insert into rollup_places (at, end_ms, seconds, places) \
-            select at + 268435456, end_ms, seconds, places from rollup_places",
-    ] {
-        connect(&path)
-            .batch_execute(
-                "insert or ignore into videos select 2, key_id, x'00', 'b', null from videos",
-            )
-            .unwrap();
+    let tomorrow = day.succ_opt().unwrap();
+    for (spoil, days) in
+        [("delete from totals", vec![day]), ("update totals set at = at + 1", vec![day, tomorrow])]
+    {
         connect(&path).batch_execute(spoil).unwrap();
-        assert!(!store.check_rollups(day, false).await.unwrap(), "{spoil}");
-        assert!(
-            !store.check_rollups(day, false).await.unwrap(),
-            "to look changes nothing: {spoil}"
-        );
-        assert!(!store.check_rollups(day, true).await.unwrap(), "{spoil}");
-        assert!(store.check_rollups(day, false).await.unwrap(), "{spoil}");
-        assert_eq!(plays().await, 1_000, "{spoil}");
+        assert_eq!(wrong(false).await, days, "{spoil}");
+        assert_eq!(wrong(false).await, days, "to look changes nothing: {spoil}");
+        assert_eq!(wrong(true).await, days, "{spoil}");
+        assert_eq!(wrong(false).await, [], "{spoil}");
     }
-}
-
-/// Sums of whole days that were made before they were in two parts are not taken over by the migration.
-#[tokio::test]
-async fn days_of_before_are_answered_from_their_hours_until_they_are_made_anew() {
-    let (store, directory) = empty_store().await;
-    let path = directory.path().join("metrics.db");
-    let key = key(&store).await;
-    let midnight = now().date_naive().and_time(chrono::NaiveTime::MIN).and_utc();
-    let every_quarter = (0..96).map(|quarter| {
-        let mut write = write(&key, &quarter.to_string(), 0);
-        write.stored.started_at_ms =
-            (midnight + TimeDelta::minutes(15 * quarter)).timestamp_millis();
-        write.stored.last_event_at_ms = write.stored.started_at_ms;
-        write
-    });
-    commit(&store, every_quarter).await;
-    roll_up(&store).await;
-    drop(store);
-    let with_sums = "rollup_plays where head is not null and tail is not null";
-    assert_eq!(count(&path, with_sums), 2, "of a key and a video");
-
-    connect(&path).revert_last_migration(MIGRATIONS).unwrap();
-    let store = SqliteStore::open(&path).await.unwrap();
-    assert_eq!(count(&path, with_sums), 0);
-    let mut scan =
-        Scan { selection: Selection::key(key), from_ms: 0, to_ms: i64::MAX, minimum_view_ms: 0 };
-    let plays = async |scan: &Scan| -> u64 {
-        let cells = store.plays(scan, Buckets::new(Width::DAY)).await.unwrap();
-        cells.iter().map(|cell| cell.figures.plays).sum()
-    };
-    for is_right in [false, true] {
-        // Of 5 s each: the first three need the head of a day only, and the others its tail as well.
-        for (minimum_view_ms, expected) in [(0, 96), (3_000, 96), (5_000, 96), (6_000, 0)] {
-            scan.minimum_view_ms = minimum_view_ms;
-            assert_eq!(plays(&scan).await, expected, "{minimum_view_ms} ms");
-        }
-        assert_eq!(store.check_rollups(now().date_naive(), true).await.unwrap(), is_right);
-    }
-    assert_eq!(count(&path, with_sums), 2);
 }

@@ -7,6 +7,7 @@
 //! again, on another connection where one may have been harmed.
 
 mod blocks;
+mod convert;
 mod fault;
 mod open;
 mod place;

@@ -14,7 +14,7 @@ use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrati
 use super::fault::Fault;
 use super::place::transaction;
 use super::schema::keys;
-use super::{Error, Migrations, unusable};
+use super::{Error, Migrations, convert, unusable};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 
@@ -24,11 +24,10 @@ const BUSY_MS_MAX: u32 = 5_000;
 /// `full` and not `normal`: with the write-ahead log, `normal` may lose the last commits when the power fails.
 ///
 /// Sessions that are written at the moment lie side by side: beside 100,000 others, a batch of 1,000 writes comes to 0.6 MB
-/// of log and file (3 MB when all lay in one table). To roll sessions up changes pages all over the file, some 10 KB a
-/// session where 500 are rolled up at once. The log is taken over into the file after 8,192 pages (32 MB), and not after
-/// the 1,000 that SQLite means, because then a commit in ten would do it, and whatever rolls sessions up: write the same
-/// pages to the file again and again, in no order, and flush three times. What a batch changes is kept in memory (up to
-/// 64 MB), so that nothing is read twice, or written before the commit.
+/// of log and file. The log is taken over into the file after 8,192 pages (32 MB), and not after the 1,000 that SQLite
+/// means, because then a commit in ten would do it: write the same pages to the file again and again, in no order, and
+/// flush three times. What a batch changes is kept in memory (up to 64 MB), so that nothing is read twice, or written
+/// before the commit.
 const WRITER_SETTINGS: &str = "pragma journal_mode = wal; pragma synchronous = full; \
      pragma foreign_keys = on; pragma wal_autocheckpoint = 8192; pragma cache_size = -65536;";
 
@@ -95,7 +94,9 @@ fn check(connection: &mut SqliteConnection) -> Result<(), Error> {
         "select count(*) from sqlite_schema where name = '__diesel_schema_migrations'",
     );
     let lists: i64 = list.get_result(connection).map_err(|err| cannot_open(&err))?;
-    if lists == 0 || 0 < pending(connection)? {
+    let is_before = convert::is_before(connection).map_err(|err| cannot_open(&err))?;
+    let is_renamed = convert::is_renamed(connection).map_err(|err| cannot_open(&err))?;
+    if lists == 0 || is_before || is_renamed || 0 < pending(connection)? {
         return Err(unusable(
             "its tables are not up to date: start once with --migrate-only, or without --no-migrate",
         ));
@@ -117,15 +118,27 @@ fn pending(connection: &mut SqliteConnection) -> Result<usize, Error> {
 }
 
 fn migrate(connection: &mut SqliteConnection) -> Result<(), Error> {
-    if pending(connection)? == 0 {
-        return Ok(());
-    }
     // Two processes may start at once: the second waits for the first, and finds nothing to do.
-    transaction(connection, "begin exclusive", |connection| {
-        let migrated = connection.run_pending_migrations(MIGRATIONS);
-        migrated.map(drop).map_err(DieselError::QueryBuilderError)
-    })
-    .map_err(|err| cannot_open(&err))
+    if convert::is_before(connection).map_err(|err| cannot_open(&err))? {
+        transaction(connection, "begin exclusive", |connection| {
+            if convert::is_before(connection)? {
+                convert::rename(connection)?;
+                run_migrations(connection)?;
+                convert::begin(connection)?;
+            }
+            Ok(())
+        })
+        .map_err(convert::failed)?;
+    } else if 0 < pending(connection)? {
+        transaction(connection, "begin exclusive", run_migrations)
+            .map_err(|err| cannot_open(&err))?;
+    }
+    convert::run(connection)
+}
+
+pub(super) fn run_migrations(connection: &mut SqliteConnection) -> QueryResult<()> {
+    let migrated = connection.run_pending_migrations(MIGRATIONS);
+    migrated.map(drop).map_err(DieselError::QueryBuilderError)
 }
 
 /// Why a file cannot be opened: if that may pass, it may be tried again.

@@ -13,6 +13,9 @@ use crate::store::{KeyId, OpenSession, Outcome, Resumable, Rewrite, Version, Vid
 use crate::totals::{DayTotals, StoredTotals};
 use crate::varint::Damaged;
 
+/// How many days a key has before and from 1970 on: some 367,000 years.
+const DAYS: i64 = 1 << 27;
+
 /// Does all of a rewrite, or nothing.
 pub(super) fn rewrite(
     connection: &mut SqliteConnection,
@@ -130,29 +133,29 @@ fn delete_resume_state(
     .map(drop)
 }
 
-pub(super) fn insert_resumable(
-    connection: &mut SqliteConnection,
-    session: &Resumable,
-) -> QueryResult<()> {
+/// Adds the resume state of a session of another store, unless an open or closed session has its id.
+fn insert_resumable(connection: &mut SqliteConnection, session: &Resumable) -> QueryResult<()> {
+    let id = session.id.as_bytes().as_slice();
     Sql::<()>::new(
         "insert into closed_sessions (last_event_at, id, version, video_id, started_at, resume) \
-         values (?, ?, ?, ?, ?, ?) on conflict do nothing",
+         select ?, ?, ?, ?, ?, ? where not exists (select 1 from open_sessions where id = ?) on conflict do nothing",
         [
             session.last_event_at_ms.into(),
-            session.id.as_bytes().as_slice().into(),
+            id.into(),
             i64::from(session.version).into(),
             session.video.0.into(),
             session.started_at_ms.into(),
             session.resume.as_slice().into(),
+            id.into(),
         ],
     )
     .execute(connection)
     .map(drop)
 }
 
-/// The row of a key's day in `totals`.
+/// The row of a key's day in `totals`. Days that no calendar has are the first and the last.
 pub(super) fn totals_at(KeyId(key): KeyId, day: i64) -> i64 {
-    (key << 28) + day
+    (key << 28) + day.clamp(-DAYS, DAYS - 1)
 }
 
 /// Adds a change to the totals of a key's day.
