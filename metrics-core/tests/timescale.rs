@@ -250,6 +250,13 @@ async fn sessions_are_a_hypertable_where_there_is_timescaledb() {
     close(&store).await;
     assert_eq!(count(&sql, "timescaledb_information.chunks").await, 3);
 
+    // Chunks without sessions go with the next work that is due every hour.
+    let third = (now() + TimeDelta::weeks(2)).timestamp_millis();
+    assert_eq!(upkeep::delete_before(&store, third).await.unwrap(), 2);
+    store.finalize(DateTime::<Utc>::MIN_UTC, 10).await.unwrap();
+    assert_eq!(count(&sql, "timescaledb_information.chunks").await, 1);
+    assert_eq!(count(&sql, "metrics.sessions").await, 1);
+
     // What compresses is part of the community edition only.
     let community = text(&sql, "show timescaledb.license").await == "timescale";
     let jobs = "timescaledb_information.jobs where proc_name like '%compression%'";
