@@ -17,8 +17,6 @@ pub(super) enum Failure {
     Damaged(#[from] Damaged),
     #[error("a session is of a key that is not there")]
     NoKey,
-    #[error("the cursor is not of this store")]
-    NoCursor,
     #[error("it takes too long")]
     TooLong,
     #[error(transparent)]

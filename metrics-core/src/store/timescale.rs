@@ -502,8 +502,18 @@ impl Store for TimescaleStore {
     }
 
     async fn finalize(&self, silent_since: DateTime<Utc>, limit: u32) -> Result<u64, Error> {
+        let schema = self.edition.schema().map(str::to_owned);
         self.record("make sessions final", move |connection| {
-            closed::finalize(connection, silent_since, limit).boxed()
+            async move {
+                let finalized = closed::finalize(connection, silent_since, limit).await?;
+                if let Some(schema) = schema.filter(|_| finalized == 0)
+                    && let Err(err) = closed::drop_empty_chunks(connection, &schema).await
+                {
+                    tracing::debug!(error = &err as &dyn std::error::Error, "kept empty chunks");
+                }
+                Ok(finalized)
+            }
+            .boxed()
         })
         .await
     }

@@ -4,8 +4,11 @@ use chrono::{DateTime, Utc};
 use diesel::data_types::PgTimestamp;
 use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Binary, Integer, Nullable, Timestamptz, Uuid};
-use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use diesel_async::{
+    AsyncConnection as _, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection as _,
+};
 
+use super::plan_anew;
 use super::prepared::Prepared;
 use super::types::{Bits, timestamp, unix_ms};
 use crate::block::RowId;
@@ -125,4 +128,31 @@ pub(super) async fn finalize(
     .execute(connection)
     .await?;
     Ok(finalized as u64)
+}
+
+/// Drops the chunks that ended before the first session, on TimescaleDB: deleted sessions leave them empty.
+pub(super) async fn drop_empty_chunks(
+    connection: &mut AsyncPgConnection,
+    schema: &str,
+) -> Result<(), Failure> {
+    #[derive(QueryableByName)]
+    struct First {
+        #[diesel(sql_type = Nullable<Timestamptz>)]
+        at: Option<PgTimestamp>,
+    }
+    let drop = format!("select {schema}.drop_chunks('metrics.session_rows', older_than => $1)");
+    connection
+        .transaction(async |connection| {
+            plan_anew(connection).await?;
+            // Nobody adds an older session meanwhile, and nobody waits for long.
+            let lock = "set local lock_timeout = '1s'; lock table session_rows in share row exclusive mode";
+            connection.batch_execute(lock).await?;
+            let first = "select min(started_at) as at from session_rows";
+            let first: First = diesel::sql_query(first).get_result(connection).await?;
+            if let Some(at) = first.at {
+                diesel::sql_query(drop).bind::<Timestamptz, _>(at).execute(connection).await?;
+            }
+            Ok(())
+        })
+        .await
 }

@@ -191,7 +191,8 @@ async fn next(
 ) -> Result<Vec<OpenRow>, Failure> {
     let &Progress { video_id, started_at, id, .. } = progress;
     // In this form TimescaleDB reads one chunk after the other, and none that the step has no room for.
-    let rest = select("video_id = $1 and $2 <= started_at and (started_at, it.id) > ($2, $3)", "$4");
+    let rest =
+        select("video_id = $1 and $2 <= started_at and (started_at, it.id) > ($2, $3)", "$4");
     let mut rows: Vec<OpenRow> = Prepared::new(rest)
         .bind::<Integer, _>(video_id)
         .bind::<Timestamptz, _>(started_at)
@@ -212,13 +213,12 @@ async fn next(
         .map(|(video, _)| *video)
         .collect();
     if let Some(last) = others.last() {
-        let next: Vec<OpenRow> =
-            Prepared::new(select("$1 < video_id and video_id <= $2", "$3"))
-                .bind::<Integer, _>(video_id)
-                .bind::<Integer, _>(*last)
-                .bind::<BigInt, _>(missing)
-                .load(connection)
-                .await?;
+        let next: Vec<OpenRow> = Prepared::new(select("$1 < video_id and video_id <= $2", "$3"))
+            .bind::<Integer, _>(video_id)
+            .bind::<Integer, _>(*last)
+            .bind::<BigInt, _>(missing)
+            .load(connection)
+            .await?;
         rows.extend(next);
     }
     Ok(rows)

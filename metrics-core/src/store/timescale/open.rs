@@ -66,11 +66,7 @@ pub(super) async fn prepare(target: &Target, migrations: Migrations) -> Result<E
         }
         Migrations::Check => {
             let state = convert::state(&mut connection).await?;
-            let pending = if state.is_before {
-                known()?
-            } else {
-                pending(&mut connection).await?
-            };
+            let pending = if state.is_before { known()? } else { pending(&mut connection).await? };
             if !pending.is_empty() || state.is_renamed {
                 return Err(unusable(format!(
                     "its tables are not up to date ({} missing): start once with --migrate-only, \

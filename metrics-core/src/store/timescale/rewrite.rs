@@ -42,7 +42,10 @@ pub(super) async fn run(
 }
 
 /// Returns false if something is not there in the version that is named.
-pub(super) async fn steps(connection: &mut AsyncPgConnection, rewrite: &Rewrite) -> Result<bool, Failure> {
+pub(super) async fn steps(
+    connection: &mut AsyncPgConnection,
+    rewrite: &Rewrite,
+) -> Result<bool, Failure> {
     let Rewrite {
         remove,
         add,
