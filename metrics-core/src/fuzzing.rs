@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::block::{Block, Group, Groups, Row};
 use crate::client::{Browser, Classification, Classifier, Client, Device, Headers, Platform};
 use crate::containment::{canonical, contains, has_nul, is_too_deep};
+use crate::engagement::Parts;
 use crate::event::PlayerEvent;
 use crate::interval::{IntervalSet, Segments};
 use crate::session::{Counters, Moment, Reach, Session, Stored};

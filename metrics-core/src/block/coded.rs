@@ -97,12 +97,12 @@ impl<T: Value> Coded<T> {
 
     pub(super) fn take(reader: &mut Reader<'_>, sessions: usize) -> Result<Self, Damaged> {
         let len: usize = reader.narrow()?;
-        if sessions < len || len == 0 {
+        if sessions < len || (len == 0) != (sessions == 0) {
             return Err(Damaged("a dictionary has too many values or none"));
         }
         let values = (0..len).map(|_| T::take(reader)).collect::<Result<Vec<_>, _>>()?;
         let codes = match len {
-            1 => return Ok(Self { values, codes: Codes::One }),
+            0 | 1 => return Ok(Self { values, codes: Codes::One }),
             2..=256 => reader.take(sessions)?.iter().map(|code| u32::from(*code)).collect(),
             _ => (0..sessions).map(|_| reader.narrow()).collect::<Result<Vec<u32>, _>>()?,
         };
