@@ -7,11 +7,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound::{Excluded, Unbounded};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use metrics_core::block::{Block, Group, Groups, Row, RowId};
+use metrics_core::block::{Block, Group, Groups, RowId};
 use metrics_core::key::SessionId;
 use metrics_core::store::*;
 use metrics_core::totals::StoredTotals;
@@ -25,9 +25,9 @@ pub(crate) struct MemoryStore(Mutex<Arc<State>>);
 
 #[derive(Clone, Debug, Default)]
 struct State {
-    // The row id of a key, or of a video, is its index.
+    // The row id of a key is its index.
     keys: Vec<KeyRecord>,
-    videos: Vec<VideoRecord>,
+    videos: BTreeMap<VideoId, VideoRecord>,
     // With the instance at which a segment is open.
     open: BTreeMap<SessionId, (OpenSession, Option<Instance>)>,
     blocks: BTreeMap<BlockId, (BlockHead, Arc<Block>)>,
@@ -39,16 +39,15 @@ struct State {
 }
 
 impl MemoryStore {
-    fn state(&self) -> Arc<State> {
-        self.change(|state| Arc::clone(state))
+    fn change(&self) -> MutexGuard<'_, Arc<State>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn change<T>(&self, change: impl FnOnce(&mut Arc<State>) -> T) -> T {
-        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    fn state(&self) -> Arc<State> {
+        Arc::clone(&self.change())
     }
 }
 
-/// Items by id, from the one after `id` on.
 fn after<K: Ord + Copy, T>(items: &BTreeMap<K, T>, id: Option<K>) -> impl Iterator<Item = &T> {
     items.range((id.map_or(Unbounded, Excluded), Unbounded)).map(|(_, item)| item)
 }
@@ -65,15 +64,14 @@ impl State {
     }
 
     fn video(&self, key: &ApiKey, video: &Video) -> Option<&VideoRecord> {
-        self.videos.iter().find(|it| it.video == *video && it.key == *key)
+        self.videos.values().find(|it| it.video == *video && it.key == *key)
     }
 
     fn add_video(&mut self, key: &ApiKey, video: &Video) -> Answer<(KeyId, VideoId)> {
         let key_id = self.key_id(key)?;
         let id = self.video(key, video).map_or(VideoId(self.videos.len() as i64), |it| it.id);
-        if id.0 == self.videos.len() as i64 {
-            self.videos.push(VideoRecord { id, key_id, key: key.clone(), video: video.clone() });
-        }
+        let record = || VideoRecord { id, key_id, key: key.clone(), video: video.clone() };
+        self.videos.entry(id).or_insert_with(record);
         Ok((key_id, id))
     }
 
@@ -86,47 +84,42 @@ impl State {
     }
 
     fn write(&mut self, write: &SessionWrite) -> Answer<Outcome> {
-        let SessionWrite { id, subject, expected, stored, watched_at } = write;
-        let session = match self.open.get(id) {
-            Some((there, _)) if there.version == *expected => {
-                let row = Row { stored: stored.clone(), ..there.row.clone() };
-                OpenSession { version: expected + 1, row, ..there.clone() }
-            }
-            None if *expected == 0 && !self.resumable.contains_key(id) => {
-                let (key, video) = self.add_video(&subject.key, &subject.video)?;
-                let row = Row {
-                    id: RowId::from(*id),
-                    page: subject.source.clone(),
-                    client: subject.client,
-                    session_data: subject.session_data.as_deref().map(Arc::from),
-                    stored: stored.clone(),
-                };
-                OpenSession { id: *id, version: 1, key, video, row }
-            }
-            _ => return Ok(Outcome::Conflict),
+        let SessionWrite { id, expected, watched_at, .. } = *write;
+        let there = self.open.get(&id).map(|(session, _)| session.clone());
+        let version = there.as_ref().map_or(0, |session| session.version);
+        if version != expected || self.resumable.contains_key(&id) {
+            return Ok(Outcome::Conflict);
+        }
+        let mut session = if let Some(session) = there {
+            session
+        } else {
+            let (key, video) = self.add_video(&write.subject.key, &write.subject.video)?;
+            OpenSession { id, version, key, video, row: write.row() }
         };
-        self.open.insert(*id, (session, *watched_at));
+        session.version += 1;
+        session.row.stored = write.stored.clone();
+        self.open.insert(id, (session, watched_at));
         Ok(Outcome::Written)
     }
 
-    fn is_possible(&self, rewrite: &Rewrite) -> bool {
+    fn conflicts(&self, rewrite: &Rewrite) -> bool {
+        let open = |id| self.open.get(id).map(|(session, _)| session.version);
+        let closed = |id| self.resumable.get(id).map(|session| session.version);
+        let is_last = |(video, last): &(VideoId, BlockId)| {
+            after(&self.blocks, Some(*last)).all(|(head, _)| head.video != *video)
+        };
         let Rewrite { remove, close, delete_open, reopen, import_after, .. } = rewrite;
-        remove.iter().all(|id| self.blocks.contains_key(id))
-            && close.iter().chain(delete_open).all(|(id, version)| {
-                self.open.get(id).is_some_and(|(session, _)| session.version == *version)
-            })
-            && reopen.iter().all(|session| {
-                self.resumable.get(&session.id).is_some_and(|it| it.version == session.version)
-            })
-            && import_after.iter().all(|(video, last)| {
-                after(&self.blocks, Some(*last)).all(|(head, _)| head.video != *video)
-            })
+        !(remove.iter().all(|id| self.blocks.contains_key(id))
+            && close.iter().chain(delete_open).all(|(id, version)| open(id) == Some(*version))
+            && reopen.iter().all(|session| closed(&session.id) == Some(session.version))
+            && import_after.iter().all(is_last))
     }
 
     fn rewrite(&mut self, rewrite: Rewrite) -> Answer<Outcome> {
-        if !self.is_possible(&rewrite) {
+        if self.conflicts(&rewrite) {
             return Ok(Outcome::Conflict);
         }
+        // First, because nothing else can fail.
         let sums = rewrite.totals.iter().map(|(key, day, change)| {
             change.add_to(*day, self.totals.get(&(*key, *day))).map(|sum| ((*key, *day), sum))
         });
@@ -134,20 +127,15 @@ impl State {
             self.totals.remove(&at);
             self.totals.extend(sum.map(|sum| (at, sum)));
         }
-        rewrite.remove.iter().for_each(|id| drop(self.blocks.remove(id)));
+        self.blocks.retain(|id, _| !rewrite.remove.contains(id));
         for (key, video, block) in rewrite.add {
             self.last_block += 1;
-            let Block { sessions, first_start_ms, last_start_ms, .. } = block;
             let id = BlockId(self.last_block);
-            let head = BlockHead { id, key, video, sessions, first_start_ms, last_start_ms };
-            self.blocks.insert(id, (head, Arc::new(block)));
+            self.blocks.insert(id, (BlockHead::new(id, (key, video), &block), Arc::new(block)));
         }
-        for (id, version) in rewrite.close {
-            let Some((OpenSession { video, row, .. }, _)) = self.open.remove(&id) else { continue };
-            let (started_at_ms, resume) = (row.stored.started_at_ms, row.stored.resume);
-            let last_event_at_ms = row.stored.last_event_at_ms;
-            let closed = Resumable { id, version, video, started_at_ms, last_event_at_ms, resume };
-            self.resumable.insert(id, closed);
+        for (id, _) in rewrite.close {
+            let closed = self.open.remove(&id).map(|(session, _)| (id, session.into()));
+            self.resumable.extend(closed);
         }
         for session in rewrite.reopen {
             self.resumable.remove(&session.id);
@@ -156,10 +144,8 @@ impl State {
         rewrite.delete_open.iter().for_each(|(id, _)| drop(self.open.remove(id)));
         let named = |it: &Resumable| (it.video, it.started_at_ms, RowId::from(it.id));
         self.resumable.retain(|_, it| !rewrite.delete_closed.contains(&named(it)));
-        for session in rewrite.resumable {
-            if !self.open.contains_key(&session.id) {
-                self.resumable.entry(session.id).or_insert(session);
-            }
+        for session in rewrite.resumable.into_iter().filter(|it| !self.open.contains_key(&it.id)) {
+            self.resumable.entry(session.id).or_insert(session);
         }
         Ok(Outcome::Written)
     }
@@ -174,23 +160,21 @@ impl Store for MemoryStore {
     }
 
     async fn create_key(&self, key: &ApiKey, now: DateTime<Utc>) -> Answer<bool> {
+        let mut state = self.change();
+        let is_new = state.key_id(key).is_err();
         let record = KeyRecord { key: key.clone(), created_at: now, disabled_at: None };
-        Ok(self.change(|state| {
-            let is_new = state.key_id(key).is_err();
-            Arc::make_mut(state).keys.extend(is_new.then_some(record));
-            is_new
-        }))
+        Arc::make_mut(&mut state).keys.extend(is_new.then_some(record));
+        Ok(is_new)
     }
 
     async fn revoke_key(&self, key: &ApiKey, now: DateTime<Utc>) -> Answer<bool> {
-        Ok(self.change(|state| {
-            let record = Arc::make_mut(state).keys.iter_mut().find(|record| record.key == *key);
-            record.map(|record| record.disabled_at.get_or_insert(now)).is_some()
-        }))
+        let mut state = self.change();
+        let record = Arc::make_mut(&mut state).keys.iter_mut().find(|record| record.key == *key);
+        Ok(record.map(|record| record.disabled_at.get_or_insert(now)).is_some())
     }
 
     async fn beat(&self, instance: Instance, now: DateTime<Utc>) -> Answer<()> {
-        self.change(|state| Arc::make_mut(state).beats.insert(instance, now));
+        Arc::make_mut(&mut self.change()).beats.insert(instance, now);
         Ok(())
     }
 
@@ -198,66 +182,66 @@ impl Store for MemoryStore {
         let state = self.state();
         let known = |(key, video): &(ApiKey, Video)| KnownVideo {
             is_there: state.video(key, video).is_some(),
-            videos_of_key: state.videos.iter().filter(|it| it.key == *key).count() as u64,
+            videos_of_key: state.videos.values().filter(|it| it.key == *key).count() as u64,
         };
         Ok(videos.iter().map(known).collect())
     }
 
     async fn add_videos(&self, videos: &[(ApiKey, Video)]) -> Answer<Vec<(KeyId, VideoId)>> {
-        self.change(|state| {
-            videos.iter().try_for_each(|(key, _)| state.key_id(key).map(drop))?;
-            let state = Arc::make_mut(state);
-            videos.iter().map(|(key, video)| state.add_video(key, video)).collect()
-        })
+        let mut state = self.change();
+        videos.iter().try_for_each(|(key, _)| state.key_id(key).map(drop))?;
+        let state = Arc::make_mut(&mut state);
+        videos.iter().map(|(key, video)| state.add_video(key, video)).collect()
     }
 
     async fn load(&self, ids: &[SessionId]) -> Answer<Vec<Option<Found>>> {
         let state = self.state();
-        let load = |id| {
-            let (version, video, place) = if let Some((it, _)) = state.open.get(id) {
-                (it.version, it.video, Place::Open(it.row.stored.clone()))
-            } else {
-                let Resumable { version, video, started_at_ms, .. } = *state.resumable.get(id)?;
-                let resume = state.resumable.get(id)?.resume.clone();
-                let key = state.videos[video.0 as usize].key_id;
-                (version, video, Place::Closed { key, video, started_at_ms, resume })
-            };
-            let VideoRecord { key, video, .. } = &state.videos[video.0 as usize];
+        let open = |id| {
+            let (OpenSession { version, video, row, .. }, _) = state.open.get(id)?.clone();
+            Some((version, video, Place::Open(row.stored)))
+        };
+        let closed = |id| {
+            let it = state.resumable.get(id)?.clone();
+            let Resumable { version, video, started_at_ms, resume, .. } = it;
+            let key = state.videos.get(&video)?.key_id;
+            Some((version, video, Place::Closed { key, video, started_at_ms, resume }))
+        };
+        let found = |id| {
+            let (version, video, place) = open(id).or_else(|| closed(id))?;
+            let VideoRecord { key, video, .. } = state.videos.get(&video)?;
             let identifier = video.identifier().map(str::to_owned);
             Some(Found { version, video: video.digest(key), identifier, place })
         };
-        Ok(ids.iter().map(load).collect())
+        Ok(ids.iter().map(found).collect())
     }
 
     async fn commit(&self, writes: Arc<[SessionWrite]>) -> Answer<Vec<Outcome>> {
-        self.change(|state| {
-            // A batch is stored whole or not at all.
-            writes.iter().try_for_each(|write| state.key_id(&write.subject.key).map(drop))?;
-            let state = Arc::make_mut(state);
-            writes.iter().map(|write| state.write(write)).collect()
-        })
+        let mut state = self.change();
+        // A batch is stored whole or not at all.
+        writes.iter().try_for_each(|write| state.key_id(&write.subject.key).map(drop))?;
+        let state = Arc::make_mut(&mut state);
+        writes.iter().map(|write| state.write(write)).collect()
     }
 
     async fn quiet(&self, quiet_since: DateTime<Utc>, limit: u32) -> Answer<Vec<OpenSession>> {
-        let is_quiet = |(session, watched_at): &&(OpenSession, _)| {
-            let last_event_at_ms = session.row.stored.last_event_at_ms;
-            watched_at.is_none::<Instance>() && last_event_at_ms < quiet_since.timestamp_millis()
-        };
-        first(self.state().open.values().filter(is_quiet).map(|(session, _)| session), limit)
+        let state = self.state();
+        let unwatched = state.open.values().filter(|(_, watched_at)| watched_at.is_none());
+        let quiet_since_ms = quiet_since.timestamp_millis();
+        let is_quiet = |it: &&OpenSession| it.row.stored.last_event_at_ms < quiet_since_ms;
+        first(unwatched.map(|(session, _)| session).filter(is_quiet), limit)
     }
 
     async fn rewrite(&self, rewrite: Rewrite) -> Answer<Outcome> {
-        self.change(|state| Arc::make_mut(state).rewrite(rewrite))
+        Arc::make_mut(&mut self.change()).rewrite(rewrite)
     }
 
     async fn finalize(&self, silent_since: DateTime<Utc>, limit: u32) -> Answer<u64> {
-        self.change(|state| {
-            let is_silent = |it: &&Resumable| it.last_event_at_ms < silent_since.timestamp_millis();
-            let silent = first(state.resumable.values().filter(is_silent), limit)?;
-            let state = Arc::make_mut(state);
-            silent.iter().for_each(|it| drop(state.resumable.remove(&it.id)));
-            Ok(silent.len() as u64)
-        })
+        let mut state = self.change();
+        let is_silent = |it: &&Resumable| it.last_event_at_ms < silent_since.timestamp_millis();
+        let silent = first(state.resumable.values().filter(is_silent), limit)?;
+        let state = Arc::make_mut(&mut state);
+        silent.iter().for_each(|session| drop(state.resumable.remove(&session.id)));
+        Ok(silent.len() as u64)
     }
 
     async fn snapshot(&self) -> Answer<Box<dyn Snapshot>> {
@@ -286,16 +270,7 @@ impl Snapshot for View {
         id: Option<VideoId>,
         limit: u32,
     ) -> Answer<Vec<VideoRecord>> {
-        let VideoScope { key, identifiers } = scope;
-        let is_wanted = |it: &&VideoRecord| {
-            let known = |of: &Vec<String>| {
-                it.video.identifier().is_some_and(|it| of.iter().any(|of| of == it))
-            };
-            id.is_none_or(|id| id < it.id)
-                && key.as_ref().is_none_or(|key| it.key == *key)
-                && identifiers.as_ref().is_none_or(known)
-        };
-        first(self.0.videos.iter().filter(is_wanted), limit)
+        first(after(&self.0.videos, id).filter(|record| scope.has(record)), limit)
     }
 
     async fn open_sessions(
