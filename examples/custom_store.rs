@@ -5,27 +5,27 @@
 //! differs in one promise alone: what it has acknowledged is on a disk.
 #![expect(clippy::print_stdout, reason = "an example shows what it got")]
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::ops::Bound::{self, Excluded, Unbounded};
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use metrics_core::block::{Block, Groups, Row, RowId};
+use metrics_core::block::{Block, Group, Groups, RowId};
 use metrics_core::key::SessionId;
 use metrics_core::store::*;
 use metrics_core::totals::StoredTotals;
 use metrics_core::{ApiKey, Join, Metrics, PlayerEvent, Selection, Video};
 
+type Answer<T> = Result<T, Error>;
+
 /// Everything is behind one lock, so every call is atomic. A change copies the state if a snapshot holds it.
 #[derive(Debug, Default)]
-pub(crate) struct MemoryStore {
-    state: Mutex<Arc<State>>,
-}
+pub(crate) struct MemoryStore(Mutex<Arc<State>>);
 
 #[derive(Clone, Debug, Default)]
 struct State {
-    // A key's row id is its index.
+    // The row id of a key is its index.
     keys: Vec<KeyRecord>,
     videos: BTreeMap<VideoId, VideoRecord>,
     // With the instance at which a segment is open.
@@ -39,262 +39,222 @@ struct State {
 }
 
 impl MemoryStore {
-    fn state(&self) -> MutexGuard<'_, Arc<State>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn change(&self) -> MutexGuard<'_, Arc<State>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        change(Arc::make_mut(&mut self.state()))
+    fn state(&self) -> Arc<State> {
+        Arc::clone(&self.change())
     }
 }
 
+fn after<K: Ord + Copy, T>(items: &BTreeMap<K, T>, id: Option<K>) -> impl Iterator<Item = &T> {
+    items.range((id.map_or(Unbounded, Excluded), Unbounded)).map(|(_, item)| item)
+}
+
+fn first<'a, T: Clone + 'a>(items: impl Iterator<Item = &'a T>, limit: u32) -> Answer<Vec<T>> {
+    Ok(items.take(limit as usize).cloned().collect())
+}
+
 impl State {
-    fn key_id(&self, key: &ApiKey) -> Option<KeyId> {
+    fn key_id(&self, key: &ApiKey) -> Answer<KeyId> {
         let index = self.keys.iter().position(|record| record.key == *key);
-        index.map(|index| KeyId(index as i64))
+        let (store, operation, source) = ("memory", "find a key", "it is not there".into());
+        Ok(KeyId(index.ok_or(Error::Rejected { store, operation, source })? as i64))
     }
 
-    fn video_id(&self, key: &ApiKey, video: &Video) -> Option<VideoId> {
-        let mut videos = self.videos.values();
-        videos.find(|it| it.video == *video && it.key == *key).map(|it| it.id)
+    fn video(&self, key: &ApiKey, video: &Video) -> Option<&VideoRecord> {
+        self.videos.values().find(|it| it.video == *video && it.key == *key)
     }
 
-    /// Adds a video if it is new. `None` if there is no such key.
-    fn add_video(&mut self, key: &ApiKey, video: &Video) -> Option<(KeyId, VideoId)> {
+    fn add_video(&mut self, key: &ApiKey, video: &Video) -> Answer<(KeyId, VideoId)> {
         let key_id = self.key_id(key)?;
-        let id = self.video_id(key, video).unwrap_or(VideoId(self.videos.len() as i64));
+        let id = self.video(key, video).map_or(VideoId(self.videos.len() as i64), |it| it.id);
         let record = || VideoRecord { id, key_id, key: key.clone(), video: video.clone() };
         self.videos.entry(id).or_insert_with(record);
-        Some((key_id, id))
+        Ok((key_id, id))
     }
 
     fn are_of(&self, videos: &Videos, key: KeyId, video: VideoId) -> bool {
         match videos {
             Videos::All => true,
-            Videos::OfKey(of) => self.key_id(of) == Some(key),
+            Videos::OfKey(of) => self.key_id(of).is_ok_and(|id| id == key),
             Videos::These(ids) => ids.binary_search(&video).is_ok(),
         }
     }
 
-    fn write(&mut self, write: &SessionWrite) -> Outcome {
-        let SessionWrite { id, subject, expected, stored, watched_at } = write;
-        match self.open.get_mut(id) {
-            Some((session, watched)) if session.version == *expected => {
-                session.version += 1;
-                session.row.stored = stored.clone();
-                *watched = *watched_at;
-                Outcome::Written
-            }
-            None if *expected == 0 && !self.resumable.contains_key(id) => {
-                let added = self.add_video(&subject.key, &subject.video);
-                let Some((key, video)) = added else { return Outcome::Conflict };
-                let row = Row {
-                    id: RowId::from(*id),
-                    page: subject.source.clone(),
-                    client: subject.client,
-                    session_data: subject.session_data.as_deref().map(Arc::from),
-                    stored: stored.clone(),
-                };
-                let session = OpenSession { id: *id, version: 1, key, video, row };
-                self.open.insert(*id, (session, *watched_at));
-                Outcome::Written
-            }
-            _ => Outcome::Conflict,
+    fn write(&mut self, write: &SessionWrite) -> Answer<Outcome> {
+        let SessionWrite { id, expected, watched_at, .. } = *write;
+        let there = self.open.get(&id).map(|(session, _)| session.clone());
+        let version = there.as_ref().map_or(0, |session| session.version);
+        if version != expected || self.resumable.contains_key(&id) {
+            return Ok(Outcome::Conflict);
         }
+        let mut session = if let Some(session) = there {
+            session
+        } else {
+            let (key, video) = self.add_video(&write.subject.key, &write.subject.video)?;
+            OpenSession { id, version, key, video, row: write.row() }
+        };
+        session.version += 1;
+        session.row.stored = write.stored.clone();
+        self.open.insert(id, (session, watched_at));
+        Ok(Outcome::Written)
     }
 
     fn conflicts(&self, rewrite: &Rewrite) -> bool {
-        let is_open = |(id, version): &(SessionId, Version)| {
-            self.open.get(id).is_some_and(|(session, _)| session.version == *version)
-        };
-        let is_closed = |session: &OpenSession| {
-            self.resumable.get(&session.id).is_some_and(|it| it.version == session.version)
-        };
+        let open = |id| self.open.get(id).map(|(session, _)| session.version);
+        let closed = |id| self.resumable.get(id).map(|session| session.version);
         let is_last = |(video, last): &(VideoId, BlockId)| {
-            let mut later = self.blocks.range(after(Some(*last)));
-            later.all(|(_, (head, _))| head.video != *video)
+            after(&self.blocks, Some(*last)).all(|(head, _)| head.video != *video)
         };
-        !(rewrite.remove.iter().all(|id| self.blocks.contains_key(id))
-            && rewrite.close.iter().chain(&rewrite.delete_open).all(is_open)
-            && rewrite.reopen.iter().all(is_closed)
-            && rewrite.import_after.iter().all(is_last))
+        let Rewrite { remove, close, delete_open, reopen, import_after, .. } = rewrite;
+        !(remove.iter().all(|id| self.blocks.contains_key(id))
+            && close.iter().chain(delete_open).all(|(id, version)| open(id) == Some(*version))
+            && reopen.iter().all(|session| closed(&session.id) == Some(session.version))
+            && import_after.iter().all(is_last))
     }
 
-    fn rewrite(&mut self, rewrite: Rewrite) -> Result<Outcome, Error> {
+    fn rewrite(&mut self, rewrite: Rewrite) -> Answer<Outcome> {
         if self.conflicts(&rewrite) {
             return Ok(Outcome::Conflict);
         }
-        // First of all: nothing else can fail.
-        let sum = |(key, day, change): &(KeyId, i64, _)| {
-            let change: &metrics_core::totals::DayTotals = change;
-            let sum = change.add_to(*day, self.totals.get(&(*key, *day)));
-            sum.map(|sum| ((*key, *day), sum)).map_err(Error::Damaged)
-        };
-        for (at, sum) in rewrite.totals.iter().map(sum).collect::<Result<Vec<_>, _>>()? {
-            match sum {
-                Some(sum) => self.totals.insert(at, sum),
-                None => self.totals.remove(&at),
-            };
+        // First, because nothing else can fail.
+        let sums = rewrite.totals.iter().map(|(key, day, change)| {
+            change.add_to(*day, self.totals.get(&(*key, *day))).map(|sum| ((*key, *day), sum))
+        });
+        for (at, sum) in sums.collect::<Result<Vec<_>, _>>().map_err(Error::Damaged)? {
+            self.totals.remove(&at);
+            self.totals.extend(sum.map(|sum| (at, sum)));
         }
-        rewrite.remove.iter().for_each(|id| drop(self.blocks.remove(id)));
+        self.blocks.retain(|id, _| !rewrite.remove.contains(id));
         for (key, video, block) in rewrite.add {
             self.last_block += 1;
-            let Block { sessions, first_start_ms, last_start_ms, .. } = block;
             let id = BlockId(self.last_block);
-            let head = BlockHead { id, key, video, sessions, first_start_ms, last_start_ms };
-            self.blocks.insert(id, (head, Arc::new(block)));
+            self.blocks.insert(id, (BlockHead::new(id, (key, video), &block), Arc::new(block)));
         }
-        for (id, version) in rewrite.close {
-            let Some((OpenSession { video, row, .. }, _)) = self.open.remove(&id) else { continue };
-            let metrics_core::session::Stored { started_at_ms, last_event_at_ms, resume, .. } =
-                row.stored;
-            let closed = Resumable { id, version, video, started_at_ms, last_event_at_ms, resume };
-            self.resumable.insert(id, closed);
+        for (id, _) in rewrite.close {
+            let closed = self.open.remove(&id).map(|(session, _)| (id, session.into()));
+            self.resumable.extend(closed);
         }
         for session in rewrite.reopen {
             self.resumable.remove(&session.id);
             self.open.insert(session.id, (session, None));
         }
         rewrite.delete_open.iter().for_each(|(id, _)| drop(self.open.remove(id)));
-        let deleted: HashSet<_> = rewrite.delete_closed.into_iter().collect();
-        self.resumable
-            .retain(|id, it| !deleted.contains(&(it.video, it.started_at_ms, RowId::from(*id))));
-        for session in rewrite.resumable {
-            if !self.open.contains_key(&session.id) {
-                self.resumable.entry(session.id).or_insert(session);
-            }
+        let named = |it: &Resumable| (it.video, it.started_at_ms, RowId::from(it.id));
+        self.resumable.retain(|_, it| !rewrite.delete_closed.contains(&named(it)));
+        for session in rewrite.resumable.into_iter().filter(|it| !self.open.contains_key(&it.id)) {
+            self.resumable.entry(session.id).or_insert(session);
         }
         Ok(Outcome::Written)
     }
 }
 
-/// The range of ids that come after one.
-fn after<T>(id: Option<T>) -> (Bound<T>, Bound<T>) {
-    (id.map_or(Unbounded, Excluded), Unbounded)
-}
-
-fn rejected<T>(operation: &'static str) -> Result<T, Error> {
-    Err(Error::Rejected { store: "memory", operation, source: "a key is not there".into() })
-}
-
 #[async_trait]
 impl Store for MemoryStore {
-    async fn keys(&self) -> Result<Vec<KeyRecord>, Error> {
+    async fn keys(&self) -> Answer<Vec<KeyRecord>> {
         let mut keys = self.state().keys.clone();
         keys.sort_by_key(|record| record.created_at);
         Ok(keys)
     }
 
-    async fn create_key(&self, key: &ApiKey, now: DateTime<Utc>) -> Result<bool, Error> {
+    async fn create_key(&self, key: &ApiKey, now: DateTime<Utc>) -> Answer<bool> {
+        let mut state = self.change();
+        let is_new = state.key_id(key).is_err();
         let record = KeyRecord { key: key.clone(), created_at: now, disabled_at: None };
-        Ok(self.change(|state| {
-            let is_new = state.key_id(key).is_none();
-            state.keys.extend(is_new.then_some(record));
-            is_new
-        }))
+        Arc::make_mut(&mut state).keys.extend(is_new.then_some(record));
+        Ok(is_new)
     }
 
-    async fn revoke_key(&self, key: &ApiKey, now: DateTime<Utc>) -> Result<bool, Error> {
-        Ok(self.change(|state| {
-            let record = state.keys.iter_mut().find(|record| record.key == *key);
-            record.map(|record| record.disabled_at.get_or_insert(now)).is_some()
-        }))
+    async fn revoke_key(&self, key: &ApiKey, now: DateTime<Utc>) -> Answer<bool> {
+        let mut state = self.change();
+        let record = Arc::make_mut(&mut state).keys.iter_mut().find(|record| record.key == *key);
+        Ok(record.map(|record| record.disabled_at.get_or_insert(now)).is_some())
     }
 
-    async fn beat(&self, instance: Instance, now: DateTime<Utc>) -> Result<(), Error> {
-        self.change(|state| state.beats.insert(instance, now));
+    async fn beat(&self, instance: Instance, now: DateTime<Utc>) -> Answer<()> {
+        Arc::make_mut(&mut self.change()).beats.insert(instance, now);
         Ok(())
     }
 
-    async fn known_videos(&self, videos: &[(ApiKey, Video)]) -> Result<Vec<KnownVideo>, Error> {
+    async fn known_videos(&self, videos: &[(ApiKey, Video)]) -> Answer<Vec<KnownVideo>> {
         let state = self.state();
         let known = |(key, video): &(ApiKey, Video)| KnownVideo {
-            is_there: state.video_id(key, video).is_some(),
+            is_there: state.video(key, video).is_some(),
             videos_of_key: state.videos.values().filter(|it| it.key == *key).count() as u64,
         };
         Ok(videos.iter().map(known).collect())
     }
 
-    async fn add_videos(&self, videos: &[(ApiKey, Video)]) -> Result<Vec<(KeyId, VideoId)>, Error> {
-        self.change(|state| {
-            if !videos.iter().all(|(key, _)| state.key_id(key).is_some()) {
-                return rejected("add videos");
-            }
-            Ok(videos.iter().filter_map(|(key, video)| state.add_video(key, video)).collect())
-        })
+    async fn add_videos(&self, videos: &[(ApiKey, Video)]) -> Answer<Vec<(KeyId, VideoId)>> {
+        let mut state = self.change();
+        videos.iter().try_for_each(|(key, _)| state.key_id(key).map(drop))?;
+        let state = Arc::make_mut(&mut state);
+        videos.iter().map(|(key, video)| state.add_video(key, video)).collect()
     }
 
-    async fn load(&self, ids: &[SessionId]) -> Result<Vec<Option<Found>>, Error> {
+    async fn load(&self, ids: &[SessionId]) -> Answer<Vec<Option<Found>>> {
         let state = self.state();
-        let load = |id| {
-            let open = state
-                .open
-                .get(id)
-                .map(|(it, _)| (it.version, it.video, Place::Open(it.row.stored.clone())));
-            let (version, video, place) = open.or_else(|| {
-                let Resumable { version, video, started_at_ms, resume, .. } =
-                    state.resumable.get(id)?.clone();
-                let key = state.videos.get(&video)?.key_id;
-                Some((version, video, Place::Closed { key, video, started_at_ms, resume }))
-            })?;
+        let open = |id| {
+            let (OpenSession { version, video, row, .. }, _) = state.open.get(id)?.clone();
+            Some((version, video, Place::Open(row.stored)))
+        };
+        let closed = |id| {
+            let it = state.resumable.get(id)?.clone();
+            let Resumable { version, video, started_at_ms, resume, .. } = it;
+            let key = state.videos.get(&video)?.key_id;
+            Some((version, video, Place::Closed { key, video, started_at_ms, resume }))
+        };
+        let found = |id| {
+            let (version, video, place) = open(id).or_else(|| closed(id))?;
             let VideoRecord { key, video, .. } = state.videos.get(&video)?;
             let identifier = video.identifier().map(str::to_owned);
             Some(Found { version, video: video.digest(key), identifier, place })
         };
-        Ok(ids.iter().map(load).collect())
+        Ok(ids.iter().map(found).collect())
     }
 
-    async fn commit(&self, writes: Arc<[SessionWrite]>) -> Result<Vec<Outcome>, Error> {
-        self.change(|state| {
-            // A batch is stored whole or not at all.
-            if !writes.iter().all(|write| state.key_id(&write.subject.key).is_some()) {
-                return rejected("commit sessions");
-            }
-            Ok(writes.iter().map(|write| state.write(write)).collect())
-        })
+    async fn commit(&self, writes: Arc<[SessionWrite]>) -> Answer<Vec<Outcome>> {
+        let mut state = self.change();
+        // A batch is stored whole or not at all.
+        writes.iter().try_for_each(|write| state.key_id(&write.subject.key).map(drop))?;
+        let state = Arc::make_mut(&mut state);
+        writes.iter().map(|write| state.write(write)).collect()
     }
 
-    async fn quiet(
-        &self,
-        quiet_since: DateTime<Utc>,
-        limit: u32,
-    ) -> Result<Vec<OpenSession>, Error> {
+    async fn quiet(&self, quiet_since: DateTime<Utc>, limit: u32) -> Answer<Vec<OpenSession>> {
         let state = self.state();
-        let last_event = |session: &&OpenSession| session.row.stored.last_event_at_ms;
         let unwatched = state.open.values().filter(|(_, watched_at)| watched_at.is_none());
-        let quiet = unwatched
-            .map(|(session, _)| session)
-            .filter(|session| last_event(session) < quiet_since.timestamp_millis());
-        let mut quiet: Vec<_> = quiet.collect();
-        quiet.sort_by_key(last_event);
-        Ok(quiet.into_iter().take(limit as usize).cloned().collect())
+        let quiet_since_ms = quiet_since.timestamp_millis();
+        let is_quiet = |it: &&OpenSession| it.row.stored.last_event_at_ms < quiet_since_ms;
+        first(unwatched.map(|(session, _)| session).filter(is_quiet), limit)
     }
 
-    async fn rewrite(&self, rewrite: Rewrite) -> Result<Outcome, Error> {
-        self.change(|state| state.rewrite(rewrite))
+    async fn rewrite(&self, rewrite: Rewrite) -> Answer<Outcome> {
+        Arc::make_mut(&mut self.change()).rewrite(rewrite)
     }
 
-    async fn finalize(&self, silent_since: DateTime<Utc>, limit: u32) -> Result<u64, Error> {
-        self.change(|state| {
-            let is_silent = |it: &&Resumable| it.last_event_at_ms < silent_since.timestamp_millis();
-            let silent = state.resumable.values().filter(is_silent).take(limit as usize);
-            let silent: Vec<_> = silent.map(|it| it.id).collect();
-            silent.iter().for_each(|id| drop(state.resumable.remove(id)));
-            Ok(silent.len() as u64)
-        })
+    async fn finalize(&self, silent_since: DateTime<Utc>, limit: u32) -> Answer<u64> {
+        let mut state = self.change();
+        let is_silent = |it: &&Resumable| it.last_event_at_ms < silent_since.timestamp_millis();
+        let silent = first(state.resumable.values().filter(is_silent), limit)?;
+        let state = Arc::make_mut(&mut state);
+        silent.iter().for_each(|session| drop(state.resumable.remove(&session.id)));
+        Ok(silent.len() as u64)
     }
 
-    async fn snapshot(&self) -> Result<Box<dyn Snapshot>, Error> {
-        Ok(Box::new(View(Arc::clone(&self.state()))))
+    async fn snapshot(&self) -> Answer<Box<dyn Snapshot>> {
+        Ok(Box::new(View(self.state())))
     }
 
-    async fn count_sessions(&self) -> Result<u64, Error> {
+    async fn count_sessions(&self) -> Answer<u64> {
         let state = self.state();
-        let closed = state.blocks.values().map(|(head, _)| u64::from(head.sessions));
-        Ok(state.open.len() as u64 + closed.sum::<u64>())
+        let closed: u64 = state.blocks.values().map(|(head, _)| u64::from(head.sessions)).sum();
+        Ok(closed + state.open.len() as u64)
     }
 
-    async fn check(&self) -> Result<(), Error> {
+    async fn check(&self) -> Answer<()> {
         Ok(())
     }
 }
@@ -309,17 +269,8 @@ impl Snapshot for View {
         scope: &VideoScope,
         id: Option<VideoId>,
         limit: u32,
-    ) -> Result<Vec<VideoRecord>, Error> {
-        let is_wanted = |it: &&VideoRecord| {
-            scope.key.as_ref().is_none_or(|key| it.key == *key)
-                && scope.identifiers.as_ref().is_none_or(|identifiers| {
-                    it.video
-                        .identifier()
-                        .is_some_and(|it| identifiers.iter().any(|other| other == it))
-                })
-        };
-        let videos = self.0.videos.range(after(id)).map(|(_, video)| video).filter(is_wanted);
-        Ok(videos.take(limit as usize).cloned().collect())
+    ) -> Answer<Vec<VideoRecord>> {
+        first(after(&self.0.videos, id).filter(|record| scope.has(record)), limit)
     }
 
     async fn open_sessions(
@@ -327,19 +278,16 @@ impl Snapshot for View {
         scan: &OpenScan,
         id: Option<SessionId>,
         limit: u32,
-    ) -> Result<Vec<OpenSession>, Error> {
-        let is_alive = |instance, at| {
-            self.0.beats.get(&instance).is_some_and(|beat| at - INSTANCE_SILENCE_MAX <= *beat)
-        };
-        let is_wanted = |(session, watched_at): &&(OpenSession, Option<Instance>)| {
-            self.0.are_of(&scan.videos, session.key, session.video)
-                && (scan.from_ms..=scan.to_ms).contains(&session.row.stored.started_at_ms)
+    ) -> Answer<Vec<OpenSession>> {
+        let beat = |instance: &Option<Instance>| self.0.beats.get(instance.as_ref()?).copied();
+        let is_wanted = |(it, instance): &&(OpenSession, Option<Instance>)| {
+            (scan.from_ms..=scan.to_ms).contains(&it.row.stored.started_at_ms)
+                && self.0.are_of(&scan.videos, it.key, it.video)
                 && scan
                     .watched_at
-                    .is_none_or(|at| watched_at.is_some_and(|instance| is_alive(instance, at)))
+                    .is_none_or(|at| Some(at - INSTANCE_SILENCE_MAX) <= beat(instance))
         };
-        let sessions = self.0.open.range(after(id)).map(|(_, session)| session).filter(is_wanted);
-        Ok(sessions.take(limit as usize).map(|(session, _)| session.clone()).collect())
+        first(after(&self.0.open, id).filter(is_wanted).map(|(session, _)| session), limit)
     }
 
     async fn blocks(
@@ -349,33 +297,27 @@ impl Snapshot for View {
         to_ms: i64,
         id: Option<BlockId>,
         limit: u32,
-    ) -> Result<Vec<BlockHead>, Error> {
-        let heads = self.0.blocks.range(after(id)).map(|(_, (head, _))| head).filter(|head| {
-            self.0.are_of(videos, head.key, head.video)
-                && head.first_start_ms <= to_ms
-                && from_ms <= head.last_start_ms
-        });
-        Ok(heads.take(limit as usize).copied().collect())
-    }
-
-    async fn groups(&mut self, blocks: &[BlockId], groups: Groups) -> Result<Vec<Block>, Error> {
-        let read = |id| {
-            let mut block = Block::clone(&self.0.blocks.get(id)?.1);
-            for (number, group) in block.groups.iter_mut().enumerate() {
-                group.take_if(|_| !groups.iter().any(|wanted| wanted as usize == number));
-            }
-            Some(block)
+    ) -> Answer<Vec<BlockHead>> {
+        let is_wanted = |it: &&BlockHead| {
+            let is_in_time = it.first_start_ms <= to_ms && from_ms <= it.last_start_ms;
+            is_in_time && self.0.are_of(videos, it.key, it.video)
         };
-        Ok(blocks.iter().filter_map(read).collect())
+        first(after(&self.0.blocks, id).map(|(head, _)| head).filter(is_wanted), limit)
     }
 
-    async fn resumable(
-        &mut self,
-        id: Option<SessionId>,
-        limit: u32,
-    ) -> Result<Vec<Resumable>, Error> {
-        let sessions = self.0.resumable.range(after(id)).take(limit as usize);
-        Ok(sessions.map(|(_, session)| session.clone()).collect())
+    async fn groups(&mut self, blocks: &[BlockId], groups: Groups) -> Answer<Vec<Block>> {
+        let mut read = Vec::new();
+        for (_, block) in blocks.iter().filter_map(|id| self.0.blocks.get(id)) {
+            let mut block = Block::clone(block);
+            let unread = Group::ALL.into_iter().filter(|group| !groups.has(*group));
+            unread.for_each(|group| block.groups[group as usize] = None);
+            read.push(block);
+        }
+        Ok(read)
+    }
+
+    async fn resumable(&mut self, id: Option<SessionId>, limit: u32) -> Answer<Vec<Resumable>> {
+        first(after(&self.0.resumable, id), limit)
     }
 
     async fn totals(
@@ -384,18 +326,15 @@ impl Snapshot for View {
         first_day: i64,
         last_day: i64,
         detail: Detail,
-    ) -> Result<Vec<StoredTotals>, Error> {
-        let id = key.map(|key| self.0.key_id(key));
-        let is_wanted = |(of, day): &(KeyId, i64)| {
-            id.is_none_or(|id| id == Some(*of)) && (first_day..=last_day).contains(day)
-        };
-        let totals =
-            self.0.totals.iter().filter(|(at, _)| is_wanted(at)).map(|(_, totals)| totals.clone());
-        let shortened = totals.map(|it| match detail {
-            Detail::Days => StoredTotals { hours: None, ..it },
-            Detail::Hours => it,
-        });
-        Ok(shortened.collect())
+    ) -> Answer<Vec<StoredTotals>> {
+        let is_of = |of| key.is_none_or(|key| self.0.key_id(key).is_ok_and(|id| id == of));
+        let wanted = self
+            .0
+            .totals
+            .iter()
+            .filter(|((of, day), _)| (first_day..=last_day).contains(day) && is_of(*of));
+        let hours = |it: &StoredTotals| it.hours.clone().filter(|_| detail == Detail::Hours);
+        Ok(wanted.map(|(_, it)| StoredTotals { hours: hours(it), ..it.clone() }).collect())
     }
 }
 

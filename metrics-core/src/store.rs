@@ -232,6 +232,19 @@ pub struct VideoScope {
     pub identifiers: Option<Vec<String>>,
 }
 
+impl VideoScope {
+    /// Whether a video is listed.
+    #[must_use]
+    pub fn has(&self, record: &VideoRecord) -> bool {
+        let is_named = |identifiers: &Vec<String>| {
+            let identifier = record.video.identifier();
+            identifier.is_some_and(|identifier| identifiers.iter().any(|it| it == identifier))
+        };
+        self.key.as_ref().is_none_or(|key| *key == record.key)
+            && self.identifiers.as_ref().is_none_or(is_named)
+    }
+}
+
 /// A video, as a store lists it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct VideoRecord {
@@ -332,6 +345,15 @@ pub struct Resumable {
     pub resume: Vec<u8>,
 }
 
+impl From<OpenSession> for Resumable {
+    /// What is kept of a session that is closed, beside its block.
+    fn from(session: OpenSession) -> Self {
+        let OpenSession { id, version, video, row: Row { stored, .. }, .. } = session;
+        let Stored { started_at_ms, last_event_at_ms, resume, .. } = stored;
+        Self { id, version, video, started_at_ms, last_event_at_ms, resume }
+    }
+}
+
 /// A block without its content.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct BlockHead {
@@ -347,6 +369,15 @@ pub struct BlockHead {
     pub first_start_ms: i64,
     /// When the last of them started, in Unix milliseconds.
     pub last_start_ms: i64,
+}
+
+impl BlockHead {
+    /// The head of a block in its place.
+    #[must_use]
+    pub fn new(id: BlockId, (key, video): (KeyId, VideoId), block: &Block) -> Self {
+        let Block { sessions, first_start_ms, last_start_ms, .. } = *block;
+        Self { id, key, video, sessions, first_start_ms, last_start_ms }
+    }
 }
 
 /// A change of blocks: see [`Store::rewrite`].
@@ -444,6 +475,20 @@ pub struct SessionWrite {
     pub stored: Stored,
     /// The instance at which a segment is open now.
     pub watched_at: Option<Instance>,
+}
+
+impl SessionWrite {
+    /// The row of a session that begins with this write.
+    #[must_use]
+    pub fn row(&self) -> Row {
+        Row {
+            id: self.id.into(),
+            page: self.subject.source.clone(),
+            client: self.subject.client,
+            session_data: self.subject.session_data.as_deref().map(Arc::from),
+            stored: self.stored.clone(),
+        }
+    }
 }
 
 /// What a store knows of a video.

@@ -14,6 +14,7 @@ use metrics_core::key::SessionId;
 use metrics_core::recorder::Acknowledgement;
 use metrics_core::session::Stored;
 use metrics_core::store::{Store, TimescaleStore};
+use metrics_core::upkeep;
 use metrics_core::{ApiKey, Join, Metrics, PlayerEvent, Video, Viewing};
 use metrics_testing::Backend::{Postgres, Timescale};
 use metrics_testing::{Backend, Cut, Database, Proxy, WallClock};
@@ -68,7 +69,7 @@ impl Site {
     async fn stored(&self, sessions: &[String]) -> Vec<Option<Stored>> {
         let direct = TimescaleStore::connect(&self.database.url()).await.unwrap();
         let ids: Vec<_> = sessions.iter().map(|name| SessionId::new(&self.key, name)).collect();
-        let loaded = direct.load(&ids).await.unwrap();
+        let loaded = upkeep::load(&direct, &ids).await.unwrap();
         loaded.into_iter().map(|it| it.map(|loaded| loaded.stored)).collect()
     }
 }

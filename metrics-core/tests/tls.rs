@@ -8,13 +8,13 @@ use std::time::Duration;
 use metrics_core::client::Client;
 use metrics_core::interval::{Interval, Segments};
 use metrics_core::key::SessionId;
-use metrics_core::query::{Scan, instant};
+use metrics_core::query::instant;
 use metrics_core::session::{Counters, Stored};
 use metrics_core::store::{
     Error, Outcome, SessionWrite, Store, Subject, TimescaleOptions, TimescaleStore,
 };
-use metrics_core::time_bucket::{Buckets, Width};
-use metrics_core::{ApiKey, Selection, Video};
+use metrics_core::upkeep;
+use metrics_core::{ApiKey, BucketQuery, Reports, Selection, Video};
 use metrics_testing::{Answer, Authority, Backend, Database, Seen, TlsProxy, VALID};
 use tokio::time::{Instant, timeout};
 use tokio_postgres::{Client as Sql, NoTls};
@@ -80,7 +80,7 @@ async fn check(url: &str) -> (TimescaleStore, ApiKey) {
     let key = ApiKey::generate();
     assert!(store.create_key(&key, instant(0)).await.unwrap());
     assert_eq!(store.commit([write(&key, 0)].into()).await.unwrap(), [Outcome::Written]);
-    let loaded = store.load(&[SessionId::new(&key, "session")]).await.unwrap();
+    let loaded = upkeep::load(&store, &[SessionId::new(&key, "session")]).await.unwrap();
     assert_eq!(loaded[0].as_ref().unwrap().stored, write(&key, 0).stored);
     (store, key)
 }
@@ -142,13 +142,8 @@ async fn a_report_that_is_dropped_is_stopped_over_tls() {
     let (store, key) = check(&url).await;
     let mut locking = sql(&database).await;
     let lock = locking.transaction().await.unwrap();
-    lock.batch_execute("lock table metrics.live_sessions in access exclusive mode").await.unwrap();
-    let scan = Scan {
-        selection: Selection::key(key),
-        from_ms: i64::MIN,
-        to_ms: i64::MAX,
-        minimum_view_ms: 0,
-    };
+    lock.batch_execute("lock table metrics.open_sessions in access exclusive mode").await.unwrap();
+    let query = BucketQuery::from(Selection::key(key));
     let admin = sql(&database).await;
     let waiting = async |admin: &Sql| -> i64 {
         let waiting = "select count(*) from pg_stat_activity
@@ -158,7 +153,7 @@ async fn a_report_that_is_dropped_is_stopped_over_tls() {
     // A server does not notice by itself that nobody waits for what it does.
     let stopped = async {
         tokio::select! {
-            cells = store.plays(&scan, Buckets::new(Width::DAY)) => panic!("{cells:?}"),
+            plays = Reports::new(&store, instant(0)).plays(&query) => panic!("{plays:?}"),
             () = async { while waiting(&admin).await == 0 {} } => {}
         }
         while waiting(&admin).await != 0 {}

@@ -97,7 +97,7 @@ impl<T: Value> Coded<T> {
 
     pub(super) fn take(reader: &mut Reader<'_>, sessions: usize) -> Result<Self, Damaged> {
         let len: usize = reader.narrow()?;
-        if sessions < len || (len == 0 && sessions != 0) {
+        if sessions < len || (len == 0) != (sessions == 0) {
             return Err(Damaged("a dictionary has too many values or none"));
         }
         let values = (0..len).map(|_| T::take(reader)).collect::<Result<Vec<_>, _>>()?;

@@ -33,8 +33,12 @@ pub enum Method {
     Beat,
     /// `check`.
     Check,
-    /// `snapshot`, and the calls of a snapshot.
+    /// `snapshot`.
     Snapshot,
+    /// `totals` of a snapshot.
+    Totals,
+    /// Any other call of a snapshot.
+    Read,
     /// `quiet`, `rewrite` and `finalize`.
     Upkeep,
     /// Any other.
@@ -180,10 +184,10 @@ struct View<W> {
 
 /// Makes a call of a snapshot, with copies of some arguments.
 macro_rules! view {
-    ($self:ident, $method:ident($($argument:expr),*)) => {{
+    ($self:ident, $of:ident, $method:ident($($argument:expr),*)) => {{
         let snapshot = Arc::clone(&$self.snapshot);
         let call = async move { snapshot.lock().await.$method($($argument),*).await };
-        $self.way.go(Method::Snapshot, Box::pin(call)).await
+        $self.way.go(Method::$of, Box::pin(call)).await
     }};
 }
 
@@ -196,7 +200,7 @@ impl<W: Way> Snapshot for View<W> {
         limit: u32,
     ) -> Answer<Vec<VideoRecord>> {
         let scope = scope.clone();
-        view!(self, videos(&scope, after, limit))
+        view!(self, Read, videos(&scope, after, limit))
     }
 
     async fn open_sessions(
@@ -206,7 +210,7 @@ impl<W: Way> Snapshot for View<W> {
         limit: u32,
     ) -> Answer<Vec<OpenSession>> {
         let scan = scan.clone();
-        view!(self, open_sessions(&scan, after, limit))
+        view!(self, Read, open_sessions(&scan, after, limit))
     }
 
     async fn blocks(
@@ -218,16 +222,16 @@ impl<W: Way> Snapshot for View<W> {
         limit: u32,
     ) -> Answer<Vec<BlockHead>> {
         let videos = videos.clone();
-        view!(self, blocks(&videos, from_ms, to_ms, after, limit))
+        view!(self, Read, blocks(&videos, from_ms, to_ms, after, limit))
     }
 
     async fn groups(&mut self, blocks: &[BlockId], groups: Groups) -> Answer<Vec<Block>> {
         let blocks = blocks.to_vec();
-        view!(self, groups(&blocks, groups))
+        view!(self, Read, groups(&blocks, groups))
     }
 
     async fn resumable(&mut self, after: Option<SessionId>, limit: u32) -> Answer<Vec<Resumable>> {
-        view!(self, resumable(after, limit))
+        view!(self, Read, resumable(after, limit))
     }
 
     async fn totals(
@@ -238,6 +242,6 @@ impl<W: Way> Snapshot for View<W> {
         detail: Detail,
     ) -> Answer<Vec<StoredTotals>> {
         let key = key.cloned();
-        view!(self, totals(key.as_ref(), first_day, last_day, detail))
+        view!(self, Totals, totals(key.as_ref(), first_day, last_day, detail))
     }
 }

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use metrics_core::client::{Browser, Client, Device, Platform};
 use metrics_core::event::Rendition;
+use metrics_core::export::{Export, Record};
 use metrics_core::interval::{Interval, Segments};
 use metrics_core::key::SessionId;
 use metrics_core::query::instant;
 use metrics_core::session::{Counters, Details, Stored};
-use metrics_core::store::{KeyRecord, LIVE, Outcome, Record, SessionWrite, Store, Subject};
-use metrics_core::{ApiKey, Source, Video, containment};
+use metrics_core::store::{KeyRecord, Outcome, SessionWrite, Store, Subject, Version};
+use metrics_core::{ApiKey, Source, Video, containment, upkeep};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
@@ -33,13 +34,18 @@ pub(crate) async fn fill_keys(store: &dyn Store) -> Vec<ApiKey> {
     keys
 }
 
-/// Has a store keep keys and so many sessions.
+/// Has a store keep keys and so many sessions, the first half of them closed.
 pub(crate) async fn fill(store: &dyn Store, count: usize) -> Vec<SessionWrite> {
     let keys = fill_keys(store).await;
     let mut random = StdRng::seed_from_u64(count as u64);
     let writes: Vec<_> = (0..count).map(|number| session(&mut random, &keys, number)).collect();
-    for some in writes.chunks(1_000) {
-        commit(store, some).await;
+    let (closed, open) = writes.split_at(count / 2);
+    for (sessions, is_closed) in [(closed, true), (open, false)] {
+        for some in sessions.chunks(300) {
+            commit(store, some).await;
+            let quiet_since = if is_closed { DateTime::<Utc>::MAX_UTC } else { instant(0) };
+            upkeep::close(store, quiet_since, 1_000).await.unwrap();
+        }
     }
     writes
 }
@@ -49,23 +55,29 @@ pub(crate) async fn commit(store: &dyn Store, writes: &[SessionWrite]) {
     assert!(outcomes.iter().all(|outcome| *outcome == Outcome::Written));
 }
 
-/// Everything that is in a store. What sessions need to go on is told of those only that can in any case.
-pub(crate) async fn contents(store: &dyn Store) -> (Vec<KeyRecord>, Vec<Record>) {
-    let mut records = Vec::new();
-    let mut page = store.export(None, 1_000).await.unwrap();
-    loop {
-        records.append(&mut page.records);
-        let Some(next) = page.next else { break };
-        page = store.export(Some(&next), 1_000).await.unwrap();
-    }
-    let silent_since_ms = (Utc::now() - LIVE).timestamp_millis();
-    for record in &mut records {
-        if record.stored.last_event_at_ms < silent_since_ms {
-            record.stored = record.stored.clone().settled();
-        }
+/// What a closed session needs to go on.
+type State = (SessionId, Version, i64, i64, Vec<u8>);
+
+/// Everything that is in a store.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Contents {
+    pub(crate) keys: Vec<KeyRecord>,
+    pub(crate) records: Vec<Record>,
+    pub(crate) states: Vec<State>,
+}
+
+pub(crate) async fn contents(store: &dyn Store) -> Contents {
+    let (mut records, mut export) = (Vec::new(), Export::all());
+    while let Some(some) = export.next(store).await.unwrap() {
+        records.extend(some);
     }
     records.sort_by_key(|record| record.id);
-    (store.keys().await.unwrap(), records)
+    let mut snapshot = store.snapshot().await.unwrap();
+    let states = snapshot.resumable(None, 100_000).await.unwrap().into_iter();
+    let states = states
+        .map(|it| (it.id, it.version, it.started_at_ms, it.last_event_at_ms, it.resume))
+        .collect();
+    Contents { keys: store.keys().await.unwrap(), records, states }
 }
 
 fn metadata(number: u32) -> Value {

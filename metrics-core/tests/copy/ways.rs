@@ -1,5 +1,6 @@
 //! Stores that fail in the middle of a copy.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use async_trait::async_trait;
@@ -10,34 +11,42 @@ fn unavailable() -> Error {
     Error::Unavailable { store: "a flaky store", source: "the connection is lost".into() }
 }
 
-/// Loses two calls of three, one of them after it has happened.
-#[derive(Debug, Default)]
+/// Loses half of the calls, one in four after it has happened; and every fifth that opens a snapshot, but none of the
+/// many that read it: a try would never end.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Flaky {
-    calls: AtomicUsize,
+    calls: Arc<AtomicUsize>,
+    snapshots: Arc<AtomicUsize>,
 }
 
 #[async_trait]
 impl Way for Flaky {
-    async fn go<T: Send + 'static>(&self, _method: Method, call: Call<T>) -> Result<T, Error> {
-        match self.calls.fetch_add(1, Relaxed) % 3 {
+    async fn go<T: Send + 'static>(&self, method: Method, call: Call<T>) -> Result<T, Error> {
+        let number = match method {
+            Method::Read | Method::Totals => return call.await,
+            Method::Snapshot if self.snapshots.fetch_add(1, Relaxed).is_multiple_of(5) => 0,
+            Method::Snapshot => 1,
+            _ => self.calls.fetch_add(1, Relaxed) % 4,
+        };
+        match number {
             0 => Err(unavailable()),
-            1 => call.await.and(Err(unavailable())),
+            2 => call.await.and(Err(unavailable())),
             _ => call.await,
         }
     }
 }
 
 /// Does nothing any more after so many calls.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Ill {
-    calls: AtomicUsize,
+    calls: Arc<AtomicUsize>,
     most: usize,
     away: bool,
 }
 
 impl Ill {
     pub(crate) fn away_after(most: usize) -> Self {
-        Self { calls: AtomicUsize::new(0), most, away: true }
+        Self { calls: Arc::default(), most, away: true }
     }
 
     pub(crate) fn refusing_after(most: usize) -> Self {
@@ -57,15 +66,15 @@ impl Way for Ill {
     }
 }
 
-/// Takes too long to sum plays, the first times.
-#[derive(Debug)]
+/// Takes too long to read totals, the first times.
+#[derive(Clone, Debug)]
 pub(crate) struct TooLong {
-    left: AtomicUsize,
+    left: Arc<AtomicUsize>,
 }
 
 impl TooLong {
     pub(crate) fn first(times: usize) -> Self {
-        Self { left: AtomicUsize::new(times) }
+        Self { left: Arc::new(AtomicUsize::new(times)) }
     }
 }
 
@@ -73,7 +82,7 @@ impl TooLong {
 impl Way for TooLong {
     async fn go<T: Send + 'static>(&self, method: Method, call: Call<T>) -> Result<T, Error> {
         let one_less = |left: usize| left.checked_sub(1);
-        if method == Method::Plays && self.left.fetch_update(Relaxed, Relaxed, one_less).is_ok() {
+        if method == Method::Totals && self.left.fetch_update(Relaxed, Relaxed, one_less).is_ok() {
             return Err(Error::TimedOut { store: "a slow store", seconds: 30 });
         }
         call.await

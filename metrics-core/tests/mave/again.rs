@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use metrics_core::ApiKey;
+use metrics_core::export::Record;
 use metrics_core::key::SessionId;
 use metrics_core::session::Session;
-use metrics_core::store::Record;
 use metrics_core::store::mave::{ImportError, Imported, Mave, Progress};
 use metrics_testing::{Backend, Database, Faulty};
 

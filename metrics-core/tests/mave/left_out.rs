@@ -1,8 +1,8 @@
 //! Everything that cannot be taken is counted, and the rest is taken.
 
+use metrics_core::export::Record;
 use metrics_core::interval::Segments;
 use metrics_core::session::SEGMENTS_MAX;
-use metrics_core::store::Record;
 
 use crate::support::{NEWER, OF_2023, Old, empty_store, everything, lines};
 

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, SimpleAsyncConnection as _};
+use metrics_core::export::{Export, Record};
+use metrics_core::store::Store;
 use metrics_core::store::mave::{ImportError, Imported, Mave};
-use metrics_core::store::{Record, Store};
 use metrics_testing::{Backend, Database};
 
 /// The tables of the newer versions.
@@ -95,16 +96,11 @@ pub(crate) async fn empty_store() -> (Arc<dyn Store>, Database) {
     (database.open().await, database)
 }
 
-/// Everything that a store has, by session id.
+/// Everything that a store has, by row id.
 pub(crate) async fn everything(store: &dyn Store) -> Vec<Record> {
-    let (mut records, mut cursor) = (Vec::new(), None);
-    loop {
-        let page = store.export(cursor.as_ref(), 10_000).await.unwrap();
-        records.extend(page.records);
-        cursor = page.next;
-        if cursor.is_none() {
-            break;
-        }
+    let (mut records, mut export) = (Vec::new(), Export::all());
+    while let Some(some) = export.next(store).await.unwrap() {
+        records.extend(some);
     }
     records.sort_by_key(|record| record.id);
     records

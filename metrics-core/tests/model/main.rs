@@ -91,7 +91,7 @@ async fn step(world: &mut World, random: &mut StdRng) {
         20..=25 => world.pass(random.random_range(2..30)).await,
         26 => world.pass(random.random_range(61..100)).await,
         27 => world.stop(server).await,
-        28 => world.roll_up(random.random_range(1..100)).await,
+        28 => world.close(random.random_range(1..100)).await,
         _ => world.crash(server, random).await,
     }
 }

@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use metrics_core::block::RowId;
+use metrics_core::export::Export;
 use metrics_core::interval::{Interval, Segments};
 use metrics_core::key::SessionId;
 use metrics_core::query::instant;
 use metrics_core::recorder::CHECKPOINT;
 use metrics_core::session::Stored;
 use metrics_core::store::{SessionWrite, SqliteStore, Store, Subject};
+use metrics_core::upkeep;
 use metrics_core::{ApiKey, BucketQuery, EngagementQuery, Metrics, Selection, Source, Timeframe};
 use metrics_testing::{Backend, Database, Death, Faulty, WallClock};
 use rand::RngExt as _;
@@ -76,12 +79,14 @@ impl World {
         Server { metrics, death }
     }
 
-    /// Sessions that were quiet for so long are rolled up, as far as the database lets them.
-    pub(crate) async fn roll_up(&mut self, seconds: u32) {
+    /// Closes sessions that were quiet for so long and merges their blocks, as far as the database allows.
+    pub(crate) async fn close(&mut self, seconds: u32) {
         let quiet_since = self.clock.now() - TimeDelta::seconds(seconds.into());
         let store = self.servers[0].metrics.store();
         // Some at a time: others write in between.
-        while matches!(store.roll_up(quiet_since, 3).await, Ok(1..)) {}
+        while let Ok((videos, 1..)) = upkeep::close(store, quiet_since, 3).await {
+            let _away = upkeep::merge(store, videos).await;
+        }
     }
 
     /// Time passes, and servers write what is open as far as it has run, as they do every so often.
@@ -193,7 +198,7 @@ impl World {
     pub(crate) async fn check(&self, when: &str) {
         let directory = TempDir::new().expect("a directory");
         let model = SqliteStore::open(directory.path().join("model.db")).await.expect("opened");
-        let mut watching = 0;
+        let (mut watching, mut sessions) = (0, 0);
         for viewer in &self.viewers {
             let outcome = viewer.outcome();
             let stored = load(&*self.store, viewer).await;
@@ -205,6 +210,7 @@ impl World {
             );
             let Some(outcome) = outcome else { continue };
             watching += u64::from(outcome.watching);
+            sessions += 1;
             model.create_key(&viewer.key, self.clock.now()).await.expect("stored");
             model.commit([write(viewer, &outcome)].into()).await.expect("stored");
         }
@@ -215,6 +221,9 @@ impl World {
                 assert_eq!(counted.expect("counted"), watching, "{when}");
             }
         }
+        assert_eq!(self.store.count_sessions().await.expect("counted"), sessions, "{when}");
+        let verified = upkeep::verify(&*self.store, false, |_| {}).await.expect("read");
+        assert_eq!(verified.wrong, [], "{when}");
         let clock = self.clock.reader();
         let answers = |store: Arc<dyn Store>| Metrics::builder(store).clock(clock.clone()).start();
         compare(&answers(Arc::clone(&self.store)), &answers(Arc::new(model)), self, when).await;
@@ -223,8 +232,15 @@ impl World {
 
 /// What the database has of a viewer's session.
 async fn load(store: &dyn Store, viewer: &Viewer) -> Option<Stored> {
-    let id = SessionId::new(&viewer.key, &viewer.name);
-    store.load(&[id]).await.expect("read").remove(0).map(|loaded| loaded.stored)
+    let id = RowId::from(SessionId::new(&viewer.key, &viewer.name));
+    // To load it would open it.
+    let (mut export, mut found) = (Export::all(), None);
+    while let Some(records) = export.next(store).await.expect("read") {
+        for record in records.into_iter().filter(|record| record.id == id) {
+            assert!(found.replace(record.stored).is_none(), "{} is there twice", viewer.name);
+        }
+    }
+    found
 }
 
 fn matches(outcome: Option<&Outcome>, stored: Option<&Stored>) -> bool {

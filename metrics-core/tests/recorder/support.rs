@@ -9,8 +9,8 @@ use metrics_core::key::SessionId;
 use metrics_core::query::instant;
 use metrics_core::session::Stored;
 use metrics_core::store::{SqliteStore, Store};
-use metrics_core::time_bucket::{Buckets, Width};
-use metrics_core::{ApiKey, BucketQuery, Join, Metrics, Selection, Video, Viewing};
+use metrics_core::upkeep;
+use metrics_core::{ApiKey, BucketQuery, Join, Metrics, Reports, Selection, Video, Viewing};
 use metrics_testing::WallClock;
 use tempfile::TempDir;
 
@@ -48,7 +48,8 @@ impl Site {
     /// What the file has of a session, whoever has written it.
     pub(crate) async fn stored(&self, key: &ApiKey, session: &str) -> Option<Stored> {
         let id = SessionId::new(key, session);
-        self.store().await.load(&[id]).await.unwrap().remove(0).map(|loaded| loaded.stored)
+        let loaded = upkeep::load(&self.store().await, &[id]).await.unwrap().remove(0);
+        loaded.map(|loaded| loaded.stored)
     }
 
     /// The segments that the file has of a session, in seconds.
@@ -59,11 +60,11 @@ impl Site {
     /// How many plays the file has, and their view time in milliseconds.
     pub(crate) async fn plays(&self) -> (u64, u64) {
         let store = self.store().await;
-        let scan = BucketQuery::from(Selection::default());
-        let scan = scan.during(metrics_core::Timeframe::From(instant(0))).scan(instant(START_MS));
-        let cells = store.plays(&scan, Buckets::new(Width::DAY)).await.unwrap();
-        cells.iter().fold((0, 0), |(plays, view_ms), cell| {
-            (plays + cell.figures.plays, view_ms + cell.figures.view_ms)
+        let query = BucketQuery::from(Selection::default());
+        let query = query.during(metrics_core::Timeframe::From(instant(0)));
+        let buckets = Reports::new(&store, instant(START_MS)).plays(&query).await.unwrap();
+        buckets.iter().fold((0, 0), |(plays, view_ms), bucket| {
+            (plays + bucket.figures.plays, view_ms + bucket.figures.view_ms)
         })
     }
 }

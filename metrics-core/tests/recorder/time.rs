@@ -180,7 +180,7 @@ async fn segments_that_were_clamped_are_counted_once_each() {
 }
 
 /// A store that takes its time to write.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Slow(Duration);
 
 #[async_trait]

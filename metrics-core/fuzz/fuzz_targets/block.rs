@@ -1,8 +1,8 @@
-//! See `metrics_core::fuzzing::rollup`.
+//! See `metrics_core::fuzzing::block`.
 #![cfg_attr(fuzzing, no_main)]
 
 #[cfg(fuzzing)]
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| metrics_core::fuzzing::rollup(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| metrics_core::fuzzing::block(bytes));
 
 #[cfg(not(fuzzing))]
 fn main() -> Result<(), &'static str> {
