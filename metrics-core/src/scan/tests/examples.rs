@@ -415,3 +415,23 @@ fn no_start_is_too_early_or_too_late() {
         }
     }
 }
+
+#[test]
+fn groups_beyond_a_table_are_found_as_well() {
+    // 4,096 values of two dimensions have 24 bits together; each pair is there twice, in other blocks.
+    let watches: Vec<_> = (0..8_192)
+        .map(|number| {
+            let data = format!(r#"{{"a":{},"b":"b{}"}}"#, number % 4_096, number * 7 % 4_096);
+            Watch::at("2023-05-02T10:00:00Z").watched(&[(0, 50)]).data(&data)
+        })
+        .collect();
+    let query = Query::new([Metric::Plays]).by("session.a".parse().unwrap());
+    let query = query.by("session.b".parse().unwrap()).page(10_000, 0);
+    let mut scanner = Scanner::new(&query, query.periods(now()).unwrap().current).unwrap();
+    for (watch, columns) in blocks(&watches, 1_000, scanner.groups()) {
+        scanner.add(&watch.info(), &columns).unwrap();
+    }
+    let found = scanner.finish(None).unwrap();
+    assert_eq!(found.rows, 4_096);
+    assert!(found.results.iter().all(|row| row.numbers.metrics == [Some(2.0)]));
+}
