@@ -68,7 +68,7 @@ named! {
         AverageViewDuration = "average_view_duration",
         /// Mean of unique view time / duration over plays with a known duration, where 1 is all of a video.
         ///
-        /// The shares are summed in units of 2^-32, each rounded down, so that the mean does not depend on the order.
+        /// The shares are summed in units of 10^-9, each rounded, so that the mean does not depend on the order.
         AveragePercentageViewed = "average_percentage_viewed",
         /// How many plays with a unique view time of at least 95 % of a known duration.
         Completions = "completions",

@@ -9,7 +9,7 @@ use metrics_core::query::{
 use metrics_core::scan::{Answer, DimensionValue, Numbers};
 use metrics_core::time_bucket::Buckets;
 use metrics_core::{Metrics, ReportError, Reports, Timeframe};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 use super::params::{Params, number};
@@ -69,6 +69,7 @@ pub(crate) struct Line {
 /// The metrics of a row.
 #[derive(Debug, Serialize)]
 pub(crate) struct Measures {
+    #[serde(serialize_with = "numbers")]
     pub(crate) metrics: Vec<Option<f64>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) comparison: Option<Comparison>,
@@ -77,8 +78,18 @@ pub(crate) struct Measures {
 /// The metrics that a row is compared with.
 #[derive(Debug, Serialize)]
 pub(crate) struct Comparison {
+    #[serde(serialize_with = "numbers")]
     pub(crate) metrics: Vec<Option<f64>>,
     pub(crate) change: Vec<Option<f64>>,
+}
+
+/// Writes whole numbers without a fraction, as counts are.
+fn numbers<S: Serializer>(numbers: &[Option<f64>], serializer: S) -> Result<S::Ok, S::Error> {
+    let number = |number: f64| {
+        let is_whole = number.fract() == 0.0 && number.abs() < 9e15;
+        if is_whole { Value::from(number as i64) } else { Value::from(number) }
+    };
+    serializer.collect_seq(numbers.iter().map(|it| it.map_or(Value::Null, number)))
 }
 
 #[derive(Debug, Serialize)]

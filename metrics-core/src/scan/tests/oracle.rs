@@ -210,12 +210,13 @@ fn measure(minimum: Minimum, metric: Metric, group: &[&Watch]) -> Option<f64> {
         Metric::UniqueViewTime => Some(unique_s),
         Metric::AverageViewDuration => over(view_s, plays.len() as f64),
         Metric::AveragePercentageViewed => {
+            // In billionths, rounded half up.
             let shares = known.iter().map(|watch| {
-                let share =
-                    watch.row.stored.unique_ms as f64 / known_duration(watch).unwrap() as f64;
-                (share * f64::powi(2.0, 32)).floor()
+                let duration_ms = u128::from(known_duration(watch).unwrap());
+                let doubled = 2_000_000_000 * u128::from(watch.row.stored.unique_ms);
+                (doubled + duration_ms) / (2 * duration_ms)
             });
-            over(shares.sum::<f64>() / f64::powi(2.0, 32), known.len() as f64)
+            over(shares.sum::<u128>() as f64, 1e9 * known.len() as f64)
         }
         Metric::Completions => Some(completions),
         Metric::CompletionRate => over(completions, known.len() as f64),
