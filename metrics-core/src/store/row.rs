@@ -3,12 +3,9 @@
 use serde_json::{Map, Value};
 
 use crate::client::{Browser, Client, Device, Platform};
-use crate::key::ApiKey;
 use crate::session::{Counters, Details, Stored};
 use crate::source::Source;
-use crate::store::Subject;
 use crate::varint::Damaged;
-use crate::video::Video;
 
 /// The columns of a session that change while it lasts, as wide as databases have them.
 pub(super) struct Columns {
@@ -45,30 +42,6 @@ impl Columns {
             segments: self.segments,
             counters,
             resume: self.resume,
-        })
-    }
-}
-
-/// The columns that say whose session it is.
-pub(super) struct Links {
-    pub(super) key: String,
-    pub(super) identifier: Option<String>,
-    pub(super) metadata: Option<String>,
-    pub(super) url: Option<String>,
-    pub(super) client: Client,
-    pub(super) session_data: Option<String>,
-}
-
-impl Links {
-    pub(super) fn subject(self) -> Result<Subject, Damaged> {
-        let metadata = self.metadata.as_deref().map(object).transpose()?;
-        let source = self.url.map(|url| page(&url)).transpose()?;
-        Ok(Subject {
-            key: ApiKey::new(&self.key).map_err(|_| Damaged("a key is not one"))?,
-            video: Video::new(self.identifier, metadata).ok_or(Damaged("a video is nothing"))?,
-            source,
-            client: self.client,
-            session_data: self.session_data,
         })
     }
 }
