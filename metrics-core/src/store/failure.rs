@@ -5,7 +5,6 @@ use std::time::Duration;
 use diesel::result::Error as DieselError;
 
 use super::Error;
-use crate::engagement::TooManySeconds;
 use crate::varint::Damaged;
 
 /// What can go wrong on a connection.
@@ -19,8 +18,6 @@ pub(super) enum Failure {
     NoKey,
     #[error("it takes too long")]
     TooLong,
-    #[error(transparent)]
-    TooMany(#[from] TooManySeconds),
 }
 
 impl Failure {
@@ -34,7 +31,6 @@ impl Failure {
         may_pass: fn(&DieselError) -> bool,
     ) -> Error {
         match self {
-            Self::TooMany(err) => err.into(),
             Self::TooLong => Error::TimedOut { store, seconds: statement_max.as_secs() },
             Self::Diesel(err) if may_pass(&err) => Error::Unavailable { store, source: err.into() },
             other => Error::Rejected { store, operation, source: other.into() },

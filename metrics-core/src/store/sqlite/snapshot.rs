@@ -164,6 +164,7 @@ fn videos(
     limit: u32,
 ) -> Result<Vec<VideoRecord>, Failure> {
     type Columns = (BigInt, BigInt, Text, Nullable<Text>, Nullable<Text>);
+    type Line = (i64, i64, String, Option<String>, Option<String>);
     let mut sql = Sql::<Columns>::new(
         "select videos.id, key_id, key, identifier, metadata from videos join keys on keys.id = key_id \
          where videos.id > ?",
@@ -177,9 +178,8 @@ fn videos(
         sql.push(some, [Bind::array(identifiers)]);
     }
     sql.push(" order by videos.id limit ?", [i64::from(limit).into()]);
-    let rows: Vec<(i64, i64, String, Option<String>, Option<String>)> =
-        sql.load_in_time(connection)?;
-    let record = |(id, key_id, key, identifier, metadata): (_, _, String, _, Option<String>)| {
+    let rows: Vec<Line> = sql.load_in_time(connection)?;
+    let record = |(id, key_id, key, identifier, metadata): Line| {
         let metadata = metadata.as_deref().map(object).transpose()?;
         Ok(VideoRecord {
             id: VideoId(id),
@@ -276,8 +276,9 @@ fn resumable(
     limit: u32,
 ) -> Result<Vec<Resumable>, Failure> {
     type Columns = (Binary, BigInt, BigInt, BigInt, BigInt, Binary);
+    type Line = (Vec<u8>, i64, i64, i64, i64, Vec<u8>);
     let after = after.as_ref().map_or(&[][..], |id| id.as_bytes());
-    let rows: Vec<(Vec<u8>, i64, i64, i64, i64, Vec<u8>)> = Sql::<Columns>::new(
+    let rows: Vec<Line> = Sql::<Columns>::new(
         "select id, version, video_id, started_at, last_event_at, resume from closed_sessions \
          where id > ? order by id limit ?",
         [after.into(), i64::from(limit).into()],
