@@ -3,8 +3,8 @@
 //! One connection writes, a few read beside it (write-ahead log), each on a thread that may block. Every commit is
 //! flushed to the disk before it is acknowledged (`synchronous = full`).
 //!
-//! A file that is full, damaged, locked or gone is a store that is away: nothing is acknowledged, and every call tries
-//! again, on another connection where one may have been harmed.
+//! A store whose file is full, damaged, locked or gone is unavailable: it acknowledges nothing, and every call tries again,
+//! on another connection where an error may have harmed one.
 
 mod blocks;
 mod convert;
@@ -46,10 +46,14 @@ use crate::query::instant;
 use crate::varint::Damaged;
 use crate::video::Video;
 
-/// How many connections read for recording: the writer loads sessions, and keys are looked at.
+/// How many connections read for recording: it loads sessions and keys.
 const UPKEEPERS: usize = 2;
 
-/// How many snapshots there are at once. More would only wait for the same disk and processors.
+/// How many snapshots there are at once, each with a connection. Whoever begins another waits for one to end.
+const SNAPSHOTS_MAX: usize = 128;
+
+/// How many queries of snapshots run at once. More would only wait for the same disk and processors. Queries wait and not
+/// snapshots, because sessions are also opened again from one: that must not wait for the end of a report.
 const READERS: usize = 4;
 
 /// How long a query of a snapshot may take.
@@ -81,6 +85,8 @@ pub struct SqliteStore {
     place: Arc<Place>,
     writer: Arc<Mutex<Writer>>,
     snapshots: Arc<Readers>,
+    // A permit per query of a snapshot.
+    running: Arc<Semaphore>,
     // For what recording needs, which must not wait for a report.
     upkeep: Arc<Readers>,
     // Where to look for sessions that are to be closed.
@@ -132,8 +138,9 @@ impl SqliteStore {
         Ok(Self {
             place: Arc::new(place),
             writer: Arc::new(Mutex::new(Writer { connection: writer, ids: Ids::default() })),
-            upkeep: Readers::new(readers.drain(..UPKEEPERS).collect()),
-            snapshots: Readers::new(readers),
+            upkeep: Readers::new(readers.drain(..UPKEEPERS).collect(), UPKEEPERS),
+            snapshots: Readers::new(readers, SNAPSHOTS_MAX),
+            running: Arc::new(Semaphore::new(READERS)),
             quiet_from: std::sync::Mutex::new((i64::MIN, i64::MIN)),
         })
     }
@@ -150,7 +157,7 @@ impl SqliteStore {
         operation: &'static str,
         query: impl FnOnce(&mut SqliteConnection) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Error> {
-        let mut reader = self.upkeep.lend().await?;
+        let mut reader = self.upkeep.lend(&self.place).await?;
         let place = Arc::clone(&self.place);
         blocking(operation, move || {
             let connection = reader.connection()?;
@@ -192,20 +199,33 @@ impl SqliteStore {
 /// Connections that read, each lent to one borrower at a time.
 struct Readers {
     idle: std::sync::Mutex<Vec<SqliteConnection>>,
-    // One permit per connection.
+    // How many stay open.
+    kept: usize,
+    // One permit per connection that may be lent.
     permits: Arc<Semaphore>,
 }
 
 impl Readers {
-    fn new(idle: Vec<SqliteConnection>) -> Arc<Self> {
-        Arc::new(Self { permits: Arc::new(Semaphore::new(idle.len())), idle: idle.into() })
+    fn new(idle: Vec<SqliteConnection>, lent_max: usize) -> Arc<Self> {
+        let permits = Arc::new(Semaphore::new(lent_max));
+        Arc::new(Self { kept: idle.len(), idle: idle.into(), permits })
     }
 
-    async fn lend(self: &Arc<Self>) -> Result<Reader, Error> {
+    /// Lends a connection, and opens one if all that are open are lent.
+    async fn lend(self: &Arc<Self>, place: &Arc<Place>) -> Result<Reader, Error> {
         let permit = Arc::clone(&self.permits).acquire_owned().await;
         let permit =
             permit.map_err(|err| Error::Unavailable { store: STORE, source: err.into() })?;
-        Ok(Reader { connection: self.lock().pop(), home: Arc::clone(self), _permit: permit })
+        let idle = self.lock().pop();
+        let connection = match idle {
+            Some(connection) => connection,
+            None => {
+                let place = Arc::clone(place);
+                let opened = tokio::task::spawn_blocking(move || place.reader()).await;
+                opened.map_err(|err| Error::Unavailable { store: STORE, source: err.into() })??
+            }
+        };
+        Ok(Reader { connection: Some(connection), home: Arc::clone(self), _permit: permit })
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<SqliteConnection>> {
@@ -229,7 +249,10 @@ impl Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        self.home.lock().extend(self.connection.take());
+        let mut idle = self.home.lock();
+        if idle.len() < self.home.kept {
+            idle.extend(self.connection.take());
+        }
     }
 }
 
@@ -354,9 +377,9 @@ impl Store for SqliteStore {
     }
 
     async fn snapshot(&self) -> Result<Box<dyn Snapshot>, Error> {
-        let reader = self.snapshots.lend().await?;
-        let snapshot = SqliteSnapshot::begin(Arc::clone(&self.place), reader).await?;
-        Ok(Box::new(snapshot))
+        let reader = self.snapshots.lend(&self.place).await?;
+        let (place, running) = (Arc::clone(&self.place), Arc::clone(&self.running));
+        Ok(Box::new(SqliteSnapshot::begin(place, running, reader).await?))
     }
 
     async fn count_sessions(&self) -> Result<u64, Error> {

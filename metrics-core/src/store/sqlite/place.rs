@@ -11,7 +11,8 @@ use diesel::sql_types::Text;
 use diesel::sqlite::SqliteConnection;
 
 use super::fault::Fault;
-use super::{Error, Migrations, open};
+use super::{Error, Migrations, STORE, open};
+use crate::store::Cause;
 use crate::store::failure::Failure;
 
 /// What an operator reads who has moved a file away that is in use.
@@ -47,6 +48,14 @@ impl Place {
         let there = |file: String| Some((Identity::of(&fs::metadata(&file).ok()?), file.into()));
         let files = [file, log].into_iter().filter_map(there).map(|(it, file)| (file, it));
         Ok(Self { path, files: files.collect(), tried_bytes: AtomicU64::new(0) })
+    }
+
+    /// Opens another connection that reads the file.
+    pub(super) fn reader(&self) -> Result<SqliteConnection, Error> {
+        // To open a file that is gone would make it.
+        let unavailable = |source: Cause| Error::Unavailable { store: STORE, source };
+        self.check().map_err(|err| unavailable(err.into()))?;
+        open::reader(&self.path).map_err(|err| unavailable(err.into()))
     }
 
     /// Makes sure that what is written now is found later.

@@ -7,6 +7,7 @@ use diesel::connection::{AnsiTransactionManager, TransactionManager as _};
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Binary, Nullable, Text};
 use diesel::sqlite::SqliteConnection;
+use tokio::sync::Semaphore;
 
 use super::blocks;
 use super::place::Place;
@@ -33,6 +34,8 @@ const SORTED_MAX: i64 = 10_000;
 /// A view of an SQLite file. It ends with the first error.
 pub(super) struct SqliteSnapshot {
     place: Arc<Place>,
+    // A permit per query that runs, for all snapshots.
+    running: Arc<Semaphore>,
     transaction: Option<Transaction>,
 }
 
@@ -51,8 +54,12 @@ impl Drop for Transaction {
 
 impl SqliteSnapshot {
     /// Begins a transaction on `reader` that sees the file as it is now.
-    pub(super) async fn begin(place: Arc<Place>, reader: Reader) -> Result<Self, Error> {
-        let mut snapshot = Self { place, transaction: Some(Transaction(reader)) };
+    pub(super) async fn begin(
+        place: Arc<Place>,
+        running: Arc<Semaphore>,
+        reader: Reader,
+    ) -> Result<Self, Error> {
+        let mut snapshot = Self { place, running, transaction: Some(Transaction(reader)) };
         let begin = |connection: &mut SqliteConnection| {
             AnsiTransactionManager::begin_transaction_sql(connection, "begin")?;
             // Only a read fixes the moment.
@@ -68,12 +75,16 @@ impl SqliteSnapshot {
         operation: &'static str,
         query: impl FnOnce(&mut SqliteConnection) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Error> {
+        let permit = Arc::clone(&self.running).acquire_owned().await;
+        let permit =
+            permit.map_err(|err| Error::Unavailable { store: STORE, source: err.into() })?;
         let mut transaction = self.transaction.take().ok_or_else(ended)?;
         let place = Arc::clone(&self.place);
         let (read, transaction) = blocking(operation, move || {
             let connection = transaction.0.connection()?;
             let read = query(connection);
             place.mend_reader(connection, &read);
+            drop(permit);
             Ok((read?, transaction))
         })
         .await?;

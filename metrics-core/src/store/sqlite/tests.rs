@@ -328,9 +328,9 @@ async fn a_snapshot_sees_one_moment_and_lends_its_connection_back() {
     let heads = snapshot.blocks(&Videos::All, i64::MIN, i64::MAX, None, 10).await.unwrap();
     assert_eq!(heads, []);
     assert_eq!(snapshot.videos(&VideoScope::default(), None, 10).await.unwrap().len(), 1);
-    assert_eq!(store.snapshots.permits.available_permits(), READERS - 1);
+    assert_eq!(store.snapshots.permits.available_permits(), SNAPSHOTS_MAX - 1);
     drop(snapshot);
-    assert_eq!(store.snapshots.permits.available_permits(), READERS);
+    assert_eq!(store.snapshots.permits.available_permits(), SNAPSHOTS_MAX);
     // Nothing holds the log back.
     let mut connection =
         SqliteConnection::establish(directory.path().join("metrics.db").to_str().unwrap()).unwrap();
@@ -346,19 +346,42 @@ async fn a_snapshot_sees_one_moment_and_lends_its_connection_back() {
 #[tokio::test]
 async fn a_snapshot_ends_with_a_call_that_is_dropped() {
     let (store, _key, _directory) = store_with_key().await;
-    let reader = store.snapshots.lend().await.unwrap();
-    let mut snapshot = SqliteSnapshot::begin(Arc::clone(&store.place), reader).await.unwrap();
+    let mut snapshot = begin(&store).await;
     let (end, ended) = mpsc::channel::<()>();
     let call = snapshot.read("wait", move |_| Ok(ended.recv().is_err()));
     assert!(tokio::time::timeout(Duration::ZERO, call).await.is_err());
-    assert_eq!(store.snapshots.permits.available_permits(), READERS - 1);
+    assert_eq!(store.snapshots.permits.available_permits(), SNAPSHOTS_MAX - 1);
+    assert_eq!(store.running.available_permits(), READERS - 1);
     let another = snapshot.read("go on", |_| Ok(())).await;
     assert!(another.is_err_and(|err| err.is_retryable()));
     drop(end);
     // The connection is no longer in a transaction.
-    let all = store.snapshots.permits.acquire_many(READERS as u32).await.unwrap();
+    let all = store.snapshots.permits.acquire_many(SNAPSHOTS_MAX as u32).await.unwrap();
     for connection in store.snapshots.lock().iter_mut() {
         transaction(connection, "begin", |_| Ok::<_, DieselError>(())).unwrap();
     }
     drop(all);
+}
+
+async fn begin(store: &SqliteStore) -> SqliteSnapshot {
+    let reader = store.snapshots.lend(&store.place).await.unwrap();
+    let (place, running) = (Arc::clone(&store.place), Arc::clone(&store.running));
+    SqliteSnapshot::begin(place, running, reader).await.unwrap()
+}
+
+/// Sessions are opened again from a snapshot, also while there are many reports.
+#[tokio::test]
+async fn snapshots_that_nobody_uses_hold_no_other_up() {
+    let (store, key, _directory) = store_with_key().await;
+    commit(&store, write(&key, "a", 0, 1)).await;
+    let mut snapshots = Vec::new();
+    for _ in 0..3 * READERS {
+        snapshots.push(begin(&store).await);
+    }
+    for snapshot in &mut snapshots {
+        let videos = snapshot.videos(&VideoScope::default(), None, 10).await.unwrap();
+        assert_eq!(videos.len(), 1);
+    }
+    drop(snapshots);
+    assert_eq!(store.snapshots.lock().len(), READERS, "the others are closed");
 }

@@ -1,8 +1,8 @@
-//! What the writing connection does, always inside a transaction.
+//! Rows of keys, videos, instances and open sessions, written always inside a transaction.
 //!
-//! What it does for every session is a statement whose text never changes, so that it is prepared once. Diesel prepares
-//! an `update` each time, and SQLite itself does it again whenever a bound value could change the plan: that of a
-//! `limit`, which `first` has, or one that is compared with the condition of a partial index.
+//! The statements for every session have texts that never change, so that each is prepared once. Diesel prepares an
+//! `update` each time, and SQLite itself does it again whenever a bound value could change the plan: that of a `limit`,
+//! which `first` has, or one that is compared with the condition of a partial index.
 
 use std::num::NonZeroUsize;
 
