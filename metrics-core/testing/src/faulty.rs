@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use metrics_core::block::{Row, RowId};
 use metrics_core::key::SessionId;
-use metrics_core::store::{Error, SessionWrite, Store};
+use metrics_core::store::{Error, SessionWrite, Store, VideoId};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::sync::watch;
@@ -201,6 +202,11 @@ impl Faults {
     }
 }
 
+fn poisoned(operation: &'static str) -> Result<(), Error> {
+    let source = "it is poison".into();
+    Err(Error::Rejected { store: "a faulty store", operation, source })
+}
+
 fn unavailable() -> Error {
     Error::Unavailable { store: "a faulty store", source: "the connection is lost".into() }
 }
@@ -224,9 +230,15 @@ impl Way for Faults {
     fn inspect(&self, writes: &[SessionWrite]) -> Result<(), Error> {
         let poison = *self.poison.lock().expect("sound");
         if writes.iter().any(|write| Some(write.id) == poison) {
-            let source = "it is poison".into();
-            return Err(Error::Rejected { store: "a faulty store", operation: "commit", source });
+            poisoned("commit")
+        } else {
+            Ok(())
         }
-        Ok(())
+    }
+
+    fn inspect_import(&self, sessions: &[(VideoId, Row)]) -> Result<(), Error> {
+        let poison = self.poison.lock().expect("sound").map(RowId::from);
+        let is_poison = |(_, row): &(VideoId, Row)| Some(row.id) == poison;
+        if sessions.iter().any(is_poison) { poisoned("import") } else { Ok(()) }
     }
 }
