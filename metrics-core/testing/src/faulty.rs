@@ -163,8 +163,10 @@ impl Faults {
         method: Method,
         call: Call<T>,
     ) -> Result<T, Error> {
-        let may_fail =
-            !matches!(method, Method::Snapshot | Method::Totals | Method::Read | Method::Other);
+        let may_fail = !matches!(
+            method,
+            Method::Snapshot | Method::Videos | Method::Totals | Method::Read | Method::Other
+        );
         if may_fail && self.fails() {
             return Err(unavailable());
         }

@@ -35,6 +35,8 @@ pub enum Method {
     Check,
     /// `snapshot`.
     Snapshot,
+    /// `videos` of a snapshot: an export calls it once per page.
+    Videos,
     /// `totals` of a snapshot.
     Totals,
     /// Any other call of a snapshot.
@@ -211,7 +213,7 @@ impl<W: Way> Snapshot for View<W> {
         limit: u32,
     ) -> Answer<Vec<VideoRecord>> {
         let scope = scope.clone();
-        view!(self, Read, videos(&scope, after, limit))
+        view!(self, Videos, videos(&scope, after, limit))
     }
 
     async fn open_sessions(
