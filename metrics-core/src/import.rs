@@ -163,8 +163,8 @@ impl Present {
     }
 }
 
-/// The sessions of a block.
+/// The sessions of a block; none if it is there no more.
 pub(crate) async fn rows(snapshot: &mut dyn Snapshot, head: &BlockHead) -> Result<Vec<Row>, Error> {
-    let block = snapshot.groups(&[head.id], Groups::ALL).await?.pop().unwrap_or_default();
-    block.rows().map_err(Error::Damaged)
+    let block = snapshot.groups(&[head.id], Groups::ALL).await?.pop();
+    block.map_or(Ok(Vec::new()), |block| block.rows()).map_err(Error::Damaged)
 }

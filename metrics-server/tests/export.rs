@@ -412,7 +412,7 @@ impl Gate {
 #[async_trait]
 impl Way for Gate {
     async fn go<T: Send + 'static>(&self, method: Method, call: Call<T>) -> Result<T, Error> {
-        if method == Method::Export {
+        if method == Method::Videos {
             let mut number = 0;
             self.asked.send_modify(|asked| {
                 *asked += 1;

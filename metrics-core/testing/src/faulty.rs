@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use metrics_core::block::{Row, RowId};
 use metrics_core::key::SessionId;
-use metrics_core::store::{Error, SessionWrite, Store};
+use metrics_core::store::{Error, SessionWrite, Store, VideoId};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::sync::watch;
@@ -162,8 +163,10 @@ impl Faults {
         method: Method,
         call: Call<T>,
     ) -> Result<T, Error> {
-        let may_fail =
-            !matches!(method, Method::Snapshot | Method::Totals | Method::Read | Method::Other);
+        let may_fail = !matches!(
+            method,
+            Method::Snapshot | Method::Videos | Method::Totals | Method::Read | Method::Other
+        );
         if may_fail && self.fails() {
             return Err(unavailable());
         }
@@ -201,6 +204,11 @@ impl Faults {
     }
 }
 
+fn poisoned(operation: &'static str) -> Result<(), Error> {
+    let source = "it is poison".into();
+    Err(Error::Rejected { store: "a faulty store", operation, source })
+}
+
 fn unavailable() -> Error {
     Error::Unavailable { store: "a faulty store", source: "the connection is lost".into() }
 }
@@ -224,9 +232,15 @@ impl Way for Faults {
     fn inspect(&self, writes: &[SessionWrite]) -> Result<(), Error> {
         let poison = *self.poison.lock().expect("sound");
         if writes.iter().any(|write| Some(write.id) == poison) {
-            let source = "it is poison".into();
-            return Err(Error::Rejected { store: "a faulty store", operation: "commit", source });
+            poisoned("commit")
+        } else {
+            Ok(())
         }
-        Ok(())
+    }
+
+    fn inspect_import(&self, sessions: &[(VideoId, Row)]) -> Result<(), Error> {
+        let poison = self.poison.lock().expect("sound").map(RowId::from);
+        let is_poison = |(_, row): &(VideoId, Row)| Some(row.id) == poison;
+        if sessions.iter().any(is_poison) { poisoned("import") } else { Ok(()) }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use metrics_core::block::{Block, Groups};
+use metrics_core::block::{Block, Groups, Row};
 use metrics_core::key::SessionId;
 use metrics_core::store::{
     BlockHead, BlockId, Detail, Error, Found, Instance, KEYS_POLL, KeyId, KeyRecord, KnownVideo,
@@ -35,6 +35,8 @@ pub enum Method {
     Check,
     /// `snapshot`.
     Snapshot,
+    /// `videos` of a snapshot: an export calls it once per page.
+    Videos,
     /// `totals` of a snapshot.
     Totals,
     /// Any other call of a snapshot.
@@ -60,6 +62,16 @@ pub trait Way: Clone + fmt::Debug + Send + Sync + 'static {
     /// What the writer is told.
     fn inspect(&self, writes: &[SessionWrite]) -> Result<(), Error> {
         let _any = writes;
+        Ok(())
+    }
+
+    /// Looks at sessions that are to be imported, and may refuse them.
+    ///
+    /// # Errors
+    ///
+    /// What the writer is told.
+    fn inspect_import(&self, sessions: &[(VideoId, Row)]) -> Result<(), Error> {
+        let _any = sessions;
         Ok(())
     }
 
@@ -153,6 +165,7 @@ impl<W: Way> Store for Through<W> {
     }
 
     async fn rewrite(&self, rewrite: Rewrite) -> Answer<Outcome> {
+        self.way.inspect_import(&rewrite.import)?;
         self.go(Method::Upkeep, |store| async move { store.rewrite(rewrite).await }).await
     }
 
@@ -200,7 +213,7 @@ impl<W: Way> Snapshot for View<W> {
         limit: u32,
     ) -> Answer<Vec<VideoRecord>> {
         let scope = scope.clone();
-        view!(self, Read, videos(&scope, after, limit))
+        view!(self, Videos, videos(&scope, after, limit))
     }
 
     async fn open_sessions(
