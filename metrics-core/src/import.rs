@@ -117,7 +117,7 @@ impl Present {
                         (head.first_start_ms, RowId(0))..=(head.last_start_ms, RowId(u64::MAX));
                     rows.range(frame).next().is_some()
                 };
-                if by_id.get(&head.video).is_some_and(|rows| may_have(rows)) {
+                if by_id.get(&head.video).is_some_and(may_have) {
                     self.add(rows(snapshot, head).await?.into_iter().map(|row| (head.video, row)));
                 }
             }

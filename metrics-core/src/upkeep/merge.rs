@@ -126,7 +126,7 @@ mod tests {
         let few = (0..7).map(|id| head(id, 1)).collect();
         assert_eq!(candidates(few), Vec::<Vec<BlockHead>>::new());
         let enough: Vec<_> = (0..8).map(|id| head(id, 1 + id as u32 % 7)).collect();
-        assert_eq!(candidates(enough.clone()), [enough.clone()]);
+        assert_eq!(candidates(enough.clone()), std::slice::from_ref(&enough));
         let mixed = enough.iter().copied().chain((8..15).map(|id| head(id, 100))).collect();
         assert_eq!(candidates(mixed), [enough]);
     }

@@ -23,7 +23,7 @@ pub async fn only_quiet_sessions_are_closed(store: &dyn Store) {
     let watched = draft("watched").open_at(Instance(1));
     let quiet = draft("quiet").expecting(1);
     fill(store, &[draft("quiet").open_at(Instance(1)), watched.clone()]).await;
-    fill(store, &[quiet.clone()]).await;
+    fill(store, std::slice::from_ref(&quiet)).await;
     load(store, quiet.id).await;
 
     let close = async |quiet_since: DateTime<Utc>| {
@@ -144,7 +144,7 @@ pub async fn a_session_that_changes_is_counted_as_it_is(store: &dyn Store) {
         fill(store, std::slice::from_ref(&longer)).await;
         assert_eq!(numbers(&figures(store, &scan).await), [1, 2 + version]);
         // A first write that comes too late takes nothing out.
-        assert_eq!(commit(store, &[one.clone()]).await, [Outcome::Conflict]);
+        assert_eq!(commit(store, std::slice::from_ref(&one)).await, [Outcome::Conflict]);
         check_totals(store).await;
     }
     let sources = older::sources(store, &scan, days()).await.expect("summed");

@@ -96,7 +96,7 @@ impl Setup {
     fn rewrite(&self) -> Rewrite {
         let (key, video) = self.place();
         let [opened, deleted, stays] = &self.rows[..] else { panic!("there are three") };
-        let mut closed = self.open[3 - 3].row.clone();
+        let mut closed = self.open[0].row.clone();
         closed.stored = closed.stored.settled();
         let mut change = totals(&closed, 1);
         change.merge(&totals(opened, -1));
