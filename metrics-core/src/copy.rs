@@ -19,8 +19,8 @@ use crate::client::{Browser, Device, Platform};
 use crate::export::{self, Record};
 use crate::import::{Foreign, Inserted, insert, rows};
 use crate::query::{Scan, Selection};
-use crate::report::{fold_plays, fold_sources};
-use crate::reports::older;
+use crate::reports::{ReportError, older};
+use crate::scan::ScanError;
 use crate::store::{
     BlockHead, Error, OpenScan, OpenSession, Outcome, Place, Resumable, Rewrite, SessionWrite,
     Store, Subject, VideoId, VideoRecord, VideoScope, Videos,
@@ -438,8 +438,8 @@ type Sums = BTreeMap<(DateTime<Utc>, String), u64>;
 async fn sums(store: &dyn Store, scan: &Scan) -> Result<Sums, Error> {
     let days = Buckets::new(Width::DAY);
     let mut sums = Sums::new();
-    let cells = patiently(|| older::plays(store, scan, days)).await?;
-    for bucket in fold_plays(cells, &days, []) {
+    let plays = reported(|| older::plays(store, scan, days, Vec::new())).await?;
+    for bucket in plays {
         let figures = &bucket.figures;
         let mut put = |what: String, number| sums.insert((bucket.start, what), number);
         put("plays".to_owned(), figures.plays);
@@ -455,8 +455,8 @@ async fn sums(store: &dyn Store, scan: &Scan) -> Result<Sums, Error> {
             put(format!("device {it}"), figures.device(it));
         }
     }
-    let cells = patiently(|| older::sources(store, scan, days)).await?;
-    for bucket in fold_sources(cells, &days) {
+    let sources = reported(|| older::sources(store, scan, days)).await?;
+    for bucket in sources {
         sums.insert((bucket.start, format!("plays on {}", bucket.source)), bucket.plays);
     }
     Ok(sums)
@@ -473,6 +473,20 @@ fn compare(expected: &Sums, copied: &Sums) -> Result<(), CopyError> {
         }
     }
     Ok(())
+}
+
+/// Asks for a report, and again for a while if the store is away.
+async fn reported<T, F: Future<Output = Result<T, ReportError>>>(
+    report: impl Fn() -> F,
+) -> Result<T, Error> {
+    patiently(async || match report().await {
+        Ok(report) => Ok(report),
+        Err(ReportError::Store(err)) => Err(err),
+        Err(ReportError::Scan(ScanError::Damaged(err))) => Err(Error::Damaged(err)),
+        // Neither buckets nor pages of a month are too many.
+        Err(_) => Err(Error::TimedOut { store: "the report", seconds: 0 }),
+    })
+    .await
 }
 
 /// Calls a store, and again for a while if it is away.

@@ -5,14 +5,16 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::block::{Row, RowId};
+use crate::block::{Columns, Row, RowId};
 use crate::import::rows as block_rows;
-use crate::query::Scan;
-use crate::reports::holds;
+use crate::query::{Scan, Selection};
+use crate::reports::{info, picked};
+use crate::scan::{ScanError, SessionFilter};
 use crate::session::Stored;
 use crate::store::{
     BlockHead, Error, OpenScan, Snapshot, Store, Subject, VideoId, VideoRecord, VideoScope, Videos,
 };
+use crate::varint::Damaged;
 
 /// How many sessions are read at a time: enough that a store is not called all the time, and a megabyte of memory, or a
 /// hundred if each has the most of everything.
@@ -132,17 +134,18 @@ pub async fn page(
     limit: usize,
 ) -> Result<Page, Error> {
     let mut snapshot = store.snapshot().await?;
-    let selection = scan.map(|scan| &scan.selection);
-    let scope = VideoScope {
-        key: selection.and_then(|it| it.key.clone()),
-        identifiers: selection.and_then(|it| it.identifiers.clone()),
+    let everything = Scan {
+        selection: Selection::default(),
+        from_ms: i64::MIN,
+        to_ms: i64::MAX,
+        minimum_view_ms: 0,
     };
+    let (mut filter, reading) = picked(scan.unwrap_or(&everything));
     let first = cursor.map(|cursor| VideoId(cursor.video.0.saturating_sub(1)));
-    let videos = snapshot.videos(&scope, first, VIDEOS).await?;
+    let videos = snapshot.videos(&reading.scope, first, VIDEOS).await?;
     let last = videos.last().map(|video| video.id).filter(|_| videos.len() == VIDEOS as usize);
-    let metadata = selection.and_then(|it| it.video.as_ref());
-    let videos = videos.into_iter().filter(|it| holds(it.video.metadata(), metadata));
-    let videos: Vec<VideoRecord> = videos.collect();
+    let videos: Vec<VideoRecord> =
+        videos.into_iter().filter(|video| filter.wants_video(&info(video))).collect();
     let mut content = Content::list(&mut *snapshot, &videos, scan).await?;
     let mut page = Page::default();
     for video in &videos {
@@ -153,8 +156,7 @@ pub async fn page(
         if let Some(row) = rows.last().filter(|_| is_full) {
             page.next = Some(Cursor { video: video.id, after: row.order() });
         }
-        let rows = rows.into_iter().filter(|row| scan.is_none_or(|scan| counts(scan, row)));
-        page.records.extend(rows.map(|row| record(video, row)));
+        page.records.extend(counted(&mut filter, video, rows)?.map(|row| record(video, row)));
         if is_full {
             return Ok(page);
         }
@@ -244,10 +246,26 @@ impl Content {
     }
 }
 
-/// Whether a session counts in a scan of its video and time.
-fn counts(scan: &Scan, row: &Row) -> bool {
-    scan.minimum_view_ms <= row.stored.view_ms
-        && holds(row.session_data.as_deref(), scan.selection.session.as_ref())
+/// Those of the sessions of a video that a filter picks.
+fn counted(
+    filter: &mut SessionFilter,
+    video: &VideoRecord,
+    rows: Vec<Row>,
+) -> Result<impl Iterator<Item = Row>, Error> {
+    let mut counted = vec![false; rows.len()];
+    let sessions = filter.sessions(&info(video), &Columns::of(&rows));
+    for session in sessions.map_err(damaged)? {
+        counted[session] = true;
+    }
+    Ok(rows.into_iter().zip(counted).filter(|(_, counts)| *counts).map(|(row, _)| row))
+}
+
+fn damaged(err: ScanError) -> Error {
+    match err {
+        ScanError::Damaged(err) => Error::Damaged(err),
+        // Whole rows have every group, and are not grouped.
+        _ => Error::Damaged(Damaged("a session cannot be filtered")),
+    }
 }
 
 /// Whether a store has these sessions, all of one video.

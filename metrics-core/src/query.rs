@@ -37,8 +37,6 @@ pub use period::{Compare, Period};
 /// let selection = Selection::identifier("intro").with_video(course.as_object().unwrap().clone());
 /// # assert!(selection.video.is_some());
 /// ```
-///
-/// A store heeds all of it: another member is a change of its contract, and is not to be overlooked.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Selection {
     /// Videos with one of these identifiers.
@@ -49,6 +47,8 @@ pub struct Selection {
     pub session: Option<Map<String, Value>>,
     /// Videos of this key.
     pub key: Option<ApiKey>,
+    /// Sessions for which this holds.
+    pub filter: Filter,
 }
 
 impl Selection {
@@ -76,11 +76,17 @@ impl Selection {
         Self { session: Some(data), ..self }
     }
 
-    /// Whether it is all that there is of a key.
+    /// Only sessions for which `filter` holds.
     #[must_use]
-    pub fn is_whole_key(&self) -> bool {
-        let Self { identifiers, video, session, key } = self;
-        key.is_some() && identifiers.is_none() && video.is_none() && session.is_none()
+    pub fn with_filter(self, filter: Filter) -> Self {
+        Self { filter, ..self }
+    }
+
+    /// Whether every session of a key, or of all keys, is in it.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        let Self { identifiers, video, session, key: _, filter } = self;
+        identifiers.is_none() && video.is_none() && session.is_none() && filter.is_empty()
     }
 
     /// The same selection, without what no session can have and some stores cannot even look for.

@@ -3,6 +3,7 @@
 pub(crate) mod older;
 mod query;
 pub(crate) mod read;
+mod scanning;
 
 use std::fmt;
 
@@ -13,12 +14,12 @@ use crate::export::Export;
 use crate::query::{
     BucketQuery, EngagementQuery, Periods, Query, QueryError, Scan, Selection, Timeframe, instant,
 };
-use crate::report::{PlaysBucket, SourceBucket, fold_plays, fold_sources};
+use crate::report::{PlaysBucket, SourceBucket};
 use crate::scan::{Answer, ScanError};
 use crate::store::{Error, Store};
 use crate::time_bucket::Buckets;
 
-pub(crate) use self::older::holds;
+pub(crate) use self::scanning::{info, picked};
 
 /// The most buckets that are answered when empty ones are asked for as well.
 pub const BUCKETS_MAX: usize = 100_000;
@@ -46,8 +47,7 @@ impl<'a> Reports<'a> {
         let now = self.now;
         let scan = query.scan(now);
         let empty = if query.fill { empty_buckets(&scan, query, now)? } else { Vec::new() };
-        let cells = older::plays(self.store, &scan, query.buckets).await?;
-        Ok(fold_plays(cells, &query.buckets, empty))
+        older::plays(self.store, &scan, query.buckets, empty).await
     }
 
     /// Plays per time bucket and page.
@@ -56,9 +56,7 @@ impl<'a> Reports<'a> {
     ///
     /// [`ReportError`] if the store could not.
     pub async fn sources(self, query: &BucketQuery) -> Result<Vec<SourceBucket>, ReportError> {
-        let scan = query.scan(self.now);
-        let cells = older::sources(self.store, &scan, query.buckets).await?;
-        Ok(fold_sources(cells, &query.buckets))
+        older::sources(self.store, &query.scan(self.now), query.buckets).await
     }
 
     /// Distinct viewers in each of `parts` equal parts of what was watched.
@@ -71,8 +69,7 @@ impl<'a> Reports<'a> {
         query: &EngagementQuery,
         parts: u32,
     ) -> Result<Vec<Part>, ReportError> {
-        let counted = older::parts(self.store, &query.scan(self.now), parts).await?;
-        Ok(counted.finish())
+        older::parts(self.store, &query.scan(self.now), parts).await
     }
 
     /// Views and viewers of every second, per time bucket.
@@ -85,8 +82,7 @@ impl<'a> Reports<'a> {
         query: &EngagementQuery,
         buckets: Buckets,
     ) -> Result<Vec<SecondsBucket>, ReportError> {
-        let counted = older::seconds(self.store, &query.scan(self.now), buckets).await?;
-        Ok(counted.finish())
+        older::seconds(self.store, &query.scan(self.now), buckets).await
     }
 
     /// Any metrics by any dimensions, and the periods that the query is about.
@@ -105,7 +101,7 @@ impl<'a> Reports<'a> {
     ///
     /// [`ReportError`] if the store could not.
     pub async fn watching(self, selection: &Selection) -> Result<u64, ReportError> {
-        Ok(older::watching(self.store, &selection.for_stores(), self.now).await?)
+        older::watching(self.store, &selection.for_stores(), self.now).await
     }
 
     /// The sessions that a query is about, one by one.

@@ -30,7 +30,7 @@ mod tests;
 
 use crate::block::{Columns, Group, Groups};
 use crate::engagement::TooManySeconds;
-use crate::query::{Minimum, Period, Query, QueryError};
+use crate::query::{Dimension, Minimum, Period, Query, QueryError};
 use crate::varint::Damaged;
 use crate::video::Video;
 
@@ -106,7 +106,7 @@ impl Scanner {
         let needs = Needs::of(&query.metrics);
         // Where plays alone count, other sessions need no groups.
         let minimum = if needs.plays_only { query.minimum } else { Minimum::ViewMs(0) };
-        let filter = SessionFilter::new(&query.selection, &query.filter, period, minimum);
+        let filter = SessionFilter::new(&query.selection, period, minimum);
         Ok(Self {
             calendar: Calendar::new(query.timezone),
             filter: filter.in_timezone(query.timezone),
@@ -124,6 +124,13 @@ impl Scanner {
         let dimensions = self.query.dimensions.iter().map(column::groups_of);
         let groups = dimensions.fold(self.filter.groups(), Groups::union);
         groups.union(self.needs.groups(self.query.minimum))
+    }
+
+    /// Whether the answer depends on videos or keys: else columns may be added under any.
+    #[must_use]
+    pub fn needs_videos(&self) -> bool {
+        let is_by_video = self.query.dimensions.iter().any(Dimension::is_of_video);
+        is_by_video || self.filter.needs_videos()
     }
 
     /// Whether sessions of the video may count. Columns of other videos need not be added.

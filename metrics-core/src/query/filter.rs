@@ -123,6 +123,13 @@ named! {
     }
 }
 
+impl Default for Filter {
+    /// Holds for every session.
+    fn default() -> Self {
+        Self::And(Vec::new())
+    }
+}
+
 impl Comparison {
     /// Whether `figure` compares to `number` like this.
     #[must_use]
@@ -172,6 +179,12 @@ impl Filter {
         };
         filter.check()?;
         Ok(filter)
+    }
+
+    /// Whether it holds for every session, whatever there is of it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        matches!(self, Self::And(filters) if filters.iter().all(Self::is_empty))
     }
 
     /// Writes the filter as [`from_json`](Self::from_json) reads it.

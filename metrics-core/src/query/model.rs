@@ -46,8 +46,6 @@ pub struct Query {
     pub metrics: Vec<Metric>,
     /// By what they are grouped, at most [`DIMENSIONS_MAX`]: without any, the answer is one row.
     pub dimensions: Vec<Dimension>,
-    /// Which sessions of the selection: all, unless said otherwise.
-    pub filter: Filter,
     /// When they started: in the last 30 days, unless said otherwise.
     pub timeframe: Timeframe,
     /// The time zone of days, hours and time buckets: UTC, unless said otherwise.
@@ -121,7 +119,6 @@ impl Default for Query {
             selection: Selection::default(),
             metrics: vec![Metric::Plays, Metric::ViewTime],
             dimensions: Vec::new(),
-            filter: Filter::And(Vec::new()),
             timeframe: Timeframe::Last(Span::from_ms(30 * 24 * 3_600_000).unwrap_or(Span::WEEK)),
             timezone: None,
             minimum: Minimum::default(),
@@ -142,7 +139,7 @@ impl Query {
         Self { metrics: metrics.into_iter().collect(), ..Self::default() }
     }
 
-    /// Only sessions of this selection.
+    /// Only sessions of this selection, with its filter.
     #[must_use]
     pub fn of(self, selection: Selection) -> Self {
         Self { selection, ..self }
@@ -158,7 +155,7 @@ impl Query {
     /// Only sessions for which this filter holds.
     #[must_use]
     pub fn with_filter(self, filter: Filter) -> Self {
-        Self { filter, ..self }
+        Self { selection: self.selection.with_filter(filter), ..self }
     }
 
     /// Sessions that started then.
@@ -218,7 +215,7 @@ impl Query {
     pub fn check(&self) -> Result<(), QueryError> {
         check_count("metrics", self.metrics.len() as u64, (1, METRICS_MAX as u64))?;
         check_count("dimensions", self.dimensions.len() as u64, (0, DIMENSIONS_MAX as u64))?;
-        self.filter.check()?;
+        self.selection.filter.check()?;
         let valid = 1..=LIMIT_MAX;
         if !valid.contains(&self.limit) {
             let expected = format!("1 to {LIMIT_MAX}");

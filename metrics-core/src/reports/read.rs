@@ -5,17 +5,15 @@
 //! by the fold and by two batches of blocks.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::sync::LazyLock;
 use std::thread::available_parallelism;
 
 use chrono::{DateTime, Utc};
 use tokio::sync::Semaphore;
 
-use crate::block::{Block, Columns, Group, Groups, Row};
+use crate::block::{Block, Columns, Groups, Row};
 use crate::store::{
-    BlockHead, Error, OpenScan, OpenSession, Snapshot, Store, VideoId, VideoRecord, VideoScope,
-    Videos,
+    BlockHead, Error, OpenScan, OpenSession, Snapshot, VideoId, VideoRecord, VideoScope, Videos,
 };
 
 /// How many videos, open sessions and heads are read at a time.
@@ -44,13 +42,8 @@ pub(crate) trait Fold: Send + 'static {
     /// Whether sessions of a video may count. Called once per video, if [`Reading::lists_videos`].
     fn wants(&mut self, video: &VideoRecord) -> bool;
 
-    /// Adds some sessions of one video.
-    fn add(
-        &mut self,
-        video: VideoId,
-        columns: &Columns,
-        sessions: Range<usize>,
-    ) -> Result<(), Self::Error>;
+    /// Adds those of these sessions of one video that count. Some may have started before or after.
+    fn add(&mut self, video: VideoId, columns: &Columns) -> Result<(), Self::Error>;
 }
 
 /// Which sessions a report reads.
@@ -59,21 +52,12 @@ pub(crate) struct Reading {
     pub(crate) scope: VideoScope,
     /// Whether the fold needs to know the videos.
     pub(crate) lists_videos: bool,
-    /// The stretches of time in which closed sessions started: first and last Unix millisecond, apart.
-    pub(crate) closed: Vec<(i64, i64)>,
-    /// When open sessions started: first and last Unix millisecond.
-    pub(crate) open: (i64, i64),
+    /// When closed sessions started: first and last Unix millisecond.
+    pub(crate) closed: Option<(i64, i64)>,
+    /// The same of open sessions.
+    pub(crate) open: Option<(i64, i64)>,
     /// Only sessions that are watched at this moment, which are open.
     pub(crate) watched_at: Option<DateTime<Utc>>,
-}
-
-/// Folds the sessions of a reading.
-pub(crate) async fn read<F: Fold>(
-    store: &dyn Store,
-    reading: &Reading,
-    fold: F,
-) -> Result<F, F::Error> {
-    read_from(&mut *store.snapshot().await?, reading, fold).await
 }
 
 /// Folds the sessions of a reading, as they are in `snapshot`.
@@ -86,11 +70,15 @@ pub(crate) async fn read_from<F: Fold>(
     if matches!(&videos, Videos::These(these) if these.is_empty()) {
         return Ok(fold);
     }
-    fold = read_open(snapshot, reading, &videos, fold).await?;
-    for (from_ms, to_ms) in &reading.closed {
-        fold = read_blocks(snapshot, &videos, (*from_ms, *to_ms), fold).await?;
+    if let Some((from_ms, to_ms)) = reading.open {
+        let videos = videos.clone();
+        let scan = OpenScan { videos, from_ms, to_ms, watched_at: reading.watched_at };
+        fold = read_open(snapshot, &scan, fold).await?;
     }
-    Ok(fold)
+    match reading.closed {
+        Some(frame) => read_blocks(snapshot, &videos, frame, fold).await,
+        None => Ok(fold),
+    }
 }
 
 /// The videos whose sessions are read.
@@ -128,16 +116,12 @@ async fn videos(
 
 async fn read_open<F: Fold>(
     snapshot: &mut dyn Snapshot,
-    reading: &Reading,
-    videos: &Videos,
+    scan: &OpenScan,
     mut fold: F,
 ) -> Result<F, F::Error> {
-    let (from_ms, to_ms) = reading.open;
-    let watched_at = reading.watched_at;
-    let scan = OpenScan { videos: videos.clone(), from_ms, to_ms, watched_at };
     let mut after = None;
     loop {
-        let page = snapshot.open_sessions(&scan, after, OPEN).await?;
+        let page = snapshot.open_sessions(scan, after, OPEN).await?;
         after = page.last().map(|session| session.id);
         let is_last = page.len() < OPEN as usize;
         if !page.is_empty() {
@@ -156,7 +140,7 @@ fn add_open<F: Fold>(fold: &mut F, sessions: Vec<OpenSession>) -> Result<(), F::
     }
     for (video, mut rows) in by_video {
         rows.sort_by_key(Row::order);
-        fold.add(video, &Columns::of(&rows), 0..rows.len())?;
+        fold.add(video, &Columns::of(&rows))?;
     }
     Ok(())
 }
@@ -175,10 +159,9 @@ async fn read_blocks<F: Fold>(
         // The blocks that were read and are not folded yet.
         let mut before: Option<Batch> = None;
         for heads in batches(&page) {
-            let mut batch = Batch::of(heads, fold.groups(), (from_ms, to_ms));
             let ids: Vec<_> = heads.iter().map(|head| head.id).collect();
-            let reading = snapshot.groups(&ids, batch.groups);
-            batch.blocks = match before.take() {
+            let reading = snapshot.groups(&ids, fold.groups());
+            let blocks = match before.take() {
                 Some(before) => {
                     let folding = folded(fold, |fold| before.add_to(fold));
                     let (blocks, done) = tokio::join!(reading, folding);
@@ -187,7 +170,7 @@ async fn read_blocks<F: Fold>(
                 }
                 None => reading.await?,
             };
-            before = Some(batch);
+            before = Some(Batch { heads: heads.to_vec(), blocks });
         }
         if let Some(batch) = before {
             fold = folded(fold, |fold| batch.add_to(fold)).await?;
@@ -201,34 +184,14 @@ async fn read_blocks<F: Fold>(
 /// Blocks that are read at once.
 struct Batch {
     heads: Vec<BlockHead>,
-    frame: (i64, i64),
-    groups: Groups,
     blocks: Vec<Block>,
 }
 
 impl Batch {
-    fn of(heads: &[BlockHead], groups: Groups, frame: (i64, i64)) -> Self {
-        let (from_ms, to_ms) = frame;
-        let is_whole =
-            |head: &BlockHead| from_ms <= head.first_start_ms && head.last_start_ms <= to_ms;
-        // Starts tell which sessions of a block are in the frame.
-        let groups = if heads.iter().all(is_whole) { groups } else { groups.with(Group::Starts) };
-        Self { heads: heads.to_vec(), frame, groups, blocks: Vec::new() }
-    }
-
     fn add_to<F: Fold>(self, fold: &mut F) -> Result<(), F::Error> {
-        let (from_ms, to_ms) = self.frame;
+        let groups = fold.groups();
         for (head, block) in self.heads.iter().zip(self.blocks) {
-            let columns = block.columns(self.groups).map_err(Error::Damaged)?;
-            let sessions = if self.groups.has(Group::Starts) {
-                columns.starts_ms.partition_point(|start_ms| *start_ms < from_ms)
-                    ..columns.starts_ms.partition_point(|start_ms| *start_ms <= to_ms)
-            } else {
-                0..columns.sessions
-            };
-            if !sessions.is_empty() {
-                fold.add(head.video, &columns, sessions)?;
-            }
+            fold.add(head.video, &block.columns(groups).map_err(Error::Damaged)?)?;
         }
         Ok(())
     }

@@ -66,12 +66,11 @@ pub(super) struct Picked {
 }
 
 impl SessionFilter {
-    /// Sessions of a selection and a period for which a filter holds, with a minimum view time. The filter was
+    /// Sessions of a selection and a period, with a minimum view time. The filter of the selection was
     /// [checked](Filter::check).
     #[must_use]
-    pub fn new(selection: &Selection, filter: &Filter, period: Period, minimum: Minimum) -> Self {
+    pub fn new(selection: &Selection, period: Period, minimum: Minimum) -> Self {
         let mut conditions = selected(selection);
-        conditions.push(Condition::of(filter));
         if minimum != Minimum::ViewMs(0) {
             conditions.push(Condition::Minimum(minimum));
         }
@@ -80,12 +79,12 @@ impl SessionFilter {
         Self { period, condition, calendar: Calendar::new(None), groups }
     }
 
-    /// The sessions of a scan for which a filter holds.
+    /// The sessions of a scan.
     #[must_use]
-    pub fn of_scan(scan: &Scan, filter: &Filter) -> Self {
+    pub fn of_scan(scan: &Scan) -> Self {
         let Scan { selection, from_ms, to_ms, minimum_view_ms } = scan;
         let period = Period { from_ms: *from_ms, to_ms: *to_ms };
-        Self::new(selection, filter, period, Minimum::ViewMs(*minimum_view_ms))
+        Self::new(selection, period, Minimum::ViewMs(*minimum_view_ms))
     }
 
     /// The same sessions, where filters by hours, days and time buckets follow the local time of `timezone`.
@@ -98,6 +97,12 @@ impl SessionFilter {
     #[must_use]
     pub fn groups(&self) -> Groups {
         self.groups
+    }
+
+    /// Whether it depends on videos or keys: else columns may be added under any.
+    #[must_use]
+    pub fn needs_videos(&self) -> bool {
+        self.condition.needs_videos()
     }
 
     /// Whether sessions of the video may count.
@@ -144,7 +149,7 @@ impl SessionFilter {
 
 /// The conditions of a selection.
 fn selected(selection: &Selection) -> Vec<Condition> {
-    let Selection { identifiers, video, session, key } = selection;
+    let Selection { identifiers, video, session, key, filter } = selection;
     let object = |object: &Map<String, Value>| Value::Object(object.clone());
     let key = key.as_ref().map(|key| {
         let key = HashSet::from([key.as_str().to_owned()]);
@@ -155,10 +160,25 @@ fn selected(selection: &Selection) -> Vec<Condition> {
         .map(|identifiers| Condition::Identifier(identifiers.iter().cloned().collect()));
     let video = video.as_ref().map(|video| Condition::Metadata(object(video)));
     let session = session.as_ref().map(|session| Condition::SessionData(object(session)));
-    [key, identifiers, video, session].into_iter().flatten().collect()
+    let filter = Some(Condition::of(filter));
+    [key, identifiers, video, session, filter].into_iter().flatten().collect()
 }
 
 impl Condition {
+    fn needs_videos(&self) -> bool {
+        match self {
+            Self::All(conditions) | Self::Any(conditions) => {
+                conditions.iter().any(Self::needs_videos)
+            }
+            Self::Not(condition) => condition.needs_videos(),
+            Self::Identifier(_) | Self::Metadata(_) => true,
+            Self::Values(dimension, _) => dimension.is_of_video(),
+            Self::SessionData(_) | Self::Figure(..) | Self::Watched { .. } | Self::Minimum(_) => {
+                false
+            }
+        }
+    }
+
     fn of(filter: &Filter) -> Self {
         let all = |filters: &[Filter]| filters.iter().map(Self::of).collect();
         match filter {

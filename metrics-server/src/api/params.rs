@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use chrono::{DateTime, Datelike as _, Utc};
 use chrono_tz::Tz;
 use metrics_core::containment::is_too_deep;
+use metrics_core::query::Filter;
 use metrics_core::time_bucket::{Buckets, Span, Width};
 use metrics_core::{ApiKey, BucketQuery, EngagementQuery, Selection, Timeframe};
 use serde_json::{Map, Value};
@@ -174,7 +175,13 @@ impl Params {
         if ["identifier", "query"].iter().any(|it| self.values.contains_key(*it)) {
             return self.selection();
         }
-        self.granted.narrow(Selection::default())
+        self.granted.narrow(Selection::default().with_filter(self.filter()?))
+    }
+
+    /// For which sessions of a selection it is asked.
+    fn filter(&self) -> Result<Filter, Error> {
+        let Some(filters) = self.values.get("filters") else { return Ok(Filter::default()) };
+        Ok(Filter::from_json(filters)?)
     }
 
     /// Which sessions are asked for, narrowed to those that may be read.
@@ -188,6 +195,7 @@ impl Params {
             }
         };
         selection.identifiers = self.values.get("identifier").map(read_identifiers).transpose()?;
+        selection.filter = self.filter()?;
         self.granted.narrow(selection)
     }
 

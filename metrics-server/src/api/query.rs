@@ -3,8 +3,8 @@
 use chrono::SecondsFormat;
 use hyper::{Response, StatusCode};
 use metrics_core::query::{
-    Column, Compare, Dimension, Direction, Filter, LIMIT_MAX, Minimum, Order, Period, Periods,
-    Query, QueryError, instant,
+    Column, Compare, Dimension, Direction, LIMIT_MAX, Minimum, Order, Period, Periods, Query,
+    QueryError, instant,
 };
 use metrics_core::scan::{Answer, DimensionValue, Numbers};
 use metrics_core::time_bucket::Buckets;
@@ -184,7 +184,7 @@ fn understood(query: &Query) -> Value {
     let mut understood = json!({
         "metrics": metrics,
         "dimensions": dimensions,
-        "filters": query.filter.to_json(),
+        "filters": query.selection.filter.to_json(),
         "timezone": query.timezone.map(|zone| zone.name()),
         "minimum_watch_seconds": minimum,
         "order_by": order_by,
@@ -220,9 +220,6 @@ impl Params {
         }
         if let Some(names) = self.texts("dimensions")? {
             query.dimensions = names.iter().map(|name| name.parse()).collect::<Result<_, _>>()?;
-        }
-        if let Some(filters) = self.get("filters") {
-            query.filter = Filter::from_json(filters)?;
         }
         query.timezone = self.timezone()?;
         if let Some(timeframe) = self.get("timeframe") {

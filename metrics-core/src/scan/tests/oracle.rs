@@ -40,7 +40,7 @@ pub(super) fn counts(query: &Query, period: Period, watch: &Watch) -> bool {
     let plays_only = query.metrics.iter().all(|metric| metric.is_over_plays());
     period.from_ms <= start_ms
         && start_ms <= period.to_ms
-        && holds(query, &query.filter, watch)
+        && holds(query, &query.selection.filter, watch)
         && (!plays_only || is_play(query.minimum, watch))
 }
 

@@ -40,7 +40,12 @@ fn buckets() -> impl Strategy<Value = Buckets> {
 fn session_filter(filter: &Filter, period: Period, minimum_view_ms: u64) -> SessionFilter {
     let Period { from_ms, to_ms } = period;
     let selection = Selection::default();
-    SessionFilter::of_scan(&Scan { selection, from_ms, to_ms, minimum_view_ms }, filter)
+    SessionFilter::of_scan(&Scan {
+        selection: selection.with_filter(filter.clone()),
+        from_ms,
+        to_ms,
+        minimum_view_ms,
+    })
 }
 
 fn counted(filter: &Filter, period: Period, minimum_ms: u64, watches: &[Watch]) -> Vec<Watch> {

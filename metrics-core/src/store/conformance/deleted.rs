@@ -97,7 +97,7 @@ pub async fn nothing_is_left_of_a_deleted_session(store: &dyn Store) {
     let sources = older::sources(store, &everything, days()).await.expect("summed");
     let hosts: Vec<_> = sources.iter().map(|it| (it.source.host(), it.plays)).collect();
     assert_eq!(hosts, [("kept.example", 1)]);
-    let parts = older::parts(store, &everything, 1).await.expect("counted").finish();
+    let parts = older::parts(store, &everything, 1).await.expect("counted");
     assert_eq!(parts.iter().map(|part| part.viewers).collect::<Vec<_>>(), [1]);
     assert_eq!(older::watching(store, &Selection::default(), start()).await.expect("counted"), 1);
     let mut snapshot = store.snapshot().await.expect("opened");
@@ -161,7 +161,7 @@ pub async fn deleted_sessions_leave_the_totals(store: &dyn Store) {
     assert_eq!(figures(store, &scan).await.plays, 7);
     let sources = older::sources(store, &scan, days()).await.expect("summed");
     assert_eq!(sources.iter().map(|cell| cell.plays).sum::<u64>(), 7);
-    let parts = older::parts(store, &scan, 1).await.expect("counted").finish();
+    let parts = older::parts(store, &scan, 1).await.expect("counted");
     assert_eq!(parts[0].viewers, 7);
     check_totals(store).await;
 }

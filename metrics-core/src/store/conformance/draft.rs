@@ -281,7 +281,7 @@ pub(super) fn all(selection: Selection) -> Scan {
 
 pub(super) async fn figures(store: &dyn Store, scan: &Scan) -> PlayFigures {
     let mut sum = PlayFigures::default();
-    for cell in older::plays(store, scan, days()).await.expect("summed") {
+    for cell in older::plays(store, scan, days(), Vec::new()).await.expect("summed") {
         sum.add(&cell.figures);
     }
     sum

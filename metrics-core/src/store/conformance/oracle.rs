@@ -13,7 +13,6 @@ use rand::{RngExt as _, SeedableRng as _};
 
 use self::dataset::Dataset;
 use crate::client::{Browser, Device, Platform};
-use crate::report::{fold_plays, fold_sources};
 use crate::reports::older;
 use crate::store::Store;
 
@@ -26,8 +25,9 @@ pub async fn plays_are_those_of_brute_force(store: &dyn Store) {
     let mut random = StdRng::seed_from_u64(1);
     for number in 0..QUESTIONS {
         let case = dataset.case(&mut random, number);
-        let cells = older::plays(store, &case.scan, case.buckets).await.expect("summed");
-        let answer: Vec<_> = fold_plays(cells, &case.buckets, [])
+        let plays =
+            older::plays(store, &case.scan, case.buckets, Vec::new()).await.expect("summed");
+        let answer: Vec<_> = plays
             .iter()
             .map(|bucket| {
                 let it = &bucket.figures;
@@ -48,8 +48,8 @@ pub async fn sources_are_those_of_brute_force(store: &dyn Store) {
     let mut random = StdRng::seed_from_u64(2);
     for number in 0..QUESTIONS {
         let case = dataset.case(&mut random, number);
-        let cells = older::sources(store, &case.scan, case.buckets).await.expect("summed");
-        let answer: Vec<_> = fold_sources(cells, &case.buckets)
+        let sources = older::sources(store, &case.scan, case.buckets).await.expect("summed");
+        let answer: Vec<_> = sources
             .into_iter()
             .map(|it| (it.start, it.source.as_str().to_owned(), it.plays))
             .collect();
@@ -64,7 +64,7 @@ pub async fn parts_are_those_of_brute_force(store: &dyn Store) {
     for number in 0..QUESTIONS {
         let case = dataset.case(&mut random, number);
         let parts = [1, 2, 3, 7, 10, 60, 97, 1_000][random.random_range(0..8)];
-        let counted = older::parts(store, &case.scan, parts).await.expect("counted").finish();
+        let counted = older::parts(store, &case.scan, parts).await.expect("counted");
         let answer: Vec<_> = counted.iter().map(|part| part.viewers).collect();
         let (end_ms, expected) = naive::parts(&dataset.counted(&case), parts);
         assert_eq!(answer, expected, "{parts} parts of {case:?}");
@@ -81,7 +81,6 @@ pub async fn seconds_are_those_of_brute_force(store: &dyn Store) {
         let case = dataset.case(&mut random, number);
         let counted = older::seconds(store, &case.scan, case.buckets).await.expect("counted");
         let answer: Vec<_> = counted
-            .finish()
             .into_iter()
             .map(|bucket| {
                 let seconds = bucket.seconds.iter();

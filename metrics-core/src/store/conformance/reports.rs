@@ -17,7 +17,7 @@ const HOUR_MS: i64 = 3_600_000;
 
 async fn seconds_of(store: &dyn Store, scan: &Scan, width: &str) -> Vec<(i64, Vec<[u64; 3]>)> {
     let counted = older::seconds(store, scan, buckets(width)).await.expect("counted");
-    let buckets = counted.finish().into_iter().map(|bucket| {
+    let buckets = counted.into_iter().map(|bucket| {
         let seconds = bucket.seconds.iter();
         let seconds = seconds.map(|it| [u64::from(it.second), it.views, it.viewers]);
         (bucket.start.timestamp_millis(), seconds.collect())
@@ -30,7 +30,7 @@ fn buckets(width: &str) -> Buckets {
 }
 
 async fn viewers_of(store: &dyn Store, scan: &Scan, parts: u32) -> Vec<u64> {
-    let parts = older::parts(store, scan, parts).await.expect("counted").finish();
+    let parts = older::parts(store, scan, parts).await.expect("counted");
     parts.iter().map(|part| part.viewers).collect()
 }
 
@@ -134,12 +134,11 @@ pub async fn plays_are_summed_per_cell(store: &dyn Store) {
     fill(store, &numbered(drafts)).await;
     for width in ["1 second", "15 minutes", "1 hour", "1 day", "1 month"] {
         let buckets = buckets(width);
-        let cells =
-            older::plays(store, &all(Selection::key(key.clone())), buckets).await.expect("summed");
-        let mut seen: BTreeMap<_, PlayFigures> = BTreeMap::new();
-        for cell in cells {
-            seen.entry(buckets.start_of(instant(cell.at_ms))).or_default().add(&cell.figures);
-        }
+        let cells = older::plays(store, &all(Selection::key(key.clone())), buckets, Vec::new())
+            .await
+            .expect("summed");
+        let seen: BTreeMap<_, PlayFigures> =
+            cells.into_iter().map(|bucket| (bucket.start, bucket.figures)).collect();
         let mut expected: BTreeMap<_, PlayFigures> = BTreeMap::new();
         for (number, at) in starts.iter().enumerate() {
             let cell = expected.entry(buckets.start_of(instant(*at))).or_default();
@@ -174,7 +173,7 @@ pub async fn sources_are_counted_per_page_and_cell(store: &dyn Store) {
 
     let mut seen: BTreeMap<(i64, String), u64> = BTreeMap::new();
     for cell in cells {
-        let hour = (cell.at_ms - hour_ms).div_euclid(HOUR_MS);
+        let hour = (cell.start.timestamp_millis() - hour_ms).div_euclid(HOUR_MS);
         *seen.entry((hour, cell.source.as_str().to_owned())).or_default() += cell.plays;
     }
     let expected = [
@@ -214,7 +213,7 @@ pub async fn viewers_of_a_part_are_distinct_sessions(store: &dyn Store) {
     let scan = all(Selection::identifier("a"));
     assert_eq!(viewers_of(store, &scan, 10).await, [2, 2, 1, 0, 0, 0, 0, 0, 0, 1]);
     assert_eq!(viewers_of(store, &scan, 1).await, [4]);
-    let counted = older::parts(store, &scan, 10).await.expect("counted").finish();
+    let counted = older::parts(store, &scan, 10).await.expect("counted");
     assert_eq!((counted[9].from, counted[9].to), (9.0, 10.0));
 }
 
@@ -235,7 +234,7 @@ pub async fn parts_end_with_the_furthest_session_that_counts(store: &dyn Store) 
         Selection { identifiers: Some(vec!["a".into(), "b".into()]), ..Selection::default() };
     let scan = Scan { minimum_view_ms: 1_000, ..all(both) };
     assert_eq!(viewers_of(store, &scan, 4).await, [2, 1, 0, 1]);
-    let counted = older::parts(store, &scan, 4).await.expect("counted").finish();
+    let counted = older::parts(store, &scan, 4).await.expect("counted");
     assert_eq!(counted[3].to, 4.0);
 }
 
@@ -279,7 +278,7 @@ pub async fn seconds_are_apart_by_bucket(store: &dyn Store) {
     assert_eq!(seconds_of(store, &scan, "1 day").await, [(day_ms, vec![[0, 3, 3]])]);
 
     let days = Buckets::new(Width::DAY).in_timezone("Asia/Kathmandu".parse().expect("a zone"));
-    let counted = older::seconds(store, &scan, days).await.expect("counted").finish();
+    let counted = older::seconds(store, &scan, days).await.expect("counted");
     let seen: Vec<_> = counted
         .iter()
         .map(|bucket| (bucket.start.timestamp_millis(), bucket.seconds[0].viewers))

@@ -243,12 +243,12 @@ pub async fn an_unknown_selection_is_empty(store: &dyn Store) {
     ];
     for selection in selections {
         let scan = all(selection.clone());
-        assert_eq!(older::plays(store, &scan, days()).await.expect("summed"), []);
+        assert_eq!(older::plays(store, &scan, days(), Vec::new()).await.expect("summed"), []);
         assert_eq!(older::sources(store, &scan, days()).await.expect("summed"), []);
-        assert_eq!(older::parts(store, &scan, 10).await.expect("counted").finish(), []);
+        assert_eq!(older::parts(store, &scan, 10).await.expect("counted"), []);
         let seconds =
             older::seconds(store, &scan, Buckets::new(Width::DAY)).await.expect("counted");
-        assert_eq!(seconds.finish(), []);
+        assert_eq!(seconds, []);
         assert_eq!(older::watching(store, &selection, start()).await.expect("counted"), 0);
     }
 }

@@ -1,0 +1,139 @@
+//! Scanners as folds of a reading.
+
+use std::collections::HashMap;
+
+use super::ReportError;
+use super::read::{Fold, Reading};
+use crate::block::{Columns, Groups};
+use crate::query::{Query, Scan, Selection};
+use crate::scan::buckets::{PlaysScanner, SourcesScanner};
+use crate::scan::engagement::{Furthest, PartsScanner, SecondsScanner};
+use crate::scan::{ScanError, Scanner, SessionFilter, VideoInfo};
+use crate::store::{VideoId, VideoRecord, VideoScope};
+use crate::video::Video;
+
+/// Adds up columns of sessions.
+pub(super) trait Scans: Send + 'static {
+    fn groups(&self) -> Groups;
+
+    fn wants_video(&self, video: &VideoInfo<'_>) -> bool;
+
+    fn add(&mut self, video: &VideoInfo<'_>, columns: &Columns) -> Result<(), ScanError>;
+}
+
+macro_rules! scans {
+    ($($Scanner:ty),+ $(,)?) => {$(
+        impl Scans for $Scanner {
+            fn groups(&self) -> Groups {
+                self.groups()
+            }
+
+            fn wants_video(&self, video: &VideoInfo<'_>) -> bool {
+                self.wants_video(video)
+            }
+
+            fn add(&mut self, video: &VideoInfo<'_>, columns: &Columns) -> Result<(), ScanError> {
+                self.add(video, columns)
+            }
+        }
+    )+};
+}
+
+scans!(Scanner, PlaysScanner, SourcesScanner, Furthest, PartsScanner, SecondsScanner);
+
+/// Counts the sessions that a filter picks.
+pub(super) struct Counter {
+    pub(super) filter: SessionFilter,
+    pub(super) sessions: u64,
+}
+
+impl Scans for Counter {
+    fn groups(&self) -> Groups {
+        self.filter.groups()
+    }
+
+    fn wants_video(&self, video: &VideoInfo<'_>) -> bool {
+        self.filter.wants_video(video)
+    }
+
+    fn add(&mut self, video: &VideoInfo<'_>, columns: &Columns) -> Result<(), ScanError> {
+        self.sessions += self.filter.sessions(video, columns)?.len() as u64;
+        Ok(())
+    }
+}
+
+/// A scanner, with the videos whose sessions it takes.
+pub(super) struct Scanning<S> {
+    pub(super) scanner: S,
+    // Those that are wanted, if the scanner needs to know them.
+    videos: Option<HashMap<VideoId, VideoRecord>>,
+    // Stands for any video, if it does not.
+    any: Video,
+}
+
+impl<S: Scans> Scanning<S> {
+    pub(super) fn new(scanner: S, reading: &Reading) -> Self {
+        let videos = reading.lists_videos.then(HashMap::new);
+        Self { scanner, videos, any: Video::labelled("") }
+    }
+}
+
+impl<S: Scans> Fold for Scanning<S> {
+    type Error = ReportError;
+
+    fn groups(&self) -> Groups {
+        self.scanner.groups()
+    }
+
+    fn wants(&mut self, video: &VideoRecord) -> bool {
+        let is_wanted = self.scanner.wants_video(&info(video));
+        if let Some(videos) = self.videos.as_mut().filter(|_| is_wanted) {
+            videos.insert(video.id, video.clone());
+        }
+        is_wanted
+    }
+
+    fn add(&mut self, video: VideoId, columns: &Columns) -> Result<(), ReportError> {
+        let video = match &self.videos {
+            None => VideoInfo { key: "", video: &self.any },
+            Some(videos) => match videos.get(&video) {
+                Some(record) => info(record),
+                None => return Ok(()),
+            },
+        };
+        Ok(self.scanner.add(&video, columns)?)
+    }
+}
+
+pub(crate) fn info(record: &VideoRecord) -> VideoInfo<'_> {
+    VideoInfo { key: record.key.as_str(), video: &record.video }
+}
+
+/// The sessions of a scan, and how they are read.
+pub(crate) fn picked(scan: &Scan) -> (SessionFilter, Reading) {
+    let frame = (scan.from_ms, scan.to_ms);
+    let rest = Scan { selection: beyond_scope(&scan.selection), ..scan.clone() };
+    let picked = SessionFilter::of_scan(&rest);
+    let reading = Reading {
+        scope: scope(&scan.selection),
+        lists_videos: picked.needs_videos(),
+        closed: Some(frame),
+        open: Some(frame),
+        watched_at: None,
+    };
+    (picked, reading)
+}
+
+/// A query without the part of its selection that a store applies, and that part.
+pub(super) fn scoped(query: &Query) -> (Query, VideoScope) {
+    let selection = beyond_scope(&query.selection);
+    (Query { selection, ..query.clone() }, scope(&query.selection))
+}
+
+fn scope(selection: &Selection) -> VideoScope {
+    VideoScope { key: selection.key.clone(), identifiers: selection.identifiers.clone() }
+}
+
+fn beyond_scope(selection: &Selection) -> Selection {
+    Selection { key: None, identifiers: None, ..selection.clone() }
+}
