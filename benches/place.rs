@@ -1,5 +1,6 @@
 //! Where the sessions of a benchmark are kept, and how much room they take there.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -10,6 +11,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
 use diesel::sqlite::SqliteConnection;
 use metrics_core::store::{SqliteStore, Store, TimescaleStore};
+use metrics_core::upkeep::{close, merge};
 use tokio_postgres::{Client, NoTls};
 
 use crate::Failure;
@@ -71,14 +73,17 @@ impl Place {
     }
 
     /// Does what autovacuum does by itself, which looks at a table once a minute, and so hardly while a year is made in ten:
-    /// makes room in the table of live sessions where there were some.
+    /// makes room where rows and blocks were replaced.
     ///
     /// # Errors
     ///
     /// If the database could not.
     pub async fn vacuum(&self) -> Result<(), Failure> {
         if let Self::Postgres(url) = self {
-            postgres(url).await?.batch_execute("vacuum live_sessions").await?;
+            postgres(url)
+                .await?
+                .batch_execute("vacuum open_sessions, closed_sessions, blocks, totals")
+                .await?;
         }
         Ok(())
     }
@@ -167,20 +172,24 @@ const SPACE: &str = "
         from tables t join pg_index i on i.indrelid = t.oid join pg_class x on x.oid = i.indexrelid)
     select name, sum(bytes)::bigint from parts group by name order by 2 desc";
 
-/// How many sessions are rolled up, or settled, at once: nobody waits for the store meanwhile.
+/// How many sessions are closed, or made final, at once: nobody waits for the store meanwhile.
 pub const AT_ONCE: u32 = 10_000;
 
-/// Brings sums up to date, as a server does in the background, and returns how many sessions were not in them.
+/// Closes all sessions and merges their blocks, as a server does in the background, and returns how many were open.
 ///
 /// # Errors
 ///
-/// What the store says.
-pub async fn roll_up(store: &dyn Store) -> Result<u64, Failure> {
-    let mut rolled_up = 0;
+/// If the store could not.
+pub async fn close_all(store: &dyn Store) -> Result<u64, Failure> {
+    let (mut videos, mut all) = (BTreeSet::new(), 0);
     loop {
-        match store.roll_up(DateTime::<Utc>::MAX_UTC, AT_ONCE).await? {
-            0 => return Ok(rolled_up),
-            sessions => rolled_up += sessions,
+        let (changed, closed) = close(store, DateTime::<Utc>::MAX_UTC, AT_ONCE).await?;
+        videos.extend(changed);
+        all += closed;
+        if closed == 0 {
+            break;
         }
     }
+    merge(store, videos.into_iter().collect()).await?;
+    Ok(all)
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use benches::Failure;
 use benches::dataset::{INSTANCE, KEY, VIDEOS, identifier};
-use benches::place::{Place, roll_up};
+use benches::place::{Place, close_all};
 use benches::straight::{Range, STRAIGHT_MAX, Straight, Videos};
 use chrono::{DateTime, TimeDelta, Utc};
 use clap::Parser;
@@ -216,9 +216,9 @@ async fn open(args: &Args) -> Result<Metrics, Failure> {
     let store: Arc<dyn Store> = args.store.open().await?;
     // What a server does in the background.
     let began = Instant::now();
-    let rolled_up = roll_up(&*store).await?;
-    if 0 < rolled_up {
-        eprintln!("rolled up {rolled_up} sessions in {:.1?}", began.elapsed());
+    let closed = close_all(&*store).await?;
+    if 0 < closed {
+        eprintln!("closed {closed} sessions in {:.1?}", began.elapsed());
     }
     Ok(Metrics::builder(store).start())
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use benches::Failure;
 use benches::dataset::{Dataset, INSTANCE};
-use benches::place::{AT_ONCE, Place, roll_up};
+use benches::place::{AT_ONCE, Place, close_all};
 use chrono::{DateTime, SubsecRound as _, Utc};
 use clap::Parser;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -24,7 +24,7 @@ const AHEAD: usize = 4;
 /// How many batches are written at the same time: a store has as many connections that record.
 const IN_FLIGHT: usize = 3;
 
-/// After how many sessions those that are quiet are rolled up, and those that were silent for long settled.
+/// After how many sessions those that are quiet are closed and merged, and those that were silent for long made final.
 const PORTION: u64 = 50_000;
 
 /// How many sessions there are between two times that the table of live sessions is vacuumed: a week, with ten millions.
@@ -69,9 +69,9 @@ async fn main() -> Result<(), Failure> {
         write(&store, &dataset, portion, &mut progress).await?;
         writing += began.elapsed();
         let began = Instant::now();
-        roll_up(&*store).await?;
+        close_all(&*store).await?;
         let now = instant(dataset.reached_ms(progress.written));
-        while 0 < store.settle(now - LIVE, AT_ONCE).await? {}
+        while 0 < store.finalize(now - LIVE, AT_ONCE).await? {}
         if progress.written.is_multiple_of(VACUUM_EVERY) {
             args.store.vacuum().await?;
         }
@@ -82,7 +82,7 @@ async fn main() -> Result<(), Failure> {
 
     let rate = args.sessions as f64 / writing.as_secs_f64();
     println!(
-        "{}: {} sessions in {writing:.1?}, {rate:.0}/s; rolled up and settled in {upkeep:.1?}",
+        "{}: {} sessions in {writing:.1?}, {rate:.0}/s; closed and merged in {upkeep:.1?}",
         args.store, args.sessions
     );
     tell_space(&args.store, args.sessions).await

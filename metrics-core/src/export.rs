@@ -254,18 +254,18 @@ fn counted(
 ) -> Result<impl Iterator<Item = Row>, Error> {
     let mut counted = vec![false; rows.len()];
     let sessions = filter.sessions(&info(video), &Columns::of(&rows));
-    for session in sessions.map_err(damaged)? {
+    for session in sessions.map_err(|err| damaged(&err))? {
         counted[session] = true;
     }
     Ok(rows.into_iter().zip(counted).filter(|(_, counts)| *counts).map(|(row, _)| row))
 }
 
-fn damaged(err: ScanError) -> Error {
-    match err {
-        ScanError::Damaged(err) => Error::Damaged(err),
+fn damaged(err: &ScanError) -> Error {
+    Error::Damaged(match err {
+        ScanError::Damaged(err) => *err,
         // Whole rows have every group, and are not grouped.
-        _ => Error::Damaged(Damaged("a session cannot be filtered")),
-    }
+        _ => Damaged("a session cannot be filtered"),
+    })
 }
 
 /// Whether a store has these sessions, all of one video.

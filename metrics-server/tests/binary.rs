@@ -9,7 +9,9 @@ use chrono::Utc;
 use metrics_core::client::Client;
 use metrics_core::key::SessionId;
 use metrics_core::session::{Counters, Stored};
-use metrics_core::store::{SessionWrite, SqliteStore, Store as _, Subject};
+use metrics_core::store::{KeyId, Rewrite, SessionWrite, SqliteStore, Store as _, Subject};
+use metrics_core::totals::DayTotals;
+use metrics_core::upkeep::close;
 use metrics_core::{ApiKey, Video};
 use tempfile::TempDir;
 
@@ -182,7 +184,7 @@ async fn fill(store: &SqliteStore, count: usize) {
 }
 
 #[tokio::test]
-async fn sums_are_verified_and_rebuilt() {
+async fn blocks_are_verified_and_totals_rebuilt() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("metrics.db");
     let url = format!("sqlite:{}", path.display());
@@ -194,20 +196,28 @@ async fn sums_are_verified_and_rebuilt() {
         assert!(output.stderr.is_empty(), "what is no terminal has no progress drawn on it");
         stdout
     };
-    let nothing = told(&["rollup", "verify"]);
-    assert!(nothing.contains("there are no sessions to add up"), "{nothing}");
+    let nothing = told(&["blocks", "verify"]);
+    assert!(nothing.contains("decoded 0 sessions: all totals are right"), "{nothing}");
 
     let store = SqliteStore::open(&path).await.unwrap();
     fill(&store, 100).await;
-    while 0 < store.roll_up(Utc::now(), 1_000).await.unwrap() {}
-    for command in ["verify", "rebuild"] {
-        let right = told(&["rollup", command]);
-        assert!(right.contains("added up 1 days: all sums are right"), "{right}");
-    }
-    let later = told(&["rollup", "verify", "--from", "2024-01-01"]);
-    assert!(later.contains("added up 0 days"), "{later}");
-    check_refused(&["rollup", "verify", "--from", "May"], &[], &["--from", "May", "2025-03-01"]);
-    check_refused(&["rollup"], &[], &["a word is missing"]);
+    while 0 < close(&store, Utc::now(), 1_000).await.unwrap().1 {}
+    let right = told(&["blocks", "verify"]);
+    assert!(right.contains("decoded 100 sessions: all totals are right"), "{right}");
+
+    let mut strange = DayTotals::default();
+    strange.add(0, Client::default(), (1_000, 1_000), 1);
+    let rewrite = Rewrite { totals: vec![(KeyId(1), 0, strange)], ..Rewrite::default() };
+    store.rewrite(rewrite).await.unwrap();
+    check_refused(
+        &["blocks", "verify"],
+        &environment,
+        &["1 totals of days are wrong", "blocks rebuild"],
+    );
+    let mended = told(&["blocks", "rebuild"]);
+    assert!(mended.contains("decoded 100 sessions: mended 1 totals"), "{mended}");
+    assert!(told(&["blocks", "verify"]).contains("all totals are right"));
+    check_refused(&["blocks"], &[], &["a word is missing"]);
 }
 
 #[test]

@@ -72,6 +72,7 @@ mod tests {
             Route::Report(Report::Engagement) => 10,
             Route::Report(Report::Sources) => 11,
             Route::Report(Report::Watching) => 12,
+            Route::Report(Report::Query) => 20,
             Route::Export(Table::Plays) => 13,
             Route::Export(Table::Engagement) => 14,
             Route::Export(Table::Sources) => 15,
@@ -80,7 +81,7 @@ mod tests {
     }
 
     /// So many they are.
-    const ROUTES: usize = 20;
+    const ROUTES: usize = 21;
 
     #[test]
     fn every_route_is_described_with_its_methods_and_nothing_else_is() {

@@ -5,12 +5,13 @@ use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use metrics_core::ApiKey;
+use metrics_core::block::RowId;
 use metrics_core::interval::Segments;
 use metrics_core::key::SessionId;
 use metrics_core::recorder::CHECKPOINT;
 use metrics_core::session::Stored;
 use metrics_core::store::Store;
+use metrics_core::{ApiKey, export};
 
 /// From where one pair plays to where the next does, in milliseconds of video: further than any of them can run.
 pub(crate) const STRIDE_MS: u32 = 1_000_000;
@@ -140,10 +141,10 @@ impl Kept {
 }
 
 /// All sessions of a database, by their ids.
-pub(crate) async fn everything(store: &dyn Store) -> HashMap<SessionId, Kept> {
+pub(crate) async fn everything(store: &dyn Store) -> HashMap<RowId, Kept> {
     let (mut all, mut cursor) = (HashMap::new(), None);
     loop {
-        let page = store.export(cursor.as_ref(), 1_000).await.unwrap();
+        let page = export::page(store, None, cursor, 1_000).await.unwrap();
         for record in page.records {
             let twice = all.insert(record.id, Kept::of(&record.stored));
             assert!(twice.is_none(), "a session is there twice");
@@ -266,7 +267,7 @@ impl Ledger {
         let sheets = self.snapshot();
         let kept = everything(store).await;
         for sheet in &sheets {
-            sheet.check_told(kept.get(&SessionId::new(&self.key, &sheet.session)));
+            sheet.check_told(kept.get(&RowId::from(SessionId::new(&self.key, &sheet.session))));
         }
     }
 
@@ -278,7 +279,7 @@ impl Ledger {
         assert_eq!(store.count_sessions().await.unwrap(), sheets.len() as u64);
         let mut checked = Vec::new();
         for sheet in &sheets {
-            let kept = kept.remove(&SessionId::new(&self.key, &sheet.session));
+            let kept = kept.remove(&RowId::from(SessionId::new(&self.key, &sheet.session)));
             let kept = kept.unwrap_or_else(|| panic!("lost: {sheet:?}"));
             sheet.check(&kept, timeline);
             let Kept { segments, scrubbed_ms, .. } = kept;

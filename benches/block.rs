@@ -1,0 +1,45 @@
+//! Blocks: what it takes to encode sessions, and to decode the columns that reports read.
+#![allow(missing_docs, reason = "criterion's macros define public items")]
+
+use std::hint::black_box;
+
+use benches::dataset::Dataset;
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use metrics_core::block::{Block, Group, Groups, Row, SESSIONS_MAX};
+use metrics_core::store::SessionWrite;
+
+const UNTIL_MS: i64 = 1_700_000_000_000;
+
+fn row(write: &SessionWrite) -> Row {
+    let mut row = write.row();
+    row.stored = row.stored.settled();
+    row
+}
+
+fn blocks(c: &mut Criterion) {
+    let sessions = SESSIONS_MAX as u64;
+    let writes = Dataset::new(1, sessions, UNTIL_MS).sessions(0..sessions);
+    let rows: Vec<Row> = writes.iter().map(row).collect();
+    let block = Block::encode(rows.clone());
+
+    let mut group = c.benchmark_group("block");
+    group.throughput(Throughput::Elements(sessions));
+    group.bench_function("encode", |b| {
+        b.iter_batched(|| rows.clone(), Block::encode, criterion::BatchSize::LargeInput);
+    });
+    group.bench_function("decode all", |b| b.iter(|| black_box(block.rows())));
+    for (name, groups) in [
+        ("plays", &[Group::Starts, Group::Times, Group::Clients][..]),
+        ("segments", &[Group::Starts, Group::Segments]),
+        ("quality", &[Group::Starts, Group::Times, Group::Quality]),
+    ] {
+        let groups: Groups = groups.iter().copied().collect();
+        group.bench_function(format!("decode {name}"), |b| {
+            b.iter(|| black_box(block.columns(groups)));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, blocks);
+criterion_main!(benches);
