@@ -7,6 +7,7 @@ mod sessions;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use metrics_core::query;
 use metrics_core::store::{self, Store};
 use metrics_core::time_bucket::Buckets;
 use metrics_core::{BucketQuery, EngagementQuery, ReportError, Reports};
@@ -14,7 +15,7 @@ use metrics_core::{BucketQuery, EngagementQuery, ReportError, Reports};
 use self::csv::{Row, line};
 use self::sessions::Sessions;
 use crate::api::params::{Engagement, Params};
-use crate::api::{engagement, plays, sources};
+use crate::api::{engagement, plays, query as api_query, sources};
 use crate::error::Error;
 
 /// What can be exported.
@@ -28,19 +29,22 @@ pub enum Table {
     Engagement,
     /// Plays per time bucket and page.
     Sources,
+    /// Any metrics by any dimensions.
+    Query,
     /// Every session, as far as it is stored, without its id.
     Sessions,
 }
 
 impl Table {
-    pub(crate) const ALL: [Self; 4] =
-        [Self::Plays, Self::Engagement, Self::Sources, Self::Sessions];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Plays, Self::Engagement, Self::Sources, Self::Query, Self::Sessions];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Plays => "plays",
             Self::Engagement => "engagement",
             Self::Sources => "sources",
+            Self::Query => "query",
             Self::Sessions => "sessions",
         }
     }
@@ -117,6 +121,7 @@ enum Query {
     Sources(BucketQuery),
     Ranges(EngagementQuery, u32),
     PerSecond(EngagementQuery, Buckets),
+    Any(Box<query::Query>),
     Sessions(EngagementQuery),
 }
 
@@ -136,6 +141,7 @@ impl Export {
                     Query::PerSecond(params.engagement_query()?, buckets)
                 }
             },
+            Table::Query => Query::Any(Box::new(params.query()?)),
             Table::Sessions => Query::Sessions(params.sessions_query()?),
         };
         Ok(Self { table, format, query })
@@ -161,6 +167,7 @@ impl Export {
             Query::PerSecond(query, buckets) => {
                 format.write_all(&engagement::seconds(reports, query, *buckets).await?)
             }
+            Query::Any(query) => api_query::table(reports, query, format).await?,
             Query::Sessions(query) => {
                 let sessions = Sessions::new(reports.sessions(query), format);
                 return Ok(Exporting { rest: Rest::Sessions(Box::new(sessions)) });

@@ -73,6 +73,7 @@ mod tests {
             Route::Report(Report::Sources) => 11,
             Route::Report(Report::Watching) => 12,
             Route::Report(Report::Query) => 20,
+            Route::Export(Table::Query) => 21,
             Route::Export(Table::Plays) => 13,
             Route::Export(Table::Engagement) => 14,
             Route::Export(Table::Sources) => 15,
@@ -81,7 +82,7 @@ mod tests {
     }
 
     /// So many they are.
-    const ROUTES: usize = 21;
+    const ROUTES: usize = 22;
 
     #[test]
     fn every_route_is_described_with_its_methods_and_nothing_else_is() {

@@ -289,7 +289,8 @@ fn from_query(query: &str) -> Result<Map<String, Value>, Error> {
     Ok(values)
 }
 
-fn whole_query(text: &str) -> Result<Map<String, Value>, Error> {
+/// A query as JSON.
+pub(crate) fn whole_query(text: &str) -> Result<Map<String, Value>, Error> {
     let wrong = || Error::parameter("q", "must be a JSON object, at most 64 levels deep");
     if is_too_deep(text) {
         return Err(wrong());

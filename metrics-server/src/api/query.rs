@@ -1,5 +1,6 @@
 //! `/api/v1/query`: any metrics by any dimensions, under any filter.
 
+use bytes::Bytes;
 use chrono::SecondsFormat;
 use hyper::{Response, StatusCode};
 use metrics_core::query::{
@@ -14,6 +15,8 @@ use serde_json::{Map, Value, json};
 
 use super::params::{Params, number};
 use crate::error::Error;
+use crate::export::Format;
+use crate::export::csv::{self, line};
 use crate::response::{self, Body};
 
 /// The members of a query, so that a misspelt one is refused and not ignored.
@@ -46,6 +49,73 @@ pub(crate) async fn query(metrics: &Metrics, params: &Params) -> Result<Response
 pub(crate) async fn answer(reports: Reports<'_>, query: &Query) -> Result<Report, ReportError> {
     let (answer, periods) = reports.query(query).await?;
     Ok(Report::of(query, &answer, periods))
+}
+
+/// Answers a query, as a file: a line per row, with the dimensions and metrics as columns, and those that each is compared
+/// with.
+pub(crate) async fn table(
+    reports: Reports<'_>,
+    query: &Query,
+    format: Format,
+) -> Result<Bytes, ReportError> {
+    let report = answer(reports, query).await?;
+    let mut out = Vec::new();
+    let columns = Columns::of(query);
+    if format == Format::Csv {
+        line(&mut out, |line| columns.names().for_each(|name| line.text(&name)));
+    }
+    for row in &report.results {
+        match format {
+            Format::Csv => line(&mut out, |line| row.cells().for_each(|cell| put(line, &cell))),
+            Format::Ndjson => {
+                let members: Map<String, Value> = columns.names().zip(row.cells()).collect();
+                out.extend_from_slice(Value::Object(members).to_string().as_bytes());
+                out.push(b'\n');
+            }
+        }
+    }
+    Ok(out.into())
+}
+
+/// The columns of a query as a table.
+struct Columns {
+    dimensions: Vec<String>,
+    metrics: Vec<String>,
+    is_compared: bool,
+}
+
+impl Columns {
+    fn of(query: &Query) -> Self {
+        Self {
+            dimensions: query.dimensions.iter().map(ToString::to_string).collect(),
+            metrics: query.metrics.iter().map(ToString::to_string).collect(),
+            is_compared: query.compare.is_some(),
+        }
+    }
+
+    fn names(&self) -> impl Iterator<Item = String> {
+        let metrics = || self.metrics.iter();
+        let compared = metrics().filter(|_| self.is_compared).map(|name| format!("{name}_before"));
+        let changes = metrics().filter(|_| self.is_compared).map(|name| format!("{name}_change"));
+        self.dimensions.iter().chain(metrics()).cloned().chain(compared).chain(changes)
+    }
+}
+
+impl Line {
+    /// The cells of the row, in the order of [`Columns::names`].
+    fn cells(&self) -> impl Iterator<Item = Value> {
+        let Measures { metrics, comparison } = &self.measures;
+        let compared = comparison.iter().flat_map(|it| it.metrics.iter().chain(&it.change));
+        self.dimensions.iter().cloned().chain(metrics.iter().chain(compared).map(number_or_null))
+    }
+}
+
+fn put(line: &mut csv::Line<'_>, cell: &Value) {
+    match cell {
+        Value::Null => line.nothing(),
+        Value::String(text) => line.text(text),
+        number => line.number(number),
+    }
 }
 
 /// An answer as JSON.
@@ -85,11 +155,15 @@ pub(crate) struct Comparison {
 
 /// Writes whole numbers without a fraction, as counts are.
 fn numbers<S: Serializer>(numbers: &[Option<f64>], serializer: S) -> Result<S::Ok, S::Error> {
-    let number = |number: f64| {
-        let is_whole = number.fract() == 0.0 && number.abs() < 9e15;
-        if is_whole { Value::from(number as i64) } else { Value::from(number) }
-    };
-    serializer.collect_seq(numbers.iter().map(|it| it.map_or(Value::Null, number)))
+    serializer.collect_seq(numbers.iter().map(number_or_null))
+}
+
+fn number_or_null(number: &Option<f64>) -> Value {
+    match number {
+        None => Value::Null,
+        Some(number) if number.fract() == 0.0 && number.abs() < 9e15 => (*number as i64).into(),
+        Some(number) => (*number).into(),
+    }
 }
 
 #[derive(Debug, Serialize)]

@@ -6,7 +6,7 @@ use metrics_core::ApiKey;
 use serde_json::{Map, Value};
 
 use super::{ConfigError, Database, Setting, database};
-use crate::api::params::{Params, structured};
+use crate::api::params::{Params, structured, whole_query};
 use crate::error::Error;
 use crate::export::{Export, Format, Table};
 
@@ -138,7 +138,7 @@ pub(super) enum CommandFlags {
     #[command(subcommand)]
     Keys(KeysFlags),
     /// Export a report, or every session, as CSV or NDJSON; servers may run meanwhile
-    Export(ExportFlags),
+    Export(Box<ExportFlags>),
     /// Ask the server that runs here whether it can record, for container health checks
     Health,
 }
@@ -226,6 +226,15 @@ pub(super) struct ExportFlags {
     /// Of whose days and months buckets are made, like Europe/Amsterdam [default: UTC]
     #[arg(long, value_name = "NAME")]
     timezone: Option<String>,
+
+    /// The query of table `query`, like `{"metrics": ["plays"], "dimensions": ["video"]}`; the flags
+    /// above add to it
+    #[arg(long, value_name = "JSON")]
+    q: Option<String>,
+
+    /// Only sessions for which this holds, like `["is", "device", ["mobile"]]`
+    #[arg(long, value_name = "JSON")]
+    filters: Option<String>,
 }
 
 impl ExportFlags {
@@ -244,7 +253,10 @@ impl ExportFlags {
 
     /// What a request would have.
     fn parameters(self) -> Result<Params, Error> {
-        let mut values = Map::new();
+        let mut values = self.q.as_deref().map(whole_query).transpose()?.unwrap_or_default();
+        if let Some(filters) = self.filters {
+            values.insert("filters".to_owned(), structured("filters", &filters)?);
+        }
         let texts = [
             ("interval", self.interval),
             ("minimum_watch_seconds", self.minimum_watch_seconds),
