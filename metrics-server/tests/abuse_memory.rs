@@ -22,9 +22,10 @@ const TIMES: usize = 20;
 /// How long a round may take, on a busy machine.
 const ROUND_MAX: Duration = Duration::from_secs(300);
 
-/// After which time a server has forgotten whoever has gone: a session is kept for a minute after its last event, and
-/// looked at four times in one. It passes for another process, whose clock nobody can move.
-const FORGOTTEN: Duration = Duration::from_secs(90);
+/// After which time a server has evicted all sessions of clients that are gone: a client that polls is gone a minute after
+/// its last poll, a session stays in memory for a minute after that, and every session is checked four times a minute. The
+/// time passes for another process, whose clock nobody can move.
+const FORGOTTEN: Duration = Duration::from_secs(150);
 
 /// The allocator is to give back what it can. By itself it has an arena for each thread, and keeps what once was in use
 /// for the process to use again: of 65 MB after abuses that were over, 59 were free.

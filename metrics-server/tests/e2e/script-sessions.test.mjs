@@ -89,9 +89,9 @@ suite.test('a session waits a minute for its video, and then leaves and lets the
   const attach = () => page.evaluate(() => (window.fake.element.currentTime = window.at));
   // The websocket is as long open as its heartbeats are answered.
   const pass = async (milliseconds) => {
-    const answers = told.answers.length;
+    const beats = told.beats.length;
     await page.clock.fastForward(milliseconds);
-    await eventually(() => assert.ok(told.answers.length > answers || told.sockets.at(-1).isClosed()));
+    await eventually(() => assert.ok(told.beats.length > beats || told.sockets.at(-1).isClosed()));
   };
 
   await watch(1);

@@ -63,9 +63,12 @@ export function position(player) {
   return player.page.evaluate((id) => document.getElementById(id).currentTime, player.id);
 }
 
-/** What a page sends by websocket from now on: its sockets, the topics it joins and leaves, its heartbeats and events, and the reasons of refusals. */
+/**
+ * What a page sends by websocket from now on: its sockets, the topics it joins and leaves, its heartbeats and events, the
+ * heartbeats that are answered, and the reasons of refusals.
+ */
 export function tellings(page) {
-  const [sockets, joins, leaves, heartbeats, events, answers] = [[], [], [], [], [], []];
+  const [sockets, joins, leaves, heartbeats, beats, events, answers] = [[], [], [], [], [], [], []];
   page.on('websocket', (socket) => {
     sockets.push(socket);
     socket.on('framesent', ({ payload }) => {
@@ -75,13 +78,18 @@ export function tellings(page) {
       if (event === 'heartbeat') heartbeats.push(said);
       if (event === 'event') events.push(said);
     });
-    socket.on('framereceived', ({ payload }) => answers.push(JSON.parse(payload)[4].response?.reason));
+    socket.on('framereceived', ({ payload }) => {
+      const [, , topic, , { response }] = JSON.parse(payload);
+      if (topic === 'phoenix') beats.push(response);
+      answers.push(response?.reason);
+    });
   });
   return {
     sockets,
     joins,
     leaves,
     heartbeats,
+    beats,
     events,
     answers,
     names: () => events.map(({ name }) => name),
