@@ -26,6 +26,8 @@ pub(crate) enum Route<'a> {
     Keys,
     Key(&'a str),
     Report(Report),
+    /// The values of a dimension, by its name.
+    Dimension(&'a str),
     Export(Table),
 }
 
@@ -63,6 +65,7 @@ impl<'a> Route<'a> {
             ["api", "v1", "sources"] => Self::Report(Report::Sources),
             ["api", "v1", "watching"] => Self::Report(Report::Watching),
             ["api", "v1", "query"] => Self::Report(Report::Query),
+            ["api", "v1", "dimensions", name] => Self::Dimension(name),
             ["api", "v1", "export", table] => {
                 Self::Export(Table::ALL.into_iter().find(|it| it.name() == table)?)
             }
@@ -82,7 +85,11 @@ impl<'a> Route<'a> {
             | Self::OpenApi => "GET, HEAD",
             Self::Socket => "GET",
             Self::Events => "POST, OPTIONS",
-            Self::LongPoll | Self::Report(_) | Self::Export(_) | Self::Keys => "GET, POST, OPTIONS",
+            Self::LongPoll
+            | Self::Report(_)
+            | Self::Dimension(_)
+            | Self::Export(_)
+            | Self::Keys => "GET, POST, OPTIONS",
             Self::Key(_) => "DELETE, OPTIONS",
         }
     }
@@ -96,7 +103,9 @@ impl<'a> Route<'a> {
             Self::Socket | Self::LongPoll => Routes::SOCKET,
             Self::Events => Routes::BATCHES,
             Self::Keys | Self::Key(_) => Routes::KEYS,
-            Self::Report(_) | Self::Export(_) | Self::OpenApi => Routes::REPORTS,
+            Self::Report(_) | Self::Dimension(_) | Self::Export(_) | Self::OpenApi => {
+                Routes::REPORTS
+            }
             Self::Script(_) => Routes::SCRIPT,
         }
     }
@@ -116,7 +125,7 @@ impl<'a> Route<'a> {
             Self::Keys if method == Method::POST => Some(Wanted::CreateKey),
             Self::Keys => Some(Wanted::ListKeys),
             Self::Key(_) => Some(Wanted::RevokeKey),
-            Self::Report(_) | Self::Export(_) => Some(Wanted::Report),
+            Self::Report(_) | Self::Dimension(_) | Self::Export(_) => Some(Wanted::Report),
         }
     }
 }

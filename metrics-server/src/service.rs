@@ -23,7 +23,7 @@ use crate::access::{Decision, Granted};
 use crate::api::export::{self, Exports};
 use crate::api::params::Params;
 use crate::api::{
-    engagement, events, figures, health, keys, openapi, plays, query, sources, watching,
+    dimensions, engagement, events, figures, health, keys, openapi, plays, query, sources, watching,
 };
 use crate::attempts::{Attempts, Caller, Peer};
 use crate::body::{Bodies, check_end};
@@ -279,6 +279,15 @@ impl Service {
                 let query = request.uri().query().map(str::to_owned);
                 let body = bodies.read(request.into_body()).await?;
                 self.report(report, granted, query.as_deref(), &body).await
+            }
+            (Route::Dimension(name), _) => {
+                let query = request.uri().query().map(str::to_owned);
+                let body = bodies.read(request.into_body()).await?;
+                // Only then is anything made of what was sent.
+                let _place = self.place().await?;
+                let params = Params::parse(query.as_deref(), &body)?.within(granted);
+                let answering = dimensions::values(metrics, name, &params);
+                timeout(REPORT_MAX, answering).await.unwrap_or(Err(Error::TooLong))
             }
             (Route::Export(table), _) => {
                 let query = request.uri().query().map(str::to_owned);

@@ -43,7 +43,7 @@ mod tests {
 
     /// A path that is like the one described.
     fn example(path: &str, key: &str) -> String {
-        path.replace("{key}", key).replace("{file}", "page.css")
+        path.replace("{key}", key).replace("{file}", "page.css").replace("{name}", "device")
     }
 
     /// The names of the operations at a path.
@@ -74,6 +74,7 @@ mod tests {
             Route::Report(Report::Watching) => 12,
             Route::Report(Report::Query) => 20,
             Route::Export(Table::Query) => 21,
+            Route::Dimension(_) => 22,
             Route::Export(Table::Plays) => 13,
             Route::Export(Table::Engagement) => 14,
             Route::Export(Table::Sources) => 15,
@@ -82,7 +83,7 @@ mod tests {
     }
 
     /// So many they are.
-    const ROUTES: usize = 22;
+    const ROUTES: usize = 23;
 
     #[test]
     fn every_route_is_described_with_its_methods_and_nothing_else_is() {

@@ -223,7 +223,7 @@ impl Frame {
 }
 
 /// The value of a dimension as JSON: times as RFC 3339 in the time zone of the query.
-fn dimension(query: &Query, by: &Dimension, value: &DimensionValue) -> Value {
+pub(crate) fn dimension(query: &Query, by: &Dimension, value: &DimensionValue) -> Value {
     match (by, value) {
         (Dimension::Time(width), DimensionValue::Time(start)) => {
             let buckets: Buckets = query.buckets(*width);
@@ -321,7 +321,7 @@ impl Params {
 }
 
 /// The timeframes of the older reports, dates, pairs of dates, and names.
-fn read_timeframe(value: &Value) -> Result<Timeframe, Error> {
+pub(crate) fn read_timeframe(value: &Value) -> Result<Timeframe, Error> {
     let dates = match value {
         Value::Array(ends) => ends.iter().map(Value::as_str).collect::<Option<Vec<_>>>(),
         Value::Object(ends) => {

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::access::Granted;
 use crate::api::params::Params;
-use crate::api::{engagement, keys, plays, sources, watching};
+use crate::api::{dimensions, engagement, keys, plays, query, sources, watching};
 use crate::error::Error;
 use crate::response::Body;
 
@@ -76,6 +76,19 @@ impl Fixture {
 
     pub(super) async fn watching(&self, params: Value) -> Value {
         answer(watching::watching(&self.metrics, &parse(&params)).await, 200).await
+    }
+
+    pub(super) async fn query(&self, params: Value) -> Value {
+        answer(query::query(&self.metrics, &parse(&params)).await, 200).await
+    }
+
+    pub(super) async fn refused_query(&self, params: Value) -> String {
+        let refused = answer(query::query(&self.metrics, &parse(&params)).await, 400).await;
+        refused["error"].as_str().unwrap().to_owned()
+    }
+
+    pub(super) async fn values(&self, name: &str, params: Value) -> Value {
+        answer(dimensions::values(&self.metrics, name, &parse(&params)).await, 200).await
     }
 
     pub(super) async fn keys(&self) -> Value {
