@@ -181,7 +181,35 @@ impl StoredTotals {
     ///
     /// [`Damaged`] if they are nothing that [`DayTotals::encode`] wrote.
     pub fn plays(&self, first: u8) -> Result<PlayFigures, Damaged> {
-        Ok(plays(&take_bins(&mut reader(&self.sums)?)?, first))
+        // Straight from the bytes: a year has a hundred thousand numbers.
+        let mut reader = reader(&self.sums)?;
+        let mut plays = PlayFigures::default();
+        for _ in 0..reader.byte()? {
+            let counts = first <= reader.byte()?;
+            let (view_ms, rewatched_ms) = (reader.sum()?, reader.sum()?);
+            if counts {
+                plays.add_times(view_ms, rewatched_ms);
+            }
+            for _ in 0..reader.number()? {
+                let (client, sessions) = take_client(&mut reader)?;
+                if counts {
+                    plays.add_plays(count(sessions), 0, 0, client);
+                }
+            }
+        }
+        Ok(plays)
+    }
+}
+
+/// Stored totals are never negative: every session subtracted was added before.
+fn count(sum: i64) -> u64 {
+    u64::try_from(sum).unwrap_or(0)
+}
+
+impl PlayFigures {
+    fn add_times(&mut self, view_ms: i64, rewatched_ms: i64) {
+        self.view_ms += count(view_ms);
+        self.unique_ms += count(view_ms - rewatched_ms);
     }
 }
 
@@ -204,11 +232,8 @@ fn merge(bins: &mut Bins, others: &Bins) {
 
 fn plays(bins: &Bins, first: u8) -> PlayFigures {
     let mut sum = PlayFigures::default();
-    // Stored totals are never negative: every session subtracted was added before.
-    let count = |sum: i64| u64::try_from(sum).unwrap_or(0);
     for bin in bins.range(first..).map(|(_, bin)| bin) {
-        sum.view_ms += count(bin.view_ms);
-        sum.unique_ms += count(bin.view_ms - bin.rewatched_ms);
+        sum.add_times(bin.view_ms, bin.rewatched_ms);
         for (client, sessions) in &bin.clients {
             sum.add_plays(count(*sessions), 0, 0, *client);
         }
@@ -238,16 +263,21 @@ fn take_bins(reader: &mut Reader<'_>) -> Result<Bins, Damaged> {
         let number = reader.byte()?;
         let mut bin = Bin { view_ms: reader.sum()?, rewatched_ms: reader.sum()?, ..Bin::default() };
         for _ in 0..reader.number()? {
-            let client = Client {
-                browser: Browser::from_code(reader.byte()?),
-                platform: Platform::from_code(reader.byte()?),
-                device: Device::from_code(reader.byte()?),
-            };
-            bin.clients.insert(client, reader.sum()?);
+            let (client, sessions) = take_client(reader)?;
+            bin.clients.insert(client, sessions);
         }
         bins.insert(number, bin);
     }
     Ok(bins)
+}
+
+fn take_client(reader: &mut Reader<'_>) -> Result<(Client, i64), Damaged> {
+    let client = Client {
+        browser: Browser::from_code(reader.byte()?),
+        platform: Platform::from_code(reader.byte()?),
+        device: Device::from_code(reader.byte()?),
+    };
+    Ok((client, reader.sum()?))
 }
 
 fn reader(bytes: &[u8]) -> Result<Reader<'_>, Damaged> {
@@ -255,5 +285,88 @@ fn reader(bytes: &[u8]) -> Result<Reader<'_>, Damaged> {
     match reader.byte()? {
         FORMAT => Ok(reader),
         _ => Err(Damaged("totals were written by a newer version")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A start on day 3, view time, unique view time, and browser.
+    type Session = (i64, u64, u64, u8);
+
+    fn sessions() -> impl Strategy<Value = Vec<Session>> {
+        let session = (0..DAY_MS, 0_u64..5_000_000, 0_u64..5_000_000, 0_u8..8);
+        let session = session.prop_map(|(at_ms, view_ms, unique_ms, browser)| {
+            (3 * DAY_MS + at_ms, view_ms, unique_ms.min(view_ms), browser)
+        });
+        prop::collection::vec(session, 0..60)
+    }
+
+    fn client(browser: u8) -> Client {
+        Client { browser: Browser::from_code(browser), ..Client::default() }
+    }
+
+    fn totals(sessions: &[Session]) -> DayTotals {
+        let mut totals = DayTotals::default();
+        for (at_ms, view_ms, unique_ms, browser) in sessions {
+            totals.add(*at_ms, client(*browser), (*view_ms, *unique_ms), 1);
+        }
+        totals
+    }
+
+    /// The plays by brute force.
+    fn plays(sessions: &[Session], minimum_ms: u64, hour: Option<i64>) -> PlayFigures {
+        let mut plays = PlayFigures::default();
+        for (at_ms, view_ms, unique_ms, browser) in sessions {
+            let is_in_hour = hour.is_none_or(|hour| (at_ms - 3 * DAY_MS) / HOUR_MS == hour);
+            if minimum_ms <= *view_ms && is_in_hour {
+                plays.add_plays(1, *view_ms, *unique_ms, client(*browser));
+            }
+        }
+        plays
+    }
+
+    proptest! {
+        #[test]
+        fn plays_are_those_of_the_sessions(sessions in sessions(), bin in 0..BOUNDS_S.len()) {
+            let minimum_ms = 1_000 * BOUNDS_S[bin];
+            let first = first_bin(minimum_ms).expect("a bound");
+            let Some(stored) = totals(&sessions).encode(3) else {
+                prop_assert!(sessions.is_empty());
+                return Ok(());
+            };
+            prop_assert_eq!(stored.plays(first), Ok(plays(&sessions, minimum_ms, None)));
+            let decoded = DayTotals::decode(&stored).expect("encoded");
+            for hour in 0..24_u8 {
+                let expected = plays(&sessions, minimum_ms, Some(hour.into()));
+                prop_assert_eq!(decoded.hour(hour, first), expected);
+            }
+        }
+
+        #[test]
+        fn the_order_of_changes_does_not_matter(one in sessions(), two in sessions()) {
+            let both = totals(&[&one[..], &two].concat()).encode(3);
+            let stored = totals(&two).encode(3);
+            prop_assert_eq!(totals(&one).add_to(3, stored.as_ref()), Ok(both.clone()));
+            let mut without = DayTotals::default();
+            without.subtract(&totals(&one));
+            prop_assert_eq!(without.add_to(3, both.as_ref()), Ok(stored));
+        }
+
+        #[test]
+        fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
+            let bytes = [&[FORMAT][..], &bytes].concat();
+            let stored = StoredTotals { day: 3, sums: bytes.clone(), hours: Some(bytes) };
+            let _ = (stored.plays(0), DayTotals::decode(&stored));
+        }
+    }
+
+    #[test]
+    fn only_a_bound_has_a_first_bin() {
+        let bins = [0, 1_000, 3_000, 60_000, 1, 11_000, 3_600_001].map(first_bin);
+        assert_eq!(bins, [Some(0), Some(1), Some(3), Some(15), None, None, None]);
     }
 }
