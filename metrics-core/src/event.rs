@@ -248,7 +248,7 @@ impl CheckedEvent {
         Self { step, duration_ms, timestamp_ms, salt, repeats, has_text_position, known: print }
     }
 
-    /// The same, of which `print` is known.
+    /// The same event, whose fingerprint is `print`.
     #[cfg(feature = "recorder")]
     pub(crate) fn with_print(self, print: u32) -> Self {
         Self { known: Some(print), ..self }

@@ -604,7 +604,7 @@ impl Playhead {
         if let State::Lost(_, lost) = self.state { Some(lost.received_ms) } else { None }
     }
 
-    /// What is open, and how far it has run by `now`: until then, or until its connection was lost.
+    /// The open segment, and when it stopped running: `now`, or when its connection was lost.
     pub(super) fn open_until(&self, now: Moment) -> Option<(Open, Moment)> {
         match self.state {
             State::Paused => None,

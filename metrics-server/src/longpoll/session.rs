@@ -80,7 +80,7 @@ impl Session {
             outbox.close();
             tokio::select! {
                 _ = &mut writing => {}
-                // A store that is away keeps nobody here who is gone.
+                // The session ends with its client, even while the store is unavailable.
                 _ = self.mailbox.lost() => {}
             }
         }

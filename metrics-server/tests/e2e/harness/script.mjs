@@ -64,11 +64,11 @@ export function position(player) {
 }
 
 /**
- * What a page sends by websocket from now on: its sockets, the topics it joins and leaves, its heartbeats and events, the
- * heartbeats that are answered, and the reasons of refusals.
+ * Records the websockets of a page from now on: the topics that it joins and leaves, its heartbeats and events, and the topic
+ * and the reason of each answer; only refusals have a reason.
  */
 export function tellings(page) {
-  const [sockets, joins, leaves, heartbeats, beats, events, answers] = [[], [], [], [], [], [], []];
+  const [sockets, joins, leaves, heartbeats, events, answers] = [[], [], [], [], [], []];
   page.on('websocket', (socket) => {
     sockets.push(socket);
     socket.on('framesent', ({ payload }) => {
@@ -80,8 +80,7 @@ export function tellings(page) {
     });
     socket.on('framereceived', ({ payload }) => {
       const [, , topic, , { response }] = JSON.parse(payload);
-      if (topic === 'phoenix') beats.push(response);
-      answers.push(response?.reason);
+      answers.push({ topic, reason: response?.reason });
     });
   });
   return {
@@ -89,7 +88,6 @@ export function tellings(page) {
     joins,
     leaves,
     heartbeats,
-    beats,
     events,
     answers,
     names: () => events.map(({ name }) => name),

@@ -1,4 +1,4 @@
-// Does to the video of a page what a viewer does, and posts what was shown when the page goes.
+// Plays the acts of a viewer on the video of a page, and posts the segments shown when the page goes.
 
 const video = document.querySelector('video');
 const watch = window.watches[video.id];

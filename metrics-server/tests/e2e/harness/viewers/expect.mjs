@@ -7,12 +7,12 @@ import { hasWrongPlays, meanAbsolute } from './report.mjs';
 // For clients that do not report all that they play. Scripts are wilder than people.
 const MEAN_SECONDS = 1.5;
 const OVER_SECONDS = 5;
-// What a busy machine adds for them: its pages stall, and these clients take that for jumps.
+// Their additional limit on a busy machine: its pages stall, and these clients take a stall for a jump.
 const BUSY_SECONDS = 1.5;
 
 /** Every named script within the limit of its client, but for what the client does not report. */
 export function expectNamed(id, client, results, isBusy) {
-  const limitSeconds = client.limitSeconds + (isBusy && !client.isExact ? BUSY_SECONDS : 0);
+  const limitSeconds = client.limitSeconds + busySeconds(client, isBusy);
   const faults = results.filter((result) => {
     const [least, most] = UNREPORTED[id]?.[result.script] ?? [0, 0];
     const [first, last] = [Math.min(least, -limitSeconds), Math.max(most, limitSeconds)];
@@ -26,11 +26,12 @@ export function expectNamed(id, client, results, isBusy) {
  * while they are cut off may be counted short.
  */
 export function expectRandom(client, results, isBusy) {
-  const busySeconds = isBusy && !client.isExact ? BUSY_SECONDS : 0;
-  const faults = results.filter((result) => hasWrongPlays(result) || isOff(client, result, busySeconds));
+  const addedSeconds = busySeconds(client, isBusy);
+  const faults = results.filter((result) => hasWrongPlays(result) || isOff(client, result, addedSeconds));
   assert.deepEqual(faults.map(line), [], `random viewers with ${client.name}`);
   const mean = meanAbsolute(results.filter(({ unheard }) => !unheard));
-  assert.ok(client.isExact || mean <= MEAN_SECONDS + busySeconds, `${client.name}: a mean error of ${mean} s is over ${MEAN_SECONDS} s`);
+  const mostSeconds = MEAN_SECONDS + addedSeconds;
+  assert.ok(client.isExact || mean <= mostSeconds, `${client.name}: a mean error of ${mean} s is over ${mostSeconds} s`);
 }
 
 /** What a result says, in a line. */
@@ -41,8 +42,11 @@ export function line({ identifier, script, truth, measured, error, plays, wanted
   return [script ?? identifier, seconds, `${plays} plays, right are ${least} to ${most}`, ...notes].join('; ');
 }
 
-function isOff(client, { error, unheard }, busySeconds) {
-  if (!client.isExact) return error > OVER_SECONDS + busySeconds;
-  const limitSeconds = client.limitSeconds + busySeconds;
-  return error > limitSeconds || (error < -limitSeconds && !unheard);
+function isOff(client, { error, unheard }, addedSeconds) {
+  if (!client.isExact) return error > OVER_SECONDS + addedSeconds;
+  return error > client.limitSeconds || (error < -client.limitSeconds && !unheard);
+}
+
+function busySeconds(client, isBusy) {
+  return isBusy && !client.isExact ? BUSY_SECONDS : 0;
 }

@@ -6,7 +6,7 @@ import { Viewer } from './runner.mjs';
 
 // As many as a machine with two processors plays without a stall.
 const AT_ONCE = 4;
-// In a page without a frame for longer, nobody knows what was shown, and 0.1.5 takes the stall for a seek.
+// The longest time without a frame: beyond it the truth is not known, and 0.1.5 takes the stall for a seek.
 const STALL_MS_MAX = 150;
 const ATTEMPTS_MAX = 3;
 
