@@ -86,6 +86,7 @@ impl Run {
         let session = Session::begin(&checked, moment(event, now_ms))?;
         let mut run = Self { session, now_ms, ends: 1, inputs: 0, end_ms: 0 };
         run.count();
+        run.allow(&checked);
         run.comes_twice(&checked, event);
         Some(run)
     }
@@ -97,6 +98,7 @@ impl Run {
             What::Event(event) => {
                 let Ok(checked) = event.check() else { return };
                 self.session.apply(&checked, moment(event, now_ms));
+                self.allow(&checked);
                 // It may find its place before anybody said how long the video is.
                 if event.timestamp_ms.is_some() {
                     self.end_ms = self.end_ms.max(POSITION_MS_MAX);
@@ -124,6 +126,13 @@ impl Run {
         let duration_ms = self.session.duration_ms();
         assert!(duration_ms.is_none_or(|ms| (1..=DURATION_MS_MAX).contains(&ms)));
         let end_ms = duration_ms.map_or(POSITION_MS_MAX, |ms| ms + OVERRUN_MS);
+        self.end_ms = self.end_ms.max(end_ms);
+    }
+
+    /// Notes that segments may lie within the duration of an event, even if the session knows it for a while only: an
+    /// event that arrives late is replayed before the events that name another.
+    fn allow(&mut self, checked: &CheckedEvent) {
+        let end_ms = checked.duration_ms.map_or(0, |ms| ms + OVERRUN_MS);
         self.end_ms = self.end_ms.max(end_ms);
     }
 
