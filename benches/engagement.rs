@@ -35,7 +35,9 @@ fn count(c: &mut Criterion) {
         b.iter(|| {
             let mut seconds = Seconds::new(Buckets::new(Width::YEAR));
             for (started_at_ms, segments) in &viewings {
-                seconds.add(*started_at_ms, segments).expect("an hour of video is not too long");
+                seconds
+                    .add(*started_at_ms, segments, None)
+                    .expect("an hour of video is not too long");
             }
             black_box(seconds.finish())
         });

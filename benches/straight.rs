@@ -118,7 +118,7 @@ impl Viewings {
     /// If a row is damaged, or there are too many seconds.
     pub fn seconds(&self, buckets: Buckets) -> Result<Vec<SecondsBucket>, Failure> {
         let mut counted = Seconds::new(buckets);
-        self.each(|started_at_ms, segments| Ok(counted.add(started_at_ms, segments)?))?;
+        self.each(|started_at_ms, segments| Ok(counted.add(started_at_ms, segments, None)?))?;
         Ok(counted.finish())
     }
 }

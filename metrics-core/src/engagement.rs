@@ -1,13 +1,15 @@
-//! Which parts of a video are watched: by distinct viewers in equal parts, and by views in every second.
+//! Which parts of a video are watched: by distinct viewers in equal parts, and by views in every second or step.
 //!
 //! Both count with difference arrays: one more where a stretch begins, one less where it ends. A session costs as
 //! much as it has stretches, however long the video is.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
+use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
 
+use crate::event::POSITION_MS_MAX;
 use crate::interval::{Interval, Segments};
 use crate::query::instant;
 use crate::time_bucket::Buckets;
@@ -83,11 +85,11 @@ impl Parts {
     }
 }
 
-/// One second of a video that somebody watched.
+/// One second of a video that somebody watched, or one step.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Second {
-    /// Which second of the video: the one that begins there.
+    /// Which second of the video, or which step, from 0 on.
     pub second: u32,
     /// How many segments overlap it: replays count again.
     pub views: u64,
@@ -101,13 +103,94 @@ pub struct Second {
 }
 
 /// The watched seconds of one time bucket.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct SecondsBucket {
     /// When the bucket starts.
     pub start: DateTime<Utc>,
+    /// How many sessions watched anything: the retention of a second is its viewers per session. In steps of the
+    /// duration, those without a known duration do not count.
+    pub sessions: u64,
+    /// The duration that most of them tell, in milliseconds; the longest of several.
+    pub duration_ms: Option<u32>,
+    /// Mean of unique view time / duration over those with a known duration, where 1 is all of a video.
+    pub average_percentage_viewed: Option<f64>,
     /// The seconds in order, without those that nobody watched.
     pub seconds: Vec<Second>,
+}
+
+/// The steps that seconds are counted in.
+///
+/// ```
+/// use metrics_core::engagement::Resolution;
+///
+/// assert_eq!("100 steps".parse(), Ok(Resolution::Steps(100)));
+/// assert_eq!("0.5".parse(), Ok(Resolution::Ms(500)));
+/// ```
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Resolution {
+    /// Stretches of video of so many milliseconds, 100 or more.
+    Ms(u32),
+    /// So many equal steps of the duration that each session tells, 1 to 10,000: videos of several lengths compare by
+    /// these. Sessions without a known duration do not count.
+    Steps(u32),
+}
+
+/// The shortest and the longest step, in milliseconds of video.
+const STEP_MS: RangeInclusive<u32> = 100..=POSITION_MS_MAX;
+
+/// The fewest and the most steps of a duration.
+const STEPS: RangeInclusive<u32> = 1..=10_000;
+
+impl Default for Resolution {
+    /// Every second.
+    fn default() -> Self {
+        Self::Ms(1_000)
+    }
+}
+
+impl FromStr for Resolution {
+    type Err = ResolutionError;
+
+    fn from_str(text: &str) -> Result<Self, ResolutionError> {
+        let text = text.trim();
+        let resolution = match text.strip_suffix("steps").or_else(|| text.strip_suffix("step")) {
+            Some(steps) => {
+                let steps = steps.trim().parse().ok();
+                steps.filter(|steps| STEPS.contains(steps)).map(Self::Steps)
+            }
+            None => {
+                let ms = text.parse::<f64>().ok().map(|seconds| (seconds * 1_000.0).round());
+                let ms = ms.filter(|ms| (0.0..=f64::from(u32::MAX)).contains(ms));
+                ms.map(|ms| ms as u32).filter(|ms| STEP_MS.contains(ms)).map(Self::Ms)
+            }
+        };
+        resolution.ok_or(ResolutionError)
+    }
+}
+
+/// A text is no [`Resolution`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error(
+    "must be a number of seconds from 0.1 to 86400, or 1 to 10000 steps of the duration, like \"100 steps\""
+)]
+pub struct ResolutionError;
+
+impl Resolution {
+    /// The steps that a stretch overlaps, or `None` if the duration must be known and is not.
+    fn steps_of(self, stretch: Interval, duration_ms: Option<u32>) -> Option<Range<usize>> {
+        let (start_ms, end_ms) = (u64::from(stretch.start_ms()), u64::from(stretch.end_ms()));
+        let steps = match self {
+            Self::Ms(ms) => start_ms / u64::from(ms)..end_ms.div_ceil(u64::from(ms)),
+            Self::Steps(steps) => {
+                let (steps, duration_ms) = (u64::from(steps), u64::from(duration_ms?));
+                // A position past the duration, by as much as players round, is in the last step.
+                let first = (start_ms * steps / duration_ms).min(steps - 1);
+                first..(end_ms * steps).div_ceil(duration_ms).clamp(first + 1, steps)
+            }
+        };
+        Some(steps.start as usize..steps.end as usize)
+    }
 }
 
 /// How many seconds an answer may have, summed over its buckets: two million need 64 MB while they are counted.
@@ -122,10 +205,22 @@ pub struct TooManySeconds;
 #[derive(Clone, Debug)]
 pub struct Seconds {
     buckets: Buckets,
-    // The sum of the lengths below.
+    resolution: Resolution,
+    // How many seconds and durations the buckets below have together.
     len: usize,
+    folded: BTreeMap<DateTime<Utc>, Bucket>,
+}
+
+/// What is summed for a bucket.
+#[derive(Clone, Debug, Default)]
+struct Bucket {
     // As long as the furthest second needs.
-    folded: BTreeMap<DateTime<Utc>, Vec<Sum>>,
+    seconds: Vec<Sum>,
+    sessions: u64,
+    // How many sessions tell each duration.
+    durations: BTreeMap<u32, u64>,
+    // Sum of the shares of those, in units of `1 / WHOLE`.
+    shares: u128,
 }
 
 /// What is summed for a second: how many more segments and sessions overlap it than the one before, exits and skips.
@@ -141,38 +236,54 @@ impl Seconds {
     /// Nothing was watched yet.
     #[must_use]
     pub fn new(buckets: Buckets) -> Self {
-        Self { buckets, len: 0, folded: BTreeMap::new() }
+        Self { buckets, resolution: Resolution::default(), len: 0, folded: BTreeMap::new() }
+    }
+
+    /// Counts in these steps.
+    #[must_use]
+    pub fn with_resolution(self, resolution: Resolution) -> Self {
+        Self { resolution, ..self }
     }
 
     /// Counts one session that started at `started_at_ms`, in Unix milliseconds.
     ///
     /// # Errors
     ///
-    /// [`TooManySeconds`] if the answer would be too large; the session is not counted.
-    pub fn add(&mut self, started_at_ms: i64, segments: &Segments) -> Result<(), TooManySeconds> {
-        self.add_to(self.buckets.start_of(instant(started_at_ms)), segments)
+    /// [`TooManySeconds`] if the answer would be too large; it is not to be used then.
+    pub fn add(
+        &mut self,
+        started_at_ms: i64,
+        segments: &Segments,
+        duration_ms: Option<u32>,
+    ) -> Result<(), TooManySeconds> {
+        self.add_to(self.buckets.start_of(instant(started_at_ms)), segments, duration_ms)
     }
 
     /// Counts one session of the bucket with this start.
     ///
     /// # Errors
     ///
-    /// [`TooManySeconds`] if the answer would be too large; the session is not counted.
+    /// [`TooManySeconds`] if the answer would be too large; it is not to be used then.
     pub(crate) fn add_to(
         &mut self,
         bucket: DateTime<Utc>,
         segments: &Segments,
+        duration_ms: Option<u32>,
     ) -> Result<(), TooManySeconds> {
+        let resolution = self.resolution;
         let Some(last) = segments.ranges().last() else { return Ok(()) };
-        let sums = self.room(bucket, seconds_of(last).end)?;
+        let Some(last_steps) = resolution.steps_of(last, duration_ms) else { return Ok(()) };
+        let steps = |stretch| resolution.steps_of(stretch, duration_ms).unwrap_or_default();
+        let sums = &mut self.room(bucket, last_steps.end)?.seconds;
         for segment in segments.iter() {
-            let seconds = seconds_of(segment);
+            let seconds = steps(segment);
             sums[seconds.start].views += 1;
             sums[seconds.end].views -= 1;
         }
         let mut counted = 0;
+        let mut unique_ms = 0;
         for stretch in segments.ranges() {
-            let seconds = seconds_of(stretch);
+            let seconds = steps(stretch);
             let first = seconds.start.max(counted);
             if first < seconds.end {
                 sums[first].viewers += 1;
@@ -186,31 +297,55 @@ impl Seconds {
             } else {
                 watched_last.skips += 1;
             }
+            unique_ms += u64::from(stretch.len_ms());
         }
-        Ok(())
+        let shares = duration_ms.map_or(0, |duration_ms| share(unique_ms, duration_ms));
+        self.count(bucket, 1, duration_ms.map(|duration_ms| (duration_ms, 1)), shares)
     }
 
-    /// Adds the sessions that another counted in the same buckets.
+    /// Adds the sessions that another counted in the same buckets and steps.
     ///
     /// # Errors
     ///
-    /// [`TooManySeconds`] if the answer would be too large; some sessions may have been added then.
+    /// [`TooManySeconds`] if the answer would be too large; it is not to be used then.
     pub fn merge(&mut self, other: &Self) -> Result<(), TooManySeconds> {
-        for (bucket, others) in &other.folded {
-            let Some(end) = others.len().checked_sub(1) else { continue };
-            for (sum, other) in self.room(*bucket, end)?.iter_mut().zip(others) {
+        for (start, others) in &other.folded {
+            let Some(end) = others.seconds.len().checked_sub(1) else { continue };
+            for (sum, other) in self.room(*start, end)?.seconds.iter_mut().zip(&others.seconds) {
                 sum.views += other.views;
                 sum.viewers += other.viewers;
                 sum.exits += other.exits;
                 sum.skips += other.skips;
             }
+            let durations = others.durations.iter().map(|(ms, sessions)| (*ms, *sessions));
+            self.count(*start, others.sessions, durations, others.shares)?;
         }
         Ok(())
     }
 
-    /// The sums of a bucket, as many as a session needs that was watched to `end`.
-    fn room(&mut self, bucket: DateTime<Utc>, end: usize) -> Result<&mut Vec<Sum>, TooManySeconds> {
-        let sums = self.folded.entry(bucket).or_default();
+    /// Counts sessions of a bucket, how many tell each duration, and their shares.
+    fn count(
+        &mut self,
+        start: DateTime<Utc>,
+        sessions: u64,
+        durations: impl IntoIterator<Item = (u32, u64)>,
+        shares: u128,
+    ) -> Result<(), TooManySeconds> {
+        let bucket = self.folded.entry(start).or_default();
+        bucket.sessions += sessions;
+        bucket.shares = bucket.shares.saturating_add(shares);
+        let before = bucket.durations.len();
+        for (duration_ms, sessions) in durations {
+            *bucket.durations.entry(duration_ms).or_default() += sessions;
+        }
+        self.len += bucket.durations.len() - before;
+        if SECONDS_MAX < self.len { Err(TooManySeconds) } else { Ok(()) }
+    }
+
+    /// A bucket, with as many sums as a session needs that was watched to `end`.
+    fn room(&mut self, start: DateTime<Utc>, end: usize) -> Result<&mut Bucket, TooManySeconds> {
+        let bucket = self.folded.entry(start).or_default();
+        let sums = &mut bucket.seconds;
         if sums.len() <= end {
             let longer = self.len + end + 1 - sums.len();
             if SECONDS_MAX < longer {
@@ -219,32 +354,56 @@ impl Seconds {
             self.len = longer;
             sums.resize(end + 1, Sum::default());
         }
-        Ok(sums)
+        Ok(bucket)
     }
 
     /// The buckets in order, without those in which nothing was watched.
     #[must_use]
     pub fn finish(&self) -> Vec<SecondsBucket> {
-        self.folded
-            .iter()
-            .map(|(start, sums)| {
-                let (mut views, mut viewers) = (0, 0);
-                let seconds = (0..).zip(sums).filter_map(|(second, sum)| {
-                    views += sum.views;
-                    viewers += sum.viewers;
-                    let Sum { exits, skips, .. } = *sum;
-                    let (views, viewers) = (count(views), count(viewers));
-                    (0 < views).then_some(Second { second, views, viewers, exits, skips })
-                });
-                SecondsBucket { start: *start, seconds: seconds.collect() }
-            })
-            .collect()
+        self.folded.iter().map(|(start, bucket)| bucket.finish(*start)).collect()
     }
 }
 
-/// The whole seconds that a stretch overlaps.
-fn seconds_of(stretch: Interval) -> Range<usize> {
-    stretch.start_ms() as usize / 1_000..(stretch.end_ms() as usize).div_ceil(1_000)
+impl Bucket {
+    fn finish(&self, start: DateTime<Utc>) -> SecondsBucket {
+        let (mut views, mut viewers) = (0, 0);
+        let seconds = (0..).zip(&self.seconds).filter_map(|(second, sum)| {
+            views += sum.views;
+            viewers += sum.viewers;
+            let Sum { exits, skips, .. } = *sum;
+            let (views, viewers) = (count(views), count(viewers));
+            (0 < views).then_some(Second { second, views, viewers, exits, skips })
+        });
+        let seconds = seconds.collect();
+        let known: u64 = self.durations.values().sum();
+        let told_most = self.durations.iter().max_by_key(|(_, sessions)| **sessions);
+        SecondsBucket {
+            start,
+            sessions: self.sessions,
+            duration_ms: told_most.map(|(duration_ms, _)| *duration_ms),
+            average_percentage_viewed: mean_share(self.shares, known),
+            seconds,
+        }
+    }
+}
+
+/// How many units a whole video has: decimal, so that a share of 0.475 is that exactly.
+const WHOLE: u64 = 1_000_000_000;
+
+/// How much of a video `unique_ms` are, in units of `1 / WHOLE`, rounded: so that sums do not depend on the order.
+pub(crate) fn share(unique_ms: u64, duration_ms: u32) -> u128 {
+    let half = duration_ms / 2;
+    // Division of 64 bits is several times as fast as that of 128.
+    if unique_ms <= u64::from(u32::MAX) {
+        return u128::from((unique_ms * WHOLE + u64::from(half)) / u64::from(duration_ms));
+    }
+    let parts = u128::from(unique_ms) * u128::from(WHOLE) + u128::from(half);
+    parts / u128::from(duration_ms)
+}
+
+/// The mean of `number` shares, where 1 is all of a video.
+pub(crate) fn mean_share(shares: u128, number: u64) -> Option<f64> {
+    (0 < number).then(|| shares as f64 / (WHOLE as f64 * number as f64))
 }
 
 fn count(sum: i64) -> u64 {

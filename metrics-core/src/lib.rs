@@ -131,7 +131,9 @@ pub use query::{BucketQuery, EngagementQuery, Selection, Timeframe};
 #[cfg(feature = "recorder")]
 pub use recorder::{EventError, Viewing};
 #[cfg(feature = "recorder")]
-pub use reports::{BUCKETS_MAX, ReportError, Reports};
+pub use reports::{
+    BUCKETS_MAX, ReportError, Reports, SEARCH_BYTES_MAX, VideoEntry, VideoList, VideosQuery,
+};
 pub use source::Source;
 pub use varint::Damaged;
 pub use video::Video;

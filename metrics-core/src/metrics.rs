@@ -21,7 +21,7 @@ use crate::recorder::{
     Viewing,
 };
 use crate::report::{PlaysBucket, SourceBucket};
-use crate::reports::{ReportError, Reports};
+use crate::reports::{ReportError, Reports, VideoList, VideosQuery};
 use crate::retention::Retention;
 use crate::scan::Answer;
 use crate::session::Moment;
@@ -325,7 +325,7 @@ impl Metrics {
         self.reports().engagement(query, parts).await
     }
 
-    /// Views and viewers of every second, per time bucket.
+    /// Views and viewers of every second, or of every step, per time bucket.
     ///
     /// # Errors
     ///
@@ -362,6 +362,15 @@ impl Metrics {
     /// [`ReportError`] if the query cannot be answered, or the store could not.
     pub async fn query(&self, query: &Query) -> Result<(Answer, Periods), ReportError> {
         self.reports().query(query).await
+    }
+
+    /// The videos of a selection, with the metrics of each, and the periods that the metrics are about.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`query`](Self::query).
+    pub async fn videos(&self, query: &VideosQuery) -> Result<(VideoList, Periods), ReportError> {
+        self.reports().videos(query).await
     }
 
     /// How many sessions play at this moment, over all instances.

@@ -15,6 +15,7 @@ use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use serde_json::{Map, Value};
 
 use crate::containment::{canonical, has_nul, is_too_deep};
+use crate::engagement::Resolution;
 use crate::key::ApiKey;
 use crate::time_bucket::{Buckets, Span, Width};
 
@@ -261,9 +262,17 @@ pub struct EngagementQuery {
     pub timeframe: Timeframe,
     /// The least view time that makes a session count: none, unless said otherwise.
     pub minimum_view_ms: u64,
+    /// The steps in which engagement per second is counted: every second, unless said otherwise.
+    pub resolution: Resolution,
 }
 
 impl EngagementQuery {
+    /// Counted in these steps.
+    #[must_use]
+    pub fn with_resolution(self, resolution: Resolution) -> Self {
+        Self { resolution, ..self }
+    }
+
     /// Sessions that started then.
     #[must_use]
     pub fn during(self, timeframe: Timeframe) -> Self {
@@ -285,7 +294,12 @@ impl EngagementQuery {
 
 impl From<Selection> for EngagementQuery {
     fn from(selection: Selection) -> Self {
-        Self { selection, timeframe: Timeframe::default(), minimum_view_ms: 0 }
+        Self {
+            selection,
+            timeframe: Timeframe::default(),
+            minimum_view_ms: 0,
+            resolution: Resolution::default(),
+        }
     }
 }
 

@@ -4,6 +4,7 @@ pub(crate) mod older;
 mod query;
 pub(crate) mod read;
 mod scanning;
+mod videos;
 
 use std::fmt;
 
@@ -15,11 +16,12 @@ use crate::query::{
     BucketQuery, EngagementQuery, Periods, Query, QueryError, Scan, Selection, Timeframe, instant,
 };
 use crate::report::{PlaysBucket, SourceBucket};
-use crate::scan::{Answer, ScanError};
+use crate::scan::{Answer, Field, ScanError};
 use crate::store::{Error, Store};
 use crate::time_bucket::Buckets;
 
 pub(crate) use self::scanning::{info, picked};
+pub use self::videos::{SEARCH_BYTES_MAX, VideoEntry, VideoList, VideosQuery};
 
 /// The most buckets that are answered when empty ones are asked for as well.
 pub const BUCKETS_MAX: usize = 100_000;
@@ -72,7 +74,7 @@ impl<'a> Reports<'a> {
         older::parts(self.store, &query.scan(self.now), parts).await
     }
 
-    /// Views and viewers of every second, per time bucket.
+    /// Views and viewers of every second, or of every step, per time bucket.
     ///
     /// # Errors
     ///
@@ -82,7 +84,7 @@ impl<'a> Reports<'a> {
         query: &EngagementQuery,
         buckets: Buckets,
     ) -> Result<Vec<SecondsBucket>, ReportError> {
-        older::seconds(self.store, &query.scan(self.now), buckets).await
+        older::seconds(self.store, &query.scan(self.now), buckets, query.resolution).await
     }
 
     /// Any metrics by any dimensions, and the periods that the query is about.
@@ -93,6 +95,24 @@ impl<'a> Reports<'a> {
     /// large, [`ReportError::Store`] if the store could not.
     pub async fn query(self, query: &Query) -> Result<(Answer, Periods), ReportError> {
         query::query(self.store, query, self.now).await
+    }
+
+    /// The videos of a selection, with the metrics of each, and the periods that the metrics are about.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`query`](Self::query).
+    pub async fn videos(self, query: &VideosQuery) -> Result<(VideoList, Periods), ReportError> {
+        videos::videos(self.store, query, self.now).await
+    }
+
+    /// The fields that metadata and session data have, those of most sessions first.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError::Scan`] if there are too many, [`ReportError::Store`] if the store could not.
+    pub async fn fields(self, query: &EngagementQuery) -> Result<Vec<Field>, ReportError> {
+        older::fields(self.store, &query.scan(self.now)).await
     }
 
     /// How many sessions play at this moment, over all instances.

@@ -14,7 +14,7 @@
 //! becomes a mask of the sessions of a block. Groups are found by the codes of the sessions that are left; then each sum
 //! is one loop over those.
 //!
-//! A new dimension is a variant of [`Dimension`](crate::query::Dimension) and its column, a new metric a variant of
+//! A new dimension is a variant of [`Dimension`] and its column, a new metric a variant of
 //! [`Metric`](crate::query::Metric) and its sums.
 
 mod answer;
@@ -22,6 +22,7 @@ pub mod buckets;
 mod calendar;
 mod column;
 pub mod engagement;
+mod fields;
 mod filter;
 mod group;
 mod sums;
@@ -36,6 +37,9 @@ use crate::video::Video;
 
 pub use answer::{Answer, AnswerRow, Compared, Numbers};
 pub use column::DimensionValue;
+#[cfg(feature = "recorder")]
+pub(crate) use column::{title, video_name};
+pub use fields::{Field, FieldsScanner};
 pub use filter::SessionFilter;
 pub use group::{GROUP_BYTES_MAX, GROUPS_MAX};
 pub use sums::VALUES_MAX;
@@ -187,6 +191,18 @@ impl Scanner {
     /// [`ScanError::TooManyGroups`] if time buckets without sessions are too many.
     pub fn finish(self, compared: Option<Self>) -> Result<Answer, ScanError> {
         answer::finish(self, compared)
+    }
+
+    /// Makes a row of these values, one per dimension of the query, even if no session has them.
+    ///
+    /// # Errors
+    ///
+    /// [`ScanError::TooManyGroups`].
+    #[cfg(feature = "recorder")]
+    pub(crate) fn make_row(&mut self, values: &[DimensionValue]) -> Result<(), ScanError> {
+        self.grouping.make(values)?;
+        self.tallies.grow(self.grouping.len(), &self.needs);
+        Ok(())
     }
 
     /// Finds the group of each session picked.

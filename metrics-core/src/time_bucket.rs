@@ -212,6 +212,7 @@ impl Buckets {
     }
 
     /// Whether all instants of `[from, to]`, a day at most, fall into one bucket.
+    #[cfg(any(feature = "recorder", test))]
     pub(crate) fn are_one(&self, from: i64, to: i64) -> bool {
         // Where clocks do not change, buckets follow each other as time does.
         let steady = self.timezone.is_none() || self.steady(from, to + 1).len() == 1;

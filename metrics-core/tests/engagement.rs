@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use chrono::DateTime;
-use metrics_core::engagement::{Parts, Second, Seconds, TooManySeconds};
+use metrics_core::engagement::{Parts, Resolution, Seconds, TooManySeconds};
 use metrics_core::interval::{Interval, Segments};
 use metrics_core::time_bucket::Buckets;
 use proptest::prelude::*;
@@ -47,35 +47,113 @@ proptest! {
     }
 
     #[test]
-    fn every_second_counts_its_views_and_viewers(sessions in sessions()) {
+    fn every_step_counts_its_views_and_viewers(told in told(), resolution in resolution()) {
         let mut counted = Seconds::new(Buckets::new("1 day".parse().unwrap()));
-        sessions.iter().for_each(|session| counted.add(0, session).unwrap());
+        counted = counted.with_resolution(resolution);
+        told.iter().for_each(|(it, duration_ms)| counted.add(0, it, *duration_ms).unwrap());
+        let bucket = counted.finish().pop();
 
-        let seconds: Vec<Second> =
-            counted.finish().into_iter().flat_map(|bucket| bucket.seconds).collect();
-
+        let seconds = bucket.iter().flat_map(|bucket| &bucket.seconds);
         let seconds: Vec<_> =
-            seconds.iter().map(|it| (it.second, it.views, it.viewers, it.exits, it.skips)).collect();
-        // The seconds in which watched time ends: the last is an exit, any other a skip.
-        let ends = |session: &Segments| {
-            let ends = session.iter().map(|it| it.end_ms() - 1);
-            let ends = ends.filter(|at| !has(session, at + 1)).collect::<BTreeSet<_>>();
-            ends.iter().map(|at| at / 1_000).collect::<Vec<_>>()
-        };
-        let ends: Vec<_> = sessions.iter().map(ends).collect();
-        let expected: Vec<_> = (0..20_u32)
-            .map(|second| {
-                let (from, to) = (1_000 * u64::from(second), 1_000 * u64::from(second + 1));
-                let watched = |it: &Interval| overlaps(*it, from, to, 1);
-                let viewer = |session: &&Segments| session.iter().any(|it| watched(&it));
-                let views = sessions.iter().flat_map(Segments::iter).filter(watched).count() as u64;
-                let exits = ends.iter().filter(|ends| ends.last() == Some(&second)).count() as u64;
-                let all = ends.iter().flatten().filter(|end| **end == second).count() as u64;
-                (second, views, sessions.iter().filter(viewer).count() as u64, exits, all - exits)
+            seconds.map(|it| (it.second, it.views, it.viewers, it.exits, it.skips)).collect();
+        let steps = if let Resolution::Steps(steps) = resolution { steps } else { 160 };
+        let expected: Vec<_> = (0..steps)
+            .map(|step| {
+                let (mut views, mut viewers, mut exits, mut skips) = (0, 0, 0, 0);
+                for (session, duration_ms) in &told {
+                    let Some((from, to, unit)) = bounds(resolution, step, *duration_ms) else { continue };
+                    let number = session.iter().filter(|it| overlaps(*it, from, to, unit)).count();
+                    views += number as u64;
+                    viewers += u64::from(0 < number);
+                    // The ends of what was watched: the last is an exit, any other a skip.
+                    let ends = ends(session);
+                    for (index, end) in ends.iter().enumerate() {
+                        let last = Interval::new(*end, end + 1).unwrap();
+                        let is_there = overlaps(last, from, to, unit);
+                        let goes_on = to < u64::from(end + 1) * unit;
+                        exits += u64::from(is_there && !goes_on && index + 1 == ends.len());
+                        skips += u64::from(is_there && !goes_on && index + 1 < ends.len());
+                    }
+                }
+                (step, views, viewers, exits, skips)
             })
             .filter(|second| 0 < second.1)
             .collect();
         prop_assert_eq!(seconds, expected);
+
+        let counts = |told: &&(Segments, Option<u32>)| {
+            let is_known = told.1.is_some() || matches!(resolution, Resolution::Ms(_));
+            is_known && 0 < told.0.len_ms()
+        };
+        let counting: Vec<_> = told.iter().filter(counts).collect();
+        prop_assert_eq!(bucket.as_ref().map_or(0, |it| it.sessions), counting.len() as u64);
+        let known: Vec<_> = counting.iter().filter_map(|it| Some((&it.0, it.1?))).collect();
+        let number = |duration_ms| known.iter().filter(|it| it.1 == duration_ms).count();
+        let most = known.iter().map(|it| it.1).max_by_key(|ms| (number(*ms), *ms));
+        prop_assert_eq!(bucket.as_ref().and_then(|it| it.duration_ms), most);
+        let shares = known.iter().map(|it| it.0.union().len_ms() as f64 / f64::from(it.1));
+        let mean = shares.sum::<f64>() / known.len() as f64;
+        match bucket.and_then(|it| it.average_percentage_viewed) {
+            Some(found) => prop_assert!((found - mean).abs() < 1e-8, "{found} {mean}"),
+            None => prop_assert!(known.is_empty()),
+        }
+    }
+}
+
+/// Sessions, each with the duration that it tells.
+fn told() -> impl Strategy<Value = Vec<(Segments, Option<u32>)>> {
+    let duration_ms = prop::option::of(prop::sample::select(vec![1, 700, 9_001, 16_000, 40_000]));
+    sessions().prop_flat_map(move |sessions| {
+        let number = sessions.len();
+        let durations = prop::collection::vec(duration_ms.clone(), number);
+        durations.prop_map(move |durations| sessions.iter().cloned().zip(durations).collect())
+    })
+}
+
+fn resolution() -> impl Strategy<Value = Resolution> {
+    prop_oneof![
+        Just(Resolution::default()),
+        prop::sample::select(vec![100, 1_500, 7_000]).prop_map(Resolution::Ms),
+        (1_u32..30).prop_map(Resolution::Steps),
+    ]
+}
+
+/// Where a step begins and ends, in units of 1/n ms, and n; `None` if nobody knows.
+fn bounds(resolution: Resolution, step: u32, duration_ms: Option<u32>) -> Option<(u64, u64, u64)> {
+    let (length, unit) = match resolution {
+        Resolution::Ms(ms) => (ms.into(), 1),
+        Resolution::Steps(steps) => (u64::from(duration_ms?), u64::from(steps)),
+    };
+    // The last step holds all that is past the duration.
+    let is_last = matches!(resolution, Resolution::Steps(steps) if step + 1 == steps);
+    let from = u64::from(step) * length;
+    Some((from, if is_last { u64::MAX } else { from + length }, unit))
+}
+
+/// The last milliseconds of what a session watched.
+fn ends(session: &Segments) -> Vec<u32> {
+    let ends = session.iter().map(|it| it.end_ms() - 1);
+    let ends = ends.filter(|at| !has(session, at + 1)).collect::<BTreeSet<_>>();
+    ends.into_iter().collect()
+}
+
+#[test]
+fn a_resolution_is_seconds_or_steps() {
+    for (text, expected) in [
+        ("1", Some(Resolution::Ms(1_000))),
+        (" 0.25 ", Some(Resolution::Ms(250))),
+        ("100 steps", Some(Resolution::Steps(100))),
+        ("1step", Some(Resolution::Steps(1))),
+        ("0.05", None),
+        ("86401", None),
+        ("0 steps", None),
+        ("10001 steps", None),
+        ("-1 steps", None),
+        ("steps", None),
+        ("NaN", None),
+        ("", None),
+    ] {
+        assert_eq!(text.parse().ok(), expected, "{text:?}");
     }
 }
 
@@ -92,8 +170,8 @@ fn borders_of_parts_are_seconds_of_video() {
 fn seconds_are_kept_apart_by_the_bucket_of_the_start() {
     let mut seconds = Seconds::new(Buckets::new("1 hour".parse().unwrap()));
     let segments: Segments = [Interval::new(500, 1_500).unwrap()].into_iter().collect();
-    seconds.add(0, &segments).unwrap();
-    seconds.add(3_600_000, &segments).unwrap();
+    seconds.add(0, &segments, None).unwrap();
+    seconds.add(3_600_000, &segments, None).unwrap();
     let buckets = seconds.finish();
     let starts: Vec<_> = buckets.iter().map(|bucket| bucket.start).collect();
     assert_eq!(starts, [DateTime::UNIX_EPOCH, DateTime::from_timestamp(3_600, 0).unwrap()]);
@@ -104,7 +182,7 @@ fn seconds_are_kept_apart_by_the_bucket_of_the_start() {
 fn an_answer_is_bounded() {
     let mut seconds = Seconds::new(Buckets::new("1 hour".parse().unwrap()));
     let week: Segments = [Interval::new(0, 604_800_000).unwrap()].into_iter().collect();
-    let hours: Vec<_> = (0..4).map(|hour| seconds.add(3_600_000 * hour, &week)).collect();
+    let hours: Vec<_> = (0..4).map(|hour| seconds.add(3_600_000 * hour, &week, None)).collect();
     assert_eq!(hours, [Ok(()), Ok(()), Ok(()), Err(TooManySeconds)]);
 }
 
@@ -115,9 +193,9 @@ fn exits_and_skips_are_where_watching_ends() {
     // From 1.5 s to 4 s there is a jump. That from 5 s to 9 s was watched after all.
     let jumped =
         [segment(0, 1_500), segment(4_000, 5_000), segment(9_000, 9_500), segment(5_000, 9_000)];
-    seconds.add(0, &jumped.into_iter().collect()).unwrap();
+    seconds.add(0, &jumped.into_iter().collect(), None).unwrap();
     let mut others = Seconds::new(Buckets::new("1 day".parse().unwrap()));
-    others.add(0, &[segment(1_000, 2_000)].into_iter().collect()).unwrap();
+    others.add(0, &[segment(1_000, 2_000)].into_iter().collect(), None).unwrap();
     seconds.merge(&others).unwrap();
     let found = seconds.finish().remove(0).seconds;
     let found: Vec<_> =

@@ -420,7 +420,8 @@ impl World {
         let mut seconds = Seconds::new(days);
         for it in &counted {
             parts.add(&segments(it));
-            seconds.add(it.stored.started_at_ms, &segments(it)).unwrap();
+            let Stored { started_at_ms, duration_ms, .. } = it.stored;
+            seconds.add(started_at_ms, &segments(it), duration_ms).unwrap();
         }
         let reports = Reports::new(&self.store, self.now);
         assert_eq!(reports.engagement(&query, 7).await.unwrap(), parts.finish(), "{query:?}");

@@ -4,6 +4,7 @@ pub(crate) mod dimensions;
 pub(crate) mod engagement;
 pub(crate) mod events;
 pub(crate) mod export;
+pub(crate) mod fields;
 pub(crate) mod figures;
 pub(crate) mod health;
 pub(crate) mod keys;
@@ -12,6 +13,7 @@ pub(crate) mod params;
 pub(crate) mod plays;
 pub(crate) mod query;
 pub(crate) mod sources;
+pub(crate) mod videos;
 pub(crate) mod watching;
 
 /// Milliseconds as seconds, as answers say them.

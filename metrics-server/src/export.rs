@@ -10,12 +10,12 @@ use chrono::{DateTime, Utc};
 use metrics_core::query;
 use metrics_core::store::{self, Store};
 use metrics_core::time_bucket::Buckets;
-use metrics_core::{BucketQuery, EngagementQuery, ReportError, Reports};
+use metrics_core::{BucketQuery, EngagementQuery, ReportError, Reports, VideosQuery};
 
 use self::csv::{Row, line};
 use self::sessions::Sessions;
 use crate::api::params::{Engagement, Params};
-use crate::api::{engagement, plays, query as api_query, sources};
+use crate::api::{engagement, plays, query as api_query, sources, videos};
 use crate::error::Error;
 
 /// What can be exported.
@@ -31,13 +31,15 @@ pub enum Table {
     Sources,
     /// Any metrics by any dimensions.
     Query,
+    /// The videos, and how each is watched.
+    Videos,
     /// Every session, as far as it is stored, without its id.
     Sessions,
 }
 
 impl Table {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Plays, Self::Engagement, Self::Sources, Self::Query, Self::Sessions];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Plays, Self::Engagement, Self::Sources, Self::Query, Self::Videos, Self::Sessions];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -45,6 +47,7 @@ impl Table {
             Self::Engagement => "engagement",
             Self::Sources => "sources",
             Self::Query => "query",
+            Self::Videos => "videos",
             Self::Sessions => "sessions",
         }
     }
@@ -122,6 +125,7 @@ enum Query {
     Ranges(EngagementQuery, u32),
     PerSecond(EngagementQuery, Buckets),
     Any(Box<query::Query>),
+    Videos(Box<VideosQuery>),
     Sessions(EngagementQuery),
 }
 
@@ -132,6 +136,8 @@ impl Export {
     ///
     /// [`Error::Parameter`] if a parameter of the table cannot be read.
     pub(crate) fn read(table: Table, format: Format, params: &Params) -> Result<Self, Error> {
+        // A file has all rows unless somebody wants fewer.
+        let all = |query: query::Query| query.page(query::LIMIT_MAX, 0);
         let query = match table {
             Table::Plays => Query::Plays(params.bucket_query()?),
             Table::Sources => Query::Sources(params.bucket_query()?),
@@ -141,7 +147,11 @@ impl Export {
                     Query::PerSecond(params.engagement_query()?, buckets)
                 }
             },
-            Table::Query => Query::Any(Box::new(params.query()?)),
+            Table::Query => Query::Any(Box::new(params.query(all(query::Query::default()))?)),
+            Table::Videos => {
+                let videos = VideosQuery::from(all(VideosQuery::default().query));
+                Query::Videos(Box::new(params.videos_query(videos)?))
+            }
             Table::Sessions => Query::Sessions(params.sessions_query()?),
         };
         Ok(Self { table, format, query })
@@ -168,6 +178,7 @@ impl Export {
                 format.write_all(&engagement::seconds(reports, query, *buckets).await?)
             }
             Query::Any(query) => api_query::table(reports, query, format).await?,
+            Query::Videos(query) => videos::table(reports, query, format).await?,
             Query::Sessions(query) => {
                 let sessions = Sessions::new(reports.sessions(query), format);
                 return Ok(Exporting { rest: Rest::Sessions(Box::new(sessions)) });

@@ -38,6 +38,8 @@ pub(crate) enum Report {
     Sources,
     Watching,
     Query,
+    Videos,
+    Fields,
 }
 
 impl<'a> Route<'a> {
@@ -65,6 +67,8 @@ impl<'a> Route<'a> {
             ["api", "v1", "sources"] => Self::Report(Report::Sources),
             ["api", "v1", "watching"] => Self::Report(Report::Watching),
             ["api", "v1", "query"] => Self::Report(Report::Query),
+            ["api", "v1", "videos"] => Self::Report(Report::Videos),
+            ["api", "v1", "fields"] => Self::Report(Report::Fields),
             ["api", "v1", "dimensions", name] => Self::Dimension(name),
             ["api", "v1", "export", table] => {
                 Self::Export(Table::ALL.into_iter().find(|it| it.name() == table)?)

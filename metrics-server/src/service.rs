@@ -23,7 +23,8 @@ use crate::access::{Decision, Granted};
 use crate::api::export::{self, Exports};
 use crate::api::params::Params;
 use crate::api::{
-    dimensions, engagement, events, figures, health, keys, openapi, plays, query, sources, watching,
+    dimensions, engagement, events, fields, figures, health, keys, openapi, plays, query, sources,
+    videos, watching,
 };
 use crate::attempts::{Attempts, Caller, Peer};
 use crate::body::{Bodies, check_end};
@@ -340,6 +341,8 @@ impl Service {
                 Report::Sources => sources::sources(metrics, &params).await,
                 Report::Watching => watching::watching(metrics, &params).await,
                 Report::Query => query::query(metrics, &params).await,
+                Report::Videos => videos::videos(metrics, &params).await,
+                Report::Fields => fields::fields(metrics, &params).await,
             }
         };
         timeout(REPORT_MAX, answering).await.unwrap_or(Err(Error::TooLong))

@@ -28,7 +28,7 @@ pub(super) struct Detail {
 impl Block {
     /// Encodes sessions of one video, in any order.
     ///
-    /// Callers keep to [`SESSIONS_MAX`](super::SESSIONS_MAX).
+    /// Callers keep to [`SESSIONS_MAX`].
     #[must_use]
     pub fn encode(mut rows: Vec<Row>) -> Self {
         rows.sort_by_key(Row::order);

@@ -7,11 +7,12 @@ use chrono::{DateTime, Utc};
 use super::ReportError;
 use super::read::{Reading, read_from};
 use super::scanning::{Counter, Scanning, picked};
-use crate::engagement::{Part, SecondsBucket};
+use crate::engagement::{Part, Resolution, SecondsBucket};
 use crate::query::{Scan, Selection, instant};
 use crate::report::{PlayFigures, PlaysBucket, SourceBucket};
 use crate::scan::buckets::{PlaysScanner, SourcesScanner};
 use crate::scan::engagement::{Furthest, PartsScanner, SecondsScanner};
+use crate::scan::{Field, FieldsScanner};
 use crate::store::{Detail, Error, Snapshot, Store};
 use crate::time_bucket::Buckets;
 use crate::totals::{Cover, DAY_MS, DayTotals, HOUR_MS, Plan, day_of, first_bin};
@@ -129,14 +130,26 @@ pub(crate) async fn parts(
     Ok(read_from(&mut *snapshot, &reading, fold).await?.scanner.finish())
 }
 
-/// The views and the viewers of every second of video, per bucket.
+/// The views and the viewers of every second of video, or of every step, per bucket.
 pub(crate) async fn seconds(
     store: &dyn Store,
     scan: &Scan,
     buckets: Buckets,
+    resolution: Resolution,
 ) -> Result<Vec<SecondsBucket>, ReportError> {
     let (filter, reading) = picked(scan);
-    let fold = Scanning::new(SecondsScanner::new(filter, buckets), &reading);
+    let scanner = SecondsScanner::new(filter, buckets).with_resolution(resolution);
+    let fold = Scanning::new(scanner, &reading);
+    let mut snapshot = store.snapshot().await?;
+    Ok(read_from(&mut *snapshot, &reading, fold).await?.scanner.finish())
+}
+
+/// The fields that metadata and session data of the sessions have.
+pub(crate) async fn fields(store: &dyn Store, scan: &Scan) -> Result<Vec<Field>, ReportError> {
+    let (filter, reading) = picked(scan);
+    // Metadata is read, whatever the filter is.
+    let reading = Reading { lists_videos: true, ..reading };
+    let fold = Scanning::new(FieldsScanner::new(filter), &reading);
     let mut snapshot = store.snapshot().await?;
     Ok(read_from(&mut *snapshot, &reading, fold).await?.scanner.finish())
 }

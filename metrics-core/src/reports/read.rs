@@ -67,7 +67,17 @@ pub(crate) async fn read_from<F: Fold>(
     mut fold: F,
 ) -> Result<F, F::Error> {
     let videos = videos(snapshot, reading, &mut fold).await?;
-    if matches!(&videos, Videos::These(these) if these.is_empty()) {
+    read_videos(snapshot, reading, &videos, fold).await
+}
+
+/// Folds those sessions of a reading that are of these videos.
+pub(super) async fn read_videos<F: Fold>(
+    snapshot: &mut dyn Snapshot,
+    reading: &Reading,
+    videos: &Videos,
+    mut fold: F,
+) -> Result<F, F::Error> {
+    if matches!(videos, Videos::These(these) if these.is_empty()) {
         return Ok(fold);
     }
     if let Some((from_ms, to_ms)) = reading.open {
@@ -76,7 +86,7 @@ pub(crate) async fn read_from<F: Fold>(
         fold = read_open(snapshot, &scan, fold).await?;
     }
     match reading.closed {
-        Some(frame) => read_blocks(snapshot, &videos, frame, fold).await,
+        Some(frame) => read_blocks(snapshot, videos, frame, fold).await,
         None => Ok(fold),
     }
 }
@@ -96,25 +106,37 @@ async fn videos(
         return Ok(all);
     }
     let (mut wanted, mut leaves_out) = (Vec::new(), false);
-    let mut after = None;
-    loop {
-        let page = snapshot.videos(&reading.scope, after, VIDEOS).await?;
-        after = page.last().map(|video| video.id);
-        for video in &page {
-            if fold.wants(video) {
-                wanted.push(video.id);
-            } else {
-                leaves_out = true;
-            }
+    list(snapshot, &reading.scope, |video| {
+        if fold.wants(&video) {
+            wanted.push(video.id);
+        } else {
+            leaves_out = true;
         }
-        if page.len() < VIDEOS as usize {
-            break;
-        }
-    }
+    })
+    .await?;
     Ok(all.filter(|_| !leaves_out).unwrap_or(Videos::These(wanted)))
 }
 
-async fn read_open<F: Fold>(
+/// Lists videos, by their ids.
+pub(super) async fn list(
+    snapshot: &mut dyn Snapshot,
+    scope: &VideoScope,
+    mut take: impl FnMut(VideoRecord) + Send,
+) -> Result<(), Error> {
+    let mut after = None;
+    loop {
+        let page = snapshot.videos(scope, after, VIDEOS).await?;
+        after = page.last().map(|video| video.id);
+        let is_last = page.len() < VIDEOS as usize;
+        page.into_iter().for_each(&mut take);
+        if is_last {
+            return Ok(());
+        }
+    }
+}
+
+/// Folds open sessions.
+pub(super) async fn read_open<F: Fold>(
     snapshot: &mut dyn Snapshot,
     scan: &OpenScan,
     mut fold: F,
@@ -148,36 +170,63 @@ fn add_open<F: Fold>(fold: &mut F, sessions: Vec<OpenSession>) -> Result<(), F::
 async fn read_blocks<F: Fold>(
     snapshot: &mut dyn Snapshot,
     videos: &Videos,
-    (from_ms, to_ms): (i64, i64),
+    frame: (i64, i64),
     mut fold: F,
 ) -> Result<F, F::Error> {
     let mut after = None;
     loop {
-        let page = snapshot.blocks(videos, from_ms, to_ms, after, HEADS).await?;
+        let page = snapshot.blocks(videos, frame.0, frame.1, after, HEADS).await?;
         after = page.last().map(|head| head.id);
-        let is_last = page.len() < HEADS as usize;
-        // The blocks that were read and are not folded yet.
-        let mut before: Option<Batch> = None;
-        for heads in batches(&page) {
-            let ids: Vec<_> = heads.iter().map(|head| head.id).collect();
-            let reading = snapshot.groups(&ids, fold.groups());
-            let blocks = match before.take() {
-                Some(before) => {
-                    let folding = folded(fold, |fold| before.add_to(fold));
-                    let (blocks, done) = tokio::join!(reading, folding);
-                    fold = done?;
-                    blocks?
-                }
-                None => reading.await?,
-            };
-            before = Some(Batch { heads: heads.to_vec(), blocks });
-        }
-        if let Some(batch) = before {
-            fold = folded(fold, |fold| batch.add_to(fold)).await?;
-        }
-        if is_last {
+        fold = read_heads(snapshot, &page, fold).await?;
+        if page.len() < HEADS as usize {
             return Ok(fold);
         }
+    }
+}
+
+/// Lists the heads of all blocks of these videos.
+pub(super) async fn heads(
+    snapshot: &mut dyn Snapshot,
+    videos: &Videos,
+    mut take: impl FnMut(BlockHead) + Send,
+) -> Result<(), Error> {
+    let mut after = None;
+    loop {
+        let page = snapshot.blocks(videos, i64::MIN, i64::MAX, after, HEADS).await?;
+        after = page.last().map(|head| head.id);
+        let is_last = page.len() < HEADS as usize;
+        page.into_iter().for_each(&mut take);
+        if is_last {
+            return Ok(());
+        }
+    }
+}
+
+/// Folds the sessions of these blocks.
+pub(super) async fn read_heads<F: Fold>(
+    snapshot: &mut dyn Snapshot,
+    heads: &[BlockHead],
+    mut fold: F,
+) -> Result<F, F::Error> {
+    // The blocks that were read and are not folded yet.
+    let mut before: Option<Batch> = None;
+    for heads in batches(heads) {
+        let ids: Vec<_> = heads.iter().map(|head| head.id).collect();
+        let reading = snapshot.groups(&ids, fold.groups());
+        let blocks = match before.take() {
+            Some(before) => {
+                let folding = folded(fold, |fold| before.add_to(fold));
+                let (blocks, done) = tokio::join!(reading, folding);
+                fold = done?;
+                blocks?
+            }
+            None => reading.await?,
+        };
+        before = Some(Batch { heads: heads.to_vec(), blocks });
+    }
+    match before {
+        Some(batch) => folded(fold, |fold| batch.add_to(fold)).await,
+        None => Ok(fold),
     }
 }
 

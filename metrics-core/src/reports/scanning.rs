@@ -8,7 +8,7 @@ use crate::block::{Columns, Groups};
 use crate::query::{Query, Scan, Selection};
 use crate::scan::buckets::{PlaysScanner, SourcesScanner};
 use crate::scan::engagement::{Furthest, PartsScanner, SecondsScanner};
-use crate::scan::{ScanError, Scanner, SessionFilter, VideoInfo};
+use crate::scan::{FieldsScanner, ScanError, Scanner, SessionFilter, VideoInfo};
 use crate::store::{VideoId, VideoRecord, VideoScope};
 use crate::video::Video;
 
@@ -39,7 +39,15 @@ macro_rules! scans {
     )+};
 }
 
-scans!(Scanner, PlaysScanner, SourcesScanner, Furthest, PartsScanner, SecondsScanner);
+scans!(
+    Scanner,
+    PlaysScanner,
+    SourcesScanner,
+    Furthest,
+    PartsScanner,
+    SecondsScanner,
+    FieldsScanner,
+);
 
 /// Counts the sessions that a filter picks.
 pub(super) struct Counter {
@@ -66,7 +74,7 @@ impl Scans for Counter {
 pub(super) struct Scanning<S> {
     pub(super) scanner: S,
     // Those that are wanted, if the scanner needs to know them.
-    videos: Option<HashMap<VideoId, VideoRecord>>,
+    pub(super) videos: Option<HashMap<VideoId, VideoRecord>>,
     // Stands for any video, if it does not.
     any: Video,
 }
@@ -75,6 +83,11 @@ impl<S: Scans> Scanning<S> {
     pub(super) fn new(scanner: S, reading: &Reading) -> Self {
         let videos = reading.lists_videos.then(HashMap::new);
         Self { scanner, videos, any: Video::labelled("") }
+    }
+
+    /// Takes sessions of these videos alone.
+    pub(super) fn of(scanner: S, videos: HashMap<VideoId, VideoRecord>) -> Self {
+        Self { scanner, videos: Some(videos), any: Video::labelled("") }
     }
 }
 
@@ -130,7 +143,7 @@ pub(super) fn scoped(query: &Query) -> (Query, VideoScope) {
     (Query { selection, ..query.clone() }, scope(&query.selection))
 }
 
-fn scope(selection: &Selection) -> VideoScope {
+pub(super) fn scope(selection: &Selection) -> VideoScope {
     VideoScope { key: selection.key.clone(), identifiers: selection.identifiers.clone() }
 }
 

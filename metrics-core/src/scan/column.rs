@@ -14,6 +14,7 @@ use crate::client::Client;
 use crate::containment::canonical;
 use crate::query::{Dimension, Period, instant};
 use crate::varint::Damaged;
+use crate::video::Video;
 
 /// The value that a dimension has for some sessions.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -229,15 +230,36 @@ pub(super) fn of_video<'a>(
     VideoInfo { key, video }: &VideoInfo<'a>,
 ) -> Result<ValueRef<'a>, ScanError> {
     let metadata = video.metadata();
-    match (dimension, video.identifier(), metadata) {
+    match (dimension, metadata) {
         (Dimension::Key, ..) => Ok(ValueRef::of(Some(key))),
-        (Dimension::VideoField(path), _, Some(metadata)) => field(&object(metadata)?, path),
-        (Dimension::Video, Some(identifier), _) => Ok(ValueRef::of(Some(identifier))),
-        (Dimension::Video, None, Some(metadata)) => match object(metadata)?.remove("title") {
-            Some(Value::String(title)) => Ok(ValueRef::Text(Cow::Owned(title))),
-            _ => Ok(ValueRef::of(Some(metadata))),
-        },
+        (Dimension::VideoField(path), Some(metadata)) => field(&object(metadata)?, path),
+        (Dimension::Video, ..) => Ok(ValueRef::Text(video_name(video)?)),
         _ => Ok(ValueRef::Null),
+    }
+}
+
+/// The value of [`Dimension::Video`]: the identifier; without one, the title; without a title, the metadata.
+///
+/// # Errors
+///
+/// [`ScanError::Damaged`] if metadata is no JSON object.
+pub(crate) fn video_name(video: &Video) -> Result<Cow<'_, str>, ScanError> {
+    match (video.identifier(), video.metadata()) {
+        (Some(identifier), _) => Ok(identifier.into()),
+        (None, Some(metadata)) => Ok(title(metadata)?.map_or(metadata.into(), Cow::Owned)),
+        (None, None) => Ok("".into()),
+    }
+}
+
+/// The title that metadata have: the text `title`.
+///
+/// # Errors
+///
+/// [`ScanError::Damaged`] if metadata is no JSON object.
+pub(crate) fn title(metadata: &str) -> Result<Option<String>, ScanError> {
+    match object(metadata)?.remove("title") {
+        Some(Value::String(title)) => Ok(Some(title)),
+        _ => Ok(None),
     }
 }
 

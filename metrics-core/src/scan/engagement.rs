@@ -1,11 +1,10 @@
 //! Engagement from columns: which parts and seconds of videos sessions watched.
 //!
 //! Every second is counted in one pass over the columns ([`SecondsScanner`]). Equal parts need two: they end where the
-//! furthest session ended, which [`Furthest`] finds, and [`PartsScanner`] counts then. How many sessions that are, and how
-//! much of the video they watched, is a [`Query`](crate::query::Query) over the same sessions.
+//! furthest session ended, which [`Furthest`] finds, and [`PartsScanner`] counts then.
 
 use crate::block::{Columns, Group, Groups};
-use crate::engagement::{Part, Parts, Seconds, SecondsBucket};
+use crate::engagement::{Part, Parts, Resolution, Seconds, SecondsBucket};
 use crate::interval::Segments;
 use crate::query::instant;
 use crate::time_bucket::Buckets;
@@ -127,10 +126,16 @@ impl SecondsScanner {
         Self { filter, timeline: Timeline::new(buckets), seconds: Seconds::new(buckets) }
     }
 
+    /// Counts in these steps.
+    #[must_use]
+    pub fn with_resolution(self, resolution: Resolution) -> Self {
+        Self { seconds: self.seconds.with_resolution(resolution), ..self }
+    }
+
     /// The groups of columns that are read.
     #[must_use]
     pub fn groups(&self) -> Groups {
-        self.filter.groups().union(SEGMENTS)
+        self.filter.groups().union(SEGMENTS).with(Group::Durations)
     }
 
     /// Whether sessions of the video may count. Columns of other videos need not be added.
@@ -145,14 +150,17 @@ impl SecondsScanner {
     ///
     /// [`ScanError`] if the columns are damaged or lack a group, or if there are too many seconds.
     pub fn add(&mut self, video: &VideoInfo<'_>, columns: &Columns) -> Result<(), ScanError> {
-        let view = self.filter.view(video, columns, SEGMENTS)?;
+        let view = self.filter.view(video, columns, self.groups())?;
         let picked = self.filter.pick(&view)?;
+        let (durations_ms, duration_codes) = view.durations_ms();
         let starts_ms = picked.starts_ms(&view);
         let (codes, buckets_ms) = self.timeline.codes(&starts_ms);
         let mut segments = Segments::default();
         for (session, code) in picked.iter().zip(codes) {
             segments.read(view.segments(session))?;
-            self.seconds.add_to(instant(buckets_ms[code as usize]), &segments)?;
+            let duration = duration_codes.map_or(0, |codes| codes[session] as usize);
+            let duration_ms = Some(durations_ms[duration]).filter(|ms| *ms != 0);
+            self.seconds.add_to(instant(buckets_ms[code as usize]), &segments, duration_ms)?;
         }
         Ok(())
     }

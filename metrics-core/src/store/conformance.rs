@@ -24,6 +24,7 @@ mod export;
 mod finals;
 mod imports;
 mod keys;
+mod listings;
 mod oracle;
 mod reports;
 mod rewrites;
@@ -44,6 +45,7 @@ pub use export::*;
 pub use finals::*;
 pub use imports::*;
 pub use keys::*;
+pub use listings::*;
 pub use oracle::*;
 pub use reports::*;
 pub use rewrites::*;
@@ -171,6 +173,10 @@ macro_rules! store_conformance {
             sources_are_those_of_brute_force,
             parts_are_those_of_brute_force,
             seconds_are_those_of_brute_force,
+            videos_are_listed_once,
+            videos_are_searched,
+            videos_are_filtered_sorted_and_paged,
+            videos_without_sessions_stay_listed,
         }
     };
     ($open:expr => $($case:ident),+ $(,)?) => {

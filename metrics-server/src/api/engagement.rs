@@ -1,12 +1,13 @@
 //! `/api/v1/engagement`: which parts of the videos are watched.
 
 use hyper::{Response, StatusCode};
-use metrics_core::engagement::Second as SecondCount;
+use metrics_core::engagement::{Resolution, SecondsBucket};
 use metrics_core::time_bucket::Buckets;
 use metrics_core::{EngagementQuery, Metrics, ReportError, Reports};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::params::{Engagement, Params};
+use super::query::number_or_null;
 use crate::error::Error;
 use crate::export::csv::{Line, Row};
 use crate::response::{self, Body};
@@ -32,14 +33,52 @@ struct RangeTime {
 #[derive(Serialize)]
 struct Bucket {
     interval: String,
-    per_second: Vec<Second>,
+    sessions: u64,
+    duration: Option<f64>,
+    average_percentage_viewed: Option<f64>,
+    #[serde(flatten)]
+    seconds: Seconds,
+}
+
+/// What was counted, by its steps.
+#[derive(Serialize)]
+enum Seconds {
+    #[serde(rename = "per_second")]
+    PerSecond(Vec<Second>),
+    #[serde(rename = "per_step")]
+    PerStep(Vec<Second>),
 }
 
 #[derive(Serialize)]
 struct Second {
-    second: u32,
+    #[serde(flatten)]
+    from: Position,
     views: u64,
     viewers: u64,
+    exits: u64,
+    skips: u64,
+    /// Viewers per session.
+    retention: f64,
+}
+
+/// Where a second or step begins.
+#[derive(Clone, Copy, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Position {
+    /// In seconds.
+    Second(Whole),
+    /// In percent of the duration.
+    Percent(Whole),
+}
+
+/// A number that is written without a fraction if it has none.
+#[derive(Clone, Copy)]
+struct Whole(f64);
+
+impl Serialize for Whole {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        number_or_null(&Some(self.0)).serialize(serializer)
+    }
 }
 
 /// A second of a bucket, by itself.
@@ -65,7 +104,16 @@ pub(crate) async fn engagement(
             let answered = reports.engagement_per_second(&query, buckets).await?;
             let engagement = answered.iter().map(|bucket| Bucket {
                 interval: buckets.label(bucket.start),
-                per_second: bucket.seconds.iter().map(second_of).collect(),
+                sessions: bucket.sessions,
+                duration: bucket.duration_ms.map(|ms| super::seconds(ms.into())),
+                average_percentage_viewed: bucket.average_percentage_viewed,
+                seconds: {
+                    let counted = seconds_of(bucket, query.resolution).collect();
+                    match query.resolution {
+                        Resolution::Ms(_) => Seconds::PerSecond(counted),
+                        Resolution::Steps(_) => Seconds::PerStep(counted),
+                    }
+                },
             });
             Ok(response::json(StatusCode::OK, &Answer { engagement: engagement.collect() }))
         }
@@ -96,16 +144,31 @@ pub(crate) async fn seconds(
     let answered = reports.engagement_per_second(query, buckets).await?;
     let seconds = answered.iter().flat_map(|bucket| {
         let interval = buckets.label(bucket.start);
-        bucket
-            .seconds
-            .iter()
-            .map(move |it| BucketSecond { interval: interval.clone(), second: second_of(it) })
+        seconds_of(bucket, query.resolution)
+            .map(move |second| BucketSecond { interval: interval.clone(), second })
     });
     Ok(seconds.collect())
 }
 
-fn second_of(counted: &SecondCount) -> Second {
-    Second { second: counted.second, views: counted.views, viewers: counted.viewers }
+fn seconds_of(
+    bucket: &SecondsBucket,
+    resolution: Resolution,
+) -> impl Iterator<Item = Second> + use<'_> {
+    bucket.seconds.iter().map(move |counted| Second {
+        from: match resolution {
+            Resolution::Ms(ms) => {
+                Position::Second(Whole(f64::from(counted.second) * f64::from(ms) / 1_000.0))
+            }
+            Resolution::Steps(steps) => {
+                Position::Percent(Whole(f64::from(counted.second) * 100.0 / f64::from(steps)))
+            }
+        },
+        views: counted.views,
+        viewers: counted.viewers,
+        exits: counted.exits,
+        skips: counted.skips,
+        retention: counted.viewers as f64 / bucket.sessions as f64,
+    })
 }
 
 impl Row for Range {
@@ -123,13 +186,23 @@ impl Row for Range {
 
 impl Row for BucketSecond {
     fn columns(line: &mut Line<'_>) {
-        line.names(&["interval", "second", "views", "viewers"]);
+        let names =
+            ["interval", "second", "views", "viewers", "exits", "skips", "retention", "percent"];
+        line.names(&names);
     }
 
     fn cells(&self, line: &mut Line<'_>) {
+        let Second { from, views, viewers, exits, skips, retention } = self.second;
         line.text(&self.interval);
-        line.number(self.second.second);
-        line.number(self.second.views);
-        line.number(self.second.viewers);
+        match from {
+            Position::Second(Whole(second)) => line.number(second),
+            Position::Percent(_) => line.nothing(),
+        }
+        [views, viewers, exits, skips].into_iter().for_each(|count| line.number(count));
+        line.number(retention);
+        match from {
+            Position::Second(_) => line.nothing(),
+            Position::Percent(Whole(percent)) => line.number(percent),
+        }
     }
 }

@@ -75,6 +75,9 @@ mod tests {
             Route::Report(Report::Query) => 20,
             Route::Export(Table::Query) => 21,
             Route::Dimension(_) => 22,
+            Route::Report(Report::Videos) => 23,
+            Route::Export(Table::Videos) => 24,
+            Route::Report(Report::Fields) => 25,
             Route::Export(Table::Plays) => 13,
             Route::Export(Table::Engagement) => 14,
             Route::Export(Table::Sources) => 15,
@@ -83,7 +86,7 @@ mod tests {
     }
 
     /// So many they are.
-    const ROUTES: usize = 23;
+    const ROUTES: usize = 26;
 
     #[test]
     fn every_route_is_described_with_its_methods_and_nothing_else_is() {

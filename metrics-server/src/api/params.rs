@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use chrono::{DateTime, Datelike as _, Utc};
 use chrono_tz::Tz;
 use metrics_core::containment::is_too_deep;
+use metrics_core::engagement::ResolutionError;
 use metrics_core::query::Filter;
 use metrics_core::time_bucket::{Buckets, Span, Width};
 use metrics_core::{ApiKey, BucketQuery, EngagementQuery, Selection, Timeframe};
@@ -88,6 +89,15 @@ impl Params {
     pub(crate) fn engagement_query(&self) -> Result<EngagementQuery, Error> {
         let mut query = EngagementQuery::from(self.selection()?);
         self.narrow(&mut query.timeframe, &mut query.minimum_view_ms)?;
+        if let Some(resolution) = self.values.get("resolution") {
+            let text = match resolution {
+                Value::String(text) => text.clone(),
+                other => other.to_string(),
+            };
+            let resolution: Result<_, ResolutionError> = text.parse();
+            query.resolution =
+                resolution.map_err(|err| Error::parameter("resolution", err.to_string()))?;
+        }
         Ok(query)
     }
 
@@ -115,9 +125,11 @@ impl Params {
         Ok(())
     }
 
-    /// In which form engagement is asked for: every second if there is an `interval` and no `ranges`.
+    /// In which form engagement is asked for: every second or step if there is an `interval` or a `resolution` and
+    /// no `ranges`.
     pub(crate) fn engagement(&self) -> Result<Engagement, Error> {
-        if self.values.contains_key("interval") && !self.values.contains_key("ranges") {
+        let per_second = ["interval", "resolution"].iter().any(|it| self.values.contains_key(*it));
+        if per_second && !self.values.contains_key("ranges") {
             return Ok(Engagement::PerSecond(self.buckets()?));
         }
         let Some(ranges) = self.values.get("ranges") else { return Ok(Engagement::Ranges(10)) };

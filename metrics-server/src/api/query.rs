@@ -19,10 +19,9 @@ use crate::export::Format;
 use crate::export::csv::{self, line};
 use crate::response::{self, Body};
 
-/// The members of a query, so that a misspelt one is refused and not ignored.
-const MEMBERS: [&str; 15] = [
+/// The members of every query, so that a misspelt one is refused and not ignored.
+const MEMBERS: [&str; 13] = [
     "metrics",
-    "dimensions",
     "filters",
     "timeframe",
     "timezone",
@@ -33,20 +32,22 @@ const MEMBERS: [&str; 15] = [
     "limit",
     "offset",
     "compare",
-    "fill",
     "totals",
     "format",
 ];
 
 /// Answers a query.
 pub(crate) async fn query(metrics: &Metrics, params: &Params) -> Result<Response<Body>, Error> {
-    let query = params.query()?;
+    let query = params.query(Query::default())?;
     let report = answer(metrics.reports(), &query).await?;
     Ok(response::json(StatusCode::OK, &report))
 }
 
 /// Answers a query, as JSON shows it.
-pub(crate) async fn answer(reports: Reports<'_>, query: &Query) -> Result<Report, ReportError> {
+pub(crate) async fn answer(
+    reports: Reports<'_>,
+    query: &Query,
+) -> Result<Report<Line>, ReportError> {
     let (answer, periods) = reports.query(query).await?;
     Ok(Report::of(query, &answer, periods))
 }
@@ -59,69 +60,59 @@ pub(crate) async fn table(
     format: Format,
 ) -> Result<Bytes, ReportError> {
     let report = answer(reports, query).await?;
+    let names = query.dimensions.iter().map(ToString::to_string).chain(measure_names(query));
+    let rows = report.results.iter().map(|row| {
+        let dimensions = row.dimensions.iter().cloned();
+        dimensions.chain(row.measures.cells()).collect()
+    });
+    Ok(write_table(format, &names.collect::<Vec<_>>(), rows))
+}
+
+/// The columns of the metrics of a query, in the order of [`Measures::cells`].
+pub(crate) fn measure_names(query: &Query) -> impl Iterator<Item = String> {
+    let is_compared = query.compare.is_some();
+    let metrics = || query.metrics.iter();
+    let compared = metrics().filter(move |_| is_compared).map(|name| format!("{name}_before"));
+    let changes = metrics().filter(move |_| is_compared).map(|name| format!("{name}_change"));
+    metrics().map(ToString::to_string).chain(compared).chain(changes)
+}
+
+/// A table whose columns have these names.
+pub(crate) fn write_table(
+    format: Format,
+    names: &[String],
+    rows: impl Iterator<Item = Vec<Value>>,
+) -> Bytes {
     let mut out = Vec::new();
-    let columns = Columns::of(query);
     if format == Format::Csv {
-        line(&mut out, |line| columns.names().for_each(|name| line.text(&name)));
+        line(&mut out, |line| names.iter().for_each(|name| line.text(name)));
     }
-    for row in &report.results {
+    for cells in rows {
         match format {
-            Format::Csv => line(&mut out, |line| row.cells().for_each(|cell| put(line, &cell))),
+            Format::Csv => line(&mut out, |line| cells.iter().for_each(|cell| put(line, cell))),
             Format::Ndjson => {
-                let members: Map<String, Value> = columns.names().zip(row.cells()).collect();
+                let members: Map<String, Value> = names.iter().cloned().zip(cells).collect();
                 out.extend_from_slice(Value::Object(members).to_string().as_bytes());
                 out.push(b'\n');
             }
         }
     }
-    Ok(out.into())
-}
-
-/// The columns of a query as a table.
-struct Columns {
-    dimensions: Vec<String>,
-    metrics: Vec<String>,
-    is_compared: bool,
-}
-
-impl Columns {
-    fn of(query: &Query) -> Self {
-        Self {
-            dimensions: query.dimensions.iter().map(ToString::to_string).collect(),
-            metrics: query.metrics.iter().map(ToString::to_string).collect(),
-            is_compared: query.compare.is_some(),
-        }
-    }
-
-    fn names(&self) -> impl Iterator<Item = String> {
-        let metrics = || self.metrics.iter();
-        let compared = metrics().filter(|_| self.is_compared).map(|name| format!("{name}_before"));
-        let changes = metrics().filter(|_| self.is_compared).map(|name| format!("{name}_change"));
-        self.dimensions.iter().chain(metrics()).cloned().chain(compared).chain(changes)
-    }
-}
-
-impl Line {
-    /// The cells of the row, in the order of [`Columns::names`].
-    fn cells(&self) -> impl Iterator<Item = Value> {
-        let Measures { metrics, comparison } = &self.measures;
-        let compared = comparison.iter().flat_map(|it| it.metrics.iter().chain(&it.change));
-        self.dimensions.iter().cloned().chain(metrics.iter().chain(compared).map(number_or_null))
-    }
+    out.into()
 }
 
 fn put(line: &mut csv::Line<'_>, cell: &Value) {
     match cell {
         Value::Null => line.nothing(),
         Value::String(text) => line.text(text),
+        Value::Object(_) => line.text(&cell.to_string()),
         number => line.number(number),
     }
 }
 
 /// An answer as JSON.
 #[derive(Debug, Serialize)]
-pub(crate) struct Report {
-    pub(crate) results: Vec<Line>,
+pub(crate) struct Report<Row> {
+    pub(crate) results: Vec<Row>,
     #[serde(skip_serializing_if = "Option::is_none")]
     totals: Option<Measures>,
     meta: Meta,
@@ -158,7 +149,7 @@ fn numbers<S: Serializer>(numbers: &[Option<f64>], serializer: S) -> Result<S::O
     serializer.collect_seq(numbers.iter().map(number_or_null))
 }
 
-fn number_or_null(number: &Option<f64>) -> Value {
+pub(crate) fn number_or_null(number: &Option<f64>) -> Value {
     match number {
         None => Value::Null,
         Some(number) if number.fract() == 0.0 && number.abs() < 9e15 => (*number as i64).into(),
@@ -181,28 +172,44 @@ struct Frame {
     to: Option<String>,
 }
 
-impl Report {
+impl Report<Line> {
     fn of(query: &Query, answer: &Answer, periods: Periods) -> Self {
         let line = |row: &metrics_core::scan::AnswerRow| {
             let dimensions = query.dimensions.iter().zip(&row.dimensions);
             let dimensions = dimensions.map(|(by, value)| dimension(query, by, value)).collect();
             Line { dimensions, measures: Measures::of(&row.numbers) }
         };
-        Self {
-            results: answer.results.iter().map(line).collect(),
-            totals: answer.totals.as_ref().map(Measures::of),
-            meta: Meta {
-                rows: answer.rows,
-                timeframe: Frame::of(periods.current),
-                compared: periods.compared.map(Frame::of),
-            },
-            query: understood(query),
-        }
+        let results = answer.results.iter().map(line).collect();
+        Self::new(results, answer.totals.as_ref(), answer.rows, query, periods)
+    }
+}
+
+impl<Row> Report<Row> {
+    pub(crate) fn new(
+        results: Vec<Row>,
+        totals: Option<&Numbers>,
+        rows: u64,
+        query: &Query,
+        periods: Periods,
+    ) -> Self {
+        let meta = Meta {
+            rows,
+            timeframe: Frame::of(periods.current),
+            compared: periods.compared.map(Frame::of),
+        };
+        Self { results, totals: totals.map(Measures::of), meta, query: understood(query) }
     }
 }
 
 impl Measures {
-    fn of(numbers: &Numbers) -> Self {
+    /// The cells of the metrics, in the order of [`measure_names`].
+    pub(crate) fn cells(&self) -> impl Iterator<Item = Value> {
+        let Self { metrics, comparison } = self;
+        let compared = comparison.iter().flat_map(|it| it.metrics.iter().chain(&it.change));
+        metrics.iter().chain(compared).map(number_or_null)
+    }
+
+    pub(crate) fn of(numbers: &Numbers) -> Self {
         let comparison = numbers.comparison.as_ref().map(|compared| Comparison {
             metrics: compared.metrics.clone(),
             change: compared.change.clone(),
@@ -283,17 +290,30 @@ fn understood(query: &Query) -> Value {
 }
 
 impl Params {
-    /// What a query asks for.
-    pub(crate) fn query(&self) -> Result<Query, Error> {
-        if let Some(unknown) = self.names().find(|name| !MEMBERS.contains(name)) {
-            return Err(QueryError::unknown_member(unknown, MEMBERS).into());
-        }
-        let mut query = Query::default().of(self.any_selection()?);
-        if let Some(names) = self.texts("metrics")? {
-            query.metrics = names.iter().map(|name| name.parse()).collect::<Result<_, _>>()?;
-        }
+    /// What a query asks for, as in `query` unless said otherwise.
+    pub(crate) fn query(&self, query: Query) -> Result<Query, Error> {
+        let mut query = self.metrics_query(query, &["dimensions", "fill"])?;
         if let Some(names) = self.texts("dimensions")? {
             query.dimensions = names.iter().map(|name| name.parse()).collect::<Result<_, _>>()?;
+        }
+        query.fill = self.get("fill").map(|_| self.flag("fill")).transpose()?;
+        query.check()?;
+        Ok(query)
+    }
+
+    /// What every query asks for, as in `query` unless said otherwise, where the members `others` are read elsewhere.
+    pub(crate) fn metrics_query(
+        &self,
+        query: Query,
+        others: &[&'static str],
+    ) -> Result<Query, Error> {
+        let members = || MEMBERS.into_iter().chain(others.iter().copied());
+        if let Some(unknown) = self.names().find(|name| !members().any(|it| it == *name)) {
+            return Err(QueryError::unknown_member(unknown, members()).into());
+        }
+        let mut query = query.of(self.any_selection()?);
+        if let Some(names) = self.texts("metrics")? {
+            query.metrics = names.iter().map(|name| name.parse()).collect::<Result<_, _>>()?;
         }
         query.timezone = self.timezone()?;
         if let Some(timeframe) = self.get("timeframe") {
@@ -313,9 +333,7 @@ impl Params {
                 other => Compare::Timeframe(read_timeframe(other)?),
             });
         }
-        query.fill = self.get("fill").map(|_| self.flag("fill")).transpose()?;
         query.totals = self.flag("totals")?;
-        query.check()?;
         Ok(query)
     }
 }

@@ -188,32 +188,37 @@ async fn engagement_per_second_leaves_out_what_nobody_watched() {
     viewing.apply(PlayerEvent::play(4.0)).await.unwrap();
     viewing.apply(PlayerEvent::pause(4.5)).await.unwrap();
     let params = json!({ "identifier": "intro", "interval": "1 day", "timezone": "UTC" });
-    insta::assert_json_snapshot!(fixture.engagement(params).await, @r#"
-    {
-      "engagement": [
-        {
-          "interval": "2023-05-02T00:00:00.000000Z",
-          "per_second": [
-            {
-              "second": 0,
-              "viewers": 1,
-              "views": 1
-            },
-            {
-              "second": 1,
-              "viewers": 1,
-              "views": 2
-            },
-            {
-              "second": 4,
-              "viewers": 1,
-              "views": 1
-            }
-          ]
-        }
-      ]
-    }
-    "#);
+    let second = |second: u64, views: u64, exits: u64, skips: u64| json!({ "second": second, "views": views, "viewers": 1, "exits": exits, "skips": skips, "retention": 1.0 });
+    let expected = json!([{
+        "interval": "2023-05-02T00:00:00.000000Z",
+        "sessions": 1,
+        "duration": null,
+        "average_percentage_viewed": null,
+        "per_second": [second(0, 1, 0, 0), second(1, 2, 0, 1), second(4, 1, 1, 0)],
+    }]);
+    assert_eq!(fixture.engagement(params).await["engagement"], expected);
+}
+
+#[tokio::test]
+async fn engagement_is_counted_in_steps() {
+    let fixture = Fixture::new("2023-05-02T10:00:00Z").await;
+    let viewing = fixture.play("a", "http://example.com/", "2023-05-02T10:00:00Z").await;
+    viewing.apply(PlayerEvent::pause(1.5).with_duration(4.0)).await.unwrap();
+    fixture.watch("b", "http://example.com/", "2023-05-02T10:01:00Z", 3.0).await;
+    let step = |name: &str, at: Value, viewers: u64, exits: u64, retention: f64| json!({ name: at, "views": viewers, "viewers": viewers, "exits": exits, "skips": 0, "retention": retention });
+    let counted = fixture.engagement(json!({ "identifier": "intro", "resolution": 1.5 })).await;
+    let bucket = &counted["engagement"][0];
+    let expected = [step("second", json!(0), 2, 1, 1.0), step("second", json!(1.5), 1, 1, 0.5)];
+    assert_eq!(bucket["per_second"], json!(expected));
+    assert_eq!((&bucket["sessions"], &bucket["duration"]), (&json!(2), &json!(4.0)));
+    assert_eq!(bucket["average_percentage_viewed"], 0.375);
+
+    // The other session does not say how long the video is.
+    let steps = json!({ "identifier": "intro", "resolution": "4 steps" });
+    let counted = fixture.engagement(steps).await;
+    let bucket = &counted["engagement"][0];
+    let expected = [step("percent", json!(0), 1, 0, 1.0), step("percent", json!(25), 1, 1, 1.0)];
+    assert_eq!((&bucket["per_step"], &bucket["sessions"]), (&json!(expected), &json!(1)));
 }
 
 #[tokio::test]
@@ -334,6 +339,36 @@ async fn every_report_takes_filters() {
     let none = intro(json!(["is_not", "page_host", ["two.example"]]));
     assert_eq!(fixture.watching(none).await, json!({ "watching": 0 }));
     drop(viewing);
+}
+
+#[tokio::test]
+async fn videos_are_listed_with_their_metrics() {
+    let fixture = three_viewings().await;
+    let report = fixture
+        .videos(json!({
+            "timeframe": ["2023-05-02", "2023-05-02"],
+            "compare": "previous_period",
+            "totals": true,
+            "search": "INT",
+        }))
+        .await;
+    let expected = json!([{
+        "identifier": "intro",
+        "title": null,
+        "metadata": { "tags": ["a", "b"], "vid": 1 },
+        "duration": null,
+        "first_played_at": "2023-05-01T08:00:00.000Z",
+        "last_played_at": "2023-05-02T09:00:00.000Z",
+        "metrics": [1, 8, null],
+        "comparison": { "metrics": [1, 4, null], "change": [0.0, 1.0, null] },
+    }]);
+    assert_eq!(report["results"], expected);
+    assert_eq!(report["totals"]["metrics"], json!([1, 8, null]));
+    assert_eq!(report["meta"]["rows"], 1);
+    let none = fixture.videos(json!({ "search": "outro" })).await;
+    assert_eq!((&none["results"], &none["meta"]["rows"]), (&json!([]), &json!(0)));
+    let refused = fixture.refused_videos(json!({ "dimensions": ["page"] })).await;
+    assert!(refused.starts_with(r#"query: "dimensions" is unknown"#), "{refused}");
 }
 
 #[tokio::test]

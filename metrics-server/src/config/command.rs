@@ -93,7 +93,11 @@ impl Command {
             None => Self::Serve,
             Some(CommandFlags::Health) => Self::Health,
             Some(CommandFlags::Keys(flags)) => Self::Keys(flags.read()?),
-            Some(CommandFlags::Export(flags)) => flags.read()?,
+            Some(CommandFlags::Export(flags)) => flags.report.read(flags.table)?,
+            Some(CommandFlags::Query { q, flags }) => {
+                ReportFlags { q: q.or(flags.q), ..*flags }.read(Table::Query)?
+            }
+            Some(CommandFlags::Videos(flags)) => flags.read(Table::Videos)?,
             Some(CommandFlags::Copy { from, to }) => {
                 let to = to.map(|to| named("TO", to)).transpose()?;
                 let to = to.or_else(|| database_set.cloned());
@@ -139,6 +143,18 @@ pub(super) enum CommandFlags {
     Keys(KeysFlags),
     /// Export a report, or every session, as CSV or NDJSON; servers may run meanwhile
     Export(Box<ExportFlags>),
+    /// Answer any metrics by any dimensions: `export query`, with the query first
+    Query {
+        /// The query, like `{"metrics": ["plays"], "dimensions": ["video"]}` [default: plays and view
+        /// time of the last 30 days]
+        #[arg(value_name = "JSON")]
+        q: Option<String>,
+        #[command(flatten)]
+        flags: Box<ReportFlags>,
+    },
+    /// List the videos, with the plays, the view time and the average percentage viewed of each:
+    /// `export videos`
+    Videos(Box<ReportFlags>),
     /// Ask the server that runs here whether it can record, for container health checks
     Health,
 }
@@ -178,12 +194,18 @@ impl KeysFlags {
     }
 }
 
-/// The parameters of reports, by their names.
 #[derive(Debug, clap::Args)]
 pub(super) struct ExportFlags {
     /// A report, or every session
     table: Table,
 
+    #[command(flatten)]
+    report: ReportFlags,
+}
+
+/// The parameters of reports, by their names.
+#[derive(Debug, clap::Args)]
+pub(super) struct ReportFlags {
     /// CSV in which texts that begin like a formula have an apostrophe before them, or a JSON object a
     /// line
     #[arg(long, value_name = "FORMAT", default_value = "csv")]
@@ -227,19 +249,23 @@ pub(super) struct ExportFlags {
     #[arg(long, value_name = "NAME")]
     timezone: Option<String>,
 
-    /// The query of table `query`, like `{"metrics": ["plays"], "dimensions": ["video"]}`; the flags
-    /// above add to it
+    /// The members of a query, like `{"metrics": ["plays"], "limit": 10}`, for `query` and `videos`;
+    /// the flags above add to it
     #[arg(long, value_name = "JSON")]
     q: Option<String>,
+
+    /// Only videos with this in their identifier or title, for `videos`
+    #[arg(long, value_name = "TEXT")]
+    search: Option<String>,
 
     /// Only sessions for which this holds, like `["is", "device", ["mobile"]]`
     #[arg(long, value_name = "JSON")]
     filters: Option<String>,
 }
 
-impl ExportFlags {
-    fn read(self) -> Result<Command, ConfigError> {
-        let (table, format, output) = (self.table, self.format, self.output.clone());
+impl ReportFlags {
+    fn read(self, table: Table) -> Result<Command, ConfigError> {
+        let (format, output) = (self.format, self.output.clone());
         let export = self.parameters().and_then(|params| Export::read(table, format, &params));
         match export {
             Ok(export) => Ok(Command::Export { export: Box::new(export), output }),
@@ -262,6 +288,7 @@ impl ExportFlags {
             ("minimum_watch_seconds", self.minimum_watch_seconds),
             ("ranges", self.ranges),
             ("timezone", self.timezone),
+            ("search", self.search),
         ];
         for (name, text) in texts {
             values.extend(text.map(|text| (name.to_owned(), Value::String(text))));

@@ -11,6 +11,7 @@ use crate::report::{PlayCell, PlayFigures, SourceCell, fold_plays, fold_sources}
 use crate::scan::SessionFilter;
 use crate::scan::buckets::{PlaysScanner, SourcesScanner};
 use crate::scan::engagement::{Furthest, PartsScanner, SecondsScanner};
+use crate::session::Stored;
 use crate::time_bucket::Buckets;
 
 /// Half of the blocks to each of two scanners, which are merged.
@@ -88,7 +89,8 @@ proptest! {
         let seconds = scan!(&watches, SecondsScanner::new(filtered(), buckets), it => SecondsScanner::merge);
         let mut expected = Seconds::new(buckets);
         for watch in &counted {
-            expected.add(watch.row.stored.started_at_ms, &segments(watch)).unwrap();
+            let Stored { started_at_ms, duration_ms, .. } = watch.row.stored;
+            expected.add(started_at_ms, &segments(watch), duration_ms).unwrap();
         }
         prop_assert_eq!(seconds.finish(), expected.finish());
 

@@ -13,6 +13,7 @@ use rand::{RngExt as _, SeedableRng as _};
 
 use self::dataset::Dataset;
 use crate::client::{Browser, Device, Platform};
+use crate::engagement::Resolution;
 use crate::reports::older;
 use crate::store::Store;
 
@@ -79,7 +80,9 @@ pub async fn seconds_are_those_of_brute_force(store: &dyn Store) {
     let mut random = StdRng::seed_from_u64(4);
     for number in 0..QUESTIONS {
         let case = dataset.case(&mut random, number);
-        let counted = older::seconds(store, &case.scan, case.buckets).await.expect("counted");
+        let counted = older::seconds(store, &case.scan, case.buckets, Resolution::default())
+            .await
+            .expect("counted");
         let answer: Vec<_> = counted
             .into_iter()
             .map(|bucket| {

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::draft::{Draft, START_MS, all, days, described, figures, fill, key, numbered, numbers};
 use crate::client::{Browser, Client, Device, Platform};
+use crate::engagement::Resolution;
 use crate::query::{Scan, Selection, instant};
 use crate::report::PlayFigures;
 use crate::reports::older;
@@ -16,7 +17,8 @@ use crate::video::Video;
 const HOUR_MS: i64 = 3_600_000;
 
 async fn seconds_of(store: &dyn Store, scan: &Scan, width: &str) -> Vec<(i64, Vec<[u64; 3]>)> {
-    let counted = older::seconds(store, scan, buckets(width)).await.expect("counted");
+    let counted =
+        older::seconds(store, scan, buckets(width), Resolution::default()).await.expect("counted");
     let buckets = counted.into_iter().map(|bucket| {
         let seconds = bucket.seconds.iter();
         let seconds = seconds.map(|it| [u64::from(it.second), it.views, it.viewers]);
@@ -278,7 +280,7 @@ pub async fn seconds_are_apart_by_bucket(store: &dyn Store) {
     assert_eq!(seconds_of(store, &scan, "1 day").await, [(day_ms, vec![[0, 3, 3]])]);
 
     let days = Buckets::new(Width::DAY).in_timezone("Asia/Kathmandu".parse().expect("a zone"));
-    let counted = older::seconds(store, &scan, days).await.expect("counted");
+    let counted = older::seconds(store, &scan, days, Resolution::default()).await.expect("counted");
     let seen: Vec<_> = counted
         .iter()
         .map(|bucket| (bucket.start.timestamp_millis(), bucket.seconds[0].viewers))

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::draft::{Draft, all, days, described, fill, key, numbered, object, selected, start};
+use crate::engagement::Resolution;
 use crate::key::ApiKey;
 use crate::query::Selection;
 use crate::reports::older;
@@ -246,8 +247,9 @@ pub async fn an_unknown_selection_is_empty(store: &dyn Store) {
         assert_eq!(older::plays(store, &scan, days(), Vec::new()).await.expect("summed"), []);
         assert_eq!(older::sources(store, &scan, days()).await.expect("summed"), []);
         assert_eq!(older::parts(store, &scan, 10).await.expect("counted"), []);
-        let seconds =
-            older::seconds(store, &scan, Buckets::new(Width::DAY)).await.expect("counted");
+        let seconds = older::seconds(store, &scan, Buckets::new(Width::DAY), Resolution::default())
+            .await
+            .expect("counted");
         assert_eq!(seconds, []);
         assert_eq!(older::watching(store, &selection, start()).await.expect("counted"), 0);
     }

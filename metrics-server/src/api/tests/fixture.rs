@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::access::Granted;
 use crate::api::params::Params;
-use crate::api::{dimensions, engagement, keys, plays, query, sources, watching};
+use crate::api::{dimensions, engagement, keys, plays, query, sources, videos, watching};
 use crate::error::Error;
 use crate::response::Body;
 
@@ -80,6 +80,15 @@ impl Fixture {
 
     pub(super) async fn query(&self, params: Value) -> Value {
         answer(query::query(&self.metrics, &parse(&params)).await, 200).await
+    }
+
+    pub(super) async fn videos(&self, params: Value) -> Value {
+        answer(videos::videos(&self.metrics, &parse(&params)).await, 200).await
+    }
+
+    pub(super) async fn refused_videos(&self, params: Value) -> String {
+        let refused = answer(videos::videos(&self.metrics, &parse(&params)).await, 400).await;
+        refused["error"].as_str().unwrap().to_owned()
     }
 
     pub(super) async fn refused_query(&self, params: Value) -> String {

@@ -1,0 +1,353 @@
+//! Lists videos: the metrics of each, with its newest metadata and duration.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+
+use super::ReportError;
+use super::read::{Fold, Reading, heads, list, read_heads, read_open, read_videos};
+use super::scanning::{Scanning, info, scope, scoped};
+use crate::block::{Columns, Group, Groups};
+use crate::query::{Dimension, Metric, Period, Periods, Query, QueryError, instant};
+use crate::scan::{DimensionValue, Numbers, ScanError, Scanner, title, video_name};
+use crate::store::{
+    BlockHead, OpenScan, Snapshot, Store, VideoId, VideoRecord, VideoScope, Videos,
+};
+
+/// The longest text that can be searched for, in bytes.
+pub const SEARCH_BYTES_MAX: usize = 1_024;
+
+/// How many blocks of a video are read at most to find its duration.
+const DURATION_BLOCKS_MAX: usize = 4;
+
+/// Asks which videos there are.
+///
+/// Every video of the selection that filters on videos allow is listed, also without sessions in the timeframe. Videos of
+/// one name are one: see [`Dimension::Video`].
+///
+/// ```
+/// use metrics_core::VideosQuery;
+/// use metrics_core::query::{Metric, Query};
+///
+/// let query = VideosQuery::from(Query::new([Metric::Plays])).with_search("knots");
+/// assert_eq!(query.search.as_deref(), Some("knots"));
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct VideosQuery {
+    /// Metrics, selection, timeframe, order, page and comparison. Its only dimension is [`Dimension::Video`].
+    pub query: Query,
+    /// Only videos with this text in their identifier or title, in any case; at most [`SEARCH_BYTES_MAX`] bytes.
+    pub search: Option<String>,
+}
+
+impl Default for VideosQuery {
+    /// Plays, view time and average percentage viewed of all videos, in the last 30 days.
+    fn default() -> Self {
+        let metrics = [Metric::Plays, Metric::ViewTime, Metric::AveragePercentageViewed];
+        Query::new(metrics).into()
+    }
+}
+
+impl From<Query> for VideosQuery {
+    /// Replaces the dimensions by [`Dimension::Video`].
+    fn from(query: Query) -> Self {
+        Self { query: Query { dimensions: vec![Dimension::Video], ..query }, search: None }
+    }
+}
+
+impl VideosQuery {
+    /// Only videos with this text in their identifier or title.
+    #[must_use]
+    pub fn with_search(self, text: impl Into<String>) -> Self {
+        Self { search: Some(text.into()), ..self }
+    }
+
+    /// Fails unless the query can be answered.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError`] with the first parameter that is not as its documentation says.
+    pub fn check(&self) -> Result<(), QueryError> {
+        let search = self.search.as_deref().unwrap_or_default();
+        if SEARCH_BYTES_MAX < search.len() {
+            let expected = format!("a text of at most {SEARCH_BYTES_MAX} bytes");
+            return Err(QueryError::invalid("search", search, expected));
+        }
+        self.query.check()
+    }
+}
+
+/// The videos of a page.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct VideoList {
+    /// The videos, in the order of the query.
+    pub videos: Vec<VideoEntry>,
+    /// How many videos there are, on all pages.
+    pub rows: u64,
+    /// The metrics of all videos together, if the query asks for them.
+    pub totals: Option<Numbers>,
+}
+
+/// A video, and how it is watched.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct VideoEntry {
+    /// The value of [`Dimension::Video`], by which filters find it.
+    pub name: Arc<str>,
+    /// Its identifier.
+    pub identifier: Option<String>,
+    /// Its newest metadata, as canonical JSON of an object: that of the session that started last.
+    pub metadata: Option<String>,
+    /// The text `title` of that metadata.
+    pub title: Option<String>,
+    /// Its newest known duration, in milliseconds.
+    pub duration_ms: Option<u32>,
+    /// The start of its first session, in any timeframe and under any filter.
+    pub first_played_at: Option<DateTime<Utc>>,
+    /// The start of its last session, in any timeframe and under any filter.
+    pub last_played_at: Option<DateTime<Utc>>,
+    /// The metrics of its sessions in the timeframe.
+    pub numbers: Numbers,
+}
+
+/// Lists videos, and returns the periods that their metrics are about.
+pub(crate) async fn videos(
+    store: &dyn Store,
+    query: &VideosQuery,
+    now: DateTime<Utc>,
+) -> Result<(VideoList, Periods), ReportError> {
+    query.check()?;
+    let periods = query.query.periods(now)?;
+    let selection = query.query.selection.for_stores();
+    let videos_of = scope(&selection);
+    let (scanned, _) = scoped(&Query { selection, ..query.query.clone() });
+    let mut snapshot = store.snapshot().await?;
+    let mut scanner = Scanner::new(&scanned, periods.current)?;
+    let search = query.search.as_deref();
+    let listed = Listed::read(&mut *snapshot, &videos_of, &scanner, search).await?;
+    for name in listed.names.keys() {
+        scanner.make_row(&[DimensionValue::Text(Arc::clone(name))])?;
+    }
+    let Listed { names, mut records, videos } = listed;
+    let mut compared = None;
+    if let Some(period) = periods.compared {
+        let scanner = Scanner::new(&scanned, period)?;
+        let fold = Scanning::of(scanner, records);
+        let fold = read_videos(&mut *snapshot, &reading(period), &videos, fold).await?;
+        compared = Some(fold.scanner);
+        records = fold.videos.unwrap_or_default();
+    }
+    let fold = Scanning::of(scanner, records);
+    let fold = read_videos(&mut *snapshot, &reading(periods.current), &videos, fold).await?;
+    let answer = fold.scanner.finish(compared)?;
+    let records = fold.videos.unwrap_or_default();
+
+    let mut page = Vec::with_capacity(answer.results.len());
+    for row in answer.results {
+        let [DimensionValue::Text(name)] = &row.dimensions[..] else { continue };
+        let ids = names.get(name).cloned().unwrap_or_default();
+        page.push(Listing { name: Arc::clone(name), ids, numbers: row.numbers });
+    }
+    let facts = facts(&mut *snapshot, &page).await?;
+    let entries = page.into_iter().map(|listing| listing.entry(&records, &facts));
+    let videos = entries.collect::<Result<_, ScanError>>()?;
+    Ok((VideoList { videos, rows: answer.rows, totals: answer.totals }, periods))
+}
+
+/// The sessions that a period has.
+fn reading(Period { from_ms, to_ms }: Period) -> Reading {
+    let frame = Some((from_ms, to_ms));
+    let scope = VideoScope::default();
+    Reading { scope, lists_videos: true, closed: frame, open: frame, watched_at: None }
+}
+
+/// The videos that are listed.
+struct Listed {
+    /// The row ids of each name.
+    names: BTreeMap<Arc<str>, Vec<VideoId>>,
+    records: HashMap<VideoId, VideoRecord>,
+    videos: Videos,
+}
+
+impl Listed {
+    async fn read(
+        snapshot: &mut dyn Snapshot,
+        scope: &VideoScope,
+        scanner: &Scanner,
+        search: Option<&str>,
+    ) -> Result<Self, ReportError> {
+        let mut records = HashMap::new();
+        let mut listed = 0;
+        list(snapshot, scope, |record| {
+            listed += 1;
+            if scanner.wants_video(&info(&record)) {
+                records.insert(record.id, record);
+            }
+        })
+        .await?;
+        let mut names: BTreeMap<Arc<str>, Vec<VideoId>> = BTreeMap::new();
+        let mut found = HashSet::new();
+        let search = search.map(str::to_lowercase);
+        for record in records.values() {
+            let name: Arc<str> = video_name(&record.video)?.into();
+            if search.as_deref().is_none_or(|search| is_found(record, &name, search)) {
+                found.insert(Arc::clone(&name));
+            }
+            names.entry(name).or_default().push(record.id);
+        }
+        names.retain(|name, _| found.contains(name));
+        let mut ids: Vec<_> = names.values().flatten().copied().collect();
+        ids.sort_unstable();
+        records.retain(|id, _| ids.binary_search(id).is_ok());
+        let is_whole = ids.len() == listed && scope.identifiers.is_none();
+        let videos = match &scope.key {
+            Some(key) if is_whole => Videos::OfKey(key.clone()),
+            None if is_whole => Videos::All,
+            _ => Videos::These(ids),
+        };
+        Ok(Self { names, records, videos })
+    }
+}
+
+/// Whether a video has the text, in lower case, in its name or title.
+fn is_found(record: &VideoRecord, name: &str, search: &str) -> bool {
+    // Metadata was read once for the name, or does not count if it is damaged.
+    let title = || record.video.metadata().and_then(|metadata| title(metadata).ok().flatten());
+    let has = |text: &str| text.to_lowercase().contains(search);
+    has(name) || title().is_some_and(|title| has(&title))
+}
+
+/// A row of the page.
+struct Listing {
+    name: Arc<str>,
+    ids: Vec<VideoId>,
+    numbers: Numbers,
+}
+
+impl Listing {
+    fn entry(
+        self,
+        records: &HashMap<VideoId, VideoRecord>,
+        facts: &HashMap<VideoId, Facts>,
+    ) -> Result<VideoEntry, ScanError> {
+        let of = |id: &VideoId| facts.get(id).copied().unwrap_or_default();
+        // A video without sessions is as new as its row.
+        let newest = self.ids.iter().max_by_key(|id| (of(id).last_ms, **id));
+        let video = newest.and_then(|id| records.get(id)).map(|record| &record.video);
+        let metadata = video.and_then(|video| video.metadata());
+        let all = self.ids.iter().map(of);
+        let sum = all.fold(Facts::default(), Facts::merge);
+        Ok(VideoEntry {
+            name: self.name,
+            identifier: video.and_then(|video| video.identifier()).map(str::to_owned),
+            title: metadata.map(title).transpose()?.flatten(),
+            metadata: metadata.map(str::to_owned),
+            duration_ms: sum.duration.map(|(_, duration_ms)| duration_ms),
+            first_played_at: sum.first_ms.map(instant),
+            last_played_at: sum.last_ms.map(instant),
+            numbers: self.numbers,
+        })
+    }
+}
+
+/// When a video was watched, and how long it is.
+#[derive(Clone, Copy, Debug, Default)]
+struct Facts {
+    first_ms: Option<i64>,
+    last_ms: Option<i64>,
+    /// The last session with a known duration: its start, and the duration in milliseconds.
+    duration: Option<(i64, u32)>,
+}
+
+impl Facts {
+    fn merge(self, other: Self) -> Self {
+        let first_ms = [self.first_ms, other.first_ms].into_iter().flatten().min();
+        let last_ms = self.last_ms.max(other.last_ms);
+        Self { first_ms, last_ms, duration: self.duration.max(other.duration) }
+    }
+
+    fn started(start_ms: i64, end_ms: i64) -> Self {
+        Self { first_ms: Some(start_ms), last_ms: Some(end_ms), duration: None }
+    }
+}
+
+/// Finds the facts of the videos of a page: in open sessions, in the heads of blocks, and in the newest blocks.
+async fn facts(
+    snapshot: &mut dyn Snapshot,
+    page: &[Listing],
+) -> Result<HashMap<VideoId, Facts>, ReportError> {
+    let mut ids: Vec<_> = page.iter().flat_map(|listing| &listing.ids).copied().collect();
+    ids.sort_unstable();
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let videos = Videos::These(ids);
+    let open =
+        OpenScan { videos: videos.clone(), from_ms: i64::MIN, to_ms: i64::MAX, watched_at: None };
+    let mut fold = read_open(snapshot, &open, FactsFold::default()).await?;
+    // The newest blocks of each video, the newest first.
+    let mut newest: HashMap<VideoId, Vec<BlockHead>> = HashMap::new();
+    heads(snapshot, &videos, |head| {
+        fold.note(head.video, Facts::started(head.first_start_ms, head.last_start_ms));
+        let heads = newest.entry(head.video).or_default();
+        heads.push(head);
+        heads.sort_unstable_by_key(|head| std::cmp::Reverse((head.last_start_ms, head.id)));
+        heads.truncate(DURATION_BLOCKS_MAX);
+    })
+    .await?;
+    for round in 0..DURATION_BLOCKS_MAX {
+        let mut wanted: Vec<BlockHead> = Vec::new();
+        for (video, heads) in &newest {
+            let Some(head) = heads.get(round) else { continue };
+            let known = fold.facts.get(video).and_then(|facts| facts.duration);
+            let is_known = known.is_some_and(|(at_ms, _)| 0 < round || head.last_start_ms <= at_ms);
+            wanted.extend((!is_known).then_some(*head));
+        }
+        if wanted.is_empty() {
+            break;
+        }
+        fold = read_heads(snapshot, &wanted, fold).await?;
+    }
+    Ok(fold.facts)
+}
+
+/// Collects facts from the columns of sessions.
+#[derive(Default)]
+struct FactsFold {
+    facts: HashMap<VideoId, Facts>,
+}
+
+impl FactsFold {
+    fn note(&mut self, video: VideoId, facts: Facts) {
+        let known = self.facts.entry(video).or_default();
+        *known = known.merge(facts);
+    }
+}
+
+impl Fold for FactsFold {
+    type Error = ReportError;
+
+    fn groups(&self) -> Groups {
+        Groups::default().with(Group::Starts).with(Group::Durations)
+    }
+
+    fn wants(&mut self, _: &VideoRecord) -> bool {
+        true
+    }
+
+    fn add(&mut self, video: VideoId, columns: &Columns) -> Result<(), ReportError> {
+        let starts_ms = &columns.starts_ms;
+        let (Some(first_ms), Some(last_ms)) = (starts_ms.first(), starts_ms.last()) else {
+            return Ok(());
+        };
+        let durations = columns.durations_ms.as_ref();
+        let mut sessions = starts_ms.iter().enumerate().rev();
+        let duration =
+            sessions.find_map(|(session, start_ms)| Some((*start_ms, (*durations?.get(session))?)));
+        self.note(video, Facts { duration, ..Facts::started(*first_ms, *last_ms) });
+        Ok(())
+    }
+}

@@ -1,0 +1,40 @@
+//! `/api/v1/fields`: which fields metadata and session data have, for choosers.
+
+use hyper::{Response, StatusCode};
+use metrics_core::Metrics;
+use metrics_core::query::LIMIT_MAX;
+use metrics_core::scan::Field;
+use serde::Serialize;
+
+use super::params::Params;
+use crate::error::Error;
+use crate::response::{self, Body};
+
+/// How many fields are answered unless said otherwise.
+const LIMIT: u64 = 1_000;
+
+#[derive(Serialize)]
+struct Answer {
+    fields: Vec<Entry>,
+    /// How many fields there are, not only those of the page.
+    rows: u64,
+}
+
+#[derive(Serialize)]
+struct Entry {
+    name: String,
+    sessions: u64,
+}
+
+/// The fields, as the dimensions that they are, those of most sessions first.
+pub(crate) async fn fields(metrics: &Metrics, params: &Params) -> Result<Response<Body>, Error> {
+    let limit = params.whole("limit", LIMIT, 1..=u64::from(LIMIT_MAX))?;
+    let offset = params.whole("offset", 0, 0..=u64::MAX >> 11)?;
+    let fields = metrics.reports().fields(&params.sessions_query()?).await?;
+    let page = fields.iter().skip(usize::try_from(offset).unwrap_or(usize::MAX));
+    let page = page.take(usize::try_from(limit).unwrap_or(usize::MAX));
+    let entry =
+        |field: &Field| Entry { name: field.dimension.to_string(), sessions: field.sessions };
+    let answer = Answer { fields: page.map(entry).collect(), rows: fields.len() as u64 };
+    Ok(response::json(StatusCode::OK, &answer))
+}

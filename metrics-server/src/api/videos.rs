@@ -1,0 +1,101 @@
+//! `/api/v1/videos`: which videos there are, and how each is watched.
+
+use bytes::Bytes;
+use chrono::{DateTime, SecondsFormat, Utc};
+use hyper::{Response, StatusCode};
+use metrics_core::{Metrics, ReportError, Reports, VideoEntry, VideosQuery};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::params::Params;
+use super::query::{Measures, Report, measure_names, write_table};
+use super::seconds;
+use crate::error::Error;
+use crate::export::Format;
+use crate::response::{self, Body};
+
+/// The columns of a video before those of its metrics.
+const COLUMNS: [&str; 6] =
+    ["identifier", "title", "metadata", "duration", "first_played_at", "last_played_at"];
+
+/// A video, and how it is watched.
+#[derive(Serialize)]
+pub(crate) struct Entry {
+    identifier: Option<String>,
+    title: Option<String>,
+    metadata: Option<Value>,
+    duration: Option<f64>,
+    first_played_at: Option<String>,
+    last_played_at: Option<String>,
+    #[serde(flatten)]
+    measures: Measures,
+}
+
+/// Lists videos.
+pub(crate) async fn videos(metrics: &Metrics, params: &Params) -> Result<Response<Body>, Error> {
+    let report = answer(metrics.reports(), &params.videos_query(VideosQuery::default())?).await?;
+    Ok(response::json(StatusCode::OK, &report))
+}
+
+async fn answer(reports: Reports<'_>, query: &VideosQuery) -> Result<Report<Entry>, ReportError> {
+    let (list, periods) = reports.videos(query).await?;
+    let entries = list.videos.iter().map(Entry::of).collect();
+    Ok(Report::new(entries, list.totals.as_ref(), list.rows, &query.query, periods))
+}
+
+/// Lists videos, as a file.
+pub(crate) async fn table(
+    reports: Reports<'_>,
+    query: &VideosQuery,
+    format: Format,
+) -> Result<Bytes, ReportError> {
+    let report = answer(reports, query).await?;
+    let names = COLUMNS.map(str::to_owned).into_iter().chain(measure_names(&query.query));
+    let rows = report.results.into_iter().map(Entry::cells);
+    Ok(write_table(format, &names.collect::<Vec<_>>(), rows))
+}
+
+impl Entry {
+    fn of(video: &VideoEntry) -> Self {
+        let time =
+            |at: Option<DateTime<Utc>>| Some(at?.to_rfc3339_opts(SecondsFormat::Millis, true));
+        let metadata = video.metadata.as_deref();
+        Self {
+            identifier: video.identifier.clone(),
+            title: video.title.clone(),
+            metadata: metadata.and_then(|metadata| serde_json::from_str(metadata).ok()),
+            duration: video.duration_ms.map(|ms| seconds(ms.into())),
+            first_played_at: time(video.first_played_at),
+            last_played_at: time(video.last_played_at),
+            measures: Measures::of(&video.numbers),
+        }
+    }
+
+    /// The cells, in the order of [`COLUMNS`] and [`measure_names`].
+    fn cells(self) -> Vec<Value> {
+        let measures = self.measures.cells();
+        let cells: [Value; COLUMNS.len()] = [
+            self.identifier.into(),
+            self.title.into(),
+            self.metadata.into(),
+            self.duration.into(),
+            self.first_played_at.into(),
+            self.last_played_at.into(),
+        ];
+        cells.into_iter().chain(measures).collect()
+    }
+}
+
+impl Params {
+    /// Which videos are asked for, as in `query` unless said otherwise.
+    pub(crate) fn videos_query(&self, query: VideosQuery) -> Result<VideosQuery, Error> {
+        let mut query = VideosQuery::from(self.metrics_query(query.query, &["search"])?);
+        if let Some(search) = self.get("search") {
+            let search = search.as_str();
+            let search = search.ok_or_else(|| Error::parameter("search", "must be a text"))?;
+            query = query.with_search(search);
+        }
+        query.check()?;
+        Ok(query)
+    }
+}
