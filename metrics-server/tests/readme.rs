@@ -57,7 +57,7 @@ fn matches(answer: &Value, shown: &Value) -> bool {
 async fn every_example_of_the_api_answers_what_it_shows() {
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
     let examples = examples(&readme);
-    assert_eq!(examples.len(), 9, "examples were added or lost: count them again");
+    assert_eq!(examples.len(), 10, "examples were added or lost: count them again");
     let directory = TempDir::new().unwrap();
     let database = Database::new().await;
     // As the README starts it, but on a free port: a file needs no mention, another database does.
