@@ -245,7 +245,8 @@ impl Seconds {
         Self { resolution, ..self }
     }
 
-    /// Counts one session that started at `started_at_ms`, in Unix milliseconds.
+    /// Counts one session that started at `started_at_ms`, in Unix milliseconds, of a video of this duration, where 0 is
+    /// unknown.
     ///
     /// # Errors
     ///
@@ -271,6 +272,7 @@ impl Seconds {
         duration_ms: Option<u32>,
     ) -> Result<(), TooManySeconds> {
         let resolution = self.resolution;
+        let duration_ms = duration_ms.filter(|ms| *ms != 0);
         let Some(last) = segments.ranges().last() else { return Ok(()) };
         let Some(last_steps) = resolution.steps_of(last, duration_ms) else { return Ok(()) };
         let steps = |stretch| resolution.steps_of(stretch, duration_ms).unwrap_or_default();
@@ -390,7 +392,8 @@ impl Bucket {
 /// How many units a whole video has: decimal, so that a share of 0.475 is that exactly.
 const WHOLE: u64 = 1_000_000_000;
 
-/// How much of a video `unique_ms` are, in units of `1 / WHOLE`, rounded: so that sums do not depend on the order.
+/// How much of a video `unique_ms` are, in units of `1 / WHOLE`, rounded: so that sums do not depend on the order. The
+/// duration is not 0.
 pub(crate) fn share(unique_ms: u64, duration_ms: u32) -> u128 {
     let half = duration_ms / 2;
     // Division of 64 bits is several times as fast as that of 128.

@@ -51,6 +51,8 @@ proptest! {
         let mut counted = Seconds::new(Buckets::new("1 day".parse().unwrap()));
         counted = counted.with_resolution(resolution);
         told.iter().for_each(|(it, duration_ms)| counted.add(0, it, *duration_ms).unwrap());
+        // A duration of 0 is unknown.
+        let told: Vec<_> = told.into_iter().map(|(it, ms)| (it, ms.filter(|ms| 0 < *ms))).collect();
         let bucket = counted.finish().pop();
 
         let seconds = bucket.iter().flat_map(|bucket| &bucket.seconds);
@@ -102,7 +104,8 @@ proptest! {
 
 /// Sessions, each with the duration that it tells.
 fn told() -> impl Strategy<Value = Vec<(Segments, Option<u32>)>> {
-    let duration_ms = prop::option::of(prop::sample::select(vec![1, 700, 9_001, 16_000, 40_000]));
+    let duration_ms =
+        prop::option::of(prop::sample::select(vec![0, 1, 700, 9_001, 16_000, 40_000]));
     sessions().prop_flat_map(move |sessions| {
         let number = sessions.len();
         let durations = prop::collection::vec(duration_ms.clone(), number);

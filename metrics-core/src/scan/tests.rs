@@ -5,3 +5,5 @@ mod examples;
 mod oracle;
 mod random;
 mod reports;
+#[cfg(all(feature = "sqlite", feature = "timescale"))]
+mod stores;

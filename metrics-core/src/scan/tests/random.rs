@@ -183,7 +183,7 @@ pub(super) fn filter() -> impl Strategy<Value = Filter> {
     })
 }
 
-fn query() -> impl Strategy<Value = Query> {
+pub(super) fn query() -> impl Strategy<Value = Query> {
     let metrics = prop_oneof![
         subsequence(Metric::ALL.to_vec(), 1..=Metric::ALL.len()),
         select(Metric::ALL).prop_map(|metric| vec![metric]),
@@ -243,7 +243,7 @@ fn is_near(a: &Option<f64>, b: &Option<f64>) -> bool {
 }
 
 #[track_caller]
-fn check(answer: &Answer, expected: &BTreeMap<Vec<DimensionValue>, Vec<Option<f64>>>) {
+pub(super) fn check(answer: &Answer, expected: &BTreeMap<Vec<DimensionValue>, Vec<Option<f64>>>) {
     assert_eq!(answer.rows, expected.len() as u64, "{answer:?}\n{expected:?}");
     for row in &answer.results {
         let expected = &expected[&row.dimensions];
