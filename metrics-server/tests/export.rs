@@ -173,6 +173,12 @@ fn with(parameters: &Value, name: &str, value: &Value) -> Value {
     parameters
 }
 
+fn without(parameters: &Value, name: &str) -> Value {
+    let mut parameters = parameters.clone();
+    parameters.as_object_mut().unwrap().remove(name);
+    parameters
+}
+
 fn read_ndjson(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
@@ -515,6 +521,20 @@ async fn the_command_writes_the_same_files() {
         let answered = export(&server, table, &all(&key)).await;
         assert_eq!(written, String::from_utf8(answered.body).unwrap(), "{table}");
     }
+    let of_key = with(&all(&key), "format", &json!("ndjson"));
+    let flags = ["--key", key.as_str(), "--timeframe", timeframe, "--format", "ndjson"];
+    let pages = r#"{"metrics": ["plays"], "dimensions": ["page"]}"#;
+    let written = printed(&[&["query", pages][..], &flags].concat());
+    let mut asked = with(&of_key, "metrics", &json!(["plays"]));
+    asked = with(&asked, "dimensions", &json!(["page"]));
+    let answered = export(&server, "query", &without(&asked, "interval")).await;
+    assert_eq!(written, String::from_utf8(answered.body).unwrap());
+    assert_eq!(read_ndjson(&written)[0]["plays"], 1_500);
+    let written = printed(&[&["videos", "--search", "INTRO"][..], &flags].concat());
+    let asked = with(&without(&of_key, "interval"), "search", &json!("intro"));
+    let answered = export(&server, "videos", &asked).await;
+    assert_eq!(written, String::from_utf8(answered.body).unwrap());
+    assert_eq!(read_ndjson(&written)[0]["identifier"], "intro");
     let narrowed = [
         "export",
         "sessions",
@@ -551,6 +571,8 @@ async fn the_command_writes_the_same_files() {
             2,
             "--minimum-watch-seconds must be",
         ),
+        (&["query", r#"{"metric": ["plays"]}"#], 2, "metric"),
+        (&["videos", "--interval=1 day"], 2, "interval"),
         (&["export", "watching"], 2, "watching"),
         (&["export", "sessions", "--output", "no/such/directory"], 1, "no/such/directory"),
         (&["export", "sessions", "--database-url", "sqlite:mistyped.db"], 1, "no file mistyped.db"),

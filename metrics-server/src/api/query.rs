@@ -262,10 +262,12 @@ fn understood(query: &Query) -> Value {
         Minimum::ViewMs(ms) => json!(ms as f64 / 1_000.0),
         share @ Minimum::Millionths(_) => json!(share.to_string()),
     };
+    let filter = &query.selection.filter;
+    let filters = if filter.is_empty() { json!([]) } else { filter.to_json() };
     let mut understood = json!({
         "metrics": metrics,
         "dimensions": dimensions,
-        "filters": query.selection.filter.to_json(),
+        "filters": filters,
         "timezone": query.timezone.map(|zone| zone.name()),
         "minimum_watch_seconds": minimum,
         "order_by": order_by,

@@ -357,13 +357,13 @@ async fn videos_are_listed_with_their_metrics() {
         "title": null,
         "metadata": { "tags": ["a", "b"], "vid": 1 },
         "duration": null,
-        "first_played_at": "2023-05-01T08:00:00.000Z",
+        "first_played_at": "2023-05-01T21:59:00.000Z",
         "last_played_at": "2023-05-02T09:00:00.000Z",
-        "metrics": [1, 8, null],
-        "comparison": { "metrics": [1, 4, null], "change": [0.0, 1.0, null] },
+        "metrics": [0, 0, null],
+        "comparison": { "metrics": [2, 12, null], "change": [-1.0, -1.0, null] },
     }]);
     assert_eq!(report["results"], expected);
-    assert_eq!(report["totals"]["metrics"], json!([1, 8, null]));
+    assert_eq!(report["totals"]["comparison"]["metrics"], json!([2, 12, null]));
     assert_eq!(report["meta"]["rows"], 1);
     let none = fixture.videos(json!({ "search": "outro" })).await;
     assert_eq!((&none["results"], &none["meta"]["rows"]), (&json!([]), &json!(0)));

@@ -94,8 +94,8 @@ impl Command {
             Some(CommandFlags::Health) => Self::Health,
             Some(CommandFlags::Keys(flags)) => Self::Keys(flags.read()?),
             Some(CommandFlags::Export(flags)) => flags.report.read(flags.table)?,
-            Some(CommandFlags::Query { q, flags }) => {
-                ReportFlags { q: q.or(flags.q), ..*flags }.read(Table::Query)?
+            Some(CommandFlags::Query { json, flags }) => {
+                ReportFlags { q: json.or(flags.q), ..*flags }.read(Table::Query)?
             }
             Some(CommandFlags::Videos(flags)) => flags.read(Table::Videos)?,
             Some(CommandFlags::Copy { from, to }) => {
@@ -148,7 +148,7 @@ pub(super) enum CommandFlags {
         /// The query, like `{"metrics": ["plays"], "dimensions": ["video"]}` [default: plays and view
         /// time of the last 30 days]
         #[arg(value_name = "JSON")]
-        q: Option<String>,
+        json: Option<String>,
         #[command(flatten)]
         flags: Box<ReportFlags>,
     },
