@@ -31,6 +31,7 @@ fn foreign(draft: &Draft) -> Foreign {
             session_data: subject.session_data.as_deref().map(Into::into),
             stored: draft.stored.clone(),
         },
+        equal_before: None,
     }
 }
 
