@@ -130,9 +130,9 @@ async fn fill(directory: &Directory) {
 }
 
 const REPORTS: [&[&str]; 6] = [
-    &["plays", "--key", "one", "--interval", "1 day", "--timeframe", "all"],
-    &["sources", "--key", "two", "--interval", "1 month", "--timeframe", "all"],
-    &["engagement", "--key", "one", "--ranges", "20", "--timeframe", "all"],
+    &["plays", "--key", "one", "--interval", "1 day", "--timeframe", "1600000000"],
+    &["sources", "--key", "two", "--interval", "1 month", "--timeframe", "1600000000"],
+    &["engagement", "--key", "one", "--ranges", "20", "--timeframe", "1600000000"],
     &[
         "query",
         "--q",
@@ -162,7 +162,7 @@ async fn an_export_that_is_imported_gives_every_answer_as_before() {
     for report in REPORTS {
         let arguments = [&["export"], report].concat();
         let asked = [directory.printed("a.db", &arguments), directory.printed("b.db", &arguments)];
-        assert!(asked[0].lines().count() > 5, "{arguments:?}: {}", asked[0]);
+        assert!(asked[0].lines().count() > 3, "{arguments:?}: {}", asked[0]);
         assert_eq!(asked[0], asked[1], "{arguments:?}");
     }
     assert_eq!(directory.exported("b.db"), exported);

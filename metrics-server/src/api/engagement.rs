@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::params::{Engagement, Params};
 use crate::error::Error;
-use crate::export::csv::{Line, Row};
+use crate::export::row::{Kind, Line, Row};
 use crate::response::{self, Body};
 
 #[derive(Serialize)]
@@ -110,7 +110,9 @@ fn second_of(counted: &SecondCount) -> Second {
 
 impl Row for Range {
     fn columns(line: &mut Line<'_>) {
-        line.names(&["range", "from", "to", "viewers"]);
+        line.columns(Kind::Integer, &["range"]);
+        line.columns(Kind::Double, &["from", "to"]);
+        line.columns(Kind::Integer, &["viewers"]);
     }
 
     fn cells(&self, line: &mut Line<'_>) {
@@ -123,7 +125,8 @@ impl Row for Range {
 
 impl Row for BucketSecond {
     fn columns(line: &mut Line<'_>) {
-        line.names(&["interval", "second", "views", "viewers"]);
+        line.columns(Kind::Time, &["interval"]);
+        line.columns(Kind::Integer, &["second", "views", "viewers"]);
     }
 
     fn cells(&self, line: &mut Line<'_>) {

@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use super::params::{Params, number};
 use crate::error::Error;
 use crate::export::Format;
-use crate::export::csv::{self, line};
+use crate::export::row::{self, Kind};
 use crate::response::{self, Body};
 
 /// The members of a query, so that a misspelt one is refused and not ignored.
@@ -59,27 +59,33 @@ pub(crate) async fn table(
     format: Format,
 ) -> Result<Bytes, ReportError> {
     let report = answer(reports, query).await?;
-    let mut out = Vec::new();
     let columns = Columns::of(query);
-    if format == Format::Csv {
-        line(&mut out, |line| columns.names().for_each(|name| line.text(&name)));
+    let rows = report.results.iter().map(|line| TableRow { columns: &columns, line });
+    Ok(format.write_rows(|line| columns.put(line), rows, TableRow::cells)?)
+}
+
+/// A row of an answer as a line of a table.
+struct TableRow<'a> {
+    columns: &'a Columns,
+    line: &'a Line,
+}
+
+impl Serialize for TableRow<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let names = self.columns.all().map(|(name, _)| name);
+        serializer.collect_map(names.zip(self.line.cells()))
     }
-    for row in &report.results {
-        match format {
-            Format::Csv => line(&mut out, |line| row.cells().for_each(|cell| put(line, &cell))),
-            Format::Ndjson => {
-                let members: Map<String, Value> = columns.names().zip(row.cells()).collect();
-                out.extend_from_slice(Value::Object(members).to_string().as_bytes());
-                out.push(b'\n');
-            }
-        }
+}
+
+impl TableRow<'_> {
+    fn cells(&self, line: &mut row::Line<'_>) {
+        self.line.cells().for_each(|cell| put(line, &cell));
     }
-    Ok(out.into())
 }
 
 /// The columns of a query as a table.
 struct Columns {
-    dimensions: Vec<String>,
+    dimensions: Vec<(String, Kind)>,
     metrics: Vec<String>,
     is_compared: bool,
 }
@@ -87,22 +93,38 @@ struct Columns {
 impl Columns {
     fn of(query: &Query) -> Self {
         Self {
-            dimensions: query.dimensions.iter().map(ToString::to_string).collect(),
+            dimensions: query.dimensions.iter().map(|by| (by.to_string(), kind(by))).collect(),
             metrics: query.metrics.iter().map(ToString::to_string).collect(),
             is_compared: query.compare.is_some(),
         }
     }
 
-    fn names(&self) -> impl Iterator<Item = String> {
-        let metrics = || self.metrics.iter();
-        let compared = metrics().filter(|_| self.is_compared).map(|name| format!("{name}_before"));
-        let changes = metrics().filter(|_| self.is_compared).map(|name| format!("{name}_change"));
-        self.dimensions.iter().chain(metrics()).cloned().chain(compared).chain(changes)
+    fn all(&self) -> impl Iterator<Item = (String, Kind)> {
+        let metrics = |end: &'static str, is_there: bool| {
+            let metrics = self.metrics.iter().filter(move |_| is_there);
+            metrics.map(move |name| (format!("{name}{end}"), Kind::Double))
+        };
+        let compared =
+            metrics("_before", self.is_compared).chain(metrics("_change", self.is_compared));
+        self.dimensions.iter().cloned().chain(metrics("", true)).chain(compared)
+    }
+
+    fn put(&self, line: &mut row::Line<'_>) {
+        self.all().for_each(|(name, kind)| line.columns(kind, &[&name]));
+    }
+}
+
+/// The kind of the values of a dimension.
+fn kind(by: &Dimension) -> Kind {
+    match by {
+        Dimension::Time(_) => Kind::Time,
+        Dimension::HourOfDay | Dimension::DayOfWeek => Kind::Integer,
+        _ => Kind::Text,
     }
 }
 
 impl Line {
-    /// The cells of the row, in the order of [`Columns::names`].
+    /// The cells of the row, in the order of [`Columns::all`].
     fn cells(&self) -> impl Iterator<Item = Value> {
         let Measures { metrics, comparison } = &self.measures;
         let compared = comparison.iter().flat_map(|it| it.metrics.iter().chain(&it.change));
@@ -110,11 +132,12 @@ impl Line {
     }
 }
 
-fn put(line: &mut csv::Line<'_>, cell: &Value) {
-    match cell {
-        Value::Null => line.nothing(),
-        Value::String(text) => line.text(text),
-        number => line.number(number),
+fn put(line: &mut row::Line<'_>, cell: &Value) {
+    match (cell, cell.as_u64(), cell.as_f64()) {
+        (Value::String(text), ..) => line.text(text),
+        (_, Some(number), _) => line.number(number),
+        (_, None, Some(number)) => line.number(number),
+        _ => line.nothing(),
     }
 }
 
