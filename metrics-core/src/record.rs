@@ -92,7 +92,7 @@ pub enum RecordError {
     Missing {
         /// The member.
         member: &'static str,
-        /// What to do about it.
+        /// The remedy.
         remedy: &'static str,
     },
     /// A member has a value that does not fit.
@@ -170,7 +170,7 @@ pub(crate) fn content(row: &Row) -> [u8; 16] {
     let Row { page, client, session_data, stored, .. } = row;
     let Stored { started_at_ms, last_event_at_ms, duration_ms, view_ms, unique_ms, .. } = stored;
     let Counters { rebufferings, rebuffering_ms, failures, startup_ms, details } = &stored.counters;
-    // An export does not tell a rendition of which nothing is known from none.
+    // An export does not distinguish an unknown rendition from none.
     let rendition = details.rendition.clone().filter(|it| *it != Rendition::default());
     let details = Details { rendition, ..details.clone() };
     // A map of numbers and texts is always written.

@@ -38,7 +38,7 @@ pub(crate) trait Sink {
     /// A number.
     fn double(&mut self, number: f64);
 
-    /// What is not there.
+    /// A cell without a value.
     fn nothing(&mut self);
 }
 
@@ -76,7 +76,7 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// What is not there.
+    /// A cell without a value.
     pub(crate) fn nothing(&mut self) {
         self.sink.nothing();
     }
