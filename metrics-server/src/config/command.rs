@@ -319,7 +319,8 @@ pub(super) enum ImportFlags {
         /// Its URL, `postgres://USER@HOST/DATABASE`
         url: String,
     },
-    /// From NDJSON, a session a line, as `export sessions --format ndjson` writes it
+    /// From NDJSON, a session a line, as `export sessions --format ndjson` writes it; needed are `key`,
+    /// `identifier` or `metadata`, `started_at`, and `segments` or `view_time`
     Sessions {
         /// The file, or - for the standard input
         file: PathBuf,
