@@ -245,7 +245,9 @@ impl<P: FnMut(u64)> Copying<'_, P> {
         };
         let rows = patiently(async || rows(&mut *self.from.snapshot().await?, head).await);
         let rows = rows.await.map_err(CopyError::Read)?.into_iter();
-        Ok(rows.map(|row| Foreign { key: key.clone(), video: video.clone(), row }).collect())
+        let foreign =
+            |row| Foreign { key: key.clone(), video: video.clone(), row, equal_before: None };
+        Ok(rows.map(foreign).collect())
     }
 
     async fn insert(&mut self, sessions: Vec<Foreign>) -> Result<(), CopyError> {

@@ -15,6 +15,8 @@ use crate::containment::{canonical, contains, has_nul, is_too_deep};
 use crate::engagement::Parts;
 use crate::event::PlayerEvent;
 use crate::interval::{IntervalSet, Segments};
+use crate::query::instant;
+use crate::record::SessionRecord;
 use crate::session::{Counters, Moment, Reach, Session, Stored};
 use crate::source::SOURCE_BYTES_MAX;
 use crate::totals::{DayTotals, StoredTotals};
@@ -255,6 +257,23 @@ pub fn totals(bytes: &[u8]) {
     }
 }
 
+/// A line of a file of sessions. A session that is taken can be kept in a block and counted in totals.
+pub fn record(bytes: &[u8]) {
+    let now = instant(1_800_000_000_000);
+    let Ok(record) = SessionRecord::parse(bytes, None, now) else { return };
+    let Row { id, stored, .. } = &record.row;
+    assert!(stored.unique_ms <= stored.view_ms && stored.started_at_ms <= stored.last_event_at_ms);
+    let segments = Segments::decode(&stored.segments).expect("they were just encoded");
+    assert!(segments.is_empty() || segments.union().len_ms() == stored.unique_ms);
+    assert_eq!(*id, record.row_id(0));
+    assert!(Session::load(stored).is_ok());
+    assert_eq!(Block::encode(vec![record.row.clone()]).rows(), Ok(vec![record.row.clone()]));
+    let mut spaced = bytes.to_vec();
+    spaced.extend_from_slice(b"\r\n");
+    let again = SessionRecord::parse(&spaced, None, now);
+    assert!(again.is_err() || again == Ok(record), "the end of a line changes nothing");
+}
+
 #[cfg(test)]
 mod tests {
     #[track_caller]
@@ -295,6 +314,11 @@ mod tests {
     #[test]
     fn totals_are_as_they_must_be() {
         replay("totals", super::totals);
+    }
+
+    #[test]
+    fn records_are_as_they_must_be() {
+        replay("record", super::record);
     }
 
     #[test]

@@ -1,11 +1,14 @@
 //! Adds closed sessions that were recorded elsewhere: from another store, another system, or a file.
 //!
-//! A session is known by its key, its video, its start and its row id: added again, it changes nothing.
+//! A session is known by its key, its video, its start and its row id, or by all of its content: added again, it changes
+//! nothing.
 
 use std::collections::{BTreeMap, HashMap};
+use std::mem;
 
 use crate::block::{Groups, Row, RowId};
 use crate::key::ApiKey;
+use crate::record::{SessionRecord, content};
 use crate::store::{
     BlockHead, BlockId, Error, KeyId, OpenScan, Outcome, Rewrite, Snapshot, Store, VideoId, Videos,
 };
@@ -14,6 +17,9 @@ use crate::video::Video;
 
 /// How many heads or open sessions are read at a time.
 const PAGE: u32 = 10_000;
+
+/// How many records [`Equals`] remembers at least: 20 MB.
+const RECORDS_REMEMBERED: usize = 500_000;
 
 /// A closed session that was recorded elsewhere.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -24,6 +30,39 @@ pub struct Foreign {
     pub video: Video,
     /// The session. Its resume state is ignored.
     pub row: Row,
+    /// How many sessions before it in its file equal it but for the row id, if it is known by its content: the store has
+    /// it if it has more than so many equal ones, whatever their row ids. `None` if it is known by its row id.
+    pub equal_before: Option<u32>,
+}
+
+/// Makes sessions of the records of one file, and tells equal records apart: two viewers may have watched the same.
+///
+/// Equal records more than half a million other ones apart count as the same session, so that the memory is bounded. In
+/// an export they follow each other.
+#[derive(Clone, Debug, Default)]
+pub struct Equals {
+    // How many of each content came by. The older half is forgotten at once.
+    recent: HashMap<[u8; 16], u32>,
+    older: HashMap<[u8; 16], u32>,
+}
+
+impl Equals {
+    /// The session of the next record.
+    pub fn session(&mut self, record: SessionRecord) -> Foreign {
+        if record.id.is_some() {
+            let SessionRecord { key, video, row, .. } = record;
+            return Foreign { key, video, row, equal_before: None };
+        }
+        let content = record.content();
+        let before =
+            self.recent.get(&content).or_else(|| self.older.get(&content)).copied().unwrap_or(0);
+        if RECORDS_REMEMBERED <= self.recent.len() {
+            self.older = mem::take(&mut self.recent);
+        }
+        self.recent.insert(content, before.saturating_add(1));
+        let row = Row { id: record.row_id(before), ..record.row };
+        Foreign { key: record.key, video: record.video, row, equal_before: Some(before) }
+    }
 }
 
 /// The outcome of an import.
@@ -48,11 +87,12 @@ pub struct Inserted {
 pub async fn insert(store: &dyn Store, sessions: Vec<Foreign>) -> Result<Inserted, Error> {
     let named: Vec<(ApiKey, Video)> =
         sessions.iter().map(|it| (it.key.clone(), it.video.clone())).collect();
-    let mut by_video: BTreeMap<(KeyId, VideoId), BTreeMap<(i64, RowId), Row>> = BTreeMap::new();
+    let mut by_video = ByVideo::new();
     let mut twice = 0;
     for (place, session) in store.add_videos(&named).await?.into_iter().zip(sessions) {
         let row = settled(session.row);
-        twice += u64::from(by_video.entry(place).or_default().insert(row.order(), row).is_some());
+        let (order, sought) = (row.order(), Sought { row, equal_before: session.equal_before });
+        twice += u64::from(by_video.entry(place).or_default().insert(order, sought).is_some());
     }
     loop {
         let present = Present::read(&mut *store.snapshot().await?, &by_video).await?;
@@ -64,12 +104,20 @@ pub async fn insert(store: &dyn Store, sessions: Vec<Foreign>) -> Result<Inserte
     }
 }
 
-type ByVideo = BTreeMap<(KeyId, VideoId), BTreeMap<(i64, RowId), Row>>;
+type ByVideo = BTreeMap<(KeyId, VideoId), BTreeMap<(i64, RowId), Sought>>;
 
-/// The sessions that a store has of the videos and the time of an import.
+/// A session of an import.
+struct Sought {
+    row: Row,
+    equal_before: Option<u32>,
+}
+
+/// The sessions that a store has of the videos and the starts of an import.
 #[derive(Default)]
 struct Present {
     rows: HashMap<(VideoId, i64, RowId), Row>,
+    // How many of them have the same content.
+    equal: HashMap<(VideoId, i64, [u8; 16]), u32>,
     // The last block of each video.
     last: HashMap<VideoId, BlockId>,
 }
@@ -77,6 +125,7 @@ struct Present {
 impl Present {
     async fn read(snapshot: &mut dyn Snapshot, sessions: &ByVideo) -> Result<Self, Error> {
         let mut present = Self::default();
+        let by_id: ById<'_> = sessions.iter().map(|((_, video), rows)| (*video, rows)).collect();
         let mut ids: Vec<VideoId> = sessions.keys().map(|(_, video)| *video).collect();
         ids.sort_unstable();
         let starts = || sessions.values().flat_map(BTreeMap::keys).map(|(start_ms, _)| *start_ms);
@@ -84,14 +133,16 @@ impl Present {
             return Ok(present);
         };
         let videos = Videos::These(ids);
-        present.read_blocks(snapshot, &videos, sessions).await?;
+        present.read_blocks(snapshot, &videos, &by_id).await?;
         let scan = OpenScan { videos, from_ms, to_ms, watched_at: None };
         let mut after = None;
         loop {
             let page = snapshot.open_sessions(&scan, after, PAGE).await?;
             after = page.last().map(|session| session.id);
             let is_last = page.len() < PAGE as usize;
-            present.add(page.into_iter().map(|session| (session.video, settled(session.row))));
+            for session in page {
+                present.add(&by_id, session.video, settled(session.row));
+            }
             if is_last {
                 return Ok(present);
             }
@@ -102,23 +153,18 @@ impl Present {
         &mut self,
         snapshot: &mut dyn Snapshot,
         videos: &Videos,
-        sessions: &ByVideo,
+        by_id: &ById<'_>,
     ) -> Result<(), Error> {
-        let by_id: HashMap<VideoId, &BTreeMap<(i64, RowId), Row>> =
-            sessions.iter().map(|((_, video), rows)| (*video, rows)).collect();
         let mut after = None;
         loop {
             let page = snapshot.blocks(videos, i64::MIN, i64::MAX, after, PAGE).await?;
             after = page.last().map(|head| head.id);
             for head in &page {
                 self.last.insert(head.video, head.id);
-                let may_have = |rows: &&BTreeMap<(i64, RowId), Row>| {
-                    let frame =
-                        (head.first_start_ms, RowId(0))..=(head.last_start_ms, RowId(u64::MAX));
-                    rows.range(frame).next().is_some()
-                };
-                if by_id.get(&head.video).is_some_and(may_have) {
-                    self.add(rows(snapshot, head).await?.into_iter().map(|row| (head.video, row)));
+                if is_sought(by_id, head.video, head.first_start_ms, head.last_start_ms) {
+                    for row in rows(snapshot, head).await? {
+                        self.add(by_id, head.video, row);
+                    }
                 }
             }
             if page.len() < PAGE as usize {
@@ -127,11 +173,17 @@ impl Present {
         }
     }
 
-    fn add(&mut self, rows: impl Iterator<Item = (VideoId, Row)>) {
-        self.rows.extend(rows.map(|(video, row)| {
-            let (start_ms, id) = row.order();
-            ((video, start_ms, id), row)
-        }));
+    fn add(&mut self, by_id: &ById<'_>, video: VideoId, row: Row) {
+        let (start_ms, id) = row.order();
+        if is_sought(by_id, video, start_ms, start_ms) {
+            *self.equal.entry((video, start_ms, content(&row))).or_default() += 1;
+            self.rows.insert((video, start_ms, id), row);
+        }
+    }
+
+    fn has_equal(&self, video: VideoId, Sought { row, equal_before }: &Sought) -> bool {
+        let equal = || self.equal.get(&(video, row.stored.started_at_ms, content(row)));
+        equal_before.is_some_and(|before| equal().is_some_and(|equal| before < *equal))
     }
 
     /// The change that adds the sessions that are not there.
@@ -140,10 +192,11 @@ impl Present {
         let mut totals = Totals::default();
         for ((key, video), rows) in sessions {
             let mut missing = Vec::new();
-            for ((start_ms, id), row) in rows {
+            for ((start_ms, id), sought) in rows {
                 match self.rows.get(&(*video, *start_ms, *id)) {
-                    None => missing.push(row.clone()),
-                    Some(there) if there == row => inserted.already_there += 1,
+                    _ if self.has_equal(*video, sought) => inserted.already_there += 1,
+                    None => missing.push(sought.row.clone()),
+                    Some(there) if *there == sought.row => inserted.already_there += 1,
                     Some(_) => inserted.differing.push(*id),
                 }
             }
@@ -161,6 +214,14 @@ impl Present {
         rewrite.totals = totals.finish();
         (rewrite, inserted)
     }
+}
+
+type ById<'a> = HashMap<VideoId, &'a BTreeMap<(i64, RowId), Sought>>;
+
+/// Whether an import has a session of a video that started from `from_ms` to `to_ms`.
+fn is_sought(sessions: &ById<'_>, video: VideoId, from_ms: i64, to_ms: i64) -> bool {
+    let frame = (from_ms, RowId(0))..=(to_ms, RowId(u64::MAX));
+    sessions.get(&video).is_some_and(|rows| rows.range(frame).next().is_some())
 }
 
 /// The sessions of a block; none if it is there no more.

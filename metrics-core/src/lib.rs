@@ -104,6 +104,7 @@ mod keyring;
 #[cfg(feature = "recorder")]
 mod metrics;
 pub mod query;
+pub mod record;
 #[cfg(feature = "recorder")]
 pub mod recorder;
 pub mod report;

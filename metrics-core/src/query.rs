@@ -21,6 +21,7 @@ use crate::time_bucket::{Buckets, Span, Width};
 
 pub use dimension::Dimension;
 pub use error::QueryError;
+pub(crate) use error::{distance, excerpt};
 pub use filter::{Comparison, FILTER_DEPTH_MAX, FILTER_VALUES_MAX, Figure, Filter, Operator};
 pub use metric::Metric;
 pub use model::{

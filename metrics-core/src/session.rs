@@ -43,7 +43,7 @@ pub(crate) use resume::over;
 ///
 /// A client sends at most 50 events in a batch, most of them with the duration, and only one batch is on its way at a
 /// time.
-const WINDOW: usize = 64;
+pub(crate) const WINDOW: usize = 64;
 
 /// For how long after a join the events of a client arrive that it kept while it was away, in milliseconds.
 const BURST_MS: u64 = 300;

@@ -292,7 +292,8 @@ impl World {
                 session_data: subject.session_data.as_deref().map(Into::into),
                 stored: stored.clone(),
             };
-            file.push(Foreign { key: subject.key.clone(), video: subject.video.clone(), row });
+            let (key, video) = (subject.key.clone(), subject.video.clone());
+            file.push(Foreign { key, video, row, equal_before: None });
             if self.sessions.iter().all(|it| it.id != id) {
                 missing += 1;
                 self.sessions.push(Viewed { id, subject, stored, state: State::Final });

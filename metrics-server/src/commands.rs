@@ -1,6 +1,7 @@
 //! What the binary does beside serving: moving and exporting databases, seeing to keys, and asking a server for its health.
 
 mod export;
+mod import;
 mod keys;
 
 use std::error::Error;
@@ -18,6 +19,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 pub(crate) use self::export::write_export;
+pub(crate) use self::import::{check_file, import_sessions};
 pub(crate) use self::keys::see_to_keys;
 
 /// How often progress is shown to somebody who watches, and how often it is logged.
@@ -194,6 +196,10 @@ impl Drop for Shown {
 
 fn line(done: u64, total: u64, what: &str, elapsed: Duration) -> String {
     const WIDTH: usize = 30;
+    if total == 0 && 0 < done {
+        // How much there is to do is not known, as of a pipe.
+        return format!("{done} {what}, {:.0}/s", done as f64 / elapsed.as_secs_f64().max(0.001));
+    }
     let share = if total == 0 { 1.0 } else { (done as f64 / total as f64).min(1.0) };
     let filled = (share * WIDTH as f64) as usize;
     let rate = done as f64 / elapsed.as_secs_f64().max(0.001);
@@ -219,6 +225,7 @@ mod tests {
         assert!(line(99_999, 100_000, "days", second).contains(" 99 %"));
         // More may come while it runs, and there may be nothing to do.
         assert!(line(101, 100, "days", second).contains("100 %  101 of 100"));
+        assert_eq!(line(50, 0, "bytes", second), "50 bytes, 50/s");
         assert!(line(0, 0, "days", Duration::ZERO).contains("100 %  0 of 0"));
     }
 

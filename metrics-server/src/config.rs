@@ -22,7 +22,7 @@ use metrics_core::{ApiKey, Bots};
 use tracing_subscriber::EnvFilter;
 
 use self::command::CommandFlags;
-pub use self::command::{Command, KeysCommand, KeysFormat};
+pub use self::command::{Command, KeysCommand, KeysFormat, SessionsImport};
 use crate::access::Access;
 use crate::auth::Credentials;
 use crate::cors::Cors;

@@ -1,9 +1,16 @@
-//! Reports and sessions as files, for spreadsheets and data warehouses: CSV, or NDJSON with an object a line.
+//! Reports and sessions as files, for spreadsheets and data warehouses: CSV, NDJSON with an object a line, or Parquet.
 //!
 //! Reports are as large as their answers. Sessions may be millions, so they are read and written a page at a time.
 
-pub(crate) mod csv;
+mod csv;
+#[cfg(feature = "parquet")]
+mod parquet;
+#[cfg(not(feature = "parquet"))]
+#[path = "export/without_parquet.rs"]
+mod parquet;
+pub(crate) mod row;
 mod sessions;
+mod writer;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -11,9 +18,11 @@ use metrics_core::query;
 use metrics_core::store::{self, Store};
 use metrics_core::time_bucket::Buckets;
 use metrics_core::{BucketQuery, EngagementQuery, ReportError, Reports, VideosQuery};
+use serde::Serialize;
 
-use self::csv::{Row, line};
+use self::row::{Line, Row};
 use self::sessions::Sessions;
+use self::writer::Writer;
 use crate::api::params::{Engagement, Params};
 use crate::api::{engagement, plays, query as api_query, sources, videos};
 use crate::error::Error;
@@ -63,6 +72,8 @@ pub enum Format {
     Csv,
     /// A JSON object a line.
     Ndjson,
+    /// Apache Parquet, in programs that were built with the feature `parquet`.
+    Parquet,
 }
 
 impl Format {
@@ -71,6 +82,7 @@ impl Format {
         match self {
             Self::Csv => "csv",
             Self::Ndjson => "ndjson",
+            Self::Parquet => "parquet",
         }
     }
 
@@ -78,35 +90,28 @@ impl Format {
         match self {
             Self::Csv => "text/csv; charset=utf-8; header=present",
             Self::Ndjson => "application/x-ndjson",
-        }
-    }
-
-    /// A row as it stands in a file.
-    fn write(self, row: &impl Row, out: &mut Vec<u8>) {
-        match self {
-            Self::Csv => line(out, |line| row.cells(line)),
-            Self::Ndjson => {
-                // Writing into memory does not fail, and rows have no maps whose keys are no texts.
-                if serde_json::to_writer(&mut *out, row).is_ok() {
-                    out.push(b'\n');
-                }
-            }
-        }
-    }
-
-    /// What stands before the first row.
-    fn begin<R: Row>(self, out: &mut Vec<u8>) {
-        if self == Self::Csv {
-            line(out, R::columns);
+            Self::Parquet => "application/vnd.apache.parquet",
         }
     }
 
     /// All that there is of a table.
-    fn write_all<R: Row>(self, rows: &[R]) -> Bytes {
-        let mut out = Vec::new();
-        self.begin::<R>(&mut out);
-        rows.iter().for_each(|row| self.write(row, &mut out));
-        out.into()
+    fn write_all<R: Row>(self, rows: &[R]) -> Result<Bytes, store::Error> {
+        self.write_rows(R::columns, rows.iter(), |row, line| row.cells(line))
+    }
+
+    /// All rows of a table that `columns` names the columns of, and `cells` the values of each row.
+    pub(crate) fn write_rows<R: Serialize>(
+        self,
+        columns: impl FnOnce(&mut Line<'_>),
+        rows: impl Iterator<Item = R>,
+        cells: impl Fn(&R, &mut Line<'_>),
+    ) -> Result<Bytes, store::Error> {
+        let mut writer = Writer::new(self, columns)?;
+        for row in rows {
+            writer.write(&row, |line| cells(&row, line))?;
+        }
+        writer.finish()?;
+        Ok(writer.take().into())
     }
 }
 
@@ -136,6 +141,11 @@ impl Export {
     ///
     /// [`Error::Parameter`] if a parameter of the table cannot be read.
     pub(crate) fn read(table: Table, format: Format, params: &Params) -> Result<Self, Error> {
+        if format == Format::Parquet && !parquet::IS_THERE {
+            let expected =
+                "must be csv or ndjson: this program was built without the feature `parquet`";
+            return Err(Error::parameter("format", expected));
+        }
         // A file has all rows unless somebody wants fewer.
         let all = |query: query::Query| query.page(query::LIMIT_MAX, 0);
         let query = match table {
@@ -169,18 +179,18 @@ impl Export {
     ) -> Result<Exporting, ReportError> {
         let (reports, format) = (Reports::new(store, now), self.format);
         let rest = Rest::Whole(match &self.query {
-            Query::Plays(query) => format.write_all(&plays::buckets(reports, query).await?),
-            Query::Sources(query) => format.write_all(&sources::pages(reports, query).await?),
+            Query::Plays(query) => format.write_all(&plays::buckets(reports, query).await?)?,
+            Query::Sources(query) => format.write_all(&sources::pages(reports, query).await?)?,
             Query::Ranges(query, ranges) => {
-                format.write_all(&engagement::ranges(reports, query, *ranges).await?)
+                format.write_all(&engagement::ranges(reports, query, *ranges).await?)?
             }
             Query::PerSecond(query, buckets) => {
-                format.write_all(&engagement::seconds(reports, query, *buckets).await?)
+                format.write_all(&engagement::seconds(reports, query, *buckets).await?)?
             }
             Query::Any(query) => api_query::table(reports, query, format).await?,
             Query::Videos(query) => videos::table(reports, query, format).await?,
             Query::Sessions(query) => {
-                let sessions = Sessions::new(reports.sessions(query), format);
+                let sessions = Sessions::new(reports.sessions(query), format)?;
                 return Ok(Exporting { rest: Rest::Sessions(Box::new(sessions)) });
             }
         });

@@ -106,7 +106,9 @@ pub use attempts::Peer;
 pub use auth::Credentials;
 pub use body::BODY_BYTES_MAX;
 #[cfg(feature = "binary")]
-pub use config::{Command, Config, ConfigError, Database, KeysCommand, KeysFormat, LogFormat};
+pub use config::{
+    Command, Config, ConfigError, Database, KeysCommand, KeysFormat, LogFormat, SessionsImport,
+};
 pub use cors::Cors;
 pub use mount::Prefix;
 pub use page::EXAMPLE_KEY;

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::commands::{
-    ask_health, check_blocks, check_there, copy_all, import_mave, see_to_keys, write_export,
+    ask_health, check_blocks, check_file, check_there, copy_all, import_mave, import_sessions,
+    see_to_keys, write_export,
 };
 use metrics_core::recorder::{Spool, TakenUp};
 use metrics_core::store::{
@@ -143,6 +144,11 @@ async fn prepare(config: &Config) -> Result<Option<Arc<dyn Store>>, Box<dyn Erro
             if let Database::Postgres(url) = old {
                 import_mave(url, &*open(config, &config.database).await?).await?;
             }
+        }
+        Command::ImportSessions(import) if import.dry_run => import_sessions(None, import).await?,
+        Command::ImportSessions(import) => {
+            check_file(import)?;
+            import_sessions(Some(&*open(config, &config.database).await?), import).await?;
         }
         Command::CheckBlocks { mend } => {
             check_blocks(&*open(config, &config.database).await?, *mend).await?;

@@ -135,6 +135,10 @@ fn read_csv(text: &str) -> Vec<BTreeMap<String, String>> {
 
 /// The body of an answer that came in chunks.
 fn unchunked(answer: &Answer) -> String {
+    String::from_utf8(unchunked_bytes(answer)).unwrap()
+}
+
+fn unchunked_bytes(answer: &Answer) -> Vec<u8> {
     let mut body = Vec::new();
     assert_eq!(answer.header("transfer-encoding"), Some("chunked"), "{answer:?}");
     let mut rest = &*answer.body;
@@ -144,7 +148,7 @@ fn unchunked(answer: &Answer) -> String {
         rest = &rest[end + 2..];
         if size == 0 {
             assert_eq!(rest, b"\r\n");
-            return String::from_utf8(body).unwrap();
+            return body;
         }
         body.extend_from_slice(&rest[..size]);
         assert_eq!(&rest[size..size + 2], b"\r\n");
@@ -161,6 +165,7 @@ async fn export(server: &TestServer, table: &str, parameters: &Value) -> Answer 
     assert_eq!(answer.header("content-disposition"), Some(&*disposition));
     let kind = match format {
         "csv" => "text/csv; charset=utf-8; header=present",
+        "parquet" => "application/vnd.apache.parquet",
         _ => "application/x-ndjson",
     };
     assert_eq!(answer.header("content-type"), Some(kind));
@@ -378,6 +383,66 @@ async fn texts_of_pages_are_no_formulas_in_csv_and_as_they_are_in_ndjson() {
     assert!(sessions.iter().all(|it| it["key"] == "+a/key="));
 }
 
+#[cfg(feature = "parquet")]
+#[tokio::test]
+async fn parquet_holds_what_csv_does() {
+    use parquet::file::reader::{FileReader as _, SerializedFileReader};
+    use parquet::record::Field;
+
+    let time_ms = |text: &str| {
+        let time = chrono::DateTime::parse_from_rfc3339(text);
+        let time = time.or_else(|_| chrono::DateTime::parse_from_rfc3339(&format!("{text}Z")));
+        time.unwrap().timestamp_millis()
+    };
+    let (server, key) = filled().await;
+    let all = all(&key);
+    let query = json!({"metrics": ["plays", "average_view_duration", "startup_time_p50"],
+        "dimensions": ["time:1 hour", "hour_of_day", "video"], "timeframe": ["2023-11-01", "2023-12-01"], "compare": "previous_period", "limit": 5});
+    for (table, parameters) in [
+        ("plays", all.clone()),
+        ("sources", with(&all, "timezone", &json!("Europe/Amsterdam"))),
+        ("engagement", all.clone()),
+        ("engagement", with(&all, "ranges", &json!(4))),
+        ("engagement", with(&all, "query", &json!({"key": "unknown"}))),
+        ("query", query),
+        ("sessions", json!({})),
+    ] {
+        let whole = |answer: Answer| match table {
+            "sessions" => unchunked_bytes(&answer),
+            _ => answer.body.to_vec(),
+        };
+        let csv = whole(export(&server, table, &parameters).await);
+        let lines = read_csv(str::from_utf8(&csv).unwrap());
+        let format = json!("parquet");
+        let file = whole(export(&server, table, &with(&parameters, "format", &format)).await);
+        let file = SerializedFileReader::new(bytes::Bytes::from(file)).unwrap();
+        let rows: Vec<_> = file.get_row_iter(None).unwrap().map(Result::unwrap).collect();
+        assert_eq!(rows.len(), lines.len(), "{table}");
+        for (row, line) in rows.iter().zip(&lines) {
+            assert_eq!(row.len(), line.len(), "{table}");
+            for (name, field) in row.get_column_iter() {
+                let cell = &line[name];
+                match field {
+                    Field::Null => assert_eq!(cell, "", "{table}: {name}"),
+                    Field::Str(text) => {
+                        // It may begin like a formula.
+                        let plain = cell.strip_prefix('\'').unwrap_or(cell);
+                        assert_eq!(plain, text, "{table}: {name}");
+                    }
+                    Field::Long(number) => assert_eq!(*cell, number.to_string(), "{table}: {name}"),
+                    Field::Double(number) => {
+                        assert_eq!(cell.parse(), Ok(*number), "{table}: {name}");
+                    }
+                    Field::TimestampMillis(at_ms) => {
+                        assert_eq!(time_ms(cell), *at_ms, "{table}: {name}");
+                    }
+                    other => panic!("{table}: {name} is {other:?}"),
+                }
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn what_is_exported_is_guarded_and_what_is_wrong_is_told() {
     let credentials = Credentials::new("ada", "open sesame").unwrap();
@@ -390,8 +455,16 @@ async fn what_is_exported_is_guarded_and_what_is_wrong_is_told() {
             .header("authorization", "Basic YWRhOm9wZW4gc2VzYW1l")
             .query("identifier=intro");
         assert_eq!(allowed.clone().send().await.status, 200, "{table}");
-        let answer = allowed.query("identifier=intro&format=xml").send().await;
-        assert_eq!((answer.status, &*answer.error()), (400, "`format` must be csv or ndjson"));
+        let answer = allowed.clone().query("identifier=intro&format=xml").send().await;
+        assert_eq!(
+            (answer.status, &*answer.error()),
+            (400, "`format` must be csv, ndjson or parquet")
+        );
+        if !cfg!(feature = "parquet") {
+            let answer = allowed.query("identifier=intro&format=parquet").send().await;
+            let told = "`format` must be csv or ndjson: this program was built without the feature `parquet`";
+            assert_eq!((answer.status, &*answer.error()), (400, told));
+        }
         let method = server.http("DELETE", &path).send().await;
         assert_eq!((method.status, method.header("allow")), (405, Some("GET, POST, OPTIONS")));
     }

@@ -100,7 +100,8 @@ pub(crate) fn check_count(
     Err(QueryError::Count { parameter, count, min, max })
 }
 
-fn excerpt(value: &str) -> String {
+/// The beginning of a value, for an error that repeats it.
+pub(crate) fn excerpt(value: &str) -> String {
     value.chars().take(EXCERPT_CHARS_MAX).collect()
 }
 
@@ -110,7 +111,7 @@ fn one_of(names: &[&str]) -> String {
 }
 
 /// How many characters must be added, removed or replaced to make one text the other.
-fn distance(one: &str, other: &str) -> usize {
+pub(crate) fn distance(one: &str, other: &str) -> usize {
     let one: Vec<char> = one.chars().take(EXCERPT_CHARS_MAX).collect();
     let mut row: Vec<usize> = (0..=one.len()).collect();
     for (index, char) in other.chars().enumerate() {

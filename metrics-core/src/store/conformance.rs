@@ -164,6 +164,7 @@ macro_rules! store_conformance {
             a_watched_session_stays_open,
             imported_sessions_are_closed,
             sessions_that_are_there_are_not_added,
+            sessions_known_by_their_content_are_added_once,
             sessions_that_differ_are_left_alone,
             an_import_with_a_key_that_is_not_there_adds_nothing,
             a_large_import_becomes_several_blocks,

@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 use super::params::{Engagement, Params};
 use super::query::number_or_null;
 use crate::error::Error;
-use crate::export::csv::{Line, Row};
+use crate::export::row::{Kind, Line, Row};
 use crate::response::{self, Body};
 
 #[derive(Serialize)]
@@ -173,7 +173,9 @@ fn seconds_of(
 
 impl Row for Range {
     fn columns(line: &mut Line<'_>) {
-        line.names(&["range", "from", "to", "viewers"]);
+        line.columns(Kind::Integer, &["range"]);
+        line.columns(Kind::Double, &["from", "to"]);
+        line.columns(Kind::Integer, &["viewers"]);
     }
 
     fn cells(&self, line: &mut Line<'_>) {
@@ -186,9 +188,10 @@ impl Row for Range {
 
 impl Row for BucketSecond {
     fn columns(line: &mut Line<'_>) {
-        let names =
-            ["interval", "second", "views", "viewers", "exits", "skips", "retention", "percent"];
-        line.names(&names);
+        line.columns(Kind::Time, &["interval"]);
+        line.columns(Kind::Double, &["second"]);
+        line.columns(Kind::Integer, &["views", "viewers", "exits", "skips"]);
+        line.columns(Kind::Double, &["retention", "percent"]);
     }
 
     fn cells(&self, line: &mut Line<'_>) {

@@ -124,6 +124,23 @@ mod tests {
     }
 
     #[test]
+    fn every_operation_has_an_id_of_its_own() {
+        let mut ids = BTreeSet::new();
+        for (path, item) in paths() {
+            let operations = item.as_object().unwrap().iter().filter(|it| it.0 != "parameters");
+            for (method, operation) in operations {
+                let id = operation["operationId"].as_str().unwrap_or_default();
+                let is_camel_case = id.chars().all(|c| c.is_ascii_alphanumeric());
+                assert!(
+                    id.starts_with(|c: char| c.is_ascii_lowercase()) && is_camel_case,
+                    "{method} {path}: {id:?}"
+                );
+                assert!(ids.insert(id.to_owned()), "{id} is there twice");
+            }
+        }
+    }
+
+    #[test]
     fn what_it_refers_to_is_in_it() {
         fn check(document: &Value, value: &Value) {
             match value {

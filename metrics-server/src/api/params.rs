@@ -114,7 +114,8 @@ impl Params {
             None => Ok(Format::default()),
             Some(Value::String(text)) if text == "csv" => Ok(Format::Csv),
             Some(Value::String(text)) if text == "ndjson" => Ok(Format::Ndjson),
-            Some(_) => Err(Error::parameter("format", "must be csv or ndjson")),
+            Some(Value::String(text)) if text == "parquet" => Ok(Format::Parquet),
+            Some(_) => Err(Error::parameter("format", "must be csv, ndjson or parquet")),
         }
     }
 

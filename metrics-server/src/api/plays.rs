@@ -10,7 +10,7 @@ use serde::ser::{SerializeMap as _, Serializer};
 use super::params::Params;
 use super::seconds;
 use crate::error::Error;
-use crate::export::csv::{Line, Row};
+use crate::export::row::{Kind, Line, Row};
 use crate::response::{self, Body};
 
 #[derive(Serialize)]
@@ -65,15 +65,17 @@ pub(crate) async fn buckets(
 
 impl Row for Bucket {
     fn columns(line: &mut Line<'_>) {
-        line.names(&["interval", "views", "total_view_time", "unique_total_view_time"]);
+        line.columns(Kind::Time, &["interval"]);
+        line.columns(Kind::Integer, &["views"]);
+        line.columns(Kind::Double, &["total_view_time", "unique_total_view_time"]);
         for class in Browser::ALL {
-            line.text(&format!("browser_{}", class.name()));
+            line.columns(Kind::Integer, &[&format!("browser_{}", class.name())]);
         }
         for class in Device::ALL {
-            line.text(&format!("device_{}", class.name()));
+            line.columns(Kind::Integer, &[&format!("device_{}", class.name())]);
         }
         for class in Platform::ALL {
-            line.text(&format!("platform_{}", class.name()));
+            line.columns(Kind::Integer, &[&format!("platform_{}", class.name())]);
         }
     }
 

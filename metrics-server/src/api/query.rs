@@ -9,14 +9,14 @@ use metrics_core::query::{
 };
 use metrics_core::scan::{Answer, DimensionValue, Numbers};
 use metrics_core::time_bucket::Buckets;
-use metrics_core::{Metrics, ReportError, Reports, Timeframe};
+use metrics_core::{Metrics, ReportError, Reports, Timeframe, store};
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 use super::params::{Params, number};
 use crate::error::Error;
 use crate::export::Format;
-use crate::export::csv::{self, line};
+use crate::export::row::{self, Kind};
 use crate::response::{self, Body};
 
 /// The members of every query, so that a misspelt one is refused and not ignored.
@@ -60,52 +60,66 @@ pub(crate) async fn table(
     format: Format,
 ) -> Result<Bytes, ReportError> {
     let report = answer(reports, query).await?;
-    let names = query.dimensions.iter().map(ToString::to_string).chain(measure_names(query));
+    let dimensions = query.dimensions.iter().map(|by| (by.to_string(), kind(by)));
+    let columns: Vec<_> = dimensions.chain(measure_columns(query)).collect();
     let rows = report.results.iter().map(|row| {
         let dimensions = row.dimensions.iter().cloned();
         dimensions.chain(row.measures.cells()).collect()
     });
-    Ok(write_table(format, &names.collect::<Vec<_>>(), rows))
+    Ok(write_table(format, &columns, rows)?)
 }
 
 /// The columns of the metrics of a query, in the order of [`Measures::cells`].
-pub(crate) fn measure_names(query: &Query) -> impl Iterator<Item = String> {
+pub(crate) fn measure_columns(query: &Query) -> impl Iterator<Item = (String, Kind)> {
+    let columns = |end: &'static str, is_there: bool| {
+        let metrics = query.metrics.iter().filter(move |_| is_there);
+        metrics.map(move |name| (format!("{name}{end}"), Kind::Double))
+    };
     let is_compared = query.compare.is_some();
-    let metrics = || query.metrics.iter();
-    let compared = metrics().filter(move |_| is_compared).map(|name| format!("{name}_before"));
-    let changes = metrics().filter(move |_| is_compared).map(|name| format!("{name}_change"));
-    metrics().map(ToString::to_string).chain(compared).chain(changes)
+    columns("", true).chain(columns("_before", is_compared)).chain(columns("_change", is_compared))
 }
 
-/// A table whose columns have these names.
+/// A table with these columns.
 pub(crate) fn write_table(
     format: Format,
-    names: &[String],
+    columns: &[(String, Kind)],
     rows: impl Iterator<Item = Vec<Value>>,
-) -> Bytes {
-    let mut out = Vec::new();
-    if format == Format::Csv {
-        line(&mut out, |line| names.iter().for_each(|name| line.text(name)));
-    }
-    for cells in rows {
-        match format {
-            Format::Csv => line(&mut out, |line| cells.iter().for_each(|cell| put(line, cell))),
-            Format::Ndjson => {
-                let members: Map<String, Value> = names.iter().cloned().zip(cells).collect();
-                out.extend_from_slice(Value::Object(members).to_string().as_bytes());
-                out.push(b'\n');
-            }
-        }
-    }
-    out.into()
+) -> Result<Bytes, store::Error> {
+    let rows = rows.map(|cells| TableRow { columns, cells });
+    let name = |line: &mut row::Line<'_>| {
+        columns.iter().for_each(|(name, kind)| line.columns(*kind, &[name]));
+    };
+    format.write_rows(name, rows, |row, line| row.cells.iter().for_each(|cell| put(line, cell)))
 }
 
-fn put(line: &mut csv::Line<'_>, cell: &Value) {
-    match cell {
-        Value::Null => line.nothing(),
-        Value::String(text) => line.text(text),
-        Value::Object(_) => line.text(&cell.to_string()),
-        number => line.number(number),
+/// A row of a table.
+struct TableRow<'a> {
+    columns: &'a [(String, Kind)],
+    cells: Vec<Value>,
+}
+
+impl Serialize for TableRow<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.columns.iter().map(|(name, _)| name).zip(&self.cells))
+    }
+}
+
+/// The kind of the values of a dimension.
+fn kind(by: &Dimension) -> Kind {
+    match by {
+        Dimension::Time(_) => Kind::Time,
+        Dimension::HourOfDay | Dimension::DayOfWeek => Kind::Integer,
+        _ => Kind::Text,
+    }
+}
+
+fn put(line: &mut row::Line<'_>, cell: &Value) {
+    match (cell, cell.as_u64(), cell.as_f64()) {
+        (Value::String(text), ..) => line.text(text),
+        (Value::Object(_), ..) => line.text(&cell.to_string()),
+        (_, Some(number), _) => line.number(number),
+        (_, None, Some(number)) => line.number(number),
+        _ => line.nothing(),
     }
 }
 

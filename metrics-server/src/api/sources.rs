@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::params::Params;
 use crate::error::Error;
-use crate::export::csv::{Line, Row};
+use crate::export::row::{Kind, Line, Row};
 use crate::response::{self, Body};
 
 #[derive(Serialize)]
@@ -47,7 +47,9 @@ pub(crate) async fn pages(
 
 impl Row for Source {
     fn columns(line: &mut Line<'_>) {
-        line.names(&["interval", "path", "host", "pathname", "views"]);
+        line.columns(Kind::Time, &["interval"]);
+        line.columns(Kind::Text, &["path", "host", "pathname"]);
+        line.columns(Kind::Integer, &["views"]);
     }
 
     fn cells(&self, line: &mut Line<'_>) {

@@ -8,15 +8,22 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::params::Params;
-use super::query::{Measures, Report, measure_names, write_table};
+use super::query::{Measures, Report, measure_columns, write_table};
 use super::seconds;
 use crate::error::Error;
 use crate::export::Format;
+use crate::export::row::Kind;
 use crate::response::{self, Body};
 
 /// The columns of a video before those of its metrics.
-const COLUMNS: [&str; 6] =
-    ["identifier", "title", "metadata", "duration", "first_played_at", "last_played_at"];
+const COLUMNS: [(&str, Kind); 6] = [
+    ("identifier", Kind::Text),
+    ("title", Kind::Text),
+    ("metadata", Kind::Text),
+    ("duration", Kind::Double),
+    ("first_played_at", Kind::Time),
+    ("last_played_at", Kind::Time),
+];
 
 /// A video, and how it is watched.
 #[derive(Serialize)]
@@ -50,9 +57,9 @@ pub(crate) async fn table(
     format: Format,
 ) -> Result<Bytes, ReportError> {
     let report = answer(reports, query).await?;
-    let names = COLUMNS.map(str::to_owned).into_iter().chain(measure_names(&query.query));
-    let rows = report.results.into_iter().map(Entry::cells);
-    Ok(write_table(format, &names.collect::<Vec<_>>(), rows))
+    let columns = COLUMNS.iter().map(|(name, kind)| ((*name).to_owned(), *kind));
+    let columns: Vec<_> = columns.chain(measure_columns(&query.query)).collect();
+    Ok(write_table(format, &columns, report.results.into_iter().map(Entry::cells))?)
 }
 
 impl Entry {
@@ -71,7 +78,7 @@ impl Entry {
         }
     }
 
-    /// The cells, in the order of [`COLUMNS`] and [`measure_names`].
+    /// The cells, in the order of [`COLUMNS`] and [`measure_columns`].
     fn cells(self) -> Vec<Value> {
         let measures = self.measures.cells();
         let cells: [Value; COLUMNS.len()] = [

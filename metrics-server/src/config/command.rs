@@ -25,6 +25,8 @@ pub enum Command {
     },
     /// Import the database of a mave/metrics server.
     ImportMave(Database),
+    /// Import sessions from a file.
+    ImportSessions(SessionsImport),
     /// Decode every block, and compute the totals of days again.
     CheckBlocks {
         /// Whether to mend totals that are wrong.
@@ -41,6 +43,18 @@ pub enum Command {
     },
     /// Ask the server that runs for its health.
     Health,
+}
+
+/// Which sessions are imported.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct SessionsImport {
+    /// The file; none for the standard input.
+    pub file: Option<PathBuf>,
+    /// The key of lines that name none.
+    pub key: Option<ApiKey>,
+    /// Whether the lines are checked, and nothing is written.
+    pub dry_run: bool,
 }
 
 /// What is done about the keys.
@@ -108,6 +122,11 @@ impl Command {
             Some(CommandFlags::Blocks(flags)) => {
                 Self::CheckBlocks { mend: matches!(flags, BlocksFlags::Rebuild) }
             }
+            Some(CommandFlags::Import(ImportFlags::Sessions { file, key, dry_run })) => {
+                let file = Some(file).filter(|file| file.as_os_str() != "-");
+                let key = key.as_deref().map(|key| read_key("--key", key)).transpose()?;
+                Self::ImportSessions(SessionsImport { file, key, dry_run })
+            }
             Some(CommandFlags::Import(ImportFlags::Mave { url })) => {
                 match named("the database to import", url)? {
                     Database::Sqlite(_) => {
@@ -132,7 +151,7 @@ pub(super) enum CommandFlags {
         /// password does not show]
         to: Option<String>,
     },
-    /// Import into the database what another server has recorded; can be repeated
+    /// Import into the database what another server or system has recorded; can be repeated
     #[command(subcommand)]
     Import(ImportFlags),
     /// Check the blocks and totals that answer reports; servers may run meanwhile
@@ -181,17 +200,18 @@ pub(super) enum KeysFlags {
 
 impl KeysFlags {
     fn read(self) -> Result<KeysCommand, ConfigError> {
-        let read = |key: &str| {
-            // It may be a mistyped secret, and a refusal ends up in a log.
-            let refused = |err| ConfigError::Refused(format!("KEY cannot be one: {err}"));
-            ApiKey::new(key).map_err(refused)
-        };
+        let read = |key: &str| read_key("KEY", key);
         Ok(match self {
             Self::List { format } => KeysCommand::List(format),
             Self::Create { key } => KeysCommand::Create(key.as_deref().map(read).transpose()?),
             Self::Revoke { key } => KeysCommand::Revoke(read(&key)?),
         })
     }
+}
+
+fn read_key(name: &str, key: &str) -> Result<ApiKey, ConfigError> {
+    // It may be a mistyped secret, and a refusal ends up in a log.
+    ApiKey::new(key).map_err(|err| ConfigError::Refused(format!("{name} cannot be one: {err}")))
 }
 
 #[derive(Debug, clap::Args)]
@@ -325,5 +345,19 @@ pub(super) enum ImportFlags {
     Mave {
         /// Its URL, `postgres://USER@HOST/DATABASE`
         url: String,
+    },
+    /// From NDJSON, a session a line, as `export sessions --format ndjson` writes it; needed are `key`,
+    /// `identifier` or `metadata`, `started_at`, and `segments` or `view_time`
+    Sessions {
+        /// The file, or - for the standard input
+        file: PathBuf,
+
+        /// The key of lines that name none
+        #[arg(long)]
+        key: Option<String>,
+
+        /// Check every line, and write nothing
+        #[arg(long)]
+        dry_run: bool,
     },
 }

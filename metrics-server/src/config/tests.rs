@@ -145,6 +145,18 @@ fn what_is_done_instead_of_serving_is_said_by_commands() {
         command(&["import", "mave", "postgres://me@localhost/a"]),
         Command::ImportMave(server())
     );
+    let sessions =
+        |arguments: &[&str]| match command(&[&["import", "sessions"], arguments].concat()) {
+            Command::ImportSessions(import) => import,
+            other => panic!("{other:?}"),
+        };
+    let import = sessions(&["a.ndjson", "--key", "k", "--dry-run"]);
+    assert_eq!(import.file.as_deref(), Some("a.ndjson".as_ref()));
+    assert_eq!((import.key.as_ref().map(ApiKey::as_str), import.dry_run), (Some("k"), true));
+    let import = sessions(&["-"]);
+    assert_eq!((import.file, import.key, import.dry_run), (None, None, false));
+    let no_key = "--key cannot be one: a key is 1 to 128 visible ASCII characters";
+    check_refused(&["import", "sessions", "-", "--key", "a b"], &[], no_key);
     let mine = read(&["import", "mave", "sqlite:a.db"], &[]).unwrap_err().to_string();
     assert_eq!(mine, "the database to import must be postgres://USER@HOST/DATABASE");
     // The password of the target need not stand in the list of processes.

@@ -7,83 +7,64 @@
 use std::fmt;
 use std::io::Write as _;
 
-use serde::Serialize;
+use super::row::{Kind, Line, Sink};
 
 /// With what a text begins that some spreadsheet takes for a formula.
 const FORMULAS: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];
 
-/// Something that is a line of a table.
-pub(crate) trait Row: Serialize {
-    /// Writes the names of the columns.
-    fn columns(line: &mut Line<'_>);
-
-    /// Writes what stands in them, in the same order.
-    fn cells(&self, line: &mut Line<'_>);
-}
-
 /// A line that is being written.
-pub(crate) struct Line<'a> {
+struct Csv<'a> {
     out: &'a mut Vec<u8>,
     is_empty: bool,
 }
 
 /// Writes a line.
 pub(crate) fn line(out: &mut Vec<u8>, write: impl FnOnce(&mut Line<'_>)) {
-    write(&mut Line { out, is_empty: true });
+    write(&mut Line::new(&mut Csv { out, is_empty: true }));
     out.extend_from_slice(b"\r\n");
 }
 
-impl Line<'_> {
-    /// A text, which may come from anybody.
-    pub(crate) fn text(&mut self, text: &str) {
+impl Csv<'_> {
+    fn separate(&mut self) {
+        if !self.is_empty {
+            self.out.push(b',');
+        }
+        self.is_empty = false;
+    }
+
+    fn number(&mut self, number: impl fmt::Display) {
+        self.separate();
+        // Writing into memory does not fail.
+        let _ = write!(self.out, "{number}");
+    }
+}
+
+impl Sink for Csv<'_> {
+    fn column(&mut self, _: Kind, name: &str) {
+        self.text(name);
+    }
+
+    fn text(&mut self, text: &str) {
         self.separate();
         let guard = if text.starts_with(FORMULAS) { "'" } else { "" };
         if text.contains([',', '"', '\r', '\n']) {
             let quoted = text.replace('"', "\"\"");
-            // Writing into memory does not fail.
             let _ = write!(self.out, "\"{guard}{quoted}\"");
         } else {
             let _ = write!(self.out, "{guard}{text}");
         }
     }
 
-    /// Names of columns.
-    pub(crate) fn names(&mut self, names: &[&str]) {
-        names.iter().for_each(|name| self.text(name));
+    fn integer(&mut self, number: u64) {
+        self.number(number);
     }
 
-    /// A number.
-    pub(crate) fn number(&mut self, number: impl fmt::Display) {
+    fn double(&mut self, number: f64) {
+        self.number(number);
+    }
+
+    fn nothing(&mut self) {
         self.separate();
-        let _ = write!(self.out, "{number}");
-    }
-
-    /// What is not there.
-    pub(crate) fn nothing(&mut self) {
-        self.separate();
-    }
-
-    /// A text that may not be there.
-    pub(crate) fn maybe_text(&mut self, text: Option<&str>) {
-        match text {
-            Some(text) => self.text(text),
-            None => self.nothing(),
-        }
-    }
-
-    /// A number that may not be there.
-    pub(crate) fn maybe_number(&mut self, number: Option<impl fmt::Display>) {
-        match number {
-            Some(number) => self.number(number),
-            None => self.nothing(),
-        }
-    }
-
-    fn separate(&mut self) {
-        if !self.is_empty {
-            self.out.push(b',');
-        }
-        self.is_empty = false;
     }
 }
 
@@ -130,7 +111,7 @@ mod tests {
             line.nothing();
             line.number(1.5);
             line.maybe_text(None);
-            line.maybe_number(Some(2));
+            line.maybe_number(Some(2_u32));
         });
         line(&mut out, |_| {});
         assert_eq!(String::from_utf8(out).unwrap(), ",1.5,,2\r\n\r\n");

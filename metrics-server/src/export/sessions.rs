@@ -15,7 +15,8 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::Format;
-use super::csv::{Line, Row};
+use super::row::{Kind, Line, Row};
+use super::writer::Writer;
 use crate::api::seconds;
 
 /// How many bytes are written at a time, about: enough that little of the time goes into handing them on.
@@ -25,39 +26,38 @@ const PIECE_BYTES: usize = 64 * 1024;
 #[derive(Debug)]
 pub(super) struct Sessions {
     walk: Walk,
-    format: Format,
+    writer: Writer,
     // What was read, and is not written yet.
     records: vec::IntoIter<Record>,
-    began: bool,
 }
 
 impl Sessions {
-    pub(super) fn new(walk: Walk, format: Format) -> Self {
-        Self { walk, format, records: Vec::new().into_iter(), began: false }
+    pub(super) fn new(walk: Walk, format: Format) -> Result<Self, store::Error> {
+        let writer = Writer::new(format, Session::columns)?;
+        Ok(Self { walk, writer, records: Vec::new().into_iter() })
     }
 
     pub(super) fn read(&self) -> u64 {
         self.walk.read()
     }
 
-    /// The next piece, or `None` after the last.
+    /// The next piece, or `None` after the last. What was written stays in the writer if a page cannot be read.
     pub(super) async fn next(&mut self, store: &dyn Store) -> Result<Option<Bytes>, store::Error> {
-        let mut piece = Vec::new();
-        if !self.began {
-            self.format.begin::<Session<'_>>(&mut piece);
-        }
-        while piece.len() < PIECE_BYTES {
+        while self.writer.len() < PIECE_BYTES {
             if let Some(record) = self.records.next() {
-                self.format.write(&Session::of(&record), &mut piece);
+                let session = Session::of(&record);
+                self.writer.write(&session, |line| session.cells(line))?;
                 continue;
             }
             match self.walk.next(store).await? {
                 Some(records) => self.records = records.into_iter(),
-                None => break,
+                None => {
+                    self.writer.finish()?;
+                    break;
+                }
             }
         }
-        // Not before: if the first page cannot be read, its header is not lost.
-        self.began = true;
+        let piece = self.writer.take();
         Ok((!piece.is_empty()).then(|| piece.into()))
     }
 }
@@ -160,40 +160,21 @@ fn time(unix_ms: i64) -> String {
 
 impl Row for Session<'_> {
     fn columns(line: &mut Line<'_>) {
-        line.names(&[
-            "started_at",
-            "last_event_at",
-            "key",
-            "identifier",
-            "metadata",
-            "session_data",
-            "source",
-            "browser",
-            "platform",
-            "device",
-            "duration",
-            "view_time",
-            "unique_view_time",
-            "segments",
-            "startup_time",
-            "rebufferings",
-            "rebuffering_time",
-            "failures",
-            "seeks",
-            "seek_waits",
-            "seek_wait_time",
-            "scrubbed_time",
-            "fullscreens",
-            "tracks",
-            "language",
-            "renditions",
-            "width",
-            "height",
-            "bitrate",
-            "codec",
-            "clamped",
-            "others",
-        ]);
+        line.columns(Kind::Time, &["started_at", "last_event_at"]);
+        line.columns(Kind::Text, &["key", "identifier", "metadata", "session_data", "source"]);
+        line.columns(Kind::Text, &["browser", "platform", "device"]);
+        line.columns(Kind::Double, &["duration", "view_time", "unique_view_time"]);
+        line.columns(Kind::Text, &["segments"]);
+        line.columns(Kind::Double, &["startup_time"]);
+        line.columns(Kind::Integer, &["rebufferings"]);
+        line.columns(Kind::Double, &["rebuffering_time"]);
+        line.columns(Kind::Integer, &["failures", "seeks", "seek_waits"]);
+        line.columns(Kind::Double, &["seek_wait_time", "scrubbed_time"]);
+        line.columns(Kind::Integer, &["fullscreens", "tracks"]);
+        line.columns(Kind::Text, &["language"]);
+        line.columns(Kind::Integer, &["renditions", "width", "height", "bitrate"]);
+        line.columns(Kind::Text, &["codec"]);
+        line.columns(Kind::Integer, &["clamped", "others"]);
     }
 
     fn cells(&self, line: &mut Line<'_>) {

@@ -31,6 +31,7 @@ fn foreign(draft: &Draft) -> Foreign {
             session_data: subject.session_data.as_deref().map(Into::into),
             stored: draft.stored.clone(),
         },
+        equal_before: None,
     }
 }
 
@@ -80,6 +81,31 @@ pub async fn sessions_that_are_there_are_not_added(store: &dyn Store) {
     let mut expected: Vec<_> = drafts.iter().map(Draft::record).collect();
     expected.sort_by_key(|record| record.id);
     assert_eq!(exported(store, 100).await, expected);
+}
+
+/// Wherever they were recorded, under whatever row id; equal sessions of a file are told apart by how many precede them.
+pub async fn sessions_known_by_their_content_are_added_once(store: &dyn Store) {
+    let key = key(store).await;
+    let drafts: Vec<_> = (0..2).map(|number| draft(&key, number)).collect();
+    fill(store, &drafts[..1]).await;
+    close(store).await;
+    fill(store, &drafts[1..]).await;
+    let equal = |number: usize, before: u32| {
+        let session = foreign(&drafts[number]);
+        let id = RowId(100 * number as u64 + u64::from(before));
+        Foreign { row: Row { id, ..session.row }, equal_before: Some(before), ..session }
+    };
+    let file = [equal(0, 0), equal(1, 0), equal(1, 1), equal(1, 2)];
+    let inserted = insert(store, file.to_vec()).await.expect("added");
+    assert_eq!((inserted.added, inserted.already_there), (2, 2));
+    for some in file.chunks(3).chain([&file[..]]) {
+        let inserted = insert(store, some.to_vec()).await.expect("added");
+        assert_eq!((inserted.added, inserted.already_there), (0, some.len() as u64));
+        close(store).await;
+        merge(store).await;
+    }
+    assert_eq!(store.count_sessions().await.expect("counted"), 4);
+    check_totals(store).await;
 }
 
 /// They are named, and stay as they are.

@@ -108,7 +108,7 @@ pub(super) fn session(
     let session_data = session_data.map(Arc::from);
     let stored = Stored::finished(started_at_ms, last_event_at_ms, None, &segments);
     let row = Row { id, page, client, session_data, stored };
-    Some(Foreign { key, video, row })
+    Some(Foreign { key, video, row, equal_before: None })
 }
 
 /// The id of an old session: always the same, so that it is imported once. It must never change.

@@ -1,0 +1,266 @@
+//! `metrics-server import sessions`: reads sessions, a JSON object a line, from a file or from the standard input.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::error::Error;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::Path;
+use std::thread;
+
+use chrono::Utc;
+use metrics_core::ApiKey;
+use metrics_core::import::{Equals, insert};
+use metrics_core::record::{LINE_BYTES_MAX, RecordError, SessionRecord};
+use metrics_core::store::Store;
+use metrics_core::upkeep::merge;
+use metrics_server::SessionsImport;
+use tokio::sync::mpsc;
+
+use super::Shown;
+
+/// How many sessions are written at once: enough that the blocks of a video are not read over and over.
+const SESSIONS_AT_ONCE: usize = 5_000;
+
+/// How many bytes of lines are in memory at once, about. Another batch is read while one is written.
+const BYTES_AT_ONCE: usize = 16 * 1024 * 1024;
+
+/// How many lines that are refused are named.
+const NAMED_MAX: usize = 20;
+
+/// Some lines of the file.
+#[derive(Default)]
+struct Batch {
+    records: Vec<SessionRecord>,
+    refused: Vec<(u64, RecordError)>,
+    // How far the file was read.
+    bytes_read: u64,
+}
+
+/// The outcome so far.
+#[derive(Default)]
+struct Report {
+    taken: u64,
+    added: u64,
+    already_there: u64,
+    differing: u64,
+    keys: HashSet<ApiKey>,
+    keys_added: u64,
+    refused: u64,
+    named: Vec<(u64, RecordError)>,
+}
+
+/// Refuses a file that cannot be read, before a database is opened, which might make it.
+///
+/// # Errors
+///
+/// Which file it is, and why.
+pub(crate) fn check_file(import: &SessionsImport) -> Result<(), Box<dyn Error>> {
+    let path = import.file.as_deref();
+    open(path).map_err(|err| format!("cannot read {}: {err}", name(path)))?;
+    Ok(())
+}
+
+fn name(path: Option<&Path>) -> Cow<'_, str> {
+    path.map_or("the standard input".into(), Path::to_string_lossy)
+}
+
+/// Imports sessions; without a store, only checks the lines.
+///
+/// # Errors
+///
+/// The file could not be read, the store failed, or lines were refused.
+pub(crate) async fn import_sessions(
+    store: Option<&dyn Store>,
+    import: &SessionsImport,
+) -> Result<(), Box<dyn Error>> {
+    let path = import.file.as_deref();
+    let failed = |err: io::Error| format!("cannot read {}: {err}", name(path));
+    let (file, total) = open(path).map_err(failed)?;
+    let mut batches = read(file, import.key.clone());
+    let mut shown = Shown::new("bytes");
+    let (mut report, mut equals) = (Report::default(), Equals::default());
+    while let Some(batch) = batches.recv().await {
+        let Batch { records, refused, bytes_read } = batch.map_err(failed)?;
+        report.refuse(refused);
+        report.taken += records.len() as u64;
+        if let Some(store) = store {
+            let written = write(store, records, &mut equals, &mut report).await;
+            written.map_err(|err| {
+                format!("the store did not take everything; import again to go on: {err}")
+            })?;
+        }
+        shown.show(bytes_read, total);
+    }
+    drop(shown);
+    report.print(store.is_some())
+}
+
+/// Opens the file, and says how long it is, or 0 where that is not known.
+fn open(path: Option<&Path>) -> io::Result<(Box<dyn Read + Send>, u64)> {
+    let Some(path) = path else { return Ok((Box::new(io::stdin()), 0)) };
+    let file = File::open(path)?;
+    let metadata = file.metadata()?;
+    if metadata.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    Ok((Box::new(file), metadata.len()))
+}
+
+/// Reads and parses lines on a thread of its own, which may wait for a pipe while this process is told to end.
+fn read(file: Box<dyn Read + Send>, key: Option<ApiKey>) -> mpsc::Receiver<io::Result<Batch>> {
+    let (sender, batches) = mpsc::channel(1);
+    thread::spawn(move || {
+        let mut lines = Lines { reader: BufReader::new(file), number: 0, bytes_read: 0 };
+        loop {
+            let batch = lines.batch(key.as_ref());
+            let is_last = !matches!(batch, Ok(Some(_)));
+            let is_received =
+                batch.transpose().is_none_or(|batch| sender.blocking_send(batch).is_ok());
+            if is_last || !is_received {
+                return;
+            }
+        }
+    });
+    batches
+}
+
+/// The lines of a file.
+struct Lines<R> {
+    reader: R,
+    // Of the line read last, from 1 on.
+    number: u64,
+    bytes_read: u64,
+}
+
+impl<R: BufRead> Lines<R> {
+    /// The next lines, or `None` at the end.
+    fn batch(&mut self, key: Option<&ApiKey>) -> io::Result<Option<Batch>> {
+        let (mut batch, mut line) = (Batch::default(), Vec::new());
+        let (now, until) = (Utc::now(), self.bytes_read + BYTES_AT_ONCE as u64);
+        let is_full = |batch: &Batch| SESSIONS_AT_ONCE <= batch.records.len() + batch.refused.len();
+        while self.bytes_read < until && !is_full(&batch) {
+            if !self.next(&mut line)? {
+                let is_empty = batch.records.is_empty() && batch.refused.is_empty();
+                return Ok((!is_empty).then_some(Batch { bytes_read: self.bytes_read, ..batch }));
+            }
+            if line.trim_ascii().is_empty() {
+                continue;
+            }
+            match SessionRecord::parse(&line, key, now) {
+                Ok(record) => batch.records.push(record),
+                Err(err) => batch.refused.push((self.number, err)),
+            }
+        }
+        Ok(Some(Batch { bytes_read: self.bytes_read, ..batch }))
+    }
+
+    /// Reads the next line, of a longer one only enough to see that it is too long. Returns false at the end.
+    fn next(&mut self, line: &mut Vec<u8>) -> io::Result<bool> {
+        line.clear();
+        let mut head = self.reader.by_ref().take(LINE_BYTES_MAX as u64 + 1);
+        self.bytes_read += head.read_until(b'\n', line)? as u64;
+        self.number += 1;
+        if LINE_BYTES_MAX < line.len() && !line.ends_with(b"\n") {
+            self.skip_line()?;
+        }
+        Ok(!line.is_empty())
+    }
+
+    fn skip_line(&mut self) -> io::Result<()> {
+        loop {
+            let rest = self.reader.fill_buf()?;
+            let end = rest.iter().position(|byte| *byte == b'\n');
+            let len = end.map_or(rest.len(), |end| end + 1);
+            self.reader.consume(len);
+            self.bytes_read += len as u64;
+            if end.is_some() || len == 0 {
+                return Ok(());
+            }
+        }
+    }
+}
+
+async fn write(
+    store: &dyn Store,
+    records: Vec<SessionRecord>,
+    equals: &mut Equals,
+    report: &mut Report,
+) -> Result<(), metrics_core::store::Error> {
+    for SessionRecord { key, .. } in &records {
+        if !report.keys.contains(key) {
+            report.keys_added += u64::from(store.create_key(key, Utc::now()).await?);
+            report.keys.insert(key.clone());
+        }
+    }
+    let sessions = records.into_iter().map(|record| equals.session(record)).collect();
+    let inserted = insert(store, sessions).await?;
+    report.added += inserted.added;
+    report.already_there += inserted.already_there;
+    report.differing += inserted.differing.len() as u64;
+    merge(store, inserted.videos).await?;
+    Ok(())
+}
+
+impl Report {
+    fn refuse(&mut self, refused: Vec<(u64, RecordError)>) {
+        self.refused += refused.len() as u64;
+        let room = NAMED_MAX - self.named.len();
+        self.named.extend(refused.into_iter().take(room));
+    }
+
+    fn print(&self, is_written: bool) -> Result<(), Box<dyn Error>> {
+        let Self { taken, added, already_there, differing, keys_added, refused, named, .. } = self;
+        for (line, err) in named {
+            tracing::warn!("line {line}: {err}");
+        }
+        let unnamed = refused - named.len() as u64;
+        if 0 < unnamed {
+            tracing::warn!("{unnamed} more lines were refused");
+        }
+        if 0 < *differing {
+            tracing::warn!(
+                "{differing} sessions are there with other content, and stay as they are"
+            );
+        }
+        if is_written {
+            tracing::info!("imported {added} sessions; {already_there} were there already");
+        } else {
+            tracing::info!("{taken} sessions can be imported; nothing was written");
+        }
+        if 0 < *keys_added {
+            tracing::info!(
+                "added {keys_added} keys, which pages may use: `metrics-server keys revoke` those that are out of use"
+            );
+        }
+        match refused {
+            0 => Ok(()),
+            refused => {
+                let advice =
+                    "correct them and import the file again: what is there is not added twice";
+                Err(format!("{refused} lines were refused: {advice}").into())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_numbered_and_bounded() {
+        let long = "x".repeat(3 * LINE_BYTES_MAX);
+        let good = r#"{"key": "k", "identifier": "a", "started_at": "2024-02-29T12:00:00Z", "view_time": 1}"#;
+        let text = format!("{good}\n\n{long}\nnothing\r\n{good}");
+        let reader = BufReader::new(text.as_bytes());
+        let mut lines = Lines { reader, number: 0, bytes_read: 0 };
+        let batch = lines.batch(None).unwrap().unwrap();
+        assert_eq!(batch.bytes_read, text.len() as u64);
+        assert_eq!(batch.records.len(), 2);
+        let refused: Vec<_> = batch.refused.iter().map(|(line, _)| *line).collect();
+        assert_eq!(refused, [3, 4]);
+        assert_eq!(batch.refused[0].1, RecordError::TooLong);
+        assert!(lines.batch(None).unwrap().is_none());
+    }
+}

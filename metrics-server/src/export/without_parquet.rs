@@ -1,0 +1,31 @@
+//! Stands in for Parquet in programs that were built without it.
+
+use metrics_core::store;
+
+use super::row::Line;
+
+/// Whether files can be written.
+pub(super) const IS_THERE: bool = false;
+
+/// A file, which cannot be.
+#[derive(Debug)]
+pub(super) enum Parquet {}
+
+impl Parquet {
+    pub(super) fn new(_: impl FnOnce(&mut Line<'_>)) -> Result<Self, store::Error> {
+        let reason = "this program was built without the feature `parquet`".to_owned();
+        Err(store::Error::Unusable { store: "Parquet", reason })
+    }
+
+    pub(super) fn write(&mut self, _: impl FnOnce(&mut Line<'_>)) -> Result<(), store::Error> {
+        match *self {}
+    }
+
+    pub(super) fn finish(&mut self) -> Result<(), store::Error> {
+        match *self {}
+    }
+
+    pub(super) fn out(&mut self) -> &mut Vec<u8> {
+        match *self {}
+    }
+}

@@ -1,0 +1,79 @@
+//! Writes rows in any format, into memory that is taken from time to time.
+
+use metrics_core::store;
+use serde::Serialize;
+
+use super::Format;
+use super::csv;
+use super::parquet::Parquet;
+use super::row::Line;
+
+/// A file that is being written.
+#[derive(Debug)]
+pub(super) enum Writer {
+    Csv(Vec<u8>),
+    Ndjson(Vec<u8>),
+    Parquet(Box<Parquet>),
+}
+
+impl Writer {
+    /// Begins a file whose columns `columns` names.
+    pub(super) fn new(
+        format: Format,
+        columns: impl FnOnce(&mut Line<'_>),
+    ) -> Result<Self, store::Error> {
+        Ok(match format {
+            Format::Csv => {
+                let mut out = Vec::new();
+                csv::line(&mut out, columns);
+                Self::Csv(out)
+            }
+            Format::Ndjson => Self::Ndjson(Vec::new()),
+            Format::Parquet => Self::Parquet(Box::new(Parquet::new(columns)?)),
+        })
+    }
+
+    /// Appends a row, whose values `cells` writes.
+    pub(super) fn write(
+        &mut self,
+        row: &impl Serialize,
+        cells: impl FnOnce(&mut Line<'_>),
+    ) -> Result<(), store::Error> {
+        match self {
+            Self::Csv(out) => csv::line(out, cells),
+            Self::Ndjson(out) => {
+                // Writing into memory does not fail, and rows have no maps whose keys are no texts.
+                if serde_json::to_writer(&mut *out, row).is_ok() {
+                    out.push(b'\n');
+                }
+            }
+            Self::Parquet(parquet) => parquet.write(cells)?,
+        }
+        Ok(())
+    }
+
+    /// Ends the file; again, it does nothing.
+    pub(super) fn finish(&mut self) -> Result<(), store::Error> {
+        match self {
+            Self::Csv(_) | Self::Ndjson(_) => Ok(()),
+            Self::Parquet(parquet) => parquet.finish(),
+        }
+    }
+
+    /// How many bytes can be taken.
+    pub(super) fn len(&mut self) -> usize {
+        self.out().len()
+    }
+
+    /// Takes what was written.
+    pub(super) fn take(&mut self) -> Vec<u8> {
+        std::mem::take(self.out())
+    }
+
+    fn out(&mut self) -> &mut Vec<u8> {
+        match self {
+            Self::Csv(out) | Self::Ndjson(out) => out,
+            Self::Parquet(parquet) => parquet.out(),
+        }
+    }
+}
