@@ -280,9 +280,9 @@ fn too_many_minutes_are_refused() {
     let long = "2023-05-04T10:00:00Z";
     let query = last_hour([Metric::PeakConcurrent, Metric::AverageConcurrent, Metric::Plays]);
     let query = query.by("session.n".parse().unwrap()).page(1, 0);
-    let rows = (0..170_000).map(|number| {
+    let rows = (0..70_000).map(|number| {
         let watch = Watch::at(long).data(&format!(r#"{{"n":{number}}}"#));
-        let minutes: Vec<_> = (30..45).map(|run| (4 * run, 4 * run + 1)).collect();
+        let minutes: Vec<_> = (30..60).map(|run| (2 * run, 2 * run + 1)).collect();
         watch.playing(&minutes).row
     });
     let rows: Vec<_> = rows.collect();
