@@ -17,7 +17,8 @@ pub const RUNS_MAX: usize = 64;
 ///
 /// A segment is open from its `play` to its `pause`, waits for data included. One that ended without a `pause` was open as
 /// long as playback can have gone on: never past the end of the video, and not while the viewer was away for more than a
-/// minute. Where segments were corrected, joined or removed later, every minute at which one of them was open counts.
+/// minute. Where segments were corrected, joined or removed later, every minute at which one of them was open counts, and
+/// so does every minute at which a stored segment was believed to be open.
 ///
 /// Minutes are kept as runs, relative to the start of the session; those later than [`SPAN_MINUTES`] are dropped. More than
 /// [`RUNS_MAX`] runs are joined where the fewest minutes lie between two of them.

@@ -585,8 +585,8 @@ impl Playhead {
         }
     }
 
-    /// When a segment ended that was open until `at`, by the server's time of day: at `to_ms` of the video, or nobody
-    /// knows where.
+    /// When playback of a segment that was open until `at` ended, by the server's time of day in Unix milliseconds. `to_ms`
+    /// is the position at which the player says that it ended, if it does.
     fn ended_ms(&self, open: &Open, to_ms: Option<u32>, at: Moment) -> i64 {
         let (known, waiting_ms) = (open.known, self.waiting_ms(open, at));
         let mut ran_ms = open.at.until_ms(at);
@@ -594,7 +594,7 @@ impl Playhead {
             ran_ms = ran_ms.saturating_sub(self.over_ms(open, at).unwrap_or(0));
         }
         if let Some(to_ms) = to_ms {
-            // Of a longer time, such as a night that the machine slept, the rest was not watched.
+            // A longer time, such as a night that the machine slept, was not watched.
             let rate_milli = open.rate_milli.min(UNTOLD_RATE_MILLI_MIN);
             let moved_ms = u64::from(to_ms.saturating_sub(known.position_ms));
             let played_ms = moved_ms * u64::from(RATE_MILLI) / u64::from(rate_milli);

@@ -314,5 +314,5 @@ pub async fn sessions_count_at_the_minutes_at_which_they_play(store: &dyn Store)
     // Two of them started before.
     assert_eq!(ask(&query, 50, 70).await, [[2.0, (20.0 + 6.0) / 20.0, 1.0]]);
     let by_video = query.by(Dimension::Video);
-    assert_eq!(ask(&by_video, 3, 10).await, [[1.0, 5.0 / 7.0, 0.0], [1.0, 2.0 / 7.0, 0.0]]);
+    assert_eq!(ask(&by_video, 3, 10).await, [[1.0, 2.0 / 7.0, 0.0], [1.0, 5.0 / 7.0, 0.0]]);
 }
