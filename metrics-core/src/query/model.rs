@@ -240,7 +240,8 @@ impl Query {
         };
         let repeats = |it: &&Dimension| matches!(it, Dimension::HourOfDay | Dimension::DayOfWeek);
         let Some(dimension) = self.dimensions.iter().find(repeats) else { return Ok(()) };
-        let expected = format!("a dimension such as \"time:1 hour\": {metric} is counted by the minute");
+        let expected =
+            format!("a dimension such as \"time:1 hour\": {metric} is counted by the minute");
         Err(QueryError::invalid("dimensions", &dimension.to_string(), expected))
     }
 

@@ -281,12 +281,7 @@ impl Tallies {
     }
 
     /// A metric of a group whose time has so many minutes, `None` if it does not apply; of no group, that of no session.
-    pub(super) fn metric(
-        &self,
-        metric: Metric,
-        group: Option<u32>,
-        minutes: u64,
-    ) -> Option<f64> {
+    pub(super) fn metric(&self, metric: Metric, group: Option<u32>, minutes: u64) -> Option<f64> {
         let playing = group.and_then(|group| self.playing.get(group as usize));
         match metric {
             Metric::PeakConcurrent => return Some(playing.map_or(0, Playing::peak) as f64),

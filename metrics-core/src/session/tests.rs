@@ -499,7 +499,9 @@ proptest! {
 /// What a viewer does.
 #[derive(Clone, Copy, Debug)]
 enum Deed {
-    Play { percent: u32 },
+    Play {
+        percent: u32,
+    },
     Pause,
     Lose,
     Resume,

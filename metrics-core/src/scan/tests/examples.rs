@@ -7,8 +7,8 @@ use super::draft::{Watch, blocks};
 use crate::block::{Columns, Group, Groups};
 use crate::client::{Browser, Device, Platform};
 use crate::query::{
-    Compare, Dimension, Filter, METRICS_MAX, Metric, Minimum, Period, Periods, Query, QueryError, Selection,
-    Timeframe,
+    Compare, Dimension, Filter, METRICS_MAX, Metric, Minimum, Period, Periods, Query, QueryError,
+    Selection, Timeframe,
 };
 use crate::scan::{Answer, DimensionValue, ScanError, Scanner};
 use crate::session::Counters;
@@ -199,7 +199,10 @@ fn sessions_count_at_the_minutes_at_which_they_play() {
         // From minute 5 on for ten minutes, and for twenty from minute 35 on.
         Watch::at("2023-05-04T11:05:00Z").playing(&[(0, 10), (30, 50)]),
         // From the minute at which that ends.
-        Watch::at("2023-05-04T11:55:00Z").watched(&[(0, 50)]).playing(&[(0, 60)]).on("http://a.example/"),
+        Watch::at("2023-05-04T11:55:00Z")
+            .watched(&[(0, 50)])
+            .playing(&[(0, 60)])
+            .on("http://a.example/"),
     ];
     let query = last_hour([Metric::Plays, Metric::PeakConcurrent, Metric::AverageConcurrent]);
     // 61 minutes, because both ends are one; 6, 30 and 6 of them.

@@ -71,9 +71,13 @@ impl Playing {
             }
         }
         let times = query.dimensions.iter().filter(|it| it.is_time()).collect::<Vec<_>>();
-        for minute in (period.from_ms / 60_000..=period.to_ms / 60_000).filter(|it| is_in(it * 60_000)) {
+        for minute in
+            (period.from_ms / 60_000..=period.to_ms / 60_000).filter(|it| is_in(it * 60_000))
+        {
             let at = instant(minute * 60_000);
-            let values = times.iter().map(|time| value_at(query, time, &Watch::at("2000-01-01T00:00:00Z"), at));
+            let values = times
+                .iter()
+                .map(|time| value_at(query, time, &Watch::at("2000-01-01T00:00:00Z"), at));
             *playing.minutes.entry(values.collect()).or_default() += 1;
         }
         playing
@@ -241,6 +245,22 @@ fn field_value(json: Option<&str>, path: &str) -> DimensionValue {
     }
 }
 
+/// How many sessions ended before the first frame.
+fn exits(group: &[&Watch]) -> f64 {
+    let has_exited = |watch: &&&Watch| {
+        let counters = &watch.row.stored.counters;
+        watch.row.stored.view_ms == 0 && counters.startup_ms.is_none() && counters.failures == 0
+    };
+    group.iter().filter(has_exited).count() as f64
+}
+
+/// The share of the video that a session watched, in billionths, rounded half up.
+fn share(watch: &Watch) -> u128 {
+    let duration_ms = u128::from(known_duration(watch).unwrap());
+    let doubled = 2_000_000_000 * u128::from(watch.row.stored.unique_ms);
+    (doubled + duration_ms) / (2 * duration_ms)
+}
+
 /// One metric of the sessions of a group.
 fn measure(minimum: Minimum, metric: Metric, group: &[&Watch]) -> Option<f64> {
     let plays: Vec<_> = group.iter().filter(|watch| is_play(minimum, watch)).collect();
@@ -268,11 +288,6 @@ fn measure(minimum: Minimum, metric: Metric, group: &[&Watch]) -> Option<f64> {
         let rank = (share * startups.len() as f64).ceil() as usize;
         startups.get(rank.max(1) - 1).map(|ms| f64::from(*ms) / 1_000.0)
     };
-    let has_exited = |watch: &&&Watch| {
-        let counters = &watch.row.stored.counters;
-        watch.row.stored.view_ms == 0 && counters.startup_ms.is_none() && counters.failures == 0
-    };
-    let exits = group.iter().filter(has_exited).count() as f64;
     let over = |part: f64, whole: f64| (whole > 0.0).then(|| part / whole);
     match metric {
         Metric::Plays => Some(plays.len() as f64),
@@ -283,13 +298,8 @@ fn measure(minimum: Minimum, metric: Metric, group: &[&Watch]) -> Option<f64> {
         Metric::UniqueViewTime => Some(unique_s),
         Metric::AverageViewDuration => over(view_s, plays.len() as f64),
         Metric::AveragePercentageViewed => {
-            // In billionths, rounded half up.
-            let shares = known.iter().map(|watch| {
-                let duration_ms = u128::from(known_duration(watch).unwrap());
-                let doubled = 2_000_000_000 * u128::from(watch.row.stored.unique_ms);
-                (doubled + duration_ms) / (2 * duration_ms)
-            });
-            over(shares.sum::<u128>() as f64, 1e9 * known.len() as f64)
+            let shares = known.iter().map(|watch| share(watch)).sum::<u128>();
+            over(shares as f64, 1e9 * known.len() as f64)
         }
         Metric::Completions => Some(completions),
         Metric::CompletionRate => over(completions, known.len() as f64),
@@ -318,8 +328,8 @@ fn measure(minimum: Minimum, metric: Metric, group: &[&Watch]) -> Option<f64> {
         }
         Metric::Failures => Some(failed),
         Metric::FailureRate => over(failed, group.len() as f64),
-        Metric::ExitsBeforeStart => Some(exits),
-        Metric::ExitBeforeStartRate => over(exits, group.len() as f64),
+        Metric::ExitsBeforeStart => Some(exits(group)),
+        Metric::ExitBeforeStartRate => over(exits(group), group.len() as f64),
         Metric::PeakConcurrent | Metric::AverageConcurrent => unreachable!("by the minute"),
     }
 }

@@ -214,7 +214,8 @@ fn query() -> impl Strategy<Value = Query> {
                 Query::new(metrics).with_filter(filter).with_minimum(minimum).with_fill(false);
             query.dimensions = dimensions;
             if query.metrics.iter().any(|metric| metric.is_by_minute()) {
-                let repeats = |it: &Dimension| matches!(it, Dimension::HourOfDay | Dimension::DayOfWeek);
+                let repeats =
+                    |it: &Dimension| matches!(it, Dimension::HourOfDay | Dimension::DayOfWeek);
                 query.dimensions.retain(|it| !repeats(it));
             }
             query.timezone = timezone;
