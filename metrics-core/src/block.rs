@@ -22,6 +22,7 @@
 //! | [`Languages`](Group::Languages) | dictionary of texts: languages of tracks |
 //! | [`Details`](Group::Details) | per session the distance from start to last event, a number of flags, and the counters flagged |
 //! | [`RowIds`](Group::RowIds) | per session 8 bytes |
+//! | [`Minutes`](Group::Minutes) | per session [`Minutes::encode`](crate::session::Minutes::encode) |
 //!
 //! A text is its length in bytes plus 1 and then itself, or 0 for none. A dictionary is the number of its values, the values in order of their first use, and, if there are several, a code
 //! per session: one byte each up to 256 values, LEB128 beyond. A group in which no session has a value is left out, if
@@ -74,11 +75,13 @@ pub enum Group {
     Details = 9,
     /// Row ids.
     RowIds = 10,
+    /// The minutes at which sessions played, which only concurrency needs.
+    Minutes = 11,
 }
 
 impl Group {
     /// Every group, by its number.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Starts,
         Self::Times,
         Self::Clients,
@@ -90,6 +93,7 @@ impl Group {
         Self::Languages,
         Self::Details,
         Self::RowIds,
+        Self::Minutes,
     ];
 
     /// Returns the name: the column of a store.
@@ -107,6 +111,7 @@ impl Group {
             Self::Languages => "languages",
             Self::Details => "details",
             Self::RowIds => "row_ids",
+            Self::Minutes => "minutes",
         }
     }
 
@@ -121,7 +126,10 @@ impl Group {
     /// Whether a block leaves the group out in which no session has a value.
     #[must_use]
     pub const fn is_optional(self) -> bool {
-        matches!(self, Self::Pages | Self::SessionData | Self::Quality | Self::Languages)
+        matches!(
+            self,
+            Self::Pages | Self::SessionData | Self::Quality | Self::Languages | Self::Minutes
+        )
     }
 }
 

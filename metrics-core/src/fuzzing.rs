@@ -17,7 +17,7 @@ use crate::event::PlayerEvent;
 use crate::interval::{IntervalSet, Segments};
 use crate::query::instant;
 use crate::record::SessionRecord;
-use crate::session::{Counters, Moment, Reach, Session, Stored};
+use crate::session::{Counters, Minutes, Moment, Reach, Session, Stored};
 use crate::source::SOURCE_BYTES_MAX;
 use crate::totals::{DayTotals, StoredTotals};
 use crate::varint::{self, Reader};
@@ -218,6 +218,7 @@ fn row(bytes: &[u8]) -> Option<Stored> {
         view_ms: 0,
         unique_ms: 0,
         segments: segments.to_vec(),
+        minutes: Minutes::default(),
         counters: Counters::default(),
         resume: resume.to_vec(),
     })

@@ -15,12 +15,13 @@
 //! is one loop over those.
 //!
 //! A new dimension is a variant of [`Dimension`] and its column, a new metric a variant of
-//! [`Metric`](crate::query::Metric) and its sums.
+//! [`Metric`] and its sums.
 
 mod answer;
 pub mod buckets;
 mod calendar;
 mod column;
+mod concurrency;
 pub mod engagement;
 mod fields;
 mod filter;
@@ -29,9 +30,11 @@ mod sums;
 #[cfg(test)]
 mod tests;
 
+use chrono::{DateTime, Utc};
+
 use crate::block::{Columns, Group, Groups};
 use crate::engagement::TooManySeconds;
-use crate::query::{Dimension, Minimum, Period, Query, QueryError};
+use crate::query::{Dimension, Metric, Minimum, Period, Query, QueryError};
 use crate::varint::Damaged;
 use crate::video::Video;
 
@@ -39,10 +42,11 @@ pub use answer::{Answer, AnswerRow, Compared, Numbers};
 pub use column::DimensionValue;
 #[cfg(feature = "recorder")]
 pub(crate) use column::{title, video_name};
+pub use concurrency::LOOK_BACK_MS;
 pub use fields::{Field, FieldsScanner};
 pub use filter::SessionFilter;
 pub use group::{GROUP_BYTES_MAX, GROUPS_MAX};
-pub use sums::VALUES_MAX;
+pub use sums::{MINUTES_MAX, VALUES_MAX};
 
 use calendar::Calendar;
 use column::View;
@@ -80,6 +84,12 @@ pub enum ScanError {
         "percentiles need more than {VALUES_MAX} distinct values: use fewer dimensions or a filter"
     )]
     TooManyValues,
+    /// Sessions that play at once would need more minutes than memory is allowed for.
+    #[error(
+        "concurrency needs more than {MINUTES_MAX} minutes in all rows together: use a shorter timeframe, fewer \
+         dimensions or a filter"
+    )]
+    TooManyMinutes,
     /// There are more seconds of video than memory is allowed for.
     #[error(transparent)]
     TooManySeconds(#[from] TooManySeconds),
@@ -92,6 +102,8 @@ pub enum ScanError {
 pub struct Scanner {
     query: Query,
     period: Period,
+    // The minutes of the period, `[first, end)`, in numbers of minutes since 1970.
+    minutes: (u32, u32),
     filter: SessionFilter,
     calendar: Calendar,
     needs: Needs,
@@ -118,8 +130,26 @@ impl Scanner {
             grouping: Grouping::new(query.dimensions.len()),
             tallies: Tallies::default(),
             query: query.clone(),
+            minutes: concurrency::minutes(period.from_ms, period.to_ms.saturating_add(1)),
             period,
         })
+    }
+
+    /// The same, where it is `now`: later minutes do not count.
+    #[must_use]
+    pub fn as_of(mut self, now: DateTime<Utc>) -> Self {
+        let until_ms = self.period.to_ms.min(now.timestamp_millis()).saturating_add(1);
+        self.minutes = concurrency::minutes(self.period.from_ms, until_ms);
+        self
+    }
+
+    /// When the sessions start that are read: first and last Unix millisecond. Those that play in the period may have
+    /// started [`LOOK_BACK_MS`] before it, and count in concurrency only.
+    #[must_use]
+    pub fn frame(&self) -> (i64, i64) {
+        let Period { from_ms, to_ms } = self.period;
+        let back_ms = if self.needs.minutes { LOOK_BACK_MS } else { 0 };
+        (from_ms.saturating_sub(back_ms), to_ms)
     }
 
     /// The groups of columns that are read.
@@ -150,6 +180,14 @@ impl Scanner {
     /// [`ScanError`] if the columns are damaged or lack a group, or if there are too many groups of sessions. The answer is
     /// not to be used then.
     pub fn add(&mut self, video: &VideoInfo<'_>, columns: &Columns) -> Result<(), ScanError> {
+        if self.needs.minutes {
+            self.add_minutes(video, columns)?;
+        }
+        if self.needs.starts { self.add_starts(video, columns) } else { Ok(()) }
+    }
+
+    /// Adds sessions of a video that started in the period.
+    fn add_starts(&mut self, video: &VideoInfo<'_>, columns: &Columns) -> Result<(), ScanError> {
         let view = View::new(video, columns, self.period, self.groups())?;
         let picked = self.filter.pick(&view)?;
         if picked.is_empty() {
@@ -177,7 +215,7 @@ impl Scanner {
     ///
     /// # Errors
     ///
-    /// [`ScanError::TooManyGroups`] or [`ScanError::TooManyValues`].
+    /// [`ScanError::TooManyGroups`], [`ScanError::TooManyValues`] or [`ScanError::TooManyMinutes`].
     pub fn merge(&mut self, other: &Self) -> Result<(), ScanError> {
         let slots = self.grouping.merge(&other.grouping)?;
         self.tallies.grow(self.grouping.len(), &self.needs);
@@ -188,7 +226,8 @@ impl Scanner {
     ///
     /// # Errors
     ///
-    /// [`ScanError::TooManyGroups`] if time buckets without sessions are too many.
+    /// [`ScanError::TooManyGroups`] if time buckets without sessions are too many, [`ScanError::TooManyValues`] or
+    /// [`ScanError::TooManyMinutes`] if all groups together have too many.
     pub fn finish(self, compared: Option<Self>) -> Result<Answer, ScanError> {
         answer::finish(self, compared)
     }
@@ -203,6 +242,13 @@ impl Scanner {
         self.grouping.make(values)?;
         self.tallies.grow(self.grouping.len(), &self.needs);
         Ok(())
+    }
+
+    /// A metric of a group.
+    fn metric(&self, metric: Metric, group: u32) -> Option<f64> {
+        let is_mean = metric == Metric::AverageConcurrent;
+        let minutes = if is_mean { self.minutes_of(&self.grouping.values(group)) } else { 0 };
+        self.tallies.metric(metric, Some(group), minutes)
     }
 
     /// Finds the group of each session picked.

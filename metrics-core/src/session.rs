@@ -24,6 +24,7 @@
 //! ```
 
 mod fingerprint;
+pub(crate) mod minutes;
 mod open;
 mod playhead;
 mod resume;
@@ -36,6 +37,7 @@ pub(crate) use fingerprint::fingerprint;
 use playhead::{Mark, Playhead, Tally, What};
 use told::{Startup, Told};
 
+pub use minutes::{MINUTE_MS, Minutes, RUNS_MAX, SPAN_MINUTES};
 pub use resume::Stored;
 pub(crate) use resume::over;
 
@@ -199,6 +201,8 @@ pub struct Viewed {
     pub duration_ms: Option<u32>,
     /// The counters.
     pub counters: Counters,
+    /// The minutes at which it played.
+    pub minutes: Minutes,
     /// Whether a segment is open: the video plays.
     pub playing: bool,
 }
@@ -224,6 +228,7 @@ pub struct Session {
     writes_text: bool,
     // What happened before `recent`, and where playback stood then.
     settled: Segments,
+    minutes: Minutes,
     counters: Counters,
     playhead: Playhead,
     // Invariant: in the order in which they happened, as far as the clocks can tell; at most `WINDOW`.
@@ -247,6 +252,7 @@ impl Session {
             joined: Some(at),
             writes_text: false,
             settled: Segments::default(),
+            minutes: Minutes::default(),
             counters: Counters::default(),
             playhead: Playhead::new(at.received_ms),
             recent: Vec::new(),
@@ -315,12 +321,10 @@ impl Session {
     /// What the session comes to. `reach` says how far an open segment has run.
     #[must_use]
     pub fn viewed(&self, reach: Reach) -> Viewed {
-        let mut segments = self.settled.clone();
-        let mut counters = self.counters.clone();
-        let playhead = self.replay(&mut segments, &mut counters);
-        segments.extend(playhead.running(self.reached(reach)));
+        let (playhead, sums) = self.folded(self.reached(reach));
+        let Sums { segments, minutes, counters } = sums;
         let (duration_ms, playing) = (playhead.duration_ms, playhead.is_playing());
-        Viewed { segments, duration_ms, counters, playing }
+        Viewed { segments, duration_ms, counters, minutes, playing }
     }
 
     /// When the first `play` arrived, in Unix milliseconds.
@@ -358,6 +362,7 @@ impl Session {
     pub(crate) fn heap_bytes(&self) -> usize {
         self.settled.len() * size_of::<crate::interval::Interval>()
             + self.recent.capacity() * size_of::<Mark>()
+            + self.minutes.heap_bytes()
     }
 
     /// Whether the session holds as many segments as it may: it takes no further `play` then.
@@ -451,23 +456,38 @@ impl Session {
 
     fn settle(&mut self, mark: &Mark) -> bool {
         let heeded = self.playhead.heeds(mark);
-        let (segments, counters) = (&mut self.settled, &mut self.counters);
-        self.playhead.step(mark, &mut Tally { segments, counters });
+        let (segments, minutes) = (&mut self.settled, &mut self.minutes);
+        let counters = &mut self.counters;
+        self.playhead.step(mark, &mut Tally { segments, minutes, counters });
         heeded
     }
 
     /// Where playback stands after everything that is known.
     fn standing(&self) -> Playhead {
-        self.replay(&mut Segments::default(), &mut Counters::default())
+        self.replay(&mut Sums::default())
     }
 
-    fn replay(&self, segments: &mut Segments, counters: &mut Counters) -> Playhead {
+    fn replay(&self, sums: &mut Sums) -> Playhead {
         let mut playhead = self.playhead.clone();
-        let mut tally = Tally { segments, counters };
+        let Sums { segments, minutes, counters } = sums;
+        let mut tally = Tally { segments, minutes, counters };
         for mark in &self.recent {
             playhead.step(mark, &mut tally);
         }
         playhead
+    }
+
+    /// Where playback stands, and what the session comes to with an open segment as far as it ran until `reached`.
+    fn folded(&self, reached: Moment) -> (Playhead, Sums) {
+        let mut sums = Sums {
+            segments: self.settled.clone(),
+            minutes: self.minutes.clone(),
+            counters: self.counters.clone(),
+        };
+        let playhead = self.replay(&mut sums);
+        sums.segments.extend(playhead.running(reached));
+        playhead.run_until(reached, &mut sums.minutes);
+        (playhead, sums)
     }
 
     fn reached(&self, reach: Reach) -> Moment {
@@ -476,6 +496,14 @@ impl Session {
             Reach::Heard => self.heard.unwrap_or(Moment::received(self.last_event_at_ms)),
         }
     }
+}
+
+/// All that follows from the events of a session.
+#[derive(Default)]
+struct Sums {
+    segments: Segments,
+    minutes: Minutes,
+    counters: Counters,
 }
 
 /// How an event counts.

@@ -312,6 +312,10 @@ pub struct Found {
 
 /// Where a session is.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most that are loaded are open, and few are loaded at once"
+)]
 pub enum Place {
     /// A row of its own has it.
     Open(Stored),

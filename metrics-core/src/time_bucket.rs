@@ -238,6 +238,34 @@ impl Buckets {
         Run { from_ms, until_ms, value: start_ms }
     }
 
+    /// The stretches of time, `[from, until)`, whose instants fall into the bucket that starts at `start`.
+    pub(crate) fn stretches(&self, start: i64) -> impl Iterator<Item = (i64, i64)> + use<> {
+        let buckets = *self;
+        let end = |local| buckets.width.next_border_ms(local).unwrap_or(local + LOOK_MS);
+        let until = start + end(buckets.local_ms(start)) - buckets.local_ms(start);
+        let steady = match buckets.timezone {
+            None => vec![Steady { start_ms: start, end_ms: until }],
+            Some(_) => buckets.steady(start - CHANGE_MS_MAX, until + CHANGE_MS_MAX),
+        };
+        // The local times that start there, by the offset before a clock change and the one after it.
+        let offsets = steady.iter().map(|it| buckets.offset_ms(it.start_ms));
+        let mut locals: Vec<_> = offsets.map(|offset| start + offset).collect();
+        locals.sort_unstable();
+        locals.dedup();
+        locals.retain(|local| {
+            buckets.width.border_ms(*local) == *local && buckets.instant_ms(*local) == start
+        });
+        steady.into_iter().flat_map(move |it| {
+            let offset = buckets.offset_ms(it.start_ms);
+            let locals = locals.clone().into_iter();
+            let within = locals.map(move |local| {
+                let end = buckets.width.next_border_ms(local).unwrap_or(local + LOOK_MS);
+                ((local - offset).max(it.start_ms), (end - offset).min(it.end_ms))
+            });
+            within.filter(|(from, until)| from < until)
+        })
+    }
+
     /// A stretch around `at` of one offset of local time, which is the value.
     pub(crate) fn offset_run(&self, at: i64) -> Run {
         let Steady { start_ms, end_ms } = self.steady_around(at, i64::MIN, i64::MAX);

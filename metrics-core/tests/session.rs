@@ -4,7 +4,7 @@
 
 use metrics_core::PlayerEvent;
 use metrics_core::event::{Action, Rendition};
-use metrics_core::session::{Moment, Reach, Session, Viewed};
+use metrics_core::session::{Minutes, Moment, Reach, Session, Viewed};
 use proptest::prelude::*;
 
 /// How many marks about playback a session keeps in order.
@@ -141,6 +141,12 @@ fn view(turns: &[Turn], skew_ms: Option<i64>, restarts: bool) -> Viewed {
     session.viewed(Reach::Until(Moment::received(now_ms)))
 }
 
+/// All but the minutes. They depend on when the first event arrived, and those that a checkpoint believed to be played stay.
+fn figures(mut viewed: Viewed) -> Viewed {
+    viewed.minutes = Minutes::default();
+    viewed
+}
+
 proptest! {
     #[test]
     fn any_order_of_arrival_comes_to_the_same(
@@ -153,7 +159,8 @@ proptest! {
             shuffled.insert(1 + place.index(shuffled.len()), event);
         }
         let (expected, found) = (arrive(&events), arrive(&shuffled));
-        prop_assert_eq!(found.viewed(Reach::Heard), expected.viewed(Reach::Heard));
+        let both = [&found, &expected].map(|session| figures(session.viewed(Reach::Heard)));
+        prop_assert_eq!(&both[0], &both[1]);
         prop_assert_eq!(found.duration_ms(), expected.duration_ms());
     }
 
@@ -162,7 +169,8 @@ proptest! {
         turns in prop::collection::vec(turn(), 0..80),
         skew_ms in prop::option::of(-100_000_000_i64..100_000_000),
     ) {
-        prop_assert_eq!(view(&turns, skew_ms, true), view(&turns, skew_ms, false));
+        let both = [true, false].map(|restarts| figures(view(&turns, skew_ms, restarts)));
+        prop_assert_eq!(&both[0], &both[1]);
     }
 
     #[test]

@@ -23,7 +23,7 @@ use metrics_core::interval::{Interval, Segments};
 use metrics_core::key::SessionId;
 use metrics_core::query::instant;
 use metrics_core::recorder::{Spool, Stopped};
-use metrics_core::session::{Counters, Stored};
+use metrics_core::session::{Counters, Minutes, Stored};
 use metrics_core::store::{
     Error, OpenScan, Outcome, SessionWrite, SqliteStore, Store, Subject, Videos,
 };
@@ -62,6 +62,7 @@ fn write(key: &ApiKey, session: &str, bytes: usize) -> SessionWrite {
             view_ms: segments.len_ms(),
             unique_ms: segments.union().len_ms(),
             segments: segments.encode(),
+            minutes: Minutes::of_view(now().timestamp_millis(), segments.len_ms()),
             counters: Counters::default(),
             resume: vec![1, 0, 0],
         },

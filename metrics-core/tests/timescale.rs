@@ -14,7 +14,7 @@ use metrics_core::client::{Browser, Client, Device, Platform};
 use metrics_core::interval::{Interval, Segments};
 use metrics_core::key::SessionId;
 use metrics_core::query::instant;
-use metrics_core::session::{Counters, Stored};
+use metrics_core::session::{Counters, Minutes, Stored};
 use metrics_core::store::{
     BlockId, Detail, Error, Instance, Migrations, OpenScan, Outcome, Place, Rewrite, SessionWrite,
     Snapshot, Store, Subject, TimescaleOptions, TimescaleStore, Videos,
@@ -145,6 +145,7 @@ fn write(key: &ApiKey, session: &str, expected: u32) -> SessionWrite {
             view_ms: segments.len_ms(),
             unique_ms: segments.union().len_ms(),
             segments: segments.encode(),
+            minutes: Minutes::of_view(now().timestamp_millis(), segments.len_ms()),
             counters: Counters::default(),
             resume: vec![1, 0, 0],
         },

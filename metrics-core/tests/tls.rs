@@ -9,7 +9,7 @@ use metrics_core::client::Client;
 use metrics_core::interval::{Interval, Segments};
 use metrics_core::key::SessionId;
 use metrics_core::query::instant;
-use metrics_core::session::{Counters, Stored};
+use metrics_core::session::{Counters, Minutes, Stored};
 use metrics_core::store::{
     Error, Outcome, SessionWrite, Store, Subject, TimescaleOptions, TimescaleStore,
 };
@@ -67,6 +67,7 @@ fn write(key: &ApiKey, expected: u32) -> SessionWrite {
             view_ms: segments.len_ms(),
             unique_ms: segments.union().len_ms(),
             segments: segments.encode(),
+            minutes: Minutes::of_view(1_700_000_000_000, segments.len_ms()),
             counters: Counters::default(),
             resume: vec![1, 0, 0],
         },

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use chrono::Utc;
 use metrics_core::client::Client;
 use metrics_core::key::SessionId;
-use metrics_core::session::{Counters, Stored};
+use metrics_core::session::{Counters, Minutes, Stored};
 use metrics_core::store::{KeyId, Rewrite, SessionWrite, SqliteStore, Store as _, Subject};
 use metrics_core::totals::DayTotals;
 use metrics_core::upkeep::close;
@@ -163,6 +163,7 @@ async fn fill(store: &SqliteStore, count: usize) {
         view_ms: 0,
         unique_ms: 0,
         segments: Vec::new(),
+        minutes: Minutes::default(),
         counters: Counters::default(),
         resume: Vec::new(),
     };

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::coded::Coded;
 use crate::client::Client;
+use crate::session::minutes::{MinuteRun, runs_from};
 use crate::source::Source;
 
 /// The columns of sessions of one video, each as long as there are sessions. A group that was not read has empty
@@ -35,6 +36,9 @@ pub struct Columns {
     pub(super) segment_ends: Vec<u32>,
     pub(super) details: Vec<super::encode::Detail>,
     pub(super) row_ids: Vec<super::RowId>,
+    pub(super) minute_runs: Vec<MinuteRun>,
+    // Where the runs of each session end.
+    pub(super) minute_ends: Vec<u32>,
 }
 
 /// How well a session played.
@@ -56,6 +60,22 @@ impl Columns {
     pub fn segments(&self, session: usize) -> &[u8] {
         let start = session.checked_sub(1).map_or(0, |before| self.segment_ends[before]);
         &self.segments[start as usize..self.segment_ends[session] as usize]
+    }
+
+    /// The runs of minutes at which a session played.
+    pub(super) fn minute_runs(&self, session: usize) -> &[MinuteRun] {
+        let start = session.checked_sub(1).map_or(0, |before| self.minute_ends[before]);
+        &self.minute_runs[start as usize..self.minute_ends[session] as usize]
+    }
+
+    /// The minutes at which a session played, as runs `[first, end)` of numbers of minutes since 1970. Starts were read.
+    pub(crate) fn minutes(&self, session: usize) -> impl Iterator<Item = (i64, i64)> + '_ {
+        runs_from(self.starts_ms[session], self.minute_runs(session))
+    }
+
+    /// Whether the minutes were read.
+    pub(crate) fn has_minutes(&self) -> bool {
+        self.minute_ends.len() == self.sessions
     }
 
     /// Whether the segments were read.

@@ -7,7 +7,7 @@ use super::columns::{Columns, Quality};
 use super::{Block, FORMAT, Group, Groups, Row, RowId, SESSIONS_MAX};
 use crate::client::{Browser, Client, Device, Platform};
 use crate::event::Rendition;
-use crate::session::{Counters, Details, Stored, over};
+use crate::session::{Counters, Details, Minutes, Stored, minutes, over};
 use crate::source::Source;
 use crate::varint::{self, Damaged, Reader, unzigzag, zigzag};
 
@@ -149,6 +149,10 @@ fn put_group(group: Group, rows: &[Row], out: &mut Vec<u8>) -> bool {
         Group::RowIds => {
             rows.iter().for_each(|row| out.extend_from_slice(&row.id.0.to_be_bytes()));
         }
+        Group::Minutes => {
+            stored.for_each(|stored| stored.minutes.put(out));
+            return rows.iter().any(|row| !row.stored.minutes.is_empty());
+        }
     }
     true
 }
@@ -159,9 +163,12 @@ impl Columns {
     pub fn of(rows: &[Row]) -> Self {
         let mut segments = Vec::new();
         let mut segment_ends = Vec::with_capacity(rows.len());
+        let (mut minute_runs, mut minute_ends) = (Vec::new(), Vec::with_capacity(rows.len()));
         for row in rows {
             segments.extend_from_slice(&row.stored.segments);
             segment_ends.push(segments.len() as u32);
+            minute_runs.extend_from_slice(row.stored.minutes.runs());
+            minute_ends.push(minute_runs.len() as u32);
         }
         let stored = || rows.iter().map(|row| &row.stored);
         Self {
@@ -179,6 +186,8 @@ impl Columns {
             segment_ends,
             details: stored().map(Detail::of).collect(),
             row_ids: rows.iter().map(|row| row.id).collect(),
+            minute_runs,
+            minute_ends,
         }
     }
 
@@ -200,6 +209,7 @@ impl Columns {
                 view_ms: self.view_ms[session],
                 unique_ms: self.unique_ms[session],
                 segments: self.segments(session).to_vec(),
+                minutes: Minutes::of_runs(self.minute_runs(session)),
                 counters: Counters {
                     rebufferings,
                     rebuffering_ms,
@@ -219,6 +229,7 @@ impl Columns {
             Group::SessionData => self.session_data = Some(Coded::all(None)),
             Group::Languages => self.languages = Some(Coded::all(None)),
             Group::Quality => self.quality = vec![Quality::default(); self.sessions],
+            Group::Minutes => self.minute_ends = vec![0; self.sessions],
             _ => return Err(Damaged("a block lacks a group")),
         }
         Ok(())
@@ -276,6 +287,14 @@ impl Columns {
             Group::RowIds => {
                 let (ids, _) = reader.take(8 * sessions)?.as_chunks();
                 self.row_ids = ids.iter().map(|id| RowId(u64::from_be_bytes(*id))).collect();
+            }
+            Group::Minutes => {
+                self.minute_ends.reserve_exact(sessions);
+                self.minute_runs.reserve(sessions);
+                for _ in 0..sessions {
+                    minutes::take(reader, &mut self.minute_runs)?;
+                    self.minute_ends.push(self.minute_runs.len() as u32);
+                }
             }
         }
         Ok(())

@@ -10,7 +10,7 @@ use crate::Source;
 use crate::client::{Browser, Client, Device, Platform};
 use crate::event::Rendition;
 use crate::interval::{Interval, Segments};
-use crate::session::{Counters, Details, Stored, over};
+use crate::session::{Counters, Details, Minutes, Stored, over};
 use crate::varint::Damaged;
 
 fn segments() -> impl Strategy<Value = Segments> {
@@ -18,6 +18,15 @@ fn segments() -> impl Strategy<Value = Segments> {
     let segment =
         segment.prop_filter_map("not empty", |(from, len)| Interval::new(from, from + len));
     prop::collection::vec(segment, 0..4).prop_map(Segments::from_iter)
+}
+
+fn minutes() -> impl Strategy<Value = Minutes> {
+    let run = (0_i64..100_000_000, 0_i64..10_000_000);
+    prop::collection::vec(run, 0..4).prop_map(|runs| {
+        let mut minutes = Minutes::default();
+        runs.iter().for_each(|(from_ms, len_ms)| minutes.insert(0, *from_ms, from_ms + len_ms));
+        minutes
+    })
 }
 
 /// A number that is mostly 0, and large at times.
@@ -87,7 +96,7 @@ fn row() -> impl Strategy<Value = Row> {
     (
         any::<u64>(),
         times,
-        segments(),
+        (segments(), minutes()),
         (any::<u64>(), any::<u64>()),
         page,
         data,
@@ -98,7 +107,7 @@ fn row() -> impl Strategy<Value = Row> {
             |(
                 id,
                 (start_ms, end_ms, duration_ms),
-                segments,
+                (segments, minutes),
                 (view_ms, unique_ms),
                 page,
                 data,
@@ -116,6 +125,7 @@ fn row() -> impl Strategy<Value = Row> {
                     view_ms,
                     unique_ms,
                     segments: segments.encode(),
+                    minutes,
                     counters,
                     resume: over(),
                 },
@@ -160,6 +170,7 @@ proptest! {
         prop_assert_eq!(columns.starts_ms.is_empty(), !groups.has(Group::Starts));
         prop_assert_eq!(columns.view_ms.is_empty(), !groups.has(Group::Times));
         prop_assert_eq!(columns.has_segments(), groups.has(Group::Segments));
+        prop_assert_eq!(columns.has_minutes(), groups.has(Group::Minutes));
         prop_assert_eq!(columns.pages, all.pages.filter(|_| groups.has(Group::Pages)));
         prop_assert_eq!(columns.clients, all.clients.filter(|_| groups.has(Group::Clients)));
         prop_assert_eq!(columns.languages, all.languages.filter(|_| groups.has(Group::Languages)));
@@ -220,7 +231,10 @@ fn groups_without_values_are_left_out() {
     };
     let block = Block::encode(vec![row.clone(), row]);
     let left_out: Vec<_> = Group::ALL.into_iter().filter(|it| block.group(*it).is_none()).collect();
-    assert_eq!(left_out, [Group::Pages, Group::SessionData, Group::Quality, Group::Languages]);
+    assert_eq!(
+        left_out,
+        [Group::Pages, Group::SessionData, Group::Quality, Group::Languages, Group::Minutes]
+    );
     // Two sessions take two bytes or less in most groups, beside what each group begins with.
     assert!(block.bytes() < 60, "{}", block.bytes());
 }

@@ -15,7 +15,7 @@ use crate::event::{
     Action, CheckedEvent, DURATION_MS_MAX, POSITION_MS_MAX, PlayerEvent, RATE_MAX, Rendition,
 };
 use crate::interval::Segments;
-use crate::session::{Moment, Reach, Session};
+use crate::session::{MINUTE_MS, Minutes, Moment, Reach, SPAN_MINUTES, Session};
 
 /// How far a position may be past the duration: see the definitions.
 const OVERRUN_MS: u32 = 1_000;
@@ -53,6 +53,8 @@ struct Run {
     inputs: u32,
     // The furthest position that some duration allowed.
     end_ms: u32,
+    // Whether an event had a timestamp: minutes follow the player's clock then.
+    has_timestamps: bool,
 }
 
 /// A viewing.
@@ -84,7 +86,8 @@ impl Run {
     fn begin(event: &PlayerEvent, now_ms: i64) -> Option<Self> {
         let checked = event.check().ok()?;
         let session = Session::begin(&checked, moment(event, now_ms))?;
-        let mut run = Self { session, now_ms, ends: 1, inputs: 0, end_ms: 0 };
+        let has_timestamps = event.timestamp_ms.is_some();
+        let mut run = Self { session, now_ms, ends: 1, inputs: 0, end_ms: 0, has_timestamps };
         run.count();
         run.allow(&checked);
         run.comes_twice(&checked, event);
@@ -99,6 +102,7 @@ impl Run {
                 let Ok(checked) = event.check() else { return };
                 self.session.apply(&checked, moment(event, now_ms));
                 self.allow(&checked);
+                self.has_timestamps |= event.timestamp_ms.is_some();
                 // It may find its place before anybody said how long the video is.
                 if event.timestamp_ms.is_some() {
                     self.end_ms = self.end_ms.max(POSITION_MS_MAX);
@@ -167,10 +171,13 @@ impl Run {
         assert!(stored.unique_ms <= stored.view_ms);
         assert!(stored.unique_ms <= u64::from(self.end_ms));
         assert_eq!(stored.counters, viewed.counters);
+        assert_eq!(stored.minutes, viewed.minutes);
+        self.check_minutes(&viewed.minutes, reach);
 
         let loaded = Session::load(&stored).expect("it was just stored");
         assert!(!loaded.viewing());
         assert_eq!(loaded.viewed(Reach::Heard).segments, viewed.segments);
+        assert_eq!(loaded.viewed(Reach::Heard).minutes, viewed.minutes);
         assert_eq!(loaded.store(Reach::Heard), stored, "what is loaded is stored as it was");
         assert_eq!(loaded.inputs_of(WRITER), self.inputs);
 
@@ -179,6 +186,22 @@ impl Run {
         let (earlier_ms, later_ms) = (now.segments.len_ms(), later.segments.len_ms());
         let passed_ms = if viewed.playing { 10_000 * RATE_MAX as u64 } else { 0 };
         assert!((earlier_ms..=earlier_ms + passed_ms).contains(&later_ms));
+    }
+
+    /// Minutes lie between the start and now, or the last event.
+    fn check_minutes(&self, minutes: &Minutes, reach: Reach) {
+        let start_ms = self.session.started_at_ms();
+        let until_ms = match reach {
+            Reach::Until(at) => at.received_ms,
+            Reach::Heard => self.now_ms,
+        };
+        for minute in minutes.iter(start_ms) {
+            let at_ms = minute * MINUTE_MS;
+            assert!(start_ms <= at_ms);
+            assert!(at_ms < start_ms + i64::from(SPAN_MINUTES) * MINUTE_MS);
+            assert!(self.has_timestamps || at_ms < until_ms);
+        }
+        assert_eq!(Minutes::decode(&minutes.encode()).as_ref(), Ok(minutes));
     }
 }
 

@@ -215,6 +215,7 @@ impl Query {
     pub fn check(&self) -> Result<(), QueryError> {
         check_count("metrics", self.metrics.len() as u64, (1, METRICS_MAX as u64))?;
         check_count("dimensions", self.dimensions.len() as u64, (0, DIMENSIONS_MAX as u64))?;
+        self.check_minutes()?;
         self.selection.filter.check()?;
         let valid = 1..=LIMIT_MAX;
         if !valid.contains(&self.limit) {
@@ -230,6 +231,18 @@ impl Query {
         let names: Vec<_> = names.chain(self.dimensions.iter().map(ToString::to_string)).collect();
         let expected = format!("a metric or dimension of the query: {}", names.join(", "));
         Err(QueryError::invalid("order_by", &unused.by.to_string(), expected))
+    }
+
+    /// Fails if minutes would be grouped by hours or days that repeat.
+    fn check_minutes(&self) -> Result<(), QueryError> {
+        let Some(metric) = self.metrics.iter().find(|metric| metric.is_by_minute()) else {
+            return Ok(());
+        };
+        let repeats = |it: &&Dimension| matches!(it, Dimension::HourOfDay | Dimension::DayOfWeek);
+        let Some(dimension) = self.dimensions.iter().find(repeats) else { return Ok(()) };
+        let expected =
+            format!("a dimension such as \"time:1 hour\": {metric} is counted by the minute");
+        Err(QueryError::invalid("dimensions", &dimension.to_string(), expected))
     }
 
     /// When the sessions started, and those they are compared with.

@@ -18,9 +18,9 @@ pub(crate) async fn query(
     let query = Query { selection: query.selection.for_stores(), ..query.clone() };
     let periods = query.periods(now)?;
     let mut snapshot = store.snapshot().await?;
-    let current = scan(&mut *snapshot, &query, periods.current).await?;
+    let current = scan(&mut *snapshot, &query, periods.current, now).await?;
     let compared = match periods.compared {
-        Some(period) => Some(scan(&mut *snapshot, &query, period).await?),
+        Some(period) => Some(scan(&mut *snapshot, &query, period, now).await?),
         None => None,
     };
     drop(snapshot);
@@ -31,10 +31,11 @@ async fn scan(
     snapshot: &mut dyn Snapshot,
     query: &Query,
     period: Period,
+    now: DateTime<Utc>,
 ) -> Result<Scanner, ReportError> {
     let (query, scope) = scoped(query);
-    let scanner = Scanner::new(&query, period)?;
-    let frame = Some((period.from_ms, period.to_ms));
+    let scanner = Scanner::new(&query, period)?.as_of(now);
+    let frame = Some(scanner.frame());
     let lists_videos = scanner.needs_videos();
     let reading = Reading { scope, lists_videos, closed: frame, open: frame, watched_at: None };
     let fold = Scanning::new(scanner, &reading);

@@ -9,7 +9,7 @@ use super::ReportError;
 use super::read::{Fold, Reading, heads, list, read_heads, read_open, read_videos};
 use super::scanning::{Scanning, info, scope, scoped};
 use crate::block::{Columns, Group, Groups};
-use crate::query::{Dimension, Metric, Period, Periods, Query, QueryError, instant};
+use crate::query::{Dimension, Metric, Periods, Query, QueryError, instant};
 use crate::scan::{DimensionValue, Numbers, ScanError, Scanner, title, video_name};
 use crate::store::{
     BlockHead, OpenScan, Snapshot, Store, VideoId, VideoRecord, VideoScope, Videos,
@@ -125,7 +125,7 @@ pub(crate) async fn videos(
     let videos_of = scope(&selection);
     let (scanned, _) = scoped(&Query { selection, ..query.query.clone() });
     let mut snapshot = store.snapshot().await?;
-    let mut scanner = Scanner::new(&scanned, periods.current)?;
+    let mut scanner = Scanner::new(&scanned, periods.current)?.as_of(now);
     let search = query.search.as_deref();
     let listed = Listed::read(&mut *snapshot, &videos_of, &scanner, search).await?;
     for name in listed.names.keys() {
@@ -134,14 +134,16 @@ pub(crate) async fn videos(
     let Listed { names, mut records, videos } = listed;
     let mut compared = None;
     if let Some(period) = periods.compared {
-        let scanner = Scanner::new(&scanned, period)?;
+        let scanner = Scanner::new(&scanned, period)?.as_of(now);
+        let reading = reading(&scanner);
         let fold = Scanning::of(scanner, records);
-        let fold = read_videos(&mut *snapshot, &reading(period), &videos, fold).await?;
+        let fold = read_videos(&mut *snapshot, &reading, &videos, fold).await?;
         compared = Some(fold.scanner);
         records = fold.videos.unwrap_or_default();
     }
+    let reading = reading(&scanner);
     let fold = Scanning::of(scanner, records);
-    let fold = read_videos(&mut *snapshot, &reading(periods.current), &videos, fold).await?;
+    let fold = read_videos(&mut *snapshot, &reading, &videos, fold).await?;
     let answer = fold.scanner.finish(compared)?;
     let records = fold.videos.unwrap_or_default();
 
@@ -157,9 +159,9 @@ pub(crate) async fn videos(
     Ok((VideoList { videos, rows: answer.rows, totals: answer.totals }, periods))
 }
 
-/// The sessions that a period has.
-fn reading(Period { from_ms, to_ms }: Period) -> Reading {
-    let frame = Some((from_ms, to_ms));
+/// The sessions that a scanner reads.
+fn reading(scanner: &Scanner) -> Reading {
+    let frame = Some(scanner.frame());
     let scope = VideoScope::default();
     Reading { scope, lists_videos: true, closed: frame, open: frame, watched_at: None }
 }

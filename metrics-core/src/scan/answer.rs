@@ -65,10 +65,12 @@ pub(super) fn finish(
         current.grouping.make(&[])?;
     }
     fill(&mut current)?;
-    current.tallies.settle();
+    current.tallies.settle()?;
+    current.begin_minutes();
     let groups = sorted(&current);
     if let Some(compared) = &mut compared {
-        compared.tallies.settle();
+        compared.tallies.settle()?;
+        compared.begin_minutes();
     }
     let compared = compared.map(|compared| Join::new(&current, compared)).transpose()?;
 
@@ -77,13 +79,13 @@ pub(super) fn finish(
     let page = groups.iter().skip(offset).take(*limit as usize);
     let results = page.map(|group| {
         let dimensions = current.grouping.values(*group);
-        let metrics = read(&current.query, &current.tallies, Some(*group));
+        let metrics = read(&current, &current.tallies, Some(*group), Some(&dimensions));
         let comparison = compared.as_ref().map(|join| join.compare(&dimensions, &metrics));
         AnswerRow { dimensions, numbers: Numbers { metrics, comparison } }
     });
     let results = results.collect();
     let totals = if *totals {
-        let metrics = read(&current.query, &current.tallies.total()?, Some(0));
+        let metrics = read(&current, &current.tallies.total()?, Some(0), Some(&[]));
         let comparison = compared.as_ref().map(|join| join.compare_total(&metrics)).transpose()?;
         Some(Numbers { metrics, comparison })
     } else {
@@ -92,13 +94,22 @@ pub(super) fn finish(
     Ok(Answer { results, rows: groups.len() as u64, totals })
 }
 
-fn read(query: &Query, tallies: &Tallies, group: Option<u32>) -> Vec<Option<f64>> {
-    query.metrics.iter().map(|metric| tallies.metric(*metric, group)).collect()
+/// The metrics of a group with these values; without any, of a time that the period does not have.
+fn read(
+    scanner: &Scanner,
+    tallies: &Tallies,
+    group: Option<u32>,
+    values: Option<&[DimensionValue]>,
+) -> Vec<Option<f64>> {
+    let values = values.filter(|_| scanner.needs.minutes);
+    let minutes = values.map_or(0, |values| scanner.minutes_of(values));
+    let metrics = scanner.query.metrics.iter();
+    metrics.map(|metric| tallies.metric(*metric, group, minutes)).collect()
 }
 
 /// The groups in the order of the query.
 fn sorted(scanner: &Scanner) -> Vec<u32> {
-    let Scanner { query, grouping, tallies, .. } = scanner;
+    let Scanner { query, grouping, .. } = scanner;
     let order = query.order();
     // What rows are sorted by, column by column.
     let mut columns: Vec<(Vec<Option<f64>>, usize, Direction)> = Vec::new();
@@ -106,7 +117,7 @@ fn sorted(scanner: &Scanner) -> Vec<u32> {
         match by {
             Column::Metric(metric) => {
                 let groups = 0..grouping.len() as u32;
-                let values = groups.map(|group| tallies.metric(*metric, Some(group))).collect();
+                let values = groups.map(|group| scanner.metric(*metric, group)).collect();
                 columns.push((values, 0, *direction));
             }
             Column::Dimension(dimension) => {
@@ -221,13 +232,14 @@ impl Join {
             (value, _) => Some(value.clone()),
         });
         let values: Option<Vec<_>> = values.collect();
-        let group = values.and_then(|values| self.compared.grouping.find(&values));
-        Compared::new(metrics, read(&self.compared.query, &self.compared.tallies, group))
+        let group = values.as_ref().and_then(|values| self.compared.grouping.find(values));
+        let compared = &self.compared;
+        Compared::new(metrics, read(compared, &compared.tallies, group, values.as_deref()))
     }
 
     fn compare_total(&self, metrics: &[Option<f64>]) -> Result<Compared, ScanError> {
         let total = self.compared.tallies.total()?;
-        Ok(Compared::new(metrics, read(&self.compared.query, &total, Some(0))))
+        Ok(Compared::new(metrics, read(&self.compared, &total, Some(0), Some(&[]))))
     }
 }
 

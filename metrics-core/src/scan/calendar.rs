@@ -87,6 +87,17 @@ impl Timeline {
 
     /// Calls `take` with the starts of each stretch, in order, and its value.
     pub(super) fn each(&mut self, starts_ms: &[i64], mut take: impl FnMut(&[i64], i64)) {
+        self.each_run(starts_ms, |starts_ms, run| take(starts_ms, run.value));
+    }
+
+    /// The stretch that each start, in order, falls into.
+    pub(super) fn runs(&mut self, starts_ms: &[i64]) -> Vec<Run> {
+        let mut runs = Vec::with_capacity(starts_ms.len());
+        self.each_run(starts_ms, |starts_ms, run| runs.resize(runs.len() + starts_ms.len(), run));
+        runs
+    }
+
+    fn each_run(&mut self, starts_ms: &[i64], mut take: impl FnMut(&[i64], Run)) {
         let mut fresh = Vec::new();
         let mut known = 0;
         let mut rest = starts_ms;
@@ -97,7 +108,7 @@ impl Timeline {
                 run
             });
             let len = 1 + rest[1..].iter().take_while(|start_ms| **start_ms < run.until_ms).count();
-            take(&rest[..len], run.value);
+            take(&rest[..len], run);
             rest = &rest[len..];
         }
         if !fresh.is_empty() {

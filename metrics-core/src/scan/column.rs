@@ -118,6 +118,11 @@ impl<'a> View<'a> {
         column.codes().map(|codes| &codes[self.range.clone()])
     }
 
+    /// The minutes at which a session in range played, as runs `[first, end)` of numbers of minutes since 1970.
+    pub(super) fn minutes(&self, session: usize) -> impl Iterator<Item = (i64, i64)> + '_ {
+        self.columns.minutes(self.range.start + session)
+    }
+
     /// The segments of a session in range, encoded.
     pub(super) fn segments(&self, session: usize) -> &'a [u8] {
         self.columns.segments(self.range.start + session)
@@ -140,6 +145,7 @@ fn has(columns: &Columns, group: Group) -> bool {
         Group::SessionData => fits(columns.session_data.as_ref(), sessions),
         Group::Quality => columns.quality.len() == sessions,
         Group::Languages => fits(columns.languages.as_ref(), sessions),
+        Group::Minutes => columns.has_minutes(),
         // No report reads them.
         Group::Details | Group::RowIds => true,
     }

@@ -394,7 +394,7 @@ impl Picked {
     /// The sessions of a mask, of so many.
     fn of(mask: &Mask, sessions: usize) -> Self {
         let sessions = match mask {
-            Mask::All(true) => (0..sessions as u32).collect(),
+            Mask::All(true) => return Self::all(sessions),
             Mask::All(false) => Vec::new(),
             Mask::Each(mask) => {
                 // Every index is written and the next one overwrites it unless it counts: no branch to be mispredicted.
@@ -409,6 +409,11 @@ impl Picked {
             }
         };
         Self { sessions }
+    }
+
+    /// All of so many sessions.
+    pub(super) fn all(sessions: usize) -> Self {
+        Self { sessions: (0..sessions as u32).collect() }
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -2,6 +2,7 @@
 
 use super::ScanError;
 use super::column::View;
+use super::concurrency::Piece;
 use super::filter::{Picked, minimum_groups};
 use crate::block::{Group, Groups, Quality};
 use crate::engagement::{mean_share, share};
@@ -10,12 +11,19 @@ use crate::query::{Metric, Minimum};
 /// How many distinct startup times may be counted, over all groups: 80 MB of them.
 pub const VALUES_MAX: usize = 4_000_000;
 
+/// How many minutes at which the number of sessions that play changes may be counted, over all groups: 64 MB of them.
+pub const MINUTES_MAX: usize = 4_000_000;
+
 /// How many startup times of a group wait to be counted at least: to sort them in bulk is faster.
 const WAITING_MIN: usize = 64;
 
 /// What a query sums, so that nothing else is read or summed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Needs {
+    /// Whether any metric is over sessions that started in the period.
+    pub(super) starts: bool,
+    /// Whether any metric is over minutes.
+    pub(super) minutes: bool,
     /// Whether no metric is over sessions that are no plays.
     pub(super) plays_only: bool,
     /// Whether any metric is over plays.
@@ -30,6 +38,8 @@ impl Needs {
     pub(super) fn of(metrics: &[Metric]) -> Self {
         let any = |wanted: &[Metric]| metrics.iter().any(|metric| wanted.contains(metric));
         Self {
+            starts: metrics.iter().any(|metric| !metric.is_by_minute()),
+            minutes: metrics.iter().any(|metric| metric.is_by_minute()),
             plays_only: metrics.iter().all(|metric| metric.is_over_plays()),
             plays: metrics.iter().any(|metric| metric.is_over_plays()),
             durations: any(&[
@@ -38,7 +48,12 @@ impl Needs {
                 Metric::CompletionRate,
                 Metric::AverageDuration,
             ]),
-            view_of_sessions: any(&[Metric::Sessions, Metric::RebufferingRatio]),
+            view_of_sessions: any(&[
+                Metric::Sessions,
+                Metric::RebufferingRatio,
+                Metric::ExitsBeforeStart,
+                Metric::ExitBeforeStartRate,
+            ]),
             quality: any(&[
                 Metric::StartupTimeP50,
                 Metric::StartupTimeP95,
@@ -48,6 +63,8 @@ impl Needs {
                 Metric::RebufferedSessionRate,
                 Metric::Failures,
                 Metric::FailureRate,
+                Metric::ExitsBeforeStart,
+                Metric::ExitBeforeStartRate,
             ]),
             percentiles: any(&[Metric::StartupTimeP50, Metric::StartupTimeP95]),
         }
@@ -59,6 +76,7 @@ impl Needs {
             (self.plays || self.view_of_sessions, Group::Times),
             (self.durations, Group::Durations),
             (self.quality, Group::Quality),
+            (self.minutes, Group::Minutes),
         ];
         let groups = if self.plays { minimum_groups(minimum) } else { Groups::default() };
         needed
@@ -77,6 +95,10 @@ pub(super) struct Tallies {
     startups: Vec<Counts>,
     // The distinct values of all `startups`.
     values: usize,
+    // Empty unless minutes are needed.
+    playing: Vec<Playing>,
+    // The distinct minutes of all `playing`.
+    minutes: usize,
 }
 
 /// What the sessions of a group come to. Sums that would not fit stay at the largest number.
@@ -102,6 +124,7 @@ pub(super) struct Sums {
     rebufferings: u64,
     rebuffering_ms: u64,
     failed: u64,
+    exits: u64,
 }
 
 impl Tallies {
@@ -112,6 +135,9 @@ impl Tallies {
         }
         if needs.percentiles && self.startups.len() < groups {
             self.startups.resize_with(groups, Counts::default);
+        }
+        if needs.minutes && self.playing.len() < groups {
+            self.playing.resize_with(groups, Playing::default);
         }
     }
 
@@ -181,6 +207,28 @@ impl Tallies {
         }
     }
 
+    /// Adds runs of minutes, each to the group of its slot.
+    pub(super) fn add_minutes(&mut self, pieces: &[Piece], slots: &[u32]) -> Result<(), ScanError> {
+        for (piece, slot) in pieces.iter().zip(slots) {
+            self.minutes += self.playing[*slot as usize].add(piece);
+        }
+        self.check()
+    }
+
+    /// Fails if more values are held than memory is allowed for.
+    fn check(&self) -> Result<(), ScanError> {
+        if VALUES_MAX < self.values {
+            return Err(ScanError::TooManyValues);
+        }
+        if MINUTES_MAX < self.minutes { Err(ScanError::TooManyMinutes) } else { Ok(()) }
+    }
+
+    /// The first minute at which a session of any group plays. Everything was counted.
+    pub(super) fn first_minute(&self) -> Option<u32> {
+        let firsts = self.playing.iter().filter_map(|playing| playing.starts.counted.first());
+        firsts.map(|(minute, _)| *minute).min()
+    }
+
     /// Adds those of another, each to the group of its slot.
     pub(super) fn merge(&mut self, other: &Self, slots: &[u32]) -> Result<(), ScanError> {
         for (sums, slot) in other.sums.iter().zip(slots) {
@@ -188,37 +236,58 @@ impl Tallies {
         }
         for (counts, slot) in other.startups.iter().zip(slots) {
             self.values += self.startups[*slot as usize].merge(counts);
-            if VALUES_MAX < self.values {
-                return Err(ScanError::TooManyValues);
-            }
+            self.check()?;
+        }
+        for (playing, slot) in other.playing.iter().zip(slots) {
+            self.minutes += self.playing[*slot as usize].merge(playing);
+            self.check()?;
         }
         Ok(())
     }
 
     /// Counts what waits to be counted. To be called before metrics are read.
-    pub(super) fn settle(&mut self) {
+    ///
+    /// # Errors
+    ///
+    /// [`ScanError::TooManyValues`] or [`ScanError::TooManyMinutes`].
+    pub(super) fn settle(&mut self) -> Result<(), ScanError> {
         for counts in &mut self.startups {
             self.values += counts.settle();
         }
+        for playing in &mut self.playing {
+            self.minutes += playing.starts.settle() + playing.ends.settle();
+        }
+        self.check()
     }
 
     /// The sums of all groups together.
     ///
     /// # Errors
     ///
-    /// [`ScanError::TooManyValues`].
+    /// [`ScanError::TooManyValues`] or [`ScanError::TooManyMinutes`].
     pub(super) fn total(&self) -> Result<Self, ScanError> {
         let mut total = Self { sums: vec![Sums::default()], ..Self::default() };
         if !self.startups.is_empty() {
             total.startups.push(Counts::default());
         }
+        if !self.playing.is_empty() {
+            total.playing.push(Playing::default());
+        }
         total.merge(self, &vec![0; self.sums.len()])?;
-        total.settle();
+        total.settle()?;
         Ok(total)
     }
 
-    /// A metric of a group, `None` if it does not apply; of no group, that of no session.
-    pub(super) fn metric(&self, metric: Metric, group: Option<u32>) -> Option<f64> {
+    /// A metric of a group whose time has so many minutes, `None` if it does not apply; of no group, that of no session.
+    pub(super) fn metric(&self, metric: Metric, group: Option<u32>, minutes: u64) -> Option<f64> {
+        let playing = group.and_then(|group| self.playing.get(group as usize));
+        match metric {
+            Metric::PeakConcurrent => return Some(playing.map_or(0, Playing::peak) as f64),
+            Metric::AverageConcurrent => {
+                return ratio(playing.map_or(0, |playing| playing.minutes), minutes);
+            }
+            _ => {}
+        }
         let (nothing, no_counts) = (Sums::default(), Counts::default());
         let sums = group.and_then(|group| self.sums.get(group as usize)).unwrap_or(&nothing);
         let startups = group.and_then(|group| self.startups.get(group as usize));
@@ -239,6 +308,7 @@ impl Sums {
     fn add_quality(&mut self, quality: &Quality, view_ms: u64) {
         let Quality { startup_ms, rebufferings, rebuffering_ms, failures } = *quality;
         self.failed += u64::from(0 < failures);
+        self.exits += u64::from(view_ms == 0 && startup_ms.is_none() && failures == 0);
         if let Some(startup_ms) = startup_ms {
             self.startups += 1;
             self.startup_ms = self.startup_ms.saturating_add(startup_ms.into());
@@ -261,11 +331,11 @@ impl Sums {
     }
 
     /// All sums but `shares`, which is wider.
-    fn each(&mut self) -> [&mut u64; 16] {
+    fn each(&mut self) -> [&mut u64; 17] {
         let Self { plays, view_ms, unique_ms, known, duration_ms, shares: _, completions, .. } =
             self;
         let Self { attempts, sessions, startups, startup_ms, told, told_view_ms, .. } = self;
-        let Self { rebuffered, rebufferings, rebuffering_ms, failed, .. } = self;
+        let Self { rebuffered, rebufferings, rebuffering_ms, failed, exits, .. } = self;
         [
             plays,
             view_ms,
@@ -283,6 +353,7 @@ impl Sums {
             rebufferings,
             rebuffering_ms,
             failed,
+            exits,
         ]
     }
 
@@ -312,6 +383,10 @@ impl Sums {
             Metric::RebufferedSessionRate => ratio(self.rebuffered, self.told),
             Metric::Failures => number(self.failed),
             Metric::FailureRate => ratio(self.failed, self.attempts),
+            Metric::ExitsBeforeStart => number(self.exits),
+            Metric::ExitBeforeStartRate => ratio(self.exits, self.attempts),
+            // They are no sums.
+            Metric::PeakConcurrent | Metric::AverageConcurrent => None,
         }
     }
 }
@@ -323,6 +398,42 @@ fn ratio(part: u64, whole: u64) -> Option<f64> {
 /// The mean in seconds of so many milliseconds in sum.
 fn mean_s(sum_ms: u64, number: u64) -> Option<f64> {
     (0 < number).then(|| sum_ms as f64 / (1_000.0 * number as f64))
+}
+
+/// The minutes at which sessions of a group begin and end to play.
+#[derive(Clone, Debug, Default)]
+struct Playing {
+    starts: Counts,
+    ends: Counts,
+    // The minutes of all sessions.
+    minutes: u64,
+}
+
+impl Playing {
+    /// Adds a run of minutes, and returns how many more distinct ones are held.
+    fn add(&mut self, piece: &Piece) -> usize {
+        self.minutes += u64::from(piece.end - piece.first);
+        self.starts.add(piece.first) + self.ends.add(piece.end)
+    }
+
+    fn merge(&mut self, other: &Self) -> usize {
+        self.minutes += other.minutes;
+        self.starts.merge(&other.starts) + self.ends.merge(&other.ends)
+    }
+
+    /// The most sessions at one minute; everything was counted.
+    fn peak(&self) -> u64 {
+        let (mut ends, mut ended) = (self.ends.counted.iter().peekable(), 0);
+        let (mut started, mut peak) = (0, 0);
+        for (minute, count) in &self.starts.counted {
+            while let Some((_, count)) = ends.next_if(|(end, _)| end <= minute) {
+                ended += count;
+            }
+            started += count;
+            peak = peak.max(started - ended);
+        }
+        peak
+    }
 }
 
 /// How often each value was seen.

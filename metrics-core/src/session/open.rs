@@ -37,6 +37,10 @@ pub(super) const JUMP_MS: u32 = 50;
 pub(super) struct Open {
     pub(super) from_ms: u32,
     pub(super) at: Moment,
+    /// When it began by the server's time of day, in Unix milliseconds: mostly when its play arrived.
+    pub(super) began_ms: i64,
+    /// Until when its minutes are counted, by the same clock.
+    pub(super) counted_ms: i64,
     /// It begins elsewhere than the segment before ended: a seek.
     pub(super) has_jumped: bool,
     /// A pause that belongs to the segment before came while it was open. `@maveio/metrics` 0.1.5 sends no pause after
@@ -75,6 +79,8 @@ impl Open {
         Self {
             from_ms,
             at,
+            began_ms: at.received_ms,
+            counted_ms: at.received_ms,
             has_jumped: false,
             is_echoed: false,
             is_live: false,
@@ -83,6 +89,11 @@ impl Open {
             rate_milli_max: rate_milli,
             known: Known::new(from_ms, at),
         }
+    }
+
+    /// Notes when it began by the server's time of day, in Unix milliseconds.
+    pub(super) fn begin(&mut self, began_ms: i64) {
+        (self.began_ms, self.counted_ms) = (began_ms, began_ms);
     }
 
     /// Where playback must have got to at `now`, after a wait of `waiting_ms` that goes on.
@@ -172,6 +183,8 @@ pub(super) struct Closed {
     pub(super) segment: Option<Interval>,
     pub(super) opened: Moment,
     pub(super) closed: Moment,
+    /// When playback ended by the server's time of day, in Unix milliseconds.
+    pub(super) ended_ms: i64,
     /// Whether both ends have the player's timestamp.
     pub(super) is_timed: bool,
     /// `to_ms` is an estimate: a play closed it, or the viewer left.
@@ -179,4 +192,15 @@ pub(super) struct Closed {
     /// See [`Open::is_live`].
     pub(super) is_live: bool,
     pub(super) has_jumped: bool,
+}
+
+impl Closed {
+    /// When a play at `at` began by the server's time of day, in Unix milliseconds: when it arrived, or as long after the
+    /// end of this segment as the player's clock says, where it arrived sooner, as it does with all that a page kept.
+    pub(super) fn next_ms(&self, at: Moment) -> i64 {
+        if self.closed.timestamp_ms.is_none() || at.timestamp_ms.is_none() {
+            return at.received_ms;
+        }
+        self.ended_ms.saturating_add_unsigned(self.closed.until_ms(at)).max(at.received_ms)
+    }
 }

@@ -20,12 +20,13 @@
 //! * **First second.** 0.1.x clients call every position below 1 s 0: where a pause tells that playback resumed, it did.
 //! * **Waits.** A position in `rebuffering_start` tells how far playback got; a wait during which it moved on was none
 //!   (`@maveio/metrics` 0.0.x). A wait that a jump causes is the latency of a seek and no rebuffering.
+//! * **Minutes.** Those at which a segment was open, by the server's time of day: see [`Minutes`].
 //! * **Scrubbing.** A segment of less than a quarter of a second between two jumps counts as view time, and not as watched.
 
 use std::ops::RangeInclusive;
 
 use super::open::{Closed, JUMP_MS, Known, Open, RATE_MILLI};
-use super::{Counters, Moment};
+use super::{Counters, Minutes, Moment};
 use crate::event::POSITION_MS_MAX;
 use crate::interval::{Interval, Segments};
 
@@ -77,6 +78,9 @@ const SEEK_WAIT_MS: u64 = 500;
 
 /// The shortest segment between two jumps that is watched, in milliseconds. Sliders seek every 30 to 200 ms.
 const SCRUB_MS_MAX: u32 = 250;
+
+/// The slowest rate that is believed of a player that tells none, in thousandths.
+const UNTOLD_RATE_MILLI_MIN: u32 = 500;
 
 /// How long a video may have been over without another event before nobody watches it any more, in milliseconds.
 #[cfg(feature = "recorder")]
@@ -154,6 +158,7 @@ struct Stall {
 /// Receives the segments and counts that follow from a mark.
 pub(super) struct Tally<'a> {
     pub(super) segments: &'a mut Segments,
+    pub(super) minutes: &'a mut Minutes,
     pub(super) counters: &'a mut Counters,
 }
 
@@ -200,7 +205,7 @@ impl Playhead {
                     self.state = State::Lost(open, at);
                 }
             }
-            What::Resumed => self.resume(at),
+            What::Resumed => self.resume(at, tally.minutes),
             What::Left => self.close_by_guess(at, tally),
         }
         if is_jump {
@@ -216,6 +221,7 @@ impl Playhead {
         if let Some(segment) = late.running(since) {
             self.view_ms += u64::from(segment.len_ms());
             tally.segments.insert(segment);
+            late.run_until(since, tally.minutes);
         }
     }
 
@@ -248,6 +254,7 @@ impl Playhead {
         }
         let mut open = Open { is_live, ..Open::new(from_ms, at, self.rate_milli) };
         if let Some(last) = self.last {
+            open.begin(last.next_ms(at));
             let is_first = from_ms == 0 && 0 < last.to_ms && last.to_ms < FIRST_MS;
             open.resumed_ms = (is_first && !open.is_stamped()).then_some(last.to_ms);
             let has_moved = JUMP_MS < last.to_ms.abs_diff(from_ms);
@@ -325,7 +332,8 @@ impl Playhead {
             passed_ms <= 2 * moved_ms && moved_ms <= passed_ms.saturating_add(UNHEARD_OFF_MS);
         let is_unheard = last.opened.until_ms(last.closed) <= UNHEARD_MS;
         if 0 < moved_ms && is_moved && is_unheard {
-            let open = Open::new(last.to_ms, last.closed, self.rate_milli);
+            let mut open = Open::new(last.to_ms, last.closed, self.rate_milli);
+            open.begin(last.ended_ms);
             let end_ms = open.end_ms(self.duration_ms);
             self.close(open, to_ms.min(end_ms), false, at, tally);
         }
@@ -459,6 +467,8 @@ impl Playhead {
         tally.counters.details.clamped += u32::from(segment != watched);
         self.view_ms += segment.map_or(0, |segment| u64::from(segment.len_ms()));
         tally.segments.extend(segment);
+        let ended_ms = self.ended_ms(&open, Some(to_ms).filter(|_| !is_guessed), at);
+        tally.minutes.insert(self.started_at_ms, open.counted_ms, ended_ms);
         self.last = Some(Closed {
             from_ms: open.from_ms,
             to_ms,
@@ -466,6 +476,7 @@ impl Playhead {
             segment,
             opened: open.at,
             closed: at,
+            ended_ms,
             is_timed: open.is_timed(at),
             is_guessed,
             is_live: open.is_live,
@@ -537,10 +548,12 @@ impl Playhead {
         }
     }
 
-    fn resume(&mut self, at: Moment) {
+    fn resume(&mut self, at: Moment, minutes: &mut Minutes) {
         if let State::Lost(mut open, lost) = self.state {
             let gap_ms = lost.until_ms(at);
             if GAP_MS_MAX < gap_ms {
+                self.run_until(lost, minutes);
+                open.counted_ms = open.counted_ms.max(at.received_ms);
                 // A wait for data that goes on is booked when it ends.
                 let waited_ms = self.stalled.map_or(0, |stall| stall.since.until_ms(at));
                 let idle_ms = gap_ms.saturating_sub(waited_ms);
@@ -564,15 +577,55 @@ impl Playhead {
         estimate_ms.min(open.end_ms(self.duration_ms))
     }
 
+    /// Adds the minutes of the open segment until `now`.
+    pub(super) fn run_until(&self, now: Moment, minutes: &mut Minutes) {
+        if let Some((open, until)) = self.open_until(now) {
+            let ended_ms = self.ended_ms(&open, None, until);
+            minutes.insert(self.started_at_ms, open.counted_ms, ended_ms);
+        }
+    }
+
+    /// When playback of a segment that was open until `at` ended, by the server's time of day in Unix milliseconds. `to_ms`
+    /// is the position at which the player says that it ended, if it does.
+    fn ended_ms(&self, open: &Open, to_ms: Option<u32>, at: Moment) -> i64 {
+        let (known, waiting_ms) = (open.known, self.waiting_ms(open, at));
+        let mut ran_ms = open.at.until_ms(at);
+        if to_ms.is_none_or(|to_ms| open.end_ms(self.duration_ms) <= to_ms) {
+            ran_ms = ran_ms.saturating_sub(self.over_ms(open, at).unwrap_or(0));
+        }
+        if let Some(to_ms) = to_ms {
+            // A longer time, such as a night that the machine slept, was not watched.
+            let rate_milli = open.rate_milli.min(UNTOLD_RATE_MILLI_MIN);
+            let moved_ms = u64::from(to_ms.saturating_sub(known.position_ms));
+            let played_ms = moved_ms * u64::from(RATE_MILLI) / u64::from(rate_milli);
+            let most_ms = open.at.until_ms(known.at).saturating_add(played_ms);
+            let still_ms = known.idle_ms.saturating_add(waiting_ms).saturating_add(GAP_MS_MAX);
+            ran_ms = ran_ms.min(most_ms.saturating_add(still_ms));
+        }
+        let mut ended_ms = open.began_ms.saturating_add_unsigned(ran_ms);
+        if at.timestamp_ms.is_none() {
+            ended_ms = ended_ms.min(at.received_ms);
+        }
+        if let State::Lost(_, lost) = self.state {
+            ended_ms = ended_ms.min(lost.received_ms.saturating_add_unsigned(GAP_MS_MAX));
+        }
+        ended_ms
+    }
+
+    /// How long ago playback must have come to the end of an open segment, in milliseconds, if it has.
+    fn over_ms(&self, open: &Open, now: Moment) -> Option<u64> {
+        let endless = Open { is_echoed: false, ..*open };
+        let estimate_ms = endless.estimate_ms(now, self.waiting_ms(open, now));
+        let over_ms = estimate_ms.checked_sub(open.end_ms(self.duration_ms))?;
+        // In time that passed, not in video.
+        Some(u64::from(over_ms) * u64::from(RATE_MILLI) / u64::from(open.rate_milli))
+    }
+
     /// When playback must have come to an end so long ago that nobody watches any more, if it has.
     #[cfg(feature = "recorder")]
     pub(super) fn ended(&self, now: Moment) -> Option<Moment> {
         let State::Playing(open) = self.state else { return None };
-        let endless = Open { is_echoed: false, ..open };
-        let estimate_ms = endless.estimate_ms(now, self.waiting_ms(&open, now));
-        let over_ms = estimate_ms.checked_sub(open.end_ms(self.duration_ms))?;
-        // In time that passed, not in video.
-        let over_ms = u64::from(over_ms) * u64::from(RATE_MILLI) / u64::from(open.rate_milli);
+        let over_ms = self.over_ms(&open, now)?;
         let since = || now.earlier(over_ms);
         (u64::from(PAST_END_MS_MAX) < over_ms).then(since)
     }

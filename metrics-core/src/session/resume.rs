@@ -7,7 +7,7 @@ use super::fingerprint::Seen;
 use super::open::{Closed, Open, RATE_MILLI};
 use super::playhead::{Playhead, State};
 use super::told::Told;
-use super::{Counters, Moment, Reach, Session};
+use super::{Counters, Minutes, Moment, Reach, Session, Sums};
 use crate::event::RATE_MAX;
 use crate::interval::{Interval, Segments};
 use crate::varint::{self, Damaged, Reader, unzigzag, zigzag};
@@ -38,6 +38,8 @@ pub struct Stored {
     /// All segments, as [`Segments::encode`] writes them. A segment that is open ends where it is known to
     /// have run. What was [scrubbed](super::Details::scrubbed_ms) is view time, and no segment.
     pub segments: Vec<u8>,
+    /// The minutes at which it played, an open segment as far as it is known to have run.
+    pub minutes: Minutes,
     /// The counters.
     pub counters: Counters,
     /// What the session needs to go on. Opaque.
@@ -47,7 +49,8 @@ pub struct Stored {
 impl Stored {
     /// A session that was recorded elsewhere and is over: nothing is open in it, and no event of it was seen here.
     ///
-    /// It has no counters, and its view times are those of `segments`. Times are Unix milliseconds, the duration is
+    /// It has no counters, its view times are those of `segments`, and it is assumed to have played from its start on for as
+    /// long as it watched. Times are Unix milliseconds, the duration is
     /// milliseconds of video.
     ///
     /// ```
@@ -74,6 +77,7 @@ impl Stored {
             view_ms: segments.len_ms(),
             unique_ms: segments.union().len_ms(),
             segments: segments.encode(),
+            minutes: Minutes::of_view(started_at_ms, segments.len_ms()),
             counters: Counters::default(),
             resume: over(),
         }
@@ -108,11 +112,8 @@ impl Session {
     /// What a store is to keep, with an open segment as far as `reach` says it has run.
     #[must_use]
     pub fn store(&self, reach: Reach) -> Stored {
-        let mut segments = self.settled.clone();
-        let mut counters = self.counters.clone();
-        let playhead = self.replay(&mut segments, &mut counters);
         let reached = self.reached(reach);
-        segments.extend(playhead.running(reached));
+        let (playhead, Sums { segments, minutes, counters }) = self.folded(reached);
         let mut resume = vec![LAYOUT];
         put_playhead(&mut resume, &playhead, self.writes_text, reached, self.started_at_ms);
         self.writers.put(&mut resume);
@@ -124,6 +125,7 @@ impl Session {
             view_ms: segments.len_ms() + counters.details.scrubbed_ms,
             unique_ms: segments.union().len_ms(),
             segments: segments.encode(),
+            minutes,
             counters,
             resume,
         }
@@ -160,6 +162,7 @@ impl Session {
             joined: None,
             writes_text,
             settled,
+            minutes: stored.minutes.clone(),
             counters: stored.counters.clone(),
             playhead: playhead.watched(view_ms),
             recent: Vec::new(),
@@ -257,7 +260,8 @@ fn take_run(reader: &mut Reader<'_>, started_at_ms: i64) -> Result<State, Damage
     }
     let (from_ms, ran_ms): (_, u32) = (reader.narrow()?, reader.narrow()?);
     let until = take_moment(reader, started_at_ms)?;
-    Ok(State::Lost(Open::new(from_ms, until.earlier(ran_ms.into()), RATE_MILLI), until))
+    let open = Open::new(from_ms, until.earlier(ran_ms.into()), RATE_MILLI);
+    Ok(State::Lost(Open { counted_ms: until.received_ms, ..open }, until))
 }
 
 const STAMPED: u8 = 1;
@@ -315,6 +319,8 @@ fn take_open(reader: &mut Reader<'_>, started_at_ms: i64) -> Result<State, Damag
     let (from_ms, ran_ms) = (reader.narrow()?, reader.number()?);
     let until = take_moment(reader, started_at_ms)?;
     let mut open = Open::new(from_ms, until.earlier(ran_ms), RATE_MILLI);
+    // The minutes until then are stored.
+    open.counted_ms = until.received_ms;
     if flags & STAMPED != 0 {
         open.at.timestamp_ms = Some(unzigzag(reader.number()?));
         open.known.at = open.at;
@@ -386,6 +392,7 @@ fn take_closed(reader: &mut Reader<'_>, started_at_ms: i64) -> Result<Closed, Da
         segment,
         opened: closed.earlier(ran_ms),
         closed,
+        ended_ms: closed.received_ms,
         is_timed: flags & TIMED != 0,
         is_guessed: flags & GUESSED != 0,
         is_live: flags & CLOSED_LIVE != 0,

@@ -495,3 +495,178 @@ proptest! {
         prop_assert_eq!(again.counters, stored.counters);
     }
 }
+
+/// What a viewer does.
+#[derive(Clone, Copy, Debug)]
+enum Deed {
+    Play {
+        percent: u32,
+    },
+    Pause,
+    Lose,
+    Resume,
+    Leave,
+    /// The session is stored, and loaded by another server.
+    Reload,
+}
+
+/// When a viewer played, in seconds, by a stop watch.
+#[derive(Debug, Default)]
+struct StopWatch {
+    stretches: Vec<(i64, i64)>,
+    // Since when it plays, from where, and until where.
+    open: Option<(i64, i64, i64)>,
+    lost: Option<i64>,
+}
+
+impl StopWatch {
+    /// Plays until `now`, or until the connection was lost, or until the video ended; and returns where that is.
+    fn stop(&mut self, now: i64) -> Option<i64> {
+        let (since, from, to) = self.open.take()?;
+        let until = self.lost.take().unwrap_or(now).min(since + to - from);
+        self.stretches.push((since, until));
+        Some(from + until - since)
+    }
+
+    fn resume(&mut self, now: i64) {
+        let Some(lost) = self.lost.take() else { return };
+        if let Some((since, from, to)) = self.open.filter(|_| 60 < now - lost) {
+            let until = lost.min(since + to - from);
+            self.stretches.push((since, until));
+            self.open = Some((now, from + until - since, to));
+        }
+    }
+
+    fn minutes(&self) -> Vec<i64> {
+        let at = |second: i64| START_MS + 1_000 * second;
+        let (first, last) = (START_MS / MINUTE_MS, START_MS / MINUTE_MS + 2_000);
+        let is_in = |minute: &i64| {
+            let at_ms = minute * MINUTE_MS;
+            self.stretches.iter().any(|(from, until)| (at(*from)..at(*until)).contains(&at_ms))
+        };
+        (first..last).filter(is_in).collect()
+    }
+}
+
+/// Does one thing to a session and to the stop watch.
+fn happens(session: &mut Session, watch: &mut StopWatch, deed: Deed, now: i64, duration: u32) {
+    let at = Moment::received(START_MS + 1_000 * now);
+    let seconds = f64::from(duration);
+    match deed {
+        Deed::Play { percent } => {
+            watch.stop(now);
+            let from = duration * percent / 100;
+            watch.open = Some((now, from.into(), duration.into()));
+            let play = PlayerEvent::play(f64::from(from)).with_duration(seconds);
+            session.apply(&play.check().unwrap(), at);
+        }
+        // A viewer who is not connected cannot tell.
+        Deed::Pause if watch.lost.is_none() => {
+            let Some(to) = watch.stop(now) else { return };
+            let pause = PlayerEvent::pause(to as f64).with_duration(seconds);
+            session.apply(&pause.check().unwrap(), at);
+        }
+        Deed::Lose => {
+            watch.lost = watch.lost.or(watch.open.map(|_| now));
+            session.lose(at);
+        }
+        Deed::Resume => {
+            watch.resume(now);
+            session.resume(at);
+        }
+        Deed::Leave => {
+            watch.stop(now);
+            session.leave(at);
+        }
+        Deed::Reload => {
+            watch.lost = watch.lost.or(watch.open.map(|_| now));
+            *session = Session::load(&session.store(Reach::Until(at))).unwrap();
+        }
+        Deed::Pause => {}
+    }
+}
+
+fn deed() -> impl Strategy<Value = (Deed, i64)> {
+    let deeds = prop_oneof![
+        3 => (0_u32..100).prop_map(|percent| Deed::Play { percent }),
+        2 => Just(Deed::Pause),
+        2 => Just(Deed::Lose),
+        2 => Just(Deed::Resume),
+        1 => Just(Deed::Leave),
+        1 => Just(Deed::Reload),
+    ];
+    (deeds, prop_oneof![0_i64..70, 0_i64..400, 0_i64..5_000])
+}
+
+proptest! {
+    #[test]
+    fn minutes_are_those_of_a_stop_watch(
+        deeds in prop::collection::vec(deed(), 0..20),
+        duration in prop_oneof![30_u32..300, 300_u32..8_000],
+        rest in 0_i64..400,
+    ) {
+        let mut watch = StopWatch { open: Some((0, 0, duration.into())), ..StopWatch::default() };
+        let play = PlayerEvent::play(0.0).with_duration(duration.into());
+        let mut session = Session::begin(&play.check().unwrap(), Moment::received(START_MS)).unwrap();
+        let mut now = 0;
+        for (deed, after) in deeds {
+            now += after;
+            happens(&mut session, &mut watch, deed, now, duration);
+        }
+        now += rest;
+        watch.stop(now);
+        let viewed = session.viewed(Reach::Until(Moment::received(START_MS + 1_000 * now)));
+        let day_later = START_MS / MINUTE_MS + 1 + i64::from(SPAN_MINUTES);
+        let expected: Vec<_> = watch.minutes().into_iter().filter(|it| *it < day_later).collect();
+        prop_assert_eq!(viewed.minutes.iter(START_MS).collect::<Vec<_>>(), expected);
+    }
+}
+
+/// The minutes after the start at which a session played, as far as it is known to have run.
+#[track_caller]
+fn check_minutes(inputs: &[(i64, Input)], expected: &[i64]) {
+    let session = run(inputs);
+    // It started 20 s after a whole minute.
+    let first = START_MS / MINUTE_MS + 1;
+    let minutes = session.viewed(Reach::Heard).minutes;
+    let found: Vec<_> = minutes.iter(START_MS).map(|minute| minute - first).collect();
+    assert_eq!(found, expected);
+    assert_eq!(session.store(Reach::Heard).minutes, minutes);
+}
+
+#[test]
+fn a_wait_is_among_the_minutes_and_a_long_absence_is_not() {
+    let (stall, flow) = (on(Action::RebufferingStart { from: None }), on(Action::RebufferingEnd));
+    check_minutes(&[(0, play(0.0)), (30, stall), (170, flow), (200, pause(60.0))], &[0, 1, 2]);
+    check_minutes(&[(0, play(0.0)), (50, Lose), (290, Resume), (300, pause(60.0))], &[0]);
+    check_minutes(&[(0, play(0.0)), (70, Lose), (110, Resume), (170, pause(170.0))], &[0, 1, 2]);
+}
+
+#[test]
+fn a_video_that_is_over_plays_no_more() {
+    let play = Input::Event(PlayerEvent::play(0.0).with_duration(45.0));
+    check_minutes(&[(0, play.clone()), (500, Lose)], &[0]);
+    check_minutes(&[(0, play), (500, pause(45.0))], &[0]);
+}
+
+#[test]
+fn a_night_that_the_machine_slept_is_not_played() {
+    check_minutes(&[(0, play(0.0)), (30_000, pause(50.0))], &[0, 1]);
+    // A slow player.
+    check_minutes(&[(0, play(0.0)), (300, pause(150.0))], &[0, 1, 2, 3, 4]);
+}
+
+#[test]
+fn minutes_of_what_was_sent_late_follow_the_clock_of_the_player() {
+    let at = |event: PlayerEvent, second: i64| Input::Event(event.with_timestamp(1_000 * second));
+    // All of it arrived at once, as when a page was offline.
+    let inputs = [
+        (0, at(PlayerEvent::play(0.0), 5_000)),
+        (0, at(PlayerEvent::pause(101.0), 5_101)),
+        (0, at(PlayerEvent::play(100.0), 5_300)),
+        (0, at(PlayerEvent::pause(160.0), 5_360)),
+    ];
+    check_minutes(&inputs, &[0, 1, 5]);
+    // A pause that arrived late.
+    check_minutes(&[inputs[0].clone(), (3_000, at(PlayerEvent::pause(101.0), 5_101))], &[0, 1]);
+}

@@ -116,6 +116,7 @@ macro_rules! store_conformance {
             nothing_watched_has_no_parts,
             views_of_a_second_count_replays,
             seconds_are_apart_by_bucket,
+            sessions_count_at_the_minutes_at_which_they_play,
             an_open_segment_is_watched,
             a_closed_segment_is_not_watched,
             a_dead_instance_leaves_the_count,

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::client::{Browser, Client, Device, Platform};
-use crate::session::{Counters, Details, Stored};
+use crate::session::{Counters, Details, Minutes, Stored};
 use crate::source::Source;
 use crate::varint::Damaged;
 
@@ -15,6 +15,8 @@ pub(super) struct Columns {
     pub(super) view_ms: i64,
     pub(super) unique_ms: i64,
     pub(super) segments: Vec<u8>,
+    /// Without a byte of a session that was recorded before there were minutes.
+    pub(super) minutes: Vec<u8>,
     pub(super) rebufferings: i64,
     pub(super) rebuffering_ms: i64,
     pub(super) failures: i64,
@@ -33,13 +35,19 @@ impl Columns {
             startup_ms: self.startup_ms.map(narrow).transpose()?,
             details: details.map_err(|_| Damaged("details are no JSON"))?.unwrap_or_default(),
         };
+        let view_ms = narrow(self.view_ms)?;
+        let minutes = match &self.minutes[..] {
+            [] => Minutes::of_view(self.started_at_ms, view_ms),
+            bytes => Minutes::decode(bytes)?,
+        };
         Ok(Stored {
             started_at_ms: self.started_at_ms,
             last_event_at_ms: self.last_event_at_ms,
             duration_ms: self.duration_ms.map(narrow).transpose()?,
-            view_ms: narrow(self.view_ms)?,
+            view_ms,
             unique_ms: narrow(self.unique_ms)?,
             segments: self.segments,
+            minutes,
             counters,
             resume: self.resume,
         })

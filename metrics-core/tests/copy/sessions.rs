@@ -9,7 +9,7 @@ use metrics_core::export::{Export, Record};
 use metrics_core::interval::{Interval, Segments};
 use metrics_core::key::SessionId;
 use metrics_core::query::instant;
-use metrics_core::session::{Counters, Details, Stored};
+use metrics_core::session::{Counters, Details, Minutes, Stored};
 use metrics_core::store::{KeyRecord, Outcome, SessionWrite, Store, Subject, Version};
 use metrics_core::{ApiKey, Source, Video, containment, upkeep};
 use rand::rngs::StdRng;
@@ -159,6 +159,7 @@ fn session(random: &mut StdRng, keys: &[ApiKey], number: usize) -> SessionWrite 
         view_ms: segments.len_ms(),
         unique_ms: segments.union().len_ms(),
         segments: segments.encode(),
+        minutes: Minutes::of_view(started_at_ms, segments.len_ms()),
         counters: counters(random),
         resume: (0..random.random_range(0..30)).map(|_| random.random()).collect(),
     };

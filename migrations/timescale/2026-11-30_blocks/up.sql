@@ -65,6 +65,8 @@ create table open_sessions (
     -- All segments, replays included: for each the distance of its start from the one before, and its length,
     -- in LEB128.
     segments bytea not null,
+    -- The minutes at which it played: see `metrics_core::session::Minutes`. Without a byte where that was not recorded.
+    minutes bytea not null,
     -- The page that embeds the video: scheme, host, port if it is not the default, and path.
     page text,
     -- Counters that most sessions do not have, as JSON.
@@ -118,7 +120,8 @@ create table blocks (
     quality bytea,
     languages bytea,
     details bytea,
-    row_ids bytea
+    row_ids bytea,
+    minutes bytea
 -- Blocks are replaced as a whole.
 ) with (autovacuum_vacuum_scale_factor = 0.05, toast.autovacuum_vacuum_scale_factor = 0.05);
 
@@ -134,7 +137,8 @@ alter table blocks
     alter quality set storage external,
     alter languages set storage external,
     alter details set storage external,
-    alter row_ids set storage external;
+    alter row_ids set storage external,
+    alter minutes set storage external;
 
 create index blocks_by_key on blocks (key_id, id);
 create index blocks_by_video on blocks (video_id, id);

@@ -6,7 +6,7 @@ use crate::block::{Block, Columns, Groups, Row, RowId};
 use crate::client::{Browser, Client, Device, Platform};
 use crate::interval::{Interval, Segments};
 use crate::scan::VideoInfo;
-use crate::session::{Counters, Details, Stored};
+use crate::session::{Counters, Details, MINUTE_MS, Stored};
 use crate::{Source, Video};
 
 /// A session, and whose it is.
@@ -36,6 +36,16 @@ impl Watch {
         self.row.stored.view_ms = segments.len_ms();
         self.row.stored.unique_ms = segments.union().len_ms();
         self.row.stored.segments = segments.encode();
+        self
+    }
+
+    /// It played these minutes after its start.
+    pub(crate) fn playing(mut self, minutes: &[(i64, i64)]) -> Self {
+        let stored = &mut self.row.stored;
+        for (from, until) in minutes {
+            let at = |minute: &i64| stored.started_at_ms + minute * MINUTE_MS;
+            stored.minutes.insert(stored.started_at_ms, at(from), at(until));
+        }
         self
     }
 

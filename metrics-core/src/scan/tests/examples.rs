@@ -7,8 +7,8 @@ use super::draft::{Watch, blocks};
 use crate::block::{Columns, Group, Groups};
 use crate::client::{Browser, Device, Platform};
 use crate::query::{
-    Compare, Dimension, Filter, Metric, Minimum, Period, Periods, Query, QueryError, Selection,
-    Timeframe,
+    Compare, Dimension, Filter, METRICS_MAX, Metric, Minimum, Period, Periods, Query, QueryError,
+    Selection, Timeframe,
 };
 use crate::scan::{Answer, DimensionValue, ScanError, Scanner};
 use crate::session::Counters;
@@ -97,6 +97,9 @@ fn every_metric_is_as_defined() {
         (Metric::RebufferedSessionRate, Some(0.5)),
         (Metric::Failures, Some(2.0)),
         (Metric::FailureRate, Some(0.4)),
+        // None of them: the one without view time failed.
+        (Metric::ExitsBeforeStart, Some(0.0)),
+        (Metric::ExitBeforeStartRate, Some(0.0)),
     ] {
         let found = answer(&Query::new([metric]), &watches()).results[0].numbers.metrics[0];
         let is_near = found.zip(expected).is_some_and(|(a, b)| (a - b).abs() < 1e-9);
@@ -106,11 +109,13 @@ fn every_metric_is_as_defined() {
 
 #[test]
 fn what_does_not_apply_is_none() {
-    let query = Query::new(Metric::ALL.iter().copied());
-    let answer = answer(&query, &[]);
-    assert_eq!(answer.rows, 1);
-    let numbers = &answer.results[0].numbers.metrics;
-    let zeros = Metric::ALL.iter().zip(numbers).filter(|(_, number)| **number == Some(0.0));
+    let mut numbers = Vec::new();
+    for metrics in Metric::ALL.chunks(METRICS_MAX) {
+        let answer = answer(&Query::new(metrics.iter().copied()), &[]);
+        assert_eq!(answer.rows, 1);
+        numbers.extend(answer.results[0].numbers.metrics.clone());
+    }
+    let zeros = Metric::ALL.iter().zip(&numbers).filter(|(_, number)| **number == Some(0.0));
     let zeros: Vec<_> = zeros.map(|(metric, _)| metric.as_str()).collect();
     let counts = [
         "plays",
@@ -120,6 +125,10 @@ fn what_does_not_apply_is_none() {
         "completions",
         "rebuffering_count",
         "failures",
+        "exits_before_start",
+        "peak_concurrent",
+        // The mean over 30 days in which nobody played.
+        "average_concurrent",
     ];
     assert_eq!(zeros, counts);
     assert_eq!(numbers.iter().flatten().count(), counts.len());
@@ -175,6 +184,116 @@ fn time_buckets_follow_each_other_and_are_filled() {
         rows(&found),
         ["05-02T00 desktop = 1", "05-02T00 mobile = 1", "05-03T00 desktop = 0"]
     );
+}
+
+/// A query of the last hour before now.
+fn last_hour(metrics: [Metric; 3]) -> Query {
+    Query::new(metrics).during(Timeframe::Last("1 hour".parse().unwrap()))
+}
+
+#[test]
+fn sessions_count_at_the_minutes_at_which_they_play() {
+    let watches = [
+        // It started two hours before the period and plays until its sixth minute.
+        Watch::at("2023-05-04T09:00:00Z").playing(&[(0, 126)]),
+        // From minute 5 on for ten minutes, and for twenty from minute 35 on.
+        Watch::at("2023-05-04T11:05:00Z").playing(&[(0, 10), (30, 50)]),
+        // From the minute at which that ends.
+        Watch::at("2023-05-04T11:55:00Z")
+            .watched(&[(0, 50)])
+            .playing(&[(0, 60)])
+            .on("http://a.example/"),
+    ];
+    let query = last_hour([Metric::Plays, Metric::PeakConcurrent, Metric::AverageConcurrent]);
+    // 61 minutes, because both ends are one; 6, 30 and 6 of them.
+    let mean = 42.0 / 61.0;
+    assert_eq!(rows(&answer(&query, &watches)), [format!("= 1 2 {mean}")]);
+    let halves = query.clone().by("time:30 minutes".parse().unwrap()).with_totals(true);
+    let found = answer(&halves, &watches);
+    assert_eq!(
+        rows(&found),
+        [
+            format!("05-04T11 = 0 2 {}", 16.0 / 30.0),
+            format!("05-04T11 = 1 1 {}", 25.0 / 30.0),
+            "05-04T12 = 0 1 1".to_owned()
+        ]
+    );
+    assert_eq!(found.totals.unwrap().metrics, [Some(1.0), Some(2.0), Some(mean)]);
+    let hosts = answer(&query.clone().by(Dimension::PageHost), &watches);
+    assert_eq!(
+        rows(&hosts),
+        [format!("a.example = 1 1 {}", 6.0 / 61.0), format!("- = 0 2 {}", 36.0 / 61.0)]
+    );
+    // In all of time, from the first minute on.
+    let all = query.during(Timeframe::ALL);
+    assert_eq!(rows(&answer(&all, &watches)), [format!("= 1 2 {}", 162.0 / 181.0)]);
+    assert_eq!(rows(&answer(&all, &[])), ["= 0 0 -"]);
+}
+
+#[test]
+fn concurrency_is_compared_with_that_of_before() {
+    let watches = [
+        Watch::at("2023-05-04T10:10:00Z").playing(&[(0, 30)]),
+        Watch::at("2023-05-04T10:20:00Z").playing(&[(0, 90)]),
+    ];
+    let query = last_hour([Metric::PeakConcurrent, Metric::AverageConcurrent, Metric::Plays]);
+    let query = query.compared_with(Compare::PreviousPeriod);
+    let (now, then) = (50.0 / 61.0, 70.0 / 60.0);
+    let expected = format!("= 1 {now} 0 2 {then} 0 by -0.5 {} -", (now - then) / then);
+    assert_eq!(rows(&answer(&query, &watches)), [expected]);
+}
+
+#[test]
+fn minutes_after_now_do_not_count() {
+    let query = Query::new([Metric::AverageConcurrent, Metric::PeakConcurrent]);
+    let to = at("2023-05-04T13:00:00Z");
+    let query = query.during(Timeframe::Between(at("2023-05-04T11:00:00Z"), to));
+    let watch = Watch::at("2023-05-04T11:30:00Z").playing(&[(0, 60)]);
+    for (now, expected) in [(to, 60.0 / 121.0), (at("2023-05-04T11:59:59Z"), 30.0 / 60.0)] {
+        let mut scanner =
+            Scanner::new(&query, query.periods(now).unwrap().current).unwrap().as_of(now);
+        scanner.add(&watch.info(), &Columns::of(std::slice::from_ref(&watch.row))).unwrap();
+        let answer = scanner.finish(None).unwrap();
+        assert_eq!(answer.results[0].numbers.metrics, [Some(expected), Some(1.0)]);
+    }
+}
+
+#[test]
+fn sessions_exit_before_they_start() {
+    let seen = Counters { startup_ms: Some(200), ..Counters::default() };
+    let failed = Counters { failures: 1, ..Counters::default() };
+    let at = || Watch::at("2023-05-03T12:00:00Z");
+    let watches = [at(), at().watched(&[(0, 1)]), at().counting(seen), at().counting(failed)];
+    let query = Query::new([Metric::ExitsBeforeStart, Metric::ExitBeforeStartRate]);
+    assert_eq!(rows(&answer(&query, &watches)), ["= 1 0.25"]);
+}
+
+#[test]
+fn minutes_are_not_grouped_by_what_repeats() {
+    let query = Query::new([Metric::Plays, Metric::PeakConcurrent]).by(Dimension::HourOfDay);
+    assert_eq!(
+        query.check().unwrap_err().to_string(),
+        "dimensions: \"hour_of_day\" is invalid, expected a dimension such as \"time:1 hour\": peak_concurrent is counted \
+         by the minute"
+    );
+}
+
+#[test]
+fn too_many_minutes_are_refused() {
+    let long = "2023-05-04T10:00:00Z";
+    let query = last_hour([Metric::PeakConcurrent, Metric::AverageConcurrent, Metric::Plays]);
+    let query = query.by("session.n".parse().unwrap()).page(1, 0);
+    let rows = (0..70_000).map(|number| {
+        let watch = Watch::at(long).data(&format!(r#"{{"n":{number}}}"#));
+        let minutes: Vec<_> = (30..60).map(|run| (2 * run, 2 * run + 1)).collect();
+        watch.playing(&minutes).row
+    });
+    let rows: Vec<_> = rows.collect();
+    let mut scanner = Scanner::new(&query, query.periods(now()).unwrap().current).unwrap();
+    for rows in rows.chunks(16_384) {
+        scanner.add(&Watch::at(long).info(), &Columns::of(rows)).unwrap();
+    }
+    assert_eq!(scanner.finish(None), Err(ScanError::TooManyMinutes));
 }
 
 #[test]
@@ -360,6 +479,7 @@ fn only_the_groups_that_matter_are_read() {
         groups(Query::new([Metric::Failures]).with_filter(watched)),
         ["starts", "segments", "quality"]
     );
+    assert_eq!(groups(Query::new([Metric::PeakConcurrent])), ["starts", "minutes"]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use chrono::{DateTime, Datelike, Timelike};
+use chrono::{DateTime, Datelike, Timelike, Utc};
 use serde_json::Value;
 
 use super::draft::Watch;
@@ -24,14 +24,77 @@ pub(super) fn answer(
     if query.dimensions.is_empty() {
         groups.insert(Vec::new(), Vec::new());
     }
-    for watch in watches.iter().filter(|watch| counts(query, period, watch)) {
-        let values = query.dimensions.iter().map(|dimension| value(query, dimension, watch));
-        groups.entry(values.collect()).or_default().push(watch);
+    if query.metrics.iter().any(|metric| !metric.is_by_minute()) {
+        for watch in watches.iter().filter(|watch| counts(query, period, watch)) {
+            let values = query.dimensions.iter().map(|dimension| value(query, dimension, watch));
+            groups.entry(values.collect()).or_default().push(watch);
+        }
     }
-    let metrics = |group: &Vec<&Watch>| {
-        query.metrics.iter().map(|metric| measure(query.minimum, *metric, group)).collect()
+    let playing = Playing::of(query, period, watches);
+    for values in playing.sessions.keys() {
+        groups.entry(values.clone()).or_default();
+    }
+    let metrics = |values: &Vec<DimensionValue>, group: &Vec<&Watch>| {
+        let metrics = query.metrics.iter().map(|metric| match metric {
+            Metric::PeakConcurrent => Some(playing.peak(values)),
+            Metric::AverageConcurrent => playing.average(query, values),
+            other => measure(query.minimum, *other, group),
+        });
+        metrics.collect()
     };
-    groups.iter().map(|(values, group)| (values.clone(), metrics(group))).collect()
+    groups.iter().map(|(values, group)| (values.clone(), metrics(values, group))).collect()
+}
+
+/// Sessions that play at each minute.
+#[derive(Default)]
+struct Playing {
+    sessions: BTreeMap<Vec<DimensionValue>, BTreeMap<i64, u64>>,
+    // How many minutes there are with these values of time dimensions.
+    minutes: BTreeMap<Vec<DimensionValue>, u64>,
+}
+
+impl Playing {
+    fn of(query: &Query, period: Period, watches: &[Watch]) -> Self {
+        let mut playing = Self::default();
+        if !query.metrics.iter().any(|metric| metric.is_by_minute()) {
+            return playing;
+        }
+        let is_in = |at_ms: i64| period.from_ms <= at_ms && at_ms <= period.to_ms;
+        for watch in watches.iter().filter(|it| holds(query, &query.selection.filter, it)) {
+            for minute in watch.row.stored.minutes.iter(watch.row.stored.started_at_ms) {
+                if is_in(minute * 60_000) {
+                    let at = instant(minute * 60_000);
+                    let values = query.dimensions.iter().map(|it| value_at(query, it, watch, at));
+                    let group = playing.sessions.entry(values.collect()).or_default();
+                    *group.entry(minute).or_default() += 1;
+                }
+            }
+        }
+        let times = query.dimensions.iter().filter(|it| it.is_time()).collect::<Vec<_>>();
+        for minute in
+            (period.from_ms / 60_000..=period.to_ms / 60_000).filter(|it| is_in(it * 60_000))
+        {
+            let at = instant(minute * 60_000);
+            let values = times
+                .iter()
+                .map(|time| value_at(query, time, &Watch::at("2000-01-01T00:00:00Z"), at));
+            *playing.minutes.entry(values.collect()).or_default() += 1;
+        }
+        playing
+    }
+
+    fn peak(&self, values: &[DimensionValue]) -> f64 {
+        let minutes = self.sessions.get(values);
+        minutes.and_then(|minutes| minutes.values().max()).map_or(0.0, |most| *most as f64)
+    }
+
+    fn average(&self, query: &Query, values: &[DimensionValue]) -> Option<f64> {
+        let both = query.dimensions.iter().zip(values);
+        let times: Vec<_> =
+            both.filter(|(it, _)| it.is_time()).map(|(_, value)| value.clone()).collect();
+        let sum = self.sessions.get(values).map_or(0, |minutes| minutes.values().sum());
+        self.minutes.get(&times).map(|minutes| sum as f64 / *minutes as f64)
+    }
 }
 
 /// Whether a session is in any row.
@@ -131,14 +194,23 @@ fn figure_of(figure: Figure, watch: &Watch) -> Option<f64> {
 }
 
 fn value(query: &Query, dimension: &Dimension, watch: &Watch) -> DimensionValue {
-    let start = instant(watch.row.stored.started_at_ms);
-    let local = start.with_timezone(&query.timezone.unwrap_or(chrono_tz::Tz::UTC));
+    value_at(query, dimension, watch, instant(watch.row.stored.started_at_ms))
+}
+
+/// The value where time is not that of the start.
+fn value_at(
+    query: &Query,
+    dimension: &Dimension,
+    watch: &Watch,
+    at: DateTime<Utc>,
+) -> DimensionValue {
+    let local = at.with_timezone(&query.timezone.unwrap_or(chrono_tz::Tz::UTC));
     let row = &watch.row;
     let text = |text: Option<&str>| {
         text.map_or(DimensionValue::Null, |text| DimensionValue::Text(Arc::from(text)))
     };
     match dimension {
-        Dimension::Time(width) => DimensionValue::Time(query.buckets(*width).start_of(start)),
+        Dimension::Time(width) => DimensionValue::Time(query.buckets(*width).start_of(at)),
         Dimension::HourOfDay => DimensionValue::Number(local.hour().into()),
         Dimension::DayOfWeek => DimensionValue::Number(local.weekday().number_from_monday().into()),
         Dimension::Key => text(Some(watch.key)),
@@ -171,6 +243,22 @@ fn field_value(json: Option<&str>, path: &str) -> DimensionValue {
         Some(Value::String(text)) => DimensionValue::Text(Arc::from(text)),
         Some(value) => DimensionValue::Text(Arc::from(canonical(&value))),
     }
+}
+
+/// How many sessions ended before the first frame.
+fn exits(group: &[&Watch]) -> f64 {
+    let has_exited = |watch: &&&Watch| {
+        let counters = &watch.row.stored.counters;
+        watch.row.stored.view_ms == 0 && counters.startup_ms.is_none() && counters.failures == 0
+    };
+    group.iter().filter(has_exited).count() as f64
+}
+
+/// The share of the video that a session watched, in billionths, rounded half up.
+fn share(watch: &Watch) -> u128 {
+    let duration_ms = u128::from(known_duration(watch).unwrap());
+    let doubled = 2_000_000_000 * u128::from(watch.row.stored.unique_ms);
+    (doubled + duration_ms) / (2 * duration_ms)
 }
 
 /// One metric of the sessions of a group.
@@ -210,13 +298,8 @@ fn measure(minimum: Minimum, metric: Metric, group: &[&Watch]) -> Option<f64> {
         Metric::UniqueViewTime => Some(unique_s),
         Metric::AverageViewDuration => over(view_s, plays.len() as f64),
         Metric::AveragePercentageViewed => {
-            // In billionths, rounded half up.
-            let shares = known.iter().map(|watch| {
-                let duration_ms = u128::from(known_duration(watch).unwrap());
-                let doubled = 2_000_000_000 * u128::from(watch.row.stored.unique_ms);
-                (doubled + duration_ms) / (2 * duration_ms)
-            });
-            over(shares.sum::<u128>() as f64, 1e9 * known.len() as f64)
+            let shares = known.iter().map(|watch| share(watch)).sum::<u128>();
+            over(shares as f64, 1e9 * known.len() as f64)
         }
         Metric::Completions => Some(completions),
         Metric::CompletionRate => over(completions, known.len() as f64),
@@ -245,5 +328,8 @@ fn measure(minimum: Minimum, metric: Metric, group: &[&Watch]) -> Option<f64> {
         }
         Metric::Failures => Some(failed),
         Metric::FailureRate => over(failed, group.len() as f64),
+        Metric::ExitsBeforeStart => Some(exits(group)),
+        Metric::ExitBeforeStartRate => over(exits(group), group.len() as f64),
+        Metric::PeakConcurrent | Metric::AverageConcurrent => unreachable!("by the minute"),
     }
 }

@@ -12,8 +12,8 @@ use crate::Video;
 use crate::block::RowId;
 use crate::client::{Browser, Device, Platform};
 use crate::query::{
-    Column, Comparison, Dimension, Direction, Figure, Filter, Metric, Minimum, Operator, Order,
-    Period, Query,
+    Column, Comparison, Dimension, Direction, Figure, Filter, METRICS_MAX, Metric, Minimum,
+    Operator, Order, Period, Query,
 };
 use crate::scan::{Answer, DimensionValue, Scanner};
 use crate::session::Counters;
@@ -51,6 +51,8 @@ pub(super) fn watch() -> impl Strategy<Value = Watch> {
     let far = (0_i64..4_000).prop_map(|hours| SUNDAY_MS - hours * HOUR_MS - 1);
     let start_ms = prop_oneof![near, far];
     let segments = prop::collection::vec((0_u32..80, 0_u32..50), 0..4);
+    // Some for longer than a day.
+    let minutes = prop::collection::vec((0_i64..200, prop_oneof![0_i64..90, 0_i64..2_000]), 0..4);
     let duration = select(vec![None, Some(0), Some(55), Some(100), Some(128)]);
     let whose = (select(videos()), select(vec!["one", "two"]));
     let page =
@@ -69,14 +71,14 @@ pub(super) fn watch() -> impl Strategy<Value = Watch> {
     );
     let language = select(vec!["", "nl", "en"]);
     (
-        (start_ms, segments, duration, any::<u64>()),
+        (start_ms, segments, minutes, duration, any::<u64>()),
         whose,
         (page, data, client, language),
         counters(),
     )
         .prop_map(
             |(
-                (start_ms, segments, duration, id),
+                (start_ms, segments, minutes, duration, id),
                 (video, key),
                 (page, data, client, language),
                 counters,
@@ -87,6 +89,9 @@ pub(super) fn watch() -> impl Strategy<Value = Watch> {
                     Watch::at("2000-01-01T00:00:00Z").watched(&segments).video(video).key(key);
                 watch.row.stored.started_at_ms = start_ms;
                 watch.row.stored.last_event_at_ms = start_ms + 60_000;
+                let minutes: Vec<_> =
+                    minutes.iter().map(|(from, len)| (*from, from + len)).collect();
+                watch = watch.playing(&minutes);
                 watch.row.stored.duration_ms = duration.map(|tenths| 100 * tenths);
                 watch.row.id = RowId(id);
                 watch = watch.on(page).with(client.0, client.1, client.2);
@@ -185,7 +190,8 @@ pub(super) fn filter() -> impl Strategy<Value = Filter> {
 
 pub(super) fn query() -> impl Strategy<Value = Query> {
     let metrics = prop_oneof![
-        subsequence(Metric::ALL.to_vec(), 1..=Metric::ALL.len()),
+        subsequence(Metric::ALL.to_vec(), 1..=METRICS_MAX),
+        subsequence(vec![Metric::Plays, Metric::PeakConcurrent, Metric::AverageConcurrent], 1..=3),
         select(Metric::ALL).prop_map(|metric| vec![metric]),
     ];
     let dimensions = prop::collection::vec(dimension(), 0..=3);
@@ -207,6 +213,11 @@ pub(super) fn query() -> impl Strategy<Value = Query> {
             let mut query =
                 Query::new(metrics).with_filter(filter).with_minimum(minimum).with_fill(false);
             query.dimensions = dimensions;
+            if query.metrics.iter().any(|metric| metric.is_by_minute()) {
+                let repeats =
+                    |it: &Dimension| matches!(it, Dimension::HourOfDay | Dimension::DayOfWeek);
+                query.dimensions.retain(|it| !repeats(it));
+            }
             query.timezone = timezone;
             query.page(10_000, 0)
         },
@@ -265,6 +276,11 @@ proptest! {
         period in period(),
         size in 1_usize..12,
     ) {
+        let mut period = period;
+        if query.metrics.iter().any(|metric| metric.is_by_minute()) {
+            // The oracle looks at every minute.
+            period.to_ms = period.to_ms.min(period.from_ms + 60 * HOUR_MS);
+        }
         let answer = scan(&query, period, &watches, size).finish(None).unwrap();
         check(&answer, &oracle::answer(&query, period, &watches));
 

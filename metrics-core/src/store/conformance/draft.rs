@@ -12,7 +12,7 @@ use crate::key::{ApiKey, SessionId};
 use crate::query::{Scan, Selection, instant};
 use crate::report::PlayFigures;
 use crate::reports::older;
-use crate::session::{Counters, Stored};
+use crate::session::{Counters, Minutes, Stored};
 use crate::source::Source;
 use crate::store::{
     BlockHead, Instance, OpenScan, OpenSession, Outcome, Place, SessionWrite, Store, Subject,
@@ -45,6 +45,7 @@ impl Draft {
             view_ms: 0,
             unique_ms: 0,
             segments: Vec::new(),
+            minutes: Minutes::default(),
             counters: Counters::default(),
             resume: vec![1, 0, 0],
         };

@@ -7,9 +7,10 @@ use serde_json::json;
 use super::draft::{Draft, START_MS, all, days, described, figures, fill, key, numbered, numbers};
 use crate::client::{Browser, Client, Device, Platform};
 use crate::engagement::Resolution;
-use crate::query::{Scan, Selection, instant};
+use crate::query::{Dimension, Metric, Query, Scan, Selection, Timeframe, instant};
 use crate::report::PlayFigures;
-use crate::reports::older;
+use crate::reports::{Reports, older};
+use crate::session::MINUTE_MS;
 use crate::store::Store;
 use crate::time_bucket::{Buckets, Width};
 use crate::video::Video;
@@ -286,4 +287,34 @@ pub async fn seconds_are_apart_by_bucket(store: &dyn Store) {
         .map(|bucket| (bucket.start.timestamp_millis(), bucket.seconds[0].viewers))
         .collect();
     assert_eq!(seen, [(midnight_ms - 24 * HOUR_MS, 1), (midnight_ms, 2)]);
+}
+
+/// Whether they are open or closed, and whenever they started.
+pub async fn sessions_count_at_the_minutes_at_which_they_play(store: &dyn Store) {
+    let key = key(store).await;
+    // Minutes after 22:13:20.123 are at 22:14:00 and so on.
+    let minute = |minute: i64| START_MS + minute * MINUTE_MS;
+    let drafts = [(0, [(0, 3), (5, 70)]), (2, [(2, 4), (4, 5)]), (55, [(60, 65), (68, 69)])];
+    let drafts = drafts.map(|(start, runs)| {
+        let video = Video::labelled(if start == 2 { "a" } else { "b" });
+        let mut draft = Draft::new(&key, &start.to_string(), video).at(minute(start));
+        for (from, until) in runs {
+            draft.stored.minutes.insert(minute(start), minute(from), minute(until));
+        }
+        draft
+    });
+    fill(store, &drafts).await;
+    let query = Query::new([Metric::PeakConcurrent, Metric::AverageConcurrent, Metric::Plays]);
+    let ask = async |query: &Query, from: i64, to: i64| {
+        let timeframe = Timeframe::Between(instant(minute(from)), instant(minute(to) - 1));
+        let query = query.clone().during(timeframe);
+        let answer = Reports::new(store, instant(minute(100))).query(&query).await;
+        let rows = answer.expect("answered").0.results.into_iter();
+        rows.map(|row| row.numbers.metrics.into_iter().flatten().collect()).collect::<Vec<Vec<_>>>()
+    };
+    assert_eq!(ask(&query, 0, 10).await, [[2.0, (3.0 + 5.0 + 3.0) / 10.0, 2.0]]);
+    // Two of them started before.
+    assert_eq!(ask(&query, 50, 70).await, [[2.0, (20.0 + 6.0) / 20.0, 1.0]]);
+    let by_video = query.by(Dimension::Video);
+    assert_eq!(ask(&by_video, 3, 10).await, [[1.0, 2.0 / 7.0, 0.0], [1.0, 5.0 / 7.0, 0.0]]);
 }

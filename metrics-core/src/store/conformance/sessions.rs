@@ -13,13 +13,22 @@ use crate::interval::{Interval, Segments};
 use crate::key::{ApiKey, SessionId};
 use crate::query::Selection;
 use crate::reports::older;
-use crate::session::{Counters, Details, SEGMENTS_MAX, Stored};
+use crate::session::{Counters, Details, MINUTE_MS, Minutes, RUNS_MAX, SEGMENTS_MAX, Stored};
 use crate::store::{Instance, Outcome, Store};
 use crate::upkeep;
 use crate::video::Video;
 
 fn segments(stretches: impl IntoIterator<Item = (u32, u32)>) -> Segments {
     stretches.into_iter().filter_map(|(from, to)| Interval::new(from, to)).collect()
+}
+
+/// Runs of minutes of a session that started at [`START_MS`].
+fn minutes(runs: impl IntoIterator<Item = (i64, i64)>) -> Minutes {
+    let mut minutes = Minutes::default();
+    for (from, until) in runs {
+        minutes.insert(START_MS, START_MS + from * MINUTE_MS, START_MS + until * MINUTE_MS);
+    }
+    minutes
 }
 
 /// A session that has something in every field.
@@ -31,6 +40,7 @@ pub(super) fn everything() -> Stored {
         view_ms: 12_345,
         unique_ms: 11_111,
         segments: segments([(0, 11_111), (7_000, 8_234)]).encode(),
+        minutes: minutes([(0, 1), (3, 70)]),
         counters: Counters {
             rebufferings: 3,
             rebuffering_ms: 4_567,
@@ -68,6 +78,7 @@ pub(super) fn nothing() -> Stored {
         view_ms: 0,
         unique_ms: 0,
         segments: Vec::new(),
+        minutes: Minutes::default(),
         counters: Counters::default(),
         resume: Vec::new(),
     }
@@ -101,6 +112,7 @@ pub async fn the_largest_session_is_loaded_as_it_was_committed(store: &dyn Store
         view_ms: many.len_ms(),
         unique_ms: u64::from(DURATION_MS_MAX),
         segments: many.encode(),
+        minutes: minutes((0..RUNS_MAX as i64).map(|run| (22 * run, 22 * run + 11))),
         counters: Counters {
             rebufferings: u32::MAX,
             rebuffering_ms: u64::from(u32::MAX) * u64::from(u32::MAX) / 2,

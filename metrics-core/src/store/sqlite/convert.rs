@@ -2,7 +2,8 @@
 //!
 //! Its tables are renamed, so that all tables are made as in a new file. Sessions follow in steps, each a transaction that
 //! deletes the rows it has put into blocks: after a crash, the next start goes on, and the file does not grow. At the end,
-//! the sessions are counted and the tables dropped.
+//! the sessions are counted and the tables dropped. Their minutes were not recorded: each is assumed to have played from its
+//! start on for as long as it watched.
 
 use std::time::{Duration, Instant};
 
@@ -67,10 +68,10 @@ pub(super) fn begin(connection: &mut SqliteConnection) -> QueryResult<()> {
         insert into videos (id, key_id, digest, identifier, metadata)
             select id, key_id, digest, identifier, metadata from before_videos;
         insert into open_sessions (id, version, key_id, video_id, started_at, last_event_at, page, browser, platform,
-                device, duration_ms, view_ms, unique_ms, segments, rebufferings, rebuffering_ms, failures, startup_ms,
+                device, duration_ms, view_ms, unique_ms, segments, minutes, rebufferings, rebuffering_ms, failures, startup_ms,
                 details, session_data, resume)
             select it.id, version, key_id, video_id, started_at, last_event_at, url, browser, platform, device,
-                duration_ms, view_ms, unique_ms, segments, rebufferings, rebuffering_ms, failures, startup_ms, details,
+                duration_ms, view_ms, unique_ms, segments, x'', rebufferings, rebuffering_ms, failures, startup_ms, details,
                 session_data, resume
             from before_loose_sessions it join videos on videos.id = video_id
             left join before_sources on before_sources.id = source_id order by place;
@@ -149,7 +150,7 @@ fn take(
     video: i64,
 ) -> Result<Vec<OpenSession>, Failure> {
     let select = "select it.id, 1, ?, video_id, url, browser, platform, device, session_data, started_at, \
-        last_event_at, duration_ms, view_ms, unique_ms, segments, rebufferings, rebuffering_ms, failures, startup_ms, \
+        last_event_at, duration_ms, view_ms, unique_ms, segments, x'', rebufferings, rebuffering_ms, failures, startup_ms, \
         details, x'' from before_sessions it left join before_sources on before_sources.id = source_id \
         where video_id = ? order by started_at, it.id limit ?";
     let binds = [key.into(), video.into(), (SESSIONS_MAX as i64).into()];

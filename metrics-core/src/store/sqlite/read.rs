@@ -18,7 +18,7 @@ use crate::video::Video;
 
 /// The columns of an open session from which an [`OpenRow`] is read.
 pub(super) const OPEN_COLUMNS: &str = "open_sessions.id, version, open_sessions.key_id, video_id, page, browser, platform, device, \
-    session_data, started_at, last_event_at, duration_ms, view_ms, unique_ms, segments, rebufferings, rebuffering_ms, \
+    session_data, started_at, last_event_at, duration_ms, view_ms, unique_ms, segments, minutes, rebufferings, rebuffering_ms, \
     failures, startup_ms, details, resume";
 
 /// Their types.
@@ -37,6 +37,7 @@ pub(super) type OpenColumns = (
     Nullable<BigInt>,
     BigInt,
     BigInt,
+    Binary,
     Binary,
     BigInt,
     BigInt,
@@ -64,6 +65,7 @@ pub(super) struct OpenRow {
     view_ms: i64,
     unique_ms: i64,
     segments: Vec<u8>,
+    minutes: Vec<u8>,
     rebufferings: i64,
     rebuffering_ms: i64,
     failures: i64,
@@ -82,6 +84,7 @@ impl OpenRow {
             view_ms: self.view_ms,
             unique_ms: self.unique_ms,
             segments: self.segments,
+            minutes: self.minutes,
             rebufferings: self.rebufferings,
             rebuffering_ms: self.rebuffering_ms,
             failures: self.failures,

@@ -12,7 +12,7 @@ use super::*;
 use crate::block::{Block, Group, Groups, RowId};
 use crate::client::Client;
 use crate::interval::{Interval, Segments};
-use crate::session::{Counters, Stored};
+use crate::session::{Counters, Minutes, Stored};
 use crate::source::Source;
 use crate::store::{
     BlockId, Detail, OpenScan, Place as Where, Resumable, Subject, VideoScope, Videos,
@@ -89,6 +89,7 @@ fn write(key: &ApiKey, session: &str, expected: u32, started_at_ms: i64) -> Sess
         view_ms: segments.len_ms(),
         unique_ms: segments.union().len_ms(),
         segments: segments.encode(),
+        minutes: Minutes::of_view(started_at_ms, segments.len_ms()),
         counters: Counters::default(),
         resume: vec![1, 0, 0],
     };

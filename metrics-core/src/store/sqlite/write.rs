@@ -90,6 +90,7 @@ struct Changing<'a> {
     numbers: [i64; 7],
     optional_numbers: [Option<i64>; 3],
     segments: &'a [u8],
+    minutes: Vec<u8>,
     resume: &'a [u8],
     details: Option<String>,
 }
@@ -97,7 +98,7 @@ struct Changing<'a> {
 impl<'a> Changing<'a> {
     /// Their names, in the order in which they are pushed.
     const COLUMNS: &'static str = "version, last_event_at, view_ms, unique_ms, rebufferings, rebuffering_ms, \
-        failures, duration_ms, startup_ms, instance, segments, resume, details";
+        failures, duration_ms, startup_ms, instance, segments, minutes, resume, details";
 
     fn new(version: Version, stored: &'a Stored, instance: Option<Instance>) -> Self {
         let counters = &stored.counters;
@@ -117,6 +118,7 @@ impl<'a> Changing<'a> {
                 instance.map(|instance| i64::from(instance.0)),
             ],
             segments: &stored.segments,
+            minutes: stored.minutes.encode(),
             resume: &stored.resume,
             details: counters.details.encode(),
         }
@@ -131,10 +133,12 @@ impl<'a> Changing<'a> {
             out.push_bind_param::<Nullable<BigInt>, _>(number)?;
             out.push_sql(", ");
         }
-        for bytes in [&self.segments, &self.resume] {
-            out.push_bind_param::<Binary, _>(bytes)?;
-            out.push_sql(", ");
-        }
+        out.push_bind_param::<Binary, _>(&self.segments)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Binary, _>(&self.minutes)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Binary, _>(&self.resume)?;
+        out.push_sql(", ");
         out.push_bind_param::<Nullable<Text>, _>(&self.details)
     }
 }

@@ -112,12 +112,12 @@ type Bytes = Option<Vec<u8>>;
 #[rustfmt::skip]
 type Content = (
     BigInt, Integer, BigInt, BigInt,
-    Column, Column, Column, Column, Column, Column, Column, Column, Column, Column, Column,
+    Column, Column, Column, Column, Column, Column, Column, Column, Column, Column, Column, Column,
 );
 #[rustfmt::skip]
 type ContentRow = (
     i64, i32, i64, i64,
-    Bytes, Bytes, Bytes, Bytes, Bytes, Bytes, Bytes, Bytes, Bytes, Bytes, Bytes,
+    Bytes, Bytes, Bytes, Bytes, Bytes, Bytes, Bytes, Bytes, Bytes, Bytes, Bytes, Bytes,
 );
 
 /// Reads groups of blocks, in the order of `blocks`, without those that are not there.
@@ -140,7 +140,7 @@ pub(super) async fn groups(
 }
 
 fn block(row: ContentRow) -> Result<Block, Damaged> {
-    let (_, sessions, first_start_ms, last_start_ms, a, b, c, d, e, f, g, h, i, j, k) = row;
-    let groups = [a, b, c, d, e, f, g, h, i, j, k];
+    let (_, sessions, first_start_ms, last_start_ms, a, b, c, d, e, f, g, h, i, j, k, l) = row;
+    let groups = [a, b, c, d, e, f, g, h, i, j, k, l];
     Ok(Block { sessions: narrow(sessions.into())?, first_start_ms, last_start_ms, groups })
 }

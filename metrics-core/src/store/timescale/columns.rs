@@ -27,6 +27,7 @@ pub(super) struct Arrays<'a> {
     views: Vec<i64>,
     uniques: Vec<i64>,
     segments: Vec<&'a [u8]>,
+    minutes: Vec<Vec<u8>>,
     rebufferings: Vec<Option<i64>>,
     rebuffering_ms: Vec<Option<i64>>,
     failures: Vec<Option<i64>>,
@@ -42,11 +43,11 @@ pub(super) struct Arrays<'a> {
 impl<'a> Arrays<'a> {
     /// The names of the columns.
     pub(super) const NAMES: &'static str = "started_at, last_event_at, duration_ms, view_ms, unique_ms, segments, \
-        rebufferings, rebuffering_ms, failures, startup_ms, details, browser, platform, device, page, session_data";
+        rebufferings, rebuffering_ms, failures, startup_ms, details, browser, platform, device, page, session_data, minutes";
 
     /// The parameters that [`bind`](Self::bind) gives values, if they are the first.
     pub(super) const PARAMETERS: &'static str =
-        "$1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16";
+        "$1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17";
 
     pub(super) fn push(&mut self, stored: &'a Stored, client: Client) {
         let some = |number: i64| (number != 0).then_some(number);
@@ -57,6 +58,7 @@ impl<'a> Arrays<'a> {
         self.views.push(stored.view_ms.cast_signed());
         self.uniques.push(stored.unique_ms.cast_signed());
         self.segments.push(&stored.segments);
+        self.minutes.push(stored.minutes.encode());
         self.rebufferings.push(some(counters.rebufferings.into()));
         self.rebuffering_ms.push(some(counters.rebuffering_ms.cast_signed()));
         self.failures.push(some(counters.failures.into()));
@@ -96,6 +98,7 @@ impl<'a> Arrays<'a> {
             .bind::<Array<SmallInt>, _>(self.devices)
             .bind::<Array<Nullable<Text>>, _>(self.pages)
             .bind::<Array<Nullable<Text>>, _>(self.session_data)
+            .bind::<Array<Binary>, _>(self.minutes)
     }
 }
 
@@ -114,6 +117,8 @@ pub(super) struct StoredRow {
     unique_ms: i32,
     #[diesel(sql_type = Binary)]
     segments: Vec<u8>,
+    #[diesel(sql_type = Binary)]
+    minutes: Vec<u8>,
     #[diesel(sql_type = Nullable<BigInt>)]
     rebufferings: Option<i64>,
     #[diesel(sql_type = Nullable<BigInt>)]
@@ -129,7 +134,7 @@ pub(super) struct StoredRow {
 }
 
 /// Its columns.
-pub(super) const STORED: &str = "started_at, last_event_at, duration_ms, view_ms, unique_ms, segments, rebufferings, \
+pub(super) const STORED: &str = "started_at, last_event_at, duration_ms, view_ms, unique_ms, segments, minutes, rebufferings, \
     rebuffering_ms, failures, startup_ms, details, resume";
 
 impl StoredRow {
@@ -149,6 +154,7 @@ impl StoredRow {
             view_ms: self.view_ms,
             unique_ms: self.unique_ms.into(),
             segments: self.segments,
+            minutes: self.minutes,
             rebufferings: self.rebufferings.unwrap_or(0),
             rebuffering_ms: self.rebuffering_ms.unwrap_or(0),
             failures: self.failures.unwrap_or(0),

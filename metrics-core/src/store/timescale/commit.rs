@@ -70,7 +70,7 @@ fn statement<'a>(
     let query = Prepared::new(format!(
         "with given as materialized (
             select it.*, of_version, of_video, of_start
-            from unnest({parameters}, $17, $18, $19, $20, $21)
+            from unnest({parameters}, $18, $19, $20, $21, $22)
                 as it ({names}, id, expected, instance, video_id, resume)
             left join lateral (
                 select version as of_version, video_id as of_video, started_at as of_start
@@ -78,11 +78,12 @@ fn statement<'a>(
             ) open on true)
          insert into open_sessions ({names}, id, version, instance, video_id, resume)
          select coalesce(of_start, started_at), last_event_at, duration_ms, view_ms, unique_ms, segments, rebufferings,
-            rebuffering_ms, failures, startup_ms, details, browser, platform, device, page, session_data::jsonb, id,
-            expected + 1, instance, coalesce(of_video, video_id), resume
+            rebuffering_ms, failures, startup_ms, details, browser, platform, device, page, session_data::jsonb, minutes,
+            id, expected + 1, instance, coalesce(of_video, video_id), resume
          from given where (expected = 0 and not is_closed(id)) or expected = of_version
          on conflict (id) do update set last_event_at = excluded.last_event_at, duration_ms = excluded.duration_ms,
             view_ms = excluded.view_ms, unique_ms = excluded.unique_ms, segments = excluded.segments,
+            minutes = excluded.minutes,
             rebufferings = excluded.rebufferings, rebuffering_ms = excluded.rebuffering_ms,
             failures = excluded.failures, startup_ms = excluded.startup_ms, details = excluded.details,
             version = excluded.version, instance = excluded.instance, resume = excluded.resume

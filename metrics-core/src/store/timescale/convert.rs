@@ -2,7 +2,8 @@
 //!
 //! The schema of that version is renamed, so that all tables are made as in a new database. Sessions follow in steps, each
 //! a transaction that notes how far it is: after a crash, the next start goes on. At the end, the sessions are counted and
-//! the old schema is dropped.
+//! the old schema is dropped. Their minutes were not recorded: each is assumed to have played from its start on for as long
+//! as it watched.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -108,11 +109,11 @@ const FIRST: &str = "
     insert into metrics.closed_sessions (id, started_at, last_event_at, version, video_id, resume)
         select id, started_at, last_event_at, version, video_id, resume from metrics_before.live_sessions where rolled;
     insert into metrics.open_sessions (started_at, last_event_at, version, instance, view_ms, rebufferings, rebuffering_ms,
-            failures, startup_ms, video_id, unique_ms, duration_ms, browser, platform, device, id, segments, page, details,
-            session_data, resume)
+            failures, startup_ms, video_id, unique_ms, duration_ms, browser, platform, device, id, segments, minutes, page,
+            details, session_data, resume)
         select started_at, last_event_at, version, instance, view_ms, rebufferings, rebuffering_ms, failures, startup_ms,
-            video_id, unique_ms, duration_ms, browser, platform, device, live.id, segments, url, details, session_data,
-            resume
+            video_id, unique_ms, duration_ms, browser, platform, device, live.id, segments, ''::bytea, url, details,
+            session_data, resume
         from metrics_before.live_sessions live left join metrics_before.sources on sources.id = source_id
         where not rolled";
 
@@ -227,7 +228,7 @@ async fn next(
 fn select(of: &str, limit: &str) -> String {
     format!(
         "select it.id, 1::bigint as version, key_id, video_id, started_at, last_event_at, duration_ms, view_ms, unique_ms,
-            it.segments, rebufferings, rebuffering_ms, failures, startup_ms, details, ''::bytea as resume, browser,
+            it.segments, ''::bytea as minutes, rebufferings, rebuffering_ms, failures, startup_ms, details, ''::bytea as resume, browser,
             platform, device, url as page, session_data::text as session_data
          from (
             select * from metrics_before.sessions it where {of} order by video_id, started_at, id limit {limit}

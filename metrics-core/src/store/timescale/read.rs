@@ -48,10 +48,10 @@ pub(super) async fn load(
         "select each.*, key_id, digest, identifier
          from (
             select id, version, false as is_closed, video_id, started_at, last_event_at, duration_ms, view_ms, unique_ms,
-                segments, rebufferings, rebuffering_ms, failures, startup_ms, details, resume
+                segments, minutes, rebufferings, rebuffering_ms, failures, startup_ms, details, resume
             from open_sessions where id = any($1)
             union all
-            select id, version, true, video_id, started_at, last_event_at, null, 0, 0, '', null, null, null, null, null,
+            select id, version, true, video_id, started_at, last_event_at, null, 0, 0, '', '', null, null, null, null, null,
                 resume
             from closed_sessions where id = any($1)
          ) each join videos on videos.id = video_id",

@@ -205,14 +205,14 @@ async fn reopen_sessions(
     sessions.iter().for_each(|session| arrays.push_row(&session.row));
     let query = Prepared::new(format!(
         "with given as materialized (
-            select * from unnest({}, $17, $18, $19) as it ({names}, of_id, of_version, video_id)),
+            select * from unnest({}, $18, $19, $20) as it ({names}, of_id, of_version, video_id)),
          gone as (
             delete from closed_sessions using given where id = of_id and version = of_version
             returning id, version, resume)
          insert into open_sessions ({names}, id, version, video_id, resume)
          select started_at, last_event_at, duration_ms, view_ms, unique_ms, segments, rebufferings, rebuffering_ms,
-            failures, startup_ms, details, browser, platform, device, page, session_data::jsonb, id, version, video_id,
-            resume
+            failures, startup_ms, details, browser, platform, device, page, session_data::jsonb, minutes, id, version,
+            video_id, resume
          from given join gone on id = of_id",
         Arrays::PARAMETERS,
         names = Arrays::NAMES,
@@ -237,7 +237,7 @@ async fn add_rows(
     let query = Prepared::new(format!(
         "insert into session_rows ({ROW}, session_data, row_id, page_id)
          select {ROW}, session_data::jsonb, row_id, pages.id
-         from unnest({}, $17, $18) as it ({}, video_id, row_id) left join pages on url = page
+         from unnest({}, $18, $19) as it ({}, video_id, row_id) left join pages on url = page
          order by started_at",
         Arrays::PARAMETERS,
         Arrays::NAMES,

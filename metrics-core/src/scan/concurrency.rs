@@ -1,0 +1,160 @@
+//! Sessions that play at once, by the minute.
+//!
+//! The runs of minutes of a session are cut to the period, and where a bucket of a time dimension ends. Each piece counts in
+//! the group of the buckets that it lies in, whenever its session started; other dimensions have the value of the session.
+
+use std::borrow::Cow;
+
+use super::calendar::Timeline;
+use super::column::{self, Column, View};
+use super::filter::Picked;
+use super::{ScanError, Scanner, VideoInfo};
+use crate::block::Columns;
+use crate::query::{Dimension, Period, Timeframe, instant};
+use crate::scan::DimensionValue;
+use crate::session::minutes::minute_from;
+use crate::session::{MINUTE_MS, SPAN_MINUTES};
+
+/// How long before a period sessions start that may play in it, in milliseconds: 24 hours, because no later minute of a
+/// session counts.
+pub const LOOK_BACK_MS: i64 = SPAN_MINUTES as i64 * MINUTE_MS;
+
+/// How many minutes of sessions are cut into pieces at once: 2 MB of them.
+const CUT_AT_ONCE: u32 = 131_072;
+
+/// Minutes of a session that follow each other, in numbers of minutes since 1970: `[first, end)`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Piece {
+    session: u32,
+    pub(super) first: u32,
+    pub(super) end: u32,
+}
+
+impl Scanner {
+    /// Counts the minutes of sessions of a video.
+    pub(super) fn add_minutes(
+        &mut self,
+        video: &VideoInfo<'_>,
+        columns: &Columns,
+    ) -> Result<(), ScanError> {
+        let (from_ms, to_ms) = self.frame();
+        let view = View::new(video, columns, Period { from_ms, to_ms }, self.groups())?;
+        let picked = self.filter.pick(&view)?;
+        let (mut pieces, mut minutes) = (Vec::new(), 0);
+        for session in picked.iter() {
+            for (first, end) in view.minutes(session) {
+                let Some(piece) = self.piece(session, first, end) else { continue };
+                minutes += piece.end - piece.first;
+                pieces.push(piece);
+            }
+            if CUT_AT_ONCE <= minutes {
+                self.add_pieces(&view, std::mem::take(&mut pieces))?;
+                minutes = 0;
+            }
+        }
+        self.add_pieces(&view, pieces)
+    }
+
+    /// The part of a run of minutes that lies in the period.
+    fn piece(&self, session: usize, first: i64, end: i64) -> Option<Piece> {
+        let (first, end) = (first.max(self.minutes.0.into()), end.min(self.minutes.1.into()));
+        (first < end).then_some(Piece {
+            session: session as u32,
+            first: first as u32,
+            end: end as u32,
+        })
+    }
+
+    fn add_pieces(&mut self, view: &View<'_>, mut pieces: Vec<Piece>) -> Result<(), ScanError> {
+        if pieces.is_empty() {
+            return Ok(());
+        }
+        for dimension in &self.query.dimensions {
+            if let Dimension::Time(width) = dimension {
+                pieces = cut(pieces, self.calendar.buckets(*width));
+            }
+        }
+        pieces.sort_unstable_by_key(|piece| piece.first);
+        let calendar = &mut self.calendar;
+        let columns = self.query.dimensions.iter().map(|dimension| match dimension {
+            Dimension::Time(width) => {
+                let (codes, starts_ms) = calendar.buckets(*width).codes(&starts_ms(&pieces));
+                let values = starts_ms.into_iter().map(column::ValueRef::Time).collect();
+                Ok(Column { codes: Some(Cow::Owned(codes)), values })
+            }
+            other => Ok(of_pieces(column::column(other, view, calendar)?, &pieces)),
+        });
+        let columns = columns.collect::<Result<Vec<_>, ScanError>>()?;
+        let slots = self.grouping.slots(&columns, &Picked::all(pieces.len()))?;
+        self.tallies.grow(self.grouping.len(), &self.needs);
+        self.tallies.add_minutes(&pieces, &slots)
+    }
+
+    /// How many whole minutes the time of a group has: the period, and the time buckets among its values.
+    pub(super) fn minutes_of(&self, values: &[DimensionValue]) -> u64 {
+        let mut stretches = vec![self.minutes];
+        for (dimension, value) in self.query.dimensions.iter().zip(values) {
+            if let (Dimension::Time(width), DimensionValue::Time(start)) = (dimension, value) {
+                let buckets = self.query.buckets(*width);
+                let bucket = buckets.stretches(start.timestamp_millis());
+                let bucket: Vec<_> = bucket.map(|(from, until)| minutes(from, until)).collect();
+                stretches = intersection(&stretches, &bucket);
+            }
+        }
+        stretches.iter().map(|(first, end)| u64::from(end - first)).sum()
+    }
+
+    /// In all of time, minutes count from the first one on at which a session that counts plays.
+    pub(super) fn begin_minutes(&mut self) {
+        if self.period.from_ms <= Timeframe::ALL.resolve(instant(self.period.from_ms)).0 {
+            self.minutes.0 = self.tallies.first_minute().unwrap_or(self.minutes.1);
+        }
+    }
+}
+
+/// The minutes in `[from_ms, until_ms)`, as far as they are after 1970.
+pub(super) fn minutes(from_ms: i64, until_ms: i64) -> (u32, u32) {
+    let minute = |at_ms| minute_from(at_ms).clamp(0, u32::MAX.into()) as u32;
+    let (first, end) = (minute(from_ms), minute(until_ms));
+    (first, end.max(first))
+}
+
+/// Cuts pieces where buckets end.
+fn cut(pieces: Vec<Piece>, buckets: &mut Timeline) -> Vec<Piece> {
+    let (mut whole, mut rest) = (Vec::with_capacity(pieces.len()), pieces);
+    while !rest.is_empty() {
+        rest.sort_unstable_by_key(|piece| piece.first);
+        let runs = buckets.runs(&starts_ms(&rest));
+        let mut after = Vec::new();
+        for (piece, run) in rest.into_iter().zip(runs) {
+            let border = minutes(0, run.until_ms).1;
+            if piece.end <= border {
+                whole.push(piece);
+                continue;
+            }
+            whole.push(Piece { end: border, ..piece });
+            after.push(Piece { first: border, ..piece });
+        }
+        rest = after;
+    }
+    whole
+}
+
+/// When pieces begin, in Unix milliseconds.
+fn starts_ms(pieces: &[Piece]) -> Vec<i64> {
+    pieces.iter().map(|piece| i64::from(piece.first) * MINUTE_MS).collect()
+}
+
+/// A column of sessions as one of their pieces.
+fn of_pieces<'a>(column: Column<'a>, pieces: &[Piece]) -> Column<'a> {
+    let codes = column.codes.map(|codes| {
+        Cow::Owned(pieces.iter().map(|piece| codes[piece.session as usize]).collect())
+    });
+    Column { codes, values: column.values }
+}
+
+fn intersection(some: &[(u32, u32)], others: &[(u32, u32)]) -> Vec<(u32, u32)> {
+    let pairs = some.iter().flat_map(|one| others.iter().map(move |other| (one, other)));
+    let both = pairs.map(|(one, other)| (one.0.max(other.0), one.1.min(other.1)));
+    both.filter(|(first, end)| first < end).collect()
+}
