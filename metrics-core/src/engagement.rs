@@ -1,4 +1,4 @@
-//! Which parts of a video are watched: by distinct viewers in equal parts, and by views in every second or step.
+//! Counts engagement: distinct viewers of equal parts of a video, and views of every second or step.
 //!
 //! Both count with difference arrays: one more where a stretch begins, one less where it ends. A session costs as
 //! much as it has stretches, however long the video is.
@@ -85,11 +85,11 @@ impl Parts {
     }
 }
 
-/// One second of a video that somebody watched, or one step.
+/// The engagement with one watched second, or step, of a video.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Second {
-    /// Which second of the video, or which step, from 0 on.
+    /// The index of the second or step, from 0 on.
     pub second: u32,
     /// How many segments overlap it: replays count again.
     pub views: u64,
@@ -108,18 +108,18 @@ pub struct Second {
 pub struct SecondsBucket {
     /// When the bucket starts.
     pub start: DateTime<Utc>,
-    /// How many sessions watched anything: the retention of a second is its viewers per session. In steps of the
-    /// duration, those without a known duration do not count.
+    /// The number of sessions with view time; the retention of a second is its viewers per session. In steps of the
+    /// duration, sessions without a known duration do not count.
     pub sessions: u64,
-    /// The duration that most of them tell, in milliseconds; the longest of several.
+    /// The duration that most of these sessions report, in milliseconds; the longest, if several are equally frequent.
     pub duration_ms: Option<u32>,
-    /// Mean of unique view time / duration over those with a known duration, where 1 is all of a video.
+    /// Mean of unique view time / duration over the sessions with a known duration, where 1 is all of a video.
     pub average_percentage_viewed: Option<f64>,
     /// The seconds in order, without those that nobody watched.
     pub seconds: Vec<Second>,
 }
 
-/// The steps that seconds are counted in.
+/// The width of the steps in which engagement is counted.
 ///
 /// ```
 /// use metrics_core::engagement::Resolution;
@@ -129,10 +129,10 @@ pub struct SecondsBucket {
 /// ```
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Resolution {
-    /// Stretches of video of so many milliseconds, 100 or more.
+    /// Steps of this number of milliseconds of video, 100 or more.
     Ms(u32),
-    /// So many equal steps of the duration that each session tells, 1 to 10,000: videos of several lengths compare by
-    /// these. Sessions without a known duration do not count.
+    /// This number of equal steps of the duration that each session reports, 1 to 10,000; these compare videos of
+    /// several lengths. Sessions without a known duration do not count.
     Steps(u32),
 }
 
@@ -143,7 +143,7 @@ const STEP_MS: RangeInclusive<u32> = 100..=POSITION_MS_MAX;
 const STEPS: RangeInclusive<u32> = 1..=10_000;
 
 impl Default for Resolution {
-    /// Every second.
+    /// Steps of one second.
     fn default() -> Self {
         Self::Ms(1_000)
     }
@@ -169,7 +169,7 @@ impl FromStr for Resolution {
     }
 }
 
-/// A text is no [`Resolution`].
+/// The error of a text that is no [`Resolution`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error(
     "must be a number of seconds from 0.1 to 86400, or 1 to 10000 steps of the duration, like \"100 steps\""
@@ -177,14 +177,14 @@ impl FromStr for Resolution {
 pub struct ResolutionError;
 
 impl Resolution {
-    /// The steps that a stretch overlaps, or `None` if the duration must be known and is not.
+    /// Returns the steps that a segment overlaps, or `None` if they depend on a duration that is unknown.
     fn steps_of(self, stretch: Interval, duration_ms: Option<u32>) -> Option<Range<usize>> {
         let (start_ms, end_ms) = (u64::from(stretch.start_ms()), u64::from(stretch.end_ms()));
         let steps = match self {
             Self::Ms(ms) => start_ms / u64::from(ms)..end_ms.div_ceil(u64::from(ms)),
             Self::Steps(steps) => {
                 let (steps, duration_ms) = (u64::from(steps), u64::from(duration_ms?));
-                // A position past the duration, by as much as players round, is in the last step.
+                // Players round positions: a position slightly past the duration is in the last step.
                 let first = (start_ms * steps / duration_ms).min(steps - 1);
                 first..(end_ms * steps).div_ceil(duration_ms).clamp(first + 1, steps)
             }
@@ -206,20 +206,20 @@ pub struct TooManySeconds;
 pub struct Seconds {
     buckets: Buckets,
     resolution: Resolution,
-    // How many seconds and durations the buckets below have together.
+    // The number of seconds and durations in all buckets below.
     len: usize,
     folded: BTreeMap<DateTime<Utc>, Bucket>,
 }
 
-/// What is summed for a bucket.
+/// The totals of a bucket.
 #[derive(Clone, Debug, Default)]
 struct Bucket {
     // As long as the furthest second needs.
     seconds: Vec<Sum>,
     sessions: u64,
-    // How many sessions tell each duration.
+    // The number of sessions per reported duration.
     durations: BTreeMap<u32, u64>,
-    // Sum of the shares of those, in units of `1 / WHOLE`.
+    // Sum of the shares of these sessions, in units of `1 / WHOLE`.
     shares: u128,
 }
 
@@ -239,7 +239,7 @@ impl Seconds {
         Self { buckets, resolution: Resolution::default(), len: 0, folded: BTreeMap::new() }
     }
 
-    /// Counts in these steps.
+    /// Counts in steps of this resolution.
     #[must_use]
     pub fn with_resolution(self, resolution: Resolution) -> Self {
         Self { resolution, ..self }
@@ -250,7 +250,7 @@ impl Seconds {
     ///
     /// # Errors
     ///
-    /// [`TooManySeconds`] if the answer would be too large; it is not to be used then.
+    /// [`TooManySeconds`] if the report would be too large. The counts are invalid then.
     pub fn add(
         &mut self,
         started_at_ms: i64,
@@ -264,7 +264,7 @@ impl Seconds {
     ///
     /// # Errors
     ///
-    /// [`TooManySeconds`] if the answer would be too large; it is not to be used then.
+    /// [`TooManySeconds`] if the report would be too large. The counts are invalid then.
     pub(crate) fn add_to(
         &mut self,
         bucket: DateTime<Utc>,
@@ -305,11 +305,11 @@ impl Seconds {
         self.count(bucket, 1, duration_ms.map(|duration_ms| (duration_ms, 1)), shares)
     }
 
-    /// Adds the sessions that another counted in the same buckets and steps.
+    /// Adds the counts of `other`, which has the same buckets and steps.
     ///
     /// # Errors
     ///
-    /// [`TooManySeconds`] if the answer would be too large; it is not to be used then.
+    /// [`TooManySeconds`] if the report would be too large. The counts are invalid then.
     pub fn merge(&mut self, other: &Self) -> Result<(), TooManySeconds> {
         for (start, others) in &other.folded {
             let Some(end) = others.seconds.len().checked_sub(1) else { continue };
@@ -325,7 +325,7 @@ impl Seconds {
         Ok(())
     }
 
-    /// Counts sessions of a bucket, how many tell each duration, and their shares.
+    /// Adds to a bucket's number of sessions, to its number of sessions per duration and to the sum of shares.
     fn count(
         &mut self,
         start: DateTime<Utc>,
@@ -344,7 +344,7 @@ impl Seconds {
         if SECONDS_MAX < self.len { Err(TooManySeconds) } else { Ok(()) }
     }
 
-    /// A bucket, with as many sums as a session needs that was watched to `end`.
+    /// Returns a bucket that has the seconds up to `end`.
     fn room(&mut self, start: DateTime<Utc>, end: usize) -> Result<&mut Bucket, TooManySeconds> {
         let bucket = self.folded.entry(start).or_default();
         let sums = &mut bucket.seconds;
@@ -389,11 +389,11 @@ impl Bucket {
     }
 }
 
-/// How many units a whole video has: decimal, so that a share of 0.475 is that exactly.
+/// The number of units of a whole video. It is decimal, so that a share of 0.475 is exact.
 const WHOLE: u64 = 1_000_000_000;
 
-/// How much of a video `unique_ms` are, in units of `1 / WHOLE`, rounded: so that sums do not depend on the order. The
-/// duration is not 0.
+/// Returns the share of a video that `unique_ms` is, rounded to units of `1 / WHOLE`: sums of integers do not depend on
+/// the order. The duration must not be 0.
 pub(crate) fn share(unique_ms: u64, duration_ms: u32) -> u128 {
     let half = duration_ms / 2;
     // Division of 64 bits is several times as fast as that of 128.
@@ -404,7 +404,7 @@ pub(crate) fn share(unique_ms: u64, duration_ms: u32) -> u128 {
     parts / u128::from(duration_ms)
 }
 
-/// The mean of `number` shares, where 1 is all of a video.
+/// Returns the mean of `number` shares, where 1 is all of a video.
 pub(crate) fn mean_share(shares: u128, number: u64) -> Option<f64> {
     (0 < number).then(|| shares as f64 / (WHOLE as f64 * number as f64))
 }

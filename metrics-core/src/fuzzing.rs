@@ -258,7 +258,7 @@ pub fn totals(bytes: &[u8]) {
     }
 }
 
-/// A line of a file of sessions. A session that is taken can be kept in a block and counted in totals.
+/// Parses a line of an NDJSON import. An accepted session can be encoded in a block and counted in totals.
 pub fn record(bytes: &[u8]) {
     let now = instant(1_800_000_000_000);
     let Ok(record) = SessionRecord::parse(bytes, None, now) else { return };

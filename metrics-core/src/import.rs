@@ -1,7 +1,7 @@
 //! Adds closed sessions that were recorded elsewhere: from another store, another system, or a file.
 //!
-//! A session is known by its key, its video, its start and its row id, or by all of its content: added again, it changes
-//! nothing.
+//! A session is identified by its key, its video, its start and its row id, or by all of its content. Importing it
+//! again changes nothing.
 
 use std::collections::{BTreeMap, HashMap};
 use std::mem;
@@ -18,7 +18,7 @@ use crate::video::Video;
 /// How many heads or open sessions are read at a time.
 const PAGE: u32 = 10_000;
 
-/// How many records [`Equals`] remembers at least: 20 MB.
+/// The number of records that [`Equals`] remembers at least. They take 20 MB.
 const RECORDS_REMEMBERED: usize = 500_000;
 
 /// A closed session that was recorded elsewhere.
@@ -30,24 +30,25 @@ pub struct Foreign {
     pub video: Video,
     /// The session. Its resume state is ignored.
     pub row: Row,
-    /// How many sessions before it in its file equal it but for the row id, if it is known by its content: the store has
-    /// it if it has more than so many equal ones, whatever their row ids. `None` if it is known by its row id.
+    /// The number of sessions before it in its file that differ only in the row id, if its content identifies it: the
+    /// store has the session if it has more than this number of equal ones, under any row id. `None` if its row id
+    /// identifies it.
     pub equal_before: Option<u32>,
 }
 
-/// Makes sessions of the records of one file, and tells equal records apart: two viewers may have watched the same.
+/// Turns the records of one file into sessions, and distinguishes equal records: two viewers may have watched the same.
 ///
-/// Equal records more than half a million other ones apart count as the same session, so that the memory is bounded. In
-/// an export they follow each other.
+/// If more than half a million other records lie between two equal records, both count as the same session: this bounds
+/// the memory. In an export, equal records follow each other.
 #[derive(Clone, Debug, Default)]
 pub struct Equals {
-    // How many of each content came by. The older half is forgotten at once.
+    // The number of records per content. All older counts are discarded at once.
     recent: HashMap<[u8; 16], u32>,
     older: HashMap<[u8; 16], u32>,
 }
 
 impl Equals {
-    /// The session of the next record.
+    /// Turns the next record into a session.
     pub fn session(&mut self, record: SessionRecord) -> Foreign {
         if record.id.is_some() {
             let SessionRecord { key, video, row, .. } = record;
@@ -112,11 +113,11 @@ struct Sought {
     equal_before: Option<u32>,
 }
 
-/// The sessions that a store has of the videos and the starts of an import.
+/// The sessions in a store with the videos and starts of an import.
 #[derive(Default)]
 struct Present {
     rows: HashMap<(VideoId, i64, RowId), Row>,
-    // How many of them have the same content.
+    // The number of sessions in the store per content.
     equal: HashMap<(VideoId, i64, [u8; 16]), u32>,
     // The last block of each video.
     last: HashMap<VideoId, BlockId>,
@@ -218,7 +219,7 @@ impl Present {
 
 type ById<'a> = HashMap<VideoId, &'a BTreeMap<(i64, RowId), Sought>>;
 
-/// Whether an import has a session of a video that started from `from_ms` to `to_ms`.
+/// Returns whether an import has a session of a video that started from `from_ms` to `to_ms`.
 fn is_sought(sessions: &ById<'_>, video: VideoId, from_ms: i64, to_ms: i64) -> bool {
     let frame = (from_ms, RowId(0))..=(to_ms, RowId(u64::MAX));
     sessions.get(&video).is_some_and(|rows| rows.range(frame).next().is_some())

@@ -364,7 +364,7 @@ impl Metrics {
         self.reports().query(query).await
     }
 
-    /// The videos of a selection, with the metrics of each, and the periods that the metrics are about.
+    /// Lists the videos of a selection with their metrics, and returns the periods that the metrics cover.
     ///
     /// # Errors
     ///

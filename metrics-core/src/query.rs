@@ -263,12 +263,12 @@ pub struct EngagementQuery {
     pub timeframe: Timeframe,
     /// The least view time that makes a session count: none, unless said otherwise.
     pub minimum_view_ms: u64,
-    /// The steps in which engagement per second is counted: every second, unless said otherwise.
+    /// The steps in which engagement is counted: every second by default.
     pub resolution: Resolution,
 }
 
 impl EngagementQuery {
-    /// Counted in these steps.
+    /// Sets the steps in which engagement is counted.
     #[must_use]
     pub fn with_resolution(self, resolution: Resolution) -> Self {
         Self { resolution, ..self }

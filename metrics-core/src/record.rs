@@ -1,4 +1,4 @@
-//! Sessions as JSON objects, a line each: the export of sessions, read back, and the history of other systems.
+//! Parses sessions from JSON objects, one per line: exports of sessions, and the history of other systems.
 //!
 //! A record needs a key, a video, a start, and segments or a view time; everything else may be left out:
 //!
@@ -34,23 +34,23 @@ use crate::session::{Counters, Details, SEGMENTS_MAX, Stored, WINDOW};
 use crate::source::{SOURCE_BYTES_MAX, Source};
 use crate::video::{IDENTIFIER_BYTES_MAX, METADATA_BYTES_MAX, Video};
 
-/// The longest line, in bytes. The longest that an export writes, with 10,000 segments and the largest metadata, has 300
+/// The longest line, in bytes. The longest line of an export, with 10,000 segments and the largest metadata, has 300
 /// KB.
 pub const LINE_BYTES_MAX: usize = 1024 * 1024;
 
-/// The furthest position: the longest duration, and the minute that players may overrun it.
+/// The furthest position: the longest duration, and one minute by which players may overrun it.
 const POSITION_MS_MAX: u64 = DURATION_MS_MAX as u64 + 60_000;
 
-/// The longest time that a record may say, in milliseconds: 10 years. Sums of millions of them fit their columns.
+/// The longest time span in a record, in milliseconds: 10 years. Sums of millions of them fit their columns.
 const SPAN_MS_MAX: u64 = 10 * 366 * 24 * 3_600 * 1_000;
 
 /// The longest id of another system, in bytes.
 const ID_BYTES_MAX: usize = 1_024;
 
-/// How far clocks of different machines may be apart.
+/// The largest tolerated difference between the clocks of two machines.
 const AHEAD_MAX: TimeDelta = TimeDelta::days(1);
 
-/// A session that a line describes.
+/// A session parsed from a line.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct SessionRecord {
@@ -58,13 +58,13 @@ pub struct SessionRecord {
     pub key: ApiKey,
     /// Its video.
     pub video: Video,
-    /// The id that another system gave it, unique under its key. An export has none.
+    /// The id that another system gave the session, unique under its key. Records of an export have none.
     pub id: Option<String>,
     /// The session. Its row id is that of the first record with this content.
     pub row: Row,
 }
 
-/// Why a line is refused. Every variant names the member; keys are not repeated, since they are secrets.
+/// The reason for rejecting a line. Every variant names the member. Keys are not repeated, since they are secrets.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecordError {
@@ -108,15 +108,15 @@ pub enum RecordError {
 }
 
 impl SessionRecord {
-    /// Reads a line, with or without its end. `key` stands in for a key that the line lacks; sessions that start more
-    /// than a day after `now` are refused.
-    ///
-    /// Members that the export derives from others (`view_time` and `unique_view_time`, where there are segments) must
+    /// Parses a line, with or without its line ending. `key` is the key of a line without one. Rejects sessions that
+    /// start more than a day after `now`.
+    /// Members that the export derives from segments (`view_time` and `unique_view_time`) must agree with them, if
+    /// there are any.
     /// agree with those.
     ///
     /// # Errors
     ///
-    /// [`RecordError`] names the first member that does not fit, and says which values do.
+    /// [`RecordError`] names the first invalid member and the values that it may have.
     pub fn parse(
         line: &[u8],
         key: Option<&ApiKey>,
@@ -142,7 +142,8 @@ impl SessionRecord {
         Ok(record)
     }
 
-    /// The row id of the record that `equal_before` equal ones precede: the same for the same content, in every version.
+    /// Derives the row id of a record after `equal_before` equal ones. Every version derives the same id from the same
+    /// content.
     #[must_use]
     pub fn row_id(&self, equal_before: u32) -> RowId {
         let name = match &self.id {
@@ -155,7 +156,7 @@ impl SessionRecord {
         SessionId::new(&self.key, &name).into()
     }
 
-    /// 128 bits that tell it from all records with other content.
+    /// Returns a 128-bit hash of the record's content.
     pub(crate) fn content(&self) -> [u8; 16] {
         let video = u128::from_be_bytes(self.video.digest(&self.key));
         let row = u128::from_be_bytes(content(&self.row));
@@ -163,9 +164,9 @@ impl SessionRecord {
     }
 }
 
-/// 128 bits that tell a session from all others of its video with another content; equal sessions share them.
+/// Returns a 128-bit hash of a session's content. Equal sessions of a video have the same hash.
 ///
-/// Row ids are made of it, so it must never change: a counter that is new joins only where it is not 0.
+/// Row ids are derived from the hash, so it must never change: a new counter is included only if it is not 0.
 pub(crate) fn content(row: &Row) -> [u8; 16] {
     let Row { page, client, session_data, stored, .. } = row;
     let Stored { started_at_ms, last_event_at_ms, duration_ms, view_ms, unique_ms, .. } = stored;
@@ -173,7 +174,7 @@ pub(crate) fn content(row: &Row) -> [u8; 16] {
     // An export does not distinguish an unknown rendition from none.
     let rendition = details.rendition.clone().filter(|it| *it != Rendition::default());
     let details = Details { rendition, ..details.clone() };
-    // A map of numbers and texts is always written.
+    // Encoding a map of numbers and texts cannot fail.
     let details = serde_json::to_string(&details).unwrap_or_default();
     let mut text = format!(
         "{started_at_ms} {last_event_at_ms} {duration_ms:?} {view_ms} {unique_ms} {} {} {} {rebufferings} \
@@ -181,7 +182,7 @@ pub(crate) fn content(row: &Row) -> [u8; 16] {
         client.browser, client.platform, client.device
     );
     for byte in &stored.segments {
-        // Writing to a text does not fail.
+        // Writing to a `String` cannot fail.
         let _ = write!(text, "{byte:02x}");
     }
     let page = page.as_ref().map(Source::as_str);
@@ -213,7 +214,7 @@ fn read_video(members: &mut Members) -> Result<Video, RecordError> {
     })
 }
 
-/// An object that a store takes.
+/// Takes an object that a store accepts.
 fn read_object(
     members: &mut Members,
     member: &'static str,
@@ -269,7 +270,7 @@ fn read_stored(members: &mut Members, now: DateTime<Utc>) -> Result<Stored, Reco
 }
 
 fn read_segments(members: &mut Members) -> Result<Option<Segments>, RecordError> {
-    // What is kept apart for late events counts on top.
+    // The limit includes the segments that a session keeps apart for late events.
     let segments_max = SEGMENTS_MAX + WINDOW;
     let expected = || {
         let last = POSITION_MS_MAX / 1_000;
@@ -291,7 +292,7 @@ fn read_segments(members: &mut Members) -> Result<Option<Segments>, RecordError>
     Ok(Some(segments.into_iter().collect()))
 }
 
-/// The view time and the unique view time: as segments have them, or as the record says where it has none.
+/// Returns the view time and the unique view time: those of the segments, or the record's own if it has no segments.
 fn read_view_times(
     members: &mut Members,
     segments: Option<&Segments>,

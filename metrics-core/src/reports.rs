@@ -97,7 +97,7 @@ impl<'a> Reports<'a> {
         query::query(self.store, query, self.now).await
     }
 
-    /// The videos of a selection, with the metrics of each, and the periods that the metrics are about.
+    /// Lists the videos of a selection with their metrics, and returns the periods that the metrics cover.
     ///
     /// # Errors
     ///
@@ -106,11 +106,11 @@ impl<'a> Reports<'a> {
         videos::videos(self.store, query, self.now).await
     }
 
-    /// The fields that metadata and session data have, those of most sessions first.
+    /// Lists the fields of metadata and session data, the most frequent first.
     ///
     /// # Errors
     ///
-    /// [`ReportError::Scan`] if there are too many, [`ReportError::Store`] if the store could not.
+    /// [`ReportError::Scan`] if there are too many fields, [`ReportError::Store`] if the store fails.
     pub async fn fields(self, query: &EngagementQuery) -> Result<Vec<Field>, ReportError> {
         older::fields(self.store, &query.scan(self.now)).await
     }

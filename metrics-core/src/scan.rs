@@ -84,7 +84,7 @@ pub enum ScanError {
         "percentiles need more than {VALUES_MAX} distinct values: use fewer dimensions or a filter"
     )]
     TooManyValues,
-    /// Sessions that play at once would need more minutes than memory is allowed for.
+    /// The minutes of concurrent sessions would exceed the memory limit.
     #[error(
         "concurrency needs more than {MINUTES_MAX} minutes in all rows together: use a shorter timeframe, fewer \
          dimensions or a filter"
@@ -135,7 +135,7 @@ impl Scanner {
         })
     }
 
-    /// The same, where it is `now`: later minutes do not count.
+    /// Sets the current time: minutes after `now` do not count.
     #[must_use]
     pub fn as_of(mut self, now: DateTime<Utc>) -> Self {
         let until_ms = self.period.to_ms.min(now.timestamp_millis()).saturating_add(1);
@@ -143,8 +143,8 @@ impl Scanner {
         self
     }
 
-    /// When the sessions start that are read: first and last Unix millisecond. Those that play in the period may have
-    /// started [`LOOK_BACK_MS`] before it, and count in concurrency only.
+    /// Returns the first and last start, in Unix milliseconds, of the sessions to read. Sessions that play in the
+    /// period may have started up to [`LOOK_BACK_MS`] before it; these count in concurrency only.
     #[must_use]
     pub fn frame(&self) -> (i64, i64) {
         let Period { from_ms, to_ms } = self.period;
@@ -232,7 +232,7 @@ impl Scanner {
         answer::finish(self, compared)
     }
 
-    /// Makes a row of these values, one per dimension of the query, even if no session has them.
+    /// Adds a row with these values, one per dimension of the query, even if no session has them.
     ///
     /// # Errors
     ///
@@ -244,7 +244,7 @@ impl Scanner {
         Ok(())
     }
 
-    /// A metric of a group.
+    /// Returns a metric of a group.
     fn metric(&self, metric: Metric, group: u32) -> Option<f64> {
         let is_mean = metric == Metric::AverageConcurrent;
         let minutes = if is_mean { self.minutes_of(&self.grouping.values(group)) } else { 0 };

@@ -68,12 +68,13 @@ impl Columns {
         &self.minute_runs[start as usize..self.minute_ends[session] as usize]
     }
 
-    /// The minutes at which a session played, as runs `[first, end)` of numbers of minutes since 1970. Starts were read.
+    /// Returns the minutes at which a session played, as runs `[first, end)` of minutes since 1970. The starts must be
+    /// decoded.
     pub(crate) fn minutes(&self, session: usize) -> impl Iterator<Item = (i64, i64)> + '_ {
         runs_from(self.starts_ms[session], self.minute_runs(session))
     }
 
-    /// Whether the minutes were read.
+    /// Returns whether the minutes are decoded.
     pub(crate) fn has_minutes(&self) -> bool {
         self.minute_ends.len() == self.sessions
     }

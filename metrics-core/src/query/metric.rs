@@ -95,18 +95,18 @@ named! {
         Failures = "failures",
         /// Sessions with a fatal error per session, watched or not.
         FailureRate = "failure_rate",
-        /// How many sessions ended before the first frame: without view time, startup time and fatal error.
+        /// Number of sessions that ended before the first frame: without view time, startup time and fatal error.
         ///
-        /// A client that is gone while its video loads, without a `pause` and without telling that it waits, is believed to
-        /// have played until then. So such sessions are not among them.
+        /// A session whose connection is lost while its video loads, without a `pause` and without a reported wait, is
+        /// assumed to have played until then and does not count.
         ExitsBeforeStart = "exits_before_start",
-        /// Exits before the first frame per session, watched or not.
+        /// Exits before the first frame per session, with or without view time.
         ExitBeforeStartRate = "exit_before_start_rate",
-        /// The most sessions that played at one of the whole minutes of the group's time, whenever they started and however
-        /// little they watched. The group's time is the period until now, and the time bucket, if there is one.
+        /// The largest number of sessions that played at the same whole minute of the group's time, independent of
+        /// their start and view time. The group's time is the period until now, within the time bucket if there is one.
         PeakConcurrent = "peak_concurrent",
-        /// Mean number of sessions that played, over the whole minutes of the group's time; in all of time, from the first
-        /// minute on at which any session played.
+        /// Mean number of sessions that played, over the whole minutes of the group's time. In all of time, the minutes
+        /// begin with the first one at which any session played.
         AverageConcurrent = "average_concurrent",
     }
 }
@@ -141,7 +141,7 @@ impl Metric {
         }
     }
 
-    /// Whether the metric counts sessions by the minutes at which they played, and not by their start.
+    /// Returns whether the metric counts sessions by the minutes at which they played, and not by their start.
     #[must_use]
     pub const fn is_by_minute(self) -> bool {
         matches!(self, Self::PeakConcurrent | Self::AverageConcurrent)

@@ -233,7 +233,7 @@ impl Query {
         Err(QueryError::invalid("order_by", &unused.by.to_string(), expected))
     }
 
-    /// Fails if minutes would be grouped by hours or days that repeat.
+    /// Rejects dimensions of repeating hours or days for metrics that count by the minute.
     fn check_minutes(&self) -> Result<(), QueryError> {
         let Some(metric) = self.metrics.iter().find(|metric| metric.is_by_minute()) else {
             return Ok(());

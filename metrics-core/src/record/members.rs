@@ -1,4 +1,4 @@
-//! The members of a record, taken one by one.
+//! Takes the members of a record one by one, and validates them.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -49,7 +49,7 @@ const NAMES: [&str; 33] = [
     "others",
 ];
 
-/// The members that were not taken yet.
+/// The members that have not been taken yet.
 pub(super) struct Members(BTreeMap<String, Value>);
 
 impl Members {
@@ -62,12 +62,12 @@ impl Members {
         Err(RecordError::Unknown { name: excerpt(name), nearest: nearest.unwrap_or_default() })
     }
 
-    /// A member that is there and not null.
+    /// Takes a member, unless it is missing or null.
     pub(super) fn take(&mut self, member: &'static str) -> Option<Value> {
         self.0.remove(member).filter(|value| !value.is_null())
     }
 
-    /// A text without U+0000, which not every store can keep.
+    /// Takes a text without U+0000, which not every store can keep.
     pub(super) fn text(
         &mut self,
         member: &'static str,
@@ -106,7 +106,7 @@ impl Members {
         count.map(Some).ok_or_else(|| invalid(member, &value, expected()))
     }
 
-    /// Seconds as milliseconds.
+    /// Takes a number of seconds, as milliseconds.
     pub(super) fn span_ms(
         &mut self,
         member: &'static str,
@@ -118,7 +118,7 @@ impl Members {
         ms.map(Some).ok_or_else(|| invalid(member, &value, expected()))
     }
 
-    /// The duration of a video.
+    /// Takes the duration of a video, in milliseconds.
     pub(super) fn duration_ms(
         &mut self,
         member: &'static str,
@@ -136,7 +136,7 @@ impl Members {
         ms.map(Some).ok_or_else(|| invalid(member, &value, expected()))
     }
 
-    /// A time of day, in Unix milliseconds from `from_ms` to `to_ms`.
+    /// Takes a time of day, in Unix milliseconds from `from_ms` to `to_ms`.
     pub(super) fn time(
         &mut self,
         member: &'static str,
@@ -155,7 +155,7 @@ impl Members {
     }
 }
 
-/// Seconds as milliseconds, at most `ms_max`.
+/// Converts seconds to milliseconds, at most `ms_max`.
 pub(super) fn milliseconds(seconds: &Value, ms_max: u64) -> Option<u64> {
     let ms = (seconds.as_f64()? * 1_000.0).round();
     // Both fit: 10 years are 2^39 ms.
@@ -166,7 +166,7 @@ pub(super) fn invalid(member: &'static str, value: &Value, expected: String) -> 
     RecordError::Invalid { member, value: excerpt(&value.to_string()), expected }
 }
 
-/// A time that does not agree with another one.
+/// Makes the error for a time that contradicts another one.
 pub(super) fn differs(
     member: &'static str,
     ms: u64,
@@ -191,7 +191,7 @@ impl<'de> Deserialize<'de> for Members {
                 f.write_str("an object")
             }
 
-            // The last of two members with one name would silently replace the first.
+            // Otherwise the last of two members with one name would silently replace the first.
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
                 let mut members = BTreeMap::new();
                 while let Some((name, value)) = map.next_entry::<String, Value>()? {

@@ -6,7 +6,7 @@ fn now() -> DateTime<Utc> {
     DateTime::from_timestamp(1_800_000_000, 0).unwrap()
 }
 
-/// The least that a record may have, with other members over it.
+/// Parses a record of the required members, replaced or extended by `members`.
 fn parse(members: Value) -> Result<SessionRecord, RecordError> {
     let mut record = json!({
         "key": "k", "identifier": "intro", "started_at": "2024-02-29T12:00:00Z", "segments": [[0, 12.5], [10, 20]],

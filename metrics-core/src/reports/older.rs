@@ -144,10 +144,10 @@ pub(crate) async fn seconds(
     Ok(read_from(&mut *snapshot, &reading, fold).await?.scanner.finish())
 }
 
-/// The fields that metadata and session data of the sessions have.
+/// Lists the fields of the sessions' metadata and session data.
 pub(crate) async fn fields(store: &dyn Store, scan: &Scan) -> Result<Vec<Field>, ReportError> {
     let (filter, reading) = picked(scan);
-    // Metadata is read, whatever the filter is.
+    // Metadata is needed under any filter.
     let reading = Reading { lists_videos: true, ..reading };
     let fold = Scanning::new(FieldsScanner::new(filter), &reading);
     let mut snapshot = store.snapshot().await?;

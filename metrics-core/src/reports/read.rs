@@ -208,7 +208,7 @@ pub(super) async fn read_heads<F: Fold>(
     heads: &[BlockHead],
     mut fold: F,
 ) -> Result<F, F::Error> {
-    // The blocks that were read and are not folded yet.
+    // The blocks that are read and not folded yet.
     let mut before: Option<Batch> = None;
     for heads in batches(heads) {
         let ids: Vec<_> = heads.iter().map(|head| head.id).collect();

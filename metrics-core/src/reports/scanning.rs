@@ -85,7 +85,7 @@ impl<S: Scans> Scanning<S> {
         Self { scanner, videos, any: Video::labelled("") }
     }
 
-    /// Takes sessions of these videos alone.
+    /// Takes only sessions of these videos.
     pub(super) fn of(scanner: S, videos: HashMap<VideoId, VideoRecord>) -> Self {
         Self { scanner, videos: Some(videos), any: Video::labelled("") }
     }

@@ -21,10 +21,10 @@ pub const SEARCH_BYTES_MAX: usize = 1_024;
 /// How many blocks of a video are read at most to find its duration.
 const DURATION_BLOCKS_MAX: usize = 4;
 
-/// Asks which videos there are.
+/// A request for a list of videos with their metrics.
 ///
-/// Every video of the selection that filters on videos allow is listed, also without sessions in the timeframe. Videos of
-/// one name are one: see [`Dimension::Video`].
+/// The list has every video of the selection that passes the filters on videos, also without sessions in the timeframe.
+/// Videos with the same name count as one: see [`Dimension::Video`].
 ///
 /// ```
 /// use metrics_core::VideosQuery;
@@ -43,7 +43,7 @@ pub struct VideosQuery {
 }
 
 impl Default for VideosQuery {
-    /// Plays, view time and average percentage viewed of all videos, in the last 30 days.
+    /// Requests plays, view time and average percentage viewed of all videos, in the last 30 days.
     fn default() -> Self {
         let metrics = [Metric::Plays, Metric::ViewTime, Metric::AveragePercentageViewed];
         Query::new(metrics).into()
@@ -58,17 +58,17 @@ impl From<Query> for VideosQuery {
 }
 
 impl VideosQuery {
-    /// Only videos with this text in their identifier or title.
+    /// Lists only videos with this text in their identifier or title.
     #[must_use]
     pub fn with_search(self, text: impl Into<String>) -> Self {
         Self { search: Some(text.into()), ..self }
     }
 
-    /// Fails unless the query can be answered.
+    /// Validates the query.
     ///
     /// # Errors
     ///
-    /// [`QueryError`] with the first parameter that is not as its documentation says.
+    /// [`QueryError`] names the first invalid parameter.
     pub fn check(&self) -> Result<(), QueryError> {
         let search = self.search.as_deref().unwrap_or_default();
         if SEARCH_BYTES_MAX < search.len() {
@@ -79,27 +79,27 @@ impl VideosQuery {
     }
 }
 
-/// The videos of a page.
+/// The response to a [`VideosQuery`].
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct VideoList {
-    /// The videos, in the order of the query.
+    /// The videos from `offset` on, at most `limit`, in the order of the query.
     pub videos: Vec<VideoEntry>,
-    /// How many videos there are, on all pages.
+    /// The number of all videos, regardless of `offset` and `limit`.
     pub rows: u64,
-    /// The metrics of all videos together, if the query asks for them.
+    /// The metrics of all videos together, if the query requests them.
     pub totals: Option<Numbers>,
 }
 
-/// A video, and how it is watched.
+/// A video and its metrics.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct VideoEntry {
-    /// The value of [`Dimension::Video`], by which filters find it.
+    /// The value of [`Dimension::Video`]: filters match it.
     pub name: Arc<str>,
     /// Its identifier.
     pub identifier: Option<String>,
-    /// Its newest metadata, as canonical JSON of an object: that of the session that started last.
+    /// The metadata of the session that started last, as a canonical JSON object.
     pub metadata: Option<String>,
     /// The text `title` of that metadata.
     pub title: Option<String>,
@@ -113,7 +113,7 @@ pub struct VideoEntry {
     pub numbers: Numbers,
 }
 
-/// Lists videos, and returns the periods that their metrics are about.
+/// Lists videos with their metrics, and returns the periods that the metrics cover.
 pub(crate) async fn videos(
     store: &dyn Store,
     query: &VideosQuery,
@@ -214,15 +214,15 @@ impl Listed {
     }
 }
 
-/// Whether a video has the text, in lower case, in its name or title.
+/// Returns whether the name or the title of a video contains `search`, which is in lower case.
 fn is_found(record: &VideoRecord, name: &str, search: &str) -> bool {
-    // Metadata was read once for the name, or does not count if it is damaged.
+    // Damaged metadata has no title. An error was returned already if the name needs the metadata.
     let title = || record.video.metadata().and_then(|metadata| title(metadata).ok().flatten());
     let has = |text: &str| text.to_lowercase().contains(search);
     has(name) || title().is_some_and(|title| has(&title))
 }
 
-/// A row of the page.
+/// A row of the response.
 struct Listing {
     name: Arc<str>,
     ids: Vec<VideoId>,
@@ -236,7 +236,7 @@ impl Listing {
         facts: &HashMap<VideoId, Facts>,
     ) -> Result<VideoEntry, ScanError> {
         let of = |id: &VideoId| facts.get(id).copied().unwrap_or_default();
-        // A video without sessions is as new as its row.
+        // Without sessions, the video with the newest row id is the newest.
         let newest = self.ids.iter().max_by_key(|id| (of(id).last_ms, **id));
         let video = newest.and_then(|id| records.get(id)).map(|record| &record.video);
         let metadata = video.and_then(|video| video.metadata());
@@ -255,7 +255,7 @@ impl Listing {
     }
 }
 
-/// When a video was watched, and how long it is.
+/// The first and last start of a video's sessions, and its duration.
 #[derive(Clone, Copy, Debug, Default)]
 struct Facts {
     first_ms: Option<i64>,
@@ -276,7 +276,7 @@ impl Facts {
     }
 }
 
-/// Finds the facts of the videos of a page: in open sessions, in the heads of blocks, and in the newest blocks.
+/// Finds the facts of the listed videos: in open sessions, in the heads of blocks, and in the newest blocks.
 async fn facts(
     snapshot: &mut dyn Snapshot,
     page: &[Listing],

@@ -94,7 +94,7 @@ pub(super) fn finish(
     Ok(Answer { results, rows: groups.len() as u64, totals })
 }
 
-/// The metrics of a group with these values; without any, of a time that the period does not have.
+/// Returns the metrics of a group with these values. Without values, the group's time has no minutes.
 fn read(
     scanner: &Scanner,
     tallies: &Tallies,

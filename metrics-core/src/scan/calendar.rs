@@ -90,7 +90,7 @@ impl Timeline {
         self.each_run(starts_ms, |starts_ms, run| take(starts_ms, run.value));
     }
 
-    /// The stretch that each start, in order, falls into.
+    /// Returns the run of time that contains each start. The starts are in order.
     pub(super) fn runs(&mut self, starts_ms: &[i64]) -> Vec<Run> {
         let mut runs = Vec::with_capacity(starts_ms.len());
         self.each_run(starts_ms, |starts_ms, run| runs.resize(runs.len() + starts_ms.len(), run));

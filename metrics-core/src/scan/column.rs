@@ -118,7 +118,7 @@ impl<'a> View<'a> {
         column.codes().map(|codes| &codes[self.range.clone()])
     }
 
-    /// The minutes at which a session in range played, as runs `[first, end)` of numbers of minutes since 1970.
+    /// Returns the minutes at which a session in range played, as runs `[first, end)` of minutes since 1970.
     pub(super) fn minutes(&self, session: usize) -> impl Iterator<Item = (i64, i64)> + '_ {
         self.columns.minutes(self.range.start + session)
     }
@@ -244,7 +244,7 @@ pub(super) fn of_video<'a>(
     }
 }
 
-/// The value of [`Dimension::Video`]: the identifier; without one, the title; without a title, the metadata.
+/// Returns the value of [`Dimension::Video`]: the identifier; without one, the title; without a title, the metadata.
 ///
 /// # Errors
 ///
@@ -257,7 +257,7 @@ pub(crate) fn video_name(video: &Video) -> Result<Cow<'_, str>, ScanError> {
     }
 }
 
-/// The title that metadata have: the text `title`.
+/// Returns the title in metadata: its text `title`.
 ///
 /// # Errors
 ///

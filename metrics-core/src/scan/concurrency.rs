@@ -1,7 +1,7 @@
-//! Sessions that play at once, by the minute.
+//! Counts the sessions that play at the same time, per minute.
 //!
-//! The runs of minutes of a session are cut to the period, and where a bucket of a time dimension ends. Each piece counts in
-//! the group of the buckets that it lies in, whenever its session started; other dimensions have the value of the session.
+//! A session's runs of minutes are clipped to the period and split at the boundaries of time buckets. Each piece counts
+//! in the group of its bucket, independent of the start of the session; other dimensions have the value of the session.
 
 use std::borrow::Cow;
 
@@ -15,14 +15,14 @@ use crate::scan::DimensionValue;
 use crate::session::minutes::minute_from;
 use crate::session::{MINUTE_MS, SPAN_MINUTES};
 
-/// How long before a period sessions start that may play in it, in milliseconds: 24 hours, because no later minute of a
-/// session counts.
+/// The longest time between the start of a session and a period in which it plays, in milliseconds: 24 hours, because
+/// no later minute of a session counts.
 pub const LOOK_BACK_MS: i64 = SPAN_MINUTES as i64 * MINUTE_MS;
 
-/// How many minutes of sessions are cut into pieces at once: 2 MB of them.
+/// The number of minutes of sessions that are split into pieces at once. They take 2 MB.
 const CUT_AT_ONCE: u32 = 131_072;
 
-/// Minutes of a session that follow each other, in numbers of minutes since 1970: `[first, end)`.
+/// Consecutive minutes of a session, as numbers of minutes since 1970: `[first, end)`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Piece {
     session: u32,
@@ -55,7 +55,7 @@ impl Scanner {
         self.add_pieces(&view, pieces)
     }
 
-    /// The part of a run of minutes that lies in the period.
+    /// Returns the part of a run of minutes that lies in the period.
     fn piece(&self, session: usize, first: i64, end: i64) -> Option<Piece> {
         let (first, end) = (first.max(self.minutes.0.into()), end.min(self.minutes.1.into()));
         (first < end).then_some(Piece {
@@ -90,7 +90,7 @@ impl Scanner {
         self.tallies.add_minutes(&pieces, &slots)
     }
 
-    /// How many whole minutes the time of a group has: the period, and the time buckets among its values.
+    /// Returns the number of whole minutes in a group's time: in the period, within the time buckets among the values.
     pub(super) fn minutes_of(&self, values: &[DimensionValue]) -> u64 {
         let mut stretches = vec![self.minutes];
         for (dimension, value) in self.query.dimensions.iter().zip(values) {
@@ -104,7 +104,7 @@ impl Scanner {
         stretches.iter().map(|(first, end)| u64::from(end - first)).sum()
     }
 
-    /// In all of time, minutes count from the first one on at which a session that counts plays.
+    /// In all of time, begins the minutes with the first one at which a counted session plays.
     pub(super) fn begin_minutes(&mut self) {
         if self.period.from_ms <= Timeframe::ALL.resolve(instant(self.period.from_ms)).0 {
             self.minutes.0 = self.tallies.first_minute().unwrap_or(self.minutes.1);
@@ -112,14 +112,14 @@ impl Scanner {
     }
 }
 
-/// The minutes in `[from_ms, until_ms)`, as far as they are after 1970.
+/// Returns the minutes in `[from_ms, until_ms)`, from 1970 on.
 pub(super) fn minutes(from_ms: i64, until_ms: i64) -> (u32, u32) {
     let minute = |at_ms| minute_from(at_ms).clamp(0, u32::MAX.into()) as u32;
     let (first, end) = (minute(from_ms), minute(until_ms));
     (first, end.max(first))
 }
 
-/// Cuts pieces where buckets end.
+/// Splits pieces at the boundaries of buckets.
 fn cut(pieces: Vec<Piece>, buckets: &mut Timeline) -> Vec<Piece> {
     let (mut whole, mut rest) = (Vec::with_capacity(pieces.len()), pieces);
     while !rest.is_empty() {
@@ -140,12 +140,12 @@ fn cut(pieces: Vec<Piece>, buckets: &mut Timeline) -> Vec<Piece> {
     whole
 }
 
-/// When pieces begin, in Unix milliseconds.
+/// Returns the starts of pieces, in Unix milliseconds.
 fn starts_ms(pieces: &[Piece]) -> Vec<i64> {
     pieces.iter().map(|piece| i64::from(piece.first) * MINUTE_MS).collect()
 }
 
-/// A column of sessions as one of their pieces.
+/// Turns a column of sessions into a column of their pieces.
 fn of_pieces<'a>(column: Column<'a>, pieces: &[Piece]) -> Column<'a> {
     let codes = column.codes.map(|codes| {
         Cow::Owned(pieces.iter().map(|piece| codes[piece.session as usize]).collect())

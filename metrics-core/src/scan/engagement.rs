@@ -126,7 +126,7 @@ impl SecondsScanner {
         Self { filter, timeline: Timeline::new(buckets), seconds: Seconds::new(buckets) }
     }
 
-    /// Counts in these steps.
+    /// Counts in steps of this resolution.
     #[must_use]
     pub fn with_resolution(self, resolution: Resolution) -> Self {
         Self { seconds: self.seconds.with_resolution(resolution), ..self }

@@ -1,4 +1,4 @@
-//! Which fields metadata and session data have.
+//! Lists the fields of metadata and session data.
 
 use std::collections::HashMap;
 
@@ -10,19 +10,19 @@ use crate::block::{Columns, Group, Groups};
 use crate::containment::DEPTH_MAX;
 use crate::query::Dimension;
 
-/// A field, and how many sessions have it.
+/// A field and the number of sessions that have it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Field {
-    /// The dimension that the field is: of the video's metadata or of the session data.
+    /// The field as a dimension: of the video's metadata or of the session data.
     pub dimension: Dimension,
-    /// How many sessions have a value.
+    /// The number of sessions with a value.
     pub sessions: u64,
 }
 
 /// Counts the sessions that have each field.
 ///
-/// An object is the fields that it has, by their paths; any other value but `null` is a field.
+/// An object counts as the fields in it, by their paths; any other value except `null` is a field.
 #[derive(Clone, Debug)]
 pub struct FieldsScanner {
     filter: SessionFilter,
@@ -37,13 +37,13 @@ impl FieldsScanner {
         Self { filter, sessions: HashMap::new(), bytes: 0 }
     }
 
-    /// The groups of columns that are read.
+    /// Returns the groups of columns that must be decoded.
     #[must_use]
     pub fn groups(&self) -> Groups {
         self.filter.groups().with(Group::SessionData)
     }
 
-    /// Whether sessions of the video may count. Columns of other videos need not be added.
+    /// Returns whether sessions of the video may count. Columns of other videos need not be added.
     #[must_use]
     pub fn wants_video(&self, video: &VideoInfo<'_>) -> bool {
         self.filter.wants_video(video)
@@ -53,8 +53,8 @@ impl FieldsScanner {
     ///
     /// # Errors
     ///
-    /// [`ScanError`] if the columns are damaged or lack a group, or if there are too many fields. The answer is not to be
-    /// used then.
+    /// [`ScanError`] if the columns are damaged or lack a group, or if there are too many fields. The counts are
+    /// invalid then.
     pub fn add(&mut self, video: &VideoInfo<'_>, columns: &Columns) -> Result<(), ScanError> {
         let view = self.filter.view(video, columns, self.groups())?;
         let picked = self.filter.pick(&view)?;
@@ -79,7 +79,7 @@ impl FieldsScanner {
         Ok(())
     }
 
-    /// The fields, those of most sessions first, then by name.
+    /// Returns the fields, the most frequent first, then by name.
     #[must_use]
     pub fn finish(self) -> Vec<Field> {
         let fields = self.sessions.into_iter();
@@ -117,7 +117,7 @@ fn collect(object: &Map<String, Value>, prefix: &str, depth: usize, paths: &mut 
     for (name, value) in object {
         let path = format!("{prefix}{name}");
         match value {
-            // Empty names are no dimension.
+            // A member with an empty name is no dimension.
             Value::Null => {}
             _ if path.is_empty() => {}
             Value::Object(members) if 0 < depth && !members.is_empty() => {

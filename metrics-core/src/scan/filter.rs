@@ -411,7 +411,7 @@ impl Picked {
         Self { sessions }
     }
 
-    /// All of so many sessions.
+    /// Selects all of this number of sessions.
     pub(super) fn all(sessions: usize) -> Self {
         Self { sessions: (0..sessions as u32).collect() }
     }

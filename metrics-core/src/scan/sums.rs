@@ -11,7 +11,7 @@ use crate::query::{Metric, Minimum};
 /// How many distinct startup times may be counted, over all groups: 80 MB of them.
 pub const VALUES_MAX: usize = 4_000_000;
 
-/// How many minutes at which the number of sessions that play changes may be counted, over all groups: 64 MB of them.
+/// The largest number of minutes, over all groups, at which the number of playing sessions changes. They take 64 MB.
 pub const MINUTES_MAX: usize = 4_000_000;
 
 /// How many startup times of a group wait to be counted at least: to sort them in bulk is faster.
@@ -20,9 +20,9 @@ const WAITING_MIN: usize = 64;
 /// What a query sums, so that nothing else is read or summed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Needs {
-    /// Whether any metric is over sessions that started in the period.
+    /// Whether any metric counts sessions that started in the period.
     pub(super) starts: bool,
-    /// Whether any metric is over minutes.
+    /// Whether any metric counts minutes.
     pub(super) minutes: bool,
     /// Whether no metric is over sessions that are no plays.
     pub(super) plays_only: bool,
@@ -215,7 +215,7 @@ impl Tallies {
         self.check()
     }
 
-    /// Fails if more values are held than memory is allowed for.
+    /// Fails if the counted values exceed the memory limit.
     fn check(&self) -> Result<(), ScanError> {
         if VALUES_MAX < self.values {
             return Err(ScanError::TooManyValues);
@@ -223,7 +223,7 @@ impl Tallies {
         if MINUTES_MAX < self.minutes { Err(ScanError::TooManyMinutes) } else { Ok(()) }
     }
 
-    /// The first minute at which a session of any group plays. Everything was counted.
+    /// Returns the first minute at which a session of any group plays. All values must be counted.
     pub(super) fn first_minute(&self) -> Option<u32> {
         let firsts = self.playing.iter().filter_map(|playing| playing.starts.counted.first());
         firsts.map(|(minute, _)| *minute).min()
@@ -278,7 +278,8 @@ impl Tallies {
         Ok(total)
     }
 
-    /// A metric of a group whose time has so many minutes, `None` if it does not apply; of no group, that of no session.
+    /// Returns a metric of a group whose time has this number of minutes, or `None` if it does not apply. Without a
+    /// group, returns the metric of no session.
     pub(super) fn metric(&self, metric: Metric, group: Option<u32>, minutes: u64) -> Option<f64> {
         let playing = group.and_then(|group| self.playing.get(group as usize));
         match metric {
@@ -385,7 +386,7 @@ impl Sums {
             Metric::FailureRate => ratio(self.failed, self.attempts),
             Metric::ExitsBeforeStart => number(self.exits),
             Metric::ExitBeforeStartRate => ratio(self.exits, self.attempts),
-            // They are no sums.
+            // Concurrency is no sum over sessions.
             Metric::PeakConcurrent | Metric::AverageConcurrent => None,
         }
     }
@@ -400,17 +401,17 @@ fn mean_s(sum_ms: u64, number: u64) -> Option<f64> {
     (0 < number).then(|| sum_ms as f64 / (1_000.0 * number as f64))
 }
 
-/// The minutes at which sessions of a group begin and end to play.
+/// The minutes at which sessions of a group start and stop playing.
 #[derive(Clone, Debug, Default)]
 struct Playing {
     starts: Counts,
     ends: Counts,
-    // The minutes of all sessions.
+    // The total of all sessions' minutes.
     minutes: u64,
 }
 
 impl Playing {
-    /// Adds a run of minutes, and returns how many more distinct ones are held.
+    /// Adds a run of minutes, and returns the number of new distinct minutes.
     fn add(&mut self, piece: &Piece) -> usize {
         self.minutes += u64::from(piece.end - piece.first);
         self.starts.add(piece.first) + self.ends.add(piece.end)
@@ -421,7 +422,7 @@ impl Playing {
         self.starts.merge(&other.starts) + self.ends.merge(&other.ends)
     }
 
-    /// The most sessions at one minute; everything was counted.
+    /// Returns the largest number of sessions at one minute. All values must be counted.
     fn peak(&self) -> u64 {
         let (mut ends, mut ended) = (self.ends.counted.iter().peekable(), 0);
         let (mut started, mut peak) = (0, 0);
