@@ -108,8 +108,8 @@ pub struct Second {
 pub struct SecondsBucket {
     /// When the bucket starts.
     pub start: DateTime<Utc>,
-    /// The number of sessions with view time; the retention of a second is its viewers per session. In steps of the
-    /// duration, sessions without a known duration do not count.
+    /// The number of sessions with watched ranges; the retention of a second is its viewers per session. In steps of
+    /// the duration, sessions without a known duration do not count.
     pub sessions: u64,
     /// The duration that most of these sessions report, in milliseconds; the longest, if several are equally frequent.
     pub duration_ms: Option<u32>,

@@ -18,7 +18,7 @@ use crate::video::Video;
 /// How many heads or open sessions are read at a time.
 const PAGE: u32 = 10_000;
 
-/// The number of records that [`Equals`] remembers at least. They take 20 MB.
+/// The number of records that [`Equals`] remembers at least, in 20 MB.
 const RECORDS_REMEMBERED: usize = 500_000;
 
 /// A closed session that was recorded elsewhere.
@@ -42,7 +42,7 @@ pub struct Foreign {
 /// the memory. In an export, equal records follow each other.
 #[derive(Clone, Debug, Default)]
 pub struct Equals {
-    // The number of records per content. All older counts are discarded at once.
+    // The number of records per content. `recent` replaces `older` when it is full.
     recent: HashMap<[u8; 16], u32>,
     older: HashMap<[u8; 16], u32>,
 }

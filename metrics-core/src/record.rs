@@ -110,9 +110,9 @@ pub enum RecordError {
 impl SessionRecord {
     /// Parses a line, with or without its line ending. `key` is the key of a line without one. Rejects sessions that
     /// start more than a day after `now`.
-    /// Members that the export derives from segments (`view_time` and `unique_view_time`) must agree with them, if
-    /// there are any.
-    /// agree with those.
+    ///
+    /// If there are segments, the members that an export derives from them (`view_time` and `unique_view_time`) must
+    /// agree with them.
     ///
     /// # Errors
     ///
@@ -253,7 +253,7 @@ fn read_stored(members: &mut Members, now: DateTime<Utc>) -> Result<Stored, Reco
     let started_at_ms = members.time("started_at", 0, last.timestamp_millis())?;
     let started_at_ms = started_at_ms.ok_or(RecordError::Missing {
         member: "started_at",
-        remedy: "say when the session began, like \"2024-02-29T12:00:00Z\"",
+        remedy: "give the start of the session, like \"2024-02-29T12:00:00Z\"",
     })?;
     let duration_ms = members.duration_ms("duration", DURATION_MS_MAX)?;
     let counters = read_counters(members)?;
@@ -304,7 +304,7 @@ fn read_view_times(
     let Some(segments) = segments.filter(|it| !it.is_empty() || view_ms.is_none()) else {
         let view_ms = view_ms.ok_or(RecordError::Missing {
             member: "segments",
-            remedy: "say what was watched, like [[0, 12.5]], or for how long with `view_time`",
+            remedy: "list the watched segments, like [[0, 12.5]], or give their length as `view_time`",
         })?;
         let watched_ms = view_ms.checked_sub(scrubbed_ms).ok_or_else(|| {
             members::differs("view_time", view_ms, "at least", scrubbed_ms, "`scrubbed_time`")

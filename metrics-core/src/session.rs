@@ -201,7 +201,7 @@ pub struct Viewed {
     pub duration_ms: Option<u32>,
     /// The counters.
     pub counters: Counters,
-    /// The minutes at which it played.
+    /// The minutes at which the session played.
     pub minutes: Minutes,
     /// Whether a segment is open: the video plays.
     pub playing: bool,
@@ -477,7 +477,8 @@ impl Session {
         playhead
     }
 
-    /// Where playback stands, and what the session comes to with an open segment as far as it ran until `reached`.
+    /// Returns the state of playback and the totals of the session. An open segment counts as far as it ran until
+    /// `reached`.
     fn folded(&self, reached: Moment) -> (Playhead, Sums) {
         let mut sums = Sums {
             segments: self.settled.clone(),
@@ -498,7 +499,7 @@ impl Session {
     }
 }
 
-/// All that follows from the events of a session.
+/// Everything that is derived from the events of a session.
 #[derive(Default)]
 struct Sums {
     segments: Segments,

@@ -67,7 +67,7 @@ proptest! {
                     let number = session.iter().filter(|it| overlaps(*it, from, to, unit)).count();
                     views += number as u64;
                     viewers += u64::from(0 < number);
-                    // The ends of what was watched: the last is an exit, any other a skip.
+                    // The ends of watched ranges: the last is an exit, any other a skip.
                     let ends = ends(session);
                     for (index, end) in ends.iter().enumerate() {
                         let last = Interval::new(*end, end + 1).unwrap();
@@ -102,7 +102,7 @@ proptest! {
     }
 }
 
-/// Sessions, each with the duration that it tells.
+/// Sessions, each with the duration that it reports.
 fn told() -> impl Strategy<Value = Vec<(Segments, Option<u32>)>> {
     let duration_ms =
         prop::option::of(prop::sample::select(vec![0, 1, 700, 9_001, 16_000, 40_000]));
@@ -121,19 +121,19 @@ fn resolution() -> impl Strategy<Value = Resolution> {
     ]
 }
 
-/// Where a step begins and ends, in units of 1/n ms, and n; `None` if nobody knows.
+/// Returns the start and end of a step, in units of 1/n ms, and n; `None` if the duration is unknown.
 fn bounds(resolution: Resolution, step: u32, duration_ms: Option<u32>) -> Option<(u64, u64, u64)> {
     let (length, unit) = match resolution {
         Resolution::Ms(ms) => (ms.into(), 1),
         Resolution::Steps(steps) => (u64::from(duration_ms?), u64::from(steps)),
     };
-    // The last step holds all that is past the duration.
+    // The last step includes everything past the duration.
     let is_last = matches!(resolution, Resolution::Steps(steps) if step + 1 == steps);
     let from = u64::from(step) * length;
     Some((from, if is_last { u64::MAX } else { from + length }, unit))
 }
 
-/// The last milliseconds of what a session watched.
+/// Returns the last millisecond of each watched range of a session.
 fn ends(session: &Segments) -> Vec<u32> {
     let ends = session.iter().map(|it| it.end_ms() - 1);
     let ends = ends.filter(|at| !has(session, at + 1)).collect::<BTreeSet<_>>();

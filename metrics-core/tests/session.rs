@@ -141,7 +141,7 @@ fn view(turns: &[Turn], skew_ms: Option<i64>, restarts: bool) -> Viewed {
     session.viewed(Reach::Until(Moment::received(now_ms)))
 }
 
-/// All but the minutes. They depend on when the first event arrived, and those that a checkpoint believed to be played stay.
+/// Removes the minutes. They depend on the arrival of the first event, and minutes that a checkpoint assumed stay.
 fn figures(mut viewed: Viewed) -> Viewed {
     viewed.minutes = Minutes::default();
     viewed

@@ -197,7 +197,7 @@ impl Drop for Shown {
 fn line(done: u64, total: u64, what: &str, elapsed: Duration) -> String {
     const WIDTH: usize = 30;
     if total == 0 && 0 < done {
-        // How much there is to do is not known, as of a pipe.
+        // The total is unknown, such as that of a pipe.
         return format!("{done} {what}, {:.0}/s", done as f64 / elapsed.as_secs_f64().max(0.001));
     }
     let share = if total == 0 { 1.0 } else { (done as f64 / total as f64).min(1.0) };

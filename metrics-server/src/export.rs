@@ -40,7 +40,7 @@ pub enum Table {
     Sources,
     /// Any metrics by any dimensions.
     Query,
-    /// The videos, and how each is watched.
+    /// The videos with their metrics.
     Videos,
     /// Every session, as far as it is stored, without its id.
     Sessions,
@@ -94,12 +94,12 @@ impl Format {
         }
     }
 
-    /// All that there is of a table.
+    /// Writes all rows of a table.
     fn write_all<R: Row>(self, rows: &[R]) -> Result<Bytes, store::Error> {
         self.write_rows(R::columns, rows.iter(), |row, line| row.cells(line))
     }
 
-    /// All rows of a table that `columns` names the columns of, and `cells` the values of each row.
+    /// Writes all rows of a table: `columns` names the columns, `cells` writes the values of each row.
     pub(crate) fn write_rows<R: Serialize>(
         self,
         columns: impl FnOnce(&mut Line<'_>),
@@ -146,7 +146,7 @@ impl Export {
                 "must be csv or ndjson: this program was built without the feature `parquet`";
             return Err(Error::parameter("format", expected));
         }
-        // A file has all rows unless somebody wants fewer.
+        // A file has all rows unless the request limits them.
         let all = |query: query::Query| query.page(query::LIMIT_MAX, 0);
         let query = match table {
             Table::Plays => Query::Plays(params.bucket_query()?),

@@ -1,4 +1,4 @@
-//! Sessions that are read from a file: those of an export, and those of other systems.
+//! Imports sessions from files: exports, and the history of other systems.
 
 mod common;
 
@@ -23,10 +23,10 @@ use common::binary;
 
 const START_MS: i64 = 1_700_000_000_000;
 
-/// More than are read or written at a time.
+/// More sessions than one batch reads or writes.
 const SESSIONS: i64 = 6_000;
 
-/// A database file, and the files beside it.
+/// A directory with databases and the files to import.
 struct Directory(TempDir);
 
 impl Directory {
@@ -43,7 +43,7 @@ impl Directory {
         binary().args(arguments).env("DATABASE_URL", url).output().unwrap()
     }
 
-    /// Runs a command that must do what it is asked, and returns what it prints.
+    /// Runs a command, expects success, and returns its output.
     #[track_caller]
     fn printed(&self, database: &str, arguments: &[&str]) -> String {
         let output = self.run(database, arguments);
@@ -64,7 +64,7 @@ impl Directory {
     }
 }
 
-/// A session with anything that a player may tell.
+/// Makes a session with random values of everything that a player may report.
 fn random(rng: &mut StdRng, key: &ApiKey, number: i64) -> SessionWrite {
     let segments: Segments = (0..rng.random_range(0..6))
         .filter_map(|_| {
@@ -72,7 +72,7 @@ fn random(rng: &mut StdRng, key: &ApiKey, number: i64) -> SessionWrite {
             Interval::new(from_ms, from_ms + rng.random_range(0..90_000))
         })
         .collect();
-    // Most start alone, and some viewers do the same at once.
+    // Most sessions start alone, and some equal ones start at the same time.
     let started_at_ms = START_MS + 1_000_003 * (number - number % 7 / 6);
     let duration_ms = rng.random_bool(0.7).then(|| rng.random_range(1..4_000_000));
     let last_event_at_ms = started_at_ms + rng.random_range(0..4_000_000);
@@ -119,11 +119,11 @@ async fn fill(directory: &Directory) {
     }
     let mut writes: Vec<_> =
         (0..SESSIONS).map(|number| random(&mut rng, &keys[number as usize % 2], number)).collect();
-    // Two viewers who are alike in everything.
+    // Two viewers whose sessions are equal.
     let twin = SessionWrite { id: SessionId::new(&keys[0], "twin"), ..writes[0].clone() };
     writes.push(twin);
     store.commit(writes.into()).await.unwrap();
-    // Those of the last third stay open.
+    // Sessions of the last third stay open.
     let until = chrono::DateTime::from_timestamp_millis(START_MS).unwrap()
         + TimeDelta::milliseconds(1_000_003 * SESSIONS * 2 / 3);
     while 0 < close(&store, until, 1_000).await.unwrap().1 {}
@@ -168,7 +168,7 @@ async fn an_export_that_is_imported_gives_every_answer_as_before() {
     assert_eq!(directory.exported("b.db"), exported);
     directory.printed("b.db", &["blocks", "verify"]);
 
-    // Neither there nor where it came from does it change anything.
+    // Importing the file again changes neither database.
     for database in ["a.db", "b.db"] {
         let log = directory.printed(database, &["import", "sessions", &file]);
         let expected = format!("imported 0 sessions; {} were there already", SESSIONS + 1);
@@ -183,7 +183,7 @@ fn history_of_other_systems_is_imported_once() {
     let least =
         json!({"identifier": "old", "started_at": "2019-05-01T12:00:00+02:00", "view_time": 90});
     let named = json!({"id": "7", "key": "theirs", "identifier": "old", "started_at": "2019-05-02T00:00:00Z", "segments": [[0, 60]]});
-    // Two viewers who are alike, and one of whom nothing is known but an id.
+    // Two viewers whose sessions are equal, and one session with an id.
     let file = directory.write("old.ndjson", &[&least, &least, &named]);
     let import = ["import", "sessions", &file, "--key", "mine"];
     let log = directory.printed("a.db", &import);
@@ -193,12 +193,12 @@ fn history_of_other_systems_is_imported_once() {
     assert_eq!(answer, "key,plays,view_time\r\nmine,2,180\r\ntheirs,1,60\r\n");
     assert!(directory.printed("a.db", &import).contains("imported 0 sessions; 3 were there"));
 
-    // A third viewer, and another content of the one with an id, which stays.
+    // A third equal session, and the session with an id with other content, which does not replace it.
     let renamed = json!({"id": "7", "key": "theirs", "identifier": "old", "started_at": "2019-05-02T00:00:00Z", "segments": [[0, 61]]});
     directory.write("old.ndjson", &[&renamed, &least, &least, &least]);
     let log = directory.printed("a.db", &import);
     assert!(log.contains("imported 1 sessions; 2 were there already"), "{log}");
-    assert!(log.contains("1 sessions are there with other content, and stay as they are"), "{log}");
+    assert!(log.contains("1 sessions exist already with other content"), "{log}");
 }
 
 #[test]

@@ -103,7 +103,7 @@ named! {
         /// Exits before the first frame per session, with or without view time.
         ExitBeforeStartRate = "exit_before_start_rate",
         /// The largest number of sessions that played at the same whole minute of the group's time, independent of
-        /// their start and view time. The group's time is the period until now, within the time bucket if there is one.
+        /// their start and view time. The group's time is the period until now, or the part of it in its time bucket.
         PeakConcurrent = "peak_concurrent",
         /// Mean number of sessions that played, over the whole minutes of the group's time. In all of time, the minutes
         /// begin with the first one at which any session played.

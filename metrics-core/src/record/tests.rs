@@ -56,7 +56,7 @@ fn view_times_follow_from_segments_or_stand_for_them() {
     check(json!({"segments": [], "view_time": 5, "unique_view_time": 0}), 5_000, 0);
     check(json!({"segments": [], "view_time": 5, "scrubbed_time": 5}), 5_000, 0);
 
-    check_refused(json!({"segments": null}), "`segments` is missing: say what was watched");
+    check_refused(json!({"segments": null}), "`segments` is missing: list the watched segments");
     let told = "`view_time` is 22, expected 22.5, the sum of `segments`: leave it out";
     check_refused(json!({"view_time": 22}), told);
     check_refused(json!({"unique_view_time": 22.5}), "`unique_view_time` is 22.5, expected 20");

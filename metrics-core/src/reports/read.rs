@@ -70,7 +70,7 @@ pub(crate) async fn read_from<F: Fold>(
     read_videos(snapshot, reading, &videos, fold).await
 }
 
-/// Folds those sessions of a reading that are of these videos.
+/// Folds the sessions of these videos.
 pub(super) async fn read_videos<F: Fold>(
     snapshot: &mut dyn Snapshot,
     reading: &Reading,
@@ -117,7 +117,7 @@ async fn videos(
     Ok(all.filter(|_| !leaves_out).unwrap_or(Videos::These(wanted)))
 }
 
-/// Lists videos, by their ids.
+/// Lists videos by their ids.
 pub(super) async fn list(
     snapshot: &mut dyn Snapshot,
     scope: &VideoScope,

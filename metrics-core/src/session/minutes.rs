@@ -1,38 +1,38 @@
-//! The minutes at which a session played: from these, reports count the sessions that play at once.
+//! The minutes at which a session played. Reports count concurrent sessions from them.
 
 use crate::varint::{self, Damaged, Reader};
 
-/// How long a minute is, in milliseconds.
+/// The length of a minute, in milliseconds.
 pub const MINUTE_MS: i64 = 60_000;
 
-/// For how long after its start the minutes of a session count: 24 hours, in minutes.
+/// The time after the start of a session in which its minutes count: 24 hours, in minutes.
 ///
-/// So a report on some period finds every session that plays in it among those that started at most so long before.
+/// All sessions that play in a period therefore started in it or at most this time before it.
 pub const SPAN_MINUTES: u16 = 24 * 60;
 
-/// How many runs of minutes a session has at most. Beyond that, the two runs closest to each other become one.
+/// The largest number of runs of minutes of a session. Beyond it, the two closest runs become one.
 pub const RUNS_MAX: usize = 64;
 
 /// The whole minutes of Unix time at which a segment of a session was open: instants of 60,000 ms times a whole number.
 ///
-/// A segment is open from its `play` to its `pause`, waits for data included. One that ended without a `pause` was open as
-/// long as playback can have gone on: never past the end of the video, and not while the viewer was away for more than a
-/// minute. Where segments were corrected, joined or removed later, every minute at which one of them was open counts, and
-/// so does every minute at which a stored segment was believed to be open.
+/// A segment is open from its `play` to its `pause`, waits for data included. A segment that ended without a `pause`
+/// was open as long as playback can have gone on: never past the end of the video, and not during an absence of more
+/// than a minute. Where segments were corrected, joined or removed later, every minute at which one of them was open
+/// counts, and so does every minute at which a stored segment was assumed to be open.
 ///
-/// Minutes are kept as runs, relative to the start of the session; those later than [`SPAN_MINUTES`] are dropped. More than
-/// [`RUNS_MAX`] runs are joined where the fewest minutes lie between two of them.
+/// Minutes are kept as runs, relative to the start of the session; minutes after [`SPAN_MINUTES`] are dropped. If there
+/// are more than [`RUNS_MAX`] runs, the two with the fewest minutes between them are joined.
 ///
-/// A segment begins when its `play` arrived by the server's clock, and lasts as long as the player's clock says, where
-/// both of its ends have a timestamp. Events that arrive late all at once, such as those of a page that was offline, count
-/// as if the first of them had happened when it arrived.
+/// A segment begins when its `play` arrives by the server's clock. Its length follows the player's clock if both of its
+/// ends have a timestamp. Events that arrive late all at once, such as those of a page that was offline, count as if
+/// the first of them had happened at its arrival.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Minutes {
     // Invariant: in order, not empty, not adjacent; at most `RUNS_MAX`, none beyond `SPAN_MINUTES`.
     runs: Vec<MinuteRun>,
 }
 
-/// Minutes that follow each other, counted from the first whole minute at or after the start of a session.
+/// Consecutive minutes, counted from the first whole minute at or after the start of a session.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct MinuteRun {
     pub(crate) first: u16,
@@ -41,8 +41,8 @@ pub(crate) struct MinuteRun {
 }
 
 impl Minutes {
-    /// The minutes of a session that played from its start on, for as long as it watched. Sessions that were recorded
-    /// without minutes get these.
+    /// Makes the minutes of a session that played from its start on, for the length of its view time. They are assumed
+    /// for sessions that were recorded without minutes.
     #[must_use]
     pub fn of_view(started_at_ms: i64, view_ms: u64) -> Self {
         let mut minutes = Self::default();
@@ -79,7 +79,7 @@ impl Minutes {
         }
     }
 
-    /// How many minutes there are.
+    /// Returns the number of minutes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.runs.iter().map(|run| usize::from(run.end - run.first)).sum()
@@ -91,7 +91,7 @@ impl Minutes {
         self.runs.is_empty()
     }
 
-    /// The minutes in order, as numbers of minutes since 1970, of a session that started at `started_at_ms`.
+    /// Iterates over the minutes in order, as minutes since 1970, of a session that started at `started_at_ms`.
     pub fn iter(&self, started_at_ms: i64) -> impl Iterator<Item = i64> + '_ {
         runs_from(started_at_ms, &self.runs).flat_map(|(first, end)| first..end)
     }
@@ -100,7 +100,7 @@ impl Minutes {
         &self.runs
     }
 
-    /// Runs that a block has.
+    /// Makes minutes of the runs in a block.
     pub(crate) fn of_runs(runs: &[MinuteRun]) -> Self {
         Self { runs: runs.to_vec() }
     }
@@ -110,7 +110,7 @@ impl Minutes {
         self.runs.capacity() * size_of::<MinuteRun>()
     }
 
-    /// The minutes as bytes: one for none, and for up to 63 from the first one after the start on.
+    /// Encodes the minutes: one byte for none, and for up to 63 from the first one after the start on.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(1);
@@ -118,7 +118,7 @@ impl Minutes {
         out
     }
 
-    /// Reads what [`encode`](Self::encode) wrote.
+    /// Decodes bytes of [`encode`](Self::encode).
     ///
     /// # Errors
     ///
@@ -134,7 +134,7 @@ impl Minutes {
     }
 
     /// Appends the length of the run that begins at the first minute after the start, which may be 0; then, of each run
-    /// after it, its distance from the end of the one before, and its length. The lowest bit of a length says whether
+    /// after it, its distance from the end of the run before, and its length. The lowest bit of a length is 1 if
     /// another run follows.
     pub(crate) fn put(&self, out: &mut Vec<u8>) {
         let has_first = self.runs.first().is_some_and(|run| run.first == 0);
@@ -153,14 +153,14 @@ fn put_len(out: &mut Vec<u8>, len: u16, is_followed: bool) {
     varint::put(out, u64::from(len) << 1 | u64::from(is_followed));
 }
 
-/// Appends the runs that [`Minutes::put`] wrote.
+/// Decodes runs that [`Minutes::put`] encoded, and appends them.
 pub(crate) fn take(reader: &mut Reader<'_>, runs: &mut Vec<MinuteRun>) -> Result<(), Damaged> {
     let from = runs.len();
     let mut first = 0;
     loop {
         let number: u64 = reader.number()?;
         let (len, is_followed) = (number >> 1, number & 1 == 1);
-        // Only the run at the start may be none.
+        // Only the run at the start may be empty.
         if len == 0 && 0 < first {
             return Err(Damaged("a run of minutes is empty"));
         }
@@ -183,7 +183,7 @@ pub(crate) fn take(reader: &mut Reader<'_>, runs: &mut Vec<MinuteRun>) -> Result
     }
 }
 
-/// The first minute of each run and the first one after it, as numbers of minutes since 1970.
+/// Returns the first minute of each run and the first one after it, as minutes since 1970.
 pub(crate) fn runs_from(
     started_at_ms: i64,
     runs: &[MinuteRun],
@@ -192,7 +192,7 @@ pub(crate) fn runs_from(
     runs.iter().map(move |run| (start + i64::from(run.first), start + i64::from(run.end)))
 }
 
-/// The number of the first whole minute at or after an instant.
+/// Returns the number of the first whole minute at or after an instant.
 pub(crate) fn minute_from(at_ms: i64) -> i64 {
     at_ms.div_euclid(MINUTE_MS) + i64::from(at_ms.rem_euclid(MINUTE_MS) != 0)
 }

@@ -37,9 +37,9 @@ pub(super) const JUMP_MS: u32 = 50;
 pub(super) struct Open {
     pub(super) from_ms: u32,
     pub(super) at: Moment,
-    /// When it began by the server's time of day, in Unix milliseconds: mostly when its play arrived.
+    /// The start by the server's time of day, in Unix milliseconds: usually the arrival of its `play`.
     pub(super) began_ms: i64,
-    /// Until when its minutes are counted, by the same clock.
+    /// The end of the minutes that are counted already, by the same clock.
     pub(super) counted_ms: i64,
     /// It begins elsewhere than the segment before ended: a seek.
     pub(super) has_jumped: bool,
@@ -91,7 +91,7 @@ impl Open {
         }
     }
 
-    /// Notes when it began by the server's time of day, in Unix milliseconds.
+    /// Sets the start by the server's time of day, in Unix milliseconds.
     pub(super) fn begin(&mut self, began_ms: i64) {
         (self.began_ms, self.counted_ms) = (began_ms, began_ms);
     }
@@ -183,7 +183,7 @@ pub(super) struct Closed {
     pub(super) segment: Option<Interval>,
     pub(super) opened: Moment,
     pub(super) closed: Moment,
-    /// When playback ended by the server's time of day, in Unix milliseconds.
+    /// The end of playback by the server's time of day, in Unix milliseconds.
     pub(super) ended_ms: i64,
     /// Whether both ends have the player's timestamp.
     pub(super) is_timed: bool,
@@ -195,8 +195,9 @@ pub(super) struct Closed {
 }
 
 impl Closed {
-    /// When a play at `at` began by the server's time of day, in Unix milliseconds: when it arrived, or as long after the
-    /// end of this segment as the player's clock says, where it arrived sooner, as it does with all that a page kept.
+    /// Returns the start of a `play` at `at` by the server's time of day, in Unix milliseconds: its arrival or, if that
+    /// is later, the end of this segment plus the time between both by the player's clock. It is later for events that
+    /// a page kept and sent all at once.
     pub(super) fn next_ms(&self, at: Moment) -> i64 {
         if self.closed.timestamp_ms.is_none() || at.timestamp_ms.is_none() {
             return at.received_ms;

@@ -79,7 +79,7 @@ const SEEK_WAIT_MS: u64 = 500;
 /// The shortest segment between two jumps that is watched, in milliseconds. Sliders seek every 30 to 200 ms.
 const SCRUB_MS_MAX: u32 = 250;
 
-/// The slowest rate that is believed of a player that tells none, in thousandths.
+/// The slowest rate assumed of a player that reports none, in thousandths.
 const UNTOLD_RATE_MILLI_MIN: u32 = 500;
 
 /// How long a video may have been over without another event before nobody watches it any more, in milliseconds.
@@ -585,8 +585,8 @@ impl Playhead {
         }
     }
 
-    /// When playback of a segment that was open until `at` ended, by the server's time of day in Unix milliseconds. `to_ms`
-    /// is the position at which the player says that it ended, if it does.
+    /// Returns the end of playback of a segment that was open until `at`, by the server's time of day in Unix
+    /// milliseconds. `to_ms` is the end position, if the player reports one.
     fn ended_ms(&self, open: &Open, to_ms: Option<u32>, at: Moment) -> i64 {
         let (known, waiting_ms) = (open.known, self.waiting_ms(open, at));
         let mut ran_ms = open.at.until_ms(at);
@@ -594,7 +594,7 @@ impl Playhead {
             ran_ms = ran_ms.saturating_sub(self.over_ms(open, at).unwrap_or(0));
         }
         if let Some(to_ms) = to_ms {
-            // A longer time, such as a night that the machine slept, was not watched.
+            // A longer time, such as a night in which the machine slept, was not played.
             let rate_milli = open.rate_milli.min(UNTOLD_RATE_MILLI_MIN);
             let moved_ms = u64::from(to_ms.saturating_sub(known.position_ms));
             let played_ms = moved_ms * u64::from(RATE_MILLI) / u64::from(rate_milli);
@@ -612,12 +612,12 @@ impl Playhead {
         ended_ms
     }
 
-    /// How long ago playback must have come to the end of an open segment, in milliseconds, if it has.
+    /// Returns the time since playback must have reached the end of an open segment, in milliseconds, if it has.
     fn over_ms(&self, open: &Open, now: Moment) -> Option<u64> {
         let endless = Open { is_echoed: false, ..*open };
         let estimate_ms = endless.estimate_ms(now, self.waiting_ms(open, now));
         let over_ms = estimate_ms.checked_sub(open.end_ms(self.duration_ms))?;
-        // In time that passed, not in video.
+        // Milliseconds of time, not of video.
         Some(u64::from(over_ms) * u64::from(RATE_MILLI) / u64::from(open.rate_milli))
     }
 

@@ -38,7 +38,7 @@ pub struct Stored {
     /// All segments, as [`Segments::encode`] writes them. A segment that is open ends where it is known to
     /// have run. What was [scrubbed](super::Details::scrubbed_ms) is view time, and no segment.
     pub segments: Vec<u8>,
-    /// The minutes at which it played, an open segment as far as it is known to have run.
+    /// The minutes at which the session played. An open segment counts as far as it is known to have run.
     pub minutes: Minutes,
     /// The counters.
     pub counters: Counters,
@@ -49,8 +49,8 @@ pub struct Stored {
 impl Stored {
     /// A session that was recorded elsewhere and is over: nothing is open in it, and no event of it was seen here.
     ///
-    /// It has no counters, its view times are those of `segments`, and it is assumed to have played from its start on for as
-    /// long as it watched. Times are Unix milliseconds, the duration is
+    /// It has no counters, its view times are those of `segments`, and it is assumed to have played from its start on
+    /// for the length of its view time. Times are Unix milliseconds, the duration is milliseconds of video.
     /// milliseconds of video.
     ///
     /// ```
@@ -319,7 +319,7 @@ fn take_open(reader: &mut Reader<'_>, started_at_ms: i64) -> Result<State, Damag
     let (from_ms, ran_ms) = (reader.narrow()?, reader.number()?);
     let until = take_moment(reader, started_at_ms)?;
     let mut open = Open::new(from_ms, until.earlier(ran_ms), RATE_MILLI);
-    // The minutes until then are stored.
+    // The stored minutes include those until then.
     open.counted_ms = until.received_ms;
     if flags & STAMPED != 0 {
         open.at.timestamp_ms = Some(unzigzag(reader.number()?));

@@ -496,7 +496,7 @@ proptest! {
     }
 }
 
-/// What a viewer does.
+/// An action of a viewer.
 #[derive(Clone, Copy, Debug)]
 enum Deed {
     Play {
@@ -510,17 +510,17 @@ enum Deed {
     Reload,
 }
 
-/// When a viewer played, in seconds, by a stop watch.
+/// The seconds in which a viewer played, measured by a stop watch.
 #[derive(Debug, Default)]
 struct StopWatch {
     stretches: Vec<(i64, i64)>,
-    // Since when it plays, from where, and until where.
+    // The start of playback, the position at the start, and the end of the video.
     open: Option<(i64, i64, i64)>,
     lost: Option<i64>,
 }
 
 impl StopWatch {
-    /// Plays until `now`, or until the connection was lost, or until the video ended; and returns where that is.
+    /// Plays until `now`, until the connection was lost or until the video ended, and returns the position there.
     fn stop(&mut self, now: i64) -> Option<i64> {
         let (since, from, to) = self.open.take()?;
         let until = self.lost.take().unwrap_or(now).min(since + to - from);
@@ -548,7 +548,7 @@ impl StopWatch {
     }
 }
 
-/// Does one thing to a session and to the stop watch.
+/// Applies one action to a session and to the stop watch.
 fn happens(session: &mut Session, watch: &mut StopWatch, deed: Deed, now: i64, duration: u32) {
     let at = Moment::received(START_MS + 1_000 * now);
     let seconds = f64::from(duration);
@@ -560,7 +560,7 @@ fn happens(session: &mut Session, watch: &mut StopWatch, deed: Deed, now: i64, d
             let play = PlayerEvent::play(f64::from(from)).with_duration(seconds);
             session.apply(&play.check().unwrap(), at);
         }
-        // A viewer who is not connected cannot tell.
+        // A disconnected player cannot report.
         Deed::Pause if watch.lost.is_none() => {
             let Some(to) = watch.stop(now) else { return };
             let pause = PlayerEvent::pause(to as f64).with_duration(seconds);
@@ -622,7 +622,7 @@ proptest! {
     }
 }
 
-/// The minutes after the start at which a session played, as far as it is known to have run.
+/// Checks the minutes after the start at which a session is known to have played.
 #[track_caller]
 fn check_minutes(inputs: &[(i64, Input)], expected: &[i64]) {
     let session = run(inputs);
@@ -659,7 +659,7 @@ fn a_night_that_the_machine_slept_is_not_played() {
 #[test]
 fn minutes_of_what_was_sent_late_follow_the_clock_of_the_player() {
     let at = |event: PlayerEvent, second: i64| Input::Event(event.with_timestamp(1_000 * second));
-    // All of it arrived at once, as when a page was offline.
+    // All events arrived at once, as those of a page that was offline.
     let inputs = [
         (0, at(PlayerEvent::play(0.0), 5_000)),
         (0, at(PlayerEvent::pause(101.0), 5_101)),

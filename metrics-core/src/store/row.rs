@@ -15,7 +15,7 @@ pub(super) struct Columns {
     pub(super) view_ms: i64,
     pub(super) unique_ms: i64,
     pub(super) segments: Vec<u8>,
-    /// Without a byte of a session that was recorded before there were minutes.
+    /// Empty for a session that was recorded without minutes.
     pub(super) minutes: Vec<u8>,
     pub(super) rebufferings: i64,
     pub(super) rebuffering_ms: i64,

@@ -40,7 +40,7 @@ struct Bucket {
     seconds: Seconds,
 }
 
-/// What was counted, by its steps.
+/// The counts of a bucket, per second or per step.
 #[derive(Serialize)]
 enum Seconds {
     #[serde(rename = "per_second")]
@@ -61,7 +61,7 @@ struct Second {
     retention: f64,
 }
 
-/// Where a second or step begins.
+/// The start of a second or step.
 #[derive(Clone, Copy, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Position {

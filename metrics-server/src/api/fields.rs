@@ -1,4 +1,4 @@
-//! `/api/v1/fields`: which fields metadata and session data have, for choosers.
+//! `/api/v1/fields`: lists the fields of metadata and session data, for menus of filters and dimensions.
 
 use hyper::{Response, StatusCode};
 use metrics_core::Metrics;
@@ -10,13 +10,13 @@ use super::params::Params;
 use crate::error::Error;
 use crate::response::{self, Body};
 
-/// How many fields are answered unless said otherwise.
+/// The default number of fields in a response.
 const LIMIT: u64 = 1_000;
 
 #[derive(Serialize)]
 struct Answer {
     fields: Vec<Entry>,
-    /// How many fields there are, not only those of the page.
+    /// The number of all fields, regardless of `limit` and `offset`.
     rows: u64,
 }
 
@@ -26,7 +26,7 @@ struct Entry {
     sessions: u64,
 }
 
-/// The fields, as the dimensions that they are, those of most sessions first.
+/// Lists the fields as dimensions, the most frequent first.
 pub(crate) async fn fields(metrics: &Metrics, params: &Params) -> Result<Response<Body>, Error> {
     let limit = params.whole("limit", LIMIT, 1..=u64::from(LIMIT_MAX))?;
     let offset = params.whole("offset", 0, 0..=u64::MAX >> 11)?;

@@ -126,8 +126,8 @@ impl Params {
         Ok(())
     }
 
-    /// In which form engagement is asked for: every second or step if there is an `interval` or a `resolution` and
-    /// no `ranges`.
+    /// Returns the form of engagement: every second or step if there is an `interval` or a `resolution` and no
+    /// `ranges`.
     pub(crate) fn engagement(&self) -> Result<Engagement, Error> {
         let per_second = ["interval", "resolution"].iter().any(|it| self.values.contains_key(*it));
         if per_second && !self.values.contains_key("ranges") {

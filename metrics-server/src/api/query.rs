@@ -69,7 +69,7 @@ pub(crate) async fn table(
     Ok(write_table(format, &columns, rows)?)
 }
 
-/// The columns of the metrics of a query, in the order of [`Measures::cells`].
+/// Returns the columns of a query's metrics, in the order of [`Measures::cells`].
 pub(crate) fn measure_columns(query: &Query) -> impl Iterator<Item = (String, Kind)> {
     let columns = |end: &'static str, is_there: bool| {
         let metrics = query.metrics.iter().filter(move |_| is_there);
@@ -79,7 +79,7 @@ pub(crate) fn measure_columns(query: &Query) -> impl Iterator<Item = (String, Ki
     columns("", true).chain(columns("_before", is_compared)).chain(columns("_change", is_compared))
 }
 
-/// A table with these columns.
+/// Writes a table with these columns.
 pub(crate) fn write_table(
     format: Format,
     columns: &[(String, Kind)],
@@ -104,7 +104,7 @@ impl Serialize for TableRow<'_> {
     }
 }
 
-/// The kind of the values of a dimension.
+/// Returns the kind of a dimension's values.
 fn kind(by: &Dimension) -> Kind {
     match by {
         Dimension::Time(_) => Kind::Time,
@@ -216,7 +216,7 @@ impl<Row> Report<Row> {
 }
 
 impl Measures {
-    /// The cells of the metrics, in the order of [`measure_names`].
+    /// Returns the cells of the metrics, in the order of [`measure_names`].
     pub(crate) fn cells(&self) -> impl Iterator<Item = Value> {
         let Self { metrics, comparison } = self;
         let compared = comparison.iter().flat_map(|it| it.metrics.iter().chain(&it.change));
@@ -306,7 +306,7 @@ fn understood(query: &Query) -> Value {
 }
 
 impl Params {
-    /// What a query asks for, as in `query` unless said otherwise.
+    /// Reads the parameters of a query. `query` has the defaults.
     pub(crate) fn query(&self, query: Query) -> Result<Query, Error> {
         let mut query = self.metrics_query(query, &["dimensions", "fill"])?;
         if let Some(names) = self.texts("dimensions")? {
@@ -317,7 +317,7 @@ impl Params {
         Ok(query)
     }
 
-    /// What every query asks for, as in `query` unless said otherwise, where the members `others` are read elsewhere.
+    /// Reads the parameters that all queries have. `query` has the defaults; the members `others` are read elsewhere.
     pub(crate) fn metrics_query(
         &self,
         query: Query,

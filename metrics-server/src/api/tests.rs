@@ -213,7 +213,7 @@ async fn engagement_is_counted_in_steps() {
     assert_eq!((&bucket["sessions"], &bucket["duration"]), (&json!(2), &json!(4.0)));
     assert_eq!(bucket["average_percentage_viewed"], 0.375);
 
-    // The other session does not say how long the video is.
+    // The other session has no known duration.
     let steps = json!({ "identifier": "intro", "resolution": "4 steps" });
     let counted = fixture.engagement(steps).await;
     let bucket = &counted["engagement"][0];

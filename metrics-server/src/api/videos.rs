@@ -1,4 +1,4 @@
-//! `/api/v1/videos`: which videos there are, and how each is watched.
+//! `/api/v1/videos`: lists videos with their metrics.
 
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -25,7 +25,7 @@ const COLUMNS: [(&str, Kind); 6] = [
     ("last_played_at", Kind::Time),
 ];
 
-/// A video, and how it is watched.
+/// A video and its metrics.
 #[derive(Serialize)]
 pub(crate) struct Entry {
     identifier: Option<String>,
@@ -78,7 +78,7 @@ impl Entry {
         }
     }
 
-    /// The cells, in the order of [`COLUMNS`] and [`measure_columns`].
+    /// Returns the cells, in the order of [`COLUMNS`] and [`measure_columns`].
     fn cells(self) -> Vec<Value> {
         let measures = self.measures.cells();
         let cells: [Value; COLUMNS.len()] = [
@@ -94,7 +94,7 @@ impl Entry {
 }
 
 impl Params {
-    /// Which videos are asked for, as in `query` unless said otherwise.
+    /// Reads the parameters of a list of videos. `query` has the defaults.
     pub(crate) fn videos_query(&self, query: VideosQuery) -> Result<VideosQuery, Error> {
         let mut query = VideosQuery::from(self.metrics_query(query.query, &["search"])?);
         if let Some(search) = self.get("search") {

@@ -1,4 +1,4 @@
-//! `metrics-server import sessions`: reads sessions, a JSON object a line, from a file or from the standard input.
+//! `metrics-server import sessions`: imports sessions, a JSON object per line, from a file or from the standard input.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -19,13 +19,13 @@ use tokio::sync::mpsc;
 
 use super::Shown;
 
-/// How many sessions are written at once: enough that the blocks of a video are not read over and over.
+/// The number of sessions per write, large enough that the blocks of a video are not read over and over.
 const SESSIONS_AT_ONCE: usize = 5_000;
 
-/// How many bytes of lines are in memory at once, about. Another batch is read while one is written.
+/// The approximate size of a batch of lines, in bytes. The next batch is read while one is written.
 const BYTES_AT_ONCE: usize = 16 * 1024 * 1024;
 
-/// How many lines that are refused are named.
+/// The number of rejected lines that the log names.
 const NAMED_MAX: usize = 20;
 
 /// Some lines of the file.
@@ -33,7 +33,7 @@ const NAMED_MAX: usize = 20;
 struct Batch {
     records: Vec<SessionRecord>,
     refused: Vec<(u64, RecordError)>,
-    // How far the file was read.
+    // The number of bytes read from the file so far.
     bytes_read: u64,
 }
 
@@ -50,11 +50,11 @@ struct Report {
     named: Vec<(u64, RecordError)>,
 }
 
-/// Refuses a file that cannot be read, before a database is opened, which might make it.
+/// Rejects an unreadable file before the database is opened, since opening may create it.
 ///
 /// # Errors
 ///
-/// Which file it is, and why.
+/// The name of the file and the reason.
 pub(crate) fn check_file(import: &SessionsImport) -> Result<(), Box<dyn Error>> {
     let path = import.file.as_deref();
     open(path).map_err(|err| format!("cannot read {}: {err}", name(path)))?;
@@ -87,7 +87,7 @@ pub(crate) async fn import_sessions(
         if let Some(store) = store {
             let written = write(store, records, &mut equals, &mut report).await;
             written.map_err(|err| {
-                format!("the store did not take everything; import again to go on: {err}")
+                format!("the import is incomplete; import the file again to go on: {err}")
             })?;
         }
         shown.show(bytes_read, total);
@@ -96,7 +96,7 @@ pub(crate) async fn import_sessions(
     report.print(store.is_some())
 }
 
-/// Opens the file, and says how long it is, or 0 where that is not known.
+/// Opens the file, and returns it with its length, or 0 if the length is unknown.
 fn open(path: Option<&Path>) -> io::Result<(Box<dyn Read + Send>, u64)> {
     let Some(path) = path else { return Ok((Box::new(io::stdin()), 0)) };
     let file = File::open(path)?;
@@ -107,7 +107,7 @@ fn open(path: Option<&Path>) -> io::Result<(Box<dyn Read + Send>, u64)> {
     Ok((Box::new(file), metadata.len()))
 }
 
-/// Reads and parses lines on a thread of its own, which may wait for a pipe while this process is told to end.
+/// Reads and parses lines on a separate thread, which may still wait for a pipe when the process receives a stop signal.
 fn read(file: Box<dyn Read + Send>, key: Option<ApiKey>) -> mpsc::Receiver<io::Result<Batch>> {
     let (sender, batches) = mpsc::channel(1);
     thread::spawn(move || {
@@ -128,7 +128,7 @@ fn read(file: Box<dyn Read + Send>, key: Option<ApiKey>) -> mpsc::Receiver<io::R
 /// The lines of a file.
 struct Lines<R> {
     reader: R,
-    // Of the line read last, from 1 on.
+    // The number of the last line, from 1 on.
     number: u64,
     bytes_read: u64,
 }
@@ -155,7 +155,7 @@ impl<R: BufRead> Lines<R> {
         Ok(Some(Batch { bytes_read: self.bytes_read, ..batch }))
     }
 
-    /// Reads the next line, of a longer one only enough to see that it is too long. Returns false at the end.
+    /// Reads the next line. Of a line beyond the limit, keeps only enough to detect that. Returns false at the end.
     fn next(&mut self, line: &mut Vec<u8>) -> io::Result<bool> {
         line.clear();
         let mut head = self.reader.by_ref().take(LINE_BYTES_MAX as u64 + 1);
@@ -220,7 +220,7 @@ impl Report {
         }
         if 0 < *differing {
             tracing::warn!(
-                "{differing} sessions are there with other content, and stay as they are"
+                "{differing} sessions exist already with other content and were not changed"
             );
         }
         if is_written {
@@ -230,14 +230,14 @@ impl Report {
         }
         if 0 < *keys_added {
             tracing::info!(
-                "added {keys_added} keys, which pages may use: `metrics-server keys revoke` those that are out of use"
+                "added {keys_added} keys, which pages may use: revoke unused ones with `metrics-server keys revoke`"
             );
         }
         match refused {
             0 => Ok(()),
             refused => {
                 let advice =
-                    "correct them and import the file again: what is there is not added twice";
+                    "correct them and import the file again: imported sessions are not added twice";
                 Err(format!("{refused} lines were refused: {advice}").into())
             }
         }

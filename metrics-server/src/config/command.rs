@@ -45,15 +45,15 @@ pub enum Command {
     Health,
 }
 
-/// Which sessions are imported.
+/// The options of an import of sessions.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct SessionsImport {
-    /// The file; none for the standard input.
+    /// The file, or `None` for the standard input.
     pub file: Option<PathBuf>,
-    /// The key of lines that name none.
+    /// The key of lines without one.
     pub key: Option<ApiKey>,
-    /// Whether the lines are checked, and nothing is written.
+    /// Whether to check the lines without writing.
     pub dry_run: bool,
 }
 
@@ -151,7 +151,7 @@ pub(super) enum CommandFlags {
         /// password does not show]
         to: Option<String>,
     },
-    /// Import into the database what another server or system has recorded; can be repeated
+    /// Import sessions of another server or system into the database; can be repeated
     #[command(subcommand)]
     Import(ImportFlags),
     /// Check the blocks and totals that answer reports; servers may run meanwhile
@@ -162,7 +162,7 @@ pub(super) enum CommandFlags {
     Keys(KeysFlags),
     /// Export a report, or every session, as CSV or NDJSON; servers may run meanwhile
     Export(Box<ExportFlags>),
-    /// Answer any metrics by any dimensions: `export query`, with the query first
+    /// Print any metrics by any dimensions: `export query`, with the query as the first argument
     Query {
         /// The query, like `{"metrics": ["plays"], "dimensions": ["video"]}` [default: plays and view
         /// time of the last 30 days]
@@ -171,8 +171,7 @@ pub(super) enum CommandFlags {
         #[command(flatten)]
         flags: Box<ReportFlags>,
     },
-    /// List the videos, with the plays, the view time and the average percentage viewed of each:
-    /// `export videos`
+    /// List the videos with their plays, view time and average percentage viewed: `export videos`
     Videos(Box<ReportFlags>),
     /// Ask the server that runs here whether it can record, for container health checks
     Health,
@@ -210,7 +209,7 @@ impl KeysFlags {
 }
 
 fn read_key(name: &str, key: &str) -> Result<ApiKey, ConfigError> {
-    // It may be a mistyped secret, and a refusal ends up in a log.
+    // The value may be a mistyped secret, and the message ends up in a log.
     ApiKey::new(key).map_err(|err| ConfigError::Refused(format!("{name} cannot be one: {err}")))
 }
 
@@ -274,7 +273,7 @@ pub(super) struct ReportFlags {
     #[arg(long, value_name = "JSON")]
     q: Option<String>,
 
-    /// Only videos with this in their identifier or title, for `videos`
+    /// Only videos with this text in their identifier or title, for `videos`
     #[arg(long, value_name = "TEXT")]
     search: Option<String>,
 
@@ -346,17 +345,17 @@ pub(super) enum ImportFlags {
         /// Its URL, `postgres://USER@HOST/DATABASE`
         url: String,
     },
-    /// From NDJSON, a session a line, as `export sessions --format ndjson` writes it; needed are `key`,
-    /// `identifier` or `metadata`, `started_at`, and `segments` or `view_time`
+    /// From NDJSON, a session a line, as `export sessions --format ndjson` writes it. Each line needs
+    /// `key`, `identifier` or `metadata`, `started_at`, and `segments` or `view_time`
     Sessions {
         /// The file, or - for the standard input
         file: PathBuf,
 
-        /// The key of lines that name none
+        /// The key of lines without one
         #[arg(long)]
         key: Option<String>,
 
-        /// Check every line, and write nothing
+        /// Check every line without writing
         #[arg(long)]
         dry_run: bool,
     },

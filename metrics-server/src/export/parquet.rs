@@ -19,13 +19,13 @@ use parquet::schema::types::Type;
 
 use super::row::{Kind, Line, Sink};
 
-/// Whether files can be written.
+/// Whether this program can write Parquet files.
 pub(super) const IS_THERE: bool = true;
 
-/// How many rows a group has at most: readers skip and read groups as a whole.
+/// The largest number of rows of a group: readers skip and read groups as a whole.
 const GROUP_ROWS: usize = 65_536;
 
-/// How many bytes of values are in memory before a group is written, about.
+/// The approximate size of the values in memory before a group is written, in bytes.
 const GROUP_BYTES: usize = 8 * 1024 * 1024;
 
 /// A file that is being written.
@@ -96,7 +96,7 @@ impl Parquet {
         Ok(())
     }
 
-    /// The bytes that were written and not taken.
+    /// Returns the buffer of bytes that have not been taken yet.
     pub(super) fn out(&mut self) -> &mut Vec<u8> {
         self.writer.inner_mut()
     }
@@ -238,7 +238,7 @@ fn time_ms(text: &str) -> Option<i64> {
     time.ok().map(|time| time.timestamp_millis())
 }
 
-/// It is written into memory, so only the limits of the format are left.
+/// Converts an error. Writing into memory fails only at the limits of the format.
 fn failed(err: &ParquetError) -> store::Error {
     store::Error::Unusable { store: "Parquet", reason: err.to_string() }
 }

@@ -1,4 +1,4 @@
-//! Lines of tables, whatever format they are written in.
+//! Rows of tables, independent of the file format.
 
 use serde::Serialize;
 
@@ -15,30 +15,30 @@ pub(crate) enum Kind {
     Time,
 }
 
-/// Something that is a line of a table.
+/// A type that is written as a row of a table.
 pub(crate) trait Row: Serialize {
     /// Names the columns.
     fn columns(line: &mut Line<'_>);
 
-    /// Writes what stands in them, in the same order.
+    /// Writes the values of the columns, in the same order.
     fn cells(&self, line: &mut Line<'_>);
 }
 
-/// A format that takes columns and cells one by one.
+/// A format that receives columns and cells one by one.
 pub(crate) trait Sink {
-    /// The name of the next column.
+    /// Writes the name of the next column.
     fn column(&mut self, kind: Kind, name: &str);
 
-    /// A text, which may come from anybody.
+    /// Writes a text, which may be untrusted.
     fn text(&mut self, text: &str);
 
-    /// A whole number.
+    /// Writes a whole number.
     fn integer(&mut self, number: u64);
 
-    /// A number.
+    /// Writes a number.
     fn double(&mut self, number: f64);
 
-    /// A cell without a value.
+    /// Writes a cell without a value.
     fn nothing(&mut self);
 }
 
@@ -48,7 +48,7 @@ pub(crate) enum Number {
     Double(f64),
 }
 
-/// A line that is being written.
+/// A row that is being written.
 pub(crate) struct Line<'a> {
     sink: &'a mut dyn Sink,
 }
@@ -63,12 +63,12 @@ impl<'a> Line<'a> {
         names.iter().for_each(|name| self.sink.column(kind, name));
     }
 
-    /// A text, which may come from anybody.
+    /// Writes a text, which may be untrusted.
     pub(crate) fn text(&mut self, text: &str) {
         self.sink.text(text);
     }
 
-    /// A number.
+    /// Writes a number.
     pub(crate) fn number(&mut self, number: impl Into<Number>) {
         match number.into() {
             Number::Integer(number) => self.sink.integer(number),
@@ -76,12 +76,12 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// A cell without a value.
+    /// Writes a cell without a value.
     pub(crate) fn nothing(&mut self) {
         self.sink.nothing();
     }
 
-    /// A text that may not be there.
+    /// Writes a text, or a cell without a value.
     pub(crate) fn maybe_text(&mut self, text: Option<&str>) {
         match text {
             Some(text) => self.text(text),
@@ -89,7 +89,7 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// A number that may not be there.
+    /// Writes a number, or a cell without a value.
     pub(crate) fn maybe_number(&mut self, number: Option<impl Into<Number>>) {
         match number {
             Some(number) => self.number(number),

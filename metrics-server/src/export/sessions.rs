@@ -41,7 +41,8 @@ impl Sessions {
         self.walk.read()
     }
 
-    /// The next piece, or `None` after the last. What was written stays in the writer if a page cannot be read.
+    /// Returns the next piece, or `None` after the last. If a page of sessions cannot be read, the bytes written so far
+    /// stay in the writer.
     pub(super) async fn next(&mut self, store: &dyn Store) -> Result<Option<Bytes>, store::Error> {
         while self.writer.len() < PIECE_BYTES {
             if let Some(record) = self.records.next() {

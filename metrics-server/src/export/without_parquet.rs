@@ -1,13 +1,13 @@
-//! Stands in for Parquet in programs that were built without it.
+//! Replaces Parquet in programs that were built without the feature `parquet`.
 
 use metrics_core::store;
 
 use super::row::Line;
 
-/// Whether files can be written.
+/// Whether this program can write Parquet files.
 pub(super) const IS_THERE: bool = false;
 
-/// A file, which cannot be.
+/// A type without values, since no file can be written.
 #[derive(Debug)]
 pub(super) enum Parquet {}
 

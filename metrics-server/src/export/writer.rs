@@ -1,4 +1,4 @@
-//! Writes rows in any format, into memory that is taken from time to time.
+//! Writes rows in any format into a buffer that the caller empties from time to time.
 
 use metrics_core::store;
 use serde::Serialize;
@@ -17,7 +17,7 @@ pub(super) enum Writer {
 }
 
 impl Writer {
-    /// Begins a file whose columns `columns` names.
+    /// Begins a file with the columns that `columns` names.
     pub(super) fn new(
         format: Format,
         columns: impl FnOnce(&mut Line<'_>),
@@ -33,7 +33,7 @@ impl Writer {
         })
     }
 
-    /// Appends a row, whose values `cells` writes.
+    /// Appends a row with the values that `cells` writes.
     pub(super) fn write(
         &mut self,
         row: &impl Serialize,
@@ -42,7 +42,7 @@ impl Writer {
         match self {
             Self::Csv(out) => csv::line(out, cells),
             Self::Ndjson(out) => {
-                // Writing into memory does not fail, and rows have no maps whose keys are no texts.
+                // Encoding into memory cannot fail: all keys of maps in rows are texts.
                 if serde_json::to_writer(&mut *out, row).is_ok() {
                     out.push(b'\n');
                 }
@@ -52,7 +52,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Ends the file; again, it does nothing.
+    /// Ends the file. A second call does nothing.
     pub(super) fn finish(&mut self) -> Result<(), store::Error> {
         match self {
             Self::Csv(_) | Self::Ndjson(_) => Ok(()),
@@ -60,12 +60,12 @@ impl Writer {
         }
     }
 
-    /// How many bytes can be taken.
+    /// Returns the number of bytes in the buffer.
     pub(super) fn len(&mut self) -> usize {
         self.out().len()
     }
 
-    /// Takes what was written.
+    /// Takes the bytes in the buffer.
     pub(super) fn take(&mut self) -> Vec<u8> {
         std::mem::take(self.out())
     }

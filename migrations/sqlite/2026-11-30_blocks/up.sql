@@ -49,7 +49,7 @@ create table open_sessions (
     -- All segments, replays included: for each the distance of its start from the one before, and its length,
     -- as variable-length numbers.
     segments blob not null,
-    -- At which it played: see session/minutes.rs. Without a byte where that was not recorded.
+    -- The minutes at which the session played: see session/minutes.rs. Empty if they were not recorded.
     minutes blob not null,
     rebufferings integer not null,
     rebuffering_ms integer not null,

@@ -65,7 +65,7 @@ create table open_sessions (
     -- All segments, replays included: for each the distance of its start from the one before, and its length,
     -- in LEB128.
     segments bytea not null,
-    -- The minutes at which it played: see `metrics_core::session::Minutes`. Without a byte where that was not recorded.
+    -- The minutes at which the session played: see `metrics_core::session::Minutes`. Empty if they were not recorded.
     minutes bytea not null,
     -- The page that embeds the video: scheme, host, port if it is not the default, and path.
     page text,

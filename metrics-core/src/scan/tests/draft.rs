@@ -39,7 +39,7 @@ impl Watch {
         self
     }
 
-    /// It played these minutes after its start.
+    /// Sets the minutes after its start at which it played.
     pub(crate) fn playing(mut self, minutes: &[(i64, i64)]) -> Self {
         let stored = &mut self.row.stored;
         for (from, until) in minutes {

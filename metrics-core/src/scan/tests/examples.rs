@@ -196,16 +196,16 @@ fn sessions_count_at_the_minutes_at_which_they_play() {
     let watches = [
         // It started two hours before the period and plays until its sixth minute.
         Watch::at("2023-05-04T09:00:00Z").playing(&[(0, 126)]),
-        // From minute 5 on for ten minutes, and for twenty from minute 35 on.
+        // Plays ten minutes from minute 5 on, and twenty from minute 35 on.
         Watch::at("2023-05-04T11:05:00Z").playing(&[(0, 10), (30, 50)]),
-        // From the minute at which that ends.
+        // Starts at the minute at which the one above ends.
         Watch::at("2023-05-04T11:55:00Z")
             .watched(&[(0, 50)])
             .playing(&[(0, 60)])
             .on("http://a.example/"),
     ];
     let query = last_hour([Metric::Plays, Metric::PeakConcurrent, Metric::AverageConcurrent]);
-    // 61 minutes, because both ends are one; 6, 30 and 6 of them.
+    // 61 minutes, because both boundaries are whole minutes; the sessions play at 6, 30 and 6 of them.
     let mean = 42.0 / 61.0;
     assert_eq!(rows(&answer(&query, &watches)), [format!("= 1 2 {mean}")]);
     let halves = query.clone().by("time:30 minutes".parse().unwrap()).with_totals(true);
@@ -224,7 +224,7 @@ fn sessions_count_at_the_minutes_at_which_they_play() {
         rows(&hosts),
         [format!("a.example = 1 1 {}", 6.0 / 61.0), format!("- = 0 2 {}", 36.0 / 61.0)]
     );
-    // In all of time, from the first minute on.
+    // In all of time, the minutes begin with the first one at which a session plays.
     let all = query.during(Timeframe::ALL);
     assert_eq!(rows(&answer(&all, &watches)), [format!("= 1 2 {}", 162.0 / 181.0)]);
     assert_eq!(rows(&answer(&all, &[])), ["= 0 0 -"]);

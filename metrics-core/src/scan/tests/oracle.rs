@@ -49,7 +49,7 @@ pub(super) fn answer(
 #[derive(Default)]
 struct Playing {
     sessions: BTreeMap<Vec<DimensionValue>, BTreeMap<i64, u64>>,
-    // How many minutes there are with these values of time dimensions.
+    // The number of minutes with these values of time dimensions.
     minutes: BTreeMap<Vec<DimensionValue>, u64>,
 }
 
@@ -197,7 +197,7 @@ fn value(query: &Query, dimension: &Dimension, watch: &Watch) -> DimensionValue 
     value_at(query, dimension, watch, instant(watch.row.stored.started_at_ms))
 }
 
-/// The value where time is not that of the start.
+/// Returns the value of a dimension at a time other than the start of the session.
 fn value_at(
     query: &Query,
     dimension: &Dimension,

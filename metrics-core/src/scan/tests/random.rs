@@ -51,7 +51,7 @@ pub(super) fn watch() -> impl Strategy<Value = Watch> {
     let far = (0_i64..4_000).prop_map(|hours| SUNDAY_MS - hours * HOUR_MS - 1);
     let start_ms = prop_oneof![near, far];
     let segments = prop::collection::vec((0_u32..80, 0_u32..50), 0..4);
-    // Some for longer than a day.
+    // Some sessions play for longer than a day.
     let minutes = prop::collection::vec((0_i64..200, prop_oneof![0_i64..90, 0_i64..2_000]), 0..4);
     let duration = select(vec![None, Some(0), Some(55), Some(100), Some(128)]);
     let whose = (select(videos()), select(vec!["one", "two"]));
@@ -278,7 +278,7 @@ proptest! {
     ) {
         let mut period = period;
         if query.metrics.iter().any(|metric| metric.is_by_minute()) {
-            // The oracle looks at every minute.
+            // The oracle checks every minute, which is slow for long timeframes.
             period.to_ms = period.to_ms.min(period.from_ms + 60 * HOUR_MS);
         }
         let answer = scan(&query, period, &watches, size).finish(None).unwrap();

@@ -1,4 +1,4 @@
-//! Every store answers random queries of random sessions alike, and as plain loops do.
+//! All stores and plain loops answer random queries of random sessions alike.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -19,10 +19,10 @@ use crate::{ApiKey, Timeframe, upkeep};
 
 const SESSIONS: usize = 2_000;
 
-/// How many queries are asked, unless the environment says otherwise.
+/// The default number of queries. `METRICS_TEST_QUERIES` replaces it.
 const QUERIES: usize = 150;
 
-/// How many sessions are written before those that are quiet are closed and merged.
+/// The number of sessions to write before quiet sessions are closed and merged.
 const PORTION: usize = 300;
 
 fn queries() -> usize {
@@ -30,13 +30,13 @@ fn queries() -> usize {
     set.map_or(QUERIES, |number| number.parse().expect("METRICS_TEST_QUERIES is a number"))
 }
 
-/// Values of a strategy, the same in every run.
+/// Samples a strategy, with the same values in every run.
 fn values<T: std::fmt::Debug>(strategy: impl Strategy<Value = T>, number: usize) -> Vec<T> {
     let mut runner = TestRunner::deterministic();
     (0..number).map(|_| strategy.new_tree(&mut runner).expect("a value").current()).collect()
 }
 
-/// A write of the session; every seventh has an open segment, so that it stays open.
+/// Makes a write of the session; every seventh has an open segment, so that it stays open.
 fn write(index: usize, watch: &Watch) -> SessionWrite {
     let row = &watch.row;
     let mut id = [0; 16];
@@ -79,7 +79,7 @@ async fn fill(store: &dyn Store, watches: &[Watch]) {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_store_answers_as_plain_loops_do() {
     let mut watches = values(watch(), SESSIONS);
-    // Ids are unique in a store, and a duration of 0 is none.
+    // Ids are unique in a store, and a duration of 0 means an unknown one.
     let mut ids = HashSet::new();
     watches.retain(|watch| ids.insert(watch.row.id));
     for watch in &mut watches {

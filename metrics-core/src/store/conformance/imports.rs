@@ -83,7 +83,8 @@ pub async fn sessions_that_are_there_are_not_added(store: &dyn Store) {
     assert_eq!(exported(store, 100).await, expected);
 }
 
-/// Wherever they were recorded, under whatever row id; equal sessions of a file are told apart by how many precede them.
+/// Their server and their row id do not matter; the number of equal sessions before it distinguishes equal sessions of
+/// a file.
 pub async fn sessions_known_by_their_content_are_added_once(store: &dyn Store) {
     let key = key(store).await;
     let drafts: Vec<_> = (0..2).map(|number| draft(&key, number)).collect();

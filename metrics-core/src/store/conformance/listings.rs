@@ -87,7 +87,7 @@ pub async fn videos_are_listed_once(store: &dyn Store) {
     assert_eq!((quiet.duration_ms, quiet.last_played_at), (None, Some(later(2 * DAY_MS))));
 }
 
-/// A text is searched in identifiers and titles, in any case; a video that was found has all its sessions.
+/// A search matches identifiers and titles, in any case; a video that matches has all its sessions.
 pub async fn videos_are_searched(store: &dyn Store) {
     let key = filled(store).await;
     let all = Query::new([Metric::Plays]).during(Timeframe::ALL);
@@ -104,7 +104,7 @@ pub async fn videos_are_searched(store: &dyn Store) {
     assert_eq!(list(store, &of(&other)).await.rows, 0);
 }
 
-/// Filters, order and pages are those of queries; filters on videos leave videos out, others leave them without plays.
+/// Filters, order and limits are those of queries; filters on videos leave videos out, others leave them without plays.
 pub async fn videos_are_filtered_sorted_and_paged(store: &dyn Store) {
     filled(store).await;
     let all = Query::new([Metric::Plays]).during(Timeframe::ALL);
@@ -126,7 +126,7 @@ pub async fn videos_without_sessions_stay_listed(store: &dyn Store) {
     let all = VideosQuery::from(Query::new([Metric::Plays]).during(Timeframe::ALL));
     let listed = list(store, &all).await;
     let quiet = listed.videos.iter().find(|video| &*video.name == "quiet");
-    // A store may forget a video that has no session.
+    // A store may delete a video without sessions.
     if let Some(quiet) = quiet {
         assert_eq!((plays(quiet), quiet.first_played_at), (Some(0.0), None));
     }

@@ -289,7 +289,7 @@ pub async fn seconds_are_apart_by_bucket(store: &dyn Store) {
     assert_eq!(seen, [(midnight_ms - 24 * HOUR_MS, 1), (midnight_ms, 2)]);
 }
 
-/// Whether they are open or closed, and whenever they started.
+/// Open and closed sessions count, independent of their start.
 pub async fn sessions_count_at_the_minutes_at_which_they_play(store: &dyn Store) {
     let key = key(store).await;
     // Minutes after 22:13:20.123 are at 22:14:00 and so on.
@@ -313,7 +313,7 @@ pub async fn sessions_count_at_the_minutes_at_which_they_play(store: &dyn Store)
         rows.map(|row| row.numbers.metrics.into_iter().flatten().collect()).collect::<Vec<Vec<_>>>()
     };
     assert_eq!(ask(&query, 0, 10).await, [[2.0, (3.0 + 5.0 + 3.0) / 10.0, 2.0]]);
-    // Two of them started before.
+    // Two of the sessions started before.
     assert_eq!(ask(&query, 50, 70).await, [[2.0, (20.0 + 6.0) / 20.0, 1.0]]);
     let by_video = query.by(Dimension::Video);
     assert_eq!(ask(&by_video, 3, 10).await, [[1.0, 2.0 / 7.0, 0.0], [1.0, 5.0 / 7.0, 0.0]]);

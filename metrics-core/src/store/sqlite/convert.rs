@@ -2,8 +2,8 @@
 //!
 //! Its tables are renamed, so that all tables are made as in a new file. Sessions follow in steps, each a transaction that
 //! deletes the rows it has put into blocks: after a crash, the next start goes on, and the file does not grow. At the end,
-//! the sessions are counted and the tables dropped. Their minutes were not recorded: each is assumed to have played from its
-//! start on for as long as it watched.
+//! the sessions are counted and the tables dropped. Their minutes were not recorded: each session is assumed to have
+//! played from its start on for the length of its view time.
 
 use std::time::{Duration, Instant};
 

@@ -2,8 +2,8 @@
 //!
 //! The schema of that version is renamed, so that all tables are made as in a new database. Sessions follow in steps, each
 //! a transaction that notes how far it is: after a crash, the next start goes on. At the end, the sessions are counted and
-//! the old schema is dropped. Their minutes were not recorded: each is assumed to have played from its start on for as long
-//! as it watched.
+//! the old schema is dropped. Their minutes were not recorded: each session is assumed to have played from its start on
+//! for the length of its view time.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
