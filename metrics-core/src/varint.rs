@@ -206,7 +206,7 @@ impl<'a> NibbleReader<'a> {
     /// Whether nothing is left but the free half of the last byte.
     pub(crate) fn is_over(&self) -> bool {
         let last = self.bytes.last().copied().unwrap_or(0);
-        let is_padded = self.read % 2 == 0 || last >> 4 == 0;
+        let is_padded = self.read.is_multiple_of(2) || last >> 4 == 0;
         self.read.div_ceil(2) == self.bytes.len() && is_padded
     }
 }

@@ -163,6 +163,7 @@ async fn fill(store: &SqliteStore, count: usize) {
         view_ms: 0,
         unique_ms: 0,
         segments: Vec::new(),
+        minutes: metrics_core::session::Minutes::default(),
         counters: Counters::default(),
         resume: Vec::new(),
     };
