@@ -22,7 +22,7 @@
 //! | [`Languages`](Group::Languages) | dictionary of texts: languages of tracks |
 //! | [`Details`](Group::Details) | per session the distance from start to last event, a number of flags, and the counters flagged |
 //! | [`RowIds`](Group::RowIds) | per session 8 bytes |
-//! | [`Minutes`](Group::Minutes) | per session [`Minutes::encode`](crate::session::Minutes::encode) |
+//! | [`Minutes`](Group::Minutes) | per session its runs, in half bytes of three bits and one that says whether more follow: see [`Minutes`](crate::session::Minutes::encode) |
 //!
 //! A text is its length in bytes plus 1 and then itself, or 0 for none. A dictionary is the number of its values, the values in order of their first use, and, if there are several, a code
 //! per session: one byte each up to 256 values, LEB128 beyond. A group in which no session has a value is left out, if

@@ -145,6 +145,72 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Appends numbers in half bytes of three bits each, lowest bits first: a number below 8 takes half a byte.
+#[derive(Debug)]
+pub(crate) struct Nibbles<'a> {
+    out: &'a mut Vec<u8>,
+    // Whether the upper half of the last byte is free.
+    is_half: bool,
+}
+
+impl<'a> Nibbles<'a> {
+    pub(crate) fn new(out: &'a mut Vec<u8>) -> Self {
+        Self { out, is_half: false }
+    }
+
+    pub(crate) fn put(&mut self, mut number: u32) {
+        while 8 <= number {
+            self.push(number as u8 & 7 | 8);
+            number >>= 3;
+        }
+        self.push(number as u8);
+    }
+
+    fn push(&mut self, nibble: u8) {
+        match self.out.last_mut().filter(|_| self.is_half) {
+            Some(last) => *last |= nibble << 4,
+            None => self.out.push(nibble),
+        }
+        self.is_half = !self.is_half;
+    }
+}
+
+/// Reads what [`Nibbles`] wrote.
+#[derive(Debug)]
+pub(crate) struct NibbleReader<'a> {
+    bytes: &'a [u8],
+    // How many half bytes were read.
+    read: usize,
+}
+
+impl<'a> NibbleReader<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, read: 0 }
+    }
+
+    /// Takes the next number, which must be below 2^30.
+    pub(crate) fn number(&mut self) -> Result<u32, Damaged> {
+        let mut number = 0;
+        for shift in (0..30).step_by(3) {
+            let byte = *self.bytes.get(self.read / 2).ok_or(Damaged("it ends too early"))?;
+            let nibble = byte >> (self.read % 2 * 4) & 15;
+            self.read += 1;
+            number |= u32::from(nibble & 7) << shift;
+            if nibble < 8 {
+                return Ok(number);
+            }
+        }
+        Err(Damaged("a number has too many half bytes"))
+    }
+
+    /// Whether nothing is left but the free half of the last byte.
+    pub(crate) fn is_over(&self) -> bool {
+        let last = self.bytes.last().copied().unwrap_or(0);
+        let is_padded = self.read.is_multiple_of(2) || last >> 4 == 0;
+        self.read.div_ceil(2) == self.bytes.len() && is_padded
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -197,6 +263,19 @@ mod tests {
                 }
                 prop_assert_eq!(one.len(), two.len());
             }
+        }
+
+        #[test]
+        fn half_bytes_are_numbers(numbers in prop::collection::vec((0_u32..1 << 30, 0_u32..30), 0..20)) {
+            let numbers: Vec<_> = numbers.iter().map(|(number, shift)| number >> shift).collect();
+            let mut bytes = Vec::new();
+            let mut nibbles = Nibbles::new(&mut bytes);
+            numbers.iter().for_each(|number| nibbles.put(*number));
+            let mut reader = NibbleReader::new(&bytes);
+            for number in &numbers {
+                prop_assert_eq!(reader.number(), Ok(*number));
+            }
+            prop_assert!(reader.is_over());
         }
 
         #[test]

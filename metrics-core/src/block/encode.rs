@@ -9,7 +9,7 @@ use crate::client::{Browser, Client, Device, Platform};
 use crate::event::Rendition;
 use crate::session::{Counters, Details, Minutes, Stored, minutes, over};
 use crate::source::Source;
-use crate::varint::{self, Damaged, Reader, unzigzag, zigzag};
+use crate::varint::{self, Damaged, NibbleReader, Nibbles, Reader, unzigzag, zigzag};
 
 // Flags of `Quality`.
 const STARTUP: u8 = 1;
@@ -150,7 +150,8 @@ fn put_group(group: Group, rows: &[Row], out: &mut Vec<u8>) -> bool {
             rows.iter().for_each(|row| out.extend_from_slice(&row.id.0.to_be_bytes()));
         }
         Group::Minutes => {
-            stored.for_each(|stored| stored.minutes.put(out));
+            let mut nibbles = Nibbles::new(out);
+            stored.for_each(|stored| stored.minutes.put(&mut nibbles));
             return rows.iter().any(|row| !row.stored.minutes.is_empty());
         }
     }
@@ -237,8 +238,9 @@ impl Columns {
 
     fn take_group(&mut self, group: Group, reader: &mut Reader<'_>) -> Result<(), Damaged> {
         let sessions = self.sessions;
-        // Memory is reserved for as many sessions as there are bytes, so that a damaged block reserves no more.
-        if !group.is_dictionary() && reader.len() < sessions {
+        // Memory is reserved for as many sessions as there are bytes or half bytes, so that a damaged block reserves no more.
+        let least = if group == Group::Minutes { sessions.div_ceil(2) } else { sessions };
+        if !group.is_dictionary() && reader.len() < least {
             return Err(Damaged("a block is shorter than its sessions"));
         }
         match group {
@@ -291,9 +293,13 @@ impl Columns {
             Group::Minutes => {
                 self.minute_ends.reserve_exact(sessions);
                 self.minute_runs.reserve(sessions);
+                let mut nibbles = NibbleReader::new(reader.take(reader.len())?);
                 for _ in 0..sessions {
-                    minutes::take(reader, &mut self.minute_runs)?;
+                    minutes::take(&mut nibbles, &mut self.minute_runs)?;
                     self.minute_ends.push(self.minute_runs.len() as u32);
+                }
+                if !nibbles.is_over() {
+                    return Err(Damaged("a block is longer than its sessions"));
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! The minutes at which a session played. Reports count concurrent sessions from them.
 
-use crate::varint::{self, Damaged, Reader};
+use crate::varint::{Damaged, NibbleReader, Nibbles};
 
 /// The length of a minute, in milliseconds.
 pub const MINUTE_MS: i64 = 60_000;
@@ -110,11 +110,11 @@ impl Minutes {
         self.runs.capacity() * size_of::<MinuteRun>()
     }
 
-    /// Encodes the minutes: one byte for none, and for up to 63 from the first one after the start on.
+    /// Encodes the minutes: one byte for none, and for up to 31 from the first one after the start on.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(1);
-        self.put(&mut out);
+        self.put(&mut Nibbles::new(&mut out));
         out
     }
 
@@ -124,10 +124,10 @@ impl Minutes {
     ///
     /// [`Damaged`] if the bytes are anything else.
     pub fn decode(bytes: &[u8]) -> Result<Self, Damaged> {
-        let mut reader = Reader::new(bytes);
+        let mut reader = NibbleReader::new(bytes);
         let mut runs = Vec::new();
         take(&mut reader, &mut runs)?;
-        if !reader.is_empty() {
+        if !reader.is_over() {
             return Err(Damaged("minutes are longer than their runs"));
         }
         Ok(Self { runs })
@@ -136,36 +136,41 @@ impl Minutes {
     /// Appends the length of the run that begins at the first minute after the start, which may be 0; then, of each run
     /// after it, its distance from the end of the run before, and its length. The lowest bit of a length is 1 if
     /// another run follows.
-    pub(crate) fn put(&self, out: &mut Vec<u8>) {
+    pub(crate) fn put(&self, out: &mut Nibbles<'_>) {
         let has_first = self.runs.first().is_some_and(|run| run.first == 0);
         let others = &self.runs[usize::from(has_first)..];
         let mut before = if has_first { self.runs[0].end } else { 0 };
         put_len(out, before, !others.is_empty());
         for (index, run) in others.iter().enumerate() {
-            varint::put(out, (run.first - before).into());
+            out.put((run.first - before).into());
             put_len(out, run.end - run.first, index + 1 < others.len());
             before = run.end;
         }
     }
 }
 
-fn put_len(out: &mut Vec<u8>, len: u16, is_followed: bool) {
-    varint::put(out, u64::from(len) << 1 | u64::from(is_followed));
+fn put_len(out: &mut Nibbles<'_>, len: u16, is_followed: bool) {
+    out.put(u32::from(len) << 1 | u32::from(is_followed));
 }
 
 /// Decodes runs that [`Minutes::put`] encoded, and appends them.
-pub(crate) fn take(reader: &mut Reader<'_>, runs: &mut Vec<MinuteRun>) -> Result<(), Damaged> {
+pub(crate) fn take(
+    reader: &mut NibbleReader<'_>,
+    runs: &mut Vec<MinuteRun>,
+) -> Result<(), Damaged> {
     let from = runs.len();
     let mut first = 0;
     loop {
-        let number: u64 = reader.number()?;
+        let number = reader.number()?;
         let (len, is_followed) = (number >> 1, number & 1 == 1);
         // Only the run at the start may be empty.
         if len == 0 && 0 < first {
             return Err(Damaged("a run of minutes is empty"));
         }
-        let end = len.checked_add(first).filter(|end| *end <= SPAN_MINUTES.into());
-        let end = end.ok_or(Damaged("a minute is too late"))?;
+        let end = len + first;
+        if u32::from(SPAN_MINUTES) < end {
+            return Err(Damaged("a minute is too late"));
+        }
         if 0 < len {
             runs.push(MinuteRun { first: first as u16, end: end as u16 });
         }
@@ -179,7 +184,7 @@ pub(crate) fn take(reader: &mut Reader<'_>, runs: &mut Vec<MinuteRun>) -> Result
         if gap == 0 {
             return Err(Damaged("runs of minutes are not apart"));
         }
-        first = end.saturating_add(gap);
+        first = end + gap;
     }
 }
 
@@ -219,12 +224,12 @@ mod tests {
         assert_eq!(Minutes::default().encode(), [0]);
         // 1:30 to 2:30, where 2:00 is the first minute after the start.
         assert_eq!(Minutes::of_view(start_ms, 60_000).encode(), [2]);
-        assert_eq!(Minutes::of_view(start_ms, 63 * 60_000).encode().len(), 1);
-        assert_eq!(Minutes::of_view(start_ms, 64 * 60_000).encode().len(), 2);
-        // A pause over two minutes takes two bytes more.
+        assert_eq!(Minutes::of_view(start_ms, 31 * 60_000).encode().len(), 1);
+        assert_eq!(Minutes::of_view(start_ms, 32 * 60_000).encode().len(), 2);
+        // A pause over two minutes takes a byte more.
         let paused = minutes(&[(90_000, 150_000), (290_000, 310_000)], start_ms);
         assert_eq!(paused.iter(start_ms).collect::<Vec<_>>(), [2, 5]);
-        assert_eq!(paused.encode(), [3, 2, 2]);
+        assert_eq!(paused.encode(), [0x23, 2]);
     }
 
     #[test]
@@ -273,15 +278,18 @@ mod tests {
     fn refusals_say_what_is_wrong() {
         for (bytes, expected) in [
             (&[][..], "it ends too early"),
-            (&[1], "it ends too early"),
-            (&[1, 0, 2], "runs of minutes are not apart"),
-            (&[1, 1, 0], "a run of minutes is empty"),
+            (&[0x11], "it ends too early"),
+            (&[0x01, 2], "runs of minutes are not apart"),
+            (&[0x11, 0], "a run of minutes is empty"),
             (&[0, 0], "minutes are longer than their runs"),
-            (&[0xc2, 0x16], "a minute is too late"),
+            (&[0x20], "minutes are longer than their runs"),
+            // 1,441 minutes: 2,882 is 5502 in base 8.
+            (&[0x8a, 0x5d], "a minute is too late"),
+            (&[0xff; 5], "a number has too many half bytes"),
         ] {
             assert_eq!(Minutes::decode(bytes), Err(Damaged(expected)), "{bytes:?}");
         }
-        assert_eq!(Minutes::decode(&[0xc0, 0x16]).map(|minutes| minutes.len()), Ok(1_440));
+        assert_eq!(Minutes::decode(&[0x88, 0x5d]).map(|minutes| minutes.len()), Ok(1_440));
     }
 
     proptest! {
