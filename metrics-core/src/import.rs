@@ -3,6 +3,7 @@
 //! A session is identified by its key, its video, its start and its row id, or by all of its content. Importing it
 //! again changes nothing.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::mem;
 
@@ -89,16 +90,24 @@ pub async fn insert(store: &dyn Store, sessions: Vec<Foreign>) -> Result<Inserte
     let named: Vec<(ApiKey, Video)> =
         sessions.iter().map(|it| (it.key.clone(), it.video.clone())).collect();
     let mut by_video = ByVideo::new();
-    let mut twice = 0;
+    let (mut twice, mut differing) = (0, Vec::new());
     for (place, session) in store.add_videos(&named).await?.into_iter().zip(sessions) {
         let row = settled(session.row);
         let (order, sought) = (row.order(), Sought { row, equal_before: session.equal_before });
-        twice += u64::from(by_video.entry(place).or_default().insert(order, sought).is_some());
+        // The first of two sessions stays, as if the second came in a later import.
+        match by_video.entry(place).or_default().entry(order) {
+            Entry::Vacant(entry) => {
+                entry.insert(sought);
+            }
+            Entry::Occupied(entry) if entry.get().row == sought.row => twice += 1,
+            Entry::Occupied(_) => differing.push(order.1),
+        }
     }
     loop {
         let present = Present::read(&mut *store.snapshot().await?, &by_video).await?;
         let (rewrite, mut inserted) = present.missing(&by_video);
         inserted.already_there += twice;
+        inserted.differing.extend_from_slice(&differing);
         if inserted.added == 0 || store.rewrite(rewrite).await? == Outcome::Written {
             return Ok(inserted);
         }

@@ -30,7 +30,7 @@ use crate::containment::{DEPTH_MAX, canonical, has_nul, is_too_deep};
 use crate::event::{DURATION_MS_MAX, LABEL_BYTES_MAX, Rendition};
 use crate::interval::{Interval, Segments};
 use crate::key::{ApiKey, KEY_BYTES_MAX, SessionId, digest};
-use crate::session::{Counters, Details, SEGMENTS_MAX, Stored, WINDOW};
+use crate::session::{Counters, Details, Minutes, SEGMENTS_MAX, Stored, WINDOW};
 use crate::source::{SOURCE_BYTES_MAX, Source};
 use crate::video::{IDENTIFIER_BYTES_MAX, METADATA_BYTES_MAX, Video};
 
@@ -266,7 +266,8 @@ fn read_stored(members: &mut Members, now: DateTime<Utc>) -> Result<Stored, Reco
     let ended_at_ms = started_at_ms.saturating_add_unsigned(view_ms);
     let last_event_at_ms = last_event_at_ms.unwrap_or(ended_at_ms);
     let stored = Stored::finished(started_at_ms, last_event_at_ms, duration_ms, &segments);
-    Ok(Stored { view_ms, unique_ms, counters, ..stored })
+    let minutes = Minutes::of_view(started_at_ms, view_ms);
+    Ok(Stored { view_ms, unique_ms, minutes, counters, ..stored })
 }
 
 fn read_segments(members: &mut Members) -> Result<Option<Segments>, RecordError> {
@@ -309,11 +310,19 @@ fn read_view_times(
         let watched_ms = view_ms.checked_sub(scrubbed_ms).ok_or_else(|| {
             members::differs("view_time", view_ms, "at least", scrubbed_ms, "`scrubbed_time`")
         })?;
-        let once_ms = watched_ms.min(duration_ms.map_or(u64::MAX, u64::from));
+        // Each second of a video counts once.
+        let longest_ms = duration_ms.map_or(POSITION_MS_MAX, u64::from);
+        let once_ms = watched_ms.min(longest_ms);
         let unique_ms = unique_ms.unwrap_or(once_ms);
         if view_ms < unique_ms {
             let wrong =
                 members::differs("unique_view_time", unique_ms, "at most", view_ms, "`view_time`");
+            return Err(wrong);
+        }
+        if longest_ms < unique_ms {
+            let because = "the duration, or 7 days without one";
+            let wrong =
+                members::differs("unique_view_time", unique_ms, "at most", longest_ms, because);
             return Err(wrong);
         }
         return Ok((view_ms, unique_ms));

@@ -16,7 +16,7 @@ use crate::query::{
     BucketQuery, EngagementQuery, Periods, Query, QueryError, Scan, Selection, Timeframe, instant,
 };
 use crate::report::{PlaysBucket, SourceBucket};
-use crate::scan::{Answer, Field, ScanError};
+use crate::scan::{Answer, Fields, ScanError};
 use crate::store::{Error, Store};
 use crate::time_bucket::Buckets;
 
@@ -111,7 +111,7 @@ impl<'a> Reports<'a> {
     /// # Errors
     ///
     /// [`ReportError::Scan`] if there are too many fields, [`ReportError::Store`] if the store fails.
-    pub async fn fields(self, query: &EngagementQuery) -> Result<Vec<Field>, ReportError> {
+    pub async fn fields(self, query: &EngagementQuery) -> Result<Fields, ReportError> {
         older::fields(self.store, &query.scan(self.now)).await
     }
 

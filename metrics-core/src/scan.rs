@@ -34,7 +34,7 @@ use chrono::{DateTime, Utc};
 
 use crate::block::{Columns, Group, Groups};
 use crate::engagement::TooManySeconds;
-use crate::query::{Dimension, Metric, Minimum, Period, Query, QueryError};
+use crate::query::{Dimension, LIMIT_MAX, Metric, Minimum, Period, Query, QueryError};
 use crate::varint::Damaged;
 use crate::video::Video;
 
@@ -43,7 +43,7 @@ pub use column::DimensionValue;
 #[cfg(feature = "recorder")]
 pub(crate) use column::{title, video_name};
 pub use concurrency::LOOK_BACK_MS;
-pub use fields::{Field, FieldsScanner};
+pub use fields::{FIELDS_MAX, Field, Fields, FieldsScanner, PATH_BYTES_MAX};
 pub use filter::SessionFilter;
 pub use group::{GROUP_BYTES_MAX, GROUPS_MAX};
 pub use sums::{MINUTES_MAX, VALUES_MAX};
@@ -79,6 +79,11 @@ pub enum ScanError {
          text: use fewer dimensions, a wider interval or a filter"
     )]
     TooManyGroups,
+    /// A file without `limit` would not have all rows.
+    #[error(
+        "the answer has {0} rows, a file at most {LIMIT_MAX}: name `limit`, and `offset` for the rest, or use a filter"
+    )]
+    TooManyRows(u64),
     /// Percentiles would need more values than memory is allowed for.
     #[error(
         "percentiles need more than {VALUES_MAX} distinct values: use fewer dimensions or a filter"

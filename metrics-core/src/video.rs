@@ -61,6 +61,13 @@ impl Video {
         self.metadata.as_deref()
     }
 
+    /// Returns the length of identifier and metadata, in bytes.
+    #[cfg(feature = "recorder")]
+    pub(crate) fn bytes(&self) -> usize {
+        self.identifier.as_ref().map_or(0, String::len)
+            + self.metadata.as_ref().map_or(0, String::len)
+    }
+
     /// 128 bits that tell this video under `key` from all others.
     #[must_use]
     pub fn digest(&self, key: &ApiKey) -> [u8; 16] {

@@ -19,7 +19,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 pub(crate) use self::export::write_export;
-pub(crate) use self::import::{check_file, import_sessions};
+pub(crate) use self::import::{import_sessions, open_file};
 pub(crate) use self::keys::see_to_keys;
 
 /// How often progress is shown to somebody who watches, and how often it is logged.

@@ -121,6 +121,8 @@ pub struct Export {
     pub(crate) table: Table,
     pub(crate) format: Format,
     query: Query,
+    // Whether the file must have all rows.
+    is_whole: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -164,7 +166,7 @@ impl Export {
             }
             Table::Sessions => Query::Sessions(params.sessions_query()?),
         };
-        Ok(Self { table, format, query })
+        Ok(Self { table, format, query, is_whole: params.get("limit").is_none() })
     }
 
     /// Begins to export what is in `store`; it is `now`. A report is there as a whole then.
@@ -187,8 +189,8 @@ impl Export {
             Query::PerSecond(query, buckets) => {
                 format.write_all(&engagement::seconds(reports, query, *buckets).await?)?
             }
-            Query::Any(query) => api_query::table(reports, query, format).await?,
-            Query::Videos(query) => videos::table(reports, query, format).await?,
+            Query::Any(query) => api_query::table(reports, query, format, self.is_whole).await?,
+            Query::Videos(query) => videos::table(reports, query, format, self.is_whole).await?,
             Query::Sessions(query) => {
                 let sessions = Sessions::new(reports.sessions(query), format)?;
                 return Ok(Exporting { rest: Rest::Sessions(Box::new(sessions)) });

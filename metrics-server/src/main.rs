@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::commands::{
-    ask_health, check_blocks, check_file, check_there, copy_all, import_mave, import_sessions,
+    ask_health, check_blocks, check_there, copy_all, import_mave, import_sessions, open_file,
     see_to_keys, write_export,
 };
 use metrics_core::recorder::{Spool, TakenUp};
@@ -145,10 +145,14 @@ async fn prepare(config: &Config) -> Result<Option<Arc<dyn Store>>, Box<dyn Erro
                 import_mave(url, &*open(config, &config.database).await?).await?;
             }
         }
-        Command::ImportSessions(import) if import.dry_run => import_sessions(None, import).await?,
         Command::ImportSessions(import) => {
-            check_file(import)?;
-            import_sessions(Some(&*open(config, &config.database).await?), import).await?;
+            let file = open_file(import)?;
+            if import.dry_run {
+                import_sessions(None, import, file).await?;
+            } else {
+                let store = open(config, &config.database).await?;
+                import_sessions(Some(&*store), import, file).await?;
+            }
         }
         Command::CheckBlocks { mend } => {
             check_blocks(&*open(config, &config.database).await?, *mend).await?;

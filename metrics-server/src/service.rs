@@ -202,9 +202,13 @@ impl Service {
         let route = self.route(&path);
         let cors = match route {
             Some(Route::LongPoll | Route::Events | Route::Script(_)) => &Cors::Any,
-            Some(Route::Report(_) | Route::Export(_) | Route::Keys | Route::Key(_)) => {
-                &self.inner.settings.cors
-            }
+            Some(
+                Route::Report(_)
+                | Route::Dimension(_)
+                | Route::Export(_)
+                | Route::Keys
+                | Route::Key(_),
+            ) => &self.inner.settings.cors,
             _ => &Cors::Own,
         };
         let origin = request.headers().get(ORIGIN).cloned();

@@ -216,6 +216,13 @@ impl Query {
         check_count("metrics", self.metrics.len() as u64, (1, METRICS_MAX as u64))?;
         check_count("dimensions", self.dimensions.len() as u64, (0, DIMENSIONS_MAX as u64))?;
         self.check_minutes()?;
+        if let Some(metric) = repeated(&self.metrics) {
+            return Err(QueryError::invalid("metrics", metric.as_str(), "each metric once"));
+        }
+        if let Some(dimension) = repeated(&self.dimensions) {
+            let name = dimension.to_string();
+            return Err(QueryError::invalid("dimensions", &name, "each dimension once"));
+        }
         self.selection.filter.check()?;
         let valid = 1..=LIMIT_MAX;
         if !valid.contains(&self.limit) {
@@ -383,4 +390,9 @@ impl FromStr for Direction {
             _ => Err(QueryError::unknown("order_by", text, ["asc", "desc"])),
         }
     }
+}
+
+/// Returns the first item that is equal to an earlier one.
+fn repeated<T: PartialEq>(items: &[T]) -> Option<&T> {
+    items.iter().enumerate().find(|(at, item)| items[..*at].contains(item)).map(|(_, item)| item)
 }

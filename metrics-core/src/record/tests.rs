@@ -53,9 +53,17 @@ fn view_times_follow_from_segments_or_stand_for_them() {
     check(json!({"segments": []}), 0, 0);
     check(json!({"segments": null, "view_time": 5}), 5_000, 5_000);
     check(json!({"segments": [], "view_time": 5, "duration": 3}), 5_000, 3_000);
+    // A month of a kiosk; each second of a video counts once.
+    check(json!({"segments": [], "view_time": 2_592_000}), 2_592_000_000, POSITION_MS_MAX);
     check(json!({"segments": [], "view_time": 5, "unique_view_time": 0}), 5_000, 0);
     check(json!({"segments": [], "view_time": 5, "scrubbed_time": 5}), 5_000, 0);
 
+    check_refused(
+        json!({"segments": [], "view_time": 50, "unique_view_time": 40, "duration": 30}),
+        "`unique_view_time` is 40, expected at most 30",
+    );
+    let hour = parse(json!({"segments": [], "view_time": 3_600})).unwrap().row.stored;
+    assert_eq!(hour.minutes.len(), 60);
     check_refused(json!({"segments": null}), "`segments` is missing: list the watched segments");
     let told = "`view_time` is 22, expected 22.5, the sum of `segments`: leave it out";
     check_refused(json!({"view_time": 22}), told);

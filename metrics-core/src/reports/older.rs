@@ -12,7 +12,7 @@ use crate::query::{Scan, Selection, instant};
 use crate::report::{PlayFigures, PlaysBucket, SourceBucket};
 use crate::scan::buckets::{PlaysScanner, SourcesScanner};
 use crate::scan::engagement::{Furthest, PartsScanner, SecondsScanner};
-use crate::scan::{Field, FieldsScanner};
+use crate::scan::{Fields, FieldsScanner};
 use crate::store::{Detail, Error, Snapshot, Store};
 use crate::time_bucket::Buckets;
 use crate::totals::{Cover, DAY_MS, DayTotals, HOUR_MS, Plan, day_of, first_bin};
@@ -145,7 +145,7 @@ pub(crate) async fn seconds(
 }
 
 /// Lists the fields of the sessions' metadata and session data.
-pub(crate) async fn fields(store: &dyn Store, scan: &Scan) -> Result<Vec<Field>, ReportError> {
+pub(crate) async fn fields(store: &dyn Store, scan: &Scan) -> Result<Fields, ReportError> {
     let (filter, reading) = picked(scan);
     // Metadata is needed under any filter.
     let reading = Reading { lists_videos: true, ..reading };

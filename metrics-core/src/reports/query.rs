@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::ReportError;
-use super::read::{Reading, read_from};
+use super::read::{Reading, computed, read_from};
 use super::scanning::{Scanning, scoped};
 use crate::query::{Period, Periods, Query};
 use crate::scan::{Answer, Scanner};
@@ -24,7 +24,8 @@ pub(crate) async fn query(
         None => None,
     };
     drop(snapshot);
-    Ok((current.finish(compared)?, periods))
+    let answer = computed(|| Ok::<_, ReportError>(current.finish(compared)?)).await?;
+    Ok((answer, periods))
 }
 
 async fn scan(

@@ -262,14 +262,20 @@ fn batches(heads: &[BlockHead]) -> Vec<&[BlockHead]> {
     batches
 }
 
-/// Runs `task` on a thread that may block, as soon as a processor is free for it.
+/// Runs a part of a fold on a thread that may block.
 async fn folded<F: Fold>(
     mut fold: F,
     task: impl FnOnce(&mut F) -> Result<(), F::Error> + Send + 'static,
 ) -> Result<F, F::Error> {
+    computed(move || task(&mut fold).map(|()| fold)).await
+}
+
+/// Runs `task` on a thread that may block, as soon as a processor is free for it.
+pub(super) async fn computed<T: Send + 'static, E: From<Error> + Send + 'static>(
+    task: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> Result<T, E> {
     let permit = FOLDS.acquire().await;
-    let folding = tokio::task::spawn_blocking(move || task(&mut fold).map(|()| fold));
-    let folded = folding.await;
+    let computed = tokio::task::spawn_blocking(task).await;
     drop(permit);
-    folded.map_err(|err| Error::Unavailable { store: "the report", source: err.into() })?
+    computed.map_err(|err| Error::Unavailable { store: "the report", source: err.into() })?
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 use super::ReportError;
-use super::read::{Fold, Reading, heads, list, read_heads, read_open, read_videos};
+use super::read::{Fold, Reading, computed, heads, list, read_heads, read_open, read_videos};
 use super::scanning::{Scanning, info, scope, scoped};
 use crate::block::{Columns, Group, Groups};
 use crate::query::{Dimension, Metric, Periods, Query, QueryError, instant};
@@ -20,6 +20,9 @@ pub const SEARCH_BYTES_MAX: usize = 1_024;
 
 /// How many blocks of a video are read at most to find its duration.
 const DURATION_BLOCKS_MAX: usize = 4;
+
+/// The largest sum of identifiers and metadata of the videos that are listed, in bytes.
+const LISTED_BYTES_MAX: usize = 128 * 1024 * 1024;
 
 /// A request for a list of videos with their metrics.
 ///
@@ -144,8 +147,8 @@ pub(crate) async fn videos(
     let reading = reading(&scanner);
     let fold = Scanning::of(scanner, records);
     let fold = read_videos(&mut *snapshot, &reading, &videos, fold).await?;
-    let answer = fold.scanner.finish(compared)?;
-    let records = fold.videos.unwrap_or_default();
+    let (scanner, records) = (fold.scanner, fold.videos.unwrap_or_default());
+    let answer = computed(|| Ok::<_, ReportError>(scanner.finish(compared)?)).await?;
 
     let mut page = Vec::with_capacity(answer.results.len());
     for row in answer.results {
@@ -182,20 +185,37 @@ impl Listed {
         search: Option<&str>,
     ) -> Result<Self, ReportError> {
         let mut records = HashMap::new();
-        let mut listed = 0;
+        let (mut listed, mut bytes) = (0, 0);
         list(snapshot, scope, |record| {
             listed += 1;
             if scanner.wants_video(&info(&record)) {
-                records.insert(record.id, record);
+                bytes += record.video.bytes();
+                // Beyond the limit, nothing more is kept, and the list is refused.
+                if bytes <= LISTED_BYTES_MAX {
+                    records.insert(record.id, record);
+                }
             }
         })
         .await?;
+        if LISTED_BYTES_MAX < bytes {
+            return Err(ScanError::TooManyGroups.into());
+        }
+        let (search, scope) = (search.map(str::to_lowercase), scope.clone());
+        computed(move || Ok(Self::named(records, listed, search.as_deref(), &scope)?)).await
+    }
+
+    /// Those of `listed` records whose name or title has the text, by their names.
+    fn named(
+        mut records: HashMap<VideoId, VideoRecord>,
+        listed: usize,
+        search: Option<&str>,
+        scope: &VideoScope,
+    ) -> Result<Self, ScanError> {
         let mut names: BTreeMap<Arc<str>, Vec<VideoId>> = BTreeMap::new();
         let mut found = HashSet::new();
-        let search = search.map(str::to_lowercase);
         for record in records.values() {
             let name: Arc<str> = video_name(&record.video)?.into();
-            if search.as_deref().is_none_or(|search| is_found(record, &name, search)) {
+            if search.is_none_or(|search| is_found(record, &name, search)) {
                 found.insert(Arc::clone(&name));
             }
             names.entry(name).or_default().push(record.id);

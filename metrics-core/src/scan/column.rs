@@ -304,7 +304,7 @@ fn field<'a>(object: &Map<String, Value>, path: &str) -> Result<ValueRef<'a>, Sc
     })
 }
 
-fn find<'v>(object: &'v Map<String, Value>, path: &str) -> Option<&'v Value> {
+pub(super) fn find<'v>(object: &'v Map<String, Value>, path: &str) -> Option<&'v Value> {
     object.get(path).or_else(|| {
         let (name, rest) = path.split_once('.')?;
         find(object.get(name)?.as_object()?, rest)

@@ -1,14 +1,31 @@
 //! Lists the fields of metadata and session data.
 
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, HashMap};
 
 use serde_json::{Map, Value};
 
-use super::column::object;
-use super::{GROUP_BYTES_MAX, GROUPS_MAX, ScanError, SessionFilter, VideoInfo};
+use super::column::{find, object};
+use super::{ScanError, SessionFilter, VideoInfo};
 use crate::block::{Columns, Group, Groups};
 use crate::containment::DEPTH_MAX;
 use crate::query::Dimension;
+
+/// The largest number of fields that are counted. Pages choose the names.
+pub const FIELDS_MAX: usize = 10_000;
+
+/// The longest path that is counted, in bytes.
+pub const PATH_BYTES_MAX: usize = 256;
+
+/// The fields of some sessions.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Fields {
+    /// The fields, those of most sessions first, then by name.
+    pub fields: Vec<Field>,
+    /// Whether there are no others: false if there were more than [`FIELDS_MAX`].
+    pub is_complete: bool,
+}
 
 /// A field and the number of sessions that have it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -27,14 +44,14 @@ pub struct Field {
 pub struct FieldsScanner {
     filter: SessionFilter,
     sessions: HashMap<Dimension, u64>,
-    bytes: usize,
+    is_complete: bool,
 }
 
 impl FieldsScanner {
     /// Starts with no session.
     #[must_use]
     pub fn new(filter: SessionFilter) -> Self {
-        Self { filter, sessions: HashMap::new(), bytes: 0 }
+        Self { filter, sessions: HashMap::new(), is_complete: true }
     }
 
     /// Returns the groups of columns that must be decoded.
@@ -63,7 +80,7 @@ impl FieldsScanner {
         }
         if let Some(metadata) = video.video.metadata() {
             let sessions = picked.iter().count() as u64;
-            self.count(&object(metadata)?, Dimension::VideoField, sessions)?;
+            self.count(&object(metadata)?, Dimension::VideoField, sessions);
         }
         let Some(column) = &columns.session_data else { return Ok(()) };
         let mut sessions_of = vec![0; column.values().len()];
@@ -73,7 +90,7 @@ impl FieldsScanner {
         }
         for (data, sessions) in column.values().iter().zip(sessions_of) {
             if let Some(data) = data.as_deref().filter(|_| 0 < sessions) {
-                self.count(&object(data)?, Dimension::SessionField, sessions)?;
+                self.count(&object(data)?, Dimension::SessionField, sessions);
             }
         }
         Ok(())
@@ -81,49 +98,108 @@ impl FieldsScanner {
 
     /// Returns the fields, the most frequent first, then by name.
     #[must_use]
-    pub fn finish(self) -> Vec<Field> {
+    pub fn finish(self) -> Fields {
         let fields = self.sessions.into_iter();
         let fields = fields.map(|(dimension, sessions)| Field { dimension, sessions });
         let mut fields: Vec<_> = fields.collect();
-        fields.sort_by_cached_key(|field| {
-            (std::cmp::Reverse(field.sessions), field.dimension.to_string())
-        });
-        fields
+        fields.sort_by_cached_key(|field| (Reverse(field.sessions), field.dimension.to_string()));
+        Fields { fields, is_complete: self.is_complete }
     }
 
-    fn count(
-        &mut self,
-        object: &Map<String, Value>,
-        of: fn(String) -> Dimension,
-        sessions: u64,
-    ) -> Result<(), ScanError> {
-        let mut paths = Vec::new();
+    fn count(&mut self, object: &Map<String, Value>, of: fn(String) -> Dimension, sessions: u64) {
+        let mut paths = BTreeSet::new();
         collect(object, "", DEPTH_MAX, &mut paths);
-        for path in paths {
-            let bytes = path.len();
-            let counted = self.sessions.entry(of(path)).or_insert_with(|| {
-                self.bytes += bytes;
-                0
-            });
-            *counted += sessions;
+        // Points in names may make a path lead elsewhere.
+        for path in paths.into_iter().filter(|path| find(object, path).is_some()) {
+            let field = of(path);
+            if let Some(counted) = self.sessions.get_mut(&field) {
+                *counted += sessions;
+            } else if self.sessions.len() < FIELDS_MAX {
+                self.sessions.insert(field, sessions);
+            } else {
+                self.is_complete = false;
+            }
         }
-        let is_too_much = GROUPS_MAX < self.sessions.len() || GROUP_BYTES_MAX < self.bytes;
-        if is_too_much { Err(ScanError::TooManyGroups) } else { Ok(()) }
     }
 }
 
 /// Collects the paths of the fields of an object, which is at most `depth` deep.
-fn collect(object: &Map<String, Value>, prefix: &str, depth: usize, paths: &mut Vec<String>) {
+fn collect(object: &Map<String, Value>, prefix: &str, depth: usize, paths: &mut BTreeSet<String>) {
     for (name, value) in object {
         let path = format!("{prefix}{name}");
         match value {
             // A member with an empty name is no dimension.
             Value::Null => {}
-            _ if path.is_empty() => {}
+            _ if path.is_empty() || PATH_BYTES_MAX < path.len() => {}
             Value::Object(members) if 0 < depth && !members.is_empty() => {
                 collect(members, &format!("{path}."), depth - 1, paths);
             }
-            _ => paths.push(path),
+            _ => _ = paths.insert(path),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::query::{EngagementQuery, Selection, instant};
+    use crate::scan::tests::draft::{Watch, blocks};
+
+    fn fields(watches: &[Watch]) -> Fields {
+        let scan = EngagementQuery::from(Selection::default()).during(crate::Timeframe::ALL);
+        let filter = SessionFilter::of_scan(&scan.scan(instant(0)));
+        let mut scanner = FieldsScanner::new(filter);
+        for (watch, columns) in blocks(watches, 2, scanner.groups()) {
+            scanner.add(&watch.info(), &columns).unwrap();
+        }
+        scanner.finish()
+    }
+
+    fn named(fields: &Fields) -> Vec<(String, u64)> {
+        fields.fields.iter().map(|it| (it.dimension.to_string(), it.sessions)).collect()
+    }
+
+    fn watch() -> Watch {
+        Watch::at("2023-05-02T10:00:00Z")
+    }
+
+    #[test]
+    fn a_field_counts_the_sessions_that_have_it() {
+        let video = json!({"course": {"id": 7}, "tags": [], "none": null, "empty": {}});
+        let described = watch().video(crate::Video::described(&video).unwrap());
+        let watches = [
+            described.clone().data(r#"{"plan":"free"}"#),
+            described.data(r#"{"plan":null}"#),
+            watch().data(r#"{"plan":1,"a":{"b":true}}"#),
+        ];
+        let found = fields(&watches);
+        let expected = [
+            ("session.plan", 2),
+            ("video.course.id", 2),
+            ("video.empty", 2),
+            ("video.tags", 2),
+            ("session.a.b", 1),
+        ];
+        assert_eq!(named(&found), expected.map(|(name, sessions)| (name.to_owned(), sessions)));
+        assert!(found.is_complete);
+    }
+
+    #[test]
+    fn every_field_is_a_dimension_with_values() {
+        // The first path is the whole name of another field, the second leads to nothing, the third is too long.
+        let long = "x".repeat(PATH_BYTES_MAX + 1);
+        let data = json!({"a.b": 1, "a": {"b": 2}, "c.d": {"e": 1}, long: 1});
+        let found = fields(&[watch().data(&data.to_string())]);
+        assert_eq!(named(&found), [("session.a.b".to_owned(), 1)]);
+    }
+
+    #[test]
+    fn names_that_pages_make_up_are_bounded() {
+        let many: Map<String, Value> =
+            (0..=FIELDS_MAX).map(|name| (format!("n{name}"), 1.into())).collect();
+        let found = fields(&[watch().data(&Value::Object(many).to_string())]);
+        assert_eq!((found.fields.len(), found.is_complete), (FIELDS_MAX, false));
     }
 }

@@ -606,7 +606,11 @@ impl Playhead {
         if at.timestamp_ms.is_none() {
             ended_ms = ended_ms.min(at.received_ms);
         }
-        if let State::Lost(_, lost) = self.state {
+        // With timestamps at both ends, the player says how long a segment was open while its viewer was not heard.
+        let is_known = to_ms.is_some() && open.is_timed(at);
+        if let State::Lost(_, lost) = self.state
+            && !is_known
+        {
             ended_ms = ended_ms.min(lost.received_ms.saturating_add_unsigned(GAP_MS_MAX));
         }
         ended_ms

@@ -669,4 +669,27 @@ fn minutes_of_what_was_sent_late_follow_the_clock_of_the_player() {
     check_minutes(&inputs, &[0, 1, 5]);
     // A pause that arrived late.
     check_minutes(&[inputs[0].clone(), (3_000, at(PlayerEvent::pause(101.0), 5_101))], &[0, 1]);
+    // The pause of a viewer who sends batches, and was given up meanwhile.
+    let play = at(PlayerEvent::play(0.0).with_duration(600.0), 5_000);
+    let pause = at(PlayerEvent::pause(600.0), 5_602);
+    let whole: Vec<i64> = (0..10).collect();
+    check_minutes(&[(0, play.clone()), (0, Lose), (608, pause.clone())], &whole);
+    // A pause without a timestamp does not say when playback ended.
+    let untimed = Input::Event(PlayerEvent::pause(600.0));
+    check_minutes(&[(0, play), (0, Lose), (608, untimed)], &[0]);
+}
+
+#[test]
+fn minutes_outlast_a_restart_between_play_and_pause() {
+    let at = |event: PlayerEvent, second: i64| (event.with_timestamp(1_000 * second), second);
+    let (play, from) = at(PlayerEvent::play(0.0).with_duration(600.0), 5_000);
+    let (pause, until) = at(PlayerEvent::pause(600.0), 5_602);
+    let moment = |event: &PlayerEvent, second: i64| Moment {
+        timestamp_ms: event.timestamp_ms,
+        ..Moment::received(START_MS + 1_000 * (second - from))
+    };
+    let session = Session::begin(&play.check().unwrap(), moment(&play, from)).unwrap();
+    let mut session = Session::load(&session.store(Reach::Heard)).unwrap();
+    session.apply(&pause.check().unwrap(), moment(&pause, until));
+    assert_eq!(session.viewed(Reach::Heard).minutes.len(), 10);
 }

@@ -18,6 +18,8 @@ struct Answer {
     fields: Vec<Entry>,
     /// The number of all fields, regardless of `limit` and `offset`.
     rows: u64,
+    /// Whether there are no others: false if pages made up more names than are counted.
+    complete: bool,
 }
 
 #[derive(Serialize)]
@@ -30,11 +32,16 @@ struct Entry {
 pub(crate) async fn fields(metrics: &Metrics, params: &Params) -> Result<Response<Body>, Error> {
     let limit = params.whole("limit", LIMIT, 1..=u64::from(LIMIT_MAX))?;
     let offset = params.whole("offset", 0, 0..=u64::MAX >> 11)?;
-    let fields = metrics.reports().fields(&params.sessions_query()?).await?;
+    let found = metrics.reports().fields(&params.sessions_query()?).await?;
+    let fields = &found.fields;
     let page = fields.iter().skip(usize::try_from(offset).unwrap_or(usize::MAX));
     let page = page.take(usize::try_from(limit).unwrap_or(usize::MAX));
     let entry =
         |field: &Field| Entry { name: field.dimension.to_string(), sessions: field.sessions };
-    let answer = Answer { fields: page.map(entry).collect(), rows: fields.len() as u64 };
+    let answer = Answer {
+        fields: page.map(entry).collect(),
+        rows: fields.len() as u64,
+        complete: found.is_complete,
+    };
     Ok(response::json(StatusCode::OK, &answer))
 }

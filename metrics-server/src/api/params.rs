@@ -104,7 +104,10 @@ impl Params {
     /// Which sessions are asked for one by one: all, unless said otherwise.
     pub(crate) fn sessions_query(&self) -> Result<EngagementQuery, Error> {
         let mut query = EngagementQuery::from(self.any_selection()?).during(Timeframe::ALL);
-        self.narrow(&mut query.timeframe, &mut query.minimum_view_ms)?;
+        if let Some(timeframe) = self.values.get("timeframe") {
+            query.timeframe = super::query::read_timeframe(timeframe)?;
+        }
+        query.minimum_view_ms = self.minimum_view_ms()?.unwrap_or(query.minimum_view_ms);
         Ok(query)
     }
 
@@ -134,6 +137,9 @@ impl Params {
             return Ok(Engagement::PerSecond(self.buckets()?));
         }
         let Some(ranges) = self.values.get("ranges") else { return Ok(Engagement::Ranges(10)) };
+        if self.values.contains_key("resolution") {
+            return Err(Error::parameter("resolution", "does not go with `ranges`: leave one out"));
+        }
         let number = number(ranges).filter(|number| number.fract() == 0.0);
         match number {
             Some(number) if (1.0..=RANGES_MAX as f64).contains(&number) => {

@@ -7,7 +7,7 @@ use metrics_core::query::{
     Column, Compare, Dimension, Direction, LIMIT_MAX, Minimum, Order, Period, Periods, Query,
     QueryError, instant,
 };
-use metrics_core::scan::{Answer, DimensionValue, Numbers};
+use metrics_core::scan::{Answer, DimensionValue, Numbers, ScanError};
 use metrics_core::time_bucket::Buckets;
 use metrics_core::{Metrics, ReportError, Reports, Timeframe, store};
 use serde::{Serialize, Serializer};
@@ -58,8 +58,10 @@ pub(crate) async fn table(
     reports: Reports<'_>,
     query: &Query,
     format: Format,
+    is_whole: bool,
 ) -> Result<Bytes, ReportError> {
     let report = answer(reports, query).await?;
+    report.check_rows(query, is_whole)?;
     let dimensions = query.dimensions.iter().map(|by| (by.to_string(), kind(by)));
     let columns: Vec<_> = dimensions.chain(measure_columns(query)).collect();
     let rows = report.results.iter().map(|row| {
@@ -212,6 +214,13 @@ impl<Row> Report<Row> {
             compared: periods.compared.map(Frame::of),
         };
         Self { results, totals: totals.map(Measures::of), meta, query: understood(query) }
+    }
+
+    /// Fails if rows after `offset` are missing in an answer that must have all of them.
+    pub(crate) fn check_rows(&self, query: &Query, is_whole: bool) -> Result<(), ScanError> {
+        let rows = self.meta.rows.saturating_sub(query.offset);
+        let are_missing = (self.results.len() as u64) < rows;
+        if is_whole && are_missing { Err(ScanError::TooManyRows(rows)) } else { Ok(()) }
     }
 }
 

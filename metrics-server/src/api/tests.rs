@@ -353,6 +353,7 @@ async fn videos_are_listed_with_their_metrics() {
         }))
         .await;
     let expected = json!([{
+        "name": "intro",
         "identifier": "intro",
         "title": null,
         "metadata": { "tags": ["a", "b"], "vid": 1 },

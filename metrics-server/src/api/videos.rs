@@ -16,7 +16,8 @@ use crate::export::row::Kind;
 use crate::response::{self, Body};
 
 /// The columns of a video before those of its metrics.
-const COLUMNS: [(&str, Kind); 6] = [
+const COLUMNS: [(&str, Kind); 7] = [
+    ("name", Kind::Text),
     ("identifier", Kind::Text),
     ("title", Kind::Text),
     ("metadata", Kind::Text),
@@ -28,6 +29,7 @@ const COLUMNS: [(&str, Kind); 6] = [
 /// A video and its metrics.
 #[derive(Serialize)]
 pub(crate) struct Entry {
+    name: String,
     identifier: Option<String>,
     title: Option<String>,
     metadata: Option<Value>,
@@ -55,8 +57,10 @@ pub(crate) async fn table(
     reports: Reports<'_>,
     query: &VideosQuery,
     format: Format,
+    is_whole: bool,
 ) -> Result<Bytes, ReportError> {
     let report = answer(reports, query).await?;
+    report.check_rows(&query.query, is_whole)?;
     let columns = COLUMNS.iter().map(|(name, kind)| ((*name).to_owned(), *kind));
     let columns: Vec<_> = columns.chain(measure_columns(&query.query)).collect();
     Ok(write_table(format, &columns, report.results.into_iter().map(Entry::cells))?)
@@ -68,6 +72,7 @@ impl Entry {
             |at: Option<DateTime<Utc>>| Some(at?.to_rfc3339_opts(SecondsFormat::Millis, true));
         let metadata = video.metadata.as_deref();
         Self {
+            name: (*video.name).to_owned(),
             identifier: video.identifier.clone(),
             title: video.title.clone(),
             metadata: metadata.and_then(|metadata| serde_json::from_str(metadata).ok()),
@@ -82,6 +87,7 @@ impl Entry {
     fn cells(self) -> Vec<Value> {
         let measures = self.measures.cells();
         let cells: [Value; COLUMNS.len()] = [
+            self.name.into(),
             self.identifier.into(),
             self.title.into(),
             self.metadata.into(),

@@ -50,16 +50,18 @@ struct Report {
     named: Vec<(u64, RecordError)>,
 }
 
-/// Rejects an unreadable file before the database is opened, since opening may create it.
+/// Opens the file, before the database is opened and maybe created.
 ///
 /// # Errors
 ///
 /// The name of the file and the reason.
-pub(crate) fn check_file(import: &SessionsImport) -> Result<(), Box<dyn Error>> {
+pub(crate) fn open_file(import: &SessionsImport) -> Result<Opened, Box<dyn Error>> {
     let path = import.file.as_deref();
-    open(path).map_err(|err| format!("cannot read {}: {err}", name(path)))?;
-    Ok(())
+    Ok(open(path).map_err(|err| format!("cannot read {}: {err}", name(path)))?)
 }
+
+/// A file and its length, or 0 if the length is unknown.
+pub(crate) type Opened = (Box<dyn Read + Send>, u64);
 
 fn name(path: Option<&Path>) -> Cow<'_, str> {
     path.map_or("the standard input".into(), Path::to_string_lossy)
@@ -73,10 +75,10 @@ fn name(path: Option<&Path>) -> Cow<'_, str> {
 pub(crate) async fn import_sessions(
     store: Option<&dyn Store>,
     import: &SessionsImport,
+    (file, total): Opened,
 ) -> Result<(), Box<dyn Error>> {
     let path = import.file.as_deref();
     let failed = |err: io::Error| format!("cannot read {}: {err}", name(path));
-    let (file, total) = open(path).map_err(failed)?;
     let mut batches = read(file, import.key.clone());
     let mut shown = Shown::new("bytes");
     let (mut report, mut equals) = (Report::default(), Equals::default());
@@ -96,8 +98,7 @@ pub(crate) async fn import_sessions(
     report.print(store.is_some())
 }
 
-/// Opens the file, and returns it with its length, or 0 if the length is unknown.
-fn open(path: Option<&Path>) -> io::Result<(Box<dyn Read + Send>, u64)> {
+fn open(path: Option<&Path>) -> io::Result<Opened> {
     let Some(path) = path else { return Ok((Box::new(io::stdin()), 0)) };
     let file = File::open(path)?;
     let metadata = file.metadata()?;

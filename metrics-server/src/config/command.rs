@@ -166,7 +166,7 @@ pub(super) enum CommandFlags {
     Query {
         /// The query, like `{"metrics": ["plays"], "dimensions": ["video"]}` [default: plays and view
         /// time of the last 30 days]
-        #[arg(value_name = "JSON")]
+        #[arg(value_name = "JSON", conflicts_with = "q")]
         json: Option<String>,
         #[command(flatten)]
         flags: Box<ReportFlags>,

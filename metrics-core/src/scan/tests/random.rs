@@ -194,7 +194,15 @@ pub(super) fn query() -> impl Strategy<Value = Query> {
         subsequence(vec![Metric::Plays, Metric::PeakConcurrent, Metric::AverageConcurrent], 1..=3),
         select(Metric::ALL).prop_map(|metric| vec![metric]),
     ];
-    let dimensions = prop::collection::vec(dimension(), 0..=3);
+    let dimensions = prop::collection::vec(dimension(), 0..=3).prop_map(|dimensions| {
+        let mut once: Vec<Dimension> = Vec::new();
+        for dimension in dimensions {
+            if !once.contains(&dimension) {
+                once.push(dimension);
+            }
+        }
+        once
+    });
     let filter = prop_oneof![Just(Filter::And(Vec::new())), filter()];
     let timezone = select(vec![
         None,

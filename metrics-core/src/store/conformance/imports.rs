@@ -123,6 +123,13 @@ pub async fn sessions_that_differ_are_left_alone(store: &dyn Store) {
     assert_eq!(store.count_sessions().await.expect("counted"), 4);
     let view_ms = figures(store, &all(Selection::default())).await.view_ms;
     assert_eq!(view_ms, 40_000);
+    // The first of two in one file stays as well.
+    let new = draft(&key, 9);
+    let twice = [new.clone(), new.clone().played(&[(0, 1)])];
+    let inserted = insert(store, twice.iter().map(foreign).collect()).await.expect("added");
+    assert_eq!((inserted.added, inserted.differing), (1, vec![RowId::from(new.id)]));
+    let view_ms = figures(store, &all(Selection::default())).await.view_ms;
+    assert_eq!(view_ms, 50_000);
 }
 
 /// All of them or none.
