@@ -281,15 +281,12 @@ impl Straight {
         let began = Instant::now();
         let (from, to) = (time(range.from_ms), time(range.to_ms));
         let given: [&(dyn ToSql + Sync); 4] = [&videos, &from, &to, &range.minimum_view_ms];
-        let rows = client.query_raw(
-            &format!(
-                "select started_at, segments, duration_ms from sessions
-                 where video_id = any($1::bigint[]::integer[]) and started_at between $2 and $3 and $4 <= view_ms
-                 {}",
-                range.condition()
-            ),
-            given,
+        let sql = format!(
+            "select started_at, segments, duration_ms from sessions
+             where video_id = any($1::bigint[]::integer[]) and started_at between $2 and $3 and $4 <= view_ms {}",
+            range.condition()
         );
+        let rows = client.query_raw(&sql, given);
         let mut rows = std::pin::pin!(rows.await?);
         let mut viewings = Viewings::default();
         while let Some(row) = rows.try_next().await? {
@@ -299,34 +296,6 @@ impl Straight {
             }
         }
         Ok(Some(viewings))
-    }
-
-    /// Sums by a group of [`Grouped`], or nothing if that takes too long.
-    ///
-    /// # Errors
-    ///
-    /// If the database could not.
-    pub async fn grouped(&self, range: &Range, by: Grouped) -> Result<Option<Sums>, Failure> {
-        match self {
-            Self::File(_) => {
-                self.in_file(range, move |connection, range, videos| {
-                    file_grouped(connection, range, &videos, by)
-                })
-                .await
-            }
-            Self::Database(_) => {
-                let rest = format!("{} group by 1", range.condition());
-                // The width of cells is a parameter that not every group has.
-                let select =
-                    format!("{}, $4::text is null, {SUMS} from sessions", by.in_database());
-                let rows = self.in_database(range, &select, &rest).await?;
-                let sums = |row: &Row| {
-                    let value: Option<String> = row.get(0);
-                    (value.unwrap_or_default(), [2, 3, 4, 5].map(|column| row.get(column)))
-                };
-                Ok(rows.map(|rows| rows.iter().map(sums).collect()))
-            }
-        }
     }
 
     /// Sums by group, or nothing if that takes too long.
