@@ -8,6 +8,7 @@ pub mod http;
 pub mod idle;
 pub mod place;
 pub mod process;
+pub mod rows;
 pub mod straight;
 pub mod table;
 pub mod target;

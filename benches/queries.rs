@@ -2,22 +2,24 @@
 //! both answer the same.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "it is a program")]
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use benches::Failure;
 use benches::dataset::{INSTANCE, KEY, VIDEOS, identifier};
 use benches::place::{Place, close_all};
-use benches::straight::{Range, STRAIGHT_MAX, Straight, Videos};
+use benches::straight::{Grouped, MOBILE, Range, STRAIGHT_MAX, Straight, Sums, Videos};
 use chrono::{DateTime, TimeDelta, Utc};
 use clap::Parser;
 use metrics_core::engagement::{Part, SecondsBucket};
-use metrics_core::query::instant;
+use metrics_core::query::{self, Compare, Dimension, Filter, LIMIT_MAX, Metric, Minimum, instant};
 use metrics_core::report::{PlaysBucket, SourceBucket, fold_plays, fold_sources};
+use metrics_core::scan::{AnswerRow, DimensionValue};
 use metrics_core::store::{Error, Store};
 use metrics_core::time_bucket::{Buckets, Width};
 use metrics_core::{
-    ApiKey, BucketQuery, EngagementQuery, Metrics, ReportError, Selection, Timeframe,
+    ApiKey, BucketQuery, EngagementQuery, Metrics, ReportError, Selection, Timeframe, VideoEntry,
 };
 use serde_json::json;
 
@@ -55,6 +57,10 @@ enum Report {
     Sources(Buckets),
     Parts(u32),
     Seconds(Buckets),
+    /// Plays, view time and mean startup time by a dimension.
+    Grouped(Grouped),
+    /// Videos with plays, view time and average percentage viewed, compared with the period before.
+    Listed,
 }
 
 struct Query {
@@ -63,6 +69,7 @@ struct Query {
     videos: Videos,
     days: i64,
     minimum_view_ms: u64,
+    is_filtered: bool,
 }
 
 /// What is answered, in a form that can be compared.
@@ -72,8 +79,31 @@ enum Answer {
     Sources(Vec<SourceBucket>),
     Parts(Vec<Part>),
     Seconds(Vec<SecondsBucket>),
+    Grouped(Rows),
     Watching(u64),
     TooLong,
+}
+
+/// Plays, view time and mean startup time in seconds, by the value of a dimension.
+type Rows = BTreeMap<String, Vec<Option<f64>>>;
+
+/// The rows that plain SQL sums.
+fn rows_of(sums: Sums) -> Answer {
+    let row = |(name, [plays, view_ms, startup_ms, startups]): (String, [f64; 4])| {
+        let startup = (0.0 < startups).then(|| startup_ms / (1_000.0 * startups));
+        (name, vec![Some(plays), Some(view_ms / 1_000.0), startup])
+    };
+    Answer::Grouped(sums.into_iter().map(row).collect())
+}
+
+/// The name that plain SQL has for a value.
+fn name_of(value: &DimensionValue) -> String {
+    match value {
+        DimensionValue::Time(start) => (start.timestamp() / 86_400).to_string(),
+        DimensionValue::Text(text) => text.to_string(),
+        DimensionValue::Number(number) => number.to_string(),
+        DimensionValue::Null => String::new(),
+    }
 }
 
 #[tokio::main]
@@ -124,17 +154,71 @@ fn queries() -> Result<Vec<Query>, Failure> {
             ];
             for (what, report, minimum_view_ms) in reports {
                 let name = format!("{what}, {who}, {when}");
-                queries.push(Query { name, report, videos, days, minimum_view_ms });
+                queries.push(Query {
+                    name,
+                    report,
+                    videos,
+                    days,
+                    minimum_view_ms,
+                    is_filtered: false,
+                });
             }
         }
         let name = format!("plays, {who}, 30 days by hour in Amsterdam");
         let report = Report::Plays(amsterdam);
-        queries.push(Query { name, report, videos, days: 30, minimum_view_ms: 1_000 });
+        queries.push(Query {
+            name,
+            report,
+            videos,
+            days: 30,
+            minimum_view_ms: 1_000,
+            is_filtered: false,
+        });
         let name = format!("plays, {who}, 12 months, at least 3.5 s");
         let report = Report::Plays(Buckets::new(day));
-        queries.push(Query { name, report, videos, days: 365, minimum_view_ms: 3_500 });
+        queries.push(Query {
+            name,
+            report,
+            videos,
+            days: 365,
+            minimum_view_ms: 3_500,
+            is_filtered: false,
+        });
     }
+    queries.extend(filtered_queries());
     Ok(queries)
+}
+
+/// Queries under two filters, and the list of videos.
+fn filtered_queries() -> Vec<Query> {
+    let mut queries = Vec::new();
+    for (who, videos) in [
+        ("whole key", Videos::All),
+        ("hottest", Videos::Ranked(0)),
+        ("median", Videos::Ranked(VIDEOS / 2)),
+    ] {
+        let reports = [
+            ("by day", Report::Grouped(Grouped::Day)),
+            ("by page", Report::Grouped(Grouped::Page)),
+            ("by video", Report::Grouped(Grouped::Video)),
+            ("per second", Report::Seconds(Buckets::new(Width::YEAR))),
+        ];
+        for (what, report) in reports {
+            let name = format!("query {what}, {who}, 12 months, two filters");
+            queries.push(Query {
+                name,
+                report,
+                videos,
+                days: 365,
+                minimum_view_ms: 0,
+                is_filtered: true,
+            });
+        }
+    }
+    let name = "videos compared, whole key, 6 months".to_owned();
+    let (report, videos) = (Report::Listed, Videos::All);
+    queries.push(Query { name, report, videos, days: 182, minimum_view_ms: 0, is_filtered: false });
+    queries
 }
 
 /// Measures a query, prints its row, and returns false if plain SQL answers something else.
@@ -244,7 +328,7 @@ impl Query {
             Report::Plays(buckets) | Report::Sources(buckets) => {
                 buckets.grain_between(from, until).num_milliseconds()
             }
-            Report::Parts(_) | Report::Seconds(_) => 0,
+            Report::Parts(_) | Report::Seconds(_) | Report::Grouped(_) | Report::Listed => 0,
         };
         Range {
             videos: self.videos,
@@ -252,10 +336,17 @@ impl Query {
             to_ms: until.timestamp_millis(),
             minimum_view_ms: i64::try_from(self.minimum_view_ms).unwrap_or(i64::MAX),
             grain_ms,
+            is_filtered: self.is_filtered,
         }
     }
 
     fn selection(&self) -> Result<Selection, Failure> {
+        let filters = if self.is_filtered { MOBILE } else { "[]" };
+        let filter = Filter::from_json(&serde_json::from_str(filters)?)?;
+        Ok(self.videos_selection()?.with_filter(filter))
+    }
+
+    fn videos_selection(&self) -> Result<Selection, Failure> {
         Ok(match self.videos {
             Videos::Ranked(rank) => Selection::identifier(identifier(rank)),
             Videos::Knots => {
@@ -286,11 +377,40 @@ impl Query {
             Report::Seconds(buckets) => {
                 metrics.engagement_per_second(&engagement, buckets).await.map(Answer::Seconds)
             }
+            Report::Grouped(by) => {
+                let query = self.query(timeframe)?.by(match by {
+                    Grouped::Day => Dimension::Time("1 day".parse()?),
+                    Grouped::Page => Dimension::Page,
+                    Grouped::Video => Dimension::Video,
+                });
+                let answer = metrics.query(&query).await;
+                let row =
+                    |row: &AnswerRow| (name_of(&row.dimensions[0]), row.numbers.metrics.clone());
+                answer.map(|(answer, _)| Answer::Grouped(answer.results.iter().map(row).collect()))
+            }
+            Report::Listed => {
+                let query = self.query(timeframe)?.compared_with(Compare::PreviousPeriod);
+                let listed = metrics.videos(&query.into()).await;
+                let row =
+                    |video: &VideoEntry| (video.name.to_string(), video.numbers.metrics.clone());
+                // SQL has no row of a video without sessions.
+                let played = |row: &(String, Vec<Option<f64>>)| row.1[0] != Some(0.0);
+                listed.map(|(list, _)| {
+                    Answer::Grouped(list.videos.iter().map(row).filter(played).collect())
+                })
+            }
         };
         match answer {
             Err(ReportError::Store(Error::TimedOut { .. })) => Ok(Answer::TooLong),
             answer => Ok(answer?),
         }
+    }
+
+    fn query(&self, timeframe: Timeframe) -> Result<query::Query, Failure> {
+        let metrics = [Metric::Plays, Metric::ViewTime, Metric::StartupTimeAverage];
+        let query = query::Query::new(metrics).of(self.selection()?).during(timeframe);
+        let query = query.with_minimum(Minimum::ViewMs(self.minimum_view_ms));
+        Ok(query.page(LIMIT_MAX, 0).with_fill(false))
     }
 
     /// Asks the database.
@@ -312,6 +432,9 @@ impl Query {
                 let viewings = straight.viewings(range).await?;
                 viewings.map(|it| it.seconds(buckets)).transpose()?.map(Answer::Seconds)
             }
+            Report::Grouped(by) => straight.grouped(range, by).await?.map(rows_of),
+            // Without the period before, which is half of the work.
+            Report::Listed => straight.grouped(range, Grouped::Video).await?.map(rows_of),
         };
         Ok(answer.unwrap_or(Answer::TooLong))
     }

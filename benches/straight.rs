@@ -2,12 +2,13 @@
 //!
 //! The videos of a selection are looked up first, as the stores do. Each query is given up after [`STRAIGHT_MAX`].
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use diesel::connection::{DefaultLoadingMode, SimpleConnection as _};
+use diesel::connection::DefaultLoadingMode;
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Binary, Integer, Text};
+use diesel::sql_types::{BigInt, Binary, Double, Integer, Nullable, Text};
 use diesel::sqlite::SqliteConnection;
 use futures_util::TryStreamExt as _;
 use metrics_core::Source;
@@ -21,6 +22,7 @@ use tokio_postgres::{Client, Row};
 
 use crate::Failure;
 use crate::place::{Place, postgres, sqlite};
+use crate::rows::rows_of;
 
 /// How long a straight query may take.
 pub const STRAIGHT_MAX: Duration = Duration::from_secs(60);
@@ -38,7 +40,27 @@ pub struct Range {
     pub minimum_view_ms: i64,
     /// How wide a cell is, in milliseconds.
     pub grain_ms: i64,
+    /// Whether sessions on mobile devices with Chrome or Safari count alone: [`MOBILE`] as filters.
+    pub is_filtered: bool,
 }
+
+/// The two filters of filtered queries, as JSON.
+pub const MOBILE: &str =
+    r#"[["is", "device", ["mobile"]], ["is", "browser", ["chrome", "safari"]]]"#;
+
+impl Range {
+    /// The filters as a further condition.
+    fn condition(&self) -> &'static str {
+        if self.is_filtered { CONDITION } else { "" }
+    }
+}
+
+/// [`MOBILE`] in SQL, by the codes of classes.
+const CONDITION: &str = "and device = 2 and browser in (2, 7)";
+const _: () = {
+    assert!(Device::Mobile.code() == 2);
+    assert!(Browser::Chrome.code() == 2 && Browser::Safari.code() == 7);
+};
 
 /// Which videos, as SQL says it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -59,9 +81,12 @@ impl Videos {
                 Straight::File(_) => "metadata ->> 'course' = 'knots'".to_owned(),
                 Straight::Database(_) => "metadata @> '{\"course\": \"knots\"}'".to_owned(),
             },
-            Self::All => {
-                format!("key_id = (select id from keys where key = '{}')", crate::dataset::KEY)
-            }
+            Self::All => match straight {
+                Straight::File(_) => format!("key = '{}'", crate::dataset::KEY),
+                Straight::Database(_) => {
+                    format!("key_id = (select id from keys where key = '{}')", crate::dataset::KEY)
+                }
+            },
         }
     }
 }
@@ -69,25 +94,34 @@ impl Videos {
 /// The segments of many sessions, close together: what a program would read and keep.
 #[derive(Debug, Default)]
 pub struct Viewings {
-    // When each started, in Unix milliseconds, and where its segments end below.
-    places: Vec<(i64, usize)>,
+    sessions: Vec<Viewing>,
     segments: Vec<u8>,
 }
 
+/// A session, but for its segments.
+#[derive(Clone, Copy, Debug)]
+struct Viewing {
+    started_at_ms: i64,
+    duration_ms: Option<u32>,
+    /// Where its segments end.
+    end: usize,
+}
+
 impl Viewings {
-    fn push(&mut self, started_at_ms: i64, segments: &[u8]) {
+    fn push(&mut self, started_at_ms: i64, segments: &[u8], duration_ms: Option<i32>) {
         self.segments.extend_from_slice(segments);
-        self.places.push((started_at_ms, self.segments.len()));
+        let duration_ms = duration_ms.and_then(|ms| u32::try_from(ms).ok());
+        self.sessions.push(Viewing { started_at_ms, duration_ms, end: self.segments.len() });
     }
 
     fn each(
         &self,
-        mut view: impl FnMut(i64, &Segments) -> Result<(), Failure>,
+        mut view: impl FnMut(Viewing, &Segments) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         let mut from = 0;
-        for &(started_at_ms, to) in &self.places {
-            view(started_at_ms, &Segments::decode(&self.segments[from..to])?)?;
-            from = to;
+        for viewing in &self.sessions {
+            view(*viewing, &Segments::decode(&self.segments[from..viewing.end])?)?;
+            from = viewing.end;
         }
         Ok(())
     }
@@ -118,13 +152,44 @@ impl Viewings {
     /// If a row is damaged, or there are too many seconds.
     pub fn seconds(&self, buckets: Buckets) -> Result<Vec<SecondsBucket>, Failure> {
         let mut counted = Seconds::new(buckets);
-        self.each(|started_at_ms, segments| Ok(counted.add(started_at_ms, segments, None)?))?;
+        self.each(|viewing, segments| {
+            Ok(counted.add(viewing.started_at_ms, segments, viewing.duration_ms)?)
+        })?;
         Ok(counted.finish())
     }
 }
 
-/// A query over these videos; nothing, if it takes too long.
-type InFile<T> = fn(&mut SqliteConnection, &Range, Vec<i64>) -> Result<Option<T>, Failure>;
+/// By what sessions are grouped.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Grouped {
+    /// The UTC day of the start, counted from 1970.
+    Day,
+    /// The page.
+    Page,
+    /// The identifier of the video.
+    Video,
+}
+
+/// The sums of each group: plays, their view time, their startup times, all in milliseconds, and how many report one.
+pub type Sums = BTreeMap<String, [f64; 4]>;
+
+impl Grouped {
+    fn in_file(self) -> &'static str {
+        match self {
+            Self::Day => "cast(started_at / 86400000 as text)",
+            Self::Page => "(select url from pages where id = page_id)",
+            Self::Video => "(select identifier from videos where id = video_id)",
+        }
+    }
+
+    fn in_database(self) -> &'static str {
+        match self {
+            Self::Day => "(extract(epoch from started_at)::bigint / 86400)::text",
+            Self::Page => "(select url from pages where id = page_id)",
+            Self::Video => "(select identifier from videos where id = video_id)",
+        }
+    }
+}
 
 /// A connection that knows nothing but SQL.
 pub enum Straight {
@@ -149,16 +214,14 @@ impl Straight {
     pub async fn open(place: &Place) -> Result<Self, Failure> {
         Ok(match place {
             Place::Sqlite(path) => {
-                let mut connection = sqlite(&path.to_string_lossy())?;
-                connection.batch_execute(&all("main.sessions", "main.loose_sessions"))?;
-                Self::File(Arc::new(connection.into()))
+                let rows = rows_of(path).await?;
+                Self::File(Arc::new(sqlite(&rows.to_string_lossy())?.into()))
             }
             Place::Postgres(url) => {
                 let client = postgres(url).await?;
                 let limit = format!("set statement_timeout = {}", STRAIGHT_MAX.as_millis());
                 client.batch_execute(&limit).await?;
-                let loose = "metrics.live_sessions where not rolled";
-                client.batch_execute(&all("metrics.sessions", loose)).await?;
+                client.batch_execute(SESSIONS).await?;
                 Self::Database(client)
             }
         })
@@ -192,8 +255,8 @@ impl Straight {
             Self::Database(_) => {
                 // Addresses of what was counted, and not of each session: a join is planned as if few had a page.
                 let sums = "date_bin($4::text::interval, started_at, timestamptz 'epoch'),
-                    (select url from sources where sources.id = source_id), count(*) from sessions";
-                let group = "and source_id is not null group by 1, source_id";
+                    (select url from pages where pages.id = page_id), count(*) from sessions";
+                let group = "and page_id is not null group by 1, page_id";
                 let rows = self.in_database(range, sums, group).await?;
                 let cell = |row: &Row| {
                     Some(SourceCell {
@@ -218,20 +281,52 @@ impl Straight {
         let began = Instant::now();
         let (from, to) = (time(range.from_ms), time(range.to_ms));
         let given: [&(dyn ToSql + Sync); 4] = [&videos, &from, &to, &range.minimum_view_ms];
-        let rows = client.query_raw(
-            "select started_at, segments from sessions
-             where video_id = any($1::bigint[]::integer[]) and started_at between $2 and $3 and $4 <= view_ms",
-            given,
+        let sql = format!(
+            "select started_at, segments, duration_ms from sessions
+             where video_id = any($1::bigint[]::integer[]) and started_at between $2 and $3 and $4 <= view_ms {}",
+            range.condition()
         );
+        let rows = client.query_raw(&sql, given);
         let mut rows = std::pin::pin!(rows.await?);
         let mut viewings = Viewings::default();
         while let Some(row) = rows.try_next().await? {
-            viewings.push(unix_ms(row.get(0)), row.get(1));
+            viewings.push(unix_ms(row.get(0)), row.get(1), row.get(2));
             if STRAIGHT_MAX < began.elapsed() {
                 return Ok(None);
             }
         }
         Ok(Some(viewings))
+    }
+
+    /// Sums by group, or nothing if that takes too long.
+    ///
+    /// # Errors
+    ///
+    /// If the database could not.
+    pub async fn grouped(&self, range: &Range, by: Grouped) -> Result<Option<Sums>, Failure> {
+        match self {
+            Self::File(_) => {
+                let grouped = move |connection: &mut SqliteConnection, range: &Range, videos| {
+                    file_grouped(connection, range, videos, by)
+                };
+                self.in_file(range, grouped).await
+            }
+            Self::Database(_) => {
+                // The width of cells is a parameter of every statement.
+                let select = format!(
+                    "{}, count(*)::float8, sum(view_ms)::float8, coalesce(sum(startup_ms), 0)::float8,
+                     count(startup_ms)::float8, $4::text is null from sessions",
+                    by.in_database()
+                );
+                let rest = format!("{} group by 1", range.condition());
+                let rows = self.in_database(range, &select, &rest).await?;
+                let sums = |row: &Row| {
+                    let value: Option<String> = row.get(0);
+                    (value.unwrap_or_default(), [1, 2, 3, 4].map(|column| row.get(column)))
+                };
+                Ok(rows.map(|rows| rows.iter().map(sums).collect()))
+            }
+        }
     }
 
     /// How many sessions are in the range.
@@ -296,7 +391,9 @@ impl Straight {
     async fn in_file<T: Send + 'static>(
         &self,
         range: &Range,
-        query: InFile<T>,
+        query: impl FnOnce(&mut SqliteConnection, &Range, Vec<i64>) -> Result<Option<T>, Failure>
+        + Send
+        + 'static,
     ) -> Result<Option<T>, Failure> {
         let Self::File(connection) = self else { return Err("it is no file".into()) };
         let (connection, range) = (Arc::clone(connection), range.clone());
@@ -343,15 +440,15 @@ struct Number {
     number: i64,
 }
 
-/// Has `sessions` mean all of them for a connection, those included that go on.
-fn all(rolled: &str, loose: &str) -> String {
-    const COLUMNS: &str =
-        "video_id, started_at, source_id, browser, platform, device, view_ms, unique_ms, segments";
-    format!(
-        "create temporary view sessions as
-         select {COLUMNS} from {rolled} union all select {COLUMNS} from {loose}"
-    )
-}
+/// Makes `sessions` all of them for a connection, open ones included.
+const SESSIONS: &str = "create temporary view sessions as
+    select video_id, started_at, page_id, browser, platform, device, view_ms, unique_ms, duration_ms, startup_ms,
+        coalesce(rebufferings, 0) as rebufferings, coalesce(rebuffering_ms, 0) as rebuffering_ms, segments
+    from metrics.session_rows
+    union all
+    select video_id, started_at, (select id from metrics.pages where url = page), browser, platform, device, view_ms,
+        unique_ms, duration_ms, startup_ms, coalesce(rebufferings, 0), coalesce(rebuffering_ms, 0), segments
+    from metrics.open_sessions";
 
 /// A statement over the rows of one video: one for all could not be given up half way.
 fn within(select: &str, range: &Range, video: i64, rest: &str) -> diesel::query_builder::SqlQuery {
@@ -405,6 +502,47 @@ fn file_plays(
     Ok(Some(cells))
 }
 
+fn file_grouped(
+    connection: &mut SqliteConnection,
+    range: &Range,
+    videos: Vec<i64>,
+    by: Grouped,
+) -> Result<Option<Sums>, Failure> {
+    #[derive(QueryableByName)]
+    struct Sum {
+        #[diesel(sql_type = Nullable<Text>)]
+        value: Option<String>,
+        #[diesel(sql_type = Double)]
+        plays: f64,
+        #[diesel(sql_type = Double)]
+        view_ms: f64,
+        #[diesel(sql_type = Double)]
+        startup_ms: f64,
+        #[diesel(sql_type = Double)]
+        startups: f64,
+    }
+    let began = Instant::now();
+    let select = format!(
+        "select {} as value, cast(count(*) as real) as plays, cast(sum(view_ms) as real) as view_ms,
+         cast(coalesce(sum(startup_ms), 0) as real) as startup_ms, cast(count(startup_ms) as real) as startups
+         from sessions",
+        by.in_file()
+    );
+    let rest = format!("{} group by 1", range.condition());
+    let mut sums = Sums::new();
+    for video in videos {
+        for it in within(&select, range, video, &rest).load::<Sum>(connection)? {
+            let sum = sums.entry(it.value.unwrap_or_default()).or_default();
+            let more = [it.plays, it.view_ms, it.startup_ms, it.startups];
+            sum.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
+        }
+        if STRAIGHT_MAX < began.elapsed() {
+            return Ok(None);
+        }
+    }
+    Ok(Some(sums))
+}
+
 fn file_sources(
     connection: &mut SqliteConnection,
     range: &Range,
@@ -422,7 +560,7 @@ fn file_sources(
     let began = Instant::now();
     let select = format!(
         "select started_at / {grain} * {grain} as cell, url, count(*) as plays
-         from sessions join sources on sources.id = source_id",
+         from sessions join pages on pages.id = page_id",
         grain = range.grain_ms
     );
     let mut cells = Vec::new();
@@ -445,19 +583,22 @@ fn file_viewings(
     videos: Vec<i64>,
 ) -> Result<Option<Viewings>, Failure> {
     #[derive(QueryableByName)]
-    struct Viewing {
+    struct Read {
         #[diesel(sql_type = BigInt)]
         started_at: i64,
         #[diesel(sql_type = Binary)]
         segments: Vec<u8>,
+        #[diesel(sql_type = Nullable<Integer>)]
+        duration_ms: Option<i32>,
     }
     let began = Instant::now();
     let mut viewings = Viewings::default();
     for video in videos {
-        let rows = within("select started_at, segments from sessions", range, video, "");
-        for row in rows.load_iter::<Viewing, DefaultLoadingMode>(connection)? {
+        let select = "select started_at, segments, duration_ms from sessions";
+        let rows = within(select, range, video, range.condition());
+        for row in rows.load_iter::<Read, DefaultLoadingMode>(connection)? {
             let row = row?;
-            viewings.push(row.started_at, &row.segments);
+            viewings.push(row.started_at, &row.segments, row.duration_ms);
         }
         if STRAIGHT_MAX < began.elapsed() {
             return Ok(None);
