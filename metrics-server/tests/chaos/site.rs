@@ -24,8 +24,9 @@ const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/timescaled
 /// After how many bytes a connection breaks in a storm: some before they are of any use, some after many commits.
 const STORM_BYTES: Range<usize> = 100..20_000;
 
-/// What ends a transaction, as bytes.
-const COMMIT: &str = "COMMIT";
+/// A text in every statement that writes sessions: the beginning of their pages. A batch is one statement, which commits as
+/// it ends.
+const COMMIT: &str = "https://example.com/page/";
 
 /// How long it may take until there is something to commit.
 const COMMIT_MAX: Duration = Duration::from_secs(30);
