@@ -225,7 +225,7 @@ impl<Row> Report<Row> {
 }
 
 impl Measures {
-    /// Returns the cells of the metrics, in the order of [`measure_names`].
+    /// Returns the cells of the metrics, in the order of [`measure_columns`].
     pub(crate) fn cells(&self) -> impl Iterator<Item = Value> {
         let Self { metrics, comparison } = self;
         let compared = comparison.iter().flat_map(|it| it.metrics.iter().chain(&it.change));
