@@ -159,7 +159,7 @@ impl Viewings {
     }
 }
 
-/// By what sessions are grouped.
+/// A property of sessions that sums are grouped by.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Grouped {
     /// The UTC day of the start, counted from 1970.

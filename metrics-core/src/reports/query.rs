@@ -36,9 +36,7 @@ async fn scan(
 ) -> Result<Scanner, ReportError> {
     let (query, scope) = scoped(query);
     let scanner = Scanner::new(&query, period)?.as_of(now);
-    let frame = Some(scanner.frame());
-    let lists_videos = scanner.needs_videos();
-    let reading = Reading { scope, lists_videos, closed: frame, open: frame, watched_at: None };
+    let reading = Reading::new(scope, scanner.needs_videos(), scanner.frame());
     let fold = Scanning::new(scanner, &reading);
     Ok(read_from(snapshot, &reading, fold).await?.scanner)
 }

@@ -60,6 +60,13 @@ pub(crate) struct Reading {
     pub(crate) watched_at: Option<DateTime<Utc>>,
 }
 
+impl Reading {
+    /// Reads open and closed sessions that started in `frame`: first and last Unix millisecond.
+    pub(super) fn new(scope: VideoScope, lists_videos: bool, frame: (i64, i64)) -> Self {
+        Self { scope, lists_videos, closed: Some(frame), open: Some(frame), watched_at: None }
+    }
+}
+
 /// Folds the sessions of a reading, as they are in `snapshot`.
 pub(crate) async fn read_from<F: Fold>(
     snapshot: &mut dyn Snapshot,
@@ -97,11 +104,7 @@ async fn videos(
     reading: &Reading,
     fold: &mut impl Fold,
 ) -> Result<Videos, Error> {
-    let all = match &reading.scope {
-        VideoScope { identifiers: Some(_), .. } => None,
-        VideoScope { key: Some(key), .. } => Some(Videos::OfKey(key.clone())),
-        VideoScope { key: None, .. } => Some(Videos::All),
-    };
+    let all = all_of(&reading.scope);
     if let Some(all) = all.clone().filter(|_| !reading.lists_videos) {
         return Ok(all);
     }
@@ -115,6 +118,15 @@ async fn videos(
     })
     .await?;
     Ok(all.filter(|_| !leaves_out).unwrap_or(Videos::These(wanted)))
+}
+
+/// Returns the videos of a scope without a list of their ids, if the scope names no identifiers.
+pub(super) fn all_of(scope: &VideoScope) -> Option<Videos> {
+    match scope {
+        VideoScope { identifiers: Some(_), .. } => None,
+        VideoScope { key: Some(key), .. } => Some(Videos::OfKey(key.clone())),
+        VideoScope { key: None, .. } => Some(Videos::All),
+    }
 }
 
 /// Lists videos by their ids.

@@ -127,13 +127,7 @@ pub(crate) fn picked(scan: &Scan) -> (SessionFilter, Reading) {
     let frame = (scan.from_ms, scan.to_ms);
     let rest = Scan { selection: beyond_scope(&scan.selection), ..scan.clone() };
     let picked = SessionFilter::of_scan(&rest);
-    let reading = Reading {
-        scope: scope(&scan.selection),
-        lists_videos: picked.needs_videos(),
-        closed: Some(frame),
-        open: Some(frame),
-        watched_at: None,
-    };
+    let reading = Reading::new(scope(&scan.selection), picked.needs_videos(), frame);
     (picked, reading)
 }
 
@@ -143,7 +137,7 @@ pub(super) fn scoped(query: &Query) -> (Query, VideoScope) {
     (Query { selection, ..query.clone() }, scope(&query.selection))
 }
 
-pub(super) fn scope(selection: &Selection) -> VideoScope {
+fn scope(selection: &Selection) -> VideoScope {
     VideoScope { key: selection.key.clone(), identifiers: selection.identifiers.clone() }
 }
 

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 use super::ReportError;
-use super::read::{Fold, Reading, computed, heads, list, read_heads, read_open, read_videos};
-use super::scanning::{Scanning, info, scope, scoped};
+use super::read::{
+    Fold, Reading, all_of, computed, heads, list, read_heads, read_open, read_videos,
+};
+use super::scanning::{Scanning, info, scoped};
 use crate::block::{Columns, Group, Groups};
 use crate::query::{Dimension, Metric, Periods, Query, QueryError, instant};
 use crate::scan::{DimensionValue, Numbers, ScanError, Scanner, title, video_name};
@@ -125,8 +127,7 @@ pub(crate) async fn videos(
     query.check()?;
     let periods = query.query.periods(now)?;
     let selection = query.query.selection.for_stores();
-    let videos_of = scope(&selection);
-    let (scanned, _) = scoped(&Query { selection, ..query.query.clone() });
+    let (scanned, videos_of) = scoped(&Query { selection, ..query.query.clone() });
     let mut snapshot = store.snapshot().await?;
     let mut scanner = Scanner::new(&scanned, periods.current)?.as_of(now);
     let search = query.search.as_deref();
@@ -164,9 +165,7 @@ pub(crate) async fn videos(
 
 /// The sessions that a scanner reads.
 fn reading(scanner: &Scanner) -> Reading {
-    let frame = Some(scanner.frame());
-    let scope = VideoScope::default();
-    Reading { scope, lists_videos: true, closed: frame, open: frame, watched_at: None }
+    Reading::new(VideoScope::default(), true, scanner.frame())
 }
 
 /// The videos that are listed.
@@ -224,12 +223,8 @@ impl Listed {
         let mut ids: Vec<_> = names.values().flatten().copied().collect();
         ids.sort_unstable();
         records.retain(|id, _| ids.binary_search(id).is_ok());
-        let is_whole = ids.len() == listed && scope.identifiers.is_none();
-        let videos = match &scope.key {
-            Some(key) if is_whole => Videos::OfKey(key.clone()),
-            None if is_whole => Videos::All,
-            _ => Videos::These(ids),
-        };
+        let all = all_of(scope).filter(|_| ids.len() == listed);
+        let videos = all.unwrap_or(Videos::These(ids));
         Ok(Self { names, records, videos })
     }
 }

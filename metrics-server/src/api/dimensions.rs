@@ -1,7 +1,7 @@
 //! `/api/v1/dimensions/{name}`: the values that a dimension has, the most played first, for choosers.
 
 use hyper::{Response, StatusCode};
-use metrics_core::query::{Dimension, Filter, LIMIT_MAX, Metric, Operator, Query};
+use metrics_core::query::{Dimension, Filter, Metric, Operator, Query};
 use metrics_core::{Metrics, Timeframe};
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
@@ -51,8 +51,7 @@ impl Params {
             query.timeframe = query::read_timeframe(timeframe)?;
         }
         query.timezone = self.timezone()?;
-        query.limit = self.whole("limit", u64::from(query.limit), 1..=u64::from(LIMIT_MAX))? as u32;
-        query.offset = self.whole("offset", 0, 0..=u64::MAX >> 11)?;
+        (query.limit, query.offset) = self.page(query.limit)?;
         if let Some(search) = self.get("search") {
             let search = search.as_str().filter(|_| dimension.is_text());
             let search = search.ok_or_else(|| {

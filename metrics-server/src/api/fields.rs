@@ -2,7 +2,6 @@
 
 use hyper::{Response, StatusCode};
 use metrics_core::Metrics;
-use metrics_core::query::LIMIT_MAX;
 use metrics_core::scan::Field;
 use serde::Serialize;
 
@@ -11,7 +10,7 @@ use crate::error::Error;
 use crate::response::{self, Body};
 
 /// The default number of fields in a response.
-const LIMIT: u64 = 1_000;
+const LIMIT: u32 = 1_000;
 
 #[derive(Serialize)]
 struct Answer {
@@ -30,12 +29,11 @@ struct Entry {
 
 /// Lists the fields as dimensions, the most frequent first.
 pub(crate) async fn fields(metrics: &Metrics, params: &Params) -> Result<Response<Body>, Error> {
-    let limit = params.whole("limit", LIMIT, 1..=u64::from(LIMIT_MAX))?;
-    let offset = params.whole("offset", 0, 0..=u64::MAX >> 11)?;
+    let (limit, offset) = params.page(LIMIT)?;
     let found = metrics.reports().fields(&params.sessions_query()?).await?;
     let fields = &found.fields;
     let page = fields.iter().skip(usize::try_from(offset).unwrap_or(usize::MAX));
-    let page = page.take(usize::try_from(limit).unwrap_or(usize::MAX));
+    let page = page.take(limit as usize);
     let entry =
         |field: &Field| Entry { name: field.dimension.to_string(), sessions: field.sessions };
     let answer = Answer {

@@ -6,7 +6,7 @@ use chrono::{DateTime, Datelike as _, Utc};
 use chrono_tz::Tz;
 use metrics_core::containment::is_too_deep;
 use metrics_core::engagement::ResolutionError;
-use metrics_core::query::Filter;
+use metrics_core::query::{Filter, LIMIT_MAX};
 use metrics_core::time_bucket::{Buckets, Span, Width};
 use metrics_core::{ApiKey, BucketQuery, EngagementQuery, Selection, Timeframe};
 use serde_json::{Map, Value};
@@ -187,6 +187,14 @@ impl Params {
             let (least, most) = (range.start(), range.end());
             Error::parameter(name, format!("must be a whole number from {least} to {most}"))
         })
+    }
+
+    /// Reads `limit`, with its default, and `offset`.
+    pub(crate) fn page(&self, limit: u32) -> Result<(u32, u64), Error> {
+        let limit = self.whole("limit", limit.into(), 1..=LIMIT_MAX.into())?;
+        // A number that every program reads from JSON exactly.
+        let offset = self.whole("offset", 0, 0..=u64::MAX >> 11)?;
+        Ok((limit as u32, offset))
     }
 
     /// Which sessions are asked for, narrowed to those that may be read: all of these, unless said otherwise.

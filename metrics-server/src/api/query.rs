@@ -4,8 +4,8 @@ use bytes::Bytes;
 use chrono::SecondsFormat;
 use hyper::{Response, StatusCode};
 use metrics_core::query::{
-    Column, Compare, Dimension, Direction, LIMIT_MAX, Minimum, Order, Period, Periods, Query,
-    QueryError, instant,
+    Column, Compare, Dimension, Direction, Minimum, Order, Period, Periods, Query, QueryError,
+    instant,
 };
 use metrics_core::scan::{Answer, DimensionValue, Numbers, ScanError};
 use metrics_core::time_bucket::Buckets;
@@ -350,8 +350,7 @@ impl Params {
         if let Some(order) = self.get("order_by") {
             query.order_by = read_order(order)?;
         }
-        query.limit = self.whole("limit", u64::from(query.limit), 1..=u64::from(LIMIT_MAX))? as u32;
-        query.offset = self.whole("offset", 0, 0..=u64::MAX >> 11)?;
+        (query.limit, query.offset) = self.page(query.limit)?;
         if let Some(compare) = self.get("compare") {
             query.compare = Some(match compare {
                 Value::String(text) => text.parse()?,
