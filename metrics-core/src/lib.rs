@@ -81,6 +81,8 @@
 #![warn(clippy::unwrap_used)]
 
 pub mod block;
+#[cfg(feature = "recorder")]
+pub mod budget;
 pub mod client;
 #[cfg(feature = "recorder")]
 mod clock;

@@ -1,0 +1,253 @@
+//! A budget of memory for everything that clients can make a process hold.
+//!
+//! Memory is accounted where it is held: whoever keeps bytes for a client keeps a [`Reservation`] beside them, and the
+//! drop of both is one drop. Parts of a budget ([`Budget::part`]) keep one use from starving the others: answers that
+//! nobody reads cannot hold the bytes that events need.
+//!
+//! Bytes are what the holder estimates, not what the allocator returns; a budget leaves room for the difference.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::Notify;
+
+/// A number of bytes that may be held at once. Clones share it.
+///
+/// ```
+/// use metrics_core::budget::Budget;
+///
+/// let all = Budget::new(1_000);
+/// let answers = all.part(600);
+/// let held = answers.try_reserve(500).unwrap();
+/// assert!(answers.try_reserve(200).is_none()); // More than 600 together.
+/// assert!(all.try_reserve(600).is_none()); // More than 1,000 together.
+/// drop(held);
+/// assert_eq!(all.used(), 0);
+/// ```
+#[derive(Clone)]
+pub struct Budget(Arc<Inner>);
+
+struct Inner {
+    max: usize,
+    used: AtomicUsize,
+    // Notified in the whole budget and in all of its parts' callers, when bytes are released.
+    released: Arc<Notify>,
+    whole: Option<Budget>,
+}
+
+impl Budget {
+    /// A budget of `max` bytes.
+    #[must_use]
+    pub fn new(max: usize) -> Self {
+        Self::with(max, Arc::default(), None)
+    }
+
+    /// A part of this budget: at most `max` bytes of it, and no more than it has left.
+    #[must_use]
+    pub fn part(&self, max: usize) -> Self {
+        Self::with(max, Arc::clone(&self.0.released), Some(self.clone()))
+    }
+
+    fn with(max: usize, released: Arc<Notify>, whole: Option<Self>) -> Self {
+        Self(Arc::new(Inner { max, used: AtomicUsize::new(0), released, whole }))
+    }
+
+    /// How many bytes may be held at once.
+    #[must_use]
+    pub fn max(&self) -> usize {
+        self.0.max
+    }
+
+    /// How many bytes are held. More than [`max`](Self::max) after a [`charge`](Self::charge).
+    #[must_use]
+    pub fn used(&self) -> usize {
+        self.0.used.load(Ordering::Relaxed)
+    }
+
+    /// Whether nothing more is reserved at the moment: this budget, or the whole that it is a part of, is used up.
+    #[must_use]
+    pub fn is_used_up(&self) -> bool {
+        self.max() <= self.used() || self.0.whole.as_ref().is_some_and(Self::is_used_up)
+    }
+
+    /// Reserves `bytes`, or returns `None` if fewer are left.
+    #[must_use]
+    pub fn try_reserve(&self, bytes: usize) -> Option<Reservation> {
+        self.try_take(bytes).then(|| Reservation { budget: self.clone(), bytes })
+    }
+
+    /// Waits until `bytes` can be reserved. More than the whole budget is reserved as soon as nothing else is held, so
+    /// that no caller waits for ever. Cancel safe; not fair.
+    pub async fn reserve(&self, bytes: usize) -> Reservation {
+        let fitting = bytes.min(self.fitting());
+        loop {
+            let released = self.0.released.notified();
+            if let Some(mut reservation) = self.try_reserve(fitting) {
+                reservation.charge(bytes - fitting);
+                return reservation;
+            }
+            released.await;
+        }
+    }
+
+    /// Waits until this budget is not used up. Cancel safe.
+    pub async fn available(&self) {
+        loop {
+            let released = self.0.released.notified();
+            if !self.is_used_up() {
+                return;
+            }
+            released.await;
+        }
+    }
+
+    /// Reserves `bytes` whatever is left: for memory that is held already, and must not be dropped.
+    #[must_use]
+    pub fn charge(&self, bytes: usize) -> Reservation {
+        self.take(bytes);
+        Reservation { budget: self.clone(), bytes }
+    }
+
+    /// The most bytes that a reservation can have.
+    fn fitting(&self) -> usize {
+        self.0.whole.as_ref().map_or(self.max(), |whole| self.max().min(whole.fitting()))
+    }
+
+    fn try_take(&self, bytes: usize) -> bool {
+        let add = |used: usize| used.checked_add(bytes).filter(|used| *used <= self.max());
+        if self.0.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_err() {
+            return false;
+        }
+        let is_taken = self.0.whole.as_ref().is_none_or(|whole| whole.try_take(bytes));
+        if !is_taken {
+            self.0.used.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        is_taken
+    }
+
+    fn take(&self, bytes: usize) {
+        self.0.used.fetch_add(bytes, Ordering::Relaxed);
+        if let Some(whole) = &self.0.whole {
+            whole.take(bytes);
+        }
+    }
+
+    fn release(&self, bytes: usize) {
+        if bytes == 0 {
+            return;
+        }
+        self.0.used.fetch_sub(bytes, Ordering::Relaxed);
+        match &self.0.whole {
+            Some(whole) => whole.release(bytes),
+            None => self.0.released.notify_waiters(),
+        }
+    }
+}
+
+impl fmt::Debug for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Budget({} of {} bytes)", self.used(), self.max())
+    }
+}
+
+/// Bytes of a [`Budget`] that are held. Dropped, they are released.
+#[derive(Debug)]
+#[must_use = "dropping it releases the bytes"]
+pub struct Reservation {
+    budget: Budget,
+    bytes: usize,
+}
+
+impl Reservation {
+    /// How many bytes it holds.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Reserves `bytes` more, or returns false if fewer are left.
+    #[must_use]
+    pub fn try_grow(&mut self, bytes: usize) -> bool {
+        let is_taken = self.budget.try_take(bytes);
+        if is_taken {
+            self.bytes += bytes;
+        }
+        is_taken
+    }
+
+    /// Reserves `bytes` more whatever is left, as [`Budget::charge`].
+    pub fn charge(&mut self, bytes: usize) {
+        self.budget.take(bytes);
+        self.bytes += bytes;
+    }
+
+    /// Releases `bytes`, at most those that it holds.
+    pub fn shrink(&mut self, bytes: usize) {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        self.budget.release(bytes);
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.budget.release(self.bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_part_takes_from_the_whole() {
+        let all = Budget::new(10);
+        let (a, b) = (all.part(8), all.part(8));
+        let held = a.try_reserve(6).unwrap();
+        assert!(a.try_reserve(3).is_none());
+        assert!(b.try_reserve(5).is_none());
+        assert_eq!((all.used(), a.used(), b.used()), (6, 6, 0));
+        let mut other = b.try_reserve(4).unwrap();
+        assert!(all.is_used_up() && a.is_used_up() && !other.try_grow(1));
+        drop(held);
+        assert!(other.try_grow(4) && !other.try_grow(1));
+        other.shrink(100);
+        assert_eq!((all.used(), other.bytes()), (0, 0));
+    }
+
+    #[test]
+    fn a_charge_exceeds_the_budget_until_it_is_released() {
+        let all = Budget::new(10);
+        let held = all.charge(15);
+        assert!(all.is_used_up() && all.try_reserve(1).is_none());
+        drop(held);
+        assert!(all.try_reserve(10).is_some());
+    }
+
+    #[tokio::test]
+    async fn a_waiting_caller_gets_released_bytes() {
+        let all = Budget::new(10);
+        let part = all.part(10);
+        let held = all.try_reserve(4).unwrap();
+        let waiting = part.reserve(7);
+        tokio::pin!(waiting);
+        assert!(waiting.as_mut().now_or_never().is_none());
+        drop(held);
+        assert_eq!(waiting.await.bytes(), 7);
+    }
+
+    #[tokio::test]
+    async fn more_than_the_budget_waits_for_all_of_it() {
+        let all = Budget::new(10);
+        let held = all.try_reserve(1).unwrap();
+        assert!(all.reserve(25).now_or_never().is_none());
+        drop(held);
+        let all_of_it = all.reserve(25).await;
+        assert_eq!(all.used(), 25);
+        drop(all_of_it);
+        assert_eq!(all.used(), 0);
+    }
+}
