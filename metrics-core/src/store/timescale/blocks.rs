@@ -22,8 +22,8 @@ pub(super) async fn remove(
     ids.dedup();
     // Locked in the order of ids, so that two instances do not lock each other out.
     let removed = Prepared::new(
-        "with given as materialized (select id from blocks where id = any($1) order by id for update)
-         delete from blocks using given where blocks.id = given.id",
+        "delete from blocks where id = any(array(
+            select id from blocks where id = any($1) order by id for update))",
     )
     .bind::<Array<BigInt>, _>(&ids)
     .execute(connection)

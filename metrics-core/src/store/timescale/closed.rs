@@ -71,7 +71,7 @@ pub(super) async fn add(
     Prepared::new(
         "insert into closed_sessions (id, version, video_id, started_at, last_event_at, resume)
          select * from unnest($1, $2, $3, $4, $5, $6) as it (id, version, video_id, started_at, last_event_at, resume)
-         where not exists (select from open_sessions where open_sessions.id = it.id)
+         where (select id from open_sessions where open_sessions.id = it.id) is null
          order by id on conflict (id) do nothing",
     )
     .bind::<Array<Uuid>, _>(resumable.iter().map(|it| Bits(*it.id.as_bytes())).collect::<Vec<_>>())
@@ -90,16 +90,20 @@ pub(super) async fn delete(
     connection: &mut AsyncPgConnection,
     sessions: &[(VideoId, i64, RowId)],
 ) -> Result<(), Failure> {
+    // In the order of ids, so that two instances do not lock each other out.
+    let mut sessions = sessions.to_vec();
+    sessions.sort_unstable_by_key(|(.., row)| *row);
     let bound = |rest: u64| {
         let id = |row: u64| Bits(((u128::from(row) << 64) | u128::from(rest)).to_be_bytes());
         sessions.iter().map(|(.., row)| id(row.0)).collect::<Vec<_>>()
     };
     Prepared::new(
-        "with given as materialized (
-            select closed.id from unnest($1, $2, $3, $4) as it (first, last, of_video, of_start)
-            join closed_sessions closed on closed.id between first and last
-            where video_id = of_video and started_at = of_start order by closed.id for update of closed)
-         delete from closed_sessions using given where closed_sessions.id = given.id",
+        "delete from closed_sessions where id = any(array(
+            select closed.id from unnest($1, $2, $3, $4) as it (first, last, of_video, of_start), lateral (
+                select id from closed_sessions
+                where id between first and last and video_id = of_video and started_at = of_start
+                order by id for update
+            ) closed))",
     )
     .bind::<Array<Uuid>, _>(bound(0))
     .bind::<Array<Uuid>, _>(bound(u64::MAX))

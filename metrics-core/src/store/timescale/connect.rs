@@ -33,9 +33,11 @@ pub(crate) enum Purpose {
 }
 
 impl Purpose {
-    /// Custom plans for reports, because a plan for any timeframe looks into every chunk. What records finds rows by
-    /// their keys: it is planned once, and by indexes, however few rows there are at that moment. What is `on` or more for
-    /// `synchronous_commit` stays: only `off` would acknowledge what may be lost.
+    /// Custom plans for reports, because a plan for any timeframe looks into every chunk. Statements of recording find rows
+    /// by their keys and are planned once, maybe while their tables are empty: so they join tables in subqueries that are
+    /// evaluated row by row through an index (`for update`, `limit`, `offset 0`, a scalar subquery). A plain
+    /// join that was planned for an empty table compares every row with every other one as soon as the table has many.
+    /// What is `on` or more for `synchronous_commit` stays: only `off` would acknowledge what may be lost.
     fn settings(self) -> String {
         let (statement_max, plans) = match self {
             Self::Reports => (STATEMENT_MAX, "set plan_cache_mode = force_custom_plan"),

@@ -54,7 +54,9 @@ pub(super) async fn load(
             select id, version, true, video_id, started_at, last_event_at, null, 0, 0, '', '', null, null, null, null, null,
                 resume
             from closed_sessions where id = any($1)
-         ) each join videos on videos.id = video_id",
+         ) each, lateral (
+            select key_id, digest, identifier from videos where videos.id = video_id offset 0
+         ) of_video",
     )
     .bind::<Array<Uuid>, _>(&ids)
     .load(connection)

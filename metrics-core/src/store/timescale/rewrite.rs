@@ -112,7 +112,8 @@ async fn is_last(
     // Another statement, which sees what was committed while this one waited.
     let later: Later = Prepared::new(
         "select exists (
-            select from unnest($1, $2) as it (of_video, last) join blocks on video_id = of_video and last < id
+            select from unnest($1, $2) as it (of_video, last),
+                lateral (select from blocks where video_id = of_video and last < id limit 1) later
          ) as is_there",
     )
     .bind::<Array<BigInt>, _>(&ids)
@@ -136,7 +137,7 @@ async fn add_pages(connection: &mut AsyncPgConnection, rewrite: &Rewrite) -> Que
             select page as url from open_sessions where id = any($1) and page is not null
             union select unnest($2)
          ) each
-         where not exists (select from pages where pages.url = each.url)
+         where (select id from pages where pages.url = each.url) is null
          order by url on conflict (url) do nothing",
     )
     .bind::<Array<Uuid>, _>(bits(rewrite.close.iter().map(|(id, _)| *id)))
@@ -144,6 +145,13 @@ async fn add_pages(connection: &mut AsyncPgConnection, rewrite: &Rewrite) -> Que
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// Ids and versions in the order of ids, in which rows are locked.
+fn in_order(sessions: &[(SessionId, Version)]) -> (Vec<Bits>, Vec<i64>) {
+    let mut sessions = sessions.to_vec();
+    sessions.sort_unstable();
+    sessions.iter().map(|(id, version)| (Bits(*id.as_bytes()), i64::from(*version))).unzip()
 }
 
 fn bits(ids: impl Iterator<Item = SessionId>) -> Vec<Bits> {
@@ -159,20 +167,21 @@ async fn close_sessions(
     connection: &mut AsyncPgConnection,
     sessions: &[(SessionId, Version)],
 ) -> Result<bool, Failure> {
+    let (ids, versions) = in_order(sessions);
     let closed = Prepared::new(format!(
         "with given as materialized (
-            select open.* from unnest($1, $2) as it (of_id, of_version)
-            join open_sessions open on id = of_id and version = of_version order by id for update of open),
-         gone as (delete from open_sessions using given where open_sessions.id = given.id),
+            select open.* from unnest($1, $2) as it (of_id, of_version),
+                lateral (select * from open_sessions where id = of_id and version = of_version for update) open),
+         gone as (delete from open_sessions where id = any($1)),
          kept as (
             insert into closed_sessions (id, version, video_id, started_at, last_event_at, resume)
             select id, version, video_id, started_at, last_event_at, resume from given)
          insert into session_rows ({ROW}, session_data, row_id, page_id)
-         select {ROW}, session_data, row_id(given.id), pages.id from given left join pages on url = page
+         select {ROW}, session_data, row_id(given.id), (select id from pages where url = page) from given
          order by started_at"
     ))
-    .bind::<Array<Uuid>, _>(bits(sessions.iter().map(|(id, _)| *id)))
-    .bind::<Array<BigInt>, _>(sessions.iter().map(|it| it.1.into()).collect::<Vec<i64>>())
+    .bind::<Array<Uuid>, _>(ids)
+    .bind::<Array<BigInt>, _>(versions)
     .execute(connection)
     .await?;
     Ok(closed == sessions.len())
@@ -182,14 +191,14 @@ async fn delete_open_sessions(
     connection: &mut AsyncPgConnection,
     sessions: &[(SessionId, Version)],
 ) -> Result<bool, Failure> {
+    let (ids, versions) = in_order(sessions);
     let deleted = Prepared::new(
-        "with given as materialized (
-            select open.id from unnest($1, $2) as it (of_id, of_version)
-            join open_sessions open on open.id = of_id and version = of_version order by open.id for update of open)
-         delete from open_sessions using given where open_sessions.id = given.id",
+        "delete from open_sessions where id = any(array(
+            select open.id from unnest($1, $2) as it (of_id, of_version),
+                lateral (select id from open_sessions where id = of_id and version = of_version for update) open))",
     )
-    .bind::<Array<Uuid>, _>(bits(sessions.iter().map(|(id, _)| *id)))
-    .bind::<Array<BigInt>, _>(sessions.iter().map(|it| it.1.into()).collect::<Vec<i64>>())
+    .bind::<Array<Uuid>, _>(ids)
+    .bind::<Array<BigInt>, _>(versions)
     .execute(connection)
     .await?;
     Ok(deleted == sessions.len())
@@ -207,13 +216,12 @@ async fn reopen_sessions(
         "with given as materialized (
             select * from unnest({}, $18, $19, $20) as it ({names}, of_id, of_version, video_id)),
          gone as (
-            delete from closed_sessions using given where id = of_id and version = of_version
-            returning id, version, resume)
+            delete from closed_sessions where id = any($18) returning id, version, resume)
          insert into open_sessions ({names}, id, version, video_id, resume)
          select started_at, last_event_at, duration_ms, view_ms, unique_ms, segments, rebufferings, rebuffering_ms,
             failures, startup_ms, details, browser, platform, device, page, session_data::jsonb, minutes, id, version,
             video_id, resume
-         from given join gone on id = of_id",
+         from given join gone on id = of_id and version = of_version",
         Arrays::PARAMETERS,
         names = Arrays::NAMES,
     ));
@@ -236,8 +244,8 @@ async fn add_rows(
     sessions.iter().for_each(|(_, row)| arrays.push_row(row));
     let query = Prepared::new(format!(
         "insert into session_rows ({ROW}, session_data, row_id, page_id)
-         select {ROW}, session_data::jsonb, row_id, pages.id
-         from unnest({}, $18, $19) as it ({}, video_id, row_id) left join pages on url = page
+         select {ROW}, session_data::jsonb, row_id, (select id from pages where url = page)
+         from unnest({}, $18, $19) as it ({}, video_id, row_id)
          order by started_at",
         Arrays::PARAMETERS,
         Arrays::NAMES,

@@ -71,7 +71,9 @@ pub(super) async fn change(
     diesel::sql_query(format!("select pg_advisory_xact_lock({LOCK})")).execute(connection).await?;
     let (keys, days): (Vec<i64>, Vec<i64>) = sums.keys().copied().unzip();
     let rows: Vec<TotalsRow> = Prepared::new(
-        "select key_id, day, sums, hours from unnest($1, $2) as it (key_id, day) join totals using (key_id, day)",
+        "select totals.* from unnest($1, $2) as it (of_key, of_day), lateral (
+            select key_id, day, sums, hours from totals where key_id = of_key and day = of_day offset 0
+         ) totals",
     )
     .bind::<Array<BigInt>, _>(keys)
     .bind::<Array<BigInt>, _>(days)
@@ -121,7 +123,10 @@ async fn delete(
     }
     let (keys, days): (Vec<i64>, Vec<i64>) = emptied.into_iter().unzip();
     Prepared::new(
-        "delete from totals using unnest($1, $2) as it (of_key, of_day) where key_id = of_key and day = of_day",
+        "delete from totals where ctid = any(array(
+            select totals.ctid from unnest($1, $2) as it (of_key, of_day), lateral (
+                select ctid from totals where key_id = of_key and day = of_day offset 0
+            ) totals))",
     )
     .bind::<Array<BigInt>, _>(keys)
     .bind::<Array<BigInt>, _>(days)
