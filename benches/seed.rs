@@ -48,6 +48,9 @@ struct Args {
     /// When the last of them starts, in RFC 3339: now, unless said otherwise.
     #[arg(long)]
     until: Option<DateTime<Utc>>,
+    /// Leaves all sessions open: a server that is started on them closes them beside whatever else it does.
+    #[arg(long)]
+    open: bool,
 }
 
 #[tokio::main]
@@ -68,6 +71,9 @@ async fn main() -> Result<(), Failure> {
         let portion = first..args.sessions.min(first + PORTION);
         write(&store, &dataset, portion, &mut progress).await?;
         writing += began.elapsed();
+        if args.open {
+            continue;
+        }
         let began = Instant::now();
         close_all(&*store).await?;
         let now = instant(dataset.reached_ms(progress.written));

@@ -91,6 +91,14 @@ impl Upkeep {
     }
 }
 
+/// Encodes and decodes blocks on a thread that may block: a large merge takes a tenth of a second.
+async fn computed<T: Send + 'static>(
+    task: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let computed = tokio::task::spawn_blocking(task).await;
+    computed.map_err(|err| Error::Unavailable { store: "the upkeep", source: err.into() })?
+}
+
 fn take(changed: &Mutex<BTreeSet<VideoId>>) -> Vec<VideoId> {
     let mut changed = changed.lock().unwrap_or_else(PoisonError::into_inner);
     std::iter::from_fn(|| changed.pop_first()).take(MERGED_AT_ONCE).collect()

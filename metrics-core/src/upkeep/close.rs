@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 
+use super::computed;
 use crate::block::{Block, Row, SESSIONS_MAX};
 use crate::store::{Error, KeyId, OpenSession, Outcome, Rewrite, Store, VideoId};
 use crate::totals::{DayTotals, day_of};
@@ -27,7 +28,9 @@ pub async fn close(
         if sessions.is_empty() {
             continue;
         }
-        match store.rewrite(closing(&sessions)).await? {
+        let (rewrite, of) = computed(move || Ok((closing(&sessions), sessions))).await?;
+        sessions = of;
+        match store.rewrite(rewrite).await? {
             Outcome::Written => {
                 closed += sessions.len() as u64;
                 videos.extend(sessions.iter().map(|session| session.video));

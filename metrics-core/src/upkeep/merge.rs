@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::close::blocks;
+use super::computed;
 use crate::block::{Groups, SESSIONS_MAX};
 use crate::store::{BlockHead, Error, Outcome, Rewrite, Store, VideoId, Videos};
 
@@ -91,12 +92,16 @@ fn candidates(heads: Vec<BlockHead>) -> Vec<Vec<BlockHead>> {
 async fn merge_blocks(store: &dyn Store, heads: &[BlockHead]) -> Result<u64, Error> {
     let Some(first) = heads.first() else { return Ok(0) };
     let remove: Vec<_> = heads.iter().map(|head| head.id).collect();
-    let mut rows = Vec::new();
-    for block in store.snapshot().await?.groups(&remove, Groups::ALL).await? {
-        rows.extend(block.rows().map_err(Error::Damaged)?);
-    }
+    let small = store.snapshot().await?.groups(&remove, Groups::ALL).await?;
     let (key, video) = (first.key, first.video);
-    let add = blocks(rows).map(|block| (key, video, block)).collect();
+    let add = computed(move || {
+        let mut rows = Vec::new();
+        for block in small {
+            rows.extend(block.rows().map_err(Error::Damaged)?);
+        }
+        Ok(blocks(rows).map(|block| (key, video, block)).collect())
+    });
+    let add = add.await?;
     let replaced = remove.len() as u64;
     let rewrite = Rewrite { remove, add, ..Rewrite::default() };
     match store.rewrite(rewrite).await? {
