@@ -141,8 +141,8 @@ pub(super) async fn drop_empty_chunks(
 ) -> Result<(), Failure> {
     #[derive(QueryableByName)]
     struct First {
-        #[diesel(sql_type = Nullable<Timestamptz>)]
-        at: Option<PgTimestamp>,
+        #[diesel(sql_type = Nullable<BigInt>)]
+        start_ms: Option<i64>,
     }
     let drop = format!("select {schema}.drop_chunks('metrics.session_rows', older_than => $1)");
     connection
@@ -151,9 +151,11 @@ pub(super) async fn drop_empty_chunks(
             // Nobody adds an older session meanwhile, and nobody waits for long.
             let lock = "set local lock_timeout = '1s'; lock table session_rows in share row exclusive mode";
             connection.batch_execute(lock).await?;
-            let first = "select min(started_at) as at from session_rows";
+            // Blocks have the same sessions in fewer rows.
+            let first = "select min(first_start_ms) as start_ms from blocks";
             let first: First = diesel::sql_query(first).get_result(connection).await?;
-            if let Some(at) = first.at {
+            if let Some(start_ms) = first.start_ms {
+                let at = timestamp(start_ms);
                 diesel::sql_query(drop).bind::<Timestamptz, _>(at).execute(connection).await?;
             }
             Ok(())
