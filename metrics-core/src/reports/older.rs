@@ -90,10 +90,10 @@ async fn summed(
     for totals in days.iter().filter(|totals| covers.get(&totals.day) == Some(&Cover::Day)) {
         add(totals.day * DAY_MS, &totals.plays(first).map_err(Error::Damaged)?);
     }
-    let by_hour = match plan.days_by_hour() {
-        Some((from, to)) => snapshot.totals(key, from, to, Detail::Hours).await?,
-        None => Vec::new(),
-    };
+    let mut by_hour = Vec::new();
+    for (from, to) in plan.days_by_hour() {
+        by_hour.extend(snapshot.totals(key, from, to, Detail::Hours).await?);
+    }
     for totals in by_hour {
         let Some(Cover::Hours(hours)) = covers.get(&totals.day) else { continue };
         let day = DayTotals::decode(&totals).map_err(Error::Damaged)?;

@@ -11,7 +11,7 @@ use std::thread::available_parallelism;
 use chrono::{DateTime, Utc};
 use tokio::sync::Semaphore;
 
-use crate::block::{Block, Columns, Groups, Row};
+use crate::block::{Block, Columns, Group, Groups, Row};
 use crate::store::{
     BlockHead, Error, OpenScan, OpenSession, Snapshot, VideoId, VideoRecord, VideoScope, Videos,
 };
@@ -26,6 +26,11 @@ const BATCH_SESSIONS: u32 = 131_072;
 
 /// How many blocks a batch has at most.
 const BATCH_BLOCKS: usize = 256;
+
+/// How many times a frame must fit into a block's time before the starts of the block are read first.
+const FRAMES_MIN: i64 = 16;
+
+const STARTS: Groups = Groups::NONE.with(Group::Starts);
 
 static FOLDS: LazyLock<Semaphore> = LazyLock::new(|| {
     Semaphore::new(available_parallelism().map_or(1, |count| (count.get() - 1).max(1)))
@@ -189,11 +194,46 @@ async fn read_blocks<F: Fold>(
     loop {
         let page = snapshot.blocks(videos, frame.0, frame.1, after, HEADS).await?;
         after = page.last().map(|head| head.id);
-        fold = read_heads(snapshot, &page, fold).await?;
-        if page.len() < HEADS as usize {
+        let is_last = page.len() < HEADS as usize;
+        let heads = with_sessions_in(frame, snapshot, page).await?;
+        fold = read_heads(snapshot, &heads, fold).await?;
+        if is_last {
             return Ok(fold);
         }
     }
+}
+
+/// Leaves out blocks without a session in a frame. Where the frame is a small part of a block's time, as at the ends of a
+/// year, its starts are read before its other columns.
+async fn with_sessions_in(
+    frame: (i64, i64),
+    snapshot: &mut dyn Snapshot,
+    heads: Vec<BlockHead>,
+) -> Result<Vec<BlockHead>, Error> {
+    let frame_ms = frame.1.saturating_sub(frame.0);
+    let is_long = |head: &BlockHead| {
+        let block_ms = head.last_start_ms.saturating_sub(head.first_start_ms);
+        frame_ms < block_ms / FRAMES_MIN
+    };
+    let (long, mut found): (Vec<_>, Vec<_>) = heads.into_iter().partition(is_long);
+    for heads in batches(&long) {
+        let ids: Vec<_> = heads.iter().map(|head| head.id).collect();
+        let blocks = snapshot.groups(&ids, STARTS).await?;
+        let heads = heads.to_vec();
+        let looking = move || {
+            let has_any = |block: &Block| {
+                let starts_ms = block.columns(STARTS)?.starts_ms;
+                let first = starts_ms.partition_point(|start_ms| *start_ms < frame.0);
+                Ok(starts_ms.get(first).is_some_and(|start_ms| *start_ms <= frame.1))
+            };
+            let has_any = blocks.iter().map(has_any).collect::<Result<Vec<_>, _>>();
+            let found = heads.into_iter().zip(has_any.map_err(Error::Damaged)?);
+            Ok::<_, Error>(found.filter(|(_, has_any)| *has_any).map(|(head, _)| head))
+        };
+        found.extend(computed(looking).await?);
+    }
+    found.sort_unstable_by_key(|head| head.id);
+    Ok(found)
 }
 
 /// Lists the heads of all blocks of these videos.

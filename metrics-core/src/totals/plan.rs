@@ -12,6 +12,12 @@ pub(crate) enum Cover {
     Hours(u32),
 }
 
+impl Cover {
+    fn needs_hours(self) -> bool {
+        matches!(self, Self::Hours(1..))
+    }
+}
+
 /// Which days with closed sessions their totals answer, and which stretches of time are left to blocks.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Plan {
@@ -54,11 +60,12 @@ impl Plan {
         plan
     }
 
-    /// The first and the last day whose hours are needed, if any are.
-    pub(crate) fn days_by_hour(&self) -> Option<(i64, i64)> {
-        let mut days = self.days.iter().filter(|(_, cover)| matches!(cover, Cover::Hours(1..)));
-        let (first, _) = days.next()?;
-        Some((*first, days.next_back().map_or(*first, |(last, _)| *last)))
+    /// The runs of days whose hours are needed, each as its first and last day. Hours are most of totals: of a year only
+    /// the first and the last day may need them.
+    pub(crate) fn days_by_hour(&self) -> Vec<(i64, i64)> {
+        let runs = self.days.chunk_by(|a, b| a.1.needs_hours() == b.1.needs_hours());
+        let runs = runs.filter(|run| run[0].1.needs_hours());
+        runs.map(|run| (run[0].0, run[run.len() - 1].0)).collect()
     }
 
     fn leave(&mut self, start: i64, end: i64) {
@@ -81,7 +88,7 @@ mod tests {
         assert_eq!(plan.days, [(2, Cover::Hours(1 << 23)), (3, Cover::Day), (4, Cover::Hours(1))]);
         let first = (from_ms, 2 * DAY_MS + 23 * HOUR_MS - 1);
         assert_eq!(plan.rest, [first, (4 * DAY_MS + HOUR_MS, 4 * DAY_MS + HOUR_MS)]);
-        assert_eq!(plan.days_by_hour(), Some((2, 4)));
+        assert_eq!(plan.days_by_hour(), [(2, 2), (4, 4)]);
     }
 
     #[test]
