@@ -389,10 +389,13 @@ impl Query {
                 answer.map(|(answer, _)| Answer::Grouped(answer.results.iter().map(row).collect()))
             }
             Report::Listed => {
-                let query = self.query(timeframe)?.compared_with(Compare::PreviousPeriod);
+                let mut query = self.query(timeframe)?.compared_with(Compare::PreviousPeriod);
+                query.metrics.push(Metric::AveragePercentageViewed);
                 let listed = metrics.videos(&query.into()).await;
-                let row =
-                    |video: &VideoEntry| (video.name.to_string(), video.numbers.metrics.clone());
+                // SQL does not know how much of a video was watched.
+                let row = |video: &VideoEntry| {
+                    (video.name.to_string(), video.numbers.metrics[..3].to_vec())
+                };
                 // SQL has no row of a video without sessions.
                 let played = |row: &(String, Vec<Option<f64>>)| row.1[0] != Some(0.0);
                 listed.map(|(list, _)| {

@@ -184,7 +184,7 @@ impl Grouped {
 
     fn in_database(self) -> &'static str {
         match self {
-            Self::Day => "(extract(epoch from started_at)::bigint / 86400)::text",
+            Self::Day => "floor(extract(epoch from started_at) / 86400)::bigint::text",
             Self::Page => "(select url from pages where id = page_id)",
             Self::Video => "(select identifier from videos where id = video_id)",
         }
