@@ -6,45 +6,51 @@
 //! # Format
 //!
 //! A block is a list of sessions, sorted by start and then by row id. It is kept as up to [`Group::ALL`] byte strings,
-//! one per [`Group`] of columns that reports read together. Each string begins with the byte [`FORMAT`]; numbers follow
-//! in LEB128, signed ones zigzag-encoded:
+//! one per [`Group`] of columns that reports read together. Each string begins with the byte [`FORMAT`]:
 //!
 //! | group | content |
 //! |---|---|
-//! | [`Starts`](Group::Starts) | the first start in Unix milliseconds, then per session the distance to the start before |
-//! | [`Times`](Group::Times) | per session view time, and view time less unique view time, in milliseconds |
+//! | [`Starts`](Group::Starts) | the first start in Unix milliseconds, then the column of distances to it |
+//! | [`Times`](Group::Times) | the columns of view time, and of view time less unique view time, in milliseconds |
 //! | [`Clients`](Group::Clients) | dictionary of browser, platform and device |
 //! | [`Durations`](Group::Durations) | dictionary of durations in milliseconds plus 1; 0 is unknown |
-//! | [`Segments`](Group::Segments) | per session the length in bytes, then [`Segments::encode`](crate::interval::Segments::encode) |
+//! | [`Segments`](Group::Segments) | the column of lengths in bytes, then per session [`Segments::encode`](crate::interval::Segments::encode) |
 //! | [`Pages`](Group::Pages) | dictionary of texts: pages |
 //! | [`SessionData`](Group::SessionData) | dictionary of texts: canonical JSON |
-//! | [`Quality`](Group::Quality) | per session a byte of flags, then startup time, rebufferings and their time, failures, as flagged |
+//! | [`Quality`](Group::Quality) | the column of startup times in milliseconds plus 1, where 0 is unknown; then how many sessions had trouble, and of each how many had none before it, rebufferings and their time in milliseconds, failures |
 //! | [`Languages`](Group::Languages) | dictionary of texts: languages of tracks |
 //! | [`Details`](Group::Details) | per session the distance from start to last event, a number of flags, and the counters flagged |
 //! | [`RowIds`](Group::RowIds) | per session 8 bytes |
 //! | [`Minutes`](Group::Minutes) | per session its runs, in half bytes of three bits and one that says whether more follow: see [`Minutes`](crate::session::Minutes::encode) |
 //!
-//! A text is its length in bytes plus 1 and then itself, or 0 for none. A dictionary is the number of its values, the values in order of their first use, and, if there are several, a code
-//! per session: one byte each up to 256 values, LEB128 beyond. A group in which no session has a value is left out, if
-//! [`Group::is_optional`].
+//! A column is a byte with the number of bytes that each of its numbers has (those of the largest, 0 to 8), and then each
+//! number, lowest byte first. So a report decodes nothing but what it picks. Other numbers are in LEB128, signed ones
+//! zigzag-encoded. A text is its length in bytes plus 1 and then itself, or 0 for none. A dictionary is the number of its
+//! values, the values in order of their first use, and, if there are several, a code per session: one byte each up to 256
+//! values, LEB128 beyond. A group in which no session has a value is left out, if [`Group::is_optional`].
 
 mod coded;
 mod columns;
 mod encode;
+mod numbers;
+mod quality;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
-pub use self::coded::Coded;
-pub use self::columns::{Columns, Quality};
+pub use self::coded::{Coded, Codes};
+pub use self::columns::Columns;
+pub(crate) use self::numbers::first;
+pub use self::numbers::{Numbers, Starts};
+pub use self::quality::{Qualities, Quality};
 use crate::client::Client;
 use crate::key::SessionId;
 use crate::session::Stored;
 use crate::source::Source;
 
 /// The format of encoded groups. A block of a newer format is refused.
-pub const FORMAT: u8 = 1;
+pub const FORMAT: u8 = 2;
 
 /// How many sessions a block has at most: its columns fit a processor's cache, and rewriting it takes milliseconds.
 pub const SESSIONS_MAX: usize = 16_384;
@@ -113,14 +119,6 @@ impl Group {
             Self::RowIds => "row_ids",
             Self::Minutes => "minutes",
         }
-    }
-
-    /// Whether it is one dictionary, which may be shorter than there are sessions.
-    const fn is_dictionary(self) -> bool {
-        matches!(
-            self,
-            Self::Clients | Self::Durations | Self::Pages | Self::SessionData | Self::Languages
-        )
     }
 
     /// Whether a block leaves the group out in which no session has a value.

@@ -29,13 +29,6 @@ pub(crate) fn unzigzag(number: u64) -> i64 {
     (number >> 1).cast_signed() ^ -(number & 1).cast_signed()
 }
 
-/// Joins the lower seven bits of each of eight bytes: by two, by four, and all.
-fn join(word: u64) -> u64 {
-    let word = (word & 0x007f_007f_007f_007f) | (word & 0x7f00_7f00_7f00_7f00) >> 1;
-    let word = (word & 0x0000_3fff_0000_3fff) | (word & 0x3fff_0000_3fff_0000) >> 2;
-    (word & 0x0fff_ffff) | (word & 0x0fff_ffff_0000_0000) >> 4
-}
-
 /// Reads compact numbers from the front of a slice.
 #[derive(Debug)]
 pub(crate) struct Reader<'a> {
@@ -83,33 +76,6 @@ impl<'a> Reader<'a> {
             }
         }
         Err(Damaged("a number has too many bytes"))
-    }
-
-    /// Takes so many pairs of numbers, and calls `take` with each.
-    ///
-    /// A pair within eight bytes takes no branch that depends on its length: columns mix lengths, which a processor
-    /// cannot predict.
-    pub(crate) fn pairs(
-        &mut self,
-        pairs: usize,
-        mut take: impl FnMut(u64, u64),
-    ) -> Result<(), Damaged> {
-        for _ in 0..pairs {
-            let word = self.rest.first_chunk().map_or(0, |word| u64::from_le_bytes(*word));
-            // The highest bit of each byte that ends a number, where there are eight bytes.
-            let ends = if self.rest.len() < 8 { 0 } else { !word & 0x8080_8080_8080_8080 };
-            let later_ends = ends & ends.wrapping_sub(1);
-            if later_ends == 0 {
-                take(self.number()?, self.number()?);
-                continue;
-            }
-            let first_bits = ends.trailing_zeros() + 1;
-            let both_bits = later_ends.trailing_zeros() + 1;
-            let second = word >> first_bits & ((1 << (both_bits - first_bits)) - 1);
-            take(join(word & ((1 << first_bits) - 1)), join(second));
-            self.rest = &self.rest[both_bits as usize / 8..];
-        }
-        Ok(())
     }
 
     /// Takes the next number, which may be below zero, and must be one that can be added to many others.
@@ -226,43 +192,6 @@ mod tests {
                 prop_assert_eq!(reader.number(), Ok(number));
             }
             prop_assert!(reader.is_empty());
-        }
-
-        #[test]
-        fn many_pairs_are_numbers(numbers in prop::collection::vec(any::<u64>(), 0..40), shifts in prop::collection::vec(30_u32..64, 40)) {
-            let numbers: Vec<_> = numbers.iter().zip(shifts).map(|(number, shift)| number >> shift).collect();
-            let mut bytes = Vec::new();
-            numbers.iter().for_each(|number| put(&mut bytes, *number));
-            let mut found = Vec::new();
-            let mut reader = Reader::new(&bytes);
-            reader.pairs(numbers.len() / 2, |first, second| found.extend([first, second])).unwrap();
-            prop_assert_eq!(&found[..], &numbers[..numbers.len() / 2 * 2]);
-            prop_assert_eq!(reader.is_empty(), numbers.len() % 2 == 0);
-        }
-
-        #[test]
-        fn pairs_are_numbers(
-            numbers in prop::collection::vec(any::<u64>(), 0..20),
-            shifts in prop::collection::vec(0_u32..64, 20),
-            noise in prop::collection::vec(any::<u8>(), 0..20),
-            cut in 0_usize..9,
-        ) {
-            let mut bytes = Vec::new();
-            // Of all lengths alike.
-            numbers.iter().zip(shifts).for_each(|(number, shift)| put(&mut bytes, number >> shift));
-            bytes.extend(noise);
-            bytes.truncate(bytes.len().saturating_sub(cut));
-            let (mut one, mut two) = (Reader::new(&bytes), Reader::new(&bytes));
-            loop {
-                let pair = one.number().and_then(|first| Ok((first, one.number()?)));
-                let mut taken = None;
-                let result = two.pairs(1, |first, second| taken = Some((first, second)));
-                prop_assert_eq!(result.map(|()| taken), pair.map(Some));
-                if pair.is_err() {
-                    break;
-                }
-                prop_assert_eq!(one.len(), two.len());
-            }
         }
 
         #[test]

@@ -1,24 +1,76 @@
 //! A column of few distinct values: a dictionary, and a code per session.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::ops::Range;
 
 use crate::varint::{self, Damaged, Reader};
+
+/// Up to how many values have codes of a byte.
+const BYTES_MAX: usize = 256;
 
 /// A column whose values are kept once each.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Coded<T> {
     // Invariant: not empty, unless the column is.
     values: Vec<T>,
-    codes: Codes,
+    // Invariant: each is the index of a value.
+    codes: Codes<'static>,
 }
 
+/// The codes of sessions.
 #[derive(Clone, Debug, Eq, PartialEq)]
-enum Codes {
-    // Every session has the first value.
+pub enum Codes<'a> {
+    /// Every session has the first value.
     One,
-    // Invariant: each is the index of a value.
-    Many(Vec<u32>),
+    /// Those of up to 256 values.
+    Bytes(Cow<'a, [u8]>),
+    /// Those of more.
+    Words(Cow<'a, [u32]>),
+}
+
+impl Codes<'_> {
+    /// The code of a session.
+    #[must_use]
+    pub fn get(&self, session: usize) -> usize {
+        match self {
+            Self::One => 0,
+            Self::Bytes(codes) => codes[session].into(),
+            Self::Words(codes) => codes[session] as usize,
+        }
+    }
+
+    /// Calls `take` with the code of each of these sessions, and what comes with it.
+    pub fn each<T>(
+        &self,
+        sessions: impl Iterator<Item = (usize, T)>,
+        mut take: impl FnMut(usize, T),
+    ) {
+        match self {
+            Self::One => sessions.for_each(|(_, it)| take(0, it)),
+            Self::Bytes(codes) => sessions.for_each(|(at, it)| take(codes[at].into(), it)),
+            Self::Words(codes) => sessions.for_each(|(at, it)| take(codes[at] as usize, it)),
+        }
+    }
+
+    /// Those of a range of sessions.
+    fn slice(&self, range: Range<usize>) -> Codes<'_> {
+        match self {
+            Self::One => Codes::One,
+            Self::Bytes(codes) => Codes::Bytes(Cow::Borrowed(&codes[range])),
+            Self::Words(codes) => Codes::Words(Cow::Borrowed(&codes[range])),
+        }
+    }
+
+    /// How many there are, unless all are one.
+    fn len(&self) -> Option<usize> {
+        match self {
+            Self::One => None,
+            Self::Bytes(codes) => Some(codes.len()),
+            Self::Words(codes) => Some(codes.len()),
+        }
+    }
 }
 
 /// A value of a dictionary, to and from bytes.
@@ -37,28 +89,21 @@ impl<T> Coded<T> {
         &self.values
     }
 
-    /// The code of a session's value.
+    /// The codes of a range of sessions.
     #[must_use]
-    pub fn code(&self, session: usize) -> u32 {
-        match &self.codes {
-            Codes::One => 0,
-            Codes::Many(codes) => codes[session],
-        }
+    pub fn codes(&self, range: Range<usize>) -> Codes<'_> {
+        self.codes.slice(range)
     }
 
-    /// The codes of all sessions, or `None` if each has the first value.
-    #[must_use]
-    pub fn codes(&self) -> Option<&[u32]> {
-        match &self.codes {
-            Codes::One => None,
-            Codes::Many(codes) => Some(codes),
-        }
+    /// Whether it is as long as there are sessions.
+    pub(crate) fn is_of(&self, sessions: usize) -> bool {
+        self.codes.len().is_none_or(|len| len == sessions)
     }
 
     /// The value of a session.
     #[must_use]
     pub fn get(&self, session: usize) -> &T {
-        &self.values[self.code(session) as usize]
+        &self.values[self.codes.get(session)]
     }
 
     /// A column in which every session has `value`.
@@ -80,18 +125,21 @@ impl<T: Value> Coded<T> {
                 })
             })
             .collect();
-        let codes = if values.len() < 2 { Codes::One } else { Codes::Many(codes) };
+        let codes = match values.len() {
+            0 | 1 => Codes::One,
+            2..=BYTES_MAX => Codes::Bytes(codes.iter().map(|code| *code as u8).collect()),
+            _ => Codes::Words(codes.into()),
+        };
         Self { values, codes }
     }
 
     pub(super) fn put(&self, out: &mut Vec<u8>) {
         varint::put(out, self.values.len() as u64);
         self.values.iter().for_each(|value| value.put(out));
-        let Codes::Many(codes) = &self.codes else { return };
-        if self.values.len() <= 256 {
-            out.extend(codes.iter().map(|code| *code as u8));
-        } else {
-            codes.iter().for_each(|code| varint::put(out, u64::from(*code)));
+        match &self.codes {
+            Codes::One => {}
+            Codes::Bytes(codes) => out.extend_from_slice(codes),
+            Codes::Words(codes) => codes.iter().for_each(|code| varint::put(out, (*code).into())),
         }
     }
 
@@ -101,15 +149,24 @@ impl<T: Value> Coded<T> {
             return Err(Damaged("a dictionary has too many values or none"));
         }
         let values = (0..len).map(|_| T::take(reader)).collect::<Result<Vec<_>, _>>()?;
-        let codes = match len {
-            0 | 1 => return Ok(Self { values, codes: Codes::One }),
-            2..=256 => reader.take(sessions)?.iter().map(|code| u32::from(*code)).collect(),
-            _ => (0..sessions).map(|_| reader.narrow()).collect::<Result<Vec<u32>, _>>()?,
+        // All codes are looked at: without an early return, a processor compares several at once.
+        let (codes, last) = match len {
+            0 | 1 => (Codes::One, 0),
+            2..=BYTES_MAX => {
+                let codes = reader.take(sessions)?;
+                let last = codes.iter().fold(0, |last, code| last.max(*code));
+                (Codes::Bytes(codes.to_vec().into()), last.into())
+            }
+            _ => {
+                let codes = (0..sessions).map(|_| reader.narrow());
+                let codes = codes.collect::<Result<Vec<u32>, _>>()?;
+                let last = codes.iter().fold(0, |last, code| last.max(*code));
+                (Codes::Words(codes.into()), last as usize)
+            }
         };
-        // All are looked at: without an early return, a processor compares several at once.
-        if codes.iter().fold(0, |max, code| max.max(*code)) as usize >= len {
+        if 1 < len && len <= last {
             return Err(Damaged("a code has no value"));
         }
-        Ok(Self { values, codes: Codes::Many(codes) })
+        Ok(Self { values, codes })
     }
 }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use super::coded::Coded;
+use super::numbers::{Numbers, Starts};
+use super::quality::Qualities;
 use crate::client::Client;
 use crate::session::minutes::{MinuteRun, runs_from};
 use crate::source::Source;
@@ -13,12 +15,11 @@ use crate::source::Source;
 pub struct Columns {
     /// How many sessions there are.
     pub sessions: usize,
-    /// When they started, in Unix milliseconds, in order.
-    pub starts_ms: Vec<i64>,
+    /// When they started, in order.
+    pub starts: Starts,
     /// View times in milliseconds.
-    pub view_ms: Vec<u64>,
-    /// Unique view times in milliseconds.
-    pub unique_ms: Vec<u64>,
+    pub view_ms: Numbers,
+    pub(super) rewatched_ms: Numbers,
     /// Browser, platform and device.
     pub clients: Option<Coded<Client>>,
     /// How long the video is, in milliseconds, where it is known.
@@ -30,7 +31,7 @@ pub struct Columns {
     /// The language of the track chosen last, where one was.
     pub languages: Option<Coded<Option<Arc<str>>>>,
     /// Startup time, rebuffering and failures.
-    pub quality: Vec<Quality>,
+    pub qualities: Option<Qualities>,
     pub(super) segments: Vec<u8>,
     // Where the segments of each session end.
     pub(super) segment_ends: Vec<u32>,
@@ -41,20 +42,14 @@ pub struct Columns {
     pub(super) minute_ends: Vec<u32>,
 }
 
-/// How well a session played.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Quality {
-    /// From the first play intent to the first frame, in milliseconds, where the client told it.
-    pub startup_ms: Option<u32>,
-    /// How often playback waited for data.
-    pub rebufferings: u32,
-    /// How long it waited, in milliseconds.
-    pub rebuffering_ms: u64,
-    /// How many fatal errors there were.
-    pub failures: u32,
-}
-
 impl Columns {
+    /// The unique view time of a session, in milliseconds.
+    #[inline]
+    #[must_use]
+    pub fn unique_ms(&self, session: usize) -> u64 {
+        self.view_ms.get(session).wrapping_sub(self.rewatched_ms.get(session))
+    }
+
     /// The segments of a session, as [`Segments::encode`](crate::interval::Segments::encode) writes them.
     #[must_use]
     pub fn segments(&self, session: usize) -> &[u8] {
@@ -71,7 +66,7 @@ impl Columns {
     /// Returns the minutes at which a session played, as runs `[first, end)` of minutes since 1970. The starts must be
     /// decoded.
     pub(crate) fn minutes(&self, session: usize) -> impl Iterator<Item = (i64, i64)> + '_ {
-        runs_from(self.starts_ms[session], self.minute_runs(session))
+        runs_from(self.starts.get_ms(session), self.minute_runs(session))
     }
 
     /// Returns whether the minutes are decoded.

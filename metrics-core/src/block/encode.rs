@@ -1,20 +1,18 @@
 //! Sessions into groups of columns, and back.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use super::coded::{Coded, Value};
-use super::columns::{Columns, Quality};
+use super::columns::Columns;
+use super::numbers::{Numbers, Starts};
+use super::quality::{Qualities, Quality};
 use super::{Block, FORMAT, Group, Groups, Row, RowId, SESSIONS_MAX};
 use crate::client::{Browser, Client, Device, Platform};
 use crate::event::Rendition;
 use crate::session::{Counters, Details, Minutes, Stored, minutes, over};
 use crate::source::Source;
 use crate::varint::{self, Damaged, NibbleReader, Nibbles, Reader, unzigzag, zigzag};
-
-// Flags of `Quality`.
-const STARTUP: u8 = 1;
-const REBUFFERINGS: u8 = 2;
-const FAILURES: u8 = 4;
 
 /// The columns of [`Group::Details`].
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -39,9 +37,10 @@ impl Block {
             last_start_ms: start_ms(rows.last()),
             groups: Default::default(),
         };
+        let columns = Columns::of(&rows);
         for group in Group::ALL {
             let mut out = vec![FORMAT];
-            let has_values = put_group(group, &rows, &mut out);
+            let has_values = columns.put_group(group, &mut out);
             if has_values || !group.is_optional() {
                 block.groups[group as usize] = Some(out);
             }
@@ -66,8 +65,10 @@ impl Block {
                 continue;
             };
             let mut reader = Reader::new(bytes);
-            if reader.byte()? != FORMAT {
-                return Err(Damaged("a block was written by a newer version"));
+            match reader.byte()?.cmp(&FORMAT) {
+                Ordering::Less => return Err(Damaged("a block was written before version 0.1.0")),
+                Ordering::Equal => {}
+                Ordering::Greater => return Err(Damaged("a block was written by a newer version")),
             }
             columns.take_group(group, &mut reader)?;
             if !reader.is_empty() {
@@ -88,76 +89,6 @@ impl Block {
     }
 }
 
-/// Appends a group, and returns whether any session has a value in it.
-fn put_group(group: Group, rows: &[Row], out: &mut Vec<u8>) -> bool {
-    let stored = rows.iter().map(|row| &row.stored);
-    match group {
-        Group::Starts => {
-            let mut before_ms = 0;
-            for (index, stored) in stored.enumerate() {
-                let start_ms = stored.started_at_ms;
-                let distance_ms = start_ms.wrapping_sub(before_ms);
-                // Starts are in order: only the first distance may be negative.
-                varint::put(
-                    out,
-                    if index == 0 { zigzag(distance_ms) } else { distance_ms.cast_unsigned() },
-                );
-                before_ms = start_ms;
-            }
-        }
-        Group::Times => {
-            for stored in stored {
-                varint::put(out, stored.view_ms);
-                varint::put(out, stored.view_ms.wrapping_sub(stored.unique_ms));
-            }
-        }
-        Group::Clients => Coded::of(rows.iter().map(|row| row.client)).put(out),
-        Group::Durations => Coded::of(stored.map(|stored| stored.duration_ms)).put(out),
-        Group::Segments => {
-            for stored in stored {
-                varint::put(out, stored.segments.len() as u64);
-                out.extend_from_slice(&stored.segments);
-            }
-        }
-        Group::Pages => {
-            let pages = Coded::of(rows.iter().map(|row| row.page.clone()));
-            pages.put(out);
-            return pages.values().iter().any(Option::is_some);
-        }
-        Group::SessionData => {
-            let data = Coded::of(rows.iter().map(|row| row.session_data.clone()));
-            data.put(out);
-            return data.values().iter().any(Option::is_some);
-        }
-        Group::Quality => {
-            let mut has_values = false;
-            for stored in stored {
-                let quality = Quality::of(&stored.counters);
-                has_values |= quality != Quality::default();
-                quality.put(out);
-            }
-            return has_values;
-        }
-        Group::Languages => {
-            let languages = Coded::of(stored.map(language));
-            languages.put(out);
-            return languages.values().iter().any(Option::is_some);
-        }
-        Group::Details => {
-            stored.for_each(|stored| Detail::of(stored).put(out));
-        }
-        Group::RowIds => {
-            rows.iter().for_each(|row| out.extend_from_slice(&row.id.0.to_be_bytes()));
-        }
-        Group::Minutes => {
-            let mut nibbles = Nibbles::new(out);
-            stored.for_each(|stored| stored.minutes.put(&mut nibbles));
-            return rows.iter().any(|row| !row.stored.minutes.is_empty());
-        }
-    }
-    true
-}
-
 impl Columns {
     /// The columns of rows of one video, sorted by [`Row::order`]: what a report reads of open sessions.
     #[must_use]
@@ -174,15 +105,15 @@ impl Columns {
         let stored = || rows.iter().map(|row| &row.stored);
         Self {
             sessions: rows.len(),
-            starts_ms: stored().map(|stored| stored.started_at_ms).collect(),
-            view_ms: stored().map(|stored| stored.view_ms).collect(),
-            unique_ms: stored().map(|stored| stored.unique_ms).collect(),
+            starts: Starts::of(stored().map(|stored| stored.started_at_ms)),
+            view_ms: Numbers::of(stored().map(|stored| stored.view_ms)),
+            rewatched_ms: Numbers::of(stored().map(|it| it.view_ms.wrapping_sub(it.unique_ms))),
             clients: Some(Coded::of(rows.iter().map(|row| row.client))),
             durations_ms: Some(Coded::of(stored().map(|stored| stored.duration_ms))),
             pages: Some(Coded::of(rows.iter().map(|row| row.page.clone()))),
             session_data: Some(Coded::of(rows.iter().map(|row| row.session_data.clone()))),
             languages: Some(Coded::of(stored().map(language))),
-            quality: stored().map(|stored| Quality::of(&stored.counters)).collect(),
+            qualities: Some(Qualities::of(stored().map(|stored| Quality::of(&stored.counters)))),
             segments,
             segment_ends,
             details: stored().map(Detail::of).collect(),
@@ -192,11 +123,47 @@ impl Columns {
         }
     }
 
+    /// Appends a group, and returns whether any session has a value in it. The columns are those of rows.
+    fn put_group(&self, group: Group, out: &mut Vec<u8>) -> bool {
+        match group {
+            Group::Starts => self.starts.put(out),
+            Group::Times => {
+                self.view_ms.put(out);
+                self.rewatched_ms.put(out);
+            }
+            Group::Clients => put(self.clients.as_ref(), out),
+            Group::Durations => put(self.durations_ms.as_ref(), out),
+            Group::Segments => {
+                let lens = (0..self.sessions).map(|session| self.segments(session).len() as u64);
+                Numbers::of(lens).put(out);
+                out.extend_from_slice(&self.segments);
+            }
+            Group::Pages => return put_texts(self.pages.as_ref(), out),
+            Group::SessionData => return put_texts(self.session_data.as_ref(), out),
+            Group::Quality => return self.qualities.as_ref().is_some_and(|it| it.put(out)),
+            Group::Languages => return put_texts(self.languages.as_ref(), out),
+            Group::Details => self.details.iter().for_each(|detail| detail.put(out)),
+            Group::RowIds => {
+                self.row_ids.iter().for_each(|id| out.extend_from_slice(&id.0.to_be_bytes()));
+            }
+            Group::Minutes => {
+                let mut nibbles = Nibbles::new(out);
+                for session in 0..self.sessions {
+                    minutes::put(self.minute_runs(session), &mut nibbles);
+                }
+                return !self.minute_runs.is_empty();
+            }
+        }
+        true
+    }
+
     /// A session whole; every group was read.
     fn row(&self, session: usize) -> Row {
         let Detail { after_ms, details } = &self.details[session];
-        let Quality { startup_ms, rebufferings, rebuffering_ms, failures } = self.quality[session];
-        let started_at_ms = self.starts_ms[session];
+        let quality = self.qualities.as_ref().map(|qualities| qualities.get(session));
+        let Quality { startup_ms, rebufferings, rebuffering_ms, failures } =
+            quality.unwrap_or_default();
+        let started_at_ms = self.starts.get_ms(session);
         let language = get(self.languages.as_ref(), session).map(|language| language.to_string());
         Row {
             id: self.row_ids[session],
@@ -207,8 +174,8 @@ impl Columns {
                 started_at_ms,
                 last_event_at_ms: started_at_ms.wrapping_add(*after_ms),
                 duration_ms: get(self.durations_ms.as_ref(), session),
-                view_ms: self.view_ms[session],
-                unique_ms: self.unique_ms[session],
+                view_ms: self.view_ms.get(session),
+                unique_ms: self.unique_ms(session),
                 segments: self.segments(session).to_vec(),
                 minutes: Minutes::of_runs(self.minute_runs(session)),
                 counters: Counters {
@@ -229,7 +196,7 @@ impl Columns {
             Group::Pages => self.pages = Some(Coded::all(None)),
             Group::SessionData => self.session_data = Some(Coded::all(None)),
             Group::Languages => self.languages = Some(Coded::all(None)),
-            Group::Quality => self.quality = vec![Quality::default(); self.sessions],
+            Group::Quality => self.qualities = Some(Qualities::none(self.sessions)),
             Group::Minutes => self.minute_ends = vec![0; self.sessions],
             _ => return Err(Damaged("a block lacks a group")),
         }
@@ -238,47 +205,31 @@ impl Columns {
 
     fn take_group(&mut self, group: Group, reader: &mut Reader<'_>) -> Result<(), Damaged> {
         let sessions = self.sessions;
-        // Memory is reserved for as many sessions as there are bytes or half bytes, so that a damaged block reserves no more.
-        let least = if group == Group::Minutes { sessions.div_ceil(2) } else { sessions };
-        if !group.is_dictionary() && reader.len() < least {
-            return Err(Damaged("a block is shorter than its sessions"));
-        }
         match group {
-            Group::Starts => {
-                self.starts_ms = take_starts(reader, sessions)?;
-                let pairs = self.starts_ms.windows(2);
-                // All are looked at, like the codes of dictionaries.
-                if !pairs.fold(true, |is_sorted, pair| is_sorted & (pair[0] <= pair[1])) {
-                    return Err(Damaged("the sessions of a block are not in order"));
-                }
-            }
+            Group::Starts => self.starts = Starts::take(reader, sessions)?,
             Group::Times => {
-                self.view_ms.reserve_exact(sessions);
-                self.unique_ms.reserve_exact(sessions);
-                let Self { view_ms, unique_ms, .. } = self;
-                reader.pairs(sessions, |view, rewatched| {
-                    view_ms.push(view);
-                    unique_ms.push(view.wrapping_sub(rewatched));
-                })?;
+                self.view_ms = Numbers::take(reader, sessions)?;
+                self.rewatched_ms = Numbers::take(reader, sessions)?;
             }
             Group::Clients => self.clients = Some(Coded::take(reader, sessions)?),
             Group::Durations => self.durations_ms = Some(Coded::take(reader, sessions)?),
             Group::Segments => {
+                let lens = Numbers::take(reader, sessions)?;
+                self.segments = reader.take(reader.len())?.to_vec();
+                let mut end = 0_u64;
                 self.segment_ends.reserve_exact(sessions);
-                self.segments.reserve(reader.len());
-                for _ in 0..sessions {
-                    let len = reader.narrow()?;
-                    self.segments.extend_from_slice(reader.take(len)?);
-                    let end = u32::try_from(self.segments.len());
-                    self.segment_ends.push(end.map_err(|_| Damaged("a block is too long"))?);
+                for session in 0..sessions {
+                    end = end.saturating_add(lens.get(session));
+                    self.segment_ends.push(end as u32);
+                }
+                // The last is the furthest: if it fits, all do.
+                if u32::try_from(end).is_err() || end != self.segments.len() as u64 {
+                    return Err(Damaged("a block is longer or shorter than its sessions"));
                 }
             }
             Group::Pages => self.pages = Some(Coded::take(reader, sessions)?),
             Group::SessionData => self.session_data = Some(Coded::take(reader, sessions)?),
-            Group::Quality => {
-                let quality = (0..sessions).map(|_| Quality::take(reader));
-                self.quality = quality.collect::<Result<_, _>>()?;
-            }
+            Group::Quality => self.qualities = Some(Qualities::take(reader, sessions)?),
             Group::Languages => {
                 self.languages = Some(Coded::take(reader, sessions)?);
             }
@@ -312,20 +263,19 @@ fn get<T: Clone>(column: Option<&Coded<Option<T>>>, session: usize) -> Option<T>
     column.and_then(|column| column.get(session).clone())
 }
 
-fn take_starts(reader: &mut Reader<'_>, sessions: usize) -> Result<Vec<i64>, Damaged> {
-    let mut starts_ms = Vec::with_capacity(sessions);
-    let Some(rest) = sessions.checked_sub(1) else { return Ok(starts_ms) };
-    let mut start_ms = unzigzag(reader.number()?);
-    starts_ms.push(start_ms);
-    reader.pairs(rest / 2, |first, second| {
-        let between_ms = start_ms.wrapping_add(first.cast_signed());
-        start_ms = between_ms.wrapping_add(second.cast_signed());
-        starts_ms.extend([between_ms, start_ms]);
-    })?;
-    if rest % 2 == 1 {
-        starts_ms.push(start_ms.wrapping_add(reader.number()?.cast_signed()));
+fn put<T: Value>(column: Option<&Coded<T>>, out: &mut Vec<u8>) {
+    if let Some(column) = column {
+        column.put(out);
     }
-    Ok(starts_ms)
+}
+
+/// Appends a column of texts, and returns whether any session has one.
+fn put_texts<T>(column: Option<&Coded<Option<T>>>, out: &mut Vec<u8>) -> bool
+where
+    Option<T>: Value,
+{
+    put(column, out);
+    column.is_some_and(|column| column.values().iter().any(Option::is_some))
 }
 
 fn language(stored: &Stored) -> Option<Arc<str>> {
@@ -406,50 +356,6 @@ fn numbers(details: &Details) -> [u64; 9] {
         scrubbed_ms,
         others.into(),
     ]
-}
-
-impl Quality {
-    fn of(counters: &Counters) -> Self {
-        let Counters { rebufferings, rebuffering_ms, failures, startup_ms, .. } = *counters;
-        Self { startup_ms, rebufferings, rebuffering_ms, failures }
-    }
-
-    fn put(&self, out: &mut Vec<u8>) {
-        let Self { startup_ms, rebufferings, rebuffering_ms, failures } = *self;
-        let has_rebuffered = rebufferings != 0 || rebuffering_ms != 0;
-        let flag = |flag, is_set| if is_set { flag } else { 0 };
-        out.push(
-            flag(STARTUP, startup_ms.is_some())
-                | flag(REBUFFERINGS, has_rebuffered)
-                | flag(FAILURES, failures != 0),
-        );
-        if let Some(startup_ms) = startup_ms {
-            varint::put(out, startup_ms.into());
-        }
-        if has_rebuffered {
-            varint::put(out, rebufferings.into());
-            varint::put(out, rebuffering_ms);
-        }
-        if failures != 0 {
-            varint::put(out, failures.into());
-        }
-    }
-
-    fn take(reader: &mut Reader<'_>) -> Result<Self, Damaged> {
-        let flags = reader.byte()?;
-        let mut quality = Self::default();
-        if flags & STARTUP != 0 {
-            quality.startup_ms = Some(reader.narrow()?);
-        }
-        if flags & REBUFFERINGS != 0 {
-            quality.rebufferings = reader.narrow()?;
-            quality.rebuffering_ms = reader.number()?;
-        }
-        if flags & FAILURES != 0 {
-            quality.failures = reader.narrow()?;
-        }
-        Ok(quality)
-    }
 }
 
 /// Appends the length of a text plus 1 and the text, or 0 for none.

@@ -166,8 +166,8 @@ proptest! {
         }
         let columns = block.columns(groups).unwrap();
         let all = Columns::of(&sorted(rows));
-        prop_assert_eq!(&columns.starts_ms, if groups.has(Group::Starts) { &all.starts_ms } else { &columns.starts_ms });
-        prop_assert_eq!(columns.starts_ms.is_empty(), !groups.has(Group::Starts));
+        prop_assert_eq!(&columns.starts, if groups.has(Group::Starts) { &all.starts } else { &columns.starts });
+        prop_assert_eq!(columns.starts.is_empty(), !groups.has(Group::Starts));
         prop_assert_eq!(columns.view_ms.is_empty(), !groups.has(Group::Times));
         prop_assert_eq!(columns.has_segments(), groups.has(Group::Segments));
         prop_assert_eq!(columns.has_minutes(), groups.has(Group::Minutes));
@@ -257,9 +257,11 @@ fn refusals_say_what_is_wrong() {
         assert_eq!(block.columns(starts).unwrap_err(), Damaged(expected));
     };
     check(None, 2, "a block lacks a group");
-    check(Some(&[2, 10, 0]), 2, "a block was written by a newer version");
-    check(Some(&[1, 10, 0, 0]), 2, "a block is longer than its sessions");
-    check(Some(&[1, 10]), 2, "a block is shorter than its sessions");
-    check(Some(&[1, 10, 0x80]), 2, "it ends too early");
-    check(Some(&[1, 10, 0]), u32::MAX, "a block has too many sessions");
+    check(Some(&[3, 10, 0]), 2, "a block was written by a newer version");
+    check(Some(&[1, 10, 0]), 2, "a block was written before version 0.1.0");
+    check(Some(&[2, 10, 1, 0, 5, 0]), 2, "a block is longer than its sessions");
+    check(Some(&[2, 10, 1, 0]), 2, "it ends too early");
+    check(Some(&[2, 10, 1, 5, 0]), 2, "the sessions of a block are not in order");
+    check(Some(&[2, 10, 9]), 2, "a number has too many bytes");
+    check(Some(&[2, 10, 0]), u32::MAX, "a block has too many sessions");
 }

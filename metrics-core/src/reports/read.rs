@@ -222,9 +222,7 @@ async fn with_sessions_in(
         let heads = heads.to_vec();
         let looking = move || {
             let has_any = |block: &Block| {
-                let starts_ms = block.columns(STARTS)?.starts_ms;
-                let first = starts_ms.partition_point(|start_ms| *start_ms < frame.0);
-                Ok(starts_ms.get(first).is_some_and(|start_ms| *start_ms <= frame.1))
+                Ok(!block.columns(STARTS)?.starts.between(frame.0, frame.1).is_empty())
             };
             let has_any = blocks.iter().map(has_any).collect::<Result<Vec<_>, _>>();
             let found = heads.into_iter().zip(has_any.map_err(Error::Damaged)?);

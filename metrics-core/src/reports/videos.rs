@@ -356,15 +356,13 @@ impl Fold for FactsFold {
     }
 
     fn add(&mut self, video: VideoId, columns: &Columns) -> Result<(), ReportError> {
-        let starts_ms = &columns.starts_ms;
-        let (Some(first_ms), Some(last_ms)) = (starts_ms.first(), starts_ms.last()) else {
-            return Ok(());
-        };
+        let starts = &columns.starts;
+        let Some(last) = starts.len().checked_sub(1) else { return Ok(()) };
         let durations = columns.durations_ms.as_ref();
-        let mut sessions = starts_ms.iter().enumerate().rev();
-        let duration =
-            sessions.find_map(|(session, start_ms)| Some((*start_ms, (*durations?.get(session))?)));
-        self.note(video, Facts { duration, ..Facts::started(*first_ms, *last_ms) });
+        let duration = (0..starts.len())
+            .rev()
+            .find_map(|session| Some((starts.get_ms(session), (*durations?.get(session))?)));
+        self.note(video, Facts { duration, ..Facts::started(starts.get_ms(0), starts.get_ms(last)) });
         Ok(())
     }
 }

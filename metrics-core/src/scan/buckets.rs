@@ -52,17 +52,14 @@ impl PlaysScanner {
     pub fn add(&mut self, video: &VideoInfo<'_>, columns: &Columns) -> Result<(), ScanError> {
         let view = self.filter.view(video, columns, PLAYS)?;
         let picked = self.filter.pick(&view)?;
-        let (view_ms, unique_ms) = (view.view_ms(), view.unique_ms());
         let Some(clients) = &columns.clients else { return Ok(()) };
         let codes = view.codes(clients);
-        let mut sessions = picked.iter();
         let folded = &mut self.folded;
-        self.timeline.each(&picked.starts_ms(&view), |starts_ms, bucket_ms| {
-            let figures = folded.entry(bucket_ms).or_default();
-            for session in sessions.by_ref().take(starts_ms.len()) {
-                let client: Client =
-                    clients.values()[codes.map_or(0, |codes| codes[session] as usize)];
-                figures.add_plays(1, view_ms[session], unique_ms[session], client);
+        self.timeline.each(picked.sessions.len(), |at| picked.start_ms(&view, at), |range, run| {
+            let figures = folded.entry(run.value).or_default();
+            for session in picked.range(range) {
+                let client: Client = clients.values()[codes.get(session)];
+                figures.add_plays(1, view.view_ms(session), view.unique_ms(session), client);
             }
         });
         check(self.folded.len())
@@ -131,14 +128,13 @@ impl SourcesScanner {
         let picked = self.filter.pick(&view)?;
         let Some(pages) = &columns.pages else { return Ok(()) };
         let codes = view.codes(pages);
-        let mut sessions = picked.iter();
         let folded = &mut self.folded;
         // How many plays each page has in the stretch of time at hand, and which pages have any.
         let mut plays = vec![0_u64; pages.values().len()];
         let mut played = Vec::new();
-        self.timeline.each(&picked.starts_ms(&view), |starts_ms, bucket_ms| {
-            for session in sessions.by_ref().take(starts_ms.len()) {
-                let code = codes.map_or(0, |codes| codes[session] as usize);
+        self.timeline.each(picked.sessions.len(), |at| picked.start_ms(&view, at), |range, run| {
+            for session in picked.range(range) {
+                let code = codes.get(session);
                 if plays[code] == 0 {
                     played.push(code);
                 }
@@ -147,7 +143,7 @@ impl SourcesScanner {
             for code in played.drain(..) {
                 let plays = std::mem::take(&mut plays[code]);
                 if let Some(page) = &pages.values()[code] {
-                    *folded.entry((bucket_ms, page.clone())).or_default() += plays;
+                    *folded.entry((run.value, page.clone())).or_default() += plays;
                 }
             }
         });

@@ -1,9 +1,11 @@
 //! Time buckets, hours and days of sessions: found once per stretch of time, not once per session.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use chrono_tz::Tz;
 
+use crate::block::first;
 use crate::time_bucket::{Buckets, Run, Width};
 
 /// How many stretches of time are remembered: 24 MB of them.
@@ -48,21 +50,26 @@ impl Calendar {
         timeline.or_insert_with(|| Timeline::new(in_timezone(width, timezone)))
     }
 
-    /// The hour of the day, from 0 to 23, of each start.
-    pub(super) fn hours(&mut self, starts_ms: &[i64]) -> Vec<u32> {
-        self.local(starts_ms, |local_ms| local_ms.rem_euclid(DAY_MS) / HOUR_MS)
+    /// The hour of the day, from 0 to 23, of so many starts, in order.
+    pub(super) fn hours(&mut self, len: usize, start_ms: impl Fn(usize) -> i64) -> Vec<u32> {
+        self.local(len, start_ms, |local_ms| local_ms.rem_euclid(DAY_MS) / HOUR_MS)
     }
 
-    /// The day of the week, from 0 for Monday to 6, of each start.
-    pub(super) fn days(&mut self, starts_ms: &[i64]) -> Vec<u32> {
+    /// The day of the week, from 0 for Monday to 6, of so many starts, in order.
+    pub(super) fn days(&mut self, len: usize, start_ms: impl Fn(usize) -> i64) -> Vec<u32> {
         // The epoch was a Thursday.
-        self.local(starts_ms, |local_ms| (local_ms.div_euclid(DAY_MS) + 3).rem_euclid(7))
+        self.local(len, start_ms, |local_ms| (local_ms.div_euclid(DAY_MS) + 3).rem_euclid(7))
     }
 
-    fn local(&mut self, starts_ms: &[i64], value: impl Fn(i64) -> i64) -> Vec<u32> {
-        let mut values = Vec::with_capacity(starts_ms.len());
-        self.offsets.each(starts_ms, |sessions, offset_ms| {
-            values.extend(sessions.iter().map(|start_ms| value(start_ms + offset_ms) as u32));
+    fn local(
+        &mut self,
+        len: usize,
+        start_ms: impl Fn(usize) -> i64,
+        value: impl Fn(i64) -> i64,
+    ) -> Vec<u32> {
+        let mut values = Vec::with_capacity(len);
+        self.offsets.each(len, &start_ms, |sessions, run| {
+            values.extend(sessions.map(|session| value(start_ms(session) + run.value) as u32));
         });
         values
     }
@@ -73,43 +80,41 @@ impl Timeline {
         Self { buckets, is_of_offsets: false, runs: Vec::new() }
     }
 
-    /// Codes of the buckets of sessions that started then, in order, and the start of the bucket of each code. Several
-    /// codes may have one bucket.
-    pub(super) fn codes(&mut self, starts_ms: &[i64]) -> (Vec<u32>, Vec<i64>) {
-        let mut codes = Vec::with_capacity(starts_ms.len());
+    /// Codes of the buckets of so many starts, in order, and the start of the bucket of each code. Several codes may have
+    /// one bucket.
+    pub(super) fn codes(
+        &mut self,
+        len: usize,
+        start_ms: impl Fn(usize) -> i64,
+    ) -> (Vec<u32>, Vec<i64>) {
+        let mut codes = Vec::with_capacity(len);
         let mut buckets = Vec::new();
-        self.each(starts_ms, |sessions, start_ms| {
-            codes.resize(codes.len() + sessions.len(), buckets.len() as u32);
-            buckets.push(start_ms);
+        self.each(len, start_ms, |sessions, run| {
+            codes.resize(sessions.end, buckets.len() as u32);
+            buckets.push(run.value);
         });
         (codes, buckets)
     }
 
-    /// Calls `take` with the starts of each stretch, in order, and its value.
-    pub(super) fn each(&mut self, starts_ms: &[i64], mut take: impl FnMut(&[i64], i64)) {
-        self.each_run(starts_ms, |starts_ms, run| take(starts_ms, run.value));
-    }
-
-    /// Returns the run of time that contains each start. The starts are in order.
-    pub(super) fn runs(&mut self, starts_ms: &[i64]) -> Vec<Run> {
-        let mut runs = Vec::with_capacity(starts_ms.len());
-        self.each_run(starts_ms, |starts_ms, run| runs.resize(runs.len() + starts_ms.len(), run));
-        runs
-    }
-
-    fn each_run(&mut self, starts_ms: &[i64], mut take: impl FnMut(&[i64], Run)) {
+    /// Calls `take` for each stretch that holds any of so many starts, which are in order, with those that it holds.
+    pub(super) fn each(
+        &mut self,
+        len: usize,
+        start_ms: impl Fn(usize) -> i64,
+        mut take: impl FnMut(Range<usize>, Run),
+    ) {
         let mut fresh = Vec::new();
-        let mut known = 0;
-        let mut rest = starts_ms;
-        while let Some(first) = rest.first() {
-            let run = self.known(*first, &mut known).unwrap_or_else(|| {
-                let run = self.run(*first);
+        let (mut known, mut next) = (0, 0);
+        while next < len {
+            let at = start_ms(next);
+            let run = self.known(at, &mut known).unwrap_or_else(|| {
+                let run = self.run(at);
                 fresh.push(run);
                 run
             });
-            let len = 1 + rest[1..].iter().take_while(|start_ms| **start_ms < run.until_ms).count();
-            take(&rest[..len], run);
-            rest = &rest[len..];
+            let end = first(next + 1..len, |session| run.until_ms <= start_ms(session));
+            take(next..end, run);
+            next = end;
         }
         if !fresh.is_empty() {
             self.remember(fresh);

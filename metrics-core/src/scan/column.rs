@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::calendar::Calendar;
 use super::{ScanError, VideoInfo};
-use crate::block::{Coded, Columns, Group, Groups};
+use crate::block::{Coded, Codes, Columns, Group, Groups, Quality};
 use crate::client::Client;
 use crate::containment::canonical;
 use crate::query::{Dimension, Period, instant};
@@ -77,45 +77,53 @@ impl<'a> View<'a> {
         if let Some(group) = groups.iter().find(|group| !has(columns, *group)) {
             return Err(ScanError::Missing(group));
         }
-        let starts_ms = &columns.starts_ms;
         // No calendar has other times, which only a damaged block can have.
         let first_ms = period.from_ms.max(DateTime::<Utc>::MIN_UTC.timestamp_millis());
         let last_ms = period.to_ms.min(DateTime::<Utc>::MAX_UTC.timestamp_millis());
-        let from = starts_ms.partition_point(|start_ms| *start_ms < first_ms);
-        let to = starts_ms.partition_point(|start_ms| *start_ms <= last_ms);
-        Ok(Self { video: *video, columns, range: from..to.max(from) })
+        let range = columns.starts.between(first_ms, last_ms);
+        Ok(Self { video: *video, columns, range })
     }
 
     pub(super) fn len(&self) -> usize {
         self.range.len()
     }
 
-    pub(super) fn starts_ms(&self) -> &'a [i64] {
-        &self.columns.starts_ms[self.range.clone()]
+    /// When a session in range started, in Unix milliseconds.
+    #[inline]
+    pub(super) fn start_ms(&self, session: usize) -> i64 {
+        self.columns.starts.get_ms(self.range.start + session)
     }
 
-    pub(super) fn view_ms(&self) -> &'a [u64] {
-        &self.columns.view_ms[self.range.clone()]
+    #[inline]
+    pub(super) fn view_ms(&self, session: usize) -> u64 {
+        self.columns.view_ms.get(self.range.start + session)
     }
 
-    pub(super) fn unique_ms(&self) -> &'a [u64] {
-        &self.columns.unique_ms[self.range.clone()]
+    #[inline]
+    pub(super) fn unique_ms(&self, session: usize) -> u64 {
+        self.columns.unique_ms(self.range.start + session)
     }
 
-    pub(super) fn quality(&self) -> &'a [crate::block::Quality] {
-        &self.columns.quality[self.range.clone()]
+    /// How well each of these sessions in range played, which come in order.
+    pub(super) fn qualities(
+        &self,
+        sessions: impl Iterator<Item = usize>,
+    ) -> impl Iterator<Item = Quality> {
+        let from = self.range.start;
+        let sessions = sessions.map(move |session| from + session);
+        self.columns.qualities.as_ref().map(|it| it.each(sessions)).into_iter().flatten()
     }
 
     /// The durations by their codes, where 0 is unknown, and the codes of sessions.
-    pub(super) fn durations_ms(&self) -> (Vec<u32>, Option<&'a [u32]>) {
-        let Some(column) = &self.columns.durations_ms else { return (vec![0], None) };
+    pub(super) fn durations_ms(&self) -> (Vec<u32>, Codes<'a>) {
+        let Some(column) = &self.columns.durations_ms else { return (vec![0], Codes::One) };
         let durations_ms = column.values().iter().map(|duration_ms| duration_ms.unwrap_or(0));
         (durations_ms.collect(), self.codes(column))
     }
 
-    /// The codes of the sessions in range, or `None` if each has the first value.
-    pub(super) fn codes<T>(&self, column: &'a Coded<T>) -> Option<&'a [u32]> {
-        column.codes().map(|codes| &codes[self.range.clone()])
+    /// The codes of the sessions in range.
+    pub(super) fn codes<T>(&self, column: &'a Coded<T>) -> Codes<'a> {
+        column.codes(self.range.clone())
     }
 
     /// Returns the minutes at which a session in range played, as runs `[first, end)` of minutes since 1970.
@@ -132,18 +140,18 @@ impl<'a> View<'a> {
 /// Whether each session has a value in the columns of a group.
 fn has(columns: &Columns, group: Group) -> bool {
     fn fits<T>(column: Option<&Coded<T>>, sessions: usize) -> bool {
-        column.is_some_and(|it| it.codes().is_none_or(|codes| codes.len() == sessions))
+        column.is_some_and(|column| column.is_of(sessions))
     }
     let sessions = columns.sessions;
     match group {
-        Group::Starts => columns.starts_ms.len() == sessions,
-        Group::Times => columns.view_ms.len() == sessions && columns.unique_ms.len() == sessions,
+        Group::Starts => columns.starts.len() == sessions,
+        Group::Times => columns.view_ms.len() == sessions,
         Group::Clients => fits(columns.clients.as_ref(), sessions),
         Group::Durations => fits(columns.durations_ms.as_ref(), sessions),
         Group::Segments => columns.has_segments(),
         Group::Pages => fits(columns.pages.as_ref(), sessions),
         Group::SessionData => fits(columns.session_data.as_ref(), sessions),
-        Group::Quality => columns.quality.len() == sessions,
+        Group::Quality => columns.qualities.as_ref().is_some_and(|it| it.len() == sessions),
         Group::Languages => fits(columns.languages.as_ref(), sessions),
         Group::Minutes => columns.has_minutes(),
         // No report reads them.
@@ -153,16 +161,10 @@ fn has(columns: &Columns, group: Group) -> bool {
 
 /// The values of a dimension.
 pub(super) struct Column<'a> {
-    /// A code per session in range; `None` if each has the first value.
-    pub(super) codes: Option<Cow<'a, [u32]>>,
+    /// A code per session in range.
+    pub(super) codes: Codes<'a>,
     /// The value of each code. Several codes may have one value.
     pub(super) values: Vec<ValueRef<'a>>,
-}
-
-impl Column<'_> {
-    pub(super) fn code(&self, session: usize) -> usize {
-        self.codes.as_ref().map_or(0, |codes| codes[session] as usize)
-    }
 }
 
 /// The groups of columns that a dimension is read from.
@@ -193,20 +195,21 @@ pub(super) fn column<'a>(
     calendar: &mut Calendar,
 ) -> Result<Column<'a>, ScanError> {
     let columns = view.columns;
-    let owned = |codes, values| Ok(Column { codes: Some(Cow::Owned(codes)), values });
+    let owned = |codes, values| Ok(Column { codes: Codes::Words(Cow::Owned(codes)), values });
+    let start_ms = |session| view.start_ms(session);
     match dimension {
         Dimension::Time(width) => {
-            let (codes, starts_ms) = calendar.buckets(*width).codes(view.starts_ms());
+            let (codes, starts_ms) = calendar.buckets(*width).codes(view.len(), start_ms);
             owned(codes, starts_ms.into_iter().map(ValueRef::Time).collect())
         }
         Dimension::HourOfDay => {
-            owned(calendar.hours(view.starts_ms()), (0..24).map(ValueRef::Number).collect())
+            owned(calendar.hours(view.len(), start_ms), (0..24).map(ValueRef::Number).collect())
         }
         Dimension::DayOfWeek => {
-            owned(calendar.days(view.starts_ms()), (1..8).map(ValueRef::Number).collect())
+            owned(calendar.days(view.len(), start_ms), (1..8).map(ValueRef::Number).collect())
         }
         Dimension::Key | Dimension::Video | Dimension::VideoField(_) => {
-            Ok(Column { codes: None, values: vec![of_video(dimension, &view.video)?] })
+            Ok(Column { codes: Codes::One, values: vec![of_video(dimension, &view.video)?] })
         }
         Dimension::SessionField(path) => coded(view, columns.session_data.as_ref(), |data| {
             data.as_deref().map_or(Ok(ValueRef::Null), |data| field(&object(data)?, path))
@@ -276,10 +279,10 @@ fn coded<'a, T>(
     value: impl FnMut(&'a T) -> Result<ValueRef<'a>, ScanError>,
 ) -> Result<Column<'a>, ScanError> {
     let Some(column) = column else {
-        return Ok(Column { codes: None, values: vec![ValueRef::Null] });
+        return Ok(Column { codes: Codes::One, values: vec![ValueRef::Null] });
     };
     let values = column.values().iter().map(value).collect::<Result<_, _>>()?;
-    Ok(Column { codes: view.codes(column).map(Cow::Borrowed), values })
+    Ok(Column { codes: view.codes(column), values })
 }
 
 fn of_client<'a>(

@@ -9,7 +9,7 @@ use super::calendar::Timeline;
 use super::column::{self, Column, View};
 use super::filter::Picked;
 use super::{ScanError, Scanner, VideoInfo};
-use crate::block::Columns;
+use crate::block::{Codes, Columns};
 use crate::query::{Dimension, Period, Timeframe, instant};
 use crate::scan::DimensionValue;
 use crate::session::minutes::minute_from;
@@ -28,6 +28,13 @@ pub(super) struct Piece {
     session: u32,
     pub(super) first: u32,
     pub(super) end: u32,
+}
+
+impl Piece {
+    /// When it starts, in Unix milliseconds.
+    fn start_ms(&self) -> i64 {
+        i64::from(self.first) * MINUTE_MS
+    }
 }
 
 impl Scanner {
@@ -78,9 +85,10 @@ impl Scanner {
         let calendar = &mut self.calendar;
         let columns = self.query.dimensions.iter().map(|dimension| match dimension {
             Dimension::Time(width) => {
-                let (codes, starts_ms) = calendar.buckets(*width).codes(&starts_ms(&pieces));
+                let buckets = calendar.buckets(*width);
+                let (codes, starts_ms) = buckets.codes(pieces.len(), |at| pieces[at].start_ms());
                 let values = starts_ms.into_iter().map(column::ValueRef::Time).collect();
-                Ok(Column { codes: Some(Cow::Owned(codes)), values })
+                Ok(Column { codes: Codes::Words(Cow::Owned(codes)), values })
             }
             other => Ok(of_pieces(column::column(other, view, calendar)?, &pieces)),
         });
@@ -124,33 +132,30 @@ fn cut(pieces: Vec<Piece>, buckets: &mut Timeline) -> Vec<Piece> {
     let (mut whole, mut rest) = (Vec::with_capacity(pieces.len()), pieces);
     while !rest.is_empty() {
         rest.sort_unstable_by_key(|piece| piece.first);
-        let runs = buckets.runs(&starts_ms(&rest));
         let mut after = Vec::new();
-        for (piece, run) in rest.into_iter().zip(runs) {
+        buckets.each(rest.len(), |at| rest[at].start_ms(), |range, run| {
             let border = minutes(0, run.until_ms).1;
-            if piece.end <= border {
-                whole.push(piece);
-                continue;
+            for piece in &rest[range] {
+                if piece.end <= border {
+                    whole.push(*piece);
+                } else {
+                    whole.push(Piece { end: border, ..*piece });
+                    after.push(Piece { first: border, ..*piece });
+                }
             }
-            whole.push(Piece { end: border, ..piece });
-            after.push(Piece { first: border, ..piece });
-        }
+        });
         rest = after;
     }
     whole
 }
 
-/// Returns the starts of pieces, in Unix milliseconds.
-fn starts_ms(pieces: &[Piece]) -> Vec<i64> {
-    pieces.iter().map(|piece| i64::from(piece.first) * MINUTE_MS).collect()
-}
-
 /// Turns a column of sessions into a column of their pieces.
-fn of_pieces<'a>(column: Column<'a>, pieces: &[Piece]) -> Column<'a> {
-    let codes = column.codes.map(|codes| {
-        Cow::Owned(pieces.iter().map(|piece| codes[piece.session as usize]).collect())
-    });
-    Column { codes, values: column.values }
+fn of_pieces<'a>(Column { codes, values }: Column<'a>, pieces: &[Piece]) -> Column<'a> {
+    if matches!(codes, Codes::One) {
+        return Column { codes, values };
+    }
+    let codes = pieces.iter().map(|piece| codes.get(piece.session as usize) as u32);
+    Column { codes: Codes::Words(codes.collect()), values }
 }
 
 fn intersection(some: &[(u32, u32)], others: &[(u32, u32)]) -> Vec<(u32, u32)> {

@@ -153,13 +153,13 @@ impl SecondsScanner {
         let view = self.filter.view(video, columns, self.groups())?;
         let picked = self.filter.pick(&view)?;
         let (durations_ms, duration_codes) = view.durations_ms();
-        let starts_ms = picked.starts_ms(&view);
-        let (codes, buckets_ms) = self.timeline.codes(&starts_ms);
+        let (codes, buckets_ms) =
+            self.timeline.codes(picked.sessions.len(), |at| picked.start_ms(&view, at));
         let mut segments = Segments::default();
         for (session, code) in picked.iter().zip(codes) {
             segments.read(view.segments(session))?;
-            let duration = duration_codes.map_or(0, |codes| codes[session] as usize);
-            let duration_ms = Some(durations_ms[duration]).filter(|ms| *ms != 0);
+            let duration_ms = durations_ms[duration_codes.get(session)];
+            let duration_ms = Some(duration_ms).filter(|ms| *ms != 0);
             self.seconds.add_to(instant(buckets_ms[code as usize]), &segments, duration_ms)?;
         }
         Ok(())

@@ -86,7 +86,7 @@ impl FieldsScanner {
         let mut sessions_of = vec![0; column.values().len()];
         let codes = view.codes(column);
         for session in picked.iter() {
-            sessions_of[codes.map_or(0, |codes| codes[session] as usize)] += 1;
+            sessions_of[codes.get(session)] += 1;
         }
         for (data, sessions) in column.values().iter().zip(sessions_of) {
             if let Some(data) = data.as_deref().filter(|_| 0 < sessions) {

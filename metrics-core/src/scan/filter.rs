@@ -1,6 +1,7 @@
 //! Which sessions count: filters as masks of the sessions of a block.
 
 use std::collections::HashSet;
+use std::ops::Range;
 
 use chrono::DateTime;
 use chrono_tz::Tz;
@@ -9,7 +10,7 @@ use serde_json::{Map, Value};
 use super::calendar::Calendar;
 use super::column::{self, Column, ValueRef, View, column};
 use super::{ScanError, VideoInfo};
-use crate::block::{Columns, Group, Groups};
+use crate::block::{Codes, Columns, Group, Groups};
 use crate::containment::contains;
 use crate::interval::Segments;
 use crate::query::{
@@ -285,7 +286,7 @@ impl Condition {
             Self::Values(dimension, values) => {
                 let Column { codes, values: of_codes } = column(dimension, view, calendar)?;
                 let holds: Vec<_> = of_codes.iter().map(|value| values.matches(value)).collect();
-                Ok(Mask::of_codes(codes.as_deref(), &holds))
+                Ok(Mask::of_codes(&codes, &holds))
             }
             Self::SessionData(part) => session_data_mask(part, view),
             Self::Figure(figure, comparison, number) => {
@@ -342,14 +343,20 @@ impl Values {
 }
 
 impl Mask {
-    fn of_codes(codes: Option<&[u32]>, holds: &[bool]) -> Self {
+    fn of_codes(codes: &Codes<'_>, holds: &[bool]) -> Self {
         let first = holds.first().copied().unwrap_or(false);
+        if holds.iter().all(|it| *it == first) {
+            return Self::All(first);
+        }
         match codes {
-            Some(codes) if holds.iter().any(|it| *it != first) => {
-                let holds: Vec<_> = holds.iter().map(|it| u8::from(*it)).collect();
-                Self::Each(codes.iter().map(|code| holds[*code as usize]).collect())
+            Codes::One => Self::All(first),
+            Codes::Bytes(codes) => {
+                // As many as there can be codes, so that none is compared with the length.
+                let mut of_byte = [0; 256];
+                of_byte.iter_mut().zip(holds).for_each(|(it, holds)| *it = u8::from(*holds));
+                Self::Each(codes.iter().map(|code| of_byte[usize::from(*code)]).collect())
             }
-            _ => Self::All(first),
+            Codes::Words(codes) => Self::each(codes.iter().map(|code| holds[*code as usize])),
         }
     }
 
@@ -424,10 +431,14 @@ impl Picked {
         self.sessions.iter().map(|session| *session as usize)
     }
 
-    /// When the sessions started, in Unix milliseconds.
-    pub(super) fn starts_ms(&self, view: &View<'_>) -> Vec<i64> {
-        let starts_ms = view.starts_ms();
-        self.iter().map(|session| starts_ms[session]).collect()
+    /// A range of them.
+    pub(super) fn range(&self, range: Range<usize>) -> impl Iterator<Item = usize> + '_ {
+        self.sessions[range].iter().map(|session| *session as usize)
+    }
+
+    /// When one of them started, in Unix milliseconds.
+    pub(super) fn start_ms(&self, view: &View<'_>, at: usize) -> i64 {
+        view.start_ms(self.sessions[at] as usize)
     }
 
     /// The sessions of these that are in a mask as well, and the groups of those, where `slots` are those of all.
@@ -453,42 +464,48 @@ pub(super) fn minimum_groups(minimum: Minimum) -> Groups {
 
 /// Which sessions in range are plays.
 pub(super) fn minimum_mask(minimum: Minimum, view: &View<'_>) -> Mask {
-    let view_ms = view.view_ms();
+    let sessions = 0..view.len();
     match minimum {
         Minimum::ViewMs(0) => Mask::All(true),
-        Minimum::ViewMs(minimum_ms) => Mask::each(view_ms.iter().map(|ms| minimum_ms <= *ms)),
+        Minimum::ViewMs(minimum_ms) => {
+            Mask::each(sessions.map(|session| minimum_ms <= view.view_ms(session)))
+        }
         Minimum::Millionths(_) => {
             let (durations_ms, codes) = view.durations_ms();
             let known = durations_ms.iter().map(|ms| (*ms != 0).then_some(*ms));
             let known: Vec<_> = known.collect();
-            let duration_ms = |session| known[codes.map_or(0, |codes| codes[session] as usize)];
-            let sessions = view_ms.iter().enumerate();
-            Mask::each(sessions.map(|(session, ms)| minimum.holds(*ms, duration_ms(session))))
+            Mask::each(sessions.map(|session| {
+                minimum.holds(view.view_ms(session), known[codes.get(session)])
+            }))
         }
     }
 }
 
 fn figure_mask(figure: Figure, view: &View<'_>, holds: impl Fn(f64) -> bool) -> Mask {
     // One division, so that a number of milliseconds is as near to its seconds as a float can be.
-    let seconds = |ms: &u64| holds(*ms as f64 / 1_000.0);
+    let seconds = |ms: u64| holds(ms as f64 / 1_000.0);
+    let sessions = 0..view.len();
     match figure {
-        Figure::ViewTime => Mask::each(view.view_ms().iter().map(seconds)),
-        Figure::UniqueViewTime => Mask::each(view.unique_ms().iter().map(seconds)),
+        Figure::ViewTime => Mask::each(sessions.map(|session| seconds(view.view_ms(session)))),
+        Figure::UniqueViewTime => {
+            Mask::each(sessions.map(|session| seconds(view.unique_ms(session))))
+        }
         Figure::PercentageViewed => {
             let (durations_ms, codes) = view.durations_ms();
-            Mask::each(view.unique_ms().iter().enumerate().map(|(session, unique_ms)| {
-                let duration_ms = durations_ms[codes.map_or(0, |codes| codes[session] as usize)];
-                duration_ms != 0 && holds(*unique_ms as f64 / f64::from(duration_ms))
+            Mask::each(sessions.map(|session| {
+                let duration_ms = durations_ms[codes.get(session)];
+                let share = view.unique_ms(session) as f64 / f64::from(duration_ms);
+                duration_ms != 0 && holds(share)
             }))
         }
-        Figure::StartupTime => Mask::each(view.quality().iter().map(|quality| {
-            quality.startup_ms.is_some_and(|startup_ms| seconds(&startup_ms.into()))
+        Figure::StartupTime => Mask::each(view.qualities(sessions).map(|quality| {
+            quality.startup_ms.is_some_and(|startup_ms| seconds(startup_ms.into()))
         })),
         Figure::RebufferingCount => {
-            Mask::each(view.quality().iter().map(|quality| holds(quality.rebufferings.into())))
+            Mask::each(view.qualities(sessions).map(|quality| holds(quality.rebufferings.into())))
         }
         Figure::Failures => {
-            Mask::each(view.quality().iter().map(|quality| holds(quality.failures.into())))
+            Mask::each(view.qualities(sessions).map(|quality| holds(quality.failures.into())))
         }
     }
 }
@@ -500,7 +517,7 @@ fn session_data_mask(part: &Value, view: &View<'_>) -> Result<Mask, ScanError> {
         None => Ok(false),
     });
     let holds = holds.collect::<Result<Vec<_>, ScanError>>()?;
-    Ok(Mask::of_codes(view.codes(column), &holds))
+    Ok(Mask::of_codes(&view.codes(column), &holds))
 }
 
 fn watched_mask(from_ms: u32, to_ms: u32, view: &View<'_>) -> Result<Mask, ScanError> {

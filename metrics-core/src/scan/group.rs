@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::ScanError;
 use super::column::{Column, DimensionValue, ValueRef};
 use super::filter::Picked;
+use crate::block::Codes;
 
 /// How many groups of sessions there may be before a limit applies: 50 MB of sums.
 pub const GROUPS_MAX: usize = 200_000;
@@ -137,13 +138,13 @@ impl Grouping {
         for (interner, column) in self.values.iter_mut().zip(columns) {
             ids.push(interner.ids(column, picked)?);
         }
-        if columns.iter().all(|column| column.codes.is_none()) {
+        if columns.iter().all(|column| matches!(column.codes, Codes::One)) {
             let ids: Vec<_> = ids.iter().map(|ids| ids[0]).collect();
             let group = self.group(key(&ids))?;
             return Ok(vec![group; picked.sessions.len()]);
         }
         let key_of = |session: usize| {
-            let ids = ids.iter().zip(columns).map(|(ids, column)| ids[column.code(session)]);
+            let ids = ids.iter().zip(columns).map(|(ids, column)| ids[column.codes.get(session)]);
             ids.fold(0, |key, id| key << 32 | Key::from(id))
         };
         if !self.fit_table() {
@@ -151,13 +152,9 @@ impl Grouping {
         }
         let mut places = vec![0_u32; picked.sessions.len()];
         for ((ids, column), bits) in ids.iter().zip(columns).zip(&self.bits) {
-            let Some(codes) = column.codes.as_deref() else {
-                places.iter_mut().for_each(|place| *place = *place << bits | ids[0]);
-                continue;
-            };
-            for (place, session) in places.iter_mut().zip(picked.iter()) {
-                *place = *place << bits | ids[codes[session] as usize];
-            }
+            column.codes.each(picked.iter().zip(&mut places), |code, place| {
+                *place = *place << bits | ids[code];
+            });
         }
         // Places become groups where they are.
         for (place, session) in places.iter_mut().zip(picked.iter()) {
@@ -227,19 +224,12 @@ fn key(ids: &[u32]) -> Key {
 impl Interner {
     /// The ids of the codes of a column, as far as sessions picked have them.
     fn ids(&mut self, column: &Column<'_>, picked: &Picked) -> Result<Vec<u32>, ScanError> {
-        let mut ids = vec![NONE; column.values.len()];
-        match column.codes.as_deref() {
-            None => ids[0] = self.id(&column.values[0])?,
-            Some(codes) => {
-                for session in picked.iter() {
-                    let code = codes[session] as usize;
-                    if ids[code] == NONE {
-                        ids[code] = self.id(&column.values[code])?;
-                    }
-                }
-            }
-        }
-        Ok(ids)
+        let mut is_picked = vec![false; column.values.len()];
+        column.codes.each(picked.iter().map(|session| (session, ())), |code, ()| {
+            is_picked[code] = true;
+        });
+        let ids = column.values.iter().zip(is_picked);
+        ids.map(|(value, is_picked)| if is_picked { self.id(value) } else { Ok(NONE) }).collect()
     }
 
     /// The largest id, or 0 if there is none.

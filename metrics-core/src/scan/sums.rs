@@ -153,24 +153,21 @@ impl Tallies {
             self.sums[*slot as usize].attempts += 1;
         }
         if needs.view_of_sessions {
-            let view_ms = view.view_ms();
             for (session, slot) in picked.iter().zip(slots) {
-                self.sums[*slot as usize].sessions += u64::from(0 < view_ms[session]);
+                self.sums[*slot as usize].sessions += u64::from(0 < view.view_ms(session));
             }
         }
         if needs.quality {
-            // They are empty if no metric needs view times.
-            let view_ms = if needs.view_of_sessions { view.view_ms() } else { &[] };
-            let quality = view.quality();
-            for (session, slot) in picked.iter().zip(slots) {
-                let view_ms = view_ms.get(session).copied().unwrap_or(0);
-                self.sums[*slot as usize].add_quality(&quality[session], view_ms);
+            let qualities = view.qualities(picked.iter());
+            for ((session, slot), quality) in picked.iter().zip(slots).zip(qualities) {
+                // They are not read if no metric needs view times.
+                let view_ms = if needs.view_of_sessions { view.view_ms(session) } else { 0 };
+                self.sums[*slot as usize].add_quality(&quality, view_ms);
             }
         }
         if needs.percentiles {
-            let startups = view.quality();
-            for (session, slot) in picked.iter().zip(slots) {
-                let Some(startup_ms) = startups[session].startup_ms else { continue };
+            for (slot, quality) in slots.iter().zip(view.qualities(picked.iter())) {
+                let Some(startup_ms) = quality.startup_ms else { continue };
                 self.values += self.startups[*slot as usize].add(startup_ms);
                 if VALUES_MAX < self.values {
                     return Err(ScanError::TooManyValues);
@@ -188,23 +185,24 @@ impl Tallies {
         slots: &[u32],
         needs: &Needs,
     ) {
-        let (view_ms, unique_ms) = (view.view_ms(), view.unique_ms());
         for (session, slot) in picked.iter().zip(slots) {
             let sums = &mut self.sums[*slot as usize];
             sums.plays += 1;
-            sums.view_ms = sums.view_ms.saturating_add(view_ms[session]);
-            sums.unique_ms = sums.unique_ms.saturating_add(unique_ms[session]);
+            sums.view_ms = sums.view_ms.saturating_add(view.view_ms(session));
+            sums.unique_ms = sums.unique_ms.saturating_add(view.unique_ms(session));
         }
         if !needs.durations {
             return;
         }
         let (durations_ms, codes) = view.durations_ms();
-        for (session, slot) in picked.iter().zip(slots) {
-            let duration_ms = durations_ms[codes.map_or(0, |codes| codes[session] as usize)];
-            if duration_ms != 0 {
-                self.sums[*slot as usize].add_duration(duration_ms, unique_ms[session]);
+        let sessions = picked.iter().zip(slots);
+        codes.each(sessions.map(|(session, slot)| (session, (session, slot))), |code, it| {
+            let (session, slot) = it;
+            if durations_ms[code] != 0 {
+                let unique_ms = view.unique_ms(session);
+                self.sums[*slot as usize].add_duration(durations_ms[code], unique_ms);
             }
-        }
+        });
     }
 
     /// Adds runs of minutes, each to the group of its slot.

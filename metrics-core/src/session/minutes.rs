@@ -114,7 +114,7 @@ impl Minutes {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(1);
-        self.put(&mut Nibbles::new(&mut out));
+        put(&self.runs, &mut Nibbles::new(&mut out));
         out
     }
 
@@ -132,20 +132,20 @@ impl Minutes {
         }
         Ok(Self { runs })
     }
+}
 
-    /// Appends the length of the run that begins at the first minute after the start, which may be 0; then, of each run
-    /// after it, its distance from the end of the run before, and its length. The lowest bit of a length is 1 if
-    /// another run follows.
-    pub(crate) fn put(&self, out: &mut Nibbles<'_>) {
-        let has_first = self.runs.first().is_some_and(|run| run.first == 0);
-        let others = &self.runs[usize::from(has_first)..];
-        let mut before = if has_first { self.runs[0].end } else { 0 };
-        put_len(out, before, !others.is_empty());
-        for (index, run) in others.iter().enumerate() {
-            out.put((run.first - before).into());
-            put_len(out, run.end - run.first, index + 1 < others.len());
-            before = run.end;
-        }
+/// Appends the length of the run that begins at the first minute after the start, which may be 0; then, of each run
+/// after it, its distance from the end of the run before, and its length. The lowest bit of a length is 1 if
+/// another run follows.
+pub(crate) fn put(runs: &[MinuteRun], out: &mut Nibbles<'_>) {
+    let has_first = runs.first().is_some_and(|run| run.first == 0);
+    let others = &runs[usize::from(has_first)..];
+    let mut before = if has_first { runs[0].end } else { 0 };
+    put_len(out, before, !others.is_empty());
+    for (index, run) in others.iter().enumerate() {
+        out.put((run.first - before).into());
+        put_len(out, run.end - run.first, index + 1 < others.len());
+        before = run.end;
     }
 }
 
@@ -153,7 +153,7 @@ fn put_len(out: &mut Nibbles<'_>, len: u16, is_followed: bool) {
     out.put(u32::from(len) << 1 | u32::from(is_followed));
 }
 
-/// Decodes runs that [`Minutes::put`] encoded, and appends them.
+/// Decodes runs that [`put`] encoded, and appends them.
 pub(crate) fn take(
     reader: &mut NibbleReader<'_>,
     runs: &mut Vec<MinuteRun>,

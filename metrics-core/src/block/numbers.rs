@@ -1,0 +1,224 @@
+//! Columns of whole numbers: each has as many bytes as the largest needs, so any is read without the ones before it.
+
+use std::ops::Range;
+
+use crate::varint::{self, Damaged, Reader, unzigzag, zigzag};
+
+/// The most bytes that a number has, which are also behind the last one: eight bytes can be read at any.
+const WIDTH_MAX: usize = size_of::<u64>();
+
+/// A column of whole numbers.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Numbers {
+    len: usize,
+    // How many bytes each has; none if all are 0.
+    width: usize,
+    // The bits of that many bytes.
+    mask: u64,
+    // Lowest byte first.
+    bytes: Vec<u8>,
+}
+
+impl Numbers {
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The number of a session.
+    #[inline]
+    #[must_use]
+    pub fn get(&self, session: usize) -> u64 {
+        let word = self.bytes[session * self.width..].first_chunk();
+        word.map_or(0, |word| u64::from_le_bytes(*word)) & self.mask
+    }
+
+    pub(super) fn of(numbers: impl Iterator<Item = u64> + Clone) -> Self {
+        let bits = u64::BITS - numbers.clone().fold(0, |bits, number| bits | number).leading_zeros();
+        let width = bits.div_ceil(u8::BITS) as usize;
+        let mut bytes = Vec::new();
+        let mut len = 0;
+        for number in numbers {
+            bytes.extend_from_slice(&number.to_le_bytes()[..width]);
+            len += 1;
+        }
+        Self::new(len, width, bytes)
+    }
+
+    /// The largest of them, or 0 if there is none.
+    pub(super) fn max(&self) -> u64 {
+        (0..self.len).fold(0, |max, session| max.max(self.get(session)))
+    }
+
+    /// A column of zeros.
+    pub(super) fn zeros(len: usize) -> Self {
+        Self::new(len, 0, Vec::new())
+    }
+
+    fn new(len: usize, width: usize, mut bytes: Vec<u8>) -> Self {
+        bytes.resize(bytes.len() + WIDTH_MAX, 0);
+        let unused_bits = (WIDTH_MAX - width) as u32 * u8::BITS;
+        Self { len, width, mask: u64::MAX.checked_shr(unused_bits).unwrap_or(0), bytes }
+    }
+
+    pub(super) fn put(&self, out: &mut Vec<u8>) {
+        out.push(self.width as u8);
+        out.extend_from_slice(&self.bytes[..self.len * self.width]);
+    }
+
+    pub(super) fn take(reader: &mut Reader<'_>, len: usize) -> Result<Self, Damaged> {
+        let width = usize::from(reader.byte()?);
+        if WIDTH_MAX < width {
+            return Err(Damaged("a number has too many bytes"));
+        }
+        let taken = reader.take(len * width)?;
+        let mut bytes = Vec::with_capacity(taken.len() + WIDTH_MAX);
+        bytes.extend_from_slice(taken);
+        Ok(Self::new(len, width, bytes))
+    }
+}
+
+/// The starts of sessions, in order.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Starts {
+    first_ms: i64,
+    // The distance of each to the first, in order; no start is beyond the range of its type.
+    distances_ms: Numbers,
+}
+
+impl Starts {
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.distances_ms.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.distances_ms.is_empty()
+    }
+
+    /// When a session started, in Unix milliseconds.
+    #[inline]
+    #[must_use]
+    pub fn get_ms(&self, session: usize) -> i64 {
+        self.first_ms.wrapping_add_unsigned(self.distances_ms.get(session))
+    }
+
+    /// The sessions that started from `from_ms` to `to_ms`, both included, in Unix milliseconds.
+    #[must_use]
+    pub fn between(&self, from_ms: i64, to_ms: i64) -> Range<usize> {
+        let from = first(0..self.len(), |session| from_ms <= self.get_ms(session));
+        let to = first(from..self.len(), |session| to_ms < self.get_ms(session));
+        from..to
+    }
+
+    pub(super) fn of(starts_ms: impl Iterator<Item = i64> + Clone) -> Self {
+        let first_ms = starts_ms.clone().next().unwrap_or(0);
+        // Modulo 2^64, so that the farthest apart have a distance, too.
+        let distances_ms = starts_ms.map(|it| it.wrapping_sub(first_ms).cast_unsigned());
+        Self { first_ms, distances_ms: Numbers::of(distances_ms) }
+    }
+
+    pub(super) fn put(&self, out: &mut Vec<u8>) {
+        varint::put(out, zigzag(self.first_ms));
+        self.distances_ms.put(out);
+    }
+
+    pub(super) fn take(reader: &mut Reader<'_>, sessions: usize) -> Result<Self, Damaged> {
+        let first_ms = unzigzag(reader.number()?);
+        let distances_ms = Numbers::take(reader, sessions)?;
+        let (mut last, mut is_sorted) = (0, true);
+        // All are looked at: without an early return, there is no branch.
+        for session in 0..sessions {
+            let distance_ms = distances_ms.get(session);
+            is_sorted &= last <= distance_ms;
+            last = distance_ms;
+        }
+        if !is_sorted || first_ms.checked_add_unsigned(last).is_none() {
+            return Err(Damaged("the sessions of a block are not in order"));
+        }
+        Ok(Self { first_ms, distances_ms })
+    }
+}
+
+/// The first of a range that is beyond a border, or its end: all after one that is are as well. Those near the start of
+/// the range are found soonest.
+pub(crate) fn first(range: Range<usize>, is_beyond: impl Fn(usize) -> bool) -> usize {
+    let (mut from, mut step) = (range.start, 1);
+    // Nothing before `from` is beyond it.
+    while from < range.end {
+        let at = (from + step - 1).min(range.end - 1);
+        if is_beyond(at) {
+            break;
+        }
+        from = at + 1;
+        step *= 2;
+    }
+    let mut to = (from + step - 1).min(range.end);
+    while from < to {
+        let middle = from.midpoint(to);
+        if is_beyond(middle) {
+            to = middle;
+        } else {
+            from = middle + 1;
+        }
+    }
+    from
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn numbers_are_read_as_they_were(
+            numbers in prop::collection::vec(any::<u64>(), 0..20),
+            shift in 0_u32..=64,
+        ) {
+            let numbers: Vec<_> =
+                numbers.iter().map(|it| it.checked_shr(shift).unwrap_or(0)).collect();
+            let column = Numbers::of(numbers.iter().copied());
+            let mut bytes = Vec::new();
+            column.put(&mut bytes);
+            let mut reader = Reader::new(&bytes);
+            let taken = Numbers::take(&mut reader, numbers.len()).unwrap();
+            prop_assert!(reader.is_empty());
+            prop_assert_eq!(&taken, &column);
+            let read: Vec<_> = (0..taken.len()).map(|session| taken.get(session)).collect();
+            prop_assert_eq!(read, numbers);
+        }
+
+        #[test]
+        fn the_first_beyond_a_border_is_found(from in 0_usize..40, len in 0_usize..40, border in 0_usize..90) {
+            let range = from..from + len;
+            let expected = range.clone().find(|at| border <= *at).unwrap_or(range.end);
+            prop_assert_eq!(first(range, |at| border <= at), expected);
+        }
+    }
+
+    #[test]
+    fn starts_out_of_order_are_damage() {
+        let starts = |first_ms, distances: &[u64]| {
+            let starts = Starts { first_ms, distances_ms: Numbers::of(distances.iter().copied()) };
+            let mut bytes = Vec::new();
+            starts.put(&mut bytes);
+            Starts::take(&mut Reader::new(&bytes), distances.len()).map(|taken| taken == starts)
+        };
+        assert_eq!(starts(-5, &[0, 5, 5]), Ok(true));
+        assert_eq!(starts(i64::MIN, &[0, u64::MAX]), Ok(true));
+        assert!(starts(-5, &[0, 5, 4]).is_err());
+        assert!(starts(1, &[0, i64::MAX.cast_unsigned()]).is_err());
+        assert!(Numbers::take(&mut Reader::new(&[9, 0, 0, 0, 0, 0, 0, 0, 0, 0]), 1).is_err());
+    }
+}

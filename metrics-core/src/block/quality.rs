@@ -1,0 +1,152 @@
+//! How well sessions played: a column of startup times, and a list of the few sessions that had trouble.
+
+use super::numbers::Numbers;
+use crate::session::Counters;
+use crate::varint::{self, Damaged, Reader};
+
+/// How well a session played.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Quality {
+    /// From the first play intent to the first frame, in milliseconds, where the client told it.
+    pub startup_ms: Option<u32>,
+    /// How often playback waited for data.
+    pub rebufferings: u32,
+    /// How long it waited, in milliseconds.
+    pub rebuffering_ms: u64,
+    /// How many fatal errors there were.
+    pub failures: u32,
+}
+
+/// How well each of some sessions played.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Qualities {
+    // Startup times in milliseconds plus 1; 0 is unknown.
+    startups: Numbers,
+    // In the order of sessions.
+    troubles: Vec<Trouble>,
+}
+
+/// The rebuffering and failures of a session that had any.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Trouble {
+    session: usize,
+    rebufferings: u32,
+    rebuffering_ms: u64,
+    failures: u32,
+}
+
+impl Quality {
+    pub(super) fn of(counters: &Counters) -> Self {
+        let Counters { rebufferings, rebuffering_ms, failures, startup_ms, .. } = *counters;
+        Self { startup_ms, rebufferings, rebuffering_ms, failures }
+    }
+
+    fn has_trouble(&self) -> bool {
+        self.rebufferings != 0 || self.rebuffering_ms != 0 || self.failures != 0
+    }
+}
+
+impl Qualities {
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.startups.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.startups.is_empty()
+    }
+
+    /// How well a session played.
+    #[must_use]
+    pub fn get(&self, session: usize) -> Quality {
+        let at = self.troubles.partition_point(|trouble| trouble.session < session);
+        self.with(session, self.troubles.get(at))
+    }
+
+    /// How well each of these sessions played, which come in order.
+    pub fn each(&self, sessions: impl Iterator<Item = usize>) -> impl Iterator<Item = Quality> {
+        let mut troubles = self.troubles.iter().peekable();
+        sessions.map(move |session| {
+            while troubles.next_if(|trouble| trouble.session < session).is_some() {}
+            self.with(session, troubles.peek().copied())
+        })
+    }
+
+    /// From the first play intent to the first frame of a session, in milliseconds, where the client told it.
+    #[inline]
+    #[must_use]
+    pub fn startup_ms(&self, session: usize) -> Option<u32> {
+        self.startups.get(session).checked_sub(1).map(|startup_ms| startup_ms as u32)
+    }
+
+    fn with(&self, session: usize, trouble: Option<&Trouble>) -> Quality {
+        let startup_ms = self.startup_ms(session);
+        match trouble.filter(|trouble| trouble.session == session) {
+            Some(&Trouble { rebufferings, rebuffering_ms, failures, .. }) => {
+                Quality { startup_ms, rebufferings, rebuffering_ms, failures }
+            }
+            None => Quality { startup_ms, ..Quality::default() },
+        }
+    }
+
+    /// Those of sessions about which nothing is known.
+    pub(super) fn none(sessions: usize) -> Self {
+        Self { startups: Numbers::zeros(sessions), troubles: Vec::new() }
+    }
+
+    pub(super) fn of(qualities: impl Iterator<Item = Quality> + Clone) -> Self {
+        let startups = qualities.clone();
+        let startups = startups.map(|it| it.startup_ms.map_or(0, |ms| u64::from(ms) + 1));
+        let troubles = qualities.enumerate().filter(|(_, quality)| quality.has_trouble());
+        let troubles = troubles.map(|(session, quality)| {
+            let Quality { rebufferings, rebuffering_ms, failures, .. } = quality;
+            Trouble { session, rebufferings, rebuffering_ms, failures }
+        });
+        Self { startups: Numbers::of(startups), troubles: troubles.collect() }
+    }
+
+    /// Appends them, and returns whether anything is known about any session.
+    pub(super) fn put(&self, out: &mut Vec<u8>) -> bool {
+        self.startups.put(out);
+        varint::put(out, self.troubles.len() as u64);
+        let mut next = 0;
+        for &Trouble { session, rebufferings, rebuffering_ms, failures } in &self.troubles {
+            for number in
+                [(session - next) as u64, rebufferings.into(), rebuffering_ms, failures.into()]
+            {
+                varint::put(out, number);
+            }
+            next = session + 1;
+        }
+        *self != Self::none(self.len())
+    }
+
+    pub(super) fn take(reader: &mut Reader<'_>, sessions: usize) -> Result<Self, Damaged> {
+        let startups = Numbers::take(reader, sessions)?;
+        if u64::from(u32::MAX) + 1 < startups.max() {
+            return Err(Damaged("a startup time is too long"));
+        }
+        let len: usize = reader.narrow()?;
+        if sessions < len {
+            return Err(Damaged("more sessions had trouble than there are"));
+        }
+        let (mut troubles, mut next) = (Vec::with_capacity(len.min(reader.len())), 0_usize);
+        for _ in 0..len {
+            let session = next.saturating_add(reader.narrow()?);
+            if sessions <= session {
+                return Err(Damaged("a session that had trouble is none of the block"));
+            }
+            troubles.push(Trouble {
+                session,
+                rebufferings: reader.narrow()?,
+                rebuffering_ms: reader.number()?,
+                failures: reader.narrow()?,
+            });
+            next = session + 1;
+        }
+        Ok(Self { startups, troubles })
+    }
+}
