@@ -181,6 +181,8 @@ impl Resolution {
     fn steps_of(self, stretch: Interval, duration_ms: Option<u32>) -> Option<Range<usize>> {
         let (start_ms, end_ms) = (u64::from(stretch.start_ms()), u64::from(stretch.end_ms()));
         let steps = match self {
+            // To divide by a constant is several times as fast.
+            Self::Ms(1_000) => start_ms / 1_000..end_ms.div_ceil(1_000),
             Self::Ms(ms) => start_ms / u64::from(ms)..end_ms.div_ceil(u64::from(ms)),
             Self::Steps(steps) => {
                 let (steps, duration_ms) = (u64::from(steps), u64::from(duration_ms?));
@@ -219,6 +221,8 @@ struct Bucket {
     sessions: u64,
     // The number of sessions per reported duration.
     durations: BTreeMap<u32, u64>,
+    // The duration reported last, and how many more sessions report it: most of a video report the same.
+    latest: (u32, u64),
     // Sum of the shares of these sessions, in units of `1 / WHOLE`.
     shares: u128,
 }
@@ -257,17 +261,63 @@ impl Seconds {
         segments: &Segments,
         duration_ms: Option<u32>,
     ) -> Result<(), TooManySeconds> {
-        self.add_to(self.buckets.start_of(instant(started_at_ms)), segments, duration_ms)
+        let start = self.buckets.start_of(instant(started_at_ms));
+        self.bucket(start).add(segments, duration_ms)
     }
 
-    /// Counts one session of the bucket with this start.
+    /// Counts sessions of the bucket with this start.
+    pub(crate) fn bucket(&mut self, start: DateTime<Utc>) -> Counting<'_> {
+        let Self { resolution, len, folded, .. } = self;
+        Counting { resolution: *resolution, len, bucket: folded.entry(start).or_default() }
+    }
+
+    /// Adds the counts of `other`, which has the same buckets and steps.
     ///
     /// # Errors
     ///
     /// [`TooManySeconds`] if the report would be too large. The counts are invalid then.
-    pub(crate) fn add_to(
+    pub fn merge(&mut self, other: &Self) -> Result<(), TooManySeconds> {
+        for (start, others) in &other.folded {
+            let Some(end) = others.seconds.len().checked_sub(1) else { continue };
+            let mut counting = self.bucket(*start);
+            for (sum, other) in counting.room(end)?.iter_mut().zip(&others.seconds) {
+                sum.views += other.views;
+                sum.viewers += other.viewers;
+                sum.exits += other.exits;
+                sum.skips += other.skips;
+            }
+            counting.bucket.sessions += others.sessions;
+            counting.bucket.shares = counting.bucket.shares.saturating_add(others.shares);
+            for (duration_ms, sessions) in others.durations() {
+                counting.durations(duration_ms, sessions)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The buckets in order, without those in which nothing was watched.
+    #[must_use]
+    pub fn finish(&self) -> Vec<SecondsBucket> {
+        let watched = self.folded.iter().filter(|(_, bucket)| 0 < bucket.sessions);
+        watched.map(|(start, bucket)| bucket.finish(*start)).collect()
+    }
+}
+
+/// Counts sessions of one bucket.
+pub(crate) struct Counting<'a> {
+    resolution: Resolution,
+    len: &'a mut usize,
+    bucket: &'a mut Bucket,
+}
+
+impl Counting<'_> {
+    /// Counts one session of a video of this duration, where 0 is unknown.
+    ///
+    /// # Errors
+    ///
+    /// [`TooManySeconds`] if the report would be too large. The counts are invalid then.
+    pub(crate) fn add(
         &mut self,
-        bucket: DateTime<Utc>,
         segments: &Segments,
         duration_ms: Option<u32>,
     ) -> Result<(), TooManySeconds> {
@@ -276,7 +326,7 @@ impl Seconds {
         let Some(last) = segments.ranges().last() else { return Ok(()) };
         let Some(last_steps) = resolution.steps_of(last, duration_ms) else { return Ok(()) };
         let steps = |stretch| resolution.steps_of(stretch, duration_ms).unwrap_or_default();
-        let sums = &mut self.room(bucket, last_steps.end)?.seconds;
+        let sums = self.room(last_steps.end)?;
         for segment in segments.iter() {
             let seconds = steps(segment);
             sums[seconds.start].views += 1;
@@ -301,72 +351,53 @@ impl Seconds {
             }
             unique_ms += u64::from(stretch.len_ms());
         }
-        let shares = duration_ms.map_or(0, |duration_ms| share(unique_ms, duration_ms));
-        self.count(bucket, 1, duration_ms.map(|duration_ms| (duration_ms, 1)), shares)
+        self.bucket.sessions += 1;
+        let Some(duration_ms) = duration_ms else { return Ok(()) };
+        self.bucket.shares = self.bucket.shares.saturating_add(share(unique_ms, duration_ms));
+        self.durations(duration_ms, 1)
     }
 
-    /// Adds the counts of `other`, which has the same buckets and steps.
-    ///
-    /// # Errors
-    ///
-    /// [`TooManySeconds`] if the report would be too large. The counts are invalid then.
-    pub fn merge(&mut self, other: &Self) -> Result<(), TooManySeconds> {
-        for (start, others) in &other.folded {
-            let Some(end) = others.seconds.len().checked_sub(1) else { continue };
-            for (sum, other) in self.room(*start, end)?.seconds.iter_mut().zip(&others.seconds) {
-                sum.views += other.views;
-                sum.viewers += other.viewers;
-                sum.exits += other.exits;
-                sum.skips += other.skips;
-            }
-            let durations = others.durations.iter().map(|(ms, sessions)| (*ms, *sessions));
-            self.count(*start, others.sessions, durations, others.shares)?;
+    /// Adds to the number of sessions of a duration.
+    fn durations(&mut self, duration_ms: u32, sessions: u64) -> Result<(), TooManySeconds> {
+        let Bucket { durations, latest, .. } = &mut *self.bucket;
+        if latest.0 == duration_ms {
+            latest.1 += sessions;
+            return Ok(());
         }
-        Ok(())
-    }
-
-    /// Adds to a bucket's number of sessions, to its number of sessions per duration and to the sum of shares.
-    fn count(
-        &mut self,
-        start: DateTime<Utc>,
-        sessions: u64,
-        durations: impl IntoIterator<Item = (u32, u64)>,
-        shares: u128,
-    ) -> Result<(), TooManySeconds> {
-        let bucket = self.folded.entry(start).or_default();
-        bucket.sessions += sessions;
-        bucket.shares = bucket.shares.saturating_add(shares);
-        let before = bucket.durations.len();
-        for (duration_ms, sessions) in durations {
-            *bucket.durations.entry(duration_ms).or_default() += sessions;
+        let before = durations.len();
+        if 0 < latest.1 {
+            *durations.entry(latest.0).or_default() += latest.1;
         }
-        self.len += bucket.durations.len() - before;
-        if SECONDS_MAX < self.len { Err(TooManySeconds) } else { Ok(()) }
+        *latest = (duration_ms, sessions);
+        *self.len += durations.len() - before;
+        if SECONDS_MAX < *self.len { Err(TooManySeconds) } else { Ok(()) }
     }
 
-    /// Returns a bucket that has the seconds up to `end`.
-    fn room(&mut self, start: DateTime<Utc>, end: usize) -> Result<&mut Bucket, TooManySeconds> {
-        let bucket = self.folded.entry(start).or_default();
-        let sums = &mut bucket.seconds;
+    /// Returns the seconds, of which there are some up to `end`.
+    fn room(&mut self, end: usize) -> Result<&mut [Sum], TooManySeconds> {
+        let sums = &mut self.bucket.seconds;
         if sums.len() <= end {
-            let longer = self.len + end + 1 - sums.len();
+            let longer = *self.len + end + 1 - sums.len();
             if SECONDS_MAX < longer {
                 return Err(TooManySeconds);
             }
-            self.len = longer;
+            *self.len = longer;
             sums.resize(end + 1, Sum::default());
         }
-        Ok(bucket)
-    }
-
-    /// The buckets in order, without those in which nothing was watched.
-    #[must_use]
-    pub fn finish(&self) -> Vec<SecondsBucket> {
-        self.folded.iter().map(|(start, bucket)| bucket.finish(*start)).collect()
+        Ok(sums)
     }
 }
 
 impl Bucket {
+    /// The number of sessions per reported duration.
+    fn durations(&self) -> BTreeMap<u32, u64> {
+        let mut durations = self.durations.clone();
+        if 0 < self.latest.1 {
+            *durations.entry(self.latest.0).or_default() += self.latest.1;
+        }
+        durations
+    }
+
     fn finish(&self, start: DateTime<Utc>) -> SecondsBucket {
         let (mut views, mut viewers) = (0, 0);
         let seconds = (0..).zip(&self.seconds).filter_map(|(second, sum)| {
@@ -377,8 +408,9 @@ impl Bucket {
             (0 < views).then_some(Second { second, views, viewers, exits, skips })
         });
         let seconds = seconds.collect();
-        let known: u64 = self.durations.values().sum();
-        let told_most = self.durations.iter().max_by_key(|(_, sessions)| **sessions);
+        let durations = self.durations();
+        let known: u64 = durations.values().sum();
+        let told_most = durations.iter().max_by_key(|(_, sessions)| **sessions);
         SecondsBucket {
             start,
             sessions: self.sessions,

@@ -218,10 +218,15 @@ impl Recorder {
         let mut patience = Patience::default();
         while !entries.is_empty() {
             let now = self.moment();
-            let (writing, writes): (Vec<_>, Vec<_>) = entries
-                .iter()
-                .filter_map(|entry| Some((Arc::clone(entry), entry.write(now, self.instance)?)))
-                .unzip();
+            // Writes are large: to grow their list would copy megabytes.
+            let mut writes = Vec::with_capacity(entries.len());
+            let mut writing = Vec::with_capacity(entries.len());
+            for entry in &entries {
+                if let Some(write) = entry.write(now, self.instance) {
+                    writes.push(write);
+                    writing.push(Arc::clone(entry));
+                }
+            }
             if writes.is_empty() {
                 break;
             }

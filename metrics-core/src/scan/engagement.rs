@@ -153,16 +153,21 @@ impl SecondsScanner {
         let view = self.filter.view(video, columns, self.groups())?;
         let picked = self.filter.pick(&view)?;
         let (durations_ms, duration_codes) = view.durations_ms();
-        let (codes, buckets_ms) =
-            self.timeline.codes(picked.sessions.len(), |at| picked.start_ms(&view, at));
         let mut segments = Segments::default();
-        for (session, code) in picked.iter().zip(codes) {
-            segments.read(view.segments(session))?;
-            let duration_ms = durations_ms[duration_codes.get(session)];
-            let duration_ms = Some(duration_ms).filter(|ms| *ms != 0);
-            self.seconds.add_to(instant(buckets_ms[code as usize]), &segments, duration_ms)?;
-        }
-        Ok(())
+        let mut done = Ok(());
+        let Self { timeline, seconds, .. } = self;
+        timeline.each(picked.sessions.len(), |at| picked.start_ms(&view, at), |range, run| {
+            if done.is_err() {
+                return;
+            }
+            let mut counting = seconds.bucket(instant(run.value));
+            done = picked.range(range).try_for_each(|session| {
+                segments.read(view.segments(session))?;
+                let duration_ms = durations_ms[duration_codes.get(session)];
+                Ok(counting.add(&segments, Some(duration_ms))?)
+            });
+        });
+        done
     }
 
     /// Adds the sessions that another counted in the same buckets.
