@@ -48,6 +48,9 @@ const FINALIZING_PERIOD: Duration = Duration::from_secs(3_600);
 /// How many sessions become final before commits have their turn.
 const FINAL_AT_ONCE: u32 = 1_000;
 
+/// All background work together takes one part of the time in so many, at most.
+const TIME_SHARE: u32 = 3;
+
 /// Closes, merges and finalizes.
 pub(crate) struct Upkeep {
     pub(crate) store: Arc<dyn Store>,
@@ -61,8 +64,9 @@ impl Upkeep {
         // Videos that got blocks since they were merged. After a start, a video waits for its next block.
         let changed: Mutex<BTreeSet<VideoId>> = Mutex::default();
         let (store, tallies) = (&*self.store, &self.tallies);
+        let turns = Turns::default();
         let closing = every(CLOSING_PERIOD, ending.clone(), || async {
-            repeat("close sessions", CLOSING_PERIOD, &tallies.rolled_up, || async {
+            turns.repeat("close sessions", CLOSING_PERIOD, &tallies.rolled_up, || async {
                 let (videos, closed) =
                     close(store, self.clock.now() - QUIET, CLOSED_AT_ONCE).await?;
                 changed.lock().unwrap_or_else(PoisonError::into_inner).extend(videos);
@@ -71,7 +75,7 @@ impl Upkeep {
             .await;
         });
         let merging = every(MERGING_PERIOD, ending.clone(), || async {
-            repeat("merge blocks", MERGING_PERIOD, &Count::default(), || async {
+            turns.repeat("merge blocks", MERGING_PERIOD, &Count::default(), || async {
                 let videos = take(&changed);
                 if videos.is_empty() {
                     return Ok(0);
@@ -82,7 +86,7 @@ impl Upkeep {
             .await;
         });
         let finalizing = every(FINALIZING_PERIOD, ending, || async {
-            repeat("make sessions final", FINALIZING_PERIOD, &tallies.settled, || async {
+            turns.repeat("make sessions final", FINALIZING_PERIOD, &tallies.settled, || async {
                 store.finalize(self.clock.now() - LIVE, FINAL_AT_ONCE).await
             })
             .await;
@@ -104,34 +108,42 @@ fn take(changed: &Mutex<BTreeSet<VideoId>>) -> Vec<VideoId> {
     std::iter::from_fn(|| changed.pop_first()).take(MERGED_AT_ONCE).collect()
 }
 
-/// Runs `task`, which returns how much it did, until nothing is left.
-async fn repeat<F: Future<Output = Result<u64, Error>>>(
-    name: &'static str,
-    period: Duration,
-    tally: &Count,
-    task: impl Fn() -> F,
-) {
-    loop {
-        let began = Instant::now();
-        match task().await {
-            Ok(0) => return,
-            Ok(done) => {
-                tally.add(done);
-                tracing::debug!(done, "background work: {name}");
+/// Turns of background work, one at a time.
+#[derive(Debug, Default)]
+struct Turns(tokio::sync::Mutex<()>);
+
+impl Turns {
+    /// Runs `task`, which returns how much it did, until nothing is left.
+    async fn repeat<F: Future<Output = Result<u64, Error>>>(
+        &self,
+        name: &'static str,
+        period: Duration,
+        tally: &Count,
+        task: impl Fn() -> F,
+    ) {
+        loop {
+            let _turn = self.0.lock().await;
+            let began = Instant::now();
+            match task().await {
+                Ok(0) => return,
+                Ok(done) => {
+                    tally.add(done);
+                    tracing::debug!(done, "background work: {name}");
+                }
+                // The recorder reports it once.
+                Err(err) if err.is_retryable() => return,
+                Err(err) => {
+                    tracing::warn!(
+                        error = &err as &dyn std::error::Error,
+                        "could not {name}; trying again in {} s",
+                        period.as_secs()
+                    );
+                    return;
+                }
             }
-            // The recorder reports it once.
-            Err(err) if err.is_retryable() => return,
-            Err(err) => {
-                tracing::warn!(
-                    error = &err as &dyn std::error::Error,
-                    "could not {name}; trying again in {} s",
-                    period.as_secs()
-                );
-                return;
-            }
+            // Where there is much to do, commits have the rest of the time.
+            sleep(began.elapsed() * (TIME_SHARE - 1)).await;
         }
-        // Where there is much to do, commits get half of the time.
-        sleep(began.elapsed()).await;
     }
 }
 
@@ -152,5 +164,33 @@ pub(crate) async fn every<F: Future<Output = ()>>(
     tokio::select! {
         never = turns => never,
         _ = ending.wait_for(|ending| *ending != Ending::Open) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn commits_have_most_of_the_time() {
+        const TURN: Duration = Duration::from_millis(10);
+        const TURNS: u32 = 100;
+        let (turns, count) = (Turns::default(), Count::default());
+        let (running, done) = (Cell::new(0), Cell::new(0));
+        let task = || async {
+            running.set(running.get() + 1);
+            assert_eq!(running.get(), 1, "two at a time");
+            sleep(TURN).await;
+            running.set(running.get() - 1);
+            done.set(done.get() + 1);
+            Ok(u64::from(done.get() < TURNS))
+        };
+        let began = Instant::now();
+        let repeat = |name| turns.repeat(name, CLOSING_PERIOD, &count, task);
+        tokio::join!(repeat("close"), repeat("merge"));
+        assert!(TURNS <= done.get());
+        assert!(TURN * (TURNS - 1) * TIME_SHARE <= began.elapsed(), "{:?}", began.elapsed());
     }
 }
