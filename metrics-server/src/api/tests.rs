@@ -117,10 +117,11 @@ async fn too_many_empty_buckets_are_refused_with_a_hint() {
         "identifier": "intro", "interval": "1 second", "fill": true,
         "timeframe": { "from": "2022-01-01T00:00:00Z", "to": "2023-01-01T00:00:00Z" },
     });
-    let report = answer(plays::plays(&fixture.metrics, &parse(&params)).await, 400).await;
+    let refused = plays::plays(fixture.metrics.reports(), &parse(&params)).await;
+    let report = answer(respond(refused).await, 400).await;
     insta::assert_json_snapshot!(report, @r#"
     {
-      "error": "`interval` is too short to `fill`: there are more than 100000 buckets in the timeframe"
+      "error": "`interval` must be wider, or the `timeframe` shorter, to `fill`: there are more than 10000 buckets in the timeframe"
     }
     "#);
 }
