@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use metrics_core::budget::{Account, Budget, Reservation};
+use metrics_core::budget::{Account, Budget};
 use metrics_core::compute::{compute, parallelism};
 use metrics_core::store;
 use serde::Serialize;
@@ -91,13 +91,14 @@ impl Making {
         account.hold(text.bytes.saturating_add(ANSWER_BYTES_MIN))?;
         let (first, text) = compute(move || text.piece()).await?;
         drop(place);
-        let first = Piece { bytes: first?, _held: account.clone() };
+        let bytes = first?;
         let Some(text) = text else {
-            account.hold(ANSWER_BYTES_MIN.max(first.bytes.len()))?;
-            return Ok(Body::from(Bytes::from_owner(first)));
+            account.hold(ANSWER_BYTES_MIN.max(bytes.len()))?;
+            return Ok(Body::from(Bytes::from_owner(Piece { bytes, _held: account })));
         };
+        let first = Bytes::from_owner(Piece { _held: budget.charge(bytes.len()), bytes });
         let rest = Sending { text, account, budget };
-        let step = Step(Box::pin(async { Ok(Some((Bytes::from_owner(first), rest.next()))) }));
+        let step = Step(Box::pin(async { Ok(Some((first, rest.next()))) }));
         Ok(Body::pieces(step, SEND_MAX))
     }
 }
@@ -117,8 +118,7 @@ impl Sending {
                 compute(move || text.piece()).await.map_err(|err| Cut::because(&err))?;
             let bytes = piece.map_err(|err| Cut::because(&err))?;
             // It is made already.
-            let held = budget.charge(bytes.len());
-            let piece = Bytes::from_owner(Piece { bytes, _held: held });
+            let piece = Bytes::from_owner(Piece { _held: budget.charge(bytes.len()), bytes });
             let Some(text) = text else {
                 let end = Step(Box::pin(async { Ok(None) }));
                 return Ok((!piece.is_empty()).then_some((piece, end)));
@@ -139,9 +139,6 @@ impl<Held> AsRef<[u8]> for Piece<Held> {
         &self.bytes
     }
 }
-
-// A piece is sent from any thread.
-const _: fn(Piece<Reservation>) -> Bytes = Bytes::from_owner;
 
 /// Appends some of a text, some rows at most, and returns whether there is more.
 type Write = Box<dyn FnMut(&mut Vec<u8>) -> Result<bool, store::Error> + Send>;

@@ -148,7 +148,8 @@ pub struct Export {
 #[derive(Clone, Debug, PartialEq)]
 enum Query {
     Plays(BucketQuery),
-    Sources(BucketQuery),
+    // With limit and offset.
+    Sources(BucketQuery, (u32, u64)),
     Ranges(EngagementQuery, u32),
     PerSecond(EngagementQuery, Buckets),
     Any(Box<query::Query>),
@@ -169,8 +170,11 @@ impl Export {
             return Err(Error::parameter("format", expected));
         }
         match table {
-            Table::Plays | Table::Engagement | Table::Sources => {
+            Table::Plays | Table::Engagement => {
                 params.check_names(&[&OLDER[..], &["format"]].concat())?;
+            }
+            Table::Sources => {
+                params.check_names(&[&OLDER[..], &sources::PAGE, &["format"]].concat())?;
             }
             Table::Sessions => params.check_names(&SESSIONS)?,
             // Their names are checked where they are read.
@@ -180,7 +184,9 @@ impl Export {
         let all = |query: query::Query| query.page(query::LIMIT_MAX, 0);
         let query = match table {
             Table::Plays => Query::Plays(params.bucket_query()?),
-            Table::Sources => Query::Sources(params.bucket_query()?),
+            Table::Sources => {
+                Query::Sources(params.bucket_query()?, params.page_of(u32::MAX, u32::MAX)?)
+            }
             Table::Engagement => match params.engagement()? {
                 Engagement::Ranges(ranges) => Query::Ranges(params.engagement_query()?, ranges),
                 Engagement::PerSecond(buckets) => {
@@ -202,7 +208,10 @@ impl Export {
         let (format, is_whole) = (self.format, self.is_whole);
         Ok(match &self.query {
             Query::Plays(query) => format.write(plays::buckets(reports, query).await?)?,
-            Query::Sources(query) => format.write(sources::pages(reports, query).await?)?,
+            Query::Sources(query, page) => {
+                let (bytes, rows) = sources::pages(reports, query).await?;
+                format.write((bytes, sources::of_page(rows, *page)))?
+            }
             Query::Ranges(query, ranges) => {
                 format.write(engagement::ranges(reports, query, *ranges).await?)?
             }

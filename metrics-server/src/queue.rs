@@ -300,8 +300,9 @@ mod tests {
             assert!(waiting.await.is_err());
         }
         drop(held);
-        assert!(queue.inner.lines().lines.is_empty() && queue.inner.lines().turns.is_empty());
-        assert_eq!((queue.inner.lines().taken, queue.inner.lines().waiting), (0, 0));
+        let lines = queue.inner.lines();
+        assert!(lines.lines.is_empty() && lines.turns.is_empty());
+        assert_eq!((lines.taken, lines.waiting), (0, 0));
     }
 
     #[tokio::test(start_paused = true)]

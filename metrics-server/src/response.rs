@@ -77,10 +77,14 @@ impl Body {
     /// Makes pieces while they are taken, for at most `within`. What they are made of is dropped then.
     pub(crate) fn pieces(step: Step, within: Duration) -> Self {
         let rest = Arc::new(Mutex::new(Rest::Next(step)));
-        let late = Arc::clone(&rest);
+        // The timer of a body that is gone may be aborted later than that.
+        let late = Arc::downgrade(&rest);
+        let timer = sleep(within);
         let timer = tokio::spawn(async move {
-            sleep(within).await;
-            *late.lock().unwrap_or_else(PoisonError::into_inner) = Rest::Late;
+            timer.await;
+            if let Some(rest) = late.upgrade() {
+                *rest.lock().unwrap_or_else(PoisonError::into_inner) = Rest::Late;
+            }
         });
         let pieces = Pieces { rest, _timer: AbortOnDropHandle::new(timer) };
         Self { content: Content::Pieces(pieces) }

@@ -58,8 +58,14 @@ impl FromStr for Timeframe {
         };
         let span =
             || text.strip_prefix("last ").unwrap_or(text).parse::<Span>().ok().map(Self::Last);
-        let date = || text.parse::<NaiveDate>().ok().map(|date| Self::Dates(date, date));
-        let time = || DateTime::parse_from_rfc3339(text).ok().map(|time| Self::From(time.to_utc()));
+        let date = || {
+            let date = text.parse::<NaiveDate>().ok().filter(|date| has_four_digits(date.year()));
+            date.map(|date| Self::Dates(date, date))
+        };
+        let time = || {
+            let time = DateTime::parse_from_rfc3339(text).ok().map(|time| time.to_utc());
+            time.filter(|time| has_four_digits(time.year())).map(Self::From)
+        };
         let timeframe = named.or_else(date).or_else(time).or_else(span);
         timeframe.ok_or_else(|| QueryError::invalid("timeframe", text, EXPECTED))
     }
@@ -171,6 +177,11 @@ impl Compare {
             }
         })
     }
+}
+
+/// Whether RFC 3339 can write the year. Buckets around the ends of chrono's calendar would lie outside of it.
+fn has_four_digits(year: i32) -> bool {
+    (0..=9_999).contains(&year)
 }
 
 fn local(at: DateTime<Utc>, timezone: Tz) -> NaiveDateTime {

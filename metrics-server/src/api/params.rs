@@ -22,7 +22,7 @@ const QUERY_BYTES_MAX: usize = 16 * 1_024;
 const IDENTIFIERS_MAX: usize = 10_000;
 
 /// The parameters of the older reports: each takes those of the others, as some clients send all of them to each.
-pub(crate) const OLDER: [&str; 12] = [
+pub(crate) const OLDER: [&str; 10] = [
     "identifier",
     "query",
     "filters",
@@ -33,8 +33,6 @@ pub(crate) const OLDER: [&str; 12] = [
     "ranges",
     "resolution",
     "fill",
-    "limit",
-    "offset",
 ];
 
 /// A parameter without a meaning, by which clients get around caches.

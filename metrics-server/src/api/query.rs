@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use chrono::SecondsFormat;
+use chrono::{Datelike as _, NaiveDate, SecondsFormat};
 use metrics_core::query::{Column, Compare, Dimension, Direction, Minimum, Order, Periods, Query};
 use metrics_core::scan::{Answer, AnswerRow, DimensionValue, Numbers, ScanError};
 use metrics_core::time_bucket::Buckets;
@@ -374,7 +374,7 @@ pub(crate) fn read_timeframe(value: &Value) -> Result<Timeframe, Error> {
         _ => None,
     };
     if let Some([from, to]) = dates.as_deref()
-        && let (Ok(from), Ok(to)) = (from.parse(), to.parse())
+        && let (Some(from), Some(to)) = (read_date(from), read_date(to))
     {
         return if to < from {
             Err(Error::parameter("timeframe", "must have a `from` that is not after its `to`"))
@@ -390,6 +390,12 @@ pub(crate) fn read_timeframe(value: &Value) -> Result<Timeframe, Error> {
         }
         value => super::params::read_timeframe(value),
     }
+}
+
+/// A date of the years that RFC 3339 can write.
+fn read_date(text: &str) -> Option<NaiveDate> {
+    let date: NaiveDate = text.parse().ok()?;
+    (0..=9_999).contains(&date.year()).then_some(date)
 }
 
 fn read_order(value: &Value) -> Result<Vec<Order>, Error> {

@@ -18,19 +18,29 @@ pub(crate) struct Source {
     views: u64,
 }
 
+/// The parameters of a page.
+pub(crate) const PAGE: [&str; 2] = ["limit", "offset"];
+
 /// The default and the largest number of rows: old clients know no other page than the first.
 const LIMIT: u32 = 100_000;
 
 /// Plays per time bucket and page.
 pub(crate) async fn sources(reports: Reports<'_>, params: &Params) -> Result<Text, Error> {
-    params.check_names(&OLDER)?;
+    params.check_names(&[&OLDER[..], &PAGE].concat())?;
     let query = params.bucket_query()?;
-    let (limit, offset) = params.page_of(LIMIT, LIMIT)?;
+    let page = params.page_of(LIMIT, LIMIT)?;
     let meta = Meta::of_buckets(reports, &query);
     let (bytes, rows) = pages(reports, &query).await?;
     let about = meta.with_rows(rows.len()).about();
-    let page = rows.skip(usize::try_from(offset).unwrap_or(usize::MAX)).take(limit as usize);
-    Ok(Text::list("sources", bytes, page, about))
+    Ok(Text::list("sources", bytes, of_page(rows, page), about))
+}
+
+/// Returns the rows of a page: its limit and its offset.
+pub(crate) fn of_page<Row>(
+    rows: impl Iterator<Item = Row>,
+    (limit, offset): (u32, u64),
+) -> impl Iterator<Item = Row> {
+    rows.skip(usize::try_from(offset).unwrap_or(usize::MAX)).take(limit as usize)
 }
 
 /// The plays of each bucket and page, and how many bytes they hold.
