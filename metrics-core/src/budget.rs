@@ -7,8 +7,8 @@
 //! Bytes are what the holder estimates, not what the allocator returns; a budget leaves room for the difference.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
@@ -195,6 +195,48 @@ impl Drop for Reservation {
     }
 }
 
+/// The bytes that one answer holds of a budget, which change while it is made. Clones share them: the bytes are released
+/// when the last clone is dropped.
+///
+/// The default has no budget, and holds any number of bytes.
+#[derive(Clone, Debug, Default)]
+pub struct Account(Option<Arc<Mutex<Reservation>>>);
+
+impl Account {
+    /// Has no budget.
+    pub(crate) const UNLIMITED: &'static Self = &Self(None);
+
+    /// Holds nothing of `budget` yet.
+    #[must_use]
+    pub fn new(budget: &Budget) -> Self {
+        Self(Some(Arc::new(Mutex::new(budget.charge(0)))))
+    }
+
+    /// Holds `bytes` from now on, in place of the bytes before.
+    ///
+    /// # Errors
+    ///
+    /// [`UsedUp`] if the budget has too few left. The account holds the bytes before, then.
+    pub fn hold(&self, bytes: usize) -> Result<(), UsedUp> {
+        let Some(reservation) = &self.0 else { return Ok(()) };
+        let mut reservation = reservation.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = reservation.bytes();
+        if held < bytes {
+            return reservation.try_grow(bytes - held).then_some(()).ok_or(UsedUp);
+        }
+        reservation.shrink(held - bytes);
+        Ok(())
+    }
+}
+
+/// The budget of an [`Account`] is used up.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error(
+    "the memory for answers is used up: try again when others are read, or use a shorter timeframe, a wider interval, fewer \
+     dimensions or a filter"
+)]
+pub struct UsedUp;
+
 #[cfg(test)]
 mod tests {
     use futures_util::FutureExt as _;
@@ -248,5 +290,21 @@ mod tests {
         assert_eq!(all.used(), 25);
         drop(all_of_it);
         assert_eq!(all.used(), 0);
+    }
+
+    #[test]
+    fn an_account_holds_its_last_number_of_bytes() {
+        let all = Budget::new(10);
+        let account = Account::new(&all);
+        let clone = account.clone();
+        assert_eq!(account.hold(8), Ok(()));
+        assert_eq!(clone.hold(11), Err(UsedUp));
+        assert_eq!(all.used(), 8);
+        assert_eq!(clone.hold(3), Ok(()));
+        drop(account);
+        assert_eq!(all.used(), 3);
+        drop(clone);
+        assert_eq!(all.used(), 0);
+        assert_eq!(Account::default().hold(usize::MAX), Ok(()));
     }
 }

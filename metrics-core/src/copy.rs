@@ -15,6 +15,7 @@ use chrono::{DateTime, Utc};
 use tokio::time::sleep;
 
 use crate::block::RowId;
+use crate::budget::Account;
 use crate::client::{Browser, Device, Platform};
 use crate::export::{self, Record};
 use crate::import::{Foreign, Inserted, insert, rows};
@@ -440,7 +441,8 @@ type Sums = BTreeMap<(DateTime<Utc>, String), u64>;
 async fn sums(store: &dyn Store, scan: &Scan) -> Result<Sums, Error> {
     let days = Buckets::new(Width::DAY);
     let mut sums = Sums::new();
-    let plays = reported(|| older::plays(store, scan, days, Vec::new())).await?;
+    let plays =
+        reported(|| older::plays(store, scan, days, Vec::new(), Account::UNLIMITED)).await?;
     for bucket in plays {
         let figures = &bucket.figures;
         let mut put = |what: String, number| sums.insert((bucket.start, what), number);
@@ -457,7 +459,7 @@ async fn sums(store: &dyn Store, scan: &Scan) -> Result<Sums, Error> {
             put(format!("device {it}"), figures.device(it));
         }
     }
-    let sources = reported(|| older::sources(store, scan, days)).await?;
+    let sources = reported(|| older::sources(store, scan, days, Account::UNLIMITED)).await?;
     for bucket in sources {
         sums.insert((bucket.start, format!("plays on {}", bucket.source)), bucket.plays);
     }

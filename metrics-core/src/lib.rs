@@ -86,6 +86,8 @@ pub mod budget;
 pub mod client;
 #[cfg(feature = "recorder")]
 mod clock;
+#[cfg(feature = "recorder")]
+pub mod compute;
 pub mod containment;
 #[cfg(feature = "recorder")]
 pub mod copy;

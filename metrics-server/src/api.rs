@@ -8,6 +8,7 @@ pub(crate) mod fields;
 pub(crate) mod figures;
 pub(crate) mod health;
 pub(crate) mod keys;
+pub(crate) mod meta;
 pub(crate) mod openapi;
 pub(crate) mod params;
 pub(crate) mod plays;

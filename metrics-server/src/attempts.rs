@@ -64,7 +64,7 @@ impl Peer {
     }
 
     /// What one customer of a provider has: an IPv4 address, or a network of IPv6.
-    fn network(self) -> IpAddr {
+    pub(crate) fn network(self) -> IpAddr {
         // A socket that listens on both has IPv4 clients at IPv6 addresses, all in one network.
         match self.0.to_canonical() {
             IpAddr::V4(ip) => ip.into(),

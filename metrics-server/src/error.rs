@@ -7,11 +7,13 @@ use hyper::header::{
     ALLOW, CONNECTION, CONTENT_RANGE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use hyper::{Response, StatusCode};
+use metrics_core::budget::UsedUp;
 use metrics_core::query::QueryError;
 use metrics_core::scan::ScanError;
 use metrics_core::{ReportError, store};
 
 use crate::attempts::TooMany;
+use crate::queue::Full;
 use crate::response::{self, Body};
 
 /// After how many seconds a client may try again, when the store is away.
@@ -94,6 +96,12 @@ pub(crate) enum Error {
     /// Others keep the server busy with the same. Trying again may help.
     #[error("the server is busy with other requests; try again")]
     Busy,
+    /// Too many reports wait, of the caller or of all.
+    #[error("too many reports wait; try again, and request fewer at once")]
+    Crowded,
+    /// Answers that are not read hold all the memory that answers may have.
+    #[error(transparent)]
+    UsedUp(#[from] UsedUp),
     /// There is too much to sum.
     #[error("the report takes too long; ask for a smaller timeframe or fewer videos")]
     TooLong,
@@ -156,9 +164,12 @@ impl Error {
             Self::PastTheEnd { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::UnknownVersion => StatusCode::FORBIDDEN,
             Self::TooManyAttempts(_) => StatusCode::TOO_MANY_REQUESTS,
-            Self::NotStored | Self::Busy | Self::TooLong | Self::Unavailable(_) => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::NotStored
+            | Self::Busy
+            | Self::Crowded
+            | Self::UsedUp(_)
+            | Self::TooLong
+            | Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -170,9 +181,12 @@ impl Error {
             // Not `Basic`: a browser would ask the visitors of a page for a password.
             Self::NoKey | Self::InvalidKey => (WWW_AUTHENTICATE, "Key realm=\"metrics\""),
             Self::MethodNotAllowed { allow } => (ALLOW, *allow),
-            Self::NotStored | Self::Busy | Self::TooLong | Self::Unavailable(_) => {
-                (RETRY_AFTER, RETRY_SECONDS)
-            }
+            Self::NotStored
+            | Self::Busy
+            | Self::Crowded
+            | Self::UsedUp(_)
+            | Self::TooLong
+            | Self::Unavailable(_) => (RETRY_AFTER, RETRY_SECONDS),
             Self::Ambiguous => (CONNECTION, "close"),
             Self::TooManyAttempts(TooMany { retry_after }) => {
                 // Up, so that there is room by then.
@@ -203,14 +217,24 @@ impl From<store::Error> for Error {
     }
 }
 
+impl From<Full> for Error {
+    fn from(Full: Full) -> Self {
+        Self::Crowded
+    }
+}
+
 impl From<ReportError> for Error {
     fn from(err: ReportError) -> Self {
         match err {
             ReportError::Store(err) => err.into(),
             ReportError::Query(err) => err.into(),
+            ReportError::UsedUp(err) => err.into(),
             ReportError::Scan(ScanError::Damaged(err)) => store::Error::Damaged(err).into(),
             ReportError::Scan(err) => Self::AnswerTooLarge(err),
-            err => Self::parameter("interval", format!("is too short to `fill`: {err}")),
+            err => {
+                let expected = "must be wider, or the `timeframe` shorter, to `fill`";
+                Self::parameter("interval", format!("{expected}: {err}"))
+            }
         }
     }
 }
@@ -262,6 +286,8 @@ mod tests {
         check(Error::PastTheEnd { length: 7 }, 416, Some(("content-range", "bytes */7")));
         check(Error::Ambiguous, 400, Some(("connection", "close")));
         check(Error::Busy, 503, Some(("retry-after", RETRY_SECONDS)));
+        check(Error::Crowded, 503, Some(("retry-after", RETRY_SECONDS)));
+        check(UsedUp.into(), 503, Some(("retry-after", RETRY_SECONDS)));
         check(Error::NotStored, 503, Some(("retry-after", RETRY_SECONDS)));
         check(store::Error::TimedOut { store: "SQLite", seconds: 30 }.into(), 503, None);
         check(ReportError::TooManyBuckets.into(), 400, None);

@@ -66,6 +66,7 @@
 #![warn(clippy::unwrap_used)]
 
 mod access;
+mod answer;
 mod api;
 mod attempts;
 mod auth;
@@ -90,6 +91,7 @@ mod page;
 mod parameters;
 mod patience;
 mod phoenix;
+mod queue;
 mod rate;
 mod response;
 mod route;

@@ -2,7 +2,9 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -13,6 +15,8 @@ use hyper::header::{
 };
 use hyper::{Response, StatusCode};
 use serde::Serialize;
+use tokio::time::sleep;
+use tokio_util::task::AbortOnDropHandle;
 
 /// The body of a response: there as a whole, or made piece by piece while it is sent.
 ///
@@ -24,8 +28,20 @@ pub struct Body {
 
 enum Content {
     Whole(Full<Bytes>),
-    // None: it is over, or was cut short.
-    Pieces(Option<Step>),
+    Pieces(Pieces),
+}
+
+/// Pieces that are made until they are over, or until it is late: a client that reads a byte now and then must not hold
+/// for ever what they are made of.
+struct Pieces {
+    rest: Arc<Mutex<Rest>>,
+    _timer: AbortOnDropHandle<()>,
+}
+
+enum Rest {
+    Next(Step),
+    Late,
+    Over,
 }
 
 impl Default for Content {
@@ -58,8 +74,26 @@ impl Cut {
 }
 
 impl Body {
-    pub(crate) fn pieces(step: Step) -> Self {
-        Self { content: Content::Pieces(Some(step)) }
+    /// Makes pieces while they are taken, for at most `within`. What they are made of is dropped then.
+    pub(crate) fn pieces(step: Step, within: Duration) -> Self {
+        let rest = Arc::new(Mutex::new(Rest::Next(step)));
+        // The timer of a body that is gone may be aborted later than that.
+        let late = Arc::downgrade(&rest);
+        let timer = sleep(within);
+        let timer = tokio::spawn(async move {
+            timer.await;
+            if let Some(rest) = late.upgrade() {
+                *rest.lock().unwrap_or_else(PoisonError::into_inner) = Rest::Late;
+            }
+        });
+        let pieces = Pieces { rest, _timer: AbortOnDropHandle::new(timer) };
+        Self { content: Content::Pieces(pieces) }
+    }
+}
+
+impl Pieces {
+    fn rest(&self) -> std::sync::MutexGuard<'_, Rest> {
+        self.rest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -89,19 +123,23 @@ impl hyper::body::Body for Body {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        let step = match &mut self.get_mut().content {
+        let pieces = match &mut self.get_mut().content {
             Content::Whole(whole) => {
                 return Pin::new(whole).poll_frame(cx).map_err(|never| match never {});
             }
-            Content::Pieces(step) => step,
+            Content::Pieces(pieces) => pieces,
         };
-        let Some(Step(making)) = step else { return Poll::Ready(None) };
-        let made = ready!(making.as_mut().poll(cx));
-        *step = None;
+        let mut rest = pieces.rest();
+        let made = match &mut *rest {
+            Rest::Next(Step(making)) => ready!(making.as_mut().poll(cx)),
+            Rest::Late => Err(Cut::silently()),
+            Rest::Over => Ok(None),
+        };
+        *rest = Rest::Over;
         Poll::Ready(match made {
             Ok(None) => None,
             Ok(Some((piece, next))) => {
-                *step = Some(next);
+                *rest = Rest::Next(next);
                 Some(Ok(Frame::data(piece)))
             }
             Err(cut) => Some(Err(cut)),
@@ -111,7 +149,7 @@ impl hyper::body::Body for Body {
     fn is_end_stream(&self) -> bool {
         match &self.content {
             Content::Whole(whole) => whole.is_end_stream(),
-            Content::Pieces(step) => step.is_none(),
+            Content::Pieces(pieces) => matches!(*pieces.rest(), Rest::Over),
         }
     }
 
@@ -146,6 +184,11 @@ pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Response<Body>
         // Maps with keys that are no texts have no JSON; none of ours is one.
         Err(_) => empty(StatusCode::INTERNAL_SERVER_ERROR),
     }
+}
+
+/// A response with JSON that is written a piece at a time.
+pub(crate) fn json_body(body: Body) -> Response<Body> {
+    response(StatusCode::OK, "application/json", body)
 }
 
 /// A response with a text of this kind.

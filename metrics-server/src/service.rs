@@ -13,13 +13,13 @@ use hyper::header::{
 use hyper::{Method, Request, Response};
 use metrics_core::client::Headers;
 use metrics_core::recorder::Stopped;
-use metrics_core::{ApiKey, Metrics};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use metrics_core::{ApiKey, Metrics, Reports};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::access::{Decision, Granted};
+use crate::answer::{Answers, Text};
 use crate::api::export::{self, Exports};
 use crate::api::params::Params;
 use crate::api::{
@@ -37,7 +37,8 @@ use crate::longpoll::{self, LongPolls, Token};
 use crate::page::{self, Page};
 use crate::parameters::{parameter, restore_key};
 use crate::phoenix::{SUBPROTOCOL, Version, offers_subprotocol};
-use crate::response::Body;
+use crate::queue::Lane;
+use crate::response::{self, Body};
 use crate::route::{Report, Route};
 use crate::serve::Place;
 use crate::settings::Settings;
@@ -53,13 +54,7 @@ const READY_MAX: Duration = Duration::from_secs(5);
 /// How long the store is believed to be well: to find out costs a write, and anybody may ask.
 const HEALTH_KEPT: Duration = Duration::from_secs(1);
 
-/// How many reports may be under way at once. The store reads a few at a time.
-const REPORTS_MAX: usize = 64;
-
-/// How long a report waits for the others.
-const REPORT_WAIT_MAX: Duration = Duration::from_secs(30);
-
-/// How long a report may take then. The store itself gives up on one after 30 s, but it has others to read before.
+/// How long a report may take. The store itself gives up on one after 30 s, but it has others to read before.
 const REPORT_MAX: Duration = Duration::from_secs(60);
 
 /// How long it may take to decide who may read what.
@@ -95,7 +90,7 @@ struct Inner {
     settings: Settings,
     attempts: Arc<Attempts>,
     bodies: Bodies,
-    reports: Semaphore,
+    answers: Answers,
     exports: Exports,
     healthy: Kept<bool>,
     page: Page,
@@ -116,7 +111,7 @@ impl Service {
             settings,
             attempts: Arc::default(),
             bodies: Bodies::new(),
-            reports: Semaphore::new(REPORTS_MAX),
+            answers: Answers::default(),
             exports: Exports::new(),
             healthy: Kept::new(HEALTH_KEPT),
             page: Page::new(),
@@ -278,26 +273,22 @@ impl Service {
                 let body = bodies.read(request.into_body()).await?;
                 keys::create(metrics, &granted, &body).await
             }
-            (Route::Keys, _) => keys::list(metrics, &granted).await,
+            (Route::Keys, _) => {
+                let making = self.inner.answers.admit_now()?;
+                let body = making.body(keys::list(metrics, &granted).await?).await?;
+                Ok(response::json_body(body))
+            }
             (Route::Key(id), _) => keys::revoke(metrics, &granted, id).await,
-            (Route::Report(report), _) => {
+            (Route::Report(_) | Route::Dimension(_) | Route::Export(_), _) => {
+                let lane = self.lane(&granted, request.headers(), request.extensions());
                 let query = request.uri().query().map(str::to_owned);
                 let body = bodies.read(request.into_body()).await?;
-                self.report(report, granted, query.as_deref(), &body).await
-            }
-            (Route::Dimension(name), _) => {
-                let query = request.uri().query().map(str::to_owned);
-                let body = bodies.read(request.into_body()).await?;
-                // Only then is anything made of what was sent.
-                let _place = self.place().await?;
-                let params = Params::parse(query.as_deref(), &body)?.within(granted);
-                let answering = dimensions::values(metrics, name, &params);
-                timeout(REPORT_MAX, answering).await.unwrap_or(Err(Error::TooLong))
-            }
-            (Route::Export(table), _) => {
-                let query = request.uri().query().map(str::to_owned);
-                let body = bodies.read(request.into_body()).await?;
-                self.export(table, granted, query.as_deref(), &body).await
+                match route {
+                    Route::Export(table) => {
+                        self.export(table, granted, lane, query.as_deref(), &body).await
+                    }
+                    _ => self.report(route, granted, lane, query.as_deref(), &body).await,
+                }
             }
         }
     }
@@ -326,58 +317,50 @@ impl Service {
         routes.contains(route.among()).then_some(route)
     }
 
-    /// Answers a report, when there is room for it.
+    /// Answers a report, when it is the caller's turn.
     async fn report(
         &self,
-        report: Report,
+        route: Route<'_>,
         granted: Granted,
+        lane: Lane,
         query: Option<&str>,
         body: &[u8],
     ) -> Result<Response<Body>, Error> {
-        let metrics = &self.inner.metrics;
+        let Inner { metrics, answers, .. } = &*self.inner;
         // Only then is anything made of what was sent.
-        let _place = self.place().await?;
+        let making = answers.admit(lane).await?;
         let params = Params::parse(query, body)?.within(granted);
-        let answering = async {
-            match report {
-                Report::Plays => plays::plays(metrics, &params).await,
-                Report::Engagement => engagement::engagement(metrics, &params).await,
-                Report::Sources => sources::sources(metrics, &params).await,
-                Report::Watching => watching::watching(metrics, &params).await,
-                Report::Query => query::query(metrics, &params).await,
-                Report::Videos => videos::videos(metrics, &params).await,
-                Report::Fields => fields::fields(metrics, &params).await,
-            }
-        };
-        timeout(REPORT_MAX, answering).await.unwrap_or(Err(Error::TooLong))
+        let reports = metrics.reports().within(&making.account);
+        let text = within_time(answer(route, reports, &params)).await?;
+        Ok(response::json_body(making.body(text).await?))
     }
 
-    /// Answers with a report as a file, or with sessions, when there is room for it.
+    /// Answers with a report as a file, or with sessions, when it is the caller's turn.
     async fn export(
         &self,
         table: Table,
         granted: Granted,
+        lane: Lane,
         query: Option<&str>,
         body: &[u8],
     ) -> Result<Response<Body>, Error> {
-        let Inner { metrics, exports, stopping, .. } = &*self.inner;
-        let place = self.place().await?;
-        let params = Params::parse(query, body)?.within(granted);
+        let Inner { metrics, answers, exports, stopping, .. } = &*self.inner;
         if table == Table::Sessions {
-            // Its places are others, for as long as it takes.
-            drop(place);
-            return exports.sessions(metrics, &params, stopping).await;
+            let params = Params::parse(query, body)?.within(granted);
+            return exports.sessions(metrics, &params, lane, stopping).await;
         }
-        let answering = export::report(metrics, table, &params);
-        timeout(REPORT_MAX, answering).await.unwrap_or(Err(Error::TooLong))
+        let making = answers.admit(lane).await?;
+        let params = Params::parse(query, body)?.within(granted);
+        let reports = metrics.reports().within(&making.account);
+        let (text, export) = within_time(export::report(reports, table, &params)).await?;
+        Ok(export::file(&export, making.body(text).await?))
     }
 
-    /// Waits for a place among the reports.
-    async fn place(&self) -> Result<SemaphorePermit<'_>, Error> {
-        match timeout(REPORT_WAIT_MAX, self.inner.reports.acquire()).await {
-            Ok(Ok(place)) => Ok(place),
-            // Never closed.
-            Ok(Err(_)) | Err(_) => Err(Error::Busy),
+    /// With whom a caller takes turns.
+    fn lane(&self, granted: &Granted, headers: &HeaderMap, extensions: &Extensions) -> Lane {
+        match granted {
+            Granted::Keys(keys) => Lane::Keys(Arc::clone(keys)),
+            Granted::All => Lane::Network(self.peer(headers, extensions).map(Peer::network)),
         }
     }
 
@@ -443,10 +426,14 @@ impl Service {
 
     /// Whoever makes a request, for secrets that are guessed.
     fn caller(&self, headers: &HeaderMap, extensions: &Extensions) -> Caller {
-        let peer = extensions.get::<Peer>().copied();
+        self.inner.attempts.of(self.peer(headers, extensions))
+    }
+
+    /// Where a request comes from, if that is known.
+    fn peer(&self, headers: &HeaderMap, extensions: &Extensions) -> Option<Peer> {
         let forwarded = self.inner.settings.forwarded_header.as_ref();
         let forwarded = forwarded.and_then(|name| Peer::forwarded(headers, name));
-        self.inner.attempts.of(forwarded.or(peer))
+        forwarded.or_else(|| extensions.get::<Peer>().copied())
     }
 
     fn visitor<B>(&self, request: &Request<B>) -> Visitor {
@@ -483,6 +470,26 @@ impl Service {
             },
             None => Ok(self.inner.settings.default_key.clone()),
         }
+    }
+}
+
+/// Gives up on a report that takes too long.
+async fn within_time<T>(answering: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    timeout(REPORT_MAX, answering).await.unwrap_or(Err(Error::TooLong))
+}
+
+/// The answer of a route to a report.
+async fn answer(route: Route<'_>, reports: Reports<'_>, params: &Params) -> Result<Text, Error> {
+    match route {
+        Route::Dimension(name) => dimensions::values(reports, name, params).await,
+        Route::Report(Report::Plays) => plays::plays(reports, params).await,
+        Route::Report(Report::Engagement) => engagement::engagement(reports, params).await,
+        Route::Report(Report::Sources) => sources::sources(reports, params).await,
+        Route::Report(Report::Watching) => watching::watching(reports, params).await,
+        Route::Report(Report::Query) => query::query(reports, params).await,
+        Route::Report(Report::Videos) => videos::videos(reports, params).await,
+        Route::Report(Report::Fields) => fields::fields(reports, params).await,
+        _ => Err(Error::NotFound),
     }
 }
 

@@ -1,17 +1,14 @@
 //! Reads the sessions of a report from a snapshot: videos, then open sessions, then blocks.
 //!
-//! A report folds decoded columns. Folds run on threads that may block, as many at once as there are processors less one,
-//! so that they never delay an acknowledgement; blocks are read ahead while the ones before are folded. Memory is bounded
-//! by the fold and by two batches of blocks.
+//! A report folds decoded columns. Folds [`compute`], so that they never delay an acknowledgement; blocks are read ahead
+//! while the ones before are folded. Memory is bounded by the fold and by two batches of blocks.
 
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
-use std::thread::available_parallelism;
 
 use chrono::{DateTime, Utc};
-use tokio::sync::Semaphore;
 
 use crate::block::{Block, Columns, Group, Groups, Row};
+use crate::compute::compute;
 use crate::store::{
     BlockHead, Error, OpenScan, OpenSession, Snapshot, VideoId, VideoRecord, VideoScope, Videos,
 };
@@ -32,10 +29,6 @@ const FRAMES_MIN: i64 = 16;
 
 const STARTS: Groups = Groups::NONE.with(Group::Starts);
 
-static FOLDS: LazyLock<Semaphore> = LazyLock::new(|| {
-    Semaphore::new(available_parallelism().map_or(1, |count| (count.get() - 1).max(1)))
-});
-
 /// Folds the columns of sessions. The order of calls must not change the result.
 pub(crate) trait Fold: Send + 'static {
     /// Why sessions could not be added.
@@ -45,7 +38,7 @@ pub(crate) trait Fold: Send + 'static {
     fn groups(&self) -> Groups;
 
     /// Whether sessions of a video may count. Called once per video, if [`Reading::lists_videos`].
-    fn wants(&mut self, video: &VideoRecord) -> bool;
+    fn wants(&mut self, video: &VideoRecord) -> Result<bool, Self::Error>;
 
     /// Adds those of these sessions of one video that count. Some may have started before or after.
     fn add(&mut self, video: VideoId, columns: &Columns) -> Result<(), Self::Error>;
@@ -76,9 +69,9 @@ impl Reading {
 pub(crate) async fn read_from<F: Fold>(
     snapshot: &mut dyn Snapshot,
     reading: &Reading,
-    mut fold: F,
+    fold: F,
 ) -> Result<F, F::Error> {
-    let videos = videos(snapshot, reading, &mut fold).await?;
+    let (videos, fold) = videos(snapshot, reading, fold).await?;
     read_videos(snapshot, reading, &videos, fold).await
 }
 
@@ -104,25 +97,38 @@ pub(super) async fn read_videos<F: Fold>(
 }
 
 /// The videos whose sessions are read.
-async fn videos(
+async fn videos<F: Fold>(
     snapshot: &mut dyn Snapshot,
     reading: &Reading,
-    fold: &mut impl Fold,
-) -> Result<Videos, Error> {
+    fold: F,
+) -> Result<(Videos, F), F::Error> {
     let all = all_of(&reading.scope);
     if let Some(all) = all.clone().filter(|_| !reading.lists_videos) {
-        return Ok(all);
+        return Ok((all, fold));
     }
-    let (mut wanted, mut leaves_out) = (Vec::new(), false);
-    list(snapshot, &reading.scope, |video| {
-        if fold.wants(&video) {
-            wanted.push(video.id);
+    let wanted = Wanted { fold, ids: Vec::new(), leaves_out: false };
+    let Wanted { fold, ids, leaves_out } =
+        list(snapshot, &reading.scope, wanted, Wanted::look).await?;
+    Ok((all.filter(|_| !leaves_out).unwrap_or(Videos::These(ids)), fold))
+}
+
+/// The videos that a fold wants.
+struct Wanted<F> {
+    fold: F,
+    ids: Vec<VideoId>,
+    // Whether there are others.
+    leaves_out: bool,
+}
+
+impl<F: Fold> Wanted<F> {
+    fn look(&mut self, video: VideoRecord) -> Result<(), F::Error> {
+        if self.fold.wants(&video)? {
+            self.ids.push(video.id);
         } else {
-            leaves_out = true;
+            self.leaves_out = true;
         }
-    })
-    .await?;
-    Ok(all.filter(|_| !leaves_out).unwrap_or(Videos::These(wanted)))
+        Ok(())
+    }
 }
 
 /// Returns the videos of a scope without a list of their ids, if the scope names no identifiers.
@@ -134,20 +140,26 @@ pub(super) fn all_of(scope: &VideoScope) -> Option<Videos> {
     }
 }
 
-/// Lists videos by their ids.
-pub(super) async fn list(
+/// Hands the videos of a scope to `take`, by their ids, and returns what it made of them.
+pub(super) async fn list<T: Send + 'static, E: From<Error> + Send + 'static>(
     snapshot: &mut dyn Snapshot,
     scope: &VideoScope,
-    mut take: impl FnMut(VideoRecord) + Send,
-) -> Result<(), Error> {
+    mut taken: T,
+    take: fn(&mut T, VideoRecord) -> Result<(), E>,
+) -> Result<T, E> {
     let mut after = None;
     loop {
         let page = snapshot.videos(scope, after, VIDEOS).await?;
         after = page.last().map(|video| video.id);
         let is_last = page.len() < VIDEOS as usize;
-        page.into_iter().for_each(&mut take);
+        if !page.is_empty() {
+            let looking = move || {
+                page.into_iter().try_for_each(|video| take(&mut taken, video)).map(|()| taken)
+            };
+            taken = computed(looking).await?;
+        }
         if is_last {
-            return Ok(());
+            return Ok(taken);
         }
     }
 }
@@ -326,8 +338,5 @@ async fn folded<F: Fold>(
 pub(super) async fn computed<T: Send + 'static, E: From<Error> + Send + 'static>(
     task: impl FnOnce() -> Result<T, E> + Send + 'static,
 ) -> Result<T, E> {
-    let permit = FOLDS.acquire().await;
-    let computed = tokio::task::spawn_blocking(task).await;
-    drop(permit);
-    computed.map_err(|err| Error::Unavailable { store: "the report", source: err.into() })?
+    compute(task).await?
 }

@@ -41,6 +41,11 @@ impl Calendar {
         Self { timezone, buckets: BTreeMap::new(), offsets }
     }
 
+    /// Returns how many bytes it holds, about.
+    pub(super) fn bytes(&self) -> usize {
+        self.buckets.values().map(Timeline::bytes).sum::<usize>() + self.offsets.bytes()
+    }
+
     /// The stretches of time buckets of a width.
     pub(super) fn buckets(&mut self, width: Width) -> &mut Timeline {
         let timezone = self.timezone;
@@ -71,6 +76,11 @@ impl Calendar {
 impl Timeline {
     pub(super) fn new(buckets: Buckets) -> Self {
         Self { buckets, is_of_offsets: false, runs: Vec::new() }
+    }
+
+    /// Returns how many bytes it holds, about.
+    pub(super) fn bytes(&self) -> usize {
+        self.runs.len() * size_of::<Run>()
     }
 
     /// Codes of the buckets of sessions that started then, in order, and the start of the bucket of each code. Several

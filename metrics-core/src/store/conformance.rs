@@ -25,6 +25,7 @@ mod finals;
 mod imports;
 mod keys;
 mod listings;
+mod older;
 mod oracle;
 mod reports;
 mod rewrites;

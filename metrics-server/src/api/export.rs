@@ -1,17 +1,17 @@
 //! `/api/v1/export/{table}`: a report, or sessions, as a file.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::Response;
-use metrics_core::Metrics;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use metrics_core::{Metrics, Reports};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::params::Params;
+use crate::answer::Text;
 use crate::error::Error;
 use crate::export::{Export, Exporting, Table};
+use crate::queue::{Lane, Place, Queue};
 use crate::response::{self, Body, Cut, Step};
 
 /// How many exports of sessions may be under way at once: each holds some memory for as long as its client takes.
@@ -27,9 +27,9 @@ const PIECE_MAX: Duration = Duration::from_secs(600);
 /// million sessions are some gigabytes.
 const EXPORT_MAX: Duration = Duration::from_secs(6 * 3_600);
 
-/// Room for exports of sessions.
+/// Room for exports of sessions. No caller has all of it.
 pub(crate) struct Exports {
-    places: Arc<Semaphore>,
+    places: Queue,
 }
 
 /// An export whose client reads it.
@@ -38,12 +38,12 @@ struct Sending {
     exporting: Exporting,
     ends_at: Instant,
     stopping: CancellationToken,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl Exports {
     pub(crate) fn new() -> Self {
-        Self { places: Arc::new(Semaphore::new(SESSIONS_MAX)) }
+        Self { places: Queue::new(SESSIONS_MAX) }
     }
 
     /// Answers with sessions, while they are read. It ends with the client, or when the server stops.
@@ -51,12 +51,11 @@ impl Exports {
         &self,
         metrics: &Metrics,
         params: &Params,
+        lane: Lane,
         stopping: &CancellationToken,
     ) -> Result<Response<Body>, Error> {
         let export = Export::read(Table::Sessions, params.format()?, params)?;
-        let place = Arc::clone(&self.places).acquire_owned();
-        // Never closed.
-        let Ok(Ok(place)) = timeout(WAIT_MAX, place).await else { return Err(Error::Busy) };
+        let place = self.places.enter(lane, WAIT_MAX).await?;
         let exporting = export.begin(metrics.store(), metrics.now()).await?;
         let mut sending = Sending {
             metrics: metrics.clone(),
@@ -70,26 +69,22 @@ impl Exports {
         let first = first.await.map_err(|_| Error::TooLong)??;
         let rest = sending.rest();
         let step = Step(Box::pin(async { Ok(first.map(|piece| (piece, rest))) }));
-        Ok(file(&export, Body::pieces(step)))
+        Ok(file(&export, Body::pieces(step, EXPORT_MAX)))
     }
 }
 
-/// Answers with a report.
+/// Answers with a report, as a file.
 pub(crate) async fn report(
-    metrics: &Metrics,
+    reports: Reports<'_>,
     table: Table,
     params: &Params,
-) -> Result<Response<Body>, Error> {
+) -> Result<(Text, Export), Error> {
     let export = Export::read(table, params.format()?, params)?;
-    let mut exporting = export.begin(metrics.store(), metrics.now()).await?;
-    let mut whole = Vec::new();
-    while let Some(piece) = exporting.next(metrics.store()).await? {
-        whole.extend_from_slice(&piece);
-    }
-    Ok(file(&export, whole.into()))
+    Ok((export.text(reports).await?, export))
 }
 
-fn file(export: &Export, body: Body) -> Response<Body> {
+/// A file with an export.
+pub(crate) fn file(export: &Export, body: Body) -> Response<Body> {
     let Export { table, format, .. } = export;
     let name = format!("{}.{}", table.name(), format.extension());
     response::file(format.content_type(), &name, body)

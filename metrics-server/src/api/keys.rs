@@ -7,14 +7,10 @@ use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 
 use crate::access::Granted;
+use crate::answer::{Nothing, Text};
 use crate::error::Error;
 use crate::response::{self, Body};
 use crate::wire;
-
-#[derive(Serialize)]
-struct Keys {
-    keys: Vec<Key>,
-}
 
 #[derive(Serialize)]
 struct Key {
@@ -39,13 +35,16 @@ struct Create {
 }
 
 /// `GET /keys`: all keys that are granted, the oldest first.
-pub(crate) async fn list(metrics: &Metrics, granted: &Granted) -> Result<Response<Body>, Error> {
-    let keys = metrics.keys().await?;
-    let keys = keys.into_iter().filter(|record| granted.covers(&record.key)).map(|record| Key {
+pub(crate) async fn list(metrics: &Metrics, granted: &Granted) -> Result<Text, Error> {
+    let mut keys = metrics.keys().await?;
+    keys.retain(|record| granted.covers(&record.key));
+    let texts: usize = keys.iter().map(|record| record.key.as_str().len()).sum();
+    let bytes = size_of_val(&*keys) + texts;
+    let keys = keys.into_iter().map(|record| Key {
         disabled_at: record.disabled_at.map(|at| at.to_rfc3339_opts(SecondsFormat::Micros, true)),
         key: record.key.as_str().to_owned(),
     });
-    Ok(response::json(StatusCode::OK, &Keys { keys: keys.collect() }))
+    Ok(Text::list("keys", bytes, keys, Nothing {}))
 }
 
 /// `POST /keys`: a new key, or the one in the body.

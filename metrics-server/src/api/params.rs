@@ -6,7 +6,7 @@ use chrono::{DateTime, Datelike as _, Utc};
 use chrono_tz::Tz;
 use metrics_core::containment::is_too_deep;
 use metrics_core::engagement::ResolutionError;
-use metrics_core::query::{Filter, LIMIT_MAX};
+use metrics_core::query::{Filter, LIMIT_MAX, QueryError};
 use metrics_core::time_bucket::{Buckets, Span, Width};
 use metrics_core::{ApiKey, BucketQuery, EngagementQuery, Selection, Timeframe};
 use serde_json::{Map, Value};
@@ -20,6 +20,32 @@ const QUERY_BYTES_MAX: usize = 16 * 1_024;
 
 /// The most identifiers of one selection.
 const IDENTIFIERS_MAX: usize = 10_000;
+
+/// The parameters of the older reports: each takes those of the others, as some clients send all of them to each.
+pub(crate) const OLDER: [&str; 10] = [
+    "identifier",
+    "query",
+    "filters",
+    "timeframe",
+    "timezone",
+    "interval",
+    "minimum_watch_seconds",
+    "ranges",
+    "resolution",
+    "fill",
+];
+
+/// A parameter without a meaning, by which clients get around caches.
+const CACHE_BUSTER: &str = "_";
+
+/// Names that other programs have for a parameter, and that parameter.
+const MEANT: [(&[&str], &str); 5] = [
+    (&["from", "to", "start", "end", "since", "until", "date", "period"], "timeframe"),
+    (&["video", "session", "key", "metadata"], "query"),
+    (&["id", "embed_id", "video_id"], "identifier"),
+    (&["tz", "zone"], "timezone"),
+    (&["bucket", "granularity", "step"], "interval"),
+];
 
 /// The most parts of engagement.
 const RANGES_MAX: u64 = 10_000;
@@ -61,7 +87,7 @@ impl Params {
             let body: Map<String, Value> = serde_json::from_str(text).map_err(not_an_object)?;
             values.extend(body);
         }
-        values.retain(|_, value| !value.is_null());
+        values.retain(|name, value| !value.is_null() && name != CACHE_BUSTER);
         Ok(Self { values, granted: Granted::All })
     }
 
@@ -88,6 +114,7 @@ impl Params {
     /// Whose engagement is asked for.
     pub(crate) fn engagement_query(&self) -> Result<EngagementQuery, Error> {
         let mut query = EngagementQuery::from(self.selection()?);
+        query.timezone = self.timezone()?;
         self.narrow(&mut query.timeframe, &mut query.minimum_view_ms)?;
         if let Some(resolution) = self.values.get("resolution") {
             let text = match resolution {
@@ -104,6 +131,7 @@ impl Params {
     /// Which sessions are asked for one by one: all, unless said otherwise.
     pub(crate) fn sessions_query(&self) -> Result<EngagementQuery, Error> {
         let mut query = EngagementQuery::from(self.any_selection()?).during(Timeframe::ALL);
+        query.timezone = self.timezone()?;
         if let Some(timeframe) = self.values.get("timeframe") {
             query.timeframe = super::query::read_timeframe(timeframe)?;
         }
@@ -149,9 +177,18 @@ impl Params {
         }
     }
 
-    /// The names of the parameters.
-    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        self.values.keys().map(String::as_str)
+    /// Fails if there is a parameter without one of these names: it would change nothing, and its sender believes that it
+    /// does.
+    pub(crate) fn check_names(&self, known: &[&'static str]) -> Result<(), Error> {
+        let Some(unknown) = self.values.keys().find(|name| !known.contains(&name.as_str())) else {
+            return Ok(());
+        };
+        let mut err = QueryError::unknown_parameter(unknown, known.iter().copied());
+        let meant = MEANT.iter().find(|(names, _)| names.contains(&unknown.as_str()));
+        if let (QueryError::Unknown { accepted, .. }, Some((_, meant))) = (&mut err, meant) {
+            accepted.sort_by_key(|name| name != meant);
+        }
+        Err(err.into())
     }
 
     /// A parameter, unless it is missing or null.
@@ -191,7 +228,12 @@ impl Params {
 
     /// Reads `limit`, with its default, and `offset`.
     pub(crate) fn page(&self, limit: u32) -> Result<(u32, u64), Error> {
-        let limit = self.whole("limit", limit.into(), 1..=LIMIT_MAX.into())?;
+        self.page_of(limit, LIMIT_MAX)
+    }
+
+    /// Reads `limit`, with its default and its largest value, and `offset`.
+    pub(crate) fn page_of(&self, limit: u32, limit_max: u32) -> Result<(u32, u64), Error> {
+        let limit = self.whole("limit", limit.into(), 1..=limit_max.into())?;
         // A number that every program reads from JSON exactly.
         let offset = self.whole("offset", 0, 0..=u64::MAX >> 11)?;
         Ok((limit as u32, offset))
@@ -227,7 +269,7 @@ impl Params {
     }
 
     fn timeframe(&self) -> Result<Option<Timeframe>, Error> {
-        self.values.get("timeframe").map(read_timeframe).transpose()
+        self.values.get("timeframe").map(super::query::read_timeframe).transpose()
     }
 
     fn minimum_view_ms(&self) -> Result<Option<u64>, Error> {

@@ -1,18 +1,13 @@
 //! `/api/v1/sources`: plays per time bucket and page.
 
-use hyper::{Response, StatusCode};
-use metrics_core::{BucketQuery, Metrics, ReportError, Reports};
+use metrics_core::{BucketQuery, ReportError, Reports};
 use serde::Serialize;
 
-use super::params::Params;
+use super::meta::Meta;
+use super::params::{OLDER, Params};
+use crate::answer::Text;
 use crate::error::Error;
 use crate::export::row::{Kind, Line, Row};
-use crate::response::{self, Body};
-
-#[derive(Serialize)]
-struct Answer {
-    sources: Vec<Source>,
-}
 
 #[derive(Serialize)]
 pub(crate) struct Source {
@@ -23,26 +18,47 @@ pub(crate) struct Source {
     views: u64,
 }
 
+/// The parameters of a page.
+pub(crate) const PAGE: [&str; 2] = ["limit", "offset"];
+
+/// The default and the largest number of rows: old clients know no other page than the first.
+const LIMIT: u32 = 100_000;
+
 /// Plays per time bucket and page.
-pub(crate) async fn sources(metrics: &Metrics, params: &Params) -> Result<Response<Body>, Error> {
-    let sources = pages(metrics.reports(), &params.bucket_query()?).await?;
-    Ok(response::json(StatusCode::OK, &Answer { sources }))
+pub(crate) async fn sources(reports: Reports<'_>, params: &Params) -> Result<Text, Error> {
+    params.check_names(&[&OLDER[..], &PAGE].concat())?;
+    let query = params.bucket_query()?;
+    let page = params.page_of(LIMIT, LIMIT)?;
+    let meta = Meta::of_buckets(reports, &query);
+    let (bytes, rows) = pages(reports, &query).await?;
+    let about = meta.with_rows(rows.len()).about();
+    Ok(Text::list("sources", bytes, of_page(rows, page), about))
 }
 
-/// The plays of each bucket and page.
+/// Returns the rows of a page: its limit and its offset.
+pub(crate) fn of_page<Row>(
+    rows: impl Iterator<Item = Row>,
+    (limit, offset): (u32, u64),
+) -> impl Iterator<Item = Row> {
+    rows.skip(usize::try_from(offset).unwrap_or(usize::MAX)).take(limit as usize)
+}
+
+/// The plays of each bucket and page, and how many bytes they hold.
 pub(crate) async fn pages(
     reports: Reports<'_>,
     query: &BucketQuery,
-) -> Result<Vec<Source>, ReportError> {
-    let buckets = reports.sources(query).await?;
-    let sources = buckets.iter().map(|bucket| Source {
-        interval: query.buckets.label(bucket.start),
-        path: bucket.source.as_str().to_owned(),
-        host: bucket.source.host().to_owned(),
-        pathname: bucket.source.pathname().to_owned(),
-        views: bucket.plays,
+) -> Result<(usize, impl ExactSizeIterator<Item = Source> + Send + 'static), ReportError> {
+    let found = reports.sources(query).await?;
+    let texts: usize = found.iter().map(|it| it.source.as_str().len()).sum();
+    let (bytes, buckets) = (size_of_val(&*found) + texts, query.buckets);
+    let rows = found.into_iter().map(move |it| Source {
+        interval: buckets.label(it.start),
+        path: it.source.as_str().to_owned(),
+        host: it.source.host().to_owned(),
+        pathname: it.source.pathname().to_owned(),
+        views: it.plays,
     });
-    Ok(sources.collect())
+    Ok((bytes, rows))
 }
 
 impl Row for Source {

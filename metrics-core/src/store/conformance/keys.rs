@@ -1,9 +1,9 @@
 //! Keys come, and are revoked.
 
 use super::draft::{later, start};
+use super::older;
 use crate::key::ApiKey;
 use crate::query::Selection;
-use crate::reports::older;
 use crate::store::{KeyRecord, Outcome, Rewrite, Store};
 
 /// Nothing is there before it was put in.

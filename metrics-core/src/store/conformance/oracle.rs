@@ -12,9 +12,9 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
 use self::dataset::Dataset;
+use super::older;
 use crate::client::{Browser, Device, Platform};
 use crate::engagement::Resolution;
-use crate::reports::older;
 use crate::store::Store;
 
 /// How many questions of each report are asked, drawn at random from all combinations.
