@@ -97,7 +97,7 @@ struct Inner {
     bodies: Bodies,
     reports: Semaphore,
     exports: Exports,
-    healthy: Kept<bool>,
+    illness: Kept<health::Illness>,
     page: Page,
     traffic: Traffic,
     stopping: CancellationToken,
@@ -118,7 +118,7 @@ impl Service {
             bodies: Bodies::new(),
             reports: Semaphore::new(REPORTS_MAX),
             exports: Exports::new(),
-            healthy: Kept::new(HEALTH_KEPT),
+            illness: Kept::new(HEALTH_KEPT),
             page: Page::new(),
             traffic: Traffic::default(),
             stopping,
@@ -258,7 +258,7 @@ impl Service {
             }
             (Route::PageFile(name), method) => page::file(name, &method, request.headers()),
             (Route::Live, _) => Ok(health::live()),
-            (Route::Ready, _) => Ok(health::ready(metrics, &self.inner.healthy).await),
+            (Route::Ready, _) => Ok(health::ready(metrics, &self.inner.illness).await),
             // They belong to no key.
             (Route::Figures, _) if !granted.is_all() => Err(Error::Forbidden),
             (Route::Script(address), _) => Ok(address.serve(request.headers())),
