@@ -1197,3 +1197,98 @@ async fn check_races(backend: Backend) {
     let summed: u64 = totals.iter().map(|it| it.plays(0).unwrap().view_ms).sum();
     assert_eq!(summed, view_ms);
 }
+
+/// TimescaleDB is updated underneath: the database names a library that is not there any more, until the extension is
+/// updated too. Connections that were open before are gone by then, with the server that was restarted.
+#[tokio::test]
+async fn an_extension_that_is_updated_later_than_its_library_is_waited_for() {
+    let database = Database::new(Timescale).await;
+    let store = TimescaleStore::connect(&database.url()).await.unwrap();
+    let key = ApiKey::generate();
+    store.create_key(&key, instant(0)).await.unwrap();
+    // A session in which the library is not loaded may do what packages and their scripts do.
+    let unloaded =
+        sql(&format!("{}?options=-c%20timescaledb.disable_load%3Don", database.url())).await;
+    let version = "select extversion from pg_extension where extname = 'timescaledb'";
+    let version: String = unloaded.query_one(version, &[]).await.unwrap().get(0);
+    let set_version = async |version: &str| {
+        let set = "update pg_extension set extversion = $1 where extname = 'timescaledb'";
+        assert_eq!(unloaded.execute(set, &[&version]).await.unwrap(), 1);
+    };
+    let restart = "select pg_terminate_backend(pid) from pg_stat_activity
+        where datname = current_database() and application_name = 'metrics'";
+    set_version("0.0.1").await;
+    unloaded.batch_execute(restart).await.unwrap();
+    let writes = [write(&key, "a", 0)];
+    for _ in 0..3 {
+        let failures = [
+            store.check().await.unwrap_err(),
+            store.commit(writes.clone().into()).await.unwrap_err(),
+            store.snapshot().await.err().unwrap(),
+        ];
+        // Some learn only that their connection was closed.
+        if failures.iter().all(|err| err.advice().is_some()) {
+            break;
+        }
+        assert!(failures.iter().all(Error::is_retryable), "{failures:?}");
+    }
+    let err = store.check().await.unwrap_err();
+    assert!(err.is_retryable() && err.advice().unwrap().contains("alter extension"), "{err:?}");
+    assert!(chain(&err).contains("$libdir/timescaledb-0.0.1"), "{err:?}");
+    // It says the same to who starts now.
+    let err = TimescaleStore::connect(&database.url()).await.unwrap_err();
+    assert!(chain(&err).contains("alter extension"), "{err:?}");
+
+    set_version(&version).await;
+    // The same store goes on, on new connections.
+    assert_eq!(store.commit(writes.into()).await.unwrap(), [Outcome::Written]);
+    store.check().await.unwrap();
+    drop(store.snapshot().await.unwrap());
+    assert_eq!(store.count_sessions().await.unwrap(), 1);
+}
+
+fn chain(err: &Error) -> String {
+    let (mut text, mut cause) = (err.to_string(), std::error::Error::source(err));
+    while let Some(err) = cause {
+        text = format!("{text}: {err}");
+        cause = err.source();
+    }
+    text
+}
+
+/// A connection that has loaded another version than the database names now is no use, whatever the database names.
+/// So all connections are closed, not only the one that failed.
+#[tokio::test]
+async fn connections_with_a_library_that_was_replaced_are_closed() {
+    let database = Database::new(Postgres).await;
+    let store = TimescaleStore::connect(&database.url()).await.unwrap();
+    let admin = sql(&database.url()).await;
+    let backends = async || -> Vec<i32> {
+        let backends = "select pid from pg_stat_activity where datname = current_database()
+            and application_name = 'metrics' and query not like 'listen%' order by pid";
+        admin.query(backends, &[]).await.unwrap().iter().map(|row| row.get(0)).collect()
+    };
+    // Several are open at once.
+    let (one, two) = tokio::join!(store.check(), store.count_sessions());
+    assert!(one.is_ok() && two.is_ok());
+    let before = backends().await;
+    admin
+        .batch_execute(
+            "create function metrics.fail() returns trigger language plpgsql as $$ begin
+                raise exception '\"timescaledb\" already loaded with a different version'; end $$;
+            create trigger fail before delete on metrics.keys for each statement
+                execute function metrics.fail()",
+        )
+        .await
+        .unwrap();
+    let err = store.check().await.unwrap_err();
+    assert!(err.advice().is_some(), "{err:?}");
+    let closed = async {
+        while backends().await.iter().any(|pid| before.contains(pid)) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(Duration::from_secs(10), closed).await.expect("connections stay open");
+    admin.batch_execute("drop trigger fail on metrics.keys").await.unwrap();
+    store.check().await.unwrap();
+}

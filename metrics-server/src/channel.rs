@@ -191,6 +191,11 @@ impl Channels {
         self.version
     }
 
+    /// Whether no topic is joined.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.joined.is_empty()
+    }
+
     /// Acts on a message, and appends what there is to say.
     pub(crate) async fn handle(&mut self, message: &Message<'_>, replies: &mut Vec<Reply>) {
         match (&*message.topic, &*message.event) {

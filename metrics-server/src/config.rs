@@ -4,10 +4,13 @@
 //! what would be accepted.
 
 mod command;
+mod exposure;
+mod names;
 
 use std::ffi::OsString;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -23,9 +26,10 @@ use tracing_subscriber::EnvFilter;
 
 use self::command::CommandFlags;
 pub use self::command::{Command, KeysCommand, KeysFormat, SessionsImport};
+use self::exposure::Authentication;
 use crate::access::Access;
-use crate::auth::Credentials;
 use crate::cors::Cors;
+use crate::hosts::{self, Hosts};
 use crate::route::Routes;
 use crate::settings::Settings;
 
@@ -40,9 +44,10 @@ Environment (a flag wins over its variable):
   METRICS_SPOOL            like --spool
   METRICS_PAGE             like --page
   METRICS_WAIT_FOR_STORE   true or false: like --wait-for-store [default: false]
-  METRICS_AUTH_ENABLED     true or false: whether reports, keys and the page ask for
-                           user and password [default: false]
-  METRICS_USER             the user, for METRICS_AUTH_ENABLED
+  METRICS_AUTH_ENABLED     true or false: whether reports, keys and the page ask for user and
+                           password; false must be said to listen beyond this machine without
+                           [default: true if METRICS_USER and METRICS_PASSWORD are set]
+  METRICS_USER             the user, without a colon
   METRICS_PASSWORD         the password; not a flag, because flags show in the list of processes
   METRICS_DEFAULT_KEY      the API key of batches that name none [default: none]
   METRICS_BOTS             refuse or count: what to do with known bots, also browsers that a
@@ -52,10 +57,19 @@ Environment (a flag wins over its variable):
                            DNT: 1 [default: ignore]
   METRICS_CORS_ORIGINS     origins whose pages may read reports, separated by commas, or *
                            [default: none]
+  METRICS_HOSTS            host names by which the server is called without authentication, beside
+                           addresses and localhost, separated by commas; *.example.com stands
+                           for all names below, * for all [default: none]
   METRICS_FORWARDED_HEADER the header in which a reverse proxy says where a request comes from,
                            like x-forwarded-for; only if nobody reaches the server but through
                            the proxy [default: none]
+  METRICS_FORWARDED_HOPS   how many proxies, one behind the other, add an element to that header
+                           [default: 1, the last element counts]
   METRICS_MAX_CONNECTIONS  how many connections may be open at once [default: 100000]
+  METRICS_CONNECTIONS_PER_ADDRESS
+                           how many of them an address, or a /64 network of IPv6, may hold; with
+                           METRICS_FORWARDED_HEADER, its requests and websockets. This machine may
+                           hold all [default: a quarter, at least 64]
   METRICS_LOG_FORMAT       text or json [default: text]
   RUST_LOG                 what is logged: off, error, warn, info, debug or trace, also per
                            module [default: info]";
@@ -244,7 +258,9 @@ impl Config {
     ///
     /// [`ConfigError`] if there is a setting that cannot be read, or help was asked for.
     pub fn load() -> Result<Self, ConfigError> {
-        Self::read(std::env::args_os(), |name| std::env::var_os(name))
+        let config = Self::read(std::env::args_os(), |name| std::env::var_os(name))?;
+        names::check(std::env::vars_os())?;
+        Ok(config)
     }
 
     /// The settings that these arguments (the first is the name of the program) and this environment make.
@@ -285,6 +301,15 @@ impl Config {
             .read("origins like https://example.com, separated by commas, or *", read_cors)?;
         let forwarded_header = variable("METRICS_FORWARDED_HEADER")
             .read("the name of a header, like x-forwarded-for", |text| text.parse().ok())?;
+        let forwarded_hops = variable("METRICS_FORWARDED_HOPS").read(
+            "a number from 1 to 100, and METRICS_FORWARDED_HEADER be set",
+            |text| {
+                let hops = text.parse::<NonZeroUsize>().ok()?;
+                (hops.get() <= 100 && forwarded_header.is_some()).then_some(hops)
+            },
+        )?;
+        let connections_per_address = variable("METRICS_CONNECTIONS_PER_ADDRESS")
+            .read("a number, 1 or more", |text| text.parse().ok().filter(|number| 0 < *number))?;
         let default_key = variable("METRICS_DEFAULT_KEY")
             .read_secret("an API key, 1 to 128 visible ASCII characters", |text| {
                 ApiKey::new(text).ok()
@@ -298,20 +323,29 @@ impl Config {
             .read("a level like info, or filters per module", |text| {
                 EnvFilter::try_new(text).ok().map(|_| text.to_owned())
             })?;
-        let credentials = credentials(&environment)?;
+        let hosts = variable("METRICS_HOSTS").read(
+            "host names without a port, like metrics.example.com, separated by commas, or *",
+            read_hosts,
+        )?;
+        let listen = listen.unwrap_or(LISTEN);
+        let serves = matches!(command, Command::Serve) && !flags.migrate_only;
+        let credentials = Authentication::read(&environment)?.at(serves.then_some(listen))?;
         let settings = Settings {
             default_key,
             access: credentials.map(|it| Arc::new(it) as Arc<dyn Access>),
             heed_opt_out: heed_opt_out.unwrap_or(false),
             cors: cors.unwrap_or_default(),
+            hosts: hosts.unwrap_or_default(),
             routes: routes(flags.page, &environment)?,
             spool: Some(database.spool(spool)),
             forwarded_header,
+            forwarded_hops,
+            connections_per_address,
             ..Settings::default()
         };
         Ok(Self {
             command,
-            listen: listen.unwrap_or(LISTEN),
+            listen,
             database,
             database_connections: database_connections
                 .unwrap_or_else(|| TimescaleOptions::default().connections),
@@ -403,22 +437,6 @@ fn refuse_flags(err: &clap::Error) -> ConfigError {
     ConfigError::Refused(format!("{line}; --help lists all flags"))
 }
 
-fn credentials(
-    environment: &impl Fn(&str) -> Option<OsString>,
-) -> Result<Option<Credentials>, ConfigError> {
-    let variable = |name| Setting::variable(name, environment);
-    let enabled = variable("METRICS_AUTH_ENABLED").read("true or false", read_bool)?;
-    if enabled != Some(true) {
-        return Ok(None);
-    }
-    let text = |name| Ok(variable(name).text()?.unwrap_or_default());
-    let credentials = Credentials::new(&text("METRICS_USER")?, &text("METRICS_PASSWORD")?);
-    credentials.map(Some).ok_or_else(|| {
-        let reason = "METRICS_AUTH_ENABLED is true: METRICS_USER, without a colon, and METRICS_PASSWORD must be set";
-        ConfigError::Refused(reason.to_owned())
-    })
-}
-
 fn routes(
     page: Option<String>,
     environment: &impl Fn(&str) -> Option<OsString>,
@@ -492,6 +510,13 @@ fn read_bool(text: &str) -> Option<bool> {
         "false" | "0" => Some(false),
         _ => None,
     }
+}
+
+fn read_hosts(text: &str) -> Option<Hosts> {
+    if text == "*" {
+        return Some(Hosts::Any);
+    }
+    text.split(',').map(hosts::read).collect::<Option<_>>().map(Hosts::Listed)
 }
 
 fn read_cors(text: &str) -> Option<Cors> {

@@ -4,7 +4,8 @@
 use std::borrow::Cow;
 
 use hyper::header::{
-    ALLOW, CONNECTION, CONTENT_RANGE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+    ALLOW, CONNECTION, CONTENT_RANGE, HeaderName, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_VERSION,
+    UPGRADE, WWW_AUTHENTICATE,
 };
 use hyper::{Response, StatusCode};
 use metrics_core::budget::UsedUp;
@@ -54,6 +55,21 @@ pub(crate) enum Error {
     /// What is asked for is not for who asks.
     #[error("this is not for you")]
     Forbidden,
+    /// A page of another site makes the request.
+    #[error("{}", foreign_page(*is_report))]
+    ForeignPage {
+        /// Whether it is for a report, which the pages of some origins may read.
+        is_report: bool,
+    },
+    /// A server without authentication is called by this name, which is not known to be its own.
+    #[error(
+        "host {0:?} is not answered without authentication: list it in METRICS_HOSTS, or set METRICS_USER and \
+         METRICS_PASSWORD"
+    )]
+    UnknownHost(String),
+    /// The body of a request that changes something is of a type that forms of other sites can send.
+    #[error("`content-type` must be application/json")]
+    NotJson,
     /// A batch in which no event has a key.
     #[error("`key` is missing: name it in the events, or in the address as ?key=")]
     NoKey,
@@ -87,8 +103,20 @@ pub(crate) enum Error {
     /// A websocket of a serializer that nobody speaks.
     #[error("`vsn` must be 1.0.0 or 2.0.0")]
     UnknownVersion,
+    /// All places, or those of the address from which the request comes, are taken.
+    #[error("too many connections; try again later")]
+    Full,
+    /// A request that names no host, or more than one.
+    #[error("`host` must be there once")]
+    HostHeader,
+    /// A websocket of another version.
+    #[error("`sec-websocket-version` must be 13")]
+    UnknownWebsocket,
+    /// A request for a websocket that goes on after its head.
+    #[error("a websocket upgrade must have no body")]
+    UpgradeBody,
     /// A request for the socket that cannot become a websocket.
-    #[error("expected a websocket upgrade, version 13")]
+    #[error("expected a websocket upgrade")]
     NotAWebsocket,
     /// What was sent could not be made durable. It may be sent again.
     #[error("the events could not be stored; send them again")]
@@ -143,6 +171,12 @@ impl Error {
         if let Some((name, value)) = self.header() {
             response.headers_mut().insert(name, value);
         }
+        if matches!(self, Self::UnknownWebsocket) {
+            // RFC 9110, section 15.5.22.
+            let headers = response.headers_mut();
+            headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+            headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        }
         response
     }
 
@@ -152,22 +186,28 @@ impl Error {
             | Self::Query(_)
             | Self::Body(_)
             | Self::Ambiguous
+            | Self::HostHeader
+            | Self::UpgradeBody
             | Self::NotAWebsocket => StatusCode::BAD_REQUEST,
             Self::TooLarge | Self::AnswerTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Unauthorized | Self::Unauthenticated(_) | Self::NoKey | Self::InvalidKey => {
                 StatusCode::UNAUTHORIZED
             }
-            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::Forbidden | Self::ForeignPage { .. } => StatusCode::FORBIDDEN,
+            Self::UnknownHost(_) => StatusCode::MISDIRECTED_REQUEST,
+            Self::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::NotFound | Self::UnknownKey => StatusCode::NOT_FOUND,
             Self::KeyExists => StatusCode::CONFLICT,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::PastTheEnd { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::UnknownVersion => StatusCode::FORBIDDEN,
+            Self::UnknownWebsocket => StatusCode::UPGRADE_REQUIRED,
             Self::TooManyAttempts(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::NotStored
             | Self::Busy
             | Self::Crowded
             | Self::UsedUp(_)
+            | Self::Full
             | Self::TooLong
             | Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -185,9 +225,12 @@ impl Error {
             | Self::Busy
             | Self::Crowded
             | Self::UsedUp(_)
+            | Self::Full
             | Self::TooLong
             | Self::Unavailable(_) => (RETRY_AFTER, RETRY_SECONDS),
-            Self::Ambiguous => (CONNECTION, "close"),
+            // What follows may be anything.
+            Self::Ambiguous | Self::HostHeader | Self::UpgradeBody => (CONNECTION, "close"),
+            Self::UnknownWebsocket => (SEC_WEBSOCKET_VERSION, "13"),
             Self::TooManyAttempts(TooMany { retry_after }) => {
                 // Up, so that there is room by then.
                 let seconds = retry_after.as_secs() + u64::from(0 < retry_after.subsec_nanos());
@@ -200,6 +243,17 @@ impl Error {
             _ => return None,
         };
         Some((name, HeaderValue::from_static(value)))
+    }
+}
+
+/// What to do about a request that a page of another origin makes.
+fn foreign_page(is_report: bool) -> &'static str {
+    if is_report {
+        "pages of this origin may not read reports: list the origin in METRICS_CORS_ORIGINS; a proxy that changes \
+         `Host` must send the original name as `X-Forwarded-Host`"
+    } else {
+        "pages of other origins may not do this, and METRICS_CORS_ORIGINS covers reports only; a proxy that changes \
+         `Host` must send the original name as `X-Forwarded-Host`"
     }
 }
 
@@ -275,6 +329,9 @@ mod tests {
         check(Error::Unauthorized, 401, Some(("www-authenticate", "Basic realm=\"metrics\"")));
         check(Error::InvalidKey, 401, Some(("www-authenticate", "Key realm=\"metrics\"")));
         check(Error::UnknownVersion, 403, None);
+        check(Error::ForeignPage { is_report: true }, 403, None);
+        check(Error::UnknownHost("a".to_owned()), 421, None);
+        check(Error::NotJson, 415, None);
         check(Error::NotFound, 404, None);
         for (millis, seconds) in [(1, "1"), (1_000, "1"), (14_001, "15")] {
             let retry_after = std::time::Duration::from_millis(millis);
@@ -288,6 +345,8 @@ mod tests {
         check(Error::Busy, 503, Some(("retry-after", RETRY_SECONDS)));
         check(Error::Crowded, 503, Some(("retry-after", RETRY_SECONDS)));
         check(UsedUp.into(), 503, Some(("retry-after", RETRY_SECONDS)));
+        check(Error::Full, 503, Some(("retry-after", RETRY_SECONDS)));
+        check(Error::UnknownWebsocket, 426, Some(("sec-websocket-version", "13")));
         check(Error::NotStored, 503, Some(("retry-after", RETRY_SECONDS)));
         check(store::Error::TimedOut { store: "SQLite", seconds: 30 }.into(), 503, None);
         check(ReportError::TooManyBuckets.into(), 400, None);

@@ -11,16 +11,20 @@
 //!   `fastwebsockets` allocates. See [`SmallReads`] for why that needs help.
 
 use std::convert::Infallible;
-use std::future;
+use std::future::{self, poll_fn};
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::str;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use fastwebsockets::{
     CloseCode, Frame, OpCode, Payload, Role, WebSocketError, WebSocketRead, after_handshake_split,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf, Take};
+use tokio::time::{Instant, Sleep, sleep};
 
 pub(crate) use self::writer::Writer;
 
@@ -31,7 +35,11 @@ mod writer;
 pub(crate) const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 
 /// The most fragments of one message. Fragments may be empty, so bytes do not bound them.
-pub(crate) const FRAGMENTS_MAX: usize = 64;
+pub(crate) const FRAGMENTS_MAX: u8 = 64;
+
+/// How long a message may take from its first bytes to its last, in milliseconds. It is held in memory meanwhile, and the
+/// largest takes a second over a bad network.
+const MESSAGE_MAX_MS: u16 = 10_000;
 
 /// The longest payload of a ping, pong or close frame: RFC 6455, section 5.5.
 const CONTROL_BYTES_MAX: usize = 125;
@@ -50,13 +58,14 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    let read = SmallReads::new(ahead, read);
+    let started = Arc::new(AtomicBool::new(false));
+    let read = SmallReads::new(ahead, read, Arc::clone(&started));
     // The other half of theirs writes each frame by itself.
     let (mut socket, _) = after_handshake_split(read, tokio::io::sink(), Role::Server);
     socket.set_auto_close(false);
     socket.set_auto_pong(false);
     socket.set_max_message_size(MESSAGE_BYTES_MAX + 1); // The limit itself is refused.
-    let reader = Reader { socket, message: None, fragments: None };
+    let reader = Reader { socket, started, message: None, fragments: None };
     (reader, Writer::new(write))
 }
 
@@ -79,6 +88,8 @@ pub(crate) enum Incoming<'a> {
 /// The read half of a websocket.
 pub(crate) struct Reader<S> {
     socket: WebSocketRead<SmallReads<S>>,
+    /// Whether bytes of the next frame were read.
+    started: Arc<AtomicBool>,
     /// What the last call of `next` lent out. It is a part of the read buffer, so it has to be
     /// dropped before the next read: the buffer is then used again instead of replaced.
     message: Option<Payload<'static>>,
@@ -92,7 +103,9 @@ struct Fragments {
     // Invariant: at most MESSAGE_BYTES_MAX.
     bytes: Vec<u8>,
     // Invariant: at most FRAGMENTS_MAX.
-    count: usize,
+    count: u8,
+    // How long the rest may take. Time in which nothing is read does not count.
+    left_ms: u16,
 }
 
 /// The two kinds of messages.
@@ -114,9 +127,7 @@ impl<S: AsyncRead + Unpin> Reader<S> {
     /// [`ReadError::close_code`] says how to close.
     pub(crate) async fn next(&mut self) -> Result<Incoming<'_>, ReadError> {
         self.message = None;
-        // With automatic answers off there is nothing to send.
-        let mut send = |_| future::ready(Ok::<(), Infallible>(()));
-        let mut frame = self.socket.read_frame(&mut send).await?;
+        let mut frame = self.read_frame().await?;
         if !is_masked(&mut frame) {
             return Err(ReadError::Protocol("frame is not masked"));
         }
@@ -134,6 +145,36 @@ impl<S: AsyncRead + Unpin> Reader<S> {
         }
     }
 
+    /// Reads a frame, unless the message that it belongs to takes too long.
+    async fn read_frame(&mut self) -> Result<Frame<'_>, ReadError> {
+        // With automatic answers off there is nothing to send.
+        let mut send = |_| future::ready(Ok::<(), Infallible>(()));
+        // On the heap, and there only while the rest of a message is waited for: most come in one piece.
+        let mut late: Option<Pin<Box<Sleep>>> = None;
+        let (started, left_ms) = (&self.started, self.fragments.as_ref().map(|it| it.left_ms));
+        let frame = {
+            let mut reading = pin!(self.socket.read_frame(&mut send));
+            poll_fn(|cx| {
+                if let Poll::Ready(frame) = reading.as_mut().poll(cx) {
+                    return Poll::Ready(frame.map_err(ReadError::from));
+                }
+                if left_ms.is_none() && !started.load(Relaxed) {
+                    return Poll::Pending;
+                }
+                let left = Duration::from_millis(left_ms.unwrap_or(MESSAGE_MAX_MS).into());
+                ready!(late.get_or_insert_with(|| Box::pin(sleep(left))).as_mut().poll(cx));
+                Poll::Ready(Err(ReadError::Late))
+            })
+            .await?
+        };
+        started.store(false, Relaxed);
+        if let (Some(fragments), Some(late)) = (&mut self.fragments, late) {
+            let left = late.deadline().saturating_duration_since(Instant::now());
+            fragments.left_ms = left.as_millis().try_into().unwrap_or(MESSAGE_MAX_MS);
+        }
+        Ok(frame)
+    }
+
     /// A message, or its first fragment.
     fn data(
         &mut self,
@@ -147,7 +188,8 @@ impl<S: AsyncRead + Unpin> Reader<S> {
         if fin {
             return self.lend(kind, payload);
         }
-        self.fragments = Some(Fragments { kind, bytes: payload.to_vec(), count: 1 });
+        self.fragments =
+            Some(Fragments { kind, bytes: payload.to_vec(), count: 1, left_ms: MESSAGE_MAX_MS });
         Ok(Incoming::Alive)
     }
 
@@ -196,6 +238,9 @@ pub(crate) enum ReadError {
     /// A text message, or the reason in a close frame, is not UTF-8.
     #[error("text is not UTF-8")]
     NotUtf8,
+    /// A message was not complete within [`MESSAGE_MAX_MS`].
+    #[error("message took too long")]
+    Late,
     /// A message has more than [`MESSAGE_BYTES_MAX`] bytes or [`FRAGMENTS_MAX`] fragments.
     #[error("message too large")]
     TooLarge,
@@ -208,6 +253,7 @@ impl ReadError {
             Self::Gone(_) => None,
             Self::Protocol(_) => Some(CloseCode::Protocol.into()),
             Self::NotUtf8 => Some(CloseCode::Invalid.into()),
+            Self::Late => Some(CloseCode::Policy.into()),
             Self::TooLarge => Some(CloseCode::Size.into()),
         }
     }
@@ -277,11 +323,13 @@ struct SmallReads<S> {
     /// How much of `ahead` was yielded.
     ahead_taken: usize,
     stream: Take<S>,
+    /// Set by whatever is yielded, and reset by the [`Reader`] with each frame.
+    started: Arc<AtomicBool>,
 }
 
 impl<S: AsyncRead> SmallReads<S> {
-    fn new(ahead: Vec<u8>, stream: S) -> Self {
-        Self { ahead, ahead_taken: 0, stream: stream.take(0) }
+    fn new(ahead: Vec<u8>, stream: S, started: Arc<AtomicBool>) -> Self {
+        Self { ahead, ahead_taken: 0, stream: stream.take(0), started }
     }
 }
 
@@ -297,7 +345,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for SmallReads<S> {
             this.ahead = Vec::new();
             this.ahead_taken = 0;
             this.stream.set_limit(READ_BYTES_MAX as u64);
-            return Pin::new(&mut this.stream).poll_read(cx, buf);
+            ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
+            this.started.store(true, Relaxed);
+            return Poll::Ready(Ok(()));
         }
         let count = ahead.len().min(buf.remaining()).min(READ_BYTES_MAX);
         buf.put_slice(&ahead[..count]);

@@ -59,7 +59,8 @@
 //!   and acted on by `channel.rs`; `socket.rs` is its life. `longpoll.rs` does the same for clients without a websocket.
 //!   `wire.rs` reads the events that clients send.
 //! * `script.rs` is our own client, which runs in pages; `export.rs` makes files of what the API answers.
-//! * `attempts.rs` holds up whoever guesses keys and passwords.
+//! * `attempts.rs` holds up whoever guesses keys and passwords; `guard.rs` refuses what pages of other sites do in
+//!   somebody's name.
 //! * [`serve()`] accepts connections and stops without losing any.
 //! * `Config` is every setting of the binary.
 
@@ -82,6 +83,8 @@ pub mod export;
 mod frames;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
+mod guard;
+mod hosts;
 mod kept;
 mod lean;
 mod longpoll;
@@ -91,6 +94,7 @@ mod page;
 mod parameters;
 mod patience;
 mod phoenix;
+mod places;
 mod queue;
 mod rate;
 mod response;
@@ -99,6 +103,7 @@ mod script;
 mod serve;
 mod service;
 mod settings;
+mod share;
 mod socket;
 mod traffic;
 mod wire;
@@ -112,6 +117,7 @@ pub use config::{
     Command, Config, ConfigError, Database, KeysCommand, KeysFormat, LogFormat, SessionsImport,
 };
 pub use cors::Cors;
+pub use hosts::Hosts;
 pub use mount::Prefix;
 pub use page::EXAMPLE_KEY;
 pub use response::{Body, Cut};

@@ -86,16 +86,10 @@ async fn run(config: Config) -> Result<(), Box<dyn Error>> {
         Some(span) => metrics.retention(span).start(),
         None => metrics.start(),
     };
-    if config.settings.access.is_none() {
-        add_example_key(&metrics).await?;
-    }
+    check_keys(&metrics, &config).await?;
     let connections_max = files::make_room(config.connections_max, config.database_connections)
-        .map_err(|err| format!("cannot open more files: {err}"))?;
-    if connections_max < config.connections_max {
-        tracing::info!(
-            "room for {connections_max} connections: the system lets this process open no more files"
-        );
-    }
+        .map_err(|err| format!("cannot open enough files: {err}"))?;
+    tell_room(connections_max, config.connections_max);
     let listener = listen(config.listen)
         .map_err(|err| format!("cannot listen on {}: {err}", config.listen))?;
     tracing::info!(address = %listener.local_addr()?, "listening");
@@ -108,6 +102,16 @@ async fn run(config: Config) -> Result<(), Box<dyn Error>> {
     .await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Says that there is room for fewer connections than there may be.
+fn tell_room(room: usize, most: usize) {
+    let why = "the system lets this process open no more files";
+    if room < most.min(files::USEFUL) {
+        tracing::warn!("room for {room} connections: {why}; {}", files::REMEDY);
+    } else if room < most {
+        tracing::info!("room for {room} connections: {why}");
+    }
 }
 
 fn log(config: &Config) {
@@ -211,6 +215,40 @@ async fn take_up(spool: &Spool, store: &Arc<dyn Store>) -> Result<(), Box<dyn Er
     let TakenUp { files, sessions, refused, .. } = spool.take_up(store).await?;
     if 0 < files {
         tracing::info!(sessions, refused, "took up what was left when the store was away");
+    }
+    Ok(())
+}
+
+/// Makes sure that viewers can be recorded, and says how where they cannot.
+///
+/// # Errors
+///
+/// The keys cannot be read, or batches without a key would be recorded under one that is not valid.
+async fn check_keys(metrics: &Metrics, config: &Config) -> Result<(), Box<dyn Error>> {
+    if config.settings.access.is_none() {
+        add_example_key(metrics).await?;
+    }
+    let keys = metrics.keys().await?;
+    if let Some(key) = &config.settings.default_key {
+        match keys.iter().find(|record| record.key == *key) {
+            Some(record) if record.disabled_at.is_none() => {}
+            Some(_) => {
+                return Err(
+                    "METRICS_DEFAULT_KEY is a revoked key: name another, or unset it".into()
+                );
+            }
+            None => {
+                return Err("METRICS_DEFAULT_KEY is no key of this database: create it with \
+                    `metrics-server keys create KEY`, name another, or unset it"
+                    .into());
+            }
+        }
+    }
+    if keys.is_empty() {
+        tracing::warn!(
+            "there is no API key yet, so nothing can be recorded: create one with `metrics-server keys create`, or \
+             by POST /api/v1/keys with user and password"
+        );
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! From a request to a response: what all routes share, and what each of them leads to.
 
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,8 @@ use bytes::Bytes;
 use fastwebsockets::upgrade;
 use http::Extensions;
 use hyper::header::{
-    CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_PROTOCOL, USER_AGENT,
+    CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, ORIGIN,
+    SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, USER_AGENT,
 };
 use hyper::{Method, Request, Response};
 use metrics_core::client::Headers;
@@ -32,16 +34,18 @@ use crate::channel::Visitor;
 use crate::cors::{self, Cors};
 use crate::error::Error;
 use crate::export::Table;
+use crate::guard;
 use crate::kept::Kept;
 use crate::longpoll::{self, LongPolls, Token};
 use crate::page::{self, Page};
 use crate::parameters::{parameter, restore_key};
 use crate::phoenix::{SUBPROTOCOL, Version, offers_subprotocol};
+use crate::places::Place;
 use crate::queue::Lane;
 use crate::response::{self, Body};
 use crate::route::{Report, Route};
-use crate::serve::Place;
 use crate::settings::Settings;
+use crate::share::{Share, Shares, default_share};
 use crate::socket;
 use crate::traffic::Traffic;
 
@@ -89,10 +93,12 @@ struct Inner {
     metrics: Metrics,
     settings: Settings,
     attempts: Arc<Attempts>,
+    // Of the addresses that proxies forward, or else of connections.
+    shares: Arc<Shares>,
     bodies: Bodies,
     answers: Answers,
     exports: Exports,
-    healthy: Kept<bool>,
+    illness: Kept<health::Illness>,
     page: Page,
     traffic: Traffic,
     stopping: CancellationToken,
@@ -106,14 +112,16 @@ impl Service {
     pub fn new(metrics: Metrics, settings: Settings) -> Self {
         let stopping = CancellationToken::new();
         let longpolls = LongPolls::new(metrics.clone(), stopping.clone());
+        let shares = Shares::new(settings.connections_per_address.unwrap_or(usize::MAX));
         let inner = Inner {
             metrics,
             settings,
             attempts: Arc::default(),
+            shares,
             bodies: Bodies::new(),
             answers: Answers::default(),
             exports: Exports::new(),
-            healthy: Kept::new(HEALTH_KEPT),
+            illness: Kept::new(HEALTH_KEPT),
             page: Page::new(),
             traffic: Traffic::default(),
             stopping,
@@ -179,6 +187,21 @@ impl Service {
         &self.inner.traffic
     }
 
+    /// What counts the connections of each address, of which all may be `connections_max`. None where a proxy makes them
+    /// all: then the addresses count that it forwards.
+    pub(crate) fn shares_of_peers(&self, connections_max: usize) -> Option<Arc<Shares>> {
+        let Inner { settings, shares, .. } = &*self.inner;
+        if settings.connections_per_address.is_none() {
+            shares.allow(default_share(connections_max));
+        }
+        settings.forwarded_header.is_none().then(|| Arc::clone(shares))
+    }
+
+    /// Whether a path leads to the health of the server.
+    pub(crate) fn is_about_health(&self, path: &str) -> bool {
+        matches!(self.route(path), Some(Route::Live | Route::Ready))
+    }
+
     /// Whether the store does not answer at the moment.
     pub(crate) fn is_store_away(&self) -> bool {
         self.inner.metrics.figures().away_since.is_some()
@@ -197,16 +220,17 @@ impl Service {
         let route = self.route(&path);
         let cors = match route {
             Some(Route::LongPoll | Route::Events | Route::Script(_)) => &Cors::Any,
-            Some(
-                Route::Report(_)
-                | Route::Dimension(_)
-                | Route::Export(_)
-                | Route::Keys
-                | Route::Key(_),
-            ) => &self.inner.settings.cors,
+            Some(Route::Report(_) | Route::Dimension(_) | Route::Export(_)) => {
+                &self.inner.settings.cors
+            }
+            // Keys and whatever else changes something are for the server's own page.
             _ => &Cors::Own,
         };
         let origin = request.headers().get(ORIGIN).cloned();
+        let (request, share) = match self.take_share(route, request) {
+            Ok(taken) => taken,
+            Err(err) => return err.into_response(),
+        };
         if let (Some(route), &Method::OPTIONS) = (route, request.method())
             && route.methods().ends_with("OPTIONS")
         {
@@ -219,6 +243,7 @@ impl Service {
             Ok(response) => response,
             Err(err) => err.into_response(),
         };
+        drop(share);
         cors::allow(cors, origin.as_ref(), response.headers_mut());
         response
     }
@@ -253,7 +278,7 @@ impl Service {
             }
             (Route::PageFile(name), method) => page::file(name, &method, request.headers()),
             (Route::Live, _) => Ok(health::live()),
-            (Route::Ready, _) => Ok(health::ready(metrics, &self.inner.healthy).await),
+            (Route::Ready, _) => Ok(health::ready(metrics, &self.inner.illness).await),
             // They belong to no key.
             (Route::Figures, _) if !granted.is_all() => Err(Error::Forbidden),
             (Route::Script(address), _) => Ok(address.serve(request.headers())),
@@ -298,16 +323,51 @@ impl Service {
         &self,
         route: Route<'_>,
         request: Request<B>,
-    ) -> Result<(Request<B>, Decision), Error> {
-        let wanted = route.wanted(request.method());
-        let (Some(wanted), Some(access)) = (wanted, &self.inner.settings.access) else {
+    ) -> Result<(Request<B>, Decision), Error>
+    where
+        B: hyper::body::Body,
+    {
+        let settings = &self.inner.settings;
+        let Some(wanted) = route.wanted(request.method()) else {
             return Ok((request, Decision::Allow));
         };
         let (mut head, body) = request.into_parts();
+        guard::check(settings, wanted, &head, !body.is_end_stream())?;
+        let Some(access) = &settings.access else {
+            return Ok((Request::from_parts(head, body), Decision::Allow));
+        };
         let caller = self.caller(&head.headers, &head.extensions);
         head.extensions.insert(caller);
         let decision = timeout(ACCESS_MAX, access.decide(&head, wanted)).await;
         Ok((Request::from_parts(head, body), decision.map_err(|_| Error::Busy)?))
+    }
+
+    /// Takes a place among those of the address that a proxy forwards. A websocket finds it in the extensions.
+    fn take_share<B>(
+        &self,
+        route: Option<Route<'_>>,
+        mut request: Request<B>,
+    ) -> Result<(Request<B>, Option<Arc<Share>>), Error> {
+        let Some(peer) = self.forwarded(request.headers()).filter(|peer| !peer.is_loopback())
+        else {
+            return Ok((request, None));
+        };
+        if matches!(route, Some(Route::Live | Route::Ready)) {
+            return Ok((request, None));
+        }
+        let Some(share) = self.inner.shares.take(peer).map(Arc::new) else {
+            self.inner.traffic.turn_away();
+            return Err(Error::Full);
+        };
+        request.extensions_mut().insert(Arc::clone(&share));
+        Ok((request, Some(share)))
+    }
+
+    /// The address that a proxy forwards, if one is believed.
+    fn forwarded(&self, headers: &HeaderMap) -> Option<Peer> {
+        let Settings { forwarded_header, forwarded_hops, .. } = &self.inner.settings;
+        let hops = forwarded_hops.unwrap_or(NonZeroUsize::MIN);
+        Peer::forwarded(headers, forwarded_header.as_ref()?, hops)
     }
 
     /// Where a path leads, as far as that is a part of this service.
@@ -372,6 +432,7 @@ impl Service {
         if !upgrade::is_upgrade_request(request) {
             return Err(Error::NotAWebsocket);
         }
+        check_upgrade(request.headers())?;
         let visitor = Arc::new(self.visitor(request).with_query(query));
         let offers = request.headers().get_all(SEC_WEBSOCKET_PROTOCOL);
         let offered = offers.iter().any(|header| header.to_str().is_ok_and(offers_subprotocol));
@@ -384,7 +445,8 @@ impl Service {
         }
         let (metrics, stopping) = (self.inner.metrics.clone(), self.inner.stopping.clone());
         // It stays one of the connections.
-        let place = request.extensions_mut().remove::<Place>();
+        let extensions = request.extensions_mut();
+        let place = (extensions.remove::<Arc<Place>>(), extensions.remove::<Arc<Share>>());
         self.inner.sockets.spawn(async move {
             let _place = place;
             // What is not needed any more is not kept as long as the socket lives.
@@ -429,11 +491,9 @@ impl Service {
         self.inner.attempts.of(self.peer(headers, extensions))
     }
 
-    /// Where a request comes from, if that is known.
+    /// The address that makes a request, if it is known.
     fn peer(&self, headers: &HeaderMap, extensions: &Extensions) -> Option<Peer> {
-        let forwarded = self.inner.settings.forwarded_header.as_ref();
-        let forwarded = forwarded.and_then(|name| Peer::forwarded(headers, name));
-        forwarded.or_else(|| extensions.get::<Peer>().copied())
+        self.forwarded(headers).or_else(|| extensions.get::<Peer>().copied())
     }
 
     fn visitor<B>(&self, request: &Request<B>) -> Visitor {
@@ -490,6 +550,20 @@ async fn answer(route: Route<'_>, reports: Reports<'_>, params: &Params) -> Resu
         Route::Report(Report::Videos) => videos::videos(reports, params).await,
         Route::Report(Report::Fields) => fields::fields(reports, params).await,
         _ => Err(Error::NotFound),
+    }
+}
+
+/// Refuses an upgrade to a websocket that is none of version 13, or has a body: what follows the head would be taken
+/// for frames by one party and for a body by another.
+fn check_upgrade(headers: &HeaderMap) -> Result<(), Error> {
+    let has_body = headers.contains_key(TRANSFER_ENCODING)
+        || headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0");
+    if has_body {
+        return Err(Error::UpgradeBody);
+    }
+    match headers.get(SEC_WEBSOCKET_VERSION) {
+        Some(version) if version == "13" => Ok(()),
+        _ => Err(Error::UnknownWebsocket),
     }
 }
 

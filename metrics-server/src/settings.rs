@@ -1,5 +1,6 @@
 //! How a service behaves.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use hyper::header::HeaderName;
@@ -8,6 +9,7 @@ use metrics_core::recorder::Spool;
 
 use crate::access::Access;
 use crate::cors::Cors;
+use crate::hosts::Hosts;
 use crate::mount::Prefix;
 use crate::route::Routes;
 
@@ -30,11 +32,21 @@ pub struct Settings {
     pub heed_opt_out: bool,
     /// Which pages of other origins may read reports.
     pub cors: Cors,
+    /// Which names in `Host` are answered where [`access`](Self::access) says nothing: addresses and `localhost`, unless
+    /// said otherwise. Recording and health are answered under any name.
+    pub hosts: Hosts,
     /// Where to leave what a store that is away cannot take when the server stops: nowhere, unless said otherwise.
     pub spool: Option<Spool>,
     /// The header in which a reverse proxy says where a request comes from; its last element counts, which the proxy
-    /// adds. Only if nobody can reach the server but through that proxy: anybody else could claim to be anywhere.
+    /// adds, or an earlier one if [`forwarded_hops`](Self::forwarded_hops) says so. Only if nobody can reach the server but through that proxy: anybody else could claim to be anywhere.
     pub forwarded_header: Option<HeaderName>,
+    /// How many proxies, one behind the other, add an element to [`forwarded_header`](Self::forwarded_header): 1, unless
+    /// said otherwise.
+    pub forwarded_hops: Option<NonZeroUsize>,
+    /// How many connections an address, or a /64 network of IPv6, may hold at once. Unless said otherwise,
+    /// [`serve()`](crate::serve()) allows a quarter of all, and at least 64. Connections from this machine do not count.
+    /// With [`forwarded_header`](Self::forwarded_header) the requests and websockets of the address there count instead.
+    pub connections_per_address: Option<usize>,
     /// Which routes there are: all, unless said otherwise.
     pub routes: Routes,
     /// Under which path they are: none, unless said otherwise.
@@ -66,6 +78,12 @@ impl Settings {
         Self { cors, ..self }
     }
 
+    /// Answers requests for these host names, also without [`access`](Self::access).
+    #[must_use]
+    pub fn hosts(self, hosts: Hosts) -> Self {
+        Self { hosts, ..self }
+    }
+
     /// Leaves here what a store that is away cannot take when the server stops.
     #[must_use]
     pub fn spool(self, spool: Spool) -> Self {
@@ -76,6 +94,18 @@ impl Settings {
     #[must_use]
     pub fn forwarded_header(self, name: HeaderName) -> Self {
         Self { forwarded_header: Some(name), ..self }
+    }
+
+    /// Believes the last but `hops - 1` element of the [forwarded header](Self::forwarded_header).
+    #[must_use]
+    pub fn forwarded_hops(self, hops: NonZeroUsize) -> Self {
+        Self { forwarded_hops: Some(hops), ..self }
+    }
+
+    /// Lets an address hold so many connections at once.
+    #[must_use]
+    pub fn connections_per_address(self, most: usize) -> Self {
+        Self { connections_per_address: Some(most), ..self }
     }
 
     /// Has these routes only. Whatever else is asked for is not there.

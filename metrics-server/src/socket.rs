@@ -14,10 +14,15 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::channel::{Channels, Visitor};
-use crate::connection::{Budget, Close, Connection, Input, LINGER_MAX, NORMAL, SILENCE_MAX};
+use crate::connection::{
+    Budget, Close, Connection, GOING_AWAY, Input, LINGER_MAX, NORMAL, SILENCE_MAX, UNJOINED_MAX,
+};
 use crate::frames::{Incoming, ReadError, Reader, split};
 use crate::outbox::{Outbox, Sink as _, write_all};
 use crate::phoenix::Version;
+
+/// What a client is told that joins nothing.
+const UNJOINED: &str = "no topic was joined for too long";
 
 /// Speaks with one client until either side ends it.
 ///
@@ -80,16 +85,30 @@ async fn read_all(
     let version = connection.channels.version();
     let mut budget = Budget::default();
     let (mut silent_since, mut heard) = (Instant::now(), metrics.moment());
+    // When the socket is closed that joins nothing, however often it says that it is alive.
+    let mut unjoined_at = silent_since + UNJOINED_MAX;
     let close = loop {
+        silent_since = Instant::now();
         if let Err(close) = connection.until(None, pin!(metrics.ready())).await {
             break close;
         }
         // What the client sent while nothing was read did not come too late.
-        silent_since = Instant::now();
+        let now = Instant::now();
+        unjoined_at += now - silent_since;
+        silent_since = now;
+        let late = if connection.channels.is_empty() {
+            unjoined_at
+        } else {
+            unjoined_at = now + UNJOINED_MAX;
+            now + SILENCE_MAX
+        };
+        if late <= now {
+            break Close::new(GOING_AWAY, &UNJOINED);
+        }
         // Dropped only to end the connection: it may have read half a frame.
-        let silent_at = Some(silent_since + SILENCE_MAX);
-        let frame = match connection.until(silent_at, pin!(reader.next())).await {
+        let frame = match connection.until(Some(late), pin!(reader.next())).await {
             Ok(Some(frame)) => frame,
+            Ok(None) if connection.channels.is_empty() => break Close::new(GOING_AWAY, &UNJOINED),
             Ok(None) => break Close::new(NORMAL, &"nothing was heard for too long"),
             Err(close) => break close,
         };

@@ -15,6 +15,7 @@ struct Counts {
     accepted: AtomicU64,
     opted_out: AtomicU64,
     too_many_attempts: AtomicU64,
+    turned_away: AtomicU64,
 }
 
 /// A connection that is open as long as this is there.
@@ -41,12 +42,21 @@ impl Traffic {
         self.counts.too_many_attempts.fetch_add(1, Relaxed);
     }
 
+    /// A connection or a request was refused, because all places or those of its address are taken.
+    pub(crate) fn turn_away(&self) {
+        self.counts.turned_away.fetch_add(1, Relaxed);
+    }
+
     pub(crate) fn open(&self) -> usize {
         self.counts.open.load(Relaxed)
     }
 
     pub(crate) fn accepted(&self) -> u64 {
         self.counts.accepted.load(Relaxed)
+    }
+
+    pub(crate) fn turned_away(&self) -> u64 {
+        self.counts.turned_away.load(Relaxed)
     }
 
     pub(crate) fn opted_out(&self) -> u64 {

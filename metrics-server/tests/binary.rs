@@ -63,6 +63,45 @@ fn authentication_needs_a_user_and_a_password() {
 }
 
 #[test]
+fn nobody_serves_strangers_by_accident() {
+    for listen in ["0.0.0.0:0", "[::]:0"] {
+        check_refused(&["--listen", listen], &[], &["METRICS_AUTH_ENABLED=false", "METRICS_USER"]);
+    }
+    check_refused(&[], &[("METRICS_PASSWORD", "secret")], &["METRICS_USER", "METRICS_PASSWORD"]);
+    check_refused(&[], &[("METRICS_CORS_ORIGIN", "*")], &["METRICS_CORS_ORIGINS"]);
+}
+
+#[tokio::test]
+async fn a_default_key_must_be_valid_and_the_remedy_works() {
+    let database = Database::new().await;
+    let url = database.url();
+    let environment = [("DATABASE_URL", &*url), ("METRICS_DEFAULT_KEY", "site-one")];
+    let start = |texts: &[&str]| {
+        check_refused(&["--listen", "127.0.0.1:0"], &environment, texts);
+    };
+    start(&["METRICS_DEFAULT_KEY", "metrics-server keys create"]);
+    assert!(run(&["keys", "create", "site-one"], &environment).status.success());
+    let mut command = binary();
+    command.envs(environment);
+    assert_eq!(Process::run(command).await.stop().await.0.code(), Some(0));
+    assert!(run(&["keys", "revoke", "site-one"], &environment).status.success());
+    start(&["METRICS_DEFAULT_KEY", "revoked"]);
+}
+
+#[tokio::test]
+async fn with_authentication_and_without_a_key_the_log_says_how_to_make_one() {
+    let database = Database::new().await;
+    let mut command = binary();
+    command.env("DATABASE_URL", database.url());
+    // They imply that authentication is on.
+    command.env("METRICS_USER", "ada").env("METRICS_PASSWORD", "open sesame");
+    let server = Process::run(command).await;
+    assert_eq!(server.http("GET", "/api/v1/keys").send().await.status, 401);
+    let log = server.terminate().await;
+    assert!(log.contains("metrics-server keys create"), "{log}");
+}
+
+#[test]
 fn a_database_that_cannot_be_reached_stops_the_start() {
     // Nobody listens there: the port is taken from us only.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -263,6 +302,7 @@ fn help_names_every_setting() {
         "METRICS_BOTS",
         "METRICS_OPT_OUT",
         "METRICS_CORS_ORIGINS",
+        "METRICS_HOSTS",
         "METRICS_MAX_CONNECTIONS",
         "RUST_LOG",
     ] {

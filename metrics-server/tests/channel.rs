@@ -935,6 +935,19 @@ async fn browsers_differ_in_how_they_ask_for_a_websocket() {
         assert!((400..500).contains(&answer.status), "{headers:?}: {answer:?}");
         assert!(!answer.error().is_empty());
     }
+    let old = [connection, upgrade, key, ("sec-websocket-version", "8")];
+    let answer = upgrade_by_hand(&server, &old).await;
+    let told = ["sec-websocket-version", "upgrade", "connection"].map(|it| answer.header(it));
+    assert_eq!((answer.status, told), (426, [Some("13"), Some("websocket"), Some("upgrade")]));
+    for (body, status) in [
+        (("content-length", "5"), 400),
+        (("transfer-encoding", "chunked"), 400),
+        (("content-length", "0"), 101),
+    ] {
+        let headers = [connection, upgrade, key, version, body];
+        let answer = upgrade_by_hand(&server, &headers).await;
+        assert_eq!(answer.status, status, "{body:?}: {answer:?}");
+    }
 }
 
 #[tokio::test]

@@ -63,4 +63,17 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::Unavailable { .. })
     }
+
+    /// What an operator can do about it beside waiting, where that is known. It tells nothing that a stranger must not
+    /// know.
+    #[must_use]
+    pub fn advice(&self) -> Option<&'static str> {
+        match self {
+            #[cfg(feature = "timescale")]
+            Self::Unavailable { source, .. } if source.is::<super::timescale::Outdated>() => {
+                Some(super::timescale::Outdated::ADVICE)
+            }
+            _ => None,
+        }
+    }
 }

@@ -12,6 +12,7 @@ mod connect;
 mod convert;
 mod ids;
 mod open;
+mod outdated;
 mod prepared;
 mod read;
 mod rewrite;
@@ -33,7 +34,7 @@ use diesel::result::{ConnectionError, DatabaseErrorKind, Error as DieselError};
 use diesel::sql_types::BigInt;
 use diesel_async::pooled_connection::deadpool::{Object, Pool, PoolError};
 use diesel_async::pooled_connection::{
-    AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod,
+    AsyncDieselConnectionManager, ManagerConfig, PoolError as PoolBackend, RecyclingMethod,
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection as _};
 use futures_util::future::BoxFuture;
@@ -45,6 +46,7 @@ use tokio::time::timeout;
 use self::connect::{Purpose, Target};
 use self::ids::Ids;
 use self::open::Edition;
+pub(super) use self::outdated::Outdated;
 use self::schema::keys;
 use self::snapshot::TimescaleSnapshot;
 use self::types::{timestamp, unix_ms};
@@ -191,7 +193,8 @@ impl TimescaleStore {
         operation: &'static str,
         query: impl Query<T>,
     ) -> Result<T, Error> {
-        self.reports.run(&self.target, operation, query).await
+        let done = self.reports.run(&self.target, operation, query).await;
+        done.inspect_err(|err| self.close_outdated(err))
     }
 
     async fn record<T: Send + 'static>(
@@ -199,7 +202,17 @@ impl TimescaleStore {
         operation: &'static str,
         query: impl Query<T>,
     ) -> Result<T, Error> {
-        self.recording.run(&self.target, operation, query).await
+        let done = self.recording.run(&self.target, operation, query).await;
+        done.inspect_err(|err| self.close_outdated(err))
+    }
+
+    /// Closes connections that may have loaded a library that was replaced. Those in use are closed when they fail.
+    fn close_outdated(&self, err: &Error) {
+        if is_outdated(err) {
+            for lane in [&self.recording, &self.reports] {
+                lane.pool.retain(|_, _| false);
+            }
+        }
     }
 }
 
@@ -281,7 +294,13 @@ impl Lane {
         match timeout(self.statement_max, self.pool.get()).await {
             Ok(Ok(connection)) => Ok(connection),
             // Says all that its causes do.
-            Ok(Err(PoolError::Backend(err))) => Err(unavailable(err.to_string())),
+            Ok(Err(PoolError::Backend(err))) => Err(match &err {
+                // As it was put into the connection error.
+                PoolBackend::ConnectionError(ConnectionError::BadConnection(text)) => {
+                    Outdated::told(text).map_or_else(|| unavailable(err.to_string()), unavailable)
+                }
+                _ => unavailable(err.to_string()),
+            }),
             Ok(Err(err)) => Err(unavailable(err)),
             Err(_) => {
                 let busy = format!("no connection got free within {:?}", self.statement_max);
@@ -310,7 +329,7 @@ impl Lane {
             // The driver does not pass on why a statement was ended, other than in the server's language.
             let ended = late && matches!(failure, Failure::Diesel(_));
             let failure = if ended { Failure::TooLong } else { failure };
-            failure.of(STORE, operation, self.statement_max, may_pass)
+            put(failure, operation, self.statement_max)
         })
     }
 }
@@ -520,7 +539,8 @@ impl Store for TimescaleStore {
 
     async fn snapshot(&self) -> Result<Box<dyn Snapshot>, Error> {
         let connection = self.reports.get().await?;
-        Ok(Box::new(TimescaleSnapshot::open(connection, self.target.clone()).await?))
+        let snapshot = TimescaleSnapshot::open(connection, self.target.clone()).await;
+        Ok(Box::new(snapshot.inspect_err(|err| self.close_outdated(err))?))
     }
 
     async fn beat(&self, instance: Instance, now: DateTime<Utc>) -> Result<(), Error> {
@@ -595,7 +615,24 @@ fn unavailable(cause: impl Into<Cause>) -> Error {
 }
 
 fn failed(operation: &'static str, err: DieselError) -> Error {
-    Failure::Diesel(err).of(STORE, operation, COMMIT_MAX, may_pass)
+    put(Failure::Diesel(err), operation, COMMIT_MAX)
+}
+
+/// Puts into words for an operator what failed.
+fn put(failure: Failure, operation: &'static str, statement_max: Duration) -> Error {
+    if let Failure::Diesel(err) = &failure
+        // What clients sent may be quoted in errors about it.
+        && may_pass(err)
+        && let Some(outdated) = Outdated::of(err)
+    {
+        return unavailable(outdated);
+    }
+    failure.of(STORE, operation, statement_max, may_pass)
+}
+
+/// Whether TimescaleDB was updated underneath.
+fn is_outdated(err: &Error) -> bool {
+    matches!(err, Error::Unavailable { source, .. } if source.is::<Outdated>())
 }
 
 /// Whether an error says something of the moment, not of the request.

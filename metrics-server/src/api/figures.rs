@@ -29,6 +29,11 @@ fn text(figures: &Figures, traffic: &Traffic, websockets: usize, longpolls: usiz
         "Connections that were accepted.",
         traffic.accepted(),
     );
+    page.counter(
+        "metrics_connections_refused",
+        "Connections that were refused, because all places or those of their address were taken.",
+        traffic.turned_away(),
+    );
     page.gauge("metrics_websockets", "Websockets that are open.", websockets);
     page.gauge("metrics_longpoll_sessions", "Long-polling sessions that are open.", longpolls);
     page.gauge(

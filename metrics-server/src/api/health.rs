@@ -21,6 +21,11 @@ struct Health {
     reason: Option<String>,
 }
 
+/// What is wrong with the store, for everybody who may ask; nothing if it is well.
+pub(crate) type Illness = Option<&'static str>;
+
+const UNREACHABLE: &str = "the store cannot be reached";
+
 /// The process runs.
 pub(crate) fn live() -> Response<Body> {
     response::json(StatusCode::OK, &Health { status: "ok", reason: None })
@@ -28,13 +33,22 @@ pub(crate) fn live() -> Response<Body> {
 
 /// Whether viewers may be sent here. A server whose store is away still takes their events, as long as it has room
 /// for them: it is degraded, and no less ready than any other on the same store.
-pub(crate) async fn ready(metrics: &Metrics, healthy: &Kept<bool>) -> Response<Body> {
+pub(crate) async fn ready(metrics: &Metrics, illness: &Kept<Illness>) -> Response<Body> {
     let figures = metrics.figures();
     let reason = match figures.away_since {
-        Some(since) => format!("the store is away since {}", since.format("%Y-%m-%dT%H:%M:%SZ")),
-        None => match healthy.ask(|| is_well(metrics.clone())).await {
-            Some(true) => return live(),
-            _ => "the store cannot be reached".to_owned(),
+        Some(since) => {
+            let since = since.format("%Y-%m-%dT%H:%M:%SZ");
+            // Whatever the store says now, the recorder has not written since then.
+            match illness.ask(|| examine(metrics.clone())).await.flatten() {
+                Some(advice) if advice != UNREACHABLE => {
+                    format!("the store is away since {since}: {advice}")
+                }
+                _ => format!("the store is away since {since}"),
+            }
+        }
+        None => match illness.ask(|| examine(metrics.clone())).await {
+            Some(None) => return live(),
+            illness => illness.flatten().unwrap_or(UNREACHABLE).to_owned(),
         },
     };
     let waiting = figures.waiting;
@@ -49,17 +63,17 @@ pub(crate) async fn ready(metrics: &Metrics, healthy: &Kept<bool>) -> Response<B
     response::json(code, &Health { status, reason: Some(reason) })
 }
 
-/// Whether the store can be written.
-async fn is_well(metrics: Metrics) -> bool {
+/// Finds out whether the store can be written.
+async fn examine(metrics: Metrics) -> Illness {
     match timeout(HEALTH_MAX, metrics.store().check()).await {
-        Ok(Ok(())) => true,
+        Ok(Ok(())) => None,
         Ok(Err(err)) => {
             tracing::warn!(error = &err as &dyn std::error::Error, "the store is not well");
-            false
+            Some(err.advice().unwrap_or(UNREACHABLE))
         }
         Err(_) => {
             tracing::warn!("the store did not say in {HEALTH_MAX:?} that it is well");
-            false
+            Some(UNREACHABLE)
         }
     }
 }

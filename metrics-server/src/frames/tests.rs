@@ -63,7 +63,7 @@ async fn read(bytes: Vec<u8>, portion: usize) -> Vec<Seen> {
 }
 
 fn read_all(bytes: Vec<u8>, portion: usize) -> Vec<Seen> {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(read(bytes, portion))
 }
 
@@ -148,13 +148,13 @@ fn a_message_has_a_bounded_number_of_fragments() {
         frames[count - 1] = frame(FIN | CONTINUATION, "z");
         frames
     };
-    let mut seen = vec![Seen::Alive; FRAGMENTS_MAX - 1];
+    let mut seen = vec![Seen::Alive; usize::from(FRAGMENTS_MAX) - 1];
     seen.extend([text("az"), Seen::Gone]);
-    check(&fragments(FRAGMENTS_MAX), &seen);
+    check(&fragments(FRAGMENTS_MAX.into()), &seen);
 
-    let mut seen = vec![Seen::Alive; FRAGMENTS_MAX];
+    let mut seen = vec![Seen::Alive; FRAGMENTS_MAX.into()];
     seen.push(Seen::Refused(1009));
-    check(&fragments(FRAGMENTS_MAX + 1), &seen);
+    check(&fragments(usize::from(FRAGMENTS_MAX) + 1), &seen);
 }
 
 #[test]
@@ -247,7 +247,9 @@ async fn what_was_read_ahead_comes_first() {
 
 #[tokio::test]
 async fn one_read_takes_little() {
-    let mut reads = SmallReads::new(vec![1; READ_BYTES_MAX + 1], &[2; 3 * READ_BYTES_MAX][..]);
+    let started = Arc::default();
+    let ahead = vec![1; READ_BYTES_MAX + 1];
+    let mut reads = SmallReads::new(ahead, &[2; 3 * READ_BYTES_MAX][..], started);
     let mut buffer = vec![0; 8 * READ_BYTES_MAX];
     let mut counts = Vec::new();
     while counts.last() != Some(&0) {

@@ -170,7 +170,7 @@ fn judge(frame: Frame, fragments: &mut Option<(u8, Vec<u8>, usize)>) -> Result<S
         (CONTINUATION, None) | (_, Some(_)) => return Err(PROTOCOL),
         (kind, None) => (kind, payload, 1),
     };
-    if MESSAGE_BYTES_MAX < bytes.len() || FRAGMENTS_MAX < count {
+    if MESSAGE_BYTES_MAX < bytes.len() || usize::from(FRAGMENTS_MAX) < count {
         return Err(TOO_LARGE);
     }
     if !fin {
