@@ -85,6 +85,7 @@ mod kept;
 mod lean;
 mod longpoll;
 mod mount;
+mod networks;
 mod outbox;
 mod page;
 mod parameters;
@@ -111,6 +112,7 @@ pub use config::{
 };
 pub use cors::Cors;
 pub use mount::Prefix;
+pub use networks::{InvalidNetwork, Networks};
 pub use page::EXAMPLE_KEY;
 pub use response::{Body, Cut};
 pub use route::Routes;

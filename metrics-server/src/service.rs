@@ -11,7 +11,7 @@ use hyper::header::{
     CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_PROTOCOL, USER_AGENT,
 };
 use hyper::{Method, Request, Response};
-use metrics_core::client::Headers;
+use metrics_core::client::{Classification, Headers};
 use metrics_core::recorder::Stopped;
 use metrics_core::{ApiKey, Metrics};
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -64,6 +64,15 @@ const REPORT_MAX: Duration = Duration::from_secs(60);
 
 /// How long it may take to decide who may read what.
 const ACCESS_MAX: Duration = Duration::from_secs(10);
+
+/// How a client sends events.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Way {
+    /// Over a websocket or long polling.
+    Channel,
+    /// In batches.
+    Batch,
+}
 
 /// Answers requests, and speaks with the websockets that come of them.
 ///
@@ -269,7 +278,7 @@ impl Service {
             }
             (Route::Events, _) => {
                 let key = self.key_of(request.uri().query())?;
-                let visitor = self.visitor(&request);
+                let visitor = self.visitor(&request, Way::Batch);
                 let body = bodies.read(request.into_body()).await?;
                 timeout(READY_MAX, metrics.ready()).await.map_err(|_| Error::NotStored)?;
                 events::record(metrics, key.as_ref(), &visitor, &body).await
@@ -279,6 +288,10 @@ impl Service {
                 keys::create(metrics, &granted, &body).await
             }
             (Route::Keys, _) => keys::list(metrics, &granted).await,
+            (Route::Key(id), Method::PATCH) => {
+                let body = bodies.read(request.into_body()).await?;
+                keys::change(metrics, &granted, id, &body).await
+            }
             (Route::Key(id), _) => keys::revoke(metrics, &granted, id).await,
             (Route::Report(report), _) => {
                 let query = request.uri().query().map(str::to_owned);
@@ -389,7 +402,7 @@ impl Service {
         if !upgrade::is_upgrade_request(request) {
             return Err(Error::NotAWebsocket);
         }
-        let visitor = Arc::new(self.visitor(request).with_query(query));
+        let visitor = Arc::new(self.visitor(request, Way::Channel).with_query(query));
         let offers = request.headers().get_all(SEC_WEBSOCKET_PROTOCOL);
         let offered = offers.iter().any(|header| header.to_str().is_ok_and(offers_subprotocol));
         let (response, upgraded) =
@@ -438,18 +451,22 @@ impl Service {
         let Some(version) = Version::from_vsn(parameter(query, "vsn").as_deref()) else {
             return Ok(longpoll::forbidden());
         };
-        Ok(longpolls.open(version, self.visitor(&request).with_query(query)))
+        Ok(longpolls.open(version, self.visitor(&request, Way::Channel).with_query(query)))
     }
 
     /// Whoever makes a request, for secrets that are guessed.
     fn caller(&self, headers: &HeaderMap, extensions: &Extensions) -> Caller {
-        let peer = extensions.get::<Peer>().copied();
-        let forwarded = self.inner.settings.forwarded_header.as_ref();
-        let forwarded = forwarded.and_then(|name| Peer::forwarded(headers, name));
-        self.inner.attempts.of(forwarded.or(peer))
+        self.inner.attempts.of(self.peer(headers, extensions))
     }
 
-    fn visitor<B>(&self, request: &Request<B>) -> Visitor {
+    /// The address that a request comes from, if it is known.
+    fn peer(&self, headers: &HeaderMap, extensions: &Extensions) -> Option<Peer> {
+        let forwarded = self.inner.settings.forwarded_header.as_ref();
+        let forwarded = forwarded.and_then(|name| Peer::forwarded(headers, name));
+        forwarded.or_else(|| extensions.get::<Peer>().copied())
+    }
+
+    fn visitor<B>(&self, request: &Request<B>, way: Way) -> Visitor {
         let headers = request.headers();
         let text = |name: HeaderName| {
             let value = headers.get(name)?.as_bytes();
@@ -462,8 +479,16 @@ impl Service {
         let mut who = Headers::default();
         who.user_agent = user_agent.as_deref();
         who.brands = brands.as_deref();
+        let origin = text(ORIGIN);
+        // Every browser has a User-Agent. Apps and servers that send batches may have none.
+        let is_nameless = user_agent.is_none() && (way == Way::Channel || origin.is_some());
+        let networks = &self.inner.settings.bot_networks;
+        let peer = self.peer(headers, request.extensions());
+        let is_bot = is_nameless || peer.is_some_and(|Peer(address)| networks.contains(address));
+        let sender = self.inner.metrics.classify(who);
         Visitor {
-            sender: self.inner.metrics.classify(who),
+            sender: if is_bot { Classification::Bot } else { sender },
+            origin: origin.map(Into::into),
             page: None,
             join_parameters: None,
             opted_out: self.inner.settings.heed_opt_out && (asks("sec-gpc") || asks("dnt")),

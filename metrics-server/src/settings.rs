@@ -9,6 +9,7 @@ use metrics_core::recorder::Spool;
 use crate::access::Access;
 use crate::cors::Cors;
 use crate::mount::Prefix;
+use crate::networks::Networks;
 use crate::route::Routes;
 
 /// How a [`Service`](crate::Service) behaves. More may be added, so it is made from the default:
@@ -35,6 +36,8 @@ pub struct Settings {
     /// The header in which a reverse proxy says where a request comes from; its last element counts, which the proxy
     /// adds. Only if nobody can reach the server but through that proxy: anybody else could claim to be anywhere.
     pub forwarded_header: Option<HeaderName>,
+    /// Networks whose clients are treated as bots, like those of data centres: none, unless said otherwise.
+    pub bot_networks: Arc<Networks>,
     /// Which routes there are: all, unless said otherwise.
     pub routes: Routes,
     /// Under which path they are: none, unless said otherwise.
@@ -76,6 +79,12 @@ impl Settings {
     #[must_use]
     pub fn forwarded_header(self, name: HeaderName) -> Self {
         Self { forwarded_header: Some(name), ..self }
+    }
+
+    /// Treats clients in these networks as bots.
+    #[must_use]
+    pub fn bot_networks(self, networks: Networks) -> Self {
+        Self { bot_networks: Arc::new(networks), ..self }
     }
 
     /// Has these routes only. Whatever else is asked for is not there.

@@ -64,7 +64,7 @@ async fn variables_are_read() {
     let key = config.settings.default_key.unwrap();
     assert_eq!(key.as_str(), "HDsj3NfKQTNwn5Ix9g+cfQ==");
     assert_eq!((config.bots, config.connections_max), (Bots::Count, 7));
-    assert_eq!(config.videos_max, 5);
+    assert_eq!(config.limits.videos, 5);
     assert!(config.settings.heed_opt_out);
     assert_eq!(config.settings.forwarded_header.unwrap(), "x-forwarded-for");
     let origins = ["https://a.example", "http://b.example:8080"].map(str::to_owned).to_vec();
