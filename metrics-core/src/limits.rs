@@ -1,4 +1,4 @@
-//! Quotas and rate limits of API keys: how much strangers may add under a key, whose text every page shows.
+//! Quotas and rate limits of API keys: every page shows its key, so strangers may send under it.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,4 +1,4 @@
-//! What each key, and each address of clients under it, has used of its limits.
+//! Use of limits by keys, and by addresses of clients under them.
 //!
 //! All of it is in memory, and starts anew with the process: instances on one store may exceed a limit together. Addresses
 //! are hashes under a key that is random in every process, and are evicted after two days.
@@ -88,7 +88,7 @@ pub struct Usage {
     pub per: Option<&'static str>,
 }
 
-/// What was used of a rate: a token bucket, as the nanosecond at which the whole number is allowed again.
+/// The use of a rate: a token bucket, as the nanosecond at which the whole number is allowed again.
 #[derive(Debug, Default)]
 struct Bucket {
     full_at_ns: AtomicU64,
@@ -112,10 +112,10 @@ impl Bucket {
     }
 }
 
-/// What a client's address has used under a key.
+/// The use of a client's address under a key.
 type AddressUse = [Bucket; Kind::ALL.len()];
 
-/// What a key has used.
+/// The use of a key.
 #[derive(Debug)]
 struct KeyUse {
     began: Instant,
@@ -216,7 +216,7 @@ impl Charge {
     }
 }
 
-/// What all keys have used.
+/// The use of all keys.
 pub(crate) struct Quotas {
     began: Instant,
     hash_keys: RandomState,

@@ -292,7 +292,7 @@ pub(crate) struct Admitted {
     /// See [`ApiKey::clock_shift_ms`](crate::ApiKey::clock_shift_ms).
     pub(crate) clock_shift_ms: i64,
     pub(crate) subject: Subject,
-    /// What its events and its video are charged to; `None` for no limits.
+    /// The limits that its events and its video are charged to; `None` for no limits.
     pub(crate) charge: Option<Charge>,
     /// See [`Join::signs`](crate::Join::signs).
     pub(crate) gives_signs: bool,

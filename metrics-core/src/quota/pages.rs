@@ -1,4 +1,4 @@
-//! Which pages each key has, so that strangers add no end of them.
+//! The pages of each key, whose number is limited.
 //!
 //! The set is in memory, as hashes. It is read from the store when the first page is seen, and again every day: pages
 //! without sessions, by retention or erasure, leave it then. A page beyond a limit counts as the page `/` of its site, if the
@@ -183,5 +183,92 @@ impl Fold for Reader {
             self.set.add(hashes);
         }
         Ok(())
+    }
+}
+
+#[cfg(all(test, feature = "sqlite"))]
+mod tests {
+    use chrono::Utc;
+
+    use super::*;
+    use crate::limits::Limits;
+    use crate::quota::Quotas;
+    use crate::store::SqliteStore;
+    use crate::{Join, Metrics, PlayerEvent, Video};
+
+    struct Site {
+        store: Arc<dyn Store>,
+        quotas: Quotas,
+        key: ApiKey,
+        limits: Limits,
+        _directory: tempfile::TempDir,
+    }
+
+    impl Site {
+        async fn new() -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            let store = SqliteStore::open(directory.path().join("metrics.db")).await.unwrap();
+            let key = ApiKey::generate();
+            store.create_key(&key, Utc::now()).await.unwrap();
+            let mut limits = Limits::default();
+            limits.set("pages", "3").unwrap();
+            let (store, quotas) = (Arc::new(store), Quotas::new(Arc::default()));
+            Self { store, quotas, key, limits, _directory: directory }
+        }
+
+        fn admit(&self, page: &str) -> Option<String> {
+            let charge = self.quotas.charge(&self.key, Some(1), Arc::new(self.limits.clone()));
+            let admitted =
+                self.quotas.pages.admit(&self.key, &charge, Source::parse(page).unwrap());
+            admitted.map(|page| page.as_str().to_owned())
+        }
+
+        async fn read(&self) {
+            self.quotas.pages.read(&*self.store).await.unwrap();
+        }
+
+        fn count(&self) -> usize {
+            self.quotas.pages.count(&self.key)
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn pages_without_sessions_free_the_quota() {
+        let site = Site::new().await;
+        let metrics = Metrics::builder(Arc::clone(&site.store)).start();
+        let join = Join::new(site.key.clone(), "a", Video::labelled("intro"));
+        let session = metrics.join(join.page("https://a.example/kept")).await.unwrap();
+        session.apply(PlayerEvent::play(0.0)).await.unwrap();
+        session.apply(PlayerEvent::pause(5.0)).await.unwrap();
+        for page in ["https://a.example/one", "https://a.example/two", "https://a.example/three"] {
+            assert_eq!(site.admit(page).as_deref(), Some(page));
+        }
+        assert_eq!(site.admit("https://a.example/four").as_deref(), Some("https://a.example/"));
+        assert_eq!(site.admit("https://b.example/"), None);
+        // Their sessions may not be durable yet.
+        site.read().await;
+        assert_eq!(site.count(), 4);
+        assert_eq!(
+            site.admit("https://a.example/three").as_deref(),
+            Some("https://a.example/three")
+        );
+        site.read().await;
+        assert_eq!(site.count(), 1);
+        assert_eq!(site.admit("https://a.example/kept").as_deref(), Some("https://a.example/kept"));
+        assert_eq!(site.admit("https://b.example/").as_deref(), Some("https://b.example/"));
+        assert_eq!(lock(&site.quotas.pages.known).total, site.count());
+        metrics.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_rate_of_new_pages_is_charged_once_the_store_was_read() {
+        let mut site = Site::new().await;
+        site.limits = Limits::default();
+        site.limits.set("new_pages_per_address", "2/day").unwrap();
+        let page = |number: u32| format!("https://a.example/{number}");
+        assert!((0..5).all(|number| site.admit(&page(number)) == Some(page(number))));
+        site.read().await;
+        assert!((0..7).all(|number| site.admit(&page(number)) == Some(page(number))));
+        assert_eq!(site.admit(&page(7)).as_deref(), Some("https://a.example/"));
     }
 }
