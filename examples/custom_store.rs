@@ -159,18 +159,23 @@ impl Store for MemoryStore {
         Ok(keys)
     }
 
-    async fn create_key(&self, key: &ApiKey, now: DateTime<Utc>) -> Answer<bool> {
+    async fn add_key(&self, record: &KeyRecord) -> Answer<bool> {
         let mut state = self.change();
-        let is_new = state.key_id(key).is_err();
-        let record = KeyRecord { key: key.clone(), created_at: now, disabled_at: None };
-        Arc::make_mut(&mut state).keys.extend(is_new.then_some(record));
+        let is_new = state.key_id(&record.key).is_err();
+        Arc::make_mut(&mut state).keys.extend(is_new.then(|| record.clone()));
         Ok(is_new)
     }
 
-    async fn revoke_key(&self, key: &ApiKey, now: DateTime<Utc>) -> Answer<bool> {
+    async fn change_key(&self, key: &ApiKey, change: &KeyChange) -> Answer<bool> {
         let mut state = self.change();
-        let record = Arc::make_mut(&mut state).keys.iter_mut().find(|record| record.key == *key);
-        Ok(record.map(|record| record.disabled_at.get_or_insert(now)).is_some())
+        let mut keys = Arc::make_mut(&mut state).keys.iter_mut();
+        let Some(record) = keys.find(|record| record.key == *key) else { return Ok(false) };
+        match change {
+            KeyChange::Revoke(at) => drop(record.disabled_at.get_or_insert(*at)),
+            KeyChange::Restore => record.disabled_at = None,
+            KeyChange::Settings(settings) => record.settings = settings.clone(),
+        }
+        Ok(true)
     }
 
     async fn beat(&self, instance: Instance, now: DateTime<Utc>) -> Answer<()> {

@@ -374,7 +374,8 @@ async fn check_target(from: &dyn Store, to: &dyn Store) -> Result<(), CopyError>
     Ok(())
 }
 
-/// Copies the keys, and returns how many were added. One that the target has already is as old as it is there.
+/// Copies the keys, and returns how many were added. A key that the target has already keeps its age and its
+/// settings there.
 async fn copy_keys(from: &dyn Store, to: &dyn Store) -> Result<u64, CopyError> {
     let keys = patiently(|| from.keys()).await.map_err(CopyError::Read)?;
     let there = patiently(|| to.keys()).await.map_err(CopyError::Write)?;
@@ -389,11 +390,10 @@ async fn copy_keys(from: &dyn Store, to: &dyn Store) -> Result<u64, CopyError> {
     }
     let mut added = 0;
     for record in &keys {
-        let key = &record.key;
-        let create = patiently(|| to.create_key(key, record.created_at)).await;
-        added += u64::from(create.map_err(CopyError::Write)?);
+        let add = patiently(|| to.add_key(record)).await;
+        added += u64::from(add.map_err(CopyError::Write)?);
         if let Some(at) = record.disabled_at {
-            patiently(|| to.revoke_key(key, at)).await.map_err(CopyError::Write)?;
+            patiently(|| to.revoke_key(&record.key, at)).await.map_err(CopyError::Write)?;
         }
     }
     Ok(added)

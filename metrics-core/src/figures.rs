@@ -35,6 +35,8 @@ pub struct Figures {
     pub joins: Joins,
     /// What became of events.
     pub events: Events,
+    /// How many pages were reduced to their site because of a limit.
+    pub pages: ReducedPages,
     /// How many segments were longer than fits between the timestamps of their ends, and were cut.
     pub clamped: u64,
     /// How often sessions were written, and how often that failed.
@@ -59,6 +61,10 @@ pub struct Joins {
     pub invalid_key: u64,
     /// They are known bots.
     pub bot: u64,
+    /// Their page or origin is no site of the key.
+    pub origin: u64,
+    /// A rate limit of joins was used up.
+    pub too_many: u64,
     /// Something that they said of the session cannot be.
     pub invalid: u64,
     /// The keys were not known.
@@ -79,12 +85,26 @@ pub struct Events {
     pub full: u64,
     /// The recorder had ended.
     pub late: u64,
+    /// A rate limit of events was used up.
+    pub too_many: u64,
     /// Sessions of which something was recorded, but the store refused it.
     pub refused_sessions: u64,
     /// Sessions of which something was recorded, but their key has as many videos as it may.
     pub too_many_videos_sessions: u64,
+    /// Sessions of which something was recorded, but a rate limit of new videos was used up.
+    pub too_many_new_videos_sessions: u64,
     /// Sessions whose events named another video than the store has for them.
     pub other_video_sessions: u64,
+}
+
+/// Pages that count under their site, or not at all.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct ReducedPages {
+    /// Their key has as many pages as it may.
+    pub too_many: u64,
+    /// A rate limit of new pages was used up.
+    pub too_many_new: u64,
 }
 
 /// How often sessions were written.
@@ -118,6 +138,7 @@ pub(crate) struct Tallies {
     pub(crate) waiting_sessions: AtomicUsize,
     pub(crate) joins: JoinTally,
     pub(crate) events: EventTally,
+    pub(crate) pages: PageTally,
     pub(crate) clamped: Count,
     pub(crate) commits_done: Count,
     pub(crate) commits_failed: Count,
@@ -132,6 +153,8 @@ pub(crate) struct JoinTally {
     pub(crate) admitted: Count,
     pub(crate) invalid_key: Count,
     pub(crate) bot: Count,
+    pub(crate) origin: Count,
+    pub(crate) too_many: Count,
     pub(crate) invalid: Count,
     pub(crate) unavailable: Count,
 }
@@ -143,9 +166,17 @@ pub(crate) struct EventTally {
     pub(crate) invalid: Count,
     pub(crate) full: Count,
     pub(crate) late: Count,
+    pub(crate) too_many: Count,
     pub(crate) refused_sessions: Count,
     pub(crate) too_many_videos_sessions: Count,
+    pub(crate) too_many_new_videos_sessions: Count,
     pub(crate) other_video_sessions: Count,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct PageTally {
+    pub(crate) too_many: Count,
+    pub(crate) too_many_new: Count,
 }
 
 /// A number that only goes up.
@@ -206,6 +237,7 @@ impl Default for Tallies {
             waiting_sessions: AtomicUsize::default(),
             joins: JoinTally::default(),
             events: EventTally::default(),
+            pages: PageTally::default(),
             clamped: Count::default(),
             commits_done: Count::default(),
             commits_failed: Count::default(),
@@ -225,7 +257,7 @@ impl Tallies {
         away_since: Option<DateTime<Utc>>,
         in_memory: usize,
     ) -> Figures {
-        let Self { joins, events, .. } = self;
+        let Self { joins, events, pages, .. } = self;
         Figures {
             waiting,
             waiting_sessions: self.waiting_sessions.load(Relaxed),
@@ -236,6 +268,8 @@ impl Tallies {
                 admitted: joins.admitted.get(),
                 invalid_key: joins.invalid_key.get(),
                 bot: joins.bot.get(),
+                origin: joins.origin.get(),
+                too_many: joins.too_many.get(),
                 invalid: joins.invalid.get(),
                 unavailable: joins.unavailable.get(),
             },
@@ -245,9 +279,15 @@ impl Tallies {
                 invalid: events.invalid.get(),
                 full: events.full.get(),
                 late: events.late.get(),
+                too_many: events.too_many.get(),
                 refused_sessions: events.refused_sessions.get(),
                 too_many_videos_sessions: events.too_many_videos_sessions.get(),
+                too_many_new_videos_sessions: events.too_many_new_videos_sessions.get(),
                 other_video_sessions: events.other_video_sessions.get(),
+            },
+            pages: ReducedPages {
+                too_many: pages.too_many.get(),
+                too_many_new: pages.too_many_new.get(),
             },
             clamped: self.clamped.get(),
             commits: Commits { done: self.commits_done.get(), failed: self.commits_failed.get() },

@@ -105,9 +105,12 @@ pub mod interval;
 pub mod key;
 #[cfg(feature = "recorder")]
 mod keyring;
+pub mod limits;
 #[cfg(feature = "recorder")]
 mod metrics;
 pub mod query;
+#[cfg(feature = "recorder")]
+mod quota;
 pub mod record;
 #[cfg(feature = "recorder")]
 pub mod recorder;
@@ -133,6 +136,8 @@ pub use key::ApiKey;
 #[cfg(feature = "recorder")]
 pub use metrics::{Bots, Builder, Join, JoinError, KeyChanges, Metrics, SESSION_BYTES_MAX};
 pub use query::{BucketQuery, EngagementQuery, Selection, Timeframe};
+#[cfg(feature = "recorder")]
+pub use quota::{RateExceeded, Usage};
 #[cfg(feature = "recorder")]
 pub use recorder::{EventError, Viewing};
 #[cfg(feature = "recorder")]

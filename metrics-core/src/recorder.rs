@@ -37,14 +37,15 @@ use tokio::time::Instant;
 
 use self::live::{Entry, Input, Left, Live, Owner};
 pub use self::spool::{Spool, SpoolError, Stopped, TakenUp};
-pub use self::videos::VIDEOS_MAX;
 use self::videos::Videos;
 use self::writer::Away;
 pub use crate::clock::Clock;
 use crate::event::{CheckedEvent, InvalidEvent, PlayerEvent};
 use crate::figures::Tallies;
-pub use crate::figures::{Commits, Events, Figures, Histogram, Joins};
+pub use crate::figures::{Commits, Events, Figures, Histogram, Joins, ReducedPages};
 use crate::key::SessionId;
+pub use crate::limits::VIDEOS_MAX;
+use crate::quota::{Charge, Kind, RateExceeded};
 use crate::session::{Moment, SEGMENTS_MAX};
 use crate::store::{Instance, Store, Subject};
 use crate::video::Video;
@@ -157,6 +158,9 @@ pub enum NotStored {
         /// How many it may have.
         videos_max: u32,
     },
+    /// It would begin a session of a video that is new, and a rate limit of new videos is used up.
+    #[error(transparent)]
+    TooManyNewVideos(#[from] RateExceeded),
 }
 
 /// An event, or a viewer who joins, names another video than the session has.
@@ -228,6 +232,9 @@ pub enum EventError {
     /// The session holds as many segments as it may; nothing was changed.
     #[error("a session has at most {SEGMENTS_MAX} segments")]
     Full,
+    /// A rate limit of events is used up; nothing was changed.
+    #[error(transparent)]
+    TooMany(#[from] RateExceeded),
     /// The store refused it.
     #[error(transparent)]
     NotStored(#[from] NotStored),
@@ -285,6 +292,8 @@ pub(crate) struct Admitted {
     /// See [`ApiKey::clock_shift_ms`](crate::ApiKey::clock_shift_ms).
     pub(crate) clock_shift_ms: i64,
     pub(crate) subject: Subject,
+    /// The limits that its events and its video are charged to; `None` for no limits.
+    pub(crate) charge: Option<Charge>,
     /// See [`Join::signs`](crate::Join::signs).
     pub(crate) gives_signs: bool,
 }
@@ -319,7 +328,7 @@ impl Viewing {
     ///
     /// # Errors
     ///
-    /// [`EventError::Invalid`] and [`EventError::Full`]; nothing was changed.
+    /// [`EventError::Invalid`], [`EventError::Full`] and [`EventError::TooMany`]; nothing was changed.
     pub fn submit(&self, event: &PlayerEvent) -> Result<Acknowledgement, EventError> {
         let submitted = self.fold(event);
         let events = &self.recorder.tallies.events;
@@ -328,6 +337,7 @@ impl Viewing {
             Ok((_, false)) => &events.unchanged,
             Err(EventError::Invalid(_)) => &events.invalid,
             Err(EventError::Full) => &events.full,
+            Err(EventError::TooMany(_)) => &events.too_many,
             Err(EventError::NotStored(_)) => &events.late,
         };
         tally.add(1);
@@ -336,6 +346,7 @@ impl Viewing {
 
     fn fold(&self, event: &PlayerEvent) -> Result<(Acknowledgement, bool), EventError> {
         let checked = event.check()?.salted(self.entry.salt);
+        self.entry.charge.as_ref().map_or(Ok(()), |charge| charge.take(Kind::Events))?;
         let checked = lock(&self.repeats).tell_apart(checked);
         let shift_ms = self.entry.clock_shift_ms;
         let timestamp_ms = event.timestamp_ms.map(|ms| ms.saturating_add(shift_ms));
@@ -421,6 +432,11 @@ impl Recorder {
         let away_since = lock(&self.away).as_ref().map(|away| away.since);
         let in_memory = self.shards.iter().map(|shard| lock(shard).entries.len()).sum();
         self.tallies.figures(self.inputs.load(Ordering::Relaxed), away_since, in_memory)
+    }
+
+    /// Whether a session is in memory.
+    pub(crate) fn has(&self, id: SessionId) -> bool {
+        self.shard(id).entries.contains_key(&id)
     }
 
     pub(crate) fn now(&self) -> DateTime<Utc> {

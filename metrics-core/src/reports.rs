@@ -21,6 +21,7 @@ use crate::scan::{Answer, Fields, ScanError};
 use crate::store::{Error, Store};
 use crate::time_bucket::Buckets;
 
+pub(crate) use self::read::{Fold, Reading, read_from};
 pub(crate) use self::scanning::{info, picked};
 pub use self::videos::{SEARCH_BYTES_MAX, VideoEntry, VideoList, VideosQuery};
 

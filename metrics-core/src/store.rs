@@ -27,7 +27,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::block::{Block, Groups, Row, RowId};
 use crate::client::Client;
-use crate::key::{ApiKey, SessionId};
+use crate::key::{ApiKey, KeySettings, SessionId};
 use crate::session::Stored;
 use crate::source::Source;
 use crate::totals::{DayTotals, StoredTotals};
@@ -81,11 +81,21 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// [`Error::Unavailable`] if the database could not be reached, here and in all other methods.
     async fn keys(&self) -> Result<Vec<KeyRecord>, Error>;
 
-    /// Adds a key, and returns false if it was there already.
-    async fn create_key(&self, key: &ApiKey, now: DateTime<Utc>) -> Result<bool, Error>;
+    /// Adds a key with all that its record says, and returns false if it was there already: then nothing is changed.
+    async fn add_key(&self, record: &KeyRecord) -> Result<bool, Error>;
 
-    /// Disables a key, and returns false if there is none. A key that is disabled already keeps its first time.
-    async fn revoke_key(&self, key: &ApiKey, now: DateTime<Utc>) -> Result<bool, Error>;
+    /// Changes a key, and returns false if there is none.
+    async fn change_key(&self, key: &ApiKey, change: &KeyChange) -> Result<bool, Error>;
+
+    /// Adds a key without settings: [`add_key`](Self::add_key).
+    async fn create_key(&self, key: &ApiKey, now: DateTime<Utc>) -> Result<bool, Error> {
+        self.add_key(&KeyRecord::new(key.clone(), now)).await
+    }
+
+    /// Revokes a key: [`change_key`](Self::change_key).
+    async fn revoke_key(&self, key: &ApiKey, now: DateTime<Utc>) -> Result<bool, Error> {
+        self.change_key(key, &KeyChange::Revoke(now)).await
+    }
 
     /// Waits until the keys may have changed since the call that returned `seen` (0 for the first), and returns the
     /// number for the next call. Cancel safe.
@@ -433,7 +443,18 @@ pub enum Migrations {
     Check,
 }
 
-/// A key, and since when.
+/// A change of a key: see [`Store::change_key`].
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum KeyChange {
+    /// It is valid no more, from this time on. A key that is revoked already keeps its first time.
+    Revoke(DateTime<Utc>),
+    /// It is valid again.
+    Restore,
+    /// Its settings are replaced.
+    Settings(KeySettings),
+}
+
+/// A key, since when, and how it is used.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct KeyRecord {
     /// The key.
@@ -442,6 +463,16 @@ pub struct KeyRecord {
     pub created_at: DateTime<Utc>,
     /// When it was revoked, if it was.
     pub disabled_at: Option<DateTime<Utc>>,
+    /// Its settings.
+    pub settings: KeySettings,
+}
+
+impl KeyRecord {
+    /// A valid key without settings.
+    #[must_use]
+    pub fn new(key: ApiKey, created_at: DateTime<Utc>) -> Self {
+        Self { key, created_at, disabled_at: None, settings: KeySettings::default() }
+    }
 }
 
 /// One process that records sessions: a number chosen at random when it starts.

@@ -70,6 +70,8 @@ pub enum Wanted {
     CreateKey,
     /// That a key is valid no more.
     RevokeKey,
+    /// Other settings of a key, limits included, or that a revoked key is valid again.
+    ChangeKey,
 }
 
 /// What [`Access`] decides.

@@ -156,6 +156,11 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
+    /// A hash of the address, for limits per address.
+    pub(crate) fn address(&self) -> Option<u64> {
+        self.network
+    }
+
     /// Begins to look at a secret. Say then whether it was right.
     ///
     /// # Errors

@@ -6,6 +6,7 @@
 mod command;
 mod exposure;
 mod names;
+mod quota;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -18,7 +19,9 @@ use std::sync::Arc;
 use chrono::{TimeDelta, Utc};
 use clap::Parser as _;
 use clap::error::ErrorKind;
-use metrics_core::recorder::{Spool, VIDEOS_MAX};
+use metrics_core::limits::Limits;
+use metrics_core::recorder::Spool;
+use metrics_core::source::PageDetail;
 use metrics_core::store::{Migrations, TimescaleOptions};
 use metrics_core::time_bucket::Span;
 use metrics_core::{ApiKey, Bots};
@@ -52,7 +55,18 @@ Environment (a flag wins over its variable):
   METRICS_DEFAULT_KEY      the API key of batches that name none [default: none]
   METRICS_BOTS             refuse or count: what to do with known bots, also browsers that a
                            program drives [default: refuse]
+  METRICS_BOT_NETWORKS     a file of networks whose clients are treated as bots, one a line like
+                           203.0.113.0/24, with comments after # [default: none]
   METRICS_VIDEOS_PER_KEY   how many videos a key may have [default: 100000]
+  METRICS_PAGES_PER_KEY    how many pages a key may have; further ones count as the page / of
+                           their site [default: 50000]
+  METRICS_LIMITS           rate limits, separated by commas: joins, events, new_videos, new_pages,
+                           each also with _per_address, like new_videos=20000/day or joins=none
+                           [default: joins=120000/minute, joins_per_address=3000/minute,
+                           events=1200000/minute, events_per_address=60000/minute,
+                           new_videos=20000/day, new_videos_per_address=2000/day,
+                           new_pages=20000/day, new_pages_per_address=2000/day]
+  METRICS_PAGES            path, host or none: how much of pages is kept [default: path]
   METRICS_OPT_OUT          ignore or refuse: what to do with viewers who send Sec-GPC: 1 or
                            DNT: 1 [default: ignore]
   METRICS_CORS_ORIGINS     origins whose pages may read reports, separated by commas, or *
@@ -152,8 +166,10 @@ pub struct Config {
     pub wait_for_store: bool,
     /// What to do with known bots, also browsers that a program drives.
     pub bots: Bots,
-    /// How many videos a key may have.
-    pub videos_max: u32,
+    /// The limits of keys that set none.
+    pub limits: Limits,
+    /// How much of pages is kept.
+    pub page_detail: PageDetail,
     /// How the service behaves.
     pub settings: Settings,
     /// How many connections may be open at once.
@@ -294,8 +310,9 @@ impl Config {
         let variable = |name| Setting::variable(name, &environment);
         let wait_for_store = variable("METRICS_WAIT_FOR_STORE").read("true or false", read_bool)?;
         let bots = variable("METRICS_BOTS").read("refuse or count", read_bots)?;
-        let videos_max = variable("METRICS_VIDEOS_PER_KEY")
-            .read("a number, 1 or more", |text| text.parse().ok().filter(|number| 0 < *number))?;
+        let limits = quota::limits(&environment)?;
+        let page_detail = quota::page_detail(&environment)?;
+        let bot_networks = quota::bot_networks(&environment)?;
         let heed_opt_out = variable("METRICS_OPT_OUT").read("ignore or refuse", read_opt_out)?;
         let cors = variable("METRICS_CORS_ORIGINS")
             .read("origins like https://example.com, separated by commas, or *", read_cors)?;
@@ -341,6 +358,7 @@ impl Config {
             forwarded_header,
             forwarded_hops,
             connections_per_address,
+            bot_networks: Arc::new(bot_networks),
             ..Settings::default()
         };
         Ok(Self {
@@ -354,7 +372,8 @@ impl Config {
             migrate_only: flags.migrate_only,
             wait_for_store: flags.wait_for_store || wait_for_store.unwrap_or(false),
             bots: bots.unwrap_or_default(),
-            videos_max: videos_max.unwrap_or(VIDEOS_MAX),
+            limits,
+            page_detail,
             settings,
             connections_max: connections_max.unwrap_or(CONNECTIONS_MAX),
             log_filter: log_filter.unwrap_or_else(|| "info".to_owned()),

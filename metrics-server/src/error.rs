@@ -11,7 +11,7 @@ use hyper::{Response, StatusCode};
 use metrics_core::budget::UsedUp;
 use metrics_core::query::QueryError;
 use metrics_core::scan::ScanError;
-use metrics_core::{ReportError, store};
+use metrics_core::{RateExceeded, ReportError, store};
 
 use crate::attempts::TooMany;
 use crate::queue::Full;
@@ -79,12 +79,18 @@ pub(crate) enum Error {
     /// Keys or passwords were guessed from where the request comes.
     #[error(transparent)]
     TooManyAttempts(#[from] TooMany),
+    /// A rate limit of a key or of an address under it is used up.
+    #[error(transparent)]
+    RateExceeded(#[from] RateExceeded),
     /// Nothing is at this address.
     #[error("nothing is here; the API is under /api/v1")]
     NotFound,
     /// Nobody can revoke a key that is not there.
     #[error("Could not revoke key")]
     UnknownKey,
+    /// There is no key to change.
+    #[error("there is no such key; GET /api/v1/keys lists all")]
+    NoSuchKey,
     /// The key to import is there already.
     #[error("`key` exists already")]
     KeyExists,
@@ -196,13 +202,13 @@ impl Error {
             Self::Forbidden | Self::ForeignPage { .. } => StatusCode::FORBIDDEN,
             Self::UnknownHost(_) => StatusCode::MISDIRECTED_REQUEST,
             Self::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::NotFound | Self::UnknownKey => StatusCode::NOT_FOUND,
+            Self::NotFound | Self::UnknownKey | Self::NoSuchKey => StatusCode::NOT_FOUND,
             Self::KeyExists => StatusCode::CONFLICT,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::PastTheEnd { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::UnknownVersion => StatusCode::FORBIDDEN,
             Self::UnknownWebsocket => StatusCode::UPGRADE_REQUIRED,
-            Self::TooManyAttempts(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooManyAttempts(_) | Self::RateExceeded(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::NotStored
             | Self::Busy
             | Self::Crowded
@@ -231,7 +237,8 @@ impl Error {
             // What follows may be anything.
             Self::Ambiguous | Self::HostHeader | Self::UpgradeBody => (CONNECTION, "close"),
             Self::UnknownWebsocket => (SEC_WEBSOCKET_VERSION, "13"),
-            Self::TooManyAttempts(TooMany { retry_after }) => {
+            Self::TooManyAttempts(TooMany { retry_after })
+            | Self::RateExceeded(RateExceeded { retry_after, .. }) => {
                 // Up, so that there is room by then.
                 let seconds = retry_after.as_secs() + u64::from(0 < retry_after.subsec_nanos());
                 return Some((RETRY_AFTER, seconds.into()));

@@ -89,6 +89,7 @@ mod kept;
 mod lean;
 mod longpoll;
 mod mount;
+mod networks;
 mod outbox;
 mod page;
 mod parameters;
@@ -119,6 +120,7 @@ pub use config::{
 pub use cors::Cors;
 pub use hosts::Hosts;
 pub use mount::Prefix;
+pub use networks::{InvalidNetwork, Networks};
 pub use page::EXAMPLE_KEY;
 pub use response::{Body, Cut};
 pub use route::Routes;

@@ -81,7 +81,8 @@ async fn run(config: Config) -> Result<(), Box<dyn Error>> {
             taken_up = take_up(spool, &store) => taken_up?,
         }
     }
-    let metrics = Metrics::builder(store).bots(config.bots).videos_max(config.videos_max);
+    let metrics = Metrics::builder(store).bots(config.bots).limits(config.limits.clone());
+    let metrics = metrics.page_detail(config.page_detail);
     let metrics = match config.retention {
         Some(span) => metrics.retention(span).start(),
         None => metrics.start(),
@@ -167,7 +168,7 @@ async fn prepare(config: &Config) -> Result<Option<Arc<dyn Store>>, Box<dyn Erro
                 .await?;
         }
         Command::Keys(what) => {
-            if !matches!(what, KeysCommand::Create(_)) {
+            if !matches!(what, KeysCommand::Create(..)) {
                 check_there(&config.database)?;
             }
             see_to_keys(&*open(config, &config.database).await?, what).await?;

@@ -94,7 +94,7 @@ impl<'a> Route<'a> {
             | Self::Dimension(_)
             | Self::Export(_)
             | Self::Keys => "GET, POST, OPTIONS",
-            Self::Key(_) => "DELETE, OPTIONS",
+            Self::Key(_) => "DELETE, PATCH, OPTIONS",
         }
     }
 
@@ -128,6 +128,7 @@ impl<'a> Route<'a> {
             Self::Figures => Some(Wanted::Figures),
             Self::Keys if method == Method::POST => Some(Wanted::CreateKey),
             Self::Keys => Some(Wanted::ListKeys),
+            Self::Key(_) if method == Method::PATCH => Some(Wanted::ChangeKey),
             Self::Key(_) => Some(Wanted::RevokeKey),
             Self::Report(_) | Self::Dimension(_) | Self::Export(_) => Some(Wanted::Report),
         }

@@ -13,7 +13,7 @@ use hyper::header::{
     SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, USER_AGENT,
 };
 use hyper::{Method, Request, Response};
-use metrics_core::client::Headers;
+use metrics_core::client::{Classification, Headers};
 use metrics_core::recorder::Stopped;
 use metrics_core::{ApiKey, Metrics, Reports};
 use tokio::time::timeout;
@@ -63,6 +63,15 @@ const REPORT_MAX: Duration = Duration::from_secs(60);
 
 /// How long it may take to decide who may read what.
 const ACCESS_MAX: Duration = Duration::from_secs(10);
+
+/// How a client sends events.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Way {
+    /// Over a websocket or long polling.
+    Channel,
+    /// In batches.
+    Batch,
+}
 
 /// Answers requests, and speaks with the websockets that come of them.
 ///
@@ -289,7 +298,7 @@ impl Service {
             }
             (Route::Events, _) => {
                 let key = self.key_of(request.uri().query())?;
-                let visitor = self.visitor(&request);
+                let visitor = self.visitor(&request, Way::Batch);
                 let body = bodies.read(request.into_body()).await?;
                 timeout(READY_MAX, metrics.ready()).await.map_err(|_| Error::NotStored)?;
                 events::record(metrics, key.as_ref(), &visitor, &body).await
@@ -302,6 +311,10 @@ impl Service {
                 let making = self.inner.answers.admit_now()?;
                 let body = making.body(keys::list(metrics, &granted).await?).await?;
                 Ok(response::json_body(body))
+            }
+            (Route::Key(id), Method::PATCH) => {
+                let body = bodies.read(request.into_body()).await?;
+                keys::change(metrics, &granted, id, &body).await
             }
             (Route::Key(id), _) => keys::revoke(metrics, &granted, id).await,
             (Route::Report(_) | Route::Dimension(_) | Route::Export(_), _) => {
@@ -433,7 +446,7 @@ impl Service {
             return Err(Error::NotAWebsocket);
         }
         check_upgrade(request.headers())?;
-        let visitor = Arc::new(self.visitor(request).with_query(query));
+        let visitor = Arc::new(self.visitor(request, Way::Channel).with_query(query));
         let offers = request.headers().get_all(SEC_WEBSOCKET_PROTOCOL);
         let offered = offers.iter().any(|header| header.to_str().is_ok_and(offers_subprotocol));
         let (response, upgraded) =
@@ -483,7 +496,7 @@ impl Service {
         let Some(version) = Version::from_vsn(parameter(query, "vsn").as_deref()) else {
             return Ok(longpoll::forbidden());
         };
-        Ok(longpolls.open(version, self.visitor(&request).with_query(query)))
+        Ok(longpolls.open(version, self.visitor(&request, Way::Channel).with_query(query)))
     }
 
     /// Whoever makes a request, for secrets that are guessed.
@@ -491,12 +504,12 @@ impl Service {
         self.inner.attempts.of(self.peer(headers, extensions))
     }
 
-    /// The address that makes a request, if it is known.
+    /// The address that a request comes from, if it is known.
     fn peer(&self, headers: &HeaderMap, extensions: &Extensions) -> Option<Peer> {
         self.forwarded(headers).or_else(|| extensions.get::<Peer>().copied())
     }
 
-    fn visitor<B>(&self, request: &Request<B>) -> Visitor {
+    fn visitor<B>(&self, request: &Request<B>, way: Way) -> Visitor {
         let headers = request.headers();
         let text = |name: HeaderName| {
             let value = headers.get(name)?.as_bytes();
@@ -509,8 +522,16 @@ impl Service {
         let mut who = Headers::default();
         who.user_agent = user_agent.as_deref();
         who.brands = brands.as_deref();
+        let origin = text(ORIGIN);
+        // Every browser has a User-Agent. Apps and servers that send batches may have none.
+        let is_nameless = user_agent.is_none() && (way == Way::Channel || origin.is_some());
+        let networks = &self.inner.settings.bot_networks;
+        let peer = self.peer(headers, request.extensions());
+        let is_bot = is_nameless || peer.is_some_and(|Peer(address)| networks.contains(address));
+        let sender = self.inner.metrics.classify(who);
         Visitor {
-            sender: self.inner.metrics.classify(who),
+            sender: if is_bot { Classification::Bot } else { sender },
+            origin: origin.map(Into::into),
             page: None,
             join_parameters: None,
             opted_out: self.inner.settings.heed_opt_out && (asks("sec-gpc") || asks("dnt")),

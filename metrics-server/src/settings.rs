@@ -11,6 +11,7 @@ use crate::access::Access;
 use crate::cors::Cors;
 use crate::hosts::Hosts;
 use crate::mount::Prefix;
+use crate::networks::Networks;
 use crate::route::Routes;
 
 /// How a [`Service`](crate::Service) behaves. More may be added, so it is made from the default:
@@ -47,6 +48,8 @@ pub struct Settings {
     /// [`serve()`](crate::serve()) allows a quarter of all, and at least 64. Connections from this machine do not count.
     /// With [`forwarded_header`](Self::forwarded_header) the requests and websockets of the address there count instead.
     pub connections_per_address: Option<usize>,
+    /// Networks whose clients are treated as bots, like those of data centres: none, unless said otherwise.
+    pub bot_networks: Arc<Networks>,
     /// Which routes there are: all, unless said otherwise.
     pub routes: Routes,
     /// Under which path they are: none, unless said otherwise.
@@ -106,6 +109,12 @@ impl Settings {
     #[must_use]
     pub fn connections_per_address(self, most: usize) -> Self {
         Self { connections_per_address: Some(most), ..self }
+    }
+
+    /// Treats clients in these networks as bots.
+    #[must_use]
+    pub fn bot_networks(self, networks: Networks) -> Self {
+        Self { bot_networks: Arc::new(networks), ..self }
     }
 
     /// Has these routes only. Whatever else is asked for is not there.

@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use super::{Admitted, NotStored, Progress, lock};
 use crate::event::{CheckedEvent, Step};
 use crate::key::SessionId;
+use crate::quota::Charge;
 use crate::session::{Moment, Reach, Session};
 use crate::store::{Instance, SessionWrite, Subject, Version};
 use crate::upkeep::Loaded;
@@ -118,18 +119,21 @@ pub(super) struct Entry {
     pub(super) subject: Arc<Subject>,
     pub(super) salt: u64,
     pub(super) clock_shift_ms: i64,
+    // None: the session was recovered, and is not limited.
+    pub(super) charge: Option<Charge>,
     live: Mutex<Live>,
 }
 
 impl Entry {
     pub(super) fn new(admitted: Admitted) -> Self {
-        let Admitted { id, salt, clock_shift_ms, subject, gives_signs: _ } = admitted;
-        Self { id, subject: Arc::new(subject), salt, clock_shift_ms, live: Mutex::default() }
+        let Admitted { id, salt, clock_shift_ms, subject, charge, gives_signs: _ } = admitted;
+        let (subject, live) = (Arc::new(subject), Mutex::default());
+        Self { id, subject, salt, clock_shift_ms, charge, live }
     }
 
     /// A session that another recorder left, of which no events come any more.
     pub(super) fn left(id: SessionId, subject: Arc<Subject>) -> Self {
-        Self { id, subject, salt: 0, clock_shift_ms: 0, live: Mutex::default() }
+        Self { id, subject, salt: 0, clock_shift_ms: 0, charge: None, live: Mutex::default() }
     }
 
     /// What would be lost if the recorder ended now.

@@ -66,6 +66,7 @@ fn admitted(number: usize) -> Admitted {
             client: Client::default(),
             session_data: None,
         },
+        charge: None,
         gives_signs: false,
     }
 }

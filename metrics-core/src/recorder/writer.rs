@@ -205,6 +205,9 @@ impl Recorder {
                 NotStored::Refused => tallies.events.refused_sessions.add(1),
                 NotStored::AnotherVideo(_) => tallies.events.other_video_sessions.add(1),
                 NotStored::TooManyVideos { .. } => tallies.events.too_many_videos_sessions.add(1),
+                NotStored::TooManyNewVideos(_) => {
+                    tallies.events.too_many_new_videos_sessions.add(1);
+                }
             }
         }
     }
@@ -248,19 +251,19 @@ impl Recorder {
         writes: Vec<SessionWrite>,
         refused: &mut Refused,
     ) -> Result<Vec<Arc<Entry>>, Error> {
-        let admitted = self.videos.admit(&self.store, &writes).await?;
-        if admitted.iter().all(|admitted| *admitted) {
+        let admitted = self.videos.admit(&self.store, entries, &writes).await?;
+        if admitted.iter().all(Result::is_ok) {
             let outcomes = self.commit_all(writes).await?;
             return Ok(self.written(entries, &outcomes));
         }
         let (mut allowed, mut left) = (Vec::new(), Vec::new());
         for ((entry, write), admitted) in entries.iter().zip(writes).zip(admitted) {
-            if admitted {
-                allowed.push(Arc::clone(entry));
-                left.push(write);
-            } else {
-                let refusal = NotStored::TooManyVideos { videos_max: self.videos.max() };
-                self.refuse(entry, &mut entry.lock(), refusal, refused);
+            match admitted {
+                Ok(()) => {
+                    allowed.push(Arc::clone(entry));
+                    left.push(write);
+                }
+                Err(refusal) => self.refuse(entry, &mut entry.lock(), refusal, refused),
             }
         }
         let outcomes = self.commit_all(left).await?;

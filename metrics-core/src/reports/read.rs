@@ -60,7 +60,7 @@ pub(crate) struct Reading {
 
 impl Reading {
     /// Reads open and closed sessions that started in `frame`: first and last Unix millisecond.
-    pub(super) fn new(scope: VideoScope, lists_videos: bool, frame: (i64, i64)) -> Self {
+    pub(crate) fn new(scope: VideoScope, lists_videos: bool, frame: (i64, i64)) -> Self {
         Self { scope, lists_videos, closed: Some(frame), open: Some(frame), watched_at: None }
     }
 }

@@ -9,6 +9,7 @@
 mod blocks;
 mod convert;
 mod fault;
+mod keys;
 mod open;
 mod place;
 mod read;
@@ -33,17 +34,14 @@ use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use self::fault::Fault;
 use self::place::{Place, transaction};
 use self::read::QuietFrom;
-use self::schema::keys;
 use self::snapshot::SqliteSnapshot;
 use self::write::Ids;
 use super::failure::Failure;
 use super::{
-    Error, Found, Instance, KeyId, KeyRecord, KnownVideo, Migrations, OpenSession, Outcome,
-    Rewrite, SessionWrite, Snapshot, Store, VideoId,
+    Error, Found, Instance, KeyChange, KeyId, KeyRecord, KnownVideo, Migrations, OpenSession,
+    Outcome, Rewrite, SessionWrite, Snapshot, Store, VideoId,
 };
 use crate::key::{ApiKey, SessionId};
-use crate::query::instant;
-use crate::varint::Damaged;
 use crate::video::Video;
 
 /// How many connections read for recording: it loads sessions and keys.
@@ -265,45 +263,18 @@ impl fmt::Debug for SqliteStore {
 #[async_trait]
 impl Store for SqliteStore {
     async fn keys(&self) -> Result<Vec<KeyRecord>, Error> {
-        self.read("list keys", |connection| {
-            let rows = keys::table
-                .select((keys::key, keys::created_at, keys::disabled_at))
-                .order((keys::created_at, keys::id))
-                .load::<(String, i64, Option<i64>)>(connection)?;
-            rows.into_iter()
-                .map(|(key, created_at, disabled_at)| {
-                    Ok(KeyRecord {
-                        key: ApiKey::new(&key).map_err(|_| Damaged("a key is not one"))?,
-                        created_at: instant(created_at),
-                        disabled_at: disabled_at.map(instant),
-                    })
-                })
-                .collect()
-        })
-        .await
+        self.read("list keys", keys::list).await
     }
 
-    async fn create_key(&self, key: &ApiKey, now: DateTime<Utc>) -> Result<bool, Error> {
-        let key = key.clone();
-        self.write("create a key", move |connection, _| {
-            let added = diesel::insert_into(keys::table)
-                .values((keys::key.eq(key.as_str()), keys::created_at.eq(now.timestamp_millis())))
-                .on_conflict(keys::key)
-                .do_nothing()
-                .execute(connection)?;
-            Ok(added == 1)
-        })
-        .await
+    async fn add_key(&self, record: &KeyRecord) -> Result<bool, Error> {
+        let record = record.clone();
+        self.write("add a key", move |connection, _| Ok(keys::add(connection, &record)?)).await
     }
 
-    async fn revoke_key(&self, key: &ApiKey, now: DateTime<Utc>) -> Result<bool, Error> {
-        let key = key.clone();
-        self.write("revoke a key", move |connection, _| {
-            let this = keys::table.filter(keys::key.eq(key.as_str()));
-            diesel::update(this.filter(keys::disabled_at.is_null()))
-                .set(keys::disabled_at.eq(now.timestamp_millis()))
-                .execute(connection)?;
-            Ok(diesel::select(diesel::dsl::exists(this)).get_result(connection)?)
+    async fn change_key(&self, key: &ApiKey, change: &KeyChange) -> Result<bool, Error> {
+        let (key, change) = (key.clone(), change.clone());
+        self.write("change a key", move |connection, _| {
+            Ok(keys::change(connection, &key, &change)?)
         })
         .await
     }

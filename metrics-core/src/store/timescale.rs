@@ -11,6 +11,7 @@ mod commit;
 mod connect;
 mod convert;
 mod ids;
+mod keys;
 mod open;
 mod outdated;
 mod prepared;
@@ -28,7 +29,6 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use diesel::data_types::PgTimestamp;
 use diesel::prelude::*;
 use diesel::result::{ConnectionError, DatabaseErrorKind, Error as DieselError};
 use diesel::sql_types::BigInt;
@@ -47,17 +47,13 @@ use self::connect::{Purpose, Target};
 use self::ids::Ids;
 use self::open::Edition;
 pub(super) use self::outdated::Outdated;
-use self::schema::keys;
 use self::snapshot::TimescaleSnapshot;
-use self::types::{timestamp, unix_ms};
 use super::failure::Failure;
 use super::{
-    Cause, Error, Found, Instance, KEYS_POLL, KeyId, KeyRecord, KnownVideo, Migrations,
+    Cause, Error, Found, Instance, KEYS_POLL, KeyChange, KeyId, KeyRecord, KnownVideo, Migrations,
     OpenSession, Outcome, Rewrite, SessionWrite, Snapshot, Store, VideoId,
 };
 use crate::key::{ApiKey, SessionId};
-use crate::query::instant;
-use crate::varint::Damaged;
 use crate::video::Video;
 
 const STORE: &str = "TimescaleDB";
@@ -403,62 +399,21 @@ async fn listen(target: Target, tell: watch::Sender<News>) {
 #[async_trait]
 impl Store for TimescaleStore {
     async fn keys(&self) -> Result<Vec<KeyRecord>, Error> {
-        self.record("list keys", |connection| {
-            async move {
-                let rows = keys::table
-                    .select((keys::key, keys::created_at, keys::disabled_at))
-                    .order((keys::created_at, keys::id))
-                    .load::<(String, PgTimestamp, Option<PgTimestamp>)>(connection)
-                    .await?;
-                rows.into_iter()
-                    .map(|(key, created_at, disabled_at)| {
-                        Ok(KeyRecord {
-                            key: ApiKey::new(&key).map_err(|_| Damaged("a key is not one"))?,
-                            created_at: instant(unix_ms(created_at)),
-                            disabled_at: disabled_at.map(|at| instant(unix_ms(at))),
-                        })
-                    })
-                    .collect()
-            }
-            .boxed()
+        self.record("list keys", |connection| keys::list(connection).boxed()).await
+    }
+
+    async fn add_key(&self, record: &KeyRecord) -> Result<bool, Error> {
+        let record = record.clone();
+        self.record("add a key", move |connection| {
+            async move { keys::add(connection, &record).await }.boxed()
         })
         .await
     }
 
-    async fn create_key(&self, key: &ApiKey, now: DateTime<Utc>) -> Result<bool, Error> {
-        let key = key.clone();
-        self.record("create a key", move |connection| {
-            async move {
-                let created_at = timestamp(now.timestamp_millis());
-                let added = diesel::insert_into(keys::table)
-                    .values((keys::key.eq(key.as_str()), keys::created_at.eq(created_at)))
-                    .on_conflict(keys::key)
-                    .do_nothing()
-                    .execute(connection)
-                    .await?;
-                Ok(added == 1)
-            }
-            .boxed()
-        })
-        .await
-    }
-
-    async fn revoke_key(&self, key: &ApiKey, now: DateTime<Utc>) -> Result<bool, Error> {
-        let key = key.clone();
-        self.record("revoke a key", move |connection| {
-            async move {
-                let disabled_at = timestamp(now.timestamp_millis());
-                let valid = keys::table
-                    .filter(keys::key.eq(key.as_str()))
-                    .filter(keys::disabled_at.is_null());
-                diesel::update(valid)
-                    .set(keys::disabled_at.eq(disabled_at))
-                    .execute(connection)
-                    .await?;
-                let this = keys::table.filter(keys::key.eq(key.as_str()));
-                Ok(diesel::select(diesel::dsl::exists(this)).get_result(connection).await?)
-            }
-            .boxed()
+    async fn change_key(&self, key: &ApiKey, change: &KeyChange) -> Result<bool, Error> {
+        let (key, change) = (key.clone(), change.clone());
+        self.record("change a key", move |connection| {
+            async move { keys::change(connection, &key, &change).await }.boxed()
         })
         .await
     }
@@ -586,7 +541,7 @@ impl Store for TimescaleStore {
         self.record("be written", |connection| {
             async move {
                 // Changes nothing, but fails where nothing can be changed.
-                let touch = diesel::delete(keys::table.filter(keys::id.is_null()));
+                let touch = diesel::delete(schema::keys::table.filter(schema::keys::id.is_null()));
                 touch.execute(connection).await?;
                 Ok(())
             }

@@ -9,9 +9,9 @@ use chrono::{DateTime, Utc};
 use metrics_core::block::{Block, Groups, Row};
 use metrics_core::key::SessionId;
 use metrics_core::store::{
-    BlockHead, BlockId, Detail, Error, Found, Instance, KEYS_POLL, KeyId, KeyRecord, KnownVideo,
-    OpenScan, OpenSession, Outcome, Resumable, Rewrite, SessionWrite, Snapshot, Store, VideoId,
-    VideoRecord, VideoScope, Videos,
+    BlockHead, BlockId, Detail, Error, Found, Instance, KEYS_POLL, KeyChange, KeyId, KeyRecord,
+    KnownVideo, OpenScan, OpenSession, Outcome, Resumable, Rewrite, SessionWrite, Snapshot, Store,
+    VideoId, VideoRecord, VideoScope, Videos,
 };
 use metrics_core::totals::StoredTotals;
 use metrics_core::{ApiKey, Video};
@@ -118,14 +118,14 @@ impl<W: Way> Store for Through<W> {
         self.go(Method::Keys, |store| async move { store.keys().await }).await
     }
 
-    async fn create_key(&self, key: &ApiKey, now: DateTime<Utc>) -> Answer<bool> {
-        let key = key.clone();
-        self.go(Method::Other, |store| async move { store.create_key(&key, now).await }).await
+    async fn add_key(&self, record: &KeyRecord) -> Answer<bool> {
+        let record = record.clone();
+        self.go(Method::Other, |store| async move { store.add_key(&record).await }).await
     }
 
-    async fn revoke_key(&self, key: &ApiKey, now: DateTime<Utc>) -> Answer<bool> {
-        let key = key.clone();
-        self.go(Method::Other, |store| async move { store.revoke_key(&key, now).await }).await
+    async fn change_key(&self, key: &ApiKey, change: &KeyChange) -> Answer<bool> {
+        let (key, change) = (key.clone(), change.clone());
+        self.go(Method::Other, |store| async move { store.change_key(&key, &change).await }).await
     }
 
     async fn keys_changed(&self, seen: u64) -> u64 {

@@ -171,6 +171,8 @@ async fn settle(
         let viewing = match visited {
             Ok(viewing) => viewing,
             Err(JoinError::Store(err)) => return Err(err.into()),
+            // What was recorded counts once when the batch comes again.
+            Err(JoinError::TooMany(exceeded)) => return Err(exceeded.into()),
             Err(err) => {
                 invalid += usize::from(matches!(err, JoinError::InvalidKey));
                 answer.reject_all(&group, &reason(err));
@@ -185,6 +187,7 @@ async fn settle(
             match viewing.submit(&event) {
                 Ok(acknowledgement) => acknowledgements.push((index, acknowledgement)),
                 Err(EventError::NotStored(_)) => return Err(Error::NotStored),
+                Err(EventError::TooMany(exceeded)) => return Err(exceeded.into()),
                 Err(err) => answer.reject(index, Refusal::new(&err, Positions::VideoTime).0),
             }
         }
@@ -194,7 +197,9 @@ async fn settle(
             match acknowledgement.durable().await {
                 Ok(()) => {}
                 // To send it again would not help.
-                Err(refusal @ NotStored::TooManyVideos { .. }) => {
+                Err(
+                    refusal @ (NotStored::TooManyVideos { .. } | NotStored::TooManyNewVideos(_)),
+                ) => {
                     answer.reject(index, refusal.to_string());
                 }
                 Err(NotStored::AnotherVideo(another)) => {

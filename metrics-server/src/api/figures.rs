@@ -57,8 +57,17 @@ fn text(figures: &Figures, traffic: &Traffic, websockets: usize, longpolls: usiz
         "Sessions that were not stored as recorded, by the reason.",
         &[
             ("too_many_videos", figures.events.too_many_videos_sessions),
+            ("too_many_new_videos", figures.events.too_many_new_videos_sessions),
             ("another_video", figures.events.other_video_sessions),
             ("store", figures.events.refused_sessions),
+        ],
+    );
+    page.outcomes(
+        "metrics_pages_reduced",
+        "Pages that count as their site, or not at all, by the limit that was used up.",
+        &[
+            ("too_many_pages", figures.pages.too_many),
+            ("too_many_new_pages", figures.pages.too_many_new),
         ],
     );
     page.counter(
@@ -71,12 +80,14 @@ fn text(figures: &Figures, traffic: &Traffic, websockets: usize, longpolls: usiz
     page.text
 }
 
-fn joins(figures: &Figures, traffic: &Traffic) -> [(&'static str, u64); 7] {
+fn joins(figures: &Figures, traffic: &Traffic) -> [(&'static str, u64); 9] {
     let joins = &figures.joins;
     [
         ("admitted", joins.admitted),
         ("invalid_key", joins.invalid_key),
         ("bot", joins.bot),
+        ("origin_not_allowed", joins.origin),
+        ("too_many_joins", joins.too_many),
         ("invalid", joins.invalid),
         ("unavailable", joins.unavailable),
         ("opted_out", traffic.opted_out()),
@@ -84,7 +95,7 @@ fn joins(figures: &Figures, traffic: &Traffic) -> [(&'static str, u64); 7] {
     ]
 }
 
-fn events(figures: &Figures) -> [(&'static str, u64); 5] {
+fn events(figures: &Figures) -> [(&'static str, u64); 6] {
     let events = &figures.events;
     [
         ("taken", events.taken),
@@ -92,6 +103,7 @@ fn events(figures: &Figures) -> [(&'static str, u64); 5] {
         ("invalid", events.invalid),
         ("full", events.full),
         ("late", events.late),
+        ("too_many_events", events.too_many),
     ]
 }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use metrics_core::ApiKey;
+use metrics_core::key::KeySettings;
 use serde_json::{Map, Value};
 
 use super::{ConfigError, Database, Setting, database};
@@ -63,10 +64,14 @@ pub struct SessionsImport {
 pub enum KeysCommand {
     /// List them.
     List(KeysFormat),
-    /// Add this one, or a new one.
-    Create(Option<ApiKey>),
+    /// Add this one, or a new one, with these settings.
+    Create(Option<ApiKey>, KeySettings),
+    /// Replace the settings of this one that are members of the object.
+    Change(ApiKey, Map<String, Value>),
     /// Revoke this one.
     Revoke(ApiKey),
+    /// Make this one valid again.
+    Restore(ApiKey),
 }
 
 /// How keys are listed.
@@ -189,21 +194,102 @@ pub(super) enum KeysFlags {
     Create {
         /// The key to add, 1 to 128 visible ASCII characters [default: 16 random bytes, as base64]
         key: Option<String>,
+        #[command(flatten)]
+        settings: SettingsFlags,
+    },
+    /// Change settings of a key; those that are not named stay
+    Change {
+        /// The key
+        key: String,
+        #[command(flatten)]
+        settings: SettingsFlags,
     },
     /// Revoke a key; what it recorded stays
     Revoke {
         /// The key
         key: String,
     },
+    /// Make a revoked key valid again
+    Restore {
+        /// The key
+        key: String,
+    },
+}
+
+/// The settings of a key. An empty value removes a setting.
+#[derive(Debug, clap::Args)]
+pub(super) struct SettingsFlags {
+    /// A name of the key, for people
+    #[arg(long)]
+    name: Option<String>,
+
+    /// A host whose pages may use the key, like example.com or *.example.com, or `none` for clients
+    /// without a page; can be repeated [default: all]
+    #[arg(long, value_name = "HOST")]
+    host: Vec<String>,
+
+    /// A path that is kept instead of the paths that match it, like /reset/* or /u/*/watch; can be
+    /// repeated
+    #[arg(long, value_name = "PATH")]
+    page_pattern: Vec<String>,
+
+    /// A limit of the key, like new_videos=1000/day, or videos=5000, with the names in METRICS_LIMITS;
+    /// can be repeated
+    #[arg(long, value_name = "NAME=VALUE")]
+    limit: Vec<String>,
+}
+
+impl SettingsFlags {
+    /// The members of the settings that are named.
+    fn members(self) -> Map<String, Value> {
+        let mut members = Map::new();
+        let list = |texts: Vec<String>| -> Value {
+            texts.into_iter().filter(|text| !text.is_empty()).collect()
+        };
+        if let Some(name) = self.name {
+            members.insert("name".to_owned(), name.into());
+        }
+        if !self.host.is_empty() {
+            members.insert("hosts".to_owned(), list(self.host));
+        }
+        if !self.page_pattern.is_empty() {
+            members.insert("pages".to_owned(), list(self.page_pattern));
+        }
+        if !self.limit.is_empty() {
+            let limits = self.limit.iter().filter(|limit| !limit.is_empty()).map(|limit| {
+                let (name, value) = limit.split_once('=').unwrap_or((limit, ""));
+                (name.to_owned(), Value::from(value))
+            });
+            members.insert("limits".to_owned(), Value::Object(limits.collect()));
+        }
+        members
+    }
 }
 
 impl KeysFlags {
     fn read(self) -> Result<KeysCommand, ConfigError> {
         let read = |key: &str| read_key("KEY", key);
+        let check = |members: &Map<String, Value>| {
+            KeySettings::from_json(members).map_err(|err| ConfigError::Refused(err.to_string()))
+        };
         Ok(match self {
             Self::List { format } => KeysCommand::List(format),
-            Self::Create { key } => KeysCommand::Create(key.as_deref().map(read).transpose()?),
+            Self::Create { key, settings } => {
+                let settings = check(&settings.members())?;
+                KeysCommand::Create(key.as_deref().map(read).transpose()?, settings)
+            }
+            Self::Change { key, settings } => {
+                let members = settings.members();
+                check(&members)?;
+                if members.is_empty() {
+                    let line =
+                        "a setting to change is missing: --name, --host, --page-pattern or --limit";
+                    return Err(ConfigError::Refused(line.to_owned()));
+                }
+                KeysCommand::Change(read(&key)?, members)
+            }
             Self::Revoke { key } => KeysCommand::Revoke(read(&key)?),
+            Self::Restore { key } => KeysCommand::Restore(read(&key)?),
         })
     }
 }

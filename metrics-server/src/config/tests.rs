@@ -72,7 +72,7 @@ async fn variables_are_read() {
     let key = config.settings.default_key.unwrap();
     assert_eq!(key.as_str(), "HDsj3NfKQTNwn5Ix9g+cfQ==");
     assert_eq!((config.bots, config.connections_max), (Bots::Count, 7));
-    assert_eq!(config.videos_max, 5);
+    assert_eq!(config.limits.videos, 5);
     assert!(config.settings.heed_opt_out);
     assert_eq!(config.settings.forwarded_header.unwrap(), "x-forwarded-for");
     assert_eq!(config.settings.forwarded_hops.unwrap().get(), 2);
@@ -347,4 +347,82 @@ fn origins_are_compared_as_browsers_send_them() {
 fn help_is_no_refusal() {
     assert!(matches!(read(&["--help"], &[]), Err(ConfigError::Asked(_))));
     assert!(matches!(read(&["--version"], &[]), Err(ConfigError::Asked(_))));
+}
+
+#[test]
+fn limits_and_pages_are_read() {
+    let config = read(&[], &[]).unwrap();
+    assert_eq!((config.limits, config.page_detail), (Limits::default(), PageDetail::Path));
+    let environment = [
+        ("METRICS_LIMITS", "joins=5/hour, joins_per_address=none,,videos=7"),
+        ("METRICS_PAGES_PER_KEY", "9"),
+        ("METRICS_PAGES", "host"),
+    ];
+    let config = read(&[], &environment).unwrap();
+    let joins = config.limits.joins;
+    assert_eq!((joins.per_key, joins.per_address), ("5/hour".parse().ok(), None));
+    assert_eq!((config.limits.videos, config.limits.pages), (7, 9));
+    assert_eq!(config.page_detail, PageDetail::Host);
+    for (name, value, expected) in [
+        (
+            "METRICS_LIMITS",
+            "joins=5",
+            "METRICS_LIMITS: `limits` has \"joins=5\": it must be joins=NUMBER/second",
+        ),
+        (
+            "METRICS_LIMITS",
+            "plays=5/day",
+            "METRICS_LIMITS: `limits` has \"plays\": it must be one of videos, pages",
+        ),
+        ("METRICS_PAGES_PER_KEY", "0", "METRICS_PAGES_PER_KEY is \"0\": it must be a number"),
+        ("METRICS_PAGES", "all", "METRICS_PAGES is \"all\": it must be path, host or none"),
+        (
+            "METRICS_BOT_NETWORKS",
+            "/no/such/file",
+            "METRICS_BOT_NETWORKS is \"/no/such/file\", which cannot be read",
+        ),
+    ] {
+        let refused = read(&[], &[(name, value)]).unwrap_err().to_string();
+        assert!(refused.starts_with(expected), "{refused}");
+    }
+}
+
+#[test]
+fn settings_of_keys_are_read() {
+    let flags = [
+        "keys",
+        "create",
+        "--name",
+        "Shop",
+        "--host",
+        "a.example",
+        "--host",
+        "*.a.example",
+        "--page-pattern",
+        "/reset/*",
+        "--limit",
+        "joins=5/day",
+        "my-key",
+    ];
+    let settings = serde_json::json!({ "name": "Shop", "hosts": ["a.example", "*.a.example"], "pages": ["/reset/*"],
+        "limits": { "joins": "5/day" } });
+    let key = ApiKey::new("my-key").unwrap();
+    let members = settings.as_object().unwrap();
+    let expected = metrics_core::key::KeySettings::from_json(members).unwrap();
+    let created = KeysCommand::Create(Some(key.clone()), expected);
+    assert_eq!(read(&flags, &[]).unwrap().command, Command::Keys(created));
+    let change = ["keys", "change", "my-key", "--name", "", "--host", ""];
+    let members = serde_json::json!({ "name": "", "hosts": [] }).as_object().unwrap().clone();
+    let changed = KeysCommand::Change(key.clone(), members);
+    assert_eq!(read(&change, &[]).unwrap().command, Command::Keys(changed));
+    let restored = Command::Keys(KeysCommand::Restore(key));
+    assert_eq!(read(&["keys", "restore", "my-key"], &[]).unwrap().command, restored);
+    for (flags, expected) in [
+        (&["keys", "change", "my-key"][..], "a setting to change is missing"),
+        (&["keys", "create", "--host", "https://a.example"], "`hosts` has"),
+        (&["keys", "create", "--limit", "joins"], "`limits` has"),
+    ] {
+        let refused = read(flags, &[]).unwrap_err().to_string();
+        assert!(refused.starts_with(expected), "{refused}");
+    }
 }

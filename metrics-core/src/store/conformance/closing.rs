@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use super::draft::{close, merge};
 use crate::key::{ApiKey, SessionId};
 use crate::store::{
-    Error, Found, Instance, KeyId, KeyRecord, KnownVideo, OpenSession, Outcome, Rewrite,
+    Error, Found, Instance, KeyChange, KeyId, KeyRecord, KnownVideo, OpenSession, Outcome, Rewrite,
     SessionWrite, Snapshot, Store, VideoId,
 };
 use crate::video::Video;
@@ -35,12 +35,12 @@ impl<S: Store> Store for Closing<S> {
         self.store.keys().await
     }
 
-    async fn create_key(&self, key: &ApiKey, now: DateTime<Utc>) -> Result<bool, Error> {
-        self.store.create_key(key, now).await
+    async fn add_key(&self, record: &KeyRecord) -> Result<bool, Error> {
+        self.store.add_key(record).await
     }
 
-    async fn revoke_key(&self, key: &ApiKey, now: DateTime<Utc>) -> Result<bool, Error> {
-        self.store.revoke_key(key, now).await
+    async fn change_key(&self, key: &ApiKey, change: &KeyChange) -> Result<bool, Error> {
+        self.store.change_key(key, change).await
     }
 
     async fn keys_changed(&self, seen: u64) -> u64 {
