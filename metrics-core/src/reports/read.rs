@@ -108,7 +108,7 @@ async fn videos<F: Fold>(
     }
     let wanted = Wanted { fold, ids: Vec::new(), leaves_out: false };
     let Wanted { fold, ids, leaves_out } =
-        list(snapshot, &reading.scope, wanted, Wanted::look).await?;
+        list(snapshot, &reading.scope, wanted, |wanted, video| wanted.look(&video)).await?;
     Ok((all.filter(|_| !leaves_out).unwrap_or(Videos::These(ids)), fold))
 }
 
@@ -121,8 +121,8 @@ struct Wanted<F> {
 }
 
 impl<F: Fold> Wanted<F> {
-    fn look(&mut self, video: VideoRecord) -> Result<(), F::Error> {
-        if self.fold.wants(&video)? {
+    fn look(&mut self, video: &VideoRecord) -> Result<(), F::Error> {
+        if self.fold.wants(video)? {
             self.ids.push(video.id);
         } else {
             self.leaves_out = true;
