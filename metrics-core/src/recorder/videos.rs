@@ -64,9 +64,10 @@ impl Videos {
         let mut refused = HashMap::new();
         for ((digest, place), known) in asked.into_iter().zip(known) {
             let added = added.entry(&subject(place).key).or_default();
-            let admitted = match known.is_there {
-                true => Ok(()),
-                false => self.admit_new(&entries[place], known.videos_of_key + *added),
+            let admitted = if known.is_there {
+                Ok(())
+            } else {
+                self.admit_new(&entries[place], known.videos_of_key + *added)
             };
             match admitted {
                 Ok(()) => {

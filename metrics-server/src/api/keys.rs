@@ -144,9 +144,8 @@ pub(crate) async fn change(
         let settings = record.settings.clone().with_json(&members)?;
         changes.push(KeyChange::Settings(settings));
     }
-    changes.extend(revoked.map(|revoked| match revoked {
-        true => KeyChange::Revoke(metrics.now()),
-        false => KeyChange::Restore,
+    changes.extend(revoked.map(|revoked| {
+        if revoked { KeyChange::Revoke(metrics.now()) } else { KeyChange::Restore }
     }));
     for change in &changes {
         if !metrics.change_key(&record.key, change).await? {

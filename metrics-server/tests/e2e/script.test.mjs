@@ -71,6 +71,24 @@ suite.test('reports follow what plays, where a page wants it', async (scene) => 
   assert.ok(views.every((count) => count === 1), `what is told is no segment: ${views}`);
 });
 
+for (const [detail, expected] of [
+  ['/reset/* /u/*/watch', ['/u/*/watch']], ['/u/*', ['/u/*']], ['/reset/*', ['/u/somebody/watch']], ['host', ['/']], ['none', []],
+]) {
+  suite.test(`data-page="${detail}" tells as much of the page`, async (scene) => {
+    const server = await scene.server();
+    const tag = scriptTag(server).replace('data-key', `data-page="${detail}" data-key`);
+    const html = `${tag}${videoTag('video', 'data-metrics-id="intro"')}`;
+    const page = await scene.visit('/u/somebody/watch?secret=of-the-visitor', { html });
+    const player = new Player(page, 'video');
+    await player.play();
+    await player.reach(1.5);
+    await player.pause();
+    await expectShown(server, intro, await player.shown());
+    const { sources } = await server.ask('sources', intro);
+    assert.deepEqual(sources.map(({ path }) => path), expected.map((path) => scene.site.origin + path));
+  });
+}
+
 suite.test('a wait for data is no watching, and is told', async (scene) => {
   const server = await scene.server();
   scene.site.hold(0.3);
