@@ -35,7 +35,6 @@ use crate::cors::{self, Cors};
 use crate::error::Error;
 use crate::export::Table;
 use crate::guard;
-use crate::kept::Kept;
 use crate::longpoll::{self, LongPolls, Token};
 use crate::page::{self, Page};
 use crate::parameters::{parameter, restore_key};
@@ -107,7 +106,7 @@ struct Inner {
     bodies: Bodies,
     answers: Answers,
     exports: Exports,
-    illness: Kept<health::Illness>,
+    examined: health::Examined,
     page: Page,
     traffic: Traffic,
     stopping: CancellationToken,
@@ -130,7 +129,7 @@ impl Service {
             bodies: Bodies::new(),
             answers: Answers::default(),
             exports: Exports::new(),
-            illness: Kept::new(HEALTH_KEPT),
+            examined: health::Examined::new(HEALTH_KEPT),
             page: Page::new(),
             traffic: Traffic::default(),
             stopping,
@@ -238,7 +237,11 @@ impl Service {
         let origin = request.headers().get(ORIGIN).cloned();
         let (request, share) = match self.take_share(route, request) {
             Ok(taken) => taken,
-            Err(err) => return err.into_response(),
+            Err(err) => {
+                let mut response = err.into_response();
+                cors::allow(cors, origin.as_ref(), response.headers_mut());
+                return response;
+            }
         };
         if let (Some(route), &Method::OPTIONS) = (route, request.method())
             && route.methods().ends_with("OPTIONS")
@@ -287,7 +290,7 @@ impl Service {
             }
             (Route::PageFile(name), method) => page::file(name, &method, request.headers()),
             (Route::Live, _) => Ok(health::live()),
-            (Route::Ready, _) => Ok(health::ready(metrics, &self.inner.illness).await),
+            (Route::Ready, _) => Ok(health::ready(metrics, &self.inner.examined).await),
             // They belong to no key.
             (Route::Figures, _) if !granted.is_all() => Err(Error::Forbidden),
             (Route::Script(address), _) => Ok(address.serve(request.headers())),

@@ -22,7 +22,22 @@ struct Health {
 }
 
 /// What is wrong with the store, for everybody who may ask; nothing if it is well.
-pub(crate) type Illness = Option<&'static str>;
+type Illness = Option<&'static str>;
+
+/// What the store has answered just now.
+pub(crate) struct Examined {
+    /// While the recorder can write.
+    well: Kept<Illness>,
+    /// While it cannot. Apart, so that what was so during an outage is not told after it.
+    away: Kept<Illness>,
+}
+
+impl Examined {
+    /// Answers are kept so long.
+    pub(crate) fn new(kept: Duration) -> Self {
+        Self { well: Kept::new(kept), away: Kept::new(kept) }
+    }
+}
 
 const UNREACHABLE: &str = "the store cannot be reached";
 
@@ -33,20 +48,20 @@ pub(crate) fn live() -> Response<Body> {
 
 /// Whether viewers may be sent here. A server whose store is away still takes their events, as long as it has room
 /// for them: it is degraded, and no less ready than any other on the same store.
-pub(crate) async fn ready(metrics: &Metrics, illness: &Kept<Illness>) -> Response<Body> {
+pub(crate) async fn ready(metrics: &Metrics, examined: &Examined) -> Response<Body> {
     let figures = metrics.figures();
     let reason = match figures.away_since {
         Some(since) => {
             let since = since.format("%Y-%m-%dT%H:%M:%SZ");
             // Whatever the store says now, the recorder has not written since then.
-            match illness.ask(|| examine(metrics.clone())).await.flatten() {
+            match examined.away.ask(|| examine(metrics.clone(), false)).await.flatten() {
                 Some(advice) if advice != UNREACHABLE => {
                     format!("the store is away since {since}: {advice}")
                 }
                 _ => format!("the store is away since {since}"),
             }
         }
-        None => match illness.ask(|| examine(metrics.clone())).await {
+        None => match examined.well.ask(|| examine(metrics.clone(), true)).await {
             Some(None) => return live(),
             illness => illness.flatten().unwrap_or(UNREACHABLE).to_owned(),
         },
@@ -63,16 +78,21 @@ pub(crate) async fn ready(metrics: &Metrics, illness: &Kept<Illness>) -> Respons
     response::json(code, &Health { status, reason: Some(reason) })
 }
 
-/// Finds out whether the store can be written.
-async fn examine(metrics: Metrics) -> Illness {
+/// Finds out whether the store can be written. `is_news` says whether the log is told: the recorder does so while it
+/// cannot write itself.
+async fn examine(metrics: Metrics, is_news: bool) -> Illness {
     match timeout(HEALTH_MAX, metrics.store().check()).await {
         Ok(Ok(())) => None,
         Ok(Err(err)) => {
-            tracing::warn!(error = &err as &dyn std::error::Error, "the store is not well");
+            if is_news {
+                tracing::warn!(error = &err as &dyn std::error::Error, "the store is not well");
+            }
             Some(err.advice().unwrap_or(UNREACHABLE))
         }
         Err(_) => {
-            tracing::warn!("the store did not say in {HEALTH_MAX:?} that it is well");
+            if is_news {
+                tracing::warn!("the store did not say in {HEALTH_MAX:?} that it is well");
+            }
             Some(UNREACHABLE)
         }
     }
