@@ -25,6 +25,10 @@ const ACTIONS_MEAN: f64 = 6.0;
 /// The longest stretch that is watched without a jump, in hundredths of a second.
 const STRETCH_MAX: u32 = 3_000;
 
+/// How long it is at least, and how far from the last pause a jump and the next pause are. Closer ones, from viewers who act
+/// within milliseconds, look like the mistakes that the server corrects for real clients: echoes and landings.
+const STRETCH_MIN: u32 = 50;
+
 /// Browsers as they are met on pages with videos, the most frequent first.
 pub const USER_AGENTS: [&str; 12] = [
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36",
@@ -120,6 +124,8 @@ pub struct Viewing {
     // In hundredths of a second, like all that clients say.
     duration: u32,
     position: u32,
+    // Where it paused last, or past the end.
+    paused_at: u32,
     playing: bool,
     // The player's clock, in milliseconds.
     clock_ms: u64,
@@ -184,6 +190,7 @@ impl Viewers {
             // Each video has its own, between one minute and half an hour.
             duration: 6_000 + (video as u32).wrapping_mul(7_919) % 174_000,
             position: 0,
+            paused_at: u32::MAX,
             playing: false,
             // Clocks of browsers are off by up to an hour.
             clock_ms: 1_700_000_000_000 + self.random.random_range(0..3_600_000),
@@ -204,7 +211,10 @@ impl Viewers {
             (false, _) => viewing.play(&mut says),
             (true, 0..6) => {
                 self.watch(viewing, &mut says);
-                viewing.position = self.random.random_range(0..viewing.duration - STRETCH_MAX);
+                let before = viewing.position;
+                while viewing.position.abs_diff(before) < STRETCH_MIN {
+                    viewing.position = self.random.random_range(0..viewing.duration - STRETCH_MAX);
+                }
                 if viewing.is_of_old_client() {
                     viewing.say("seeked", None, &mut says);
                 }
@@ -228,8 +238,19 @@ impl Viewers {
     /// Plays on for a while, and pauses.
     fn watch(&mut self, viewing: &mut Viewing, says: &mut Says) {
         let left = viewing.duration - viewing.position;
-        let stretch = self.random.random_range(50..STRETCH_MAX).min(left);
+        let mut stretch = left;
+        if STRETCH_MIN < left {
+            let is_apart = |stretch: u32| {
+                STRETCH_MIN <= (viewing.position + stretch).abs_diff(viewing.paused_at)
+            };
+            let mut draw = || self.random.random_range(STRETCH_MIN..STRETCH_MAX).min(left);
+            stretch = draw();
+            while !is_apart(stretch) {
+                stretch = draw();
+            }
+        }
         viewing.position += stretch;
+        viewing.paused_at = viewing.position;
         viewing.clock_ms += u64::from(stretch) * 10;
         viewing.view_ms += u64::from(stretch) * 10;
         viewing.playing = false;
