@@ -10,8 +10,8 @@ use metrics_core::block::{Block, Groups, Row};
 use metrics_core::key::SessionId;
 use metrics_core::store::{
     BlockHead, BlockId, Detail, Error, Found, Instance, KEYS_POLL, KeyId, KeyRecord, KnownVideo,
-    OpenScan, OpenSession, Outcome, Resumable, Rewrite, SessionWrite, Snapshot, Store, VideoId,
-    VideoRecord, VideoScope, Videos,
+    OpenScan, OpenSession, Outcome, Resumable, Rewrite, SessionWrite, Snapshot, Store, Unused,
+    VideoId, VideoRecord, VideoScope, Videos,
 };
 use metrics_core::totals::StoredTotals;
 use metrics_core::{ApiKey, Video};
@@ -41,7 +41,7 @@ pub enum Method {
     Totals,
     /// Any other call of a snapshot.
     Read,
-    /// `quiet`, `rewrite` and `finalize`.
+    /// `quiet`, `rewrite`, `finalize`, `delete_unused` and the retention clock.
     Upkeep,
     /// Any other.
     Other,
@@ -172,6 +172,24 @@ impl<W: Way> Store for Through<W> {
     async fn finalize(&self, silent_since: DateTime<Utc>, limit: u32) -> Answer<u64> {
         self.go(Method::Upkeep, |store| async move { store.finalize(silent_since, limit).await })
             .await
+    }
+
+    async fn delete_unused(&self, limit: u32) -> Answer<Unused> {
+        self.go(Method::Upkeep, |store| async move { store.delete_unused(limit).await }).await
+    }
+
+    async fn retention_clock(&self) -> Answer<Option<DateTime<Utc>>> {
+        self.go(Method::Upkeep, |store| async move { store.retention_clock().await }).await
+    }
+
+    async fn set_retention_clock(
+        &self,
+        expected: Option<DateTime<Utc>>,
+        at: DateTime<Utc>,
+    ) -> Answer<Outcome> {
+        let set =
+            |store: Arc<dyn Store>| async move { store.set_retention_clock(expected, at).await };
+        self.go(Method::Upkeep, set).await
     }
 
     async fn snapshot(&self) -> Answer<Box<dyn Snapshot>> {

@@ -36,6 +36,14 @@ impl Ids {
         self.videos.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Forgets some videos, by their digests.
+    pub(super) fn forget(&self, digests: impl Iterator<Item = [u8; 16]>) {
+        let mut videos = self.lock();
+        for digest in digests {
+            videos.remove(&Bits(digest));
+        }
+    }
+
     /// Forgets all: after an error nobody knows which rows are there.
     pub(super) fn clear(&self) {
         self.lock().clear();
