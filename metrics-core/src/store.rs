@@ -170,6 +170,12 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Counts the sessions, open and closed.
     async fn count_sessions(&self) -> Result<u64, Error>;
 
+    /// Whether the database was found to be damaged since it was opened: nothing is written to it then, and every write
+    /// fails with [`Error::DamagedFile`]. The default is for stores that cannot tell.
+    fn is_damaged(&self) -> bool {
+        false
+    }
+
     /// Returns if the store can be read and written.
     async fn check(&self) -> Result<(), Error>;
 }

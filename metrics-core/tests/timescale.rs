@@ -353,7 +353,7 @@ async fn tables_that_are_not_up_to_date_are_refused_where_they_may_not_be_change
     let database = Database::new(Postgres).await;
     let missing = reason(&database.url(), check()).await;
     let expected = "its tables are not up to date \
-        (20261130 missing): ";
+        (20261130, 20261202 missing): ";
     assert!(missing.starts_with(expected), "{missing}");
     assert_eq!(
         count(&sql(&database.url()).await, "pg_namespace where nspname = 'metrics'").await,
@@ -921,7 +921,7 @@ async fn version_before(backend: Backend) -> Database {
 async fn check_taken_over(backend: Backend) {
     let database = version_before(backend).await;
     let missing = reason(&database.url(), check()).await;
-    assert!(missing.starts_with("its tables are not up to date (20261130 missing)"), "{missing}");
+    assert!(missing.starts_with("its tables are not up to date (20261130, 20261202 missing)"), "{missing}");
 
     // Several at once, of which the first is stopped in the middle.
     let url = database.url();

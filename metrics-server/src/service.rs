@@ -23,8 +23,8 @@ use crate::access::{Decision, Granted};
 use crate::api::export::{self, Exports};
 use crate::api::params::Params;
 use crate::api::{
-    dimensions, engagement, events, fields, figures, health, keys, openapi, plays, query, sources,
-    videos, watching,
+    dimensions, engagement, erase, events, fields, figures, health, keys, openapi, plays, query,
+    sources, videos, watching,
 };
 use crate::attempts::{Attempts, Caller, Peer};
 use crate::body::{Bodies, check_end};
@@ -97,6 +97,7 @@ struct Inner {
     bodies: Bodies,
     reports: Semaphore,
     exports: Exports,
+    erasing: erase::Erasing,
     healthy: Kept<bool>,
     page: Page,
     traffic: Traffic,
@@ -118,6 +119,7 @@ impl Service {
             bodies: Bodies::new(),
             reports: Semaphore::new(REPORTS_MAX),
             exports: Exports::new(),
+            erasing: erase::Erasing::default(),
             healthy: Kept::new(HEALTH_KEPT),
             page: Page::new(),
             traffic: Traffic::default(),
@@ -280,6 +282,12 @@ impl Service {
             }
             (Route::Keys, _) => keys::list(metrics, &granted).await,
             (Route::Key(id), _) => keys::revoke(metrics, &granted, id).await,
+            (Route::Erase, _) => {
+                let headers = request.headers().clone();
+                let body = bodies.read(request.into_body()).await?;
+                let params = Params::parse(None, &body)?.within(granted);
+                self.inner.erasing.respond(metrics, &headers, params).await
+            }
             (Route::Report(report), _) => {
                 let query = request.uri().query().map(str::to_owned);
                 let body = bodies.read(request.into_body()).await?;

@@ -454,6 +454,10 @@ impl Store for SqliteStore {
         self.read("count sessions", read::count).await
     }
 
+    fn is_damaged(&self) -> bool {
+        self.place.is_damaged()
+    }
+
     async fn check(&self) -> Result<(), Error> {
         self.write("be written", |connection, _| Ok(open::touch(connection)?)).await
     }

@@ -202,6 +202,10 @@ impl<W: Way> Store for Through<W> {
         self.go(Method::Other, |store| async move { store.count_sessions().await }).await
     }
 
+    fn is_damaged(&self) -> bool {
+        self.store.is_damaged()
+    }
+
     async fn check(&self) -> Answer<()> {
         self.go(Method::Check, |store| async move { store.check().await }).await
     }

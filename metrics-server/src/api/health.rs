@@ -31,6 +31,11 @@ pub(crate) fn live() -> Response<Body> {
 pub(crate) async fn ready(metrics: &Metrics, healthy: &Kept<bool>) -> Response<Body> {
     let figures = metrics.figures();
     let reason = match figures.away_since {
+        _ if metrics.store().is_damaged() => {
+            "the file is damaged: stop the server, which keeps what waits, put back a copy that is whole, and start it \
+             again"
+                .to_owned()
+        }
         Some(since) => format!("the store is away since {}", since.format("%Y-%m-%dT%H:%M:%SZ")),
         None => match healthy.ask(|| is_well(metrics.clone())).await {
             Some(true) => return live(),

@@ -112,6 +112,10 @@ impl<S: Store> Store for Closing<S> {
         self.store.count_sessions().await
     }
 
+    fn is_damaged(&self) -> bool {
+        self.store.is_damaged()
+    }
+
     async fn check(&self) -> Result<(), Error> {
         self.store.check().await
     }
