@@ -93,7 +93,9 @@ impl State {
         let SessionWrite { id, expected, watched_at, .. } = *write;
         let there = self.open.get(&id).map(|(session, _)| session.clone());
         let version = there.as_ref().map_or(0, |session| session.version);
-        if version != expected || self.resumable.contains_key(&id) {
+        let starts = |it: &OpenSession| it.row.stored.started_at_ms == write.stored.started_at_ms;
+        let is_another = !there.as_ref().is_none_or(starts);
+        if version != expected || is_another || self.resumable.contains_key(&id) {
             return Ok(Outcome::Conflict);
         }
         let mut session = if let Some(session) = there {

@@ -116,7 +116,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Writes the rows of open sessions, and returns the outcome of each. No id is twice in a batch.
     ///
     /// A write with [`expected`](SessionWrite::expected) 0 adds a row, unless an open or closed session has the id. Any
-    /// other replaces the row of that version.
+    /// other replaces the row of that version that started at the same time: a session that was deleted may have begun anew
+    /// under the same id, and its versions with it.
     ///
     /// Videos that are new are added: any number of concurrent first plays of a video make one video.
     ///

@@ -52,6 +52,7 @@ async fn play(viewing: &Viewing, clock: &WallClock, from: f64, seconds: f64) {
 
 on_every_store!(
     a_session_in_memory_does_not_come_back,
+    a_session_that_began_anew_is_not_the_one_in_memory,
     one_session_is_erased_by_its_id,
     an_erasure_that_fails_goes_on,
     an_id_that_another_instance_remembers_names_no_other_video,
@@ -85,6 +86,27 @@ async fn a_session_in_memory_does_not_come_back(backend: Backend) {
     play(&there, &site.clock, 200.0, 1.0).await;
     assert_eq!(site.loaded_view_ms("paused").await, Some(3_000));
     drop((paused, playing, there));
+    one.stop().await;
+    two.stop().await;
+}
+
+/// An instance that still has the erased session meets the new one in the same version.
+async fn a_session_that_began_anew_is_not_the_one_in_memory(backend: Backend) {
+    let site = Site::new(backend).await;
+    let (one, two) = (site.server().await, site.server().await);
+    let here = one.join(site.join("a", "intro")).await.unwrap();
+    play(&here, &site.clock, 0.0, 7.0).await;
+    erase(&*site.store, &Erasure::of(Selection::key(site.key.clone()))).await.unwrap();
+    let there = two.join(site.join("a", "intro")).await.unwrap();
+    play(&there, &site.clock, 100.0, 2.0).await;
+
+    play(&here, &site.clock, 200.0, 1.0).await;
+
+    assert_eq!(site.loaded_view_ms("a").await, Some(3_000));
+    let again = one.join(site.join("a", "intro")).await.unwrap();
+    play(&again, &site.clock, 300.0, 1.0).await;
+    assert_eq!(site.loaded_view_ms("a").await, Some(4_000));
+    drop((here, there, again));
     one.stop().await;
     two.stop().await;
 }

@@ -921,7 +921,10 @@ async fn version_before(backend: Backend) -> Database {
 async fn check_taken_over(backend: Backend) {
     let database = version_before(backend).await;
     let missing = reason(&database.url(), check()).await;
-    assert!(missing.starts_with("its tables are not up to date (20261130, 20261202 missing)"), "{missing}");
+    assert!(
+        missing.starts_with("its tables are not up to date (20261130, 20261202 missing)"),
+        "{missing}"
+    );
 
     // Several at once, of which the first is stopped in the middle.
     let url = database.url();

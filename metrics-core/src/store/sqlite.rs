@@ -9,6 +9,7 @@
 mod blocks;
 mod convert;
 mod fault;
+mod network;
 mod open;
 mod place;
 mod read;
@@ -130,6 +131,7 @@ impl SqliteStore {
             return Err(unusable("it needs a file; use one in a temporary directory for a test"));
         }
         let opened = tokio::task::spawn_blocking(move || {
+            network::warn(&path);
             let mut writer = open::writer(&path, migrations)?;
             let readers = (0..READERS + UPKEEPERS)
                 .map(|_| open::reader(&path))

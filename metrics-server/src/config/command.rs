@@ -260,7 +260,7 @@ pub(super) struct EraseFlags {
     #[arg(long, value_name = "JSON")]
     video: Option<String>,
 
-    /// Sessions on pages whose URL starts with this, like https://example.com/reset/
+    /// Sessions on pages whose URL starts with this, like `https://example.com/reset/`
     #[arg(long, value_name = "PREFIX")]
     page: Option<String>,
 

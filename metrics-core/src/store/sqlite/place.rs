@@ -49,7 +49,12 @@ impl Place {
         let log = format!("{file}-wal");
         let there = |file: String| Some((Identity::of(&fs::metadata(&file).ok()?), file.into()));
         let files = [file, log].into_iter().filter_map(there).map(|(it, file)| (file, it));
-        Ok(Self { path, files: files.collect(), tried_bytes: AtomicU64::new(0), is_damaged: AtomicBool::new(false) })
+        Ok(Self {
+            path,
+            files: files.collect(),
+            tried_bytes: AtomicU64::new(0),
+            is_damaged: AtomicBool::new(false),
+        })
     }
 
     /// Opens another connection that reads the file.

@@ -242,6 +242,7 @@ impl RunQueryDsl<SqliteConnection> for Insert<'_> {}
 struct Update<'a> {
     id: &'a [u8],
     version: i64,
+    started_at_ms: i64,
     changing: Changing<'a>,
 }
 
@@ -254,7 +255,9 @@ impl QueryFragment<Sqlite> for Update<'_> {
         out.push_sql(") where id = ");
         out.push_bind_param::<Binary, _>(&self.id)?;
         out.push_sql(" and version = ");
-        out.push_bind_param::<BigInt, _>(&self.version)
+        out.push_bind_param::<BigInt, _>(&self.version)?;
+        out.push_sql(" and started_at = ");
+        out.push_bind_param::<BigInt, _>(&self.started_at_ms)
     }
 }
 
@@ -279,7 +282,8 @@ pub(super) fn write(
         let changing = (stored.started_at_ms, changing);
         Insert::new(id, ids, page, subject.client, data, changing).execute(connection)?
     } else {
-        Update { id: id.as_bytes(), version: i64::from(*expected), changing }.execute(connection)?
+        let (version, started_at_ms) = (i64::from(*expected), stored.started_at_ms);
+        Update { id: id.as_bytes(), version, started_at_ms, changing }.execute(connection)?
     };
     Ok(if rows == 1 { Outcome::Written } else { Outcome::Conflict })
 }

@@ -88,7 +88,7 @@ fn statement<'a>(
          select coalesce(of_start, started_at), last_event_at, duration_ms, view_ms, unique_ms, segments, rebufferings,
             rebuffering_ms, failures, startup_ms, details, browser, platform, device, page, session_data::jsonb, minutes,
             id, expected + 1, instance, coalesce(of_video, video_id), resume
-         from given where (expected = 0 and of_known is not null and not is_closed(id)) or expected = of_version
+         from given where (expected = 0 and of_known is not null and not is_closed(id)) or (expected = of_version and of_start = started_at)
          on conflict (id) do update set last_event_at = excluded.last_event_at, duration_ms = excluded.duration_ms,
             view_ms = excluded.view_ms, unique_ms = excluded.unique_ms, segments = excluded.segments,
             minutes = excluded.minutes,
