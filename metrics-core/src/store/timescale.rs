@@ -496,8 +496,17 @@ impl Store for TimescaleStore {
     }
 
     async fn rewrite(&self, rewrite: Rewrite) -> Result<Outcome, Error> {
+        let ids = Arc::clone(&self.ids);
         self.record("rewrite blocks", move |connection| {
-            async move { rewrite::run(connection, &rewrite).await }.boxed()
+            async move {
+                let done = rewrite::run(connection, &rewrite).await;
+                if !rewrite.import_after.is_empty() && !matches!(done, Ok(Outcome::Written)) {
+                    // Another instance may have deleted videos that are remembered here.
+                    ids.clear();
+                }
+                done
+            }
+            .boxed()
         })
         .await
     }

@@ -44,7 +44,8 @@ pub async fn videos_without_sessions_are_deleted(store: &dyn Store) {
 
     assert_eq!(delete_unused(store).await, 3);
 
-    let names: Vec<_> = listed(store).await.into_iter().filter_map(|(_, name)| name).collect();
+    let mut names: Vec<_> = listed(store).await.into_iter().filter_map(|(_, name)| name).collect();
+    names.sort_unstable();
     assert_eq!(names, ["closed", "final", "open"]);
     assert_eq!(exported(store, 10).await.len(), 3);
     let known = store.known_videos(&added[..1]).await.expect("looked up");
