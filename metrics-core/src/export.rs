@@ -260,7 +260,7 @@ fn counted(
     Ok(rows.into_iter().zip(counted).filter(|(_, counts)| *counts).map(|(row, _)| row))
 }
 
-fn damaged(err: &ScanError) -> Error {
+pub(crate) fn damaged(err: &ScanError) -> Error {
     Error::Damaged(match err {
         ScanError::Damaged(err) => *err,
         // Whole rows have every group, and are not grouped.

@@ -89,9 +89,10 @@ pub struct Inserted {
 pub async fn insert(store: &dyn Store, sessions: Vec<Foreign>) -> Result<Inserted, Error> {
     let named: Vec<(ApiKey, Video)> =
         sessions.iter().map(|it| (it.key.clone(), it.video.clone())).collect();
+    let mut places = store.add_videos(&named).await?;
     let mut by_video = ByVideo::new();
     let (mut twice, mut differing) = (0, Vec::new());
-    for (place, session) in store.add_videos(&named).await?.into_iter().zip(sessions) {
+    for (place, session) in places.iter().copied().zip(sessions) {
         let row = settled(session.row);
         let (order, sought) = (row.order(), Sought { row, equal_before: session.equal_before });
         // The first of two sessions stays, as if the second came in a later import.
@@ -111,7 +112,20 @@ pub async fn insert(store: &dyn Store, sessions: Vec<Foreign>) -> Result<Inserte
         if inserted.added == 0 || store.rewrite(rewrite).await? == Outcome::Written {
             return Ok(inserted);
         }
+        // A video without sessions may have been deleted before it got these.
+        let again = store.add_videos(&named).await?;
+        by_video = moved(by_video, &places, &again);
+        places = again;
     }
+}
+
+/// The same sessions, where the videos in `from` have the row ids in `to`.
+fn moved(sessions: ByVideo, from: &[(KeyId, VideoId)], to: &[(KeyId, VideoId)]) -> ByVideo {
+    let places: HashMap<_, _> = from.iter().zip(to).collect();
+    sessions
+        .into_iter()
+        .map(|(place, rows)| (places.get(&place).map_or(place, |it| **it), rows))
+        .collect()
 }
 
 type ByVideo = BTreeMap<(KeyId, VideoId), BTreeMap<(i64, RowId), Sought>>;

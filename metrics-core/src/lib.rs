@@ -118,7 +118,7 @@ pub mod report;
 #[cfg(feature = "recorder")]
 mod reports;
 #[cfg(feature = "recorder")]
-mod retention;
+pub mod retention;
 pub mod scan;
 pub mod session;
 pub mod source;

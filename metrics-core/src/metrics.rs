@@ -51,7 +51,7 @@ pub enum Bots {
 /// Video analytics over a store.
 ///
 /// Cheap to clone: all clones are the same. Tasks run as long as there is one, or a [`Viewing`]: the writer, the one
-/// that keeps keys up to date, and the one that forgets old sessions, if they are not kept for ever.
+/// that keeps keys up to date, and the one that deletes old sessions, if they are not kept for ever.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(async {
@@ -109,8 +109,9 @@ impl Builder {
 
     /// How long sessions are kept, from their start on: for ever, unless said otherwise.
     ///
-    /// Old ones are forgotten at the start and every hour. A store may keep them for a week longer, and younger ones
-    /// than a day are kept always, because they may still be watched.
+    /// Old ones are deleted every hour, with the videos and pages that no session names any more; sessions of the last day
+    /// are kept always, because they may still be watched. The first turn is an hour after the start, and no turn trusts
+    /// the clock alone: see [`retention`](mod@crate::retention).
     ///
     /// ```no_run
     /// # fn example(store: metrics_core::store::SqliteStore) -> Result<(), Box<dyn std::error::Error>> {

@@ -126,7 +126,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Writes the rows of open sessions, and returns the outcome of each. No id is twice in a batch.
     ///
     /// A write with [`expected`](SessionWrite::expected) 0 adds a row, unless an open or closed session has the id. Any
-    /// other replaces the row of that version.
+    /// other replaces the row of that version that started at the same time: a session that was deleted may have begun anew
+    /// under the same id, and its versions with it.
     ///
     /// Videos that are new are added: any number of concurrent first plays of a video make one video.
     ///
@@ -146,18 +147,45 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Replaces blocks, together with everything that follows from it, in one transaction.
     ///
     /// Nothing is done, and [`Outcome::Conflict`] is returned, if a block to remove is not there, if a session is not
-    /// there in the version that is named, or if a video of [`import_after`](Rewrite::import_after) has a later block.
+    /// there in the version that is named, or if a video of [`import_after`](Rewrite::import_after) is not there or has a
+    /// later block.
     async fn rewrite(&self, rewrite: Rewrite) -> Result<Outcome, Error>;
 
     /// Makes closed sessions final whose last event is before `silent_since`, at most `limit` (1 or more): drops their
     /// resume state. Returns how many.
     async fn finalize(&self, silent_since: DateTime<Utc>, limit: u32) -> Result<u64, Error>;
 
+    /// Deletes videos, and pages if they are kept apart from sessions, that no session names, at most `limit` (1 or more)
+    /// of each. A store may leave some to a later call.
+    ///
+    /// A commit of a session of such a video at the same moment happens as if the video were new, and
+    /// [`rewrite`](Self::rewrite) conflicts if a video of [`import_after`](Rewrite::import_after) is not there any more. No
+    /// video gets the row id of one that was deleted.
+    async fn delete_unused(&self, limit: u32) -> Result<Unused, Error>;
+
+    /// The latest time that retention believes in, over all instances: see [`retention`](crate::retention). `None` before
+    /// the first turn.
+    async fn retention_clock(&self) -> Result<Option<DateTime<Utc>>, Error>;
+
+    /// Sets the time that [`retention_clock`](Self::retention_clock) returns, to the millisecond, unless it is another than
+    /// `expected`: that is [`Outcome::Conflict`].
+    async fn set_retention_clock(
+        &self,
+        expected: Option<DateTime<Utc>>,
+        at: DateTime<Utc>,
+    ) -> Result<Outcome, Error>;
+
     /// Opens a consistent view of all sessions as they are now.
     async fn snapshot(&self) -> Result<Box<dyn Snapshot>, Error>;
 
     /// Counts the sessions, open and closed.
     async fn count_sessions(&self) -> Result<u64, Error>;
+
+    /// Whether the database was found to be damaged since it was opened: nothing is written to it then, and every write
+    /// fails with [`Error::DamagedFile`]. The default is for stores that cannot tell.
+    fn is_damaged(&self) -> bool {
+        false
+    }
 
     /// Returns if the store can be read and written.
     async fn check(&self) -> Result<(), Error>;
@@ -524,6 +552,15 @@ impl SessionWrite {
             stored: self.stored.clone(),
         }
     }
+}
+
+/// How many videos and pages were deleted that no session named.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Unused {
+    /// Videos.
+    pub videos: u64,
+    /// Pages; none where a store keeps them with their sessions.
+    pub pages: u64,
 }
 
 /// What a store knows of a video.

@@ -4,7 +4,7 @@
 //! one.
 
 mod close;
-mod delete;
+mod erase;
 mod merge;
 mod reopen;
 mod verify;
@@ -19,7 +19,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 pub use self::close::close;
 pub(crate) use self::close::{Totals, blocks, settled};
-pub use self::delete::delete_before;
+pub use self::erase::{Erased, Erasure, Selected, count_selected, delete_before, erase};
 pub use self::merge::merge;
 pub use self::reopen::{Loaded, load};
 pub use self::verify::{Verified, WrongTotals, verify};

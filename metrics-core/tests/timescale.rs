@@ -46,6 +46,8 @@ mod compressed {
         many_sessions_are_deleted_at_once,
         imported_sessions_are_closed,
         concurrent_imports_add_no_session_twice,
+        erasures_are_those_of_brute_force,
+        imports_of_videos_that_are_deleted_are_kept,
     );
 }
 
@@ -273,6 +275,48 @@ async fn sessions_are_a_plain_table_where_there_is_none() {
     let sql = sql(&database.url()).await;
     assert_eq!(count(&sql, "metrics.session_rows").await, 1);
     assert_eq!(count(&sql, "pg_extension where extname = 'timescaledb'").await, 0);
+}
+
+/// Pages that only erased sessions name are deleted, open or closed; those that others name stay.
+async fn check_pages(backend: Backend) {
+    let (store, database) = empty_store(backend).await;
+    let sql = sql(&database.url()).await;
+    let key = key(&store).await;
+    let on = |session: &str, label: &str, page: &str| {
+        let write = write(&key, session, 0);
+        let source = Source::parse(page);
+        let video = Video::labelled(label);
+        let subject = Subject { video, source, ..Subject::clone(&write.subject) };
+        SessionWrite { subject: Arc::new(subject), ..write }
+    };
+    let (shared, own) = ("https://example.com/shared", "https://example.com/reset/token");
+    let closed = [on("a", "gone", shared), on("b", "kept", shared), on("c", "gone", own)];
+    commit(&store, closed).await;
+    close(&store).await;
+    assert_eq!(count(&sql, "metrics.pages").await, 2);
+    // One that was closed before, and one whose page is new.
+    let reopened = upkeep::load(&store, &[SessionId::new(&key, "c")]).await.unwrap();
+    assert!(reopened[0].is_some());
+    commit(&store, [on("d", "gone", "https://example.com/open")]).await;
+
+    let erasure = upkeep::Erasure::of(metrics_core::Selection::identifier("gone"));
+    let erased = upkeep::erase(&store, &erasure).await.unwrap();
+
+    assert_eq!((erased.sessions.sessions, erased.videos, erased.pages), (3, 1, 1));
+    let urls = text(&sql, "select string_agg(url, ' ') from metrics.pages").await;
+    assert_eq!(urls, shared);
+    assert_eq!(count(&sql, "metrics.pages where maybe_unused").await, 0);
+    assert_eq!(count(&sql, &format!("metrics.sessions where page = '{shared}'")).await, 1);
+    // A page that comes again is one like any other.
+    commit(&store, [on("e", "kept", own)]).await;
+    close(&store).await;
+    assert_eq!(count(&sql, &format!("metrics.sessions where page = '{own}'")).await, 1);
+}
+
+#[tokio::test]
+async fn pages_without_sessions_are_deleted() {
+    check_pages(Timescale).await;
+    check_pages(Postgres).await;
 }
 
 /// An operator may install the extension later.

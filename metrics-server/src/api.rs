@@ -2,6 +2,7 @@
 
 pub(crate) mod dimensions;
 pub(crate) mod engagement;
+pub(crate) mod erase;
 pub(crate) mod events;
 pub(crate) mod export;
 pub(crate) mod fields;

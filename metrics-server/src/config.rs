@@ -116,7 +116,8 @@ struct Flags {
     #[arg(long, global = true, value_name = "DIRECTORY")]
     spool: Option<String>,
 
-    /// How long sessions are kept, like "25 months", at least a day; they may stay a week longer
+    /// How long sessions are kept, like "25 months", at least a day. Older ones are deleted every
+    /// hour, unless the clock jumps or they are more than a quarter of all: see `forget`
     /// [default: for ever]
     #[arg(long, global = true, value_name = "SPAN")]
     retention: Option<String>,

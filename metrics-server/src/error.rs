@@ -94,6 +94,14 @@ pub(crate) enum Error {
     /// The key to import is there already.
     #[error("`key` exists already")]
     KeyExists,
+    /// More sessions would be erased than a dry run counted.
+    #[error("`expect` is {expected}, but {sessions} sessions are selected: make a dry run again")]
+    MoreThanExpected {
+        /// How many were expected.
+        expected: u64,
+        /// How many there are.
+        sessions: u64,
+    },
     /// What is here answers to other methods.
     #[error("the method must be one of {allow}")]
     MethodNotAllowed {
@@ -142,6 +150,9 @@ pub(crate) enum Error {
     /// The store cannot be reached. Trying again may help.
     #[error("the store is unavailable; try again")]
     Unavailable(#[source] store::Error),
+    /// The database is damaged. An operator puts back a copy.
+    #[error("the database is damaged: put back a copy that is whole, as the README says")]
+    Damaged(#[source] store::Error),
     /// The store failed in a way that trying again does not mend.
     #[error("the server failed; its log says why")]
     Failed(#[source] store::Error),
@@ -164,7 +175,7 @@ impl Error {
             Self::Unavailable(err) => {
                 tracing::warn!(error = err as &dyn std::error::Error, "the store is unavailable");
             }
-            Self::Failed(err) => {
+            Self::Failed(err) | Self::Damaged(err) => {
                 tracing::error!(error = err as &dyn std::error::Error, "a request failed");
             }
             _ => {}
@@ -203,7 +214,7 @@ impl Error {
             Self::UnknownHost(_) => StatusCode::MISDIRECTED_REQUEST,
             Self::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::NotFound | Self::UnknownKey | Self::NoSuchKey => StatusCode::NOT_FOUND,
-            Self::KeyExists => StatusCode::CONFLICT,
+            Self::KeyExists | Self::MoreThanExpected { .. } => StatusCode::CONFLICT,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::PastTheEnd { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::UnknownVersion => StatusCode::FORBIDDEN,
@@ -216,7 +227,7 @@ impl Error {
             | Self::Full
             | Self::TooLong
             | Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Failed(_) | Self::Damaged(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
@@ -272,6 +283,9 @@ impl From<store::Error> for Error {
                 "interval",
                 format!("must be wider, or the timeframe smaller: {err}"),
             ),
+            err @ (store::Error::Damaged(_) | store::Error::DamagedFile { .. }) => {
+                Self::Damaged(err)
+            }
             err if err.is_retryable() => Self::Unavailable(err),
             err => Self::Failed(err),
         }

@@ -110,6 +110,7 @@ mod traffic;
 mod wire;
 
 pub use access::{Access, Decision, Wanted};
+pub use api::erase::EraseSelection;
 pub use attempts::Peer;
 pub use auth::Credentials;
 pub use body::BODY_BYTES_MAX;

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::commands::{
-    ask_health, check_blocks, check_there, copy_all, import_mave, import_sessions, open_file,
-    see_to_keys, write_export,
+    ask_health, check_blocks, check_there, copy_all, erase_sessions, forget_sessions, import_mave,
+    import_sessions, open_file, see_to_keys, write_export,
 };
 use metrics_core::recorder::{Spool, TakenUp};
 use metrics_core::store::{
@@ -172,6 +172,15 @@ async fn prepare(config: &Config) -> Result<Option<Arc<dyn Store>>, Box<dyn Erro
                 check_there(&config.database)?;
             }
             see_to_keys(&*open(config, &config.database).await?, what).await?;
+        }
+        Command::Erase { selected, dry_run } => {
+            check_there(&config.database)?;
+            erase_sessions(&*open(config, &config.database).await?, selected, *dry_run).await?;
+        }
+        Command::Forget { dry_run } => {
+            check_there(&config.database)?;
+            let store = open(config, &config.database).await?;
+            forget_sessions(&*store, config.retention, *dry_run).await?;
         }
         Command::Serve => {
             let store = open(config, &config.database).await?;

@@ -25,8 +25,8 @@ use crate::answer::{Answers, Text};
 use crate::api::export::{self, Exports};
 use crate::api::params::Params;
 use crate::api::{
-    dimensions, engagement, events, fields, figures, health, keys, openapi, plays, query, sources,
-    videos, watching,
+    dimensions, engagement, erase, events, fields, figures, health, keys, openapi, plays, query,
+    sources, videos, watching,
 };
 use crate::attempts::{Attempts, Caller, Peer};
 use crate::body::{Bodies, check_end};
@@ -106,6 +106,7 @@ struct Inner {
     bodies: Bodies,
     answers: Answers,
     exports: Exports,
+    erasing: erase::Erasing,
     examined: health::Examined,
     page: Page,
     traffic: Traffic,
@@ -129,6 +130,7 @@ impl Service {
             bodies: Bodies::new(),
             answers: Answers::default(),
             exports: Exports::new(),
+            erasing: erase::Erasing::default(),
             examined: health::Examined::new(HEALTH_KEPT),
             page: Page::new(),
             traffic: Traffic::default(),
@@ -320,6 +322,12 @@ impl Service {
                 keys::change(metrics, &granted, id, &body).await
             }
             (Route::Key(id), _) => keys::revoke(metrics, &granted, id).await,
+            (Route::Erase, _) => {
+                let headers = request.headers().clone();
+                let body = bodies.read(request.into_body()).await?;
+                let params = Params::parse(None, &body)?.within(granted);
+                self.inner.erasing.respond(metrics, &headers, params).await
+            }
             (Route::Report(_) | Route::Dimension(_) | Route::Export(_), _) => {
                 let lane = self.lane(&granted, request.headers(), request.extensions());
                 let query = request.uri().query().map(str::to_owned);

@@ -365,7 +365,7 @@ impl Live {
         let clamped = loaded.map_or(0, |loaded| loaded.stored.counters.details.clamped);
         match self.base {
             // Nobody has written it: what is in memory is the same, and knows more than a store keeps.
-            Base::Known { version: known, .. } if known == version => {}
+            Base::Known { version: known, .. } if known == version && self.is_as_old(loaded) => {}
             _ => {
                 let session = loaded.map(|loaded| Session::load(&loaded.stored)).transpose()?;
                 let session = session.map(Box::new);
@@ -386,6 +386,12 @@ impl Live {
         self.stale = false;
         self.writing = None;
         Ok(())
+    }
+
+    /// Whether the session in memory is not an erased one that began anew: versions begin anew, too.
+    fn is_as_old(&self, loaded: Option<&Loaded>) -> bool {
+        let here = self.session.as_ref().map(|session| session.started_at_ms());
+        loaded.is_none_or(|loaded| here.is_none_or(|here| here == loaded.stored.started_at_ms))
     }
 
     /// Whether the session may be given to another video: nobody has played it.

@@ -32,6 +32,7 @@ mod rewrites;
 mod selections;
 mod sessions;
 mod snapshots;
+mod unused;
 mod videos;
 mod watching;
 
@@ -53,6 +54,7 @@ pub use rewrites::*;
 pub use selections::*;
 pub use sessions::*;
 pub use snapshots::*;
+pub use unused::*;
 pub use videos::*;
 pub use watching::*;
 
@@ -180,6 +182,12 @@ macro_rules! store_conformance {
             sources_are_those_of_brute_force,
             parts_are_those_of_brute_force,
             seconds_are_those_of_brute_force,
+            erasures_are_those_of_brute_force,
+            videos_without_sessions_are_deleted,
+            a_video_that_comes_again_has_another_id,
+            first_plays_of_videos_that_are_deleted_are_kept,
+            imports_of_videos_that_are_deleted_are_kept,
+            the_retention_clock_is_set_by_one_at_a_time,
             videos_are_listed_once,
             videos_are_searched,
             videos_are_filtered_sorted_and_paged,

@@ -10,6 +10,7 @@ mod blocks;
 mod convert;
 mod fault;
 mod keys;
+mod network;
 mod open;
 mod place;
 mod read;
@@ -17,6 +18,7 @@ mod rewrite;
 mod schema;
 mod snapshot;
 mod sql;
+mod unused;
 mod write;
 
 use std::fmt;
@@ -26,6 +28,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
 use diesel::result::Error as DieselError;
 use diesel::sqlite::SqliteConnection;
@@ -39,9 +42,10 @@ use self::write::Ids;
 use super::failure::Failure;
 use super::{
     Error, Found, Instance, KeyChange, KeyId, KeyRecord, KnownVideo, Migrations, OpenSession,
-    Outcome, Rewrite, SessionWrite, Snapshot, Store, VideoId,
+    Outcome, Rewrite, SessionWrite, Snapshot, Store, Unused, VideoId,
 };
 use crate::key::{ApiKey, SessionId};
+use crate::query::instant;
 use crate::video::Video;
 
 /// How many connections read for recording: it loads sessions and keys.
@@ -95,6 +99,8 @@ struct Writer {
     connection: SqliteConnection,
     // Ids of rows that were looked up or made before.
     ids: Ids,
+    // What the file was like then: another process may have deleted rows since.
+    data_version: i64,
 }
 
 impl SqliteStore {
@@ -124,6 +130,7 @@ impl SqliteStore {
             return Err(unusable("it needs a file; use one in a temporary directory for a test"));
         }
         let opened = tokio::task::spawn_blocking(move || {
+            network::warn(&path);
             let mut writer = open::writer(&path, migrations)?;
             let readers = (0..READERS + UPKEEPERS)
                 .map(|_| open::reader(&path))
@@ -135,7 +142,11 @@ impl SqliteStore {
             opened.await.map_err(|panic| unusable(&panic.to_string()))??;
         Ok(Self {
             place: Arc::new(place),
-            writer: Arc::new(Mutex::new(Writer { connection: writer, ids: Ids::default() })),
+            writer: Arc::new(Mutex::new(Writer {
+                connection: writer,
+                ids: Ids::default(),
+                data_version: 0,
+            })),
             upkeep: Readers::new(readers.drain(..UPKEEPERS).collect(), UPKEEPERS),
             snapshots: Readers::new(readers, SNAPSHOTS_MAX),
             running: Arc::new(Semaphore::new(READERS)),
@@ -172,13 +183,41 @@ impl SqliteStore {
         operation: &'static str,
         query: impl FnOnce(&mut SqliteConnection, &mut Ids) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Error> {
+        self.write_with(operation, None, query).await
+    }
+
+    /// The same without enforcing foreign keys.
+    async fn write_unchecked<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        query: impl FnOnce(&mut SqliteConnection, &mut Ids) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Error> {
+        let around = ("pragma foreign_keys = off", "pragma foreign_keys = on");
+        self.write_with(operation, Some(around), query).await
+    }
+
+    /// The same, with statements before and after the transaction.
+    async fn write_with<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        around: Option<(&'static str, &'static str)>,
+        query: impl FnOnce(&mut SqliteConnection, &mut Ids) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Error> {
         let mut writer = Arc::clone(&self.writer).lock_owned().await;
         let place = Arc::clone(&self.place);
         blocking(operation, move || {
-            let Writer { connection, ids } = &mut *writer;
+            let Writer { connection, ids, data_version } = &mut *writer;
             place.check()?;
-            let written =
-                transaction(connection, "begin immediate", |connection| query(connection, ids));
+            around.map(|(before, _)| connection.batch_execute(before)).transpose()?;
+            let written = transaction(connection, "begin immediate", |connection| {
+                let version = unused::data_version(connection)?;
+                if std::mem::replace(data_version, version) != version {
+                    ids.clear();
+                }
+                query(connection, ids)
+            });
+            let after = around.map(|(_, after)| connection.batch_execute(after)).transpose();
+            let written = written.and_then(|written| after.map(|_| written).map_err(Into::into));
             if written.is_err() {
                 // Rows that were made are gone again.
                 ids.clear();
@@ -347,6 +386,38 @@ impl Store for SqliteStore {
         .await
     }
 
+    async fn delete_unused(&self, limit: u32) -> Result<Unused, Error> {
+        // Beside those that record: there may be many videos to look at.
+        let videos = self
+            .read("find unused videos", move |connection| unused::find(connection, limit))
+            .await?;
+        if videos.is_empty() {
+            return Ok(Unused::default());
+        }
+        let videos = self.write_unchecked("delete unused videos", move |connection, ids| {
+            ids.clear();
+            Ok(unused::delete(connection, &videos)?)
+        });
+        Ok(Unused { videos: videos.await?, pages: 0 })
+    }
+
+    async fn retention_clock(&self) -> Result<Option<DateTime<Utc>>, Error> {
+        let read = |connection: &mut SqliteConnection| Ok(unused::retention_clock(connection)?);
+        Ok(self.read("read the retention clock", read).await?.map(instant))
+    }
+
+    async fn set_retention_clock(
+        &self,
+        expected: Option<DateTime<Utc>>,
+        at: DateTime<Utc>,
+    ) -> Result<Outcome, Error> {
+        let (expected, at) = (expected.map(|it| it.timestamp_millis()), at.timestamp_millis());
+        self.write("set the retention clock", move |connection, _| {
+            Ok(unused::set_retention_clock(connection, expected, at)?)
+        })
+        .await
+    }
+
     async fn snapshot(&self) -> Result<Box<dyn Snapshot>, Error> {
         let reader = self.snapshots.lend(&self.place).await?;
         let (place, running) = (Arc::clone(&self.place), Arc::clone(&self.running));
@@ -355,6 +426,10 @@ impl Store for SqliteStore {
 
     async fn count_sessions(&self) -> Result<u64, Error> {
         self.read("count sessions", read::count).await
+    }
+
+    fn is_damaged(&self) -> bool {
+        self.place.is_damaged()
     }
 
     async fn check(&self) -> Result<(), Error> {

@@ -22,6 +22,7 @@ mod snapshot;
 mod tls;
 mod totals;
 mod types;
+mod unused;
 
 use std::fmt;
 use std::sync::Arc;
@@ -48,12 +49,14 @@ use self::ids::Ids;
 use self::open::Edition;
 pub(super) use self::outdated::Outdated;
 use self::snapshot::TimescaleSnapshot;
+use self::types::{timestamp, unix_ms};
 use super::failure::Failure;
 use super::{
     Cause, Error, Found, Instance, KEYS_POLL, KeyChange, KeyId, KeyRecord, KnownVideo, Migrations,
-    OpenSession, Outcome, Rewrite, SessionWrite, Snapshot, Store, VideoId,
+    OpenSession, Outcome, Rewrite, SessionWrite, Snapshot, Store, Unused, VideoId,
 };
 use crate::key::{ApiKey, SessionId};
+use crate::query::instant;
 use crate::video::Video;
 
 const STORE: &str = "TimescaleDB";
@@ -469,8 +472,17 @@ impl Store for TimescaleStore {
     }
 
     async fn rewrite(&self, rewrite: Rewrite) -> Result<Outcome, Error> {
+        let ids = Arc::clone(&self.ids);
         self.record("rewrite blocks", move |connection| {
-            async move { rewrite::run(connection, &rewrite).await }.boxed()
+            async move {
+                let done = rewrite::run(connection, &rewrite).await;
+                if !rewrite.import_after.is_empty() && !matches!(done, Ok(Outcome::Written)) {
+                    // Another instance may have deleted videos that are remembered here.
+                    ids.clear();
+                }
+                done
+            }
+            .boxed()
         })
         .await
     }
@@ -488,6 +500,41 @@ impl Store for TimescaleStore {
                 Ok(finalized)
             }
             .boxed()
+        })
+        .await
+    }
+
+    async fn delete_unused(&self, limit: u32) -> Result<Unused, Error> {
+        let ids = Arc::clone(&self.ids);
+        self.record("delete unused videos and pages", move |connection| {
+            async move {
+                let videos = unused::delete_videos(connection, limit).await?;
+                if 0 < videos {
+                    ids.clear();
+                }
+                Ok(Unused { videos, pages: unused::delete_pages(connection).await? })
+            }
+            .boxed()
+        })
+        .await
+    }
+
+    async fn retention_clock(&self) -> Result<Option<DateTime<Utc>>, Error> {
+        let clock = self.record("read the retention clock", |connection| {
+            unused::retention_clock(connection).boxed()
+        });
+        Ok(clock.await?.map(|at| instant(unix_ms(at))))
+    }
+
+    async fn set_retention_clock(
+        &self,
+        expected: Option<DateTime<Utc>>,
+        at: DateTime<Utc>,
+    ) -> Result<Outcome, Error> {
+        let ms = |at: DateTime<Utc>| timestamp(at.timestamp_millis());
+        let (expected, at) = (expected.map(ms), ms(at));
+        self.record("set the retention clock", move |connection| {
+            unused::set_retention_clock(connection, expected, at).boxed()
         })
         .await
     }

@@ -51,6 +51,11 @@ pub(crate) fn live() -> Response<Body> {
 pub(crate) async fn ready(metrics: &Metrics, examined: &Examined) -> Response<Body> {
     let figures = metrics.figures();
     let reason = match figures.away_since {
+        _ if metrics.store().is_damaged() => {
+            "the file is damaged: stop the server, which keeps what waits, put back a copy that is whole, and start it \
+             again"
+                .to_owned()
+        }
         Some(since) => {
             let since = since.format("%Y-%m-%dT%H:%M:%SZ");
             // Whatever the store says now, the recorder has not written since then.

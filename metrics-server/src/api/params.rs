@@ -214,13 +214,22 @@ impl Params {
         default: u64,
         range: RangeInclusive<u64>,
     ) -> Result<u64, Error> {
-        let Some(value) = self.values.get(name) else { return Ok(default) };
+        Ok(self.whole_or_none(name, range)?.unwrap_or(default))
+    }
+
+    /// The same without a default.
+    pub(crate) fn whole_or_none(
+        &self,
+        name: &'static str,
+        range: RangeInclusive<u64>,
+    ) -> Result<Option<u64>, Error> {
+        let Some(value) = self.values.get(name) else { return Ok(None) };
         let number = match value {
             Value::Number(number) => number.as_u64(),
             Value::String(text) => text.trim().parse().ok(),
             _ => None,
         };
-        number.filter(|number| range.contains(number)).ok_or_else(|| {
+        number.filter(|number| range.contains(number)).map(Some).ok_or_else(|| {
             let (least, most) = (range.start(), range.end());
             Error::parameter(name, format!("must be a whole number from {least} to {most}"))
         })

@@ -10,7 +10,7 @@ use super::draft::{close, merge};
 use crate::key::{ApiKey, SessionId};
 use crate::store::{
     Error, Found, Instance, KeyChange, KeyId, KeyRecord, KnownVideo, OpenSession, Outcome, Rewrite,
-    SessionWrite, Snapshot, Store, VideoId,
+    SessionWrite, Snapshot, Store, Unused, VideoId,
 };
 use crate::video::Video;
 
@@ -88,12 +88,32 @@ impl<S: Store> Store for Closing<S> {
         self.store.finalize(silent_since, limit).await
     }
 
+    async fn delete_unused(&self, limit: u32) -> Result<Unused, Error> {
+        self.store.delete_unused(limit).await
+    }
+
+    async fn retention_clock(&self) -> Result<Option<DateTime<Utc>>, Error> {
+        self.store.retention_clock().await
+    }
+
+    async fn set_retention_clock(
+        &self,
+        expected: Option<DateTime<Utc>>,
+        at: DateTime<Utc>,
+    ) -> Result<Outcome, Error> {
+        self.store.set_retention_clock(expected, at).await
+    }
+
     async fn snapshot(&self) -> Result<Box<dyn Snapshot>, Error> {
         self.store.snapshot().await
     }
 
     async fn count_sessions(&self) -> Result<u64, Error> {
         self.store.count_sessions().await
+    }
+
+    fn is_damaged(&self) -> bool {
+        self.store.is_damaged()
     }
 
     async fn check(&self) -> Result<(), Error> {

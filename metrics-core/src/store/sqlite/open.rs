@@ -28,10 +28,14 @@ const BUSY_MS_MAX: u32 = 5_000;
 /// means, because then a commit in ten would do it: write the same pages to the file again and again, in no order, and
 /// flush three times. What a batch changes is kept in memory (up to 64 MB), so that nothing is read twice, or written
 /// before the commit.
+///
+/// What is deleted is overwritten (`secure_delete`): also rows that moved to a block, whose remains would outlive an
+/// erasure of that.
 const WRITER_SETTINGS: &str = "pragma journal_mode = wal; pragma synchronous = full; \
-     pragma foreign_keys = on; pragma wal_autocheckpoint = 8192; pragma cache_size = -65536;";
+     pragma foreign_keys = on; pragma secure_delete = on; pragma wal_autocheckpoint = 8192; pragma cache_size = -65536;";
 
 pub(super) fn writer(path: &str, migrations: Migrations) -> Result<SqliteConnection, Error> {
+    create_private(path);
     let mut connection = connect(path)?;
     if migrations == Migrations::Check {
         check(&mut connection)?;
@@ -42,6 +46,20 @@ pub(super) fn writer(path: &str, migrations: Migrations) -> Result<SqliteConnect
     }
     touch(&mut connection).map_err(|err| cannot_open(&err))?;
     Ok(connection)
+}
+
+/// Creates the file, if there is none, such that no other user of the machine can read it: it holds keys and pages. SQLite
+/// gives its log the permissions of the file. An empty file is an empty database.
+fn create_private(path: &str) {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt as _;
+
+        let mut options = std::fs::OpenOptions::new();
+        let created = options.write(true).create_new(true).mode(0o600).open(path);
+        // If it is there already, its permissions stay; if it cannot be created, SQLite says why.
+        drop(created);
+    }
 }
 
 /// Where another process has just made the file, the change to the write-ahead log fails at once instead of waiting.

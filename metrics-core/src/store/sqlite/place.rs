@@ -2,7 +2,7 @@
 
 use std::fs::{self, Metadata};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use diesel::connection::{AnsiTransactionManager, SimpleConnection as _, TransactionManager as _};
 use diesel::prelude::*;
@@ -37,6 +37,8 @@ pub(super) struct Place {
     files: Vec<(PathBuf, Identity)>,
     // How long the log was when it was last tried to begin it anew.
     tried_bytes: AtomicU64,
+    // Whether the file was found to be damaged: it stays so until it is opened again.
+    is_damaged: AtomicBool,
 }
 
 impl Place {
@@ -47,7 +49,12 @@ impl Place {
         let log = format!("{file}-wal");
         let there = |file: String| Some((Identity::of(&fs::metadata(&file).ok()?), file.into()));
         let files = [file, log].into_iter().filter_map(there).map(|(it, file)| (file, it));
-        Ok(Self { path, files: files.collect(), tried_bytes: AtomicU64::new(0) })
+        Ok(Self {
+            path,
+            files: files.collect(),
+            tried_bytes: AtomicU64::new(0),
+            is_damaged: AtomicBool::new(false),
+        })
     }
 
     /// Opens another connection that reads the file.
@@ -60,6 +67,9 @@ impl Place {
 
     /// Makes sure that what is written now is found later.
     pub(super) fn check(&self) -> QueryResult<()> {
+        if self.is_damaged() {
+            return Err(Fault::damage());
+        }
         for (file, opened) in &self.files {
             if fs::metadata(file).ok().map(|found| Identity::of(&found)) != Some(*opened) {
                 let name = file.file_name().unwrap_or(file.as_os_str()).display();
@@ -68,6 +78,22 @@ impl Place {
             }
         }
         Ok(())
+    }
+
+    /// Whether the file was found to be damaged since it was opened.
+    pub(super) fn is_damaged(&self) -> bool {
+        self.is_damaged.load(Relaxed)
+    }
+
+    /// Notes damage that an error tells of. Nothing is written from then on: what is written to a damaged file is lost when
+    /// a copy is put back.
+    pub(super) fn note(&self, failure: &Failure) {
+        let fault = Fault::of_failure(failure).filter(Fault::is_damage);
+        if let Some(fault) = fault
+            && !self.is_damaged.swap(true, Relaxed)
+        {
+            tracing::error!(error = &fault as &dyn std::error::Error, "SQLite is damaged");
+        }
     }
 
     /// Begins the log anew if it is too long.
@@ -110,6 +136,9 @@ impl Place {
         done: &Result<T, Failure>,
         open: impl FnOnce(&str) -> Result<SqliteConnection, Error>,
     ) {
+        if let Err(failure) = done {
+            self.note(failure);
+        }
         let fault = done.as_ref().err().and_then(Fault::of_failure);
         // To open a file that is gone would make it; and if none can be opened, there will be another error to ask for
         // one.
