@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use crate::budget::Budget;
 use crate::client::{Classification, Classifier, Client, Headers};
 use crate::containment::{DEPTH_MAX, canonical, has_nul, is_too_deep};
 use crate::engagement::{Part, SecondsBucket};
@@ -17,8 +18,8 @@ use crate::keyring::{Keyring, Keys};
 use crate::query::{BucketQuery, EngagementQuery, Periods, Query, Selection};
 use crate::recorder::AnotherVideo;
 use crate::recorder::{
-    Admitted, Clock, Ending, Figures, Lifeline, Recorder, Spool, SpoolError, Stopped, VIDEOS_MAX,
-    Viewing,
+    Admitted, Clock, Ending, Figures, Lifeline, MEMORY, NotJoined, Recorder, Spool, SpoolError,
+    Stopped, VIDEOS_MAX, Viewing,
 };
 use crate::report::{PlaysBucket, SourceBucket};
 use crate::reports::{ReportError, Reports, VideoList, VideosQuery};
@@ -94,6 +95,7 @@ pub struct Builder {
     clock: Clock,
     retention: Option<Span>,
     videos_max: u32,
+    memory: Budget,
 }
 
 impl Builder {
@@ -130,6 +132,14 @@ impl Builder {
         Self { videos_max, ..self }
     }
 
+    /// The memory budget that sessions and their events reserve from: one of [`MEMORY`](crate::recorder::MEMORY) bytes,
+    /// unless said otherwise. Sessions take at most three quarters of it; see [`Metrics::ready`] and
+    /// [`JoinError::Memory`] for what happens when it is used up.
+    #[must_use]
+    pub fn memory(self, memory: Budget) -> Self {
+        Self { memory, ..self }
+    }
+
     /// Where the time comes from: the system, unless said otherwise.
     #[must_use]
     pub fn clock(self, clock: Clock) -> Self {
@@ -150,8 +160,12 @@ impl Builder {
             tokio::spawn(Retention { store, clock, span }.run(lifeline.subscribe()));
         }
         let (store, clock) = (Arc::clone(&self.store), self.clock.clone());
-        let recorder =
-            Arc::new(Recorder::new(Arc::clone(&self.store), self.clock, self.videos_max));
+        let recorder = Arc::new(Recorder::new(
+            Arc::clone(&self.store),
+            self.clock,
+            self.videos_max,
+            self.memory,
+        ));
         let upkeep = Upkeep { store, clock, tallies: Arc::clone(&recorder.tallies) };
         tokio::spawn(upkeep.run(lifeline.subscribe()));
         let keyring = Arc::new(Keyring::new(self.store));
@@ -193,6 +207,7 @@ impl Metrics {
             clock: Clock::system(),
             retention: None,
             videos_max: VIDEOS_MAX,
+            memory: Budget::new(MEMORY),
         }
     }
 
@@ -263,8 +278,9 @@ impl Metrics {
     ///
     /// [`JoinError`] says why not.
     pub async fn join(&self, join: Join) -> Result<Viewing, JoinError> {
-        let admitted = self.admit(join).await?;
-        Ok(self.inner.recorder.connect(&self.inner.lifeline, admitted)?)
+        let Inner { recorder, lifeline, .. } = &*self.inner;
+        let admitted = self.judge(join).await;
+        self.tally(admitted.and_then(|admitted| Ok(recorder.connect(lifeline, admitted)?)))
     }
 
     /// A viewer who is not connected, but sends batches, is heard of.
@@ -273,11 +289,13 @@ impl Metrics {
     ///
     /// [`JoinError`] says why not.
     pub async fn visit(&self, join: Join) -> Result<Viewing, JoinError> {
-        let admitted = self.admit(join).await?;
-        Ok(self.inner.recorder.visit(&self.inner.lifeline, admitted)?)
+        let Inner { recorder, lifeline, .. } = &*self.inner;
+        let admitted = self.judge(join).await;
+        self.tally(admitted.and_then(|admitted| Ok(recorder.visit(lifeline, admitted)?)))
     }
 
-    /// Waits while more events wait for the store than may. Ask before reading more of them.
+    /// Waits while more events wait for the store than may, by their number or by the memory that is left. Ask before
+    /// reading more of them.
     pub async fn ready(&self) {
         self.inner.recorder.ready().await;
     }
@@ -382,6 +400,12 @@ impl Metrics {
         self.reports().watching(selection).await
     }
 
+    /// The memory budget that sessions reserve from; see [`Builder::memory`].
+    #[must_use]
+    pub fn memory(&self) -> &Budget {
+        self.inner.recorder.memory()
+    }
+
     /// The store.
     #[must_use]
     pub fn store(&self) -> &dyn Store {
@@ -429,14 +453,15 @@ impl Metrics {
         let _gone = ended.wait_for(|ended| *ended).await.is_err();
     }
 
-    async fn admit(&self, join: Join) -> Result<Admitted, JoinError> {
-        let admitted = self.judge(join).await;
+    /// Counts what became of a viewer who joined.
+    fn tally(&self, joined: Result<Viewing, JoinError>) -> Result<Viewing, JoinError> {
         let joins = &self.inner.recorder.tallies.joins;
-        let tally = match &admitted {
+        let tally = match &joined {
             Ok(_) => &joins.admitted,
             Err(JoinError::InvalidKey) => &joins.invalid_key,
             Err(JoinError::Bot) => &joins.bot,
             Err(JoinError::Store(_)) => &joins.unavailable,
+            Err(JoinError::Memory) => &joins.no_memory,
             Err(
                 JoinError::NoSession
                 | JoinError::TooLong { .. }
@@ -446,7 +471,7 @@ impl Metrics {
             ) => &joins.invalid,
         };
         tally.add(1);
-        admitted
+        joined
     }
 
     /// Says who sent `headers`, for [`Join::sender`].
@@ -621,9 +646,21 @@ pub enum JoinError {
     /// The session is one of another video.
     #[error(transparent)]
     AnotherVideo(#[from] AnotherVideo),
+    /// The [memory budget](Builder::memory) is used up, and the session is not in memory yet.
+    #[error("no memory is left for another session; try again later")]
+    Memory,
     /// The keys are not known, because the store was never reached.
     #[error(transparent)]
     Store(#[from] Error),
+}
+
+impl From<NotJoined> for JoinError {
+    fn from(not_joined: NotJoined) -> Self {
+        match not_joined {
+            NotJoined::AnotherVideo(another) => another.into(),
+            NotJoined::Memory => Self::Memory,
+        }
+    }
 }
 
 fn fits(field: &'static str, text: Option<&str>, bytes_max: usize) -> Result<(), JoinError> {
