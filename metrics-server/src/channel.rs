@@ -56,6 +56,12 @@ impl Visitor {
         Self { page, join_parameters: join_parameters(query), ..self }
     }
 
+    /// How much memory its texts take, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        let texts = [self.page.as_deref(), self.join_parameters.as_deref()];
+        texts.into_iter().flatten().map(str::len).sum()
+    }
+
     /// Says of a viewer who joins what is known.
     pub(crate) fn introduce(&self, join: Join, page: Option<&str>) -> Join {
         let join = join.sender(self.sender);

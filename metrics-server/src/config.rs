@@ -4,6 +4,7 @@
 //! what would be accepted.
 
 mod command;
+mod memory;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -26,6 +27,7 @@ pub use self::command::{Command, KeysCommand, KeysFormat, SessionsImport};
 use crate::access::Access;
 use crate::auth::Credentials;
 use crate::cors::Cors;
+use crate::memory::{CONNECTION_BYTES, CONNECTIONS_PART};
 use crate::route::Routes;
 use crate::settings::Settings;
 
@@ -55,7 +57,9 @@ Environment (a flag wins over its variable):
   METRICS_FORWARDED_HEADER the header in which a reverse proxy says where a request comes from,
                            like x-forwarded-for; only if nobody reaches the server but through
                            the proxy [default: none]
-  METRICS_MAX_CONNECTIONS  how many connections may be open at once [default: 100000]
+  METRICS_MEMORY           like --memory
+  METRICS_MAX_CONNECTIONS  how many connections may be open at once [default: one per 64 KiB of
+                           --memory, at most 100000]
   METRICS_LOG_FORMAT       text or json [default: text]
   RUST_LOG                 what is logged: off, error, warn, info, debug or trace, also per
                            module [default: info]";
@@ -82,6 +86,12 @@ struct Flags {
     /// How many connections to PostgreSQL are opened at most, 5 to 1000 [default: 10]
     #[arg(long, global = true, value_name = "NUMBER")]
     database_connections: Option<String>,
+
+    /// How much memory clients may make the server hold, like "256 MiB", "2 GB" or a number of
+    /// bytes, at least 96 MiB; it needs a third of that beside it [default: three quarters of what
+    /// this process may use]
+    #[arg(long, global = true, value_name = "SIZE")]
+    memory: Option<String>,
 
     /// Where to leave what the database does not take when the server stops while it is away
     /// [default: the directory of the SQLite file, or else the one it is started in]
@@ -142,6 +152,8 @@ pub struct Config {
     pub videos_max: u32,
     /// How the service behaves.
     pub settings: Settings,
+    /// How much memory clients may make the server hold, in bytes.
+    pub memory: usize,
     /// How many connections may be open at once.
     pub connections_max: usize,
     /// What is logged, as `RUST_LOG` says it.
@@ -293,6 +305,8 @@ impl Config {
             .read("a number from 1 to 1000000", |text| {
                 text.parse().ok().filter(|number| (1..=1_000_000).contains(number))
             })?;
+        let memory = Setting::new("--memory", flags.memory).or("METRICS_MEMORY", &environment);
+        let memory = read_memory(memory, matches!(command, Command::Serve))?;
         let log_format = variable("METRICS_LOG_FORMAT").read("text or json", read_log_format)?;
         let log_filter = variable("RUST_LOG")
             .read("a level like info, or filters per module", |text| {
@@ -322,7 +336,8 @@ impl Config {
             bots: bots.unwrap_or_default(),
             videos_max: videos_max.unwrap_or(VIDEOS_MAX),
             settings,
-            connections_max: connections_max.unwrap_or(CONNECTIONS_MAX),
+            memory,
+            connections_max: connections_max.unwrap_or_else(|| connections_of(memory)),
             log_filter: log_filter.unwrap_or_else(|| "info".to_owned()),
             log_format: log_format.unwrap_or(LogFormat::Text),
         })
@@ -447,6 +462,33 @@ fn read_database(url: &str) -> Option<Database> {
 
 fn read_connections(text: &str) -> Option<u32> {
     text.parse().ok().filter(|number| (TimescaleOptions::CONNECTIONS_MIN..=1_000).contains(number))
+}
+
+/// The memory budget, which must not be too small for a server.
+fn read_memory(memory: Setting, serves: bool) -> Result<usize, ConfigError> {
+    let least = memory::MEMORY_MIN >> 20;
+    let accepted = format!(
+        "a size like 256 MiB, 2 GB or a number of bytes, at least {least} MiB: \
+         a quarter of it is for bodies of requests, one of which needs 20 MiB while it is read"
+    );
+    let read = |text: &str| memory::read_size(text).filter(|size| memory::MEMORY_MIN <= *size);
+    if let Some(set) = memory.read(&accepted, read)? {
+        return Ok(set);
+    }
+    match memory::default(Path::new("/")) {
+        Err(usable) if serves => Err(ConfigError::Refused(format!(
+            "this process may use {} MiB of memory, and needs at least {}: raise its limit, or set METRICS_MEMORY to \
+             {least} MiB or more",
+            usable >> 20,
+            least / 3 * 4,
+        ))),
+        default => Ok(default.unwrap_or(memory::MEMORY_MIN)),
+    }
+}
+
+/// How many connections may be open at once, unless it is said: as many as fit into a part of the memory budget.
+fn connections_of(memory: usize) -> usize {
+    (memory / CONNECTIONS_PART / CONNECTION_BYTES).clamp(1, CONNECTIONS_MAX)
 }
 
 fn read_retention(text: &str) -> Option<Span> {

@@ -94,6 +94,9 @@ pub(crate) enum Error {
     /// Others keep the server busy with the same. Trying again may help.
     #[error("the server is busy with other requests; try again")]
     Busy,
+    /// The memory budget is used up. Trying again may help.
+    #[error("the server holds as much as its memory allows; try again")]
+    Memory,
     /// There is too much to sum.
     #[error("the report takes too long; ask for a smaller timeframe or fewer videos")]
     TooLong,
@@ -130,8 +133,12 @@ impl Error {
         #[derive(serde::Serialize)]
         struct Told {
             error: String,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            reason: Option<&'static str>,
         }
-        let mut response = response::json(self.status(), &Told { error: self.to_string() });
+        let reason = matches!(self, Self::Memory).then_some("memory");
+        let told = Told { error: self.to_string(), reason };
+        let mut response = response::json(self.status(), &told);
         if let Some((name, value)) = self.header() {
             response.headers_mut().insert(name, value);
         }
@@ -156,7 +163,7 @@ impl Error {
             Self::PastTheEnd { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::UnknownVersion => StatusCode::FORBIDDEN,
             Self::TooManyAttempts(_) => StatusCode::TOO_MANY_REQUESTS,
-            Self::NotStored | Self::Busy | Self::TooLong | Self::Unavailable(_) => {
+            Self::NotStored | Self::Busy | Self::Memory | Self::TooLong | Self::Unavailable(_) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -170,7 +177,7 @@ impl Error {
             // Not `Basic`: a browser would ask the visitors of a page for a password.
             Self::NoKey | Self::InvalidKey => (WWW_AUTHENTICATE, "Key realm=\"metrics\""),
             Self::MethodNotAllowed { allow } => (ALLOW, *allow),
-            Self::NotStored | Self::Busy | Self::TooLong | Self::Unavailable(_) => {
+            Self::NotStored | Self::Busy | Self::Memory | Self::TooLong | Self::Unavailable(_) => {
                 (RETRY_AFTER, RETRY_SECONDS)
             }
             Self::Ambiguous => (CONNECTION, "close"),
@@ -263,6 +270,7 @@ mod tests {
         check(Error::Ambiguous, 400, Some(("connection", "close")));
         check(Error::Busy, 503, Some(("retry-after", RETRY_SECONDS)));
         check(Error::NotStored, 503, Some(("retry-after", RETRY_SECONDS)));
+        check(Error::Memory, 503, Some(("retry-after", RETRY_SECONDS)));
         check(store::Error::TimedOut { store: "SQLite", seconds: 30 }.into(), 503, None);
         check(ReportError::TooManyBuckets.into(), 400, None);
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use metrics_core::budget::Reservation;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout};
@@ -16,7 +17,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::attempts::Peer;
+use crate::memory::CONNECTION_BYTES;
 use crate::patience::Patient;
+use crate::reads::{Progress, Reads};
 use crate::service::Service;
 use crate::traffic::Connected;
 
@@ -93,7 +96,11 @@ pub async fn serve(
             }
         };
         let (service, stopping) = (service.clone(), stopping.clone());
-        let place = Arc::new((permit, service.traffic().connect()));
+        let held = service.memory().connections.charge(CONNECTION_BYTES);
+        let connected = service.traffic().connect();
+        let progress = Progress::default();
+        let place =
+            Arc::new(Held { _permit: permit, _connected: connected, _held: held, progress });
         connections.spawn(async move {
             connect(stream, peer, service, place, stopping).await;
         });
@@ -112,8 +119,15 @@ pub async fn serve(
     service.stop(limit()).await;
 }
 
-/// A place among the connections, and that it is counted among them.
-pub(crate) type Place = Arc<(tokio::sync::OwnedSemaphorePermit, Connected)>;
+/// A place among the connections, that it is counted among them, and the memory that it takes.
+pub(crate) type Place = Arc<Held>;
+
+pub(crate) struct Held {
+    _permit: tokio::sync::OwnedSemaphorePermit,
+    _connected: Connected,
+    _held: Reservation,
+    pub(crate) progress: Progress,
+}
 
 /// Waits for room, and then for a connection. Cancel safe.
 async fn accept(
@@ -156,18 +170,25 @@ async fn connect(
     if stream.set_nodelay(true).is_err() {
         return;
     }
+    let memory = service.memory().messages.clone();
+    let progress = place.progress.clone();
+    let stream = Reads::new(Patient::new(stream), memory, progress.clone());
     let respond = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
-        let service = service.clone();
+        let (service, progress) = (service.clone(), progress.clone());
+        progress.step();
         request.extensions_mut().insert(Arc::clone(&place));
         request.extensions_mut().insert(peer);
-        async move { Ok::<_, std::convert::Infallible>(service.respond(request).await) }
+        async move {
+            let response = service.respond(request).await;
+            progress.step();
+            Ok::<_, std::convert::Infallible>(response)
+        }
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEADER_MAX);
     // What is read ahead is bounded by the first only as a read happens to end.
     http.max_buf_size(HEADER_BYTES_MAX).max_header_size(HEADER_BYTES_MAX);
-    let mut connection =
-        pin!(http.serve_connection(TokioIo::new(Patient::new(stream)), respond).with_upgrades());
+    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), respond).with_upgrades());
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = stopping.cancelled() => {

@@ -34,6 +34,7 @@ use crate::error::Error;
 use crate::export::Table;
 use crate::kept::Kept;
 use crate::longpoll::{self, LongPolls, Token};
+use crate::memory::Memory;
 use crate::page::{self, Page};
 use crate::parameters::{parameter, restore_key};
 use crate::phoenix::{SUBPROTOCOL, Version, offers_subprotocol};
@@ -100,6 +101,7 @@ struct Inner {
     healthy: Kept<bool>,
     page: Page,
     traffic: Traffic,
+    memory: Memory,
     stopping: CancellationToken,
     sockets: TaskTracker,
     longpolls: LongPolls,
@@ -110,17 +112,20 @@ impl Service {
     #[must_use]
     pub fn new(metrics: Metrics, settings: Settings) -> Self {
         let stopping = CancellationToken::new();
-        let longpolls = LongPolls::new(metrics.clone(), stopping.clone());
+        let memory = settings.memory.clone().unwrap_or_else(|| metrics.memory().clone());
+        let memory = Memory::new(memory);
+        let longpolls = LongPolls::new(metrics.clone(), memory.longpolls.clone(), stopping.clone());
         let inner = Inner {
             metrics,
             settings,
             attempts: Arc::default(),
-            bodies: Bodies::new(),
+            bodies: Bodies::new(&memory.bodies),
             reports: Semaphore::new(REPORTS_MAX),
             exports: Exports::new(),
             healthy: Kept::new(HEALTH_KEPT),
             page: Page::new(),
             traffic: Traffic::default(),
+            memory,
             stopping,
             sockets: TaskTracker::new(),
             longpolls,
@@ -184,6 +189,11 @@ impl Service {
         &self.inner.traffic
     }
 
+    /// The memory budget, in parts.
+    pub(crate) fn memory(&self) -> &Memory {
+        &self.inner.memory
+    }
+
     /// Whether the store does not answer at the moment.
     pub(crate) fn is_store_away(&self) -> bool {
         self.inner.metrics.figures().away_since.is_some()
@@ -222,7 +232,12 @@ impl Service {
         }
         let mut response = match self.dispatch(route, request).await {
             Ok(response) => response,
-            Err(err) => err.into_response(),
+            Err(err) => {
+                if matches!(err, Error::Memory) {
+                    self.inner.traffic.run_out_of_memory();
+                }
+                err.into_response()
+            }
         };
         cors::allow(cors, origin.as_ref(), response.headers_mut());
         response
@@ -264,8 +279,9 @@ impl Service {
             (Route::Script(address), _) => Ok(address.serve(request.headers())),
             (Route::OpenApi, _) => Ok(openapi::document(&settings.prefix)),
             (Route::Figures, _) => {
-                let Inner { traffic, sockets, longpolls, .. } = &*self.inner;
-                Ok(figures::figures(metrics, traffic, sockets.len(), longpolls.len()))
+                let Inner { traffic, memory, sockets, longpolls, .. } = &*self.inner;
+                let connected = (sockets.len(), longpolls.len());
+                Ok(figures::figures(metrics, traffic, memory, connected))
             }
             (Route::Events, _) => {
                 let key = self.key_of(request.uri().query())?;
@@ -390,6 +406,8 @@ impl Service {
             return Err(Error::NotAWebsocket);
         }
         let visitor = Arc::new(self.visitor(request).with_query(query));
+        let messages = self.inner.memory.messages.clone();
+        let held = messages.try_reserve(visitor.bytes()).ok_or(Error::Memory)?;
         let offers = request.headers().get_all(SEC_WEBSOCKET_PROTOCOL);
         let offered = offers.iter().any(|header| header.to_str().is_ok_and(offers_subprotocol));
         let (response, upgraded) =
@@ -402,13 +420,16 @@ impl Service {
         let (metrics, stopping) = (self.inner.metrics.clone(), self.inner.stopping.clone());
         // It stays one of the connections.
         let place = request.extensions_mut().remove::<Place>();
+        if let Some(place) = &place {
+            place.progress.upgrade();
+        }
         self.inner.sockets.spawn(async move {
-            let _place = place;
+            let _held = (place, held);
             // What is not needed any more is not kept as long as the socket lives.
             let halves = upgraded.await.map(|websocket| tokio::io::split(websocket.into_inner()));
             match halves {
                 Ok(halves) => {
-                    socket::run(halves, metrics, version, visitor, stopping).await;
+                    socket::run(halves, metrics, version, visitor, messages, stopping).await;
                 }
                 Err(err) => {
                     tracing::debug!(error = %err, "a connection ended while it was upgraded");

@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
 use diesel::result::Error as DieselError;
 use diesel::sqlite::SqliteConnection;
@@ -143,6 +144,19 @@ impl SqliteStore {
             running: Arc::new(Semaphore::new(READERS)),
             quiet_from: std::sync::Mutex::new((i64::MIN, i64::MIN)),
         })
+    }
+
+    /// Limits the page caches of all connections to SQLite in this process, those to other files included, to about
+    /// `bytes` together. Without it, each of up to 131 connections has one of 2 MB, and the one that writes one of 64 MB.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] if the file cannot be read.
+    pub async fn limit_caches(&self, bytes: usize) -> Result<(), Error> {
+        self.read("limit caches", move |connection| {
+            Ok(connection.batch_execute(&format!("pragma soft_heap_limit = {bytes};"))?)
+        })
+        .await
     }
 
     fn quiet_from(&self) -> std::sync::MutexGuard<'_, QuietFrom> {

@@ -171,6 +171,8 @@ async fn settle(
         let viewing = match visited {
             Ok(viewing) => viewing,
             Err(JoinError::Store(err)) => return Err(err.into()),
+            // What was recorded of the batch counts once when it comes again.
+            Err(JoinError::Memory) => return Err(Error::Memory),
             Err(err) => {
                 invalid += usize::from(matches!(err, JoinError::InvalidKey));
                 answer.reject_all(&group, &reason(err));
@@ -185,6 +187,7 @@ async fn settle(
             match viewing.submit(&event) {
                 Ok(acknowledgement) => acknowledgements.push((index, acknowledgement)),
                 Err(EventError::NotStored(_)) => return Err(Error::NotStored),
+                Err(EventError::Memory) => return Err(Error::Memory),
                 Err(err) => answer.reject(index, Refusal::new(&err, Positions::VideoTime).0),
             }
         }
