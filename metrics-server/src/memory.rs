@@ -24,7 +24,9 @@ pub(crate) struct Memory {
     pub(crate) connections: Budget,
     /// Bodies of requests, and what is made of them.
     pub(crate) bodies: Budget,
-    /// Headers and messages that are larger than what a connection takes anyway, and parameters of connections.
+    /// Headers that are larger than what a connection takes anyway.
+    pub(crate) headers: Budget,
+    /// Messages of websockets that are larger than that, and parameters of connections.
     pub(crate) messages: Budget,
     /// Long-polling sessions.
     pub(crate) longpolls: Budget,
@@ -38,6 +40,7 @@ impl Memory {
         Self {
             connections: part(1),
             bodies: part(4),
+            headers: part(8),
             messages: part(4),
             longpolls: part(8),
             responses: part(2),
@@ -46,10 +49,11 @@ impl Memory {
     }
 
     /// The uses that are accounted here, by the names that they have in process statistics.
-    pub(crate) fn uses(&self) -> [(&'static str, usize); 5] {
+    pub(crate) fn uses(&self) -> [(&'static str, usize); 6] {
         [
             ("connections", self.connections.used()),
             ("bodies", self.bodies.used()),
+            ("headers", self.headers.used()),
             ("messages", self.messages.used()),
             ("longpolls", self.longpolls.used()),
             ("responses", self.responses.used()),

@@ -21,7 +21,7 @@ const KEPT_BYTES_MAX: usize = 64 * 1024;
 /// By how much a reservation grows.
 const STEP_BYTES: usize = 8 * 1024;
 
-/// Says how far the requests of a connection are.
+/// Says how far the requests of a connection are: after an even number of steps, a header is awaited.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Progress(Arc<AtomicUsize>);
 
@@ -66,6 +66,8 @@ impl<S> Reads<S> {
         if step == Progress::UPGRADED {
             return Poll::Ready(());
         }
+        // A body is read only as far as there is memory for it: see `body.rs`. What is read ahead of that is little.
+        let is_body = step % 2 == 1;
         let kept = self.read_bytes.saturating_sub(FREE_BYTES).min(KEPT_BYTES_MAX);
         loop {
             let held = self.held.as_ref().map_or(0, Reservation::bytes);
@@ -75,6 +77,14 @@ impl<S> Reads<S> {
             }
             let bytes = (kept - held).next_multiple_of(STEP_BYTES);
             let is_reserved = match &mut self.held {
+                Some(held) if is_body => {
+                    held.charge(bytes);
+                    true
+                }
+                None if is_body => {
+                    self.held = Some(self.memory.charge(bytes));
+                    true
+                }
                 Some(held) => held.try_grow(bytes),
                 None => {
                     self.held = self.memory.try_reserve(bytes);

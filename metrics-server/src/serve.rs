@@ -170,7 +170,7 @@ async fn connect(
     if stream.set_nodelay(true).is_err() {
         return;
     }
-    let memory = service.memory().messages.clone();
+    let memory = service.memory().headers.clone();
     let progress = place.progress.clone();
     let stream = Reads::new(Patient::new(stream), memory, progress.clone());
     let respond = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
