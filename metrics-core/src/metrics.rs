@@ -166,7 +166,8 @@ impl Builder {
             self.videos_max,
             self.memory,
         ));
-        let upkeep = Upkeep { store, clock, tallies: Arc::clone(&recorder.tallies) };
+        let (tallies, memory) = (Arc::clone(&recorder.tallies), recorder.memory().max());
+        let upkeep = Upkeep { store, clock, tallies, memory };
         tokio::spawn(upkeep.run(lifeline.subscribe()));
         let keyring = Arc::new(Keyring::new(self.store));
         tokio::spawn(Arc::clone(&keyring).run(lifeline.subscribe()));
