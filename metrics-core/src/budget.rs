@@ -143,7 +143,6 @@ impl Budget {
     }
 
     /// Reserves `bytes` whatever is left: for memory that is held already, and must not be dropped.
-    #[must_use]
     pub fn charge(&self, bytes: usize) -> Reservation {
         self.take(bytes);
         Reservation { budget: self.clone(), bytes }

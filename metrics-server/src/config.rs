@@ -88,8 +88,8 @@ struct Flags {
     database_connections: Option<String>,
 
     /// How much memory clients may make the server hold, like "256 MiB", "2 GB" or a number of
-    /// bytes, at least 96 MiB; it needs a third of that beside it [default: three quarters of what
-    /// this process may use]
+    /// bytes, at least 96 MiB; it needs a third of that beside it, at least 64 MiB [default: three
+    /// quarters of what this process may use]
     #[arg(long, global = true, value_name = "SIZE")]
     memory: Option<String>,
 
@@ -301,12 +301,7 @@ impl Config {
             .read_secret("an API key, 1 to 128 visible ASCII characters", |text| {
                 ApiKey::new(text).ok()
             })?;
-        let connections_max = variable("METRICS_MAX_CONNECTIONS")
-            .read("a number from 1 to 1000000", |text| {
-                text.parse().ok().filter(|number| (1..=1_000_000).contains(number))
-            })?;
-        let memory = Setting::new("--memory", flags.memory).or("METRICS_MEMORY", &environment);
-        let memory = read_memory(memory, matches!(command, Command::Serve))?;
+        let (memory, connections_max) = read_room(flags.memory, &command, &environment)?;
         let log_format = variable("METRICS_LOG_FORMAT").read("text or json", read_log_format)?;
         let log_filter = variable("RUST_LOG")
             .read("a level like info, or filters per module", |text| {
@@ -337,7 +332,7 @@ impl Config {
             videos_max: videos_max.unwrap_or(VIDEOS_MAX),
             settings,
             memory,
-            connections_max: connections_max.unwrap_or_else(|| connections_of(memory)),
+            connections_max,
             log_filter: log_filter.unwrap_or_else(|| "info".to_owned()),
             log_format: log_format.unwrap_or(LogFormat::Text),
         })
@@ -464,6 +459,22 @@ fn read_connections(text: &str) -> Option<u32> {
     text.parse().ok().filter(|number| (TimescaleOptions::CONNECTIONS_MIN..=1_000).contains(number))
 }
 
+/// The memory budget, and how many connections may be open at once: unless it is said, as many as fit into a part of it.
+fn read_room(
+    memory: Option<String>,
+    command: &Command,
+    environment: &impl Fn(&str) -> Option<OsString>,
+) -> Result<(usize, usize), ConfigError> {
+    let memory = Setting::new("--memory", memory).or("METRICS_MEMORY", environment);
+    let memory = read_memory(memory, matches!(command, Command::Serve))?;
+    let connections_max = Setting::variable("METRICS_MAX_CONNECTIONS", environment)
+        .read("a number from 1 to 1000000", |text| {
+            text.parse().ok().filter(|number| (1..=1_000_000).contains(number))
+        })?;
+    let fitting = memory / CONNECTIONS_PART / CONNECTION_BYTES;
+    Ok((memory, connections_max.unwrap_or(fitting.clamp(1, CONNECTIONS_MAX))))
+}
+
 /// The memory budget, which must not be too small for a server.
 fn read_memory(memory: Setting, serves: bool) -> Result<usize, ConfigError> {
     let least = memory::MEMORY_MIN >> 20;
@@ -480,15 +491,10 @@ fn read_memory(memory: Setting, serves: bool) -> Result<usize, ConfigError> {
             "this process may use {} MiB of memory, and needs at least {}: raise its limit, or set METRICS_MEMORY to \
              {least} MiB or more",
             usable >> 20,
-            least / 3 * 4,
+            least + (memory::BESIDE_MIN >> 20),
         ))),
         default => Ok(default.unwrap_or(memory::MEMORY_MIN)),
     }
-}
-
-/// How many connections may be open at once, unless it is said: as many as fit into a part of the memory budget.
-fn connections_of(memory: usize) -> usize {
-    (memory / CONNECTIONS_PART / CONNECTION_BYTES).clamp(1, CONNECTIONS_MAX)
 }
 
 fn read_retention(text: &str) -> Option<Span> {

@@ -18,7 +18,7 @@ use self::commands::{
 use metrics_core::budget::Budget;
 use metrics_core::recorder::{Spool, TakenUp};
 use metrics_core::store::{
-    Error as StoreError, SqliteStore, Store, TimescaleOptions, TimescaleStore,
+    Error as StoreError, SqliteOptions, SqliteStore, Store, TimescaleOptions, TimescaleStore,
 };
 use metrics_core::{ApiKey, Metrics};
 use metrics_server::{
@@ -219,9 +219,10 @@ async fn open(config: &Config, database: &Database) -> Result<Arc<dyn Store>, Bo
 async fn try_open(config: &Config, database: &Database) -> Result<Arc<dyn Store>, StoreError> {
     Ok(match database {
         Database::Sqlite(path) => {
-            let store = SqliteStore::open_with(path, config.migrations).await?;
-            store.limit_caches(config.memory / CACHES_PART).await?;
-            Arc::new(store)
+            let options = SqliteOptions::default()
+                .with_migrations(config.migrations)
+                .with_caches(config.memory / CACHES_PART);
+            Arc::new(SqliteStore::open_with(path, options).await?)
         }
         Database::Postgres(url) => {
             let options = TimescaleOptions::default()

@@ -179,7 +179,9 @@ pub(super) async fn read_open<F: Fold>(
 fn next_limit(page: &[OpenSession]) -> u32 {
     let bytes = |session: &OpenSession| {
         let Row { session_data, stored, .. } = &session.row;
-        size_of::<OpenSession>() + session_data.as_deref().map_or(0, str::len) + stored.segments.len()
+        size_of::<OpenSession>()
+            + session_data.as_deref().map_or(0, str::len)
+            + stored.segments.len()
     };
     let bytes: usize = page.iter().map(bytes).sum();
     let limit = OPEN_BYTES * page.len() / bytes.max(1);

@@ -8,9 +8,7 @@ use std::collections::BTreeMap;
 
 use super::close::blocks;
 use crate::block::{Block, Groups, SESSIONS_MAX};
-use crate::store::{
-    BlockHead, BlockId, Error, Outcome, Rewrite, Snapshot, Store, VideoId, Videos,
-};
+use crate::store::{BlockHead, BlockId, Error, Outcome, Rewrite, Snapshot, Store, VideoId, Videos};
 
 /// How many blocks of one class are merged.
 const FAN_IN: usize = 8;

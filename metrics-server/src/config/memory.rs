@@ -2,12 +2,14 @@
 
 use std::path::Path;
 
-/// Unless it is set, the budget is this many quarters of the memory that this process may use. The rest is for threads,
-/// page caches of SQLite, buffers of connections to the database, and what the allocator wastes.
-const BUDGET_QUARTERS: usize = 3;
+/// Unless it is set, the budget leaves this part of the memory that this process may use, and no less than
+/// [`BESIDE_MIN`]: for threads, page caches of SQLite, transactions, and what the allocator wastes.
+const BESIDE_PART: usize = 4;
 
-/// The smallest budget, in bytes. A body of 1 MiB needs some 20 MiB while it is read, bodies have a quarter of the
-/// budget, and what is not in the budget some 60 MiB beside it.
+/// What a server takes beside its budget at least, in bytes. Measured under floods: 50 MiB.
+pub(super) const BESIDE_MIN: usize = 64 * MIB;
+
+/// The smallest budget, in bytes: bodies have a quarter of it, and one of 1 MiB needs some 20 MiB while it is read.
 pub(super) const MEMORY_MIN: usize = 96 * MIB;
 
 const MIB: usize = 1024 * 1024;
@@ -41,7 +43,7 @@ pub(super) fn read_size(text: &str) -> Option<usize> {
 /// How much memory it may use, if that is too little.
 pub(super) fn default(root: &Path) -> Result<usize, usize> {
     let Some(usable) = usable(root) else { return Ok(UNKNOWN) };
-    let budget = usable / 4 * BUDGET_QUARTERS;
+    let budget = usable.saturating_sub(BESIDE_MIN.max(usable / BESIDE_PART));
     if budget < MEMORY_MIN { Err(usable) } else { Ok(budget) }
 }
 
@@ -143,6 +145,7 @@ mod tests {
             default(system(&[("proc/meminfo", &format!("MemTotal: {kib} kB\n"))]).path())
         };
         assert_eq!(of(1 << 20), Ok(768 << 20));
+        assert_eq!(of(192 << 10), Ok(128 << 20));
         assert_eq!(of(64 << 10), Err(64 << 20));
         assert_eq!(default(system(&[]).path()), Ok(UNKNOWN));
     }
