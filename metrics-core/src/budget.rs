@@ -32,8 +32,32 @@ struct Inner {
     max: usize,
     used: AtomicUsize,
     // Notified in the whole budget and in all of its parts' callers, when bytes are released.
-    released: Arc<Notify>,
+    released: Arc<Released>,
     whole: Option<Budget>,
+}
+
+/// Tells callers that wait for bytes that some were released.
+#[derive(Default)]
+struct Released {
+    notify: Notify,
+    // How many wait. Most releases are while nobody does, and cost no lock then.
+    waiting: AtomicUsize,
+}
+
+/// A caller that waits, as long as this is there.
+struct Waiting<'a>(&'a Released);
+
+impl<'a> Waiting<'a> {
+    fn on(released: &'a Released) -> Self {
+        released.waiting.fetch_add(1, Ordering::SeqCst);
+        Self(released)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl Budget {
@@ -49,7 +73,7 @@ impl Budget {
         Self::with(max, Arc::clone(&self.0.released), Some(self.clone()))
     }
 
-    fn with(max: usize, released: Arc<Notify>, whole: Option<Self>) -> Self {
+    fn with(max: usize, released: Arc<Released>, whole: Option<Self>) -> Self {
         Self(Arc::new(Inner { max, used: AtomicUsize::new(0), released, whole }))
     }
 
@@ -62,13 +86,20 @@ impl Budget {
     /// How many bytes are held. More than [`max`](Self::max) after a [`charge`](Self::charge).
     #[must_use]
     pub fn used(&self) -> usize {
-        self.0.used.load(Ordering::Relaxed)
+        self.0.used.load(Ordering::SeqCst)
+    }
+
+    /// How many bytes can still be reserved: what this budget has left, and no more than the whole has that it is a part of.
+    #[must_use]
+    pub fn left(&self) -> usize {
+        let left = self.max().saturating_sub(self.used());
+        self.0.whole.as_ref().map_or(left, |whole| left.min(whole.left()))
     }
 
     /// Whether nothing more is reserved at the moment: this budget, or the whole that it is a part of, is used up.
     #[must_use]
     pub fn is_used_up(&self) -> bool {
-        self.max() <= self.used() || self.0.whole.as_ref().is_some_and(Self::is_used_up)
+        self.left() == 0
     }
 
     /// Reserves `bytes`, or returns `None` if fewer are left.
@@ -81,8 +112,13 @@ impl Budget {
     /// that no caller waits for ever. Cancel safe; not fair.
     pub async fn reserve(&self, bytes: usize) -> Reservation {
         let fitting = bytes.min(self.fitting());
+        if let Some(mut reservation) = self.try_reserve(fitting) {
+            reservation.charge(bytes - fitting);
+            return reservation;
+        }
+        let _waiting = Waiting::on(&self.0.released);
         loop {
-            let released = self.0.released.notified();
+            let released = self.0.released.notify.notified();
             if let Some(mut reservation) = self.try_reserve(fitting) {
                 reservation.charge(bytes - fitting);
                 return reservation;
@@ -93,8 +129,12 @@ impl Budget {
 
     /// Waits until this budget is not used up. Cancel safe.
     pub async fn available(&self) {
+        if !self.is_used_up() {
+            return;
+        }
+        let _waiting = Waiting::on(&self.0.released);
         loop {
-            let released = self.0.released.notified();
+            let released = self.0.released.notify.notified();
             if !self.is_used_up() {
                 return;
             }
@@ -115,18 +155,18 @@ impl Budget {
 
     fn try_take(&self, bytes: usize) -> bool {
         let add = |used: usize| used.checked_add(bytes).filter(|used| *used <= self.max());
-        if self.0.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_err() {
+        if self.0.used.fetch_update(Ordering::SeqCst, Ordering::SeqCst, add).is_err() {
             return false;
         }
         let is_taken = self.0.whole.as_ref().is_none_or(|whole| whole.try_take(bytes));
         if !is_taken {
-            self.0.used.fetch_sub(bytes, Ordering::Relaxed);
+            self.give_back(bytes);
         }
         is_taken
     }
 
     fn take(&self, bytes: usize) {
-        self.0.used.fetch_add(bytes, Ordering::Relaxed);
+        self.0.used.fetch_add(bytes, Ordering::SeqCst);
         if let Some(whole) = &self.0.whole {
             whole.take(bytes);
         }
@@ -136,11 +176,18 @@ impl Budget {
         if bytes == 0 {
             return;
         }
-        self.0.used.fetch_sub(bytes, Ordering::Relaxed);
-        match &self.0.whole {
-            Some(whole) => whole.release(bytes),
-            None => self.0.released.notify_waiters(),
+        self.give_back(bytes);
+        if let Some(whole) = &self.0.whole {
+            return whole.release(bytes);
         }
+        // In one order with a caller that says that it waits and then finds too few bytes: one of the two sees the other.
+        if 0 < self.0.released.waiting.load(Ordering::SeqCst) {
+            self.0.released.notify.notify_waiters();
+        }
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.0.used.fetch_sub(bytes, Ordering::SeqCst);
     }
 }
 
@@ -266,6 +313,20 @@ mod tests {
         assert!(all.is_used_up() && all.try_reserve(1).is_none());
         drop(held);
         assert!(all.try_reserve(10).is_some());
+    }
+
+    #[test]
+    fn what_is_left_of_a_part_is_left_of_the_whole() {
+        let all = Budget::new(10);
+        let part = all.part(8);
+        let held = all.charge(5);
+        assert_eq!((all.left(), part.left()), (5, 5));
+        let more = part.charge(4);
+        assert_eq!((all.left(), part.left()), (1, 1));
+        drop(held);
+        assert_eq!((all.left(), part.left()), (6, 4));
+        drop((more, all.charge(11)));
+        assert_eq!((all.left(), part.left()), (10, 8));
     }
 
     #[tokio::test]

@@ -31,6 +31,8 @@ pub struct Figures {
     pub connected: usize,
     /// How many sessions are in memory, connected or not.
     pub in_memory: usize,
+    /// How many bytes of the memory budget sessions hold, with their events that are not durable yet.
+    pub session_bytes: usize,
     /// What became of viewers who joined, or were heard of in a batch.
     pub joins: Joins,
     /// What became of events.
@@ -69,6 +71,8 @@ pub struct Joins {
     pub invalid: u64,
     /// The keys were not known.
     pub unavailable: u64,
+    /// No memory was left for another session.
+    pub no_memory: u64,
 }
 
 /// What became of events.
@@ -83,6 +87,8 @@ pub struct Events {
     pub invalid: u64,
     /// Their session has as many segments as it may.
     pub full: u64,
+    /// No memory was left for another event.
+    pub no_memory: u64,
     /// The recorder had ended.
     pub late: u64,
     /// A rate limit of events was used up.
@@ -157,6 +163,7 @@ pub(crate) struct JoinTally {
     pub(crate) too_many: Count,
     pub(crate) invalid: Count,
     pub(crate) unavailable: Count,
+    pub(crate) no_memory: Count,
 }
 
 #[derive(Debug, Default)]
@@ -165,6 +172,7 @@ pub(crate) struct EventTally {
     pub(crate) unchanged: Count,
     pub(crate) invalid: Count,
     pub(crate) full: Count,
+    pub(crate) no_memory: Count,
     pub(crate) late: Count,
     pub(crate) too_many: Count,
     pub(crate) refused_sessions: Count,
@@ -264,6 +272,7 @@ impl Tallies {
             away_since,
             connected: self.connected.load(Relaxed),
             in_memory,
+            session_bytes: 0,
             joins: Joins {
                 admitted: joins.admitted.get(),
                 invalid_key: joins.invalid_key.get(),
@@ -272,12 +281,14 @@ impl Tallies {
                 too_many: joins.too_many.get(),
                 invalid: joins.invalid.get(),
                 unavailable: joins.unavailable.get(),
+                no_memory: joins.no_memory.get(),
             },
             events: Events {
                 taken: events.taken.get(),
                 unchanged: events.unchanged.get(),
                 invalid: events.invalid.get(),
                 full: events.full.get(),
+                no_memory: events.no_memory.get(),
                 late: events.late.get(),
                 too_many: events.too_many.get(),
                 refused_sessions: events.refused_sessions.get(),

@@ -43,6 +43,7 @@
 //! * Any number of instances may share a store that can be shared, and a viewer may go from one to another.
 //! * If the store is away, events wait in memory, up to [`recorder::WAITING_MAX`]; [`Metrics::ready`] says when there is
 //!   room again, and [`Metrics::stop_within`] leaves in a file what waits in the end.
+//! * Sessions and their events take no more memory than a [budget](Builder::memory), by estimate, whatever clients send.
 //! * Answers are exact to the millisecond, and the same from every store.
 //!
 //! # A store of your own

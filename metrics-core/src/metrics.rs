@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use crate::budget::Budget;
 use crate::client::{Classification, Classifier, Client, Headers};
 use crate::containment::{DEPTH_MAX, canonical, has_nul, is_too_deep};
 use crate::engagement::{Part, SecondsBucket};
@@ -19,7 +20,8 @@ use crate::query::{BucketQuery, EngagementQuery, Periods, Query, Selection};
 use crate::quota::{Charge, Kind, Quotas, RateExceeded, Usage};
 use crate::recorder::AnotherVideo;
 use crate::recorder::{
-    Admitted, Clock, Ending, Figures, Lifeline, Recorder, Spool, SpoolError, Stopped, Viewing,
+    Admitted, Clock, Ending, Figures, Lifeline, MEMORY, NotJoined, Recorder, Spool, SpoolError,
+    Stopped, Viewing,
 };
 use crate::report::{PlaysBucket, SourceBucket};
 use crate::reports::{ReportError, Reports, VideoList, VideosQuery};
@@ -98,6 +100,7 @@ pub struct Builder {
     retention: Option<Span>,
     limits: Limits,
     page_detail: PageDetail,
+    memory: Budget,
 }
 
 impl Builder {
@@ -148,6 +151,14 @@ impl Builder {
         Self { limits, ..self }
     }
 
+    /// The memory budget that sessions and their events reserve from: one of [`MEMORY`](crate::recorder::MEMORY) bytes,
+    /// unless said otherwise. Sessions take at most three quarters of it; see [`Metrics::ready`] and
+    /// [`JoinError::Memory`] for what happens when it is used up.
+    #[must_use]
+    pub fn memory(self, memory: Budget) -> Self {
+        Self { memory, ..self }
+    }
+
     /// Where the time comes from: the system, unless said otherwise.
     #[must_use]
     pub fn clock(self, clock: Clock) -> Self {
@@ -168,12 +179,17 @@ impl Builder {
             tokio::spawn(Retention { store, clock, span }.run(lifeline.subscribe()));
         }
         let (store, clock) = (Arc::clone(&self.store), self.clock.clone());
-        let videos_max = self.limits.videos;
-        let recorder = Arc::new(Recorder::new(Arc::clone(&self.store), self.clock, videos_max));
+        let recorder = Arc::new(Recorder::new(
+            Arc::clone(&self.store),
+            self.clock,
+            self.limits.videos,
+            self.memory,
+        ));
         let quotas = Arc::new(Quotas::new(Arc::clone(&recorder.tallies)));
         let pages = (Arc::clone(&quotas), Arc::clone(&self.store), lifeline.subscribe());
         tokio::spawn(async move { pages.0.pages.run(pages.1, pages.2).await });
-        let upkeep = Upkeep { store, clock, tallies: Arc::clone(&recorder.tallies) };
+        let (tallies, memory) = (Arc::clone(&recorder.tallies), recorder.memory().max());
+        let upkeep = Upkeep { store, clock, tallies, memory };
         tokio::spawn(upkeep.run(lifeline.subscribe()));
         let keyring = Arc::new(Keyring::new(self.store, self.limits));
         tokio::spawn(Arc::clone(&keyring).run(lifeline.subscribe()));
@@ -217,6 +233,7 @@ impl Metrics {
             retention: None,
             limits: Limits::default(),
             page_detail: PageDetail::default(),
+            memory: Budget::new(MEMORY),
         }
     }
 
@@ -323,8 +340,9 @@ impl Metrics {
     ///
     /// [`JoinError`] says why not.
     pub async fn join(&self, join: Join) -> Result<Viewing, JoinError> {
-        let admitted = self.admit(join).await?;
-        Ok(self.inner.recorder.connect(&self.inner.lifeline, admitted)?)
+        let Inner { recorder, lifeline, .. } = &*self.inner;
+        let admitted = self.judge(join).await;
+        self.tally(admitted.and_then(|admitted| Ok(recorder.connect(lifeline, admitted)?)))
     }
 
     /// A viewer who is not connected, but sends batches, is heard of.
@@ -333,11 +351,13 @@ impl Metrics {
     ///
     /// [`JoinError`] says why not.
     pub async fn visit(&self, join: Join) -> Result<Viewing, JoinError> {
-        let admitted = self.admit(join).await?;
-        Ok(self.inner.recorder.visit(&self.inner.lifeline, admitted)?)
+        let Inner { recorder, lifeline, .. } = &*self.inner;
+        let admitted = self.judge(join).await;
+        self.tally(admitted.and_then(|admitted| Ok(recorder.visit(lifeline, admitted)?)))
     }
 
-    /// Waits while more events wait for the store than may. Ask before reading more of them.
+    /// Waits while more events wait for the store than may, by their number or by the memory that is left. Ask before
+    /// reading more of them.
     pub async fn ready(&self) {
         self.inner.recorder.ready().await;
     }
@@ -442,6 +462,12 @@ impl Metrics {
         self.reports().watching(selection).await
     }
 
+    /// The memory budget that sessions reserve from; see [`Builder::memory`].
+    #[must_use]
+    pub fn memory(&self) -> &Budget {
+        self.inner.recorder.memory()
+    }
+
     /// The store.
     #[must_use]
     pub fn store(&self) -> &dyn Store {
@@ -489,16 +515,17 @@ impl Metrics {
         let _gone = ended.wait_for(|ended| *ended).await.is_err();
     }
 
-    async fn admit(&self, join: Join) -> Result<Admitted, JoinError> {
-        let admitted = self.judge(join).await;
+    /// Counts what became of a viewer who joined.
+    fn tally(&self, joined: Result<Viewing, JoinError>) -> Result<Viewing, JoinError> {
         let joins = &self.inner.recorder.tallies.joins;
-        let tally = match &admitted {
+        let tally = match &joined {
             Ok(_) => &joins.admitted,
             Err(JoinError::InvalidKey) => &joins.invalid_key,
             Err(JoinError::Bot) => &joins.bot,
             Err(JoinError::Origin) => &joins.origin,
             Err(JoinError::TooMany(_)) => &joins.too_many,
             Err(JoinError::Store(_)) => &joins.unavailable,
+            Err(JoinError::Memory) => &joins.no_memory,
             Err(
                 JoinError::NoSession
                 | JoinError::TooLong { .. }
@@ -508,7 +535,7 @@ impl Metrics {
             ) => &joins.invalid,
         };
         tally.add(1);
-        admitted
+        joined
     }
 
     /// Says who sent `headers`, for [`Join::sender`].
@@ -727,9 +754,21 @@ pub enum JoinError {
     /// The session is one of another video.
     #[error(transparent)]
     AnotherVideo(#[from] AnotherVideo),
+    /// The [memory budget](Builder::memory) is used up, and the session is not in memory yet.
+    #[error("no memory is left for another session; try again later")]
+    Memory,
     /// The keys are not known, because the store was never reached.
     #[error(transparent)]
     Store(#[from] Error),
+}
+
+impl From<NotJoined> for JoinError {
+    fn from(not_joined: NotJoined) -> Self {
+        match not_joined {
+            NotJoined::AnotherVideo(another) => another.into(),
+            NotJoined::Memory => Self::Memory,
+        }
+    }
 }
 
 fn fits(field: &'static str, text: Option<&str>, bytes_max: usize) -> Result<(), JoinError> {

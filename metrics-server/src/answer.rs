@@ -17,9 +17,6 @@ use crate::error::Error;
 use crate::queue::{Lane, Place, Queue};
 use crate::response::{Body, Cut, Step};
 
-/// How many bytes all answers may hold together: those that are made, and those that are not read yet.
-const ANSWERS_BYTES: usize = 128 * 1024 * 1024;
-
 /// How many bytes an answer holds at least, which bounds the number of answers.
 const ANSWER_BYTES_MIN: usize = 16 * 1024;
 
@@ -38,14 +35,8 @@ pub(crate) struct Answers {
     queue: Queue,
 }
 
-impl Default for Answers {
-    fn default() -> Self {
-        Self::within(Budget::new(ANSWERS_BYTES))
-    }
-}
-
 impl Answers {
-    /// All answers together hold at most this budget.
+    /// All answers together hold at most this budget: those that are made, and those that are not read yet.
     pub(crate) fn within(budget: Budget) -> Self {
         Self { budget, queue: Queue::new(parallelism() + 1) }
     }

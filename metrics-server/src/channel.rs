@@ -58,6 +58,13 @@ impl Visitor {
         Self { page, join_parameters: join_parameters(query), ..self }
     }
 
+    /// How much memory its texts take, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        let Self { origin, page, join_parameters, .. } = self;
+        let texts = [origin.as_deref(), page.as_deref(), join_parameters.as_deref()];
+        texts.into_iter().flatten().map(str::len).sum()
+    }
+
     /// Says of a viewer who joins what is known.
     pub(crate) fn introduce(&self, join: Join, page: Option<&str>) -> Join {
         let mut join = join.sender(self.sender);

@@ -5,6 +5,7 @@
 
 mod command;
 mod exposure;
+mod memory;
 mod names;
 mod quota;
 
@@ -33,6 +34,7 @@ use self::exposure::Authentication;
 use crate::access::Access;
 use crate::cors::Cors;
 use crate::hosts::{self, Hosts};
+use crate::memory::{CONNECTION_BYTES, CONNECTIONS_PART};
 use crate::route::Routes;
 use crate::settings::Settings;
 
@@ -79,7 +81,9 @@ Environment (a flag wins over its variable):
                            the proxy [default: none]
   METRICS_FORWARDED_HOPS   how many proxies, one behind the other, add an element to that header
                            [default: 1, the last element counts]
-  METRICS_MAX_CONNECTIONS  how many connections may be open at once [default: 100000]
+  METRICS_MEMORY           like --memory
+  METRICS_MAX_CONNECTIONS  how many connections may be open at once [default: one per 64 KiB of
+                           --memory, at most 100000]
   METRICS_CONNECTIONS_PER_ADDRESS
                            how many of them an address, or a /64 network of IPv6, may hold; with
                            METRICS_FORWARDED_HEADER, its requests and websockets. This machine may
@@ -110,6 +114,12 @@ struct Flags {
     /// How many connections to PostgreSQL are opened at most, 5 to 1000 [default: 10]
     #[arg(long, global = true, value_name = "NUMBER")]
     database_connections: Option<String>,
+
+    /// How much memory clients may make the server hold, like "256 MiB", "2 GB" or a number of
+    /// bytes, at least 96 MiB; it needs a third of that beside it, at least 64 MiB [default: three
+    /// quarters of what this process may use]
+    #[arg(long, global = true, value_name = "SIZE")]
+    memory: Option<String>,
 
     /// Where to leave what the database does not take when the server stops while it is away
     /// [default: the directory of the SQLite file, or else the one it is started in]
@@ -173,6 +183,8 @@ pub struct Config {
     pub page_detail: PageDetail,
     /// How the service behaves.
     pub settings: Settings,
+    /// How much memory clients may make the server hold, in bytes.
+    pub memory: usize,
     /// How many connections may be open at once.
     pub connections_max: usize,
     /// What is logged, as `RUST_LOG` says it.
@@ -332,10 +344,7 @@ impl Config {
             .read_secret("an API key, 1 to 128 visible ASCII characters", |text| {
                 ApiKey::new(text).ok()
             })?;
-        let connections_max = variable("METRICS_MAX_CONNECTIONS")
-            .read("a number from 1 to 1000000", |text| {
-                text.parse().ok().filter(|number| (1..=1_000_000).contains(number))
-            })?;
+        let (memory, connections_max) = read_room(flags.memory, &command, &environment)?;
         let log_format = variable("METRICS_LOG_FORMAT").read("text or json", read_log_format)?;
         let log_filter = variable("RUST_LOG")
             .read("a level like info, or filters per module", |text| {
@@ -376,7 +385,8 @@ impl Config {
             limits,
             page_detail,
             settings,
-            connections_max: connections_max.unwrap_or(CONNECTIONS_MAX),
+            memory,
+            connections_max,
             log_filter: log_filter.unwrap_or_else(|| "info".to_owned()),
             log_format: log_format.unwrap_or(LogFormat::Text),
         })
@@ -485,6 +495,44 @@ fn read_database(url: &str) -> Option<Database> {
 
 fn read_connections(text: &str) -> Option<u32> {
     text.parse().ok().filter(|number| (TimescaleOptions::CONNECTIONS_MIN..=1_000).contains(number))
+}
+
+/// The memory budget, and how many connections may be open at once: unless it is said, as many as fit into a part of it.
+fn read_room(
+    memory: Option<String>,
+    command: &Command,
+    environment: &impl Fn(&str) -> Option<OsString>,
+) -> Result<(usize, usize), ConfigError> {
+    let memory = Setting::new("--memory", memory).or("METRICS_MEMORY", environment);
+    let memory = read_memory(memory, matches!(command, Command::Serve))?;
+    let connections_max = Setting::variable("METRICS_MAX_CONNECTIONS", environment)
+        .read("a number from 1 to 1000000", |text| {
+            text.parse().ok().filter(|number| (1..=1_000_000).contains(number))
+        })?;
+    let fitting = memory / CONNECTIONS_PART / CONNECTION_BYTES;
+    Ok((memory, connections_max.unwrap_or(fitting.clamp(1, CONNECTIONS_MAX))))
+}
+
+/// The memory budget, which must not be too small for a server.
+fn read_memory(memory: Setting, serves: bool) -> Result<usize, ConfigError> {
+    let least = memory::MEMORY_MIN >> 20;
+    let accepted = format!(
+        "a size like 256 MiB, 2 GB or a number of bytes, at least {least} MiB: \
+         a quarter of it is for bodies of requests, one of which needs 20 MiB while it is read"
+    );
+    let read = |text: &str| memory::read_size(text).filter(|size| memory::MEMORY_MIN <= *size);
+    if let Some(set) = memory.read(&accepted, read)? {
+        return Ok(set);
+    }
+    match memory::default(Path::new("/")) {
+        Err(usable) if serves => Err(ConfigError::Refused(format!(
+            "this process may use {} MiB of memory, and needs at least {}: raise its limit, or set METRICS_MEMORY to \
+             {least} MiB or more",
+            usable >> 20,
+            least + (memory::BESIDE_MIN >> 20),
+        ))),
+        default => Ok(default.unwrap_or(memory::MEMORY_MIN)),
+    }
 }
 
 fn read_retention(text: &str) -> Option<Span> {

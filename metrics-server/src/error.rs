@@ -144,6 +144,9 @@ pub(crate) enum Error {
     /// Answers that are not read hold all the memory that answers may have.
     #[error(transparent)]
     UsedUp(#[from] UsedUp),
+    /// The memory budget is used up. Trying again may help.
+    #[error("the server holds as much as its memory allows; try again")]
+    Memory,
     /// There is too much to sum.
     #[error("the report takes too long; ask for a smaller timeframe or fewer videos")]
     TooLong,
@@ -183,8 +186,12 @@ impl Error {
         #[derive(serde::Serialize)]
         struct Told {
             error: String,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            reason: Option<&'static str>,
         }
-        let mut response = response::json(self.status(), &Told { error: self.to_string() });
+        let reason = self.is_memory().then_some("memory");
+        let told = Told { error: self.to_string(), reason };
+        let mut response = response::json(self.status(), &told);
         if let Some((name, value)) = self.header() {
             response.headers_mut().insert(name, value);
         }
@@ -195,6 +202,11 @@ impl Error {
             headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
         }
         response
+    }
+
+    /// Whether a part of the memory budget is used up.
+    pub(crate) fn is_memory(&self) -> bool {
+        matches!(self, Self::Memory | Self::UsedUp(_))
     }
 
     fn status(&self) -> StatusCode {
@@ -224,6 +236,7 @@ impl Error {
             | Self::Busy
             | Self::Crowded
             | Self::UsedUp(_)
+            | Self::Memory
             | Self::Full
             | Self::TooLong
             | Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
@@ -242,6 +255,7 @@ impl Error {
             | Self::Busy
             | Self::Crowded
             | Self::UsedUp(_)
+            | Self::Memory
             | Self::Full
             | Self::TooLong
             | Self::Unavailable(_) => (RETRY_AFTER, RETRY_SECONDS),
@@ -369,6 +383,7 @@ mod tests {
         check(Error::Full, 503, Some(("retry-after", RETRY_SECONDS)));
         check(Error::UnknownWebsocket, 426, Some(("sec-websocket-version", "13")));
         check(Error::NotStored, 503, Some(("retry-after", RETRY_SECONDS)));
+        check(Error::Memory, 503, Some(("retry-after", RETRY_SECONDS)));
         check(store::Error::TimedOut { store: "SQLite", seconds: 30 }.into(), 503, None);
         check(ReportError::TooManyBuckets.into(), 400, None);
     }

@@ -27,6 +27,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use hyper::{Response, StatusCode};
 use metrics_core::Metrics;
+use metrics_core::budget::Budget;
 use rand::RngExt as _;
 use serde::Serialize;
 use tokio::sync::oneshot;
@@ -38,6 +39,7 @@ use self::session::{Post, Session};
 use crate::body::Bodies;
 use crate::channel::Visitor;
 use crate::error::Error;
+use crate::memory::LONGPOLL_BYTES;
 use crate::phoenix::Version;
 use crate::response::{self, Body};
 
@@ -55,6 +57,7 @@ pub(crate) struct LongPolls {
 
 struct Inner {
     metrics: Metrics,
+    memory: Budget,
     sessions: Mutex<HashMap<Token, Arc<Session>>>,
     // Apart from those of other requests: bodies here wait for the budget of their session.
     bodies: Bodies,
@@ -63,9 +66,10 @@ struct Inner {
 }
 
 impl LongPolls {
-    pub(crate) fn new(metrics: Metrics, stopping: CancellationToken) -> Self {
-        let (sessions, bodies, tasks) = (Mutex::default(), Bodies::new(), TaskTracker::new());
-        Self { inner: Arc::new(Inner { metrics, sessions, bodies, tasks, stopping }) }
+    pub(crate) fn new(metrics: Metrics, memory: Budget, stopping: CancellationToken) -> Self {
+        let bodies = Bodies::new(&memory);
+        let (sessions, tasks) = (Mutex::default(), TaskTracker::new());
+        Self { inner: Arc::new(Inner { metrics, memory, sessions, bodies, tasks, stopping }) }
     }
 
     /// How many sessions are open.
@@ -81,12 +85,16 @@ impl LongPolls {
 
     /// Opens a session.
     pub(crate) fn open(&self, version: Version, visitor: Visitor) -> Response<Body> {
-        let Inner { metrics, stopping, tasks, .. } = &*self.inner;
+        let Inner { metrics, memory, stopping, tasks, .. } = &*self.inner;
         let token = Token::generate();
-        let (session, posts) = Session::new(metrics);
+        let no_room = || status(500, Some("the server has no room for another session; try again"));
+        let Some(held) = memory.try_reserve(LONGPOLL_BYTES + visitor.bytes()) else {
+            return no_room();
+        };
+        let (session, posts) = Session::new(metrics, held);
         let is_stopping = stopping.is_cancelled();
         let Some(entry) = self.register(token, &session).filter(|_| !is_stopping) else {
-            return status(500, Some("the server has no room for another session; try again"));
+            return no_room();
         };
         tasks.spawn(async move {
             let Inner { metrics, stopping, .. } = &*entry.sessions;
@@ -232,7 +240,7 @@ mod tests {
 
     async fn long_polls(directory: &TempDir) -> LongPolls {
         let store = SqliteStore::open(directory.path().join("metrics.db")).await.unwrap();
-        LongPolls::new(Metrics::new(store), CancellationToken::new())
+        LongPolls::new(Metrics::new(store), Budget::new(1 << 30), CancellationToken::new())
     }
 
     /// The status of a new session, or of the refusal of one.
@@ -256,6 +264,21 @@ mod tests {
         assert_eq!((open(&longpolls).await, longpolls.len()), (410.into(), 1));
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn sessions_take_memory_until_they_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(directory.path().join("metrics.db")).await.unwrap();
+        let memory = Budget::new(10 * LONGPOLL_BYTES);
+        let longpolls =
+            LongPolls::new(Metrics::new(store), memory.clone(), CancellationToken::new());
+        for _ in 0..10 {
+            assert_eq!(open(&longpolls).await, 410);
+        }
+        assert_eq!(open(&longpolls).await, 500);
+        tokio::time::sleep(Duration::from_secs(11)).await;
+        assert_eq!((memory.used(), open(&longpolls).await), (0, 410.into()));
+    }
+
     #[tokio::test]
     async fn after_a_stop_there_are_none() {
         let directory = tempfile::tempdir().unwrap();
@@ -270,7 +293,7 @@ mod tests {
     async fn the_task_of_a_session_is_small() {
         let directory = tempfile::tempdir().unwrap();
         let LongPolls { inner } = long_polls(&directory).await;
-        let (session, posts) = Session::new(&inner.metrics);
+        let (session, posts) = Session::new(&inner.metrics, inner.memory.charge(0));
         let visitor = Arc::default();
         let task = session.run(posts, &inner.metrics, Version::V2, visitor, &inner.stopping);
         assert!(size_of_val(&task) <= TASK_BYTES_MAX, "{} bytes", size_of_val(&task));

@@ -4,24 +4,27 @@ mod commands;
 mod files;
 
 use std::error::Error;
-use std::io::IsTerminal as _;
+use std::io::{self, IsTerminal as _};
 use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use self::commands::{
     ask_health, check_blocks, check_there, copy_all, erase_sessions, forget_sessions, import_mave,
     import_sessions, open_file, see_to_keys, write_export,
 };
+use metrics_core::budget::Budget;
 use metrics_core::recorder::{Spool, TakenUp};
 use metrics_core::store::{
-    Error as StoreError, SqliteStore, Store, TimescaleOptions, TimescaleStore,
+    Error as StoreError, SqliteOptions, SqliteStore, Store, TimescaleOptions, TimescaleStore,
 };
 use metrics_core::{ApiKey, Metrics};
 use metrics_server::{
     Command, Config, Database, EXAMPLE_KEY, KeysCommand, LogFormat, Service, listen, serve,
 };
+use tokio::runtime::{self, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
@@ -32,14 +35,25 @@ const WAIT: Duration = Duration::from_secs(1);
 /// What is said of a command that the library reads and this program does not know how to do.
 const UNKNOWN_COMMAND: &str = "this program cannot do that: use the one of the same version";
 
-#[tokio::main]
-async fn main() -> ExitCode {
+/// Page caches of SQLite take at most this part of the memory budget, beside it.
+const CACHES_PART: usize = 8;
+
+/// For each of so many bytes of the memory budget there may be a thread that blocks: its stack takes an eighth of that.
+const BYTES_PER_THREAD: usize = 16 << 20;
+
+/// How many threads may block at least and at most: the store writes and reads with 7, and reports fold with as many as
+/// there are processors less one.
+const THREADS: (usize, usize) = (16, 512);
+
+fn main() -> ExitCode {
     let config = match Config::load() {
         Ok(config) => config,
         Err(refused) => return refused.exit(),
     };
     log(&config);
-    match run(config).await {
+    let started = start_runtime(config.memory)
+        .map_err(|err| -> Box<dyn Error> { format!("cannot start threads: {err}").into() });
+    match started.and_then(|runtime| runtime.block_on(run(config))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(err) => {
             #[expect(clippy::print_stderr, reason = "the operator is told why there is no server")]
@@ -49,6 +63,16 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Starts a runtime whose threads fit beside the memory budget.
+fn start_runtime(memory: usize) -> io::Result<Runtime> {
+    let (least, most) = THREADS;
+    let threads = (memory / BYTES_PER_THREAD).clamp(least, most);
+    let processors = thread::available_parallelism().map_or(1, usize::from);
+    let mut runtime = runtime::Builder::new_multi_thread();
+    runtime.worker_threads(processors.min(threads)).max_blocking_threads(threads);
+    runtime.enable_all().build()
 }
 
 async fn run(config: Config) -> Result<(), Box<dyn Error>> {
@@ -81,8 +105,9 @@ async fn run(config: Config) -> Result<(), Box<dyn Error>> {
             taken_up = take_up(spool, &store) => taken_up?,
         }
     }
+    tracing::info!("memory budget: {} MiB (METRICS_MEMORY)", config.memory >> 20);
     let metrics = Metrics::builder(store).bots(config.bots).limits(config.limits.clone());
-    let metrics = metrics.page_detail(config.page_detail);
+    let metrics = metrics.page_detail(config.page_detail).memory(Budget::new(config.memory));
     let metrics = match config.retention {
         Some(span) => metrics.retention(span).start(),
         None => metrics.start(),
@@ -206,7 +231,12 @@ async fn open(config: &Config, database: &Database) -> Result<Arc<dyn Store>, Bo
 
 async fn try_open(config: &Config, database: &Database) -> Result<Arc<dyn Store>, StoreError> {
     Ok(match database {
-        Database::Sqlite(path) => Arc::new(SqliteStore::open_with(path, config.migrations).await?),
+        Database::Sqlite(path) => {
+            let options = SqliteOptions::default()
+                .with_migrations(config.migrations)
+                .with_caches(config.memory / CACHES_PART);
+            Arc::new(SqliteStore::open_with(path, options).await?)
+        }
         Database::Postgres(url) => {
             let options = TimescaleOptions::default()
                 .with_connections(config.database_connections)

@@ -4,9 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::Response;
+use metrics_core::budget::{Budget, Reservation};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::attempts::Peer;
+use crate::memory::CONNECTION_BYTES;
+use crate::reads::Progress;
 use crate::response::Body;
 use crate::share::{Share, Shares};
 use crate::traffic::{Connected, Traffic};
@@ -21,12 +24,15 @@ const SPARE_SHARE: usize = 4;
 /// How long such a connection may take for its one request.
 pub(crate) const SPARE_MAX: Duration = Duration::from_secs(5);
 
-/// A place among the connections: whoever holds it is counted among them.
+/// A place among the connections: whoever holds it is counted among them, and accounts the memory that it takes.
 #[derive(Debug)]
 pub(crate) struct Place {
     _permit: OwnedSemaphorePermit,
     _share: Option<Share>,
     _connected: Connected,
+    _held: Reservation,
+    /// How far its requests are.
+    pub(crate) progress: Progress,
 }
 
 /// What becomes of a connection.
@@ -46,13 +52,19 @@ pub(crate) struct Places {
     spare: Arc<Semaphore>,
     spare_shares: Arc<Shares>,
     traffic: Traffic,
+    memory: Budget,
 }
 
 impl Places {
-    /// Places for so many connections. Without `shares`, one address may hold all of them.
-    pub(crate) fn new(most: usize, shares: Option<Arc<Shares>>, traffic: Traffic) -> Self {
+    /// Places for so many connections, which are charged to `memory`. Without `shares`, one address may hold all of them.
+    pub(crate) fn new(
+        most: usize,
+        shares: Option<Arc<Shares>>,
+        traffic: Traffic,
+        memory: Budget,
+    ) -> Self {
         let (room, spare) = (Arc::new(Semaphore::new(most)), Arc::new(Semaphore::new(SPARE)));
-        Self { room, shares, spare, spare_shares: Shares::new(SPARE_SHARE), traffic }
+        Self { room, shares, spare, spare_shares: Shares::new(SPARE_SHARE), traffic, memory }
     }
 
     /// A place for a connection from somewhere, if there is one.
@@ -79,7 +91,13 @@ impl Places {
             Some(shares) => Some(shares.take(peer)?),
             None => None,
         };
-        Some(Place { _permit: permit, _share: share, _connected: self.traffic.connect() })
+        Some(Place {
+            _permit: permit,
+            _share: share,
+            _connected: self.traffic.connect(),
+            _held: self.memory.charge(CONNECTION_BYTES),
+            progress: Progress::default(),
+        })
     }
 }
 
@@ -98,7 +116,7 @@ mod tests {
     }
 
     fn places(most: usize, share: usize) -> Places {
-        Places::new(most, Some(Shares::new(share)), Traffic::default())
+        Places::new(most, Some(Shares::new(share)), Traffic::default(), Budget::new(0))
     }
 
     fn served(places: &Places, peer: Peer) -> Option<Place> {
@@ -115,7 +133,9 @@ mod tests {
         assert_eq!(one.len(), 7);
         let others: Vec<_> = (2..20).filter_map(|last| served(&places, peer(last))).collect();
         assert_eq!(others.len(), 3);
+        assert_eq!(places.memory.used(), 10 * CONNECTION_BYTES);
         drop(one);
+        assert_eq!(places.memory.used(), 3 * CONNECTION_BYTES);
         assert!(served(&places, peer(1)).is_some());
     }
 

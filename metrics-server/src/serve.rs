@@ -21,6 +21,7 @@ use crate::attempts::Peer;
 use crate::error::Error;
 use crate::patience::Patient;
 use crate::places::{self, Admission, Place, Places, SPARE_MAX};
+use crate::reads::Reads;
 use crate::response::Body;
 use crate::service::Service;
 
@@ -81,6 +82,7 @@ pub async fn serve(
         connections_max,
         service.shares_of_peers(connections_max),
         service.traffic().clone(),
+        service.memory().connections.clone(),
     );
     let mut stop = pin!(stop);
     let mut told: Option<Instant> = None;
@@ -160,23 +162,28 @@ async fn connect(
     if stream.set_nodelay(true).is_err() {
         return;
     }
+    let memory = service.memory().headers.clone();
+    let progress = place.progress.clone();
+    let stream = Reads::new(Patient::new(stream), memory, progress.clone());
     let respond = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
-        let service = service.clone();
+        let (service, progress) = (service.clone(), progress.clone());
+        progress.step();
         request.extensions_mut().insert(Arc::clone(&place));
         request.extensions_mut().insert(peer);
         async move {
-            Ok::<_, Infallible>(match check_host(&request) {
+            let response = match check_host(&request) {
                 Ok(()) => service.respond(request).await,
                 Err(err) => err.into_response(),
-            })
+            };
+            progress.step();
+            Ok::<_, Infallible>(response)
         }
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEADER_MAX);
     // What is read ahead is bounded by the first only as a read happens to end.
     http.max_buf_size(HEADER_BYTES_MAX).max_header_size(HEADER_BYTES_MAX);
-    let mut connection =
-        pin!(http.serve_connection(TokioIo::new(Patient::new(stream)), respond).with_upgrades());
+    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), respond).with_upgrades());
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = stopping.cancelled() => {

@@ -36,6 +36,7 @@ use crate::error::Error;
 use crate::export::Table;
 use crate::guard;
 use crate::longpoll::{self, LongPolls, Token};
+use crate::memory::Memory;
 use crate::page::{self, Page};
 use crate::parameters::{parameter, restore_key};
 use crate::phoenix::{SUBPROTOCOL, Version, offers_subprotocol};
@@ -110,6 +111,7 @@ struct Inner {
     examined: health::Examined,
     page: Page,
     traffic: Traffic,
+    memory: Memory,
     stopping: CancellationToken,
     sockets: TaskTracker,
     longpolls: LongPolls,
@@ -120,20 +122,23 @@ impl Service {
     #[must_use]
     pub fn new(metrics: Metrics, settings: Settings) -> Self {
         let stopping = CancellationToken::new();
-        let longpolls = LongPolls::new(metrics.clone(), stopping.clone());
+        let memory = settings.memory.clone().unwrap_or_else(|| metrics.memory().clone());
+        let memory = Memory::new(memory);
+        let longpolls = LongPolls::new(metrics.clone(), memory.longpolls.clone(), stopping.clone());
         let shares = Shares::new(settings.connections_per_address.unwrap_or(usize::MAX));
         let inner = Inner {
             metrics,
             settings,
             attempts: Arc::default(),
             shares,
-            bodies: Bodies::new(),
-            answers: Answers::default(),
+            bodies: Bodies::new(&memory.bodies),
+            answers: Answers::within(memory.answers.clone()),
             exports: Exports::new(),
             erasing: erase::Erasing::default(),
             examined: health::Examined::new(HEALTH_KEPT),
             page: Page::new(),
             traffic: Traffic::default(),
+            memory,
             stopping,
             sockets: TaskTracker::new(),
             longpolls,
@@ -197,6 +202,11 @@ impl Service {
         &self.inner.traffic
     }
 
+    /// The memory budget, in parts.
+    pub(crate) fn memory(&self) -> &Memory {
+        &self.inner.memory
+    }
+
     /// What counts the connections of each address, of which all may be `connections_max`. None where a proxy makes them
     /// all: then the addresses count that it forwards.
     pub(crate) fn shares_of_peers(&self, connections_max: usize) -> Option<Arc<Shares>> {
@@ -255,7 +265,12 @@ impl Service {
         }
         let mut response = match self.dispatch(route, request).await {
             Ok(response) => response,
-            Err(err) => err.into_response(),
+            Err(err) => {
+                if err.is_memory() {
+                    self.inner.traffic.run_out_of_memory();
+                }
+                err.into_response()
+            }
         };
         drop(share);
         cors::allow(cors, origin.as_ref(), response.headers_mut());
@@ -298,8 +313,9 @@ impl Service {
             (Route::Script(address), _) => Ok(address.serve(request.headers())),
             (Route::OpenApi, _) => Ok(openapi::document(&settings.prefix)),
             (Route::Figures, _) => {
-                let Inner { traffic, sockets, longpolls, .. } = &*self.inner;
-                Ok(figures::figures(metrics, traffic, sockets.len(), longpolls.len()))
+                let Inner { traffic, memory, sockets, longpolls, .. } = &*self.inner;
+                let connected = (sockets.len(), longpolls.len());
+                Ok(figures::figures(metrics, traffic, memory, connected))
             }
             (Route::Events, _) => {
                 let key = self.key_of(request.uri().query())?;
@@ -458,6 +474,8 @@ impl Service {
         }
         check_upgrade(request.headers())?;
         let visitor = Arc::new(self.visitor(request, Way::Channel).with_query(query));
+        let messages = self.inner.memory.messages.clone();
+        let held = messages.try_reserve(visitor.bytes()).ok_or(Error::Memory)?;
         let offers = request.headers().get_all(SEC_WEBSOCKET_PROTOCOL);
         let offered = offers.iter().any(|header| header.to_str().is_ok_and(offers_subprotocol));
         let (response, upgraded) =
@@ -471,13 +489,16 @@ impl Service {
         // It stays one of the connections.
         let extensions = request.extensions_mut();
         let place = (extensions.remove::<Arc<Place>>(), extensions.remove::<Arc<Share>>());
+        if let (Some(place), _) = &place {
+            place.progress.upgrade();
+        }
         self.inner.sockets.spawn(async move {
-            let _place = place;
+            let _held = (place, held);
             // What is not needed any more is not kept as long as the socket lives.
             let halves = upgraded.await.map(|websocket| tokio::io::split(websocket.into_inner()));
             match halves {
                 Ok(halves) => {
-                    socket::run(halves, metrics, version, visitor, stopping).await;
+                    socket::run(halves, metrics, version, visitor, messages, stopping).await;
                 }
                 Err(err) => {
                     tracing::debug!(error = %err, "a connection ended while it was upgraded");

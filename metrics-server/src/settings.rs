@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use hyper::header::HeaderName;
 use metrics_core::ApiKey;
+use metrics_core::budget::Budget;
 use metrics_core::recorder::Spool;
 
 use crate::access::Access;
@@ -54,6 +55,9 @@ pub struct Settings {
     pub routes: Routes,
     /// Under which path they are: none, unless said otherwise.
     pub prefix: Prefix,
+    /// The memory budget of connections, bodies, messages and responses: that of the [`Metrics`](metrics_core::Metrics),
+    /// unless said otherwise, so that sessions and these share one.
+    pub memory: Option<Budget>,
 }
 
 impl Settings {
@@ -121,6 +125,12 @@ impl Settings {
     #[must_use]
     pub fn routes(self, routes: Routes) -> Self {
         Self { routes, ..self }
+    }
+
+    /// Reserves what clients make the service hold of this budget; see [the field](Self::memory).
+    #[must_use]
+    pub fn memory(self, memory: Budget) -> Self {
+        Self { memory: Some(memory), ..self }
     }
 
     /// Has its routes under this path, like `/analytics`. Requests come with it; see [`Prefix::new`].

@@ -6,7 +6,7 @@
 use std::pin::pin;
 use std::sync::Arc;
 
-use metrics_core::Metrics;
+use metrics_core::{Metrics, budget as memory};
 use tokio::io::{
     AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf,
 };
@@ -32,9 +32,10 @@ pub(crate) async fn run<S: AsyncRead + AsyncWrite + Send + Unpin>(
     metrics: Metrics,
     version: Version,
     visitor: Arc<Visitor>,
+    messages: memory::Budget,
     stopping: CancellationToken,
 ) {
-    let (mut reader, mut writer) = split(Vec::new(), &mut read, &mut write);
+    let (mut reader, mut writer) = split(Vec::new(), &mut read, &mut write, messages);
     let outbox = Outbox::default();
     let channels = Channels::new(metrics.clone(), version, visitor);
     let mut connection = Connection::new(channels, metrics.key_changes(), &outbox, &stopping);
@@ -159,7 +160,8 @@ mod tests {
         let version = Version::from_vsn(None).unwrap();
         let (visitor, stopping) = (Arc::default(), CancellationToken::new());
         let halves = tokio::io::split(stream);
-        let task = run(halves, Metrics::new(store), version, visitor, stopping);
+        let messages = memory::Budget::new(1 << 20);
+        let task = run(halves, Metrics::new(store), version, visitor, messages, stopping);
         assert!(size_of_val(&task) <= TASK_BYTES_MAX, "{} bytes", size_of_val(&task));
     }
 }

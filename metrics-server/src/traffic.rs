@@ -16,6 +16,7 @@ struct Counts {
     opted_out: AtomicU64,
     too_many_attempts: AtomicU64,
     turned_away: AtomicU64,
+    out_of_memory: AtomicU64,
 }
 
 /// A connection that is open as long as this is there.
@@ -47,6 +48,11 @@ impl Traffic {
         self.counts.turned_away.fetch_add(1, Relaxed);
     }
 
+    /// A request was refused, because the memory budget is used up.
+    pub(crate) fn run_out_of_memory(&self) {
+        self.counts.out_of_memory.fetch_add(1, Relaxed);
+    }
+
     pub(crate) fn open(&self) -> usize {
         self.counts.open.load(Relaxed)
     }
@@ -65,6 +71,10 @@ impl Traffic {
 
     pub(crate) fn too_many_attempts(&self) -> u64 {
         self.counts.too_many_attempts.load(Relaxed)
+    }
+
+    pub(crate) fn out_of_memory(&self) -> u64 {
+        self.counts.out_of_memory.load(Relaxed)
     }
 }
 

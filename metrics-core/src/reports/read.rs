@@ -16,6 +16,13 @@ use crate::store::{
 /// How many videos, open sessions and heads are read at a time.
 const VIDEOS: u32 = 10_000;
 const OPEN: u32 = 2_000;
+
+/// How many open sessions are read first. How large they are tells how many are read then.
+const OPEN_FIRST: u32 = 250;
+
+/// About how many bytes of open sessions are read at a time: pages choose how much they say of a session.
+const OPEN_BYTES: usize = 4 * 1024 * 1024;
+
 const HEADS: u32 = 10_000;
 
 /// How many sessions a batch of blocks has at most, unless one block has more: a megabyte or two of what a report reads.
@@ -170,11 +177,12 @@ pub(super) async fn read_open<F: Fold>(
     scan: &OpenScan,
     mut fold: F,
 ) -> Result<F, F::Error> {
-    let mut after = None;
+    let (mut after, mut limit) = (None, OPEN_FIRST);
     loop {
-        let page = snapshot.open_sessions(scan, after, OPEN).await?;
+        let page = snapshot.open_sessions(scan, after, limit).await?;
         after = page.last().map(|session| session.id);
-        let is_last = page.len() < OPEN as usize;
+        let is_last = page.len() < limit as usize;
+        limit = next_limit(&page);
         if !page.is_empty() {
             fold = folded(fold, move |fold| add_open(fold, page)).await?;
         }
@@ -182,6 +190,19 @@ pub(super) async fn read_open<F: Fold>(
             return Ok(fold);
         }
     }
+}
+
+/// How many open sessions fit into [`OPEN_BYTES`], if they are as large as these.
+fn next_limit(page: &[OpenSession]) -> u32 {
+    let bytes = |session: &OpenSession| {
+        let Row { session_data, stored, .. } = &session.row;
+        size_of::<OpenSession>()
+            + session_data.as_deref().map_or(0, str::len)
+            + stored.segments.len()
+    };
+    let bytes: usize = page.iter().map(bytes).sum();
+    let limit = OPEN_BYTES * page.len() / bytes.max(1);
+    u32::try_from(limit).unwrap_or(OPEN).clamp(OPEN_FIRST, OPEN)
 }
 
 fn add_open<F: Fold>(fold: &mut F, sessions: Vec<OpenSession>) -> Result<(), F::Error> {

@@ -95,6 +95,63 @@ pub struct SqliteStore {
     quiet_from: std::sync::Mutex<QuietFrom>,
 }
 
+/// How an SQLite file is opened.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SqliteOptions {
+    migrations: Migrations,
+    caches: Caches,
+}
+
+impl SqliteOptions {
+    /// What is done about tables that are not up to date: they are brought up to date, unless said otherwise.
+    #[must_use]
+    pub fn with_migrations(self, migrations: Migrations) -> Self {
+        Self { migrations, ..self }
+    }
+
+    /// Limits page caches to about `bytes`: half of it for the connection that writes, at most 64 MiB, and half for 32
+    /// of those that read, at most 2 MB each. Without a limit they take that much.
+    #[must_use]
+    pub fn with_caches(self, bytes: usize) -> Self {
+        Self { caches: Caches::within(bytes), ..self }
+    }
+}
+
+impl From<Migrations> for SqliteOptions {
+    fn from(migrations: Migrations) -> Self {
+        Self { migrations, ..Self::default() }
+    }
+}
+
+/// How large the page cache of a connection may get, in KiB.
+#[derive(Clone, Copy, Debug)]
+struct Caches {
+    writer_kib: usize,
+    reader_kib: usize,
+}
+
+impl Caches {
+    /// What a batch changes is kept in memory, so that nothing is read twice, or written before the commit.
+    const MOST: Self = Self { writer_kib: 64 * 1024, reader_kib: 2_000 };
+
+    /// Less makes each query read the same pages again and again.
+    const LEAST: Self = Self { writer_kib: 4 * 1024, reader_kib: 256 };
+
+    fn within(bytes: usize) -> Self {
+        let half_kib = bytes / 1024 / 2;
+        Self {
+            writer_kib: half_kib.clamp(Self::LEAST.writer_kib, Self::MOST.writer_kib),
+            reader_kib: (half_kib / 32).clamp(Self::LEAST.reader_kib, Self::MOST.reader_kib),
+        }
+    }
+}
+
+impl Default for Caches {
+    fn default() -> Self {
+        Self::MOST
+    }
+}
+
 struct Writer {
     connection: SqliteConnection,
     // Ids of rows that were looked up or made before.
@@ -115,12 +172,16 @@ impl SqliteStore {
         Self::open_with(path, Migrations::Run).await
     }
 
-    /// Opens the database at `path`, where its tables are not to be changed.
+    /// Opens the database at `path` with these options, or with these [`Migrations`] alone.
     ///
     /// # Errors
     ///
     /// Those of [`open`](Self::open), and [`Error::Unusable`] if the tables are to be checked and not up to date.
-    pub async fn open_with(path: impl AsRef<Path>, migrations: Migrations) -> Result<Self, Error> {
+    pub async fn open_with(
+        path: impl AsRef<Path>,
+        options: impl Into<SqliteOptions>,
+    ) -> Result<Self, Error> {
+        let SqliteOptions { migrations, caches } = options.into();
         let path = path
             .as_ref()
             .to_str()
@@ -131,11 +192,11 @@ impl SqliteStore {
         }
         let opened = tokio::task::spawn_blocking(move || {
             network::warn(&path);
-            let mut writer = open::writer(&path, migrations)?;
+            let mut writer = open::writer(&path, migrations, caches)?;
             let readers = (0..READERS + UPKEEPERS)
-                .map(|_| open::reader(&path))
+                .map(|_| open::reader(&path, caches))
                 .collect::<Result<Vec<_>, _>>()?;
-            let place = Place::of(path, &mut writer)?;
+            let place = Place::of(path, caches, &mut writer)?;
             Ok::<_, Error>((place, writer, readers))
         });
         let (place, writer, mut readers) =

@@ -8,6 +8,8 @@ use tokio::time::advance;
 
 use super::*;
 
+const ANSWERS_BYTES: usize = 128 * 1024 * 1024;
+
 #[derive(Serialize)]
 struct Rows {
     rows: usize,
@@ -28,7 +30,7 @@ async fn read(body: Body) -> Value {
 
 #[tokio::test]
 async fn pieces_are_one_json_text() {
-    let answers = Answers::default();
+    let answers = Answers::within(Budget::new(ANSWERS_BYTES));
     for rows in [0, 1, 2, 100_000] {
         let expected = json!({ "numbers": (0..rows).collect::<Vec<_>>(), "rows": rows });
         let body = body(&answers, numbers(rows, 0)).await.unwrap();
@@ -84,7 +86,7 @@ async fn small_answers_count_until_they_are_sent() {
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_is_read_too_slowly_is_given_up() {
-    let answers = Answers::default();
+    let answers = Answers::within(Budget::new(ANSWERS_BYTES));
     let mut slow = body(&answers, numbers(1_000_000, 1_000_000)).await.unwrap();
     drop(slow.frame().await.unwrap().unwrap());
     assert!(1_000_000 < answers.budget.used());

@@ -171,8 +171,9 @@ async fn settle(
         let viewing = match visited {
             Ok(viewing) => viewing,
             Err(JoinError::Store(err)) => return Err(err.into()),
-            // What was recorded counts once when the batch comes again.
+            // What was recorded of the batch counts once when it comes again.
             Err(JoinError::TooMany(exceeded)) => return Err(exceeded.into()),
+            Err(JoinError::Memory) => return Err(Error::Memory),
             Err(err) => {
                 invalid += usize::from(matches!(err, JoinError::InvalidKey));
                 answer.reject_all(&group, &reason(err));
@@ -188,6 +189,7 @@ async fn settle(
                 Ok(acknowledgement) => acknowledgements.push((index, acknowledgement)),
                 Err(EventError::NotStored(_)) => return Err(Error::NotStored),
                 Err(EventError::TooMany(exceeded)) => return Err(exceeded.into()),
+                Err(EventError::Memory) => return Err(Error::Memory),
                 Err(err) => answer.reject(index, Refusal::new(&err, Positions::VideoTime).0),
             }
         }

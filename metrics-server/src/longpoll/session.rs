@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use metrics_core::Metrics;
+use metrics_core::budget::Reservation;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -41,9 +42,14 @@ pub(super) struct Session {
 
 impl Session {
     /// A session without a task, and what that takes posts from.
-    pub(super) fn new(metrics: &Metrics) -> (Arc<Self>, mpsc::Receiver<Box<Post>>) {
+    ///
+    /// `held` is the memory that it takes, and grows by the messages that wait.
+    pub(super) fn new(
+        metrics: &Metrics,
+        held: Reservation,
+    ) -> (Arc<Self>, mpsc::Receiver<Box<Post>>) {
         let (posts, receiver) = mpsc::channel(POSTS_MAX);
-        (Arc::new(Self { mailbox: Mailbox::new(metrics.moment()), posts }), receiver)
+        (Arc::new(Self { mailbox: Mailbox::new(metrics.moment(), held), posts }), receiver)
     }
 
     /// Runs until the client or the server ends it.

@@ -28,7 +28,9 @@ use tokio::time::{Instant, timeout};
 pub(crate) use bystander::Bystander;
 pub(crate) use http::{Answer, Http, split_head};
 pub(crate) use longpoll::Poller;
-pub(crate) use phoenix::{BINARY, CLOSE, CONTINUATION, Client, FIN, PING, PONG, Seen, TEXT, frame};
+pub(crate) use phoenix::{
+    BINARY, CLOSE, CONTINUATION, Client, FIN, PING, PONG, Reader, Seen, TEXT, frame,
+};
 pub(crate) use process::{Process, binary};
 pub(crate) use server::{Server, Watched};
 

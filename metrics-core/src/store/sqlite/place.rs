@@ -11,7 +11,7 @@ use diesel::sql_types::Text;
 use diesel::sqlite::SqliteConnection;
 
 use super::fault::Fault;
-use super::{Error, Migrations, STORE, open};
+use super::{Caches, Error, Migrations, STORE, open};
 use crate::store::Cause;
 use crate::store::failure::Failure;
 
@@ -33,6 +33,7 @@ const CUT_MS_MAX: u32 = 2_000;
 #[derive(Debug)]
 pub(super) struct Place {
     path: String,
+    caches: Caches,
     // The file, and its log if it has one.
     files: Vec<(PathBuf, Identity)>,
     // How long the log was when it was last tried to begin it anew.
@@ -43,7 +44,11 @@ pub(super) struct Place {
 
 impl Place {
     /// Where the file is that a connection has open, which was opened at `path`.
-    pub(super) fn of(path: String, connection: &mut SqliteConnection) -> Result<Self, Error> {
+    pub(super) fn of(
+        path: String,
+        caches: Caches,
+        connection: &mut SqliteConnection,
+    ) -> Result<Self, Error> {
         let file = diesel::dsl::sql::<Text>("select file from pragma_database_list where seq = 0");
         let file: String = file.get_result(connection).map_err(|err| open::cannot_open(&err))?;
         let log = format!("{file}-wal");
@@ -51,6 +56,7 @@ impl Place {
         let files = [file, log].into_iter().filter_map(there).map(|(it, file)| (file, it));
         Ok(Self {
             path,
+            caches,
             files: files.collect(),
             tried_bytes: AtomicU64::new(0),
             is_damaged: AtomicBool::new(false),
@@ -62,7 +68,7 @@ impl Place {
         // To open a file that is gone would make it.
         let unavailable = |source: Cause| Error::Unavailable { store: STORE, source };
         self.check().map_err(|err| unavailable(err.into()))?;
-        open::reader(&self.path).map_err(|err| unavailable(err.into()))
+        open::reader(&self.path, self.caches).map_err(|err| unavailable(err.into()))
     }
 
     /// Makes sure that what is written now is found later.
@@ -118,7 +124,7 @@ impl Place {
         connection: &mut SqliteConnection,
         done: &Result<T, Failure>,
     ) {
-        self.mend(connection, done, |path| open::writer(path, Migrations::Check));
+        self.mend(connection, done, |path| open::writer(path, Migrations::Check, self.caches));
     }
 
     /// The same for one that reads.
@@ -127,7 +133,7 @@ impl Place {
         connection: &mut SqliteConnection,
         done: &Result<T, Failure>,
     ) {
-        self.mend(connection, done, open::reader);
+        self.mend(connection, done, |path| open::reader(path, self.caches));
     }
 
     fn mend<T>(
