@@ -12,6 +12,7 @@ pub(crate) const CONNECTION_BYTES: usize = 16 * 1024;
 pub(crate) const LONGPOLL_BYTES: usize = 8 * 1024;
 
 /// Connections take at most this part of the budget, by how many there are unless said otherwise.
+#[cfg(feature = "binary")]
 pub(crate) const CONNECTIONS_PART: usize = 4;
 
 /// The budget of a service, and its parts.
