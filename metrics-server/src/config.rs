@@ -26,6 +26,7 @@ use tracing_subscriber::EnvFilter;
 
 use self::command::CommandFlags;
 pub use self::command::{Command, KeysCommand, KeysFormat, SessionsImport};
+use self::quota::Quota;
 use crate::access::Access;
 use crate::auth::Credentials;
 use crate::cors::Cors;
@@ -294,9 +295,7 @@ impl Config {
         let variable = |name| Setting::variable(name, &environment);
         let wait_for_store = variable("METRICS_WAIT_FOR_STORE").read("true or false", read_bool)?;
         let bots = variable("METRICS_BOTS").read("refuse or count", read_bots)?;
-        let limits = quota::limits(&environment)?;
-        let page_detail = quota::page_detail(&environment)?;
-        let bot_networks = quota::bot_networks(&environment)?;
+        let Quota { limits, page_detail, bot_networks } = Quota::read(&environment)?;
         let heed_opt_out = variable("METRICS_OPT_OUT").read("ignore or refuse", read_opt_out)?;
         let cors = variable("METRICS_CORS_ORIGINS")
             .read("origins like https://example.com, separated by commas, or *", read_cors)?;
@@ -307,9 +306,7 @@ impl Config {
                 ApiKey::new(text).ok()
             })?;
         let connections_max = variable("METRICS_MAX_CONNECTIONS")
-            .read("a number from 1 to 1000000", |text| {
-                text.parse().ok().filter(|number| (1..=1_000_000).contains(number))
-            })?;
+            .read("a number from 1 to 1000000", read_connections_max)?;
         let log_format = variable("METRICS_LOG_FORMAT").read("text or json", read_log_format)?;
         let log_filter = variable("RUST_LOG")
             .read("a level like info, or filters per module", |text| {
@@ -324,7 +321,7 @@ impl Config {
             routes: routes(flags.page, &environment)?,
             spool: Some(database.spool(spool)),
             forwarded_header,
-            bot_networks: Arc::new(bot_networks),
+            bot_networks,
             ..Settings::default()
         };
         Ok(Self {
@@ -466,6 +463,10 @@ fn read_database(url: &str) -> Option<Database> {
 
 fn read_connections(text: &str) -> Option<u32> {
     text.parse().ok().filter(|number| (TimescaleOptions::CONNECTIONS_MIN..=1_000).contains(number))
+}
+
+fn read_connections_max(text: &str) -> Option<usize> {
+    text.parse().ok().filter(|number| (1..=1_000_000).contains(number))
 }
 
 fn read_retention(text: &str) -> Option<Span> {

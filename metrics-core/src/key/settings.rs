@@ -165,12 +165,6 @@ impl KeySettings {
         }
     }
 
-    /// Whether clients without a page may send sessions: apps, and servers that forward events.
-    #[must_use]
-    pub fn allows_apps(&self) -> bool {
-        self.hosts.contains(&HostPattern::NoSite)
-    }
-
     /// The page, with placeholders if it matches a pattern. The first pattern that matches counts.
     #[must_use]
     pub fn reduce(&self, page: Source) -> Source {

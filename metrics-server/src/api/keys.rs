@@ -50,7 +50,7 @@ struct Used {
 }
 
 impl Key {
-    fn new(record: KeyRecord, usage: Option<Vec<Usage>>) -> Self {
+    fn new(record: &KeyRecord, usage: Option<Vec<Usage>>) -> Self {
         let text = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Micros, true);
         let used = |it: Usage| {
             let Usage { limit, used, allowed, per, .. } = it;
@@ -80,7 +80,7 @@ pub(crate) async fn list(metrics: &Metrics, granted: &Granted) -> Result<Respons
     records.retain(|record| granted.covers(&record.key));
     let usage = metrics.usage(&records).await?;
     let keys = records.into_iter().zip(usage);
-    let keys = keys.map(|(record, usage)| Key::new(record, Some(usage))).collect();
+    let keys = keys.map(|(record, usage)| Key::new(&record, Some(usage))).collect();
     Ok(response::json(StatusCode::OK, &Keys { keys }))
 }
 
@@ -153,7 +153,7 @@ pub(crate) async fn change(
     }
     let changed = metrics.keys().await?.into_iter().find(|it| it.key == record.key);
     let changed = changed.ok_or(Error::NoSuchKey)?;
-    Ok(response::json(StatusCode::OK, &Key::new(changed, None)))
+    Ok(response::json(StatusCode::OK, &Key::new(&changed, None)))
 }
 
 /// `DELETE /keys/{id}`: revokes the key, whose id is the key, raw or percent-encoded.
