@@ -31,6 +31,7 @@ use tracing_subscriber::EnvFilter;
 use self::command::CommandFlags;
 pub use self::command::{Command, KeysCommand, KeysFormat, SessionsImport};
 use self::exposure::Authentication;
+use self::quota::Quota;
 use crate::access::Access;
 use crate::cors::Cors;
 use crate::hosts::{self, Hosts};
@@ -323,9 +324,7 @@ impl Config {
         let variable = |name| Setting::variable(name, &environment);
         let wait_for_store = variable("METRICS_WAIT_FOR_STORE").read("true or false", read_bool)?;
         let bots = variable("METRICS_BOTS").read("refuse or count", read_bots)?;
-        let limits = quota::limits(&environment)?;
-        let page_detail = quota::page_detail(&environment)?;
-        let bot_networks = quota::bot_networks(&environment)?;
+        let Quota { limits, page_detail, bot_networks } = Quota::read(&environment)?;
         let heed_opt_out = variable("METRICS_OPT_OUT").read("ignore or refuse", read_opt_out)?;
         let cors = variable("METRICS_CORS_ORIGINS")
             .read("origins like https://example.com, separated by commas, or *", read_cors)?;
@@ -368,7 +367,7 @@ impl Config {
             forwarded_header,
             forwarded_hops,
             connections_per_address,
-            bot_networks: Arc::new(bot_networks),
+            bot_networks,
             ..Settings::default()
         };
         Ok(Self {
@@ -506,9 +505,7 @@ fn read_room(
     let memory = Setting::new("--memory", memory).or("METRICS_MEMORY", environment);
     let memory = read_memory(memory, matches!(command, Command::Serve))?;
     let connections_max = Setting::variable("METRICS_MAX_CONNECTIONS", environment)
-        .read("a number from 1 to 1000000", |text| {
-            text.parse().ok().filter(|number| (1..=1_000_000).contains(number))
-        })?;
+        .read("a number from 1 to 1000000", read_connections_max)?;
     let fitting = memory / CONNECTIONS_PART / CONNECTION_BYTES;
     Ok((memory, connections_max.unwrap_or(fitting.clamp(1, CONNECTIONS_MAX))))
 }
@@ -533,6 +530,10 @@ fn read_memory(memory: Setting, serves: bool) -> Result<usize, ConfigError> {
         ))),
         default => Ok(default.unwrap_or(memory::MEMORY_MIN)),
     }
+}
+
+fn read_connections_max(text: &str) -> Option<usize> {
+    text.parse().ok().filter(|number| (1..=1_000_000).contains(number))
 }
 
 fn read_retention(text: &str) -> Option<Span> {
