@@ -83,9 +83,17 @@ impl Site {
         }
     }
 
+    /// Waits until the server has noticed that the connection is gone, and what follows from it is durable. Nobody watches
+    /// at an instance whose last sign of life is more than 20 s ago, so the number of those who watch is no sign of that.
     async fn nobody_watches(&self) {
         soon(async {
-            while 0 < self.server.watching().await {
+            loop {
+                let answer = self.server.http("GET", "/metrics").send().await;
+                let page = String::from_utf8(answer.body).unwrap();
+                let is_none = |name: &str| page.lines().any(|line| line == format!("{name} 0"));
+                if is_none("metrics_sessions_connected") && is_none("metrics_waiting_events") {
+                    break;
+                }
                 tokio::task::yield_now().await;
             }
         })

@@ -34,8 +34,8 @@ pub(crate) use phoenix::{
 pub(crate) use process::{Process, binary};
 pub(crate) use server::{Server, Watched};
 
-/// How long anything may take that a test waits for.
-pub(crate) const WAIT: Duration = Duration::from_secs(5);
+/// How long anything may take that a test waits for, on a busy machine as well.
+pub(crate) const WAIT: Duration = Duration::from_secs(20);
 
 /// What a browser on a Mac says.
 pub(crate) const CHROME: &str = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/537.36 \
