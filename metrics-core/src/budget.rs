@@ -154,13 +154,20 @@ impl Budget {
     }
 
     fn try_take(&self, bytes: usize) -> bool {
+        // Before anything is taken: bytes that are taken from a part and given back, because the whole has none, are
+        // missing for others meanwhile.
+        if self.left() < bytes {
+            return false;
+        }
         let add = |used: usize| used.checked_add(bytes).filter(|used| *used <= self.max());
         if self.0.used.fetch_update(Ordering::SeqCst, Ordering::SeqCst, add).is_err() {
             return false;
         }
         let is_taken = self.0.whole.as_ref().is_none_or(|whole| whole.try_take(bytes));
         if !is_taken {
+            // Another took the bytes of the whole at this moment, so that this does not happen again and again.
             self.give_back(bytes);
+            self.notify();
         }
         is_taken
     }
@@ -180,6 +187,10 @@ impl Budget {
         if let Some(whole) = &self.0.whole {
             return whole.release(bytes);
         }
+        self.notify();
+    }
+
+    fn notify(&self) {
         // In one order with a caller that says that it waits and then finds too few bytes: one of the two sees the other.
         if 0 < self.0.released.waiting.load(Ordering::SeqCst) {
             self.0.released.notify.notify_waiters();
@@ -269,20 +280,42 @@ impl Account {
         let mut reservation = reservation.lock().unwrap_or_else(PoisonError::into_inner);
         let held = reservation.bytes();
         if held < bytes {
-            return reservation.try_grow(bytes - held).then_some(()).ok_or(UsedUp);
+            let is_too_large = reservation.budget.fitting() < bytes;
+            let used_up = if is_too_large { UsedUp::ByOne } else { UsedUp::ByAll };
+            return reservation.try_grow(bytes - held).then_some(()).ok_or(used_up);
         }
         reservation.shrink(held - bytes);
         Ok(())
+    }
+
+    /// Holds `bytes` from now on, in place of the bytes before, whatever is left of the budget: for memory that is held
+    /// already, and must not be dropped.
+    pub fn charge(&self, bytes: usize) {
+        let Some(reservation) = &self.0 else { return };
+        let mut reservation = reservation.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = reservation.bytes();
+        reservation.charge(bytes.saturating_sub(held));
+        reservation.shrink(held.saturating_sub(bytes));
     }
 }
 
 /// The budget of an [`Account`] is used up.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error(
-    "the memory for answers is used up: try again when others are read, or use a shorter timeframe, a wider interval, fewer \
-     dimensions or a filter"
-)]
-pub struct UsedUp;
+#[non_exhaustive]
+pub enum UsedUp {
+    /// By several answers together: when others are read, there is room again.
+    #[error(
+        "the memory for answers is used up: try again when others are read, or use a shorter timeframe, a wider interval, \
+         fewer dimensions or a filter"
+    )]
+    ByAll,
+    /// By this answer alone, which needs more than the whole budget.
+    #[error(
+        "the answer needs more memory than an answer may have: use a shorter timeframe, a wider interval, fewer dimensions \
+         or a filter"
+    )]
+    ByOne,
+}
 
 #[cfg(test)]
 mod tests {
@@ -354,13 +387,41 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_reserved_is_missing_for_nobody() {
+        const TRIES: usize = 20_000;
+        let all = Budget::new(10);
+        let part = all.part(10);
+        let _held = all.charge(6);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // Room in the part, but not in the whole.
+                assert!((0..TRIES).all(|_| part.try_reserve(8).is_none()));
+            });
+            assert!((0..TRIES).all(|_| part.try_reserve(4).is_some()));
+        });
+    }
+
+    #[test]
+    fn the_largest_answer_is_no_larger_than_the_whole() {
+        let part = Budget::new(10).part(100).part(50);
+        let account = Account::new(&part);
+        assert_eq!(account.hold(11), Err(UsedUp::ByOne));
+        assert_eq!(account.hold(10), Ok(()));
+    }
+
+    #[test]
     fn an_account_holds_its_last_number_of_bytes() {
         let all = Budget::new(10);
         let account = Account::new(&all);
         let clone = account.clone();
         assert_eq!(account.hold(8), Ok(()));
-        assert_eq!(clone.hold(11), Err(UsedUp));
+        assert_eq!(clone.hold(11), Err(UsedUp::ByOne));
         assert_eq!(all.used(), 8);
+        let other = all.charge(1);
+        assert_eq!(clone.hold(10), Err(UsedUp::ByAll));
+        clone.charge(11);
+        assert_eq!(all.used(), 12);
+        drop(other);
         assert_eq!(clone.hold(3), Ok(()));
         drop(account);
         assert_eq!(all.used(), 3);

@@ -3,6 +3,7 @@
 //! Threads of the runtime acknowledge events. A fold or the JSON of a large answer would delay all of them, so it runs on
 //! threads that may block: as many at once as there are processors less one, at least one.
 
+use std::cell::Cell;
 use std::sync::LazyLock;
 use std::thread::available_parallelism;
 
@@ -11,6 +12,33 @@ use tokio::sync::Semaphore;
 use crate::store::Error;
 
 static PERMITS: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(parallelism()));
+
+thread_local! {
+    // Whether this thread runs a task of `compute`.
+    static COMPUTES: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Panics in programs with debug assertions if the caller is not a task of [`compute`]: its work could delay
+/// acknowledgements on a thread that serves.
+pub fn expect_aside() {
+    debug_assert!(COMPUTES.get(), "work of a report on a thread that may serve");
+}
+
+/// A task that runs on this thread until this is dropped, also by a panic.
+struct Computing;
+
+impl Computing {
+    fn here() -> Self {
+        COMPUTES.set(true);
+        Self
+    }
+}
+
+impl Drop for Computing {
+    fn drop(&mut self) {
+        COMPUTES.set(false);
+    }
+}
 
 /// Returns how many tasks compute at once.
 #[must_use]
@@ -33,6 +61,7 @@ pub async fn compute<T: Send + 'static>(
     let permit = PERMITS.acquire().await;
     let computed = tokio::task::spawn_blocking(move || {
         let _permit = permit;
+        let _computing = Computing::here();
         task()
     });
     let unavailable = |err: tokio::task::JoinError| Error::Unavailable {
@@ -66,5 +95,17 @@ mod tests {
             done.unwrap();
         }
         assert!((1..=parallelism()).contains(&most.load(Ordering::SeqCst)));
+    }
+
+    #[tokio::test]
+    async fn only_tasks_are_aside() {
+        let is_aside = || std::panic::catch_unwind(expect_aside).is_ok();
+        assert!(!is_aside());
+        assert!(compute(is_aside).await.unwrap());
+        assert!(compute(|| panic!("expected")).await.is_err());
+        // Of all threads that ran a task, none is still aside.
+        for _ in 0..8 {
+            assert!(!tokio::task::spawn_blocking(is_aside).await.unwrap());
+        }
     }
 }

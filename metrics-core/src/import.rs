@@ -10,6 +10,7 @@ use std::mem;
 use crate::block::{Groups, Row, RowId};
 use crate::key::ApiKey;
 use crate::record::{SessionRecord, content};
+use crate::reports::computed;
 use crate::store::{
     BlockHead, BlockId, Error, KeyId, OpenScan, Outcome, Rewrite, Snapshot, Store, VideoId, Videos,
 };
@@ -251,5 +252,6 @@ fn is_sought(sessions: &ById<'_>, video: VideoId, from_ms: i64, to_ms: i64) -> b
 /// The sessions of a block; none if it is there no more.
 pub(crate) async fn rows(snapshot: &mut dyn Snapshot, head: &BlockHead) -> Result<Vec<Row>, Error> {
     let block = snapshot.groups(&[head.id], Groups::ALL).await?.pop();
-    block.map_or(Ok(Vec::new()), |block| block.rows()).map_err(Error::Damaged)
+    let Some(block) = block else { return Ok(Vec::new()) };
+    computed(move || block.rows().map_err(Error::Damaged)).await
 }

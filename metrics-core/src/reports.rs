@@ -21,7 +21,7 @@ use crate::scan::{Answer, Fields, ScanError};
 use crate::store::{Error, Store};
 use crate::time_bucket::Buckets;
 
-pub(crate) use self::read::{Fold, Reading, read_from};
+pub(crate) use self::read::{Fold, OPEN_FIRST, Reading, computed, next_limit, read_from};
 pub(crate) use self::scanning::{info, picked};
 pub use self::videos::{SEARCH_BYTES_MAX, VideoEntry, VideoList, VideosQuery};
 
@@ -147,7 +147,7 @@ impl<'a> Reports<'a> {
     /// The sessions that a query is about, one by one.
     #[must_use]
     pub fn sessions(self, query: &EngagementQuery) -> Export {
-        Export::of(query.scan(self.now))
+        Export::of(query.scan(self.now)).within(self.account)
     }
 }
 

@@ -141,7 +141,7 @@ pub(crate) enum Error {
     /// Too many reports wait, of the caller or of all.
     #[error("too many reports wait; try again, and request fewer at once")]
     Crowded,
-    /// Answers that are not read hold all the memory that answers may have.
+    /// Answers hold all the memory that answers may have, or this one alone would.
     #[error(transparent)]
     UsedUp(#[from] UsedUp),
     /// The memory budget is used up. Trying again may help.
@@ -204,9 +204,13 @@ impl Error {
         response
     }
 
-    /// Whether a part of the memory budget is used up.
+    /// Whether a part of the memory budget is used up for now.
     pub(crate) fn is_memory(&self) -> bool {
-        matches!(self, Self::Memory | Self::UsedUp(_))
+        match self {
+            Self::Memory => true,
+            Self::UsedUp(by) => *by != UsedUp::ByOne,
+            _ => false,
+        }
     }
 
     fn status(&self) -> StatusCode {
@@ -218,7 +222,9 @@ impl Error {
             | Self::HostHeader
             | Self::UpgradeBody
             | Self::NotAWebsocket => StatusCode::BAD_REQUEST,
-            Self::TooLarge | Self::AnswerTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooLarge | Self::AnswerTooLarge(_) | Self::UsedUp(UsedUp::ByOne) => {
+                StatusCode::PAYLOAD_TOO_LARGE
+            }
             Self::Unauthorized | Self::Unauthenticated(_) | Self::NoKey | Self::InvalidKey => {
                 StatusCode::UNAUTHORIZED
             }
@@ -246,6 +252,8 @@ impl Error {
 
     fn header(&self) -> Option<(HeaderName, HeaderValue)> {
         let (name, value) = match self {
+            // It would be too large again.
+            Self::UsedUp(UsedUp::ByOne) => return None,
             Self::Unauthorized => (WWW_AUTHENTICATE, "Basic realm=\"metrics\""),
             Self::Unauthenticated(scheme) => return Some((WWW_AUTHENTICATE, scheme.clone()?)),
             // Not `Basic`: a browser would ask the visitors of a page for a password.
@@ -379,7 +387,8 @@ mod tests {
         check(Error::Ambiguous, 400, Some(("connection", "close")));
         check(Error::Busy, 503, Some(("retry-after", RETRY_SECONDS)));
         check(Error::Crowded, 503, Some(("retry-after", RETRY_SECONDS)));
-        check(UsedUp.into(), 503, Some(("retry-after", RETRY_SECONDS)));
+        check(UsedUp::ByAll.into(), 503, Some(("retry-after", RETRY_SECONDS)));
+        check(UsedUp::ByOne.into(), 413, None);
         check(Error::Full, 503, Some(("retry-after", RETRY_SECONDS)));
         check(Error::UnknownWebsocket, 426, Some(("sec-websocket-version", "13")));
         check(Error::NotStored, 503, Some(("retry-after", RETRY_SECONDS)));

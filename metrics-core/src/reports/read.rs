@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 
 use crate::block::{Block, Columns, Group, Groups, Row};
-use crate::compute::compute;
+use crate::compute::{compute, expect_aside};
 use crate::store::{
     BlockHead, Error, OpenScan, OpenSession, Snapshot, VideoId, VideoRecord, VideoScope, Videos,
 };
@@ -18,7 +18,7 @@ const VIDEOS: u32 = 10_000;
 const OPEN: u32 = 2_000;
 
 /// How many open sessions are read first. How large they are tells how many are read then.
-const OPEN_FIRST: u32 = 250;
+pub(crate) const OPEN_FIRST: u32 = 250;
 
 /// About how many bytes of open sessions are read at a time: pages choose how much they say of a session.
 const OPEN_BYTES: usize = 4 * 1024 * 1024;
@@ -193,19 +193,14 @@ pub(super) async fn read_open<F: Fold>(
 }
 
 /// How many open sessions fit into [`OPEN_BYTES`], if they are as large as these.
-fn next_limit(page: &[OpenSession]) -> u32 {
-    let bytes = |session: &OpenSession| {
-        let Row { session_data, stored, .. } = &session.row;
-        size_of::<OpenSession>()
-            + session_data.as_deref().map_or(0, str::len)
-            + stored.segments.len()
-    };
-    let bytes: usize = page.iter().map(bytes).sum();
+pub(crate) fn next_limit(page: &[OpenSession]) -> u32 {
+    let bytes: usize = page.iter().map(|session| session.row.bytes()).sum();
     let limit = OPEN_BYTES * page.len() / bytes.max(1);
     u32::try_from(limit).unwrap_or(OPEN).clamp(OPEN_FIRST, OPEN)
 }
 
 fn add_open<F: Fold>(fold: &mut F, sessions: Vec<OpenSession>) -> Result<(), F::Error> {
+    expect_aside();
     let mut by_video: BTreeMap<VideoId, Vec<Row>> = BTreeMap::new();
     for session in sessions {
         by_video.entry(session.video).or_default().push(session.row);
@@ -323,6 +318,7 @@ struct Batch {
 
 impl Batch {
     fn add_to<F: Fold>(self, fold: &mut F) -> Result<(), F::Error> {
+        expect_aside();
         let groups = fold.groups();
         for (head, block) in self.heads.iter().zip(self.blocks) {
             fold.add(head.video, &block.columns(groups).map_err(Error::Damaged)?)?;
@@ -356,7 +352,7 @@ async fn folded<F: Fold>(
 }
 
 /// Runs `task` on a thread that may block, as soon as a processor is free for it.
-pub(super) async fn computed<T: Send + 'static, E: From<Error> + Send + 'static>(
+pub(crate) async fn computed<T: Send + 'static, E: From<Error> + Send + 'static>(
     task: impl FnOnce() -> Result<T, E> + Send + 'static,
 ) -> Result<T, E> {
     compute(task).await?
