@@ -22,7 +22,8 @@ use metrics_core::store::{
 };
 use metrics_core::{ApiKey, Metrics};
 use metrics_server::{
-    Command, Config, Database, EXAMPLE_KEY, KeysCommand, LogFormat, Service, listen, serve,
+    Command, Config, ConfigError, Database, EXAMPLE_KEY, KeysCommand, LogFormat, Service, listen,
+    serve,
 };
 use tokio::runtime::{self, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
@@ -56,6 +57,9 @@ fn main() -> ExitCode {
     match started.and_then(|runtime| runtime.block_on(run(config))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(err) => {
+            if let Some(refused) = err.downcast_ref::<ConfigError>() {
+                return refused.exit();
+            }
             #[expect(clippy::print_stderr, reason = "the operator is told why there is no server")]
             {
                 eprintln!("metrics-server: {}", chain(&*err));
@@ -263,41 +267,35 @@ async fn take_up(spool: &Spool, store: &Arc<dyn Store>) -> Result<(), Box<dyn Er
 ///
 /// # Errors
 ///
-/// The keys cannot be read, or batches without a key would be recorded under one that is not valid.
+/// The keys cannot be read, or batches without a key would be recorded under one that the database does not know.
 async fn check_keys(metrics: &Metrics, config: &Config) -> Result<(), Box<dyn Error>> {
-    if config.settings.access.is_none() {
-        add_example_key(metrics).await?;
-    }
     let keys = metrics.keys().await?;
+    // A newcomer may try a database that has no key yet.
+    let adds_example = keys.is_empty() && config.settings.access.is_none();
     if let Some(key) = &config.settings.default_key {
         match keys.iter().find(|record| record.key == *key) {
             Some(record) if record.disabled_at.is_none() => {}
-            Some(_) => {
-                return Err(
-                    "METRICS_DEFAULT_KEY is a revoked key: name another, or unset it".into()
-                );
-            }
+            // It may have been revoked while the server ran, which must start again all the same: other keys are valid.
+            Some(_) => tracing::error!(
+                "METRICS_DEFAULT_KEY is a revoked key, so batches that name no key are refused: restore it with \
+                 `metrics-server keys restore`, name another, or unset it"
+            ),
+            None if adds_example && key.as_str() == EXAMPLE_KEY => {}
             None => {
-                return Err("METRICS_DEFAULT_KEY is no key of this database: create it with \
-                    `metrics-server keys create KEY`, name another, or unset it"
-                    .into());
+                let text = "METRICS_DEFAULT_KEY is no key of this database: create it with `metrics-server keys \
+                            create KEY`, name another, or unset it";
+                return Err(ConfigError::Refused(text.to_owned()).into());
             }
         }
     }
-    if keys.is_empty() {
+    if adds_example {
+        metrics.import_key(&ApiKey::new(EXAMPLE_KEY)?).await?;
+        tracing::info!("the database is empty: added the example key {EXAMPLE_KEY}");
+    } else if keys.is_empty() {
         tracing::warn!(
             "there is no API key yet, so nothing can be recorded: create one with `metrics-server keys create`, or \
              by POST /api/v1/keys with user and password"
         );
-    }
-    Ok(())
-}
-
-/// Lets a newcomer try a database that has no key yet.
-async fn add_example_key(metrics: &Metrics) -> Result<(), Box<dyn Error>> {
-    if metrics.keys().await?.is_empty() {
-        metrics.import_key(&ApiKey::new(EXAMPLE_KEY)?).await?;
-        tracing::info!("the database is empty: added the example key {EXAMPLE_KEY}");
     }
     Ok(())
 }

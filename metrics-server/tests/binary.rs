@@ -13,6 +13,7 @@ use metrics_core::store::{KeyId, Rewrite, SessionWrite, SqliteStore, Store as _,
 use metrics_core::totals::DayTotals;
 use metrics_core::upkeep::close;
 use metrics_core::{ApiKey, Video};
+use metrics_server::EXAMPLE_KEY;
 use tempfile::TempDir;
 
 use common::{Database, Process, binary};
@@ -72,20 +73,38 @@ fn nobody_serves_strangers_by_accident() {
 }
 
 #[tokio::test]
-async fn a_default_key_must_be_valid_and_the_remedy_works() {
+async fn a_default_key_must_be_known_and_the_remedy_works() {
     let database = Database::new().await;
     let url = database.url();
     let environment = [("DATABASE_URL", &*url), ("METRICS_DEFAULT_KEY", "site-one")];
-    let start = |texts: &[&str]| {
-        check_refused(&["--listen", "127.0.0.1:0"], &environment, texts);
-    };
-    start(&["METRICS_DEFAULT_KEY", "metrics-server keys create"]);
+    let refused = run(&["--listen", "127.0.0.1:0"], &environment);
+    let told = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(2), "{told}");
+    assert!(told.contains("METRICS_DEFAULT_KEY") && told.contains("keys create"), "{told}");
+    // Nothing was changed by a start that failed.
+    let keys = run(&["keys", "list"], &environment);
+    let keys = String::from_utf8(keys.stdout).unwrap();
+    assert!(!keys.contains(EXAMPLE_KEY), "{keys}");
+
     assert!(run(&["keys", "create", "site-one"], &environment).status.success());
-    let mut command = binary();
-    command.envs(environment);
-    assert_eq!(Process::run(command).await.stop().await.0.code(), Some(0));
+    let start = async || {
+        let mut command = binary();
+        command.envs(environment);
+        Process::run(command).await.terminate().await
+    };
+    assert!(!start().await.contains("METRICS_DEFAULT_KEY"));
+    // A key that is revoked while the server runs must not keep it from starting again.
     assert!(run(&["keys", "revoke", "site-one"], &environment).status.success());
-    start(&["METRICS_DEFAULT_KEY", "revoked"]);
+    let log = start().await;
+    assert!(log.contains("ERROR") && log.contains("METRICS_DEFAULT_KEY is a revoked key"), "{log}");
+}
+
+#[tokio::test]
+async fn the_example_key_may_be_the_default_of_an_empty_database() {
+    let database = Database::new().await;
+    let mut command = binary();
+    command.env("DATABASE_URL", database.url()).env("METRICS_DEFAULT_KEY", EXAMPLE_KEY);
+    Process::run(command).await.terminate().await;
 }
 
 #[tokio::test]
