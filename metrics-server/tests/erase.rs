@@ -94,9 +94,14 @@ async fn what_is_not_understood_in_full_erases_nothing() {
     let wrong = [
         (json!({}), "is needed"),
         (json!({ "dry_run": false, "expect": 6 }), "is needed"),
-        (json!({ "identifer": "intro", "query": { "key": OURS } }), "`identifer` is no parameter"),
+        (json!({ "identifer": "intro", "query": { "key": OURS } }), "\"identifer\" is unknown"),
         (json!({ "query": { "kee": OURS } }), "`query`"),
         (json!({ "session_id": "1" }), "needs the key"),
+        // Each of these would select more than its sender means.
+        (json!({ "timeframe": { "from": 0, "until": 1 } }), "`timeframe`"),
+        (json!({ "identifier": null, "query": { "key": OURS } }), "`identifier` must not be null"),
+        (json!({ "query": { "key": null, "video": {} } }), "`query.key` must not be null"),
+        (json!({ "timeframe": { "from": 0, "to": null } }), "`timeframe.to` must not be null"),
         (json!({ "page": "" }), "`page`"),
         (json!({ "identifier": "intro", "dry_run": "no" }), "`dry_run`"),
         (json!({ "identifier": "intro", "dry_run": false, "expect": -1 }), "`expect`"),

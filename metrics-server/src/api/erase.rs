@@ -180,6 +180,7 @@ fn check(headers: &HeaderMap, params: &Params) -> Result<(), Error> {
     if !kind.eq_ignore_ascii_case("application/json") {
         return Err(Error::body("the body must be JSON, with `content-type: application/json`"));
     }
+    params.check_no_nulls()?;
     params.check_names(&PARAMETERS)
 }
 

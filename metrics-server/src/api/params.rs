@@ -55,6 +55,8 @@ const RANGES_MAX: u64 = 10_000;
 pub(crate) struct Params {
     // Without those that are null.
     values: Map<String, Value>,
+    // Those that are.
+    nulls: Vec<String>,
     granted: Granted,
 }
 
@@ -87,8 +89,10 @@ impl Params {
             let body: Map<String, Value> = serde_json::from_str(text).map_err(not_an_object)?;
             values.extend(body);
         }
+        let is_null = |(name, value): (&String, &Value)| value.is_null().then(|| name.clone());
+        let nulls = values.iter().filter_map(is_null).collect();
         values.retain(|name, value| !value.is_null() && name != CACHE_BUSTER);
-        Ok(Self { values, granted: Granted::All })
+        Ok(Self { values, nulls, granted: Granted::All })
     }
 
     /// The same for somebody who may read no more than this.
@@ -99,7 +103,25 @@ impl Params {
     /// Parameters that are read already.
     #[cfg(feature = "binary")]
     pub(crate) fn of(values: Map<String, Value>) -> Self {
-        Self { values, granted: Granted::All }
+        Self { values, nulls: Vec::new(), granted: Granted::All }
+    }
+
+    /// Refuses a selection with a parameter or a member that is null, and therefore does not narrow it: the value may be
+    /// missing by mistake.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Body`] names it.
+    pub(crate) fn check_no_nulls(&self) -> Result<(), Error> {
+        let members = ["query", "timeframe"].into_iter().filter_map(|name| {
+            let members = self.values.get(name)?.as_object()?;
+            let (member, _) = members.iter().find(|(_, value)| value.is_null())?;
+            Some(format!("{name}.{member}"))
+        });
+        match self.nulls.iter().cloned().chain(members).next() {
+            None => Ok(()),
+            Some(name) => Err(Error::body(format!("`{name}` must not be null: leave it out"))),
+        }
     }
 
     /// What plays and sources are asked for.
@@ -452,6 +474,10 @@ pub(crate) fn read_timeframe(value: &Value) -> Result<Timeframe, Error> {
         Error::parameter("timeframe", expected)
     };
     if let Value::Object(members) = value {
+        // One that is misspelt would leave out an end.
+        if members.keys().any(|name| name != "from" && name != "to") {
+            return Err(Error::parameter("timeframe", "must have no members but `from` and `to`"));
+        }
         let end = |name: &str| match members.get(name) {
             None | Some(Value::Null) => Ok(None),
             Some(value) => instant(value).map(Some).ok_or_else(wrong),

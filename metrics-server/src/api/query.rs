@@ -367,7 +367,8 @@ impl Params {
 pub(crate) fn read_timeframe(value: &Value) -> Result<Timeframe, Error> {
     let dates = match value {
         Value::Array(ends) => ends.iter().map(Value::as_str).collect::<Option<Vec<_>>>(),
-        Value::Object(ends) => {
+        // With other members it is none, which is told below.
+        Value::Object(ends) if ends.len() == 2 => {
             let end = |name: &str| ends.get(name).and_then(Value::as_str);
             end("from").zip(end("to")).map(|(from, to)| vec![from, to])
         }
