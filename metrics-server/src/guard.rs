@@ -16,12 +16,12 @@ use hyper::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderName, ORIGIN};
 use crate::access::Wanted;
 use crate::cors::Cors;
 use crate::error::Error;
+use crate::hosts::X_FORWARDED_HOST;
 use crate::settings::Settings;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// Decides on a request for something that not everybody may have, before it is known who makes it.
@@ -38,9 +38,10 @@ pub(crate) fn check(
     has_body: bool,
 ) -> Result<(), Error> {
     let headers = &head.headers;
-    if settings.access.is_none() && !settings.hosts.answer(headers) {
-        let host = headers.get(HOST).map(|host| String::from_utf8_lossy(host.as_bytes()));
-        return Err(Error::UnknownHost(host.unwrap_or_default().chars().take(255).collect()));
+    if settings.access.is_none()
+        && let Some(host) = settings.hosts.refused(&head.uri, headers)
+    {
+        return Err(Error::UnknownHost(host.chars().take(255).collect()));
     }
     let changes = changes(wanted);
     if is_foreign(headers) {

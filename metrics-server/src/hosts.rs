@@ -3,10 +3,13 @@
 //! A page can point a name of its own at the address of a server that its visitor reaches (DNS rebinding): to the
 //! browser, page and server then have the same origin. The name in `Host` is all that tells the two apart.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
-use http::uri::Authority;
-use hyper::header::{HOST, HeaderMap};
+use http::uri::{Authority, Uri};
+use hyper::header::{HOST, HeaderMap, HeaderName, HeaderValue};
+
+pub(crate) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 /// Which host names in `Host` are answered without authentication. Addresses and `localhost` always are: no page can
 /// point them elsewhere.
@@ -33,16 +36,31 @@ impl Default for Hosts {
 }
 
 impl Hosts {
-    /// Whether requests with these headers are answered. A request without `Host` is from no browser.
-    pub(crate) fn answer(&self, headers: &HeaderMap) -> bool {
-        let Self::Listed(names) = self else { return true };
+    /// The name by which a request calls the server, if it is none that is answered; empty if that cannot be told. A request
+    /// that calls it by no name is from no browser.
+    ///
+    /// A proxy may write a `Host` of its own, and the name that a browser knows then stands in `X-Forwarded-Host`. Whatever
+    /// that says, it never makes another name answered.
+    pub(crate) fn refused<'a>(&self, uri: &'a Uri, headers: &'a HeaderMap) -> Option<Cow<'a, str>> {
+        let Self::Listed(names) = self else { return None };
         let mut hosts = headers.get_all(HOST).iter();
-        match (hosts.next(), hosts.next()) {
-            (None, _) => true,
-            (Some(host), None) => host.to_str().is_ok_and(|host| is_among(names, host)),
+        let host = hosts.next();
+        if hosts.next().is_some() {
             // Two parties may read two hosts.
-            (Some(_), Some(_)) => false,
+            return Some(Cow::Borrowed(""));
         }
+        let text = |value: &'a HeaderValue| String::from_utf8_lossy(value.as_bytes());
+        let forwarded = headers.get_all(X_FORWARDED_HOST).iter().flat_map(move |value| {
+            let elements: Vec<Cow<'a, str>> = match text(value) {
+                Cow::Borrowed(text) => text.split(',').map(|it| it.trim().into()).collect(),
+                Cow::Owned(text) => vec![text.into()],
+            };
+            elements
+        });
+        // HTTP/2 names the host there.
+        let authority = uri.authority().map(|authority| authority.as_str().into());
+        let mut called = host.map(text).into_iter().chain(authority).chain(forwarded);
+        called.find(|host| !is_among(names, host))
     }
 }
 
@@ -75,7 +93,6 @@ pub(crate) fn read(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hyper::header::HeaderValue;
 
     #[track_caller]
     fn check(names: &[&str], hosts: &[&'static str], expected: bool) {
@@ -84,8 +101,41 @@ mod tests {
         for host in hosts {
             headers.append(HOST, HeaderValue::from_static(host));
         }
-        assert_eq!(names.answer(&headers), expected, "{names:?} {hosts:?}");
-        assert!(Hosts::Any.answer(&headers));
+        let uri = Uri::from_static("/");
+        assert_eq!(names.refused(&uri, &headers).is_none(), expected, "{names:?} {hosts:?}");
+        assert_eq!(Hosts::Any.refused(&uri, &headers), None);
+    }
+
+    #[test]
+    fn a_proxy_that_changes_the_name_hides_no_other() {
+        let names = Hosts::Listed(vec!["metrics.example".to_owned()]);
+        for (host, forwarded, refused) in [
+            ("127.0.0.1:3000", &["metrics.example"][..], None),
+            ("127.0.0.1:3000", &["metrics.example, inner.example"], Some("inner.example")),
+            ("127.0.0.1:3000", &["metrics.example", "evil.example:80"], Some("evil.example:80")),
+            ("127.0.0.1:3000", &[""], Some("")),
+            ("evil.example", &["metrics.example"], Some("evil.example")),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.append(HOST, HeaderValue::from_static(host));
+            for forwarded in forwarded {
+                headers.append(X_FORWARDED_HOST, HeaderValue::from_static(forwarded));
+            }
+            let uri = Uri::from_static("/");
+            let told = names.refused(&uri, &headers);
+            assert_eq!(told.as_deref(), refused, "{host} {forwarded:?}");
+        }
+    }
+
+    #[test]
+    fn the_authority_of_an_address_is_a_name_as_well() {
+        let (names, headers) = (Hosts::default(), HeaderMap::new());
+        for (uri, refused) in
+            [("https://localhost:3000/", None), ("https://evil.example/", Some("evil.example"))]
+        {
+            let uri = Uri::from_static(uri);
+            assert_eq!(names.refused(&uri, &headers).as_deref(), refused, "{uri}");
+        }
     }
 
     #[test]
