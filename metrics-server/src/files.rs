@@ -8,8 +8,8 @@ use std::io;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// How many files are for other things than connections of clients and to the database: SQLite has some thirty, the
-/// runtime and the log a few.
-const KEPT: u64 = 100;
+/// runtime and the log a few, and 128 connections beyond the limit are answered about the health of the server.
+const KEPT: u64 = 200;
 
 /// The fewest connections that a server is of use with. With fewer, it does not start.
 const LEAST: usize = 16;

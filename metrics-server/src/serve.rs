@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 use crate::attempts::Peer;
 use crate::error::Error;
 use crate::patience::Patient;
-use crate::places::{self, Admission, Place, Places, SPARE_MAX};
+use crate::places::{self, Admission, Place, Places, SPARE_HEADER_MAX, SPARE_MAX};
 use crate::reads::Reads;
 use crate::response::Body;
 use crate::service::Service;
@@ -30,6 +30,9 @@ const HEADER_MAX: Duration = Duration::from_secs(10);
 
 /// The largest header of a request. A socket's address holds the address of its page.
 const HEADER_BYTES_MAX: usize = 64 * 1024;
+
+/// The largest header of a request about the health of a server that is full.
+const SPARE_HEADER_BYTES_MAX: usize = 8 * 1024;
 
 /// How long connections may take to end when the server stops, and then the store to take what is left.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
@@ -206,7 +209,8 @@ async fn turn_away(stream: TcpStream, service: Service, place: Place, stopping: 
         })
     });
     let mut http = http1::Builder::new();
-    http.keep_alive(false).max_buf_size(HEADER_BYTES_MAX).max_header_size(HEADER_BYTES_MAX);
+    http.timer(TokioTimer::new()).header_read_timeout(SPARE_HEADER_MAX).keep_alive(false);
+    http.max_buf_size(SPARE_HEADER_BYTES_MAX).max_header_size(SPARE_HEADER_BYTES_MAX);
     let answering = timeout(SPARE_MAX, http.serve_connection(TokioIo::new(stream), respond));
     tokio::select! {
         answered = answering => drop(answered),
