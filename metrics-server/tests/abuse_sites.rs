@@ -56,7 +56,7 @@ async fn a_form_of_another_site_creates_no_key_in_the_name_of_an_operator() {
         let bystander = Bystander::of(&server.clone()).await;
         let own = keys("application/json").header("sec-fetch-site", "same-origin").send().await;
         assert_eq!(own.status, 201, "{own:?}");
-        drop(bystander);
+        bystander.expect_unharmed().await;
     }
 }
 

@@ -7,13 +7,10 @@ use super::{ConfigError, ENVIRONMENT};
 const PREFIX: &str = "METRICS_";
 
 /// Variables of the tests and scripts of this repository, which start servers.
-const OF_TESTS: [&str; 5] = [
-    "METRICS_TEST_",
-    "METRICS_CHAOS_",
-    "METRICS_OUTAGE_SECONDS",
-    "METRICS_SERVER",
-    "METRICS_TIMESCALEDB_DIR",
-];
+const OF_TESTS: [&str; 3] = ["METRICS_OUTAGE_SECONDS", "METRICS_SERVER", "METRICS_TIMESCALEDB_DIR"];
+
+/// How more of them begin.
+const PREFIXES_OF_TESTS: [&str; 2] = ["METRICS_TEST_", "METRICS_CHAOS_"];
 
 /// How much of a name is compared at most; longer names are no typing errors.
 const NAME_BYTES_MAX: usize = 64;
@@ -27,7 +24,8 @@ pub(super) fn check(
         let name = name.to_string_lossy();
         if !name.starts_with(PREFIX)
             || known().any(|known| known == name)
-            || OF_TESTS.iter().any(|prefix| name.starts_with(prefix))
+            || OF_TESTS.contains(&&*name)
+            || PREFIXES_OF_TESTS.iter().any(|prefix| name.starts_with(prefix))
             || is_service_link(&name, &value)
         {
             continue;
@@ -93,6 +91,7 @@ mod tests {
         check_one("METRICS_MAX_CONNECTION", "1", Some("METRICS_MAX_CONNECTIONS"));
         check_one("METRICS_AUTH_ENABLE", "true", Some("METRICS_AUTH_ENABLED"));
         check_one("METRICS_PASSWORT", "x", Some("METRICS_PASSWORD"));
+        check_one("METRICS_SERVER_LISTEN", "[::1]:3000", Some("METRICS_LISTEN"));
         let long = format!("METRICS_{}", "X".repeat(100_000));
         assert!(check([(long.into(), OsString::new())]).is_err());
     }
