@@ -1,21 +1,24 @@
 //! Answers: made and written off the threads that serve, a piece at a time, within one budget of memory.
 //!
-//! A report has a [`Place`] while it is made: as many are made at once as processors compute, and one more that waits for
-//! the store meanwhile. Then its rows are folded, and become text only as fast as the client reads: a piece is made when the
+//! A report has a [`Place`] while it is made: some are made at once, of which as many fold as there are processors for it
+//! while the others wait for the store. Then its rows are folded, and become text only as fast as the client reads: a piece is made when the
 //! one before was taken, and needs a processor for a millisecond. A client that does not read holds no processor, only
-//! the bytes of the rows, which are accounted until the answer is gone; and not for longer than [`SEND_MAX`].
+//! the bytes of the rows, which are accounted until the answer is gone; and not for longer than [`PATIENCE`]. All answers of
+//! one caller hold at most half of the budget, so that a caller who does not read keeps no other from reports.
 
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use metrics_core::budget::{Account, Budget};
-use metrics_core::compute::{compute, parallelism};
+use metrics_core::budget::{Account, Budget, UsedUp};
+use metrics_core::compute::{compute, expect_aside, parallelism};
 use metrics_core::store;
 use serde::Serialize;
 
 use crate::error::Error;
 use crate::queue::{Lane, Place, Queue};
-use crate::response::{Body, Cut, Step};
+use crate::response::{Body, Cut, Patience, Step};
 
 /// How many bytes an answer holds at least, which bounds the number of answers.
 const ANSWER_BYTES_MIN: usize = 16 * 1024;
@@ -26,19 +29,37 @@ const PIECE_BYTES: usize = 64 * 1024;
 /// How long a report waits for the others.
 const WAIT_MAX: Duration = Duration::from_secs(30);
 
-/// How long a client may take to read an answer: 40 MB, the largest, at 350 kbit/s.
-const SEND_MAX: Duration = Duration::from_secs(900);
+/// How long a client may take to read an answer: 40 MB, the largest, at 350 kbit/s. A connection takes some pieces at once,
+/// so it may be a while before it takes the next one.
+const PATIENCE: Patience =
+    Patience { piece: Duration::from_secs(120), all: Duration::from_secs(900) };
+
+/// How many reports are made at once at least: most of them wait for the store, which may be far away. A TimescaleDB store
+/// has six connections for them unless told otherwise, and sessions that go on need one as well.
+const PLACES_MIN: usize = 4;
+
+/// All answers of one lane take at most this part of the budget.
+const LANE_PART: usize = 2;
+
+/// Lists of keys take about this part of what all answers may take, beside it.
+const LISTS_PART: usize = 8;
 
 /// What all answers of a service share.
 pub(crate) struct Answers {
     budget: Budget,
+    // The part of each lane whose answers hold something.
+    lanes: Mutex<HashMap<Lane, Budget>>,
+    // Of no budget that others can use up: whoever revokes a key against a flood has a list to choose from.
+    lists: Budget,
     queue: Queue,
 }
 
 impl Answers {
     /// All answers together hold at most this budget: those that are made, and those that are not read yet.
     pub(crate) fn within(budget: Budget) -> Self {
-        Self { budget, queue: Queue::new(parallelism() + 1) }
+        let lists = Budget::new(budget.max() / LISTS_PART);
+        let queue = Queue::new(PLACES_MIN.max(parallelism() + 1));
+        Self { budget, lanes: Mutex::default(), lists, queue }
     }
 
     /// Waits until a report may be made.
@@ -47,19 +68,42 @@ impl Answers {
     ///
     /// [`Error::Crowded`] if too many reports wait, [`Error::UsedUp`] if too many answers are not read.
     pub(crate) async fn admit(&self, lane: Lane) -> Result<Making, Error> {
-        let place = self.queue.enter(lane, WAIT_MAX).await?;
-        Ok(Making { place: Some(place), ..self.admit_now()? })
+        let place = self.queue.enter(lane.clone(), WAIT_MAX).await?;
+        Ok(Making { place: Some(place), ..self.admit_now(lane)? })
     }
 
-    /// Begins an answer that costs next to nothing to make.
+    /// Begins an answer that has its place elsewhere, or costs next to nothing to make.
     ///
     /// # Errors
     ///
     /// [`Error::UsedUp`] if too many answers are not read.
-    pub(crate) fn admit_now(&self) -> Result<Making, Error> {
-        let account = Account::new(&self.budget);
+    pub(crate) fn admit_now(&self, lane: Lane) -> Result<Making, Error> {
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        // Before it grows, so that it costs little.
+        if lanes.len() == lanes.capacity() {
+            lanes.retain(|_, held| 0 < held.used());
+        }
+        let part = || self.budget.part(self.budget.max() / LANE_PART);
+        let budget = lanes.entry(lane).or_insert_with(part).clone();
+        let account = Account::new(&budget);
+        // While the others are locked out: a lane that holds nothing may be dropped.
         account.hold(ANSWER_BYTES_MIN)?;
-        Ok(Making { account, budget: self.budget.clone(), place: None })
+        Ok(Making { account, budget, place: None })
+    }
+
+    /// Makes an answer that lists keys. Reports that are not read do not keep anybody from it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UsedUp`] if too many such lists are not read.
+    pub(crate) async fn list(&self, text: Text) -> Result<Body, Error> {
+        if self.lists.is_used_up() {
+            return Err(UsedUp::ByAll.into());
+        }
+        let account = Account::new(&self.lists);
+        // However long it is: there is no other way to get it.
+        account.charge(text.bytes.saturating_add(ANSWER_BYTES_MIN));
+        Making { account, budget: self.lists.clone(), place: None }.body(text).await
     }
 }
 
@@ -67,7 +111,8 @@ impl Answers {
 pub(crate) struct Making {
     /// Where its memory is accounted.
     pub(crate) account: Account,
-    budget: Budget,
+    /// What the caller may hold.
+    pub(crate) budget: Budget,
     place: Option<Place>,
 }
 
@@ -87,10 +132,10 @@ impl Making {
             account.hold(ANSWER_BYTES_MIN.max(bytes.len()))?;
             return Ok(Body::from(Bytes::from_owner(Piece { bytes, _held: account })));
         };
-        let first = Bytes::from_owner(Piece { _held: budget.charge(bytes.len()), bytes });
+        let first = charged(&budget, bytes);
         let rest = Sending { text, account, budget };
         let step = Step(Box::pin(async { Ok(Some((first, rest.next()))) }));
-        Ok(Body::pieces(step, SEND_MAX))
+        Ok(Body::pieces(step, PATIENCE))
     }
 }
 
@@ -108,8 +153,7 @@ impl Sending {
             let (piece, text) =
                 compute(move || text.piece()).await.map_err(|err| Cut::because(&err))?;
             let bytes = piece.map_err(|err| Cut::because(&err))?;
-            // It is made already.
-            let piece = Bytes::from_owner(Piece { _held: budget.charge(bytes.len()), bytes });
+            let piece = charged(&budget, bytes);
             let Some(text) = text else {
                 let end = Step(Box::pin(async { Ok(None) }));
                 return Ok((!piece.is_empty()).then_some((piece, end)));
@@ -120,15 +164,21 @@ impl Sending {
 }
 
 /// Bytes that are accounted until they are sent.
-struct Piece<Held> {
-    bytes: Vec<u8>,
+struct Piece<B, Held> {
+    bytes: B,
     _held: Held,
 }
 
-impl<Held> AsRef<[u8]> for Piece<Held> {
+impl<B: AsRef<[u8]>, Held> AsRef<[u8]> for Piece<B, Held> {
     fn as_ref(&self) -> &[u8] {
-        &self.bytes
+        self.bytes.as_ref()
     }
+}
+
+/// A piece that is made already, and counts in `budget` until it is sent, whatever is left.
+pub(crate) fn charged(budget: &Budget, bytes: impl AsRef<[u8]> + Send + 'static) -> Bytes {
+    let held = budget.charge(bytes.as_ref().len());
+    Bytes::from_owner(Piece { bytes, _held: held })
 }
 
 /// Appends some of a text, some rows at most, and returns whether there is more.
@@ -212,6 +262,7 @@ impl Text {
 
     /// Writes the next piece. None: it was the last.
     fn piece(mut self) -> (Result<Vec<u8>, store::Error>, Option<Self>) {
+        expect_aside();
         let mut out = Vec::new();
         while out.len() < PIECE_BYTES {
             match (self.write)(&mut out) {

@@ -18,8 +18,11 @@ use crate::rate::{Bucket, Rate};
 /// How long a client may send nothing. Heartbeats come every 30 s, and polls follow one another.
 pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(60);
 
-/// How long a websocket may be without a joined topic. Clients join as soon as they are connected.
+/// How long a connection may be without a joined topic. Clients join as soon as they are connected.
 pub(crate) const UNJOINED_MAX: Duration = Duration::from_secs(30);
+
+/// What a client is told that joins nothing.
+pub(crate) const UNJOINED: &str = "no topic was joined for too long";
 
 /// How long a client may take to receive the end of a connection: a round trip over a bad network.
 pub(crate) const LINGER_MAX: Duration = Duration::from_secs(1);

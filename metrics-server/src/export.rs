@@ -14,6 +14,7 @@ mod writer;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use metrics_core::budget::Account;
 use metrics_core::query;
 use metrics_core::store::{self, Store};
 use metrics_core::time_bucket::Buckets;
@@ -209,8 +210,8 @@ impl Export {
         Ok(match &self.query {
             Query::Plays(query) => format.write(plays::buckets(reports, query).await?)?,
             Query::Sources(query, page) => {
-                let (bytes, rows) = sources::pages(reports, query).await?;
-                format.write((bytes, sources::of_page(rows, *page)))?
+                let (_, bytes, rows) = sources::pages(reports, query, *page).await?;
+                format.write((bytes, rows))?
             }
             Query::Ranges(query, ranges) => {
                 format.write(engagement::ranges(reports, query, *ranges).await?)?
@@ -234,10 +235,19 @@ impl Export {
         store: &dyn Store,
         now: DateTime<Utc>,
     ) -> Result<Exporting, ReportError> {
-        let reports = Reports::new(store, now);
+        let account = Account::default();
+        self.begin_within(Reports::new(store, now), account).await
+    }
+
+    /// The same, of certain reports. Holds in `account` what is written of sessions and not taken yet.
+    pub(crate) async fn begin_within(
+        &self,
+        reports: Reports<'_>,
+        account: Account,
+    ) -> Result<Exporting, ReportError> {
         let rest = match &self.query {
             Query::Sessions(query) => {
-                let sessions = Sessions::new(reports.sessions(query), self.format)?;
+                let sessions = Sessions::new(reports.sessions(query), self.format, account)?;
                 Rest::Sessions(Box::new(sessions))
             }
             _ => Rest::Report(Some(self.text(reports).await?)),
@@ -260,6 +270,8 @@ enum Rest {
 
 impl Exporting {
     /// The next piece of the file, or `None` after the last.
+    ///
+    /// Not cancel safe: if it is dropped, the next call fails.
     ///
     /// # Errors
     ///

@@ -23,7 +23,9 @@ pub(crate) struct Memory {
     /// Open connections. Their number is limited, so they are never refused because of memory: the health of a server
     /// whose budget is used up can still be asked for.
     pub(crate) connections: Budget,
-    /// Bodies of requests, and what is made of them.
+    /// Batches of events, and what is made of them: anybody may send them.
+    pub(crate) batches: Budget,
+    /// Other bodies of requests, for reports and keys, which many batches must not keep from being read.
     pub(crate) bodies: Budget,
     /// Headers that are larger than what a connection takes anyway.
     pub(crate) headers: Budget,
@@ -40,7 +42,8 @@ impl Memory {
         let part = |part| all.part(all.max() / part);
         Self {
             connections: part(1),
-            bodies: part(4),
+            batches: part(4),
+            bodies: part(8),
             headers: part(8),
             messages: part(4),
             longpolls: part(8),
@@ -53,7 +56,7 @@ impl Memory {
     pub(crate) fn uses(&self) -> [(&'static str, usize); 6] {
         [
             ("connections", self.connections.used()),
-            ("bodies", self.bodies.used()),
+            ("bodies", self.batches.used() + self.bodies.used()),
             ("headers", self.headers.used()),
             ("messages", self.messages.used()),
             ("longpolls", self.longpolls.used()),

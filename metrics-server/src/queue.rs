@@ -28,6 +28,16 @@ pub(crate) enum Lane {
     Network(Option<IpAddr>),
 }
 
+impl Lane {
+    /// The lane of whoever has these keys, in any order.
+    pub(crate) fn of_keys(keys: &[ApiKey]) -> Self {
+        let mut keys = keys.to_vec();
+        keys.sort_unstable();
+        keys.dedup();
+        Self::Keys(keys.into())
+    }
+}
+
 /// A number of places, and the requests that wait for them.
 pub(crate) struct Queue {
     inner: Arc<Inner>,
@@ -140,19 +150,19 @@ impl Lines {
     }
 
     /// Grants a place to the first request of a lane, and returns false if it may have none.
+    ///
+    /// The place counts even if the request goes away at this moment: [`Waiting`] returns it then, because the request is
+    /// no longer in line.
     fn grant(&mut self, lane: &Lane, lane_max: usize) -> bool {
         let Some(line) = self.lines.get_mut(lane).filter(|line| line.taken < lane_max) else {
             return false;
         };
-        while let Some((_, grant)) = line.waiting.pop_front() {
-            self.waiting -= 1;
-            if grant.send(()).is_ok() {
-                line.taken += 1;
-                self.taken += 1;
-                return true;
-            }
-        }
-        false
+        let Some((_, grant)) = line.waiting.pop_front() else { return false };
+        self.waiting -= 1;
+        line.taken += 1;
+        self.taken += 1;
+        let _ = grant.send(());
+        true
     }
 
     /// Drops a lane without requests.
@@ -216,7 +226,15 @@ mod tests {
     const WAIT: Duration = Duration::from_secs(30);
 
     fn lane(name: &str) -> Lane {
-        Lane::Keys([ApiKey::new(name).unwrap()].into())
+        Lane::of_keys(&[ApiKey::new(name).unwrap()])
+    }
+
+    #[test]
+    fn the_same_keys_are_the_same_caller() {
+        let [one, two] = ["one", "two"].map(|name| ApiKey::new(name).unwrap());
+        let lane = Lane::of_keys(&[one.clone(), two.clone()]);
+        assert_eq!(lane, Lane::of_keys(&[two.clone(), one, two.clone()]));
+        assert_ne!(lane, Lane::of_keys(&[two]));
     }
 
     type Entering<'a> = Pin<Box<dyn Future<Output = Result<Place, Full>> + 'a>>;
@@ -314,5 +332,22 @@ mod tests {
         drop(one);
         assert!(two.await.is_ok());
         assert!(queue.inner.lines().lines.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_place_that_is_granted_to_a_request_on_its_way_out_is_free_again() {
+        let queue = Queue::new(1);
+        let held = take(&queue, "a").await;
+        let (number, granted) = queue.inner.lines().wait(&lane("b"));
+        let waiting = Waiting { inner: &queue.inner, lane: lane("b"), number: Some(number) };
+        // Another thread may release its place between the two drops of a request that goes away.
+        drop(granted);
+        drop(held);
+        drop(waiting);
+        {
+            let lines = queue.inner.lines();
+            assert_eq!((lines.taken, lines.waiting, lines.lines.len()), (0, 0, 0));
+        }
+        drop(take(&queue, "c").await);
     }
 }

@@ -29,11 +29,11 @@ use crate::api::{
     sources, videos, watching,
 };
 use crate::attempts::{Attempts, Caller, Peer};
-use crate::body::{Bodies, check_end};
+use crate::body::{Bodies, Whole, check_end};
 use crate::channel::Visitor;
 use crate::cors::{self, Cors};
 use crate::error::Error;
-use crate::export::Table;
+use crate::export::{Export, Table};
 use crate::guard;
 use crate::longpoll::{self, LongPolls, Token};
 use crate::memory::Memory;
@@ -73,6 +73,18 @@ enum Way {
     Batch,
 }
 
+/// What a request for a report says.
+struct Sent {
+    query: Option<String>,
+    body: Whole,
+}
+
+impl Sent {
+    fn params(&self, granted: Granted) -> Result<Params, Error> {
+        Ok(Params::parse(self.query.as_deref(), &self.body)?.within(granted))
+    }
+}
+
 /// Answers requests, and speaks with the websockets that come of them.
 ///
 /// Cheap to clone: all clones are the same. It is a service of hyper and of tower as well.
@@ -104,6 +116,8 @@ struct Inner {
     attempts: Arc<Attempts>,
     // Of the addresses that proxies forward, or else of connections.
     shares: Arc<Shares>,
+    batches: Bodies,
+    // Of all other requests.
     bodies: Bodies,
     answers: Answers,
     exports: Exports,
@@ -124,13 +138,19 @@ impl Service {
         let stopping = CancellationToken::new();
         let memory = settings.memory.clone().unwrap_or_else(|| metrics.memory().clone());
         let memory = Memory::new(memory);
-        let longpolls = LongPolls::new(metrics.clone(), memory.longpolls.clone(), stopping.clone());
+        let longpolls = LongPolls::new(
+            metrics.clone(),
+            memory.longpolls.clone(),
+            settings.connections_per_address,
+            stopping.clone(),
+        );
         let shares = Shares::new(settings.connections_per_address.unwrap_or(usize::MAX));
         let inner = Inner {
             metrics,
             settings,
             attempts: Arc::default(),
             shares,
+            batches: Bodies::new(&memory.batches),
             bodies: Bodies::new(&memory.bodies),
             answers: Answers::within(memory.answers.clone()),
             exports: Exports::new(),
@@ -272,7 +292,10 @@ impl Service {
                 err.into_response()
             }
         };
-        drop(share);
+        // An answer takes its place until it is read.
+        if let Some(share) = share {
+            response = response.map(|body| body.holding(share));
+        }
         cors::allow(cors, origin.as_ref(), response.headers_mut());
         response
     }
@@ -320,7 +343,7 @@ impl Service {
             (Route::Events, _) => {
                 let key = self.key_of(request.uri().query())?;
                 let visitor = self.visitor(&request, Way::Batch);
-                let body = bodies.read(request.into_body()).await?;
+                let body = self.inner.batches.read(request.into_body()).await?;
                 timeout(READY_MAX, metrics.ready()).await.map_err(|_| Error::NotStored)?;
                 events::record(metrics, key.as_ref(), &visitor, &body).await
             }
@@ -329,9 +352,8 @@ impl Service {
                 keys::create(metrics, &granted, &body).await
             }
             (Route::Keys, _) => {
-                let making = self.inner.answers.admit_now()?;
-                let body = making.body(keys::list(metrics, &granted).await?).await?;
-                Ok(response::json_body(body))
+                let list = keys::list(metrics, &granted).await?;
+                Ok(response::json_body(self.inner.answers.list(list).await?))
             }
             (Route::Key(id), Method::PATCH) => {
                 let body = bodies.read(request.into_body()).await?;
@@ -347,12 +369,10 @@ impl Service {
             (Route::Report(_) | Route::Dimension(_) | Route::Export(_), _) => {
                 let lane = self.lane(&granted, request.headers(), request.extensions());
                 let query = request.uri().query().map(str::to_owned);
-                let body = bodies.read(request.into_body()).await?;
+                let sent = Sent { query, body: bodies.read(request.into_body()).await? };
                 match route {
-                    Route::Export(table) => {
-                        self.export(table, granted, lane, query.as_deref(), &body).await
-                    }
-                    _ => self.report(route, granted, lane, query.as_deref(), &body).await,
+                    Route::Export(Table::Sessions) => self.export(granted, lane, sent).await,
+                    _ => self.report(route, granted, lane, sent).await,
                 }
             }
         }
@@ -417,49 +437,50 @@ impl Service {
         routes.contains(route.among()).then_some(route)
     }
 
-    /// Answers a report, when it is the caller's turn.
+    /// Answers a report, also as a file, when it is the caller's turn.
     async fn report(
         &self,
         route: Route<'_>,
         granted: Granted,
         lane: Lane,
-        query: Option<&str>,
-        body: &[u8],
+        sent: Sent,
     ) -> Result<Response<Body>, Error> {
         let Inner { metrics, answers, .. } = &*self.inner;
         // Only then is anything made of what was sent.
         let making = answers.admit(lane).await?;
-        let params = Params::parse(query, body)?.within(granted);
+        let params = sent.params(granted)?;
         let reports = metrics.reports().within(&making.account);
+        if let Route::Export(table) = route {
+            let (text, export) = within_time(export::report(reports, table, &params)).await?;
+            return Ok(export::file(&export, making.body(text).await?));
+        }
         let text = within_time(answer(route, reports, &params)).await?;
         Ok(response::json_body(making.body(text).await?))
     }
 
-    /// Answers with a report as a file, or with sessions, when it is the caller's turn.
+    /// Answers with sessions, when it is the caller's turn.
     async fn export(
         &self,
-        table: Table,
         granted: Granted,
         lane: Lane,
-        query: Option<&str>,
-        body: &[u8],
+        sent: Sent,
     ) -> Result<Response<Body>, Error> {
         let Inner { metrics, answers, exports, stopping, .. } = &*self.inner;
-        if table == Table::Sessions {
-            let params = Params::parse(query, body)?.within(granted);
-            return exports.sessions(metrics, &params, lane, stopping).await;
-        }
-        let making = answers.admit(lane).await?;
-        let params = Params::parse(query, body)?.within(granted);
-        let reports = metrics.reports().within(&making.account);
-        let (text, export) = within_time(export::report(reports, table, &params)).await?;
-        Ok(export::file(&export, making.body(text).await?))
+        let place = exports.enter(lane.clone()).await?;
+        let making = answers.admit_now(lane)?;
+        let export = {
+            let params = sent.params(granted)?;
+            Export::read(Table::Sessions, params.format()?, &params)?
+        };
+        // An export may take hours.
+        drop(sent);
+        export::sessions(metrics, export, making, place, stopping).await
     }
 
     /// With whom a caller takes turns.
     fn lane(&self, granted: &Granted, headers: &HeaderMap, extensions: &Extensions) -> Lane {
         match granted {
-            Granted::Keys(keys) => Lane::Keys(Arc::clone(keys)),
+            Granted::Keys(keys) => Lane::of_keys(keys),
             Granted::All => Lane::Network(self.peer(headers, extensions).map(Peer::network)),
         }
     }
@@ -528,7 +549,9 @@ impl Service {
         let Some(version) = Version::from_vsn(parameter(query, "vsn").as_deref()) else {
             return Ok(longpoll::forbidden());
         };
-        Ok(longpolls.open(version, self.visitor(&request, Way::Channel).with_query(query)))
+        let peer = self.peer(request.headers(), request.extensions());
+        let visitor = self.visitor(&request, Way::Channel).with_query(query);
+        Ok(longpolls.open(version, visitor, peer))
     }
 
     /// Whoever makes a request, for secrets that are guessed.

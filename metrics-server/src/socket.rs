@@ -15,14 +15,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::channel::{Channels, Visitor};
 use crate::connection::{
-    Budget, Close, Connection, GOING_AWAY, Input, LINGER_MAX, NORMAL, SILENCE_MAX, UNJOINED_MAX,
+    Budget, Close, Connection, GOING_AWAY, Input, LINGER_MAX, NORMAL, SILENCE_MAX, UNJOINED,
+    UNJOINED_MAX,
 };
 use crate::frames::{Incoming, ReadError, Reader, split};
 use crate::outbox::{Outbox, Sink as _, write_all};
 use crate::phoenix::Version;
-
-/// What a client is told that joins nothing.
-const UNJOINED: &str = "no topic was joined for too long";
 
 /// Speaks with one client until either side ends it.
 ///

@@ -32,8 +32,10 @@ fn dear() -> Request<Full<Bytes>> {
     request.body(Full::from(body.to_string())).unwrap()
 }
 
-/// One thread serves everything, and all threads that compute are held up: if any of the work of a report were done by the
-/// thread that serves, the report would go on.
+/// One thread serves everything, and all threads that compute are held up: if the first work of a report were done by the
+/// thread that serves, the report would go on. Later work checks itself where it is done, by [`expect_aside`].
+///
+/// [`expect_aside`]: metrics_core::compute::expect_aside
 #[tokio::test]
 async fn events_are_acknowledged_while_reports_are_made() {
     let server = TestServer::new().await;
@@ -48,6 +50,11 @@ async fn events_are_acknowledged_while_reports_are_made() {
         })
         .collect();
     tokio::task::yield_now().await;
+    let exports = ["csv", "ndjson", "parquet"].map(|format| {
+        let request = get(&format!("/api/v1/export/sessions?format={format}"));
+        let service = service.clone();
+        tokio::spawn(async move { service.respond(request).await })
+    });
     let reports: Vec<_> = (0..REPORTS)
         .map(|_| {
             let service = service.clone();
@@ -64,7 +71,7 @@ async fn events_are_acknowledged_while_reports_are_made() {
         viewing.apply(PlayerEvent::pause(f64::from(second) + 1.0)).await.unwrap();
         assert_eq!(service.respond(get("/health/live")).await.status(), 200);
     }
-    assert!(reports.iter().all(|report| !report.is_finished()));
+    assert!(reports.iter().chain(&exports).all(|report| !report.is_finished()));
 
     drop(release);
     for busy in busy {
@@ -76,5 +83,12 @@ async fn events_are_acknowledged_while_reports_are_made() {
         let body = response.into_body().collect().await.unwrap().to_bytes();
         let report: Value = serde_json::from_slice(&body).unwrap();
         assert_eq!(report["views"].as_array().unwrap().len(), 9_999);
+    }
+    for export in exports {
+        let response = export.await.unwrap();
+        let status = response.status();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        let parquet = status == 400 && String::from_utf8_lossy(&body).contains("`parquet`");
+        assert!(status == 200 && !body.is_empty() || parquet, "{status}");
     }
 }

@@ -1,10 +1,7 @@
-use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
-
 use http_body_util::BodyExt as _;
 use hyper::body::Body as _;
 use serde_json::{Value, json};
-use tokio::time::advance;
+use tokio::time::{Instant, advance};
 
 use super::*;
 
@@ -44,7 +41,8 @@ async fn pieces_are_one_json_text() {
 
 #[tokio::test]
 async fn unread_answers_hold_no_more_than_the_budget() {
-    let answers = Answers::within(Budget::new(10_000_000));
+    // Half of it for one lane.
+    let answers = Answers::within(Budget::new(20_000_000));
     let mut unread = Vec::new();
     let mut refused = 0;
     for _ in 0..40 {
@@ -72,7 +70,7 @@ async fn unread_answers_hold_no_more_than_the_budget() {
 
 #[tokio::test]
 async fn small_answers_count_until_they_are_sent() {
-    let answers = Answers::within(Budget::new(4 * ANSWER_BYTES_MIN));
+    let answers = Answers::within(Budget::new(8 * ANSWER_BYTES_MIN));
     let mut bodies = Vec::new();
     for _ in 0..4 {
         bodies.push(body(&answers, numbers(1, 0)).await.unwrap());
@@ -84,19 +82,108 @@ async fn small_answers_count_until_they_are_sent() {
     assert!(body(&answers, numbers(1, 0)).await.is_ok());
 }
 
-#[tokio::test(start_paused = true)]
-async fn an_answer_that_is_read_too_slowly_is_given_up() {
-    let answers = Answers::within(Budget::new(ANSWERS_BYTES));
-    let mut slow = body(&answers, numbers(1_000_000, 1_000_000)).await.unwrap();
-    drop(slow.frame().await.unwrap().unwrap());
-    assert!(1_000_000 < answers.budget.used());
-    advance(SEND_MAX).await;
+async fn turns() {
     // The timer has its turn.
     for _ in 0..10 {
         tokio::task::yield_now().await;
     }
+}
+
+/// Reads pieces of a large answer with `rest` between them, and returns when it is cut.
+async fn cut_after(rest: Duration) -> Duration {
+    let answers = Answers::within(Budget::new(ANSWERS_BYTES));
+    let mut slow = body(&answers, numbers(10_000_000, 1_000_000)).await.unwrap();
+    let began = Instant::now();
+    while let Some(Ok(piece)) = slow.frame().await {
+        drop(piece);
+        assert!(1_000_000 < answers.budget.used());
+        // In steps, as the timer looks in between.
+        for _ in 0..10 {
+            advance(rest / 10).await;
+            turns().await;
+        }
+    }
     assert_eq!(answers.budget.used(), 0);
-    let polled = Pin::new(&mut slow).poll_frame(&mut Context::from_waker(Waker::noop()));
-    assert!(matches!(polled, Poll::Ready(Some(Err(_)))));
     assert!(slow.frame().await.is_none());
+    began.elapsed()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_read_too_slowly_is_given_up() {
+    assert_eq!(cut_after(PATIENCE.all).await, PATIENCE.all);
+    assert_eq!(cut_after(PATIENCE.piece + Duration::from_secs(1)).await.as_secs(), 121);
+    let slow = cut_after(PATIENCE.piece / 2).await;
+    assert!(PATIENCE.all <= slow && slow <= PATIENCE.all + PATIENCE.piece, "{slow:?}");
+}
+
+/// What a client waits for would wake it; when that is dropped, something else must.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_waits_is_told_when_it_is_late() {
+    let step = Step(Box::pin(std::future::pending()));
+    let mut body = Body::pieces(step, PATIENCE);
+    let frame = tokio::time::timeout(2 * PATIENCE.all, body.frame()).await.unwrap();
+    assert!(frame.unwrap().is_err());
+}
+
+#[tokio::test]
+async fn a_caller_who_does_not_read_leaves_memory_to_others() {
+    let answers = Answers::within(Budget::new(10_000_000));
+    let lane = |last| Lane::Network(Some([192, 0, 2, last].into()));
+    let ask = async |lane| answers.admit(lane).await?.body(numbers(1_000_000, 900_000)).await;
+    let mut unread = Vec::new();
+    while let Ok(body) = ask(lane(1)).await {
+        unread.push(body);
+    }
+    assert_eq!(unread.len(), 5);
+    drop(ask(lane(2)).await.unwrap());
+    // The share of a lane is there as long as one of its answers.
+    unread.drain(..4);
+    for last in 3..100 {
+        drop(ask(lane(last)).await.unwrap());
+    }
+    assert!(answers.lanes.lock().unwrap().len() < 20);
+    let more: Vec<_> = [
+        ask(lane(1)).await,
+        ask(lane(1)).await,
+        ask(lane(1)).await,
+        ask(lane(1)).await,
+        ask(lane(1)).await,
+    ]
+    .into();
+    assert_eq!(more.iter().filter(|body| body.is_ok()).count(), 4);
+    drop((unread, more));
+    assert_eq!(answers.budget.used(), 0);
+}
+
+#[tokio::test]
+async fn an_answer_that_never_fits_is_not_to_be_tried_again() {
+    let answers = Answers::within(Budget::new(10_000_000));
+    let one = body(&answers, numbers(10, 6_000_000)).await;
+    assert!(matches!(one, Err(Error::UsedUp(UsedUp::ByOne))));
+    let held = body(&answers, numbers(1_000_000, 4_000_000)).await.unwrap();
+    let other = body(&answers, numbers(10, 4_000_000)).await;
+    assert!(matches!(other, Err(Error::UsedUp(UsedUp::ByAll))));
+    drop(held);
+}
+
+#[tokio::test]
+async fn keys_are_listed_while_answers_are_not_read() {
+    let answers = Answers::within(Budget::new(8_000_000));
+    let _held = answers.budget.charge(10_000_000);
+    assert!(body(&answers, numbers(1, 0)).await.is_err());
+    let list = answers.list(numbers(1_000_000, 2_000_000)).await.unwrap();
+    // They are bounded as well, but for the last.
+    assert!(answers.list(numbers(1, 0)).await.is_err());
+    drop(list);
+    assert_eq!(read(answers.list(numbers(1, 0)).await.unwrap()).await["rows"], 1);
+}
+
+/// A report waits for the store most of the time.
+#[tokio::test]
+async fn some_reports_are_made_at_once_on_one_processor() {
+    let answers = Answers::within(Budget::new(ANSWERS_BYTES));
+    let mut made = Vec::new();
+    for last in 0..PLACES_MIN as u8 {
+        made.push(answers.admit(Lane::Network(Some([192, 0, 2, last].into()))).await.unwrap());
+    }
 }

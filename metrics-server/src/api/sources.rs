@@ -30,35 +30,31 @@ pub(crate) async fn sources(reports: Reports<'_>, params: &Params) -> Result<Tex
     let query = params.bucket_query()?;
     let page = params.page_of(LIMIT, LIMIT)?;
     let meta = Meta::of_buckets(reports, &query);
-    let (bytes, rows) = pages(reports, &query).await?;
-    let about = meta.with_rows(rows.len()).about();
-    Ok(Text::list("sources", bytes, of_page(rows, page), about))
+    let (all, bytes, rows) = pages(reports, &query, page).await?;
+    Ok(Text::list("sources", bytes, rows, meta.with_rows(all).about()))
 }
 
-/// Returns the rows of a page: its limit and its offset.
-pub(crate) fn of_page<Row>(
-    rows: impl Iterator<Item = Row>,
-    (limit, offset): (u32, u64),
-) -> impl Iterator<Item = Row> {
-    rows.skip(usize::try_from(offset).unwrap_or(usize::MAX)).take(limit as usize)
-}
-
-/// The plays of each bucket and page, and how many bytes they hold.
+/// The plays of each bucket and page, from an offset up to a limit: how many there are in all, how many bytes they hold,
+/// and those.
 pub(crate) async fn pages(
     reports: Reports<'_>,
     query: &BucketQuery,
-) -> Result<(usize, impl ExactSizeIterator<Item = Source> + Send + 'static), ReportError> {
+    (limit, offset): (u32, u64),
+) -> Result<(usize, usize, impl Iterator<Item = Source> + Send + 'static), ReportError> {
     let found = reports.sources(query).await?;
+    let all = found.len();
     let texts: usize = found.iter().map(|it| it.source.as_str().len()).sum();
     let (bytes, buckets) = (size_of_val(&*found) + texts, query.buckets);
-    let rows = found.into_iter().map(move |it| Source {
+    // Skipped before anything is made of them: that may be a hundred thousand in one step.
+    let some = found.into_iter().skip(usize::try_from(offset).unwrap_or(usize::MAX));
+    let rows = some.take(limit as usize).map(move |it| Source {
         interval: buckets.label(it.start),
         path: it.source.as_str().to_owned(),
         host: it.source.host().to_owned(),
         pathname: it.source.pathname().to_owned(),
         views: it.plays,
     });
-    Ok((bytes, rows))
+    Ok((all, bytes, rows))
 }
 
 impl Row for Source {
