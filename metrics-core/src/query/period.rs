@@ -146,8 +146,9 @@ impl Compare {
         }
         let timezone = timezone.unwrap_or(Tz::UTC);
         let both = |shift: &dyn Fn(NaiveDateTime) -> Option<NaiveDateTime>| Period {
-            from_ms: shifted_ms(current.from_ms, timezone, shift),
-            to_ms: shifted_ms(current.to_ms, timezone, shift),
+            from_ms: shifted_ms(current.from_ms, timezone, shift, MappedLocalTime::earliest),
+            // An hour that comes twice belongs to a day as a whole.
+            to_ms: shifted_ms(current.to_ms, timezone, shift, MappedLocalTime::latest),
         };
         let days = |days| both(&|at: NaiveDateTime| at.checked_sub_days(Days::new(days)));
         let months = |months| both(&|at: NaiveDateTime| at.checked_sub_months(Months::new(months)));
@@ -200,26 +201,25 @@ fn months_before(date: NaiveDate, months: u32) -> NaiveDate {
 }
 
 fn midnight_ms(date: NaiveDate, timezone: Tz) -> i64 {
-    unix_ms(date.and_time(NaiveTime::MIN), timezone)
+    unix_ms(date.and_time(NaiveTime::MIN), timezone, MappedLocalTime::earliest)
 }
 
 fn shifted_ms(
     at_ms: i64,
     timezone: Tz,
     shift: &dyn Fn(NaiveDateTime) -> Option<NaiveDateTime>,
+    pick: Pick,
 ) -> i64 {
     let at = local(instant(at_ms), timezone);
-    unix_ms(shift(at).unwrap_or(at), timezone)
+    unix_ms(shift(at).unwrap_or(at), timezone, pick)
 }
 
-/// The first instant with this local time; where the time was skipped, the first after it.
-fn unix_ms(at: NaiveDateTime, timezone: Tz) -> i64 {
-    match timezone.from_local_datetime(&at) {
-        MappedLocalTime::Single(found) | MappedLocalTime::Ambiguous(found, _) => {
-            found.timestamp_millis()
-        }
-        MappedLocalTime::None => GapInfo::new(&at, &timezone)
-            .and_then(|gap| gap.end)
-            .map_or_else(|| at.and_utc().timestamp_millis(), |end| end.timestamp_millis()),
-    }
+/// Picks one of the instants with a local time, where clocks were set back.
+type Pick = fn(MappedLocalTime<DateTime<Tz>>) -> Option<DateTime<Tz>>;
+
+/// An instant with this local time; where the time was skipped, the first after it.
+fn unix_ms(at: NaiveDateTime, timezone: Tz, pick: Pick) -> i64 {
+    let gap_end = || GapInfo::new(&at, &timezone).and_then(|gap| gap.end);
+    let found = pick(timezone.from_local_datetime(&at)).or_else(gap_end);
+    found.map_or_else(|| at.and_utc().timestamp_millis(), |found| found.timestamp_millis())
 }
