@@ -20,8 +20,11 @@ const OPEN: u32 = 2_000;
 /// How many open sessions are read first. How large they are tells how many are read then.
 pub(crate) const OPEN_FIRST: u32 = 250;
 
-/// About how many bytes of open sessions are read at a time: pages choose how much they say of a session.
-const OPEN_BYTES: usize = 4 * 1024 * 1024;
+/// How many videos are read first, likewise.
+const VIDEOS_FIRST: u32 = 250;
+
+/// About how many bytes of open sessions or of videos are read at a time: pages choose how much they say of each.
+const READ_BYTES: usize = 4 * 1024 * 1024;
 
 const HEADS: u32 = 10_000;
 
@@ -154,11 +157,13 @@ pub(super) async fn list<T: Send + 'static, E: From<Error> + Send + 'static>(
     mut taken: T,
     take: fn(&mut T, VideoRecord) -> Result<(), E>,
 ) -> Result<T, E> {
-    let mut after = None;
+    let (mut after, mut limit) = (None, VIDEOS_FIRST);
     loop {
-        let page = snapshot.videos(scope, after, VIDEOS).await?;
+        let page = snapshot.videos(scope, after, limit).await?;
         after = page.last().map(|video| video.id);
-        let is_last = page.len() < VIDEOS as usize;
+        let is_last = page.len() < limit as usize;
+        let bytes = page.iter().map(|it| size_of::<VideoRecord>() + it.video.bytes()).sum();
+        limit = fitting(page.len(), bytes, VIDEOS_FIRST, VIDEOS);
         if !page.is_empty() {
             let looking = move || {
                 page.into_iter().try_for_each(|video| take(&mut taken, video)).map(|()| taken)
@@ -192,11 +197,16 @@ pub(super) async fn read_open<F: Fold>(
     }
 }
 
-/// How many open sessions fit into [`OPEN_BYTES`], if they are as large as these.
+/// How many open sessions fit into [`READ_BYTES`], if they are as large as these.
 pub(crate) fn next_limit(page: &[OpenSession]) -> u32 {
-    let bytes: usize = page.iter().map(|session| session.row.bytes()).sum();
-    let limit = OPEN_BYTES * page.len() / bytes.max(1);
-    u32::try_from(limit).unwrap_or(OPEN).clamp(OPEN_FIRST, OPEN)
+    let bytes = page.iter().map(|session| session.row.bytes()).sum();
+    fitting(page.len(), bytes, OPEN_FIRST, OPEN)
+}
+
+/// How many things fit into [`READ_BYTES`], if so many of them take `bytes`: from `least` to `most`.
+fn fitting(count: usize, bytes: usize, least: u32, most: u32) -> u32 {
+    let limit = READ_BYTES.saturating_mul(count) / bytes.max(1);
+    u32::try_from(limit).unwrap_or(most).clamp(least, most)
 }
 
 fn add_open<F: Fold>(fold: &mut F, sessions: Vec<OpenSession>) -> Result<(), F::Error> {
@@ -356,4 +366,18 @@ pub(crate) async fn computed<T: Send + 'static, E: From<Error> + Send + 'static>
     task: impl FnOnce() -> Result<T, E> + Send + 'static,
 ) -> Result<T, E> {
     compute(task).await?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_are_read_as_fit() {
+        assert_eq!(fitting(250, 0, 250, 10_000), 10_000);
+        assert_eq!(fitting(250, 250 * 100, 250, 10_000), 10_000);
+        assert_eq!(fitting(250, 250 * 4 * 1024, 250, 10_000), 1_024);
+        assert_eq!(fitting(250, 250 * 32 * 1024, 250, 10_000), 250);
+        assert_eq!(fitting(0, 0, 250, 10_000), 250);
+    }
 }
