@@ -8,31 +8,28 @@ mod exposure;
 mod memory;
 mod names;
 mod quota;
+mod service;
 
 use std::ffi::OsString;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use chrono::{TimeDelta, Utc};
 use clap::Parser as _;
 use clap::error::ErrorKind;
+use metrics_core::Bots;
 use metrics_core::limits::Limits;
 use metrics_core::recorder::Spool;
 use metrics_core::source::PageDetail;
 use metrics_core::store::{Migrations, TimescaleOptions};
 use metrics_core::time_bucket::Span;
-use metrics_core::{ApiKey, Bots};
 use tracing_subscriber::EnvFilter;
 
 use self::command::CommandFlags;
 pub use self::command::{Command, KeysCommand, KeysFormat, SessionsImport};
-use self::exposure::Authentication;
 use self::quota::Quota;
-use crate::access::Access;
 use crate::cors::Cors;
 use crate::hosts::{self, Hosts};
 use crate::memory::{CONNECTION_BYTES, CONNECTIONS_PART};
@@ -325,50 +322,20 @@ impl Config {
         let wait_for_store = variable("METRICS_WAIT_FOR_STORE").read("true or false", read_bool)?;
         let bots = variable("METRICS_BOTS").read("refuse or count", read_bots)?;
         let Quota { limits, page_detail, bot_networks } = Quota::read(&environment)?;
-        let heed_opt_out = variable("METRICS_OPT_OUT").read("ignore or refuse", read_opt_out)?;
-        let cors = variable("METRICS_CORS_ORIGINS")
-            .read("origins like https://example.com, separated by commas, or *", read_cors)?;
-        let forwarded_header = variable("METRICS_FORWARDED_HEADER")
-            .read("the name of a header, like x-forwarded-for", |text| text.parse().ok())?;
-        let forwarded_hops = variable("METRICS_FORWARDED_HOPS").read(
-            "a number from 1 to 100, and METRICS_FORWARDED_HEADER be set",
-            |text| {
-                let hops = text.parse::<NonZeroUsize>().ok()?;
-                (hops.get() <= 100 && forwarded_header.is_some()).then_some(hops)
-            },
-        )?;
-        let connections_per_address = variable("METRICS_CONNECTIONS_PER_ADDRESS")
-            .read("a number, 1 or more", |text| text.parse().ok().filter(|number| 0 < *number))?;
-        let default_key = variable("METRICS_DEFAULT_KEY")
-            .read_secret("an API key, 1 to 128 visible ASCII characters", |text| {
-                ApiKey::new(text).ok()
-            })?;
         let (memory, connections_max) = read_room(flags.memory, &command, &environment)?;
         let log_format = variable("METRICS_LOG_FORMAT").read("text or json", read_log_format)?;
         let log_filter = variable("RUST_LOG")
             .read("a level like info, or filters per module", |text| {
                 EnvFilter::try_new(text).ok().map(|_| text.to_owned())
             })?;
-        let hosts = variable("METRICS_HOSTS").read(
-            "host names without a port, like metrics.example.com, separated by commas, or *",
-            read_hosts,
-        )?;
         let listen = listen.unwrap_or(LISTEN);
         let serves = matches!(command, Command::Serve) && !flags.migrate_only;
-        let credentials = Authentication::read(&environment)?.at(serves.then_some(listen))?;
+        let settings = service::read(&environment, serves.then_some(listen))?;
         let settings = Settings {
-            default_key,
-            access: credentials.map(|it| Arc::new(it) as Arc<dyn Access>),
-            heed_opt_out: heed_opt_out.unwrap_or(false),
-            cors: cors.unwrap_or_default(),
-            hosts: hosts.unwrap_or_default(),
             routes: routes(flags.page, &environment)?,
             spool: Some(database.spool(spool)),
-            forwarded_header,
-            forwarded_hops,
-            connections_per_address,
             bot_networks,
-            ..Settings::default()
+            ..settings
         };
         Ok(Self {
             command,

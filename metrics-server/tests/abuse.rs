@@ -13,8 +13,8 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
 use common::{
-    Bystander, CONTINUATION, Client, Database, FIN, PING, Seen, TEXT, TestServer, Watched, frame,
-    soon,
+    Bystander, CHROME, CONTINUATION, Client, Database, FIN, PING, Seen, TEXT, TestServer, Watched,
+    frame, soon,
 };
 
 /// What a socket may send at once, and how much a second after that.
@@ -225,7 +225,7 @@ async fn a_message_whose_fragments_trickle_ends_with_its_time() {
             Err(_) => {
                 client
                     .send_bytes(&[frame(CONTINUATION, b" "), frame(FIN | PING, b"")].concat())
-                    .await
+                    .await;
             }
         }
     };
@@ -371,7 +371,7 @@ async fn an_address_behind_a_proxy_holds_its_share_and_no_more() {
     let settings = Settings::default().forwarded_header("x-forwarded-for".parse().unwrap());
     let server = TestServer::with(settings.connections_per_address(SHARE)).await;
     let bystander = Bystander::of(&server).await;
-    let from = |address: &'static str| [("x-forwarded-for", address)];
+    let from = |address: &'static str| [("x-forwarded-for", address), ("user-agent", CHROME)];
     let mut held = Vec::new();
     for _ in 0..SHARE {
         held.push(server.upgrade("vsn=2.0.0", &from("2001:db8::1")).await.unwrap());

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use hyper::{Response, StatusCode};
-use metrics_core::recorder::{AnotherVideo, NotStored};
+use metrics_core::recorder::{Acknowledgement, AnotherVideo, NotStored};
 use metrics_core::{ApiKey, EventError, Join, JoinError, Metrics, PlayerEvent, Video};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -194,24 +194,7 @@ async fn settle(
             }
         }
     }
-    let durable = async {
-        for (index, mut acknowledgement) in acknowledgements {
-            match acknowledgement.durable().await {
-                Ok(()) => {}
-                // To send it again would not help.
-                Err(
-                    refusal @ (NotStored::TooManyVideos { .. } | NotStored::TooManyNewVideos(_)),
-                ) => {
-                    answer.reject(index, refusal.to_string());
-                }
-                Err(NotStored::AnotherVideo(another)) => {
-                    answer.reject(index, another_video(another));
-                }
-                Err(_) => return Err(Error::NotStored),
-            }
-        }
-        Ok(())
-    };
+    let durable = durable(acknowledgements, answer);
     // The events are recorded all the same, and count once when the batch comes again.
     timeout(DURABLE_MAX, durable).await.unwrap_or(Err(Error::NotStored))?;
     match too_many {
@@ -219,6 +202,25 @@ async fn settle(
         Some(too_many) => Err(too_many.into()),
         None => Err(Error::InvalidKey),
     }
+}
+
+/// Waits until all events are durable, by their places in the batch.
+async fn durable(
+    acknowledgements: Vec<(usize, Acknowledgement)>,
+    answer: &mut Answer,
+) -> Result<(), Error> {
+    for (index, mut acknowledgement) in acknowledgements {
+        match acknowledgement.durable().await {
+            Ok(()) => {}
+            // To send it again would not help.
+            Err(refusal @ (NotStored::TooManyVideos { .. } | NotStored::TooManyNewVideos(_))) => {
+                answer.reject(index, refusal.to_string());
+            }
+            Err(NotStored::AnotherVideo(another)) => answer.reject(index, another_video(another)),
+            Err(_) => return Err(Error::NotStored),
+        }
+    }
+    Ok(())
 }
 
 /// Why a session was refused, with the names that its fields have here.

@@ -1,5 +1,7 @@
 //! What each setting accepts, and what an operator is told about the others.
 
+use metrics_core::ApiKey;
+
 use super::*;
 use crate::access::{Decision, Wanted};
 
