@@ -68,7 +68,7 @@ pub(crate) enum Error {
     )]
     UnknownHost(String),
     /// The body of a request that changes something is of a type that forms of other sites can send.
-    #[error("`content-type` must be application/json")]
+    #[error("`content-type` must be application/json (with curl: --json)")]
     NotJson,
     /// A batch in which no event has a key.
     #[error("`key` is missing: name it in the events, or in the address as ?key=")]

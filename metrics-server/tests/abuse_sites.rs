@@ -50,7 +50,7 @@ async fn a_form_of_another_site_creates_no_key_in_the_name_of_an_operator() {
         let answer = keys("text/plain").send().await;
         assert_eq!(
             (answer.status, answer.error()),
-            (415, "`content-type` must be application/json".to_owned())
+            (415, "`content-type` must be application/json (with curl: --json)".to_owned())
         );
         assert_eq!(server.metrics.keys().await.unwrap().len(), 1);
         let bystander = Bystander::of(&server.clone()).await;

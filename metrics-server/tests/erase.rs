@@ -119,7 +119,7 @@ async fn what_is_not_understood_in_full_erases_nothing() {
         .body(form)
         .send()
         .await;
-    assert_eq!((refused.status, left(&server).await), (400, 6));
+    assert_eq!((refused.status, left(&server).await), (415, 6));
     assert_eq!(server.http("GET", "/api/v1/erase").send().await.status, 405);
 }
 

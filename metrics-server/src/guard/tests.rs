@@ -133,6 +133,9 @@ fn what_changes_something_must_say_that_it_is_json() {
         assert_eq!(status, if allowed { StatusCode::OK } else { refused }, "{kind:?}");
         assert!(check(&settings, Wanted::CreateKey, &head, false).is_ok());
         assert!(check(&settings, Wanted::Report, &head, true).is_ok());
+        let (mut revoke, wanted) = (head, Wanted::RevokeKey);
+        revoke.method = Method::DELETE;
+        assert!(check(&settings, wanted, &revoke, true).is_ok());
     }
 }
 
