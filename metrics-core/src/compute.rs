@@ -21,7 +21,13 @@ thread_local! {
 /// Panics in programs with debug assertions if the caller is not a task of [`compute`]: its work could delay
 /// acknowledgements on a thread that serves.
 pub fn expect_aside() {
-    debug_assert!(COMPUTES.get(), "work of a report on a thread that may serve");
+    debug_assert!(is_aside(), "work of a report on a thread that may serve");
+}
+
+/// Returns whether the caller is a task of [`compute`].
+#[must_use]
+pub fn is_aside() -> bool {
+    COMPUTES.get()
 }
 
 /// A task that runs on this thread until this is dropped, also by a panic.
@@ -99,8 +105,8 @@ mod tests {
 
     #[tokio::test]
     async fn only_tasks_are_aside() {
-        let is_aside = || std::panic::catch_unwind(expect_aside).is_ok();
         assert!(!is_aside());
+        assert_eq!(std::panic::catch_unwind(expect_aside).is_err(), cfg!(debug_assertions));
         assert!(compute(is_aside).await.unwrap());
         assert!(compute(|| panic!("expected")).await.is_err());
         // Of all threads that ran a task, none is still aside.

@@ -12,9 +12,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use metrics_core::budget::{Account, Budget, UsedUp};
-use metrics_core::compute::{compute, expect_aside, parallelism};
+use metrics_core::compute::{compute, expect_aside, is_aside, parallelism};
 use metrics_core::store;
 use serde::Serialize;
+use tokio::runtime::Handle;
 
 use crate::error::Error;
 use crate::queue::{Lane, Place, Queue};
@@ -25,6 +26,9 @@ const ANSWER_BYTES_MIN: usize = 16 * 1024;
 
 /// How many bytes a piece has, about: enough that little of the time goes into handing it on.
 const PIECE_BYTES: usize = 64 * 1024;
+
+/// Rows of at least so many bytes take longer to drop than to hand on to another thread.
+const ASIDE_BYTES_MIN: usize = 256 * 1024;
 
 /// How long a report waits for the others.
 const WAIT_MAX: Duration = Duration::from_secs(30);
@@ -280,6 +284,18 @@ impl Text {
         let (piece, rest) = compute(move || taken.piece()).await?;
         *text = rest;
         Ok(Some(piece?.into()))
+    }
+}
+
+impl Drop for Text {
+    /// Millions of rows take their time: those that were not written are dropped off the threads that serve.
+    fn drop(&mut self) {
+        if self.bytes < ASIDE_BYTES_MIN || is_aside() {
+            return;
+        }
+        let Ok(runtime) = Handle::try_current() else { return };
+        let rows = std::mem::replace(&mut self.write, Box::new(|_| Ok(false)));
+        drop(runtime.spawn_blocking(move || drop(rows)));
     }
 }
 

@@ -239,7 +239,7 @@ mod tests {
         };
         let one: Vec<_> = (0..100).filter_map(|_| spare(1)).collect();
         assert_eq!(one.len(), SPARE_SHARE);
-        let others: Vec<_> = (2..100).filter_map(spare).collect();
+        let others: Vec<_> = (2..=255).filter_map(spare).collect();
         assert_eq!(one.len() + others.len(), SPARE);
         drop(others);
         assert!(spare(2).is_some());

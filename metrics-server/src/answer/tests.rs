@@ -187,3 +187,26 @@ async fn some_reports_are_made_at_once_on_one_processor() {
         made.push(answers.admit(Lane::Network(Some([192, 0, 2, last].into()))).await.unwrap());
     }
 }
+
+/// Tells on which thread it is dropped.
+struct Dropped(std::sync::mpsc::Sender<std::thread::ThreadId>);
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        let _ = self.0.send(std::thread::current().id());
+    }
+}
+
+#[tokio::test]
+async fn many_rows_are_dropped_on_another_thread() {
+    for (bytes, is_here) in [(ASIDE_BYTES_MIN, false), (ASIDE_BYTES_MIN - 1, true)] {
+        let (dropped, on) = std::sync::mpsc::channel();
+        let rows = Dropped(dropped);
+        drop(Text::new(bytes, move |_| {
+            let _rows = &rows;
+            Ok(false)
+        }));
+        let on = tokio::task::spawn_blocking(move || on.recv().unwrap()).await.unwrap();
+        assert_eq!(on == std::thread::current().id(), is_here, "{bytes}");
+    }
+}
