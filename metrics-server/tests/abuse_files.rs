@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{Instant, interval, timeout};
 
-use common::{Bystander, Database, FIN, PING, Process, Server, TEXT, frame, soon};
+use common::{Bystander, CHROME, Database, FIN, PING, Process, Server, TEXT, frame, soon};
 
 /// How many sockets are opened, if this machine lets a process have as many.
 const SOCKETS: usize = 20_000;
@@ -77,6 +77,7 @@ async fn open(server: &Server) -> TcpStream {
         .http("GET", "/socket/websocket?vsn=2.0.0")
         .header("connection", "Upgrade")
         .header("upgrade", "websocket")
+        .header("user-agent", CHROME)
         .header("sec-websocket-version", "13")
         .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
     stream.write_all(&request.bytes()).await.unwrap();

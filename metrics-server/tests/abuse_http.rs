@@ -4,14 +4,14 @@ mod common;
 
 use std::time::Duration;
 
-use metrics_server::BODY_BYTES_MAX;
+use metrics_server::{BODY_BYTES_MAX, Settings};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-use common::{Bystander, Server, TestServer, Watched, soon};
+use common::{Bystander, Database, Server, TestServer, Watched, soon};
 
 /// How long nobody waits any more for what a client must do.
 const EVER: Duration = Duration::from_secs(3_600);
@@ -460,7 +460,8 @@ async fn whoever_asks_for_reports_and_hangs_up_holds_nobody_up() {
 async fn a_flood_of_batches_is_recorded_beside_everybody_else() {
     const BATCHES: usize = 20;
     const SESSIONS: usize = 256;
-    let server = TestServer::new().await;
+    let database = Database::new().await.without_rates();
+    let server = database.serve(Settings::default()).await;
     let bystander = Bystander::of(&server).await;
     for batch in 0..BATCHES {
         let events = (0..SESSIONS).map(|number| {

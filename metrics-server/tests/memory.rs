@@ -20,8 +20,8 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use common::{
-    Bystander, CHROME, Client, FIN, Process, Reader, Seen, Server, TEXT, TestServer, Watched,
-    binary, frame,
+    Bystander, CHROME, Client, FIN, NO_RATES, Process, Reader, Seen, Server, TEXT, TestServer,
+    Watched, binary, frame,
 };
 
 /// How much memory a server may use, in bytes: its stacks, its heap, and whatever else it maps to write to. The least that
@@ -39,6 +39,7 @@ async fn limited(directory: &TempDir) -> Process {
     let binary = binary();
     let mut command = Command::new("prlimit");
     command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    command.env("METRICS_LIMITS", NO_RATES);
     command
         .env("DATABASE_URL", format!("sqlite:{}", directory.path().join("metrics.db").display()));
     command.arg(format!("--data={LIMIT}")).arg(binary.get_program());
