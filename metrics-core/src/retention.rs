@@ -1,21 +1,140 @@
-//! Deletes sessions when they are older than they may get.
+//! Retention: deletes sessions that are older than they may get.
+//!
+//! What is deleted cannot be brought back, so no single reading of a clock decides it. All instances of a store share the
+//! **retention clock**, the latest time that retention believes in, and every turn, once an hour, follows three rules:
+//!
+//! * Retention goes by the time of day, but by no time more than a [day](AHEAD_MAX) ahead of the retention clock.
+//! * The retention clock follows the time of day: it goes forward by at most [6 hours](CATCH_UP_MAX) per turn, and back by
+//!   at most [a day](BACK_MAX), so that of two instances that disagree, the earlier one wins. Before the first turn it is
+//!   at the newest session that the store had when the process started.
+//! * A turn that would delete more than a [quarter](SHARE_MAX) of all sessions deletes nothing.
+//!
+//! So a server that was off for three months makes up for them in 18 days, sessions stay for that much longer, and each
+//! turn says so; and a clock that is years ahead deletes at most six days of sessions per day, while each turn warns.
+//! [`forget`] deletes at once, by the time of day alone, for an operator who has made sure of it.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::watch;
 
+use crate::query::{Selection, instant};
 use crate::recorder::{Clock, Ending};
-use crate::store::Store;
+use crate::store::{Error, OpenScan, Outcome, Store, Videos};
 use crate::time_bucket::Span;
-use crate::upkeep::{delete_before, every};
+use crate::upkeep::{Erased, Erasure, Selected, count_selected, erase, every};
 
-/// How often old sessions are looked for.
+/// How often old sessions are deleted. The first turn is as long after the start: until then, the clock of a machine that
+/// has just started is set.
 const TURN: Duration = Duration::from_secs(3_600);
 
 /// Younger sessions are kept whatever is asked for: they may still be watched.
 const KEPT_MIN: TimeDelta = TimeDelta::days(1);
+
+/// How far ahead of the retention clock retention goes: a server that is off for a night or a day notices nothing.
+pub const AHEAD_MAX: TimeDelta = TimeDelta::days(1);
+
+/// How far the retention clock goes forward per turn, which is an hour: far enough that a server that runs for a few
+/// hours a day keeps up; not so far that a wrong clock does much harm before somebody reads a warning.
+pub const CATCH_UP_MAX: TimeDelta = TimeDelta::hours(6);
+
+/// How far the retention clock goes back per turn: further than forward, so that several wrong clocks do not outrun one
+/// that is right; and not at once, so that it recovers soon from a clock that began in 1970.
+pub const BACK_MAX: TimeDelta = TimeDelta::days(1);
+
+/// A turn deletes at most one part in so many of all sessions.
+pub const SHARE_MAX: NonZeroU64 = NonZeroU64::new(4).expect("not zero");
+
+/// How many heads or open sessions are read at a time.
+const PAGE: u32 = 10_000;
+
+/// How often a turn tries to set the retention clock that other instances set as well.
+const TRIES: u32 = 16;
+
+/// What an operator does about a turn that is refused or late.
+const REMEDY: &str = "if the clock and the setting are right, run `metrics-server forget --dry-run` to count the \
+                      sessions, and `metrics-server forget --yes` to delete them at once";
+
+/// Sessions that are older than they may get.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Due {
+    /// They started before this.
+    pub before: DateTime<Utc>,
+    /// They.
+    pub sessions: Selected,
+    /// How many sessions there are.
+    pub total: u64,
+}
+
+impl Due {
+    /// Whether one turn may delete them unless told.
+    #[must_use]
+    pub fn is_moderate(&self) -> bool {
+        self.sessions.sessions <= self.total / SHARE_MAX
+    }
+}
+
+/// Counts the sessions that are older than `span` at `now`, and deletes none. `None` if `span` is longer than the calendar.
+///
+/// # Errors
+///
+/// [`Error`] if the store could not.
+pub async fn due(store: &dyn Store, span: Span, now: DateTime<Utc>) -> Result<Option<Due>, Error> {
+    let Some(before) = before(span, now) else { return Ok(None) };
+    let sessions = count_selected(store, &erasure(before)).await?;
+    Ok(Some(Due { before, sessions, total: store.count_sessions().await? }))
+}
+
+/// Deletes all sessions that are older than `span` at `now`, whatever the retention clock says, and sets that to `now`.
+///
+/// # Errors
+///
+/// [`Error`] if the store could not; the same call goes on with what is left.
+pub async fn forget(store: &dyn Store, span: Span, now: DateTime<Utc>) -> Result<Erased, Error> {
+    set(store, |_| now).await?;
+    match before(span, now) {
+        Some(before) => erase(store, &erasure(before)).await,
+        None => Ok(Erased::default()),
+    }
+}
+
+/// Before when sessions are too old; `None` before the beginning of the calendar.
+fn before(span: Span, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    Some(span.before(now)?.min(shifted(now, -KEPT_MIN)))
+}
+
+fn erasure(before: DateTime<Utc>) -> Erasure {
+    Erasure::of(Selection::default()).during(i64::MIN, before.timestamp_millis() - 1)
+}
+
+/// The time that a turn goes by, and the retention clock after it.
+fn believed(clock: DateTime<Utc>, now: DateTime<Utc>) -> (DateTime<Utc>, DateTime<Utc>) {
+    let at = now.min(shifted(clock, AHEAD_MAX));
+    (at, now.clamp(shifted(clock, -BACK_MAX), shifted(clock, CATCH_UP_MAX)))
+}
+
+/// As much later, within the calendar.
+fn shifted(at: DateTime<Utc>, by: TimeDelta) -> DateTime<Utc> {
+    at.checked_add_signed(by).unwrap_or(at)
+}
+
+/// Sets the retention clock, and returns what it was.
+async fn set(
+    store: &dyn Store,
+    next: impl Fn(Option<DateTime<Utc>>) -> DateTime<Utc>,
+) -> Result<Option<DateTime<Utc>>, Error> {
+    for _ in 0..TRIES {
+        let clock = store.retention_clock().await?;
+        if store.set_retention_clock(clock, next(clock)).await? == Outcome::Written {
+            return Ok(clock);
+        }
+    }
+    let source = "other instances set the retention clock at the same time".into();
+    Err(Error::Unavailable { store: "the store", source })
+}
 
 /// How long sessions are kept in a store.
 pub(crate) struct Retention {
@@ -25,22 +144,145 @@ pub(crate) struct Retention {
 }
 
 impl Retention {
-    /// Forgets until `ending` says otherwise, now and then every hour.
+    /// Deletes old sessions every hour, until `ending` says otherwise.
     pub(crate) async fn run(self, ending: watch::Receiver<Ending>) {
-        every(TURN, ending, || self.forget()).await;
+        let started_at = self.clock.now();
+        let mut is_start = true;
+        every(TURN, ending, || {
+            let (this, is_due) = (&self, !std::mem::take(&mut is_start));
+            async move {
+                if is_due {
+                    this.turn(started_at).await;
+                }
+            }
+        })
+        .await;
     }
 
-    async fn forget(&self) {
-        let now = self.clock.now();
-        // There is nothing before the beginning of the calendar.
-        let Some(start) = self.span.before(now) else { return };
-        let start = start.min(now - KEPT_MIN);
-        match delete_before(&*self.store, start.timestamp_millis()).await {
-            Ok(sessions) => tracing::debug!(%start, sessions, "deleted the sessions before"),
-            Err(err) => tracing::warn!(
+    async fn turn(&self, started_at: DateTime<Utc>) {
+        if let Err(err) = self.delete_old(started_at).await {
+            tracing::warn!(
                 error = &err as &dyn std::error::Error,
                 "could not delete old sessions; trying again in an hour"
-            ),
+            );
         }
+    }
+
+    async fn delete_old(&self, started_at: DateTime<Utc>) -> Result<(), Error> {
+        let (store, now) = (&*self.store, self.clock.now());
+        let first = match store.retention_clock().await? {
+            Some(clock) => clock,
+            None => first_clock(store, started_at, now).await?,
+        };
+        let clock = set(store, |clock| believed(clock.unwrap_or(first), now).1).await?;
+        let clock = clock.unwrap_or(first);
+        let (at, _) = believed(clock, now);
+        if at < now {
+            tracing::warn!(
+                clock = %now,
+                believed = %at,
+                "the clock is ahead of what the store has seen: old sessions are deleted later, as if it were the \
+                 second of these times; {REMEDY}"
+            );
+        } else if shifted(now, AHEAD_MAX) < clock {
+            tracing::warn!(
+                clock = %now,
+                seen = %clock,
+                "the clock is behind what the store has seen: old sessions are deleted by the clock; set the clock, or \
+                 that of the other servers, if it is wrong"
+            );
+        }
+        let Some(due) = due(store, self.span, at).await? else { return Ok(()) };
+        let Selected { sessions, first_start_ms, .. } = due.sessions;
+        if sessions == 0 {
+            return Ok(());
+        }
+        let from = first_start_ms.map(instant).unwrap_or(due.before);
+        if !due.is_moderate() {
+            tracing::warn!(
+                sessions,
+                total = due.total,
+                %from,
+                before = %due.before,
+                "more than a quarter of all sessions are older than the retention: none is deleted; {REMEDY}"
+            );
+            return Ok(());
+        }
+        let erased = erase(store, &erasure(due.before)).await?;
+        tracing::info!(
+            sessions = erased.sessions.sessions,
+            %from,
+            before = %due.before,
+            videos = erased.videos,
+            pages = erased.pages,
+            "deleted old sessions, and the videos and pages that no session names any more"
+        );
+        Ok(())
+    }
+}
+
+/// Where the retention clock begins: at the newest session that was there before the process started, which no clock of
+/// this process has dated; else at the oldest; else now.
+async fn first_clock(
+    store: &dyn Store,
+    started_at: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Result<DateTime<Utc>, Error> {
+    let started_ms = started_at.timestamp_millis();
+    let (mut newest_ms, mut oldest_ms): (Option<i64>, Option<i64>) = (None, None);
+    let mut note = |start_ms: i64| {
+        oldest_ms = Some(oldest_ms.map_or(start_ms, |oldest_ms| oldest_ms.min(start_ms)));
+        if start_ms < started_ms {
+            newest_ms = newest_ms.max(Some(start_ms));
+        }
+    };
+    let mut snapshot = store.snapshot().await?;
+    let mut after = None;
+    loop {
+        let page = snapshot.blocks(&Videos::All, i64::MIN, i64::MAX, after, PAGE).await?;
+        after = page.last().map(|head| head.id);
+        page.iter().flat_map(|head| [head.first_start_ms, head.last_start_ms]).for_each(&mut note);
+        if page.len() < PAGE as usize {
+            break;
+        }
+    }
+    let scan =
+        OpenScan { videos: Videos::All, from_ms: i64::MIN, to_ms: i64::MAX, watched_at: None };
+    let mut after = None;
+    loop {
+        let page = snapshot.open_sessions(&scan, after, PAGE).await?;
+        after = page.last().map(|session| session.id);
+        page.iter().for_each(|session| note(session.row.stored.started_at_ms));
+        if page.len() < PAGE as usize {
+            break;
+        }
+    }
+    Ok(newest_ms.or(oldest_ms).map_or(now, instant).min(now))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Hours after the beginning of the calendar that a turn goes by, and the retention clock after it.
+    fn turn(clock: i64, now: i64) -> (i64, i64) {
+        let at = |hours| instant(hours * 3_600_000);
+        let hours = |at: DateTime<Utc>| at.timestamp_millis() / 3_600_000;
+        let (believed, next) = believed(at(clock), at(now));
+        (hours(believed), hours(next))
+    }
+
+    #[test]
+    fn the_retention_clock_follows_the_time_of_day() {
+        assert_eq!(turn(100, 101), (101, 101));
+        assert_eq!(turn(100, 106), (106, 106));
+        // After a night and a day.
+        assert_eq!(turn(100, 124), (124, 106));
+        // After months, or under a clock that is wrong.
+        assert_eq!(turn(100, 125), (124, 106));
+        assert_eq!(turn(100, 100_000), (124, 106));
+        // Where another instance has a later clock.
+        assert_eq!(turn(100, 90), (90, 90));
+        assert_eq!(turn(100_000, 90), (90, 99_976));
     }
 }

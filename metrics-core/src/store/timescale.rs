@@ -11,7 +11,9 @@ mod commit;
 mod connect;
 mod convert;
 mod ids;
+mod keys;
 mod open;
+mod outdated;
 mod prepared;
 mod read;
 mod rewrite;
@@ -20,6 +22,7 @@ mod snapshot;
 mod tls;
 mod totals;
 mod types;
+mod unused;
 
 use std::fmt;
 use std::sync::Arc;
@@ -27,13 +30,12 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use diesel::data_types::PgTimestamp;
 use diesel::prelude::*;
 use diesel::result::{ConnectionError, DatabaseErrorKind, Error as DieselError};
 use diesel::sql_types::BigInt;
 use diesel_async::pooled_connection::deadpool::{Object, Pool, PoolError};
 use diesel_async::pooled_connection::{
-    AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod,
+    AsyncDieselConnectionManager, ManagerConfig, PoolError as PoolBackend, RecyclingMethod,
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection as _};
 use futures_util::future::BoxFuture;
@@ -45,17 +47,16 @@ use tokio::time::timeout;
 use self::connect::{Purpose, Target};
 use self::ids::Ids;
 use self::open::Edition;
-use self::schema::keys;
+pub(super) use self::outdated::Outdated;
 use self::snapshot::TimescaleSnapshot;
 use self::types::{timestamp, unix_ms};
 use super::failure::Failure;
 use super::{
-    Cause, Error, Found, Instance, KEYS_POLL, KeyId, KeyRecord, KnownVideo, Migrations,
-    OpenSession, Outcome, Rewrite, SessionWrite, Snapshot, Store, VideoId,
+    Cause, Error, Found, Instance, KEYS_POLL, KeyChange, KeyId, KeyRecord, KnownVideo, Migrations,
+    OpenSession, Outcome, Rewrite, SessionWrite, Snapshot, Store, Unused, VideoId,
 };
 use crate::key::{ApiKey, SessionId};
 use crate::query::instant;
-use crate::varint::Damaged;
 use crate::video::Video;
 
 const STORE: &str = "TimescaleDB";
@@ -191,7 +192,8 @@ impl TimescaleStore {
         operation: &'static str,
         query: impl Query<T>,
     ) -> Result<T, Error> {
-        self.reports.run(&self.target, operation, query).await
+        let done = self.reports.run(&self.target, operation, query).await;
+        done.inspect_err(|err| self.close_outdated(err))
     }
 
     async fn record<T: Send + 'static>(
@@ -199,7 +201,17 @@ impl TimescaleStore {
         operation: &'static str,
         query: impl Query<T>,
     ) -> Result<T, Error> {
-        self.recording.run(&self.target, operation, query).await
+        let done = self.recording.run(&self.target, operation, query).await;
+        done.inspect_err(|err| self.close_outdated(err))
+    }
+
+    /// Closes connections that may have loaded a library that was replaced. Those in use are closed when they fail.
+    fn close_outdated(&self, err: &Error) {
+        if is_outdated(err) {
+            for lane in [&self.recording, &self.reports] {
+                lane.pool.retain(|_, _| false);
+            }
+        }
     }
 }
 
@@ -281,7 +293,13 @@ impl Lane {
         match timeout(self.statement_max, self.pool.get()).await {
             Ok(Ok(connection)) => Ok(connection),
             // Says all that its causes do.
-            Ok(Err(PoolError::Backend(err))) => Err(unavailable(err.to_string())),
+            Ok(Err(PoolError::Backend(err))) => Err(match &err {
+                // As it was put into the connection error.
+                PoolBackend::ConnectionError(ConnectionError::BadConnection(text)) => {
+                    Outdated::told(text).map_or_else(|| unavailable(err.to_string()), unavailable)
+                }
+                _ => unavailable(err.to_string()),
+            }),
             Ok(Err(err)) => Err(unavailable(err)),
             Err(_) => {
                 let busy = format!("no connection got free within {:?}", self.statement_max);
@@ -310,7 +328,7 @@ impl Lane {
             // The driver does not pass on why a statement was ended, other than in the server's language.
             let ended = late && matches!(failure, Failure::Diesel(_));
             let failure = if ended { Failure::TooLong } else { failure };
-            failure.of(STORE, operation, self.statement_max, may_pass)
+            put(failure, operation, self.statement_max)
         })
     }
 }
@@ -384,62 +402,21 @@ async fn listen(target: Target, tell: watch::Sender<News>) {
 #[async_trait]
 impl Store for TimescaleStore {
     async fn keys(&self) -> Result<Vec<KeyRecord>, Error> {
-        self.record("list keys", |connection| {
-            async move {
-                let rows = keys::table
-                    .select((keys::key, keys::created_at, keys::disabled_at))
-                    .order((keys::created_at, keys::id))
-                    .load::<(String, PgTimestamp, Option<PgTimestamp>)>(connection)
-                    .await?;
-                rows.into_iter()
-                    .map(|(key, created_at, disabled_at)| {
-                        Ok(KeyRecord {
-                            key: ApiKey::new(&key).map_err(|_| Damaged("a key is not one"))?,
-                            created_at: instant(unix_ms(created_at)),
-                            disabled_at: disabled_at.map(|at| instant(unix_ms(at))),
-                        })
-                    })
-                    .collect()
-            }
-            .boxed()
+        self.record("list keys", |connection| keys::list(connection).boxed()).await
+    }
+
+    async fn add_key(&self, record: &KeyRecord) -> Result<bool, Error> {
+        let record = record.clone();
+        self.record("add a key", move |connection| {
+            async move { keys::add(connection, &record).await }.boxed()
         })
         .await
     }
 
-    async fn create_key(&self, key: &ApiKey, now: DateTime<Utc>) -> Result<bool, Error> {
-        let key = key.clone();
-        self.record("create a key", move |connection| {
-            async move {
-                let created_at = timestamp(now.timestamp_millis());
-                let added = diesel::insert_into(keys::table)
-                    .values((keys::key.eq(key.as_str()), keys::created_at.eq(created_at)))
-                    .on_conflict(keys::key)
-                    .do_nothing()
-                    .execute(connection)
-                    .await?;
-                Ok(added == 1)
-            }
-            .boxed()
-        })
-        .await
-    }
-
-    async fn revoke_key(&self, key: &ApiKey, now: DateTime<Utc>) -> Result<bool, Error> {
-        let key = key.clone();
-        self.record("revoke a key", move |connection| {
-            async move {
-                let disabled_at = timestamp(now.timestamp_millis());
-                let valid = keys::table
-                    .filter(keys::key.eq(key.as_str()))
-                    .filter(keys::disabled_at.is_null());
-                diesel::update(valid)
-                    .set(keys::disabled_at.eq(disabled_at))
-                    .execute(connection)
-                    .await?;
-                let this = keys::table.filter(keys::key.eq(key.as_str()));
-                Ok(diesel::select(diesel::dsl::exists(this)).get_result(connection).await?)
-            }
-            .boxed()
+    async fn change_key(&self, key: &ApiKey, change: &KeyChange) -> Result<bool, Error> {
+        let (key, change) = (key.clone(), change.clone());
+        self.record("change a key", move |connection| {
+            async move { keys::change(connection, &key, &change).await }.boxed()
         })
         .await
     }
@@ -495,8 +472,17 @@ impl Store for TimescaleStore {
     }
 
     async fn rewrite(&self, rewrite: Rewrite) -> Result<Outcome, Error> {
+        let ids = Arc::clone(&self.ids);
         self.record("rewrite blocks", move |connection| {
-            async move { rewrite::run(connection, &rewrite).await }.boxed()
+            async move {
+                let done = rewrite::run(connection, &rewrite).await;
+                if !rewrite.import_after.is_empty() && !matches!(done, Ok(Outcome::Written)) {
+                    // Another instance may have deleted videos that are remembered here.
+                    ids.clear();
+                }
+                done
+            }
+            .boxed()
         })
         .await
     }
@@ -518,9 +504,45 @@ impl Store for TimescaleStore {
         .await
     }
 
+    async fn delete_unused(&self, limit: u32) -> Result<Unused, Error> {
+        let ids = Arc::clone(&self.ids);
+        self.record("delete unused videos and pages", move |connection| {
+            async move {
+                let videos = unused::delete_videos(connection, limit).await?;
+                if 0 < videos {
+                    ids.clear();
+                }
+                Ok(Unused { videos, pages: unused::delete_pages(connection).await? })
+            }
+            .boxed()
+        })
+        .await
+    }
+
+    async fn retention_clock(&self) -> Result<Option<DateTime<Utc>>, Error> {
+        let clock = self.record("read the retention clock", |connection| {
+            unused::retention_clock(connection).boxed()
+        });
+        Ok(clock.await?.map(|at| instant(unix_ms(at))))
+    }
+
+    async fn set_retention_clock(
+        &self,
+        expected: Option<DateTime<Utc>>,
+        at: DateTime<Utc>,
+    ) -> Result<Outcome, Error> {
+        let ms = |at: DateTime<Utc>| timestamp(at.timestamp_millis());
+        let (expected, at) = (expected.map(ms), ms(at));
+        self.record("set the retention clock", move |connection| {
+            unused::set_retention_clock(connection, expected, at).boxed()
+        })
+        .await
+    }
+
     async fn snapshot(&self) -> Result<Box<dyn Snapshot>, Error> {
         let connection = self.reports.get().await?;
-        Ok(Box::new(TimescaleSnapshot::open(connection, self.target.clone()).await?))
+        let snapshot = TimescaleSnapshot::open(connection, self.target.clone()).await;
+        Ok(Box::new(snapshot.inspect_err(|err| self.close_outdated(err))?))
     }
 
     async fn beat(&self, instance: Instance, now: DateTime<Utc>) -> Result<(), Error> {
@@ -566,7 +588,7 @@ impl Store for TimescaleStore {
         self.record("be written", |connection| {
             async move {
                 // Changes nothing, but fails where nothing can be changed.
-                let touch = diesel::delete(keys::table.filter(keys::id.is_null()));
+                let touch = diesel::delete(schema::keys::table.filter(schema::keys::id.is_null()));
                 touch.execute(connection).await?;
                 Ok(())
             }
@@ -595,7 +617,24 @@ fn unavailable(cause: impl Into<Cause>) -> Error {
 }
 
 fn failed(operation: &'static str, err: DieselError) -> Error {
-    Failure::Diesel(err).of(STORE, operation, COMMIT_MAX, may_pass)
+    put(Failure::Diesel(err), operation, COMMIT_MAX)
+}
+
+/// Puts into words for an operator what failed.
+fn put(failure: Failure, operation: &'static str, statement_max: Duration) -> Error {
+    if let Failure::Diesel(err) = &failure
+        // What clients sent may be quoted in errors about it.
+        && may_pass(err)
+        && let Some(outdated) = Outdated::of(err)
+    {
+        return unavailable(outdated);
+    }
+    failure.of(STORE, operation, statement_max, may_pass)
+}
+
+/// Whether TimescaleDB was updated underneath.
+fn is_outdated(err: &Error) -> bool {
+    matches!(err, Error::Unavailable { source, .. } if source.is::<Outdated>())
 }
 
 /// Whether an error says something of the moment, not of the request.

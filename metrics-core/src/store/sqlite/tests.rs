@@ -12,6 +12,7 @@ use super::*;
 use crate::block::{Block, Group, Groups, RowId};
 use crate::client::Client;
 use crate::interval::{Interval, Segments};
+use crate::query::instant;
 use crate::session::{Counters, Minutes, Stored};
 use crate::source::Source;
 use crate::store::{
