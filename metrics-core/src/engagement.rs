@@ -10,7 +10,7 @@ use std::str::FromStr;
 use chrono::{DateTime, Utc};
 
 use crate::event::POSITION_MS_MAX;
-use crate::interval::{Interval, Segments};
+use crate::interval::Segments;
 use crate::query::instant;
 use crate::time_bucket::Buckets;
 
@@ -183,8 +183,8 @@ pub struct ResolutionError;
 
 impl Resolution {
     /// Returns the steps that a segment overlaps, or `None` if they depend on a duration that is unknown.
-    fn steps_of(self, stretch: Interval, duration_ms: Option<u32>) -> Option<Range<usize>> {
-        let (start_ms, end_ms) = (u64::from(stretch.start_ms()), u64::from(stretch.end_ms()));
+    fn steps_of(self, stretch: Range<u32>, duration_ms: Option<u32>) -> Option<Range<usize>> {
+        let (start_ms, end_ms) = (u64::from(stretch.start), u64::from(stretch.end));
         let steps = match self {
             // To divide by a constant is several times as fast.
             Self::Ms(1_000) => start_ms / 1_000..end_ms.div_ceil(1_000),
@@ -334,34 +334,40 @@ impl Counting<'_> {
     ) -> Result<(), TooManySeconds> {
         let resolution = self.resolution;
         let duration_ms = duration_ms.filter(|ms| *ms != 0);
-        let Some(last) = segments.ranges().last() else { return Ok(()) };
-        let Some(last_steps) = resolution.steps_of(last, duration_ms) else { return Ok(()) };
+        let Some(first) = segments.iter().next() else { return Ok(()) };
+        let end_ms = segments.iter().fold(0, |end_ms, segment| segment.end_ms().max(end_ms));
+        let Some(all) = resolution.steps_of(first.start_ms()..end_ms, duration_ms) else {
+            return Ok(());
+        };
         let steps = |stretch| resolution.steps_of(stretch, duration_ms).unwrap_or_default();
-        let sums = self.room(last_steps.end)?;
-        for segment in segments.iter() {
-            let seconds = steps(segment);
-            sums[seconds.start].views += 1;
-            sums[seconds.end].views -= 1;
-        }
-        let mut counted = 0;
-        let mut unique_ms = 0;
-        for stretch in segments.ranges() {
-            let seconds = steps(stretch);
+        let sums = self.room(all.end)?;
+        let (mut counted, mut unique_ms) = (0, 0);
+        let mut range = first.start_ms()..first.start_ms();
+        let mut count_range = |sums: &mut [Sum], range: Range<u32>| {
+            let seconds = steps(range.clone());
             let first = seconds.start.max(counted);
             if first < seconds.end {
                 sums[first].viewers += 1;
                 sums[seconds.end].viewers -= 1;
                 counted = seconds.end;
             }
-            // Stretches are not empty, so that each has a last second.
-            let watched_last = &mut sums[seconds.end - 1];
-            if stretch == last {
-                watched_last.exits += 1;
+            unique_ms += u64::from(range.end - range.start);
+            seconds.end - 1
+        };
+        for segment in segments.iter() {
+            let seconds = steps(segment.start_ms()..segment.end_ms());
+            sums[seconds.start].views += 1;
+            sums[seconds.end].views -= 1;
+            if segment.start_ms() <= range.end {
+                range.end = range.end.max(segment.end_ms());
             } else {
-                watched_last.skips += 1;
+                let last = count_range(sums, range);
+                sums[last].skips += 1;
+                range = segment.start_ms()..segment.end_ms();
             }
-            unique_ms += u64::from(stretch.len_ms());
         }
+        let last = count_range(sums, range);
+        sums[last].exits += 1;
         self.bucket.sessions += 1;
         let Some(duration_ms) = duration_ms else { return Ok(()) };
         self.bucket.shares = self.bucket.shares.saturating_add(share(unique_ms, duration_ms));

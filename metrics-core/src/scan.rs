@@ -206,12 +206,12 @@ impl Scanner {
         if !self.needs.plays {
             return Ok(());
         }
-        if self.needs.plays_only {
+        // Where no other sessions count, or every session is a play, those picked are plays.
+        if self.needs.plays_only || self.query.minimum == Minimum::ViewMs(0) {
             self.tallies.add_plays(&view, &picked, &slots, &self.needs);
             return Ok(());
         }
-        let mask = filter::minimum_mask(self.query.minimum, &view);
-        let (plays, slots) = picked.narrow(&mask, &slots);
+        let (plays, slots) = picked.plays(self.query.minimum, &view, &slots);
         self.tallies.add_plays(&view, &plays, &slots, &self.needs);
         Ok(())
     }

@@ -50,6 +50,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes the next number.
+    #[inline]
     pub(crate) fn number(&mut self) -> Result<u64, Damaged> {
         // Most are short.
         match *self.rest {
@@ -85,6 +86,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes the next number, which must fit the type that is asked for.
+    #[inline]
     pub(crate) fn narrow<T: TryFrom<u64>>(&mut self) -> Result<T, Damaged> {
         self.number()?.try_into().map_err(|_| Damaged("a number is too large"))
     }

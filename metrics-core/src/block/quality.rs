@@ -66,13 +66,20 @@ impl Qualities {
         self.with(session, self.troubles.get(at))
     }
 
-    /// How well each of these sessions played, which come in order.
-    pub fn each(&self, sessions: impl Iterator<Item = usize>) -> impl Iterator<Item = Quality> {
-        let mut troubles = self.troubles.iter().peekable();
-        sessions.map(move |session| {
-            while troubles.next_if(|trouble| trouble.session < session).is_some() {}
-            self.with(session, troubles.peek().copied())
-        })
+    /// Calls `take` with how well each of these sessions played, which come in order, and what comes with it.
+    pub fn each<T>(
+        &self,
+        sessions: impl Iterator<Item = (usize, T)>,
+        mut take: impl FnMut(Quality, T),
+    ) {
+        let mut troubles = self.troubles.iter();
+        let mut trouble = troubles.next();
+        for (session, it) in sessions {
+            while trouble.is_some_and(|trouble| trouble.session < session) {
+                trouble = troubles.next();
+            }
+            take(self.with(session, trouble), it);
+        }
     }
 
     /// From the first play intent to the first frame of a session, in milliseconds, where the client told it.
@@ -82,6 +89,7 @@ impl Qualities {
         self.startups.get(session).checked_sub(1).map(|startup_ms| startup_ms as u32)
     }
 
+    #[inline]
     fn with(&self, session: usize, trouble: Option<&Trouble>) -> Quality {
         let startup_ms = self.startup_ms(session);
         match trouble.filter(|trouble| trouble.session == session) {

@@ -104,14 +104,16 @@ impl<'a> View<'a> {
         self.columns.unique_ms(self.range.start + session)
     }
 
-    /// How well each of these sessions in range played, which come in order.
-    pub(super) fn qualities(
+    /// Calls `take` with how well each of these sessions in range played, which come in order, and what comes with it.
+    pub(super) fn qualities<T>(
         &self,
-        sessions: impl Iterator<Item = usize>,
-    ) -> impl Iterator<Item = Quality> {
-        let from = self.range.start;
-        let sessions = sessions.map(move |session| from + session);
-        self.columns.qualities.as_ref().map(|it| it.each(sessions)).into_iter().flatten()
+        sessions: impl Iterator<Item = (usize, T)>,
+        take: impl FnMut(Quality, T),
+    ) {
+        if let Some(qualities) = &self.columns.qualities {
+            let from = self.range.start;
+            qualities.each(sessions.map(|(session, it)| (from + session, it)), take);
+        }
     }
 
     /// The durations by their codes, where 0 is unknown, and the codes of sessions.

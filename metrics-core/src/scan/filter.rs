@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::calendar::Calendar;
 use super::column::{self, Column, ValueRef, View, column};
 use super::{ScanError, VideoInfo};
-use crate::block::{Codes, Columns, Group, Groups};
+use crate::block::{Codes, Columns, Group, Groups, Quality};
 use crate::containment::contains;
 use crate::interval::Segments;
 use crate::query::{
@@ -441,14 +441,11 @@ impl Picked {
         view.start_ms(self.sessions[at] as usize)
     }
 
-    /// The sessions of these that are in a mask as well, and the groups of those, where `slots` are those of all.
-    pub(super) fn narrow(&self, mask: &Mask, slots: &[u32]) -> (Self, Vec<u32>) {
-        let holds = |session: u32| match mask {
-            Mask::All(holds) => *holds,
-            Mask::Each(mask) => mask[session as usize] != 0,
-        };
+    /// Those that are plays, and the groups of those, where `slots` are those of all.
+    pub(super) fn plays(&self, minimum: Minimum, view: &View<'_>, slots: &[u32]) -> (Self, Vec<u32>) {
+        let is_play = is_play(minimum, view);
         let both = self.sessions.iter().zip(slots);
-        let (sessions, slots) = both.filter(|(session, _)| holds(**session)).unzip();
+        let (sessions, slots) = both.filter(|(session, _)| is_play(**session as usize)).unzip();
         (Self { sessions }, slots)
     }
 }
@@ -463,21 +460,26 @@ pub(super) fn minimum_groups(minimum: Minimum) -> Groups {
 }
 
 /// Which sessions in range are plays.
-pub(super) fn minimum_mask(minimum: Minimum, view: &View<'_>) -> Mask {
-    let sessions = 0..view.len();
+fn minimum_mask(minimum: Minimum, view: &View<'_>) -> Mask {
     match minimum {
         Minimum::ViewMs(0) => Mask::All(true),
+        // Apart, so that nothing is decided per session.
         Minimum::ViewMs(minimum_ms) => {
-            Mask::each(sessions.map(|session| minimum_ms <= view.view_ms(session)))
+            Mask::each((0..view.len()).map(|session| minimum_ms <= view.view_ms(session)))
         }
-        Minimum::Millionths(_) => {
-            let (durations_ms, codes) = view.durations_ms();
-            let known = durations_ms.iter().map(|ms| (*ms != 0).then_some(*ms));
-            let known: Vec<_> = known.collect();
-            Mask::each(sessions.map(|session| {
-                minimum.holds(view.view_ms(session), known[codes.get(session)])
-            }))
-        }
+        Minimum::Millionths(_) => Mask::each((0..view.len()).map(is_play(minimum, view))),
+    }
+}
+
+/// Tells whether a session in range is a play.
+fn is_play(minimum: Minimum, view: &View<'_>) -> impl Fn(usize) -> bool {
+    let (durations_ms, codes) = view.durations_ms();
+    move |session| {
+        let duration_ms = match minimum {
+            Minimum::ViewMs(_) => None,
+            Minimum::Millionths(_) => Some(durations_ms[codes.get(session)]).filter(|ms| *ms != 0),
+        };
+        minimum.holds(view.view_ms(session), duration_ms)
     }
 }
 
@@ -498,16 +500,19 @@ fn figure_mask(figure: Figure, view: &View<'_>, holds: impl Fn(f64) -> bool) -> 
                 duration_ms != 0 && holds(share)
             }))
         }
-        Figure::StartupTime => Mask::each(view.qualities(sessions).map(|quality| {
+        Figure::StartupTime => quality_mask(view, |quality| {
             quality.startup_ms.is_some_and(|startup_ms| seconds(startup_ms.into()))
-        })),
-        Figure::RebufferingCount => {
-            Mask::each(view.qualities(sessions).map(|quality| holds(quality.rebufferings.into())))
-        }
-        Figure::Failures => {
-            Mask::each(view.qualities(sessions).map(|quality| holds(quality.failures.into())))
-        }
+        }),
+        Figure::RebufferingCount => quality_mask(view, |quality| holds(quality.rebufferings.into())),
+        Figure::Failures => quality_mask(view, |quality| holds(quality.failures.into())),
     }
+}
+
+fn quality_mask(view: &View<'_>, holds: impl Fn(Quality) -> bool) -> Mask {
+    let mut mask = Vec::with_capacity(view.len());
+    let sessions = (0..view.len()).map(|session| (session, ()));
+    view.qualities(sessions, |quality, ()| mask.push(u8::from(holds(quality))));
+    Mask::Each(mask)
 }
 
 fn session_data_mask(part: &Value, view: &View<'_>) -> Result<Mask, ScanError> {

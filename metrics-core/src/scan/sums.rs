@@ -168,22 +168,21 @@ impl Tallies {
                 self.sums[*slot as usize].sessions += u64::from(0 < view.view_ms(session));
             }
         }
+        let sessions = || picked.iter().zip(slots).map(|(session, slot)| (session, (session, *slot)));
         if needs.quality {
-            let qualities = view.qualities(picked.iter());
-            for ((session, slot), quality) in picked.iter().zip(slots).zip(qualities) {
+            view.qualities(sessions(), |quality, (session, slot)| {
                 // They are not read if no metric needs view times.
                 let view_ms = if needs.view_of_sessions { view.view_ms(session) } else { 0 };
-                self.sums[*slot as usize].add_quality(&quality, view_ms);
-            }
+                self.sums[slot as usize].add_quality(&quality, view_ms);
+            });
         }
         if needs.percentiles {
-            for (slot, quality) in slots.iter().zip(view.qualities(picked.iter())) {
-                let Some(startup_ms) = quality.startup_ms else { continue };
-                self.values += self.startups[*slot as usize].add(startup_ms);
-                if VALUES_MAX < self.values {
-                    return Err(ScanError::TooManyValues);
+            view.qualities(sessions(), |quality, (_, slot)| {
+                if let Some(startup_ms) = quality.startup_ms {
+                    self.values += self.startups[slot as usize].add(startup_ms);
                 }
-            }
+            });
+            return self.check();
         }
         Ok(())
     }
