@@ -54,7 +54,8 @@ async fn a_form_of_another_site_creates_no_key_in_the_name_of_an_operator() {
         );
         assert_eq!(server.metrics.keys().await.unwrap().len(), 1);
         let bystander = Bystander::of(&server.clone()).await;
-        let own = keys("application/json").header("sec-fetch-site", "same-origin").send().await;
+        let own = keys("application/json").header("sec-fetch-site", "same-origin");
+        let own = own.body(r#"{"key":"known"}"#).send().await;
         assert_eq!(own.status, 201, "{own:?}");
         bystander.expect_unharmed().await;
     }
