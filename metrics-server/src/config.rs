@@ -31,6 +31,7 @@ use tracing_subscriber::EnvFilter;
 use self::command::CommandFlags;
 pub use self::command::{Command, KeysCommand, KeysFormat, SessionsImport};
 use self::exposure::Authentication;
+use self::quota::Quota;
 use crate::access::Access;
 use crate::cors::Cors;
 use crate::hosts::{self, Hosts};
@@ -323,9 +324,7 @@ impl Config {
         let variable = |name| Setting::variable(name, &environment);
         let wait_for_store = variable("METRICS_WAIT_FOR_STORE").read("true or false", read_bool)?;
         let bots = variable("METRICS_BOTS").read("refuse or count", read_bots)?;
-        let limits = quota::limits(&environment)?;
-        let page_detail = quota::page_detail(&environment)?;
-        let bot_networks = quota::bot_networks(&environment)?;
+        let Quota { limits, page_detail, bot_networks } = Quota::read(&environment)?;
         let heed_opt_out = variable("METRICS_OPT_OUT").read("ignore or refuse", read_opt_out)?;
         let cors = variable("METRICS_CORS_ORIGINS")
             .read("origins like https://example.com, separated by commas, or *", read_cors)?;
@@ -368,7 +367,7 @@ impl Config {
             forwarded_header,
             forwarded_hops,
             connections_per_address,
-            bot_networks: Arc::new(bot_networks),
+            bot_networks,
             ..Settings::default()
         };
         Ok(Self {

@@ -556,7 +556,8 @@ impl Service {
         who.brands = brands.as_deref();
         let origin = text(ORIGIN);
         // Every browser has a User-Agent. Apps and servers that send batches may have none.
-        let is_nameless = user_agent.is_none() && (way == Way::Channel || origin.is_some());
+        let has_name = user_agent.as_deref().is_some_and(|text| !text.trim().is_empty());
+        let is_nameless = !has_name && (way == Way::Channel || origin.is_some());
         let networks = &self.inner.settings.bot_networks;
         let peer = self.peer(headers, request.extensions());
         let is_bot = is_nameless || peer.is_some_and(|Peer(address)| networks.contains(address));

@@ -231,7 +231,7 @@ async fn another_method_is_not_allowed_and_the_answer_says_which_is() {
         ("/api/v1/events", &["GET", "DELETE"], &["POST", "OPTIONS"]),
         ("/api/v1/plays", &["PUT", "DELETE", "PATCH", "BREW"], &["GET", "POST", "OPTIONS"]),
         ("/api/v1/keys", &["DELETE", "PUT"], &["GET", "POST", "OPTIONS"]),
-        ("/api/v1/keys/abc", &["GET", "POST", "PUT"], &["DELETE", "OPTIONS"]),
+        ("/api/v1/keys/abc", &["GET", "POST", "PUT"], &["DELETE", "PATCH", "OPTIONS"]),
     ] {
         for method in methods {
             let answer = server.http(method, path).send().await;

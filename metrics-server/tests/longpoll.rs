@@ -93,7 +93,7 @@ async fn a_viewing_in_the_second_serializer() {
 async fn a_viewing_in_the_first_serializer() {
     for query in [V1, ""] {
         let server = TestServer::new().await;
-        let poller = Poller::open_as(&server, query, &[]).await;
+        let poller = Poller::open_as(&server, query, &[("user-agent", CHROME)]).await;
         let join = json!({ "topic": TOPIC, "event": "phx_join", "ref": "1",
             "payload": { "key": server.key, "identifier": "intro" } });
         assert_eq!(poller.post(join.to_string()).await, json!({ "status": 200 }));

@@ -92,6 +92,8 @@ async fn browsers_have_a_user_agent_and_apps_may_have_none() {
     let server = TestServer::new().await;
     let bot = json!("bot");
     assert_eq!(join(&server, None, &[]).await, [bot.clone(), bot.clone(), Value::Null]);
+    let empty = [("user-agent", " ")];
+    assert_eq!(join(&server, None, &empty).await, [bot.clone(), bot, Value::Null]);
     assert_eq!(join(&server, None, &[("origin", SITE)]).await, all("bot"));
     let brands = "\"Not.A/Brand\";v=\"8\", \"HeadlessChrome\";v=\"120\"";
     let headers = [("user-agent", CHROME), ("sec-ch-ua", brands)];

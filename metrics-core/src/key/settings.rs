@@ -161,16 +161,8 @@ impl KeySettings {
         let origin = url.as_ref().map(|url| url.as_ref().and_then(Url::host_str));
         match (page.map(Source::host), origin) {
             (None, None) => has(None),
-            (page, origin) => {
-                page.is_none_or(|host| has(Some(host))) && origin.is_none_or(|host| has(host))
-            }
+            (page, origin) => page.is_none_or(|host| has(Some(host))) && origin.is_none_or(has),
         }
-    }
-
-    /// Whether clients without a page may send sessions: apps, and servers that forward events.
-    #[must_use]
-    pub fn allows_apps(&self) -> bool {
-        self.hosts.contains(&HostPattern::NoSite)
     }
 
     /// The page, with placeholders if it matches a pattern. The first pattern that matches counts.
@@ -293,7 +285,8 @@ impl HostPattern {
             Host::Domain(domain) => {
                 let host = without_root(&domain).to_owned();
                 let is_sound = !host.is_empty() && host.split('.').all(|label| !label.is_empty());
-                is_sound.then(|| if is_parent { Self::Subdomains(host) } else { Self::Exact(host) })
+                let pattern = if is_parent { Self::Subdomains } else { Self::Exact };
+                is_sound.then_some(pattern(host))
             }
             // Addresses have no subdomains.
             address => (!is_parent).then(|| Self::Exact(address.to_string())),

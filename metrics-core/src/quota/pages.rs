@@ -186,7 +186,8 @@ impl Fold for Reader {
     }
 }
 
-#[cfg(all(test, feature = "sqlite"))]
+#[cfg(test)]
+#[cfg(feature = "sqlite")]
 mod tests {
     use chrono::Utc;
 

@@ -46,7 +46,7 @@ struct Used {
 }
 
 impl Key {
-    fn new(record: KeyRecord, usage: Option<Vec<Usage>>) -> Self {
+    fn new(record: &KeyRecord, usage: Option<Vec<Usage>>) -> Self {
         let text = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Micros, true);
         let used = |it: Usage| {
             let Usage { limit, used, allowed, per, .. } = it;
@@ -81,7 +81,7 @@ pub(crate) async fn list(metrics: &Metrics, granted: &Granted) -> Result<Text, E
     });
     let bytes = size_of_val(&*records) + texts.sum::<usize>();
     let keys = records.into_iter().zip(usage);
-    let keys = keys.map(|(record, usage)| Key::new(record, Some(usage)));
+    let keys = keys.map(|(record, usage)| Key::new(&record, Some(usage)));
     Ok(Text::list("keys", bytes, keys, Nothing {}))
 }
 
@@ -154,7 +154,7 @@ pub(crate) async fn change(
     }
     let changed = metrics.keys().await?.into_iter().find(|it| it.key == record.key);
     let changed = changed.ok_or(Error::NoSuchKey)?;
-    Ok(response::json(StatusCode::OK, &Key::new(changed, None)))
+    Ok(response::json(StatusCode::OK, &Key::new(&changed, None)))
 }
 
 /// `DELETE /keys/{id}`: revokes the key, whose id is the key, raw or percent-encoded.

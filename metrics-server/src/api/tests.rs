@@ -459,16 +459,22 @@ async fn keys_are_listed_imported_and_revoked() {
     {
       "keys": [
         {
+          "created_at": "2023-05-02T00:00:00.000000Z",
           "disabled_at": null,
-          "key": "HDsj3NfKQTNwn5Ix9g+cfQ=="
+          "key": "HDsj3NfKQTNwn5Ix9g+cfQ==",
+          "settings": {}
         },
         {
+          "created_at": "2023-05-02T00:00:01.000000Z",
           "disabled_at": "2023-05-02T00:00:01.000000Z",
-          "key": "100%25/a+b="
+          "key": "100%25/a+b=",
+          "settings": {}
         },
         {
+          "created_at": "2023-05-02T00:00:01.000000Z",
           "disabled_at": null,
-          "key": "100%/a+b="
+          "key": "100%/a+b=",
+          "settings": {}
         }
       ]
     }

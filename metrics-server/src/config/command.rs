@@ -258,8 +258,8 @@ pub(super) struct SettingsFlags {
     #[arg(long, value_name = "PATH")]
     page_pattern: Vec<String>,
 
-    /// A limit of the key, like new_videos=1000/day, or videos=5000, with the names in METRICS_LIMITS;
-    /// can be repeated
+    /// A limit of the key, like `new_videos=1000/day`, or `videos=5000`, with the names in
+    /// `METRICS_LIMITS`; can be repeated
     #[arg(long, value_name = "NAME=VALUE")]
     limit: Vec<String>,
 }

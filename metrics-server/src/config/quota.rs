@@ -1,6 +1,7 @@
 //! Settings of limits, of pages, and of networks of bots.
 
 use std::ffi::OsString;
+use std::sync::Arc;
 
 use metrics_core::limits::Limits;
 use metrics_core::source::PageDetail;
@@ -8,10 +9,27 @@ use metrics_core::source::PageDetail;
 use super::{ConfigError, Setting};
 use crate::networks::Networks;
 
+/// These settings.
+pub(super) struct Quota {
+    pub(super) limits: Limits,
+    pub(super) page_detail: PageDetail,
+    pub(super) bot_networks: Arc<Networks>,
+}
+
+impl Quota {
+    pub(super) fn read(
+        environment: &impl Fn(&str) -> Option<OsString>,
+    ) -> Result<Self, ConfigError> {
+        Ok(Self {
+            limits: limits(environment)?,
+            page_detail: page_detail(environment)?,
+            bot_networks: Arc::new(bot_networks(environment)?),
+        })
+    }
+}
+
 /// The limits of keys that set none.
-pub(super) fn limits(
-    environment: &impl Fn(&str) -> Option<OsString>,
-) -> Result<Limits, ConfigError> {
+fn limits(environment: &impl Fn(&str) -> Option<OsString>) -> Result<Limits, ConfigError> {
     let variable = |name| Setting::variable(name, environment);
     let number = |text: &str| text.parse().ok().filter(|number| 0 < *number);
     let mut limits = Limits::default();
@@ -32,9 +50,7 @@ pub(super) fn limits(
 }
 
 /// How much of pages is kept.
-pub(super) fn page_detail(
-    environment: &impl Fn(&str) -> Option<OsString>,
-) -> Result<PageDetail, ConfigError> {
+fn page_detail(environment: &impl Fn(&str) -> Option<OsString>) -> Result<PageDetail, ConfigError> {
     let read = |text: &str| match text {
         "path" => Some(PageDetail::Path),
         "host" => Some(PageDetail::Host),
@@ -46,9 +62,7 @@ pub(super) fn page_detail(
 }
 
 /// Networks whose clients are treated as bots, from the file that names them.
-pub(super) fn bot_networks(
-    environment: &impl Fn(&str) -> Option<OsString>,
-) -> Result<Networks, ConfigError> {
+fn bot_networks(environment: &impl Fn(&str) -> Option<OsString>) -> Result<Networks, ConfigError> {
     let name = "METRICS_BOT_NETWORKS";
     let Some(file) = Setting::variable(name, environment).text()? else {
         return Ok(Networks::default());

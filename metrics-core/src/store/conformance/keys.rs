@@ -125,7 +125,7 @@ pub async fn a_restored_key_is_valid(store: &dyn Store) {
         assert_eq!(store.keys().await.expect("listed"), [revoked]);
         for _ in 0..2 {
             assert!(store.change_key(&record.key, &KeyChange::Restore).await.expect("stored"));
-            assert_eq!(store.keys().await.expect("listed"), [record.clone()]);
+            assert_eq!(store.keys().await.expect("listed"), std::slice::from_ref(&record));
         }
     }
 }
