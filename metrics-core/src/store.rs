@@ -155,8 +155,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// resume state. Returns how many.
     async fn finalize(&self, silent_since: DateTime<Utc>, limit: u32) -> Result<u64, Error>;
 
-    /// Deletes videos, and pages if they are kept apart from sessions, that no session names, at most `limit` (1 or more)
-    /// of each. A store may leave some to a later call.
+    /// Deletes videos that no session names, at most `limit` (1 or more), and, where no such video is left, all pages that no
+    /// session names, if pages are kept apart from sessions. A store may leave some to a later call.
     ///
     /// A commit of a session of such a video at the same moment happens as if the video were new, and
     /// [`rewrite`](Self::rewrite) conflicts if a video of [`import_after`](Rewrite::import_after) is not there any more. No

@@ -26,7 +26,7 @@ const PAGE: u32 = 1_000;
 /// How many open sessions are deleted in one transaction: a matter of some milliseconds.
 const OPEN_AT_ONCE: usize = 256;
 
-/// How many unused videos and pages are deleted in one transaction.
+/// How many unused videos are deleted in one transaction.
 const UNUSED_AT_ONCE: u32 = 1_000;
 
 /// How many passes an erasure makes. Each but the last finds a session that was written or moved during the one before;
