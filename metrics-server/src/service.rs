@@ -339,10 +339,12 @@ impl Service {
             }
             (Route::Key(id), _) => keys::revoke(metrics, &granted, id).await,
             (Route::Erase, _) => {
+                let lane = self.lane(&granted, request.headers(), request.extensions());
                 let headers = request.headers().clone();
                 let body = bodies.read(request.into_body()).await?;
+                let making = self.inner.answers.admit(lane).await?;
                 let params = Params::parse(None, &body)?.within(granted);
-                self.inner.erasing.respond(metrics, &headers, params).await
+                self.inner.erasing.respond(metrics, making, &headers, params).await
             }
             (Route::Report(_) | Route::Dimension(_) | Route::Export(_), _) => {
                 let lane = self.lane(&granted, request.headers(), request.extensions());
@@ -588,7 +590,9 @@ impl Service {
 }
 
 /// Gives up on a report that takes too long.
-async fn within_time<T>(answering: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+pub(crate) async fn within_time<T>(
+    answering: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
     timeout(REPORT_MAX, answering).await.unwrap_or(Err(Error::TooLong))
 }
 

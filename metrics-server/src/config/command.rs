@@ -359,7 +359,7 @@ pub(super) struct EraseFlags {
     session_id: Option<String>,
 
     /// Sessions that started then: a date, "7 days", an RFC 3339 time from which on, or
-    /// `{"from": ..., "to": ...}` [default: until now]
+    /// `{"from": ..., "to": ...}` [default: whenever]
     #[arg(long)]
     timeframe: Option<String>,
 
