@@ -496,6 +496,14 @@ impl Store for TimescaleStore {
         .await
     }
 
+    async fn count_videos(&self, keys: &[ApiKey]) -> Result<Vec<u64>, Error> {
+        let keys = keys.to_vec();
+        self.report("count videos", move |connection| {
+            async move { ids::count_videos(connection, &keys).await }.boxed()
+        })
+        .await
+    }
+
     async fn add_videos(&self, videos: &[(ApiKey, Video)]) -> Result<Vec<(KeyId, VideoId)>, Error> {
         let (ids, videos) = (Arc::clone(&self.ids), videos.to_vec());
         self.record("add videos", move |connection| {
