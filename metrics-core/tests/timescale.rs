@@ -21,7 +21,7 @@ use metrics_core::store::{
 };
 use metrics_core::totals::DayTotals;
 use metrics_core::upkeep;
-use metrics_core::{ApiKey, Source, Video};
+use metrics_core::{ApiKey, Join, JoinError, Metrics, Source, Video};
 use metrics_testing::Backend::{Postgres, Timescale};
 use metrics_testing::{Backend, Call, Database, Method, Through, Way};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -435,6 +435,31 @@ async fn check_beside(backend: Backend) {
 async fn pages_are_deleted_beside_sessions_that_come_and_go() {
     check_beside(Timescale).await;
     check_beside(Postgres).await;
+}
+
+/// A key whose settings cannot be read is refused, and keeps no other from being valid.
+#[tokio::test]
+async fn a_key_that_cannot_be_read_disables_no_other() {
+    let (store, database) = empty_store(Postgres).await;
+    let sql = sql(&database.url()).await;
+    let (damaged, later, sound) = (key(&store).await, key(&store).await, key(&store).await);
+    for (key, settings) in [
+        (&damaged, r#"{"hosts": 1}"#),
+        (&later, r#"{"limits": {"replays": "5/week"}, "colour": 7}"#),
+    ] {
+        let set = "update metrics.keys set settings = $1::text::jsonb where key = $2";
+        assert_eq!(sql.execute(set, &[&settings, &key.as_str()]).await.unwrap(), 1);
+    }
+    // No key at all.
+    let add = "insert into metrics.keys (key, created_at) values ('a key', now())";
+    sql.batch_execute(add).await.unwrap();
+    let metrics = Metrics::new(store);
+    let join = |key: &ApiKey| Join::new(key.clone(), "a", Video::labelled("intro"));
+    for key in [&later, &sound] {
+        metrics.join(join(key)).await.unwrap();
+    }
+    assert!(matches!(metrics.join(join(&damaged)).await, Err(JoinError::Origin)));
+    assert_eq!(metrics.keys().await.unwrap().len(), 3);
 }
 
 /// An operator may install the extension later.

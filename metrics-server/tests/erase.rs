@@ -96,7 +96,7 @@ async fn what_is_not_understood_in_full_erases_nothing() {
     let wrong = [
         (json!({}), "is needed"),
         (json!({ "dry_run": false, "expect": 6 }), "is needed"),
-        (json!({ "identifer": "intro", "query": { "key": OURS } }), "`identifer` is no parameter"),
+        (json!({ "identifer": "intro", "query": { "key": OURS } }), "\"identifer\" is unknown"),
         (json!({ "query": { "kee": OURS } }), "`query`"),
         (json!({ "session_id": "1" }), "needs the key"),
         (json!({ "page": "" }), "`page`"),
