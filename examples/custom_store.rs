@@ -182,7 +182,7 @@ impl Store for MemoryStore {
         match change {
             KeyChange::Revoke(at) => drop(record.disabled_at.get_or_insert(*at)),
             KeyChange::Restore => record.disabled_at = None,
-            KeyChange::Settings(settings) => record.settings = settings.clone(),
+            KeyChange::Settings(change) => record.settings = record.settings.changed(change),
         }
         Ok(true)
     }

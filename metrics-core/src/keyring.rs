@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use crate::key::{ApiKey, KeySettings};
 use crate::limits::Limits;
+use crate::quota::prefix;
 use crate::recorder::Ending;
 use crate::store::{Error, KeyChange, KeyRecord, Store};
 
@@ -85,7 +86,12 @@ impl Keyring {
                 (key, Arc::new(Valid { settings, limits }))
             })
             .collect();
-        self.valid.send_if_modified(|valid| {
+        let unreadable: Vec<_> = keys
+            .iter()
+            .filter(|(_, valid)| !valid.settings.is_readable())
+            .map(|(key, _)| prefix(key))
+            .collect();
+        let is_news = self.valid.send_if_modified(|valid| {
             // The lock of `valid` is held here, so these two are one step.
             if question < self.answered.fetch_max(question, Ordering::Relaxed) {
                 return false;
@@ -96,16 +102,32 @@ impl Keyring {
             }
             changed
         });
+        for key in unreadable.into_iter().filter(|_| is_news) {
+            tracing::warn!(
+                key,
+                "the hosts or pages of a key cannot be read: no session of it is taken until both are set again"
+            );
+        }
         Ok(())
     }
 
     /// Keeps the keys up to date until `ending` says otherwise.
     pub(crate) async fn run(self: Arc<Self>, mut ending: watch::Receiver<Ending>) {
-        let mut seen = 0;
+        let (mut seen, mut is_failing) = (0, false);
         loop {
-            if let Err(err) = self.refresh().await {
-                tracing::debug!(error = &err as &dyn std::error::Error, "could not ask for keys");
+            let refreshed = self.refresh().await;
+            if let Err(err) = &refreshed {
+                let error = err as &dyn std::error::Error;
+                if is_failing {
+                    tracing::debug!(error, "still could not read the keys");
+                } else {
+                    tracing::warn!(
+                        error,
+                        "could not read the keys: changes of them are heeded when that works again"
+                    );
+                }
             }
+            is_failing = refreshed.is_err();
             tokio::select! {
                 now = self.store.keys_changed(seen) => seen = now,
                 _ = ending.wait_for(|ending| *ending != Ending::Open) => return,

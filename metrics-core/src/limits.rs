@@ -202,10 +202,7 @@ impl Limits {
     ///
     /// [`InvalidKeySettings`] if there is no such limit, or the value is none.
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), InvalidKeySettings> {
-        let invalid = |expected: String| InvalidKeySettings::new("limits", name, expected);
-        let Some(slot) = self.slot(name) else {
-            return Err(invalid(format!("one of {}", NAMES.join(", "))));
-        };
+        let Some(slot) = self.slot(name) else { return Err(unknown(name)) };
         let value = value.trim();
         let refused = |expected: &str| {
             let named = format!("{name}={value}");
@@ -223,6 +220,11 @@ impl Limits {
             }
         }
         Ok(())
+    }
+
+    /// Checks that there is a limit of this name.
+    pub(crate) fn check_name(name: &str) -> Result<(), InvalidKeySettings> {
+        if NAMES.contains(&name) { Ok(()) } else { Err(unknown(name)) }
     }
 
     fn slot(&mut self, name: &str) -> Option<Slot<'_>> {
@@ -245,6 +247,10 @@ impl Limits {
             _ => return None,
         })
     }
+}
+
+fn unknown(name: &str) -> InvalidKeySettings {
+    InvalidKeySettings::new("limits", name, format!("one of {}", NAMES.join(", ")))
 }
 
 #[cfg(test)]

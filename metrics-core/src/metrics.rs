@@ -283,12 +283,11 @@ impl Metrics {
     ///
     /// [`Error`] if the store could not.
     pub async fn usage(&self, keys: &[KeyRecord]) -> Result<Vec<Vec<Usage>>, Error> {
-        // Any video will do: how many its key has is known with it.
-        let any = |record: &KeyRecord| (record.key.clone(), Video::labelled(""));
-        let known = self.store().known_videos(&keys.iter().map(any).collect::<Vec<_>>()).await?;
-        let usage = keys.iter().zip(known).map(|(record, known)| {
+        let of: Vec<_> = keys.iter().map(|record| record.key.clone()).collect();
+        let videos = self.store().count_videos(&of).await?;
+        let usage = keys.iter().zip(videos).map(|(record, videos)| {
             let limits = self.inner.keyring.limits(&record.settings);
-            self.inner.quotas.usage(&record.key, &limits, known.videos_of_key)
+            self.inner.quotas.usage(&record.key, &limits, videos)
         });
         Ok(usage.collect())
     }

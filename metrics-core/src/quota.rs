@@ -126,12 +126,20 @@ struct KeyUse {
     warned: AtomicU16,
 }
 
+/// As much of a key as the log shows: never the whole of a short one.
+pub(crate) fn prefix(key: &ApiKey) -> String {
+    let len = PREFIX_CHARS.min(key.as_str().len() / 2);
+    key.as_str().chars().take(len).collect()
+}
+
 impl KeyUse {
     fn new(key: &ApiKey, began: Instant) -> Self {
-        // Never the whole of a short key.
-        let len = PREFIX_CHARS.min(key.as_str().len() / 2);
-        let prefix = key.as_str().chars().take(len).collect();
-        Self { began, prefix, buckets: Default::default(), warned: AtomicU16::default() }
+        Self {
+            began,
+            prefix: prefix(key),
+            buckets: Default::default(),
+            warned: AtomicU16::default(),
+        }
     }
 
     fn now_ns(&self) -> u64 {
@@ -189,6 +197,16 @@ pub(crate) struct Charge {
 impl Charge {
     /// Takes one of a rate: of the address first, so that a flood from one address leaves the rest of the key's to others.
     pub(crate) fn take(&self, kind: Kind) -> Result<(), RateExceeded> {
+        self.take_beside(kind, false)
+    }
+
+    /// The same for one more of `total` things, of which the key may have `max`. Up to half of them, only the address is
+    /// charged: a site that is measured for the first time has many at once, and one address cannot use up that half.
+    pub(crate) fn take_of(&self, kind: Kind, total: u64, max: u32) -> Result<(), RateExceeded> {
+        self.take_beside(kind, total < u64::from(max) / 2)
+    }
+
+    fn take_beside(&self, kind: Kind, spares_key: bool) -> Result<(), RateExceeded> {
         let (index, now_ns) = (kind as usize, self.key.now_ns());
         let Rates { per_key, per_address } = kind.rates(&self.limits);
         let (key_limit, address_limit) = kind.names();
@@ -198,7 +216,7 @@ impl Charge {
                 RateExceeded { limit: address_limit, retry_after }
             })?;
         }
-        if let Some(rate) = per_key {
+        if let Some(rate) = per_key.filter(|_| !spares_key) {
             let used = self.key.buckets[index].take(rate, now_ns);
             let exceeded = |retry_after| RateExceeded { limit: key_limit, retry_after };
             self.key.warn_near(index, key_limit, used.map_err(exceeded)?, rate.number());
@@ -367,6 +385,20 @@ mod tests {
             Limits { new_videos: Rates { per_key: None, per_address: None }, ..Limits::default() };
         let charge = quotas.charge(&key, Some(1), Arc::new(unlimited));
         assert!((0..1_000).all(|_| charge.take(Kind::NewVideos).is_ok()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_half_of_a_quota_is_charged_to_addresses_only() {
+        let (quotas, key) = quotas();
+        let mut limits = Limits::default();
+        limits.set("new_videos", "10/day").unwrap();
+        limits.set("new_videos_per_address", "30/day").unwrap();
+        let charge = |address| quotas.charge(&key, Some(address), Arc::new(limits.clone()));
+        let take = |address, total| charge(address).take_of(Kind::NewVideos, total, 100);
+        assert_eq!((0..50).filter(|total| take(1, *total).is_ok()).count(), 30);
+        assert_eq!((30..50).filter(|total| take(2, *total).is_ok()).count(), 20);
+        assert_eq!((50..100).filter(|total| take(3, *total).is_ok()).count(), 10);
+        assert_eq!(take(4, 60).unwrap_err().limit, "new_videos");
     }
 
     #[tokio::test(start_paused = true)]

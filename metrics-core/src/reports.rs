@@ -20,9 +20,10 @@ use crate::report::{PlaysBucket, SourceBucket};
 use crate::scan::{Answer, Fields, ScanError};
 use crate::store::{Error, Store};
 use crate::time_bucket::Buckets;
+use crate::upkeep::{Erasure, Selected};
 
 pub(crate) use self::read::{Fold, OPEN_FIRST, Reading, computed, next_limit, read_from};
-pub(crate) use self::scanning::{info, picked};
+pub(crate) use self::scanning::{count, info, picked};
 pub use self::videos::{SEARCH_BYTES_MAX, VideoEntry, VideoList, VideosQuery};
 
 /// The most buckets that are answered when empty ones are requested as well: a year by the hour has 8,760.
@@ -142,6 +143,15 @@ impl<'a> Reports<'a> {
     /// [`ReportError`] if the store could not.
     pub async fn watching(self, selection: &Selection) -> Result<u64, ReportError> {
         older::watching(self.store, &selection.for_stores(), self.now, self.account).await
+    }
+
+    /// Counts the sessions that an erasure selects, at one moment.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError::UsedUp`] if the account has no memory left, [`ReportError::Store`] if the store fails.
+    pub async fn selected(self, erasure: &Erasure) -> Result<Selected, ReportError> {
+        scanning::count(self.store, erasure, self.account).await
     }
 
     /// The sessions that a query is about, one by one.

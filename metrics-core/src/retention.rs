@@ -1,20 +1,23 @@
 //! Retention: deletes sessions that are older than they may get.
 //!
 //! What is deleted cannot be brought back, so no single reading of a clock decides it. All instances of a store share the
-//! **retention clock**, the latest time that retention believes in, and every turn, once an hour, follows three rules:
+//! **retention clock**, the latest time that retention believes in, and every turn follows four rules:
 //!
+//! * A store has one turn per hour, however many instances use it: an instance whose retention clock another has set within
+//!   the last hour leaves the turn to that one. It only sets the clock back, if its own time is earlier.
 //! * Retention goes by the time of day, but by no time more than a [day](AHEAD_MAX) ahead of the retention clock.
 //! * The retention clock follows the time of day: it goes forward by at most [6 hours](CATCH_UP_MAX) per turn, and back by
 //!   at most [a day](BACK_MAX), so that of two instances that disagree, the earlier one wins. Before the first turn it is
 //!   at the newest session that the store had when the process started.
-//! * A turn that would delete more than a [quarter](SHARE_MAX) of all sessions deletes nothing.
+//! * A turn deletes at most a [quarter](SHARE_MAX) of all sessions, or one. The next turns delete the others, and each warns.
 //!
 //! So a server that was off for three months makes up for them in 18 days, sessions stay for that much longer, and each
-//! turn says so; and a clock that is years ahead deletes at most six days of sessions per day, while each turn warns.
+//! turn says so; and a clock that is years ahead deletes at most six days of sessions per day, while each turn warns. A
+//! retention that is mistyped is read in the log before much is gone.
 //! [`forget`] deletes at once, by the time of day alone, for an operator who has made sure of it.
 
 use std::num::NonZeroU64;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -44,7 +47,7 @@ pub const CATCH_UP_MAX: TimeDelta = TimeDelta::hours(6);
 /// that is right; and not at once, so that it recovers soon from a clock that began in 1970.
 pub const BACK_MAX: TimeDelta = TimeDelta::days(1);
 
-/// A turn deletes at most one part in so many of all sessions.
+/// A turn deletes at most one part in so many of all sessions, and always one.
 pub const SHARE_MAX: NonZeroU64 = NonZeroU64::new(4).expect("not zero");
 
 /// How many heads or open sessions are read at a time.
@@ -53,7 +56,7 @@ const PAGE: u32 = 10_000;
 /// How often a turn tries to set the retention clock that other instances set as well.
 const TRIES: u32 = 16;
 
-/// What an operator does about a turn that is refused or late.
+/// What an operator does about a turn that deletes a part, or is late.
 const REMEDY: &str = "if the clock and the setting are right, run `metrics-server forget --dry-run` to count the \
                       sessions, and `metrics-server forget --yes` to delete them at once";
 
@@ -70,10 +73,11 @@ pub struct Due {
 }
 
 impl Due {
-    /// Whether one turn may delete them unless told.
+    /// How many of them one turn deletes at most.
     #[must_use]
-    pub fn is_moderate(&self) -> bool {
-        self.sessions.sessions <= self.total / SHARE_MAX
+    pub fn at_most(&self) -> u64 {
+        // One of fewer than four, or they would stay for ever.
+        (self.total / SHARE_MAX).max(1)
     }
 }
 
@@ -143,24 +147,41 @@ pub(crate) struct Retention {
     pub(crate) span: Span,
 }
 
+/// The retention clock as this instance has read or set it last, if it did.
+type Seen = Mutex<Option<Option<DateTime<Utc>>>>;
+
+fn see(seen: &Seen, clock: Option<DateTime<Utc>>) -> Option<Option<DateTime<Utc>>> {
+    seen.lock().unwrap_or_else(PoisonError::into_inner).replace(clock)
+}
+
 impl Retention {
     /// Deletes old sessions every hour, until `ending` says otherwise.
     pub(crate) async fn run(self, ending: watch::Receiver<Ending>) {
         let started_at = self.clock.now();
-        let mut is_start = true;
+        let (seen, mut is_start) = (Seen::default(), true);
         every(TURN, ending, || {
-            let (this, is_due) = (&self, !std::mem::take(&mut is_start));
-            async move {
-                if is_due {
-                    this.turn(started_at).await;
-                }
-            }
+            let (this, seen) = (&self, &seen);
+            let is_start = std::mem::take(&mut is_start);
+            async move { this.turn(started_at, seen, is_start).await }
         })
         .await;
     }
 
-    async fn turn(&self, started_at: DateTime<Utc>) {
-        if let Err(err) = self.delete_old(started_at).await {
+    async fn turn(&self, started_at: DateTime<Utc>, seen: &Seen, is_start: bool) {
+        let done = async {
+            let clock = self.store.retention_clock().await?;
+            let before = see(seen, clock);
+            if is_start {
+                return Ok(());
+            }
+            let is_ours = before == Some(clock);
+            match self.take_turn(clock, started_at, seen, is_ours).await? {
+                Some(believed) => self.delete_old(believed).await,
+                None => Ok(()),
+            }
+        };
+        if let Err(err) = done.await {
+            let err: Error = err;
             tracing::warn!(
                 error = &err as &dyn std::error::Error,
                 "could not delete old sessions; trying again in an hour"
@@ -168,15 +189,29 @@ impl Retention {
         }
     }
 
-    async fn delete_old(&self, started_at: DateTime<Utc>) -> Result<(), Error> {
+    /// Sets the retention clock, and returns the time that this turn goes by, unless another instance has the turn.
+    async fn take_turn(
+        &self,
+        clock: Option<DateTime<Utc>>,
+        started_at: DateTime<Utc>,
+        seen: &Seen,
+        is_ours: bool,
+    ) -> Result<Option<DateTime<Utc>>, Error> {
         let (store, now) = (&*self.store, self.clock.now());
-        let first = match store.retention_clock().await? {
+        let first = match clock {
             Some(clock) => clock,
             None => first_clock(store, started_at, now).await?,
         };
-        let clock = set(store, |clock| believed(clock.unwrap_or(first), now).1).await?;
-        let clock = clock.unwrap_or(first);
-        let (at, _) = believed(clock, now);
+        // Whoever is behind all others is believed, whosever turn it is.
+        if !is_ours && first <= now {
+            return Ok(None);
+        }
+        let (at, next) = believed(first, now);
+        if store.set_retention_clock(clock, next).await? == Outcome::Conflict {
+            return Ok(None);
+        }
+        // A store keeps milliseconds.
+        see(seen, Some(instant(next.timestamp_millis())));
         if at < now {
             tracing::warn!(
                 clock = %now,
@@ -184,31 +219,39 @@ impl Retention {
                 "the clock is ahead of what the store has seen: old sessions are deleted later, as if it were the \
                  second of these times; {REMEDY}"
             );
-        } else if shifted(now, AHEAD_MAX) < clock {
+        } else if shifted(now, AHEAD_MAX) < first {
             tracing::warn!(
                 clock = %now,
-                seen = %clock,
+                seen = %first,
                 "the clock is behind what the store has seen: old sessions are deleted by the clock; set the clock, or \
                  that of the other servers, if it is wrong"
             );
         }
+        Ok(is_ours.then_some(at))
+    }
+
+    /// Deletes sessions that are too old at a time, as many as one turn may.
+    async fn delete_old(&self, at: DateTime<Utc>) -> Result<(), Error> {
+        let store = &*self.store;
         let Some(due) = due(store, self.span, at).await? else { return Ok(()) };
         let Selected { sessions, first_start_ms, .. } = due.sessions;
         if sessions == 0 {
             return Ok(());
         }
         let from = first_start_ms.map(instant).unwrap_or(due.before);
-        if !due.is_moderate() {
+        let at_most = due.at_most();
+        let erased = erase(store, &erasure(due.before).at_most(at_most)).await?;
+        if erased.is_cut {
             tracing::warn!(
                 sessions,
+                deleted = erased.sessions.sessions,
                 total = due.total,
                 %from,
                 before = %due.before,
-                "more than a quarter of all sessions are older than the retention: none is deleted; {REMEDY}"
+                "more than a quarter of all sessions are older than the retention: a turn deletes a quarter, and the next \
+                 follows in an hour; set a longer retention and restart if this one is wrong, else {REMEDY}"
             );
-            return Ok(());
         }
-        let erased = erase(store, &erasure(due.before)).await?;
         tracing::info!(
             sessions = erased.sessions.sessions,
             %from,

@@ -27,7 +27,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::block::{Block, Groups, Row, RowId};
 use crate::client::Client;
-use crate::key::{ApiKey, KeySettings, SessionId};
+use crate::key::{ApiKey, KeySettings, SessionId, SettingsChange};
 use crate::session::Stored;
 use crate::source::Source;
 use crate::totals::{DayTotals, StoredTotals};
@@ -113,6 +113,14 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// session on.
     async fn known_videos(&self, videos: &[(ApiKey, Video)]) -> Result<Vec<KnownVideo>, Error>;
 
+    /// Counts the videos of each of these keys. The default is for stores on which this is no burden for those that record.
+    async fn count_videos(&self, keys: &[ApiKey]) -> Result<Vec<u64>, Error> {
+        // Any video will do: how many its key has is known with it.
+        let any: Vec<_> = keys.iter().map(|key| (key.clone(), Video::labelled(""))).collect();
+        let known = self.known_videos(&any).await?;
+        Ok(known.into_iter().map(|known| known.videos_of_key).collect())
+    }
+
     /// Adds videos that are new, and returns the row ids of the key and of the video of each.
     ///
     /// # Errors
@@ -155,8 +163,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// resume state. Returns how many.
     async fn finalize(&self, silent_since: DateTime<Utc>, limit: u32) -> Result<u64, Error>;
 
-    /// Deletes videos, and pages if they are kept apart from sessions, that no session names, at most `limit` (1 or more)
-    /// of each. A store may leave some to a later call.
+    /// Deletes videos that no session names, at most `limit` (1 or more), and, where no such video is left, all pages that no
+    /// session names, if pages are kept apart from sessions. A store may leave some to a later call.
     ///
     /// A commit of a session of such a video at the same moment happens as if the video were new, and
     /// [`rewrite`](Self::rewrite) conflicts if a video of [`import_after`](Rewrite::import_after) is not there any more. No
@@ -478,8 +486,8 @@ pub enum KeyChange {
     Revoke(DateTime<Utc>),
     /// It is valid again.
     Restore,
-    /// Its settings are replaced.
-    Settings(KeySettings),
+    /// Its settings are changed, from what they are at that moment.
+    Settings(SettingsChange),
 }
 
 /// A key, since when, and how it is used.

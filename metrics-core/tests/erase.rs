@@ -3,13 +3,17 @@
 #![cfg(feature = "sqlite")]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
+use async_trait::async_trait;
 use metrics_core::key::SessionId;
 use metrics_core::query::Selection;
-use metrics_core::store::{Outcome, SessionWrite, Store, Subject, VideoScope};
-use metrics_core::upkeep::{self, Erasure, erase};
+use metrics_core::store::{Error, Outcome, SessionWrite, Store, Subject, VideoScope};
+use metrics_core::upkeep::{self, Erasure, count_selected, erase};
 use metrics_core::{ApiKey, Join, Metrics, PlayerEvent, Video, Viewing};
-use metrics_testing::{Backend, Database, Faulty, WallClock, on_every_store};
+use metrics_testing::{
+    Backend, Call, Database, Faulty, Method, Through, WallClock, Way, on_every_store,
+};
 
 /// A database, and instances that record into it.
 struct Site {
@@ -56,6 +60,10 @@ on_every_store!(
     one_session_is_erased_by_its_id,
     an_erasure_that_fails_goes_on,
     an_id_that_another_instance_remembers_names_no_other_video,
+    a_session_that_is_opened_again_meanwhile_is_erased,
+    a_count_beside_a_merge_counts_each_session_once,
+    no_more_are_erased_than_is_said,
+    sessions_dated_ahead_are_erased_and_new_ones_are_not_chased,
 );
 
 /// Neither at the instance that holds it nor at another; what is played after that is a session of its own.
@@ -193,6 +201,135 @@ async fn an_id_that_another_instance_remembers_names_no_other_video(backend: Bac
     expected.sort_by_key(|(id, _)| *id);
     found.sort_by_key(|(id, _)| *id);
     assert_eq!(found, expected);
+}
+
+/// Does something before the calls of a store, by their number.
+#[derive(Clone)]
+struct Meanwhile {
+    calls: Arc<AtomicUsize>,
+    store: Arc<dyn Store>,
+    before: Before,
+}
+
+type Before = Arc<dyn Fn(Method, usize, Arc<dyn Store>) -> Doing + Send + Sync>;
+type Doing = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+
+impl std::fmt::Debug for Meanwhile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Meanwhile").finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Way for Meanwhile {
+    async fn go<T: Send + 'static>(&self, method: Method, call: Call<T>) -> Result<T, Error> {
+        let number = self.calls.fetch_add(1, SeqCst);
+        (self.before)(method, number, Arc::clone(&self.store)).await;
+        call.await
+    }
+}
+
+fn meanwhile(
+    site: &Site,
+    before: impl Fn(Method, usize, Arc<dyn Store>) -> Doing + Send + Sync + 'static,
+) -> Through<Meanwhile> {
+    let store = Arc::clone(&site.store);
+    let way = Meanwhile { calls: Arc::default(), store, before: Arc::new(before) };
+    Through::by(way, Arc::clone(&site.store))
+}
+
+/// Closes all sessions.
+async fn close(store: &dyn Store) {
+    upkeep::close(store, chrono::DateTime::<chrono::Utc>::MAX_UTC, 100).await.unwrap();
+}
+
+/// A session that leaves its block for a row, between any two calls of an erasure, is erased.
+async fn a_session_that_is_opened_again_meanwhile_is_erased(backend: Backend) {
+    let site = Site::new(backend).await;
+    let id = SessionId::new(&site.key, "a");
+    for at in 0..12 {
+        commit(&*site.store, &site, "a", "intro").await;
+        close(&*site.store).await;
+        let store = meanwhile(&site, move |_, number, store| {
+            Box::pin(async move {
+                if number == at {
+                    upkeep::load(&*store, &[id]).await.unwrap();
+                }
+            })
+        });
+        let erased = erase(&store, &Erasure::of(Selection::default())).await.unwrap();
+        assert_eq!((erased.sessions.sessions, erased.is_cut), (1, false), "{at}");
+        assert_eq!(site.store.count_sessions().await.unwrap(), 0, "{at}");
+    }
+}
+
+/// A count sees one moment: a block that is merged meanwhile has another id, and is not counted again.
+async fn a_count_beside_a_merge_counts_each_session_once(backend: Backend) {
+    let site = Site::new(backend).await;
+    for number in 0..9 {
+        commit(&*site.store, &site, &number.to_string(), "intro").await;
+        close(&*site.store).await;
+    }
+    let video = site.store.snapshot().await.unwrap();
+    let video = { video }.videos(&VideoScope::default(), None, 1).await.unwrap()[0].id;
+    let store = meanwhile(&site, move |method, _, store| {
+        Box::pin(async move {
+            if method == Method::Read {
+                upkeep::merge(&*store, vec![video]).await.unwrap();
+            }
+        })
+    });
+    let erasure = Erasure::of(Selection::key(site.key.clone()));
+    let counted = count_selected(&store, &erasure).await.unwrap();
+    assert_eq!((counted.sessions, counted.first_start_ms), (9, Some(site.clock.now_ms())));
+}
+
+/// Open or closed, of one block or several.
+async fn no_more_are_erased_than_is_said(backend: Backend) {
+    let site = Site::new(backend).await;
+    for number in 0..12 {
+        let video = if number < 6 { "intro" } else { "outro" };
+        commit(&*site.store, &site, &number.to_string(), video).await;
+        if number == 8 {
+            close(&*site.store).await;
+        }
+    }
+    let all = Erasure::of(Selection::key(site.key.clone()));
+    for (at_most, deleted, is_cut, left) in
+        [(0, 0, true, 12), (1, 1, true, 11), (4, 4, true, 7), (6, 6, true, 1), (1, 1, false, 0)]
+    {
+        let erased = erase(&*site.store, &all.clone().at_most(at_most)).await.unwrap();
+        assert_eq!((erased.sessions.sessions, erased.is_cut), (deleted, is_cut));
+        assert_eq!(site.store.count_sessions().await.unwrap(), left);
+        assert_eq!(upkeep::verify(&*site.store, false, |_| {}).await.unwrap().wrong, []);
+    }
+}
+
+/// Viewers who begin one after the other do not keep an erasure busy.
+async fn sessions_dated_ahead_are_erased_and_new_ones_are_not_chased(backend: Backend) {
+    let site = Arc::new(Site::new(backend).await);
+    let now_ms = site.clock.now_ms();
+    site.clock.pass(86_400.0 * 3_650.0);
+    commit(&*site.store, &site, "ahead", "intro").await;
+    site.clock.pass(-86_400.0 * 3_650.0);
+    commit(&*site.store, &site, "now", "intro").await;
+    site.clock.pass(10.0);
+    let joining = Arc::clone(&site);
+    let store = meanwhile(&site, move |method, number, store| {
+        let site = Arc::clone(&joining);
+        Box::pin(async move {
+            if method == Method::Snapshot {
+                commit(&*store, &site, &format!("new {number}"), "intro").await;
+            }
+        })
+    });
+    let erasure = Erasure::of(Selection::key(site.key.clone())).new_from(now_ms + 5_000);
+    let erased = erase(&store, &erasure).await.unwrap();
+    assert!((2..10).contains(&erased.sessions.sessions), "{erased:?}");
+    let id = |session| SessionId::new(&site.key, session);
+    let found = site.store.load(&[id("ahead"), id("now")]).await.unwrap();
+    assert_eq!(found, [None, None]);
+    assert!(0 < site.store.count_sessions().await.unwrap());
 }
 
 /// Commits the first write of a session, as the recorder does.

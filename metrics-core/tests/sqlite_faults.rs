@@ -219,6 +219,16 @@ async fn a_file_that_is_damaged_takes_nothing_until_it_is_opened_again() {
         assert_eq!(fault(store.commit(Arc::clone(&writes)).await), DAMAGED);
         assert_eq!(fault(store.check().await), DAMAGED);
     }
+    // Nor does one that cannot be opened for reading say that it is away.
+    let mut snapshots = Vec::new();
+    for _ in 0..16 {
+        match store.snapshot().await {
+            Ok(snapshot) => snapshots.push(snapshot),
+            Err(err) => assert_eq!(fault::<()>(Err(err)), DAMAGED),
+        }
+    }
+    assert!(snapshots.len() < 16);
+    drop(snapshots);
     root.mend();
     // Whoever puts back a copy starts the server again: what is written before is lost with the file.
     assert_eq!(fault(store.commit(Arc::clone(&writes)).await), DAMAGED);

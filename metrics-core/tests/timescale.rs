@@ -21,7 +21,7 @@ use metrics_core::store::{
 };
 use metrics_core::totals::DayTotals;
 use metrics_core::upkeep;
-use metrics_core::{ApiKey, Source, Video};
+use metrics_core::{ApiKey, Join, JoinError, Metrics, Source, Video};
 use metrics_testing::Backend::{Postgres, Timescale};
 use metrics_testing::{Backend, Call, Database, Method, Through, Way};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -317,6 +317,149 @@ async fn check_pages(backend: Backend) {
 async fn pages_without_sessions_are_deleted() {
     check_pages(Timescale).await;
     check_pages(Postgres).await;
+}
+
+/// The first write of a session of a video of its own, on a page.
+fn on_page(key: &ApiKey, session: &str, page: &str) -> SessionWrite {
+    let write = write(key, session, 0);
+    let (video, source) = (Video::labelled(session), Source::parse(page));
+    let subject = Subject { video, source, ..Subject::clone(&write.subject) };
+    SessionWrite { subject: Arc::new(subject), ..write }
+}
+
+/// A page that is found to have sessions, by a transaction that is not committed, is noted again when they are deleted.
+async fn check_noted(backend: Backend) {
+    let (store, database) = empty_store(backend).await;
+    // A transaction sees one moment of what others do.
+    let (sql, other) = (sql(&database.url()).await, self::sql(&database.url()).await);
+    let key = key(&store).await;
+    for is_closed in [false, true] {
+        commit(&store, [on_page(&key, "kept", "https://example.com/a")]).await;
+        close(&store).await;
+        let session = format!("gone {is_closed}");
+        commit(&store, [on_page(&key, &session, "https://example.com/a")]).await;
+        if is_closed {
+            close(&store).await;
+        }
+        let clear = "begin; select from metrics.pages for update; update metrics.pages set maybe_unused = false";
+        sql.batch_execute(clear).await.unwrap();
+        let erasure = upkeep::Erasure::of(metrics_core::Selection::identifier(&*session));
+        let deleting = upkeep::erase(&store, &erasure);
+        let committing = async {
+            let waiting = format!("{OTHERS} and wait_event_type = 'Lock'");
+            until("waits for the page", async || 0 < count(&other, &waiting).await).await;
+            sql.batch_execute("commit").await.unwrap();
+        };
+        let (erased, ()) = tokio::join!(deleting, committing);
+        assert_eq!(erased.unwrap().sessions.sessions, 1);
+        // The other session of the page was found.
+        assert_eq!(count(&sql, "metrics.pages where maybe_unused").await, 0);
+        let all = upkeep::Erasure::of(metrics_core::Selection::default());
+        assert_eq!(upkeep::erase(&store, &all).await.unwrap().pages, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_page_whose_sessions_are_deleted_is_noted_whatever_is_noted_beside() {
+    check_noted(Timescale).await;
+    check_noted(Postgres).await;
+}
+
+/// Pages are found without locks, so that sessions on them are closed meanwhile.
+async fn check_unlocked(backend: Backend) {
+    let (store, database) = empty_store(backend).await;
+    let (sql, other) = (sql(&database.url()).await, self::sql(&database.url()).await);
+    let key = key(&store).await;
+    commit(&store, [on_page(&key, "a", "https://example.com/a")]).await;
+    close(&store).await;
+    upkeep::delete_before(&store, i64::MAX).await.unwrap();
+    assert_eq!(store.delete_unused(10).await.unwrap().videos, 1);
+    sql.batch_execute("begin; lock table metrics.session_rows").await.unwrap();
+    let finding = store.delete_unused(10);
+    let looking = async {
+        let waiting = format!("{OTHERS} and wait_event_type = 'Lock'");
+        until("reads rows", async || 0 < count(&other, &waiting).await).await;
+        let free = "select from metrics.pages for update nowait";
+        assert_eq!(other.query(free, &[]).await.unwrap().len(), 1);
+        assert!(store.load(&[SessionId::new(&key, "a")]).await.unwrap()[0].is_none());
+        // A session that is closed before the page is locked keeps it.
+        sql.batch_execute("commit").await.unwrap();
+    };
+    let (unused, ()) = tokio::join!(finding, looking);
+    assert_eq!(unused.unwrap().pages, 1);
+}
+
+#[tokio::test]
+async fn unused_pages_are_found_without_locks() {
+    check_unlocked(Timescale).await;
+    check_unlocked(Postgres).await;
+}
+
+/// Sessions come and go on a few pages while unused ones are deleted: no row names a page that is gone, and none is left.
+async fn check_beside(backend: Backend) {
+    const ROUNDS: usize = 25;
+    let (store, database) = empty_store(backend).await;
+    let sql = sql(&database.url()).await;
+    let key = key(&store).await;
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    let is_going = || !is_over.load(std::sync::atomic::Ordering::Relaxed);
+    let deleting = async {
+        while is_going() {
+            store.delete_unused(1_000).await.unwrap();
+        }
+    };
+    let recording = async {
+        for round in 0..ROUNDS {
+            for number in 0..4 {
+                let page = format!("https://example.com/{}", (round + number) % 3);
+                let write = on_page(&key, &format!("{round} {number}"), &page);
+                while commit(&store, [write.clone()]).await != [Outcome::Written] {}
+                if number % 2 == 0 {
+                    close(&store).await;
+                }
+            }
+            close(&store).await;
+            assert_eq!(count(&sql, "metrics.session_rows").await, 4);
+            let lost = "metrics.session_rows where page_id not in (select id from metrics.pages)";
+            assert_eq!(count(&sql, lost).await, 0);
+            upkeep::delete_before(&store, i64::MAX).await.unwrap();
+        }
+        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+    };
+    tokio::join!(deleting, recording);
+    upkeep::erase(&store, &upkeep::Erasure::of(metrics_core::Selection::default())).await.unwrap();
+    assert_eq!(count(&sql, "metrics.pages").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_are_deleted_beside_sessions_that_come_and_go() {
+    check_beside(Timescale).await;
+    check_beside(Postgres).await;
+}
+
+/// A key whose settings cannot be read is refused, and keeps no other from being valid.
+#[tokio::test]
+async fn a_key_that_cannot_be_read_disables_no_other() {
+    let (store, database) = empty_store(Postgres).await;
+    let sql = sql(&database.url()).await;
+    let (damaged, later, sound) = (key(&store).await, key(&store).await, key(&store).await);
+    for (key, settings) in [
+        (&damaged, r#"{"hosts": 1}"#),
+        (&later, r#"{"limits": {"replays": "5/week"}, "colour": 7}"#),
+    ] {
+        let set = "update metrics.keys set settings = $1::text::jsonb where key = $2";
+        assert_eq!(sql.execute(set, &[&settings, &key.as_str()]).await.unwrap(), 1);
+    }
+    // No key at all.
+    let add = "insert into metrics.keys (key, created_at) values ('a key', now())";
+    sql.batch_execute(add).await.unwrap();
+    let metrics = Metrics::new(store);
+    let join = |key: &ApiKey| Join::new(key.clone(), "a", Video::labelled("intro"));
+    for key in [&later, &sound] {
+        metrics.join(join(key)).await.unwrap();
+    }
+    assert!(matches!(metrics.join(join(&damaged)).await, Err(JoinError::Origin)));
+    assert_eq!(metrics.keys().await.unwrap().len(), 3);
 }
 
 /// An operator may install the extension later.

@@ -102,6 +102,14 @@ pub(crate) enum Error {
         /// How many there are.
         sessions: u64,
     },
+    /// More sessions came to be selected while as many as expected were erased.
+    #[error(
+        "{erased} sessions were erased, as many as `expect` allows, and more are selected since: make a dry run again"
+    )]
+    MoreSince {
+        /// How many were erased.
+        erased: u64,
+    },
     /// What is here answers to other methods.
     #[error("the method must be one of {allow}")]
     MethodNotAllowed {
@@ -232,7 +240,9 @@ impl Error {
             Self::UnknownHost(_) => StatusCode::MISDIRECTED_REQUEST,
             Self::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::NotFound | Self::UnknownKey | Self::NoSuchKey => StatusCode::NOT_FOUND,
-            Self::KeyExists | Self::MoreThanExpected { .. } => StatusCode::CONFLICT,
+            Self::KeyExists | Self::MoreThanExpected { .. } | Self::MoreSince { .. } => {
+                StatusCode::CONFLICT
+            }
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::PastTheEnd { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::UnknownVersion => StatusCode::FORBIDDEN,

@@ -182,10 +182,10 @@ async fn prepare(config: &Config) -> Result<Option<Arc<dyn Store>>, Box<dyn Erro
         Command::ImportSessions(import) => {
             let file = open_file(import)?;
             if import.dry_run {
-                import_sessions(None, import, file).await?;
+                import_sessions(None, import, file, config.page_detail).await?;
             } else {
                 let store = open(config, &config.database).await?;
-                import_sessions(Some(&*store), import, file).await?;
+                import_sessions(Some(&*store), import, file, config.page_detail).await?;
             }
         }
         Command::CheckBlocks { mend } => {

@@ -360,12 +360,7 @@ impl Service {
                 keys::change(metrics, &granted, id, &body).await
             }
             (Route::Key(id), _) => keys::revoke(metrics, &granted, id).await,
-            (Route::Erase, _) => {
-                let headers = request.headers().clone();
-                let body = bodies.read(request.into_body()).await?;
-                let params = Params::parse(None, &body)?.within(granted);
-                self.inner.erasing.respond(metrics, &headers, params).await
-            }
+            (Route::Erase, _) => self.erase(request, granted).await,
             (Route::Report(_) | Route::Dimension(_) | Route::Export(_), _) => {
                 let lane = self.lane(&granted, request.headers(), request.extensions());
                 let query = request.uri().query().map(str::to_owned);
@@ -435,6 +430,21 @@ impl Service {
         let Settings { prefix, routes, .. } = &self.inner.settings;
         let route = Route::of(prefix.strip(path)?)?;
         routes.contains(route.among()).then_some(route)
+    }
+
+    /// Counts or erases sessions, when it is the caller's turn.
+    async fn erase<B>(&self, request: Request<B>, granted: Granted) -> Result<Response<Body>, Error>
+    where
+        B: hyper::body::Body<Data = Bytes> + Send,
+        B::Error: std::error::Error + Send + Sync + 'static,
+    {
+        let Inner { metrics, bodies, answers, erasing, .. } = &*self.inner;
+        let lane = self.lane(&granted, request.headers(), request.extensions());
+        let headers = request.headers().clone();
+        let body = bodies.read(request.into_body()).await?;
+        let making = answers.admit(lane).await?;
+        let params = Params::parse(None, &body)?.within(granted);
+        erasing.respond(metrics, making, &headers, params).await
     }
 
     /// Answers a report, also as a file, when it is the caller's turn.
@@ -611,7 +621,9 @@ impl Service {
 }
 
 /// Gives up on a report that takes too long.
-async fn within_time<T>(answering: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+pub(crate) async fn within_time<T>(
+    answering: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
     timeout(REPORT_MAX, answering).await.unwrap_or(Err(Error::TooLong))
 }
 

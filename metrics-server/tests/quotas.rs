@@ -3,7 +3,7 @@
 mod common;
 
 use metrics_core::ApiKey;
-use metrics_core::key::KeySettings;
+use metrics_core::key::SettingsChange;
 use metrics_core::store::KeyChange;
 use metrics_server::Settings;
 use serde_json::{Value, json};
@@ -23,7 +23,7 @@ async fn server(limits: Value) -> TestServer {
 }
 
 async fn set(server: &TestServer, settings: Value) {
-    let settings = KeySettings::from_json(settings.as_object().unwrap()).unwrap();
+    let settings = SettingsChange::from_json(settings.as_object().unwrap().clone()).unwrap();
     let key = ApiKey::new(&server.key).unwrap();
     assert!(server.metrics.change_key(&key, &KeyChange::Settings(settings)).await.unwrap());
 }
@@ -117,9 +117,8 @@ async fn a_flood_of_new_videos_leaves_room_for_real_ones() {
     assert_eq!(refused, "the rate limit `new_videos_per_address` is used up; try again later");
     let usage = usage(&server).await;
     assert_eq!(usage["videos"], json!({ "used": 57, "allowed": 100_000 }));
-    // However long this took, hardly any was given back.
-    let used = usage["new_videos"]["used"].as_u64().unwrap();
-    assert!((50..=57).contains(&used), "{usage}");
+    // Of a key with so few videos, only addresses are charged.
+    assert_eq!(usage["new_videos"]["used"], json!(0), "{usage}");
     assert_eq!(
         (&usage["new_videos"]["allowed"], &usage["new_videos"]["per"]),
         (&json!(1_000), &json!("day"))

@@ -7,7 +7,6 @@ use url::{Host, Url};
 
 use crate::limits::Limits;
 use crate::source::{PagePattern, Source};
-use crate::varint::Damaged;
 
 /// The longest name of a key, in bytes.
 pub const NAME_BYTES_MAX: usize = 100;
@@ -41,8 +40,10 @@ pub struct KeySettings {
     // None of them: all sites.
     hosts: Vec<HostPattern>,
     pages: Vec<PagePattern>,
-    // As they were set, so that defaults that change later hold for all others.
+    // As they were set, so that defaults that change later hold for all others. Some may be of later versions.
     limits: BTreeMap<String, String>,
+    // Members that cannot be read, of later versions or damaged. They are kept as they are.
+    unread: Map<String, Value>,
 }
 
 impl KeySettings {
@@ -56,7 +57,8 @@ impl KeySettings {
         Self::default().with_json(members)
     }
 
-    /// Replaces the settings that are members of a JSON object. A member that is `null` removes a setting.
+    /// Replaces the settings that are members of a JSON object. A member that is `null` removes a setting. Of limits, only those
+    /// that are named change: one that is `null` is removed.
     ///
     /// # Errors
     ///
@@ -73,12 +75,13 @@ impl KeySettings {
                     let expected = "a path with * for whole segments, like /reset/* or /u/*/watch, of at most 256 bytes";
                     self.pages = list("pages", value, expected, PagePattern::parse)?;
                 }
-                "limits" => self.limits = limits(value)?,
+                "limits" => set_limits(&mut self.limits, value)?,
                 other => {
                     let expected = format!("one of {}", MEMBERS.join(", "));
                     return Err(InvalidKeySettings::new("settings", other, expected));
                 }
             }
+            self.unread.remove(member);
         }
         Ok(self)
     }
@@ -112,21 +115,59 @@ impl KeySettings {
     /// As a store keeps them: JSON, or nothing if nothing was set.
     #[must_use]
     pub fn encode(&self) -> Option<String> {
-        let members = self.to_json();
+        let mut members = self.unread.clone();
+        members.extend(self.to_json());
         (!members.is_empty()).then(|| Value::Object(members).to_string())
     }
 
-    /// Settings that [`encode`](Self::encode) wrote. Ignores settings of later versions.
-    ///
-    /// # Errors
-    ///
-    /// [`Damaged`] if the text is none.
-    pub fn decode(text: Option<&str>) -> Result<Self, Damaged> {
-        let Some(text) = text else { return Ok(Self::default()) };
-        let damaged = Damaged("the settings of a key are none");
-        let mut members: Map<String, Value> = serde_json::from_str(text).map_err(|_| damaged)?;
-        members.retain(|name, _| MEMBERS.contains(&name.as_str()));
-        Self::from_json(&members).map_err(|_| damaged)
+    /// Settings that [`encode`](Self::encode) wrote, member by member: those of later versions, and those that are damaged,
+    /// are kept and have no effect, but see [`is_readable`](Self::is_readable).
+    #[must_use]
+    pub fn decode(text: Option<&str>) -> Self {
+        let mut settings = Self::default();
+        let Some(text) = text else { return settings };
+        let members: Map<String, Value> = serde_json::from_str(text).unwrap_or_else(|_| {
+            // Nobody knows which sites and pages they had.
+            ["hosts", "pages"]
+                .map(|member| (member.to_owned(), Value::from(text)))
+                .into_iter()
+                .collect()
+        });
+        for (member, value) in members {
+            settings = settings.with_stored(member, value);
+        }
+        settings
+    }
+
+    fn with_stored(mut self, member: String, value: Value) -> Self {
+        if let ("limits", Some(limits)) = (&*member, value.as_object()) {
+            let text =
+                |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            self.limits = limits.iter().map(|(name, value)| (name.clone(), text(value))).collect();
+            return self;
+        }
+        let members = Map::from_iter([(member, value)]);
+        match self.clone().with_json(&members) {
+            Ok(settings) => settings,
+            Err(_) => {
+                self.unread.extend(members);
+                self
+            }
+        }
+    }
+
+    /// Whether it is known which sites and pages the key has. If not, it [allows](Self::allows) nobody until both are set
+    /// again.
+    #[must_use]
+    pub fn is_readable(&self) -> bool {
+        !["hosts", "pages"].iter().any(|member| self.unread.contains_key(*member))
+    }
+
+    /// These settings, changed.
+    #[must_use]
+    pub fn changed(&self, change: &SettingsChange) -> Self {
+        // It was checked when it was made.
+        self.clone().with_json(&change.members).unwrap_or_else(|_| self.clone())
     }
 
     /// The name of the key, for people.
@@ -140,7 +181,7 @@ impl KeySettings {
     pub fn limits(&self, defaults: &Limits) -> Limits {
         let mut limits = defaults.clone();
         for (name, value) in &self.limits {
-            // Checked when they were set.
+            // One of a later version is none here.
             let _set = limits.set(name, value);
         }
         limits
@@ -153,6 +194,9 @@ impl KeySettings {
     /// (`null`), needs the host `none`.
     #[must_use]
     pub fn allows(&self, page: Option<&Source>, origin: Option<&str>) -> bool {
+        if !self.is_readable() {
+            return false;
+        }
         if self.hosts.is_empty() {
             return true;
         }
@@ -211,26 +255,61 @@ fn list<T>(
     elements.iter().map(read).collect()
 }
 
-fn limits(value: &Value) -> Result<BTreeMap<String, String>, InvalidKeySettings> {
+fn set_limits(
+    limits: &mut BTreeMap<String, String>,
+    value: &Value,
+) -> Result<(), InvalidKeySettings> {
     let members = match value {
-        Value::Null => return Ok(BTreeMap::new()),
+        Value::Null => {
+            limits.clear();
+            return Ok(());
+        }
         Value::Object(members) => members,
         _ => {
             let expected = "an object like {\"new_videos\": \"1000/day\"}".to_owned();
             return Err(InvalidKeySettings::of("limits", value, expected));
         }
     };
-    let mut checked = Limits::default();
-    let mut limits = BTreeMap::new();
     for (name, value) in members {
         let text = match value {
-            Value::String(text) => text.clone(),
+            Value::Null => {
+                Limits::check_name(name)?;
+                limits.remove(name);
+                continue;
+            }
+            Value::String(text) => text.trim().to_owned(),
             value => value.to_string(),
         };
-        checked.set(name, &text)?;
-        limits.insert(name.clone(), text.trim().to_owned());
+        Limits::default().set(name, &text)?;
+        limits.insert(name.clone(), text);
     }
-    Ok(limits)
+    Ok(())
+}
+
+/// A change of the settings of a key, by the members of a JSON object: see [`KeySettings::with_json`].
+///
+/// A store applies it to the settings that it has at that moment, so that two changes at once are both made.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SettingsChange {
+    members: Map<String, Value>,
+}
+
+impl SettingsChange {
+    /// Reads a change.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidKeySettings`] names the member, the value and the accepted values.
+    pub fn from_json(members: Map<String, Value>) -> Result<Self, InvalidKeySettings> {
+        KeySettings::from_json(&members)?;
+        Ok(Self { members })
+    }
+
+    /// Whether it changes limits, which protect the server from the users of a key.
+    #[must_use]
+    pub fn has_limits(&self) -> bool {
+        self.members.contains_key("limits")
+    }
 }
 
 /// A setting of a key that cannot be one.

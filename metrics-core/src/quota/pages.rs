@@ -96,7 +96,9 @@ impl Pages {
             return Some(page);
         }
         let is_full = charge.limits.pages as usize <= set.pages.len() || TOTAL_MAX <= *total;
-        let is_too_fast = !is_full && *is_read && charge.take(Kind::NewPages).is_err();
+        let (total_pages, max) = (set.pages.len() as u64, charge.limits.pages);
+        let is_too_fast =
+            !is_full && *is_read && charge.take_of(Kind::NewPages, total_pages, max).is_err();
         if is_full || is_too_fast {
             let pages = &self.tallies.pages;
             let tally = if is_full { &pages.too_many } else { &pages.too_many_new };
@@ -257,7 +259,8 @@ mod tests {
         assert_eq!(site.count(), 1);
         assert_eq!(site.admit("https://a.example/kept").as_deref(), Some("https://a.example/kept"));
         assert_eq!(site.admit("https://b.example/").as_deref(), Some("https://b.example/"));
-        assert_eq!(lock(&site.quotas.pages.known).total, site.count());
+        let total = lock(&site.quotas.pages.known).total;
+        assert_eq!(total, site.count());
         metrics.stop().await;
     }
 

@@ -5,8 +5,10 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use quick_cache::unsync::Cache;
+use tokio::time::Instant;
 
 use super::live::Entry;
 use super::{NotStored, lock};
@@ -18,15 +20,30 @@ use crate::video::Video;
 /// How many videos are remembered to be there: the ones that are watched at the moment.
 const REMEMBERED: usize = 16_384;
 
+/// For how long: videos without sessions are deleted, and count again when they come back.
+const REMEMBERED_FOR: Duration = Duration::from_secs(3_600);
+
 /// Which videos may be recorded.
 pub(super) struct Videos {
     max: u32,
-    there: Mutex<Cache<[u8; 16], ()>>,
+    there: Mutex<There>,
+}
+
+/// Videos that are known to be there.
+struct There {
+    since: Instant,
+    digests: Cache<[u8; 16], ()>,
+}
+
+impl There {
+    fn new() -> Self {
+        Self { since: Instant::now(), digests: Cache::new(REMEMBERED) }
+    }
 }
 
 impl Videos {
     pub(super) fn new(max: u32) -> Self {
-        Self { max, there: Mutex::new(Cache::new(REMEMBERED)) }
+        Self { max, there: Mutex::new(There::new()) }
     }
 
     /// Decides for each write whether its video may be recorded: it is there already, or may be added.
@@ -39,12 +56,15 @@ impl Videos {
         // Only the first write of a session can be of a video that is new.
         let new = || (0..).zip(writes).filter(|(_, write)| write.expected == 0);
         let digest = |write: &SessionWrite| write.subject.video.digest(&write.subject.key);
-        let mut asked: HashMap<[u8; 16], usize> = HashMap::new();
+        let mut asked: HashMap<[u8; 16], Vec<usize>> = HashMap::new();
         {
-            let there = lock(&self.there);
+            let mut there = lock(&self.there);
+            if REMEMBERED_FOR <= there.since.elapsed() {
+                *there = There::new();
+            }
             for (place, write) in new() {
-                if there.get(&digest(write)).is_none() {
-                    asked.entry(digest(write)).or_insert(place);
+                if there.digests.get(&digest(write)).is_none() {
+                    asked.entry(digest(write)).or_default().push(place);
                 }
             }
         }
@@ -53,26 +73,31 @@ impl Videos {
         }
         // In their order, so that the first of several new videos are added.
         let mut asked: Vec<_> = asked.into_iter().collect();
-        asked.sort_unstable_by_key(|(_, place)| *place);
-        let subject = |place: usize| &writes[place].subject;
+        asked.sort_unstable_by_key(|(_, places)| places[0]);
+        let subject = |places: &[usize]| &writes[places[0]].subject;
         let videos: Vec<(ApiKey, Video)> = asked
             .iter()
-            .map(|(_, place)| (subject(*place).key.clone(), subject(*place).video.clone()))
+            .map(|(_, places)| (subject(places).key.clone(), subject(places).video.clone()))
             .collect();
         let known = store.known_videos(&videos).await?;
         let mut added: HashMap<&ApiKey, u64> = HashMap::new();
         let mut refused = HashMap::new();
-        for ((digest, place), known) in asked.into_iter().zip(known) {
-            let added = added.entry(&subject(place).key).or_default();
+        for ((digest, places), known) in asked.into_iter().zip(known) {
+            let added = added.entry(&subject(&places).key).or_default();
             let admitted = if known.is_there {
                 Ok(())
             } else {
-                self.admit_new(&entries[place], known.videos_of_key + *added)
+                // Whoever may add it adds it for all: an address that may not keeps it from no other.
+                let admit =
+                    |place: &usize| self.admit_new(&entries[*place], known.videos_of_key + *added);
+                let mut verdicts = places.iter().map(admit);
+                let first = verdicts.next().unwrap_or(Ok(()));
+                first.or_else(|refusal| verdicts.find(Result::is_ok).unwrap_or(Err(refusal)))
             };
             match admitted {
                 Ok(()) => {
                     *added += u64::from(!known.is_there);
-                    lock(&self.there).insert(digest, ());
+                    lock(&self.there).digests.insert(digest, ());
                 }
                 Err(refusal) => drop(refused.insert(digest, refusal)),
             }
@@ -94,7 +119,7 @@ impl Videos {
             return Err(NotStored::TooManyVideos { videos_max });
         }
         if let Some(charge) = charge {
-            charge.take(Kind::NewVideos)?;
+            charge.take_of(Kind::NewVideos, videos, videos_max)?;
             charge.has_videos(videos + 1);
         }
         Ok(())

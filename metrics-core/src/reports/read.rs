@@ -142,7 +142,7 @@ impl<F: Fold> Wanted<F> {
 }
 
 /// Returns the videos of a scope without a list of their ids, if the scope names no identifiers.
-pub(super) fn all_of(scope: &VideoScope) -> Option<Videos> {
+pub(crate) fn all_of(scope: &VideoScope) -> Option<Videos> {
     match scope {
         VideoScope { identifiers: Some(_), .. } => None,
         VideoScope { key: Some(key), .. } => Some(Videos::OfKey(key.clone())),
@@ -336,7 +336,7 @@ impl Batch {
 }
 
 /// Splits heads into batches.
-fn batches(heads: &[BlockHead]) -> Vec<&[BlockHead]> {
+pub(crate) fn batches(heads: &[BlockHead]) -> Vec<&[BlockHead]> {
     let (mut batches, mut rest) = (Vec::new(), heads);
     while !rest.is_empty() {
         let mut sessions = 0;

@@ -3,14 +3,15 @@
 use std::collections::HashMap;
 
 use super::ReportError;
-use super::read::{Fold, Reading};
-use crate::block::{Columns, Groups};
+use super::read::{Fold, Reading, read_from};
+use crate::block::{Columns, Group, Groups, RowId};
 use crate::budget::Account;
 use crate::query::{Query, Scan, Selection};
 use crate::scan::buckets::{PlaysScanner, SourcesScanner};
 use crate::scan::engagement::{Furthest, PartsScanner, SecondsScanner};
 use crate::scan::{FieldsScanner, ScanError, Scanner, SessionFilter, VideoInfo};
-use crate::store::{VideoId, VideoRecord, VideoScope};
+use crate::store::{Store, VideoId, VideoRecord, VideoScope};
+use crate::upkeep::{Erasure, Selected};
 use crate::video::Video;
 
 /// Adds up columns of sessions.
@@ -80,6 +81,56 @@ impl Scans for Counter {
     fn bytes(&self) -> usize {
         0
     }
+}
+
+/// Counts the sessions of an erasure.
+pub(super) struct Selecting {
+    filter: SessionFilter,
+    session: Option<RowId>,
+    selected: Selected,
+}
+
+impl Scans for Selecting {
+    fn groups(&self) -> Groups {
+        match self.session {
+            Some(_) => self.filter.groups().with(Group::RowIds),
+            None => self.filter.groups(),
+        }
+    }
+
+    fn wants_video(&self, video: &VideoInfo<'_>) -> bool {
+        self.filter.wants_video(video)
+    }
+
+    fn add(&mut self, video: &VideoInfo<'_>, columns: &Columns) -> Result<(), ScanError> {
+        let mut picked = self.filter.sessions(video, columns)?;
+        if self.session.is_some() {
+            picked.retain(|session| columns.row_id(*session) == self.session);
+        }
+        let first = picked.first().map(|session| columns.starts.get_ms(*session));
+        self.selected.count(picked.len() as u64, first);
+        Ok(())
+    }
+
+    fn bytes(&self) -> usize {
+        0
+    }
+}
+
+/// Counts the sessions that an erasure selects, at one moment.
+pub(crate) async fn count(
+    store: &dyn Store,
+    erasure: &Erasure,
+    account: &Account,
+) -> Result<Selected, ReportError> {
+    let selection = erasure.scan.selection.for_stores();
+    let (filter, reading) = picked(&Scan { selection, ..erasure.scan.clone() });
+    let session = erasure.session.map(RowId::from);
+    let selecting = Selecting { filter, session, selected: Selected::default() };
+    let fold = Scanning::new(selecting, &reading, account);
+    let mut snapshot = store.snapshot().await?;
+    let Scanning { scanner, .. } = read_from(&mut *snapshot, &reading, fold).await?;
+    Ok(scanner.selected)
 }
 
 /// A scanner, with the videos whose sessions it takes.

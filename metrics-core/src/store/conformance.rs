@@ -76,6 +76,7 @@ macro_rules! store_conformance {
             an_unknown_key_is_not_revoked,
             a_key_is_added_with_its_settings,
             settings_of_a_key_are_replaced,
+            changes_of_a_key_at_once_are_all_made,
             a_restored_key_is_valid,
             an_unknown_key_is_not_changed,
             a_session_is_loaded_as_it_was_committed,

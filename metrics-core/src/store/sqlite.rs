@@ -238,6 +238,26 @@ impl SqliteStore {
         .await
     }
 
+    /// The same on a connection for reports, when one may run.
+    async fn report<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        query: impl FnOnce(&mut SqliteConnection) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Error> {
+        // Never closed.
+        let running = Arc::clone(&self.running).acquire_owned().await;
+        let mut reader = self.snapshots.lend(&self.place).await?;
+        let place = Arc::clone(&self.place);
+        blocking(operation, move || {
+            let _running = running;
+            let connection = reader.connection()?;
+            let read = query(connection);
+            place.mend_reader(connection, &read);
+            read
+        })
+        .await
+    }
+
     /// Runs `query` in a transaction on the connection that writes. The same holds for it.
     async fn write<T: Send + 'static>(
         &self,
@@ -388,6 +408,17 @@ impl Store for SqliteStore {
         let videos = videos.to_vec();
         self.read("look up videos", move |connection| {
             connection.transaction(|connection| read::known_videos(connection, &videos))
+        })
+        .await
+    }
+
+    async fn count_videos(&self, keys: &[ApiKey]) -> Result<Vec<u64>, Error> {
+        let keys = keys.to_vec();
+        self.report("count videos", move |connection| {
+            Ok(keys
+                .iter()
+                .map(|key| read::count_videos(connection, key))
+                .collect::<Result<_, _>>()?)
         })
         .await
     }

@@ -50,6 +50,7 @@ use self::open::Edition;
 pub(super) use self::outdated::Outdated;
 use self::snapshot::TimescaleSnapshot;
 use self::types::{timestamp, unix_ms};
+use self::unused::Examined;
 use super::failure::Failure;
 use super::{
     Cause, Error, Found, Instance, KEYS_POLL, KeyChange, KeyId, KeyRecord, KnownVideo, Migrations,
@@ -73,6 +74,12 @@ const GRACE: Duration = Duration::from_secs(10);
 /// How many connections record: one commits, one looks at keys, one tells that this instance is alive.
 const RECORDING: u32 = 3;
 
+/// How long it may take to find unused pages: one column of all closed sessions is read for that.
+const EXAMINE_MAX: Duration = Duration::from_secs(3_600);
+
+/// How many connections do so, each for as long as it takes.
+const EXAMINING: u32 = 1;
+
 /// How many connections listen for keys that change.
 const LISTENING: u32 = 1;
 
@@ -87,7 +94,7 @@ const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 #[non_exhaustive]
 pub struct TimescaleOptions {
     /// How many connections are opened at most, at least [`CONNECTIONS_MIN`](Self::CONNECTIONS_MIN). All but four
-    /// are for reports.
+    /// are for reports. One more is open while pages without sessions are searched for, after sessions were deleted.
     pub connections: u32,
     /// What is done about tables that are not up to date.
     pub migrations: Migrations,
@@ -137,6 +144,7 @@ pub struct TimescaleStore {
     edition: Edition,
     recording: Lane,
     reports: Lane,
+    upkeep: Lane,
     ids: Arc<Ids>,
     news: watch::Receiver<News>,
     listener: AbortHandle,
@@ -179,6 +187,7 @@ impl TimescaleStore {
         Ok(Self {
             recording: Lane::new(&target, Purpose::Recording, COMMIT_MAX, RECORDING)?,
             reports: Lane::new(&target, Purpose::Reports, STATEMENT_MAX, reports)?,
+            upkeep: Lane::new(&target, Purpose::Upkeep, EXAMINE_MAX, EXAMINING)?,
             target,
             edition,
             ids: Arc::default(),
@@ -205,10 +214,44 @@ impl TimescaleStore {
         done.inspect_err(|err| self.close_outdated(err))
     }
 
+    /// Deletes videos without sessions, at most `limit`.
+    async fn delete_unused_videos(&self, limit: u32) -> Result<u64, Error> {
+        let found = self
+            .report("find unused videos", move |connection| {
+                unused::find_videos(connection, limit).boxed()
+            })
+            .await?;
+        if found.is_empty() {
+            return Ok(0);
+        }
+        let ids = Arc::clone(&self.ids);
+        self.record("delete unused videos", move |connection| {
+            async move {
+                let deleted = unused::delete_videos(connection, &found).await;
+                ids.clear();
+                deleted
+            }
+            .boxed()
+        })
+        .await
+    }
+
+    /// Examines pages that may have no session, on a connection that is closed again.
+    async fn examine_pages(&self, after: i64) -> Result<Examined, Error> {
+        let examined = self
+            .upkeep
+            .run(&self.target, "find unused pages", move |connection| {
+                unused::examine(connection, after).boxed()
+            })
+            .await;
+        self.upkeep.pool.retain(|_, _| false);
+        examined.inspect_err(|err| self.close_outdated(err))
+    }
+
     /// Closes connections that may have loaded a library that was replaced. Those in use are closed when they fail.
     fn close_outdated(&self, err: &Error) {
         if is_outdated(err) {
-            for lane in [&self.recording, &self.reports] {
+            for lane in [&self.recording, &self.reports, &self.upkeep] {
                 lane.pool.retain(|_, _| false);
             }
         }
@@ -318,7 +361,8 @@ impl Lane {
     ) -> Result<T, Error> {
         let connection = self.get().await?;
         let (answer, answered) = oneshot::channel();
-        let is_report = self.purpose == Purpose::Reports;
+        // Nothing but recording changes anything.
+        let is_report = self.purpose != Purpose::Recording;
         let limit = self.statement_max + GRACE;
         let began = Instant::now();
         tokio::spawn(to_its_end(connection, target.clone(), is_report, limit, query, answer));
@@ -452,6 +496,14 @@ impl Store for TimescaleStore {
         .await
     }
 
+    async fn count_videos(&self, keys: &[ApiKey]) -> Result<Vec<u64>, Error> {
+        let keys = keys.to_vec();
+        self.report("count videos", move |connection| {
+            async move { ids::count_videos(connection, &keys).await }.boxed()
+        })
+        .await
+    }
+
     async fn add_videos(&self, videos: &[(ApiKey, Video)]) -> Result<Vec<(KeyId, VideoId)>, Error> {
         let (ids, videos) = (Arc::clone(&self.ids), videos.to_vec());
         self.record("add videos", move |connection| {
@@ -505,18 +557,22 @@ impl Store for TimescaleStore {
     }
 
     async fn delete_unused(&self, limit: u32) -> Result<Unused, Error> {
-        let ids = Arc::clone(&self.ids);
-        self.record("delete unused videos and pages", move |connection| {
-            async move {
-                let videos = unused::delete_videos(connection, limit).await?;
-                if 0 < videos {
-                    ids.clear();
-                }
-                Ok(Unused { videos, pages: unused::delete_pages(connection).await? })
-            }
-            .boxed()
-        })
-        .await
+        let videos = self.delete_unused_videos(limit).await?;
+        if 0 < videos {
+            // Pages once, after all videos.
+            return Ok(Unused { videos, pages: 0 });
+        }
+        let (mut pages, mut next) = (0, Some(0));
+        while let Some(after) = next {
+            let examined = self.examine_pages(after).await?;
+            next = examined.next;
+            pages += self
+                .record("delete unused pages", move |connection| {
+                    async move { unused::delete_pages(connection, &examined).await }.boxed()
+                })
+                .await?;
+        }
+        Ok(Unused { videos, pages })
     }
 
     async fn retention_clock(&self) -> Result<Option<DateTime<Utc>>, Error> {

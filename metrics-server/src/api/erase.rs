@@ -8,15 +8,17 @@ use hyper::{Response, StatusCode};
 use metrics_core::key::SessionId;
 use metrics_core::query::{Period, instant};
 use metrics_core::store::Store;
-use metrics_core::upkeep::{Erased, Erasure, count_selected, erase};
-use metrics_core::{Metrics, SESSION_BYTES_MAX, Timeframe};
+use metrics_core::upkeep::{Erased, Erasure, erase};
+use metrics_core::{Metrics, SESSION_BYTES_MAX};
 use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::Mutex;
 
 use super::params::Params;
+use crate::answer::Making;
 use crate::error::Error;
 use crate::response::{self, Body};
+use crate::service::within_time;
 
 /// The parameters that select sessions, of which there must be one.
 const SELECTORS: [&str; 5] = ["identifier", "query", "page", "session_id", "timeframe"];
@@ -44,8 +46,8 @@ pub struct EraseSelection {
 }
 
 impl EraseSelection {
-    /// Reads the parameters that select sessions. Those that start later than `now` are among them only if the timeframe
-    /// names a later end.
+    /// Reads the parameters that select sessions. Without a timeframe, those are among them whose start a wrong clock dated
+    /// later than `now`; viewers who begin while others are erased are not.
     ///
     /// # Errors
     ///
@@ -70,7 +72,9 @@ impl EraseSelection {
         };
         let period = period(params, now)?;
         let key = selection.key.clone();
-        let mut erasure = Erasure::of(selection).during(period.from_ms, period.to_ms);
+        let mut erasure = Erasure::of(selection)
+            .during(period.from_ms, period.to_ms)
+            .new_from(now.timestamp_millis().saturating_add(1));
         if let Some(prefix) = text("page", PAGE_BYTES_MAX)? {
             erasure = erasure.on_page(prefix);
         }
@@ -88,27 +92,43 @@ impl EraseSelection {
         (instant(self.erasure.scan.from_ms), instant(self.erasure.scan.to_ms))
     }
 
-    /// Deletes the sessions, and logs how many, without saying which.
+    /// Deletes the sessions, no more than `at_most`, and logs the beginning and the end, without saying which sessions.
     ///
     /// # Errors
     ///
     /// [`metrics_core::store::Error`] if the store could not; the same call goes on with what is left.
-    pub async fn erase(&self, store: &dyn Store) -> Result<Erased, metrics_core::store::Error> {
-        let erased = erase(store, &self.erasure).await?;
+    pub async fn erase(
+        &self,
+        store: &dyn Store,
+        at_most: Option<u64>,
+    ) -> Result<Erased, metrics_core::store::Error> {
+        let by = &*self.by;
+        tracing::info!(by, at_most, "erasing sessions on request");
+        let erasure = Erasure { at_most, ..self.erasure.clone() };
+        let erased = erase(store, &erasure).await.inspect_err(|err| {
+            tracing::error!(
+                by,
+                error = err as &dyn std::error::Error,
+                "an erasure on request failed; some sessions may be erased, and the same request goes on with the others"
+            );
+        })?;
         tracing::info!(
             sessions = erased.sessions.sessions,
             videos = erased.videos,
             pages = erased.pages,
-            by = %self.by,
+            are_left = erased.is_cut,
+            by,
             "erased sessions on request"
         );
         Ok(erased)
     }
 }
 
+/// The starts that are selected: all of them without a timeframe.
 fn period(params: &Params, now: DateTime<Utc>) -> Result<Period, Error> {
-    let timeframe = params.get("timeframe").map(super::query::read_timeframe).transpose()?;
-    let Period { from_ms, to_ms } = timeframe.unwrap_or(Timeframe::ALL).period(now, None);
+    let all = Period { from_ms: FROM_MS_MIN, to_ms: TO_MS_MAX };
+    let Some(timeframe) = params.get("timeframe") else { return Ok(all) };
+    let Period { from_ms, to_ms } = super::query::read_timeframe(timeframe)?.period(now, None);
     let within = |ms: i64| ms.clamp(FROM_MS_MIN, TO_MS_MAX);
     Ok(Period { from_ms: within(from_ms), to_ms: within(to_ms) })
 }
@@ -135,26 +155,35 @@ struct AnswerTimeframe {
 pub(crate) struct Erasing(Arc<Mutex<()>>);
 
 impl Erasing {
-    /// `POST /erase`: counts the sessions, or deletes them if `expect` is at least as many.
+    /// `POST /erase`: counts the sessions, or deletes them if `expect` is at least as many. The count is a report like any
+    /// other; `making` ends with it.
     pub(crate) async fn respond(
         &self,
         metrics: &Metrics,
+        making: Making,
         headers: &HeaderMap,
         params: Params,
     ) -> Result<Response<Body>, Error> {
         check(headers, &params)?;
         let selected = EraseSelection::read(&params, metrics.now())?;
         let is_dry = params.get("dry_run").is_none() || params.flag("dry_run")?;
-        // One at a time: each reads much of the store.
-        let erasing = Arc::clone(&self.0).try_lock_owned().map_err(|_| Error::Busy)?;
-        let sessions = count_selected(metrics.store(), &selected.erasure).await?.sessions;
+        let expected = params.whole_or_none("expect", 0..=u64::MAX >> 11)?;
+        // Of deletions one at a time: each reads much of the store.
+        let erasing = Arc::clone(&self.0);
+        let erasing = (!is_dry).then(|| erasing.try_lock_owned()).transpose();
+        let erasing = erasing.map_err(|_| Error::Busy)?;
+        let counting = async {
+            let reports = metrics.reports().within(&making.account);
+            Ok(reports.selected(&selected.erasure).await?.sessions)
+        };
+        let sessions = within_time(counting).await?;
+        drop(making);
         let mut answer = answer(&selected, is_dry, sessions);
-        if !is_dry {
-            let expected =
-                params.whole_or_none("expect", 0..=u64::MAX >> 11)?.ok_or_else(|| {
-                    let needed = "is needed beside `dry_run: false`: the `sessions` of a dry run";
-                    Error::parameter("expect", needed)
-                })?;
+        if let Some(erasing) = erasing {
+            let expected = expected.ok_or_else(|| {
+                let needed = "is needed beside `dry_run: false`: the `sessions` of a dry run";
+                Error::parameter("expect", needed)
+            })?;
             if expected < sessions {
                 return Err(Error::MoreThanExpected { expected, sessions });
             }
@@ -162,11 +191,17 @@ impl Erasing {
             // It goes on if the client does not wait.
             let erasing = tokio::spawn(async move {
                 let _erasing = erasing;
-                selected.erase(metrics.store()).await
+                selected.erase(metrics.store(), Some(expected)).await
             });
             let erased = erasing.await.map_err(|_| Error::Busy)??;
+            if erased.is_cut {
+                return Err(Error::MoreSince { erased: erased.sessions.sessions });
+            }
             answer.sessions = erased.sessions.sessions;
-            (answer.videos, answer.pages) = (Some(erased.videos), Some(erased.pages));
+            // They may have been those of other keys.
+            if params.has_all_keys() {
+                (answer.videos, answer.pages) = (Some(erased.videos), Some(erased.pages));
+            }
         }
         Ok(response::json(StatusCode::OK, &answer))
     }

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use hyper::{Response, StatusCode};
-use metrics_core::key::{InvalidKeySettings, KeySettings};
+use metrics_core::key::{InvalidKeySettings, KeySettings, SettingsChange};
 use metrics_core::store::{KeyChange, KeyRecord};
 use metrics_core::{ApiKey, Metrics, Usage};
 use percent_encoding::percent_decode_str;
@@ -111,6 +111,7 @@ pub(crate) async fn create(
             key
         }
     };
+    check_limits(granted, members.contains_key("limits"))?;
     let settings = KeySettings::from_json(&members)?;
     if !metrics.add_key(&key, settings).await? {
         return Err(Error::KeyExists);
@@ -141,8 +142,13 @@ pub(crate) async fn change(
     let record = record.ok_or(Error::NoSuchKey)?;
     let mut changes = Vec::new();
     if !members.is_empty() {
-        let settings = record.settings.clone().with_json(&members)?;
-        changes.push(KeyChange::Settings(settings));
+        let change = SettingsChange::from_json(members)?;
+        check_limits(granted, change.has_limits())?;
+        changes.push(KeyChange::Settings(change));
+    }
+    // Who revoked it may have had a reason that its users do not know.
+    if revoked == Some(false) && !granted.is_all() {
+        return Err(Error::Forbidden);
     }
     changes.extend(revoked.map(|revoked| {
         if revoked { KeyChange::Revoke(metrics.now()) } else { KeyChange::Restore }
@@ -155,6 +161,11 @@ pub(crate) async fn change(
     let changed = metrics.keys().await?.into_iter().find(|it| it.key == record.key);
     let changed = changed.ok_or(Error::NoSuchKey)?;
     Ok(response::json(StatusCode::OK, &Key::new(&changed, None)))
+}
+
+/// Limits protect the server from those who have some keys, so that only whoever may do everything sets them.
+fn check_limits(granted: &Granted, has_limits: bool) -> Result<(), Error> {
+    if has_limits && !granted.is_all() { Err(Error::Forbidden) } else { Ok(()) }
 }
 
 /// `DELETE /keys/{id}`: revokes the key, whose id is the key, raw or percent-encoded.

@@ -100,6 +100,11 @@ impl Params {
         Self { granted, ..self }
     }
 
+    /// Whether the sender may read sessions of every key.
+    pub(crate) fn has_all_keys(&self) -> bool {
+        self.granted.is_all()
+    }
+
     /// Parameters that are read already.
     #[cfg(feature = "binary")]
     pub(crate) fn of(values: Map<String, Value>) -> Self {

@@ -28,7 +28,7 @@ pub(crate) async fn erase_sessions(
         writeln!(io::stdout(), "{} would be erased", described(counted))?;
         return Ok(());
     }
-    let erased = selected.erase(store).await?;
+    let erased = selected.erase(store, None).await?;
     writeln!(io::stdout(), "erased {}", all_of(&erased))?;
     Ok(())
 }

@@ -47,10 +47,8 @@ pub(crate) async fn see_to_keys(
             }
             writeln!(io::stdout(), "{}", key.as_str())?;
         }
-        KeysCommand::Change(key, members) => {
-            let record = store.keys().await?.into_iter().find(|record| record.key == *key);
-            let settings = record.ok_or(UNKNOWN_KEY)?.settings.with_json(members)?;
-            change(store, key, &KeyChange::Settings(settings)).await?;
+        KeysCommand::Change(key, settings) => {
+            change(store, key, &KeyChange::Settings(settings.clone())).await?;
         }
         KeysCommand::Revoke(key) => change(store, key, &KeyChange::Revoke(Utc::now())).await?,
         KeysCommand::Restore(key) => change(store, key, &KeyChange::Restore).await?,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use chrono::Utc;
 use metrics_core::ApiKey;
-use metrics_core::key::KeySettings;
+use metrics_core::key::{InvalidKeySettings, KeySettings, SettingsChange};
 use serde_json::{Map, Value};
 
 use super::{ConfigError, Database, Setting, database};
@@ -81,7 +81,7 @@ pub enum KeysCommand {
     /// Add this one, or a new one, with these settings.
     Create(Option<ApiKey>, KeySettings),
     /// Replace the settings of this one that are members of the object.
-    Change(ApiKey, Map<String, Value>),
+    Change(ApiKey, SettingsChange),
     /// Revoke this one.
     Revoke(ApiKey),
     /// Make this one valid again.
@@ -259,7 +259,7 @@ pub(super) struct SettingsFlags {
     page_pattern: Vec<String>,
 
     /// A limit of the key, like `new_videos=1000/day`, or `videos=5000`, with the names in
-    /// `METRICS_LIMITS`; can be repeated
+    /// `METRICS_LIMITS`; can be repeated. Others stay; `videos=` removes one, an empty value all
     #[arg(long, value_name = "NAME=VALUE")]
     limit: Vec<String>,
 }
@@ -281,11 +281,15 @@ impl SettingsFlags {
             members.insert("pages".to_owned(), list(self.page_pattern));
         }
         if !self.limit.is_empty() {
-            let limits = self.limit.iter().filter(|limit| !limit.is_empty()).map(|limit| {
-                let (name, value) = limit.split_once('=').unwrap_or((limit, ""));
-                (name.to_owned(), Value::from(value))
+            let limits = self.limit.iter().filter(|limit| !limit.is_empty());
+            let limits = limits.map(|limit| match limit.split_once('=') {
+                Some((name, "")) => (name.to_owned(), Value::Null),
+                Some((name, value)) => (name.to_owned(), value.into()),
+                None => (limit.clone(), "".into()),
             });
-            members.insert("limits".to_owned(), Value::Object(limits.collect()));
+            let limits: Map<_, _> = limits.collect();
+            let limits = if limits.is_empty() { Value::Null } else { Value::Object(limits) };
+            members.insert("limits".to_owned(), limits);
         }
         members
     }
@@ -294,24 +298,22 @@ impl SettingsFlags {
 impl KeysFlags {
     fn read(self) -> Result<KeysCommand, ConfigError> {
         let read = |key: &str| read_key("KEY", key);
-        let check = |members: &Map<String, Value>| {
-            KeySettings::from_json(members).map_err(|err| ConfigError::Refused(err.to_string()))
-        };
+        let refused = |err: InvalidKeySettings| ConfigError::Refused(err.to_string());
         Ok(match self {
             Self::List { format } => KeysCommand::List(format),
             Self::Create { key, settings } => {
-                let settings = check(&settings.members())?;
+                let settings = KeySettings::from_json(&settings.members()).map_err(refused)?;
                 KeysCommand::Create(key.as_deref().map(read).transpose()?, settings)
             }
             Self::Change { key, settings } => {
                 let members = settings.members();
-                check(&members)?;
                 if members.is_empty() {
                     let line =
                         "a setting to change is missing: --name, --host, --page-pattern or --limit";
                     return Err(ConfigError::Refused(line.to_owned()));
                 }
-                KeysCommand::Change(read(&key)?, members)
+                let change = SettingsChange::from_json(members).map_err(refused)?;
+                KeysCommand::Change(read(&key)?, change)
             }
             Self::Revoke { key } => KeysCommand::Revoke(read(&key)?),
             Self::Restore { key } => KeysCommand::Restore(read(&key)?),
@@ -359,7 +361,7 @@ pub(super) struct EraseFlags {
     session_id: Option<String>,
 
     /// Sessions that started then: a date, "7 days", an RFC 3339 time from which on, or
-    /// `{"from": ..., "to": ...}` [default: until now]
+    /// `{"from": ..., "to": ...}` [default: whenever]
     #[arg(long)]
     timeframe: Option<String>,
 

@@ -413,10 +413,20 @@ fn settings_of_keys_are_read() {
     let expected = metrics_core::key::KeySettings::from_json(members).unwrap();
     let created = KeysCommand::Create(Some(key.clone()), expected);
     assert_eq!(read(&flags, &[]).unwrap().command, Command::Keys(created));
-    let change = ["keys", "change", "my-key", "--name", "", "--host", ""];
-    let members = serde_json::json!({ "name": "", "hosts": [] }).as_object().unwrap().clone();
-    let changed = KeysCommand::Change(key.clone(), members);
-    assert_eq!(read(&change, &[]).unwrap().command, Command::Keys(changed));
+    for (flags, members) in [
+        (&["--name", "", "--host", ""][..], serde_json::json!({ "name": "", "hosts": [] })),
+        (
+            &["--limit", "joins=", "--limit", "videos=5"],
+            serde_json::json!({ "limits": { "joins": null, "videos": "5" } }),
+        ),
+        (&["--limit", ""], serde_json::json!({ "limits": null })),
+    ] {
+        let change = [&["keys", "change", "my-key"], flags].concat();
+        let members = members.as_object().unwrap().clone();
+        let expected = metrics_core::key::SettingsChange::from_json(members).unwrap();
+        let changed = KeysCommand::Change(key.clone(), expected);
+        assert_eq!(read(&change, &[]).unwrap().command, Command::Keys(changed));
+    }
     let restored = Command::Keys(KeysCommand::Restore(key));
     assert_eq!(read(&["keys", "restore", "my-key"], &[]).unwrap().command, restored);
     for (flags, expected) in [

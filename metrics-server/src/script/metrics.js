@@ -275,7 +275,7 @@ class Link {
   // The server does not take a session or some of its events: nothing from here, those never, or not now.
   refuse(session, reason, entries) {
     if (/^(invalid key|opted out|bot|origin not allowed)$/.test(reason)) this.silence(reason);
-    else if (/^(\x60|missing|a session)|videos/.test(reason)) session.remove(entries.length ? entries : session.events);
+    else if (/^(\x60|missing|a session|the key has)/.test(reason)) session.remove(entries.length ? entries : session.events);
     // Whatever it is may pass, but for too many channels on one websocket.
     else if (this.open && !/channels/.test(reason)) this.lose(this.socket);
   }
@@ -308,6 +308,8 @@ class Link {
     if (!response.ok) return false;
     this.blocked ||= !this.worked && this.failures >= TRIES;
     const { rejected } = await response.json();
+    // What was taken counts once when it comes again.
+    if (rejected.some(({ reason }) => /^the rate limit/.test(reason))) return false;
     session.remove(entries);
     for (const { reason } of rejected) this.refuse(session, reason, entries);
     return true;

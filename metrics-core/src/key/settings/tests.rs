@@ -125,7 +125,7 @@ fn settings_are_replaced_one_by_one() {
     });
     let full = settings(&all).unwrap();
     assert_eq!(Value::Object(full.to_json()), all);
-    assert_eq!(KeySettings::decode(full.encode().as_deref()), Ok(full.clone()));
+    assert_eq!(KeySettings::decode(full.encode().as_deref()), full);
     let changed =
         full.with_json(json!({ "name": null, "pages": [] }).as_object().unwrap()).unwrap();
     assert_eq!(
@@ -135,9 +135,60 @@ fn settings_are_replaced_one_by_one() {
     let limits = changed.limits(&Limits::default());
     assert_eq!((limits.videos, limits.joins.per_key), (5, "7/day".parse().ok()));
     assert_eq!(KeySettings::default().encode(), None);
-    assert_eq!(KeySettings::decode(None), Ok(KeySettings::default()));
-    assert_eq!(KeySettings::decode(Some("{\"later\": 1}")), Ok(KeySettings::default()));
-    assert!(KeySettings::decode(Some("{\"hosts\": 1}")).is_err());
+    assert_eq!(KeySettings::decode(None), KeySettings::default());
+}
+
+#[test]
+fn limits_are_replaced_one_by_one() {
+    let full = settings(&json!({ "limits": { "videos": 5, "joins": "7/day", "events": "none" } }));
+    let change = |settings: &KeySettings, limits: Value| {
+        let members = json!({ "limits": limits });
+        settings.changed(&SettingsChange::from_json(members.as_object().unwrap().clone()).unwrap())
+    };
+    let changed = change(&full.unwrap(), json!({ "videos": 6, "joins": null, "new_pages": null }));
+    assert_eq!(
+        Value::Object(changed.to_json()),
+        json!({ "limits": { "videos": "6", "events": "none" } })
+    );
+    assert_eq!(change(&changed, json!({})), changed);
+    assert_eq!(change(&changed, Value::Null), KeySettings::default());
+    let unknown = json!({ "limits": { "vidoes": null } });
+    let unknown = SettingsChange::from_json(unknown.as_object().unwrap().clone());
+    assert!(unknown.unwrap_err().to_string().contains("one of videos, pages"));
+}
+
+/// Whatever a store has, as much of it counts as can be read, and nothing of it is lost by a change of something else.
+#[test]
+fn settings_of_later_versions_and_damaged_ones_are_kept() {
+    let decode = |stored: &Value| KeySettings::decode(Some(&stored.to_string()));
+    let later = json!({ "colour": 7, "name": "Shop", "hosts": ["a.example"], "limits": { "videos": "5", "replays": "9/week" } });
+    let settings = decode(&later);
+    assert_eq!((settings.name(), settings.is_readable()), (Some("Shop"), true));
+    assert!(settings.allows(Source::parse("https://a.example/").as_ref(), None));
+    assert!(!settings.allows(Source::parse("https://b.example/").as_ref(), None));
+    assert_eq!(settings.limits(&Limits::default()).videos, 5);
+    let renamed = json!({ "name": "Other" }).as_object().unwrap().clone();
+    let renamed = settings.changed(&SettingsChange::from_json(renamed).unwrap());
+    let stored: Value = serde_json::from_str(&renamed.encode().unwrap()).unwrap();
+    let expected =
+        json!({ "colour": 7, "name": "Other", "hosts": ["a.example"], "limits": later["limits"] });
+    assert_eq!(stored, expected);
+
+    // Nobody may send where it is not known who may, or which pages are personal.
+    let page = Source::parse("https://a.example/");
+    for damaged in [json!({ "hosts": 1 }), json!({ "pages": ["reset"] }), json!(7), json!("{")] {
+        let settings = decode(&damaged);
+        assert!(!settings.is_readable() && !settings.allows(page.as_ref(), None), "{damaged}");
+        assert_eq!(KeySettings::decode(settings.encode().as_deref()), settings);
+        let mended = json!({ "hosts": null, "pages": null }).as_object().unwrap().clone();
+        let mended = settings.changed(&SettingsChange::from_json(mended).unwrap());
+        assert_eq!(mended, KeySettings::default());
+    }
+    for harmless in
+        [json!({ "name": 7 }), json!({ "limits": 7 }), json!({ "limits": { "joins": [] } })]
+    {
+        assert!(decode(&harmless).allows(page.as_ref(), None), "{harmless}");
+    }
 }
 
 #[test]
@@ -218,7 +269,7 @@ proptest! {
         let members = json!({ "name": text, "hosts": [text], "pages": [text], "limits": { text: host } });
         for (member, value) in members.as_object().unwrap() {
             if let Ok(settings) = settings(&json!({ member: value })) {
-                prop_assert_eq!(KeySettings::decode(settings.encode().as_deref()), Ok(settings));
+                prop_assert_eq!(KeySettings::decode(settings.encode().as_deref()), settings);
             }
         }
     }

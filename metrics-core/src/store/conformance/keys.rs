@@ -1,10 +1,10 @@
 //! Keys come, and are revoked.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::draft::{later, start};
-use super::older;
-use crate::key::{ApiKey, KeySettings};
+use super::{join_all, older};
+use crate::key::{ApiKey, KeySettings, SettingsChange};
 use crate::query::Selection;
 use crate::store::{KeyChange, KeyRecord, Outcome, Rewrite, Store};
 
@@ -96,23 +96,61 @@ pub async fn a_key_is_added_with_its_settings(store: &dyn Store) {
     assert_eq!(store.keys().await.expect("listed"), [record]);
 }
 
-/// Settings replace those before as a whole, of one key, whether it is revoked or not.
+/// Settings that are named replace those before, of one key, whether it is revoked or not.
 pub async fn settings_of_a_key_are_replaced(store: &dyn Store) {
     let record = KeyRecord::new(ApiKey::generate(), start());
     let other = KeyRecord { settings: settings(), ..KeyRecord::new(ApiKey::generate(), later(1)) };
     assert!(store.add_key(&record).await.expect("stored"));
     assert!(store.add_key(&other).await.expect("stored"));
-    for (settings, disabled_at) in
-        [(settings(), None), (KeySettings::default(), Some(later(2))), (settings(), Some(later(2)))]
-    {
+    let all = Value::Object(settings().to_json());
+    let none = json!({ "name": null, "hosts": null, "pages": null, "limits": null });
+    let one = json!({ "name": "Other", "limits": { "joins": null } });
+    let mut rest = all.clone();
+    rest["name"] = "Other".into();
+    rest["limits"] = json!({ "pages": "500" });
+    for (change, expected, disabled_at) in [
+        (&all, &all, None),
+        (&one, &rest, Some(later(2))),
+        (&none, &json!({}), Some(later(2))),
+        (&all, &all, Some(later(2))),
+    ] {
         if let Some(at) = disabled_at {
             assert!(store.revoke_key(&record.key, at).await.expect("stored"));
         }
-        let change = KeyChange::Settings(settings.clone());
-        assert!(store.change_key(&record.key, &change).await.expect("stored"));
+        assert!(store.change_key(&record.key, &changing(change)).await.expect("stored"));
+        let settings = KeySettings::from_json(expected.as_object().expect("an object"));
+        let settings = settings.expect("settings");
         let changed = KeyRecord { settings, disabled_at, ..record.clone() };
         assert_eq!(store.keys().await.expect("listed"), [changed, other.clone()]);
     }
+}
+
+/// Changes of one key at once are all made.
+pub async fn changes_of_a_key_at_once_are_all_made(store: &dyn Store) {
+    let record = KeyRecord::new(ApiKey::generate(), start());
+    assert!(store.add_key(&record).await.expect("stored"));
+    let changes = [
+        json!({ "name": "Shop" }),
+        json!({ "hosts": ["a.example"] }),
+        json!({ "limits": { "joins": "1/day" } }),
+        json!({ "limits": { "events": "2/day" } }),
+        json!({ "limits": { "videos": "3" } }),
+    ];
+    join_all(changes.iter().map(|change| async {
+        assert!(store.change_key(&record.key, &changing(change)).await.expect("stored"));
+    }))
+    .await;
+    let settings = &store.keys().await.expect("listed")[0].settings;
+    let expected = json!({
+        "name": "Shop", "hosts": ["a.example"],
+        "limits": { "joins": "1/day", "events": "2/day", "videos": "3" },
+    });
+    assert_eq!(Value::Object(settings.to_json()), expected);
+}
+
+fn changing(members: &Value) -> KeyChange {
+    let members = members.as_object().expect("an object").clone();
+    KeyChange::Settings(SettingsChange::from_json(members).expect("settings"))
 }
 
 /// A revoked key can be restored, and revoked again.
@@ -134,8 +172,8 @@ pub async fn a_restored_key_is_valid(store: &dyn Store) {
 pub async fn an_unknown_key_is_not_changed(store: &dyn Store) {
     let record = KeyRecord::new(ApiKey::generate(), start());
     assert!(store.add_key(&record).await.expect("stored"));
-    for change in [KeyChange::Restore, KeyChange::Settings(settings()), KeyChange::Revoke(start())]
-    {
+    let named = changing(&json!({ "name": "Shop" }));
+    for change in [KeyChange::Restore, named, KeyChange::Revoke(start())] {
         assert!(!store.change_key(&ApiKey::generate(), &change).await.expect("stored"));
     }
     assert_eq!(store.keys().await.expect("listed"), [record]);

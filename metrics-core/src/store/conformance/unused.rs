@@ -50,6 +50,9 @@ pub async fn videos_without_sessions_are_deleted(store: &dyn Store) {
     assert_eq!(exported(store, 10).await.len(), 3);
     let known = store.known_videos(&added[..1]).await.expect("looked up");
     assert_eq!((known[0].is_there, known[0].videos_of_key), (false, 3));
+    let other = ApiKey::generate();
+    let counted = store.count_videos(&[other, key.clone(), key]).await.expect("counted");
+    assert_eq!(counted, [0, 3, 3]);
 }
 
 /// Whoever remembers the row id of a deleted video never takes another video for it.

@@ -8,7 +8,6 @@ use crate::key::{ApiKey, KeySettings};
 use crate::query::instant;
 use crate::store::failure::Failure;
 use crate::store::{KeyChange, KeyRecord};
-use crate::varint::Damaged;
 
 /// All keys, the oldest first.
 pub(super) fn list(connection: &mut SqliteConnection) -> Result<Vec<KeyRecord>, Failure> {
@@ -16,16 +15,17 @@ pub(super) fn list(connection: &mut SqliteConnection) -> Result<Vec<KeyRecord>, 
         .select((keys::key, keys::created_at, keys::disabled_at, keys::settings))
         .order((keys::created_at, keys::id))
         .load::<(String, i64, Option<i64>, Option<String>)>(connection)?;
+    // One that cannot be a key is valid nowhere, and keeps no other from being so.
     let record =
         |(key, created_at, disabled_at, settings): (String, i64, Option<i64>, Option<String>)| {
-            Ok(KeyRecord {
-                key: ApiKey::new(&key).map_err(|_| Damaged("a key is not one"))?,
+            Some(KeyRecord {
+                key: ApiKey::new(&key).ok()?,
                 created_at: instant(created_at),
                 disabled_at: disabled_at.map(instant),
-                settings: KeySettings::decode(settings.as_deref())?,
+                settings: KeySettings::decode(settings.as_deref()),
             })
         };
-    rows.into_iter().map(record).collect()
+    Ok(rows.into_iter().filter_map(record).collect())
 }
 
 /// Adds a key, and returns false if it was there already.
@@ -44,7 +44,7 @@ pub(super) fn add(connection: &mut SqliteConnection, record: &KeyRecord) -> Quer
     Ok(added == 1)
 }
 
-/// Changes a key, and returns false if there is none.
+/// Changes a key, and returns false if there is none. Always inside a transaction.
 pub(super) fn change(
     connection: &mut SqliteConnection,
     key: &ApiKey,
@@ -58,7 +58,10 @@ pub(super) fn change(
         KeyChange::Restore => {
             diesel::update(this).set(keys::disabled_at.eq(None::<i64>)).execute(connection)?
         }
-        KeyChange::Settings(settings) => {
+        KeyChange::Settings(change) => {
+            let stored: Option<Option<String>> =
+                this.select(keys::settings).get_result(connection).optional()?;
+            let settings = KeySettings::decode(stored.flatten().as_deref()).changed(change);
             diesel::update(this).set(keys::settings.eq(settings.encode())).execute(connection)?
         }
     };

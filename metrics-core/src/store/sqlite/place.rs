@@ -67,7 +67,11 @@ impl Place {
     pub(super) fn reader(&self) -> Result<SqliteConnection, Error> {
         // To open a file that is gone would make it.
         let unavailable = |source: Cause| Error::Unavailable { store: STORE, source };
-        self.check().map_err(|err| unavailable(err.into()))?;
+        self.check().map_err(|err| match Fault::of(&err) {
+            // Also one that is damaged, which is not away.
+            Some(fault) => fault.into(),
+            None => unavailable(err.into()),
+        })?;
         open::reader(&self.path, self.caches).map_err(|err| unavailable(err.into()))
     }
 

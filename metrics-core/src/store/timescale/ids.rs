@@ -172,17 +172,33 @@ pub(super) async fn known_videos(
     let there = known(connection, &digests).await?;
     let there: HashSet<Bits> = there.into_iter().map(|(digest, ..)| digest).collect();
     let texts: HashSet<_> = asked.iter().map(|(key, _)| key.as_str()).collect();
+    let counts = counts(connection, texts.into_iter().collect()).await?;
+    let known = asked.iter().zip(&digests).map(|((key, _), digest)| KnownVideo {
+        is_there: there.contains(digest),
+        videos_of_key: counts.get(key.as_str()).copied().unwrap_or(0),
+    });
+    Ok(known.collect())
+}
+
+/// How many videos each of these keys has.
+pub(super) async fn count_videos(
+    connection: &mut AsyncPgConnection,
+    keys: &[ApiKey],
+) -> Result<Vec<u64>, Failure> {
+    let counts = counts(connection, keys.iter().map(ApiKey::as_str).collect()).await?;
+    Ok(keys.iter().map(|key| counts.get(key.as_str()).copied().unwrap_or(0)).collect())
+}
+
+async fn counts(
+    connection: &mut AsyncPgConnection,
+    of: Vec<&str>,
+) -> Result<HashMap<String, u64>, Failure> {
     let counts: Vec<(String, i64)> = keys::table
         .inner_join(videos::table.on(videos::key_id.eq(keys::id)))
-        .filter(keys::key.eq_any(texts.into_iter().collect::<Vec<_>>()))
+        .filter(keys::key.eq_any(of))
         .group_by(keys::key)
         .select((keys::key, diesel::dsl::count_star()))
         .load(connection)
         .await?;
-    let counts: HashMap<String, i64> = counts.into_iter().collect();
-    let known = asked.iter().zip(&digests).map(|((key, _), digest)| KnownVideo {
-        is_there: there.contains(digest),
-        videos_of_key: counts.get(key.as_str()).map_or(0, |count| count.unsigned_abs()),
-    });
-    Ok(known.collect())
+    Ok(counts.into_iter().map(|(key, count)| (key, count.unsigned_abs())).collect())
 }

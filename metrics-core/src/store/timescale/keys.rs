@@ -3,16 +3,15 @@
 use diesel::data_types::PgTimestamp;
 use diesel::prelude::*;
 use diesel::sql_types::{Nullable, Text, Timestamptz};
-use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl};
 
 use super::prepared::Prepared;
 use super::schema::keys;
 use super::types::{timestamp, unix_ms};
-use crate::key::{ApiKey, KeySettings};
+use crate::key::{ApiKey, KeySettings, SettingsChange};
 use crate::query::instant;
 use crate::store::failure::Failure;
 use crate::store::{KeyChange, KeyRecord};
-use crate::varint::Damaged;
 
 #[derive(QueryableByName)]
 struct KeyRow {
@@ -27,12 +26,13 @@ struct KeyRow {
 }
 
 impl KeyRow {
-    fn record(self) -> Result<KeyRecord, Damaged> {
-        Ok(KeyRecord {
-            key: ApiKey::new(&self.key).map_err(|_| Damaged("a key is not one"))?,
+    /// One that cannot be a key is valid nowhere, and keeps no other from being so.
+    fn record(self) -> Option<KeyRecord> {
+        Some(KeyRecord {
+            key: ApiKey::new(&self.key).ok()?,
             created_at: instant(unix_ms(self.created_at)),
             disabled_at: self.disabled_at.map(|at| instant(unix_ms(at))),
-            settings: KeySettings::decode(self.settings.as_deref())?,
+            settings: KeySettings::decode(self.settings.as_deref()),
         })
     }
 }
@@ -44,7 +44,7 @@ pub(super) async fn list(connection: &mut AsyncPgConnection) -> Result<Vec<KeyRe
     )
     .load(connection)
     .await?;
-    Ok(rows.into_iter().map(KeyRow::record).collect::<Result<_, _>>()?)
+    Ok(rows.into_iter().filter_map(KeyRow::record).collect())
 }
 
 /// Adds a key, and returns false if it was there already.
@@ -83,13 +83,36 @@ pub(super) async fn change(
             let disabled_at = keys::disabled_at.eq(None::<PgTimestamp>);
             diesel::update(this).set(disabled_at).execute(connection).await?
         }
-        KeyChange::Settings(settings) => {
-            Prepared::new("update keys set settings = $2::jsonb where key = $1")
-                .bind::<Text, _>(key.as_str())
-                .bind::<Nullable<Text>, _>(settings.encode())
-                .execute(connection)
-                .await?
-        }
+        KeyChange::Settings(change) => change_settings(connection, key, change).await?,
     };
     Ok(diesel::select(diesel::dsl::exists(this)).get_result(connection).await?)
+}
+
+#[derive(QueryableByName)]
+struct SettingsRow {
+    #[diesel(sql_type = Nullable<Text>)]
+    settings: Option<String>,
+}
+
+async fn change_settings(
+    connection: &mut AsyncPgConnection,
+    key: &ApiKey,
+    change: &SettingsChange,
+) -> Result<usize, Failure> {
+    connection
+        .transaction(async move |connection| {
+            let stored = "select settings::text as settings from keys where key = $1 for update";
+            let stored: Option<SettingsRow> = Prepared::new(stored)
+                .bind::<Text, _>(key.as_str())
+                .get_result(connection)
+                .await
+                .optional()?;
+            let Some(SettingsRow { settings }) = stored else { return Ok(0) };
+            let settings = KeySettings::decode(settings.as_deref()).changed(change);
+            let set = Prepared::new("update keys set settings = $2::jsonb where key = $1")
+                .bind::<Text, _>(key.as_str())
+                .bind::<Nullable<Text>, _>(settings.encode());
+            Ok(set.execute(connection).await?)
+        })
+        .await
 }

@@ -169,6 +169,21 @@ fn bits(ids: impl Iterator<Item = SessionId>) -> Vec<Bits> {
 const ROW: &str = "started_at, last_event_at, video_id, view_ms, unique_ms, duration_ms, startup_ms, rebufferings, \
     rebuffering_ms, failures, browser, platform, device, segments, details";
 
+/// Locks the pages of the sessions given, in the order of their ids, until the commit. They are found first, or a plan that
+/// was made for an empty table reads all pages in that order.
+const HELD: &str = "found as materialized (
+        select page_of.id as of_page from (select distinct page from given where page is not null) each,
+            lateral (select id from pages where url = each.page offset 0) page_of),
+     held as materialized (
+        select locked.id as of_page from (select of_page from found order by of_page offset 0) each,
+            lateral (select id from pages where id = each.of_page for key share) locked)";
+
+/// Holds if all pages of the sessions given are there: none is deleted before the commit.
+const ARE_HELD: &str = "(select count(*) from held) = (select count(distinct page) from given)";
+
+/// The id of the page of a session given.
+const PAGE_ID: &str = "(select id from pages where url = page)";
+
 /// Moves open sessions to their rows for SQL, and keeps their resume state.
 async fn close_sessions(
     connection: &mut AsyncPgConnection,
@@ -179,15 +194,14 @@ async fn close_sessions(
         "with given as materialized (
             select open.* from unnest($1, $2) as it (of_id, of_version),
                 lateral (select * from open_sessions where id = of_id and version = of_version for update) open),
-         held as materialized (
-            select id as of_page, url from pages where url = any(array(select page from given)) order by id for key share),
+         {HELD},
          gone as (delete from open_sessions where id = any($1)),
          kept as (
             insert into closed_sessions (id, version, video_id, started_at, last_event_at, resume)
             select id, version, video_id, started_at, last_event_at, resume from given)
          insert into session_rows ({ROW}, session_data, row_id, page_id)
-         select {ROW}, session_data, row_id(given.id), of_page from given left join held on url = page
-         where page is null or of_page is not null
+         select {ROW}, session_data, row_id(given.id), {PAGE_ID} from given
+         where {ARE_HELD}
          order by started_at"
     ))
     .bind::<Array<Uuid>, _>(ids)
@@ -272,11 +286,10 @@ async fn add_rows(
     sessions.iter().for_each(|(_, row)| arrays.push_row(row));
     let query = Prepared::new(format!(
         "with given as materialized (select * from unnest({}, $18, $19) as it ({}, video_id, row_id)),
-         held as materialized (
-            select id as of_page, url from pages where url = any(array(select page from given)) order by id for key share)
+         {HELD}
          insert into session_rows ({ROW}, session_data, row_id, page_id)
-         select {ROW}, session_data::jsonb, row_id, of_page from given left join held on url = page
-         where page is null or of_page is not null
+         select {ROW}, session_data::jsonb, row_id, {PAGE_ID} from given
+         where {ARE_HELD}
          order by started_at",
         Arrays::PARAMETERS,
         Arrays::NAMES,
@@ -325,7 +338,7 @@ async fn delete_rows(
         pages.extend(deleted.into_iter().filter_map(|it| it.page_id));
     }
     if !pages.is_empty() {
-        unused::doubt(connection, &pages.into_iter().collect::<Vec<_>>()).await?;
+        unused::doubt(connection, &pages.into_iter().map(i64::from).collect::<Vec<_>>()).await?;
     }
     Ok(())
 }

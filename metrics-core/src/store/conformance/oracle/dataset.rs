@@ -172,7 +172,8 @@ impl Dataset {
     /// What a store is told about them.
     pub(super) fn erasure(&self, erasing: &Erasing) -> Erasure {
         let Erasing { case, page_prefix, session } = erasing;
-        let erasure = Erasure { scan: case.scan.clone(), session: None };
+        let erasure =
+            Erasure { scan: case.scan.clone(), ..Erasure::of(case.scan.selection.clone()) };
         let erasure = page_prefix.iter().fold(erasure, |erasure, page| erasure.on_page(*page));
         // Under one of the keys, so that another session may be meant, or none.
         let id = |number: &usize| SessionId::new(&self.keys[0], &number.to_string());
