@@ -14,7 +14,7 @@ use std::sync::Arc;
 use super::close::{Totals, blocks};
 use crate::block::{Block, Columns, Group, Groups, Row, RowId};
 use crate::budget::Account;
-use crate::compute::compute;
+use crate::compute::{compute, expect_aside};
 use crate::export::damaged;
 use crate::key::SessionId;
 use crate::query::{Dimension, Filter, Operator, Scan, Selection};
@@ -240,6 +240,7 @@ impl Picker {
 
     /// Returns the indices of the selected sessions, in order, of some sessions of one video in the order of their starts.
     fn picks(&mut self, video: VideoId, columns: &Columns) -> Result<Vec<usize>, Error> {
+        expect_aside();
         let video = match &self.records {
             None => VideoInfo { key: "", video: &self.any },
             Some(records) => match records.get(&video) {
