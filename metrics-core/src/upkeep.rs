@@ -66,30 +66,33 @@ impl Upkeep {
         let (store, tallies) = (&*self.store, &self.tallies);
         let turns = Turns::default();
         let closing = every(CLOSING_PERIOD, ending.clone(), || async {
-            turns.repeat("close sessions", CLOSING_PERIOD, &tallies.rolled_up, || async {
-                let (videos, closed) =
-                    close(store, self.clock.now() - QUIET, CLOSED_AT_ONCE).await?;
-                changed.lock().unwrap_or_else(PoisonError::into_inner).extend(videos);
-                Ok(closed)
-            })
-            .await;
+            turns
+                .repeat("close sessions", CLOSING_PERIOD, &tallies.rolled_up, || async {
+                    let (videos, closed) =
+                        close(store, self.clock.now() - QUIET, CLOSED_AT_ONCE).await?;
+                    changed.lock().unwrap_or_else(PoisonError::into_inner).extend(videos);
+                    Ok(closed)
+                })
+                .await;
         });
         let merging = every(MERGING_PERIOD, ending.clone(), || async {
-            turns.repeat("merge blocks", MERGING_PERIOD, &Count::default(), || async {
-                let videos = take(&changed);
-                if videos.is_empty() {
-                    return Ok(0);
-                }
-                // Not how many were merged: the next videos may have blocks to merge.
-                merge(store, videos).await.map(|merged| merged.max(1))
-            })
-            .await;
+            turns
+                .repeat("merge blocks", MERGING_PERIOD, &Count::default(), || async {
+                    let videos = take(&changed);
+                    if videos.is_empty() {
+                        return Ok(0);
+                    }
+                    // Not how many were merged: the next videos may have blocks to merge.
+                    merge(store, videos).await.map(|merged| merged.max(1))
+                })
+                .await;
         });
         let finalizing = every(FINALIZING_PERIOD, ending, || async {
-            turns.repeat("make sessions final", FINALIZING_PERIOD, &tallies.settled, || async {
-                store.finalize(self.clock.now() - LIVE, FINAL_AT_ONCE).await
-            })
-            .await;
+            turns
+                .repeat("make sessions final", FINALIZING_PERIOD, &tallies.settled, || async {
+                    store.finalize(self.clock.now() - LIVE, FINAL_AT_ONCE).await
+                })
+                .await;
         });
         tokio::join!(closing, merging, finalizing);
     }

@@ -41,7 +41,8 @@ impl Numbers {
     }
 
     pub(super) fn of(numbers: impl Iterator<Item = u64> + Clone) -> Self {
-        let bits = u64::BITS - numbers.clone().fold(0, |bits, number| bits | number).leading_zeros();
+        let bits =
+            u64::BITS - numbers.clone().fold(0, |bits, number| bits | number).leading_zeros();
         let width = bits.div_ceil(u8::BITS) as usize;
         let mut bytes = Vec::new();
         let mut len = 0;

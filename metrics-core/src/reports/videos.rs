@@ -362,7 +362,10 @@ impl Fold for FactsFold {
         let duration = (0..starts.len())
             .rev()
             .find_map(|session| Some((starts.get_ms(session), (*durations?.get(session))?)));
-        self.note(video, Facts { duration, ..Facts::started(starts.get_ms(0), starts.get_ms(last)) });
+        self.note(
+            video,
+            Facts { duration, ..Facts::started(starts.get_ms(0), starts.get_ms(last)) },
+        );
         Ok(())
     }
 }

@@ -55,13 +55,17 @@ impl PlaysScanner {
         let Some(clients) = &columns.clients else { return Ok(()) };
         let codes = view.codes(clients);
         let folded = &mut self.folded;
-        self.timeline.each(picked.sessions.len(), |at| picked.start_ms(&view, at), |range, run| {
-            let figures = folded.entry(run.value).or_default();
-            for session in picked.range(range) {
-                let client: Client = clients.values()[codes.get(session)];
-                figures.add_plays(1, view.view_ms(session), view.unique_ms(session), client);
-            }
-        });
+        self.timeline.each(
+            picked.sessions.len(),
+            |at| picked.start_ms(&view, at),
+            |range, run| {
+                let figures = folded.entry(run.value).or_default();
+                for session in picked.range(range) {
+                    let client: Client = clients.values()[codes.get(session)];
+                    figures.add_plays(1, view.view_ms(session), view.unique_ms(session), client);
+                }
+            },
+        );
         check(self.folded.len())
     }
 
@@ -132,21 +136,25 @@ impl SourcesScanner {
         // How many plays each page has in the stretch of time at hand, and which pages have any.
         let mut plays = vec![0_u64; pages.values().len()];
         let mut played = Vec::new();
-        self.timeline.each(picked.sessions.len(), |at| picked.start_ms(&view, at), |range, run| {
-            for session in picked.range(range) {
-                let code = codes.get(session);
-                if plays[code] == 0 {
-                    played.push(code);
+        self.timeline.each(
+            picked.sessions.len(),
+            |at| picked.start_ms(&view, at),
+            |range, run| {
+                for session in picked.range(range) {
+                    let code = codes.get(session);
+                    if plays[code] == 0 {
+                        played.push(code);
+                    }
+                    plays[code] += 1;
                 }
-                plays[code] += 1;
-            }
-            for code in played.drain(..) {
-                let plays = std::mem::take(&mut plays[code]);
-                if let Some(page) = &pages.values()[code] {
-                    *folded.entry((run.value, page.clone())).or_default() += plays;
+                for code in played.drain(..) {
+                    let plays = std::mem::take(&mut plays[code]);
+                    if let Some(page) = &pages.values()[code] {
+                        *folded.entry((run.value, page.clone())).or_default() += plays;
+                    }
                 }
-            }
-        });
+            },
+        );
         check(self.folded.len())
     }
 

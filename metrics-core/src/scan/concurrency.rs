@@ -133,17 +133,21 @@ fn cut(pieces: Vec<Piece>, buckets: &mut Timeline) -> Vec<Piece> {
     while !rest.is_empty() {
         rest.sort_unstable_by_key(|piece| piece.first);
         let mut after = Vec::new();
-        buckets.each(rest.len(), |at| rest[at].start_ms(), |range, run| {
-            let border = minutes(0, run.until_ms).1;
-            for piece in &rest[range] {
-                if piece.end <= border {
-                    whole.push(*piece);
-                } else {
-                    whole.push(Piece { end: border, ..*piece });
-                    after.push(Piece { first: border, ..*piece });
+        buckets.each(
+            rest.len(),
+            |at| rest[at].start_ms(),
+            |range, run| {
+                let border = minutes(0, run.until_ms).1;
+                for piece in &rest[range] {
+                    if piece.end <= border {
+                        whole.push(*piece);
+                    } else {
+                        whole.push(Piece { end: border, ..*piece });
+                        after.push(Piece { first: border, ..*piece });
+                    }
                 }
-            }
-        });
+            },
+        );
         rest = after;
     }
     whole

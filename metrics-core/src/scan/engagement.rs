@@ -156,17 +156,21 @@ impl SecondsScanner {
         let mut segments = Segments::default();
         let mut done = Ok(());
         let Self { timeline, seconds, .. } = self;
-        timeline.each(picked.sessions.len(), |at| picked.start_ms(&view, at), |range, run| {
-            if done.is_err() {
-                return;
-            }
-            let mut counting = seconds.bucket(instant(run.value));
-            done = picked.range(range).try_for_each(|session| {
-                segments.read(view.segments(session))?;
-                let duration_ms = durations_ms[duration_codes.get(session)];
-                Ok(counting.add(&segments, Some(duration_ms))?)
-            });
-        });
+        timeline.each(
+            picked.sessions.len(),
+            |at| picked.start_ms(&view, at),
+            |range, run| {
+                if done.is_err() {
+                    return;
+                }
+                let mut counting = seconds.bucket(instant(run.value));
+                done = picked.range(range).try_for_each(|session| {
+                    segments.read(view.segments(session))?;
+                    let duration_ms = durations_ms[duration_codes.get(session)];
+                    Ok(counting.add(&segments, Some(duration_ms))?)
+                });
+            },
+        );
         done
     }
 

@@ -442,7 +442,12 @@ impl Picked {
     }
 
     /// Those that are plays, and the groups of those, where `slots` are those of all.
-    pub(super) fn plays(&self, minimum: Minimum, view: &View<'_>, slots: &[u32]) -> (Self, Vec<u32>) {
+    pub(super) fn plays(
+        &self,
+        minimum: Minimum,
+        view: &View<'_>,
+        slots: &[u32],
+    ) -> (Self, Vec<u32>) {
         let is_play = is_play(minimum, view);
         let both = self.sessions.iter().zip(slots);
         let (sessions, slots) = both.filter(|(session, _)| is_play(**session as usize)).unzip();
@@ -503,7 +508,9 @@ fn figure_mask(figure: Figure, view: &View<'_>, holds: impl Fn(f64) -> bool) -> 
         Figure::StartupTime => quality_mask(view, |quality| {
             quality.startup_ms.is_some_and(|startup_ms| seconds(startup_ms.into()))
         }),
-        Figure::RebufferingCount => quality_mask(view, |quality| holds(quality.rebufferings.into())),
+        Figure::RebufferingCount => {
+            quality_mask(view, |quality| holds(quality.rebufferings.into()))
+        }
         Figure::Failures => quality_mask(view, |quality| holds(quality.failures.into())),
     }
 }

@@ -157,7 +157,8 @@ impl Tallies {
                 self.sums[*slot as usize].sessions += u64::from(0 < view.view_ms(session));
             }
         }
-        let sessions = || picked.iter().zip(slots).map(|(session, slot)| (session, (session, *slot)));
+        let sessions =
+            || picked.iter().zip(slots).map(|(session, slot)| (session, (session, *slot)));
         if needs.quality {
             view.qualities(sessions(), |quality, (session, slot)| {
                 // They are not read if no metric needs view times.
