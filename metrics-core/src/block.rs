@@ -17,14 +17,14 @@
 //! | [`Segments`](Group::Segments) | the column of lengths in bytes, then per session [`Segments::encode`](crate::interval::Segments::encode) |
 //! | [`Pages`](Group::Pages) | dictionary of texts: pages |
 //! | [`SessionData`](Group::SessionData) | dictionary of texts: canonical JSON |
-//! | [`Quality`](Group::Quality) | the column of startup times in milliseconds plus 1, where 0 is unknown; then how many sessions had trouble, and of each how many had none before it, rebufferings and their time in milliseconds, failures |
+//! | [`Quality`](Group::Quality) | the column of startup times in milliseconds plus 1, where 0 is unknown; then the number of troubled sessions, and per such session the number of other sessions since the one before it, rebufferings and their time in milliseconds, failures |
 //! | [`Languages`](Group::Languages) | dictionary of texts: languages of tracks |
 //! | [`Details`](Group::Details) | per session the distance from start to last event, a number of flags, and the counters flagged |
 //! | [`RowIds`](Group::RowIds) | per session 8 bytes |
 //! | [`Minutes`](Group::Minutes) | per session its runs, in half bytes of three bits and one that says whether more follow: see [`Minutes`](crate::session::Minutes::encode) |
 //!
-//! A column is a byte with the number of bytes that each of its numbers has (those of the largest, 0 to 8), and then each
-//! number, lowest byte first. So a report decodes nothing but what it picks. Other numbers are in LEB128, signed ones
+//! A column starts with the width of its numbers in bytes (that of the largest number, 0 to 8); each number follows, lowest
+//! byte first. So a report decodes the numbers of the sessions that it picks. Other numbers are in LEB128, signed ones
 //! zigzag-encoded. A text is its length in bytes plus 1 and then itself, or 0 for none. A dictionary is the number of its
 //! values, the values in order of their first use, and, if there are several, a code per session: one byte each up to 256
 //! values, LEB128 beyond. A group in which no session has a value is left out, if [`Group::is_optional`].

@@ -186,7 +186,7 @@ impl Resolution {
     fn steps_of(self, stretch: Range<u32>, duration_ms: Option<u32>) -> Option<Range<usize>> {
         let (start_ms, end_ms) = (u64::from(stretch.start), u64::from(stretch.end));
         let steps = match self {
-            // To divide by a constant is several times as fast.
+            // Division by a constant is several times as fast.
             Self::Ms(1_000) => start_ms / 1_000..end_ms.div_ceil(1_000),
             Self::Ms(ms) => start_ms / u64::from(ms)..end_ms.div_ceil(u64::from(ms)),
             Self::Steps(steps) => {
@@ -226,7 +226,7 @@ struct Bucket {
     sessions: u64,
     // The number of sessions per reported duration.
     durations: BTreeMap<u32, u64>,
-    // The duration reported last, and how many more sessions report it: most of a video report the same.
+    // The duration reported last, and the number of sessions since it changed: most sessions of a video report the same.
     latest: (u32, u64),
     // Sum of the shares of these sessions, in units of `1 / WHOLE`.
     shares: u128,
@@ -270,7 +270,7 @@ impl Seconds {
         self.bucket(start).add(segments, duration_ms)
     }
 
-    /// Counts sessions of the bucket with this start.
+    /// Returns the bucket with this start, ready to count sessions.
     pub(crate) fn bucket(&mut self, start: DateTime<Utc>) -> Counting<'_> {
         let Self { resolution, len, folded, .. } = self;
         Counting { resolution: *resolution, len, bucket: folded.entry(start).or_default() }
@@ -374,7 +374,7 @@ impl Counting<'_> {
         self.durations(duration_ms, 1)
     }
 
-    /// Adds to the number of sessions of a duration.
+    /// Counts sessions with this duration.
     fn durations(&mut self, duration_ms: u32, sessions: u64) -> Result<(), TooManySeconds> {
         let Bucket { durations, latest, .. } = &mut *self.bucket;
         if latest.0 == duration_ms {
@@ -390,7 +390,7 @@ impl Counting<'_> {
         if SECONDS_MAX < *self.len { Err(TooManySeconds) } else { Ok(()) }
     }
 
-    /// Returns the seconds, of which there are some up to `end`.
+    /// Returns the seconds of the bucket, at least those up to `end`.
     fn room(&mut self, end: usize) -> Result<&mut [Sum], TooManySeconds> {
         let sums = &mut self.bucket.seconds;
         if sums.len() <= end {

@@ -206,7 +206,7 @@ impl Scanner {
         if !self.needs.plays {
             return Ok(());
         }
-        // Where no other sessions count, or every session is a play, those picked are plays.
+        // Every picked session is a play if only plays are picked, or if there is no minimum.
         if self.needs.plays_only || self.query.minimum == Minimum::ViewMs(0) {
             self.tallies.add_plays(&view, &picked, &slots, &self.needs);
             return Ok(());

@@ -52,7 +52,7 @@ const FINALIZING_PERIOD: Duration = Duration::from_secs(3_600);
 /// How many sessions become final before commits have their turn.
 const FINAL_AT_ONCE: u32 = 1_000;
 
-/// All background work together takes one part of the time in so many, at most.
+/// Background work takes at most one part in `TIME_SHARE` of the time.
 const TIME_SHARE: u32 = 3;
 
 /// Closes, merges and finalizes.
@@ -119,7 +119,7 @@ fn take(changed: &Mutex<BTreeSet<VideoId>>) -> Vec<VideoId> {
     std::iter::from_fn(|| changed.pop_first()).take(MERGED_AT_ONCE).collect()
 }
 
-/// Turns of background work, one at a time.
+/// Runs background work in turns, one at a time.
 #[derive(Debug, Default)]
 struct Turns(tokio::sync::Mutex<()>);
 
@@ -152,7 +152,7 @@ impl Turns {
                     return;
                 }
             }
-            // Where there is much to do, commits have the rest of the time.
+            // The rest of the time belongs to commits.
             sleep(began.elapsed() * (TIME_SHARE - 1)).await;
         }
     }

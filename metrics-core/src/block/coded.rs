@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use crate::varint::{self, Damaged, Reader};
 
-/// Up to how many values have codes of a byte.
+/// The largest number of values whose codes are single bytes.
 const BYTES_MAX: usize = 256;
 
 /// A column whose values are kept once each.
@@ -24,14 +24,14 @@ pub struct Coded<T> {
 pub enum Codes<'a> {
     /// Every session has the first value.
     One,
-    /// Those of up to 256 values.
+    /// Codes of up to 256 values.
     Bytes(Cow<'a, [u8]>),
-    /// Those of more.
+    /// Codes of more values.
     Words(Cow<'a, [u32]>),
 }
 
 impl Codes<'_> {
-    /// The code of a session.
+    /// Returns the code of a session.
     #[must_use]
     pub fn get(&self, session: usize) -> usize {
         match self {
@@ -41,7 +41,7 @@ impl Codes<'_> {
         }
     }
 
-    /// Calls `take` with the code of each of these sessions, and what comes with it.
+    /// Calls `take` with the code of each session in `sessions`, and the item beside it.
     pub fn each<T>(
         &self,
         sessions: impl Iterator<Item = (usize, T)>,
@@ -54,7 +54,7 @@ impl Codes<'_> {
         }
     }
 
-    /// Those of a range of sessions.
+    /// Returns the codes of a range of sessions.
     fn slice(&self, range: Range<usize>) -> Codes<'_> {
         match self {
             Self::One => Codes::One,
@@ -63,7 +63,7 @@ impl Codes<'_> {
         }
     }
 
-    /// How many there are, unless all are one.
+    /// Returns the number of codes, unless all sessions share the first value.
     fn len(&self) -> Option<usize> {
         match self {
             Self::One => None,
@@ -89,13 +89,13 @@ impl<T> Coded<T> {
         &self.values
     }
 
-    /// The codes of a range of sessions.
+    /// Returns the codes of a range of sessions.
     #[must_use]
     pub fn codes(&self, range: Range<usize>) -> Codes<'_> {
         self.codes.slice(range)
     }
 
-    /// Whether it is as long as there are sessions.
+    /// Returns whether the column has this number of sessions.
     pub(crate) fn is_of(&self, sessions: usize) -> bool {
         self.codes.len().is_none_or(|len| len == sessions)
     }
@@ -149,7 +149,7 @@ impl<T: Value> Coded<T> {
             return Err(Damaged("a dictionary has too many values or none"));
         }
         let values = (0..len).map(|_| T::take(reader)).collect::<Result<Vec<_>, _>>()?;
-        // All codes are looked at: without an early return, a processor compares several at once.
+        // Without an early return, a processor compares several codes at once.
         let (codes, last) = match len {
             0 | 1 => (Codes::One, 0),
             2..=BYTES_MAX => {

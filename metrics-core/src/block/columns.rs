@@ -15,7 +15,7 @@ use crate::source::Source;
 pub struct Columns {
     /// How many sessions there are.
     pub sessions: usize,
-    /// When they started, in order.
+    /// When the sessions started, in order.
     pub starts: Starts,
     /// View times in milliseconds.
     pub view_ms: Numbers,
@@ -43,7 +43,7 @@ pub struct Columns {
 }
 
 impl Columns {
-    /// The unique view time of a session, in milliseconds.
+    /// Returns the unique view time of a session, in milliseconds.
     #[inline]
     #[must_use]
     pub fn unique_ms(&self, session: usize) -> u64 {

@@ -123,7 +123,7 @@ impl Columns {
         }
     }
 
-    /// Appends a group, and returns whether any session has a value in it. The columns are those of rows.
+    /// Encodes a group of columns made by [`of`](Self::of), and returns whether any session has a value in it.
     fn put_group(&self, group: Group, out: &mut Vec<u8>) -> bool {
         match group {
             Group::Starts => self.starts.put(out),
@@ -222,7 +222,7 @@ impl Columns {
                     end = end.saturating_add(lens.get(session));
                     self.segment_ends.push(end as u32);
                 }
-                // The last is the furthest: if it fits, all do.
+                // The last end is the largest.
                 if u32::try_from(end).is_err() || end != self.segments.len() as u64 {
                     return Err(Damaged("a block is longer or shorter than its sessions"));
                 }
@@ -269,7 +269,7 @@ fn put<T: Value>(column: Option<&Coded<T>>, out: &mut Vec<u8>) {
     }
 }
 
-/// Appends a column of texts, and returns whether any session has one.
+/// Encodes a column of texts, and returns whether any session has one.
 fn put_texts<T>(column: Option<&Coded<Option<T>>>, out: &mut Vec<u8>) -> bool
 where
     Option<T>: Value,

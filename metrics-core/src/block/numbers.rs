@@ -1,38 +1,38 @@
-//! Columns of whole numbers: each has as many bytes as the largest needs, so any is read without the ones before it.
+//! Columns of whole numbers that share the width of the largest, so that each is read without the ones before it.
 
 use std::ops::Range;
 
 use crate::varint::{self, Damaged, Reader, unzigzag, zigzag};
 
-/// The most bytes that a number has, which are also behind the last one: eight bytes can be read at any.
+/// The largest width, in bytes. As many bytes pad the end, so that eight bytes can be read at every number.
 const WIDTH_MAX: usize = size_of::<u64>();
 
 /// A column of whole numbers.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Numbers {
     len: usize,
-    // How many bytes each has; none if all are 0.
+    // The bytes per number; 0 if all numbers are 0.
     width: usize,
-    // The bits of that many bytes.
+    // The bits of a number.
     mask: u64,
     // Lowest byte first.
     bytes: Vec<u8>,
 }
 
 impl Numbers {
-    /// How many there are.
+    /// Returns the number of sessions.
     #[must_use]
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether there is none.
+    /// Returns whether there are no sessions.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// The number of a session.
+    /// Returns the number of a session.
     #[inline]
     #[must_use]
     pub fn get(&self, session: usize) -> u64 {
@@ -53,12 +53,12 @@ impl Numbers {
         Self::new(len, width, bytes)
     }
 
-    /// The largest of them, or 0 if there is none.
+    /// Returns the largest number, or 0 without sessions.
     pub(super) fn max(&self) -> u64 {
         (0..self.len).fold(0, |max, session| max.max(self.get(session)))
     }
 
-    /// A column of zeros.
+    /// Creates a column of zeros.
     pub(super) fn zeros(len: usize) -> Self {
         Self::new(len, 0, Vec::new())
     }
@@ -90,31 +90,31 @@ impl Numbers {
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Starts {
     first_ms: i64,
-    // The distance of each to the first, in order; no start is beyond the range of its type.
+    // Milliseconds since the first start, in order. Each start fits its type.
     distances_ms: Numbers,
 }
 
 impl Starts {
-    /// How many there are.
+    /// Returns the number of sessions.
     #[must_use]
     pub fn len(&self) -> usize {
         self.distances_ms.len()
     }
 
-    /// Whether there is none.
+    /// Returns whether there are no sessions.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.distances_ms.is_empty()
     }
 
-    /// When a session started, in Unix milliseconds.
+    /// Returns when a session started, in Unix milliseconds.
     #[inline]
     #[must_use]
     pub fn get_ms(&self, session: usize) -> i64 {
         self.first_ms.wrapping_add_unsigned(self.distances_ms.get(session))
     }
 
-    /// The sessions that started from `from_ms` to `to_ms`, both included, in Unix milliseconds.
+    /// Returns the sessions that started from `from_ms` to `to_ms`, inclusive, in Unix milliseconds.
     #[must_use]
     pub fn between(&self, from_ms: i64, to_ms: i64) -> Range<usize> {
         let from = first(0..self.len(), |session| from_ms <= self.get_ms(session));
@@ -124,7 +124,7 @@ impl Starts {
 
     pub(super) fn of(starts_ms: impl Iterator<Item = i64> + Clone) -> Self {
         let first_ms = starts_ms.clone().next().unwrap_or(0);
-        // Modulo 2^64, so that the farthest apart have a distance, too.
+        // Modulo 2^64: the distance between any two starts fits.
         let distances_ms = starts_ms.map(|it| it.wrapping_sub(first_ms).cast_unsigned());
         Self { first_ms, distances_ms: Numbers::of(distances_ms) }
     }
@@ -138,7 +138,7 @@ impl Starts {
         let first_ms = unzigzag(reader.number()?);
         let distances_ms = Numbers::take(reader, sessions)?;
         let (mut last, mut is_sorted) = (0, true);
-        // All are looked at: without an early return, there is no branch.
+        // Without an early return, the loop has no branch.
         for session in 0..sessions {
             let distance_ms = distances_ms.get(session);
             is_sorted &= last <= distance_ms;
@@ -151,11 +151,11 @@ impl Starts {
     }
 }
 
-/// The first of a range that is beyond a border, or its end: all after one that is are as well. Those near the start of
-/// the range are found soonest.
+/// Returns the first index of `range` for which `is_beyond` holds, or the end of the range. If it holds for an index, it
+/// holds for all later ones. The search takes the fewest steps near the start of the range.
 pub(crate) fn first(range: Range<usize>, is_beyond: impl Fn(usize) -> bool) -> usize {
     let (mut from, mut step) = (range.start, 1);
-    // Nothing before `from` is beyond it.
+    // `is_beyond` holds for no index before `from`.
     while from < range.end {
         let at = (from + step - 1).min(range.end - 1);
         if is_beyond(at) {

@@ -1,32 +1,32 @@
-//! How well sessions played: a column of startup times, and a list of the few sessions that had trouble.
+//! The quality of sessions: a column of startup times, and a list of the few sessions with rebuffering or failures.
 
 use super::numbers::Numbers;
 use crate::session::Counters;
 use crate::varint::{self, Damaged, Reader};
 
-/// How well a session played.
+/// The quality of a session.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Quality {
-    /// From the first play intent to the first frame, in milliseconds, where the client told it.
+    /// Milliseconds from the first play intent to the first frame, if the client reports them.
     pub startup_ms: Option<u32>,
-    /// How often playback waited for data.
+    /// The number of rebufferings.
     pub rebufferings: u32,
-    /// How long it waited, in milliseconds.
+    /// The length of all rebufferings, in milliseconds.
     pub rebuffering_ms: u64,
-    /// How many fatal errors there were.
+    /// The number of fatal errors.
     pub failures: u32,
 }
 
-/// How well each of some sessions played.
+/// The quality of each session of a block.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Qualities {
     // Startup times in milliseconds plus 1; 0 is unknown.
     startups: Numbers,
-    // In the order of sessions.
+    // Sorted by session.
     troubles: Vec<Trouble>,
 }
 
-/// The rebuffering and failures of a session that had any.
+/// The rebuffering and failures of a troubled session: one with either.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Trouble {
     session: usize,
@@ -47,26 +47,26 @@ impl Quality {
 }
 
 impl Qualities {
-    /// How many there are.
+    /// Returns the number of sessions.
     #[must_use]
     pub fn len(&self) -> usize {
         self.startups.len()
     }
 
-    /// Whether there is none.
+    /// Returns whether there are no sessions.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.startups.is_empty()
     }
 
-    /// How well a session played.
+    /// Returns the quality of a session.
     #[must_use]
     pub fn get(&self, session: usize) -> Quality {
         let at = self.troubles.partition_point(|trouble| trouble.session < session);
         self.with(session, self.troubles.get(at))
     }
 
-    /// Calls `take` with how well each of these sessions played, which come in order, and what comes with it.
+    /// Calls `take` with the quality of each session in `sessions`, which are in order, and the item beside it.
     pub fn each<T>(
         &self,
         sessions: impl Iterator<Item = (usize, T)>,
@@ -82,7 +82,7 @@ impl Qualities {
         }
     }
 
-    /// From the first play intent to the first frame of a session, in milliseconds, where the client told it.
+    /// Returns the milliseconds from the first play intent to the first frame of a session, if the client reports them.
     #[inline]
     #[must_use]
     pub fn startup_ms(&self, session: usize) -> Option<u32> {
@@ -100,7 +100,7 @@ impl Qualities {
         }
     }
 
-    /// Those of sessions about which nothing is known.
+    /// Creates the qualities of sessions whose clients report none.
     pub(super) fn none(sessions: usize) -> Self {
         Self { startups: Numbers::zeros(sessions), troubles: Vec::new() }
     }
@@ -116,7 +116,7 @@ impl Qualities {
         Self { startups: Numbers::of(startups), troubles: troubles.collect() }
     }
 
-    /// Appends them, and returns whether anything is known about any session.
+    /// Encodes the qualities, and returns whether any session has one.
     pub(super) fn put(&self, out: &mut Vec<u8>) -> bool {
         self.startups.put(out);
         varint::put(out, self.troubles.len() as u64);
@@ -139,13 +139,13 @@ impl Qualities {
         }
         let len: usize = reader.narrow()?;
         if sessions < len {
-            return Err(Damaged("more sessions had trouble than there are"));
+            return Err(Damaged("a block has more troubled sessions than sessions"));
         }
         let (mut troubles, mut next) = (Vec::with_capacity(len.min(reader.len())), 0_usize);
         for _ in 0..len {
             let session = next.saturating_add(reader.narrow()?);
             if sessions <= session {
-                return Err(Damaged("a session that had trouble is none of the block"));
+                return Err(Damaged("a troubled session is not in the block"));
             }
             troubles.push(Trouble {
                 session,

@@ -230,7 +230,7 @@ impl Recorder {
         let mut patience = Patience::default();
         while !entries.is_empty() {
             let now = self.moment();
-            // Writes are large: to grow their list would copy megabytes.
+            // Writes are large: a growing list would copy megabytes.
             let mut writes = Vec::with_capacity(entries.len());
             let mut writing = Vec::with_capacity(entries.len());
             for entry in &entries {

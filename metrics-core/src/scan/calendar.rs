@@ -55,12 +55,12 @@ impl Calendar {
         timeline.or_insert_with(|| Timeline::new(in_timezone(width, timezone)))
     }
 
-    /// The hour of the day, from 0 to 23, of so many starts, in order.
+    /// Returns the hour of the day, from 0 to 23, of each of `len` starts, which are in order.
     pub(super) fn hours(&mut self, len: usize, start_ms: impl Fn(usize) -> i64) -> Vec<u32> {
         self.local(len, start_ms, |local_ms| local_ms.rem_euclid(DAY_MS) / HOUR_MS)
     }
 
-    /// The day of the week, from 0 for Monday to 6, of so many starts, in order.
+    /// Returns the day of the week, from 0 for Monday to 6, of each of `len` starts, which are in order.
     pub(super) fn days(&mut self, len: usize, start_ms: impl Fn(usize) -> i64) -> Vec<u32> {
         // The epoch was a Thursday.
         self.local(len, start_ms, |local_ms| (local_ms.div_euclid(DAY_MS) + 3).rem_euclid(7))
@@ -90,8 +90,8 @@ impl Timeline {
         self.runs.len() * size_of::<Run>()
     }
 
-    /// Codes of the buckets of so many starts, in order, and the start of the bucket of each code. Several codes may have
-    /// one bucket.
+    /// Returns the code of the bucket of each of `len` starts, which are in order, and the start of the bucket of each code.
+    /// Several codes may share a bucket.
     pub(super) fn codes(
         &mut self,
         len: usize,
@@ -106,7 +106,7 @@ impl Timeline {
         (codes, buckets)
     }
 
-    /// Calls `take` for each stretch that holds any of so many starts, which are in order, with those that it holds.
+    /// Splits `len` starts, which are in order, by the stretches of time that contain them.
     pub(super) fn each(
         &mut self,
         len: usize,

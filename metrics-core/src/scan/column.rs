@@ -88,7 +88,7 @@ impl<'a> View<'a> {
         self.range.len()
     }
 
-    /// When a session in range started, in Unix milliseconds.
+    /// Returns when a session in range started, in Unix milliseconds.
     #[inline]
     pub(super) fn start_ms(&self, session: usize) -> i64 {
         self.columns.starts.get_ms(self.range.start + session)
@@ -104,7 +104,7 @@ impl<'a> View<'a> {
         self.columns.unique_ms(self.range.start + session)
     }
 
-    /// Calls `take` with how well each of these sessions in range played, which come in order, and what comes with it.
+    /// Calls `take` with the quality of each session in `sessions`, which are in order, and the item beside it.
     pub(super) fn qualities<T>(
         &self,
         sessions: impl Iterator<Item = (usize, T)>,

@@ -351,7 +351,7 @@ impl Mask {
         match codes {
             Codes::One => Self::All(first),
             Codes::Bytes(codes) => {
-                // As many as there can be codes, so that none is compared with the length.
+                // One entry per possible code spares the bounds check.
                 let mut of_byte = [0; 256];
                 of_byte.iter_mut().zip(holds).for_each(|(it, holds)| *it = u8::from(*holds));
                 Self::Each(codes.iter().map(|code| of_byte[usize::from(*code)]).collect())
@@ -431,17 +431,17 @@ impl Picked {
         self.sessions.iter().map(|session| *session as usize)
     }
 
-    /// A range of them.
+    /// Returns a range of the sessions.
     pub(super) fn range(&self, range: Range<usize>) -> impl Iterator<Item = usize> + '_ {
         self.sessions[range].iter().map(|session| *session as usize)
     }
 
-    /// When one of them started, in Unix milliseconds.
+    /// Returns when one of the sessions started, in Unix milliseconds.
     pub(super) fn start_ms(&self, view: &View<'_>, at: usize) -> i64 {
         view.start_ms(self.sessions[at] as usize)
     }
 
-    /// Those that are plays, and the groups of those, where `slots` are those of all.
+    /// Returns the sessions that are plays, and their groups; `slots` are the groups of all sessions.
     pub(super) fn plays(
         &self,
         minimum: Minimum,
@@ -468,7 +468,7 @@ pub(super) fn minimum_groups(minimum: Minimum) -> Groups {
 fn minimum_mask(minimum: Minimum, view: &View<'_>) -> Mask {
     match minimum {
         Minimum::ViewMs(0) => Mask::All(true),
-        // Apart, so that nothing is decided per session.
+        // A loop of its own decides nothing per session.
         Minimum::ViewMs(minimum_ms) => {
             Mask::each((0..view.len()).map(|session| minimum_ms <= view.view_ms(session)))
         }
@@ -476,7 +476,7 @@ fn minimum_mask(minimum: Minimum, view: &View<'_>) -> Mask {
     }
 }
 
-/// Tells whether a session in range is a play.
+/// Returns a function that tells whether a session in range is a play.
 fn is_play(minimum: Minimum, view: &View<'_>) -> impl Fn(usize) -> bool {
     let (durations_ms, codes) = view.durations_ms();
     move |session| {
