@@ -151,7 +151,7 @@ impl Builder {
         Self { limits, ..self }
     }
 
-    /// The memory budget that sessions and their events reserve from: one of [`MEMORY`](crate::recorder::MEMORY) bytes,
+    /// The memory budget that sessions and their events reserve from: one of [`MEMORY`] bytes,
     /// unless said otherwise. Sessions take at most three quarters of it; see [`Metrics::ready`] and
     /// [`JoinError::Memory`] for what happens when it is used up.
     #[must_use]

@@ -20,7 +20,7 @@
 //! Nobody waits for the store to join a session: what the store has of it is loaded by the writer, a batch at a
 //! time, before the first write; and again whenever the viewer comes back, who may have been at another server.
 //!
-//! **Memory:** sessions reserve what they take of a [`Budget`](crate::budget::Budget), when they begin and when they grow.
+//! **Memory:** sessions reserve what they take of a [`Budget`], when they begin and when they grow.
 //! When it gets scarce, the recorder evicts idle sessions, then stops reading while inputs wait for the store, then
 //! refuses new sessions, and at last events. What it took stays until it is durable.
 
