@@ -162,7 +162,8 @@ fn bits(ids: impl Iterator<Item = SessionId>) -> Vec<Bits> {
 const ROW: &str = "started_at, last_event_at, video_id, view_ms, unique_ms, duration_ms, startup_ms, rebufferings, \
     rebuffering_ms, failures, browser, platform, device, segments, details";
 
-/// Moves open sessions to their rows for SQL, and keeps their resume state.
+/// Moves open sessions to their rows for SQL, and keeps their resume state. Deletes the rows that are locked, in the order of
+/// ids, and no others: a row of another version would be locked out of order.
 async fn close_sessions(
     connection: &mut AsyncPgConnection,
     sessions: &[(SessionId, Version)],
@@ -172,7 +173,7 @@ async fn close_sessions(
         "with given as materialized (
             select open.* from unnest($1, $2) as it (of_id, of_version),
                 lateral (select * from open_sessions where id = of_id and version = of_version for update) open),
-         gone as (delete from open_sessions where id = any($1)),
+         gone as (delete from open_sessions where id = any(array(select id from given))),
          kept as (
             insert into closed_sessions (id, version, video_id, started_at, last_event_at, resume)
             select id, version, video_id, started_at, last_event_at, resume from given)
