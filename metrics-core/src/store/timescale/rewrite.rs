@@ -184,7 +184,8 @@ const ARE_HELD: &str = "(select count(*) from held) = (select count(distinct pag
 /// The id of the page of a session given.
 const PAGE_ID: &str = "(select id from pages where url = page)";
 
-/// Moves open sessions to their rows for SQL, and keeps their resume state.
+/// Moves open sessions to their rows for SQL, and keeps their resume state. Deletes the rows that are locked, in the order of
+/// ids, and no others: a row of another version would be locked out of order.
 async fn close_sessions(
     connection: &mut AsyncPgConnection,
     sessions: &[(SessionId, Version)],
@@ -195,7 +196,7 @@ async fn close_sessions(
             select open.* from unnest($1, $2) as it (of_id, of_version),
                 lateral (select * from open_sessions where id = of_id and version = of_version for update) open),
          {HELD},
-         gone as (delete from open_sessions where id = any($1)),
+         gone as (delete from open_sessions where id = any(array(select id from given))),
          kept as (
             insert into closed_sessions (id, version, video_id, started_at, last_event_at, resume)
             select id, version, video_id, started_at, last_event_at, resume from given)
