@@ -478,12 +478,11 @@ fn minimum_mask(minimum: Minimum, view: &View<'_>) -> Mask {
 
 /// Returns a function that tells whether a session in range is a play.
 fn is_play(minimum: Minimum, view: &View<'_>) -> impl Fn(usize) -> bool {
-    let (durations_ms, codes) = view.durations_ms();
+    // View times alone need no durations.
+    let durations = matches!(minimum, Minimum::Millionths(_)).then(|| view.durations_ms());
     move |session| {
-        let duration_ms = match minimum {
-            Minimum::ViewMs(_) => None,
-            Minimum::Millionths(_) => Some(durations_ms[codes.get(session)]).filter(|ms| *ms != 0),
-        };
+        // A duration of 0 is unknown, and the session then no play.
+        let duration_ms = durations.as_ref().map(|(ms, codes)| ms[codes.get(session)]);
         minimum.holds(view.view_ms(session), duration_ms)
     }
 }
