@@ -67,6 +67,7 @@ impl Unit {
         }
     }
 
+    #[cfg(feature = "recorder")]
     const fn seconds(self) -> u64 {
         match self {
             Self::Second => 1,

@@ -70,6 +70,7 @@ impl Columns {
     }
 
     /// Returns the row id of a session, if row ids are decoded.
+    #[cfg(feature = "recorder")]
     pub(crate) fn row_id(&self, session: usize) -> Option<super::RowId> {
         self.row_ids.get(session).copied()
     }
