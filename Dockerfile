@@ -1,5 +1,6 @@
 # The server alone, with its data in a volume:
-# docker build -t metrics . && docker run -p 127.0.0.1:3000:3000 -v metrics:/data metrics
+# docker build -t metrics . && docker run -p 127.0.0.1:3000:3000 -v metrics:/data \
+#   -e METRICS_USER=me -e METRICS_PASSWORD=secret metrics
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /metrics
 COPY . .
@@ -14,6 +15,8 @@ COPY --from=build /usr/local/bin/metrics-server /usr/local/bin/
 # Where metrics.db is kept when DATABASE_URL names no other store.
 COPY --from=build --chown=nonroot:nonroot /data /data
 WORKDIR /data
+# It does not start until METRICS_USER and METRICS_PASSWORD are set, or METRICS_AUTH_ENABLED=false says that everybody
+# who reaches it may read and manage everything.
 ENV METRICS_LISTEN=0.0.0.0:3000
 EXPOSE 3000
 # Asks at METRICS_LISTEN: a server that is to listen elsewhere must be told so by that variable.

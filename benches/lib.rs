@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+pub mod beside;
 pub mod dataset;
 pub mod drive;
 pub mod http;

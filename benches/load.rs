@@ -6,6 +6,7 @@
 //! target/release/load --server target/release/bare
 //! target/release/load --url 127.0.0.1:3000 --pid 4711 --rate 5000
 //! target/release/load --server target/release/metrics-server --store sqlite idle
+//! target/release/load --server target/release/metrics-server --store sqlite reports
 //! ```
 //!
 //! With `--store postgres://...` a database of its own is made on that server, and dropped at the end.
@@ -16,6 +17,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use benches::beside::{Beside, table};
 use benches::drive::{BURST, Load, Outcome};
 use benches::idle::{Cost, Idle};
 use benches::process::allow_files;
@@ -102,6 +104,8 @@ struct Flags {
 enum Mode {
     /// Connect and join only, and measure what that costs
     Idle,
+    /// Measure how long events wait without and with 16 of the dearest reports at once
+    Reports,
 }
 
 #[tokio::main]
@@ -140,6 +144,10 @@ async fn measure(
     pid: Option<u32>,
     counts: bool,
 ) -> io::Result<String> {
+    if let Some(Mode::Reports) = flags.mode {
+        let measured = Duration::from_secs(flags.seconds);
+        return Ok(table(&Beside { server, key, measured, seed: flags.seed }.run().await?));
+    }
     if let Some(Mode::Idle) = flags.mode {
         let pid = pid.ok_or_else(|| io::Error::other("say which process it is: --pid"))?;
         let connections = flags.connections.unwrap_or(IDLE_CONNECTIONS);

@@ -39,6 +39,10 @@ impl Server {
         if let Some(url) = database_url {
             command.env("DATABASE_URL", url);
         }
+        // All viewers have one address and one key.
+        let limits = ["joins", "events", "new_videos", "new_pages"];
+        let limits = limits.map(|limit| format!("{limit}=none,{limit}_per_address=none"));
+        command.env("METRICS_LIMITS", limits.join(","));
         command.env("RUST_LOG", "info").env("METRICS_LOG_FORMAT", "text");
         let mut child = command.stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
         let pid = child.id().ok_or_else(|| io::Error::other("the server has ended"))?;

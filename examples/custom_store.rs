@@ -5,7 +5,7 @@
 //! differs in one promise alone: what it has acknowledged is on a disk.
 #![expect(clippy::print_stdout, reason = "an example shows what it got")]
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -28,12 +28,14 @@ struct State {
     // The row id of a key is its index.
     keys: Vec<KeyRecord>,
     videos: BTreeMap<VideoId, VideoRecord>,
+    last_video: i64,
     // With the instance at which a segment is open.
     open: BTreeMap<SessionId, (OpenSession, Option<Instance>)>,
     blocks: BTreeMap<BlockId, (BlockHead, Arc<Block>)>,
     last_block: i64,
     resumable: BTreeMap<SessionId, Resumable>,
     totals: BTreeMap<(KeyId, i64), StoredTotals>,
+    retention_clock: Option<DateTime<Utc>>,
     // The last sign of life of each instance.
     beats: HashMap<Instance, DateTime<Utc>>,
 }
@@ -69,9 +71,13 @@ impl State {
 
     fn add_video(&mut self, key: &ApiKey, video: &Video) -> Answer<(KeyId, VideoId)> {
         let key_id = self.key_id(key)?;
-        let id = self.video(key, video).map_or(VideoId(self.videos.len() as i64), |it| it.id);
-        let record = || VideoRecord { id, key_id, key: key.clone(), video: video.clone() };
-        self.videos.entry(id).or_insert_with(record);
+        if let Some(record) = self.video(key, video) {
+            return Ok((key_id, record.id));
+        }
+        self.last_video += 1;
+        let id = VideoId(self.last_video);
+        let record = VideoRecord { id, key_id, key: key.clone(), video: video.clone() };
+        self.videos.insert(id, record);
         Ok((key_id, id))
     }
 
@@ -87,7 +93,9 @@ impl State {
         let SessionWrite { id, expected, watched_at, .. } = *write;
         let there = self.open.get(&id).map(|(session, _)| session.clone());
         let version = there.as_ref().map_or(0, |session| session.version);
-        if version != expected || self.resumable.contains_key(&id) {
+        let starts = |it: &OpenSession| it.row.stored.started_at_ms == write.stored.started_at_ms;
+        let is_another = !there.as_ref().is_none_or(starts);
+        if version != expected || is_another || self.resumable.contains_key(&id) {
             return Ok(Outcome::Conflict);
         }
         let mut session = if let Some(session) = there {
@@ -106,7 +114,8 @@ impl State {
         let open = |id| self.open.get(id).map(|(session, _)| session.version);
         let closed = |id| self.resumable.get(id).map(|session| session.version);
         let is_last = |(video, last): &(VideoId, BlockId)| {
-            after(&self.blocks, Some(*last)).all(|(head, _)| head.video != *video)
+            self.videos.contains_key(video)
+                && after(&self.blocks, Some(*last)).all(|(head, _)| head.video != *video)
         };
         let Rewrite { remove, close, delete_open, reopen, import_after, .. } = rewrite;
         !(remove.iter().all(|id| self.blocks.contains_key(id))
@@ -159,18 +168,23 @@ impl Store for MemoryStore {
         Ok(keys)
     }
 
-    async fn create_key(&self, key: &ApiKey, now: DateTime<Utc>) -> Answer<bool> {
+    async fn add_key(&self, record: &KeyRecord) -> Answer<bool> {
         let mut state = self.change();
-        let is_new = state.key_id(key).is_err();
-        let record = KeyRecord { key: key.clone(), created_at: now, disabled_at: None };
-        Arc::make_mut(&mut state).keys.extend(is_new.then_some(record));
+        let is_new = state.key_id(&record.key).is_err();
+        Arc::make_mut(&mut state).keys.extend(is_new.then(|| record.clone()));
         Ok(is_new)
     }
 
-    async fn revoke_key(&self, key: &ApiKey, now: DateTime<Utc>) -> Answer<bool> {
+    async fn change_key(&self, key: &ApiKey, change: &KeyChange) -> Answer<bool> {
         let mut state = self.change();
-        let record = Arc::make_mut(&mut state).keys.iter_mut().find(|record| record.key == *key);
-        Ok(record.map(|record| record.disabled_at.get_or_insert(now)).is_some())
+        let mut keys = Arc::make_mut(&mut state).keys.iter_mut();
+        let Some(record) = keys.find(|record| record.key == *key) else { return Ok(false) };
+        match change {
+            KeyChange::Revoke(at) => drop(record.disabled_at.get_or_insert(*at)),
+            KeyChange::Restore => record.disabled_at = None,
+            KeyChange::Settings(change) => record.settings = record.settings.changed(change),
+        }
+        Ok(true)
     }
 
     async fn beat(&self, instance: Instance, now: DateTime<Utc>) -> Answer<()> {
@@ -242,6 +256,35 @@ impl Store for MemoryStore {
         let state = Arc::make_mut(&mut state);
         silent.iter().for_each(|session| drop(state.resumable.remove(&session.id)));
         Ok(silent.len() as u64)
+    }
+
+    async fn delete_unused(&self, limit: u32) -> Answer<Unused> {
+        let mut state = self.change();
+        let of_blocks = state.blocks.values().map(|(head, _)| head.video);
+        let used: HashSet<VideoId> =
+            of_blocks.chain(state.open.values().map(|(session, _)| session.video)).collect();
+        let unused = state.videos.keys().filter(|id| !used.contains(id));
+        let unused = first(unused, limit)?;
+        let state = Arc::make_mut(&mut state);
+        unused.iter().for_each(|id| drop(state.videos.remove(id)));
+        Ok(Unused { videos: unused.len() as u64, pages: 0 })
+    }
+
+    async fn retention_clock(&self) -> Answer<Option<DateTime<Utc>>> {
+        Ok(self.state().retention_clock)
+    }
+
+    async fn set_retention_clock(
+        &self,
+        expected: Option<DateTime<Utc>>,
+        at: DateTime<Utc>,
+    ) -> Answer<Outcome> {
+        let mut state = self.change();
+        if state.retention_clock != expected {
+            return Ok(Outcome::Conflict);
+        }
+        Arc::make_mut(&mut state).retention_clock = Some(at);
+        Ok(Outcome::Written)
     }
 
     async fn snapshot(&self) -> Answer<Box<dyn Snapshot>> {

@@ -156,7 +156,7 @@ fn embed_axum_shows_its_users_their_own_figures() {
     let (of_ada, of_bob) =
         ("authorization: Bearer ada-token\r\n", "authorization: Bearer bob-token\r\n");
     assert_eq!(server.plays(of_ada)["views"][0]["total_view_time"], 15.0);
-    assert_eq!(server.plays(of_bob), json!({ "views": [] }));
+    assert_eq!(server.plays(of_bob)["views"], json!([]));
     server.watch(&bob);
     server.watch(&bob);
     assert_eq!(server.plays(of_ada)["views"][0]["views"], 1);

@@ -9,7 +9,9 @@ use std::{fmt, io};
 use fastwebsockets::{FragmentCollector, Frame, OpCode, Payload, WebSocketError, handshake};
 use http_body_util::Empty;
 use hyper::body::Bytes;
-use hyper::header::{CONNECTION, HOST, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
+use hyper::header::{
+    CONNECTION, HOST, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE, USER_AGENT,
+};
 use hyper::upgrade::Upgraded;
 use hyper::{Request, Uri};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -114,6 +116,8 @@ async fn connect(socket: &Uri) -> Result<FragmentCollector<TokioIo<Upgraded>>, E
         .header(UPGRADE, "websocket")
         .header(CONNECTION, "upgrade")
         .header(SEC_WEBSOCKET_KEY, handshake::generate_key())
+        // Without one, the server takes the client for a bot.
+        .header(USER_AGENT, "metrics-example-player/1.0")
         .header(SEC_WEBSOCKET_VERSION, "13")
         .body(Empty::<Bytes>::new())?;
     match handshake::client(&TokioExecutor::new(), request, stream).await {

@@ -199,6 +199,17 @@ pub struct Row {
 }
 
 impl Row {
+    /// How many bytes it takes, about.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let Self { page, session_data, stored, .. } = self;
+        size_of::<Self>()
+            + page.as_ref().map_or(0, |page| page.as_str().len())
+            + session_data.as_deref().map_or(0, str::len)
+            + stored.segments.len()
+            + stored.resume.len()
+    }
+
     /// Sessions of one block are sorted by this.
     #[must_use]
     pub fn order(&self) -> (i64, RowId) {

@@ -7,8 +7,8 @@
 //! Bytes are what the holder estimates, not what the allocator returns; a budget leaves room for the difference.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
@@ -32,8 +32,32 @@ struct Inner {
     max: usize,
     used: AtomicUsize,
     // Notified in the whole budget and in all of its parts' callers, when bytes are released.
-    released: Arc<Notify>,
+    released: Arc<Released>,
     whole: Option<Budget>,
+}
+
+/// Tells callers that wait for bytes that some were released.
+#[derive(Default)]
+struct Released {
+    notify: Notify,
+    // How many wait. Most releases are while nobody does, and cost no lock then.
+    waiting: AtomicUsize,
+}
+
+/// A caller that waits, as long as this is there.
+struct Waiting<'a>(&'a Released);
+
+impl<'a> Waiting<'a> {
+    fn on(released: &'a Released) -> Self {
+        released.waiting.fetch_add(1, Ordering::SeqCst);
+        Self(released)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl Budget {
@@ -49,7 +73,7 @@ impl Budget {
         Self::with(max, Arc::clone(&self.0.released), Some(self.clone()))
     }
 
-    fn with(max: usize, released: Arc<Notify>, whole: Option<Self>) -> Self {
+    fn with(max: usize, released: Arc<Released>, whole: Option<Self>) -> Self {
         Self(Arc::new(Inner { max, used: AtomicUsize::new(0), released, whole }))
     }
 
@@ -62,13 +86,20 @@ impl Budget {
     /// How many bytes are held. More than [`max`](Self::max) after a [`charge`](Self::charge).
     #[must_use]
     pub fn used(&self) -> usize {
-        self.0.used.load(Ordering::Relaxed)
+        self.0.used.load(Ordering::SeqCst)
+    }
+
+    /// How many bytes can still be reserved: what this budget has left, and no more than the whole has that it is a part of.
+    #[must_use]
+    pub fn left(&self) -> usize {
+        let left = self.max().saturating_sub(self.used());
+        self.0.whole.as_ref().map_or(left, |whole| left.min(whole.left()))
     }
 
     /// Whether nothing more is reserved at the moment: this budget, or the whole that it is a part of, is used up.
     #[must_use]
     pub fn is_used_up(&self) -> bool {
-        self.max() <= self.used() || self.0.whole.as_ref().is_some_and(Self::is_used_up)
+        self.left() == 0
     }
 
     /// Reserves `bytes`, or returns `None` if fewer are left.
@@ -81,8 +112,13 @@ impl Budget {
     /// that no caller waits for ever. Cancel safe; not fair.
     pub async fn reserve(&self, bytes: usize) -> Reservation {
         let fitting = bytes.min(self.fitting());
+        if let Some(mut reservation) = self.try_reserve(fitting) {
+            reservation.charge(bytes - fitting);
+            return reservation;
+        }
+        let _waiting = Waiting::on(&self.0.released);
         loop {
-            let released = self.0.released.notified();
+            let released = self.0.released.notify.notified();
             if let Some(mut reservation) = self.try_reserve(fitting) {
                 reservation.charge(bytes - fitting);
                 return reservation;
@@ -93,8 +129,12 @@ impl Budget {
 
     /// Waits until this budget is not used up. Cancel safe.
     pub async fn available(&self) {
+        if !self.is_used_up() {
+            return;
+        }
+        let _waiting = Waiting::on(&self.0.released);
         loop {
-            let released = self.0.released.notified();
+            let released = self.0.released.notify.notified();
             if !self.is_used_up() {
                 return;
             }
@@ -114,19 +154,26 @@ impl Budget {
     }
 
     fn try_take(&self, bytes: usize) -> bool {
+        // Before anything is taken: bytes that are taken from a part and given back, because the whole has none, are
+        // missing for others meanwhile.
+        if self.left() < bytes {
+            return false;
+        }
         let add = |used: usize| used.checked_add(bytes).filter(|used| *used <= self.max());
-        if self.0.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_err() {
+        if self.0.used.fetch_update(Ordering::SeqCst, Ordering::SeqCst, add).is_err() {
             return false;
         }
         let is_taken = self.0.whole.as_ref().is_none_or(|whole| whole.try_take(bytes));
         if !is_taken {
-            self.0.used.fetch_sub(bytes, Ordering::Relaxed);
+            // Another took the bytes of the whole at this moment, so that this does not happen again and again.
+            self.give_back(bytes);
+            self.notify();
         }
         is_taken
     }
 
     fn take(&self, bytes: usize) {
-        self.0.used.fetch_add(bytes, Ordering::Relaxed);
+        self.0.used.fetch_add(bytes, Ordering::SeqCst);
         if let Some(whole) = &self.0.whole {
             whole.take(bytes);
         }
@@ -136,11 +183,22 @@ impl Budget {
         if bytes == 0 {
             return;
         }
-        self.0.used.fetch_sub(bytes, Ordering::Relaxed);
-        match &self.0.whole {
-            Some(whole) => whole.release(bytes),
-            None => self.0.released.notify_waiters(),
+        self.give_back(bytes);
+        if let Some(whole) = &self.0.whole {
+            return whole.release(bytes);
         }
+        self.notify();
+    }
+
+    fn notify(&self) {
+        // In one order with a caller that says that it waits and then finds too few bytes: one of the two sees the other.
+        if 0 < self.0.released.waiting.load(Ordering::SeqCst) {
+            self.0.released.notify.notify_waiters();
+        }
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.0.used.fetch_sub(bytes, Ordering::SeqCst);
     }
 }
 
@@ -195,6 +253,70 @@ impl Drop for Reservation {
     }
 }
 
+/// The bytes that one answer holds of a budget, which change while it is made. Clones share them: the bytes are released
+/// when the last clone is dropped.
+///
+/// The default has no budget, and holds any number of bytes.
+#[derive(Clone, Debug, Default)]
+pub struct Account(Option<Arc<Mutex<Reservation>>>);
+
+impl Account {
+    /// Has no budget.
+    pub(crate) const UNLIMITED: &'static Self = &Self(None);
+
+    /// Holds nothing of `budget` yet.
+    #[must_use]
+    pub fn new(budget: &Budget) -> Self {
+        Self(Some(Arc::new(Mutex::new(budget.charge(0)))))
+    }
+
+    /// Holds `bytes` from now on, in place of the bytes before.
+    ///
+    /// # Errors
+    ///
+    /// [`UsedUp`] if the budget has too few left. The account holds the bytes before, then.
+    pub fn hold(&self, bytes: usize) -> Result<(), UsedUp> {
+        let Some(reservation) = &self.0 else { return Ok(()) };
+        let mut reservation = reservation.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = reservation.bytes();
+        if held < bytes {
+            let is_too_large = reservation.budget.fitting() < bytes;
+            let used_up = if is_too_large { UsedUp::ByOne } else { UsedUp::ByAll };
+            return reservation.try_grow(bytes - held).then_some(()).ok_or(used_up);
+        }
+        reservation.shrink(held - bytes);
+        Ok(())
+    }
+
+    /// Holds `bytes` from now on, in place of the bytes before, whatever is left of the budget: for memory that is held
+    /// already, and must not be dropped.
+    pub fn charge(&self, bytes: usize) {
+        let Some(reservation) = &self.0 else { return };
+        let mut reservation = reservation.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = reservation.bytes();
+        reservation.charge(bytes.saturating_sub(held));
+        reservation.shrink(held.saturating_sub(bytes));
+    }
+}
+
+/// The budget of an [`Account`] is used up.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum UsedUp {
+    /// By several answers together: when others are read, there is room again.
+    #[error(
+        "the memory for answers is used up: try again when others are read, or use a shorter timeframe, a wider interval, \
+         fewer dimensions or a filter"
+    )]
+    ByAll,
+    /// By this answer alone, which needs more than the whole budget.
+    #[error(
+        "the answer needs more memory than an answer may have: use a shorter timeframe, a wider interval, fewer dimensions \
+         or a filter"
+    )]
+    ByOne,
+}
+
 #[cfg(test)]
 mod tests {
     use futures_util::FutureExt as _;
@@ -226,6 +348,20 @@ mod tests {
         assert!(all.try_reserve(10).is_some());
     }
 
+    #[test]
+    fn what_is_left_of_a_part_is_left_of_the_whole() {
+        let all = Budget::new(10);
+        let part = all.part(8);
+        let held = all.charge(5);
+        assert_eq!((all.left(), part.left()), (5, 5));
+        let more = part.charge(4);
+        assert_eq!((all.left(), part.left()), (1, 1));
+        drop(held);
+        assert_eq!((all.left(), part.left()), (6, 4));
+        drop((more, all.charge(11)));
+        assert_eq!((all.left(), part.left()), (10, 8));
+    }
+
     #[tokio::test]
     async fn a_waiting_caller_gets_released_bytes() {
         let all = Budget::new(10);
@@ -248,5 +384,49 @@ mod tests {
         assert_eq!(all.used(), 25);
         drop(all_of_it);
         assert_eq!(all.used(), 0);
+    }
+
+    #[test]
+    fn what_cannot_be_reserved_is_missing_for_nobody() {
+        const TRIES: usize = 20_000;
+        let all = Budget::new(10);
+        let part = all.part(10);
+        let _held = all.charge(6);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // Room in the part, but not in the whole.
+                assert!((0..TRIES).all(|_| part.try_reserve(8).is_none()));
+            });
+            assert!((0..TRIES).all(|_| part.try_reserve(4).is_some()));
+        });
+    }
+
+    #[test]
+    fn the_largest_answer_is_no_larger_than_the_whole() {
+        let part = Budget::new(10).part(100).part(50);
+        let account = Account::new(&part);
+        assert_eq!(account.hold(11), Err(UsedUp::ByOne));
+        assert_eq!(account.hold(10), Ok(()));
+    }
+
+    #[test]
+    fn an_account_holds_its_last_number_of_bytes() {
+        let all = Budget::new(10);
+        let account = Account::new(&all);
+        let clone = account.clone();
+        assert_eq!(account.hold(8), Ok(()));
+        assert_eq!(clone.hold(11), Err(UsedUp::ByOne));
+        assert_eq!(all.used(), 8);
+        let other = all.charge(1);
+        assert_eq!(clone.hold(10), Err(UsedUp::ByAll));
+        clone.charge(11);
+        assert_eq!(all.used(), 12);
+        drop(other);
+        assert_eq!(clone.hold(3), Ok(()));
+        drop(account);
+        assert_eq!(all.used(), 3);
+        drop(clone);
+        assert_eq!(all.used(), 0);
+        assert_eq!(Account::default().hold(usize::MAX), Ok(()));
     }
 }

@@ -87,6 +87,8 @@ pub fn canonical(value: &Value) -> String {
             Rest::Value(scalar) => text.push_str(&scalar.to_string()),
         }
     }
+    // It is kept as long as a session: text that grew to its end has up to twice the memory.
+    text.shrink_to_fit();
     text
 }
 

@@ -15,6 +15,7 @@ use chrono::{DateTime, Utc};
 use tokio::time::sleep;
 
 use crate::block::RowId;
+use crate::budget::Account;
 use crate::client::{Browser, Device, Platform};
 use crate::export::{self, Record};
 use crate::import::{Foreign, Inserted, insert, rows};
@@ -373,7 +374,8 @@ async fn check_target(from: &dyn Store, to: &dyn Store) -> Result<(), CopyError>
     Ok(())
 }
 
-/// Copies the keys, and returns how many were added. One that the target has already is as old as it is there.
+/// Copies the keys, and returns how many were added. A key that the target has already keeps its age and its
+/// settings there.
 async fn copy_keys(from: &dyn Store, to: &dyn Store) -> Result<u64, CopyError> {
     let keys = patiently(|| from.keys()).await.map_err(CopyError::Read)?;
     let there = patiently(|| to.keys()).await.map_err(CopyError::Write)?;
@@ -388,11 +390,10 @@ async fn copy_keys(from: &dyn Store, to: &dyn Store) -> Result<u64, CopyError> {
     }
     let mut added = 0;
     for record in &keys {
-        let key = &record.key;
-        let create = patiently(|| to.create_key(key, record.created_at)).await;
-        added += u64::from(create.map_err(CopyError::Write)?);
+        let add = patiently(|| to.add_key(record)).await;
+        added += u64::from(add.map_err(CopyError::Write)?);
         if let Some(at) = record.disabled_at {
-            patiently(|| to.revoke_key(key, at)).await.map_err(CopyError::Write)?;
+            patiently(|| to.revoke_key(&record.key, at)).await.map_err(CopyError::Write)?;
         }
     }
     Ok(added)
@@ -440,7 +441,8 @@ type Sums = BTreeMap<(DateTime<Utc>, String), u64>;
 async fn sums(store: &dyn Store, scan: &Scan) -> Result<Sums, Error> {
     let days = Buckets::new(Width::DAY);
     let mut sums = Sums::new();
-    let plays = reported(|| older::plays(store, scan, days, Vec::new())).await?;
+    let plays =
+        reported(|| older::plays(store, scan, days, Vec::new(), Account::UNLIMITED)).await?;
     for bucket in plays {
         let figures = &bucket.figures;
         let mut put = |what: String, number| sums.insert((bucket.start, what), number);
@@ -457,7 +459,7 @@ async fn sums(store: &dyn Store, scan: &Scan) -> Result<Sums, Error> {
             put(format!("device {it}"), figures.device(it));
         }
     }
-    let sources = reported(|| older::sources(store, scan, days)).await?;
+    let sources = reported(|| older::sources(store, scan, days, Account::UNLIMITED)).await?;
     for bucket in sources {
         sums.insert((bucket.start, format!("plays on {}", bucket.source)), bucket.plays);
     }

@@ -64,6 +64,11 @@ impl Parts {
         self.viewers.iter_mut().zip(&other.viewers).for_each(|(sum, other)| *sum += other);
     }
 
+    /// Returns how many bytes it holds, about, and [`finish`](Self::finish) returns.
+    pub(crate) fn bytes(&self) -> usize {
+        self.viewers.len() * (size_of::<i64>() + size_of::<Part>())
+    }
+
     /// The parts in order, or nothing if nothing was watched.
     #[must_use]
     pub fn finish(&self) -> Vec<Part> {
@@ -293,6 +298,12 @@ impl Seconds {
             }
         }
         Ok(())
+    }
+
+    /// Returns how many bytes it holds, about, and [`finish`](Self::finish) returns.
+    pub(crate) fn bytes(&self) -> usize {
+        let of_seconds = self.len * (size_of::<Sum>() + size_of::<Second>());
+        of_seconds + self.folded.len() * (size_of::<Bucket>() + size_of::<SecondsBucket>())
     }
 
     /// The buckets in order, without those in which nothing was watched.

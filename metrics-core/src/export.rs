@@ -2,13 +2,16 @@
 //!
 //! Page by page, so that it needs the memory of a page, however many sessions there are. What is recorded meanwhile is
 //! in it or not; a session that was there all the time is in it once, as it is when its page is read.
+//!
+//! Sessions are decoded and filtered where reports are: see [`compute`](crate::compute).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use crate::block::{Columns, Row, RowId};
-use crate::import::rows as block_rows;
+use crate::block::{Block, Columns, Groups, Row, RowId};
+use crate::budget::Account;
+use crate::compute::expect_aside;
 use crate::query::{Scan, Selection};
-use crate::reports::{info, picked};
+use crate::reports::{OPEN_FIRST, Reading, computed, info, next_limit, picked};
 use crate::scan::{ScanError, SessionFilter};
 use crate::session::Stored;
 use crate::store::{
@@ -16,14 +19,16 @@ use crate::store::{
 };
 use crate::varint::Damaged;
 
-/// How many sessions are read at a time: enough that a store is not called all the time, and a megabyte of memory, or a
-/// hundred if each has the most of everything.
+/// How many sessions are read at a time: enough that a store is not called all the time, and a megabyte of memory.
 const PAGE: usize = 1_000;
+
+/// How many bytes of sessions are read at a time, but for the last: pages choose how much they say of a session.
+const PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// How many videos are looked at a time.
 const VIDEOS: u32 = 64;
 
-/// How many heads or open sessions are read at a time.
+/// How many heads or videos are read at a time.
 const LIST: u32 = 10_000;
 
 /// A session, and whose it is.
@@ -79,19 +84,27 @@ pub struct Export {
     cursor: Option<Cursor>,
     over: bool,
     read: u64,
+    account: Account,
 }
 
 impl Export {
     /// Through all sessions.
     #[must_use]
     pub fn all() -> Self {
-        Self { scan: None, cursor: None, over: false, read: 0 }
+        Self { scan: None, cursor: None, over: false, read: 0, account: Account::default() }
     }
 
     /// Through those that a report would count.
     #[must_use]
     pub fn of(scan: Scan) -> Self {
         Self { scan: Some(scan), ..Self::all() }
+    }
+
+    /// Holds in `account` the memory of the sessions that are read, and of those that were returned last, whatever is left of
+    /// its budget: some megabytes, or more where a block is large.
+    #[must_use]
+    pub fn within(self, account: &Account) -> Self {
+        Self { account: account.clone(), ..self }
     }
 
     /// Some more of them, or `None` after the last. There may be none among some, and more after them.
@@ -105,7 +118,8 @@ impl Export {
         if self.over {
             return Ok(None);
         }
-        let page = page(store, self.scan.as_ref(), self.cursor, PAGE).await?;
+        let room = Room { rows: PAGE, bytes: PAGE_BYTES_MAX, beside: 0 };
+        let page = read_page(store, self.scan.as_ref(), self.cursor, room, &self.account).await?;
         self.read += page.records.len() as u64;
         self.over = page.next.is_none();
         self.cursor = page.next.or(self.cursor);
@@ -119,8 +133,9 @@ impl Export {
     }
 }
 
-/// Reads sessions whole, about `limit` (1 or more) of them, by video and start: from the beginning, or after the page that
-/// `cursor` ended. A session that is there all the time, and goes on at no moment, is on one page exactly.
+/// Reads sessions whole, at most `limit` (1 or more) of them and some megabytes, by video and start: from the beginning, or
+/// after the page that `cursor` ended. A session that is there all the time, and goes on at no moment, is on one page
+/// exactly.
 ///
 /// A page may be empty although another follows.
 ///
@@ -133,6 +148,17 @@ pub async fn page(
     cursor: Option<Cursor>,
     limit: usize,
 ) -> Result<Page, Error> {
+    let room = Room { rows: limit, bytes: PAGE_BYTES_MAX, beside: 0 };
+    read_page(store, scan, cursor, room, Account::UNLIMITED).await
+}
+
+async fn read_page(
+    store: &dyn Store,
+    scan: Option<&Scan>,
+    cursor: Option<Cursor>,
+    mut room: Room,
+    account: &Account,
+) -> Result<Page, Error> {
     let mut snapshot = store.snapshot().await?;
     let everything = Scan {
         selection: Selection::default(),
@@ -141,109 +167,223 @@ pub async fn page(
         minimum_view_ms: 0,
     };
     let (mut filter, reading) = picked(scan.unwrap_or(&everything));
+    let Reading { scope, .. } = reading;
     let first = cursor.map(|cursor| VideoId(cursor.video.0.saturating_sub(1)));
-    let videos = snapshot.videos(&reading.scope, first, VIDEOS).await?;
+    let mut videos = snapshot.videos(&scope, first, VIDEOS).await?;
     let last = videos.last().map(|video| video.id).filter(|_| videos.len() == VIDEOS as usize);
-    let videos: Vec<VideoRecord> =
-        videos.into_iter().filter(|video| filter.wants_video(&info(video))).collect();
-    let mut content = Content::list(&mut *snapshot, &videos, scan).await?;
+    // Filters may compare long arrays in metadata.
+    (filter, videos) = computed::<_, Error>(move || {
+        videos.retain(|video| filter.wants_video(&info(video)));
+        Ok((filter, videos))
+    })
+    .await?;
+    let frame = scan.map_or((i64::MIN, i64::MAX), |scan| (scan.from_ms, scan.to_ms));
+    let ids = videos.iter().map(|video| video.id).collect();
+    let mut content =
+        Content::list(&mut *snapshot, ids, Frame { frame, cursor }, room, account).await?;
     let mut page = Page::default();
-    for video in &videos {
-        let after = cursor.filter(|cursor| cursor.video == video.id).map(|cursor| cursor.after);
-        let left = limit - page.records.len();
-        let rows = content.rows(&mut *snapshot, video.id, after, left).await?;
-        let is_full = rows.len() == left;
-        if let Some(row) = rows.last().filter(|_| is_full) {
+    for video in videos {
+        room.beside = video.video.bytes();
+        let rows = content.rows(&mut *snapshot, video.id, room).await?;
+        if rows.is_empty() {
+            continue;
+        }
+        (_, room) = room.fitting(rows.iter());
+        if let Some(row) = rows.last().filter(|_| room.is_used_up()) {
             page.next = Some(Cursor { video: video.id, after: row.order() });
         }
-        page.records.extend(counted(&mut filter, video, rows)?.map(|row| record(video, row)));
-        if is_full {
-            return Ok(page);
+        let mut records = page.records;
+        (filter, page.records) = computed::<_, Error>(move || {
+            records.extend(counted(&mut filter, &video, rows)?.map(|row| record(&video, row)));
+            Ok((filter, records))
+        })
+        .await?;
+        if room.is_used_up() {
+            break;
         }
     }
-    page.next = last.map(Cursor::after_all);
+    account.charge(page.records.iter().map(Record::bytes).sum());
+    page.next = page.next.or(last.map(Cursor::after_all));
     Ok(page)
 }
 
-/// Where the sessions of some videos are.
-struct Content {
+/// How much still fits on a page.
+#[derive(Clone, Copy, Debug)]
+struct Room {
+    rows: usize,
+    bytes: usize,
+    // How many bytes each session takes beside its row: those of its video.
+    beside: usize,
+}
+
+impl Room {
+    const UNLIMITED: Self = Self { rows: usize::MAX, bytes: usize::MAX, beside: 0 };
+
+    fn is_used_up(self) -> bool {
+        self.rows == 0 || self.bytes == 0
+    }
+
+    /// Returns how many of some rows fit, where the last may be too large, and the room beside them.
+    fn fitting<'a>(mut self, rows: impl Iterator<Item = &'a Row>) -> (usize, Self) {
+        let mut count = 0;
+        for row in rows {
+            if self.is_used_up() {
+                break;
+            }
+            count += 1;
+            self.rows -= 1;
+            self.bytes = self.bytes.saturating_sub(row.bytes() + self.beside);
+        }
+        (count, self)
+    }
+}
+
+/// Which sessions of some videos are wanted: those that started in a frame, after a cursor.
+#[derive(Clone, Copy, Debug)]
+struct Frame {
     frame: (i64, i64),
-    open: HashMap<VideoId, Vec<Row>>,
+    cursor: Option<Cursor>,
+}
+
+impl Frame {
+    fn after(self, video: VideoId) -> Option<(i64, RowId)> {
+        self.cursor.filter(|cursor| cursor.video == video).map(|cursor| cursor.after)
+    }
+
+    fn has(self, video: VideoId, row: &Row) -> bool {
+        let (from_ms, to_ms) = self.frame;
+        self.after(video).is_none_or(|after| after < row.order())
+            && (from_ms..=to_ms).contains(&row.stored.started_at_ms)
+    }
+}
+
+/// Where the sessions of some videos are.
+struct Content<'a> {
+    frame: Frame,
+    account: &'a Account,
+    // The first ones, as far as they may fit on a page.
+    open: BTreeMap<VideoId, Vec<Row>>,
     // By the first start.
     heads: HashMap<VideoId, Vec<BlockHead>>,
 }
 
-impl Content {
+impl<'a> Content<'a> {
     async fn list(
         snapshot: &mut dyn Snapshot,
-        videos: &[VideoRecord],
-        scan: Option<&Scan>,
+        videos: Vec<VideoId>,
+        frame: Frame,
+        room: Room,
+        account: &'a Account,
     ) -> Result<Self, Error> {
-        let frame = scan.map_or((i64::MIN, i64::MAX), |scan| (scan.from_ms, scan.to_ms));
-        let mut content = Self { frame, open: HashMap::new(), heads: HashMap::new() };
-        let videos = Videos::These(videos.iter().map(|video| video.id).collect());
+        let mut heads: HashMap<VideoId, Vec<BlockHead>> = HashMap::new();
+        let videos = Videos::These(videos);
+        let (from_ms, to_ms) = frame.frame;
         let mut after = None;
         loop {
-            let page = snapshot.blocks(&videos, frame.0, frame.1, after, LIST).await?;
+            let page = snapshot.blocks(&videos, from_ms, to_ms, after, LIST).await?;
             after = page.last().map(|head| head.id);
             for head in &page {
-                content.heads.entry(head.video).or_default().push(*head);
+                heads.entry(head.video).or_default().push(*head);
             }
             if page.len() < LIST as usize {
                 break;
             }
         }
-        for heads in content.heads.values_mut() {
+        for heads in heads.values_mut() {
             heads.sort_by_key(|head| (head.first_start_ms, head.id));
         }
-        let scan = OpenScan { videos, from_ms: frame.0, to_ms: frame.1, watched_at: None };
-        let mut after = None;
-        loop {
-            let page = snapshot.open_sessions(&scan, after, LIST).await?;
-            after = page.last().map(|session| session.id);
-            let is_last = page.len() < LIST as usize;
-            for session in page {
-                content.open.entry(session.video).or_default().push(session.row);
-            }
-            if is_last {
-                return Ok(content);
-            }
-        }
+        let scan = OpenScan { videos, from_ms, to_ms, watched_at: None };
+        let open = first_open(snapshot, &scan, frame, room, account).await?;
+        Ok(Self { frame, account, open, heads })
     }
 
-    /// The first `limit` sessions of a video after one of them, in order.
+    /// The first sessions of a video that fit, in order.
     async fn rows(
         &mut self,
         snapshot: &mut dyn Snapshot,
         video: VideoId,
-        after: Option<(i64, RowId)>,
-        limit: usize,
+        room: Room,
     ) -> Result<Vec<Row>, Error> {
-        let (from_ms, to_ms) = self.frame;
-        let is_wanted = |row: &Row| {
-            after.is_none_or(|after| after < row.order())
-                && (from_ms..=to_ms).contains(&row.stored.started_at_ms)
-        };
+        let (frame, account) = (self.frame, self.account);
+        let after = frame.after(video);
         let mut rows = self.open.remove(&video).unwrap_or_default();
-        rows.retain(is_wanted);
+        rows.sort_by_key(Row::order);
+        rows.truncate(room.fitting(rows.iter()).0);
         let heads = self.heads.remove(&video).unwrap_or_default();
         let mut heads = heads.into_iter().peekable();
         while let Some(head) = heads.next() {
             if after.is_some_and(|(start_ms, _)| head.last_start_ms < start_ms) {
                 continue;
             }
-            rows.extend(block_rows(snapshot, &head).await?.into_iter().filter(is_wanted));
+            // It is there no more if it was replaced since, which a snapshot does not show.
+            let Some(block) = snapshot.groups(&[head.id], Groups::ALL).await?.pop() else {
+                continue;
+            };
+            let account = account.clone();
+            let is_full;
+            (rows, is_full) =
+                computed(move || with_block(rows, video, &block, frame, room, &account)).await?;
             // No later block has an earlier session than the next one.
             let next_ms = heads.peek().map_or(i64::MAX, |next| next.first_start_ms);
-            let is_before = |row: &&Row| row.stored.started_at_ms < next_ms;
-            if limit <= rows.iter().filter(is_before).count() {
+            if is_full && rows.last().is_some_and(|row| row.stored.started_at_ms < next_ms) {
                 break;
             }
         }
-        rows.sort_by_key(Row::order);
-        rows.truncate(limit);
         Ok(rows)
     }
+}
+
+/// Adds the sessions of a block to others of its video. Returns the first of all that fit, and whether no more would.
+fn with_block(
+    mut rows: Vec<Row>,
+    video: VideoId,
+    block: &Block,
+    frame: Frame,
+    room: Room,
+    account: &Account,
+) -> Result<(Vec<Row>, bool), Error> {
+    expect_aside();
+    let held: usize = rows.iter().map(Row::bytes).sum();
+    // Decoded, it takes about as much again for each session.
+    account.charge(held + 2 * block.bytes() + block.sessions as usize * size_of::<Row>());
+    let decoded = block.rows().map_err(Error::Damaged)?;
+    rows.extend(decoded.into_iter().filter(|row| frame.has(video, row)));
+    rows.sort_by_key(Row::order);
+    let (count, room) = room.fitting(rows.iter());
+    rows.truncate(count);
+    account.charge(rows.iter().map(Row::bytes).sum());
+    Ok((rows, room.is_used_up()))
+}
+
+/// Reads open sessions, and returns the first ones by video and start that fit: a page ends with them at the latest.
+async fn first_open(
+    snapshot: &mut dyn Snapshot,
+    scan: &OpenScan,
+    frame: Frame,
+    room: Room,
+    account: &Account,
+) -> Result<BTreeMap<VideoId, Vec<Row>>, Error> {
+    let mut first: Vec<(VideoId, Row)> = Vec::new();
+    let (mut after, mut limit) = (None, OPEN_FIRST);
+    loop {
+        let page = snapshot.open_sessions(scan, after, limit).await?;
+        after = page.last().map(|session| session.id);
+        let is_last = page.len() < limit as usize;
+        limit = next_limit(&page);
+        let wanted = page.into_iter().filter(|it| frame.has(it.video, &it.row));
+        first.extend(wanted.map(|it| (it.video, it.row)));
+        account.charge(first.iter().map(|(_, row)| row.bytes()).sum());
+        first.sort_by_key(|(video, row)| (*video, row.order()));
+        first.truncate(room.fitting(first.iter().map(|(_, row)| row)).0);
+        if is_last {
+            break;
+        }
+    }
+    let mut open: BTreeMap<VideoId, Vec<Row>> = BTreeMap::new();
+    for (video, row) in first {
+        open.entry(video).or_default().push(row);
+    }
+    Ok(open)
 }
 
 /// Those of the sessions of a video that a filter picks.
@@ -252,6 +392,7 @@ fn counted(
     video: &VideoRecord,
     rows: Vec<Row>,
 ) -> Result<impl Iterator<Item = Row>, Error> {
+    expect_aside();
     let mut counted = vec![false; rows.len()];
     let sessions = filter.sessions(&info(video), &Columns::of(&rows));
     for session in sessions.map_err(|err| damaged(&err))? {
@@ -260,7 +401,7 @@ fn counted(
     Ok(rows.into_iter().zip(counted).filter(|(_, counts)| *counts).map(|(row, _)| row))
 }
 
-fn damaged(err: &ScanError) -> Error {
+pub(crate) fn damaged(err: &ScanError) -> Error {
     Error::Damaged(match err {
         ScanError::Damaged(err) => *err,
         // Whole rows have every group, and are not grouped.
@@ -289,10 +430,26 @@ pub(crate) async fn has_all(store: &dyn Store, records: &[Record]) -> Result<boo
         }
     };
     let id = found.id;
-    let mut content = Content::list(&mut *snapshot, &[found], None).await?;
-    let rows = content.rows(&mut *snapshot, id, None, usize::MAX).await?;
+    let frame = Frame { frame: (i64::MIN, i64::MAX), cursor: None };
+    let (room, account) = (Room::UNLIMITED, Account::UNLIMITED);
+    let mut content = Content::list(&mut *snapshot, vec![id], frame, room, account).await?;
+    let rows = content.rows(&mut *snapshot, id, room).await?;
     let known: HashSet<_> = rows.iter().map(Row::order).collect();
     Ok(records.iter().all(|record| known.contains(&(record.stored.started_at_ms, record.id))))
+}
+
+impl Record {
+    /// How many bytes it takes, about.
+    fn bytes(&self) -> usize {
+        let Self { subject: Subject { key, video, source, session_data, .. }, stored, .. } = self;
+        size_of::<Self>()
+            + key.as_str().len()
+            + video.bytes()
+            + source.as_ref().map_or(0, |source| source.as_str().len())
+            + session_data.as_ref().map_or(0, String::len)
+            + stored.segments.len()
+            + stored.resume.len()
+    }
 }
 
 impl Cursor {

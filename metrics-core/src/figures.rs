@@ -31,10 +31,14 @@ pub struct Figures {
     pub connected: usize,
     /// How many sessions are in memory, connected or not.
     pub in_memory: usize,
+    /// How many bytes of the memory budget sessions hold, with their events that are not durable yet.
+    pub session_bytes: usize,
     /// What became of viewers who joined, or were heard of in a batch.
     pub joins: Joins,
     /// What became of events.
     pub events: Events,
+    /// How many pages were reduced to their site because of a limit.
+    pub pages: ReducedPages,
     /// How many segments were longer than fits between the timestamps of their ends, and were cut.
     pub clamped: u64,
     /// How often sessions were written, and how often that failed.
@@ -59,10 +63,16 @@ pub struct Joins {
     pub invalid_key: u64,
     /// They are known bots.
     pub bot: u64,
+    /// Their page or origin is no site of the key.
+    pub origin: u64,
+    /// A rate limit of joins was used up.
+    pub too_many: u64,
     /// Something that they said of the session cannot be.
     pub invalid: u64,
     /// The keys were not known.
     pub unavailable: u64,
+    /// No memory was left for another session.
+    pub no_memory: u64,
 }
 
 /// What became of events.
@@ -77,14 +87,30 @@ pub struct Events {
     pub invalid: u64,
     /// Their session has as many segments as it may.
     pub full: u64,
+    /// No memory was left for another event.
+    pub no_memory: u64,
     /// The recorder had ended.
     pub late: u64,
+    /// A rate limit of events was used up.
+    pub too_many: u64,
     /// Sessions of which something was recorded, but the store refused it.
     pub refused_sessions: u64,
     /// Sessions of which something was recorded, but their key has as many videos as it may.
     pub too_many_videos_sessions: u64,
+    /// Sessions of which something was recorded, but a rate limit of new videos was used up.
+    pub too_many_new_videos_sessions: u64,
     /// Sessions whose events named another video than the store has for them.
     pub other_video_sessions: u64,
+}
+
+/// Pages that count under their site, or not at all.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct ReducedPages {
+    /// Their key has as many pages as it may.
+    pub too_many: u64,
+    /// A rate limit of new pages was used up.
+    pub too_many_new: u64,
 }
 
 /// How often sessions were written.
@@ -118,6 +144,7 @@ pub(crate) struct Tallies {
     pub(crate) waiting_sessions: AtomicUsize,
     pub(crate) joins: JoinTally,
     pub(crate) events: EventTally,
+    pub(crate) pages: PageTally,
     pub(crate) clamped: Count,
     pub(crate) commits_done: Count,
     pub(crate) commits_failed: Count,
@@ -132,8 +159,11 @@ pub(crate) struct JoinTally {
     pub(crate) admitted: Count,
     pub(crate) invalid_key: Count,
     pub(crate) bot: Count,
+    pub(crate) origin: Count,
+    pub(crate) too_many: Count,
     pub(crate) invalid: Count,
     pub(crate) unavailable: Count,
+    pub(crate) no_memory: Count,
 }
 
 #[derive(Debug, Default)]
@@ -142,10 +172,19 @@ pub(crate) struct EventTally {
     pub(crate) unchanged: Count,
     pub(crate) invalid: Count,
     pub(crate) full: Count,
+    pub(crate) no_memory: Count,
     pub(crate) late: Count,
+    pub(crate) too_many: Count,
     pub(crate) refused_sessions: Count,
     pub(crate) too_many_videos_sessions: Count,
+    pub(crate) too_many_new_videos_sessions: Count,
     pub(crate) other_video_sessions: Count,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct PageTally {
+    pub(crate) too_many: Count,
+    pub(crate) too_many_new: Count,
 }
 
 /// A number that only goes up.
@@ -206,6 +245,7 @@ impl Default for Tallies {
             waiting_sessions: AtomicUsize::default(),
             joins: JoinTally::default(),
             events: EventTally::default(),
+            pages: PageTally::default(),
             clamped: Count::default(),
             commits_done: Count::default(),
             commits_failed: Count::default(),
@@ -225,29 +265,40 @@ impl Tallies {
         away_since: Option<DateTime<Utc>>,
         in_memory: usize,
     ) -> Figures {
-        let Self { joins, events, .. } = self;
+        let Self { joins, events, pages, .. } = self;
         Figures {
             waiting,
             waiting_sessions: self.waiting_sessions.load(Relaxed),
             away_since,
             connected: self.connected.load(Relaxed),
             in_memory,
+            session_bytes: 0,
             joins: Joins {
                 admitted: joins.admitted.get(),
                 invalid_key: joins.invalid_key.get(),
                 bot: joins.bot.get(),
+                origin: joins.origin.get(),
+                too_many: joins.too_many.get(),
                 invalid: joins.invalid.get(),
                 unavailable: joins.unavailable.get(),
+                no_memory: joins.no_memory.get(),
             },
             events: Events {
                 taken: events.taken.get(),
                 unchanged: events.unchanged.get(),
                 invalid: events.invalid.get(),
                 full: events.full.get(),
+                no_memory: events.no_memory.get(),
                 late: events.late.get(),
+                too_many: events.too_many.get(),
                 refused_sessions: events.refused_sessions.get(),
                 too_many_videos_sessions: events.too_many_videos_sessions.get(),
+                too_many_new_videos_sessions: events.too_many_new_videos_sessions.get(),
                 other_video_sessions: events.other_video_sessions.get(),
+            },
+            pages: ReducedPages {
+                too_many: pages.too_many.get(),
+                too_many_new: pages.too_many_new.get(),
             },
             clamped: self.clamped.get(),
             commits: Commits { done: self.commits_done.get(), failed: self.commits_failed.get() },

@@ -10,6 +10,7 @@ use std::mem;
 use crate::block::{Groups, Row, RowId};
 use crate::key::ApiKey;
 use crate::record::{SessionRecord, content};
+use crate::reports::computed;
 use crate::store::{
     BlockHead, BlockId, Error, KeyId, OpenScan, Outcome, Rewrite, Snapshot, Store, VideoId, Videos,
 };
@@ -89,9 +90,10 @@ pub struct Inserted {
 pub async fn insert(store: &dyn Store, sessions: Vec<Foreign>) -> Result<Inserted, Error> {
     let named: Vec<(ApiKey, Video)> =
         sessions.iter().map(|it| (it.key.clone(), it.video.clone())).collect();
+    let mut places = store.add_videos(&named).await?;
     let mut by_video = ByVideo::new();
     let (mut twice, mut differing) = (0, Vec::new());
-    for (place, session) in store.add_videos(&named).await?.into_iter().zip(sessions) {
+    for (place, session) in places.iter().copied().zip(sessions) {
         let row = settled(session.row);
         let (order, sought) = (row.order(), Sought { row, equal_before: session.equal_before });
         // The first of two sessions stays, as if the second came in a later import.
@@ -111,7 +113,20 @@ pub async fn insert(store: &dyn Store, sessions: Vec<Foreign>) -> Result<Inserte
         if inserted.added == 0 || store.rewrite(rewrite).await? == Outcome::Written {
             return Ok(inserted);
         }
+        // A video without sessions may have been deleted before it got these.
+        let again = store.add_videos(&named).await?;
+        by_video = moved(by_video, &places, &again);
+        places = again;
     }
+}
+
+/// The same sessions, where the videos in `from` have the row ids in `to`.
+fn moved(sessions: ByVideo, from: &[(KeyId, VideoId)], to: &[(KeyId, VideoId)]) -> ByVideo {
+    let places: HashMap<_, _> = from.iter().zip(to).collect();
+    sessions
+        .into_iter()
+        .map(|(place, rows)| (places.get(&place).map_or(place, |it| **it), rows))
+        .collect()
 }
 
 type ByVideo = BTreeMap<(KeyId, VideoId), BTreeMap<(i64, RowId), Sought>>;
@@ -237,5 +252,6 @@ fn is_sought(sessions: &ById<'_>, video: VideoId, from_ms: i64, to_ms: i64) -> b
 /// The sessions of a block; none if it is there no more.
 pub(crate) async fn rows(snapshot: &mut dyn Snapshot, head: &BlockHead) -> Result<Vec<Row>, Error> {
     let block = snapshot.groups(&[head.id], Groups::ALL).await?.pop();
-    block.map_or(Ok(Vec::new()), |block| block.rows()).map_err(Error::Damaged)
+    let Some(block) = block else { return Ok(Vec::new()) };
+    computed(move || block.rows().map_err(Error::Damaged)).await
 }

@@ -1,11 +1,17 @@
 //! Identities that are secrets or made from them: the API key of a site, and the id of a session under it.
 
+mod settings;
+
 use std::fmt;
 use std::sync::Arc;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use rand::RngExt as _;
 use sha2::{Digest as _, Sha256};
+
+pub use self::settings::{
+    InvalidKeySettings, KeySettings, NAME_BYTES_MAX, PATTERNS_MAX, SettingsChange,
+};
 
 /// How many random bytes a key has.
 const KEY_BYTES: usize = 16;

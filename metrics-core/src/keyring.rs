@@ -4,17 +4,20 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use chrono::{DateTime, Utc};
 use tokio::sync::watch;
 
-use crate::key::ApiKey;
+use crate::key::{ApiKey, KeySettings};
+use crate::limits::Limits;
+use crate::quota::prefix;
 use crate::recorder::Ending;
-use crate::store::{Error, Store};
+use crate::store::{Error, KeyChange, KeyRecord, Store};
 
 /// All keys, and which are valid.
 #[derive(Debug)]
 pub(crate) struct Keyring {
     store: Arc<dyn Store>,
+    // Of keys that set none.
+    limits: Limits,
     // Nothing before the store has answered once.
     valid: watch::Sender<Option<Keys>>,
     // Questions are numbered, so that the answer to an old one never replaces that to a new one.
@@ -22,21 +25,33 @@ pub(crate) struct Keyring {
     answered: AtomicU64,
 }
 
-/// Each key, and whether it is valid.
-pub(crate) type Keys = Arc<HashMap<ApiKey, bool>>;
+/// The keys that are valid.
+pub(crate) type Keys = Arc<HashMap<ApiKey, Arc<Valid>>>;
+
+/// A valid key: its settings, and the limits that follow from them.
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) struct Valid {
+    pub(crate) settings: KeySettings,
+    pub(crate) limits: Arc<Limits>,
+}
 
 impl Keyring {
-    pub(crate) fn new(store: Arc<dyn Store>) -> Self {
+    pub(crate) fn new(store: Arc<dyn Store>, limits: Limits) -> Self {
         let (asked, answered) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { store, valid: watch::Sender::new(None), asked, answered }
+        Self { store, limits, valid: watch::Sender::new(None), asked, answered }
     }
 
-    /// Whether a key may send viewings.
-    pub(crate) async fn accepts(&self, key: &ApiKey) -> Result<bool, Error> {
+    /// A key that may send sessions, if it may.
+    pub(crate) async fn valid(&self, key: &ApiKey) -> Result<Option<Arc<Valid>>, Error> {
         if self.valid.borrow().is_none() {
             self.refresh().await?;
         }
-        Ok(self.valid.borrow().as_ref().is_some_and(|keys| keys.get(key) == Some(&true)))
+        Ok(self.valid.borrow().as_ref().and_then(|keys| keys.get(key).cloned()))
+    }
+
+    /// The limits of a key with these settings.
+    pub(crate) fn limits(&self, settings: &KeySettings) -> Limits {
+        settings.limits(&self.limits)
     }
 
     /// Whether the store has answered once.
@@ -49,24 +64,34 @@ impl Keyring {
         self.valid.subscribe()
     }
 
-    pub(crate) async fn create(&self, key: &ApiKey, now: DateTime<Utc>) -> Result<bool, Error> {
-        let created = self.store.create_key(key, now).await?;
+    pub(crate) async fn add(&self, record: &KeyRecord) -> Result<bool, Error> {
+        let added = self.store.add_key(record).await?;
         self.refresh().await?;
-        Ok(created)
+        Ok(added)
     }
 
-    pub(crate) async fn revoke(&self, key: &ApiKey, now: DateTime<Utc>) -> Result<bool, Error> {
-        let revoked = self.store.revoke_key(key, now).await?;
+    pub(crate) async fn change(&self, key: &ApiKey, change: &KeyChange) -> Result<bool, Error> {
+        let changed = self.store.change_key(key, change).await?;
         self.refresh().await?;
-        Ok(revoked)
+        Ok(changed)
     }
 
     async fn refresh(&self) -> Result<(), Error> {
         let question = self.asked.fetch_add(1, Ordering::Relaxed);
         let keys = self.store.keys().await?;
-        let keys: HashMap<_, _> =
-            keys.into_iter().map(|record| (record.key, record.disabled_at.is_none())).collect();
-        self.valid.send_if_modified(|valid| {
+        let valid = keys.into_iter().filter(|record| record.disabled_at.is_none());
+        let keys: HashMap<_, _> = valid
+            .map(|KeyRecord { key, settings, .. }| {
+                let limits = Arc::new(self.limits(&settings));
+                (key, Arc::new(Valid { settings, limits }))
+            })
+            .collect();
+        let unreadable: Vec<_> = keys
+            .iter()
+            .filter(|(_, valid)| !valid.settings.is_readable())
+            .map(|(key, _)| prefix(key))
+            .collect();
+        let is_news = self.valid.send_if_modified(|valid| {
             // The lock of `valid` is held here, so these two are one step.
             if question < self.answered.fetch_max(question, Ordering::Relaxed) {
                 return false;
@@ -77,16 +102,32 @@ impl Keyring {
             }
             changed
         });
+        for key in unreadable.into_iter().filter(|_| is_news) {
+            tracing::warn!(
+                key,
+                "the hosts or pages of a key cannot be read: no session of it is taken until both are set again"
+            );
+        }
         Ok(())
     }
 
     /// Keeps the keys up to date until `ending` says otherwise.
     pub(crate) async fn run(self: Arc<Self>, mut ending: watch::Receiver<Ending>) {
-        let mut seen = 0;
+        let (mut seen, mut is_failing) = (0, false);
         loop {
-            if let Err(err) = self.refresh().await {
-                tracing::debug!(error = &err as &dyn std::error::Error, "could not ask for keys");
+            let refreshed = self.refresh().await;
+            if let Err(err) = &refreshed {
+                let error = err as &dyn std::error::Error;
+                if is_failing {
+                    tracing::debug!(error, "still could not read the keys");
+                } else {
+                    tracing::warn!(
+                        error,
+                        "could not read the keys: changes of them are heeded when that works again"
+                    );
+                }
             }
+            is_failing = refreshed.is_err();
             tokio::select! {
                 now = self.store.keys_changed(seen) => seen = now,
                 _ = ending.wait_for(|ending| *ending != Ending::Open) => return,

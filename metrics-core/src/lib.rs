@@ -43,6 +43,7 @@
 //! * Any number of instances may share a store that can be shared, and a viewer may go from one to another.
 //! * If the store is away, events wait in memory, up to [`recorder::WAITING_MAX`]; [`Metrics::ready`] says when there is
 //!   room again, and [`Metrics::stop_within`] leaves in a file what waits in the end.
+//! * Sessions and their events take no more memory than a [budget](Builder::memory), by estimate, whatever clients send.
 //! * Answers are exact to the millisecond, and the same from every store.
 //!
 //! # A store of your own
@@ -86,6 +87,8 @@ pub mod budget;
 pub mod client;
 #[cfg(feature = "recorder")]
 mod clock;
+#[cfg(feature = "recorder")]
+pub mod compute;
 pub mod containment;
 #[cfg(feature = "recorder")]
 pub mod copy;
@@ -103,9 +106,12 @@ pub mod interval;
 pub mod key;
 #[cfg(feature = "recorder")]
 mod keyring;
+pub mod limits;
 #[cfg(feature = "recorder")]
 mod metrics;
 pub mod query;
+#[cfg(feature = "recorder")]
+mod quota;
 pub mod record;
 #[cfg(feature = "recorder")]
 pub mod recorder;
@@ -113,7 +119,7 @@ pub mod report;
 #[cfg(feature = "recorder")]
 mod reports;
 #[cfg(feature = "recorder")]
-mod retention;
+pub mod retention;
 pub mod scan;
 pub mod session;
 pub mod source;
@@ -131,6 +137,8 @@ pub use key::ApiKey;
 #[cfg(feature = "recorder")]
 pub use metrics::{Bots, Builder, Join, JoinError, KeyChanges, Metrics, SESSION_BYTES_MAX};
 pub use query::{BucketQuery, EngagementQuery, Selection, Timeframe};
+#[cfg(feature = "recorder")]
+pub use quota::{RateExceeded, Usage};
 #[cfg(feature = "recorder")]
 pub use recorder::{EventError, Viewing};
 #[cfg(feature = "recorder")]

@@ -9,24 +9,27 @@ use serde_json::{Map, Value};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use crate::budget::Budget;
 use crate::client::{Classification, Classifier, Client, Headers};
 use crate::containment::{DEPTH_MAX, canonical, has_nul, is_too_deep};
 use crate::engagement::{Part, SecondsBucket};
-use crate::key::{ApiKey, SessionId};
-use crate::keyring::{Keyring, Keys};
+use crate::key::{ApiKey, KeySettings, SessionId};
+use crate::keyring::{Keyring, Keys, Valid};
+use crate::limits::Limits;
 use crate::query::{BucketQuery, EngagementQuery, Periods, Query, Selection};
+use crate::quota::{Charge, Kind, Quotas, RateExceeded, Usage};
 use crate::recorder::AnotherVideo;
 use crate::recorder::{
-    Admitted, Clock, Ending, Figures, Lifeline, Recorder, Spool, SpoolError, Stopped, VIDEOS_MAX,
-    Viewing,
+    Admitted, Clock, Ending, Figures, Lifeline, MEMORY, NotJoined, Recorder, Spool, SpoolError,
+    Stopped, Viewing,
 };
 use crate::report::{PlaysBucket, SourceBucket};
 use crate::reports::{ReportError, Reports, VideoList, VideosQuery};
 use crate::retention::Retention;
 use crate::scan::Answer;
 use crate::session::Moment;
-use crate::source::Source;
-use crate::store::{Error, KeyRecord, Store, Subject};
+use crate::source::{PageDetail, Source};
+use crate::store::{Error, KeyChange, KeyRecord, Store, Subject};
 use crate::time_bucket::{Buckets, Span};
 use crate::upkeep::Upkeep;
 use crate::video::{IDENTIFIER_BYTES_MAX, METADATA_BYTES_MAX, Video};
@@ -50,7 +53,7 @@ pub enum Bots {
 /// Video analytics over a store.
 ///
 /// Cheap to clone: all clones are the same. Tasks run as long as there is one, or a [`Viewing`]: the writer, the one
-/// that keeps keys up to date, and the one that forgets old sessions, if they are not kept for ever.
+/// that keeps keys up to date, and the one that deletes old sessions, if they are not kept for ever.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(async {
@@ -80,6 +83,8 @@ pub struct Metrics {
 struct Inner {
     recorder: Arc<Recorder>,
     keyring: Arc<Keyring>,
+    quotas: Arc<Quotas>,
+    page_detail: PageDetail,
     classifier: Classifier,
     bots: Bots,
     lifeline: Lifeline,
@@ -93,7 +98,9 @@ pub struct Builder {
     bots: Bots,
     clock: Clock,
     retention: Option<Span>,
-    videos_max: u32,
+    limits: Limits,
+    page_detail: PageDetail,
+    memory: Budget,
 }
 
 impl Builder {
@@ -105,8 +112,9 @@ impl Builder {
 
     /// How long sessions are kept, from their start on: for ever, unless said otherwise.
     ///
-    /// Old ones are forgotten at the start and every hour. A store may keep them for a week longer, and younger ones
-    /// than a day are kept always, because they may still be watched.
+    /// Old ones are deleted every hour, with the videos and pages that no session names any more; sessions of the last day
+    /// are kept always, because they may still be watched. The first turn is an hour after the start, and no turn trusts
+    /// the clock alone: see [`retention`](mod@crate::retention).
     ///
     /// ```no_run
     /// # fn example(store: metrics_core::store::SqliteStore) -> Result<(), Box<dyn std::error::Error>> {
@@ -122,12 +130,33 @@ impl Builder {
         Self { retention: Some(span), ..self }
     }
 
-    /// How many videos a key may have: [`VIDEOS_MAX`], unless said otherwise. Sessions of further ones are refused with
+    /// The limits of keys that set none: the defaults, unless said otherwise.
+    #[must_use]
+    pub fn limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// How much of pages is kept: their paths, unless said otherwise.
+    #[must_use]
+    pub fn page_detail(self, page_detail: PageDetail) -> Self {
+        Self { page_detail, ..self }
+    }
+
+    /// How many videos a key may have: [`VIDEOS_MAX`](crate::limits::VIDEOS_MAX), unless said otherwise. Sessions of further ones are refused with
     /// [`NotStored::TooManyVideos`](crate::recorder::NotStored); those that are there are recorded as before. Instances
     /// that add some at the same moment may add a few more.
     #[must_use]
     pub fn videos_max(self, videos_max: u32) -> Self {
-        Self { videos_max, ..self }
+        let limits = Limits { videos: videos_max, ..self.limits };
+        Self { limits, ..self }
+    }
+
+    /// The memory budget that sessions and their events reserve from: one of [`MEMORY`] bytes,
+    /// unless said otherwise. Sessions take at most three quarters of it; see [`Metrics::ready`] and
+    /// [`JoinError::Memory`] for what happens when it is used up.
+    #[must_use]
+    pub fn memory(self, memory: Budget) -> Self {
+        Self { memory, ..self }
     }
 
     /// Where the time comes from: the system, unless said otherwise.
@@ -150,11 +179,19 @@ impl Builder {
             tokio::spawn(Retention { store, clock, span }.run(lifeline.subscribe()));
         }
         let (store, clock) = (Arc::clone(&self.store), self.clock.clone());
-        let recorder =
-            Arc::new(Recorder::new(Arc::clone(&self.store), self.clock, self.videos_max));
-        let upkeep = Upkeep { store, clock, tallies: Arc::clone(&recorder.tallies) };
+        let recorder = Arc::new(Recorder::new(
+            Arc::clone(&self.store),
+            self.clock,
+            self.limits.videos,
+            self.memory,
+        ));
+        let quotas = Arc::new(Quotas::new(Arc::clone(&recorder.tallies)));
+        let pages = (Arc::clone(&quotas), Arc::clone(&self.store), lifeline.subscribe());
+        tokio::spawn(async move { pages.0.pages.run(pages.1, pages.2).await });
+        let (tallies, memory) = (Arc::clone(&recorder.tallies), recorder.memory().max());
+        let upkeep = Upkeep { store, clock, tallies, memory };
         tokio::spawn(upkeep.run(lifeline.subscribe()));
-        let keyring = Arc::new(Keyring::new(self.store));
+        let keyring = Arc::new(Keyring::new(self.store, self.limits));
         tokio::spawn(Arc::clone(&keyring).run(lifeline.subscribe()));
         let writer = Arc::clone(&recorder).run(lifeline.subscribe());
         tokio::spawn(async move {
@@ -162,7 +199,9 @@ impl Builder {
             end.send_replace(true);
         });
         let classifier = Classifier::new();
-        let inner = Inner { recorder, keyring, classifier, bots: self.bots, lifeline, ended };
+        let (bots, page_detail) = (self.bots, self.page_detail);
+        let inner =
+            Inner { recorder, keyring, quotas, page_detail, classifier, bots, lifeline, ended };
         Metrics { inner: Arc::new(inner) }
     }
 }
@@ -192,7 +231,9 @@ impl Metrics {
             bots: Bots::default(),
             clock: Clock::system(),
             retention: None,
-            videos_max: VIDEOS_MAX,
+            limits: Limits::default(),
+            page_detail: PageDetail::default(),
+            memory: Budget::new(MEMORY),
         }
     }
 
@@ -213,7 +254,42 @@ impl Metrics {
     ///
     /// [`Error`] if the store could not.
     pub async fn import_key(&self, key: &ApiKey) -> Result<bool, Error> {
-        self.inner.keyring.create(key, self.now()).await
+        self.add_key(key, KeySettings::default()).await
+    }
+
+    /// Adds a key with settings, and returns false if it was there.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] if the store could not.
+    pub async fn add_key(&self, key: &ApiKey, settings: KeySettings) -> Result<bool, Error> {
+        let record = KeyRecord { settings, ..KeyRecord::new(key.clone(), self.now()) };
+        self.inner.keyring.add(&record).await
+    }
+
+    /// Changes a key, and returns false if there is none. Every instance heeds it within a second, for viewers who join
+    /// from then on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] if the store could not.
+    pub async fn change_key(&self, key: &ApiKey, change: &KeyChange) -> Result<bool, Error> {
+        self.inner.keyring.change(key, change).await
+    }
+
+    /// How much each of these keys has used of its limits: of totals, and of rates per key in this process.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] if the store could not.
+    pub async fn usage(&self, keys: &[KeyRecord]) -> Result<Vec<Vec<Usage>>, Error> {
+        let of: Vec<_> = keys.iter().map(|record| record.key.clone()).collect();
+        let videos = self.store().count_videos(&of).await?;
+        let usage = keys.iter().zip(videos).map(|(record, videos)| {
+            let limits = self.inner.keyring.limits(&record.settings);
+            self.inner.quotas.usage(&record.key, &limits, videos)
+        });
+        Ok(usage.collect())
     }
 
     /// All keys, the oldest first.
@@ -233,7 +309,7 @@ impl Metrics {
     ///
     /// [`Error`] if the store could not.
     pub async fn revoke_key(&self, key: &ApiKey) -> Result<bool, Error> {
-        self.inner.keyring.revoke(key, self.now()).await
+        self.change_key(key, &KeyChange::Revoke(self.now())).await
     }
 
     /// Whether a key may send viewings.
@@ -242,7 +318,7 @@ impl Metrics {
     ///
     /// [`Error`] if the store was never reached.
     pub async fn accepts_key(&self, key: &ApiKey) -> Result<bool, Error> {
-        self.inner.keyring.accepts(key).await
+        Ok(self.inner.keyring.valid(key).await?.is_some())
     }
 
     /// Whether it is known which keys there are: the store was reached once.
@@ -263,8 +339,9 @@ impl Metrics {
     ///
     /// [`JoinError`] says why not.
     pub async fn join(&self, join: Join) -> Result<Viewing, JoinError> {
-        let admitted = self.admit(join).await?;
-        Ok(self.inner.recorder.connect(&self.inner.lifeline, admitted)?)
+        let Inner { recorder, lifeline, .. } = &*self.inner;
+        let admitted = self.judge(join).await;
+        self.tally(admitted.and_then(|admitted| Ok(recorder.connect(lifeline, admitted)?)))
     }
 
     /// A viewer who is not connected, but sends batches, is heard of.
@@ -273,11 +350,13 @@ impl Metrics {
     ///
     /// [`JoinError`] says why not.
     pub async fn visit(&self, join: Join) -> Result<Viewing, JoinError> {
-        let admitted = self.admit(join).await?;
-        Ok(self.inner.recorder.visit(&self.inner.lifeline, admitted)?)
+        let Inner { recorder, lifeline, .. } = &*self.inner;
+        let admitted = self.judge(join).await;
+        self.tally(admitted.and_then(|admitted| Ok(recorder.visit(lifeline, admitted)?)))
     }
 
-    /// Waits while more events wait for the store than may. Ask before reading more of them.
+    /// Waits while more events wait for the store than may, by their number or by the memory that is left. Ask before
+    /// reading more of them.
     pub async fn ready(&self) {
         self.inner.recorder.ready().await;
     }
@@ -382,6 +461,12 @@ impl Metrics {
         self.reports().watching(selection).await
     }
 
+    /// The memory budget that sessions reserve from; see [`Builder::memory`].
+    #[must_use]
+    pub fn memory(&self) -> &Budget {
+        self.inner.recorder.memory()
+    }
+
     /// The store.
     #[must_use]
     pub fn store(&self) -> &dyn Store {
@@ -429,14 +514,17 @@ impl Metrics {
         let _gone = ended.wait_for(|ended| *ended).await.is_err();
     }
 
-    async fn admit(&self, join: Join) -> Result<Admitted, JoinError> {
-        let admitted = self.judge(join).await;
+    /// Counts what became of a viewer who joined.
+    fn tally(&self, joined: Result<Viewing, JoinError>) -> Result<Viewing, JoinError> {
         let joins = &self.inner.recorder.tallies.joins;
-        let tally = match &admitted {
+        let tally = match &joined {
             Ok(_) => &joins.admitted,
             Err(JoinError::InvalidKey) => &joins.invalid_key,
             Err(JoinError::Bot) => &joins.bot,
+            Err(JoinError::Origin) => &joins.origin,
+            Err(JoinError::TooMany(_)) => &joins.too_many,
             Err(JoinError::Store(_)) => &joins.unavailable,
+            Err(JoinError::Memory) => &joins.no_memory,
             Err(
                 JoinError::NoSession
                 | JoinError::TooLong { .. }
@@ -446,7 +534,7 @@ impl Metrics {
             ) => &joins.invalid,
         };
         tally.add(1);
-        admitted
+        joined
     }
 
     /// Says who sent `headers`, for [`Join::sender`].
@@ -467,8 +555,10 @@ impl Metrics {
         }
         check_json("metadata", join.video.metadata())?;
         check_json("session_data", session_data.as_deref())?;
-        if !self.accepts_key(&join.key).await? {
-            return Err(JoinError::InvalidKey);
+        let valid = self.inner.keyring.valid(&join.key).await?.ok_or(JoinError::InvalidKey)?;
+        let page = join.page.as_deref().and_then(Source::parse);
+        if !valid.settings.allows(page.as_ref(), join.origin.as_deref()) {
+            return Err(JoinError::Origin);
         }
         let headers =
             Headers { user_agent: join.user_agent.as_deref(), brands: join.brands.as_deref() };
@@ -479,11 +569,30 @@ impl Metrics {
             (Classification::Bot, Bots::Refuse) => return Err(JoinError::Bot),
         };
         let id = SessionId::new(&join.key, &join.session);
-        let source = join.page.as_deref().and_then(Source::parse);
+        let charge = self.charge((&join.key, id), join.address, &valid)?;
+        let source = page
+            .and_then(|page| valid.settings.reduce(page).reduced(self.inner.page_detail))
+            .and_then(|page| self.inner.quotas.pages.admit(&join.key, &charge, page));
         let salt = join.key.salt(&join.session);
         let clock_shift_ms = join.key.clock_shift_ms(&join.session);
         let subject = Subject { key: join.key, video: join.video, source, client, session_data };
-        Ok(Admitted { id, salt, clock_shift_ms, subject, gives_signs: join.gives_signs })
+        let (charge, gives_signs) = (Some(charge), join.gives_signs);
+        Ok(Admitted { id, salt, clock_shift_ms, subject, charge, gives_signs })
+    }
+
+    /// Charges a join to its key and its address. A session in memory is charged once: whoever lost a connection comes
+    /// back at no cost.
+    fn charge(
+        &self,
+        (key, id): (&ApiKey, SessionId),
+        address: Option<u64>,
+        valid: &Valid,
+    ) -> Result<Charge, RateExceeded> {
+        let charge = self.inner.quotas.charge(key, address, Arc::clone(&valid.limits));
+        if !self.inner.recorder.has(id) {
+            charge.take(Kind::Joins)?;
+        }
+        Ok(charge)
     }
 }
 
@@ -510,7 +619,7 @@ impl KeyChanges {
     /// Whether `key` is valid now, as far as it is known.
     #[must_use]
     pub fn accepts(&self, key: &ApiKey) -> bool {
-        self.keys.borrow().as_ref().is_none_or(|keys| keys.get(key) == Some(&true))
+        self.keys.borrow().as_ref().is_none_or(|keys| keys.contains_key(key))
     }
 }
 
@@ -524,6 +633,8 @@ pub struct Join {
     brands: Option<String>,
     sender: Option<Classification>,
     page: Option<String>,
+    origin: Option<String>,
+    address: Option<u64>,
     session_data: Option<Map<String, Value>>,
     gives_signs: bool,
 }
@@ -540,6 +651,8 @@ impl Join {
             brands: None,
             sender: None,
             page: None,
+            origin: None,
+            address: None,
             session_data: None,
             gives_signs: false,
         }
@@ -569,6 +682,19 @@ impl Join {
         Self { page: Some(url.into()), ..self }
     }
 
+    /// The header `Origin` that the viewer sent. It is compared with the hosts of the key, and is not kept.
+    #[must_use]
+    pub fn origin(self, origin: impl Into<String>) -> Self {
+        Self { origin: Some(origin.into()), ..self }
+    }
+
+    /// A hash of the address that the viewer has, for [limits](crate::limits::Rates) per address. It is kept in memory
+    /// only. Without one, no limits per address hold.
+    #[must_use]
+    pub fn address(self, hash: u64) -> Self {
+        Self { address: Some(hash), ..self }
+    }
+
     /// What the page says about this viewing.
     #[must_use]
     pub fn session_data(self, data: Map<String, Value>) -> Self {
@@ -595,6 +721,12 @@ pub enum JoinError {
     /// The User-Agent is a known bot's.
     #[error("bot")]
     Bot,
+    /// The page or the origin is no host of the key: see [`KeySettings::allows`].
+    #[error("origin not allowed")]
+    Origin,
+    /// A rate limit of joins is used up.
+    #[error(transparent)]
+    TooMany(#[from] RateExceeded),
     /// The session has no id.
     #[error("`session` must not be empty")]
     NoSession,
@@ -621,9 +753,21 @@ pub enum JoinError {
     /// The session is one of another video.
     #[error(transparent)]
     AnotherVideo(#[from] AnotherVideo),
+    /// The [memory budget](Builder::memory) is used up, and the session is not in memory yet.
+    #[error("no memory is left for another session; try again later")]
+    Memory,
     /// The keys are not known, because the store was never reached.
     #[error(transparent)]
     Store(#[from] Error),
+}
+
+impl From<NotJoined> for JoinError {
+    fn from(not_joined: NotJoined) -> Self {
+        match not_joined {
+            NotJoined::AnotherVideo(another) => another.into(),
+            NotJoined::Memory => Self::Memory,
+        }
+    }
 }
 
 fn fits(field: &'static str, text: Option<&str>, bytes_max: usize) -> Result<(), JoinError> {

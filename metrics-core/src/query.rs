@@ -12,6 +12,7 @@ mod period;
 mod tests;
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use chrono_tz::Tz;
 use serde_json::{Map, Value};
 
 use crate::containment::{canonical, has_nul, is_too_deep};
@@ -128,6 +129,12 @@ pub enum Timeframe {
     ThisMonth,
     /// From midnight of 1 January on.
     ThisYear,
+    /// The week before this one, from Monday to Sunday.
+    LastWeek,
+    /// The month before this one.
+    LastMonth,
+    /// The year before this one.
+    LastYear,
     /// Whole days, both included.
     Dates(NaiveDate, NaiveDate),
 }
@@ -146,12 +153,18 @@ impl Timeframe {
     /// time zone.
     #[must_use]
     pub fn resolve(self, now: DateTime<Utc>) -> (i64, i64) {
+        self.resolve_in(now, None)
+    }
+
+    /// The same, where days are those of `timezone`, or of UTC.
+    #[must_use]
+    pub fn resolve_in(self, now: DateTime<Utc>, timezone: Option<Tz>) -> (i64, i64) {
         let (from, to) = match self {
             Self::Last(span) => (span.before(now).unwrap_or(DateTime::<Utc>::MIN_UTC), now),
             Self::From(from) => (from, DateTime::<Utc>::MAX_UTC),
             Self::Between(from, to) => (from, to),
             _ => {
-                let Period { from_ms, to_ms } = self.period(now, None);
+                let Period { from_ms, to_ms } = self.period(now, timezone);
                 return (from_ms, to_ms);
             }
         };
@@ -231,7 +244,8 @@ impl BucketQuery {
     /// What a store is to look at.
     #[must_use]
     pub fn scan(&self, now: DateTime<Utc>) -> Scan {
-        scan(&self.selection, self.timeframe, self.minimum_view_ms, now)
+        let frame = self.timeframe.resolve_in(now, self.buckets.timezone());
+        scan(&self.selection, frame, self.minimum_view_ms)
     }
 }
 
@@ -261,6 +275,8 @@ pub struct EngagementQuery {
     pub selection: Selection,
     /// When they started: in the last week, unless said otherwise.
     pub timeframe: Timeframe,
+    /// The time zone of the days of the timeframe: UTC by default.
+    pub timezone: Option<Tz>,
     /// The least view time that makes a session count: none, unless said otherwise.
     pub minimum_view_ms: u64,
     /// The steps in which engagement is counted: every second by default.
@@ -289,7 +305,8 @@ impl EngagementQuery {
     /// What a store is to look at.
     #[must_use]
     pub fn scan(&self, now: DateTime<Utc>) -> Scan {
-        scan(&self.selection, self.timeframe, self.minimum_view_ms, now)
+        let frame = self.timeframe.resolve_in(now, self.timezone);
+        scan(&self.selection, frame, self.minimum_view_ms)
     }
 }
 
@@ -298,6 +315,7 @@ impl From<Selection> for EngagementQuery {
         Self {
             selection,
             timeframe: Timeframe::default(),
+            timezone: None,
             minimum_view_ms: 0,
             resolution: Resolution::default(),
         }
@@ -310,13 +328,7 @@ impl From<&Selection> for EngagementQuery {
     }
 }
 
-fn scan(
-    selection: &Selection,
-    timeframe: Timeframe,
-    minimum_view_ms: u64,
-    now: DateTime<Utc>,
-) -> Scan {
-    let (from_ms, to_ms) = timeframe.resolve(now);
+fn scan(selection: &Selection, (from_ms, to_ms): (i64, i64), minimum_view_ms: u64) -> Scan {
     Scan { selection: selection.for_stores(), from_ms, to_ms, minimum_view_ms }
 }
 

@@ -13,11 +13,16 @@
 //! recorder has put into it; so when the outcome of a write is unknown, or another recorder has written the same
 //! session, it is loaded again and exactly the inputs that it lacks are folded into it.
 //!
-//! While the store is away nothing fails: inputs wait, up to [`WAITING_MAX`] of them, and are written when it is back.
+//! While the store is away nothing fails: inputs wait, up to [`WAITING_MAX`] of them and as far as the memory budget goes,
+//! and are written when it is back.
 //! A recorder that has to end before leaves them in a [`Spool`].
 //!
 //! Nobody waits for the store to join a session: what the store has of it is loaded by the writer, a batch at a
 //! time, before the first write; and again whenever the viewer comes back, who may have been at another server.
+//!
+//! **Memory:** sessions reserve what they take of a [`Budget`], when they begin and when they grow.
+//! When it gets scarce, the recorder evicts idle sessions, then stops reading while inputs wait for the store, then
+//! refuses new sessions, and at last events. What it took stays until it is durable.
 
 mod live;
 mod spool;
@@ -37,14 +42,16 @@ use tokio::time::Instant;
 
 use self::live::{Entry, Input, Left, Live, Owner};
 pub use self::spool::{Spool, SpoolError, Stopped, TakenUp};
-pub use self::videos::VIDEOS_MAX;
 use self::videos::Videos;
 use self::writer::Away;
+use crate::budget::{Budget, Reservation};
 pub use crate::clock::Clock;
 use crate::event::{CheckedEvent, InvalidEvent, PlayerEvent};
 use crate::figures::Tallies;
-pub use crate::figures::{Commits, Events, Figures, Histogram, Joins};
+pub use crate::figures::{Commits, Events, Figures, Histogram, Joins, ReducedPages};
 use crate::key::SessionId;
+pub use crate::limits::VIDEOS_MAX;
+use crate::quota::{Charge, Kind, RateExceeded};
 use crate::session::{Moment, SEGMENTS_MAX};
 use crate::store::{Instance, Store, Subject};
 use crate::video::Video;
@@ -55,8 +62,8 @@ pub const BEAT: Duration = Duration::from_secs(5);
 /// How often an open segment is written as far as it has run: a crash loses at most this much of it.
 pub const CHECKPOINT: Duration = Duration::from_secs(15);
 
-/// How many events and the like may wait for the store before no more are read. At a few hundred bytes each, this
-/// bounds the memory that a store costs which does not answer.
+/// How many events and the like may wait for the store before no more are read, however small they are: so many take
+/// some seconds to be written when it is back.
 pub const WAITING_MAX: usize = 200_000;
 
 /// How many sessions are written in one transaction: enough to share a flush among many, and that a socket has several
@@ -64,9 +71,27 @@ pub const WAITING_MAX: usize = 200_000;
 /// 2,000 take a tenth less of the processor than 1,000, and 4,000 no less.
 const BATCH_MAX: usize = 2_000;
 
-/// How much memory sessions may take of whom nobody is connected, about. They are kept because their viewers may come
-/// back, or send another batch, and are loaded from the store if they were not. This is room for 200,000.
-const IDLE_BYTES_MAX: usize = 512 * 1024 * 1024;
+/// The memory budget of a recorder, unless said otherwise, in bytes: room for some 400,000 sessions.
+pub const MEMORY: usize = 1024 * 1024 * 1024;
+
+/// Idle sessions take at most this part of the budget. They are kept because their viewers may come back, or send another
+/// batch, and are loaded from the store if they were not.
+const IDLE_PART: usize = 4;
+
+/// This part of the budget is never taken by sessions: for requests, messages and responses.
+const OTHERS_PART: usize = 4;
+
+/// If less than this part of what sessions may take is left, idle sessions are evicted.
+const EVICT_PART: usize = 4;
+
+/// If less than this part of it is left, no more is read while inputs wait for the store.
+const CROWDED_PART: usize = 8;
+
+/// If less than this part of it is left, no session begins. The rest is for those that are there to grow.
+const JOIN_PART: usize = 16;
+
+/// The sessions of one transaction take at most this part of the budget: a store copies what it writes, up to twice.
+const BATCH_PART: usize = 32;
 
 /// How many equal events of one millisecond are told apart: as many as a batch may have.
 const REPEATS_MAX: usize = 256;
@@ -81,9 +106,14 @@ pub(crate) struct Recorder {
     clock: Clock,
     instance: Instance,
     shards: Vec<Mutex<Shard>>,
+    memory: Budget,
+    // The part that sessions may take.
+    sessions: Budget,
     // What idle sessions take, and those that are new since they were counted.
     idle_bytes: AtomicUsize,
     idle_bytes_max: usize,
+    // When idle sessions may be evicted again, where that made too little room the last time.
+    evict_at: Mutex<Option<Instant>>,
     queue: Mutex<Queue>,
     work: Notify,
     // Inputs that are not durable, in all sessions.
@@ -116,6 +146,8 @@ struct Queue {
 /// Dirty sessions that will be written together.
 struct Batch {
     entries: Vec<Arc<Entry>>,
+    // How much memory they take.
+    bytes: usize,
     // Since when each of them waits.
     since: Vec<Instant>,
     progress: watch::Sender<Progress>,
@@ -157,6 +189,9 @@ pub enum NotStored {
         /// How many it may have.
         videos_max: u32,
     },
+    /// It would begin a session of a video that is new, and a rate limit of new videos is used up.
+    #[error(transparent)]
+    TooManyNewVideos(#[from] RateExceeded),
 }
 
 /// An event, or a viewer who joins, names another video than the session has.
@@ -218,6 +253,20 @@ impl Acknowledgement {
     }
 }
 
+/// Why a viewer cannot join a session.
+#[derive(Debug)]
+pub(crate) enum NotJoined {
+    AnotherVideo(AnotherVideo),
+    /// No memory is left for another session.
+    Memory,
+}
+
+impl From<AnotherVideo> for NotJoined {
+    fn from(another: AnotherVideo) -> Self {
+        Self::AnotherVideo(another)
+    }
+}
+
 /// Why an event was not recorded.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -228,6 +277,12 @@ pub enum EventError {
     /// The session holds as many segments as it may; nothing was changed.
     #[error("a session has at most {SEGMENTS_MAX} segments")]
     Full,
+    /// A rate limit of events is used up; nothing was changed.
+    #[error(transparent)]
+    TooMany(#[from] RateExceeded),
+    /// The memory budget is used up; nothing was changed.
+    #[error("no memory is left for another event; send it again later")]
+    Memory,
     /// The store refused it.
     #[error(transparent)]
     NotStored(#[from] NotStored),
@@ -285,6 +340,8 @@ pub(crate) struct Admitted {
     /// See [`ApiKey::clock_shift_ms`](crate::ApiKey::clock_shift_ms).
     pub(crate) clock_shift_ms: i64,
     pub(crate) subject: Subject,
+    /// The limits that its events and its video are charged to; `None` for no limits.
+    pub(crate) charge: Option<Charge>,
     /// See [`Join::signs`](crate::Join::signs).
     pub(crate) gives_signs: bool,
 }
@@ -319,7 +376,8 @@ impl Viewing {
     ///
     /// # Errors
     ///
-    /// [`EventError::Invalid`] and [`EventError::Full`]; nothing was changed.
+    /// [`EventError::Invalid`], [`EventError::Full`], [`EventError::TooMany`] and [`EventError::Memory`]; nothing was
+    /// changed.
     pub fn submit(&self, event: &PlayerEvent) -> Result<Acknowledgement, EventError> {
         let submitted = self.fold(event);
         let events = &self.recorder.tallies.events;
@@ -328,6 +386,8 @@ impl Viewing {
             Ok((_, false)) => &events.unchanged,
             Err(EventError::Invalid(_)) => &events.invalid,
             Err(EventError::Full) => &events.full,
+            Err(EventError::TooMany(_)) => &events.too_many,
+            Err(EventError::Memory) => &events.no_memory,
             Err(EventError::NotStored(_)) => &events.late,
         };
         tally.add(1);
@@ -336,10 +396,15 @@ impl Viewing {
 
     fn fold(&self, event: &PlayerEvent) -> Result<(Acknowledgement, bool), EventError> {
         let checked = event.check()?.salted(self.entry.salt);
+        self.entry.charge.as_ref().map_or(Ok(()), |charge| charge.take(Kind::Events))?;
         let checked = lock(&self.repeats).tell_apart(checked);
         let shift_ms = self.entry.clock_shift_ms;
         let timestamp_ms = event.timestamp_ms.map(|ms| ms.saturating_add(shift_ms));
         let at = Moment { timestamp_ms, ..self.recorder.moment() };
+        if self.recorder.sessions.is_used_up() {
+            self.recorder.work.notify_one();
+            return Err(EventError::Memory);
+        }
         self.recorder.fold(&self.entry, Input::Event(checked, at))
     }
 
@@ -394,18 +459,32 @@ impl fmt::Debug for Viewing {
 }
 
 impl Recorder {
-    pub(crate) fn new(store: Arc<dyn Store>, clock: Clock, videos_max: u32) -> Self {
-        Self::of(store, clock, videos_max, Instance(rand::rng().random()))
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        clock: Clock,
+        videos_max: u32,
+        memory: Budget,
+    ) -> Self {
+        Self::of(store, clock, videos_max, memory, Instance(rand::rng().random()))
     }
 
-    fn of(store: Arc<dyn Store>, clock: Clock, videos_max: u32, instance: Instance) -> Self {
+    fn of(
+        store: Arc<dyn Store>,
+        clock: Clock,
+        videos_max: u32,
+        memory: Budget,
+        instance: Instance,
+    ) -> Self {
         Self {
             store,
             clock,
             instance,
+            sessions: memory.part(memory.max() - memory.max() / OTHERS_PART),
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             idle_bytes: AtomicUsize::new(0),
-            idle_bytes_max: IDLE_BYTES_MAX,
+            idle_bytes_max: memory.max() / IDLE_PART,
+            memory,
+            evict_at: Mutex::default(),
             queue: Mutex::default(),
             work: Notify::new(),
             inputs: AtomicUsize::new(0),
@@ -420,7 +499,18 @@ impl Recorder {
     pub(crate) fn figures(&self) -> Figures {
         let away_since = lock(&self.away).as_ref().map(|away| away.since);
         let in_memory = self.shards.iter().map(|shard| lock(shard).entries.len()).sum();
-        self.tallies.figures(self.inputs.load(Ordering::Relaxed), away_since, in_memory)
+        let figures =
+            self.tallies.figures(self.inputs.load(Ordering::Relaxed), away_since, in_memory);
+        Figures { session_bytes: self.sessions.used(), ..figures }
+    }
+
+    pub(crate) fn memory(&self) -> &Budget {
+        &self.memory
+    }
+
+    /// Whether a session is in memory.
+    pub(crate) fn has(&self, id: SessionId) -> bool {
+        self.shard(id).entries.contains_key(&id)
     }
 
     pub(crate) fn now(&self) -> DateTime<Utc> {
@@ -436,7 +526,7 @@ impl Recorder {
         self: &Arc<Self>,
         lifeline: &Lifeline,
         admitted: Admitted,
-    ) -> Result<Viewing, AnotherVideo> {
+    ) -> Result<Viewing, NotJoined> {
         let owner = Owner(self.owners.fetch_add(1, Ordering::Relaxed));
         let entry = self.pin(admitted, Some(owner))?;
         self.tallies.connected.fetch_add(1, Ordering::Relaxed);
@@ -450,7 +540,7 @@ impl Recorder {
         self: &Arc<Self>,
         lifeline: &Lifeline,
         admitted: Admitted,
-    ) -> Result<Viewing, AnotherVideo> {
+    ) -> Result<Viewing, NotJoined> {
         let entry = self.pin(admitted, None)?;
         Ok(self.viewing(lifeline, entry, None))
     }
@@ -480,11 +570,13 @@ impl Recorder {
         let mut live = entry.lock();
         self.inputs.fetch_add(left.inputs.len(), Ordering::Relaxed);
         live.take_up(instance, left.past, left.inputs);
+        entry.account(&mut live, &self.sessions);
         self.enqueue(&entry, &mut live).ok()?;
         Some(Acknowledgement { session: entry.id, progress: live.progress() })
     }
 
-    /// Waits until fewer inputs wait for the store than may, or the writer has ended.
+    /// Waits until fewer inputs wait for the store than may, by their number and by the memory that is left, or the writer
+    /// has ended.
     pub(crate) async fn ready(&self) {
         while self.is_crowded() {
             let room = self.room.notified();
@@ -495,10 +587,28 @@ impl Recorder {
     }
 
     fn is_crowded(&self) -> bool {
-        WAITING_MAX <= self.inputs.load(Ordering::Relaxed) && self.check_open().is_ok()
+        let inputs = self.inputs.load(Ordering::Relaxed);
+        let is_crowded = WAITING_MAX <= inputs || (0 < inputs && self.is_short_of(CROWDED_PART));
+        is_crowded && self.check_open().is_ok()
     }
 
-    fn pin(&self, admitted: Admitted, owner: Option<Owner>) -> Result<Arc<Entry>, AnotherVideo> {
+    /// Whether less than one in `part` bytes is left of what sessions may take.
+    fn is_short_of(&self, part: usize) -> bool {
+        self.sessions.left() < self.sessions.max() / part
+    }
+
+    /// Reserves memory for a session that begins.
+    fn reserve(&self, bytes: usize) -> Result<Reservation, NotJoined> {
+        let reserved =
+            if self.is_short_of(JOIN_PART) { None } else { self.sessions.try_reserve(bytes) };
+        reserved.ok_or_else(|| {
+            // The writer evicts idle sessions, if there are any.
+            self.work.notify_one();
+            NotJoined::Memory
+        })
+    }
+
+    fn pin(&self, admitted: Admitted, owner: Option<Owner>) -> Result<Arc<Entry>, NotJoined> {
         let mut shard = self.shard(admitted.id);
         let (id, gives_signs) = (admitted.id, admitted.gives_signs);
         let is_new = match shard.entries.get(&id) {
@@ -507,24 +617,29 @@ impl Recorder {
             {
                 Ok(()) => false,
                 Err(_) if entry.lock().is_vacant() => true,
-                Err(another) => return Err(another),
+                Err(another) => return Err(another.into()),
             },
         };
         if is_new {
             let entry = Entry::new(admitted);
             let bytes = entry.bytes(&entry.lock());
+            entry.lock().hold(self.reserve(bytes)?);
             shard.idle_bytes += bytes;
             self.idle_bytes.fetch_add(bytes, Ordering::Relaxed);
             shard.entries.insert(id, Arc::new(entry));
+            if self.is_full() {
+                self.work.notify_one();
+            }
         }
         let entry = Arc::clone(&shard.entries[&id]);
         entry.lock().pin(owner, gives_signs);
         Ok(entry)
     }
 
-    /// Whether idle sessions take more memory than they may.
+    /// Whether idle sessions take more memory than they may, or what is left of the budget gets scarce.
     fn is_full(&self) -> bool {
-        self.idle_bytes_max < self.idle_bytes.load(Ordering::Relaxed)
+        let idle_bytes = self.idle_bytes.load(Ordering::Relaxed);
+        self.idle_bytes_max < idle_bytes || (0 < idle_bytes && self.is_short_of(EVICT_PART))
     }
 
     /// Puts one input into a session.
@@ -546,6 +661,7 @@ impl Recorder {
             self.check_open()?;
         }
         let inputs = live.fold(input, self.instance);
+        entry.account(&mut live, &self.sessions);
         if 0 < inputs {
             self.inputs.fetch_add(inputs, Ordering::Relaxed);
             self.enqueue(entry, &mut live)?;
@@ -566,11 +682,19 @@ impl Recorder {
         if queue.closed {
             return Err(NotStored::Refused);
         }
-        if queue.batches.last().is_none_or(|batch| BATCH_MAX <= batch.entries.len()) {
+        let bytes_max = self.memory.max() / BATCH_PART;
+        let is_full = |batch: &Batch| BATCH_MAX <= batch.entries.len() || bytes_max <= batch.bytes;
+        if queue.batches.last().is_none_or(is_full) {
             let progress = watch::Sender::new(Progress::Waiting);
-            queue.batches.push(Batch { entries: Vec::new(), since: Vec::new(), progress });
+            queue.batches.push(Batch {
+                entries: Vec::new(),
+                bytes: 0,
+                since: Vec::new(),
+                progress,
+            });
         }
         if let Some(batch) = queue.batches.last_mut() {
+            batch.bytes += live.held_bytes();
             batch.entries.push(Arc::clone(entry));
             batch.since.push(Instant::now());
             self.tallies.waiting_sessions.fetch_add(1, Ordering::Relaxed);

@@ -10,6 +10,7 @@ use std::fmt;
 
 use chrono::{DateTime, Utc};
 
+use crate::budget::{Account, UsedUp};
 use crate::engagement::{Part, SecondsBucket};
 use crate::export::Export;
 use crate::query::{
@@ -19,25 +20,40 @@ use crate::report::{PlaysBucket, SourceBucket};
 use crate::scan::{Answer, Fields, ScanError};
 use crate::store::{Error, Store};
 use crate::time_bucket::Buckets;
+use crate::upkeep::{Erasure, Selected};
 
-pub(crate) use self::scanning::{info, picked};
+pub(crate) use self::read::{Fold, OPEN_FIRST, Reading, computed, next_limit, read_from};
+pub(crate) use self::scanning::{count, info, picked};
 pub use self::videos::{SEARCH_BYTES_MAX, VideoEntry, VideoList, VideosQuery};
 
-/// The most buckets that are answered when empty ones are asked for as well.
-pub const BUCKETS_MAX: usize = 100_000;
+/// The most buckets that are answered when empty ones are requested as well: a year by the hour has 8,760.
+pub const BUCKETS_MAX: usize = 10_000;
 
 /// Answers reports from a store, without recording into it: what [`Metrics`](crate::Metrics) does with its own.
 #[derive(Clone, Copy)]
 pub struct Reports<'a> {
     store: &'a dyn Store,
     now: DateTime<Utc>,
+    account: &'a Account,
 }
 
 impl<'a> Reports<'a> {
     /// Reports on what is in `store`; it is `now`.
     #[must_use]
     pub fn new(store: &'a dyn Store, now: DateTime<Utc>) -> Self {
-        Self { store, now }
+        Self { store, now, account: Account::UNLIMITED }
+    }
+
+    /// Holds the memory of the report in `account`. It should hold what the answer takes afterwards.
+    #[must_use]
+    pub fn within(self, account: &'a Account) -> Self {
+        Self { account, ..self }
+    }
+
+    /// Returns the time of the reports.
+    #[must_use]
+    pub fn now(self) -> DateTime<Utc> {
+        self.now
     }
 
     /// Plays per time bucket.
@@ -48,8 +64,12 @@ impl<'a> Reports<'a> {
     pub async fn plays(self, query: &BucketQuery) -> Result<Vec<PlaysBucket>, ReportError> {
         let now = self.now;
         let scan = query.scan(now);
-        let empty = if query.fill { empty_buckets(&scan, query, now)? } else { Vec::new() };
-        older::plays(self.store, &scan, query.buckets, empty).await
+        let mut empty = Vec::new();
+        if query.fill {
+            let (scan, query) = (scan.clone(), query.clone());
+            empty = read::computed(move || empty_buckets(&scan, &query, now)).await?;
+        }
+        older::plays(self.store, &scan, query.buckets, empty, self.account).await
     }
 
     /// Plays per time bucket and page.
@@ -58,7 +78,7 @@ impl<'a> Reports<'a> {
     ///
     /// [`ReportError`] if the store could not.
     pub async fn sources(self, query: &BucketQuery) -> Result<Vec<SourceBucket>, ReportError> {
-        older::sources(self.store, &query.scan(self.now), query.buckets).await
+        older::sources(self.store, &query.scan(self.now), query.buckets, self.account).await
     }
 
     /// Distinct viewers in each of `parts` equal parts of what was watched.
@@ -71,7 +91,7 @@ impl<'a> Reports<'a> {
         query: &EngagementQuery,
         parts: u32,
     ) -> Result<Vec<Part>, ReportError> {
-        older::parts(self.store, &query.scan(self.now), parts).await
+        older::parts(self.store, &query.scan(self.now), parts, self.account).await
     }
 
     /// Views and viewers of every second, or of every step, per time bucket.
@@ -84,7 +104,8 @@ impl<'a> Reports<'a> {
         query: &EngagementQuery,
         buckets: Buckets,
     ) -> Result<Vec<SecondsBucket>, ReportError> {
-        older::seconds(self.store, &query.scan(self.now), buckets, query.resolution).await
+        let scan = query.scan(self.now);
+        older::seconds(self.store, &scan, buckets, query.resolution, self.account).await
     }
 
     /// Any metrics by any dimensions, and the periods that the query is about.
@@ -94,7 +115,7 @@ impl<'a> Reports<'a> {
     /// [`ReportError::Query`] if the query cannot be answered as it is, [`ReportError::Scan`] if its answer would be too
     /// large, [`ReportError::Store`] if the store could not.
     pub async fn query(self, query: &Query) -> Result<(Answer, Periods), ReportError> {
-        query::query(self.store, query, self.now).await
+        query::query(self.store, query, self.now, self.account).await
     }
 
     /// Lists the videos of a selection with their metrics, and returns the periods that the metrics cover.
@@ -103,7 +124,7 @@ impl<'a> Reports<'a> {
     ///
     /// Those of [`query`](Self::query).
     pub async fn videos(self, query: &VideosQuery) -> Result<(VideoList, Periods), ReportError> {
-        videos::videos(self.store, query, self.now).await
+        videos::videos(self.store, query, self.now, self.account).await
     }
 
     /// Lists the fields of metadata and session data, the most frequent first.
@@ -112,7 +133,7 @@ impl<'a> Reports<'a> {
     ///
     /// [`ReportError::Scan`] if there are too many fields, [`ReportError::Store`] if the store fails.
     pub async fn fields(self, query: &EngagementQuery) -> Result<Fields, ReportError> {
-        older::fields(self.store, &query.scan(self.now)).await
+        older::fields(self.store, &query.scan(self.now), self.account).await
     }
 
     /// How many sessions play at this moment, over all instances.
@@ -121,19 +142,29 @@ impl<'a> Reports<'a> {
     ///
     /// [`ReportError`] if the store could not.
     pub async fn watching(self, selection: &Selection) -> Result<u64, ReportError> {
-        older::watching(self.store, &selection.for_stores(), self.now).await
+        older::watching(self.store, &selection.for_stores(), self.now, self.account).await
+    }
+
+    /// Counts the sessions that an erasure selects, at one moment.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError::UsedUp`] if the account has no memory left, [`ReportError::Store`] if the store fails.
+    pub async fn selected(self, erasure: &Erasure) -> Result<Selected, ReportError> {
+        scanning::count(self.store, erasure, self.account).await
     }
 
     /// The sessions that a query is about, one by one.
     #[must_use]
     pub fn sessions(self, query: &EngagementQuery) -> Export {
-        Export::of(query.scan(self.now))
+        Export::of(query.scan(self.now)).within(self.account)
     }
 }
 
 impl fmt::Debug for Reports<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reports").field("store", &self.store).field("now", &self.now).finish()
+        let mut debug = f.debug_struct("Reports");
+        debug.field("store", &self.store).field("now", &self.now).finish_non_exhaustive()
     }
 }
 
@@ -150,6 +181,9 @@ pub enum ReportError {
     /// The answer would be too large, or a block cannot be decoded.
     #[error(transparent)]
     Scan(#[from] ScanError),
+    /// The memory for answers is used up.
+    #[error(transparent)]
+    UsedUp(#[from] UsedUp),
     /// The store could not.
     #[error(transparent)]
     Store(#[from] Error),

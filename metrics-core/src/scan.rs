@@ -227,6 +227,12 @@ impl Scanner {
         self.tallies.merge(&other.tallies, &slots)
     }
 
+    /// Returns how many bytes it holds, about.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.grouping.bytes() + self.tallies.bytes() + self.calendar.bytes()
+    }
+
     /// The answer, compared with that of a scanner of the same query and another period, if there is one.
     ///
     /// # Errors

@@ -1,9 +1,13 @@
 //! Where a video is watched: the page that holds it, without anything that tells its visitors apart.
 
+mod pattern;
+
 use std::fmt;
 use std::sync::Arc;
 
 use url::Url;
+
+pub use self::pattern::{PageDetail, PagePattern};
 
 /// The longest address of a page that is kept, in bytes.
 pub const SOURCE_BYTES_MAX: usize = 2_048;
@@ -92,6 +96,30 @@ impl Source {
     #[must_use]
     pub fn pathname(&self) -> &str {
         self.url.get(self.path.into()..).unwrap_or_default()
+    }
+
+    /// Scheme, host, and port if it is not the default.
+    #[must_use]
+    pub fn site(&self) -> &str {
+        self.url.get(..self.path.into()).unwrap_or_default()
+    }
+
+    /// The page with as much of it as is kept, if anything is.
+    #[must_use]
+    pub fn reduced(self, detail: PageDetail) -> Option<Self> {
+        match detail {
+            PageDetail::Path => Some(self),
+            PageDetail::Host => Some(self.with_path("/")),
+            PageDetail::None => None,
+        }
+    }
+
+    /// The page with this path, which the URL parser has normalized, on the same site. A page that would be too long
+    /// becomes `/`.
+    pub(crate) fn with_path(self, path: &str) -> Self {
+        let path = if SOURCE_BYTES_MAX < self.site().len() + path.len() { "/" } else { path };
+        let url = format!("{}{path}", self.site());
+        Self { url: url.into(), ..self }
     }
 }
 

@@ -27,7 +27,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::block::{Block, Groups, Row, RowId};
 use crate::client::Client;
-use crate::key::{ApiKey, SessionId};
+use crate::key::{ApiKey, KeySettings, SessionId, SettingsChange};
 use crate::session::Stored;
 use crate::source::Source;
 use crate::totals::{DayTotals, StoredTotals};
@@ -35,7 +35,7 @@ use crate::video::Video;
 
 pub use error::{Cause, Error};
 #[cfg(feature = "sqlite")]
-pub use sqlite::SqliteStore;
+pub use sqlite::{SqliteOptions, SqliteStore};
 #[cfg(feature = "timescale")]
 pub use timescale::{TimescaleOptions, TimescaleStore};
 
@@ -81,11 +81,21 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// [`Error::Unavailable`] if the database could not be reached, here and in all other methods.
     async fn keys(&self) -> Result<Vec<KeyRecord>, Error>;
 
-    /// Adds a key, and returns false if it was there already.
-    async fn create_key(&self, key: &ApiKey, now: DateTime<Utc>) -> Result<bool, Error>;
+    /// Adds a key with all that its record says, and returns false if it was there already: then nothing is changed.
+    async fn add_key(&self, record: &KeyRecord) -> Result<bool, Error>;
 
-    /// Disables a key, and returns false if there is none. A key that is disabled already keeps its first time.
-    async fn revoke_key(&self, key: &ApiKey, now: DateTime<Utc>) -> Result<bool, Error>;
+    /// Changes a key, and returns false if there is none.
+    async fn change_key(&self, key: &ApiKey, change: &KeyChange) -> Result<bool, Error>;
+
+    /// Adds a key without settings: [`add_key`](Self::add_key).
+    async fn create_key(&self, key: &ApiKey, now: DateTime<Utc>) -> Result<bool, Error> {
+        self.add_key(&KeyRecord::new(key.clone(), now)).await
+    }
+
+    /// Revokes a key: [`change_key`](Self::change_key).
+    async fn revoke_key(&self, key: &ApiKey, now: DateTime<Utc>) -> Result<bool, Error> {
+        self.change_key(key, &KeyChange::Revoke(now)).await
+    }
 
     /// Waits until the keys may have changed since the call that returned `seen` (0 for the first), and returns the
     /// number for the next call. Cancel safe.
@@ -103,6 +113,14 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// session on.
     async fn known_videos(&self, videos: &[(ApiKey, Video)]) -> Result<Vec<KnownVideo>, Error>;
 
+    /// Counts the videos of each of these keys. The default is for stores on which this is no burden for those that record.
+    async fn count_videos(&self, keys: &[ApiKey]) -> Result<Vec<u64>, Error> {
+        // Any video will do: how many its key has is known with it.
+        let any: Vec<_> = keys.iter().map(|key| (key.clone(), Video::labelled(""))).collect();
+        let known = self.known_videos(&any).await?;
+        Ok(known.into_iter().map(|known| known.videos_of_key).collect())
+    }
+
     /// Adds videos that are new, and returns the row ids of the key and of the video of each.
     ///
     /// # Errors
@@ -116,7 +134,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Writes the rows of open sessions, and returns the outcome of each. No id is twice in a batch.
     ///
     /// A write with [`expected`](SessionWrite::expected) 0 adds a row, unless an open or closed session has the id. Any
-    /// other replaces the row of that version.
+    /// other replaces the row of that version that started at the same time: a session that was deleted may have begun anew
+    /// under the same id, and its versions with it.
     ///
     /// Videos that are new are added: any number of concurrent first plays of a video make one video.
     ///
@@ -136,18 +155,45 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Replaces blocks, together with everything that follows from it, in one transaction.
     ///
     /// Nothing is done, and [`Outcome::Conflict`] is returned, if a block to remove is not there, if a session is not
-    /// there in the version that is named, or if a video of [`import_after`](Rewrite::import_after) has a later block.
+    /// there in the version that is named, or if a video of [`import_after`](Rewrite::import_after) is not there or has a
+    /// later block.
     async fn rewrite(&self, rewrite: Rewrite) -> Result<Outcome, Error>;
 
     /// Makes closed sessions final whose last event is before `silent_since`, at most `limit` (1 or more): drops their
     /// resume state. Returns how many.
     async fn finalize(&self, silent_since: DateTime<Utc>, limit: u32) -> Result<u64, Error>;
 
+    /// Deletes videos that no session names, at most `limit` (1 or more), and, where no such video is left, all pages that no
+    /// session names, if pages are kept apart from sessions. A store may leave some to a later call.
+    ///
+    /// A commit of a session of such a video at the same moment happens as if the video were new, and
+    /// [`rewrite`](Self::rewrite) conflicts if a video of [`import_after`](Rewrite::import_after) is not there any more. No
+    /// video gets the row id of one that was deleted.
+    async fn delete_unused(&self, limit: u32) -> Result<Unused, Error>;
+
+    /// The latest time that retention believes in, over all instances: see [`retention`](crate::retention). `None` before
+    /// the first turn.
+    async fn retention_clock(&self) -> Result<Option<DateTime<Utc>>, Error>;
+
+    /// Sets the time that [`retention_clock`](Self::retention_clock) returns, to the millisecond, unless it is another than
+    /// `expected`: that is [`Outcome::Conflict`].
+    async fn set_retention_clock(
+        &self,
+        expected: Option<DateTime<Utc>>,
+        at: DateTime<Utc>,
+    ) -> Result<Outcome, Error>;
+
     /// Opens a consistent view of all sessions as they are now.
     async fn snapshot(&self) -> Result<Box<dyn Snapshot>, Error>;
 
     /// Counts the sessions, open and closed.
     async fn count_sessions(&self) -> Result<u64, Error>;
+
+    /// Whether the database was found to be damaged since it was opened: nothing is written to it then, and every write
+    /// fails with [`Error::DamagedFile`]. The default is for stores that cannot tell.
+    fn is_damaged(&self) -> bool {
+        false
+    }
 
     /// Returns if the store can be read and written.
     async fn check(&self) -> Result<(), Error>;
@@ -433,7 +479,18 @@ pub enum Migrations {
     Check,
 }
 
-/// A key, and since when.
+/// A change of a key: see [`Store::change_key`].
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum KeyChange {
+    /// It is valid no more, from this time on. A key that is revoked already keeps its first time.
+    Revoke(DateTime<Utc>),
+    /// It is valid again.
+    Restore,
+    /// Its settings are changed, from what they are at that moment.
+    Settings(SettingsChange),
+}
+
+/// A key, since when, and how it is used.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct KeyRecord {
     /// The key.
@@ -442,6 +499,16 @@ pub struct KeyRecord {
     pub created_at: DateTime<Utc>,
     /// When it was revoked, if it was.
     pub disabled_at: Option<DateTime<Utc>>,
+    /// Its settings.
+    pub settings: KeySettings,
+}
+
+impl KeyRecord {
+    /// A valid key without settings.
+    #[must_use]
+    pub fn new(key: ApiKey, created_at: DateTime<Utc>) -> Self {
+        Self { key, created_at, disabled_at: None, settings: KeySettings::default() }
+    }
 }
 
 /// One process that records sessions: a number chosen at random when it starts.
@@ -493,6 +560,15 @@ impl SessionWrite {
             stored: self.stored.clone(),
         }
     }
+}
+
+/// How many videos and pages were deleted that no session named.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Unused {
+    /// Videos.
+    pub videos: u64,
+    /// Pages; none where a store keeps them with their sessions.
+    pub pages: u64,
 }
 
 /// What a store knows of a video.

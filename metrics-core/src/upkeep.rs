@@ -4,7 +4,7 @@
 //! one.
 
 mod close;
-mod delete;
+mod erase;
 mod merge;
 mod reopen;
 mod verify;
@@ -19,7 +19,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 pub use self::close::close;
 pub(crate) use self::close::{Totals, blocks, settled};
-pub use self::delete::delete_before;
+pub use self::erase::{Erased, Erasure, Selected, count_selected, delete_before, erase};
 pub use self::merge::merge;
 pub use self::reopen::{Loaded, load};
 pub use self::verify::{Verified, WrongTotals, verify};
@@ -36,8 +36,12 @@ const MERGING_PERIOD: Duration = Duration::from_secs(30);
 /// For how long a session must be quiet. One that goes on after all leaves its block, which costs more than to wait.
 pub(crate) const QUIET: TimeDelta = TimeDelta::minutes(5);
 
-/// How many sessions are closed before commits have their turn: a matter of some milliseconds.
-const CLOSED_AT_ONCE: u32 = 1_000;
+/// How many sessions are closed before commits have their turn, at least and at most: a matter of some milliseconds.
+const CLOSED_AT_ONCE: (usize, usize) = (100, 1_000);
+
+/// For each of so many bytes of the memory budget a session is closed: with the most session data it takes a tenth of
+/// that, as a row, as columns, and encoded.
+const BYTES_PER_CLOSED: usize = 512 * 1024;
 
 /// How many videos are merged before commits have their turn.
 const MERGED_AT_ONCE: usize = 16;
@@ -56,6 +60,8 @@ pub(crate) struct Upkeep {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Clock,
     pub(crate) tallies: Arc<Tallies>,
+    /// The memory budget, in bytes: what it handles at once is not in it, and must fit beside it.
+    pub(crate) memory: usize,
 }
 
 impl Upkeep {
@@ -65,11 +71,13 @@ impl Upkeep {
         let changed: Mutex<BTreeSet<VideoId>> = Mutex::default();
         let (store, tallies) = (&*self.store, &self.tallies);
         let turns = Turns::default();
+        let (least, most) = CLOSED_AT_ONCE;
+        let closed_at_once = (self.memory / BYTES_PER_CLOSED).clamp(least, most) as u32;
         let closing = every(CLOSING_PERIOD, ending.clone(), || async {
             turns
                 .repeat("close sessions", CLOSING_PERIOD, &tallies.rolled_up, || async {
                     let (videos, closed) =
-                        close(store, self.clock.now() - QUIET, CLOSED_AT_ONCE).await?;
+                        close(store, self.clock.now() - QUIET, closed_at_once).await?;
                     changed.lock().unwrap_or_else(PoisonError::into_inner).extend(videos);
                     Ok(closed)
                 })

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use metrics_core::budget::{Account, Budget};
 use metrics_core::client::Client;
 use metrics_core::export::{Export, Record};
 use metrics_core::interval::{Interval, Segments};
@@ -16,7 +17,11 @@ use metrics_core::{ApiKey, BucketQuery, EngagementQuery, Reports, Selection, Tim
 use metrics_testing::{Backend, Database, on_every_store};
 use serde_json::{Map, Value, json};
 
-on_every_store!(what_is_exported_is_what_a_report_counts, every_session_is_exported_once);
+on_every_store!(
+    what_is_exported_is_what_a_report_counts,
+    every_session_is_exported_once,
+    pages_of_large_sessions_are_short,
+);
 
 /// More than three pages of them.
 const SESSIONS: u32 = 3_300;
@@ -148,4 +153,62 @@ async fn every_session_is_exported_once(backend: Backend) {
     starts.sort_unstable();
     let expected: Vec<_> = (0..SESSIONS).map(|it| START_MS + 60_000 * i64::from(it)).collect();
     assert_eq!(starts, expected);
+}
+
+/// Pages choose how much they say of a session, and of a video.
+async fn pages_of_large_sessions_are_short(backend: Backend) {
+    const SESSIONS: usize = 1_000;
+    const BYTES: usize = 15_000;
+
+    let database = Database::new(backend).await;
+    let store = database.open().await;
+    let [key, _] = keys();
+    store.create_key(&key, Utc::now()).await.unwrap();
+    let title = json!({ "title": "x".repeat(BYTES) });
+    let videos = [("small", None), ("large", Some(object(&title)))]
+        .map(|(identifier, metadata)| Video::new(Some(identifier.to_owned()), metadata).unwrap());
+    let write = |number: usize| {
+        let is_large = number.is_multiple_of(2);
+        let says = if is_large { format!("{number:0BYTES$}") } else { number.to_string() };
+        let subject = Subject {
+            key: key.clone(),
+            // Each has the large text on one side.
+            video: videos[usize::from(!is_large)].clone(),
+            source: None,
+            client: Client::default(),
+            session_data: Some(json!({ "says": says }).to_string()),
+        };
+        let segments: Segments = Interval::new(0, 1_000).into_iter().collect();
+        let started_at_ms = START_MS + number as i64;
+        SessionWrite {
+            id: SessionId::new(&key, &number.to_string()),
+            subject: Arc::new(subject),
+            expected: 0,
+            stored: Stored::finished(started_at_ms, started_at_ms, None, &segments),
+            watched_at: None,
+        }
+    };
+    let writes: Vec<_> = (0..SESSIONS).map(write).collect();
+    store.commit(writes[..SESSIONS / 2].to_vec().into()).await.unwrap();
+    upkeep::close(&*store, Utc::now(), 1_000).await.unwrap();
+    store.commit(writes[SESSIONS / 2..].to_vec().into()).await.unwrap();
+
+    let budget = Budget::new(100_000_000);
+    let account = Account::new(&budget);
+    let mut export = Export::all().within(&account);
+    let (mut ids, mut pages) = (Vec::new(), 0);
+    while let Some(records) = export.next(&*store).await.unwrap() {
+        assert!(records.len() * BYTES < 6_000_000, "{} sessions", records.len());
+        assert!(records.len() * BYTES <= budget.used(), "{budget:?}");
+        assert!(budget.used() < 20_000_000, "{budget:?}");
+        ids.extend(records.iter().map(|record| record.id));
+        pages += 1;
+    }
+    assert!(3 < pages, "{pages} pages");
+    assert_eq!(ids.len(), SESSIONS);
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), SESSIONS);
+    drop((export, account));
+    assert_eq!(budget.used(), 0);
 }

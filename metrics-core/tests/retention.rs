@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use metrics_core::store::{Error, Store};
+use metrics_core::retention;
+use metrics_core::store::{Error, Store, VideoScope};
 use metrics_core::time_bucket::Span;
 use metrics_core::upkeep;
 use metrics_core::{ApiKey, Join, Metrics, PlayerEvent, Video, Viewing};
@@ -75,31 +76,135 @@ async fn hour() {
     settle().await;
 }
 
-on_every_store!(old_sessions_are_deleted_at_the_start_and_every_hour, what_is_kept_is_kept);
+on_every_store!(
+    old_sessions_are_deleted_every_hour,
+    what_is_kept_is_kept,
+    a_clock_that_is_years_ahead_deletes_next_to_nothing,
+    an_outage_of_months_is_made_up_for,
+    an_instance_whose_clock_is_wrong_does_no_harm,
+    many_instances_have_one_turn_an_hour,
+);
 
-async fn old_sessions_are_deleted_at_the_start_and_every_hour(backend: Backend) {
+async fn old_sessions_are_deleted_every_hour(backend: Backend) {
     let site = Site::new(backend).await;
     let metrics = site.server(None);
-    for session in ["one", "two", "three"] {
+    for session in ["one", "two", "three", "four", "five"] {
         site.watch(&metrics, session).await;
         site.clock.pass(20.0 * DAY_SECONDS);
     }
     metrics.stop().await;
-    // They are 60, 40 and 20 days old.
-    let metrics = site.server(Some("50 days"));
+    // They are 100, 80, 60, 40 and 20 days old. What a store knows of time is the start of the last.
+    let metrics = site.server(Some("70 days"));
     settle().await;
-    assert_eq!(site.sessions().await, 2);
-
-    site.clock.pass(20.0 * DAY_SECONDS);
-    settle().await;
-    assert_eq!(site.sessions().await, 2);
+    assert_eq!(site.sessions().await, 5);
     hour().await;
-    assert_eq!(site.sessions().await, 1);
+    assert_eq!(site.sessions().await, 4);
+    // Beside the first, there is none that may go before the clock is believed again.
+    for _ in 0..100 {
+        site.clock.pass(3_600.0);
+        hour().await;
+    }
+    assert_eq!(site.sessions().await, 3);
+    let mut snapshot = site.store.snapshot().await.unwrap();
+    assert_eq!(snapshot.videos(&VideoScope::default(), None, 10).await.unwrap().len(), 1);
 
     metrics.stop().await;
-    site.clock.pass(20.0 * DAY_SECONDS);
+    site.clock.pass(60.0 * DAY_SECONDS);
     hour().await;
-    assert_eq!(site.sessions().await, 1);
+    assert_eq!(site.sessions().await, 3);
+}
+
+/// As many sessions as `days`, one a day, and none older.
+async fn days_of_sessions(site: &Site, days: u32) {
+    let metrics = site.server(None);
+    for day in 0..days {
+        site.watch(&metrics, &format!("day {day}")).await;
+        site.clock.pass(DAY_SECONDS);
+    }
+    metrics.stop().await;
+}
+
+async fn a_clock_that_is_years_ahead_deletes_next_to_nothing(backend: Backend) {
+    let site = Site::new(backend).await;
+    days_of_sessions(&site, 40).await;
+    site.clock.pass(3_650.0 * DAY_SECONDS);
+    let metrics = site.server(Some("30 days"));
+    settle().await;
+    assert_eq!(site.sessions().await, 40);
+    // What is recorded under this clock proves nothing.
+    site.watch(&metrics, "ahead").await;
+    hour().await;
+    let after_an_hour = site.sessions().await;
+    // The last session before the start was 39 days after the first, and a day more is believed.
+    assert_eq!(after_an_hour, 31);
+    for _ in 0..8 {
+        hour().await;
+    }
+    // Two days more in eight hours.
+    assert_eq!(site.sessions().await, after_an_hour - 2);
+    metrics.stop().await;
+
+    // The clock is set, and all is as if nothing had been.
+    site.clock.pass(-3_650.0 * DAY_SECONDS);
+    let metrics = site.server(Some("30 days"));
+    settle().await;
+    hour().await;
+    assert_eq!(site.sessions().await, after_an_hour - 2);
+    metrics.stop().await;
+}
+
+async fn an_outage_of_months_is_made_up_for(backend: Backend) {
+    let site = Site::new(backend).await;
+    days_of_sessions(&site, 120).await;
+    let metrics = site.server(Some("100 days"));
+    settle().await;
+    hour().await;
+    assert_eq!(site.sessions().await, 100);
+    metrics.stop().await;
+    site.clock.pass(90.0 * DAY_SECONDS);
+    let metrics = site.server(Some("100 days"));
+    settle().await;
+    hour().await;
+    assert!(99 <= site.sessions().await);
+    // Six hours an hour, of which one passes: 18 days.
+    let mut last = site.sessions().await;
+    for _ in 0..18 {
+        for _ in 0..24 {
+            site.clock.pass(3_600.0);
+            hour().await;
+        }
+        let left = site.sessions().await;
+        assert!((last - left) <= 7, "{last} {left}");
+        last = left;
+    }
+    // Those that are younger than 100 days; no more than a quarter of which ever went at once.
+    for _ in 0..12 {
+        site.clock.pass(3_600.0);
+        hour().await;
+    }
+    assert!(last <= 10, "{last}");
+    metrics.stop().await;
+}
+
+async fn an_instance_whose_clock_is_wrong_does_no_harm(backend: Backend) {
+    let site = Site::new(backend).await;
+    days_of_sessions(&site, 60).await;
+    let wrong = WallClock::at(site.clock.now_ms() + 3_650 * 86_400_000);
+    let right = site.server(Some("50 days"));
+    let builder = Metrics::builder(Arc::clone(&site.store)).clock(wrong.reader());
+    let other = builder.retention("50 days".parse::<Span>().unwrap()).start();
+    settle().await;
+    for _ in 0..48 {
+        for clock in [&site.clock, &wrong] {
+            clock.pass(3_600.0);
+        }
+        hour().await;
+    }
+    // Two days went by, and the other instance is a day ahead, and six hours.
+    let left = site.sessions().await;
+    assert!((60 - 10 - 2 - 2..=60 - 10 - 2).contains(&left), "{left}");
+    right.stop().await;
+    other.stop().await;
 }
 
 async fn what_is_kept_is_kept(backend: Backend) {
@@ -127,14 +232,84 @@ async fn without_a_retention_everything_is_kept() {
 #[tokio::test(start_paused = true)]
 async fn a_session_of_today_is_kept_whatever_is_asked_for() {
     let site = Site::new(Backend::Sqlite).await;
-    let metrics = site.server(Some("0 days"));
+    let metrics = site.server(None);
     site.watch(&metrics, "a").await;
     site.clock.pass(0.9 * DAY_SECONDS);
+    for session in ["b", "c", "d"] {
+        site.watch(&metrics, session).await;
+    }
+    metrics.stop().await;
+    site.clock.pass(60.0);
+    let _metrics = site.server(Some("0 days"));
+    settle().await;
     hour().await;
-    assert_eq!(site.sessions().await, 1);
+    assert_eq!(site.sessions().await, 4);
     site.clock.pass(0.2 * DAY_SECONDS);
     hour().await;
-    assert_eq!(site.sessions().await, 0);
+    assert_eq!(site.sessions().await, 3);
+}
+
+/// A setting that is mistyped, a day with most of all sessions, or a site with few.
+#[tokio::test(start_paused = true)]
+async fn a_turn_deletes_a_quarter_and_the_next_ones_the_others() {
+    let site = Site::new(Backend::Sqlite).await;
+    days_of_sessions(&site, 9).await;
+    let span: Span = "1 day".parse().unwrap();
+    let metrics = site.server(Some("1 day"));
+    settle().await;
+    let due = retention::due(&*site.store, span, site.clock.now()).await.unwrap().unwrap();
+    assert_eq!((due.sessions.sessions, due.total, due.at_most()), (8, 9, 2));
+    assert_eq!(due.sessions.first_start_ms, Some(1_700_000_000_000));
+    // Down to the last one that is due.
+    for left in [7, 6, 5, 4, 3, 2, 1, 1] {
+        hour().await;
+        assert_eq!(site.sessions().await, left);
+    }
+    metrics.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_than_a_quarter_is_deleted_at_once_if_told() {
+    let site = Site::new(Backend::Sqlite).await;
+    days_of_sessions(&site, 7).await;
+    let span: Span = "4 days".parse().unwrap();
+    let due = retention::due(&*site.store, span, site.clock.now()).await.unwrap().unwrap();
+    assert_eq!((due.sessions.sessions, site.sessions().await), (3, 7));
+
+    let erased = retention::forget(&*site.store, span, site.clock.now()).await.unwrap();
+    assert_eq!((erased.sessions, site.sessions().await), (due.sessions, 4));
+    assert_eq!(site.store.retention_clock().await.unwrap(), Some(site.clock.now()));
+}
+
+/// Instances that started at different times, on machines whose clock is wrong in the same way, catch up no faster than one.
+async fn many_instances_have_one_turn_an_hour(backend: Backend) {
+    const HOURS: i64 = 12;
+    let site = Site::new(backend).await;
+    days_of_sessions(&site, 2).await;
+    let newest_ms = site.clock.now_ms() - 86_400_000;
+    site.clock.pass(3_650.0 * DAY_SECONDS);
+    let mut instances = Vec::new();
+    for _ in 0..4 {
+        instances.push(site.server(Some("400 days")));
+        advance(Duration::from_secs(600)).await;
+        settle().await;
+    }
+    for _ in 0..HOURS {
+        hour().await;
+    }
+    let clock = site.store.retention_clock().await.unwrap().unwrap();
+    let hours = (clock.timestamp_millis() - newest_ms) / 3_600_000;
+    assert!((6 * (HOURS - 2)..=6 * (HOURS + 1)).contains(&hours), "{hours}");
+    // The next one takes over from an instance that ends.
+    instances.remove(0).stop().await;
+    for _ in 0..3 {
+        hour().await;
+    }
+    let later = site.store.retention_clock().await.unwrap().unwrap();
+    assert!(clock < later);
+    for instance in instances {
+        instance.stop().await;
+    }
 }
 
 /// Fails all but recording, as long as it is told to.
@@ -155,29 +330,37 @@ impl Way for Failing {
 #[tokio::test(start_paused = true)]
 async fn a_deletion_that_failed_is_made_an_hour_later() {
     let site = Site::new(Backend::Sqlite).await;
-    let failing = Arc::new(AtomicBool::new(true));
+    let failing = Arc::new(AtomicBool::new(false));
     let way = Failing(Arc::clone(&failing));
     let store = Through { store: Arc::clone(&site.store), way };
-    let metrics = site.server_over(Arc::new(store), Some("30 days"));
+    let metrics = site.server(None);
     site.watch(&metrics, "a").await;
     site.clock.pass(31.0 * DAY_SECONDS);
+    for session in ["b", "c", "d"] {
+        site.watch(&metrics, session).await;
+    }
+    metrics.stop().await;
+    site.clock.pass(60.0);
+    let _metrics = site.server_over(Arc::new(store), Some("30 days"));
+    settle().await;
+    failing.store(true, Relaxed);
     hour().await;
-    assert_eq!(site.sessions().await, 1);
+    assert_eq!(site.sessions().await, 4);
     failing.store(false, Relaxed);
     hour().await;
-    assert_eq!(site.sessions().await, 0);
+    assert_eq!(site.sessions().await, 3);
 }
 
 /// Nobody watches one video for a day, but a page may stay open.
 #[tokio::test(start_paused = true)]
 async fn a_viewer_whose_session_was_deleted_goes_on_with_a_new_one() {
     let site = Site::new(Backend::Sqlite).await;
-    let metrics = site.server(Some("1 day"));
+    let metrics = site.server(None);
     let viewing = site.join(&metrics, "a").await;
     viewing.apply(PlayerEvent::play(0.0)).await.unwrap();
     viewing.apply(PlayerEvent::pause(2.0)).await.unwrap();
     site.clock.pass(1.5 * DAY_SECONDS);
-    hour().await;
+    retention::forget(&*site.store, "1 day".parse().unwrap(), site.clock.now()).await.unwrap();
     assert_eq!(site.sessions().await, 0);
     // The next play begins a session like any other.
     viewing.apply(PlayerEvent::new(metrics_core::Action::Seeked)).await.unwrap();

@@ -109,7 +109,7 @@ fn fault<T: std::fmt::Debug>(done: Result<T, Error>) -> String {
 
 const FULL: &str = "SQLite is unavailable: database or disk is full: make room on its disk";
 
-const DAMAGED: &str = "SQLite is unavailable: database disk image is malformed: the file is damaged: \
+const DAMAGED: &str = "SQLite is damaged: database disk image is malformed: the file is damaged: \
     stop what records into it, which keeps what waits, put back a copy that is whole, and start again";
 
 async fn check_full_disk(batch: usize) {
@@ -203,7 +203,7 @@ impl Bytes {
 }
 
 #[tokio::test]
-async fn a_file_that_is_damaged_takes_nothing_until_it_is_mended() {
+async fn a_file_that_is_damaged_takes_nothing_until_it_is_opened_again() {
     let directory = TempDir::new().unwrap();
     let (store, path, key) = open_in(directory.path()).await;
     store.commit(some(&key, "before", 100)).await.unwrap();
@@ -212,11 +212,28 @@ async fn a_file_that_is_damaged_takes_nothing_until_it_is_mended() {
     let store = SqliteStore::open(&path).await.unwrap();
     root.damage();
     let writes = some(&key, "after", 10);
+    assert!(!store.is_damaged());
     for _ in 0..3 {
-        assert_eq!(fault(store.commit(Arc::clone(&writes)).await), DAMAGED);
         assert_eq!(fault(read_open(&store).await), DAMAGED);
+        assert!(store.is_damaged());
+        assert_eq!(fault(store.commit(Arc::clone(&writes)).await), DAMAGED);
+        assert_eq!(fault(store.check().await), DAMAGED);
     }
+    // Nor does one that cannot be opened for reading say that it is away.
+    let mut snapshots = Vec::new();
+    for _ in 0..16 {
+        match store.snapshot().await {
+            Ok(snapshot) => snapshots.push(snapshot),
+            Err(err) => assert_eq!(fault::<()>(Err(err)), DAMAGED),
+        }
+    }
+    assert!(snapshots.len() < 16);
+    drop(snapshots);
     root.mend();
+    // Whoever puts back a copy starts the server again: what is written before is lost with the file.
+    assert_eq!(fault(store.commit(Arc::clone(&writes)).await), DAMAGED);
+    drop(store);
+    let store = SqliteStore::open(&path).await.unwrap();
     assert_eq!(store.commit(writes).await.unwrap(), [Outcome::Written; 10]);
     assert_eq!(read_open(&store).await.unwrap(), 110);
     drop(store);
@@ -537,4 +554,59 @@ async fn a_store_that_can_be_read_but_not_written_stays_away() {
     way.mended.store(true, Relaxed);
     viewing.submit(&PlayerEvent::play(7.0)).unwrap().durable().await.unwrap();
     assert_eq!(metrics.figures().away_since, None);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_new_file_and_its_log_are_readable_to_their_owner_only() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let directory = TempDir::new().unwrap();
+    let (store, path, key) = open_in(directory.path()).await;
+    store.commit(some(&key, "a", 10)).await.unwrap();
+    for ending in ["", "-wal", "-shm"] {
+        let file = path.with_file_name(format!("metrics.db{ending}"));
+        let mode = fs::metadata(&file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{}", file.display());
+    }
+}
+
+/// Not in a row that moved, nor in a page that is free.
+#[tokio::test]
+async fn nothing_of_an_erased_session_is_left_in_the_file() {
+    use metrics_core::upkeep::{Erasure, close, erase, merge};
+
+    let directory = TempDir::new().unwrap();
+    let (store, path, key) = open_in(directory.path()).await;
+    let store: Arc<dyn Store> = Arc::new(store);
+    let metrics = Metrics::builder(Arc::clone(&store)).start();
+    let join = |session: &str, word: &str| {
+        let data = serde_json::json!({ "word": word });
+        Join::new(key.clone(), session, Video::labelled(format!("video {word}")))
+            .page(format!("https://example.com/{word}/page"))
+            .session_data(data.as_object().unwrap().clone())
+    };
+    for number in 0..60 {
+        let word = if number % 2 == 0 { "secretword" } else { "publicword" };
+        let viewing = metrics.join(join(&number.to_string(), word)).await.unwrap();
+        viewing.apply(PlayerEvent::play(0.0)).await.unwrap();
+        viewing.apply(PlayerEvent::pause(5.0)).await.unwrap();
+        viewing.leave().durable().await.unwrap();
+        if number % 6 == 5 {
+            let later = chrono::Utc::now() + chrono::TimeDelta::days(1);
+            let (videos, _) = close(&*store, later, 100).await.unwrap();
+            merge(&*store, videos).await.unwrap();
+        }
+    }
+    metrics.stop().await;
+    let erasure = Erasure::of(Selection::identifier("video secretword"));
+    let erased = erase(&*store, &erasure).await.unwrap();
+    assert_eq!((erased.sessions.sessions, erased.videos), (30, 1));
+    drop((metrics, store));
+    // The last connection takes the log over into the file.
+    let bytes = fs::read(&path).unwrap();
+    let has = |word: &[u8]| bytes.windows(word.len()).any(|it| it == word);
+    assert!(has(b"publicword") && !has(b"secretword"));
+    let log = path.with_file_name("metrics.db-wal");
+    assert!(fs::metadata(log).map_or(true, |log| log.len() == 0));
 }

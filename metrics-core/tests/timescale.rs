@@ -21,7 +21,7 @@ use metrics_core::store::{
 };
 use metrics_core::totals::DayTotals;
 use metrics_core::upkeep;
-use metrics_core::{ApiKey, Source, Video};
+use metrics_core::{ApiKey, Join, JoinError, Metrics, Source, Video};
 use metrics_testing::Backend::{Postgres, Timescale};
 use metrics_testing::{Backend, Call, Database, Method, Through, Way};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -46,6 +46,8 @@ mod compressed {
         many_sessions_are_deleted_at_once,
         imported_sessions_are_closed,
         concurrent_imports_add_no_session_twice,
+        erasures_are_those_of_brute_force,
+        imports_of_videos_that_are_deleted_are_kept,
     );
 }
 
@@ -275,6 +277,191 @@ async fn sessions_are_a_plain_table_where_there_is_none() {
     assert_eq!(count(&sql, "pg_extension where extname = 'timescaledb'").await, 0);
 }
 
+/// Pages that only erased sessions name are deleted, open or closed; those that others name stay.
+async fn check_pages(backend: Backend) {
+    let (store, database) = empty_store(backend).await;
+    let sql = sql(&database.url()).await;
+    let key = key(&store).await;
+    let on = |session: &str, label: &str, page: &str| {
+        let write = write(&key, session, 0);
+        let source = Source::parse(page);
+        let video = Video::labelled(label);
+        let subject = Subject { video, source, ..Subject::clone(&write.subject) };
+        SessionWrite { subject: Arc::new(subject), ..write }
+    };
+    let (shared, own) = ("https://example.com/shared", "https://example.com/reset/token");
+    let closed = [on("a", "gone", shared), on("b", "kept", shared), on("c", "gone", own)];
+    commit(&store, closed).await;
+    close(&store).await;
+    assert_eq!(count(&sql, "metrics.pages").await, 2);
+    // One that was closed before, and one whose page is new.
+    let reopened = upkeep::load(&store, &[SessionId::new(&key, "c")]).await.unwrap();
+    assert!(reopened[0].is_some());
+    commit(&store, [on("d", "gone", "https://example.com/open")]).await;
+
+    let erasure = upkeep::Erasure::of(metrics_core::Selection::identifier("gone"));
+    let erased = upkeep::erase(&store, &erasure).await.unwrap();
+
+    assert_eq!((erased.sessions.sessions, erased.videos, erased.pages), (3, 1, 1));
+    let urls = text(&sql, "select string_agg(url, ' ') from metrics.pages").await;
+    assert_eq!(urls, shared);
+    assert_eq!(count(&sql, "metrics.pages where maybe_unused").await, 0);
+    assert_eq!(count(&sql, &format!("metrics.sessions where page = '{shared}'")).await, 1);
+    // A page that comes again is one like any other.
+    commit(&store, [on("e", "kept", own)]).await;
+    close(&store).await;
+    assert_eq!(count(&sql, &format!("metrics.sessions where page = '{own}'")).await, 1);
+}
+
+#[tokio::test]
+async fn pages_without_sessions_are_deleted() {
+    check_pages(Timescale).await;
+    check_pages(Postgres).await;
+}
+
+/// The first write of a session of a video of its own, on a page.
+fn on_page(key: &ApiKey, session: &str, page: &str) -> SessionWrite {
+    let write = write(key, session, 0);
+    let (video, source) = (Video::labelled(session), Source::parse(page));
+    let subject = Subject { video, source, ..Subject::clone(&write.subject) };
+    SessionWrite { subject: Arc::new(subject), ..write }
+}
+
+/// A page that is found to have sessions, by a transaction that is not committed, is noted again when they are deleted.
+async fn check_noted(backend: Backend) {
+    let (store, database) = empty_store(backend).await;
+    // A transaction sees one moment of what others do.
+    let (sql, other) = (sql(&database.url()).await, self::sql(&database.url()).await);
+    let key = key(&store).await;
+    for is_closed in [false, true] {
+        commit(&store, [on_page(&key, "kept", "https://example.com/a")]).await;
+        close(&store).await;
+        let session = format!("gone {is_closed}");
+        commit(&store, [on_page(&key, &session, "https://example.com/a")]).await;
+        if is_closed {
+            close(&store).await;
+        }
+        let clear = "begin; select from metrics.pages for update; update metrics.pages set maybe_unused = false";
+        sql.batch_execute(clear).await.unwrap();
+        let erasure = upkeep::Erasure::of(metrics_core::Selection::identifier(&*session));
+        let deleting = upkeep::erase(&store, &erasure);
+        let committing = async {
+            let waiting = format!("{OTHERS} and wait_event_type = 'Lock'");
+            until("waits for the page", async || 0 < count(&other, &waiting).await).await;
+            sql.batch_execute("commit").await.unwrap();
+        };
+        let (erased, ()) = tokio::join!(deleting, committing);
+        assert_eq!(erased.unwrap().sessions.sessions, 1);
+        // The other session of the page was found.
+        assert_eq!(count(&sql, "metrics.pages where maybe_unused").await, 0);
+        let all = upkeep::Erasure::of(metrics_core::Selection::default());
+        assert_eq!(upkeep::erase(&store, &all).await.unwrap().pages, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_page_whose_sessions_are_deleted_is_noted_whatever_is_noted_beside() {
+    check_noted(Timescale).await;
+    check_noted(Postgres).await;
+}
+
+/// Pages are found without locks, so that sessions on them are closed meanwhile.
+async fn check_unlocked(backend: Backend) {
+    let (store, database) = empty_store(backend).await;
+    let (sql, other) = (sql(&database.url()).await, self::sql(&database.url()).await);
+    let key = key(&store).await;
+    commit(&store, [on_page(&key, "a", "https://example.com/a")]).await;
+    close(&store).await;
+    upkeep::delete_before(&store, i64::MAX).await.unwrap();
+    assert_eq!(store.delete_unused(10).await.unwrap().videos, 1);
+    sql.batch_execute("begin; lock table metrics.session_rows").await.unwrap();
+    let finding = store.delete_unused(10);
+    let looking = async {
+        let waiting = format!("{OTHERS} and wait_event_type = 'Lock'");
+        until("reads rows", async || 0 < count(&other, &waiting).await).await;
+        let free = "select from metrics.pages for update nowait";
+        assert_eq!(other.query(free, &[]).await.unwrap().len(), 1);
+        assert!(store.load(&[SessionId::new(&key, "a")]).await.unwrap()[0].is_none());
+        // A session that is closed before the page is locked keeps it.
+        sql.batch_execute("commit").await.unwrap();
+    };
+    let (unused, ()) = tokio::join!(finding, looking);
+    assert_eq!(unused.unwrap().pages, 1);
+}
+
+#[tokio::test]
+async fn unused_pages_are_found_without_locks() {
+    check_unlocked(Timescale).await;
+    check_unlocked(Postgres).await;
+}
+
+/// Sessions come and go on a few pages while unused ones are deleted: no row names a page that is gone, and none is left.
+async fn check_beside(backend: Backend) {
+    const ROUNDS: usize = 25;
+    let (store, database) = empty_store(backend).await;
+    let sql = sql(&database.url()).await;
+    let key = key(&store).await;
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    let is_going = || !is_over.load(std::sync::atomic::Ordering::Relaxed);
+    let deleting = async {
+        while is_going() {
+            store.delete_unused(1_000).await.unwrap();
+        }
+    };
+    let recording = async {
+        for round in 0..ROUNDS {
+            for number in 0..4 {
+                let page = format!("https://example.com/{}", (round + number) % 3);
+                let write = on_page(&key, &format!("{round} {number}"), &page);
+                while commit(&store, [write.clone()]).await != [Outcome::Written] {}
+                if number % 2 == 0 {
+                    close(&store).await;
+                }
+            }
+            close(&store).await;
+            assert_eq!(count(&sql, "metrics.session_rows").await, 4);
+            let lost = "metrics.session_rows where page_id not in (select id from metrics.pages)";
+            assert_eq!(count(&sql, lost).await, 0);
+            upkeep::delete_before(&store, i64::MAX).await.unwrap();
+        }
+        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+    };
+    tokio::join!(deleting, recording);
+    upkeep::erase(&store, &upkeep::Erasure::of(metrics_core::Selection::default())).await.unwrap();
+    assert_eq!(count(&sql, "metrics.pages").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_are_deleted_beside_sessions_that_come_and_go() {
+    check_beside(Timescale).await;
+    check_beside(Postgres).await;
+}
+
+/// A key whose settings cannot be read is refused, and keeps no other from being valid.
+#[tokio::test]
+async fn a_key_that_cannot_be_read_disables_no_other() {
+    let (store, database) = empty_store(Postgres).await;
+    let sql = sql(&database.url()).await;
+    let (damaged, later, sound) = (key(&store).await, key(&store).await, key(&store).await);
+    for (key, settings) in [
+        (&damaged, r#"{"hosts": 1}"#),
+        (&later, r#"{"limits": {"replays": "5/week"}, "colour": 7}"#),
+    ] {
+        let set = "update metrics.keys set settings = $1::text::jsonb where key = $2";
+        assert_eq!(sql.execute(set, &[&settings, &key.as_str()]).await.unwrap(), 1);
+    }
+    // No key at all.
+    let add = "insert into metrics.keys (key, created_at) values ('a key', now())";
+    sql.batch_execute(add).await.unwrap();
+    let metrics = Metrics::new(store);
+    let join = |key: &ApiKey| Join::new(key.clone(), "a", Video::labelled("intro"));
+    for key in [&later, &sound] {
+        metrics.join(join(key)).await.unwrap();
+    }
+    assert!(matches!(metrics.join(join(&damaged)).await, Err(JoinError::Origin)));
+    assert_eq!(metrics.keys().await.unwrap().len(), 3);
+}
+
 /// An operator may install the extension later.
 #[tokio::test]
 async fn a_plain_table_becomes_a_hypertable_with_all_its_sessions() {
@@ -352,8 +539,7 @@ async fn many_instances_may_start_at_once() {
 async fn tables_that_are_not_up_to_date_are_refused_where_they_may_not_be_changed() {
     let database = Database::new(Postgres).await;
     let missing = reason(&database.url(), check()).await;
-    let expected = "its tables are not up to date \
-        (20261130 missing): ";
+    let expected = "its tables are not up to date (20261130, ";
     assert!(missing.starts_with(expected), "{missing}");
     assert_eq!(
         count(&sql(&database.url()).await, "pg_namespace where nspname = 'metrics'").await,
@@ -921,7 +1107,7 @@ async fn version_before(backend: Backend) -> Database {
 async fn check_taken_over(backend: Backend) {
     let database = version_before(backend).await;
     let missing = reason(&database.url(), check()).await;
-    assert!(missing.starts_with("its tables are not up to date (20261130 missing)"), "{missing}");
+    assert!(missing.starts_with("its tables are not up to date (20261130, "), "{missing}");
 
     // Several at once, of which the first is stopped in the middle.
     let url = database.url();
@@ -1196,4 +1382,99 @@ async fn check_races(backend: Backend) {
     let totals = snapshot.totals(Some(&key), 0, i64::MAX, Detail::Days).await.unwrap();
     let summed: u64 = totals.iter().map(|it| it.plays(0).unwrap().view_ms).sum();
     assert_eq!(summed, view_ms);
+}
+
+/// TimescaleDB is updated underneath: the database names a library that is not there any more, until the extension is
+/// updated too. Connections that were open before are gone by then, with the server that was restarted.
+#[tokio::test]
+async fn an_extension_that_is_updated_later_than_its_library_is_waited_for() {
+    let database = Database::new(Timescale).await;
+    let store = TimescaleStore::connect(&database.url()).await.unwrap();
+    let key = ApiKey::generate();
+    store.create_key(&key, instant(0)).await.unwrap();
+    // A session in which the library is not loaded may do what packages and their scripts do.
+    let unloaded =
+        sql(&format!("{}?options=-c%20timescaledb.disable_load%3Don", database.url())).await;
+    let version = "select extversion from pg_extension where extname = 'timescaledb'";
+    let version: String = unloaded.query_one(version, &[]).await.unwrap().get(0);
+    let set_version = async |version: &str| {
+        let set = "update pg_extension set extversion = $1 where extname = 'timescaledb'";
+        assert_eq!(unloaded.execute(set, &[&version]).await.unwrap(), 1);
+    };
+    let restart = "select pg_terminate_backend(pid) from pg_stat_activity
+        where datname = current_database() and application_name = 'metrics'";
+    set_version("0.0.1").await;
+    unloaded.batch_execute(restart).await.unwrap();
+    let writes = [write(&key, "a", 0)];
+    for _ in 0..3 {
+        let failures = [
+            store.check().await.unwrap_err(),
+            store.commit(writes.clone().into()).await.unwrap_err(),
+            store.snapshot().await.err().unwrap(),
+        ];
+        // Some learn only that their connection was closed.
+        if failures.iter().all(|err| err.advice().is_some()) {
+            break;
+        }
+        assert!(failures.iter().all(Error::is_retryable), "{failures:?}");
+    }
+    let err = store.check().await.unwrap_err();
+    assert!(err.is_retryable() && err.advice().unwrap().contains("alter extension"), "{err:?}");
+    assert!(chain(&err).contains("$libdir/timescaledb-0.0.1"), "{err:?}");
+    // It says the same to who starts now.
+    let err = TimescaleStore::connect(&database.url()).await.unwrap_err();
+    assert!(chain(&err).contains("alter extension"), "{err:?}");
+
+    set_version(&version).await;
+    // The same store goes on, on new connections.
+    assert_eq!(store.commit(writes.into()).await.unwrap(), [Outcome::Written]);
+    store.check().await.unwrap();
+    drop(store.snapshot().await.unwrap());
+    assert_eq!(store.count_sessions().await.unwrap(), 1);
+}
+
+fn chain(err: &Error) -> String {
+    let (mut text, mut cause) = (err.to_string(), std::error::Error::source(err));
+    while let Some(err) = cause {
+        text = format!("{text}: {err}");
+        cause = err.source();
+    }
+    text
+}
+
+/// A connection that has loaded another version than the database names now is no use, whatever the database names.
+/// So all connections are closed, not only the one that failed.
+#[tokio::test]
+async fn connections_with_a_library_that_was_replaced_are_closed() {
+    let database = Database::new(Postgres).await;
+    let store = TimescaleStore::connect(&database.url()).await.unwrap();
+    let admin = sql(&database.url()).await;
+    let backends = async || -> Vec<i32> {
+        let backends = "select pid from pg_stat_activity where datname = current_database()
+            and application_name = 'metrics' and query not like 'listen%' order by pid";
+        admin.query(backends, &[]).await.unwrap().iter().map(|row| row.get(0)).collect()
+    };
+    // Several are open at once.
+    let (one, two) = tokio::join!(store.check(), store.count_sessions());
+    assert!(one.is_ok() && two.is_ok());
+    let before = backends().await;
+    admin
+        .batch_execute(
+            "create function metrics.fail() returns trigger language plpgsql as $$ begin
+                raise exception '\"timescaledb\" already loaded with a different version'; end $$;
+            create trigger fail before delete on metrics.keys for each statement
+                execute function metrics.fail()",
+        )
+        .await
+        .unwrap();
+    let err = store.check().await.unwrap_err();
+    assert!(err.advice().is_some(), "{err:?}");
+    let closed = async {
+        while backends().await.iter().any(|pid| before.contains(pid)) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(Duration::from_secs(10), closed).await.expect("connections stay open");
+    admin.batch_execute("drop trigger fail on metrics.keys").await.unwrap();
+    store.check().await.unwrap();
 }

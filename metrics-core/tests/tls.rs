@@ -15,7 +15,7 @@ use metrics_core::store::{
 };
 use metrics_core::upkeep;
 use metrics_core::{ApiKey, BucketQuery, Reports, Selection, Video};
-use metrics_testing::{Answer, Authority, Backend, Database, Seen, TlsProxy, VALID};
+use metrics_testing::{Answer, Authority, Backend, Database, Identity, Seen, TlsProxy, VALID};
 use tokio::time::{Instant, timeout};
 use tokio_postgres::{Client as Sql, NoTls};
 use url::Url;
@@ -121,6 +121,19 @@ async fn sessions_are_kept_over_tls_whoever_the_server_is() {
         check(&behind(&proxy, &database, SERVER, query)).await;
     }
     assert_eq!(proxy.seen().borrow().plain, 0);
+}
+
+/// No certificate is verified there, so none can be the reason to refuse.
+#[tokio::test]
+async fn a_certificate_that_cannot_be_read_refuses_only_who_verifies() {
+    let (proxy, database) = answering(Answer::Yes(Identity::of_version_1())).await;
+    for query in ["", "sslmode=prefer", "sslmode=require"] {
+        check(&behind(&proxy, &database, SERVER, query)).await;
+    }
+    assert_eq!(proxy.seen().borrow().plain, 0);
+    let query = verified(Authority::new("a").file());
+    let told = refusal(&behind(&proxy, &database, SERVER, &query)).await;
+    assert!(told.contains("certificate"), "{told}");
 }
 
 #[tokio::test]

@@ -70,6 +70,10 @@ pub enum Wanted {
     CreateKey,
     /// That a key is valid no more.
     RevokeKey,
+    /// Other settings of a key, limits included, or that a revoked key is valid again.
+    ChangeKey,
+    /// That sessions are erased.
+    Erase,
 }
 
 /// What [`Access`] decides.
@@ -81,7 +85,8 @@ pub enum Decision {
     /// As much of it as belongs to these keys.
     ///
     /// A report of another key is refused, and one that names none is about the only one there is; with several,
-    /// the request has to name one of them. Only these keys are listed, and can be made and revoked. The page tells
+    /// the request has to name one of them. Only these keys are listed, and can be made and revoked, and only sessions of
+    /// these keys can be erased. The page tells
     /// nothing of what is stored, and the figures of the process, which belong to no key, are refused.
     AllowKeys(Vec<ApiKey>),
     /// Nothing of it: this is the answer.

@@ -2,12 +2,14 @@
 
 pub(crate) mod dimensions;
 pub(crate) mod engagement;
+pub(crate) mod erase;
 pub(crate) mod events;
 pub(crate) mod export;
 pub(crate) mod fields;
 pub(crate) mod figures;
 pub(crate) mod health;
 pub(crate) mod keys;
+pub(crate) mod meta;
 pub(crate) mod openapi;
 pub(crate) mod params;
 pub(crate) mod plays;

@@ -12,6 +12,7 @@ use std::fmt;
 use std::hash::{BuildHasher as _, RandomState};
 use std::mem;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -54,17 +55,28 @@ const WRONG_MAX: usize = 10_000;
 pub struct Peer(pub IpAddr);
 
 impl Peer {
-    /// The last address that a header names, if that is one; with a port or without.
-    pub(crate) fn forwarded(headers: &HeaderMap, name: &HeaderName) -> Option<Self> {
-        let list = headers.get_all(name).iter().next_back()?.to_str().ok()?;
-        let text = list.rsplit(',').next()?.trim();
+    /// The address that a header names, if that is one; with a port or without. Each of `hops` proxies has added an
+    /// element at the end. A header with fewer elements went through fewer proxies: its first one counts.
+    pub(crate) fn forwarded(
+        headers: &HeaderMap,
+        name: &HeaderName,
+        hops: NonZeroUsize,
+    ) -> Option<Self> {
+        let lines = headers.get_all(name).iter().rev();
+        let elements = lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
+        let text = str::from_utf8(elements.take(hops.get()).last()?).ok()?.trim();
         let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
         let ip = bare.parse().ok().or_else(|| Some(text.parse::<SocketAddr>().ok()?.ip()));
         ip.map(Self)
     }
 
+    /// Whether it is this machine.
+    pub(crate) fn is_loopback(self) -> bool {
+        self.0.to_canonical().is_loopback()
+    }
+
     /// What one customer of a provider has: an IPv4 address, or a network of IPv6.
-    fn network(self) -> IpAddr {
+    pub(crate) fn network(self) -> IpAddr {
         // A socket that listens on both has IPv4 clients at IPv6 addresses, all in one network.
         match self.0.to_canonical() {
             IpAddr::V4(ip) => ip.into(),
@@ -144,6 +156,11 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
+    /// A hash of the address, for limits per address.
+    pub(crate) fn address(&self) -> Option<u64> {
+        self.network
+    }
+
     /// Begins to look at a secret. Say then whether it was right.
     ///
     /// # Errors

@@ -1,14 +1,13 @@
-//! Bodies of requests: read whole, up to limits of size, time and number.
+//! Bodies of requests: read whole, up to limits of size and time, and as far as there is memory for what is made of them.
 
 use std::ops::Deref;
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use hyper::header::{HeaderMap, TRANSFER_ENCODING};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use metrics_core::budget::{Budget, Reservation};
 use tokio::time::timeout;
 
 use crate::error::Error;
@@ -19,40 +18,56 @@ pub const BODY_BYTES_MAX: usize = 1024 * 1024;
 /// How long a client may take to send a body, once its header is there.
 const BODY_MAX: Duration = Duration::from_secs(30);
 
-/// Up to which size there may be a body on every connection. Batches of clients have 48 KiB at most.
+/// How long a body waits for memory. A client tries again.
+const MEMORY_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// How much of a body is reserved before it is read, if it may be so long. Batches of clients have 48 KiB at most.
 const SMALL_BYTES_MAX: usize = 64 * 1024;
 
-/// How many bodies may be larger at once: what is made of them takes some 20 times their size.
-const LARGE_MAX: usize = 32;
+/// Bodies that are larger take at most this part of the memory for bodies, so that many who send such ones slowly keep
+/// nobody from sending small ones.
+const LARGE_PART: usize = 2;
 
-/// Room for bodies.
+/// How many bytes are made of each byte of JSON: copies of its texts, unescaped, sorted, and once more to be stored.
+const BYTE_BYTES: usize = 3;
+
+/// How many bytes are made of each value in JSON beside that: a place in a map, and texts of a few bytes.
+const VALUE_BYTES: usize = 160;
+
+/// Memory for bodies.
 pub(crate) struct Bodies {
-    large: Arc<Semaphore>,
+    all: Budget,
+    large: Budget,
 }
 
 /// A body that is there as a whole. Drop it when it is not needed any more: it may keep others from being read.
 pub(crate) struct Whole {
     bytes: Bytes,
-    _place: Option<OwnedSemaphorePermit>,
+    _held: [Option<Reservation>; 3],
 }
 
 impl Bodies {
-    pub(crate) fn new() -> Self {
-        Self { large: Arc::new(Semaphore::new(LARGE_MAX)) }
+    pub(crate) fn new(memory: &Budget) -> Self {
+        Self { all: memory.clone(), large: memory.part(memory.max() / LARGE_PART) }
     }
 
     /// Reads a body.
     ///
     /// # Errors
     ///
-    /// [`Error::TooLarge`]; [`Error::Busy`] if there was no room for it; [`Error::Body`] if it did not come.
+    /// [`Error::TooLarge`]; [`Error::Memory`] if there was no memory for it; [`Error::Body`] if it did not come.
     pub(crate) async fn read<B>(&self, body: B) -> Result<Whole, Error>
     where
         B: hyper::body::Body<Data = Bytes> + Send,
         B::Error: std::error::Error + Send + Sync + 'static,
     {
-        let (mut bytes, mut place) = (BytesMut::new(), None);
-        let mut waits_for_place = false;
+        let announced = body.size_hint().upper().unwrap_or(BODY_BYTES_MAX as u64);
+        let bytes_max = usize::try_from(announced).unwrap_or(usize::MAX).min(BODY_BYTES_MAX);
+        if bytes_max == 0 {
+            return Ok(Whole { bytes: Bytes::new(), _held: [None, None, None] });
+        }
+        let small = reserve(&self.all, bytes_max.min(SMALL_BYTES_MAX)).await?;
+        let (mut bytes, mut large) = (BytesMut::new(), None);
         let reading = async {
             let mut body = pin!(body);
             while let Some(frame) = body.frame().await {
@@ -62,23 +77,40 @@ impl Bodies {
                 if BODY_BYTES_MAX < bytes.len() + data.len() {
                     return Err(Error::TooLarge);
                 }
-                if place.is_none() && SMALL_BYTES_MAX < bytes.len() + data.len() {
-                    waits_for_place = true;
-                    // Never closed.
-                    place = Arc::clone(&self.large).acquire_owned().await.ok();
-                    waits_for_place = false;
+                if large.is_none() && SMALL_BYTES_MAX < bytes.len() + data.len() {
+                    // With what is made of its texts: else many bodies could keep each other from being read.
+                    large = Some(reserve(&self.large, (1 + BYTE_BYTES) * bytes_max).await?);
                 }
                 bytes.extend_from_slice(&data);
             }
             Ok(())
         };
-        match timeout(BODY_MAX, reading).await {
-            Ok(read) => read?,
-            Err(_) if waits_for_place => return Err(Error::Busy),
-            Err(_) => return Err(Error::body("the body took too long to arrive")),
-        }
-        Ok(Whole { bytes: bytes.freeze(), _place: place })
+        timeout(BODY_MAX, reading)
+            .await
+            .map_err(|_| Error::body("the body took too long to arrive"))??;
+        let memory = if large.is_some() { &self.large } else { &self.all };
+        let reserved = large.as_ref().map_or(0, Reservation::bytes);
+        let made = reserve(memory, made_bytes(&bytes).saturating_sub(reserved)).await?;
+        Ok(Whole { bytes: bytes.freeze(), _held: [Some(small), large, Some(made)] })
     }
+}
+
+async fn reserve(memory: &Budget, bytes: usize) -> Result<Reservation, Error> {
+    match memory.try_reserve(bytes) {
+        Some(reserved) => Ok(reserved),
+        // On the heap: most bodies need not wait.
+        None => {
+            let waiting = Box::pin(timeout(MEMORY_WAIT_MAX, memory.reserve(bytes)));
+            waiting.await.map_err(|_| Error::Memory)
+        }
+    }
+}
+
+/// How much memory is needed at most for what is made of a body, about: some twice as much for texts, and twenty times
+/// for objects of very many members.
+fn made_bytes(json: &[u8]) -> usize {
+    let values = json.iter().filter(|byte| matches!(byte, b',' | b'{' | b'[')).count();
+    BYTE_BYTES * json.len() + VALUE_BYTES * values
 }
 
 impl Deref for Whole {
@@ -132,18 +164,35 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn small_bodies_are_read_when_there_is_no_room_for_large_ones() {
-        let bodies = Bodies::new();
+    async fn small_bodies_are_read_when_there_is_no_memory_for_large_ones() {
+        let bodies = Bodies::new(&Budget::new(20 * BODY_BYTES_MAX));
         let read = async |size: usize| bodies.read(Full::from(vec![b'x'; size])).await;
         let mut held = Vec::new();
-        for _ in 0..LARGE_MAX {
-            held.push(read(BODY_BYTES_MAX).await.unwrap_or_else(|err| panic!("{err}")));
+        while let Ok(whole) = read(BODY_BYTES_MAX).await {
+            held.push(whole);
         }
-        assert!(matches!(read(SMALL_BYTES_MAX + 1).await, Err(Error::Busy)));
+        assert_eq!(held.len(), 2);
+        assert!(matches!(read(BODY_BYTES_MAX).await, Err(Error::Memory)));
         let small = read(SMALL_BYTES_MAX).await.unwrap_or_else(|err| panic!("{err}"));
         assert_eq!(small.len(), SMALL_BYTES_MAX);
         held.pop();
-        assert!(read(SMALL_BYTES_MAX + 1).await.is_ok());
+        assert!(read(BODY_BYTES_MAX).await.is_ok());
         assert!(matches!(read(BODY_BYTES_MAX + 1).await, Err(Error::TooLarge)));
+        drop((held, small));
+        assert_eq!(bodies.all.used(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_of_many_values_takes_more_than_one_of_text() {
+        let memory = Budget::new(20 * BODY_BYTES_MAX);
+        let bodies = Bodies::new(&memory);
+        let read = async |json: String| bodies.read(Full::from(json)).await;
+        let text = read("x".repeat(100_000)).await.unwrap_or_else(|err| panic!("{err}"));
+        let of_text = memory.used();
+        drop(text);
+        let values = read("{\"a\":0,".repeat(12_500)).await.unwrap_or_else(|err| panic!("{err}"));
+        assert!(5 * of_text < memory.used(), "{of_text} bytes, and {memory:?}");
+        drop(values);
+        assert_eq!(memory.used(), 0);
     }
 }

@@ -36,6 +36,8 @@ const TOPIC_PREFIX: &str = "session:";
 pub(crate) struct Visitor {
     /// What the headers tell of the browser: they are not kept themselves.
     pub(crate) sender: Classification,
+    /// The header `Origin`, for keys that know their sites.
+    pub(crate) origin: Option<Box<str>>,
     /// The parameter `source_url`, for joins that have none.
     pub(crate) page: Option<String>,
     /// The parameters of the connection, for joins that lack them: a JSON object, if there are any.
@@ -56,9 +58,22 @@ impl Visitor {
         Self { page, join_parameters: join_parameters(query), ..self }
     }
 
+    /// How much memory its texts take, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        let Self { origin, page, join_parameters, .. } = self;
+        let texts = [origin.as_deref(), page.as_deref(), join_parameters.as_deref()];
+        texts.into_iter().flatten().map(str::len).sum()
+    }
+
     /// Says of a viewer who joins what is known.
     pub(crate) fn introduce(&self, join: Join, page: Option<&str>) -> Join {
-        let join = join.sender(self.sender);
+        let mut join = join.sender(self.sender);
+        if let Some(origin) = &self.origin {
+            join = join.origin(&**origin);
+        }
+        if let Some(address) = self.caller.address() {
+            join = join.address(address);
+        }
         match page.or(self.page.as_deref()) {
             Some(page) => join.page(page),
             None => join,
@@ -173,7 +188,9 @@ impl JoinPayload {
 
 fn reason(refusal: NotStored) -> String {
     match refusal {
-        NotStored::TooManyVideos { .. } | NotStored::AnotherVideo(_) => refusal.to_string(),
+        NotStored::TooManyVideos { .. }
+        | NotStored::TooManyNewVideos(_)
+        | NotStored::AnotherVideo(_) => refusal.to_string(),
         _ => "not stored".to_owned(),
     }
 }
@@ -189,6 +206,11 @@ impl Channels {
     /// The serializer that the client speaks.
     pub(crate) fn version(&self) -> Version {
         self.version
+    }
+
+    /// Whether no topic is joined.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.joined.is_empty()
     }
 
     /// Acts on a message, and appends what there is to say.

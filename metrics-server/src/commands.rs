@@ -1,5 +1,6 @@
 //! What the binary does beside serving: moving and exporting databases, seeing to keys, and asking a server for its health.
 
+mod erase;
 mod export;
 mod import;
 mod keys;
@@ -18,6 +19,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+pub(crate) use self::erase::{erase_sessions, forget_sessions};
 pub(crate) use self::export::write_export;
 pub(crate) use self::import::{import_sessions, open_file};
 pub(crate) use self::keys::see_to_keys;

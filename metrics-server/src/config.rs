@@ -4,28 +4,35 @@
 //! what would be accepted.
 
 mod command;
+mod exposure;
+mod memory;
+mod names;
+mod quota;
+mod service;
 
 use std::ffi::OsString;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use chrono::{TimeDelta, Utc};
 use clap::Parser as _;
 use clap::error::ErrorKind;
-use metrics_core::recorder::{Spool, VIDEOS_MAX};
+use metrics_core::Bots;
+use metrics_core::limits::Limits;
+use metrics_core::recorder::Spool;
+use metrics_core::source::PageDetail;
 use metrics_core::store::{Migrations, TimescaleOptions};
 use metrics_core::time_bucket::Span;
-use metrics_core::{ApiKey, Bots};
 use tracing_subscriber::EnvFilter;
 
 use self::command::CommandFlags;
 pub use self::command::{Command, KeysCommand, KeysFormat, SessionsImport};
-use crate::access::Access;
-use crate::auth::Credentials;
+use self::quota::Quota;
 use crate::cors::Cors;
+use crate::hosts::{self, Hosts};
+use crate::memory::{CONNECTION_BYTES, CONNECTIONS_PART};
 use crate::route::Routes;
 use crate::settings::Settings;
 
@@ -40,22 +47,45 @@ Environment (a flag wins over its variable):
   METRICS_SPOOL            like --spool
   METRICS_PAGE             like --page
   METRICS_WAIT_FOR_STORE   true or false: like --wait-for-store [default: false]
-  METRICS_AUTH_ENABLED     true or false: whether reports, keys and the page ask for
-                           user and password [default: false]
-  METRICS_USER             the user, for METRICS_AUTH_ENABLED
+  METRICS_AUTH_ENABLED     true or false: whether reports, keys and the page ask for user and
+                           password; false must be said to listen beyond this machine without
+                           [default: true if METRICS_USER and METRICS_PASSWORD are set]
+  METRICS_USER             the user, without a colon
   METRICS_PASSWORD         the password; not a flag, because flags show in the list of processes
   METRICS_DEFAULT_KEY      the API key of batches that name none [default: none]
   METRICS_BOTS             refuse or count: what to do with known bots, also browsers that a
                            program drives [default: refuse]
+  METRICS_BOT_NETWORKS     a file of networks whose clients are treated as bots, one a line like
+                           203.0.113.0/24, with comments after # [default: none]
   METRICS_VIDEOS_PER_KEY   how many videos a key may have [default: 100000]
+  METRICS_PAGES_PER_KEY    how many pages a key may have; further ones count as the page / of
+                           their site [default: 50000]
+  METRICS_LIMITS           rate limits, separated by commas: joins, events, new_videos, new_pages,
+                           each also with _per_address, like new_videos=20000/day or joins=none
+                           [default: joins=120000/minute, joins_per_address=3000/minute,
+                           events=1200000/minute, events_per_address=60000/minute,
+                           new_videos=20000/day, new_videos_per_address=2000/day,
+                           new_pages=20000/day, new_pages_per_address=2000/day]
+  METRICS_PAGES            path, host or none: how much of pages is kept [default: path]
   METRICS_OPT_OUT          ignore or refuse: what to do with viewers who send Sec-GPC: 1 or
                            DNT: 1 [default: ignore]
   METRICS_CORS_ORIGINS     origins whose pages may read reports, separated by commas, or *
                            [default: none]
+  METRICS_HOSTS            host names by which the server is called without authentication, beside
+                           addresses and localhost, separated by commas; *.example.com stands
+                           for all names below, * for all [default: none]
   METRICS_FORWARDED_HEADER the header in which a reverse proxy says where a request comes from,
                            like x-forwarded-for; only if nobody reaches the server but through
                            the proxy [default: none]
-  METRICS_MAX_CONNECTIONS  how many connections may be open at once [default: 100000]
+  METRICS_FORWARDED_HOPS   how many proxies, one behind the other, add an element to that header
+                           [default: 1, the last element counts]
+  METRICS_MEMORY           like --memory
+  METRICS_MAX_CONNECTIONS  how many connections may be open at once [default: one per 64 KiB of
+                           --memory, at most 100000]
+  METRICS_CONNECTIONS_PER_ADDRESS
+                           how many of them an address, or a /64 network of IPv6, may hold; with
+                           METRICS_FORWARDED_HEADER, its requests and websockets. This machine may
+                           hold all [default: a quarter, at least 64]
   METRICS_LOG_FORMAT       text or json [default: text]
   RUST_LOG                 what is logged: off, error, warn, info, debug or trace, also per
                            module [default: info]";
@@ -83,12 +113,19 @@ struct Flags {
     #[arg(long, global = true, value_name = "NUMBER")]
     database_connections: Option<String>,
 
+    /// How much memory clients may make the server hold, like "256 MiB", "2 GB" or a number of
+    /// bytes, at least 96 MiB; it needs a third of that beside it, at least 64 MiB [default: three
+    /// quarters of what this process may use]
+    #[arg(long, global = true, value_name = "SIZE")]
+    memory: Option<String>,
+
     /// Where to leave what the database does not take when the server stops while it is away
     /// [default: the directory of the SQLite file, or else the one it is started in]
     #[arg(long, global = true, value_name = "DIRECTORY")]
     spool: Option<String>,
 
-    /// How long sessions are kept, like "25 months", at least a day; they may stay a week longer
+    /// How long sessions are kept, like "25 months", at least a day. Older ones are deleted every
+    /// hour, unless the clock jumps or they are more than a quarter of all: see `forget`
     /// [default: for ever]
     #[arg(long, global = true, value_name = "SPAN")]
     retention: Option<String>,
@@ -138,10 +175,14 @@ pub struct Config {
     pub wait_for_store: bool,
     /// What to do with known bots, also browsers that a program drives.
     pub bots: Bots,
-    /// How many videos a key may have.
-    pub videos_max: u32,
+    /// The limits of keys that set none.
+    pub limits: Limits,
+    /// How much of pages is kept.
+    pub page_detail: PageDetail,
     /// How the service behaves.
     pub settings: Settings,
+    /// How much memory clients may make the server hold, in bytes.
+    pub memory: usize,
     /// How many connections may be open at once.
     pub connections_max: usize,
     /// What is logged, as `RUST_LOG` says it.
@@ -244,7 +285,9 @@ impl Config {
     ///
     /// [`ConfigError`] if there is a setting that cannot be read, or help was asked for.
     pub fn load() -> Result<Self, ConfigError> {
-        Self::read(std::env::args_os(), |name| std::env::var_os(name))
+        let config = Self::read(std::env::args_os(), |name| std::env::var_os(name))?;
+        names::check(std::env::vars_os())?;
+        Ok(config)
     }
 
     /// The settings that these arguments (the first is the name of the program) and this environment make.
@@ -278,40 +321,25 @@ impl Config {
         let variable = |name| Setting::variable(name, &environment);
         let wait_for_store = variable("METRICS_WAIT_FOR_STORE").read("true or false", read_bool)?;
         let bots = variable("METRICS_BOTS").read("refuse or count", read_bots)?;
-        let videos_max = variable("METRICS_VIDEOS_PER_KEY")
-            .read("a number, 1 or more", |text| text.parse().ok().filter(|number| 0 < *number))?;
-        let heed_opt_out = variable("METRICS_OPT_OUT").read("ignore or refuse", read_opt_out)?;
-        let cors = variable("METRICS_CORS_ORIGINS")
-            .read("origins like https://example.com, separated by commas, or *", read_cors)?;
-        let forwarded_header = variable("METRICS_FORWARDED_HEADER")
-            .read("the name of a header, like x-forwarded-for", |text| text.parse().ok())?;
-        let default_key = variable("METRICS_DEFAULT_KEY")
-            .read_secret("an API key, 1 to 128 visible ASCII characters", |text| {
-                ApiKey::new(text).ok()
-            })?;
-        let connections_max = variable("METRICS_MAX_CONNECTIONS")
-            .read("a number from 1 to 1000000", |text| {
-                text.parse().ok().filter(|number| (1..=1_000_000).contains(number))
-            })?;
+        let Quota { limits, page_detail, bot_networks } = Quota::read(&environment)?;
+        let (memory, connections_max) = read_room(flags.memory, &command, &environment)?;
         let log_format = variable("METRICS_LOG_FORMAT").read("text or json", read_log_format)?;
         let log_filter = variable("RUST_LOG")
             .read("a level like info, or filters per module", |text| {
                 EnvFilter::try_new(text).ok().map(|_| text.to_owned())
             })?;
-        let credentials = credentials(&environment)?;
+        let listen = listen.unwrap_or(LISTEN);
+        let serves = matches!(command, Command::Serve) && !flags.migrate_only;
+        let settings = service::read(&environment, serves.then_some(listen))?;
         let settings = Settings {
-            default_key,
-            access: credentials.map(|it| Arc::new(it) as Arc<dyn Access>),
-            heed_opt_out: heed_opt_out.unwrap_or(false),
-            cors: cors.unwrap_or_default(),
             routes: routes(flags.page, &environment)?,
             spool: Some(database.spool(spool)),
-            forwarded_header,
-            ..Settings::default()
+            bot_networks,
+            ..settings
         };
         Ok(Self {
             command,
-            listen: listen.unwrap_or(LISTEN),
+            listen,
             database,
             database_connections: database_connections
                 .unwrap_or_else(|| TimescaleOptions::default().connections),
@@ -320,9 +348,11 @@ impl Config {
             migrate_only: flags.migrate_only,
             wait_for_store: flags.wait_for_store || wait_for_store.unwrap_or(false),
             bots: bots.unwrap_or_default(),
-            videos_max: videos_max.unwrap_or(VIDEOS_MAX),
+            limits,
+            page_detail,
             settings,
-            connections_max: connections_max.unwrap_or(CONNECTIONS_MAX),
+            memory,
+            connections_max,
             log_filter: log_filter.unwrap_or_else(|| "info".to_owned()),
             log_format: log_format.unwrap_or(LogFormat::Text),
         })
@@ -403,22 +433,6 @@ fn refuse_flags(err: &clap::Error) -> ConfigError {
     ConfigError::Refused(format!("{line}; --help lists all flags"))
 }
 
-fn credentials(
-    environment: &impl Fn(&str) -> Option<OsString>,
-) -> Result<Option<Credentials>, ConfigError> {
-    let variable = |name| Setting::variable(name, environment);
-    let enabled = variable("METRICS_AUTH_ENABLED").read("true or false", read_bool)?;
-    if enabled != Some(true) {
-        return Ok(None);
-    }
-    let text = |name| Ok(variable(name).text()?.unwrap_or_default());
-    let credentials = Credentials::new(&text("METRICS_USER")?, &text("METRICS_PASSWORD")?);
-    credentials.map(Some).ok_or_else(|| {
-        let reason = "METRICS_AUTH_ENABLED is true: METRICS_USER, without a colon, and METRICS_PASSWORD must be set";
-        ConfigError::Refused(reason.to_owned())
-    })
-}
-
 fn routes(
     page: Option<String>,
     environment: &impl Fn(&str) -> Option<OsString>,
@@ -447,6 +461,46 @@ fn read_database(url: &str) -> Option<Database> {
 
 fn read_connections(text: &str) -> Option<u32> {
     text.parse().ok().filter(|number| (TimescaleOptions::CONNECTIONS_MIN..=1_000).contains(number))
+}
+
+/// The memory budget, and how many connections may be open at once: unless it is said, as many as fit into a part of it.
+fn read_room(
+    memory: Option<String>,
+    command: &Command,
+    environment: &impl Fn(&str) -> Option<OsString>,
+) -> Result<(usize, usize), ConfigError> {
+    let memory = Setting::new("--memory", memory).or("METRICS_MEMORY", environment);
+    let memory = read_memory(memory, matches!(command, Command::Serve))?;
+    let connections_max = Setting::variable("METRICS_MAX_CONNECTIONS", environment)
+        .read("a number from 1 to 1000000", read_connections_max)?;
+    let fitting = memory / CONNECTIONS_PART / CONNECTION_BYTES;
+    Ok((memory, connections_max.unwrap_or(fitting.clamp(1, CONNECTIONS_MAX))))
+}
+
+/// The memory budget, which must not be too small for a server.
+fn read_memory(memory: Setting, serves: bool) -> Result<usize, ConfigError> {
+    let least = memory::MEMORY_MIN >> 20;
+    let accepted = format!(
+        "a size like 256 MiB, 2 GB or a number of bytes, at least {least} MiB: \
+         a quarter of it is for bodies of requests, one of which needs 20 MiB while it is read"
+    );
+    let read = |text: &str| memory::read_size(text).filter(|size| memory::MEMORY_MIN <= *size);
+    if let Some(set) = memory.read(&accepted, read)? {
+        return Ok(set);
+    }
+    match memory::default(Path::new("/")) {
+        Err(usable) if serves => Err(ConfigError::Refused(format!(
+            "this process may use {} MiB of memory, and needs at least {}: raise its limit, or set METRICS_MEMORY to \
+             {least} MiB or more",
+            usable >> 20,
+            least + (memory::BESIDE_MIN >> 20),
+        ))),
+        default => Ok(default.unwrap_or(memory::MEMORY_MIN)),
+    }
+}
+
+fn read_connections_max(text: &str) -> Option<usize> {
+    text.parse().ok().filter(|number| (1..=1_000_000).contains(number))
 }
 
 fn read_retention(text: &str) -> Option<Span> {
@@ -492,6 +546,13 @@ fn read_bool(text: &str) -> Option<bool> {
         "false" | "0" => Some(false),
         _ => None,
     }
+}
+
+fn read_hosts(text: &str) -> Option<Hosts> {
+    if text == "*" {
+        return Some(Hosts::Any);
+    }
+    text.split(',').map(hosts::read).collect::<Option<_>>().map(Hosts::Listed)
 }
 
 fn read_cors(text: &str) -> Option<Cors> {

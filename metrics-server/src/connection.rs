@@ -18,6 +18,12 @@ use crate::rate::{Bucket, Rate};
 /// How long a client may send nothing. Heartbeats come every 30 s, and polls follow one another.
 pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(60);
 
+/// How long a connection may be without a joined topic. Clients join as soon as they are connected.
+pub(crate) const UNJOINED_MAX: Duration = Duration::from_secs(30);
+
+/// What a client is told that joins nothing.
+pub(crate) const UNJOINED: &str = "no topic was joined for too long";
+
 /// How long a client may take to receive the end of a connection: a round trip over a bad network.
 pub(crate) const LINGER_MAX: Duration = Duration::from_secs(1);
 
@@ -31,7 +37,9 @@ const JOINS: Rate = Rate { burst: 256, every: Duration::from_millis(100) };
 
 /// The close code of a connection that ends as it should.
 pub(crate) const NORMAL: u16 = 1000;
-const GOING_AWAY: u16 = 1001;
+
+/// The close code of a connection that the server gives up. Phoenix's clients connect again, as they do not after 1000.
+pub(crate) const GOING_AWAY: u16 = 1001;
 
 /// How a connection ends.
 #[derive(Debug)]

@@ -4,14 +4,17 @@
 use std::borrow::Cow;
 
 use hyper::header::{
-    ALLOW, CONNECTION, CONTENT_RANGE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+    ALLOW, CONNECTION, CONTENT_RANGE, HeaderName, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_VERSION,
+    UPGRADE, WWW_AUTHENTICATE,
 };
 use hyper::{Response, StatusCode};
+use metrics_core::budget::UsedUp;
 use metrics_core::query::QueryError;
 use metrics_core::scan::ScanError;
-use metrics_core::{ReportError, store};
+use metrics_core::{RateExceeded, ReportError, store};
 
 use crate::attempts::TooMany;
+use crate::queue::Full;
 use crate::response::{self, Body};
 
 /// After how many seconds a client may try again, when the store is away.
@@ -52,6 +55,21 @@ pub(crate) enum Error {
     /// What is asked for is not for who asks.
     #[error("this is not for you")]
     Forbidden,
+    /// A page of another site makes the request.
+    #[error("{}", foreign_page(*is_report))]
+    ForeignPage {
+        /// Whether it is for a report, which the pages of some origins may read.
+        is_report: bool,
+    },
+    /// A server without authentication is called by this name, which is not known to be its own.
+    #[error(
+        "host {0:?} is not answered without authentication: list it in METRICS_HOSTS, or set METRICS_USER and \
+         METRICS_PASSWORD"
+    )]
+    UnknownHost(String),
+    /// The body of a request that changes something is of a type that forms of other sites can send.
+    #[error("`content-type` must be application/json (with curl: --json)")]
+    NotJson,
     /// A batch in which no event has a key.
     #[error("`key` is missing: name it in the events, or in the address as ?key=")]
     NoKey,
@@ -61,15 +79,37 @@ pub(crate) enum Error {
     /// Keys or passwords were guessed from where the request comes.
     #[error(transparent)]
     TooManyAttempts(#[from] TooMany),
+    /// A rate limit of a key or of an address under it is used up.
+    #[error(transparent)]
+    RateExceeded(#[from] RateExceeded),
     /// Nothing is at this address.
     #[error("nothing is here; the API is under /api/v1")]
     NotFound,
     /// Nobody can revoke a key that is not there.
     #[error("Could not revoke key")]
     UnknownKey,
+    /// There is no key to change.
+    #[error("there is no such key; GET /api/v1/keys lists all")]
+    NoSuchKey,
     /// The key to import is there already.
     #[error("`key` exists already")]
     KeyExists,
+    /// More sessions would be erased than a dry run counted.
+    #[error("`expect` is {expected}, but {sessions} sessions are selected: make a dry run again")]
+    MoreThanExpected {
+        /// How many were expected.
+        expected: u64,
+        /// How many there are.
+        sessions: u64,
+    },
+    /// More sessions came to be selected while as many as expected were erased.
+    #[error(
+        "{erased} sessions were erased, as many as `expect` allows, and more are selected since: make a dry run again"
+    )]
+    MoreSince {
+        /// How many were erased.
+        erased: u64,
+    },
     /// What is here answers to other methods.
     #[error("the method must be one of {allow}")]
     MethodNotAllowed {
@@ -85,8 +125,20 @@ pub(crate) enum Error {
     /// A websocket of a serializer that nobody speaks.
     #[error("`vsn` must be 1.0.0 or 2.0.0")]
     UnknownVersion,
+    /// All places, or those of the address from which the request comes, are taken.
+    #[error("too many connections; try again later")]
+    Full,
+    /// A request that names no host, or more than one.
+    #[error("`host` must be there once")]
+    HostHeader,
+    /// A websocket of another version.
+    #[error("`sec-websocket-version` must be 13")]
+    UnknownWebsocket,
+    /// A request for a websocket that goes on after its head.
+    #[error("a websocket upgrade must have no body")]
+    UpgradeBody,
     /// A request for the socket that cannot become a websocket.
-    #[error("expected a websocket upgrade, version 13")]
+    #[error("expected a websocket upgrade")]
     NotAWebsocket,
     /// What was sent could not be made durable. It may be sent again.
     #[error("the events could not be stored; send them again")]
@@ -94,12 +146,24 @@ pub(crate) enum Error {
     /// Others keep the server busy with the same. Trying again may help.
     #[error("the server is busy with other requests; try again")]
     Busy,
+    /// Too many reports wait, of the caller or of all.
+    #[error("too many reports wait; try again, and request fewer at once")]
+    Crowded,
+    /// Answers hold all the memory that answers may have, or this one alone would.
+    #[error(transparent)]
+    UsedUp(#[from] UsedUp),
+    /// The memory budget is used up. Trying again may help.
+    #[error("the server holds as much as its memory allows; try again")]
+    Memory,
     /// There is too much to sum.
     #[error("the report takes too long; ask for a smaller timeframe or fewer videos")]
     TooLong,
     /// The store cannot be reached. Trying again may help.
     #[error("the store is unavailable; try again")]
     Unavailable(#[source] store::Error),
+    /// The database is damaged. An operator puts back a copy.
+    #[error("the database is damaged: put back a copy that is whole, as the README says")]
+    Damaged(#[source] store::Error),
     /// The store failed in a way that trying again does not mend.
     #[error("the server failed; its log says why")]
     Failed(#[source] store::Error),
@@ -122,7 +186,7 @@ impl Error {
             Self::Unavailable(err) => {
                 tracing::warn!(error = err as &dyn std::error::Error, "the store is unavailable");
             }
-            Self::Failed(err) => {
+            Self::Failed(err) | Self::Damaged(err) => {
                 tracing::error!(error = err as &dyn std::error::Error, "a request failed");
             }
             _ => {}
@@ -130,12 +194,31 @@ impl Error {
         #[derive(serde::Serialize)]
         struct Told {
             error: String,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            reason: Option<&'static str>,
         }
-        let mut response = response::json(self.status(), &Told { error: self.to_string() });
+        let reason = self.is_memory().then_some("memory");
+        let told = Told { error: self.to_string(), reason };
+        let mut response = response::json(self.status(), &told);
         if let Some((name, value)) = self.header() {
             response.headers_mut().insert(name, value);
         }
+        if matches!(self, Self::UnknownWebsocket) {
+            // RFC 9110, section 15.5.22.
+            let headers = response.headers_mut();
+            headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+            headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        }
         response
+    }
+
+    /// Whether a part of the memory budget is used up for now.
+    pub(crate) fn is_memory(&self) -> bool {
+        match self {
+            Self::Memory => true,
+            Self::UsedUp(by) => *by != UsedUp::ByOne,
+            _ => false,
+        }
     }
 
     fn status(&self) -> StatusCode {
@@ -144,37 +227,61 @@ impl Error {
             | Self::Query(_)
             | Self::Body(_)
             | Self::Ambiguous
+            | Self::HostHeader
+            | Self::UpgradeBody
             | Self::NotAWebsocket => StatusCode::BAD_REQUEST,
-            Self::TooLarge | Self::AnswerTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooLarge | Self::AnswerTooLarge(_) | Self::UsedUp(UsedUp::ByOne) => {
+                StatusCode::PAYLOAD_TOO_LARGE
+            }
             Self::Unauthorized | Self::Unauthenticated(_) | Self::NoKey | Self::InvalidKey => {
                 StatusCode::UNAUTHORIZED
             }
-            Self::Forbidden => StatusCode::FORBIDDEN,
-            Self::NotFound | Self::UnknownKey => StatusCode::NOT_FOUND,
-            Self::KeyExists => StatusCode::CONFLICT,
+            Self::Forbidden | Self::ForeignPage { .. } => StatusCode::FORBIDDEN,
+            Self::UnknownHost(_) => StatusCode::MISDIRECTED_REQUEST,
+            Self::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::NotFound | Self::UnknownKey | Self::NoSuchKey => StatusCode::NOT_FOUND,
+            Self::KeyExists | Self::MoreThanExpected { .. } | Self::MoreSince { .. } => {
+                StatusCode::CONFLICT
+            }
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::PastTheEnd { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::UnknownVersion => StatusCode::FORBIDDEN,
-            Self::TooManyAttempts(_) => StatusCode::TOO_MANY_REQUESTS,
-            Self::NotStored | Self::Busy | Self::TooLong | Self::Unavailable(_) => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
-            Self::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::UnknownWebsocket => StatusCode::UPGRADE_REQUIRED,
+            Self::TooManyAttempts(_) | Self::RateExceeded(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::NotStored
+            | Self::Busy
+            | Self::Crowded
+            | Self::UsedUp(_)
+            | Self::Memory
+            | Self::Full
+            | Self::TooLong
+            | Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Failed(_) | Self::Damaged(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
     fn header(&self) -> Option<(HeaderName, HeaderValue)> {
         let (name, value) = match self {
+            // It would be too large again.
+            Self::UsedUp(UsedUp::ByOne) => return None,
             Self::Unauthorized => (WWW_AUTHENTICATE, "Basic realm=\"metrics\""),
             Self::Unauthenticated(scheme) => return Some((WWW_AUTHENTICATE, scheme.clone()?)),
             // Not `Basic`: a browser would ask the visitors of a page for a password.
             Self::NoKey | Self::InvalidKey => (WWW_AUTHENTICATE, "Key realm=\"metrics\""),
             Self::MethodNotAllowed { allow } => (ALLOW, *allow),
-            Self::NotStored | Self::Busy | Self::TooLong | Self::Unavailable(_) => {
-                (RETRY_AFTER, RETRY_SECONDS)
-            }
-            Self::Ambiguous => (CONNECTION, "close"),
-            Self::TooManyAttempts(TooMany { retry_after }) => {
+            Self::NotStored
+            | Self::Busy
+            | Self::Crowded
+            | Self::UsedUp(_)
+            | Self::Memory
+            | Self::Full
+            | Self::TooLong
+            | Self::Unavailable(_) => (RETRY_AFTER, RETRY_SECONDS),
+            // What follows may be anything.
+            Self::Ambiguous | Self::HostHeader | Self::UpgradeBody => (CONNECTION, "close"),
+            Self::UnknownWebsocket => (SEC_WEBSOCKET_VERSION, "13"),
+            Self::TooManyAttempts(TooMany { retry_after })
+            | Self::RateExceeded(RateExceeded { retry_after, .. }) => {
                 // Up, so that there is room by then.
                 let seconds = retry_after.as_secs() + u64::from(0 < retry_after.subsec_nanos());
                 return Some((RETRY_AFTER, seconds.into()));
@@ -189,6 +296,17 @@ impl Error {
     }
 }
 
+/// What to do about a request that a page of another origin makes.
+fn foreign_page(is_report: bool) -> &'static str {
+    if is_report {
+        "pages of this origin may not read reports: list the origin in METRICS_CORS_ORIGINS; a proxy that changes \
+         `Host` must send the original name as `X-Forwarded-Host`"
+    } else {
+        "pages of other origins may not do this, and METRICS_CORS_ORIGINS covers reports only; a proxy that changes \
+         `Host` must send the original name as `X-Forwarded-Host`"
+    }
+}
+
 impl From<store::Error> for Error {
     fn from(err: store::Error) -> Self {
         match err {
@@ -197,9 +315,18 @@ impl From<store::Error> for Error {
                 "interval",
                 format!("must be wider, or the timeframe smaller: {err}"),
             ),
+            err @ (store::Error::Damaged(_) | store::Error::DamagedFile { .. }) => {
+                Self::Damaged(err)
+            }
             err if err.is_retryable() => Self::Unavailable(err),
             err => Self::Failed(err),
         }
+    }
+}
+
+impl From<Full> for Error {
+    fn from(Full: Full) -> Self {
+        Self::Crowded
     }
 }
 
@@ -208,9 +335,13 @@ impl From<ReportError> for Error {
         match err {
             ReportError::Store(err) => err.into(),
             ReportError::Query(err) => err.into(),
+            ReportError::UsedUp(err) => err.into(),
             ReportError::Scan(ScanError::Damaged(err)) => store::Error::Damaged(err).into(),
             ReportError::Scan(err) => Self::AnswerTooLarge(err),
-            err => Self::parameter("interval", format!("is too short to `fill`: {err}")),
+            err => {
+                let expected = "must be wider, or the `timeframe` shorter, to `fill`";
+                Self::parameter("interval", format!("{expected}: {err}"))
+            }
         }
     }
 }
@@ -251,6 +382,9 @@ mod tests {
         check(Error::Unauthorized, 401, Some(("www-authenticate", "Basic realm=\"metrics\"")));
         check(Error::InvalidKey, 401, Some(("www-authenticate", "Key realm=\"metrics\"")));
         check(Error::UnknownVersion, 403, None);
+        check(Error::ForeignPage { is_report: true }, 403, None);
+        check(Error::UnknownHost("a".to_owned()), 421, None);
+        check(Error::NotJson, 415, None);
         check(Error::NotFound, 404, None);
         for (millis, seconds) in [(1, "1"), (1_000, "1"), (14_001, "15")] {
             let retry_after = std::time::Duration::from_millis(millis);
@@ -262,7 +396,13 @@ mod tests {
         check(Error::PastTheEnd { length: 7 }, 416, Some(("content-range", "bytes */7")));
         check(Error::Ambiguous, 400, Some(("connection", "close")));
         check(Error::Busy, 503, Some(("retry-after", RETRY_SECONDS)));
+        check(Error::Crowded, 503, Some(("retry-after", RETRY_SECONDS)));
+        check(UsedUp::ByAll.into(), 503, Some(("retry-after", RETRY_SECONDS)));
+        check(UsedUp::ByOne.into(), 413, None);
+        check(Error::Full, 503, Some(("retry-after", RETRY_SECONDS)));
+        check(Error::UnknownWebsocket, 426, Some(("sec-websocket-version", "13")));
         check(Error::NotStored, 503, Some(("retry-after", RETRY_SECONDS)));
+        check(Error::Memory, 503, Some(("retry-after", RETRY_SECONDS)));
         check(store::Error::TimedOut { store: "SQLite", seconds: 30 }.into(), 503, None);
         check(ReportError::TooManyBuckets.into(), 400, None);
     }

@@ -14,6 +14,7 @@ mod writer;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use metrics_core::budget::Account;
 use metrics_core::query;
 use metrics_core::store::{self, Store};
 use metrics_core::time_bucket::Buckets;
@@ -23,9 +24,17 @@ use serde::Serialize;
 use self::row::{Line, Row};
 use self::sessions::Sessions;
 use self::writer::Writer;
-use crate::api::params::{Engagement, Params};
+use crate::answer::Text;
+use crate::api::params::{Engagement, OLDER, Params};
 use crate::api::{engagement, plays, query as api_query, sources, videos};
 use crate::error::Error;
+
+/// The parameters of an export of sessions.
+const SESSIONS: [&str; 7] =
+    ["identifier", "query", "filters", "timeframe", "timezone", "minimum_watch_seconds", "format"];
+
+/// How many rows are written at a time.
+const ROWS: usize = 64;
 
 /// What can be exported.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -94,24 +103,36 @@ impl Format {
         }
     }
 
-    /// Writes all rows of a table.
-    fn write_all<R: Row>(self, rows: &[R]) -> Result<Bytes, store::Error> {
-        self.write_rows(R::columns, rows.iter(), |row, line| row.cells(line))
+    /// Writes rows that hold about `bytes`.
+    fn write<R: Row + 'static>(
+        self,
+        (bytes, rows): (usize, impl Iterator<Item = R> + Send + 'static),
+    ) -> Result<Text, store::Error> {
+        self.write_rows(bytes, R::columns, rows, R::cells)
     }
 
-    /// Writes all rows of a table: `columns` names the columns, `cells` writes the values of each row.
+    /// Writes rows that hold about `bytes`: `columns` names the columns, `cells` writes the values of each row.
     pub(crate) fn write_rows<R: Serialize>(
         self,
+        bytes: usize,
         columns: impl FnOnce(&mut Line<'_>),
-        rows: impl Iterator<Item = R>,
-        cells: impl Fn(&R, &mut Line<'_>),
-    ) -> Result<Bytes, store::Error> {
+        mut rows: impl Iterator<Item = R> + Send + 'static,
+        cells: impl Fn(&R, &mut Line<'_>) + Send + 'static,
+    ) -> Result<Text, store::Error> {
         let mut writer = Writer::new(self, columns)?;
-        for row in rows {
-            writer.write(&row, |line| cells(&row, line))?;
-        }
-        writer.finish()?;
-        Ok(writer.take().into())
+        Ok(Text::new(bytes, move |out| {
+            let mut is_over = false;
+            for _ in 0..ROWS {
+                let Some(row) = rows.next() else {
+                    writer.finish()?;
+                    is_over = true;
+                    break;
+                };
+                writer.write(&row, |line| cells(&row, line))?;
+            }
+            out.append(&mut writer.take());
+            Ok(!is_over)
+        }))
     }
 }
 
@@ -128,7 +149,8 @@ pub struct Export {
 #[derive(Clone, Debug, PartialEq)]
 enum Query {
     Plays(BucketQuery),
-    Sources(BucketQuery),
+    // With limit and offset.
+    Sources(BucketQuery, (u32, u64)),
     Ranges(EngagementQuery, u32),
     PerSecond(EngagementQuery, Buckets),
     Any(Box<query::Query>),
@@ -148,11 +170,24 @@ impl Export {
                 "must be csv or ndjson: this program was built without the feature `parquet`";
             return Err(Error::parameter("format", expected));
         }
+        match table {
+            Table::Plays | Table::Engagement => {
+                params.check_names(&[&OLDER[..], &["format"]].concat())?;
+            }
+            Table::Sources => {
+                params.check_names(&[&OLDER[..], &sources::PAGE, &["format"]].concat())?;
+            }
+            Table::Sessions => params.check_names(&SESSIONS)?,
+            // Their names are checked where they are read.
+            Table::Query | Table::Videos => {}
+        }
         // A file has all rows unless the request limits them.
         let all = |query: query::Query| query.page(query::LIMIT_MAX, 0);
         let query = match table {
             Table::Plays => Query::Plays(params.bucket_query()?),
-            Table::Sources => Query::Sources(params.bucket_query()?),
+            Table::Sources => {
+                Query::Sources(params.bucket_query()?, params.page_of(u32::MAX, u32::MAX)?)
+            }
             Table::Engagement => match params.engagement()? {
                 Engagement::Ranges(ranges) => Query::Ranges(params.engagement_query()?, ranges),
                 Engagement::PerSecond(buckets) => {
@@ -169,7 +204,28 @@ impl Export {
         Ok(Self { table, format, query, is_whole: params.get("limit").is_none() })
     }
 
-    /// Begins to export what is in `store`; it is `now`. A report is there as a whole then.
+    /// Answers the report to be exported. There is none of sessions.
+    pub(crate) async fn text(&self, reports: Reports<'_>) -> Result<Text, ReportError> {
+        let (format, is_whole) = (self.format, self.is_whole);
+        Ok(match &self.query {
+            Query::Plays(query) => format.write(plays::buckets(reports, query).await?)?,
+            Query::Sources(query, page) => {
+                let (_, bytes, rows) = sources::pages(reports, query, *page).await?;
+                format.write((bytes, rows))?
+            }
+            Query::Ranges(query, ranges) => {
+                format.write(engagement::ranges(reports, query, *ranges).await?)?
+            }
+            Query::PerSecond(query, buckets) => {
+                format.write(engagement::seconds(reports, query, *buckets).await?)?
+            }
+            Query::Any(query) => api_query::table(reports, query, format, is_whole).await?,
+            Query::Videos(query) => videos::table(reports, query, format, is_whole).await?,
+            Query::Sessions(_) => Text::new(0, |_| Ok(false)),
+        })
+    }
+
+    /// Begins to export what is in `store`; it is `now`. The rows of a report are there then.
     ///
     /// # Errors
     ///
@@ -179,23 +235,23 @@ impl Export {
         store: &dyn Store,
         now: DateTime<Utc>,
     ) -> Result<Exporting, ReportError> {
-        let (reports, format) = (Reports::new(store, now), self.format);
-        let rest = Rest::Whole(match &self.query {
-            Query::Plays(query) => format.write_all(&plays::buckets(reports, query).await?)?,
-            Query::Sources(query) => format.write_all(&sources::pages(reports, query).await?)?,
-            Query::Ranges(query, ranges) => {
-                format.write_all(&engagement::ranges(reports, query, *ranges).await?)?
-            }
-            Query::PerSecond(query, buckets) => {
-                format.write_all(&engagement::seconds(reports, query, *buckets).await?)?
-            }
-            Query::Any(query) => api_query::table(reports, query, format, self.is_whole).await?,
-            Query::Videos(query) => videos::table(reports, query, format, self.is_whole).await?,
+        let account = Account::default();
+        self.begin_within(Reports::new(store, now), account).await
+    }
+
+    /// The same, of certain reports. Holds in `account` what is written of sessions and not taken yet.
+    pub(crate) async fn begin_within(
+        &self,
+        reports: Reports<'_>,
+        account: Account,
+    ) -> Result<Exporting, ReportError> {
+        let rest = match &self.query {
             Query::Sessions(query) => {
-                let sessions = Sessions::new(reports.sessions(query), format)?;
-                return Ok(Exporting { rest: Rest::Sessions(Box::new(sessions)) });
+                let sessions = Sessions::new(reports.sessions(query), self.format, account)?;
+                Rest::Sessions(Box::new(sessions))
             }
-        });
+            _ => Rest::Report(Some(self.text(reports).await?)),
+        };
         Ok(Exporting { rest })
     }
 }
@@ -208,26 +264,28 @@ pub struct Exporting {
 
 #[derive(Debug)]
 enum Rest {
-    Whole(Bytes),
+    Report(Option<Text>),
     Sessions(Box<Sessions>),
-    Nothing,
 }
 
 impl Exporting {
     /// The next piece of the file, or `None` after the last.
+    ///
+    /// Not cancel safe: if it is dropped, the next call fails.
     ///
     /// # Errors
     ///
     /// [`store::Error`] if the store could not: what there is by then is not all.
     pub async fn next(&mut self, store: &dyn Store) -> Result<Option<Bytes>, store::Error> {
         match &mut self.rest {
-            Rest::Nothing => Ok(None),
             Rest::Sessions(sessions) => sessions.next(store).await,
-            Rest::Whole(whole) => {
-                let whole = std::mem::take(whole);
-                self.rest = Rest::Nothing;
-                Ok(Some(whole))
-            }
+            // The first piece of a table may be empty, and so may some of Parquet.
+            Rest::Report(text) => loop {
+                match Text::next(text).await? {
+                    Some(piece) if piece.is_empty() => {}
+                    piece => return Ok(piece),
+                }
+            },
         }
     }
 

@@ -1,26 +1,27 @@
 //! Frames of a websocket, turned into whole messages of bounded size.
 //!
-//! `fastwebsockets` reads and unmasks one frame; what a client can do wrong over several of them is
-//! judged here. Three things a reader must know:
+//! Three things a reader must know:
 //!
-//! - **Nothing is answered here.** Automatic pongs and closes are off: a ping and a close come out
-//!   of [`Reader::next`], and the owner of the write half answers them, in order with the rest.
-//! - **Nothing is copied.** A message of one frame is lent out of the read buffer, until the next
-//!   call. Only fragments are collected, and browsers do not fragment messages of our size.
-//! - **Memory is bounded.** A socket that only ever sees small frames keeps the 8 KiB that
-//!   `fastwebsockets` allocates. See [`SmallReads`] for why that needs help.
+//! - **Nothing is answered here.** A ping and a close come out of [`Reader::next`], and the owner of the write half
+//!   answers them, in order with the rest.
+//! - **Nothing is copied.** A message of one frame is lent out of the read buffer, until the next call. Only fragments
+//!   are collected, and browsers do not fragment messages of our size.
+//! - **Memory is bounded.** A socket keeps a buffer of [`READ_BYTES_MAX`], and none before its first frame. Whatever is
+//!   larger, and the beginning of a message that is not whole, is reserved of a [`Budget`] before it is read, and
+//!   given back with the message. While nothing is left, nothing is read.
 
-use std::convert::Infallible;
-use std::future;
+use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
+use std::ops::Range;
+use std::pin::{Pin, pin};
 use std::str;
-use std::task::{Context, Poll};
+use std::task::{Poll, ready};
+use std::time::Duration;
 
-use fastwebsockets::{
-    CloseCode, Frame, OpCode, Payload, Role, WebSocketError, WebSocketRead, after_handshake_split,
-};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf, Take};
+use fastwebsockets::CloseCode;
+use metrics_core::budget::{Budget, Reservation};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
+use tokio::time::{Instant, Sleep, sleep};
 
 pub(crate) use self::writer::Writer;
 
@@ -31,12 +32,16 @@ mod writer;
 pub(crate) const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 
 /// The most fragments of one message. Fragments may be empty, so bytes do not bound them.
-pub(crate) const FRAGMENTS_MAX: usize = 64;
+pub(crate) const FRAGMENTS_MAX: u8 = 64;
+
+/// How long a message may take from its first bytes to its last, in milliseconds. It is held in memory meanwhile, and the
+/// largest takes a second over a bad network.
+const MESSAGE_MAX_MS: u16 = 10_000;
 
 /// The longest payload of a ping, pong or close frame: RFC 6455, section 5.5.
 const CONTROL_BYTES_MAX: usize = 125;
 
-/// The most that one read takes from the stream: a dozen events, a quarter of the read buffer.
+/// The most that one read takes from the stream, unless a frame is larger: a dozen events.
 const READ_BYTES_MAX: usize = 2 * 1024;
 
 /// The longest header: flags, 8 bytes of length, the mask.
@@ -44,19 +49,20 @@ const HEADER_BYTES_MAX: usize = 14;
 
 /// Makes the two halves of an upgraded connection into those of a websocket.
 ///
-/// `ahead` is what the HTTP side had read past the request; it comes before what `read` yields.
-pub(crate) fn split<R, W>(ahead: Vec<u8>, read: R, write: W) -> (Reader<R>, Writer<W>)
+/// `ahead` is what the HTTP side had read past the request; it comes before what `read` yields. Large messages are
+/// reserved of `memory`.
+pub(crate) fn split<R, W>(
+    ahead: Vec<u8>,
+    read: R,
+    write: W,
+    memory: Budget,
+) -> (Reader<R>, Writer<W>)
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    let read = SmallReads::new(ahead, read);
-    // The other half of theirs writes each frame by itself.
-    let (mut socket, _) = after_handshake_split(read, tokio::io::sink(), Role::Server);
-    socket.set_auto_close(false);
-    socket.set_auto_pong(false);
-    socket.set_max_message_size(MESSAGE_BYTES_MAX + 1); // The limit itself is refused.
-    let reader = Reader { socket, message: None, fragments: None };
+    let buffer = Buffer { bytes: ahead, taken: 0 };
+    let reader = Reader { stream: read, buffer, memory, held: None, whole: None, fragments: None };
     (reader, Writer::new(write))
 }
 
@@ -78,13 +84,25 @@ pub(crate) enum Incoming<'a> {
 
 /// The read half of a websocket.
 pub(crate) struct Reader<S> {
-    socket: WebSocketRead<SmallReads<S>>,
-    /// What the last call of `next` lent out. It is a part of the read buffer, so it has to be
-    /// dropped before the next read: the buffer is then used again instead of replaced.
-    message: Option<Payload<'static>>,
-    /// The message whose last fragment is still to come.
+    stream: S,
+    buffer: Buffer,
+    memory: Budget,
+    // What the frame that is read takes of the budget, if it is large or a fragment.
+    held: Option<Reservation>,
+    // A message that came in fragments, lent out by the last call of `next`.
+    whole: Option<Fragments>,
+    // The message whose last fragment is still to come.
     fragments: Option<Fragments>,
 }
+
+/// What was read from the stream and not taken yet.
+struct Buffer {
+    bytes: Vec<u8>,
+    taken: usize,
+}
+
+/// When a message takes too long. On the heap, and there only while the rest of one is waited for: most come in one piece.
+type Late = Option<Pin<Box<Sleep>>>;
 
 /// The beginning of a fragmented message.
 struct Fragments {
@@ -92,7 +110,10 @@ struct Fragments {
     // Invariant: at most MESSAGE_BYTES_MAX.
     bytes: Vec<u8>,
     // Invariant: at most FRAGMENTS_MAX.
-    count: usize,
+    count: u8,
+    // How long the rest may take. Time in which nothing is read does not count.
+    left_ms: u16,
+    _held: Vec<Reservation>,
 }
 
 /// The two kinds of messages.
@@ -113,72 +134,273 @@ impl<S: AsyncRead + Unpin> Reader<S> {
     /// [`ReadError::Gone`] if the stream ended or failed; any other error is the client's, and
     /// [`ReadError::close_code`] says how to close.
     pub(crate) async fn next(&mut self) -> Result<Incoming<'_>, ReadError> {
-        self.message = None;
-        // With automatic answers off there is nothing to send.
-        let mut send = |_| future::ready(Ok::<(), Infallible>(()));
-        let mut frame = self.socket.read_frame(&mut send).await?;
-        if !is_masked(&mut frame) {
-            return Err(ReadError::Protocol("frame is not masked"));
-        }
-        let (fin, payload) = (frame.fin, detach(frame.payload));
-        match frame.opcode {
-            OpCode::Text => self.data(Kind::Text, fin, payload),
-            OpCode::Binary => self.data(Kind::Binary, fin, payload),
-            OpCode::Continuation => self.continuation(fin, &payload),
-            OpCode::Ping | OpCode::Pong | OpCode::Close if payload.len() > CONTROL_BYTES_MAX => {
-                Err(ReadError::Protocol("control frame too long"))
+        self.whole = None;
+        self.buffer.give_back();
+        self.held = None;
+        let mut late = None;
+        let header = loop {
+            match Header::parse(self.buffer.rest())? {
+                Some(header) => break header,
+                None => self.read(READ_BYTES_MAX, &mut late).await?,
             }
-            OpCode::Ping => Ok(Incoming::Ping(self.message.insert(payload))),
-            OpCode::Pong => Ok(Incoming::Alive),
-            OpCode::Close => close_code(&payload).map(Incoming::Close),
+        };
+        self.check(&header)?;
+        let length = header.bytes + header.payload_bytes;
+        if READ_BYTES_MAX < length || header.is_fragment() {
+            // On the heap: most frames are neither, and most sockets wait for one most of the time.
+            Box::pin(self.reserve(length, &mut late)).await?;
+        }
+        while self.buffer.rest().len() < length {
+            self.read(length, &mut late).await?;
+        }
+        if let (Some(fragments), Some(late)) = (&mut self.fragments, &late) {
+            fragments.left_ms = left_ms(late);
+        }
+        let payload = self.buffer.take(&header);
+        match header.opcode {
+            Opcode::Continuation => self.continuation(header.fin, payload),
+            Opcode::Data(kind) if header.fin => lend(kind, &self.buffer.bytes[payload]),
+            Opcode::Data(kind) => {
+                let (bytes, held) = (self.buffer.bytes[payload].to_vec(), self.held.take());
+                let left_ms = late.as_ref().map_or(MESSAGE_MAX_MS, left_ms);
+                let _held = held.into_iter().collect();
+                self.fragments = Some(Fragments { kind, bytes, count: 1, left_ms, _held });
+                Ok(Incoming::Alive)
+            }
+            Opcode::Ping => Ok(Incoming::Ping(&self.buffer.bytes[payload])),
+            Opcode::Pong => Ok(Incoming::Alive),
+            Opcode::Close => close_code(&self.buffer.bytes[payload]).map(Incoming::Close),
         }
     }
 
-    /// A message, or its first fragment.
-    fn data(
-        &mut self,
-        kind: Kind,
-        fin: bool,
-        payload: Payload<'static>,
-    ) -> Result<Incoming<'_>, ReadError> {
-        if self.fragments.is_some() {
-            return Err(ReadError::Protocol("message inside a fragmented message"));
+    /// Reads more of a frame, unless the message that it belongs to takes too long.
+    async fn read(&mut self, length: usize, late: &mut Late) -> Result<(), ReadError> {
+        let left_ms = match &self.fragments {
+            Some(fragments) => Some(fragments.left_ms),
+            None => (!self.buffer.rest().is_empty()).then_some(MESSAGE_MAX_MS),
+        };
+        let mut reading = pin!(self.buffer.read(&mut self.stream, length));
+        poll_fn(|cx| {
+            if let Poll::Ready(read) = reading.as_mut().poll(cx) {
+                return Poll::Ready(read);
+            }
+            // The next message may be long in coming.
+            let Some(left_ms) = left_ms else { return Poll::Pending };
+            ready!(timer(late, left_ms).poll(cx));
+            Poll::Ready(Err(ReadError::Late))
+        })
+        .await
+    }
+
+    /// Waits until a large frame or a fragment can be held. That is no fault of the client, so the time does not count,
+    /// unless the message holds memory already: else started messages could wait for each other.
+    async fn reserve(&mut self, length: usize, late: &mut Late) -> Result<(), ReadError> {
+        if let Some(held) = self.memory.try_reserve(length) {
+            self.held = Some(held);
+            return Ok(());
         }
-        if fin {
-            return self.lend(kind, payload);
+        let since = Instant::now();
+        let Some(fragments) = &self.fragments else {
+            self.held = Some(self.memory.reserve(length).await);
+            if let Some(late) = late {
+                let deadline = late.deadline() + since.elapsed();
+                late.as_mut().reset(deadline);
+            }
+            return Ok(());
+        };
+        tokio::select! {
+            biased;
+            held = self.memory.reserve(length) => self.held = Some(held),
+            () = timer(late, fragments.left_ms) => return Err(ReadError::Late),
         }
-        self.fragments = Some(Fragments { kind, bytes: payload.to_vec(), count: 1 });
-        Ok(Incoming::Alive)
+        Ok(())
+    }
+
+    /// Judges a frame by its header, before memory is reserved for it.
+    fn check(&self, header: &Header) -> Result<(), ReadError> {
+        match (header.opcode, &self.fragments) {
+            (Opcode::Data(_), Some(_)) => {
+                Err(ReadError::Protocol("message inside a fragmented message"))
+            }
+            (Opcode::Continuation, None) => Err(ReadError::Protocol("continuation of no message")),
+            (Opcode::Continuation, Some(Fragments { bytes, count, .. }))
+                if *count == FRAGMENTS_MAX
+                    || MESSAGE_BYTES_MAX < bytes.len() + header.payload_bytes =>
+            {
+                Err(ReadError::TooLarge)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// A fragment after the first.
-    fn continuation(&mut self, fin: bool, payload: &[u8]) -> Result<Incoming<'_>, ReadError> {
+    fn continuation(
+        &mut self,
+        fin: bool,
+        payload: Range<usize>,
+    ) -> Result<Incoming<'_>, ReadError> {
         let Some(mut fragments) = self.fragments.take() else {
             return Err(ReadError::Protocol("continuation of no message"));
         };
-        if fragments.count == FRAGMENTS_MAX
-            || fragments.bytes.len() + payload.len() > MESSAGE_BYTES_MAX
-        {
-            return Err(ReadError::TooLarge);
-        }
-        fragments.bytes.extend_from_slice(payload);
+        fragments.bytes.reserve_exact(payload.len());
+        fragments.bytes.extend_from_slice(&self.buffer.bytes[payload]);
         fragments.count += 1;
+        fragments._held.extend(self.held.take());
         if fin {
-            return self.lend(fragments.kind, Payload::Owned(fragments.bytes));
+            let Fragments { kind, bytes, .. } = self.whole.insert(fragments);
+            return lend(*kind, bytes);
         }
         self.fragments = Some(fragments);
         Ok(Incoming::Alive)
     }
+}
 
-    /// Lends a whole message out.
-    fn lend(&mut self, kind: Kind, payload: Payload<'static>) -> Result<Incoming<'_>, ReadError> {
-        let message = self.message.insert(payload);
-        match kind {
-            Kind::Text => {
-                str::from_utf8(message).map(Incoming::Text).map_err(|_| ReadError::NotUtf8)
-            }
-            Kind::Binary => Ok(Incoming::Binary(message)),
+/// The end of the time that the rest of a message may take.
+fn timer(late: &mut Late, left_ms: u16) -> Pin<&mut Sleep> {
+    let left = Duration::from_millis(left_ms.into());
+    late.get_or_insert_with(|| Box::pin(sleep(left))).as_mut()
+}
+
+/// How long the rest of a message may take.
+fn left_ms(late: &Pin<Box<Sleep>>) -> u16 {
+    let left = late.deadline().saturating_duration_since(Instant::now());
+    left.as_millis().try_into().unwrap_or(MESSAGE_MAX_MS)
+}
+
+/// Lends a whole message out.
+fn lend(kind: Kind, message: &[u8]) -> Result<Incoming<'_>, ReadError> {
+    match kind {
+        Kind::Text => str::from_utf8(message).map(Incoming::Text).map_err(|_| ReadError::NotUtf8),
+        Kind::Binary => Ok(Incoming::Binary(message)),
+    }
+}
+
+impl Buffer {
+    fn rest(&self) -> &[u8] {
+        &self.bytes[self.taken..]
+    }
+
+    /// Reads more, with room for `length` bytes that were not taken.
+    async fn read(
+        &mut self,
+        stream: &mut (impl AsyncRead + Unpin),
+        length: usize,
+    ) -> Result<(), ReadError> {
+        if 0 < self.taken {
+            self.bytes.drain(..self.taken);
+            self.taken = 0;
         }
+        let length = length.max(READ_BYTES_MAX).max(self.bytes.len() + 1);
+        self.bytes.reserve_exact(length - self.bytes.len());
+        match stream.read_buf(&mut self.bytes).await.map_err(ReadError::Gone)? {
+            0 => Err(ReadError::Gone(io::ErrorKind::UnexpectedEof.into())),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes a frame that is there as a whole, and returns where its payload is, unmasked.
+    fn take(&mut self, header: &Header) -> Range<usize> {
+        let start = self.taken + header.bytes;
+        self.taken = start + header.payload_bytes;
+        unmask(&mut self.bytes[start..self.taken], header.mask);
+        start..self.taken
+    }
+
+    /// Gives back what a large frame has taken.
+    fn give_back(&mut self) {
+        if self.taken == self.bytes.len() {
+            self.bytes.clear();
+            self.taken = 0;
+        }
+        if READ_BYTES_MAX < self.bytes.capacity() {
+            self.bytes = self.rest().to_vec();
+            self.taken = 0;
+        }
+    }
+}
+
+fn unmask(payload: &mut [u8], mask: [u8; 4]) {
+    let [a, b, c, d] = mask;
+    let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
+    let (chunks, rest) = payload.as_chunks_mut();
+    for chunk in chunks {
+        *chunk = (u64::from_ne_bytes(*chunk) ^ wide).to_ne_bytes();
+    }
+    for (byte, mask) in rest.iter_mut().zip(mask.iter().cycle()) {
+        *byte ^= mask;
+    }
+}
+
+/// What a frame is.
+#[derive(Clone, Copy)]
+enum Opcode {
+    Continuation,
+    Data(Kind),
+    Close,
+    Ping,
+    Pong,
+}
+
+/// The header of a frame: RFC 6455, section 5.2.
+struct Header {
+    fin: bool,
+    opcode: Opcode,
+    mask: [u8; 4],
+    // Its own length.
+    bytes: usize,
+    payload_bytes: usize,
+}
+
+impl Header {
+    /// Reads a header, if it is there as a whole, and judges what can be judged of it alone.
+    fn parse(bytes: &[u8]) -> Result<Option<Self>, ReadError> {
+        let Some(([first, second], rest)) = bytes.split_first_chunk() else { return Ok(None) };
+        if first & 0x70 != 0 {
+            return Err(ReadError::Protocol("reserved bits are set"));
+        }
+        let (fin, is_masked) = (first & 0x80 != 0, second & 0x80 != 0);
+        let opcode = match first & 0x0f {
+            0x0 => Opcode::Continuation,
+            0x1 => Opcode::Data(Kind::Text),
+            0x2 => Opcode::Data(Kind::Binary),
+            0x8 => Opcode::Close,
+            0x9 => Opcode::Ping,
+            0xa => Opcode::Pong,
+            _ => return Err(ReadError::Protocol("unknown opcode")),
+        };
+        if !is_masked {
+            return Err(ReadError::Protocol("frame is not masked"));
+        }
+        let (length, rest) = match second & 0x7f {
+            126 => match rest.split_first_chunk() {
+                Some((length, rest)) => (u16::from_be_bytes(*length).into(), rest),
+                None => return Ok(None),
+            },
+            127 => match rest.split_first_chunk() {
+                Some((length, rest)) => (u64::from_be_bytes(*length), rest),
+                None => return Ok(None),
+            },
+            length => (length.into(), rest),
+        };
+        let Some((mask, rest)) = rest.split_first_chunk() else { return Ok(None) };
+        let payload_bytes = usize::try_from(length).unwrap_or(usize::MAX);
+        let is_control = matches!(opcode, Opcode::Close | Opcode::Ping | Opcode::Pong);
+        if is_control && !fin {
+            return Err(ReadError::Protocol("control frame in fragments"));
+        }
+        if is_control && CONTROL_BYTES_MAX < payload_bytes {
+            return Err(ReadError::Protocol("control frame too long"));
+        }
+        if MESSAGE_BYTES_MAX < payload_bytes {
+            return Err(ReadError::TooLarge);
+        }
+        let bytes = bytes.len() - rest.len();
+        Ok(Some(Self { fin, opcode, mask: *mask, bytes, payload_bytes }))
+    }
+
+    /// Whether what it announces is kept longer than until the next frame.
+    fn is_fragment(&self) -> bool {
+        !self.fin || matches!(self.opcode, Opcode::Continuation)
     }
 }
 
@@ -196,6 +418,9 @@ pub(crate) enum ReadError {
     /// A text message, or the reason in a close frame, is not UTF-8.
     #[error("text is not UTF-8")]
     NotUtf8,
+    /// A message was not complete within [`MESSAGE_MAX_MS`].
+    #[error("message took too long")]
+    Late,
     /// A message has more than [`MESSAGE_BYTES_MAX`] bytes or [`FRAGMENTS_MAX`] fragments.
     #[error("message too large")]
     TooLarge,
@@ -208,43 +433,9 @@ impl ReadError {
             Self::Gone(_) => None,
             Self::Protocol(_) => Some(CloseCode::Protocol.into()),
             Self::NotUtf8 => Some(CloseCode::Invalid.into()),
+            Self::Late => Some(CloseCode::Policy.into()),
             Self::TooLarge => Some(CloseCode::Size.into()),
         }
-    }
-}
-
-impl From<WebSocketError> for ReadError {
-    fn from(error: WebSocketError) -> Self {
-        match error {
-            WebSocketError::IoError(source) => Self::Gone(source),
-            WebSocketError::UnexpectedEOF => Self::Gone(io::ErrorKind::UnexpectedEof.into()),
-            WebSocketError::InvalidUTF8 => Self::NotUtf8,
-            WebSocketError::FrameTooLarge => Self::TooLarge,
-            WebSocketError::ReservedBitsNotZero => Self::Protocol("reserved bits are set"),
-            WebSocketError::InvalidValue => Self::Protocol("unknown opcode"),
-            WebSocketError::ControlFrameFragmented => Self::Protocol("control frame in fragments"),
-            WebSocketError::PingFrameTooLarge => Self::Protocol("control frame too long"),
-            // The rest comes from handshakes and from automatic answers.
-            _ => Self::Protocol("malformed frame"),
-        }
-    }
-}
-
-/// Tells if the client masked the frame, as it must (RFC 6455, section 5.1).
-///
-/// A frame keeps its mask to itself, but shows it in the header it would be written with.
-fn is_masked(frame: &mut Frame<'_>) -> bool {
-    let mut header = [0; HEADER_BYTES_MAX];
-    frame.fmt_head(&mut header);
-    header[1] & 0x80 != 0
-}
-
-/// Frees a payload from the borrow of the socket it was read from, without a copy: what is read is
-/// always `Bytes`.
-fn detach(payload: Payload<'_>) -> Payload<'static> {
-    match payload {
-        Payload::Bytes(bytes) => Payload::Bytes(bytes),
-        other => Payload::Owned(other.into()),
     }
 }
 
@@ -262,48 +453,6 @@ fn close_code(payload: &[u8]) -> Result<Option<u16>, ReadError> {
     }
     str::from_utf8(reason).map_err(|_| ReadError::NotUtf8)?;
     Ok(Some(code))
-}
-
-/// A stream that yields little at a time, so that the read buffer stays small.
-///
-/// `fastwebsockets` reads as much as its buffer has room for, and then reserves room for a payload
-/// that may be in there already: a read that fills the buffer makes it double, and it never
-/// shrinks. A burst of small frames, as clients send when they reconnect, left 32 to 256 KiB behind
-/// on a socket; read in this way it leaves the 8 KiB there were. Larger frames still make it grow,
-/// to 66 KiB for the largest.
-struct SmallReads<S> {
-    /// What was read before the websocket was one.
-    ahead: Vec<u8>,
-    /// How much of `ahead` was yielded.
-    ahead_taken: usize,
-    stream: Take<S>,
-}
-
-impl<S: AsyncRead> SmallReads<S> {
-    fn new(ahead: Vec<u8>, stream: S) -> Self {
-        Self { ahead, ahead_taken: 0, stream: stream.take(0) }
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for SmallReads<S> {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let ahead = &this.ahead[this.ahead_taken..];
-        if ahead.is_empty() {
-            this.ahead = Vec::new();
-            this.ahead_taken = 0;
-            this.stream.set_limit(READ_BYTES_MAX as u64);
-            return Pin::new(&mut this.stream).poll_read(cx, buf);
-        }
-        let count = ahead.len().min(buf.remaining()).min(READ_BYTES_MAX);
-        buf.put_slice(&ahead[..count]);
-        this.ahead_taken += count;
-        Poll::Ready(Ok(()))
-    }
 }
 
 #[cfg(test)]

@@ -59,13 +59,15 @@
 //!   and acted on by `channel.rs`; `socket.rs` is its life. `longpoll.rs` does the same for clients without a websocket.
 //!   `wire.rs` reads the events that clients send.
 //! * `script.rs` is our own client, which runs in pages; `export.rs` makes files of what the API answers.
-//! * `attempts.rs` holds up whoever guesses keys and passwords.
+//! * `attempts.rs` holds up whoever guesses keys and passwords; `guard.rs` refuses what pages of other sites do in
+//!   somebody's name.
 //! * [`serve()`] accepts connections and stops without losing any.
 //! * `Config` is every setting of the binary.
 
 #![warn(clippy::unwrap_used)]
 
 mod access;
+mod answer;
 mod api;
 mod attempts;
 mod auth;
@@ -81,27 +83,36 @@ pub mod export;
 mod frames;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
+mod guard;
+mod hosts;
 mod kept;
 mod lean;
 mod longpoll;
+mod memory;
 mod mount;
+mod networks;
 mod outbox;
 mod page;
 mod parameters;
 mod patience;
 mod phoenix;
+mod places;
+mod queue;
 mod rate;
+mod reads;
 mod response;
 mod route;
 mod script;
 mod serve;
 mod service;
 mod settings;
+mod share;
 mod socket;
 mod traffic;
 mod wire;
 
 pub use access::{Access, Decision, Wanted};
+pub use api::erase::EraseSelection;
 pub use attempts::Peer;
 pub use auth::Credentials;
 pub use body::BODY_BYTES_MAX;
@@ -110,7 +121,9 @@ pub use config::{
     Command, Config, ConfigError, Database, KeysCommand, KeysFormat, LogFormat, SessionsImport,
 };
 pub use cors::Cors;
+pub use hosts::Hosts;
 pub use mount::Prefix;
+pub use networks::{InvalidNetwork, Networks};
 pub use page::EXAMPLE_KEY;
 pub use response::{Body, Cut};
 pub use route::Routes;

@@ -27,6 +27,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use hyper::{Response, StatusCode};
 use metrics_core::Metrics;
+use metrics_core::budget::Budget;
 use rand::RngExt as _;
 use serde::Serialize;
 use tokio::sync::oneshot;
@@ -35,11 +36,14 @@ use tokio_util::task::TaskTracker;
 
 use self::mailbox::Polled;
 use self::session::{Post, Session};
+use crate::attempts::Peer;
 use crate::body::Bodies;
 use crate::channel::Visitor;
 use crate::error::Error;
+use crate::memory::LONGPOLL_BYTES;
 use crate::phoenix::Version;
 use crate::response::{self, Body};
+use crate::share::{Shares, default_share};
 
 /// How many sessions there may be at once: as many viewers without websockets as 200,000 viewers have among them if it is
 /// one in twenty. Each has a task of some kilobytes without a connection that would bound their number.
@@ -55,17 +59,29 @@ pub(crate) struct LongPolls {
 
 struct Inner {
     metrics: Metrics,
+    memory: Budget,
     sessions: Mutex<HashMap<Token, Arc<Session>>>,
     // Apart from those of other requests: bodies here wait for the budget of their session.
     bodies: Bodies,
+    // How many sessions each address has: a session goes on between its polls, when it is no connection.
+    shares: Arc<Shares>,
     tasks: TaskTracker,
     stopping: CancellationToken,
 }
 
 impl LongPolls {
-    pub(crate) fn new(metrics: Metrics, stopping: CancellationToken) -> Self {
-        let (sessions, bodies, tasks) = (Mutex::default(), Bodies::new(), TaskTracker::new());
-        Self { inner: Arc::new(Inner { metrics, sessions, bodies, tasks, stopping }) }
+    /// One address may have `share` sessions, and a quarter of all unless it is said.
+    pub(crate) fn new(
+        metrics: Metrics,
+        memory: Budget,
+        share: Option<usize>,
+        stopping: CancellationToken,
+    ) -> Self {
+        let bodies = Bodies::new(&memory);
+        let shares = Shares::new(share.unwrap_or_else(|| default_share(SESSIONS_MAX)));
+        let (sessions, tasks) = (Mutex::default(), TaskTracker::new());
+        let inner = Inner { metrics, memory, sessions, bodies, shares, tasks, stopping };
+        Self { inner: Arc::new(inner) }
     }
 
     /// How many sessions are open.
@@ -79,16 +95,31 @@ impl LongPolls {
         self.inner.tasks.wait().await;
     }
 
-    /// Opens a session.
-    pub(crate) fn open(&self, version: Version, visitor: Visitor) -> Response<Body> {
-        let Inner { metrics, stopping, tasks, .. } = &*self.inner;
+    /// Opens a session for a client at an address, if that is known.
+    pub(crate) fn open(
+        &self,
+        version: Version,
+        visitor: Visitor,
+        peer: Option<Peer>,
+    ) -> Response<Body> {
+        let Inner { metrics, memory, shares, stopping, tasks, .. } = &*self.inner;
         let token = Token::generate();
-        let (session, posts) = Session::new(metrics);
+        let no_room = || status(500, Some("the server has no room for another session; try again"));
+        let Some(held) = memory.try_reserve(LONGPOLL_BYTES + visitor.bytes()) else {
+            return no_room();
+        };
+        let share = match peer.filter(|peer| !peer.is_loopback()).map(|peer| shares.take(peer)) {
+            Some(None) => return no_room(),
+            Some(share) => share,
+            None => None,
+        };
+        let (session, posts) = Session::new(metrics, held);
         let is_stopping = stopping.is_cancelled();
         let Some(entry) = self.register(token, &session).filter(|_| !is_stopping) else {
-            return status(500, Some("the server has no room for another session; try again"));
+            return no_room();
         };
         tasks.spawn(async move {
+            let _share = share;
             let Inner { metrics, stopping, .. } = &*entry.sessions;
             session.run(posts, metrics, version, Arc::new(visitor), stopping).await;
         });
@@ -226,21 +257,25 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
+    use crate::connection::UNJOINED_MAX;
 
     /// How large the task of a session may be, in bytes. There may be as many as [`SESSIONS_MAX`].
     const TASK_BYTES_MAX: usize = 2_048;
 
     async fn long_polls(directory: &TempDir) -> LongPolls {
         let store = SqliteStore::open(directory.path().join("metrics.db")).await.unwrap();
-        LongPolls::new(Metrics::new(store), CancellationToken::new())
+        LongPolls::new(Metrics::new(store), Budget::new(1 << 30), None, CancellationToken::new())
     }
 
     /// The status of a new session, or of the refusal of one.
     async fn open(longpolls: &LongPolls) -> serde_json::Value {
-        let response = longpolls.open(Version::V2, Visitor::default());
+        open_from(longpolls, None).await["status"].clone()
+    }
+
+    async fn open_from(longpolls: &LongPolls, peer: Option<Peer>) -> serde_json::Value {
+        let response = longpolls.open(Version::V2, Visitor::default(), peer);
         let body = response.into_body().collect().await.unwrap().to_bytes();
-        let answer: serde_json::Value = serde_json::from_slice(&body).unwrap();
-        answer["status"].clone()
+        serde_json::from_slice(&body).unwrap()
     }
 
     #[tokio::test(start_paused = true)]
@@ -254,6 +289,56 @@ mod tests {
         // None of them was polled.
         tokio::time::sleep(Duration::from_secs(11)).await;
         assert_eq!((open(&longpolls).await, longpolls.len()), (410.into(), 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_address_leaves_sessions_to_others() {
+        let directory = tempfile::tempdir().unwrap();
+        let longpolls = long_polls(&directory).await;
+        let peer = |address: [u8; 4]| Some(Peer(address.into()));
+        let (one, other, here) = (peer([192, 0, 2, 1]), peer([192, 0, 2, 2]), peer([127, 0, 0, 1]));
+        for _ in 0..default_share(SESSIONS_MAX) {
+            assert_eq!(open_from(&longpolls, one).await["status"], 410);
+        }
+        assert_eq!(open_from(&longpolls, one).await["status"], 500);
+        for peer in [other, here, None] {
+            assert_eq!(open_from(&longpolls, peer).await["status"], 410);
+        }
+        tokio::time::sleep(Duration::from_secs(11)).await;
+        assert_eq!(open_from(&longpolls, one).await["status"], 410);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_that_joins_nothing_ends_however_often_it_polls() {
+        let directory = tempfile::tempdir().unwrap();
+        let longpolls = long_polls(&directory).await;
+        let token = open_from(&longpolls, None).await["token"].as_str().unwrap().to_owned();
+        let token = Token::in_query(&format!("token={token}")).unwrap();
+        let began = tokio::time::Instant::now();
+        while longpolls.find(token).is_some() {
+            let response = longpolls.poll(token).await;
+            drop(response.into_body().collect().await.unwrap());
+            let heartbeat = r#"[null,"1","phoenix","heartbeat",{}]"#.to_owned();
+            let post = longpolls.post(Some(token), false, http_body_util::Full::from(heartbeat));
+            drop(post.await);
+            assert!(began.elapsed() < Duration::from_secs(60), "it goes on");
+        }
+        assert!(UNJOINED_MAX <= began.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn sessions_take_memory_until_they_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(directory.path().join("metrics.db")).await.unwrap();
+        let memory = Budget::new(10 * LONGPOLL_BYTES);
+        let longpolls =
+            LongPolls::new(Metrics::new(store), memory.clone(), None, CancellationToken::new());
+        for _ in 0..10 {
+            assert_eq!(open(&longpolls).await, 410);
+        }
+        assert_eq!(open(&longpolls).await, 500);
+        tokio::time::sleep(Duration::from_secs(11)).await;
+        assert_eq!((memory.used(), open(&longpolls).await), (0, 410.into()));
     }
 
     #[tokio::test]
@@ -270,7 +355,7 @@ mod tests {
     async fn the_task_of_a_session_is_small() {
         let directory = tempfile::tempdir().unwrap();
         let LongPolls { inner } = long_polls(&directory).await;
-        let (session, posts) = Session::new(&inner.metrics);
+        let (session, posts) = Session::new(&inner.metrics, inner.memory.charge(0));
         let visitor = Arc::default();
         let task = session.run(posts, &inner.metrics, Version::V2, visitor, &inner.stopping);
         assert!(size_of_val(&task) <= TASK_BYTES_MAX, "{} bytes", size_of_val(&task));

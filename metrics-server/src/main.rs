@@ -4,24 +4,28 @@ mod commands;
 mod files;
 
 use std::error::Error;
-use std::io::IsTerminal as _;
+use std::io::{self, IsTerminal as _};
 use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use self::commands::{
-    ask_health, check_blocks, check_there, copy_all, import_mave, import_sessions, open_file,
-    see_to_keys, write_export,
+    ask_health, check_blocks, check_there, copy_all, erase_sessions, forget_sessions, import_mave,
+    import_sessions, open_file, see_to_keys, write_export,
 };
+use metrics_core::budget::Budget;
 use metrics_core::recorder::{Spool, TakenUp};
 use metrics_core::store::{
-    Error as StoreError, SqliteStore, Store, TimescaleOptions, TimescaleStore,
+    Error as StoreError, SqliteOptions, SqliteStore, Store, TimescaleOptions, TimescaleStore,
 };
 use metrics_core::{ApiKey, Metrics};
 use metrics_server::{
-    Command, Config, Database, EXAMPLE_KEY, KeysCommand, LogFormat, Service, listen, serve,
+    Command, Config, ConfigError, Database, EXAMPLE_KEY, KeysCommand, LogFormat, Service, listen,
+    serve,
 };
+use tokio::runtime::{self, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
@@ -32,16 +36,30 @@ const WAIT: Duration = Duration::from_secs(1);
 /// What is said of a command that the library reads and this program does not know how to do.
 const UNKNOWN_COMMAND: &str = "this program cannot do that: use the one of the same version";
 
-#[tokio::main]
-async fn main() -> ExitCode {
+/// Page caches of SQLite take at most this part of the memory budget, beside it.
+const CACHES_PART: usize = 8;
+
+/// For each of so many bytes of the memory budget there may be a thread that blocks: its stack takes an eighth of that.
+const BYTES_PER_THREAD: usize = 16 << 20;
+
+/// How many threads may block at least and at most: the store writes and reads with 7, and reports fold with as many as
+/// there are processors less one.
+const THREADS: (usize, usize) = (16, 512);
+
+fn main() -> ExitCode {
     let config = match Config::load() {
         Ok(config) => config,
         Err(refused) => return refused.exit(),
     };
     log(&config);
-    match run(config).await {
+    let started = start_runtime(config.memory)
+        .map_err(|err| -> Box<dyn Error> { format!("cannot start threads: {err}").into() });
+    match started.and_then(|runtime| runtime.block_on(run(config))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(err) => {
+            if let Some(refused) = err.downcast_ref::<ConfigError>() {
+                return refused.exit();
+            }
             #[expect(clippy::print_stderr, reason = "the operator is told why there is no server")]
             {
                 eprintln!("metrics-server: {}", chain(&*err));
@@ -49,6 +67,16 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Starts a runtime whose threads fit beside the memory budget.
+fn start_runtime(memory: usize) -> io::Result<Runtime> {
+    let (least, most) = THREADS;
+    let threads = (memory / BYTES_PER_THREAD).clamp(least, most);
+    let processors = thread::available_parallelism().map_or(1, usize::from);
+    let mut runtime = runtime::Builder::new_multi_thread();
+    runtime.worker_threads(processors.min(threads)).max_blocking_threads(threads);
+    runtime.enable_all().build()
 }
 
 async fn run(config: Config) -> Result<(), Box<dyn Error>> {
@@ -81,21 +109,17 @@ async fn run(config: Config) -> Result<(), Box<dyn Error>> {
             taken_up = take_up(spool, &store) => taken_up?,
         }
     }
-    let metrics = Metrics::builder(store).bots(config.bots).videos_max(config.videos_max);
+    tracing::info!("memory budget: {} MiB (METRICS_MEMORY)", config.memory >> 20);
+    let metrics = Metrics::builder(store).bots(config.bots).limits(config.limits.clone());
+    let metrics = metrics.page_detail(config.page_detail).memory(Budget::new(config.memory));
     let metrics = match config.retention {
         Some(span) => metrics.retention(span).start(),
         None => metrics.start(),
     };
-    if config.settings.access.is_none() {
-        add_example_key(&metrics).await?;
-    }
+    check_keys(&metrics, &config).await?;
     let connections_max = files::make_room(config.connections_max, config.database_connections)
-        .map_err(|err| format!("cannot open more files: {err}"))?;
-    if connections_max < config.connections_max {
-        tracing::info!(
-            "room for {connections_max} connections: the system lets this process open no more files"
-        );
-    }
+        .map_err(|err| format!("cannot open enough files: {err}"))?;
+    tell_room(connections_max, config.connections_max);
     let listener = listen(config.listen)
         .map_err(|err| format!("cannot listen on {}: {err}", config.listen))?;
     tracing::info!(address = %listener.local_addr()?, "listening");
@@ -108,6 +132,16 @@ async fn run(config: Config) -> Result<(), Box<dyn Error>> {
     .await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Says that there is room for fewer connections than there may be.
+fn tell_room(room: usize, most: usize) {
+    let why = "the system lets this process open no more files";
+    if room < most.min(files::USEFUL) {
+        tracing::warn!("room for {room} connections: {why}; {}", files::REMEDY);
+    } else if room < most {
+        tracing::info!("room for {room} connections: {why}");
+    }
 }
 
 fn log(config: &Config) {
@@ -148,10 +182,10 @@ async fn prepare(config: &Config) -> Result<Option<Arc<dyn Store>>, Box<dyn Erro
         Command::ImportSessions(import) => {
             let file = open_file(import)?;
             if import.dry_run {
-                import_sessions(None, import, file).await?;
+                import_sessions(None, import, file, config.page_detail).await?;
             } else {
                 let store = open(config, &config.database).await?;
-                import_sessions(Some(&*store), import, file).await?;
+                import_sessions(Some(&*store), import, file, config.page_detail).await?;
             }
         }
         Command::CheckBlocks { mend } => {
@@ -163,10 +197,19 @@ async fn prepare(config: &Config) -> Result<Option<Arc<dyn Store>>, Box<dyn Erro
                 .await?;
         }
         Command::Keys(what) => {
-            if !matches!(what, KeysCommand::Create(_)) {
+            if !matches!(what, KeysCommand::Create(..)) {
                 check_there(&config.database)?;
             }
             see_to_keys(&*open(config, &config.database).await?, what).await?;
+        }
+        Command::Erase { selected, dry_run } => {
+            check_there(&config.database)?;
+            erase_sessions(&*open(config, &config.database).await?, selected, *dry_run).await?;
+        }
+        Command::Forget { dry_run } => {
+            check_there(&config.database)?;
+            let store = open(config, &config.database).await?;
+            forget_sessions(&*store, config.retention, *dry_run).await?;
         }
         Command::Serve => {
             let store = open(config, &config.database).await?;
@@ -192,7 +235,12 @@ async fn open(config: &Config, database: &Database) -> Result<Arc<dyn Store>, Bo
 
 async fn try_open(config: &Config, database: &Database) -> Result<Arc<dyn Store>, StoreError> {
     Ok(match database {
-        Database::Sqlite(path) => Arc::new(SqliteStore::open_with(path, config.migrations).await?),
+        Database::Sqlite(path) => {
+            let options = SqliteOptions::default()
+                .with_migrations(config.migrations)
+                .with_caches(config.memory / CACHES_PART);
+            Arc::new(SqliteStore::open_with(path, options).await?)
+        }
         Database::Postgres(url) => {
             let options = TimescaleOptions::default()
                 .with_connections(config.database_connections)
@@ -215,11 +263,39 @@ async fn take_up(spool: &Spool, store: &Arc<dyn Store>) -> Result<(), Box<dyn Er
     Ok(())
 }
 
-/// Lets a newcomer try a database that has no key yet.
-async fn add_example_key(metrics: &Metrics) -> Result<(), Box<dyn Error>> {
-    if metrics.keys().await?.is_empty() {
+/// Makes sure that viewers can be recorded, and says how where they cannot.
+///
+/// # Errors
+///
+/// The keys cannot be read, or batches without a key would be recorded under one that the database does not know.
+async fn check_keys(metrics: &Metrics, config: &Config) -> Result<(), Box<dyn Error>> {
+    let keys = metrics.keys().await?;
+    // A newcomer may try a database that has no key yet.
+    let adds_example = keys.is_empty() && config.settings.access.is_none();
+    if let Some(key) = &config.settings.default_key {
+        match keys.iter().find(|record| record.key == *key) {
+            Some(record) if record.disabled_at.is_none() => {}
+            // It may have been revoked while the server ran, which must start again all the same: other keys are valid.
+            Some(_) => tracing::error!(
+                "METRICS_DEFAULT_KEY is a revoked key, so batches that name no key are refused: restore it with \
+                 `metrics-server keys restore`, name another, or unset it"
+            ),
+            None if adds_example && key.as_str() == EXAMPLE_KEY => {}
+            None => {
+                let text = "METRICS_DEFAULT_KEY is no key of this database: create it with `metrics-server keys \
+                            create KEY`, name another, or unset it";
+                return Err(ConfigError::Refused(text.to_owned()).into());
+            }
+        }
+    }
+    if adds_example {
         metrics.import_key(&ApiKey::new(EXAMPLE_KEY)?).await?;
         tracing::info!("the database is empty: added the example key {EXAMPLE_KEY}");
+    } else if keys.is_empty() {
+        tracing::warn!(
+            "there is no API key yet, so nothing can be recorded: create one with `metrics-server keys create`, or \
+             by POST /api/v1/keys with user and password"
+        );
     }
     Ok(())
 }

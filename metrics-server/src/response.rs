@@ -2,7 +2,9 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -13,6 +15,10 @@ use hyper::header::{
 };
 use hyper::{Response, StatusCode};
 use serde::Serialize;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::share::Share;
 
 /// The body of a response: there as a whole, or made piece by piece while it is sent.
 ///
@@ -20,12 +26,46 @@ use serde::Serialize;
 #[derive(Default)]
 pub struct Body {
     content: Content,
+    // The place of the address that a proxy forwards.
+    _share: Option<Arc<Share>>,
 }
 
 enum Content {
     Whole(Full<Bytes>),
-    // None: it is over, or was cut short.
-    Pieces(Option<Step>),
+    Pieces(Pieces),
+}
+
+/// Pieces that are made until they are over, or until it is late: a client that reads a byte now and then must not hold
+/// for ever what they are made of.
+struct Pieces {
+    shared: Arc<Mutex<Shared>>,
+    _timer: AbortOnDropHandle<()>,
+}
+
+/// What a body shares with its timer.
+struct Shared {
+    rest: Rest,
+    // When it is late, unless the next piece is taken sooner.
+    late_at: Instant,
+    patience: Patience,
+    ends_at: Instant,
+    // Who waits for a piece that is being made.
+    waiting: Option<Waker>,
+}
+
+enum Rest {
+    Next(Step),
+    Late,
+    Over,
+}
+
+/// How long a client may take to read an answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// To take the next piece, once it took the one before.
+    pub(crate) piece: Duration,
+    /// To take all of them.
+    pub(crate) all: Duration,
 }
 
 impl Default for Content {
@@ -58,14 +98,81 @@ impl Cut {
 }
 
 impl Body {
-    pub(crate) fn pieces(step: Step) -> Self {
-        Self { content: Content::Pieces(Some(step)) }
+    /// Keeps a place until it is sent.
+    pub(crate) fn holding(self, share: Arc<Share>) -> Self {
+        Self { _share: Some(share), ..self }
+    }
+
+    /// Makes pieces while they are taken, as long as `patience` lasts. What they are made of is dropped then.
+    pub(crate) fn pieces(step: Step, patience: Patience) -> Self {
+        let now = Instant::now();
+        let (late_at, ends_at) = (now + patience.piece.min(patience.all), now + patience.all);
+        let shared = Shared { rest: Rest::Next(step), late_at, patience, ends_at, waiting: None };
+        let shared = Arc::new(Mutex::new(shared));
+        // The timer of a body that is gone may be aborted later than that.
+        let (late, mut late_at) = (Arc::downgrade(&shared), Some(late_at));
+        let timer = tokio::spawn(async move {
+            while let Some(at) = late_at {
+                sleep_until(at).await;
+                late_at = late.upgrade().and_then(|shared| lock(&shared).give_up());
+            }
+        });
+        let pieces = Pieces { shared, _timer: AbortOnDropHandle::new(timer) };
+        Self { content: Content::Pieces(pieces), _share: None }
+    }
+}
+
+fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    /// Drops what pieces are made of if it is late, or returns when to look again.
+    fn give_up(&mut self) -> Option<Instant> {
+        let now = Instant::now();
+        if now < self.late_at {
+            // It comes nearer when a piece is taken that is being made now.
+            return Some(self.late_at.min(now + self.patience.piece));
+        }
+        self.rest = Rest::Late;
+        // What was being made would have woken it.
+        if let Some(waiting) = self.waiting.take() {
+            waiting.wake();
+        }
+        None
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cut>>> {
+        let made = match &mut self.rest {
+            Rest::Next(Step(making)) => match making.as_mut().poll(cx) {
+                Poll::Ready(made) => made,
+                Poll::Pending => {
+                    // The client waits for the server now.
+                    self.late_at = self.ends_at;
+                    self.waiting = Some(cx.waker().clone());
+                    return Poll::Pending;
+                }
+            },
+            Rest::Late => Err(Cut::silently()),
+            Rest::Over => Ok(None),
+        };
+        self.rest = Rest::Over;
+        self.waiting = None;
+        Poll::Ready(match made {
+            Ok(None) => None,
+            Ok(Some((piece, next))) => {
+                self.rest = Rest::Next(next);
+                self.late_at = self.ends_at.min(Instant::now() + self.patience.piece);
+                Some(Ok(piece))
+            }
+            Err(cut) => Some(Err(cut)),
+        })
     }
 }
 
 impl From<Bytes> for Body {
     fn from(whole: Bytes) -> Self {
-        Self { content: Content::Whole(whole.into()) }
+        Self { content: Content::Whole(whole.into()), _share: None }
     }
 }
 
@@ -89,29 +196,19 @@ impl hyper::body::Body for Body {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        let step = match &mut self.get_mut().content {
+        let pieces = match &mut self.get_mut().content {
             Content::Whole(whole) => {
                 return Pin::new(whole).poll_frame(cx).map_err(|never| match never {});
             }
-            Content::Pieces(step) => step,
+            Content::Pieces(pieces) => pieces,
         };
-        let Some(Step(making)) = step else { return Poll::Ready(None) };
-        let made = ready!(making.as_mut().poll(cx));
-        *step = None;
-        Poll::Ready(match made {
-            Ok(None) => None,
-            Ok(Some((piece, next))) => {
-                *step = Some(next);
-                Some(Ok(Frame::data(piece)))
-            }
-            Err(cut) => Some(Err(cut)),
-        })
+        lock(&pieces.shared).poll(cx).map_ok(Frame::data)
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.content {
             Content::Whole(whole) => whole.is_end_stream(),
-            Content::Pieces(step) => step.is_none(),
+            Content::Pieces(pieces) => matches!(lock(&pieces.shared).rest, Rest::Over),
         }
     }
 
@@ -146,6 +243,11 @@ pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Response<Body>
         // Maps with keys that are no texts have no JSON; none of ours is one.
         Err(_) => empty(StatusCode::INTERNAL_SERVER_ERROR),
     }
+}
+
+/// A response with JSON that is written a piece at a time.
+pub(crate) fn json_body(body: Body) -> Response<Body> {
+    response(StatusCode::OK, "application/json", body)
 }
 
 /// A response with a text of this kind.

@@ -25,6 +25,7 @@ pub(crate) enum Route<'a> {
     Events,
     Keys,
     Key(&'a str),
+    Erase,
     Report(Report),
     /// The values of a dimension, by its name.
     Dimension(&'a str),
@@ -74,6 +75,7 @@ impl<'a> Route<'a> {
                 Self::Export(Table::ALL.into_iter().find(|it| it.name() == table)?)
             }
             ["api", "v1", "keys"] => Self::Keys,
+            ["api", "v1", "erase"] => Self::Erase,
             _ => return None,
         })
     }
@@ -88,13 +90,14 @@ impl<'a> Route<'a> {
             | Self::Script(_)
             | Self::OpenApi => "GET, HEAD",
             Self::Socket => "GET",
+            Self::Erase => "POST",
             Self::Events => "POST, OPTIONS",
             Self::LongPoll
             | Self::Report(_)
             | Self::Dimension(_)
             | Self::Export(_)
             | Self::Keys => "GET, POST, OPTIONS",
-            Self::Key(_) => "DELETE, OPTIONS",
+            Self::Key(_) => "DELETE, PATCH, OPTIONS",
         }
     }
 
@@ -107,6 +110,7 @@ impl<'a> Route<'a> {
             Self::Socket | Self::LongPoll => Routes::SOCKET,
             Self::Events => Routes::BATCHES,
             Self::Keys | Self::Key(_) => Routes::KEYS,
+            Self::Erase => Routes::ERASE,
             Self::Report(_) | Self::Dimension(_) | Self::Export(_) | Self::OpenApi => {
                 Routes::REPORTS
             }
@@ -128,7 +132,9 @@ impl<'a> Route<'a> {
             Self::Figures => Some(Wanted::Figures),
             Self::Keys if method == Method::POST => Some(Wanted::CreateKey),
             Self::Keys => Some(Wanted::ListKeys),
+            Self::Key(_) if method == Method::PATCH => Some(Wanted::ChangeKey),
             Self::Key(_) => Some(Wanted::RevokeKey),
+            Self::Erase => Some(Wanted::Erase),
             Self::Report(_) | Self::Dimension(_) | Self::Export(_) => Some(Wanted::Report),
         }
     }
@@ -166,6 +172,8 @@ impl Routes {
     pub const FIGURES: Self = Self(1 << 6);
     /// The script that measures the media of a page: `/metrics.js` and its like.
     pub const SCRIPT: Self = Self(1 << 7);
+    /// Erasing sessions: `/api/v1/erase`.
+    pub const ERASE: Self = Self(1 << 12);
     /// All of them, and those that are yet to come.
     pub const ALL: Self = Self(u16::MAX);
 
@@ -208,6 +216,7 @@ impl fmt::Debug for Routes {
             (Self::HEALTH, "health"),
             (Self::FIGURES, "figures"),
             (Self::SCRIPT, "script"),
+            (Self::ERASE, "erase"),
         ];
         let names = named.into_iter().filter(|(routes, _)| self.contains(*routes));
         f.debug_set().entries(names.map(|(_, name)| name)).finish()
@@ -244,6 +253,7 @@ mod tests {
             ("/v1/events", "batches"),
             ("/api/v1/keys", "keys"),
             ("/api/v1/keys/a", "keys"),
+            ("/api/v1/erase", "erase"),
             ("/api/v1/plays", "reports"),
         ];
         for (path, name) in paths {

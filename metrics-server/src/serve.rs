@@ -1,30 +1,38 @@
 //! Accepts connections, within limits, and stops without losing any.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::header::HOST;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::{Response, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::attempts::Peer;
+use crate::error::Error;
 use crate::patience::Patient;
+use crate::places::{self, Admission, Place, Places, SPARE_HEADER_MAX, SPARE_MAX};
+use crate::reads::Reads;
+use crate::response::Body;
 use crate::service::Service;
-use crate::traffic::Connected;
 
 /// How long a client may take to send the header of a request.
 const HEADER_MAX: Duration = Duration::from_secs(10);
 
 /// The largest header of a request. A socket's address holds the address of its page.
 const HEADER_BYTES_MAX: usize = 64 * 1024;
+
+/// The largest header of a request about the health of a server that is full.
+const SPARE_HEADER_BYTES_MAX: usize = 8 * 1024;
 
 /// How long connections may take to end when the server stops, and then the store to take what is left.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
@@ -57,6 +65,10 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Serves until `stop` resolves, then lets everything that is under way finish.
 ///
+/// At most `connections_max` connections are open at once, and of one address as many as
+/// [`Settings::connections_per_address`](crate::Settings::connections_per_address) says. Those beyond are answered with 503 and
+/// closed, but for the health of the server, which some places are kept for.
+///
 /// The order loses nothing: no more connections, requests finish, websockets end and close what they have open, and
 /// the recorder writes what is left.
 ///
@@ -69,16 +81,21 @@ pub async fn serve(
 ) {
     let stopping = CancellationToken::new();
     let connections = TaskTracker::new();
-    let room = Arc::new(Semaphore::new(connections_max));
+    let places = Places::new(
+        connections_max,
+        service.shares_of_peers(connections_max),
+        service.traffic().clone(),
+        service.memory().connections.clone(),
+    );
     let mut stop = pin!(stop);
     let mut told: Option<Instant> = None;
     loop {
         let accepted = tokio::select! {
-            accepted = accept(&listener, &room) => accepted,
+            accepted = listener.accept() => accepted,
             () = &mut stop => break,
         };
-        let (stream, peer, permit) = match accepted {
-            Ok(accepted) => accepted,
+        let (stream, peer) = match accepted {
+            Ok((stream, address)) => (stream, Peer(address.ip())),
             Err(err) if is_of_the_client(&err) => continue,
             Err(err) => {
                 if told.is_none_or(|at| ACCEPT_TOLD_EVERY <= at.elapsed()) {
@@ -93,10 +110,15 @@ pub async fn serve(
             }
         };
         let (service, stopping) = (service.clone(), stopping.clone());
-        let place = Arc::new((permit, service.traffic().connect()));
-        connections.spawn(async move {
-            connect(stream, peer, service, place, stopping).await;
-        });
+        match places.admit(peer) {
+            Admission::Served(place) => {
+                connections.spawn(connect(stream, peer, service, Arc::new(place), stopping));
+            }
+            Admission::Spare(place) => {
+                connections.spawn(turn_away(stream, service, place, stopping));
+            }
+            Admission::Closed => {}
+        }
     }
     drop(listener);
     stopping.cancel();
@@ -110,19 +132,6 @@ pub async fn serve(
         tracing::warn!("abandoned connections that did not end in {drain_max:?}");
     }
     service.stop(limit()).await;
-}
-
-/// A place among the connections, and that it is counted among them.
-pub(crate) type Place = Arc<(tokio::sync::OwnedSemaphorePermit, Connected)>;
-
-/// Waits for room, and then for a connection. Cancel safe.
-async fn accept(
-    listener: &TcpListener,
-    room: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, Peer, tokio::sync::OwnedSemaphorePermit)> {
-    let permit = Arc::clone(room).acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, address) = listener.accept().await?;
-    Ok((stream, Peer(address.ip()), permit))
 }
 
 /// Whether only the connection that was to be accepted has failed, and the next one may well not: a client that gives
@@ -149,25 +158,35 @@ async fn connect(
     stream: TcpStream,
     peer: Peer,
     service: Service,
-    place: Place,
+    place: Arc<Place>,
     stopping: CancellationToken,
 ) {
     // Answers are small, and the next one should not wait for the last. It fails only where the client has gone.
     if stream.set_nodelay(true).is_err() {
         return;
     }
+    let memory = service.memory().headers.clone();
+    let progress = place.progress.clone();
+    let stream = Reads::new(Patient::new(stream), memory, progress.clone());
     let respond = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
-        let service = service.clone();
+        let (service, progress) = (service.clone(), progress.clone());
+        progress.step();
         request.extensions_mut().insert(Arc::clone(&place));
         request.extensions_mut().insert(peer);
-        async move { Ok::<_, std::convert::Infallible>(service.respond(request).await) }
+        async move {
+            let response = match check_host(&request) {
+                Ok(()) => service.respond(request).await,
+                Err(err) => err.into_response(),
+            };
+            progress.step();
+            Ok::<_, Infallible>(response)
+        }
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEADER_MAX);
     // What is read ahead is bounded by the first only as a read happens to end.
     http.max_buf_size(HEADER_BYTES_MAX).max_header_size(HEADER_BYTES_MAX);
-    let mut connection =
-        pin!(http.serve_connection(TokioIo::new(Patient::new(stream)), respond).with_upgrades());
+    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), respond).with_upgrades());
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = stopping.cancelled() => {
@@ -177,5 +196,38 @@ async fn connect(
     };
     if let Err(err) = ended {
         tracing::debug!(error = &err as &dyn std::error::Error, "a connection ended in an error");
+    }
+}
+
+/// Answers one request of a connection for which there is no place: about the health of the server, or that it is full.
+async fn turn_away(stream: TcpStream, service: Service, place: Place, stopping: CancellationToken) {
+    let respond = service_fn(|request: hyper::Request<hyper::body::Incoming>| async {
+        Ok::<Response<Body>, Infallible>(if service.is_about_health(request.uri().path()) {
+            service.respond(request).await
+        } else {
+            places::full()
+        })
+    });
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(SPARE_HEADER_MAX).keep_alive(false);
+    http.max_buf_size(SPARE_HEADER_BYTES_MAX).max_header_size(SPARE_HEADER_BYTES_MAX);
+    let answering = timeout(SPARE_MAX, http.serve_connection(TokioIo::new(stream), respond));
+    tokio::select! {
+        answered = answering => drop(answered),
+        () = stopping.cancelled() => {}
+    }
+    drop(place);
+}
+
+/// Refuses a request that two parties may take for one to different hosts.
+///
+/// # Errors
+///
+/// [`Error::HostHeader`] if it names more than one host, or none and is of HTTP/1.1 (RFC 9112, section 3.2).
+fn check_host<B>(request: &hyper::Request<B>) -> Result<(), Error> {
+    match request.headers().get_all(HOST).iter().count() {
+        1 => Ok(()),
+        0 if request.version() == Version::HTTP_10 => Ok(()),
+        _ => Err(Error::HostHeader),
     }
 }

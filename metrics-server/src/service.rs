@@ -1,6 +1,7 @@
 //! From a request to a response: what all routes share, and what each of them leads to.
 
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,39 +9,43 @@ use bytes::Bytes;
 use fastwebsockets::upgrade;
 use http::Extensions;
 use hyper::header::{
-    CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_PROTOCOL, USER_AGENT,
+    CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, ORIGIN,
+    SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, USER_AGENT,
 };
 use hyper::{Method, Request, Response};
-use metrics_core::client::Headers;
+use metrics_core::client::{Classification, Headers};
 use metrics_core::recorder::Stopped;
-use metrics_core::{ApiKey, Metrics};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use metrics_core::{ApiKey, Metrics, Reports};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::access::{Decision, Granted};
+use crate::answer::{Answers, Text};
 use crate::api::export::{self, Exports};
 use crate::api::params::Params;
 use crate::api::{
-    dimensions, engagement, events, fields, figures, health, keys, openapi, plays, query, sources,
-    videos, watching,
+    dimensions, engagement, erase, events, fields, figures, health, keys, openapi, plays, query,
+    sources, videos, watching,
 };
 use crate::attempts::{Attempts, Caller, Peer};
-use crate::body::{Bodies, check_end};
+use crate::body::{Bodies, Whole, check_end};
 use crate::channel::Visitor;
 use crate::cors::{self, Cors};
 use crate::error::Error;
-use crate::export::Table;
-use crate::kept::Kept;
+use crate::export::{Export, Table};
+use crate::guard;
 use crate::longpoll::{self, LongPolls, Token};
+use crate::memory::Memory;
 use crate::page::{self, Page};
 use crate::parameters::{parameter, restore_key};
 use crate::phoenix::{SUBPROTOCOL, Version, offers_subprotocol};
-use crate::response::Body;
+use crate::places::Place;
+use crate::queue::Lane;
+use crate::response::{self, Body};
 use crate::route::{Report, Route};
-use crate::serve::Place;
 use crate::settings::Settings;
+use crate::share::{Share, Shares, default_share};
 use crate::socket;
 use crate::traffic::Traffic;
 
@@ -53,17 +58,32 @@ const READY_MAX: Duration = Duration::from_secs(5);
 /// How long the store is believed to be well: to find out costs a write, and anybody may ask.
 const HEALTH_KEPT: Duration = Duration::from_secs(1);
 
-/// How many reports may be under way at once. The store reads a few at a time.
-const REPORTS_MAX: usize = 64;
-
-/// How long a report waits for the others.
-const REPORT_WAIT_MAX: Duration = Duration::from_secs(30);
-
-/// How long a report may take then. The store itself gives up on one after 30 s, but it has others to read before.
+/// How long a report may take. The store itself gives up on one after 30 s, but it has others to read before.
 const REPORT_MAX: Duration = Duration::from_secs(60);
 
 /// How long it may take to decide who may read what.
 const ACCESS_MAX: Duration = Duration::from_secs(10);
+
+/// How a client sends events.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Way {
+    /// Over a websocket or long polling.
+    Channel,
+    /// In batches.
+    Batch,
+}
+
+/// What a request for a report says.
+struct Sent {
+    query: Option<String>,
+    body: Whole,
+}
+
+impl Sent {
+    fn params(&self, granted: Granted) -> Result<Params, Error> {
+        Ok(Params::parse(self.query.as_deref(), &self.body)?.within(granted))
+    }
+}
 
 /// Answers requests, and speaks with the websockets that come of them.
 ///
@@ -94,12 +114,18 @@ struct Inner {
     metrics: Metrics,
     settings: Settings,
     attempts: Arc<Attempts>,
+    // Of the addresses that proxies forward, or else of connections.
+    shares: Arc<Shares>,
+    batches: Bodies,
+    // Of all other requests.
     bodies: Bodies,
-    reports: Semaphore,
+    answers: Answers,
     exports: Exports,
-    healthy: Kept<bool>,
+    erasing: erase::Erasing,
+    examined: health::Examined,
     page: Page,
     traffic: Traffic,
+    memory: Memory,
     stopping: CancellationToken,
     sockets: TaskTracker,
     longpolls: LongPolls,
@@ -110,17 +136,29 @@ impl Service {
     #[must_use]
     pub fn new(metrics: Metrics, settings: Settings) -> Self {
         let stopping = CancellationToken::new();
-        let longpolls = LongPolls::new(metrics.clone(), stopping.clone());
+        let memory = settings.memory.clone().unwrap_or_else(|| metrics.memory().clone());
+        let memory = Memory::new(memory);
+        let longpolls = LongPolls::new(
+            metrics.clone(),
+            memory.longpolls.clone(),
+            settings.connections_per_address,
+            stopping.clone(),
+        );
+        let shares = Shares::new(settings.connections_per_address.unwrap_or(usize::MAX));
         let inner = Inner {
             metrics,
             settings,
             attempts: Arc::default(),
-            bodies: Bodies::new(),
-            reports: Semaphore::new(REPORTS_MAX),
+            shares,
+            batches: Bodies::new(&memory.batches),
+            bodies: Bodies::new(&memory.bodies),
+            answers: Answers::within(memory.answers.clone()),
             exports: Exports::new(),
-            healthy: Kept::new(HEALTH_KEPT),
+            erasing: erase::Erasing::default(),
+            examined: health::Examined::new(HEALTH_KEPT),
             page: Page::new(),
             traffic: Traffic::default(),
+            memory,
             stopping,
             sockets: TaskTracker::new(),
             longpolls,
@@ -184,6 +222,26 @@ impl Service {
         &self.inner.traffic
     }
 
+    /// The memory budget, in parts.
+    pub(crate) fn memory(&self) -> &Memory {
+        &self.inner.memory
+    }
+
+    /// What counts the connections of each address, of which all may be `connections_max`. None where a proxy makes them
+    /// all: then the addresses count that it forwards.
+    pub(crate) fn shares_of_peers(&self, connections_max: usize) -> Option<Arc<Shares>> {
+        let Inner { settings, shares, .. } = &*self.inner;
+        if settings.connections_per_address.is_none() {
+            shares.allow(default_share(connections_max));
+        }
+        settings.forwarded_header.is_none().then(|| Arc::clone(shares))
+    }
+
+    /// Whether a path leads to the health of the server.
+    pub(crate) fn is_about_health(&self, path: &str) -> bool {
+        matches!(self.route(path), Some(Route::Live | Route::Ready))
+    }
+
     /// Whether the store does not answer at the moment.
     pub(crate) fn is_store_away(&self) -> bool {
         self.inner.metrics.figures().away_since.is_some()
@@ -202,16 +260,21 @@ impl Service {
         let route = self.route(&path);
         let cors = match route {
             Some(Route::LongPoll | Route::Events | Route::Script(_)) => &Cors::Any,
-            Some(
-                Route::Report(_)
-                | Route::Dimension(_)
-                | Route::Export(_)
-                | Route::Keys
-                | Route::Key(_),
-            ) => &self.inner.settings.cors,
+            Some(Route::Report(_) | Route::Dimension(_) | Route::Export(_)) => {
+                &self.inner.settings.cors
+            }
+            // Keys and whatever else changes something are for the server's own page.
             _ => &Cors::Own,
         };
         let origin = request.headers().get(ORIGIN).cloned();
+        let (request, share) = match self.take_share(route, request) {
+            Ok(taken) => taken,
+            Err(err) => {
+                let mut response = err.into_response();
+                cors::allow(cors, origin.as_ref(), response.headers_mut());
+                return response;
+            }
+        };
         if let (Some(route), &Method::OPTIONS) = (route, request.method())
             && route.methods().ends_with("OPTIONS")
         {
@@ -222,8 +285,17 @@ impl Service {
         }
         let mut response = match self.dispatch(route, request).await {
             Ok(response) => response,
-            Err(err) => err.into_response(),
+            Err(err) => {
+                if err.is_memory() {
+                    self.inner.traffic.run_out_of_memory();
+                }
+                err.into_response()
+            }
         };
+        // An answer takes its place until it is read.
+        if let Some(share) = share {
+            response = response.map(|body| body.holding(share));
+        }
         cors::allow(cors, origin.as_ref(), response.headers_mut());
         response
     }
@@ -258,19 +330,20 @@ impl Service {
             }
             (Route::PageFile(name), method) => page::file(name, &method, request.headers()),
             (Route::Live, _) => Ok(health::live()),
-            (Route::Ready, _) => Ok(health::ready(metrics, &self.inner.healthy).await),
+            (Route::Ready, _) => Ok(health::ready(metrics, &self.inner.examined).await),
             // They belong to no key.
             (Route::Figures, _) if !granted.is_all() => Err(Error::Forbidden),
             (Route::Script(address), _) => Ok(address.serve(request.headers())),
             (Route::OpenApi, _) => Ok(openapi::document(&settings.prefix)),
             (Route::Figures, _) => {
-                let Inner { traffic, sockets, longpolls, .. } = &*self.inner;
-                Ok(figures::figures(metrics, traffic, sockets.len(), longpolls.len()))
+                let Inner { traffic, memory, sockets, longpolls, .. } = &*self.inner;
+                let connected = (sockets.len(), longpolls.len());
+                Ok(figures::figures(metrics, traffic, memory, connected))
             }
             (Route::Events, _) => {
                 let key = self.key_of(request.uri().query())?;
-                let visitor = self.visitor(&request);
-                let body = bodies.read(request.into_body()).await?;
+                let visitor = self.visitor(&request, Way::Batch);
+                let body = self.inner.batches.read(request.into_body()).await?;
                 timeout(READY_MAX, metrics.ready()).await.map_err(|_| Error::NotStored)?;
                 events::record(metrics, key.as_ref(), &visitor, &body).await
             }
@@ -278,26 +351,24 @@ impl Service {
                 let body = bodies.read(request.into_body()).await?;
                 keys::create(metrics, &granted, &body).await
             }
-            (Route::Keys, _) => keys::list(metrics, &granted).await,
+            (Route::Keys, _) => {
+                let list = keys::list(metrics, &granted).await?;
+                Ok(response::json_body(self.inner.answers.list(list).await?))
+            }
+            (Route::Key(id), Method::PATCH) => {
+                let body = bodies.read(request.into_body()).await?;
+                keys::change(metrics, &granted, id, &body).await
+            }
             (Route::Key(id), _) => keys::revoke(metrics, &granted, id).await,
-            (Route::Report(report), _) => {
+            (Route::Erase, _) => self.erase(request, granted).await,
+            (Route::Report(_) | Route::Dimension(_) | Route::Export(_), _) => {
+                let lane = self.lane(&granted, request.headers(), request.extensions());
                 let query = request.uri().query().map(str::to_owned);
-                let body = bodies.read(request.into_body()).await?;
-                self.report(report, granted, query.as_deref(), &body).await
-            }
-            (Route::Dimension(name), _) => {
-                let query = request.uri().query().map(str::to_owned);
-                let body = bodies.read(request.into_body()).await?;
-                // Only then is anything made of what was sent.
-                let _place = self.place().await?;
-                let params = Params::parse(query.as_deref(), &body)?.within(granted);
-                let answering = dimensions::values(metrics, name, &params);
-                timeout(REPORT_MAX, answering).await.unwrap_or(Err(Error::TooLong))
-            }
-            (Route::Export(table), _) => {
-                let query = request.uri().query().map(str::to_owned);
-                let body = bodies.read(request.into_body()).await?;
-                self.export(table, granted, query.as_deref(), &body).await
+                let sent = Sent { query, body: bodies.read(request.into_body()).await? };
+                match route {
+                    Route::Export(Table::Sessions) => self.export(granted, lane, sent).await,
+                    _ => self.report(route, granted, lane, sent).await,
+                }
             }
         }
     }
@@ -307,16 +378,51 @@ impl Service {
         &self,
         route: Route<'_>,
         request: Request<B>,
-    ) -> Result<(Request<B>, Decision), Error> {
-        let wanted = route.wanted(request.method());
-        let (Some(wanted), Some(access)) = (wanted, &self.inner.settings.access) else {
+    ) -> Result<(Request<B>, Decision), Error>
+    where
+        B: hyper::body::Body,
+    {
+        let settings = &self.inner.settings;
+        let Some(wanted) = route.wanted(request.method()) else {
             return Ok((request, Decision::Allow));
         };
         let (mut head, body) = request.into_parts();
+        guard::check(settings, wanted, &head, !body.is_end_stream())?;
+        let Some(access) = &settings.access else {
+            return Ok((Request::from_parts(head, body), Decision::Allow));
+        };
         let caller = self.caller(&head.headers, &head.extensions);
         head.extensions.insert(caller);
         let decision = timeout(ACCESS_MAX, access.decide(&head, wanted)).await;
         Ok((Request::from_parts(head, body), decision.map_err(|_| Error::Busy)?))
+    }
+
+    /// Takes a place among those of the address that a proxy forwards. A websocket finds it in the extensions.
+    fn take_share<B>(
+        &self,
+        route: Option<Route<'_>>,
+        mut request: Request<B>,
+    ) -> Result<(Request<B>, Option<Arc<Share>>), Error> {
+        let Some(peer) = self.forwarded(request.headers()).filter(|peer| !peer.is_loopback())
+        else {
+            return Ok((request, None));
+        };
+        if matches!(route, Some(Route::Live | Route::Ready)) {
+            return Ok((request, None));
+        }
+        let Some(share) = self.inner.shares.take(peer).map(Arc::new) else {
+            self.inner.traffic.turn_away();
+            return Err(Error::Full);
+        };
+        request.extensions_mut().insert(Arc::clone(&share));
+        Ok((request, Some(share)))
+    }
+
+    /// The address that a proxy forwards, if one is believed.
+    fn forwarded(&self, headers: &HeaderMap) -> Option<Peer> {
+        let Settings { forwarded_header, forwarded_hops, .. } = &self.inner.settings;
+        let hops = forwarded_hops.unwrap_or(NonZeroUsize::MIN);
+        Peer::forwarded(headers, forwarded_header.as_ref()?, hops)
     }
 
     /// Where a path leads, as far as that is a part of this service.
@@ -326,58 +432,66 @@ impl Service {
         routes.contains(route.among()).then_some(route)
     }
 
-    /// Answers a report, when there is room for it.
+    /// Counts or erases sessions, when it is the caller's turn.
+    async fn erase<B>(&self, request: Request<B>, granted: Granted) -> Result<Response<Body>, Error>
+    where
+        B: hyper::body::Body<Data = Bytes> + Send,
+        B::Error: std::error::Error + Send + Sync + 'static,
+    {
+        let Inner { metrics, bodies, answers, erasing, .. } = &*self.inner;
+        let lane = self.lane(&granted, request.headers(), request.extensions());
+        let headers = request.headers().clone();
+        let body = bodies.read(request.into_body()).await?;
+        let making = answers.admit(lane).await?;
+        let params = Params::parse(None, &body)?.within(granted);
+        erasing.respond(metrics, making, &headers, params).await
+    }
+
+    /// Answers a report, also as a file, when it is the caller's turn.
     async fn report(
         &self,
-        report: Report,
+        route: Route<'_>,
         granted: Granted,
-        query: Option<&str>,
-        body: &[u8],
+        lane: Lane,
+        sent: Sent,
     ) -> Result<Response<Body>, Error> {
-        let metrics = &self.inner.metrics;
+        let Inner { metrics, answers, .. } = &*self.inner;
         // Only then is anything made of what was sent.
-        let _place = self.place().await?;
-        let params = Params::parse(query, body)?.within(granted);
-        let answering = async {
-            match report {
-                Report::Plays => plays::plays(metrics, &params).await,
-                Report::Engagement => engagement::engagement(metrics, &params).await,
-                Report::Sources => sources::sources(metrics, &params).await,
-                Report::Watching => watching::watching(metrics, &params).await,
-                Report::Query => query::query(metrics, &params).await,
-                Report::Videos => videos::videos(metrics, &params).await,
-                Report::Fields => fields::fields(metrics, &params).await,
-            }
-        };
-        timeout(REPORT_MAX, answering).await.unwrap_or(Err(Error::TooLong))
+        let making = answers.admit(lane).await?;
+        let params = sent.params(granted)?;
+        let reports = metrics.reports().within(&making.account);
+        if let Route::Export(table) = route {
+            let (text, export) = within_time(export::report(reports, table, &params)).await?;
+            return Ok(export::file(&export, making.body(text).await?));
+        }
+        let text = within_time(answer(route, reports, &params)).await?;
+        Ok(response::json_body(making.body(text).await?))
     }
 
-    /// Answers with a report as a file, or with sessions, when there is room for it.
+    /// Answers with sessions, when it is the caller's turn.
     async fn export(
         &self,
-        table: Table,
         granted: Granted,
-        query: Option<&str>,
-        body: &[u8],
+        lane: Lane,
+        sent: Sent,
     ) -> Result<Response<Body>, Error> {
-        let Inner { metrics, exports, stopping, .. } = &*self.inner;
-        let place = self.place().await?;
-        let params = Params::parse(query, body)?.within(granted);
-        if table == Table::Sessions {
-            // Its places are others, for as long as it takes.
-            drop(place);
-            return exports.sessions(metrics, &params, stopping).await;
-        }
-        let answering = export::report(metrics, table, &params);
-        timeout(REPORT_MAX, answering).await.unwrap_or(Err(Error::TooLong))
+        let Inner { metrics, answers, exports, stopping, .. } = &*self.inner;
+        let place = exports.enter(lane.clone()).await?;
+        let making = answers.admit_now(lane)?;
+        let export = {
+            let params = sent.params(granted)?;
+            Export::read(Table::Sessions, params.format()?, &params)?
+        };
+        // An export may take hours.
+        drop(sent);
+        export::sessions(metrics, export, making, place, stopping).await
     }
 
-    /// Waits for a place among the reports.
-    async fn place(&self) -> Result<SemaphorePermit<'_>, Error> {
-        match timeout(REPORT_WAIT_MAX, self.inner.reports.acquire()).await {
-            Ok(Ok(place)) => Ok(place),
-            // Never closed.
-            Ok(Err(_)) | Err(_) => Err(Error::Busy),
+    /// With whom a caller takes turns.
+    fn lane(&self, granted: &Granted, headers: &HeaderMap, extensions: &Extensions) -> Lane {
+        match granted {
+            Granted::Keys(keys) => Lane::of_keys(keys),
+            Granted::All => Lane::Network(self.peer(headers, extensions).map(Peer::network)),
         }
     }
 
@@ -389,7 +503,10 @@ impl Service {
         if !upgrade::is_upgrade_request(request) {
             return Err(Error::NotAWebsocket);
         }
-        let visitor = Arc::new(self.visitor(request).with_query(query));
+        check_upgrade(request.headers())?;
+        let visitor = Arc::new(self.visitor(request, Way::Channel).with_query(query));
+        let messages = self.inner.memory.messages.clone();
+        let held = messages.try_reserve(visitor.bytes()).ok_or(Error::Memory)?;
         let offers = request.headers().get_all(SEC_WEBSOCKET_PROTOCOL);
         let offered = offers.iter().any(|header| header.to_str().is_ok_and(offers_subprotocol));
         let (response, upgraded) =
@@ -401,14 +518,18 @@ impl Service {
         }
         let (metrics, stopping) = (self.inner.metrics.clone(), self.inner.stopping.clone());
         // It stays one of the connections.
-        let place = request.extensions_mut().remove::<Place>();
+        let extensions = request.extensions_mut();
+        let place = (extensions.remove::<Arc<Place>>(), extensions.remove::<Arc<Share>>());
+        if let (Some(place), _) = &place {
+            place.progress.upgrade();
+        }
         self.inner.sockets.spawn(async move {
-            let _place = place;
+            let _held = (place, held);
             // What is not needed any more is not kept as long as the socket lives.
             let halves = upgraded.await.map(|websocket| tokio::io::split(websocket.into_inner()));
             match halves {
                 Ok(halves) => {
-                    socket::run(halves, metrics, version, visitor, stopping).await;
+                    socket::run(halves, metrics, version, visitor, messages, stopping).await;
                 }
                 Err(err) => {
                     tracing::debug!(error = %err, "a connection ended while it was upgraded");
@@ -438,18 +559,22 @@ impl Service {
         let Some(version) = Version::from_vsn(parameter(query, "vsn").as_deref()) else {
             return Ok(longpoll::forbidden());
         };
-        Ok(longpolls.open(version, self.visitor(&request).with_query(query)))
+        let peer = self.peer(request.headers(), request.extensions());
+        let visitor = self.visitor(&request, Way::Channel).with_query(query);
+        Ok(longpolls.open(version, visitor, peer))
     }
 
     /// Whoever makes a request, for secrets that are guessed.
     fn caller(&self, headers: &HeaderMap, extensions: &Extensions) -> Caller {
-        let peer = extensions.get::<Peer>().copied();
-        let forwarded = self.inner.settings.forwarded_header.as_ref();
-        let forwarded = forwarded.and_then(|name| Peer::forwarded(headers, name));
-        self.inner.attempts.of(forwarded.or(peer))
+        self.inner.attempts.of(self.peer(headers, extensions))
     }
 
-    fn visitor<B>(&self, request: &Request<B>) -> Visitor {
+    /// The address that a request comes from, if it is known.
+    fn peer(&self, headers: &HeaderMap, extensions: &Extensions) -> Option<Peer> {
+        self.forwarded(headers).or_else(|| extensions.get::<Peer>().copied())
+    }
+
+    fn visitor<B>(&self, request: &Request<B>, way: Way) -> Visitor {
         let headers = request.headers();
         let text = |name: HeaderName| {
             let value = headers.get(name)?.as_bytes();
@@ -462,8 +587,17 @@ impl Service {
         let mut who = Headers::default();
         who.user_agent = user_agent.as_deref();
         who.brands = brands.as_deref();
+        let origin = text(ORIGIN);
+        // Every browser has a User-Agent. Apps and servers that send batches may have none.
+        let has_name = user_agent.as_deref().is_some_and(|text| !text.trim().is_empty());
+        let is_nameless = !has_name && (way == Way::Channel || origin.is_some());
+        let networks = &self.inner.settings.bot_networks;
+        let peer = self.peer(headers, request.extensions());
+        let is_bot = is_nameless || peer.is_some_and(|Peer(address)| networks.contains(address));
+        let sender = self.inner.metrics.classify(who);
         Visitor {
-            sender: self.inner.metrics.classify(who),
+            sender: if is_bot { Classification::Bot } else { sender },
+            origin: origin.map(Into::into),
             page: None,
             join_parameters: None,
             opted_out: self.inner.settings.heed_opt_out && (asks("sec-gpc") || asks("dnt")),
@@ -483,6 +617,42 @@ impl Service {
             },
             None => Ok(self.inner.settings.default_key.clone()),
         }
+    }
+}
+
+/// Gives up on a report that takes too long.
+pub(crate) async fn within_time<T>(
+    answering: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    timeout(REPORT_MAX, answering).await.unwrap_or(Err(Error::TooLong))
+}
+
+/// The answer of a route to a report.
+async fn answer(route: Route<'_>, reports: Reports<'_>, params: &Params) -> Result<Text, Error> {
+    match route {
+        Route::Dimension(name) => dimensions::values(reports, name, params).await,
+        Route::Report(Report::Plays) => plays::plays(reports, params).await,
+        Route::Report(Report::Engagement) => engagement::engagement(reports, params).await,
+        Route::Report(Report::Sources) => sources::sources(reports, params).await,
+        Route::Report(Report::Watching) => watching::watching(reports, params).await,
+        Route::Report(Report::Query) => query::query(reports, params).await,
+        Route::Report(Report::Videos) => videos::videos(reports, params).await,
+        Route::Report(Report::Fields) => fields::fields(reports, params).await,
+        _ => Err(Error::NotFound),
+    }
+}
+
+/// Refuses an upgrade to a websocket that is none of version 13, or has a body: what follows the head would be taken
+/// for frames by one party and for a body by another.
+fn check_upgrade(headers: &HeaderMap) -> Result<(), Error> {
+    let has_body = headers.contains_key(TRANSFER_ENCODING)
+        || headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0");
+    if has_body {
+        return Err(Error::UpgradeBody);
+    }
+    match headers.get(SEC_WEBSOCKET_VERSION) {
+        Some(version) if version == "13" => Ok(()),
+        _ => Err(Error::UnknownWebsocket),
     }
 }
 

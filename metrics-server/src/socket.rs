@@ -6,7 +6,7 @@
 use std::pin::pin;
 use std::sync::Arc;
 
-use metrics_core::Metrics;
+use metrics_core::{Metrics, budget as memory};
 use tokio::io::{
     AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf,
 };
@@ -14,7 +14,10 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::channel::{Channels, Visitor};
-use crate::connection::{Budget, Close, Connection, Input, LINGER_MAX, NORMAL, SILENCE_MAX};
+use crate::connection::{
+    Budget, Close, Connection, GOING_AWAY, Input, LINGER_MAX, NORMAL, SILENCE_MAX, UNJOINED,
+    UNJOINED_MAX,
+};
 use crate::frames::{Incoming, ReadError, Reader, split};
 use crate::outbox::{Outbox, Sink as _, write_all};
 use crate::phoenix::Version;
@@ -27,9 +30,10 @@ pub(crate) async fn run<S: AsyncRead + AsyncWrite + Send + Unpin>(
     metrics: Metrics,
     version: Version,
     visitor: Arc<Visitor>,
+    messages: memory::Budget,
     stopping: CancellationToken,
 ) {
-    let (mut reader, mut writer) = split(Vec::new(), &mut read, &mut write);
+    let (mut reader, mut writer) = split(Vec::new(), &mut read, &mut write, messages);
     let outbox = Outbox::default();
     let channels = Channels::new(metrics.clone(), version, visitor);
     let mut connection = Connection::new(channels, metrics.key_changes(), &outbox, &stopping);
@@ -80,16 +84,30 @@ async fn read_all(
     let version = connection.channels.version();
     let mut budget = Budget::default();
     let (mut silent_since, mut heard) = (Instant::now(), metrics.moment());
+    // When the socket is closed that joins nothing, however often it says that it is alive.
+    let mut unjoined_at = silent_since + UNJOINED_MAX;
     let close = loop {
+        silent_since = Instant::now();
         if let Err(close) = connection.until(None, pin!(metrics.ready())).await {
             break close;
         }
         // What the client sent while nothing was read did not come too late.
-        silent_since = Instant::now();
+        let now = Instant::now();
+        unjoined_at += now - silent_since;
+        silent_since = now;
+        let late = if connection.channels.is_empty() {
+            unjoined_at
+        } else {
+            unjoined_at = now + UNJOINED_MAX;
+            now + SILENCE_MAX
+        };
+        if late <= now {
+            break Close::new(GOING_AWAY, &UNJOINED);
+        }
         // Dropped only to end the connection: it may have read half a frame.
-        let silent_at = Some(silent_since + SILENCE_MAX);
-        let frame = match connection.until(silent_at, pin!(reader.next())).await {
+        let frame = match connection.until(Some(late), pin!(reader.next())).await {
             Ok(Some(frame)) => frame,
+            Ok(None) if connection.channels.is_empty() => break Close::new(GOING_AWAY, &UNJOINED),
             Ok(None) => break Close::new(NORMAL, &"nothing was heard for too long"),
             Err(close) => break close,
         };
@@ -130,7 +148,7 @@ mod tests {
     use super::*;
 
     /// How large the task of a socket may be, in bytes. There may be a hundred thousand of them, most of which do nothing.
-    const TASK_BYTES_MAX: usize = 1_856;
+    const TASK_BYTES_MAX: usize = 1_968;
 
     #[tokio::test]
     async fn the_task_of_a_socket_is_small() {
@@ -140,7 +158,8 @@ mod tests {
         let version = Version::from_vsn(None).unwrap();
         let (visitor, stopping) = (Arc::default(), CancellationToken::new());
         let halves = tokio::io::split(stream);
-        let task = run(halves, Metrics::new(store), version, visitor, stopping);
+        let messages = memory::Budget::new(1 << 20);
+        let task = run(halves, Metrics::new(store), version, visitor, messages, stopping);
         assert!(size_of_val(&task) <= TASK_BYTES_MAX, "{} bytes", size_of_val(&task));
     }
 }

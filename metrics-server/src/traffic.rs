@@ -15,6 +15,8 @@ struct Counts {
     accepted: AtomicU64,
     opted_out: AtomicU64,
     too_many_attempts: AtomicU64,
+    turned_away: AtomicU64,
+    out_of_memory: AtomicU64,
 }
 
 /// A connection that is open as long as this is there.
@@ -41,6 +43,16 @@ impl Traffic {
         self.counts.too_many_attempts.fetch_add(1, Relaxed);
     }
 
+    /// A connection or a request was refused, because all places or those of its address are taken.
+    pub(crate) fn turn_away(&self) {
+        self.counts.turned_away.fetch_add(1, Relaxed);
+    }
+
+    /// A request was refused, because the memory budget is used up.
+    pub(crate) fn run_out_of_memory(&self) {
+        self.counts.out_of_memory.fetch_add(1, Relaxed);
+    }
+
     pub(crate) fn open(&self) -> usize {
         self.counts.open.load(Relaxed)
     }
@@ -49,12 +61,20 @@ impl Traffic {
         self.counts.accepted.load(Relaxed)
     }
 
+    pub(crate) fn turned_away(&self) -> u64 {
+        self.counts.turned_away.load(Relaxed)
+    }
+
     pub(crate) fn opted_out(&self) -> u64 {
         self.counts.opted_out.load(Relaxed)
     }
 
     pub(crate) fn too_many_attempts(&self) -> u64 {
         self.counts.too_many_attempts.load(Relaxed)
+    }
+
+    pub(crate) fn out_of_memory(&self) -> u64 {
+        self.counts.out_of_memory.load(Relaxed)
     }
 }
 

@@ -13,8 +13,8 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
 use common::{
-    Bystander, CONTINUATION, Client, Database, FIN, PING, Seen, TEXT, TestServer, Watched, frame,
-    soon,
+    Bystander, CHROME, CONTINUATION, Client, Database, FIN, PING, Seen, TEXT, TestServer, Watched,
+    frame, soon,
 };
 
 /// What a socket may send at once, and how much a second after that.
@@ -180,8 +180,8 @@ async fn a_frame_that_comes_byte_by_byte_is_waited_for_no_longer_than_silence() 
         }
     };
     let closing = async {
-        assert!(matches!(reader.next_ever().await, Seen::Close(1000, _)));
-        assert_eq!(began.elapsed().as_secs(), 60);
+        assert!(matches!(reader.next_ever().await, Seen::Close(1008, _)));
+        assert_eq!(began.elapsed().as_secs(), 10);
         // Waits for the goodbye of the client for no longer than a moment.
         while reader.next().await != Seen::End {}
     };
@@ -193,20 +193,86 @@ async fn a_frame_that_comes_byte_by_byte_is_waited_for_no_longer_than_silence() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_whose_fragments_trickle_ends_with_their_number() {
+async fn a_message_whose_fragments_come_fast_ends_with_their_number() {
     let server = TestServer::new().await;
     let rest = Duration::from_secs(25);
     let bystander = Bystander::at_pace(&server, rest).await;
     let mut client = server.connect().await;
     client.send_bytes(&frame(TEXT, b"[")).await;
     let closed = loop {
-        if let Ok(seen) = timeout(Duration::from_secs(55), client.next_ever()).await {
+        if let Ok(seen) = timeout(Duration::from_millis(100), client.next_ever()).await {
             break seen;
         }
         assert!(client.try_send_bytes(&frame(CONTINUATION, b" ")).await);
     };
     assert!(matches!(closed, Seen::Close(1009, _)), "{closed:?}");
     bystander.expect_unharmed().await;
+}
+
+/// Pings show that a client is alive, and not that its message will ever end.
+#[tokio::test(start_paused = true)]
+async fn a_message_whose_fragments_trickle_ends_with_its_time() {
+    let server = TestServer::new().await;
+    let bystander = Bystander::of(&server).await;
+    let mut client = server.connect().await;
+    client.join("session:a", "intro").await;
+    client.send_bytes(&frame(TEXT, b"[")).await;
+    let began = Instant::now();
+    let closed = loop {
+        match timeout(Duration::from_secs(3), client.next_ever()).await {
+            Ok(Seen::Pong(_)) => {}
+            Ok(seen) => break seen,
+            Err(_) => {
+                client
+                    .send_bytes(&[frame(CONTINUATION, b" "), frame(FIN | PING, b"")].concat())
+                    .await;
+            }
+        }
+    };
+    assert!(matches!(closed, Seen::Close(1008, _)), "{closed:?}");
+    assert_eq!(began.elapsed().as_secs(), 10);
+    bystander.expect_unharmed().await;
+}
+
+/// Whatever else they send: of the limits of connections they would hold a part for ever.
+#[tokio::test(start_paused = true)]
+async fn sockets_that_join_nothing_are_closed_however_often_they_ping() {
+    let server = TestServer::new().await;
+    let bystander = Bystander::of(&server).await;
+    let heartbeat = br#"[null,"1","phoenix","heartbeat",{}]"#;
+    let refused = br#"["1","1","session:a","phx_join",{"key":"no key","identifier":"intro"}]"#;
+    let (ping, heartbeat) = (frame(FIN | PING, b""), frame(FIN | TEXT, heartbeat));
+    for sent in [&ping, &heartbeat, &frame(FIN | TEXT, refused), &ping.repeat(100)] {
+        let mut client = server.connect().await;
+        let began = Instant::now();
+        let closed = loop {
+            match timeout(Duration::from_secs(4), client.next_ever()).await {
+                Ok(Seen::Pong(_) | Seen::Text(_)) => {}
+                Ok(seen) => break seen,
+                Err(_) => client.send_bytes(sent).await,
+            }
+        };
+        // Not 1000, after which Phoenix's clients do not come back.
+        assert!(matches!(closed, Seen::Close(1001, _)), "{closed:?}");
+        assert_eq!(began.elapsed().as_secs(), 30);
+    }
+    bystander.expect_unharmed().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_socket_that_leaves_its_topics_has_time_to_join_another() {
+    let server = TestServer::new().await;
+    let mut client = server.connect().await;
+    client.join("session:a", "intro").await;
+    for _ in 0..5 {
+        sleep(Duration::from_secs(25)).await;
+        client.call("phoenix", "heartbeat", &json!({})).await;
+    }
+    client.call("session:a", "phx_leave", &json!({})).await;
+    sleep(Duration::from_secs(25)).await;
+    client.join("session:b", "intro").await;
+    sleep(Duration::from_secs(25)).await;
+    client.event("session:b", &json!({ "name": "play", "from": 0 })).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -216,8 +282,10 @@ async fn sockets_that_fall_silent_are_closed_and_their_places_given_back() {
     let server = Database::new().await.serve_some(Settings::default(), SILENT + 2).await;
     let bystander = Bystander::of(&server).await;
     let mut silent = Vec::new();
-    for _ in 0..SILENT {
-        silent.push(server.connect().await);
+    for number in 0..SILENT {
+        let mut client = server.connect().await;
+        client.join(&format!("session:{number}"), "intro").await;
+        silent.push(client);
     }
     let began = Instant::now();
     for client in &mut silent {
@@ -247,7 +315,7 @@ async fn a_socket_that_is_closed_half_way_is_closed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn when_there_is_no_room_the_next_one_waits_and_nobody_else_does() {
+async fn when_there_is_no_room_all_are_told_and_health_is_answered() {
     const ROOM: usize = 20;
     let server = Database::new().await.serve_some(Settings::default(), ROOM).await;
     let bystander = Bystander::of(&server).await;
@@ -255,20 +323,72 @@ async fn when_there_is_no_room_the_next_one_waits_and_nobody_else_does() {
     for _ in 1..ROOM {
         idle.push(server.connect().await);
     }
-    let mut waiting = Vec::new();
     for _ in 0..2 * ROOM {
-        let mut stream = TcpStream::connect(server.address).await.unwrap();
-        let ask = server.http("GET", "/health/live").header("connection", "close").bytes();
-        stream.write_all(&ask).await.unwrap();
-        waiting.push(stream);
+        for (path, status) in [("/health/live", 200), ("/health/ready", 200), ("/metrics.js", 503)]
+        {
+            let answer = server.http("GET", path).send().await;
+            assert_eq!(answer.status, status, "{path}: {answer:?}");
+            assert_eq!(answer.header("connection"), Some("close"));
+        }
+        let batch = server.http("POST", "/v1/events").body("{}").send().await;
+        assert_eq!((batch.status, batch.header("retry-after")), (503, Some("2")), "{batch:?}");
     }
-    let first = timeout(Duration::from_secs(3), waiting[0].read_u8()).await;
-    assert!(first.is_err(), "{first:?}");
-    // One place is enough for all of them, one after another.
-    idle.pop();
-    for stream in &mut waiting {
-        assert_eq!(soon(stream.read_u8()).await.unwrap(), b'H');
+    let refused = server.upgrade("vsn=2.0.0", &[]).await.err().unwrap();
+    assert_eq!(refused.status, 503, "{refused:?}");
+    drop(idle.pop());
+    // A place is given back when the end of the connection is noticed.
+    let joined = async { while server.upgrade("vsn=2.0.0", &[]).await.is_err() {} };
+    soon(joined).await;
+    bystander.expect_unharmed().await;
+}
+
+/// Whoever holds the places that are kept for health loses them soon.
+#[tokio::test(start_paused = true)]
+async fn connections_that_ask_nothing_keep_health_unanswered_for_a_moment_only() {
+    const ROOM: usize = 2;
+    let server = Database::new().await.serve_some(Settings::default(), ROOM).await;
+    let bystander = Bystander::of(&server).await;
+    let _last = server.connect().await;
+    let mut mute = Vec::new();
+    for _ in 0..100 {
+        mute.push(TcpStream::connect(server.address).await.unwrap());
     }
+    for stream in &mut mute {
+        // Closed at once, or when its time is over.
+        assert!(!matches!(
+            timeout(Duration::from_secs(10), stream.read_u8()).await,
+            Ok(Ok(_)) | Err(_)
+        ));
+    }
+    assert_eq!(server.http("GET", "/health/live").send().await.status, 200);
+    bystander.expect_unharmed().await;
+}
+
+/// With a proxy in front, all connections come from there, and the address that it forwards counts.
+#[tokio::test(start_paused = true)]
+async fn an_address_behind_a_proxy_holds_its_share_and_no_more() {
+    const SHARE: usize = 5;
+    let settings = Settings::default().forwarded_header("x-forwarded-for".parse().unwrap());
+    let server = TestServer::with(settings.connections_per_address(SHARE)).await;
+    let bystander = Bystander::of(&server).await;
+    let from = |address: &'static str| [("x-forwarded-for", address), ("user-agent", CHROME)];
+    let mut held = Vec::new();
+    for _ in 0..SHARE {
+        held.push(server.upgrade("vsn=2.0.0", &from("2001:db8::1")).await.unwrap());
+    }
+    for same in ["2001:db8::1", "198.51.100.9, 2001:db8::2"] {
+        let refused = server.upgrade("vsn=2.0.0", &from(same)).await.err().unwrap();
+        assert_eq!(refused.status, 503, "{refused:?}");
+        let request = server.http("GET", "/metrics.js").header("x-forwarded-for", same);
+        assert_eq!(request.send().await.status, 503);
+        let health = server.http("GET", "/health/live").header("x-forwarded-for", same);
+        assert_eq!(health.send().await.status, 200);
+    }
+    let mut other = server.upgrade("vsn=2.0.0", &from("198.51.100.9")).await.unwrap();
+    other.join("session:other", "intro").await;
+    drop(held);
+    let back = async { while server.upgrade("vsn=2.0.0", &from("2001:db8::1")).await.is_err() {} };
+    soon(back).await;
     bystander.expect_unharmed().await;
 }
 

@@ -9,9 +9,10 @@ use std::alloc::System;
 use std::time::Duration;
 
 use cap::Cap;
+use metrics_server::Settings;
 use tokio::time::sleep;
 
-use common::{Bystander, TestServer};
+use common::{Bystander, Database};
 
 #[global_allocator]
 static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
@@ -34,7 +35,8 @@ const FORGOTTEN: Duration = Duration::from_secs(600);
 
 #[tokio::test(start_paused = true)]
 async fn after_all_abuses_everything_is_freed() {
-    let server = TestServer::new().await;
+    let database = Database::new().await.without_rates();
+    let server = database.serve(Settings::default()).await;
     let bystander = Bystander::at_pace(&server, Duration::from_secs(20)).await;
     let abuse = async |name: &str| {
         abuses::all(&server, name, TIMES).await;

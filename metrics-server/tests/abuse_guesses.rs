@@ -30,7 +30,8 @@ async fn behind_a_proxy() -> TestServer {
 
 /// What a join is told.
 async fn join_with(server: &Server, headers: &[(&str, &str)], key: &str) -> Value {
-    let mut client = server.upgrade("vsn=2.0.0", headers).await.unwrap();
+    let headers = [headers, &[("user-agent", CHROME)]].concat();
+    let mut client = server.upgrade("vsn=2.0.0", &headers).await.unwrap();
     let join = json!({ "key": key, "identifier": "guessed" });
     client.call("session:guess", "phx_join", &join).await
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
-use common::{Bystander, Database, Process, binary};
+use common::{Bystander, Database, NO_RATES, Process, binary};
 
 /// How much more memory there may be than before, in percent: all of it, and what is the server's own, which is half of
 /// it and of which the allocator wastes now more and now less.
@@ -49,7 +49,7 @@ fn own_kib(process: &Process) -> u64 {
 async fn after_all_abuses_memory_is_what_it_was() {
     let database = Database::new().await;
     let mut command = binary();
-    command.env("DATABASE_URL", database.url()).envs(ALLOCATOR);
+    command.env("DATABASE_URL", database.url()).env("METRICS_LIMITS", NO_RATES).envs(ALLOCATOR);
     let server = Process::run(command).await;
     let bystander = Bystander::of(&server).await;
     let abuse = async |name: &str| {

@@ -173,6 +173,30 @@ async fn a_tenant_manages_its_own_keys_only() {
     assert_eq!(revoke("root", THEIRS).await, 200);
 }
 
+/// Limits protect the server from its tenants, and whoever revoked a key may have had a reason.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_sets_no_limits_and_restores_no_key() {
+    let server = shared().await;
+    let patch = async |who: &str, members: Value| {
+        let path = "/api/v1/keys/ours+%2F==";
+        ask(server.http("PATCH", path).json(&members), who).await.status
+    };
+    assert_eq!(patch("one", json!({ "name": "Ours", "revoked": true })).await, 200);
+    for refused in [
+        json!({ "revoked": false }),
+        json!({ "limits": { "videos": 9 } }),
+        json!({ "limits": null }),
+        json!({ "name": "Mine", "revoked": false }),
+    ] {
+        assert_eq!(patch("one", refused.clone()).await, 403, "{refused}");
+    }
+    let create = json!({ "key": OURS, "limits": { "videos": 9 } });
+    assert_eq!(ask(server.http("POST", "/api/v1/keys").json(&create), "one").await.status, 403);
+    let listed = ask(server.http("GET", "/api/v1/keys"), "one").await.json();
+    assert_eq!(listed["keys"][0]["settings"], json!({ "name": "Ours" }));
+    assert_eq!(patch("root", json!({ "limits": { "videos": 9 }, "revoked": false })).await, 200);
+}
+
 #[tokio::test]
 async fn the_page_and_the_figures_tell_a_tenant_nothing_of_others() {
     let server = shared().await;

@@ -13,6 +13,7 @@ use metrics_core::store::{KeyId, Rewrite, SessionWrite, SqliteStore, Store as _,
 use metrics_core::totals::DayTotals;
 use metrics_core::upkeep::close;
 use metrics_core::{ApiKey, Video};
+use metrics_server::EXAMPLE_KEY;
 use tempfile::TempDir;
 
 use common::{Database, Process, binary};
@@ -60,6 +61,63 @@ fn authentication_needs_a_user_and_a_password() {
         &[on, ("METRICS_USER", "me"), ("METRICS_PASSWORD", "")],
         &["METRICS_PASSWORD"],
     );
+}
+
+#[test]
+fn nobody_serves_strangers_by_accident() {
+    for listen in ["0.0.0.0:0", "[::]:0"] {
+        check_refused(&["--listen", listen], &[], &["METRICS_AUTH_ENABLED=false", "METRICS_USER"]);
+    }
+    check_refused(&[], &[("METRICS_PASSWORD", "secret")], &["METRICS_USER", "METRICS_PASSWORD"]);
+    check_refused(&[], &[("METRICS_CORS_ORIGIN", "*")], &["METRICS_CORS_ORIGINS"]);
+}
+
+#[tokio::test]
+async fn a_default_key_must_be_known_and_the_remedy_works() {
+    let database = Database::new().await;
+    let url = database.url();
+    let environment = [("DATABASE_URL", &*url), ("METRICS_DEFAULT_KEY", "site-one")];
+    let refused = run(&["--listen", "127.0.0.1:0"], &environment);
+    let told = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(2), "{told}");
+    assert!(told.contains("METRICS_DEFAULT_KEY") && told.contains("keys create"), "{told}");
+    // Nothing was changed by a start that failed.
+    let keys = run(&["keys", "list"], &environment);
+    let keys = String::from_utf8(keys.stdout).unwrap();
+    assert!(!keys.contains(EXAMPLE_KEY), "{keys}");
+
+    assert!(run(&["keys", "create", "site-one"], &environment).status.success());
+    let start = async || {
+        let mut command = binary();
+        command.envs(environment);
+        Process::run(command).await.terminate().await
+    };
+    assert!(!start().await.contains("METRICS_DEFAULT_KEY"));
+    // A key that is revoked while the server runs must not keep it from starting again.
+    assert!(run(&["keys", "revoke", "site-one"], &environment).status.success());
+    let log = start().await;
+    assert!(log.contains("ERROR") && log.contains("METRICS_DEFAULT_KEY is a revoked key"), "{log}");
+}
+
+#[tokio::test]
+async fn the_example_key_may_be_the_default_of_an_empty_database() {
+    let database = Database::new().await;
+    let mut command = binary();
+    command.env("DATABASE_URL", database.url()).env("METRICS_DEFAULT_KEY", EXAMPLE_KEY);
+    Process::run(command).await.terminate().await;
+}
+
+#[tokio::test]
+async fn with_authentication_and_without_a_key_the_log_says_how_to_make_one() {
+    let database = Database::new().await;
+    let mut command = binary();
+    command.env("DATABASE_URL", database.url());
+    // They imply that authentication is on.
+    command.env("METRICS_USER", "ada").env("METRICS_PASSWORD", "open sesame");
+    let server = Process::run(command).await;
+    assert_eq!(server.http("GET", "/api/v1/keys").send().await.status, 401);
+    let log = server.terminate().await;
+    assert!(log.contains("metrics-server keys create"), "{log}");
 }
 
 #[test]
@@ -261,8 +319,13 @@ fn help_names_every_setting() {
         "METRICS_PASSWORD",
         "METRICS_DEFAULT_KEY",
         "METRICS_BOTS",
+        "METRICS_BOT_NETWORKS",
+        "METRICS_LIMITS",
+        "METRICS_PAGES_PER_KEY",
+        "METRICS_PAGES ",
         "METRICS_OPT_OUT",
         "METRICS_CORS_ORIGINS",
+        "METRICS_HOSTS",
         "METRICS_MAX_CONNECTIONS",
         "RUST_LOG",
     ] {

@@ -205,7 +205,7 @@ async fn a_join_takes_from_the_socket_what_it_lacks() {
     let nothing =
         json!({ "key": null, "identifier": null, "metadata": null, "session_data": null });
     assert_eq!(socket.call("session:nulls", "phx_join", &nothing).await, Value::Null);
-    let mut poller = Poller::open_as(&server, &about, &[]).await;
+    let mut poller = Poller::open_as(&server, &about, &[("user-agent", CHROME)]).await;
     assert_eq!(poller.call("session:poller", "phx_join", &json!({})).await, Value::Null);
     let own =
         json!({ "identifier": "outro", "metadata": { "course": "bends" }, "session_data": {} });
@@ -780,10 +780,9 @@ async fn a_viewer_is_classed_by_the_user_agent_of_the_socket() {
             &[("user-agent", CHROME)][..],
             "browser chrome 1, platform mac 1, device_type desktop 1, ",
         ),
-        ("none", &[], "browser other 1, platform other 1, device_type other 1, "),
         (
-            "empty",
-            &[("user-agent", "")],
+            "app",
+            &[("user-agent", "Shop/1.0")],
             "browser other 1, platform other 1, device_type other 1, ",
         ),
     ] {
@@ -824,8 +823,9 @@ async fn the_subprotocol_is_selected_if_it_is_offered() {
         (&["chat"], None),
         (&[], None),
     ] {
-        let headers: Vec<_> =
+        let mut headers: Vec<_> =
             offers.iter().map(|offer| ("sec-websocket-protocol", *offer)).collect();
+        headers.push(("user-agent", CHROME));
         let mut client = server.upgrade(V2, &headers).await.ok().unwrap();
         assert_eq!(client.answer.header("sec-websocket-protocol"), selected, "{offers:?}");
         client.join("session:a", "intro").await;
@@ -842,11 +842,12 @@ async fn who_opted_out_is_refused_where_that_is_heeded() {
     let heeding = TestServer::with(Settings::default().heed_opt_out()).await;
     let ignoring = TestServer::new().await;
     for header in ["sec-gpc", "dnt"] {
-        let client = heeding.upgrade(V2, &[(header, "1")]).await.ok().unwrap();
+        let headers = |value| [("user-agent", CHROME), (header, value)];
+        let client = heeding.upgrade(V2, &headers("1")).await.ok().unwrap();
         assert_eq!(join(client).await, "opted out");
-        let client = heeding.upgrade(V2, &[(header, "0")]).await.ok().unwrap();
+        let client = heeding.upgrade(V2, &headers("0")).await.ok().unwrap();
         assert_eq!(join(client).await, Value::Null);
-        let client = ignoring.upgrade(V2, &[(header, "1")]).await.ok().unwrap();
+        let client = ignoring.upgrade(V2, &headers("1")).await.ok().unwrap();
         assert_eq!(join(client).await, Value::Null);
     }
 }
@@ -934,6 +935,19 @@ async fn browsers_differ_in_how_they_ask_for_a_websocket() {
         let answer = upgrade_by_hand(&server, headers).await;
         assert!((400..500).contains(&answer.status), "{headers:?}: {answer:?}");
         assert!(!answer.error().is_empty());
+    }
+    let old = [connection, upgrade, key, ("sec-websocket-version", "8")];
+    let answer = upgrade_by_hand(&server, &old).await;
+    let told = ["sec-websocket-version", "upgrade", "connection"].map(|it| answer.header(it));
+    assert_eq!((answer.status, told), (426, [Some("13"), Some("websocket"), Some("upgrade")]));
+    for (body, status) in [
+        (("content-length", "5"), 400),
+        (("transfer-encoding", "chunked"), 400),
+        (("content-length", "0"), 101),
+    ] {
+        let headers = [connection, upgrade, key, version, body];
+        let answer = upgrade_by_hand(&server, &headers).await;
+        assert_eq!(answer.status, status, "{body:?}: {answer:?}");
     }
 }
 

@@ -62,6 +62,16 @@ async fn keys_are_made_listed_and_revoked() {
     let ends: Vec<_> = text.lines().map(|line| line.contains("  revoked 20")).collect();
     assert_eq!(ends, [false, true], "{text}");
 
+    assert_eq!(printed(&url, &["keys", "restore", "my+own/key="]), "");
+    assert_eq!(listed()[1]["disabled_at"], json!(null));
+    let named = ["keys", "change", "my+own/key=", "--name", "Shop", "--host", "a.example"];
+    assert_eq!(printed(&url, &named), "");
+    assert_eq!(printed(&url, &["keys", "change", "my+own/key=", "--host", ""]), "");
+    assert_eq!(listed()[1]["settings"], json!({ "name": "Shop" }));
+    assert!(printed(&url, &["keys", "list"]).ends_with("  valid  name \"Shop\"\n"));
+
+    check_fails(&url, &["keys", "restore", "unknown"], 1, "no such KEY");
+    check_fails(&url, &["keys", "change", "unknown", "--name", "a"], 1, "no such KEY");
     check_fails(&url, &["keys", "create", "my+own/key="], 1, "exists already");
     check_fails(&url, &["keys", "revoke", "unknown"], 1, "no such KEY");
     check_fails(&url, &["keys", "create", "no key"], 2, "KEY cannot be one");

@@ -63,7 +63,7 @@ impl Family {
         };
         let label = labels.map(|it| it.split_once("=\"").expect("a label"));
         match (&*self.kind, full.strip_prefix(name).expect("a sample of its family"), label) {
-            ("gauge", "", None) | ("histogram", "_count" | "_sum", None) => {}
+            ("gauge", "", None | Some(("use", _))) | ("histogram", "_count" | "_sum", None) => {}
             ("counter", "_total", None) | ("counter", "_total", Some(("outcome", _))) => {}
             ("histogram", "_bucket", Some(("le", bound))) => {
                 assert!(bound == "+Inf" || bound.contains('.'), "{sample}");
@@ -146,6 +146,12 @@ async fn figures_count_what_viewers_do() {
     ] {
         assert_eq!(now[sample], expected, "{sample}");
     }
+    let held = |held_for: &str| now[&format!("metrics_memory_held_bytes{{use=\"{held_for}\"}}")];
+    assert!(held("sessions") > 2.0 * 2_048.0 && held("longpolls") > 0.0, "{now:?}");
+    // Each connection takes the same.
+    assert_eq!(held("connections"), 2.0 * 16_384.0);
+    assert!(held("sessions") < now["metrics_memory_max_bytes"]);
+    assert_eq!(now["metrics_memory_refusals_total{outcome=\"request\"}"], 0.0);
     let commits = now["metrics_commits_total{outcome=\"done\"}"];
     assert!(3.0 <= commits, "{commits}");
     assert_eq!(now["metrics_commit_sessions_count"], commits);

@@ -3,14 +3,13 @@
 mod common;
 
 use std::io::Read as _;
-use std::time::Duration;
 
 use metrics_server::{BODY_BYTES_MAX, Cors, Credentials, Settings};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use common::{Answer, CHROME, Database, Http, TestServer, Watched, soon};
 
@@ -232,7 +231,7 @@ async fn another_method_is_not_allowed_and_the_answer_says_which_is() {
         ("/api/v1/events", &["GET", "DELETE"], &["POST", "OPTIONS"]),
         ("/api/v1/plays", &["PUT", "DELETE", "PATCH", "BREW"], &["GET", "POST", "OPTIONS"]),
         ("/api/v1/keys", &["DELETE", "PUT"], &["GET", "POST", "OPTIONS"]),
-        ("/api/v1/keys/abc", &["GET", "POST", "PUT"], &["DELETE", "OPTIONS"]),
+        ("/api/v1/keys/abc", &["GET", "POST", "PUT"], &["DELETE", "PATCH", "OPTIONS"]),
     ] {
         for method in methods {
             let answer = server.http(method, path).send().await;
@@ -343,9 +342,11 @@ async fn reports_may_be_read_by_listed_origins_only() {
         (Some("null"), false),
         (None, false),
     ] {
-        for (method, path) in
-            [("OPTIONS", "/api/v1/plays"), ("POST", "/api/v1/plays"), ("GET", "/api/v1/keys")]
-        {
+        for (method, path) in [
+            ("OPTIONS", "/api/v1/plays"),
+            ("POST", "/api/v1/plays"),
+            ("GET", "/api/v1/export/plays"),
+        ] {
             let mut request = server.http(method, path);
             if let Some(origin) = origin {
                 request = request.header("origin", origin);
@@ -355,6 +356,56 @@ async fn reports_may_be_read_by_listed_origins_only() {
             assert_eq!(answer.header("access-control-allow-origin"), expected, "{method} {path}");
         }
     }
+}
+
+/// Neither a list of origins nor `*` is about keys.
+#[tokio::test]
+async fn keys_are_for_pages_of_no_other_origin() {
+    let origin = "https://a.example";
+    for cors in [Cors::Own, Cors::Any, Cors::Listed(vec![origin.to_owned()])] {
+        let server = TestServer::with(Settings::default().cors(cors)).await;
+        let path = format!("/api/v1/keys/{}", server.key);
+        for (method, path) in [
+            ("GET", "/api/v1/keys"),
+            ("POST", "/api/v1/keys"),
+            ("DELETE", &*path),
+            ("OPTIONS", "/api/v1/keys"),
+            ("OPTIONS", &*path),
+        ] {
+            let answer = server.http(method, path).header("origin", origin).send().await;
+            let expected = if method == "OPTIONS" { 204 } else { 403 };
+            assert_eq!(answer.status, expected, "{method} {path}: {answer:?}");
+            assert_eq!(answer.header("access-control-allow-origin"), None, "{method} {path}");
+        }
+        let keys = server.metrics.keys().await.unwrap();
+        assert!(keys.len() == 1 && keys[0].disabled_at.is_none(), "{keys:?}");
+    }
+}
+
+/// What is not for everybody is for pages of other sites only where an origin is listed, and says so.
+#[tokio::test]
+async fn a_page_of_another_site_is_told_which_setting_lets_it_read() {
+    let server = TestServer::new().await;
+    for path in ["/", "/metrics", "/api/v1/plays?identifier=a", "/api/v1/export/plays?identifier=a"]
+    {
+        for site in ["cross-site", "same-site"] {
+            let answer = server.http("GET", path).header("sec-fetch-site", site).send().await;
+            assert_eq!(answer.status, 403, "{path}: {answer:?}");
+            assert!(answer.error().contains("METRICS_CORS_ORIGINS"), "{answer:?}");
+        }
+        let own = server.http("GET", path).header("sec-fetch-site", "same-origin").send().await;
+        assert_eq!(own.status, 200, "{path}: {own:?}");
+    }
+    // Recording, the script and health are for all pages.
+    for path in ["/metrics.js", "/health/live", "/api/v1/openapi.json"] {
+        let answer = server.http("GET", path).header("sec-fetch-site", "cross-site").send().await;
+        assert_eq!(answer.status, 200, "{path}: {answer:?}");
+    }
+    let foreign = [("origin", "https://a.example"), ("sec-fetch-site", "cross-site")];
+    assert!(server.upgrade("vsn=2.0.0", &foreign).await.is_ok());
+    let batch = server.http("POST", "/v1/events").header("origin", "https://a.example");
+    let batch = batch.header("sec-fetch-site", "cross-site").header("content-type", "text/plain");
+    assert_eq!(batch.body(r#"{"events":[]}"#).send().await.status, 200);
 }
 
 #[tokio::test]
@@ -548,7 +599,8 @@ fn check_client_error_or_ok(answer: &Answer, sent: &str) {
 async fn a_body_over_a_mebibyte_is_too_large() {
     let server = TestServer::new().await;
     for path in ["/api/v1/plays", "/api/v1/keys"] {
-        let answer = server.http("POST", path).body(" ".repeat(BODY_BYTES_MAX + 1)).send().await;
+        let post = server.http("POST", path).header("content-type", "application/json");
+        let answer = post.body(" ".repeat(BODY_BYTES_MAX + 1)).send().await;
         assert_eq!(answer.status, 413, "{path}: {answer:?}");
         assert!(!answer.error().is_empty());
     }
@@ -603,7 +655,12 @@ async fn keys_are_made_listed_and_revoked() {
     let server = TestServer::new().await;
     let mut made = vec![server.key.clone()];
     for body in ["", "{}"] {
-        let answer = server.http("POST", "/api/v1/keys").body(body).send().await;
+        let answer = server
+            .http("POST", "/api/v1/keys")
+            .header("content-type", "application/json")
+            .body(body)
+            .send()
+            .await;
         assert_eq!(answer.status, 201, "{answer:?}");
         let json = answer.json();
         let key = json["key"].as_str().unwrap();
@@ -611,9 +668,13 @@ async fn keys_are_made_listed_and_revoked() {
         made.push(key.to_owned());
     }
     let listed = server.http("GET", "/api/v1/keys").send().await.json();
-    let expected: Vec<_> =
-        made.iter().map(|key| json!({ "key": key, "disabled_at": null })).collect();
-    assert_eq!(listed, json!({ "keys": expected }));
+    let listed = listed["keys"].as_array().unwrap();
+    let keys: Vec<_> = listed.iter().map(|it| it["key"].as_str().unwrap()).collect();
+    assert_eq!(keys, made);
+    for key in listed {
+        assert!(key["created_at"].is_string(), "{key}");
+        assert_eq!((&key["disabled_at"], &key["settings"]), (&Value::Null, &json!({})));
+    }
 }
 
 #[tokio::test]
@@ -636,7 +697,12 @@ async fn a_key_can_be_imported_once() {
         r#"{"key":"a b"}"#,
         r#"{"key":"\u00e9"}"#,
     ] {
-        let answer = server.http("POST", "/api/v1/keys").body(bad).send().await;
+        let answer = server
+            .http("POST", "/api/v1/keys")
+            .header("content-type", "application/json")
+            .body(bad)
+            .send()
+            .await;
         assert_eq!(answer.status, 400, "{bad}: {answer:?}");
     }
     assert_eq!(server.metrics.keys().await.unwrap().len(), 2);
@@ -702,14 +768,37 @@ async fn one_connection_can_ask_more_than_once() {
 async fn there_is_room_for_so_many_connections_and_no_more() {
     let server = Database::new().await.serve_some(Settings::default(), 2).await;
     let (one, two) = (server.connect().await, server.connect().await);
-    let mut three = TcpStream::connect(server.address).await.unwrap();
-    three.write_all(&server.http("GET", "/health/live").bytes()).await.unwrap();
     // A websocket holds its place as long as it lives.
-    let waiting = timeout(Duration::from_secs(3), three.read_u8()).await;
-    assert!(waiting.is_err(), "{waiting:?}");
+    let script = || async { server.http("GET", "/metrics.js").send().await.status };
+    assert_eq!(script().await, 503);
+    assert_eq!(server.http("GET", "/health/live").send().await.status, 200);
     drop(one);
-    assert_eq!(soon(three.read_u8()).await.unwrap(), b'H');
+    soon(async { while script().await != 200 {} }).await;
+    let figures = server.http("GET", "/metrics").send().await;
+    let figures = String::from_utf8(figures.body).unwrap();
+    let refused =
+        figures.lines().find(|line| line.starts_with("metrics_connections_refused_total"));
+    assert!(refused.is_some_and(|line| !line.ends_with(" 0")), "{figures}");
     drop(two);
+}
+
+/// Parties that read a request in two ways can be played off against each other.
+#[tokio::test]
+async fn a_request_names_one_host() {
+    let server = TestServer::new().await;
+    for (head, status) in [
+        ("GET /health/live HTTP/1.1\r\n", "400"),
+        ("GET /health/live HTTP/1.1\r\nhost: a\r\nhost: a\r\n", "400"),
+        ("GET /health/live HTTP/1.0\r\nhost: a\r\nhost: b\r\n", "400"),
+        ("GET /health/live HTTP/1.1\r\nhost: a\r\n", "200"),
+        ("GET /health/live HTTP/1.0\r\n", "200"),
+    ] {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        stream.write_all(format!("{head}connection: close\r\n\r\n").as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        soon(stream.read_to_string(&mut answer)).await.unwrap();
+        assert_eq!(answer.split(' ').nth(1), Some(status), "{head}: {answer}");
+    }
 }
 
 #[tokio::test]

@@ -146,6 +146,31 @@ const REPORTS: [&[&str]; 6] = [
     &["sessions", "--format", "csv"],
 ];
 
+/// As little of a page is imported as is recorded: patterns of the key, and `METRICS_PAGES`.
+#[test]
+fn pages_are_reduced_as_those_of_viewers_are() {
+    let directory = Directory::new();
+    let line = |number: u32| {
+        json!({ "key": "a-key", "identifier": "intro", "started_at": "2024-02-29T12:00:00Z", "id": number.to_string(),
+            "segments": [[0, 5]], "source": "https://example.com/reset/token" })
+    };
+    directory.printed("a.db", &["keys", "create", "a-key", "--page-pattern", "/reset/*"]);
+    let file = directory.write("a.ndjson", &[line(1)]);
+    directory.printed("a.db", &["import", "sessions", &file]);
+    let exported = directory.exported("a.db");
+    assert!(exported.contains("https://example.com/reset/*"), "{exported}");
+    for (database, kept, page) in
+        [("b.db", "host", "\"https://example.com/\""), ("c.db", "none", "null")]
+    {
+        let url = format!("sqlite:{}", directory.path(database));
+        let mut import = binary();
+        import.args(["import", "sessions", &file]).env("DATABASE_URL", url);
+        assert!(import.env("METRICS_PAGES", kept).output().unwrap().status.success());
+        let exported = directory.exported(database);
+        assert!(!exported.contains("token") && exported.contains(page), "{exported}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_export_that_is_imported_gives_every_answer_as_before() {
     let directory = Directory::new();

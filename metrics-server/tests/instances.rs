@@ -65,7 +65,8 @@ async fn servers_that_start_at_once_make_one_database() {
     let (one, two, three) = tokio::join!(start(), start(), start());
     for server in [&one, &two, &three] {
         let answer = server.http("GET", "/api/v1/keys").send().await.json();
-        assert_eq!(answer, json!({ "keys": [{ "key": EXAMPLE_KEY, "disabled_at": null }] }));
+        assert_eq!(answer["keys"].as_array().map(Vec::len), Some(1), "{answer}");
+        assert_eq!(answer["keys"][0]["key"], EXAMPLE_KEY);
         assert_eq!(server.http("GET", "/health/ready").send().await.status, 200);
     }
 }

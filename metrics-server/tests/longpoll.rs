@@ -93,7 +93,7 @@ async fn a_viewing_in_the_second_serializer() {
 async fn a_viewing_in_the_first_serializer() {
     for query in [V1, ""] {
         let server = TestServer::new().await;
-        let poller = Poller::open_as(&server, query, &[]).await;
+        let poller = Poller::open_as(&server, query, &[("user-agent", CHROME)]).await;
         let join = json!({ "topic": TOPIC, "event": "phx_join", "ref": "1",
             "payload": { "key": server.key, "identifier": "intro" } });
         assert_eq!(poller.post(join.to_string()).await, json!({ "status": 200 }));
@@ -376,6 +376,8 @@ async fn a_client_that_breaks_off_its_poll_is_lost_as_of_then() {
 async fn a_poll_that_is_broken_off_may_be_repeated_and_nothing_is_lost() {
     let server = TestServer::new().await;
     let mut poller = Poller::open(&server).await;
+    // A session that joins nothing ends soon.
+    poller.join("session:first", "intro").await;
     let stream = begin_poll(&poller, &server).await;
     sleep(Duration::from_secs(1)).await;
     drop(stream);

@@ -16,7 +16,7 @@ use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 use tower_service::Service as _;
 
-use common::{Client, Http, Server, TestServer, Watched, soon};
+use common::{CHROME, Client, Http, Server, TestServer, Watched, soon};
 
 const PREFIX: &str = "/analytics";
 
@@ -36,6 +36,7 @@ const ALL: [(&str, &str, Routes); 9] = [
 /// A viewer who watches 3 seconds of `intro`, at this address of the socket.
 async fn watch(server: &Server, path: &str) {
     let http = Http::new(server.address, "GET", path).query("vsn=2.0.0");
+    let http = http.header("user-agent", CHROME);
     let mut client = Client::upgrade(http, server.key.clone()).await.unwrap();
     client.join("session:a", "intro").await;
     client.play("session:a", 0.0).await;

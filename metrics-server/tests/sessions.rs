@@ -106,20 +106,20 @@ async fn a_client_that_is_silent_for_a_minute_is_closed_and_counts_as_gone_since
 }
 
 #[tokio::test(start_paused = true)]
-async fn anything_keeps_a_socket_open() {
+async fn anything_keeps_a_socket_open_that_has_joined() {
     let server = TestServer::new().await;
     for sound in [
         frame(FIN | TEXT, br#"[null,"1","phoenix","heartbeat",{}]"#),
         frame(FIN | PING, b"still here"),
         frame(FIN | PONG, b""),
     ] {
-        let mut client = server.connect().await;
+        let mut client = viewer(&server).await;
         for _ in 0..6 {
             seconds(50).await;
             client.send_bytes(&sound).await;
         }
         seconds(50).await;
-        client.join(TOPIC, "intro").await;
+        client.pause(TOPIC, 8.0).await;
     }
 }
 

@@ -190,7 +190,8 @@ impl Site {
         let request = request.header("user-agent", USER_AGENTS[0]);
         let response = self.service.respond(request.body(Full::from(body)).unwrap()).await;
         let status = response.status().as_u16();
-        (status, response.into_body().collect().await.unwrap().to_bytes())
+        let answer = response.into_body().collect().await.unwrap().to_bytes();
+        (status, if target == "/api/v1/keys" { without_usage(&answer) } else { answer })
     }
 
     async fn record(&mut self, watches: &[Watch]) {
@@ -326,6 +327,15 @@ fn questions() -> Vec<Question> {
         questions.push(Question { method, target: target.to_owned(), body: Value::Null });
     }
     questions
+}
+
+/// A list of keys without the use of their limits, which depends on the time that recording took.
+fn without_usage(answer: &[u8]) -> Bytes {
+    let mut listed: Value = serde_json::from_slice(answer).unwrap();
+    for key in listed["keys"].as_array_mut().unwrap() {
+        key.as_object_mut().unwrap().remove("usage");
+    }
+    listed.to_string().into()
 }
 
 /// Whether an answer has anything in it.

@@ -69,6 +69,12 @@ impl Columns {
         runs_from(self.starts.get_ms(session), self.minute_runs(session))
     }
 
+    /// Returns the row id of a session, if row ids are decoded.
+    #[cfg(feature = "recorder")]
+    pub(crate) fn row_id(&self, session: usize) -> Option<super::RowId> {
+        self.row_ids.get(session).copied()
+    }
+
     /// Returns whether the minutes are decoded.
     pub(crate) fn has_minutes(&self) -> bool {
         self.minute_ends.len() == self.sessions

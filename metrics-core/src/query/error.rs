@@ -48,10 +48,10 @@ pub enum QueryError {
 }
 
 impl QueryError {
-    /// A member of a query that does not exist.
+    /// A parameter that does not exist, where `known` are those that do.
     #[must_use]
-    pub fn unknown_member(name: &str, members: impl IntoIterator<Item = &'static str>) -> Self {
-        Self::unknown("query", name, members)
+    pub fn unknown_parameter(name: &str, known: impl IntoIterator<Item = &'static str>) -> Self {
+        Self::unknown("parameter", name, known)
     }
 
     /// A name that is none of `accepted`.

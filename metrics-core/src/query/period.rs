@@ -35,7 +35,8 @@ pub enum Compare {
 }
 
 const EXPECTED: &str = "a duration such as \"7 days\", a date, an RFC 3339 time, \"today\", \"yesterday\", \
-     \"this week\", \"this month\", \"this year\", \"last 12 months\" or \"all\"";
+     \"this week\", \"this month\", \"this year\", \"last week\", \"last month\", \"last year\", \"last 12 months\" or \
+     \"all\"";
 
 impl FromStr for Timeframe {
     type Err = QueryError;
@@ -49,13 +50,22 @@ impl FromStr for Timeframe {
             "this week" => Some(Self::ThisWeek),
             "this month" => Some(Self::ThisMonth),
             "this year" => Some(Self::ThisYear),
+            "last week" => Some(Self::LastWeek),
+            "last month" => Some(Self::LastMonth),
+            "last year" => Some(Self::LastYear),
             "all" => Some(Self::ALL),
             _ => None,
         };
         let span =
             || text.strip_prefix("last ").unwrap_or(text).parse::<Span>().ok().map(Self::Last);
-        let date = || text.parse::<NaiveDate>().ok().map(|date| Self::Dates(date, date));
-        let time = || DateTime::parse_from_rfc3339(text).ok().map(|time| Self::From(time.to_utc()));
+        let date = || {
+            let date = text.parse::<NaiveDate>().ok().filter(|date| has_four_digits(date.year()));
+            date.map(|date| Self::Dates(date, date))
+        };
+        let time = || {
+            let time = DateTime::parse_from_rfc3339(text).ok().map(|time| time.to_utc());
+            time.filter(|time| has_four_digits(time.year())).map(Self::From)
+        };
         let timeframe = named.or_else(date).or_else(time).or_else(span);
         timeframe.ok_or_else(|| QueryError::invalid("timeframe", text, EXPECTED))
     }
@@ -86,21 +96,24 @@ impl Timeframe {
         let now_ms = now.timestamp_millis();
         let since =
             |date: NaiveDate| Period { from_ms: midnight_ms(date, timezone), to_ms: now_ms };
+        let before = |after: NaiveDate, first: NaiveDate| Period {
+            from_ms: midnight_ms(first, timezone),
+            to_ms: midnight_ms(after, timezone) - 1,
+        };
+        let monday = days_before(today, today.weekday().num_days_from_monday().into());
+        let first = today.with_day(1).unwrap_or(today);
+        let new_year = today.with_ordinal(1).unwrap_or(today);
         match self {
             Self::Today => since(today),
-            Self::Yesterday => {
-                let from_ms = midnight_ms(days_before(today, 1), timezone);
-                Period { from_ms, to_ms: midnight_ms(today, timezone) - 1 }
-            }
-            Self::ThisWeek => {
-                since(days_before(today, today.weekday().num_days_from_monday().into()))
-            }
-            Self::ThisMonth => since(today.with_day(1).unwrap_or(today)),
-            Self::ThisYear => since(today.with_ordinal(1).unwrap_or(today)),
+            Self::Yesterday => before(today, days_before(today, 1)),
+            Self::ThisWeek => since(monday),
+            Self::ThisMonth => since(first),
+            Self::ThisYear => since(new_year),
+            Self::LastWeek => before(monday, days_before(monday, 7)),
+            Self::LastMonth => before(first, months_before(first, 1)),
+            Self::LastYear => before(new_year, months_before(new_year, 12)),
             Self::Dates(first, last) => {
-                let after = last.checked_add_days(Days::new(1)).unwrap_or(last);
-                let from_ms = midnight_ms(first, timezone);
-                Period { from_ms, to_ms: midnight_ms(after, timezone) - 1 }
+                before(last.checked_add_days(Days::new(1)).unwrap_or(last), first)
             }
             Self::Last(_) | Self::From(_) | Self::Between(..) => {
                 let (from_ms, to_ms) = self.resolve(now);
@@ -133,16 +146,23 @@ impl Compare {
         }
         let timezone = timezone.unwrap_or(Tz::UTC);
         let both = |shift: &dyn Fn(NaiveDateTime) -> Option<NaiveDateTime>| Period {
-            from_ms: shifted_ms(current.from_ms, timezone, shift),
-            to_ms: shifted_ms(current.to_ms, timezone, shift),
+            from_ms: shifted_ms(current.from_ms, timezone, shift, MappedLocalTime::earliest),
+            // An hour that comes twice belongs to a day as a whole.
+            to_ms: shifted_ms(current.to_ms, timezone, shift, MappedLocalTime::latest),
         };
         let days = |days| both(&|at: NaiveDateTime| at.checked_sub_days(Days::new(days)));
         let months = |months| both(&|at: NaiveDateTime| at.checked_sub_months(Months::new(months)));
         Ok(match (self, timeframe) {
-            (Self::PreviousYear, _) | (_, Timeframe::ThisYear) => months(12),
+            (Self::PreviousYear, _) | (_, Timeframe::ThisYear | Timeframe::LastYear) => months(12),
             (_, Timeframe::Today | Timeframe::Yesterday) => days(1),
-            (_, Timeframe::ThisWeek) => days(7),
+            (_, Timeframe::ThisWeek | Timeframe::LastWeek) => days(7),
             (_, Timeframe::ThisMonth) => months(1),
+            (_, Timeframe::LastMonth) => {
+                // The last day of a month has none of the same number in a shorter one before.
+                let first = local(instant(current.from_ms), timezone).date();
+                let from_ms = midnight_ms(months_before(first, 1), timezone);
+                Period { from_ms, to_ms: current.from_ms - 1 }
+            }
             (_, Timeframe::Dates(first, last)) => {
                 days((last - first).num_days().max(0).unsigned_abs() + 1)
             }
@@ -160,6 +180,11 @@ impl Compare {
     }
 }
 
+/// Whether RFC 3339 can write the year. Buckets around the ends of chrono's calendar would lie outside of it.
+fn has_four_digits(year: i32) -> bool {
+    (0..=9_999).contains(&year)
+}
+
 fn local(at: DateTime<Utc>, timezone: Tz) -> NaiveDateTime {
     let utc = at.naive_utc();
     let offset = timezone.offset_from_utc_datetime(&utc).fix();
@@ -171,27 +196,30 @@ fn days_before(date: NaiveDate, days: u64) -> NaiveDate {
     date.checked_sub_days(Days::new(days)).unwrap_or(date)
 }
 
+fn months_before(date: NaiveDate, months: u32) -> NaiveDate {
+    date.checked_sub_months(Months::new(months)).unwrap_or(date)
+}
+
 fn midnight_ms(date: NaiveDate, timezone: Tz) -> i64 {
-    unix_ms(date.and_time(NaiveTime::MIN), timezone)
+    unix_ms(date.and_time(NaiveTime::MIN), timezone, MappedLocalTime::earliest)
 }
 
 fn shifted_ms(
     at_ms: i64,
     timezone: Tz,
     shift: &dyn Fn(NaiveDateTime) -> Option<NaiveDateTime>,
+    pick: Pick,
 ) -> i64 {
     let at = local(instant(at_ms), timezone);
-    unix_ms(shift(at).unwrap_or(at), timezone)
+    unix_ms(shift(at).unwrap_or(at), timezone, pick)
 }
 
-/// The first instant with this local time; where the time was skipped, the first after it.
-fn unix_ms(at: NaiveDateTime, timezone: Tz) -> i64 {
-    match timezone.from_local_datetime(&at) {
-        MappedLocalTime::Single(found) | MappedLocalTime::Ambiguous(found, _) => {
-            found.timestamp_millis()
-        }
-        MappedLocalTime::None => GapInfo::new(&at, &timezone)
-            .and_then(|gap| gap.end)
-            .map_or_else(|| at.and_utc().timestamp_millis(), |end| end.timestamp_millis()),
-    }
+/// Picks one of the instants with a local time, where clocks were set back.
+type Pick = fn(MappedLocalTime<DateTime<Tz>>) -> Option<DateTime<Tz>>;
+
+/// An instant with this local time; where the time was skipped, the first after it.
+fn unix_ms(at: NaiveDateTime, timezone: Tz, pick: Pick) -> i64 {
+    let gap_end = || GapInfo::new(&at, &timezone).and_then(|gap| gap.end);
+    let found = pick(timezone.from_local_datetime(&at)).or_else(gap_end);
+    found.map_or_else(|| at.and_utc().timestamp_millis(), |found| found.timestamp_millis())
 }

@@ -112,6 +112,12 @@ fn periods_are_compared_with_those_before() {
         let compared = query.periods(now()).unwrap().compared.unwrap();
         check_period(compared, (from, to));
     }
+    // The last hour of the day before came twice.
+    let mut query = Query::default().during("2024-03-24".parse().unwrap());
+    query.timezone = Some(chrono_tz::Tz::America__Asuncion);
+    query.compare = Some(Compare::PreviousPeriod);
+    let compared = query.periods(now()).unwrap().compared.unwrap();
+    check_period(compared, ("2024-03-23T03:00:00", "2024-03-24T03:59:59.999"));
     let all = Query::default().during(Timeframe::ALL).compared_with(Compare::PreviousPeriod);
     let err = all.periods(now()).unwrap_err().to_string();
     assert_eq!(

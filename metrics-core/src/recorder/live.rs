@@ -5,9 +5,12 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::watch;
 
 use super::{Admitted, NotStored, Progress, lock};
+use crate::budget::{Budget, Reservation};
 use crate::event::{CheckedEvent, Step};
 use crate::key::SessionId;
+use crate::quota::Charge;
 use crate::session::{Moment, Reach, Session};
+use crate::source::Source;
 use crate::store::{Instance, SessionWrite, Subject, Version};
 use crate::upkeep::Loaded;
 use crate::varint::Damaged;
@@ -29,6 +32,16 @@ const EARLY_MAX: usize = 32;
 
 /// What a session takes beside its texts and segments, measured: itself, what it remembers of its events, its place.
 const ENTRY_BYTES: usize = 2_048;
+
+/// How many inputs that wait for the store are a part of [`ENTRY_BYTES`]: as many as the first allocation holds. So a
+/// session that is written before the next of its events comes reserves nothing for it.
+const ENTRY_INPUTS: usize = 4;
+
+/// What an input takes beside itself, about: its texts, and the answer that waits for it.
+const INPUT_BYTES: usize = 256;
+
+/// A session gives back what it reserved if that is so much more than it takes.
+const SLACK_BYTES: usize = 2_048;
 
 /// Something that changes a session.
 #[derive(Clone, Debug)]
@@ -118,18 +131,27 @@ pub(super) struct Entry {
     pub(super) subject: Arc<Subject>,
     pub(super) salt: u64,
     pub(super) clock_shift_ms: i64,
+    // None: the session was recovered, and is not limited.
+    pub(super) charge: Option<Charge>,
+    // How long its texts are.
+    text_bytes: usize,
     live: Mutex<Live>,
 }
 
 impl Entry {
     pub(super) fn new(admitted: Admitted) -> Self {
-        let Admitted { id, salt, clock_shift_ms, subject, gives_signs: _ } = admitted;
-        Self { id, subject: Arc::new(subject), salt, clock_shift_ms, live: Mutex::default() }
+        let Admitted { id, salt, clock_shift_ms, subject, charge, gives_signs: _ } = admitted;
+        Self { salt, clock_shift_ms, charge, ..Self::left(id, Arc::new(subject)) }
     }
 
     /// A session that another recorder left, of which no events come any more.
     pub(super) fn left(id: SessionId, subject: Arc<Subject>) -> Self {
-        Self { id, subject, salt: 0, clock_shift_ms: 0, live: Mutex::default() }
+        let Subject { key, video, source, session_data, .. } = &*subject;
+        let (page, data) = (source.as_ref().map(Source::as_str), session_data.as_deref());
+        let texts = [Some(key.as_str()), video.identifier(), video.metadata(), page, data];
+        let text_bytes = texts.into_iter().flatten().map(str::len).sum();
+        let live = Mutex::default();
+        Self { id, subject, salt: 0, clock_shift_ms: 0, charge: None, text_bytes, live }
     }
 
     /// What would be lost if the recorder ended now.
@@ -144,11 +166,20 @@ impl Entry {
 
     /// How much memory it takes, about.
     pub(super) fn bytes(&self, live: &Live) -> usize {
-        let Subject { video, session_data, .. } = &*self.subject;
-        let texts = [video.identifier(), video.metadata(), session_data.as_deref()];
-        let texts: usize = texts.into_iter().flatten().map(str::len).sum();
-        let early = live.early.capacity() * size_of::<Input>();
-        ENTRY_BYTES + texts + early + live.session.as_deref().map_or(0, Session::heap_bytes)
+        let inputs = live.inputs.capacity().saturating_sub(ENTRY_INPUTS) + live.early.capacity();
+        let session = live.session.as_deref().map_or(0, Session::heap_bytes);
+        ENTRY_BYTES + self.text_bytes + inputs * (size_of::<Input>() + INPUT_BYTES) + session
+    }
+
+    /// Reserves what the session takes more than before, whatever is left, and gives back what it takes less.
+    pub(super) fn account(&self, live: &mut Live, memory: &Budget) {
+        let bytes = self.bytes(live);
+        let held = live.held.get_or_insert_with(|| memory.charge(bytes));
+        if held.bytes() < bytes {
+            held.charge(bytes - held.bytes());
+        } else if bytes + SLACK_BYTES < held.bytes() {
+            held.shrink(held.bytes() - bytes);
+        }
     }
 
     /// What is to be written now, if anything is.
@@ -206,6 +237,8 @@ pub(super) struct Live {
     early: Vec<Input>,
     // Whether its batches give signs of life.
     gives_signs: bool,
+    // The memory that it takes.
+    held: Option<Reservation>,
 }
 
 /// What became durable.
@@ -280,6 +313,16 @@ impl Live {
             self.owner = None;
         }
         spoke
+    }
+
+    /// Holds the memory that was reserved for it.
+    pub(super) fn hold(&mut self, held: Reservation) {
+        self.held = Some(held);
+    }
+
+    /// How much memory it holds, in bytes.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.held.as_ref().map_or(0, Reservation::bytes)
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -361,7 +404,7 @@ impl Live {
         let clamped = loaded.map_or(0, |loaded| loaded.stored.counters.details.clamped);
         match self.base {
             // Nobody has written it: what is in memory is the same, and knows more than a store keeps.
-            Base::Known { version: known, .. } if known == version => {}
+            Base::Known { version: known, .. } if known == version && self.is_as_old(loaded) => {}
             _ => {
                 let session = loaded.map(|loaded| Session::load(&loaded.stored)).transpose()?;
                 let session = session.map(Box::new);
@@ -382,6 +425,12 @@ impl Live {
         self.stale = false;
         self.writing = None;
         Ok(())
+    }
+
+    /// Whether the session in memory is not an erased one that began anew: versions begin anew, too.
+    fn is_as_old(&self, loaded: Option<&Loaded>) -> bool {
+        let here = self.session.as_ref().map(|session| session.started_at_ms());
+        loaded.is_none_or(|loaded| here.is_none_or(|here| here == loaded.stored.started_at_ms))
     }
 
     /// Whether the session may be given to another video: nobody has played it.
@@ -471,6 +520,7 @@ impl Live {
             touched_ms: self.touched_ms,
             elsewhere_ms: self.elsewhere_ms,
             gives_signs: self.gives_signs,
+            held: self.held.take(),
             ..Self::default()
         };
         lost

@@ -20,6 +20,7 @@ use tokio::sync::watch;
 
 use super::live::{Input, Left, Past};
 use super::{Acknowledgement, Clock, Ending, Recorder};
+use crate::budget::Budget;
 use crate::client::{Browser, Client, Device, Platform};
 use crate::event::{CheckedEvent, Step};
 use crate::key::{ApiKey, SessionId};
@@ -159,9 +160,8 @@ impl Spool {
         let file = self.directory.join(format!("{}.{:08x}.{ENDING}", self.name, header.id));
         let sessions = left.len();
         let written = file.clone();
-        let lines: Vec<_> = left.iter().map(Line::new).collect();
         blocking(written, move |file| {
-            write(&file, &header, &lines).map_err(|source| SpoolError::Write { file, source })
+            write(&file, &header, &left).map_err(|source| SpoolError::Write { file, source })
         })
         .await?;
         Ok(Stopped::Spooled { sessions, file })
@@ -198,7 +198,9 @@ async fn blocking<A: Send + 'static, T: Send + 'static>(
 
 /// Records what a file holds, and returns how many sessions were refused.
 async fn record(store: Arc<dyn Store>, header: Header, sessions: Vec<Left>) -> usize {
-    let recorder = Recorder::of(store, Clock::system(), u32::MAX, Instance(header.id));
+    // Nothing else is held yet, and as much was when the file was written.
+    let memory = Budget::new(usize::MAX);
+    let recorder = Recorder::of(store, Clock::system(), u32::MAX, memory, Instance(header.id));
     let recorder = Arc::new(recorder);
     let mut acknowledgements: Vec<Acknowledgement> = Vec::new();
     for left in sessions {
@@ -343,9 +345,9 @@ impl Happened {
 }
 
 /// Writes a file that is there whole or not at all, also when the power fails or the disk is full.
-fn write(file: &Path, header: &Header, lines: &[Line]) -> io::Result<()> {
+fn write(file: &Path, header: &Header, left: &[Left]) -> io::Result<()> {
     let part = file.with_extension("part");
-    let written = write_part(&part, header, lines).and_then(|()| fs::rename(&part, file));
+    let written = write_part(&part, header, left).and_then(|()| fs::rename(&part, file));
     if let Err(err) = written {
         // It may not be there. If it cannot be removed, why it was not written is what counts.
         let _removed = fs::remove_file(&part);
@@ -358,7 +360,7 @@ fn write(file: &Path, header: &Header, lines: &[Line]) -> io::Result<()> {
     Ok(())
 }
 
-fn write_part(part: &Path, header: &Header, lines: &[Line]) -> io::Result<()> {
+fn write_part(part: &Path, header: &Header, left: &[Left]) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
@@ -366,7 +368,8 @@ fn write_part(part: &Path, header: &Header, lines: &[Line]) -> io::Result<()> {
     let mut out = BufWriter::new(options.open(part)?);
     let mut put = |line: serde_json::Result<String>| writeln!(out, "{}", line?);
     put(serde_json::to_string(header))?;
-    lines.iter().try_for_each(|line| put(serde_json::to_string(line)))?;
+    // A line at a time: all of them would double what sessions take.
+    left.iter().try_for_each(|left| put(serde_json::to_string(&Line::new(left))))?;
     out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
 }
 

@@ -31,7 +31,8 @@ impl Site {
         let directory = TempDir::new().unwrap();
         let store = SqliteStore::open(directory.path().join("metrics.db")).await.unwrap();
         store.create_key(&key(), Utc::now()).await.unwrap();
-        let recorder = Recorder::new(Arc::new(store), Clock::system(), VIDEOS_MAX);
+        let memory = Budget::new(MEMORY);
+        let recorder = Recorder::new(Arc::new(store), Clock::system(), VIDEOS_MAX, memory);
         let recorder = Arc::new(Recorder { idle_bytes_max, ..recorder });
         let lifeline: Lifeline = Arc::new(watch::Sender::new(Ending::Open));
         tokio::spawn(Arc::clone(&recorder).run(lifeline.subscribe()));
@@ -66,6 +67,7 @@ fn admitted(number: usize) -> Admitted {
             client: Client::default(),
             session_data: None,
         },
+        charge: None,
         gives_signs: false,
     }
 }

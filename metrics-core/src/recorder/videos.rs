@@ -1,81 +1,127 @@
-//! How many videos a key may have.
+//! How many videos a key may have, and how many new ones at a time.
 //!
 //! A page that makes up metadata would add a video with every play. A key that has as many as it may gets no more;
 //! those it has are recorded as before.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use quick_cache::unsync::Cache;
+use tokio::time::Instant;
 
-use super::lock;
+use super::live::Entry;
+use super::{NotStored, lock};
 use crate::key::ApiKey;
+use crate::quota::Kind;
 use crate::store::{Error, SessionWrite, Store};
 use crate::video::Video;
-
-/// How many videos a key may have, unless said otherwise. With the largest metadata they take 1.6 GB.
-pub const VIDEOS_MAX: u32 = 100_000;
 
 /// How many videos are remembered to be there: the ones that are watched at the moment.
 const REMEMBERED: usize = 16_384;
 
+/// For how long: videos without sessions are deleted, and count again when they come back.
+const REMEMBERED_FOR: Duration = Duration::from_secs(3_600);
+
 /// Which videos may be recorded.
 pub(super) struct Videos {
     max: u32,
-    there: Mutex<Cache<[u8; 16], ()>>,
+    there: Mutex<There>,
+}
+
+/// Videos that are known to be there.
+struct There {
+    since: Instant,
+    digests: Cache<[u8; 16], ()>,
+}
+
+impl There {
+    fn new() -> Self {
+        Self { since: Instant::now(), digests: Cache::new(REMEMBERED) }
+    }
 }
 
 impl Videos {
     pub(super) fn new(max: u32) -> Self {
-        Self { max, there: Mutex::new(Cache::new(REMEMBERED)) }
+        Self { max, there: Mutex::new(There::new()) }
     }
 
-    /// How many a key may have.
-    pub(super) fn max(&self) -> u32 {
-        self.max
-    }
-
-    /// Says of each write whether its video is there already or may be added.
+    /// Decides for each write whether its video may be recorded: it is there already, or may be added.
     pub(super) async fn admit(
         &self,
         store: &Arc<dyn Store>,
+        entries: &[Arc<Entry>],
         writes: &[SessionWrite],
-    ) -> Result<Vec<bool>, Error> {
-        let mut admitted = vec![true; writes.len()];
+    ) -> Result<Vec<Result<(), NotStored>>, Error> {
         // Only the first write of a session can be of a video that is new.
-        let new: Vec<_> = (0..).zip(writes).filter(|(_, write)| write.expected == 0).collect();
+        let new = || (0..).zip(writes).filter(|(_, write)| write.expected == 0);
         let digest = |write: &SessionWrite| write.subject.video.digest(&write.subject.key);
-        let mut asked: HashMap<[u8; 16], (ApiKey, Video)> = HashMap::new();
+        let mut asked: HashMap<[u8; 16], Vec<usize>> = HashMap::new();
         {
-            let there = lock(&self.there);
-            for (_, write) in &new {
-                if there.get(&digest(write)).is_none() {
-                    let subject = &write.subject;
-                    let video = || (subject.key.clone(), subject.video.clone());
-                    asked.entry(digest(write)).or_insert_with(video);
+            let mut there = lock(&self.there);
+            if REMEMBERED_FOR <= there.since.elapsed() {
+                *there = There::new();
+            }
+            for (place, write) in new() {
+                if there.digests.get(&digest(write)).is_none() {
+                    asked.entry(digest(write)).or_default().push(place);
                 }
             }
         }
         if asked.is_empty() {
-            return Ok(admitted);
+            return Ok(vec![Ok(()); writes.len()]);
         }
-        let (digests, videos): (Vec<_>, Vec<_>) = asked.into_iter().unzip();
+        // In their order, so that the first of several new videos are added.
+        let mut asked: Vec<_> = asked.into_iter().collect();
+        asked.sort_unstable_by_key(|(_, places)| places[0]);
+        let subject = |places: &[usize]| &writes[places[0]].subject;
+        let videos: Vec<(ApiKey, Video)> = asked
+            .iter()
+            .map(|(_, places)| (subject(places).key.clone(), subject(places).video.clone()))
+            .collect();
         let known = store.known_videos(&videos).await?;
         let mut added: HashMap<&ApiKey, u64> = HashMap::new();
-        let mut full = Vec::new();
-        let mut there = lock(&self.there);
-        for ((digest, (key, _)), known) in digests.into_iter().zip(&videos).zip(known) {
-            let added = added.entry(key).or_default();
-            if known.is_there || known.videos_of_key + *added < self.max.into() {
-                *added += u64::from(!known.is_there);
-                there.insert(digest, ());
+        let mut refused = HashMap::new();
+        for ((digest, places), known) in asked.into_iter().zip(known) {
+            let added = added.entry(&subject(&places).key).or_default();
+            let admitted = if known.is_there {
+                Ok(())
             } else {
-                full.push(digest);
+                // Whoever may add it adds it for all: an address that may not keeps it from no other.
+                let admit =
+                    |place: &usize| self.admit_new(&entries[*place], known.videos_of_key + *added);
+                let mut verdicts = places.iter().map(admit);
+                let first = verdicts.next().unwrap_or(Ok(()));
+                first.or_else(|refusal| verdicts.find(Result::is_ok).unwrap_or(Err(refusal)))
+            };
+            match admitted {
+                Ok(()) => {
+                    *added += u64::from(!known.is_there);
+                    lock(&self.there).digests.insert(digest, ());
+                }
+                Err(refusal) => drop(refused.insert(digest, refusal)),
             }
         }
-        for (place, write) in new {
-            admitted[place] = !full.contains(&digest(write));
+        let mut admitted = vec![Ok(()); writes.len()];
+        for (place, write) in new() {
+            if let Some(refusal) = refused.get(&digest(write)) {
+                admitted[place] = Err(*refusal);
+            }
         }
         Ok(admitted)
+    }
+
+    /// Decides whether a new video may be added to `videos` that its key has.
+    fn admit_new(&self, entry: &Entry, videos: u64) -> Result<(), NotStored> {
+        let charge = entry.charge.as_ref();
+        let videos_max = charge.map_or(self.max, |charge| charge.limits.videos);
+        if u64::from(videos_max) <= videos {
+            return Err(NotStored::TooManyVideos { videos_max });
+        }
+        if let Some(charge) = charge {
+            charge.take_of(Kind::NewVideos, videos, videos_max)?;
+            charge.has_videos(videos + 1);
+        }
+        Ok(())
     }
 }

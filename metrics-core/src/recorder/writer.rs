@@ -86,8 +86,8 @@ impl Recorder {
             }
             for shard in rounds.due(Instant::now()) {
                 self.look(shard, false);
-                self.make_room();
             }
+            self.make_room();
             for batch in self.take() {
                 self.settle(batch).await;
             }
@@ -127,9 +127,16 @@ impl Recorder {
         }
     }
 
-    /// Forgets idle sessions if they take more memory than they may.
+    /// Evicts idle sessions if they take more memory than they may, or it gets scarce. Whoever waits for room looks again.
     fn make_room(&self) {
-        if !self.is_full() {
+        self.evict();
+        self.room.notify_waiters();
+    }
+
+    fn evict(&self) {
+        let mut evict_at = lock(&self.evict_at);
+        let now = Instant::now();
+        if !self.is_full() || evict_at.is_some_and(|at| now < at) {
             return;
         }
         // Those that are new were taken for idle.
@@ -139,6 +146,8 @@ impl Recorder {
         for shard in (0..SHARDS).take_while(|_| self.is_full()) {
             self.look(shard, true);
         }
+        // To look at all sessions takes a while, and where nothing could be evicted it helps no more a moment later.
+        *evict_at = self.is_full().then_some(now + Rounds::STEP);
     }
 
     /// Counts what the idle sessions of a shard take.
@@ -190,7 +199,7 @@ impl Recorder {
         self.write(&batch.entries, &mut refused).await;
         self.tally(&batch, &refused);
         batch.progress.send_replace(Progress::Settled(refused.into()));
-        self.room.notify_waiters();
+        self.make_room();
     }
 
     /// Counts what became of a batch.
@@ -205,6 +214,9 @@ impl Recorder {
                 NotStored::Refused => tallies.events.refused_sessions.add(1),
                 NotStored::AnotherVideo(_) => tallies.events.other_video_sessions.add(1),
                 NotStored::TooManyVideos { .. } => tallies.events.too_many_videos_sessions.add(1),
+                NotStored::TooManyNewVideos(_) => {
+                    tallies.events.too_many_new_videos_sessions.add(1);
+                }
             }
         }
     }
@@ -237,6 +249,7 @@ impl Recorder {
                 }
                 Err(err) if err.is_retryable() => {
                     self.is_away(Call::Commit, &err);
+                    self.make_room();
                     patience.wait().await;
                     writing
                 }
@@ -253,19 +266,19 @@ impl Recorder {
         writes: Vec<SessionWrite>,
         refused: &mut Refused,
     ) -> Result<Vec<Arc<Entry>>, Error> {
-        let admitted = self.videos.admit(&self.store, &writes).await?;
-        if admitted.iter().all(|admitted| *admitted) {
+        let admitted = self.videos.admit(&self.store, entries, &writes).await?;
+        if admitted.iter().all(Result::is_ok) {
             let outcomes = self.commit_all(writes).await?;
             return Ok(self.written(entries, &outcomes));
         }
         let (mut allowed, mut left) = (Vec::new(), Vec::new());
         for ((entry, write), admitted) in entries.iter().zip(writes).zip(admitted) {
-            if admitted {
-                allowed.push(Arc::clone(entry));
-                left.push(write);
-            } else {
-                let refusal = NotStored::TooManyVideos { videos_max: self.videos.max() };
-                self.refuse(entry, &mut entry.lock(), refusal, refused);
+            match admitted {
+                Ok(()) => {
+                    allowed.push(Arc::clone(entry));
+                    left.push(write);
+                }
+                Err(refusal) => self.refuse(entry, &mut entry.lock(), refusal, refused),
             }
         }
         let outcomes = self.commit_all(left).await?;
@@ -290,7 +303,10 @@ impl Recorder {
         for (entry, outcome) in entries.iter().zip(outcomes) {
             match outcome {
                 Outcome::Written => {
-                    let written = entry.lock().written();
+                    let mut live = entry.lock();
+                    let written = live.written();
+                    entry.account(&mut live, &self.sessions);
+                    drop(live);
                     self.forget(written.inputs);
                     self.tallies.clamped.add(written.clamped.into());
                 }
@@ -331,6 +347,7 @@ impl Recorder {
                 }
                 Err(err) if err.is_retryable() => {
                     self.is_away(Call::Load, &err);
+                    self.make_room();
                     patience.wait().await;
                 }
                 Err(err) if ids.len() == 1 => {
@@ -357,6 +374,7 @@ impl Recorder {
         }
         let before = live.waiting();
         let rebased = live.rebase(loaded, self.instance);
+        entry.account(&mut live, &self.sessions);
         // May be one more than before, where a viewer had to be told to be back.
         self.inputs.fetch_add(live.waiting(), Ordering::Relaxed);
         self.forget(before);
@@ -368,6 +386,7 @@ impl Recorder {
 
     fn refuse(&self, entry: &Entry, live: &mut Live, refusal: NotStored, refused: &mut Refused) {
         self.forget(live.refused(refusal));
+        entry.account(live, &self.sessions);
         refused.insert(entry.id, refusal);
     }
 

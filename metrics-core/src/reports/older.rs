@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 use chrono::{DateTime, Utc};
 
 use super::ReportError;
-use super::read::{Reading, read_from};
+use super::read::{Reading, computed, read_from};
 use super::scanning::{Counter, Scanning, picked};
+use crate::budget::Account;
 use crate::engagement::{Part, Resolution, SecondsBucket};
 use crate::query::{Scan, Selection, instant};
 use crate::report::{PlayFigures, PlaysBucket, SourceBucket};
@@ -20,45 +21,58 @@ use crate::totals::{Cover, DAY_MS, DayTotals, HOUR_MS, Plan, day_of, first_bin};
 /// Plays by the start of their bucket.
 type Folded = BTreeMap<DateTime<Utc>, PlayFigures>;
 
+/// What a bucket takes in [`Folded`], in bytes, with the room that a tree leaves.
+const BUCKET_BYTES: usize = 3 * (size_of::<DateTime<Utc>>() + size_of::<PlayFigures>()) / 2;
+
 /// Plays per bucket, in order. The buckets that start at `also` are there without plays, too.
 pub(crate) async fn plays(
     store: &dyn Store,
     scan: &Scan,
     buckets: Buckets,
     also: Vec<DateTime<Utc>>,
+    account: &Account,
 ) -> Result<Vec<PlaysBucket>, ReportError> {
     let mut snapshot = store.snapshot().await?;
     let mut folded: Folded = also.into_iter().map(|at| (at, PlayFigures::default())).collect();
     let frame = (scan.from_ms, scan.to_ms);
-    let closed = match totals_bin(scan) {
-        Some(first) => summed(&mut *snapshot, scan, buckets, first, &mut folded).await?,
-        None => vec![frame],
-    };
+    let mut closed = vec![frame];
+    if let Some(first) = totals_bin(scan) {
+        (folded, closed) = summed(&mut *snapshot, scan, buckets, first, folded).await?;
+    }
     for (from_ms, to_ms) in closed {
         let part = Scan { from_ms, to_ms, ..scan.clone() };
         let (filter, reading) = picked(&part);
         let reading = Reading { open: None, ..reading };
         let scanner = PlaysScanner::new(filter, buckets);
-        add_plays(&mut *snapshot, &reading, scanner, &mut folded).await?;
+        folded = add_plays(&mut *snapshot, &reading, scanner, folded, account).await?;
     }
     let (filter, reading) = picked(scan);
     let reading = Reading { closed: None, ..reading };
     let scanner = PlaysScanner::new(filter, buckets);
-    add_plays(&mut *snapshot, &reading, scanner, &mut folded).await?;
-    Ok(folded.into_iter().map(|(start, figures)| PlaysBucket { start, figures }).collect())
+    let folded = add_plays(&mut *snapshot, &reading, scanner, folded, account).await?;
+    computed(move || {
+        let buckets = folded.into_iter().map(|(start, figures)| PlaysBucket { start, figures });
+        Ok(buckets.collect())
+    })
+    .await
 }
 
 async fn add_plays(
     snapshot: &mut dyn Snapshot,
     reading: &Reading,
     scanner: PlaysScanner,
-    folded: &mut Folded,
-) -> Result<(), ReportError> {
-    let fold = read_from(snapshot, reading, Scanning::new(scanner, reading)).await?;
-    for bucket in fold.scanner.finish([]) {
-        folded.entry(bucket.start).or_default().add(&bucket.figures);
-    }
-    Ok(())
+    mut folded: Folded,
+    account: &Account,
+) -> Result<Folded, ReportError> {
+    let fold = Scanning::new(scanner, reading, account).beside(folded.len() * BUCKET_BYTES);
+    let fold = read_from(snapshot, reading, fold).await?;
+    computed(move || {
+        for bucket in fold.scanner.finish([]) {
+            folded.entry(bucket.start).or_default().add(&bucket.figures);
+        }
+        Ok(folded)
+    })
+    .await
 }
 
 /// The first bin of totals that counts, if totals can answer: all videos of a key, or of all, without a filter.
@@ -72,36 +86,47 @@ async fn summed(
     scan: &Scan,
     buckets: Buckets,
     first: u8,
-    folded: &mut Folded,
-) -> Result<Vec<(i64, i64)>, Error> {
+    mut folded: Folded,
+) -> Result<(Folded, Vec<(i64, i64)>), Error> {
     let key = scan.selection.key.as_ref();
-    let frame = (day_of(scan.from_ms), day_of(scan.to_ms));
-    let days = snapshot.totals(key, frame.0, frame.1, Detail::Days).await?;
-    let mut numbers: Vec<i64> = days.iter().map(|totals| totals.day).collect();
-    numbers.sort_unstable();
-    numbers.dedup();
-    let plan = Plan::new((scan.from_ms, scan.to_ms), buckets, numbers);
-    let covers: HashMap<i64, Cover> = plan.days.iter().copied().collect();
-    let mut add = |at_ms, plays: &PlayFigures| {
-        if 0 < plays.plays {
-            folded.entry(buckets.start_of(instant(at_ms))).or_default().add(plays);
+    let frame = (scan.from_ms, scan.to_ms);
+    let days = snapshot.totals(key, day_of(frame.0), day_of(frame.1), Detail::Days).await?;
+    let (mut folded, plan, covers) = computed(move || {
+        let mut numbers: Vec<i64> = days.iter().map(|totals| totals.day).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        let plan = Plan::new(frame, buckets, numbers);
+        let covers: HashMap<i64, Cover> = plan.days.iter().copied().collect();
+        for totals in days.iter().filter(|totals| covers.get(&totals.day) == Some(&Cover::Day)) {
+            let plays = totals.plays(first).map_err(Error::Damaged)?;
+            add(&mut folded, buckets, totals.day * DAY_MS, &plays);
         }
-    };
-    for totals in days.iter().filter(|totals| covers.get(&totals.day) == Some(&Cover::Day)) {
-        add(totals.day * DAY_MS, &totals.plays(first).map_err(Error::Damaged)?);
-    }
+        Ok::<_, Error>((folded, plan, covers))
+    })
+    .await?;
     let mut by_hour = Vec::new();
     for (from, to) in plan.days_by_hour() {
         by_hour.extend(snapshot.totals(key, from, to, Detail::Hours).await?);
     }
-    for totals in by_hour {
-        let Some(Cover::Hours(hours)) = covers.get(&totals.day) else { continue };
-        let day = DayTotals::decode(&totals).map_err(Error::Damaged)?;
-        for hour in (0..24).filter(|hour| hours >> hour & 1 == 1) {
-            add(totals.day * DAY_MS + i64::from(hour) * HOUR_MS, &day.hour(hour, first));
+    computed(move || {
+        for totals in by_hour {
+            let Some(Cover::Hours(hours)) = covers.get(&totals.day) else { continue };
+            let day = DayTotals::decode(&totals).map_err(Error::Damaged)?;
+            for hour in (0..24).filter(|hour| hours >> hour & 1 == 1) {
+                let at_ms = totals.day * DAY_MS + i64::from(hour) * HOUR_MS;
+                add(&mut folded, buckets, at_ms, &day.hour(hour, first));
+            }
         }
+        Ok((folded, plan.rest))
+    })
+    .await
+}
+
+/// Adds plays at a time.
+fn add(folded: &mut Folded, buckets: Buckets, at_ms: i64, plays: &PlayFigures) {
+    if 0 < plays.plays {
+        folded.entry(buckets.start_of(instant(at_ms))).or_default().add(plays);
     }
-    Ok(plan.rest)
 }
 
 /// Plays per bucket and page, those that have a page: by time, then the most played page first, then by address.
@@ -109,11 +134,13 @@ pub(crate) async fn sources(
     store: &dyn Store,
     scan: &Scan,
     buckets: Buckets,
+    account: &Account,
 ) -> Result<Vec<SourceBucket>, ReportError> {
     let (filter, reading) = picked(scan);
-    let fold = Scanning::new(SourcesScanner::new(filter, buckets), &reading);
+    let fold = Scanning::new(SourcesScanner::new(filter, buckets), &reading, account);
     let mut snapshot = store.snapshot().await?;
-    Ok(read_from(&mut *snapshot, &reading, fold).await?.scanner.finish())
+    let fold = read_from(&mut *snapshot, &reading, fold).await?;
+    computed(|| Ok(fold.scanner.finish())).await
 }
 
 /// The viewers of each of `parts` equal parts, up to the furthest position watched by any session that counts.
@@ -121,12 +148,13 @@ pub(crate) async fn parts(
     store: &dyn Store,
     scan: &Scan,
     parts: u32,
+    account: &Account,
 ) -> Result<Vec<Part>, ReportError> {
     let (filter, reading) = picked(scan);
     let mut snapshot = store.snapshot().await?;
-    let fold = Scanning::new(Furthest::new(filter.clone()), &reading);
+    let fold = Scanning::new(Furthest::new(filter.clone()), &reading, account);
     let end_ms = read_from(&mut *snapshot, &reading, fold).await?.scanner.end_ms();
-    let fold = Scanning::new(PartsScanner::new(filter, end_ms, parts), &reading);
+    let fold = Scanning::new(PartsScanner::new(filter, end_ms, parts), &reading, account);
     Ok(read_from(&mut *snapshot, &reading, fold).await?.scanner.finish())
 }
 
@@ -136,22 +164,29 @@ pub(crate) async fn seconds(
     scan: &Scan,
     buckets: Buckets,
     resolution: Resolution,
+    account: &Account,
 ) -> Result<Vec<SecondsBucket>, ReportError> {
     let (filter, reading) = picked(scan);
     let scanner = SecondsScanner::new(filter, buckets).with_resolution(resolution);
-    let fold = Scanning::new(scanner, &reading);
+    let fold = Scanning::new(scanner, &reading, account);
     let mut snapshot = store.snapshot().await?;
-    Ok(read_from(&mut *snapshot, &reading, fold).await?.scanner.finish())
+    let fold = read_from(&mut *snapshot, &reading, fold).await?;
+    computed(move || Ok(fold.scanner.finish())).await
 }
 
 /// Lists the fields of the sessions' metadata and session data.
-pub(crate) async fn fields(store: &dyn Store, scan: &Scan) -> Result<Fields, ReportError> {
+pub(crate) async fn fields(
+    store: &dyn Store,
+    scan: &Scan,
+    account: &Account,
+) -> Result<Fields, ReportError> {
     let (filter, reading) = picked(scan);
     // Metadata is needed under any filter.
     let reading = Reading { lists_videos: true, ..reading };
-    let fold = Scanning::new(FieldsScanner::new(filter), &reading);
+    let fold = Scanning::new(FieldsScanner::new(filter), &reading, account);
     let mut snapshot = store.snapshot().await?;
-    Ok(read_from(&mut *snapshot, &reading, fold).await?.scanner.finish())
+    let fold = read_from(&mut *snapshot, &reading, fold).await?;
+    computed(|| Ok(fold.scanner.finish())).await
 }
 
 /// How many sessions are watched at `now`.
@@ -159,12 +194,13 @@ pub(crate) async fn watching(
     store: &dyn Store,
     selection: &Selection,
     now: DateTime<Utc>,
+    account: &Account,
 ) -> Result<u64, ReportError> {
     let selection = selection.clone();
     let scan = Scan { selection, from_ms: i64::MIN, to_ms: i64::MAX, minimum_view_ms: 0 };
     let (filter, reading) = picked(&scan);
     let reading = Reading { closed: None, watched_at: Some(now), ..reading };
-    let fold = Scanning::new(Counter { filter, sessions: 0 }, &reading);
+    let fold = Scanning::new(Counter { filter, sessions: 0 }, &reading, account);
     let mut snapshot = store.snapshot().await?;
     Ok(read_from(&mut *snapshot, &reading, fold).await?.scanner.sessions)
 }

@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 use super::ReportError;
 use super::read::{Reading, computed, read_from};
 use super::scanning::{Scanning, scoped};
+use crate::budget::Account;
 use crate::query::{Period, Periods, Query};
 use crate::scan::{Answer, Scanner};
 use crate::store::{Snapshot, Store};
@@ -14,13 +15,18 @@ pub(crate) async fn query(
     store: &dyn Store,
     query: &Query,
     now: DateTime<Utc>,
+    account: &Account,
 ) -> Result<(Answer, Periods), ReportError> {
     let query = Query { selection: query.selection.for_stores(), ..query.clone() };
     let periods = query.periods(now)?;
     let mut snapshot = store.snapshot().await?;
-    let current = scan(&mut *snapshot, &query, periods.current, now).await?;
+    let current = scanner(&query, periods.current, now)?;
+    let current = scan(&mut *snapshot, &query, current, (account, 0)).await?;
     let compared = match periods.compared {
-        Some(period) => Some(scan(&mut *snapshot, &query, period, now).await?),
+        Some(period) => {
+            let compared = scanner(&query, period, now)?;
+            Some(scan(&mut *snapshot, &query, compared, (account, current.bytes())).await?)
+        }
         None => None,
     };
     drop(snapshot);
@@ -28,15 +34,20 @@ pub(crate) async fn query(
     Ok((answer, periods))
 }
 
+fn scanner(query: &Query, period: Period, now: DateTime<Utc>) -> Result<Scanner, ReportError> {
+    let (query, _) = scoped(query);
+    Ok(Scanner::new(&query, period)?.as_of(now))
+}
+
+/// Scans the sessions of a query. The account holds so many bytes beside the scanner.
 async fn scan(
     snapshot: &mut dyn Snapshot,
     query: &Query,
-    period: Period,
-    now: DateTime<Utc>,
+    scanner: Scanner,
+    (account, beside): (&Account, usize),
 ) -> Result<Scanner, ReportError> {
-    let (query, scope) = scoped(query);
-    let scanner = Scanner::new(&query, period)?.as_of(now);
+    let (_, scope) = scoped(query);
     let reading = Reading::new(scope, scanner.needs_videos(), scanner.frame());
-    let fold = Scanning::new(scanner, &reading);
+    let fold = Scanning::new(scanner, &reading, account).beside(beside);
     Ok(read_from(snapshot, &reading, fold).await?.scanner)
 }

@@ -1,17 +1,14 @@
 //! Reads the sessions of a report from a snapshot: videos, then open sessions, then blocks.
 //!
-//! A report folds decoded columns. Folds run on threads that may block, as many at once as there are processors less one,
-//! so that they never delay an acknowledgement; blocks are read ahead while the ones before are folded. Memory is bounded
-//! by the fold and by two batches of blocks.
+//! A report folds decoded columns. Folds [`compute`], so that they never delay an acknowledgement; blocks are read ahead
+//! while the ones before are folded. Memory is bounded by the fold and by two batches of blocks.
 
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
-use std::thread::available_parallelism;
 
 use chrono::{DateTime, Utc};
-use tokio::sync::Semaphore;
 
 use crate::block::{Block, Columns, Group, Groups, Row};
+use crate::compute::{compute, expect_aside};
 use crate::store::{
     BlockHead, Error, OpenScan, OpenSession, Snapshot, VideoId, VideoRecord, VideoScope, Videos,
 };
@@ -19,6 +16,16 @@ use crate::store::{
 /// How many videos, open sessions and heads are read at a time.
 const VIDEOS: u32 = 10_000;
 const OPEN: u32 = 2_000;
+
+/// How many open sessions are read first. How large they are tells how many are read then.
+pub(crate) const OPEN_FIRST: u32 = 250;
+
+/// How many videos are read first, likewise.
+const VIDEOS_FIRST: u32 = 250;
+
+/// About how many bytes of open sessions or of videos are read at a time: pages choose how much they say of each.
+const READ_BYTES: usize = 4 * 1024 * 1024;
+
 const HEADS: u32 = 10_000;
 
 /// How many sessions a batch of blocks has at most, unless one block has more: a megabyte or two of what a report reads.
@@ -32,10 +39,6 @@ const FRAMES_MIN: i64 = 16;
 
 const STARTS: Groups = Groups::NONE.with(Group::Starts);
 
-static FOLDS: LazyLock<Semaphore> = LazyLock::new(|| {
-    Semaphore::new(available_parallelism().map_or(1, |count| (count.get() - 1).max(1)))
-});
-
 /// Folds the columns of sessions. The order of calls must not change the result.
 pub(crate) trait Fold: Send + 'static {
     /// Why sessions could not be added.
@@ -45,7 +48,7 @@ pub(crate) trait Fold: Send + 'static {
     fn groups(&self) -> Groups;
 
     /// Whether sessions of a video may count. Called once per video, if [`Reading::lists_videos`].
-    fn wants(&mut self, video: &VideoRecord) -> bool;
+    fn wants(&mut self, video: &VideoRecord) -> Result<bool, Self::Error>;
 
     /// Adds those of these sessions of one video that count. Some may have started before or after.
     fn add(&mut self, video: VideoId, columns: &Columns) -> Result<(), Self::Error>;
@@ -67,7 +70,7 @@ pub(crate) struct Reading {
 
 impl Reading {
     /// Reads open and closed sessions that started in `frame`: first and last Unix millisecond.
-    pub(super) fn new(scope: VideoScope, lists_videos: bool, frame: (i64, i64)) -> Self {
+    pub(crate) fn new(scope: VideoScope, lists_videos: bool, frame: (i64, i64)) -> Self {
         Self { scope, lists_videos, closed: Some(frame), open: Some(frame), watched_at: None }
     }
 }
@@ -76,9 +79,9 @@ impl Reading {
 pub(crate) async fn read_from<F: Fold>(
     snapshot: &mut dyn Snapshot,
     reading: &Reading,
-    mut fold: F,
+    fold: F,
 ) -> Result<F, F::Error> {
-    let videos = videos(snapshot, reading, &mut fold).await?;
+    let (videos, fold) = videos(snapshot, reading, fold).await?;
     read_videos(snapshot, reading, &videos, fold).await
 }
 
@@ -104,29 +107,42 @@ pub(super) async fn read_videos<F: Fold>(
 }
 
 /// The videos whose sessions are read.
-async fn videos(
+async fn videos<F: Fold>(
     snapshot: &mut dyn Snapshot,
     reading: &Reading,
-    fold: &mut impl Fold,
-) -> Result<Videos, Error> {
+    fold: F,
+) -> Result<(Videos, F), F::Error> {
     let all = all_of(&reading.scope);
     if let Some(all) = all.clone().filter(|_| !reading.lists_videos) {
-        return Ok(all);
+        return Ok((all, fold));
     }
-    let (mut wanted, mut leaves_out) = (Vec::new(), false);
-    list(snapshot, &reading.scope, |video| {
-        if fold.wants(&video) {
-            wanted.push(video.id);
+    let wanted = Wanted { fold, ids: Vec::new(), leaves_out: false };
+    let Wanted { fold, ids, leaves_out } =
+        list(snapshot, &reading.scope, wanted, |wanted, video| wanted.look(&video)).await?;
+    Ok((all.filter(|_| !leaves_out).unwrap_or(Videos::These(ids)), fold))
+}
+
+/// The videos that a fold wants.
+struct Wanted<F> {
+    fold: F,
+    ids: Vec<VideoId>,
+    // Whether there are others.
+    leaves_out: bool,
+}
+
+impl<F: Fold> Wanted<F> {
+    fn look(&mut self, video: &VideoRecord) -> Result<(), F::Error> {
+        if self.fold.wants(video)? {
+            self.ids.push(video.id);
         } else {
-            leaves_out = true;
+            self.leaves_out = true;
         }
-    })
-    .await?;
-    Ok(all.filter(|_| !leaves_out).unwrap_or(Videos::These(wanted)))
+        Ok(())
+    }
 }
 
 /// Returns the videos of a scope without a list of their ids, if the scope names no identifiers.
-pub(super) fn all_of(scope: &VideoScope) -> Option<Videos> {
+pub(crate) fn all_of(scope: &VideoScope) -> Option<Videos> {
     match scope {
         VideoScope { identifiers: Some(_), .. } => None,
         VideoScope { key: Some(key), .. } => Some(Videos::OfKey(key.clone())),
@@ -134,20 +150,28 @@ pub(super) fn all_of(scope: &VideoScope) -> Option<Videos> {
     }
 }
 
-/// Lists videos by their ids.
-pub(super) async fn list(
+/// Hands the videos of a scope to `take`, by their ids, and returns what it made of them.
+pub(super) async fn list<T: Send + 'static, E: From<Error> + Send + 'static>(
     snapshot: &mut dyn Snapshot,
     scope: &VideoScope,
-    mut take: impl FnMut(VideoRecord) + Send,
-) -> Result<(), Error> {
-    let mut after = None;
+    mut taken: T,
+    take: fn(&mut T, VideoRecord) -> Result<(), E>,
+) -> Result<T, E> {
+    let (mut after, mut limit) = (None, VIDEOS_FIRST);
     loop {
-        let page = snapshot.videos(scope, after, VIDEOS).await?;
+        let page = snapshot.videos(scope, after, limit).await?;
         after = page.last().map(|video| video.id);
-        let is_last = page.len() < VIDEOS as usize;
-        page.into_iter().for_each(&mut take);
+        let is_last = page.len() < limit as usize;
+        let bytes = page.iter().map(|it| size_of::<VideoRecord>() + it.video.bytes()).sum();
+        limit = fitting(page.len(), bytes, VIDEOS_FIRST, VIDEOS);
+        if !page.is_empty() {
+            let looking = move || {
+                page.into_iter().try_for_each(|video| take(&mut taken, video)).map(|()| taken)
+            };
+            taken = computed(looking).await?;
+        }
         if is_last {
-            return Ok(());
+            return Ok(taken);
         }
     }
 }
@@ -158,11 +182,12 @@ pub(super) async fn read_open<F: Fold>(
     scan: &OpenScan,
     mut fold: F,
 ) -> Result<F, F::Error> {
-    let mut after = None;
+    let (mut after, mut limit) = (None, OPEN_FIRST);
     loop {
-        let page = snapshot.open_sessions(scan, after, OPEN).await?;
+        let page = snapshot.open_sessions(scan, after, limit).await?;
         after = page.last().map(|session| session.id);
-        let is_last = page.len() < OPEN as usize;
+        let is_last = page.len() < limit as usize;
+        limit = next_limit(&page);
         if !page.is_empty() {
             fold = folded(fold, move |fold| add_open(fold, page)).await?;
         }
@@ -172,7 +197,20 @@ pub(super) async fn read_open<F: Fold>(
     }
 }
 
+/// How many open sessions fit into [`READ_BYTES`], if they are as large as these.
+pub(crate) fn next_limit(page: &[OpenSession]) -> u32 {
+    let bytes = page.iter().map(|session| session.row.bytes()).sum();
+    fitting(page.len(), bytes, OPEN_FIRST, OPEN)
+}
+
+/// How many things fit into [`READ_BYTES`], if so many of them take `bytes`: from `least` to `most`.
+fn fitting(count: usize, bytes: usize, least: u32, most: u32) -> u32 {
+    let limit = READ_BYTES.saturating_mul(count) / bytes.max(1);
+    u32::try_from(limit).unwrap_or(most).clamp(least, most)
+}
+
 fn add_open<F: Fold>(fold: &mut F, sessions: Vec<OpenSession>) -> Result<(), F::Error> {
+    expect_aside();
     let mut by_video: BTreeMap<VideoId, Vec<Row>> = BTreeMap::new();
     for session in sessions {
         by_video.entry(session.video).or_default().push(session.row);
@@ -288,6 +326,7 @@ struct Batch {
 
 impl Batch {
     fn add_to<F: Fold>(self, fold: &mut F) -> Result<(), F::Error> {
+        expect_aside();
         let groups = fold.groups();
         for (head, block) in self.heads.iter().zip(self.blocks) {
             fold.add(head.video, &block.columns(groups).map_err(Error::Damaged)?)?;
@@ -297,7 +336,7 @@ impl Batch {
 }
 
 /// Splits heads into batches.
-fn batches(heads: &[BlockHead]) -> Vec<&[BlockHead]> {
+pub(crate) fn batches(heads: &[BlockHead]) -> Vec<&[BlockHead]> {
     let (mut batches, mut rest) = (Vec::new(), heads);
     while !rest.is_empty() {
         let mut sessions = 0;
@@ -321,11 +360,22 @@ async fn folded<F: Fold>(
 }
 
 /// Runs `task` on a thread that may block, as soon as a processor is free for it.
-pub(super) async fn computed<T: Send + 'static, E: From<Error> + Send + 'static>(
+pub(crate) async fn computed<T: Send + 'static, E: From<Error> + Send + 'static>(
     task: impl FnOnce() -> Result<T, E> + Send + 'static,
 ) -> Result<T, E> {
-    let permit = FOLDS.acquire().await;
-    let computed = tokio::task::spawn_blocking(task).await;
-    drop(permit);
-    computed.map_err(|err| Error::Unavailable { store: "the report", source: err.into() })?
+    compute(task).await?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_are_read_as_fit() {
+        assert_eq!(fitting(250, 0, 250, 10_000), 10_000);
+        assert_eq!(fitting(250, 250 * 100, 250, 10_000), 10_000);
+        assert_eq!(fitting(250, 250 * 4 * 1024, 250, 10_000), 1_024);
+        assert_eq!(fitting(250, 250 * 32 * 1024, 250, 10_000), 250);
+        assert_eq!(fitting(0, 0, 250, 10_000), 250);
+    }
 }

@@ -3,13 +3,15 @@
 use std::collections::HashMap;
 
 use super::ReportError;
-use super::read::{Fold, Reading};
-use crate::block::{Columns, Groups};
+use super::read::{Fold, Reading, read_from};
+use crate::block::{Columns, Group, Groups, RowId};
+use crate::budget::Account;
 use crate::query::{Query, Scan, Selection};
 use crate::scan::buckets::{PlaysScanner, SourcesScanner};
 use crate::scan::engagement::{Furthest, PartsScanner, SecondsScanner};
 use crate::scan::{FieldsScanner, ScanError, Scanner, SessionFilter, VideoInfo};
-use crate::store::{VideoId, VideoRecord, VideoScope};
+use crate::store::{Store, VideoId, VideoRecord, VideoScope};
+use crate::upkeep::{Erasure, Selected};
 use crate::video::Video;
 
 /// Adds up columns of sessions.
@@ -19,6 +21,9 @@ pub(super) trait Scans: Send + 'static {
     fn wants_video(&self, video: &VideoInfo<'_>) -> bool;
 
     fn add(&mut self, video: &VideoInfo<'_>, columns: &Columns) -> Result<(), ScanError>;
+
+    /// How many bytes it holds, about.
+    fn bytes(&self) -> usize;
 }
 
 macro_rules! scans {
@@ -34,6 +39,10 @@ macro_rules! scans {
 
             fn add(&mut self, video: &VideoInfo<'_>, columns: &Columns) -> Result<(), ScanError> {
                 self.add(video, columns)
+            }
+
+            fn bytes(&self) -> usize {
+                self.bytes()
             }
         }
     )+};
@@ -68,6 +77,60 @@ impl Scans for Counter {
         self.sessions += self.filter.sessions(video, columns)?.len() as u64;
         Ok(())
     }
+
+    fn bytes(&self) -> usize {
+        0
+    }
+}
+
+/// Counts the sessions of an erasure.
+pub(super) struct Selecting {
+    filter: SessionFilter,
+    session: Option<RowId>,
+    selected: Selected,
+}
+
+impl Scans for Selecting {
+    fn groups(&self) -> Groups {
+        match self.session {
+            Some(_) => self.filter.groups().with(Group::RowIds),
+            None => self.filter.groups(),
+        }
+    }
+
+    fn wants_video(&self, video: &VideoInfo<'_>) -> bool {
+        self.filter.wants_video(video)
+    }
+
+    fn add(&mut self, video: &VideoInfo<'_>, columns: &Columns) -> Result<(), ScanError> {
+        let mut picked = self.filter.sessions(video, columns)?;
+        if self.session.is_some() {
+            picked.retain(|session| columns.row_id(*session) == self.session);
+        }
+        let first = picked.first().map(|session| columns.starts.get_ms(*session));
+        self.selected.count(picked.len() as u64, first);
+        Ok(())
+    }
+
+    fn bytes(&self) -> usize {
+        0
+    }
+}
+
+/// Counts the sessions that an erasure selects, at one moment.
+pub(crate) async fn count(
+    store: &dyn Store,
+    erasure: &Erasure,
+    account: &Account,
+) -> Result<Selected, ReportError> {
+    let selection = erasure.scan.selection.for_stores();
+    let (filter, reading) = picked(&Scan { selection, ..erasure.scan.clone() });
+    let session = erasure.session.map(RowId::from);
+    let selecting = Selecting { filter, session, selected: Selected::default() };
+    let fold = Scanning::new(selecting, &reading, account);
+    let mut snapshot = store.snapshot().await?;
+    let Scanning { scanner, .. } = read_from(&mut *snapshot, &reading, fold).await?;
+    Ok(scanner.selected)
 }
 
 /// A scanner, with the videos whose sessions it takes.
@@ -77,17 +140,35 @@ pub(super) struct Scanning<S> {
     pub(super) videos: Option<HashMap<VideoId, VideoRecord>>,
     // Stands for any video, if it does not.
     any: Video,
+    // Where the bytes of this are accounted.
+    account: Account,
+    // The bytes of the videos, and of what the caller holds beside this.
+    beside: usize,
 }
 
+/// What a record of a video takes beside its texts, in bytes.
+pub(super) const RECORD_BYTES: usize = 2 * size_of::<VideoRecord>();
+
 impl<S: Scans> Scanning<S> {
-    pub(super) fn new(scanner: S, reading: &Reading) -> Self {
+    pub(super) fn new(scanner: S, reading: &Reading, account: &Account) -> Self {
         let videos = reading.lists_videos.then(HashMap::new);
-        Self { scanner, videos, any: Video::labelled("") }
+        let account = account.clone();
+        Self { scanner, videos, any: Video::labelled(""), account, beside: 0 }
     }
 
     /// Takes only sessions of these videos.
-    pub(super) fn of(scanner: S, videos: HashMap<VideoId, VideoRecord>) -> Self {
-        Self { scanner, videos: Some(videos), any: Video::labelled("") }
+    pub(super) fn of(scanner: S, videos: HashMap<VideoId, VideoRecord>, account: &Account) -> Self {
+        let account = account.clone();
+        Self { scanner, videos: Some(videos), any: Video::labelled(""), account, beside: 0 }
+    }
+
+    /// Accounts for so many bytes that the caller holds beside this.
+    pub(super) fn beside(self, bytes: usize) -> Self {
+        Self { beside: self.beside + bytes, ..self }
+    }
+
+    fn account(&self) -> Result<(), ReportError> {
+        Ok(self.account.hold(self.scanner.bytes().saturating_add(self.beside))?)
     }
 }
 
@@ -98,12 +179,14 @@ impl<S: Scans> Fold for Scanning<S> {
         self.scanner.groups()
     }
 
-    fn wants(&mut self, video: &VideoRecord) -> bool {
+    fn wants(&mut self, video: &VideoRecord) -> Result<bool, ReportError> {
         let is_wanted = self.scanner.wants_video(&info(video));
         if let Some(videos) = self.videos.as_mut().filter(|_| is_wanted) {
             videos.insert(video.id, video.clone());
+            self.beside += video.video.bytes() + RECORD_BYTES;
+            self.account()?;
         }
-        is_wanted
+        Ok(is_wanted)
     }
 
     fn add(&mut self, video: VideoId, columns: &Columns) -> Result<(), ReportError> {
@@ -114,7 +197,8 @@ impl<S: Scans> Fold for Scanning<S> {
                 None => return Ok(()),
             },
         };
-        Ok(self.scanner.add(&video, columns)?)
+        self.scanner.add(&video, columns)?;
+        self.account()
     }
 }
 

@@ -9,8 +9,9 @@ use super::ReportError;
 use super::read::{
     Fold, Reading, all_of, computed, heads, list, read_heads, read_open, read_videos,
 };
-use super::scanning::{Scanning, info, scoped};
+use super::scanning::{RECORD_BYTES, Scanning, info, scoped};
 use crate::block::{Columns, Group, Groups};
+use crate::budget::Account;
 use crate::query::{Dimension, Metric, Periods, Query, QueryError, instant};
 use crate::scan::{DimensionValue, Numbers, ScanError, Scanner, title, video_name};
 use crate::store::{
@@ -123,30 +124,30 @@ pub(crate) async fn videos(
     store: &dyn Store,
     query: &VideosQuery,
     now: DateTime<Utc>,
+    account: &Account,
 ) -> Result<(VideoList, Periods), ReportError> {
     query.check()?;
     let periods = query.query.periods(now)?;
     let selection = query.query.selection.for_stores();
     let (scanned, videos_of) = scoped(&Query { selection, ..query.query.clone() });
     let mut snapshot = store.snapshot().await?;
-    let mut scanner = Scanner::new(&scanned, periods.current)?.as_of(now);
+    let scanner = Scanner::new(&scanned, periods.current)?.as_of(now);
     let search = query.search.as_deref();
-    let listed = Listed::read(&mut *snapshot, &videos_of, &scanner, search).await?;
-    for name in listed.names.keys() {
-        scanner.make_row(&[DimensionValue::Text(Arc::clone(name))])?;
-    }
-    let Listed { names, mut records, videos } = listed;
+    let listed = Listed::read(&mut *snapshot, &videos_of, scanner, search, account).await?;
+    let Listed { scanner, names, mut records, videos, bytes } = listed;
     let mut compared = None;
+    let mut beside = bytes;
     if let Some(period) = periods.compared {
         let scanner = Scanner::new(&scanned, period)?.as_of(now);
         let reading = reading(&scanner);
-        let fold = Scanning::of(scanner, records);
+        let fold = Scanning::of(scanner, records, account).beside(beside);
         let fold = read_videos(&mut *snapshot, &reading, &videos, fold).await?;
+        beside += fold.scanner.bytes();
         compared = Some(fold.scanner);
         records = fold.videos.unwrap_or_default();
     }
     let reading = reading(&scanner);
-    let fold = Scanning::of(scanner, records);
+    let fold = Scanning::of(scanner, records, account).beside(beside);
     let fold = read_videos(&mut *snapshot, &reading, &videos, fold).await?;
     let (scanner, records) = (fold.scanner, fold.videos.unwrap_or_default());
     let answer = computed(|| Ok::<_, ReportError>(scanner.finish(compared)?)).await?;
@@ -155,11 +156,14 @@ pub(crate) async fn videos(
     for row in answer.results {
         let [DimensionValue::Text(name)] = &row.dimensions[..] else { continue };
         let ids = names.get(name).cloned().unwrap_or_default();
-        page.push(Listing { name: Arc::clone(name), ids, numbers: row.numbers });
+        page.push(Row { name: Arc::clone(name), ids, numbers: row.numbers });
     }
     let facts = facts(&mut *snapshot, &page).await?;
-    let entries = page.into_iter().map(|listing| listing.entry(&records, &facts));
-    let videos = entries.collect::<Result<_, ScanError>>()?;
+    let videos = computed(move || {
+        let entries = page.into_iter().map(|row| row.entry(&records, &facts));
+        Ok::<_, ReportError>(entries.collect::<Result<_, ScanError>>()?)
+    })
+    .await?;
     Ok((VideoList { videos, rows: answer.rows, totals: answer.totals }, periods))
 }
 
@@ -174,42 +178,58 @@ struct Listed {
     names: BTreeMap<Arc<str>, Vec<VideoId>>,
     records: HashMap<VideoId, VideoRecord>,
     videos: Videos,
+    /// Has a row for each name.
+    scanner: Scanner,
+    /// The number of bytes of the records.
+    bytes: usize,
+}
+
+/// The videos that a scanner wants, while they are listed.
+struct Listing {
+    scanner: Scanner,
+    records: HashMap<VideoId, VideoRecord>,
+    listed: usize,
+    bytes: usize,
+    account: Account,
+}
+
+impl Listing {
+    fn look(&mut self, record: VideoRecord) -> Result<(), ReportError> {
+        self.listed += 1;
+        if self.scanner.wants_video(&info(&record)) {
+            self.bytes += record.video.bytes() + RECORD_BYTES;
+            if LISTED_BYTES_MAX < self.bytes {
+                return Err(ScanError::TooManyGroups.into());
+            }
+            self.account.hold(self.bytes)?;
+            self.records.insert(record.id, record);
+        }
+        Ok(())
+    }
 }
 
 impl Listed {
     async fn read(
         snapshot: &mut dyn Snapshot,
         scope: &VideoScope,
-        scanner: &Scanner,
+        scanner: Scanner,
         search: Option<&str>,
+        account: &Account,
     ) -> Result<Self, ReportError> {
-        let mut records = HashMap::new();
-        let (mut listed, mut bytes) = (0, 0);
-        list(snapshot, scope, |record| {
-            listed += 1;
-            if scanner.wants_video(&info(&record)) {
-                bytes += record.video.bytes();
-                // Beyond the limit, nothing more is kept, and the list is refused.
-                if bytes <= LISTED_BYTES_MAX {
-                    records.insert(record.id, record);
-                }
-            }
-        })
-        .await?;
-        if LISTED_BYTES_MAX < bytes {
-            return Err(ScanError::TooManyGroups.into());
-        }
+        let account = account.clone();
+        let listing = Listing { scanner, records: HashMap::new(), listed: 0, bytes: 0, account };
+        let listing = list(snapshot, scope, listing, Listing::look).await?;
         let (search, scope) = (search.map(str::to_lowercase), scope.clone());
-        computed(move || Ok(Self::named(records, listed, search.as_deref(), &scope)?)).await
+        computed(move || Ok(Self::named(listing, search.as_deref(), &scope)?)).await
     }
 
-    /// Those of `listed` records whose name or title has the text, by their names.
+    /// Those whose name or title has the text, by their names.
     fn named(
-        mut records: HashMap<VideoId, VideoRecord>,
-        listed: usize,
+        listing: Listing,
         search: Option<&str>,
         scope: &VideoScope,
     ) -> Result<Self, ScanError> {
+        let Listing { mut scanner, mut records, listed, bytes, .. } = listing;
         let mut names: BTreeMap<Arc<str>, Vec<VideoId>> = BTreeMap::new();
         let mut found = HashSet::new();
         for record in records.values() {
@@ -225,7 +245,10 @@ impl Listed {
         records.retain(|id, _| ids.binary_search(id).is_ok());
         let all = all_of(scope).filter(|_| ids.len() == listed);
         let videos = all.unwrap_or(Videos::These(ids));
-        Ok(Self { names, records, videos })
+        for name in names.keys() {
+            scanner.make_row(&[DimensionValue::Text(Arc::clone(name))])?;
+        }
+        Ok(Self { names, records, videos, scanner, bytes })
     }
 }
 
@@ -238,13 +261,13 @@ fn is_found(record: &VideoRecord, name: &str, search: &str) -> bool {
 }
 
 /// A row of the response.
-struct Listing {
+struct Row {
     name: Arc<str>,
     ids: Vec<VideoId>,
     numbers: Numbers,
 }
 
-impl Listing {
+impl Row {
     fn entry(
         self,
         records: &HashMap<VideoId, VideoRecord>,
@@ -294,9 +317,9 @@ impl Facts {
 /// Finds the facts of the listed videos: in open sessions, in the heads of blocks, and in the newest blocks.
 async fn facts(
     snapshot: &mut dyn Snapshot,
-    page: &[Listing],
+    page: &[Row],
 ) -> Result<HashMap<VideoId, Facts>, ReportError> {
-    let mut ids: Vec<_> = page.iter().flat_map(|listing| &listing.ids).copied().collect();
+    let mut ids: Vec<_> = page.iter().flat_map(|row| &row.ids).copied().collect();
     ids.sort_unstable();
     if ids.is_empty() {
         return Ok(HashMap::new());
@@ -351,8 +374,8 @@ impl Fold for FactsFold {
         Groups::default().with(Group::Starts).with(Group::Durations)
     }
 
-    fn wants(&mut self, _: &VideoRecord) -> bool {
-        true
+    fn wants(&mut self, _: &VideoRecord) -> Result<bool, ReportError> {
+        Ok(true)
     }
 
     fn add(&mut self, video: VideoId, columns: &Columns) -> Result<(), ReportError> {

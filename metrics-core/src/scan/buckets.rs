@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use chrono::{DateTime, Utc};
 
 use super::calendar::Timeline;
-use super::{GROUPS_MAX, ScanError, SessionFilter, VideoInfo};
+use super::{GROUP_BYTES_MAX, GROUPS_MAX, ScanError, SessionFilter, VideoInfo};
 use crate::block::{Columns, Group, Groups};
 use crate::client::Client;
 use crate::query::instant;
@@ -15,6 +15,9 @@ use crate::time_bucket::Buckets;
 
 const PLAYS: Groups = Groups::NONE.with(Group::Times).with(Group::Clients);
 const SOURCES: Groups = Groups::NONE.with(Group::Pages);
+
+/// What an entry of a map takes beside its key and its value, in bytes, about: maps are larger than their content.
+const ENTRY_BYTES: usize = 32;
 
 /// Sums the plays of each time bucket. The filter picks the plays.
 #[derive(Clone, Debug)]
@@ -81,6 +84,13 @@ impl PlaysScanner {
         check(self.folded.len())
     }
 
+    /// Returns how many bytes it holds, about.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let bucket = size_of::<(i64, PlayFigures)>() + ENTRY_BYTES;
+        self.folded.len() * bucket + self.timeline.bytes()
+    }
+
     /// The buckets in order. `also` are starts of buckets that are answered even if they are empty.
     #[must_use]
     pub fn finish(mut self, also: impl IntoIterator<Item = DateTime<Utc>>) -> Vec<PlaysBucket> {
@@ -101,13 +111,16 @@ pub struct SourcesScanner {
     timeline: Timeline,
     // By the start of the bucket, in Unix milliseconds.
     folded: HashMap<(i64, Source), u64>,
+    // The length of the pages in all buckets.
+    text_bytes: usize,
 }
 
 impl SourcesScanner {
     /// Starts with no session.
     #[must_use]
     pub fn new(filter: SessionFilter, buckets: Buckets) -> Self {
-        Self { filter, timeline: Timeline::new(buckets), folded: HashMap::new() }
+        let timeline = Timeline::new(buckets);
+        Self { filter, timeline, folded: HashMap::new(), text_bytes: 0 }
     }
 
     /// The groups of columns that are read.
@@ -132,7 +145,7 @@ impl SourcesScanner {
         let picked = self.filter.pick(&view)?;
         let Some(pages) = &columns.pages else { return Ok(()) };
         let codes = view.codes(pages);
-        let folded = &mut self.folded;
+        let (folded, text_bytes) = (&mut self.folded, &mut self.text_bytes);
         // How many plays each page has in the stretch of time at hand, and which pages have any.
         let mut plays = vec![0_u64; pages.values().len()];
         let mut played = Vec::new();
@@ -150,12 +163,15 @@ impl SourcesScanner {
                 for code in played.drain(..) {
                     let plays = std::mem::take(&mut plays[code]);
                     if let Some(page) = &pages.values()[code] {
-                        *folded.entry((run.value, page.clone())).or_default() += plays;
+                        let counted = folded.entry((run.value, page.clone())).or_default();
+                        // Pages without plays are not there.
+                        *text_bytes += if *counted == 0 { page.as_str().len() } else { 0 };
+                        *counted += plays;
                     }
                 }
             },
         );
-        check(self.folded.len())
+        self.check()
     }
 
     /// Adds the plays that another counted in the same buckets.
@@ -165,9 +181,23 @@ impl SourcesScanner {
     /// [`ScanError::TooManyGroups`].
     pub fn merge(&mut self, other: &Self) -> Result<(), ScanError> {
         for (key, plays) in &other.folded {
-            *self.folded.entry(key.clone()).or_default() += plays;
+            let counted = self.folded.entry(key.clone()).or_default();
+            self.text_bytes += if *counted == 0 { key.1.as_str().len() } else { 0 };
+            *counted += plays;
         }
-        check(self.folded.len())
+        self.check()
+    }
+
+    /// Returns how many bytes it holds, about.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let page = size_of::<((i64, Source), u64)>() + ENTRY_BYTES;
+        self.folded.len() * page + self.text_bytes + self.timeline.bytes()
+    }
+
+    fn check(&self) -> Result<(), ScanError> {
+        let is_too_long = GROUP_BYTES_MAX < self.text_bytes;
+        if is_too_long { Err(ScanError::TooManyGroups) } else { check(self.folded.len()) }
     }
 
     /// The pages by time, then the most played first, then by address.

@@ -43,6 +43,11 @@ impl Calendar {
         Self { timezone, buckets: BTreeMap::new(), offsets }
     }
 
+    /// Returns how many bytes it holds, about.
+    pub(super) fn bytes(&self) -> usize {
+        self.buckets.values().map(Timeline::bytes).sum::<usize>() + self.offsets.bytes()
+    }
+
     /// The stretches of time buckets of a width.
     pub(super) fn buckets(&mut self, width: Width) -> &mut Timeline {
         let timezone = self.timezone;
@@ -78,6 +83,11 @@ impl Calendar {
 impl Timeline {
     pub(super) fn new(buckets: Buckets) -> Self {
         Self { buckets, is_of_offsets: false, runs: Vec::new() }
+    }
+
+    /// Returns how many bytes it holds, about.
+    pub(super) fn bytes(&self) -> usize {
+        self.runs.len() * size_of::<Run>()
     }
 
     /// Returns the code of the bucket of each of `len` starts, which are in order, and the start of the bucket of each code.

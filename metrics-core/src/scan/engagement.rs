@@ -56,6 +56,12 @@ impl Furthest {
         self.end_ms = self.end_ms.max(other.end_ms);
     }
 
+    /// Returns how many bytes it holds: next to nothing.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        size_of::<Self>()
+    }
+
     /// Where the furthest session ended, in milliseconds of video; 0 if nothing was watched.
     #[must_use]
     pub fn end_ms(&self) -> u32 {
@@ -102,6 +108,12 @@ impl PartsScanner {
     /// Adds the sessions that another counted in the same parts.
     pub fn merge(&mut self, other: &Self) {
         self.parts.merge(&other.parts);
+    }
+
+    /// Returns how many bytes it holds, about, and [`finish`](Self::finish) returns.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.parts.bytes()
     }
 
     /// The parts in order, or nothing if nothing was watched.
@@ -181,6 +193,12 @@ impl SecondsScanner {
     /// [`ScanError::TooManySeconds`].
     pub fn merge(&mut self, other: &Self) -> Result<(), ScanError> {
         Ok(self.seconds.merge(&other.seconds)?)
+    }
+
+    /// Returns how many bytes it holds, about, and [`finish`](Self::finish) returns.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.seconds.bytes() + self.timeline.bytes()
     }
 
     /// The buckets in order, without those in which nothing was watched.

@@ -96,6 +96,12 @@ impl FieldsScanner {
         Ok(())
     }
 
+    /// Returns how many bytes it holds, about.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.sessions.len() * (2 * size_of::<(Dimension, u64)>() + PATH_BYTES_MAX)
+    }
+
     /// Returns the fields, the most frequent first, then by name.
     #[must_use]
     pub fn finish(self) -> Fields {

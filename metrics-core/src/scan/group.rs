@@ -94,6 +94,16 @@ impl Grouping {
         self.keys.len()
     }
 
+    /// Returns how many bytes it holds, about.
+    pub(super) fn bytes(&self) -> usize {
+        // Each value is in a list and in a map, each key in a list and in the index.
+        let value = 2 * size_of::<DimensionValue>() + 32;
+        let values = self.values.iter();
+        let values: usize = values.map(|it| it.bytes + it.values.len() * value).sum();
+        let keys = self.keys.len() * (3 * size_of::<Key>() + size_of::<u32>());
+        values + keys + self.table.len() * size_of::<u32>()
+    }
+
     /// The value that a dimension has in a group.
     pub(super) fn value(&self, group: u32, dimension: usize) -> &DimensionValue {
         &self.values[dimension].values[self.id(group, dimension) as usize]

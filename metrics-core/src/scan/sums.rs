@@ -141,6 +141,17 @@ impl Tallies {
         }
     }
 
+    /// Returns how many bytes it holds, about.
+    pub(super) fn bytes(&self) -> usize {
+        let count = size_of::<(u32, u64)>();
+        // As many values wait as are counted, at least some.
+        let waiting = WAITING_MIN * size_of::<u32>();
+        let startups = self.startups.len() * (size_of::<Counts>() + waiting);
+        let playing = self.playing.len() * (size_of::<Playing>() + 2 * waiting);
+        let counted = (self.values + self.minutes) * (count + size_of::<u32>());
+        self.sums.len() * size_of::<Sums>() + startups + playing + counted
+    }
+
     /// Adds the sessions picked, each to the group of its slot, whether they are plays or not.
     pub(super) fn add_sessions(
         &mut self,

@@ -25,12 +25,14 @@ mod finals;
 mod imports;
 mod keys;
 mod listings;
+mod older;
 mod oracle;
 mod reports;
 mod rewrites;
 mod selections;
 mod sessions;
 mod snapshots;
+mod unused;
 mod videos;
 mod watching;
 
@@ -52,6 +54,7 @@ pub use rewrites::*;
 pub use selections::*;
 pub use sessions::*;
 pub use snapshots::*;
+pub use unused::*;
 pub use videos::*;
 pub use watching::*;
 
@@ -71,6 +74,11 @@ macro_rules! store_conformance {
             a_revoked_key_keeps_its_first_time,
             a_revoked_key_is_not_created_again,
             an_unknown_key_is_not_revoked,
+            a_key_is_added_with_its_settings,
+            settings_of_a_key_are_replaced,
+            changes_of_a_key_at_once_are_all_made,
+            a_restored_key_is_valid,
+            an_unknown_key_is_not_changed,
             a_session_is_loaded_as_it_was_committed,
             a_session_that_has_nothing_is_loaded_as_it_was_committed,
             the_largest_session_is_loaded_as_it_was_committed,
@@ -175,6 +183,12 @@ macro_rules! store_conformance {
             sources_are_those_of_brute_force,
             parts_are_those_of_brute_force,
             seconds_are_those_of_brute_force,
+            erasures_are_those_of_brute_force,
+            videos_without_sessions_are_deleted,
+            a_video_that_comes_again_has_another_id,
+            first_plays_of_videos_that_are_deleted_are_kept,
+            imports_of_videos_that_are_deleted_are_kept,
+            the_retention_clock_is_set_by_one_at_a_time,
             videos_are_listed_once,
             videos_are_searched,
             videos_are_filtered_sorted_and_paged,

@@ -47,6 +47,16 @@ pub enum Error {
     #[error("the store holds damaged data")]
     Damaged(#[source] crate::varint::Damaged),
 
+    /// The file of the database is damaged, and so noticed while it was open. Nothing is written to it until it is opened
+    /// again, so the same call may succeed after a copy was put back.
+    #[error("{store} is damaged")]
+    DamagedFile {
+        /// The store, as an operator knows it: `"SQLite"`.
+        store: &'static str,
+        /// What the driver said, and what to do.
+        source: Cause,
+    },
+
     /// The database is not one that this version can use.
     #[error("{store} cannot be used: {reason}")]
     Unusable {
@@ -61,6 +71,19 @@ impl Error {
     /// Returns true if the same call may succeed later.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Unavailable { .. })
+        matches!(self, Self::Unavailable { .. } | Self::DamagedFile { .. })
+    }
+
+    /// What an operator can do about it beside waiting, where that is known. It tells nothing that a stranger must not
+    /// know.
+    #[must_use]
+    pub fn advice(&self) -> Option<&'static str> {
+        match self {
+            #[cfg(feature = "timescale")]
+            Self::Unavailable { source, .. } if source.is::<super::timescale::Outdated>() => {
+                Some(super::timescale::Outdated::ADVICE)
+            }
+            _ => None,
+        }
     }
 }

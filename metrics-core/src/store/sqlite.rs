@@ -9,6 +9,8 @@
 mod blocks;
 mod convert;
 mod fault;
+mod keys;
+mod network;
 mod open;
 mod place;
 mod read;
@@ -16,6 +18,7 @@ mod rewrite;
 mod schema;
 mod snapshot;
 mod sql;
+mod unused;
 mod write;
 
 use std::fmt;
@@ -25,6 +28,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
 use diesel::result::Error as DieselError;
 use diesel::sqlite::SqliteConnection;
@@ -33,17 +37,15 @@ use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use self::fault::Fault;
 use self::place::{Place, transaction};
 use self::read::QuietFrom;
-use self::schema::keys;
 use self::snapshot::SqliteSnapshot;
 use self::write::Ids;
 use super::failure::Failure;
 use super::{
-    Error, Found, Instance, KeyId, KeyRecord, KnownVideo, Migrations, OpenSession, Outcome,
-    Rewrite, SessionWrite, Snapshot, Store, VideoId,
+    Error, Found, Instance, KeyChange, KeyId, KeyRecord, KnownVideo, Migrations, OpenSession,
+    Outcome, Rewrite, SessionWrite, Snapshot, Store, Unused, VideoId,
 };
 use crate::key::{ApiKey, SessionId};
 use crate::query::instant;
-use crate::varint::Damaged;
 use crate::video::Video;
 
 /// How many connections read for recording: it loads sessions and keys.
@@ -93,10 +95,69 @@ pub struct SqliteStore {
     quiet_from: std::sync::Mutex<QuietFrom>,
 }
 
+/// How an SQLite file is opened.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SqliteOptions {
+    migrations: Migrations,
+    caches: Caches,
+}
+
+impl SqliteOptions {
+    /// What is done about tables that are not up to date: they are brought up to date, unless said otherwise.
+    #[must_use]
+    pub fn with_migrations(self, migrations: Migrations) -> Self {
+        Self { migrations, ..self }
+    }
+
+    /// Limits page caches to about `bytes`: half of it for the connection that writes, at most 64 MiB, and half for 32
+    /// of those that read, at most 2 MB each. Without a limit they take that much.
+    #[must_use]
+    pub fn with_caches(self, bytes: usize) -> Self {
+        Self { caches: Caches::within(bytes), ..self }
+    }
+}
+
+impl From<Migrations> for SqliteOptions {
+    fn from(migrations: Migrations) -> Self {
+        Self { migrations, ..Self::default() }
+    }
+}
+
+/// How large the page cache of a connection may get, in KiB.
+#[derive(Clone, Copy, Debug)]
+struct Caches {
+    writer_kib: usize,
+    reader_kib: usize,
+}
+
+impl Caches {
+    /// What a batch changes is kept in memory, so that nothing is read twice, or written before the commit.
+    const MOST: Self = Self { writer_kib: 64 * 1024, reader_kib: 2_000 };
+
+    /// Less makes each query read the same pages again and again.
+    const LEAST: Self = Self { writer_kib: 4 * 1024, reader_kib: 256 };
+
+    fn within(bytes: usize) -> Self {
+        let half_kib = bytes / 1024 / 2;
+        Self {
+            writer_kib: half_kib.clamp(Self::LEAST.writer_kib, Self::MOST.writer_kib),
+            reader_kib: (half_kib / 32).clamp(Self::LEAST.reader_kib, Self::MOST.reader_kib),
+        }
+    }
+}
+
+impl Default for Caches {
+    fn default() -> Self {
+        Self::MOST
+    }
+}
+
 struct Writer {
     connection: SqliteConnection,
     // Ids of rows that were looked up or made before.
     ids: Ids,
+    // What the file was like then: another process may have deleted rows since.
+    data_version: i64,
 }
 
 impl SqliteStore {
@@ -111,12 +172,16 @@ impl SqliteStore {
         Self::open_with(path, Migrations::Run).await
     }
 
-    /// Opens the database at `path`, where its tables are not to be changed.
+    /// Opens the database at `path` with these options, or with these [`Migrations`] alone.
     ///
     /// # Errors
     ///
     /// Those of [`open`](Self::open), and [`Error::Unusable`] if the tables are to be checked and not up to date.
-    pub async fn open_with(path: impl AsRef<Path>, migrations: Migrations) -> Result<Self, Error> {
+    pub async fn open_with(
+        path: impl AsRef<Path>,
+        options: impl Into<SqliteOptions>,
+    ) -> Result<Self, Error> {
+        let SqliteOptions { migrations, caches } = options.into();
         let path = path
             .as_ref()
             .to_str()
@@ -126,18 +191,23 @@ impl SqliteStore {
             return Err(unusable("it needs a file; use one in a temporary directory for a test"));
         }
         let opened = tokio::task::spawn_blocking(move || {
-            let mut writer = open::writer(&path, migrations)?;
+            network::warn(&path);
+            let mut writer = open::writer(&path, migrations, caches)?;
             let readers = (0..READERS + UPKEEPERS)
-                .map(|_| open::reader(&path))
+                .map(|_| open::reader(&path, caches))
                 .collect::<Result<Vec<_>, _>>()?;
-            let place = Place::of(path, &mut writer)?;
+            let place = Place::of(path, caches, &mut writer)?;
             Ok::<_, Error>((place, writer, readers))
         });
         let (place, writer, mut readers) =
             opened.await.map_err(|panic| unusable(&panic.to_string()))??;
         Ok(Self {
             place: Arc::new(place),
-            writer: Arc::new(Mutex::new(Writer { connection: writer, ids: Ids::default() })),
+            writer: Arc::new(Mutex::new(Writer {
+                connection: writer,
+                ids: Ids::default(),
+                data_version: 0,
+            })),
             upkeep: Readers::new(readers.drain(..UPKEEPERS).collect(), UPKEEPERS),
             snapshots: Readers::new(readers, SNAPSHOTS_MAX),
             running: Arc::new(Semaphore::new(READERS)),
@@ -168,19 +238,67 @@ impl SqliteStore {
         .await
     }
 
+    /// The same on a connection for reports, when one may run.
+    async fn report<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        query: impl FnOnce(&mut SqliteConnection) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Error> {
+        // Never closed.
+        let running = Arc::clone(&self.running).acquire_owned().await;
+        let mut reader = self.snapshots.lend(&self.place).await?;
+        let place = Arc::clone(&self.place);
+        blocking(operation, move || {
+            let _running = running;
+            let connection = reader.connection()?;
+            let read = query(connection);
+            place.mend_reader(connection, &read);
+            read
+        })
+        .await
+    }
+
     /// Runs `query` in a transaction on the connection that writes. The same holds for it.
     async fn write<T: Send + 'static>(
         &self,
         operation: &'static str,
         query: impl FnOnce(&mut SqliteConnection, &mut Ids) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Error> {
+        self.write_with(operation, None, query).await
+    }
+
+    /// The same without enforcing foreign keys.
+    async fn write_unchecked<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        query: impl FnOnce(&mut SqliteConnection, &mut Ids) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Error> {
+        let around = ("pragma foreign_keys = off", "pragma foreign_keys = on");
+        self.write_with(operation, Some(around), query).await
+    }
+
+    /// The same, with statements before and after the transaction.
+    async fn write_with<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        around: Option<(&'static str, &'static str)>,
+        query: impl FnOnce(&mut SqliteConnection, &mut Ids) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Error> {
         let mut writer = Arc::clone(&self.writer).lock_owned().await;
         let place = Arc::clone(&self.place);
         blocking(operation, move || {
-            let Writer { connection, ids } = &mut *writer;
+            let Writer { connection, ids, data_version } = &mut *writer;
             place.check()?;
-            let written =
-                transaction(connection, "begin immediate", |connection| query(connection, ids));
+            around.map(|(before, _)| connection.batch_execute(before)).transpose()?;
+            let written = transaction(connection, "begin immediate", |connection| {
+                let version = unused::data_version(connection)?;
+                if std::mem::replace(data_version, version) != version {
+                    ids.clear();
+                }
+                query(connection, ids)
+            });
+            let after = around.map(|(_, after)| connection.batch_execute(after)).transpose();
+            let written = written.and_then(|written| after.map(|_| written).map_err(Into::into));
             if written.is_err() {
                 // Rows that were made are gone again.
                 ids.clear();
@@ -265,45 +383,18 @@ impl fmt::Debug for SqliteStore {
 #[async_trait]
 impl Store for SqliteStore {
     async fn keys(&self) -> Result<Vec<KeyRecord>, Error> {
-        self.read("list keys", |connection| {
-            let rows = keys::table
-                .select((keys::key, keys::created_at, keys::disabled_at))
-                .order((keys::created_at, keys::id))
-                .load::<(String, i64, Option<i64>)>(connection)?;
-            rows.into_iter()
-                .map(|(key, created_at, disabled_at)| {
-                    Ok(KeyRecord {
-                        key: ApiKey::new(&key).map_err(|_| Damaged("a key is not one"))?,
-                        created_at: instant(created_at),
-                        disabled_at: disabled_at.map(instant),
-                    })
-                })
-                .collect()
-        })
-        .await
+        self.read("list keys", keys::list).await
     }
 
-    async fn create_key(&self, key: &ApiKey, now: DateTime<Utc>) -> Result<bool, Error> {
-        let key = key.clone();
-        self.write("create a key", move |connection, _| {
-            let added = diesel::insert_into(keys::table)
-                .values((keys::key.eq(key.as_str()), keys::created_at.eq(now.timestamp_millis())))
-                .on_conflict(keys::key)
-                .do_nothing()
-                .execute(connection)?;
-            Ok(added == 1)
-        })
-        .await
+    async fn add_key(&self, record: &KeyRecord) -> Result<bool, Error> {
+        let record = record.clone();
+        self.write("add a key", move |connection, _| Ok(keys::add(connection, &record)?)).await
     }
 
-    async fn revoke_key(&self, key: &ApiKey, now: DateTime<Utc>) -> Result<bool, Error> {
-        let key = key.clone();
-        self.write("revoke a key", move |connection, _| {
-            let this = keys::table.filter(keys::key.eq(key.as_str()));
-            diesel::update(this.filter(keys::disabled_at.is_null()))
-                .set(keys::disabled_at.eq(now.timestamp_millis()))
-                .execute(connection)?;
-            Ok(diesel::select(diesel::dsl::exists(this)).get_result(connection)?)
+    async fn change_key(&self, key: &ApiKey, change: &KeyChange) -> Result<bool, Error> {
+        let (key, change) = (key.clone(), change.clone());
+        self.write("change a key", move |connection, _| {
+            Ok(keys::change(connection, &key, &change)?)
         })
         .await
     }
@@ -317,6 +408,17 @@ impl Store for SqliteStore {
         let videos = videos.to_vec();
         self.read("look up videos", move |connection| {
             connection.transaction(|connection| read::known_videos(connection, &videos))
+        })
+        .await
+    }
+
+    async fn count_videos(&self, keys: &[ApiKey]) -> Result<Vec<u64>, Error> {
+        let keys = keys.to_vec();
+        self.report("count videos", move |connection| {
+            Ok(keys
+                .iter()
+                .map(|key| read::count_videos(connection, key))
+                .collect::<Result<_, _>>()?)
         })
         .await
     }
@@ -376,6 +478,38 @@ impl Store for SqliteStore {
         .await
     }
 
+    async fn delete_unused(&self, limit: u32) -> Result<Unused, Error> {
+        // Beside those that record: there may be many videos to look at.
+        let videos = self
+            .read("find unused videos", move |connection| unused::find(connection, limit))
+            .await?;
+        if videos.is_empty() {
+            return Ok(Unused::default());
+        }
+        let videos = self.write_unchecked("delete unused videos", move |connection, ids| {
+            ids.clear();
+            Ok(unused::delete(connection, &videos)?)
+        });
+        Ok(Unused { videos: videos.await?, pages: 0 })
+    }
+
+    async fn retention_clock(&self) -> Result<Option<DateTime<Utc>>, Error> {
+        let read = |connection: &mut SqliteConnection| Ok(unused::retention_clock(connection)?);
+        Ok(self.read("read the retention clock", read).await?.map(instant))
+    }
+
+    async fn set_retention_clock(
+        &self,
+        expected: Option<DateTime<Utc>>,
+        at: DateTime<Utc>,
+    ) -> Result<Outcome, Error> {
+        let (expected, at) = (expected.map(|it| it.timestamp_millis()), at.timestamp_millis());
+        self.write("set the retention clock", move |connection, _| {
+            Ok(unused::set_retention_clock(connection, expected, at)?)
+        })
+        .await
+    }
+
     async fn snapshot(&self) -> Result<Box<dyn Snapshot>, Error> {
         let reader = self.snapshots.lend(&self.place).await?;
         let (place, running) = (Arc::clone(&self.place), Arc::clone(&self.running));
@@ -384,6 +518,10 @@ impl Store for SqliteStore {
 
     async fn count_sessions(&self) -> Result<u64, Error> {
         self.read("count sessions", read::count).await
+    }
+
+    fn is_damaged(&self) -> bool {
+        self.place.is_damaged()
     }
 
     async fn check(&self) -> Result<(), Error> {

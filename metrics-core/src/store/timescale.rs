@@ -11,7 +11,9 @@ mod commit;
 mod connect;
 mod convert;
 mod ids;
+mod keys;
 mod open;
+mod outdated;
 mod prepared;
 mod read;
 mod rewrite;
@@ -20,6 +22,7 @@ mod snapshot;
 mod tls;
 mod totals;
 mod types;
+mod unused;
 
 use std::fmt;
 use std::sync::Arc;
@@ -27,13 +30,12 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use diesel::data_types::PgTimestamp;
 use diesel::prelude::*;
 use diesel::result::{ConnectionError, DatabaseErrorKind, Error as DieselError};
 use diesel::sql_types::BigInt;
 use diesel_async::pooled_connection::deadpool::{Object, Pool, PoolError};
 use diesel_async::pooled_connection::{
-    AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod,
+    AsyncDieselConnectionManager, ManagerConfig, PoolError as PoolBackend, RecyclingMethod,
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection as _};
 use futures_util::future::BoxFuture;
@@ -45,17 +47,17 @@ use tokio::time::timeout;
 use self::connect::{Purpose, Target};
 use self::ids::Ids;
 use self::open::Edition;
-use self::schema::keys;
+pub(super) use self::outdated::Outdated;
 use self::snapshot::TimescaleSnapshot;
 use self::types::{timestamp, unix_ms};
+use self::unused::Examined;
 use super::failure::Failure;
 use super::{
-    Cause, Error, Found, Instance, KEYS_POLL, KeyId, KeyRecord, KnownVideo, Migrations,
-    OpenSession, Outcome, Rewrite, SessionWrite, Snapshot, Store, VideoId,
+    Cause, Error, Found, Instance, KEYS_POLL, KeyChange, KeyId, KeyRecord, KnownVideo, Migrations,
+    OpenSession, Outcome, Rewrite, SessionWrite, Snapshot, Store, Unused, VideoId,
 };
 use crate::key::{ApiKey, SessionId};
 use crate::query::instant;
-use crate::varint::Damaged;
 use crate::video::Video;
 
 const STORE: &str = "TimescaleDB";
@@ -72,6 +74,12 @@ const GRACE: Duration = Duration::from_secs(10);
 /// How many connections record: one commits, one looks at keys, one tells that this instance is alive.
 const RECORDING: u32 = 3;
 
+/// How long it may take to find unused pages: one column of all closed sessions is read for that.
+const EXAMINE_MAX: Duration = Duration::from_secs(3_600);
+
+/// How many connections do so, each for as long as it takes.
+const EXAMINING: u32 = 1;
+
 /// How many connections listen for keys that change.
 const LISTENING: u32 = 1;
 
@@ -86,7 +94,7 @@ const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 #[non_exhaustive]
 pub struct TimescaleOptions {
     /// How many connections are opened at most, at least [`CONNECTIONS_MIN`](Self::CONNECTIONS_MIN). All but four
-    /// are for reports.
+    /// are for reports. One more is open while pages without sessions are searched for, after sessions were deleted.
     pub connections: u32,
     /// What is done about tables that are not up to date.
     pub migrations: Migrations,
@@ -136,6 +144,7 @@ pub struct TimescaleStore {
     edition: Edition,
     recording: Lane,
     reports: Lane,
+    upkeep: Lane,
     ids: Arc<Ids>,
     news: watch::Receiver<News>,
     listener: AbortHandle,
@@ -178,6 +187,7 @@ impl TimescaleStore {
         Ok(Self {
             recording: Lane::new(&target, Purpose::Recording, COMMIT_MAX, RECORDING)?,
             reports: Lane::new(&target, Purpose::Reports, STATEMENT_MAX, reports)?,
+            upkeep: Lane::new(&target, Purpose::Upkeep, EXAMINE_MAX, EXAMINING)?,
             target,
             edition,
             ids: Arc::default(),
@@ -191,7 +201,8 @@ impl TimescaleStore {
         operation: &'static str,
         query: impl Query<T>,
     ) -> Result<T, Error> {
-        self.reports.run(&self.target, operation, query).await
+        let done = self.reports.run(&self.target, operation, query).await;
+        done.inspect_err(|err| self.close_outdated(err))
     }
 
     async fn record<T: Send + 'static>(
@@ -199,7 +210,51 @@ impl TimescaleStore {
         operation: &'static str,
         query: impl Query<T>,
     ) -> Result<T, Error> {
-        self.recording.run(&self.target, operation, query).await
+        let done = self.recording.run(&self.target, operation, query).await;
+        done.inspect_err(|err| self.close_outdated(err))
+    }
+
+    /// Deletes videos without sessions, at most `limit`.
+    async fn delete_unused_videos(&self, limit: u32) -> Result<u64, Error> {
+        let found = self
+            .report("find unused videos", move |connection| {
+                unused::find_videos(connection, limit).boxed()
+            })
+            .await?;
+        if found.is_empty() {
+            return Ok(0);
+        }
+        let ids = Arc::clone(&self.ids);
+        self.record("delete unused videos", move |connection| {
+            async move {
+                let deleted = unused::delete_videos(connection, &found).await;
+                ids.clear();
+                deleted
+            }
+            .boxed()
+        })
+        .await
+    }
+
+    /// Examines pages that may have no session, on a connection that is closed again.
+    async fn examine_pages(&self, after: i64) -> Result<Examined, Error> {
+        let examined = self
+            .upkeep
+            .run(&self.target, "find unused pages", move |connection| {
+                unused::examine(connection, after).boxed()
+            })
+            .await;
+        self.upkeep.pool.retain(|_, _| false);
+        examined.inspect_err(|err| self.close_outdated(err))
+    }
+
+    /// Closes connections that may have loaded a library that was replaced. Those in use are closed when they fail.
+    fn close_outdated(&self, err: &Error) {
+        if is_outdated(err) {
+            for lane in [&self.recording, &self.reports, &self.upkeep] {
+                lane.pool.retain(|_, _| false);
+            }
+        }
     }
 }
 
@@ -281,7 +336,13 @@ impl Lane {
         match timeout(self.statement_max, self.pool.get()).await {
             Ok(Ok(connection)) => Ok(connection),
             // Says all that its causes do.
-            Ok(Err(PoolError::Backend(err))) => Err(unavailable(err.to_string())),
+            Ok(Err(PoolError::Backend(err))) => Err(match &err {
+                // As it was put into the connection error.
+                PoolBackend::ConnectionError(ConnectionError::BadConnection(text)) => {
+                    Outdated::told(text).map_or_else(|| unavailable(err.to_string()), unavailable)
+                }
+                _ => unavailable(err.to_string()),
+            }),
             Ok(Err(err)) => Err(unavailable(err)),
             Err(_) => {
                 let busy = format!("no connection got free within {:?}", self.statement_max);
@@ -300,7 +361,8 @@ impl Lane {
     ) -> Result<T, Error> {
         let connection = self.get().await?;
         let (answer, answered) = oneshot::channel();
-        let is_report = self.purpose == Purpose::Reports;
+        // Nothing but recording changes anything.
+        let is_report = self.purpose != Purpose::Recording;
         let limit = self.statement_max + GRACE;
         let began = Instant::now();
         tokio::spawn(to_its_end(connection, target.clone(), is_report, limit, query, answer));
@@ -310,7 +372,7 @@ impl Lane {
             // The driver does not pass on why a statement was ended, other than in the server's language.
             let ended = late && matches!(failure, Failure::Diesel(_));
             let failure = if ended { Failure::TooLong } else { failure };
-            failure.of(STORE, operation, self.statement_max, may_pass)
+            put(failure, operation, self.statement_max)
         })
     }
 }
@@ -384,62 +446,21 @@ async fn listen(target: Target, tell: watch::Sender<News>) {
 #[async_trait]
 impl Store for TimescaleStore {
     async fn keys(&self) -> Result<Vec<KeyRecord>, Error> {
-        self.record("list keys", |connection| {
-            async move {
-                let rows = keys::table
-                    .select((keys::key, keys::created_at, keys::disabled_at))
-                    .order((keys::created_at, keys::id))
-                    .load::<(String, PgTimestamp, Option<PgTimestamp>)>(connection)
-                    .await?;
-                rows.into_iter()
-                    .map(|(key, created_at, disabled_at)| {
-                        Ok(KeyRecord {
-                            key: ApiKey::new(&key).map_err(|_| Damaged("a key is not one"))?,
-                            created_at: instant(unix_ms(created_at)),
-                            disabled_at: disabled_at.map(|at| instant(unix_ms(at))),
-                        })
-                    })
-                    .collect()
-            }
-            .boxed()
+        self.record("list keys", |connection| keys::list(connection).boxed()).await
+    }
+
+    async fn add_key(&self, record: &KeyRecord) -> Result<bool, Error> {
+        let record = record.clone();
+        self.record("add a key", move |connection| {
+            async move { keys::add(connection, &record).await }.boxed()
         })
         .await
     }
 
-    async fn create_key(&self, key: &ApiKey, now: DateTime<Utc>) -> Result<bool, Error> {
-        let key = key.clone();
-        self.record("create a key", move |connection| {
-            async move {
-                let created_at = timestamp(now.timestamp_millis());
-                let added = diesel::insert_into(keys::table)
-                    .values((keys::key.eq(key.as_str()), keys::created_at.eq(created_at)))
-                    .on_conflict(keys::key)
-                    .do_nothing()
-                    .execute(connection)
-                    .await?;
-                Ok(added == 1)
-            }
-            .boxed()
-        })
-        .await
-    }
-
-    async fn revoke_key(&self, key: &ApiKey, now: DateTime<Utc>) -> Result<bool, Error> {
-        let key = key.clone();
-        self.record("revoke a key", move |connection| {
-            async move {
-                let disabled_at = timestamp(now.timestamp_millis());
-                let valid = keys::table
-                    .filter(keys::key.eq(key.as_str()))
-                    .filter(keys::disabled_at.is_null());
-                diesel::update(valid)
-                    .set(keys::disabled_at.eq(disabled_at))
-                    .execute(connection)
-                    .await?;
-                let this = keys::table.filter(keys::key.eq(key.as_str()));
-                Ok(diesel::select(diesel::dsl::exists(this)).get_result(connection).await?)
-            }
-            .boxed()
+    async fn change_key(&self, key: &ApiKey, change: &KeyChange) -> Result<bool, Error> {
+        let (key, change) = (key.clone(), change.clone());
+        self.record("change a key", move |connection| {
+            async move { keys::change(connection, &key, &change).await }.boxed()
         })
         .await
     }
@@ -475,6 +496,14 @@ impl Store for TimescaleStore {
         .await
     }
 
+    async fn count_videos(&self, keys: &[ApiKey]) -> Result<Vec<u64>, Error> {
+        let keys = keys.to_vec();
+        self.report("count videos", move |connection| {
+            async move { ids::count_videos(connection, &keys).await }.boxed()
+        })
+        .await
+    }
+
     async fn add_videos(&self, videos: &[(ApiKey, Video)]) -> Result<Vec<(KeyId, VideoId)>, Error> {
         let (ids, videos) = (Arc::clone(&self.ids), videos.to_vec());
         self.record("add videos", move |connection| {
@@ -495,8 +524,17 @@ impl Store for TimescaleStore {
     }
 
     async fn rewrite(&self, rewrite: Rewrite) -> Result<Outcome, Error> {
+        let ids = Arc::clone(&self.ids);
         self.record("rewrite blocks", move |connection| {
-            async move { rewrite::run(connection, &rewrite).await }.boxed()
+            async move {
+                let done = rewrite::run(connection, &rewrite).await;
+                if !rewrite.import_after.is_empty() && !matches!(done, Ok(Outcome::Written)) {
+                    // Another instance may have deleted videos that are remembered here.
+                    ids.clear();
+                }
+                done
+            }
+            .boxed()
         })
         .await
     }
@@ -518,9 +556,49 @@ impl Store for TimescaleStore {
         .await
     }
 
+    async fn delete_unused(&self, limit: u32) -> Result<Unused, Error> {
+        let videos = self.delete_unused_videos(limit).await?;
+        if 0 < videos {
+            // Pages once, after all videos.
+            return Ok(Unused { videos, pages: 0 });
+        }
+        let (mut pages, mut next) = (0, Some(0));
+        while let Some(after) = next {
+            let examined = self.examine_pages(after).await?;
+            next = examined.next;
+            pages += self
+                .record("delete unused pages", move |connection| {
+                    async move { unused::delete_pages(connection, &examined).await }.boxed()
+                })
+                .await?;
+        }
+        Ok(Unused { videos, pages })
+    }
+
+    async fn retention_clock(&self) -> Result<Option<DateTime<Utc>>, Error> {
+        let clock = self.record("read the retention clock", |connection| {
+            unused::retention_clock(connection).boxed()
+        });
+        Ok(clock.await?.map(|at| instant(unix_ms(at))))
+    }
+
+    async fn set_retention_clock(
+        &self,
+        expected: Option<DateTime<Utc>>,
+        at: DateTime<Utc>,
+    ) -> Result<Outcome, Error> {
+        let ms = |at: DateTime<Utc>| timestamp(at.timestamp_millis());
+        let (expected, at) = (expected.map(ms), ms(at));
+        self.record("set the retention clock", move |connection| {
+            unused::set_retention_clock(connection, expected, at).boxed()
+        })
+        .await
+    }
+
     async fn snapshot(&self) -> Result<Box<dyn Snapshot>, Error> {
         let connection = self.reports.get().await?;
-        Ok(Box::new(TimescaleSnapshot::open(connection, self.target.clone()).await?))
+        let snapshot = TimescaleSnapshot::open(connection, self.target.clone()).await;
+        Ok(Box::new(snapshot.inspect_err(|err| self.close_outdated(err))?))
     }
 
     async fn beat(&self, instance: Instance, now: DateTime<Utc>) -> Result<(), Error> {
@@ -566,7 +644,7 @@ impl Store for TimescaleStore {
         self.record("be written", |connection| {
             async move {
                 // Changes nothing, but fails where nothing can be changed.
-                let touch = diesel::delete(keys::table.filter(keys::id.is_null()));
+                let touch = diesel::delete(schema::keys::table.filter(schema::keys::id.is_null()));
                 touch.execute(connection).await?;
                 Ok(())
             }
@@ -595,7 +673,24 @@ fn unavailable(cause: impl Into<Cause>) -> Error {
 }
 
 fn failed(operation: &'static str, err: DieselError) -> Error {
-    Failure::Diesel(err).of(STORE, operation, COMMIT_MAX, may_pass)
+    put(Failure::Diesel(err), operation, COMMIT_MAX)
+}
+
+/// Puts into words for an operator what failed.
+fn put(failure: Failure, operation: &'static str, statement_max: Duration) -> Error {
+    if let Failure::Diesel(err) = &failure
+        // What clients sent may be quoted in errors about it.
+        && may_pass(err)
+        && let Some(outdated) = Outdated::of(err)
+    {
+        return unavailable(outdated);
+    }
+    failure.of(STORE, operation, statement_max, may_pass)
+}
+
+/// Whether TimescaleDB was updated underneath.
+fn is_outdated(err: &Error) -> bool {
+    matches!(err, Error::Unavailable { source, .. } if source.is::<Outdated>())
 }
 
 /// Whether an error says something of the moment, not of the request.

@@ -8,14 +8,22 @@ use std::collections::BTreeMap;
 
 use super::close::blocks;
 use super::computed;
-use crate::block::{Groups, SESSIONS_MAX};
-use crate::store::{BlockHead, Error, Outcome, Rewrite, Store, VideoId, Videos};
+use crate::block::{Block, Groups, SESSIONS_MAX};
+use crate::store::{BlockHead, BlockId, Error, Outcome, Rewrite, Snapshot, Store, VideoId, Videos};
 
 /// How many blocks of one class are merged.
 const FAN_IN: usize = 8;
 
 /// How many sessions one merge handles at most: a fraction of a second of work, and some megabytes.
 const MERGED_MAX: usize = 4 * SESSIONS_MAX;
+
+/// How many bytes of blocks one merge handles at most, but for the last block. Pages choose how much they say of a session,
+/// and 65,536 that say 16 KiB each are a gigabyte.
+const MERGED_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// How many sessions there are in blocks that are read at once, unless one has more: few enough that blocks with the most
+/// session data do not exceed that by much.
+const READ_AT_ONCE: u32 = 512;
 
 /// Blocks with at least this many sessions stay as they are.
 const LARGE: u32 = SESSIONS_MAX as u32 / 2;
@@ -89,10 +97,37 @@ fn candidates(heads: Vec<BlockHead>) -> Vec<Vec<BlockHead>> {
     groups
 }
 
+/// Reads the first of these blocks, no more than [`MERGED_BYTES_MAX`] but for the last of them.
+async fn read_some(
+    snapshot: &mut dyn Snapshot,
+    heads: &[BlockHead],
+) -> Result<(Vec<BlockId>, Vec<Block>), Error> {
+    let (mut ids, mut read, mut bytes) = (Vec::new(), Vec::new(), 0);
+    let mut rest = heads;
+    while bytes < MERGED_BYTES_MAX && !rest.is_empty() {
+        let mut sessions = 0;
+        let fits = |head: &&BlockHead| {
+            sessions += head.sessions;
+            sessions <= READ_AT_ONCE
+        };
+        let count = rest.iter().take_while(fits).count().max(1);
+        let (some, others) = rest.split_at(count);
+        let some: Vec<_> = some.iter().map(|head| head.id).collect();
+        let blocks = snapshot.groups(&some, Groups::ALL).await?;
+        bytes += blocks.iter().map(Block::bytes).sum::<usize>();
+        ids.extend(some);
+        read.extend(blocks);
+        rest = others;
+    }
+    Ok((ids, read))
+}
+
 async fn merge_blocks(store: &dyn Store, heads: &[BlockHead]) -> Result<u64, Error> {
     let Some(first) = heads.first() else { return Ok(0) };
-    let remove: Vec<_> = heads.iter().map(|head| head.id).collect();
-    let small = store.snapshot().await?.groups(&remove, Groups::ALL).await?;
+    let (remove, small) = read_some(&mut *store.snapshot().await?, heads).await?;
+    if remove.len() < 2 {
+        return Ok(0);
+    }
     let (key, video) = (first.key, first.video);
     let add = computed(move || {
         let mut rows = Vec::new();
@@ -113,7 +148,7 @@ async fn merge_blocks(store: &dyn Store, heads: &[BlockHead]) -> Result<u64, Err
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{BlockId, KeyId};
+    use crate::store::KeyId;
 
     fn head(id: i64, sessions: u32) -> BlockHead {
         BlockHead {

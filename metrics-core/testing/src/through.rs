@@ -9,9 +9,9 @@ use chrono::{DateTime, Utc};
 use metrics_core::block::{Block, Groups, Row};
 use metrics_core::key::SessionId;
 use metrics_core::store::{
-    BlockHead, BlockId, Detail, Error, Found, Instance, KEYS_POLL, KeyId, KeyRecord, KnownVideo,
-    OpenScan, OpenSession, Outcome, Resumable, Rewrite, SessionWrite, Snapshot, Store, VideoId,
-    VideoRecord, VideoScope, Videos,
+    BlockHead, BlockId, Detail, Error, Found, Instance, KEYS_POLL, KeyChange, KeyId, KeyRecord,
+    KnownVideo, OpenScan, OpenSession, Outcome, Resumable, Rewrite, SessionWrite, Snapshot, Store,
+    Unused, VideoId, VideoRecord, VideoScope, Videos,
 };
 use metrics_core::totals::StoredTotals;
 use metrics_core::{ApiKey, Video};
@@ -41,7 +41,7 @@ pub enum Method {
     Totals,
     /// Any other call of a snapshot.
     Read,
-    /// `quiet`, `rewrite` and `finalize`.
+    /// `quiet`, `rewrite`, `finalize`, `delete_unused` and the retention clock.
     Upkeep,
     /// Any other.
     Other,
@@ -118,14 +118,14 @@ impl<W: Way> Store for Through<W> {
         self.go(Method::Keys, |store| async move { store.keys().await }).await
     }
 
-    async fn create_key(&self, key: &ApiKey, now: DateTime<Utc>) -> Answer<bool> {
-        let key = key.clone();
-        self.go(Method::Other, |store| async move { store.create_key(&key, now).await }).await
+    async fn add_key(&self, record: &KeyRecord) -> Answer<bool> {
+        let record = record.clone();
+        self.go(Method::Other, |store| async move { store.add_key(&record).await }).await
     }
 
-    async fn revoke_key(&self, key: &ApiKey, now: DateTime<Utc>) -> Answer<bool> {
-        let key = key.clone();
-        self.go(Method::Other, |store| async move { store.revoke_key(&key, now).await }).await
+    async fn change_key(&self, key: &ApiKey, change: &KeyChange) -> Answer<bool> {
+        let (key, change) = (key.clone(), change.clone());
+        self.go(Method::Other, |store| async move { store.change_key(&key, &change).await }).await
     }
 
     async fn keys_changed(&self, seen: u64) -> u64 {
@@ -174,6 +174,24 @@ impl<W: Way> Store for Through<W> {
             .await
     }
 
+    async fn delete_unused(&self, limit: u32) -> Answer<Unused> {
+        self.go(Method::Upkeep, |store| async move { store.delete_unused(limit).await }).await
+    }
+
+    async fn retention_clock(&self) -> Answer<Option<DateTime<Utc>>> {
+        self.go(Method::Upkeep, |store| async move { store.retention_clock().await }).await
+    }
+
+    async fn set_retention_clock(
+        &self,
+        expected: Option<DateTime<Utc>>,
+        at: DateTime<Utc>,
+    ) -> Answer<Outcome> {
+        let set =
+            |store: Arc<dyn Store>| async move { store.set_retention_clock(expected, at).await };
+        self.go(Method::Upkeep, set).await
+    }
+
     async fn snapshot(&self) -> Answer<Box<dyn Snapshot>> {
         let opened =
             self.go(Method::Snapshot, |store| async move { store.snapshot().await }).await?;
@@ -182,6 +200,10 @@ impl<W: Way> Store for Through<W> {
 
     async fn count_sessions(&self) -> Answer<u64> {
         self.go(Method::Other, |store| async move { store.count_sessions().await }).await
+    }
+
+    fn is_damaged(&self) -> bool {
+        self.store.is_damaged()
     }
 
     async fn check(&self) -> Answer<()> {

@@ -7,7 +7,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SigningKey as _,
+    date_time_ymd,
 };
 use tempfile::NamedTempFile;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, copy_bidirectional};
@@ -18,6 +19,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
 use url::Url;
 
 /// What a client sends that asks for TLS, in place of a beginning: its length, and a number that is no version.
@@ -74,16 +76,81 @@ impl Authority {
 }
 
 impl Identity {
+    /// A server whose certificate is of X.509 version 1, as `openssl x509 -req` makes them without extensions.
+    #[must_use]
+    pub fn of_version_1() -> Self {
+        let key = key();
+        let newer = params(&[], VALID).self_signed(&key).expect("a certificate");
+        Self::new(version_1(newer.der(), &key), &key)
+    }
+
     fn new(certificate: CertificateDer<'static>, key: &KeyPair) -> Self {
         let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .expect("versions of TLS")
             .with_no_client_auth()
-            .with_single_cert(vec![certificate], key)
-            .expect("a certificate and its key");
+            // Without a look at the certificate, which some tests are about.
+            .with_cert_resolver(Arc::new(SingleCertAndKey::from(CertifiedKey::new(
+                vec![certificate],
+                ring::sign::any_supported_type(&key).expect("a key of a known kind"),
+            ))));
         Self { config: Arc::new(config) }
     }
+}
+
+/// The same certificate without its version and its extensions, which is what version 1 has not, and signed again.
+fn version_1(newer: &[u8], key: &KeyPair) -> CertificateDer<'static> {
+    const SEQUENCE: u8 = 0x30;
+    let signed_and_more = elements(content(newer));
+    let [signed, algorithm, _] = signed_and_more[..] else {
+        panic!("a certificate has three parts")
+    };
+    let kept = elements(content(signed)).into_iter().filter(|it| !matches!(it[0], 0xA0 | 0xA3));
+    let signed = wrap(SEQUENCE, &kept.collect::<Vec<_>>().concat());
+    let signature = key.sign(&signed).expect("a signature");
+    // No bits of the last byte are unused.
+    let signature = wrap(0x03, &[&[0], &*signature].concat());
+    wrap(SEQUENCE, &[&*signed, algorithm, &*signature].concat()).into()
+}
+
+/// How many bytes are before the content of a DER element, and how many the content has.
+fn lengths(der: &[u8]) -> (usize, usize) {
+    match der[1] {
+        short @ ..0x80 => (2, short.into()),
+        long => {
+            let bytes = usize::from(long & 0x7F);
+            let length =
+                der[2..2 + bytes].iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte));
+            (2 + bytes, length)
+        }
+    }
+}
+
+fn content(der: &[u8]) -> &[u8] {
+    let (head, length) = lengths(der);
+    &der[head..head + length]
+}
+
+fn elements(mut der: &[u8]) -> Vec<&[u8]> {
+    let mut elements = Vec::new();
+    while !der.is_empty() {
+        let (head, length) = lengths(der);
+        let (element, rest) = der.split_at(head + length);
+        elements.push(element);
+        der = rest;
+    }
+    elements
+}
+
+fn wrap(tag: u8, content: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(content.len()).expect("a small element").to_be_bytes();
+    let head: &[u8] = match length {
+        [0, short @ ..0x80] => &[tag, short],
+        [0, short] => &[tag, 0x81, short],
+        [high, low] => &[tag, 0x82, high, low],
+    };
+    [head, content].concat()
 }
 
 fn key() -> KeyPair {

@@ -75,7 +75,7 @@ async fn run(backend: Backend, failing: usize, seed: u64) {
 async fn step(world: &mut World, random: &mut StdRng) {
     let viewer = random.random_range(0..world.viewers.len());
     let server = random.random_range(0..world.servers.len());
-    match random.random_range(0..31) {
+    match random.random_range(0..32) {
         0..=13 => {
             for _ in 0..random.random_range(1..6) {
                 let viewer = random.random_range(0..world.viewers.len());
@@ -91,6 +91,7 @@ async fn step(world: &mut World, random: &mut StdRng) {
         20..=25 => world.pass(random.random_range(2..30)).await,
         26 => world.pass(random.random_range(61..100)).await,
         27 => world.stop(server).await,
+        31 => world.erase(viewer).await,
         28 => world.close(random.random_range(1..100)).await,
         _ => world.crash(server, random).await,
     }

@@ -317,6 +317,12 @@ impl Viewer {
         }
     }
 
+    /// The session is no more; what is played from now on is another.
+    pub(crate) fn erased(&mut self) {
+        self.log = Log::default();
+        self.begun = false;
+    }
+
     /// Waits until everything is durable.
     pub(crate) async fn durable(&mut self) {
         for mut acknowledgement in self.acknowledgements.drain(..) {

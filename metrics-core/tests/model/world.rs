@@ -11,7 +11,7 @@ use metrics_core::query::instant;
 use metrics_core::recorder::CHECKPOINT;
 use metrics_core::session::Stored;
 use metrics_core::store::{SessionWrite, SqliteStore, Store, Subject};
-use metrics_core::upkeep;
+use metrics_core::upkeep::{self, Erasure};
 use metrics_core::{ApiKey, BucketQuery, EngagementQuery, Metrics, Selection, Source, Timeframe};
 use metrics_testing::{Backend, Database, Death, Faulty, WallClock};
 use rand::RngExt as _;
@@ -87,6 +87,20 @@ impl World {
         while let Ok((videos, 1..)) = upkeep::close(store, quiet_since, 3).await {
             let _away = upkeep::merge(store, videos).await;
         }
+    }
+
+    /// The session of a viewer is erased, wherever it is and whoever has it in memory. Batches would come again, and it with
+    /// them.
+    pub(crate) async fn erase(&mut self, viewer: usize) {
+        if self.viewers[viewer].client == Client::Batching {
+            return;
+        }
+        self.everything_is_durable().await;
+        let viewer = &mut self.viewers[viewer];
+        let id = SessionId::new(&viewer.key, &viewer.name);
+        let erasure = Erasure::of(Selection::key(viewer.key.clone())).of_session(id);
+        upkeep::erase(&*self.store, &erasure).await.expect("erased");
+        viewer.erased();
     }
 
     /// Time passes, and servers write what is open as far as it has run, as they do every so often.

@@ -8,6 +8,7 @@
 mod faults;
 mod interleaved;
 mod joins;
+mod memory;
 mod restarts;
 mod spool;
 mod stops;

@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
+use metrics_core::limits::Limits;
+use metrics_core::query::Selection;
 use metrics_core::recorder::NotStored;
 use metrics_core::store::Store as _;
+use metrics_core::upkeep::{Erasure, erase};
 use metrics_core::{ApiKey, EventError, Join, Metrics, PlayerEvent, Video};
 use metrics_testing::Faulty;
 
@@ -75,6 +78,50 @@ async fn videos_that_come_at_once_are_counted_too() {
     // Four sessions of each of the three videos that came first.
     assert_eq!(stored, 12);
     assert_eq!(site.store().await.count_sessions().await.unwrap(), 12);
+}
+
+/// Two addresses play a new video at the same moment, so that both are in one batch; one has used up its rate.
+#[tokio::test(start_paused = true)]
+async fn an_address_that_may_add_no_video_keeps_it_from_no_other() {
+    let site = Site::new();
+    let mut limits = Limits::default();
+    limits.set("new_videos_per_address", "1/day").unwrap();
+    let store = Arc::new(site.store().await);
+    let metrics = Metrics::builder(store).limits(limits).start();
+    let key = metrics.create_key().await.unwrap();
+    let viewing = async |session: &str, address: u64, video: &str| {
+        let join = Join::new(key.clone(), session, Video::labelled(video)).address(address);
+        metrics.join(join).await.unwrap()
+    };
+    let first = viewing("first", 1, "its only one").await;
+    soon(first.apply(PlayerEvent::play(0.0))).await.unwrap();
+    let (flood, real) = (viewing("flood", 1, "intro").await, viewing("real", 2, "intro").await);
+    let mut flood = flood.submit(&PlayerEvent::play(0.0)).unwrap();
+    let mut real = real.submit(&PlayerEvent::play(0.0)).unwrap();
+    assert_eq!(soon(real.durable()).await, Ok(()));
+    // The video is there then.
+    assert_eq!(soon(flood.durable()).await, Ok(()));
+    let other = viewing("other", 1, "outro").await;
+    let refused = soon(other.apply(PlayerEvent::play(0.0))).await.unwrap_err();
+    assert!(matches!(refused, EventError::NotStored(NotStored::TooManyNewVideos(_))));
+}
+
+/// A video that was deleted because it had no session counts again when it comes back, if not at once.
+#[tokio::test(start_paused = true)]
+async fn a_video_that_was_deleted_is_new_again() {
+    let site = Site::new();
+    let metrics = server(&site).await;
+    let key = metrics.create_key().await.unwrap();
+    for video in 0..3 {
+        assert_eq!(play(&metrics, &key, &format!("first of {video}"), video).await, Ok(()));
+    }
+    let all = Erasure::of(Selection::default());
+    assert_eq!(erase(metrics.store(), &all).await.unwrap().videos, 3);
+    for video in 3..6 {
+        assert_eq!(play(&metrics, &key, &format!("first of {video}"), video).await, Ok(()));
+    }
+    tokio::time::advance(std::time::Duration::from_secs(3_600)).await;
+    assert_eq!(play(&metrics, &key, "again", 0).await, TOO_MANY);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,22 +1,27 @@
 //! `/api/v1/dimensions/{name}`: the values that a dimension has, the most played first, for choosers.
 
-use hyper::{Response, StatusCode};
 use metrics_core::query::{Dimension, Filter, Metric, Operator, Query};
-use metrics_core::{Metrics, Timeframe};
+use metrics_core::scan::AnswerRow;
+use metrics_core::{Reports, Timeframe};
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::meta::Meta;
 use super::params::Params;
 use super::query;
+use crate::answer::Text;
 use crate::error::Error;
-use crate::response::{self, Body};
+
+/// The parameters.
+const NAMES: [&str; 8] =
+    ["identifier", "query", "filters", "timeframe", "timezone", "search", "limit", "offset"];
 
 #[derive(Serialize)]
-struct Answer {
-    values: Vec<Entry>,
+struct Rest {
     /// How many values there are, not only those of the page.
     rows: u64,
+    meta: Meta,
 }
 
 #[derive(Serialize)]
@@ -27,18 +32,21 @@ struct Entry {
 
 /// The values of the dimension that the path names.
 pub(crate) async fn values(
-    metrics: &Metrics,
+    reports: Reports<'_>,
     name: &str,
     params: &Params,
-) -> Result<Response<Body>, Error> {
+) -> Result<Text, Error> {
+    params.check_names(&NAMES)?;
     let query = params.values_query(&percent_decode_str(name).decode_utf8_lossy())?;
-    let (answer, _) = metrics.query(&query).await?;
-    let entry = |row: &metrics_core::scan::AnswerRow| Entry {
+    let (answer, _) = reports.query(&query).await?;
+    let meta = Meta::new(reports, query.timeframe, query.timezone);
+    let rest = Rest { rows: answer.rows, meta };
+    let bytes = query::bytes_of(&answer);
+    let entry = move |row: AnswerRow| Entry {
         value: query::dimension(&query, &query.dimensions[0], &row.dimensions[0]),
         plays: row.numbers.metrics[0].unwrap_or_default() as u64,
     };
-    let values = answer.results.iter().map(entry).collect();
-    Ok(response::json(StatusCode::OK, &Answer { values, rows: answer.rows }))
+    Ok(Text::list("values", bytes, answer.results.into_iter().map(entry), rest))
 }
 
 impl Params {

@@ -1,21 +1,18 @@
 //! `/api/v1/engagement`: which parts of the videos are watched.
 
-use hyper::{Response, StatusCode};
-use metrics_core::engagement::{Resolution, SecondsBucket};
+use std::iter;
+
+use metrics_core::engagement::{Resolution, Second as Counted, SecondsBucket};
 use metrics_core::time_bucket::Buckets;
-use metrics_core::{EngagementQuery, Metrics, ReportError, Reports};
+use metrics_core::{EngagementQuery, ReportError, Reports};
 use serde::{Serialize, Serializer};
 
-use super::params::{Engagement, Params};
+use super::meta::Meta;
+use super::params::{Engagement, OLDER, Params};
 use super::query::number_or_null;
+use crate::answer::{Text, put};
 use crate::error::Error;
 use crate::export::row::{Kind, Line, Row};
-use crate::response::{self, Body};
-
-#[derive(Serialize)]
-struct Answer<T> {
-    engagement: Vec<T>,
-}
 
 #[derive(Serialize)]
 pub(crate) struct Range {
@@ -30,23 +27,13 @@ struct RangeTime {
     to: f64,
 }
 
+/// A bucket, without its seconds.
 #[derive(Serialize)]
 struct Bucket {
     interval: String,
     sessions: u64,
     duration: Option<f64>,
     average_percentage_viewed: Option<f64>,
-    #[serde(flatten)]
-    seconds: Seconds,
-}
-
-/// The counts of a bucket, per second or per step.
-#[derive(Serialize)]
-enum Seconds {
-    #[serde(rename = "per_second")]
-    PerSecond(Vec<Second>),
-    #[serde(rename = "per_step")]
-    PerStep(Vec<Second>),
 }
 
 #[derive(Serialize)]
@@ -90,71 +77,121 @@ pub(crate) struct BucketSecond {
 }
 
 /// Viewers of equal parts, or views and viewers of every second.
-pub(crate) async fn engagement(
-    metrics: &Metrics,
-    params: &Params,
-) -> Result<Response<Body>, Error> {
-    let (reports, query) = (metrics.reports(), params.engagement_query()?);
+pub(crate) async fn engagement(reports: Reports<'_>, params: &Params) -> Result<Text, Error> {
+    params.check_names(&OLDER)?;
+    let query = params.engagement_query()?;
+    let meta = Meta::of_engagement(reports, &query);
     match params.engagement()? {
         Engagement::Ranges(count) => {
-            let engagement = ranges(reports, &query, count).await?;
-            Ok(response::json(StatusCode::OK, &Answer { engagement }))
+            let (bytes, rows) = ranges(reports, &query, count).await?;
+            Ok(Text::list("engagement", bytes, rows, meta.about()))
         }
         Engagement::PerSecond(buckets) => {
-            let answered = reports.engagement_per_second(&query, buckets).await?;
-            let engagement = answered.iter().map(|bucket| Bucket {
-                interval: buckets.label(bucket.start),
-                sessions: bucket.sessions,
-                duration: bucket.duration_ms.map(|ms| super::seconds(ms.into())),
-                average_percentage_viewed: bucket.average_percentage_viewed,
-                seconds: {
-                    let counted = seconds_of(bucket, query.resolution).collect();
-                    match query.resolution {
-                        Resolution::Ms(_) => Seconds::PerSecond(counted),
-                        Resolution::Steps(_) => Seconds::PerStep(counted),
-                    }
-                },
+            let found = reports.engagement_per_second(&query, buckets).await?;
+            let (about, bytes) = (meta.per(buckets).about(), bytes_of(&found));
+            let rows = found.into_iter().flat_map(move |bucket| {
+                let head = head_of(&bucket, buckets, query.resolution);
+                let seconds = seconds_of(bucket, query.resolution).map(Fragment::Second);
+                iter::once(Fragment::Head(head)).chain(seconds).chain([Fragment::End])
             });
-            Ok(response::json(StatusCode::OK, &Answer { engagement: engagement.collect() }))
+            Ok(Text::fragments("engagement", bytes, rows, Fragment::write, about))
         }
     }
 }
 
-/// The viewers of each of so many equal parts.
+/// A part of the JSON of buckets: a bucket may have a million seconds.
+enum Fragment {
+    /// The beginning of a bucket, up to its seconds.
+    Head(Vec<u8>),
+    Second(Second),
+    /// The end of a bucket.
+    End,
+}
+
+impl Fragment {
+    /// Appends it, after the text so far.
+    fn write(&self, out: &mut Vec<u8>, last: u8) {
+        match self {
+            Self::Head(head) => {
+                if last == b'}' {
+                    out.push(b',');
+                }
+                out.extend_from_slice(head);
+            }
+            Self::Second(second) => {
+                if last == b'}' {
+                    out.push(b',');
+                }
+                put(out, second);
+            }
+            Self::End => out.extend_from_slice(b"]}"),
+        }
+    }
+}
+
+/// Returns the JSON of a bucket, up to its seconds.
+fn head_of(bucket: &SecondsBucket, buckets: Buckets, resolution: Resolution) -> Vec<u8> {
+    let members = Bucket {
+        interval: buckets.label(bucket.start),
+        sessions: bucket.sessions,
+        duration: bucket.duration_ms.map(|ms| super::seconds(ms.into())),
+        average_percentage_viewed: bucket.average_percentage_viewed,
+    };
+    let mut head = Vec::new();
+    put(&mut head, &members);
+    // Without the brace at the end.
+    head.pop();
+    let name = match resolution {
+        Resolution::Ms(_) => "per_second",
+        Resolution::Steps(_) => "per_step",
+    };
+    head.extend_from_slice(format!(",\"{name}\":[").as_bytes());
+    head
+}
+
+/// The viewers of each of so many equal parts, and how many bytes they hold.
 pub(crate) async fn ranges(
     reports: Reports<'_>,
     query: &EngagementQuery,
     count: u32,
-) -> Result<Vec<Range>, ReportError> {
+) -> Result<(usize, impl Iterator<Item = Range> + Send + 'static), ReportError> {
     let parts = reports.engagement(query, count).await?;
-    let ranges = parts.iter().enumerate().map(|(range, part)| Range {
+    let bytes = size_of_val(&*parts);
+    let ranges = parts.into_iter().enumerate().map(|(range, part)| Range {
         range,
         range_time: RangeTime { from: part.from, to: part.to },
         viewers: part.viewers,
     });
-    Ok(ranges.collect())
+    Ok((bytes, ranges))
 }
 
-/// The views and viewers of every second of every bucket.
+/// The views and viewers of every second of every bucket, and how many bytes they hold.
 pub(crate) async fn seconds(
     reports: Reports<'_>,
     query: &EngagementQuery,
     buckets: Buckets,
-) -> Result<Vec<BucketSecond>, ReportError> {
-    let answered = reports.engagement_per_second(query, buckets).await?;
-    let seconds = answered.iter().flat_map(|bucket| {
+) -> Result<(usize, impl Iterator<Item = BucketSecond> + Send + 'static), ReportError> {
+    let found = reports.engagement_per_second(query, buckets).await?;
+    let (bytes, resolution) = (bytes_of(&found), query.resolution);
+    let seconds = found.into_iter().flat_map(move |bucket| {
         let interval = buckets.label(bucket.start);
-        seconds_of(bucket, query.resolution)
+        seconds_of(bucket, resolution)
             .map(move |second| BucketSecond { interval: interval.clone(), second })
     });
-    Ok(seconds.collect())
+    Ok((bytes, seconds))
+}
+
+fn bytes_of(buckets: &[SecondsBucket]) -> usize {
+    let seconds: usize = buckets.iter().map(|bucket| bucket.seconds.capacity()).sum();
+    size_of_val(buckets) + seconds * size_of::<Counted>()
 }
 
 fn seconds_of(
-    bucket: &SecondsBucket,
+    bucket: SecondsBucket,
     resolution: Resolution,
-) -> impl Iterator<Item = Second> + use<'_> {
-    bucket.seconds.iter().map(move |counted| Second {
+) -> impl Iterator<Item = Second> + Send + 'static {
+    let sessions = bucket.sessions;
+    bucket.seconds.into_iter().map(move |counted| Second {
         from: match resolution {
             Resolution::Ms(ms) => {
                 Position::Second(Whole(f64::from(counted.second) * f64::from(ms) / 1_000.0))
@@ -167,7 +204,7 @@ fn seconds_of(
         viewers: counted.viewers,
         exits: counted.exits,
         skips: counted.skips,
-        retention: counted.viewers as f64 / bucket.sessions as f64,
+        retention: counted.viewers as f64 / sessions as f64,
     })
 }
 

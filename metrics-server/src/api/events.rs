@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use hyper::{Response, StatusCode};
-use metrics_core::recorder::{AnotherVideo, NotStored};
+use metrics_core::recorder::{Acknowledgement, AnotherVideo, NotStored};
 use metrics_core::{ApiKey, EventError, Join, JoinError, Metrics, PlayerEvent, Video};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -171,6 +171,9 @@ async fn settle(
         let viewing = match visited {
             Ok(viewing) => viewing,
             Err(JoinError::Store(err)) => return Err(err.into()),
+            // What was recorded of the batch counts once when it comes again.
+            Err(JoinError::TooMany(exceeded)) => return Err(exceeded.into()),
+            Err(JoinError::Memory) => return Err(Error::Memory),
             Err(err) => {
                 invalid += usize::from(matches!(err, JoinError::InvalidKey));
                 answer.reject_all(&group, &reason(err));
@@ -185,26 +188,13 @@ async fn settle(
             match viewing.submit(&event) {
                 Ok(acknowledgement) => acknowledgements.push((index, acknowledgement)),
                 Err(EventError::NotStored(_)) => return Err(Error::NotStored),
+                Err(EventError::TooMany(exceeded)) => return Err(exceeded.into()),
+                Err(EventError::Memory) => return Err(Error::Memory),
                 Err(err) => answer.reject(index, Refusal::new(&err, Positions::VideoTime).0),
             }
         }
     }
-    let durable = async {
-        for (index, mut acknowledgement) in acknowledgements {
-            match acknowledgement.durable().await {
-                Ok(()) => {}
-                // To send it again would not help.
-                Err(refusal @ NotStored::TooManyVideos { .. }) => {
-                    answer.reject(index, refusal.to_string());
-                }
-                Err(NotStored::AnotherVideo(another)) => {
-                    answer.reject(index, another_video(another));
-                }
-                Err(_) => return Err(Error::NotStored),
-            }
-        }
-        Ok(())
-    };
+    let durable = durable(acknowledgements, answer);
     // The events are recorded all the same, and count once when the batch comes again.
     timeout(DURABLE_MAX, durable).await.unwrap_or(Err(Error::NotStored))?;
     match too_many {
@@ -212,6 +202,25 @@ async fn settle(
         Some(too_many) => Err(too_many.into()),
         None => Err(Error::InvalidKey),
     }
+}
+
+/// Waits until all events are durable, by their places in the batch.
+async fn durable(
+    acknowledgements: Vec<(usize, Acknowledgement)>,
+    answer: &mut Answer,
+) -> Result<(), Error> {
+    for (index, mut acknowledgement) in acknowledgements {
+        match acknowledgement.durable().await {
+            Ok(()) => {}
+            // To send it again would not help.
+            Err(refusal @ (NotStored::TooManyVideos { .. } | NotStored::TooManyNewVideos(_))) => {
+                answer.reject(index, refusal.to_string());
+            }
+            Err(NotStored::AnotherVideo(another)) => answer.reject(index, another_video(another)),
+            Err(_) => return Err(Error::NotStored),
+        }
+    }
+    Ok(())
 }
 
 /// Why a session was refused, with the names that its fields have here.

@@ -6,6 +6,7 @@ use hyper::Response;
 use metrics_core::Metrics;
 use metrics_core::recorder::{Figures, Histogram};
 
+use crate::memory::Memory;
 use crate::response::{self, Body};
 use crate::traffic::Traffic;
 
@@ -15,19 +16,29 @@ const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset
 pub(crate) fn figures(
     metrics: &Metrics,
     traffic: &Traffic,
-    websockets: usize,
-    longpolls: usize,
+    memory: &Memory,
+    connected: (usize, usize),
 ) -> Response<Body> {
-    response::text(CONTENT_TYPE, text(&metrics.figures(), traffic, websockets, longpolls))
+    response::text(CONTENT_TYPE, text(&metrics.figures(), traffic, memory, connected))
 }
 
-fn text(figures: &Figures, traffic: &Traffic, websockets: usize, longpolls: usize) -> String {
+fn text(
+    figures: &Figures,
+    traffic: &Traffic,
+    memory: &Memory,
+    (websockets, longpolls): (usize, usize),
+) -> String {
     let mut page = Page { text: String::new() };
     page.gauge("metrics_connections", "Connections that are open.", traffic.open());
     page.counter(
         "metrics_connections_accepted",
         "Connections that were accepted.",
         traffic.accepted(),
+    );
+    page.counter(
+        "metrics_connections_refused",
+        "Connections that were refused, because all places or those of their address were taken.",
+        traffic.turned_away(),
     );
     page.gauge("metrics_websockets", "Websockets that are open.", websockets);
     page.gauge("metrics_longpoll_sessions", "Long-polling sessions that are open.", longpolls);
@@ -52,8 +63,17 @@ fn text(figures: &Figures, traffic: &Traffic, websockets: usize, longpolls: usiz
         "Sessions that were not stored as recorded, by the reason.",
         &[
             ("too_many_videos", figures.events.too_many_videos_sessions),
+            ("too_many_new_videos", figures.events.too_many_new_videos_sessions),
             ("another_video", figures.events.other_video_sessions),
             ("store", figures.events.refused_sessions),
+        ],
+    );
+    page.outcomes(
+        "metrics_pages_reduced",
+        "Pages that count as their site, or not at all, by the limit that was used up.",
+        &[
+            ("too_many_pages", figures.pages.too_many),
+            ("too_many_new_pages", figures.pages.too_many_new),
         ],
     );
     page.counter(
@@ -62,31 +82,37 @@ fn text(figures: &Figures, traffic: &Traffic, websockets: usize, longpolls: usiz
         figures.clamped,
     );
     store(&mut page, figures);
+    self::memory(&mut page, figures, traffic, memory);
     page.text.push_str("# EOF\n");
     page.text
 }
 
-fn joins(figures: &Figures, traffic: &Traffic) -> [(&'static str, u64); 7] {
+fn joins(figures: &Figures, traffic: &Traffic) -> [(&'static str, u64); 10] {
     let joins = &figures.joins;
     [
         ("admitted", joins.admitted),
         ("invalid_key", joins.invalid_key),
         ("bot", joins.bot),
+        ("origin_not_allowed", joins.origin),
+        ("too_many_joins", joins.too_many),
         ("invalid", joins.invalid),
         ("unavailable", joins.unavailable),
+        ("no_memory", joins.no_memory),
         ("opted_out", traffic.opted_out()),
         ("too_many_attempts", traffic.too_many_attempts()),
     ]
 }
 
-fn events(figures: &Figures) -> [(&'static str, u64); 5] {
+fn events(figures: &Figures) -> [(&'static str, u64); 7] {
     let events = &figures.events;
     [
         ("taken", events.taken),
         ("unchanged", events.unchanged),
         ("invalid", events.invalid),
         ("full", events.full),
+        ("no_memory", events.no_memory),
         ("late", events.late),
+        ("too_many_events", events.too_many),
     ]
 }
 
@@ -128,6 +154,27 @@ fn store(page: &mut Page, figures: &Figures) {
         "metrics_sessions_settled",
         "Sessions of which what they needed to go on was thrown away.",
         figures.settled,
+    );
+}
+
+fn memory(page: &mut Page, figures: &Figures, traffic: &Traffic, memory: &Memory) {
+    let name = "metrics_memory_held_bytes";
+    page.family(name, "gauge", Some("bytes"), "Memory that clients make the server hold, by use.");
+    for (held_for, bytes) in [("sessions", figures.session_bytes)].into_iter().chain(memory.uses())
+    {
+        let _ = writeln!(page.text, "{name}{{use=\"{held_for}\"}} {bytes}");
+    }
+    let name = "metrics_memory_max_bytes";
+    page.family(name, "gauge", Some("bytes"), "How much memory clients may make the server hold.");
+    let _ = writeln!(page.text, "{name} {}", memory.all.max());
+    page.outcomes(
+        "metrics_memory_refusals",
+        "What was refused because that memory was used up.",
+        &[
+            ("join", figures.joins.no_memory),
+            ("event", figures.events.no_memory),
+            ("request", traffic.out_of_memory()),
+        ],
     );
 }
 

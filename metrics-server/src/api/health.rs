@@ -21,6 +21,26 @@ struct Health {
     reason: Option<String>,
 }
 
+/// What is wrong with the store, for everybody who may ask; nothing if it is well.
+type Illness = Option<&'static str>;
+
+/// What the store has answered just now.
+pub(crate) struct Examined {
+    /// While the recorder can write.
+    well: Kept<Illness>,
+    /// While it cannot. Apart, so that what was so during an outage is not told after it.
+    away: Kept<Illness>,
+}
+
+impl Examined {
+    /// Answers are kept so long.
+    pub(crate) fn new(kept: Duration) -> Self {
+        Self { well: Kept::new(kept), away: Kept::new(kept) }
+    }
+}
+
+const UNREACHABLE: &str = "the store cannot be reached";
+
 /// The process runs.
 pub(crate) fn live() -> Response<Body> {
     response::json(StatusCode::OK, &Health { status: "ok", reason: None })
@@ -28,13 +48,27 @@ pub(crate) fn live() -> Response<Body> {
 
 /// Whether viewers may be sent here. A server whose store is away still takes their events, as long as it has room
 /// for them: it is degraded, and no less ready than any other on the same store.
-pub(crate) async fn ready(metrics: &Metrics, healthy: &Kept<bool>) -> Response<Body> {
+pub(crate) async fn ready(metrics: &Metrics, examined: &Examined) -> Response<Body> {
     let figures = metrics.figures();
     let reason = match figures.away_since {
-        Some(since) => format!("the store is away since {}", since.format("%Y-%m-%dT%H:%M:%SZ")),
-        None => match healthy.ask(|| is_well(metrics.clone())).await {
-            Some(true) => return live(),
-            _ => "the store cannot be reached".to_owned(),
+        _ if metrics.store().is_damaged() => {
+            "the file is damaged: stop the server, which keeps what waits, put back a copy that is whole, and start it \
+             again"
+                .to_owned()
+        }
+        Some(since) => {
+            let since = since.format("%Y-%m-%dT%H:%M:%SZ");
+            // Whatever the store says now, the recorder has not written since then.
+            match examined.away.ask(|| examine(metrics.clone(), false)).await.flatten() {
+                Some(advice) if advice != UNREACHABLE => {
+                    format!("the store is away since {since}: {advice}")
+                }
+                _ => format!("the store is away since {since}"),
+            }
+        }
+        None => match examined.well.ask(|| examine(metrics.clone(), true)).await {
+            Some(None) => return live(),
+            illness => illness.flatten().unwrap_or(UNREACHABLE).to_owned(),
         },
     };
     let waiting = figures.waiting;
@@ -49,17 +83,22 @@ pub(crate) async fn ready(metrics: &Metrics, healthy: &Kept<bool>) -> Response<B
     response::json(code, &Health { status, reason: Some(reason) })
 }
 
-/// Whether the store can be written.
-async fn is_well(metrics: Metrics) -> bool {
+/// Finds out whether the store can be written. `is_news` says whether the log is told: the recorder does so while it
+/// cannot write itself.
+async fn examine(metrics: Metrics, is_news: bool) -> Illness {
     match timeout(HEALTH_MAX, metrics.store().check()).await {
-        Ok(Ok(())) => true,
+        Ok(Ok(())) => None,
         Ok(Err(err)) => {
-            tracing::warn!(error = &err as &dyn std::error::Error, "the store is not well");
-            false
+            if is_news {
+                tracing::warn!(error = &err as &dyn std::error::Error, "the store is not well");
+            }
+            Some(err.advice().unwrap_or(UNREACHABLE))
         }
         Err(_) => {
-            tracing::warn!("the store did not say in {HEALTH_MAX:?} that it is well");
-            false
+            if is_news {
+                tracing::warn!("the store did not say in {HEALTH_MAX:?} that it is well");
+            }
+            Some(UNREACHABLE)
         }
     }
 }

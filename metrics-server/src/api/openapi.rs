@@ -68,6 +68,7 @@ mod tests {
             Route::Events => 6,
             Route::Keys => 7,
             Route::Key(_) => 8,
+            Route::Erase => 26,
             Route::Report(Report::Plays) => 9,
             Route::Report(Report::Engagement) => 10,
             Route::Report(Report::Sources) => 11,
@@ -86,7 +87,7 @@ mod tests {
     }
 
     /// So many they are.
-    const ROUTES: usize = 26;
+    const ROUTES: usize = 27;
 
     #[test]
     fn every_route_is_described_with_its_methods_and_nothing_else_is() {

@@ -6,7 +6,7 @@ use chrono::{DateTime, Datelike as _, Utc};
 use chrono_tz::Tz;
 use metrics_core::containment::is_too_deep;
 use metrics_core::engagement::ResolutionError;
-use metrics_core::query::{Filter, LIMIT_MAX};
+use metrics_core::query::{Filter, LIMIT_MAX, QueryError};
 use metrics_core::time_bucket::{Buckets, Span, Width};
 use metrics_core::{ApiKey, BucketQuery, EngagementQuery, Selection, Timeframe};
 use serde_json::{Map, Value};
@@ -21,6 +21,32 @@ const QUERY_BYTES_MAX: usize = 16 * 1_024;
 /// The most identifiers of one selection.
 const IDENTIFIERS_MAX: usize = 10_000;
 
+/// The parameters of the older reports: each takes those of the others, as some clients send all of them to each.
+pub(crate) const OLDER: [&str; 10] = [
+    "identifier",
+    "query",
+    "filters",
+    "timeframe",
+    "timezone",
+    "interval",
+    "minimum_watch_seconds",
+    "ranges",
+    "resolution",
+    "fill",
+];
+
+/// A parameter without a meaning, by which clients get around caches.
+const CACHE_BUSTER: &str = "_";
+
+/// Names that other programs have for a parameter, and that parameter.
+const MEANT: [(&[&str], &str); 5] = [
+    (&["from", "to", "start", "end", "since", "until", "date", "period"], "timeframe"),
+    (&["video", "session", "key", "metadata"], "query"),
+    (&["id", "embed_id", "video_id"], "identifier"),
+    (&["tz", "zone"], "timezone"),
+    (&["bucket", "granularity", "step"], "interval"),
+];
+
 /// The most parts of engagement.
 const RANGES_MAX: u64 = 10_000;
 
@@ -29,6 +55,8 @@ const RANGES_MAX: u64 = 10_000;
 pub(crate) struct Params {
     // Without those that are null.
     values: Map<String, Value>,
+    // Those that are.
+    nulls: Vec<String>,
     granted: Granted,
 }
 
@@ -61,8 +89,10 @@ impl Params {
             let body: Map<String, Value> = serde_json::from_str(text).map_err(not_an_object)?;
             values.extend(body);
         }
-        values.retain(|_, value| !value.is_null());
-        Ok(Self { values, granted: Granted::All })
+        let is_null = |(name, value): (&String, &Value)| value.is_null().then(|| name.clone());
+        let nulls = values.iter().filter_map(is_null).collect();
+        values.retain(|name, value| !value.is_null() && name != CACHE_BUSTER);
+        Ok(Self { values, nulls, granted: Granted::All })
     }
 
     /// The same for somebody who may read no more than this.
@@ -70,10 +100,33 @@ impl Params {
         Self { granted, ..self }
     }
 
+    /// Whether the sender may read sessions of every key.
+    pub(crate) fn has_all_keys(&self) -> bool {
+        self.granted.is_all()
+    }
+
     /// Parameters that are read already.
     #[cfg(feature = "binary")]
     pub(crate) fn of(values: Map<String, Value>) -> Self {
-        Self { values, granted: Granted::All }
+        Self { values, nulls: Vec::new(), granted: Granted::All }
+    }
+
+    /// Refuses a selection with a parameter or a member that is null, and therefore does not narrow it: the value may be
+    /// missing by mistake.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Body`] names it.
+    pub(crate) fn check_no_nulls(&self) -> Result<(), Error> {
+        let members = ["query", "timeframe"].into_iter().filter_map(|name| {
+            let members = self.values.get(name)?.as_object()?;
+            let (member, _) = members.iter().find(|(_, value)| value.is_null())?;
+            Some(format!("{name}.{member}"))
+        });
+        match self.nulls.iter().cloned().chain(members).next() {
+            None => Ok(()),
+            Some(name) => Err(Error::body(format!("`{name}` must not be null: leave it out"))),
+        }
     }
 
     /// What plays and sources are asked for.
@@ -88,6 +141,7 @@ impl Params {
     /// Whose engagement is asked for.
     pub(crate) fn engagement_query(&self) -> Result<EngagementQuery, Error> {
         let mut query = EngagementQuery::from(self.selection()?);
+        query.timezone = self.timezone()?;
         self.narrow(&mut query.timeframe, &mut query.minimum_view_ms)?;
         if let Some(resolution) = self.values.get("resolution") {
             let text = match resolution {
@@ -104,6 +158,7 @@ impl Params {
     /// Which sessions are asked for one by one: all, unless said otherwise.
     pub(crate) fn sessions_query(&self) -> Result<EngagementQuery, Error> {
         let mut query = EngagementQuery::from(self.any_selection()?).during(Timeframe::ALL);
+        query.timezone = self.timezone()?;
         if let Some(timeframe) = self.values.get("timeframe") {
             query.timeframe = super::query::read_timeframe(timeframe)?;
         }
@@ -149,9 +204,18 @@ impl Params {
         }
     }
 
-    /// The names of the parameters.
-    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        self.values.keys().map(String::as_str)
+    /// Fails if there is a parameter without one of these names: it would change nothing, and its sender believes that it
+    /// does.
+    pub(crate) fn check_names(&self, known: &[&'static str]) -> Result<(), Error> {
+        let Some(unknown) = self.values.keys().find(|name| !known.contains(&name.as_str())) else {
+            return Ok(());
+        };
+        let mut err = QueryError::unknown_parameter(unknown, known.iter().copied());
+        let meant = MEANT.iter().find(|(names, _)| names.contains(&unknown.as_str()));
+        if let (QueryError::Unknown { accepted, .. }, Some((_, meant))) = (&mut err, meant) {
+            accepted.sort_by_key(|name| name != meant);
+        }
+        Err(err.into())
     }
 
     /// A parameter, unless it is missing or null.
@@ -177,13 +241,22 @@ impl Params {
         default: u64,
         range: RangeInclusive<u64>,
     ) -> Result<u64, Error> {
-        let Some(value) = self.values.get(name) else { return Ok(default) };
+        Ok(self.whole_or_none(name, range)?.unwrap_or(default))
+    }
+
+    /// The same without a default.
+    pub(crate) fn whole_or_none(
+        &self,
+        name: &'static str,
+        range: RangeInclusive<u64>,
+    ) -> Result<Option<u64>, Error> {
+        let Some(value) = self.values.get(name) else { return Ok(None) };
         let number = match value {
             Value::Number(number) => number.as_u64(),
             Value::String(text) => text.trim().parse().ok(),
             _ => None,
         };
-        number.filter(|number| range.contains(number)).ok_or_else(|| {
+        number.filter(|number| range.contains(number)).map(Some).ok_or_else(|| {
             let (least, most) = (range.start(), range.end());
             Error::parameter(name, format!("must be a whole number from {least} to {most}"))
         })
@@ -191,7 +264,12 @@ impl Params {
 
     /// Reads `limit`, with its default, and `offset`.
     pub(crate) fn page(&self, limit: u32) -> Result<(u32, u64), Error> {
-        let limit = self.whole("limit", limit.into(), 1..=LIMIT_MAX.into())?;
+        self.page_of(limit, LIMIT_MAX)
+    }
+
+    /// Reads `limit`, with its default and its largest value, and `offset`.
+    pub(crate) fn page_of(&self, limit: u32, limit_max: u32) -> Result<(u32, u64), Error> {
+        let limit = self.whole("limit", limit.into(), 1..=limit_max.into())?;
         // A number that every program reads from JSON exactly.
         let offset = self.whole("offset", 0, 0..=u64::MAX >> 11)?;
         Ok((limit as u32, offset))
@@ -227,7 +305,7 @@ impl Params {
     }
 
     fn timeframe(&self) -> Result<Option<Timeframe>, Error> {
-        self.values.get("timeframe").map(read_timeframe).transpose()
+        self.values.get("timeframe").map(super::query::read_timeframe).transpose()
     }
 
     fn minimum_view_ms(&self) -> Result<Option<u64>, Error> {
@@ -401,6 +479,10 @@ pub(crate) fn read_timeframe(value: &Value) -> Result<Timeframe, Error> {
         Error::parameter("timeframe", expected)
     };
     if let Value::Object(members) = value {
+        // One that is misspelt would leave out an end.
+        if members.keys().any(|name| name != "from" && name != "to") {
+            return Err(Error::parameter("timeframe", "must have no members but `from` and `to`"));
+        }
         let end = |name: &str| match members.get(name) {
             None | Some(Value::Null) => Ok(None),
             Some(value) => instant(value).map(Some).ok_or_else(wrong),

@@ -1,22 +1,17 @@
 //! `/api/v1/plays`, also called `/api/v1/views`: plays per time bucket.
 
-use hyper::{Response, StatusCode};
 use metrics_core::client::{Browser, Device, Platform};
 use metrics_core::report::PlayFigures;
-use metrics_core::{BucketQuery, Metrics, ReportError, Reports};
+use metrics_core::{BucketQuery, ReportError, Reports};
 use serde::Serialize;
 use serde::ser::{SerializeMap as _, Serializer};
 
-use super::params::Params;
+use super::meta::Meta;
+use super::params::{OLDER, Params};
 use super::seconds;
+use crate::answer::Text;
 use crate::error::Error;
 use crate::export::row::{Kind, Line, Row};
-use crate::response::{self, Body};
-
-#[derive(Serialize)]
-struct Answer {
-    views: Vec<Bucket>,
-}
 
 #[derive(Serialize)]
 pub(crate) struct Bucket {
@@ -45,22 +40,23 @@ impl Serialize for Classes {
 }
 
 /// Plays per time bucket.
-pub(crate) async fn plays(metrics: &Metrics, params: &Params) -> Result<Response<Body>, Error> {
-    let views = buckets(metrics.reports(), &params.bucket_query()?).await?;
-    Ok(response::json(StatusCode::OK, &Answer { views }))
+pub(crate) async fn plays(reports: Reports<'_>, params: &Params) -> Result<Text, Error> {
+    params.check_names(&OLDER)?;
+    let query = params.bucket_query()?;
+    let about = Meta::of_buckets(reports, &query).about();
+    let (bytes, rows) = buckets(reports, &query).await?;
+    Ok(Text::list("views", bytes, rows, about))
 }
 
-/// The plays of each bucket.
+/// The plays of each bucket, and how many bytes they hold.
 pub(crate) async fn buckets(
     reports: Reports<'_>,
     query: &BucketQuery,
-) -> Result<Vec<Bucket>, ReportError> {
-    let buckets = reports.plays(query).await?;
-    let views = buckets.iter().map(|bucket| {
-        let label = query.buckets.label(bucket.start);
-        bucket_of(label, &bucket.figures)
-    });
-    Ok(views.collect())
+) -> Result<(usize, impl Iterator<Item = Bucket> + Send + 'static), ReportError> {
+    let found = reports.plays(query).await?;
+    let (bytes, buckets) = (size_of_val(&*found), query.buckets);
+    let rows = found.into_iter();
+    Ok((bytes, rows.map(move |it| bucket_of(buckets.label(it.start), &it.figures))))
 }
 
 impl Row for Bucket {

@@ -1,23 +1,21 @@
 //! `/api/v1/query`: any metrics by any dimensions, under any filter.
 
-use bytes::Bytes;
-use chrono::SecondsFormat;
-use hyper::{Response, StatusCode};
-use metrics_core::query::{
-    Column, Compare, Dimension, Direction, Minimum, Order, Period, Periods, Query, QueryError,
-    instant,
-};
-use metrics_core::scan::{Answer, DimensionValue, Numbers, ScanError};
+use std::sync::Arc;
+
+use chrono::{Datelike as _, NaiveDate, SecondsFormat};
+use metrics_core::query::{Column, Compare, Dimension, Direction, Minimum, Order, Periods, Query};
+use metrics_core::scan::{Answer, AnswerRow, DimensionValue, Numbers, ScanError};
 use metrics_core::time_bucket::Buckets;
-use metrics_core::{Metrics, ReportError, Reports, Timeframe, store};
+use metrics_core::{ReportError, Reports, Timeframe, store};
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
+use super::meta::Frame;
 use super::params::{Params, number};
+use crate::answer::Text;
 use crate::error::Error;
 use crate::export::Format;
 use crate::export::row::{self, Kind};
-use crate::response::{self, Body};
 
 /// The members of every query, so that a misspelt one is refused and not ignored.
 const MEMBERS: [&str; 13] = [
@@ -37,19 +35,42 @@ const MEMBERS: [&str; 13] = [
 ];
 
 /// Answers a query.
-pub(crate) async fn query(metrics: &Metrics, params: &Params) -> Result<Response<Body>, Error> {
+pub(crate) async fn query(reports: Reports<'_>, params: &Params) -> Result<Text, Error> {
     let query = params.query(Query::default())?;
-    let report = answer(metrics.reports(), &query).await?;
-    Ok(response::json(StatusCode::OK, &report))
+    let (answer, periods) = reports.query(&query).await?;
+    let rest = Rest::new(answer.totals.as_ref(), answer.rows, &query, periods);
+    let bytes = bytes_of(&answer);
+    Ok(Text::list("results", bytes, lines(query, answer), rest))
 }
 
-/// Answers a query, as JSON shows it.
-pub(crate) async fn answer(
-    reports: Reports<'_>,
-    query: &Query,
-) -> Result<Report<Line>, ReportError> {
-    let (answer, periods) = reports.query(query).await?;
-    Ok(Report::of(query, &answer, periods))
+/// Returns the rows of an answer.
+fn lines(query: Query, answer: Answer) -> impl Iterator<Item = Line> + Send + 'static {
+    let line = move |row: AnswerRow| {
+        let dimensions = query.dimensions.iter().zip(&row.dimensions);
+        let dimensions = dimensions.map(|(by, value)| dimension(&query, by, value)).collect();
+        Line { dimensions, measures: Measures::of(&row.numbers) }
+    };
+    answer.results.into_iter().map(line)
+}
+
+/// Returns how many bytes the rows of an answer hold, about.
+pub(crate) fn bytes_of(answer: &Answer) -> usize {
+    let rows = answer.results.iter();
+    rows.map(|row| {
+        let texts = row.dimensions.iter().map(|value| match value {
+            DimensionValue::Text(text) => text.len(),
+            _ => 0,
+        });
+        let dimensions = size_of_val(&*row.dimensions) + texts.sum::<usize>();
+        size_of::<AnswerRow>() + dimensions + numbers_bytes(&row.numbers)
+    })
+    .sum()
+}
+
+/// Returns how many bytes the metrics of a row hold.
+pub(crate) fn numbers_bytes(numbers: &Numbers) -> usize {
+    let columns = if numbers.comparison.is_some() { 3 } else { 1 };
+    size_of_val(&*numbers.metrics) * columns
 }
 
 /// Answers a query, as a file: a line per row, with the dimensions and metrics as columns, and those that each is compared
@@ -59,16 +80,28 @@ pub(crate) async fn table(
     query: &Query,
     format: Format,
     is_whole: bool,
-) -> Result<Bytes, ReportError> {
-    let report = answer(reports, query).await?;
-    report.check_rows(query, is_whole)?;
+) -> Result<Text, ReportError> {
+    let (answer, _) = reports.query(query).await?;
+    check_rows(query, (answer.results.len(), answer.rows), is_whole)?;
     let dimensions = query.dimensions.iter().map(|by| (by.to_string(), kind(by)));
     let columns: Vec<_> = dimensions.chain(measure_columns(query)).collect();
-    let rows = report.results.iter().map(|row| {
-        let dimensions = row.dimensions.iter().cloned();
-        dimensions.chain(row.measures.cells()).collect()
+    let bytes = bytes_of(&answer);
+    let rows = lines(query.clone(), answer).map(|row| {
+        let measures = row.measures.cells();
+        row.dimensions.into_iter().chain(measures).collect()
     });
-    Ok(write_table(format, &columns, rows)?)
+    Ok(write_table(format, columns, bytes, rows)?)
+}
+
+/// Fails if rows after `offset` are missing in an answer that must have all of them: there are `found` of `rows`.
+pub(crate) fn check_rows(
+    query: &Query,
+    (found, rows): (usize, u64),
+    is_whole: bool,
+) -> Result<(), ScanError> {
+    let rows = rows.saturating_sub(query.offset);
+    let are_missing = (found as u64) < rows;
+    if is_whole && are_missing { Err(ScanError::TooManyRows(rows)) } else { Ok(()) }
 }
 
 /// Returns the columns of a query's metrics, in the order of [`Measures::cells`].
@@ -81,26 +114,32 @@ pub(crate) fn measure_columns(query: &Query) -> impl Iterator<Item = (String, Ki
     columns("", true).chain(columns("_before", is_compared)).chain(columns("_change", is_compared))
 }
 
-/// Writes a table with these columns.
+/// Writes a table with these columns, whose rows hold about `bytes`.
 pub(crate) fn write_table(
     format: Format,
-    columns: &[(String, Kind)],
-    rows: impl Iterator<Item = Vec<Value>>,
-) -> Result<Bytes, store::Error> {
-    let rows = rows.map(|cells| TableRow { columns, cells });
+    columns: Vec<(String, Kind)>,
+    bytes: usize,
+    rows: impl Iterator<Item = Vec<Value>> + Send + 'static,
+) -> Result<Text, store::Error> {
+    let columns: Arc<[_]> = columns.into();
+    let named = Arc::clone(&columns);
+    let rows = rows.map(move |cells| TableRow { columns: Arc::clone(&named), cells });
     let name = |line: &mut row::Line<'_>| {
         columns.iter().for_each(|(name, kind)| line.columns(*kind, &[name]));
     };
-    format.write_rows(name, rows, |row, line| row.cells.iter().for_each(|cell| put(line, cell)))
+    let cells = |row: &TableRow, line: &mut row::Line<'_>| {
+        row.cells.iter().for_each(|cell| put(line, cell));
+    };
+    format.write_rows(bytes, name, rows, cells)
 }
 
 /// A row of a table.
-struct TableRow<'a> {
-    columns: &'a [(String, Kind)],
+struct TableRow {
+    columns: Arc<[(String, Kind)]>,
     cells: Vec<Value>,
 }
 
-impl Serialize for TableRow<'_> {
+impl Serialize for TableRow {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.columns.iter().map(|(name, _)| name).zip(&self.cells))
     }
@@ -125,10 +164,9 @@ fn put(line: &mut row::Line<'_>, cell: &Value) {
     }
 }
 
-/// An answer as JSON.
+/// The members of an answer after its rows.
 #[derive(Debug, Serialize)]
-pub(crate) struct Report<Row> {
-    pub(crate) results: Vec<Row>,
+pub(crate) struct Rest {
     #[serde(skip_serializing_if = "Option::is_none")]
     totals: Option<Measures>,
     meta: Meta,
@@ -177,32 +215,13 @@ pub(crate) fn number_or_null(number: &Option<f64>) -> Value {
 struct Meta {
     rows: u64,
     timeframe: Frame,
+    timezone: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     compared: Option<Frame>,
 }
 
-/// A period, both ends included; an end that is beyond all times is `null`.
-#[derive(Debug, Serialize)]
-struct Frame {
-    from: Option<String>,
-    to: Option<String>,
-}
-
-impl Report<Line> {
-    fn of(query: &Query, answer: &Answer, periods: Periods) -> Self {
-        let line = |row: &metrics_core::scan::AnswerRow| {
-            let dimensions = query.dimensions.iter().zip(&row.dimensions);
-            let dimensions = dimensions.map(|(by, value)| dimension(query, by, value)).collect();
-            Line { dimensions, measures: Measures::of(&row.numbers) }
-        };
-        let results = answer.results.iter().map(line).collect();
-        Self::new(results, answer.totals.as_ref(), answer.rows, query, periods)
-    }
-}
-
-impl<Row> Report<Row> {
+impl Rest {
     pub(crate) fn new(
-        results: Vec<Row>,
         totals: Option<&Numbers>,
         rows: u64,
         query: &Query,
@@ -211,25 +230,20 @@ impl<Row> Report<Row> {
         let meta = Meta {
             rows,
             timeframe: Frame::of(periods.current),
+            timezone: query.timezone.map(|zone| zone.name()),
             compared: periods.compared.map(Frame::of),
         };
-        Self { results, totals: totals.map(Measures::of), meta, query: understood(query) }
-    }
-
-    /// Fails if rows after `offset` are missing in an answer that must have all of them.
-    pub(crate) fn check_rows(&self, query: &Query, is_whole: bool) -> Result<(), ScanError> {
-        let rows = self.meta.rows.saturating_sub(query.offset);
-        let are_missing = (self.results.len() as u64) < rows;
-        if is_whole && are_missing { Err(ScanError::TooManyRows(rows)) } else { Ok(()) }
+        Self { totals: totals.map(Measures::of), meta, query: understood(query) }
     }
 }
 
 impl Measures {
     /// Returns the cells of the metrics, in the order of [`measure_columns`].
-    pub(crate) fn cells(&self) -> impl Iterator<Item = Value> {
+    pub(crate) fn cells(&self) -> impl Iterator<Item = Value> + use<> {
         let Self { metrics, comparison } = self;
         let compared = comparison.iter().flat_map(|it| it.metrics.iter().chain(&it.change));
-        metrics.iter().chain(compared).map(number_or_null)
+        let cells: Vec<Value> = metrics.iter().chain(compared).map(number_or_null).collect();
+        cells.into_iter()
     }
 
     pub(crate) fn of(numbers: &Numbers) -> Self {
@@ -238,17 +252,6 @@ impl Measures {
             change: compared.change.clone(),
         });
         Self { metrics: numbers.metrics.clone(), comparison }
-    }
-}
-
-impl Frame {
-    fn of(period: Period) -> Self {
-        let time = |at_ms: i64| {
-            // RFC 3339 has four digits for a year.
-            let in_range = (-62_167_219_200_000..253_402_300_800_000).contains(&at_ms);
-            in_range.then(|| instant(at_ms).to_rfc3339_opts(SecondsFormat::Millis, true))
-        };
-        Self { from: time(period.from_ms), to: time(period.to_ms) }
     }
 }
 
@@ -332,10 +335,8 @@ impl Params {
         query: Query,
         others: &[&'static str],
     ) -> Result<Query, Error> {
-        let members = || MEMBERS.into_iter().chain(others.iter().copied());
-        if let Some(unknown) = self.names().find(|name| !members().any(|it| it == *name)) {
-            return Err(QueryError::unknown_member(unknown, members()).into());
-        }
+        let members: Vec<_> = MEMBERS.into_iter().chain(others.iter().copied()).collect();
+        self.check_names(&members)?;
         let mut query = query.of(self.any_selection()?);
         if let Some(names) = self.texts("metrics")? {
             query.metrics = names.iter().map(|name| name.parse()).collect::<Result<_, _>>()?;
@@ -366,14 +367,15 @@ impl Params {
 pub(crate) fn read_timeframe(value: &Value) -> Result<Timeframe, Error> {
     let dates = match value {
         Value::Array(ends) => ends.iter().map(Value::as_str).collect::<Option<Vec<_>>>(),
-        Value::Object(ends) => {
+        // With other members it is none, which is told below.
+        Value::Object(ends) if ends.len() == 2 => {
             let end = |name: &str| ends.get(name).and_then(Value::as_str);
             end("from").zip(end("to")).map(|(from, to)| vec![from, to])
         }
         _ => None,
     };
     if let Some([from, to]) = dates.as_deref()
-        && let (Ok(from), Ok(to)) = (from.parse(), to.parse())
+        && let (Some(from), Some(to)) = (read_date(from), read_date(to))
     {
         return if to < from {
             Err(Error::parameter("timeframe", "must have a `from` that is not after its `to`"))
@@ -389,6 +391,12 @@ pub(crate) fn read_timeframe(value: &Value) -> Result<Timeframe, Error> {
         }
         value => super::params::read_timeframe(value),
     }
+}
+
+/// A date of the years that RFC 3339 can write.
+fn read_date(text: &str) -> Option<NaiveDate> {
+    let date: NaiveDate = text.parse().ok()?;
+    (0..=9_999).contains(&date.year()).then_some(date)
 }
 
 fn read_order(value: &Value) -> Result<Vec<Order>, Error> {

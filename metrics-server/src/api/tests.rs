@@ -4,12 +4,17 @@ mod fixture;
 
 use std::sync::atomic::Ordering;
 
+use http_body_util::BodyExt as _;
 use metrics_core::PlayerEvent;
+use metrics_core::budget::Budget;
 use serde_json::{Value, json};
 
-use self::fixture::{Fixture, KEY, answer, ms, parse};
-use super::{keys, plays};
+use self::fixture::{Fixture, KEY, answer, ms, parse, respond};
+use super::{keys, plays, sources};
 use crate::access::Granted;
+use crate::answer::Answers;
+use crate::error::Error;
+use crate::queue::Lane;
 
 /// The labels and plays of a report's buckets.
 fn buckets(report: &Value) -> Vec<(&str, u64)> {
@@ -117,10 +122,11 @@ async fn too_many_empty_buckets_are_refused_with_a_hint() {
         "identifier": "intro", "interval": "1 second", "fill": true,
         "timeframe": { "from": "2022-01-01T00:00:00Z", "to": "2023-01-01T00:00:00Z" },
     });
-    let report = answer(plays::plays(&fixture.metrics, &parse(&params)).await, 400).await;
+    let refused = plays::plays(fixture.metrics.reports(), &parse(&params)).await;
+    let report = answer(respond(refused).await, 400).await;
     insta::assert_json_snapshot!(report, @r#"
     {
-      "error": "`interval` is too short to `fill`: there are more than 100000 buckets in the timeframe"
+      "error": "`interval` must be wider, or the `timeframe` shorter, to `fill`: there are more than 10000 buckets in the timeframe"
     }
     "#);
 }
@@ -369,7 +375,7 @@ async fn videos_are_listed_with_their_metrics() {
     let none = fixture.videos(json!({ "search": "outro" })).await;
     assert_eq!((&none["results"], &none["meta"]["rows"]), (&json!([]), &json!(0)));
     let refused = fixture.refused_videos(json!({ "dimensions": ["page"] })).await;
-    assert!(refused.starts_with(r#"query: "dimensions" is unknown"#), "{refused}");
+    assert!(refused.starts_with(r#"parameter: "dimensions" is unknown"#), "{refused}");
 }
 
 #[tokio::test]
@@ -387,7 +393,7 @@ async fn the_values_of_a_dimension_are_listed_and_searched() {
 async fn a_query_that_cannot_be_answered_says_what_would_be_accepted() {
     let fixture = Fixture::new("2023-05-02T10:00:00Z").await;
     for (params, text) in [
-        (json!({ "metric": ["plays"] }), r#"query: "metric" is unknown, expected "metrics""#),
+        (json!({ "metric": ["plays"] }), r#"parameter: "metric" is unknown, expected "metrics""#),
         (json!({ "metrics": ["play"] }), r#"metrics: "play" is unknown, expected "plays""#),
         (
             json!({ "dimensions": ["brower"] }),
@@ -453,20 +459,155 @@ async fn keys_are_listed_imported_and_revoked() {
     {
       "keys": [
         {
+          "created_at": "2023-05-02T00:00:00.000000Z",
           "disabled_at": null,
-          "key": "HDsj3NfKQTNwn5Ix9g+cfQ=="
+          "key": "HDsj3NfKQTNwn5Ix9g+cfQ==",
+          "settings": {}
         },
         {
+          "created_at": "2023-05-02T00:00:01.000000Z",
           "disabled_at": "2023-05-02T00:00:01.000000Z",
-          "key": "100%25/a+b="
+          "key": "100%25/a+b=",
+          "settings": {}
         },
         {
+          "created_at": "2023-05-02T00:00:01.000000Z",
           "disabled_at": null,
-          "key": "100%/a+b="
+          "key": "100%/a+b=",
+          "settings": {}
         }
       ]
     }
     "#);
     let unknown = keys::revoke(metrics, &Granted::All, "unknown").await;
     assert_eq!(answer(unknown, 404).await, json!({ "error": "Could not revoke key" }));
+}
+
+#[tokio::test]
+async fn unread_reports_hold_no_more_than_their_budget() {
+    let fixture = Fixture::new("2023-05-01T10:00:00Z").await;
+    let params = parse(&json!({
+        "identifier": "intro", "interval": "1 minute", "fill": true,
+        "timeframe": { "from": "2023-04-25T00:00:00Z", "to": "2023-05-01T00:00:00Z" },
+    }));
+    let budget = Budget::new(8_000_000);
+    let answers = Answers::within(budget.clone());
+    let mut unread = Vec::new();
+    let mut refused = 0;
+    for _ in 0..40 {
+        let making = answers.admit(Lane::Network(None)).await.unwrap();
+        let reports = fixture.metrics.reports().within(&making.account);
+        let body = match plays::plays(reports, &params).await {
+            Ok(text) => making.body(text).await,
+            Err(err) => Err(err),
+        };
+        match body {
+            Ok(body) => unread.push(body),
+            Err(Error::UsedUp(_)) => refused += 1,
+            Err(err) => panic!("{err}"),
+        }
+        assert!(budget.used() <= budget.max());
+    }
+    assert!(!unread.is_empty() && 0 < refused, "{} and {refused}", unread.len());
+    let body = unread.pop().unwrap().collect().await.unwrap().to_bytes();
+    let report: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(report["views"].as_array().unwrap().len(), 6 * 24 * 60 + 1);
+    drop(unread);
+    drop(body);
+    assert_eq!(budget.used(), 0);
+}
+
+#[tokio::test]
+async fn answers_say_what_they_are_about() {
+    let fixture = Fixture::new("2023-05-02T10:00:00Z").await;
+    let ask = async |params: Value| {
+        let text = plays::plays(fixture.metrics.reports(), &parse(&params)).await;
+        answer(respond(text).await, 200).await["meta"].clone()
+    };
+    assert_eq!(
+        ask(json!({ "identifier": "intro" })).await,
+        json!({
+            "timeframe": { "from": "2023-04-25T10:00:00.000Z", "to": "2023-05-02T10:00:00.000Z" },
+            "interval": "1 year", "timezone": null,
+        })
+    );
+    let (from, to) = ("2023-03-31T22:00:00.000Z", "2023-04-30T21:59:59.999Z");
+    assert_eq!(
+        ask(json!({
+            "identifier": "intro", "timeframe": "last month", "interval": "1 day",
+            "timezone": "Europe/Amsterdam",
+        }))
+        .await,
+        json!({
+            "timeframe": { "from": from, "to": to },
+            "interval": "1 day", "timezone": "Europe/Amsterdam",
+        })
+    );
+}
+
+#[tokio::test]
+async fn days_are_those_of_the_time_zone() {
+    let fixture = Fixture::new("2023-05-01T10:00:00Z").await;
+    fixture.watch("a", "http://example.com/", "2023-05-01T22:30:00Z", 5.0).await;
+    fixture.now_ms.store(ms("2023-05-03T10:00:00Z"), Ordering::Relaxed);
+    for (timeframe, timezone, plays) in [
+        (json!("2023-05-02"), "Europe/Amsterdam", 1),
+        (json!("2023-05-02"), "UTC", 0),
+        (json!(["2023-05-02", "2023-05-03"]), "Europe/Amsterdam", 1),
+        (json!({ "from": "2023-05-01", "to": "2023-05-01" }), "UTC", 1),
+        (json!("yesterday"), "Europe/Amsterdam", 1),
+        (json!("yesterday"), "UTC", 0),
+        (json!("this month"), "UTC", 1),
+        (json!("last month"), "UTC", 0),
+    ] {
+        let params = json!({ "identifier": "intro", "timeframe": timeframe, "timezone": timezone });
+        let counted = fixture.plays(params.clone()).await["views"][0]["views"].as_u64();
+        assert_eq!(counted.unwrap_or(0), plays, "{params}");
+        let parts =
+            fixture.engagement(params.clone()).await["engagement"].as_array().unwrap().len();
+        assert_eq!(parts as u64, 10 * plays, "{params}");
+    }
+}
+
+#[tokio::test]
+async fn sources_have_pages() {
+    let fixture = Fixture::new("2023-05-01T10:00:00Z").await;
+    for (session, page) in ["a", "b", "c"].into_iter().enumerate() {
+        let page = format!("http://example.com/{page}");
+        fixture.watch(&session.to_string(), &page, "2023-05-01T10:00:00Z", 5.0).await;
+    }
+    let ask = async |limit: u32, offset: u32| {
+        let params = json!({ "identifier": "intro", "limit": limit, "offset": offset });
+        let text = sources::sources(fixture.metrics.reports(), &parse(&params)).await;
+        let report = answer(respond(text).await, 200).await;
+        assert_eq!(report["meta"]["rows"], 3);
+        let pages = report["sources"].as_array().unwrap().iter();
+        pages.map(|page| page["pathname"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(ask(2, 0).await, ["/a", "/b"]);
+    assert_eq!(ask(2, 2).await, ["/c"]);
+    assert!(ask(2, 3).await.is_empty());
+}
+
+#[tokio::test]
+async fn unknown_parameters_are_refused_with_the_nearest() {
+    let fixture = Fixture::new("2023-05-01T10:00:00Z").await;
+    for (name, nearest) in [
+        ("from", "timeframe"),
+        ("intervall", "interval"),
+        ("key", "query"),
+        ("time_zone", "timezone"),
+    ] {
+        let mut params = json!({ "identifier": "intro" });
+        params[name] = json!("x");
+        let text = plays::plays(fixture.metrics.reports(), &parse(&params)).await;
+        let refused = answer(respond(text).await, 400).await;
+        let expected = format!("parameter: {name:?} is unknown, expected {nearest:?}, ");
+        let error = refused["error"].as_str().unwrap();
+        assert!(error.starts_with(&expected), "{error}");
+    }
+    // Those of the other reports, and the one that gets around caches.
+    let params = json!({ "identifier": "intro", "ranges": 2, "fill": true, "_": 1_700_000_000 });
+    assert_eq!(fixture.plays(params.clone()).await["views"].as_array().unwrap().len(), 1);
+    assert_eq!(fixture.sources(params).await["sources"], json!([]));
 }

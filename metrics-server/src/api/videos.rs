@@ -1,19 +1,17 @@
 //! `/api/v1/videos`: lists videos with their metrics.
 
-use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
-use hyper::{Response, StatusCode};
-use metrics_core::{Metrics, ReportError, Reports, VideoEntry, VideosQuery};
+use metrics_core::{ReportError, Reports, VideoEntry, VideosQuery};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::params::Params;
-use super::query::{Measures, Report, measure_columns, write_table};
+use super::query::{Measures, Rest, check_rows, measure_columns, numbers_bytes, write_table};
 use super::seconds;
+use crate::answer::Text;
 use crate::error::Error;
 use crate::export::Format;
 use crate::export::row::Kind;
-use crate::response::{self, Body};
 
 /// The columns of a video before those of its metrics.
 const COLUMNS: [(&str, Kind); 7] = [
@@ -41,15 +39,13 @@ pub(crate) struct Entry {
 }
 
 /// Lists videos.
-pub(crate) async fn videos(metrics: &Metrics, params: &Params) -> Result<Response<Body>, Error> {
-    let report = answer(metrics.reports(), &params.videos_query(VideosQuery::default())?).await?;
-    Ok(response::json(StatusCode::OK, &report))
-}
-
-async fn answer(reports: Reports<'_>, query: &VideosQuery) -> Result<Report<Entry>, ReportError> {
-    let (list, periods) = reports.videos(query).await?;
-    let entries = list.videos.iter().map(Entry::of).collect();
-    Ok(Report::new(entries, list.totals.as_ref(), list.rows, &query.query, periods))
+pub(crate) async fn videos(reports: Reports<'_>, params: &Params) -> Result<Text, Error> {
+    let query = params.videos_query(VideosQuery::default())?;
+    let (list, periods) = reports.videos(&query).await?;
+    let rest = Rest::new(list.totals.as_ref(), list.rows, &query.query, periods);
+    let bytes = bytes_of(&list.videos);
+    let entries = list.videos.into_iter().map(|video| Entry::of(&video));
+    Ok(Text::list("results", bytes, entries, rest))
 }
 
 /// Lists videos, as a file.
@@ -58,12 +54,24 @@ pub(crate) async fn table(
     query: &VideosQuery,
     format: Format,
     is_whole: bool,
-) -> Result<Bytes, ReportError> {
-    let report = answer(reports, query).await?;
-    report.check_rows(&query.query, is_whole)?;
+) -> Result<Text, ReportError> {
+    let (list, _) = reports.videos(query).await?;
+    check_rows(&query.query, (list.videos.len(), list.rows), is_whole)?;
     let columns = COLUMNS.iter().map(|(name, kind)| ((*name).to_owned(), *kind));
     let columns: Vec<_> = columns.chain(measure_columns(&query.query)).collect();
-    Ok(write_table(format, &columns, report.results.into_iter().map(Entry::cells))?)
+    let bytes = bytes_of(&list.videos);
+    let rows = list.videos.into_iter().map(|video| Entry::of(&video).cells());
+    Ok(write_table(format, columns, bytes, rows)?)
+}
+
+/// Returns how many bytes videos hold, about.
+fn bytes_of(videos: &[VideoEntry]) -> usize {
+    let bytes = videos.iter().map(|video| {
+        let VideoEntry { name, identifier, metadata, title, numbers, .. } = video;
+        let texts = [identifier, metadata, title].into_iter().flatten().map(String::len);
+        size_of::<VideoEntry>() + name.len() + texts.sum::<usize>() + numbers_bytes(numbers)
+    });
+    bytes.sum()
 }
 
 impl Entry {

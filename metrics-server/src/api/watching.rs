@@ -1,12 +1,11 @@
 //! `/api/v1/watching`: how many sessions play at this moment.
 
-use hyper::{Response, StatusCode};
-use metrics_core::Metrics;
+use metrics_core::Reports;
 use serde::Serialize;
 
-use super::params::Params;
+use super::params::{OLDER, Params};
+use crate::answer::Text;
 use crate::error::Error;
-use crate::response::{self, Body};
 
 #[derive(Serialize)]
 struct Answer {
@@ -14,7 +13,8 @@ struct Answer {
 }
 
 /// How many sessions play at this moment.
-pub(crate) async fn watching(metrics: &Metrics, params: &Params) -> Result<Response<Body>, Error> {
-    let watching = metrics.watching(&params.selection()?).await?;
-    Ok(response::json(StatusCode::OK, &Answer { watching }))
+pub(crate) async fn watching(reports: Reports<'_>, params: &Params) -> Result<Text, Error> {
+    params.check_names(&OLDER)?;
+    let watching = reports.watching(&params.selection()?).await?;
+    Ok(Text::json(Answer { watching }))
 }

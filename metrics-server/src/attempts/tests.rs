@@ -155,6 +155,11 @@ fn an_address_shows_in_no_log() {
 
 #[track_caller]
 fn check_forwarded(lines: &[&str], expected: Option<&str>) {
+    check_hops(lines, 1, expected);
+}
+
+#[track_caller]
+fn check_hops(lines: &[&str], hops: usize, expected: Option<&str>) {
     let name = HeaderName::from_static("x-forwarded-for");
     let lines = lines.iter().map(|line| (name.clone(), line.parse().unwrap()));
     let headers = lines.fold(HeaderMap::new(), |mut headers, (name, line)| {
@@ -162,7 +167,8 @@ fn check_forwarded(lines: &[&str], expected: Option<&str>) {
         headers
     });
     let expected = expected.map(|address| Peer(address.parse().unwrap()));
-    assert!(Peer::forwarded(&headers, &name) == expected, "{headers:?}");
+    let hops = NonZeroUsize::new(hops).unwrap();
+    assert!(Peer::forwarded(&headers, &name, hops) == expected, "{headers:?}");
 }
 
 #[test]
@@ -179,4 +185,18 @@ fn of_the_addresses_that_a_header_names_the_last_one_counts() {
         check_forwarded(&[nonsense], None);
     }
     check_forwarded(&[], None);
+}
+
+/// Each proxy adds the address from which it was reached; what stands before them may be made up.
+#[test]
+fn behind_several_proxies_an_earlier_address_counts() {
+    let one = ["198.51.100.1, 203.0.113.7, 10.0.0.2"];
+    check_hops(&one, 2, Some("203.0.113.7"));
+    check_hops(&["198.51.100.1", "203.0.113.7", "10.0.0.2"], 2, Some("203.0.113.7"));
+    check_hops(&["198.51.100.1, 203.0.113.7", "10.0.0.2"], 2, Some("203.0.113.7"));
+    check_hops(&one, 3, Some("198.51.100.1"));
+    // Whoever got past the outer proxy is known by the inner one.
+    check_hops(&["203.0.113.7"], 2, Some("203.0.113.7"));
+    check_hops(&["unknown, 10.0.0.2"], 2, None);
+    check_hops(&[], 2, None);
 }

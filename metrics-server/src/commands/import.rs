@@ -1,7 +1,7 @@
 //! `metrics-server import sessions`: imports sessions, a JSON object per line, from a file or from the standard input.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::error::Error;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -11,7 +11,9 @@ use std::thread;
 use chrono::Utc;
 use metrics_core::ApiKey;
 use metrics_core::import::{Equals, insert};
+use metrics_core::key::KeySettings;
 use metrics_core::record::{LINE_BYTES_MAX, RecordError, SessionRecord};
+use metrics_core::source::PageDetail;
 use metrics_core::store::Store;
 use metrics_core::upkeep::merge;
 use metrics_server::SessionsImport;
@@ -44,7 +46,7 @@ struct Report {
     added: u64,
     already_there: u64,
     differing: u64,
-    keys: HashSet<ApiKey>,
+    keys: HashMap<ApiKey, KeySettings>,
     keys_added: u64,
     refused: u64,
     named: Vec<(u64, RecordError)>,
@@ -67,7 +69,8 @@ fn name(path: Option<&Path>) -> Cow<'_, str> {
     path.map_or("the standard input".into(), Path::to_string_lossy)
 }
 
-/// Imports sessions; without a store, only checks the lines.
+/// Imports sessions, with as much of their pages as `page_detail` and the patterns of their keys keep; without a store, only
+/// checks the lines.
 ///
 /// # Errors
 ///
@@ -76,6 +79,7 @@ pub(crate) async fn import_sessions(
     store: Option<&dyn Store>,
     import: &SessionsImport,
     (file, total): Opened,
+    page_detail: PageDetail,
 ) -> Result<(), Box<dyn Error>> {
     let path = import.file.as_deref();
     let failed = |err: io::Error| format!("cannot read {}: {err}", name(path));
@@ -87,7 +91,7 @@ pub(crate) async fn import_sessions(
         report.refuse(refused);
         report.taken += records.len() as u64;
         if let Some(store) = store {
-            let written = write(store, records, &mut equals, &mut report).await;
+            let written = write(store, records, page_detail, &mut equals, &mut report).await;
             written.map_err(|err| {
                 format!("the import is incomplete; import the file again to go on: {err}")
             })?;
@@ -184,15 +188,23 @@ impl<R: BufRead> Lines<R> {
 
 async fn write(
     store: &dyn Store,
-    records: Vec<SessionRecord>,
+    mut records: Vec<SessionRecord>,
+    page_detail: PageDetail,
     equals: &mut Equals,
     report: &mut Report,
 ) -> Result<(), metrics_core::store::Error> {
-    for SessionRecord { key, .. } in &records {
-        if !report.keys.contains(key) {
+    for SessionRecord { key, row, .. } in &mut records {
+        if !report.keys.contains_key(key) {
             report.keys_added += u64::from(store.create_key(key, Utc::now()).await?);
-            report.keys.insert(key.clone());
+            let record = store.keys().await?.into_iter().find(|record| record.key == *key);
+            let settings = record.map(|record| record.settings).unwrap_or_default();
+            report.keys.insert(key.clone(), settings);
         }
+        let reduced = |page| match report.keys.get(key) {
+            Some(settings) => settings.reduce(page),
+            None => page,
+        };
+        row.page = row.page.take().and_then(|page| reduced(page).reduced(page_detail));
     }
     let sessions = records.into_iter().map(|record| equals.session(record)).collect();
     let inserted = insert(store, sessions).await?;

@@ -1,4 +1,4 @@
-//! `metrics-server keys`: lists, makes and revokes API keys, on the store itself.
+//! `metrics-server keys`: lists, makes, changes and revokes API keys, on the store itself.
 //!
 //! Servers that run on the same store heed it within a second, as they heed each other.
 
@@ -7,9 +7,10 @@ use std::io::{self, Write};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use metrics_core::ApiKey;
-use metrics_core::store::{KeyRecord, Store};
+use metrics_core::store::{KeyChange, KeyRecord, Store};
 use metrics_server::{KeysCommand, KeysFormat};
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 #[derive(Serialize)]
 struct Listed {
@@ -21,7 +22,10 @@ struct Key {
     key: String,
     created_at: String,
     disabled_at: Option<String>,
+    settings: Map<String, Value>,
 }
+
+const UNKNOWN_KEY: &str = "there is no such KEY: `metrics-server keys list` lists all";
 
 /// Does what is to be done about the keys, and prints what comes of it.
 ///
@@ -34,21 +38,27 @@ pub(crate) async fn see_to_keys(
 ) -> Result<(), Box<dyn Error>> {
     match what {
         KeysCommand::List(format) => list(&store.keys().await?, *format, &mut io::stdout().lock())?,
-        KeysCommand::Create(key) => {
+        KeysCommand::Create(key, settings) => {
             let key = key.clone().unwrap_or_else(ApiKey::generate);
-            if !store.create_key(&key, Utc::now()).await? {
+            let record =
+                KeyRecord { settings: settings.clone(), ..KeyRecord::new(key.clone(), Utc::now()) };
+            if !store.add_key(&record).await? {
                 return Err("KEY exists already".into());
             }
             writeln!(io::stdout(), "{}", key.as_str())?;
         }
-        KeysCommand::Revoke(key) => {
-            if !store.revoke_key(key, Utc::now()).await? {
-                return Err("there is no such KEY: `metrics-server keys list` lists all".into());
-            }
+        KeysCommand::Change(key, settings) => {
+            change(store, key, &KeyChange::Settings(settings.clone())).await?;
         }
+        KeysCommand::Revoke(key) => change(store, key, &KeyChange::Revoke(Utc::now())).await?,
+        KeysCommand::Restore(key) => change(store, key, &KeyChange::Restore).await?,
         _ => return Err(crate::UNKNOWN_COMMAND.into()),
     }
     Ok(())
+}
+
+async fn change(store: &dyn Store, key: &ApiKey, change: &KeyChange) -> Result<(), Box<dyn Error>> {
+    if store.change_key(key, change).await? { Ok(()) } else { Err(UNKNOWN_KEY.into()) }
 }
 
 fn list(records: &[KeyRecord], format: KeysFormat, out: &mut impl Write) -> io::Result<()> {
@@ -58,10 +68,15 @@ fn list(records: &[KeyRecord], format: KeysFormat, out: &mut impl Write) -> io::
         // For people.
         _ => {
             let width = keys.iter().map(|key| key.key.len()).max().unwrap_or(0);
-            for Key { key, created_at, disabled_at } in keys {
+            for Key { key, created_at, disabled_at, settings } in keys {
                 let state =
                     disabled_at.map_or_else(|| "valid".to_owned(), |at| format!("revoked {at}"));
-                writeln!(out, "{key:width$}  created {created_at}  {state}")?;
+                write!(out, "{key:width$}  created {created_at}  {state}")?;
+                // As JSON, so that a name cannot be taken for anything else.
+                for (member, value) in settings {
+                    write!(out, "  {member} {value}")?;
+                }
+                writeln!(out)?;
             }
         }
     }
@@ -74,25 +89,29 @@ fn key_of(record: &KeyRecord) -> Key {
         key: record.key.as_str().to_owned(),
         created_at: text(record.created_at),
         disabled_at: record.disabled_at.map(text),
+        settings: record.settings.to_json(),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use metrics_core::key::KeySettings;
+
     use super::*;
 
     #[track_caller]
     fn check(format: KeysFormat, expected: &str) {
         let at = |text: &str| text.parse::<DateTime<Utc>>().unwrap();
+        let named = serde_json::json!({ "name": "Shop", "hosts": ["*.example.com"] });
+        let settings = KeySettings::from_json(named.as_object().unwrap()).unwrap();
         let record = |key, created, disabled_at| KeyRecord {
-            key: ApiKey::new(key).unwrap(),
-            created_at: at(created),
             disabled_at,
+            ..KeyRecord::new(ApiKey::new(key).unwrap(), at(created))
         };
         let revoked = Some(at("2024-01-02T00:00:00.5Z"));
         let records = [
             record("short", "2024-01-01T00:00:00Z", None),
-            record("longer", "2024-01-01T12:00:00Z", revoked),
+            KeyRecord { settings, ..record("longer", "2024-01-01T12:00:00Z", revoked) },
         ];
         let mut out = Vec::new();
         list(&records, format, &mut out).unwrap();
@@ -104,13 +123,14 @@ mod tests {
         check(
             KeysFormat::Text,
             "short   created 2024-01-01T00:00:00.000Z  valid\n\
-             longer  created 2024-01-01T12:00:00.000Z  revoked 2024-01-02T00:00:00.500Z\n",
+             longer  created 2024-01-01T12:00:00.000Z  revoked 2024-01-02T00:00:00.500Z  \
+             hosts [\"*.example.com\"]  name \"Shop\"\n",
         );
         check(
             KeysFormat::Json,
             concat!(
-                r#"{"keys":[{"key":"short","created_at":"2024-01-01T00:00:00.000Z","disabled_at":null},"#,
-                r#"{"key":"longer","created_at":"2024-01-01T12:00:00.000Z","disabled_at":"2024-01-02T00:00:00.500Z"}]}"#,
+                r#"{"keys":[{"key":"short","created_at":"2024-01-01T00:00:00.000Z","disabled_at":null,"settings":{}},"#,
+                r#"{"key":"longer","created_at":"2024-01-01T12:00:00.000Z","disabled_at":"2024-01-02T00:00:00.500Z","settings":{"hosts":["*.example.com"],"name":"Shop"}}]}"#,
                 "\n"
             ),
         );

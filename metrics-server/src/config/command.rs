@@ -2,10 +2,13 @@
 
 use std::path::PathBuf;
 
+use chrono::Utc;
 use metrics_core::ApiKey;
+use metrics_core::key::{InvalidKeySettings, KeySettings, SettingsChange};
 use serde_json::{Map, Value};
 
 use super::{ConfigError, Database, Setting, database};
+use crate::api::erase::EraseSelection;
 use crate::api::params::{Params, structured, whole_query};
 use crate::error::Error;
 use crate::export::{Export, Format, Table};
@@ -34,6 +37,18 @@ pub enum Command {
     },
     /// See to the keys.
     Keys(KeysCommand),
+    /// Erase sessions.
+    Erase {
+        /// The sessions.
+        selected: Box<EraseSelection>,
+        /// Whether to count them only.
+        dry_run: bool,
+    },
+    /// Delete the sessions that are older than the retention, by the clock alone.
+    Forget {
+        /// Whether to count them only.
+        dry_run: bool,
+    },
     /// Export a report, or sessions.
     Export {
         /// What, and how.
@@ -63,10 +78,14 @@ pub struct SessionsImport {
 pub enum KeysCommand {
     /// List them.
     List(KeysFormat),
-    /// Add this one, or a new one.
-    Create(Option<ApiKey>),
+    /// Add this one, or a new one, with these settings.
+    Create(Option<ApiKey>, KeySettings),
+    /// Replace the settings of this one that are members of the object.
+    Change(ApiKey, SettingsChange),
     /// Revoke this one.
     Revoke(ApiKey),
+    /// Make this one valid again.
+    Restore(ApiKey),
 }
 
 /// How keys are listed.
@@ -84,7 +103,10 @@ impl Command {
     /// Whether what it prints is for other programs, so that nothing else may be among it.
     #[must_use]
     pub fn prints(&self) -> bool {
-        matches!(self, Self::Keys(_) | Self::Export { .. })
+        matches!(
+            self,
+            Self::Keys(_) | Self::Export { .. } | Self::Erase { .. } | Self::Forget { .. }
+        )
     }
 
     /// `database_set` is the database of the settings, if they name one.
@@ -107,6 +129,8 @@ impl Command {
             None => Self::Serve,
             Some(CommandFlags::Health) => Self::Health,
             Some(CommandFlags::Keys(flags)) => Self::Keys(flags.read()?),
+            Some(CommandFlags::Erase(flags)) => flags.read()?,
+            Some(CommandFlags::Forget(flags)) => Self::Forget { dry_run: flags.dry_run },
             Some(CommandFlags::Export(flags)) => flags.report.read(flags.table)?,
             Some(CommandFlags::Query { json, flags }) => {
                 ReportFlags { q: json.or(flags.q), ..*flags }.read(Table::Query)?
@@ -160,6 +184,12 @@ pub(super) enum CommandFlags {
     /// See to the API keys; servers may run meanwhile, and heed it within a second
     #[command(subcommand)]
     Keys(KeysFlags),
+    /// Erase sessions from the database, with the videos and pages that only they name; servers may
+    /// run meanwhile. Each flag narrows the others, and one is needed
+    Erase(Box<EraseFlags>),
+    /// Delete the sessions that are older than --retention at once, by the clock alone; servers, which
+    /// do so by themselves unless the clock jumps or it is a quarter of all, may run meanwhile
+    Forget(SureFlags),
     /// Export a report, or every session, as CSV or NDJSON; servers may run meanwhile
     Export(Box<ExportFlags>),
     /// Print any metrics by any dimensions: `export query`, with the query as the first argument
@@ -189,22 +219,197 @@ pub(super) enum KeysFlags {
     Create {
         /// The key to add, 1 to 128 visible ASCII characters [default: 16 random bytes, as base64]
         key: Option<String>,
+        #[command(flatten)]
+        settings: SettingsFlags,
+    },
+    /// Change settings of a key; those that are not named stay
+    Change {
+        /// The key
+        key: String,
+        #[command(flatten)]
+        settings: SettingsFlags,
     },
     /// Revoke a key; what it recorded stays
     Revoke {
         /// The key
         key: String,
     },
+    /// Make a revoked key valid again
+    Restore {
+        /// The key
+        key: String,
+    },
+}
+
+/// The settings of a key. An empty value removes a setting.
+#[derive(Debug, clap::Args)]
+pub(super) struct SettingsFlags {
+    /// A name of the key, for people
+    #[arg(long)]
+    name: Option<String>,
+
+    /// A host whose pages may use the key, like example.com or *.example.com, or `none` for clients
+    /// without a page; can be repeated [default: all]
+    #[arg(long, value_name = "HOST")]
+    host: Vec<String>,
+
+    /// A path that is kept instead of the paths that match it, like /reset/* or /u/*/watch; can be
+    /// repeated
+    #[arg(long, value_name = "PATH")]
+    page_pattern: Vec<String>,
+
+    /// A limit of the key, like `new_videos=1000/day`, or `videos=5000`, with the names in
+    /// `METRICS_LIMITS`; can be repeated. Others stay; `videos=` removes one, an empty value all
+    #[arg(long, value_name = "NAME=VALUE")]
+    limit: Vec<String>,
+}
+
+impl SettingsFlags {
+    /// The members of the settings that are named.
+    fn members(self) -> Map<String, Value> {
+        let mut members = Map::new();
+        let list = |texts: Vec<String>| -> Value {
+            texts.into_iter().filter(|text| !text.is_empty()).collect()
+        };
+        if let Some(name) = self.name {
+            members.insert("name".to_owned(), name.into());
+        }
+        if !self.host.is_empty() {
+            members.insert("hosts".to_owned(), list(self.host));
+        }
+        if !self.page_pattern.is_empty() {
+            members.insert("pages".to_owned(), list(self.page_pattern));
+        }
+        if !self.limit.is_empty() {
+            let limits = self.limit.iter().filter(|limit| !limit.is_empty());
+            let limits = limits.map(|limit| match limit.split_once('=') {
+                Some((name, "")) => (name.to_owned(), Value::Null),
+                Some((name, value)) => (name.to_owned(), value.into()),
+                None => (limit.clone(), "".into()),
+            });
+            let limits: Map<_, _> = limits.collect();
+            let limits = if limits.is_empty() { Value::Null } else { Value::Object(limits) };
+            members.insert("limits".to_owned(), limits);
+        }
+        members
+    }
 }
 
 impl KeysFlags {
     fn read(self) -> Result<KeysCommand, ConfigError> {
         let read = |key: &str| read_key("KEY", key);
+        let refused = |err: InvalidKeySettings| ConfigError::Refused(err.to_string());
         Ok(match self {
             Self::List { format } => KeysCommand::List(format),
-            Self::Create { key } => KeysCommand::Create(key.as_deref().map(read).transpose()?),
+            Self::Create { key, settings } => {
+                let settings = KeySettings::from_json(&settings.members()).map_err(refused)?;
+                KeysCommand::Create(key.as_deref().map(read).transpose()?, settings)
+            }
+            Self::Change { key, settings } => {
+                let members = settings.members();
+                if members.is_empty() {
+                    let line =
+                        "a setting to change is missing: --name, --host, --page-pattern or --limit";
+                    return Err(ConfigError::Refused(line.to_owned()));
+                }
+                let change = SettingsChange::from_json(members).map_err(refused)?;
+                KeysCommand::Change(read(&key)?, change)
+            }
             Self::Revoke { key } => KeysCommand::Revoke(read(&key)?),
+            Self::Restore { key } => KeysCommand::Restore(read(&key)?),
         })
+    }
+}
+
+/// Whether it is done. One of them is needed.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+pub(super) struct SureFlags {
+    /// Count the sessions only
+    #[arg(long)]
+    dry_run: bool,
+
+    /// Delete them, for good
+    #[arg(long)]
+    yes: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct EraseFlags {
+    /// Sessions of this API key, valid or revoked
+    #[arg(long)]
+    key: Option<String>,
+
+    /// Sessions of videos with this identifier; can be repeated
+    #[arg(long)]
+    identifier: Vec<String>,
+
+    /// Sessions of videos whose metadata contains this, like `{"course": 7}`
+    #[arg(long, value_name = "JSON")]
+    video: Option<String>,
+
+    /// Sessions on pages whose URL starts with this, like `https://example.com/reset/`
+    #[arg(long, value_name = "PREFIX")]
+    page: Option<String>,
+
+    /// Sessions whose data contains this, like `{"user": 7}`
+    #[arg(long, value_name = "JSON")]
+    session_data: Option<String>,
+
+    /// The session to which its client gave this id; needs --key
+    #[arg(long, value_name = "ID", requires = "key")]
+    session_id: Option<String>,
+
+    /// Sessions that started then: a date, "7 days", an RFC 3339 time from which on, or
+    /// `{"from": ..., "to": ...}` [default: whenever]
+    #[arg(long)]
+    timeframe: Option<String>,
+
+    #[command(flatten)]
+    sure: SureFlags,
+}
+
+impl EraseFlags {
+    fn read(self) -> Result<Command, ConfigError> {
+        let dry_run = self.sure.dry_run;
+        let read = self.parameters().and_then(|params| EraseSelection::read(&params, Utc::now()));
+        match read {
+            Ok(selected) => Ok(Command::Erase { selected: Box::new(selected), dry_run }),
+            Err(Error::Parameter { name: "query", .. }) => {
+                let line = "one of --key, --identifier, --video, --page, --session-data, --session-id and \
+                            --timeframe is needed, --key must be an API key, and JSON an object of at most 16 KiB";
+                Err(ConfigError::Refused(line.to_owned()))
+            }
+            Err(Error::Parameter { name, expected }) => {
+                let name = name.replace('_', "-");
+                Err(ConfigError::Refused(format!("--{name} {expected}")))
+            }
+            Err(err) => Err(ConfigError::Refused(err.to_string())),
+        }
+    }
+
+    /// What a request would have.
+    fn parameters(self) -> Result<Params, Error> {
+        let mut query = Map::new();
+        query.extend(self.key.map(|key| ("key".to_owned(), key.into())));
+        for (name, json) in [("video", self.video), ("session", self.session_data)] {
+            let json = json.map(|json| structured("query", &json)).transpose()?;
+            query.extend(json.map(|json| (name.to_owned(), json)));
+        }
+        let mut values = Map::new();
+        if !query.is_empty() {
+            values.insert("query".to_owned(), query.into());
+        }
+        if !self.identifier.is_empty() {
+            values.insert("identifier".to_owned(), self.identifier.into());
+        }
+        for (name, text) in [("page", self.page), ("session_id", self.session_id)] {
+            values.extend(text.map(|text| (name.to_owned(), Value::String(text))));
+        }
+        if let Some(timeframe) = self.timeframe {
+            values.insert("timeframe".to_owned(), structured("timeframe", &timeframe)?);
+        }
+        Ok(Params::of(values))
     }
 }
 

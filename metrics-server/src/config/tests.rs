@@ -1,5 +1,7 @@
 //! What each setting accepts, and what an operator is told about the others.
 
+use metrics_core::ApiKey;
+
 use super::*;
 use crate::access::{Decision, Wanted};
 
@@ -21,11 +23,16 @@ fn without_settings_everything_is_as_documented() {
     assert!(config.settings.access.is_none() && config.settings.default_key.is_none());
     assert!(config.settings.forwarded_header.is_none() && config.settings.routes == Routes::ALL);
     assert_eq!((config.settings.heed_opt_out, config.settings.cors), (false, Cors::Own));
+    assert_eq!(config.settings.hosts, Hosts::Listed(Vec::new()));
 }
 
 #[test]
 fn a_flag_wins_over_its_variable() {
-    let environment = [("METRICS_LISTEN", "[::]:4000"), ("DATABASE_URL", "sqlite:b.db")];
+    let environment = [
+        ("METRICS_LISTEN", "[::]:4000"),
+        ("METRICS_AUTH_ENABLED", "false"),
+        ("DATABASE_URL", "sqlite:b.db"),
+    ];
     let config = read(&[], &environment).unwrap();
     assert_eq!(config.listen.to_string(), "[::]:4000");
     let config = read(&["--listen", "127.0.0.1:0", "--database-url=sqlite:c.db"], &environment);
@@ -47,8 +54,11 @@ async fn variables_are_read() {
             ("METRICS_VIDEOS_PER_KEY", "5"),
             ("METRICS_OPT_OUT", "refuse"),
             ("METRICS_CORS_ORIGINS", "https://a.example, http://b.example:8080"),
+            ("METRICS_HOSTS", "Metrics.example, *.internal.example"),
             ("METRICS_FORWARDED_HEADER", "X-Forwarded-For"),
+            ("METRICS_FORWARDED_HOPS", "2"),
             ("METRICS_MAX_CONNECTIONS", "7"),
+            ("METRICS_CONNECTIONS_PER_ADDRESS", "3"),
             ("METRICS_LOG_FORMAT", "json"),
             ("RUST_LOG", "metrics_core=debug"),
         ],
@@ -64,11 +74,15 @@ async fn variables_are_read() {
     let key = config.settings.default_key.unwrap();
     assert_eq!(key.as_str(), "HDsj3NfKQTNwn5Ix9g+cfQ==");
     assert_eq!((config.bots, config.connections_max), (Bots::Count, 7));
-    assert_eq!(config.videos_max, 5);
+    assert_eq!(config.limits.videos, 5);
     assert!(config.settings.heed_opt_out);
     assert_eq!(config.settings.forwarded_header.unwrap(), "x-forwarded-for");
+    assert_eq!(config.settings.forwarded_hops.unwrap().get(), 2);
+    assert_eq!(config.settings.connections_per_address, Some(3));
     let origins = ["https://a.example", "http://b.example:8080"].map(str::to_owned).to_vec();
     assert_eq!(config.settings.cors, Cors::Listed(origins));
+    let hosts = ["metrics.example", "*.internal.example"].map(str::to_owned).to_vec();
+    assert_eq!(config.settings.hosts, Hosts::Listed(hosts));
     assert_eq!((&*config.log_filter, config.log_format), ("metrics_core=debug", LogFormat::Json));
 }
 
@@ -227,9 +241,58 @@ fn what_cannot_be_read_is_refused_in_one_line() {
     );
     check_refused(
         &[],
+        &[("METRICS_FORWARDED_HOPS", "2")],
+        "METRICS_FORWARDED_HOPS is \"2\": it must be a number from 1 to 100, and \
+         METRICS_FORWARDED_HEADER be set",
+    );
+    check_refused(
+        &[],
         &[("METRICS_AUTH_ENABLED", "true"), ("METRICS_USER", "me")],
         "METRICS_AUTH_ENABLED is true: METRICS_USER, without a colon, and METRICS_PASSWORD must be set",
     );
+}
+
+/// Reads settings for a server at an address, and returns whether it asks for user and password.
+fn guarded(listen: &str, environment: &[(&str, &str)]) -> Result<bool, String> {
+    let config = read(&["--listen", listen], environment).map_err(|err| err.to_string())?;
+    Ok(config.settings.access.is_some())
+}
+
+#[test]
+fn user_and_password_switch_authentication_on() {
+    let (user, password) = (("METRICS_USER", "me"), ("METRICS_PASSWORD", "secret"));
+    let (on, off) = (("METRICS_AUTH_ENABLED", "true"), ("METRICS_AUTH_ENABLED", "false"));
+    for listen in ["127.0.0.1:0", "0.0.0.0:0"] {
+        assert_eq!(guarded(listen, &[user, password]), Ok(true));
+        assert_eq!(guarded(listen, &[on, user, password]), Ok(true));
+        assert_eq!(guarded(listen, &[off]), Ok(false));
+        for contradiction in [&[off, user, password][..], &[off, password]] {
+            let told = guarded(listen, contradiction).unwrap_err();
+            assert!(told.starts_with("METRICS_AUTH_ENABLED is false beside"), "{told}");
+        }
+        for half in [user, password] {
+            let told = guarded(listen, &[half]).unwrap_err();
+            assert!(told.contains("must both be set") && !told.contains("secret"), "{told}");
+        }
+        let colon = [("METRICS_USER", "a:b"), password];
+        assert_eq!(guarded(listen, &colon).unwrap_err(), "METRICS_USER must be without a colon");
+    }
+}
+
+#[test]
+fn nobody_listens_beyond_this_machine_by_accident() {
+    for listen in ["127.0.0.1:3000", "127.1.2.3:3000", "[::1]:3000", "[::ffff:127.0.0.1]:3000"] {
+        assert_eq!(guarded(listen, &[]), Ok(false), "{listen}");
+    }
+    for listen in ["0.0.0.0:3000", "[::]:3000", "192.0.2.1:3000", "[2001:db8::1]:3000"] {
+        let told = guarded(listen, &[]).unwrap_err();
+        let remedy = ["METRICS_USER", "METRICS_PASSWORD", "METRICS_AUTH_ENABLED=false", listen];
+        assert!(remedy.iter().all(|word| told.contains(word)), "{told}");
+        // Whoever does not serve shows nothing.
+        for command in [&["health"][..], &["keys", "list"], &["--migrate-only"]] {
+            assert!(read(&[&["--listen", listen], command].concat(), &[]).is_ok());
+        }
+    }
 }
 
 #[test]
@@ -286,4 +349,92 @@ fn origins_are_compared_as_browsers_send_them() {
 fn help_is_no_refusal() {
     assert!(matches!(read(&["--help"], &[]), Err(ConfigError::Asked(_))));
     assert!(matches!(read(&["--version"], &[]), Err(ConfigError::Asked(_))));
+}
+
+#[test]
+fn limits_and_pages_are_read() {
+    let config = read(&[], &[]).unwrap();
+    assert_eq!((config.limits, config.page_detail), (Limits::default(), PageDetail::Path));
+    let environment = [
+        ("METRICS_LIMITS", "joins=5/hour, joins_per_address=none,,videos=7"),
+        ("METRICS_PAGES_PER_KEY", "9"),
+        ("METRICS_PAGES", "host"),
+    ];
+    let config = read(&[], &environment).unwrap();
+    let joins = config.limits.joins;
+    assert_eq!((joins.per_key, joins.per_address), ("5/hour".parse().ok(), None));
+    assert_eq!((config.limits.videos, config.limits.pages), (7, 9));
+    assert_eq!(config.page_detail, PageDetail::Host);
+    for (name, value, expected) in [
+        (
+            "METRICS_LIMITS",
+            "joins=5",
+            "METRICS_LIMITS: `limits` has \"joins=5\": it must be joins=NUMBER/second",
+        ),
+        (
+            "METRICS_LIMITS",
+            "plays=5/day",
+            "METRICS_LIMITS: `limits` has \"plays\": it must be one of videos, pages",
+        ),
+        ("METRICS_PAGES_PER_KEY", "0", "METRICS_PAGES_PER_KEY is \"0\": it must be a number"),
+        ("METRICS_PAGES", "all", "METRICS_PAGES is \"all\": it must be path, host or none"),
+        (
+            "METRICS_BOT_NETWORKS",
+            "/no/such/file",
+            "METRICS_BOT_NETWORKS is \"/no/such/file\", which cannot be read",
+        ),
+    ] {
+        let refused = read(&[], &[(name, value)]).unwrap_err().to_string();
+        assert!(refused.starts_with(expected), "{refused}");
+    }
+}
+
+#[test]
+fn settings_of_keys_are_read() {
+    let flags = [
+        "keys",
+        "create",
+        "--name",
+        "Shop",
+        "--host",
+        "a.example",
+        "--host",
+        "*.a.example",
+        "--page-pattern",
+        "/reset/*",
+        "--limit",
+        "joins=5/day",
+        "my-key",
+    ];
+    let settings = serde_json::json!({ "name": "Shop", "hosts": ["a.example", "*.a.example"], "pages": ["/reset/*"],
+        "limits": { "joins": "5/day" } });
+    let key = ApiKey::new("my-key").unwrap();
+    let members = settings.as_object().unwrap();
+    let expected = metrics_core::key::KeySettings::from_json(members).unwrap();
+    let created = KeysCommand::Create(Some(key.clone()), expected);
+    assert_eq!(read(&flags, &[]).unwrap().command, Command::Keys(created));
+    for (flags, members) in [
+        (&["--name", "", "--host", ""][..], serde_json::json!({ "name": "", "hosts": [] })),
+        (
+            &["--limit", "joins=", "--limit", "videos=5"],
+            serde_json::json!({ "limits": { "joins": null, "videos": "5" } }),
+        ),
+        (&["--limit", ""], serde_json::json!({ "limits": null })),
+    ] {
+        let change = [&["keys", "change", "my-key"], flags].concat();
+        let members = members.as_object().unwrap().clone();
+        let expected = metrics_core::key::SettingsChange::from_json(members).unwrap();
+        let changed = KeysCommand::Change(key.clone(), expected);
+        assert_eq!(read(&change, &[]).unwrap().command, Command::Keys(changed));
+    }
+    let restored = Command::Keys(KeysCommand::Restore(key));
+    assert_eq!(read(&["keys", "restore", "my-key"], &[]).unwrap().command, restored);
+    for (flags, expected) in [
+        (&["keys", "change", "my-key"][..], "a setting to change is missing"),
+        (&["keys", "create", "--host", "https://a.example"], "`hosts` has"),
+        (&["keys", "create", "--limit", "joins"], "`limits` has"),
+    ] {
+        let refused = read(flags, &[]).unwrap_err().to_string();
+        assert!(refused.starts_with(expected), "{refused}");
+    }
 }

@@ -96,6 +96,11 @@ impl Parquet {
         Ok(())
     }
 
+    /// Returns how many bytes the rows hold that are not in the buffer, about.
+    pub(super) fn waiting(&self) -> usize {
+        self.bytes
+    }
+
     /// Returns the buffer of bytes that have not been taken yet.
     pub(super) fn out(&mut self) -> &mut Vec<u8> {
         self.writer.inner_mut()

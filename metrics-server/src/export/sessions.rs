@@ -2,11 +2,15 @@
 //!
 //! A row has what reports are made of. It has no id: nothing that is asked of sessions needs one, and who knows the id
 //! that a page gave a viewing could find it by that.
+//!
+//! Rows are made and written off the threads that serve, like reports: see [`compute`].
 
 use std::vec;
 
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
+use metrics_core::budget::Account;
+use metrics_core::compute::{compute, expect_aside};
 use metrics_core::export::{Export as Walk, Record};
 use metrics_core::interval::Segments;
 use metrics_core::query::instant;
@@ -26,15 +30,27 @@ const PIECE_BYTES: usize = 64 * 1024;
 #[derive(Debug)]
 pub(super) struct Sessions {
     walk: Walk,
+    // None while rows are written, and if nobody waited for that.
+    writing: Option<Writing>,
+    account: Account,
+}
+
+/// A file that is being written.
+#[derive(Debug)]
+struct Writing {
     writer: Writer,
     // What was read, and is not written yet.
     records: vec::IntoIter<Record>,
+    // Whether no more records come.
+    is_last: bool,
 }
 
 impl Sessions {
-    pub(super) fn new(walk: Walk, format: Format) -> Result<Self, store::Error> {
+    /// Holds the file in `account`, as far as it is not taken yet.
+    pub(super) fn new(walk: Walk, format: Format, account: Account) -> Result<Self, store::Error> {
         let writer = Writer::new(format, Session::columns)?;
-        Ok(Self { walk, writer, records: Vec::new().into_iter() })
+        let writing = Writing { writer, records: Vec::new().into_iter(), is_last: false };
+        Ok(Self { walk, writing: Some(writing), account })
     }
 
     pub(super) fn read(&self) -> u64 {
@@ -43,24 +59,54 @@ impl Sessions {
 
     /// Returns the next piece, or `None` after the last. If a page of sessions cannot be read, the bytes written so far
     /// stay in the writer.
+    ///
+    /// Not cancel safe: if it is dropped, the next call fails.
     pub(super) async fn next(&mut self, store: &dyn Store) -> Result<Option<Bytes>, store::Error> {
-        while self.writer.len() < PIECE_BYTES {
-            if let Some(record) = self.records.next() {
-                let session = Session::of(&record);
-                self.writer.write(&session, |line| session.cells(line))?;
-                continue;
+        loop {
+            let mut writing = self.writing.take().ok_or_else(given_up)?;
+            let account = self.account.clone();
+            let written = compute(move || {
+                let written = writing.write(&account);
+                (writing, written)
+            });
+            let (writing, written) = written.await?;
+            let writing = self.writing.insert(writing);
+            if written? {
+                let piece = writing.writer.take();
+                self.account.charge(writing.writer.held());
+                return Ok((!piece.is_empty()).then(|| piece.into()));
             }
             match self.walk.next(store).await? {
-                Some(records) => self.records = records.into_iter(),
-                None => {
-                    self.writer.finish()?;
-                    break;
-                }
+                Some(records) => writing.records = records.into_iter(),
+                None => writing.is_last = true,
             }
         }
-        let piece = self.writer.take();
-        Ok((!piece.is_empty()).then(|| piece.into()))
     }
+}
+
+impl Writing {
+    /// Writes the records, or as many as a piece has. Returns whether there is a piece, which is empty after the last.
+    fn write(&mut self, account: &Account) -> Result<bool, store::Error> {
+        expect_aside();
+        while self.writer.len() < PIECE_BYTES {
+            let Some(record) = self.records.next() else {
+                if self.is_last {
+                    self.writer.finish()?;
+                }
+                account.charge(self.writer.held());
+                return Ok(self.is_last);
+            };
+            let session = Session::of(&record);
+            self.writer.write(&session, |line| session.cells(line))?;
+        }
+        account.charge(self.writer.held());
+        Ok(true)
+    }
+}
+
+fn given_up() -> store::Error {
+    let source = "a piece was given up while it was made".into();
+    store::Error::Unavailable { store: "the export", source }
 }
 
 #[derive(Serialize)]

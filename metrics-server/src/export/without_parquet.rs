@@ -25,6 +25,10 @@ impl Parquet {
         match *self {}
     }
 
+    pub(super) fn waiting(&self) -> usize {
+        match *self {}
+    }
+
     pub(super) fn out(&mut self) -> &mut Vec<u8> {
         match *self {}
     }

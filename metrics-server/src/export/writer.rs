@@ -65,6 +65,15 @@ impl Writer {
         self.out().len()
     }
 
+    /// Returns how many bytes it holds, about: the buffer, and the rows that are not in it yet.
+    pub(super) fn held(&mut self) -> usize {
+        let waiting = match self {
+            Self::Csv(_) | Self::Ndjson(_) => 0,
+            Self::Parquet(parquet) => parquet.waiting(),
+        };
+        self.out().capacity() + waiting
+    }
+
     /// Takes the bytes in the buffer.
     pub(super) fn take(&mut self) -> Vec<u8> {
         std::mem::take(self.out())

@@ -1,7 +1,9 @@
 //! Bytes go in by hand, as a client would send them, and come out as messages.
 
+use std::task::{Context, Waker};
+
 use proptest::prelude::*;
-use tokio::io::{AsyncWriteExt, duplex};
+use tokio::io::{AsyncWriteExt as _, duplex};
 
 use super::*;
 use crate::fuzzing::frames::Seen;
@@ -14,6 +16,10 @@ const CLOSE: u8 = 0x8;
 const PING: u8 = 0x9;
 const PONG: u8 = 0xA;
 const FIN: u8 = 0x80;
+
+fn budget() -> Budget {
+    Budget::new(1 << 20)
+}
 
 fn text(text: &str) -> Seen {
     Seen::Text(text.to_owned())
@@ -52,7 +58,7 @@ async fn read(bytes: Vec<u8>, portion: usize) -> Vec<Seen> {
         let _ = client.write_all(&bytes).await;
     });
     let (read, write) = tokio::io::split(server);
-    let (mut reader, _write) = split(Vec::new(), read, write);
+    let (mut reader, _write) = split(Vec::new(), read, write, budget());
     let mut seen = Vec::new();
     while !matches!(seen.last(), Some(Seen::Close(_) | Seen::Refused(_) | Seen::Gone)) {
         seen.push(reader.next().await.into());
@@ -63,7 +69,7 @@ async fn read(bytes: Vec<u8>, portion: usize) -> Vec<Seen> {
 }
 
 fn read_all(bytes: Vec<u8>, portion: usize) -> Vec<Seen> {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(read(bytes, portion))
 }
 
@@ -148,13 +154,13 @@ fn a_message_has_a_bounded_number_of_fragments() {
         frames[count - 1] = frame(FIN | CONTINUATION, "z");
         frames
     };
-    let mut seen = vec![Seen::Alive; FRAGMENTS_MAX - 1];
+    let mut seen = vec![Seen::Alive; usize::from(FRAGMENTS_MAX) - 1];
     seen.extend([text("az"), Seen::Gone]);
-    check(&fragments(FRAGMENTS_MAX), &seen);
+    check(&fragments(FRAGMENTS_MAX.into()), &seen);
 
-    let mut seen = vec![Seen::Alive; FRAGMENTS_MAX];
+    let mut seen = vec![Seen::Alive; FRAGMENTS_MAX.into()];
     seen.push(Seen::Refused(1009));
-    check(&fragments(FRAGMENTS_MAX + 1), &seen);
+    check(&fragments(usize::from(FRAGMENTS_MAX) + 1), &seen);
 }
 
 #[test]
@@ -240,28 +246,118 @@ async fn what_was_read_ahead_comes_first() {
     let (ahead, rest) = frames.split_at(frames.len() - 10);
     client.write_all(rest).await.unwrap();
     let (read, write) = tokio::io::split(server);
-    let (mut reader, _write) = split(ahead.to_vec(), read, write);
+    let (mut reader, _write) = split(ahead.to_vec(), read, write, budget());
     assert_eq!(Seen::from(reader.next().await), text("early"));
     assert_eq!(Seen::from(reader.next().await), text(&long));
 }
 
+/// A socket that waits for a frame has what small frames need, whatever it has read.
 #[tokio::test]
-async fn one_read_takes_little() {
-    let mut reads = SmallReads::new(vec![1; READ_BYTES_MAX + 1], &[2; 3 * READ_BYTES_MAX][..]);
-    let mut buffer = vec![0; 8 * READ_BYTES_MAX];
-    let mut counts = Vec::new();
-    while counts.last() != Some(&0) {
-        counts.push(reads.read(&mut buffer).await.unwrap());
+async fn a_socket_keeps_little() {
+    let (mut client, server) = duplex(1 << 20);
+    let (read, write) = tokio::io::split(server);
+    let memory = budget();
+    let (mut reader, _write) = split(Vec::new(), read, write, memory.clone());
+    assert_eq!(reader.buffer.bytes.capacity(), 0);
+    let long = "x".repeat(MESSAGE_BYTES_MAX);
+    let half = &long[..MESSAGE_BYTES_MAX / 2];
+    let burst = vec![frame(FIN | TEXT, "short"); 10_000].concat();
+    for (bytes, messages) in [
+        (burst, 10_000),
+        (frame(FIN | TEXT, &long), 1),
+        ([frame(TEXT, half), frame(FIN | CONTINUATION, half)].concat(), 2),
+    ] {
+        client.write_all(&bytes).await.unwrap();
+        for _ in 0..messages {
+            reader.next().await.unwrap();
+        }
+        client.write_all(&frame(FIN | PING, "")).await.unwrap();
+        assert_eq!(Seen::from(reader.next().await), Seen::Ping(Vec::new()));
+        assert!(reader.buffer.bytes.capacity() <= READ_BYTES_MAX);
+        assert_eq!(memory.used(), 0);
     }
-    let most = READ_BYTES_MAX;
-    assert_eq!(counts, [most, 1, most, most, most, 0]);
+}
+
+/// What a client announces or begins is held against the budget, and not read while that is used up.
+#[tokio::test]
+async fn a_large_message_is_read_when_there_is_memory_for_it() {
+    let (mut client, server) = duplex(1 << 20);
+    let (read, write) = tokio::io::split(server);
+    let memory = Budget::new(MESSAGE_BYTES_MAX * 2);
+    let (mut reader, _write) = split(Vec::new(), read, write, memory.clone());
+    let others = memory.try_reserve(MESSAGE_BYTES_MAX * 2).unwrap();
+    let long = "x".repeat(3 * READ_BYTES_MAX);
+    client.write_all(&frame(FIN | TEXT, "short")).await.unwrap();
+    client.write_all(&frame(FIN | TEXT, &long)).await.unwrap();
+    client.write_all(&frame(TEXT, "a")).await.unwrap();
+    assert_eq!(Seen::from(reader.next().await), text("short"));
+    {
+        let mut next = std::pin::pin!(reader.next());
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(next.as_mut().poll(&mut context).is_pending());
+        drop(others);
+        assert_eq!(Seen::from(next.await), text(&long));
+    }
+    assert_eq!(Seen::from(reader.next().await), Seen::Alive);
+    assert!((1..100).contains(&memory.used()), "{memory:?}");
+    drop(reader);
+    assert_eq!(memory.used(), 0);
+}
+
+/// All fragments of a message have the time of one, in which only the time counts while something is read.
+#[tokio::test(start_paused = true)]
+async fn a_message_has_its_time_whatever_its_fragments() {
+    let (mut client, server) = duplex(1 << 20);
+    let (read, write) = tokio::io::split(server);
+    let (mut reader, _write) = split(Vec::new(), read, write, budget());
+    let began = Instant::now();
+    let fragments = [frame(TEXT, "a"), frame(CONTINUATION, "b"), frame(CONTINUATION, "c")];
+    let sending = async {
+        for fragment in fragments {
+            // A part of each comes later.
+            client.write_all(&fragment[..3]).await.unwrap();
+            sleep(Duration::from_secs(3)).await;
+            client.write_all(&fragment[3..]).await.unwrap();
+        }
+    };
+    let reading = async {
+        for _ in 0..3 {
+            assert_eq!(Seen::from(reader.next().await), Seen::Alive);
+        }
+    };
+    tokio::join!(sending, reading);
+    assert_eq!(began.elapsed().as_secs(), 9);
+    sleep(Duration::from_secs(100)).await;
+    assert!(matches!(reader.next().await, Err(ReadError::Late)));
+    assert_eq!(began.elapsed().as_secs(), 110);
+}
+
+/// A message that holds nothing waits for memory as long as it takes; one that holds a fragment must not.
+#[tokio::test(start_paused = true)]
+async fn started_messages_do_not_wait_for_each_other_for_ever() {
+    let (mut client, server) = duplex(1 << 20);
+    let (read, write) = tokio::io::split(server);
+    let memory = Budget::new(MESSAGE_BYTES_MAX);
+    let (mut reader, _write) = split(Vec::new(), read, write, memory.clone());
+    let others = memory.try_reserve(memory.max()).unwrap();
+    client.write_all(&[frame(TEXT, "a"), frame(CONTINUATION, "b")].concat()).await.unwrap();
+    let began = Instant::now();
+    let waiting = async {
+        sleep(Duration::from_secs(50)).await;
+        drop(others);
+    };
+    let (seen, ()) = tokio::join!(reader.next(), waiting);
+    assert_eq!(Seen::from(seen), Seen::Alive);
+    let _others = memory.charge(memory.max());
+    assert!(matches!(reader.next().await, Err(ReadError::Late)));
+    assert_eq!(began.elapsed().as_secs(), 60);
 }
 
 #[tokio::test]
 async fn what_is_said_at_the_same_time_is_written_at_once() {
     let (mut client, server) = duplex(1 << 20);
     let (read, write) = tokio::io::split(server);
-    let (_reader, mut writer) = split(Vec::new(), read, write);
+    let (_reader, mut writer) = split(Vec::new(), read, write, budget());
     let long = "x".repeat(300);
     writer.text("hello");
     writer.text(&long);
@@ -270,7 +366,7 @@ async fn what_is_said_at_the_same_time_is_written_at_once() {
     {
         let mut byte = [0; 1];
         let mut reading = std::pin::pin!(client.read(&mut byte));
-        let polled = reading.as_mut().poll(&mut Context::from_waker(std::task::Waker::noop()));
+        let polled = reading.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         assert!(polled.is_pending(), "nothing is written before it is flushed");
     }
     writer.flush().await.unwrap();

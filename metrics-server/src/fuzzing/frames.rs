@@ -4,6 +4,7 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 
+use metrics_core::budget::Budget;
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::REASON_BYTES_MAX;
@@ -55,7 +56,8 @@ pub fn frames(bytes: &[u8]) {
 /// Reads until an end.
 fn read(ahead: &[u8], rest: &[u8], portion: usize) -> Vec<Seen> {
     let client = Client { rest, portion };
-    let (mut reader, _write) = split(ahead.to_vec(), client, tokio::io::sink());
+    let memory = Budget::new(usize::MAX);
+    let (mut reader, _write) = split(ahead.to_vec(), client, tokio::io::sink(), memory);
     let mut seen: Vec<Seen> = Vec::new();
     while !seen.last().is_some_and(Seen::is_the_end) {
         let next = pin!(reader.next()).poll(&mut Context::from_waker(Waker::noop()));
@@ -89,7 +91,6 @@ impl AsyncRead for Client<'_> {
 struct Frame {
     fin: bool,
     opcode: u8,
-    masked: bool,
     payload: Vec<u8>,
 }
 
@@ -110,38 +111,51 @@ fn expect(mut bytes: &[u8]) -> Vec<Seen> {
     // Opcode, bytes and number of the fragments so far.
     let mut fragments: Option<(u8, Vec<u8>, usize)> = None;
     while !seen.last().is_some_and(Seen::is_the_end) {
-        let next = frame(&mut bytes).and_then(|frame| judge(frame, &mut fragments));
+        let next = frame(&mut bytes, fragments.as_ref());
+        let next = next.and_then(|frame| judge(frame, &mut fragments));
         seen.push(next.unwrap_or_else(|end| end));
     }
     seen
 }
 
-fn frame(bytes: &mut &[u8]) -> Result<Frame, Seen> {
+fn frame(bytes: &mut &[u8], fragments: Option<&(u8, Vec<u8>, usize)>) -> Result<Frame, Seen> {
     let [first, second] = take(bytes)?;
     let (fin, reserved, opcode) = (first & 0x80 != 0, first & 0x70, first & 0x0f);
     if reserved != 0 || !matches!(opcode, CONTINUATION | TEXT | BINARY | CLOSE | PING | PONG) {
         return Err(PROTOCOL);
     }
-    let masked = second & 0x80 != 0;
+    if second & 0x80 == 0 {
+        return Err(PROTOCOL);
+    }
     let announced = |length: u64| usize::try_from(length).unwrap_or(usize::MAX);
     let length = match second & 0x7f {
         126 => usize::from(u16::from_be_bytes(take(bytes)?)),
         127 => announced(u64::from_be_bytes(take(bytes)?)),
         length => usize::from(length),
     };
-    let mask: [u8; 4] = if masked { take(bytes)? } else { [0; 4] };
+    let mask: [u8; 4] = take(bytes)?;
     let is_control = opcode & 0x08 != 0;
-    // A ping that is too long is refused before it is read, others after.
-    if is_control && !fin || opcode == PING && 125 < length {
+    if is_control && (!fin || 125 < length) {
         return Err(PROTOCOL);
     }
     if MESSAGE_BYTES_MAX < length {
         return Err(TOO_LARGE);
     }
+    // What follows from the header is seen before the payload is there.
+    match (opcode, fragments) {
+        (TEXT | BINARY, Some(_)) | (CONTINUATION, None) => return Err(PROTOCOL),
+        (CONTINUATION, Some((_, so_far, count)))
+            if MESSAGE_BYTES_MAX < so_far.len() + length
+                || *count == usize::from(FRAGMENTS_MAX) =>
+        {
+            return Err(TOO_LARGE);
+        }
+        _ => {}
+    }
     let (payload, rest) = bytes.split_at_checked(length).ok_or(Seen::Gone)?;
     *bytes = rest;
     let payload = payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect();
-    Ok(Frame { fin, opcode, masked, payload })
+    Ok(Frame { fin, opcode, payload })
 }
 
 fn take<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N], Seen> {
@@ -151,14 +165,7 @@ fn take<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N], Seen> {
 }
 
 fn judge(frame: Frame, fragments: &mut Option<(u8, Vec<u8>, usize)>) -> Result<Seen, Seen> {
-    let Frame { fin, opcode, masked, payload } = frame;
-    // Of two faults, this is seen first.
-    if opcode == TEXT && fin && str::from_utf8(&payload).is_err() {
-        return Err(NOT_UTF8);
-    }
-    if !masked || opcode & 0x08 != 0 && 125 < payload.len() {
-        return Err(PROTOCOL);
-    }
+    let Frame { fin, opcode, payload } = frame;
     match opcode {
         PING => return Ok(Seen::Ping(payload)),
         PONG => return Ok(Seen::Alive),
@@ -170,9 +177,6 @@ fn judge(frame: Frame, fragments: &mut Option<(u8, Vec<u8>, usize)>) -> Result<S
         (CONTINUATION, None) | (_, Some(_)) => return Err(PROTOCOL),
         (kind, None) => (kind, payload, 1),
     };
-    if MESSAGE_BYTES_MAX < bytes.len() || FRAGMENTS_MAX < count {
-        return Err(TOO_LARGE);
-    }
     if !fin {
         *fragments = Some((kind, bytes, count));
         return Ok(Seen::Alive);

@@ -5,6 +5,7 @@ use std::mem;
 use std::time::Duration;
 
 use metrics_core::Metrics;
+use metrics_core::budget::Reservation;
 use metrics_core::session::Moment;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -48,6 +49,8 @@ pub(super) struct Mailbox {
 struct State {
     // The elements of a JSON array.
     messages: String,
+    // What the session takes, with its messages.
+    held: Reservation,
     phase: Phase,
     // The number of the youngest poll. It alone takes messages: nobody may be left to read the answers to others.
     youngest: u64,
@@ -66,10 +69,12 @@ enum Phase {
 }
 
 impl Mailbox {
-    pub(super) fn new(heard: Moment) -> Self {
+    /// `held` is the memory that the session takes, without messages.
+    pub(super) fn new(heard: Moment, held: Reservation) -> Self {
         let lost_at = Instant::now() + FIRST_POLL_MAX;
         let (messages, phase) = (String::new(), Phase::Open);
-        Self { state: watch::Sender::new(State { messages, phase, youngest: 0, heard, lost_at }) }
+        let state = State { messages, held, phase, youngest: 0, heard, lost_at };
+        Self { state: watch::Sender::new(state) }
     }
 
     /// Waits for messages, and takes them. Cancel safe: nothing is lost with a poll that is dropped.
@@ -150,6 +155,7 @@ impl<'a> Poll<'a> {
             if state.youngest != self.number {
                 return false;
             }
+            state.held.shrink(state.messages.len());
             polled = match (mem::take(&mut state.messages), state.phase) {
                 (messages, Phase::Closed) if messages.is_empty() => Polled::Gone,
                 (messages, _) if messages.is_empty() => Polled::Nothing,
@@ -216,13 +222,18 @@ impl Sink for Writer<'_> {
             |state: &State| state.messages.len() < BYTES_MAX || state.phase != Phase::Open;
         drop(state.subscribe().wait_for(has_room).await);
         let gathered = mem::take(&mut self.gathered);
-        state.send_modify(|state| match &mut state.messages {
-            messages if messages.is_empty() => *messages = gathered,
-            messages if !gathered.is_empty() => {
-                messages.push(',');
-                messages.push_str(&gathered);
+        state.send_modify(|state| {
+            let before = state.messages.len();
+            match &mut state.messages {
+                messages if messages.is_empty() => *messages = gathered,
+                messages if !gathered.is_empty() => {
+                    messages.push(',');
+                    messages.push_str(&gathered);
+                }
+                _ => {}
             }
-            _ => {}
+            // They answer what was read already, and are few: no more is read before a poll has taken them.
+            state.held.charge(state.messages.len() - before);
         });
         Ok(())
     }

@@ -7,14 +7,17 @@ use std::sync::Arc;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use metrics_core::Metrics;
+use metrics_core::budget::Reservation;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::mailbox::{Mailbox, Writer};
 use crate::body::Whole;
 use crate::channel::{Channels, Visitor};
-use crate::connection::{Budget, Close, Connection, Input, LINGER_MAX};
+use crate::connection::{
+    Budget, Close, Connection, GOING_AWAY, Input, LINGER_MAX, UNJOINED, UNJOINED_MAX,
+};
 use crate::frames::{MESSAGE_BYTES_MAX, ReadError};
 use crate::outbox::{Outbox, write_all};
 use crate::phoenix::Version;
@@ -41,9 +44,14 @@ pub(super) struct Session {
 
 impl Session {
     /// A session without a task, and what that takes posts from.
-    pub(super) fn new(metrics: &Metrics) -> (Arc<Self>, mpsc::Receiver<Box<Post>>) {
+    ///
+    /// `held` is the memory that it takes, and grows by the messages that wait.
+    pub(super) fn new(
+        metrics: &Metrics,
+        held: Reservation,
+    ) -> (Arc<Self>, mpsc::Receiver<Box<Post>>) {
         let (posts, receiver) = mpsc::channel(POSTS_MAX);
-        (Arc::new(Self { mailbox: Mailbox::new(metrics.moment()), posts }), receiver)
+        (Arc::new(Self { mailbox: Mailbox::new(metrics.moment(), held), posts }), receiver)
     }
 
     /// Runs until the client or the server ends it.
@@ -98,11 +106,18 @@ async fn act_on_all(
     connection: &mut Connection<'_>,
 ) -> Close {
     let mut budget = Budget::default();
+    // When the session is closed that joins nothing, however often it polls.
+    let mut unjoined_at = Instant::now() + UNJOINED_MAX;
     loop {
-        let post = match connection.until(None, pin!(posts.recv())).await {
+        let late = connection.channels.is_empty().then_some(unjoined_at);
+        let post = match connection.until(late, pin!(posts.recv())).await {
             Ok(Some(Some(post))) => *post,
             // The session that runs holds a sender.
-            Ok(None | Some(None)) => continue,
+            Ok(Some(None)) => continue,
+            Ok(None) if connection.channels.is_empty() => {
+                return Close::new(GOING_AWAY, &UNJOINED);
+            }
+            Ok(None) => continue,
             Err(close) => return close,
         };
         let Post { body, has_lines, outcome } = post;
@@ -112,6 +127,9 @@ async fn act_on_all(
         drop(outcome.send(acted.as_ref().map_err(|close| close.reason.clone()).copied()));
         if let Err(close) = acted {
             return close;
+        }
+        if !connection.channels.is_empty() {
+            unjoined_at = Instant::now() + UNJOINED_MAX;
         }
     }
 }

@@ -36,6 +36,22 @@ const stamp = () => (stamped = Math.max(stamped + 1, Math.round(performance.time
 
 const withoutQuery = (address) => address.split(/[?#]/)[0];
 
+// How much of the page is told, as `data-page` has it: `path`, `host`, `none`, or patterns of paths.
+let detail;
+
+// A star is a segment, and at the end the rest.
+const fits = (pattern) => {
+  const [wanted, given] = [pattern, location.pathname].map((path) => path.split('/'));
+  const isWhole = wanted.at(-1) === '*' || wanted.length === given.length;
+  return isWhole && wanted.every((part, i) => part === given[i] || (part === '*' && i in given));
+};
+
+// The address of the page, as far as it may be told.
+const pageAddress = () => {
+  const path = /^[/p]/.test(detail) ? detail.split(/\s+/).find(fits) : detail && '/';
+  return path ? location.origin + path : withoutQuery(location.href);
+};
+
 // One viewing of one video, with the events that are not acknowledged.
 class Session {
   id = Array.from(crypto.getRandomValues(new Uint32Array(4)), (n) => n.toString(36)).join('-');
@@ -50,7 +66,7 @@ class Session {
 
   constructor(monitor, about) {
     Object.assign(this, { monitor, link: monitor.link });
-    this.about = { ...about, source_url: withoutQuery(location.href) };
+    this.about = { ...about, source_url: detail === 'none' ? undefined : pageAddress() };
     this.link.sessions.add(this);
   }
 
@@ -159,7 +175,7 @@ class Link {
   connect() {
     const url = new URL('socket/websocket', this.base);
     url.protocol = url.protocol.replace('http', 'ws');
-    url.search = new URLSearchParams({ source_url: withoutQuery(location.href), key: this.key, vsn: '2.0.0' });
+    url.search = new URLSearchParams({ key: this.key, vsn: '2.0.0' });
     try {
       const socket = (this.socket = new WebSocket(url));
       this.timer = setTimeout(() => this.lose(socket), OPEN_MS);
@@ -258,8 +274,8 @@ class Link {
 
   // The server does not take a session or some of its events: nothing from here, those never, or not now.
   refuse(session, reason, entries) {
-    if (/^(invalid key|opted out|bot)$/.test(reason)) this.silence(reason);
-    else if (/^(\x60|missing|a session)|videos/.test(reason)) session.remove(entries.length ? entries : session.events);
+    if (/^(invalid key|opted out|bot|origin not allowed)$/.test(reason)) this.silence(reason);
+    else if (/^(\x60|missing|a session|the key has)/.test(reason)) session.remove(entries.length ? entries : session.events);
     // Whatever it is may pass, but for too many channels on one websocket.
     else if (this.open && !/channels/.test(reason)) this.lose(this.socket);
   }
@@ -292,6 +308,8 @@ class Link {
     if (!response.ok) return false;
     this.blocked ||= !this.worked && this.failures >= TRIES;
     const { rejected } = await response.json();
+    // What was taken counts once when it comes again.
+    if (rejected.some(({ reason }) => /^the rate limit/.test(reason))) return false;
     session.remove(entries);
     for (const { reason } of rejected) this.refuse(session, reason, entries);
     return true;
@@ -327,7 +345,7 @@ const orNone = (members) => (Object.keys(members).length ? members : undefined);
 // The address of the media, or of the page, if that of the media is made anew for each viewing.
 const addressOf = (media) => {
   const source = media.src || media.querySelector('source')?.src;
-  return withoutQuery(/^https?:/.test(source) ? source : location.href);
+  return /^https?:/.test(source) ? withoutQuery(source) : pageAddress();
 };
 
 const isFullscreen = (node) => !!node && (node.matches?.(':fullscreen') || isFullscreen(node.parentNode ?? node.host));
@@ -437,7 +455,7 @@ class Monitor {
     const seconds = (performance.now() - session.until + KEPT_MS) / 1000 + NEAR_SECONDS;
     if (Math.abs(media.duration - session.duration) > seconds) return false;
     const moved = media.currentTime - session.at;
-    const isSource = session.source === source && source !== withoutQuery(location.href);
+    const isSource = session.source === source && source !== pageAddress();
     return (-NEAR_SECONDS < moved && moved < seconds) || (isSource && session === this.kept[0]);
   }
 
@@ -603,7 +621,8 @@ class Monitor {
 
 // `address` is that of this script, `tag` its element, if it has one: what plays in the page is then found.
 const start = (address, tag) => {
-  const { key, server, live, manual } = tag?.dataset ?? {};
+  const { key, server, live, manual, page } = tag?.dataset ?? {};
+  detail = page ?? new URL(address).searchParams.get('page');
   const monitors = new Map();
   const chosen = new WeakSet();
   let link = null;
@@ -616,7 +635,7 @@ const start = (address, tag) => {
     link?.end();
     monitors.forEach((monitor) => monitor.stop());
     monitors.clear();
-    if (/key/.test(reason)) console.warn(`metrics: ${reason}`);
+    if (/key|origin/.test(reason)) console.warn(`metrics: ${reason}`);
   };
 
   // A key in the address may have its `+` as it is.

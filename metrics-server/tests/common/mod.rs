@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics_core::Metrics;
+use metrics_core::limits::Limits;
 use metrics_core::recorder::Clock;
 use metrics_core::store::Store;
 use metrics_server::{Service, Settings, serve};
@@ -28,7 +29,9 @@ use tokio::time::{Instant, timeout};
 pub(crate) use bystander::Bystander;
 pub(crate) use http::{Answer, Http, split_head};
 pub(crate) use longpoll::Poller;
-pub(crate) use phoenix::{BINARY, CLOSE, CONTINUATION, Client, FIN, PING, PONG, Seen, TEXT, frame};
+pub(crate) use phoenix::{
+    BINARY, CLOSE, CONTINUATION, Client, FIN, PING, PONG, Reader, Seen, TEXT, frame,
+};
 pub(crate) use process::{Process, binary};
 pub(crate) use server::{Server, Watched};
 
@@ -59,21 +62,38 @@ pub(crate) fn soon<F: Future>(future: F) -> impl Future<Output = F::Output> {
     }
 }
 
+/// As `METRICS_LIMITS` has it: no rates, for tests whose viewers all have one address and one key.
+pub(crate) const NO_RATES: &str = "joins=none,joins_per_address=none,events=none,events_per_address=none,\
+    new_videos=none,new_videos_per_address=none,new_pages=none,new_pages_per_address=none";
+
 /// A database that is removed at the end.
 #[derive(Clone)]
 pub(crate) struct Database {
     database: Arc<metrics_testing::Database>,
+    limits: Limits,
 }
 
 impl Database {
     pub(crate) async fn new() -> Self {
-        let database = metrics_testing::Database::new(Backend::of_this_run()).await;
-        Self { database: Arc::new(database) }
+        Self::of(metrics_testing::Database::new(Backend::of_this_run()).await)
+    }
+
+    fn of(database: metrics_testing::Database) -> Self {
+        Self { database: Arc::new(database), limits: Limits::default() }
+    }
+
+    /// Servers on it limit no rates.
+    pub(crate) fn without_rates(mut self) -> Self {
+        for limit in NO_RATES.split(',') {
+            let (name, value) = limit.split_once('=').unwrap();
+            self.limits.set(name, value).unwrap();
+        }
+        self
     }
 
     /// On the server of which this is the address.
     pub(crate) async fn on(server: &str) -> Self {
-        Self { database: Arc::new(metrics_testing::Database::on(server).await) }
+        Self::of(metrics_testing::Database::on(server).await)
     }
 
     /// As `DATABASE_URL` has it.
@@ -118,7 +138,7 @@ impl Database {
         settings: Settings,
         connections_max: usize,
     ) -> TestServer {
-        let metrics = Metrics::builder(store).clock(clock).start();
+        let metrics = Metrics::builder(store).clock(clock).limits(self.limits.clone()).start();
         let key = match metrics.keys().await.unwrap().into_iter().next() {
             Some(record) => record.key,
             None => metrics.create_key().await.unwrap(),
@@ -145,7 +165,8 @@ impl Database {
 
     /// A copy of it as it is now, which is what a crash leaves.
     pub(crate) async fn copy(&self) -> Self {
-        Self { database: Arc::new(self.database.copy().await) }
+        let database = Arc::new(self.database.copy().await);
+        Self { database, limits: self.limits.clone() }
     }
 
     /// Whether `text` is anywhere in it.

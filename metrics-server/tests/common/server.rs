@@ -23,7 +23,12 @@ impl Server {
     pub(crate) async fn report(&self, report: &str, query: &Value) -> Value {
         let answer = self.http("POST", &format!("/api/v1/{report}")).json(query).send().await;
         assert_eq!(answer.status, 200, "{answer:?}");
-        answer.json()
+        let mut answer = answer.json();
+        // The older reports without what they are about, which has the time of the request.
+        if ["plays", "views", "engagement", "sources"].contains(&report) {
+            assert!(answer.as_object_mut().unwrap().remove("meta").is_some());
+        }
+        answer
     }
 
     /// All that was watched of a video, however little it was.

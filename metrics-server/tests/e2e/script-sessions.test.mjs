@@ -200,7 +200,7 @@ for (const [how, end] of [['paused', (player) => player.pause()], ['closed', (pl
     await eventually(async () => {
       const { views } = await server.ask('plays', { ...intro, minimum_watch_seconds: 0 });
       assert.deepEqual(views.map((row) => [row.views, row.total_view_time]), [[1, 0]]);
-      assert.deepEqual(await server.ask('plays', intro), { views: [] });
+      assert.deepEqual((await server.ask('plays', intro)).views, []);
     });
     assert.ok(!told.names().includes('playing'), told.names().join());
   });
@@ -229,7 +229,7 @@ suite.test('attributes of the session describe the session and not the video', a
   const session = { plan: 'pro', test: 'b' };
   await expectShown(server, { ...intro, query: { video: { course: '7' }, session } }, shown);
   const described = await server.ask('plays', { ...intro, query: { video: { 'session-plan': 'pro' } } });
-  assert.deepEqual(described, { views: [] });
+  assert.deepEqual(described.views, []);
 
   await page.evaluate(() => window.metrics.monitor(video, { identifier: 'given', sessionData: { plan: 'free', trial: true } }));
   await player.play();

@@ -6,9 +6,9 @@ use super::draft::{
     Draft, START_MS, all, check_totals, close, commit, days, exported, figures, fill, heads, key,
     later, load, merge, numbered, numbers, open, place, start, verify,
 };
+use super::older;
 use super::sessions::{everything, nothing};
 use crate::query::Selection;
-use crate::reports::older;
 use crate::store::{Instance, Outcome, Place, Rewrite, Store, Videos};
 use crate::totals::{DayTotals, day_of};
 use crate::upkeep::{self, WrongTotals};

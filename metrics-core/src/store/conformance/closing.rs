@@ -9,8 +9,8 @@ use chrono::{DateTime, Utc};
 use super::draft::{close, merge};
 use crate::key::{ApiKey, SessionId};
 use crate::store::{
-    Error, Found, Instance, KeyId, KeyRecord, KnownVideo, OpenSession, Outcome, Rewrite,
-    SessionWrite, Snapshot, Store, VideoId,
+    Error, Found, Instance, KeyChange, KeyId, KeyRecord, KnownVideo, OpenSession, Outcome, Rewrite,
+    SessionWrite, Snapshot, Store, Unused, VideoId,
 };
 use crate::video::Video;
 
@@ -35,12 +35,12 @@ impl<S: Store> Store for Closing<S> {
         self.store.keys().await
     }
 
-    async fn create_key(&self, key: &ApiKey, now: DateTime<Utc>) -> Result<bool, Error> {
-        self.store.create_key(key, now).await
+    async fn add_key(&self, record: &KeyRecord) -> Result<bool, Error> {
+        self.store.add_key(record).await
     }
 
-    async fn revoke_key(&self, key: &ApiKey, now: DateTime<Utc>) -> Result<bool, Error> {
-        self.store.revoke_key(key, now).await
+    async fn change_key(&self, key: &ApiKey, change: &KeyChange) -> Result<bool, Error> {
+        self.store.change_key(key, change).await
     }
 
     async fn keys_changed(&self, seen: u64) -> u64 {
@@ -88,12 +88,32 @@ impl<S: Store> Store for Closing<S> {
         self.store.finalize(silent_since, limit).await
     }
 
+    async fn delete_unused(&self, limit: u32) -> Result<Unused, Error> {
+        self.store.delete_unused(limit).await
+    }
+
+    async fn retention_clock(&self) -> Result<Option<DateTime<Utc>>, Error> {
+        self.store.retention_clock().await
+    }
+
+    async fn set_retention_clock(
+        &self,
+        expected: Option<DateTime<Utc>>,
+        at: DateTime<Utc>,
+    ) -> Result<Outcome, Error> {
+        self.store.set_retention_clock(expected, at).await
+    }
+
     async fn snapshot(&self) -> Result<Box<dyn Snapshot>, Error> {
         self.store.snapshot().await
     }
 
     async fn count_sessions(&self) -> Result<u64, Error> {
         self.store.count_sessions().await
+    }
+
+    fn is_damaged(&self) -> bool {
+        self.store.is_damaged()
     }
 
     async fn check(&self) -> Result<(), Error> {

@@ -5,9 +5,9 @@ use super::draft::{
     place, selected, start,
 };
 use super::export::{exported_ids, ids};
+use super::older;
 use crate::key::ApiKey;
 use crate::query::Selection;
-use crate::reports::older;
 use crate::store::{Instance, Outcome, Store};
 use crate::upkeep::delete_before;
 use crate::video::Video;

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Value};
 
+use super::older;
 use crate::client::Client;
 use crate::export::{self, Record};
 use crate::interval::{Interval, Segments};
 use crate::key::{ApiKey, SessionId};
 use crate::query::{Scan, Selection, instant};
 use crate::report::PlayFigures;
-use crate::reports::older;
 use crate::session::{Counters, Minutes, Stored};
 use crate::source::Source;
 use crate::store::{

@@ -6,8 +6,8 @@ use super::draft::{
     Draft, START_MS, all, check_totals, close, days, exported, figures, fill, key, later, load,
     numbered, numbers, place,
 };
+use super::older;
 use crate::query::Selection;
-use crate::reports::older;
 use crate::store::{Instance, Place, Store};
 use crate::upkeep::delete_before;
 use crate::video::Video;

@@ -1,10 +1,12 @@
 //! Keys come, and are revoked.
 
+use serde_json::{Value, json};
+
 use super::draft::{later, start};
-use crate::key::ApiKey;
+use super::{join_all, older};
+use crate::key::{ApiKey, KeySettings, SettingsChange};
 use crate::query::Selection;
-use crate::reports::older;
-use crate::store::{KeyRecord, Outcome, Rewrite, Store};
+use crate::store::{KeyChange, KeyRecord, Outcome, Rewrite, Store};
 
 /// Nothing is there before it was put in.
 pub async fn an_empty_store_has_nothing(store: &dyn Store) {
@@ -24,7 +26,7 @@ pub async fn an_empty_store_has_nothing(store: &dyn Store) {
 pub async fn a_created_key_is_listed(store: &dyn Store) {
     let key = ApiKey::new("HDsj3NfKQTNwn5Ix9g+/fQ==").expect("a key");
     assert!(store.create_key(&key, start()).await.expect("stored"));
-    let record = KeyRecord { key, created_at: start(), disabled_at: None };
+    let record = KeyRecord::new(key, start());
     assert_eq!(store.keys().await.expect("listed"), [record]);
 }
 
@@ -33,7 +35,7 @@ pub async fn a_key_that_exists_is_not_created_again(store: &dyn Store) {
     let key = ApiKey::generate();
     assert!(store.create_key(&key, start()).await.expect("stored"));
     assert!(!store.create_key(&key, later(1)).await.expect("stored"));
-    let record = KeyRecord { key, created_at: start(), disabled_at: None };
+    let record = KeyRecord::new(key, start());
     assert_eq!(store.keys().await.expect("listed"), [record]);
 }
 
@@ -67,7 +69,7 @@ pub async fn a_revoked_key_keeps_its_first_time(store: &dyn Store) {
     assert!(store.create_key(&key, start()).await.expect("stored"));
     assert!(store.revoke_key(&key, later(1)).await.expect("stored"));
     assert!(store.revoke_key(&key, later(2)).await.expect("stored"));
-    let record = KeyRecord { key, created_at: start(), disabled_at: Some(later(1)) };
+    let record = KeyRecord { disabled_at: Some(later(1)), ..KeyRecord::new(key, start()) };
     assert_eq!(store.keys().await.expect("listed"), [record]);
 }
 
@@ -77,8 +79,112 @@ pub async fn a_revoked_key_is_not_created_again(store: &dyn Store) {
     assert!(store.create_key(&key, start()).await.expect("stored"));
     assert!(store.revoke_key(&key, later(1)).await.expect("stored"));
     assert!(!store.create_key(&key, later(2)).await.expect("stored"));
-    let record = KeyRecord { key, created_at: start(), disabled_at: Some(later(1)) };
+    let record = KeyRecord { disabled_at: Some(later(1)), ..KeyRecord::new(key, start()) };
     assert_eq!(store.keys().await.expect("listed"), [record]);
+}
+
+/// A key is added with all that its record says, and no second time.
+pub async fn a_key_is_added_with_its_settings(store: &dyn Store) {
+    let record = KeyRecord {
+        disabled_at: Some(later(1)),
+        settings: settings(),
+        ..KeyRecord::new(ApiKey::generate(), start())
+    };
+    assert!(store.add_key(&record).await.expect("stored"));
+    let again = KeyRecord::new(record.key.clone(), later(2));
+    assert!(!store.add_key(&again).await.expect("stored"));
+    assert_eq!(store.keys().await.expect("listed"), [record]);
+}
+
+/// Settings that are named replace those before, of one key, whether it is revoked or not.
+pub async fn settings_of_a_key_are_replaced(store: &dyn Store) {
+    let record = KeyRecord::new(ApiKey::generate(), start());
+    let other = KeyRecord { settings: settings(), ..KeyRecord::new(ApiKey::generate(), later(1)) };
+    assert!(store.add_key(&record).await.expect("stored"));
+    assert!(store.add_key(&other).await.expect("stored"));
+    let all = Value::Object(settings().to_json());
+    let none = json!({ "name": null, "hosts": null, "pages": null, "limits": null });
+    let one = json!({ "name": "Other", "limits": { "joins": null } });
+    let mut rest = all.clone();
+    rest["name"] = "Other".into();
+    rest["limits"] = json!({ "pages": "500" });
+    for (change, expected, disabled_at) in [
+        (&all, &all, None),
+        (&one, &rest, Some(later(2))),
+        (&none, &json!({}), Some(later(2))),
+        (&all, &all, Some(later(2))),
+    ] {
+        if let Some(at) = disabled_at {
+            assert!(store.revoke_key(&record.key, at).await.expect("stored"));
+        }
+        assert!(store.change_key(&record.key, &changing(change)).await.expect("stored"));
+        let settings = KeySettings::from_json(expected.as_object().expect("an object"));
+        let settings = settings.expect("settings");
+        let changed = KeyRecord { settings, disabled_at, ..record.clone() };
+        assert_eq!(store.keys().await.expect("listed"), [changed, other.clone()]);
+    }
+}
+
+/// Changes of one key at once are all made.
+pub async fn changes_of_a_key_at_once_are_all_made(store: &dyn Store) {
+    let record = KeyRecord::new(ApiKey::generate(), start());
+    assert!(store.add_key(&record).await.expect("stored"));
+    let changes = [
+        json!({ "name": "Shop" }),
+        json!({ "hosts": ["a.example"] }),
+        json!({ "limits": { "joins": "1/day" } }),
+        json!({ "limits": { "events": "2/day" } }),
+        json!({ "limits": { "videos": "3" } }),
+    ];
+    join_all(changes.iter().map(|change| async {
+        assert!(store.change_key(&record.key, &changing(change)).await.expect("stored"));
+    }))
+    .await;
+    let settings = &store.keys().await.expect("listed")[0].settings;
+    let expected = json!({
+        "name": "Shop", "hosts": ["a.example"],
+        "limits": { "joins": "1/day", "events": "2/day", "videos": "3" },
+    });
+    assert_eq!(Value::Object(settings.to_json()), expected);
+}
+
+fn changing(members: &Value) -> KeyChange {
+    let members = members.as_object().expect("an object").clone();
+    KeyChange::Settings(SettingsChange::from_json(members).expect("settings"))
+}
+
+/// A revoked key can be restored, and revoked again.
+pub async fn a_restored_key_is_valid(store: &dyn Store) {
+    let record = KeyRecord { settings: settings(), ..KeyRecord::new(ApiKey::generate(), start()) };
+    assert!(store.add_key(&record).await.expect("stored"));
+    for at in [later(1), later(2)] {
+        assert!(store.change_key(&record.key, &KeyChange::Revoke(at)).await.expect("stored"));
+        let revoked = KeyRecord { disabled_at: Some(at), ..record.clone() };
+        assert_eq!(store.keys().await.expect("listed"), [revoked]);
+        for _ in 0..2 {
+            assert!(store.change_key(&record.key, &KeyChange::Restore).await.expect("stored"));
+            assert_eq!(store.keys().await.expect("listed"), std::slice::from_ref(&record));
+        }
+    }
+}
+
+/// A key that nobody added cannot be changed, and does not come to be by that.
+pub async fn an_unknown_key_is_not_changed(store: &dyn Store) {
+    let record = KeyRecord::new(ApiKey::generate(), start());
+    assert!(store.add_key(&record).await.expect("stored"));
+    let named = changing(&json!({ "name": "Shop" }));
+    for change in [KeyChange::Restore, named, KeyChange::Revoke(start())] {
+        assert!(!store.change_key(&ApiKey::generate(), &change).await.expect("stored"));
+    }
+    assert_eq!(store.keys().await.expect("listed"), [record]);
+}
+
+fn settings() -> KeySettings {
+    let members = json!({
+        "name": "Shop \u{1f37f}", "hosts": ["example.com", "*.example.com", "none"], "pages": ["/u/*/watch"],
+        "limits": { "pages": "500", "joins": "7/day" },
+    });
+    KeySettings::from_json(members.as_object().expect("an object")).expect("settings")
 }
 
 /// A key that nobody created cannot be revoked, and does not come to be by that.
@@ -86,6 +192,6 @@ pub async fn an_unknown_key_is_not_revoked(store: &dyn Store) {
     let other = ApiKey::generate();
     assert!(store.create_key(&other, start()).await.expect("stored"));
     assert!(!store.revoke_key(&ApiKey::generate(), start()).await.expect("stored"));
-    let record = KeyRecord { key: other, created_at: start(), disabled_at: None };
+    let record = KeyRecord::new(other, start());
     assert_eq!(store.keys().await.expect("listed"), [record]);
 }

@@ -12,10 +12,13 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
 use self::dataset::Dataset;
+use super::draft::{check_totals, close, exported, merge};
+use super::older;
 use crate::client::{Browser, Device, Platform};
 use crate::engagement::Resolution;
-use crate::reports::older;
-use crate::store::Store;
+use crate::query::Selection;
+use crate::store::{Store, VideoScope};
+use crate::upkeep::{Erasure, count_selected, erase};
 
 /// How many questions of each report are asked, drawn at random from all combinations.
 const QUESTIONS: usize = 250;
@@ -91,5 +94,54 @@ pub async fn seconds_are_those_of_brute_force(store: &dyn Store) {
             })
             .collect();
         assert_eq!(answer, naive::seconds(&dataset.counted(&case), &case.buckets), "{case:?}");
+    }
+}
+
+/// How many erasures there are before everything is erased.
+const ERASURES: usize = 24;
+
+/// Open and closed sessions, by everything that can be selected: those and no others leave every answer, and so do videos
+/// without sessions.
+pub async fn erasures_are_those_of_brute_force(store: &dyn Store) {
+    let mut dataset = Dataset::fill(store).await;
+    let mut random = StdRng::seed_from_u64(5);
+    for number in 0..ERASURES {
+        if number == ERASURES / 2 {
+            close(store).await;
+            merge(store).await;
+        }
+        let erasing = dataset.erasing(&mut random, number);
+        let erasure = dataset.erasure(&erasing);
+        let counted = count_selected(store, &erasure).await.expect("counted");
+        let erased = erase(store, &erasure).await.expect("erased");
+        let expected = dataset.erase(&erasing);
+        assert_eq!((counted.sessions, counted.first_start_ms), expected, "{erasing:?}");
+        assert_eq!(erased.sessions, counted, "{erasing:?}");
+        check_left(store, &dataset, &mut random).await;
+    }
+    erase(store, &Erasure::of(Selection::default())).await.expect("erased");
+    let mut snapshot = store.snapshot().await.expect("opened");
+    let videos = snapshot.videos(&VideoScope::default(), None, 10).await.expect("listed");
+    assert_eq!((videos, exported(store, 10).await), (Vec::new(), Vec::new()));
+    assert_eq!(snapshot.resumable(None, 10).await.expect("listed"), []);
+}
+
+/// Compares sessions, totals, videos and some reports with what must be left.
+async fn check_left(store: &dyn Store, dataset: &Dataset, random: &mut StdRng) {
+    let left: Vec<_> = exported(store, 1_000).await.iter().map(|record| record.id).collect();
+    assert_eq!(left, dataset.ids());
+    check_totals(store).await;
+    let mut snapshot = store.snapshot().await.expect("opened");
+    let videos = snapshot.videos(&VideoScope::default(), None, 100).await.expect("listed");
+    drop(snapshot);
+    assert_eq!(videos.len(), dataset.used().len());
+    for number in 0..4 {
+        let case = dataset.case(random, number);
+        let sources = older::sources(store, &case.scan, case.buckets).await.expect("summed");
+        let answer: Vec<_> = sources
+            .into_iter()
+            .map(|it| (it.start, it.source.as_str().to_owned(), it.plays))
+            .collect();
+        assert_eq!(answer, naive::sources(&dataset.counted(&case), &case.buckets), "{case:?}");
     }
 }

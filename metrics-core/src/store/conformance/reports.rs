@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use super::draft::{Draft, START_MS, all, days, described, figures, fill, key, numbered, numbers};
+use super::older;
 use crate::client::{Browser, Client, Device, Platform};
 use crate::engagement::Resolution;
 use crate::query::{Dimension, Metric, Query, Scan, Selection, Timeframe, instant};
 use crate::report::PlayFigures;
-use crate::reports::{Reports, older};
+use crate::reports::Reports;
 use crate::session::MINUTE_MS;
 use crate::store::Store;
 use crate::time_bucket::{Buckets, Width};

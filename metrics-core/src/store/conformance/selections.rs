@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 
 use super::draft::{Draft, all, days, described, fill, key, numbered, object, selected, start};
+use super::older;
 use crate::engagement::Resolution;
 use crate::key::ApiKey;
 use crate::query::Selection;
-use crate::reports::older;
 use crate::store::{Instance, Store};
 use crate::time_bucket::{Buckets, Width};
 use crate::video::Video;

@@ -7,12 +7,12 @@ use super::draft::{
     object, selected,
 };
 use super::join_all;
+use super::older;
 use crate::client::{Browser, Client, Device, Platform};
 use crate::event::{DURATION_MS_MAX, Rendition};
 use crate::interval::{Interval, Segments};
 use crate::key::{ApiKey, SessionId};
 use crate::query::Selection;
-use crate::reports::older;
 use crate::session::{Counters, Details, MINUTE_MS, Minutes, RUNS_MAX, SEGMENTS_MAX, Stored};
 use crate::store::{Instance, Outcome, Store};
 use crate::upkeep;

@@ -6,10 +6,10 @@ use super::draft::{
     Draft, START_MS, all, close, commit, days, every, fill, heads, key, later, object, start,
 };
 use super::join_all;
+use super::older;
 use crate::block::{Block, Columns, Group, Groups, RowId};
 use crate::key::ApiKey;
 use crate::query::Selection;
-use crate::reports::older;
 use crate::store::{
     BlockHead, BlockId, Detail, INSTANCE_SILENCE_MAX, Instance, OpenScan, OpenSession, Snapshot,
     Store, VideoId, VideoRecord, VideoScope, Videos,

@@ -4,9 +4,9 @@ use chrono::TimeDelta;
 use serde_json::json;
 
 use super::draft::{Draft, described, fill, key, load, object, start};
+use super::older;
 use crate::key::ApiKey;
 use crate::query::Selection;
-use crate::reports::older;
 use crate::store::{INSTANCE_SILENCE_MAX, Instance, Store};
 use crate::video::Video;
 

@@ -17,13 +17,16 @@ const LOCKED: &str = "another process has locked the file and does not let go of
 
 const WRITABLE: &str = "its file and directory must be there, and such that they can be written";
 
+/// What SQLite says of a damaged page.
+const MALFORMED: &str = "database disk image is malformed";
+
 /// How a text begins, and what an operator can do about it.
 const FAULTS: [(&str, &str); 11] = [
     ("database or disk is full", "make room on its disk"),
     ("disk I/O error", DISK),
     ("attempt to write a readonly database", WRITABLE),
     ("unable to open database", WRITABLE),
-    ("database disk image is malformed", DAMAGED),
+    (MALFORMED, DAMAGED),
     ("malformed database schema", DAMAGED),
     ("file is not a database", DAMAGED),
     ("database is locked", LOCKED),
@@ -45,6 +48,9 @@ pub(super) enum Fault {
 
 impl From<Fault> for Error {
     fn from(fault: Fault) -> Self {
+        if fault.is_damage() {
+            return Self::DamagedFile { store: STORE, source: fault.into() };
+        }
         Self::Unavailable { store: STORE, source: fault.into() }
     }
 }
@@ -97,6 +103,11 @@ impl Fault {
 
     pub(super) fn is_damage(&self) -> bool {
         matches!(self, Self::File { advice, .. } if *advice == DAMAGED)
+    }
+
+    /// What every call is told after damage was noticed.
+    pub(super) fn damage() -> DieselError {
+        DieselError::DatabaseError(DatabaseErrorKind::Unknown, Box::new(MALFORMED.to_owned()))
     }
 
     /// Whether a connection may remember it, so that another one is better.

@@ -14,7 +14,7 @@ use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrati
 use super::fault::Fault;
 use super::place::transaction;
 use super::schema::keys;
-use super::{Error, Migrations, convert, unusable};
+use super::{Caches, Error, Migrations, convert, unusable};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 
@@ -26,13 +26,20 @@ const BUSY_MS_MAX: u32 = 5_000;
 /// Sessions that are written at the moment lie side by side: beside 100,000 others, a batch of 1,000 writes comes to 0.6 MB
 /// of log and file. The log is taken over into the file after 8,192 pages (32 MB), and not after the 1,000 that SQLite
 /// means, because then a commit in ten would do it: write the same pages to the file again and again, in no order, and
-/// flush three times. What a batch changes is kept in memory (up to 64 MB), so that nothing is read twice, or written
-/// before the commit.
+/// flush three times.
+///
+/// What is deleted is overwritten (`secure_delete`): also rows that moved to a block, whose remains would outlive an
+/// erasure of that.
 const WRITER_SETTINGS: &str = "pragma journal_mode = wal; pragma synchronous = full; \
-     pragma foreign_keys = on; pragma wal_autocheckpoint = 8192; pragma cache_size = -65536;";
+     pragma foreign_keys = on; pragma secure_delete = on; pragma wal_autocheckpoint = 8192;";
 
-pub(super) fn writer(path: &str, migrations: Migrations) -> Result<SqliteConnection, Error> {
-    let mut connection = connect(path)?;
+pub(super) fn writer(
+    path: &str,
+    migrations: Migrations,
+    caches: Caches,
+) -> Result<SqliteConnection, Error> {
+    create_private(path);
+    let mut connection = connect(path, caches.writer_kib)?;
     if migrations == Migrations::Check {
         check(&mut connection)?;
     }
@@ -42,6 +49,20 @@ pub(super) fn writer(path: &str, migrations: Migrations) -> Result<SqliteConnect
     }
     touch(&mut connection).map_err(|err| cannot_open(&err))?;
     Ok(connection)
+}
+
+/// Creates the file, if there is none, such that no other user of the machine can read it: it holds keys and pages. SQLite
+/// gives its log the permissions of the file. An empty file is an empty database.
+fn create_private(path: &str) {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt as _;
+
+        let mut options = std::fs::OpenOptions::new();
+        let created = options.write(true).create_new(true).mode(0o600).open(path);
+        // If it is there already, its permissions stay; if it cannot be created, SQLite says why.
+        drop(created);
+    }
 }
 
 /// Where another process has just made the file, the change to the write-ahead log fails at once instead of waiting.
@@ -66,13 +87,13 @@ pub(super) fn touch(connection: &mut SqliteConnection) -> QueryResult<()> {
     diesel::delete(keys::table.filter(keys::id.is_null())).execute(connection).map(drop)
 }
 
-pub(super) fn reader(path: &str) -> Result<SqliteConnection, Error> {
-    let mut connection = connect(path)?;
+pub(super) fn reader(path: &str, caches: Caches) -> Result<SqliteConnection, Error> {
+    let mut connection = connect(path, caches.reader_kib)?;
     connection.batch_execute("pragma query_only = on;").map_err(|err| cannot_open(&err))?;
     Ok(connection)
 }
 
-fn connect(path: &str) -> Result<SqliteConnection, Error> {
+fn connect(path: &str, cache_kib: usize) -> Result<SqliteConnection, Error> {
     let mut connection = SqliteConnection::establish(path).map_err(|err| {
         unusable(&format!(
             "the file cannot be opened ({err}): \
@@ -80,6 +101,8 @@ fn connect(path: &str) -> Result<SqliteConnection, Error> {
         ))
     })?;
     connection.batch_execute(&busy_timeout()).map_err(|err| cannot_open(&err))?;
+    let cache = format!("pragma cache_size = -{cache_kib};");
+    connection.batch_execute(&cache).map_err(|err| cannot_open(&err))?;
     Ok(connection)
 }
 

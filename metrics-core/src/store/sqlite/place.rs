@@ -2,7 +2,7 @@
 
 use std::fs::{self, Metadata};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use diesel::connection::{AnsiTransactionManager, SimpleConnection as _, TransactionManager as _};
 use diesel::prelude::*;
@@ -11,7 +11,7 @@ use diesel::sql_types::Text;
 use diesel::sqlite::SqliteConnection;
 
 use super::fault::Fault;
-use super::{Error, Migrations, STORE, open};
+use super::{Caches, Error, Migrations, STORE, open};
 use crate::store::Cause;
 use crate::store::failure::Failure;
 
@@ -33,33 +33,53 @@ const CUT_MS_MAX: u32 = 2_000;
 #[derive(Debug)]
 pub(super) struct Place {
     path: String,
+    caches: Caches,
     // The file, and its log if it has one.
     files: Vec<(PathBuf, Identity)>,
     // How long the log was when it was last tried to begin it anew.
     tried_bytes: AtomicU64,
+    // Whether the file was found to be damaged: it stays so until it is opened again.
+    is_damaged: AtomicBool,
 }
 
 impl Place {
     /// Where the file is that a connection has open, which was opened at `path`.
-    pub(super) fn of(path: String, connection: &mut SqliteConnection) -> Result<Self, Error> {
+    pub(super) fn of(
+        path: String,
+        caches: Caches,
+        connection: &mut SqliteConnection,
+    ) -> Result<Self, Error> {
         let file = diesel::dsl::sql::<Text>("select file from pragma_database_list where seq = 0");
         let file: String = file.get_result(connection).map_err(|err| open::cannot_open(&err))?;
         let log = format!("{file}-wal");
         let there = |file: String| Some((Identity::of(&fs::metadata(&file).ok()?), file.into()));
         let files = [file, log].into_iter().filter_map(there).map(|(it, file)| (file, it));
-        Ok(Self { path, files: files.collect(), tried_bytes: AtomicU64::new(0) })
+        Ok(Self {
+            path,
+            caches,
+            files: files.collect(),
+            tried_bytes: AtomicU64::new(0),
+            is_damaged: AtomicBool::new(false),
+        })
     }
 
     /// Opens another connection that reads the file.
     pub(super) fn reader(&self) -> Result<SqliteConnection, Error> {
         // To open a file that is gone would make it.
         let unavailable = |source: Cause| Error::Unavailable { store: STORE, source };
-        self.check().map_err(|err| unavailable(err.into()))?;
-        open::reader(&self.path).map_err(|err| unavailable(err.into()))
+        self.check().map_err(|err| match Fault::of(&err) {
+            // Also one that is damaged, which is not away.
+            Some(fault) => fault.into(),
+            None => unavailable(err.into()),
+        })?;
+        open::reader(&self.path, self.caches).map_err(|err| unavailable(err.into()))
     }
 
     /// Makes sure that what is written now is found later.
     pub(super) fn check(&self) -> QueryResult<()> {
+        if self.is_damaged() {
+            return Err(Fault::damage());
+        }
         for (file, opened) in &self.files {
             if fs::metadata(file).ok().map(|found| Identity::of(&found)) != Some(*opened) {
                 let name = file.file_name().unwrap_or(file.as_os_str()).display();
@@ -68,6 +88,22 @@ impl Place {
             }
         }
         Ok(())
+    }
+
+    /// Whether the file was found to be damaged since it was opened.
+    pub(super) fn is_damaged(&self) -> bool {
+        self.is_damaged.load(Relaxed)
+    }
+
+    /// Notes damage that an error tells of. Nothing is written from then on: what is written to a damaged file is lost when
+    /// a copy is put back.
+    pub(super) fn note(&self, failure: &Failure) {
+        let fault = Fault::of_failure(failure).filter(Fault::is_damage);
+        if let Some(fault) = fault
+            && !self.is_damaged.swap(true, Relaxed)
+        {
+            tracing::error!(error = &fault as &dyn std::error::Error, "SQLite is damaged");
+        }
     }
 
     /// Begins the log anew if it is too long.
@@ -92,7 +128,7 @@ impl Place {
         connection: &mut SqliteConnection,
         done: &Result<T, Failure>,
     ) {
-        self.mend(connection, done, |path| open::writer(path, Migrations::Check));
+        self.mend(connection, done, |path| open::writer(path, Migrations::Check, self.caches));
     }
 
     /// The same for one that reads.
@@ -101,7 +137,7 @@ impl Place {
         connection: &mut SqliteConnection,
         done: &Result<T, Failure>,
     ) {
-        self.mend(connection, done, open::reader);
+        self.mend(connection, done, |path| open::reader(path, self.caches));
     }
 
     fn mend<T>(
@@ -110,6 +146,9 @@ impl Place {
         done: &Result<T, Failure>,
         open: impl FnOnce(&str) -> Result<SqliteConnection, Error>,
     ) {
+        if let Err(failure) = done {
+            self.note(failure);
+        }
         let fault = done.as_ref().err().and_then(Fault::of_failure);
         // To open a file that is gone would make it; and if none can be opened, there will be another error to ask for
         // one.

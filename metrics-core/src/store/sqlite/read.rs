@@ -201,16 +201,19 @@ pub(super) fn known_videos(
         let is_there = diesel::select(diesel::dsl::exists(this)).get_result(connection)?;
         let videos_of_key = match counts.get(key) {
             Some(count) => *count,
-            None => {
-                let ids = keys::table.filter(keys::key.eq(key.as_str())).select(keys::id);
-                let all = videos::table.filter(videos::key_id.eq_any(ids));
-                let count: i64 = all.count().get_result(connection)?;
-                *counts.entry(key).or_insert(count.unsigned_abs())
-            }
+            None => *counts.entry(key).or_insert(count_videos(connection, key)?),
         };
         known.push(KnownVideo { is_there, videos_of_key });
     }
     Ok(known)
+}
+
+/// Counts the videos of a key.
+pub(super) fn count_videos(connection: &mut SqliteConnection, key: &ApiKey) -> QueryResult<u64> {
+    let ids = keys::table.filter(keys::key.eq(key.as_str())).select(keys::id);
+    let all = videos::table.filter(videos::key_id.eq_any(ids));
+    let count: i64 = all.count().get_result(connection)?;
+    Ok(count.unsigned_abs())
 }
 
 /// Counts the sessions, open and closed.

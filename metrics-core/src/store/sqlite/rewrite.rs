@@ -5,7 +5,7 @@ use diesel::sql_types::{BigInt, Binary};
 use diesel::sqlite::SqliteConnection;
 
 use super::sql::{Bind, Sql};
-use super::{blocks, write};
+use super::{blocks, unused, write};
 use crate::block::RowId;
 use crate::key::SessionId;
 use crate::store::failure::Failure;
@@ -29,6 +29,7 @@ pub(super) fn rewrite(
         || blocks::count(connection, remove)? < remove.len()
         || !are_closed(connection, reopen)?
         || blocks::is_any_later(connection, &rewrite.import_after)?
+        || !unused::are_there(connection, rewrite.import_after.iter().map(|(video, _)| *video))?
     {
         return Ok(Outcome::Conflict);
     }

@@ -6,6 +6,7 @@ diesel::table! {
         key -> Text,
         created_at -> BigInt,
         disabled_at -> Nullable<BigInt>,
+        settings -> Nullable<Text>,
     }
 }
 

@@ -68,22 +68,48 @@ impl Ids {
             return Ok(*ids);
         }
         let key_id = self.key(connection, key)?;
-        diesel::insert_into(videos::table)
-            .values((
-                videos::key_id.eq(key_id.0),
-                videos::digest.eq(digest.as_slice()),
-                videos::identifier.eq(video.identifier()),
-                videos::metadata.eq(video.metadata()),
-            ))
-            .on_conflict(videos::digest)
-            .do_nothing()
-            .execute(connection)?;
+        let texts = [video.identifier(), video.metadata()];
+        InsertVideo { key_id: key_id.0, digest: &digest, texts }.execute(connection)?;
         let row = videos::table.filter(videos::digest.eq(digest.as_slice())).select(videos::id);
         let ids = (key_id, VideoId(row.get_result(connection)?));
         self.videos.insert(digest, ids);
         Ok(ids)
     }
 }
+
+/// Adds a video, unless it is there. SQLite itself would give the id of a deleted video again: whoever remembers that id
+/// would take one video for the other.
+struct InsertVideo<'a> {
+    key_id: i64,
+    digest: &'a [u8],
+    // Identifier and metadata.
+    texts: [Option<&'a str>; 2],
+}
+
+impl QueryFragment<Sqlite> for InsertVideo<'_> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
+        out.push_sql(
+            "insert into videos (id, key_id, digest, identifier, metadata) \
+             select 1 + max(last_video, coalesce((select max(id) from videos), 0)), ",
+        );
+        out.push_bind_param::<BigInt, _>(&self.key_id)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Binary, _>(&self.digest)?;
+        for text in &self.texts {
+            out.push_sql(", ");
+            out.push_bind_param::<Nullable<Text>, _>(text)?;
+        }
+        out.push_sql(" from upkeep where true on conflict (digest) do nothing");
+        Ok(())
+    }
+}
+
+impl QueryId for InsertVideo<'_> {
+    type QueryId = InsertVideo<'static>;
+    const HAS_STATIC_QUERY_ID: bool = true;
+}
+
+impl RunQueryDsl<SqliteConnection> for InsertVideo<'_> {}
 
 /// The columns of a session that change while it lasts.
 struct Changing<'a> {
@@ -216,6 +242,7 @@ impl RunQueryDsl<SqliteConnection> for Insert<'_> {}
 struct Update<'a> {
     id: &'a [u8],
     version: i64,
+    started_at_ms: i64,
     changing: Changing<'a>,
 }
 
@@ -228,7 +255,9 @@ impl QueryFragment<Sqlite> for Update<'_> {
         out.push_sql(") where id = ");
         out.push_bind_param::<Binary, _>(&self.id)?;
         out.push_sql(" and version = ");
-        out.push_bind_param::<BigInt, _>(&self.version)
+        out.push_bind_param::<BigInt, _>(&self.version)?;
+        out.push_sql(" and started_at = ");
+        out.push_bind_param::<BigInt, _>(&self.started_at_ms)
     }
 }
 
@@ -253,7 +282,8 @@ pub(super) fn write(
         let changing = (stored.started_at_ms, changing);
         Insert::new(id, ids, page, subject.client, data, changing).execute(connection)?
     } else {
-        Update { id: id.as_bytes(), version: i64::from(*expected), changing }.execute(connection)?
+        let (version, started_at_ms) = (i64::from(*expected), stored.started_at_ms);
+        Update { id: id.as_bytes(), version, started_at_ms, changing }.execute(connection)?
     };
     Ok(if rows == 1 { Outcome::Written } else { Outcome::Conflict })
 }

@@ -41,6 +41,11 @@ pub(super) async fn sessions(
     order.sort_unstable_by_key(|write| write.id);
     let written: Vec<Written> = statement(&order, &videos).load(connection).await?;
     let written: HashSet<Bits> = written.into_iter().map(|row| row.id).collect();
+    // Their videos may have been deleted since: they are looked up again before the next try.
+    let left_out = writes
+        .iter()
+        .filter(|write| write.expected == 0 && !written.contains(&Bits(*write.id.as_bytes())));
+    ids.forget(left_out.map(|write| write.subject.video.digest(&write.subject.key)));
     let outcome = |write: &SessionWrite| {
         let is_written = written.contains(&Bits(*write.id.as_bytes()));
         if is_written { Outcome::Written } else { Outcome::Conflict }
@@ -66,21 +71,24 @@ fn statement<'a>(
         let digest = first.map(|it| Bits(it.video.digest(&it.key)));
         video_ids.push(digest.and_then(|digest| videos.get(&digest)).map(|(_, video)| video.0));
     }
-    // A subquery that locks rows is joined row by row, in order.
+    // A subquery that locks rows is joined row by row, in order. A video that is locked stays until the session is there.
     let query = Prepared::new(format!(
         "with given as materialized (
-            select it.*, of_version, of_video, of_start
+            select it.*, of_version, of_video, of_start, of_known
             from unnest({parameters}, $18, $19, $20, $21, $22)
                 as it ({names}, id, expected, instance, video_id, resume)
             left join lateral (
                 select version as of_version, video_id as of_video, started_at as of_start
                 from open_sessions where open_sessions.id = it.id for update
-            ) open on true)
+            ) open on true
+            left join lateral (
+                select id as of_known from videos where videos.id = it.video_id for key share
+            ) known on true)
          insert into open_sessions ({names}, id, version, instance, video_id, resume)
          select coalesce(of_start, started_at), last_event_at, duration_ms, view_ms, unique_ms, segments, rebufferings,
             rebuffering_ms, failures, startup_ms, details, browser, platform, device, page, session_data::jsonb, minutes,
             id, expected + 1, instance, coalesce(of_video, video_id), resume
-         from given where (expected = 0 and not is_closed(id)) or expected = of_version
+         from given where (expected = 0 and of_known is not null and not is_closed(id)) or (expected = of_version and of_start = started_at)
          on conflict (id) do update set last_event_at = excluded.last_event_at, duration_ms = excluded.duration_ms,
             view_ms = excluded.view_ms, unique_ms = excluded.unique_ms, segments = excluded.segments,
             minutes = excluded.minutes,

@@ -10,7 +10,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{CancelToken, Config};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::{COMMIT_MAX, Error, STATEMENT_MAX, tls, unavailable, unusable};
+use super::{COMMIT_MAX, Error, Outdated, STATEMENT_MAX, tls, unavailable, unusable};
 
 /// How long it may take to get a connection.
 pub(super) const CONNECT_MAX: Duration = Duration::from_secs(5);
@@ -126,7 +126,13 @@ impl Target {
             set.map_err(ConnectionError::CouldntSetupConfiguration)?;
             Ok::<_, ConnectionError>(connection)
         };
-        in_time(setting_up).await?.map_err(unavailable)
+        in_time(setting_up).await?.map_err(|err| match &err {
+            // The first statement is the one that loads libraries.
+            ConnectionError::CouldntSetupConfiguration(cause) => {
+                Outdated::of(cause).map_or_else(|| unavailable(err), unavailable)
+            }
+            _ => unavailable(err),
+        })
     }
 
     /// Stops what runs on a connection, if anything does.

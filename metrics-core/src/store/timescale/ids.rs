@@ -20,6 +20,9 @@ use crate::video::Video;
 /// How many row ids of videos are remembered: those watched at the moment.
 const IDS_MAX: NonZeroUsize = NonZeroUsize::new(16_384).expect("not zero");
 
+/// How often videos are added that others delete at the same moment.
+const TRIES: u32 = 16;
+
 /// Row ids of videos that are known to be there.
 pub(super) struct Ids {
     videos: Mutex<Cache<Bits, (KeyId, VideoId)>>,
@@ -34,6 +37,14 @@ impl Default for Ids {
 impl Ids {
     fn lock(&self) -> MutexGuard<'_, Cache<Bits, (KeyId, VideoId)>> {
         self.videos.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Forgets some videos, by their digests.
+    pub(super) fn forget(&self, digests: impl Iterator<Item = [u8; 16]>) {
+        let mut videos = self.lock();
+        for digest in digests {
+            videos.remove(&Bits(digest));
+        }
     }
 
     /// Forgets all: after an error nobody knows which rows are there.
@@ -141,10 +152,15 @@ pub(super) async fn add_videos(
     ids: &Ids,
     asked: &[(ApiKey, Video)],
 ) -> Result<Vec<(KeyId, VideoId)>, Failure> {
-    let found = videos(connection, ids, asked.iter().map(|(key, video)| (key, video))).await?;
-    let id = |(key, video): &(ApiKey, Video)| found.get(&Bits(video.digest(key))).copied();
-    // A video that was deleted meanwhile, by hand.
-    asked.iter().map(|it| id(it).ok_or(Failure::NoKey)).collect()
+    for _ in 0..TRIES {
+        let found = videos(connection, ids, asked.iter().map(|(key, video)| (key, video))).await?;
+        let id = |(key, video): &(ApiKey, Video)| found.get(&Bits(video.digest(key))).copied();
+        if let Some(all) = asked.iter().map(id).collect() {
+            return Ok(all);
+        }
+        // One was deleted again at once, because it has no session yet.
+    }
+    Err(Failure::TooLong)
 }
 
 /// Which videos are there, and how many their keys have.
@@ -156,17 +172,33 @@ pub(super) async fn known_videos(
     let there = known(connection, &digests).await?;
     let there: HashSet<Bits> = there.into_iter().map(|(digest, ..)| digest).collect();
     let texts: HashSet<_> = asked.iter().map(|(key, _)| key.as_str()).collect();
+    let counts = counts(connection, texts.into_iter().collect()).await?;
+    let known = asked.iter().zip(&digests).map(|((key, _), digest)| KnownVideo {
+        is_there: there.contains(digest),
+        videos_of_key: counts.get(key.as_str()).copied().unwrap_or(0),
+    });
+    Ok(known.collect())
+}
+
+/// How many videos each of these keys has.
+pub(super) async fn count_videos(
+    connection: &mut AsyncPgConnection,
+    keys: &[ApiKey],
+) -> Result<Vec<u64>, Failure> {
+    let counts = counts(connection, keys.iter().map(ApiKey::as_str).collect()).await?;
+    Ok(keys.iter().map(|key| counts.get(key.as_str()).copied().unwrap_or(0)).collect())
+}
+
+async fn counts(
+    connection: &mut AsyncPgConnection,
+    of: Vec<&str>,
+) -> Result<HashMap<String, u64>, Failure> {
     let counts: Vec<(String, i64)> = keys::table
         .inner_join(videos::table.on(videos::key_id.eq(keys::id)))
-        .filter(keys::key.eq_any(texts.into_iter().collect::<Vec<_>>()))
+        .filter(keys::key.eq_any(of))
         .group_by(keys::key)
         .select((keys::key, diesel::dsl::count_star()))
         .load(connection)
         .await?;
-    let counts: HashMap<String, i64> = counts.into_iter().collect();
-    let known = asked.iter().zip(&digests).map(|((key, _), digest)| KnownVideo {
-        is_there: there.contains(digest),
-        videos_of_key: counts.get(key.as_str()).map_or(0, |count| count.unsigned_abs()),
-    });
-    Ok(known.collect())
+    Ok(counts.into_iter().map(|(key, count)| (key, count.unsigned_abs())).collect())
 }

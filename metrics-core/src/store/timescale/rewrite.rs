@@ -3,17 +3,17 @@
 //! Every transaction locks videos first, then blocks, open sessions, resume state and totals, each in the order of their
 //! ids, so that no two lock each other out. A transaction ends without a trace as soon as a block or a version is missing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use diesel::prelude::*;
 use diesel::result::Error as DieselError;
-use diesel::sql_types::{Array, BigInt, Bool, Nullable, Text, Timestamptz, Uuid};
+use diesel::sql_types::{Array, BigInt, Bool, Integer, Nullable, Text, Timestamptz, Uuid};
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl};
 
 use super::columns::Arrays;
 use super::prepared::Prepared;
 use super::types::{Bits, timestamp};
-use super::{blocks, closed, plan_anew, totals};
+use super::{blocks, closed, plan_anew, totals, unused};
 use crate::block::{Row, RowId};
 use crate::key::SessionId;
 use crate::store::failure::Failure;
@@ -82,8 +82,8 @@ pub(super) async fn steps(
     if !add.is_empty() {
         blocks::add(connection, add).await?;
     }
-    if !import.is_empty() {
-        add_rows(connection, import).await?;
+    if !import.is_empty() && !add_rows(connection, import).await? {
+        return Ok(false);
     }
     let reopened = reopen
         .iter()
@@ -94,7 +94,8 @@ pub(super) async fn steps(
     Ok(true)
 }
 
-/// Locks videos against other imports, and returns whether the last block of none is later than the one given.
+/// Locks videos against deletion and other imports, and returns whether all are there and the last block of none is later
+/// than the one given.
 async fn is_last(
     connection: &mut AsyncPgConnection,
     videos: &[(VideoId, BlockId)],
@@ -105,10 +106,15 @@ async fn is_last(
         is_there: bool,
     }
     let ids: Vec<_> = videos.iter().map(|(video, _)| video.0).collect();
-    Prepared::new("select from videos where id = any($1) order by id for no key update")
-        .bind::<Array<BigInt>, _>(&ids)
-        .execute(connection)
-        .await?;
+    let locked =
+        Prepared::new("select from videos where id = any($1) order by id for no key update")
+            .bind::<Array<BigInt>, _>(&ids)
+            .execute(connection)
+            .await?;
+    if locked < ids.iter().collect::<HashSet<_>>().len() {
+        // It was deleted before it got its first session.
+        return Ok(false);
+    }
     // Another statement, which sees what was committed while this one waited.
     let later: Later = Prepared::new(
         "select exists (
@@ -123,7 +129,8 @@ async fn is_last(
     Ok(!later.is_there)
 }
 
-/// Adds pages that are new, outside of the transaction: nothing shows them before they have a session.
+/// Adds pages that are new, outside of the transaction: nothing shows them before they have a session. If one is deleted
+/// before that, the rewrite conflicts.
 async fn add_pages(connection: &mut AsyncPgConnection, rewrite: &Rewrite) -> QueryResult<()> {
     let pages = rewrite.import.iter().filter_map(|(_, row)| row.page.as_ref());
     let pages: Vec<_> = pages.map(|page| page.as_str()).collect();
@@ -162,6 +169,21 @@ fn bits(ids: impl Iterator<Item = SessionId>) -> Vec<Bits> {
 const ROW: &str = "started_at, last_event_at, video_id, view_ms, unique_ms, duration_ms, startup_ms, rebufferings, \
     rebuffering_ms, failures, browser, platform, device, segments, details";
 
+/// Locks the pages of the sessions given, in the order of their ids, until the commit. They are found first, or a plan that
+/// was made for an empty table reads all pages in that order.
+const HELD: &str = "found as materialized (
+        select page_of.id as of_page from (select distinct page from given where page is not null) each,
+            lateral (select id from pages where url = each.page offset 0) page_of),
+     held as materialized (
+        select locked.id as of_page from (select of_page from found order by of_page offset 0) each,
+            lateral (select id from pages where id = each.of_page for key share) locked)";
+
+/// Holds if all pages of the sessions given are there: none is deleted before the commit.
+const ARE_HELD: &str = "(select count(*) from held) = (select count(distinct page) from given)";
+
+/// The id of the page of a session given.
+const PAGE_ID: &str = "(select id from pages where url = page)";
+
 /// Moves open sessions to their rows for SQL, and keeps their resume state. Deletes the rows that are locked, in the order of
 /// ids, and no others: a row of another version would be locked out of order.
 async fn close_sessions(
@@ -173,12 +195,14 @@ async fn close_sessions(
         "with given as materialized (
             select open.* from unnest($1, $2) as it (of_id, of_version),
                 lateral (select * from open_sessions where id = of_id and version = of_version for update) open),
+         {HELD},
          gone as (delete from open_sessions where id = any(array(select id from given))),
          kept as (
             insert into closed_sessions (id, version, video_id, started_at, last_event_at, resume)
             select id, version, video_id, started_at, last_event_at, resume from given)
          insert into session_rows ({ROW}, session_data, row_id, page_id)
-         select {ROW}, session_data, row_id(given.id), (select id from pages where url = page) from given
+         select {ROW}, session_data, row_id(given.id), {PAGE_ID} from given
+         where {ARE_HELD}
          order by started_at"
     ))
     .bind::<Array<Uuid>, _>(ids)
@@ -193,16 +217,34 @@ async fn delete_open_sessions(
     sessions: &[(SessionId, Version)],
 ) -> Result<bool, Failure> {
     let (ids, versions) = in_order(sessions);
-    let deleted = Prepared::new(
+    let deleted: Vec<PageOf> = Prepared::new(
         "delete from open_sessions where id = any(array(
             select open.id from unnest($1, $2) as it (of_id, of_version),
-                lateral (select id from open_sessions where id = of_id and version = of_version for update) open))",
+                lateral (select id from open_sessions where id = of_id and version = of_version for update) open))
+         returning page",
     )
     .bind::<Array<Uuid>, _>(ids)
     .bind::<Array<BigInt>, _>(versions)
-    .execute(connection)
+    .load(connection)
     .await?;
-    Ok(deleted == sessions.len())
+    let is_whole = deleted.len() == sessions.len();
+    let pages: BTreeSet<String> = deleted.into_iter().filter_map(|it| it.page).collect();
+    if is_whole && !pages.is_empty() {
+        unused::doubt_urls(connection, &pages.into_iter().collect::<Vec<_>>()).await?;
+    }
+    Ok(is_whole)
+}
+
+#[derive(QueryableByName)]
+struct PageOf {
+    #[diesel(sql_type = Nullable<Text>)]
+    page: Option<String>,
+}
+
+#[derive(QueryableByName)]
+struct PageIdOf {
+    #[diesel(sql_type = Nullable<Integer>)]
+    page_id: Option<i32>,
 }
 
 /// Adds rows of open sessions with the resume state that was kept. No other transaction that holds locks waits for these:
@@ -236,22 +278,24 @@ async fn reopen_sessions(
     Ok(reopened == sessions.len())
 }
 
-/// Adds rows for SQL of sessions that come from elsewhere.
+/// Adds rows for SQL of sessions that come from elsewhere, and returns whether their pages are there.
 async fn add_rows(
     connection: &mut AsyncPgConnection,
     sessions: &[(VideoId, Row)],
-) -> Result<(), Failure> {
+) -> Result<bool, Failure> {
     let mut arrays = Arrays::default();
     sessions.iter().for_each(|(_, row)| arrays.push_row(row));
     let query = Prepared::new(format!(
-        "insert into session_rows ({ROW}, session_data, row_id, page_id)
-         select {ROW}, session_data::jsonb, row_id, (select id from pages where url = page)
-         from unnest({}, $18, $19) as it ({}, video_id, row_id)
+        "with given as materialized (select * from unnest({}, $18, $19) as it ({}, video_id, row_id)),
+         {HELD}
+         insert into session_rows ({ROW}, session_data, row_id, page_id)
+         select {ROW}, session_data::jsonb, row_id, {PAGE_ID} from given
+         where {ARE_HELD}
          order by started_at",
         Arrays::PARAMETERS,
         Arrays::NAMES,
     ));
-    arrays
+    let added = arrays
         .bind(query)
         .bind::<Array<BigInt>, _>(sessions.iter().map(|(video, _)| video.0).collect::<Vec<_>>())
         .bind::<Array<BigInt>, _>(
@@ -259,7 +303,7 @@ async fn add_rows(
         )
         .execute(connection)
         .await?;
-    Ok(())
+    Ok(added == sessions.len())
 }
 
 /// Deletes the rows for SQL of these sessions. One video at a time, because TimescaleDB decompresses everything that a
@@ -275,11 +319,13 @@ async fn delete_rows(
     if !videos.is_empty() {
         plan_anew(connection).await?;
     }
+    let mut pages = BTreeSet::new();
     for (video, rows) in videos {
         let starts = || rows.iter().map(|(start_ms, _)| timestamp(*start_ms));
-        Prepared::new(
+        let deleted: Vec<PageIdOf> = Prepared::new(
             "delete from session_rows using unnest($1, $2) as it (of_start, of_row)
-             where video_id = $3 and started_at between $4 and $5 and started_at = of_start and row_id = of_row",
+             where video_id = $3 and started_at between $4 and $5 and started_at = of_start and row_id = of_row
+             returning page_id",
         )
         .bind::<Array<Timestamptz>, _>(starts().collect::<Vec<_>>())
         .bind::<Array<BigInt>, _>(
@@ -288,8 +334,12 @@ async fn delete_rows(
         .bind::<BigInt, _>(video.0)
         .bind::<Nullable<Timestamptz>, _>(starts().min())
         .bind::<Nullable<Timestamptz>, _>(starts().max())
-        .execute(connection)
+        .load(connection)
         .await?;
+        pages.extend(deleted.into_iter().filter_map(|it| it.page_id));
+    }
+    if !pages.is_empty() {
+        unused::doubt(connection, &pages.into_iter().map(i64::from).collect::<Vec<_>>()).await?;
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ use super::columns::{OpenRow, select_open};
 use super::connect::Target;
 use super::prepared::Prepared;
 use super::types::{Bits, timestamp};
-use super::{GRACE, STATEMENT_MAX, STORE, blocks, closed, may_pass, totals, unavailable};
+use super::{GRACE, STATEMENT_MAX, blocks, closed, put, totals, unavailable};
 use crate::block::{Block, Groups};
 use crate::key::{ApiKey, SessionId};
 use crate::store::failure::Failure;
@@ -75,14 +75,14 @@ impl State {
         self.is_busy = true;
         let began = Instant::now();
         let Ok(done) = timeout(STATEMENT_MAX + GRACE, call).await else {
-            return Err(Failure::TooLong.of(STORE, operation, STATEMENT_MAX, may_pass));
+            return Err(put(Failure::TooLong, operation, STATEMENT_MAX));
         };
         self.is_busy = false;
         done.map_err(|failure| {
             // The driver does not pass on why a statement was ended, other than in the server's language.
             let late = STATEMENT_MAX <= began.elapsed() && matches!(failure, Failure::Diesel(_));
             let failure = if late { Failure::TooLong } else { failure };
-            failure.of(STORE, operation, STATEMENT_MAX, may_pass)
+            put(failure, operation, STATEMENT_MAX)
         })
     }
 }

@@ -144,6 +144,8 @@ fn a_timeframe_has_several_forms() {
         Some(Timeframe::Between(at(0), at(60))),
     );
     check_timeframe(&json!({"from": 60}), Some(Timeframe::From(at(60))));
+    check_timeframe(&json!({"from": 60, "too": 61}), None);
+    check_timeframe(&json!({"from": "2023-05-01", "to": "2023-05-02", "zone": "UTC"}), None);
     check_timeframe(&json!({"from": 60, "to": 60}), Some(Timeframe::Between(at(60), at(60))));
     for value in [
         json!("soon"),

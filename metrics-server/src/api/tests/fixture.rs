@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use chrono::{DateTime, Utc};
 use http_body_util::BodyExt as _;
 use hyper::Response;
+use metrics_core::budget::Budget;
 use metrics_core::recorder::Clock;
 use metrics_core::store::SqliteStore;
 use metrics_core::{ApiKey, Join, Metrics, PlayerEvent, Video, Viewing};
@@ -13,10 +14,12 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::access::Granted;
+use crate::answer::{Answers, Text};
 use crate::api::params::Params;
 use crate::api::{dimensions, engagement, keys, plays, query, sources, videos, watching};
 use crate::error::Error;
-use crate::response::Body;
+use crate::queue::Lane;
+use crate::response::{self, Body};
 
 pub(super) const KEY: &str = "HDsj3NfKQTNwn5Ix9g+cfQ==";
 
@@ -62,47 +65,73 @@ impl Fixture {
         viewing.leave().durable().await.unwrap();
     }
 
+    /// Without `meta`, which has the time of the request.
     pub(super) async fn plays(&self, params: Value) -> Value {
-        answer(plays::plays(&self.metrics, &parse(&params)).await, 200).await
+        rows(respond(plays::plays(self.metrics.reports(), &parse(&params)).await).await).await
     }
 
     pub(super) async fn engagement(&self, params: Value) -> Value {
-        answer(engagement::engagement(&self.metrics, &parse(&params)).await, 200).await
+        rows(respond(engagement::engagement(self.metrics.reports(), &parse(&params)).await).await)
+            .await
     }
 
     pub(super) async fn sources(&self, params: Value) -> Value {
-        answer(sources::sources(&self.metrics, &parse(&params)).await, 200).await
+        rows(respond(sources::sources(self.metrics.reports(), &parse(&params)).await).await).await
     }
 
     pub(super) async fn watching(&self, params: Value) -> Value {
-        answer(watching::watching(&self.metrics, &parse(&params)).await, 200).await
+        answer(
+            respond(watching::watching(self.metrics.reports(), &parse(&params)).await).await,
+            200,
+        )
+        .await
     }
 
     pub(super) async fn query(&self, params: Value) -> Value {
-        answer(query::query(&self.metrics, &parse(&params)).await, 200).await
+        answer(respond(query::query(self.metrics.reports(), &parse(&params)).await).await, 200)
+            .await
     }
 
     pub(super) async fn videos(&self, params: Value) -> Value {
-        answer(videos::videos(&self.metrics, &parse(&params)).await, 200).await
+        answer(respond(videos::videos(self.metrics.reports(), &parse(&params)).await).await, 200)
+            .await
     }
 
     pub(super) async fn refused_videos(&self, params: Value) -> String {
-        let refused = answer(videos::videos(&self.metrics, &parse(&params)).await, 400).await;
+        let refused = answer(
+            respond(videos::videos(self.metrics.reports(), &parse(&params)).await).await,
+            400,
+        )
+        .await;
         refused["error"].as_str().unwrap().to_owned()
     }
 
     pub(super) async fn refused_query(&self, params: Value) -> String {
-        let refused = answer(query::query(&self.metrics, &parse(&params)).await, 400).await;
+        let refused =
+            answer(respond(query::query(self.metrics.reports(), &parse(&params)).await).await, 400)
+                .await;
         refused["error"].as_str().unwrap().to_owned()
     }
 
     pub(super) async fn values(&self, name: &str, params: Value) -> Value {
-        answer(dimensions::values(&self.metrics, name, &parse(&params)).await, 200).await
+        rows(respond(dimensions::values(self.metrics.reports(), name, &parse(&params)).await).await)
+            .await
     }
 
     pub(super) async fn keys(&self) -> Value {
-        answer(keys::list(&self.metrics, &Granted::All).await, 200).await
+        let listed = respond(keys::list(&self.metrics, &Granted::All).await).await;
+        let mut listed = answer(listed, 200).await;
+        for key in listed["keys"].as_array_mut().unwrap() {
+            key.as_object_mut().unwrap().remove("usage").unwrap();
+        }
+        listed
     }
+}
+
+/// The response with a text.
+pub(super) async fn respond(text: Result<Text, Error>) -> Result<Response<Body>, Error> {
+    let answers = Answers::within(Budget::new(1 << 30));
+    Ok(response::json_body(answers.admit_now(Lane::Network(None))?.body(text?).await?))
 }
 
 pub(super) fn ms(time: &str) -> i64 {
@@ -111,6 +140,13 @@ pub(super) fn ms(time: &str) -> i64 {
 
 pub(super) fn parse(params: &Value) -> Params {
     Params::parse(None, params.to_string().as_bytes()).unwrap()
+}
+
+/// The JSON of an answer, without what it is about.
+async fn rows(result: Result<Response<Body>, Error>) -> Value {
+    let mut answer = answer(result, 200).await;
+    assert!(answer.as_object_mut().unwrap().remove("meta").is_some(), "{answer}");
+    answer
 }
 
 /// The JSON of an answer, of which the status must be `status`.

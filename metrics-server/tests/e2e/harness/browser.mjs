@@ -19,6 +19,8 @@ export function launchBrowser(options) {
       '--disable-background-networking',
       '--disable-component-update',
       '--disable-sync',
+      // Names that a page may point at any address (DNS rebinding).
+      '--host-resolver-rules=MAP *.rebound.example 127.0.0.1',
       '--autoplay-policy=no-user-gesture-required',
       // For the whole browser: beacons outlive their page, and so would escape an override on the page.
       `--user-agent=${USER_AGENT}`,

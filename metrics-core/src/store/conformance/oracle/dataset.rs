@@ -1,5 +1,6 @@
 //! The sessions that reports are asked about, and the questions.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use chrono::{DateTime, Utc};
@@ -9,12 +10,14 @@ use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
 
 use super::naive;
+use crate::block::RowId;
 use crate::client::{Browser, Client, Device, Platform};
-use crate::key::ApiKey;
+use crate::key::{ApiKey, SessionId};
 use crate::query::{Scan, Selection};
 use crate::store::conformance::draft::{Draft, commit, fill, key, object};
 use crate::store::{Outcome, Store};
 use crate::time_bucket::Buckets;
+use crate::upkeep::Erasure;
 use crate::video::Video;
 
 /// How many sessions there are: enough for any bucket to hold several.
@@ -78,6 +81,8 @@ fn videos() -> Vec<(Option<&'static str>, Option<Value>)> {
 /// One session, as the definitions see it.
 #[derive(Clone, Debug)]
 pub(super) struct Viewing {
+    /// Its own, of which its id is made.
+    number: usize,
     /// Which of the two keys.
     key: usize,
     /// Which of the videos.
@@ -114,6 +119,16 @@ impl fmt::Debug for Case {
 pub(super) struct Dataset {
     viewings: Vec<Viewing>,
     choices: Vec<Choice>,
+    keys: [ApiKey; 2],
+}
+
+/// Sessions to erase: those of a question, and of these only some.
+#[derive(Debug)]
+pub(super) struct Erasing {
+    case: Case,
+    page_prefix: Option<&'static str>,
+    // The number of a session.
+    session: Option<usize>,
 }
 
 impl Dataset {
@@ -121,9 +136,8 @@ impl Dataset {
     pub(super) async fn fill(store: &dyn Store) -> Self {
         let keys = [key(store).await, key(store).await];
         let mut random = StdRng::seed_from_u64(2_023);
-        let viewings: Vec<_> = (0..VIEWINGS).map(|_| viewing(&mut random)).collect();
-        let drafts: Vec<_> =
-            (0..).zip(&viewings).map(|(number, it)| draft(number, it, &keys)).collect();
+        let viewings: Vec<_> = (0..VIEWINGS).map(|number| viewing(&mut random, number)).collect();
+        let drafts: Vec<_> = viewings.iter().map(|it| draft(it, &keys)).collect();
 
         // Half of the sessions are first stored with less than they come to, as they are while they last.
         let (whole, growing) = drafts.split_at(VIEWINGS / 2);
@@ -143,7 +157,57 @@ impl Dataset {
             let late = last.played(&[(0, 999_999)]);
             assert_eq!(commit(store, &[late]).await, [Outcome::Conflict]);
         }
-        Self { viewings, choices: choices(&keys) }
+        Self { viewings, choices: choices(&keys), keys }
+    }
+
+    /// Some sessions to erase. Every selection has its turn, the rest is drawn.
+    pub(super) fn erasing(&self, random: &mut StdRng, number: usize) -> Erasing {
+        let prefixes = ["http://a.example/", "http://a.example/b", "https", "http://b.example"];
+        let page_prefix = prefixes.choose(random).copied().filter(|_| random.random_bool(0.3));
+        let session = self.viewings.choose(random).map(|it| it.number);
+        let session = session.filter(|_| random.random_bool(0.3));
+        Erasing { case: self.case(random, number), page_prefix, session }
+    }
+
+    /// What a store is told about them.
+    pub(super) fn erasure(&self, erasing: &Erasing) -> Erasure {
+        let Erasing { case, page_prefix, session } = erasing;
+        let erasure =
+            Erasure { scan: case.scan.clone(), ..Erasure::of(case.scan.selection.clone()) };
+        let erasure = page_prefix.iter().fold(erasure, |erasure, page| erasure.on_page(*page));
+        // Under one of the keys, so that another session may be meant, or none.
+        let id = |number: &usize| SessionId::new(&self.keys[0], &number.to_string());
+        session.iter().map(id).fold(erasure, Erasure::of_session)
+    }
+
+    /// Forgets these sessions, and returns how many there were, and the start of the first.
+    pub(super) fn erase(&mut self, erasing: &Erasing) -> (u64, Option<i64>) {
+        let Erasing { case, page_prefix, session } = erasing;
+        let has_page = |it: &Viewing| {
+            page_prefix.is_none_or(|prefix| it.page.is_some_and(|page| page.starts_with(prefix)))
+        };
+        let is_meant =
+            |it: &Viewing| session.is_none_or(|number| it.number == number && it.key == 0);
+        let counted = self.counted(case).into_iter();
+        let gone: Vec<(usize, i64)> = counted
+            .filter(|it| has_page(it) && is_meant(it))
+            .map(|it| (it.number, it.started_at_ms))
+            .collect();
+        self.viewings.retain(|it| gone.iter().all(|(number, _)| it.number != *number));
+        (gone.len() as u64, gone.iter().map(|(_, start_ms)| *start_ms).min())
+    }
+
+    /// The ids of all sessions, sorted.
+    pub(super) fn ids(&self) -> Vec<RowId> {
+        let id = |it: &Viewing| SessionId::new(&self.keys[it.key], &it.number.to_string()).into();
+        let mut ids: Vec<RowId> = self.viewings.iter().map(id).collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// The videos that sessions have: their keys and which.
+    pub(super) fn used(&self) -> BTreeSet<(usize, usize)> {
+        self.viewings.iter().map(|it| (it.key, it.video)).collect()
     }
 
     /// A question: every selection and every kind of bucket has its turn, the rest is drawn.
@@ -176,8 +240,8 @@ impl Dataset {
         let (first, last) = (ms("2020-01-01T00:00:00Z"), ms("2026-01-01T00:00:00Z"));
         // Where it matters most: on the start of a session, or a millisecond beside it.
         let mut border = || {
-            let viewing = self.viewings.choose(random).expect("some");
-            viewing.started_at_ms + random.random_range(-1..=1)
+            let start_ms = self.viewings.choose(random).map_or(first, |it| it.started_at_ms);
+            start_ms + random.random_range(-1..=1)
         };
         let (one, two) = (border(), border());
         match random.random_range(0..6) {
@@ -189,11 +253,11 @@ impl Dataset {
     }
 
     fn threshold(&self, random: &mut StdRng) -> u64 {
-        let viewing = self.viewings.choose(random).expect("some");
+        let view_ms = self.viewings.choose(random).map_or(0, naive::view_ms);
         match random.random_range(0..5) {
             0 | 1 => 0,
             2 => *[1, 999, 1_000, 1_001, 3_000, 60_000].choose(random).expect("some"),
-            _ => naive::view_ms(viewing) + random.random_range(0..=1),
+            _ => view_ms + random.random_range(0..=1),
         }
     }
 }
@@ -202,7 +266,7 @@ fn ms(text: &str) -> i64 {
     text.parse::<DateTime<Utc>>().expect("an instant").timestamp_millis()
 }
 
-fn viewing(random: &mut StdRng) -> Viewing {
+fn viewing(random: &mut StdRng, number: usize) -> Viewing {
     let segments: Vec<_> = (0..random.random_range(0..7)).map(|_| segment(random)).collect();
     let client = Client {
         browser: *Browser::ALL.choose(random).expect("some"),
@@ -210,6 +274,7 @@ fn viewing(random: &mut StdRng) -> Viewing {
         device: *Device::ALL.choose(random).expect("some"),
     };
     let mut viewing = Viewing {
+        number,
         key: random.random_range(0..2),
         video: random.random_range(0..videos().len()),
         plan: *[None, Some("free"), Some("paid")].choose(random).expect("some"),
@@ -245,7 +310,8 @@ fn segment(random: &mut StdRng) -> (u32, u32) {
     (one.min(two), one.max(two).max(one.min(two) + 1))
 }
 
-fn draft(number: u32, viewing: &Viewing, keys: &[ApiKey; 2]) -> Draft {
+fn draft(viewing: &Viewing, keys: &[ApiKey; 2]) -> Draft {
+    let number = viewing.number;
     let (identifier, metadata) = &videos()[viewing.video];
     let metadata = metadata.as_ref().map(object);
     let video = Video::new(identifier.map(str::to_owned), metadata).expect("a video");

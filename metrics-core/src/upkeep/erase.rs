@@ -1,0 +1,533 @@
+//! Deletes sessions: those that a request selects, and those that are older than retention keeps.
+//!
+//! Every step is one transaction on some sessions, so others record meanwhile, and an interrupted deletion leaves a
+//! consistent store: the same call goes on with what is left. A pass reads one snapshot until it finds something, and goes
+//! on from another after that has been deleted. So it may miss a session that moves between a row and a block, or is
+//! written; passes are repeated until one finds nothing, which is then true of one moment.
+//!
+//! A pass reads the columns that decide, and all columns only of blocks with a selected session. Columns are decoded and
+//! encoded by [`compute`], so that they never delay an acknowledgement.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::close::{Totals, blocks};
+use crate::block::{Block, Columns, Group, Groups, Row, RowId};
+use crate::budget::Account;
+use crate::compute::{compute, expect_aside};
+use crate::export::damaged;
+use crate::key::SessionId;
+use crate::query::{Dimension, Filter, Operator, Scan, Selection};
+use crate::reports::read::{Reading, all_of, batches};
+use crate::reports::{ReportError, count, info, picked};
+use crate::scan::{SessionFilter, VideoInfo};
+use crate::store::{
+    BlockHead, Error, OpenScan, OpenSession, Outcome, Rewrite, Snapshot, Store, VideoId,
+    VideoRecord, VideoScope, Videos,
+};
+use crate::video::Video;
+
+/// How many sessions, heads or videos are read at a time.
+const PAGE: u32 = 1_000;
+
+/// How many open sessions are deleted in one transaction: a matter of some milliseconds.
+const OPEN_AT_ONCE: usize = 256;
+
+/// How many unused videos are deleted in one transaction.
+const UNUSED_AT_ONCE: u32 = 1_000;
+
+/// How many passes an erasure makes. Each but the last finds a session that was written or moved during the one before;
+/// a session is written every 15 s, so more passes than a few mean that something else is wrong.
+const PASSES_MAX: u32 = 64;
+
+/// The sessions that an erasure deletes.
+///
+/// ```
+/// use metrics_core::upkeep::Erasure;
+/// use metrics_core::{ApiKey, Selection};
+///
+/// let key = ApiKey::generate();
+/// let erasure = Erasure::of(Selection::key(key)).on_page("https://example.com/reset/");
+/// # assert_eq!(erasure.session, None);
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Erasure {
+    /// The sessions, by everything that reports can select.
+    pub scan: Scan,
+    /// Only the session with this id.
+    pub session: Option<SessionId>,
+    /// How many sessions are deleted at most; `None` for any number.
+    pub at_most: Option<u64>,
+    /// Sessions that started from then on (Unix milliseconds) are deleted by the first pass only, which deletes those that
+    /// are there. Viewers who begin one after the other would keep the erasure busy.
+    pub new_from_ms: i64,
+}
+
+impl Erasure {
+    /// Selects all sessions of a selection, whenever they started.
+    #[must_use]
+    pub fn of(selection: Selection) -> Self {
+        let scan = Scan { selection, from_ms: i64::MIN, to_ms: i64::MAX, minimum_view_ms: 0 };
+        Self { scan, session: None, at_most: None, new_from_ms: i64::MAX }
+    }
+
+    /// Selects only sessions that started from `from_ms` to `to_ms`, both Unix milliseconds and included.
+    #[must_use]
+    pub fn during(mut self, from_ms: i64, to_ms: i64) -> Self {
+        (self.scan.from_ms, self.scan.to_ms) = (from_ms, to_ms);
+        self
+    }
+
+    /// Selects only sessions on pages whose URL (scheme, host, port and path) starts with `prefix`.
+    #[must_use]
+    pub fn on_page(mut self, prefix: impl Into<String>) -> Self {
+        let page = Filter::Dimension {
+            dimension: Dimension::Page,
+            operator: Operator::StartsWith,
+            values: vec![Some(prefix.into())],
+        };
+        let filter = std::mem::take(&mut self.scan.selection.filter);
+        self.scan.selection.filter = Filter::And(vec![filter, page]);
+        self
+    }
+
+    /// Selects only the session with this id.
+    #[must_use]
+    pub fn of_session(self, id: SessionId) -> Self {
+        Self { session: Some(id), ..self }
+    }
+
+    /// Deletes no more than so many sessions.
+    #[must_use]
+    pub fn at_most(self, sessions: u64) -> Self {
+        Self { at_most: Some(sessions), ..self }
+    }
+
+    /// Takes sessions that start from `start_ms` (Unix milliseconds) on for new: those of them that are there are deleted,
+    /// and not those that begin while the others are deleted.
+    #[must_use]
+    pub fn new_from(self, start_ms: i64) -> Self {
+        Self { new_from_ms: start_ms, ..self }
+    }
+
+    fn before(start_ms: i64) -> Option<Self> {
+        let last_ms = start_ms.checked_sub(1)?;
+        Some(Self::of(Selection::default()).during(i64::MIN, last_ms))
+    }
+}
+
+/// How many sessions were selected or deleted.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Selected {
+    /// How many.
+    pub sessions: u64,
+    /// The start of the first of them, in Unix milliseconds.
+    pub first_start_ms: Option<i64>,
+}
+
+/// What an erasure deleted.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Erased {
+    /// The sessions.
+    pub sessions: Selected,
+    /// How many videos were deleted because no session names them.
+    pub videos: u64,
+    /// How many pages were deleted because no session names them, if the store keeps pages apart from sessions.
+    pub pages: u64,
+    /// Whether selected sessions are left, because more were selected than are deleted [at most](Erasure::at_most).
+    pub is_cut: bool,
+}
+
+/// Counts the sessions that are selected at one moment, and changes nothing.
+///
+/// # Errors
+///
+/// [`Error`] if the store could not.
+pub async fn count_selected(store: &dyn Store, erasure: &Erasure) -> Result<Selected, Error> {
+    count(store, erasure, Account::UNLIMITED).await.map_err(|err| match err {
+        ReportError::Store(err) => err,
+        ReportError::Scan(err) => damaged(&err),
+        other => Error::Unavailable { store: "the store", source: other.into() },
+    })
+}
+
+/// Deletes the selected sessions, open, closed or final, from reports and totals, and then all videos and pages that no
+/// session names.
+///
+/// A session that is in the memory of a recorder begins anew with the next play of its viewer. Interrupted, or after an
+/// error, the same call goes on with what is left.
+///
+/// # Errors
+///
+/// [`Error`] if the store could not.
+pub async fn erase(store: &dyn Store, erasure: &Erasure) -> Result<Erased, Error> {
+    let (sessions, is_cut) = delete(store, erasure).await?;
+    let mut erased = Erased { sessions, is_cut, ..Erased::default() };
+    loop {
+        let unused = store.delete_unused(UNUSED_AT_ONCE).await?;
+        if unused.videos == 0 && unused.pages == 0 {
+            return Ok(erased);
+        }
+        erased.videos += unused.videos;
+        erased.pages += unused.pages;
+    }
+}
+
+/// Deletes the sessions that started before `start_ms` (Unix milliseconds), open or closed, and returns how many. Their
+/// videos and pages stay.
+///
+/// # Errors
+///
+/// [`Error`] if the store could not.
+pub async fn delete_before(store: &dyn Store, start_ms: i64) -> Result<u64, Error> {
+    let Some(erasure) = Erasure::before(start_ms) else { return Ok(0) };
+    Ok(delete(store, &erasure).await?.0.sessions)
+}
+
+/// Deletes the selected sessions, and returns them, and whether some are left because of their number.
+async fn delete(store: &dyn Store, erasure: &Erasure) -> Result<(Selected, bool), Error> {
+    let mut deleted = Selected::default();
+    let mut erasure = erasure.clone();
+    for _ in 0..PASSES_MAX {
+        let mut pass = Pass::new(store, &erasure);
+        pass.run().await?;
+        let Pass { selected, conflicts, is_cut, .. } = pass;
+        deleted.add(selected);
+        if is_cut || (selected.sessions == 0 && conflicts == 0) {
+            return Ok((deleted, is_cut));
+        }
+        erasure.at_most = erasure.at_most.map(|most| most.saturating_sub(selected.sessions));
+        erasure.scan.to_ms = erasure.scan.to_ms.min(erasure.new_from_ms.saturating_sub(1));
+    }
+    let source = "the sessions changed again and again while they were deleted: run it again";
+    Err(Error::Unavailable { store: "the store", source: source.into() })
+}
+
+impl Selected {
+    fn add(&mut self, other: Self) {
+        self.sessions += other.sessions;
+        self.count(0, other.first_start_ms);
+    }
+
+    pub(crate) fn count(&mut self, sessions: u64, first_start_ms: Option<i64>) {
+        self.sessions += sessions;
+        let starts = [self.first_start_ms, first_start_ms];
+        self.first_start_ms = starts.into_iter().flatten().min();
+    }
+}
+
+/// Picks selected sessions.
+#[derive(Clone)]
+struct Picker {
+    filter: SessionFilter,
+    session: Option<SessionId>,
+    /// The videos whose sessions may be selected, if that depends on the video.
+    records: Option<Arc<HashMap<VideoId, VideoRecord>>>,
+    /// Stands for any video, if it does not.
+    any: Video,
+}
+
+impl Picker {
+    /// The groups that decide.
+    fn groups(&self) -> Groups {
+        match self.session {
+            Some(_) => self.filter.groups().with(Group::RowIds),
+            None => self.filter.groups(),
+        }
+    }
+
+    /// Returns the indices of the selected sessions, in order, of some sessions of one video in the order of their starts.
+    fn picks(&mut self, video: VideoId, columns: &Columns) -> Result<Vec<usize>, Error> {
+        expect_aside();
+        let video = match &self.records {
+            None => VideoInfo { key: "", video: &self.any },
+            Some(records) => match records.get(&video) {
+                Some(record) => info(record),
+                None => return Ok(Vec::new()),
+            },
+        };
+        let picked = self.filter.sessions(&video, columns);
+        let mut picked = picked.map_err(|err| damaged(&err))?;
+        if let Some(id) = self.session {
+            picked.retain(|session| columns.row_id(*session) == Some(RowId::from(id)));
+        }
+        Ok(picked)
+    }
+
+    /// Keeps the selected ones of some open sessions.
+    fn pick_open(&mut self, sessions: Vec<OpenSession>) -> Result<Vec<OpenSession>, Error> {
+        let mut by_video: BTreeMap<VideoId, Vec<OpenSession>> = BTreeMap::new();
+        for session in sessions {
+            by_video.entry(session.video).or_default().push(session);
+        }
+        let mut picked = Vec::new();
+        for (video, mut sessions) in by_video {
+            sessions.sort_by_key(|session| session.row.order());
+            let rows: Vec<_> = sessions.iter().map(|session| session.row.clone()).collect();
+            let mut picks = self.picks(video, &Columns::of(&rows))?.into_iter().peekable();
+            let is_it = |it: &OpenSession| self.session.is_none_or(|id| id == it.id);
+            let some = (0..).zip(sessions).filter(|(at, _)| picks.next_if_eq(at).is_some());
+            picked.extend(some.map(|(_, session)| session).filter(is_it));
+        }
+        Ok(picked)
+    }
+
+    /// Returns the change that deletes the selected sessions of a block, but no more than `most`; how many they are, the
+    /// start of the first, and whether some are left.
+    fn delete_from(
+        &mut self,
+        head: &BlockHead,
+        block: &Block,
+        most: usize,
+    ) -> Result<Deletion, Error> {
+        let columns = block.columns(self.groups()).map_err(Error::Damaged)?;
+        let mut picked = self.picks(head.video, &columns)?;
+        let is_cut = most < picked.len();
+        picked.truncate(most);
+        let rows = block.rows().map_err(Error::Damaged)?;
+        let mut picked = picked.into_iter().peekable();
+        let (gone, kept): (Vec<_>, Vec<_>) =
+            (0..).zip(rows).partition(|(at, _)| picked.next_if_eq(at).is_some());
+        let without = |rows: Vec<(usize, Row)>| rows.into_iter().map(|(_, row)| row).collect();
+        let (gone, kept): (Vec<Row>, Vec<Row>) = (without(gone), without(kept));
+        let mut selected = Selected::default();
+        selected.count(gone.len() as u64, gone.first().map(|row| row.stored.started_at_ms));
+        Ok(Deletion { rewrite: deleting(head, &gone, kept), selected, is_cut })
+    }
+}
+
+/// A change that deletes sessions.
+struct Deletion {
+    rewrite: Rewrite,
+    selected: Selected,
+    is_cut: bool,
+}
+
+/// Runs `task` with a picker where it delays nothing.
+async fn picking<T: Send + 'static>(
+    picker: &Picker,
+    task: impl FnOnce(&mut Picker) -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let mut picker = picker.clone();
+    compute(move || task(&mut picker)).await?
+}
+
+/// One walk through the store.
+struct Pass<'a> {
+    store: &'a dyn Store,
+    scan: Scan,
+    picker: Picker,
+    scope: VideoScope,
+    /// Whether selected sessions depend on their video.
+    lists_videos: bool,
+    /// Whether sessions are selected by their videos and starts alone.
+    is_whole: bool,
+    /// What is read, as long as nothing was found in it.
+    snapshot: Option<Box<dyn Snapshot>>,
+    /// How many sessions may be deleted yet.
+    left: u64,
+    /// Whether more are selected.
+    is_cut: bool,
+    /// Those that were deleted.
+    selected: Selected,
+    /// How many transactions met a change of somebody else.
+    conflicts: u64,
+}
+
+impl<'a> Pass<'a> {
+    fn new(store: &'a dyn Store, erasure: &Erasure) -> Self {
+        let selection = erasure.scan.selection.for_stores();
+        let scan = Scan { selection: selection.clone(), ..erasure.scan.clone() };
+        let (filter, Reading { scope, lists_videos, .. }) = picked(&scan);
+        let rest = Selection { key: None, identifiers: None, ..selection };
+        let session = erasure.session;
+        Self {
+            store,
+            is_whole: rest.is_whole() && session.is_none() && scan.minimum_view_ms == 0,
+            scan,
+            picker: Picker { filter, session, records: None, any: Video::labelled("") },
+            scope,
+            lists_videos,
+            snapshot: None,
+            left: erasure.at_most.unwrap_or(u64::MAX),
+            is_cut: false,
+            selected: Selected::default(),
+            conflicts: 0,
+        }
+    }
+
+    async fn snapshot(&mut self) -> Result<&mut dyn Snapshot, Error> {
+        let snapshot = match self.snapshot.take() {
+            Some(snapshot) => snapshot,
+            None => self.store.snapshot().await?,
+        };
+        Ok(&mut **self.snapshot.insert(snapshot))
+    }
+
+    async fn run(&mut self) -> Result<(), Error> {
+        if let Some(videos) = all_of(&self.scope).filter(|_| !self.lists_videos) {
+            return self.sessions_of(&videos).await;
+        }
+        let (scope, mut after) = (self.scope.clone(), None);
+        loop {
+            let page = self.snapshot().await?.videos(&scope, after, PAGE).await?;
+            after = page.last().map(|video| video.id);
+            let is_last = page.len() < PAGE as usize;
+            let wanted = picking(&self.picker, move |picker| {
+                let wanted = page.into_iter().filter(|it| picker.filter.wants_video(&info(it)));
+                Ok(wanted.map(|video| (video.id, video)).collect::<HashMap<_, _>>())
+            });
+            let wanted = wanted.await?;
+            if !wanted.is_empty() {
+                let mut ids: Vec<_> = wanted.keys().copied().collect();
+                ids.sort_unstable();
+                self.picker.records = Some(Arc::new(wanted));
+                self.sessions_of(&Videos::These(ids)).await?;
+            }
+            if is_last || self.is_cut {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn sessions_of(&mut self, videos: &Videos) -> Result<(), Error> {
+        self.open_sessions_of(videos).await?;
+        let Scan { from_ms, to_ms, .. } = self.scan;
+        let mut after = None;
+        loop {
+            let page = self.snapshot().await?.blocks(videos, from_ms, to_ms, after, PAGE).await?;
+            after = page.last().map(|head| head.id);
+            let is_last = page.len() < PAGE as usize;
+            for head in self.with_selected(page).await? {
+                if self.is_cut {
+                    return Ok(());
+                }
+                self.snapshot = None;
+                self.block(head).await?;
+            }
+            if is_last || self.is_cut {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Keeps the heads of blocks with a selected session.
+    async fn with_selected(&mut self, heads: Vec<BlockHead>) -> Result<Vec<BlockHead>, Error> {
+        let Scan { from_ms, to_ms, .. } = self.scan;
+        let is_whole = self.is_whole;
+        let is_within = |it: &BlockHead| from_ms <= it.first_start_ms && it.last_start_ms <= to_ms;
+        let (mut found, others): (Vec<_>, Vec<_>) =
+            heads.into_iter().partition(|head| is_whole && is_within(head));
+        let groups = self.picker.groups();
+        for heads in batches(&others) {
+            let ids: Vec<_> = heads.iter().map(|head| head.id).collect();
+            let blocks = self.snapshot().await?.groups(&ids, groups).await?;
+            let heads = heads.to_vec();
+            let picked = picking(&self.picker, move |picker| {
+                let mut picked = Vec::new();
+                for (head, block) in heads.into_iter().zip(blocks) {
+                    let columns = block.columns(groups).map_err(Error::Damaged)?;
+                    if !picker.picks(head.video, &columns)?.is_empty() {
+                        picked.push(head);
+                    }
+                }
+                Ok(picked)
+            });
+            found.extend(picked.await?);
+        }
+        found.sort_unstable_by_key(|head| head.id);
+        Ok(found)
+    }
+
+    async fn open_sessions_of(&mut self, videos: &Videos) -> Result<(), Error> {
+        let Scan { from_ms, to_ms, .. } = self.scan;
+        let scan = OpenScan { videos: videos.clone(), from_ms, to_ms, watched_at: None };
+        let mut after = None;
+        loop {
+            let page = self.snapshot().await?.open_sessions(&scan, after, PAGE).await?;
+            after = page.last().map(|session| session.id);
+            let is_last = page.len() < PAGE as usize;
+            let picked = picking(&self.picker, move |picker| picker.pick_open(page)).await?;
+            if !picked.is_empty() {
+                self.snapshot = None;
+                self.open(picked).await?;
+            }
+            if is_last || self.is_cut {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Deletes open sessions.
+    async fn open(&mut self, sessions: Vec<OpenSession>) -> Result<(), Error> {
+        let start_ms = |it: &OpenSession| it.row.stored.started_at_ms;
+        let mut waiting: Vec<_> = sessions.chunks(OPEN_AT_ONCE).map(<[_]>::to_vec).collect();
+        while let Some(mut some) = waiting.pop() {
+            self.is_cut |= self.left < some.len() as u64;
+            some.truncate(usize::try_from(self.left).unwrap_or(usize::MAX));
+            if some.is_empty() {
+                return Ok(());
+            }
+            let delete_open = some.iter().map(|session| (session.id, session.version)).collect();
+            let rewrite = Rewrite { delete_open, ..Rewrite::default() };
+            match self.store.rewrite(rewrite).await? {
+                Outcome::Written => {
+                    let first_ms = some.iter().map(start_ms).min();
+                    self.count(some.len() as u64, first_ms);
+                }
+                // Halves, so that one session that goes on keeps no other.
+                Outcome::Conflict if 1 < some.len() => {
+                    let half = some.split_off(some.len() / 2);
+                    waiting.extend([half, some]);
+                }
+                Outcome::Conflict => self.conflicts += 1,
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes the selected sessions of one block.
+    async fn block(&mut self, head: BlockHead) -> Result<(), Error> {
+        let mut snapshot = self.store.snapshot().await?;
+        let block = snapshot.groups(&[head.id], Groups::ALL).await?.pop();
+        drop(snapshot);
+        let Some(block) = block else {
+            self.conflicts += 1;
+            return Ok(());
+        };
+        let most = usize::try_from(self.left).unwrap_or(usize::MAX);
+        let deletion =
+            picking(&self.picker, move |picker| picker.delete_from(&head, &block, most)).await?;
+        let Deletion { rewrite, selected, is_cut } = deletion;
+        self.is_cut |= is_cut;
+        if selected.sessions == 0 {
+            return Ok(());
+        }
+        match self.store.rewrite(rewrite).await? {
+            Outcome::Written => self.count(selected.sessions, selected.first_start_ms),
+            Outcome::Conflict => self.conflicts += 1,
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, sessions: u64, first_start_ms: Option<i64>) {
+        self.selected.count(sessions, first_start_ms);
+        self.left = self.left.saturating_sub(sessions);
+    }
+}
+
+/// The change that deletes some of the sessions of a block.
+fn deleting(head: &BlockHead, gone: &[Row], kept: Vec<Row>) -> Rewrite {
+    let mut totals = Totals::default();
+    gone.iter().for_each(|row| totals.add(head.key, row, -1));
+    let named = |row: &Row| (head.video, row.stored.started_at_ms, row.id);
+    Rewrite {
+        remove: vec![head.id],
+        add: blocks(kept).map(|block| (head.key, head.video, block)).collect(),
+        delete_closed: gone.iter().map(named).collect(),
+        totals: totals.finish(),
+        ..Rewrite::default()
+    }
+}

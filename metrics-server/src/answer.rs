@@ -1,0 +1,322 @@
+//! Answers: made and written off the threads that serve, a piece at a time, within one budget of memory.
+//!
+//! A report has a [`Place`] while it is made: some are made at once, of which as many fold as there are processors for it
+//! while the others wait for the store. Then its rows are folded, and become text only as fast as the client reads: a piece is made when the
+//! one before was taken, and needs a processor for a millisecond. A client that does not read holds no processor, only
+//! the bytes of the rows, which are accounted until the answer is gone; and not for longer than [`PATIENCE`]. All answers of
+//! one caller hold at most half of the budget, so that a caller who does not read keeps no other from reports.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use metrics_core::budget::{Account, Budget, UsedUp};
+use metrics_core::compute::{compute, expect_aside, is_aside, parallelism};
+use metrics_core::store;
+use serde::Serialize;
+use tokio::runtime::Handle;
+
+use crate::error::Error;
+use crate::queue::{Lane, Place, Queue};
+use crate::response::{Body, Cut, Patience, Step};
+
+/// How many bytes an answer holds at least, which bounds the number of answers.
+const ANSWER_BYTES_MIN: usize = 16 * 1024;
+
+/// How many bytes a piece has, about: enough that little of the time goes into handing it on.
+const PIECE_BYTES: usize = 64 * 1024;
+
+/// Rows of at least so many bytes take longer to drop than to hand on to another thread.
+const ASIDE_BYTES_MIN: usize = 256 * 1024;
+
+/// How long a report waits for the others.
+const WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// How long a client may take to read an answer: 40 MB, the largest, at 350 kbit/s. A connection takes some pieces at once,
+/// so it may be a while before it takes the next one.
+const PATIENCE: Patience =
+    Patience { piece: Duration::from_secs(120), all: Duration::from_secs(900) };
+
+/// How many reports are made at once at least: most of them wait for the store, which may be far away. A TimescaleDB store
+/// has six connections for them unless told otherwise, and sessions that go on need one as well.
+const PLACES_MIN: usize = 4;
+
+/// All answers of one lane take at most this part of the budget.
+const LANE_PART: usize = 2;
+
+/// Lists of keys take about this part of what all answers may take, beside it.
+const LISTS_PART: usize = 8;
+
+/// What all answers of a service share.
+pub(crate) struct Answers {
+    budget: Budget,
+    // The part of each lane whose answers hold something.
+    lanes: Mutex<HashMap<Lane, Budget>>,
+    // Of no budget that others can use up: whoever revokes a key against a flood has a list to choose from.
+    lists: Budget,
+    queue: Queue,
+}
+
+impl Answers {
+    /// All answers together hold at most this budget: those that are made, and those that are not read yet.
+    pub(crate) fn within(budget: Budget) -> Self {
+        let lists = Budget::new(budget.max() / LISTS_PART);
+        let queue = Queue::new(PLACES_MIN.max(parallelism() + 1));
+        Self { budget, lanes: Mutex::default(), lists, queue }
+    }
+
+    /// Waits until a report may be made.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Crowded`] if too many reports wait, [`Error::UsedUp`] if too many answers are not read.
+    pub(crate) async fn admit(&self, lane: Lane) -> Result<Making, Error> {
+        let place = self.queue.enter(lane.clone(), WAIT_MAX).await?;
+        Ok(Making { place: Some(place), ..self.admit_now(lane)? })
+    }
+
+    /// Begins an answer that has its place elsewhere, or costs next to nothing to make.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UsedUp`] if too many answers are not read.
+    pub(crate) fn admit_now(&self, lane: Lane) -> Result<Making, Error> {
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        // Before it grows, so that it costs little.
+        if lanes.len() == lanes.capacity() {
+            lanes.retain(|_, held| 0 < held.used());
+        }
+        let part = || self.budget.part(self.budget.max() / LANE_PART);
+        let budget = lanes.entry(lane).or_insert_with(part).clone();
+        let account = Account::new(&budget);
+        // While the others are locked out: a lane that holds nothing may be dropped.
+        account.hold(ANSWER_BYTES_MIN)?;
+        Ok(Making { account, budget, place: None })
+    }
+
+    /// Makes an answer that lists keys. Reports that are not read do not keep anybody from it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UsedUp`] if too many such lists are not read.
+    pub(crate) async fn list(&self, text: Text) -> Result<Body, Error> {
+        if self.lists.is_used_up() {
+            return Err(UsedUp::ByAll.into());
+        }
+        let account = Account::new(&self.lists);
+        // However long it is: there is no other way to get it.
+        account.charge(text.bytes.saturating_add(ANSWER_BYTES_MIN));
+        Making { account, budget: self.lists.clone(), place: None }.body(text).await
+    }
+}
+
+/// A report that is being made.
+pub(crate) struct Making {
+    /// Where its memory is accounted.
+    pub(crate) account: Account,
+    /// What the caller may hold.
+    pub(crate) budget: Budget,
+    place: Option<Place>,
+}
+
+impl Making {
+    /// Makes the first piece of an answer, and a body of it and the others.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UsedUp`] if there is no memory for its rows.
+    pub(crate) async fn body(self, text: Text) -> Result<Body, Error> {
+        let Self { account, budget, place } = self;
+        account.hold(text.bytes.saturating_add(ANSWER_BYTES_MIN))?;
+        let (first, text) = compute(move || text.piece()).await?;
+        drop(place);
+        let bytes = first?;
+        let Some(text) = text else {
+            account.hold(ANSWER_BYTES_MIN.max(bytes.len()))?;
+            return Ok(Body::from(Bytes::from_owner(Piece { bytes, _held: account })));
+        };
+        let first = charged(&budget, bytes);
+        let rest = Sending { text, account, budget };
+        let step = Step(Box::pin(async { Ok(Some((first, rest.next()))) }));
+        Ok(Body::pieces(step, PATIENCE))
+    }
+}
+
+/// An answer whose first piece was made.
+struct Sending {
+    text: Text,
+    account: Account,
+    budget: Budget,
+}
+
+impl Sending {
+    fn next(self) -> Step {
+        Step(Box::pin(async move {
+            let Self { text, account, budget } = self;
+            let (piece, text) =
+                compute(move || text.piece()).await.map_err(|err| Cut::because(&err))?;
+            let bytes = piece.map_err(|err| Cut::because(&err))?;
+            let piece = charged(&budget, bytes);
+            let Some(text) = text else {
+                let end = Step(Box::pin(async { Ok(None) }));
+                return Ok((!piece.is_empty()).then_some((piece, end)));
+            };
+            Ok(Some((piece, Self { text, account, budget }.next())))
+        }))
+    }
+}
+
+/// Bytes that are accounted until they are sent.
+struct Piece<B, Held> {
+    bytes: B,
+    _held: Held,
+}
+
+impl<B: AsRef<[u8]>, Held> AsRef<[u8]> for Piece<B, Held> {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes.as_ref()
+    }
+}
+
+/// A piece that is made already, and counts in `budget` until it is sent, whatever is left.
+pub(crate) fn charged(budget: &Budget, bytes: impl AsRef<[u8]> + Send + 'static) -> Bytes {
+    let held = budget.charge(bytes.as_ref().len());
+    Bytes::from_owner(Piece { bytes, _held: held })
+}
+
+/// Appends some of a text, some rows at most, and returns whether there is more.
+type Write = Box<dyn FnMut(&mut Vec<u8>) -> Result<bool, store::Error> + Send>;
+
+/// A text that is written a piece at a time.
+pub(crate) struct Text {
+    // How many bytes the rows hold.
+    bytes: usize,
+    write: Write,
+}
+
+impl Text {
+    /// Writes with `write`, which holds `bytes`.
+    pub(crate) fn new(
+        bytes: usize,
+        write: impl FnMut(&mut Vec<u8>) -> Result<bool, store::Error> + Send + 'static,
+    ) -> Self {
+        Self { bytes, write: Box::new(write) }
+    }
+
+    /// A small JSON value.
+    pub(crate) fn json(value: impl Serialize + Send + 'static) -> Self {
+        Self::new(0, move |out| {
+            put(out, &value);
+            Ok(false)
+        })
+    }
+
+    /// A JSON object whose first member, `name`, is an array of `rows` that hold about `bytes`; then come the members of the
+    /// object `rest`.
+    pub(crate) fn list<Row: Serialize>(
+        name: &'static str,
+        bytes: usize,
+        rows: impl Iterator<Item = Row> + Send + 'static,
+        rest: impl Serialize + Send + 'static,
+    ) -> Self {
+        let mut is_first = true;
+        let write = move |row: &Row, out: &mut Vec<u8>, _| {
+            if !is_first {
+                out.push(b',');
+            }
+            is_first = false;
+            put(out, row);
+        };
+        Self::fragments(name, bytes, rows, write, rest)
+    }
+
+    /// The same, where `write` appends each row, or a part of one, with the commas between them. It gets the byte before.
+    pub(crate) fn fragments<Row>(
+        name: &'static str,
+        bytes: usize,
+        mut rows: impl Iterator<Item = Row> + Send + 'static,
+        mut write: impl FnMut(&Row, &mut Vec<u8>, u8) + Send + 'static,
+        rest: impl Serialize + Send + 'static,
+    ) -> Self {
+        let mut last = None;
+        Self::new(bytes, move |out| {
+            let before = last.unwrap_or_else(|| {
+                out.extend_from_slice(format!("{{\"{name}\":[").as_bytes());
+                b'['
+            });
+            if let Some(row) = rows.next() {
+                write(&row, out, before);
+                last = out.last().copied();
+                return Ok(true);
+            }
+            out.push(b']');
+            let mut members = Vec::new();
+            put(&mut members, &rest);
+            match members.strip_prefix(b"{").filter(|members| *members != b"}") {
+                Some(members) => {
+                    out.push(b',');
+                    out.extend_from_slice(members);
+                }
+                None => out.push(b'}'),
+            }
+            Ok(false)
+        })
+    }
+
+    /// Writes the next piece. None: it was the last.
+    fn piece(mut self) -> (Result<Vec<u8>, store::Error>, Option<Self>) {
+        expect_aside();
+        let mut out = Vec::new();
+        while out.len() < PIECE_BYTES {
+            match (self.write)(&mut out) {
+                Ok(true) => {}
+                Ok(false) => return (Ok(out), None),
+                Err(err) => return (Err(err), None),
+            }
+        }
+        (Ok(out), Some(self))
+    }
+
+    /// Writes the next piece on a thread that may block, if there is one.
+    pub(crate) async fn next(text: &mut Option<Self>) -> Result<Option<Bytes>, store::Error> {
+        let Some(taken) = text.take() else { return Ok(None) };
+        let (piece, rest) = compute(move || taken.piece()).await?;
+        *text = rest;
+        Ok(Some(piece?.into()))
+    }
+}
+
+impl Drop for Text {
+    /// Millions of rows take their time: those that were not written are dropped off the threads that serve.
+    fn drop(&mut self) {
+        if self.bytes < ASIDE_BYTES_MIN || is_aside() {
+            return;
+        }
+        let Ok(runtime) = Handle::try_current() else { return };
+        let rows = std::mem::replace(&mut self.write, Box::new(|_| Ok(false)));
+        drop(runtime.spawn_blocking(move || drop(rows)));
+    }
+}
+
+impl std::fmt::Debug for Text {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Text({} bytes)", self.bytes)
+    }
+}
+
+/// Appends a value as JSON. Encoding into memory cannot fail: all keys of maps are texts.
+pub(crate) fn put(out: &mut Vec<u8>, value: &impl Serialize) {
+    let before = out.len();
+    if serde_json::to_writer(&mut *out, value).is_err() {
+        out.truncate(before);
+        out.extend_from_slice(b"null");
+    }
+}
+
+/// No members after an array.
+#[derive(Serialize)]
+pub(crate) struct Nothing {}
+
+#[cfg(test)]
+mod tests;

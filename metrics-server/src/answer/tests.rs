@@ -1,0 +1,212 @@
+use http_body_util::BodyExt as _;
+use hyper::body::Body as _;
+use serde_json::{Value, json};
+use tokio::time::{Instant, advance};
+
+use super::*;
+
+const ANSWERS_BYTES: usize = 128 * 1024 * 1024;
+
+#[derive(Serialize)]
+struct Rows {
+    rows: usize,
+}
+
+/// An array of `rows` numbers, which hold `bytes`.
+fn numbers(rows: usize, bytes: usize) -> Text {
+    Text::list("numbers", bytes, 0..rows, Rows { rows })
+}
+
+async fn body(answers: &Answers, text: Text) -> Result<Body, Error> {
+    answers.admit(Lane::Network(None)).await?.body(text).await
+}
+
+async fn read(body: Body) -> Value {
+    serde_json::from_slice(&body.collect().await.unwrap().to_bytes()).unwrap()
+}
+
+#[tokio::test]
+async fn pieces_are_one_json_text() {
+    let answers = Answers::within(Budget::new(ANSWERS_BYTES));
+    for rows in [0, 1, 2, 100_000] {
+        let expected = json!({ "numbers": (0..rows).collect::<Vec<_>>(), "rows": rows });
+        let body = body(&answers, numbers(rows, 0)).await.unwrap();
+        assert_eq!(body.size_hint().exact().is_some(), rows < 100_000);
+        assert_eq!(read(body).await, expected);
+    }
+    let nothing = Text::list("numbers", 0, 0..1, Nothing {});
+    assert_eq!(read(body(&answers, nothing).await.unwrap()).await, json!({ "numbers": [0] }));
+    assert_eq!(answers.budget.used(), 0);
+}
+
+#[tokio::test]
+async fn unread_answers_hold_no_more_than_the_budget() {
+    // Half of it for one lane.
+    let answers = Answers::within(Budget::new(20_000_000));
+    let mut unread = Vec::new();
+    let mut refused = 0;
+    for _ in 0..40 {
+        match body(&answers, numbers(1_000_000, 1_000_000)).await {
+            Ok(body) => unread.push(body),
+            Err(Error::UsedUp(_)) => refused += 1,
+            Err(err) => panic!("{err}"),
+        }
+        assert!(answers.budget.used() <= answers.budget.max());
+    }
+    assert_eq!((unread.len(), refused), (9, 31));
+    // Room is there again when one is read, and pieces on their way count as well.
+    let mut read = unread.pop().unwrap();
+    let held = answers.budget.used();
+    let first = read.frame().await.unwrap().unwrap();
+    let second = read.frame().await.unwrap().unwrap();
+    assert!(held < answers.budget.used());
+    drop(read);
+    assert!(held - 1_000_000 < answers.budget.used() && answers.budget.used() < held);
+    drop((first, second));
+    unread.push(body(&answers, numbers(1_000_000, 1_000_000)).await.unwrap());
+    drop(unread);
+    assert_eq!(answers.budget.used(), 0);
+}
+
+#[tokio::test]
+async fn small_answers_count_until_they_are_sent() {
+    let answers = Answers::within(Budget::new(8 * ANSWER_BYTES_MIN));
+    let mut bodies = Vec::new();
+    for _ in 0..4 {
+        bodies.push(body(&answers, numbers(1, 0)).await.unwrap());
+    }
+    assert!(matches!(body(&answers, numbers(1, 0)).await, Err(Error::UsedUp(_))));
+    let sent = bodies.pop().unwrap().collect().await.unwrap().to_bytes();
+    assert!(matches!(body(&answers, numbers(1, 0)).await, Err(Error::UsedUp(_))));
+    drop(sent);
+    assert!(body(&answers, numbers(1, 0)).await.is_ok());
+}
+
+async fn turns() {
+    // The timer has its turn.
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Reads pieces of a large answer with `rest` between them, and returns when it is cut.
+async fn cut_after(rest: Duration) -> Duration {
+    let answers = Answers::within(Budget::new(ANSWERS_BYTES));
+    let mut slow = body(&answers, numbers(10_000_000, 1_000_000)).await.unwrap();
+    let began = Instant::now();
+    while let Some(Ok(piece)) = slow.frame().await {
+        drop(piece);
+        assert!(1_000_000 < answers.budget.used());
+        // In steps, as the timer looks in between.
+        for _ in 0..10 {
+            advance(rest / 10).await;
+            turns().await;
+        }
+    }
+    assert_eq!(answers.budget.used(), 0);
+    assert!(slow.frame().await.is_none());
+    began.elapsed()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_read_too_slowly_is_given_up() {
+    assert_eq!(cut_after(PATIENCE.all).await, PATIENCE.all);
+    assert_eq!(cut_after(PATIENCE.piece + Duration::from_secs(1)).await.as_secs(), 121);
+    let slow = cut_after(PATIENCE.piece / 2).await;
+    assert!(PATIENCE.all <= slow && slow <= PATIENCE.all + PATIENCE.piece, "{slow:?}");
+}
+
+/// What a client waits for would wake it; when that is dropped, something else must.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_waits_is_told_when_it_is_late() {
+    let step = Step(Box::pin(std::future::pending()));
+    let mut body = Body::pieces(step, PATIENCE);
+    let frame = tokio::time::timeout(2 * PATIENCE.all, body.frame()).await.unwrap();
+    assert!(frame.unwrap().is_err());
+}
+
+#[tokio::test]
+async fn a_caller_who_does_not_read_leaves_memory_to_others() {
+    let answers = Answers::within(Budget::new(10_000_000));
+    let lane = |last| Lane::Network(Some([192, 0, 2, last].into()));
+    let ask = async |lane| answers.admit(lane).await?.body(numbers(1_000_000, 900_000)).await;
+    let mut unread = Vec::new();
+    while let Ok(body) = ask(lane(1)).await {
+        unread.push(body);
+    }
+    assert_eq!(unread.len(), 5);
+    drop(ask(lane(2)).await.unwrap());
+    // The share of a lane is there as long as one of its answers.
+    unread.drain(..4);
+    for last in 3..100 {
+        drop(ask(lane(last)).await.unwrap());
+    }
+    assert!(answers.lanes.lock().unwrap().len() < 20);
+    let more: Vec<_> = [
+        ask(lane(1)).await,
+        ask(lane(1)).await,
+        ask(lane(1)).await,
+        ask(lane(1)).await,
+        ask(lane(1)).await,
+    ]
+    .into();
+    assert_eq!(more.iter().filter(|body| body.is_ok()).count(), 4);
+    drop((unread, more));
+    assert_eq!(answers.budget.used(), 0);
+}
+
+#[tokio::test]
+async fn an_answer_that_never_fits_is_not_to_be_tried_again() {
+    let answers = Answers::within(Budget::new(10_000_000));
+    let one = body(&answers, numbers(10, 6_000_000)).await;
+    assert!(matches!(one, Err(Error::UsedUp(UsedUp::ByOne))));
+    let held = body(&answers, numbers(1_000_000, 4_000_000)).await.unwrap();
+    let other = body(&answers, numbers(10, 4_000_000)).await;
+    assert!(matches!(other, Err(Error::UsedUp(UsedUp::ByAll))));
+    drop(held);
+}
+
+#[tokio::test]
+async fn keys_are_listed_while_answers_are_not_read() {
+    let answers = Answers::within(Budget::new(8_000_000));
+    let _held = answers.budget.charge(10_000_000);
+    assert!(body(&answers, numbers(1, 0)).await.is_err());
+    let list = answers.list(numbers(1_000_000, 2_000_000)).await.unwrap();
+    // They are bounded as well, but for the last.
+    assert!(answers.list(numbers(1, 0)).await.is_err());
+    drop(list);
+    assert_eq!(read(answers.list(numbers(1, 0)).await.unwrap()).await["rows"], 1);
+}
+
+/// A report waits for the store most of the time.
+#[tokio::test]
+async fn some_reports_are_made_at_once_on_one_processor() {
+    let answers = Answers::within(Budget::new(ANSWERS_BYTES));
+    let mut made = Vec::new();
+    for last in 0..PLACES_MIN as u8 {
+        made.push(answers.admit(Lane::Network(Some([192, 0, 2, last].into()))).await.unwrap());
+    }
+}
+
+/// Tells on which thread it is dropped.
+struct Dropped(std::sync::mpsc::Sender<std::thread::ThreadId>);
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        let _ = self.0.send(std::thread::current().id());
+    }
+}
+
+#[tokio::test]
+async fn many_rows_are_dropped_on_another_thread() {
+    for (bytes, is_here) in [(ASIDE_BYTES_MIN, false), (ASIDE_BYTES_MIN - 1, true)] {
+        let (dropped, on) = std::sync::mpsc::channel();
+        let rows = Dropped(dropped);
+        drop(Text::new(bytes, move |_| {
+            let _rows = &rows;
+            Ok(false)
+        }));
+        let on = tokio::task::spawn_blocking(move || on.recv().unwrap()).await.unwrap();
+        assert_eq!(on == std::thread::current().id(), is_here, "{bytes}");
+    }
+}

@@ -1,0 +1,74 @@
+//! `metrics-server erase` and `forget`: delete sessions, or count those that would be deleted.
+//!
+//! Servers that run on the same store may go on: sessions in their memory begin anew.
+
+use std::error::Error;
+use std::io::{self, Write as _};
+
+use chrono::{SecondsFormat, Utc};
+use metrics_core::query::instant;
+use metrics_core::retention::{due, forget};
+use metrics_core::store::Store;
+use metrics_core::time_bucket::Span;
+use metrics_core::upkeep::{Erased, Selected, count_selected};
+use metrics_server::EraseSelection;
+
+/// Erases sessions, or counts them.
+///
+/// # Errors
+///
+/// The store could not; the same command goes on with what is left.
+pub(crate) async fn erase_sessions(
+    store: &dyn Store,
+    selected: &EraseSelection,
+    dry_run: bool,
+) -> Result<(), Box<dyn Error>> {
+    if dry_run {
+        let counted = count_selected(store, &selected.erasure).await?;
+        writeln!(io::stdout(), "{} would be erased", described(counted))?;
+        return Ok(());
+    }
+    let erased = selected.erase(store, None).await?;
+    writeln!(io::stdout(), "erased {}", all_of(&erased))?;
+    Ok(())
+}
+
+/// Deletes the sessions that are older than the retention, or counts them.
+///
+/// # Errors
+///
+/// No retention is set, or the store could not; the same command goes on with what is left.
+pub(crate) async fn forget_sessions(
+    store: &dyn Store,
+    retention: Option<Span>,
+    dry_run: bool,
+) -> Result<(), Box<dyn Error>> {
+    let span = retention.ok_or("--retention is missing: say how long sessions are kept")?;
+    let now = Utc::now();
+    let Some(due) = due(store, span, now).await? else {
+        writeln!(io::stdout(), "0 sessions are older than the calendar")?;
+        return Ok(());
+    };
+    let before = due.before.to_rfc3339_opts(SecondsFormat::Secs, true);
+    if dry_run {
+        let (sessions, total) = (described(due.sessions), due.total);
+        writeln!(io::stdout(), "{sessions} started before {before}, of {total}")?;
+        return Ok(());
+    }
+    let erased = forget(store, span, now).await?;
+    let Selected { sessions, .. } = erased.sessions;
+    tracing::info!(sessions, %before, videos = erased.videos, "deleted old sessions on request");
+    writeln!(io::stdout(), "deleted {}", all_of(&erased))?;
+    Ok(())
+}
+
+fn described(Selected { sessions, first_start_ms, .. }: Selected) -> String {
+    let first = first_start_ms.map(|ms| instant(ms).to_rfc3339_opts(SecondsFormat::Secs, true));
+    let first = first.map(|first| format!(" (the first of {first})")).unwrap_or_default();
+    format!("{sessions} sessions{first}")
+}
+
+fn all_of(erased: &Erased) -> String {
+    let Erased { sessions, videos, pages, .. } = erased;
+    format!("{}, {videos} videos and {pages} pages", described(*sessions))
+}

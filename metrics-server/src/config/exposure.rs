@@ -1,0 +1,69 @@
+//! Whether strangers can reach what is not for them: user and password, and what is refused without.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+
+use super::{ConfigError, Setting, read_bool};
+use crate::auth::Credentials;
+
+/// Who may read reports and change keys, as far as the environment says it.
+pub(super) enum Authentication {
+    /// Whoever knows these.
+    On(Credentials),
+    /// Everybody: the operator has said so.
+    Off,
+    /// Everybody: nothing was said.
+    Unsaid,
+}
+
+impl Authentication {
+    /// Reads `METRICS_AUTH_ENABLED`, `METRICS_USER` and `METRICS_PASSWORD`. The latter two imply the first, so that
+    /// nobody who sets a password serves without.
+    pub(super) fn read(
+        environment: &impl Fn(&str) -> Option<OsString>,
+    ) -> Result<Self, ConfigError> {
+        let variable = |name| Setting::variable(name, environment);
+        let enabled = variable("METRICS_AUTH_ENABLED").read("true or false", read_bool)?;
+        let (user, password) =
+            (variable("METRICS_USER").text()?, variable("METRICS_PASSWORD").text()?);
+        let reason = match (enabled, &user, &password) {
+            (Some(false), None, None) => return Ok(Self::Off),
+            (None, None, None) => return Ok(Self::Unsaid),
+            (Some(false), _, _) => {
+                "METRICS_AUTH_ENABLED is false beside METRICS_USER or METRICS_PASSWORD: unset it to ask for them, or \
+                 unset them to serve everybody"
+            }
+            (_, Some(user), Some(password)) => match Credentials::new(user, password) {
+                Some(credentials) => return Ok(Self::On(credentials)),
+                None => "METRICS_USER must be without a colon",
+            },
+            (Some(true), _, _) => {
+                "METRICS_AUTH_ENABLED is true: METRICS_USER, without a colon, and METRICS_PASSWORD must be set"
+            }
+            (None, _, _) => {
+                "METRICS_USER and METRICS_PASSWORD must both be set, or neither: together they switch authentication on"
+            }
+        };
+        Err(ConfigError::Refused(reason.to_owned()))
+    }
+
+    /// The user and the password, if any are asked for.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Refused`] if a server at `listen` would show its reports and keys to other machines without that
+    /// anybody has said so.
+    pub(super) fn at(self, listen: Option<SocketAddr>) -> Result<Option<Credentials>, ConfigError> {
+        match (self, listen) {
+            (Self::On(credentials), _) => Ok(Some(credentials)),
+            (Self::Unsaid, Some(listen)) if !listen.ip().to_canonical().is_loopback() => {
+                Err(ConfigError::Refused(format!(
+                    "at {listen} other machines could read all reports and change keys: set METRICS_USER and \
+                     METRICS_PASSWORD, or METRICS_AUTH_ENABLED=false if everybody may, or listen at 127.0.0.1:{}",
+                    listen.port()
+                )))
+            }
+            (Self::Off | Self::Unsaid, _) => Ok(None),
+        }
+    }
+}

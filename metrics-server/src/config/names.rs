@@ -1,0 +1,116 @@
+//! Which names of environment variables are known, so that a mistyped one does not go unnoticed.
+
+use std::ffi::{OsStr, OsString};
+
+use super::{ConfigError, ENVIRONMENT};
+
+const PREFIX: &str = "METRICS_";
+
+/// Variables of the tests and scripts of this repository, which start servers.
+const OF_TESTS: [&str; 3] = ["METRICS_OUTAGE_SECONDS", "METRICS_SERVER", "METRICS_TIMESCALEDB_DIR"];
+
+/// How more of them begin.
+const PREFIXES_OF_TESTS: [&str; 2] = ["METRICS_TEST_", "METRICS_CHAOS_"];
+
+/// How much of a name is compared at most; longer names are no typing errors.
+const NAME_BYTES_MAX: usize = 64;
+
+/// Refuses an environment with a `METRICS_` variable that is none of the settings.
+pub(super) fn check(
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<(), ConfigError> {
+    let known = || ENVIRONMENT.split_whitespace().filter(|word| word.starts_with(PREFIX));
+    for (name, value) in environment {
+        let name = name.to_string_lossy();
+        if !name.starts_with(PREFIX)
+            || known().any(|known| known == name)
+            || OF_TESTS.contains(&&*name)
+            || PREFIXES_OF_TESTS.iter().any(|prefix| name.starts_with(prefix))
+            || is_service_link(&name, &value)
+        {
+            continue;
+        }
+        let nearest = known().min_by_key(|known| distance(&name, known)).unwrap_or(PREFIX);
+        return Err(ConfigError::Refused(format!(
+            "{name} is no setting: set {nearest}, or unset it; --help lists all settings"
+        )));
+    }
+    Ok(())
+}
+
+/// Whether Kubernetes or Docker sets a variable, in every container beside a service that is called `metrics` or
+/// `metrics-...`: `METRICS_SERVICE_HOST`, `METRICS_PORT=tcp://10.0.0.1:80`, `METRICS_PORT_80_TCP_ADDR` and the like.
+fn is_service_link(name: &str, value: &OsStr) -> bool {
+    let is_address =
+        |value: &str| ["tcp://", "udp://", "sctp://"].iter().any(|it| value.starts_with(it));
+    let of_port = name.split_once("_PORT_").is_some_and(|(_, rest)| {
+        let mut words = rest.split('_');
+        let number = words.next().is_some_and(|word| word.parse::<u16>().is_ok());
+        number && words.next().is_some_and(|word| matches!(word, "TCP" | "UDP" | "SCTP"))
+    });
+    of_port
+        || name.ends_with("_SERVICE_HOST")
+        || name.ends_with("_SERVICE_PORT")
+        || name.contains("_SERVICE_PORT_")
+        || (name.ends_with("_PORT") && value.to_str().is_some_and(is_address))
+}
+
+/// In how many characters two names differ (Levenshtein).
+fn distance(one: &str, other: &str) -> usize {
+    let other: Vec<u8> = other.bytes().take(NAME_BYTES_MAX).collect();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (index, byte) in one.bytes().take(NAME_BYTES_MAX).enumerate() {
+        let mut diagonal = row[0];
+        row[0] = index + 1;
+        for (column, against) in other.iter().enumerate() {
+            let replaced = diagonal + usize::from(byte != *against);
+            diagonal = row[column + 1];
+            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
+        }
+    }
+    row[other.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check_one(name: &str, value: &str, expected: Option<&str>) {
+        let told = check([(name.into(), value.into())]).err().map(|err| err.to_string());
+        let expected = expected.map(|nearest| {
+            format!("{name} is no setting: set {nearest}, or unset it; --help lists all settings")
+        });
+        assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn a_mistyped_name_is_refused_and_the_nearest_one_named() {
+        check_one("METRICS_RETENTON", "30 days", Some("METRICS_RETENTION"));
+        check_one("METRICS_CORS_ORIGIN", "*", Some("METRICS_CORS_ORIGINS"));
+        check_one("METRICS_MAX_CONNECTION", "1", Some("METRICS_MAX_CONNECTIONS"));
+        check_one("METRICS_AUTH_ENABLE", "true", Some("METRICS_AUTH_ENABLED"));
+        check_one("METRICS_PASSWORT", "x", Some("METRICS_PASSWORD"));
+        check_one("METRICS_SERVER_LISTEN", "[::1]:3000", Some("METRICS_LISTEN"));
+        let long = format!("METRICS_{}", "X".repeat(100_000));
+        assert!(check([(long.into(), OsString::new())]).is_err());
+    }
+
+    #[test]
+    fn what_is_known_or_set_by_others_is_no_typing_error() {
+        for name in ["METRICS_LISTEN", "METRICS_HOSTS", "METRICS_TEST_STORE", "PATH", "METRIC"] {
+            check_one(name, "", None);
+        }
+        for (name, value) in [
+            ("METRICS_SERVICE_HOST", "10.0.0.1"),
+            ("METRICS_SERVICE_PORT_HTTP", "80"),
+            ("METRICS_PORT", "tcp://10.0.0.1:80"),
+            ("METRICS_PORT_80_TCP", "tcp://10.0.0.1:80"),
+            ("METRICS_PORT_80_TCP_ADDR", "10.0.0.1"),
+            ("METRICS_TIMESCALEDB_1_PORT_5432_TCP_PROTO", "tcp"),
+        ] {
+            check_one(name, value, None);
+        }
+        assert!(check([("METRICS_PORT".into(), "3000".into())]).is_err());
+    }
+}

@@ -1,0 +1,133 @@
+//! Refuses what a page of another site does in the name of somebody who visits it.
+//!
+//! A browser sends along what its user may do, a login or a place in a network, with whatever any page requests. So a
+//! request that changes or reads something is refused if another site's page makes it. One function decides for all
+//! routes: [`check`]. Routes that pages of all sites record through are not asked.
+//!
+//! Browsers say which page makes a request. `Sec-Fetch-Site` compares the page's origin with the server's as the
+//! browser knows both, whatever proxies stand between; no page can forge it. Browsers before 2023 do not send it, and
+//! none does over plain HTTP to other machines: then `Origin` is compared with the server's own name.
+
+use http::request::Parts;
+use http::uri::Authority;
+use hyper::Method;
+use hyper::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderName, ORIGIN};
+
+use crate::access::Wanted;
+use crate::cors::Cors;
+use crate::error::Error;
+use crate::hosts::X_FORWARDED_HOST;
+use crate::settings::Settings;
+
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// Decides on a request for something that not everybody may have, before it is known who makes it.
+///
+/// # Errors
+///
+/// [`Error::UnknownHost`] if the server has no authentication and is called by a name that is not its own;
+/// [`Error::ForeignPage`] if a page of another site makes the request; [`Error::NotJson`] if the body of a request
+/// that changes something does not say that it is JSON.
+pub(crate) fn check(
+    settings: &Settings,
+    wanted: Wanted,
+    head: &Parts,
+    has_body: bool,
+) -> Result<(), Error> {
+    let headers = &head.headers;
+    if settings.access.is_none()
+        && let Some(host) = settings.hosts.refused(&head.uri, headers)
+    {
+        return Err(Error::UnknownHost(host.chars().take(255).collect()));
+    }
+    let changes = changes(wanted);
+    if is_foreign(headers) {
+        let is_listed = wanted == Wanted::Report && covers(&settings.cors, headers);
+        let is_followed = !changes && is_navigation(&head.method, headers);
+        if !is_listed && !is_followed {
+            return Err(Error::ForeignPage { is_report: wanted == Wanted::Report });
+        }
+    }
+    // A form can send any text as `text/plain`. Reports take every type: clients post them without saying one, and
+    // nothing comes of a report that nobody reads.
+    // Forms cannot send `DELETE`, and some clients send an empty body with it.
+    if changes && has_body && head.method != Method::DELETE && !is_json(headers) {
+        return Err(Error::NotJson);
+    }
+    Ok(())
+}
+
+fn changes(wanted: Wanted) -> bool {
+    match wanted {
+        Wanted::Page | Wanted::Figures | Wanted::Report | Wanted::ListKeys => false,
+        Wanted::CreateKey | Wanted::RevokeKey | Wanted::ChangeKey | Wanted::Erase => true,
+    }
+}
+
+/// Whether a page of another origin makes the request. Whatever is no browser names no origin.
+fn is_foreign(headers: &HeaderMap) -> bool {
+    if let Some(site) = headers.get(SEC_FETCH_SITE) {
+        // `none`: somebody typed the address, or chose a bookmark.
+        return !matches!(site.as_bytes(), b"same-origin" | b"none");
+    }
+    headers
+        .get(ORIGIN)
+        .is_some_and(|origin| origin.to_str().map_or(true, |origin| !is_own(origin, headers)))
+}
+
+/// Whether an origin, like `https://example.com:8443`, is the server's as its clients call it: in `Host`, or in
+/// `X-Forwarded-Host` where a proxy writes another `Host`. No page can send the latter without a preflight.
+fn is_own(origin: &str, headers: &HeaderMap) -> bool {
+    let Some((scheme, authority)) = origin.split_once("://") else { return false };
+    let default_port = match scheme {
+        "http" => 80,
+        "https" => 443,
+        _ => return false,
+    };
+    if first(headers, &X_FORWARDED_PROTO).is_some_and(|own| !own.eq_ignore_ascii_case(scheme)) {
+        return false;
+    }
+    let place = |text: &str| {
+        let authority: Authority = text.parse().ok()?;
+        let port = authority.port_u16().unwrap_or(default_port);
+        Some((authority.host().to_ascii_lowercase(), port))
+    };
+    let Some(theirs) = place(authority) else { return false };
+    [HOST, X_FORWARDED_HOST]
+        .iter()
+        .any(|name| first(headers, name).and_then(place).is_some_and(|own| own == theirs))
+}
+
+/// The first element of a header, which the proxy that is nearest to the client has written.
+fn first<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    let text = headers.get(name)?.to_str().ok()?;
+    text.split(',').next().map(str::trim)
+}
+
+fn covers(cors: &Cors, headers: &HeaderMap) -> bool {
+    match cors {
+        Cors::Own => false,
+        Cors::Any => true,
+        Cors::Listed(origins) => headers.get(ORIGIN).is_some_and(|origin| {
+            origins.iter().any(|listed| listed.as_bytes() == origin.as_bytes())
+        }),
+    }
+}
+
+/// Whether somebody follows a link in a window of their own: the page with the link never sees the answer.
+fn is_navigation(method: &Method, headers: &HeaderMap) -> bool {
+    let is = |name: &HeaderName, value: &str| headers.get(name).is_some_and(|it| it == value);
+    method == Method::GET && is(&SEC_FETCH_MODE, "navigate") && is(&SEC_FETCH_DEST, "document")
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let Some(Ok(kind)) = headers.get(CONTENT_TYPE).map(|kind| kind.to_str()) else { return false };
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    kind.eq_ignore_ascii_case("application/json")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,151 @@
+//! Which requests are taken for those of another site's page.
+
+use super::*;
+use crate::auth::Credentials;
+use crate::hosts::Hosts;
+use hyper::{Request, StatusCode};
+
+const SITE: &str = "https://site.example";
+
+fn head(method: Method, headers: &[(&str, &str)]) -> Parts {
+    let mut request = Request::builder().method(method);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.body(()).unwrap().into_parts().0
+}
+
+fn decide(settings: &Settings, wanted: Wanted, method: Method, headers: &[(&str, &str)]) -> u16 {
+    let result = check(settings, wanted, &head(method, headers), false);
+    result.map_or_else(|err| err.into_response().status().as_u16(), |()| 200)
+}
+
+/// Expects a report to be refused, or not, of a server that any origin's page may call by any name.
+#[track_caller]
+fn check_report(headers: &[(&str, &str)], allowed: bool) {
+    let settings = Settings::default().hosts(Hosts::Any);
+    let status = decide(&settings, Wanted::Report, Method::POST, headers);
+    assert_eq!(status, if allowed { 200 } else { 403 }, "{headers:?}");
+}
+
+#[test]
+fn a_browser_that_says_whose_page_it_is_settles_it() {
+    for (site, allowed) in
+        [("same-origin", true), ("none", true), ("same-site", false), ("cross-site", false)]
+    {
+        check_report(&[("sec-fetch-site", site)], allowed);
+        check_report(&[("sec-fetch-site", site), ("host", "a"), ("origin", SITE)], allowed);
+    }
+    check_report(&[("sec-fetch-site", "a-later-value")], false);
+    check_report(&[], true);
+}
+
+#[test]
+fn else_the_origin_must_be_the_servers_own() {
+    for (origin, host, allowed) in [
+        ("http://localhost:3000", "localhost:3000", true),
+        ("http://a.example", "a.example", true),
+        ("http://a.example", "a.example:80", true),
+        ("https://a.example", "A.example:443", true),
+        ("https://[2001:db8::1]:3000", "[2001:db8::1]:3000", true),
+        ("https://a.example", "a.example:80", false),
+        ("http://a.example:3000", "a.example", false),
+        ("http://a.example:3000", "a.example:3001", false),
+        ("http://b.example", "a.example", false),
+        ("http://a.example.evil", "a.example", false),
+        ("null", "a.example", false),
+        ("file://", "a.example", false),
+        ("", "a.example", false),
+    ] {
+        check_report(&[("origin", origin), ("host", host)], allowed);
+    }
+    check_report(&[("origin", SITE)], false);
+}
+
+#[test]
+fn a_proxy_may_say_how_the_server_is_called() {
+    let rewritten = [("origin", SITE), ("host", "10.0.0.7:3000")];
+    check_report(&rewritten, false);
+    for (name, value, allowed) in [
+        ("x-forwarded-host", "site.example", true),
+        ("x-forwarded-host", "site.example, inner.example", true),
+        ("x-forwarded-host", "inner.example, site.example", false),
+    ] {
+        check_report(&[&rewritten[..], &[(name, value)]].concat(), allowed);
+    }
+    let own = [("origin", SITE), ("host", "site.example")];
+    check_report(&[&own[..], &[("x-forwarded-proto", "https")]].concat(), true);
+    check_report(&[&own[..], &[("x-forwarded-proto", "http")]].concat(), false);
+}
+
+#[test]
+fn listed_origins_read_reports_and_nothing_else() {
+    use Wanted::{CreateKey, Figures, ListKeys, Page, Report, RevokeKey};
+
+    let foreign = [("host", "localhost"), ("sec-fetch-site", "cross-site"), ("origin", SITE)];
+    let listed = Cors::Listed(vec![SITE.to_owned()]);
+    let other = Cors::Listed(vec!["https://other.example".to_owned()]);
+    for (cors, reports) in [(Cors::Own, 403), (other, 403), (listed, 200), (Cors::Any, 200)] {
+        let settings = Settings::default().cors(cors);
+        for wanted in [Report, Page, Figures, ListKeys, CreateKey, RevokeKey] {
+            let expected = if wanted == Report { reports } else { 403 };
+            let status = decide(&settings, wanted, Method::GET, &foreign);
+            assert_eq!(status, expected, "{settings:?} {wanted:?}");
+        }
+    }
+}
+
+#[test]
+fn links_may_be_followed_but_not_framed_and_forms_not_sent() {
+    let link = |dest| {
+        [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", dest)]
+    };
+    let settings = Settings::default();
+    for (wanted, method, dest, expected) in [
+        (Wanted::Page, Method::GET, "document", 200),
+        (Wanted::Report, Method::GET, "document", 200),
+        (Wanted::Page, Method::GET, "iframe", 403),
+        (Wanted::Report, Method::GET, "image", 403),
+        (Wanted::Report, Method::POST, "document", 403),
+        (Wanted::CreateKey, Method::POST, "document", 403),
+    ] {
+        assert_eq!(decide(&settings, wanted, method, &link(dest)), expected, "{wanted:?} {dest}");
+    }
+}
+
+#[test]
+fn what_changes_something_must_say_that_it_is_json() {
+    for (kind, allowed) in [
+        (Some("application/json"), true),
+        (Some("Application/JSON; charset=utf-8"), true),
+        (Some("text/plain"), false),
+        (Some("text/plain; application/json"), false),
+        (Some("application/x-www-form-urlencoded"), false),
+        (Some("multipart/form-data; boundary=a"), false),
+        (None, false),
+    ] {
+        let headers: Vec<_> = kind.map(|kind| ("content-type", kind)).into_iter().collect();
+        let head = head(Method::POST, &headers);
+        let settings = Settings::default();
+        let status = check(&settings, Wanted::CreateKey, &head, true)
+            .map_or_else(|err| err.into_response().status(), |()| StatusCode::OK);
+        let refused = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        assert_eq!(status, if allowed { StatusCode::OK } else { refused }, "{kind:?}");
+        assert!(check(&settings, Wanted::CreateKey, &head, false).is_ok());
+        assert!(check(&settings, Wanted::Report, &head, true).is_ok());
+        let (mut revoke, wanted) = (head, Wanted::RevokeKey);
+        revoke.method = Method::DELETE;
+        assert!(check(&settings, wanted, &revoke, true).is_ok());
+    }
+}
+
+#[test]
+fn without_authentication_strange_names_are_not_answered() {
+    let evil = [("host", "evil.example"), ("origin", "http://evil.example")];
+    let (open, listed) = (Settings::default(), Hosts::Listed(vec!["evil.example".to_owned()]));
+    assert_eq!(decide(&open, Wanted::Report, Method::GET, &evil), 421);
+    assert_eq!(decide(&open, Wanted::RevokeKey, Method::DELETE, &evil), 421);
+    assert_eq!(decide(&open.hosts(listed), Wanted::Report, Method::GET, &evil), 200);
+    let guarded = Settings::default().access(Credentials::new("a", "b").unwrap());
+    assert_eq!(decide(&guarded, Wanted::Report, Method::GET, &evil), 200);
+}

@@ -1,0 +1,248 @@
+//! Places among the connections, and some that are kept to say that there is none.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hyper::Response;
+use metrics_core::budget::{Budget, Reservation};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+use crate::attempts::Peer;
+use crate::memory::CONNECTION_BYTES;
+use crate::reads::Progress;
+use crate::response::Body;
+use crate::share::{Share, Shares};
+use crate::traffic::{Connected, Traffic};
+
+/// How many connections beyond the limit are answered at once, if only to be turned away: whoever asks for the health
+/// of a server that is full gets an answer, and does not restart it. So many that a flood does not hold all of them.
+const SPARE: usize = 128;
+
+/// How many of those one network may hold.
+const SPARE_SHARE: usize = 4;
+
+/// How long such a connection may take to send its header: a flood that sends nothing makes room again soon.
+pub(crate) const SPARE_HEADER_MAX: Duration = Duration::from_secs(2);
+
+/// How long such a connection may take for its one request: longer than its header and a check of the store together.
+pub(crate) const SPARE_MAX: Duration = Duration::from_secs(10);
+
+/// How often the log says that an address holds its share, while it is so.
+const SHARE_TOLD_EVERY: Duration = Duration::from_secs(60);
+
+/// A place among the connections: whoever holds it is counted among them, and accounts the memory that it takes.
+#[derive(Debug)]
+pub(crate) struct Place {
+    _permit: OwnedSemaphorePermit,
+    _share: Option<Share>,
+    _connected: Connected,
+    _held: Reservation,
+    /// How far its requests are.
+    pub(crate) progress: Progress,
+}
+
+/// What becomes of a connection.
+pub(crate) enum Admission {
+    /// It is served as long as it lasts.
+    Served(Place),
+    /// It is answered once, about the health of the server only.
+    Spare(Place),
+    /// It is closed at once.
+    Closed,
+}
+
+/// All places.
+pub(crate) struct Places {
+    room: Arc<Semaphore>,
+    shares: Option<Arc<Shares>>,
+    spare: Arc<Semaphore>,
+    // None where a proxy makes all connections.
+    spare_shares: Option<Arc<Shares>>,
+    traffic: Traffic,
+    memory: Budget,
+    // When the log was told last that an address holds its share.
+    told: Mutex<Option<Instant>>,
+}
+
+impl Places {
+    /// Places for so many connections, which are charged to `memory`. Without `shares`, one address may hold all of them.
+    pub(crate) fn new(
+        most: usize,
+        shares: Option<Arc<Shares>>,
+        traffic: Traffic,
+        memory: Budget,
+    ) -> Self {
+        let (room, spare) = (Arc::new(Semaphore::new(most)), Arc::new(Semaphore::new(SPARE)));
+        let spare_shares = shares.is_some().then(|| Shares::new(SPARE_SHARE));
+        Self { room, shares, spare, spare_shares, traffic, memory, told: Mutex::default() }
+    }
+
+    /// A place for a connection from somewhere, if there is one.
+    pub(crate) fn admit(&self, peer: Peer) -> Admission {
+        if let Some(place) = self.place(&self.room, self.shares.as_ref(), peer) {
+            return Admission::Served(place);
+        }
+        self.traffic.turn_away();
+        if 0 < self.room.available_permits() && self.is_news() {
+            // Not which: addresses are not logged.
+            tracing::warn!(
+                "an address holds as many connections as one may, and further ones are turned away: if that is a proxy, \
+                 name the header in which it forwards addresses as METRICS_FORWARDED_HEADER; else raise \
+                 METRICS_CONNECTIONS_PER_ADDRESS"
+            );
+        }
+        match self.place(&self.spare, self.spare_shares.as_ref(), peer) {
+            Some(place) => Admission::Spare(place),
+            None => Admission::Closed,
+        }
+    }
+
+    /// Whether the log has not been told for a while.
+    fn is_news(&self) -> bool {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_news = told.is_none_or(|at| SHARE_TOLD_EVERY <= at.elapsed());
+        if is_news {
+            *told = Some(Instant::now());
+        }
+        is_news
+    }
+
+    fn place(
+        &self,
+        room: &Arc<Semaphore>,
+        shares: Option<&Arc<Shares>>,
+        peer: Peer,
+    ) -> Option<Place> {
+        let permit = Arc::clone(room).try_acquire_owned().ok()?;
+        let share = match shares.filter(|_| !peer.is_loopback()) {
+            Some(shares) => Some(shares.take(peer)?),
+            None => None,
+        };
+        Some(Place {
+            _permit: permit,
+            _share: share,
+            _connected: self.traffic.connect(),
+            _held: self.memory.charge(CONNECTION_BYTES),
+            progress: Progress::default(),
+        })
+    }
+}
+
+/// What a connection without a place is told, unless it asks for the health of the server.
+pub(crate) fn full() -> Response<Body> {
+    crate::error::Error::Full.into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hyper::StatusCode;
+
+    fn peer(last: u8) -> Peer {
+        Peer([192, 0, 2, last].into())
+    }
+
+    fn places(most: usize, share: usize) -> Places {
+        Places::new(most, Some(Shares::new(share)), Traffic::default(), Budget::new(0))
+    }
+
+    fn served(places: &Places, peer: Peer) -> Option<Place> {
+        match places.admit(peer) {
+            Admission::Served(place) => Some(place),
+            Admission::Spare(_) | Admission::Closed => None,
+        }
+    }
+
+    #[test]
+    fn one_address_leaves_places_for_others() {
+        let places = places(10, 7);
+        let one: Vec<_> = (0..20).filter_map(|_| served(&places, peer(1))).collect();
+        assert_eq!(one.len(), 7);
+        let others: Vec<_> = (2..20).filter_map(|last| served(&places, peer(last))).collect();
+        assert_eq!(others.len(), 3);
+        assert_eq!(places.memory.used(), 10 * CONNECTION_BYTES);
+        drop(one);
+        assert_eq!(places.memory.used(), 3 * CONNECTION_BYTES);
+        assert!(served(&places, peer(1)).is_some());
+    }
+
+    #[test]
+    fn whoever_is_on_this_machine_may_hold_all() {
+        let places = places(100, 1);
+        let here = Peer([127, 0, 0, 1].into());
+        let held: Vec<_> = (0..200).filter_map(|_| served(&places, here)).collect();
+        assert_eq!(held.len(), 100);
+    }
+
+    #[cfg(feature = "binary")]
+    #[tokio::test(start_paused = true)]
+    async fn the_log_says_what_to_do_about_a_proxy_once_a_minute() {
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let writer = Log(Arc::clone(&log));
+        let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+        let _logging = tracing::subscriber::set_default(subscriber);
+        let told = || {
+            let log = String::from_utf8(log.lock().unwrap().clone()).unwrap();
+            assert!(!log.contains("192.0.2"), "{log}");
+            log.matches("METRICS_FORWARDED_HEADER").count()
+        };
+        let places = places(10, 2);
+        let mut held: Vec<_> = (0..5).filter_map(|_| served(&places, peer(1))).collect();
+        assert_eq!((held.len(), told()), (2, 1));
+        tokio::time::advance(SHARE_TOLD_EVERY).await;
+        assert!(served(&places, peer(1)).is_none() && served(&places, peer(1)).is_none());
+        assert_eq!(told(), 2);
+        // A server that is full is another matter.
+        tokio::time::advance(SHARE_TOLD_EVERY).await;
+        held.extend((2..20).filter_map(|last| served(&places, peer(last))));
+        assert_eq!((held.len(), served(&places, peer(1)).is_none(), told()), (10, true, 2));
+    }
+
+    /// Where the log of a test goes.
+    #[cfg(feature = "binary")]
+    #[derive(Clone)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    #[cfg(feature = "binary")]
+    impl std::io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// A proxy makes the connections of those who ask for health as well as all others.
+    #[test]
+    fn a_proxy_may_hold_all_spare_places() {
+        let places = Places::new(0, None, Traffic::default(), Budget::new(0));
+        let spare: Vec<_> = (0..1_000)
+            .filter_map(|_| match places.admit(peer(1)) {
+                Admission::Spare(place) => Some(place),
+                Admission::Served(_) | Admission::Closed => None,
+            })
+            .collect();
+        assert_eq!(spare.len(), SPARE);
+    }
+
+    /// Nobody takes them all away from those who ask for the health of the server.
+    #[test]
+    fn spare_places_are_few_and_shared() {
+        let places = places(0, 1);
+        let spare = |last| match places.admit(peer(last)) {
+            Admission::Spare(place) => Some(place),
+            Admission::Served(_) | Admission::Closed => None,
+        };
+        let one: Vec<_> = (0..100).filter_map(|_| spare(1)).collect();
+        assert_eq!(one.len(), SPARE_SHARE);
+        let others: Vec<_> = (2..=255).filter_map(spare).collect();
+        assert_eq!(one.len() + others.len(), SPARE);
+        drop(others);
+        assert!(spare(2).is_some());
+        assert_eq!(full().status(), StatusCode::SERVICE_UNAVAILABLE);
+    }
+}

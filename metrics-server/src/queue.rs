@@ -1,0 +1,353 @@
+//! A fair queue: callers take turns, so that many requests of one do not delay the others.
+//!
+//! Places are given in rounds: a caller who waits with a hundred reports gets one, then the others get one each. One caller
+//! never holds all places, so that a report of another begins while the longest of the first go on. The number of waiting
+//! requests is bounded, per caller and in sum; beyond it they are refused at once.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use metrics_core::ApiKey;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+/// How many requests of one caller may wait: some pages full of charts.
+const LANE_MAX: usize = 64;
+
+/// How many requests may wait in all.
+const WAITING_MAX: usize = 512;
+
+/// A caller, as far as turns are concerned: requests of one lane wait for each other.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub(crate) enum Lane {
+    /// A caller with certain keys.
+    Keys(Arc<[ApiKey]>),
+    /// Any other caller, by the network of its address, if that is known.
+    Network(Option<IpAddr>),
+}
+
+impl Lane {
+    /// The lane of whoever has these keys, in any order.
+    pub(crate) fn of_keys(keys: &[ApiKey]) -> Self {
+        let mut keys = keys.to_vec();
+        keys.sort_unstable();
+        keys.dedup();
+        Self::Keys(keys.into())
+    }
+}
+
+/// A number of places, and the requests that wait for them.
+pub(crate) struct Queue {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    places: usize,
+    lines: Mutex<Lines>,
+}
+
+/// The requests that have a place or wait for one.
+#[derive(Default)]
+struct Lines {
+    lines: HashMap<Lane, Line>,
+    // The lanes in which requests wait, in the order of their turns.
+    turns: VecDeque<Lane>,
+    taken: usize,
+    waiting: usize,
+    // The number of the next request that waits.
+    next: u64,
+}
+
+/// The requests of one lane.
+#[derive(Default)]
+struct Line {
+    taken: usize,
+    waiting: VecDeque<(u64, oneshot::Sender<()>)>,
+}
+
+/// The queue is full, or the wait was too long.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Full;
+
+impl Queue {
+    /// A queue for `places`; one lane holds all but one of them.
+    pub(crate) fn new(places: usize) -> Self {
+        Self { inner: Arc::new(Inner { places, lines: Mutex::default() }) }
+    }
+
+    /// Waits for a place, at most for `wait`. Cancel safe: a request that goes away waits no more.
+    pub(crate) async fn enter(&self, lane: Lane, wait: Duration) -> Result<Place, Full> {
+        let granted = {
+            let mut lines = self.inner.lines();
+            let line = lines.lines.get(&lane);
+            let (taken, waiting) = line.map_or((0, 0), |line| (line.taken, line.waiting.len()));
+            if waiting == 0 && lines.taken < self.inner.places && taken < self.inner.lane_max() {
+                lines.taken += 1;
+                lines.lines.entry(lane.clone()).or_default().taken += 1;
+                return Ok(Place { inner: Arc::clone(&self.inner), lane });
+            }
+            if LANE_MAX <= waiting || WAITING_MAX <= lines.waiting {
+                return Err(Full);
+            }
+            lines.wait(&lane)
+        };
+        let (number, granted) = granted;
+        let mut waiting = Waiting { inner: &self.inner, lane, number: Some(number) };
+        // An error would mean that the queue is gone, which this refers to.
+        timeout(wait, granted).await.map_err(|_| Full)?.map_err(|_| Full)?;
+        waiting.number = None;
+        Ok(Place { inner: Arc::clone(&self.inner), lane: waiting.lane.clone() })
+    }
+}
+
+impl Inner {
+    fn lines(&self) -> MutexGuard<'_, Lines> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many places one lane may hold.
+    fn lane_max(&self) -> usize {
+        self.places.saturating_sub(1).max(1)
+    }
+
+    /// Gives up a place, and grants those that are free.
+    fn release(&self, lane: &Lane) {
+        let mut lines = self.lines();
+        lines.taken -= 1;
+        if let Some(line) = lines.lines.get_mut(lane) {
+            line.taken -= 1;
+        }
+        lines.tidy(lane);
+        // Each lane that waits is looked at once per place.
+        let mut looked_at = 0;
+        while lines.taken < self.places && looked_at < lines.turns.len() {
+            let Some(lane) = lines.turns.pop_front() else { return };
+            let is_granted = lines.grant(&lane, self.lane_max());
+            looked_at = if is_granted { 0 } else { looked_at + 1 };
+            if lines.lines.get(&lane).is_some_and(|line| !line.waiting.is_empty()) {
+                lines.turns.push_back(lane);
+            } else {
+                lines.tidy(&lane);
+            }
+        }
+    }
+}
+
+impl Lines {
+    fn wait(&mut self, lane: &Lane) -> (u64, oneshot::Receiver<()>) {
+        let (grant, granted) = oneshot::channel();
+        let number = self.next;
+        self.next += 1;
+        self.waiting += 1;
+        let line = self.lines.entry(lane.clone()).or_default();
+        if line.waiting.is_empty() {
+            self.turns.push_back(lane.clone());
+        }
+        line.waiting.push_back((number, grant));
+        (number, granted)
+    }
+
+    /// Grants a place to the first request of a lane, and returns false if it may have none.
+    ///
+    /// The place counts even if the request goes away at this moment: [`Waiting`] returns it then, because the request is
+    /// no longer in line.
+    fn grant(&mut self, lane: &Lane, lane_max: usize) -> bool {
+        let Some(line) = self.lines.get_mut(lane).filter(|line| line.taken < lane_max) else {
+            return false;
+        };
+        let Some((_, grant)) = line.waiting.pop_front() else { return false };
+        self.waiting -= 1;
+        line.taken += 1;
+        self.taken += 1;
+        let _ = grant.send(());
+        true
+    }
+
+    /// Drops a lane without requests.
+    fn tidy(&mut self, lane: &Lane) {
+        if self.lines.get(lane).is_some_and(|line| line.taken == 0 && line.waiting.is_empty()) {
+            self.lines.remove(lane);
+        }
+    }
+}
+
+/// A request that waits for its place.
+struct Waiting<'a> {
+    inner: &'a Arc<Inner>,
+    lane: Lane,
+    // None: it has its place.
+    number: Option<u64>,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let Some(number) = self.number else { return };
+        let mut lines = self.inner.lines();
+        let line = lines.lines.get_mut(&self.lane);
+        let at = line.and_then(|line| {
+            let at = line.waiting.iter().position(|(other, _)| *other == number)?;
+            line.waiting.remove(at)
+        });
+        if at.is_none() {
+            // It was granted a place, and did not come to take it.
+            drop(lines);
+            self.inner.release(&self.lane);
+            return;
+        }
+        lines.waiting -= 1;
+        if lines.lines.get(&self.lane).is_some_and(|line| line.waiting.is_empty()) {
+            lines.turns.retain(|lane| *lane != self.lane);
+        }
+        lines.tidy(&self.lane);
+    }
+}
+
+/// A place, which is free when this is dropped.
+pub(crate) struct Place {
+    inner: Arc<Inner>,
+    lane: Lane,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.inner.release(&self.lane);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::Pin;
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+
+    const WAIT: Duration = Duration::from_secs(30);
+
+    fn lane(name: &str) -> Lane {
+        Lane::of_keys(&[ApiKey::new(name).unwrap()])
+    }
+
+    #[test]
+    fn the_same_keys_are_the_same_caller() {
+        let [one, two] = ["one", "two"].map(|name| ApiKey::new(name).unwrap());
+        let lane = Lane::of_keys(&[one.clone(), two.clone()]);
+        assert_eq!(lane, Lane::of_keys(&[two.clone(), one, two.clone()]));
+        assert_ne!(lane, Lane::of_keys(&[two]));
+    }
+
+    type Entering<'a> = Pin<Box<dyn Future<Output = Result<Place, Full>> + 'a>>;
+
+    /// Returns the place, if it was granted.
+    fn now(entering: &mut Entering<'_>) -> Option<Place> {
+        match entering.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Pending => None,
+            Poll::Ready(entered) => Some(entered.unwrap_or_else(|Full| panic!("refused"))),
+        }
+    }
+
+    /// Begins to wait.
+    fn enter<'a>(queue: &'a Queue, name: &str) -> Entering<'a> {
+        let mut entering: Entering<'_> = Box::pin(queue.enter(lane(name), WAIT));
+        assert!(now(&mut entering).is_none(), "{name} did not wait");
+        entering
+    }
+
+    async fn take(queue: &Queue, name: &str) -> Place {
+        queue.enter(lane(name), WAIT).await.unwrap_or_else(|Full| panic!("{name} is refused"))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn callers_take_turns_however_many_requests_they_have() {
+        let queue = Queue::new(2);
+        let mut held = take(&queue, "other").await;
+        let first = take(&queue, "a").await;
+        // The first place of `a` is held for as long as this lasts, so all turns are those of one place.
+        let mut waiting = Vec::new();
+        for name in ["b", "b", "b", "b", "c", "d", "c"] {
+            waiting.push((name, Some(enter(&queue, name))));
+        }
+        let mut order = String::new();
+        for _ in 0..waiting.len() {
+            drop(held);
+            let mut granted = None;
+            for (name, entering) in &mut waiting {
+                if let Some(place) = entering.as_mut().and_then(now) {
+                    assert!(granted.is_none(), "two at once");
+                    granted = Some(place);
+                    *entering = None;
+                    order.push_str(name);
+                }
+            }
+            held = granted.unwrap();
+        }
+        assert_eq!(order, "bcdbcbb");
+        drop((first, held));
+        assert!(queue.inner.lines().lines.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_caller_never_holds_all_places() {
+        let queue = Queue::new(3);
+        let held = [take(&queue, "a").await, take(&queue, "a").await];
+        let mut waiting = enter(&queue, "a");
+        let other = take(&queue, "b").await;
+        drop(other);
+        assert!(now(&mut waiting).is_none());
+        drop(held);
+        assert!(waiting.await.is_ok());
+        assert!(queue.inner.lines().lines.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_more_wait_than_may() {
+        let queue = Queue::new(1);
+        let held = take(&queue, "a").await;
+        let mut waiting: Vec<_> = (0..LANE_MAX).map(|_| enter(&queue, "a")).collect();
+        assert!(queue.enter(lane("a"), WAIT).await.is_err());
+        for number in 0..WAITING_MAX - LANE_MAX {
+            waiting.push(enter(&queue, &format!("k{}", number % 64)));
+        }
+        assert!(queue.enter(lane("new"), WAIT).await.is_err());
+        // Who goes away makes room.
+        waiting.pop();
+        waiting.push(enter(&queue, "new"));
+        // Nobody waits for ever.
+        for waiting in waiting {
+            assert!(waiting.await.is_err());
+        }
+        drop(held);
+        let lines = queue.inner.lines();
+        assert!(lines.lines.is_empty() && lines.turns.is_empty());
+        assert_eq!((lines.taken, lines.waiting), (0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_place_that_nobody_comes_to_take_is_free_again() {
+        let queue = Queue::new(1);
+        let held = take(&queue, "a").await;
+        let (one, two) = (enter(&queue, "b"), enter(&queue, "c"));
+        drop(held);
+        drop(one);
+        assert!(two.await.is_ok());
+        assert!(queue.inner.lines().lines.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_place_that_is_granted_to_a_request_on_its_way_out_is_free_again() {
+        let queue = Queue::new(1);
+        let held = take(&queue, "a").await;
+        let (number, granted) = queue.inner.lines().wait(&lane("b"));
+        let waiting = Waiting { inner: &queue.inner, lane: lane("b"), number: Some(number) };
+        // Another thread may release its place between the two drops of a request that goes away.
+        drop(granted);
+        drop(held);
+        drop(waiting);
+        {
+            let lines = queue.inner.lines();
+            assert_eq!((lines.taken, lines.waiting, lines.lines.len()), (0, 0, 0));
+        }
+        drop(take(&queue, "c").await);
+    }
+}

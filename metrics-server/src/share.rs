@@ -1,0 +1,117 @@
+//! How many of the connections one address may hold, so that one client does not take them from all others.
+//!
+//! Addresses stay in memory, as hashes under a key that is random in every process, and only as long as a connection
+//! from there is open.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::attempts::Peer;
+
+/// How many connections an address may always hold: an office behind one address, some for each of its people.
+const LEAST: usize = 64;
+
+/// The share of one address that is as large as a quarter of all: four of them may take everything, one may not.
+pub(crate) fn default_share(connections_max: usize) -> usize {
+    (connections_max / 4).max(LEAST)
+}
+
+/// How many places each network holds.
+#[derive(Debug)]
+pub(crate) struct Shares {
+    hash_keys: RandomState,
+    // How many one network may hold.
+    most: AtomicUsize,
+    held: Mutex<HashMap<u64, usize>>,
+}
+
+/// A place that a network holds until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Share {
+    shares: Arc<Shares>,
+    network: u64,
+}
+
+impl Shares {
+    pub(crate) fn new(most: usize) -> Arc<Self> {
+        Arc::new(Self {
+            hash_keys: RandomState::new(),
+            most: AtomicUsize::new(most),
+            held: Mutex::default(),
+        })
+    }
+
+    /// Changes how many one network may hold. Those that hold more keep them.
+    pub(crate) fn allow(&self, most: usize) {
+        self.most.store(most, Relaxed);
+    }
+
+    /// A place for somebody, or `None` if their network holds all it may.
+    pub(crate) fn take(self: &Arc<Self>, peer: Peer) -> Option<Share> {
+        let network = self.hash_keys.hash_one(peer.network());
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = held.entry(network).or_default();
+        if self.most.load(Relaxed) <= *count {
+            return None;
+        }
+        *count += 1;
+        Some(Share { shares: Arc::clone(self), network })
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut held = self.shares.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = held.get_mut(&self.network) {
+            *count -= 1;
+            if *count == 0 {
+                held.remove(&self.network);
+                // What a flood has taken is given back after it.
+                if held.len() < held.capacity() / 4 {
+                    held.shrink_to_fit();
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(text: &str) -> Peer {
+        Peer(text.parse().unwrap())
+    }
+
+    #[test]
+    fn a_network_holds_its_share_and_others_theirs() {
+        let shares = Shares::new(2);
+        let one = [(); 2].map(|()| shares.take(peer("192.0.2.1")).unwrap());
+        assert!(shares.take(peer("192.0.2.1")).is_none());
+        assert!(shares.take(peer("::ffff:192.0.2.1")).is_none());
+        let other = shares.take(peer("192.0.2.2")).unwrap();
+        drop(one);
+        assert!(shares.take(peer("192.0.2.1")).is_some());
+        drop(other);
+        assert!(shares.held.lock().unwrap().is_empty());
+    }
+
+    /// A customer of a provider has a whole network of IPv6.
+    #[test]
+    fn addresses_of_one_network_share() {
+        let shares = Shares::new(1);
+        let _one = shares.take(peer("2001:db8:0:1::1")).unwrap();
+        assert!(shares.take(peer("2001:db8:0:1:ffff::2")).is_none());
+        assert!(shares.take(peer("2001:db8:0:2::1")).is_some());
+        shares.allow(2);
+        assert!(shares.take(peer("2001:db8:0:1::3")).is_some());
+    }
+
+    #[test]
+    fn a_share_is_never_too_small_for_an_office() {
+        assert_eq!(default_share(100_000), 25_000);
+        assert_eq!(default_share(100), LEAST);
+    }
+}

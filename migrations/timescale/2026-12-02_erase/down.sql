@@ -1,0 +1,3 @@
+drop index pages_maybe_unused;
+alter table pages drop column maybe_unused;
+drop table upkeep;
