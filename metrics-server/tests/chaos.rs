@@ -4,8 +4,9 @@
 //! every one of them was told; in the end the database must hold that, and nothing else but what may be there, and the
 //! reports must say the same to the millisecond.
 //!
-//! `METRICS_CHAOS_SECONDS` says how long that goes on, `METRICS_CHAOS_ROUNDS` how often the server is killed under load,
-//! `METRICS_CHAOS_SEED` repeats what is drawn by lot, and `METRICS_OUTAGE_SECONDS` says how long the database is away.
+//! On TimescaleDB two servers share the database, and viewers come to either in turn. `METRICS_CHAOS_SECONDS` sets how long
+//! that goes on, `METRICS_CHAOS_INSTANCES` the number of servers, `METRICS_CHAOS_ROUNDS` how often a server is killed under
+//! load, `METRICS_CHAOS_SEED` repeats each random choice, and `METRICS_OUTAGE_SECONDS` sets how long the database is away.
 
 mod common;
 
@@ -27,6 +28,7 @@ use std::env;
 use std::fmt::Display;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use metrics_core::ApiKey;
@@ -66,10 +68,12 @@ static ALONE: Mutex<()> = Mutex::const_new(());
 
 /// A setting of this run, from the environment.
 fn setting<T: FromStr>(name: &str, default: T) -> T {
-    match env::var(name) {
-        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{name} is {text:?}")),
-        Err(_) => default,
-    }
+    optional(name).unwrap_or(default)
+}
+
+fn optional<T: FromStr>(name: &str) -> Option<T> {
+    let text = env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} is {text:?}")))
 }
 
 #[expect(clippy::print_stderr, reason = "who repeats a failure must know what was drawn by lot")]
@@ -91,13 +95,14 @@ impl Chaos {
         let seed = setting("METRICS_CHAOS_SEED", rand::rng().random::<u32>());
         tell(format!("METRICS_CHAOS_SEED={seed}"));
         let mut random = StdRng::seed_from_u64(seed.into());
-        let site = Site::new().await;
+        let site = Site::new(optional("METRICS_CHAOS_INSTANCES")).await;
         let ledger = Arc::new(Ledger::new(ApiKey::new(EXAMPLE_KEY).unwrap()));
         let enough = watch::Sender::new(false);
         let stage = Stage {
             ledger: Arc::clone(&ledger),
-            server: site.server(),
+            running: site.running(),
             enough: enough.subscribe(),
+            asked: AtomicUsize::new(0),
         };
         let viewers = crowd.enter(&Arc::new(stage), &mut random);
         Self { site, ledger, enough, viewers, random }
@@ -123,7 +128,9 @@ impl Chaos {
         timeout(FINISH_MAX, finish).await.expect("all viewers come to their end");
         let store = self.site.database.open().await;
         let checked = self.ledger.check(&*store, &self.site.timeline).await;
-        check_reports(self.site.process(), &checked).await;
+        for server in self.site.servers() {
+            check_reports(server, &checked).await;
+        }
         // Also what a stop writes changes nothing.
         self.site.stop().await;
         self.ledger.check(&*store, &self.site.timeline).await;

@@ -214,6 +214,14 @@ impl Sheet {
         let later = &self.pairs[index + 1..];
         let begun = pair.play.said.expect("every play is said");
         let closed = later.iter().find_map(|pair| pair.play.told).unwrap_or_else(Instant::now);
+        // A server that was held up may read a play from a connection that ended, after another has recorded more events
+        // than a session keeps the order of.
+        let may_come_late = pair.play.told.is_none()
+            && self
+                .connected
+                .iter()
+                .any(|(_, lost)| lost.is_some_and(|lost| begun <= lost && lost <= closed));
+        let closed = if may_come_late { Instant::now() } else { closed };
         let longest = closed.duration_since(begun) + ROUNDING;
         let shortest = match (pair.play.told, later.first(), self.abandoned) {
             (Some(told), Some(next), _) => {

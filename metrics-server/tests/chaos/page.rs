@@ -4,6 +4,7 @@
 //! a burst. What was on its way when a connection ended is not said again, unless the page is one that repeats.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,7 @@ use tokio::time::{sleep, sleep_until, timeout};
 use super::common::{CHROME, Client, FIN, Http, Seen, Server, TEXT, frame};
 use super::ledger::{Fate, Ledger, Pair, STRIDE_MS, Sheet, lock};
 use super::said::{Manners, What, acknowledge, event};
+use super::site::Running;
 
 /// How long a browser waits for a server that does not answer. No server is held up for that long.
 const CONNECT_MAX: Duration = Duration::from_secs(60);
@@ -28,8 +30,10 @@ const AGAIN: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(crate) struct Stage {
     pub(crate) ledger: Arc<Ledger>,
-    pub(crate) server: watch::Receiver<Option<Server>>,
+    pub(crate) running: watch::Receiver<Running>,
     pub(crate) enough: watch::Receiver<bool>,
+    /// How many times a viewer asked for a server.
+    pub(crate) asked: AtomicUsize,
 }
 
 impl Stage {
@@ -37,11 +41,12 @@ impl Stage {
         *self.enough.borrow()
     }
 
-    /// The server that runs, once one does.
+    /// A server that runs, once one does: of several, each in turn, as a proxy in front of them picks it.
     pub(crate) async fn server(&self) -> Server {
-        let mut server = self.server.clone();
-        let server = server.wait_for(Option::is_some).await.expect("a test that goes on");
-        server.clone().expect("it is some")
+        let mut running = self.running.clone();
+        let running = running.wait_for(|it| !it.is_empty()).await.expect("a test that goes on");
+        let turn = self.asked.fetch_add(1, Ordering::Relaxed) % running.len();
+        running.values().nth(turn).expect("it is within the length").clone()
     }
 }
 

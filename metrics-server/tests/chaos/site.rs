@@ -128,17 +128,27 @@ const OF_A_NETWORK: &[Disaster] = &[
     Disaster::CrashBothServerFirst,
 ];
 
-/// Where it all happens.
-pub(crate) struct Site {
+/// The servers that run, by their numbers.
+pub(crate) type Running = BTreeMap<usize, Server>;
+
+/// A server in a process of its own, and its way to the database.
+struct Instance {
+    number: usize,
     process: Option<Process>,
     proxy: Option<Proxy>,
-    pub(crate) database: Database,
-    postgres: Option<Postgres>,
-    // What is left of a server that stops while its database is away.
+    // Keeps sessions that a server could not write before it stopped.
     spool: TempDir,
     // As the server knows the database.
     url: String,
-    server: watch::Sender<Option<Server>>,
+    running: watch::Sender<Running>,
+}
+
+/// Where it all happens.
+pub(crate) struct Site {
+    instances: Vec<Instance>,
+    pub(crate) database: Database,
+    postgres: Option<Postgres>,
+    running: watch::Sender<Running>,
     pub(crate) timeline: Arc<Timeline>,
     // What did not happen yet of all that may.
     ahead: Vec<Disaster>,
@@ -146,8 +156,8 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    /// With a server that runs.
-    pub(crate) async fn new() -> Self {
+    /// With servers that run: so many as are given, or two where a database is reached over a network, else one.
+    pub(crate) async fn new(instances: Option<usize>) -> Self {
         let (postgres, database) = match Backend::of_this_run() {
             Backend::Sqlite => (None, Database::new().await),
             backend => {
@@ -156,42 +166,50 @@ impl Site {
                 (Some(postgres), Database::on(&url).await)
             }
         };
-        let (proxy, url) = match &postgres {
-            None => (None, database.url()),
-            Some(_) => {
-                let (proxy, url) = Proxy::start(&database.url()).await;
-                (Some(proxy), url)
-            }
-        };
+        let running = watch::Sender::default();
         let mut site = Self {
-            process: None,
-            proxy,
+            instances: Vec::new(),
             database,
             postgres,
-            spool: TempDir::new().unwrap(),
-            url,
-            server: watch::Sender::new(None),
+            running,
             timeline: Arc::default(),
             ahead: Vec::new(),
             happened: BTreeMap::new(),
         };
-        site.start_after(Duration::ZERO).await;
+        for number in 0..instances.unwrap_or(if site.has_postgres() { 2 } else { 1 }) {
+            let instance = site.instance(number).await;
+            site.instances.push(instance);
+        }
+        site.start().await;
         site.timeline.able();
         site
     }
 
-    pub(crate) fn server(&self) -> watch::Receiver<Option<Server>> {
-        self.server.subscribe()
+    /// An instance that does not run yet.
+    async fn instance(&self, number: usize) -> Instance {
+        let (proxy, url) = if self.has_postgres() {
+            let (proxy, url) = Proxy::start(&self.database.url()).await;
+            (Some(proxy), url)
+        } else {
+            (None, self.database.url())
+        };
+        let (spool, running) = (TempDir::new().unwrap(), self.running.clone());
+        Instance { number, process: None, proxy, spool, url, running }
     }
 
-    pub(crate) fn process(&self) -> &Process {
-        self.process.as_ref().expect("it runs")
+    pub(crate) fn running(&self) -> watch::Receiver<Running> {
+        self.running.subscribe()
     }
 
-    /// How often what happened.
+    /// All servers, which must run.
+    pub(crate) fn servers(&self) -> impl Iterator<Item = &Process> {
+        self.instances.iter().map(Instance::process)
+    }
+
+    /// How often each disaster happened.
     pub(crate) fn happened(&self) -> String {
-        let all = self.happened.iter().map(|(what, count)| format!("{what:?} {count}"));
-        all.collect::<Vec<_>>().join(", ")
+        let all = self.happened.iter().map(|(disaster, count)| format!("{disaster:?} {count}"));
+        format!("{} servers: {}", self.instances.len(), all.collect::<Vec<_>>().join(", "))
     }
 
     /// Something of all that may happen; everything else happens before it does again.
@@ -206,10 +224,74 @@ impl Site {
         self.happen(next, random).await;
     }
 
-    /// What ends with a server that runs and can write.
+    /// Ends with all servers running and able to write. A disaster of one server happens to any of them.
     pub(crate) async fn happen(&mut self, disaster: Disaster, random: &mut StdRng) {
         *self.happened.entry(disaster).or_insert(0) += 1;
         self.timeline.unable();
+        let pause = Duration::from_millis(random.random_range(0..=500));
+        match disaster {
+            Disaster::Crash => {
+                self.postgres().crash().await;
+                sleep(pause).await;
+                self.postgres().up().await;
+            }
+            Disaster::CrashBoth => {
+                self.postgres().crash().await;
+                sleep(pause).await;
+                self.kill();
+                self.postgres().up().await;
+                self.start().await;
+            }
+            Disaster::CrashBothServerFirst => {
+                self.kill();
+                self.postgres().crash().await;
+                self.start_before_postgres().await;
+            }
+            of_one => {
+                let any = random.random_range(0..self.instances.len());
+                self.instances[any].happen(of_one, random).await;
+            }
+        }
+        self.timeline.able();
+    }
+
+    /// Starts the servers, which wait until their database is there again.
+    async fn start_before_postgres(&mut self) {
+        let postgres = self.postgres.take().expect("a database server");
+        tokio::join!(self.start(), postgres.up());
+        self.postgres = Some(postgres);
+    }
+
+    fn postgres(&self) -> &Postgres {
+        self.postgres.as_ref().expect("a database server")
+    }
+
+    /// Whether the database can be killed.
+    pub(crate) fn has_postgres(&self) -> bool {
+        self.postgres.is_some()
+    }
+
+    fn kill(&mut self) {
+        self.instances.iter_mut().for_each(Instance::kill);
+    }
+
+    async fn start(&mut self) {
+        for instance in &mut self.instances {
+            instance.start_after(Duration::ZERO).await;
+        }
+    }
+
+    /// Tells the servers to stop, and waits until they have.
+    pub(crate) async fn stop(&mut self) {
+        for instance in &mut self.instances {
+            instance.stop().await;
+        }
+    }
+}
+
+impl Instance {
+    /// Ends with a server that runs and can write.
+    async fn happen(&mut self, disaster: Disaster, random: &mut StdRng) {
         let mut some = |ms_max: u64| Duration::from_millis(random.random_range(0..=ms_max));
         match disaster {
             Disaster::Kill => {
@@ -254,25 +336,10 @@ impl Site {
                 self.proxy().calm();
             }
             Disaster::AtCommits => self.cut_at_commits().await,
-            Disaster::Crash => {
-                self.postgres().crash().await;
-                sleep(some(500)).await;
-                self.postgres().up().await;
-            }
-            Disaster::CrashBoth => {
-                self.postgres().crash().await;
-                sleep(some(200)).await;
-                self.kill();
-                self.postgres().up().await;
-                self.start_after(Duration::ZERO).await;
-            }
-            Disaster::CrashBothServerFirst => {
-                self.kill();
-                self.postgres().crash().await;
-                self.start_before_postgres().await;
+            Disaster::Crash | Disaster::CrashBoth | Disaster::CrashBothServerFirst => {
+                unreachable!("it happens to all instances")
             }
         }
-        self.timeline.able();
     }
 
     async fn cut_at_commits(&self) {
@@ -295,35 +362,28 @@ impl Site {
         self.proxy = Some(proxy);
     }
 
-    /// Starts the server, which waits until its database is there again.
-    async fn start_before_postgres(&mut self) {
-        let postgres = self.postgres.take().expect("a database server");
-        tokio::join!(self.start_after(Duration::ZERO), postgres.up());
-        self.postgres = Some(postgres);
+    fn process(&self) -> &Process {
+        self.process.as_ref().expect("it runs")
     }
 
     fn proxy(&self) -> &Proxy {
         self.proxy.as_ref().expect("a database that is reached over a network")
     }
 
-    fn postgres(&self) -> &Postgres {
-        self.postgres.as_ref().expect("a database server")
-    }
-
-    /// Whether the database can be killed.
-    pub(crate) fn has_postgres(&self) -> bool {
-        self.postgres.is_some()
+    /// Ends the server's being there for viewers, and returns it.
+    fn leave(&mut self) -> Process {
+        self.running.send_modify(|running| drop(running.remove(&self.number)));
+        self.process.take().expect("it runs")
     }
 
     fn kill(&mut self) {
-        self.server.send_replace(None);
-        check_log(&self.process.take().expect("it runs").kill());
+        check_log(&self.leave().kill());
     }
 
     /// Tells the server to stop, and waits until it has.
-    pub(crate) async fn stop(&mut self) {
-        self.server.send_replace(None);
-        check_log(&self.process.take().expect("it runs").terminate().await);
+    async fn stop(&mut self) {
+        let process = self.leave();
+        check_log(&process.terminate().await);
     }
 
     async fn start_after(&mut self, pause: Duration) {
@@ -337,7 +397,8 @@ impl Site {
             .env("METRICS_LIMITS", "joins_per_address=none,events_per_address=none")
             .env("DATABASE_URL", &self.url);
         let process = Process::run(command).await;
-        self.server.send_replace(Some((*process).clone()));
+        let server = (*process).clone();
+        self.running.send_modify(|running| drop(running.insert(self.number, server)));
         self.process = Some(process);
     }
 }

@@ -75,18 +75,18 @@ struct Viewer {
 }
 
 impl Viewer {
-    fn sheet(&mut self, repeats: bool) -> Sheet {
+    fn sheet(&mut self, manners: Manners) -> Sheet {
         Sheet {
             session: format!("{:032x}", self.random.random::<u128>()),
             video: self.random.random_range(0..VIDEOS),
             page: self.random.random_range(0..PAGES),
-            repeats,
+            repeats: manners == Manners::Repeats,
             ..Sheet::default()
         }
     }
 
     fn open(&mut self, manners: Manners) -> Page {
-        let sheet = self.sheet(manners == Manners::Repeats);
+        let sheet = self.sheet(manners);
         let skew_ms = self.random.random_range(-SKEW_MS_MAX..SKEW_MS_MAX);
         Page::open(&self.stage, sheet, manners, skew_ms)
     }
@@ -182,7 +182,7 @@ impl Viewer {
     /// Sends batches, and each of them again until it is accepted.
     async fn send_batches(mut self) {
         while !self.stage.is_enough() {
-            let sheet = self.sheet(true);
+            let sheet = self.sheet(Manners::Repeats);
             let sheet = self.stage.ledger.open(sheet);
             let mut batch =
                 Batch { sheet: sheet.clone(), stamp_ms: 0, events: Vec::new(), whats: Vec::new() };
