@@ -96,7 +96,8 @@ impl Chaos {
         tell(format!("METRICS_CHAOS_SEED={seed}"));
         let mut random = StdRng::seed_from_u64(seed.into());
         let site = Site::new(optional("METRICS_CHAOS_INSTANCES")).await;
-        let ledger = Arc::new(Ledger::new(ApiKey::new(EXAMPLE_KEY).unwrap()));
+        let ledger =
+            Arc::new(Ledger::new(ApiKey::new(EXAMPLE_KEY).unwrap(), site.servers().count()));
         let enough = watch::Sender::new(false);
         let stage = Stage {
             ledger: Arc::clone(&ledger),
