@@ -1,4 +1,4 @@
-//! A bystander beside the dearest reports: how long events wait for their acknowledgement.
+//! Measures the acknowledgement latency of events while the most expensive reports run.
 
 use std::fmt::Write as _;
 use std::io;
@@ -24,7 +24,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// How long an acknowledgement may take.
 const ANSWER_MAX: Duration = Duration::from_secs(60);
 
-/// The identifier of a video of a day, which one batch makes.
+/// The identifier of a day-long video, which one batch creates.
 const LONG: &str = "a-day-long";
 
 const DAY_SECONDS: u32 = 86_400;
