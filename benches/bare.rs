@@ -1,4 +1,4 @@
-//! The baseline: a server that reads the same frames and answers each with the same text, without parsing them and
+//! The upper bound: a server that reads the same frames and answers each with the same text, without parsing them and
 //! without a store.
 //!
 //! ```sh

@@ -1,4 +1,4 @@
-//! Compares the server with the baseline, under the same load and in one run, as tables.
+//! Compares the server with the upper bound (`bare`), under the same load and in one run, as tables.
 //!
 //! ```sh
 //! cargo build --release -p metrics-server -p benches
@@ -18,7 +18,7 @@ use benches::target::{Target, drive};
 use benches::tell;
 use clap::Parser;
 
-/// The number of files that are no connections.
+/// The number of open files beside connections.
 const OTHER_FILES: usize = 100;
 
 #[derive(Debug, Parser)]
@@ -44,7 +44,7 @@ struct Flags {
     #[arg(long, default_value_t = 1)]
     rounds: usize,
 
-    /// The duration of each run; shorter if a socket has sent the 4,096 messages before that it may send at once
+    /// The duration of each run; shorter if a socket sends the 4,096 messages that it may send at once
     #[arg(long, default_value_t = 10)]
     seconds: u64,
 
@@ -64,7 +64,7 @@ struct Flags {
     #[arg(long, default_value_t = 10_000)]
     idle: usize,
 
-    /// The seed of the viewers
+    /// The seed; equal seeds produce equal viewers
     #[arg(long, default_value_t = 1)]
     seed: u64,
 }

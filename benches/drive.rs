@@ -32,7 +32,7 @@ const LATE_MAX: Duration = Duration::from_millis(2);
 /// the latency, and must not fill the memory of both.
 const FLYING_MAX: usize = 1_024;
 
-/// The number of messages that the server accepts from a connection at once is 4,096; some are for the end.
+/// The number of messages that a connection sends at once. The server accepts 4,096; the rest is for the end.
 pub const BURST: u32 = 3_900;
 
 /// The number of connections that are opened concurrently.
@@ -57,7 +57,7 @@ pub struct Load {
     pub in_flight: usize,
     /// The number of events per second over all connections.
     pub rate: Option<f64>,
-    /// The seed of the viewers.
+    /// The seed; equal seeds produce equal viewers.
     pub seed: u64,
     /// The process of the server, to be measured.
     pub pid: Option<u32>,
@@ -232,7 +232,7 @@ struct Page {
     flying: VecDeque<Flying>,
     flying_max: usize,
     burst: Option<u32>,
-    // None: as soon as there is room.
+    // None: at full speed.
     pace: Option<Pace>,
     heartbeat_at: Instant,
     last_ref: u32,

@@ -17,7 +17,7 @@ const JOIN_MAX: Duration = Duration::from_secs(30);
 /// The number of viewers that join before the measurement: the first ones cost more than the others.
 const BEFORE: usize = 100;
 
-/// The number of files that are no connections.
+/// The number of open files beside connections.
 const OTHER_FILES: usize = 100;
 
 /// The idle viewers of a server.
@@ -31,7 +31,7 @@ pub struct Idle {
     pub connections: usize,
     /// The time that viewers stay before memory is measured.
     pub stay: Duration,
-    /// The seed of the viewers.
+    /// The seed; equal seeds produce equal viewers.
     pub seed: u64,
     /// The process of the server.
     pub pid: u32,

@@ -34,7 +34,7 @@ const CONNECTIONS: usize = 200;
 /// The default number of idle websockets.
 const IDLE_CONNECTIONS: usize = 10_000;
 
-/// The number of files that are no connections.
+/// The number of open files beside connections.
 const OTHER_FILES: usize = 100;
 
 #[derive(Debug, Parser)]
@@ -71,7 +71,7 @@ struct Flags {
     #[arg(long, global = true, default_value_t = 16)]
     sessions: usize,
 
-    /// The duration of the measurement; shorter if a socket has sent the 4,096 messages before that it may send at once
+    /// The duration of the measurement; shorter if a socket sends the 4,096 messages that it may send at once
     #[arg(long, global = true, default_value_t = 10)]
     seconds: u64,
 
@@ -91,7 +91,7 @@ struct Flags {
     #[arg(long, global = true)]
     database_pid: Option<u32>,
 
-    /// The seed of the viewers
+    /// The seed; equal seeds produce equal viewers
     #[arg(long, global = true, default_value_t = 1)]
     seed: u64,
 

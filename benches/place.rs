@@ -64,7 +64,7 @@ impl Place {
     ///
     /// # Errors
     ///
-    /// If the store does not open.
+    /// The store does not open.
     pub async fn open(&self) -> Result<Arc<dyn Store>, Failure> {
         Ok(match self {
             Self::Sqlite(path) => Arc::new(SqliteStore::open(path).await?),

@@ -43,7 +43,7 @@ struct Args {
     /// The number of sessions.
     #[arg(long, default_value_t = 10_000_000)]
     sessions: u64,
-    /// The seed of the sessions.
+    /// The seed; equal seeds produce equal sessions.
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// The start of the last session, in RFC 3339; now by default.

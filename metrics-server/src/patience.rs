@@ -17,7 +17,7 @@ pub(crate) const WRITE_MAX: Duration = Duration::from_secs(30);
 /// A stream whose writes fail if the client reads nothing for [`WRITE_MAX`].
 pub(crate) struct Patient<S> {
     stream: S,
-    // Some only while a write waits: most writes never wait.
+    // `Some` only while a write waits: most writes never wait.
     waiting: Option<Pin<Box<Sleep>>>,
 }
 

@@ -95,7 +95,7 @@ impl Queue {
         };
         let (number, granted) = granted;
         let mut waiting = Waiting { inner: &self.inner, lane, number: Some(number) };
-        // An error would mean that the queue is gone, which this refers to.
+        // An error would mean that the queue was dropped, but `self` borrows it.
         timeout(wait, granted).await.map_err(|_| Full)?.map_err(|_| Full)?;
         waiting.number = None;
         Ok(Place { inner: Arc::clone(&self.inner), lane: waiting.lane.clone() })

@@ -48,7 +48,7 @@ pub(crate) struct Reads<S> {
     step: usize,
     read_bytes: usize,
     held: Option<Reservation>,
-    // Some only while nothing is left to reserve.
+    // `Some` only while nothing is left to reserve.
     waiting: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 

@@ -102,7 +102,7 @@ impl Output {
 impl Drop for Output {
     fn drop(&mut self) {
         if let Self::File { part, is_done: false, .. } = self {
-            // The disk may be gone. No remedy is left here.
+            // The disk may be gone. There is no remedy here.
             drop(fs::remove_file(part));
         }
     }
