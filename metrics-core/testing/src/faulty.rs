@@ -129,7 +129,7 @@ impl Death {
         let _state = state.wait_for(|state| *state == State::Dead).await;
     }
 
-    /// Never returns. Marks the point after which a dead store does nothing.
+    /// Waits until the store is dead, and then forever.
     async fn forever(&self) -> ! {
         self.dead().await;
         std::future::pending().await

@@ -99,7 +99,7 @@ impl Identity {
     }
 }
 
-/// Converts a certificate to version 1, which has no version and no extensions, and signs it again.
+/// Converts a certificate to version 1, which has neither a version field nor extensions, and signs it again.
 fn version_1(newer: &[u8], key: &KeyPair) -> CertificateDer<'static> {
     const SEQUENCE: u8 = 0x30;
     let signed_and_more = elements(content(newer));
