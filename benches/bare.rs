@@ -1,11 +1,11 @@
-//! The limit: a server that reads the same frames and answers each with the same words, without a look at them and
+//! The upper bound: a server that reads the same frames and answers each with the same text, without parsing them and
 //! without a store.
 //!
 //! ```sh
 //! cargo run --release -p benches --bin bare -- --listen 127.0.0.1:3001
 //! ```
 //!
-//! It comes to its websockets like `metrics-server` does: hyper, an upgrade, `fastwebsockets`.
+//! It accepts websockets like `metrics-server`: hyper, an upgrade, `fastwebsockets`.
 
 use std::convert::Infallible;
 use std::io;
@@ -27,7 +27,7 @@ use tokio::net::{TcpSocket, TcpStream};
 const ANSWER: &str = "[null,null,\"session:00000000-0000-0000-0000-000000000000\",\"phx_reply\",\
                       {\"status\":\"ok\",\"response\":{}}]";
 
-/// As many as the server has.
+/// The backlog of the server.
 const BACKLOG: u32 = 4_096;
 
 #[derive(Debug, Parser)]
@@ -63,7 +63,7 @@ async fn connect(stream: TcpStream) {
     }
     let http = http1::Builder::new();
     let connection = http.serve_connection(TokioIo::new(stream), service_fn(respond));
-    // A client that goes away is nobody's loss.
+    // A client that disconnects causes no error.
     drop(connection.with_upgrades().await);
 }
 
@@ -74,7 +74,7 @@ async fn respond(mut request: Request<Incoming>) -> Result<Response<Empty<Bytes>
         return Ok(response);
     };
     tokio::spawn(async move {
-        // The same.
+        // Neither does a websocket that ends.
         drop(answer(upgraded).await);
     });
     Ok(response)

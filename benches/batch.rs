@@ -1,4 +1,4 @@
-//! A batch of events over HTTP, from its bytes to its answer, without the store: nothing in it begins a session.
+//! A batch of events over HTTP, from its bytes to its response, without the store: no event begins a session.
 #![allow(missing_docs, reason = "criterion's macros define public items")]
 
 use std::hint::black_box;
@@ -14,7 +14,7 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-/// As many as clients send at once.
+/// The number of events that clients send at once.
 const EVENTS: u64 = 50;
 
 const KEY: &str = "HDsj3NfKQTNwn5Ix9g+cfQ==";

@@ -1,4 +1,4 @@
-//! A bystander beside the dearest reports: how long events wait for their acknowledgement.
+//! Measures the acknowledgement latency of events while the most expensive reports run.
 
 use std::fmt::Write as _;
 use std::io;
@@ -15,16 +15,16 @@ use crate::drive::connect;
 use crate::http::{exchange, post, request};
 use crate::websocket::Socket;
 
-/// How many reports are requested at once.
+/// The number of concurrent requests for reports.
 pub const REPORTS: usize = 16;
 
-/// How long the bystander waits between two events.
+/// The pause between two events.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// How long an acknowledgement may take.
+/// The time limit for an acknowledgement.
 const ANSWER_MAX: Duration = Duration::from_secs(60);
 
-/// The identifier of a video of a day, which one batch makes.
+/// The identifier of a day-long video, which one batch creates.
 const LONG: &str = "a-day-long";
 
 const DAY_SECONDS: u32 = 86_400;
@@ -36,9 +36,9 @@ pub struct Beside {
     pub server: SocketAddr,
     /// The key of the bystander.
     pub key: String,
-    /// How long each half is measured.
+    /// The duration of each half of the measurement.
     pub measured: Duration,
-    /// The same seed is the same bystander.
+    /// The seed; equal seeds produce equal bystanders.
     pub seed: u64,
 }
 
@@ -98,7 +98,7 @@ impl Beside {
     ///
     /// # Errors
     ///
-    /// The server cannot be reached, or refuses what is sent.
+    /// The server cannot be reached, or refuses an event.
     pub async fn run(&self) -> io::Result<[Half; 2]> {
         post(self.server, "/api/v1/events", &self.long_session()).await?;
         let (mut socket, mut viewers) =

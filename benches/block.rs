@@ -1,4 +1,4 @@
-//! Blocks: what it takes to encode sessions, and to decode the columns that reports read.
+//! Blocks: the cost of encoding sessions, and of decoding the columns that reports read.
 #![allow(missing_docs, reason = "criterion's macros define public items")]
 
 use std::hint::black_box;

@@ -1,4 +1,4 @@
-//! Where a bucket starts, without a time zone and with one.
+//! The start of a time's bucket, without a time zone and with one.
 #![allow(missing_docs, reason = "criterion's macros define public items")]
 
 use std::hint::black_box;

@@ -1,4 +1,4 @@
-//! Classes of a User-Agent: one that was seen before, and one that never was.
+//! User-agent classes: of a known User-Agent, and of a new one.
 #![allow(missing_docs, reason = "criterion's macros define public items")]
 
 use std::hint::black_box;

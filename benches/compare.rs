@@ -1,4 +1,4 @@
-//! The server beside the limit, under the same load and in one sitting, as tables.
+//! Compares the server with the upper bound (`bare`), under the same load and in one run, as tables.
 //!
 //! ```sh
 //! cargo build --release -p metrics-server -p benches
@@ -18,13 +18,13 @@ use benches::target::{Target, drive};
 use benches::tell;
 use clap::Parser;
 
-/// Files that are no connections.
+/// The number of open files beside connections.
 const OTHER_FILES: usize = 100;
 
 #[derive(Debug, Parser)]
 #[command(about = "Measures the server beside one that does nothing with what it reads")]
 struct Flags {
-    /// Where `metrics-server` and `bare` are
+    /// The directory of `metrics-server` and `bare`
     #[arg(long, default_value = "target/release")]
     binaries: PathBuf,
 
@@ -32,7 +32,7 @@ struct Flags {
     #[arg(long, default_value = ".")]
     disk: PathBuf,
 
-    /// A PostgreSQL server, on which a database is made
+    /// The URL of a PostgreSQL server, on which a database is created
     #[arg(long, value_name = "URL")]
     postgres: Option<String>,
 
@@ -40,36 +40,36 @@ struct Flags {
     #[arg(long)]
     database_pid: Option<u32>,
 
-    /// How often all of them are measured; the tables have the median
+    /// The number of rounds; the tables have the median
     #[arg(long, default_value_t = 1)]
     rounds: usize,
 
-    /// How long each run is measured; less if a socket has sent the 4,096 messages before that it may send at once
+    /// The duration of each run; shorter if a socket sends the 4,096 messages that it may send at once
     #[arg(long, default_value_t = 10)]
     seconds: u64,
 
-    /// How many websockets under load
+    /// The number of websockets under load
     #[arg(long, default_value_t = 200)]
     connections: usize,
 
-    /// How many viewers on each
+    /// The number of viewers on each
     #[arg(long, default_value_t = 16)]
     sessions: usize,
 
-    /// How many messages each websocket keeps in flight
+    /// The number of messages that each websocket keeps in flight
     #[arg(long, default_value_t = 16)]
     in_flight: usize,
 
-    /// How many websockets that do nothing
+    /// The number of idle websockets
     #[arg(long, default_value_t = 10_000)]
     idle: usize,
 
-    /// The same seed is the same viewers
+    /// The seed; equal seeds produce equal viewers
     #[arg(long, default_value_t = 1)]
     seed: u64,
 }
 
-/// Something to measure.
+/// A server to measure.
 struct Candidate {
     name: &'static str,
     binary: PathBuf,
@@ -78,7 +78,7 @@ struct Candidate {
     runs: Vec<Run>,
 }
 
-/// How one run of it went.
+/// The outcome of one run.
 struct Run {
     full: Outcome,
     half: Outcome,
@@ -154,7 +154,7 @@ impl Candidate {
         &self.runs[self.runs.len() / 2]
     }
 
-    /// Puts it under as much load as it takes, and then under half of that.
+    /// Measures the server under as much load as it takes, and then under half of that.
     async fn run(&self, flags: &Flags) -> io::Result<Run> {
         let target = Target::start(&self.binary, self.store.as_deref(), &flags.disk).await?;
         let mut load = Load {
@@ -172,14 +172,14 @@ impl Candidate {
         };
         let full = drive(&load, target.counts()).await?;
         load.rate = Some(full.rate() / 2.0);
-        // Others than before, who are not those that come again.
+        // Other viewers than before, so that no viewer returns.
         load.seed += 1;
         let half = drive(&load, target.counts()).await?;
         target.stop().await?;
         Ok(Run { full, half })
     }
 
-    /// Measures what viewers cost that do nothing.
+    /// Measures the cost of idle viewers.
     async fn idle(&self, flags: &Flags) -> io::Result<Cost> {
         let target = Target::start(&self.binary, self.store.as_deref(), &flags.disk).await?;
         let idle = Idle {

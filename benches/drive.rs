@@ -1,4 +1,4 @@
-//! Many connections with many viewers each, and how long the server takes to acknowledge what they say.
+//! Many connections with many viewers each, and the latency of the server's acknowledgements.
 
 use std::collections::VecDeque;
 use std::io;
@@ -16,48 +16,48 @@ use crate::process::{cpu, cpu_of_tree, resident};
 use crate::viewers::{Says, Tally, Viewers, Viewing};
 use crate::websocket::{Socket, source};
 
-/// How long all that is left may take to be acknowledged at the end.
+/// The time limit for all outstanding acknowledgements at the end.
 const FINISH_MAX: Duration = Duration::from_secs(60);
 
-/// How long the server is under load before anything is measured.
+/// The time under load before the measurement begins.
 pub const WARM_UP: Duration = Duration::from_secs(1);
 
-/// How often a client says that it is there.
+/// The interval between the heartbeats of a client.
 const HEARTBEAT: Duration = Duration::from_secs(30);
 
-/// How late an event may be sent without its lateness being counted: timers are no finer than a millisecond.
+/// The lateness of an event that does not count: timers are no finer than a millisecond.
 const LATE_MAX: Duration = Duration::from_millis(2);
 
-/// How much a connection may have in flight at a given rate: a server that cannot keep up shows in the latency, and
-/// must not fill the memory of both.
+/// The number of messages that a connection may have in flight at a given rate. A server that cannot keep up shows in
+/// the latency, and must not fill the memory of both.
 const FLYING_MAX: usize = 1_024;
 
-/// How many messages our server takes of a connection as fast as they come: 4,096, and some are for the end.
+/// The number of messages that a connection sends at once. The server accepts 4,096; the rest is for the end.
 pub const BURST: u32 = 3_900;
 
-/// How many connections are opened at the same time.
+/// The number of connections that are opened concurrently.
 pub const OPENING_MAX: usize = 64;
 
-/// What is done to a server.
+/// The load on a server.
 #[derive(Clone, Debug)]
 pub struct Load {
-    /// Where it listens.
+    /// The address of the server.
     pub server: SocketAddr,
     /// The key of all viewers.
     pub key: String,
-    /// How many websockets.
+    /// The number of websockets.
     pub connections: usize,
-    /// How many viewers on each at a time.
+    /// The number of viewers on each at a time.
     pub sessions: usize,
-    /// How long it is measured.
+    /// The duration of the measurement.
     pub measured: Duration,
-    /// Without a rate it is measured no longer than until a connection has sent so many messages.
+    /// Without a rate, the measurement ends at the latest when a connection has sent this number of messages.
     pub burst: Option<u32>,
-    /// How many messages each connection keeps in flight, unless there is a rate.
+    /// The number of messages that each connection keeps in flight, unless there is a rate.
     pub in_flight: usize,
-    /// How many events a second over all connections.
+    /// The number of events per second over all connections.
     pub rate: Option<f64>,
-    /// The same seed is the same viewers.
+    /// The seed; equal seeds produce equal viewers.
     pub seed: u64,
     /// The process of the server, to be measured.
     pub pid: Option<u32>,
@@ -65,35 +65,35 @@ pub struct Load {
     pub database_pid: Option<u32>,
 }
 
-/// How it went.
+/// The outcome of a run.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// How many events were acknowledged while it was measured.
+    /// The number of events acknowledged during the measurement.
     pub events: u64,
-    /// How many viewers have joined, over all.
+    /// The number of viewers that have joined, over all.
     pub joins: u64,
-    /// For how long it was measured.
+    /// The duration of the measurement.
     pub measured: Duration,
-    /// How long acknowledgements took, in microseconds, in order.
+    /// The latencies of acknowledgements, in microseconds, sorted.
     pub latencies: Vec<u32>,
-    /// How long the server kept processors busy while it was measured.
+    /// The processor time of the server during the measurement.
     pub cpu: Option<Duration>,
-    /// The same of PostgreSQL.
+    /// The processor time of PostgreSQL during the measurement.
     pub database_cpu: Option<Duration>,
-    /// The memory of the server at the end of what was measured.
+    /// The memory of the server at the end of the measurement.
     pub resident: Option<u64>,
-    /// What the server should report.
+    /// The expected reports of the server.
     pub tally: Tally,
 }
 
 impl Outcome {
-    /// Acknowledged events a second.
+    /// Returns the acknowledged events per second.
     #[must_use]
     pub fn rate(&self) -> f64 {
         self.events as f64 / self.measured.as_secs_f64()
     }
 
-    /// How long acknowledgements took at most, but for some of them.
+    /// Returns the latency that the share `of` of acknowledgements does not exceed.
     #[must_use]
     pub fn latency(&self, of: f64) -> Duration {
         let last = self.latencies.len().saturating_sub(1);
@@ -101,20 +101,20 @@ impl Outcome {
         Duration::from_micros(self.latencies.get(place).copied().unwrap_or(0).into())
     }
 
-    /// Seconds of a processor for 100,000 events.
+    /// Returns the processor seconds per 100,000 events.
     #[must_use]
     pub fn per_events(&self, cpu: Duration) -> f64 {
         cpu.as_secs_f64() * 100_000.0 / self.events.max(1) as f64
     }
 }
 
-/// When what happens.
+/// The schedule of a run.
 #[derive(Clone)]
 struct Times {
     begin: Instant,
     from: Instant,
     to: Instant,
-    // Where it is over before.
+    // Ends the run early.
     over: watch::Sender<bool>,
 }
 
@@ -125,11 +125,11 @@ impl Times {
 }
 
 impl Load {
-    /// Connects all viewers, has them watch, and says goodbye.
+    /// Connects all viewers, plays their sessions, and closes them.
     ///
     /// # Errors
     ///
-    /// The server cannot be reached, refuses something, or does not acknowledge everything in the end.
+    /// The server cannot be reached, rejects something, or does not acknowledge everything in the end.
     pub async fn run(&self) -> io::Result<Outcome> {
         let sockets = self.connect().await?;
         let begin = Instant::now();
@@ -204,7 +204,7 @@ impl Load {
 ///
 /// # Errors
 ///
-/// The server cannot be reached, or does not want to speak websocket.
+/// The server cannot be reached, or refuses the websocket.
 pub async fn connect(
     server: SocketAddr,
     key: String,
@@ -221,18 +221,18 @@ pub async fn connect(
     Ok((socket, viewers))
 }
 
-/// One page with its viewers.
+/// A page with its viewers.
 struct Page {
     socket: Socket,
     viewers: Viewers,
     times: Times,
     slots: Vec<Slot>,
-    // The next viewer to do something.
+    // The next viewer to act.
     turn: usize,
     flying: VecDeque<Flying>,
     flying_max: usize,
     burst: Option<u32>,
-    // None: as soon as there is room.
+    // None: at full speed.
     pace: Option<Pace>,
     heartbeat_at: Instant,
     last_ref: u32,
@@ -240,7 +240,7 @@ struct Page {
     joins: u64,
 }
 
-/// Events at random, so many on average.
+/// Events at random times, with a mean interval of `every`.
 struct Pace {
     every: Duration,
     next: Instant,
@@ -250,7 +250,7 @@ struct Slot {
     viewing: Viewing,
     join_ref: u32,
     joined: bool,
-    // Nobody comes after this viewer.
+    // No viewer follows this one.
     ended: bool,
 }
 
@@ -268,8 +268,8 @@ enum What {
     Other,
 }
 
-/// What a server answers in the second serializer. Without a ref, a server does not look at any, and answers in the order
-/// of what was said.
+/// An answer of the server in the second serializer. A server that ignores refs answers without a ref, in the order of
+/// the messages.
 type Answer<'a> = (IgnoredAny, Option<&'a str>, IgnoredAny, &'a str, Status<'a>);
 
 #[derive(Default, Deserialize)]
@@ -330,7 +330,7 @@ impl Page {
         Ok(self)
     }
 
-    /// When there is something to do although the server says nothing.
+    /// Returns the time of the next action that needs no message from the server.
     fn wake(&self) -> Instant {
         let wake = self.times.to.min(self.heartbeat_at);
         match &self.pace {
@@ -339,7 +339,7 @@ impl Page {
         }
     }
 
-    /// Has viewers do what is due.
+    /// Performs the viewers' actions that are due.
     fn go_on(&mut self) {
         let now = Instant::now();
         if self.heartbeat_at <= now {
@@ -366,7 +366,7 @@ impl Page {
         }
     }
 
-    /// Whose turn it is, of those that have joined.
+    /// Returns the next viewer that has joined.
     fn next_slot(&mut self) -> Option<usize> {
         let count = self.slots.len();
         let slot = (self.turn..self.turn + count).map(|slot| slot % count);
@@ -386,7 +386,7 @@ impl Page {
         self.send(Some(join_ref), &topic, "phx_join", &payload, what, Instant::now());
     }
 
-    /// Sends what a viewer says, and the goodbye after the last of it.
+    /// Sends the events of a viewer, and the leave after the last of them.
     fn say(&mut self, slot: usize, says: &Says, since: Instant) {
         let Slot { viewing, join_ref, .. } = &self.slots[slot];
         let (topic, join_ref) = (viewing.topic().to_owned(), Some(*join_ref));
@@ -414,7 +414,7 @@ impl Page {
         self.flying.push_back(Flying { message_ref, since, what });
     }
 
-    /// Takes note of all that the server has said.
+    /// Processes all messages from the server.
     fn listen(&mut self) -> io::Result<()> {
         let now = Instant::now();
         let measured = self.times.from <= now && !self.times.is_over(now);
@@ -434,7 +434,7 @@ impl Page {
         Ok(())
     }
 
-    /// Ends all viewings, and waits until everything is acknowledged.
+    /// Ends all sessions, and waits until everything is acknowledged.
     async fn finish(&mut self) -> io::Result<()> {
         loop {
             for slot in 0..self.slots.len() {
@@ -455,7 +455,7 @@ impl Page {
     }
 }
 
-/// Which message this text answers, if it does.
+/// Returns the message that this text answers, if it does.
 fn answered(flying: &mut VecDeque<Flying>, text: &str) -> io::Result<Option<Flying>> {
     let answer: Answer<'_> = serde_json::from_str(text).map_err(io::Error::other)?;
     let (_, message_ref, _, event, Status { status, response }) = answer;

@@ -1,4 +1,4 @@
-//! Sessions counted into curves: viewers of a hundred parts, views and viewers of every second.
+//! Engagement curves: viewers of a hundred parts, views and viewers of every second.
 #![allow(missing_docs, reason = "criterion's macros define public items")]
 
 use std::hint::black_box;
@@ -9,7 +9,7 @@ use metrics_core::engagement::{Parts, Seconds};
 use metrics_core::interval::Segments;
 use metrics_core::time_bucket::{Buckets, Width};
 
-/// Enough for all lengths of sessions and videos to be there.
+/// A number of sessions that covers all lengths of sessions and videos.
 const SESSIONS: u64 = 1_000;
 
 const UNTIL_MS: i64 = 1_700_000_000_000;

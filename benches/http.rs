@@ -1,4 +1,4 @@
-//! Just enough of HTTP to make a key and to ask for reports.
+//! A minimal HTTP client, for creating a key and requesting reports.
 
 use std::io;
 use std::net::SocketAddr;
@@ -7,11 +7,11 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-/// Posts a JSON body, and returns the JSON that is answered.
+/// Posts a JSON body, and returns the JSON of the response.
 ///
 /// # Errors
 ///
-/// The server cannot be reached, or answers with anything but success.
+/// The server cannot be reached, or the status is not a success.
 pub async fn post(server: SocketAddr, path: &str, body: &Value) -> io::Result<Value> {
     let answer = exchange(server, &request(server, path, body)).await?;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
@@ -35,7 +35,7 @@ pub fn request(server: SocketAddr, path: &str, body: &Value) -> String {
     )
 }
 
-/// Sends a request, and returns all that is answered.
+/// Sends a request, and returns the whole response.
 ///
 /// # Errors
 ///
@@ -48,7 +48,7 @@ pub async fn exchange(server: SocketAddr, request: &str) -> io::Result<String> {
     Ok(answer)
 }
 
-/// The chunks of a body, in one text.
+/// Joins the chunks of a body.
 fn joined(mut chunks: &str) -> String {
     let mut text = String::new();
     while let Some((length, rest)) = chunks.split_once("\r\n") {

@@ -1,4 +1,4 @@
-//! Many viewers who are connected and do nothing: what each of them costs.
+//! Measures the cost of many viewers who are connected and idle.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,51 +11,51 @@ use crate::drive::{OPENING_MAX, connect};
 use crate::process::{allow_files, cpu, resident};
 use crate::websocket::Socket;
 
-/// How long one viewer may take to join.
+/// The time limit for one viewer to join.
 const JOIN_MAX: Duration = Duration::from_secs(30);
 
-/// How many come before it is measured: the first of them cost more than those who follow.
+/// The number of viewers that join before the measurement: the first ones cost more than the others.
 const BEFORE: usize = 100;
 
-/// Files that are no connections.
+/// The number of open files beside connections.
 const OTHER_FILES: usize = 100;
 
-/// Who connects to what.
+/// The idle viewers of a server.
 #[derive(Clone, Debug)]
 pub struct Idle {
-    /// Where the server listens.
+    /// The address of the server.
     pub server: SocketAddr,
     /// The key of all viewers.
     pub key: String,
-    /// How many connect.
+    /// The number of connections.
     pub connections: usize,
-    /// How long they stay before memory is measured.
+    /// The time that viewers stay before memory is measured.
     pub stay: Duration,
-    /// The same seed is the same viewers.
+    /// The seed; equal seeds produce equal viewers.
     pub seed: u64,
     /// The process of the server.
     pub pid: u32,
 }
 
-/// What they cost.
+/// The cost of idle viewers.
 #[derive(Clone, Copy, Debug)]
 pub struct Cost {
-    /// How many there were.
+    /// The number of viewers.
     pub connections: usize,
-    /// How much more memory of the server was resident, in bytes for each.
+    /// The growth of the server's resident memory, in bytes per viewer.
     pub resident: f64,
-    /// How long processors were busy with the connection and the join of each.
+    /// The processor time of the connection and the join of each viewer.
     pub cpu: Duration,
-    /// How long it took until all had joined.
+    /// The time until all viewers had joined.
     pub took: Duration,
 }
 
 impl Idle {
-    /// Has them connect and join, measures, and makes sure that all are still there.
+    /// Connects all viewers and joins their sessions, measures, and checks that all are still connected.
     ///
     /// # Errors
     ///
-    /// The server cannot be reached, or refuses one of them.
+    /// The server cannot be reached, or refuses a viewer.
     pub async fn run(&self) -> io::Result<Cost> {
         allow_files(BEFORE + self.connections + OTHER_FILES)?;
         let mut before = self.join(0..BEFORE).await?;
@@ -104,7 +104,7 @@ async fn join(server: SocketAddr, key: String, seed: u64, number: usize) -> io::
     Ok(socket)
 }
 
-/// Says something, and waits for the answer, which must be yes.
+/// Sends a message, and waits for a successful answer.
 async fn say(socket: &mut Socket, text: &str) -> io::Result<()> {
     socket.push(text);
     let answer = async {

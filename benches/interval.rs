@@ -6,7 +6,7 @@ use std::hint::black_box;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use metrics_core::interval::{Interval, Segments};
 
-/// Segments in a session: the median, a restless viewer, and a scrubber held down.
+/// The number of segments of a session: the median, a restless viewer, and a scrubber held down.
 const SIZES: [u32; 3] = [4, 64, 1_024];
 
 fn union(c: &mut Criterion) {

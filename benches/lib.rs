@@ -1,4 +1,4 @@
-//! Benchmarks, one file each: `cargo bench -p benches` runs the small ones, README.md tells of the others.
+//! Benchmarks, one file each: `cargo bench -p benches` runs the small ones, README.md describes the others.
 
 use std::process::ExitCode;
 
@@ -17,10 +17,10 @@ pub mod verify;
 pub mod viewers;
 pub mod websocket;
 
-/// Whatever goes wrong in a benchmark ends it.
+/// The error of a benchmark, which ends it.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// Ends a program: with what it found out, or with why it could not.
+/// Ends a program: prints its result, or its error.
 pub fn tell(program: &str, found: std::io::Result<String>) -> ExitCode {
     match found {
         Ok(text) => {

@@ -1,4 +1,4 @@
-//! Puts a server under load, and checks that it has counted everything.
+//! Puts a server under load, and checks that it counts everything.
 //!
 //! ```sh
 //! cargo build --release -p metrics-server -p benches
@@ -9,7 +9,7 @@
 //! target/release/load --server target/release/metrics-server --store sqlite reports
 //! ```
 //!
-//! With `--store postgres://...` a database of its own is made on that server, and dropped at the end.
+//! With `--store postgres://...` a database is created on that server, and dropped at the end.
 
 use std::io;
 use std::net::SocketAddr;
@@ -28,13 +28,13 @@ use benches::verify::new_key;
 use clap::{Parser, Subcommand};
 use serde_json::json;
 
-/// How many websockets, unless said otherwise.
+/// The default number of websockets.
 const CONNECTIONS: usize = 200;
 
-/// The same for those that do nothing.
+/// The default number of idle websockets.
 const IDLE_CONNECTIONS: usize = 10_000;
 
-/// Files that are no connections.
+/// The number of open files beside connections.
 const OTHER_FILES: usize = 100;
 
 #[derive(Debug, Parser)]
@@ -43,7 +43,7 @@ struct Flags {
     #[command(subcommand)]
     mode: Option<Mode>,
 
-    /// The server to measure, if it is not to be started here
+    /// The address of a running server to measure
     #[arg(long, global = true, value_name = "ADDRESS:PORT", conflicts_with = "server")]
     url: Option<SocketAddr>,
 
@@ -51,7 +51,7 @@ struct Flags {
     #[arg(long, global = true, value_name = "BINARY")]
     server: Option<PathBuf>,
 
-    /// Where it keeps sessions: `sqlite`, or a `postgres://` server on which a database is made; none for `bare`
+    /// Where it keeps sessions: `sqlite`, or a `postgres://` server on which a database is created; none for `bare`
     #[arg(long, global = true)]
     store: Option<String>,
 
@@ -63,23 +63,23 @@ struct Flags {
     #[arg(long, global = true)]
     key: Option<String>,
 
-    /// How many websockets [default: 200, or 10000 if idle]
+    /// The number of websockets [default: 200, or 10000 if idle]
     #[arg(long, global = true)]
     connections: Option<usize>,
 
-    /// How many viewers on each at a time, 64 at most
+    /// The number of viewers on each at a time, 64 at most
     #[arg(long, global = true, default_value_t = 16)]
     sessions: usize,
 
-    /// How long it is measured; less if a socket has sent the 4,096 messages before that it may send at once
+    /// The duration of the measurement; shorter if a socket sends the 4,096 messages that it may send at once
     #[arg(long, global = true, default_value_t = 10)]
     seconds: u64,
 
-    /// How many events a second; without it, each connection keeps some in flight
+    /// The number of events per second; without it, each connection keeps some in flight
     #[arg(long, global = true)]
     rate: Option<f64>,
 
-    /// How many messages each connection keeps in flight
+    /// The number of messages that each connection keeps in flight
     #[arg(long, global = true, default_value_t = 16)]
     in_flight: usize,
 
@@ -91,7 +91,7 @@ struct Flags {
     #[arg(long, global = true)]
     database_pid: Option<u32>,
 
-    /// The same seed is the same viewers
+    /// The seed; equal seeds produce equal viewers
     #[arg(long, global = true, default_value_t = 1)]
     seed: u64,
 
@@ -102,9 +102,9 @@ struct Flags {
 
 #[derive(Clone, Copy, Debug, Subcommand)]
 enum Mode {
-    /// Connect and join only, and measure what that costs
+    /// Connect and join only, and measure the cost
     Idle,
-    /// Measure how long events wait without and with 16 of the dearest reports at once
+    /// Measure the latency of events without and with 16 of the most expensive reports at once
     Reports,
 }
 

@@ -1,4 +1,4 @@
-//! Messages of the channel protocol, read from text.
+//! Messages of the channel protocol, parsed from text.
 #![allow(missing_docs, reason = "criterion's macros define public items")]
 
 use std::hint::black_box;

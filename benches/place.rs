@@ -1,4 +1,4 @@
-//! Where the sessions of a benchmark are kept, and how much room they take there.
+//! The databases of benchmarks, and their size.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -16,7 +16,7 @@ use tokio_postgres::{Client, NoTls};
 
 use crate::Failure;
 
-/// A store by name: `sqlite:PATH`, or the URL of a PostgreSQL.
+/// A store by name: `sqlite:PATH`, or the URL of a PostgreSQL database.
 #[derive(Clone, Debug)]
 pub enum Place {
     /// A file.
@@ -48,23 +48,23 @@ impl fmt::Display for Place {
     }
 }
 
-/// How much room a table or an index takes.
+/// The size of a table or an index.
 #[derive(Debug, QueryableByName)]
 pub struct Space {
-    /// Its name.
+    /// The name of the table or index.
     #[diesel(sql_type = Text)]
     pub name: String,
-    /// How much it takes.
+    /// The size in bytes.
     #[diesel(sql_type = BigInt)]
     pub bytes: i64,
 }
 
 impl Place {
-    /// Opens it.
+    /// Opens the store.
     ///
     /// # Errors
     ///
-    /// If the store does not open.
+    /// The store does not open.
     pub async fn open(&self) -> Result<Arc<dyn Store>, Failure> {
         Ok(match self {
             Self::Sqlite(path) => Arc::new(SqliteStore::open(path).await?),
@@ -72,12 +72,12 @@ impl Place {
         })
     }
 
-    /// Does what autovacuum does by itself, which looks at a table once a minute, and so hardly while a year is made in ten:
-    /// makes room where rows and blocks were replaced.
+    /// Runs the work of autovacuum, which visits a table once a minute, and so rarely while a year is written in ten
+    /// minutes: frees the space of replaced rows and blocks.
     ///
     /// # Errors
     ///
-    /// If the database could not.
+    /// The database fails.
     pub async fn vacuum(&self) -> Result<(), Failure> {
         if let Self::Postgres(url) = self {
             postgres(url)
@@ -88,11 +88,12 @@ impl Place {
         Ok(())
     }
 
-    /// Does what a database does by itself in time: counts what is in its tables, and notes which pages do not change any more.
+    /// Runs the periodic maintenance of a database: updates the statistics of its tables, and marks the pages that no
+    /// longer change.
     ///
     /// # Errors
     ///
-    /// If the database could not.
+    /// The database fails.
     pub async fn tidy(&self) -> Result<(), Failure> {
         if let Self::Postgres(url) = self {
             postgres(url).await?.batch_execute("vacuum (analyze)").await?;
@@ -100,11 +101,11 @@ impl Place {
         Ok(())
     }
 
-    /// How much room each table and index takes, the largest first; that of a hypertable with all its chunks.
+    /// Returns the size of each table and index, the largest first; of a hypertable with all its chunks.
     ///
     /// # Errors
     ///
-    /// If the database could not say.
+    /// The database fails.
     pub async fn space(&self) -> Result<Vec<Space>, Failure> {
         match self {
             Self::Sqlite(path) => {
@@ -128,34 +129,34 @@ impl Place {
     }
 }
 
-/// A connection of its own to a file.
+/// Opens a separate connection to a file.
 ///
 /// # Errors
 ///
-/// If it does not open.
+/// The file does not open.
 pub fn sqlite(path: &str) -> Result<SqliteConnection, Failure> {
     Ok(SqliteConnection::establish(path)?)
 }
 
-/// A connection of its own to a database.
+/// Opens a separate connection to a database.
 ///
 /// # Errors
 ///
-/// If there is none.
+/// The connection fails.
 ///
 /// # Panics
 ///
 /// Outside of a Tokio runtime.
 pub async fn postgres(url: &str) -> Result<Client, Failure> {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
-    // Ends with the client; what goes wrong, the client says.
+    // The task ends with the client, which reports its errors.
     tokio::spawn(connection);
     client.batch_execute("set search_path = metrics, public; set jit = off").await?;
     Ok(client)
 }
 
-/// Tables with what is stored beside them, and indexes. Chunks count as their hypertable, and their indexes as its:
-/// they are named after both.
+/// Tables with their TOAST data, and indexes. Chunks count as their hypertable, and indexes of chunks as indexes of the
+/// hypertable: their names contain both.
 const SPACE: &str = "
     with tables as (
         select c.oid as root, c.relname as root_name, c.oid, c.relname from pg_class c
@@ -172,14 +173,15 @@ const SPACE: &str = "
         from tables t join pg_index i on i.indrelid = t.oid join pg_class x on x.oid = i.indexrelid)
     select name, sum(bytes)::bigint from parts group by name order by 2 desc";
 
-/// How many sessions are closed, or made final, at once: nobody waits for the store meanwhile.
+/// The number of sessions that are closed, or made final, at once. Nothing else waits for the store meanwhile.
 pub const AT_ONCE: u32 = 10_000;
 
-/// Closes all sessions and merges their blocks, as a server does in the background, and returns how many were open.
+/// Closes all sessions and merges their blocks, as a server does in the background. Returns the number of open
+/// sessions.
 ///
 /// # Errors
 ///
-/// If the store could not.
+/// The store fails.
 pub async fn close_all(store: &dyn Store) -> Result<u64, Failure> {
     let (mut videos, mut all) = (BTreeSet::new(), 0);
     loop {

@@ -13,13 +13,13 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-/// How long a server may take to start, or to stop: it waits for its store for 20 s.
+/// The time limit for a server to start or to stop: its connections and its store have 10 s each to stop.
 const WAIT_MAX: Duration = Duration::from_secs(30);
 
-/// What a server writes before the address that it listens at.
+/// The text before the server's address in its output.
 const LISTENING: &str = "listening address=";
 
-/// A server that was started here, and is killed when this is dropped.
+/// A server process, which is killed when this is dropped.
 #[derive(Debug)]
 pub struct Server {
     child: Child,
@@ -39,7 +39,7 @@ impl Server {
         if let Some(url) = database_url {
             command.env("DATABASE_URL", url);
         }
-        // All viewers have one address and one key.
+        // Disables the limits: all viewers have one address and one key.
         let limits = ["joins", "events", "new_videos", "new_pages"];
         let limits = limits.map(|limit| format!("{limit}=none,{limit}_per_address=none"));
         command.env("METRICS_LIMITS", limits.join(","));
@@ -57,28 +57,28 @@ impl Server {
             Err(io::Error::other("the server ended before it listened"))
         };
         let address = timeout(WAIT_MAX, listening).await.map_err(io::Error::other)??;
-        // A server whose log nobody reads stands still once the pipe is full.
+        // Drains the log: a server whose log is not read blocks once the pipe is full.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         Ok(Self { child, address, pid })
     }
 
-    /// Where it listens.
+    /// Returns the address of the server.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Its process.
+    /// Returns the id of the process.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.pid
     }
 
-    /// Stops it as an operator does.
+    /// Stops the server as an operator does.
     ///
     /// # Errors
     ///
-    /// It does not end.
+    /// The server does not end.
     pub async fn stop(mut self) -> io::Result<ExitStatus> {
         kill_process(process(self.pid)?, Signal::TERM)?;
         timeout(WAIT_MAX, self.child.wait()).await.map_err(io::Error::other)?
@@ -90,7 +90,7 @@ fn process(pid: u32) -> io::Result<Pid> {
     pid.ok_or_else(|| io::ErrorKind::InvalidInput.into())
 }
 
-/// How long a process has kept a processor busy.
+/// Returns the processor time of a process.
 ///
 /// # Errors
 ///
@@ -99,8 +99,8 @@ pub fn cpu(pid: u32) -> io::Result<Duration> {
     Ok(ticks(Stat::of(pid)?.own))
 }
 
-/// How long a process and its children, also those that have ended, have kept a processor busy: for PostgreSQL, which
-/// has a process for each connection.
+/// Returns the processor time of a process and its children, including ended ones: for PostgreSQL, which has a process
+/// for each connection.
 ///
 /// # Errors
 ///
@@ -111,7 +111,7 @@ pub fn cpu_of_tree(pid: u32) -> io::Result<Duration> {
     for entry in fs::read_dir("/proc")? {
         let name = entry?.file_name();
         let Some(other) = name.to_str().and_then(|name| name.parse().ok()) else { continue };
-        // It may have ended since.
+        // The process may have ended since.
         if let Ok(child) = Stat::of(other)
             && child.parent == pid
         {
@@ -125,7 +125,7 @@ fn ticks(count: u64) -> Duration {
     Duration::from_secs_f64(count as f64 / clock_ticks_per_second() as f64)
 }
 
-/// What the system tells of a process, in ticks.
+/// The statistics that the system reports about a process, in ticks.
 struct Stat {
     parent: u32,
     own: u64,
@@ -135,11 +135,11 @@ struct Stat {
 impl Stat {
     fn of(pid: u32) -> io::Result<Self> {
         let text = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-        // The name is in parentheses, and may hold anything.
+        // The name is in parentheses, and may contain anything.
         let fields = text.rsplit_once(')').map_or("", |(_, fields)| fields);
         let fields: Vec<u64> =
             fields.split_whitespace().map(|field| field.parse().unwrap_or(0)).collect();
-        // The first is the state, which is the third of proc(5).
+        // The first is the state, which is field 3 of proc(5).
         let field = |number: usize| fields.get(number - 3).copied().unwrap_or(0);
         Ok(Self {
             parent: u32::try_from(field(4)).unwrap_or(0),
@@ -149,7 +149,7 @@ impl Stat {
     }
 }
 
-/// How much memory a process has resident, in bytes.
+/// Returns the resident memory of a process, in bytes.
 ///
 /// # Errors
 ///
@@ -161,7 +161,7 @@ pub fn resident(pid: u32) -> io::Result<u64> {
     kib.map(|kib| kib * 1024).ok_or_else(|| io::Error::other("the process has no memory"))
 }
 
-/// Lets this process open as many files as the system allows: every connection is one.
+/// Raises this process's limit on open files to the maximum of the system: every connection is a file.
 ///
 /// # Errors
 ///

@@ -1,5 +1,5 @@
 //! Measures every report on a store that `seed` filled, against plain SQL over the rows of sessions, and checks that
-//! both answer the same.
+//! both return the same.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "it is a program")]
 
 use std::collections::BTreeMap;
@@ -23,10 +23,10 @@ use metrics_core::{
 };
 use serde_json::json;
 
-/// How long a query is repeated for, once it was answered.
+/// The time for which a query is repeated, after its first answer.
 const REPEAT_MAX: Duration = Duration::from_secs(3);
 
-/// Where Linux is told to forget what it read from disks.
+/// A write to this file drops Linux's page cache.
 const DROP_CACHES: &str = "/proc/sys/vm/drop_caches";
 
 /// Measures reports.
@@ -35,22 +35,22 @@ struct Args {
     /// sqlite:PATH or postgres://...
     #[arg(long)]
     store: Place,
-    /// How often a query is repeated at most; the median counts.
+    /// The maximum number of repetitions of a query; the median counts.
     #[arg(long, default_value_t = 7)]
     runs: usize,
-    /// Measures each query also right after the store was opened and, as root, the system's page cache dropped. What
-    /// a database server keeps in its own memory stays.
+    /// Measures each query also right after the store was opened and, as root, the system's page cache was dropped. The
+    /// memory of a database server is not dropped.
     #[arg(long)]
     cold: bool,
     /// Only queries whose name contains this.
     #[arg(long, default_value = "")]
     only: String,
-    /// Without plain SQL beside them, and so without a check.
+    /// Omits plain SQL, and so the check.
     #[arg(long)]
     alone: bool,
 }
 
-/// A report as a user asks for it.
+/// A report that a user requests.
 #[derive(Clone, Copy)]
 enum Report {
     Plays(Buckets),
@@ -72,7 +72,7 @@ struct Query {
     is_filtered: bool,
 }
 
-/// What is answered, in a form that can be compared.
+/// The answer of a report, in a comparable form.
 #[derive(Debug, PartialEq)]
 enum Answer {
     Plays(Vec<PlaysBucket>),
@@ -87,7 +87,7 @@ enum Answer {
 /// Plays, view time and mean startup time in seconds, by the value of a dimension.
 type Rows = BTreeMap<String, Vec<Option<f64>>>;
 
-/// The rows that plain SQL sums.
+/// The rows of the sums from plain SQL.
 fn rows_of(sums: Sums) -> Answer {
     let row = |(name, [plays, view_ms, startup_ms, startups]): (String, [f64; 4])| {
         let startup = (0.0 < startups).then(|| startup_ms / (1_000.0 * startups));
@@ -96,7 +96,7 @@ fn rows_of(sums: Sums) -> Answer {
     Answer::Grouped(sums.into_iter().map(row).collect())
 }
 
-/// The name that plain SQL has for a value.
+/// The name of a value in plain SQL.
 fn name_of(value: &DimensionValue) -> String {
     match value {
         DimensionValue::Time(start) => (start.timestamp() / 86_400).to_string(),
@@ -129,7 +129,7 @@ async fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-/// The rows of the table.
+/// The queries of the table's rows.
 fn queries() -> Result<Vec<Query>, Failure> {
     let width = |text: &str| text.parse::<Width>();
     let (hour, day, month) = (width("1 hour")?, width("1 day")?, width("1 month")?);
@@ -221,7 +221,7 @@ fn filtered_queries() -> Vec<Query> {
     queries
 }
 
-/// Measures a query, prints its row, and returns false if plain SQL answers something else.
+/// Measures a query, prints its row, and returns false if the answer of plain SQL differs.
 async fn measure(
     args: &Args,
     query: &Query,
@@ -261,7 +261,7 @@ async fn measure(
     Ok(same != Some(false))
 }
 
-/// How many watch at this moment, which no range of time can make slower.
+/// Measures the number of sessions that play at this moment, which no range of time can make slower.
 async fn watching(args: &Args, metrics: &Metrics) -> Result<(), Failure> {
     metrics.store().beat(INSTANCE, metrics.now()).await?;
     let key = Selection::key(ApiKey::new(KEY)?);
@@ -272,14 +272,15 @@ async fn watching(args: &Args, metrics: &Metrics) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Asks at least once, and again as long as there is time. Returns the first answer and the median of the times.
+/// Runs a query at least once, and again as long as there is time. Returns the first answer and the median of the
+/// times.
 async fn repeat(
     runs: usize,
     mut ask: impl AsyncFnMut() -> Result<Answer, Failure>,
 ) -> Result<(Answer, Option<Duration>), Failure> {
     let began = Instant::now();
     let mut times = Vec::new();
-    // The first brings what is asked for into memory.
+    // The first run loads the data into memory.
     let mut answer = ask().await?;
     if began.elapsed() < REPEAT_MAX {
         while times.len() < runs && (times.is_empty() || began.elapsed() < REPEAT_MAX) {
@@ -298,7 +299,7 @@ async fn repeat(
 
 async fn open(args: &Args) -> Result<Metrics, Failure> {
     let store: Arc<dyn Store> = args.store.open().await?;
-    // What a server does in the background.
+    // A server does this in the background.
     let began = Instant::now();
     let closed = close_all(&*store).await?;
     if 0 < closed {
@@ -307,7 +308,7 @@ async fn open(args: &Args) -> Result<Metrics, Failure> {
     Ok(Metrics::builder(store).start())
 }
 
-/// Has the system read from its disks again, if that is permitted.
+/// Drops the system's page cache, if permitted.
 fn drop_caches() {
     if std::fs::write(DROP_CACHES, "3").is_err() {
         eprintln!("the page cache stays as it is: {DROP_CACHES} is root's");
@@ -357,7 +358,7 @@ impl Query {
         })
     }
 
-    /// Asks the library.
+    /// Runs the report in the library.
     async fn ask(&self, metrics: &Metrics, until: DateTime<Utc>) -> Result<Answer, Failure> {
         let timeframe = Timeframe::Between(until - TimeDelta::days(self.days), until);
         let engagement = EngagementQuery::from(self.selection()?)
@@ -392,7 +393,7 @@ impl Query {
                 let mut query = self.query(timeframe)?.compared_with(Compare::PreviousPeriod);
                 query.metrics.push(Metric::AveragePercentageViewed);
                 let listed = metrics.videos(&query.into()).await;
-                // SQL does not know how much of a video was watched.
+                // The rows of SQL have no percentage viewed.
                 let row = |video: &VideoEntry| {
                     (video.name.to_string(), video.numbers.metrics[..3].to_vec())
                 };
@@ -416,7 +417,7 @@ impl Query {
         Ok(query.page(LIMIT_MAX, 0).with_fill(false))
     }
 
-    /// Asks the database.
+    /// Runs the report in plain SQL.
     async fn straight(&self, straight: &Straight, range: &Range) -> Result<Answer, Failure> {
         let answer = match self.report {
             Report::Plays(buckets) => {

@@ -1,4 +1,4 @@
-//! Rows of sessions for plain SQL, beside a store in a file: it keeps closed sessions in blocks alone.
+//! Rows of sessions for plain SQL, in a file beside a SQLite store: the store keeps closed sessions only in blocks.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -15,10 +15,10 @@ use metrics_core::store::{
 use crate::Failure;
 use crate::place::sqlite;
 
-/// How many videos, sessions or heads of blocks are read at once.
+/// The number of videos, sessions or block headers that are read at once.
 const AT_ONCE: u32 = 10_000;
 
-/// How many blocks are read at once.
+/// The number of blocks that are read at once.
 const BLOCKS: usize = 64;
 
 const TABLES: &str = "
@@ -34,11 +34,11 @@ const TABLES: &str = "
 
 const INSERT: &str = "insert into sessions values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 
-/// The file beside a store that has a row per session, filled if it is not there.
+/// Returns the file beside a store that has a row per session, and fills it if it does not exist.
 ///
 /// # Errors
 ///
-/// If the store cannot be read, or the file not be written.
+/// The store cannot be read, or the file cannot be written.
 pub async fn rows_of(store: &Path) -> Result<PathBuf, Failure> {
     let mut path = store.as_os_str().to_owned();
     path.push(".rows");

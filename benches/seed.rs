@@ -1,4 +1,4 @@
-//! Fills a store with the sessions of a busy site, as fast as its own write path takes them.
+//! Fills a store with the sessions of a busy site, through its own write path at full speed.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "it is a program")]
 
 use std::io::{IsTerminal as _, Write as _};
@@ -15,22 +15,23 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use metrics_core::query::instant;
 use metrics_core::store::{LIVE, Outcome, SessionWrite, Store};
 
-/// How many sessions are written at once: as many as a server writes under load.
+/// The number of sessions per write. A server writes up to 2,000 under load.
 const BATCH: u64 = 1_000;
 
-/// How many batches are made before they can be written.
+/// The number of batches that are made ahead of the writes.
 const AHEAD: usize = 4;
 
-/// How many batches are written at the same time: a store has as many connections that record.
+/// The number of concurrent writes: a store has as many connections that record.
 const IN_FLIGHT: usize = 3;
 
-/// After how many sessions those that are quiet are closed and merged, and those that were silent for long made final.
+/// The number of sessions after which quiet sessions are closed and merged, and sessions that were silent for long are
+/// made final.
 const PORTION: u64 = 50_000;
 
-/// How many sessions there are between two times that the table of live sessions is vacuumed: a week, with ten millions.
+/// The number of sessions between two vacuums of a PostgreSQL store: a week, with ten million sessions.
 const VACUUM_EVERY: u64 = 4 * PORTION;
 
-/// How often progress is shown.
+/// The interval between two displays of progress.
 const TELL: Duration = Duration::from_millis(500);
 
 /// Fills an empty store with sessions.
@@ -39,16 +40,16 @@ struct Args {
     /// sqlite:PATH or postgres://...
     #[arg(long)]
     store: Place,
-    /// How many.
+    /// The number of sessions.
     #[arg(long, default_value_t = 10_000_000)]
     sessions: u64,
-    /// The same number makes the same sessions.
+    /// The seed; equal seeds produce equal sessions.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// When the last of them starts, in RFC 3339: now, unless said otherwise.
+    /// The start of the last session, in RFC 3339; now by default.
     #[arg(long)]
     until: Option<DateTime<Utc>>,
-    /// Leaves all sessions open: a server that is started on them closes them beside whatever else it does.
+    /// Leaves all sessions open: a server that starts on them closes them while it does its other work.
     #[arg(long)]
     open: bool,
 }
@@ -142,7 +143,7 @@ impl Progress {
         self.told = Instant::now();
         let end = if done { "\n" } else { "" };
         eprint!("\r{} of {}{end}", self.written, self.sessions);
-        // Progress that cannot be shown is not worth stopping for.
+        // A failure to show progress does not stop the program.
         let _shown = std::io::stderr().flush();
     }
 }

@@ -1,6 +1,6 @@
-//! The same reports by plain SQL over the rows of sessions: what answers would cost without anything else.
+//! The same reports by plain SQL over the rows of sessions, as a baseline.
 //!
-//! The videos of a selection are looked up first, as the stores do. Each query is given up after [`STRAIGHT_MAX`].
+//! The videos of a selection are looked up first, as in the stores. Each query is cancelled after [`STRAIGHT_MAX`].
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,23 +24,23 @@ use crate::Failure;
 use crate::place::{Place, postgres, sqlite};
 use crate::rows::rows_of;
 
-/// How long a straight query may take.
+/// The time limit of a query.
 pub const STRAIGHT_MAX: Duration = Duration::from_secs(60);
 
-/// Which sessions.
+/// A selection of sessions.
 #[derive(Clone, Debug)]
 pub struct Range {
     /// The videos, by a condition on the table `videos`.
     pub videos: Videos,
     /// The first start that counts, in Unix milliseconds.
     pub from_ms: i64,
-    /// The last start that counts.
+    /// The last start that counts, in Unix milliseconds.
     pub to_ms: i64,
     /// The least view time that counts, in milliseconds.
     pub minimum_view_ms: i64,
-    /// How wide a cell is, in milliseconds.
+    /// The width of a cell, in milliseconds.
     pub grain_ms: i64,
-    /// Whether sessions on mobile devices with Chrome or Safari count alone: [`MOBILE`] as filters.
+    /// Whether only sessions on mobile devices with Chrome or Safari count: [`MOBILE`] as filters.
     pub is_filtered: bool,
 }
 
@@ -49,7 +49,7 @@ pub const MOBILE: &str =
     r#"[["is", "device", ["mobile"]], ["is", "browser", ["chrome", "safari"]]]"#;
 
 impl Range {
-    /// The filters as a further condition.
+    /// Returns the filters as a further condition.
     fn condition(&self) -> &'static str {
         if self.is_filtered { CONDITION } else { "" }
     }
@@ -62,14 +62,14 @@ const _: () = {
     assert!(Browser::Chrome.code() == 2 && Browser::Safari.code() == 7);
 };
 
-/// Which videos, as SQL says it.
+/// A selection of videos.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Videos {
-    /// The one with the identifier of this rank.
+    /// The video with the identifier of this rank.
     Ranked(usize),
-    /// Those of the course `knots`.
+    /// The videos of the course `knots`.
     Knots,
-    /// All of the key.
+    /// All videos of the key.
     All,
 }
 
@@ -91,19 +91,19 @@ impl Videos {
     }
 }
 
-/// The segments of many sessions, close together: what a program would read and keep.
+/// The segments of many sessions, stored compactly, as a program would keep them.
 #[derive(Debug, Default)]
 pub struct Viewings {
     sessions: Vec<Viewing>,
     segments: Vec<u8>,
 }
 
-/// A session, but for its segments.
+/// A session without its segments.
 #[derive(Clone, Copy, Debug)]
 struct Viewing {
     started_at_ms: i64,
     duration_ms: Option<u32>,
-    /// Where its segments end.
+    /// The end of the session's segments.
     end: usize,
 }
 
@@ -126,11 +126,11 @@ impl Viewings {
         Ok(())
     }
 
-    /// The viewers of equal parts.
+    /// Returns the viewers of equal parts.
     ///
     /// # Errors
     ///
-    /// If a row is damaged.
+    /// A row is damaged.
     pub fn parts(&self, parts: u32) -> Result<Vec<Part>, Failure> {
         let mut end_ms = 0;
         self.each(|_, segments| {
@@ -145,11 +145,11 @@ impl Viewings {
         Ok(counted.finish())
     }
 
-    /// The viewers of every second.
+    /// Returns the viewers of every second.
     ///
     /// # Errors
     ///
-    /// If a row is damaged, or there are too many seconds.
+    /// A row is damaged, or there are too many seconds.
     pub fn seconds(&self, buckets: Buckets) -> Result<Vec<SecondsBucket>, Failure> {
         let mut counted = Seconds::new(buckets);
         self.each(|viewing, segments| {
@@ -170,7 +170,8 @@ pub enum Grouped {
     Video,
 }
 
-/// The sums of each group: plays, their view time, their startup times, all in milliseconds, and how many report one.
+/// The sums of each group: plays, their view time and startup times in milliseconds, and the number of plays with a
+/// startup time.
 pub type Sums = BTreeMap<String, [f64; 4]>;
 
 impl Grouped {
@@ -191,7 +192,7 @@ impl Grouped {
     }
 }
 
-/// A connection that knows nothing but SQL.
+/// A connection for plain SQL.
 pub enum Straight {
     /// To a file.
     File(Arc<Mutex<SqliteConnection>>),
@@ -206,11 +207,11 @@ impl std::fmt::Debug for Straight {
 }
 
 impl Straight {
-    /// Opens the place once more.
+    /// Opens a separate connection to a store's database.
     ///
     /// # Errors
     ///
-    /// If it does not open.
+    /// The database does not open.
     pub async fn open(place: &Place) -> Result<Self, Failure> {
         Ok(match place {
             Place::Sqlite(path) => {
@@ -227,11 +228,11 @@ impl Straight {
         })
     }
 
-    /// Plays per cell, or nothing if that takes too long.
+    /// Returns the plays per cell, or `None` after the time limit.
     ///
     /// # Errors
     ///
-    /// If the database could not.
+    /// The database fails.
     pub async fn plays(&self, range: &Range) -> Result<Option<Vec<PlayCell>>, Failure> {
         match self {
             Self::File(_) => self.in_file(range, file_plays).await,
@@ -244,16 +245,17 @@ impl Straight {
         }
     }
 
-    /// Plays per cell and page, or nothing if that takes too long.
+    /// Returns the plays per cell and page, or `None` after the time limit.
     ///
     /// # Errors
     ///
-    /// If the database could not.
+    /// The database fails.
     pub async fn sources(&self, range: &Range) -> Result<Option<Vec<SourceCell>>, Failure> {
         match self {
             Self::File(_) => self.in_file(range, file_sources).await,
             Self::Database(_) => {
-                // Addresses of what was counted, and not of each session: a join is planned as if few had a page.
+                // Looks up the URL per group instead of per session: PostgreSQL plans a join as if few sessions had a
+                // page.
                 let sums = "date_bin($4::text::interval, started_at, timestamptz 'epoch'),
                     (select url from pages where pages.id = page_id), count(*) from sessions";
                 let group = "and page_id is not null group by 1, page_id";
@@ -270,11 +272,11 @@ impl Straight {
         }
     }
 
-    /// All segments, or nothing if that takes too long.
+    /// Returns all segments, or `None` after the time limit.
     ///
     /// # Errors
     ///
-    /// If the database could not.
+    /// The database fails.
     pub async fn viewings(&self, range: &Range) -> Result<Option<Viewings>, Failure> {
         let Self::Database(client) = self else { return self.in_file(range, file_viewings).await };
         let videos = self.ids(client, range.videos).await?;
@@ -298,11 +300,11 @@ impl Straight {
         Ok(Some(viewings))
     }
 
-    /// Sums by group, or nothing if that takes too long.
+    /// Returns the sums by group, or `None` after the time limit.
     ///
     /// # Errors
     ///
-    /// If the database could not.
+    /// The database fails.
     pub async fn grouped(&self, range: &Range, by: Grouped) -> Result<Option<Sums>, Failure> {
         match self {
             Self::File(_) => {
@@ -329,11 +331,11 @@ impl Straight {
         }
     }
 
-    /// How many sessions are in the range.
+    /// Returns the number of sessions in the range.
     ///
     /// # Errors
     ///
-    /// If the database could not.
+    /// The database fails.
     pub async fn rows(&self, range: &Range) -> Result<i64, Failure> {
         match self {
             Self::File(_) => {
@@ -359,12 +361,11 @@ impl Straight {
         }
     }
 
-    /// When the last session started, in Unix milliseconds, as fast as there is an index for it: of the most watched
-    /// video.
+    /// Returns the start of the last session of the most watched video, in Unix milliseconds. An index makes this fast.
     ///
     /// # Errors
     ///
-    /// If the database could not, or there are no sessions.
+    /// The database fails, or there are no sessions.
     pub async fn last_start_ms(&self) -> Result<i64, Failure> {
         let condition = Videos::Ranked(0).condition(self);
         let sql =
@@ -440,7 +441,7 @@ struct Number {
     number: i64,
 }
 
-/// Makes `sessions` all of them for a connection, open ones included.
+/// A temporary view of all sessions, open ones included.
 const SESSIONS: &str = "create temporary view sessions as
     select video_id, started_at, page_id, browser, platform, device, view_ms, unique_ms, duration_ms, startup_ms,
         coalesce(rebufferings, 0) as rebufferings, coalesce(rebuffering_ms, 0) as rebuffering_ms, segments
@@ -450,7 +451,7 @@ const SESSIONS: &str = "create temporary view sessions as
         unique_ms, duration_ms, startup_ms, coalesce(rebufferings, 0), coalesce(rebuffering_ms, 0), segments
     from metrics.open_sessions";
 
-/// A statement over the rows of one video: one for all could not be given up half way.
+/// A statement over the rows of one video: a statement over all videos could not be cancelled half way.
 fn within(select: &str, range: &Range, video: i64, rest: &str) -> diesel::query_builder::SqlQuery {
     let Range { from_ms, to_ms, minimum_view_ms, .. } = range;
     diesel::sql_query(format!(

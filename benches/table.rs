@@ -1,4 +1,4 @@
-//! Results as people read them.
+//! Results as tables for people.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ pub const IDLE_HEAD: &str = "\
 | server | connections | KiB each | CPU ms each, connect and join |
 |---|---:|---:|---:|";
 
-/// One run.
+/// Formats one run.
 #[must_use]
 pub fn row(server: &str, load: &str, outcome: &Outcome) -> String {
     let ms = |of| millis(outcome.latency(of));
@@ -32,7 +32,7 @@ pub fn row(server: &str, load: &str, outcome: &Outcome) -> String {
     )
 }
 
-/// What idle viewers cost.
+/// Formats the cost of idle viewers.
 #[must_use]
 pub fn idle_row(server: &str, cost: &Cost) -> String {
     let Cost { connections, resident, cpu, .. } = cost;
@@ -40,7 +40,7 @@ pub fn idle_row(server: &str, cost: &Cost) -> String {
     format!("| {server} | {connections} | {kib:.1} | {ms:.3} |")
 }
 
-/// With as much precision as a measurement has.
+/// Formats a duration with the precision of a measurement.
 #[must_use]
 pub fn millis(duration: Duration) -> String {
     format!("{:.1}", duration.as_secs_f64() * 1_000.0)

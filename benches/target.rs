@@ -11,16 +11,16 @@ use crate::drive::{Load, Outcome};
 use crate::process::Server;
 use crate::verify::{check, new_key, reported};
 
-/// A server that was started here.
+/// A server process with its database.
 #[derive(Debug)]
 pub struct Target {
-    // First of all, so that it has ended when its database goes.
+    // The first field, so that the server has ended when its database is dropped.
     server: Server,
     place: Place,
     key: String,
 }
 
-/// Where it keeps sessions; gone when this is dropped.
+/// The database of the server, deleted when this is dropped.
 #[derive(Debug)]
 enum Place {
     Nowhere,
@@ -29,12 +29,12 @@ enum Place {
 }
 
 impl Target {
-    /// Starts a server with an empty database: `sqlite` in the directory `disk`, or on the PostgreSQL server that
-    /// `store` is the address of. Without a store it is taken for one that keeps nothing.
+    /// Starts a server with an empty database: `sqlite` in the directory `disk`, or on the PostgreSQL server at the URL
+    /// `store`. A server without a store is assumed to count nothing.
     ///
     /// # Errors
     ///
-    /// It does not start.
+    /// The server does not start.
     pub async fn start(binary: &Path, store: Option<&str>, disk: &Path) -> io::Result<Self> {
         let (place, url) = match store {
             None => (Place::Nowhere, None),
@@ -54,35 +54,35 @@ impl Target {
         Ok(Self { server, place, key })
     }
 
-    /// Where it listens.
+    /// Returns the address of the server.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.server.address()
     }
 
-    /// Its process.
+    /// Returns the id of the process.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.server.pid()
     }
 
-    /// A key of it.
+    /// Returns a key of the server.
     #[must_use]
     pub fn key(&self) -> &str {
         &self.key
     }
 
-    /// Whether it counts what it is sent.
+    /// Whether the server counts the events that it receives.
     #[must_use]
     pub fn counts(&self) -> bool {
         !matches!(self.place, Place::Nowhere)
     }
 
-    /// Stops it, and removes its database.
+    /// Stops the server, and deletes its database.
     ///
     /// # Errors
     ///
-    /// It does not end as it should.
+    /// The server ends with an error.
     pub async fn stop(self) -> io::Result<()> {
         let counts = self.counts();
         let status = self.server.stop().await?;
@@ -92,7 +92,7 @@ impl Target {
         match self.place {
             Place::Nowhere => Ok(()),
             Place::Directory(directory) => directory.close(),
-            // Drops it on the server.
+            // Dropping it deletes it on the server.
             Place::Database(database) => {
                 drop(database);
                 Ok(())
@@ -101,11 +101,11 @@ impl Target {
     }
 }
 
-/// Puts a server under load. If it `counts`, what it reports must be what it was sent.
+/// Puts a server under load. If it `counts`, its reports must equal the events that were sent.
 ///
 /// # Errors
 ///
-/// Something was not acknowledged, or counted wrong.
+/// An event was not acknowledged, or a count is wrong.
 pub async fn drive(load: &Load, counts: bool) -> io::Result<Outcome> {
     if !counts {
         return load.run().await;

@@ -1,4 +1,4 @@
-//! What the server reports, against what it was sent.
+//! Compares the server's reports with the events that were sent.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -9,21 +9,21 @@ use serde_json::{Value, json};
 use crate::http::post;
 use crate::viewers::{Tally, hottest};
 
-/// Makes a key for one run.
+/// Creates a key for one run.
 ///
 /// # Errors
 ///
-/// The server cannot be reached, or makes no key.
+/// The server cannot be reached, or creates no key.
 pub async fn new_key(server: SocketAddr) -> io::Result<String> {
     let made = post(server, "/api/v1/keys", &json!({})).await?;
     made["key"].as_str().map(str::to_owned).ok_or_else(|| io::Error::other("there is no key"))
 }
 
-/// What the server reports of a key.
+/// Requests the reports of a key.
 ///
 /// # Errors
 ///
-/// The server cannot be reached, or answers no report.
+/// The server cannot be reached, or returns no report.
 pub async fn reported(server: SocketAddr, key: &str) -> io::Result<Tally> {
     let of_key = json!({ "query": { "key": key } });
     let plays = post(server, "/api/v1/plays", &of_key).await?;
@@ -53,11 +53,11 @@ fn rows<'a>(report: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
     report[name].as_array().into_iter().flatten()
 }
 
-/// Compares what was reported before and after with what was sent.
+/// Compares the reports before and after with the sent events.
 ///
 /// # Errors
 ///
-/// They differ.
+/// The reports differ from the events.
 pub fn check(before: &Tally, sent: &Tally, after: &Tally) -> io::Result<()> {
     let mut expected = before.clone();
     expected.add(sent.clone());

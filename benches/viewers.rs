@@ -1,7 +1,7 @@
-//! What viewers do, as the pages of both generations of clients say it: the same for the same seed.
+//! Simulated viewers, with the messages of both generations of clients; deterministic for a seed.
 //!
-//! Videos are as popular as in a Zipf distribution. A viewing begins with a play at the start; then its viewer seeks,
-//! pauses and goes on; it ends with a pause and a goodbye, so that what was watched is known to the millisecond.
+//! The popularity of videos follows a Zipf distribution. A session begins with a play at the start; then its viewer
+//! seeks, pauses and resumes; it ends with a pause and a leave, so that its view time is known to the millisecond.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -10,26 +10,27 @@ use std::sync::LazyLock;
 use rand::rngs::StdRng;
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
 
-/// How many videos there are.
+/// The number of videos.
 pub const VIDEOS: usize = 1_000;
 
-/// How many pages: each shows some of the videos.
+/// The number of pages. Each page shows some of the videos.
 const PAGES: usize = 25;
 
-/// How much a viewing has to have for a play, which is what reports ask for when nothing else is said.
+/// The minimum view time of a play: the default of reports.
 pub const PLAY_MS_MIN: u64 = 1_000;
 
-/// How many things a viewer does after the first play, on average: some ten events.
+/// The mean number of actions of a viewer after the first play: some ten events.
 const ACTIONS_MEAN: f64 = 6.0;
 
-/// The longest stretch that is watched without a jump, in hundredths of a second.
+/// The longest segment, in hundredths of a second.
 const STRETCH_MAX: u32 = 3_000;
 
-/// How long it is at least, and how far from the last pause a jump and the next pause are. Closer ones, from viewers who act
-/// within milliseconds, look like the mistakes that the server corrects for real clients: echoes and landings.
+/// The shortest segment, and the minimum distance of a jump and of the next pause from the last pause. Closer ones,
+/// from viewers who act within milliseconds, look like the mistakes that the server corrects for real clients: echoes
+/// and landings.
 const STRETCH_MIN: u32 = 50;
 
-/// Browsers as they are met on pages with videos, the most frequent first.
+/// Browsers on pages with videos, the most frequent first.
 pub const USER_AGENTS: [&str; 12] = [
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36",
     "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.5 Mobile/15E148 Safari/604.1",
@@ -45,7 +46,7 @@ pub const USER_AGENTS: [&str; 12] = [
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36 OPR/112.0.0.0",
 ];
 
-/// The sums of how popular the videos are: the second half as much as the first, the third a third.
+/// Prefix sums of the popularity of videos: the second video has half of the first's popularity, the third a third.
 static POPULARITY: LazyLock<Vec<f64>> = LazyLock::new(|| {
     let mut sum = 0.0;
     let sums = (1..=VIDEOS).map(|rank| {
@@ -55,21 +56,21 @@ static POPULARITY: LazyLock<Vec<f64>> = LazyLock::new(|| {
     sums.collect()
 });
 
-/// What the server should report in the end.
+/// The expected reports of the server.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Tally {
-    /// Viewings with enough of view time.
+    /// The number of sessions with enough view time.
     pub plays: u64,
-    /// The view time of those, in milliseconds.
+    /// The view time of all plays, in milliseconds.
     pub view_ms: u64,
-    /// The plays of each page, by its address without the query.
+    /// The plays of each page, by its URL without the query.
     pub pages: BTreeMap<String, u64>,
     /// The plays of the most popular video.
     pub hottest: u64,
 }
 
 impl Tally {
-    /// Adds what another has seen.
+    /// Adds another tally.
     pub fn add(&mut self, other: Self) {
         self.plays += other.plays;
         self.view_ms += other.view_ms;
@@ -109,22 +110,22 @@ fn page(video: usize) -> String {
 pub struct Viewers {
     random: StdRng,
     key: String,
-    // Of which connection.
+    // The number of the connection.
     number: usize,
     begun: u32,
-    /// What is known to be watched by those that have ended.
+    /// The expected reports of all ended sessions.
     pub tally: Tally,
 }
 
-/// One of them, who watches one video.
+/// One session of a viewer.
 #[derive(Debug)]
 pub struct Viewing {
     topic: String,
     video: usize,
-    // In hundredths of a second, like all that clients say.
+    // In hundredths of a second, like all positions of clients.
     duration: u32,
     position: u32,
-    // Where it paused last, or past the end.
+    // The position of the last pause, or past the end.
     paused_at: u32,
     playing: bool,
     // The player's clock, in milliseconds.
@@ -133,17 +134,17 @@ pub struct Viewing {
     view_ms: u64,
 }
 
-/// What one viewer says next.
+/// The next messages of a viewer.
 #[derive(Debug, Default)]
 pub struct Says {
     /// The payloads of events, in their order.
     pub events: Vec<String>,
-    /// Whether that is all.
+    /// Whether the session ends after them.
     pub ends: bool,
 }
 
 impl Viewers {
-    /// Those behind the connection with this number.
+    /// Creates the viewers of the connection with this number.
     #[must_use]
     pub fn new(seed: u64, number: usize, key: &str) -> Self {
         Self {
@@ -155,19 +156,19 @@ impl Viewers {
         }
     }
 
-    /// What masks the frames of the connection.
+    /// Returns a mask for the frames of the connection.
     pub fn mask(&mut self) -> [u8; 4] {
         self.random.random()
     }
 
-    /// The browser of the connection.
+    /// Returns a browser for the connection.
     pub fn user_agent(&mut self) -> &'static str {
-        // The smaller of two: the first of them are the most frequent.
+        // The smaller of two numbers: the first browsers are the most frequent.
         let (one, other) = (self.below(USER_AGENTS.len()), self.below(USER_AGENTS.len()));
         USER_AGENTS[one.min(other)]
     }
 
-    /// How long until the next of events that come at random, in units of their mean distance.
+    /// Returns the time to the next event of a random process, in units of the mean interval.
     pub fn gap(&mut self) -> f64 {
         -f64::ln(1.0 - self.random.random::<f64>())
     }
@@ -176,7 +177,7 @@ impl Viewers {
         self.random.random_range(0..limit)
     }
 
-    /// Somebody opens a video.
+    /// Begins a session.
     pub fn begin(&mut self) -> Viewing {
         let drawn = self.random.random::<f64>() * POPULARITY[VIDEOS - 1];
         let video = POPULARITY.partition_point(|sum| *sum <= drawn).min(VIDEOS - 1);
@@ -187,7 +188,7 @@ impl Viewers {
         Viewing {
             topic,
             video,
-            // Each video has its own, between one minute and half an hour.
+            // Each video has its own duration, between one minute and half an hour.
             duration: 6_000 + (video as u32).wrapping_mul(7_919) % 174_000,
             position: 0,
             paused_at: u32::MAX,
@@ -199,7 +200,7 @@ impl Viewers {
         }
     }
 
-    /// What somebody does next.
+    /// Returns the next messages of a session.
     pub fn act(&mut self, viewing: &mut Viewing) -> Says {
         let mut says = Says::default();
         if viewing.actions == 0 {
@@ -226,7 +227,7 @@ impl Viewers {
         says
     }
 
-    /// Ends a viewing, whatever its viewer would have done.
+    /// Ends a session early or on time.
     pub fn finish(&mut self, viewing: &mut Viewing, says: &mut Says) {
         if viewing.playing {
             self.watch(viewing, says);
@@ -235,7 +236,7 @@ impl Viewers {
         self.tally.count(viewing);
     }
 
-    /// Plays on for a while, and pauses.
+    /// Plays for a while, and pauses.
     fn watch(&mut self, viewing: &mut Viewing, says: &mut Says) {
         let left = viewing.duration - viewing.position;
         let mut stretch = left;
@@ -261,7 +262,7 @@ impl Viewers {
         }
     }
 
-    /// The payload of its join.
+    /// Returns the payload of the session's join.
     #[must_use]
     pub fn join(&self, viewing: &Viewing) -> String {
         let Viewing { video, .. } = viewing;
@@ -282,13 +283,13 @@ impl Viewers {
 }
 
 impl Viewing {
-    /// What it is called on the wire.
+    /// Returns the topic of the session's channel.
     #[must_use]
     pub fn topic(&self) -> &str {
         &self.topic
     }
 
-    /// Half of the pages have the client that sends timestamps, and positions as text.
+    /// Whether the page has the older client, which sends timestamps, and positions as text: half of the pages have it.
     fn is_of_old_client(&self) -> bool {
         self.video.is_multiple_of(2)
     }
@@ -300,7 +301,7 @@ impl Viewing {
     }
 
     fn say(&mut self, name: &str, position: Option<&str>, says: &mut Says) {
-        // No two events of a viewing happen at the same time.
+        // No two events of a session have the same time.
         self.clock_ms += 1;
         let seconds = |hundredths: u32| {
             let (seconds, rest) = (hundredths / 100, hundredths % 100);
@@ -312,7 +313,7 @@ impl Viewing {
         };
         let mut event = format!("{{\"name\":\"{name}\"");
         let mut member = |name: &str, value: &str| {
-            // Text takes everything that is written to it.
+            // Writing to a text cannot fail.
             write!(event, ",\"{name}\":{value}").expect("a text");
         };
         if let Some(name) = position {

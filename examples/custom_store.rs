@@ -1,8 +1,8 @@
-//! A store of your own: sessions in memory, gone with the process. It passes the suite that every store passes.
+//! A custom store: sessions in memory, gone with the process. It passes the suite that every store passes.
 //!
-//! Run it with `cargo run -p examples --example custom_store`, and the suite with
-//! `cargo test -p examples --test conforms`, for which `conforms.rs` is all that is needed. A store for production
-//! differs in one promise alone: what it has acknowledged is on a disk.
+//! Run it with `cargo run -p examples --example custom_store`, and the suite, which `conforms.rs` sets up completely,
+//! with `cargo test -p examples --test conforms`. A store for production differs in one promise alone: acknowledged
+//! events are on a disk.
 #![expect(clippy::print_stdout, reason = "an example shows what it got")]
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -19,7 +19,7 @@ use metrics_core::{ApiKey, Join, Metrics, PlayerEvent, Selection, Video};
 
 type Answer<T> = Result<T, Error>;
 
-/// Everything is behind one lock, so every call is atomic. A change copies the state if a snapshot holds it.
+/// One lock guards the whole state, so every call is atomic. A change copies the state if a snapshot holds it.
 #[derive(Debug, Default)]
 pub(crate) struct MemoryStore(Mutex<Arc<State>>);
 
@@ -128,7 +128,7 @@ impl State {
         if self.conflicts(&rewrite) {
             return Ok(Outcome::Conflict);
         }
-        // First, because nothing else can fail.
+        // First, because no later step can fail.
         let sums = rewrite.totals.iter().map(|(key, day, change)| {
             change.add_to(*day, self.totals.get(&(*key, *day))).map(|sum| ((*key, *day), sum))
         });
@@ -231,7 +231,7 @@ impl Store for MemoryStore {
 
     async fn commit(&self, writes: Arc<[SessionWrite]>) -> Answer<Vec<Outcome>> {
         let mut state = self.change();
-        // A batch is stored whole or not at all.
+        // A batch is committed as a whole or not at all.
         writes.iter().try_for_each(|write| state.key_id(&write.subject.key).map(drop))?;
         let state = Arc::make_mut(&mut state);
         writes.iter().map(|write| state.write(write)).collect()
@@ -302,7 +302,7 @@ impl Store for MemoryStore {
     }
 }
 
-/// The state as it was at some moment.
+/// The state at the moment of the snapshot.
 struct View(Arc<State>);
 
 #[async_trait]

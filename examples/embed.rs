@@ -1,6 +1,6 @@
-//! The library alone, in ten lines: a session is recorded into a file, and asked for.
+//! The library alone, in ten lines: records a session into a file, and requests a report of it.
 //!
-//! Run it with `cargo run -p examples --example embed`. It makes `metrics.db` in the current directory.
+//! Run it with `cargo run -p examples --example embed`. It creates `metrics.db` in the current directory.
 #![expect(clippy::print_stdout, reason = "an example shows what it got")]
 
 use metrics_core::store::SqliteStore;

@@ -1,9 +1,10 @@
-//! An application made with axum that measures videos under `/analytics`, and lets its own users see their own figures.
+//! An axum application that measures videos under `/analytics`, and shows its own users their own reports.
 //!
-//! Run it with `cargo run -p examples --example embed_axum`, or with another address than `127.0.0.1:3000` behind
-//! `--`. It makes `metrics.db` in the current directory. It has two users, each with an API key for their viewers and a
-//! token for themselves: `curl --oauth2-bearer ada-token 'http://127.0.0.1:3000/analytics/api/v1/plays?identifier=intro'`
-//! tells ada about her own viewers of `intro` and about nobody else's. Ctrl-C ends it.
+//! Run it with `cargo run -p examples --example embed_axum`, or with another address than `127.0.0.1:3000` behind `--`.
+//! It creates `metrics.db` in the current directory. It has two users, each with an API key for their viewers and a
+//! token for themselves: `curl --oauth2-bearer ada-token
+//! 'http://127.0.0.1:3000/analytics/api/v1/plays?identifier=intro'` reports ada's own viewers of `intro` and no others.
+//! Ctrl-C ends it.
 #![expect(clippy::print_stdout, reason = "an example shows what it got")]
 
 use std::error::Error;
@@ -22,10 +23,10 @@ use metrics_core::{ApiKey, Metrics};
 use metrics_server::{Access, Decision, Peer, Service, Settings, Wanted};
 use tokio::net::TcpListener;
 
-/// How long the store may take for what is left when the server stops.
+/// The time limit for the store to commit the remaining writes when the server stops.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
 
-/// The users of the application. A real one has them in its database, and looks at a cookie or a signed token.
+/// The users of the application. A real application has them in its database, and checks a cookie or a signed token.
 #[derive(Debug)]
 struct Users(Vec<(&'static str, ApiKey)>);
 
@@ -38,7 +39,7 @@ impl Access for Users {
             return Decision::unauthorized("Bearer");
         };
         match wanted {
-            // Whatever the report is about, it is narrowed to the sessions of this key.
+            // Restricts every report to the sessions of this key.
             Wanted::Report | Wanted::ListKeys => Decision::AllowKeys(vec![key.clone()]),
             _ => Decision::forbidden(),
         }
@@ -54,7 +55,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         println!("{name} has the key {}", key.as_str());
         users.push((token, key));
     }
-    // axum takes the prefix away before a request gets to the service.
+    // axum removes the prefix before a request reaches the service.
     let settings = Settings::default().stripped_prefix("/analytics").access(Users(users));
     let service = Service::new(metrics, settings);
     let app = Router::new()
@@ -69,14 +70,15 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .with_graceful_shutdown(interrupted())
         .await?;
 
-    // In this order nothing is lost. Requests have ended; now websockets do, and then all is written.
+    // This order loses nothing: requests have ended; then websockets end, and then the store commits the remaining
+    // writes.
     service.close_sockets().await;
     service.stop(DRAIN_MAX).await;
     println!("stopped");
     Ok(())
 }
 
-/// Tells the service where a request comes from, so that who guesses keys is held up.
+/// Passes the client's address to the service, which rate-limits guesses of keys.
 async fn tell_peer(
     ConnectInfo(address): ConnectInfo<SocketAddr>,
     mut request: Request,
@@ -86,7 +88,7 @@ async fn tell_peer(
     next.run(request).await
 }
 
-/// Resolves when somebody wants the server to end.
+/// Resolves when the operator stops the server.
 async fn interrupted() {
     if let Err(err) = tokio::signal::ctrl_c().await {
         println!("cannot be told to end: {err}");

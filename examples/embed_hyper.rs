@@ -1,8 +1,9 @@
-//! A server of your own, made with hyper, that measures videos under `/analytics` and has other routes beside.
+//! A hyper server that measures videos under `/analytics`, beside other routes.
 //!
 //! Run it with `cargo run -p examples --example embed_hyper`, or with another address than `127.0.0.1:3000` behind
-//! `--`. It makes `metrics.db` in the current directory. Viewers connect to `ws://127.0.0.1:3000/analytics/socket`, and
-//! `curl 'http://127.0.0.1:3000/analytics/api/v1/plays?identifier=intro'` asks how `intro` was watched. Ctrl-C ends it.
+//! `--`. It creates `metrics.db` in the current directory. Viewers connect to `ws://127.0.0.1:3000/analytics/socket`,
+//! and `curl 'http://127.0.0.1:3000/analytics/api/v1/plays?identifier=intro'` requests the plays of `intro`. Ctrl-C
+//! ends it.
 #![expect(clippy::print_stdout, reason = "an example shows what it got")]
 
 use std::convert::Infallible;
@@ -21,7 +22,7 @@ use metrics_server::{Body, Peer, Service, Settings};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
-/// How long requests may take to end when the server stops, and then the store to take what is left.
+/// The time limit for requests to end when the server stops, and then for the store to commit the remaining writes.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
 
 #[tokio::main]
@@ -36,17 +37,18 @@ async fn main() -> Result<(), Box<dyn Error>> {
     println!("key {}", key.as_str());
     serve(listener, service.clone()).await?;
 
-    // In this order nothing is lost. Requests have ended; now websockets do, and then all is written.
+    // This order loses nothing: requests have ended; then websockets end, and then the store commits the remaining
+    // writes.
     service.close_sockets().await;
     service.stop(DRAIN_MAX).await;
     println!("stopped");
     Ok(())
 }
 
-/// Serves until Ctrl-C, and then lets requests finish.
+/// Serves until Ctrl-C, and then waits until requests finish.
 async fn serve(listener: TcpListener, service: Service) -> Result<(), Box<dyn Error>> {
     let mut http = auto::Builder::new(TokioExecutor::new()).http1_only();
-    // With it, there is a limit to how long a client may take to send the head of a request.
+    // The timer enforces the time limit for the header of a request.
     http.http1().timer(TokioTimer::new());
     let graceful = GracefulShutdown::new();
     let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
@@ -60,7 +62,7 @@ async fn serve(listener: TcpListener, service: Service) -> Result<(), Box<dyn Er
         };
         let service = service.clone();
         let respond = service_fn(move |mut request: Request<Incoming>| {
-            // So that who guesses keys is held up.
+            // The service rate-limits guesses of keys by address.
             request.extensions_mut().insert(Peer(address.ip()));
             let service = service.clone();
             async move {
@@ -75,7 +77,7 @@ async fn serve(listener: TcpListener, service: Service) -> Result<(), Box<dyn Er
         let connection = http.serve_connection_with_upgrades(TokioIo::new(stream), respond);
         tokio::spawn(graceful.watch(connection.into_owned()));
     }
-    // Who does not end in time is left.
+    // Abandons connections that do not end in time.
     let _ended = timeout(DRAIN_MAX, graceful.shutdown()).await;
     Ok(())
 }

@@ -1,8 +1,8 @@
-//! What was watched, from a log of player events: no server, no store, no runtime, only the pure part of the core.
+//! Reports from a log of player events: no server, no store, no runtime, only the pure part of the core.
 //!
-//! Run it with `cargo run -p examples --example offline -- examples/offline.ndjson`, or give it a log on its standard
-//! input. Each line is an event: when it arrived, in Unix milliseconds, the random id of its session, what happened, and
-//! where in the video, in seconds.
+//! Run it with `cargo run -p examples --example offline -- examples/offline.ndjson`, or pass a log on the standard
+//! input. Each line is an event: the time of its arrival in Unix milliseconds, the random id of its session, its name,
+//! and its position in the video in seconds.
 #![expect(clippy::print_stdout, reason = "an example shows what it got")]
 
 use std::collections::BTreeMap;
@@ -59,7 +59,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     show(&plays)
 }
 
-/// The first play begins a session; what comes before is not part of it.
+/// Applies an event to its session. The first play begins a session; earlier events are not part of it.
 fn apply(sessions: &mut BTreeMap<String, Session>, line: Line) -> Result<(), Box<dyn Error>> {
     let at = Moment::received(line.received_ms);
     let event = match line.what {
@@ -81,7 +81,7 @@ fn apply(sessions: &mut BTreeMap<String, Session>, line: Line) -> Result<(), Box
     Ok(())
 }
 
-/// The reports that a server answers, from the same functions.
+/// Prints the reports that a server returns, from the same functions.
 fn show(plays: &[(i64, Segments)]) -> Result<(), Box<dyn Error>> {
     let mut cells = Vec::new();
     for (at_ms, segments) in plays {

@@ -1,9 +1,8 @@
-//! A viewer who watches ten seconds of `intro`, rewinds, and watches five again: what a player tells a server, message by
-//! message. How the messages are made is in `viewer.rs`.
+//! A viewer who watches ten seconds of `intro`, rewinds, and watches five again: the messages from a player to a
+//! server. `viewer.rs` encodes them.
 //!
-//! Start a server (`cargo run`), and run it with
-//! `cargo run -p examples --example player -- ws://127.0.0.1:3000/socket HDsj3NfKQTNwn5Ix9g+cfQ==`: the address of the
-//! server's socket, and a key.
+//! Start a server (`cargo run`), and run `cargo run -p examples --example player -- ws://127.0.0.1:3000/socket
+//! HDsj3NfKQTNwn5Ix9g+cfQ==`, with the URL of the server's socket and a key.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -16,13 +15,13 @@ async fn main() -> Result<(), Error> {
     let (Some(socket), Some(key)) = (arguments.next(), arguments.next()) else {
         return Err("name a socket, like ws://127.0.0.1:3000/socket, and a key".into());
     };
-    // New for every viewing, and kept while it lasts: not a cookie, and not in the storage of a browser.
+    // New for every session, and kept while it lasts: not in a cookie, and not in the storage of a browser.
     let session = format!("{:032x}", rand::random::<u128>());
     let began = SystemTime::now().duration_since(UNIX_EPOCH)?;
 
     let mut viewer = Viewer::join(&socket, &key, &session, "intro").await?;
-    // A page that was offline tells later what happened, with the time at which it did. An event that is told twice
-    // counts once, as long as its time is the same.
+    // A page that was offline sends its events later, with the times at which they happened. A repeated event counts
+    // once if its time is the same.
     viewer.tell(at(began, 0, json!({ "name": "play", "from": 0.0, "duration": 60.0 }))).await?;
     viewer.tell(at(began, 10_000, json!({ "name": "pause", "to": 10.0 }))).await?;
     viewer.tell(at(began, 10_000, json!({ "name": "pause", "to": 10.0 }))).await?;
@@ -31,7 +30,7 @@ async fn main() -> Result<(), Error> {
     viewer.leave().await
 }
 
-/// The event, so many milliseconds after the viewing began.
+/// Returns the event at `after_ms` milliseconds after the session began.
 fn at(began: Duration, after_ms: u64, mut event: Value) -> Value {
     event["timestamp"] = json!(began.as_millis() as u64 + after_ms);
     event

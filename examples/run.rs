@@ -1,4 +1,4 @@
-//! Every example is run as a user runs it, and what it shows is looked at.
+//! Runs every example as a user does, and checks its output.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
@@ -12,10 +12,10 @@ use metrics_testing::{Backend, Database};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// How long an example may take to say something, on a busy machine.
+/// The time limit for a line of an example, on a busy machine.
 const WAIT: Duration = Duration::from_secs(60);
 
-/// The program, which is built with the tests of this package.
+/// Returns the path of an example, which is built with the tests of this package.
 fn example(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let path = test.parent().and_then(Path::parent).unwrap().join("examples").join(name);
@@ -23,7 +23,7 @@ fn example(name: &str) -> PathBuf {
     path
 }
 
-/// Runs an example to its end, which must be a good one, and returns what it prints.
+/// Runs an example to its successful end, and returns its output.
 fn run(name: &str, arguments: &[&str]) -> String {
     let directory = TempDir::new().unwrap();
     let mut command = Command::new(example(name));
@@ -34,7 +34,7 @@ fn run(name: &str, arguments: &[&str]) -> String {
     String::from_utf8(stdout).unwrap()
 }
 
-/// An example that serves, until it is told to stop.
+/// An example that serves until it is stopped.
 struct Serving {
     child: Child,
     lines: Receiver<String>,
@@ -44,7 +44,7 @@ struct Serving {
 }
 
 impl Serving {
-    /// Starts it at a free port.
+    /// Starts an example on a free port.
     fn start(name: &str) -> Self {
         let directory = TempDir::new().unwrap();
         let mut command = Command::new(example(name));
@@ -54,7 +54,7 @@ impl Serving {
         let (told, lines) = channel();
         thread::spawn(move || {
             for line in stdout.lines().map_while(Result::ok) {
-                // Nobody listens any more when the test is over.
+                // The receiver is gone when the test is over.
                 let _heard = told.send(line);
             }
         });
@@ -64,7 +64,7 @@ impl Serving {
         this
     }
 
-    /// What follows in the line that begins like this.
+    /// Returns the rest of the line that begins with `begin`.
     fn wait_for(&mut self, begin: &str) -> String {
         loop {
             if let Some(rest) = self.told.iter().find_map(|line| line.strip_prefix(begin)) {
@@ -77,7 +77,7 @@ impl Serving {
         }
     }
 
-    /// Asks for something, with these headers, and returns the status and the body of the answer.
+    /// Sends a request with these headers, and returns the status and the body of the response.
     fn get(&self, path: &str, headers: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         let host = &self.address;
@@ -91,19 +91,19 @@ impl Serving {
         (status, body.to_owned())
     }
 
-    /// The plays of `intro`, as somebody is told of them.
+    /// Returns the plays of `intro` that a caller with these headers sees.
     fn plays(&self, headers: &str) -> Value {
         let (status, body) = self.get("/analytics/api/v1/plays?identifier=intro", headers);
         assert_eq!(status, 200, "{body}");
         serde_json::from_str(&body).unwrap()
     }
 
-    /// Has a viewer watch `intro`, and returns what was said on both sides.
+    /// Runs a viewer who watches `intro`, and returns the messages of both sides.
     fn watch(&self, key: &str) -> String {
         run("player", &[&format!("ws://{}/analytics/socket", self.address), key])
     }
 
-    /// Presses Ctrl-C, and waits until it has ended well.
+    /// Presses Ctrl-C, and waits until the example has ended successfully.
     fn stop(mut self) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-s", "INT", &pid]).status().unwrap().success());
@@ -114,7 +114,7 @@ impl Serving {
 
 impl Drop for Serving {
     fn drop(&mut self) {
-        // It may have ended.
+        // The example may have ended already.
         drop(self.child.kill());
         drop(self.child.wait());
     }

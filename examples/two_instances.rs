@@ -1,5 +1,5 @@
-//! Two servers on one TimescaleDB or PostgreSQL. The first is stopped, as for an update, while somebody watches: its
-//! viewer goes on at the second, and is one play all the same.
+//! Two servers on one TimescaleDB or PostgreSQL. The first stops, as for an update, during a session: its viewer
+//! continues at the second, and the session still counts as one play.
 //!
 //! Run it with `cargo run -p examples --example two_instances -- postgres://USER:PASSWORD@HOST/DATABASE`.
 #![expect(clippy::print_stdout, reason = "an example shows what it got")]
@@ -15,10 +15,10 @@ use serde_json::json;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-/// How many connections each has at most.
+/// The maximum number of connections of each server.
 const CONNECTIONS_MAX: usize = 1_000;
 
-/// A server with nothing of its own: all that lasts is in the database.
+/// A server without state of its own: all durable state is in the database.
 struct Instance {
     metrics: Metrics,
     socket: String,
@@ -34,13 +34,13 @@ impl Instance {
         let socket = format!("ws://{}/socket", listener.local_addr()?);
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = tokio::spawn(serve(listener, service, CONNECTIONS_MAX, async {
-            // A sender that is gone says it as well.
+            // A dropped sender stops the server as well.
             let _said = stopped.await;
         }));
         Ok(Self { metrics, socket, stop, serving })
     }
 
-    /// Returns when all that it was told is in the database.
+    /// Stops the server, and returns when all events that it received are in the database.
     async fn stop(self) -> Result<(), Error> {
         drop(self.stop);
         Ok(self.serving.await?)
@@ -52,7 +52,7 @@ async fn main() -> Result<(), Error> {
     let database = std::env::args().nth(1).ok_or("name a database, like postgres://localhost/a")?;
     let first = Instance::start(&database).await?;
     let key = first.metrics.create_key().await?;
-    // It knows the key from its start on; of one that is made later, it hears within a second.
+    // The server reads the key at its start; it reads keys that are created later within a second.
     let second = Instance::start(&database).await?;
     let session = format!("{:032x}", rand::random::<u128>());
     let began = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() as u64;
@@ -63,7 +63,7 @@ async fn main() -> Result<(), Error> {
     println!("the first server has stopped");
     drop(viewer);
 
-    // What a client does when its connection is lost: it joins the same session wherever it gets to.
+    // A client whose connection is lost does the same: it joins the same session at any server.
     let mut viewer = Viewer::join(&second.socket, key.as_str(), &session, "intro").await?;
     let pause = json!({ "name": "pause", "to": 12.5, "timestamp": began + 12_500 });
     viewer.tell(pause).await?;

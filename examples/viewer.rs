@@ -1,8 +1,8 @@
-//! What a player does: it connects, joins a session, and tells what happens in it.
+//! A minimal player: connects, joins a session, and sends its events.
 //!
-//! Messages are JSON arrays, `[join_ref, ref, topic, event, payload]`, in text frames of a websocket; it is the protocol
-//! of Phoenix channels, version 2. `ref` is new for every message, and the reply has the same one. `join_ref` is the
-//! `ref` of the join that a message belongs to.
+//! Messages are JSON arrays, `[join_ref, ref, topic, event, payload]`, in text frames of a websocket: the protocol of
+//! Phoenix channels, version 2. `ref` is new for every message, and the reply has the same one. `join_ref` is the `ref`
+//! of the join that a message belongs to.
 
 use std::{fmt, io};
 
@@ -18,10 +18,10 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
-/// Why a viewer cannot go on.
+/// The error that ends a viewer.
 pub type Error = Box<dyn std::error::Error>;
 
-/// One viewer in one session, over one websocket. It prints every message that goes (`>`) and comes (`<`).
+/// One viewer in one session, over one websocket. It prints every message that it sends (`>`) and receives (`<`).
 pub struct Viewer {
     socket: FragmentCollector<TokioIo<Upgraded>>,
     topic: String,
@@ -37,7 +37,7 @@ impl fmt::Debug for Viewer {
 impl Viewer {
     /// Connects to a socket like `ws://127.0.0.1:3000/socket` and joins a session there.
     ///
-    /// `session` is a random text that is new for every viewing. Whoever joins with the same one goes on with it,
+    /// `session` is a random text that is new for every session. A later join with the same text continues the session,
     /// after a connection broke and at any server.
     ///
     /// # Errors
@@ -57,20 +57,20 @@ impl Viewer {
         Ok(viewer)
     }
 
-    /// Tells an event, and waits for the answer: what happened is on the server's disk then.
+    /// Sends an event, and waits for the acknowledgement: the event is on the server's disk then.
     ///
     /// # Errors
     ///
-    /// The connection is lost, or the server says what is wrong with the event.
+    /// The connection is lost, or the server rejects the event.
     pub async fn tell(&mut self, event: Value) -> Result<(), Error> {
         self.call("event", event).await
     }
 
-    /// Ends the session, and the connection.
+    /// Leaves the session, and closes the connection.
     ///
     /// # Errors
     ///
-    /// The connection is lost. The server closes the session then as well, a little later.
+    /// The connection is lost. The server then closes the session as well, a little later.
     pub async fn leave(mut self) -> Result<(), Error> {
         self.call("phx_leave", json!({})).await?;
         self.socket.write_frame(Frame::close(1_000, b"")).await?;
@@ -93,7 +93,7 @@ impl Viewer {
             let reply = String::from_utf8(frame.payload.to_vec())?;
             show('<', &reply);
             let reply: Value = serde_json::from_str(&reply)?;
-            // Anything else is not for this call, such as a close of an older join.
+            // Other messages are not for this call, such as a close of an older join.
             if reply[1] == *message_ref {
                 let answer = &reply[4];
                 let ok = answer["status"] == "ok";
@@ -116,7 +116,7 @@ async fn connect(socket: &Uri) -> Result<FragmentCollector<TokioIo<Upgraded>>, E
         .header(UPGRADE, "websocket")
         .header(CONNECTION, "upgrade")
         .header(SEC_WEBSOCKET_KEY, handshake::generate_key())
-        // Without one, the server takes the client for a bot.
+        // The server takes a client without a User-Agent for a bot.
         .header(USER_AGENT, "metrics-example-player/1.0")
         .header(SEC_WEBSOCKET_VERSION, "13")
         .body(Empty::<Bytes>::new())?;

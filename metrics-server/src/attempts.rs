@@ -1,10 +1,10 @@
-//! Keys and passwords that are guessed: who guesses too often from an address is not listened to for a while.
+//! Rate-limits guesses of keys and passwords, per address.
 //!
-//! Many people share an address, those of an office or of a mobile network, and they must not suffer from one among
-//! them. So what was right from an address before is taken from there always, and what was wrong before is no guess:
-//! a page with a mistyped key sends the same one again and again.
+//! Many people share an address, in an office or a mobile network, and one of them must not lock out the others. So a
+//! secret that was right from an address before is always accepted from there, and a secret that was wrong before does
+//! not count as a guess again: a page with a mistyped key sends the same key again and again.
 //!
-//! Nothing of this leaves memory, and nothing can be read back from it: it holds hashes of addresses and secrets under
+//! All of this is in memory only, and nothing can be read back from it: it holds hashes of addresses and secrets under
 //! keys that are random in every process.
 
 use std::collections::HashMap;
@@ -22,28 +22,29 @@ use tokio::time::Instant;
 
 use crate::rate::{Bucket, Rate};
 
-/// How often somebody may be wrong: more often than people who mistype a password, or sites with an old key in the
-/// pages that an office looks at; and 5,760 guesses a day find no secret that is worth its name.
+/// The limit on wrong secrets from one address. It exceeds the mistakes of people who mistype a password, and of sites
+/// with an old key in the pages that an office visits. 5,760 guesses a day find no strong secret.
 const GUESSES: Rate = Rate { burst: 20, every: Duration::from_secs(15) };
 
-/// How long something is remembered at least after its last use. It must take longer to forget that somebody guessed
-/// than to be forgiven.
+/// The minimum time that an entry is kept after its last use. It exceeds the refill time of [`GUESSES`], so that an
+/// address cannot guess again early because its entry has expired.
 const KEPT: Duration = Duration::from_secs(3_600);
 
 const _: () = assert!(GUESSES.refill().as_secs() < KEPT.as_secs());
 
-/// How many pairs of an address and a secret that is right are remembered at least: at some 20 bytes each, one or two
-/// megabytes, and viewers who are forgotten are looked at anew.
+/// The minimum number of right pairs of an address and a secret that are kept: one or two megabytes at some 20 bytes
+/// each. The secrets of evicted viewers are checked again.
 const RIGHT_MAX: usize = 50_000;
 
-/// How many addresses that were wrong are remembered at least, and how many of their guesses. Who has more addresses
-/// than that is not held up by it.
+/// The minimum number of addresses with wrong secrets that are kept, and of their guesses. An attacker with more
+/// addresses is not slowed down.
 const WRONG_MAX: usize = 10_000;
 
-/// Where a request comes from: the address at the other end of its connection.
+/// The origin of a request: the address at the other end of its connection.
 ///
-/// [`serve`](crate::serve()) puts it into the extensions of a request. Whoever accepts connections elsewhere may do so
-/// too; without it, no limit holds for how often somebody guesses keys and passwords. It is neither stored nor logged.
+/// [`serve`](crate::serve()) inserts it into the extensions of a request. Applications that accept connections
+/// themselves may insert it too; without it, guesses of keys and passwords are not limited. The address is neither
+/// stored nor logged.
 ///
 /// ```
 /// use metrics_server::Peer;
@@ -55,8 +56,8 @@ const WRONG_MAX: usize = 10_000;
 pub struct Peer(pub IpAddr);
 
 impl Peer {
-    /// The address that a header names, if that is one; with a port or without. Each of `hops` proxies has added an
-    /// element at the end. A header with fewer elements went through fewer proxies: its first one counts.
+    /// Parses the address in a header, with a port or without. Each of `hops` proxies has appended an element. A header
+    /// with fewer elements went through fewer proxies: its first element counts.
     pub(crate) fn forwarded(
         headers: &HeaderMap,
         name: &HeaderName,
@@ -70,14 +71,14 @@ impl Peer {
         ip.map(Self)
     }
 
-    /// Whether it is this machine.
+    /// Whether the address is of this machine.
     pub(crate) fn is_loopback(self) -> bool {
         self.0.to_canonical().is_loopback()
     }
 
-    /// What one customer of a provider has: an IPv4 address, or a network of IPv6.
+    /// The network of one customer of a provider: an IPv4 address, or a /64 of IPv6.
     pub(crate) fn network(self) -> IpAddr {
-        // A socket that listens on both has IPv4 clients at IPv6 addresses, all in one network.
+        // Dual-stack sockets map IPv4 clients to IPv6 addresses, which are all in one network.
         match self.0.to_canonical() {
             IpAddr::V4(ip) => ip.into(),
             IpAddr::V6(ip) => {
@@ -89,36 +90,36 @@ impl Peer {
 }
 
 impl fmt::Debug for Peer {
-    /// Without the address: it would end up in a log.
+    /// Omits the address, which would end up in a log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Peer(..)")
     }
 }
 
-/// What can be guessed.
+/// A secret that callers may guess.
 #[derive(Clone, Copy, Hash)]
 pub(crate) enum Secret<'a> {
     /// An API key.
     Key(&'a ApiKey),
-    /// User and password, as a client sends them.
+    /// User and password, in the form that clients send.
     Credentials(&'a [u8]),
 }
 
-/// Somebody was wrong too often, and is listened to again after this time.
+/// An address exceeded the limit on wrong secrets, and may try again after this time.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("too many attempts")]
 pub(crate) struct TooMany {
     pub(crate) retry_after: Duration,
 }
 
-/// Who was right and who was wrong, from all addresses.
+/// The right and wrong secrets of all addresses.
 #[derive(Default)]
 pub(crate) struct Attempts {
     hash_keys: RandomState,
     seen: Mutex<Seen>,
 }
 
-/// By hashes: of an address and a secret, and of an address.
+/// The keys are hashes: of an address with a secret (`right`, `wrong`), and of an address (`guesses`).
 struct Seen {
     right: Recent<()>,
     wrong: Recent<()>,
@@ -126,7 +127,7 @@ struct Seen {
 }
 
 impl Attempts {
-    /// Whoever makes a request. No limit holds for those who come from nowhere.
+    /// Returns the caller at an address. Callers without an address are not limited.
     pub(crate) fn of(self: &Arc<Self>, peer: Option<Peer>) -> Caller {
         let network = peer.map(|peer| self.hash_keys.hash_one(peer.network()));
         Caller { attempts: Arc::clone(self), network }
@@ -147,11 +148,11 @@ impl Default for Seen {
     }
 }
 
-/// Somebody at an address, or from nowhere.
+/// A caller at an address, or without a known address.
 #[derive(Clone, Default)]
 pub(crate) struct Caller {
     attempts: Arc<Attempts>,
-    // A hash of it.
+    // A hash of the network.
     network: Option<u64>,
 }
 
@@ -161,11 +162,11 @@ impl Caller {
         self.network
     }
 
-    /// Begins to look at a secret. Say then whether it was right.
+    /// Begins an attempt with a secret. Report then whether the secret was right.
     ///
     /// # Errors
     ///
-    /// [`TooMany`] if it must not be looked at.
+    /// [`TooMany`] if the secret must not be checked.
     pub(crate) fn attempt(&self, secret: Secret<'_>) -> Result<Attempt<'_>, TooMany> {
         let attempts = &*self.attempts;
         let hashes =
@@ -192,33 +193,33 @@ impl fmt::Debug for Caller {
     }
 }
 
-/// A secret that is looked at. Dropped, it counts for nothing.
+/// A secret that is being checked. A dropped attempt does not count.
 #[must_use = "whether the secret was right must be said"]
 pub(crate) struct Attempt<'a> {
     attempts: &'a Attempts,
-    // Of the network, and of that and the secret.
+    // The hash of the network, and the hash of the network with the secret.
     hashes: Option<(u64, u64)>,
 }
 
 impl Attempt<'_> {
-    /// It was a key, and this became of it.
+    /// Records the outcome of a join with a key.
     pub(crate) fn judge<T>(self, joined: &Result<T, JoinError>) {
         match joined {
             Ok(_) => self.right(),
             Err(JoinError::InvalidKey) => self.wrong(),
-            // Something else was wrong, and the key may not have been looked at.
+            // Another check failed, perhaps before the key was checked.
             Err(_) => {}
         }
     }
 
-    /// It was right, and is taken from this address from now on.
+    /// Records that the secret was right. It is accepted from this address from now on.
     pub(crate) fn right(self) {
         if let Some((_, pair)) = self.hashes {
             self.attempts.with_seen(|seen| seen.right.put(pair, (), Instant::now()));
         }
     }
 
-    /// It was wrong, which is a guess if it is news.
+    /// Records that the secret was wrong. It counts as a guess if it is new.
     pub(crate) fn wrong(self) {
         let Some((network, pair)) = self.hashes else { return };
         let now = Instant::now();
@@ -233,14 +234,14 @@ impl Attempt<'_> {
     }
 }
 
-/// What was used of late, in two generations: when the young one is full, or [`KEPT`] has passed, it takes the place of
-/// the old one, which is forgotten and its memory given back.
+/// Recently used entries in two generations. When the young generation is full, or after [`KEPT`], it replaces the old
+/// generation, whose entries are evicted and whose memory is freed.
 struct Recent<V> {
     young: HashMap<u64, V>,
     old: HashMap<u64, V>,
-    // How many one generation may hold.
+    // The number of entries that one generation may hold.
     max: usize,
-    // When the young one began.
+    // The time at which the young generation began.
     since: Option<Instant>,
 }
 
@@ -249,7 +250,7 @@ impl<V: Copy> Recent<V> {
         Self { young: HashMap::new(), old: HashMap::new(), max, since: None }
     }
 
-    /// What was put there, which counts as a use.
+    /// Returns the value of an entry. Reading it counts as a use.
     fn get(&mut self, hash: u64, now: Instant) -> Option<V> {
         self.age(now);
         if let Some(value) = self.young.get(&hash) {

@@ -12,7 +12,7 @@ use crate::access::{Access, Decision, Wanted};
 use crate::attempts::{Caller, Secret};
 use crate::error::Error;
 
-/// The user and the password that are asked for, to do everything. The debug form shows neither.
+/// The user and the password that permit everything. The debug form shows neither.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Credentials {
     // As a client sends them: `user:password`.
@@ -20,17 +20,17 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// Asks for this user and password, or returns `None` if either is empty or the user has a colon, which Basic
-    /// authentication cannot say.
+    /// Requires this user and password. Returns `None` if either is empty or the user has a colon, which Basic
+    /// authentication cannot encode.
     #[must_use]
     pub fn new(user: &str, password: &str) -> Option<Self> {
         let sound = !user.is_empty() && !password.is_empty() && !user.contains(':');
         sound.then(|| Self { expected: format!("{user}:{password}").into_bytes() })
     }
 
-    /// Returns if a request has them.
+    /// Checks the credentials of a request.
     fn check(&self, caller: &Caller, headers: &HeaderMap) -> Result<(), Error> {
-        // Browsers ask without at first: that is no guess.
+        // Browsers send the first request without credentials: it is no guess.
         let given = headers.get(AUTHORIZATION).ok_or(Error::Unauthorized)?;
         let attempt = caller.attempt(Secret::Credentials(given.as_bytes()))?;
         if self.equal(&decode(given).unwrap_or_default()) {
@@ -42,9 +42,9 @@ impl Credentials {
         }
     }
 
-    /// Compares in a time that depends on the length of what was given, and on nothing else.
+    /// Compares in a time that depends on the length of `given` only.
     fn equal(&self, given: &[u8]) -> bool {
-        // As long as what was given, so that how long the right one is does not show either.
+        // Repeats the expected bytes to the length of `given`, so that the time does not reveal the expected length.
         let repeated: Vec<u8> = self.expected.iter().copied().cycle().take(given.len()).collect();
         let same = given.ct_eq(&repeated);
         let same_len = given.len().ct_eq(&self.expected.len());
@@ -55,7 +55,7 @@ impl Credentials {
 #[async_trait]
 impl Access for Credentials {
     async fn decide(&self, request: &Parts, _: Wanted) -> Decision {
-        // The service has put it there, so that it knows who guesses.
+        // The service inserts the caller, to rate-limit guesses.
         let caller = request.extensions.get::<Caller>().cloned().unwrap_or_default();
         match self.check(&caller, &request.headers) {
             Ok(()) => Decision::Allow,
@@ -64,7 +64,7 @@ impl Access for Credentials {
     }
 }
 
-/// User and password, if that is what a header gives.
+/// Decodes user and password from a header with Basic credentials.
 fn decode(given: &HeaderValue) -> Option<Vec<u8>> {
     let (scheme, encoded) = given.to_str().ok()?.split_once(' ')?;
     let basic = scheme.eq_ignore_ascii_case("basic");

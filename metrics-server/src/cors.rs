@@ -1,4 +1,4 @@
-//! Which pages of other origins may read answers.
+//! CORS: the origins whose pages may read responses.
 
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
@@ -8,14 +8,14 @@ use hyper::{Response, StatusCode};
 
 use crate::response::{self, Body};
 
-/// How long a browser may remember a preflight, in seconds: as long as browsers do at most.
+/// The time that a browser may cache a preflight, in seconds: the maximum of browsers.
 const MAX_AGE: &str = "7200";
 
-/// Which origins may read answers.
+/// The origins that may read responses.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Cors {
-    /// None but the server's own.
+    /// The server's own origin only.
     #[default]
     Own,
     /// Every origin.
@@ -24,7 +24,7 @@ pub enum Cors {
     Listed(Vec<String>),
 }
 
-/// Lets the page that asked read the answer, if it may.
+/// Allows the requesting page to read the response, if its origin is allowed.
 pub(crate) fn allow(cors: &Cors, origin: Option<&HeaderValue>, answer: &mut HeaderMap) {
     match cors {
         Cors::Own => {}
@@ -42,7 +42,7 @@ pub(crate) fn allow(cors: &Cors, origin: Option<&HeaderValue>, answer: &mut Head
     }
 }
 
-/// The answer to a preflight, for a page that [`allow`] lets read what follows.
+/// The response to a preflight. [`allow`] decides whether the page may read the response to its request.
 pub(crate) fn preflight(
     cors: &Cors,
     origin: Option<&HeaderValue>,
@@ -58,10 +58,10 @@ pub(crate) fn preflight(
     response
 }
 
-/// The answer to a preflight of a batch, which any page may send.
+/// The response to a preflight of a batch, which any page may send.
 ///
-/// A beacon is always sent with credentials, and a browser does not take `*` for an answer then: the page that closes
-/// would lose its last events. Nothing that receives a batch looks at credentials.
+/// Browsers send beacons with credentials always, and reject `*` in the response to such a request: a page that closes
+/// would lose its last events. No handler of batches uses credentials.
 pub(crate) fn preflight_batch(
     origin: Option<&HeaderValue>,
     methods: &'static str,

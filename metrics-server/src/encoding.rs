@@ -1,25 +1,25 @@
-//! `Accept-Encoding`: in which of the encodings of a file a client wants it.
+//! `Accept-Encoding`: selects the encoding of a file for a client.
 
 use hyper::header::{ACCEPT_ENCODING, HeaderMap};
 
-/// How a file is compressed.
+/// The compression of a file.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Encoding {
-    /// It is not.
+    /// No compression.
     Identity,
     Gzip,
     Brotli,
 }
 
 impl Encoding {
-    /// The one that the request prefers (RFC 9110, section 12.5.3), and of several the smallest.
+    /// Returns the encoding that the request prefers (RFC 9110, section 12.5.3), the smallest if it prefers several.
     ///
-    /// A request that refuses all three gets the file as it is, as that section allows.
+    /// A request that refuses all three gets the uncompressed file, as that section allows.
     pub(crate) fn preferred(request: &HeaderMap) -> Self {
         let any = weight(request, &["*"]).unwrap_or(0.0);
         let brotli = weight(request, &["br"]).unwrap_or(any);
         let gzip = weight(request, &["gzip", "x-gzip"]).unwrap_or(any);
-        // A client that does not name it takes it, but prefers what it does name.
+        // A client that does not name `identity` accepts it, but prefers the encodings that it names.
         let identity = weight(request, &["identity"]).unwrap_or(0.0);
         if 0.0 < brotli && gzip <= brotli && identity <= brotli {
             Self::Brotli
@@ -30,7 +30,7 @@ impl Encoding {
         }
     }
 
-    /// Its name in `Content-Encoding`.
+    /// The name of the encoding in `Content-Encoding`.
     pub(crate) fn name(self) -> Option<&'static str> {
         match self {
             Self::Identity => None,
@@ -40,7 +40,7 @@ impl Encoding {
     }
 }
 
-/// The weight of a coding, which may have several names, if the request names it.
+/// Returns the weight of a coding, which may have several names, if the request names it.
 fn weight(request: &HeaderMap, names: &[&str]) -> Option<f32> {
     let lists = request.get_all(ACCEPT_ENCODING).iter().filter_map(|list| list.to_str().ok());
     lists.flat_map(|list| list.split(',')).find_map(|member| {
@@ -54,7 +54,7 @@ fn weight(request: &HeaderMap, names: &[&str]) -> Option<f32> {
     })
 }
 
-/// A weight from 0 to 1. Another text refuses the coding: a larger answer is better than one that cannot be read.
+/// Parses a weight from 0 to 1. Any other text refuses the coding: a larger response is better than an unreadable one.
 fn parsed(weight: &str) -> f32 {
     weight.parse().ok().filter(|weight| (0.0..=1.0).contains(weight)).unwrap_or(0.0)
 }

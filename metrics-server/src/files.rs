@@ -1,32 +1,33 @@
-//! Open files, of which every connection is one.
+//! The limit on open files, which bounds the number of connections.
 //!
-//! A process that has none left cannot accept connections, and cannot reach its database again either. So connections
-//! never take all of them, whatever strangers open.
+//! A process without free file descriptors can neither accept connections nor reconnect to its database. So connections
+//! of clients never use all of them.
 
 use std::io;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// How many files are for other things than connections of clients and to the database: SQLite has some thirty, the
-/// runtime and the log a few, and 128 connections beyond the limit are answered about the health of the server.
+/// The number of files reserved for other uses than connections of clients and to the database: SQLite has some thirty,
+/// the runtime and the log a few, and 128 connections beyond the limit are served for health checks.
 const KEPT: u64 = 200;
 
-/// The fewest connections that a server is of use with. With fewer, it does not start.
+/// The minimum number of connections. A server with fewer does not start.
 const LEAST: usize = 16;
 
-/// For how many connections there must be room if the log is not to warn: a site with some thousand visitors a day.
+/// The number of connections below which the server logs a warning: enough for a site with some thousand viewers a day.
 pub(crate) const USEFUL: usize = 1_000;
 
-/// What an operator does about it.
+/// The remedy for an operator.
 pub(crate) const REMEDY: &str = "raise the limit, with `ulimit -n 65536` before the start, or LimitNOFILE=65536 in a systemd unit";
 
-/// Makes room for so many connections, as far as the system allows, and returns for how many there is.
+/// Raises the limit on open files for this number of connections, as far as the system allows, and returns the number
+/// of connections that the limit permits.
 ///
-/// Many systems let a process have 1,024 open files unless it asks for more.
+/// Many systems limit a process to 1,024 open files unless it raises the limit.
 ///
 /// # Errors
 ///
-/// The system does not let it ask, or lets it open too few files to serve anybody.
+/// The system refuses to raise the limit, or the limit is too low to serve at all.
 pub(crate) fn make_room(connections: usize, to_database: u32) -> io::Result<usize> {
     let kept = KEPT + u64::from(to_database);
     let wanted = kept.saturating_add(connections as u64);

@@ -1,7 +1,7 @@
-//! What must hold for any bytes that a client sends: a function for each fuzz target, which panics if it does not.
+//! Invariants for any bytes that a client sends: a function for each fuzz target, which panics on a violation.
 //!
-//! The targets in `fuzz/` call them with whatever libFuzzer makes up, and the tests with what is committed in
-//! `fuzz/corpus`. The module is in no other build.
+//! The targets in `fuzz/` call them with the inputs of libFuzzer, and the tests with the inputs committed in
+//! `fuzz/corpus`. No other build has this module.
 
 #![expect(clippy::missing_panics_doc, reason = "to panic is how they say what does not hold")]
 
@@ -18,7 +18,7 @@ pub use frames::frames;
 pub use params::params;
 pub use phoenix::phoenix;
 
-/// The longest reason that a close frame has room for.
+/// The longest reason that fits into a close frame.
 const REASON_BYTES_MAX: usize = 123;
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
-//! Refuses what a page of another site does in the name of somebody who visits it.
+//! Rejects cross-site requests: requests that a page of another site makes in the name of its viewer.
 //!
-//! A browser sends along what its user may do, a login or a place in a network, with whatever any page requests. So a
-//! request that changes or reads something is refused if another site's page makes it. One function decides for all
-//! routes: [`check`]. Routes that pages of all sites record through are not asked.
+//! A browser adds its user's authority, such as a login or access to a private network, to the requests of any page. So
+//! a request that changes or reads something is rejected if a page of another site makes it. One function decides for
+//! all routes: [`check`]. The routes on which pages of all sites record events are exempt.
 //!
-//! Browsers say which page makes a request. `Sec-Fetch-Site` compares the page's origin with the server's as the
-//! browser knows both, whatever proxies stand between; no page can forge it. Browsers before 2023 do not send it, and
-//! none does over plain HTTP to other machines: then `Origin` is compared with the server's own name.
+//! Browsers report the page that makes a request. `Sec-Fetch-Site` compares the page's origin with the server's origin
+//! from the browser's view, independent of proxies; no page can forge it. Browsers before 2023 do not send it, and none
+//! does over plain HTTP to other machines: then `Origin` is compared with the server's own name.
 
 use http::request::Parts;
 use http::uri::Authority;
@@ -24,13 +24,13 @@ const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// Decides on a request for something that not everybody may have, before it is known who makes it.
+/// Checks a request for a restricted resource, before the caller is authenticated.
 ///
 /// # Errors
 ///
-/// [`Error::UnknownHost`] if the server has no authentication and is called by a name that is not its own;
-/// [`Error::ForeignPage`] if a page of another site makes the request; [`Error::NotJson`] if the body of a request
-/// that changes something does not say that it is JSON.
+/// [`Error::UnknownHost`] if the server has no authentication and the request names an unknown host;
+/// [`Error::ForeignPage`] if a page of another site makes the request; [`Error::NotJson`] if the body of a request that
+/// changes something is not declared as JSON.
 pub(crate) fn check(
     settings: &Settings,
     wanted: Wanted,
@@ -51,9 +51,9 @@ pub(crate) fn check(
             return Err(Error::ForeignPage { is_report: wanted == Wanted::Report });
         }
     }
-    // A form can send any text as `text/plain`. Reports take every type: clients post them without saying one, and
-    // nothing comes of a report that nobody reads.
-    // Forms cannot send `DELETE`, and some clients send an empty body with it.
+    // A form can send any text as `text/plain`. Reports accept every content type: clients post them without one, and a
+    // report that no page can read has no effect. Forms cannot send `DELETE`, and some clients send an empty body with
+    // it.
     if changes && has_body && head.method != Method::DELETE && !is_json(headers) {
         return Err(Error::NotJson);
     }
@@ -67,10 +67,10 @@ fn changes(wanted: Wanted) -> bool {
     }
 }
 
-/// Whether a page of another origin makes the request. Whatever is no browser names no origin.
+/// Whether a page of another origin makes the request. Clients other than browsers send no origin.
 fn is_foreign(headers: &HeaderMap) -> bool {
     if let Some(site) = headers.get(SEC_FETCH_SITE) {
-        // `none`: somebody typed the address, or chose a bookmark.
+        // `none`: the user typed the address, or chose a bookmark.
         return !matches!(site.as_bytes(), b"same-origin" | b"none");
     }
     headers
@@ -78,8 +78,8 @@ fn is_foreign(headers: &HeaderMap) -> bool {
         .is_some_and(|origin| origin.to_str().map_or(true, |origin| !is_own(origin, headers)))
 }
 
-/// Whether an origin, like `https://example.com:8443`, is the server's as its clients call it: in `Host`, or in
-/// `X-Forwarded-Host` where a proxy writes another `Host`. No page can send the latter without a preflight.
+/// Whether an origin, like `https://example.com:8443`, is the server's origin from its clients' view: in `Host`, or in
+/// `X-Forwarded-Host` if a proxy rewrites `Host`. No page can send the latter without a preflight.
 fn is_own(origin: &str, headers: &HeaderMap) -> bool {
     let Some((scheme, authority)) = origin.split_once("://") else { return false };
     let default_port = match scheme {
@@ -101,7 +101,7 @@ fn is_own(origin: &str, headers: &HeaderMap) -> bool {
         .any(|name| first(headers, name).and_then(place).is_some_and(|own| own == theirs))
 }
 
-/// The first element of a header, which the proxy that is nearest to the client has written.
+/// Returns the first element of a header, which the proxy nearest to the client writes.
 fn first<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     let text = headers.get(name)?.to_str().ok()?;
     text.split(',').next().map(str::trim)
@@ -117,7 +117,7 @@ fn covers(cors: &Cors, headers: &HeaderMap) -> bool {
     }
 }
 
-/// Whether somebody follows a link in a window of their own: the page with the link never sees the answer.
+/// Whether the user follows a link in a top-level window: the page with the link cannot read the response.
 fn is_navigation(method: &Method, headers: &HeaderMap) -> bool {
     let is = |name: &HeaderName, value: &str| headers.get(name).is_some_and(|it| it == value);
     method == Method::GET && is(&SEC_FETCH_MODE, "navigate") && is(&SEC_FETCH_DEST, "document")

@@ -1,7 +1,7 @@
-//! The names by which a server without authentication may be called.
+//! The host names that a server without authentication accepts.
 //!
-//! A page can point a name of its own at the address of a server that its visitor reaches (DNS rebinding): to the
-//! browser, page and server then have the same origin. The name in `Host` is all that tells the two apart.
+//! A page can point a host name of its own at the address of a server that its viewer reaches (DNS rebinding): to the
+//! browser, page and server then have the same origin. Only the name in `Host` distinguishes the two.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -11,7 +11,7 @@ use hyper::header::{HOST, HeaderMap, HeaderName, HeaderValue};
 
 pub(crate) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
-/// Which host names in `Host` are answered without authentication. Addresses and `localhost` always are: no page can
+/// The host names in `Host` that are accepted without authentication. Addresses and `localhost` always are: no page can
 /// point them elsewhere.
 ///
 /// ```
@@ -22,7 +22,7 @@ pub(crate) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwa
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Hosts {
-    /// Every name. Safe only if something else decides who is answered, like an application around the service.
+    /// Every name. Safe only if something else authenticates callers, like an application around the service.
     Any,
     /// These names in lower case, without a port. `*.example.com` stands for all names below `example.com`.
     Listed(Vec<String>),
@@ -36,17 +36,17 @@ impl Default for Hosts {
 }
 
 impl Hosts {
-    /// The name by which a request calls the server, if it is none that is answered; empty if that cannot be told. A request
-    /// that calls it by no name is from no browser.
+    /// Returns the host name of a request, if the server rejects it; an empty name if the request has several `Host`
+    /// headers. A request without a host name is accepted, because it is from no browser.
     ///
-    /// A proxy may write a `Host` of its own, and the name that a browser knows then stands in `X-Forwarded-Host`. Whatever
-    /// that says, it never makes another name answered.
+    /// A proxy may rewrite `Host`, and pass the browser's host name in `X-Forwarded-Host`. That header can only cause a
+    /// rejection: it never makes another name accepted.
     pub(crate) fn refused<'a>(&self, uri: &'a Uri, headers: &'a HeaderMap) -> Option<Cow<'a, str>> {
         let Self::Listed(names) = self else { return None };
         let mut hosts = headers.get_all(HOST).iter();
         let host = hosts.next();
         if hosts.next().is_some() {
-            // Two parties may read two hosts.
+            // Proxy and server may choose different hosts.
             return Some(Cow::Borrowed(""));
         }
         let text = |value: &'a HeaderValue| String::from_utf8_lossy(value.as_bytes());
@@ -57,7 +57,7 @@ impl Hosts {
             };
             elements
         });
-        // HTTP/2 names the host there.
+        // HTTP/2 has the host there.
         let authority = uri.authority().map(|authority| authority.as_str().into());
         let mut called = host.map(text).into_iter().chain(authority).chain(forwarded);
         called.find(|host| !is_among(names, host))
@@ -81,7 +81,7 @@ fn is_among(names: &[String], host: &str) -> bool {
         })
 }
 
-/// Reads a host name or `*.` before one. Returns it in lower case, or `None` if it is neither.
+/// Parses a host name or `*.` before one. Returns it in lower case, or `None` if it is neither.
 #[cfg(feature = "binary")]
 pub(crate) fn read(text: &str) -> Option<String> {
     let text = text.trim().to_ascii_lowercase();

@@ -1,4 +1,4 @@
-//! Answers to what anybody may ask all the time, though it costs the store something.
+//! A cache for answers that anybody may request at any time although they cost the store a query.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// The answer to a question that is asked by one at a time, and then kept for a while.
+/// An answer that one task at a time computes, and that is cached for a while.
 #[derive(Debug)]
 pub(crate) struct Kept<T> {
     kept: Duration,
@@ -15,13 +15,13 @@ pub(crate) struct Kept<T> {
 
 impl<T: Clone + Send + Sync + 'static> Kept<T> {
     pub(crate) fn new(kept: Duration) -> Self {
-        // Nobody will answer this one.
+        // A closed channel: no answer is on its way.
         let (_, asked) = watch::channel(None);
         Self { kept, asked: Mutex::new(asked) }
     }
 
-    /// What was answered just now, or will be to who asked before; else the question is asked, and to its end, whether
-    /// anybody waits for it or not. `None` if it has no answer. Cancel safe.
+    /// Returns the cached answer, or the answer that is being computed; otherwise runs `question`, which finishes even
+    /// if no caller waits for it. Returns `None` if the task fails. Cancel safe.
     pub(crate) async fn ask<Q>(&self, question: impl FnOnce() -> Q) -> Option<T>
     where
         Q: Future<Output = T> + Send + 'static,
@@ -41,7 +41,7 @@ impl<T: Clone + Send + Sync + 'static> Kept<T> {
         if !is_under_way && !is_new {
             let (answer, receiver) = watch::channel(None);
             let question = question();
-            // Nothing is lost with it when the process ends: it only asks.
+            // The end of the process may drop the task: it changes nothing.
             tokio::spawn(async move {
                 let answered = question.await;
                 answer.send_replace(Some((Instant::now(), answered)));
@@ -62,7 +62,7 @@ mod tests {
 
     const KEPT: Duration = Duration::from_secs(1);
 
-    /// A question that takes as long, and is answered by how often it was asked.
+    /// A question that takes `takes`, and whose answer is the number of questions so far.
     fn count(
         asked: &Arc<AtomicU32>,
         takes: Duration,

@@ -1,4 +1,4 @@
-//! Leaves out of scripts and styles the parts that serve their readers only. The build script does so as well.
+//! Removes the parts of scripts and styles that only serve their readers. The build script uses it too.
 
 /// Removes comments of whole lines, indentation and empty lines.
 pub(crate) fn lean(text: &str) -> String {

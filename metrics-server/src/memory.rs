@@ -1,39 +1,39 @@
 //! The memory budget of a service, in parts: one for each use, so that none starves the others.
 //!
-//! Sessions are the largest use, and the recorder reserves for them. All parts together are larger than the budget: each
-//! bounds one use, and the budget bounds all of them.
+//! Sessions are the largest use, and the recorder reserves memory for them. The parts add up to more than the budget:
+//! each part bounds one use, and the budget bounds all uses together.
 
 use metrics_core::budget::Budget;
 
-/// What a connection takes, about, in bytes: its task, its buffers while it is idle, and its places in tables.
+/// The approximate memory of a connection, in bytes: its task, its idle buffers, and its entries in tables.
 pub(crate) const CONNECTION_BYTES: usize = 16 * 1024;
 
-/// What a long-polling session takes beside its messages, about, in bytes.
+/// The approximate memory of a long-polling session without its messages, in bytes.
 pub(crate) const LONGPOLL_BYTES: usize = 8 * 1024;
 
-/// Connections take at most this part of the budget, by how many there are unless said otherwise.
+/// The part of the budget that connections may use. It bounds their default number.
 #[cfg(feature = "binary")]
 pub(crate) const CONNECTIONS_PART: usize = 4;
 
 /// The budget of a service, and its parts.
 #[derive(Clone, Debug)]
 pub(crate) struct Memory {
-    /// All of it.
+    /// The whole budget.
     pub(crate) all: Budget,
-    /// Open connections. Their number is limited, so they are never refused because of memory: the health of a server
-    /// whose budget is used up can still be asked for.
+    /// Open connections. Their number is limited, so they are never refused because of memory: a server whose budget is
+    /// used up still answers health checks.
     pub(crate) connections: Budget,
-    /// Batches of events, and what is made of them: anybody may send them.
+    /// Batches of events and the values parsed from them: anybody may send them.
     pub(crate) batches: Budget,
-    /// Other bodies of requests, for reports and keys, which many batches must not keep from being read.
+    /// Other bodies of requests, for reports and keys. Many batches cannot block them.
     pub(crate) bodies: Budget,
-    /// Headers that are larger than what a connection takes anyway.
+    /// Headers that exceed the memory of a connection.
     pub(crate) headers: Budget,
-    /// Messages of websockets that are larger than that, and parameters of connections.
+    /// Messages of websockets that exceed the memory of a connection, and parameters of connections.
     pub(crate) messages: Budget,
     /// Long-polling sessions.
     pub(crate) longpolls: Budget,
-    /// Answers that are made or were not read yet.
+    /// Responses that are being made or have not been read yet.
     pub(crate) answers: Budget,
 }
 
@@ -52,7 +52,7 @@ impl Memory {
         }
     }
 
-    /// The uses that are accounted here, by the names that they have in process statistics.
+    /// The used bytes of each part, by its name in the process statistics.
     pub(crate) fn uses(&self) -> [(&'static str, usize); 6] {
         [
             ("connections", self.connections.used()),

@@ -1,4 +1,4 @@
-//! How a service is a part of somebody else's server: the path it is under, and the traits of routers.
+//! Mounts a service in another server: the path prefix, and the service traits of routers.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -10,9 +10,9 @@ use hyper::{Request, Response};
 use crate::response::Body;
 use crate::service::Service;
 
-/// The path under which a service is, such as `/analytics`.
+/// The path prefix of a service, such as `/analytics`.
 ///
-/// Slashes at either end do not count, so that `analytics/` is the same, and `/` is none.
+/// Slashes at either end do not count: `analytics/` is the same, and `/` is an empty prefix.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Prefix {
     // Invariant: empty, or begins with a slash and does not end with one.
@@ -21,26 +21,26 @@ pub struct Prefix {
 }
 
 impl Prefix {
-    /// Requests come with it, and what comes without it is not for the service.
+    /// Requests include the prefix. Requests without it are not for the service.
     #[must_use]
     pub fn new(path: &str) -> Self {
         Self { path: trimmed(path), is_stripped: false }
     }
 
-    /// Something in front takes it away, like axum's `nest_service` or a proxy. The page must know it all the same,
-    /// because it shows where events are sent to.
+    /// A router or a proxy removes the prefix, like axum's `nest_service`. The page needs the prefix all the same,
+    /// because it shows the URL to which events are sent.
     #[must_use]
     pub fn stripped(path: &str) -> Self {
         Self { path: trimmed(path), is_stripped: true }
     }
 
-    /// It, as it stands in an address: empty, or a path that does not end with a slash.
+    /// The prefix in URLs: empty, or a path that does not end with a slash.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.path
     }
 
-    /// What follows it in the path of a request, if that begins with it.
+    /// Returns the rest of a request's path after the prefix, if the path begins with it.
     pub(crate) fn strip<'a>(&self, path: &'a str) -> Option<&'a str> {
         if self.is_stripped {
             return Some(path);
@@ -57,7 +57,7 @@ fn trimmed(path: &str) -> String {
     }
 }
 
-/// What answers a request, sooner or later.
+/// A future of a response.
 type Answering = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
 impl Service {
@@ -71,7 +71,7 @@ impl Service {
     }
 }
 
-/// For axum, tonic and whatever else is made of such services: `Router::nest_service("/analytics", service)`.
+/// For axum, tonic and other users of tower services: `Router::nest_service("/analytics", service)`.
 impl<B> tower_service::Service<Request<B>> for Service
 where
     B: hyper::body::Body<Data = Bytes> + Send + 'static,
@@ -90,8 +90,7 @@ where
     }
 }
 
-/// For hyper: a connection can be served with it as it is. To become websockets, connections are served
-/// `with_upgrades`.
+/// For hyper: serves a connection directly. Websockets need connections that are served `with_upgrades`.
 impl<B> hyper::service::Service<Request<B>> for Service
 where
     B: hyper::body::Body<Data = Bytes> + Send + 'static,

@@ -1,8 +1,8 @@
-//! Networks of addresses: lists of CIDR, to find addresses in.
+//! Networks of addresses: lists in CIDR notation, with lookup by address.
 
 use std::net::IpAddr;
 
-/// How many networks a list may have. The largest clouds publish some 10,000.
+/// The maximum number of networks of a list. The largest clouds publish some 10,000.
 const NETWORKS_MAX: usize = 1_000_000;
 
 /// A list of networks, IPv4 and IPv6.
@@ -17,11 +17,11 @@ const NETWORKS_MAX: usize = 1_000_000;
 /// ```
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Networks {
-    // First and last address of each, as IPv6 has them. In order, and apart from each other.
+    // The first and the last address of each network, mapped to IPv6; sorted and disjoint.
     ranges: Vec<(u128, u128)>,
 }
 
-/// A line that is no network.
+/// The error of parsing a list of networks.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum InvalidNetwork {
     /// A line is no network.
@@ -52,7 +52,7 @@ impl Networks {
 impl std::str::FromStr for Networks {
     type Err = InvalidNetwork;
 
-    /// Reads a network per line. `#` begins a comment, and an address alone is a network of its own.
+    /// Parses one network per line. `#` begins a comment, and an address without a length is a network of its own.
     fn from_str(text: &str) -> Result<Self, InvalidNetwork> {
         let mut ranges = Vec::new();
         for (index, line) in text.lines().enumerate() {
@@ -99,7 +99,7 @@ fn range(network: &str) -> Option<(u128, u128)> {
     Some((bits & !hosts, bits | hosts))
 }
 
-/// An address as a number. IPv4 is at `::ffff:0:0/96`, where sockets that listen on both have it.
+/// An address as a number. IPv4 is mapped to `::ffff:0:0/96`, as dual-stack sockets do.
 fn bits(address: IpAddr) -> u128 {
     match address {
         IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),

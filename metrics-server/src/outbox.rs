@@ -1,6 +1,6 @@
-//! The half of a connection that writes answers, and the queue between it and the half that reads.
+//! The writing half of a connection, and the queue of answers from the reading half.
 //!
-//! Both are parts of one task, so a queue is all that is between them: it takes no memory while there are no answers.
+//! Both halves run in one task, so this queue suffices between them: it uses no memory while it is empty.
 
 use std::collections::VecDeque;
 use std::io;
@@ -12,13 +12,13 @@ use tokio::sync::Notify;
 use crate::channel::{Pending, Reply};
 use crate::phoenix::{Outgoing, Version};
 
-/// How many answers may wait to be written before no more is read.
+/// The number of answers that may wait to be written before the connection reads no more.
 const OUTBOX_MAX: usize = 32;
 
-/// How many events of one connection may wait to be durable before no more is read.
+/// The number of events of one connection that may wait to be durable before the connection reads no more.
 const PENDING_MAX: usize = 1_024;
 
-/// Takes answers on their way to a client. They are gathered until they are flushed.
+/// Sends answers to a client. Answers are gathered until they are flushed.
 pub(crate) trait Sink: Send {
     /// Gathers a text message.
     fn text(&mut self, text: &str);
@@ -26,18 +26,18 @@ pub(crate) trait Sink: Send {
     /// Gathers the answer to a ping.
     fn pong(&mut self, payload: &[u8]);
 
-    /// Whether gathered answers should be flushed before there are more of them.
+    /// Whether the gathered answers should be flushed before more are gathered.
     fn is_full(&self) -> bool;
 
     /// Sends the gathered answers.
     ///
     /// # Errors
     ///
-    /// The client is gone, or takes nothing.
+    /// The client is gone, or reads nothing.
     fn flush(&mut self) -> impl Future<Output = io::Result<()>> + Send;
 }
 
-/// Answers that are to be written.
+/// Answers that wait to be written.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     queue: Mutex<Queue>,
@@ -48,19 +48,19 @@ pub(crate) struct Outbox {
 #[derive(Debug, Default)]
 struct Queue {
     replies: VecDeque<Reply>,
-    // There will be no more.
+    // No more answers follow.
     closed: bool,
 }
 
 impl Outbox {
-    /// Waits until there is room for an answer. Cancel safe.
+    /// Waits until there is space for an answer. Cancel safe.
     pub(crate) async fn room(&self) {
         while OUTBOX_MAX <= self.lock().replies.len() {
             self.room.notified().await;
         }
     }
 
-    /// Takes as many of these answers as there is room for, the first of them first.
+    /// Takes as many of `replies` as fit, in their order.
     pub(crate) fn put(&self, replies: &mut Vec<Reply>) {
         let mut queue = self.lock();
         let room = OUTBOX_MAX.saturating_sub(queue.replies.len()).min(replies.len());
@@ -68,13 +68,13 @@ impl Outbox {
         self.more.notify_one();
     }
 
-    /// Says that there will be no more.
+    /// Closes the queue: no more answers follow.
     pub(crate) fn close(&self) {
         self.lock().closed = true;
         self.more.notify_one();
     }
 
-    /// Waits for an answer; none will come after `None`. Cancel safe.
+    /// Waits for an answer. Returns `None` once the queue is closed and empty. Cancel safe.
     async fn next(&self) -> Option<Reply> {
         loop {
             if let Some(reply) = self.take() {
@@ -102,7 +102,7 @@ impl Outbox {
     }
 }
 
-/// Takes the first, and with the last of them the memory that they took.
+/// Takes the first element. With the last element, frees the memory of the queue.
 fn pop<T>(queue: &mut VecDeque<T>) -> Option<T> {
     let first = queue.pop_front();
     if queue.is_empty() {
@@ -111,7 +111,7 @@ fn pop<T>(queue: &mut VecDeque<T>) -> Option<T> {
     first
 }
 
-/// Writes answers in the order in which they are due, until there will be no more.
+/// Writes answers in the order in which they become due, until the queue is closed and all events are answered.
 pub(crate) async fn write_all(
     writer: &mut impl Sink,
     version: Version,
@@ -128,7 +128,7 @@ pub(crate) async fn write_all(
                 None => open = false,
             },
         }
-        // Whatever else is due by now goes with it.
+        // Writes all other answers that are due by now in the same flush.
         while !answers.writer.is_full() {
             if let Some(stored) = answers.pending.front().and_then(Pending::settled) {
                 answers.settle(stored);
@@ -146,7 +146,7 @@ pub(crate) async fn write_all(
     Ok(())
 }
 
-/// Waits for the oldest event to be durable; for ever, if there is none. Cancel safe.
+/// Waits until the oldest event is durable; forever, if there is none. Cancel safe.
 async fn first(pending: &mut VecDeque<Pending>) -> Result<(), NotStored> {
     match pending.front_mut() {
         Some(event) => event.durable().await,
@@ -154,11 +154,11 @@ async fn first(pending: &mut VecDeque<Pending>) -> Result<(), NotStored> {
     }
 }
 
-/// Answers on their way.
+/// Answers on their way to the client.
 struct Answers<'a, S> {
     writer: &'a mut S,
     version: Version,
-    // In the order of what was said.
+    // In the order in which the events arrived.
     pending: VecDeque<Pending>,
     text: String,
 }
@@ -176,7 +176,7 @@ impl<S: Sink> Answers<'_, S> {
         }
     }
 
-    /// Says what became of the oldest event.
+    /// Answers the oldest event.
     fn settle(&mut self, stored: Result<(), NotStored>) {
         let Some(event) = pop(&mut self.pending) else { return };
         let Self { writer, version, text, .. } = self;

@@ -1,7 +1,7 @@
-//! A connection whose client has to read what it is sent.
+//! A connection with a write timeout.
 //!
-//! A client that asks and never reads would hold its answer, and its place among the connections, for ever: the system
-//! keeps such a connection open as long as the client's does.
+//! A client that sends requests and never reads would hold its response and its connection permit forever: the system
+//! keeps such a connection open as long as the client's system does.
 
 use std::io;
 use std::pin::Pin;
@@ -11,13 +11,13 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-/// How long a client may take nothing of what it is sent. A network that comes back takes less.
+/// The write timeout: the time that a client may read nothing. A network that recovers takes less.
 pub(crate) const WRITE_MAX: Duration = Duration::from_secs(30);
 
-/// A stream of which a write fails when nothing of it was taken for [`WRITE_MAX`].
+/// A stream whose writes fail if the client reads nothing for [`WRITE_MAX`].
 pub(crate) struct Patient<S> {
     stream: S,
-    // There only while a write waits: most never do.
+    // `Some` only while a write waits: most writes never wait.
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
@@ -26,7 +26,7 @@ impl<S: Unpin> Patient<S> {
         Self { stream, waiting: None }
     }
 
-    /// Asks the stream to write, and fails if it has not been able to for too long.
+    /// Polls a write of the stream, and fails if the stream has been blocked for too long.
     fn poll<T>(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -1,4 +1,4 @@
-//! Places among the connections, and some that are kept to say that there is none.
+//! Connection permits, and spare permits for answering that all permits are taken.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,58 +15,60 @@ use crate::response::Body;
 use crate::share::{Share, Shares};
 use crate::traffic::{Connected, Traffic};
 
-/// How many connections beyond the limit are answered at once, if only to be turned away: whoever asks for the health
-/// of a server that is full gets an answer, and does not restart it. So many that a flood does not hold all of them.
+/// The number of connections beyond the limit that are served at once, if only with a refusal: a health check of a full
+/// server gets an answer, so its supervisor does not restart it. The number is large enough that a flood does not hold
+/// all of them.
 const SPARE: usize = 128;
 
-/// How many of those one network may hold.
+/// The number of spare permits that one network may hold.
 const SPARE_SHARE: usize = 4;
 
-/// How long such a connection may take to send its header: a flood that sends nothing makes room again soon.
+/// The header timeout of such a connection: a flood that sends nothing frees its permits soon.
 pub(crate) const SPARE_HEADER_MAX: Duration = Duration::from_secs(2);
 
-/// How long such a connection may take for its one request: longer than its header and a check of the store together.
+/// The time limit of such a connection for its one request: longer than its header and a check of the store together.
 pub(crate) const SPARE_MAX: Duration = Duration::from_secs(10);
 
-/// How often the log says that an address holds its share, while it is so.
+/// The minimum interval between log entries about an address that holds its share.
 const SHARE_TOLD_EVERY: Duration = Duration::from_secs(60);
 
-/// A place among the connections: whoever holds it is counted among them, and accounts the memory that it takes.
+/// A connection permit. Its holder is counted as open, and the memory of its connection is accounted.
 #[derive(Debug)]
 pub(crate) struct Place {
     _permit: OwnedSemaphorePermit,
     _share: Option<Share>,
     _connected: Connected,
     _held: Reservation,
-    /// How far its requests are.
+    /// The progress of the connection's requests.
     pub(crate) progress: Progress,
 }
 
-/// What becomes of a connection.
+/// The decision on a connection.
 pub(crate) enum Admission {
-    /// It is served as long as it lasts.
+    /// The connection is served as long as it lasts.
     Served(Place),
-    /// It is answered once, about the health of the server only.
+    /// The connection gets one response: to a health check, or a refusal.
     Spare(Place),
-    /// It is closed at once.
+    /// The connection is closed at once.
     Closed,
 }
 
-/// All places.
+/// All permits.
 pub(crate) struct Places {
     room: Arc<Semaphore>,
     shares: Option<Arc<Shares>>,
     spare: Arc<Semaphore>,
-    // None where a proxy makes all connections.
+    // None if a proxy makes all connections.
     spare_shares: Option<Arc<Shares>>,
     traffic: Traffic,
     memory: Budget,
-    // When the log was told last that an address holds its share.
+    // The time of the last log entry about an address that holds its share.
     told: Mutex<Option<Instant>>,
 }
 
 impl Places {
-    /// Places for so many connections, which are charged to `memory`. Without `shares`, one address may hold all of them.
+    /// Permits for `most` connections, which are charged to `memory`. Without `shares`, one address may hold all of
+    /// them.
     pub(crate) fn new(
         most: usize,
         shares: Option<Arc<Shares>>,
@@ -78,14 +80,14 @@ impl Places {
         Self { room, shares, spare, spare_shares, traffic, memory, told: Mutex::default() }
     }
 
-    /// A place for a connection from somewhere, if there is one.
+    /// Decides on a connection from `peer`.
     pub(crate) fn admit(&self, peer: Peer) -> Admission {
         if let Some(place) = self.place(&self.room, self.shares.as_ref(), peer) {
             return Admission::Served(place);
         }
         self.traffic.turn_away();
         if 0 < self.room.available_permits() && self.is_news() {
-            // Not which: addresses are not logged.
+            // Addresses are not logged.
             tracing::warn!(
                 "an address holds as many connections as one may, and further ones are turned away: if that is a proxy, \
                  name the header in which it forwards addresses as METRICS_FORWARDED_HEADER; else raise \
@@ -98,7 +100,7 @@ impl Places {
         }
     }
 
-    /// Whether the log has not been told for a while.
+    /// Whether the last log entry is old enough for another.
     fn is_news(&self) -> bool {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         let is_news = told.is_none_or(|at| SHARE_TOLD_EVERY <= at.elapsed());
@@ -129,7 +131,7 @@ impl Places {
     }
 }
 
-/// What a connection without a place is told, unless it asks for the health of the server.
+/// The response to a connection without a permit, except to health checks.
 pub(crate) fn full() -> Response<Body> {
     crate::error::Error::Full.into_response()
 }
@@ -193,13 +195,13 @@ mod tests {
         tokio::time::advance(SHARE_TOLD_EVERY).await;
         assert!(served(&places, peer(1)).is_none() && served(&places, peer(1)).is_none());
         assert_eq!(told(), 2);
-        // A server that is full is another matter.
+        // A full server is another case, which is not logged.
         tokio::time::advance(SHARE_TOLD_EVERY).await;
         held.extend((2..20).filter_map(|last| served(&places, peer(last))));
         assert_eq!((held.len(), served(&places, peer(1)).is_none(), told()), (10, true, 2));
     }
 
-    /// Where the log of a test goes.
+    /// The destination of a test's log.
     #[cfg(feature = "binary")]
     #[derive(Clone)]
     struct Log(Arc<Mutex<Vec<u8>>>);
@@ -216,7 +218,7 @@ mod tests {
         }
     }
 
-    /// A proxy makes the connections of those who ask for health as well as all others.
+    /// A proxy makes the connections of health checks as well as all others.
     #[test]
     fn a_proxy_may_hold_all_spare_places() {
         let places = Places::new(0, None, Traffic::default(), Budget::new(0));
@@ -229,7 +231,7 @@ mod tests {
         assert_eq!(spare.len(), SPARE);
     }
 
-    /// Nobody takes them all away from those who ask for the health of the server.
+    /// No caller can take all permits from health checks.
     #[test]
     fn spare_places_are_few_and_shared() {
         let places = places(0, 1);

@@ -1,8 +1,8 @@
 //! A fair queue: callers take turns, so that many requests of one do not delay the others.
 //!
-//! Places are given in rounds: a caller who waits with a hundred reports gets one, then the others get one each. One caller
-//! never holds all places, so that a report of another begins while the longest of the first go on. The number of waiting
-//! requests is bounded, per caller and in sum; beyond it they are refused at once.
+//! Permits are granted in rounds: a caller who waits with a hundred reports gets one, then the others get one each. One
+//! caller never holds all permits, so that a report of another begins while the longest of the first go on. The number
+//! of waiting requests is bounded, per caller and in sum; beyond it they are refused at once.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -13,13 +13,13 @@ use metrics_core::ApiKey;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-/// How many requests of one caller may wait: some pages full of charts.
+/// The number of requests of one caller that may wait: some pages full of charts.
 const LANE_MAX: usize = 64;
 
-/// How many requests may wait in all.
+/// The number of requests that may wait in all.
 const WAITING_MAX: usize = 512;
 
-/// A caller, as far as turns are concerned: requests of one lane wait for each other.
+/// The unit of fairness: requests of one lane wait for each other.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(crate) enum Lane {
     /// A caller with certain keys.
@@ -29,7 +29,7 @@ pub(crate) enum Lane {
 }
 
 impl Lane {
-    /// The lane of whoever has these keys, in any order.
+    /// Returns the lane of a caller with these keys, in any order.
     pub(crate) fn of_keys(keys: &[ApiKey]) -> Self {
         let mut keys = keys.to_vec();
         keys.sort_unstable();
@@ -38,7 +38,7 @@ impl Lane {
     }
 }
 
-/// A number of places, and the requests that wait for them.
+/// A number of permits, and the requests that wait for them.
 pub(crate) struct Queue {
     inner: Arc<Inner>,
 }
@@ -48,7 +48,7 @@ struct Inner {
     lines: Mutex<Lines>,
 }
 
-/// The requests that have a place or wait for one.
+/// The requests that have a permit or wait for one.
 #[derive(Default)]
 struct Lines {
     lines: HashMap<Lane, Line>,
@@ -72,12 +72,12 @@ struct Line {
 pub(crate) struct Full;
 
 impl Queue {
-    /// A queue for `places`; one lane holds all but one of them.
+    /// A queue with `places` permits. One lane holds at most all but one of them.
     pub(crate) fn new(places: usize) -> Self {
         Self { inner: Arc::new(Inner { places, lines: Mutex::default() }) }
     }
 
-    /// Waits for a place, at most for `wait`. Cancel safe: a request that goes away waits no more.
+    /// Waits for a permit, at most for `wait`. Cancel safe: a dropped request waits no more.
     pub(crate) async fn enter(&self, lane: Lane, wait: Duration) -> Result<Place, Full> {
         let granted = {
             let mut lines = self.inner.lines();
@@ -95,7 +95,7 @@ impl Queue {
         };
         let (number, granted) = granted;
         let mut waiting = Waiting { inner: &self.inner, lane, number: Some(number) };
-        // An error would mean that the queue is gone, which this refers to.
+        // An error would mean that the queue was dropped, but `self` borrows it.
         timeout(wait, granted).await.map_err(|_| Full)?.map_err(|_| Full)?;
         waiting.number = None;
         Ok(Place { inner: Arc::clone(&self.inner), lane: waiting.lane.clone() })
@@ -107,12 +107,12 @@ impl Inner {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many places one lane may hold.
+    /// The number of permits that one lane may hold.
     fn lane_max(&self) -> usize {
         self.places.saturating_sub(1).max(1)
     }
 
-    /// Gives up a place, and grants those that are free.
+    /// Returns a permit, and grants the free permits.
     fn release(&self, lane: &Lane) {
         let mut lines = self.lines();
         lines.taken -= 1;
@@ -120,7 +120,7 @@ impl Inner {
             line.taken -= 1;
         }
         lines.tidy(lane);
-        // Each lane that waits is looked at once per place.
+        // Visits each waiting lane once per permit.
         let mut looked_at = 0;
         while lines.taken < self.places && looked_at < lines.turns.len() {
             let Some(lane) = lines.turns.pop_front() else { return };
@@ -149,10 +149,10 @@ impl Lines {
         (number, granted)
     }
 
-    /// Grants a place to the first request of a lane, and returns false if it may have none.
+    /// Grants a permit to the first request of a lane, and returns false if the lane may have none.
     ///
-    /// The place counts even if the request goes away at this moment: [`Waiting`] returns it then, because the request is
-    /// no longer in line.
+    /// The permit counts even if the request is dropped at this moment: [`Waiting`] returns it then, because the
+    /// request is no longer in line.
     fn grant(&mut self, lane: &Lane, lane_max: usize) -> bool {
         let Some(line) = self.lines.get_mut(lane).filter(|line| line.taken < lane_max) else {
             return false;
@@ -173,11 +173,11 @@ impl Lines {
     }
 }
 
-/// A request that waits for its place.
+/// A request that waits for its permit.
 struct Waiting<'a> {
     inner: &'a Arc<Inner>,
     lane: Lane,
-    // None: it has its place.
+    // None: the request has its permit.
     number: Option<u64>,
 }
 
@@ -191,7 +191,7 @@ impl Drop for Waiting<'_> {
             line.waiting.remove(at)
         });
         if at.is_none() {
-            // It was granted a place, and did not come to take it.
+            // The request was granted a permit, and did not take it.
             drop(lines);
             self.inner.release(&self.lane);
             return;
@@ -204,7 +204,7 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// A place, which is free when this is dropped.
+/// A permit, which is free again when it is dropped.
 pub(crate) struct Place {
     inner: Arc<Inner>,
     lane: Lane,
@@ -239,7 +239,7 @@ mod tests {
 
     type Entering<'a> = Pin<Box<dyn Future<Output = Result<Place, Full>> + 'a>>;
 
-    /// Returns the place, if it was granted.
+    /// Returns the permit, if it was granted.
     fn now(entering: &mut Entering<'_>) -> Option<Place> {
         match entering.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Pending => None,
@@ -263,7 +263,7 @@ mod tests {
         let queue = Queue::new(2);
         let mut held = take(&queue, "other").await;
         let first = take(&queue, "a").await;
-        // The first place of `a` is held for as long as this lasts, so all turns are those of one place.
+        // `a` holds the first permit all the time, so all turns are about one permit.
         let mut waiting = Vec::new();
         for name in ["b", "b", "b", "b", "c", "d", "c"] {
             waiting.push((name, Some(enter(&queue, name))));
@@ -310,10 +310,10 @@ mod tests {
             waiting.push(enter(&queue, &format!("k{}", number % 64)));
         }
         assert!(queue.enter(lane("new"), WAIT).await.is_err());
-        // Who goes away makes room.
+        // A dropped request makes room.
         waiting.pop();
         waiting.push(enter(&queue, "new"));
-        // Nobody waits for ever.
+        // No request waits forever.
         for waiting in waiting {
             assert!(waiting.await.is_err());
         }
@@ -340,7 +340,7 @@ mod tests {
         let held = take(&queue, "a").await;
         let (number, granted) = queue.inner.lines().wait(&lane("b"));
         let waiting = Waiting { inner: &queue.inner, lane: lane("b"), number: Some(number) };
-        // Another thread may release its place between the two drops of a request that goes away.
+        // Another thread may release its permit between the two drops of a request.
         drop(granted);
         drop(held);
         drop(waiting);

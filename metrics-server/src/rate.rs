@@ -1,42 +1,42 @@
-//! How often something may be done: a token bucket, without a clock of its own.
+//! A rate limit: a token bucket, without a clock of its own.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How often something may be done.
+/// A rate limit.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rate {
-    /// How many times at once.
+    /// The size of the bucket.
     pub(crate) burst: u32,
-    /// How long it takes until it may be done once more.
+    /// The time in which one token is added.
     pub(crate) every: Duration,
 }
 
 impl Rate {
-    /// How long it takes until all of the burst may be done again.
+    /// Returns the time in which an empty bucket becomes full.
     pub(crate) const fn refill(self) -> Duration {
         self.every.saturating_mul(self.burst)
     }
 }
 
-/// How much of a [`Rate`] is left.
+/// The tokens left of a [`Rate`].
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Bucket {
-    // When all of it will be left again. None: nothing was ever taken.
+    // The time at which the bucket will be full. None: no token was ever taken.
     full_at: Option<Instant>,
 }
 
 impl Bucket {
-    /// Takes one, though there may be none, and returns when it may be done: now, or later.
+    /// Takes a token, even if there is none, and returns the time at which the action is allowed: now, or later.
     pub(crate) fn take(&mut self, rate: Rate, now: Instant) -> Instant {
         let full_at = self.full_at.map_or(now, |at| at.max(now)) + rate.every;
         self.full_at = Some(full_at);
-        // A clock may have begun later than that.
+        // The clock may have begun later than that.
         full_at.checked_sub(rate.refill()).map_or(now, |at| at.max(now))
     }
 
-    /// How long it takes until there is one to take, if there is none.
+    /// Returns the time until there is a token, if there is none.
     pub(crate) fn wait(mut self, rate: Rate, now: Instant) -> Option<Duration> {
         let wait = self.take(rate, now).saturating_duration_since(now);
         (!wait.is_zero()).then_some(wait)
@@ -70,7 +70,7 @@ mod tests {
         assert_eq!(bucket.wait(RATE, start), Some(Duration::from_secs(10)));
         assert_eq!(bucket.wait(RATE, at(start, 9)), Some(Duration::from_secs(1)));
         assert_eq!(bucket.wait(RATE, at(start, 10)), None);
-        // However long nothing was taken, no more than a burst is left.
+        // A bucket never holds more than a burst, even after a long pause.
         let later = at(start, 1_000_000);
         let taken = [(); 4].map(|()| bucket.take(RATE, later));
         assert_eq!(taken, [0, 0, 0, 10].map(|seconds| at(later, seconds)));

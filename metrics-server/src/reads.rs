@@ -1,7 +1,7 @@
 //! A connection whose requests reserve memory while they arrive.
 //!
-//! The HTTP side keeps a header until it is whole, up to 64 KiB of it. A stranger who begins one on each of many
-//! connections would have the server hold all of them, within the limit of each.
+//! Hyper buffers a header until it is complete, up to 64 KiB. An attacker who begins a header on each of many
+//! connections would make the server hold all of them, each within its limit.
 
 use std::io;
 use std::pin::Pin;
@@ -12,43 +12,43 @@ use std::task::{Context, Poll, ready};
 use metrics_core::budget::{Budget, Reservation};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// How much of a request is a part of what its connection takes: headers of most requests have less.
+/// The bytes of a request that the memory of its connection includes: most headers are smaller.
 const FREE_BYTES: usize = 8 * 1024;
 
-/// How much more the HTTP side keeps at most.
+/// The maximum number of further bytes that hyper buffers.
 const KEPT_BYTES_MAX: usize = 64 * 1024;
 
-/// By how much a reservation grows.
+/// The size by which a reservation grows.
 const STEP_BYTES: usize = 8 * 1024;
 
-/// Says how far the requests of a connection are: after an even number of steps, a header is awaited.
+/// The progress of a connection's requests: after an even number of steps, the server waits for a header.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Progress(Arc<AtomicUsize>);
 
 impl Progress {
     const UPGRADED: usize = usize::MAX;
 
-    /// The header of a request is whole, or its response is: what was read before is not kept any more.
+    /// Records that the header of a request is complete, or its response: the bytes read before are no longer buffered.
     pub(crate) fn step(&self) {
         self.0.fetch_add(1, Relaxed);
     }
 
-    /// The connection becomes a websocket, which reserves by itself.
+    /// Records that the connection becomes a websocket, which reserves memory itself.
     pub(crate) fn upgrade(&self) {
         self.0.store(Self::UPGRADED, Relaxed);
     }
 }
 
-/// A stream that yields nothing more while there is no memory for it.
+/// A stream that yields no more bytes while there is no memory for them.
 pub(crate) struct Reads<S> {
     stream: S,
     memory: Budget,
     progress: Progress,
-    // The step that `read_bytes` are of.
+    // The step to which `read_bytes` belongs.
     step: usize,
     read_bytes: usize,
     held: Option<Reservation>,
-    // There only while nothing is left to reserve.
+    // `Some` only while nothing is left to reserve.
     waiting: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
@@ -57,7 +57,7 @@ impl<S> Reads<S> {
         Self { stream, memory, progress, step: 0, read_bytes: 0, held: None, waiting: None }
     }
 
-    /// Reserves what the next read may add.
+    /// Reserves the memory for the next read.
     fn poll_reserve(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let step = self.progress.0.load(Relaxed);
         if step != self.step {
@@ -66,7 +66,7 @@ impl<S> Reads<S> {
         if step == Progress::UPGRADED {
             return Poll::Ready(());
         }
-        // A body is read only as far as there is memory for it: see `body.rs`. What is read ahead of that is little.
+        // `body.rs` reads a body only as far as there is memory for it. Hyper reads only a few bytes ahead.
         let is_body = step % 2 == 1;
         let kept = self.read_bytes.saturating_sub(FREE_BYTES).min(KEPT_BYTES_MAX);
         loop {
@@ -163,7 +163,7 @@ mod tests {
         client.write_all(&[b'x'; 100_000]).await.unwrap();
         let mut buffer = [0; 4_096];
         let mut read = 0;
-        // What is free, what was reserved, and one read more.
+        // The unaccounted bytes, the reserved bytes, and one more read.
         while let Ok(count) =
             tokio::time::timeout(std::time::Duration::ZERO, server.read(&mut buffer)).await
         {

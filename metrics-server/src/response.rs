@@ -1,4 +1,4 @@
-//! Responses, as the API gives them.
+//! Responses of the API.
 
 use std::fmt;
 use std::pin::Pin;
@@ -20,13 +20,13 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::share::Share;
 
-/// The body of a response: there as a whole, or made piece by piece while it is sent.
+/// The body of a response: complete in memory, or made piece by piece while it is sent.
 ///
-/// A piece is made only when the one before was taken. Whoever drops the body ends it.
+/// A piece is made only after the client took the piece before. Dropping the body ends it.
 #[derive(Default)]
 pub struct Body {
     content: Content,
-    // The place of the address that a proxy forwards.
+    // The connection share of the address that a proxy forwards.
     _share: Option<Arc<Share>>,
 }
 
@@ -35,21 +35,21 @@ enum Content {
     Pieces(Pieces),
 }
 
-/// Pieces that are made until they are over, or until it is late: a client that reads a byte now and then must not hold
-/// for ever what they are made of.
+/// Pieces that are made until the last, or until a timeout: a client that reads a byte now and then must not hold their
+/// source forever.
 struct Pieces {
     shared: Arc<Mutex<Shared>>,
     _timer: AbortOnDropHandle<()>,
 }
 
-/// What a body shares with its timer.
+/// The state that a body shares with its timer.
 struct Shared {
     rest: Rest,
-    // When it is late, unless the next piece is taken sooner.
+    // The deadline, unless the client takes the next piece sooner.
     late_at: Instant,
     patience: Patience,
     ends_at: Instant,
-    // Who waits for a piece that is being made.
+    // The task that waits for a piece.
     waiting: Option<Waker>,
 }
 
@@ -59,12 +59,12 @@ enum Rest {
     Over,
 }
 
-/// How long a client may take to read an answer.
+/// The read timeouts of a response.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patience {
-    /// To take the next piece, once it took the one before.
+    /// The time to take the next piece, after the piece before.
     pub(crate) piece: Duration,
-    /// To take all of them.
+    /// The time to take all pieces.
     pub(crate) all: Duration,
 }
 
@@ -74,42 +74,42 @@ impl Default for Content {
     }
 }
 
-/// Makes a piece, and says how the next one is made. `None` says that there is none.
+/// Makes a piece, and returns the step that makes the next piece. `None` is the end.
 pub(crate) struct Step(pub(crate) Making);
 
 type Making = Pin<Box<dyn Future<Output = Result<Option<(Bytes, Step)>, Cut>> + Send>>;
 
-/// The answer could not be made to its end, after it began: what came of it is not all.
+/// The response ended early after it began: the client has received a part of it only.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the answer was cut short; ask again")]
 pub struct Cut(());
 
 impl Cut {
-    /// It is logged here: whoever sends a body can only end the connection.
+    /// Logs the cause here: the HTTP server can only close the connection.
     pub(crate) fn because(cause: &(dyn std::error::Error + 'static)) -> Self {
         tracing::warn!(error = cause, "an answer was cut short");
         Self(())
     }
 
-    /// For a reason that is none to log.
+    /// Ends a response without a log entry.
     pub(crate) fn silently() -> Self {
         Self(())
     }
 }
 
 impl Body {
-    /// Keeps a place until it is sent.
+    /// Holds a connection share until the body is sent.
     pub(crate) fn holding(self, share: Arc<Share>) -> Self {
         Self { _share: Some(share), ..self }
     }
 
-    /// Makes pieces while they are taken, as long as `patience` lasts. What they are made of is dropped then.
+    /// Makes pieces while the client takes them, within `patience`. A timeout drops the source of the pieces.
     pub(crate) fn pieces(step: Step, patience: Patience) -> Self {
         let now = Instant::now();
         let (late_at, ends_at) = (now + patience.piece.min(patience.all), now + patience.all);
         let shared = Shared { rest: Rest::Next(step), late_at, patience, ends_at, waiting: None };
         let shared = Arc::new(Mutex::new(shared));
-        // The timer of a body that is gone may be aborted later than that.
+        // The timer may outlive the body for a moment.
         let (late, mut late_at) = (Arc::downgrade(&shared), Some(late_at));
         let timer = tokio::spawn(async move {
             while let Some(at) = late_at {
@@ -127,15 +127,15 @@ fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
 }
 
 impl Shared {
-    /// Drops what pieces are made of if it is late, or returns when to look again.
+    /// Drops the source of the pieces after the deadline, or returns the time of the next check.
     fn give_up(&mut self) -> Option<Instant> {
         let now = Instant::now();
         if now < self.late_at {
-            // It comes nearer when a piece is taken that is being made now.
+            // The deadline becomes earlier when the client takes the piece that is being made.
             return Some(self.late_at.min(now + self.patience.piece));
         }
         self.rest = Rest::Late;
-        // What was being made would have woken it.
+        // The dropped step would have woken the waiting task.
         if let Some(waiting) = self.waiting.take() {
             waiting.wake();
         }
@@ -229,7 +229,7 @@ impl fmt::Debug for Body {
     }
 }
 
-/// Whether the request says that its client has what has this tag.
+/// Whether the request reports that its client has the file with this tag.
 pub(crate) fn is_known(request: &HeaderMap, etag: &str) -> bool {
     let known = request.get_all(IF_NONE_MATCH).iter().filter_map(|tags| tags.to_str().ok());
     let mut tags = known.flat_map(|tags| tags.split(',').map(str::trim));
@@ -240,7 +240,7 @@ pub(crate) fn is_known(request: &HeaderMap, etag: &str) -> bool {
 pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
     match serde_json::to_vec(value) {
         Ok(json) => response(status, "application/json", json),
-        // Maps with keys that are no texts have no JSON; none of ours is one.
+        // A map whose keys are no texts has no JSON; the API has no such map.
         Err(_) => empty(StatusCode::INTERNAL_SERVER_ERROR),
     }
 }
@@ -250,16 +250,16 @@ pub(crate) fn json_body(body: Body) -> Response<Body> {
     response(StatusCode::OK, "application/json", body)
 }
 
-/// A response with a text of this kind.
+/// A response with a text of this content type.
 pub(crate) fn text(kind: &'static str, text: String) -> Response<Body> {
     response(StatusCode::OK, kind, text.into_bytes())
 }
 
-/// A file to be saved under this name.
+/// A response with a file to save under this name.
 pub(crate) fn file(kind: &'static str, name: &str, body: Body) -> Response<Body> {
     let mut response = response(StatusCode::OK, kind, body);
     let disposition = HeaderValue::try_from(format!("attachment; filename=\"{name}\""));
-    // The names are ours, so each is a sound header.
+    // The names are constants, so each is a valid header.
     if let Ok(disposition) = disposition {
         response.headers_mut().insert(CONTENT_DISPOSITION, disposition);
     }
@@ -283,9 +283,9 @@ fn response(status: StatusCode, kind: &'static str, body: impl Into<Body>) -> Re
     *response.body_mut() = body.into();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    // Figures are those of this moment, and not for everybody.
+    // Reports are current and private.
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    // Texts that clients sent are among the answers: none of them is to be taken for a page or a script.
+    // Responses contain texts from clients, which a browser must not take for a page or a script.
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }

@@ -1,4 +1,4 @@
-//! Accepts connections, within limits, and stops without losing any.
+//! Accepts connections, within limits, and shuts down without losing events.
 
 use std::convert::Infallible;
 use std::io;
@@ -25,54 +25,55 @@ use crate::reads::Reads;
 use crate::response::Body;
 use crate::service::Service;
 
-/// How long a client may take to send the header of a request.
+/// The time limit for the header of a request.
 const HEADER_MAX: Duration = Duration::from_secs(10);
 
-/// The largest header of a request. A socket's address holds the address of its page.
+/// The largest header of a request. The URL of a socket includes the URL of its page.
 const HEADER_BYTES_MAX: usize = 64 * 1024;
 
-/// The largest header of a request about the health of a server that is full.
+/// The largest header of a request to a full server.
 const SPARE_HEADER_BYTES_MAX: usize = 8 * 1024;
 
-/// How long connections may take to end when the server stops, and then the store to take what is left.
+/// The time limit for connections to end at a stop, and then for the store to commit the remaining writes.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
 
-/// The same while the store is away: what has not been acknowledged by then will not be.
+/// The same while the store is unavailable: writes that are not acknowledged by then are never acknowledged.
 const AWAY_MAX: Duration = Duration::from_secs(2);
 
-/// How many connections the system keeps until they are accepted; it may allow fewer. When a server or a network comes
-/// back, all viewers do, and who finds no room tries again after a second, and after three.
+/// The number of connections that the system queues until they are accepted; it may allow fewer. After an outage of the
+/// server or a network, all viewers reconnect at once. A client that finds the queue full retries after one second, and
+/// after three.
 const BACKLOG: u32 = 4_096;
 
-/// How long to wait before accepting again, when the system has no room for another connection.
+/// The pause before accepting again, when the system has no resources for another connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// How often the log says that connections cannot be accepted, while it is so.
+/// The minimum interval between log entries about connections that cannot be accepted.
 const ACCEPT_TOLD_EVERY: Duration = Duration::from_secs(60);
 
-/// Listens at an address, with room for many who connect at once.
+/// Listens at an address, with a backlog for many simultaneous connections.
 ///
 /// # Errors
 ///
-/// The address is taken, is not one of this machine, or may not be listened at.
+/// The address is in use, is not local, or is not permitted.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // So that a server can be started again at once.
+    // Permits an immediate restart of the server.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
 
-/// Serves until `stop` resolves, then lets everything that is under way finish.
+/// Serves until `stop` resolves, then finishes all work in progress.
 ///
-/// At most `connections_max` connections are open at once, and of one address as many as
-/// [`Settings::connections_per_address`](crate::Settings::connections_per_address) says. Those beyond are answered with 503 and
-/// closed, but for the health of the server, which some places are kept for.
+/// At most `connections_max` connections are open at once, and from one address at most
+/// [`Settings::connections_per_address`](crate::Settings::connections_per_address). Further connections get a 503 and
+/// are closed, except for health checks, which have spare permits.
 ///
-/// The order loses nothing: no more connections, requests finish, websockets end and close what they have open, and
-/// the recorder writes what is left.
+/// The order loses nothing: no more connections are accepted, requests finish, websockets end and close their open
+/// segments, and the recorder commits the remaining writes.
 ///
-/// When it returns, everything that was acknowledged is durable. Not cancel safe.
+/// When it returns, all acknowledged events are durable. Not cancel safe.
 pub async fn serve(
     listener: TcpListener,
     service: Service,
@@ -134,8 +135,8 @@ pub async fn serve(
     service.stop(limit()).await;
 }
 
-/// Whether only the connection that was to be accepted has failed, and the next one may well not: a client that gives
-/// up at once must not hold up the others.
+/// Whether the error concerns only the connection to be accepted: a client that disconnects at once must not delay the
+/// others.
 fn is_of_the_client(err: &io::Error) -> bool {
     use io::ErrorKind::{
         ConnectionAborted, ConnectionRefused, ConnectionReset, HostUnreachable, NetworkDown,
@@ -153,7 +154,7 @@ fn is_of_the_client(err: &io::Error) -> bool {
     )
 }
 
-/// Speaks HTTP with one client. Its place goes with the connection, also if it becomes a websocket.
+/// Serves HTTP on one connection. Its permit is held as long as the connection, also if it becomes a websocket.
 async fn connect(
     stream: TcpStream,
     peer: Peer,
@@ -161,7 +162,7 @@ async fn connect(
     place: Arc<Place>,
     stopping: CancellationToken,
 ) {
-    // Answers are small, and the next one should not wait for the last. It fails only where the client has gone.
+    // Responses are small, and must not wait for each other. This fails only if the client is gone.
     if stream.set_nodelay(true).is_err() {
         return;
     }
@@ -184,7 +185,7 @@ async fn connect(
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEADER_MAX);
-    // What is read ahead is bounded by the first only as a read happens to end.
+    // The first limit bounds the read-ahead only at the boundaries of reads.
     http.max_buf_size(HEADER_BYTES_MAX).max_header_size(HEADER_BYTES_MAX);
     let mut connection = pin!(http.serve_connection(TokioIo::new(stream), respond).with_upgrades());
     let ended = tokio::select! {
@@ -199,7 +200,7 @@ async fn connect(
     }
 }
 
-/// Answers one request of a connection for which there is no place: about the health of the server, or that it is full.
+/// Answers one request of a connection without a permit: a health check, or 503.
 async fn turn_away(stream: TcpStream, service: Service, place: Place, stopping: CancellationToken) {
     let respond = service_fn(|request: hyper::Request<hyper::body::Incoming>| async {
         Ok::<Response<Body>, Infallible>(if service.is_about_health(request.uri().path()) {
@@ -219,11 +220,11 @@ async fn turn_away(stream: TcpStream, service: Service, place: Place, stopping: 
     drop(place);
 }
 
-/// Refuses a request that two parties may take for one to different hosts.
+/// Rejects a request with an ambiguous host.
 ///
 /// # Errors
 ///
-/// [`Error::HostHeader`] if it names more than one host, or none and is of HTTP/1.1 (RFC 9112, section 3.2).
+/// [`Error::HostHeader`] if the request has several hosts, or none in HTTP/1.1 (RFC 9112, section 3.2).
 fn check_host<B>(request: &hyper::Request<B>) -> Result<(), Error> {
     match request.headers().get_all(HOST).iter().count() {
         1 => Ok(()),

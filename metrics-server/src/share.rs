@@ -1,7 +1,7 @@
-//! How many of the connections one address may hold, so that one client does not take them from all others.
+//! Limits the connections per address, so that one client does not take them from all others.
 //!
 //! Addresses stay in memory, as hashes under a key that is random in every process, and only as long as a connection
-//! from there is open.
+//! from the address is open.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
@@ -10,24 +10,24 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::attempts::Peer;
 
-/// How many connections an address may always hold: an office behind one address, some for each of its people.
+/// The minimum share of an address: an office behind one address, some connections for each of its people.
 const LEAST: usize = 64;
 
-/// The share of one address that is as large as a quarter of all: four of them may take everything, one may not.
+/// Returns the default share of one address: a quarter of all connections. Four addresses may hold all, one may not.
 pub(crate) fn default_share(connections_max: usize) -> usize {
     (connections_max / 4).max(LEAST)
 }
 
-/// How many places each network holds.
+/// The number of connections of each network.
 #[derive(Debug)]
 pub(crate) struct Shares {
     hash_keys: RandomState,
-    // How many one network may hold.
+    // The number of connections that one network may hold.
     most: AtomicUsize,
     held: Mutex<HashMap<u64, usize>>,
 }
 
-/// A place that a network holds until this is dropped.
+/// A connection of a network, counted until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Share {
     shares: Arc<Shares>,
@@ -43,12 +43,12 @@ impl Shares {
         })
     }
 
-    /// Changes how many one network may hold. Those that hold more keep them.
+    /// Changes the number of connections that one network may hold. Networks that hold more keep them.
     pub(crate) fn allow(&self, most: usize) {
         self.most.store(most, Relaxed);
     }
 
-    /// A place for somebody, or `None` if their network holds all it may.
+    /// Counts a connection of `peer`, or returns `None` if its network holds its whole share.
     pub(crate) fn take(self: &Arc<Self>, peer: Peer) -> Option<Share> {
         let network = self.hash_keys.hash_one(peer.network());
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
@@ -68,7 +68,7 @@ impl Drop for Share {
             *count -= 1;
             if *count == 0 {
                 held.remove(&self.network);
-                // What a flood has taken is given back after it.
+                // Frees the memory of a flood after it.
                 if held.len() < held.capacity() / 4 {
                     held.shrink_to_fit();
                 }

@@ -1,9 +1,9 @@
-//! What comes to the server and is no business of the recorder, in numbers.
+//! Counts connections and refusals, which the recorder does not know.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-/// What has come, and what is there. All clones are the same.
+/// Counters of connections and refusals. All clones share them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Traffic {
     counts: Arc<Counts>,
@@ -19,36 +19,36 @@ struct Counts {
     out_of_memory: AtomicU64,
 }
 
-/// A connection that is open as long as this is there.
+/// An open connection, counted until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Connected {
     counts: Arc<Counts>,
 }
 
 impl Traffic {
-    /// A connection was accepted.
+    /// Counts an accepted connection.
     pub(crate) fn connect(&self) -> Connected {
         self.counts.accepted.fetch_add(1, Relaxed);
         self.counts.open.fetch_add(1, Relaxed);
         Connected { counts: Arc::clone(&self.counts) }
     }
 
-    /// A viewer was refused, who opted out.
+    /// Counts a refused viewer who opted out.
     pub(crate) fn opt_out(&self) {
         self.counts.opted_out.fetch_add(1, Relaxed);
     }
 
-    /// A viewer was refused, because keys were guessed from the same place.
+    /// Counts a viewer refused because of guessed keys from the same address.
     pub(crate) fn hold_up(&self) {
         self.counts.too_many_attempts.fetch_add(1, Relaxed);
     }
 
-    /// A connection or a request was refused, because all places or those of its address are taken.
+    /// Counts a connection or a request refused because all permits, or those of its address, are taken.
     pub(crate) fn turn_away(&self) {
         self.counts.turned_away.fetch_add(1, Relaxed);
     }
 
-    /// A request was refused, because the memory budget is used up.
+    /// Counts a request refused because the memory budget is used up.
     pub(crate) fn run_out_of_memory(&self) {
         self.counts.out_of_memory.fetch_add(1, Relaxed);
     }

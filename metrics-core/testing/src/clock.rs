@@ -1,4 +1,4 @@
-//! A clock that is moved by hand.
+//! A manual wall clock.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
@@ -8,7 +8,7 @@ use metrics_core::query::instant;
 use metrics_core::recorder::Clock;
 use metrics_core::session::Moment;
 
-/// A wall clock that stands still until it is moved. All clones are the same.
+/// A wall clock that stands still until a test advances it. All clones share one time.
 #[derive(Clone, Debug)]
 pub struct WallClock {
     now_ms: Arc<AtomicI64>,
@@ -21,35 +21,35 @@ impl WallClock {
         Self { now_ms: Arc::new(AtomicI64::new(now_ms)) }
     }
 
-    /// Moves it on.
+    /// Advances the clock.
     pub fn pass(&self, seconds: f64) {
         self.pass_ms((seconds * 1_000.0) as i64);
     }
 
-    /// Moves it on.
+    /// Advances the clock.
     pub fn pass_ms(&self, ms: i64) {
         self.now_ms.fetch_add(ms, Relaxed);
     }
 
-    /// What it shows.
+    /// Returns the current time.
     #[must_use]
     pub fn now(&self) -> DateTime<Utc> {
         instant(self.now_ms())
     }
 
-    /// What it shows, in Unix milliseconds.
+    /// Returns the current time in Unix milliseconds.
     #[must_use]
     pub fn now_ms(&self) -> i64 {
         self.now_ms.load(Relaxed)
     }
 
-    /// The moment that it shows.
+    /// Returns the current time as a moment.
     #[must_use]
     pub fn moment(&self) -> Moment {
         Moment::received(self.now_ms())
     }
 
-    /// As a server wants it.
+    /// Returns the clock in the form that a server takes.
     #[must_use]
     pub fn reader(&self) -> Clock {
         let clock = self.clone();

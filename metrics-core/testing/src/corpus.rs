@@ -4,8 +4,8 @@ use std::fs;
 use std::panic;
 use std::path::Path;
 
-/// Tries `check` with every file that the crate in `manifest_dir` has committed for the fuzz target `target`, and says
-/// for which it fails.
+/// Runs `check` on every file that the crate in `manifest_dir` has committed for the fuzz target `target`, and panics
+/// with the path of a file that fails.
 pub fn replay_corpus(manifest_dir: &str, target: &str, check: fn(&[u8])) {
     let directory = Path::new(manifest_dir).join("fuzz/corpus").join(target);
     let files = fs::read_dir(&directory).unwrap_or_else(|err| panic!("{directory:?}: {err}"));

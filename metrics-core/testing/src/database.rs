@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use crate::server::ServerDatabase;
 use crate::timeless::{Timeless, elsewhere};
 
-/// What keeps the sessions of a test.
+/// The kind of database of a test.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Backend {
     /// A file.
@@ -22,10 +22,10 @@ pub enum Backend {
 }
 
 impl Backend {
-    /// All of them.
+    /// All backends.
     pub const ALL: [Self; 3] = [Self::Sqlite, Self::Timescale, Self::Postgres];
 
-    /// The one that `METRICS_TEST_STORE` names, or else SQLite: for tests that are all run once per store.
+    /// Returns the backend that `METRICS_TEST_STORE` names, SQLite by default: for tests that run once per store.
     #[must_use]
     pub fn of_this_run() -> Self {
         let named = std::env::var_os("METRICS_TEST_STORE").unwrap_or_else(|| "sqlite".into());
@@ -38,7 +38,7 @@ impl Backend {
     }
 }
 
-/// An empty database that is gone when this is dropped.
+/// An empty database that is deleted when this is dropped.
 #[derive(Debug)]
 pub struct Database {
     place: Place,
@@ -51,7 +51,7 @@ enum Place {
 }
 
 impl Database {
-    /// A new one.
+    /// Creates a database.
     pub async fn new(backend: Backend) -> Self {
         let place = match backend {
             Backend::Sqlite => Place::Directory(directory()),
@@ -65,14 +65,14 @@ impl Database {
         Self { place }
     }
 
-    /// A new one on the server of which this is the address, and not on the one that all tests share.
+    /// Creates a database on the server at this URL instead of the server that all tests share.
     pub async fn on(server: &str) -> Self {
         Self {
             place: Place::Server(ServerDatabase::new(server.parse().expect("an address")).await),
         }
     }
 
-    /// As `DATABASE_URL` has it.
+    /// Returns the URL, in the form of `DATABASE_URL`.
     #[must_use]
     pub fn url(&self) -> String {
         match &self.place {
@@ -81,7 +81,7 @@ impl Database {
         }
     }
 
-    /// Another handle on it, that knows nothing of any other. Its calls take no time by a clock that is paused.
+    /// Opens another handle, independent of all others. Its calls take no time by a paused clock.
     pub async fn open(&self) -> Arc<dyn Store> {
         match &self.place {
             Place::Directory(directory) => {
@@ -96,7 +96,7 @@ impl Database {
         }
     }
 
-    /// A copy of it as it is now, which is what a crash leaves.
+    /// Copies the database in its current state, as after a crash.
     pub async fn copy(&self) -> Self {
         match &self.place {
             Place::Directory(from) => {
@@ -106,7 +106,7 @@ impl Database {
             }
             Place::Server(from) => {
                 let copy = Self { place: Place::Server(from.sibling().await) };
-                // Makes the tables.
+                // Creates the tables.
                 drop(copy.open().await);
                 if let Place::Server(to) = &copy.place {
                     to.fill(from.rows().await).await;
@@ -116,7 +116,7 @@ impl Database {
         }
     }
 
-    /// Whether `text` is anywhere in it: in a file, or in a row of a table, among bytes also.
+    /// Whether `text` is anywhere in the database: in a file, or in a row of a table, also among bytes.
     pub async fn contains(&self, text: &str) -> bool {
         match &self.place {
             Place::Directory(directory) => files(directory.path()).any(|path| {
@@ -148,7 +148,7 @@ fn files(directory: &Path) -> impl Iterator<Item = PathBuf> {
 fn copy_files(from: &Path, to: &Path) {
     for path in files(from) {
         let name = path.file_name().expect("a file has a name");
-        // The third file, `-shm`, is no more than an index of the log and made anew from it.
+        // SQLite rebuilds the third file, `-shm`, from the log: it is only an index.
         if !name.to_string_lossy().ends_with("-shm") {
             fs::copy(&path, to.join(name)).expect("a file that can be read");
         }

@@ -1,4 +1,4 @@
-//! A disk with little room.
+//! A small disk.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write as _};
@@ -7,16 +7,16 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-/// A disk of its own, in memory, that can be filled. Gone when this is dropped.
+/// A disk of its own, in memory, that a test can fill. Unmounted when this is dropped.
 ///
-/// To make one needs the right to mount, as a superuser has it; without, a test fails and says so.
+/// Mounting needs the privileges of a superuser; without them, a test fails and reports the reason.
 #[derive(Debug)]
 pub struct SmallDisk {
     directory: TempDir,
 }
 
 impl SmallDisk {
-    /// An empty disk with room for so many mebibytes.
+    /// Mounts an empty disk of this size in mebibytes.
     #[must_use]
     pub fn new(mebibytes: u32) -> Self {
         let disk = Self { directory: TempDir::new().expect("a directory") };
@@ -24,17 +24,17 @@ impl SmallDisk {
         disk
     }
 
-    /// Where it is mounted.
+    /// Returns the path of the mount point.
     #[must_use]
     pub fn path(&self) -> &Path {
         self.directory.path()
     }
 
-    /// Leaves no room on it.
+    /// Fills the disk.
     pub fn fill(&self) {
         let mut ballast = File::create(self.ballast()).expect("a file on the disk");
         loop {
-            // Less than a page at the end may be left; nothing fits into that.
+            // Less than a page may remain free; no write fits into it.
             match ballast.write_all(&[0; 4_096]) {
                 Ok(()) => {}
                 Err(err) if err.kind() == ErrorKind::StorageFull => return,
@@ -43,12 +43,12 @@ impl SmallDisk {
         }
     }
 
-    /// Makes room again.
+    /// Frees the space again.
     pub fn empty(&self) {
         fs::remove_file(self.ballast()).expect("what filled the disk");
     }
 
-    /// Lets nobody write to it any more, or lets them again. No file on it may be open to be written.
+    /// Makes the disk read-only, or writable again. No file on it may be open for writing.
     pub fn set_read_only(&self, read_only: bool) {
         self.mount(&["-o", if read_only { "remount,ro" } else { "remount,rw" }]);
     }
@@ -70,7 +70,7 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        // Also where a test that failed has left files open.
+        // Lazily, because a failed test may still have open files.
         let _gone = Command::new("umount").arg("--lazy").arg(self.path()).status();
     }
 }

@@ -1,4 +1,4 @@
-//! A store that loses its connection now and then, that refuses, or that is dead.
+//! A store that loses its connection at random, rejects a session, or is dead.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -14,11 +14,11 @@ use tokio::sync::watch;
 
 use crate::through::{Call, Method, Through, Way};
 
-/// A store that loses its connection now and then, before or after it has done what it was asked; that refuses one
-/// session; and that is cut off for ever, as by the death of the process that uses it.
+/// A store that loses its connection at random, before or after it has executed a call; that rejects one session; and
+/// that is cut off forever, as if its process had died.
 pub type Faulty = Through<Faults>;
 
-/// What is wrong with a [`Faulty`] store. All clones are the same.
+/// The faults of a [`Faulty`] store. All clones share them.
 #[derive(Clone, Debug)]
 pub struct Faults {
     random: Arc<Mutex<StdRng>>,
@@ -29,18 +29,18 @@ pub struct Faults {
     death: Death,
 }
 
-/// Kills a [`Faulty`] store. All clones are the same.
+/// Kills a [`Faulty`] store. All clones share its state.
 #[derive(Clone, Debug)]
 pub struct Death {
     state: watch::Sender<State>,
-    // Calls that are under way.
+    // The number of calls in progress.
     busy: watch::Sender<usize>,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum State {
     Alive,
-    /// The next commit is the last call: it happens, or does not.
+    /// The next commit is the last call: it is executed, or it is not.
     Doomed {
         commits: bool,
     },
@@ -54,7 +54,7 @@ impl Faulty {
         Self::over(Arc::new(store))
     }
 
-    /// The same over a store that is shared already.
+    /// The same over a shared store.
     #[must_use]
     pub fn over(store: Arc<dyn Store>) -> Self {
         let way = Faults {
@@ -68,41 +68,41 @@ impl Faulty {
         Self { store, way }
     }
 
-    /// Fails so many out of a hundred calls.
+    /// Sets the percentage of calls that fail.
     #[must_use]
     pub fn failing(self, percent: usize) -> Self {
         self.way.failures.store(percent, Relaxed);
         self
     }
 
-    /// Answers with the keys that there were up to so long ago.
+    /// Returns keys that are up to `keys_late` old.
     #[must_use]
     pub fn with_late_keys(mut self, keys_late: Duration) -> Self {
         self.way.keys_late = keys_late;
         self
     }
 
-    /// Is asked for the keys only until they are known: they never change.
+    /// Reads the keys only once: they never change.
     #[must_use]
     pub fn with_settled_keys(mut self) -> Self {
         self.way.keys_settled = true;
         self
     }
 
-    /// Refuses every batch with this session.
+    /// Rejects every batch with this session.
     #[must_use]
     pub fn refusing(self, poison: SessionId) -> Self {
         *self.way.poison.lock().expect("sound") = Some(poison);
         self
     }
 
-    /// How many out of a hundred calls fail.
+    /// Returns the percentage of calls that fail.
     #[must_use]
     pub fn failures(&self) -> Arc<AtomicUsize> {
         Arc::clone(&self.way.failures)
     }
 
-    /// What kills it.
+    /// Returns the switch that kills the store.
     #[must_use]
     pub fn death(&self) -> Death {
         self.way.death.clone()
@@ -110,33 +110,33 @@ impl Faulty {
 }
 
 impl Death {
-    /// Kills it, and returns when the calls that were under way have happened; nobody is told that they did.
+    /// Kills the store, and returns when the calls in progress have been executed. Their callers get no result.
     pub async fn kill(&self) {
         self.state.send_replace(State::Dead);
         let mut busy = self.busy.subscribe();
-        // It lives as long as this does.
+        // The sender exists as long as this value.
         let _busy = busy.wait_for(|busy| *busy == 0).await;
     }
 
-    /// The next commit is its last call, and happens, or does not.
+    /// Makes the next commit the last call. It is executed if `commits` is true.
     pub fn doom(&self, commits: bool) {
         self.state.send_replace(State::Doomed { commits });
     }
 
-    /// Waits until it is dead.
+    /// Waits until the store is dead.
     pub async fn dead(&self) {
         let mut state = self.state.subscribe();
         let _state = state.wait_for(|state| *state == State::Dead).await;
     }
 
-    /// Waits as long as it is alive, and for ever then.
+    /// Waits until the store is dead, and then forever.
     async fn forever(&self) -> ! {
         self.dead().await;
         std::future::pending().await
     }
 }
 
-/// A call that is under way.
+/// A call in progress.
 struct Busy(watch::Sender<usize>);
 
 impl Busy {
@@ -174,7 +174,7 @@ impl Faults {
         if may_fail && self.fails() { Err(unavailable()) } else { Ok(answer) }
     }
 
-    /// Makes a call, and answers it unless the store dies.
+    /// Executes a call, and returns its result unless the store dies.
     async fn alive<T: Send + 'static>(&self, method: Method, call: Call<T>) -> Result<T, Error> {
         let state = *self.death.state.borrow();
         let last = match state {

@@ -1,13 +1,13 @@
-//! What the tests of the workspace share. Not for anybody else.
+//! Shared helpers for the tests of the workspace; not a public API.
 //!
 //! * [`Database`] is a database of its own for a test, on any [`Backend`]; [`on_every_store!`] runs a test on all.
-//! * [`Faulty`] is a store that fails, or dies, when it is told to; [`Timeless`] one whose calls take no time.
-//! * [`SmallDisk`] is a disk that can be filled.
-//! * [`Proxy`] is a connection that breaks when it is told to, [`TlsProxy`] one with TLS.
-//! * [`WallClock`] is moved by hand.
-//! * [`replay_corpus`] tries what fuzzers found worth keeping.
+//! * [`Faulty`] is a store that fails or dies on demand; the calls of a [`Timeless`] store take no time.
+//! * [`SmallDisk`] is a disk that a test can fill.
+//! * [`Proxy`] is a connection that breaks on demand, [`TlsProxy`] one with TLS.
+//! * [`WallClock`] is a manual clock.
+//! * [`replay_corpus`] runs the committed inputs of fuzzers.
 //!
-//! Everything here panics where something is not as a test needs it.
+//! All helpers panic if a precondition of a test fails.
 
 #![expect(clippy::missing_panics_doc, reason = "a test that cannot go on panics")]
 
@@ -32,7 +32,7 @@ pub use through::{Call, Method, Through, Way};
 pub use timeless::{Timeless, elsewhere};
 pub use tls::{Answer, Authority, Identity, Seen, TlsProxy, VALID};
 
-/// Makes a test for each store of each function: an `async fn(Backend)`, run by Tokio with its clock paused.
+/// Defines a test per store for each function: an `async fn(Backend)`, run by Tokio with its clock paused.
 ///
 /// ```text
 /// metrics_testing::on_every_store!(what_was_watched_is_counted);

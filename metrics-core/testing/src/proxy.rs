@@ -1,4 +1,4 @@
-//! A connection that breaks when it is told to.
+//! A connection that breaks on demand.
 
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -13,9 +13,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use url::Url;
 
-/// Stands between a store and the server of its database, and breaks their connections in both directions at once.
+/// A proxy between a store and its database server, which breaks their connections in both directions at once.
 ///
-/// It must be started in the runtime of the test, and ends with this.
+/// It must be started in the runtime of the test, and ends with that runtime.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
@@ -23,14 +23,14 @@ pub struct Proxy {
     accepting: JoinHandle<()>,
 }
 
-/// When to break the next connection that says something.
+/// The point at which the proxy breaks the next connection that sends certain bytes.
 #[derive(Clone, Copy, Debug)]
 pub enum Cut {
-    /// Before the server gets the bytes that hold this.
+    /// Before the server receives the bytes that contain this text.
     Before(&'static str),
-    /// At once when the server has got them, which may or may not see the connection end before it acts.
+    /// As soon as the server has received them. The server may or may not notice the end before it acts.
     After(&'static str),
-    /// When the server has got them and has answered, before the answer is passed on.
+    /// When the server has received them and has answered, before the proxy forwards the answer.
     Answer(&'static str),
 }
 
@@ -46,16 +46,16 @@ impl Cut {
 struct Plan {
     next: Mutex<Option<Cut>>,
     chaos: Mutex<Option<(StdRng, Range<usize>)>>,
-    // Whether no connection is let through.
+    // Whether all connections are refused.
     refusing: AtomicBool,
-    // Changes when all connections are to break.
+    // Changes when all connections must break.
     storms: watch::Sender<usize>,
-    // How often it was cut.
+    // The number of broken connections.
     cuts: watch::Sender<usize>,
 }
 
 impl Proxy {
-    /// A proxy in front of the server that this address names, and the address to use instead.
+    /// Starts a proxy in front of the server at `url`, and returns it with the URL to use instead.
     pub async fn start(url: &str) -> (Self, String) {
         let mut url: Url = url.parse().expect("an address");
         let host = url.host_str().expect("an address with a host").to_owned();
@@ -66,44 +66,42 @@ impl Proxy {
         let accepting = tokio::spawn(accept(listener, target, Arc::clone(&plan)));
         url.set_ip_host(address.ip()).expect("an address with a host");
         url.set_port(Some(address.port())).expect("an address with a host");
-        // It looks into what it passes on.
+        // The proxy reads the bytes that it forwards.
         url.query_pairs_mut().append_pair("sslmode", "disable");
         (Self { address, plan, accepting }, url.into())
     }
 
-    /// Where it listens.
+    /// Returns the address on which the proxy listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Breaks the next connection to which this applies.
+    /// Breaks the next connection to which `cut` applies.
     pub fn cut(&self, cut: Cut) {
         *lock(&self.plan.next) = Some(cut);
     }
 
-    /// Breaks all connections, and every one that is made from now on after so many bytes, in one direction or the
-    /// other.
+    /// Breaks all connections, and every later one after a random number of bytes, in one direction or the other.
     pub fn chaos(&self, seed: u64, bytes: Range<usize>) {
         *lock(&self.plan.chaos) = Some((StdRng::seed_from_u64(seed), bytes));
         self.plan.storms.send_modify(|storms| *storms += 1);
     }
 
-    /// Breaks all connections, and refuses every one until it is [`calm`](Self::calm), as the machine of a server does
-    /// that is gone.
+    /// Breaks all connections, and refuses every later one until [`calm`](Self::calm), like an unreachable server.
     pub fn refuse(&self) {
         self.plan.refusing.store(true, Ordering::SeqCst);
         self.plan.storms.send_modify(|storms| *storms += 1);
     }
 
-    /// Breaks nothing that is made from now on.
+    /// Leaves all later connections intact.
     pub fn calm(&self) {
         self.plan.refusing.store(false, Ordering::SeqCst);
         *lock(&self.plan.chaos) = None;
         *lock(&self.plan.next) = None;
     }
 
-    /// How many connections it has broken.
+    /// Returns the number of broken connections.
     #[must_use]
     pub fn cuts(&self) -> watch::Receiver<usize> {
         self.plan.cuts.subscribe()
@@ -139,12 +137,12 @@ enum End {
     Cut,
 }
 
-/// Passes on what both say, until one of them closes or the plan says otherwise.
+/// Forwards bytes in both directions, until one side closes or the plan breaks the connection.
 async fn pass(mut client: TcpStream, mut server: TcpStream, plan: &Plan) -> io::Result<End> {
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
     let mut storms = plan.storms.subscribe();
-    // It may have been let in before, and told of no storm.
+    // The connection may have been accepted before `refuse`, and subscribed after its signal.
     if plan.refusing.load(Ordering::SeqCst) {
         return Ok(End::Cut);
     }
@@ -184,7 +182,7 @@ async fn pass(mut client: TcpStream, mut server: TcpStream, plan: &Plan) -> io::
     }
 }
 
-/// How many bytes may still pass.
+/// The number of bytes that may still pass.
 struct Allowance(usize);
 
 impl Allowance {
@@ -210,7 +208,7 @@ impl Plan {
         if random.random_bool(0.5) { (limited, unlimited) } else { (unlimited, limited) }
     }
 
-    /// The cut that is next, if it applies to these bytes; it is not next any more then.
+    /// Takes the next cut, if it applies to these bytes.
     fn applies_to(&self, bytes: &[u8]) -> Option<Cut> {
         let mut next = lock(&self.next);
         let text = next.as_ref()?.text().as_bytes();

@@ -1,4 +1,4 @@
-//! Databases on a PostgreSQL server: made, looked into, copied and dropped.
+//! Databases on a PostgreSQL server: created, inspected, copied and dropped.
 
 use std::collections::BTreeMap;
 use std::thread;
@@ -10,19 +10,19 @@ use url::Url;
 
 use crate::timeless::elsewhere;
 
-/// The schemas that neither the server nor an extension brings along.
+/// Excludes the schemas of the server and of extensions.
 const OURS: &str = "table_schema !~ '^(pg_|information_schema|_?timescaledb)'";
 
-/// A database that is dropped at the end, whoever is still connected to it.
+/// A database that is dropped at the end, even with open connections.
 #[derive(Debug)]
 pub(crate) struct ServerDatabase {
-    /// The database that the server's own address names, from which others are made and dropped.
+    /// The URL of the server's own database. Its connections create and drop other databases.
     server: Url,
     name: String,
 }
 
 impl ServerDatabase {
-    /// A new one on the server whose address this environment variable holds.
+    /// Creates a database on the server whose URL this environment variable contains.
     pub(crate) async fn on(variable: &str) -> Self {
         let Some(url) = std::env::var(variable).ok().filter(|url| !url.is_empty()) else {
             panic!("{variable} is not set: `scripts/timescaledb up` prints one");
@@ -32,11 +32,11 @@ impl ServerDatabase {
         Self::new(url).await
     }
 
-    /// A new one on this server.
+    /// Creates a database on this server.
     pub(crate) async fn new(server: Url) -> Self {
         let name = format!("metrics_test_{:016x}", rand::rng().random::<u64>());
         let new = Self { server, name };
-        // From the template that nobody is ever connected to: another one cannot be copied while somebody is.
+        // From `template0`, to which nobody connects: a template cannot be copied while it has connections.
         let statement = format!("create database {} template template0", new.name);
         execute(new.server.clone(), statement).await;
         new
@@ -48,12 +48,12 @@ impl ServerDatabase {
         url
     }
 
-    /// Another on the same server.
+    /// Creates another database on the same server.
     pub(crate) async fn sibling(&self) -> Self {
         Self::new(self.server.clone()).await
     }
 
-    /// The rows of each table, as they are at one moment.
+    /// Returns the rows of each table, in one snapshot.
     pub(crate) async fn rows(&self) -> BTreeMap<String, Vec<String>> {
         let url = self.url();
         elsewhere(async move {
@@ -75,13 +75,13 @@ impl ServerDatabase {
         .await
     }
 
-    /// Replaces what is in the tables, which must be the same as those that the rows come from.
+    /// Replaces the contents of the tables, which must have the same schema as the source of the rows.
     pub(crate) async fn fill(&self, rows: BTreeMap<String, Vec<String>>) {
         let url = self.url();
         elsewhere(async move {
             let mut client = connect(&url).await;
             let transaction = client.transaction().await.expect("a transaction");
-            // Tables come in no order, and nobody is to be told of what is copied.
+            // Foreign keys do not constrain the order of tables, and triggers send no notifications about the copy.
             let quiet = "set local session_replication_role = replica";
             transaction.batch_execute(quiet).await.expect("a superuser");
             for (table, rows) in rows {
@@ -93,7 +93,7 @@ impl ServerDatabase {
                 transaction.batch_execute(&empty).await.expect("emptied");
                 transaction.execute(&insert, &[&rows]).await.expect("filled");
             }
-            // What counts the rows goes on after them.
+            // Sequences continue after the copied rows.
             let counters = format!(
                 "select setval(pg_get_serial_sequence(format('%I.%I', table_schema, table_name), \
                  column_name), 1000000) \
@@ -110,7 +110,7 @@ impl Drop for ServerDatabase {
     fn drop(&mut self) {
         let statement = format!("drop database if exists {} with (force)", self.name);
         let server = self.server.clone();
-        // Nothing can be awaited here, also in a test that has panicked.
+        // A destructor cannot await, and the test may have panicked.
         let dropping = thread::spawn(move || {
             let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async { run(&server, &statement).await.expect("dropped") });

@@ -1,4 +1,4 @@
-//! A store whose every call goes some other way than straight to it.
+//! A store that intercepts every call of another store.
 
 use std::fmt;
 use std::pin::Pin;
@@ -17,10 +17,10 @@ use metrics_core::totals::StoredTotals;
 use metrics_core::{ApiKey, Video};
 use tokio::sync::Mutex;
 
-/// A call of a store, which needs nothing any more but to be run.
+/// A prepared call of a store, ready to be awaited.
 pub type Call<T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>;
 
-/// Which call it is.
+/// The kind of a call.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Method {
     /// `keys`.
@@ -43,63 +43,63 @@ pub enum Method {
     Read,
     /// `quiet`, `rewrite`, `finalize`, `delete_unused` and the retention clock.
     Upkeep,
-    /// Any other.
+    /// Any other call.
     Other,
 }
 
-/// How a call gets to the store.
+/// An interceptor of calls.
 ///
-/// A clone goes the same way: a snapshot keeps one.
+/// A snapshot keeps a clone, which intercepts in the same way.
 #[async_trait]
 pub trait Way: Clone + fmt::Debug + Send + Sync + 'static {
-    /// Makes a call.
+    /// Executes a call.
     async fn go<T: Send + 'static>(&self, method: Method, call: Call<T>) -> Result<T, Error>;
 
-    /// Looks at what is to be written, and may refuse it.
+    /// Inspects a batch before it is written, and may reject it.
     ///
     /// # Errors
     ///
-    /// What the writer is told.
+    /// The error that the writer gets.
     fn inspect(&self, writes: &[SessionWrite]) -> Result<(), Error> {
         let _any = writes;
         Ok(())
     }
 
-    /// Looks at sessions that are to be imported, and may refuse them.
+    /// Inspects sessions before they are imported, and may reject them.
     ///
     /// # Errors
     ///
-    /// What the writer is told.
+    /// The error that the writer gets.
     fn inspect_import(&self, sessions: &[(VideoId, Row)]) -> Result<(), Error> {
         let _any = sessions;
         Ok(())
     }
 
-    /// Whether the keys never change once they are known, so that nobody need look.
+    /// Whether the keys never change once they are read, so that they need not be polled.
     fn has_settled_keys(&self) -> bool {
         false
     }
 }
 
-/// A store, and the way to it.
+/// A store with an interceptor.
 ///
-/// It is not told of changes of the keys: to be told would be a call that takes as long as nothing changes.
+/// It does not subscribe to changes of the keys: a subscription would be a call that lasts as long as nothing changes.
 #[derive(Debug)]
 pub struct Through<W> {
     /// The store.
     pub store: Arc<dyn Store>,
-    /// The way to it.
+    /// The interceptor.
     pub way: W,
 }
 
 impl<W: Way> Through<W> {
-    /// This store, by this way.
+    /// Intercepts the calls of `store` by `way`.
     #[must_use]
     pub fn by(way: W, store: Arc<dyn Store>) -> Self {
         Self { store, way }
     }
 
-    // What a call needs is its own: it may go on when nobody waits for it any more.
+    // A call owns its arguments: it may go on after its caller was dropped.
     async fn go<T, F>(&self, method: Method, call: impl FnOnce(Arc<dyn Store>) -> F) -> Answer<T>
     where
         T: Send + 'static,
@@ -211,7 +211,7 @@ impl<W: Way> Store for Through<W> {
     }
 }
 
-/// A snapshot, and the way to it.
+/// A snapshot with an interceptor.
 struct View<W> {
     snapshot: Arc<Mutex<Box<dyn Snapshot>>>,
     way: W,

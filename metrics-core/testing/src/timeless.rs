@@ -8,8 +8,8 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::through::{Call, Method, Through, Way};
 
-/// A clock that is paused jumps to the next timer whenever everybody waits, also if it is for a database. It does
-/// not while a blocking call runs; so that is what each call is made to be, and it is run by a clock of its own.
+/// A paused clock jumps to the next timer when all tasks wait, even if a task waits for a database. The clock does not
+/// jump during a blocking call; so each call of a store runs as a blocking call, on a runtime with a running clock.
 static CLOCK_THAT_RUNS: LazyLock<Runtime> = LazyLock::new(|| {
     Builder::new_multi_thread()
         .worker_threads(2)
@@ -18,8 +18,8 @@ static CLOCK_THAT_RUNS: LazyLock<Runtime> = LazyLock::new(|| {
         .expect("a runtime can be made")
 });
 
-/// Runs a future where the clock is not paused, while a clock that is paused here stands still. It runs to its end,
-/// also if this is dropped.
+/// Runs a future on a runtime with a running clock, while the paused clock of this runtime stands still. The future
+/// runs to its end, even if this is dropped.
 pub async fn elsewhere<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> T {
     let ran = tokio::task::spawn_blocking(move || CLOCK_THAT_RUNS.block_on(future)).await;
     ran.unwrap_or_else(|err| match err.try_into_panic() {
@@ -32,11 +32,11 @@ pub async fn elsewhere<T: Send + 'static>(future: impl Future<Output = T> + Send
 #[derive(Clone, Copy, Debug)]
 pub struct Elsewhere;
 
-/// A store whose calls take no time, by a clock that is paused.
+/// A store whose calls take no time by a paused clock.
 pub type Timeless = Through<Elsewhere>;
 
 impl Timeless {
-    /// Makes the calls of `store` take no time. It must have been opened [`elsewhere`].
+    /// Makes the calls of `store` take no time. The store must have been opened [`elsewhere`].
     #[must_use]
     pub fn new(store: impl Store) -> Self {
         Self { store: Arc::new(store), way: Elsewhere }

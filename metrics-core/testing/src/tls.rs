@@ -1,4 +1,4 @@
-//! A server that speaks TLS, or does not, in front of one that need not.
+//! A proxy that adds TLS, or refuses it, in front of a server without TLS.
 
 use std::io;
 use std::net::SocketAddr;
@@ -22,27 +22,27 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
 use url::Url;
 
-/// What a client sends that asks for TLS, in place of a beginning: its length, and a number that is no version.
+/// The request for TLS that a client sends first: its length, and a number that is no version.
 const TLS_PLEASE: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
 
-/// The years in which a certificate is valid, unless a test is about them.
+/// The default years in which a certificate is valid.
 pub const VALID: RangeInclusive<i32> = 2020..=2999;
 
-/// Who vouches for servers.
+/// A certificate authority.
 #[derive(Debug)]
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     file: NamedTempFile,
 }
 
-/// What a server shows of itself.
+/// The certificate and key of a server.
 #[derive(Clone, Debug)]
 pub struct Identity {
     config: Arc<ServerConfig>,
 }
 
 impl Authority {
-    /// One that nobody knows, by this name.
+    /// Creates an authority with this name, which no client trusts by default.
     #[must_use]
     pub fn new(name: &str) -> Self {
         let mut params = params(&[], VALID);
@@ -54,13 +54,13 @@ impl Authority {
         Self { issuer, file }
     }
 
-    /// The file that its certificate is in.
+    /// Returns the path of the file with its certificate.
     #[must_use]
     pub fn file(&self) -> &Path {
         self.file.path()
     }
 
-    /// A server of these names, from the first day of one year to the first of another.
+    /// Issues a certificate for these names, valid from the first day of one year to the first day of another.
     #[must_use]
     pub fn vouch(&self, names: &[&str], years: RangeInclusive<i32>) -> Identity {
         let key = key();
@@ -68,7 +68,7 @@ impl Authority {
         Identity::new(certificate.expect("a certificate").into(), &key)
     }
 
-    /// A server that is the authority itself, as who makes a certificate in one step has it.
+    /// Returns a server identity that is the authority itself, as in a certificate made in one step.
     #[must_use]
     pub fn itself(&self) -> Identity {
         Identity::new(self.issuer.der().clone(), self.issuer.key())
@@ -76,7 +76,7 @@ impl Authority {
 }
 
 impl Identity {
-    /// A server whose certificate is of X.509 version 1, as `openssl x509 -req` makes them without extensions.
+    /// Creates an identity with a certificate of X.509 version 1, as `openssl x509 -req` makes without extensions.
     #[must_use]
     pub fn of_version_1() -> Self {
         let key = key();
@@ -90,7 +90,7 @@ impl Identity {
             .with_safe_default_protocol_versions()
             .expect("versions of TLS")
             .with_no_client_auth()
-            // Without a look at the certificate, which some tests are about.
+            // The resolver does not validate the certificate: some tests need invalid ones.
             .with_cert_resolver(Arc::new(SingleCertAndKey::from(CertifiedKey::new(
                 vec![certificate],
                 ring::sign::any_supported_type(&key).expect("a key of a known kind"),
@@ -99,7 +99,7 @@ impl Identity {
     }
 }
 
-/// The same certificate without its version and its extensions, which is what version 1 has not, and signed again.
+/// Converts a certificate to version 1, which has neither a version field nor extensions, and signs it again.
 fn version_1(newer: &[u8], key: &KeyPair) -> CertificateDer<'static> {
     const SEQUENCE: u8 = 0x30;
     let signed_and_more = elements(content(newer));
@@ -114,7 +114,7 @@ fn version_1(newer: &[u8], key: &KeyPair) -> CertificateDer<'static> {
     wrap(SEQUENCE, &[&*signed, algorithm, &*signature].concat()).into()
 }
 
-/// How many bytes are before the content of a DER element, and how many the content has.
+/// Returns the length of the header of a DER element, and the length of its content.
 fn lengths(der: &[u8]) -> (usize, usize) {
     match der[1] {
         short @ ..0x80 => (2, short.into()),
@@ -165,35 +165,35 @@ fn params(names: &[&str], years: RangeInclusive<i32>) -> CertificateParams {
     params
 }
 
-/// How whoever asks for TLS is answered.
+/// The response to a client that requests TLS.
 #[derive(Clone, Debug)]
 pub enum Answer {
-    /// With yes, and a certificate.
+    /// Accepts, with a certificate.
     Yes(Identity),
-    /// With no.
+    /// Refuses.
     No,
-    /// With yes, and by hanging up on what comes then.
+    /// Accepts, and closes the connection on the next bytes.
     HangUp,
-    /// With yes, and with nothing more, whatever comes then.
+    /// Accepts, and never sends anything more.
     Silence,
 }
 
-/// What clients have done so far.
+/// The number of clients so far that reached each step.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Seen {
-    /// Asked for TLS.
+    /// Requested TLS.
     pub asked: usize,
-    /// Began to speak TLS.
+    /// Began a TLS handshake.
     pub began: usize,
-    /// Went on in TLS, satisfied with the certificate.
+    /// Accepted the certificate and continued in TLS.
     pub secured: usize,
-    /// Went on without TLS.
+    /// Continued without TLS.
     pub plain: usize,
 }
 
-/// Stands in front of a server as its TLS, and passes on what is said in it.
+/// A proxy that terminates TLS in front of a server, and forwards the plain bytes.
 ///
-/// It must be started in the runtime of the test, and ends with this.
+/// It must be started in the runtime of the test, and ends with that runtime.
 #[derive(Debug)]
 pub struct TlsProxy {
     address: SocketAddr,
@@ -209,7 +209,7 @@ struct State {
 }
 
 impl TlsProxy {
-    /// A proxy in front of the server that this address names.
+    /// Starts a proxy in front of the server at this URL.
     pub async fn start(url: &str, answer: Answer) -> Self {
         let url: Url = url.parse().expect("an address");
         let host = url.host_str().expect("an address with a host").to_owned();
@@ -224,18 +224,18 @@ impl TlsProxy {
         Self { address, state, accepting }
     }
 
-    /// The port of 127.0.0.1 that it listens on.
+    /// Returns the port of 127.0.0.1 on which the proxy listens.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.address.port()
     }
 
-    /// How it answers from now on.
+    /// Changes the response to later requests for TLS.
     pub fn answer(&self, answer: Answer) {
         *self.state.answer.lock().unwrap_or_else(PoisonError::into_inner) = answer;
     }
 
-    /// What it has seen.
+    /// Returns the number of clients that reached each step.
     #[must_use]
     pub fn seen(&self) -> watch::Receiver<Seen> {
         self.state.seen.subscribe()
@@ -252,7 +252,7 @@ async fn accept(listener: TcpListener, state: Arc<State>) {
     loop {
         let (client, _) = listener.accept().await.expect("a connection");
         let state = Arc::clone(&state);
-        // However it ends is as the client sees it.
+        // The client notices the end by itself.
         tokio::spawn(async move { state.serve(client).await });
     }
 }
@@ -270,7 +270,7 @@ impl State {
         let answer = self.answer.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let yes = !matches!(answer, Answer::No);
         client.write_all(if yes { b"S" } else { b"N" }).await?;
-        // What it says then is its choice.
+        // The client decides how to continue.
         if client.peek(&mut [0]).await? == 0 {
             return Ok(());
         }

@@ -12,7 +12,7 @@ struct Rows {
     rows: usize,
 }
 
-/// An array of `rows` numbers, which hold `bytes`.
+/// An array of `rows` numbers that accounts `bytes` bytes.
 fn numbers(rows: usize, bytes: usize) -> Text {
     Text::list("numbers", bytes, 0..rows, Rows { rows })
 }
@@ -41,7 +41,7 @@ async fn pieces_are_one_json_text() {
 
 #[tokio::test]
 async fn unread_answers_hold_no_more_than_the_budget() {
-    // Half of it for one lane.
+    // One lane may use half of the budget.
     let answers = Answers::within(Budget::new(20_000_000));
     let mut unread = Vec::new();
     let mut refused = 0;
@@ -54,7 +54,7 @@ async fn unread_answers_hold_no_more_than_the_budget() {
         assert!(answers.budget.used() <= answers.budget.max());
     }
     assert_eq!((unread.len(), refused), (9, 31));
-    // Room is there again when one is read, and pieces on their way count as well.
+    // Reading an answer frees memory. Pieces on their way to a client count as well.
     let mut read = unread.pop().unwrap();
     let held = answers.budget.used();
     let first = read.frame().await.unwrap().unwrap();
@@ -83,13 +83,13 @@ async fn small_answers_count_until_they_are_sent() {
 }
 
 async fn turns() {
-    // The timer has its turn.
+    // Runs the timer's task.
     for _ in 0..10 {
         tokio::task::yield_now().await;
     }
 }
 
-/// Reads pieces of a large answer with `rest` between them, and returns when it is cut.
+/// Reads pieces of a large answer, pauses for `rest` after each, and returns how long the answer lasts.
 async fn cut_after(rest: Duration) -> Duration {
     let answers = Answers::within(Budget::new(ANSWERS_BYTES));
     let mut slow = body(&answers, numbers(10_000_000, 1_000_000)).await.unwrap();
@@ -97,7 +97,7 @@ async fn cut_after(rest: Duration) -> Duration {
     while let Some(Ok(piece)) = slow.frame().await {
         drop(piece);
         assert!(1_000_000 < answers.budget.used());
-        // In steps, as the timer looks in between.
+        // Advances in steps, because the timer checks the deadline in between.
         for _ in 0..10 {
             advance(rest / 10).await;
             turns().await;
@@ -116,7 +116,7 @@ async fn an_answer_that_is_read_too_slowly_is_given_up() {
     assert!(PATIENCE.all <= slow && slow <= PATIENCE.all + PATIENCE.piece, "{slow:?}");
 }
 
-/// What a client waits for would wake it; when that is dropped, something else must.
+/// The timer wakes the client: the task that makes the next piece, which would wake the client, is dropped.
 #[tokio::test(start_paused = true)]
 async fn a_client_that_waits_is_told_when_it_is_late() {
     let step = Step(Box::pin(std::future::pending()));
@@ -136,7 +136,7 @@ async fn a_caller_who_does_not_read_leaves_memory_to_others() {
     }
     assert_eq!(unread.len(), 5);
     drop(ask(lane(2)).await.unwrap());
-    // The share of a lane is there as long as one of its answers.
+    // A lane keeps its budget as long as one of its answers exists.
     unread.drain(..4);
     for last in 3..100 {
         drop(ask(lane(last)).await.unwrap());
@@ -172,13 +172,13 @@ async fn keys_are_listed_while_answers_are_not_read() {
     let _held = answers.budget.charge(10_000_000);
     assert!(body(&answers, numbers(1, 0)).await.is_err());
     let list = answers.list(numbers(1_000_000, 2_000_000)).await.unwrap();
-    // They are bounded as well, but for the last.
+    // Lists of keys have a budget of their own. The last list that begins may exceed the budget.
     assert!(answers.list(numbers(1, 0)).await.is_err());
     drop(list);
     assert_eq!(read(answers.list(numbers(1, 0)).await.unwrap()).await["rows"], 1);
 }
 
-/// A report waits for the store most of the time.
+/// A report waits for the store most of the time, so one processor makes several reports at once.
 #[tokio::test]
 async fn some_reports_are_made_at_once_on_one_processor() {
     let answers = Answers::within(Budget::new(ANSWERS_BYTES));
@@ -188,7 +188,7 @@ async fn some_reports_are_made_at_once_on_one_processor() {
     }
 }
 
-/// Tells on which thread it is dropped.
+/// Sends the id of the thread that drops it.
 struct Dropped(std::sync::mpsc::Sender<std::thread::ThreadId>);
 
 impl Drop for Dropped {

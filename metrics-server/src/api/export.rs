@@ -16,37 +16,37 @@ use crate::export::{Export, Exporting, Table};
 use crate::queue::{Lane, Place, Queue};
 use crate::response::{self, Body, Cut, Patience, Step};
 
-/// How many exports of sessions may be under way at once: each holds some memory for as long as its client takes.
+/// The number of concurrent exports of sessions. Each holds some memory until its client has read the file.
 const SESSIONS_MAX: usize = 4;
 
-/// How long one waits for the others.
+/// The time that an export waits for a permit.
 const WAIT_MAX: Duration = Duration::from_secs(30);
 
-/// How long a piece may take to be made. Where few of the sessions are asked for, many are read for it.
+/// The time limit for making a piece. A selective export reads many sessions for each one that it writes.
 const PIECE_MAX: Duration = Duration::from_secs(600);
 
-/// How long an export may take in all, for a client that reads slowly: it holds a place that others wait for. Ten
-/// million sessions are some gigabytes.
+/// The time limit of an export whose client reads slowly, because the export holds a permit. Ten million sessions are
+/// some gigabytes.
 const EXPORT_MAX: Duration = Duration::from_secs(6 * 3_600);
 
-/// How long a client may take. One that writes what it reads into a database may pause.
+/// The time limits of a client. A client that writes the file into a database may pause.
 const PATIENCE: Patience = Patience { piece: Duration::from_secs(600), all: EXPORT_MAX };
 
-/// How much memory there must be for an export to begin, in bytes: a page of sessions, about.
+/// The memory that an export needs to begin, in bytes: about a page of sessions.
 const BYTES_MIN: usize = 4 * 1024 * 1024;
 
-/// Room for exports of sessions. No caller has all of it.
+/// Permits for exports of sessions. One caller never holds all of them.
 pub(crate) struct Exports {
     places: Queue,
 }
 
-/// An export whose client reads it.
+/// An export that its client is reading.
 struct Sending {
     metrics: Metrics,
     exporting: Exporting,
     ends_at: Instant,
     stopping: CancellationToken,
-    // What the caller may hold.
+    // The memory budget of the caller.
     budget: Budget,
     _place: Place,
 }
@@ -62,7 +62,8 @@ impl Exports {
     }
 }
 
-/// Answers with sessions, while they are read. It ends with the client, or when the server stops.
+/// Responds with sessions, which are read from the store while the client reads the response. The response ends with
+/// the client, or when the server stops.
 pub(crate) async fn sessions(
     metrics: &Metrics,
     export: Export,
@@ -77,14 +78,14 @@ pub(crate) async fn sessions(
     let ends_at = Instant::now() + EXPORT_MAX;
     let (metrics, stopping) = (metrics.clone(), stopping.clone());
     let mut sending = Sending { metrics, exporting, ends_at, stopping, budget, _place: place };
-    // Before the answer begins, so that it can still say what is wrong.
+    // Makes the first piece before the response begins, because later errors cannot change the status.
     let first = timeout(PIECE_MAX, sending.exporting.next(sending.metrics.store()));
     let first = first.await.map_err(|_| Error::TooLong)??;
     let step = Step(Box::pin(async { Ok(first.map(|piece| sending.charge(piece))) }));
     Ok(file(&export, Body::pieces(step, PATIENCE)))
 }
 
-/// Answers with a report, as a file.
+/// Makes a report as a file.
 pub(crate) async fn report(
     reports: Reports<'_>,
     table: Table,
@@ -94,7 +95,7 @@ pub(crate) async fn report(
     Ok((export.text(reports).await?, export))
 }
 
-/// A file with an export.
+/// A response with an export as a file.
 pub(crate) fn file(export: &Export, body: Body) -> Response<Body> {
     let Export { table, format, .. } = export;
     let name = format!("{}.{}", table.name(), format.extension());
@@ -102,12 +103,12 @@ pub(crate) fn file(export: &Export, body: Body) -> Response<Body> {
 }
 
 impl Sending {
-    /// A piece that was made, and how the next one is made.
+    /// Accounts a piece, and returns it with the step that makes the next piece.
     fn charge(self, piece: Bytes) -> (Bytes, Step) {
         (charged(&self.budget, piece), self.rest())
     }
 
-    /// Makes the next piece when it is asked for.
+    /// Makes the next piece on demand.
     fn rest(mut self) -> Step {
         Step(Box::pin(async move {
             let store = self.metrics.store();

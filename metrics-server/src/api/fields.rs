@@ -28,7 +28,7 @@ const NAMES: [&str; 8] = [
 struct Rest {
     /// The number of all fields, regardless of `limit` and `offset`.
     rows: u64,
-    /// Whether there are no others: false if pages made up more names than are counted.
+    /// False if there may be more fields: pages can make up more names than are counted.
     complete: bool,
     meta: Meta,
 }

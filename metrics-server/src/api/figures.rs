@@ -1,4 +1,4 @@
-//! `GET /metrics`: how the process does, in the text format of `OpenMetrics`.
+//! `GET /metrics`: process statistics in the text format of `OpenMetrics`.
 
 use std::fmt::{self, Write as _};
 
@@ -12,7 +12,7 @@ use crate::traffic::Traffic;
 
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The figures of this process.
+/// The statistics of this process.
 pub(crate) fn figures(
     metrics: &Metrics,
     traffic: &Traffic,
@@ -178,7 +178,7 @@ fn memory(page: &mut Page, figures: &Figures, traffic: &Traffic, memory: &Memory
     );
 }
 
-/// A text that is being written. That cannot fail.
+/// The text of a response. Writing to it cannot fail.
 struct Page {
     text: String,
 }
@@ -220,7 +220,7 @@ impl Page {
         let mut count = 0;
         for (bound, values) in histogram.bounds.iter().zip(histogram.counts) {
             count += values;
-            // With a point, also where a number is whole: that is how these are written.
+            // Writes bounds with a decimal point, as OpenMetrics requires, even for whole numbers.
             let _ = writeln!(self.text, "{name}_bucket{{le=\"{bound:?}\"}} {count}");
         }
         count += histogram.larger;

@@ -1,4 +1,4 @@
-//! Which period, interval and time zone an answer is for.
+//! The metadata of a response: its period, interval and time zone.
 
 use chrono::SecondsFormat;
 use chrono_tz::Tz;
@@ -7,13 +7,13 @@ use metrics_core::time_bucket::Buckets;
 use metrics_core::{Reports, Timeframe};
 use serde::Serialize;
 
-/// The members of an answer beside its rows.
+/// The members of a response beside its rows.
 #[derive(Serialize)]
 pub(crate) struct About {
     meta: Meta,
 }
 
-/// What an answer is about.
+/// The metadata of a response.
 #[derive(Debug, Serialize)]
 pub(crate) struct Meta {
     /// The number of all rows, regardless of `limit` and `offset`.
@@ -32,13 +32,13 @@ impl Meta {
         Self { rows: None, timeframe, interval: None, timezone: timezone.map(|zone| zone.name()) }
     }
 
-    /// About plays or sources.
+    /// The metadata of a report of plays or sources.
     pub(crate) fn of_buckets(reports: Reports<'_>, query: &BucketQuery) -> Self {
         let BucketQuery { timeframe, buckets, .. } = query;
         Self::new(reports, *timeframe, buckets.timezone()).per(*buckets)
     }
 
-    /// About engagement.
+    /// The metadata of a report of engagement.
     pub(crate) fn of_engagement(reports: Reports<'_>, query: &EngagementQuery) -> Self {
         Self::new(reports, query.timeframe, query.timezone)
     }
@@ -47,7 +47,7 @@ impl Meta {
         Self { interval: Some(buckets.width().to_string()), ..self }
     }
 
-    /// Tells how many rows there are on all pages.
+    /// Adds the number of rows of all pages.
     pub(crate) fn with_rows(self, rows: usize) -> Self {
         Self { rows: Some(rows as u64), ..self }
     }
@@ -57,7 +57,7 @@ impl Meta {
     }
 }
 
-/// A period, both ends included; an end that is beyond all times is `null`.
+/// A period, both ends included. An end beyond all representable times is `null`.
 #[derive(Debug, Serialize)]
 pub(crate) struct Frame {
     from: Option<String>,

@@ -1,4 +1,4 @@
-//! `/api/v1/watching`: how many sessions play at this moment.
+//! `/api/v1/watching`: the number of sessions that play at this moment.
 
 use metrics_core::Reports;
 use serde::Serialize;
@@ -12,7 +12,7 @@ struct Answer {
     watching: u64,
 }
 
-/// How many sessions play at this moment.
+/// Returns the number of sessions that play at this moment.
 pub(crate) async fn watching(reports: Reports<'_>, params: &Params) -> Result<Text, Error> {
     params.check_names(&OLDER)?;
     let watching = reports.watching(&params.selection()?).await?;

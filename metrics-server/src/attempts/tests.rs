@@ -1,4 +1,4 @@
-//! Who is listened to, and for how long what is remembered.
+//! Rate limits on secrets, and the eviction of entries.
 
 use tokio::time::advance;
 
@@ -12,7 +12,7 @@ fn key(text: impl fmt::Display) -> ApiKey {
     ApiKey::new(&text.to_string()).unwrap()
 }
 
-/// Guesses until that is refused, and returns how many guesses were looked at.
+/// Guesses until a guess is refused, and returns the number of guesses that were checked.
 fn guess_all(caller: &Caller, name: &str) -> u32 {
     let mut guessed = 0;
     while let Ok(attempt) = caller.attempt(Secret::Key(&key(format!("{name}-{guessed}")))) {
@@ -63,7 +63,7 @@ async fn what_was_right_from_an_address_is_taken_from_there() {
         caller.attempt(Secret::Key(&key("right"))).unwrap().right();
     }
     assert!(refused(&caller, "another").is_some());
-    // It was right as a key, not as a password.
+    // The text was right as a key, not as a password.
     assert!(caller.attempt(Secret::Credentials(b"right")).is_err());
 }
 
@@ -112,7 +112,7 @@ async fn nobody_is_forgiven_for_being_forgotten() {
     advance(KEPT - Duration::from_secs(1)).await;
     guess_all(&caller, "again");
     advance(Duration::from_secs(1)).await;
-    // What was seen first is of the old generation now.
+    // The first entries are in the old generation now.
     assert!(refused(&caller, "right").is_some());
 }
 
@@ -138,7 +138,7 @@ async fn there_is_an_end_to_what_is_remembered() {
     let (mut recent, now) = (Recent::new(100), Instant::now());
     for hash in 0..100_000 {
         recent.put(hash, (), now);
-        // In use all the time.
+        // Uses the entry all the time.
         assert_eq!(recent.get(0, now), Some(()));
         assert!(recent.young.len() <= 100 && recent.old.len() <= 100);
     }
@@ -174,7 +174,7 @@ fn check_hops(lines: &[&str], hops: usize, expected: Option<&str>) {
 #[test]
 fn of_the_addresses_that_a_header_names_the_last_one_counts() {
     check_forwarded(&["203.0.113.7"], Some("203.0.113.7"));
-    // Whoever asks may have written anything before.
+    // Clients may send the header with any elements.
     check_forwarded(&["198.51.100.1, 10.0.0.1,203.0.113.7 "], Some("203.0.113.7"));
     check_forwarded(&["198.51.100.1", "203.0.113.7"], Some("203.0.113.7"));
     check_forwarded(&["203.0.113.7:4711"], Some("203.0.113.7"));
@@ -187,7 +187,7 @@ fn of_the_addresses_that_a_header_names_the_last_one_counts() {
     check_forwarded(&[], None);
 }
 
-/// Each proxy adds the address from which it was reached; what stands before them may be made up.
+/// Each proxy appends the address of its client. Clients may make up the elements before.
 #[test]
 fn behind_several_proxies_an_earlier_address_counts() {
     let one = ["198.51.100.1, 203.0.113.7, 10.0.0.2"];
@@ -195,7 +195,7 @@ fn behind_several_proxies_an_earlier_address_counts() {
     check_hops(&["198.51.100.1", "203.0.113.7", "10.0.0.2"], 2, Some("203.0.113.7"));
     check_hops(&["198.51.100.1, 203.0.113.7", "10.0.0.2"], 2, Some("203.0.113.7"));
     check_hops(&one, 3, Some("198.51.100.1"));
-    // Whoever got past the outer proxy is known by the inner one.
+    // A client that bypasses the outer proxy is known by the inner proxy.
     check_hops(&["203.0.113.7"], 2, Some("203.0.113.7"));
     check_hops(&["unknown, 10.0.0.2"], 2, None);
     check_hops(&[], 2, None);

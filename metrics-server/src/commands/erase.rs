@@ -1,6 +1,6 @@
-//! `metrics-server erase` and `forget`: delete sessions, or count those that would be deleted.
+//! `metrics-server erase` and `forget`: delete sessions, or count them in a dry run.
 //!
-//! Servers that run on the same store may go on: sessions in their memory begin anew.
+//! Servers on the same store may keep running: deleted sessions in their memory begin anew.
 
 use std::error::Error;
 use std::io::{self, Write as _};
@@ -13,11 +13,11 @@ use metrics_core::time_bucket::Span;
 use metrics_core::upkeep::{Erased, Selected, count_selected};
 use metrics_server::EraseSelection;
 
-/// Erases sessions, or counts them.
+/// Erases the selected sessions, or counts them.
 ///
 /// # Errors
 ///
-/// The store could not; the same command goes on with what is left.
+/// The store failed. The same command deletes the remaining sessions.
 pub(crate) async fn erase_sessions(
     store: &dyn Store,
     selected: &EraseSelection,
@@ -33,11 +33,11 @@ pub(crate) async fn erase_sessions(
     Ok(())
 }
 
-/// Deletes the sessions that are older than the retention, or counts them.
+/// Deletes the sessions that are older than the retention period, or counts them.
 ///
 /// # Errors
 ///
-/// No retention is set, or the store could not; the same command goes on with what is left.
+/// No retention period is set, or the store failed. The same command deletes the remaining sessions.
 pub(crate) async fn forget_sessions(
     store: &dyn Store,
     retention: Option<Span>,

@@ -17,7 +17,7 @@ use super::Shown;
 ///
 /// # Errors
 ///
-/// Why not all of it was written. A file is there only when all of it is.
+/// The reason why the export is incomplete. The output file exists only if it is complete.
 pub(crate) async fn write_export(
     store: &dyn Store,
     export: &Export,
@@ -31,7 +31,7 @@ pub(crate) async fn write_export(
     let mut output = Output::open(output)?;
     let mut shown = Shown::new("sessions");
     while let Some(piece) = exporting.next(store).await? {
-        // Whoever reads it may take as long as they like; nobody else is served here.
+        // The reader may take any time: this process serves no one else.
         block_in_place(|| output.write(&piece))
             .map_err(|err| format!("cannot write {}: {err}", output.name()))?;
         if let Some(read) = exporting.sessions_read() {
@@ -43,17 +43,17 @@ pub(crate) async fn write_export(
     Ok(())
 }
 
-/// Where an export goes.
+/// The destination of an export.
 enum Output {
     Stdout(Stdout),
-    /// Written beside its place first, so that nobody takes a part for all of it.
+    /// Written as `.part` beside its path first, so that an incomplete file is not taken for a complete one.
     File {
         file: File,
         part: PathBuf,
         path: PathBuf,
         is_done: bool,
     },
-    /// Something that is there and no file, such as a pipe.
+    /// An existing path that is no regular file, such as a pipe.
     Other(File, PathBuf),
 }
 
@@ -102,7 +102,7 @@ impl Output {
 impl Drop for Output {
     fn drop(&mut self) {
         if let Self::File { part, is_done: false, .. } = self {
-            // It may be on a disk that is gone; there is nothing more to do about it.
+            // The disk may be gone. There is no remedy here.
             drop(fs::remove_file(part));
         }
     }

@@ -69,8 +69,8 @@ fn name(path: Option<&Path>) -> Cow<'_, str> {
     path.map_or("the standard input".into(), Path::to_string_lossy)
 }
 
-/// Imports sessions, with as much of their pages as `page_detail` and the patterns of their keys keep; without a store, only
-/// checks the lines.
+/// Imports sessions, with the page details that `page_detail` and the patterns of their keys permit. Without a store,
+/// only checks the lines.
 ///
 /// # Errors
 ///
@@ -112,7 +112,8 @@ fn open(path: Option<&Path>) -> io::Result<Opened> {
     Ok((Box::new(file), metadata.len()))
 }
 
-/// Reads and parses lines on a separate thread, which may still wait for a pipe when the process receives a stop signal.
+/// Reads and parses lines on a separate thread, which may still wait for a pipe when the process receives a stop
+/// signal.
 fn read(file: Box<dyn Read + Send>, key: Option<ApiKey>) -> mpsc::Receiver<io::Result<Batch>> {
     let (sender, batches) = mpsc::channel(1);
     thread::spawn(move || {

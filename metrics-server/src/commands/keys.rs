@@ -1,6 +1,6 @@
-//! `metrics-server keys`: lists, makes, changes and revokes API keys, on the store itself.
+//! `metrics-server keys`: lists, creates, changes and revokes API keys in the store.
 //!
-//! Servers that run on the same store heed it within a second, as they heed each other.
+//! Running servers on the same store apply a change within a second, as they apply each other's changes.
 
 use std::error::Error;
 use std::io::{self, Write};
@@ -27,11 +27,11 @@ struct Key {
 
 const UNKNOWN_KEY: &str = "there is no such KEY: `metrics-server keys list` lists all";
 
-/// Does what is to be done about the keys, and prints what comes of it.
+/// Runs a command on keys, and prints its result.
 ///
 /// # Errors
 ///
-/// Why it was not done: the key is there already, or there is none, or the store could not.
+/// The key exists already, the key does not exist, or the store failed.
 pub(crate) async fn see_to_keys(
     store: &dyn Store,
     what: &KeysCommand,
@@ -72,7 +72,7 @@ fn list(records: &[KeyRecord], format: KeysFormat, out: &mut impl Write) -> io::
                 let state =
                     disabled_at.map_or_else(|| "valid".to_owned(), |at| format!("revoked {at}"));
                 write!(out, "{key:width$}  created {created_at}  {state}")?;
-                // As JSON, so that a name cannot be taken for anything else.
+                // As JSON, so that a name cannot look like something else.
                 for (member, value) in settings {
                     write!(out, "  {member} {value}")?;
                 }

@@ -1,4 +1,4 @@
-//! Whether strangers can reach what is not for them: user and password, and what is refused without.
+//! Authentication settings: user and password, and the refusal to expose reports without them.
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -6,19 +6,19 @@ use std::net::SocketAddr;
 use super::{ConfigError, Setting, read_bool};
 use crate::auth::Credentials;
 
-/// Who may read reports and change keys, as far as the environment says it.
+/// The authentication that the environment configures for reports and keys.
 pub(super) enum Authentication {
-    /// Whoever knows these.
+    /// Callers with these credentials.
     On(Credentials),
-    /// Everybody: the operator has said so.
+    /// Everybody: the operator has disabled authentication.
     Off,
-    /// Everybody: nothing was said.
+    /// Everybody: the environment sets nothing.
     Unsaid,
 }
 
 impl Authentication {
-    /// Reads `METRICS_AUTH_ENABLED`, `METRICS_USER` and `METRICS_PASSWORD`. The latter two imply the first, so that
-    /// nobody who sets a password serves without.
+    /// Reads `METRICS_AUTH_ENABLED`, `METRICS_USER` and `METRICS_PASSWORD`. The latter two imply the first, so that a
+    /// server with a password never runs without authentication.
     pub(super) fn read(
         environment: &impl Fn(&str) -> Option<OsString>,
     ) -> Result<Self, ConfigError> {
@@ -47,12 +47,12 @@ impl Authentication {
         Err(ConfigError::Refused(reason.to_owned()))
     }
 
-    /// The user and the password, if any are asked for.
+    /// Returns the required user and password, if any.
     ///
     /// # Errors
     ///
-    /// [`ConfigError::Refused`] if a server at `listen` would show its reports and keys to other machines without that
-    /// anybody has said so.
+    /// [`ConfigError::Refused`] if a server at `listen` would expose its reports and keys to other machines and the
+    /// operator has not disabled authentication.
     pub(super) fn at(self, listen: Option<SocketAddr>) -> Result<Option<Credentials>, ConfigError> {
         match (self, listen) {
             (Self::On(credentials), _) => Ok(Some(credentials)),

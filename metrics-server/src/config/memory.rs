@@ -1,20 +1,20 @@
-//! How much memory clients may make the server hold: as it is set, or a part of what this process may use.
+//! The memory budget for the use of clients: a setting, or by default a part of the memory that this process may use.
 
 use std::path::Path;
 
-/// Unless it is set, the budget leaves this part of the memory that this process may use, and no less than
-/// [`BESIDE_MIN`]: for threads, page caches of SQLite, transactions, and what the allocator wastes.
+/// The default budget reserves this part of the usable memory, and at least [`BESIDE_MIN`], for threads, page caches of
+/// SQLite, transactions and the overhead of the allocator.
 const BESIDE_PART: usize = 4;
 
-/// What a server takes beside its budget at least, in bytes. Measured under floods: 50 MiB.
+/// The minimum memory of a server beside its budget, in bytes. Measured under floods: 50 MiB.
 pub(super) const BESIDE_MIN: usize = 64 * MIB;
 
-/// The smallest budget, in bytes: bodies have a quarter of it, and one of 1 MiB needs some 20 MiB while it is read.
+/// The smallest budget, in bytes: bodies have a quarter of it, and a body of 1 MiB needs some 20 MiB while it is read.
 pub(super) const MEMORY_MIN: usize = 96 * MIB;
 
 const MIB: usize = 1024 * 1024;
 
-/// The budget where nothing tells how much memory there is.
+/// The default budget if the usable memory is unknown.
 const UNKNOWN: usize = 1024 * MIB;
 
 /// Reads a size: a number of bytes, or one with a unit like `256 MiB` or `2 GB`.
@@ -36,19 +36,19 @@ pub(super) fn read_size(text: &str) -> Option<usize> {
     number.parse::<usize>().ok()?.checked_mul(factor)
 }
 
-/// The budget where none is set: a part of the memory that this process may use, or that if it is too small.
+/// Returns the default budget: a part of the memory that this process may use.
 ///
 /// # Errors
 ///
-/// How much memory it may use, if that is too little.
+/// The usable memory, if it is too small.
 pub(super) fn default(root: &Path) -> Result<usize, usize> {
     let Some(usable) = usable(root) else { return Ok(UNKNOWN) };
     let budget = usable.saturating_sub(BESIDE_MIN.max(usable / BESIDE_PART));
     if budget < MEMORY_MIN { Err(usable) } else { Ok(budget) }
 }
 
-/// How much memory this process may use: what the machine has, its control group may have, and its limits are. `root` is
-/// `/`, unless in a test.
+/// Returns the memory that this process may use: the minimum of the machine's memory, the limits of its control groups
+/// and its resource limits. `root` is `/`, except in tests.
 fn usable(root: &Path) -> Option<usize> {
     let read = |path: &str| std::fs::read_to_string(root.join(path)).ok();
     let machine = read("proc/meminfo").and_then(|text| {
@@ -67,7 +67,7 @@ fn usable(root: &Path) -> Option<usize> {
     limits.into_iter().flatten().chain(groups).min()
 }
 
-/// The limits of a control group and of those that it is in. `line` is one of `/proc/self/cgroup`.
+/// Returns the limits of a control group and of its parents. `line` is a line of `/proc/self/cgroup`.
 fn group_limits(root: &Path, line: &str) -> Vec<usize> {
     let mut fields = line.splitn(3, ':').skip(1);
     let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else { return Vec::new() };
@@ -78,11 +78,11 @@ fn group_limits(root: &Path, line: &str) -> Vec<usize> {
         }
         _ => return Vec::new(),
     };
-    // In a container the path may be the one outside of it, and what is mounted is its end.
+    // In a container the path may be the path on the host, whose end is mounted.
     let groups = Path::new(path.trim_start_matches('/')).ancestors();
     let limit = |group: &Path| {
         let text = std::fs::read_to_string(root.join(mount).join(group).join(file)).ok()?;
-        // `max` is no number, and the older kind writes a number that no machine has.
+        // `max` is no number. Version 1 writes a number that exceeds the memory of any machine.
         text.trim().parse().ok()
     };
     groups.filter_map(limit).collect()
@@ -110,7 +110,7 @@ mod tests {
         }
     }
 
-    /// A system of which these files tell.
+    /// A system with these files.
     fn system(files: &[(&str, &str)]) -> tempfile::TempDir {
         let root = tempfile::tempdir().unwrap();
         for (path, text) in files {

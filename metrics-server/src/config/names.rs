@@ -1,4 +1,4 @@
-//! Which names of environment variables are known, so that a mistyped one does not go unnoticed.
+//! The known names of environment variables. Unknown names are rejected, so that a mistyped name is noticed.
 
 use std::ffi::{OsStr, OsString};
 
@@ -9,10 +9,10 @@ const PREFIX: &str = "METRICS_";
 /// Variables of the tests and scripts of this repository, which start servers.
 const OF_TESTS: [&str; 3] = ["METRICS_OUTAGE_SECONDS", "METRICS_SERVER", "METRICS_TIMESCALEDB_DIR"];
 
-/// How more of them begin.
+/// The prefixes of further variables of tests.
 const PREFIXES_OF_TESTS: [&str; 2] = ["METRICS_TEST_", "METRICS_CHAOS_"];
 
-/// How much of a name is compared at most; longer names are no typing errors.
+/// The number of bytes of a name that are compared; longer names are no typing errors.
 const NAME_BYTES_MAX: usize = 64;
 
 /// Refuses an environment with a `METRICS_` variable that is none of the settings.
@@ -55,7 +55,7 @@ fn is_service_link(name: &str, value: &OsStr) -> bool {
         || (name.ends_with("_PORT") && value.to_str().is_some_and(is_address))
 }
 
-/// In how many characters two names differ (Levenshtein).
+/// The edit distance of two names (Levenshtein).
 fn distance(one: &str, other: &str) -> usize {
     let other: Vec<u8> = other.bytes().take(NAME_BYTES_MAX).collect();
     let mut row: Vec<usize> = (0..=other.len()).collect();

@@ -1,4 +1,4 @@
-//! What each setting accepts, and what an operator is told about the others.
+//! The values that each setting accepts, and the errors for all others.
 
 use metrics_core::ApiKey;
 
@@ -86,7 +86,7 @@ async fn variables_are_read() {
     assert_eq!((&*config.log_filter, config.log_format), ("metrics_core=debug", LogFormat::Json));
 }
 
-/// By default beside the file, or where the server is started; named after the database, and after no secret.
+/// By default beside the database file, or in the working directory; named after the database, without secrets.
 #[test]
 fn what_is_left_is_kept_where_it_is_found_again() {
     let spool = |arguments: &[&str], environment: &[(&str, &str)]| {
@@ -173,7 +173,7 @@ fn what_is_done_instead_of_serving_is_said_by_commands() {
     check_refused(&["import", "sessions", "-", "--key", "a b"], &[], no_key);
     let mine = read(&["import", "mave", "sqlite:a.db"], &[]).unwrap_err().to_string();
     assert_eq!(mine, "the database to import must be postgres://USER@HOST/DATABASE");
-    // The password of the target need not stand in the list of processes.
+    // The target's password need not appear in the list of processes.
     let config = read(&["copy", "sqlite:a.db"], &[("DATABASE_URL", "postgres://me@localhost/a")]);
     let copy = Command::Copy { from: Database::Sqlite("a.db".into()), to: server() };
     assert_eq!(config.unwrap().command, copy);
@@ -252,7 +252,7 @@ fn what_cannot_be_read_is_refused_in_one_line() {
     );
 }
 
-/// Reads settings for a server at an address, and returns whether it asks for user and password.
+/// Reads settings for a server at an address, and returns whether the server requires user and password.
 fn guarded(listen: &str, environment: &[(&str, &str)]) -> Result<bool, String> {
     let config = read(&["--listen", listen], environment).map_err(|err| err.to_string())?;
     Ok(config.settings.access.is_some())
@@ -288,7 +288,7 @@ fn nobody_listens_beyond_this_machine_by_accident() {
         let told = guarded(listen, &[]).unwrap_err();
         let remedy = ["METRICS_USER", "METRICS_PASSWORD", "METRICS_AUTH_ENABLED=false", listen];
         assert!(remedy.iter().all(|word| told.contains(word)), "{told}");
-        // Whoever does not serve shows nothing.
+        // Commands that do not serve expose nothing.
         for command in [&["health"][..], &["keys", "list"], &["--migrate-only"]] {
             assert!(read(&[&["--listen", listen], command].concat(), &[]).is_ok());
         }

@@ -1,15 +1,14 @@
-//! CSV as RFC 4180 has it: lines end with CR LF, and what holds a comma, a quote or an end of a line is quoted.
+//! CSV by RFC 4180: lines end with CR LF, and fields with a comma, a quote or a line break are quoted.
 //!
-//! Spreadsheets take a text that begins like a formula for one, and run it. Pages choose identifiers, metadata and
-//! their own addresses, so every text that begins like that gets an apostrophe before it, which spreadsheets take for
-//! "this is text". NDJSON has all texts as they are.
+//! Spreadsheets run a text that begins like a formula. Pages choose identifiers, metadata and their own URLs, so every
+//! such text gets an apostrophe in front, which marks it as text for spreadsheets. NDJSON has all texts unchanged.
 
 use std::fmt;
 use std::io::Write as _;
 
 use super::row::{Kind, Line, Sink};
 
-/// With what a text begins that some spreadsheet takes for a formula.
+/// The first characters of texts that some spreadsheet takes for a formula.
 const FORMULAS: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];
 
 /// A line that is being written.

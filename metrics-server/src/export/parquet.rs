@@ -31,7 +31,7 @@ const GROUP_BYTES: usize = 8 * 1024 * 1024;
 /// A file that is being written.
 pub(super) struct Parquet {
     writer: SerializedFileWriter<Vec<u8>>,
-    // Of the rows that are not written yet.
+    // The values of the rows that are not written yet.
     columns: Vec<Column>,
     // The next column of the row that is being written.
     next: usize,
@@ -96,7 +96,7 @@ impl Parquet {
         Ok(())
     }
 
-    /// Returns how many bytes the rows hold that are not in the buffer, about.
+    /// Returns the approximate number of bytes of the rows that are not in the buffer.
     pub(super) fn waiting(&self) -> usize {
         self.bytes
     }
@@ -134,7 +134,7 @@ impl Parquet {
         Ok(())
     }
 
-    /// Puts a value, if there is one, into the next column.
+    /// Appends an optional value to the next column.
     fn put(&mut self, bytes: usize, put: impl FnOnce(&mut Column) -> Option<()>) {
         let Some(column) = self.columns.get_mut(self.next) else { return };
         let is_there = put(column).is_some();
@@ -202,7 +202,7 @@ impl Column {
     }
 }
 
-/// Columns as they are named.
+/// Columns by kind and name.
 struct Named(Vec<(Kind, String)>);
 
 impl Sink for Named {
@@ -236,7 +236,7 @@ fn schema(columns: &[(Kind, String)]) -> Result<Arc<Type>, ParquetError> {
     Type::group_type_builder("schema").with_fields(fields).build().map(Arc::new)
 }
 
-/// A time as RFC 3339 has it; one without an offset is in UTC.
+/// Parses a time by RFC 3339; a time without an offset is in UTC.
 fn time_ms(text: &str) -> Option<i64> {
     let time = DateTime::parse_from_rfc3339(text);
     let time = time.or_else(|_| DateTime::parse_from_rfc3339(&format!("{text}Z")));

@@ -11,7 +11,7 @@ pub(crate) enum Kind {
     Integer,
     /// Numbers.
     Double,
-    /// Times as RFC 3339 has them; one without an offset is in UTC.
+    /// Times by RFC 3339; a time without an offset is in UTC.
     Time,
 }
 

@@ -65,7 +65,7 @@ impl Writer {
         self.out().len()
     }
 
-    /// Returns how many bytes it holds, about: the buffer, and the rows that are not in it yet.
+    /// Returns the approximate number of bytes held: by the buffer, and by the rows that are not in the buffer yet.
     pub(super) fn held(&mut self) -> usize {
         let waiting = match self {
             Self::Csv(_) | Self::Ndjson(_) => 0,

@@ -1,4 +1,4 @@
-//! Bytes go in by hand, as a client would send them, and come out as messages.
+//! Tests write bytes as a client would send them, and read messages.
 
 use std::task::{Context, Waker};
 
@@ -51,7 +51,7 @@ fn frame(first: u8, payload: impl AsRef<[u8]>) -> Vec<u8> {
     frame
 }
 
-/// Reads until an end, with the client's bytes arriving at most `portion` at a time.
+/// Reads until the connection ends. The client's bytes arrive at most `portion` at a time.
 async fn read(bytes: Vec<u8>, portion: usize) -> Vec<Seen> {
     let (mut client, server) = duplex(portion);
     let client = tokio::spawn(async move {
@@ -73,7 +73,7 @@ fn read_all(bytes: Vec<u8>, portion: usize) -> Vec<Seen> {
     runtime.block_on(read(bytes, portion))
 }
 
-/// Sends the frames and then hangs up, all at once and byte by byte.
+/// Sends the frames and then closes the connection, all at once and byte by byte.
 #[track_caller]
 fn check(frames: &[Vec<u8>], expected: &[Seen]) {
     assert_eq!(read_all(frames.concat(), 1 << 20), expected);
@@ -251,7 +251,7 @@ async fn what_was_read_ahead_comes_first() {
     assert_eq!(Seen::from(reader.next().await), text(&long));
 }
 
-/// A socket that waits for a frame has what small frames need, whatever it has read.
+/// A socket that waits for a frame has the buffer that small frames need, regardless of earlier messages.
 #[tokio::test]
 async fn a_socket_keeps_little() {
     let (mut client, server) = duplex(1 << 20);
@@ -278,7 +278,7 @@ async fn a_socket_keeps_little() {
     }
 }
 
-/// What a client announces or begins is held against the budget, and not read while that is used up.
+/// A message is charged to the budget when a client announces or begins it, and waits while the budget is used up.
 #[tokio::test]
 async fn a_large_message_is_read_when_there_is_memory_for_it() {
     let (mut client, server) = duplex(1 << 20);
@@ -304,7 +304,7 @@ async fn a_large_message_is_read_when_there_is_memory_for_it() {
     assert_eq!(memory.used(), 0);
 }
 
-/// All fragments of a message have the time of one, in which only the time counts while something is read.
+/// All fragments of a message share one time limit, and only the time spent reading counts.
 #[tokio::test(start_paused = true)]
 async fn a_message_has_its_time_whatever_its_fragments() {
     let (mut client, server) = duplex(1 << 20);
@@ -314,7 +314,7 @@ async fn a_message_has_its_time_whatever_its_fragments() {
     let fragments = [frame(TEXT, "a"), frame(CONTINUATION, "b"), frame(CONTINUATION, "c")];
     let sending = async {
         for fragment in fragments {
-            // A part of each comes later.
+            // The rest of each fragment comes later.
             client.write_all(&fragment[..3]).await.unwrap();
             sleep(Duration::from_secs(3)).await;
             client.write_all(&fragment[3..]).await.unwrap();
@@ -332,7 +332,7 @@ async fn a_message_has_its_time_whatever_its_fragments() {
     assert_eq!(began.elapsed().as_secs(), 110);
 }
 
-/// A message that holds nothing waits for memory as long as it takes; one that holds a fragment must not.
+/// A message that holds no memory waits for memory without a limit. A message that holds a fragment has a time limit.
 #[tokio::test(start_paused = true)]
 async fn started_messages_do_not_wait_for_each_other_for_ever() {
     let (mut client, server) = duplex(1 << 20);

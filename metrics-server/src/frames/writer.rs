@@ -1,4 +1,4 @@
-//! The write half of a websocket: what is said at the same time is written at once.
+//! The write half of a websocket, which writes simultaneous messages at once.
 
 use std::io;
 
@@ -10,7 +10,7 @@ use super::HEADER_BYTES_MAX;
 use crate::outbox::Sink;
 use crate::patience::WRITE_MAX;
 
-/// How much is gathered before it is written: some hundred acknowledgements.
+/// The number of bytes gathered before a write: some hundred acknowledgements.
 const GATHERED_BYTES_MAX: usize = 16 * 1024;
 
 /// The write half of a websocket. Frames are gathered until they are flushed.
@@ -24,7 +24,7 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
         Self { stream, gathered: Vec::new() }
     }
 
-    /// Gathers the frame after which nothing counts.
+    /// Gathers the close frame, the last frame of the connection.
     pub(crate) fn close(&mut self, code: u16, reason: &str) {
         self.frame(Frame::close(code, reason.as_bytes()));
     }
@@ -53,13 +53,13 @@ impl<W: AsyncWrite + Send + Unpin> Sink for Writer<W> {
 
     /// Writes the gathered frames, which the client must take within [`WRITE_MAX`].
     ///
-    /// Not cancel safe: what was written in part would be written again.
+    /// Not cancel safe: the next call would repeat a partial write.
     async fn flush(&mut self) -> io::Result<()> {
         if self.gathered.is_empty() {
             return Ok(());
         }
         timeout(WRITE_MAX, self.stream.write_all(&self.gathered)).await??;
-        // Most sockets have nothing to say most of the time.
+        // Most sockets have nothing to send most of the time.
         self.gathered = Vec::new();
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Events as JSON, against the rules of the wire: numbers may be decimal text, and a position has two names.
+//! Events as JSON, against the rules of the wire format: numbers may be decimal text, and a position has two names.
 
 use metrics_core::event::Rendition;
 use metrics_core::{Action, PlayerEvent};
@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::members::Members;
 use crate::wire::{self, Event, Positions, Refusal};
 
-/// The members that are looked at.
+/// The members that the server reads.
 const NAMES: [&str; 12] = [
     "name",
     "from",
@@ -23,21 +23,21 @@ const NAMES: [&str; 12] = [
     "rate",
 ];
 
-/// Those of them that are numbers.
+/// The numeric members.
 const NUMBERS: [&str; 9] =
     ["from", "to", "video_time", "duration", "timestamp", "width", "height", "bitrate", "rate"];
 
-/// The payload of an event, or an element of a batch.
+/// Checks the payload of an event, or an element of a batch.
 pub fn event(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else { return };
     let event: Option<Event<'_>> = wire::object(text);
     let Some(event) = event else {
-        // A member that is repeated leaves open which one is meant.
+        // A repeated member is ambiguous.
         let members = Members::read(text);
         assert!(members.is_none_or(|it| it.repeats(&NAMES) || is_unreadable(&it)), "{text}");
         return;
     };
-    // Names and texts that nobody asked for may be what no JSON value can hold.
+    // Unused names and texts may hold JSON that no value can represent.
     let Ok(Value::Object(members)) = serde_json::from_str(text) else { return };
     for positions in [Positions::FromTo, Positions::VideoTime] {
         let read = event.read(positions);
@@ -71,7 +71,8 @@ pub fn event(bytes: &[u8]) {
     }
 }
 
-/// Whether a member that is looked at holds what no value can: half a character, or a number out of range.
+/// Whether a member that the server reads has JSON that no value can represent: half a character, or a number out of
+/// range.
 fn is_unreadable(members: &Members) -> bool {
     let looked_at = members.0.iter().filter(|(name, _)| NAMES.contains(&name.as_str()));
     looked_at.into_iter().any(|(_, json)| serde_json::from_str::<Value>(json.get()).is_err())
@@ -87,7 +88,7 @@ fn said<T: std::fmt::Debug>(event: &T) -> String {
     format!("{event:?}")
 }
 
-/// The same event, with each number in quotes.
+/// The same event with each number in quotes.
 fn as_text(members: &Map<String, Value>) -> Map<String, Value> {
     let mut members = members.clone();
     for (_, value) in members.iter_mut().filter(|(name, _)| NUMBERS.contains(&name.as_str())) {
@@ -98,7 +99,7 @@ fn as_text(members: &Map<String, Value>) -> Map<String, Value> {
     members
 }
 
-/// The number that a value is, if it is one.
+/// Returns a value as a number, if it is one.
 fn number(value: Option<&Value>) -> Option<f64> {
     match value? {
         Value::Number(number) => number.as_f64(),

@@ -1,4 +1,4 @@
-//! JSON as it stands there: the members of an object with the text of each, repeated ones included.
+//! The members of a JSON object, each with its JSON text, repeated members included.
 
 use std::fmt;
 
@@ -10,17 +10,17 @@ use serde_json::value::RawValue;
 pub(super) struct Members(pub(super) Vec<(String, Box<RawValue>)>);
 
 impl Members {
-    /// The members of the object that `json` is, if it is one.
+    /// Parses the members of `json`, if it is an object.
     pub(super) fn read(json: &str) -> Option<Self> {
         serde_json::from_str(json).ok()
     }
 
-    /// The text of the member that is there last under this name.
+    /// Returns the text of the last member with this name.
     pub(super) fn last(&self, name: &str) -> Option<&str> {
         self.0.iter().rev().find(|(other, _)| other == name).map(|(_, json)| json.get())
     }
 
-    /// Whether one of these names is there more than once.
+    /// Whether an object repeats one of these names.
     pub(super) fn repeats(&self, names: &[&str]) -> bool {
         names.iter().any(|name| 1 < self.0.iter().filter(|(other, _)| other == name).count())
     }

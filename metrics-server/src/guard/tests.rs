@@ -1,4 +1,4 @@
-//! Which requests are taken for those of another site's page.
+//! The classification of requests by the site of their page.
 
 use super::*;
 use crate::auth::Credentials;
@@ -20,7 +20,7 @@ fn decide(settings: &Settings, wanted: Wanted, method: Method, headers: &[(&str,
     result.map_or_else(|err| err.into_response().status().as_u16(), |()| 200)
 }
 
-/// Expects a report to be refused, or not, of a server that any origin's page may call by any name.
+/// Checks whether a report is rejected by a server that allows all origins and hosts.
 #[track_caller]
 fn check_report(headers: &[(&str, &str)], allowed: bool) {
     let settings = Settings::default().hosts(Hosts::Any);

@@ -1,4 +1,4 @@
-//! The answers of a session that wait for the client's next poll, and the signs of life that polls are.
+//! Holds the messages of a long-polling session until the client's next poll, and tracks polls as signs of life.
 
 use std::io;
 use std::mem;
@@ -14,32 +14,32 @@ use crate::connection::SILENCE_MAX;
 use crate::outbox::Sink;
 use crate::phoenix::{Version, push_json};
 
-/// How long a poll is held while there are no answers. Phoenix's clients give a poll up after 20 s, and proxies a request
-/// after 30 s or more.
+/// The time that a poll waits for messages. Phoenix's clients abort a poll after 20 s, and proxies a request after 30 s
+/// or more.
 const HOLD_MAX: Duration = Duration::from_secs(10);
 
-/// How long a new session waits for its first poll, which clients send at once.
+/// The time that a new session waits for its first poll, which clients send at once.
 const FIRST_POLL_MAX: Duration = Duration::from_secs(10);
 
-/// How long a session waits for the next poll after one that the client broke off. The page was closed, or its network is
-/// gone, and Phoenix's clients then begin a session anew; others may repeat the poll.
+/// The time that a session waits for the next poll after the client aborted one. The page was closed, or its network is
+/// gone, and Phoenix's clients then begin a new session; others may repeat the poll.
 const BROKEN_OFF_MAX: Duration = Duration::from_secs(5);
 
-/// How many bytes of answers wait for a poll before the session writes no more: some hundred acknowledgements.
+/// The number of message bytes that wait for a poll before the session writes no more: some hundred acknowledgements.
 const BYTES_MAX: usize = 16 * 1024;
 
-/// What a poll is answered.
+/// The result of a poll.
 #[derive(Debug, Eq, PartialEq)]
 pub(super) enum Polled {
     /// Messages, as the elements of a JSON array.
     Messages(String),
-    /// There are none yet.
+    /// There are no messages yet.
     Nothing,
-    /// There will be none: the session is over.
+    /// There will be no messages: the session is over.
     Gone,
 }
 
-/// Answers between a session, which writes them, and the polls of its client, which take them.
+/// Messages between a session, which writes them, and the polls of its client, which take them.
 #[derive(Debug)]
 pub(super) struct Mailbox {
     state: watch::Sender<State>,
@@ -49,27 +49,27 @@ pub(super) struct Mailbox {
 struct State {
     // The elements of a JSON array.
     messages: String,
-    // What the session takes, with its messages.
+    // The memory of the session, messages included.
     held: Reservation,
     phase: Phase,
-    // The number of the youngest poll. It alone takes messages: nobody may be left to read the answers to others.
+    // The number of the latest poll. Only this poll takes messages: the connections of earlier polls may be closed.
     youngest: u64,
-    // The last sign of life of the client.
+    // The client's last sign of life.
     heard: Moment,
-    // When the client is given up, unless it polls before.
+    // The time at which the client is lost, unless it polls before.
     lost_at: Instant,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Phase {
     Open,
-    // The last messages are gathered for one answer: the client may get no other.
+    // The last messages are gathered for one response: the client may get no other.
     Closing,
     Closed,
 }
 
 impl Mailbox {
-    /// `held` is the memory that the session takes, without messages.
+    /// `held` is the memory of the session, without messages.
     pub(super) fn new(heard: Moment, held: Reservation) -> Self {
         let lost_at = Instant::now() + FIRST_POLL_MAX;
         let (messages, phase) = (String::new(), Phase::Open);
@@ -77,7 +77,7 @@ impl Mailbox {
         Self { state: watch::Sender::new(state) }
     }
 
-    /// Waits for messages, and takes them. Cancel safe: nothing is lost with a poll that is dropped.
+    /// Waits for messages, and takes them. Cancel safe: a dropped poll loses no messages.
     pub(super) async fn poll(&self, metrics: &Metrics) -> Polled {
         let poll = Poll::begin(self, metrics);
         let is_due = |state: &State| {
@@ -92,12 +92,12 @@ impl Mailbox {
         poll.take()
     }
 
-    /// The client is alive.
+    /// Records a sign of life of the client.
     pub(super) fn hear(&self, heard: Moment) {
         self.state.send_modify(|state| state.heard = heard);
     }
 
-    /// Waits until the client has polled for too long no more, and returns its last sign of life. Cancel safe.
+    /// Waits until the client's polls have stopped for too long, and returns its last sign of life. Cancel safe.
     pub(super) async fn lost(&self) -> Moment {
         let mut state = self.state.subscribe();
         loop {
@@ -112,12 +112,12 @@ impl Mailbox {
         }
     }
 
-    /// Gathers the messages that are still written for one answer.
+    /// Gathers all further messages for one response.
     pub(super) fn begin_close(&self) {
         self.state.send_modify(|state| state.phase = Phase::Closing);
     }
 
-    /// No more messages are written.
+    /// Ends the mailbox: the session writes no more messages.
     pub(super) fn close(&self) {
         self.state.send_modify(|state| state.phase = Phase::Closed);
     }
@@ -128,7 +128,7 @@ impl Mailbox {
     }
 }
 
-/// A poll that is held. Dropped before it took its answer, it was broken off by the client.
+/// A poll that waits. The client aborted it, if it is dropped before it took its answer.
 struct Poll<'a> {
     mailbox: &'a Mailbox,
     metrics: &'a Metrics,
@@ -183,7 +183,7 @@ impl Drop for Poll<'_> {
     }
 }
 
-/// Writes the messages of a session to its mailbox, as a version of the serializer has them there.
+/// Writes the messages of a session to its mailbox, in the format of a version of the serializer.
 pub(super) struct Writer<'a> {
     mailbox: &'a Mailbox,
     version: Version,
@@ -202,20 +202,20 @@ impl Sink for Writer<'_> {
             self.gathered.push(',');
         }
         match self.version {
-            // The one client that speaks it, of Phoenix 1.2, makes texts of the messages itself.
+            // The only client of this version, of Phoenix 1.2, encodes the messages as texts itself.
             Version::V1 => self.gathered.push_str(text),
             Version::V2 => push_json(&mut self.gathered, text),
         }
     }
 
-    /// Nobody pings over HTTP.
+    /// Clients send no pings over HTTP.
     fn pong(&mut self, _: &[u8]) {}
 
     fn is_full(&self) -> bool {
         BYTES_MAX <= self.gathered.len()
     }
 
-    /// Puts the gathered messages into the mailbox, once a poll made room for them. Never fails.
+    /// Puts the gathered messages into the mailbox, once a poll has freed space for them. Never fails.
     async fn flush(&mut self) -> io::Result<()> {
         let state = &self.mailbox.state;
         let has_room =
@@ -232,7 +232,8 @@ impl Sink for Writer<'_> {
                 }
                 _ => {}
             }
-            // They answer what was read already, and are few: no more is read before a poll has taken them.
+            // The messages answer frames that were read already, and are few: no more is read before a poll has taken
+            // them.
             state.held.charge(state.messages.len() - before);
         });
         Ok(())

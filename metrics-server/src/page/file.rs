@@ -1,4 +1,4 @@
-//! What the page is made of, as browsers ask for it: whole, only if it has changed, or a range of it.
+//! The files of the page, with conditional and range requests.
 
 use std::hash::{DefaultHasher, Hasher as _};
 use std::ops::Range;
@@ -18,10 +18,10 @@ use crate::response::{self, Body};
 
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
-/// They have to fit together, also after an update: browsers ask each time whether they have changed.
+/// For files that must fit together, also after an update: browsers revalidate them each time.
 const ASK: &str = "no-cache";
 
-/// Large, and nothing depends on them.
+/// For large files without dependents.
 const KEEP: &str = "max-age=86400";
 
 static FILES: LazyLock<[File; 10]> = LazyLock::new(|| {
@@ -48,16 +48,16 @@ struct File {
     etag: String,
 }
 
-/// What of a file is to be answered.
+/// The requested part of a file.
 #[derive(Debug, Eq, PartialEq)]
 enum Part {
     Whole,
     Range(Range<usize>),
-    /// It asks for what lies past the end.
+    /// The range begins past the end.
     Nothing,
 }
 
-/// The file of this name, to whoever sends these headers.
+/// Responds with the file of this name, or the part that the headers request.
 pub(crate) fn answer(
     name: &str,
     method: &Method,
@@ -77,7 +77,7 @@ impl File {
     }
 
     fn new(name: &'static str, kind: &'static str, cached: &'static str, bytes: Bytes) -> Self {
-        // The same on all servers of a build, which is enough to know a file again.
+        // The same on all servers of a build, which suffices to identify a file.
         let mut hasher = DefaultHasher::new();
         hasher.write(&bytes);
         Self { name, kind, cached, bytes, etag: format!("\"{:016x}\"", hasher.finish()) }
@@ -108,7 +108,7 @@ impl File {
         Ok(response)
     }
 
-    /// With what is said of it, whether it is sent or not.
+    /// Adds the headers that a response has with or without the file.
     fn headed(&self, mut response: Response<Body>) -> Response<Body> {
         let headers = response.headers_mut();
         headers.insert(CACHE_CONTROL, HeaderValue::from_static(self.cached));
@@ -120,13 +120,12 @@ impl File {
     }
 }
 
-/// Which part of `length` bytes a `Range` header is about: all of them if it has several ranges, or none that can be
-/// understood.
+/// Parses a `Range` header for a file of `length` bytes. Several ranges, or an invalid range, select the whole file.
 fn part(range: &str, length: usize) -> Part {
     let Some((first, last)) = range.strip_prefix("bytes=").and_then(|it| it.split_once('-')) else {
         return Part::Whole;
     };
-    // Past every end, if it is that large.
+    // A number that overflows is past every end.
     let number = |text: &str| {
         let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         is_number.then(|| text.parse().unwrap_or(usize::MAX))

@@ -1,7 +1,7 @@
-//! The parts of a channel message, taken out of its JSON in one pass.
+//! The parts of a channel message, parsed from its JSON in one pass.
 //!
-//! Written by hand, because what serde derives is stricter than clients are: it refuses an array
-//! that is too long and a member that is repeated.
+//! Written by hand, because serde's derived code is stricter than clients: it rejects an array that is too long and a
+//! member that is repeated.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,7 +9,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// The five parts of a message, before they are judged.
+/// The five parts of a message, before they are validated.
 pub(super) struct Envelope<'a> {
     pub(super) join_ref: &'a RawValue,
     pub(super) message_ref: &'a RawValue,
@@ -88,7 +88,7 @@ impl<'de> Deserialize<'de> for Object<'de> {
     }
 }
 
-/// A string, borrowed if it has no escapes. (That of serde is copied unless derived.)
+/// A string, borrowed if it has no escapes. (Serde's `Cow` is copied unless derived.)
 struct Text<'a>(Cow<'a, str>);
 
 impl<'de> Deserialize<'de> for Text<'de> {
