@@ -87,7 +87,7 @@ impl Due {
 ///
 /// # Errors
 ///
-/// [`Error`] of the store.
+/// [`Error`] if the store fails.
 pub async fn due(store: &dyn Store, span: Span, now: DateTime<Utc>) -> Result<Option<Due>, Error> {
     let Some(before) = before(span, now) else { return Ok(None) };
     let sessions = count_selected(store, &erasure(before)).await?;
@@ -99,7 +99,7 @@ pub async fn due(store: &dyn Store, span: Span, now: DateTime<Utc>) -> Result<Op
 ///
 /// # Errors
 ///
-/// [`Error`] of the store; the same call deletes the rest.
+/// [`Error`] if the store fails; the same call deletes the rest.
 pub async fn forget(store: &dyn Store, span: Span, now: DateTime<Utc>) -> Result<Erased, Error> {
     set(store, |_| now).await?;
     match before(span, now) {
