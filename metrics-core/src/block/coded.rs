@@ -73,12 +73,12 @@ impl Codes<'_> {
     }
 }
 
-/// A value of a dictionary, to and from bytes.
+/// A value of a dictionary, with its encoding.
 pub(super) trait Value: Clone + Eq + Hash + Sized {
     /// Appends the value.
     fn put(&self, out: &mut Vec<u8>);
 
-    /// Reads what [`put`](Self::put) wrote.
+    /// Decodes the output of [`put`](Self::put).
     fn take(reader: &mut Reader<'_>) -> Result<Self, Damaged>;
 }
 
