@@ -87,7 +87,7 @@ fn failed(operation: &'static str, failure: Failure) -> Error {
     failure.of(STORE, operation, STATEMENT_MAX, may_pass)
 }
 
-/// Converts everything but the sessions.
+/// Converts everything but the closed sessions.
 const FIRST: &str = "
     create table metrics.conversion (
         -- The last session taken over.
