@@ -27,7 +27,7 @@
 //! lowest byte first. So a report decodes only the numbers of selected sessions. Other numbers are in LEB128, signed
 //! ones zigzag-encoded. A text is its length in bytes plus 1 and then itself, or 0 for none. A dictionary is the number
 //! of its values, the values in order of their first use, and, if there are several, a code per session: one byte each
-//! up to 256 values, LEB128 beyond. A group in which no session has a value is left out, if [`Group::is_optional`].
+//! up to 256 values, LEB128 beyond. A block omits a group in which no session has a value, if [`Group::is_optional`].
 
 mod coded;
 mod columns;
@@ -77,7 +77,7 @@ pub enum Group {
     Quality = 7,
     /// The language of the track chosen last.
     Languages = 8,
-    /// The last event, and counters that reports seldom read.
+    /// The last event, and counters that reports rarely need.
     Details = 9,
     /// Row ids.
     RowIds = 10,
@@ -154,7 +154,7 @@ impl Groups {
         Self(self.0 | other.0)
     }
 
-    /// Whether `group` is in the set.
+    /// Returns whether `group` is in the set.
     #[must_use]
     pub const fn has(self, group: Group) -> bool {
         self.0 & 1 << group as u16 != 0

@@ -111,7 +111,7 @@ macro_rules! classes {
     ($(#[$doc:meta])* $Class:ident { $($(#[$attr:meta])* $Variant:ident = $code:literal $name:literal,)+ }) => {
         $(#[$doc])*
         ///
-        /// The numbers are stored: a new class takes a new one, and none is ever used again.
+        /// The numbers are stored: a new class gets a new number, and no number is ever reused.
         #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
         #[repr(u8)]
         #[non_exhaustive]

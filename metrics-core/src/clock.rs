@@ -24,7 +24,7 @@ use crate::session::Moment;
 #[derive(Clone)]
 pub struct Clock {
     wall: Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>,
-    // None: the time of day never steps.
+    // `None`: the time of day never steps.
     steady: Option<Arc<dyn Fn() -> Duration + Send + Sync>>,
 }
 

@@ -43,7 +43,7 @@ impl Drop for Computing {
     }
 }
 
-/// Returns how many tasks compute at once.
+/// Returns the number of tasks that compute at once.
 #[must_use]
 pub fn parallelism() -> usize {
     available_parallelism().map_or(1, |count| (count.get() - 1).max(1))

@@ -143,7 +143,7 @@ fn contains_nested(whole: &Value, part: &Value) -> bool {
     }
 }
 
-/// Whether one of the elements contains `part`.
+/// Returns whether one of the elements contains `part`.
 fn has(elements: &[Value], part: &Value) -> bool {
     elements.iter().any(|element| contains_nested(element, part))
 }

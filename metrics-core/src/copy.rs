@@ -1,4 +1,4 @@
-//! Moves a whole database from one store to another, and proves that nothing was lost.
+//! Copies a database from one store to another, and proves that nothing was lost.
 //!
 //! Keys keep their times, and sessions their resume state, so that each can go on in the other store. A copy overwrites
 //! nothing: a session that the target already has must be the same. So an interrupted copy is simply run again.

@@ -30,7 +30,7 @@ pub struct Part {
 #[derive(Clone, Debug)]
 pub struct Parts {
     end_ms: u32,
-    // Differences: one more than there are parts.
+    // Differences, with one entry more than there are parts.
     viewers: Vec<i64>,
 }
 
@@ -59,7 +59,7 @@ impl Parts {
         }
     }
 
-    /// Adds the sessions that another counted in the same parts.
+    /// Adds the sessions that `other` counted in the same parts.
     pub fn merge(&mut self, other: &Self) {
         self.viewers.iter_mut().zip(&other.viewers).for_each(|(sum, other)| *sum += other);
     }
@@ -120,7 +120,7 @@ pub struct SecondsBucket {
     pub duration_ms: Option<u32>,
     /// Mean of unique view time / duration over the sessions with a known duration, where 1 is all of a video.
     pub average_percentage_viewed: Option<f64>,
-    /// The seconds in order, without those that nobody watched.
+    /// The watched seconds in order.
     pub seconds: Vec<Second>,
 }
 
@@ -438,7 +438,7 @@ impl Bucket {
     }
 }
 
-/// The number of units of a whole video. It is decimal, so that a share of 0.475 is exact.
+/// The number of units of a complete video. It is decimal, so that a share of 0.475 is exact.
 const WHOLE: u64 = 1_000_000_000;
 
 /// Returns `unique_ms` as a share of the video, rounded to units of `1 / WHOLE`: sums of integers do not depend on the

@@ -3,8 +3,8 @@
 //! A viewer who rewinds watches some seconds twice. *View time* counts those twice: it is the sum of the [`Segments`].
 //! *Unique view time* counts them once: it is the length of their union, an [`IntervalSet`].
 //!
-//! Positions are whole milliseconds from the start of the video. Intervals are half-open, `[start, end)`, so that `[0,
-//! 1000)` and `[1000, 2000)` neither overlap nor leave a gap.
+//! Positions are whole milliseconds from the start of the video. Intervals are half-open, `[start, end)`: intervals
+//! `[0, 1000)` and `[1000, 2000)` neither overlap nor leave a gap.
 //!
 //! ```
 //! use metrics_core::interval::{Interval, Segments};

@@ -74,7 +74,7 @@ pub(crate) struct Run {
     pub(crate) value: i64,
 }
 
-/// Cuts time into the buckets of a report; the module says how.
+/// Cuts time into the buckets of a report, by the rules in the module's documentation.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Buckets {
     width: Width,
@@ -421,7 +421,7 @@ fn offset_ms(offset: &impl Offset) -> i64 {
     i64::from(offset.fix().local_minus_utc()) * 1_000
 }
 
-/// Whether a zone is UTC itself, rather than one whose offset happens to be zero.
+/// Returns whether a zone is UTC itself, rather than one whose offset happens to be zero.
 fn is_utc(timezone: Tz) -> bool {
     let name = timezone.name();
     let name = name.strip_prefix("Etc/").unwrap_or(name);

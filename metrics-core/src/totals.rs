@@ -2,7 +2,7 @@
 //! the history is.
 //!
 //! Each hour holds sessions by view time, in bins whose lower bounds are [`BOUNDS_S`]: a minimum view time that is one
-//! of the bounds is answered exactly. Any other is answered from blocks, as are filters.
+//! of the bounds is answered exactly. Other minimum view times, and filters, need blocks.
 //!
 //! Totals change in one transaction with blocks: sessions that close are added, and sessions that open again or are
 //! deleted are subtracted.

@@ -341,7 +341,7 @@ impl Detail {
     }
 }
 
-/// The counters of details in the order of their flags. A new one comes last.
+/// The counters of details in the order of their flags. New counters are appended.
 fn numbers(details: &Details) -> [u64; 9] {
     let Details { seeks, fullscreens, tracks, renditions, clamped, .. } = *details;
     let Details { seek_waits, seek_wait_ms, scrubbed_ms, others, .. } = *details;

@@ -23,7 +23,7 @@ pub const PATH_BYTES_MAX: usize = 256;
 pub struct Fields {
     /// The fields, those of most sessions first, then by name.
     pub fields: Vec<Field>,
-    /// Whether there are no others: false if there were more than [`FIELDS_MAX`].
+    /// Whether all fields are listed: false if there were more than [`FIELDS_MAX`].
     pub is_complete: bool,
 }
 

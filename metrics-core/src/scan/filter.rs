@@ -223,7 +223,8 @@ impl Condition {
         }
     }
 
-    /// Whether the condition holds for all sessions of a video, or for none; `None` if it depends on the session.
+    /// Returns whether the condition holds for all sessions of a video, or for none; `None` if it depends on the
+    /// session.
     fn of_video(&self, video: &VideoInfo<'_>) -> Result<Option<bool>, ScanError> {
         let decide = |conditions: &[Self], decisive: bool| -> Result<_, ScanError> {
             let mut all_are_known = true;

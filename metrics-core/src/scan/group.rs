@@ -138,7 +138,7 @@ impl Grouping {
         (0..other.len() as u32).map(|group| self.make(&other.values(group))).collect()
     }
 
-    /// The group of each session picked, by the columns of the dimensions.
+    /// Returns the group of each picked session, by the columns of the dimensions.
     pub(super) fn slots(
         &mut self,
         columns: &[Column<'_>],

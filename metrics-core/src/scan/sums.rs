@@ -24,7 +24,7 @@ pub(super) struct Needs {
     pub(super) starts: bool,
     /// Whether any metric counts minutes.
     pub(super) minutes: bool,
-    /// Whether no metric is over sessions that are no plays.
+    /// Whether every metric is over plays only.
     pub(super) plays_only: bool,
     /// Whether any metric is over plays.
     pub(super) plays: bool,

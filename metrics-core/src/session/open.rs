@@ -28,8 +28,8 @@ const ECHO_REACH: (u64, u64) = (21, 600);
 /// steps for jumps from 1.9 times the speed on.
 const LIVE_REACH: (u64, u64) = (20, 300);
 
-/// The distance from the end of the segment before from which a play is a jump, in milliseconds. Clients round to 10
-/// ms.
+/// The least distance of a jump: from the end of the segment before to the next play, in milliseconds. Clients round to
+/// 10 ms.
 pub(super) const JUMP_MS: u32 = 50;
 
 /// An open segment.

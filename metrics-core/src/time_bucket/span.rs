@@ -205,7 +205,7 @@ impl fmt::Display for Span {
 impl Width {
     /// One hour.
     pub const HOUR: Self = Self(Span(Length::Fixed(HOUR_MS)));
-    /// One day of 24 hours, or of local time where the buckets have a time zone.
+    /// One day of 24 hours, or of local time if the buckets have a time zone.
     pub const DAY: Self = Self(Span(Length::Fixed(DAY_MS)));
     /// Twelve months.
     pub const YEAR: Self = Self(Span(Length::Months(YEAR_MONTHS)));
@@ -262,7 +262,7 @@ fn parse_term(text: &str) -> Result<(Length, &str), SpanError> {
     Ok((length, rest))
 }
 
-/// One of the unit that `name` stands for.
+/// The length of one unit called `name`.
 fn unit_of(name: &str) -> Option<Length> {
     Some(match name.to_ascii_lowercase().as_str() {
         "s" | "sec" | "secs" | "second" | "seconds" => Length::Fixed(SECOND_MS),

@@ -6,9 +6,9 @@ use crate::time_bucket::Buckets;
 /// How the totals of a day contribute.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Cover {
-    /// The sums of the day: it lies in the timeframe and in one bucket.
+    /// By the sums of the day, which lies in the timeframe and in one bucket.
     Day,
-    /// The sums of some of its hours: those whose bit is set, the lowest for the first hour.
+    /// By the sums of some of its hours: those whose bit is set, the lowest for the first hour.
     Hours(u32),
 }
 

@@ -71,7 +71,7 @@ impl Erasure {
         Self { scan, session: None, at_most: None, new_from_ms: i64::MAX }
     }
 
-    /// Selects only sessions that started from `from_ms` to `to_ms`, both Unix milliseconds and included.
+    /// Selects only sessions that started from `from_ms` to `to_ms`, inclusive, in Unix milliseconds.
     #[must_use]
     pub fn during(mut self, from_ms: i64, to_ms: i64) -> Self {
         (self.scan.from_ms, self.scan.to_ms) = (from_ms, to_ms);
@@ -322,7 +322,7 @@ struct Pass<'a> {
     scan: Scan,
     picker: Picker,
     scope: VideoScope,
-    /// Whether selected sessions depend on their video.
+    /// Whether the selection depends on the video.
     lists_videos: bool,
     /// Whether only videos and starts select sessions.
     is_whole: bool,

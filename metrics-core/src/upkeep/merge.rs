@@ -25,7 +25,7 @@ const MERGED_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// with the most session data do not exceed [`MERGED_BYTES_MAX`] by much.
 const READ_AT_ONCE: u32 = 512;
 
-/// Blocks with at least this many sessions stay as they are.
+/// Blocks with at least this many sessions are not merged.
 const LARGE: u32 = SESSIONS_MAX as u32 / 2;
 
 /// Number of heads read at a time.

@@ -27,12 +27,12 @@ const SMALL: usize = 4_000;
 /// The group number of a row that holds all groups.
 const WHOLE: u32 = 15;
 
-/// The row of a group of a block.
+/// The row id of a group of a block.
 fn at(group: u32, block: i64) -> i64 {
     i64::from(group) << 48 | block
 }
 
-/// The rows that a block with these bits in `blocks.groups` has.
+/// The row ids of a block with these bits in `blocks.groups`.
 fn rows_of(bits: i64, block: i64) -> impl Iterator<Item = i64> {
     (0..=WHOLE).filter(move |group| bits >> group & 1 != 0).map(move |group| at(group, block))
 }

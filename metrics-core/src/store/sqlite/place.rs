@@ -90,7 +90,7 @@ impl Place {
         Ok(())
     }
 
-    /// Whether the file was found to be damaged since it was opened.
+    /// Returns whether the file was found to be damaged since it was opened.
     pub(super) fn is_damaged(&self) -> bool {
         self.is_damaged.load(Relaxed)
     }

@@ -1,4 +1,4 @@
-//! Videos without sessions, and their deletion.
+//! Videos without sessions, their deletion, and the largest id of a video so far.
 
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable};

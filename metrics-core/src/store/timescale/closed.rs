@@ -34,7 +34,7 @@ struct ClosedRow {
     resume: Vec<u8>,
 }
 
-/// Closed sessions that can go on, by their ids.
+/// Returns closed sessions that can go on, by their ids.
 pub(super) async fn page(
     connection: &mut AsyncPgConnection,
     after: Option<SessionId>,

@@ -33,12 +33,12 @@ pub(crate) enum Purpose {
 }
 
 impl Purpose {
-    /// Custom plans for reports, because a plan for any timeframe looks into every chunk. Statements of recording find
-    /// rows by their keys and are planned once, maybe while their tables are empty: so they join tables in subqueries
-    /// that are evaluated row by row through an index (`for update`, `limit`, `offset 0`, a scalar subquery). A plain
-    /// join that was planned for an empty table compares every row with every other one as soon as the table has many.
-    /// `synchronous_commit` stays if it is `on` or stricter, and `off` becomes `on`: it would acknowledge commits that
-    /// may be lost.
+    /// Returns the statements that configure a connection. Reports get custom plans, because a plan for any timeframe
+    /// reads every chunk. Statements of recording find rows by their keys and are planned once, maybe while their
+    /// tables are empty: so they join tables in subqueries that are evaluated row by row through an index (`for
+    /// update`, `limit`, `offset 0`, a scalar subquery). A plain join that was planned for an empty table compares
+    /// every row with every other one as soon as the table has many. `synchronous_commit` stays if it is `on` or
+    /// stricter, and `off` becomes `on`: it would acknowledge commits that may be lost.
     fn settings(self) -> String {
         let (statement_max, plans) = match self {
             Self::Reports => (STATEMENT_MAX, "set plan_cache_mode = force_custom_plan"),

@@ -131,7 +131,7 @@ pub(super) async fn examine(
     Ok(Examined { since: since.id, used, unused, next })
 }
 
-/// Deletes pages that were found unused and still are, and returns how many.
+/// Deletes pages that were unused when examined and still are, and returns their number.
 pub(super) async fn delete_pages(
     connection: &mut AsyncPgConnection,
     examined: &Examined,
