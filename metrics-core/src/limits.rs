@@ -11,7 +11,7 @@ pub const VIDEOS_MAX: u32 = 100_000;
 /// The default quota of pages of a key. A set of them takes 1 MB of memory.
 pub const PAGES_MAX: u32 = 50_000;
 
-/// The largest number of a rate. A larger one would not limit anything: no machine receives as many requests.
+/// The largest number of a rate. A larger one would not limit anything: no machine receives as much.
 const NUMBER_MAX: u32 = 1_000_000_000;
 
 const SECOND_NS: u64 = 1_000_000_000;

@@ -215,7 +215,7 @@ pub(crate) fn picked(scan: &Scan) -> (SessionFilter, Reading) {
     (picked, reading)
 }
 
-/// Splits a query into the part of its selection that a store applies, and the query without that part.
+/// Splits a query into the query without the part of its selection that a store applies, and that part.
 pub(super) fn scoped(query: &Query) -> (Query, VideoScope) {
     let selection = beyond_scope(&query.selection);
     (Query { selection, ..query.clone() }, scope(&query.selection))
