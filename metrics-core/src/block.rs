@@ -1,7 +1,7 @@
 //! Blocks: the columns of many closed sessions of one video, encoded.
 //!
-//! A closed session has no open segment and is quiet. Stores keep closed sessions in blocks and know nothing of
-//! their content: the code here encodes, decodes, merges and searches them, so every store answers alike.
+//! A closed session has no open segment and is quiet. Stores keep closed sessions in blocks and do not interpret their
+//! content: the code here encodes, decodes, merges and searches them, so every store gives the same results.
 //!
 //! # Format
 //!
@@ -23,11 +23,11 @@
 //! | [`RowIds`](Group::RowIds) | per session 8 bytes |
 //! | [`Minutes`](Group::Minutes) | per session its runs, in half bytes of three bits and one that says whether more follow: see [`Minutes`](crate::session::Minutes::encode) |
 //!
-//! A column starts with the width of its numbers in bytes (that of the largest number, 0 to 8); each number follows, lowest
-//! byte first. So a report decodes the numbers of the sessions that it picks. Other numbers are in LEB128, signed ones
-//! zigzag-encoded. A text is its length in bytes plus 1 and then itself, or 0 for none. A dictionary is the number of its
-//! values, the values in order of their first use, and, if there are several, a code per session: one byte each up to 256
-//! values, LEB128 beyond. A group in which no session has a value is left out, if [`Group::is_optional`].
+//! A column starts with the width of its numbers in bytes (that of the largest number, 0 to 8); each number follows,
+//! lowest byte first. So a report decodes only the numbers of selected sessions. Other numbers are in LEB128, signed
+//! ones zigzag-encoded. A text is its length in bytes plus 1 and then itself, or 0 for none. A dictionary is the number
+//! of its values, the values in order of their first use, and, if there are several, a code per session: one byte each
+//! up to 256 values, LEB128 beyond. A block omits a group in which no session has a value, if [`Group::is_optional`].
 
 mod coded;
 mod columns;
@@ -49,35 +49,35 @@ use crate::key::SessionId;
 use crate::session::Stored;
 use crate::source::Source;
 
-/// The format of encoded groups. A block of a newer format is refused.
+/// The format of encoded groups. A newer format is rejected.
 pub const FORMAT: u8 = 2;
 
-/// How many sessions a block has at most: its columns fit a processor's cache, and rewriting it takes milliseconds.
+/// The largest number of sessions in a block: its columns fit a processor's cache, and rewriting it takes milliseconds.
 pub const SESSIONS_MAX: usize = 16_384;
 
 /// Columns that are encoded, stored and read together.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 #[repr(u8)]
 pub enum Group {
-    /// When sessions started.
+    /// Starts of sessions.
     Starts = 0,
     /// View time and unique view time.
     Times = 1,
     /// Browser, platform and device.
     Clients = 2,
-    /// How long the video is.
+    /// Duration of the video.
     Durations = 3,
-    /// What was watched.
+    /// Segments that were watched.
     Segments = 4,
     /// The page that embeds the video.
     Pages = 5,
-    /// What the page said about the session.
+    /// Session data that the page gave.
     SessionData = 6,
     /// Startup time, rebuffering and failures.
     Quality = 7,
     /// The language of the track chosen last.
     Languages = 8,
-    /// The last event, and counters that reports seldom read.
+    /// The last event, and counters that reports rarely need.
     Details = 9,
     /// Row ids.
     RowIds = 10,
@@ -121,7 +121,7 @@ impl Group {
         }
     }
 
-    /// Whether a block leaves the group out in which no session has a value.
+    /// Returns whether a block omits the group if no session has a value.
     #[must_use]
     pub const fn is_optional(self) -> bool {
         matches!(
@@ -139,7 +139,7 @@ impl Groups {
     /// No group.
     pub const NONE: Self = Self(0);
 
-    /// Every group: sessions whole.
+    /// Every group: complete sessions.
     pub const ALL: Self = Self((1 << Group::ALL.len()) - 1);
 
     /// Returns the set with `group` in it.
@@ -154,7 +154,7 @@ impl Groups {
         Self(self.0 | other.0)
     }
 
-    /// Whether `group` is in the set.
+    /// Returns whether `group` is in the set.
     #[must_use]
     pub const fn has(self, group: Group) -> bool {
         self.0 & 1 << group as u16 != 0
@@ -172,7 +172,7 @@ impl FromIterator<Group> for Groups {
     }
 }
 
-/// Tells sessions of one video apart that started in the same millisecond: the first 64 bits of the session's id.
+/// Distinguishes sessions of one video that started in the same millisecond: the first 64 bits of the session's id.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct RowId(pub u64);
 
@@ -183,23 +183,23 @@ impl From<SessionId> for RowId {
     }
 }
 
-/// A closed session as a block keeps it. Key and video are those of the block.
+/// A closed session in a block. Its key and video are those of the block.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Row {
-    /// Tells it from others of the same start.
+    /// Distinguishes it from others with the same start.
     pub id: RowId,
     /// The page that embeds the video, if it is known.
     pub page: Option<Source>,
     /// Browser, platform and device.
     pub client: Client,
-    /// What the page said about the session: canonical JSON of an object.
+    /// The session data that the page gave: canonical JSON of an object.
     pub session_data: Option<Arc<str>>,
     /// The session, without its resume state ([`Stored::settled`]).
     pub stored: Stored,
 }
 
 impl Row {
-    /// How many bytes it takes, about.
+    /// Returns the approximate number of bytes in memory.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let Self { page, session_data, stored, .. } = self;
@@ -210,34 +210,34 @@ impl Row {
             + stored.resume.len()
     }
 
-    /// Sessions of one block are sorted by this.
+    /// The sort key of sessions in a block.
     #[must_use]
     pub fn order(&self) -> (i64, RowId) {
         (self.stored.started_at_ms, self.id)
     }
 }
 
-/// An encoded block, without its place in a store.
+/// An encoded block, without its id in a store.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Block {
-    /// How many sessions it has.
+    /// Number of sessions.
     pub sessions: u32,
-    /// When the first of them started, in Unix milliseconds.
+    /// The first start, in Unix milliseconds.
     pub first_start_ms: i64,
-    /// When the last of them started, in Unix milliseconds.
+    /// The last start, in Unix milliseconds.
     pub last_start_ms: i64,
-    /// The encoded groups, by their numbers; `None` where one was left out or not read.
+    /// The encoded groups, by number; `None` for one that was omitted or not read.
     pub groups: [Option<Vec<u8>>; Group::ALL.len()],
 }
 
 impl Block {
-    /// The bytes of a group, if it is there.
+    /// The bytes of a group, if it is present.
     #[must_use]
     pub fn group(&self, group: Group) -> Option<&[u8]> {
         self.groups[group as usize].as_deref()
     }
 
-    /// How many bytes all groups have.
+    /// Returns the number of bytes of all groups.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.groups.iter().flatten().map(Vec::len).sum()

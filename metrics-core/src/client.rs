@@ -1,7 +1,7 @@
-//! Which browser, platform and kind of device a viewer uses, and whether it is a person at all.
+//! Classifies user agents: browser, platform and kind of device, and whether it is a bot.
 //!
-//! A User-Agent goes in and one of a few classes comes out: nothing here keeps the text, not even
-//! the cache. The rules are data, in `client/rules.yaml`; no match is the class `Other`.
+//! A User-Agent becomes one of a few classes: nothing here keeps its text, not even the cache. The rules are data, in
+//! `client/rules.yaml`; no match is the class `Other`.
 //!
 //! ```
 //! use metrics_core::client::{Browser, Classification, Classifier, Device, Headers, Platform};
@@ -24,15 +24,15 @@ use std::sync::LazyLock;
 use quick_cache::sync::Cache;
 use user_agent_parser::UserAgentParser;
 
-/// Bytes of a User-Agent that are looked at. Apps that append to their browser's stay well below;
-/// what is longer comes from somebody who wants matching to take long.
+/// The number of bytes of a User-Agent that are examined. Apps that append to their browser's stay well below; longer
+/// ones are attempts to slow matching down.
 const USER_AGENT_BYTES_MAX: usize = 1024;
 
-/// Classifications that are kept. Browsers have frozen most of what used to vary in User-Agents, so
-/// these cover an audience; with the cache's spare slots they take 300 KiB, whatever strangers send.
+/// The number of cached classifications. Browsers have frozen most parts of User-Agents that used to vary, so these
+/// cover an audience; with the cache's spare slots they take 300 KiB, however many different headers arrive.
 const CACHE_ENTRIES_MAX: usize = 4096;
 
-/// The name by which the rules call a bot, in place of a browser.
+/// The rules' name of a bot, in place of a browser.
 const BOT: &str = "bot";
 
 static RULES: LazyLock<UserAgentParser> = LazyLock::new(|| {
@@ -40,38 +40,37 @@ static RULES: LazyLock<UserAgentParser> = LazyLock::new(|| {
         .expect("the tests compile these rules")
 });
 
-/// Classifies clients by what their requests say about them.
+/// Classifies user agents by their request headers.
 ///
 /// One is enough for a process: share it behind an `Arc`.
 pub struct Classifier {
     rules: &'static UserAgentParser,
-    // The key is a hash of the headers under `hash_keys`, which are random and never leave the
-    // process: from the cache no User-Agent can be read back, nor one chosen that collides with
-    // another.
+    // The key is a hash of the headers under `hash_keys`, which are random and never leave the process: nobody can
+    // recover a User-Agent from the cache, or choose one that collides with another.
     cache: Cache<u64, Classification>,
     hash_keys: RandomState,
 }
 
-/// The request headers that tell clients apart.
+/// The request headers that distinguish user agents.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct Headers<'a> {
     /// `User-Agent`.
     pub user_agent: Option<&'a str>,
-    /// `Sec-CH-UA`. Brave sends Chrome's User-Agent and names itself only here, if at all. Chrome without a window names
-    /// itself here too, where its User-Agent was replaced.
+    /// `Sec-CH-UA`. Brave sends Chrome's User-Agent and names itself only here, if at all. Headless Chrome also names
+    /// itself here when its User-Agent was replaced.
     pub brands: Option<&'a str>,
 }
 
 impl<'a> Headers<'a> {
-    /// With this `User-Agent`.
+    /// Sets `User-Agent`.
     #[must_use]
     pub const fn with_user_agent(mut self, user_agent: &'a str) -> Self {
         self.user_agent = Some(user_agent);
         self
     }
 
-    /// With this `Sec-CH-UA`.
+    /// Sets `Sec-CH-UA`.
     #[must_use]
     pub const fn with_brands(mut self, brands: &'a str) -> Self {
         self.brands = Some(brands);
@@ -79,24 +78,24 @@ impl<'a> Headers<'a> {
     }
 }
 
-/// Who sent a request.
+/// The kind of program that sent a request.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum Classification {
-    /// Somebody who may watch, or a program that does not say it is a bot.
+    /// A viewer's user agent, or a program that does not identify itself as a bot.
     Viewer(Client),
-    /// A program that says so: a crawler, a link preview, a monitor, a browser that a program drives.
+    /// A program that identifies itself as one: a crawler, a link preview, a monitor, a browser under automation.
     Bot,
 }
 
-/// A viewer of whom nothing is known.
+/// A viewer whose user agent is unknown.
 impl Default for Classification {
     fn default() -> Self {
         Self::Viewer(Client::default())
     }
 }
 
-/// What a viewer watches with, as far as it is known.
+/// The classes of a viewer's user agent, as far as they are known.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Client {
     /// The browser.
@@ -112,7 +111,7 @@ macro_rules! classes {
     ($(#[$doc:meta])* $Class:ident { $($(#[$attr:meta])* $Variant:ident = $code:literal $name:literal,)+ }) => {
         $(#[$doc])*
         ///
-        /// The numbers are stored: a new class takes a new one, and none is ever used again.
+        /// The numbers are stored: a new class gets a new number, and no number is ever reused.
         #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
         #[repr(u8)]
         #[non_exhaustive]
@@ -124,7 +123,7 @@ macro_rules! classes {
             /// Every class, by name.
             pub const ALL: [Self; [$($code),+].len()] = [$(Self::$Variant),+];
 
-            /// Returns the name in answers: lower case, without spaces.
+            /// Returns the name in responses: lower case, without spaces.
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self {
@@ -132,7 +131,7 @@ macro_rules! classes {
                 }
             }
 
-            /// Returns the number that is stored.
+            /// Returns the number for storage.
             #[must_use]
             pub const fn code(self) -> u8 {
                 self as u8
@@ -162,9 +161,9 @@ macro_rules! classes {
 }
 
 classes! {
-    /// The browsers that are told apart.
+    /// The classes of browsers.
     Browser {
-        /// Brave, where it says so.
+        /// Brave, if it identifies itself.
         Brave = 1 "brave",
         /// Chrome and Chromium.
         Chrome = 2 "chrome",
@@ -185,12 +184,11 @@ classes! {
 }
 
 classes! {
-    /// The operating systems that are told apart.
+    /// The classes of operating systems.
     Platform {
         /// Android and Fire OS.
         Android = 1 "android",
-        /// iOS and iPadOS. Safari on an iPad asks for desktop pages as a Mac, to the letter: it
-        /// counts as one.
+        /// iOS and iPadOS. Safari on an iPad identifies itself as a Mac by default, to the letter: it counts as one.
         Ios = 2 "ios",
         /// Linux on desktops, Chromebooks among them.
         Linux = 3 "linux",
@@ -205,7 +203,7 @@ classes! {
 }
 
 classes! {
-    /// The kinds of device that are told apart.
+    /// The kinds of devices.
     Device {
         /// A desktop or laptop computer.
         Desktop = 1 "desktop",
@@ -226,7 +224,7 @@ impl Classifier {
         Self { rules: &RULES, cache: Cache::new(CACHE_ENTRIES_MAX), hash_keys: RandomState::new() }
     }
 
-    /// Says who sent `headers`. Without a User-Agent it is a viewer of which nothing is known.
+    /// Classifies a request by `headers`. A request without a User-Agent is a viewer with unknown classes.
     #[must_use]
     pub fn classify(&self, headers: Headers<'_>) -> Classification {
         let Some(user_agent) = headers.user_agent else {
@@ -242,7 +240,7 @@ impl Classifier {
         if let Some(known) = self.cache.get(&key) {
             return known;
         }
-        // Two threads may both come here for one key. They find the same.
+        // Two threads may both get here for one key. Their results are the same.
         let found = examine(self.rules, user_agent, brave);
         self.cache.insert(key, found);
         found
@@ -261,7 +259,7 @@ impl fmt::Debug for Classifier {
     }
 }
 
-/// Applies the rules, which is what the cache saves.
+/// Applies the rules. The cache saves this work.
 fn examine(rules: &UserAgentParser, user_agent: &str, brave: bool) -> Classification {
     let product = rules.parse_product(user_agent).name.unwrap_or_default();
     if product == BOT {
@@ -280,7 +278,7 @@ fn examine(rules: &UserAgentParser, user_agent: &str, brave: bool) -> Classifica
     })
 }
 
-/// Returns the part of `user_agent` that is looked at.
+/// Returns the part of `user_agent` that is examined.
 fn head(user_agent: &str) -> &str {
     let mut end = user_agent.len().min(USER_AGENT_BYTES_MAX);
     while !user_agent.is_char_boundary(end) {
@@ -308,7 +306,7 @@ mod tests {
         let classifier = Classifier::new();
         let mut wrong = Vec::new();
         for line in lines.lines().map(str::trim).filter(|line| !line.is_empty()) {
-            // The User-Agent is what follows the class, so the class says where it starts.
+            // The User-Agent is the rest of the line, and the class decides where it starts.
             let words = if line.starts_with(BOT) { 1 } else { 3 };
             let mut parts = line.splitn(words + 1, ' ');
             let expected = parts.by_ref().take(words).collect::<Vec<_>>().join(" ");
@@ -446,8 +444,8 @@ mod tests {
         );
     }
 
-    // Safari on an iPad that asks for desktop pages, the default since iPadOS 13, sends the
-    // second line: no header tells it from a Mac.
+    // By default since iPadOS 13, Safari on an iPad requests desktop pages and sends the second line: no header
+    // distinguishes it from a Mac.
     #[test]
     fn safari_is_only_apples() {
         check(
@@ -718,11 +716,11 @@ mod tests {
             let _ = classifier.classify(headers);
         }
 
-        // Each shard rounds up, so the bound is not to the entry.
+        // Each shard rounds up, so the bound is not exact.
         assert!(classifier.cache.len() <= CACHE_ENTRIES_MAX * 5 / 4, "{classifier:?}");
     }
 
-    /// Checks that codes and names tell the classes apart, and that codes lead back.
+    /// Checks that codes and names of classes are unique, and that codes convert back.
     macro_rules! check_codes {
         ($Class:ident) => {
             let codes = $Class::ALL.map($Class::code);
@@ -756,7 +754,7 @@ mod tests {
         }
     }
 
-    /// Words that the rules look for, so that random texts come close to matching.
+    /// Words of the rules, so that random texts come close to matching.
     const WORDS: &[&str] = &[
         "Mozilla/5.0 (",
         "Android",

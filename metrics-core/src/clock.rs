@@ -1,4 +1,4 @@
-//! Where the time comes from.
+//! Sources of time.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,10 +8,10 @@ use chrono::{DateTime, Utc};
 
 use crate::session::Moment;
 
-/// The time of day, and beside it a clock that never steps.
+/// The time of day, and a steady clock that never steps.
 ///
-/// The time of day is what sessions start at. It is set now and then, by hours where somebody sets it by hand, so how
-/// long a segment ran is measured with the other one.
+/// Starts of sessions are times of day. The time of day may be set, by hours if an operator does it, so the steady
+/// clock measures how long segments run.
 ///
 /// ```
 /// use metrics_core::recorder::Clock;
@@ -24,7 +24,7 @@ use crate::session::Moment;
 #[derive(Clone)]
 pub struct Clock {
     wall: Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>,
-    // None: the time of day never steps.
+    // `None`: the time of day never steps.
     steady: Option<Arc<dyn Fn() -> Duration + Send + Sync>>,
 }
 
@@ -36,13 +36,13 @@ impl Clock {
         Self::new(Utc::now).with_steady(move || began.elapsed())
     }
 
-    /// A time of day that never steps.
+    /// Creates a clock from a time of day that never steps.
     #[must_use]
     pub fn new(wall: impl Fn() -> DateTime<Utc> + Send + Sync + 'static) -> Self {
         Self { wall: Arc::new(wall), steady: None }
     }
 
-    /// Measures with `steady`, the time since any instant, because the time of day may step.
+    /// Sets the steady clock to `steady`, the time since any instant, for a time of day that may step.
     #[must_use]
     pub fn with_steady(self, steady: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
         Self { steady: Some(Arc::new(steady)), ..self }
@@ -54,11 +54,11 @@ impl Clock {
         (self.wall)()
     }
 
-    /// This moment, by both clocks.
+    /// Returns this moment, by both clocks.
     #[must_use]
     pub fn moment(&self) -> Moment {
         let steady_ms = self.steady.as_ref().map(|steady| {
-            // In half a billion years.
+            // Overflows after half a billion years.
             i64::try_from(steady().as_millis()).unwrap_or(i64::MAX)
         });
         Moment { steady_ms, ..Moment::received(self.now().timestamp_millis()) }

@@ -1,7 +1,4 @@
-//! Work of processors, off the threads that serve.
-//!
-//! Threads of the runtime acknowledge events. A fold or the JSON of a large answer would delay all of them, so it runs on
-//! threads that may block: as many at once as there are processors less one, at least one.
+//! Work for processors, off the threads that serve requests.
 
 use std::cell::Cell;
 use std::sync::LazyLock;
@@ -30,7 +27,7 @@ pub fn is_aside() -> bool {
     COMPUTES.get()
 }
 
-/// A task that runs on this thread until this is dropped, also by a panic.
+/// Marks that a task runs on this thread, until it is dropped, also by a panic.
 struct Computing;
 
 impl Computing {
@@ -46,7 +43,7 @@ impl Drop for Computing {
     }
 }
 
-/// Returns how many tasks compute at once.
+/// Returns the number of tasks that compute at once.
 #[must_use]
 pub fn parallelism() -> usize {
     available_parallelism().map_or(1, |count| (count.get() - 1).max(1))
@@ -63,7 +60,8 @@ pub fn parallelism() -> usize {
 pub async fn compute<T: Send + 'static>(
     task: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Error> {
-    // Never closed. The permit moves into the task: a caller that goes away does not free the processor.
+    // The semaphore is never closed. The permit moves into the task: a caller that drops the future does not free the
+    // processor.
     let permit = PERMITS.acquire().await;
     let computed = tokio::task::spawn_blocking(move || {
         let _permit = permit;
@@ -109,7 +107,7 @@ mod tests {
         assert_eq!(std::panic::catch_unwind(expect_aside).is_err(), cfg!(debug_assertions));
         assert!(compute(is_aside).await.unwrap());
         assert!(compute(|| panic!("expected")).await.is_err());
-        // Of all threads that ran a task, none is still aside.
+        // No thread that ran a task is still marked.
         for _ in 0..8 {
             assert!(!tokio::task::spawn_blocking(is_aside).await.unwrap());
         }

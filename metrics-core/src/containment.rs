@@ -1,27 +1,27 @@
 //! Containment and identity of JSON values, as PostgreSQL's `jsonb` defines them.
 //!
-//! A video is found by part of its metadata on every store, whether that can do it itself or not.
-//! The rules are those of `@>`:
+//! Reports select videos by part of their metadata on every store, whether or not its database supports that. The rules
+//! are those of `@>`:
 //!
 //! * an object contains another if it has each of its keys, with a value that contains the other's;
-//! * an array contains another if each element of that is contained in one of its own, whatever
-//!   their order and number; a scalar among them must be equal to one;
-//! * scalars contain what they are equal to; strings are compared byte by byte;
+//! * an array contains another if each element of the other is contained in one of its own, in any order and number; a
+//!   scalar must equal one;
+//! * a scalar contains the scalars equal to it; strings are compared byte by byte;
 //! * an array at the top also contains a lone scalar that is one of its elements.
 //!
-//! Numbers are equal if they are the same decimal number as JSON text: `1`, `1.0` and `10e-1` are
-//! one, `9007199254740993` and `9007199254740992.0` are two. A number that is held as a float is the
-//! shortest decimal that `serde_json` writes for it, which is what a database would be given.
+//! Numbers are equal if they are the same decimal number as JSON text: `1`, `1.0` and `10e-1` are one,
+//! `9007199254740993` and `9007199254740992.0` are two. A float stands for the shortest decimal that `serde_json`
+//! writes for it, the text that a database would get.
 //!
-//! What a store is given is nested at most [`DEPTH_MAX`] deep. [`contains`] recurses as far as both
-//! of its arguments do, so one of them must keep to that; a value built by hand may not.
+//! Values in a store are nested at most [`DEPTH_MAX`] deep. [`contains`] recurses as deep as both of its arguments are
+//! nested, so one of them must respect that limit; a value built by hand may not.
 
 use serde_json::{Number, Value};
 
-/// How deep JSON may be nested. Far below what parsing it on the stack can take.
+/// The deepest nesting of JSON. It is far below the limit of parsing on the stack.
 pub const DEPTH_MAX: usize = 64;
 
-/// Plain digits up to this many zeros after or before them, an exponent beyond.
+/// Numbers are written in plain digits up to this number of zeros before or after, with an exponent beyond.
 const ZEROS_MAX: i64 = 32;
 
 /// Returns true if `whole` contains `part`: PostgreSQL's `whole @> part`.
@@ -35,8 +35,7 @@ const ZEROS_MAX: i64 = 32;
 /// assert!(!contains(&metadata, &json!({"course": 7})));
 /// ```
 ///
-/// The time it takes grows with the product of the lengths of arrays that meet, so limit the size
-/// of both.
+/// The time grows with the product of the lengths of the compared arrays, so limit the size of both.
 #[must_use]
 pub fn contains(whole: &Value, part: &Value) -> bool {
     match (whole, part) {
@@ -45,10 +44,10 @@ pub fn contains(whole: &Value, part: &Value) -> bool {
     }
 }
 
-/// Canonical JSON text: values that `jsonb` holds for equal, and only those, have the same.
+/// Canonical JSON text: two values have the same text exactly if `jsonb` considers them equal.
 ///
-/// Keys are sorted by their bytes, there are no spaces, and numbers are plain decimals: `1.0` is
-/// `1`, `-0.0` is `0`, `1e3` is `1000`. The order and the number of array elements count.
+/// Keys are sorted by their bytes, there are no spaces, and numbers are plain decimals: `1.0` is `1`, `-0.0` is `0`,
+/// `1e3` is `1000`. The order and the number of array elements count.
 ///
 /// ```
 /// use metrics_core::containment::canonical;
@@ -59,7 +58,7 @@ pub fn contains(whole: &Value, part: &Value) -> bool {
 #[must_use]
 pub fn canonical(value: &Value) -> String {
     let mut text = String::new();
-    // A list and not the stack: nobody has judged yet how deep the value is.
+    // A list and not the stack: the depth of the value is unchecked here.
     let mut rest = vec![Rest::Value(value)];
     while let Some(next) = rest.pop() {
         match next {
@@ -87,23 +86,23 @@ pub fn canonical(value: &Value) -> String {
             Rest::Value(scalar) => text.push_str(&scalar.to_string()),
         }
     }
-    // It is kept as long as a session: text that grew to its end has up to twice the memory.
+    // The text lives as long as a session: a grown string has up to twice the memory that it needs.
     text.shrink_to_fit();
     text
 }
 
-/// What is still to be written.
+/// A part that is still to be written.
 enum Rest<'a> {
     Value(&'a Value),
     Name(&'a str),
     Mark(char),
 }
 
-/// Returns true if arrays and objects are nested more than [`DEPTH_MAX`] deep in JSON. What is not well-formed may be
-/// either.
+/// Returns true if arrays and objects are nested more than [`DEPTH_MAX`] deep in JSON. Text that is not well-formed may
+/// get either answer.
 #[must_use]
 pub fn is_too_deep(json: &str) -> bool {
-    // What opens too few of them cannot be too deep; to count is many times faster than to scan.
+    // Text with few opening brackets cannot be too deep; counting them is many times faster than scanning.
     if json.bytes().filter(|byte| matches!(byte, b'[' | b'{')).count() <= DEPTH_MAX {
         return false;
     }
@@ -114,7 +113,7 @@ pub fn is_too_deep(json: &str) -> bool {
             (true, b'\\') => drop(bytes.next()), // The escaped byte may be a quote.
             (_, b'"') => in_string = !in_string,
             (false, b'[' | b'{') => depth += 1,
-            // More may close than were open where nobody has parsed it yet.
+            // Unparsed text may close more than it opened.
             (false, b']' | b'}') => depth = depth.saturating_sub(1),
             _ => {}
         }
@@ -125,10 +124,10 @@ pub fn is_too_deep(json: &str) -> bool {
     false
 }
 
-/// Returns true if a text somewhere in well-formed JSON holds U+0000, which PostgreSQL has no way to store.
+/// Returns true if a string in well-formed JSON contains U+0000, which PostgreSQL cannot store.
 #[must_use]
 pub(crate) fn has_nul(json: &str) -> bool {
-    // An escaped backslash before `u0000` makes that plain text.
+    // After an escaped backslash, `u0000` is plain text.
     json.contains("\\u0000") && json.replace("\\\\", "").contains("\\u0000")
 }
 
@@ -144,7 +143,7 @@ fn contains_nested(whole: &Value, part: &Value) -> bool {
     }
 }
 
-/// Whether one of the elements contains `part`.
+/// Returns whether one of the elements contains `part`.
 fn has(elements: &[Value], part: &Value) -> bool {
     elements.iter().any(|element| contains_nested(element, part))
 }
@@ -154,8 +153,8 @@ fn is_scalar(value: &Value) -> bool {
 }
 
 fn number_equals(a: &Number, b: &Number) -> bool {
-    // An integer and a float are the same number if they are the same text; to compare them as
-    // floats tells most of those that are not apart without writing any.
+    // An integer and a float are the same number if they have the same text; comparing them as floats first rules out
+    // most unequal pairs without writing any text.
     a == b
         || (a.is_f64() != b.is_f64()
             && a.as_f64() == b.as_f64()
@@ -196,7 +195,7 @@ fn decimal(digits: &str, exponent: i64) -> String {
     if exponent >= 0 {
         return format!("{digits}{}", "0".repeat(places));
     }
-    // At least one digit stands before the point.
+    // Pads the digits so that at least one precedes the point.
     let digits = format!("{digits:0>width$}", width = places + 1);
     let (whole, fraction) = digits.split_at(digits.len() - places);
     format!("{whole}.{fraction}")
@@ -212,7 +211,7 @@ mod tests {
         serde_json::from_str(text).unwrap()
     }
 
-    /// The answers are those of PostgreSQL 15.
+    /// Expects the answer of PostgreSQL 15.
     #[track_caller]
     fn check(whole: &str, part: &str, expected: bool) {
         assert_eq!(contains(&parse(whole), &parse(part)), expected, "{whole} @> {part}");
@@ -220,7 +219,7 @@ mod tests {
 
     #[test]
     fn a_value_of_any_depth_has_a_canonical_text() {
-        // Deeper than a thread's stack would take, so it is also taken apart by hand.
+        // Deeper than the stack of a thread allows, so the value is also dropped by hand.
         const DEPTH: usize = 1_000_000;
         let mut value = json!("x");
         for level in 0..DEPTH {
@@ -375,7 +374,7 @@ mod tests {
     }
 }
 
-/// Against models that are obviously right.
+/// Compares with models that are obviously right.
 #[cfg(test)]
 mod properties {
     use std::collections::BTreeMap;
@@ -385,7 +384,7 @@ mod properties {
 
     use super::*;
 
-    /// Few scalars, so that values often meet; some are equal to others.
+    /// A few scalars, so that values often match; some are equal to others.
     fn scalar() -> impl Strategy<Value = Value> {
         prop::sample::select(vec![
             json!(null),
@@ -421,7 +420,7 @@ mod properties {
         })
     }
 
-    /// Leaves out parts of a value, as `choices` says, and turns arrays around.
+    /// Removes parts of a value by `choices`, and reverses arrays.
     fn thinned(value: &Value, choices: &mut impl Iterator<Item = bool>) -> Value {
         let mut keep = || choices.next().unwrap_or(true);
         match value {
@@ -524,7 +523,7 @@ mod properties {
             let text = canonical(&json!(float));
 
             prop_assert_eq!(text.parse::<f64>().unwrap(), float);
-            // A store reads it back, and must come to the same text: it is who a video is.
+            // The text identifies a video: after a store decodes it, the same text must result.
             let parsed: Value = serde_json::from_str(&text).unwrap();
             prop_assert_eq!(canonical(&parsed), text.as_str());
             prop_assert!(!text.contains(['E', '+']) && !text.ends_with(".0"));

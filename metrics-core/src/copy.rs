@@ -1,11 +1,10 @@
-//! Moves a whole database from one store to another, and proves that nothing was lost.
+//! Copies a database from one store to another, and proves that nothing was lost.
 //!
-//! Keys come with their times, sessions as they are, so that each can go on in the other store. Nothing that the
-//! target has is written over: a session that is there already must be the same. So a copy that was interrupted is
-//! simply run again.
+//! Keys keep their times, and sessions their resume state, so that each can go on in the other store. A copy overwrites
+//! nothing: a session that the target already has must be the same. So an interrupted copy is simply run again.
 //!
-//! No server may record into either of the two meanwhile: what it records would be missing from the copy, or stand
-//! against it, and the comparison at the end would say so.
+//! No server may record into either store meanwhile: its sessions would be missing from the copy or conflict with it,
+//! and the comparison at the end would fail.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -28,108 +27,107 @@ use crate::store::{
 };
 use crate::time_bucket::{Buckets, Width};
 
-/// How many open sessions, or resume states, are copied at a time.
+/// Number of open sessions, or of resume states, copied at a time.
 const PAGE: u32 = 1_000;
 
-/// How many videos, and how many heads of blocks, are read at a time.
+/// Number of videos, and of heads of blocks, read at a time.
 const VIDEOS: u32 = 256;
 const HEADS: u32 = 10_000;
 
-/// How many closed sessions are written at a time, unless one block has more.
+/// Number of closed sessions written at a time, unless one block has more.
 const WRITTEN_AT_ONCE: usize = 4_000;
 
-/// How long to wait before each new try, when a store is away: half a minute in all, in which a database can start
-/// again.
+/// Backoff before each retry while a store is unavailable: half a minute in all, in which a database can restart.
 const PAUSES_SECONDS: [u64; 5] = [1, 2, 4, 8, 15];
 
-/// The stretch of time that is compared at once, at first: few questions, and none that takes a store long.
+/// The timeframe of the first comparisons: a few requests, none of which takes a store long.
 const STRETCH_MS: i64 = 32 * DAY_MS;
 
 const DAY_MS: i64 = 86_400_000;
 
-/// How far a copy, or an import, is.
+/// The progress of a copy or an import.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Progress {
-    /// How many sessions were dealt with.
+    /// Number of sessions processed.
     pub sessions_done: u64,
-    /// How many there are.
+    /// Number of sessions to process.
     pub sessions_total: u64,
 }
 
-/// What a copy did.
+/// The result of a copy.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Copied {
-    /// How many keys were added.
+    /// Number of keys added.
     pub keys: u64,
-    /// How many sessions were added.
+    /// Number of sessions added.
     pub sessions: u64,
-    /// How many sessions the target had already, from a copy before this one.
+    /// Number of sessions that the target already had, from an earlier copy.
     pub already_there: u64,
 }
 
-/// Why a copy is not done.
+/// Why a copy did not complete.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CopyError {
-    /// The store that is copied could not answer. If it was away, copy again later.
+    /// The source failed to answer. If it was unavailable, copy again later.
     #[error("cannot read what is to be copied")]
     Read(#[source] Error),
-    /// The target could not. If it was away, copy again later.
+    /// The target failed to answer. If it was unavailable, copy again later.
     #[error("cannot write the copy")]
     Write(#[source] Error),
-    /// The target is another database in use. It was left as it was.
+    /// The target is another database in use. It is unchanged.
     #[error(
         "the target has sessions of its own: \
          name an empty database, or one that an interrupted copy of this one has left"
     )]
     Occupied,
-    /// The target has revoked keys that are valid, and a revoked key stays so. It was left as it was.
+    /// Keys that are valid in the source are revoked in the target, for good. The target is unchanged.
     #[error(
         "{keys} of the keys are revoked in the target, although they are valid here: \
          name an empty database"
     )]
     Revoked {
-        /// How many.
+        /// Number of these keys.
         keys: u64,
     },
-    /// Sessions were in the target already, but are not the same. They were left alone; all others are copied.
+    /// The target has other versions of some sessions. They are unchanged; all other sessions are copied.
     #[error(
         "{sessions} of the sessions are not the same in the target, {first:?} for one: \
          stop whatever records into either, and copy into an empty database"
     )]
     Differ {
-        /// How many.
+        /// Number of these sessions.
         sessions: u64,
         /// One of them.
         first: RowId,
     },
-    /// Everything was written, but the two stores do not answer alike.
+    /// Everything was written, but reports from the two stores differ.
     #[error(
         "the copy is not the same: {what}: {from} became {to}; \
          stop whatever records into either, and copy into an empty database"
     )]
     Unequal {
-        /// What was counted, and when.
+        /// The number that differs, and its day.
         what: String,
-        /// The number that it should be.
+        /// The number in the source.
         from: u64,
-        /// The number that it is in the target.
+        /// The number in the target.
         to: u64,
     },
 }
 
-/// Copies everything that is in `from` to `to`, and tells `progress` now and then how far it is.
+/// Copies all data of `from` to `to`, and calls `progress` now and then.
 ///
-/// Returns when all of it is durable, and both stores have answered with the same sums: of sessions; and per day of
-/// plays, their times, their classes and their pages.
+/// Returns when all of it is durable and both stores report the same sums: of sessions; and per day of plays, their
+/// view times, their user-agent classes and their pages.
 ///
-/// May be dropped at any moment, and called again: it goes on.
+/// The future may be dropped at any moment; another call resumes.
 ///
 /// # Errors
 ///
-/// [`CopyError`] says why it is not done, and what to do.
+/// [`CopyError`] names the reason and the remedy.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -174,23 +172,23 @@ pub async fn copy(
     Ok(tally.copied)
 }
 
-/// What became of the sessions so far.
+/// The outcome of the sessions so far.
 #[derive(Debug, Default)]
 struct Tally {
     copied: Copied,
     sessions_done: u64,
-    // How many are another in the target, and one of them.
+    // Number of sessions that differ in the target, and one of them.
     differing: Option<(u64, RowId)>,
-    // When they started, as numbers of stretches since the Unix epoch.
+    // The timeframes in which they started, by number since the Unix epoch.
     stretches: BTreeSet<i64>,
 }
 
-/// A copy that is under way.
+/// A copy under way.
 struct Copying<'a, P> {
     from: &'a dyn Store,
     to: &'a dyn Store,
     tally: Tally,
-    // The row id of each video in the target, and itself, by its row id here.
+    // By the video's row id in the source: its row id in the target, and its record.
     videos: HashMap<VideoId, (VideoId, VideoRecord)>,
     progress: P,
 }
@@ -239,7 +237,7 @@ impl<P: FnMut(u64)> Copying<'_, P> {
         }
     }
 
-    /// The sessions of a block.
+    /// Decodes the sessions of a block.
     async fn foreign(&self, head: &BlockHead) -> Result<Vec<Foreign>, CopyError> {
         let Some((_, VideoRecord { key, video, .. })) = self.videos.get(&head.video) else {
             return Ok(Vec::new());
@@ -270,7 +268,7 @@ impl<P: FnMut(u64)> Copying<'_, P> {
         self.tally.stretches.extend(starts.map(|at_ms| at_ms.div_euclid(STRETCH_MS)));
     }
 
-    /// Copies the sessions that are open, each so that it can go on.
+    /// Copies the open sessions with their resume state.
     async fn open_sessions(&mut self) -> Result<(), CopyError> {
         let (from_ms, to_ms) = (i64::MIN, i64::MAX);
         let scan = OpenScan { videos: Videos::All, from_ms, to_ms, watched_at: None };
@@ -305,7 +303,7 @@ impl<P: FnMut(u64)> Copying<'_, P> {
             let there = patiently(async || self.to.load(&[write.id]).await).await;
             let there = there.map_err(CopyError::Write)?;
             match there.into_iter().next().flatten().map(|found| found.place) {
-                // One that a server has closed meanwhile is compared by the sums.
+                // A session that a server has closed meanwhile is compared by the sums.
                 Some(Place::Closed { .. }) => self.tally.copied.already_there += 1,
                 Some(Place::Open(stored)) if stored == write.stored => {
                     self.tally.copied.already_there += 1;
@@ -316,7 +314,7 @@ impl<P: FnMut(u64)> Copying<'_, P> {
         Ok(())
     }
 
-    /// Copies what closed sessions need to go on.
+    /// Copies the resume states of closed sessions.
     async fn resume_states(&mut self) -> Result<(), CopyError> {
         let mut after = None;
         loop {
@@ -357,7 +355,7 @@ fn first_write(session: &OpenSession, video: &VideoRecord) -> SessionWrite {
     }
 }
 
-/// Refuses a target that is obviously another database: it has sessions that are not to be copied.
+/// Rejects a target that is obviously another database: it has sessions that the source has not.
 async fn check_target(from: &dyn Store, to: &dyn Store) -> Result<(), CopyError> {
     let page = patiently(|| export::page(to, None, None, PAGE as usize)).await;
     let mut by_video: HashMap<_, Vec<Record>> = HashMap::new();
@@ -374,8 +372,7 @@ async fn check_target(from: &dyn Store, to: &dyn Store) -> Result<(), CopyError>
     Ok(())
 }
 
-/// Copies the keys, and returns how many were added. A key that the target has already keeps its age and its
-/// settings there.
+/// Copies the keys, and returns the number added. A key that the target already has keeps its age and its settings.
 async fn copy_keys(from: &dyn Store, to: &dyn Store) -> Result<u64, CopyError> {
     let keys = patiently(|| from.keys()).await.map_err(CopyError::Read)?;
     let there = patiently(|| to.keys()).await.map_err(CopyError::Write)?;
@@ -409,7 +406,7 @@ async fn compare_counts(from: &dyn Store, to: &dyn Store) -> Result<(), CopyErro
     Err(CopyError::Unequal { what: "sessions".to_owned(), from, to })
 }
 
-/// Asks both stores for what they have of each stretch of time in which sessions started.
+/// Compares the reports of both stores for each timeframe in which sessions started.
 async fn compare_reports(
     from: &dyn Store,
     to: &dyn Store,
@@ -435,7 +432,7 @@ async fn compare_reports(
     Ok(())
 }
 
-/// Numbers that two stores must agree on, by day and by what is counted.
+/// Numbers that must agree in both stores, by day and name.
 type Sums = BTreeMap<(DateTime<Utc>, String), u64>;
 
 async fn sums(store: &dyn Store, scan: &Scan) -> Result<Sums, Error> {
@@ -479,7 +476,7 @@ fn compare(expected: &Sums, copied: &Sums) -> Result<(), CopyError> {
     Ok(())
 }
 
-/// Asks for a report, and again for a while if the store is away.
+/// Requests a report, with retries while the store is unavailable.
 async fn reported<T, F: Future<Output = Result<T, ReportError>>>(
     report: impl Fn() -> F,
 ) -> Result<T, Error> {
@@ -487,13 +484,13 @@ async fn reported<T, F: Future<Output = Result<T, ReportError>>>(
         Ok(report) => Ok(report),
         Err(ReportError::Store(err)) => Err(err),
         Err(ReportError::Scan(ScanError::Damaged(err))) => Err(Error::Damaged(err)),
-        // Neither buckets nor pages of a month are too many.
+        // A month never has too many buckets or pages.
         Err(_) => Err(Error::TimedOut { store: "the report", seconds: 0 }),
     })
     .await
 }
 
-/// Calls a store, and again for a while if it is away.
+/// Calls a store, with retries while it is unavailable.
 async fn patiently<T, F: Future<Output = Result<T, Error>>>(
     call: impl Fn() -> F,
 ) -> Result<T, Error> {

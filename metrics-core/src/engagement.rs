@@ -1,7 +1,7 @@
 //! Counts engagement: distinct viewers of equal parts of a video, and views of every second or step.
 //!
-//! Both count with difference arrays: one more where a stretch begins, one less where it ends. A session costs as
-//! much as it has stretches, however long the video is.
+//! Both count with difference arrays: plus one where a segment begins, minus one where it ends. The cost of a session
+//! grows with its segments, not with the length of the video.
 
 use std::collections::BTreeMap;
 use std::ops::{Range, RangeInclusive};
@@ -18,11 +18,11 @@ use crate::time_bucket::Buckets;
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Part {
-    /// Where it begins, in seconds of video.
+    /// Its start, in seconds of video.
     pub from: f64,
-    /// Where it ends, in seconds of video.
+    /// Its end, in seconds of video.
     pub to: f64,
-    /// How many sessions watched some of it.
+    /// Number of sessions that watched some of it.
     pub viewers: u64,
 }
 
@@ -30,22 +30,22 @@ pub struct Part {
 #[derive(Clone, Debug)]
 pub struct Parts {
     end_ms: u32,
-    // Differences: one more than there are parts.
+    // Differences, with one entry more than there are parts.
     viewers: Vec<i64>,
 }
 
 impl Parts {
-    /// Cuts `[0, end_ms)` into `parts` equal parts that nobody has watched yet.
+    /// Cuts `[0, end_ms)` into `parts` equal parts without viewers.
     #[must_use]
     pub fn new(end_ms: u32, parts: u32) -> Self {
         Self { end_ms, viewers: vec![0; parts as usize + 1] }
     }
 
-    /// Counts one session, which counts once in every part that one of its segments overlaps.
+    /// Counts one session, once in every part that one of its segments overlaps.
     pub fn add(&mut self, segments: &Segments) {
         let parts = self.viewers.len() as u64 - 1;
         let end_ms = u64::from(self.end_ms);
-        // Two stretches may overlap one part; the session counts there once.
+        // Two watched ranges may overlap one part; the session counts there once.
         let mut counted = 0;
         for stretch in segments.ranges().filter(|stretch| stretch.start_ms() < self.end_ms) {
             let first = u64::from(stretch.start_ms()) * parts / end_ms;
@@ -59,17 +59,17 @@ impl Parts {
         }
     }
 
-    /// Adds the sessions that another counted in the same parts.
+    /// Adds the sessions that `other` counted in the same parts.
     pub fn merge(&mut self, other: &Self) {
         self.viewers.iter_mut().zip(&other.viewers).for_each(|(sum, other)| *sum += other);
     }
 
-    /// Returns how many bytes it holds, about, and [`finish`](Self::finish) returns.
+    /// Returns the approximate number of bytes in memory, with the result of [`finish`](Self::finish).
     pub(crate) fn bytes(&self) -> usize {
         self.viewers.len() * (size_of::<i64>() + size_of::<Part>())
     }
 
-    /// The parts in order, or nothing if nothing was watched.
+    /// The parts in order, or none if nothing was watched.
     #[must_use]
     pub fn finish(&self) -> Vec<Part> {
         if self.end_ms == 0 {
@@ -96,14 +96,14 @@ impl Parts {
 pub struct Second {
     /// The index of the second or step, from 0 on.
     pub second: u32,
-    /// How many segments overlap it: replays count again.
+    /// Number of segments that overlap it: replays count again.
     pub views: u64,
-    /// How many sessions watched some of it.
+    /// Number of sessions that watched some of it.
     pub viewers: u64,
-    /// How many sessions watched nothing beyond it: it was their last.
+    /// Number of sessions that watched nothing beyond it: it was their last.
     pub exits: u64,
-    /// How many sessions watched some of it, left out what follows, and watched something later: as often as a gap of
-    /// their watched ranges begins there. What was jumped over and watched after all is no gap.
+    /// Number of sessions that watched some of it, skipped the next, and watched something later: once per gap of their
+    /// watched ranges that begins there. Video that was jumped over and watched later is no gap.
     pub skips: u64,
 }
 
@@ -111,7 +111,7 @@ pub struct Second {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct SecondsBucket {
-    /// When the bucket starts.
+    /// The start of the bucket.
     pub start: DateTime<Utc>,
     /// The number of sessions with watched ranges; the retention of a second is its viewers per session. In steps of
     /// the duration, sessions without a known duration do not count.
@@ -120,7 +120,7 @@ pub struct SecondsBucket {
     pub duration_ms: Option<u32>,
     /// Mean of unique view time / duration over the sessions with a known duration, where 1 is all of a video.
     pub average_percentage_viewed: Option<f64>,
-    /// The seconds in order, without those that nobody watched.
+    /// The watched seconds in order.
     pub seconds: Vec<Second>,
 }
 
@@ -200,10 +200,10 @@ impl Resolution {
     }
 }
 
-/// How many seconds an answer may have, summed over its buckets: two million need 64 MB while they are counted.
+/// The largest number of seconds in a response, summed over its buckets: two million take 64 MB while they are counted.
 pub const SECONDS_MAX: usize = 2_000_000;
 
-/// There are more than [`SECONDS_MAX`] seconds to answer.
+/// The response would have more than [`SECONDS_MAX`] seconds.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("the buckets hold more than {SECONDS_MAX} seconds of video")]
 pub struct TooManySeconds;
@@ -221,7 +221,7 @@ pub struct Seconds {
 /// The totals of a bucket.
 #[derive(Clone, Debug, Default)]
 struct Bucket {
-    // As long as the furthest second needs.
+    // As long as the furthest second requires.
     seconds: Vec<Sum>,
     sessions: u64,
     // The number of sessions per reported duration.
@@ -232,7 +232,7 @@ struct Bucket {
     shares: u128,
 }
 
-/// What is summed for a second: how many more segments and sessions overlap it than the one before, exits and skips.
+/// The sums of a second: the changes of segments and sessions from the second before, exits and skips.
 #[derive(Clone, Copy, Debug, Default)]
 struct Sum {
     views: i64,
@@ -242,19 +242,19 @@ struct Sum {
 }
 
 impl Seconds {
-    /// Nothing was watched yet.
+    /// Creates counts of no session.
     #[must_use]
     pub fn new(buckets: Buckets) -> Self {
         Self { buckets, resolution: Resolution::default(), len: 0, folded: BTreeMap::new() }
     }
 
-    /// Counts in steps of this resolution.
+    /// Sets the steps in which engagement is counted.
     #[must_use]
     pub fn with_resolution(self, resolution: Resolution) -> Self {
         Self { resolution, ..self }
     }
 
-    /// Counts one session that started at `started_at_ms`, in Unix milliseconds, of a video of this duration, where 0 is
+    /// Counts one session that started at `started_at_ms`, in Unix milliseconds, of a video of this duration; 0 is
     /// unknown.
     ///
     /// # Errors
@@ -300,7 +300,7 @@ impl Seconds {
         Ok(())
     }
 
-    /// Returns how many bytes it holds, about, and [`finish`](Self::finish) returns.
+    /// Returns the approximate number of bytes in memory, with the result of [`finish`](Self::finish).
     pub(crate) fn bytes(&self) -> usize {
         let of_seconds = self.len * (size_of::<Sum>() + size_of::<Second>());
         of_seconds + self.folded.len() * (size_of::<Bucket>() + size_of::<SecondsBucket>())
@@ -322,7 +322,7 @@ pub(crate) struct Counting<'a> {
 }
 
 impl Counting<'_> {
-    /// Counts one session of a video of this duration, where 0 is unknown.
+    /// Counts one session of a video of this duration; 0 is unknown.
     ///
     /// # Errors
     ///
@@ -438,11 +438,11 @@ impl Bucket {
     }
 }
 
-/// The number of units of a whole video. It is decimal, so that a share of 0.475 is exact.
+/// The number of units of a complete video. It is decimal, so that a share of 0.475 is exact.
 const WHOLE: u64 = 1_000_000_000;
 
-/// Returns the share of a video that `unique_ms` is, rounded to units of `1 / WHOLE`: sums of integers do not depend on
-/// the order. The duration must not be 0.
+/// Returns `unique_ms` as a share of the video, rounded to units of `1 / WHOLE`: sums of integers do not depend on the
+/// order. The duration must not be 0.
 pub(crate) fn share(unique_ms: u64, duration_ms: u32) -> u128 {
     let half = duration_ms / 2;
     // Division of 64 bits is several times as fast as that of 128.

@@ -1,9 +1,10 @@
-//! Reads the sessions of a store one by one, for those who want more than sums.
+//! Exports the sessions of a store one by one, for programs that need more than sums.
 //!
-//! Page by page, so that it needs the memory of a page, however many sessions there are. What is recorded meanwhile is
-//! in it or not; a session that was there all the time is in it once, as it is when its page is read.
+//! An export reads page by page, so it needs the memory of one page, however many sessions there are. A session
+//! recorded meanwhile may or may not be in it; a session that exists all the time is in it once, in its state at the
+//! reading of its page.
 //!
-//! Sessions are decoded and filtered where reports are: see [`compute`](crate::compute).
+//! Sessions are decoded and filtered on the threads of reports: see [`compute`](crate::compute).
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -19,46 +20,47 @@ use crate::store::{
 };
 use crate::varint::Damaged;
 
-/// How many sessions are read at a time: enough that a store is not called all the time, and a megabyte of memory.
+/// Number of sessions read at a time: enough to call the store rarely, in a megabyte of memory.
 const PAGE: usize = 1_000;
 
-/// How many bytes of sessions are read at a time, but for the last: pages choose how much they say of a session.
+/// The largest number of bytes of sessions read at a time, not counting the last session: pages choose the size of
+/// session data.
 const PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// How many videos are looked at a time.
+/// Number of videos examined at a time.
 const VIDEOS: u32 = 64;
 
-/// How many heads or videos are read at a time.
+/// Number of heads or videos read at a time.
 const LIST: u32 = 10_000;
 
-/// A session, and whose it is.
+/// A session and its subject.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Record {
-    /// Tells it from others of the same video and start.
+    /// Distinguishes it from others of the same video and start.
     pub id: RowId,
-    /// Whose it is.
+    /// Its key, video, page, user-agent classes and session data.
     pub subject: Subject,
     /// The session. A closed one has no resume state.
     pub stored: Stored,
 }
 
-/// Some of the sessions of a store.
+/// A page of sessions.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Page {
     /// The sessions.
     pub records: Vec<Record>,
-    /// Where the next page begins, if there may be one.
+    /// The start of the next page, if there may be one.
     pub next: Option<Cursor>,
 }
 
-/// Where an export goes on: after a session of a video.
+/// The position of an export: after a session of a video.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Cursor {
     video: VideoId,
     after: (i64, RowId),
 }
 
-/// A walk through the sessions of a store.
+/// An export of the sessions of a store.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -80,7 +82,7 @@ pub struct Cursor {
 #[derive(Debug)]
 pub struct Export {
     scan: Option<Scan>,
-    // Where the next page begins; none at the beginning.
+    // The start of the next page; `None` at the beginning.
     cursor: Option<Cursor>,
     over: bool,
     read: u64,
@@ -88,32 +90,32 @@ pub struct Export {
 }
 
 impl Export {
-    /// Through all sessions.
+    /// Exports all sessions.
     #[must_use]
     pub fn all() -> Self {
         Self { scan: None, cursor: None, over: false, read: 0, account: Account::default() }
     }
 
-    /// Through those that a report would count.
+    /// Exports the sessions that a report would count.
     #[must_use]
     pub fn of(scan: Scan) -> Self {
         Self { scan: Some(scan), ..Self::all() }
     }
 
-    /// Holds in `account` the memory of the sessions that are read, and of those that were returned last, whatever is left of
-    /// its budget: some megabytes, or more where a block is large.
+    /// Accounts in `account` for the memory of the sessions being read and of those returned last, even beyond its
+    /// budget: some megabytes, or more if a block is large.
     #[must_use]
     pub fn within(self, account: &Account) -> Self {
         Self { account: account.clone(), ..self }
     }
 
-    /// Some more of them, or `None` after the last. There may be none among some, and more after them.
+    /// Returns the next sessions, or `None` after the last. The result may be empty although more follow.
     ///
-    /// If it fails or is dropped, it can be called again.
+    /// After an error or a drop of the future, it can be called again.
     ///
     /// # Errors
     ///
-    /// [`Error`] if the store could not.
+    /// [`Error`] if the store fails.
     pub async fn next(&mut self, store: &dyn Store) -> Result<Option<Vec<Record>>, Error> {
         if self.over {
             return Ok(None);
@@ -126,22 +128,22 @@ impl Export {
         Ok(Some(page.records))
     }
 
-    /// How many sessions were returned.
+    /// Number of sessions returned.
     #[must_use]
     pub fn read(&self) -> u64 {
         self.read
     }
 }
 
-/// Reads sessions whole, at most `limit` (1 or more) of them and some megabytes, by video and start: from the beginning, or
-/// after the page that `cursor` ended. A session that is there all the time, and goes on at no moment, is on one page
-/// exactly.
+/// Reads complete sessions, at most `limit` (1 or more) of them and some megabytes, by video and start: from the
+/// beginning, or after the page that `cursor` ended. A session that exists all the time, and does not go on, is on
+/// exactly one page.
 ///
 /// A page may be empty although another follows.
 ///
 /// # Errors
 ///
-/// [`Error`] if the store could not.
+/// [`Error`] if the store fails.
 pub async fn page(
     store: &dyn Store,
     scan: Option<&Scan>,
@@ -207,12 +209,12 @@ async fn read_page(
     Ok(page)
 }
 
-/// How much still fits on a page.
+/// The space left on a page.
 #[derive(Clone, Copy, Debug)]
 struct Room {
     rows: usize,
     bytes: usize,
-    // How many bytes each session takes beside its row: those of its video.
+    // Bytes that each session takes beside its row: those of its video.
     beside: usize,
 }
 
@@ -223,7 +225,7 @@ impl Room {
         self.rows == 0 || self.bytes == 0
     }
 
-    /// Returns how many of some rows fit, where the last may be too large, and the room beside them.
+    /// Returns the number of rows that fit, the last of which may be too large, and the space after them.
     fn fitting<'a>(mut self, rows: impl Iterator<Item = &'a Row>) -> (usize, Self) {
         let mut count = 0;
         for row in rows {
@@ -238,7 +240,7 @@ impl Room {
     }
 }
 
-/// Which sessions of some videos are wanted: those that started in a frame, after a cursor.
+/// The sessions to export of some videos: those that started in a timeframe, after a cursor.
 #[derive(Clone, Copy, Debug)]
 struct Frame {
     frame: (i64, i64),
@@ -257,13 +259,13 @@ impl Frame {
     }
 }
 
-/// Where the sessions of some videos are.
+/// The sessions of some videos, in rows and blocks.
 struct Content<'a> {
     frame: Frame,
     account: &'a Account,
-    // The first ones, as far as they may fit on a page.
+    // The first ones, as many as may fit on a page.
     open: BTreeMap<VideoId, Vec<Row>>,
-    // By the first start.
+    // By first start.
     heads: HashMap<VideoId, Vec<BlockHead>>,
 }
 
@@ -315,7 +317,7 @@ impl<'a> Content<'a> {
             if after.is_some_and(|(start_ms, _)| head.last_start_ms < start_ms) {
                 continue;
             }
-            // It is there no more if it was replaced since, which a snapshot does not show.
+            // Only a block that was replaced would be missing, and a snapshot does not show that.
             let Some(block) = snapshot.groups(&[head.id], Groups::ALL).await?.pop() else {
                 continue;
             };
@@ -323,7 +325,7 @@ impl<'a> Content<'a> {
             let is_full;
             (rows, is_full) =
                 computed(move || with_block(rows, video, &block, frame, room, &account)).await?;
-            // No later block has an earlier session than the next one.
+            // Every session of a later block starts at or after the start of the next block.
             let next_ms = heads.peek().map_or(i64::MAX, |next| next.first_start_ms);
             if is_full && rows.last().is_some_and(|row| row.stored.started_at_ms < next_ms) {
                 break;
@@ -333,7 +335,8 @@ impl<'a> Content<'a> {
     }
 }
 
-/// Adds the sessions of a block to others of its video. Returns the first of all that fit, and whether no more would.
+/// Adds the sessions of a block to others of its video. Returns the first sessions that fit, and whether the page is
+/// full.
 fn with_block(
     mut rows: Vec<Row>,
     video: VideoId,
@@ -344,7 +347,7 @@ fn with_block(
 ) -> Result<(Vec<Row>, bool), Error> {
     expect_aside();
     let held: usize = rows.iter().map(Row::bytes).sum();
-    // Decoded, it takes about as much again for each session.
+    // Decoded, each session takes about as many bytes again.
     account.charge(held + 2 * block.bytes() + block.sessions as usize * size_of::<Row>());
     let decoded = block.rows().map_err(Error::Damaged)?;
     rows.extend(decoded.into_iter().filter(|row| frame.has(video, row)));
@@ -386,7 +389,7 @@ async fn first_open(
     Ok(open)
 }
 
-/// Those of the sessions of a video that a filter picks.
+/// Returns the sessions of a video that a filter selects.
 fn counted(
     filter: &mut SessionFilter,
     video: &VideoRecord,
@@ -404,12 +407,12 @@ fn counted(
 pub(crate) fn damaged(err: &ScanError) -> Error {
     Error::Damaged(match err {
         ScanError::Damaged(err) => *err,
-        // Whole rows have every group, and are not grouped.
+        // Complete rows have every group, and are not grouped.
         _ => Damaged("a session cannot be filtered"),
     })
 }
 
-/// Whether a store has these sessions, all of one video.
+/// Returns whether a store has these sessions, all of one video.
 pub(crate) async fn has_all(store: &dyn Store, records: &[Record]) -> Result<bool, Error> {
     let Some(Record { subject: Subject { key, video, .. }, .. }) = records.first() else {
         return Ok(true);
@@ -439,7 +442,7 @@ pub(crate) async fn has_all(store: &dyn Store, records: &[Record]) -> Result<boo
 }
 
 impl Record {
-    /// How many bytes it takes, about.
+    /// Returns the approximate number of bytes in memory.
     fn bytes(&self) -> usize {
         let Self { subject: Subject { key, video, source, session_data, .. }, stored, .. } = self;
         size_of::<Self>()

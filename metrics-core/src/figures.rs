@@ -1,91 +1,92 @@
-//! How recording goes, in numbers that are counted from the start on.
+//! Statistics of recording, counted since the process started.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-/// From one bound to the next, a wait is two or two and a half times as long: from what an idle server takes to what a
-/// client waits for at most.
+/// Upper bounds of waits in seconds, each 2 or 2.5 times the one before: from the wait on an idle server to the longest
+/// that clients accept.
 const WAIT_SECONDS: [f64; 14] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
-/// From one session at a time to as many as are written at once.
+/// Upper bounds of batches, from a single session to the largest batch.
 const BATCH_SESSIONS: [f64; 10] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0];
 
-/// Sums are kept in whole parts of so many to one.
+/// Sums are kept as whole numbers of `1 / SUM_PARTS`.
 const SUM_PARTS: f64 = 1e6;
 
-/// How recording goes.
+/// Statistics of recording.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Figures {
-    /// How many events and the like are not durable yet; at [`WAITING_MAX`](crate::recorder::WAITING_MAX) no more should
-    /// be read.
+    /// Number of inputs (events, joins, leaves) that are not durable yet; at
+    /// [`WAITING_MAX`](crate::recorder::WAITING_MAX) the server should stop reading.
     pub waiting: usize,
-    /// In how many sessions they are.
+    /// Number of sessions with such inputs.
     pub waiting_sessions: usize,
-    /// Since when the store does not answer, if it does not.
+    /// Since when the store is unavailable, if it is.
     pub away_since: Option<DateTime<Utc>>,
-    /// How many sessions a viewer is connected to.
+    /// Number of sessions with a connected viewer.
     pub connected: usize,
-    /// How many sessions are in memory, connected or not.
+    /// Number of sessions in memory, connected or not.
     pub in_memory: usize,
-    /// How many bytes of the memory budget sessions hold, with their events that are not durable yet.
+    /// Bytes of the memory budget that sessions hold, with their events that are not durable yet.
     pub session_bytes: usize,
-    /// What became of viewers who joined, or were heard of in a batch.
+    /// Outcomes of joins, on a channel or in a batch.
     pub joins: Joins,
-    /// What became of events.
+    /// Outcomes of events.
     pub events: Events,
-    /// How many pages were reduced to their site because of a limit.
+    /// Pages that were reduced to their site because of a limit.
     pub pages: ReducedPages,
-    /// How many segments were longer than fits between the timestamps of their ends, and were cut.
+    /// Number of segments that were longer than the time between the timestamps of their ends, and were cut.
     pub clamped: u64,
-    /// How often sessions were written, and how often that failed.
+    /// Outcomes of commits.
     pub commits: Commits,
-    /// How many sessions each commit wrote.
+    /// Number of sessions per commit.
     pub batches: Histogram<10>,
-    /// How long sessions waited to be durable, from the first event that was not, in seconds.
+    /// Seconds from the first event of a session that is not durable until the commit.
     pub waits: Histogram<14>,
-    /// How many sessions were added to the sums of days.
+    /// Number of sessions that were closed: moved to a block and added to the totals of their day.
     pub rolled_up: u64,
-    /// Of how many sessions what they needed to go on was thrown away.
+    /// Number of sessions that became final: their resume state was discarded.
     pub settled: u64,
 }
 
-/// What became of viewers who joined, or were heard of in a batch.
+/// Outcomes of joins, on a channel or in a batch.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Joins {
-    /// They may send events.
+    /// Joins that were admitted: their viewers may send events.
     pub admitted: u64,
-    /// Their key is unknown, or was revoked.
+    /// The key is unknown or revoked.
     pub invalid_key: u64,
-    /// They are known bots.
+    /// The user agent is a known bot.
     pub bot: u64,
-    /// Their page or origin is no site of the key.
+    /// The page or origin is no site of the key.
     pub origin: u64,
     /// A rate limit of joins was used up.
     pub too_many: u64,
-    /// Something that they said of the session cannot be.
+    /// A value in the join is invalid.
     pub invalid: u64,
-    /// The keys were not known.
+    /// The store of keys was unavailable.
     pub unavailable: u64,
     /// No memory was left for another session.
     pub no_memory: u64,
 }
 
-/// What became of events.
+/// Outcomes of events.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Events {
-    /// They are recorded, unless their session turns out to have them when it is loaded.
+    /// Events that were accepted; a repeated one counts here too if only loading its session shows that it was
+    /// repeated.
     pub taken: u64,
-    /// They change nothing: they came again, or say nothing that counts.
+    /// Events that change nothing: they were repeated, or carry nothing that counts.
     pub unchanged: u64,
-    /// They say something that cannot be.
+    /// A value in the event is invalid.
     pub invalid: u64,
-    /// Their session has as many segments as it may.
+    /// The session has as many segments as are allowed.
     pub full: u64,
     /// No memory was left for another event.
     pub no_memory: u64,
@@ -93,11 +94,11 @@ pub struct Events {
     pub late: u64,
     /// A rate limit of events was used up.
     pub too_many: u64,
-    /// Sessions of which something was recorded, but the store refused it.
+    /// Sessions with accepted events that the store refused.
     pub refused_sessions: u64,
-    /// Sessions of which something was recorded, but their key has as many videos as it may.
+    /// Sessions with accepted events whose key has as many videos as its limit allows.
     pub too_many_videos_sessions: u64,
-    /// Sessions of which something was recorded, but a rate limit of new videos was used up.
+    /// Sessions with accepted events for which a rate limit of new videos was used up.
     pub too_many_new_videos_sessions: u64,
     /// Sessions whose events named another video than the store has for them.
     pub other_video_sessions: u64,
@@ -107,37 +108,37 @@ pub struct Events {
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct ReducedPages {
-    /// Their key has as many pages as it may.
+    /// The key has as many pages as its limit allows.
     pub too_many: u64,
     /// A rate limit of new pages was used up.
     pub too_many_new: u64,
 }
 
-/// How often sessions were written.
+/// Outcomes of commits.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Commits {
-    /// How often they were.
+    /// Commits that succeeded.
     pub done: u64,
-    /// How often the store could not.
+    /// Commits that failed.
     pub failed: u64,
 }
 
-/// How many values there were, by their size.
+/// Counts of values by size.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Histogram<const N: usize> {
-    /// The largest value that each count is about; it is about none that an earlier count is about.
+    /// Inclusive upper bounds of the buckets, ascending.
     pub bounds: [f64; N],
-    /// How many values there were, for each bound.
+    /// Number of values per bucket; each value counts in one.
     pub counts: [u64; N],
-    /// How many values were larger than the last bound.
+    /// Number of values above the last bound.
     pub larger: u64,
-    /// All values together.
+    /// Sum of all values.
     pub sum: f64,
 }
 
-/// Counts what becomes a [`Figures`]. Nothing waits for anything here.
+/// Counters behind [`Figures`]. They never block.
 #[derive(Debug)]
 pub(crate) struct Tallies {
     pub(crate) connected: AtomicUsize,
@@ -187,7 +188,7 @@ pub(crate) struct PageTally {
     pub(crate) too_many_new: Count,
 }
 
-/// A number that only goes up.
+/// A number that only grows.
 #[derive(Debug, Default)]
 pub(crate) struct Count(AtomicU64);
 
@@ -201,7 +202,7 @@ impl Count {
     }
 }
 
-/// Counts values by their size.
+/// Counts values by size.
 #[derive(Debug)]
 pub(crate) struct Tally<const N: usize> {
     bounds: [f64; N],
@@ -258,7 +259,7 @@ impl Default for Tallies {
 }
 
 impl Tallies {
-    /// What was counted, and what else is known now.
+    /// Returns the counts, together with the current state of the recorder.
     pub(crate) fn figures(
         &self,
         waiting: usize,

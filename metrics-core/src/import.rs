@@ -17,16 +17,16 @@ use crate::store::{
 use crate::upkeep::{Totals, blocks, settled};
 use crate::video::Video;
 
-/// How many heads or open sessions are read at a time.
+/// Number of heads or open sessions read at a time.
 const PAGE: u32 = 10_000;
 
-/// The number of records that [`Equals`] remembers at least, in 20 MB.
+/// The least number of records that [`Equals`] remembers, in 20 MB.
 const RECORDS_REMEMBERED: usize = 500_000;
 
 /// A closed session that was recorded elsewhere.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Foreign {
-    /// Its key, which the store has.
+    /// Its key, which the store must have.
     pub key: ApiKey,
     /// Its video.
     pub video: Video,
@@ -72,21 +72,21 @@ impl Equals {
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Inserted {
-    /// How many sessions were added.
+    /// Number of sessions added.
     pub added: u64,
-    /// How many the store had already.
+    /// Number of sessions that the store already had.
     pub already_there: u64,
-    /// Those that the store has with other content. They stay as they are.
+    /// Sessions that the store has with other content. They stay unchanged.
     pub differing: Vec<RowId>,
     /// The videos that got blocks.
     pub videos: Vec<VideoId>,
 }
 
-/// Adds sessions that the store does not have. All that are missing are added at once, or none.
+/// Adds sessions that the store does not have. The missing sessions are added all at once, or none.
 ///
 /// # Errors
 ///
-/// [`Error::Rejected`] if a key is not there; else [`Error`] if the store could not.
+/// [`Error::Rejected`] if a key is missing; else [`Error`] if the store fails.
 pub async fn insert(store: &dyn Store, sessions: Vec<Foreign>) -> Result<Inserted, Error> {
     let named: Vec<(ApiKey, Video)> =
         sessions.iter().map(|it| (it.key.clone(), it.video.clone())).collect();
@@ -96,7 +96,7 @@ pub async fn insert(store: &dyn Store, sessions: Vec<Foreign>) -> Result<Inserte
     for (place, session) in places.iter().copied().zip(sessions) {
         let row = settled(session.row);
         let (order, sought) = (row.order(), Sought { row, equal_before: session.equal_before });
-        // The first of two sessions stays, as if the second came in a later import.
+        // The first of two sessions is kept, as if the second came in a later import.
         match by_video.entry(place).or_default().entry(order) {
             Entry::Vacant(entry) => {
                 entry.insert(sought);
@@ -120,7 +120,7 @@ pub async fn insert(store: &dyn Store, sessions: Vec<Foreign>) -> Result<Inserte
     }
 }
 
-/// The same sessions, where the videos in `from` have the row ids in `to`.
+/// Replaces the row ids of videos in `from` by those in `to`.
 fn moved(sessions: ByVideo, from: &[(KeyId, VideoId)], to: &[(KeyId, VideoId)]) -> ByVideo {
     let places: HashMap<_, _> = from.iter().zip(to).collect();
     sessions
@@ -211,7 +211,7 @@ impl Present {
         equal_before.is_some_and(|before| equal().is_some_and(|equal| before < *equal))
     }
 
-    /// The change that adds the sessions that are not there.
+    /// The change that adds the missing sessions.
     fn missing(&self, sessions: &ByVideo) -> (Rewrite, Inserted) {
         let (mut rewrite, mut inserted) = (Rewrite::default(), Inserted::default());
         let mut totals = Totals::default();
@@ -249,7 +249,7 @@ fn is_sought(sessions: &ById<'_>, video: VideoId, from_ms: i64, to_ms: i64) -> b
     sessions.get(&video).is_some_and(|rows| rows.range(frame).next().is_some())
 }
 
-/// The sessions of a block; none if it is there no more.
+/// The sessions of a block; none if it no longer exists.
 pub(crate) async fn rows(snapshot: &mut dyn Snapshot, head: &BlockHead) -> Result<Vec<Row>, Error> {
     let block = snapshot.groups(&[head.id], Groups::ALL).await?.pop();
     let Some(block) = block else { return Ok(Vec::new()) };

@@ -1,10 +1,10 @@
-//! Stretches of video time: one, a session's list of them, and their union.
+//! Intervals of video time: one, a session's list of segments, and their union.
 //!
-//! A viewer who rewinds watches some seconds twice. *View time* counts those twice: it is the sum of the
-//! [`Segments`]. *Unique view time* counts them once: it is the length of their union, an [`IntervalSet`].
+//! A viewer who rewinds watches some seconds twice. *View time* counts those twice: it is the sum of the [`Segments`].
+//! *Unique view time* counts them once: it is the length of their union, an [`IntervalSet`].
 //!
-//! Positions are whole milliseconds from the start of the video. Intervals are half-open, `[start, end)`, so
-//! that `[0, 1000)` and `[1000, 2000)` neither overlap nor leave a gap.
+//! Positions are whole milliseconds from the start of the video. Intervals are half-open, `[start, end)`: intervals
+//! `[0, 1000)` and `[1000, 2000)` neither overlap nor leave a gap.
 //!
 //! ```
 //! use metrics_core::interval::{Interval, Segments};
@@ -18,7 +18,7 @@
 
 use crate::varint::{self, Damaged};
 
-/// A non-empty, half-open stretch of video time: `[start_ms, end_ms)`.
+/// A non-empty, half-open interval of video time: `[start_ms, end_ms)`.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Interval {
     // Invariant: start_ms < end_ms.
@@ -27,7 +27,7 @@ pub struct Interval {
 }
 
 impl Interval {
-    /// The stretch `[start_ms, end_ms)`, or `None` if nothing lies between the two.
+    /// The interval `[start_ms, end_ms)`, or `None` if it is empty.
     #[must_use]
     pub const fn new(start_ms: u32, end_ms: u32) -> Option<Self> {
         if start_ms < end_ms { Some(Self { start_ms, end_ms }) } else { None }
@@ -45,7 +45,7 @@ impl Interval {
         self.end_ms
     }
 
-    /// How long it is, in milliseconds.
+    /// Its length, in milliseconds.
     #[must_use]
     pub const fn len_ms(self) -> u32 {
         self.end_ms - self.start_ms
@@ -72,24 +72,24 @@ impl IntervalSet {
         self.intervals.splice(first..last, [merged]);
     }
 
-    /// The stretches, in order, with a gap between neighbours.
+    /// The intervals, in order, with a gap between neighbours.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = Interval> + ExactSizeIterator + '_ {
         self.intervals.iter().copied()
     }
 
-    /// How many milliseconds are in the set.
+    /// Number of milliseconds in the set.
     #[must_use]
     pub fn len_ms(&self) -> u64 {
         self.iter().map(|stretch| u64::from(stretch.len_ms())).sum()
     }
 
-    /// Where the last stretch ends, or 0 for the empty set.
+    /// The end of the last interval, or 0 for the empty set.
     #[must_use]
     pub fn end_ms(&self) -> u32 {
         self.intervals.last().map_or(0, |last| last.end_ms)
     }
 
-    /// Returns true if nothing is in the set.
+    /// Returns true if the set is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.intervals.is_empty()
@@ -104,7 +104,7 @@ impl FromIterator<Interval> for IntervalSet {
     }
 }
 
-/// The segments of one session, replays included: the same stretch may be there many times.
+/// The segments of one session, replays included: the same segment may occur many times.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Segments {
     // Invariant: sorted.
@@ -119,7 +119,7 @@ impl Segments {
         self.segments.insert(at, new);
     }
 
-    /// Takes one segment that equals `old` out again, and returns whether there was one.
+    /// Removes one segment that equals `old`, and returns whether there was one.
     pub fn remove(&mut self, old: Interval) -> bool {
         self.segments.binary_search(&old).map(|at| self.segments.remove(at)).is_ok()
     }
@@ -129,7 +129,7 @@ impl Segments {
         self.segments.iter().copied()
     }
 
-    /// How many segments there are.
+    /// Number of segments.
     #[must_use]
     pub fn len(&self) -> usize {
         self.segments.len()
@@ -165,7 +165,7 @@ impl Segments {
         })
     }
 
-    /// The segments as bytes, two numbers each: how far its start is from the one before, and its length.
+    /// Encodes the segments as two numbers each: the distance of the start from the start before, and the length.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(6 * self.len());
@@ -178,7 +178,7 @@ impl Segments {
         out
     }
 
-    /// Reads what [`encode`](Self::encode) wrote.
+    /// Decodes the output of [`encode`](Self::encode).
     ///
     /// # Errors
     ///
@@ -189,7 +189,7 @@ impl Segments {
         Ok(segments)
     }
 
-    /// Replaces these segments by those that [`encode`](Self::encode) wrote, in the memory that is there.
+    /// Replaces these segments by decoded output of [`encode`](Self::encode), reusing memory.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! Identities that are secrets or made from them: the API key of a site, and the id of a session under it.
+//! Secret identities, and identities derived from them: the API key of a site, and the id of a session under it.
 
 mod settings;
 
@@ -13,34 +13,34 @@ pub use self::settings::{
     InvalidKeySettings, KeySettings, NAME_BYTES_MAX, PATTERNS_MAX, SettingsChange,
 };
 
-/// How many random bytes a key has.
+/// Number of random bytes in a key.
 const KEY_BYTES: usize = 16;
 
 /// The longest key that can be imported, in bytes.
 pub const KEY_BYTES_MAX: usize = 128;
 
-/// How far the player's clock of a session is shifted: 2^40 ms are 35 years.
+/// The largest shift of a session's player clock, in bits: 2^40 ms are 35 years.
 const CLOCK_SHIFT_BITS: u32 = 40;
 
-/// The key of a site: who has it may send viewings, and nothing else.
+/// The key of a site: every caller that has it may send sessions, and nothing else.
 ///
-/// Cheap to clone. Its debug form does not show it.
+/// Cheap to clone. The debug form does not show the key.
 #[derive(Clone, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct ApiKey(Arc<str>);
 
 impl ApiKey {
-    /// A new random key.
+    /// Generates a random key.
     #[must_use]
     pub fn generate() -> Self {
         let bytes: [u8; KEY_BYTES] = rand::rng().random();
         Self(BASE64_STANDARD.encode(bytes).into())
     }
 
-    /// A key that exists already.
+    /// Parses an existing key.
     ///
     /// # Errors
     ///
-    /// [`InvalidKey`] if it is empty, longer than [`KEY_BYTES_MAX`], or holds anything but visible ASCII.
+    /// [`InvalidKey`] if the text is empty, longer than [`KEY_BYTES_MAX`], or holds anything but visible ASCII.
     pub fn new(text: &str) -> Result<Self, InvalidKey> {
         let fits = (1..=KEY_BYTES_MAX).contains(&text.len());
         if fits && text.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -50,16 +50,15 @@ impl ApiKey {
         }
     }
 
-    /// A number that belongs to the session that the client calls `name`, and cannot be computed from what a store
-    /// keeps of it.
+    /// Derives a number from the client's `name` of a session. The stored session is not enough to compute it.
     #[must_use]
     pub fn salt(&self, name: &str) -> u64 {
         let [a, b, c, d, e, f, g, h, ..] = digest(&[Some("salt"), Some(self.as_str()), Some(name)]);
         u64::from_le_bytes([a, b, c, d, e, f, g, h])
     }
 
-    /// The number of milliseconds by which the player's clock is shifted in the session that the client calls `name`: up
-    /// to 35 years either way. It cannot be computed from a stored session.
+    /// The shift of the player's clock in milliseconds for the session with the client's `name`: up to 35 years either
+    /// way. The stored session is not enough to compute it.
     #[must_use]
     pub fn clock_shift_ms(&self, name: &str) -> i64 {
         let [a, b, c, d, e, f, ..] = digest(&[Some("clock"), Some(self.as_str()), Some(name)]);
@@ -85,12 +84,12 @@ impl fmt::Debug for ApiKey {
 #[error("a key is 1 to {KEY_BYTES_MAX} visible ASCII characters")]
 pub struct InvalidKey;
 
-/// The id of a session: 128 bits made from the key and the id that the client chose at random.
+/// The id of a session: 128 bits derived from the key and the client's random id.
 #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct SessionId([u8; 16]);
 
 impl SessionId {
-    /// The id of the session that the client calls `name`, under `key`.
+    /// Derives the id of the session with the client's `name` under `key`.
     #[must_use]
     pub fn new(key: &ApiKey, name: &str) -> Self {
         Self(digest(&[Some(key.as_str()), Some(name)]))
@@ -115,11 +114,11 @@ impl fmt::Debug for SessionId {
     }
 }
 
-/// 128 bits that tell any two lists of texts apart.
+/// A 128-bit hash that differs for any two different lists of texts.
 pub(crate) fn digest(parts: &[Option<&str>]) -> [u8; 16] {
     let mut hash = Sha256::new();
     for part in parts {
-        // The length keeps ("ab", "c") and ("a", "bc") apart, and a missing part from an empty one.
+        // The length distinguishes ("ab", "c") from ("a", "bc"), and a missing part from an empty one.
         let len = part.map_or(u64::MAX, |part| part.len() as u64);
         hash.update(len.to_le_bytes());
         hash.update(part.unwrap_or_default());

@@ -1,4 +1,4 @@
-//! The keys that are valid, in memory, and kept up to date with the store.
+//! The valid keys, in memory, kept up to date with the store.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,20 +12,20 @@ use crate::quota::prefix;
 use crate::recorder::Ending;
 use crate::store::{Error, KeyChange, KeyRecord, Store};
 
-/// All keys, and which are valid.
+/// The valid keys of a store.
 #[derive(Debug)]
 pub(crate) struct Keyring {
     store: Arc<dyn Store>,
-    // Of keys that set none.
+    // The default limits of keys.
     limits: Limits,
-    // Nothing before the store has answered once.
+    // `None` until the store has answered once.
     valid: watch::Sender<Option<Keys>>,
-    // Questions are numbered, so that the answer to an old one never replaces that to a new one.
+    // Requests to the store are numbered, so that the response to an old one never replaces that to a new one.
     asked: AtomicU64,
     answered: AtomicU64,
 }
 
-/// The keys that are valid.
+/// The valid keys.
 pub(crate) type Keys = Arc<HashMap<ApiKey, Arc<Valid>>>;
 
 /// A valid key: its settings, and the limits that follow from them.
@@ -41,7 +41,7 @@ impl Keyring {
         Self { store, limits, valid: watch::Sender::new(None), asked, answered }
     }
 
-    /// A key that may send sessions, if it may.
+    /// Returns a key that may send sessions, or `None` if it may not.
     pub(crate) async fn valid(&self, key: &ApiKey) -> Result<Option<Arc<Valid>>, Error> {
         if self.valid.borrow().is_none() {
             self.refresh().await?;
@@ -49,17 +49,17 @@ impl Keyring {
         Ok(self.valid.borrow().as_ref().and_then(|keys| keys.get(key).cloned()))
     }
 
-    /// The limits of a key with these settings.
+    /// Returns the limits of a key with these settings.
     pub(crate) fn limits(&self, settings: &KeySettings) -> Limits {
         settings.limits(&self.limits)
     }
 
-    /// Whether the store has answered once.
+    /// Returns whether the store has answered once.
     pub(crate) fn is_known(&self) -> bool {
         self.valid.borrow().is_some()
     }
 
-    /// Sees every change of the keys.
+    /// Returns a receiver that is notified of every change of the keys.
     pub(crate) fn changes(&self) -> watch::Receiver<Option<Keys>> {
         self.valid.subscribe()
     }
@@ -111,7 +111,7 @@ impl Keyring {
         Ok(())
     }
 
-    /// Keeps the keys up to date until `ending` says otherwise.
+    /// Keeps the keys up to date until `ending` announces the end.
     pub(crate) async fn run(self: Arc<Self>, mut ending: watch::Receiver<Ending>) {
         let (mut seen, mut is_failing) = (0, false);
         loop {

@@ -5,18 +5,18 @@ use std::str::FromStr;
 
 use crate::key::InvalidKeySettings;
 
-/// How many videos a key may have by default. With the largest metadata they take 1.6 GB.
+/// The default quota of videos of a key. With the largest metadata they take 1.6 GB.
 pub const VIDEOS_MAX: u32 = 100_000;
 
-/// How many pages a key may have by default. A set of them takes 1 MB of memory.
+/// The default quota of pages of a key. A set of them takes 1 MB of memory.
 pub const PAGES_MAX: u32 = 50_000;
 
-/// The largest number of a rate. A larger one is no limit: no machine receives as much.
+/// The largest number of a rate. A larger one would not limit anything: no machine receives as much.
 const NUMBER_MAX: u32 = 1_000_000_000;
 
 const SECOND_NS: u64 = 1_000_000_000;
 
-/// The names of all limits, as settings have them.
+/// The names of all limits in settings.
 const NAMES: [&str; 10] = [
     "videos",
     "pages",
@@ -32,7 +32,7 @@ const NAMES: [&str; 10] = [
 
 /// A rate limit: a number per second, minute, hour or day.
 ///
-/// The whole number may come at once; it is given back evenly.
+/// The full number is allowed at once; the bucket refills evenly.
 ///
 /// ```
 /// use metrics_core::limits::Rate;
@@ -83,7 +83,7 @@ impl Rate {
         Self { number, unit }
     }
 
-    /// The number per unit, which may come at once.
+    /// The number per unit, all of which is allowed at once.
     #[must_use]
     pub const fn number(self) -> u32 {
         self.number
@@ -105,7 +105,7 @@ impl Rate {
 // The time is never 0.
 const _: () = assert!(1 <= SECOND_NS / NUMBER_MAX as u64);
 
-/// A text that is no rate.
+/// The error of a text that is no rate.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error(
     "a rate is a number from 1 to {NUMBER_MAX} per second, minute, hour or day, like 1000/hour"
@@ -130,12 +130,12 @@ impl fmt::Display for Rate {
     }
 }
 
-/// The rate limits of one kind of thing: of a key, and of a client's address under that key. `None` is no limit.
+/// The rate limits of one kind: of a key, and of a caller's address under that key. `None` is no limit.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Rates {
-    /// Of all clients of a key together, per server process.
+    /// Of all callers of a key together, per server process.
     pub per_key: Option<Rate>,
-    /// Of each address of clients (a /64 network of IPv6) under a key, per server process.
+    /// Of each address of callers (a /64 network of IPv6) under a key, per server process.
     pub per_address: Option<Rate>,
 }
 
@@ -158,11 +158,11 @@ impl Rates {
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// How many videos the key may have.
+    /// The quota of videos of the key.
     pub videos: u32,
-    /// How many pages the key may have.
+    /// The quota of pages of the key.
     pub pages: u32,
-    /// Sessions that begin, and sessions that were evicted from memory and go on.
+    /// Sessions that begin, and evicted sessions that go on.
     pub joins: Rates,
     /// Events of all sessions.
     pub events: Rates,
@@ -173,10 +173,10 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// Limits that no site meets which measures its own viewers.
+    /// Limits that no site reaches with its own viewers.
     ///
-    /// An office or a mobile network with thousands of viewers has one address. A tenth of a day's new videos and pages
-    /// per address leaves the rest to everybody else when one client invents them.
+    /// An office or a mobile network with thousands of viewers has one address. Each address gets a tenth of a day's
+    /// new videos and pages, so a caller that invents them leaves the rest to all others.
     fn default() -> Self {
         use Unit::{Day, Minute};
         Self {
@@ -190,7 +190,7 @@ impl Default for Limits {
     }
 }
 
-/// A limit, to be set.
+/// A limit to set.
 enum Slot<'a> {
     Quota(&'a mut u32),
     Rate(&'a mut Option<Rate>),
@@ -201,7 +201,7 @@ impl Limits {
     ///
     /// # Errors
     ///
-    /// [`InvalidKeySettings`] if there is no such limit, or the value is none.
+    /// [`InvalidKeySettings`] if the name or the value is invalid.
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), InvalidKeySettings> {
         let Some(slot) = self.slot(name) else { return Err(unknown(name)) };
         let value = value.trim();
@@ -223,7 +223,7 @@ impl Limits {
         Ok(())
     }
 
-    /// Checks that there is a limit of this name.
+    /// Checks that a limit has this name.
     pub(crate) fn check_name(name: &str) -> Result<(), InvalidKeySettings> {
         if NAMES.contains(&name) { Ok(()) } else { Err(unknown(name)) }
     }

@@ -1,6 +1,6 @@
-//! What a report is asked: which sessions, from when to when, in which buckets.
+//! Requests for reports: the sessions, the timeframe and the buckets.
 //!
-//! [`Query`] asks for any metrics by any dimensions; [`BucketQuery`] and [`EngagementQuery`] are the older reports.
+//! [`Query`] requests any metrics by any dimensions; [`BucketQuery`] and [`EngagementQuery`] are the older reports.
 
 mod dimension;
 mod error;
@@ -30,7 +30,7 @@ pub use model::{
 };
 pub use period::{Compare, Period};
 
-/// Which sessions a report is about. Every part that is there narrows the selection.
+/// The sessions of a report. Every part that is set narrows the selection.
 ///
 /// ```
 /// use metrics_core::Selection;
@@ -44,9 +44,9 @@ pub use period::{Compare, Period};
 pub struct Selection {
     /// Videos with one of these identifiers.
     pub identifiers: Option<Vec<String>>,
-    /// Videos whose metadata contains this, as PostgreSQL's `@>` has it.
+    /// Videos whose metadata contains this, like PostgreSQL's `@>`.
     pub video: Option<Map<String, Value>>,
-    /// Sessions whose data contains this, as PostgreSQL's `@>` has it.
+    /// Sessions whose data contains this, like PostgreSQL's `@>`.
     pub session: Option<Map<String, Value>>,
     /// Videos of this key.
     pub key: Option<ApiKey>,
@@ -55,44 +55,45 @@ pub struct Selection {
 }
 
 impl Selection {
-    /// All sessions of videos with this identifier.
+    /// Selects all sessions of videos with this identifier.
     #[must_use]
     pub fn identifier(identifier: impl Into<String>) -> Self {
         Self { identifiers: Some(vec![identifier.into()]), ..Self::default() }
     }
 
-    /// All sessions of videos under this key.
+    /// Selects all sessions of videos under this key.
     #[must_use]
     pub fn key(key: ApiKey) -> Self {
         Self { key: Some(key), ..Self::default() }
     }
 
-    /// Only videos whose metadata contains `metadata`.
+    /// Selects only videos whose metadata contains `metadata`.
     #[must_use]
     pub fn with_video(self, metadata: Map<String, Value>) -> Self {
         Self { video: Some(metadata), ..self }
     }
 
-    /// Only sessions whose data contains `data`.
+    /// Selects only sessions whose data contains `data`.
     #[must_use]
     pub fn with_session(self, data: Map<String, Value>) -> Self {
         Self { session: Some(data), ..self }
     }
 
-    /// Only sessions for which `filter` holds.
+    /// Selects only sessions for which `filter` holds.
     #[must_use]
     pub fn with_filter(self, filter: Filter) -> Self {
         Self { filter, ..self }
     }
 
-    /// Whether every session of a key, or of all keys, is in it.
+    /// Returns whether the selection has every session of a key, or of all keys.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         let Self { identifiers, video, session, key: _, filter } = self;
         identifiers.is_none() && video.is_none() && session.is_none() && filter.is_empty()
     }
 
-    /// The same selection, without what no session can have and some stores cannot even look for.
+    /// Returns the same selection without values that no session can have, and for which some stores cannot even
+    /// search.
     pub(crate) fn for_stores(&self) -> Self {
         let impossible = |part: &Option<Map<String, Value>>| {
             let json = part.as_ref().map(|part| canonical(&Value::Object(part.clone())));
@@ -109,11 +110,11 @@ impl Selection {
     }
 }
 
-/// When a session must have started.
+/// The time range of sessions' starts.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Timeframe {
-    /// In the last while, up to now.
+    /// The span before now.
     Last(Span),
     /// From this instant on.
     From(DateTime<Utc>),
@@ -146,17 +147,17 @@ impl Default for Timeframe {
 }
 
 impl Timeframe {
-    /// Whenever it was.
+    /// All of time.
     pub const ALL: Self = Self::Between(DateTime::<Utc>::MIN_UTC, DateTime::<Utc>::MAX_UTC);
 
-    /// The first and the last millisecond of it, in Unix time. Days are those of UTC; [`period`](Self::period) takes a
-    /// time zone.
+    /// The first and the last millisecond, in Unix time. Days are those of UTC; [`period`](Self::period) takes a time
+    /// zone.
     #[must_use]
     pub fn resolve(self, now: DateTime<Utc>) -> (i64, i64) {
         self.resolve_in(now, None)
     }
 
-    /// The same, where days are those of `timezone`, or of UTC.
+    /// Like [`resolve`](Self::resolve), with the days of `timezone`, or of UTC.
     #[must_use]
     pub fn resolve_in(self, now: DateTime<Utc>, timezone: Option<Tz>) -> (i64, i64) {
         let (from, to) = match self {
@@ -168,16 +169,16 @@ impl Timeframe {
                 return (from_ms, to_ms);
             }
         };
-        // Sessions start at whole milliseconds: those before `from` in its millisecond are out.
+        // Sessions start at whole milliseconds: `from` excludes those before it in its millisecond.
         let whole = from.timestamp_subsec_nanos() % 1_000_000 == 0;
         (from.timestamp_millis() + i64::from(!whole), to.timestamp_millis())
     }
 }
 
-/// The sessions of a report: what every store filters by.
+/// The sessions of a report, by the filters that every store applies.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scan {
-    /// Which sessions.
+    /// The selection.
     pub selection: Selection,
     /// The first start that counts, in Unix milliseconds.
     pub from_ms: i64,
@@ -187,7 +188,7 @@ pub struct Scan {
     pub minimum_view_ms: u64,
 }
 
-/// Asks for plays, or for sources, per time bucket.
+/// Requests plays, or pages, per time bucket.
 ///
 /// ```
 /// use metrics_core::{BucketQuery, Selection};
@@ -198,50 +199,50 @@ pub struct Scan {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct BucketQuery {
-    /// Which sessions.
+    /// The selection.
     pub selection: Selection,
-    /// When they started: in the last week, unless said otherwise.
+    /// The timeframe of the sessions' starts: the last week by default.
     pub timeframe: Timeframe,
-    /// The least view time that makes a session a play: one second, unless said otherwise.
+    /// The least view time of a play: one second by default.
     pub minimum_view_ms: u64,
-    /// The buckets: a year each, unless said otherwise.
+    /// The buckets: a year each by default.
     pub buckets: Buckets,
-    /// Whether buckets without a play are answered as well: no, unless said otherwise.
+    /// Whether the response has buckets without a play: no by default.
     pub fill: bool,
 }
 
 impl BucketQuery {
-    /// Buckets of this width.
+    /// Sets buckets of this width.
     #[must_use]
     pub fn per(self, width: Width) -> Self {
         Self { buckets: Buckets::new(width), ..self }
     }
 
-    /// These buckets, which may follow the local time of some zone.
+    /// Sets the buckets, which may follow the local time of a zone.
     #[must_use]
     pub fn with_buckets(self, buckets: Buckets) -> Self {
         Self { buckets, ..self }
     }
 
-    /// Whether buckets without a play are answered as well.
+    /// Sets whether the response has buckets without a play.
     #[must_use]
     pub fn with_fill(self, fill: bool) -> Self {
         Self { fill, ..self }
     }
 
-    /// Sessions that started then.
+    /// Selects sessions that started in this timeframe.
     #[must_use]
     pub fn during(self, timeframe: Timeframe) -> Self {
         Self { timeframe, ..self }
     }
 
-    /// Sessions with at least this much view time.
+    /// Selects sessions with at least this much view time.
     #[must_use]
     pub fn with_minimum_view_ms(self, minimum_view_ms: u64) -> Self {
         Self { minimum_view_ms, ..self }
     }
 
-    /// What a store is to look at.
+    /// The sessions for a store to read.
     #[must_use]
     pub fn scan(&self, now: DateTime<Utc>) -> Scan {
         let frame = self.timeframe.resolve_in(now, self.buckets.timezone());
@@ -267,17 +268,17 @@ impl From<&Selection> for BucketQuery {
     }
 }
 
-/// Asks which parts of the videos are watched.
+/// Requests the parts or seconds of videos that sessions watched.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct EngagementQuery {
-    /// Which sessions.
+    /// The selection.
     pub selection: Selection,
-    /// When they started: in the last week, unless said otherwise.
+    /// The timeframe of the sessions' starts: the last week by default.
     pub timeframe: Timeframe,
     /// The time zone of the days of the timeframe: UTC by default.
     pub timezone: Option<Tz>,
-    /// The least view time that makes a session count: none, unless said otherwise.
+    /// The least view time of a session that counts: none by default.
     pub minimum_view_ms: u64,
     /// The steps in which engagement is counted: every second by default.
     pub resolution: Resolution,
@@ -290,19 +291,19 @@ impl EngagementQuery {
         Self { resolution, ..self }
     }
 
-    /// Sessions that started then.
+    /// Selects sessions that started in this timeframe.
     #[must_use]
     pub fn during(self, timeframe: Timeframe) -> Self {
         Self { timeframe, ..self }
     }
 
-    /// Sessions with at least this much view time.
+    /// Selects sessions with at least this much view time.
     #[must_use]
     pub fn with_minimum_view_ms(self, minimum_view_ms: u64) -> Self {
         Self { minimum_view_ms, ..self }
     }
 
-    /// What a store is to look at.
+    /// The sessions for a store to read.
     #[must_use]
     pub fn scan(&self, now: DateTime<Utc>) -> Scan {
         let frame = self.timeframe.resolve_in(now, self.timezone);
@@ -332,7 +333,7 @@ fn scan(selection: &Selection, (from_ms, to_ms): (i64, i64), minimum_view_ms: u6
     Scan { selection: selection.for_stores(), from_ms, to_ms, minimum_view_ms }
 }
 
-/// The instant of a Unix time in milliseconds, as near as can be represented.
+/// The instant of a Unix time in milliseconds, or the nearest one that can be represented.
 #[must_use]
 pub fn instant(unix_ms: i64) -> DateTime<Utc> {
     DateTime::from_timestamp_millis(unix_ms).unwrap_or(if unix_ms < 0 {

@@ -1,7 +1,7 @@
-//! Use of limits by keys, and by addresses of clients under them.
+//! Use of limits by keys, and by addresses of callers under them.
 //!
-//! All of it is in memory, and starts anew with the process: instances on one store may exceed a limit together. Addresses
-//! are hashes under a key that is random in every process, and are evicted after two days.
+//! All of it is in memory, and starts anew with the process: instances on one store may exceed a limit together.
+//! Addresses are hashes under a key that is random in every process, and are evicted after two days.
 
 mod pages;
 
@@ -19,20 +19,20 @@ use crate::figures::Tallies;
 use crate::key::ApiKey;
 use crate::limits::{Limits, Rate, Rates};
 
-/// How many addresses a generation holds, at some 100 bytes each. A flood from more addresses evicts the use of others,
-/// and is bounded by the limits of the key.
+/// The number of addresses in a generation, at some 100 bytes each. A flood from more addresses evicts the use of
+/// others, and only the limits of the key bound it.
 const ADDRESSES_MAX: usize = 50_000;
 
 /// How long a generation of addresses lasts: as long as the longest unit of a rate.
 const GENERATION: Duration = Duration::from_secs(86_400);
 
-/// At which share of a limit the log warns: four fifths.
+/// The share of a limit at which the log warns: four fifths.
 const WARNED_AT: (u64, u64) = (4, 5);
 
-/// How much of a key the log shows, in characters.
+/// The part of a key that the log shows, in characters.
 const PREFIX_CHARS: usize = 6;
 
-/// Things whose rate is limited.
+/// Kinds of rate limits.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Kind {
     Joins,
@@ -68,34 +68,34 @@ impl Kind {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("the rate limit `{limit}` is used up; try again later")]
 pub struct RateExceeded {
-    /// Which limit it is.
+    /// The name of the limit.
     pub limit: &'static str,
-    /// When one more is allowed.
+    /// The time until one more is allowed.
     pub retry_after: Duration,
 }
 
-/// How much of a limit is used.
+/// The use of a limit.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Usage {
     /// The name of the limit.
     pub limit: &'static str,
-    /// How much is used.
+    /// The amount used.
     pub used: u64,
-    /// How much is allowed; `None` if there is no limit.
+    /// The amount allowed; `None` if there is no limit.
     pub allowed: Option<u32>,
     /// The unit of a rate, like `day`; `None` for a total.
     pub per: Option<&'static str>,
 }
 
-/// The use of a rate: a token bucket, as the nanosecond at which the whole number is allowed again.
+/// The use of a rate: a token bucket, as the nanosecond at which it is full again.
 #[derive(Debug, Default)]
 struct Bucket {
     full_at_ns: AtomicU64,
 }
 
 impl Bucket {
-    /// Takes one, and returns how many are used then; or the time until there is one.
+    /// Takes one token, and returns the number of tokens used; or the time until there is one.
     fn take(&self, rate: Rate, now_ns: u64) -> Result<u64, Duration> {
         let every = rate.every_ns();
         let burst = every * u64::from(rate.number());
@@ -112,7 +112,7 @@ impl Bucket {
     }
 }
 
-/// The use of a client's address under a key.
+/// The use of a caller's address under a key.
 type AddressUse = [Bucket; Kind::ALL.len()];
 
 /// The use of a key.
@@ -126,7 +126,7 @@ struct KeyUse {
     warned: AtomicU16,
 }
 
-/// As much of a key as the log shows: never the whole of a short one.
+/// The part of a key that the log shows: never all of a short one.
 pub(crate) fn prefix(key: &ApiKey) -> String {
     let len = PREFIX_CHARS.min(key.as_str().len() / 2);
     key.as_str().chars().take(len).collect()
@@ -143,16 +143,16 @@ impl KeyUse {
     }
 
     fn now_ns(&self) -> u64 {
-        // In 584 years.
+        // Overflows after 584 years.
         u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// Whether this warning is the first of its kind.
+    /// Returns whether this warning is the first of its kind.
     fn is_first(&self, warning: usize) -> bool {
         self.warned.fetch_or(1 << warning, Relaxed) & (1 << warning) == 0
     }
 
-    /// Warns once where a limit is nearly used up.
+    /// Warns once if a limit is nearly used up.
     fn warn_near(&self, warning: usize, limit: &'static str, used: u64, allowed: u32) {
         let (part, whole) = WARNED_AT;
         if used * whole < u64::from(allowed) * part || !self.is_first(warning) {
@@ -167,7 +167,7 @@ impl KeyUse {
         );
     }
 
-    /// Warns once where an address has used up a limit: it may be that of a proxy.
+    /// Warns once if an address has used up a limit: it may be that of a proxy.
     fn warn_address(&self, warning: usize, limit: &'static str) {
         if self.is_first(warning) {
             tracing::warn!(
@@ -185,23 +185,25 @@ const ADDRESS_WARNINGS: usize = Kind::ALL.len();
 const VIDEOS_WARNING: usize = 2 * Kind::ALL.len();
 const PAGES_WARNING: usize = VIDEOS_WARNING + 1;
 
-/// The limits of one client under a key, and what is used of them.
+/// The limits of a caller under a key, and their use.
 #[derive(Clone, Debug)]
 pub(crate) struct Charge {
     key: Arc<KeyUse>,
-    // None: the address is not known, and has no limits.
+    // None: the address is unknown, and has no limits.
     address: Option<Arc<AddressUse>>,
     pub(crate) limits: Arc<Limits>,
 }
 
 impl Charge {
-    /// Takes one of a rate: of the address first, so that a flood from one address leaves the rest of the key's to others.
+    /// Takes one token of a rate: of the address first, so that a flood from one address spares the rest of the key's
+    /// quota for others.
     pub(crate) fn take(&self, kind: Kind) -> Result<(), RateExceeded> {
         self.take_beside(kind, false)
     }
 
-    /// The same for one more of `total` things, of which the key may have `max`. Up to half of them, only the address is
-    /// charged: a site that is measured for the first time has many at once, and one address cannot use up that half.
+    /// Like [`take`](Self::take), for one more of `total` things, of which the key has a quota of `max`. Up to half the
+    /// quota, only the address is charged: a site that is measured for the first time has many new things at once, and
+    /// one address cannot use up that half.
     pub(crate) fn take_of(&self, kind: Kind, total: u64, max: u32) -> Result<(), RateExceeded> {
         self.take_beside(kind, total < u64::from(max) / 2)
     }
@@ -224,7 +226,7 @@ impl Charge {
         Ok(())
     }
 
-    /// Notes how many videos the key has.
+    /// Warns if the key's quota of videos is nearly used up.
     pub(crate) fn has_videos(&self, videos: u64) {
         self.key.warn_near(VIDEOS_WARNING, "videos", videos, self.limits.videos);
     }
@@ -238,13 +240,13 @@ impl Charge {
 pub(crate) struct Quotas {
     began: Instant,
     hash_keys: RandomState,
-    // Valid keys, which operators make.
+    // Valid keys only, so their number is bounded: operators create them.
     keys: Mutex<HashMap<ApiKey, Arc<KeyUse>>>,
     addresses: Mutex<Addresses>,
     pub(crate) pages: Pages,
 }
 
-/// Two generations of addresses: when the young one is full or old, it takes the place of the old one.
+/// Two generations of addresses: a full or old young generation replaces the old one.
 struct Addresses {
     young: HashMap<u64, Arc<AddressUse>>,
     old: HashMap<u64, Arc<AddressUse>>,
@@ -276,7 +278,7 @@ impl Quotas {
         }
     }
 
-    /// The limits of a client under a valid key. `address` is a hash of the client's address.
+    /// Returns the limits of a caller under a valid key. `address` is a hash of the caller's address.
     pub(crate) fn charge(&self, key: &ApiKey, address: Option<u64>, limits: Arc<Limits>) -> Charge {
         let address = address.map(|address| {
             let hash = self.hash_keys.hash_one((key, address));
@@ -295,7 +297,7 @@ impl Quotas {
         used
     }
 
-    /// What a key has used of its limits in this process.
+    /// Returns the use of a key's limits in this process.
     pub(crate) fn usage(&self, key: &ApiKey, limits: &Limits, videos: u64) -> Vec<Usage> {
         let used = lock(&self.keys).get(key).cloned();
         let total = |limit, used, allowed| Usage { limit, used, allowed: Some(allowed), per: None };
@@ -359,7 +361,7 @@ mod tests {
         let exceeded = one.take(Kind::Joins).unwrap_err();
         assert_eq!(exceeded.limit, "joins_per_address");
         assert_eq!(exceeded.retry_after, Duration::from_secs(720));
-        // Of other kinds, from elsewhere, under another key.
+        // Tokens of another kind, another address and another key.
         assert_eq!(one.take(Kind::Events), Ok(()));
         let other = quotas.charge(&key, Some(2), Arc::clone(&limits));
         assert_eq!(other.take(Kind::Joins), Ok(()));

@@ -1,6 +1,6 @@
 //! Parses sessions from JSON objects, one per line: exports of sessions, and the history of other systems.
 //!
-//! A record needs a key, a video, a start, and segments or a view time; everything else may be left out:
+//! A record needs a key, a video, a start, and segments or a view time; everything else is optional:
 //!
 //! ```
 //! use chrono::Utc;

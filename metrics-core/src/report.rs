@@ -1,7 +1,7 @@
-//! What the reports answer, and how the figures of a store are folded into it.
+//! The responses of the older reports, and how the totals of a store become responses.
 //!
-//! A store sums sessions per *cell*, a stretch of time within which no bucket ends. The
-//! rest happens here, once, so that all stores give the same answer.
+//! A store sums sessions per *cell*, a range of time within which no bucket ends. The rest happens here, once, so that
+//! all stores give the same response.
 
 use std::collections::BTreeMap;
 
@@ -12,10 +12,10 @@ use crate::query::instant;
 use crate::source::Source;
 use crate::time_bucket::Buckets;
 
-/// Plays, summed.
+/// Totals of plays.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct PlayFigures {
-    /// How many plays.
+    /// Number of plays.
     pub plays: u64,
     /// Their view time in milliseconds: replays count again.
     pub view_ms: u64,
@@ -27,7 +27,7 @@ pub struct PlayFigures {
 }
 
 impl PlayFigures {
-    /// Counts plays with one client. The times are those of all of them together.
+    /// Counts plays with one user agent. The view times are sums over all of them.
     pub fn add_plays(&mut self, plays: u64, view_ms: u64, unique_ms: u64, client: Client) {
         self.plays += plays;
         self.view_ms += view_ms;
@@ -37,7 +37,7 @@ impl PlayFigures {
         self.devices[usize::from(client.device.code())] += plays;
     }
 
-    /// Adds other plays to these.
+    /// Adds the totals of other plays.
     pub fn add(&mut self, other: &Self) {
         self.plays += other.plays;
         self.view_ms += other.view_ms;
@@ -47,19 +47,19 @@ impl PlayFigures {
         add_each(&mut self.devices, &other.devices);
     }
 
-    /// How many of the plays came from `browser`.
+    /// Returns the number of plays with `browser`.
     #[must_use]
     pub fn browser(&self, browser: Browser) -> u64 {
         self.browsers[usize::from(browser.code())]
     }
 
-    /// How many of the plays came from `platform`.
+    /// Returns the number of plays with `platform`.
     #[must_use]
     pub fn platform(&self, platform: Platform) -> u64 {
         self.platforms[usize::from(platform.code())]
     }
 
-    /// How many of the plays came from `device`.
+    /// Returns the number of plays with `device`.
     #[must_use]
     pub fn device(&self, device: Device) -> u64 {
         self.devices[usize::from(device.code())]
@@ -83,13 +83,13 @@ pub struct PlayCell {
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct PlaysBucket {
-    /// When the bucket starts.
+    /// The start of the bucket.
     pub start: DateTime<Utc>,
     /// Its plays.
     pub figures: PlayFigures,
 }
 
-/// Folds cells into buckets, in order. `also` are bucket starts that are answered even if they are empty.
+/// Sums cells into buckets, in order. `also` are starts of buckets to include even if they are empty.
 pub fn fold_plays(
     cells: impl IntoIterator<Item = PlayCell>,
     buckets: &Buckets,
@@ -110,7 +110,7 @@ pub struct SourceCell {
     pub at_ms: i64,
     /// The page.
     pub source: Source,
-    /// How many plays.
+    /// Number of plays.
     pub plays: u64,
 }
 
@@ -118,15 +118,15 @@ pub struct SourceCell {
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct SourceBucket {
-    /// When the bucket starts.
+    /// The start of the bucket.
     pub start: DateTime<Utc>,
     /// The page.
     pub source: Source,
-    /// How many plays.
+    /// Number of plays.
     pub plays: u64,
 }
 
-/// Folds cells into buckets: by time, then the most played page first, then by address.
+/// Sums cells into buckets: by time, then the most played page first, then by URL.
 pub fn fold_sources(
     cells: impl IntoIterator<Item = SourceCell>,
     buckets: &Buckets,

@@ -1,20 +1,21 @@
-//! Retention: deletes sessions that are older than they may get.
+//! Retention: deletes sessions that exceed their maximum age.
 //!
-//! What is deleted cannot be brought back, so no single reading of a clock decides it. All instances of a store share the
-//! **retention clock**, the latest time that retention believes in, and every turn follows four rules:
+//! Deleted sessions cannot be restored, so no single reading of a clock decides. All instances of a store share the
+//! **retention clock**, the latest time that retention trusts, and every turn follows four rules:
 //!
-//! * A store has one turn per hour, however many instances use it: an instance whose retention clock another has set within
-//!   the last hour leaves the turn to that one. It only sets the clock back, if its own time is earlier.
+//! * A store has one turn per hour, however many instances use it: an instance skips its turn if another has set the
+//!   retention clock within the last hour, and then only sets the clock back if its own time is earlier.
 //! * Retention goes by the time of day, but by no time more than a [day](AHEAD_MAX) ahead of the retention clock.
-//! * The retention clock follows the time of day: it goes forward by at most [6 hours](CATCH_UP_MAX) per turn, and back by
-//!   at most [a day](BACK_MAX), so that of two instances that disagree, the earlier one wins. Before the first turn it is
-//!   at the newest session that the store had when the process started.
-//! * A turn deletes at most a [quarter](SHARE_MAX) of all sessions, or one. The next turns delete the others, and each warns.
+//! * The retention clock follows the time of day: it goes forward by at most [6 hours](CATCH_UP_MAX) per turn, and back
+//!   by at most [a day](BACK_MAX), so that of two instances that disagree, the earlier one wins. Before the first turn
+//!   it is at the newest session that the store had when the process started.
+//! * A turn deletes at most a [quarter](SHARE_MAX) of all sessions, or one. The next turns delete the others, and each
+//!   logs a warning.
 //!
-//! So a server that was off for three months makes up for them in 18 days, sessions stay for that much longer, and each
-//! turn says so; and a clock that is years ahead deletes at most six days of sessions per day, while each turn warns. A
-//! retention that is mistyped is read in the log before much is gone.
-//! [`forget`] deletes at once, by the time of day alone, for an operator who has made sure of it.
+//! So a server that was off for three months catches up in 18 days, keeps sessions for that much longer, and logs that
+//! in each turn; and a clock that is years ahead deletes at most six days of sessions per day, while each turn logs a
+//! warning. The log shows a mistyped retention before many sessions are gone. [`forget`] deletes at once, by the time
+//! of day alone, for an operator who has verified clock and setting.
 
 use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,51 +30,51 @@ use crate::store::{Error, OpenScan, Outcome, Store, Videos};
 use crate::time_bucket::Span;
 use crate::upkeep::{Erased, Erasure, Selected, count_selected, erase, every};
 
-/// How often old sessions are deleted. The first turn is as long after the start: until then, the clock of a machine that
-/// has just started is set.
+/// The time between turns, and from the start to the first turn: by then, the clock of a machine that has just started
+/// is set.
 const TURN: Duration = Duration::from_secs(3_600);
 
-/// Younger sessions are kept whatever is asked for: they may still be watched.
+/// The minimum age of deletion, whatever the setting: younger sessions may still be watched.
 const KEPT_MIN: TimeDelta = TimeDelta::days(1);
 
-/// How far ahead of the retention clock retention goes: a server that is off for a night or a day notices nothing.
+/// How far ahead of the retention clock retention goes: a server that is off for a night or a day has no delay.
 pub const AHEAD_MAX: TimeDelta = TimeDelta::days(1);
 
 /// How far the retention clock goes forward per turn, which is an hour: far enough that a server that runs for a few
-/// hours a day keeps up; not so far that a wrong clock does much harm before somebody reads a warning.
+/// hours a day keeps up; not so far that a wrong clock does much harm before an operator reads a warning.
 pub const CATCH_UP_MAX: TimeDelta = TimeDelta::hours(6);
 
 /// How far the retention clock goes back per turn: further than forward, so that several wrong clocks do not outrun one
 /// that is right; and not at once, so that it recovers soon from a clock that began in 1970.
 pub const BACK_MAX: TimeDelta = TimeDelta::days(1);
 
-/// A turn deletes at most one part in so many of all sessions, and always one.
+/// A turn deletes at most one part in `SHARE_MAX` of all sessions, and always one.
 pub const SHARE_MAX: NonZeroU64 = NonZeroU64::new(4).expect("not zero");
 
-/// How many heads or open sessions are read at a time.
+/// Number of heads or open sessions read at a time.
 const PAGE: u32 = 10_000;
 
-/// How often a turn tries to set the retention clock that other instances set as well.
+/// How often a turn retries to set the retention clock while other instances set it as well.
 const TRIES: u32 = 16;
 
-/// What an operator does about a turn that deletes a part, or is late.
+/// The remedy if a turn deletes only a part, or is late.
 const REMEDY: &str = "if the clock and the setting are right, run `metrics-server forget --dry-run` to count the \
                       sessions, and `metrics-server forget --yes` to delete them at once";
 
-/// Sessions that are older than they may get.
+/// Sessions that exceed their maximum age.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Due {
-    /// They started before this.
+    /// The start before which sessions are due.
     pub before: DateTime<Utc>,
-    /// They.
+    /// The due sessions.
     pub sessions: Selected,
-    /// How many sessions there are.
+    /// Number of all sessions.
     pub total: u64,
 }
 
 impl Due {
-    /// How many of them one turn deletes at most.
+    /// The largest number of due sessions that one turn deletes.
     #[must_use]
     pub fn at_most(&self) -> u64 {
         // One of fewer than four, or they would stay for ever.
@@ -81,22 +82,24 @@ impl Due {
     }
 }
 
-/// Counts the sessions that are older than `span` at `now`, and deletes none. `None` if `span` is longer than the calendar.
+/// Counts the sessions that are older than `span` at `now`, and deletes none. Returns `None` if `span` reaches before
+/// the calendar.
 ///
 /// # Errors
 ///
-/// [`Error`] if the store could not.
+/// [`Error`] if the store fails.
 pub async fn due(store: &dyn Store, span: Span, now: DateTime<Utc>) -> Result<Option<Due>, Error> {
     let Some(before) = before(span, now) else { return Ok(None) };
     let sessions = count_selected(store, &erasure(before)).await?;
     Ok(Some(Due { before, sessions, total: store.count_sessions().await? }))
 }
 
-/// Deletes all sessions that are older than `span` at `now`, whatever the retention clock says, and sets that to `now`.
+/// Deletes all sessions that are older than `span` at `now`, regardless of the retention clock, and sets that clock to
+/// `now`.
 ///
 /// # Errors
 ///
-/// [`Error`] if the store could not; the same call goes on with what is left.
+/// [`Error`] if the store fails; the same call deletes the rest.
 pub async fn forget(store: &dyn Store, span: Span, now: DateTime<Utc>) -> Result<Erased, Error> {
     set(store, |_| now).await?;
     match before(span, now) {
@@ -105,7 +108,7 @@ pub async fn forget(store: &dyn Store, span: Span, now: DateTime<Utc>) -> Result
     }
 }
 
-/// Before when sessions are too old; `None` before the beginning of the calendar.
+/// The start before which sessions are too old; `None` before the beginning of the calendar.
 fn before(span: Span, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
     Some(span.before(now)?.min(shifted(now, -KEPT_MIN)))
 }
@@ -114,18 +117,18 @@ fn erasure(before: DateTime<Utc>) -> Erasure {
     Erasure::of(Selection::default()).during(i64::MIN, before.timestamp_millis() - 1)
 }
 
-/// The time that a turn goes by, and the retention clock after it.
+/// The time that a turn uses, and the retention clock after it.
 fn believed(clock: DateTime<Utc>, now: DateTime<Utc>) -> (DateTime<Utc>, DateTime<Utc>) {
     let at = now.min(shifted(clock, AHEAD_MAX));
     (at, now.clamp(shifted(clock, -BACK_MAX), shifted(clock, CATCH_UP_MAX)))
 }
 
-/// As much later, within the calendar.
+/// `at` shifted `by`, or `at` beyond the calendar.
 fn shifted(at: DateTime<Utc>, by: TimeDelta) -> DateTime<Utc> {
     at.checked_add_signed(by).unwrap_or(at)
 }
 
-/// Sets the retention clock, and returns what it was.
+/// Sets the retention clock, and returns the value before.
 async fn set(
     store: &dyn Store,
     next: impl Fn(Option<DateTime<Utc>>) -> DateTime<Utc>,
@@ -140,14 +143,14 @@ async fn set(
     Err(Error::Unavailable { store: "the store", source })
 }
 
-/// How long sessions are kept in a store.
+/// Retention in a store.
 pub(crate) struct Retention {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Clock,
     pub(crate) span: Span,
 }
 
-/// The retention clock as this instance has read or set it last, if it did.
+/// The retention clock that this instance last read or set, if it did.
 type Seen = Mutex<Option<Option<DateTime<Utc>>>>;
 
 fn see(seen: &Seen, clock: Option<DateTime<Utc>>) -> Option<Option<DateTime<Utc>>> {
@@ -155,7 +158,7 @@ fn see(seen: &Seen, clock: Option<DateTime<Utc>>) -> Option<Option<DateTime<Utc>
 }
 
 impl Retention {
-    /// Deletes old sessions every hour, until `ending` says otherwise.
+    /// Deletes old sessions every hour, until `ending` announces the end.
     pub(crate) async fn run(self, ending: watch::Receiver<Ending>) {
         let started_at = self.clock.now();
         let (seen, mut is_start) = (Seen::default(), true);
@@ -189,7 +192,7 @@ impl Retention {
         }
     }
 
-    /// Sets the retention clock, and returns the time that this turn goes by, unless another instance has the turn.
+    /// Sets the retention clock, and returns the time of this turn, unless another instance has the turn.
     async fn take_turn(
         &self,
         clock: Option<DateTime<Utc>>,
@@ -202,7 +205,7 @@ impl Retention {
             Some(clock) => clock,
             None => first_clock(store, started_at, now).await?,
         };
-        // Whoever is behind all others is believed, whosever turn it is.
+        // The earliest clock of all instances wins, in every turn.
         if !is_ours && first <= now {
             return Ok(None);
         }
@@ -230,7 +233,7 @@ impl Retention {
         Ok(is_ours.then_some(at))
     }
 
-    /// Deletes sessions that are too old at a time, as many as one turn may.
+    /// Deletes sessions that are too old at `at`, at most the share of one turn.
     async fn delete_old(&self, at: DateTime<Utc>) -> Result<(), Error> {
         let store = &*self.store;
         let Some(due) = due(store, self.span, at).await? else { return Ok(()) };
@@ -264,8 +267,8 @@ impl Retention {
     }
 }
 
-/// Where the retention clock begins: at the newest session that was there before the process started, which no clock of
-/// this process has dated; else at the oldest; else now.
+/// The first value of the retention clock: the start of the newest session from before the process started, which no
+/// clock of this process has dated; else of the oldest session; else now.
 async fn first_clock(
     store: &dyn Store,
     started_at: DateTime<Utc>,
@@ -307,7 +310,7 @@ async fn first_clock(
 mod tests {
     use super::*;
 
-    /// Hours after the beginning of the calendar that a turn goes by, and the retention clock after it.
+    /// The time of a turn and the retention clock after it, in hours since the beginning of the calendar.
     fn turn(clock: i64, now: i64) -> (i64, i64) {
         let at = |hours| instant(hours * 3_600_000);
         let hours = |at: DateTime<Utc>| at.timestamp_millis() / 3_600_000;
@@ -321,10 +324,10 @@ mod tests {
         assert_eq!(turn(100, 106), (106, 106));
         // After a night and a day.
         assert_eq!(turn(100, 124), (124, 106));
-        // After months, or under a clock that is wrong.
+        // After months, or with a wrong clock.
         assert_eq!(turn(100, 125), (124, 106));
         assert_eq!(turn(100, 100_000), (124, 106));
-        // Where another instance has a later clock.
+        // If another instance has a later clock.
         assert_eq!(turn(100, 90), (90, 90));
         assert_eq!(turn(100_000, 90), (90, 99_976));
     }

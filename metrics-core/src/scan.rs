@@ -4,18 +4,17 @@
 //! [`Query`]. It does no I/O: the caller reads the groups of columns that [`Scanner::groups`] names, of the videos that
 //! [`Scanner::wants_video`] accepts. [`engagement`] and [`buckets`] answer the older reports in the same way.
 //!
-//! Answers are exact and do not depend on the order: all that is summed are integers, and percentiles are taken from
-//! the counts of distinct values.
+//! Results are exact and do not depend on the order: all sums are of integers, and percentiles are taken from the
+//! counts of distinct values.
 //!
 //! # How sessions become rows
 //!
-//! Every dimension is a column of codes, one per session, and the value of each code: dictionaries of blocks are taken as
-//! they are, time buckets are found once per stretch of time that falls into one. A filter is decided once per value and
-//! becomes a mask of the sessions of a block. Groups are found by the codes of the sessions that are left; then each sum
-//! is one loop over those.
+//! Every dimension is a column of codes, one per session, and the value of each code: dictionaries of blocks are used
+//! directly, time buckets are found once per range of time in one bucket. A filter is decided once per value and
+//! becomes a mask of the sessions of a block. Groups are found by the codes of the selected sessions; then each sum is
+//! one loop over those sessions.
 //!
-//! A new dimension is a variant of [`Dimension`] and its column, a new metric a variant of
-//! [`Metric`] and its sums.
+//! A new dimension is a variant of [`Dimension`] and its column, a new metric a variant of [`Metric`] and its sums.
 
 mod answer;
 pub mod buckets;
@@ -63,7 +62,7 @@ pub struct VideoInfo<'a> {
     pub video: &'a Video,
 }
 
-/// Why columns could not be added, or a query not answered.
+/// Why columns could not be added, or a query has no result.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ScanError {
@@ -73,7 +72,7 @@ pub enum ScanError {
     /// A group of columns was not read.
     #[error("the columns lack the group {}", .0.name())]
     Missing(Group),
-    /// There are more groups of sessions than memory is allowed for.
+    /// There are more groups of sessions than the memory limit allows.
     #[error(
         "the answer has more than {GROUPS_MAX} rows before `limit` applies, or more than {GROUP_BYTES_MAX} bytes of \
          text: use fewer dimensions, a wider interval or a filter"
@@ -84,7 +83,7 @@ pub enum ScanError {
         "the answer has {0} rows, a file at most {LIMIT_MAX}: name `limit`, and `offset` for the rest, or use a filter"
     )]
     TooManyRows(u64),
-    /// Percentiles would need more values than memory is allowed for.
+    /// Percentiles would need more values than the memory limit allows.
     #[error(
         "percentiles need more than {VALUES_MAX} distinct values: use fewer dimensions or a filter"
     )]
@@ -95,7 +94,7 @@ pub enum ScanError {
          dimensions or a filter"
     )]
     TooManyMinutes,
-    /// There are more seconds of video than memory is allowed for.
+    /// There are more seconds of video than the memory limit allows.
     #[error(transparent)]
     TooManySeconds(#[from] TooManySeconds),
 }
@@ -117,7 +116,7 @@ pub struct Scanner {
 }
 
 impl Scanner {
-    /// Starts to answer a query of the sessions of a period, one of [`Query::periods`].
+    /// Creates a scanner for the sessions of a period, one of [`Query::periods`].
     ///
     /// # Errors
     ///
@@ -125,7 +124,7 @@ impl Scanner {
     pub fn new(query: &Query, period: Period) -> Result<Self, QueryError> {
         query.check()?;
         let needs = Needs::of(&query.metrics);
-        // Where plays alone count, other sessions need no groups.
+        // If only plays count, other sessions need no groups.
         let minimum = if needs.plays_only { query.minimum } else { Minimum::ViewMs(0) };
         let filter = SessionFilter::new(&query.selection, period, minimum);
         Ok(Self {
@@ -157,7 +156,7 @@ impl Scanner {
         (from_ms.saturating_sub(back_ms), to_ms)
     }
 
-    /// The groups of columns that are read.
+    /// The groups of columns that must be read.
     #[must_use]
     pub fn groups(&self) -> Groups {
         let dimensions = self.query.dimensions.iter().map(column::groups_of);
@@ -165,14 +164,14 @@ impl Scanner {
         groups.union(self.needs.groups(self.query.minimum))
     }
 
-    /// Whether the answer depends on videos or keys: else columns may be added under any.
+    /// Returns whether the result depends on videos or keys: otherwise columns may be added under any.
     #[must_use]
     pub fn needs_videos(&self) -> bool {
         let is_by_video = self.query.dimensions.iter().any(Dimension::is_of_video);
         is_by_video || self.filter.needs_videos()
     }
 
-    /// Whether sessions of the video may count. Columns of other videos need not be added.
+    /// Returns whether sessions of the video may count. Columns of other videos need not be added.
     #[must_use]
     pub fn wants_video(&self, video: &VideoInfo<'_>) -> bool {
         self.filter.wants_video(video)
@@ -182,8 +181,8 @@ impl Scanner {
     ///
     /// # Errors
     ///
-    /// [`ScanError`] if the columns are damaged or lack a group, or if there are too many groups of sessions. The answer is
-    /// not to be used then.
+    /// [`ScanError`] if the columns are damaged or lack a group, or if there are too many groups of sessions. The
+    /// result is invalid then.
     pub fn add(&mut self, video: &VideoInfo<'_>, columns: &Columns) -> Result<(), ScanError> {
         if self.needs.minutes {
             self.add_minutes(video, columns)?;
@@ -216,7 +215,7 @@ impl Scanner {
         Ok(())
     }
 
-    /// Adds what another scanner of the same query and period has.
+    /// Adds the sums of another scanner of the same query and period.
     ///
     /// # Errors
     ///
@@ -227,13 +226,13 @@ impl Scanner {
         self.tallies.merge(&other.tallies, &slots)
     }
 
-    /// Returns how many bytes it holds, about.
+    /// Returns the approximate number of bytes in memory.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.grouping.bytes() + self.tallies.bytes() + self.calendar.bytes()
     }
 
-    /// The answer, compared with that of a scanner of the same query and another period, if there is one.
+    /// Returns the response, compared with that of a scanner of the same query and another period, if there is one.
     ///
     /// # Errors
     ///

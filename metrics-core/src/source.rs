@@ -1,4 +1,4 @@
-//! Where a video is watched: the page that holds it, without anything that tells its visitors apart.
+//! Pages that embed videos, without anything that identifies their viewers.
 
 mod pattern;
 
@@ -9,7 +9,7 @@ use url::Url;
 
 pub use self::pattern::{PageDetail, PagePattern};
 
-/// The longest address of a page that is kept, in bytes.
+/// The longest URL of a page that is kept, in bytes.
 pub const SOURCE_BYTES_MAX: usize = 2_048;
 
 /// A page: scheme, host, port if it is not the default, and path.
@@ -23,26 +23,26 @@ pub const SOURCE_BYTES_MAX: usize = 2_048;
 /// ```
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Source {
-    // Invariant: has a scheme, a host and a path; no credentials, no query, no fragment. Every session has one, so it is
-    // no `Url`, which takes four times as much room.
+    // Invariant: has a scheme, a host and a path; no credentials, no query, no fragment. Every session has one, so it
+    // is no `Url`, which takes four times as much memory.
     url: Arc<str>,
-    // Where the host begins and ends, and where the path begins.
+    // The boundaries of the host, and the start of the path.
     host: (u16, u16),
     path: u16,
 }
 
-// Places in it fit.
+// Indices into the URL fit.
 const _: () = assert!(SOURCE_BYTES_MAX <= u16::MAX as usize);
 
 impl Source {
-    /// The page at `address`, or `None` if that has no host or is longer than [`SOURCE_BYTES_MAX`] when cleaned.
+    /// Parses the URL of a page; `None` if it has no host or is longer than [`SOURCE_BYTES_MAX`] when cleaned.
     #[must_use]
     pub fn parse(address: &str) -> Option<Self> {
         let mut url = Url::parse(address).ok()?;
         url.host_str().filter(|host| !host.is_empty())?;
         url.set_query(None);
         url.set_fragment(None);
-        // These fail for addresses without a host only.
+        // These fail only for URLs without a host.
         url.set_username("").ok()?;
         url.set_password(None).ok()?;
         if url.path().is_empty() {
@@ -58,8 +58,8 @@ impl Source {
         Some(Self { url: url.as_str().into(), host, path })
     }
 
-    /// The page that [`as_str`](Self::as_str) wrote, or `None` if the text cannot be one. To parse the pages of a block
-    /// would take longer than all else.
+    /// Converts the output of [`as_str`](Self::as_str) back, or returns `None` if the text cannot be a page. Parsing
+    /// the pages of a block as URLs would take longer than all other work.
     pub(crate) fn stored(text: &str) -> Option<Self> {
         let is_left_out = |byte: u8| matches!(byte, b'?' | b'#' | 0);
         if SOURCE_BYTES_MAX < text.len() || text.bytes().any(is_left_out) {
@@ -104,7 +104,7 @@ impl Source {
         self.url.get(..self.path.into()).unwrap_or_default()
     }
 
-    /// The page with as much of it as is kept, if anything is.
+    /// Reduces the page to the kept detail; `None` if nothing is kept.
     #[must_use]
     pub fn reduced(self, detail: PageDetail) -> Option<Self> {
         match detail {
@@ -114,8 +114,8 @@ impl Source {
         }
     }
 
-    /// The page with this path, which the URL parser has normalized, on the same site. A page that would be too long
-    /// becomes `/`.
+    /// Replaces the path by one that the URL parser has normalized. If the page would be too long, the path becomes
+    /// `/`.
     pub(crate) fn with_path(self, path: &str) -> Self {
         let path = if SOURCE_BYTES_MAX < self.site().len() + path.len() { "/" } else { path };
         let url = format!("{}{path}", self.site());
@@ -150,7 +150,7 @@ mod tests {
         check("http://user@example.com/", Some("http://example.com/"));
         check("capacitor://localhost?x", Some("capacitor://localhost/"));
         check("http://[::1]:80/a", Some("http://[::1]/a"));
-        // A store that cannot keep U+0000 is never given any.
+        // Not every store can keep U+0000, so no page has one.
         check("http://example.com/a\0b", Some("http://example.com/a%00b"));
         check("app://host/a\0b", Some("app://host/a%00b"));
         check("http://a\0b/", None);

@@ -1,27 +1,24 @@
 //! Time buckets: the calendar, time zones, and where a bucket of a report starts.
 //!
-//! Buckets are those of TimescaleDB's `time_bucket(width, at)` and
-//! `time_bucket(width, at, timezone)`: fixed widths count from Monday 2000-01-03, months and years
-//! from 2000-01-01. With a time zone the instant is turned into local time, local time is cut into
-//! buckets, and the start is turned back into an instant as PostgreSQL does it.
+//! Buckets are those of TimescaleDB's `time_bucket(width, at)` and `time_bucket(width, at, timezone)`: fixed widths
+//! count from Monday 2000-01-03, months and years from 2000-01-01. With a time zone the instant is turned into local
+//! time, local time is cut into buckets, and the start is turned back into an instant as PostgreSQL does it.
 //!
 //! # When clocks change
 //!
-//! Local time that is skipped or repeated gives buckets that are unusual, but the same as those of
-//! TimescaleDB:
+//! Local time that is skipped or repeated gives buckets that are unusual, but the same as those of TimescaleDB:
 //!
-//! * A start that does not exist is read with the offset before the change. A day that begins at
-//!   01:00 because midnight was skipped starts at 01:00.
-//! * A start that exists twice is the later one. In hour buckets the repeated hour is **one**
-//!   bucket, and an instant of its first pass is *before* the start of its bucket.
-//! * A bucket that begins before the repeated hour and ends inside it, such as the three hours from
-//!   00:00 where 02:00 is repeated, holds both passes of what it has of it.
-//! * Where the width does not divide the change, a bucket that begins in skipped time may even
-//!   start later than the next one.
+//! * A start that does not exist takes the offset before the change. A day that begins at 01:00 because midnight was
+//!   skipped starts at 01:00.
+//! * A start that exists twice is the later one. In hour buckets the repeated hour is **one** bucket, and an instant of
+//!   its first pass is *before* the start of its bucket.
+//! * A bucket that begins before the repeated hour and ends inside it, such as the three hours from 00:00 where 02:00
+//!   is repeated, holds both passes of its part of that hour.
+//! * Where the width does not divide the change, a bucket that begins in skipped time may even start later than the
+//!   next one.
 //!
-//! Days and months are affected only in zones that change clocks around midnight. Time zones are
-//! those of `chrono-tz`, which knows clock changes up to the year 2100. A leap second belongs to
-//! the second that follows it.
+//! Days and months are affected only in zones that change clocks around midnight. Time zones are those of `chrono-tz`,
+//! which knows clock changes up to the year 2100. A leap second belongs to the second that follows it.
 //!
 //! ```
 //! use chrono::{DateTime, Utc};
@@ -49,26 +46,26 @@ use chrono_tz::{GapInfo, Tz};
 use self::span::{DAY_MS, Length};
 pub use self::span::{Span, SpanError, Width};
 
-/// Monday 2000-01-03, from which fixed widths count. It is a whole number of days after the epoch.
+/// Monday 2000-01-03, the origin of fixed widths. It is a whole number of days after the epoch.
 const ORIGIN_MS: i64 = 10_959 * DAY_MS;
 
-/// January 2000, from which months count; months are numbered from year 0.
+/// January 2000, the origin of months; months are numbered from year 0.
 const ORIGIN_MONTH: i64 = 2_000 * 12;
 
-/// The offsets of time zones are multiples of this since 1973, and so, but for Antarctica/Casey,
-/// are clock changes since 2012.
+/// The offsets of time zones are multiples of this since 1973, and so are clock changes since 2012, except in
+/// Antarctica/Casey.
 const ZONE_GRAIN_MS: i64 = 15 * 60_000;
 
-/// No clock change moves a local time further than this: the largest skip or repeat a whole day.
+/// The largest shift of a local time by a clock change: the largest skip or repeat is a whole day.
 const CHANGE_MS_MAX: i64 = 26 * 60 * 60_000;
 
-/// No zone changes clocks before this, 1840, or, as far as `chrono-tz` knows, after 2101.
+/// No zone changes clocks before the first, 1840, or, in `chrono-tz`, after the second, 2101.
 const CHANGES_MS: (i64, i64) = (-4_102_444_800_000, 4_133_980_800_000);
 
-/// How far [`Buckets::run`] looks for clock changes: to look takes a microsecond per ten days.
+/// How far [`Buckets::run`] searches for clock changes: the search takes a microsecond per ten days.
 const LOOK_MS: i64 = 366 * DAY_MS;
 
-/// A stretch of time, `[from_ms, until_ms)` in Unix milliseconds, whose instants share a value.
+/// A time range, `[from_ms, until_ms)` in Unix milliseconds, whose instants share a value.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Run {
     pub(crate) from_ms: i64,
@@ -77,14 +74,14 @@ pub(crate) struct Run {
     pub(crate) value: i64,
 }
 
-/// Cuts time into the buckets of a report; the module says how.
+/// Cuts time into the buckets of a report, by the rules in the module's documentation.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Buckets {
     width: Width,
     timezone: Option<Tz>,
 }
 
-/// A stretch of time, `[start, end)`, in which the offset of the time zone does not change.
+/// A time range, `[start, end)`, in which the offset of the time zone does not change.
 #[derive(Clone, Copy)]
 struct Steady {
     start_ms: i64,
@@ -92,13 +89,13 @@ struct Steady {
 }
 
 impl Buckets {
-    /// Buckets of UTC time, labelled without an offset.
+    /// Returns buckets of UTC time, labelled without an offset.
     #[must_use]
     pub fn new(width: Width) -> Self {
         Self { width, timezone: None }
     }
 
-    /// The same buckets of the local time of `timezone`, labelled with its offset.
+    /// Returns the same buckets of the local time of `timezone`, labelled with its offset.
     #[must_use]
     pub fn in_timezone(self, timezone: Tz) -> Self {
         Self { timezone: Some(timezone), ..self }
@@ -110,7 +107,7 @@ impl Buckets {
         self.width
     }
 
-    /// The time zone whose local time is cut, `None` for UTC without an offset in labels.
+    /// The time zone of the buckets; `None` for UTC without an offset in labels.
     #[must_use]
     pub fn timezone(&self) -> Option<Tz> {
         self.timezone
@@ -118,8 +115,8 @@ impl Buckets {
 
     /// The start of the bucket that holds `at`.
     ///
-    /// It is not later than `at`, but for the hours around a clock change that the module
-    /// describes, and for buckets that begin before the earliest `DateTime`, which start there.
+    /// It is not later than `at`, except in the hours around a clock change that the module describes. Buckets that
+    /// begin before the earliest `DateTime` start there.
     #[must_use]
     pub fn start_of(&self, at: DateTime<Utc>) -> DateTime<Utc> {
         instant(self.start_ms(at.timestamp_millis()))
@@ -127,10 +124,9 @@ impl Buckets {
 
     /// The earliest start of a bucket that is later than `start`, or `None` at the end of time.
     ///
-    /// For a `start` that [`start_of`](Self::start_of) gave it is the start of the following
-    /// bucket: what lies between belongs to `start`, but for the hours around a clock change that
-    /// the module describes. Buckets that no instant falls into, because their local time was
-    /// skipped, are passed over.
+    /// For a `start` that [`start_of`](Self::start_of) gave it is the start of the following bucket: the instants in
+    /// between belong to `start`, except in the hours around a clock change that the module describes. Buckets that no
+    /// instant falls into, because their local time was skipped, are passed over.
     #[must_use]
     pub fn next(&self, start: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let next_ms = self.next_ms(start.timestamp_millis())?;
@@ -139,18 +135,17 @@ impl Buckets {
 
     /// The starts of all buckets that instants in `[from, to]` fall into, in order.
     ///
-    /// Empty if `to` is before `from`. The last start may be later than `to`, and within a day of a
-    /// clock change there may be a start at either end into which only instants just outside fall.
-    /// The iterator is lazy, and long where narrow buckets fill a long time: take no more than is
-    /// wanted.
+    /// Empty if `to` is before `from`. The last start may be later than `to`, and within a day of a clock change there
+    /// may be a start at either end into which only instants just outside fall. The iterator is lazy, and long if
+    /// narrow buckets fill a long time: take only as many as needed.
     pub fn starts(
         &self,
         from: DateTime<Utc>,
         to: DateTime<Utc>,
     ) -> impl Iterator<Item = DateTime<Utc>> + use<> {
         let (from, to) = (from.timestamp_millis(), to.timestamp_millis());
-        // Around a clock change a later instant may fall into an earlier bucket, so look at each
-        // stretch near the ends.
+        // Around a clock change a later instant may fall into an earlier bucket, so both ends are searched range by
+        // range.
         let first = self.steady(from, to.min(from + CHANGE_MS_MAX) + 1);
         let first = first.iter().flat_map(|it| self.first_starts_ms(*it, it.start_ms)).min();
         let last = self.steady(from.max(to - CHANGE_MS_MAX), to + 1);
@@ -163,7 +158,7 @@ impl Buckets {
             .map(instant)
     }
 
-    /// How answers write the start of a bucket.
+    /// The start of a bucket in responses.
     ///
     /// Without a time zone `"2023-05-02T00:00:00.000000"`; with one, local time and its offset,
     /// `"2023-05-02T00:00:00.000000+02:00"`, where the zone UTC, under any of its names, is `"Z"`.
@@ -182,11 +177,10 @@ impl Buckets {
 
     /// A step, aligned to the Unix epoch and at most a day, within which no bucket ends.
     ///
-    /// All instants of a step fall into one bucket, so what is summed per step can be summed to
-    /// buckets. With a time zone the step is 15 minutes or a divisor of it. That holds from 2012
-    /// on, but for the station Antarctica/Casey: it changed clocks at 00:01 until 2022, others did
-    /// until 2011. Ask [`grain_between`](Self::grain_between) to be exact, for earlier times, and
-    /// for a wider step.
+    /// All instants of a step fall into one bucket, so sums per step add up to sums per bucket. With a time zone the
+    /// step is 15 minutes or a divisor of it. That holds from 2012 on, except in Antarctica/Casey, which changed clocks
+    /// at 00:01 until 2022, as others did until 2011. [`grain_between`](Self::grain_between) is exact, includes earlier
+    /// times, and gives a wider step.
     #[must_use]
     pub fn grain(&self) -> TimeDelta {
         let grain_ms = match self.timezone {
@@ -196,8 +190,8 @@ impl Buckets {
         TimeDelta::milliseconds(grain_ms)
     }
 
-    /// Like [`grain`](Self::grain), as wide as the time zone's offsets and clock changes between
-    /// `from` and `to` allow: an hour where they are whole hours.
+    /// Like [`grain`](Self::grain), with a step as wide as the time zone's offsets and clock changes between `from` and
+    /// `to` allow: an hour where they are whole hours.
     ///
     /// Takes time in proportion to the days between: well under a millisecond for ten years.
     #[must_use]
@@ -211,10 +205,10 @@ impl Buckets {
         TimeDelta::milliseconds(offsets.chain(changes).fold(self.local_grain_ms(), gcd))
     }
 
-    /// Whether all instants of `[from, to]`, a day at most, fall into one bucket.
+    /// Returns whether all instants of `[from, to]`, a day at most, fall into one bucket.
     #[cfg(any(feature = "recorder", test))]
     pub(crate) fn are_one(&self, from: i64, to: i64) -> bool {
-        // Where clocks do not change, buckets follow each other as time does.
+        // Without clock changes, buckets follow each other as time does.
         let steady = self.timezone.is_none() || self.steady(from, to + 1).len() == 1;
         if steady {
             return self.start_ms(from) == self.start_ms(to);
@@ -222,8 +216,8 @@ impl Buckets {
         self.starts(instant(from), instant(to)).nth(1).is_none()
     }
 
-    /// The longest stretch around `at` whose instants fall into the bucket of `at` by the same offset, looking for clock
-    /// changes no further than [`LOOK_MS`].
+    /// The longest time range around `at` whose instants fall into the bucket of `at` by the same offset, with clock
+    /// changes up to [`LOOK_MS`] away.
     pub(crate) fn run(&self, at: i64) -> Run {
         let local = self.local_ms(at);
         let border = self.width.border_ms(local);
@@ -238,7 +232,7 @@ impl Buckets {
         Run { from_ms, until_ms, value: start_ms }
     }
 
-    /// The stretches of time, `[from, until)`, whose instants fall into the bucket that starts at `start`.
+    /// The time ranges, `[from, until)`, whose instants fall into the bucket that starts at `start`.
     pub(crate) fn stretches(&self, start: i64) -> impl Iterator<Item = (i64, i64)> + use<> {
         let buckets = *self;
         let end = |local| buckets.width.next_border_ms(local).unwrap_or(local + LOOK_MS);
@@ -247,7 +241,7 @@ impl Buckets {
             None => vec![Steady { start_ms: start, end_ms: until }],
             Some(_) => buckets.steady(start - CHANGE_MS_MAX, until + CHANGE_MS_MAX),
         };
-        // The local times that start there, by the offset before a clock change and the one after it.
+        // The local times of `start`, by the offsets before and after a clock change.
         let offsets = steady.iter().map(|it| buckets.offset_ms(it.start_ms));
         let mut locals: Vec<_> = offsets.map(|offset| start + offset).collect();
         locals.sort_unstable();
@@ -266,7 +260,7 @@ impl Buckets {
         })
     }
 
-    /// A stretch around `at` of one offset of local time, which is the value.
+    /// The time range around `at` with one offset of local time, which is the value.
     pub(crate) fn offset_run(&self, at: i64) -> Run {
         let Steady { start_ms, end_ms } = self.steady_around(at, i64::MIN, i64::MAX);
         Run { from_ms: start_ms, until_ms: end_ms, value: self.offset_ms(at) }
@@ -290,8 +284,8 @@ impl Buckets {
         if self.timezone.is_none() {
             return Some(border);
         }
-        // Starts that are not simply the next border lie near a clock change, and matter if that
-        // is near `at` or near the border.
+        // Starts that are not simply the next border lie near a clock change. They matter if the change is near `at` or
+        // the border.
         let near = border - self.offset_ms(at);
         let around = |at| self.steady(at - CHANGE_MS_MAX, at + CHANGE_MS_MAX);
         let (here, there) = (around(at), around(near));
@@ -303,9 +297,8 @@ impl Buckets {
         starts.filter(|start| *start > at).min()
     }
 
-    /// The starts in a stretch that may be the earliest after `from`: that of the bucket in which
-    /// the stretch begins, and that of the first border which it reaches from `from` on. Starts of
-    /// later borders are later.
+    /// The starts in a range that may be the earliest after `from`: that of the bucket in which the range begins, and
+    /// that of its first border from `from` on. Starts of later borders are later.
     fn first_starts_ms(&self, steady: Steady, from: i64) -> impl Iterator<Item = i64> + use<> {
         let from = from.max(steady.start_ms);
         let begun = self.start_ms(steady.start_ms);
@@ -316,7 +309,7 @@ impl Buckets {
 
     /// Cuts `[from, to)` where clocks change.
     ///
-    /// Changes are at least a day apart, so that looking once a day misses none.
+    /// Changes are at least a day apart, so one check per day misses none.
     fn steady(&self, from: i64, to: i64) -> Vec<Steady> {
         let mut stretches = Vec::with_capacity(1);
         let mut start_ms = from;
@@ -358,13 +351,12 @@ impl Buckets {
         })
     }
 
-    /// Local time, as the milliseconds that it would be in UTC.
+    /// Local time, as the Unix milliseconds of the same time in UTC.
     fn local_ms(&self, at: i64) -> i64 {
         at + self.offset_ms(at)
     }
 
-    /// The instant of a local time, by PostgreSQL's rules: the later of two, and in a gap the
-    /// offset before it.
+    /// The instant of a local time, by PostgreSQL's rules: the later of two, and in a gap by the offset before it.
     fn instant_ms(&self, local_ms: i64) -> i64 {
         let Some(timezone) = self.timezone else {
             return local_ms;
@@ -429,7 +421,7 @@ fn offset_ms(offset: &impl Offset) -> i64 {
     i64::from(offset.fix().local_minus_utc()) * 1_000
 }
 
-/// Whether a zone is UTC itself, rather than one whose offset happens to be zero.
+/// Returns whether a zone is UTC itself, rather than one whose offset happens to be zero.
 fn is_utc(timezone: Tz) -> bool {
     let name = timezone.name();
     let name = name.strip_prefix("Etc/").unwrap_or(name);
@@ -473,7 +465,7 @@ mod tests {
         check("1000 years", "1999-05-02T00:00:00Z", "1000-01-01T00:00:00Z");
     }
 
-    /// What PostgreSQL 15 answers around clock changes, with `time_bucket` spelled out.
+    /// The results of PostgreSQL 15 around clock changes, with `time_bucket` spelled out.
     #[test]
     fn clock_changes_are_those_of_postgresql() {
         let cases = [

@@ -1,10 +1,11 @@
-//! Totals: the summed plays of a key, per UTC day and hour, so that plays without a filter cost the same whatever the
-//! history weighs.
+//! Totals: the summed plays of a key, per UTC day and hour, so that plays without a filter cost the same however long
+//! the history is.
 //!
-//! Each hour holds sessions by view time, in bins whose lower bounds are [`BOUNDS_S`]: a minimum view time that is one of
-//! the bounds is answered exactly. Any other is answered from blocks, as are filters.
+//! Each hour holds sessions by view time, in bins whose lower bounds are [`BOUNDS_S`]: a minimum view time that is one
+//! of the bounds is answered exactly. Other minimum view times, and filters, need blocks.
 //!
-//! Totals change with blocks, in one transaction: what closes is added, what is opened again or deleted is subtracted.
+//! Totals change in one transaction with blocks: sessions that close are added, and sessions that open again or are
+//! deleted are subtracted.
 
 #[cfg(feature = "recorder")]
 mod plan;
@@ -23,7 +24,7 @@ pub const BOUNDS_S: [u64; 24] = [
     0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 20, 30, 45, 60, 90, 120, 180, 300, 600, 900, 1_800, 3_600,
 ];
 
-/// The format of encoded totals. One that is newer is refused.
+/// The format of encoded totals. A newer format is rejected.
 const FORMAT: u8 = 1;
 
 pub(crate) const HOUR_MS: i64 = 3_600_000;
@@ -35,7 +36,7 @@ pub const fn day_of(at_ms: i64) -> i64 {
     at_ms.div_euclid(DAY_MS)
 }
 
-/// The first bin whose sessions all have at least `minimum_ms` of view time, if no bin has shorter ones as well.
+/// The first bin whose sessions all have at least `minimum_ms` of view time, if no bin also has shorter sessions.
 #[must_use]
 pub fn first_bin(minimum_ms: u64) -> Option<u8> {
     let bin = BOUNDS_S.iter().position(|bound| 1_000 * bound == minimum_ms)?;
@@ -46,7 +47,7 @@ fn bin_of(view_ms: u64) -> u8 {
     BOUNDS_S.partition_point(|bound| 1_000 * bound <= view_ms) as u8 - 1
 }
 
-/// Sessions of one bin. Sums, which may be negative in a change.
+/// The sums of sessions in one bin. In a change, they may be negative.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 struct Bin {
     view_ms: i64,
@@ -60,7 +61,7 @@ type Bins = BTreeMap<u8, Bin>;
 /// The totals of one key and day, or a change of them.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct DayTotals {
-    // By the hour of the day.
+    // By hour of the day.
     hours: BTreeMap<u8, Bins>,
 }
 
@@ -69,7 +70,7 @@ pub struct DayTotals {
 pub struct StoredTotals {
     /// The day, since 1970-01-01 UTC.
     pub day: i64,
-    /// The sums of the whole day.
+    /// The sums of the day.
     pub sums: Vec<u8>,
     /// The sums per hour; `None` if they were not read.
     pub hours: Option<Vec<u8>>,
@@ -110,7 +111,7 @@ impl DayTotals {
         self.merge(&negative);
     }
 
-    /// Whether nothing changes.
+    /// Returns whether the change is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.hours.values().flat_map(BTreeMap::values).all(Bin::is_empty)
@@ -141,7 +142,7 @@ impl DayTotals {
     ///
     /// # Errors
     ///
-    /// [`Damaged`] if they are nothing that [`encode`](Self::encode) wrote.
+    /// [`Damaged`] if the bytes are no output of [`encode`](Self::encode).
     pub fn decode(stored: &StoredTotals) -> Result<Self, Damaged> {
         let hours = stored.hours.as_deref().ok_or(Damaged("the hours of totals were not read"))?;
         let mut totals = Self::default();
@@ -152,11 +153,11 @@ impl DayTotals {
         Ok(totals)
     }
 
-    /// Adds this change to the stored totals of `day`, and returns what replaces them: `None` if no session is left.
+    /// Adds this change to the stored totals of `day`, and returns the new totals: `None` if they have no session.
     ///
     /// # Errors
     ///
-    /// [`Damaged`] if what is stored cannot be decoded.
+    /// [`Damaged`] if the stored totals cannot be decoded.
     pub fn add_to(
         &self,
         day: i64,
@@ -175,13 +176,13 @@ impl DayTotals {
 }
 
 impl StoredTotals {
-    /// The plays of the whole day, from the bin `first` on.
+    /// The plays of the day, from the bin `first` on.
     ///
     /// # Errors
     ///
-    /// [`Damaged`] if they are nothing that [`DayTotals::encode`] wrote.
+    /// [`Damaged`] if the bytes are no output of [`DayTotals::encode`].
     pub fn plays(&self, first: u8) -> Result<PlayFigures, Damaged> {
-        // Straight from the bytes: a year has a hundred thousand numbers.
+        // Decodes straight from the bytes: a year has a hundred thousand numbers.
         let mut reader = reader(&self.sums)?;
         let mut plays = PlayFigures::default();
         for _ in 0..reader.byte()? {
@@ -201,7 +202,7 @@ impl StoredTotals {
     }
 }
 
-/// Stored totals are never negative: every session subtracted was added before.
+/// Converts a stored sum, which is never negative: every session subtracted was added before.
 fn count(sum: i64) -> u64 {
     u64::try_from(sum).unwrap_or(0)
 }
@@ -294,7 +295,7 @@ mod tests {
 
     use super::*;
 
-    /// A start on day 3, view time, unique view time, and browser.
+    /// A session: the start on day 3, view time, unique view time, and browser.
     type Session = (i64, u64, u64, u8);
 
     fn sessions() -> impl Strategy<Value = Vec<Session>> {

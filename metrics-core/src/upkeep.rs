@@ -1,7 +1,7 @@
 //! Background work on a store: closes quiet sessions, merges blocks, makes sessions final.
 //!
-//! [`Metrics`](crate::Metrics) does all of it by itself. The functions are public for programs that fill a store without
-//! one.
+//! [`Metrics`](crate::Metrics) runs all of it. The functions are public for programs that fill a store without a
+//! `Metrics`.
 
 mod close;
 mod erase;
@@ -27,47 +27,47 @@ use crate::figures::{Count, Tallies};
 use crate::recorder::{Clock, Ending};
 use crate::store::{Error, LIVE, Store, VideoId};
 
-/// How often quiet sessions are closed. Reports read the row of each that is open.
+/// The period of closing quiet sessions. Reports read the row of each open session.
 const CLOSING_PERIOD: Duration = Duration::from_secs(10);
 
-/// How often the blocks of videos are merged that got new ones.
+/// The period of merging the new blocks of videos.
 const MERGING_PERIOD: Duration = Duration::from_secs(30);
 
-/// For how long a session must be quiet. One that goes on after all leaves its block, which costs more than to wait.
+/// How long a session must be quiet before it is closed. Opening a closed session again costs more than waiting.
 pub(crate) const QUIET: TimeDelta = TimeDelta::minutes(5);
 
-/// How many sessions are closed before commits have their turn, at least and at most: a matter of some milliseconds.
+/// The least and the largest number of sessions closed before commits have their turn: some milliseconds of work.
 const CLOSED_AT_ONCE: (usize, usize) = (100, 1_000);
 
-/// For each of so many bytes of the memory budget a session is closed: with the most session data it takes a tenth of
-/// that, as a row, as columns, and encoded.
+/// Bytes of the memory budget per session closed at once: a session with the most session data takes a tenth of that,
+/// as a row, as columns, and encoded.
 const BYTES_PER_CLOSED: usize = 512 * 1024;
 
-/// How many videos are merged before commits have their turn.
+/// Number of videos merged before commits have their turn.
 const MERGED_AT_ONCE: usize = 16;
 
-/// How often sessions become final. They were silent for [`LIVE`]: an hour is nothing.
+/// The period of making sessions final. They were silent for [`LIVE`], so an hour does not matter.
 const FINALIZING_PERIOD: Duration = Duration::from_secs(3_600);
 
-/// How many sessions become final before commits have their turn.
+/// Number of sessions made final before commits have their turn.
 const FINAL_AT_ONCE: u32 = 1_000;
 
 /// Background work takes at most one part in `TIME_SHARE` of the time.
 const TIME_SHARE: u32 = 3;
 
-/// Closes, merges and finalizes.
+/// Closes sessions, merges blocks and makes sessions final.
 pub(crate) struct Upkeep {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Clock,
     pub(crate) tallies: Arc<Tallies>,
-    /// The memory budget, in bytes: what it handles at once is not in it, and must fit beside it.
+    /// The memory budget, in bytes. It does not include the memory of background work, which must fit beside it.
     pub(crate) memory: usize,
 }
 
 impl Upkeep {
-    /// Goes on until `ending` says otherwise.
+    /// Runs until `ending` announces the end.
     pub(crate) async fn run(self, ending: watch::Receiver<Ending>) {
-        // Videos that got blocks since they were merged. After a start, a video waits for its next block.
+        // Videos with new blocks since their last merge. After a start, a video waits for its next block.
         let changed: Mutex<BTreeSet<VideoId>> = Mutex::default();
         let (store, tallies) = (&*self.store, &self.tallies);
         let turns = Turns::default();
@@ -90,7 +90,7 @@ impl Upkeep {
                     if videos.is_empty() {
                         return Ok(0);
                     }
-                    // Not how many were merged: the next videos may have blocks to merge.
+                    // At least 1 even if nothing was merged: the next videos may have blocks to merge.
                     merge(store, videos).await.map(|merged| merged.max(1))
                 })
                 .await;
@@ -124,7 +124,7 @@ fn take(changed: &Mutex<BTreeSet<VideoId>>) -> Vec<VideoId> {
 struct Turns(tokio::sync::Mutex<()>);
 
 impl Turns {
-    /// Runs `task`, which returns how much it did, until nothing is left.
+    /// Runs `task`, which returns the amount of work done, until it returns 0.
     async fn repeat<F: Future<Output = Result<u64, Error>>>(
         &self,
         name: &'static str,
@@ -141,7 +141,7 @@ impl Turns {
                     tally.add(done);
                     tracing::debug!(done, "background work: {name}");
                 }
-                // The recorder reports it once.
+                // The recorder reports the unavailable store once.
                 Err(err) if err.is_retryable() => return,
                 Err(err) => {
                     tracing::warn!(
@@ -158,7 +158,7 @@ impl Turns {
     }
 }
 
-/// Runs `task` now and then every `period`, until `ending` says otherwise.
+/// Runs `task` now and then every `period`, until `ending` announces the end.
 pub(crate) async fn every<F: Future<Output = ()>>(
     period: Duration,
     mut ending: watch::Receiver<Ending>,

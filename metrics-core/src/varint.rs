@@ -1,14 +1,14 @@
 //! Whole numbers in as few bytes as they need (LEB128), the alphabet of the compact columns.
 //!
-//! A number below 128 takes one byte, and a position in a video of four hours four. Reading never trusts
-//! its input: a database file may have been written by anything.
+//! A number below 128 takes one byte, and a position in a video of four hours four. Decoding never trusts its input:
+//! any program may have written a database file.
 
-/// A compact column that could not be read.
+/// The error of a compact column that cannot be decoded.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("a compact column is damaged: {0}")]
 pub struct Damaged(pub(crate) &'static str);
 
-/// Sums are smaller: a million sessions that last a day each are 2^47 milliseconds.
+/// The bound of sums: a million sessions that last a day each are 2^47 milliseconds.
 const SUM_MAX: u64 = 1 << 50;
 
 /// Appends `number`.
@@ -20,7 +20,7 @@ pub(crate) fn put(out: &mut Vec<u8>, mut number: u64) {
     out.push(number as u8);
 }
 
-/// Folds the sign in, so that numbers near zero are short on both sides of it.
+/// Moves the sign into the lowest bit, so that positive and negative numbers near zero are short.
 pub(crate) fn zigzag(number: i64) -> u64 {
     ((number << 1) ^ (number >> 63)).cast_unsigned()
 }
@@ -44,7 +44,7 @@ impl<'a> Reader<'a> {
         self.rest.is_empty()
     }
 
-    /// How many bytes are left.
+    /// Number of bytes left.
     pub(crate) fn len(&self) -> usize {
         self.rest.len()
     }
@@ -52,7 +52,7 @@ impl<'a> Reader<'a> {
     /// Takes the next number.
     #[inline]
     pub(crate) fn number(&mut self) -> Result<u64, Damaged> {
-        // Most are short.
+        // Most numbers are short.
         match *self.rest {
             [one @ 0..0x80, ref rest @ ..] => {
                 self.rest = rest;
@@ -79,13 +79,13 @@ impl<'a> Reader<'a> {
         Err(Damaged("a number has too many bytes"))
     }
 
-    /// Takes the next number, which may be below zero, and must be one that can be added to many others.
+    /// Takes the next number, which may be negative, and must be small enough to be added to many others.
     pub(crate) fn sum(&mut self) -> Result<i64, Damaged> {
         let sum = unzigzag(self.number()?);
         if sum.unsigned_abs() < SUM_MAX { Ok(sum) } else { Err(Damaged("a sum is too large")) }
     }
 
-    /// Takes the next number, which must fit the type that is asked for.
+    /// Takes the next number, which must fit into `T`.
     #[inline]
     pub(crate) fn narrow<T: TryFrom<u64>>(&mut self) -> Result<T, Damaged> {
         self.number()?.try_into().map_err(|_| Damaged("a number is too large"))
@@ -143,11 +143,11 @@ impl<'a> Nibbles<'a> {
     }
 }
 
-/// Reads what [`Nibbles`] wrote.
+/// Decodes the output of [`Nibbles`].
 #[derive(Debug)]
 pub(crate) struct NibbleReader<'a> {
     bytes: &'a [u8],
-    // How many half bytes were read.
+    // Number of half bytes read.
     read: usize,
 }
 
@@ -171,7 +171,7 @@ impl<'a> NibbleReader<'a> {
         Err(Damaged("a number has too many half bytes"))
     }
 
-    /// Whether nothing is left but the free half of the last byte.
+    /// Returns whether nothing remains but the free half of the last byte.
     pub(crate) fn is_over(&self) -> bool {
         let last = self.bytes.last().copied().unwrap_or(0);
         let is_padded = self.read.is_multiple_of(2) || last >> 4 == 0;

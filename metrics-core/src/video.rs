@@ -1,4 +1,4 @@
-//! What is watched: a video is a pair of identifier and metadata under one key.
+//! Videos: pairs of an identifier and metadata under one key.
 
 use serde_json::{Map, Value};
 
@@ -68,7 +68,7 @@ impl Video {
             + self.metadata.as_ref().map_or(0, String::len)
     }
 
-    /// 128 bits that tell this video under `key` from all others.
+    /// A 128-bit hash that identifies this video under `key`.
     #[must_use]
     pub fn digest(&self, key: &ApiKey) -> [u8; 16] {
         digest(&[Some(key.as_str()), self.identifier(), self.metadata()])

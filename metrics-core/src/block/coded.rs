@@ -10,7 +10,7 @@ use crate::varint::{self, Damaged, Reader};
 /// The largest number of values whose codes are single bytes.
 const BYTES_MAX: usize = 256;
 
-/// A column whose values are kept once each.
+/// A column that keeps each distinct value once.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Coded<T> {
     // Invariant: not empty, unless the column is.
@@ -41,7 +41,7 @@ impl Codes<'_> {
         }
     }
 
-    /// Calls `take` with the code of each session in `sessions`, and the item beside it.
+    /// Calls `take` with the code of each session in `sessions`, and the item paired with it.
     pub fn each<T>(
         &self,
         sessions: impl Iterator<Item = (usize, T)>,
@@ -73,12 +73,12 @@ impl Codes<'_> {
     }
 }
 
-/// A value of a dictionary, to and from bytes.
+/// A value of a dictionary, with its encoding.
 pub(super) trait Value: Clone + Eq + Hash + Sized {
     /// Appends the value.
     fn put(&self, out: &mut Vec<u8>);
 
-    /// Reads what [`put`](Self::put) wrote.
+    /// Decodes the output of [`put`](Self::put).
     fn take(reader: &mut Reader<'_>) -> Result<Self, Damaged>;
 }
 

@@ -9,36 +9,35 @@ use crate::client::Client;
 use crate::session::minutes::{MinuteRun, runs_from};
 use crate::source::Source;
 
-/// The columns of sessions of one video, each as long as there are sessions. A group that was not read has empty
-/// columns.
+/// The columns of sessions of one video, each with one entry per session. A group that was not read has empty columns.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Columns {
-    /// How many sessions there are.
+    /// Number of sessions.
     pub sessions: usize,
-    /// When the sessions started, in order.
+    /// The starts of the sessions, in order.
     pub starts: Starts,
     /// View times in milliseconds.
     pub view_ms: Numbers,
     pub(super) rewatched_ms: Numbers,
     /// Browser, platform and device.
     pub clients: Option<Coded<Client>>,
-    /// How long the video is, in milliseconds, where it is known.
+    /// The duration of the video in milliseconds, if it is known.
     pub durations_ms: Option<Coded<Option<u32>>>,
-    /// The page that embeds the video, where it is known.
+    /// The page that embeds the video, if it is known.
     pub pages: Option<Coded<Option<Source>>>,
-    /// Canonical JSON of an object, where the page gave session data.
+    /// Canonical JSON of an object, if the page gave session data.
     pub session_data: Option<Coded<Option<Arc<str>>>>,
-    /// The language of the track chosen last, where one was.
+    /// The language of the track chosen last, if one was chosen.
     pub languages: Option<Coded<Option<Arc<str>>>>,
     /// Startup time, rebuffering and failures.
     pub qualities: Option<Qualities>,
     pub(super) segments: Vec<u8>,
-    // Where the segments of each session end.
+    // The end of each session's segments.
     pub(super) segment_ends: Vec<u32>,
     pub(super) details: Vec<super::encode::Detail>,
     pub(super) row_ids: Vec<super::RowId>,
     pub(super) minute_runs: Vec<MinuteRun>,
-    // Where the runs of each session end.
+    // The end of each session's runs.
     pub(super) minute_ends: Vec<u32>,
 }
 
@@ -50,7 +49,7 @@ impl Columns {
         self.view_ms.get(session).wrapping_sub(self.rewatched_ms.get(session))
     }
 
-    /// The segments of a session, as [`Segments::encode`](crate::interval::Segments::encode) writes them.
+    /// The segments of a session, in the encoding of [`Segments::encode`](crate::interval::Segments::encode).
     #[must_use]
     pub fn segments(&self, session: usize) -> &[u8] {
         let start = session.checked_sub(1).map_or(0, |before| self.segment_ends[before]);
@@ -80,7 +79,7 @@ impl Columns {
         self.minute_ends.len() == self.sessions
     }
 
-    /// Whether the segments were read.
+    /// Returns whether the segments were read.
     pub(crate) fn has_segments(&self) -> bool {
         self.segment_ends.len() == self.sessions
     }

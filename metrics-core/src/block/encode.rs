@@ -1,4 +1,4 @@
-//! Sessions into groups of columns, and back.
+//! Encodes sessions into groups of columns, and decodes them.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::varint::{self, Damaged, NibbleReader, Nibbles, Reader, unzigzag, zigz
 /// The columns of [`Group::Details`].
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Detail {
-    // From the start to the last event.
+    // The time from the start to the last event.
     after_ms: i64,
     // Without the language, which has a group of its own.
     details: Details,
@@ -26,7 +26,7 @@ pub(super) struct Detail {
 impl Block {
     /// Encodes sessions of one video, in any order.
     ///
-    /// Callers keep to [`SESSIONS_MAX`].
+    /// Callers must respect [`SESSIONS_MAX`].
     #[must_use]
     pub fn encode(mut rows: Vec<Row>) -> Self {
         rows.sort_by_key(Row::order);
@@ -48,11 +48,11 @@ impl Block {
         block
     }
 
-    /// Decodes the columns of some groups, each of which was read, if the block has it.
+    /// Decodes the columns of some groups. Each of them must have been read, if the block has it.
     ///
     /// # Errors
     ///
-    /// [`Damaged`] if the bytes are nothing that [`encode`](Self::encode) wrote.
+    /// [`Damaged`] if the bytes are no output of [`encode`](Self::encode).
     pub fn columns(&self, groups: Groups) -> Result<Columns, Damaged> {
         let sessions = self.sessions as usize;
         if SESSIONS_MAX < sessions {
@@ -78,11 +78,11 @@ impl Block {
         Ok(columns)
     }
 
-    /// Decodes all sessions, in order. Every group was read, if the block has it.
+    /// Decodes all sessions, in order. Every group must have been read, if the block has it.
     ///
     /// # Errors
     ///
-    /// [`Damaged`] if the bytes are nothing that [`encode`](Self::encode) wrote.
+    /// [`Damaged`] if the bytes are no output of [`encode`](Self::encode).
     pub fn rows(&self) -> Result<Vec<Row>, Damaged> {
         let columns = self.columns(Groups::ALL)?;
         Ok((0..columns.sessions).map(|session| columns.row(session)).collect())
@@ -90,7 +90,7 @@ impl Block {
 }
 
 impl Columns {
-    /// The columns of rows of one video, sorted by [`Row::order`]: what a report reads of open sessions.
+    /// The columns of rows of one video, sorted by [`Row::order`]: the form in which a report reads open sessions.
     #[must_use]
     pub fn of(rows: &[Row]) -> Self {
         let mut segments = Vec::new();
@@ -157,7 +157,7 @@ impl Columns {
         true
     }
 
-    /// A session whole; every group was read.
+    /// Returns a complete session; every group must have been read.
     fn row(&self, session: usize) -> Row {
         let Detail { after_ms, details } = &self.details[session];
         let quality = self.qualities.as_ref().map(|qualities| qualities.get(session));
@@ -190,7 +190,7 @@ impl Columns {
         }
     }
 
-    /// Fills the columns of a group that a block left out.
+    /// Fills the columns of a group that the block omits.
     fn fill(&mut self, group: Group) -> Result<(), Damaged> {
         match group {
             Group::Pages => self.pages = Some(Coded::all(None)),
@@ -341,7 +341,7 @@ impl Detail {
     }
 }
 
-/// The counters of details in the order of their flags. A new one comes last.
+/// The counters of details in the order of their flags. New counters are appended.
 fn numbers(details: &Details) -> [u64; 9] {
     let Details { seeks, fullscreens, tracks, renditions, clamped, .. } = *details;
     let Details { seek_waits, seek_wait_ms, scrubbed_ms, others, .. } = *details;

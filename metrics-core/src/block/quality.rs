@@ -66,7 +66,7 @@ impl Qualities {
         self.with(session, self.troubles.get(at))
     }
 
-    /// Calls `take` with the quality of each session in `sessions`, which are in order, and the item beside it.
+    /// Calls `take` with the quality of each session in `sessions`, which are in order, and the item paired with it.
     pub fn each<T>(
         &self,
         sessions: impl Iterator<Item = (usize, T)>,

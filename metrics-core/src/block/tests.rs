@@ -1,4 +1,4 @@
-//! Blocks hold sessions as they were, and refuse bytes that are none.
+//! Blocks return sessions unchanged, and reject invalid bytes.
 
 use std::sync::Arc;
 
@@ -195,7 +195,7 @@ proptest! {
         if let Some(bytes) = &mut block.groups[cut.index(Group::ALL.len())] {
             bytes.truncate(cut.index(2 * bytes.len()));
         }
-        // Neither panics, and nothing is reserved for billions of sessions.
+        // Neither panics, nor reserves memory for billions of sessions.
         let _ = block.rows();
         for group in Group::ALL {
             let _ = block.columns(Groups::NONE.with(group));
@@ -235,7 +235,7 @@ fn groups_without_values_are_left_out() {
         left_out,
         [Group::Pages, Group::SessionData, Group::Quality, Group::Languages, Group::Minutes]
     );
-    // Two sessions take two bytes or less in most groups, beside what each group begins with.
+    // Two sessions take two bytes or less in most groups, beside the header of each group.
     assert!(block.bytes() < 60, "{}", block.bytes());
 }
 

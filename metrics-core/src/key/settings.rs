@@ -11,13 +11,13 @@ use crate::source::{PagePattern, Source};
 /// The longest name of a key, in bytes.
 pub const NAME_BYTES_MAX: usize = 100;
 
-/// How many host names and how many patterns of pages a key may have. Each join compares them one by one.
+/// The largest number of host names, and of patterns of pages, of a key. Each join compares them one by one.
 pub const PATTERNS_MAX: usize = 100;
 
-/// The longest host name, in bytes: the longest name that DNS has, and `*.`.
+/// The longest host name, in bytes: the longest name in DNS, and `*.`.
 const HOST_BYTES_MAX: usize = 255;
 
-/// How much an error shows of a value, in characters.
+/// The number of characters of a value that an error shows.
 const SHOWN_CHARS_MAX: usize = 80;
 
 /// The members of settings in JSON.
@@ -37,18 +37,18 @@ const MEMBERS: [&str; 4] = ["name", "hosts", "pages", "limits"];
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct KeySettings {
     name: Option<String>,
-    // None of them: all sites.
+    // Empty: all sites.
     hosts: Vec<HostPattern>,
     pages: Vec<PagePattern>,
-    // As they were set, so that defaults that change later hold for all others. Some may be of later versions.
+    // As they were set, so that later defaults apply to the other limits. Some may be of later versions.
     limits: BTreeMap<String, String>,
-    // Members that cannot be read, of later versions or damaged. They are kept as they are.
+    // Members that cannot be read, of later versions or damaged. They are kept unchanged.
     unread: Map<String, Value>,
 }
 
 impl KeySettings {
-    /// Reads settings from the members of a JSON object: `name` (a text), `hosts` (host names, `*.` and a host name, or
-    /// `none` for clients without a page), `pages` (see [`PagePattern`]), and `limits` (see [`Limits::set`]).
+    /// Parses settings from the members of a JSON object: `name` (a text), `hosts` (host names, `*.` and a host name,
+    /// or `none` for callers without a page), `pages` (see [`PagePattern`]), and `limits` (see [`Limits::set`]).
     ///
     /// # Errors
     ///
@@ -57,8 +57,8 @@ impl KeySettings {
         Self::default().with_json(members)
     }
 
-    /// Replaces the settings that are members of a JSON object. A member that is `null` removes a setting. Of limits, only those
-    /// that are named change: one that is `null` is removed.
+    /// Replaces the settings that are members of a JSON object. A member that is `null` removes a setting. Only the
+    /// named limits change: a limit that is `null` is removed.
     ///
     /// # Errors
     ///
@@ -86,7 +86,7 @@ impl KeySettings {
         Ok(self)
     }
 
-    /// The members of these settings; none for those that were not set.
+    /// Returns the members that are set.
     #[must_use]
     pub fn to_json(&self) -> Map<String, Value> {
         let mut members = Map::new();
@@ -112,7 +112,7 @@ impl KeySettings {
         members
     }
 
-    /// As a store keeps them: JSON, or nothing if nothing was set.
+    /// Encodes the settings for a store: JSON, or `None` if nothing was set.
     #[must_use]
     pub fn encode(&self) -> Option<String> {
         let mut members = self.unread.clone();
@@ -120,14 +120,14 @@ impl KeySettings {
         (!members.is_empty()).then(|| Value::Object(members).to_string())
     }
 
-    /// Settings that [`encode`](Self::encode) wrote, member by member: those of later versions, and those that are damaged,
+    /// Decodes the output of [`encode`](Self::encode), member by member: members of later versions, and damaged ones,
     /// are kept and have no effect, but see [`is_readable`](Self::is_readable).
     #[must_use]
     pub fn decode(text: Option<&str>) -> Self {
         let mut settings = Self::default();
         let Some(text) = text else { return settings };
         let members: Map<String, Value> = serde_json::from_str(text).unwrap_or_else(|_| {
-            // Nobody knows which sites and pages they had.
+            // Its sites and pages are unknown.
             ["hosts", "pages"]
                 .map(|member| (member.to_owned(), Value::from(text)))
                 .into_iter()
@@ -156,17 +156,17 @@ impl KeySettings {
         }
     }
 
-    /// Whether it is known which sites and pages the key has. If not, it [allows](Self::allows) nobody until both are set
-    /// again.
+    /// Returns whether the sites and pages of the key can be read. If not, the key [allows](Self::allows) no caller
+    /// until both are set again.
     #[must_use]
     pub fn is_readable(&self) -> bool {
         !["hosts", "pages"].iter().any(|member| self.unread.contains_key(*member))
     }
 
-    /// These settings, changed.
+    /// Returns these settings with a change applied.
     #[must_use]
     pub fn changed(&self, change: &SettingsChange) -> Self {
-        // It was checked when it was made.
+        // The change was validated when it was made.
         self.clone().with_json(&change.members).unwrap_or_else(|_| self.clone())
     }
 
@@ -176,22 +176,22 @@ impl KeySettings {
         self.name.as_deref()
     }
 
-    /// The limits of the key: `defaults`, but for those that were set.
+    /// Returns the limits of the key: those that were set, or else the `defaults`.
     #[must_use]
     pub fn limits(&self, defaults: &Limits) -> Limits {
         let mut limits = defaults.clone();
         for (name, value) in &self.limits {
-            // One of a later version is none here.
+            // A limit of a later version is ignored.
             let _set = limits.set(name, value);
         }
         limits
     }
 
-    /// Whether a client may send sessions under this key.
+    /// Returns whether a caller may send sessions under this key.
     ///
-    /// `page` is the page that the client names, `origin` the header `Origin` of its request. Of a key with hosts, both
-    /// must match one of them, as far as they are there. A client without either, or with an origin that is no site
-    /// (`null`), needs the host `none`.
+    /// `page` is the page that the caller names, `origin` the header `Origin` of its request. If the key has hosts,
+    /// each that is present must match one of them. A caller with neither, or with an origin that is no site (`null`),
+    /// needs the host `none`.
     #[must_use]
     pub fn allows(&self, page: Option<&Source>, origin: Option<&str>) -> bool {
         if !self.is_readable() {
@@ -209,7 +209,7 @@ impl KeySettings {
         }
     }
 
-    /// The page, with placeholders if it matches a pattern. The first pattern that matches counts.
+    /// Returns the page, with placeholders if it matches a pattern. The first matching pattern counts.
     #[must_use]
     pub fn reduce(&self, page: Source) -> Source {
         match self.pages.iter().find(|pattern| pattern.matches(page.pathname())) {
@@ -288,14 +288,14 @@ fn set_limits(
 
 /// A change of the settings of a key, by the members of a JSON object: see [`KeySettings::with_json`].
 ///
-/// A store applies it to the settings that it has at that moment, so that two changes at once are both made.
+/// A store applies it to its current settings, so that two concurrent changes both take effect.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct SettingsChange {
     members: Map<String, Value>,
 }
 
 impl SettingsChange {
-    /// Reads a change.
+    /// Parses a change.
     ///
     /// # Errors
     ///
@@ -305,14 +305,14 @@ impl SettingsChange {
         Ok(Self { members })
     }
 
-    /// Whether it changes limits, which protect the server from the users of a key.
+    /// Returns whether it changes limits, which protect the server from the callers of a key.
     #[must_use]
     pub fn has_limits(&self) -> bool {
         self.members.contains_key("limits")
     }
 }
 
-/// A setting of a key that cannot be one.
+/// The error of an invalid setting.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("`{field}` has {value:?}: it must be {expected}")]
 pub struct InvalidKeySettings {
@@ -344,7 +344,7 @@ enum HostPattern {
     Exact(String),
     /// All subdomains of this host, at any depth, and not the host itself.
     Subdomains(String),
-    /// Clients without a page.
+    /// Callers without a page.
     NoSite,
 }
 
@@ -372,8 +372,8 @@ impl HostPattern {
         }
     }
 
-    /// Whether a host is one of these; `None` is a client without a page. Upper case is left in hosts of schemes that
-    /// the URL parser does not know.
+    /// Returns whether the pattern matches a host; `None` is a caller without a page. Hosts may have upper case in
+    /// schemes that the URL parser does not know.
     fn matches(&self, host: Option<&str>) -> bool {
         let Some(host) = host.map(without_root) else { return *self == Self::NoSite };
         match self {

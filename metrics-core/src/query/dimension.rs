@@ -23,7 +23,7 @@ pub enum Dimension {
     /// A field of the video's metadata: `video.course.id`. Texts are as they are, other values canonical JSON; JSON
     /// `null` is no value.
     VideoField(String),
-    /// A field of the session data, like that of metadata: `session.plan`.
+    /// A field of the session data, like a field of metadata: `session.plan`.
     SessionField(String),
     /// The page that embeds the video.
     Page,
@@ -39,7 +39,7 @@ pub enum Dimension {
     Language,
 }
 
-/// The dimensions whose name is all there is to them.
+/// The dimensions without a parameter.
 const PLAIN: [Dimension; 10] = [
     Dimension::HourOfDay,
     Dimension::DayOfWeek,
@@ -58,7 +58,7 @@ const VIDEO: &str = "video.";
 const SESSION: &str = "session.";
 
 impl Dimension {
-    /// The names of all dimensions, with `<interval>` and `<path>` where users choose.
+    /// The names of all dimensions, with `<interval>` and `<path>` as parameters.
     pub const NAMES: [&'static str; 13] = [
         "time:<interval>",
         "hour_of_day",
@@ -114,7 +114,7 @@ impl Dimension {
 }
 
 impl fmt::Display for Dimension {
-    /// Writes the name as [`FromStr`] reads it.
+    /// Writes the name that [`FromStr`] parses.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())?;
         match self {

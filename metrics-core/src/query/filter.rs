@@ -1,4 +1,4 @@
-//! Filters: which sessions count, beside their timeframe.
+//! Filters: conditions on sessions, beside their timeframe.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,10 +12,10 @@ use super::metric::named;
 use crate::client::{Browser, Device, Platform};
 use crate::containment::canonical;
 
-/// How deep `and`, `or` and `not` may be nested.
+/// The deepest nesting of `and`, `or` and `not`.
 pub const FILTER_DEPTH_MAX: usize = 8;
 
-/// How many values and comparisons the filters of a query may have together.
+/// The largest number of values and comparisons in the filters of a query.
 pub const FILTER_VALUES_MAX: usize = 1_000;
 
 const PARAMETER: &str = "filters";
@@ -47,7 +47,7 @@ pub enum Filter {
     Dimension {
         /// The dimension.
         dimension: Dimension,
-        /// How values are matched.
+        /// The operator.
         operator: Operator,
         /// Values as texts: numbers in decimal, time buckets as RFC 3339; `None` is a session without a value, which
         /// only [`Operator::Is`] and [`Operator::IsNot`] take.
@@ -57,34 +57,34 @@ pub enum Filter {
     Figure {
         /// The figure.
         figure: Figure,
-        /// How it compares.
+        /// The comparison.
         comparison: Comparison,
-        /// To which number, in the unit of the figure.
+        /// The number, in the unit of the figure.
         number: f64,
     },
     /// The session watched any of `[from_ms, to_ms)` of the video.
     Watched {
-        /// Where it begins, in milliseconds of video.
+        /// The start, in milliseconds of video.
         from_ms: u32,
-        /// Where it ends, in milliseconds of video.
+        /// The end, in milliseconds of video.
         to_ms: u32,
-        /// Whether sessions are meant that did not.
+        /// Whether the filter selects the sessions that did not.
         is_negated: bool,
     },
 }
 
 named! {
-    /// How the value of a dimension is matched.
+    /// Operators on the value of a dimension.
     Operator of "filters" {
-        /// It is one of the values.
+        /// The value is one of `values`.
         Is = "is",
-        /// It is none of the values.
+        /// The value is none of `values`.
         IsNot = "is_not",
-        /// It has one of the values in it.
+        /// The value contains one of `values`.
         Contains = "contains",
-        /// It has none of the values in it.
+        /// The value contains none of `values`.
         ContainsNot = "contains_not",
-        /// It starts with one of the values.
+        /// The value starts with one of `values`.
         StartsWith = "starts_with",
     }
 }
@@ -100,25 +100,25 @@ named! {
         PercentageViewed = "percentage_viewed",
         /// Startup time in seconds, if it is known.
         StartupTime = "startup_time",
-        /// How often playback waited for data.
+        /// Number of rebufferings.
         RebufferingCount = "rebuffering_count",
-        /// How many fatal errors there were.
+        /// Number of fatal errors.
         Failures = "failures",
     }
 }
 
 named! {
-    /// How a figure compares to a number.
+    /// Comparisons of a figure to a number.
     Comparison of "filters" {
-        /// It is the same.
+        /// Equal.
         Is = "is",
-        /// It is less.
+        /// Less.
         Less = "<",
-        /// It is less or the same.
+        /// Less or equal.
         AtMost = "<=",
-        /// It is more.
+        /// More.
         More = ">",
-        /// It is more or the same.
+        /// More or equal.
         AtLeast = ">=",
     }
 }
@@ -131,7 +131,7 @@ impl Default for Filter {
 }
 
 impl Comparison {
-    /// Whether `figure` compares to `number` like this.
+    /// Returns whether the comparison of `figure` to `number` holds.
     #[must_use]
     pub fn holds(self, figure: f64, number: f64) -> bool {
         match self {
@@ -145,7 +145,7 @@ impl Comparison {
 }
 
 impl Operator {
-    /// Whether it holds where its opposite does not.
+    /// Returns whether the operator holds exactly if its opposite does not.
     #[must_use]
     pub const fn is_negated(self) -> bool {
         matches!(self, Self::IsNot | Self::ContainsNot)
@@ -153,18 +153,18 @@ impl Operator {
 }
 
 impl Filter {
-    /// Sessions with one of these values.
+    /// Selects sessions with one of these values.
     #[must_use]
     pub fn is<T: Into<String>>(dimension: Dimension, values: impl IntoIterator<Item = T>) -> Self {
         let values = values.into_iter().map(|value| Some(value.into())).collect();
         Self::Dimension { dimension, operator: Operator::Is, values }
     }
 
-    /// Reads the filters of a query: one filter, or an array of filters all of which must hold.
+    /// Parses the filters of a query: one filter, or an array of filters all of which must hold.
     ///
     /// # Errors
     ///
-    /// [`QueryError`] if it is anything else, is nested too deeply, or has too many values.
+    /// [`QueryError`] if the JSON is anything else, is nested too deeply, or has too many values.
     pub fn from_json(json: &Value) -> Result<Self, QueryError> {
         let filter = match json {
             Value::Array(filters) if filters.first().is_none_or(Value::is_array) => {
@@ -181,13 +181,13 @@ impl Filter {
         Ok(filter)
     }
 
-    /// Whether it holds for every session, whatever there is of it.
+    /// Returns whether the filter holds for every session because it has no conditions.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         matches!(self, Self::And(filters) if filters.iter().all(Self::is_empty))
     }
 
-    /// Writes the filter as [`from_json`](Self::from_json) reads it.
+    /// Writes the filter in the form that [`from_json`](Self::from_json) parses.
     #[must_use]
     pub fn to_json(&self) -> Value {
         let list = |operator: &str, filters: &[Self]| {
@@ -212,7 +212,7 @@ impl Filter {
         }
     }
 
-    /// Fails unless the filter can be applied.
+    /// Validates the filter.
     ///
     /// # Errors
     ///
@@ -223,7 +223,7 @@ impl Filter {
         check_count(PARAMETER, count as u64, (0, FILTER_VALUES_MAX as u64))
     }
 
-    /// Checks a part of the filter that is nested `depth` deep, and returns how many values it has.
+    /// Validates a part of the filter that is nested `depth` deep, and returns the number of its values.
     fn check_part(&self, depth: usize) -> Result<usize, QueryError> {
         match self {
             Self::And(_) | Self::Or(_) | Self::Not(_) if depth == FILTER_DEPTH_MAX => {
@@ -303,7 +303,7 @@ fn check_value(dimension: &Dimension, value: &str) -> Result<(), QueryError> {
     }
 }
 
-/// Reads a filter that is nested `depth` deep.
+/// Parses a filter that is nested `depth` deep.
 fn read(json: &Value, depth: usize) -> Result<Filter, QueryError> {
     let expected = "an array: an operator, a name and values";
     let invalid = || QueryError::invalid(PARAMETER, &json.to_string(), expected);
@@ -368,7 +368,7 @@ fn text(value: &Value) -> Result<Option<String>, QueryError> {
     }
 }
 
-/// Reads seconds of video.
+/// Parses seconds of video.
 fn position(value: &Value) -> Result<u32, QueryError> {
     let ms = value.as_f64().map(|seconds| (1_000.0 * seconds).round());
     let ms = ms.filter(|ms| (0.0..=f64::from(u32::MAX)).contains(ms));

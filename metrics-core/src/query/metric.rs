@@ -18,10 +18,10 @@ macro_rules! named {
         }
 
         impl $Named {
-            /// Every one, in the order of the documentation.
+            /// Every variant, in the order of the documentation.
             pub const ALL: &'static [Self] = &[$(Self::$Variant),+];
 
-            /// Returns the name in queries and answers.
+            /// Returns the name in queries and responses.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self {
@@ -56,13 +56,13 @@ named! {
     ///
     /// *Plays* are the sessions whose view time reaches the minimum of the query. Durations of 0 are unknown.
     Metric of "metrics" {
-        /// How many plays.
+        /// Number of plays.
         Plays = "plays",
-        /// How many sessions with any view time.
+        /// Number of sessions with any view time.
         Sessions = "sessions",
-        /// Seconds of video that plays watched; replays count again.
+        /// Seconds of video watched in plays; replays count again.
         ViewTime = "view_time",
-        /// Seconds of video that plays watched; replays count once.
+        /// Seconds of video watched in plays; replays count once.
         UniqueViewTime = "unique_view_time",
         /// View time per play, in seconds.
         AverageViewDuration = "average_view_duration",
@@ -70,7 +70,7 @@ named! {
         ///
         /// The shares are summed in units of 10^-9, each rounded, so that the mean does not depend on the order.
         AveragePercentageViewed = "average_percentage_viewed",
-        /// How many plays with a unique view time of at least 95 % of a known duration.
+        /// Number of plays with a unique view time of at least 95 % of a known duration.
         Completions = "completions",
         /// Completions per play with a known duration.
         CompletionRate = "completion_rate",
@@ -78,20 +78,20 @@ named! {
         RewatchRate = "rewatch_rate",
         /// Mean of the known durations of plays, in seconds.
         AverageDuration = "average_duration",
-        /// Median startup time of the sessions that tell it, in seconds: the nearest rank.
+        /// Median startup time of the sessions that report it, in seconds: the nearest rank.
         StartupTimeP50 = "startup_time_p50",
         /// 95th percentile of the startup times, in seconds: the nearest rank.
         StartupTimeP95 = "startup_time_p95",
         /// Mean startup time, in seconds.
         StartupTimeAverage = "startup_time_average",
-        /// Time of rebuffering / (that + view time), over sessions that tell rebuffering: those with a startup time or
-        /// any rebuffering.
+        /// Time of rebuffering / (that + view time), over sessions that report rebuffering: those with a startup time
+        /// or any rebuffering.
         RebufferingRatio = "rebuffering_ratio",
-        /// How often playback waited for data.
+        /// Number of rebufferings.
         RebufferingCount = "rebuffering_count",
-        /// Sessions with any rebuffering per session that tells it.
+        /// Sessions with any rebuffering per session that reports it.
         RebufferedSessionRate = "rebuffered_session_rate",
-        /// How many sessions with a fatal error.
+        /// Number of sessions with a fatal error.
         Failures = "failures",
         /// Sessions with a fatal error per session, watched or not.
         FailureRate = "failure_rate",
@@ -112,7 +112,7 @@ named! {
 }
 
 impl Metric {
-    /// Whether the metric counts plays alone, so that sessions below the minimum view time do not matter.
+    /// Returns whether the metric counts plays alone, so that sessions below the minimum view time do not matter.
     #[must_use]
     pub const fn is_over_plays(self) -> bool {
         match self {

@@ -14,16 +14,16 @@ use super::period::{Compare, Period};
 use super::{Selection, Timeframe};
 use crate::time_bucket::{Buckets, Span, Width};
 
-/// How many metrics a query may have.
+/// The largest number of metrics in a query.
 pub const METRICS_MAX: usize = 20;
 
-/// How many dimensions a query may have.
+/// The largest number of dimensions in a query.
 pub const DIMENSIONS_MAX: usize = 3;
 
-/// How many rows an answer may have.
+/// The largest number of rows in a response.
 pub const LIMIT_MAX: u32 = 10_000;
 
-/// Asks for metrics, grouped by dimensions.
+/// Requests metrics, grouped by dimensions.
 ///
 /// ```
 /// use metrics_core::query::{Dimension, Filter, Metric, Query, Timeframe};
@@ -40,35 +40,35 @@ pub const LIMIT_MAX: u32 = 10_000;
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Query {
-    /// Which sessions: those that the caller may see.
+    /// The sessions: those that the caller may see.
     pub selection: Selection,
-    /// The metrics, 1 to [`METRICS_MAX`]: plays and view time, unless said otherwise.
+    /// The metrics, 1 to [`METRICS_MAX`]: plays and view time by default.
     pub metrics: Vec<Metric>,
-    /// By what they are grouped, at most [`DIMENSIONS_MAX`]: without any, the answer is one row.
+    /// The dimensions of the groups, at most [`DIMENSIONS_MAX`]: without any, the response is one row.
     pub dimensions: Vec<Dimension>,
-    /// When they started: in the last 30 days, unless said otherwise.
+    /// The timeframe of the sessions' starts: the last 30 days by default.
     pub timeframe: Timeframe,
-    /// The time zone of days, hours and time buckets: UTC, unless said otherwise.
+    /// The time zone of days, hours and time buckets: UTC by default.
     pub timezone: Option<Tz>,
-    /// The least view time that makes a session a play: one second, unless said otherwise.
+    /// The least view time of a play: one second by default.
     pub minimum: Minimum,
-    /// How rows are sorted, by metrics and dimensions of the query. Unless said otherwise: by time, then by the first
-    /// metric, the largest first. Ties break by the values of dimensions.
+    /// The order of rows, by metrics and dimensions of the query. The default is by time, then by the first metric, the
+    /// largest first. Ties break by the values of dimensions.
     pub order_by: Vec<Order>,
-    /// How many rows are answered, 1 to [`LIMIT_MAX`]: 100, unless said otherwise.
+    /// The largest number of rows in the response, 1 to [`LIMIT_MAX`]: 100 by default.
     pub limit: u32,
-    /// How many rows are left out before them.
+    /// The number of rows skipped before them.
     pub offset: u64,
-    /// What each row is compared with: nothing, unless said otherwise.
+    /// The comparison of each row: none by default.
     pub compare: Option<Compare>,
-    /// Whether time buckets without sessions have rows: if the first dimension is time, unless said otherwise. Beside
-    /// other dimensions, each combination of their values has a row in each bucket.
+    /// Whether time buckets without sessions have rows: by default, if the first dimension is time. Beside other
+    /// dimensions, each combination of their values has a row in each bucket.
     pub fill: Option<bool>,
-    /// Whether the row of all sessions is answered as well.
+    /// Whether the response has a row of all sessions.
     pub totals: bool,
 }
 
-/// The least view time that makes a session a play.
+/// The least view time of a play.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Minimum {
     /// Milliseconds of view time.
@@ -77,16 +77,16 @@ pub enum Minimum {
     Millionths(u32),
 }
 
-/// By what rows are sorted.
+/// A column to sort rows by.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Order {
     /// A metric or a dimension of the query.
     pub by: Column,
-    /// Which end comes first.
+    /// The end that comes first.
     pub direction: Direction,
 }
 
-/// A column of an answer.
+/// A column of a response.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Column {
     /// A metric. Rows to which it does not apply come last in either direction.
@@ -95,7 +95,7 @@ pub enum Column {
     Dimension(Dimension),
 }
 
-/// Which end of an order comes first.
+/// The end of an order that comes first.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Direction {
     /// The least comes first.
@@ -107,9 +107,9 @@ pub enum Direction {
 /// The periods of a query.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Periods {
-    /// When the sessions started.
+    /// The period of the sessions' starts.
     pub current: Period,
-    /// When those started with which they are compared, if they are.
+    /// The period of the sessions they are compared with, if any.
     pub compared: Option<Period>,
 }
 
@@ -133,85 +133,85 @@ impl Default for Query {
 }
 
 impl Query {
-    /// Asks for these metrics of all sessions.
+    /// Requests these metrics of all sessions.
     #[must_use]
     pub fn new(metrics: impl IntoIterator<Item = Metric>) -> Self {
         Self { metrics: metrics.into_iter().collect(), ..Self::default() }
     }
 
-    /// Only sessions of this selection, with its filter.
+    /// Selects only sessions of this selection, with its filter.
     #[must_use]
     pub fn of(self, selection: Selection) -> Self {
         Self { selection, ..self }
     }
 
-    /// Grouped by this dimension as well.
+    /// Groups by this dimension as well.
     #[must_use]
     pub fn by(mut self, dimension: Dimension) -> Self {
         self.dimensions.push(dimension);
         self
     }
 
-    /// Only sessions for which this filter holds.
+    /// Selects only sessions for which this filter holds.
     #[must_use]
     pub fn with_filter(self, filter: Filter) -> Self {
         Self { selection: self.selection.with_filter(filter), ..self }
     }
 
-    /// Sessions that started then.
+    /// Selects sessions that started in this timeframe.
     #[must_use]
     pub fn during(self, timeframe: Timeframe) -> Self {
         Self { timeframe, ..self }
     }
 
-    /// Days, hours and buckets of this time zone.
+    /// Uses the days, hours and buckets of this time zone.
     #[must_use]
     pub fn in_timezone(self, timezone: Tz) -> Self {
         Self { timezone: Some(timezone), ..self }
     }
 
-    /// Sessions with at least this much view time are plays.
+    /// Counts sessions with at least this much view time as plays.
     #[must_use]
     pub fn with_minimum(self, minimum: Minimum) -> Self {
         Self { minimum, ..self }
     }
 
-    /// Sorted by this, after what was said before.
+    /// Sorts by this column, after the columns set before.
     #[must_use]
     pub fn order_by(mut self, by: Column, direction: Direction) -> Self {
         self.order_by.push(Order { by, direction });
         self
     }
 
-    /// At most `limit` rows, after leaving out `offset`.
+    /// Returns at most `limit` rows after the first `offset`.
     #[must_use]
     pub fn page(self, limit: u32, offset: u64) -> Self {
         Self { limit, offset, ..self }
     }
 
-    /// Each row compared with this.
+    /// Compares each row with this.
     #[must_use]
     pub fn compared_with(self, compare: Compare) -> Self {
         Self { compare: Some(compare), ..self }
     }
 
-    /// Whether time buckets without sessions have rows.
+    /// Sets whether time buckets without sessions have rows.
     #[must_use]
     pub fn with_fill(self, fill: bool) -> Self {
         Self { fill: Some(fill), ..self }
     }
 
-    /// Whether the row of all sessions is answered as well.
+    /// Sets whether the response has a row of all sessions.
     #[must_use]
     pub fn with_totals(self, totals: bool) -> Self {
         Self { totals, ..self }
     }
 
-    /// Fails unless the query can be answered.
+    /// Validates the query.
     ///
     /// # Errors
     ///
-    /// [`QueryError`] with the first parameter that is not as its documentation says.
+    /// [`QueryError`] names the first invalid parameter.
     pub fn check(&self) -> Result<(), QueryError> {
         check_count("metrics", self.metrics.len() as u64, (1, METRICS_MAX as u64))?;
         check_count("dimensions", self.dimensions.len() as u64, (0, DIMENSIONS_MAX as u64))?;
@@ -252,11 +252,11 @@ impl Query {
         Err(QueryError::invalid("dimensions", &dimension.to_string(), expected))
     }
 
-    /// When the sessions started, and those they are compared with.
+    /// Returns the periods of the sessions' starts, and of the sessions they are compared with.
     ///
     /// # Errors
     ///
-    /// [`QueryError`] if nothing can be before the timeframe.
+    /// [`QueryError`] if no period is before the timeframe.
     pub fn periods(&self, now: DateTime<Utc>) -> Result<Periods, QueryError> {
         let current = self.timeframe.period(now, self.timezone);
         let period = |compare: Compare| compare.period(self.timeframe, current, now, self.timezone);
@@ -308,7 +308,7 @@ impl Default for Minimum {
 }
 
 impl Minimum {
-    /// Whether a session with this view time and duration in milliseconds is a play.
+    /// Returns whether a session with this view time and duration in milliseconds is a play.
     #[must_use]
     pub fn holds(self, view_ms: u64, duration_ms: Option<u32>) -> bool {
         match self {
@@ -324,7 +324,7 @@ impl Minimum {
 impl FromStr for Minimum {
     type Err = QueryError;
 
-    /// Reads seconds, a duration such as `3 seconds`, or a share of the duration such as `50%`.
+    /// Parses seconds, a duration such as `3 seconds`, or a share of the duration such as `50%`.
     fn from_str(text: &str) -> Result<Self, QueryError> {
         let expected = "seconds, a duration such as \"3 seconds\", or \"50%\" of the video's";
         let invalid = || QueryError::invalid("minimum_watch_seconds", text, expected);
@@ -345,7 +345,7 @@ impl FromStr for Minimum {
 }
 
 impl fmt::Display for Minimum {
-    /// Writes what [`FromStr`] reads.
+    /// Writes the text that [`FromStr`] parses.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ViewMs(ms) => write!(f, "{} seconds", *ms as f64 / 1_000.0),

@@ -1,4 +1,4 @@
-//! Periods: the milliseconds that a timeframe comes to, and those it is compared with.
+//! Periods: the milliseconds of a timeframe, and those of the compared period.
 
 use std::str::FromStr;
 
@@ -12,7 +12,7 @@ use super::error::QueryError;
 use super::{Timeframe, instant};
 use crate::time_bucket::Span;
 
-/// When sessions started: from one Unix time in milliseconds to another, both included.
+/// The range of sessions' starts: from one Unix time in milliseconds to another, both included.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Period {
     /// The first start that counts.
@@ -21,16 +21,16 @@ pub struct Period {
     pub to_ms: i64,
 }
 
-/// With which sessions those of a query are compared.
+/// The sessions that those of a query are compared with.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Compare {
-    /// Those of the period before: of yesterday for today, until the same time of day; of last month for this month;
-    /// else of the period that ends where the query's begins, and is as long.
+    /// The sessions of the period before: of yesterday for today, until the same time of day; of last month for this
+    /// month; else of the period that ends where the query's begins, and is as long.
     PreviousPeriod,
-    /// Those of the same dates a year before, in local time.
+    /// The sessions of the same dates a year before, in local time.
     PreviousYear,
-    /// Those of another timeframe.
+    /// The sessions of another timeframe.
     Timeframe(Timeframe),
 }
 
@@ -41,7 +41,7 @@ const EXPECTED: &str = "a duration such as \"7 days\", a date, an RFC 3339 time,
 impl FromStr for Timeframe {
     type Err = QueryError;
 
-    /// Reads a duration, with or without `last` before it; a date, which is that day; an RFC 3339 time, from which on
+    /// Parses a duration, with or without `last` before it; a date, which is that day; an RFC 3339 time, from which on
     /// sessions count; or a name.
     fn from_str(text: &str) -> Result<Self, QueryError> {
         let named = match text {
@@ -87,8 +87,8 @@ impl FromStr for Compare {
 }
 
 impl Timeframe {
-    /// The period of the timeframe, where days are those of `timezone`, or of UTC. None ends later than `now`, unless its
-    /// end was named.
+    /// Returns the period of the timeframe, with the days of `timezone`, or of UTC. Without a named end, it ends at
+    /// `now` at the latest.
     #[must_use]
     pub fn period(self, now: DateTime<Utc>, timezone: Option<Tz>) -> Period {
         let timezone = timezone.unwrap_or(Tz::UTC);
@@ -125,11 +125,11 @@ impl Timeframe {
 }
 
 impl Compare {
-    /// The period that `current`, that of `timeframe`, is compared with.
+    /// Returns the period that `current`, the period of `timeframe`, is compared with.
     ///
     /// # Errors
     ///
-    /// [`QueryError`] if `timeframe` has no beginning, so that nothing is before it.
+    /// [`QueryError`] if `timeframe` has no beginning, so that no period is before it.
     pub fn period(
         self,
         timeframe: Timeframe,
@@ -147,7 +147,7 @@ impl Compare {
         let timezone = timezone.unwrap_or(Tz::UTC);
         let both = |shift: &dyn Fn(NaiveDateTime) -> Option<NaiveDateTime>| Period {
             from_ms: shifted_ms(current.from_ms, timezone, shift, MappedLocalTime::earliest),
-            // An hour that comes twice belongs to a day as a whole.
+            // A repeated hour belongs to its day with both passes.
             to_ms: shifted_ms(current.to_ms, timezone, shift, MappedLocalTime::latest),
         };
         let days = |days| both(&|at: NaiveDateTime| at.checked_sub_days(Days::new(days)));
@@ -158,7 +158,7 @@ impl Compare {
             (_, Timeframe::ThisWeek | Timeframe::LastWeek) => days(7),
             (_, Timeframe::ThisMonth) => months(1),
             (_, Timeframe::LastMonth) => {
-                // The last day of a month has none of the same number in a shorter one before.
+                // A shorter month before has no day with the number of this month's last day.
                 let first = local(instant(current.from_ms), timezone).date();
                 let from_ms = midnight_ms(months_before(first, 1), timezone);
                 Period { from_ms, to_ms: current.from_ms - 1 }
@@ -180,7 +180,7 @@ impl Compare {
     }
 }
 
-/// Whether RFC 3339 can write the year. Buckets around the ends of chrono's calendar would lie outside of it.
+/// Returns whether RFC 3339 can write the year. Buckets around the ends of chrono's calendar would have others.
 fn has_four_digits(year: i32) -> bool {
     (0..=9_999).contains(&year)
 }
@@ -188,7 +188,7 @@ fn has_four_digits(year: i32) -> bool {
 fn local(at: DateTime<Utc>, timezone: Tz) -> NaiveDateTime {
     let utc = at.naive_utc();
     let offset = timezone.offset_from_utc_datetime(&utc).fix();
-    // The first and the last hours that there are have no local time.
+    // The first and the last hours of the calendar have no local time.
     utc.checked_add_offset(offset).unwrap_or(utc)
 }
 
@@ -214,10 +214,10 @@ fn shifted_ms(
     unix_ms(shift(at).unwrap_or(at), timezone, pick)
 }
 
-/// Picks one of the instants with a local time, where clocks were set back.
+/// Selects one of the instants with a local time after clocks were set back.
 type Pick = fn(MappedLocalTime<DateTime<Tz>>) -> Option<DateTime<Tz>>;
 
-/// An instant with this local time; where the time was skipped, the first after it.
+/// Returns an instant with this local time; if the time was skipped, the first after it.
 fn unix_ms(at: NaiveDateTime, timezone: Tz, pick: Pick) -> i64 {
     let gap_end = || GapInfo::new(&at, &timezone).and_then(|gap| gap.end);
     let found = pick(timezone.from_local_datetime(&at)).or_else(gap_end);

@@ -1,4 +1,4 @@
-//! Queries: what is accepted, how errors help, and which periods timeframes come to.
+//! Queries: accepted input, helpful errors, and the periods of timeframes.
 
 use serde_json::json;
 

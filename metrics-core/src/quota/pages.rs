@@ -1,8 +1,8 @@
-//! The pages of each key, whose number is limited.
+//! The pages of each key, with a quota of their number.
 //!
-//! The set is in memory, as hashes. It is read from the store when the first page is seen, and again every day: pages
-//! without sessions, by retention or erasure, leave it then. A page beyond a limit counts as the page `/` of its site, if the
-//! key has pages of that site; else the session has no page.
+//! The set is in memory, as hashes. It is read from the store after the first session with a page, and again every day,
+//! which removes the pages that retention or erasure left without sessions. A page beyond a limit counts as the page
+//! `/` of its site, if the key has pages of that site; else the session has no page.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
@@ -20,13 +20,13 @@ use crate::reports::{Fold, Reading, read_from};
 use crate::source::{PageDetail, Source};
 use crate::store::{Error, Store, VideoId, VideoRecord, VideoScope};
 
-/// How many pages are in memory, of all keys together: at 16 bytes each in two sets, 128 MB at most.
+/// The largest number of pages in memory, of all keys together: at 16 bytes each in two sets, 128 MB.
 const TOTAL_MAX: usize = 4_000_000;
 
-/// How often the set is read again.
+/// The period of reading the set again.
 const PERIOD: Duration = Duration::from_secs(86_400);
 
-/// When the set is read again if the store could not be read.
+/// The time until the set is read again after the store failed.
 const RETRY: Duration = Duration::from_secs(60);
 
 /// The pages of all keys.
@@ -34,16 +34,16 @@ pub(crate) struct Pages {
     tallies: Arc<Tallies>,
     hash_keys: RandomState,
     known: Mutex<Known>,
-    // The first page was seen.
+    // Notified by the first session with a page.
     wanted: Notify,
 }
 
 #[derive(Default)]
 struct Known {
     keys: HashMap<ApiKey, Set>,
-    // Of all keys.
+    // Number of pages of all keys.
     total: usize,
-    // Whether the store was read once. Before, any page may be there already, and no rate is charged.
+    // Whether the store was read once. Before, the store may already have any page, and no rate is charged.
     is_read: bool,
 }
 
@@ -51,9 +51,9 @@ struct Known {
 #[derive(Default)]
 struct Set {
     pages: HashSet<u64>,
-    // Those of their sites.
+    // The pages `/` of their sites.
     sites: HashSet<u64>,
-    // Pages that were added since the store was read last: their sessions may not be durable yet.
+    // Pages added since the last reading of the store: their sessions may not be durable yet.
     added: Vec<(u64, u64)>,
 }
 
@@ -78,12 +78,12 @@ impl Pages {
         (self.hash_keys.hash_one(page.as_str()), self.hash_keys.hash_one(page.site()))
     }
 
-    /// How many pages a key has, as far as they are known.
+    /// Returns the number of known pages of a key.
     pub(super) fn count(&self, key: &ApiKey) -> usize {
         lock(&self.known).keys.get(key).map_or(0, |set| set.pages.len())
     }
 
-    /// The page under which a session counts.
+    /// Returns the page under which a session counts.
     pub(crate) fn admit(&self, key: &ApiKey, charge: &Charge, page: Source) -> Option<Source> {
         let (hash, site) = self.hash(&page);
         let mut known = lock(&self.known);
@@ -112,7 +112,8 @@ impl Pages {
         Some(page)
     }
 
-    /// Reads the pages of all keys when the first page is seen, and every day after, until `ending` says otherwise.
+    /// Reads the pages of all keys after the first session with a page, and every day after, until `ending` announces
+    /// the end.
     pub(crate) async fn run(&self, store: Arc<dyn Store>, mut ending: watch::Receiver<Ending>) {
         let reading = async {
             self.wanted.notified().await;

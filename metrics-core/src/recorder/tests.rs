@@ -1,4 +1,4 @@
-//! How much memory sessions take of whom nobody is connected, and what acknowledgements say.
+//! The memory of sessions without a connected viewer, and the results of acknowledgements.
 
 #![cfg(feature = "sqlite")]
 
@@ -13,10 +13,10 @@ use crate::store::SqliteStore;
 use crate::upkeep;
 use crate::video::Video;
 
-/// Room for some sessions.
+/// Memory for some sessions.
 const FEW: usize = 20_000;
 
-/// How many sessions there are.
+/// Number of sessions.
 const SESSIONS: usize = 200;
 
 struct Site {
@@ -39,7 +39,7 @@ impl Site {
         Self { _directory: directory, recorder, lifeline }
     }
 
-    /// Records an event that comes in a batch.
+    /// Records an event that arrives in a batch.
     async fn send(&self, number: usize, event: PlayerEvent) {
         let viewing = self.recorder.visit(&self.lifeline, admitted(number)).unwrap();
         viewing.apply(event).await.unwrap();
@@ -78,7 +78,7 @@ async fn sessions_that_are_idle_make_room_and_lose_nothing() {
     for number in 0..SESSIONS {
         site.send(number, PlayerEvent::play(0.0).with_duration(600.0)).await;
     }
-    // A look at them closes what is open, and the next one forgets it.
+    // One visit of the writer closes their open segments, and the next one evicts them.
     sleep(Duration::from_secs(1)).await;
     assert!(site.sessions() * 3_000 <= FEW, "{}", site.sessions());
     assert!(site.recorder.idle_bytes.load(Ordering::Relaxed) <= FEW);

@@ -1,7 +1,7 @@
-//! How many videos a key may have, and how many new ones at a time.
+//! The quota of videos of a key, and the rate limit of new videos.
 //!
-//! A page that makes up metadata would add a video with every play. A key that has as many as it may gets no more;
-//! those it has are recorded as before.
+//! A page that invents metadata would add a video with every play. A key that has used up its quota gets no new videos;
+//! sessions of its existing videos are recorded as before.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -17,19 +17,19 @@ use crate::quota::Kind;
 use crate::store::{Error, SessionWrite, Store};
 use crate::video::Video;
 
-/// How many videos are remembered to be there: the ones that are watched at the moment.
+/// Number of cached videos that are known to exist: those being watched.
 const REMEMBERED: usize = 16_384;
 
-/// For how long: videos without sessions are deleted, and count again when they come back.
+/// How long they stay cached: videos without sessions are deleted, and count again when they come back.
 const REMEMBERED_FOR: Duration = Duration::from_secs(3_600);
 
-/// Which videos may be recorded.
+/// Decides which videos may be recorded.
 pub(super) struct Videos {
     max: u32,
     there: Mutex<There>,
 }
 
-/// Videos that are known to be there.
+/// Videos that are known to exist.
 struct There {
     since: Instant,
     digests: Cache<[u8; 16], ()>,
@@ -46,14 +46,14 @@ impl Videos {
         Self { max, there: Mutex::new(There::new()) }
     }
 
-    /// Decides for each write whether its video may be recorded: it is there already, or may be added.
+    /// Decides for each write whether its video may be recorded: it exists already, or may be added.
     pub(super) async fn admit(
         &self,
         store: &Arc<dyn Store>,
         entries: &[Arc<Entry>],
         writes: &[SessionWrite],
     ) -> Result<Vec<Result<(), NotStored>>, Error> {
-        // Only the first write of a session can be of a video that is new.
+        // Only the first write of a session can have a new video.
         let new = || (0..).zip(writes).filter(|(_, write)| write.expected == 0);
         let digest = |write: &SessionWrite| write.subject.video.digest(&write.subject.key);
         let mut asked: HashMap<[u8; 16], Vec<usize>> = HashMap::new();
@@ -71,7 +71,7 @@ impl Videos {
         if asked.is_empty() {
             return Ok(vec![Ok(()); writes.len()]);
         }
-        // In their order, so that the first of several new videos are added.
+        // In the order of the writes, so that the first of several new videos are added.
         let mut asked: Vec<_> = asked.into_iter().collect();
         asked.sort_unstable_by_key(|(_, places)| places[0]);
         let subject = |places: &[usize]| &writes[places[0]].subject;
@@ -87,7 +87,8 @@ impl Videos {
             let admitted = if known.is_there {
                 Ok(())
             } else {
-                // Whoever may add it adds it for all: an address that may not keeps it from no other.
+                // One session that may add the video adds it for all: an address that may not add it does not block the
+                // others.
                 let admit =
                     |place: &usize| self.admit_new(&entries[*place], known.videos_of_key + *added);
                 let mut verdicts = places.iter().map(admit);
@@ -111,7 +112,7 @@ impl Videos {
         Ok(admitted)
     }
 
-    /// Decides whether a new video may be added to `videos` that its key has.
+    /// Decides whether a new video may be added to the `videos` of its key.
     fn admit_new(&self, entry: &Entry, videos: u64) -> Result<(), NotStored> {
         let charge = entry.charge.as_ref();
         let videos_max = charge.map_or(self.max, |charge| charge.limits.videos);

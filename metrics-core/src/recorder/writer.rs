@@ -1,4 +1,4 @@
-//! The writer: takes dirty sessions, makes them durable, and says so.
+//! The writer: commits changed sessions to the store, and acknowledges their inputs once they are durable.
 
 use std::error::Error as _;
 use std::mem;
@@ -19,28 +19,28 @@ use super::{
 use crate::store::{Error, Outcome, SessionWrite, Subject};
 use crate::upkeep::{self, Loaded};
 
-/// How long to wait before a failed call is tried again, at first and at most.
+/// The first and the longest backoff before a failed call is repeated.
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
-/// A map that is emptier than one part in so many gives memory back.
+/// A map uses less than one part in `SPARE_MAX` of its capacity when it returns memory.
 const SPARE_MAX: usize = 8;
 
-/// How many causes are logged while a store is away: one may hide another, as a lock hides a full disk.
+/// Number of causes logged while a store is unavailable: one may hide another, as a lock hides a full disk.
 const CAUSES_MAX: usize = 8;
 
-/// What a store is asked to do; the last asks most of it.
+/// A call to the store; a store that can commit can also load.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 enum Call {
     Load,
     Commit,
 }
 
-/// A store that does not do as it is asked.
+/// A store that fails to answer.
 #[derive(Debug)]
 pub(super) struct Away {
     pub(super) since: DateTime<Utc>,
     call: Call,
-    // Those that were logged.
+    // The causes that were logged.
     causes: Vec<String>,
 }
 
@@ -49,7 +49,7 @@ impl Away {
         Self { since, call: Call::Load, causes: Vec::new() }
     }
 
-    /// Whether a cause is to be logged: each once, and not without end, if no two are the same.
+    /// Whether `cause` must be logged: each cause once, and at most [`CAUSES_MAX`] if all differ.
     fn is_news(&mut self, cause: String) -> bool {
         let is_news = self.causes.len() < CAUSES_MAX && !self.causes.contains(&cause);
         if is_news {
@@ -60,25 +60,25 @@ impl Away {
 }
 
 impl Recorder {
-    /// Writes until `ending` says otherwise.
+    /// Writes until `ending` announces the end.
     ///
-    /// Not cancel safe: what is not written yet would be lost.
+    /// Not cancel safe: a dropped future loses the sessions that are not durable yet.
     pub(crate) async fn run(self: Arc<Self>, mut ending: watch::Receiver<Ending>) {
         let _closing = Closing { recorder: &self };
         let mut abandoned = ending.clone();
         tokio::select! {
             () = self.write_on(&mut ending) => {}
-            // A commit that is under way happens whole or not at all, and what became of it can be found out.
+            // A commit under way happens as a whole or not at all, and the next start can find out which.
             Ok(_) = abandoned.wait_for(|ending| *ending == Ending::Abandon) => {}
         }
     }
 
-    /// Writes as long as anybody could have something to write, and then what is left. Ends when nothing is.
+    /// Writes until `ending` announces the end, then the rest of the queue; returns when the queue is empty.
     async fn write_on(&self, ending: &mut watch::Receiver<Ending>) {
         let mut rounds = Rounds::new();
         let mut beat_at: Option<Instant> = None;
         loop {
-            // An error means that nobody is left who could put anything in.
+            // An error means that every sender of `ending` is gone: nothing can be queued any more.
             let stop = *ending.borrow() != Ending::Open || ending.has_changed().is_err();
             if beat_at.is_none_or(|at| BEAT <= at.elapsed()) {
                 self.beat().await;
@@ -92,7 +92,7 @@ impl Recorder {
                 self.settle(batch).await;
             }
             if stop {
-                // There is an end to it: what comes after this is refused.
+                // This loop ends: a closed queue refuses further inputs.
                 if self.close() {
                     return;
                 }
@@ -110,14 +110,14 @@ impl Recorder {
         mem::take(&mut lock(&self.queue).batches)
     }
 
-    /// Takes no more sessions, and returns whether none is left that waits.
+    /// Closes the queue to further sessions, and returns whether it is empty.
     fn close(&self) -> bool {
         let mut queue = lock(&self.queue);
         queue.closed = true;
         queue.batches.is_empty()
     }
 
-    /// Says that this instance is alive. If that fails, the next commit will have more to say about it.
+    /// Records that this instance is alive. If that fails, the next commit reports the cause.
     async fn beat(&self) {
         if let Err(err) = self.store.beat(self.instance, self.now()).await {
             tracing::debug!(
@@ -127,7 +127,7 @@ impl Recorder {
         }
     }
 
-    /// Evicts idle sessions if they take more memory than they may, or it gets scarce. Whoever waits for room looks again.
+    /// Evicts idle sessions if they exceed their memory or it gets scarce, and wakes the callers that wait for memory.
     fn make_room(&self) {
         self.evict();
         self.room.notify_waiters();
@@ -139,18 +139,18 @@ impl Recorder {
         if !self.is_full() || evict_at.is_some_and(|at| now < at) {
             return;
         }
-        // Those that are new were taken for idle.
+        // New sessions were counted as idle.
         for shard in &self.shards {
             self.count(&mut lock(shard));
         }
         for shard in (0..SHARDS).take_while(|_| self.is_full()) {
             self.look(shard, true);
         }
-        // To look at all sessions takes a while, and where nothing could be evicted it helps no more a moment later.
+        // A pass over all sessions takes a while, and a pass that evicts nothing is no more use a moment later.
         *evict_at = self.is_full().then_some(now + Rounds::STEP);
     }
 
-    /// Counts what the idle sessions of a shard take.
+    /// Counts the bytes of the idle sessions of a shard.
     fn count(&self, shard: &mut Shard) {
         let bytes = |entry: &Arc<Entry>| {
             let live = entry.lock();
@@ -161,7 +161,7 @@ impl Recorder {
         self.idle_bytes.fetch_sub(mem::replace(&mut shard.idle_bytes, now), Ordering::Relaxed);
     }
 
-    /// Looks at the sessions of one shard: open ones are written as far as they have run, idle ones forgotten.
+    /// Visits the sessions of one shard: checkpoints those that play, and evicts those that are idle.
     fn look(&self, number: usize, full: bool) {
         let now = self.moment();
         let mut due: Vec<(Arc<Entry>, Care)> = Vec::new();
@@ -180,7 +180,7 @@ impl Recorder {
         self.count(&mut shard);
         drop(shard);
         for (entry, care) in due {
-            // Nobody waits for these: if the writer has ended, there is nothing more to do.
+            // Nobody waits for these acknowledgements: if the writer has ended, there is nothing more to do.
             drop(match care {
                 Care::Lose(at) => self.put(&entry, Input::Lose(at)),
                 _ => self.put(&entry, Input::Checkpoint(now)),
@@ -202,7 +202,7 @@ impl Recorder {
         self.make_room();
     }
 
-    /// Counts what became of a batch.
+    /// Counts the outcome of a batch.
     fn tally(&self, batch: &Batch, refused: &Refused) {
         let tallies = &self.tallies;
         for since in &batch.since {
@@ -221,7 +221,7 @@ impl Recorder {
         }
     }
 
-    /// Writes sessions, and notes which of them the store refused.
+    /// Writes sessions, and collects those that the store refused.
     async fn write(&self, entries: &[Arc<Entry>], refused: &mut Refused) {
         let stale: Vec<_> =
             entries.iter().filter(|entry| entry.lock().is_stale()).cloned().collect();
@@ -259,7 +259,8 @@ impl Recorder {
         }
     }
 
-    /// Writes those sessions whose videos may be recorded, and returns those that somebody else has written.
+    /// Commits the sessions whose videos are within the key's limits, and returns those that another instance has
+    /// written.
     async fn commit(
         &self,
         entries: &[Arc<Entry>],
@@ -297,7 +298,7 @@ impl Recorder {
         committed
     }
 
-    /// Notes what became of each session, and returns those that somebody else has written.
+    /// Applies the outcome of each session, and returns those that another instance has written.
     fn written(&self, entries: &[Arc<Entry>], outcomes: &[Outcome]) -> Vec<Arc<Entry>> {
         let mut conflicts = Vec::new();
         for (entry, outcome) in entries.iter().zip(outcomes) {
@@ -316,7 +317,7 @@ impl Recorder {
         conflicts
     }
 
-    /// The store refused a batch: finds the sessions that it refuses, so that the others are stored.
+    /// Handles a refused batch: writes each session alone, so that only those that the store refuses are lost.
     async fn write_each(&self, entries: &[Arc<Entry>], refusal: &Error, refused: &mut Refused) {
         if let [entry] = entries {
             tracing::error!(
@@ -332,7 +333,7 @@ impl Recorder {
         }
     }
 
-    /// Loads what the store has of these sessions, and notes which of them cannot be read.
+    /// Loads the stored state of these sessions, and collects those that cannot be read.
     async fn load(&self, entries: &[Arc<Entry>], refused: &mut Refused) {
         let ids: Vec<_> = entries.iter().map(|entry| entry.id).collect();
         let mut patience = Patience::default();
@@ -375,7 +376,7 @@ impl Recorder {
         let before = live.waiting();
         let rebased = live.rebase(loaded, self.instance);
         entry.account(&mut live, &self.sessions);
-        // May be one more than before, where a viewer had to be told to be back.
+        // One input more than before, if the session had to become connected again.
         self.inputs.fetch_add(live.waiting(), Ordering::Relaxed);
         self.forget(before);
         if let Err(err) = rebased {
@@ -390,7 +391,7 @@ impl Recorder {
         refused.insert(entry.id, refusal);
     }
 
-    /// Notes that the store does not do something.
+    /// Records a failed call.
     fn is_away(&self, call: Call, err: &Error) {
         let mut away = lock(&self.away);
         let now = self.now();
@@ -405,21 +406,21 @@ impl Recorder {
         }
     }
 
-    /// Notes that the store does something. One that can be read is not back if it cannot be written.
+    /// Records a call that succeeded. A store that loads is still unavailable if its commits failed.
     fn is_back(&self, call: Call) {
         if lock(&self.away).take_if(|away| away.call <= call).is_some() {
             tracing::info!("the store is back");
         }
     }
 
-    /// Notes that so many inputs no longer wait for the store.
+    /// Subtracts `inputs` that no longer wait for the store.
     fn forget(&self, inputs: usize) {
         self.inputs.fetch_sub(inputs, Ordering::Relaxed);
     }
 }
 
-/// Which shards are to be looked at: each once in [`CHECKPOINT`], however long the batches take that are written
-/// meanwhile, and spread over that time.
+/// Schedules visits of the shards: each once per [`CHECKPOINT`], spread over that time, however long the batches take
+/// that are written meanwhile.
 struct Rounds {
     shard: usize,
     next: Instant,
@@ -432,7 +433,7 @@ impl Rounds {
         Self { shard: 0, next: Instant::now() }
     }
 
-    /// Those whose time has come: all of them once, if it was long ago that this was asked.
+    /// Returns the shards that are due: each once at most, even if the last call was long ago.
     fn due(&mut self, now: Instant) -> impl Iterator<Item = usize> + use<> {
         let first = self.shard;
         let mut count = 0;
@@ -446,7 +447,7 @@ impl Rounds {
     }
 }
 
-/// Fails what is still waiting when the writer ends, even if it is killed: nobody must wait for what never comes.
+/// Fails the inputs that still wait when the writer ends, even if its task is killed: no caller waits for ever.
 struct Closing<'a> {
     recorder: &'a Recorder,
 }
@@ -459,7 +460,7 @@ impl Drop for Closing<'_> {
     }
 }
 
-/// Waits longer and longer between tries, and not in step with other instances.
+/// Backoff that grows from try to try, with jitter so that instances do not retry in step.
 #[derive(Debug, Default)]
 struct Patience {
     tries: u32,

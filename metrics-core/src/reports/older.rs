@@ -1,4 +1,4 @@
-//! Plays, sources, engagement and watching.
+//! The older reports: plays, pages, engagement and watching.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -21,10 +21,10 @@ use crate::totals::{Cover, DAY_MS, DayTotals, HOUR_MS, Plan, day_of, first_bin};
 /// Plays by the start of their bucket.
 type Folded = BTreeMap<DateTime<Utc>, PlayFigures>;
 
-/// What a bucket takes in [`Folded`], in bytes, with the room that a tree leaves.
+/// The size of a bucket in [`Folded`], in bytes, with the free space of a tree.
 const BUCKET_BYTES: usize = 3 * (size_of::<DateTime<Utc>>() + size_of::<PlayFigures>()) / 2;
 
-/// Plays per bucket, in order. The buckets that start at `also` are there without plays, too.
+/// Plays per bucket, in order. Buckets that start at `also` are included even without plays.
 pub(crate) async fn plays(
     store: &dyn Store,
     scan: &Scan,
@@ -75,12 +75,12 @@ async fn add_plays(
     .await
 }
 
-/// The first bin of totals that counts, if totals can answer: all videos of a key, or of all, without a filter.
+/// The first bin of totals that counts, if totals suffice: for all videos of a key, or of all keys, without a filter.
 fn totals_bin(scan: &Scan) -> Option<u8> {
     first_bin(scan.minimum_view_ms).filter(|_| scan.selection.is_whole())
 }
 
-/// Adds plays from totals, as far as they reach, and returns the stretches of time that are left to blocks.
+/// Adds plays from totals as far as possible, and returns the ranges of time that blocks must answer.
 async fn summed(
     snapshot: &mut dyn Snapshot,
     scan: &Scan,
@@ -122,14 +122,15 @@ async fn summed(
     .await
 }
 
-/// Adds plays at a time.
+/// Adds plays to the bucket of a time.
 fn add(folded: &mut Folded, buckets: Buckets, at_ms: i64, plays: &PlayFigures) {
     if 0 < plays.plays {
         folded.entry(buckets.start_of(instant(at_ms))).or_default().add(plays);
     }
 }
 
-/// Plays per bucket and page, those that have a page: by time, then the most played page first, then by address.
+/// Plays per bucket and page, without sessions that have no page: by time, then the most played page first, then by
+/// URL.
 pub(crate) async fn sources(
     store: &dyn Store,
     scan: &Scan,
@@ -189,7 +190,7 @@ pub(crate) async fn fields(
     computed(|| Ok(fold.scanner.finish())).await
 }
 
-/// How many sessions are watched at `now`.
+/// Number of sessions that are watched at `now`.
 pub(crate) async fn watching(
     store: &dyn Store,
     selection: &Selection,

@@ -1,4 +1,4 @@
-//! Answers queries: scans the sessions of each period in one snapshot.
+//! Runs queries: scans the sessions of each period in one snapshot.
 
 use chrono::{DateTime, Utc};
 
@@ -10,7 +10,7 @@ use crate::query::{Period, Periods, Query};
 use crate::scan::{Answer, Scanner};
 use crate::store::{Snapshot, Store};
 
-/// Answers a query, and returns the periods it is about.
+/// Runs a query, and returns its response and the periods that it covers.
 pub(crate) async fn query(
     store: &dyn Store,
     query: &Query,
@@ -39,7 +39,7 @@ fn scanner(query: &Query, period: Period, now: DateTime<Utc>) -> Result<Scanner,
     Ok(Scanner::new(&query, period)?.as_of(now))
 }
 
-/// Scans the sessions of a query. The account holds so many bytes beside the scanner.
+/// Scans the sessions of a query. The account includes the bytes that the caller holds beside the scanner.
 async fn scan(
     snapshot: &mut dyn Snapshot,
     query: &Query,

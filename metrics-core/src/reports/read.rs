@@ -1,7 +1,7 @@
 //! Reads the sessions of a report from a snapshot: videos, then open sessions, then blocks.
 //!
-//! A report folds decoded columns. Folds [`compute`], so that they never delay an acknowledgement; blocks are read ahead
-//! while the ones before are folded. Memory is bounded by the fold and by two batches of blocks.
+//! A report folds decoded columns. Folds run in [`compute`], so that they never delay an acknowledgement; the next
+//! blocks are read while one batch is folded. Memory is bounded by the fold and by two batches of blocks.
 
 use std::collections::BTreeMap;
 
@@ -13,56 +13,57 @@ use crate::store::{
     BlockHead, Error, OpenScan, OpenSession, Snapshot, VideoId, VideoRecord, VideoScope, Videos,
 };
 
-/// How many videos, open sessions and heads are read at a time.
+/// Number of videos, open sessions and heads read at a time.
 const VIDEOS: u32 = 10_000;
 const OPEN: u32 = 2_000;
 
-/// How many open sessions are read first. How large they are tells how many are read then.
+/// Number of open sessions read first. Their size determines the number of the next.
 pub(crate) const OPEN_FIRST: u32 = 250;
 
-/// How many videos are read first, likewise.
+/// Number of videos read first. Their size determines the number of the next.
 const VIDEOS_FIRST: u32 = 250;
 
-/// About how many bytes of open sessions or of videos are read at a time: pages choose how much they say of each.
+/// Approximate bytes of open sessions or of videos read at a time: pages choose the size of each.
 const READ_BYTES: usize = 4 * 1024 * 1024;
 
 const HEADS: u32 = 10_000;
 
-/// How many sessions a batch of blocks has at most, unless one block has more: a megabyte or two of what a report reads.
+/// The largest number of sessions in a batch of blocks, unless one block has more: a report reads a megabyte or two of
+/// them.
 const BATCH_SESSIONS: u32 = 131_072;
 
-/// How many blocks a batch has at most.
+/// The largest number of blocks in a batch.
 const BATCH_BLOCKS: usize = 256;
 
-/// How many times a frame must fit into a block's time before the starts of the block are read first.
+/// The starts of a block are read first if the timeframe fits this many times into the time that the block covers.
 const FRAMES_MIN: i64 = 16;
 
 const STARTS: Groups = Groups::NONE.with(Group::Starts);
 
-/// Folds the columns of sessions. The order of calls must not change the result.
+/// Folds the columns of sessions. The result must not depend on the order of calls.
 pub(crate) trait Fold: Send + 'static {
     /// Why sessions could not be added.
     type Error: From<Error> + Send;
 
-    /// The groups that are decoded.
+    /// The groups to decode.
     fn groups(&self) -> Groups;
 
-    /// Whether sessions of a video may count. Called once per video, if [`Reading::lists_videos`].
+    /// Returns whether sessions of a video may count. Called once per video, if [`Reading::lists_videos`].
     fn wants(&mut self, video: &VideoRecord) -> Result<bool, Self::Error>;
 
-    /// Adds those of these sessions of one video that count. Some may have started before or after.
+    /// Adds the sessions of one video that count. Some may have started before or after the timeframe.
     fn add(&mut self, video: VideoId, columns: &Columns) -> Result<(), Self::Error>;
 }
 
-/// Which sessions a report reads.
+/// The sessions that a report reads.
 #[derive(Clone, Debug)]
 pub(crate) struct Reading {
     pub(crate) scope: VideoScope,
     /// Whether the fold needs to know the videos.
     pub(crate) lists_videos: bool,
-    /// When closed sessions started: first and last Unix millisecond.
+    /// The starts of closed sessions: first and last Unix millisecond.
     pub(crate) closed: Option<(i64, i64)>,
-    /// The same of open sessions.
+    /// The starts of open sessions: first and last Unix millisecond.
     pub(crate) open: Option<(i64, i64)>,
     /// Only sessions that are watched at this moment, which are open.
     pub(crate) watched_at: Option<DateTime<Utc>>,
@@ -75,7 +76,7 @@ impl Reading {
     }
 }
 
-/// Folds the sessions of a reading, as they are in `snapshot`.
+/// Folds the sessions of a reading in `snapshot`.
 pub(crate) async fn read_from<F: Fold>(
     snapshot: &mut dyn Snapshot,
     reading: &Reading,
@@ -106,7 +107,7 @@ pub(super) async fn read_videos<F: Fold>(
     }
 }
 
-/// The videos whose sessions are read.
+/// Returns the videos whose sessions are read.
 async fn videos<F: Fold>(
     snapshot: &mut dyn Snapshot,
     reading: &Reading,
@@ -126,7 +127,7 @@ async fn videos<F: Fold>(
 struct Wanted<F> {
     fold: F,
     ids: Vec<VideoId>,
-    // Whether there are others.
+    // Whether the fold does not want some videos.
     leaves_out: bool,
 }
 
@@ -150,7 +151,7 @@ pub(crate) fn all_of(scope: &VideoScope) -> Option<Videos> {
     }
 }
 
-/// Hands the videos of a scope to `take`, by their ids, and returns what it made of them.
+/// Calls `take` with the videos of a scope, by their ids, and returns the result.
 pub(super) async fn list<T: Send + 'static, E: From<Error> + Send + 'static>(
     snapshot: &mut dyn Snapshot,
     scope: &VideoScope,
@@ -197,13 +198,13 @@ pub(super) async fn read_open<F: Fold>(
     }
 }
 
-/// How many open sessions fit into [`READ_BYTES`], if they are as large as these.
+/// Returns the number of open sessions of this size that fit into [`READ_BYTES`].
 pub(crate) fn next_limit(page: &[OpenSession]) -> u32 {
     let bytes = page.iter().map(|session| session.row.bytes()).sum();
     fitting(page.len(), bytes, OPEN_FIRST, OPEN)
 }
 
-/// How many things fit into [`READ_BYTES`], if so many of them take `bytes`: from `least` to `most`.
+/// Returns the number of items that fit into [`READ_BYTES`], if `count` of them take `bytes`: from `least` to `most`.
 fn fitting(count: usize, bytes: usize, least: u32, most: u32) -> u32 {
     let limit = READ_BYTES.saturating_mul(count) / bytes.max(1);
     u32::try_from(limit).unwrap_or(most).clamp(least, most)
@@ -241,8 +242,8 @@ async fn read_blocks<F: Fold>(
     }
 }
 
-/// Leaves out blocks without a session in a frame. Where the frame is a small part of a block's time, as at the ends of a
-/// year, its starts are read before its other columns.
+/// Removes blocks without a session in a timeframe. If the timeframe is a small part of a block's time, as at the ends
+/// of a year, the starts of the block are read before its other columns.
 async fn with_sessions_in(
     frame: (i64, i64),
     snapshot: &mut dyn Snapshot,
@@ -296,7 +297,7 @@ pub(super) async fn read_heads<F: Fold>(
     heads: &[BlockHead],
     mut fold: F,
 ) -> Result<F, F::Error> {
-    // The blocks that are read and not folded yet.
+    // The batch that is read and not folded yet.
     let mut before: Option<Batch> = None;
     for heads in batches(heads) {
         let ids: Vec<_> = heads.iter().map(|head| head.id).collect();
@@ -318,7 +319,7 @@ pub(super) async fn read_heads<F: Fold>(
     }
 }
 
-/// Blocks that are read at once.
+/// Blocks that are read together.
 struct Batch {
     heads: Vec<BlockHead>,
     blocks: Vec<Block>,

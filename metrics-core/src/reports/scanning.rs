@@ -14,7 +14,7 @@ use crate::store::{Store, VideoId, VideoRecord, VideoScope};
 use crate::upkeep::{Erasure, Selected};
 use crate::video::Video;
 
-/// Adds up columns of sessions.
+/// Sums columns of sessions.
 pub(super) trait Scans: Send + 'static {
     fn groups(&self) -> Groups;
 
@@ -22,7 +22,7 @@ pub(super) trait Scans: Send + 'static {
 
     fn add(&mut self, video: &VideoInfo<'_>, columns: &Columns) -> Result<(), ScanError>;
 
-    /// How many bytes it holds, about.
+    /// Returns the approximate number of bytes in memory.
     fn bytes(&self) -> usize;
 }
 
@@ -58,7 +58,7 @@ scans!(
     FieldsScanner,
 );
 
-/// Counts the sessions that a filter picks.
+/// Counts the sessions that a filter selects.
 pub(super) struct Counter {
     pub(super) filter: SessionFilter,
     pub(super) sessions: u64,
@@ -117,7 +117,7 @@ impl Scans for Selecting {
     }
 }
 
-/// Counts the sessions that an erasure selects, at one moment.
+/// Counts the sessions that an erasure selects, in one snapshot.
 pub(crate) async fn count(
     store: &dyn Store,
     erasure: &Erasure,
@@ -133,20 +133,20 @@ pub(crate) async fn count(
     Ok(scanner.selected)
 }
 
-/// A scanner, with the videos whose sessions it takes.
+/// A scanner, with the videos whose sessions it accepts.
 pub(super) struct Scanning<S> {
     pub(super) scanner: S,
-    // Those that are wanted, if the scanner needs to know them.
+    // The accepted videos, if the scanner needs to know them.
     pub(super) videos: Option<HashMap<VideoId, VideoRecord>>,
-    // Stands for any video, if it does not.
+    // Stands for any video if the scanner does not need to know them.
     any: Video,
-    // Where the bytes of this are accounted.
+    // Accounts for the bytes of this fold.
     account: Account,
-    // The bytes of the videos, and of what the caller holds beside this.
+    // The bytes of the videos, and of the caller's data beside this.
     beside: usize,
 }
 
-/// What a record of a video takes beside its texts, in bytes.
+/// The size of a video's record beside its texts, in bytes.
 pub(super) const RECORD_BYTES: usize = 2 * size_of::<VideoRecord>();
 
 impl<S: Scans> Scanning<S> {
@@ -156,13 +156,13 @@ impl<S: Scans> Scanning<S> {
         Self { scanner, videos, any: Video::labelled(""), account, beside: 0 }
     }
 
-    /// Takes only sessions of these videos.
+    /// Accepts only sessions of these videos.
     pub(super) fn of(scanner: S, videos: HashMap<VideoId, VideoRecord>, account: &Account) -> Self {
         let account = account.clone();
         Self { scanner, videos: Some(videos), any: Video::labelled(""), account, beside: 0 }
     }
 
-    /// Accounts for so many bytes that the caller holds beside this.
+    /// Accounts for `bytes` that the caller holds beside this.
     pub(super) fn beside(self, bytes: usize) -> Self {
         Self { beside: self.beside + bytes, ..self }
     }
@@ -206,7 +206,7 @@ pub(crate) fn info(record: &VideoRecord) -> VideoInfo<'_> {
     VideoInfo { key: record.key.as_str(), video: &record.video }
 }
 
-/// The sessions of a scan, and how they are read.
+/// The filter of a scan, and the sessions to read for it.
 pub(crate) fn picked(scan: &Scan) -> (SessionFilter, Reading) {
     let frame = (scan.from_ms, scan.to_ms);
     let rest = Scan { selection: beyond_scope(&scan.selection), ..scan.clone() };
@@ -215,7 +215,7 @@ pub(crate) fn picked(scan: &Scan) -> (SessionFilter, Reading) {
     (picked, reading)
 }
 
-/// A query without the part of its selection that a store applies, and that part.
+/// Splits a query into the query without the part of its selection that a store applies, and that part.
 pub(super) fn scoped(query: &Query) -> (Query, VideoScope) {
     let selection = beyond_scope(&query.selection);
     (Query { selection, ..query.clone() }, scope(&query.selection))

@@ -18,13 +18,13 @@ use crate::store::{
     BlockHead, OpenScan, Snapshot, Store, VideoId, VideoRecord, VideoScope, Videos,
 };
 
-/// The longest text that can be searched for, in bytes.
+/// The longest search text, in bytes.
 pub const SEARCH_BYTES_MAX: usize = 1_024;
 
-/// How many blocks of a video are read at most to find its duration.
+/// The largest number of blocks of a video read to find its duration.
 const DURATION_BLOCKS_MAX: usize = 4;
 
-/// The largest sum of identifiers and metadata of the videos that are listed, in bytes.
+/// The largest sum of identifiers and metadata of the listed videos, in bytes.
 const LISTED_BYTES_MAX: usize = 128 * 1024 * 1024;
 
 /// A request for a list of videos with their metrics.
@@ -223,7 +223,7 @@ impl Listed {
         computed(move || Ok(Self::named(listing, search.as_deref(), &scope)?)).await
     }
 
-    /// Those whose name or title has the text, by their names.
+    /// Returns the videos whose name or title contains the text, by their names.
     fn named(
         listing: Listing,
         search: Option<&str>,

@@ -1,4 +1,4 @@
-//! Answers: the rows of groups, sorted, paged and compared.
+//! Responses: the rows of groups, sorted, paged and compared.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap};
@@ -12,19 +12,19 @@ use super::{ScanError, Scanner};
 use crate::query::{Column, Dimension, Direction, Order, Period, Query, Timeframe, instant};
 use crate::time_bucket::Width;
 
-/// The answer to a query.
+/// The response to a query.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Answer {
     /// The rows of the page.
     pub results: Vec<AnswerRow>,
-    /// How many rows there are, on all pages.
+    /// Number of rows on all pages.
     pub rows: u64,
-    /// The row of all sessions, if the query asks for it.
+    /// The row of all sessions, if the query requests it.
     pub totals: Option<Numbers>,
 }
 
-/// The metrics of the sessions that have certain values.
+/// The metrics of sessions that share dimension values.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct AnswerRow {
@@ -34,34 +34,34 @@ pub struct AnswerRow {
     pub numbers: Numbers,
 }
 
-/// The metrics of a query, of some sessions.
+/// The metrics of a query for some sessions.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Numbers {
     /// Each metric; `None` if it does not apply, such as an average of nothing.
     pub metrics: Vec<Option<f64>>,
-    /// Those of the sessions that these are compared with, if they are.
+    /// The metrics of the sessions that these are compared with, if any.
     pub comparison: Option<Compared>,
 }
 
-/// The metrics of sessions with which others are compared.
+/// The metrics of the compared sessions.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Compared {
     /// Each metric.
     pub metrics: Vec<Option<f64>>,
-    /// How much more the metric is than this, relative to this: 0.2 is 20 % more. `None` if either does not apply or this
-    /// is 0.
+    /// The change from this metric to the current one, relative to this one: 0.2 is 20 % more. `None` if either does
+    /// not apply or this one is 0.
     pub change: Vec<Option<f64>>,
 }
 
-/// Answers a query from what was summed.
+/// Makes the response to a query from the sums.
 pub(super) fn finish(
     mut current: Scanner,
     mut compared: Option<Scanner>,
 ) -> Result<Answer, ScanError> {
     if current.query.dimensions.is_empty() {
-        // The row of everything is there without sessions, too.
+        // The row of all sessions exists without sessions, too.
         current.grouping.make(&[])?;
     }
     fill(&mut current)?;
@@ -111,7 +111,7 @@ fn read(
 fn sorted(scanner: &Scanner) -> Vec<u32> {
     let Scanner { query, grouping, .. } = scanner;
     let order = query.order();
-    // What rows are sorted by, column by column.
+    // The sort keys of rows, column by column.
     let mut columns: Vec<(Vec<Option<f64>>, usize, Direction)> = Vec::new();
     for Order { by, direction } in &order {
         match by {
@@ -184,7 +184,7 @@ fn fill(scanner: &mut Scanner) -> Result<(), ScanError> {
     Ok(())
 }
 
-/// The starts of the buckets of a dimension in the period; in that of all time, from the first bucket with sessions on.
+/// The starts of the buckets of a dimension in the period; in all of time, from the first bucket with sessions on.
 fn starts(scanner: &Scanner, place: usize, width: Width) -> Result<Vec<DateTime<Utc>>, ScanError> {
     let Period { from_ms, to_ms } = scanner.period;
     let mut from = instant(from_ms);
@@ -202,10 +202,10 @@ fn starts(scanner: &Scanner, place: usize, width: Width) -> Result<Vec<DateTime<
     if GROUPS_MAX < starts.len() { Err(ScanError::TooManyGroups) } else { Ok(starts) }
 }
 
-/// Rows of one period, found by those of another.
+/// Finds the rows of the compared period by the rows of the current one.
 struct Join {
     compared: Scanner,
-    // Per dimension that is time: the bucket that is compared with each.
+    // Per time dimension: the bucket of the compared period for each bucket of the current one.
     buckets: Vec<Option<HashMap<DateTime<Utc>, DateTime<Utc>>>>,
 }
 

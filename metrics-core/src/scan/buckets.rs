@@ -16,10 +16,10 @@ use crate::time_bucket::Buckets;
 const PLAYS: Groups = Groups::NONE.with(Group::Times).with(Group::Clients);
 const SOURCES: Groups = Groups::NONE.with(Group::Pages);
 
-/// What an entry of a map takes beside its key and its value, in bytes, about: maps are larger than their content.
+/// The approximate size of a map entry beside its key and its value, in bytes: maps reserve more than they hold.
 const ENTRY_BYTES: usize = 32;
 
-/// Sums the plays of each time bucket. The filter picks the plays.
+/// Sums the plays of each time bucket. The filter selects the plays.
 #[derive(Clone, Debug)]
 pub struct PlaysScanner {
     filter: SessionFilter,
@@ -29,19 +29,19 @@ pub struct PlaysScanner {
 }
 
 impl PlaysScanner {
-    /// Starts with no session.
+    /// Creates a scanner without sessions.
     #[must_use]
     pub fn new(filter: SessionFilter, buckets: Buckets) -> Self {
         Self { filter, timeline: Timeline::new(buckets), folded: BTreeMap::new() }
     }
 
-    /// The groups of columns that are read.
+    /// The groups of columns that must be read.
     #[must_use]
     pub fn groups(&self) -> Groups {
         self.filter.groups().union(PLAYS)
     }
 
-    /// Whether sessions of the video may count. Columns of other videos need not be added.
+    /// Returns whether sessions of the video may count. Columns of other videos need not be added.
     #[must_use]
     pub fn wants_video(&self, video: &VideoInfo<'_>) -> bool {
         self.filter.wants_video(video)
@@ -72,7 +72,7 @@ impl PlaysScanner {
         check(self.folded.len())
     }
 
-    /// Adds the plays that another summed in the same buckets.
+    /// Adds the plays of another scanner with the same buckets.
     ///
     /// # Errors
     ///
@@ -84,14 +84,14 @@ impl PlaysScanner {
         check(self.folded.len())
     }
 
-    /// Returns how many bytes it holds, about.
+    /// Returns the approximate number of bytes in memory.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let bucket = size_of::<(i64, PlayFigures)>() + ENTRY_BYTES;
         self.folded.len() * bucket + self.timeline.bytes()
     }
 
-    /// The buckets in order. `also` are starts of buckets that are answered even if they are empty.
+    /// Returns the buckets in order. `also` are starts of buckets to include even if they are empty.
     #[must_use]
     pub fn finish(mut self, also: impl IntoIterator<Item = DateTime<Utc>>) -> Vec<PlaysBucket> {
         for start in also {
@@ -104,38 +104,38 @@ impl PlaysScanner {
     }
 }
 
-/// Counts the plays on each page in each time bucket. The filter picks the plays.
+/// Counts the plays on each page in each time bucket. The filter selects the plays.
 #[derive(Clone, Debug)]
 pub struct SourcesScanner {
     filter: SessionFilter,
     timeline: Timeline,
-    // By the start of the bucket, in Unix milliseconds.
+    // By the start of the bucket, in Unix milliseconds, and the page.
     folded: HashMap<(i64, Source), u64>,
-    // The length of the pages in all buckets.
+    // The length of all pages in all buckets.
     text_bytes: usize,
 }
 
 impl SourcesScanner {
-    /// Starts with no session.
+    /// Creates a scanner without sessions.
     #[must_use]
     pub fn new(filter: SessionFilter, buckets: Buckets) -> Self {
         let timeline = Timeline::new(buckets);
         Self { filter, timeline, folded: HashMap::new(), text_bytes: 0 }
     }
 
-    /// The groups of columns that are read.
+    /// The groups of columns that must be read.
     #[must_use]
     pub fn groups(&self) -> Groups {
         self.filter.groups().union(SOURCES)
     }
 
-    /// Whether sessions of the video may count. Columns of other videos need not be added.
+    /// Returns whether sessions of the video may count. Columns of other videos need not be added.
     #[must_use]
     pub fn wants_video(&self, video: &VideoInfo<'_>) -> bool {
         self.filter.wants_video(video)
     }
 
-    /// Adds sessions of a video. Those without a page do not count.
+    /// Adds sessions of a video. Sessions without a page do not count.
     ///
     /// # Errors
     ///
@@ -146,7 +146,7 @@ impl SourcesScanner {
         let Some(pages) = &columns.pages else { return Ok(()) };
         let codes = view.codes(pages);
         let (folded, text_bytes) = (&mut self.folded, &mut self.text_bytes);
-        // How many plays each page has in the stretch of time at hand, and which pages have any.
+        // Number of plays of each page in the current range of time, and the pages with plays.
         let mut plays = vec![0_u64; pages.values().len()];
         let mut played = Vec::new();
         self.timeline.each(
@@ -164,7 +164,7 @@ impl SourcesScanner {
                     let plays = std::mem::take(&mut plays[code]);
                     if let Some(page) = &pages.values()[code] {
                         let counted = folded.entry((run.value, page.clone())).or_default();
-                        // Pages without plays are not there.
+                        // A page is added with its first play.
                         *text_bytes += if *counted == 0 { page.as_str().len() } else { 0 };
                         *counted += plays;
                     }
@@ -174,7 +174,7 @@ impl SourcesScanner {
         self.check()
     }
 
-    /// Adds the plays that another counted in the same buckets.
+    /// Adds the plays of another scanner with the same buckets.
     ///
     /// # Errors
     ///
@@ -188,7 +188,7 @@ impl SourcesScanner {
         self.check()
     }
 
-    /// Returns how many bytes it holds, about.
+    /// Returns the approximate number of bytes in memory.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let page = size_of::<((i64, Source), u64)>() + ENTRY_BYTES;
@@ -200,7 +200,7 @@ impl SourcesScanner {
         if is_too_long { Err(ScanError::TooManyGroups) } else { check(self.folded.len()) }
     }
 
-    /// The pages by time, then the most played first, then by address.
+    /// Returns the pages by time, then the most played page first, then by URL.
     #[must_use]
     pub fn finish(self) -> Vec<SourceBucket> {
         let answer = self.folded.into_iter().map(|((start_ms, source), plays)| SourceBucket {

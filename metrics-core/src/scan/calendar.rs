@@ -1,4 +1,4 @@
-//! Time buckets, hours and days of sessions: found once per stretch of time, not once per session.
+//! Time buckets, hours and days of sessions: computed once per range of time, not once per session.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -8,10 +8,10 @@ use chrono_tz::Tz;
 use crate::block::first;
 use crate::time_bucket::{Buckets, Run, Width};
 
-/// How many stretches of time are remembered: 24 MB of them.
+/// The largest number of cached ranges of time: 24 MB.
 const RUNS_MAX: usize = 1_000_000;
 
-/// How many stretches are looked at one by one, before they are searched.
+/// Number of ranges examined one by one, before a binary search.
 const STEPS: usize = 8;
 
 const HOUR_MS: i64 = 3_600_000;
@@ -21,12 +21,12 @@ const DAY_MS: i64 = 24 * HOUR_MS;
 #[derive(Clone, Debug)]
 pub(super) struct Calendar {
     timezone: Option<Tz>,
-    // By width in its display form, which tells widths apart.
+    // By width in its display form, which is unique.
     buckets: BTreeMap<String, Timeline>,
     offsets: Timeline,
 }
 
-/// Stretches of time that share a value.
+/// Ranges of time that share a value.
 #[derive(Clone, Debug)]
 pub(super) struct Timeline {
     buckets: Buckets,
@@ -43,12 +43,12 @@ impl Calendar {
         Self { timezone, buckets: BTreeMap::new(), offsets }
     }
 
-    /// Returns how many bytes it holds, about.
+    /// Returns the approximate number of bytes in memory.
     pub(super) fn bytes(&self) -> usize {
         self.buckets.values().map(Timeline::bytes).sum::<usize>() + self.offsets.bytes()
     }
 
-    /// The stretches of time buckets of a width.
+    /// The ranges of time buckets of a width.
     pub(super) fn buckets(&mut self, width: Width) -> &mut Timeline {
         let timezone = self.timezone;
         let timeline = self.buckets.entry(width.to_string());
@@ -85,7 +85,7 @@ impl Timeline {
         Self { buckets, is_of_offsets: false, runs: Vec::new() }
     }
 
-    /// Returns how many bytes it holds, about.
+    /// Returns the approximate number of bytes in memory.
     pub(super) fn bytes(&self) -> usize {
         self.runs.len() * size_of::<Run>()
     }
@@ -106,7 +106,7 @@ impl Timeline {
         (codes, buckets)
     }
 
-    /// Splits `len` starts, which are in order, by the stretches of time that contain them.
+    /// Splits `len` starts, which are in order, by the ranges of time that contain them.
     pub(super) fn each(
         &mut self,
         len: usize,
@@ -131,10 +131,11 @@ impl Timeline {
         }
     }
 
-    /// The stretch that holds `at`, if it is known. `place` is where the last one was found, before which none is.
+    /// Returns the range that holds `at`, if it is cached. `place` is the index of the range found last; no earlier
+    /// range holds `at`.
     fn known(&self, at: i64, place: &mut usize) -> Option<Run> {
         let is_over = |run: &Run| run.until_ms <= at;
-        // Sessions follow each other, so it is mostly one of the next.
+        // Sessions are in order, so it is mostly one of the next.
         let is_ahead = |place: &usize| self.runs.get(*place).is_some_and(is_over);
         let mut steps = 0;
         while steps < STEPS && is_ahead(place) {

@@ -16,16 +16,16 @@ use crate::query::{Dimension, Period, instant};
 use crate::varint::Damaged;
 use crate::video::Video;
 
-/// The value that a dimension has for some sessions.
+/// The value of a dimension for some sessions.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum DimensionValue {
-    /// None.
+    /// No value.
     Null,
     /// An hour or a day.
     Number(i64),
     /// The start of a time bucket.
     Time(DateTime<Utc>),
-    /// Any other.
+    /// Any other value.
     Text(Arc<str>),
 }
 
@@ -60,7 +60,7 @@ impl<'a> ValueRef<'a> {
 pub(super) struct View<'a> {
     pub(super) video: VideoInfo<'a>,
     pub(super) columns: &'a Columns,
-    /// Which sessions of the columns.
+    /// The range of sessions in the columns.
     pub(super) range: Range<usize>,
 }
 
@@ -77,7 +77,7 @@ impl<'a> View<'a> {
         if let Some(group) = groups.iter().find(|group| !has(columns, *group)) {
             return Err(ScanError::Missing(group));
         }
-        // No calendar has other times, which only a damaged block can have.
+        // Other times are beyond the calendar, and only a damaged block can have them.
         let first_ms = period.from_ms.max(DateTime::<Utc>::MIN_UTC.timestamp_millis());
         let last_ms = period.to_ms.min(DateTime::<Utc>::MAX_UTC.timestamp_millis());
         let range = columns.starts.between(first_ms, last_ms);
@@ -88,7 +88,7 @@ impl<'a> View<'a> {
         self.range.len()
     }
 
-    /// Returns when a session in range started, in Unix milliseconds.
+    /// Returns the start of a session in range, in Unix milliseconds.
     #[inline]
     pub(super) fn start_ms(&self, session: usize) -> i64 {
         self.columns.starts.get_ms(self.range.start + session)
@@ -104,7 +104,7 @@ impl<'a> View<'a> {
         self.columns.unique_ms(self.range.start + session)
     }
 
-    /// Calls `take` with the quality of each session in `sessions`, which are in order, and the item beside it.
+    /// Calls `take` with the quality of each session in `sessions`, which are in order, and the item paired with it.
     pub(super) fn qualities<T>(
         &self,
         sessions: impl Iterator<Item = (usize, T)>,
@@ -139,7 +139,7 @@ impl<'a> View<'a> {
     }
 }
 
-/// Whether each session has a value in the columns of a group.
+/// Returns whether each session has a value in the columns of a group.
 fn has(columns: &Columns, group: Group) -> bool {
     fn fits<T>(column: Option<&Coded<T>>, sessions: usize) -> bool {
         column.is_some_and(|column| column.is_of(sessions))
@@ -156,7 +156,7 @@ fn has(columns: &Columns, group: Group) -> bool {
         Group::Quality => columns.qualities.as_ref().is_some_and(|it| it.len() == sessions),
         Group::Languages => fits(columns.languages.as_ref(), sessions),
         Group::Minutes => columns.has_minutes(),
-        // No report reads them.
+        // No report needs them.
         Group::Details | Group::RowIds => true,
     }
 }
@@ -169,7 +169,7 @@ pub(super) struct Column<'a> {
     pub(super) values: Vec<ValueRef<'a>>,
 }
 
-/// The groups of columns that a dimension is read from.
+/// The groups of columns that a dimension needs.
 pub(super) fn groups_of(dimension: &Dimension) -> Groups {
     let groups = Groups::default().with(Group::Starts);
     match dimension {
@@ -186,7 +186,7 @@ pub(super) fn groups_of(dimension: &Dimension) -> Groups {
     }
 }
 
-/// The column of a dimension; its groups were read.
+/// Returns the column of a dimension. Its groups must have been read.
 ///
 /// # Errors
 ///
@@ -231,7 +231,7 @@ pub(super) fn column<'a>(
     }
 }
 
-/// The value that a dimension has for all sessions of a video.
+/// Returns the value of a dimension for all sessions of a video.
 ///
 /// # Errors
 ///
@@ -274,7 +274,7 @@ pub(crate) fn title(metadata: &str) -> Result<Option<String>, ScanError> {
     }
 }
 
-/// A column whose values are those of a dictionary, each seen through `value`.
+/// Makes a column from a dictionary, with each value converted by `value`.
 fn coded<'a, T>(
     view: &View<'a>,
     column: Option<&'a Coded<T>>,
@@ -294,13 +294,14 @@ fn of_client<'a>(
     coded(view, view.columns.clients.as_ref(), |client| Ok(ValueRef::of(Some(name(client)))))
 }
 
-/// Reads the JSON object that metadata and session data are.
+/// Parses the JSON object of metadata or session data.
 pub(super) fn object(json: &str) -> Result<Map<String, Value>, ScanError> {
     let object = serde_json::from_str(json);
     object.map_err(|_| Damaged("metadata or session data is no JSON object").into())
 }
 
-/// The value at a path: names of members, separated by points. A member whose name has points is found by its whole name.
+/// Returns the value at a path: names of members, separated by points. A member whose name has points is found by its
+/// full name.
 fn field<'a>(object: &Map<String, Value>, path: &str) -> Result<ValueRef<'a>, ScanError> {
     Ok(match find(object, path) {
         None | Some(Value::Null) => ValueRef::Null,

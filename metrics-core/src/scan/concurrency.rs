@@ -31,7 +31,7 @@ pub(super) struct Piece {
 }
 
 impl Piece {
-    /// Returns when the piece starts, in Unix milliseconds.
+    /// Returns the start of the piece, in Unix milliseconds.
     fn start_ms(&self) -> i64 {
         i64::from(self.first) * MINUTE_MS
     }

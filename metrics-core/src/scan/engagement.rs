@@ -1,7 +1,7 @@
-//! Engagement from columns: which parts and seconds of videos sessions watched.
+//! Engagement from columns: the parts and seconds of videos that sessions watched.
 //!
-//! Every second is counted in one pass over the columns ([`SecondsScanner`]). Equal parts need two: they end where the
-//! furthest session ended, which [`Furthest`] finds, and [`PartsScanner`] counts then.
+//! Every second is counted in one pass over the columns ([`SecondsScanner`]). Equal parts need two: [`Furthest`] finds
+//! the furthest position that any session watched, where the parts end, and then [`PartsScanner`] counts.
 
 use crate::block::{Columns, Group, Groups};
 use crate::engagement::{Part, Parts, Resolution, Seconds, SecondsBucket};
@@ -14,7 +14,7 @@ use super::{ScanError, SessionFilter, VideoInfo};
 
 const SEGMENTS: Groups = Groups::NONE.with(Group::Segments);
 
-/// Finds how far any session watched.
+/// Finds the furthest position that any session watched.
 #[derive(Clone, Debug)]
 pub struct Furthest {
     filter: SessionFilter,
@@ -22,19 +22,19 @@ pub struct Furthest {
 }
 
 impl Furthest {
-    /// Starts with no session.
+    /// Creates a scanner without sessions.
     #[must_use]
     pub fn new(filter: SessionFilter) -> Self {
         Self { filter, end_ms: 0 }
     }
 
-    /// The groups of columns that are read.
+    /// The groups of columns that must be read.
     #[must_use]
     pub fn groups(&self) -> Groups {
         self.filter.groups().union(SEGMENTS)
     }
 
-    /// Whether sessions of the video may count. Columns of other videos need not be added.
+    /// Returns whether sessions of the video may count. Columns of other videos need not be added.
     #[must_use]
     pub fn wants_video(&self, video: &VideoInfo<'_>) -> bool {
         self.filter.wants_video(video)
@@ -51,18 +51,18 @@ impl Furthest {
         })
     }
 
-    /// Adds the sessions that another has.
+    /// Adds the sessions of another scanner.
     pub fn merge(&mut self, other: &Self) {
         self.end_ms = self.end_ms.max(other.end_ms);
     }
 
-    /// Returns how many bytes it holds: next to nothing.
+    /// Returns the number of bytes in memory: a few.
     #[must_use]
     pub fn bytes(&self) -> usize {
         size_of::<Self>()
     }
 
-    /// Where the furthest session ended, in milliseconds of video; 0 if nothing was watched.
+    /// Returns the furthest position, in milliseconds of video; 0 if nothing was watched.
     #[must_use]
     pub fn end_ms(&self) -> u32 {
         self.end_ms
@@ -77,20 +77,20 @@ pub struct PartsScanner {
 }
 
 impl PartsScanner {
-    /// Starts to count in `parts` equal parts of `[0, end_ms)`, where no session watched beyond `end_ms`: that of
-    /// [`Furthest`].
+    /// Creates a scanner that counts in `parts` equal parts of `[0, end_ms)`. No session may have watched beyond
+    /// `end_ms`: use that of [`Furthest`].
     #[must_use]
     pub fn new(filter: SessionFilter, end_ms: u32, parts: u32) -> Self {
         Self { filter, parts: Parts::new(end_ms, parts) }
     }
 
-    /// The groups of columns that are read.
+    /// The groups of columns that must be read.
     #[must_use]
     pub fn groups(&self) -> Groups {
         self.filter.groups().union(SEGMENTS)
     }
 
-    /// Whether sessions of the video may count. Columns of other videos need not be added.
+    /// Returns whether sessions of the video may count. Columns of other videos need not be added.
     #[must_use]
     pub fn wants_video(&self, video: &VideoInfo<'_>) -> bool {
         self.filter.wants_video(video)
@@ -105,18 +105,18 @@ impl PartsScanner {
         each(&mut self.filter, video, columns, |segments| self.parts.add(segments))
     }
 
-    /// Adds the sessions that another counted in the same parts.
+    /// Adds the sessions of another scanner with the same parts.
     pub fn merge(&mut self, other: &Self) {
         self.parts.merge(&other.parts);
     }
 
-    /// Returns how many bytes it holds, about, and [`finish`](Self::finish) returns.
+    /// Returns the approximate number of bytes in memory, with the result of [`finish`](Self::finish).
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.parts.bytes()
     }
 
-    /// The parts in order, or nothing if nothing was watched.
+    /// Returns the parts in order, or none if nothing was watched.
     #[must_use]
     pub fn finish(&self) -> Vec<Part> {
         self.parts.finish()
@@ -132,25 +132,25 @@ pub struct SecondsScanner {
 }
 
 impl SecondsScanner {
-    /// Starts to count per bucket of the sessions' starts.
+    /// Creates a scanner that counts per bucket of the sessions' starts.
     #[must_use]
     pub fn new(filter: SessionFilter, buckets: Buckets) -> Self {
         Self { filter, timeline: Timeline::new(buckets), seconds: Seconds::new(buckets) }
     }
 
-    /// Counts in steps of this resolution.
+    /// Sets the steps in which engagement is counted.
     #[must_use]
     pub fn with_resolution(self, resolution: Resolution) -> Self {
         Self { seconds: self.seconds.with_resolution(resolution), ..self }
     }
 
-    /// The groups of columns that are read.
+    /// The groups of columns that must be read.
     #[must_use]
     pub fn groups(&self) -> Groups {
         self.filter.groups().union(SEGMENTS).with(Group::Durations)
     }
 
-    /// Whether sessions of the video may count. Columns of other videos need not be added.
+    /// Returns whether sessions of the video may count. Columns of other videos need not be added.
     #[must_use]
     pub fn wants_video(&self, video: &VideoInfo<'_>) -> bool {
         self.filter.wants_video(video)
@@ -186,7 +186,7 @@ impl SecondsScanner {
         done
     }
 
-    /// Adds the sessions that another counted in the same buckets.
+    /// Adds the sessions of another scanner with the same buckets.
     ///
     /// # Errors
     ///
@@ -195,13 +195,13 @@ impl SecondsScanner {
         Ok(self.seconds.merge(&other.seconds)?)
     }
 
-    /// Returns how many bytes it holds, about, and [`finish`](Self::finish) returns.
+    /// Returns the approximate number of bytes in memory, with the result of [`finish`](Self::finish).
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.seconds.bytes() + self.timeline.bytes()
     }
 
-    /// The buckets in order, without those in which nothing was watched.
+    /// Returns the buckets in order, without those in which nothing was watched.
     #[must_use]
     pub fn finish(&self) -> Vec<SecondsBucket> {
         self.seconds.finish()

@@ -23,7 +23,7 @@ pub const PATH_BYTES_MAX: usize = 256;
 pub struct Fields {
     /// The fields, those of most sessions first, then by name.
     pub fields: Vec<Field>,
-    /// Whether there are no others: false if there were more than [`FIELDS_MAX`].
+    /// Whether all fields are listed: false if there were more than [`FIELDS_MAX`].
     pub is_complete: bool,
 }
 
@@ -48,7 +48,7 @@ pub struct FieldsScanner {
 }
 
 impl FieldsScanner {
-    /// Starts with no session.
+    /// Creates a scanner without sessions.
     #[must_use]
     pub fn new(filter: SessionFilter) -> Self {
         Self { filter, sessions: HashMap::new(), is_complete: true }
@@ -96,7 +96,7 @@ impl FieldsScanner {
         Ok(())
     }
 
-    /// Returns how many bytes it holds, about.
+    /// Returns the approximate number of bytes in memory.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.sessions.len() * (2 * size_of::<(Dimension, u64)>() + PATH_BYTES_MAX)
@@ -115,7 +115,7 @@ impl FieldsScanner {
     fn count(&mut self, object: &Map<String, Value>, of: fn(String) -> Dimension, sessions: u64) {
         let mut paths = BTreeSet::new();
         collect(object, "", DEPTH_MAX, &mut paths);
-        // Points in names may make a path lead elsewhere.
+        // If names contain points, a path may lead to another field.
         for path in paths.into_iter().filter(|path| find(object, path).is_some()) {
             let field = of(path);
             if let Some(counted) = self.sessions.get_mut(&field) {
@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn every_field_is_a_dimension_with_values() {
-        // The first path is the whole name of another field, the second leads to nothing, the third is too long.
+        // The first path is the full name of another field, the second leads to nothing, the third is too long.
         let long = "x".repeat(PATH_BYTES_MAX + 1);
         let data = json!({"a.b": 1, "a": {"b": 2}, "c.d": {"e": 1}, long: 1});
         let found = fields(&[watch().data(&data.to_string())]);

@@ -1,4 +1,4 @@
-//! Which sessions count: filters as masks of the sessions of a block.
+//! Filters as masks of the sessions of a block.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -17,7 +17,7 @@ use crate::query::{
     Comparison, Dimension, Figure, Filter, Minimum, Operator, Period, Scan, Selection,
 };
 
-/// Which sessions count: those of a selection and a period for which filters hold, with a minimum view time.
+/// Selects the sessions of a selection and a period for which filters hold, with a minimum view time.
 #[derive(Clone, Debug)]
 pub struct SessionFilter {
     period: Period,
@@ -26,7 +26,7 @@ pub struct SessionFilter {
     groups: Groups,
 }
 
-/// A filter, ready to be applied.
+/// A filter in a form that can be applied.
 #[derive(Clone, Debug)]
 enum Condition {
     All(Vec<Self>),
@@ -41,7 +41,7 @@ enum Condition {
     Minimum(Minimum),
 }
 
-/// The values that a dimension may have.
+/// The accepted values of a dimension.
 #[derive(Clone, Debug)]
 struct Values {
     operator: Operator,
@@ -51,12 +51,12 @@ struct Values {
     numbers: HashSet<i64>,
 }
 
-/// For which sessions in range a condition holds.
+/// The sessions in range for which a condition holds.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Mask {
-    /// For all or for none.
+    /// All sessions or none.
     All(bool),
-    /// 1 for each session for which it holds, else 0.
+    /// 1 for each session for which the condition holds, else 0.
     Each(Vec<u8>),
 }
 
@@ -67,8 +67,8 @@ pub(super) struct Picked {
 }
 
 impl SessionFilter {
-    /// Sessions of a selection and a period, with a minimum view time. The filter of the selection was
-    /// [checked](Filter::check).
+    /// Creates a filter of the sessions of a selection and a period, with a minimum view time. The filter of the
+    /// selection must be [checked](Filter::check).
     #[must_use]
     pub fn new(selection: &Selection, period: Period, minimum: Minimum) -> Self {
         let mut conditions = selected(selection);
@@ -80,7 +80,7 @@ impl SessionFilter {
         Self { period, condition, calendar: Calendar::new(None), groups }
     }
 
-    /// The sessions of a scan.
+    /// Creates a filter of the sessions of a scan.
     #[must_use]
     pub fn of_scan(scan: &Scan) -> Self {
         let Scan { selection, from_ms, to_ms, minimum_view_ms } = scan;
@@ -88,32 +88,32 @@ impl SessionFilter {
         Self::new(selection, period, Minimum::ViewMs(*minimum_view_ms))
     }
 
-    /// The same sessions, where filters by hours, days and time buckets follow the local time of `timezone`.
+    /// Sets the time zone: filters by hours, days and time buckets follow the local time of `timezone`.
     #[must_use]
     pub fn in_timezone(self, timezone: Option<Tz>) -> Self {
         Self { calendar: Calendar::new(timezone), ..self }
     }
 
-    /// The groups of columns that are read.
+    /// The groups of columns that must be read.
     #[must_use]
     pub fn groups(&self) -> Groups {
         self.groups
     }
 
-    /// Whether it depends on videos or keys: else columns may be added under any.
+    /// Returns whether the filter depends on videos or keys: otherwise columns may be added under any.
     #[must_use]
     pub fn needs_videos(&self) -> bool {
         self.condition.needs_videos()
     }
 
-    /// Whether sessions of the video may count.
+    /// Returns whether sessions of the video may count.
     #[must_use]
     pub fn wants_video(&self, video: &VideoInfo<'_>) -> bool {
-        // A video with damaged metadata is wanted, and is an error then.
+        // A video with damaged metadata is accepted here, and becomes an error later.
         self.condition.of_video(video).unwrap_or(None) != Some(false)
     }
 
-    /// The indices of the sessions that count, in order.
+    /// Returns the indices of the sessions that count, in order.
     ///
     /// # Errors
     ///
@@ -128,7 +128,7 @@ impl SessionFilter {
         Ok(picked.iter().map(|session| view.range.start + session).collect())
     }
 
-    /// The sessions in the period, of which these groups are read as well.
+    /// Returns the sessions in the period; these groups must be read in addition to those of the filter.
     pub(super) fn view<'a>(
         &self,
         video: &VideoInfo<'a>,
@@ -138,7 +138,7 @@ impl SessionFilter {
         View::new(video, columns, self.period, self.groups.union(groups))
     }
 
-    /// Picks the sessions that count of those in the period.
+    /// Returns the sessions that count, out of those in the period.
     pub(super) fn pick(&mut self, view: &View<'_>) -> Result<Picked, ScanError> {
         if view.range.is_empty() {
             return Ok(Picked { sessions: Vec::new() });
@@ -200,7 +200,7 @@ impl Condition {
         }
     }
 
-    /// The groups of columns that are read.
+    /// The groups of columns that must be read.
     fn groups(&self) -> Groups {
         let groups = Groups::default();
         match self {
@@ -223,7 +223,8 @@ impl Condition {
         }
     }
 
-    /// Whether the condition holds for all sessions of a video, or for none; `None` if it depends on the session.
+    /// Returns whether the condition holds for all sessions of a video, or for none; `None` if it depends on the
+    /// session.
     fn of_video(&self, video: &VideoInfo<'_>) -> Result<Option<bool>, ScanError> {
         let decide = |conditions: &[Self], decisive: bool| -> Result<_, ScanError> {
             let mut all_are_known = true;
@@ -259,7 +260,7 @@ impl Condition {
         })
     }
 
-    /// For which sessions in range the condition holds.
+    /// Returns the sessions in range for which the condition holds.
     fn mask(&self, view: &View<'_>, calendar: &mut Calendar) -> Result<Mask, ScanError> {
         match self {
             Self::All(conditions) => {
@@ -325,7 +326,7 @@ impl Values {
         }
     }
 
-    /// Whether a session with this value counts.
+    /// Returns whether a session with this value counts.
     fn matches(&self, value: &ValueRef<'_>) -> bool {
         let matches = match value {
             ValueRef::Null => self.has_null,
@@ -398,13 +399,14 @@ impl Mask {
 }
 
 impl Picked {
-    /// The sessions of a mask, of so many.
+    /// Returns the sessions of a mask, out of `sessions` sessions.
     fn of(mask: &Mask, sessions: usize) -> Self {
         let sessions = match mask {
             Mask::All(true) => return Self::all(sessions),
             Mask::All(false) => Vec::new(),
             Mask::Each(mask) => {
-                // Every index is written and the next one overwrites it unless it counts: no branch to be mispredicted.
+                // Every index is written, and the next one overwrites it unless it counts: no branch can be
+                // mispredicted.
                 let mut picked = vec![0; mask.len() + 1];
                 let mut len = 0;
                 for (session, holds) in (0..).zip(mask) {
@@ -436,7 +438,7 @@ impl Picked {
         self.sessions[range].iter().map(|session| *session as usize)
     }
 
-    /// Returns when one of the sessions started, in Unix milliseconds.
+    /// Returns the start of one of the sessions, in Unix milliseconds.
     pub(super) fn start_ms(&self, view: &View<'_>, at: usize) -> i64 {
         view.start_ms(self.sessions[at] as usize)
     }
@@ -455,7 +457,7 @@ impl Picked {
     }
 }
 
-/// The groups of columns that tell plays.
+/// The groups of columns that decide whether a session is a play.
 pub(super) fn minimum_groups(minimum: Minimum) -> Groups {
     let times = Groups::default().with(Group::Times);
     match minimum {
@@ -464,11 +466,11 @@ pub(super) fn minimum_groups(minimum: Minimum) -> Groups {
     }
 }
 
-/// Which sessions in range are plays.
+/// Returns the sessions in range that are plays.
 fn minimum_mask(minimum: Minimum, view: &View<'_>) -> Mask {
     match minimum {
         Minimum::ViewMs(0) => Mask::All(true),
-        // A loop of its own decides nothing per session.
+        // A separate loop has no branch per session.
         Minimum::ViewMs(minimum_ms) => {
             Mask::each((0..view.len()).map(|session| minimum_ms <= view.view_ms(session)))
         }
@@ -476,12 +478,12 @@ fn minimum_mask(minimum: Minimum, view: &View<'_>) -> Mask {
     }
 }
 
-/// Returns a function that tells whether a session in range is a play.
+/// Returns a function that decides whether a session in range is a play.
 fn is_play(minimum: Minimum, view: &View<'_>) -> impl Fn(usize) -> bool {
     // View times alone need no durations.
     let durations = matches!(minimum, Minimum::Millionths(_)).then(|| view.durations_ms());
     move |session| {
-        // A duration of 0 is unknown, and the session then no play.
+        // A duration of 0 is unknown, and then the session is no play.
         let duration_ms = durations.as_ref().map(|(ms, codes)| ms[codes.get(session)]);
         minimum.holds(view.view_ms(session), duration_ms)
     }

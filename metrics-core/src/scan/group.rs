@@ -1,4 +1,4 @@
-//! Groups of sessions: the combinations of values that dimensions have.
+//! Groups of sessions: the combinations of dimension values.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -9,19 +9,19 @@ use super::column::{Column, DimensionValue, ValueRef};
 use super::filter::Picked;
 use crate::block::Codes;
 
-/// How many groups of sessions there may be before a limit applies: 50 MB of sums.
+/// The largest number of groups of sessions before `limit` applies: 50 MB of sums.
 pub const GROUPS_MAX: usize = 200_000;
 
-/// How many bytes the values of dimensions may have together.
+/// The largest size of all dimension values together, in bytes.
 pub const GROUP_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// How many bits the ids of a group's values may have together for a table of groups: at most 8 MB.
+/// The largest number of bits of the ids of a group's values for a table of groups: at most 8 MB.
 const TABLE_BITS_MAX: u32 = 21;
 
 /// A code without an id, or ids without a group.
 const NONE: u32 = u32::MAX;
 
-/// The groups, numbered in the order in which they were met.
+/// The groups, numbered in the order of their first sessions.
 #[derive(Clone, Debug)]
 pub(super) struct Grouping {
     // Per dimension.
@@ -29,13 +29,13 @@ pub(super) struct Grouping {
     // The ids of each group's values.
     keys: Vec<Key>,
     index: HashMap<Key, u32, Mixing>,
-    // The groups once more, by the bits of their ids, while those are few: faster than the index by far.
+    // The groups by the bits of their ids, while the bits are few: much faster than the index.
     table: Vec<u32>,
-    // How many bits the ids of each dimension have in the table.
+    // The number of bits of each dimension's ids in the table.
     bits: Vec<u32>,
 }
 
-/// The ids of the values of a group, 32 bits each, that of the first dimension highest.
+/// The ids of a group's values, 32 bits each, that of the first dimension highest.
 type Key = u128;
 
 type Mixing = BuildHasherDefault<Mix>;
@@ -51,7 +51,7 @@ struct Interner {
     numbers: HashMap<i64, u32, Mixing>,
 }
 
-/// Hashes ids and times, which callers do not choose, faster than the default.
+/// Hashes ids and times faster than the default. Callers cannot choose them.
 #[derive(Clone, Copy, Debug, Default)]
 struct Mix(u64);
 
@@ -94,7 +94,7 @@ impl Grouping {
         self.keys.len()
     }
 
-    /// Returns how many bytes it holds, about.
+    /// Returns the approximate number of bytes in memory.
     pub(super) fn bytes(&self) -> usize {
         // Each value is in a list and in a map, each key in a list and in the index.
         let value = 2 * size_of::<DimensionValue>() + 32;
@@ -104,7 +104,7 @@ impl Grouping {
         values + keys + self.table.len() * size_of::<u32>()
     }
 
-    /// The value that a dimension has in a group.
+    /// Returns the value of a dimension in a group.
     pub(super) fn value(&self, group: u32, dimension: usize) -> &DimensionValue {
         &self.values[dimension].values[self.id(group, dimension) as usize]
     }
@@ -121,7 +121,7 @@ impl Grouping {
         self.index.get(&key).copied()
     }
 
-    /// The group with these values, which is made if there is none.
+    /// Returns the group with these values, and adds it if there is none.
     pub(super) fn make(&mut self, values: &[DimensionValue]) -> Result<u32, ScanError> {
         let ids = self.values.iter_mut().zip(values).map(|(interner, value)| match value {
             DimensionValue::Null => interner.id(&ValueRef::Null),
@@ -133,12 +133,12 @@ impl Grouping {
         self.group(key(&ids))
     }
 
-    /// Takes the groups of another, and returns the number that each has here.
+    /// Adds the groups of another grouping, and returns their numbers in this one.
     pub(super) fn merge(&mut self, other: &Self) -> Result<Vec<u32>, ScanError> {
         (0..other.len() as u32).map(|group| self.make(&other.values(group))).collect()
     }
 
-    /// The group of each session picked, by the columns of the dimensions.
+    /// Returns the group of each picked session, by the columns of the dimensions.
     pub(super) fn slots(
         &mut self,
         columns: &[Column<'_>],
@@ -166,7 +166,7 @@ impl Grouping {
                 *place = *place << bits | ids[code];
             });
         }
-        // Places become groups where they are.
+        // Replaces each table index by its group in place.
         for (place, session) in places.iter_mut().zip(picked.iter()) {
             let at = *place as usize;
             if self.table[at] == NONE {
@@ -198,7 +198,7 @@ impl Grouping {
         true
     }
 
-    /// Where a group is in the table.
+    /// Returns the index of a group in the table.
     fn place(&self, key: Key) -> usize {
         let dimensions = self.bits.len();
         let ids = self.bits.iter().enumerate().map(|(dimension, bits)| {
@@ -220,7 +220,7 @@ impl Grouping {
         Ok(group)
     }
 
-    /// The id that a dimension's value has in a group.
+    /// Returns the id of a dimension's value in a group.
     fn id(&self, group: u32, dimension: usize) -> u32 {
         let places = self.values.len() - 1 - dimension;
         (self.keys[group as usize] >> (32 * places)) as u32
@@ -232,7 +232,7 @@ fn key(ids: &[u32]) -> Key {
 }
 
 impl Interner {
-    /// The ids of the codes of a column, as far as sessions picked have them.
+    /// Returns the ids of a column's codes, for the codes of selected sessions.
     fn ids(&mut self, column: &Column<'_>, picked: &Picked) -> Result<Vec<u32>, ScanError> {
         let mut is_picked = vec![false; column.values.len()];
         column.codes.each(picked.iter().map(|session| (session, ())), |code, ()| {
@@ -247,7 +247,7 @@ impl Interner {
         self.values.len().saturating_sub(1) as u32
     }
 
-    /// The id of a value, which is added if it is new.
+    /// Returns the id of a value, and adds the value if it is new.
     fn id(&mut self, value: &ValueRef<'_>) -> Result<u32, ScanError> {
         let next = self.values.len() as u32;
         let known = match value {

@@ -1,4 +1,4 @@
-//! Sums of the sessions of a group, and the metrics that come of them.
+//! Sums of the sessions of a group, and the metrics computed from them.
 
 use super::ScanError;
 use super::column::View;
@@ -8,23 +8,23 @@ use crate::block::{Group, Groups, Quality};
 use crate::engagement::{mean_share, share};
 use crate::query::{Metric, Minimum};
 
-/// How many distinct startup times may be counted, over all groups: 80 MB of them.
+/// The largest number of distinct startup times, over all groups: they take 80 MB.
 pub const VALUES_MAX: usize = 4_000_000;
 
 /// The largest number of minutes, over all groups, at which the number of playing sessions changes. They take 64 MB.
 pub const MINUTES_MAX: usize = 4_000_000;
 
-/// How many startup times of a group wait to be counted at least: to sort them in bulk is faster.
+/// The least number of startup times of a group that wait to be counted: sorting them in bulk is faster.
 const WAITING_MIN: usize = 64;
 
-/// What a query sums, so that nothing else is read or summed.
+/// The sums that a query needs, so that nothing else is read or summed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Needs {
     /// Whether any metric counts sessions that started in the period.
     pub(super) starts: bool,
     /// Whether any metric counts minutes.
     pub(super) minutes: bool,
-    /// Whether no metric is over sessions that are no plays.
+    /// Whether every metric is over plays only.
     pub(super) plays_only: bool,
     /// Whether any metric is over plays.
     pub(super) plays: bool,
@@ -70,7 +70,7 @@ impl Needs {
         }
     }
 
-    /// The groups of columns that are read.
+    /// The groups of columns that must be read.
     pub(super) fn groups(&self, minimum: Minimum) -> Groups {
         let needed = [
             (self.plays || self.view_of_sessions, Group::Times),
@@ -101,13 +101,13 @@ pub(super) struct Tallies {
     minutes: usize,
 }
 
-/// What the sessions of a group come to. Sums that would not fit stay at the largest number.
+/// The sums of a group. A sum that would overflow stays at the largest number.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Sums {
     plays: u64,
     view_ms: u64,
     unique_ms: u64,
-    // Of plays whose duration is known: how many, how long, and how much of it they watched.
+    // Of plays with a known duration: their number, the sum of durations, and the sum of the shares watched.
     known: u64,
     duration_ms: u64,
     shares: u128,
@@ -117,7 +117,7 @@ pub(super) struct Sums {
     sessions: u64,
     startups: u64,
     startup_ms: u64,
-    // Sessions that tell rebuffering, and their view time.
+    // Sessions that report rebuffering, and their view time.
     told: u64,
     told_view_ms: u64,
     rebuffered: u64,
@@ -128,7 +128,7 @@ pub(super) struct Sums {
 }
 
 impl Tallies {
-    /// Makes room for so many groups.
+    /// Adds sums until there are `groups` groups.
     pub(super) fn grow(&mut self, groups: usize, needs: &Needs) {
         if self.sums.len() < groups {
             self.sums.resize_with(groups, Sums::default);
@@ -141,10 +141,10 @@ impl Tallies {
         }
     }
 
-    /// Returns how many bytes it holds, about.
+    /// Returns the approximate number of bytes in memory.
     pub(super) fn bytes(&self) -> usize {
         let count = size_of::<(u32, u64)>();
-        // As many values wait as are counted, at least some.
+        // As many values wait as are counted, at least `WAITING_MIN`.
         let waiting = WAITING_MIN * size_of::<u32>();
         let startups = self.startups.len() * (size_of::<Counts>() + waiting);
         let playing = self.playing.len() * (size_of::<Playing>() + 2 * waiting);
@@ -172,7 +172,7 @@ impl Tallies {
             || picked.iter().zip(slots).map(|(session, slot)| (session, (session, *slot)));
         if needs.quality {
             view.qualities(sessions(), |quality, (session, slot)| {
-                // They are not read if no metric needs view times.
+                // View times are not read if no metric needs them.
                 let view_ms = if needs.view_of_sessions { view.view_ms(session) } else { 0 };
                 self.sums[slot as usize].add_quality(&quality, view_ms);
             });
@@ -238,7 +238,7 @@ impl Tallies {
         firsts.map(|(minute, _)| *minute).min()
     }
 
-    /// Adds those of another, each to the group of its slot.
+    /// Adds the sums of `other`, each to the group of its slot.
     pub(super) fn merge(&mut self, other: &Self, slots: &[u32]) -> Result<(), ScanError> {
         for (sums, slot) in other.sums.iter().zip(slots) {
             self.sums[*slot as usize].merge(sums);
@@ -254,7 +254,7 @@ impl Tallies {
         Ok(())
     }
 
-    /// Counts what waits to be counted. To be called before metrics are read.
+    /// Counts the values that wait to be counted. Must be called before metrics are read.
     ///
     /// # Errors
     ///
@@ -405,7 +405,7 @@ fn ratio(part: u64, whole: u64) -> Option<f64> {
     (0 < whole).then(|| part as f64 / whole as f64)
 }
 
-/// The mean in seconds of so many milliseconds in sum.
+/// The mean in seconds, of a sum of milliseconds.
 fn mean_s(sum_ms: u64, number: u64) -> Option<f64> {
     (0 < number).then(|| sum_ms as f64 / (1_000.0 * number as f64))
 }
@@ -446,7 +446,7 @@ impl Playing {
     }
 }
 
-/// How often each value was seen.
+/// The number of occurrences of each value.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 struct Counts {
     // Invariant: sorted by distinct values.
@@ -455,7 +455,7 @@ struct Counts {
 }
 
 impl Counts {
-    /// Adds a value, and returns how many more distinct ones are held.
+    /// Adds a value, and returns the number of additional distinct values.
     fn add(&mut self, value: u32) -> usize {
         self.waiting.push(value);
         if self.waiting.len() < self.counted.len().max(WAITING_MIN) {
@@ -464,7 +464,7 @@ impl Counts {
         self.settle()
     }
 
-    /// Counts what waits, and returns how many more distinct values are held.
+    /// Counts the values that wait, and returns the number of additional distinct values.
     fn settle(&mut self) -> usize {
         if self.waiting.is_empty() {
             return 0;
@@ -481,11 +481,11 @@ impl Counts {
         other.waiting.iter().map(|value| self.add(*value)).sum::<usize>() + more
     }
 
-    /// Adds counts that are sorted by distinct values, and returns how many more distinct values are held.
+    /// Adds counts that are sorted by distinct values, and returns the number of additional distinct values.
     fn take(&mut self, others: &[(u32, u64)]) -> usize {
         let before = self.counted.len();
         self.counted.extend_from_slice(others);
-        // Two runs in order, which this merges.
+        // The sort merges these two ordered runs.
         self.counted.sort_by_key(|(value, _)| *value);
         self.counted.dedup_by(|later, earlier| {
             let is_same = later.0 == earlier.0;
@@ -497,7 +497,7 @@ impl Counts {
         self.counted.len() - before
     }
 
-    /// The value of the nearest rank; everything was counted.
+    /// The value of the nearest rank. All values must be counted.
     fn percentile(&self, percent: u64) -> Option<u32> {
         let number: u64 = self.counted.iter().map(|(_, count)| count).sum();
         let rank = (number * percent).div_ceil(100).max(1);

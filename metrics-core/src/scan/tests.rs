@@ -1,4 +1,4 @@
-//! Scans against loops over whole sessions that are obviously right, and against numbers computed by hand.
+//! Compares scans with loops over complete sessions that are obviously right, and with numbers computed by hand.
 
 pub(super) mod draft;
 mod examples;

@@ -1,18 +1,18 @@
-//! Which events a session has seen, so that a batch that is sent again counts once.
+//! Fingerprints of a session's events, so that a batch that is sent again counts once.
 
 use sha2::{Digest as _, Sha256};
 
 use crate::event::{CheckedEvent, Step, fnv1a};
 use crate::varint::{Damaged, Reader};
 
-/// How many events are remembered: five of the largest batches that clients send.
+/// Number of events kept: five of the largest batches that clients send.
 const SEEN_MAX: usize = 256;
 
-/// The youngest events with a timestamp, as fingerprints.
+/// Fingerprints of the newest events with a timestamp.
 ///
-/// 32 bits each: among 256 events, one in 16 million is taken for another. The timestamp itself is not kept,
-/// because the error of a machine's clock would tell its sessions apart from everybody else's; nor can it be found by
-/// trying, because the hash is salted with the client's own id of the session, which is not stored.
+/// A fingerprint has 32 bits: among 256 events, one in 16 million is mistaken for another. The timestamp itself is not
+/// kept, because the error of a machine's clock would identify its sessions. It cannot be found by brute force either,
+/// because the hash is salted with the client's own id of the session, which is not stored.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Seen {
     // Oldest first.
@@ -20,7 +20,7 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// Remembers an event, and returns false if it was seen before. An event without a timestamp is always new.
+    /// Adds an event, and returns false if it was seen before. An event without a timestamp is always new.
     pub(super) fn insert(&mut self, event: &CheckedEvent) -> bool {
         let Some(print) = event.print() else { return true };
         if self.prints.contains(&print) {
@@ -37,7 +37,8 @@ impl Seen {
         self.prints.iter().for_each(|print| out.extend_from_slice(&print.to_le_bytes()));
     }
 
-    /// Reads what [`put`](Self::put) wrote, to the end. Of more than are remembered, it keeps the youngest.
+    /// Decodes the output of [`put`](Self::put), to the end. If there are more events than [`SEEN_MAX`], keeps the
+    /// newest.
     pub(super) fn take(reader: &mut Reader<'_>) -> Result<Self, Damaged> {
         let mut prints = Vec::new();
         while !reader.is_empty() {
@@ -63,7 +64,7 @@ pub(crate) fn fingerprint(step: &Step, timestamp_ms: i64, salt: u64, repeats: u3
         Step::FullscreenExit => (8, 0),
         Step::TrackSet { .. } => (9, 0),
         Step::SourceSet(_) => (10, 0),
-        // Several kinds of event end up here, so its name counts as well.
+        // Several kinds of events share this code, so their name counts as well.
         Step::Other { name_print } => (11, *name_print),
         Step::RateChange { .. } => (11, fnv1a(*b"ratechange")),
     };

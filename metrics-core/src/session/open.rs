@@ -1,35 +1,35 @@
-//! An open segment: how far playback must have got in it, and which positions fit; and the segment closed last.
+//! Open segments: the estimated position of playback, and the positions that fit; and the segment closed last.
 
 use super::Moment;
 use super::playhead::saturate;
 use crate::event::POSITION_MS_MAX;
 use crate::interval::Interval;
 
-/// The rate of playback where the player tells none, in thousandths.
+/// The rate of playback if the player reports none, in thousandths.
 pub(super) const RATE_MILLI: u32 = 1_000;
 
-/// The fastest rate that is believed of a player that tells none, in thousandths. Players offer up to 2, browsers'
+/// The fastest plausible rate of a player that reports none, in thousandths. Players offer up to 2, browsers'
 /// extensions up to 4.
 const UNTOLD_RATE_MILLI_MAX: u32 = 4_000;
 
-/// By how much a position may exceed the time that passed at that rate, in milliseconds: players round both.
+/// The largest excess of a position over the time that passed at that rate, in milliseconds: players round both.
 const SLACK_MS: u32 = 300;
 
-/// The same where `from` is 0: 0.1.x clients call every position in the first second 0.
+/// The largest excess if `from` is 0: 0.1.x clients report every position in the first second as 0.
 const SLACK_AT_START_MS: u32 = 1_050;
 
-/// How long a segment runs without another event once an echo has left it open: see [`Open::is_echoed`].
+/// How long a segment runs without another event after an echo: see [`Open::is_echoed`].
 pub(super) const ECHO_RUN_MS_MAX: u32 = 5 * 60_000;
 
-/// How far and how late the next play may be to end a segment that an echo has left open: 2.1 times the time that
-/// passed, and 0.6 s.
+/// The largest distance to a next play that ends a segment after an echo: 2.1 times the time that passed, plus 0.6 s.
 const ECHO_REACH: (u64, u64) = (21, 600);
 
-/// How far a live pause may be after so much time: twice, and 0.3 s. `@maveio/metrics` 0.1.5 takes its own steps for jumps
-/// from 1.9 times the speed on.
+/// The largest distance to a live pause: twice the time that passed, plus 0.3 s. `@maveio/metrics` 0.1.5 takes its own
+/// steps for jumps from 1.9 times the speed on.
 const LIVE_REACH: (u64, u64) = (20, 300);
 
-/// How far a play must be from the end of the segment before to be a jump, in milliseconds. Clients round to 10 ms.
+/// The least distance of a jump: from the end of the segment before to the next play, in milliseconds. Clients round to
+/// 10 ms.
 pub(super) const JUMP_MS: u32 = 50;
 
 /// An open segment.
@@ -41,29 +41,29 @@ pub(super) struct Open {
     pub(super) began_ms: i64,
     /// The end of the minutes that are counted already, by the same clock.
     pub(super) counted_ms: i64,
-    /// It begins elsewhere than the segment before ended: a seek.
+    /// Whether it begins elsewhere than at the end of the segment before: a seek.
     pub(super) has_jumped: bool,
-    /// A pause that belongs to the segment before came while it was open. `@maveio/metrics` 0.1.5 sends no pause after
-    /// that, so a viewer who pauses and one who watches on look the same.
+    /// Whether a pause that belongs to the segment before arrived while it was open. `@maveio/metrics` 0.1.5 sends no
+    /// pause after that, so a paused viewer and one who watches on are indistinguishable.
     pub(super) is_echoed: bool,
-    /// The play arrived when it happened, from a client that writes positions as text.
+    /// Whether the play arrived when it happened, from a client that writes positions as text.
     pub(super) is_live: bool,
-    /// Where the segment before ended, if the player may have resumed there and calls it 0.
+    /// The end of the segment before, if the player may have resumed there and reports it as 0.
     pub(super) resumed_ms: Option<u32>,
-    /// The rate now and the fastest so far, in thousandths.
+    /// The current rate and the fastest so far, in thousandths.
     pub(super) rate_milli: u32,
     pub(super) rate_milli_max: u32,
     pub(super) known: Known,
 }
 
-/// The last known position of an open segment: the estimate goes on from there.
+/// The last known position of an open segment, from which the estimate continues.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Known {
     pub(super) position_ms: u32,
     pub(super) at: Moment,
     /// How long playback stood still since: waits for data, and connections that were lost for long.
     pub(super) idle_ms: u64,
-    /// The waits that were counted since, and their length.
+    /// The waits counted since, and their length.
     pub(super) waits: u32,
     pub(super) waited_ms: u64,
 }
@@ -96,7 +96,7 @@ impl Open {
         (self.began_ms, self.counted_ms) = (began_ms, began_ms);
     }
 
-    /// Where playback must have got to at `now`, after a wait of `waiting_ms` that goes on.
+    /// Returns the estimated position of playback at `now`, after a wait of `waiting_ms` that goes on.
     pub(super) fn estimate_ms(&self, now: Moment, waiting_ms: u64) -> u32 {
         let Known { position_ms, at, idle_ms, .. } = self.known;
         let still_ms = idle_ms.saturating_add(waiting_ms);
@@ -105,7 +105,7 @@ impl Open {
         if self.is_echoed { estimate_ms.min(self.echo_end_ms()) } else { estimate_ms }
     }
 
-    /// Where it ends without another event, in a video of this duration.
+    /// Returns the end without another event, in a video of this duration.
     pub(super) fn end_ms(&self, duration_ms: Option<u32>) -> u32 {
         let end_ms = duration_ms.unwrap_or(POSITION_MS_MAX);
         if self.is_echoed { end_ms.min(self.echo_end_ms()) } else { end_ms }
@@ -115,7 +115,7 @@ impl Open {
         self.from_ms.saturating_add(ECHO_RUN_MS_MAX)
     }
 
-    /// How much video passes in `ms` at the rate now.
+    /// Returns the video time that passes in `ms` at the current rate.
     fn video_ms(&self, ms: u64) -> u32 {
         saturate(ms.saturating_mul(u64::from(self.rate_milli)) / u64::from(RATE_MILLI))
     }
@@ -136,30 +136,30 @@ impl Open {
         self.from_ms.saturating_add(most_ms).saturating_add(slack_ms)
     }
 
-    /// How much video passes in `ms` at most, at the fastest rate that is believed of the player.
+    /// Returns the largest video time that may pass in `ms`, at the fastest plausible rate of the player.
     pub(super) fn most_ms(&self, ms: u64) -> u64 {
         let rate_milli = self.rate_milli_max.max(UNTOLD_RATE_MILLI_MAX);
         ms.saturating_mul(rate_milli.into()) / u64::from(RATE_MILLI)
     }
 
-    /// Whether playback may have got from the start of the segment to `position_ms` without a jump.
+    /// Returns whether playback may have reached `position_ms` from the start of the segment without a jump.
     pub(super) fn may_reach(&self, position_ms: u32, now: Moment) -> bool {
         self.from_ms <= position_ms.saturating_add(SLACK_MS) && position_ms <= self.furthest_ms(now)
     }
 
-    /// Whether `position_ms` is where playback at normal speed is by now, or before.
+    /// Returns whether playback at normal speed has reached `position_ms` by now.
     pub(super) fn is_near(&self, position_ms: u32, now: Moment) -> bool {
         let passed_ms = saturate(self.at.until_ms(now));
         let furthest_ms = self.from_ms.saturating_add(passed_ms).saturating_add(SLACK_MS);
         self.from_ms <= position_ms.saturating_add(JUMP_MS) && position_ms <= furthest_ms
     }
 
-    /// Whether a play at `from_ms` resumes where the viewer paused, after an echo or unheard.
+    /// Returns whether a play at `from_ms` resumes after a pause that came as an echo or never arrived.
     pub(super) fn resumes_at(&self, from_ms: u32, now: Moment) -> bool {
         self.from_ms <= from_ms && self.is_within(ECHO_REACH, from_ms, now)
     }
 
-    /// Whether playback may have got to `to_ms` by the time that passed since a live play.
+    /// Returns whether playback may have reached `to_ms` in the time that passed since a live play.
     pub(super) fn may_reach_live(&self, to_ms: u32, now: Moment) -> bool {
         self.from_ms <= to_ms.saturating_add(SLACK_MS) && self.is_within(LIVE_REACH, to_ms, now)
     }
@@ -175,11 +175,11 @@ impl Open {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Closed {
     pub(super) from_ms: u32,
-    /// Where the player says that it ended, or where it must have ended.
+    /// The reported end, or the estimated one.
     pub(super) to_ms: u32,
-    /// Where it must have ended by the time that passed.
+    /// The estimated end, by the time that passed.
     pub(super) estimate_ms: u32,
-    /// The part of the session's segments that it is, if any.
+    /// Its entry in the session's segments, if any.
     pub(super) segment: Option<Interval>,
     pub(super) opened: Moment,
     pub(super) closed: Moment,
@@ -187,7 +187,7 @@ pub(super) struct Closed {
     pub(super) ended_ms: i64,
     /// Whether both ends have the player's timestamp.
     pub(super) is_timed: bool,
-    /// `to_ms` is an estimate: a play closed it, or the viewer left.
+    /// Whether `to_ms` is an estimate: a play closed it, or the viewer left.
     pub(super) is_guessed: bool,
     /// See [`Open::is_live`].
     pub(super) is_live: bool,

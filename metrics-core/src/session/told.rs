@@ -1,21 +1,21 @@
-//! What is told more than once, and counts as it was told first, or last: by the player's clock, not by arrival.
+//! Facts that a player repeats: the first or the last report counts, by the player's clock, not by arrival.
 
 use super::Moment;
 use super::playhead::saturate;
 
-/// When each thing was told that counts as it was told last.
+/// The time of the last report of each fact whose last report counts.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Told {
     pub(super) track: Latest,
     pub(super) rendition: Latest,
 }
 
-/// The latest moment at which something was told.
+/// The latest moment of a report.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Latest(Option<Moment>);
 
 impl Latest {
-    /// Whether what is told at `at` is the latest.
+    /// Returns whether a report at `at` is the latest.
     pub(super) fn is_latest(&mut self, at: Moment) -> bool {
         let latest = self.0.is_none_or(|latest| !was_before(at, latest));
         if latest {
@@ -25,7 +25,7 @@ impl Latest {
     }
 }
 
-/// When playback was first asked for, and when frames first moved.
+/// The first play intent, and the first frame.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Startup {
     play: Moment,
@@ -49,13 +49,13 @@ impl Startup {
         }
     }
 
-    /// How long it took in milliseconds, if it is over.
+    /// The startup time in milliseconds, if startup is over.
     pub(super) fn ms(&self) -> Option<u32> {
         self.playing.map(|playing| saturate(self.play.until_ms(playing)))
     }
 }
 
-/// Whether `at` was before `other` by the player's clock. Where that is not known, things were as they arrive.
+/// Returns whether `at` was before `other` by the player's clock. Without its timestamps, the order of arrival counts.
 fn was_before(at: Moment, other: Moment) -> bool {
     let known = at.timestamp_ms.zip(other.timestamp_ms);
     known.is_some_and(|(at_ms, other_ms)| at_ms < other_ms)
@@ -94,7 +94,7 @@ mod tests {
         assert_eq!(startup.ms(), None);
         startup.playing(at(1, Some(9_000)));
         assert_eq!(startup.ms(), Some(7_000));
-        // Late, both of them.
+        // Both arrive late.
         startup.playing(at(2, Some(2_500)));
         startup.play(at(3, Some(1_000)));
         assert_eq!(startup.ms(), Some(1_500));

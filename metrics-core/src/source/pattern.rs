@@ -1,11 +1,11 @@
-//! Patterns of pages whose paths hold something personal, and how much of a page is kept.
+//! Patterns of pages whose paths contain personal data, and the detail in which pages are kept.
 
 use url::Url;
 
 /// The longest pattern, in bytes.
 const PATTERN_BYTES_MAX: usize = 256;
 
-/// How much of a page is kept.
+/// The detail in which pages are kept.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum PageDetail {
@@ -14,22 +14,22 @@ pub enum PageDetail {
     Path,
     /// Scheme, host and port: all pages of a site are its page `/`.
     Host,
-    /// Nothing.
+    /// No page.
     None,
 }
 
-/// A path in which `*` stands for something personal, like `/u/*/watch`.
+/// A path in which `*` stands for personal data, like `/u/*/watch`.
 ///
-/// A `*` is a whole segment: one segment of any text in the middle, all that follows at the end. A page that matches is
-/// kept as the pattern.
+/// A `*` is an entire segment: in the middle it matches one segment of any text, at the end the entire rest. The
+/// pattern replaces the path of a matching page.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct PagePattern {
-    // As the URL parser has it.
+    // In the form of the URL parser.
     path: String,
 }
 
 impl PagePattern {
-    /// The pattern that a text is, if it is one.
+    /// Parses a pattern; `None` if the text is none.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let is_path = text.starts_with('/') && text.len() <= PATTERN_BYTES_MAX;
         let is_plain =
@@ -46,7 +46,7 @@ impl PagePattern {
             .then(|| Self { path: path.to_owned() })
     }
 
-    /// Whether a path matches.
+    /// Returns whether a path matches.
     pub(crate) fn matches(&self, path: &str) -> bool {
         let (mut wanted, mut given) = (self.path.split('/').peekable(), path.split('/'));
         while let Some(segment) = wanted.next() {

@@ -1,4 +1,4 @@
-//! What goes wrong inside of a store, before it is put into words for its caller.
+//! Failures inside a store, before they become errors for its caller.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use diesel::result::Error as DieselError;
 use super::Error;
 use crate::varint::Damaged;
 
-/// What can go wrong on a connection.
+/// A failure on a connection.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
     #[error(transparent)]
@@ -21,8 +21,8 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    /// This failure of `store` to do what `operation` says. `may_pass` tells the errors that say something of the
-    /// moment from those that say something of the request.
+    /// The error of `store` for this failure of `operation`. `may_pass` distinguishes temporary failures from
+    /// rejections of the request.
     pub(super) fn of(
         self,
         store: &'static str,

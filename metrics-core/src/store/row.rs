@@ -1,4 +1,4 @@
-//! What the rows of all databases have in common: columns as values.
+//! The common parts of the rows of all databases: columns as values.
 
 use serde_json::{Map, Value};
 
@@ -7,7 +7,7 @@ use crate::session::{Counters, Details, Minutes, Stored};
 use crate::source::Source;
 use crate::varint::Damaged;
 
-/// The columns of a session that change while it lasts, as wide as databases have them.
+/// The columns of a session that change while it is open, as wide as in databases.
 pub(super) struct Columns {
     pub(super) started_at_ms: i64,
     pub(super) last_event_at_ms: i64,
@@ -58,7 +58,7 @@ pub(super) fn narrow<T: TryFrom<i64>>(number: i64) -> Result<T, Damaged> {
     number.try_into().map_err(|_| Damaged("a column is out of range"))
 }
 
-/// The classes with these codes. A code that is none is `other`.
+/// The classes with these codes. An unknown code is `other`.
 pub(super) fn client(browser: i32, platform: i32, device: i32) -> Client {
     let code = |stored: i32| stored.try_into().unwrap_or(0);
     Client {
@@ -76,14 +76,14 @@ pub(super) fn object(text: &str) -> Result<Map<String, Value>, Damaged> {
     serde_json::from_str(text).map_err(|_| Damaged("metadata are no JSON"))
 }
 
-/// JSON of an object in the form in which it was stored.
+/// Converts the JSON of an object back to the form in which it was stored.
 #[cfg(feature = "timescale")]
 pub(super) fn canonical(text: &str) -> Result<String, Damaged> {
     Ok(crate::containment::canonical(&Value::Object(object(text)?)))
 }
 
 impl Details {
-    /// As JSON, or nothing if there is nothing to say.
+    /// Encodes the details as JSON; `None` if all are default.
     pub(super) fn encode(&self) -> Option<String> {
         if *self == Self::default() {
             return None;

@@ -3,8 +3,8 @@
 //! One connection writes, a few read beside it (write-ahead log), each on a thread that may block. Every commit is
 //! flushed to the disk before it is acknowledged (`synchronous = full`).
 //!
-//! A store whose file is full, damaged, locked or gone is unavailable: it acknowledges nothing, and every call tries again,
-//! on another connection where an error may have harmed one.
+//! A store whose disk is full, or whose file is damaged, locked or gone, is unavailable: it acknowledges nothing, and
+//! every call tries again, on a new connection if an error may have harmed the old one.
 
 mod blocks;
 mod convert;
@@ -48,29 +48,30 @@ use crate::key::{ApiKey, SessionId};
 use crate::query::instant;
 use crate::video::Video;
 
-/// How many connections read for recording: it loads sessions and keys.
+/// Number of connections that read for recording: they load sessions and keys.
 const UPKEEPERS: usize = 2;
 
-/// How many snapshots there are at once, each with a connection. Whoever begins another waits for one to end.
+/// Number of snapshots at once, each with a connection. A caller that begins another waits for one to end.
 const SNAPSHOTS_MAX: usize = 128;
 
-/// How many queries of snapshots run at once. More would only wait for the same disk and processors. Queries wait and not
-/// snapshots, because sessions are also opened again from one: that must not wait for the end of a report.
+/// Number of queries of snapshots that run at once. More would compete for the same disk and processors. Queries wait
+/// and not snapshots, because a snapshot also serves to open sessions again, which must not wait for the end of a
+/// report.
 const READERS: usize = 4;
 
-/// How long a query of a snapshot may take.
+/// The longest time of a query of a snapshot.
 const STATEMENT_MAX: Duration = Duration::from_secs(30);
 
 /// A store in one SQLite file.
 ///
-/// Another process may use the same file; each then waits for the other's writes.
+/// Another process may use the same file; each waits for the other's writes.
 ///
-/// While the disk is full, or the file is damaged, locked, or not the one at its path any more, calls fail with
-/// [`Error::Unavailable`], which says what to do. What they were to write can be written again when that is mended. A
-/// damaged file is known by what SQLite finds where it reads; `pragma integrity_check` reads everything.
+/// While the disk is full, or the file is damaged, locked, or no longer the one at its path, calls fail with
+/// [`Error::Unavailable`], which names the remedy. After that, the same writes succeed. SQLite finds damage only where
+/// it reads; `pragma integrity_check` reads everything.
 ///
-/// To put back a copy, stop everything that uses the file, remove the files that end in `-wal` and `-shm` and belong
-/// to it, and put the copy in its place.
+/// To restore a copy, stop every process that uses the file, remove its files that end in `-wal` and `-shm`, and put
+/// the copy at its path.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -87,15 +88,15 @@ pub struct SqliteStore {
     place: Arc<Place>,
     writer: Arc<Mutex<Writer>>,
     snapshots: Arc<Readers>,
-    // A permit per query of a snapshot.
+    // One permit per query of a snapshot.
     running: Arc<Semaphore>,
-    // For what recording needs, which must not wait for a report.
+    // Connections for recording, which must not wait for a report.
     upkeep: Arc<Readers>,
-    // Where to look for sessions that are to be closed.
+    // Where the next search for sessions to close begins.
     quiet_from: std::sync::Mutex<QuietFrom>,
 }
 
-/// How an SQLite file is opened.
+/// Options of opening an SQLite file.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SqliteOptions {
     migrations: Migrations,
@@ -103,14 +104,14 @@ pub struct SqliteOptions {
 }
 
 impl SqliteOptions {
-    /// What is done about tables that are not up to date: they are brought up to date, unless said otherwise.
+    /// Sets the treatment of outdated tables: they are migrated by default.
     #[must_use]
     pub fn with_migrations(self, migrations: Migrations) -> Self {
         Self { migrations, ..self }
     }
 
-    /// Limits page caches to about `bytes`: half of it for the connection that writes, at most 64 MiB, and half for 32
-    /// of those that read, at most 2 MB each. Without a limit they take that much.
+    /// Limits page caches to about `bytes`: half for the connection that writes, at most 64 MiB, and half for 32
+    /// connections that read, at most 2 MB each. By default the caches take these maxima.
     #[must_use]
     pub fn with_caches(self, bytes: usize) -> Self {
         Self { caches: Caches::within(bytes), ..self }
@@ -123,7 +124,7 @@ impl From<Migrations> for SqliteOptions {
     }
 }
 
-/// How large the page cache of a connection may get, in KiB.
+/// The largest page cache of a connection, in KiB.
 #[derive(Clone, Copy, Debug)]
 struct Caches {
     writer_kib: usize,
@@ -131,10 +132,10 @@ struct Caches {
 }
 
 impl Caches {
-    /// What a batch changes is kept in memory, so that nothing is read twice, or written before the commit.
+    /// Holds the pages that a batch changes, so that none is read twice, or written before the commit.
     const MOST: Self = Self { writer_kib: 64 * 1024, reader_kib: 2_000 };
 
-    /// Less makes each query read the same pages again and again.
+    /// With less, each query reads the same pages again and again.
     const LEAST: Self = Self { writer_kib: 4 * 1024, reader_kib: 256 };
 
     fn within(bytes: usize) -> Self {
@@ -154,20 +155,20 @@ impl Default for Caches {
 
 struct Writer {
     connection: SqliteConnection,
-    // Ids of rows that were looked up or made before.
+    // Ids of rows that were found or added before.
     ids: Ids,
-    // What the file was like then: another process may have deleted rows since.
+    // SQLite's data version at that time: another process may have deleted rows since.
     data_version: i64,
 }
 
 impl SqliteStore {
-    /// Opens the database at `path`, makes it if there is none, and brings its tables up to date.
+    /// Opens the database at `path`, creates it if there is none, and migrates its tables.
     ///
     /// # Errors
     ///
-    /// [`Error::Unusable`] if there is no such directory, it cannot be written, the file is no SQLite database or a
-    /// damaged one, or a newer version has changed its tables; [`Error::Unavailable`] if the disk is full or fails, or
-    /// the file is locked.
+    /// [`Error::Unusable`] if the directory is missing or cannot be written, the file is no SQLite database or damaged,
+    /// or a newer version has changed its tables; [`Error::Unavailable`] if the disk is full or fails, or the file is
+    /// locked.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         Self::open_with(path, Migrations::Run).await
     }
@@ -176,7 +177,8 @@ impl SqliteStore {
     ///
     /// # Errors
     ///
-    /// Those of [`open`](Self::open), and [`Error::Unusable`] if the tables are to be checked and not up to date.
+    /// Those of [`open`](Self::open), and [`Error::Unusable`] if the tables are outdated and [`Migrations`] allows only
+    /// a check.
     pub async fn open_with(
         path: impl AsRef<Path>,
         options: impl Into<SqliteOptions>,
@@ -219,9 +221,9 @@ impl SqliteStore {
         self.quiet_from.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs `query` on a connection for recording, on a thread that may block. It runs to its end even if this future
-    /// is dropped, and nobody has the connection before: else queries that nobody waits for would queue up on it, a
-    /// thread each, until there are no threads left for those that record.
+    /// Runs `query` on a connection for recording, on a thread that may block. The query runs to its end even if this
+    /// future is dropped, and the connection stays lent until then: otherwise abandoned queries would queue up on it, a
+    /// thread each, until no threads are left for recording.
     async fn read<T: Send + 'static>(
         &self,
         operation: &'static str,
@@ -238,13 +240,13 @@ impl SqliteStore {
         .await
     }
 
-    /// The same on a connection for reports, when one may run.
+    /// Like [`read`](Self::read), on a connection for reports, after a permit for a query.
     async fn report<T: Send + 'static>(
         &self,
         operation: &'static str,
         query: impl FnOnce(&mut SqliteConnection) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Error> {
-        // Never closed.
+        // The semaphore is never closed.
         let running = Arc::clone(&self.running).acquire_owned().await;
         let mut reader = self.snapshots.lend(&self.place).await?;
         let place = Arc::clone(&self.place);
@@ -258,7 +260,7 @@ impl SqliteStore {
         .await
     }
 
-    /// Runs `query` in a transaction on the connection that writes. The same holds for it.
+    /// Runs `query` in a transaction on the connection that writes, to its end even if this future is dropped.
     async fn write<T: Send + 'static>(
         &self,
         operation: &'static str,
@@ -267,7 +269,7 @@ impl SqliteStore {
         self.write_with(operation, None, query).await
     }
 
-    /// The same without enforcing foreign keys.
+    /// Like [`write`](Self::write), without enforcing foreign keys.
     async fn write_unchecked<T: Send + 'static>(
         &self,
         operation: &'static str,
@@ -277,7 +279,7 @@ impl SqliteStore {
         self.write_with(operation, Some(around), query).await
     }
 
-    /// The same, with statements before and after the transaction.
+    /// Like [`write`](Self::write), with statements before and after the transaction.
     async fn write_with<T: Send + 'static>(
         &self,
         operation: &'static str,
@@ -300,12 +302,12 @@ impl SqliteStore {
             let after = around.map(|(_, after)| connection.batch_execute(after)).transpose();
             let written = written.and_then(|written| after.map(|_| written).map_err(Into::into));
             if written.is_err() {
-                // Rows that were made are gone again.
+                // The rollback removed the added rows.
                 ids.clear();
             }
             place.mend_writer(connection, &written);
             if let Err(err) = place.cut_log(connection) {
-                // What is written is in the log all the same.
+                // The log holds the commit all the same.
                 tracing::debug!(error = &err as &dyn std::error::Error, "the log stays long");
             }
             written
@@ -317,7 +319,7 @@ impl SqliteStore {
 /// Connections that read, each lent to one borrower at a time.
 struct Readers {
     idle: std::sync::Mutex<Vec<SqliteConnection>>,
-    // How many stay open.
+    // Number of connections that stay open.
     kept: usize,
     // One permit per connection that may be lent.
     permits: Arc<Semaphore>,
@@ -329,7 +331,7 @@ impl Readers {
         Arc::new(Self { kept: idle.len(), idle: idle.into(), permits })
     }
 
-    /// Lends a connection, and opens one if all that are open are lent.
+    /// Lends a connection, and opens one if every open one is lent.
     async fn lend(self: &Arc<Self>, place: &Arc<Place>) -> Result<Reader, Error> {
         let permit = Arc::clone(&self.permits).acquire_owned().await;
         let permit =
@@ -351,9 +353,9 @@ impl Readers {
     }
 }
 
-/// A connection that goes home when this is dropped.
+/// A lent connection, which returns to its pool on drop.
 struct Reader {
-    // There until then.
+    // `Some` until then.
     connection: Option<SqliteConnection>,
     home: Arc<Readers>,
     _permit: OwnedSemaphorePermit,
@@ -455,7 +457,7 @@ impl Store for SqliteStore {
     ) -> Result<Vec<OpenSession>, Error> {
         let quiet_since_ms = quiet_since.timestamp_millis();
         let from = *self.quiet_from();
-        // Beside those that record; what has changed since is left out.
+        // Concurrent with recording: sessions that change meanwhile stay open.
         let (quiet, next) = self
             .read("find quiet sessions", move |connection| {
                 read::quiet(connection, quiet_since_ms, limit, from)
@@ -479,7 +481,7 @@ impl Store for SqliteStore {
     }
 
     async fn delete_unused(&self, limit: u32) -> Result<Unused, Error> {
-        // Beside those that record: there may be many videos to look at.
+        // Concurrent with recording: there may be many videos to search.
         let videos = self
             .read("find unused videos", move |connection| unused::find(connection, limit))
             .await?;

@@ -15,15 +15,14 @@ pub(super) const DAY_MS: i64 = 24 * HOUR_MS;
 const WEEK_MS: i64 = 7 * DAY_MS;
 const YEAR_MONTHS: i64 = 12;
 
-/// The longest span: 1000 years. Longer ones are mistakes, and this keeps all sums far from the
-/// ends of an `i64`.
+/// The longest span: 1000 years. Longer ones are mistakes, and this limit keeps all sums far from the ends of an `i64`.
 const MONTHS_MAX: i64 = 1_000 * YEAR_MONTHS;
 const FIXED_MS_MAX: i64 = 365_250 * DAY_MS;
 
 /// More digits than this after the point are never whole: no unit has more than ten factors of two.
 const FRACTION_DIGITS_MAX: usize = 10;
 
-/// How much of a text an error repeats.
+/// The largest part of a text that an error repeats.
 const EXCERPT_CHARS_MAX: usize = 24;
 
 /// A length of time, possibly zero, at most 1000 years: fixed, or in whole months.
@@ -78,7 +77,7 @@ pub enum SpanError {
     /// The text is empty.
     #[error("no duration given, expected for example \"15 minutes\"")]
     Empty,
-    /// The text, or what follows a term, does not start with a number.
+    /// The text, or the rest after a term, does not start with a number.
     #[error("expected a number at {0:?}, as in \"15 minutes\"")]
     Amount(String),
     /// A number stands alone.
@@ -86,7 +85,7 @@ pub enum SpanError {
         "{0:?} has no unit, expected seconds, minutes, hours, days, weeks, months or years, as in \"15 minutes\""
     )]
     NoUnit(String),
-    /// The unit is none that is known.
+    /// The unit is unknown.
     #[error(
         "unknown unit {0:?}, expected seconds, minutes, hours, days, weeks, months or years, as in \"15 minutes\""
     )]
@@ -108,7 +107,7 @@ pub enum SpanError {
 }
 
 impl Span {
-    /// No time at all.
+    /// The span of length zero.
     pub const ZERO: Self = Self(Length::Fixed(0));
     /// Seven days.
     pub const WEEK: Self = Self(Length::Fixed(WEEK_MS));
@@ -206,7 +205,7 @@ impl fmt::Display for Span {
 impl Width {
     /// One hour.
     pub const HOUR: Self = Self(Span(Length::Fixed(HOUR_MS)));
-    /// One day of 24 hours, or of local time where the buckets have a time zone.
+    /// One day of 24 hours, or of local time if the buckets have a time zone.
     pub const DAY: Self = Self(Span(Length::Fixed(DAY_MS)));
     /// Twelve months.
     pub const YEAR: Self = Self(Span(Length::Months(YEAR_MONTHS)));
@@ -246,7 +245,7 @@ impl fmt::Display for Width {
     }
 }
 
-/// Parses one amount and its unit at the start of `text`; returns what follows, too.
+/// Parses one amount and its unit at the start of `text`, and returns the rest as well.
 fn parse_term(text: &str) -> Result<(Length, &str), SpanError> {
     let (amount, rest) = split_at_first(text, |c| !c.is_ascii_digit() && c != '.');
     if amount.is_empty() {
@@ -263,7 +262,7 @@ fn parse_term(text: &str) -> Result<(Length, &str), SpanError> {
     Ok((length, rest))
 }
 
-/// One of the unit that `name` stands for.
+/// The length of one unit called `name`.
 fn unit_of(name: &str) -> Option<Length> {
     Some(match name.to_ascii_lowercase().as_str() {
         "s" | "sec" | "secs" | "second" | "seconds" => Length::Fixed(SECOND_MS),
@@ -283,7 +282,7 @@ fn scale(amount: &str, unit: i64, max: i64) -> Result<i64, SpanError> {
     if whole.is_empty() || fraction.is_empty() || fraction.contains('.') {
         return Err(SpanError::Amount(excerpt(amount)));
     }
-    // What is left is digits, so that parsing can only fail by their number.
+    // Only digits remain, so parsing can only fail by their number.
     let whole: i64 = whole.parse().map_err(|_| SpanError::TooLong)?;
     let whole = whole.checked_mul(unit).ok_or(SpanError::TooLong)?;
 
@@ -432,7 +431,7 @@ mod tests {
         assert_eq!(Span::from_ms(604_800_000), Some(Span::WEEK));
     }
 
-    /// What PostgreSQL 15 answers to `timestamptz - interval`.
+    /// The results of PostgreSQL 15 for `timestamptz - interval`.
     #[test]
     fn months_before_keep_the_day_if_they_can() {
         let cases = [

@@ -3,12 +3,12 @@
 use super::{DAY_MS, HOUR_MS};
 use crate::time_bucket::Buckets;
 
-/// How the totals of a day answer it.
+/// How the totals of a day contribute.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Cover {
-    /// The sums of the day: it lies in the timeframe and in one bucket.
+    /// By the sums of the day, which lies in the timeframe and in one bucket.
     Day,
-    /// The sums of some of its hours: those whose bit is set, the lowest for the first hour.
+    /// By the sums of some of its hours: those whose bit is set, the lowest for the first hour.
     Hours(u32),
 }
 
@@ -18,7 +18,7 @@ impl Cover {
     }
 }
 
-/// Which days with closed sessions their totals answer, and which stretches of time are left to blocks.
+/// The days with closed sessions that totals answer, and the ranges of time that blocks must answer.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Plan {
     /// Days since 1970-01-01 UTC, in order.
@@ -28,7 +28,7 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// The plan for sessions that started in `from_ms..=to_ms` (Unix milliseconds) on `days`, which are in order.
+    /// Plans for sessions that started in `from_ms..=to_ms` (Unix milliseconds) on `days`, which are in order.
     pub(crate) fn new(
         (from_ms, to_ms): (i64, i64),
         buckets: Buckets,
@@ -60,8 +60,8 @@ impl Plan {
         plan
     }
 
-    /// The runs of days whose hours are needed, each as its first and last day. Hours are most of totals: of a year only
-    /// the first and the last day may need them.
+    /// The runs of days whose hours are needed, each as its first and last day. Hours are the largest part of totals:
+    /// of a year, only the first and the last day may need them.
     pub(crate) fn days_by_hour(&self) -> Vec<(i64, i64)> {
         let runs = self.days.chunk_by(|a, b| a.1.needs_hours() == b.1.needs_hours());
         let runs = runs.filter(|run| run[0].1.needs_hours());

@@ -10,13 +10,14 @@ use crate::store::{Error, KeyId, OpenSession, Outcome, Rewrite, Store, VideoId};
 use crate::totals::{DayTotals, day_of};
 
 /// Closes sessions without an open segment whose last event is before `quiet_since`, at most `limit` (1 or more), and
-/// returns the videos that got a block, and how many sessions were closed. None are left when that is 0.
+/// returns the videos that got a block, and the number of sessions closed. If it is 0, no quiet session is left, unless
+/// all of them changed meanwhile.
 ///
 /// A session that changes meanwhile stays open.
 ///
 /// # Errors
 ///
-/// [`Error`] if the store could not.
+/// [`Error`] if the store fails.
 pub async fn close(
     store: &dyn Store,
     quiet_since: DateTime<Utc>,
@@ -35,7 +36,7 @@ pub async fn close(
                 closed += sessions.len() as u64;
                 videos.extend(sessions.iter().map(|session| session.video));
             }
-            // Halves, so that one session that goes on keeps no other open.
+            // Retries in halves, so that one session that goes on does not keep another open.
             Outcome::Conflict if 1 < sessions.len() => {
                 let half = sessions.split_off(sessions.len() / 2);
                 waiting.extend([half, sessions]);
@@ -66,13 +67,13 @@ fn closing(sessions: &[OpenSession]) -> Rewrite {
     }
 }
 
-/// A row as a block keeps it.
+/// Returns a row in the form of a block, without resume state.
 pub(crate) fn settled(mut row: Row) -> Row {
     row.stored = row.stored.settled();
     row
 }
 
-/// Blocks of about the same size that hold `rows`, each with a stretch of time of its own.
+/// Returns blocks of about the same size that hold `rows`, each with its own range of time.
 pub(crate) fn blocks(mut rows: Vec<Row>) -> impl Iterator<Item = Block> {
     rows.sort_by_key(Row::order);
     let count = rows.len().div_ceil(SESSIONS_MAX).max(1);

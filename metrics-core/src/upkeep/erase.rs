@@ -1,12 +1,12 @@
 //! Deletes sessions: those that a request selects, and those that are older than retention keeps.
 //!
-//! Every step is one transaction on some sessions, so others record meanwhile, and an interrupted deletion leaves a
-//! consistent store: the same call goes on with what is left. A pass reads one snapshot until it finds something, and goes
-//! on from another after that has been deleted. So it may miss a session that moves between a row and a block, or is
-//! written; passes are repeated until one finds nothing, which is then true of one moment.
+//! Every step is one transaction on some sessions, so recording goes on meanwhile. After an interruption the store is
+//! consistent, and the same call deletes the rest. A pass reads one snapshot until it finds selected sessions, deletes
+//! them, and continues with a new snapshot. So it may miss a session that moves between a row and a block, or is
+//! written; passes are repeated until one finds no session in a single snapshot.
 //!
-//! A pass reads the columns that decide, and all columns only of blocks with a selected session. Columns are decoded and
-//! encoded by [`compute`], so that they never delay an acknowledgement.
+//! A pass reads the columns that decide, and all columns only of blocks with a selected session. Columns are decoded
+//! and encoded by [`compute`], so that they never delay an acknowledgement.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -27,17 +27,17 @@ use crate::store::{
 };
 use crate::video::Video;
 
-/// How many sessions, heads or videos are read at a time.
+/// Number of sessions, heads or videos read at a time.
 const PAGE: u32 = 1_000;
 
-/// How many open sessions are deleted in one transaction: a matter of some milliseconds.
+/// Number of open sessions deleted in one transaction, which takes some milliseconds.
 const OPEN_AT_ONCE: usize = 256;
 
-/// How many unused videos are deleted in one transaction.
+/// Number of unused videos deleted in one transaction.
 const UNUSED_AT_ONCE: u32 = 1_000;
 
-/// How many passes an erasure makes. Each but the last finds a session that was written or moved during the one before;
-/// a session is written every 15 s, so more passes than a few mean that something else is wrong.
+/// The largest number of passes of an erasure. Each but the last finds a session that was written or moved during the
+/// one before; a session is written every 15 s, so more than a few passes mean another fault.
 const PASSES_MAX: u32 = 64;
 
 /// The sessions that an erasure deletes.
@@ -52,14 +52,14 @@ const PASSES_MAX: u32 = 64;
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Erasure {
-    /// The sessions, by everything that reports can select.
+    /// The sessions, by every criterion of reports.
     pub scan: Scan,
     /// Only the session with this id.
     pub session: Option<SessionId>,
-    /// How many sessions are deleted at most; `None` for any number.
+    /// The largest number of sessions to delete; `None` for any number.
     pub at_most: Option<u64>,
-    /// Sessions that started from then on (Unix milliseconds) are deleted by the first pass only, which deletes those that
-    /// are there. Viewers who begin one after the other would keep the erasure busy.
+    /// Start (Unix milliseconds) from which sessions are new: only the first pass deletes new sessions, those that
+    /// exist by then. Viewers who keep beginning sessions would otherwise keep the erasure busy.
     pub new_from_ms: i64,
 }
 
@@ -71,7 +71,7 @@ impl Erasure {
         Self { scan, session: None, at_most: None, new_from_ms: i64::MAX }
     }
 
-    /// Selects only sessions that started from `from_ms` to `to_ms`, both Unix milliseconds and included.
+    /// Selects only sessions that started from `from_ms` to `to_ms`, inclusive, in Unix milliseconds.
     #[must_use]
     pub fn during(mut self, from_ms: i64, to_ms: i64) -> Self {
         (self.scan.from_ms, self.scan.to_ms) = (from_ms, to_ms);
@@ -97,14 +97,14 @@ impl Erasure {
         Self { session: Some(id), ..self }
     }
 
-    /// Deletes no more than so many sessions.
+    /// Deletes at most `sessions` sessions.
     #[must_use]
     pub fn at_most(self, sessions: u64) -> Self {
         Self { at_most: Some(sessions), ..self }
     }
 
-    /// Takes sessions that start from `start_ms` (Unix milliseconds) on for new: those of them that are there are deleted,
-    /// and not those that begin while the others are deleted.
+    /// Treats sessions that start from `start_ms` (Unix milliseconds) on as new: those that exist at first are deleted,
+    /// and those that begin during the erasure are not.
     #[must_use]
     pub fn new_from(self, start_ms: i64) -> Self {
         Self { new_from_ms: start_ms, ..self }
@@ -116,27 +116,28 @@ impl Erasure {
     }
 }
 
-/// How many sessions were selected or deleted.
+/// The number of sessions that were selected or deleted.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Selected {
-    /// How many.
+    /// Their number.
     pub sessions: u64,
     /// The start of the first of them, in Unix milliseconds.
     pub first_start_ms: Option<i64>,
 }
 
-/// What an erasure deleted.
+/// The result of an erasure.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Erased {
-    /// The sessions.
+    /// The deleted sessions.
     pub sessions: Selected,
-    /// How many videos were deleted because no session names them.
+    /// Number of videos deleted because no session names them.
     pub videos: u64,
-    /// How many pages were deleted because no session names them, if the store keeps pages apart from sessions.
+    /// Number of pages deleted because no session names them, if the store keeps pages apart from sessions.
     pub pages: u64,
-    /// Whether selected sessions are left, because more were selected than are deleted [at most](Erasure::at_most).
+    /// Whether selected sessions remain, because more were selected than the erasure deletes [at
+    /// most](Erasure::at_most).
     pub is_cut: bool,
 }
 
@@ -144,7 +145,7 @@ pub struct Erased {
 ///
 /// # Errors
 ///
-/// [`Error`] if the store could not.
+/// [`Error`] if the store fails.
 pub async fn count_selected(store: &dyn Store, erasure: &Erasure) -> Result<Selected, Error> {
     count(store, erasure, Account::UNLIMITED).await.map_err(|err| match err {
         ReportError::Store(err) => err,
@@ -156,12 +157,12 @@ pub async fn count_selected(store: &dyn Store, erasure: &Erasure) -> Result<Sele
 /// Deletes the selected sessions, open, closed or final, from reports and totals, and then all videos and pages that no
 /// session names.
 ///
-/// A session that is in the memory of a recorder begins anew with the next play of its viewer. Interrupted, or after an
-/// error, the same call goes on with what is left.
+/// A session in the memory of a recorder begins anew with the next play of its viewer. After an interruption or an
+/// error, the same call deletes the rest.
 ///
 /// # Errors
 ///
-/// [`Error`] if the store could not.
+/// [`Error`] if the store fails.
 pub async fn erase(store: &dyn Store, erasure: &Erasure) -> Result<Erased, Error> {
     let (sessions, is_cut) = delete(store, erasure).await?;
     let mut erased = Erased { sessions, is_cut, ..Erased::default() };
@@ -175,18 +176,18 @@ pub async fn erase(store: &dyn Store, erasure: &Erasure) -> Result<Erased, Error
     }
 }
 
-/// Deletes the sessions that started before `start_ms` (Unix milliseconds), open or closed, and returns how many. Their
-/// videos and pages stay.
+/// Deletes the sessions that started before `start_ms` (Unix milliseconds), open or closed, and returns their number.
+/// Their videos and pages stay.
 ///
 /// # Errors
 ///
-/// [`Error`] if the store could not.
+/// [`Error`] if the store fails.
 pub async fn delete_before(store: &dyn Store, start_ms: i64) -> Result<u64, Error> {
     let Some(erasure) = Erasure::before(start_ms) else { return Ok(0) };
     Ok(delete(store, &erasure).await?.0.sessions)
 }
 
-/// Deletes the selected sessions, and returns them, and whether some are left because of their number.
+/// Deletes the selected sessions, and returns them, and whether some remain because of the largest number.
 async fn delete(store: &dyn Store, erasure: &Erasure) -> Result<(Selected, bool), Error> {
     let mut deleted = Selected::default();
     let mut erasure = erasure.clone();
@@ -218,19 +219,19 @@ impl Selected {
     }
 }
 
-/// Picks selected sessions.
+/// Finds selected sessions.
 #[derive(Clone)]
 struct Picker {
     filter: SessionFilter,
     session: Option<SessionId>,
-    /// The videos whose sessions may be selected, if that depends on the video.
+    /// The videos whose sessions may be selected, if the selection depends on the video.
     records: Option<Arc<HashMap<VideoId, VideoRecord>>>,
-    /// Stands for any video, if it does not.
+    /// Stands for any video if the selection does not depend on it.
     any: Video,
 }
 
 impl Picker {
-    /// The groups that decide.
+    /// The groups of columns on which the selection depends.
     fn groups(&self) -> Groups {
         match self.session {
             Some(_) => self.filter.groups().with(Group::RowIds),
@@ -238,7 +239,8 @@ impl Picker {
         }
     }
 
-    /// Returns the indices of the selected sessions, in order, of some sessions of one video in the order of their starts.
+    /// Returns the indices of the selected sessions of one video, in order; the sessions are in the order of their
+    /// starts.
     fn picks(&mut self, video: VideoId, columns: &Columns) -> Result<Vec<usize>, Error> {
         expect_aside();
         let video = match &self.records {
@@ -256,7 +258,7 @@ impl Picker {
         Ok(picked)
     }
 
-    /// Keeps the selected ones of some open sessions.
+    /// Returns the selected ones of some open sessions.
     fn pick_open(&mut self, sessions: Vec<OpenSession>) -> Result<Vec<OpenSession>, Error> {
         let mut by_video: BTreeMap<VideoId, Vec<OpenSession>> = BTreeMap::new();
         for session in sessions {
@@ -274,8 +276,8 @@ impl Picker {
         Ok(picked)
     }
 
-    /// Returns the change that deletes the selected sessions of a block, but no more than `most`; how many they are, the
-    /// start of the first, and whether some are left.
+    /// Returns the change that deletes the selected sessions of a block, but no more than `most`; their number, the
+    /// start of the first, and whether some remain.
     fn delete_from(
         &mut self,
         head: &BlockHead,
@@ -305,7 +307,7 @@ struct Deletion {
     is_cut: bool,
 }
 
-/// Runs `task` with a picker where it delays nothing.
+/// Runs `task` with a picker on a thread of [`compute`].
 async fn picking<T: Send + 'static>(
     picker: &Picker,
     task: impl FnOnce(&mut Picker) -> Result<T, Error> + Send + 'static,
@@ -314,25 +316,25 @@ async fn picking<T: Send + 'static>(
     compute(move || task(&mut picker)).await?
 }
 
-/// One walk through the store.
+/// One pass through the store.
 struct Pass<'a> {
     store: &'a dyn Store,
     scan: Scan,
     picker: Picker,
     scope: VideoScope,
-    /// Whether selected sessions depend on their video.
+    /// Whether the selection depends on the video.
     lists_videos: bool,
-    /// Whether sessions are selected by their videos and starts alone.
+    /// Whether only videos and starts select sessions.
     is_whole: bool,
-    /// What is read, as long as nothing was found in it.
+    /// The snapshot to read, until a selected session is found in it.
     snapshot: Option<Box<dyn Snapshot>>,
-    /// How many sessions may be deleted yet.
+    /// Number of sessions that may still be deleted.
     left: u64,
-    /// Whether more are selected.
+    /// Whether further sessions are selected.
     is_cut: bool,
-    /// Those that were deleted.
+    /// The deleted sessions.
     selected: Selected,
-    /// How many transactions met a change of somebody else.
+    /// Number of transactions that conflicted with another change.
     conflicts: u64,
 }
 
@@ -413,7 +415,7 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Keeps the heads of blocks with a selected session.
+    /// Returns the heads of the blocks with a selected session.
     async fn with_selected(&mut self, heads: Vec<BlockHead>) -> Result<Vec<BlockHead>, Error> {
         let Scan { from_ms, to_ms, .. } = self.scan;
         let is_whole = self.is_whole;
@@ -477,7 +479,7 @@ impl<'a> Pass<'a> {
                     let first_ms = some.iter().map(start_ms).min();
                     self.count(some.len() as u64, first_ms);
                 }
-                // Halves, so that one session that goes on keeps no other.
+                // Retries in halves, so that one session that goes on does not keep another.
                 Outcome::Conflict if 1 < some.len() => {
                     let half = some.split_off(some.len() / 2);
                     waiting.extend([half, some]);
@@ -518,7 +520,7 @@ impl<'a> Pass<'a> {
     }
 }
 
-/// The change that deletes some of the sessions of a block.
+/// Returns the change that deletes some of the sessions of a block.
 fn deleting(head: &BlockHead, gone: &[Row], kept: Vec<Row>) -> Rewrite {
     let mut totals = Totals::default();
     gone.iter().for_each(|row| totals.add(head.key, row, -1));

@@ -1,8 +1,8 @@
-//! Merges small blocks of a video into larger ones, so that a report reads few.
+//! Merges small blocks of a video into larger ones, so that reports read few blocks.
 //!
-//! Blocks are of one class whose sizes are within a factor of [`FAN_IN`]; as soon as a video has that many of one class,
-//! they become one, or as many as [`SESSIONS_MAX`] allows. So each session is written again at most once per class, no
-//! merge handles more than some blocks, and a video has fewer than [`FAN_IN`] small blocks per class.
+//! Blocks whose sizes are within a factor of [`FAN_IN`] form a class; as soon as a video has that many blocks of one
+//! class, they become one, or more if [`SESSIONS_MAX`] requires it. So each session is written again at most once per
+//! class, no merge handles more than some blocks, and a video has fewer than [`FAN_IN`] small blocks per class.
 
 use std::collections::BTreeMap;
 
@@ -11,33 +11,33 @@ use super::computed;
 use crate::block::{Block, Groups, SESSIONS_MAX};
 use crate::store::{BlockHead, BlockId, Error, Outcome, Rewrite, Snapshot, Store, VideoId, Videos};
 
-/// How many blocks of one class are merged.
+/// Number of blocks of one class that are merged.
 const FAN_IN: usize = 8;
 
-/// How many sessions one merge handles at most: a fraction of a second of work, and some megabytes.
+/// The largest number of sessions in one merge: a fraction of a second of work, and some megabytes.
 const MERGED_MAX: usize = 4 * SESSIONS_MAX;
 
-/// How many bytes of blocks one merge handles at most, but for the last block. Pages choose how much they say of a session,
-/// and 65,536 that say 16 KiB each are a gigabyte.
+/// The largest size of blocks in one merge, in bytes, except for the last block. Pages choose the size of session data,
+/// and 65,536 sessions with 16 KiB each are a gigabyte.
 const MERGED_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// How many sessions there are in blocks that are read at once, unless one has more: few enough that blocks with the most
-/// session data do not exceed that by much.
+/// The largest number of sessions in blocks that are read together, unless one block has more: few enough that blocks
+/// with the most session data do not exceed [`MERGED_BYTES_MAX`] by much.
 const READ_AT_ONCE: u32 = 512;
 
-/// Blocks with at least this many sessions stay as they are.
+/// Blocks with at least this many sessions are not merged.
 const LARGE: u32 = SESSIONS_MAX as u32 / 2;
 
-/// How many heads are read at a time.
+/// Number of heads read at a time.
 const HEADS: u32 = 10_000;
 
-/// Merges the small blocks of these videos once, and returns how many blocks were replaced.
+/// Merges the small blocks of these videos once, and returns the number of replaced blocks.
 ///
 /// Blocks that change meanwhile stay as they are.
 ///
 /// # Errors
 ///
-/// [`Error`] if the store could not.
+/// [`Error`] if the store fails.
 pub async fn merge(store: &dyn Store, videos: Vec<VideoId>) -> Result<u64, Error> {
     let mut merged = 0;
     for heads in heads_of(store, videos).await?.into_values() {
@@ -71,7 +71,7 @@ async fn heads_of(
     }
 }
 
-/// The groups of blocks of one video that are to be merged.
+/// Returns the groups of blocks of one video to merge.
 fn candidates(heads: Vec<BlockHead>) -> Vec<Vec<BlockHead>> {
     let mut classes: BTreeMap<u32, Vec<BlockHead>> = BTreeMap::new();
     for head in heads {
@@ -97,7 +97,7 @@ fn candidates(heads: Vec<BlockHead>) -> Vec<Vec<BlockHead>> {
     groups
 }
 
-/// Reads the first of these blocks, no more than [`MERGED_BYTES_MAX`] but for the last of them.
+/// Reads the first of these blocks, at most [`MERGED_BYTES_MAX`] except for the blocks read last.
 async fn read_some(
     snapshot: &mut dyn Snapshot,
     heads: &[BlockHead],

@@ -1,4 +1,4 @@
-//! Opens closed sessions again that go on: they leave their block for a row.
+//! Opens closed sessions again when they go on: they move from their block to a row.
 
 use super::close::{Totals, blocks};
 use crate::block::{Groups, Row, RowId};
@@ -9,18 +9,18 @@ use crate::store::{
 };
 use crate::varint::Damaged;
 
-/// How often a session is looked for whose block is replaced at the same moment.
+/// The number of tries to open a session whose block is replaced at the same moment.
 const TRIES: u32 = 16;
 
 /// The most blocks of one video that may hold one start.
 const HEADS: u32 = 10_000;
 
-/// A session that can go on, as a row of its own has it.
+/// A session that can go on, in its own row.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Loaded {
-    /// Its version, to be expected by the next write.
+    /// Its version, which the next write must expect.
     pub version: Version,
-    /// The video of the session, as [`Video::digest`](crate::Video::digest) has it: a session has one video.
+    /// The video of the session, as a [`Video::digest`](crate::Video::digest): a session has one video.
     pub video: [u8; 16],
     /// The identifier of that video.
     pub identifier: Option<String>,
@@ -28,12 +28,12 @@ pub struct Loaded {
     pub stored: Stored,
 }
 
-/// Loads the sessions with these ids, in their order, and opens those that are closed; `None` for those that are not
-/// there or are final.
+/// Loads the sessions with these ids, in their order, and opens those that are closed; `None` for those that do not
+/// exist or are final.
 ///
 /// # Errors
 ///
-/// [`Error`] if the store could not.
+/// [`Error`] if the store fails.
 pub async fn load(store: &dyn Store, ids: &[SessionId]) -> Result<Vec<Option<Loaded>>, Error> {
     let mut loaded = Vec::with_capacity(ids.len());
     for (id, found) in ids.iter().zip(store.load(ids).await?) {
@@ -70,7 +70,7 @@ async fn opened(
     Err(Error::Damaged(Damaged("a closed session is in no block")))
 }
 
-/// The change that opens a closed session, or `None` if no block has it any more.
+/// Returns the change that opens a closed session, or `None` if no block has it any more.
 async fn reopening(
     store: &dyn Store,
     id: SessionId,

@@ -1,4 +1,4 @@
-//! Computes totals again from blocks, and mends those that differ.
+//! Recomputes totals from blocks, and repairs those that differ.
 
 use std::collections::BTreeMap;
 
@@ -10,21 +10,21 @@ use crate::session::Stored;
 use crate::store::{BlockHead, BlockId, Detail, Error, KeyId, Rewrite, Snapshot, Store, Videos};
 use crate::totals::{DAY_MS, DayTotals, StoredTotals, day_of};
 
-/// How many heads, and how many blocks, are read at a time.
+/// Number of heads, and of blocks, read at a time.
 const HEADS: u32 = 1_000;
 const BLOCKS: usize = 16;
 
-/// What a check found.
+/// The result of a check.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Verified {
-    /// How many closed sessions there are.
+    /// Number of closed sessions.
     pub sessions: u64,
-    /// The totals that are not the sums of their sessions.
+    /// The totals that differ from the sums of their sessions.
     pub wrong: Vec<WrongTotals>,
 }
 
-/// Totals that are not the sums of their blocks.
+/// Totals that differ from the sums of their blocks.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct WrongTotals {
     /// The key.
@@ -42,12 +42,12 @@ impl WrongTotals {
     }
 }
 
-/// Decodes every block, compares the totals of every key and day with them, and mends those that differ if `mend` says
-/// so. Calls `progress` with the number of closed sessions that were decoded so far.
+/// Decodes every block, compares the totals of every key and day with their sums, and repairs totals that differ if
+/// `mend` is set. Calls `progress` with the number of closed sessions decoded so far.
 ///
 /// # Errors
 ///
-/// [`Error::Damaged`] if a block cannot be decoded; else [`Error`] if the store could not.
+/// [`Error::Damaged`] if a block cannot be decoded; else [`Error`] if the store fails.
 pub async fn verify(
     store: &dyn Store,
     mend: bool,

@@ -157,7 +157,7 @@ fn limits_are_replaced_one_by_one() {
     assert!(unknown.unwrap_err().to_string().contains("one of videos, pages"));
 }
 
-/// Whatever a store has, as much of it counts as can be read, and nothing of it is lost by a change of something else.
+/// Readable members apply, and a change of one member never loses the unreadable ones.
 #[test]
 fn settings_of_later_versions_and_damaged_ones_are_kept() {
     let decode = |stored: &Value| KeySettings::decode(Some(&stored.to_string()));
@@ -174,7 +174,7 @@ fn settings_of_later_versions_and_damaged_ones_are_kept() {
         json!({ "colour": 7, "name": "Other", "hosts": ["a.example"], "limits": later["limits"] });
     assert_eq!(stored, expected);
 
-    // Nobody may send where it is not known who may, or which pages are personal.
+    // Unreadable hosts or page patterns allow no caller: anyone might send, or a page might be personal.
     let page = Source::parse("https://a.example/");
     for damaged in [json!({ "hosts": 1 }), json!({ "pages": ["reset"] }), json!(7), json!("{")] {
         let settings = decode(&damaged);

@@ -2,7 +2,7 @@
 //!
 //! Each group of a block has a row in `block_columns`; all groups of a small block have one together. Rows of 8 KB are
 //! read at 1.5 GB/s (48 ms for 10,000), if a call reads some hundred: with all in one call, new memory costs more than
-//! the file. A memory-mapped file would double that, but an error of its disk would end the process.
+//! the file. A memory-mapped file would double the speed, but an error of its disk would end the process.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -20,23 +20,24 @@ use crate::store::row::narrow;
 use crate::store::{BlockHead, BlockId, KeyId, VideoId};
 use crate::varint::{self, Damaged, Reader};
 
-/// Blocks with fewer bytes are one row, which fits a page of the file: a row per group would be as many pages to read.
+/// Blocks with fewer bytes are one row, which fits a page of the file: a row per group would mean one page to read for
+/// each.
 const SMALL: usize = 4_000;
 
 /// The group number of a row that holds all groups.
 const WHOLE: u32 = 15;
 
-/// The row of a group of a block.
+/// The row id of a group of a block.
 fn at(group: u32, block: i64) -> i64 {
     i64::from(group) << 48 | block
 }
 
-/// The rows that a block with these bits in `blocks.groups` has.
+/// The row ids of a block with these bits in `blocks.groups`.
 fn rows_of(bits: i64, block: i64) -> impl Iterator<Item = i64> {
     (0..=WHOLE).filter(move |group| bits >> group & 1 != 0).map(move |group| at(group, block))
 }
 
-/// The groups of a block as one byte string: of each its number, its length and its bytes.
+/// Encodes the groups of a block as one byte string: the number, the length and the bytes of each.
 fn join(block: &Block) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(block.bytes() + 2 * Group::ALL.len());
     for group in Group::ALL {
@@ -49,7 +50,7 @@ fn join(block: &Block) -> Vec<u8> {
     bytes
 }
 
-/// Puts those of `groups` into `block` that [`join`] wrote.
+/// Decodes the output of [`join`], and puts those of `groups` into `block`.
 fn split(bytes: &[u8], groups: Groups, block: &mut Block) -> Result<(), Damaged> {
     let mut reader = Reader::new(bytes);
     while !reader.is_empty() {
@@ -104,7 +105,7 @@ fn insert_columns(connection: &mut SqliteConnection, at: i64, bytes: &[u8]) -> Q
     Sql::<()>::new(insert, [at.into(), bytes.into()]).execute(connection).map(drop)
 }
 
-/// Counts those of the blocks that are there.
+/// Returns the number of the given blocks that exist.
 pub(super) fn count(connection: &mut SqliteConnection, blocks: &[BlockId]) -> QueryResult<usize> {
     if blocks.is_empty() {
         return Ok(0);
@@ -114,7 +115,7 @@ pub(super) fn count(connection: &mut SqliteConnection, blocks: &[BlockId]) -> Qu
     Ok(count.unsigned_abs() as usize)
 }
 
-/// Whether any of the videos has a block after the one named.
+/// Returns whether any of the videos has a later block than the one given.
 pub(super) fn is_any_later(
     connection: &mut SqliteConnection,
     videos: &[(VideoId, BlockId)],
@@ -165,7 +166,7 @@ pub(super) fn head(
     })
 }
 
-/// Reads groups of those of the blocks that are there, in their order.
+/// Reads groups of the given blocks that exist, in their order.
 pub(super) fn groups(
     connection: &mut SqliteConnection,
     wanted: &[BlockId],
@@ -187,7 +188,7 @@ pub(super) fn groups(
         let sessions = narrow(sessions)?;
         blocks.push(Block { sessions, first_start_ms, last_start_ms, ..Block::default() });
     }
-    // As they lie in the file.
+    // In the order of the file.
     rows.sort_unstable();
     let columns = Sql::<(BigInt, Binary)>::new(
         "select at, bytes from json_each(?) cross join block_columns on at = value",

@@ -1,9 +1,9 @@
-//! Takes over the sessions of the version before, which had a row for each and sums per day.
+//! Converts the sessions of the version before, which had a row per session and sums per day.
 //!
-//! Its tables are renamed, so that all tables are made as in a new file. Sessions follow in steps, each a transaction that
-//! deletes the rows it has put into blocks: after a crash, the next start goes on, and the file does not grow. At the end,
-//! the sessions are counted and the tables dropped. Their minutes were not recorded: each session is assumed to have
-//! played from its start on for the length of its view time.
+//! Its tables are renamed, so that migrations create all tables as in a new file. Sessions are converted in steps, each
+//! a transaction that deletes the rows it has put into blocks: after a crash, the next start continues, and the file
+//! does not grow. At the end, the sessions are counted and the tables dropped. Their minutes were not recorded: each
+//! session is assumed to have played from its start on for the length of its view time.
 
 use std::time::{Duration, Instant};
 
@@ -22,21 +22,21 @@ use crate::store::{KeyId, OpenSession, VideoId};
 use crate::upkeep::{Totals, blocks as blocks_of, settled};
 use crate::varint::Damaged;
 
-/// How many sessions one step takes over: half a second of work.
+/// Number of sessions converted in one step: half a second of work.
 const STEP: usize = SESSIONS_MAX;
 
-/// How often progress is logged.
+/// The period of logging progress.
 const LOGGED: Duration = Duration::from_secs(5);
 
 /// The last migration of the version before.
 const BEFORE: &str = "20261129";
 
-/// Whether the file has tables of the version before, as it left them.
+/// Returns whether the file has unchanged tables of the version before.
 pub(super) fn is_before(connection: &mut SqliteConnection) -> QueryResult<bool> {
     is_table(connection, "loose_sessions")
 }
 
-/// Whether sessions of the version before are still to be taken over.
+/// Returns whether sessions of the version before remain to be converted.
 pub(super) fn is_renamed(connection: &mut SqliteConnection) -> QueryResult<bool> {
     is_table(connection, "before_sessions")
 }
@@ -46,7 +46,7 @@ fn is_table(connection: &mut SqliteConnection, name: &'static str) -> QueryResul
     Sql::<Bool>::new(select, [name.into()]).get_result(connection)
 }
 
-/// Renames the tables of the version before, in a transaction that goes on with the migrations and [`begin`].
+/// Renames the tables of the version before, in a transaction that also runs the migrations and [`begin`].
 pub(super) fn rename(connection: &mut SqliteConnection) -> Result<(), Failure> {
     let select = "select exists (select 1 from __diesel_schema_migrations where version = ?)";
     let is_last: bool = Sql::<Bool>::new(select, [BEFORE.into()]).get_result(connection)?;
@@ -59,7 +59,7 @@ pub(super) fn rename(connection: &mut SqliteConnection) -> Result<(), Failure> {
     Ok(connection.batch_execute(include_str!("convert/rename.sql"))?)
 }
 
-/// Takes over all that is not taken over in steps.
+/// Converts everything but the closed sessions.
 pub(super) fn begin(connection: &mut SqliteConnection) -> QueryResult<()> {
     connection.batch_execute(
         "create table conversion (sessions integer not null) strict;
@@ -83,11 +83,11 @@ pub(super) fn begin(connection: &mut SqliteConnection) -> QueryResult<()> {
     )
 }
 
-/// Takes over all sessions, as far as that was not done before.
+/// Converts all sessions that are not converted yet.
 pub(super) fn run(connection: &mut SqliteConnection) -> Result<(), Error> {
     let mut logged = None;
     loop {
-        // Another process may do the same.
+        // Another process may run the same conversion.
         let left = transaction(connection, "begin immediate", |connection| {
             if !is_renamed(connection)? {
                 return Ok(None);
@@ -112,14 +112,14 @@ pub(super) fn failed(failure: Failure) -> Error {
     }
 }
 
-/// How many sessions are in blocks, and how many there were.
+/// Returns the number of sessions in blocks, and the number before the conversion.
 fn progress(connection: &mut SqliteConnection) -> QueryResult<(i64, i64)> {
     let select = "select (select coalesce(sum(sessions), 0) from blocks), sessions from conversion";
     Sql::<(BigInt, BigInt)>::new(select, []).get_result(connection)
 }
 
-/// Moves the next sessions into blocks, by video and start, and returns how many. Stops at the end of a block, once there
-/// are `enough`.
+/// Moves the next sessions into blocks, by video and start, and returns their number. Stops at the end of a block,
+/// after at least `enough` sessions.
 fn step(connection: &mut SqliteConnection, enough: usize) -> Result<usize, Failure> {
     let (mut moved, mut totals) = (0, Totals::default());
     while moved < enough {
@@ -166,7 +166,7 @@ fn take(
     Ok(sessions)
 }
 
-/// Makes sure that blocks have these sessions and no others.
+/// Checks that the blocks have exactly these sessions.
 fn check(mut rows: Vec<Row>, blocks: &[Block]) -> Result<(), Damaged> {
     rows.sort_by_key(Row::order);
     let decoded = blocks.iter().map(Block::rows).collect::<Result<Vec<_>, _>>()?.concat();
@@ -177,7 +177,7 @@ fn check(mut rows: Vec<Row>, blocks: &[Block]) -> Result<(), Damaged> {
     }
 }
 
-/// Compares how many sessions there were and are, and drops the tables.
+/// Compares the number of sessions before and after, and drops the tables.
 fn finish(connection: &mut SqliteConnection) -> Result<(), Failure> {
     let (sessions, total) = progress(connection)?;
     if sessions != total {

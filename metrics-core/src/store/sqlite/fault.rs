@@ -1,7 +1,7 @@
-//! What is wrong with a file, or around it, and not with what was asked.
+//! Faults of the file or of its environment, as opposed to errors of a request.
 //!
-//! Of an error of SQLite, diesel passes on the text and, but for constraints, no code. The texts have been the same
-//! since SQLite began to have them, and they begin like this whatever is asked; names and values of ours come after.
+//! Of an SQLite error, diesel passes on the text but, except for constraints, no code. SQLite's texts have never
+//! changed, and they begin with these words for every statement; our names and values come after.
 
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
@@ -17,10 +17,10 @@ const LOCKED: &str = "another process has locked the file and does not let go of
 
 const WRITABLE: &str = "its file and directory must be there, and such that they can be written";
 
-/// What SQLite says of a damaged page.
+/// SQLite's text for a damaged page.
 const MALFORMED: &str = "database disk image is malformed";
 
-/// How a text begins, and what an operator can do about it.
+/// The beginning of a text, and the remedy of an operator.
 const FAULTS: [(&str, &str); 11] = [
     ("database or disk is full", "make room on its disk"),
     ("disk I/O error", DISK),
@@ -35,7 +35,7 @@ const FAULTS: [(&str, &str); 11] = [
     ("out of memory", "the process needs more memory"),
 ];
 
-/// Something that is wrong as long as nobody does anything about it, or until it passes.
+/// A fault that lasts until an operator removes it, or until it passes.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Fault {
     #[error("{said}: {advice}")]
@@ -63,7 +63,7 @@ impl Fault {
         }
     }
 
-    /// The fault that an error tells of, if it tells of one.
+    /// The fault that an error reports, if it reports one.
     pub(super) fn of(err: &DieselError) -> Option<Self> {
         match err {
             DieselError::DatabaseError(DatabaseErrorKind::ClosedConnection, said) => {
@@ -82,7 +82,7 @@ impl Fault {
         }
     }
 
-    /// The fault that a text tells of somewhere, where it is wrapped in others.
+    /// The fault that a text contains, if it wraps the text of SQLite in others.
     pub(super) fn told_within(text: &str) -> Option<Self> {
         Self::told(text, |text, said| text.contains(said))
     }
@@ -92,7 +92,7 @@ impl Fault {
         Some(Self::File { said: text.to_owned(), advice })
     }
 
-    /// Whether it may pass by itself, or when somebody makes room: a start may wait for that.
+    /// Whether the fault may pass by itself, or when the disk gets space: a start may wait for that.
     pub(super) fn may_pass(&self) -> bool {
         match self {
             Self::File { advice, .. } => ![DAMAGED, WRITABLE].contains(advice),
@@ -105,12 +105,12 @@ impl Fault {
         matches!(self, Self::File { advice, .. } if *advice == DAMAGED)
     }
 
-    /// What every call is told after damage was noticed.
+    /// The error of every call after damage was found.
     pub(super) fn damage() -> DieselError {
         DieselError::DatabaseError(DatabaseErrorKind::Unknown, Box::new(MALFORMED.to_owned()))
     }
 
-    /// Whether a connection may remember it, so that another one is better.
+    /// Whether the fault may persist in the connection, so that a new one is better.
     pub(super) fn is_of_connection(&self) -> bool {
         match self {
             Self::File { advice, .. } => [DAMAGED, WRITABLE, DISK].contains(advice),
@@ -128,7 +128,7 @@ mod tests {
         Fault::of(&DieselError::DatabaseError(kind, Box::new(text.to_owned())))
     }
 
-    /// What no test can bring about, as SQLite says it.
+    /// Texts of SQLite for faults that no test can produce.
     #[test]
     fn a_fault_is_told_from_a_refusal() {
         for text in ["out of memory", "locking protocol", "database table is locked: sessions"] {

@@ -15,7 +15,7 @@ pub(super) fn list(connection: &mut SqliteConnection) -> Result<Vec<KeyRecord>, 
         .select((keys::key, keys::created_at, keys::disabled_at, keys::settings))
         .order((keys::created_at, keys::id))
         .load::<(String, i64, Option<i64>, Option<String>)>(connection)?;
-    // One that cannot be a key is valid nowhere, and keeps no other from being so.
+    // A row whose text cannot be a key is skipped, so that it does not invalidate the others.
     let record =
         |(key, created_at, disabled_at, settings): (String, i64, Option<i64>, Option<String>)| {
             Some(KeyRecord {
@@ -28,7 +28,7 @@ pub(super) fn list(connection: &mut SqliteConnection) -> Result<Vec<KeyRecord>, 
     Ok(rows.into_iter().filter_map(record).collect())
 }
 
-/// Adds a key, and returns false if it was there already.
+/// Adds a key, and returns false if it exists already.
 pub(super) fn add(connection: &mut SqliteConnection, record: &KeyRecord) -> QueryResult<bool> {
     let KeyRecord { key, created_at, disabled_at, settings } = record;
     let added = diesel::insert_into(keys::table)

@@ -1,9 +1,9 @@
-//! Recognizes files on network file systems, on which SQLite's locks and its log, which is shared memory, do not work
-//! reliably: two machines, or one after a lost connection, damage the file without noticing.
+//! Recognizes files on network file systems, where SQLite's locks and the shared memory of its log are unreliable: two
+//! machines, or one after a lost connection, damage the file without noticing.
 
 use std::path::Path;
 
-/// File systems whose files are on another machine, or on the host of a virtual one, as Linux names them.
+/// Linux's names of file systems whose files are on another machine, or on the host of a virtual one.
 const NETWORK: [&str; 17] = [
     "nfs",
     "nfs4",
@@ -24,7 +24,7 @@ const NETWORK: [&str; 17] = [
     "fuse.rclone",
 ];
 
-/// Warns if the file at `path`, or its directory, is on a network file system. Elsewhere than on Linux nothing tells.
+/// Warns if the file at `path`, or its directory, is on a network file system. Only Linux is supported.
 pub(super) fn warn(path: &str) {
     let Ok(mounts) = std::fs::read_to_string("/proc/self/mountinfo") else { return };
     let directory = Path::new(path).parent().filter(|it| !it.as_os_str().is_empty());
@@ -39,8 +39,8 @@ pub(super) fn warn(path: &str) {
     }
 }
 
-/// The type of the file system at a path, by the lines of `/proc/self/mountinfo`: the longest mount point that the path is
-/// below, and of several at one point the last, which hides the others.
+/// The type of the file system at a path, by the lines of `/proc/self/mountinfo`: the longest mount point above the
+/// path, and of several at one point the last, which hides the others.
 fn kind_of<'a>(path: &Path, mounts: &'a str) -> Option<&'a str> {
     let mount = |line: &'a str| {
         let (mount, kind) = line.split_once(" - ")?;
@@ -51,7 +51,7 @@ fn kind_of<'a>(path: &Path, mounts: &'a str) -> Option<&'a str> {
     mounts.lines().filter_map(mount).max_by_key(|(depth, _)| *depth).map(|(_, kind)| kind)
 }
 
-/// A mount point without the escapes of spaces and the like: a backslash and three octal digits.
+/// A mount point with its escapes replaced: spaces and the like, as a backslash and three octal digits.
 fn unescaped(point: &str) -> String {
     [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
         .iter()

@@ -1,4 +1,4 @@
-//! How a file is opened: its settings, and its tables brought up to date.
+//! Opens a file: sets its options, and migrates its tables.
 
 use std::time::{Duration, Instant};
 
@@ -23,13 +23,13 @@ const BUSY_MS_MAX: u32 = 5_000;
 
 /// `full` and not `normal`: with the write-ahead log, `normal` may lose the last commits when the power fails.
 ///
-/// Sessions that are written at the moment lie side by side: beside 100,000 others, a batch of 1,000 writes comes to 0.6 MB
-/// of log and file. The log is taken over into the file after 8,192 pages (32 MB), and not after the 1,000 that SQLite
-/// means, because then a commit in ten would do it: write the same pages to the file again and again, in no order, and
-/// flush three times.
+/// Sessions that are being written lie side by side: beside 100,000 others, a batch of 1,000 writes comes to 0.6 MB of
+/// log and file. A checkpoint copies the log into the file after 8,192 pages (32 MB), and not after SQLite's default of
+/// 1,000: then one commit in ten would make one, which writes the same pages to the file again and again, in no order,
+/// and flushes three times.
 ///
-/// What is deleted is overwritten (`secure_delete`): also rows that moved to a block, whose remains would outlive an
-/// erasure of that.
+/// Deleted data is overwritten (`secure_delete`): also rows that moved to a block, whose remains would outlive an
+/// erasure of the block.
 const WRITER_SETTINGS: &str = "pragma journal_mode = wal; pragma synchronous = full; \
      pragma foreign_keys = on; pragma secure_delete = on; pragma wal_autocheckpoint = 8192;";
 
@@ -51,8 +51,8 @@ pub(super) fn writer(
     Ok(connection)
 }
 
-/// Creates the file, if there is none, such that no other user of the machine can read it: it holds keys and pages. SQLite
-/// gives its log the permissions of the file. An empty file is an empty database.
+/// Creates the file, if it is missing, unreadable for other users of the machine: it holds keys and pages. SQLite gives
+/// its log the permissions of the file. An empty file is an empty database.
 fn create_private(path: &str) {
     #[cfg(unix)]
     {
@@ -60,12 +60,13 @@ fn create_private(path: &str) {
 
         let mut options = std::fs::OpenOptions::new();
         let created = options.write(true).create_new(true).mode(0o600).open(path);
-        // If it is there already, its permissions stay; if it cannot be created, SQLite says why.
+        // An existing file keeps its permissions; if the file cannot be created, SQLite reports the reason.
         drop(created);
     }
 }
 
-/// Where another process has just made the file, the change to the write-ahead log fails at once instead of waiting.
+/// Applies the settings, with retries: if another process has just created the file, the change to the write-ahead log
+/// fails at once instead of waiting.
 fn set_up(connection: &mut SqliteConnection) -> QueryResult<()> {
     let began = Instant::now();
     loop {
@@ -81,8 +82,8 @@ fn set_up(connection: &mut SqliteConnection) -> QueryResult<()> {
     }
 }
 
-/// Writes nothing, but fails where nothing can be written. To begin a transaction is not enough: on a file that can
-/// only be read, SQLite quietly begins one that reads.
+/// Writes nothing, but fails if the file cannot be written. Beginning a transaction is not enough: on a read-only file,
+/// SQLite quietly begins one that reads.
 pub(super) fn touch(connection: &mut SqliteConnection) -> QueryResult<()> {
     diesel::delete(keys::table.filter(keys::id.is_null())).execute(connection).map(drop)
 }
@@ -110,9 +111,9 @@ pub(super) fn busy_timeout() -> String {
     format!("pragma busy_timeout = {BUSY_MS_MAX};")
 }
 
-/// Refuses tables that are not up to date, and changes nothing.
+/// Rejects outdated tables, and changes nothing.
 fn check(connection: &mut SqliteConnection) -> Result<(), Error> {
-    // diesel would make the list of what was done, if there is none.
+    // diesel would create the list of applied migrations if it is missing.
     let list = diesel::dsl::sql::<BigInt>(
         "select count(*) from sqlite_schema where name = '__diesel_schema_migrations'",
     );
@@ -127,7 +128,7 @@ fn check(connection: &mut SqliteConnection) -> Result<(), Error> {
     Ok(())
 }
 
-/// How many migrations are still to be run.
+/// The number of migrations that have not run yet.
 fn pending(connection: &mut SqliteConnection) -> Result<usize, Error> {
     let known: Vec<Box<dyn Migration<Sqlite>>> =
         MIGRATIONS.migrations().map_err(|err| unusable(&err.to_string()))?;
@@ -141,7 +142,7 @@ fn pending(connection: &mut SqliteConnection) -> Result<usize, Error> {
 }
 
 fn migrate(connection: &mut SqliteConnection) -> Result<(), Error> {
-    // Two processes may start at once: the second waits for the first, and finds nothing to do.
+    // Two processes may start at once: the second waits for the first, and has nothing to do.
     if convert::is_before(connection).map_err(|err| cannot_open(&err))? {
         transaction(connection, "begin exclusive", |connection| {
             if convert::is_before(connection)? {
@@ -164,10 +165,10 @@ pub(super) fn run_migrations(connection: &mut SqliteConnection) -> QueryResult<(
     migrated.map(drop).map_err(DieselError::QueryBuilderError)
 }
 
-/// Why a file cannot be opened: if that may pass, it may be tried again.
+/// The error of a file that cannot be opened: retryable if the fault may pass.
 pub(super) fn cannot_open(err: &dyn std::error::Error) -> Error {
     let err = err.to_string();
-    // A migration wraps what SQLite says.
+    // A migration wraps SQLite's text.
     match Fault::told_within(&err) {
         Some(fault) if fault.may_pass() => fault.into(),
         Some(fault) if fault.is_damage() && !err.contains("not a database") => unusable(&format!(

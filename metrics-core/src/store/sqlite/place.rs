@@ -1,4 +1,4 @@
-//! Which file is open, and what becomes of a connection to it after an error.
+//! The files of the database, and the handling of a connection after an error.
 
 use std::fs::{self, Metadata};
 use std::path::PathBuf;
@@ -15,35 +15,35 @@ use super::{Caches, Error, Migrations, STORE, open};
 use crate::store::Cause;
 use crate::store::failure::Failure;
 
-/// What an operator reads who has moved a file away that is in use.
+/// The error after a file in use was moved away.
 const MOVED: &str = "it was removed or replaced while it was in use: put back the one that was there; or, to go on \
                      with another, stop what records into it, which keeps what waits, and start again";
 
-/// How long the log may become before commits wait for whoever reads, so that it can begin anew. SQLite itself does
-/// that at 32 MB and waits for nobody, which is enough where there is a moment at which nobody reads.
+/// The length of the log at which commits wait for readers, so that it can be truncated. SQLite itself checkpoints at
+/// 32 MB and never waits, which is enough if there are moments without readers.
 const LOG_BYTES_MAX: u64 = 128 << 20;
 
-/// How long commits may wait for that, once per [`LOG_BYTES_MAX`]. A report that takes longer puts it off.
+/// How long a commit may wait for that, once per [`LOG_BYTES_MAX`]. A longer report postpones it.
 const CUT_MS_MAX: u32 = 2_000;
 
-/// The files that are open.
+/// The open files.
 ///
-/// SQLite goes on with a file that was removed, and everything in it would be lost at the end. So before something is
-/// written it is made sure that the files at the path are still the ones that were opened.
+/// SQLite goes on with a file that was removed, and all its data would be lost in the end. So before each write,
+/// [`Place::check`] makes sure that the files at the path are still the ones that were opened.
 #[derive(Debug)]
 pub(super) struct Place {
     path: String,
     caches: Caches,
     // The file, and its log if it has one.
     files: Vec<(PathBuf, Identity)>,
-    // How long the log was when it was last tried to begin it anew.
+    // The length of the log at the last attempt to truncate it.
     tried_bytes: AtomicU64,
     // Whether the file was found to be damaged: it stays so until it is opened again.
     is_damaged: AtomicBool,
 }
 
 impl Place {
-    /// Where the file is that a connection has open, which was opened at `path`.
+    /// The files that `connection`, opened at `path`, has open.
     pub(super) fn of(
         path: String,
         caches: Caches,
@@ -65,17 +65,17 @@ impl Place {
 
     /// Opens another connection that reads the file.
     pub(super) fn reader(&self) -> Result<SqliteConnection, Error> {
-        // To open a file that is gone would make it.
+        // Opening a removed file would create it.
         let unavailable = |source: Cause| Error::Unavailable { store: STORE, source };
         self.check().map_err(|err| match Fault::of(&err) {
-            // Also one that is damaged, which is not away.
+            // A damaged file also gets here, which is not an unavailable one.
             Some(fault) => fault.into(),
             None => unavailable(err.into()),
         })?;
         open::reader(&self.path, self.caches).map_err(|err| unavailable(err.into()))
     }
 
-    /// Makes sure that what is written now is found later.
+    /// Makes sure that data written now is found later.
     pub(super) fn check(&self) -> QueryResult<()> {
         if self.is_damaged() {
             return Err(Fault::damage());
@@ -90,13 +90,12 @@ impl Place {
         Ok(())
     }
 
-    /// Whether the file was found to be damaged since it was opened.
+    /// Returns whether the file was found to be damaged since it was opened.
     pub(super) fn is_damaged(&self) -> bool {
         self.is_damaged.load(Relaxed)
     }
 
-    /// Notes damage that an error tells of. Nothing is written from then on: what is written to a damaged file is lost when
-    /// a copy is put back.
+    /// Records the damage that an error reports. Nothing is written from then on: a restored copy would not have it.
     pub(super) fn note(&self, failure: &Failure) {
         let fault = Fault::of_failure(failure).filter(Fault::is_damage);
         if let Some(fault) = fault
@@ -106,7 +105,7 @@ impl Place {
         }
     }
 
-    /// Begins the log anew if it is too long.
+    /// Truncates the log if it is too long.
     pub(super) fn cut_log(&self, connection: &mut SqliteConnection) -> QueryResult<()> {
         let log = self.files.get(1).and_then(|(log, _)| fs::metadata(log).ok());
         let bytes = log.map_or(0, |log| log.len());
@@ -122,7 +121,7 @@ impl Place {
         Ok(())
     }
 
-    /// Takes another connection to write if an error may have harmed this one.
+    /// Replaces the connection that writes if an error may have harmed it.
     pub(super) fn mend_writer<T>(
         &self,
         connection: &mut SqliteConnection,
@@ -131,7 +130,7 @@ impl Place {
         self.mend(connection, done, |path| open::writer(path, Migrations::Check, self.caches));
     }
 
-    /// The same for one that reads.
+    /// Replaces a connection that reads if an error may have harmed it.
     pub(super) fn mend_reader<T>(
         &self,
         connection: &mut SqliteConnection,
@@ -150,8 +149,7 @@ impl Place {
             self.note(failure);
         }
         let fault = done.as_ref().err().and_then(Fault::of_failure);
-        // To open a file that is gone would make it; and if none can be opened, there will be another error to ask for
-        // one.
+        // Opening a removed file would create it. If no connection can be opened, the next error tries again.
         if fault.is_some_and(|fault| fault.is_of_connection())
             && self.check().is_ok()
             && let Ok(another) = open(&self.path)
@@ -161,7 +159,7 @@ impl Place {
     }
 }
 
-/// What tells a file from another one at the same path.
+/// Distinguishes a file from another one at the same path.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Identity(u64, u64);
 
@@ -173,17 +171,17 @@ impl Identity {
         Self(file.dev(), file.ino())
     }
 
-    /// Elsewhere a file that is open stays where it is.
+    /// On other systems an open file cannot be moved.
     #[cfg(not(unix))]
     fn of(_: &Metadata) -> Self {
         Self(0, 0)
     }
 }
 
-/// Runs `query` in a transaction that begins as `begin` says.
+/// Runs `query` in a transaction that begins with the statement `begin`.
 ///
-/// diesel's own answers with the error of the `rollback` if that fails, and it fails if SQLite has rolled back by
-/// itself, as it does when the disk is full. What went wrong first is what counts.
+/// diesel's own function returns the error of the `rollback` if that fails, as it does if SQLite has already rolled
+/// back because the disk is full. This one returns the first error.
 pub(super) fn transaction<T, E: From<DieselError>>(
     connection: &mut SqliteConnection,
     begin: &str,

@@ -1,4 +1,4 @@
-//! Queries of the reading connections outside of snapshots, and rows of open sessions.
+//! Queries on reading connections outside of snapshots, and rows of open sessions.
 
 use std::collections::HashMap;
 
@@ -16,7 +16,7 @@ use crate::store::{Found, KeyId, KnownVideo, OpenSession, Place, Version, VideoI
 use crate::varint::Damaged;
 use crate::video::Video;
 
-/// The columns of an open session from which an [`OpenRow`] is read.
+/// The columns of an [`OpenRow`].
 pub(super) const OPEN_COLUMNS: &str = "open_sessions.id, version, open_sessions.key_id, video_id, page, browser, platform, device, \
     session_data, started_at, last_event_at, duration_ms, view_ms, unique_ms, segments, minutes, rebufferings, rebuffering_ms, \
     failures, startup_ms, details, resume";
@@ -116,8 +116,8 @@ pub(super) fn session_id(bytes: Vec<u8>) -> Result<SessionId, Damaged> {
 /// A video and a start.
 pub(super) type QuietFrom = (i64, i64);
 
-/// Open sessions that are quiet, by video and start, so that they become few blocks; and where the next call goes on,
-/// because quiet sessions may be behind many others.
+/// Returns open sessions that are quiet, by video and start, so that they become few blocks; and the start of the next
+/// call, because quiet sessions may come after many others.
 pub(super) fn quiet(
     connection: &mut SqliteConnection,
     quiet_since_ms: i64,
@@ -140,7 +140,7 @@ fn quiet_where(
     limit: u32,
     (comparison, (video, start)): (&str, QuietFrom),
 ) -> Result<Vec<OpenRow>, Failure> {
-    // Every event comes after the start, and that is in the index.
+    // Every event comes after the start, and the start is in the index.
     let text = format!(
         "select {OPEN_COLUMNS} from open_sessions where (video_id, started_at) {comparison} (?, ?) \
          and started_at < ? and last_event_at < ? and instance is null order by video_id, started_at limit ?"
@@ -149,7 +149,7 @@ fn quiet_where(
     Sql::<OpenColumns>::new(text, numbers.map(Into::into)).load_in_time(connection)
 }
 
-/// What is there of a session that can go on.
+/// Loads a session that can go on.
 pub(super) fn load(
     connection: &mut SqliteConnection,
     id: SessionId,
@@ -188,7 +188,7 @@ fn found(version: Version, (video, identifier): OfVideo, place: Place) -> Result
     Ok(Found { version, video, identifier, place })
 }
 
-/// Which videos are there, and how many their keys have.
+/// Returns which videos exist, and the number of videos of their keys.
 pub(super) fn known_videos(
     connection: &mut SqliteConnection,
     asked: &[(ApiKey, Video)],

@@ -1,4 +1,4 @@
-//! Changes of blocks and of the rows that follow from them, always inside a transaction.
+//! Changes of blocks, and of the rows that depend on them, always inside a transaction.
 
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Binary};
@@ -13,10 +13,10 @@ use crate::store::{KeyId, OpenSession, Outcome, Resumable, Rewrite, Version, Vid
 use crate::totals::{DayTotals, StoredTotals};
 use crate::varint::Damaged;
 
-/// How many days a key has before and from 1970 on: some 367,000 years.
+/// The number of days of a key before and from 1970 on: some 367,000 years.
 const DAYS: i64 = 1 << 27;
 
-/// Does all of a rewrite, or nothing.
+/// Applies all of a rewrite, or nothing.
 pub(super) fn rewrite(
     connection: &mut SqliteConnection,
     rewrite: &Rewrite,
@@ -33,7 +33,7 @@ pub(super) fn rewrite(
     {
         return Ok(Outcome::Conflict);
     }
-    // Nothing was changed before here, and nobody else writes until the end.
+    // Nothing was changed before here, and no other transaction writes until the end.
     blocks::delete(connection, remove)?;
     for (key, video, block) in add {
         blocks::insert(connection, *key, *video, block)?;
@@ -59,7 +59,7 @@ pub(super) fn rewrite(
     Ok(Outcome::Written)
 }
 
-/// The rows of those of these open sessions that are there in these versions.
+/// Returns the rows of the given open sessions that exist in these versions.
 fn rows_of(
     connection: &mut SqliteConnection,
     sessions: &[(SessionId, Version)],
@@ -117,7 +117,7 @@ fn delete_closed_row(connection: &mut SqliteConnection, id: SessionId) -> QueryR
     Sql::<()>::new(delete, [id.as_bytes().as_slice().into()]).execute(connection).map(drop)
 }
 
-/// Deletes the resume state of a session of which the first half of the id is known.
+/// Deletes the resume state of a session by the first half of its id.
 fn delete_resume_state(
     connection: &mut SqliteConnection,
     video: VideoId,
@@ -154,7 +154,7 @@ fn insert_resumable(connection: &mut SqliteConnection, session: &Resumable) -> Q
     .map(drop)
 }
 
-/// The row of a key's day in `totals`. Days that no calendar has are the first and the last.
+/// The row of a key's day in `totals`. Days beyond any calendar become the first or the last.
 pub(super) fn totals_at(KeyId(key): KeyId, day: i64) -> i64 {
     (key << 28) + day.clamp(-DAYS, DAYS - 1)
 }
@@ -184,13 +184,14 @@ pub(super) fn add_totals(
     Ok(())
 }
 
-/// Deletes the resume state of at most `limit` sessions whose last event is before, and returns how many.
+/// Deletes the resume state of at most `limit` sessions whose last event is before `silent_since_ms`, and returns their
+/// number.
 pub(super) fn finalize(
     connection: &mut SqliteConnection,
     silent_since_ms: i64,
     limit: u32,
 ) -> QueryResult<u64> {
-    // They lie in this order.
+    // The order of the table.
     Sql::<()>::new(
         "delete from closed_sessions where (last_event_at, id) in \
          (select last_event_at, id from closed_sessions where last_event_at < ? order by last_event_at, id limit ?)",

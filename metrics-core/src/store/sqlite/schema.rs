@@ -1,4 +1,4 @@
-//! The tables that are queried without SQL, as `migrations/sqlite` makes them.
+//! The tables that diesel queries without SQL text, as `migrations/sqlite` creates them.
 
 diesel::table! {
     keys (id) {

@@ -1,4 +1,4 @@
-//! A view of the database that does not change: a transaction on a connection that reads.
+//! Snapshots: a transaction on a connection that reads.
 
 use std::sync::Arc;
 
@@ -28,18 +28,18 @@ use crate::totals::StoredTotals;
 use crate::varint::Damaged;
 use crate::video::Video;
 
-/// Up to how many open sessions of some videos are found by their videos and sorted for every page.
+/// The largest number of open sessions of some videos that are found by their videos and sorted for every page.
 const SORTED_MAX: i64 = 10_000;
 
-/// A view of an SQLite file. It ends with the first error.
+/// A snapshot of an SQLite file. It ends with the first error.
 pub(super) struct SqliteSnapshot {
     place: Arc<Place>,
-    // A permit per query that runs, for all snapshots.
+    // One permit per running query, for all snapshots.
     running: Arc<Semaphore>,
     transaction: Option<Transaction>,
 }
 
-/// A connection in a transaction, which ends when this is dropped.
+/// A connection in a transaction, which ends on drop.
 struct Transaction(Reader);
 
 impl Drop for Transaction {
@@ -53,7 +53,7 @@ impl Drop for Transaction {
 }
 
 impl SqliteSnapshot {
-    /// Begins a transaction on `reader` that sees the file as it is now.
+    /// Begins a transaction on `reader` that shows the file as it is now.
     pub(super) async fn begin(
         place: Arc<Place>,
         running: Arc<Semaphore>,
@@ -62,7 +62,7 @@ impl SqliteSnapshot {
         let mut snapshot = Self { place, running, transaction: Some(Transaction(reader)) };
         let begin = |connection: &mut SqliteConnection| {
             AnsiTransactionManager::begin_transaction_sql(connection, "begin")?;
-            // Only a read fixes the moment.
+            // Only a read fixes the moment of the snapshot.
             Ok(keys::table.select(keys::id).limit(1).load::<i64>(connection)?)
         };
         snapshot.read("begin a view", begin).await?;
@@ -213,7 +213,7 @@ fn open_sessions(
         [scan.from_ms.into(), scan.to_ms.into()],
     );
     let after = after.as_ref().map_or(&[][..], |id| id.as_bytes());
-    // A `+` keeps a condition from the choice of an index: without it, all rows would be sorted again for each page.
+    // A `+` excludes a condition from the choice of an index: without it, all rows would be sorted again for each page.
     let by_id = " and id > ?";
     match &scan.videos {
         Videos::All => sql.push(by_id, [after.into()]),
@@ -240,7 +240,7 @@ fn open_sessions(
     Ok(rows.into_iter().map(OpenRow::session).collect::<Result<_, _>>()?)
 }
 
-/// Whether these videos have at most so many open sessions.
+/// Returns whether these videos have at most `count_max` open sessions.
 fn are_few(
     connection: &mut SqliteConnection,
     videos: &[VideoId],

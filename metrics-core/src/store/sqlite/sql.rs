@@ -1,4 +1,4 @@
-//! Statements that are written in SQL, and prepared once per connection.
+//! Statements in SQL text, prepared once per connection.
 
 use std::borrow::Cow;
 use std::marker::PhantomData;
@@ -47,7 +47,7 @@ impl Bind<'_> {
     }
 }
 
-/// A statement with `?` where values are bound, and rows of type `ST`.
+/// A statement with `?` for bound values, and rows of type `ST`.
 pub(super) struct Sql<'a, ST = ()> {
     text: Cow<'static, str>,
     binds: Vec<Bind<'a>>,
@@ -111,7 +111,7 @@ impl<ST> QueryFragment<Sqlite> for Sql<'_, ST> {
     }
 }
 
-/// Statements are found again by their text.
+/// The statement cache finds statements by their text.
 impl<ST> QueryId for Sql<'_, ST> {
     type QueryId = ();
     const HAS_STATIC_QUERY_ID: bool = false;

@@ -1,4 +1,4 @@
-//! Connections that are lent, and come home; statements that are prepared, and stay so.
+//! Lent connections return; statements are prepared once, and stay prepared.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -36,7 +36,7 @@ async fn a_query_that_nobody_waits_for_keeps_its_connection_until_it_ends() {
         queries.spawn(async move {
             let wait = move |_: &mut SqliteConnection| {
                 began.fetch_add(1, Ordering::Relaxed);
-                // An error means the same: the test has let go of the other end.
+                // An error means the same: the test has dropped the other end.
                 let _ended = ended.recv();
                 Ok(())
             };
@@ -49,12 +49,12 @@ async fn a_query_that_nobody_waits_for_keeps_its_connection_until_it_ends() {
     queries.shutdown().await;
     assert_eq!(store.upkeep.permits.available_permits(), 0);
     drop(endings);
-    // It waits for one of those that run, and for none of those that had not begun.
+    // It waits for one of the running queries, and for none of those that had not begun.
     assert_eq!(store.count_sessions().await.unwrap(), 0);
     assert_eq!(began.load(Ordering::Relaxed), UPKEEPERS);
 }
 
-/// The statements that a connection was asked for, and those that it keeps.
+/// The statements executed on a connection, and those that it caches.
 #[derive(Clone, Default)]
 struct Statements {
     asked: Arc<std::sync::Mutex<BTreeSet<String>>>,
@@ -147,7 +147,7 @@ async fn blocks(store: &SqliteStore) -> (Vec<BlockId>, Vec<Block>) {
     (ids, blocks)
 }
 
-/// Begins a session, goes on with it, closes it, and opens it again.
+/// Begins a session, continues it, closes it, and opens it again.
 async fn record(store: &SqliteStore, key: &ApiKey, session: &str) {
     for expected in 0..2 {
         assert_eq!(commit(store, write(key, session, expected, 0)).await, Outcome::Written);
@@ -184,9 +184,9 @@ async fn what_is_done_for_every_session_is_prepared_once() {
     assert_eq!(*statements.kept.lock().unwrap(), kept);
     let asked = statements.asked.lock().unwrap().clone();
     let prepared: Vec<_> = asked.difference(&kept).collect();
-    // The last was kept before anybody looked on.
+    // The last was cached before the instrumentation was set.
     assert_eq!(prepared, ["COMMIT", "begin immediate", "pragma data_version"]);
-    // Each of these would have SQLite prepare a statement again that is kept.
+    // `limit ?` would make SQLite prepare a cached statement again.
     assert!(asked.iter().all(|sql| !sql.contains("LIMIT ?")), "{asked:#?}");
     assert!(9 < asked.len(), "{asked:#?}");
 }
@@ -299,7 +299,7 @@ async fn blocks_keep_their_groups_whatever_their_size() {
     assert!(blocks[0].bytes() < 4_000 && 4_000 < blocks[1].bytes());
     assert_eq!(blocks[0], closing(small).add[0].2);
     assert_eq!(blocks[1], closing(large).add[0].2);
-    // Not in the order of their ids; one is not there.
+    // Not in the order of their ids; one does not exist.
     let wanted = [ids[1], BlockId(99), ids[0]];
     let groups = Groups::default().with(Group::Starts).with(Group::Pages).with(Group::Quality);
     let mut snapshot = store.snapshot().await.unwrap();
@@ -334,7 +334,7 @@ async fn a_snapshot_sees_one_moment_and_lends_its_connection_back() {
     assert_eq!(store.snapshots.permits.available_permits(), SNAPSHOTS_MAX - 1);
     drop(snapshot);
     assert_eq!(store.snapshots.permits.available_permits(), SNAPSHOTS_MAX);
-    // Nothing holds the log back.
+    // No reader blocks the checkpoint.
     let mut connection =
         SqliteConnection::establish(directory.path().join("metrics.db").to_str().unwrap()).unwrap();
     let checkpoint =
@@ -372,7 +372,7 @@ async fn begin(store: &SqliteStore) -> SqliteSnapshot {
     SqliteSnapshot::begin(place, running, reader).await.unwrap()
 }
 
-/// Sessions are opened again from a snapshot, also while there are many reports.
+/// Sessions are opened again from a snapshot, also during many reports.
 #[tokio::test]
 async fn snapshots_that_nobody_uses_hold_no_other_up() {
     let (store, key, _directory) = store_with_key().await;

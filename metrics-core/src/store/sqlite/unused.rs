@@ -1,4 +1,4 @@
-//! Videos without sessions, and what upkeep remembers.
+//! Videos without sessions, their deletion, and the largest id of a video so far.
 
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable};
@@ -18,9 +18,9 @@ pub(super) fn find(connection: &mut SqliteConnection, limit: u32) -> Result<Vec<
     Sql::<BigInt>::new(text, [i64::from(limit).into()]).load_in_time(connection)
 }
 
-/// Deletes those of these videos that still have no session, and remembers the last id that was given. Always inside a
-/// transaction, on a connection that does not enforce foreign keys: to make sure that `closed_sessions` names none of them
-/// would read all of it for each, because it has no index by video.
+/// Deletes the given videos that still have no session, and records the largest id assigned so far. Always inside a
+/// transaction, on a connection that does not enforce foreign keys: the check that `closed_sessions` names none of them
+/// would read all of it for each video, because it has no index by video.
 pub(super) fn delete(connection: &mut SqliteConnection, videos: &[i64]) -> QueryResult<u64> {
     Sql::<()>::new(
         "update upkeep set last_video = max(last_video, coalesce((select max(id) from videos), 0))",
@@ -33,7 +33,7 @@ pub(super) fn delete(connection: &mut SqliteConnection, videos: &[i64]) -> Query
     Ok(deleted as u64)
 }
 
-/// Whether all of these videos are there.
+/// Returns whether all of these videos exist.
 pub(super) fn are_there(
     connection: &mut SqliteConnection,
     videos: impl Iterator<Item = VideoId>,

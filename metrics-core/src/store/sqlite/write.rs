@@ -1,8 +1,8 @@
 //! Rows of keys, videos, instances and open sessions, written always inside a transaction.
 //!
 //! The statements for every session have texts that never change, so that each is prepared once. Diesel prepares an
-//! `update` each time, and SQLite itself does it again whenever a bound value could change the plan: that of a `limit`,
-//! which `first` has, or one that is compared with the condition of a partial index.
+//! `update` each time, and SQLite itself prepares a statement again whenever a bound value could change the plan: that
+//! of a `limit`, which `first` has, or one that is compared with the condition of a partial index.
 
 use std::num::NonZeroUsize;
 
@@ -23,13 +23,13 @@ use crate::store::failure::Failure;
 use crate::store::{Instance, KeyId, OpenSession, Outcome, SessionWrite, Version, VideoId};
 use crate::video::Video;
 
-/// How many ids of videos are remembered: the ones that are watched at the moment.
+/// Number of cached ids of videos: those being watched.
 const IDS_MAX: NonZeroUsize = NonZeroUsize::new(16_384).expect("not zero");
 
-/// How long a dead instance is remembered. It left the count long before.
+/// How long the row of a dead instance is kept. The instance left the count of watching sessions long before.
 const INSTANCE_KEPT: TimeDelta = TimeDelta::hours(1);
 
-/// Ids of rows that are known to be there.
+/// Ids of rows that are known to exist.
 pub(super) struct Ids {
     keys: Cache<ApiKey, KeyId>,
     videos: Cache<[u8; 16], (KeyId, VideoId)>,
@@ -56,7 +56,7 @@ impl Ids {
         Ok(id)
     }
 
-    /// The ids of a video and its key. A video that is new is added.
+    /// Returns the ids of a video and its key, and adds the video if it is new.
     pub(super) fn video(
         &mut self,
         connection: &mut SqliteConnection,
@@ -77,8 +77,8 @@ impl Ids {
     }
 }
 
-/// Adds a video, unless it is there. SQLite itself would give the id of a deleted video again: whoever remembers that id
-/// would take one video for the other.
+/// Adds a video, unless it exists. Never reuses the id of a deleted video, as SQLite itself would: a cached id would
+/// then mean another video.
 struct InsertVideo<'a> {
     key_id: i64,
     digest: &'a [u8],
@@ -111,7 +111,7 @@ impl QueryId for InsertVideo<'_> {
 
 impl RunQueryDsl<SqliteConnection> for InsertVideo<'_> {}
 
-/// The columns of a session that change while it lasts.
+/// The columns of a session that change while it is open.
 struct Changing<'a> {
     numbers: [i64; 7],
     optional_numbers: [Option<i64>; 3],
@@ -122,7 +122,7 @@ struct Changing<'a> {
 }
 
 impl<'a> Changing<'a> {
-    /// Their names, in the order in which they are pushed.
+    /// Their names, in the order in which values are pushed.
     const COLUMNS: &'static str = "version, last_event_at, view_ms, unique_ms, rebufferings, rebuffering_ms, \
         failures, duration_ms, startup_ms, instance, segments, minutes, resume, details";
 
@@ -238,7 +238,7 @@ impl QueryId for Insert<'_> {
 
 impl RunQueryDsl<SqliteConnection> for Insert<'_> {}
 
-/// Changes the row of an open session, if it is of this version.
+/// Updates the row of an open session, if it has this version.
 struct Update<'a> {
     id: &'a [u8],
     version: i64,
@@ -268,7 +268,7 @@ impl QueryId for Update<'_> {
 
 impl RunQueryDsl<SqliteConnection> for Update<'_> {}
 
-/// Writes the row of one session, unless the version is another than expected.
+/// Writes the row of one session, unless its version is not the expected one.
 pub(super) fn write(
     connection: &mut SqliteConnection,
     ids: &mut Ids,
@@ -300,7 +300,7 @@ pub(super) fn reopen(
     Ok(insert.execute(connection)? == 1)
 }
 
-/// Notes that an instance is alive, and forgets those that died long ago.
+/// Records that an instance is alive, and deletes the rows of instances that died long ago.
 pub(super) fn beat(
     connection: &mut SqliteConnection,
     instance: Instance,

@@ -1,4 +1,4 @@
-//! Blocks: written as they are, and read a few groups at a time.
+//! Writes blocks, and reads a few of their groups at a time.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ use crate::store::row::narrow;
 use crate::store::{BlockHead, BlockId, KeyId, VideoId, Videos};
 use crate::varint::Damaged;
 
-/// Deletes these blocks, and returns whether all of them were there.
+/// Deletes these blocks, and returns whether all of them existed.
 pub(super) async fn remove(
     connection: &mut AsyncPgConnection,
     blocks: &[BlockId],
@@ -20,7 +20,7 @@ pub(super) async fn remove(
     let mut ids: Vec<_> = blocks.iter().map(|block| block.0).collect();
     ids.sort_unstable();
     ids.dedup();
-    // Locked in the order of ids, so that two instances do not lock each other out.
+    // Locked in the order of ids, so that two instances do not deadlock.
     let removed = Prepared::new(
         "delete from blocks where id = any(array(
             select id from blocks where id = any($1) order by id for update))",
@@ -58,7 +58,7 @@ pub(super) async fn add(
 
 type Head = (BigInt, BigInt, BigInt, Integer, BigInt, BigInt);
 
-/// The heads of blocks that may have sessions which started in a timeframe, by their ids.
+/// The heads of blocks that may have sessions of a timeframe, by their ids.
 pub(super) async fn heads(
     connection: &mut AsyncPgConnection,
     videos: &Videos,
@@ -67,7 +67,7 @@ pub(super) async fn heads(
     limit: u32,
 ) -> Result<Vec<BlockHead>, Failure> {
     let (key, ids) = parts(videos);
-    // Planned for its values, so that a part without a value costs nothing.
+    // Planned for its values, so that a condition without a value costs nothing.
     let rows: Vec<(i64, i64, i64, i32, i64, i64)> = Prepared::<Head>::typed(
         "select id, key_id, video_id, sessions, first_start_ms, last_start_ms from blocks
          where ($1 is null or key_id = (select id from keys where key = $1))
@@ -96,7 +96,7 @@ pub(super) async fn heads(
     Ok(rows.into_iter().map(head).collect::<Result<_, Damaged>>()?)
 }
 
-/// The key and the row ids that limit a list.
+/// The key and the row ids that restrict a list.
 pub(super) fn parts(videos: &Videos) -> (Option<String>, Option<Vec<i64>>) {
     match videos {
         Videos::All => (None, None),
@@ -120,7 +120,7 @@ type ContentRow = (
     Bytes, Bytes, Bytes, Bytes, Bytes, Bytes, Bytes, Bytes, Bytes, Bytes, Bytes, Bytes,
 );
 
-/// Reads groups of blocks, in the order of `blocks`, without those that are not there.
+/// Reads groups of blocks, in the order of `blocks`, without blocks that do not exist.
 pub(super) async fn groups(
     connection: &mut AsyncPgConnection,
     blocks: &[BlockId],

@@ -34,7 +34,7 @@ struct ClosedRow {
     resume: Vec<u8>,
 }
 
-/// Closed sessions that can go on, by their ids.
+/// Returns closed sessions that can go on, by their ids.
 pub(super) async fn page(
     connection: &mut AsyncPgConnection,
     after: Option<SessionId>,
@@ -61,7 +61,7 @@ pub(super) async fn page(
     Ok(rows.into_iter().map(resumable).collect::<Result<_, Damaged>>()?)
 }
 
-/// Adds resume state of closed sessions that come from another store. A session that is there keeps its own.
+/// Adds resume state of closed sessions of another store. A session that exists keeps its own.
 pub(super) async fn add(
     connection: &mut AsyncPgConnection,
     resumable: &[Resumable],
@@ -85,12 +85,12 @@ pub(super) async fn add(
     Ok(())
 }
 
-/// Drops the resume state of these sessions, as far as there is any. A row id is how a session's id begins.
+/// Deletes the resume state of these sessions, if they have any. A row id is the beginning of a session's id.
 pub(super) async fn delete(
     connection: &mut AsyncPgConnection,
     sessions: &[(VideoId, i64, RowId)],
 ) -> Result<(), Failure> {
-    // In the order of ids, so that two instances do not lock each other out.
+    // In the order of ids, so that two instances do not deadlock.
     let mut sessions = sessions.to_vec();
     sessions.sort_unstable_by_key(|(.., row)| *row);
     let bound = |rest: u64| {
@@ -116,7 +116,8 @@ pub(super) async fn delete(
     Ok(())
 }
 
-/// Drops the resume state of some sessions that were silent since, and returns of how many.
+/// Deletes the resume state of at most `limit` sessions without an event since `silent_since`, and returns their
+/// number.
 pub(super) async fn finalize(
     connection: &mut AsyncPgConnection,
     silent_since: DateTime<Utc>,
@@ -134,7 +135,7 @@ pub(super) async fn finalize(
     Ok(finalized as u64)
 }
 
-/// Drops the chunks that ended before the first session, on TimescaleDB: deleted sessions leave them empty.
+/// Drops the chunks before the first session, which deletion left empty, on TimescaleDB.
 pub(super) async fn drop_empty_chunks(
     connection: &mut AsyncPgConnection,
     schema: &str,
@@ -148,7 +149,8 @@ pub(super) async fn drop_empty_chunks(
     connection
         .transaction(async |connection| {
             plan_anew(connection).await?;
-            // Nobody adds an older session meanwhile, and nobody waits for long.
+            // The lock keeps older sessions from being added meanwhile, and its timeout keeps others from waiting for
+            // long.
             let lock = "set local lock_timeout = '1s'; lock table session_rows in share row exclusive mode";
             connection.batch_execute(lock).await?;
             // Blocks have the same sessions in fewer rows.

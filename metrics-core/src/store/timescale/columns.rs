@@ -1,4 +1,5 @@
-//! The columns of sessions: as arrays, in which many travel to the database at once, and as rows, in which they come back.
+//! The columns of sessions: as arrays, which carry many sessions to the database at once, and as rows, in which the
+//! database returns them.
 
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ use crate::store::row::{Columns, canonical, client, narrow, page};
 use crate::store::{KeyId, OpenSession, VideoId};
 use crate::varint::Damaged;
 
-/// Sessions, a column at a time.
+/// Sessions, column by column.
 #[derive(Debug, Default)]
 pub(super) struct Arrays<'a> {
     starts: Vec<PgTimestamp>,
@@ -45,7 +46,7 @@ impl<'a> Arrays<'a> {
     pub(super) const NAMES: &'static str = "started_at, last_event_at, duration_ms, view_ms, unique_ms, segments, \
         rebufferings, rebuffering_ms, failures, startup_ms, details, browser, platform, device, page, session_data, minutes";
 
-    /// The parameters that [`bind`](Self::bind) gives values, if they are the first.
+    /// The parameters to which [`bind`](Self::bind) binds values, if they are the first of the statement.
     pub(super) const PARAMETERS: &'static str =
         "$1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17";
 
@@ -69,7 +70,7 @@ impl<'a> Arrays<'a> {
         self.devices.push(client.device.code().into());
     }
 
-    /// Adds to the session pushed last what the page said.
+    /// Adds page and session data to the session pushed last.
     pub(super) fn push_page(&mut self, page: Option<&'a str>, session_data: Option<&'a str>) {
         self.pages.push(page);
         self.session_data.push(session_data);
@@ -102,7 +103,7 @@ impl<'a> Arrays<'a> {
     }
 }
 
-/// The columns of a session that change while it lasts.
+/// The columns of a session that change while it is open.
 #[derive(QueryableByName)]
 pub(super) struct StoredRow {
     #[diesel(sql_type = Timestamptz)]
@@ -166,7 +167,7 @@ impl StoredRow {
     }
 }
 
-/// The columns that say with what a session is watched, and where.
+/// The columns of a session's user agent and page.
 #[derive(QueryableByName)]
 pub(super) struct SubjectRow {
     #[diesel(sql_type = SmallInt)]
@@ -187,7 +188,7 @@ pub(super) const SUBJECT: &str =
 
 impl SubjectRow {
     pub(super) fn row(self, id: RowId, stored: Stored) -> Result<Row, Damaged> {
-        // The database has an order and a form of its own for objects.
+        // The database orders and formats objects in its own way.
         let session_data = self.session_data.as_deref().map(canonical).transpose()?;
         Ok(Row {
             id,
@@ -216,7 +217,7 @@ pub(super) struct OpenRow {
     subject: SubjectRow,
 }
 
-/// The open sessions `of` which a condition says so.
+/// Selects the open sessions `of` that meet a condition.
 pub(super) fn select_open(of: &str) -> String {
     format!(
         "select open.id, version, key_id, video_id, {STORED}, {SUBJECT}

@@ -1,8 +1,8 @@
-//! How open sessions are written: a batch in one statement, whatever its size.
+//! Writes open sessions: a batch of any size in one statement.
 //!
-//! The statement locks the rows of the batch in the order of ids, so that two writers of the same sessions wait for each
-//! other instead of locking each other out, and leaves out those whose version is not as expected. It finds rows by their
-//! ids only, so that it has one plan for batches of any size.
+//! The statement locks the rows of the batch in the order of ids, so that two writers of the same sessions do not
+//! deadlock, and skips those whose version is not the expected one. It finds rows by their ids only, so that one plan
+//! fits batches of any size.
 
 use std::collections::{HashMap, HashSet};
 
@@ -19,7 +19,7 @@ use crate::client::Client;
 use crate::store::failure::Failure;
 use crate::store::{Instance, KeyId, Outcome, SessionWrite, VideoId};
 
-/// How long a dead instance is remembered. It left the count long before.
+/// How long the row of a dead instance is kept. The instance left the count of watching sessions long before.
 const INSTANCE_KEPT: TimeDelta = TimeDelta::hours(1);
 
 #[derive(QueryableByName)]
@@ -28,7 +28,7 @@ struct Written {
     id: Bits,
 }
 
-/// Writes open sessions, each unless its version is another than expected.
+/// Writes open sessions, except those whose version is not the expected one.
 pub(super) async fn sessions(
     connection: &mut AsyncPgConnection,
     ids: &Ids,
@@ -41,7 +41,7 @@ pub(super) async fn sessions(
     order.sort_unstable_by_key(|write| write.id);
     let written: Vec<Written> = statement(&order, &videos).load(connection).await?;
     let written: HashSet<Bits> = written.into_iter().map(|row| row.id).collect();
-    // Their videos may have been deleted since: they are looked up again before the next try.
+    // Their videos may have been deleted since: the next try resolves them again.
     let left_out = writes
         .iter()
         .filter(|write| write.expected == 0 && !written.contains(&Bits(*write.id.as_bytes())));
@@ -61,7 +61,7 @@ fn statement<'a>(
     let mut arrays = Arrays::default();
     let mut video_ids = Vec::with_capacity(writes.len());
     for write in writes {
-        // The first write says whose session it is.
+        // The first write of a session has its key, video, page and user agent.
         let first = (write.expected == 0).then_some(&*write.subject);
         arrays.push(&write.stored, first.map_or_else(Client::default, |it| it.client));
         arrays.push_page(
@@ -71,7 +71,7 @@ fn statement<'a>(
         let digest = first.map(|it| Bits(it.video.digest(&it.key)));
         video_ids.push(digest.and_then(|digest| videos.get(&digest)).map(|(_, video)| video.0));
     }
-    // A subquery that locks rows is joined row by row, in order. A video that is locked stays until the session is there.
+    // A subquery that locks rows is joined row by row, in order. A locked video exists until the session is committed.
     let query = Prepared::new(format!(
         "with given as materialized (
             select it.*, of_version, of_video, of_start, of_known
@@ -110,7 +110,7 @@ fn statement<'a>(
         .bind::<Array<Binary>, _>(writes.iter().map(|it| &it.stored.resume[..]).collect::<Vec<_>>())
 }
 
-/// Notes that an instance is alive, and deletes those that died long ago.
+/// Records that an instance is alive, and deletes the rows of instances that died long ago.
 pub(super) async fn beat(
     connection: &mut AsyncPgConnection,
     instance: Instance,
@@ -128,7 +128,7 @@ pub(super) async fn beat(
         .execute(connection)
         .await?;
     if 0 < deleted {
-        // In the order in which writers lock them.
+        // In the order in which writers lock rows.
         diesel::sql_query(
             "with orphans as materialized (
                 select id from open_sessions where instance is not null

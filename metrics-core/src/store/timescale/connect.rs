@@ -1,4 +1,4 @@
-//! How the database is reached: what a URL says, and what goes wrong on the way.
+//! Connections to the database: the URL, TLS, and the errors of connecting.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,32 +12,33 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{COMMIT_MAX, Error, Outdated, STATEMENT_MAX, tls, unavailable, unusable};
 
-/// How long it may take to get a connection.
+/// The longest time to connect.
 pub(super) const CONNECT_MAX: Duration = Duration::from_secs(5);
 
-/// How long a connection may be silent before the other end is asked whether it is still there.
+/// How long a connection may be silent before TCP probes whether the other end is alive.
 const KEEPALIVE: Duration = Duration::from_secs(10);
 
-/// How long what was sent may stay unacknowledged: a server that vanished must not hold up what is recorded.
+/// How long sent data may stay unacknowledged: a server that vanished must not delay recording.
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(20);
 
-/// What a connection is used for, which says how long a statement may take.
+/// The use of a connection, which decides how long a statement may take.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Purpose {
     Reports,
     Recording,
-    /// Changes of tables, and what else may take as long as it likes.
+    /// Changes of tables, and other work without a time limit.
     Upkeep,
-    /// A database that is no store: everything stays as it is set up there.
+    /// A database that is no store: its settings stay unchanged.
     Elsewhere,
 }
 
 impl Purpose {
-    /// Custom plans for reports, because a plan for any timeframe looks into every chunk. Statements of recording find rows
-    /// by their keys and are planned once, maybe while their tables are empty: so they join tables in subqueries that are
-    /// evaluated row by row through an index (`for update`, `limit`, `offset 0`, a scalar subquery). A plain
-    /// join that was planned for an empty table compares every row with every other one as soon as the table has many.
-    /// What is `on` or more for `synchronous_commit` stays: only `off` would acknowledge what may be lost.
+    /// Returns the statements that configure a connection. Reports get custom plans, because a plan for any timeframe
+    /// reads every chunk. Statements of recording find rows by their keys and are planned once, maybe while their
+    /// tables are empty: so they join tables in subqueries that are evaluated row by row through an index (`for
+    /// update`, `limit`, `offset 0`, a scalar subquery). A plain join that was planned for an empty table compares
+    /// every row with every other one as soon as the table has many. `synchronous_commit` stays if it is `on` or
+    /// stricter, and `off` becomes `on`: it would acknowledge commits that may be lost.
     fn settings(self) -> String {
         let (statement_max, plans) = match self {
             Self::Reports => (STATEMENT_MAX, "set plan_cache_mode = force_custom_plan"),
@@ -60,7 +61,7 @@ impl Purpose {
     }
 }
 
-/// Where the database is, and how it is reached.
+/// The address of the database, and how to connect to it.
 #[derive(Clone)]
 pub(crate) struct Target {
     config: Config,
@@ -68,11 +69,11 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// Reads a URL like `postgres://user:password@host:port/database?sslmode=verify-full`.
+    /// Parses a URL like `postgres://user:password@host:port/database?sslmode=verify-full`.
     ///
     /// `sslmode` is `disable`, `prefer` (the default), `require` or `verify-full`, `sslrootcert` the file of the
-    /// certificates that `verify-full` trusts in place of the system's. The rest is as libpq reads it, as far as
-    /// tokio-postgres knows it.
+    /// certificates that `verify-full` trusts in place of the system's. Other parameters are those of libpq that
+    /// tokio-postgres supports.
     pub(crate) fn parse(url: &str) -> Result<Self, Error> {
         let (base, query) = url.split_once('?').unwrap_or((url, ""));
         let (mut mode, mut root_file, mut rest) = (None, None, Vec::new());
@@ -85,7 +86,7 @@ impl Target {
         }
         let url =
             if rest.is_empty() { base.to_owned() } else { format!("{base}?{}", rest.join("&")) };
-        // The error names a part of the URL at most, never the password.
+        // The error quotes a part of the URL at most, never the password.
         let mut config: Config = url
             .parse()
             .map_err(|err| unusable(format!("its URL cannot be read ({})", chain(&err))))?;
@@ -115,7 +116,7 @@ impl Target {
         Ok(Self { config, tls })
     }
 
-    /// A new connection. What is wrong is said as an operator needs it.
+    /// Opens a connection. Errors tell an operator the remedy.
     pub(crate) async fn connect(&self, purpose: Purpose) -> Result<AsyncPgConnection, Error> {
         let connecting = self.config.connect(self.tls.clone());
         let (client, driver) = in_time(connecting).await?.map_err(|err| self.refusal(err))?;
@@ -127,7 +128,7 @@ impl Target {
             Ok::<_, ConnectionError>(connection)
         };
         in_time(setting_up).await?.map_err(|err| match &err {
-            // The first statement is the one that loads libraries.
+            // The first statement loads the libraries.
             ConnectionError::CouldntSetupConfiguration(cause) => {
                 Outdated::of(cause).map_or_else(|| unavailable(err), unavailable)
             }
@@ -135,9 +136,9 @@ impl Target {
         })
     }
 
-    /// Stops what runs on a connection, if anything does.
+    /// Cancels the statement that runs on a connection, if any does.
     pub(super) async fn cancel(&self, token: CancelToken) {
-        // The connection is given up either way.
+        // The connection is closed either way.
         let _ = tokio::time::timeout(CONNECT_MAX, token.cancel_query(self.tls.clone())).await;
     }
 
@@ -180,13 +181,13 @@ impl Target {
 }
 
 impl fmt::Debug for Target {
-    /// Without the password.
+    /// Omits the password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Target").field("hosts", &self.config.get_hosts()).finish_non_exhaustive()
     }
 }
 
-/// Connecting takes two steps, and each no longer than this.
+/// Limits one of the two steps of connecting to twice [`CONNECT_MAX`].
 async fn in_time<T>(step: impl Future<Output = T>) -> Result<T, Error> {
     let done = tokio::time::timeout(2 * CONNECT_MAX, step).await;
     done.map_err(|_| unavailable(format!("it does not answer within {:?}", 2 * CONNECT_MAX)))
@@ -203,7 +204,7 @@ pub(super) fn chain(err: &dyn std::error::Error) -> String {
     text
 }
 
-/// Reads the `%2F` of a value.
+/// Decodes `%2F` and the like in a value.
 fn decode(value: &str) -> String {
     let pair = format!("v={}", value.replace('+', "%2B"));
     url::form_urlencoded::parse(pair.as_bytes())

@@ -1,9 +1,9 @@
-//! Takes over the sessions of the version before, which had a row for each and sums per day.
+//! Converts the sessions of the version before, which had a row per session and sums per day.
 //!
-//! The schema of that version is renamed, so that all tables are made as in a new database. Sessions follow in steps, each
-//! a transaction that notes how far it is: after a crash, the next start goes on. At the end, the sessions are counted and
-//! the old schema is dropped. Their minutes were not recorded: each session is assumed to have played from its start on
-//! for the length of its view time.
+//! The schema of that version is renamed, so that migrations create all tables as in a new database. Sessions are
+//! converted in steps, each a transaction that also writes the progress: after a crash, the next start continues. At
+//! the end, the sessions are counted and the old schema is dropped. Their minutes were not recorded: each session is
+//! assumed to have played from its start on for the length of its view time.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -24,16 +24,16 @@ use crate::store::failure::Failure;
 use crate::store::{KeyId, OpenSession, Rewrite, VideoId};
 use crate::upkeep::{Totals, blocks, settled};
 
-/// How many sessions one step takes over.
+/// Number of sessions converted in one step.
 const STEP: i64 = SESSIONS_MAX as i64;
 
-/// How often progress is logged.
+/// The period of logging progress.
 const LOGGED: Duration = Duration::from_secs(10);
 
 /// The last migration of the version before.
 const BEFORE: &str = "20261129";
 
-/// Whether the database has tables of the version before: as it left them, or renamed.
+/// Whether the database has tables of the version before: unchanged, or renamed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, QueryableByName)]
 pub(super) struct State {
     #[diesel(sql_type = Bool)]
@@ -78,7 +78,7 @@ pub(super) async fn rename(connection: &mut AsyncPgConnection) -> Result<(), Err
     })
 }
 
-/// Takes over all sessions, as far as that was not done before.
+/// Converts all sessions that are not converted yet.
 pub(super) async fn run(connection: &mut AsyncPgConnection) -> Result<(), Error> {
     take_over(connection).await.map_err(|failure| failed("take over its sessions", failure))
 }
@@ -87,7 +87,7 @@ fn failed(operation: &'static str, failure: Failure) -> Error {
     failure.of(STORE, operation, STATEMENT_MAX, may_pass)
 }
 
-/// All that is not taken over session by session.
+/// Converts everything but the closed sessions.
 const FIRST: &str = "
     create table metrics.conversion (
         -- The last session taken over.
@@ -167,7 +167,7 @@ async fn take_over(connection: &mut AsyncPgConnection) -> Result<(), Failure> {
     finish(connection, total).await
 }
 
-/// How many sessions each video has.
+/// Returns the number of sessions of each video.
 async fn counts(connection: &mut AsyncPgConnection) -> QueryResult<BTreeMap<i32, i64>> {
     #[derive(QueryableByName)]
     struct Count {
@@ -184,14 +184,14 @@ async fn counts(connection: &mut AsyncPgConnection) -> QueryResult<BTreeMap<i32,
     Ok(counts.into_iter().map(|it| (it.video_id, it.sessions)).collect())
 }
 
-/// The next sessions by video, start and id: the rest of a video, then other videos.
+/// Returns the next sessions by video, start and id: the rest of a video, then other videos.
 async fn next(
     connection: &mut AsyncPgConnection,
     progress: &Progress,
     counts: &BTreeMap<i32, i64>,
 ) -> Result<Vec<OpenRow>, Failure> {
     let &Progress { video_id, started_at, id, .. } = progress;
-    // In this form TimescaleDB reads one chunk after the other, and none that the step has no room for.
+    // In this form TimescaleDB reads one chunk after the other, and none beyond the limit of the step.
     let rest =
         select("video_id = $1 and $2 <= started_at and (started_at, it.id) > ($2, $3)", "$4");
     let mut rows: Vec<OpenRow> = Prepared::new(rest)
@@ -202,7 +202,7 @@ async fn next(
         .load(connection)
         .await?;
     let missing = STEP - rows.len() as i64;
-    // No further than there is room for: what is compressed is unpacked by video.
+    // Up to the video that fills the step: TimescaleDB decompresses by video.
     let mut sessions = 0;
     let others = counts.range((std::ops::Bound::Excluded(video_id), std::ops::Bound::Unbounded));
     let others: Vec<i32> = others
@@ -254,7 +254,7 @@ fn converted(sessions: Vec<OpenSession>) -> Rewrite {
     rewrite
 }
 
-/// Adds sessions and notes how far the conversion is.
+/// Adds sessions, and writes the progress of the conversion.
 async fn step(
     connection: &mut AsyncPgConnection,
     rewrite: &Rewrite,
@@ -277,7 +277,7 @@ async fn step(
         .await
 }
 
-/// Compares how many sessions there were and are, and drops the old schema.
+/// Compares the number of sessions before and after, and drops the old schema.
 async fn finish(connection: &mut AsyncPgConnection, total: i64) -> Result<(), Failure> {
     #[derive(QueryableByName)]
     struct Counts {

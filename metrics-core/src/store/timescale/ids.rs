@@ -1,4 +1,4 @@
-//! Row ids of keys, videos and pages: looked up once, remembered, and added where they are new.
+//! Row ids of keys, videos and pages: looked up once, cached, and added if they are new.
 
 use std::collections::{HashMap, HashSet};
 use std::num::NonZeroUsize;
@@ -17,13 +17,13 @@ use crate::store::failure::Failure;
 use crate::store::{KeyId, KnownVideo, VideoId};
 use crate::video::Video;
 
-/// How many row ids of videos are remembered: those watched at the moment.
+/// Number of cached row ids of videos: those being watched.
 const IDS_MAX: NonZeroUsize = NonZeroUsize::new(16_384).expect("not zero");
 
-/// How often videos are added that others delete at the same moment.
+/// How often videos are added again that another instance deletes at the same moment.
 const TRIES: u32 = 16;
 
-/// Row ids of videos that are known to be there.
+/// Row ids of videos that are known to exist.
 pub(super) struct Ids {
     videos: Mutex<Cache<Bits, (KeyId, VideoId)>>,
 }
@@ -39,7 +39,7 @@ impl Ids {
         self.videos.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Forgets some videos, by their digests.
+    /// Evicts some videos, by their digests.
     pub(super) fn forget(&self, digests: impl Iterator<Item = [u8; 16]>) {
         let mut videos = self.lock();
         for digest in digests {
@@ -47,13 +47,13 @@ impl Ids {
         }
     }
 
-    /// Forgets all: after an error nobody knows which rows are there.
+    /// Evicts all videos: after an error it is unknown which rows exist.
     pub(super) fn clear(&self) {
         self.lock().clear();
     }
 }
 
-/// The row ids of these videos, by their digests. Videos that are new are added, outside of any transaction: nothing
+/// Returns the row ids of these videos, by their digests. New videos are added, outside of any transaction: nothing
 /// shows them before they have a session.
 pub(super) async fn videos<'a>(
     connection: &mut AsyncPgConnection,
@@ -75,7 +75,7 @@ pub(super) async fn videos<'a>(
     if missing.is_empty() {
         return Ok(found);
     }
-    // In one order everywhere, so that two instances do not lock each other out.
+    // In one order everywhere, so that two instances do not deadlock.
     let mut digests: Vec<_> = missing.keys().copied().collect();
     digests.sort_unstable();
     let mut looked_up = known(connection, &digests).await?;
@@ -94,7 +94,7 @@ pub(super) async fn videos<'a>(
     Ok(found)
 }
 
-/// Adds videos that are new.
+/// Adds new videos.
 async fn add(
     connection: &mut AsyncPgConnection,
     digests: &[Bits],
@@ -146,7 +146,7 @@ async fn key_ids(
     Ok(found)
 }
 
-/// Adds videos that are new, and returns the row ids of all of them, in order.
+/// Adds the new ones of these videos, and returns the row ids of all of them, in order.
 pub(super) async fn add_videos(
     connection: &mut AsyncPgConnection,
     ids: &Ids,
@@ -158,12 +158,12 @@ pub(super) async fn add_videos(
         if let Some(all) = asked.iter().map(id).collect() {
             return Ok(all);
         }
-        // One was deleted again at once, because it has no session yet.
+        // A new video was deleted at once, because it has no session yet.
     }
     Err(Failure::TooLong)
 }
 
-/// Which videos are there, and how many their keys have.
+/// Returns which videos exist, and the number of videos of their keys.
 pub(super) async fn known_videos(
     connection: &mut AsyncPgConnection,
     asked: &[(ApiKey, Video)],
@@ -180,7 +180,7 @@ pub(super) async fn known_videos(
     Ok(known.collect())
 }
 
-/// How many videos each of these keys has.
+/// Returns the number of videos of each of these keys.
 pub(super) async fn count_videos(
     connection: &mut AsyncPgConnection,
     keys: &[ApiKey],

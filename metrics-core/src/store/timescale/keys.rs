@@ -26,7 +26,7 @@ struct KeyRow {
 }
 
 impl KeyRow {
-    /// One that cannot be a key is valid nowhere, and keeps no other from being so.
+    /// Returns `None` for a text that cannot be a key, so that it does not invalidate the other keys.
     fn record(self) -> Option<KeyRecord> {
         Some(KeyRecord {
             key: ApiKey::new(&self.key).ok()?,
@@ -47,7 +47,7 @@ pub(super) async fn list(connection: &mut AsyncPgConnection) -> Result<Vec<KeyRe
     Ok(rows.into_iter().filter_map(KeyRow::record).collect())
 }
 
-/// Adds a key, and returns false if it was there already.
+/// Adds a key, and returns false if it exists already.
 pub(super) async fn add(
     connection: &mut AsyncPgConnection,
     record: &KeyRecord,

@@ -1,4 +1,4 @@
-//! How a database is made ready: its tables brought up to date, and what TimescaleDB gives put to use.
+//! Prepares a database: migrates its tables, and sets up hypertables and compression.
 
 use diesel::migration::{Migration, MigrationSource as _};
 use diesel::pg::Pg;
@@ -15,22 +15,23 @@ use super::{Error, Migrations, convert, failed, unusable};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/timescale");
 
-/// The number of the lock that instances take before they change tables: any, as long as it is always the same.
+/// The number of the lock that instances take before they change tables. Any number would do, as long as it never
+/// changes.
 const LOCK: i64 = 0x6d65_7472_6963_7301;
 
-/// The oldest server that has all that is asked of it (`date_bin`), as it numbers itself.
+/// The oldest server with every function in use (`date_bin`), by its own numbering.
 const SERVER_MIN: i32 = 140_000;
 
-/// How wide a chunk is. The chunks that are written to, with their indexes, should fit into memory: at 100,000
-/// sessions a day a week has 200 MB. Narrower ones would make years of them slow to plan for; and sessions are
-/// forgotten a chunk at a time.
+/// The width of a chunk. The chunks that are written to, with their indexes, should fit into memory: at 100,000
+/// sessions a day a week has 200 MB. Narrower ones would slow the planning of reports over years; and retention deletes
+/// a chunk at a time.
 pub(super) const CHUNK_DAYS: i64 = 7;
 
-/// When a chunk is compressed: when hardly a session of it can go on any more (see [`LIVE`](crate::store::LIVE)). One that
-/// lasted for longer has to be unpacked.
+/// The age at which a chunk is compressed: by then hardly a session in it can go on (see [`LIVE`](crate::store::LIVE)).
+/// A session that lasted longer must be decompressed.
 const COMPRESS_DAYS: i64 = 35;
 
-/// What a server has to offer.
+/// The features of a server.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Edition {
     /// Hypertable and compression.
@@ -42,7 +43,7 @@ pub(super) enum Edition {
 }
 
 impl Edition {
-    /// The schema in which TimescaleDB's functions are, if there are any.
+    /// The schema of TimescaleDB's functions, if there are any.
     pub(super) fn schema(&self) -> Option<&str> {
         match self {
             Self::Community { schema, .. } | Self::Apache { schema, .. } => Some(schema),
@@ -51,13 +52,13 @@ impl Edition {
     }
 }
 
-/// Makes the database ready for `migrations`, and says what it has to offer.
+/// Prepares the database for `migrations`, and returns its features.
 pub(super) async fn prepare(target: &Target, migrations: Migrations) -> Result<Edition, Error> {
     let mut connection = target.connect(Purpose::Upkeep).await?;
     let server = examine(&mut connection).await?;
     let edition = match migrations {
         Migrations::Run => {
-            // Released when the connection is closed, however this ends.
+            // Closing the connection releases the lock in every case.
             diesel::sql_query(format!("select pg_advisory_lock({LOCK})"))
                 .execute(&mut connection)
                 .await
@@ -103,7 +104,7 @@ struct Server {
     database: String,
     #[diesel(sql_type = Bool)]
     has_schema: bool,
-    /// Whether TimescaleDB could be used: its files are there, and it was loaded when the server started.
+    /// Whether TimescaleDB's files are installed; `loaded`: whether the server loaded it when it started.
     #[diesel(sql_type = Bool)]
     available: bool,
     #[diesel(sql_type = Bool)]
@@ -159,7 +160,7 @@ async fn update(
     }
     let pending = pending(connection).await?;
     let installed = edition(connection).await? != Edition::Plain;
-    // Where there are tables already, it is for the operator to say that they are to become TimescaleDB's.
+    // An operator decides whether existing tables become hypertables.
     let is_new = !server.has_schema && !state.is_renamed;
     if is_new && !installed && server.available && server.loaded {
         connection.batch_execute("create extension if not exists timescaledb").await.map_err(
@@ -192,7 +193,7 @@ async fn update(
     Ok(edition)
 }
 
-/// The migrations that are still to be run.
+/// The migrations that have not run yet.
 async fn pending(connection: &mut AsyncPgConnection) -> Result<Vec<String>, Error> {
     #[derive(QueryableByName)]
     struct Applied {
@@ -238,8 +239,8 @@ fn known() -> Result<Vec<String>, Error> {
     Ok(known.iter().map(|migration| migration.name().version().to_string()).collect())
 }
 
-/// Runs what is pending, on a thread and in a runtime of its own: diesel's migrations block, in a way that panics on a
-/// runtime that has one thread only.
+/// Runs the pending migrations on a thread and in a runtime of its own: diesel's migrations block, in a way that panics
+/// on a runtime with a single thread.
 async fn migrate(target: &Target) -> Result<(), Error> {
     let target = target.clone();
     let migrating = tokio::task::spawn_blocking(move || {
@@ -285,7 +286,7 @@ async fn edition(connection: &mut AsyncPgConnection) -> Result<Edition, Error> {
     })
 }
 
-/// Puts to use what TimescaleDB has to offer, as far as it is not in use yet.
+/// Sets up the features of TimescaleDB that are not in use yet.
 async fn arrange(connection: &mut AsyncPgConnection, edition: &Edition) -> Result<(), DieselError> {
     #[derive(QueryableByName)]
     struct State {
@@ -310,8 +311,9 @@ async fn arrange(connection: &mut AsyncPgConnection, edition: &Edition) -> Resul
     }
     let compressed = hypertable.and_then(|it| it.compressed).unwrap_or(false);
     if matches!(edition, Edition::Community { .. }) && !compressed {
-        // In the order of one column only. Before TimescaleDB 2.27, what is packed again because more came later lies in
-        // no order of several, and is still believed to: a page would lack what is its own, or hold it twice.
+        // Ordered by one column only. Before TimescaleDB 2.27, a chunk that is compressed again after late rows has no
+        // order by several columns, but is planned as if it had: a page would lack some of its rows, or have them
+        // twice.
         let compress = format!(
             "alter table metrics.session_rows set (timescaledb.compress, \
              timescaledb.compress_segmentby = 'video_id', \

@@ -1,16 +1,16 @@
-//! TimescaleDB that is updated while connections are open.
+//! An update of TimescaleDB while connections are open.
 //!
 //! A database names the version of the extension that it was made for, and each connection loads the library of that
 //! version. Once packages replace the library, statements fail until the database is updated too, and connections that
-//! loaded the old library may fail even then. So connections are closed whenever one of them says so.
+//! loaded the old library may fail even then. So all connections are closed as soon as one reports such a failure.
 
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
-/// What an operator does about it.
+/// The remedy for an operator.
 const REMEDY: &str = "update the extension, as the first statement of a new connection, by \
     psql -X -c 'alter extension timescaledb update' DATABASE, or install the version again that the database names";
 
-/// The server cannot load TimescaleDB as the database asks for it.
+/// The error of a server that cannot load the version of TimescaleDB that the database names.
 #[derive(Debug, thiserror::Error)]
 #[error("{text}")]
 pub(in crate::store) struct Outdated {
@@ -18,10 +18,10 @@ pub(in crate::store) struct Outdated {
 }
 
 impl Outdated {
-    /// What to say without repeating the server, for everybody who may ask for its health.
+    /// The remedy without the server's text, for every caller who may request its health.
     pub(in crate::store) const ADVICE: &str = "TimescaleDB was updated, and the database was not: run `alter extension timescaledb update` in it";
 
-    /// Recognizes an error of the server by what is the same in every language: the name of the library.
+    /// Recognizes an error of the server by the name of the library, which is the same in every language.
     pub(super) fn of(err: &DieselError) -> Option<Self> {
         let DieselError::DatabaseError(kind, info) = err else { return None };
         let message = info.message();
@@ -33,13 +33,13 @@ impl Outdated {
         is_meant.then(|| Self { text: told() })
     }
 
-    /// Recognizes what [`of`](Self::of) has told, after the pool has made a text of it.
+    /// Recognizes an error that [`of`](Self::of) returned, after the pool has converted it to text.
     pub(super) fn told(text: &str) -> Option<Self> {
         text.ends_with(REMEDY).then(|| Self { text: text.to_owned() })
     }
 }
 
-/// Whether a message is about a library of TimescaleDB that is not there, or is of another version.
+/// Whether a message is about a TimescaleDB library that is missing or has another version.
 fn is_about_library(message: &str) -> bool {
     message.contains("$libdir/timescaledb")
         || message.contains("/timescaledb-")

@@ -1,6 +1,6 @@
 //! Statements that a connection prepares once.
 //!
-//! Diesel's own queries in SQL are prepared anew each time, which costs another round trip and the time to read the text.
+//! Diesel prepares its own SQL queries anew each time, which costs another round trip and the time to parse the text.
 
 use std::marker::PhantomData;
 
@@ -10,16 +10,16 @@ use diesel::result::{Error, QueryResult};
 use diesel::serialize::ToSql;
 use diesel::sql_types::{HasSqlType, Untyped};
 
-/// A statement with so few texts that a connection can keep them all prepared.
+/// A statement whose few different texts a connection can all keep prepared.
 ///
-/// Parameters are called `$1`, `$2` and so on, and `$` stands for nothing else.
+/// Parameters are named `$1`, `$2` and so on, and `$` has no other use.
 ///
-/// `S` is the type of its rows, whose columns then come by their positions: for statements that return many rows. Without
-/// it, columns come by their names.
+/// `S` is the type of its rows, whose columns are then identified by position, for statements that return many rows.
+/// Without it, columns are identified by name.
 pub(super) struct Prepared<'a, S = Untyped> {
     sql: String,
     binds: Vec<Box<dyn QueryFragment<Pg> + Send + 'a>>,
-    // Without owning one.
+    // Owns no `S`.
     of: PhantomData<fn() -> S>,
 }
 
@@ -34,7 +34,7 @@ impl<'a, R> Prepared<'a, R> {
         Self { sql: sql.into(), binds: Vec::new(), of: PhantomData }
     }
 
-    /// The value of the next parameter.
+    /// Binds the value of the next parameter.
     pub(super) fn bind<S, T>(mut self, value: T) -> Self
     where
         Pg: HasSqlType<S>,
@@ -48,7 +48,7 @@ impl<'a, R> Prepared<'a, R> {
 
 impl<R> QueryFragment<Pg> for Prepared<'_, R> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        // Diesel numbers parameters as they come, and knows each once.
+        // Diesel numbers parameters in order, and takes each once.
         let mut seen = Vec::new();
         for (at, piece) in self.sql.split('$').enumerate() {
             if at == 0 {

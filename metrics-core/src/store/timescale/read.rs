@@ -1,4 +1,4 @@
-//! How sessions that can go on are found.
+//! Loads sessions that can go on, and finds quiet ones.
 
 use std::collections::HashMap;
 
@@ -37,8 +37,8 @@ struct FoundRow {
     identifier: Option<String>,
 }
 
-/// The sessions with these ids that can go on, in their order. One statement, because a session may move between the two
-/// tables at any moment.
+/// Loads the sessions with these ids that can go on, in their order. One statement, because a session may move between
+/// the two tables at any moment.
 pub(super) async fn load(
     connection: &mut AsyncPgConnection,
     ids: &[SessionId],
@@ -87,14 +87,14 @@ impl FoundRow {
     }
 }
 
-/// Open sessions without an open segment that are quiet. Those that started first come first: a session that stays in the
-/// list is closed, or goes on and leaves it.
+/// Returns open sessions without an open segment that are quiet, in the order of their starts. No session stays in the
+/// list for ever: it is closed, or goes on and leaves the list.
 pub(super) async fn quiet(
     connection: &mut AsyncPgConnection,
     quiet_since: DateTime<Utc>,
     limit: u32,
 ) -> Result<Vec<OpenSession>, Failure> {
-    // A quiet session started before.
+    // A quiet session started before that.
     let of =
         "started_at < $1 and last_event_at < $1 and instance is null order by started_at limit $2";
     let rows: Vec<OpenRow> = Prepared::new(select_open(of))

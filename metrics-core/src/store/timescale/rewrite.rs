@@ -1,7 +1,7 @@
-//! How blocks are replaced, and sessions move between their tables: in one transaction.
+//! Replaces blocks, and moves sessions between their tables, in one transaction.
 //!
-//! Every transaction locks videos first, then blocks, open sessions, resume state and totals, each in the order of their
-//! ids, so that no two lock each other out. A transaction ends without a trace as soon as a block or a version is missing.
+//! Every transaction locks videos first, then blocks, open sessions, resume state and totals, each in the order of
+//! their ids, so that no two deadlock. A transaction rolls back as soon as a block or a version is missing.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -19,7 +19,7 @@ use crate::key::SessionId;
 use crate::store::failure::Failure;
 use crate::store::{BlockId, OpenSession, Outcome, Rewrite, Version, VideoId};
 
-/// Does all of it, or nothing.
+/// Applies all of a rewrite, or nothing.
 pub(super) async fn run(
     connection: &mut AsyncPgConnection,
     rewrite: &Rewrite,
@@ -41,7 +41,7 @@ pub(super) async fn run(
     }
 }
 
-/// Returns false if something is not there in the version that is named.
+/// Applies the steps of a rewrite. Returns false if a named row is missing or has another version.
 pub(super) async fn steps(
     connection: &mut AsyncPgConnection,
     rewrite: &Rewrite,
@@ -94,7 +94,7 @@ pub(super) async fn steps(
     Ok(true)
 }
 
-/// Locks videos against deletion and other imports, and returns whether all are there and the last block of none is later
+/// Locks videos against deletion and other imports, and returns whether all of them exist and none has a later block
 /// than the one given.
 async fn is_last(
     connection: &mut AsyncPgConnection,
@@ -112,10 +112,10 @@ async fn is_last(
             .execute(connection)
             .await?;
     if locked < ids.iter().collect::<HashSet<_>>().len() {
-        // It was deleted before it got its first session.
+        // The video was deleted before it got its first session.
         return Ok(false);
     }
-    // Another statement, which sees what was committed while this one waited.
+    // A separate statement, which sees the commits that the lock waited for.
     let later: Later = Prepared::new(
         "select exists (
             select from unnest($1, $2) as it (of_video, last),
@@ -129,15 +129,15 @@ async fn is_last(
     Ok(!later.is_there)
 }
 
-/// Adds pages that are new, outside of the transaction: nothing shows them before they have a session. If one is deleted
-/// before that, the rewrite conflicts.
+/// Adds new pages, outside of the transaction: nothing shows them before they have a session. If one is deleted before
+/// that, the rewrite conflicts.
 async fn add_pages(connection: &mut AsyncPgConnection, rewrite: &Rewrite) -> QueryResult<()> {
     let pages = rewrite.import.iter().filter_map(|(_, row)| row.page.as_ref());
     let pages: Vec<_> = pages.map(|page| page.as_str()).collect();
     if pages.is_empty() && rewrite.close.is_empty() {
         return Ok(());
     }
-    // In order, so that two instances do not lock each other out.
+    // In order, so that two instances do not deadlock.
     Prepared::new(
         "insert into pages (url)
          select url from (
@@ -169,8 +169,8 @@ fn bits(ids: impl Iterator<Item = SessionId>) -> Vec<Bits> {
 const ROW: &str = "started_at, last_event_at, video_id, view_ms, unique_ms, duration_ms, startup_ms, rebufferings, \
     rebuffering_ms, failures, browser, platform, device, segments, details";
 
-/// Locks the pages of the sessions given, in the order of their ids, until the commit. They are found first, or a plan that
-/// was made for an empty table reads all pages in that order.
+/// Locks the pages of the given sessions, in the order of their ids, until the commit. A separate step finds them
+/// first: otherwise a plan made for an empty table reads all pages in that order.
 const HELD: &str = "found as materialized (
         select page_of.id as of_page from (select distinct page from given where page is not null) each,
             lateral (select id from pages where url = each.page offset 0) page_of),
@@ -178,14 +178,14 @@ const HELD: &str = "found as materialized (
         select locked.id as of_page from (select of_page from found order by of_page offset 0) each,
             lateral (select id from pages where id = each.of_page for key share) locked)";
 
-/// Holds if all pages of the sessions given are there: none is deleted before the commit.
+/// Holds if all pages of the given sessions exist: none is deleted before the commit.
 const ARE_HELD: &str = "(select count(*) from held) = (select count(distinct page) from given)";
 
-/// The id of the page of a session given.
+/// The id of the page of a given session.
 const PAGE_ID: &str = "(select id from pages where url = page)";
 
-/// Moves open sessions to their rows for SQL, and keeps their resume state. Deletes the rows that are locked, in the order of
-/// ids, and no others: a row of another version would be locked out of order.
+/// Moves open sessions to their rows for SQL, and keeps their resume state. Deletes only the locked rows, in the order
+/// of ids: a row of another version would be locked out of order.
 async fn close_sessions(
     connection: &mut AsyncPgConnection,
     sessions: &[(SessionId, Version)],
@@ -247,8 +247,8 @@ struct PageIdOf {
     page_id: Option<i32>,
 }
 
-/// Adds rows of open sessions with the resume state that was kept. No other transaction that holds locks waits for these:
-/// one block has each session, and is locked.
+/// Adds rows of open sessions with their kept resume state. No transaction that holds locks waits for these rows: each
+/// session is in only one block, which is locked.
 async fn reopen_sessions(
     connection: &mut AsyncPgConnection,
     sessions: &[OpenSession],
@@ -278,7 +278,7 @@ async fn reopen_sessions(
     Ok(reopened == sessions.len())
 }
 
-/// Adds rows for SQL of sessions that come from elsewhere, and returns whether their pages are there.
+/// Adds rows for SQL of imported sessions, and returns whether their pages exist.
 async fn add_rows(
     connection: &mut AsyncPgConnection,
     sessions: &[(VideoId, Row)],
@@ -306,8 +306,8 @@ async fn add_rows(
     Ok(added == sessions.len())
 }
 
-/// Deletes the rows for SQL of these sessions. One video at a time, because TimescaleDB decompresses everything that a
-/// statement may touch, and knows videos and bounds of the start without.
+/// Deletes the rows for SQL of these sessions, one video at a time: TimescaleDB decompresses everything that a
+/// statement may touch, and uses a single video and bounds of the start to exclude data without decompressing it.
 async fn delete_rows(
     connection: &mut AsyncPgConnection,
     sessions: impl Iterator<Item = &(VideoId, i64, RowId)>,

@@ -1,4 +1,4 @@
-//! The tables that are queried through diesel and not in SQL, as `migrations/timescale` makes them.
+//! The tables that diesel queries without SQL text, as `migrations/timescale` creates them.
 
 use diesel::sql_types::{BigInt, Nullable, Text, Timestamptz, Uuid};
 

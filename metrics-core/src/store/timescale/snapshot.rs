@@ -1,4 +1,4 @@
-//! A consistent view: a transaction on a connection for reports.
+//! Snapshots: a transaction on a connection for reports.
 
 use std::time::Instant;
 
@@ -27,16 +27,16 @@ use crate::totals::StoredTotals;
 use crate::varint::Damaged;
 use crate::video::Video;
 
-/// An open transaction that sees one moment.
+/// An open transaction that shows the store at one moment.
 pub(super) struct TimescaleSnapshot {
-    // Taken when this is dropped.
+    // Taken on drop.
     connection: Option<Object<AsyncPgConnection>>,
     target: Target,
     state: State,
 }
 
-/// Whether the connection is in the middle of a call. If it is when the snapshot is dropped, or when another call comes,
-/// the future of a call was dropped.
+/// Whether the connection is in the middle of a call. If it is when the snapshot is dropped, or when another call
+/// comes, the future of a call was dropped.
 #[derive(Default)]
 struct State {
     is_busy: bool,
@@ -50,7 +50,7 @@ impl TimescaleSnapshot {
     ) -> Result<Self, Error> {
         let mut snapshot = Self { connection: Some(connection), target, state: State::default() };
         let (connection, state) = snapshot.parts()?;
-        // The moment is that of the first query.
+        // The first query fixes the moment of the snapshot.
         let begin = "begin isolation level repeatable read read only; select 1";
         let begun = async { Ok(connection.batch_execute(begin).await?) };
         state.run("begin to read", begun).await?;
@@ -66,7 +66,7 @@ impl TimescaleSnapshot {
 }
 
 impl State {
-    /// Waits for a call, but not longer than it may take.
+    /// Waits for a call, with a timeout.
     async fn run<T>(
         &mut self,
         operation: &'static str,
@@ -79,7 +79,7 @@ impl State {
         };
         self.is_busy = false;
         done.map_err(|failure| {
-            // The driver does not pass on why a statement was ended, other than in the server's language.
+            // The driver reports only in the server's language why a statement was ended.
             let late = STATEMENT_MAX <= began.elapsed() && matches!(failure, Failure::Diesel(_));
             let failure = if late { Failure::TooLong } else { failure };
             put(failure, operation, STATEMENT_MAX)
@@ -100,7 +100,7 @@ impl Drop for TimescaleSnapshot {
     }
 }
 
-/// Ends the transaction, so that the next one finds the connection clean. A call that nobody waits for is stopped.
+/// Ends the transaction, so that the next one gets a clean connection. Cancels a call whose future was dropped.
 async fn finish(mut connection: Object<AsyncPgConnection>, target: Target, is_busy: bool) {
     if is_busy {
         let token = connection.cancel_token();

@@ -1,4 +1,4 @@
-//! TLS: whose certificates are trusted, and why one is not.
+//! TLS: the trusted certificates, and the reasons why one is not trusted.
 
 use std::error::Error as _;
 use std::sync::Arc;
@@ -15,7 +15,8 @@ use rustls::{
 use super::connect::chain;
 use super::{Error, unusable};
 
-/// What TLS trusts: with `verified` the certificates in `root_file`, or else those of the system, without anyone's.
+/// The trust of TLS: with `verified`, the certificates in `root_file` or else those of the system; otherwise any
+/// certificate.
 pub(super) fn config(verified: bool, root_file: Option<&str>) -> Result<ClientConfig, Error> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
@@ -29,7 +30,7 @@ pub(super) fn config(verified: bool, root_file: Option<&str>) -> Result<ClientCo
     })
 }
 
-/// What to do about a connection that never gets TLS, whenever it is tried; nothing if TLS is not what it lacks.
+/// The remedy for a connection that can never get TLS; `None` if TLS is not the cause.
 pub(super) fn refusal(err: &tokio_postgres::Error) -> Option<String> {
     if let Some(err) = untrusted(err) {
         return Some(distrust(err));
@@ -49,7 +50,7 @@ pub(super) fn refusal(err: &tokio_postgres::Error) -> Option<String> {
     })
 }
 
-/// What is wrong with the server's certificate, if anything is.
+/// The error of the server's certificate, if there is one.
 fn untrusted(err: &tokio_postgres::Error) -> Option<&CertificateError> {
     let err = err.source()?.downcast_ref::<io::Error>()?.get_ref()?;
     match err.downcast_ref()? {
@@ -69,7 +70,7 @@ fn distrust(err: &CertificateError) -> String {
         }
         CertificateError::NotValidForNameContext { expected, presented } => {
             let expected = expected.to_str();
-            // They come as `DnsName("db.example.com")`.
+            // Names come as `DnsName("db.example.com")`.
             let name = |name: &String| {
                 let inner = name.split_once('(').and_then(|(_, name)| name.strip_suffix(')'));
                 inner.unwrap_or(name).to_owned()
@@ -86,13 +87,13 @@ fn distrust(err: &CertificateError) -> String {
                 names.join(", ")
             )
         }
-        // A signature is bad if an authority is trusted that has the same name and another key.
+        // A signature is bad if a trusted authority has the same name and another key.
         CertificateError::UnknownIssuer | CertificateError::BadSignature => {
             "the server's certificate is from an authority that is not trusted: \
              name the file of its authority's certificate with sslrootcert"
                 .to_owned()
         }
-        // What PostgreSQL's manual makes, which trusts it as an authority at the same time.
+        // A certificate made by PostgreSQL's manual, which a client trusts as an authority at the same time.
         err if err.to_string().contains("CaUsedAsEndEntity") => {
             "the server's certificate is an authority's: have one made for a server (CA:FALSE), \
              that names it as the URL does (subjectAltName)"
@@ -126,12 +127,12 @@ fn roots(file: Option<&str>) -> Result<RootCertStore, Error> {
     if roots.is_empty() { Err(unreadable(&"it holds none")) } else { Ok(roots) }
 }
 
-/// Trusts any certificate, as libpq does for `prefer` and `require`: what is sent cannot be read on the way, but the
-/// server may be another.
+/// Trusts any certificate, as libpq does for `prefer` and `require`: nobody can read the connection, but the server may
+/// be another.
 ///
-/// Certificates are not even parsed: those of X.509 version 1, as `openssl x509 -req` makes them for many a server,
-/// cannot be. So signatures of the handshake are not verified either; by them a server proves that it has the key of a
-/// certificate that anybody may have made.
+/// Certificates are not even parsed: version 1 of X.509, the output of `openssl x509 -req` on many servers, cannot be.
+/// So handshake signatures are not verified either; they only prove possession of the key of a certificate that anybody
+/// may have made.
 #[derive(Debug)]
 struct Anyone {
     provider: Arc<CryptoProvider>,

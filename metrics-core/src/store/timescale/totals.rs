@@ -1,4 +1,4 @@
-//! Totals as they are stored: read, and changed.
+//! Reads and changes stored totals.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ use crate::store::failure::Failure;
 use crate::store::{Detail, KeyId};
 use crate::totals::{DayTotals, StoredTotals};
 
-/// The number of the lock of those who change totals: any, as long as it is always the same.
+/// The number of the lock of transactions that change totals. Any number would do, as long as it never changes.
 const LOCK: i64 = 0x6d65_7472_6963_7302;
 
 #[derive(QueryableByName)]
@@ -54,8 +54,8 @@ pub(super) async fn read(
     Ok(rows.into_iter().map(TotalsRow::totals).collect())
 }
 
-/// Adds changes to the totals, in a transaction. The lock is held to its end, and taken after all other locks: another
-/// instance may be about to add the first totals of the same day.
+/// Adds changes to the totals, in a transaction. The lock is held until the commit, and taken after all other locks:
+/// another instance may be about to add the first totals of the same day.
 pub(super) async fn change(
     connection: &mut AsyncPgConnection,
     changes: &[(KeyId, i64, DayTotals)],

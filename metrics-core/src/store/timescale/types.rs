@@ -30,10 +30,10 @@ impl ToSql<Uuid, Pg> for Bits {
 /// The start of PostgreSQL's time, 2000-01-01, in Unix milliseconds.
 const EPOCH_MS: i64 = 946_684_800_000;
 
-/// The first and the last instant that PostgreSQL knows, in Unix milliseconds: in 4713 BC and 294276 AD.
+/// The first and the last instant that PostgreSQL can represent, in Unix milliseconds: in 4713 BC and 294276 AD.
 const BOUNDS_MS: (i64, i64) = (-210_866_803_200_000, 9_224_318_015_999_999);
 
-/// An instant. What is before or after all time is `-infinity` or `infinity`.
+/// Converts Unix milliseconds to an instant. Times beyond these bounds are `-infinity` or `infinity`.
 pub(super) fn timestamp(unix_ms: i64) -> PgTimestamp {
     let (first, last) = BOUNDS_MS;
     PgTimestamp(match unix_ms {
@@ -43,7 +43,7 @@ pub(super) fn timestamp(unix_ms: i64) -> PgTimestamp {
     })
 }
 
-/// Unix milliseconds.
+/// Converts an instant to Unix milliseconds.
 pub(super) fn unix_ms(at: PgTimestamp) -> i64 {
     at.0.div_euclid(1_000).saturating_add(EPOCH_MS)
 }

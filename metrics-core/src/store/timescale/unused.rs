@@ -1,11 +1,11 @@
-//! Videos and pages without sessions, and what upkeep remembers.
+//! Videos and pages without sessions, and their deletion.
 //!
-//! Whoever adds a session to a video or a page locks its row until the session is committed. Unused rows are found without
-//! locks; then they alone are locked, and a further statement, which sees what was committed meanwhile, deletes those that
-//! still have no session.
+//! A transaction that adds a session to a video or a page locks its row until the commit. Unused rows are found without
+//! locks; then only they are locked, and a further statement, which sees later commits, deletes those that still have
+//! no session.
 //!
-//! Rows for SQL have no index by page, so all of them are read to find unused pages. That is done once, for all pages of
-//! which sessions were deleted, and never under a lock.
+//! Rows for SQL have no index by page, so finding unused pages reads all rows. It happens once, for all pages whose
+//! sessions were deleted, and never under a lock.
 
 use std::collections::HashSet;
 
@@ -22,14 +22,13 @@ use crate::store::failure::Failure;
 use crate::store::{BlockId, Outcome};
 use crate::varint::Damaged;
 
-/// How many pages are examined at a time: a few megabytes. The rows of all closed sessions are read for that, once for all
-/// of them.
+/// Number of pages examined at a time, in a few megabytes. Each examination reads the rows of all closed sessions.
 const PAGES_AT_ONCE: i64 = 250_000;
 
-/// How many pages are locked at a time.
+/// Number of pages locked at a time.
 const LOCKED_AT_ONCE: usize = 10_000;
 
-/// How many blocks are read at a time to find the pages that they name.
+/// Number of blocks read at a time to find the pages that they name.
 const BLOCKS_AT_ONCE: usize = 256;
 
 #[derive(QueryableByName)]
@@ -56,7 +55,7 @@ pub(super) async fn find_videos(
     Ok(ids(found.load(connection).await?))
 }
 
-/// Deletes those of these videos that still have no session, and returns how many.
+/// Deletes the given videos that still have no session, and returns their number.
 pub(super) async fn delete_videos(
     connection: &mut AsyncPgConnection,
     videos: &[i64],
@@ -78,7 +77,7 @@ pub(super) async fn delete_videos(
         .await
 }
 
-/// A page, and the transaction that wrote its row: another one if sessions of the page were deleted since.
+/// A page, and the transaction that wrote its row: it differs if sessions of the page were deleted since.
 #[derive(Clone, Copy, QueryableByName)]
 pub(super) struct Marked {
     #[diesel(sql_type = BigInt)]
@@ -87,23 +86,23 @@ pub(super) struct Marked {
     mark: i64,
 }
 
-/// What is known of pages that may have no session.
+/// The result of examining pages that may have no session.
 pub(super) struct Examined {
     /// No transaction up to this one was running when the pages were examined.
     since: i64,
     used: Vec<Marked>,
     unused: Vec<i64>,
-    /// The last of them, if there may be more.
+    /// The last page, if there may be more.
     pub(super) next: Option<i64>,
 }
 
-/// Examines pages that may have no session, from the one after `after` on. Takes no locks, and as long as it takes to read
-/// one column of all closed sessions: on a connection of its own.
+/// Examines pages that may have no session, from the one after `after` on. Takes no locks, and reads one column of all
+/// closed sessions: on a connection of its own.
 pub(super) async fn examine(
     connection: &mut AsyncPgConnection,
     after: i64,
 ) -> Result<Examined, Failure> {
-    // Before the others, so that whoever they do not see is later than this.
+    // Runs first, so that every transaction invisible to the other statements is later than this.
     let since = "select (pg_snapshot_xmin(pg_current_snapshot())::text::numeric % 4294967296)::bigint as id";
     let since: Id = Prepared::new(since).get_result(connection).await?;
     let marked: Vec<Marked> = Prepared::new(
@@ -116,7 +115,7 @@ pub(super) async fn examine(
     let next = marked.last().map(|page| page.id).filter(|_| marked.len() as i64 == PAGES_AT_ONCE);
     let mut used = HashSet::new();
     if !marked.is_empty() {
-        // Of the same type as the column, or nothing is hashed; a page beyond the type has no row.
+        // The type of the column, or nothing is hashed; a page beyond the type has no row.
         let pages = marked.iter().filter_map(|page| i32::try_from(page.id).ok());
         let found =
             "select distinct page_id::bigint as id from session_rows where page_id = any($1)";
@@ -132,7 +131,7 @@ pub(super) async fn examine(
     Ok(Examined { since: since.id, used, unused, next })
 }
 
-/// Deletes pages that were found unused and still are, and returns how many.
+/// Deletes pages that were unused when examined and still are, and returns their number.
 pub(super) async fn delete_pages(
     connection: &mut AsyncPgConnection,
     examined: &Examined,
@@ -147,7 +146,7 @@ pub(super) async fn delete_pages(
     Ok(deleted)
 }
 
-/// Notes that these pages have sessions, but for those of which sessions were deleted since.
+/// Marks these pages as used, except those whose sessions were deleted since.
 async fn clear(connection: &mut AsyncPgConnection, used: &[Marked]) -> Result<(), Failure> {
     Prepared::new(
         "update pages set maybe_unused = false where id = any(array(
@@ -171,7 +170,7 @@ struct Page {
     url: String,
 }
 
-/// Deletes those of these pages that no block names which was written since they were examined.
+/// Deletes the given pages that no block written since their examination names.
 async fn delete_some_pages(
     connection: &mut AsyncPgConnection,
     pages: &[i64],
@@ -187,7 +186,7 @@ async fn delete_some_pages(
             if locked.is_empty() {
                 return Ok(0);
             }
-            // Whoever adds a session to a page adds a block that names it in the same transaction.
+            // A transaction that adds a session to a page also adds a block that names the page.
             let added =
                 "select id from blocks where age(xmin) <= age($1::text::xid) and pages is not null";
             let added: Vec<Id> =
@@ -227,11 +226,11 @@ async fn pages_of(
     Ok(named)
 }
 
-/// Notes that sessions of these pages were deleted. Always inside the transaction that does so.
+/// Marks these pages as possibly unused, inside the transaction that deletes their sessions.
 ///
-/// All of them are locked, in one order everywhere, so that two transactions do not lock each other out: also those that
-/// are noted already, because another transaction may be about to note the opposite. The second statement sees its outcome,
-/// and writes each row, so that whoever has examined it before finds out.
+/// All of them are locked, in one order everywhere, so that two transactions do not deadlock: also pages that are
+/// marked already, because another transaction may be about to mark the opposite. The second statement sees its
+/// outcome, and writes each row, so that a transaction that examined the row before detects the change.
 pub(super) async fn doubt(connection: &mut AsyncPgConnection, pages: &[i64]) -> QueryResult<()> {
     for statement in [
         "select from pages where id = any($1) order by id for no key update",
@@ -242,7 +241,7 @@ pub(super) async fn doubt(connection: &mut AsyncPgConnection, pages: &[i64]) -> 
     Ok(())
 }
 
-/// The same for the pages of open sessions.
+/// Marks the pages of open sessions in the same way.
 pub(super) async fn doubt_urls(
     connection: &mut AsyncPgConnection,
     urls: &[String],

@@ -110,7 +110,7 @@ insert into videos values
     (9, 1, x'00000000000000000000000000000009', 'outro', '{"a":1}');
 insert into sources values (5, 'https://example.com/a'), (6, 'http://example.com:81/b/');
 insert into instances values (77, 1700000000000);
--- Of 3 s from the beginning: x'00b817'.
+-- Segments of 3 s from the beginning: x'00b817'.
 insert into loose_sessions
     (place, id, version, instance, video_id, started_at, last_event_at, source_id, browser, platform, device,
      duration_ms, view_ms, unique_ms, segments, rebufferings, rebuffering_ms, failures, startup_ms, details,

@@ -1,4 +1,4 @@
--- The tables of the version before make room for ours. Ids stay the same, and sums are computed again.
+-- Renames the tables of the version before. Ids stay the same, and sums are computed again.
 alter table keys rename to before_keys;
 alter table videos rename to before_videos;
 alter table sources rename to before_sources;

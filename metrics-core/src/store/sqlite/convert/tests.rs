@@ -1,4 +1,4 @@
-//! A file of the version before is taken over whole, also by a start that goes on with another.
+//! A file of the version before is converted completely, also if a later start continues.
 
 use std::path::PathBuf;
 
