@@ -101,7 +101,7 @@ function askIn(milliseconds) {
 
 async function ask() {
   clearTimeout(timer);
-  // A hidden page asks when it is shown.
+  // A hidden page sends requests once it is shown.
   if (document.hidden) return;
   const chosen = choice();
   if (!chosen.identifier && !chosen.key) return tell('Name a video, or a key for all of its videos.');
