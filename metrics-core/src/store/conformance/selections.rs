@@ -1,4 +1,4 @@
-//! A selection finds exactly what it describes.
+//! A selection matches exactly the sessions that it describes.
 
 use serde_json::{Value, json};
 
