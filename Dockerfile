@@ -12,13 +12,13 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
 
 FROM gcr.io/distroless/cc-debian12:nonroot
 COPY --from=build /usr/local/bin/metrics-server /usr/local/bin/
-# Where metrics.db is kept when DATABASE_URL names no other store.
+# The directory of metrics.db, unless DATABASE_URL names another store.
 COPY --from=build --chown=nonroot:nonroot /data /data
 WORKDIR /data
-# It does not start until METRICS_USER and METRICS_PASSWORD are set, or METRICS_AUTH_ENABLED=false says that everybody
-# who reaches it may read and manage everything.
+# The server does not start until METRICS_USER and METRICS_PASSWORD are set, or METRICS_AUTH_ENABLED=false, which lets
+# every caller read and manage everything.
 ENV METRICS_LISTEN=0.0.0.0:3000
 EXPOSE 3000
-# Asks at METRICS_LISTEN: a server that is to listen elsewhere must be told so by that variable.
+# The check connects to METRICS_LISTEN: to listen on another address, set that variable.
 HEALTHCHECK --interval=10s --timeout=10s --start-period=30s CMD ["metrics-server", "health"]
 ENTRYPOINT ["metrics-server"]

@@ -1,4 +1,4 @@
-//! `embed_migrations!` reads its folder when it is expanded, and would not notice a new file.
+//! Rebuilds when a migration is added: `embed_migrations!` reads its folder only when it is expanded.
 
 fn main() {
     println!("cargo::rerun-if-changed=migrations");

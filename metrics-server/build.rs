@@ -1,4 +1,4 @@
-//! Writes the script of pages to `OUT_DIR` as it is served: without comments, plain and compressed.
+//! Writes the script for pages to `OUT_DIR` as it is served: without comments, plain and compressed.
 
 use std::error::Error;
 use std::io::Write as _;
@@ -11,8 +11,8 @@ use lean::lean;
 #[path = "src/lean.rs"]
 mod lean;
 
-/// The start and the end of the script where it is not a module. A block keeps its names apart from those of the page;
-/// and an element of the page with the id `metrics` is not taken for it.
+/// The start and the end of the script if it is not a module. The block scopes its names; the condition ignores an
+/// element of the page with the id `metrics`.
 const CLASSIC: [&str; 2] = [
     "{\n",
     "if (!window.metrics?.monitor && document.currentScript) {
@@ -27,13 +27,13 @@ const MODULE: [&str; 2] = [
 export const { monitor } = metrics;\n",
 ];
 
-/// The most that each format offers: it is compressed once, and sent often.
+/// The maximum: a file is compressed once, and sent often.
 const BROTLI_QUALITY: u32 = 11;
 
 /// The window of 4 MiB is larger than any of the files.
 const BROTLI_WINDOW_BITS: u32 = 22;
 
-/// How much brotli takes in at a time, in bytes.
+/// The size of brotli's input buffer, in bytes.
 const BROTLI_BUFFER: usize = 4096;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -47,7 +47,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     write(&out.join("metrics.d.ts"), &fs::read_to_string("src/script/metrics.d.ts")?)
 }
 
-/// Writes a text to `path`, and beside it compressed to `path.gz` and `path.br`.
+/// Writes a text to `path`, and compressed to `path.gz` and `path.br`.
 fn write(path: &Path, text: &str) -> Result<(), Box<dyn Error>> {
     let mut gzip = GzBuilder::new().write(Vec::new(), Compression::best());
     gzip.write_all(text.as_bytes())?;

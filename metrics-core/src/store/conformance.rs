@@ -1,14 +1,14 @@
-//! The suite that every store passes.
+//! The conformance suite: every store must pass it.
 //!
-//! **Not a stable part of the API:** cases are added whenever somebody finds out what else a store can get wrong.
+//! **Not a stable part of the API:** cases are added as new faults of stores are found.
 //!
-//! Each case is a function over a store that is empty, states one fact of the contract in its name, and panics if the
-//! store does not keep to it. [`store_conformance!`](crate::store_conformance) makes a test of each:
+//! Each case is a function over an empty store. Its name states one fact of the contract; it panics if the store
+//! violates that fact. [`store_conformance!`](crate::store_conformance) generates a test for each case:
 //!
 //! ```text
 //! metrics_core::store_conformance!(empty_store());
 //!
-//! /// A store without anything in it, and what must live as long as it.
+//! /// An empty store, and a guard that must outlive it.
 //! async fn empty_store() -> (MyStore, TempDir) {
 //!     // ..
 //! }
@@ -58,9 +58,9 @@ pub use unused::*;
 pub use videos::*;
 pub use watching::*;
 
-/// Runs the whole suite against the stores that `$open` opens: a test per case, each with a store of its own.
+/// Generates a test for each case of the suite. Each test opens its own stores with `$open`.
 ///
-/// `$open` is a future of an empty store and of anything that must outlive it. Not a stable part of the API.
+/// `$open` is a future of an empty store and of a guard that must outlive it. Not a stable part of the API.
 #[macro_export]
 macro_rules! store_conformance {
     ($open:expr) => {
@@ -202,7 +202,7 @@ macro_rules! store_conformance {
             async fn $case() {
                 let (store, _guard) = $open.await;
                 $crate::store::conformance::$case(&store).await;
-                // Again, with sessions that are closed as soon as they are quiet.
+                // Again, with sessions that are closed soon after each commit.
                 let (store, _guard) = $open.await;
                 let store = $crate::store::conformance::Closing::new(store);
                 $crate::store::conformance::$case(&store).await;
@@ -211,7 +211,7 @@ macro_rules! store_conformance {
     };
 }
 
-/// Waits for all of them, at the same time.
+/// Waits for all futures concurrently.
 async fn join_all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
     let mut running: Vec<Pin<Box<F>>> = futures.into_iter().map(Box::pin).collect();
     let mut done: Vec<Option<F::Output>> = running.iter().map(|_| None).collect();

@@ -1,26 +1,26 @@
-//! Moves what a mave/metrics server has recorded into a store.
+//! Imports the database of a mave/metrics server into a store.
 //!
-//! [`Mave`] reads its PostgreSQL database, with or without TimescaleDB, and changes nothing there. Its tables changed over
-//! the years: both the newer ones and those of 2023 are known.
+//! [`Mave`] reads that server's PostgreSQL database, with or without TimescaleDB, and changes nothing there. The tables
+//! changed over the years: both the newer ones and those of 2023 are supported.
 //!
-//! What is taken:
+//! Imported are:
 //!
-//! * **Keys**, with the times at which they were made and disabled.
+//! * **Keys**, with the times at which they were created and disabled.
 //! * **Sessions** in which something was played, with their video, page, browser, platform, device and data. A session
-//!   starts with its first `play`, or when the old server says, if that time is not known. Where it does not say a
-//!   scheme, a page counts as `https`.
+//!   starts with its first `play`, or at the time in its row if the time of that `play` is unknown. A page without a
+//!   scheme counts as `https`.
 //! * **Segments**, from `plays`, else from `events`, else from the whole seconds of `durations`. A `pause` closes a
-//!   segment, or another `play` where playback must have got to by then. A play that was never closed counts nothing;
-//!   if `durations` has more segments then, they are taken instead.
+//!   segment; so does another `play`, at the position that playback must have reached. A play that was never closed has
+//!   no view time; if `durations` has more segments in that case, they are imported instead.
 //!
-//! What is not: how long videos are, because what the old server calls a duration may be how long was watched; events
-//! other than `play` and `pause`; and whatever [`Imported::left_out`] counts.
+//! Not imported are durations of videos, because a duration of the old server may be a view time; events other than
+//! `play` and `pause`; and the rows that [`Imported::left_out`] counts.
 //!
-//! An import may be repeated, and goes on after an interruption: the id of an old session is made of its key and its old
-//! id, so that a store has it once. Every import reads everything, and leaves alone what is there: what was left
-//! out before is counted again, or taken if it can be now. So two old databases that share a key cannot be imported
-//! into one store, and sessions that go on while they are imported stay as they were then: stop the old server first.
-//! Each table is read once, with or without an index, and a thousand sessions are in memory at a time.
+//! An import may be repeated, also after an interruption: the id of an imported session derives from its key and its
+//! old id, so a store has it once. Every import reads all rows and does not change sessions in the store; rows that
+//! were left out before are counted again, or imported if that is possible now. So two old databases that share a key
+//! cannot be imported into one store, and sessions that go on during an import keep the state it read: stop the old
+//! server first. Each table is read once, with or without an index, and a thousand sessions are in memory at a time.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -72,55 +72,55 @@ pub struct Mave {
     plan: Plan,
 }
 
-/// What an import did.
+/// The result of an import.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Imported {
-    /// How many keys were added.
+    /// The number of keys added.
     pub keys: u64,
-    /// How many sessions were added.
+    /// The number of sessions added.
     pub sessions: u64,
-    /// How many sessions the store had already, from an import before this one.
+    /// The number of sessions that the store had already, from an earlier import.
     pub already_there: u64,
-    /// What could not be taken, by reason. Each can be printed as a line.
+    /// Rows and values that could not be imported, by reason. Each displays as one line.
     pub left_out: Vec<LeftOut>,
 }
 
-/// Why an import ended early. What it had imported stays.
+/// Why an import failed. Sessions imported until then stay in the store.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ImportError {
-    /// The old database could not be read to its end.
+    /// Reading the old database failed.
     #[error(
         "the old database could not be read to its end; what was imported stays, so import again to go on"
     )]
     Read(#[source] Error),
-    /// The store did not take everything.
+    /// Writing to the store failed.
     #[error("the store did not take everything; what was imported stays, so import again to go on")]
     Write(#[source] Error),
 }
 
 impl Mave {
-    /// Connects to the database at `url`, as in `postgres://user:password@host/database`, and looks for its tables along
-    /// the search path. The URL may hold what that of a [`TimescaleStore`](super::TimescaleStore) may.
+    /// Connects to the database at `url`, as in `postgres://user:password@host/database`, and finds its tables by the
+    /// search path. The URL supports the same options as that of a [`TimescaleStore`](super::TimescaleStore).
     ///
     /// # Errors
     ///
-    /// [`Error::Unavailable`] if it cannot be reached, and [`Error::Unusable`], which says what to do, if it refuses the
-    /// user or does not have the tables of a mave/metrics server.
+    /// [`Error::Unavailable`] if the database cannot be reached, and [`Error::Unusable`], with a remedy, if it rejects
+    /// the user or has no tables of a mave/metrics server.
     pub async fn connect(url: &str) -> Result<Self, Error> {
         let mut connection = read::connect(url).await?;
         let plan = read::plan(&mut connection).await?;
         Ok(Self { connection, plan })
     }
 
-    /// Writes everything into `store`, and calls `progress` before the first sessions and whenever some are written.
+    /// Imports the database into `store`, and calls `progress` before the first batch of sessions and after each.
     ///
-    /// Dropped, it leaves the sessions that were written so far, and nothing half done.
+    /// If the future is dropped, sessions written so far stay in the store; none is written partly.
     ///
     /// # Errors
     ///
-    /// [`ImportError`] says which of the two databases failed, and why.
+    /// [`ImportError`] names the database that failed, and the cause.
     pub async fn import(
         self,
         store: &dyn Store,

@@ -1,13 +1,13 @@
-// The charts: SVG that is drawn anew whenever figures or width change. Each is told in words and as a table as well.
+// The charts: SVG that is redrawn when data or width changes. Each has a description and a table as well.
 
 import { bucketName, clock, count, number, short } from './words.js';
 
 const SVG = 'http://www.w3.org/2000/svg';
-const TOP = 22; // Room for what stands above the highest value.
-const BOTTOM = 20; // Room for the axis.
+const TOP = 22; // For the label above the highest value.
+const BOTTOM = 20; // For the axis.
 const DIGIT_PX = 7;
-const STEP_PX_MIN = 2; // Steps that are narrower cannot be told apart.
-const SLACK_SECONDS = 0.1; // Files are a frame longer than they should be.
+const STEP_PX_MIN = 2; // Narrower steps are indistinguishable.
+const SLACK_SECONDS = 0.1; // Files are a frame too long.
 
 function svg(name, attributes = {}, ...children) {
   const made = document.createElementNS(SVG, name);
@@ -20,7 +20,7 @@ const wholeSeconds = (duration) => Math.max(1, Math.ceil(duration - SLACK_SECOND
 
 const px = (value) => Math.round(value * 10) / 10;
 
-/** Whole, evenly spaced, from 0 to `most` or just above: at most five, and 0. */
+/** 0 and at most five evenly spaced integers, up to `most` or just above. */
 export function ticksTo(most) {
   const rough = Math.max(1, most / 5);
   const power = 10 ** Math.floor(Math.log10(rough));
@@ -30,14 +30,14 @@ export function ticksTo(most) {
   return ticks;
 }
 
-// Seconds of video that are marked, about `room` of them.
+// The seconds of video that get a mark, about `room`.
 function marksOf(duration, room) {
   const steps = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200];
   const step = steps.find((it) => duration / it <= room) ?? Math.ceil(duration / room / 3600) * 3600;
   return Array.from({ length: Math.floor(duration / step) + 1 }, (_, index) => index * step);
 }
 
-// Neighbours that are not 0.
+// Runs of steps that are not 0.
 function runsOf(steps, series) {
   const runs = [];
   steps.forEach((step, index) => {
@@ -48,7 +48,7 @@ function runsOf(steps, series) {
   return runs;
 }
 
-// What all charts have: a figure with its drawing, a line that tells what is pointed at, and a table.
+// A figure with a drawing, a readout of the step under the pointer, and a table.
 class Chart {
   constructor(figure, height) {
     this.figure = figure;
@@ -68,7 +68,7 @@ class Chart {
     this.fillTable();
   }
 
-  // Where something happened, from 0 to 1.
+  // The position of an event, from 0 to 1.
   along({ clientX }) {
     const { left, width } = this.place.getBoundingClientRect();
     return Math.min(Math.max((clientX - left) / width, 0), 1);
@@ -91,7 +91,7 @@ class Chart {
       drawing.append(this.text(width / 2, this.height / 2, this.data.hint, 'hint', 'middle'));
     }
     drawing.append(...this.shapes());
-    // On top, with a halo, where the drawing has the whole width.
+    // On top, with a halo, if the drawing has the full width.
     for (const tick of isEmpty ? [] : ticks.slice(1)) {
       const place = this.hasGutter ? [this.left - 6, this.y(tick) + 4] : [5, this.y(tick) - 4];
       drawing.append(this.text(...place, short(tick), 'tick', this.hasGutter ? 'end' : 'start'));
@@ -105,13 +105,13 @@ class Chart {
     return svg('text', { x: px(x), y: px(y), class: kind, 'text-anchor': anchor }, words);
   }
 
-  // Words below the axis that stay within it.
+  // A label below the axis, within its ends.
   mark(x, words) {
     const anchor = x < this.left + 16 ? 'start' : x > this.width - 16 ? 'end' : 'middle';
     return this.text(Math.min(Math.max(x, 0), this.width), this.height - 5, words, 'tick', anchor);
   }
 
-  // Only where it is looked at: it may have thousands of rows.
+  // Only while it is open: it may have thousands of rows.
   fillTable() {
     if (!this.details.open || !this.data) return;
     const [head, ...rows] = this.rows();
@@ -144,7 +144,7 @@ export class EngagementChart extends Chart {
     return Math.max(0, ...this.steps().map((step) => Math.max(step.viewers, step.replays)));
   }
 
-  // The seconds, or where they are too many for the width, means of equally many.
+  // The seconds, or, if they exceed the width, means of equal steps.
   steps() {
     const { seconds, duration } = this.data;
     const per = Math.max(1, Math.ceil((duration * STEP_PX_MIN) / Math.max(this.place.clientWidth, 1)));
@@ -175,7 +175,7 @@ export class EngagementChart extends Chart {
       shapes.push(svg('path', { class: `line ${series}`, d: outline.join('') }));
     }
     for (const second of marksOf(duration, this.width / 70)) {
-      // The length stands at the end, and has room.
+      // Reserves room for the length at the end.
       if (x(second) < this.width - 36) shapes.push(this.mark(x(second), clock(second)));
     }
     shapes.push(this.mark(this.width, clock(duration)));
@@ -185,7 +185,7 @@ export class EngagementChart extends Chart {
     return shapes;
   }
 
-  /** Where the player is; null if there is none. */
+  /** The player's position; null without a player. */
   moveTo(position) {
     this.#position = position;
     if (!this.playhead) return;
@@ -219,7 +219,7 @@ export class EngagementChart extends Chart {
     ].join('; ');
   }
 
-  // Seconds that are alike share a row.
+  // Equal successive seconds share a row.
   rows() {
     const rows = [['Position', 'Viewers', 'Replays']];
     const { seconds } = this.data;
@@ -294,7 +294,7 @@ export class PlaysChart extends Chart {
   }
 }
 
-/** Names and counts, the largest first, each as long as its share: `entries` are `[name, count]`. */
+/** Ranks `entries` (`[name, count]`), largest first, with bars as long as their share. */
 export function showRanking(figure, entries, most, hint) {
   const body = figure.querySelector('tbody');
   const shown = entries.filter(([, value]) => value > 0).sort((a, b) => b[1] - a[1]);

@@ -18,7 +18,7 @@ use crate::response::{self, Body};
 
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
-/// For files that must fit together, also after an update: browsers revalidate them each time.
+/// For files that must match each other, also after an update: browsers revalidate them each time.
 const ASK: &str = "no-cache";
 
 /// For large files without dependents.
@@ -77,7 +77,7 @@ impl File {
     }
 
     fn new(name: &'static str, kind: &'static str, cached: &'static str, bytes: Bytes) -> Self {
-        // The same on all servers of a build, which suffices to identify a file.
+        // The hash is the same on all servers of a build, which suffices to identify a file.
         let mut hasher = DefaultHasher::new();
         hasher.write(&bytes);
         Self { name, kind, cached, bytes, etag: format!("\"{:016x}\"", hasher.finish()) }
@@ -125,7 +125,7 @@ fn part(range: &str, length: usize) -> Part {
     let Some((first, last)) = range.strip_prefix("bytes=").and_then(|it| it.split_once('-')) else {
         return Part::Whole;
     };
-    // A number that overflows is past every end.
+    // A number that overflows is beyond the end of every file.
     let number = |text: &str| {
         let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         is_number.then(|| text.parse().unwrap_or(usize::MAX))
@@ -146,7 +146,7 @@ fn part(range: &str, length: usize) -> Part {
 mod tests {
     use super::*;
 
-    /// In a template of several lines, every space counts.
+    /// Removing indentation would change a template literal of several lines.
     #[test]
     fn no_script_has_a_text_of_several_lines() {
         for file in FILES.iter().filter(|file| file.name.ends_with(".js")) {

@@ -1,20 +1,20 @@
-// The page: what is chosen, what is asked for it, and where the answers are shown.
+// The page: the selection, its requests, and the display of the responses.
 
 import { EngagementChart, PlaysChart, showRanking } from './charts.js';
 import { Player } from './player.js';
 import { ROOT, askEngagement, askPlays, askSources, askWatching } from './reports.js';
 import { count, nameOf, number, span } from './words.js';
 
-const IDLE_MS = 10_000; // How often is asked while nothing plays here.
-const LIVE_MS = 1_500; // While something does, and a little longer.
+const IDLE_MS = 10_000; // Between requests while nothing plays here.
+const LIVE_MS = 1_500; // While a video plays, and LIVE_AFTER_MS longer.
 const LIVE_AFTER_MS = 10_000;
-const STORED_MS = 300; // What is watched is on the disk by then.
-const TROUBLE_MS = 5_000; // After that is asked again when something is wrong.
-const SLOW = 3; // A server that is slow is asked the less: it has this many times as long to rest.
+const STORED_MS = 300; // Time for events to become durable.
+const TROUBLE_MS = 5_000; // Between requests after an error.
+const SLOW = 3; // The minimum pause, in multiples of the response time: spares a slow server.
 const SOURCES_MAX = 6;
-const LIVE_SECONDS = 1; // How often the script says that playback goes on.
-const HEIGHT = 190; // Of engagement, under a video,
-const HEIGHT_ALONE = 420; // and where there is none.
+const LIVE_SECONDS = 1; // Between heartbeats of the script.
+const HEIGHT = 190; // Of engagement, under a video.
+const HEIGHT_ALONE = 420; // Without a video.
 
 const element = (id) => document.getElementById(id);
 const form = element('choice');
@@ -48,7 +48,7 @@ function choice() {
   return { identifier: named || undefined, key: key.trim(), last };
 }
 
-// What was chosen stays in the address, behind the # that no server sees.
+// Keeps the choice in the URL's fragment, which no server receives.
 function remember() {
   const { identifier, key, last } = choice();
   const kept = new URLSearchParams({ video: identifier ?? '', last, ...(key === measuredKey ? {} : { key }) });
@@ -85,7 +85,7 @@ function choose() {
   askIn(0);
 }
 
-// Records what plays here. Where there is no example key, the first one that is entered is taken.
+// Records playback here. Without an example key, under the first key entered.
 function measure() {
   const { key } = choice();
   if (measuredKey || !key || document.querySelector('script[data-key]')) return;
@@ -101,7 +101,7 @@ function askIn(milliseconds) {
 
 async function ask() {
   clearTimeout(timer);
-  // Who does not look is told when they do.
+  // A hidden page sends requests once it is shown.
   if (document.hidden) return;
   const chosen = choice();
   if (!chosen.identifier && !chosen.key) return tell('Name a video, or a key for all of its videos.');
@@ -133,7 +133,7 @@ function tell(trouble) {
   place.hidden = !trouble;
 }
 
-// Once for each choice: who listens is not to be interrupted by every play.
+// Once per choice: a screen reader should not read out every play.
 let isAnnounced = false;
 function announce() {
   if (isAnnounced || !answers.plays) return;
@@ -176,7 +176,7 @@ function showEngagement(seconds) {
   engagementChart.moveTo(player.video ? player.video.currentTime : null);
 }
 
-// Also behind a proxy that the server knows nothing of.
+// The page's own URL is right behind any proxy.
 function fillAddresses() {
   for (const place of document.querySelectorAll('[data-at]')) place.textContent = new URL(place.dataset.at, ROOT);
 }
@@ -190,7 +190,7 @@ addEventListener('hashchange', () => {
   choose();
 });
 document.addEventListener('visibilitychange', () => askIn(0));
-// The length decides where on the chart a second is.
+// The length sets the scale of the chart.
 for (const video of document.querySelectorAll('video')) {
   video.addEventListener('loadedmetadata', () => answers.engagement && showEngagement(answers.engagement));
 }

@@ -1,11 +1,10 @@
-// The two videos and their controls. The scrubber is as wide as the chart below it: a place in one is a place in the
-// other.
+// The two videos and their controls. The scrubber is as wide as the chart below it, so positions line up.
 
 import { clock } from './words.js';
 
 const element = (id) => document.getElementById(id);
 
-/** `heard` is called with `moved` when the position has changed, and with `changed` when a stretch began or ended. */
+/** Calls `heard` with `moved` when the position changes, and with `changed` when a segment begins or ends. */
 export class Player {
   #videos = ['tide', 'dusk'].map(element);
   #video = null;
@@ -22,14 +21,14 @@ export class Player {
       this.#isDragged = true;
       this.#tell(Number(scrub.value));
     });
-    // Once, where it is let go: each place on the way would count as a stretch that was watched.
+    // Once, on release: each position on the way would count as a segment.
     scrub.addEventListener('change', () => {
       this.#isDragged = false;
       this.seek(Number(scrub.value));
     });
   }
 
-  /** Null if another video is looked at, which is not here to be played. */
+  /** Null if the selected video is not one of the two. */
   get video() {
     return this.#video;
   }
@@ -51,7 +50,7 @@ export class Player {
   }
 
   toggle() {
-    // What fails is told by the video itself.
+    // The video itself shows errors.
     if (this.isPlaying) this.#video.pause();
     else this.#video.play().catch(() => {});
   }
@@ -63,7 +62,7 @@ export class Player {
   }
 
   #prepare(video) {
-    // They are for those without scripts.
+    // Native controls are for browsers without scripts.
     video.controls = false;
     video.addEventListener('click', () => this.toggle());
     for (const type of ['play', 'pause', 'seeked', 'ended']) {
@@ -79,7 +78,7 @@ export class Player {
     video.addEventListener('playing', () => this.#follow(video));
   }
 
-  // The position as often as the screen shows it, as long as it plays.
+  // Draws the position in each frame during playback.
   #follow(video) {
     if (video !== this.#video || video.paused || video.ended) return;
     this.#draw();
@@ -114,7 +113,7 @@ export class Player {
     this.heard('moved', position);
   }
 
-  // What this visitor has seen.
+  // The ranges played on this page.
   #drawPlayed(length) {
     const { played } = this.#video;
     let path = '';

@@ -1,12 +1,12 @@
-// What the page asks: the API that everybody has.
+// The page's requests, to the public API.
 
-/** Where the server is. The page itself may be shown without a slash at the end of its address. */
+/** The server's URL. The page's own URL may lack the final slash. */
 export const ROOT = new URL('../', import.meta.url);
 
 const MINUTE_MS = 60_000;
-const ANSWER_MS_MAX = 30_000; // The server gives up on a report then.
+const ANSWER_MS_MAX = 30_000; // The server's own timeout of a report.
 
-// As many whole buckets as fit, the one that goes on now included.
+// Whole buckets, including the current one.
 export const TIMEFRAMES = {
   hour: { interval: '5 minutes', start: (now) => new Date(Math.floor(now / (5 * MINUTE_MS)) * 5 * MINUTE_MS - 55 * MINUTE_MS) },
   day: { interval: '1 hour', start: (now) => new Date(now.getFullYear(), now.getMonth(), now.getDate(), now.getHours() - 23) },
@@ -15,17 +15,17 @@ export const TIMEFRAMES = {
   year: { interval: '1 month', start: (now) => new Date(now.getFullYear(), now.getMonth() - 11) },
 };
 
-// One bucket for everything: it is wider than any timeframe, and two of them are added up.
+// One bucket for all: wider than any timeframe. If there are two, they are added up.
 const WHOLE = '100 years';
 
 let timezone = Intl.DateTimeFormat().resolvedOptions().timeZone;
 
-/** Plays per bucket, with their time and classes, every bucket there. */
+/** Plays, view time and classes of every bucket, also empty ones. */
 export async function askPlays(choice, signal) {
   const { interval, ...narrowed } = narrow(choice);
   const ask = () => post('plays', { ...narrowed, interval, fill: true, timezone }, signal);
   const { views } = await ask().catch((error) => {
-    // A zone that is newer than the server's list of them.
+    // The server may not know a new zone.
     if (!timezone || !error.message.includes('timezone')) throw error;
     timezone = undefined;
     return ask();
@@ -33,7 +33,7 @@ export async function askPlays(choice, signal) {
   return views.map((bucket) => ({ ...bucket, start: dateOf(bucket.interval) }));
 }
 
-/** `{second, views, viewers}` of all seconds that somebody watched, in order. */
+/** `{second, views, viewers}` of all watched seconds, in order. */
 export async function askEngagement(choice, signal) {
   const { engagement } = await post('engagement', { ...narrow(choice), interval: WHOLE }, signal);
   const seconds = new Map();
@@ -67,7 +67,7 @@ function narrow({ identifier, key, last }) {
 
 const selectKey = (key) => (key ? { query: { key } } : {});
 
-// Without a time zone the API gives UTC and does not say so.
+// Without a time zone the API returns UTC without a suffix.
 const dateOf = (text) => new Date(/(Z|[+-]\d\d:\d\d)$/.test(text) ? text : `${text}Z`);
 
 async function post(report, body, signal) {

@@ -1,4 +1,4 @@
-// The colours that were chosen, before anything is drawn. Without a choice they are those of the system.
+// Applies the chosen colours before the first paint. The default is the system's.
 
 (() => {
   const choice = 'metrics-theme';
@@ -7,7 +7,7 @@
     if (theme) root.dataset.theme = theme;
     else delete root.dataset.theme;
   };
-  // A browser may keep nothing, and throws then.
+  // Throws if the browser permits no storage.
   try {
     apply(localStorage.getItem(choice));
   } catch {}

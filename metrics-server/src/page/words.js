@@ -1,16 +1,16 @@
-// Numbers as people read them.
+// Formats numbers for people.
 
 const NUMBER = new Intl.NumberFormat('en');
 const SHORT = new Intl.NumberFormat('en', { notation: 'compact', maximumFractionDigits: 1 });
 
 export const number = (value) => NUMBER.format(value);
 
-/** With few digits, for axes. */
+/** Few digits, for axes. */
 export const short = (value) => (value < 10_000 ? number(value) : SHORT.format(value));
 
 export const count = (value, one, many = `${one}s`) => `${number(value)} ${value === 1 ? one : many}`;
 
-/** A place in a video: `1:05`. */
+/** A position: `1:05`. */
 export function clock(seconds) {
   const whole = Math.floor(seconds);
   const two = (value) => String(value).padStart(2, '0');
@@ -18,7 +18,7 @@ export function clock(seconds) {
   return h ? `${h}:${two(m)}:${two(s)}` : `${m}:${two(s)}`;
 }
 
-/** How long something took: `8.2 s`, `12 min`. */
+/** A length of time: `8.2 s`, `12 min`. */
 export function span(seconds) {
   if (seconds === 0) return '0 s';
   if (seconds < 60) return `${seconds.toFixed(seconds < 10 ? 1 : 0)} s`;
@@ -40,5 +40,5 @@ const FORMATS = {
   year: { month: 'short', year: 'numeric' },
 };
 
-/** The name of a time bucket in one of the timeframes. */
+/** The name of a bucket in a timeframe. */
 export const bucketName = (start, last) => new Intl.DateTimeFormat('en-GB', FORMATS[last]).format(start);

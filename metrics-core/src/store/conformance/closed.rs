@@ -1,4 +1,4 @@
-//! Closed sessions answer as open ones do, and can go on.
+//! Closed sessions count in reports as open ones do, and can go on.
 
 use chrono::{DateTime, Utc};
 
@@ -16,7 +16,7 @@ use crate::video::Video;
 
 const DAY_MS: i64 = 86_400_000;
 
-/// A session whose last event is at the instant, and one with an open segment, may change at any moment.
+/// A session whose last event is at the instant, or that has an open segment, stays open.
 pub async fn only_quiet_sessions_are_closed(store: &dyn Store) {
     let key = key(store).await;
     let draft = |name| Draft::new(&key, name, Video::labelled("a"));
@@ -41,7 +41,7 @@ pub async fn only_quiet_sessions_are_closed(store: &dyn Store) {
     check_totals(store).await;
 }
 
-/// The quietest first, and no more than asked for.
+/// `quiet` lists sessions whose last event is before the instant, up to the limit.
 pub async fn quiet_sessions_are_listed_some_at_a_time(store: &dyn Store) {
     let key = key(store).await;
     let mut drafts = Vec::new();
@@ -81,7 +81,7 @@ pub async fn quiet_sessions_are_listed_some_at_a_time(store: &dyn Store) {
     assert_eq!(closed, [4, 4, 2, 0]);
 }
 
-/// Whatever a session has, it has after it was closed and opened again.
+/// Every field of a session survives closing and reopening.
 pub async fn a_closed_session_goes_on_as_it_was(store: &dyn Store) {
     let key = key(store).await;
     let draft = |name: &str| Draft::new(&key, name, Video::labelled("a")).on("http://a.example/");
@@ -112,7 +112,7 @@ pub async fn a_closed_session_goes_on_as_it_was(store: &dyn Store) {
     }
 }
 
-/// The store knows the ids of closed sessions: nobody begins one a second time, or writes to it before it is open.
+/// First writes and updates of a closed session conflict: the store keeps its id, and requires that it is opened first.
 pub async fn a_closed_session_is_not_written(store: &dyn Store) {
     let key = key(store).await;
     let draft = Draft::new(&key, "a", Video::labelled("a"));
@@ -131,7 +131,7 @@ pub async fn a_closed_session_is_not_written(store: &dyn Store) {
     check_totals(store).await;
 }
 
-/// However often a session is closed and goes on, it counts as it was written last.
+/// A session that was closed and opened several times counts as written last.
 pub async fn a_session_that_changes_is_counted_as_it_is(store: &dyn Store) {
     let key = key(store).await;
     let draft = |name: &str| Draft::new(&key, name, Video::labelled("a")).on("http://a.example/");
@@ -143,7 +143,7 @@ pub async fn a_session_that_changes_is_counted_as_it_is(store: &dyn Store) {
         let longer = one.clone().played(&[(0, 4 << version)]).expecting(version);
         fill(store, std::slice::from_ref(&longer)).await;
         assert_eq!(numbers(&figures(store, &scan).await), [1, 2 + version]);
-        // A first write that comes too late takes nothing out.
+        // A first write that is too late removes nothing from the totals.
         assert_eq!(commit(store, std::slice::from_ref(&one)).await, [Outcome::Conflict]);
         check_totals(store).await;
     }
@@ -151,7 +151,7 @@ pub async fn a_session_that_changes_is_counted_as_it_is(store: &dyn Store) {
     assert_eq!(sources.iter().map(|cell| cell.plays).sum::<u64>(), 2);
 }
 
-/// Merged blocks hold the same sessions, and there are few of them.
+/// Merging keeps all sessions, in few blocks.
 pub async fn merged_blocks_hold_the_same_sessions(store: &dyn Store) {
     let key = key(store).await;
     let mut drafts = Vec::new();
@@ -179,7 +179,7 @@ pub async fn merged_blocks_hold_the_same_sessions(store: &dyn Store) {
     check_totals(store).await;
 }
 
-/// Days whose totals are wrong are found and mended, and no other.
+/// Verification finds and corrects the days whose totals are wrong, and no others.
 pub async fn spoiled_totals_are_mended(store: &dyn Store) {
     let key = key(store).await;
     let drafts = (0..10_i64).map(|day| {

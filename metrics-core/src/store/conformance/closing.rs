@@ -1,4 +1,4 @@
-//! A store whose sessions are closed as soon as they are there, so that every case is about closed sessions as well.
+//! A store that closes sessions right after most commits, so that every case also covers closed sessions.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,8 +14,8 @@ use crate::store::{
 };
 use crate::video::Video;
 
-/// Closes sessions without an open segment and merges blocks after three of four commits, so that some sessions are
-/// open.
+/// Wraps a store: closes sessions without an open segment and merges blocks after three of four commits. The fourth
+/// keeps some sessions open.
 #[derive(Debug)]
 pub struct Closing<S> {
     store: S,
@@ -23,7 +23,7 @@ pub struct Closing<S> {
 }
 
 impl<S: Store> Closing<S> {
-    /// This store.
+    /// Wraps `store`.
     pub fn new(store: S) -> Self {
         Self { store, commits: AtomicU32::new(0) }
     }

@@ -1,4 +1,4 @@
-//! Old sessions are deleted, and nothing else is.
+//! Retention deletes old sessions, and nothing else.
 
 use super::draft::{
     Draft, START_MS, all, check_totals, close, commit, days, exported, figures, fill, key, load,
@@ -18,7 +18,7 @@ async fn delete(store: &dyn Store, age_ms: i64) -> u64 {
     delete_before(store, START_MS - age_ms).await.expect("deleted")
 }
 
-/// Sessions of three videos, of which one has nothing but what these ages say.
+/// Sessions of three videos, one per age and video. The third video is called `name` and has no other sessions.
 fn drafts(key: &ApiKey, name: &str, ages_ms: &[i64]) -> Vec<Draft> {
     let labels = ["a", "b", name];
     ages_ms
@@ -31,7 +31,7 @@ fn drafts(key: &ApiKey, name: &str, ages_ms: &[i64]) -> Vec<Draft> {
         .collect()
 }
 
-/// To the millisecond, open or closed.
+/// The limit is exact to the millisecond, for open and closed sessions.
 pub async fn sessions_before_an_instant_are_deleted(store: &dyn Store) {
     let key = key(store).await;
     let old = [1, DAY_MS, 400 * DAY_MS, START_MS];
@@ -47,7 +47,7 @@ pub async fn sessions_before_an_instant_are_deleted(store: &dyn Store) {
     check_totals(store).await;
 }
 
-/// More than one step deletes, of one video and of many.
+/// Deletes more sessions than one step can, of one video and of many.
 pub async fn many_sessions_are_deleted_at_once(store: &dyn Store) {
     let key = key(store).await;
     let at = START_MS - 30 * DAY_MS;
@@ -68,7 +68,7 @@ pub async fn many_sessions_are_deleted_at_once(store: &dyn Store) {
     assert_eq!(store.count_sessions().await.expect("counted"), 3);
 }
 
-/// Reports, counts and loads answer as if it had never been.
+/// Reports, counts and loads answer as if a deleted session had never existed.
 pub async fn nothing_is_left_of_a_deleted_session(store: &dyn Store) {
     let key = key(store).await;
     let here = Instance(1);
@@ -104,7 +104,7 @@ pub async fn nothing_is_left_of_a_deleted_session(store: &dyn Store) {
     assert_eq!(snapshot.resumable(None, 10).await.expect("read"), []);
 }
 
-/// Its recorder learns that it is gone, and can begin it anew.
+/// An update of a deleted session conflicts; a first write creates the session anew.
 pub async fn a_deleted_session_may_come_again(store: &dyn Store) {
     let key = key(store).await;
     let draft = Draft::new(&key, "a", Video::labelled("a")).at(START_MS - 30 * DAY_MS);
@@ -125,7 +125,7 @@ pub async fn a_deleted_session_may_come_again(store: &dyn Store) {
     }
 }
 
-/// The hourly deletion hardly ever has anything to do.
+/// Deletion runs every hour, and mostly finds nothing to delete.
 pub async fn deleting_again_changes_nothing(store: &dyn Store) {
     assert_eq!(delete(store, 0).await, 0);
     let key = key(store).await;
@@ -138,7 +138,7 @@ pub async fn deleting_again_changes_nothing(store: &dyn Store) {
     assert_eq!(exported(store, 1_000).await, before);
 }
 
-/// Closed sessions of all ages, of blocks that end before the instant, hold it, and begin after it.
+/// Deletion corrects the totals, for blocks that end before the instant, contain it, and begin after it.
 pub async fn deleted_sessions_leave_the_totals(store: &dyn Store) {
     let key = key(store).await;
     let starts = (0..40_i64).map(|day| START_MS - day * DAY_MS / 3);

@@ -1,4 +1,4 @@
-//! Sessions to be stored, in as few words as a case needs.
+//! Builds the sessions that cases write, and reads them back.
 
 use std::sync::Arc;
 
@@ -22,10 +22,10 @@ use crate::time_bucket::{Buckets, Width};
 use crate::upkeep::{self, Loaded, WrongTotals};
 use crate::video::Video;
 
-/// When sessions start that do not say otherwise: an instant on no border at all.
+/// The default start of sessions: an instant on no boundary of a bucket.
 pub(super) const START_MS: i64 = 1_700_000_000_123;
 
-/// A session to be stored.
+/// A session to write.
 #[derive(Clone, Debug)]
 pub(super) struct Draft {
     pub(super) id: SessionId,
@@ -36,7 +36,7 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    /// A first write of a session that nothing is known of but what it watched: ten seconds.
+    /// A first write of a session with ten seconds of view time and no other data.
     pub(super) fn new(key: &ApiKey, name: &str, video: Video) -> Self {
         let stored = Stored {
             started_at_ms: START_MS,
@@ -111,7 +111,7 @@ impl Draft {
         }
     }
 
-    /// What a store has of it then.
+    /// The session as a store loads it after the write.
     pub(super) fn loaded(&self, version: Version) -> Loaded {
         let Subject { key, video, .. } = &self.subject;
         let identifier = video.identifier().map(str::to_owned);
@@ -145,18 +145,18 @@ pub(super) fn described(metadata: &Value) -> Video {
     Video::described(metadata).expect("an object")
 }
 
-/// A key that the store has.
+/// Creates a key in the store.
 pub(super) async fn key(store: &dyn Store) -> ApiKey {
     let key = ApiKey::generate();
     assert!(store.create_key(&key, start()).await.expect("stored"));
     key
 }
 
-/// How often a write is repeated whose session others close again and again.
+/// The maximum number of attempts of a write while concurrent upkeep closes its session.
 const TRIES: usize = 1_000;
 
-/// Writes a batch, and returns the outcome of each. As the recorder does, opens closed sessions that go on, and writes
-/// them again.
+/// Writes a batch, and returns the outcome of each write. Opens closed sessions that go on and writes them again, as
+/// the recorder does.
 pub(super) async fn commit(store: &dyn Store, drafts: &[Draft]) -> Vec<Outcome> {
     let write = async |numbers: &[usize]| {
         let writes = numbers.iter().map(|number| drafts[*number].write()).collect();
@@ -196,7 +196,7 @@ pub(super) async fn load(store: &dyn Store, id: SessionId) -> Option<Loaded> {
     loaded.remove(0)
 }
 
-/// Where a session is, which stays there.
+/// Returns the state of a session (open or closed) without opening it.
 pub(super) async fn place(store: &dyn Store, id: SessionId) -> Option<Place> {
     let mut found = store.load(&[id]).await.expect("loaded");
     assert_eq!(found.len(), 1);
@@ -216,7 +216,7 @@ pub(super) async fn close(store: &dyn Store) -> u64 {
     }
 }
 
-/// Merges the blocks of all videos as far as they can be.
+/// Merges the blocks of all videos until no more can be merged.
 pub(super) async fn merge(store: &dyn Store) {
     loop {
         let videos = heads(store, &Videos::All).await.iter().map(|head| head.video).collect();
@@ -226,12 +226,12 @@ pub(super) async fn merge(store: &dyn Store) {
     }
 }
 
-/// Checks that totals are the sums of blocks.
+/// Checks that the stored totals equal the sums over the blocks.
 pub(super) async fn check_totals(store: &dyn Store) {
     assert_eq!(verify(store, false).await, []);
 }
 
-/// The totals that are wrong. Mends them if `mend` says so.
+/// Returns the totals that are wrong, and corrects them if `mend` is set.
 pub(super) async fn verify(store: &dyn Store, mend: bool) -> Vec<WrongTotals> {
     let verified = upkeep::verify(store, mend, |_| {}).await.expect("read");
     let closed: u32 = heads(store, &Videos::All).await.iter().map(|head| head.sessions).sum();
@@ -256,7 +256,7 @@ pub(super) async fn open(store: &dyn Store) -> Vec<OpenSession> {
     snapshot.open_sessions(&every(Videos::All), None, 100_000).await.expect("read")
 }
 
-/// All sessions of a store, sorted by their ids and without resume states, as pages of `limit` have them.
+/// Exports all sessions of a store in pages of `limit`, without resume states, and sorts them by id.
 pub(super) async fn exported(store: &dyn Store, limit: usize) -> Vec<Record> {
     let mut records = Vec::new();
     let mut cursor = None;
@@ -275,7 +275,7 @@ pub(super) async fn exported(store: &dyn Store, limit: usize) -> Vec<Record> {
     records
 }
 
-/// Everything that is selected, whenever it started and however short it is.
+/// A scan of all selected sessions, of any start and view time.
 pub(super) fn all(selection: Selection) -> Scan {
     Scan { selection, from_ms: 0, to_ms: 10 * START_MS, minimum_view_ms: 0 }
 }
@@ -288,12 +288,12 @@ pub(super) async fn figures(store: &dyn Store, scan: &Scan) -> PlayFigures {
     sum
 }
 
-/// Buckets of a day each.
+/// Buckets of one day.
 pub(super) fn days() -> Buckets {
     Buckets::new(Width::DAY)
 }
 
-/// Has each session watch twice as long as the one before, so that a sum tells which sessions it is of.
+/// Gives each session twice the view time of the one before, so that a total identifies its sessions.
 pub(super) fn numbered(drafts: impl IntoIterator<Item = Draft>) -> Vec<Draft> {
     drafts
         .into_iter()
@@ -302,7 +302,7 @@ pub(super) fn numbered(drafts: impl IntoIterator<Item = Draft>) -> Vec<Draft> {
         .collect()
 }
 
-/// The numbers of the sessions that are selected.
+/// The numbers of the sessions in a total.
 #[track_caller]
 pub(super) fn numbers(figures: &PlayFigures) -> Vec<u32> {
     let numbers: Vec<_> =

@@ -1,4 +1,4 @@
-//! Sessions are read whole, page by page.
+//! An export returns complete sessions, page by page.
 
 use std::collections::HashMap;
 
@@ -16,14 +16,14 @@ use crate::store::Store;
 use crate::upkeep;
 use crate::video::Video;
 
-/// There is a first page, and nothing is on it.
+/// The export of an empty store is one empty page.
 pub async fn an_empty_store_exports_nothing(store: &dyn Store) {
     assert_eq!(exported(store, 1_000).await, []);
     key(store).await;
     assert_eq!(exported(store, 1).await, []);
 }
 
-/// Sessions of many videos, of which several start at the same instant.
+/// Sessions of many videos. Several start at the same instant.
 fn drafts(keys: &[ApiKey; 2], count: usize) -> Vec<Draft> {
     (0..count)
         .map(|number| {
@@ -44,7 +44,7 @@ pub(super) async fn exported_ids(store: &dyn Store, limit: usize) -> Vec<RowId> 
     exported(store, limit).await.iter().map(|record| record.id).collect()
 }
 
-/// Whatever the limit: also where the last page is full.
+/// Holds for every limit, also if the last page is full.
 pub async fn every_session_is_on_one_page(store: &dyn Store) {
     let keys = [key(store).await, key(store).await];
     let drafts = drafts(&keys, 1_005);
@@ -54,7 +54,7 @@ pub async fn every_session_is_on_one_page(store: &dyn Store) {
     for limit in [1, 5, 7, 105, 106, 1_000] {
         assert_eq!(exported_ids(store, limit).await, expected, "pages of {limit}");
     }
-    // Each time there come some that start with others that are stored already.
+    // Each turn adds sessions that start at the same instant as sessions in the store.
     for (number, some) in rest.chunks(100).enumerate() {
         fill(store, some).await;
         let expected = ids(&drafts[..105 + 100 * (number + 1)]);
@@ -66,7 +66,7 @@ pub async fn every_session_is_on_one_page(store: &dyn Store) {
     }
 }
 
-/// JSON of every kind, with the numbers and the texts that are easily lost.
+/// JSON of every kind, with numbers and strings that are easily corrupted.
 fn awkward() -> Value {
     json!({
         "null": null, "yes": true, "no": false, "": "", "empty": [[], {}],
@@ -78,7 +78,7 @@ fn awkward() -> Value {
     })
 }
 
-/// Whose it is, of what, and everything that was counted.
+/// A record has the key, the video and all metrics of its session.
 pub async fn a_record_is_what_was_written(store: &dyn Store) {
     let (one, two) = (key(store).await, key(store).await);
     assert!(store.revoke_key(&two, later(1)).await.expect("stored"));
@@ -121,7 +121,7 @@ pub async fn a_record_is_what_was_written(store: &dyn Store) {
     }
 }
 
-/// A session that is written to does not move, and one that is new or gone moves no other.
+/// Writes, new sessions and deletions during an export neither repeat nor skip other sessions.
 pub async fn pages_stay_apart_while_sessions_come_and_go(store: &dyn Store) {
     let keys = [key(store).await, key(store).await];
     let drafts = drafts(&keys, 60);

@@ -1,4 +1,4 @@
-//! Final sessions cannot go on, and are in every answer as before.
+//! Final sessions cannot go on, and count in every report as before.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -25,13 +25,13 @@ async fn finalize(store: &dyn Store, silent_since: DateTime<Utc>) -> u64 {
     }
 }
 
-/// Closes all sessions that can be closed, and makes all closed ones final.
+/// Closes all sessions without an open segment, and makes all closed sessions final.
 async fn finalize_all(store: &dyn Store) -> u64 {
     close(store).await;
     finalize(store, DateTime::<Utc>::MAX_UTC).await
 }
 
-/// Reports, counts and pages say what they said before.
+/// Finalizing changes no report, count or page of an export.
 pub async fn a_final_session_stays_in_every_answer(store: &dyn Store) {
     let key = key(store).await;
     let drafts = (0..8_i64).map(|number| {
@@ -62,7 +62,7 @@ pub async fn a_final_session_stays_in_every_answer(store: &dyn Store) {
     check_totals(store).await;
 }
 
-/// Open sessions stay as they are, and so do closed ones whose last event is at the instant.
+/// Open sessions are not finalized, nor are closed ones whose last event is at the instant.
 pub async fn only_closed_sessions_that_were_silent_are_final(store: &dyn Store) {
     let key = key(store).await;
     let draft = |name: &str| Draft::new(&key, name, Video::labelled("a"));
@@ -86,7 +86,7 @@ pub async fn only_closed_sessions_that_were_silent_are_final(store: &dyn Store) 
     assert_eq!(store.count_sessions().await.expect("counted"), 4);
 }
 
-/// There are two sessions of the id then, and each counts where it started.
+/// The id then has two sessions. Each counts in the bucket of its own start.
 pub async fn a_viewer_of_a_final_session_begins_another(store: &dyn Store) {
     let key = key(store).await;
     let draft = |at| Draft::new(&key, "a", Video::labelled("a")).at(at);
@@ -110,7 +110,7 @@ pub async fn a_viewer_of_a_final_session_begins_another(store: &dyn Store) {
     assert_eq!(numbers(&figures(store, &scan).await), [2]);
 }
 
-/// Also if a session was closed, went on, and was closed again.
+/// Holds for a session that was closed, went on, and was closed again.
 pub async fn a_session_is_final_as_it_was_written_last(store: &dyn Store) {
     let key = key(store).await;
     let draft = Draft::new(&key, "a", Video::labelled("a"));

@@ -1,4 +1,4 @@
-//! Sessions of another store or file are added once.
+//! Imports add each session of another store or file once.
 
 use super::draft::{
     Draft, START_MS, all, check_totals, close, exported, figures, fill, heads, key, merge,
@@ -35,7 +35,7 @@ fn foreign(draft: &Draft) -> Foreign {
     }
 }
 
-/// They are final, and count as if they had been recorded here.
+/// Imported sessions are final, and count as if they had been recorded here.
 pub async fn imported_sessions_are_closed(store: &dyn Store) {
     let key = key(store).await;
     let mut drafts: Vec<_> = (0..50).map(|number| draft(&key, number)).collect();
@@ -54,7 +54,7 @@ pub async fn imported_sessions_are_closed(store: &dyn Store) {
     assert_eq!(snapshot.resumable(None, 10).await.expect("read"), []);
 }
 
-/// Wherever they are: open, closed, merged, imported, or twice in the file.
+/// An import skips sessions that are open, closed, merged, imported before, or twice in the file.
 pub async fn sessions_that_are_there_are_not_added(store: &dyn Store) {
     let key = key(store).await;
     let drafts: Vec<_> = (0..40).map(|number| draft(&key, number)).collect();
@@ -83,8 +83,8 @@ pub async fn sessions_that_are_there_are_not_added(store: &dyn Store) {
     assert_eq!(exported(store, 100).await, expected);
 }
 
-/// Their server and their row id do not matter; the number of equal sessions before it distinguishes equal sessions of
-/// a file.
+/// Sessions are compared without their server and row id. `equal_before`, the number of equal sessions before it in the
+/// file, distinguishes equal ones.
 pub async fn sessions_known_by_their_content_are_added_once(store: &dyn Store) {
     let key = key(store).await;
     let drafts: Vec<_> = (0..2).map(|number| draft(&key, number)).collect();
@@ -109,7 +109,7 @@ pub async fn sessions_known_by_their_content_are_added_once(store: &dyn Store) {
     check_totals(store).await;
 }
 
-/// They are named, and stay as they are.
+/// An import reports sessions that differ from those in the store, and does not change them.
 pub async fn sessions_that_differ_are_left_alone(store: &dyn Store) {
     let key = key(store).await;
     let drafts: Vec<_> = (0..3).map(|number| draft(&key, number)).collect();
@@ -123,7 +123,7 @@ pub async fn sessions_that_differ_are_left_alone(store: &dyn Store) {
     assert_eq!(store.count_sessions().await.expect("counted"), 4);
     let view_ms = figures(store, &all(Selection::default())).await.view_ms;
     assert_eq!(view_ms, 40_000);
-    // The first of two in one file stays as well.
+    // Of two in one file, the first is kept.
     let new = draft(&key, 9);
     let twice = [new.clone(), new.clone().played(&[(0, 1)])];
     let inserted = insert(store, twice.iter().map(foreign).collect()).await.expect("added");
@@ -132,7 +132,7 @@ pub async fn sessions_that_differ_are_left_alone(store: &dyn Store) {
     assert_eq!(view_ms, 50_000);
 }
 
-/// All of them or none.
+/// An import adds all of its sessions or none.
 pub async fn an_import_with_a_key_that_is_not_there_adds_nothing(store: &dyn Store) {
     let key = key(store).await;
     let file = [draft(&key, 1), draft(&ApiKey::generate(), 2), draft(&key, 3)];
@@ -143,7 +143,7 @@ pub async fn an_import_with_a_key_that_is_not_there_adds_nothing(store: &dyn Sto
     assert_eq!(insert(store, Vec::new()).await.expect("added").added, 0);
 }
 
-/// More than a block holds, which become several that share no time.
+/// An import of more sessions than a block holds becomes several blocks whose times do not overlap.
 pub async fn a_large_import_becomes_several_blocks(store: &dyn Store) {
     let key = key(store).await;
     let count = SESSIONS_MAX as i64 + 100;
@@ -163,7 +163,7 @@ pub async fn a_large_import_becomes_several_blocks(store: &dyn Store) {
     check_totals(store).await;
 }
 
-/// Each session is added once, and all imports see it then.
+/// Concurrent imports of the same sessions add each once in total.
 pub async fn concurrent_imports_add_no_session_twice(store: &dyn Store) {
     let key = key(store).await;
     for turn in 0..5_i64 {
@@ -178,7 +178,7 @@ pub async fn concurrent_imports_add_no_session_twice(store: &dyn Store) {
     check_totals(store).await;
 }
 
-/// A session that is closed or opened while it is imported is added by neither.
+/// An import adds no session that is closed or opened during the import.
 pub async fn an_import_sees_sessions_that_move(store: &dyn Store) {
     let key = key(store).await;
     let drafts: Vec<_> = (0..12).map(|number| draft(&key, number)).collect();

@@ -1,4 +1,4 @@
-//! Keys come, and are revoked.
+//! Keys are created, changed, revoked and restored.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ use crate::key::{ApiKey, KeySettings, SettingsChange};
 use crate::query::Selection;
 use crate::store::{KeyChange, KeyRecord, Outcome, Rewrite, Store};
 
-/// Nothing is there before it was put in.
+/// A new store has no keys and no sessions.
 pub async fn an_empty_store_has_nothing(store: &dyn Store) {
     assert_eq!(store.keys().await.expect("listed"), []);
     assert_eq!(store.count_sessions().await.expect("counted"), 0);
@@ -30,7 +30,7 @@ pub async fn a_created_key_is_listed(store: &dyn Store) {
     assert_eq!(store.keys().await.expect("listed"), [record]);
 }
 
-/// A key is created once, and stays as old as it is.
+/// A key is created once, and keeps its time of creation.
 pub async fn a_key_that_exists_is_not_created_again(store: &dyn Store) {
     let key = ApiKey::generate();
     assert!(store.create_key(&key, start()).await.expect("stored"));
@@ -39,7 +39,7 @@ pub async fn a_key_that_exists_is_not_created_again(store: &dyn Store) {
     assert_eq!(store.keys().await.expect("listed"), [record]);
 }
 
-/// The order is that of their times, not of the calls.
+/// Keys are ordered by their times, not by the order of the calls.
 pub async fn keys_are_listed_oldest_first(store: &dyn Store) {
     let keys = ["c", "a", "b"].map(|text| ApiKey::new(text).expect("a key"));
     for (key, age_ms) in keys.iter().zip([20, 30, 10]) {
@@ -63,7 +63,7 @@ pub async fn keys_that_differ_in_case_are_two(store: &dyn Store) {
     assert_eq!(valid[0].key.as_str(), "KEY");
 }
 
-/// To revoke a key twice changes nothing.
+/// Revoking a key a second time changes nothing.
 pub async fn a_revoked_key_keeps_its_first_time(store: &dyn Store) {
     let key = ApiKey::generate();
     assert!(store.create_key(&key, start()).await.expect("stored"));
@@ -83,7 +83,7 @@ pub async fn a_revoked_key_is_not_created_again(store: &dyn Store) {
     assert_eq!(store.keys().await.expect("listed"), [record]);
 }
 
-/// A key is added with all that its record says, and no second time.
+/// A key is added with all fields of its record, and only once.
 pub async fn a_key_is_added_with_its_settings(store: &dyn Store) {
     let record = KeyRecord {
         disabled_at: Some(later(1)),
@@ -96,7 +96,7 @@ pub async fn a_key_is_added_with_its_settings(store: &dyn Store) {
     assert_eq!(store.keys().await.expect("listed"), [record]);
 }
 
-/// Settings that are named replace those before, of one key, whether it is revoked or not.
+/// A change replaces the settings it names, of one key only, even if that key is revoked.
 pub async fn settings_of_a_key_are_replaced(store: &dyn Store) {
     let record = KeyRecord::new(ApiKey::generate(), start());
     let other = KeyRecord { settings: settings(), ..KeyRecord::new(ApiKey::generate(), later(1)) };
@@ -125,7 +125,7 @@ pub async fn settings_of_a_key_are_replaced(store: &dyn Store) {
     }
 }
 
-/// Changes of one key at once are all made.
+/// Concurrent changes of one key are all applied.
 pub async fn changes_of_a_key_at_once_are_all_made(store: &dyn Store) {
     let record = KeyRecord::new(ApiKey::generate(), start());
     assert!(store.add_key(&record).await.expect("stored"));
@@ -168,7 +168,7 @@ pub async fn a_restored_key_is_valid(store: &dyn Store) {
     }
 }
 
-/// A key that nobody added cannot be changed, and does not come to be by that.
+/// A change of an unknown key fails, and does not create the key.
 pub async fn an_unknown_key_is_not_changed(store: &dyn Store) {
     let record = KeyRecord::new(ApiKey::generate(), start());
     assert!(store.add_key(&record).await.expect("stored"));
@@ -187,7 +187,7 @@ fn settings() -> KeySettings {
     KeySettings::from_json(members.as_object().expect("an object")).expect("settings")
 }
 
-/// A key that nobody created cannot be revoked, and does not come to be by that.
+/// Revoking an unknown key fails, and does not create the key.
 pub async fn an_unknown_key_is_not_revoked(store: &dyn Store) {
     let other = ApiKey::generate();
     assert!(store.create_key(&other, start()).await.expect("stored"));

@@ -13,7 +13,7 @@ use crate::{Timeframe, upkeep};
 
 const DAY_MS: i64 = 24 * 3_600_000;
 
-/// A session of a video that starts `days` after the usual time.
+/// A session of a video that starts `days` after [`START_MS`].
 fn draft(key: &ApiKey, days: i64, video: Video, duration_ms: Option<u32>) -> Draft {
     let name = format!("{days} {:?} {:?}", video.identifier(), video.metadata());
     let mut draft = Draft::new(key, &name, video).at(START_MS + days * DAY_MS);
@@ -59,7 +59,7 @@ async fn filled(store: &dyn Store) -> ApiKey {
     key
 }
 
-/// Every video is listed once, with the metrics of the timeframe, and facts of all time.
+/// Every video is listed once, with metrics of the timeframe and with title, duration and first play of all time.
 pub async fn videos_are_listed_once(store: &dyn Store) {
     filled(store).await;
     let week = Timeframe::Last(Span::WEEK);
@@ -87,7 +87,7 @@ pub async fn videos_are_listed_once(store: &dyn Store) {
     assert_eq!((quiet.duration_ms, quiet.last_played_at), (None, Some(later(2 * DAY_MS))));
 }
 
-/// A search matches identifiers and titles, in any case; a video that matches has all its sessions.
+/// A search matches identifiers and titles, old ones too, in any case. A match counts all sessions of the video.
 pub async fn videos_are_searched(store: &dyn Store) {
     let key = filled(store).await;
     let all = Query::new([Metric::Plays]).during(Timeframe::ALL);
@@ -104,7 +104,8 @@ pub async fn videos_are_searched(store: &dyn Store) {
     assert_eq!(list(store, &of(&other)).await.rows, 0);
 }
 
-/// Filters, order and limits are those of queries; filters on videos leave videos out, others leave them without plays.
+/// Filters, order and limits work as in queries. A filter on videos removes videos from the list; other filters remove
+/// only their plays.
 pub async fn videos_are_filtered_sorted_and_paged(store: &dyn Store) {
     filled(store).await;
     let all = Query::new([Metric::Plays]).during(Timeframe::ALL);
@@ -119,7 +120,7 @@ pub async fn videos_are_filtered_sorted_and_paged(store: &dyn Store) {
     assert_eq!((names(&page), page.rows), (vec!["quiet", "intro"], 4));
 }
 
-/// The facts of videos are the same when their sessions are deleted by age or merged.
+/// After a deletion by age, `first_played_at` is the first remaining play.
 pub async fn videos_without_sessions_stay_listed(store: &dyn Store) {
     filled(store).await;
     upkeep::delete_before(store, START_MS + 4 * DAY_MS).await.expect("deleted");

@@ -1,4 +1,4 @@
-//! Reports without a limit of memory.
+//! The older reports, without a memory limit.
 
 use chrono::{DateTime, Utc};
 

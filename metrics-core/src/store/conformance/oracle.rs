@@ -1,9 +1,9 @@
-//! Every report against brute force.
+//! Checks every report against brute force.
 //!
-//! A few hundred sessions are made up, and what a report must say of them is worked out by walking over all of
-//! them, millisecond by millisecond of video, with nothing but the definitions at hand. That is slow, and obviously
-//! right. The sessions are as awkward as can be: they start on borders of buckets and a millisecond beside them,
-//! around clock changes, and watch stretches that touch, overlap, and end on borders of seconds and parts.
+//! A naive implementation computes each report from a few hundred generated sessions, millisecond by millisecond of
+//! video, from the definitions alone: slow, and obviously right. The sessions are edge cases: they start on boundaries
+//! of buckets and a millisecond beside them, around clock changes, and their segments touch, overlap, and end on
+//! boundaries of seconds and parts.
 
 mod dataset;
 mod naive;
@@ -20,10 +20,10 @@ use crate::query::Selection;
 use crate::store::{Store, VideoScope};
 use crate::upkeep::{Erasure, count_selected, erase};
 
-/// How many questions of each report are asked, drawn at random from all combinations.
+/// The number of random requests per report, from all combinations.
 const QUESTIONS: usize = 250;
 
-/// Plays, their sums and their classes in every bucket.
+/// Compares plays, view times and user-agent classes of every bucket.
 pub async fn plays_are_those_of_brute_force(store: &dyn Store) {
     let dataset = Dataset::fill(store).await;
     let mut random = StdRng::seed_from_u64(1);
@@ -46,7 +46,7 @@ pub async fn plays_are_those_of_brute_force(store: &dyn Store) {
     }
 }
 
-/// Plays per page in every bucket, in the order of the answer.
+/// Compares plays per page of every bucket, in the order of the response.
 pub async fn sources_are_those_of_brute_force(store: &dyn Store) {
     let dataset = Dataset::fill(store).await;
     let mut random = StdRng::seed_from_u64(2);
@@ -61,7 +61,7 @@ pub async fn sources_are_those_of_brute_force(store: &dyn Store) {
     }
 }
 
-/// Distinct viewers of equal parts, few and many.
+/// Compares distinct viewers of each part, for few and many parts.
 pub async fn parts_are_those_of_brute_force(store: &dyn Store) {
     let dataset = Dataset::fill(store).await;
     let mut random = StdRng::seed_from_u64(3);
@@ -77,7 +77,7 @@ pub async fn parts_are_those_of_brute_force(store: &dyn Store) {
     }
 }
 
-/// Views and viewers of every second in every bucket.
+/// Compares views and viewers of every second in every bucket.
 pub async fn seconds_are_those_of_brute_force(store: &dyn Store) {
     let dataset = Dataset::fill(store).await;
     let mut random = StdRng::seed_from_u64(4);
@@ -97,11 +97,11 @@ pub async fn seconds_are_those_of_brute_force(store: &dyn Store) {
     }
 }
 
-/// How many erasures there are before everything is erased.
+/// The number of random erasures before everything is erased.
 const ERASURES: usize = 24;
 
-/// Open and closed sessions, by everything that can be selected: those and no others leave every answer, and so do videos
-/// without sessions.
+/// An erasure by any selection removes exactly the selected sessions, open and closed, from every report, and videos
+/// without sessions too.
 pub async fn erasures_are_those_of_brute_force(store: &dyn Store) {
     let mut dataset = Dataset::fill(store).await;
     let mut random = StdRng::seed_from_u64(5);
@@ -126,7 +126,7 @@ pub async fn erasures_are_those_of_brute_force(store: &dyn Store) {
     assert_eq!(snapshot.resumable(None, 10).await.expect("listed"), []);
 }
 
-/// Compares sessions, totals, videos and some reports with what must be left.
+/// Compares sessions, totals, videos and some reports with the remaining sessions of the dataset.
 async fn check_left(store: &dyn Store, dataset: &Dataset, random: &mut StdRng) {
     let left: Vec<_> = exported(store, 1_000).await.iter().map(|record| record.id).collect();
     assert_eq!(left, dataset.ids());

@@ -1,4 +1,4 @@
-//! Reports sum what was stored, to the millisecond.
+//! Reports aggregate the stored sessions, exact to the millisecond.
 
 use std::collections::BTreeMap;
 
@@ -38,7 +38,7 @@ async fn viewers_of(store: &dyn Store, scan: &Scan, parts: u32) -> Vec<u64> {
     parts.iter().map(|part| part.viewers).collect()
 }
 
-/// A session that starts at either end counts, one that starts a millisecond outside does not.
+/// A session that starts at either end of the timeframe counts; one that starts a millisecond outside does not.
 pub async fn a_timeframe_includes_both_ends(store: &dyn Store) {
     let key = key(store).await;
     let starts = [-1, 0, 1, 999, 1_000, 1_001].map(|ms| START_MS + ms);
@@ -53,7 +53,7 @@ pub async fn a_timeframe_includes_both_ends(store: &dyn Store) {
     assert_eq!(numbers(&figures(store, &scan(0, 1_000)).await), [1, 2, 3, 4]);
     assert_eq!(numbers(&figures(store, &scan(1_000, 1_000)).await), [4]);
     assert!(numbers(&figures(store, &scan(2, 998)).await).is_empty());
-    // Every report is of the same sessions.
+    // Every report counts the same sessions.
     let sources = older::sources(store, &scan(0, 1_000), days()).await.expect("summed");
     assert_eq!(sources.iter().map(|cell| cell.plays).sum::<u64>(), 4);
     assert_eq!(viewers_of(store, &scan(0, 1_000), 1).await, [4]);
@@ -61,7 +61,7 @@ pub async fn a_timeframe_includes_both_ends(store: &dyn Store) {
     assert_eq!(seconds[0].1, [[0, 4, 4]]);
 }
 
-/// That is an answer like any other.
+/// Reports on such a timeframe are empty, not errors.
 pub async fn a_timeframe_that_ends_before_it_begins_is_empty(store: &dyn Store) {
     let key = key(store).await;
     fill(store, &[Draft::new(&key, "a", Video::labelled("a")).on("http://a/")]).await;
@@ -103,7 +103,7 @@ pub async fn the_minimum_view_time_is_included(store: &dyn Store) {
     }
 }
 
-/// Plays, view time, unique view time, and each class.
+/// Reports sum plays, view time, unique view time and each user-agent class.
 pub async fn plays_are_summed_with_their_classes(store: &dyn Store) {
     let key = key(store).await;
     let mut drafts = Vec::new();
@@ -152,7 +152,7 @@ pub async fn plays_are_summed_per_cell(store: &dyn Store) {
     }
 }
 
-/// Pages are told apart by scheme, host, port and path, and are the same on every video.
+/// Pages differ by scheme, host, port or path. Videos on the same page share it.
 pub async fn sources_are_counted_per_page_and_cell(store: &dyn Store) {
     let key = key(store).await;
     let hour_ms = START_MS - START_MS % HOUR_MS;
@@ -192,7 +192,7 @@ pub async fn sources_are_counted_per_page_and_cell(store: &dyn Store) {
     assert_eq!(seen, BTreeMap::from(expected));
 }
 
-/// What is not known to be on a page is left out.
+/// The report of pages omits sessions without a page.
 pub async fn a_session_without_a_source_is_no_source(store: &dyn Store) {
     let key = key(store).await;
     let draft = |name| Draft::new(&key, name, Video::labelled("a"));
@@ -202,7 +202,7 @@ pub async fn a_session_without_a_source_is_no_source(store: &dyn Store) {
     assert_eq!(seen, [("http://a/", 1)]);
 }
 
-/// A session counts once in a part, however often it comes by, and not at all where it only touches.
+/// A session counts once in a part, also after replays, and not in a part that its segments only touch.
 pub async fn viewers_of_a_part_are_distinct_sessions(store: &dyn Store) {
     let key = key(store).await;
     let drafts = [
@@ -221,7 +221,7 @@ pub async fn viewers_of_a_part_are_distinct_sessions(store: &dyn Store) {
     assert_eq!((counted[9].from, counted[9].to), (9.0, 10.0));
 }
 
-/// The end is that of the sessions that count, over all videos that are selected.
+/// The end is the furthest watched position of any counted session, over all selected videos.
 pub async fn parts_end_with_the_furthest_session_that_counts(store: &dyn Store) {
     let key = key(store).await;
     let draft = |name, video, played: &[(u32, u32)]| {
@@ -242,7 +242,7 @@ pub async fn parts_end_with_the_furthest_session_that_counts(store: &dyn Store) 
     assert_eq!(counted[3].to, 4.0);
 }
 
-/// A session that watched nothing has no part in an engagement, but may be a play.
+/// A session without segments adds to no part of engagement, but may be a play.
 pub async fn nothing_watched_has_no_parts(store: &dyn Store) {
     let key = key(store).await;
     fill(store, &[Draft::new(&key, "a", described(&json!({}))).played(&[])]).await;
@@ -271,7 +271,7 @@ pub async fn views_of_a_second_count_replays(store: &dyn Store) {
 pub async fn seconds_are_apart_by_bucket(store: &dyn Store) {
     let key = key(store).await;
     let day_ms = START_MS - START_MS % (24 * HOUR_MS);
-    // In Kathmandu, a quarter before six hours ahead, it is midnight then.
+    // Midnight in Kathmandu, which is 5:45 hours ahead.
     let midnight_ms = day_ms + 18 * HOUR_MS + HOUR_MS / 4;
     let drafts = [-1, 0, 1].map(|ms| {
         let draft = Draft::new(&key, &ms.to_string(), Video::labelled("a"));
@@ -290,7 +290,7 @@ pub async fn seconds_are_apart_by_bucket(store: &dyn Store) {
     assert_eq!(seen, [(midnight_ms - 24 * HOUR_MS, 1), (midnight_ms, 2)]);
 }
 
-/// Open and closed sessions count, independent of their start.
+/// Open and closed sessions count in each minute that they play, independent of their start.
 pub async fn sessions_count_at_the_minutes_at_which_they_play(store: &dyn Store) {
     let key = key(store).await;
     // Minutes after 22:13:20.123 are at 22:14:00 and so on.

@@ -1,4 +1,4 @@
-//! A rewrite of blocks happens whole or not at all, and of several that exclude each other, one.
+//! A rewrite of blocks is atomic, and of several rewrites that conflict, one is written.
 
 use super::draft::{
     Draft, START_MS, all, check_totals, close, commit, every, exported, figures, fill, heads, id,
@@ -16,7 +16,7 @@ use crate::totals::{DayTotals, StoredTotals, day_of};
 use crate::upkeep;
 use crate::video::Video;
 
-/// Everything that a store has, but keys.
+/// Everything in a store except keys.
 #[derive(Debug, PartialEq)]
 struct Content {
     videos: Vec<VideoRecord>,
@@ -60,7 +60,7 @@ fn totals(row: &Row, times: i64) -> DayTotals {
     totals
 }
 
-/// A store with a block of the closed sessions 0 to 2, and the open ones 3 to 5.
+/// A store with a block of closed sessions (0 to 2), and open sessions 3 to 5.
 struct Setup {
     key: ApiKey,
     head: BlockHead,
@@ -74,7 +74,7 @@ impl Setup {
         fill(store, &[0, 1, 2].map(|number| draft(&key, number))).await;
         close(store).await;
         fill(store, &[3, 4, 5].map(|number| draft(&key, number))).await;
-        // A store that closes by itself has closed them as well.
+        // `Closing` may have closed them: opens them again.
         for number in 3..6 {
             load(store, id(&key, &number.to_string())).await;
         }
@@ -92,7 +92,7 @@ impl Setup {
         (self.head.key, self.head.video)
     }
 
-    /// Session 0 is opened, 1 is deleted, 2 stays, 3 is closed, 4 is deleted, and 5 stays open.
+    /// Opens session 0, deletes 1, keeps 2 closed, closes 3, deletes 4, and keeps 5 open.
     fn rewrite(&self) -> Rewrite {
         let (key, video) = self.place();
         let [opened, deleted, stays] = &self.rows[..] else { panic!("there are three") };
@@ -144,7 +144,7 @@ pub async fn a_rewrite_does_all_that_it_says(store: &dyn Store) {
         let place = place(store, id(&setup.key, &number.to_string())).await;
         assert_eq!(place.map(|it| matches!(it, Place::Open(_))), is_open, "{number}");
     }
-    // Those that were opened go on, and those that were deleted do not.
+    // Opened sessions go on; deleted ones do not.
     let write = |number, expected| draft(&setup.key, number).expecting(expected).played(&[(0, 7)]);
     let drafts = [write(0, 1), write(1, 1), write(4, 1), write(5, 1)];
     let outcomes = commit(store, &drafts).await;
@@ -152,11 +152,11 @@ pub async fn a_rewrite_does_all_that_it_says(store: &dyn Store) {
     assert_eq!(outcomes, expected);
 }
 
-/// One thing that is not as it must be, and nothing of it happens.
+/// A rewrite with one unmet condition conflicts, and changes nothing.
 pub async fn a_rewrite_that_conflicts_changes_nothing(store: &dyn Store) {
     let setup = Setup::new(store).await;
     let gone = setup.head.id;
-    // The block is written again under another id.
+    // Writes the block again, under another id.
     let (key, video) = setup.place();
     let again = Rewrite {
         remove: vec![gone],
@@ -208,7 +208,7 @@ pub async fn a_rewrite_that_conflicts_changes_nothing(store: &dyn Store) {
     assert_eq!(store.rewrite(last).await.expect("stored"), Outcome::Written);
 }
 
-/// A final session cannot be opened, even by a rewrite that was prepared before.
+/// A rewrite cannot open a final session, even if it was prepared before the session became final.
 pub async fn a_rewrite_opens_no_final_session(store: &dyn Store) {
     let setup = Setup::new(store).await;
     let last = chrono::DateTime::<chrono::Utc>::MAX_UTC;
@@ -218,7 +218,7 @@ pub async fn a_rewrite_opens_no_final_session(store: &dyn Store) {
     assert_eq!(Content::of(store).await, before);
 }
 
-/// Resume states of sessions from another store, once: those that are there stay as they are.
+/// A rewrite adds resume states from another store, and does not replace existing ones.
 pub async fn resume_states_are_added_once(store: &dyn Store) {
     let setup = Setup::new(store).await;
     let last = chrono::DateTime::<chrono::Utc>::MAX_UTC;
@@ -250,7 +250,7 @@ pub async fn resume_states_are_added_once(store: &dyn Store) {
     check_totals(store).await;
 }
 
-/// Of any number of rewrites that remove one block, one happens.
+/// Of concurrent rewrites that remove the same block, one is written.
 pub async fn rewrites_of_one_block_exclude_each_other(store: &dyn Store) {
     let setup = Setup::new(store).await;
     let (key, video) = setup.place();
@@ -331,7 +331,7 @@ pub async fn a_write_and_a_close_exclude_each_other(store: &dyn Store) {
     assert_eq!(store.count_sessions().await.expect("counted"), 20);
 }
 
-/// Sessions that are watched are neither closed nor lost while their neighbours are.
+/// A session with an open segment stays open when other sessions of its video are closed.
 pub async fn a_watched_session_stays_open(store: &dyn Store) {
     let key = key(store).await;
     let watched = draft(&key, 0).open_at(Instance(1));

@@ -1,4 +1,4 @@
-//! A selection finds exactly what it describes.
+//! A selection matches exactly the sessions that it describes.
 
 use serde_json::{Value, json};
 
@@ -48,7 +48,7 @@ pub async fn no_identifier_selects_nothing(store: &dyn Store) {
     assert!(selected(store, Selection { key: Some(key), ..identifiers([]) }).await.is_empty());
 }
 
-/// A client may ask for any number of identifiers, and for some twice.
+/// A request may name any number of identifiers, and some twice.
 pub async fn more_identifiers_than_a_statement_takes_are_selected(store: &dyn Store) {
     let key = key(store).await;
     fill_with(store, &key, ["0", "39999", "40000"].map(Video::labelled)).await;
@@ -57,7 +57,7 @@ pub async fn more_identifiers_than_a_statement_takes_are_selected(store: &dyn St
     assert_eq!(selected(store, selection).await, [0, 1]);
 }
 
-/// Identifiers are opaque: no case, no spaces, no wildcards, no normal form.
+/// Identifiers are opaque: case, spaces, wildcards and normal forms have no meaning.
 pub async fn identifiers_are_compared_byte_by_byte(store: &dyn Store) {
     let key = key(store).await;
     let texts = ["a", "A", "a ", "", "%", "_", "\u{e9}", "e\u{301}", "'; drop table keys; --"];
@@ -67,7 +67,7 @@ pub async fn identifiers_are_compared_byte_by_byte(store: &dyn Store) {
     }
 }
 
-/// The same identifier under two keys is two videos: found together by it, and apart by key.
+/// The same identifier under two keys is two videos: the identifier selects both, a key selects one.
 pub async fn an_identifier_is_selected_under_every_key(store: &dyn Store) {
     let (one, two) = (key(store).await, key(store).await);
     let drafts = [&one, &two].map(|key| Draft::new(key, "same", Video::labelled("intro")));
@@ -127,7 +127,7 @@ pub async fn metadata_is_selected_by_what_it_contains(store: &dyn Store) {
     }
 }
 
-/// `1`, `1.0` and `10e-1` are one number, and numbers that only look alike as floats are two.
+/// `1`, `1.0` and `10e-1` are one number; numbers that are equal only as floats are two.
 pub async fn numbers_are_compared_by_value(store: &dyn Store) {
     let key = key(store).await;
     let values = [json!(1), json!("1"), json!(9_007_199_254_740_993_u64), json!(0.1), json!(-0.0)];
@@ -145,7 +145,7 @@ pub async fn numbers_are_compared_by_value(store: &dyn Store) {
     }
 }
 
-/// However metadata was written down, it is the same video.
+/// Metadata with another order of members or spelling of numbers identifies the same video.
 pub async fn the_order_of_metadata_keys_does_not_matter(store: &dyn Store) {
     let key = key(store).await;
     let texts =
@@ -179,7 +179,7 @@ pub async fn identifier_and_metadata_each_tell_videos_apart(store: &dyn Store) {
     assert_eq!(selected(store, both).await, [2, 4]);
 }
 
-/// Session data tells sessions of one video apart, also those that start at the same instant.
+/// Session data selects among sessions of one video, also if they start at the same instant.
 pub async fn session_data_is_selected_by_what_it_contains(store: &dyn Store) {
     let key = key(store).await;
     let draft = |name| Draft::new(&key, name, Video::labelled("intro"));
@@ -205,7 +205,7 @@ pub async fn session_data_is_selected_by_what_it_contains(store: &dyn Store) {
     }
 }
 
-/// All parts of a selection must hold at once.
+/// A session must match all parts of a selection.
 pub async fn every_part_of_a_selection_narrows_it(store: &dyn Store) {
     let (one, two) = (key(store).await, key(store).await);
     let mut drafts = Vec::new();
@@ -229,7 +229,7 @@ pub async fn every_part_of_a_selection_narrows_it(store: &dyn Store) {
     assert_eq!(selected(store, selection).await, [7]);
 }
 
-/// What matches nothing is answered with nothing.
+/// A selection without sessions has empty reports.
 pub async fn an_unknown_selection_is_empty(store: &dyn Store) {
     let key = key(store).await;
     let draft = Draft::new(&key, "a", described(&json!({"a": 1}))).on("http://a/");

@@ -1,4 +1,4 @@
-//! Sessions are written whole, and loaded as they were written.
+//! Sessions are written atomically, and loaded as they were written.
 
 use serde_json::json;
 
@@ -31,7 +31,7 @@ fn minutes(runs: impl IntoIterator<Item = (i64, i64)>) -> Minutes {
     minutes
 }
 
-/// A session that has something in every field.
+/// A session with a value in every field.
 pub(super) fn everything() -> Stored {
     Stored {
         started_at_ms: START_MS,
@@ -69,7 +69,7 @@ pub(super) fn everything() -> Stored {
     }
 }
 
-/// A session that has nothing in any field.
+/// A session with no value in any field.
 pub(super) fn nothing() -> Stored {
     Stored {
         started_at_ms: 0,
@@ -92,17 +92,17 @@ async fn check_round_trip(store: &dyn Store, stored: Stored) {
     assert_eq!(load(store, draft.id).await, Some(expected));
 }
 
-/// Every field comes back.
+/// Every field is loaded.
 pub async fn a_session_is_loaded_as_it_was_committed(store: &dyn Store) {
     check_round_trip(store, everything()).await;
 }
 
-/// What is not known stays unknown, and does not become 0.
+/// Unknown fields stay unknown, and do not become 0.
 pub async fn a_session_that_has_nothing_is_loaded_as_it_was_committed(store: &dyn Store) {
     check_round_trip(store, nothing()).await;
 }
 
-/// No field is narrower than what a session can hold.
+/// Every field of a store holds the largest value of a session.
 pub async fn the_largest_session_is_loaded_as_it_was_committed(store: &dyn Store) {
     let many = (0..SEGMENTS_MAX as u32).map(|start_ms| (start_ms, DURATION_MS_MAX));
     let many = segments(many);
@@ -130,7 +130,7 @@ pub async fn the_largest_session_is_loaded_as_it_was_committed(store: &dyn Store
     check_round_trip(store, largest).await;
 }
 
-/// Fields that were known may be unknown again; none keeps what the write before said.
+/// A write replaces every field, also a known value by an unknown one.
 pub async fn a_write_replaces_all_that_changes(store: &dyn Store) {
     let key = key(store).await;
     let bare = Draft::new(&key, "a", Video::labelled("intro"));
@@ -143,7 +143,7 @@ pub async fn a_write_replaces_all_that_changes(store: &dyn Store) {
     assert_eq!(store.count_sessions().await.expect("counted"), 1);
 }
 
-/// A viewer who comes back with another video, page or browser goes on with the session that there is.
+/// A later write with another video, page or browser updates the session, and does not change these three.
 pub async fn what_the_first_write_says_of_the_subject_stays(store: &dyn Store) {
     let key = key(store).await;
     let firefox = Client { browser: Browser::Firefox, ..Client::default() };
@@ -164,7 +164,7 @@ pub async fn what_the_first_write_says_of_the_subject_stays(store: &dyn Store) {
     assert_eq!(sources.iter().map(|cell| cell.source.host()).collect::<Vec<_>>(), ["a"]);
 }
 
-/// `None` stands for each session that is not there.
+/// Sessions are loaded in the requested order, with `None` for each missing one.
 pub async fn sessions_are_loaded_in_the_order_asked_for(store: &dyn Store) {
     let key = key(store).await;
     let draft = |name, to_ms| Draft::new(&key, name, Video::labelled("a")).played(&[(0, to_ms)]);
@@ -177,7 +177,7 @@ pub async fn sessions_are_loaded_in_the_order_asked_for(store: &dyn Store) {
     assert_eq!(view_ms, [Some(2), None, Some(1)]);
 }
 
-/// A batch may be as large as those of the recorder.
+/// A batch may be as large as a batch of the recorder.
 pub async fn many_sessions_are_committed_and_loaded_at_once(store: &dyn Store) {
     let key = key(store).await;
     let drafts: Vec<_> = (0..1_500_u32)
@@ -197,7 +197,7 @@ pub async fn many_sessions_are_committed_and_loaded_at_once(store: &dyn Store) {
     assert_eq!(store.count_sessions().await.expect("counted"), 1_500);
 }
 
-/// Versions begin with 1.
+/// Each write increments the version, from 1.
 pub async fn a_version_goes_up_by_one_with_every_write(store: &dyn Store) {
     let key = key(store).await;
     let draft = Draft::new(&key, "a", Video::labelled("a"));
@@ -213,7 +213,7 @@ async fn check_conflict(store: &dyn Store, conflicting: &Draft) {
     assert_eq!(load(store, conflicting.id).await, before);
 }
 
-/// Whoever expects no session learns that there is one, even if it is the same video, page and start.
+/// A first write of an existing session conflicts, even with the same video, page and start.
 pub async fn a_first_write_of_a_session_that_exists_conflicts(store: &dyn Store) {
     let key = key(store).await;
     let draft = Draft::new(&key, "a", Video::labelled("a"));
@@ -225,7 +225,7 @@ pub async fn a_first_write_of_a_session_that_exists_conflicts(store: &dyn Store)
     assert!(selected(store, Selection::identifier("b")).await.is_empty());
 }
 
-/// Neither an old version nor one that is still to come is written over.
+/// A write that expects an older or a newer version conflicts.
 pub async fn a_write_with_another_version_conflicts(store: &dyn Store) {
     let key = key(store).await;
     let draft = Draft::new(&key, "a", Video::labelled("a"));
@@ -237,14 +237,14 @@ pub async fn a_write_with_another_version_conflicts(store: &dyn Store) {
     fill(store, &[draft.expecting(2)]).await;
 }
 
-/// Whoever expects a session learns that there is none.
+/// An update of a missing session conflicts.
 pub async fn a_write_of_a_session_that_is_not_there_conflicts(store: &dyn Store) {
     let key = key(store).await;
     check_conflict(store, &Draft::new(&key, "a", Video::labelled("a")).expecting(1)).await;
     assert_eq!(store.count_sessions().await.expect("counted"), 0);
 }
 
-/// Conflicts are told apart from the writes that were stored.
+/// Each write of a batch has its own outcome: a conflict does not affect the others.
 pub async fn a_conflict_does_not_hinder_the_rest_of_the_batch(store: &dyn Store) {
     let key = key(store).await;
     let draft = |name| Draft::new(&key, name, Video::labelled("a"));
@@ -270,7 +270,7 @@ pub async fn a_conflict_does_not_hinder_the_rest_of_the_batch(store: &dyn Store)
     }
 }
 
-/// A batch that is sent again because its answer got lost is told apart from one that is news.
+/// A batch that is sent again because its response was lost conflicts.
 pub async fn a_repeated_batch_conflicts_and_changes_nothing(store: &dyn Store) {
     let key = key(store).await;
     let updated = Draft::new(&key, "old", Video::labelled("a"));
@@ -287,7 +287,7 @@ pub async fn a_repeated_batch_conflicts_and_changes_nothing(store: &dyn Store) {
     assert_eq!(figures(store, &all(Selection::key(key))).await.plays, 2);
 }
 
-/// A batch is stored whole or not at all: no store skips the session that it cannot keep.
+/// A batch is atomic: no store skips a session that it cannot write.
 pub async fn a_batch_with_a_key_that_is_not_there_stores_nothing(store: &dyn Store) {
     let key = key(store).await;
     let there = Draft::new(&key, "there", Video::labelled("a"));
@@ -308,7 +308,7 @@ pub async fn a_batch_with_a_key_that_is_not_there_stores_nothing(store: &dyn Sto
     assert_eq!(store.count_sessions().await.expect("counted"), 1);
 }
 
-/// A store must not remember videos, pages or keys that a refused batch would have made.
+/// A store must not cache the row ids of videos, pages or keys that a rejected batch would have created.
 pub async fn a_batch_that_was_refused_may_come_again(store: &dyn Store) {
     let key = key(store).await;
     let unknown = ApiKey::generate();
@@ -330,7 +330,7 @@ pub async fn a_batch_that_was_refused_may_come_again(store: &dyn Store) {
     assert_eq!(hosts, ["a", "b"]);
 }
 
-/// What was recorded before a key was revoked may be stored after.
+/// Sessions that were recorded before their key was revoked may be written afterwards.
 pub async fn sessions_of_a_revoked_key_are_stored(store: &dyn Store) {
     let key = key(store).await;
     assert!(store.revoke_key(&key, later(1)).await.expect("stored"));
@@ -342,7 +342,7 @@ async fn selected_count(store: &dyn Store, key: &ApiKey) -> u64 {
     figures(store, &all(Selection::key(key.clone()))).await.plays
 }
 
-/// Of any number of writers that expect the same version, one is told that it has written.
+/// Of concurrent writes that expect the same version, one is written and the others conflict.
 pub async fn writers_of_one_session_exclude_each_other(store: &dyn Store) {
     let key = key(store).await;
     for version in 0..5 {
@@ -361,7 +361,7 @@ pub async fn writers_of_one_session_exclude_each_other(store: &dyn Store) {
     }
 }
 
-/// However many sessions of a new video begin at once, none is lost and all are found by what the video is.
+/// Concurrent first plays of a new video make one video with all of their sessions.
 pub async fn concurrent_first_plays_are_all_of_one_video(store: &dyn Store) {
     let key = key(store).await;
     let metadata = json!({"course": "knots", "part": {"n": 1}});

@@ -1,4 +1,4 @@
-//! A snapshot shows one moment, page by page.
+//! A snapshot shows the store at one moment, page by page.
 
 use chrono::TimeDelta;
 
@@ -23,7 +23,7 @@ fn draft(key: &ApiKey, video: &str, number: i64) -> Draft {
     Draft::new(key, &name, Video::labelled(video)).at(START_MS + number)
 }
 
-/// The starts of all sessions that a snapshot has, open or closed.
+/// The starts of all sessions in a snapshot, open or closed.
 async fn starts(snapshot: &mut dyn Snapshot) -> Vec<i64> {
     let open = snapshot.open_sessions(&every(Videos::All), None, 1_000).await.expect("read");
     let mut starts: Vec<_> = open.iter().map(|it| it.row.stored.started_at_ms).collect();
@@ -37,7 +37,7 @@ async fn starts(snapshot: &mut dyn Snapshot) -> Vec<i64> {
     starts
 }
 
-/// A session that is closed, opened, written or deleted meanwhile is in a snapshot once, and a new one is not.
+/// A snapshot has each session once, even if it is closed, opened, written or deleted meanwhile, and no later session.
 pub async fn a_snapshot_shows_one_moment(store: &dyn Store) {
     let key = key(store).await;
     let drafts: Vec<_> = (0..20).map(|number| draft(&key, "a", number)).collect();
@@ -68,7 +68,7 @@ pub async fn a_snapshot_shows_one_moment(store: &dyn Store) {
     assert_eq!(starts(&mut *store.snapshot().await.expect("opened")).await, expected);
 }
 
-/// While sessions are written, closed, merged and opened at the same time, every snapshot has all of them once.
+/// Every snapshot has all sessions once while they are written, closed, merged and opened.
 pub async fn sessions_that_move_are_in_every_snapshot_once(store: &dyn Store) {
     let key = key(store).await;
     let drafts: Vec<_> = (0..30).map(|number| draft(&key, "a", number)).collect();
@@ -134,7 +134,7 @@ async fn videos(store: &dyn Store) -> (Vec<ApiKey>, Vec<VideoRecord>) {
     (keys, records.collect())
 }
 
-/// New videos get ids, and those that are there keep theirs, also if they are named twice.
+/// New videos get ids; existing videos keep theirs, also if a call names them twice.
 pub async fn videos_are_added_once(store: &dyn Store) {
     let (keys, records) = videos(store).await;
     let mut named: Vec<_> = records.iter().map(|it| (it.key.clone(), it.video.clone())).collect();
@@ -167,7 +167,7 @@ pub async fn videos_are_added_once(store: &dyn Store) {
     assert_eq!(heads(store, &Videos::All).await[0].key, ids[2].0);
 }
 
-/// By key, by identifier, by both; in pages.
+/// Videos are listed by key, by identifier or by both, in pages.
 pub async fn videos_are_listed_in_pages(store: &dyn Store) {
     let (keys, mut records) = videos(store).await;
     records.sort_by_key(|record| record.id);
@@ -199,7 +199,7 @@ pub async fn videos_are_listed_in_pages(store: &dyn Store) {
     }
 }
 
-/// All scopes of videos, by their row ids in the store.
+/// The scopes by video, by key and of all videos, each with the row ids of its videos.
 async fn scopes(store: &dyn Store, keys: &[ApiKey]) -> Vec<(Videos, Vec<VideoId>)> {
     let mut snapshot = store.snapshot().await.expect("opened");
     let records = snapshot.videos(&VideoScope::default(), None, 100).await.expect("read");
@@ -226,7 +226,7 @@ async fn drafts(store: &dyn Store) -> (Vec<ApiKey>, Vec<Draft>) {
     (keys, drafts.collect())
 }
 
-/// By video, by start with both ends, in pages of ids.
+/// Open sessions are listed by video and by start (both ends included), in pages ordered by id.
 pub async fn open_sessions_are_listed_in_pages(store: &dyn Store) {
     let (keys, drafts) = drafts(store).await;
     fill(store, &drafts).await;
@@ -269,7 +269,7 @@ pub async fn open_sessions_are_listed_in_pages(store: &dyn Store) {
     }
 }
 
-/// Those with an open segment at an instance that is alive.
+/// Lists the sessions with an open segment at a running instance.
 pub async fn watched_sessions_are_listed(store: &dyn Store) {
     let key = key(store).await;
     let (here, there, nowhere) = (Instance(1), Instance(2), Instance(3));
@@ -300,7 +300,7 @@ pub async fn watched_sessions_are_listed(store: &dyn Store) {
     }
 }
 
-/// Blocks that may have a session of the video in the time, in pages of ids.
+/// Lists the blocks that may have a session of the videos in the timeframe, in pages ordered by id.
 pub async fn blocks_are_listed_in_pages(store: &dyn Store) {
     let (keys, drafts) = drafts(store).await;
     for some in drafts.chunks(8) {
@@ -326,7 +326,7 @@ pub async fn blocks_are_listed_in_pages(store: &dyn Store) {
                 let listed = paged!(limit as usize, |it: &BlockHead| it.id, |after| {
                     snapshot.blocks(&videos, from_ms, to_ms, after, limit)
                 });
-                // A store may also list some that end shortly before or begin shortly after.
+                // A store may also list blocks that end shortly before or begin shortly after.
                 let wanted = |head: &BlockHead| expected.contains(head);
                 let listed: Vec<_> = listed.into_iter().filter(wanted).collect();
                 assert_eq!(listed, expected, "{videos:?} from {from_ms} to {to_ms}");
@@ -335,7 +335,7 @@ pub async fn blocks_are_listed_in_pages(store: &dyn Store) {
     }
 }
 
-/// In the order asked for, and no group that was not; blocks that are not there are left out.
+/// Groups are read in the requested order, only the requested ones, and without missing blocks.
 pub async fn groups_are_those_asked_for(store: &dyn Store) {
     let (_, drafts) = drafts(store).await;
     let paused = drafts.into_iter().map(|it| Draft { watched_at: None, ..it });
@@ -376,7 +376,7 @@ pub async fn groups_are_those_asked_for(store: &dyn Store) {
     assert_eq!(snapshot.groups(&[], Groups::ALL).await.expect("read"), []);
 }
 
-/// Of one key or of all, of some days, with the hours or without.
+/// Totals are read for one key or all keys, for some days, with or without hours.
 pub async fn totals_are_those_of_keys_and_days(store: &dyn Store) {
     let keys = [key(store).await, key(store).await];
     let mut drafts = Vec::new();
@@ -438,7 +438,7 @@ pub async fn totals_are_those_of_keys_and_days(store: &dyn Store) {
     assert_eq!(none.expect("read"), [], "no totals of days without sessions");
 }
 
-/// Closed sessions that can go on, with all that they need, in pages of ids.
+/// Closed sessions that can go on are listed with their resume states, in pages ordered by id.
 pub async fn resumable_sessions_are_listed_in_pages(store: &dyn Store) {
     let (_, drafts) = drafts(store).await;
     let mut drafts: Vec<_> =

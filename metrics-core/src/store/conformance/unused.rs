@@ -1,4 +1,4 @@
-//! Videos without sessions are deleted, whatever happens beside it, and retention remembers a time.
+//! Videos without sessions are deleted, also during other writes, and the retention clock is stored.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -31,7 +31,7 @@ async fn delete_unused(store: &dyn Store) -> u64 {
     }
 }
 
-/// Open, closed and final sessions name a video; nothing else does.
+/// A video is deleted if no open, closed or final session names it.
 pub async fn videos_without_sessions_are_deleted(store: &dyn Store) {
     let key = key(store).await;
     let draft = |name: &str| Draft::new(&key, name, Video::labelled(name));
@@ -55,7 +55,7 @@ pub async fn videos_without_sessions_are_deleted(store: &dyn Store) {
     assert_eq!(counted, [0, 3, 3]);
 }
 
-/// Whoever remembers the row id of a deleted video never takes another video for it.
+/// No video gets the row id of a deleted one, so that a cached row id never names another video.
 pub async fn a_video_that_comes_again_has_another_id(store: &dyn Store) {
     let key = key(store).await;
     let draft = |name: &str| Draft::new(&key, name, Video::labelled(name));
@@ -73,7 +73,7 @@ pub async fn a_video_that_comes_again_has_another_id(store: &dyn Store) {
     assert!(load(store, draft("a").id).await.is_some());
 }
 
-/// A first play of a video that is deleted at that moment is as good as any other.
+/// A first play is kept while its video is deleted concurrently.
 pub async fn first_plays_of_videos_that_are_deleted_are_kept(store: &dyn Store) {
     const ROUNDS: usize = 20;
     let key = key(store).await;
@@ -108,7 +108,7 @@ pub async fn first_plays_of_videos_that_are_deleted_are_kept(store: &dyn Store) 
     assert_eq!(found, expected);
 }
 
-/// As the recorder does, until it is written.
+/// Repeats a write until it succeeds, as the recorder does.
 async fn written(store: &dyn Store, write: SessionWrite) {
     let writes: Arc<[SessionWrite]> = [write].into();
     for _ in 0..1_000 {
@@ -121,7 +121,7 @@ async fn written(store: &dyn Store, write: SessionWrite) {
     panic!("a first play conflicts for ever");
 }
 
-/// An import adds its videos first, and their sessions later.
+/// An import is kept while its videos are deleted concurrently: it adds videos first, and their sessions later.
 pub async fn imports_of_videos_that_are_deleted_are_kept(store: &dyn Store) {
     let key = key(store).await;
     let is_over = AtomicBool::new(false);
@@ -147,7 +147,7 @@ pub async fn imports_of_videos_that_are_deleted_are_kept(store: &dyn Store) {
     assert_eq!(listed(store).await.len(), 30);
 }
 
-/// Of two instances that set it at once, one finds out.
+/// Setting the retention clock conflicts if another instance changed it.
 pub async fn the_retention_clock_is_set_by_one_at_a_time(store: &dyn Store) {
     let (one, two) = (start(), start() + TimeDelta::milliseconds(1));
     assert_eq!(store.retention_clock().await.expect("read"), None);

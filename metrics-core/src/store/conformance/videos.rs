@@ -1,4 +1,4 @@
-//! Which videos are there, and how many a key has.
+//! Known videos, and the number of videos per key.
 
 use serde_json::json;
 
@@ -11,7 +11,7 @@ fn known(is_there: bool, videos_of_key: u64) -> KnownVideo {
     KnownVideo { is_there, videos_of_key }
 }
 
-/// Identifier and metadata each tell videos apart, and keys have videos of their own.
+/// Videos differ by identifier, by metadata and by key.
 pub async fn known_videos_are_those_of_sessions(store: &dyn Store) {
     let (one, two) = (key(store).await, key(store).await);
     let described = Video::new(None, Some(object(&json!({ "vid": 1 })))).expect("a video");
@@ -40,7 +40,7 @@ pub async fn known_videos_are_those_of_sessions(store: &dyn Store) {
     assert_eq!(store.known_videos(&[]).await.expect("looked up"), []);
 }
 
-/// As many as a batch can have.
+/// Looks up as many videos as a batch can have.
 pub async fn many_videos_are_looked_up_at_once(store: &dyn Store) {
     let key = key(store).await;
     let draft = |number: usize| {

@@ -1,4 +1,4 @@
-//! How many watch at this moment.
+//! The number of sessions that are watched now.
 
 use chrono::TimeDelta;
 use serde_json::json;
@@ -21,7 +21,7 @@ fn draft(key: &ApiKey, name: &str) -> Draft {
     Draft::new(key, name, Video::labelled("a"))
 }
 
-/// Sessions with an open segment are counted, over all instances.
+/// Sessions with an open segment count, over all instances.
 pub async fn an_open_segment_is_watched(store: &dyn Store) {
     let key = key(store).await;
     for instance in [HERE, THERE, HERE] {
@@ -32,7 +32,7 @@ pub async fn an_open_segment_is_watched(store: &dyn Store) {
     assert_eq!(watching(store, &Selection::identifier("a")).await, 2);
 }
 
-/// A write without an instance takes the session out of the count.
+/// A write without an instance removes the session from the count.
 pub async fn a_closed_segment_is_not_watched(store: &dyn Store) {
     let key = key(store).await;
     store.beat(HERE, start()).await.expect("noted");
@@ -43,7 +43,7 @@ pub async fn a_closed_segment_is_not_watched(store: &dyn Store) {
     assert_eq!(watching(store, &Selection::default()).await, 2);
 }
 
-/// An instance counts as long as it was heard of, and again when it is heard of again.
+/// The sessions of an instance count until its last beat is too old, and again after its next beat.
 pub async fn a_dead_instance_leaves_the_count(store: &dyn Store) {
     let key = key(store).await;
     store.beat(HERE, start()).await.expect("noted");
@@ -62,7 +62,7 @@ pub async fn a_dead_instance_leaves_the_count(store: &dyn Store) {
     assert_eq!(older::watching(store, &all, gone).await.expect("counted"), 2);
 }
 
-/// Nobody knows whether it lives.
+/// Sessions of an instance without a beat do not count: it may not be running.
 pub async fn an_instance_that_never_beat_does_not_count(store: &dyn Store) {
     let key = key(store).await;
     store.beat(HERE, start()).await.expect("noted");
@@ -70,7 +70,7 @@ pub async fn an_instance_that_never_beat_does_not_count(store: &dyn Store) {
     assert_eq!(watching(store, &Selection::default()).await, 0);
 }
 
-/// A viewer who comes back at another instance is not two.
+/// A session that moves to another instance counts once, there.
 pub async fn a_session_that_moves_is_watched_once(store: &dyn Store) {
     let key = key(store).await;
     store.beat(HERE, start()).await.expect("noted");
@@ -81,7 +81,7 @@ pub async fn a_session_that_moves_is_watched_once(store: &dyn Store) {
     assert_eq!(watching(store, &Selection::default()).await, 1);
 }
 
-/// Identifier, metadata, session data and key narrow it as they narrow the reports.
+/// Identifier, metadata, session data and key select as in reports.
 pub async fn watching_is_counted_within_a_selection(store: &dyn Store) {
     let (one, two) = (key(store).await, key(store).await);
     store.beat(HERE, start()).await.expect("noted");
@@ -107,7 +107,7 @@ pub async fn watching_is_counted_within_a_selection(store: &dyn Store) {
     }
 }
 
-/// Its sessions are as they were, and can go on elsewhere.
+/// The sessions of a dead instance do not change, and can go on at another instance.
 pub async fn a_long_dead_instance_takes_nothing_with_it(store: &dyn Store) {
     let key = key(store).await;
     store.beat(HERE, start()).await.expect("noted");

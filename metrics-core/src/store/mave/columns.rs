@@ -1,21 +1,21 @@
-//! Which tables and columns the old database has, and the queries that read them.
+//! The tables and columns of the old database, and the queries that read them.
 //!
 //! Over the years columns were added, renamed and moved to other tables. So every field of a query names all columns
-//! that ever held it, and what is not there is null. Only names that are written down here reach SQL.
+//! that ever held it, and a field without a column is null. SQL contains only names from this file.
 
 use std::collections::HashMap;
 
 /// The tables that are read.
 pub(super) const TABLES: [&str; 6] = ["keys", "videos", "sessions", "plays", "events", "durations"];
 
-/// What is wanted of a column.
+/// The form in which a column is read.
 #[derive(Clone, Copy)]
 enum Form {
     /// An id.
     Whole,
-    /// Unix milliseconds. Ecto writes UTC into columns without a time zone, and PostgreSQL takes them for that here.
+    /// Unix milliseconds. Ecto writes UTC into columns without a time zone, and the query reads them as UTC.
     Time,
-    /// Anything else: what is in it is judged later, so that one odd row does not end the import.
+    /// Any other type. Values are checked later, so that one invalid row does not end the import.
     Text,
 }
 
@@ -51,18 +51,18 @@ pub(super) struct Columns {
     types: HashMap<(String, String), String>,
 }
 
-/// What the old database is asked.
+/// The queries to the old database.
 #[derive(Debug)]
 pub(super) struct Queries {
-    /// Key id, text, and the times of its making and disabling.
+    /// Key id, text, and the times at which the key was created and disabled.
     pub(super) keys: String,
-    /// How many sessions there are.
+    /// The number of sessions.
     pub(super) count: String,
     /// Sessions, ordered by id, each once.
     pub(super) sessions: String,
     /// Videos, without a condition.
     pub(super) videos: String,
-    /// The rows that tell what was watched, ordered by session and time, or `None` for a table that is not there.
+    /// Playback rows of a table, ordered by session and time; `None` if the table or a required column is missing.
     pub(super) plays: Option<String>,
     pub(super) events: Option<String>,
     pub(super) durations: Option<String>,
@@ -74,7 +74,7 @@ impl Columns {
         self.types.insert((table, column), data_type);
     }
 
-    /// The queries, or a column without which there is nothing to import.
+    /// Builds the queries, or returns the name of a required column that is missing.
     pub(super) fn queries(&self) -> Result<Queries, String> {
         use Form::{Text, Whole};
         for (form, table, column) in [
@@ -122,7 +122,7 @@ impl Columns {
     fn sessions(&self) -> String {
         let mut all =
             format!("select sessions.id::bigint as id, {} from sessions", self.fields("sessions"));
-        // Every duration says whose it is as well, so the row of its session may have been deleted.
+        // A duration names its video as well, so its session can be imported even if the session's row was deleted.
         if self.knows_sessions("durations") {
             let fields = self.fields("durations");
             all += &format!(
@@ -134,7 +134,7 @@ impl Columns {
         format!("select distinct on (id) * from ({all}) as sessions order by id, at_ms")
     }
 
-    /// Whether the rows of another table can stand for the sessions that they belong to.
+    /// Whether the rows of this table name the session and its video, so that they can replace a missing session row.
     fn knows_sessions(&self, table: &str) -> bool {
         self.has(Form::Whole, table, "session_id") && self.has(Form::Whole, table, "video_id")
     }
@@ -191,7 +191,7 @@ impl Columns {
         self.lines("durations", &kind, &end("lower"), &end("upper"), "true")
     }
 
-    /// A query for rows that belong to sessions, each session's in the order in which they happened.
+    /// A query for the rows of a table that belong to sessions, ordered by session and then by time.
     fn lines(
         &self,
         table: &str,
@@ -209,17 +209,17 @@ impl Columns {
         ))
     }
 
-    /// Ids are counted up, so they tell the order of rows that were written at the same time.
+    /// The column that orders rows of the same time: ids are sequential.
     fn place(&self, table: &str) -> Option<String> {
         self.present(Form::Whole, table, "id")
     }
 
-    /// The first of the columns that is there and is not null, or null.
+    /// The first column that exists and is not null, or null.
     fn first(&self, form: Form, table: &str, columns: &[&str]) -> String {
         let mut all = self.all(form, table, columns);
         match all.len() {
             0 => form.null().to_owned(),
-            // Without `coalesce`, which would keep an index from being used.
+            // Without `coalesce`, which would prevent the use of an index.
             1 => all.remove(0),
             _ => format!("coalesce({})", all.join(", ")),
         }

@@ -1,4 +1,4 @@
-//! From an old session to one that a store takes. Pure.
+//! Converts an old session to a session for the store. Pure.
 
 use std::collections::HashMap;
 use std::net::Ipv6Addr;
@@ -20,11 +20,11 @@ use crate::source::Source;
 use crate::store::Subject;
 use crate::video::{IDENTIFIER_BYTES_MAX, METADATA_BYTES_MAX, Video};
 
-/// A video, and what hung on it in the old database.
+/// A video, with the key and the page that the old database stores with it.
 pub(super) struct Described {
     key_id: Option<i64>,
     video: Option<Video>,
-    // Whether its identifier or its metadata could not be taken.
+    // Whether its identifier or its metadata is invalid.
     unfit: bool,
     page: Page,
 }
@@ -34,7 +34,7 @@ pub(super) struct Described {
 pub(super) enum Page {
     Unknown,
     Known(Source),
-    // There was something, but it is no address.
+    // The value is no URL.
     Invalid,
 }
 
@@ -55,11 +55,11 @@ impl Described {
     }
 }
 
-/// JSON that no store takes.
+/// JSON that is no object, or that exceeds a limit of stores.
 #[derive(Debug, Eq, PartialEq)]
 pub(super) struct Unfit;
 
-/// An object that a store takes, or nothing if there is none.
+/// Parses a JSON object within the limits of stores; `None` for null or no text.
 pub(super) fn object(text: Option<&str>) -> Result<Option<Map<String, Value>>, Unfit> {
     let value = match text.map(serde_json::from_str) {
         None | Some(Ok(Value::Null)) => return Ok(None),
@@ -75,7 +75,7 @@ pub(super) fn object(text: Option<&str>) -> Result<Option<Map<String, Value>>, U
     }
 }
 
-/// The session that a store is to write, unless it must be left out.
+/// Converts a session, or counts in `left_out` why it cannot be imported.
 pub(super) fn session(
     old: &OldSession,
     lines: &SessionLines,
@@ -101,7 +101,7 @@ pub(super) fn session(
         left_out.one(Reason::NoTime, old.id);
         return None;
     };
-    // What is called a duration there may be how long was watched, so that of the video is not known.
+    // A duration of the old server may be a view time, so the duration of the video is unknown.
     let segments = Segments::from_iter(watched.segments);
     let id = session_id(&subject.key, old.id).into();
     let Subject { key, video, source: page, client, session_data } = subject;
@@ -111,7 +111,7 @@ pub(super) fn session(
     Some(Foreign { key, video, row, equal_before: None })
 }
 
-/// The id of an old session: always the same, so that it is imported once. It must never change.
+/// The id of an old session. It must never change, or a repeated import would add the session again.
 pub(super) fn session_id(key: &ApiKey, old: i64) -> SessionId {
     SessionId::new(key, &format!("mave:{old}"))
 }
@@ -152,7 +152,7 @@ fn subject(
     })
 }
 
-/// When a session started and was last heard of: it starts with its first `play`, if the time of that is known.
+/// The times of a session's start and last event. It starts with its first `play`, if the time of that is known.
 fn times(old: &OldSession, lines: &SessionLines) -> Option<(i64, i64)> {
     let first_play = lines.events.iter().find(|line| line.is_play() && line.start_ms().is_some());
     let all = || {
@@ -177,7 +177,7 @@ fn client(old: &OldSession) -> Client {
     }
 }
 
-/// The page, as sessions say it: without a scheme.
+/// The page in a row of `sessions`, which has no scheme.
 fn page(old: &OldSession) -> Page {
     match old.uri_host.as_deref() {
         None | Some("") => Page::Unknown,
@@ -185,7 +185,7 @@ fn page(old: &OldSession) -> Page {
     }
 }
 
-/// The page, as videos say it: the parts of an address as JSON. Those that tell visitors apart are not looked at.
+/// The page in a row of `videos`: the parts of a URL as JSON. Parts that may identify viewers are not read.
 pub(super) fn page_of_uri(uri: Option<&str>) -> Page {
     let uri: Map<String, Value> = match uri.map(serde_json::from_str) {
         None | Some(Ok(Value::Null)) => return Page::Unknown,

@@ -1,4 +1,4 @@
-//! What an import could not take, by reason.
+//! Rows and values that an import left out, by reason.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,44 +8,43 @@ use crate::key::KEY_BYTES_MAX;
 use crate::session::SEGMENTS_MAX;
 use crate::video::{IDENTIFIER_BYTES_MAX, METADATA_BYTES_MAX};
 
-/// How many ids are remembered per reason: enough to find out what is the matter with them.
+/// The maximum number of example ids per reason: enough to find the cause in the old database.
 const EXAMPLES_MAX: usize = 5;
 
-/// Why something could not be taken.
+/// Why a row or a value was left out.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 #[non_exhaustive]
 pub enum Reason {
     /// A key that is empty, too long, or not visible ASCII.
     InvalidKey,
-    /// A session that names no key, or one that is not there or could not be taken.
+    /// A session that names no key, or a key that is missing or was left out.
     NoKey,
-    /// A session that names no video, or one that is not there.
+    /// A session that names no video, or one that is missing.
     NoVideo,
     /// A session of a video that has neither an identifier nor metadata.
     NamelessVideo,
-    /// An identifier that is too long, or metadata that are no JSON object, too large, too deep, or
-    /// hold U+0000. The session is taken if its
-    /// video has the other of the two.
+    /// An identifier that is too long, or metadata that is no JSON object, too large, too deep, or contains U+0000. The
+    /// session is imported if its video has the other of the two.
     UnfitVideo,
     /// A session in which nothing was played.
     NeverPlayed,
-    /// A session that nothing says the time of.
+    /// A session without any time.
     NoTime,
-    /// A play, event or duration of a session that is not there.
+    /// A play, event or duration of a missing session.
     NoSession,
     /// A segment that is negative, not a number, starts after 24 hours of video, or ends before it starts. The rest of
-    /// its session is taken.
+    /// its session is imported.
     ImpossibleSegment,
-    /// A segment of a session that has too many. The first ones are taken.
+    /// A segment beyond the maximum of its session. The first ones are imported.
     TooManySegments,
-    /// A page that is no address. Its session is taken without it.
+    /// A page that is no URL. Its session is imported without the page.
     InvalidPage,
-    /// Data of a session that are no JSON object, too large, too deep, or hold U+0000. The session is taken without them.
+    /// Session data that is no JSON object, too large, too deep, or contains U+0000. Its session is imported without.
     UnfitSessionData,
 }
 
 impl Reason {
-    /// The column of the old database that the ids of examples are from.
+    /// The column of the old database that contains the example ids.
     #[must_use]
     pub const fn column(self) -> &'static str {
         match self {
@@ -102,7 +101,7 @@ impl fmt::Display for Reason {
     }
 }
 
-/// What could not be taken for one reason. As text it is a line that says so.
+/// The rows or values that were left out for one reason. Displays as one line.
 ///
 /// ```
 /// use metrics_core::store::mave::{LeftOut, Reason};
@@ -113,11 +112,11 @@ impl fmt::Display for Reason {
 /// ```
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct LeftOut {
-    /// Why.
+    /// The reason.
     pub reason: Reason,
-    /// How often: what is counted is what the reason is about, sessions or segments for example.
+    /// The number of items that the reason names, such as sessions or segments.
     pub count: u64,
-    /// Some of the ids in the old database, in the column that [`Reason::column`] names.
+    /// Some ids in the old database, from the column that [`Reason::column`] names.
     pub examples: Vec<i64>,
 }
 
@@ -132,14 +131,14 @@ impl fmt::Display for LeftOut {
     }
 }
 
-/// Counts what is left out.
+/// Counts left-out items by reason.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     reasons: BTreeMap<Reason, LeftOut>,
 }
 
 impl Tally {
-    /// Counts one thing, which belongs to the row with this id, if it has one.
+    /// Counts one item, with the id of its row, if any.
     pub(super) fn one(&mut self, reason: Reason, id: impl Into<Option<i64>>) {
         self.many(reason, 1, id);
     }

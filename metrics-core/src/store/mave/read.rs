@@ -1,7 +1,7 @@
-//! Reads the old database: one snapshot of it, in the order of its sessions.
+//! Reads one snapshot of the old database, in the order of its sessions.
 //!
-//! Sessions and the rows that belong to them come from cursors that are ordered alike and advance together. So each
-//! table is read once, whether it has an index or not, and little of it is held at a time.
+//! Sessions and the rows that belong to them come from cursors with the same order that advance together. So each
+//! table is read once, with or without an index, and only a small part of it is in memory at a time.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -17,16 +17,16 @@ use super::watched::Line;
 use crate::session::SEGMENTS_MAX;
 use crate::store::{Error, timescale};
 
-/// How many sessions are read, and then written, at once.
+/// The number of sessions that are read, and then written, at once.
 const SESSIONS_AT_ONCE: usize = 1_000;
 
-/// How many rows of another table are read at once.
+/// The number of rows of another table that are read at once.
 const LINES_AT_ONCE: usize = 5_000;
 
-/// How many rows of a table are kept of one session: twice as many as can make a segment.
+/// The maximum number of rows per session and table: twice the number that can make segments.
 const LINES_MAX: usize = 4 * SEGMENTS_MAX;
 
-/// How long to wait for an answer: the first one comes when a table of any size is sorted.
+/// The timeout of a query: the first result comes only after a table of any size is sorted.
 const ANSWER_MAX: Duration = Duration::from_secs(3_600);
 
 const STORE: &str = "the mave database";
@@ -51,14 +51,14 @@ struct ColumnRow {
     data_type: String,
 }
 
-/// Where the tables are, and how they are read.
+/// The schema of the tables, and the queries that read them.
 #[derive(Debug)]
 pub(super) struct Plan {
     schema: String,
     queries: Queries,
 }
 
-/// Looks for the tables. A store's own, which may be in the same database, have other columns.
+/// Finds the schema of the tables. A store may be in the same database; the columns of its tables differ.
 pub(super) async fn plan(connection: &mut AsyncPgConnection) -> Result<Plan, Error> {
     let query = diesel::sql_query(
         "select table_schema::text, table_name::text, column_name::text, data_type::text \
@@ -89,7 +89,7 @@ pub(super) async fn plan(connection: &mut AsyncPgConnection) -> Result<Plan, Err
     })
 }
 
-/// A key as it was.
+/// A key of the old database.
 #[derive(QueryableByName)]
 pub(super) struct OldKey {
     #[diesel(sql_type = BigInt)]
@@ -102,7 +102,7 @@ pub(super) struct OldKey {
     pub(super) disabled_at_ms: Option<f64>,
 }
 
-/// A video as it was.
+/// A video of the old database.
 #[derive(QueryableByName)]
 pub(super) struct OldVideo {
     #[diesel(sql_type = BigInt)]
@@ -117,7 +117,7 @@ pub(super) struct OldVideo {
     pub(super) source_uri: Option<String>,
 }
 
-/// A session as it was.
+/// A session of the old database.
 #[derive(Default, QueryableByName)]
 pub(super) struct OldSession {
     #[diesel(sql_type = BigInt)]
@@ -164,7 +164,7 @@ struct Count {
     count: i64,
 }
 
-/// One snapshot of the old database. Dropped, it leaves nothing behind there.
+/// One snapshot of the old database, in a read-only transaction that ends when the snapshot is dropped.
 pub(super) struct Snapshot {
     connection: AsyncPgConnection,
     queries: Queries,
@@ -173,7 +173,7 @@ pub(super) struct Snapshot {
     durations: Lines,
 }
 
-/// The rows that belong to one session, each table's in the order in which they happened.
+/// The rows that belong to one session, per table and ordered by time.
 #[derive(Default)]
 pub(super) struct SessionLines {
     pub(super) plays: Vec<Line>,
@@ -187,8 +187,8 @@ impl Snapshot {
         mut connection: AsyncPgConnection,
         plan: Plan,
     ) -> Result<Self, Error> {
-        // Cursors, and columns that are found out at run time, are nothing that diesel can say. All rows will be
-        // fetched, and the planner is to know; between two fetches the new store may take its time.
+        // Plain SQL: diesel supports neither cursors nor columns that are discovered at run time. The planner must
+        // expect that all rows are fetched; the time between two fetches is unlimited, for a slow new store.
         let begin = format!(
             "begin transaction isolation level repeatable read, read only; \
              set local statement_timeout = '{}s'; set local idle_in_transaction_session_timeout = 0; \
@@ -218,14 +218,14 @@ impl Snapshot {
         answer("read keys", query.load(&mut self.connection)).await
     }
 
-    /// How many sessions there are.
+    /// The number of sessions.
     pub(super) async fn count(&mut self) -> Result<u64, Error> {
         let query = diesel::sql_query(self.queries.count.as_str());
         let count: Count = answer("count sessions", query.get_result(&mut self.connection)).await?;
         Ok(count.count.unsigned_abs())
     }
 
-    /// The next sessions in the order of their ids; none after the last.
+    /// The next sessions, ordered by id; empty after the last.
     pub(super) async fn sessions(&mut self) -> Result<Vec<OldSession>, Error> {
         let query = diesel::sql_query(format!("fetch {SESSIONS_AT_ONCE} from old_sessions"));
         answer("read sessions", query.load(&mut self.connection)).await
@@ -245,7 +245,7 @@ impl Snapshot {
         Ok(videos.into_iter().map(|video| (video.id, video)).collect())
     }
 
-    /// The rows that belong to a session, which must come after the one that was asked for before.
+    /// The rows of a session. Each call must name a later session than the call before.
     pub(super) async fn lines(
         &mut self,
         session_id: i64,
@@ -259,7 +259,7 @@ impl Snapshot {
         })
     }
 
-    /// Counts the rows that are left after the last session.
+    /// Counts the remaining rows, which belong to no session.
     pub(super) async fn finish(mut self, left_out: &mut Tally) -> Result<(), Error> {
         for lines in [&mut self.plays, &mut self.events, &mut self.durations] {
             lines.finish(&mut self.connection, left_out).await?;
@@ -302,7 +302,7 @@ impl Lines {
         Ok(lines)
     }
 
-    /// The next row, unless it belongs to a session after this one.
+    /// The next row, unless it belongs to a session after `session_id`.
     async fn next(
         &mut self,
         connection: &mut AsyncPgConnection,
@@ -328,7 +328,7 @@ impl Lines {
         Ok(())
     }
 
-    /// Fetches rows if there are none at hand.
+    /// Fetches rows if none are buffered.
     async fn fill(&mut self, connection: &mut AsyncPgConnection) -> Result<(), Error> {
         if self.rows.is_empty() && !self.ended {
             let query = diesel::sql_query(format!("fetch {LINES_AT_ONCE} from {}", self.name));
@@ -345,7 +345,7 @@ fn declaration(cursor: &str, query: &str) -> String {
     format!("declare {cursor} no scroll cursor for {query};")
 }
 
-/// Waits for an answer, and says what an operator can do if there is none.
+/// Waits for a result. Errors name a remedy for the operator.
 async fn answer<T>(
     operation: &'static str,
     asked: impl Future<Output = Result<T, DieselError>>,
@@ -364,7 +364,7 @@ async fn answer<T>(
     })
 }
 
-/// Whether an error says something of the moment, not of the query. Diesel passes on no code, only a text.
+/// Whether an error is temporary. Diesel exposes no error code, only a message.
 fn may_pass(err: &DieselError) -> bool {
     match err {
         DieselError::DatabaseError(

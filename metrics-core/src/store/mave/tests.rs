@@ -1,4 +1,4 @@
-//! What old rows come to: each rule once, as data; then any events against the live session.
+//! Tests each rule for old rows, as data; then compares random events with the recorder's session.
 
 use proptest::prelude::*;
 use serde_json::json;
@@ -93,7 +93,7 @@ fn a_pause_without_a_play_is_nothing() {
 
 #[test]
 fn events_at_one_time_take_turns() {
-    // Whatever the order of the rows, a seek is a pause and then a play.
+    // In any order of the rows, a seek is a pause and then a play.
     let seek = [pause(10.0, 10.0), play(10.0, 30.0)];
     for (one, other) in [(0, 1), (1, 0)] {
         let events = [play(0.0, 0.0), seek[one].clone(), seek[other].clone(), pause(15.0, 35.0)];
@@ -135,7 +135,7 @@ fn what_makes_no_sense_is_counted_and_the_rest_is_taken() {
         stretch("soon", "later"),
         stretch("86400", "86500"),
         Line { to: Some("4".to_owned()), ..Line::default() },
-        // Neither is wrong: no time at all, and a play that was never closed.
+        // Both are valid: an empty segment, and a play that was never closed.
         stretch("7", "7"),
         Line { from: Some("7".to_owned()), ..Line::default() },
     ];
@@ -198,7 +198,7 @@ fn the_most_exact_table_is_believed() {
     check(&plays, &events, &[(0.0, 1.5)]);
     check(&[], &events, &[(0.0, 2.5)]);
     check(&[], &[], &[(0.0, 3.0), (3.0, 4.0)]);
-    // What comes to nothing is not believed.
+    // A table without segments is not used.
     check(&[stretch("2", "1")], &events[..1], &[(0.0, 3.0), (3.0, 4.0)]);
 }
 
@@ -220,7 +220,7 @@ fn of_too_many_segments_the_first_are_taken() {
     assert_eq!((watched.segments.len(), watched.too_many), (SEGMENTS_MAX, 3));
 }
 
-/// Events a second or so apart, most of them in turns.
+/// Random plays and pauses, 1 ms to 20 s apart.
 fn events() -> impl Strategy<Value = Vec<Line>> {
     let event = (any::<bool>(), 0_u32..120_000, 1_u32..20_000);
     prop::collection::vec(event, 0..40).prop_map(|events| {
@@ -239,7 +239,7 @@ fn event_at(kind: &str, position: f64) -> Line {
     event(0.0, kind, &position.to_string())
 }
 
-/// What the recorder would have made of the events.
+/// The segments that the recorder would compute from the events.
 fn live(events: &[Line]) -> Option<Segments> {
     let mut session: Option<Session> = None;
     for line in events {

@@ -1,4 +1,4 @@
-//! What an old session watched, out of the three tables that may tell. Pure.
+//! Computes the segments of an old session from the three tables that may contain them. Pure.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -9,9 +9,9 @@ use crate::session::{Moment, Reach, SEGMENTS_MAX, Session};
 /// A row of `plays`, `events` or `durations`.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Line {
-    /// When it happened, in Unix milliseconds.
+    /// The time of the row, in Unix milliseconds.
     pub(super) at_ms: Option<f64>,
-    /// Goes up from row to row where times are equal; always 0 if the table has nothing of the kind.
+    /// Orders rows of equal time; always 0 if the table has no id.
     pub(super) place: i64,
     /// The name of an event, or the `uniqueness` of a duration.
     pub(super) kind: Option<String>,
@@ -26,12 +26,12 @@ impl Line {
         self.kind.as_deref() == Some("play")
     }
 
-    /// When it happened, in whole Unix milliseconds.
+    /// The time of the row, in whole Unix milliseconds.
     pub(super) fn instant_ms(&self) -> Option<i64> {
         instant_ms(self.at_ms)
     }
 
-    /// Where the segment starts or the event happened, in milliseconds of video, if it makes sense.
+    /// The start of the segment or the position of the event, in milliseconds of video, if it is valid.
     pub(super) fn start_ms(&self) -> Option<u32> {
         milliseconds(self.from.as_deref())
     }
@@ -46,7 +46,7 @@ impl Line {
     }
 }
 
-/// Whole Unix milliseconds, if the time is one: PostgreSQL also knows `infinity`.
+/// Whole Unix milliseconds, if the time is finite: PostgreSQL also has `infinity`.
 pub(super) fn instant_ms(at_ms: Option<f64>) -> Option<i64> {
     at_ms.filter(|ms| ms.is_finite()).map(|ms| ms.round() as i64)
 }
@@ -55,26 +55,26 @@ fn milliseconds(seconds: Option<&str>) -> Option<u32> {
     position_ms("position", seconds?.trim().parse().ok()?).ok()
 }
 
-/// What a session watched.
+/// The segments of a session.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Watched {
     /// The segments; [`SEGMENTS_MAX`] at most.
     pub(super) segments: Vec<Interval>,
-    /// Whether something was played, be it for no time at all.
+    /// Whether anything was played, even for 0 ms.
     pub(super) played: bool,
-    /// How many segments make no sense.
+    /// The number of invalid segments.
     pub(super) impossible: u64,
-    /// How many segments there are beyond those that a session may have.
+    /// The number of segments beyond the maximum of a session.
     pub(super) too_many: u64,
     // Whether a play was never closed.
     unclosed: bool,
 }
 
 impl Watched {
-    /// What the rows of a session come to, each table's in the order in which they happened.
+    /// Computes the segments from the rows of a session, per table and ordered by time.
     ///
-    /// One table is believed: `plays`, else `events`, else `durations`, which only know whole seconds. Where a play was
-    /// never closed by an event, and `durations` has more segments, those are believed instead.
+    /// One table is used: `plays`, else `events`, else `durations`, which has only whole seconds. If `events` has a
+    /// play that was never closed, and `durations` has more segments, `durations` is used instead of `events`.
     pub(super) fn of(plays: &[Line], events: &[Line], durations: &[Line]) -> Self {
         let tables =
             [Self::of_plays(plays), Self::of_events(events), Self::of_durations(durations)];
@@ -104,18 +104,18 @@ impl Watched {
         watched
     }
 
-    /// The events go through a [`Session`], so that they come to the same as if they were received now.
+    /// Applies the events to a [`Session`], for the same result as if they were received now.
     fn of_events(lines: &[Line]) -> Self {
         let mut watched = Self::default();
         let mut session: Option<Session> = None;
-        // Where the open segment began.
+        // The start of the open segment.
         let mut open_ms: Option<u32> = None;
         let mut at_ms = 0;
         for together in lines.chunk_by(|a, b| (a.at_ms, a.place) == (b.at_ms, b.place)) {
             let (mut plays, mut pauses): (VecDeque<_>, VecDeque<_>) =
                 together.iter().partition(|line| line.is_play());
             loop {
-                // Of events at one time nobody knows the order, but a player's plays and pauses take turns.
+                // The order of events at one time is unknown, but a player's plays and pauses alternate.
                 let (first, second) = match open_ms {
                     Some(_) => (&mut pauses, &mut plays),
                     None => (&mut plays, &mut pauses),
@@ -145,8 +145,8 @@ impl Watched {
         watched
     }
 
-    /// Rows of several kinds (`uniqueness`) that cover the same seconds are taken for several accounts of one viewing,
-    /// of which the longest has the replays. Any others are taken for parts of it.
+    /// If the rows of each kind (`uniqueness`) cover the same seconds, each kind describes the whole session, and the
+    /// longest one, which has the replays, is used. Otherwise the rows of all kinds together are the segments.
     fn of_durations(lines: &[Line]) -> Self {
         let mut kinds: BTreeMap<_, Vec<&Line>> = BTreeMap::new();
         for line in lines {

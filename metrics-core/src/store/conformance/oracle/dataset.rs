@@ -1,4 +1,4 @@
-//! The sessions that reports are asked about, and the questions.
+//! The generated sessions, and the requests that are checked against them.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -20,13 +20,13 @@ use crate::time_bucket::Buckets;
 use crate::upkeep::Erasure;
 use crate::video::Video;
 
-/// How many sessions there are: enough for any bucket to hold several.
+/// The number of sessions: enough for several in any bucket.
 const VIEWINGS: usize = 400;
 
-/// How many sessions are written at once.
+/// The number of sessions per write.
 const BATCH: usize = 64;
 
-/// Instants at which some bucket begins in some time zone, and clock changes.
+/// Instants at which a bucket begins in one of the time zones, and clock changes.
 const BORDERS: [&str; 14] = [
     "2023-01-01T00:00:00Z",
     "2023-01-31T23:00:00Z",
@@ -67,7 +67,7 @@ const BUCKETS: [(&str, Option<&str>); 16] = [
 const PAGES: [&str; 4] =
     ["http://a.example/", "http://a.example/b", "https://a.example/", "http://b.example:8080/"];
 
-/// The identifier and the metadata of each video, of which some are under two keys.
+/// The identifier and the metadata of each video. Some videos are under two keys.
 fn videos() -> Vec<(Option<&'static str>, Option<Value>)> {
     vec![
         (Some("intro"), None),
@@ -78,32 +78,32 @@ fn videos() -> Vec<(Option<&'static str>, Option<Value>)> {
     ]
 }
 
-/// One session, as the definitions see it.
+/// One session, with the fields that the definitions use.
 #[derive(Clone, Debug)]
 pub(super) struct Viewing {
-    /// Its own, of which its id is made.
+    /// The number of the session. Its id derives from the number.
     number: usize,
-    /// Which of the two keys.
+    /// Index of one of the two keys.
     key: usize,
-    /// Which of the videos.
+    /// Index of the video.
     video: usize,
-    /// Which of the plans the session data names, if any.
+    /// The plan in the session data, if any.
     plan: Option<&'static str>,
     pub(super) page: Option<&'static str>,
     pub(super) client: Client,
     pub(super) started_at_ms: i64,
     pub(super) segments: Vec<(u32, u32)>,
-    /// Worked out once: it takes long.
+    /// Computed once, because it is slow.
     pub(super) unique_ms: u64,
 }
 
-/// A selection, and which sessions it means.
+/// A selection, and a predicate for the same sessions.
 struct Choice {
     selection: Selection,
     takes: fn(&Viewing) -> bool,
 }
 
-/// One question.
+/// One request for a report.
 pub(super) struct Case {
     pub(super) scan: Scan,
     pub(super) buckets: Buckets,
@@ -122,7 +122,7 @@ pub(super) struct Dataset {
     keys: [ApiKey; 2],
 }
 
-/// Sessions to erase: those of a question, and of these only some.
+/// Sessions to erase: those of a request, narrowed by page or session.
 #[derive(Debug)]
 pub(super) struct Erasing {
     case: Case,
@@ -132,14 +132,14 @@ pub(super) struct Erasing {
 }
 
 impl Dataset {
-    /// Makes up the sessions and has the store keep them, some in several versions.
+    /// Generates the sessions and writes them to the store, some in several versions.
     pub(super) async fn fill(store: &dyn Store) -> Self {
         let keys = [key(store).await, key(store).await];
         let mut random = StdRng::seed_from_u64(2_023);
         let viewings: Vec<_> = (0..VIEWINGS).map(|number| viewing(&mut random, number)).collect();
         let drafts: Vec<_> = viewings.iter().map(|it| draft(it, &keys)).collect();
 
-        // Half of the sessions are first stored with less than they come to, as they are while they last.
+        // Half of the sessions are first written with some of their segments, like sessions that go on.
         let (whole, growing) = drafts.split_at(VIEWINGS / 2);
         for batch in whole.chunks(BATCH) {
             fill(store, batch).await;
@@ -153,14 +153,14 @@ impl Dataset {
             }
             let last = draft.clone().expecting(versions);
             fill(store, std::slice::from_ref(&last)).await;
-            // Whoever comes too late changes nothing.
+            // A late write changes nothing.
             let late = last.played(&[(0, 999_999)]);
             assert_eq!(commit(store, &[late]).await, [Outcome::Conflict]);
         }
         Self { viewings, choices: choices(&keys), keys }
     }
 
-    /// Some sessions to erase. Every selection has its turn, the rest is drawn.
+    /// Sessions to erase. Selections alternate with `number`; the rest is random.
     pub(super) fn erasing(&self, random: &mut StdRng, number: usize) -> Erasing {
         let prefixes = ["http://a.example/", "http://a.example/b", "https", "http://b.example"];
         let page_prefix = prefixes.choose(random).copied().filter(|_| random.random_bool(0.3));
@@ -169,18 +169,18 @@ impl Dataset {
         Erasing { case: self.case(random, number), page_prefix, session }
     }
 
-    /// What a store is told about them.
+    /// The same erasure as a request to a store.
     pub(super) fn erasure(&self, erasing: &Erasing) -> Erasure {
         let Erasing { case, page_prefix, session } = erasing;
         let erasure =
             Erasure { scan: case.scan.clone(), ..Erasure::of(case.scan.selection.clone()) };
         let erasure = page_prefix.iter().fold(erasure, |erasure, page| erasure.on_page(*page));
-        // Under one of the keys, so that another session may be meant, or none.
+        // The id is always under the first key, so it may be of no session.
         let id = |number: &usize| SessionId::new(&self.keys[0], &number.to_string());
         session.iter().map(id).fold(erasure, Erasure::of_session)
     }
 
-    /// Forgets these sessions, and returns how many there were, and the start of the first.
+    /// Removes these sessions, and returns their number and the first start.
     pub(super) fn erase(&mut self, erasing: &Erasing) -> (u64, Option<i64>) {
         let Erasing { case, page_prefix, session } = erasing;
         let has_page = |it: &Viewing| {
@@ -205,12 +205,12 @@ impl Dataset {
         ids
     }
 
-    /// The videos that sessions have: their keys and which.
+    /// The videos of all sessions, as indexes of key and video.
     pub(super) fn used(&self) -> BTreeSet<(usize, usize)> {
         self.viewings.iter().map(|it| (it.key, it.video)).collect()
     }
 
-    /// A question: every selection and every kind of bucket has its turn, the rest is drawn.
+    /// A request. Selections and bucket widths alternate with `number`; the rest is random.
     pub(super) fn case(&self, random: &mut StdRng, number: usize) -> Case {
         let choice = &self.choices[number % self.choices.len()];
         let (width, zone) = BUCKETS[number % BUCKETS.len()];
@@ -225,7 +225,7 @@ impl Dataset {
         Case { scan, buckets, takes: choice.takes }
     }
 
-    /// The sessions that a question is about.
+    /// The sessions that a request counts.
     pub(super) fn counted(&self, case: &Case) -> Vec<&Viewing> {
         let Case { scan, takes, .. } = case;
         self.viewings
@@ -238,7 +238,7 @@ impl Dataset {
 
     fn timeframe(&self, random: &mut StdRng) -> (i64, i64) {
         let (first, last) = (ms("2020-01-01T00:00:00Z"), ms("2026-01-01T00:00:00Z"));
-        // Where it matters most: on the start of a session, or a millisecond beside it.
+        // The edge cases: on the start of a session, or a millisecond beside it.
         let mut border = || {
             let start_ms = self.viewings.choose(random).map_or(first, |it| it.started_at_ms);
             start_ms + random.random_range(-1..=1)
@@ -288,7 +288,7 @@ fn viewing(random: &mut StdRng, number: usize) -> Viewing {
     viewing
 }
 
-/// Mostly within moments of some border, otherwise anywhere in more than a year.
+/// A start mostly close to a boundary, otherwise anywhere in more than a year.
 fn started_at_ms(random: &mut StdRng) -> i64 {
     let border = ms(BORDERS.choose(random).expect("some"));
     match random.random_range(0..4) {
@@ -299,7 +299,7 @@ fn started_at_ms(random: &mut StdRng) -> i64 {
     }
 }
 
-/// A stretch of a video of half a minute, often with whole seconds at its ends.
+/// A segment of a video of half a minute, often from or to a whole second.
 fn segment(random: &mut StdRng) -> (u32, u32) {
     let mut position = || match random.random_range(0..3) {
         0 => 1_000 * random.random_range(0..30),

@@ -1,4 +1,4 @@
-//! What the reports must say, by brute force. Slow on purpose: nothing here is clever enough to be wrong.
+//! Computes the reports by brute force. Slow on purpose: code this simple is obviously right.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,7 +20,7 @@ pub(super) fn unique_ms(viewing: &Viewing) -> u64 {
     watched.len() as u64
 }
 
-/// Whether a segment and `[from, to)` have more in common than a point.
+/// Whether a segment overlaps `[from, to)` with positive length.
 fn overlaps(segment: (u32, u32), from: u64, to: u64) -> bool {
     u64::from(segment.0) < to && from < u64::from(segment.1)
 }
@@ -86,7 +86,7 @@ pub(super) fn parts(viewings: &[&Viewing], parts: u32) -> (u32, Vec<u64>) {
         return (0, Vec::new());
     }
     let viewers = (0..u64::from(parts)).map(|part| {
-        // In units of 1/parts of a millisecond, in which every border is a whole number.
+        // In units of 1/parts of a millisecond, so that every boundary is an integer.
         let (from, to) = (part * u64::from(end_ms), (part + 1) * u64::from(end_ms));
         let watched = |viewing: &&&Viewing| {
             let mut segments = viewing.segments.iter();
