@@ -6,8 +6,8 @@ WORKDIR /metrics
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/metrics/target \
-    cargo build --release --locked --package metrics-server \
-    && cp target/release/metrics-server /usr/local/bin/ \
+    cargo build --profile dist --locked --package metrics-server \
+    && cp target/dist/metrics-server /usr/local/bin/ \
     && mkdir /data
 
 FROM gcr.io/distroless/cc-debian12:nonroot

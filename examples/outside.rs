@@ -1,4 +1,4 @@
-//! The programs that the README shows, as somebody has them who is not in this workspace: taken from it as they stand,
+//! The programs that the README and `docs/embed.md` show, outside of this workspace: taken from there as they stand,
 //! compiled against the packages that would be published, and run.
 
 use std::fs;
@@ -19,7 +19,7 @@ const WAIT: Duration = Duration::from_secs(60);
 /// How often it is asked whether it does.
 const STEP: Duration = Duration::from_millis(20);
 
-/// What the README says where to get the packages.
+/// Where the README gets the packages from.
 const REPOSITORY: &str = r#"git = "https://github.com/metrics-video/metrics""#;
 
 const PACKAGES: [&str; 2] = ["metrics-core", "metrics-server"];
@@ -99,10 +99,10 @@ fn unpack(name: &str) {
     fs::copy(package, last).unwrap();
 }
 
-/// What the README shows in this language after these words.
-fn shown<'a>(readme: &'a str, after: &str, language: &str) -> &'a str {
-    let (_, rest) = readme.split_once(after).expect("the README has these words");
-    let (_, rest) = rest.split_once(&format!("```{language}\n")).expect("the README shows it");
+/// The first code in this language after these words of a chapter.
+fn shown<'a>(chapter: &'a str, after: &str, language: &str) -> &'a str {
+    let (_, rest) = chapter.split_once(after).expect("the chapter has these words");
+    let (_, rest) = rest.split_once(&format!("```{language}\n")).expect("the chapter shows it");
     rest.split_once("```\n").expect("it ends").0
 }
 
@@ -228,14 +228,14 @@ fn the_library_alone_shows_what_it_recorded() {
 
 #[test]
 fn a_server_made_with_axum_answers_reports_under_its_path() {
-    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let chapter = fs::read_to_string(root().join("docs/embed.md")).unwrap();
     let after = "In a server made with axum";
     let shown_at = "127.0.0.1:3000";
-    let program = shown(&readme, after, "rust");
+    let program = shown(&chapter, after, "rust");
     assert!(program.contains(shown_at), "{program}");
     let free = free_address();
     let program = program.replace(shown_at, &free.to_string());
-    let program = compiled("readme-mounted", shown(&readme, after, "toml"), &program);
+    let program = compiled("readme-mounted", shown(&chapter, after, "toml"), &program);
     let server = Serving::start(&program, free);
 
     assert_eq!(server.ask("GET", "/", ""), (200, "hello from the application".to_owned()));

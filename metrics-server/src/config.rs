@@ -131,7 +131,8 @@ struct Flags {
     retention: Option<String>,
 
     /// Whether there is a page at /, with charts and examples: `on` or `off` [default: on]
-    #[arg(long, global = true, value_name = "on|off")]
+    // Not global: `erase` has a `--page` of its own.
+    #[arg(long, value_name = "on|off")]
     page: Option<String>,
 
     /// Bring the tables up to date, and end

@@ -162,7 +162,7 @@ pub(crate) enum Error {
     #[error("the store is unavailable; try again")]
     Unavailable(#[source] store::Error),
     /// The database is damaged. An operator puts back a copy.
-    #[error("the database is damaged: put back a copy that is whole, as the README says")]
+    #[error("the database is damaged: put back a copy that is whole, as docs/operate.md says")]
     Damaged(#[source] store::Error),
     /// The store failed in a way that trying again does not mend.
     #[error("the server failed; its log says why")]

@@ -146,6 +146,13 @@ fn the_page_can_be_left_out() {
 }
 
 #[test]
+fn sessions_of_a_page_can_be_erased() {
+    let flags = ["erase", "--page", "https://example.com/reset/", "--dry-run"];
+    let command = read(&flags, &[]).unwrap().command;
+    assert!(format!("{command:?}").contains("https://example.com/reset/"), "{command:?}");
+}
+
+#[test]
 fn what_is_done_instead_of_serving_is_said_by_commands() {
     let command = |arguments: &[&str]| read(arguments, &[]).unwrap().command;
     assert_eq!(command(&[]), Command::Serve);

@@ -1,4 +1,4 @@
-// Measures the <video> and <audio> elements of a page. script.rs tells how it works, and the README how it is used.
+// Measures the <video> and <audio> elements of a page. script.rs tells how it works, and docs/script.md how it is used.
 // Comments have lines of their own here, and no text goes over several: the server leaves out comments and indentation.
 
 // The server gives up on a websocket that is silent for 60 s.
