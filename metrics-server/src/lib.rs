@@ -54,7 +54,7 @@
 //! The crate is a thin layer over `metrics-core`. In reading order:
 //!
 //! * [`Service`] answers requests: `route.rs` is the route table, `api/` has a file per endpoint. `settings.rs`,
-//!   `mount.rs` and `access.rs` are for those who embed it.
+//!   `prefix.rs`, `tower.rs` and `access.rs` are for those who embed it.
 //! * A websocket is read by `frames.rs` into bounded messages, by `phoenix.rs` into values of the channel protocol,
 //!   and acted on by `channel.rs`; `socket.rs` is its life. `longpoll.rs` does the same for clients without a websocket.
 //!   `wire.rs` reads the events that clients send.
@@ -89,7 +89,6 @@ mod kept;
 mod lean;
 mod longpoll;
 mod memory;
-mod mount;
 mod networks;
 mod outbox;
 mod page;
@@ -97,6 +96,7 @@ mod parameters;
 mod patience;
 mod phoenix;
 mod places;
+mod prefix;
 mod queue;
 mod rate;
 mod reads;
@@ -108,6 +108,8 @@ mod service;
 mod settings;
 mod share;
 mod socket;
+mod table;
+mod tower;
 mod traffic;
 mod wire;
 
@@ -122,9 +124,9 @@ pub use config::{
 };
 pub use cors::Cors;
 pub use hosts::Hosts;
-pub use mount::Prefix;
 pub use networks::{InvalidNetwork, Networks};
 pub use page::EXAMPLE_KEY;
+pub use prefix::Prefix;
 pub use response::{Body, Cut};
 pub use route::Routes;
 pub use serve::{listen, serve};

@@ -15,10 +15,10 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 
 use super::params::Params;
-use crate::answer::Making;
+use super::timeframe::read_timeframe;
+use crate::answer::{Making, within_time};
 use crate::error::Error;
 use crate::response::{self, Body};
-use crate::service::within_time;
 
 /// The parameters that select sessions, of which there must be one.
 const SELECTORS: [&str; 5] = ["identifier", "query", "page", "session_id", "timeframe"];
@@ -128,7 +128,7 @@ impl EraseSelection {
 fn period(params: &Params, now: DateTime<Utc>) -> Result<Period, Error> {
     let all = Period { from_ms: FROM_MS_MIN, to_ms: TO_MS_MAX };
     let Some(timeframe) = params.get("timeframe") else { return Ok(all) };
-    let Period { from_ms, to_ms } = super::query::read_timeframe(timeframe)?.period(now, None);
+    let Period { from_ms, to_ms } = read_timeframe(timeframe)?.period(now, None);
     let within = |ms: i64| ms.clamp(FROM_MS_MIN, TO_MS_MAX);
     Ok(Period { from_ms: within(from_ms), to_ms: within(to_ms) })
 }

@@ -11,7 +11,8 @@ use super::{ConfigError, Database, Setting, database};
 use crate::api::erase::EraseSelection;
 use crate::api::params::{Params, structured, whole_query};
 use crate::error::Error;
-use crate::export::{Export, Format, Table};
+use crate::export::Export;
+use crate::table::{Format, Table};
 
 /// What the binary is to do.
 #[derive(Clone, Debug, PartialEq)]

@@ -5,7 +5,7 @@ use metrics_core::store;
 use super::row::Line;
 
 /// Whether this program can write Parquet files.
-pub(super) const IS_THERE: bool = false;
+pub(crate) const IS_THERE: bool = false;
 
 /// A type without values, since no file can be written.
 #[derive(Debug)]

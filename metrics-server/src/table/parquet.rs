@@ -20,7 +20,7 @@ use parquet::schema::types::Type;
 use super::row::{Kind, Line, Sink};
 
 /// Whether this program can write Parquet files.
-pub(super) const IS_THERE: bool = true;
+pub(crate) const IS_THERE: bool = true;
 
 /// The largest number of rows of a group: readers skip and read groups as a whole.
 const GROUP_ROWS: usize = 65_536;
