@@ -6,6 +6,7 @@ pub(crate) mod respond;
 mod sessions;
 
 use bytes::Bytes;
+#[cfg(feature = "binary")]
 use chrono::{DateTime, Utc};
 use metrics_core::budget::Account;
 use metrics_core::query;
@@ -26,7 +27,7 @@ const SESSIONS: [&str; 7] =
 
 /// What is to be exported, and how.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Export {
+pub(crate) struct Export {
     pub(crate) table: Table,
     pub(crate) format: Format,
     query: Query,
@@ -118,7 +119,8 @@ impl Export {
     /// # Errors
     ///
     /// [`ReportError`] if there is no such report, or the store could not.
-    pub async fn begin(
+    #[cfg(feature = "binary")]
+    pub(crate) async fn begin(
         &self,
         store: &dyn Store,
         now: DateTime<Utc>,
@@ -146,7 +148,7 @@ impl Export {
 
 /// An export that is under way.
 #[derive(Debug)]
-pub struct Exporting {
+pub(crate) struct Exporting {
     rest: Rest,
 }
 
@@ -164,7 +166,7 @@ impl Exporting {
     /// # Errors
     ///
     /// [`store::Error`] if the store could not: what there is by then is not all.
-    pub async fn next(&mut self, store: &dyn Store) -> Result<Option<Bytes>, store::Error> {
+    pub(crate) async fn next(&mut self, store: &dyn Store) -> Result<Option<Bytes>, store::Error> {
         match &mut self.rest {
             Rest::Sessions(sessions) => sessions.next(store).await,
             // The first piece of a table may be empty, and so may some of Parquet.
@@ -178,8 +180,8 @@ impl Exporting {
     }
 
     /// How many sessions were looked at, if it is sessions that are exported.
-    #[must_use]
-    pub fn sessions_read(&self) -> Option<u64> {
+    #[cfg(feature = "binary")]
+    pub(crate) fn sessions_read(&self) -> Option<u64> {
         match &self.rest {
             Rest::Sessions(sessions) => Some(sessions.read()),
             _ => None,

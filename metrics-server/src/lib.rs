@@ -62,7 +62,7 @@
 //! * `attempts.rs` holds up whoever guesses keys and passwords; `guard.rs` refuses what pages of other sites do in
 //!   somebody's name.
 //! * [`serve()`] accepts connections and stops without losing any.
-//! * `Config` is every setting of the binary.
+//! * `binary.rs` is the binary: `binary/config/table.rs` has every setting, `binary/commands/` every command.
 
 #![warn(clippy::unwrap_used)]
 
@@ -71,15 +71,15 @@ mod answer;
 mod api;
 mod attempts;
 mod auth;
+#[cfg(feature = "binary")]
+mod binary;
 mod body;
 mod channel;
-#[cfg(feature = "binary")]
-mod config;
 mod connection;
 mod cors;
 mod encoding;
 mod error;
-pub mod export;
+mod export;
 mod frames;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
@@ -114,14 +114,11 @@ mod traffic;
 mod wire;
 
 pub use access::{Access, Decision, Wanted};
-pub use api::erase::EraseSelection;
 pub use attempts::Peer;
 pub use auth::Credentials;
-pub use body::BODY_BYTES_MAX;
 #[cfg(feature = "binary")]
-pub use config::{
-    Command, Config, ConfigError, Database, KeysCommand, KeysFormat, LogFormat, SessionsImport,
-};
+pub use binary::run;
+pub use body::BODY_BYTES_MAX;
 pub use cors::Cors;
 pub use hosts::Hosts;
 pub use networks::{InvalidNetwork, Networks};

@@ -23,8 +23,7 @@ const ROWS: usize = 64;
 /// What can be exported.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[cfg_attr(feature = "binary", derive(clap::ValueEnum))]
-#[non_exhaustive]
-pub enum Table {
+pub(crate) enum Table {
     /// Plays per time bucket.
     Plays,
     /// Which parts of the videos are watched.
@@ -58,8 +57,7 @@ impl Table {
 /// How it is written.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[cfg_attr(feature = "binary", derive(clap::ValueEnum))]
-#[non_exhaustive]
-pub enum Format {
+pub(crate) enum Format {
     /// CSV as RFC 4180 has it, with a line of names first.
     #[default]
     Csv,

@@ -38,11 +38,11 @@ const TO_MS_MAX: i64 = 253_402_300_799_999;
 
 /// Sessions to erase, as a request or a command line selects them.
 #[derive(Clone, Debug, PartialEq)]
-pub struct EraseSelection {
+pub(crate) struct EraseSelection {
     /// The sessions.
-    pub erasure: Erasure,
+    pub(crate) erasure: Erasure,
     /// The parameters that select them, without their values, for the log.
-    pub by: String,
+    pub(crate) by: String,
 }
 
 impl EraseSelection {
@@ -87,8 +87,7 @@ impl EraseSelection {
     }
 
     /// The first and the last start of the sessions.
-    #[must_use]
-    pub fn timeframe(&self) -> (DateTime<Utc>, DateTime<Utc>) {
+    pub(crate) fn timeframe(&self) -> (DateTime<Utc>, DateTime<Utc>) {
         (instant(self.erasure.scan.from_ms), instant(self.erasure.scan.to_ms))
     }
 
@@ -97,7 +96,7 @@ impl EraseSelection {
     /// # Errors
     ///
     /// [`metrics_core::store::Error`] if the store could not; the same call goes on with what is left.
-    pub async fn erase(
+    pub(crate) async fn erase(
         &self,
         store: &dyn Store,
         at_most: Option<u64>,

@@ -52,6 +52,7 @@ impl Sessions {
         Ok(Self { walk, writing: Some(writing), account })
     }
 
+    #[cfg(feature = "binary")]
     pub(super) fn read(&self) -> u64 {
         self.walk.read()
     }

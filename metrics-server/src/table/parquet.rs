@@ -29,7 +29,7 @@ const GROUP_ROWS: usize = 65_536;
 const GROUP_BYTES: usize = 8 * 1024 * 1024;
 
 /// A file that is being written.
-pub(super) struct Parquet {
+pub(crate) struct Parquet {
     writer: SerializedFileWriter<Vec<u8>>,
     // Of the rows that are not written yet.
     columns: Vec<Column>,

@@ -1,9 +1,13 @@
 //! What each setting accepts, and what an operator is told about the others.
 
+use std::ffi::OsString;
+
 use metrics_core::ApiKey;
 
 use super::*;
 use crate::access::{Decision, Wanted};
+use crate::cors::Cors;
+use crate::hosts::Hosts;
 
 fn read(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
     let variable = |name: &str| {
@@ -117,7 +121,7 @@ fn databases_have_several_spellings() {
 fn a_database_on_a_server_is_never_shown_whole() {
     let url = "postgres://me:secret@localhost/metrics";
     let config = read(&["--database-connections", "7"], &[("DATABASE_URL", url)]).unwrap();
-    assert_eq!(config.database, Database::Postgres(url.to_owned()));
+    assert_eq!(config.database, Database::Postgres(PostgresUrl(url.to_owned())));
     assert_eq!((config.database_connections, config.migrations), (7, Migrations::Run));
     assert!(!format!("{config:?}").contains("secret"));
 }
@@ -125,12 +129,13 @@ fn a_database_on_a_server_is_never_shown_whole() {
 #[test]
 fn what_happens_at_the_start_is_said_by_flags() {
     let config = read(&[], &[]).unwrap();
-    assert_eq!((config.migrate_only, config.wait_for_store), (false, false));
+    assert_eq!((config.command, config.wait_for_store), (None, false));
     let config = read(&["--no-migrate"], &[("METRICS_WAIT_FOR_STORE", "true")]).unwrap();
     assert_eq!((config.migrations, config.wait_for_store), (Migrations::Check, true));
     let config = read(&["--migrate-only", "--wait-for-store"], &[]).unwrap();
-    assert!(config.migrate_only && config.wait_for_store);
-    assert!(read(&["--migrate-only", "--no-migrate"], &[]).is_err());
+    assert_eq!((config.command, config.wait_for_store), (Some(Command::Migrate), true));
+    let exclusive = "--migrate-only and --no-migrate exclude each other: leave one out";
+    check_refused(&["--migrate-only", "--no-migrate"], &[], exclusive);
     let few = read(&["--database-connections=4"], &[]).unwrap_err().to_string();
     assert_eq!(few, "--database-connections is \"4\": it must be a number from 5 to 1000");
 }
@@ -147,17 +152,18 @@ fn the_page_can_be_left_out() {
 
 #[test]
 fn what_is_done_instead_of_serving_is_said_by_commands() {
-    let command = |arguments: &[&str]| read(arguments, &[]).unwrap().command;
-    assert_eq!(command(&[]), Command::Serve);
+    assert_eq!(read(&[], &[]).unwrap().command, None);
+    let command = |arguments: &[&str]| read(arguments, &[]).unwrap().command.unwrap();
     assert_eq!(command(&["health"]), Command::Health);
-    let server = || Database::Postgres("postgres://me@localhost/a".to_owned());
+    let url = || PostgresUrl("postgres://me@localhost/a".to_owned());
+    let server = || Database::Postgres(url());
     assert_eq!(
         command(&["copy", "sqlite:a.db", "postgres://me@localhost/a"]),
         Command::Copy { from: Database::Sqlite("a.db".into()), to: server() }
     );
     assert_eq!(
         command(&["import", "mave", "postgres://me@localhost/a"]),
-        Command::ImportMave(server())
+        Command::ImportMave(url())
     );
     let sessions =
         |arguments: &[&str]| match command(&[&["import", "sessions"], arguments].concat()) {
@@ -176,7 +182,7 @@ fn what_is_done_instead_of_serving_is_said_by_commands() {
     // The password of the target need not stand in the list of processes.
     let config = read(&["copy", "sqlite:a.db"], &[("DATABASE_URL", "postgres://me@localhost/a")]);
     let copy = Command::Copy { from: Database::Sqlite("a.db".into()), to: server() };
-    assert_eq!(config.unwrap().command, copy);
+    assert_eq!(config.unwrap().command, Some(copy));
     let target = "TO is missing: name it, or set DATABASE_URL";
     check_refused(&["copy", "sqlite:a.db"], &[], target);
     check_refused(
@@ -184,11 +190,12 @@ fn what_is_done_instead_of_serving_is_said_by_commands() {
         &[],
         "the following required arguments were not provided: <FROM>; --help lists all flags",
     );
-    check_refused(&["import"], &[], "a word is missing; --help lists all commands");
+    let missing = "a command is missing; `metrics-server import --help` lists them";
+    check_refused(&["import"], &[], missing);
     check_refused(
         &["--migrate-only", "health"],
         &[],
-        "--migrate-only stands alone: commands bring tables up to date by themselves",
+        "`health` does not take --migrate-only, which is for the server",
     );
     let secret = read(&["copy", "mysql:secret", "sqlite:a.db"], &[]).unwrap_err().to_string();
     assert!(secret.starts_with("FROM must be") && !secret.contains("secret"), "{secret}");
@@ -290,7 +297,7 @@ fn nobody_listens_beyond_this_machine_by_accident() {
         assert!(remedy.iter().all(|word| told.contains(word)), "{told}");
         // Whoever does not serve shows nothing.
         for command in [&["health"][..], &["keys", "list"], &["--migrate-only"]] {
-            assert!(read(&[&["--listen", listen], command].concat(), &[]).is_ok());
+            assert!(read(command, &[("METRICS_LISTEN", listen)]).is_ok());
         }
     }
 }
@@ -315,7 +322,7 @@ fn an_address_in_a_wrong_place_is_not_repeated() {
         &["import", "mave", url, url],
         &["health", url],
     ] {
-        let refusal = "an address stands where none is expected; --help lists all flags";
+        let refusal = "a URL stands where none is expected; --help lists all flags";
         check_refused(arguments, &[], refusal);
     }
 }
@@ -412,7 +419,7 @@ fn settings_of_keys_are_read() {
     let members = settings.as_object().unwrap();
     let expected = metrics_core::key::KeySettings::from_json(members).unwrap();
     let created = KeysCommand::Create(Some(key.clone()), expected);
-    assert_eq!(read(&flags, &[]).unwrap().command, Command::Keys(created));
+    assert_eq!(read(&flags, &[]).unwrap().command, Some(Command::Keys(created)));
     for (flags, members) in [
         (&["--name", "", "--host", ""][..], serde_json::json!({ "name": "", "hosts": [] })),
         (
@@ -425,10 +432,10 @@ fn settings_of_keys_are_read() {
         let members = members.as_object().unwrap().clone();
         let expected = metrics_core::key::SettingsChange::from_json(members).unwrap();
         let changed = KeysCommand::Change(key.clone(), expected);
-        assert_eq!(read(&change, &[]).unwrap().command, Command::Keys(changed));
+        assert_eq!(read(&change, &[]).unwrap().command, Some(Command::Keys(changed)));
     }
     let restored = Command::Keys(KeysCommand::Restore(key));
-    assert_eq!(read(&["keys", "restore", "my-key"], &[]).unwrap().command, restored);
+    assert_eq!(read(&["keys", "restore", "my-key"], &[]).unwrap().command, Some(restored));
     for (flags, expected) in [
         (&["keys", "change", "my-key"][..], "a setting to change is missing"),
         (&["keys", "create", "--host", "https://a.example"], "`hosts` has"),
@@ -437,4 +444,145 @@ fn settings_of_keys_are_read() {
         let refused = read(flags, &[]).unwrap_err().to_string();
         assert!(refused.starts_with(expected), "{refused}");
     }
+}
+
+#[test]
+fn a_flag_of_another_command_is_refused_and_its_variable_ignored() {
+    for (arguments, expected) in [
+        (
+            &["health", "--retention", "1 year"][..],
+            "`health` does not take --retention, which is for the server and `forget`",
+        ),
+        (
+            &["--page", "off", "keys", "list"],
+            "`keys list` does not take --page, which is for the server",
+        ),
+        (
+            &["keys", "list", "--listen=[::1]:80"],
+            "`keys list` does not take --listen, which is for the server and `health`",
+        ),
+    ] {
+        check_refused(arguments, &[], expected);
+    }
+    let others =
+        [("METRICS_LISTEN", "nowhere"), ("METRICS_BOTS", "perhaps"), ("METRICS_LIMITS", "x")];
+    let config = read(&["keys", "list"], &others).unwrap();
+    assert_eq!(config.listen.to_string(), "127.0.0.1:3000");
+    assert!(read(&["health"], &others[..1]).is_err());
+    // Before and behind the command.
+    for arguments in [
+        &["--retention", "2 years", "forget", "--dry-run"][..],
+        &["forget", "--dry-run", "--retention", "2 years"],
+        &["--retention", "1 year", "forget", "--retention", "2 years", "--dry-run"],
+    ] {
+        let config = read(arguments, &[("METRICS_RETENTION", "3 years")]).unwrap();
+        assert_eq!(config.retention, Some("2 years".parse().unwrap()), "{arguments:?}");
+    }
+    // A flag of its own.
+    let erase = read(&["erase", "--page", "https://a.example/reset/", "--dry-run"], &[]).unwrap();
+    assert!(matches!(erase.command, Some(Command::Erase { dry_run: true, .. })));
+}
+
+#[test]
+fn imports_keep_as_much_of_pages_as_servers() {
+    let pages = [("METRICS_PAGES", "host")];
+    for import in [&["import", "sessions", "-"][..], &["import", "mave", "postgres://a/b"]] {
+        assert_eq!(read(import, &pages).unwrap().page_detail, PageDetail::Host);
+    }
+}
+
+#[test]
+fn an_empty_flag_is_refused() {
+    check_refused(&["--spool", ""], &[], "--spool is \"\": it must be a directory");
+    assert!(read(&[], &[("METRICS_SPOOL", "")]).is_ok());
+}
+
+#[test]
+fn a_mistyped_flag_or_command_is_refused_with_a_similar_one() {
+    let line = "unexpected argument '--lisen' found: a similar argument exists: '--listen'; --help lists all flags";
+    check_refused(&["--lisen", "[::1]:80"], &[], line);
+    let line = "unrecognized subcommand 'kyes': a similar subcommand exists: 'keys'; --help lists all flags";
+    check_refused(&["kyes"], &[], line);
+}
+
+fn help_of(arguments: &[&str]) -> String {
+    read(&[arguments, &["--help"]].concat(), &[]).unwrap_err().to_string()
+}
+
+#[test]
+fn the_help_of_a_command_describes_the_settings_that_it_takes() {
+    let of_server = help_of(&[]);
+    for about in table::SETTINGS {
+        let name = if about.flag.is_empty() { about.variable } else { about.flag };
+        let begins = |text: &str| {
+            let rest = |line: &str| {
+                line.strip_prefix("  ").and_then(|line| line.strip_prefix(name)).map(str::to_owned)
+            };
+            text.lines()
+                .filter_map(rest)
+                .any(|rest| rest.is_empty() || rest.starts_with([' ', ',']))
+        };
+        assert!(begins(&of_server), "{name} is not in {of_server}");
+        let words = about.help.split(' ').take(3).collect::<Vec<_>>().join(" ");
+        assert!(of_server.contains(&words), "{words} is not in {of_server}");
+        for command in [&["keys", "list"][..], &["forget"], &["import", "mave"], &["health"]] {
+            let help = help_of(command);
+            assert_eq!(begins(&help), about.is_of(command[0]), "{name}: {help}");
+        }
+    }
+    assert!(of_server.lines().all(|line| line.chars().count() <= 100), "{of_server}");
+}
+
+#[test]
+fn defaults_in_words_are_those_of_the_code() {
+    let limits = Limits::default();
+    assert_eq!(read(&[], &[]).unwrap().limits, limits);
+    assert_eq!(table::VIDEOS_PER_KEY.about.default.text(), limits.videos.to_string());
+    assert_eq!(table::PAGES_PER_KEY.about.default.text(), limits.pages.to_string());
+    assert_eq!(memory::MEMORY_MIN, 96 << 20);
+    let connections = metrics_core::store::TimescaleOptions::default().connections;
+    assert_eq!(table::DATABASE_CONNECTIONS.about.default.text(), connections.to_string());
+    assert_eq!(metrics_core::store::TimescaleOptions::CONNECTIONS_MIN, 5);
+}
+
+/// The files that may have the table of settings for operators.
+const DOCUMENTS: [&str; 2] = ["../docs/operate.md", "../README.md"];
+
+/// The names of each setting in that table, a flag, a variable, or both, and the default.
+fn documented() -> Vec<(String, String, String)> {
+    let read =
+        |path| std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).ok();
+    let texts: Vec<String> = DOCUMENTS.into_iter().filter_map(read).collect();
+    let lines = texts.iter().flat_map(|text| text.lines());
+    let of_settings = lines
+        .skip_while(|line| !line.starts_with("| `--listen` |"))
+        .take_while(|line| line.starts_with('|'));
+    let mut settings = Vec::new();
+    for line in of_settings {
+        let cells: Vec<_> = line.split('|').map(|cell| cell.trim().replace('`', "")).collect();
+        let [_, flag, variables, default, ..] = &cells[..] else { panic!("{line}") };
+        for variable in variables.split(", ") {
+            settings.push((flag.clone(), variable.to_owned(), default.clone()));
+        }
+    }
+    settings
+}
+
+#[test]
+fn operators_read_of_every_setting_and_its_default() {
+    let mut documented = documented();
+    for (_, _, default) in &mut documented {
+        // Rate limits have a table of their own.
+        if default.starts_with("see ") {
+            table::LIMITS.about.default.text().clone_into(default);
+        }
+    }
+    let described = table::SETTINGS.iter().map(|about| {
+        let names = (about.flag.to_owned(), about.variable.to_owned());
+        (names.0, names.1, about.default.text().to_owned())
+    });
+    let mut described: Vec<_> = described.collect();
+    described.sort();
+    documented.sort();
+    assert_eq!(documented, described, "the table of {DOCUMENTS:?} and that of table.rs differ");
 }

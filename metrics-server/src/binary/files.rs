@@ -15,10 +15,10 @@ const KEPT: u64 = 200;
 const LEAST: usize = 16;
 
 /// For how many connections there must be room if the log is not to warn: a site with some thousand visitors a day.
-pub(crate) const USEFUL: usize = 1_000;
+pub(super) const USEFUL: usize = 1_000;
 
 /// What an operator does about it.
-pub(crate) const REMEDY: &str = "raise the limit, with `ulimit -n 65536` before the start, or LimitNOFILE=65536 in a systemd unit";
+pub(super) const REMEDY: &str = "raise the limit, with `ulimit -n 65536` before the start, or LimitNOFILE=65536 in a systemd unit";
 
 /// Makes room for so many connections, as far as the system allows, and returns for how many there is.
 ///
@@ -27,7 +27,7 @@ pub(crate) const REMEDY: &str = "raise the limit, with `ulimit -n 65536` before 
 /// # Errors
 ///
 /// The system does not let it ask, or lets it open too few files to serve anybody.
-pub(crate) fn make_room(connections: usize, to_database: u32) -> io::Result<usize> {
+pub(super) fn make_room(connections: usize, to_database: u32) -> io::Result<usize> {
     let kept = KEPT + u64::from(to_database);
     let wanted = kept.saturating_add(connections as u64);
     let limit = getrlimit(Resource::Nofile);
