@@ -72,7 +72,8 @@ fn similarity(name: &str, known: &str) -> Option<usize> {
     let has_words_of = |one: &str, other: &str| {
         other.split('_').all(|word| !word.is_empty() && one.split('_').any(|it| it == word))
     };
-    let is_typing_error = distance * 5 < name.len().max(known.len()) * 2;
+    let length = name.len().max(known.len()).min(NAME_BYTES_MAX);
+    let is_typing_error = distance * 5 < length * 2;
     (is_typing_error || has_words_of(name, known) || has_words_of(known, name)).then_some(distance)
 }
 
@@ -119,7 +120,7 @@ mod tests {
             check_one(far, "x", Some("unset it"));
         }
         let long = format!("METRICS_{}", "X".repeat(100_000));
-        assert!(check([(long.into(), OsString::new())]).is_err());
+        check_one(&long, "x", Some("unset it"));
     }
 
     #[test]

@@ -284,3 +284,6 @@ settings! {
         commands: ALL
     }
 }
+
+#[cfg(test)]
+mod tests;

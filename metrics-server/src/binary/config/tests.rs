@@ -9,7 +9,10 @@ use crate::access::{Decision, Wanted};
 use crate::cors::Cors;
 use crate::hosts::Hosts;
 
-fn read(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
+pub(super) fn read(
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+) -> Result<Config, ConfigError> {
     let variable = |name: &str| {
         let set = environment.iter().find(|(known, _)| *known == name);
         set.map(|(_, text)| OsString::from(text))
@@ -217,7 +220,7 @@ fn sessions_are_kept_for_a_day_at_least() {
 }
 
 #[track_caller]
-fn check_refused(arguments: &[&str], environment: &[(&str, &str)], expected: &str) {
+pub(super) fn check_refused(arguments: &[&str], environment: &[(&str, &str)], expected: &str) {
     let err = read(arguments, environment).unwrap_err();
     assert!(matches!(err, ConfigError::Refused(_)));
     assert_eq!(err.to_string(), expected);
@@ -447,43 +450,6 @@ fn settings_of_keys_are_read() {
 }
 
 #[test]
-fn a_flag_of_another_command_is_refused_and_its_variable_ignored() {
-    for (arguments, expected) in [
-        (
-            &["health", "--retention", "1 year"][..],
-            "`health` does not take --retention, which is for the server and `forget`",
-        ),
-        (
-            &["--page", "off", "keys", "list"],
-            "`keys list` does not take --page, which is for the server",
-        ),
-        (
-            &["keys", "list", "--listen=[::1]:80"],
-            "`keys list` does not take --listen, which is for the server and `health`",
-        ),
-    ] {
-        check_refused(arguments, &[], expected);
-    }
-    let others =
-        [("METRICS_LISTEN", "nowhere"), ("METRICS_BOTS", "perhaps"), ("METRICS_LIMITS", "x")];
-    let config = read(&["keys", "list"], &others).unwrap();
-    assert_eq!(config.listen.to_string(), "127.0.0.1:3000");
-    assert!(read(&["health"], &others[..1]).is_err());
-    // Before and behind the command.
-    for arguments in [
-        &["--retention", "2 years", "forget", "--dry-run"][..],
-        &["forget", "--dry-run", "--retention", "2 years"],
-        &["--retention", "1 year", "forget", "--retention", "2 years", "--dry-run"],
-    ] {
-        let config = read(arguments, &[("METRICS_RETENTION", "3 years")]).unwrap();
-        assert_eq!(config.retention, Some("2 years".parse().unwrap()), "{arguments:?}");
-    }
-    // A flag of its own.
-    let erase = read(&["erase", "--page", "https://a.example/reset/", "--dry-run"], &[]).unwrap();
-    assert!(matches!(erase.command, Some(Command::Erase { dry_run: true, .. })));
-}
-
-#[test]
 fn imports_keep_as_much_of_pages_as_servers() {
     let pages = [("METRICS_PAGES", "host")];
     for import in [&["import", "sessions", "-"][..], &["import", "mave", "postgres://a/b"]] {
@@ -503,86 +469,4 @@ fn a_mistyped_flag_or_command_is_refused_with_a_similar_one() {
     check_refused(&["--lisen", "[::1]:80"], &[], line);
     let line = "unrecognized subcommand 'kyes': a similar subcommand exists: 'keys'; --help lists all flags";
     check_refused(&["kyes"], &[], line);
-}
-
-fn help_of(arguments: &[&str]) -> String {
-    read(&[arguments, &["--help"]].concat(), &[]).unwrap_err().to_string()
-}
-
-#[test]
-fn the_help_of_a_command_describes_the_settings_that_it_takes() {
-    let of_server = help_of(&[]);
-    for about in table::SETTINGS {
-        let name = if about.flag.is_empty() { about.variable } else { about.flag };
-        let begins = |text: &str| {
-            let rest = |line: &str| {
-                line.strip_prefix("  ").and_then(|line| line.strip_prefix(name)).map(str::to_owned)
-            };
-            text.lines()
-                .filter_map(rest)
-                .any(|rest| rest.is_empty() || rest.starts_with([' ', ',']))
-        };
-        assert!(begins(&of_server), "{name} is not in {of_server}");
-        let words = about.help.split(' ').take(3).collect::<Vec<_>>().join(" ");
-        assert!(of_server.contains(&words), "{words} is not in {of_server}");
-        for command in [&["keys", "list"][..], &["forget"], &["import", "mave"], &["health"]] {
-            let help = help_of(command);
-            assert_eq!(begins(&help), about.is_of(command[0]), "{name}: {help}");
-        }
-    }
-    assert!(of_server.lines().all(|line| line.chars().count() <= 100), "{of_server}");
-}
-
-#[test]
-fn defaults_in_words_are_those_of_the_code() {
-    let limits = Limits::default();
-    assert_eq!(read(&[], &[]).unwrap().limits, limits);
-    assert_eq!(table::VIDEOS_PER_KEY.about.default.text(), limits.videos.to_string());
-    assert_eq!(table::PAGES_PER_KEY.about.default.text(), limits.pages.to_string());
-    assert_eq!(memory::MEMORY_MIN, 96 << 20);
-    let connections = metrics_core::store::TimescaleOptions::default().connections;
-    assert_eq!(table::DATABASE_CONNECTIONS.about.default.text(), connections.to_string());
-    assert_eq!(metrics_core::store::TimescaleOptions::CONNECTIONS_MIN, 5);
-}
-
-/// The files that may have the table of settings for operators.
-const DOCUMENTS: [&str; 2] = ["../docs/operate.md", "../README.md"];
-
-/// The names of each setting in that table, a flag, a variable, or both, and the default.
-fn documented() -> Vec<(String, String, String)> {
-    let read =
-        |path| std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).ok();
-    let texts: Vec<String> = DOCUMENTS.into_iter().filter_map(read).collect();
-    let lines = texts.iter().flat_map(|text| text.lines());
-    let of_settings = lines
-        .skip_while(|line| !line.starts_with("| `--listen` |"))
-        .take_while(|line| line.starts_with('|'));
-    let mut settings = Vec::new();
-    for line in of_settings {
-        let cells: Vec<_> = line.split('|').map(|cell| cell.trim().replace('`', "")).collect();
-        let [_, flag, variables, default, ..] = &cells[..] else { panic!("{line}") };
-        for variable in variables.split(", ") {
-            settings.push((flag.clone(), variable.to_owned(), default.clone()));
-        }
-    }
-    settings
-}
-
-#[test]
-fn operators_read_of_every_setting_and_its_default() {
-    let mut documented = documented();
-    for (_, _, default) in &mut documented {
-        // Rate limits have a table of their own.
-        if default.starts_with("see ") {
-            table::LIMITS.about.default.text().clone_into(default);
-        }
-    }
-    let described = table::SETTINGS.iter().map(|about| {
-        let names = (about.flag.to_owned(), about.variable.to_owned());
-        (names.0, names.1, about.default.text().to_owned())
-    });
-    let mut described: Vec<_> = described.collect();
-    described.sort();
-    documented.sort();
-    assert_eq!(documented, described, "the table of {DOCUMENTS:?} and that of table.rs differ");
 }
