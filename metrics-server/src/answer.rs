@@ -16,6 +16,7 @@ use metrics_core::compute::{compute, expect_aside, is_aside, parallelism};
 use metrics_core::store;
 use serde::Serialize;
 use tokio::runtime::Handle;
+use tokio::time::timeout;
 
 use crate::error::Error;
 use crate::queue::{Lane, Place, Queue};
@@ -29,6 +30,9 @@ const PIECE_BYTES: usize = 64 * 1024;
 
 /// Rows of at least so many bytes take longer to drop than to hand on to another thread.
 const ASIDE_BYTES_MIN: usize = 256 * 1024;
+
+/// How long a report may take. The store itself gives up on one after 30 s, but it has others to read before.
+const REPORT_MAX: Duration = Duration::from_secs(60);
 
 /// How long a report waits for the others.
 const WAIT_MAX: Duration = Duration::from_secs(30);
@@ -47,6 +51,13 @@ const LANE_PART: usize = 2;
 
 /// Lists of keys take about this part of what all answers may take, beside it.
 const LISTS_PART: usize = 8;
+
+/// Gives up on a report that takes too long.
+pub(crate) async fn within_time<T>(
+    answering: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    timeout(REPORT_MAX, answering).await.unwrap_or(Err(Error::TooLong))
+}
 
 /// What all answers of a service share.
 pub(crate) struct Answers {

@@ -4,7 +4,6 @@ pub(crate) mod dimensions;
 pub(crate) mod engagement;
 pub(crate) mod erase;
 pub(crate) mod events;
-pub(crate) mod export;
 pub(crate) mod fields;
 pub(crate) mod figures;
 pub(crate) mod health;
@@ -15,6 +14,7 @@ pub(crate) mod params;
 pub(crate) mod plays;
 pub(crate) mod query;
 pub(crate) mod sources;
+mod timeframe;
 pub(crate) mod videos;
 pub(crate) mod watching;
 

@@ -2,143 +2,32 @@
 //!
 //! Reports are as large as their answers. Sessions may be millions, so they are read and written a page at a time.
 
-mod csv;
-#[cfg(feature = "parquet")]
-mod parquet;
-#[cfg(not(feature = "parquet"))]
-#[path = "export/without_parquet.rs"]
-mod parquet;
-pub(crate) mod row;
+pub(crate) mod respond;
 mod sessions;
-mod writer;
 
 use bytes::Bytes;
+#[cfg(feature = "binary")]
 use chrono::{DateTime, Utc};
 use metrics_core::budget::Account;
 use metrics_core::query;
 use metrics_core::store::{self, Store};
 use metrics_core::time_bucket::Buckets;
 use metrics_core::{BucketQuery, EngagementQuery, ReportError, Reports, VideosQuery};
-use serde::Serialize;
 
-use self::row::{Line, Row};
 use self::sessions::Sessions;
-use self::writer::Writer;
 use crate::answer::Text;
 use crate::api::params::{Engagement, OLDER, Params};
 use crate::api::{engagement, plays, query as api_query, sources, videos};
 use crate::error::Error;
+use crate::table::{self, Format, Table};
 
 /// The parameters of an export of sessions.
 const SESSIONS: [&str; 7] =
     ["identifier", "query", "filters", "timeframe", "timezone", "minimum_watch_seconds", "format"];
 
-/// How many rows are written at a time.
-const ROWS: usize = 64;
-
-/// What can be exported.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[cfg_attr(feature = "binary", derive(clap::ValueEnum))]
-#[non_exhaustive]
-pub enum Table {
-    /// Plays per time bucket.
-    Plays,
-    /// Which parts of the videos are watched.
-    Engagement,
-    /// Plays per time bucket and page.
-    Sources,
-    /// Any metrics by any dimensions.
-    Query,
-    /// The videos with their metrics.
-    Videos,
-    /// Every session, as far as it is stored, without its id.
-    Sessions,
-}
-
-impl Table {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Plays, Self::Engagement, Self::Sources, Self::Query, Self::Videos, Self::Sessions];
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Plays => "plays",
-            Self::Engagement => "engagement",
-            Self::Sources => "sources",
-            Self::Query => "query",
-            Self::Videos => "videos",
-            Self::Sessions => "sessions",
-        }
-    }
-}
-
-/// How it is written.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-#[cfg_attr(feature = "binary", derive(clap::ValueEnum))]
-#[non_exhaustive]
-pub enum Format {
-    /// CSV as RFC 4180 has it, with a line of names first.
-    #[default]
-    Csv,
-    /// A JSON object a line.
-    Ndjson,
-    /// Apache Parquet, in programs that were built with the feature `parquet`.
-    Parquet,
-}
-
-impl Format {
-    /// The end of a file's name.
-    pub(crate) fn extension(self) -> &'static str {
-        match self {
-            Self::Csv => "csv",
-            Self::Ndjson => "ndjson",
-            Self::Parquet => "parquet",
-        }
-    }
-
-    pub(crate) fn content_type(self) -> &'static str {
-        match self {
-            Self::Csv => "text/csv; charset=utf-8; header=present",
-            Self::Ndjson => "application/x-ndjson",
-            Self::Parquet => "application/vnd.apache.parquet",
-        }
-    }
-
-    /// Writes rows that hold about `bytes`.
-    fn write<R: Row + 'static>(
-        self,
-        (bytes, rows): (usize, impl Iterator<Item = R> + Send + 'static),
-    ) -> Result<Text, store::Error> {
-        self.write_rows(bytes, R::columns, rows, R::cells)
-    }
-
-    /// Writes rows that hold about `bytes`: `columns` names the columns, `cells` writes the values of each row.
-    pub(crate) fn write_rows<R: Serialize>(
-        self,
-        bytes: usize,
-        columns: impl FnOnce(&mut Line<'_>),
-        mut rows: impl Iterator<Item = R> + Send + 'static,
-        cells: impl Fn(&R, &mut Line<'_>) + Send + 'static,
-    ) -> Result<Text, store::Error> {
-        let mut writer = Writer::new(self, columns)?;
-        Ok(Text::new(bytes, move |out| {
-            let mut is_over = false;
-            for _ in 0..ROWS {
-                let Some(row) = rows.next() else {
-                    writer.finish()?;
-                    is_over = true;
-                    break;
-                };
-                writer.write(&row, |line| cells(&row, line))?;
-            }
-            out.append(&mut writer.take());
-            Ok(!is_over)
-        }))
-    }
-}
-
 /// What is to be exported, and how.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Export {
+pub(crate) struct Export {
     pub(crate) table: Table,
     pub(crate) format: Format,
     query: Query,
@@ -165,7 +54,7 @@ impl Export {
     ///
     /// [`Error::Parameter`] if a parameter of the table cannot be read.
     pub(crate) fn read(table: Table, format: Format, params: &Params) -> Result<Self, Error> {
-        if format == Format::Parquet && !parquet::IS_THERE {
+        if format == Format::Parquet && !table::HAS_PARQUET {
             let expected =
                 "must be csv or ndjson: this program was built without the feature `parquet`";
             return Err(Error::parameter("format", expected));
@@ -230,7 +119,8 @@ impl Export {
     /// # Errors
     ///
     /// [`ReportError`] if there is no such report, or the store could not.
-    pub async fn begin(
+    #[cfg(feature = "binary")]
+    pub(crate) async fn begin(
         &self,
         store: &dyn Store,
         now: DateTime<Utc>,
@@ -258,7 +148,7 @@ impl Export {
 
 /// An export that is under way.
 #[derive(Debug)]
-pub struct Exporting {
+pub(crate) struct Exporting {
     rest: Rest,
 }
 
@@ -276,7 +166,7 @@ impl Exporting {
     /// # Errors
     ///
     /// [`store::Error`] if the store could not: what there is by then is not all.
-    pub async fn next(&mut self, store: &dyn Store) -> Result<Option<Bytes>, store::Error> {
+    pub(crate) async fn next(&mut self, store: &dyn Store) -> Result<Option<Bytes>, store::Error> {
         match &mut self.rest {
             Rest::Sessions(sessions) => sessions.next(store).await,
             // The first piece of a table may be empty, and so may some of Parquet.
@@ -290,8 +180,8 @@ impl Exporting {
     }
 
     /// How many sessions were looked at, if it is sessions that are exported.
-    #[must_use]
-    pub fn sessions_read(&self) -> Option<u64> {
+    #[cfg(feature = "binary")]
+    pub(crate) fn sessions_read(&self) -> Option<u64> {
         match &self.rest {
             Rest::Sessions(sessions) => Some(sessions.read()),
             _ => None,

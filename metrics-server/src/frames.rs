@@ -24,12 +24,9 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::time::{Instant, Sleep, sleep};
 
 pub(crate) use self::writer::Writer;
+use crate::phoenix::MESSAGE_BYTES_MAX;
 
 mod writer;
-
-/// The longest message, in one frame or in fragments. The largest join has 16 KiB of metadata, as
-/// much session data, and addresses: this is room for it and its escapes.
-pub(crate) const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 
 /// The most fragments of one message. Fragments may be empty, so bytes do not bound them.
 pub(crate) const FRAGMENTS_MAX: u8 = 64;

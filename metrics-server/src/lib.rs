@@ -54,7 +54,7 @@
 //! The crate is a thin layer over `metrics-core`. In reading order:
 //!
 //! * [`Service`] answers requests: `route.rs` is the route table, `api/` has a file per endpoint. `settings.rs`,
-//!   `mount.rs` and `access.rs` are for those who embed it.
+//!   `prefix.rs`, `tower.rs` and `access.rs` are for those who embed it.
 //! * A websocket is read by `frames.rs` into bounded messages, by `phoenix.rs` into values of the channel protocol,
 //!   and acted on by `channel.rs`; `socket.rs` is its life. `longpoll.rs` does the same for clients without a websocket.
 //!   `wire.rs` reads the events that clients send.
@@ -62,7 +62,7 @@
 //! * `attempts.rs` holds up whoever guesses keys and passwords; `guard.rs` refuses what pages of other sites do in
 //!   somebody's name.
 //! * [`serve()`] accepts connections and stops without losing any.
-//! * `Config` is every setting of the binary.
+//! * `binary.rs` is the binary: `binary/config/table.rs` has every setting, `binary/commands/` every command.
 
 #![warn(clippy::unwrap_used)]
 
@@ -71,15 +71,15 @@ mod answer;
 mod api;
 mod attempts;
 mod auth;
+#[cfg(feature = "binary")]
+mod binary;
 mod body;
 mod channel;
-#[cfg(feature = "binary")]
-mod config;
 mod connection;
 mod cors;
 mod encoding;
 mod error;
-pub mod export;
+mod export;
 mod frames;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
@@ -89,7 +89,6 @@ mod kept;
 mod lean;
 mod longpoll;
 mod memory;
-mod mount;
 mod networks;
 mod outbox;
 mod page;
@@ -97,6 +96,7 @@ mod parameters;
 mod patience;
 mod phoenix;
 mod places;
+mod prefix;
 mod queue;
 mod rate;
 mod reads;
@@ -108,23 +108,22 @@ mod service;
 mod settings;
 mod share;
 mod socket;
+mod table;
+mod tower;
 mod traffic;
 mod wire;
 
 pub use access::{Access, Decision, Wanted};
-pub use api::erase::EraseSelection;
 pub use attempts::Peer;
 pub use auth::Credentials;
-pub use body::BODY_BYTES_MAX;
 #[cfg(feature = "binary")]
-pub use config::{
-    Command, Config, ConfigError, Database, KeysCommand, KeysFormat, LogFormat, SessionsImport,
-};
+pub use binary::run;
+pub use body::BODY_BYTES_MAX;
 pub use cors::Cors;
 pub use hosts::Hosts;
-pub use mount::Prefix;
 pub use networks::{InvalidNetwork, Networks};
 pub use page::EXAMPLE_KEY;
+pub use prefix::Prefix;
 pub use response::{Body, Cut};
 pub use route::Routes;
 pub use serve::{listen, serve};

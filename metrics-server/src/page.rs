@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use crate::access::Granted;
 use crate::kept::Kept;
-use crate::mount::Prefix;
+use crate::prefix::Prefix;
 use crate::response::{self, Body};
 
 pub(crate) use file::answer as file;

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use crate::frames::MESSAGE_BYTES_MAX;
+use crate::phoenix::MESSAGE_BYTES_MAX;
 use crate::wire;
 
 /// The first parameter of a query string with this name.

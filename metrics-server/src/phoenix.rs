@@ -23,6 +23,10 @@ const JOIN: &str = "phx_join";
 /// The topic of heartbeats. It is never joined.
 pub(crate) const PHOENIX_TOPIC: &str = "phoenix";
 
+/// The longest message, in one websocket frame, in fragments or in a request. The largest join has 16 KiB of metadata, as much
+/// session data, and addresses: this is room for it and its escapes.
+pub(crate) const MESSAGE_BYTES_MAX: usize = 64 * 1024;
+
 /// The longest ref. Clients count up from 1, and a joined channel keeps one as long as it lives.
 pub(crate) const REF_BYTES_MAX: usize = 64;
 

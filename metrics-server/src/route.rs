@@ -6,8 +6,8 @@ use std::ops::BitOr;
 use hyper::Method;
 
 use crate::access::Wanted;
-use crate::export::Table;
 use crate::script;
+use crate::table::Table;
 
 /// Where a path leads.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -21,8 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::access::{Decision, Granted};
-use crate::answer::{Answers, Text};
-use crate::api::export::{self, Exports};
+use crate::answer::{Answers, Text, within_time};
 use crate::api::params::Params;
 use crate::api::{
     dimensions, engagement, erase, events, fields, figures, health, keys, openapi, plays, query,
@@ -33,7 +32,8 @@ use crate::body::{Bodies, Whole, check_end};
 use crate::channel::Visitor;
 use crate::cors::{self, Cors};
 use crate::error::Error;
-use crate::export::{Export, Table};
+use crate::export::Export;
+use crate::export::respond::{self as export, Exports};
 use crate::guard;
 use crate::longpoll::{self, LongPolls, Token};
 use crate::memory::Memory;
@@ -47,6 +47,7 @@ use crate::route::{Report, Route};
 use crate::settings::Settings;
 use crate::share::{Share, Shares, default_share};
 use crate::socket;
+use crate::table::Table;
 use crate::traffic::Traffic;
 
 /// How much is kept of a header that says which browser it is, as long as the connection lasts. More is not looked at.
@@ -57,9 +58,6 @@ const READY_MAX: Duration = Duration::from_secs(5);
 
 /// How long the store is believed to be well: to find out costs a write, and anybody may ask.
 const HEALTH_KEPT: Duration = Duration::from_secs(1);
-
-/// How long a report may take. The store itself gives up on one after 30 s, but it has others to read before.
-const REPORT_MAX: Duration = Duration::from_secs(60);
 
 /// How long it may take to decide who may read what.
 const ACCESS_MAX: Duration = Duration::from_secs(10);
@@ -618,13 +616,6 @@ impl Service {
             None => Ok(self.inner.settings.default_key.clone()),
         }
     }
-}
-
-/// Gives up on a report that takes too long.
-pub(crate) async fn within_time<T>(
-    answering: impl Future<Output = Result<T, Error>>,
-) -> Result<T, Error> {
-    timeout(REPORT_MAX, answering).await.unwrap_or(Err(Error::TooLong))
 }
 
 /// The answer of a route to a report.

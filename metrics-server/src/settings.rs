@@ -11,8 +11,8 @@ use metrics_core::recorder::Spool;
 use crate::access::Access;
 use crate::cors::Cors;
 use crate::hosts::Hosts;
-use crate::mount::Prefix;
 use crate::networks::Networks;
+use crate::prefix::Prefix;
 use crate::route::Routes;
 
 /// How a [`Service`](crate::Service) behaves. More may be added, so it is made from the default:

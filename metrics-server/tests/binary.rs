@@ -70,6 +70,7 @@ fn nobody_serves_strangers_by_accident() {
     }
     check_refused(&[], &[("METRICS_PASSWORD", "secret")], &["METRICS_USER", "METRICS_PASSWORD"]);
     check_refused(&[], &[("METRICS_CORS_ORIGIN", "*")], &["METRICS_CORS_ORIGINS"]);
+    check_refused(&[], &[("METRICS_KEYZ", "*")], &["METRICS_KEYZ is no setting: unset it"]);
 }
 
 #[tokio::test]
@@ -276,7 +277,7 @@ async fn blocks_are_verified_and_totals_rebuilt() {
     let mended = told(&["blocks", "rebuild"]);
     assert!(mended.contains("decoded 100 sessions: mended 1 totals"), "{mended}");
     assert!(told(&["blocks", "verify"]).contains("all totals are right"));
-    check_refused(&["blocks"], &[], &["a word is missing"]);
+    check_refused(&["blocks"], &[], &["a command is missing", "metrics-server blocks --help"]);
 }
 
 #[test]
@@ -322,7 +323,7 @@ fn help_names_every_setting() {
         "METRICS_BOT_NETWORKS",
         "METRICS_LIMITS",
         "METRICS_PAGES_PER_KEY",
-        "METRICS_PAGES ",
+        "METRICS_PAGES\n",
         "METRICS_OPT_OUT",
         "METRICS_CORS_ORIGINS",
         "METRICS_HOSTS",

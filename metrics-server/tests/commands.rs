@@ -76,7 +76,7 @@ async fn keys_are_made_listed_and_revoked() {
     check_fails(&url, &["keys", "revoke", "unknown"], 1, "no such KEY");
     check_fails(&url, &["keys", "create", "no key"], 2, "KEY cannot be one");
     check_fails(&url, &["keys", "list", "--format", "xml"], 2, "--format");
-    check_fails(&url, &["keys"], 2, "a word is missing");
+    check_fails(&url, &["keys"], 2, "a command is missing");
 }
 
 #[test]

@@ -61,6 +61,7 @@ use super::{Error, Store};
 use crate::import::{Foreign, insert};
 use crate::key::ApiKey;
 use crate::query::instant;
+use crate::source::PageDetail;
 use crate::upkeep::merge;
 
 pub use crate::copy::Progress;
@@ -70,6 +71,7 @@ pub use left_out::{LeftOut, Reason};
 pub struct Mave {
     connection: AsyncPgConnection,
     plan: Plan,
+    page_detail: PageDetail,
 }
 
 /// The result of an import.
@@ -111,7 +113,13 @@ impl Mave {
     pub async fn connect(url: &str) -> Result<Self, Error> {
         let mut connection = read::connect(url).await?;
         let plan = read::plan(&mut connection).await?;
-        Ok(Self { connection, plan })
+        Ok(Self { connection, plan, page_detail: PageDetail::default() })
+    }
+
+    /// Keeps as much of the pages of sessions as `detail`: their paths, by default.
+    #[must_use]
+    pub fn page_detail(self, detail: PageDetail) -> Self {
+        Self { page_detail: detail, ..self }
     }
 
     /// Imports the database into `store`, and calls `progress` before the first batch of sessions and after each.
@@ -139,7 +147,11 @@ impl Mave {
                 break;
             }
             let writes = convert_all(&mut snapshot, &sessions, &keys, &mut left_out).await;
-            commit(store, writes.map_err(ImportError::Read)?, &mut imported).await?;
+            let mut writes = writes.map_err(ImportError::Read)?;
+            for Foreign { row, .. } in &mut writes {
+                row.page = row.page.take().and_then(|page| page.reduced(self.page_detail));
+            }
+            commit(store, writes, &mut imported).await?;
             done.sessions_done += sessions.len() as u64;
             progress(&done);
         }

@@ -3,6 +3,8 @@
 use chrono::{DateTime, Utc};
 use metrics_core::client::{Browser, Device, Platform};
 use metrics_core::report::PlayFigures;
+use metrics_core::source::PageDetail;
+use metrics_core::store::mave::Mave;
 use metrics_core::{ApiKey, BucketQuery, EngagementQuery, Metrics, Selection, Timeframe};
 use metrics_testing::Database;
 use serde_json::json;
@@ -158,6 +160,26 @@ async fn pages_of_the_newer_versions_have_a_host_and_a_path() {
             ("https://other.test:8080/page", 1),
         ]
     );
+}
+
+#[tokio::test]
+async fn an_import_keeps_as_much_of_pages_as_it_is_set_to() {
+    let old = Old::new(NEWER).await;
+    old.run(NEWER_ROWS).await;
+    for (detail, expected) in [
+        (PageDetail::Host, &[("https://example.com/", 5), ("https://other.test:8080/", 1)][..]),
+        (PageDetail::None, &[]),
+    ] {
+        let (store, _database) = empty_store().await;
+        let mave = Mave::connect(&old.url()).await.unwrap().page_detail(detail);
+        let imported = mave.import(&*store, |_| {}).await.unwrap();
+        assert_eq!(imported.sessions, 7);
+        let metrics = Metrics::builder(store).start();
+        let query = BucketQuery::from(Selection::default()).during(ever());
+        let pages = pages(&metrics, &query).await;
+        let pages: Vec<_> = pages.iter().map(|(page, plays)| (page.as_str(), *plays)).collect();
+        assert_eq!(pages, expected, "{detail:?}");
+    }
 }
 
 #[tokio::test]

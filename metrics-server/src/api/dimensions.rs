@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::meta::Meta;
 use super::params::Params;
 use super::query;
+use super::timeframe::read_timeframe;
 use crate::answer::Text;
 use crate::error::Error;
 
@@ -56,7 +57,7 @@ impl Params {
         let mut query = Query::new([Metric::Plays]).of(self.any_selection()?);
         query = query.by(dimension.clone()).during(Timeframe::ALL);
         if let Some(timeframe) = self.get("timeframe") {
-            query.timeframe = query::read_timeframe(timeframe)?;
+            query.timeframe = read_timeframe(timeframe)?;
         }
         query.timezone = self.timezone()?;
         (query.limit, query.offset) = self.page(query.limit)?;

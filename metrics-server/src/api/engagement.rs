@@ -12,7 +12,7 @@ use super::params::{Engagement, OLDER, Params};
 use super::query::number_or_null;
 use crate::answer::{Text, put};
 use crate::error::Error;
-use crate::export::row::{Kind, Line, Row};
+use crate::table::row::{Kind, Line, Row};
 
 #[derive(Serialize)]
 pub(crate) struct Range {

@@ -15,10 +15,10 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 
 use super::params::Params;
-use crate::answer::Making;
+use super::timeframe::read_timeframe;
+use crate::answer::{Making, within_time};
 use crate::error::Error;
 use crate::response::{self, Body};
-use crate::service::within_time;
 
 /// The parameters that select sessions, of which there must be one.
 const SELECTORS: [&str; 5] = ["identifier", "query", "page", "session_id", "timeframe"];
@@ -38,11 +38,11 @@ const TO_MS_MAX: i64 = 253_402_300_799_999;
 
 /// Sessions to erase, as a request or a command line selects them.
 #[derive(Clone, Debug, PartialEq)]
-pub struct EraseSelection {
+pub(crate) struct EraseSelection {
     /// The sessions.
-    pub erasure: Erasure,
+    pub(crate) erasure: Erasure,
     /// The parameters that select them, without their values, for the log.
-    pub by: String,
+    pub(crate) by: String,
 }
 
 impl EraseSelection {
@@ -87,8 +87,7 @@ impl EraseSelection {
     }
 
     /// The first and the last start of the sessions.
-    #[must_use]
-    pub fn timeframe(&self) -> (DateTime<Utc>, DateTime<Utc>) {
+    pub(crate) fn timeframe(&self) -> (DateTime<Utc>, DateTime<Utc>) {
         (instant(self.erasure.scan.from_ms), instant(self.erasure.scan.to_ms))
     }
 
@@ -97,7 +96,7 @@ impl EraseSelection {
     /// # Errors
     ///
     /// [`metrics_core::store::Error`] if the store could not; the same call goes on with what is left.
-    pub async fn erase(
+    pub(crate) async fn erase(
         &self,
         store: &dyn Store,
         at_most: Option<u64>,
@@ -128,7 +127,7 @@ impl EraseSelection {
 fn period(params: &Params, now: DateTime<Utc>) -> Result<Period, Error> {
     let all = Period { from_ms: FROM_MS_MIN, to_ms: TO_MS_MAX };
     let Some(timeframe) = params.get("timeframe") else { return Ok(all) };
-    let Period { from_ms, to_ms } = super::query::read_timeframe(timeframe)?.period(now, None);
+    let Period { from_ms, to_ms } = read_timeframe(timeframe)?.period(now, None);
     let within = |ms: i64| ms.clamp(FROM_MS_MIN, TO_MS_MAX);
     Ok(Period { from_ms: within(from_ms), to_ms: within(to_ms) })
 }

@@ -4,7 +4,7 @@
 
 use hyper::Response;
 
-use crate::mount::Prefix;
+use crate::prefix::Prefix;
 use crate::response::{self, Body};
 
 /// `OpenAPI` 3.1. A test compares it with the routes, and `scripts/schemathesis` with the answers.
@@ -33,8 +33,8 @@ mod tests {
     use serde_json::{Map, Value};
 
     use super::*;
-    use crate::export::Table;
     use crate::route::{Report, Route};
+    use crate::table::Table;
 
     fn paths() -> Map<String, Value> {
         let document: Value = serde_json::from_str(DOCUMENT).unwrap();

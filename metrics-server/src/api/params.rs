@@ -2,7 +2,6 @@
 
 use std::ops::RangeInclusive;
 
-use chrono::{DateTime, Datelike as _, Utc};
 use chrono_tz::Tz;
 use metrics_core::containment::is_too_deep;
 use metrics_core::engagement::ResolutionError;
@@ -11,9 +10,10 @@ use metrics_core::time_bucket::{Buckets, Span, Width};
 use metrics_core::{ApiKey, BucketQuery, EngagementQuery, Selection, Timeframe};
 use serde_json::{Map, Value};
 
+use super::timeframe::{number, read_timeframe};
 use crate::access::Granted;
 use crate::error::Error;
-use crate::export::Format;
+use crate::table::Format;
 
 /// The largest `query`, in bytes of JSON: to compare two arrays costs the product of their lengths.
 const QUERY_BYTES_MAX: usize = 16 * 1_024;
@@ -160,7 +160,7 @@ impl Params {
         let mut query = EngagementQuery::from(self.any_selection()?).during(Timeframe::ALL);
         query.timezone = self.timezone()?;
         if let Some(timeframe) = self.values.get("timeframe") {
-            query.timeframe = super::query::read_timeframe(timeframe)?;
+            query.timeframe = read_timeframe(timeframe)?;
         }
         query.minimum_view_ms = self.minimum_view_ms()?.unwrap_or(query.minimum_view_ms);
         Ok(query)
@@ -305,7 +305,7 @@ impl Params {
     }
 
     fn timeframe(&self) -> Result<Option<Timeframe>, Error> {
-        self.values.get("timeframe").map(super::query::read_timeframe).transpose()
+        self.values.get("timeframe").map(read_timeframe).transpose()
     }
 
     fn minimum_view_ms(&self) -> Result<Option<u64>, Error> {
@@ -470,61 +470,6 @@ fn read_query(value: &Value) -> Result<Selection, Error> {
         return Err(wrong("must have at least one of `video`, `session` and `key`"));
     }
     Ok(selection)
-}
-
-pub(crate) fn read_timeframe(value: &Value) -> Result<Timeframe, Error> {
-    let wrong = || {
-        let expected = "must be a duration like \"7 days\", Unix seconds, an RFC 3339 time, or an object with \
-                        `from` and `to`";
-        Error::parameter("timeframe", expected)
-    };
-    if let Value::Object(members) = value {
-        // One that is misspelt would leave out an end.
-        if members.keys().any(|name| name != "from" && name != "to") {
-            return Err(Error::parameter("timeframe", "must have no members but `from` and `to`"));
-        }
-        let end = |name: &str| match members.get(name) {
-            None | Some(Value::Null) => Ok(None),
-            Some(value) => instant(value).map(Some).ok_or_else(wrong),
-        };
-        return match (end("from")?, end("to")?) {
-            (Some(from), Some(to)) if to < from => {
-                Err(Error::parameter("timeframe", "must have a `from` that is not after its `to`"))
-            }
-            (Some(from), Some(to)) => Ok(Timeframe::Between(from, to)),
-            (Some(from), None) => Ok(Timeframe::From(from)),
-            (None, _) => Err(wrong()),
-        };
-    }
-    if let Some(from) = instant(value) {
-        return Ok(Timeframe::From(from));
-    }
-    let span = value.as_str().and_then(|text| text.parse::<Span>().ok());
-    span.map(Timeframe::Last).ok_or_else(wrong)
-}
-
-/// Unix seconds, or an RFC 3339 time.
-fn instant(value: &Value) -> Option<DateTime<Utc>> {
-    let at = if let Some(seconds) = number(value) {
-        // Further than chrono's calendar goes.
-        let ms = (-1e13..=1e13).contains(&seconds).then(|| (seconds * 1_000.0).round() as i64)?;
-        DateTime::from_timestamp_millis(ms)?
-    } else {
-        // A `+` that is not encoded in a query string arrives as a space.
-        let text = value.as_str()?.trim().replace(' ', "+");
-        DateTime::parse_from_rfc3339(&text).ok()?.to_utc()
-    };
-    // What RFC 3339 can say. Buckets around the ends of chrono's calendar would lie outside of it.
-    (0..=9_999).contains(&at.year()).then_some(at)
-}
-
-/// A number, or the text of one, as query strings have it.
-pub(crate) fn number(value: &Value) -> Option<f64> {
-    match value {
-        Value::Number(number) => number.as_f64(),
-        Value::String(text) => text.trim().parse().ok().filter(|number: &f64| number.is_finite()),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

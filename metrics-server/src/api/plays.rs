@@ -11,7 +11,7 @@ use super::params::{OLDER, Params};
 use super::seconds;
 use crate::answer::Text;
 use crate::error::Error;
-use crate::export::row::{Kind, Line, Row};
+use crate::table::row::{Kind, Line, Row};
 
 #[derive(Serialize)]
 pub(crate) struct Bucket {

@@ -2,20 +2,21 @@
 
 use std::sync::Arc;
 
-use chrono::{Datelike as _, NaiveDate, SecondsFormat};
+use chrono::SecondsFormat;
 use metrics_core::query::{Column, Compare, Dimension, Direction, Minimum, Order, Periods, Query};
 use metrics_core::scan::{Answer, AnswerRow, DimensionValue, Numbers, ScanError};
 use metrics_core::time_bucket::Buckets;
-use metrics_core::{ReportError, Reports, Timeframe, store};
+use metrics_core::{ReportError, Reports, store};
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 use super::meta::Frame;
-use super::params::{Params, number};
+use super::params::Params;
+use super::timeframe::read_timeframe;
 use crate::answer::Text;
 use crate::error::Error;
-use crate::export::Format;
-use crate::export::row::{self, Kind};
+use crate::table::Format;
+use crate::table::row::{self, Kind};
 
 /// The members of every query, so that a misspelt one is refused and not ignored.
 const MEMBERS: [&str; 13] = [
@@ -361,42 +362,6 @@ impl Params {
         query.totals = self.flag("totals")?;
         Ok(query)
     }
-}
-
-/// The timeframes of the older reports, dates, pairs of dates, and names.
-pub(crate) fn read_timeframe(value: &Value) -> Result<Timeframe, Error> {
-    let dates = match value {
-        Value::Array(ends) => ends.iter().map(Value::as_str).collect::<Option<Vec<_>>>(),
-        // With other members it is none, which is told below.
-        Value::Object(ends) if ends.len() == 2 => {
-            let end = |name: &str| ends.get(name).and_then(Value::as_str);
-            end("from").zip(end("to")).map(|(from, to)| vec![from, to])
-        }
-        _ => None,
-    };
-    if let Some([from, to]) = dates.as_deref()
-        && let (Some(from), Some(to)) = (read_date(from), read_date(to))
-    {
-        return if to < from {
-            Err(Error::parameter("timeframe", "must have a `from` that is not after its `to`"))
-        } else {
-            Ok(Timeframe::Dates(from, to))
-        };
-    }
-    match value {
-        Value::String(text) if number(value).is_none() => {
-            // A `+` that is not encoded in a query string arrives as a space, which only times have none of.
-            let parsed = text.parse::<Timeframe>();
-            parsed.or_else(|err| super::params::read_timeframe(value).map_err(|_| err.into()))
-        }
-        value => super::params::read_timeframe(value),
-    }
-}
-
-/// A date of the years that RFC 3339 can write.
-fn read_date(text: &str) -> Option<NaiveDate> {
-    let date: NaiveDate = text.parse().ok()?;
-    (0..=9_999).contains(&date.year()).then_some(date)
 }
 
 fn read_order(value: &Value) -> Result<Vec<Order>, Error> {

@@ -7,7 +7,7 @@ use super::meta::Meta;
 use super::params::{OLDER, Params};
 use crate::answer::Text;
 use crate::error::Error;
-use crate::export::row::{Kind, Line, Row};
+use crate::table::row::{Kind, Line, Row};
 
 #[derive(Serialize)]
 pub(crate) struct Source {

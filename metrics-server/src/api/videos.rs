@@ -10,8 +10,8 @@ use super::query::{Measures, Rest, check_rows, measure_columns, numbers_bytes, w
 use super::seconds;
 use crate::answer::Text;
 use crate::error::Error;
-use crate::export::Format;
-use crate::export::row::Kind;
+use crate::table::Format;
+use crate::table::row::Kind;
 
 /// The columns of a video before those of its metrics.
 const COLUMNS: [(&str, Kind); 7] = [

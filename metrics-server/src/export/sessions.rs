@@ -18,10 +18,9 @@ use metrics_core::store::{self, Store};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::Format;
-use super::row::{Kind, Line, Row};
-use super::writer::Writer;
 use crate::api::seconds;
+use crate::table::row::{Kind, Line, Row};
+use crate::table::{Format, Writer};
 
 /// How many bytes are written at a time, about: enough that little of the time goes into handing them on.
 const PIECE_BYTES: usize = 64 * 1024;
@@ -53,6 +52,7 @@ impl Sessions {
         Ok(Self { walk, writing: Some(writing), account })
     }
 
+    #[cfg(feature = "binary")]
     pub(super) fn read(&self) -> u64 {
         self.walk.read()
     }

@@ -8,7 +8,8 @@ use metrics_core::budget::Budget;
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::REASON_BYTES_MAX;
-use crate::frames::{FRAGMENTS_MAX, Incoming, MESSAGE_BYTES_MAX, ReadError, split};
+use crate::frames::{FRAGMENTS_MAX, Incoming, ReadError, split};
+use crate::phoenix::MESSAGE_BYTES_MAX;
 
 /// What came out: [`Incoming`] and [`ReadError`], owned and comparable.
 #[derive(Clone, Debug, PartialEq)]

@@ -18,9 +18,9 @@ use crate::channel::{Channels, Visitor};
 use crate::connection::{
     Budget, Close, Connection, GOING_AWAY, Input, LINGER_MAX, UNJOINED, UNJOINED_MAX,
 };
-use crate::frames::{MESSAGE_BYTES_MAX, ReadError};
+use crate::frames::ReadError;
 use crate::outbox::{Outbox, write_all};
-use crate::phoenix::Version;
+use crate::phoenix::{MESSAGE_BYTES_MAX, Version};
 
 /// How many posts wait in a session. Further ones wait to get there, each with its own connection.
 const POSTS_MAX: usize = 1;

@@ -1,6 +1,7 @@
 //! Every form that each parameter may have, and what the others are told.
 
 use super::*;
+use chrono::DateTime;
 use serde_json::json;
 
 fn parse(body: &Value) -> Params {

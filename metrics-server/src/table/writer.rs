@@ -10,7 +10,7 @@ use super::row::Line;
 
 /// A file that is being written.
 #[derive(Debug)]
-pub(super) enum Writer {
+pub(crate) enum Writer {
     Csv(Vec<u8>),
     Ndjson(Vec<u8>),
     Parquet(Box<Parquet>),
@@ -18,7 +18,7 @@ pub(super) enum Writer {
 
 impl Writer {
     /// Begins a file with the columns that `columns` names.
-    pub(super) fn new(
+    pub(crate) fn new(
         format: Format,
         columns: impl FnOnce(&mut Line<'_>),
     ) -> Result<Self, store::Error> {
@@ -34,7 +34,7 @@ impl Writer {
     }
 
     /// Appends a row with the values that `cells` writes.
-    pub(super) fn write(
+    pub(crate) fn write(
         &mut self,
         row: &impl Serialize,
         cells: impl FnOnce(&mut Line<'_>),
@@ -53,7 +53,7 @@ impl Writer {
     }
 
     /// Ends the file. A second call does nothing.
-    pub(super) fn finish(&mut self) -> Result<(), store::Error> {
+    pub(crate) fn finish(&mut self) -> Result<(), store::Error> {
         match self {
             Self::Csv(_) | Self::Ndjson(_) => Ok(()),
             Self::Parquet(parquet) => parquet.finish(),
@@ -61,12 +61,12 @@ impl Writer {
     }
 
     /// Returns the number of bytes in the buffer.
-    pub(super) fn len(&mut self) -> usize {
+    pub(crate) fn len(&mut self) -> usize {
         self.out().len()
     }
 
     /// Returns the approximate number of bytes held: by the buffer, and by the rows that are not in the buffer yet.
-    pub(super) fn held(&mut self) -> usize {
+    pub(crate) fn held(&mut self) -> usize {
         let waiting = match self {
             Self::Csv(_) | Self::Ndjson(_) => 0,
             Self::Parquet(parquet) => parquet.waiting(),
@@ -75,7 +75,7 @@ impl Writer {
     }
 
     /// Takes the bytes in the buffer.
-    pub(super) fn take(&mut self) -> Vec<u8> {
+    pub(crate) fn take(&mut self) -> Vec<u8> {
         std::mem::take(self.out())
     }
 

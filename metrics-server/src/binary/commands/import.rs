@@ -16,10 +16,10 @@ use metrics_core::record::{LINE_BYTES_MAX, RecordError, SessionRecord};
 use metrics_core::source::PageDetail;
 use metrics_core::store::Store;
 use metrics_core::upkeep::merge;
-use metrics_server::SessionsImport;
 use tokio::sync::mpsc;
 
-use super::Shown;
+use super::progress::Progress;
+use crate::binary::config::SessionsImport;
 
 /// The number of sessions per write, large enough that the blocks of a video are not read over and over.
 const SESSIONS_AT_ONCE: usize = 5_000;
@@ -57,13 +57,13 @@ struct Report {
 /// # Errors
 ///
 /// The name of the file and the reason.
-pub(crate) fn open_file(import: &SessionsImport) -> Result<Opened, Box<dyn Error>> {
+pub(super) fn open_file(import: &SessionsImport) -> Result<Opened, Box<dyn Error>> {
     let path = import.file.as_deref();
     Ok(open(path).map_err(|err| format!("cannot read {}: {err}", name(path)))?)
 }
 
 /// A file and its length, or 0 if the length is unknown.
-pub(crate) type Opened = (Box<dyn Read + Send>, u64);
+pub(super) type Opened = (Box<dyn Read + Send>, u64);
 
 fn name(path: Option<&Path>) -> Cow<'_, str> {
     path.map_or("the standard input".into(), Path::to_string_lossy)
@@ -75,7 +75,7 @@ fn name(path: Option<&Path>) -> Cow<'_, str> {
 /// # Errors
 ///
 /// The file could not be read, the store failed, or lines were refused.
-pub(crate) async fn import_sessions(
+pub(super) async fn import_sessions(
     store: Option<&dyn Store>,
     import: &SessionsImport,
     (file, total): Opened,
@@ -84,7 +84,7 @@ pub(crate) async fn import_sessions(
     let path = import.file.as_deref();
     let failed = |err: io::Error| format!("cannot read {}: {err}", name(path));
     let mut batches = read(file, import.key.clone());
-    let mut shown = Shown::new("bytes");
+    let mut shown = Progress::new("bytes");
     let (mut report, mut equals) = (Report::default(), Equals::default());
     while let Some(batch) = batches.recv().await {
         let Batch { records, refused, bytes_read } = batch.map_err(failed)?;

@@ -2,7 +2,8 @@
 
 use std::ffi::{OsStr, OsString};
 
-use super::{ConfigError, ENVIRONMENT};
+use super::ConfigError;
+use super::table::SETTINGS;
 
 const PREFIX: &str = "METRICS_";
 
@@ -19,7 +20,7 @@ const NAME_BYTES_MAX: usize = 64;
 pub(super) fn check(
     environment: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<(), ConfigError> {
-    let known = || ENVIRONMENT.split_whitespace().filter(|word| word.starts_with(PREFIX));
+    let known = || SETTINGS.iter().map(|about| about.variable).filter(|name| !name.is_empty());
     for (name, value) in environment {
         let name = name.to_string_lossy();
         if !name.starts_with(PREFIX)
@@ -30,10 +31,13 @@ pub(super) fn check(
         {
             continue;
         }
-        let nearest = known().min_by_key(|known| distance(&name, known)).unwrap_or(PREFIX);
-        return Err(ConfigError::Refused(format!(
-            "{name} is no setting: set {nearest}, or unset it; --help lists all settings"
-        )));
+        let similar = known().filter_map(|known| Some((similarity(&name, known)?, known))).min();
+        let remedy = match similar {
+            Some((_, known)) => format!("set {known}, or unset it"),
+            None => "unset it".to_owned(),
+        };
+        let line = format!("{name} is no setting: {remedy}; --help lists all settings");
+        return Err(ConfigError::Refused(line));
     }
     Ok(())
 }
@@ -53,6 +57,24 @@ fn is_service_link(name: &str, value: &OsStr) -> bool {
         || name.ends_with("_SERVICE_PORT")
         || name.contains("_SERVICE_PORT_")
         || (name.ends_with("_PORT") && value.to_str().is_some_and(is_address))
+}
+
+/// The name without the prefix that most settings have.
+fn bare(name: &str) -> &str {
+    name.strip_prefix(PREFIX).unwrap_or(name)
+}
+
+/// The edit distance of two similar names: less than two fifths of the longer one differ, or one name consists of words
+/// of the other.
+fn similarity(name: &str, known: &str) -> Option<usize> {
+    let (name, known) = (bare(name), bare(known));
+    let distance = distance(name, known);
+    let has_words_of = |one: &str, other: &str| {
+        other.split('_').all(|word| !word.is_empty() && one.split('_').any(|it| it == word))
+    };
+    let length = name.len().max(known.len()).min(NAME_BYTES_MAX);
+    let is_typing_error = distance * 5 < length * 2;
+    (is_typing_error || has_words_of(name, known) || has_words_of(known, name)).then_some(distance)
 }
 
 /// The edit distance of two names (Levenshtein).
@@ -78,22 +100,27 @@ mod tests {
     #[track_caller]
     fn check_one(name: &str, value: &str, expected: Option<&str>) {
         let told = check([(name.into(), value.into())]).err().map(|err| err.to_string());
-        let expected = expected.map(|nearest| {
-            format!("{name} is no setting: set {nearest}, or unset it; --help lists all settings")
-        });
+        let expected = expected
+            .map(|remedy| format!("{name} is no setting: {remedy}; --help lists all settings"));
         assert_eq!(told, expected);
     }
 
     #[test]
     fn a_mistyped_name_is_refused_and_the_nearest_one_named() {
-        check_one("METRICS_RETENTON", "30 days", Some("METRICS_RETENTION"));
-        check_one("METRICS_CORS_ORIGIN", "*", Some("METRICS_CORS_ORIGINS"));
-        check_one("METRICS_MAX_CONNECTION", "1", Some("METRICS_MAX_CONNECTIONS"));
-        check_one("METRICS_AUTH_ENABLE", "true", Some("METRICS_AUTH_ENABLED"));
-        check_one("METRICS_PASSWORT", "x", Some("METRICS_PASSWORD"));
-        check_one("METRICS_SERVER_LISTEN", "[::1]:3000", Some("METRICS_LISTEN"));
+        check_one("METRICS_RETENTON", "30 days", Some("set METRICS_RETENTION, or unset it"));
+        check_one("METRICS_CORS_ORIGIN", "*", Some("set METRICS_CORS_ORIGINS, or unset it"));
+        check_one("METRICS_MAX_CONNECTION", "1", Some("set METRICS_MAX_CONNECTIONS, or unset it"));
+        check_one("METRICS_AUTH_ENABLE", "true", Some("set METRICS_AUTH_ENABLED, or unset it"));
+        check_one("METRICS_PASSWORT", "x", Some("set METRICS_PASSWORD, or unset it"));
+        check_one("METRICS_SERVER_LISTEN", "[::1]:3000", Some("set METRICS_LISTEN, or unset it"));
+        check_one("METRICS_DATABASE_URL", "sqlite:a.db", Some("set DATABASE_URL, or unset it"));
+        check_one("METRICS_KEY", "x", Some("set METRICS_DEFAULT_KEY, or unset it"));
+        check_one("METRICS_RUST_LOG", "info", Some("set RUST_LOG, or unset it"));
+        for far in ["METRICS_KEYZ", "METRICS_", "METRICS_ENABLE_TELEMETRY", "METRICS_X"] {
+            check_one(far, "x", Some("unset it"));
+        }
         let long = format!("METRICS_{}", "X".repeat(100_000));
-        assert!(check([(long.into(), OsString::new())]).is_err());
+        check_one(&long, "x", Some("unset it"));
     }
 
     #[test]

@@ -20,7 +20,7 @@ use parquet::schema::types::Type;
 use super::row::{Kind, Line, Sink};
 
 /// Whether this program can write Parquet files.
-pub(super) const IS_THERE: bool = true;
+pub(crate) const IS_THERE: bool = true;
 
 /// The largest number of rows of a group: readers skip and read groups as a whole.
 const GROUP_ROWS: usize = 65_536;
@@ -29,7 +29,7 @@ const GROUP_ROWS: usize = 65_536;
 const GROUP_BYTES: usize = 8 * 1024 * 1024;
 
 /// A file that is being written.
-pub(super) struct Parquet {
+pub(crate) struct Parquet {
     writer: SerializedFileWriter<Vec<u8>>,
     // The values of the rows that are not written yet.
     columns: Vec<Column>,

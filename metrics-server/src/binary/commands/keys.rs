@@ -8,9 +8,10 @@ use std::io::{self, Write};
 use chrono::{DateTime, SecondsFormat, Utc};
 use metrics_core::ApiKey;
 use metrics_core::store::{KeyChange, KeyRecord, Store};
-use metrics_server::{KeysCommand, KeysFormat};
 use serde::Serialize;
 use serde_json::{Map, Value};
+
+use crate::binary::config::{KeysCommand, KeysFormat};
 
 #[derive(Serialize)]
 struct Listed {
@@ -32,11 +33,8 @@ const UNKNOWN_KEY: &str = "there is no such KEY: `metrics-server keys list` list
 /// # Errors
 ///
 /// The key exists already, the key does not exist, or the store failed.
-pub(crate) async fn see_to_keys(
-    store: &dyn Store,
-    what: &KeysCommand,
-) -> Result<(), Box<dyn Error>> {
-    match what {
+pub(super) async fn run(store: &dyn Store, command: &KeysCommand) -> Result<(), Box<dyn Error>> {
+    match command {
         KeysCommand::List(format) => list(&store.keys().await?, *format, &mut io::stdout().lock())?,
         KeysCommand::Create(key, settings) => {
             let key = key.clone().unwrap_or_else(ApiKey::generate);
@@ -52,7 +50,6 @@ pub(crate) async fn see_to_keys(
         }
         KeysCommand::Revoke(key) => change(store, key, &KeyChange::Revoke(Utc::now())).await?,
         KeysCommand::Restore(key) => change(store, key, &KeyChange::Restore).await?,
-        _ => return Err(crate::UNKNOWN_COMMAND.into()),
     }
     Ok(())
 }
@@ -65,8 +62,7 @@ fn list(records: &[KeyRecord], format: KeysFormat, out: &mut impl Write) -> io::
     let keys: Vec<_> = records.iter().map(key_of).collect();
     match format {
         KeysFormat::Json => writeln!(out, "{}", serde_json::to_string(&Listed { keys })?)?,
-        // For people.
-        _ => {
+        KeysFormat::Text => {
             let width = keys.iter().map(|key| key.key.len()).max().unwrap_or(0);
             for Key { key, created_at, disabled_at, settings } in keys {
                 let state =

@@ -9,12 +9,13 @@ use metrics_core::{Metrics, Reports};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::params::Params;
+use super::{Export, Exporting};
 use crate::answer::{Making, Text, charged};
+use crate::api::params::Params;
 use crate::error::Error;
-use crate::export::{Export, Exporting, Table};
 use crate::queue::{Lane, Place, Queue};
 use crate::response::{self, Body, Cut, Patience, Step};
+use crate::table::Table;
 
 /// The number of concurrent exports of sessions. Each holds some memory until its client has read the file.
 const SESSIONS_MAX: usize = 4;

@@ -1,11 +1,18 @@
 //! The values that each setting accepts, and the errors for all others.
 
+use std::ffi::OsString;
+
 use metrics_core::ApiKey;
 
 use super::*;
 use crate::access::{Decision, Wanted};
+use crate::cors::Cors;
+use crate::hosts::Hosts;
 
-fn read(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
+pub(super) fn read(
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+) -> Result<Config, ConfigError> {
     let variable = |name: &str| {
         let set = environment.iter().find(|(known, _)| *known == name);
         set.map(|(_, text)| OsString::from(text))
@@ -117,7 +124,7 @@ fn databases_have_several_spellings() {
 fn a_database_on_a_server_is_never_shown_whole() {
     let url = "postgres://me:secret@localhost/metrics";
     let config = read(&["--database-connections", "7"], &[("DATABASE_URL", url)]).unwrap();
-    assert_eq!(config.database, Database::Postgres(url.to_owned()));
+    assert_eq!(config.database, Database::Postgres(PostgresUrl(url.to_owned())));
     assert_eq!((config.database_connections, config.migrations), (7, Migrations::Run));
     assert!(!format!("{config:?}").contains("secret"));
 }
@@ -125,12 +132,13 @@ fn a_database_on_a_server_is_never_shown_whole() {
 #[test]
 fn what_happens_at_the_start_is_said_by_flags() {
     let config = read(&[], &[]).unwrap();
-    assert_eq!((config.migrate_only, config.wait_for_store), (false, false));
+    assert_eq!((config.command, config.wait_for_store), (None, false));
     let config = read(&["--no-migrate"], &[("METRICS_WAIT_FOR_STORE", "true")]).unwrap();
     assert_eq!((config.migrations, config.wait_for_store), (Migrations::Check, true));
     let config = read(&["--migrate-only", "--wait-for-store"], &[]).unwrap();
-    assert!(config.migrate_only && config.wait_for_store);
-    assert!(read(&["--migrate-only", "--no-migrate"], &[]).is_err());
+    assert_eq!((config.command, config.wait_for_store), (Some(Command::Migrate), true));
+    let exclusive = "--migrate-only and --no-migrate exclude each other: leave one out";
+    check_refused(&["--migrate-only", "--no-migrate"], &[], exclusive);
     let few = read(&["--database-connections=4"], &[]).unwrap_err().to_string();
     assert_eq!(few, "--database-connections is \"4\": it must be a number from 5 to 1000");
 }
@@ -154,17 +162,18 @@ fn sessions_of_a_page_can_be_erased() {
 
 #[test]
 fn what_is_done_instead_of_serving_is_said_by_commands() {
-    let command = |arguments: &[&str]| read(arguments, &[]).unwrap().command;
-    assert_eq!(command(&[]), Command::Serve);
+    assert_eq!(read(&[], &[]).unwrap().command, None);
+    let command = |arguments: &[&str]| read(arguments, &[]).unwrap().command.unwrap();
     assert_eq!(command(&["health"]), Command::Health);
-    let server = || Database::Postgres("postgres://me@localhost/a".to_owned());
+    let url = || PostgresUrl("postgres://me@localhost/a".to_owned());
+    let server = || Database::Postgres(url());
     assert_eq!(
         command(&["copy", "sqlite:a.db", "postgres://me@localhost/a"]),
         Command::Copy { from: Database::Sqlite("a.db".into()), to: server() }
     );
     assert_eq!(
         command(&["import", "mave", "postgres://me@localhost/a"]),
-        Command::ImportMave(server())
+        Command::ImportMave(url())
     );
     let sessions =
         |arguments: &[&str]| match command(&[&["import", "sessions"], arguments].concat()) {
@@ -183,7 +192,7 @@ fn what_is_done_instead_of_serving_is_said_by_commands() {
     // The target's password need not appear in the list of processes.
     let config = read(&["copy", "sqlite:a.db"], &[("DATABASE_URL", "postgres://me@localhost/a")]);
     let copy = Command::Copy { from: Database::Sqlite("a.db".into()), to: server() };
-    assert_eq!(config.unwrap().command, copy);
+    assert_eq!(config.unwrap().command, Some(copy));
     let target = "TO is missing: name it, or set DATABASE_URL";
     check_refused(&["copy", "sqlite:a.db"], &[], target);
     check_refused(
@@ -191,11 +200,12 @@ fn what_is_done_instead_of_serving_is_said_by_commands() {
         &[],
         "the following required arguments were not provided: <FROM>; --help lists all flags",
     );
-    check_refused(&["import"], &[], "a word is missing; --help lists all commands");
+    let missing = "a command is missing; `metrics-server import --help` lists them";
+    check_refused(&["import"], &[], missing);
     check_refused(
         &["--migrate-only", "health"],
         &[],
-        "--migrate-only stands alone: commands bring tables up to date by themselves",
+        "`health` does not take --migrate-only, which is for the server",
     );
     let secret = read(&["copy", "mysql:secret", "sqlite:a.db"], &[]).unwrap_err().to_string();
     assert!(secret.starts_with("FROM must be") && !secret.contains("secret"), "{secret}");
@@ -217,7 +227,7 @@ fn sessions_are_kept_for_a_day_at_least() {
 }
 
 #[track_caller]
-fn check_refused(arguments: &[&str], environment: &[(&str, &str)], expected: &str) {
+pub(super) fn check_refused(arguments: &[&str], environment: &[(&str, &str)], expected: &str) {
     let err = read(arguments, environment).unwrap_err();
     assert!(matches!(err, ConfigError::Refused(_)));
     assert_eq!(err.to_string(), expected);
@@ -297,7 +307,7 @@ fn nobody_listens_beyond_this_machine_by_accident() {
         assert!(remedy.iter().all(|word| told.contains(word)), "{told}");
         // Commands that do not serve expose nothing.
         for command in [&["health"][..], &["keys", "list"], &["--migrate-only"]] {
-            assert!(read(&[&["--listen", listen], command].concat(), &[]).is_ok());
+            assert!(read(command, &[("METRICS_LISTEN", listen)]).is_ok());
         }
     }
 }
@@ -322,7 +332,7 @@ fn an_address_in_a_wrong_place_is_not_repeated() {
         &["import", "mave", url, url],
         &["health", url],
     ] {
-        let refusal = "an address stands where none is expected; --help lists all flags";
+        let refusal = "a URL stands where none is expected; --help lists all flags";
         check_refused(arguments, &[], refusal);
     }
 }
@@ -419,7 +429,7 @@ fn settings_of_keys_are_read() {
     let members = settings.as_object().unwrap();
     let expected = metrics_core::key::KeySettings::from_json(members).unwrap();
     let created = KeysCommand::Create(Some(key.clone()), expected);
-    assert_eq!(read(&flags, &[]).unwrap().command, Command::Keys(created));
+    assert_eq!(read(&flags, &[]).unwrap().command, Some(Command::Keys(created)));
     for (flags, members) in [
         (&["--name", "", "--host", ""][..], serde_json::json!({ "name": "", "hosts": [] })),
         (
@@ -432,10 +442,10 @@ fn settings_of_keys_are_read() {
         let members = members.as_object().unwrap().clone();
         let expected = metrics_core::key::SettingsChange::from_json(members).unwrap();
         let changed = KeysCommand::Change(key.clone(), expected);
-        assert_eq!(read(&change, &[]).unwrap().command, Command::Keys(changed));
+        assert_eq!(read(&change, &[]).unwrap().command, Some(Command::Keys(changed)));
     }
     let restored = Command::Keys(KeysCommand::Restore(key));
-    assert_eq!(read(&["keys", "restore", "my-key"], &[]).unwrap().command, restored);
+    assert_eq!(read(&["keys", "restore", "my-key"], &[]).unwrap().command, Some(restored));
     for (flags, expected) in [
         (&["keys", "change", "my-key"][..], "a setting to change is missing"),
         (&["keys", "create", "--host", "https://a.example"], "`hosts` has"),
@@ -444,4 +454,26 @@ fn settings_of_keys_are_read() {
         let refused = read(flags, &[]).unwrap_err().to_string();
         assert!(refused.starts_with(expected), "{refused}");
     }
+}
+
+#[test]
+fn imports_keep_as_much_of_pages_as_servers() {
+    let pages = [("METRICS_PAGES", "host")];
+    for import in [&["import", "sessions", "-"][..], &["import", "mave", "postgres://a/b"]] {
+        assert_eq!(read(import, &pages).unwrap().page_detail, PageDetail::Host);
+    }
+}
+
+#[test]
+fn an_empty_flag_is_refused() {
+    check_refused(&["--spool", ""], &[], "--spool is \"\": it must be a directory");
+    assert!(read(&[], &[("METRICS_SPOOL", "")]).is_ok());
+}
+
+#[test]
+fn a_mistyped_flag_or_command_is_refused_with_a_similar_one() {
+    let line = "unexpected argument '--lisen' found: a similar argument exists: '--listen'; --help lists all flags";
+    check_refused(&["--lisen", "[::1]:80"], &[], line);
+    let line = "unrecognized subcommand 'kyes': a similar subcommand exists: 'keys'; --help lists all flags";
+    check_refused(&["kyes"], &[], line);
 }

@@ -15,10 +15,10 @@ const KEPT: u64 = 200;
 const LEAST: usize = 16;
 
 /// The number of connections below which the server logs a warning: enough for a site with some thousand viewers a day.
-pub(crate) const USEFUL: usize = 1_000;
+pub(super) const USEFUL: usize = 1_000;
 
 /// The remedy for an operator.
-pub(crate) const REMEDY: &str = "raise the limit, with `ulimit -n 65536` before the start, or LimitNOFILE=65536 in a systemd unit";
+pub(super) const REMEDY: &str = "raise the limit, with `ulimit -n 65536` before the start, or LimitNOFILE=65536 in a systemd unit";
 
 /// Raises the limit on open files for this number of connections, as far as the system allows, and returns the number
 /// of connections that the limit permits.
@@ -28,7 +28,7 @@ pub(crate) const REMEDY: &str = "raise the limit, with `ulimit -n 65536` before 
 /// # Errors
 ///
 /// The system refuses to raise the limit, or the limit is too low to serve at all.
-pub(crate) fn make_room(connections: usize, to_database: u32) -> io::Result<usize> {
+pub(super) fn make_room(connections: usize, to_database: u32) -> io::Result<usize> {
     let kept = KEPT + u64::from(to_database);
     let wanted = kept.saturating_add(connections as u64);
     let limit = getrlimit(Resource::Nofile);

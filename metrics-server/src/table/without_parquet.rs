@@ -5,11 +5,11 @@ use metrics_core::store;
 use super::row::Line;
 
 /// Whether this program can write Parquet files.
-pub(super) const IS_THERE: bool = false;
+pub(crate) const IS_THERE: bool = false;
 
 /// A type without values, since no file can be written.
 #[derive(Debug)]
-pub(super) enum Parquet {}
+pub(crate) enum Parquet {}
 
 impl Parquet {
     pub(super) fn new(_: impl FnOnce(&mut Line<'_>)) -> Result<Self, store::Error> {

@@ -8,17 +8,17 @@ use std::path::{Path, PathBuf};
 
 use chrono::Utc;
 use metrics_core::store::Store;
-use metrics_server::export::Export;
 use tokio::task::block_in_place;
 
-use super::Shown;
+use super::progress::Progress;
+use crate::export::Export;
 
 /// Writes an export.
 ///
 /// # Errors
 ///
 /// The reason why the export is incomplete. The output file exists only if it is complete.
-pub(crate) async fn write_export(
+pub(super) async fn write_export(
     store: &dyn Store,
     export: &Export,
     output: Option<&Path>,
@@ -29,7 +29,7 @@ pub(crate) async fn write_export(
         None => 0,
     };
     let mut output = Output::open(output)?;
-    let mut shown = Shown::new("sessions");
+    let mut shown = Progress::new("sessions");
     while let Some(piece) = exporting.next(store).await? {
         // The reader may take any time: this process serves no one else.
         block_in_place(|| output.write(&piece))

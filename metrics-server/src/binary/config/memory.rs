@@ -17,8 +17,13 @@ const MIB: usize = 1024 * 1024;
 /// The default budget if the usable memory is unknown.
 const UNKNOWN: usize = 1024 * MIB;
 
+/// Reads a budget that is not too small for a server.
+pub(super) fn read_memory(text: &str) -> Option<usize> {
+    read_size(text).filter(|size| MEMORY_MIN <= *size)
+}
+
 /// Reads a size: a number of bytes, or one with a unit like `256 MiB` or `2 GB`.
-pub(super) fn read_size(text: &str) -> Option<usize> {
+fn read_size(text: &str) -> Option<usize> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let factor: usize = match unit.trim_start().to_ascii_lowercase().as_str() {

@@ -1,9 +1,10 @@
 //! Authentication settings: user and password, and the refusal to expose reports without them.
 
-use std::ffi::OsString;
 use std::net::SocketAddr;
 
-use super::{ConfigError, Setting, read_bool};
+use super::ConfigError;
+use super::source::Source;
+use super::table::{AUTH_ENABLED, PASSWORD, USER};
 use crate::auth::Credentials;
 
 /// The authentication that the environment configures for reports and keys.
@@ -19,13 +20,9 @@ pub(super) enum Authentication {
 impl Authentication {
     /// Reads `METRICS_AUTH_ENABLED`, `METRICS_USER` and `METRICS_PASSWORD`. The latter two imply the first, so that a
     /// server with a password never runs without authentication.
-    pub(super) fn read(
-        environment: &impl Fn(&str) -> Option<OsString>,
-    ) -> Result<Self, ConfigError> {
-        let variable = |name| Setting::variable(name, environment);
-        let enabled = variable("METRICS_AUTH_ENABLED").read("true or false", read_bool)?;
-        let (user, password) =
-            (variable("METRICS_USER").text()?, variable("METRICS_PASSWORD").text()?);
+    pub(super) fn read(source: &Source<'_>) -> Result<Self, ConfigError> {
+        let enabled = source.get(&AUTH_ENABLED)?;
+        let (user, password) = (source.get(&USER)?, source.get(&PASSWORD)?);
         let reason = match (enabled, &user, &password) {
             (Some(false), None, None) => return Ok(Self::Off),
             (None, None, None) => return Ok(Self::Unsaid),

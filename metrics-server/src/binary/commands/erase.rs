@@ -11,14 +11,15 @@ use metrics_core::retention::{due, forget};
 use metrics_core::store::Store;
 use metrics_core::time_bucket::Span;
 use metrics_core::upkeep::{Erased, Selected, count_selected};
-use metrics_server::EraseSelection;
+
+use crate::api::erase::EraseSelection;
 
 /// Erases the selected sessions, or counts them.
 ///
 /// # Errors
 ///
 /// The store failed. The same command deletes the remaining sessions.
-pub(crate) async fn erase_sessions(
+pub(super) async fn erase_sessions(
     store: &dyn Store,
     selected: &EraseSelection,
     dry_run: bool,
@@ -38,7 +39,7 @@ pub(crate) async fn erase_sessions(
 /// # Errors
 ///
 /// No retention period is set, or the store failed. The same command deletes the remaining sessions.
-pub(crate) async fn forget_sessions(
+pub(super) async fn forget_sessions(
     store: &dyn Store,
     retention: Option<Span>,
     dry_run: bool,

@@ -1,0 +1,33 @@
+//! `metrics-server blocks`: verifies the blocks and totals of a store.
+
+use std::error::Error;
+
+use metrics_core::store::Store;
+use metrics_core::upkeep::verify;
+
+use super::progress::Progress;
+
+/// Decodes every block, compares the totals of days with their sessions, and mends those that are wrong if `mend` says so.
+///
+/// # Errors
+///
+/// The store failed, a block is damaged, or totals are wrong and stay so.
+pub(super) async fn check_blocks(store: &dyn Store, mend: bool) -> Result<(), Box<dyn Error>> {
+    let mut shown = Progress::new("sessions");
+    let total = store.count_sessions().await?;
+    let checked = verify(store, mend, |done| shown.show(done, total)).await?;
+    drop(shown);
+    let sessions = checked.sessions;
+    for day in checked.wrong.iter().filter_map(|totals| totals.date()) {
+        tracing::warn!("the totals of {day} were wrong{}", if mend { "; mended" } else { "" });
+    }
+    match (checked.wrong.len(), mend) {
+        (0, _) => tracing::info!("decoded {sessions} sessions: all totals are right"),
+        (wrong, true) => tracing::info!("decoded {sessions} sessions: mended {wrong} totals"),
+        (wrong, false) => {
+            let advice = "run `metrics-server blocks rebuild` to mend them";
+            return Err(format!("{wrong} totals of days are wrong: {advice}").into());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,252 @@
+//! What the binary does instead of serving, as it is said on the command line.
+
+mod erase;
+mod keys;
+mod report;
+
+use std::path::PathBuf;
+
+use metrics_core::ApiKey;
+use metrics_core::key::{KeySettings, SettingsChange};
+
+use self::erase::EraseFlags;
+use self::keys::KeysFlags;
+use self::report::{ExportFlags, ReportFlags};
+use super::read::read_database;
+use super::table::DATABASE;
+use super::{ConfigError, Database, PostgresUrl};
+use crate::api::erase::EraseSelection;
+use crate::export::Export;
+use crate::table::Table;
+
+/// What the binary does instead of serving.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Command {
+    /// Bring the tables up to date.
+    Migrate,
+    /// Copy one database to another.
+    Copy {
+        /// What is read.
+        from: Database,
+        /// What is written.
+        to: Database,
+    },
+    /// Import the database of a mave/metrics server.
+    ImportMave(PostgresUrl),
+    /// Import sessions from a file.
+    ImportSessions(SessionsImport),
+    /// Decode every block, and compute the totals of days again.
+    CheckBlocks {
+        /// Whether to mend totals that are wrong.
+        mend: bool,
+    },
+    /// See to the keys.
+    Keys(KeysCommand),
+    /// Erase sessions.
+    Erase {
+        /// The sessions.
+        selected: Box<EraseSelection>,
+        /// Whether to count them only.
+        dry_run: bool,
+    },
+    /// Delete the sessions that are older than the retention, by the clock alone.
+    Forget {
+        /// Whether to count them only.
+        dry_run: bool,
+    },
+    /// Export a report, or sessions.
+    Export {
+        /// What, and how.
+        export: Box<Export>,
+        /// The file to write; none for the standard output.
+        output: Option<PathBuf>,
+    },
+    /// Ask the server that runs for its health.
+    Health,
+}
+
+/// The options of an import of sessions.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct SessionsImport {
+    /// The file, or `None` for the standard input.
+    pub(crate) file: Option<PathBuf>,
+    /// The key of lines without one.
+    pub(crate) key: Option<ApiKey>,
+    /// Whether to check the lines without writing.
+    pub(crate) dry_run: bool,
+}
+
+/// What is done about the keys.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum KeysCommand {
+    /// List them.
+    List(KeysFormat),
+    /// Add this one, or a new one, with these settings.
+    Create(Option<ApiKey>, KeySettings),
+    /// Replace the settings of this one that are members of the object.
+    Change(ApiKey, SettingsChange),
+    /// Revoke this one.
+    Revoke(ApiKey),
+    /// Make this one valid again.
+    Restore(ApiKey),
+}
+
+/// How keys are listed.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, clap::ValueEnum)]
+pub(crate) enum KeysFormat {
+    /// A line each, for people.
+    #[default]
+    Text,
+    /// As one JSON object, for programs.
+    Json,
+}
+
+impl Command {
+    /// Whether what it prints is for other programs, so that nothing else may be among it.
+    pub(crate) fn prints(&self) -> bool {
+        matches!(
+            self,
+            Self::Keys(_) | Self::Export { .. } | Self::Erase { .. } | Self::Forget { .. }
+        )
+    }
+
+    /// `database_set` is the database of the settings, if they name one.
+    pub(super) fn read(
+        flags: CommandFlags,
+        database_set: Option<&Database>,
+    ) -> Result<Self, ConfigError> {
+        let refused = |line: &str| ConfigError::Refused(line.to_owned());
+        Ok(match flags {
+            CommandFlags::Health => Self::Health,
+            CommandFlags::Keys(flags) => Self::Keys(flags.read()?),
+            CommandFlags::Erase(flags) => flags.read()?,
+            CommandFlags::Forget(flags) => Self::Forget { dry_run: flags.dry_run },
+            CommandFlags::Export(flags) => flags.report.read(flags.table)?,
+            CommandFlags::Query { json, flags } => flags.with_q(json).read(Table::Query)?,
+            CommandFlags::Videos(flags) => flags.read(Table::Videos)?,
+            CommandFlags::Copy { from, to } => {
+                let to = to.map(|to| named("TO", &to)).transpose()?;
+                let to = to.or_else(|| database_set.cloned());
+                let to =
+                    to.ok_or_else(|| refused("TO is missing: name it, or set DATABASE_URL"))?;
+                Self::Copy { from: named("FROM", &from)?, to }
+            }
+            CommandFlags::Blocks(flags) => {
+                Self::CheckBlocks { mend: matches!(flags, BlocksFlags::Rebuild) }
+            }
+            CommandFlags::Import(ImportFlags::Sessions { file, key, dry_run }) => {
+                let file = Some(file).filter(|file| file.as_os_str() != "-");
+                let key = key.as_deref().map(|key| read_key("--key", key)).transpose()?;
+                Self::ImportSessions(SessionsImport { file, key, dry_run })
+            }
+            CommandFlags::Import(ImportFlags::Mave { url }) => {
+                match named("the database to import", &url)? {
+                    Database::Sqlite(_) => {
+                        let line = "the database to import must be postgres://USER@HOST/DATABASE";
+                        return Err(refused(line));
+                    }
+                    Database::Postgres(url) => Self::ImportMave(url),
+                }
+            }
+        })
+    }
+}
+
+/// The words of a command.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum CommandFlags {
+    /// Copy a whole database to another, and compare the two; can be repeated
+    Copy {
+        /// The database to read, as in --database-url
+        from: String,
+        /// The database to write [default: that of --database-url or its variable, in which a
+        /// password does not show]
+        to: Option<String>,
+    },
+    /// Import sessions of another server or system into the database; can be repeated
+    #[command(subcommand)]
+    Import(ImportFlags),
+    /// Check the blocks and totals that answer reports; servers may run meanwhile
+    #[command(subcommand)]
+    Blocks(BlocksFlags),
+    /// See to the API keys; servers may run meanwhile, and heed it within a second
+    #[command(subcommand)]
+    Keys(KeysFlags),
+    /// Erase sessions from the database, with the videos and pages that only they name; servers may
+    /// run meanwhile. Each flag narrows the others, and one is needed
+    Erase(Box<EraseFlags>),
+    /// Delete the sessions that are older than --retention at once, by the clock alone; servers, which
+    /// do so by themselves unless the clock jumps or it is a quarter of all, may run meanwhile
+    Forget(SureFlags),
+    /// Export a report, or every session, as CSV or NDJSON; servers may run meanwhile
+    Export(Box<ExportFlags>),
+    /// Print any metrics by any dimensions: `export query`, with the query as the first argument
+    Query {
+        /// The query, like `{"metrics": ["plays"], "dimensions": ["video"]}` [default: plays and view
+        /// time of the last 30 days]
+        #[arg(value_name = "JSON", conflicts_with = "q")]
+        json: Option<String>,
+        #[command(flatten)]
+        flags: Box<ReportFlags>,
+    },
+    /// List the videos with their plays, view time and average percentage viewed: `export videos`
+    Videos(Box<ReportFlags>),
+    /// Ask the server that runs here whether it can record, for container health checks
+    Health,
+}
+
+/// Whether it is done. One of them is needed.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct SureFlags {
+    /// Count the sessions only
+    #[arg(long)]
+    dry_run: bool,
+
+    /// Delete them, for good
+    #[arg(long)]
+    yes: bool,
+}
+
+/// The database at a URL, which may hold a password that no message repeats.
+fn named(name: &str, url: &str) -> Result<Database, ConfigError> {
+    let accepted = DATABASE.about.accepted;
+    read_database(url).map_err(|_| ConfigError::Refused(format!("{name} must be {accepted}")))
+}
+
+fn read_key(name: &str, key: &str) -> Result<ApiKey, ConfigError> {
+    // The value may be a mistyped secret, and the message ends up in a log.
+    ApiKey::new(key).map_err(|err| ConfigError::Refused(format!("{name} cannot be one: {err}")))
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum BlocksFlags {
+    /// Decode every block, and name the days whose totals are not the sums of their sessions;
+    /// changes nothing
+    Verify,
+    /// Decode every block, and mend the totals of days that are wrong
+    Rebuild,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum ImportFlags {
+    /// From the PostgreSQL database of a mave/metrics server, which must be stopped
+    Mave {
+        /// Its URL, `postgres://USER@HOST/DATABASE`
+        url: String,
+    },
+    /// From NDJSON, a session a line, as `export sessions --format ndjson` writes it. Each line needs
+    /// `key`, `identifier` or `metadata`, `started_at`, and `segments` or `view_time`
+    Sessions {
+        /// The file, or - for the standard input
+        file: PathBuf,
+
+        /// The key of lines without one
+        #[arg(long)]
+        key: Option<String>,
+
+        /// Check every line without writing
+        #[arg(long)]
+        dry_run: bool,
+    },
+}

@@ -1,0 +1,125 @@
+//! The server: opens the store, serves, and drains.
+
+use std::error::Error;
+use std::pin::pin;
+use std::sync::Arc;
+
+use metrics_core::budget::Budget;
+use metrics_core::recorder::{Spool, TakenUp};
+use metrics_core::store::Store;
+use metrics_core::{ApiKey, Metrics};
+
+use super::config::{Config, ConfigError};
+use super::{files, store};
+use crate::page::EXAMPLE_KEY;
+use crate::serve::{listen, serve};
+use crate::service::Service;
+
+/// Serves until `stop` resolves, then stops without losing anything.
+///
+/// # Errors
+///
+/// The reason why it cannot begin to serve.
+pub(super) async fn serve_until(
+    stop: impl Future<Output = ()>,
+    config: Config,
+) -> Result<(), Box<dyn Error>> {
+    let mut stop = pin!(stop);
+    let store = tokio::select! {
+        // The spool is taken up at the next start.
+        () = &mut stop => return Ok(()),
+        opened = open(&config) => opened?,
+    };
+    tracing::info!("memory budget: {} MiB (METRICS_MEMORY)", config.memory >> 20);
+    let metrics = start(store, &config);
+    check_keys(&metrics, &config).await?;
+    let connections_max = files::make_room(config.connections_max, config.database_connections)
+        .map_err(|err| format!("cannot open enough files: {err}"))?;
+    tell_room(connections_max, config.connections_max);
+    let listener = listen(config.listen)
+        .map_err(|err| format!("cannot listen on {}: {err}", config.listen))?;
+    tracing::info!(address = %listener.local_addr()?, "listening");
+
+    let service = Service::new(metrics, config.settings);
+    serve(listener, service, connections_max, async {
+        stop.await;
+        tracing::info!("stopping");
+    })
+    .await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Opens the store, and takes up what an earlier run left.
+async fn open(config: &Config) -> Result<Arc<dyn Store>, Box<dyn Error>> {
+    let store = store::open(config, &config.database).await?;
+    if let Some(spool) = &config.settings.spool {
+        take_up(spool, &store).await?;
+    }
+    Ok(store)
+}
+
+fn start(store: Arc<dyn Store>, config: &Config) -> Metrics {
+    let metrics = Metrics::builder(store).bots(config.bots).limits(config.limits.clone());
+    let metrics = metrics.page_detail(config.page_detail).memory(Budget::new(config.memory));
+    match config.retention {
+        Some(span) => metrics.retention(span).start(),
+        None => metrics.start(),
+    }
+}
+
+/// Says that there is room for fewer connections than there may be.
+fn tell_room(room: usize, most: usize) {
+    let why = "the system lets this process open no more files";
+    if room < most.min(files::USEFUL) {
+        tracing::warn!("room for {room} connections: {why}; {}", files::REMEDY);
+    } else if room < most {
+        tracing::info!("room for {room} connections: {why}");
+    }
+}
+
+/// Has the store take what an earlier run left when it was away.
+async fn take_up(spool: &Spool, store: &Arc<dyn Store>) -> Result<(), Box<dyn Error>> {
+    let TakenUp { files, sessions, refused, .. } = spool.take_up(store).await?;
+    if 0 < files {
+        tracing::info!(sessions, refused, "took up what was left when the store was away");
+    }
+    Ok(())
+}
+
+/// Makes sure that viewers can be recorded, and says how where they cannot.
+///
+/// # Errors
+///
+/// The keys cannot be read, or batches without a key would be recorded under one that the database does not know.
+async fn check_keys(metrics: &Metrics, config: &Config) -> Result<(), Box<dyn Error>> {
+    let keys = metrics.keys().await?;
+    // A newcomer may try a database that has no key yet.
+    let adds_example = keys.is_empty() && config.settings.access.is_none();
+    if let Some(key) = &config.settings.default_key {
+        match keys.iter().find(|record| record.key == *key) {
+            Some(record) if record.disabled_at.is_none() => {}
+            // It may have been revoked while the server ran, which must start again all the same: other keys are valid.
+            Some(_) => tracing::error!(
+                "METRICS_DEFAULT_KEY is a revoked key, so batches that name no key are refused: restore it with \
+                 `metrics-server keys restore`, name another, or unset it"
+            ),
+            None if adds_example && key.as_str() == EXAMPLE_KEY => {}
+            None => {
+                let text = "METRICS_DEFAULT_KEY is no key of this database: create it with `metrics-server keys \
+                            create KEY`, name another, or unset it";
+                return Err(ConfigError::Refused(text.to_owned()).into());
+            }
+        }
+    }
+    if adds_example {
+        metrics.import_key(&ApiKey::new(EXAMPLE_KEY)?).await?;
+        tracing::info!("the database is empty: added the example key {EXAMPLE_KEY}");
+    } else if keys.is_empty() {
+        tracing::warn!(
+            "there is no API key yet, so nothing can be recorded: create one with `metrics-server keys create`, or \
+             by POST /api/v1/keys with user and password"
+        );
+    }
+    Ok(())
+}
