@@ -2,8 +2,6 @@
 //!
 //! A file of its own, as it keeps all processors of its process busy.
 
-mod common;
-
 use std::sync::mpsc;
 
 use bytes::Bytes;
@@ -12,9 +10,8 @@ use hyper::{Method, Request};
 use metrics_core::compute::{compute, parallelism};
 use metrics_core::{ApiKey, Join, PlayerEvent, Video};
 use metrics_server::{Service, Settings};
+use metrics_server_testing::TestServer;
 use serde_json::{Value, json};
-
-use common::TestServer;
 
 /// How many reports there are at once.
 const REPORTS: usize = 16;

@@ -13,9 +13,7 @@ use crate::support::{Site, join, look_round, segments, soon};
 #[tokio::test(start_paused = true)]
 async fn events_wait_for_a_store_that_is_away() {
     let site = Site::new();
-    let store = Faulty::new(site.store().await);
-    let failures = store.failures();
-    let metrics = site.server_over(store);
+    let (metrics, failures) = site.faulty_server().await;
     let key = metrics.create_key().await.unwrap();
     let viewing = join(&metrics, &key, "a").await;
     failures.store(100, Relaxed);
@@ -39,9 +37,7 @@ async fn an_open_segment_is_exact_although_the_store_was_away() {
     for percent in [20, 50] {
         for seed in 0..20 {
             let site = Site::new();
-            let store = Faulty::new(site.store().await);
-            let failures = store.failures();
-            let metrics = site.server_over(store);
+            let (metrics, failures) = site.faulty_server().await;
             let key = metrics.create_key().await.unwrap();
             let viewing = join(&metrics, &key, "a").await;
             viewing.apply(PlayerEvent::play(0.0)).await.unwrap();
@@ -126,9 +122,7 @@ async fn nothing_that_a_refusal_takes_along_is_acknowledged() {
 #[tokio::test(start_paused = true)]
 async fn room_is_made_when_events_become_durable() {
     let site = Site::new();
-    let store = Faulty::new(site.store().await);
-    let failures = store.failures();
-    let metrics = site.server_over(store);
+    let (metrics, failures) = site.faulty_server().await;
     let key = metrics.create_key().await.unwrap();
     let viewing = join(&metrics, &key, "a").await;
     viewing.apply(PlayerEvent::play(0.0)).await.unwrap();

@@ -5,7 +5,6 @@ use std::time::Duration;
 use metrics_core::event::Action;
 use metrics_core::recorder::Acknowledgement;
 use metrics_core::{ApiKey, Metrics, PlayerEvent, Viewing};
-use metrics_testing::Faulty;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::task::JoinSet;
@@ -115,9 +114,7 @@ async fn interleave_many(servers: usize, failing: usize, seeds: std::ops::Range<
     let key = site.server().await.create_key().await.unwrap();
     let mut running = Vec::new();
     for _ in 0..servers {
-        let store = Faulty::new(site.store().await);
-        let failures = store.failures();
-        let server = site.server_over(store);
+        let (server, failures) = site.faulty_server().await;
         assert!(server.accepts_key(&key).await.unwrap());
         failures.store(failing, std::sync::atomic::Ordering::Relaxed);
         running.push(server);

@@ -94,9 +94,7 @@ async fn a_revoked_key_is_refused_within_a_second_elsewhere() {
 #[tokio::test(start_paused = true)]
 async fn keys_are_known_although_the_store_is_away() {
     let site = Site::new();
-    let store = Faulty::new(site.store().await);
-    let failures = store.failures();
-    let metrics = site.server_over(store);
+    let (metrics, failures) = site.faulty_server().await;
     let key = metrics.create_key().await.unwrap();
     failures.store(100, std::sync::atomic::Ordering::Relaxed);
     tokio::time::sleep(Duration::from_secs(10)).await;

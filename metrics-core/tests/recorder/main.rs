@@ -5,10 +5,13 @@
 
 #![cfg(feature = "sqlite")]
 
+mod cuts;
 mod faults;
 mod interleaved;
 mod joins;
 mod memory;
+mod metrics;
+mod model;
 mod restarts;
 mod spool;
 mod stops;

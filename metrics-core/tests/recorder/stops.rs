@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use metrics_core::event::Action;
 use metrics_core::{EventError, PlayerEvent};
-use metrics_testing::Faulty;
 use tokio::task::JoinSet;
 
 use crate::support::{Site, join, soon};
@@ -34,9 +33,7 @@ async fn stopping_makes_everything_durable() {
 #[tokio::test(start_paused = true)]
 async fn stopping_waits_for_a_store_that_is_away() {
     let site = Site::new();
-    let store = Faulty::new(site.store().await);
-    let failures = store.failures();
-    let metrics = site.server_over(store);
+    let (metrics, failures) = site.faulty_server().await;
     let key = metrics.create_key().await.unwrap();
     let viewing = join(&metrics, &key, "a").await;
     failures.store(100, Relaxed);

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use metrics_core::interval::Segments;
@@ -11,7 +12,7 @@ use metrics_core::session::Stored;
 use metrics_core::store::{SqliteStore, Store};
 use metrics_core::upkeep;
 use metrics_core::{ApiKey, BucketQuery, Join, Metrics, Reports, Selection, Video, Viewing};
-use metrics_testing::WallClock;
+use metrics_testing::{Faulty, WallClock};
 use tempfile::TempDir;
 
 pub(crate) const START_MS: i64 = 1_700_000_000_000;
@@ -43,6 +44,13 @@ impl Site {
 
     pub(crate) fn server_over(&self, store: impl Store) -> Metrics {
         Metrics::builder(Arc::new(store)).clock(self.clock.reader()).start()
+    }
+
+    /// A server, and how many out of a hundred calls of its store fail.
+    pub(crate) async fn faulty_server(&self) -> (Metrics, Arc<AtomicUsize>) {
+        let store = Faulty::new(self.store().await);
+        let failures = store.failures();
+        (self.server_over(store), failures)
     }
 
     /// What the file has of a session, whoever has written it.

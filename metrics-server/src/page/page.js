@@ -79,7 +79,7 @@ function choose() {
   remember();
   answers = {};
   asking.abort();
-  for (const chart of document.querySelectorAll('figure')) chart.classList.add('waiting');
+  clear();
   isAnnounced = false;
   measure();
   askIn(0);
@@ -112,8 +112,6 @@ async function ask() {
   const askOne = async ([name, [question, show]]) => {
     const answer = await question(chosen, signal);
     if (signal.aborted) return;
-    const figure = element(name).closest('figure');
-    figure?.classList.remove('waiting');
     answers[name] = answer;
     show(answer, chosen);
   };
@@ -142,6 +140,14 @@ function announce() {
   element('said').textContent = `${count(plays, 'play')}, ${number(answers.watching ?? 0)} watching now`;
 }
 
+// Until there are answers: what is shown never belongs to another choice.
+function clear() {
+  for (const { id } of document.querySelectorAll('dd data')) setData(id, '', '\u2013');
+  element('watching').closest('.now').classList.remove('live');
+  for (const body of document.querySelectorAll('.ranking tbody')) body.replaceChildren();
+  for (const chart of [engagementChart, playsChart]) chart.clear();
+}
+
 const hint = () => (player.video ? 'Press play: what you watch appears here' : 'Nobody watched this');
 
 function setData(id, value, text) {
@@ -165,7 +171,6 @@ function showPlays(buckets, { last }) {
     const classes = Object.keys(buckets[0]?.[field] ?? {});
     const entries = classes.map((name) => [nameOf(name), sum((bucket) => bucket[field][name])]);
     showRanking(element(field), entries, classes.length, 'None yet');
-    element(field).classList.remove('waiting');
   }
 }
 

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::interval;
 
-use super::common::{Client, FIN, Seen, Server, TEXT, frame};
+use metrics_server_testing::{Client, FIN, Seen, Server, TEXT, frame};
 
 /// What all of them say together.
 pub(crate) const EVENTS_PER_SECOND: u64 = 1_000;

@@ -15,10 +15,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, sleep_until, timeout};
 
-use super::common::{CHROME, Client, FIN, Http, Seen, Server, TEXT, frame};
 use super::ledger::{Fate, Ledger, Pair, STRIDE_MS, Sheet, lock};
 use super::said::{Manners, What, acknowledge, event};
 use super::site::Running;
+use metrics_server_testing::{CHROME, Client, FIN, Http, Seen, Server, TEXT, frame};
 
 /// How long a browser waits for a server that does not answer. No server is held up for that long.
 const CONNECT_MAX: Duration = Duration::from_secs(60);

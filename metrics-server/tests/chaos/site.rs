@@ -15,8 +15,8 @@ use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 
-use super::common::{Database, Process, Server, binary};
 use super::ledger::Timeline;
+use metrics_server_testing::{Database, Process, Server, binary};
 
 /// What starts and kills databases.
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/timescaledb");
@@ -90,6 +90,19 @@ impl Drop for Postgres {
 /// What may happen.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Disaster {
+    /// To one server, any of them.
+    One(Mishap),
+    /// The database is killed.
+    Crash,
+    /// The database and all servers are killed, and the database starts first.
+    CrashBoth,
+    /// The same, and the servers start first.
+    CrashBothServerFirst,
+}
+
+/// What may happen to one server.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Mishap {
     /// The server is killed.
     Kill,
     /// It is killed, and again when it has just started.
@@ -108,21 +121,20 @@ pub(crate) enum Disaster {
     Storm,
     /// They break at the end of a commit, of which the server cannot know whether it happened, again and again.
     AtCommits,
-    /// Its database is killed.
-    Crash,
-    /// Both are killed, and the database starts first.
-    CrashBoth,
-    /// Both are killed, and the server starts first.
-    CrashBothServerFirst,
 }
 
-const OF_ANY: &[Disaster] = &[Disaster::Kill, Disaster::KillTwice, Disaster::Stop, Disaster::Hold];
+const OF_ANY: &[Disaster] = &[
+    Disaster::One(Mishap::Kill),
+    Disaster::One(Mishap::KillTwice),
+    Disaster::One(Mishap::Stop),
+    Disaster::One(Mishap::Hold),
+];
 const OF_A_NETWORK: &[Disaster] = &[
-    Disaster::Cut,
-    Disaster::CutAndKill,
-    Disaster::CutAndStop,
-    Disaster::Storm,
-    Disaster::AtCommits,
+    Disaster::One(Mishap::Cut),
+    Disaster::One(Mishap::CutAndKill),
+    Disaster::One(Mishap::CutAndStop),
+    Disaster::One(Mishap::Storm),
+    Disaster::One(Mishap::AtCommits),
     Disaster::Crash,
     Disaster::CrashBoth,
     Disaster::CrashBothServerFirst,
@@ -224,7 +236,7 @@ impl Site {
         self.happen(next, random).await;
     }
 
-    /// Ends with all servers running and able to write. A disaster of one server happens to any of them.
+    /// Ends with all servers running and able to write.
     pub(crate) async fn happen(&mut self, disaster: Disaster, random: &mut StdRng) {
         *self.happened.entry(disaster).or_insert(0) += 1;
         self.timeline.unable();
@@ -247,9 +259,9 @@ impl Site {
                 self.postgres().crash().await;
                 self.start_before_postgres().await;
             }
-            of_one => {
+            Disaster::One(mishap) => {
                 let any = random.random_range(0..self.instances.len());
-                self.instances[any].happen(of_one, random).await;
+                self.instances[any].happen(mishap, random).await;
             }
         }
         self.timeline.able();
@@ -291,54 +303,51 @@ impl Site {
 
 impl Instance {
     /// Ends with a server that runs and can write.
-    async fn happen(&mut self, disaster: Disaster, random: &mut StdRng) {
+    async fn happen(&mut self, mishap: Mishap, random: &mut StdRng) {
         let mut some = |ms_max: u64| Duration::from_millis(random.random_range(0..=ms_max));
-        match disaster {
-            Disaster::Kill => {
+        match mishap {
+            Mishap::Kill => {
                 self.kill();
                 self.start_after(some(500)).await;
             }
-            Disaster::KillTwice => {
+            Mishap::KillTwice => {
                 self.kill();
                 self.start_after(Duration::ZERO).await;
                 sleep(some(300)).await;
                 self.kill();
                 self.start_after(Duration::ZERO).await;
             }
-            Disaster::Stop => {
+            Mishap::Stop => {
                 self.stop().await;
                 self.start_after(some(500)).await;
             }
-            Disaster::Hold => {
+            Mishap::Hold => {
                 self.process().signal("STOP");
                 sleep(some(2_500)).await;
                 self.process().signal("CONT");
             }
-            Disaster::Cut => {
+            Mishap::Cut => {
                 self.proxy().refuse();
                 sleep(some(4_000)).await;
                 self.proxy().calm();
             }
-            Disaster::CutAndKill | Disaster::CutAndStop => {
+            Mishap::CutAndKill | Mishap::CutAndStop => {
                 self.proxy().refuse();
                 sleep(some(1_000)).await;
-                if disaster == Disaster::CutAndKill {
+                if mishap == Mishap::CutAndKill {
                     self.kill();
                 } else {
                     self.stop().await;
                 }
                 self.start_before_the_proxy(some(1_000)).await;
             }
-            Disaster::Storm => {
+            Mishap::Storm => {
                 let span = some(3_000);
                 self.proxy().chaos(random.random(), STORM_BYTES);
                 sleep(span).await;
                 self.proxy().calm();
             }
-            Disaster::AtCommits => self.cut_at_commits().await,
-            Disaster::Crash | Disaster::CrashBoth | Disaster::CrashBothServerFirst => {
-                unreachable!("it happens to all instances")
-            }
+            Mishap::AtCommits => self.cut_at_commits().await,
         }
     }
 

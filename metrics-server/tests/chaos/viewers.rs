@@ -11,10 +11,10 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::common::{Http, Server, split_head};
 use super::ledger::{Fate, Pair, STRIDE_MS, Sheet, lock};
 use super::page::{Loss, Page, Stage};
 use super::said::{Manners, What, acknowledge, event};
+use metrics_server_testing::{Http, Server, split_head};
 
 /// How many videos there are, and how many pages that hold them.
 pub(crate) const VIDEOS: usize = 5;

@@ -1,0 +1,7 @@
+//! The pure parts against models that are obviously right.
+
+mod calendar;
+mod engagement;
+mod interval;
+mod session;
+mod time_bucket;

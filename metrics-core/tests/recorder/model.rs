@@ -1,0 +1,123 @@
+//! Viewers, servers and a database that anything may happen to, against a model that is obviously right.
+//!
+//! Viewers join, play, seek, vanish, come back at the same server or at another, and send batches in any order and
+//! more than once. Servers share a database that fails now and then; they are stopped, killed in the middle of a
+//! commit, and started again. Whatever happens: what was acknowledged is counted once, what was not is there whole or
+//! not at all, and every report agrees with what the [`naive`] model makes of each viewer's log.
+//!
+//! The model makes sessions only. What reports make of sessions is checked against brute force by the suite of the
+//! stores; so here they are compared with those of an empty file into which the model's sessions are written at once.
+
+#![cfg(all(feature = "sqlite", feature = "timescale"))]
+
+mod naive;
+mod viewer;
+mod world;
+
+use std::time::Duration;
+
+use metrics_testing::{Backend, on_every_store};
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+
+use viewer::Client;
+use world::World;
+
+on_every_store!(
+    whatever_happens_the_reports_are_those_of_the_model,
+    also_where_the_database_fails_all_the_time,
+);
+
+/// How many things happen in a run before everything is compared, and how often that is.
+const STEPS: usize = 20;
+const CHECKS: usize = 3;
+
+/// Fails if it takes so long that it must be waiting for something that never comes.
+async fn soon<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(3_600), future).await.expect("it hangs")
+}
+
+async fn whatever_happens_the_reports_are_those_of_the_model(backend: Backend) {
+    runs(backend, 0).await;
+}
+
+async fn also_where_the_database_fails_all_the_time(backend: Backend) {
+    runs(backend, 20).await;
+}
+
+/// Some runs, or only the one that `METRICS_TEST_SEED` names.
+async fn runs(backend: Backend, failing: usize) {
+    let seeds = match std::env::var("METRICS_TEST_SEED") {
+        Ok(seed) => {
+            let seed = seed.parse().expect("METRICS_TEST_SEED is a number");
+            seed..seed + 1
+        }
+        Err(_) if backend == Backend::Sqlite => 0..16,
+        Err(_) => 1_000..1_003,
+    };
+    for seed in seeds {
+        run(backend, failing, seed).await;
+    }
+}
+
+async fn run(backend: Backend, failing: usize, seed: u64) {
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut world = World::new(backend, failing).await;
+    for check in 0..CHECKS {
+        for _ in 0..STEPS {
+            step(&mut world, &mut random).await;
+        }
+        world.settle().await;
+        world.check(&format!("seed {seed}, check {check}")).await;
+    }
+}
+
+async fn step(world: &mut World, random: &mut StdRng) {
+    let viewer = random.random_range(0..world.viewers.len());
+    let server = random.random_range(0..world.servers.len());
+    match random.random_range(0..32) {
+        0..=13 => {
+            for _ in 0..random.random_range(1..6) {
+                let viewer = random.random_range(0..world.viewers.len());
+                use_client(world, random, viewer, server).await;
+                some_turns(random).await;
+            }
+        }
+        14 | 15 => world.viewers[viewer].disconnect(),
+        16 => world.viewers[viewer].leave(),
+        17 => world.viewers[viewer].bury_ghosts(),
+        18 => world.viewers[viewer].durable().await,
+        19 => world.everything_is_durable().await,
+        20..=25 => world.pass(random.random_range(2..30)).await,
+        26 => world.pass(random.random_range(61..100)).await,
+        27 => world.stop(server).await,
+        31 => world.erase(viewer).await,
+        28 => world.close(random.random_range(1..100)).await,
+        _ => world.crash(server, random).await,
+    }
+}
+
+/// Servers get some time to write, as much as it happens to be.
+async fn some_turns(random: &mut StdRng) {
+    if random.random_bool(0.2) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    for _ in 0..random.random_range(0..10) {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// A viewer does what its client can do.
+async fn use_client(world: &mut World, random: &mut StdRng, viewer: usize, server: usize) {
+    let metrics = &world.servers[server].metrics;
+    let viewer = &mut world.viewers[viewer];
+    if viewer.client == Client::Batching {
+        viewer.send(random, metrics).await;
+    } else if random.random_bool(0.3) {
+        viewer.fail_at(metrics).await;
+    } else if random.random_bool(if viewer.server().is_some() { 0.25 } else { 0.6 }) {
+        viewer.connect(server, metrics).await;
+    } else {
+        viewer.act(random);
+    }
+}

@@ -1,0 +1,347 @@
+//! Servers on one database, their viewers, and what happens to them.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use metrics_core::block::RowId;
+use metrics_core::export::Export;
+use metrics_core::interval::{Interval, Segments};
+use metrics_core::key::SessionId;
+use metrics_core::query::instant;
+use metrics_core::recorder::CHECKPOINT;
+use metrics_core::session::Stored;
+use metrics_core::store::{SessionWrite, SqliteStore, Store, Subject};
+use metrics_core::upkeep::{self, Erasure};
+use metrics_core::{ApiKey, BucketQuery, EngagementQuery, Metrics, Selection, Source, Timeframe};
+use metrics_testing::{Backend, Database, Death, Faulty, WallClock};
+use rand::RngExt as _;
+use rand::rngs::StdRng;
+use tempfile::TempDir;
+
+use super::naive::Outcome;
+use super::soon;
+use super::viewer::{Client, Viewer};
+
+const VIEWERS: usize = 8;
+
+/// A day that ends soon.
+const START: &str = "2024-02-28T23:55:00Z";
+
+pub(crate) struct Server {
+    pub(crate) metrics: Metrics,
+    death: Death,
+}
+
+pub(crate) struct World {
+    pub(crate) servers: Vec<Server>,
+    pub(crate) viewers: Vec<Viewer>,
+    database: Database,
+    /// A handle that never fails.
+    store: Arc<dyn Store>,
+    clock: WallClock,
+    failing: usize,
+    /// When a server was killed last.
+    crashed_at: DateTime<Utc>,
+}
+
+impl World {
+    pub(crate) async fn new(backend: Backend, failing: usize) -> Self {
+        let database = Database::new(backend).await;
+        let store = database.open().await;
+        let start: DateTime<Utc> = START.parse().expect("an instant");
+        let clock = WallClock::at(start.timestamp_millis());
+        let keys = [ApiKey::generate(), ApiKey::generate()];
+        for key in &keys {
+            store.create_key(key, clock.now()).await.expect("stored");
+        }
+        let viewers = (0..VIEWERS)
+            .map(|number| Viewer::new(number, keys[number % 2].clone(), clock.clone()))
+            .collect();
+        let crashed_at = instant(0);
+        let servers = Vec::new();
+        let mut world = Self { servers, viewers, database, store, clock, failing, crashed_at };
+        for _ in 0..2 {
+            let server = world.start().await;
+            world.servers.push(server);
+        }
+        world
+    }
+
+    async fn start(&self) -> Server {
+        let store = Faulty::over(self.database.open().await).with_settled_keys();
+        let (failures, death) = (store.failures(), store.death());
+        let metrics = Metrics::builder(Arc::new(store)).clock(self.clock.reader()).start();
+        // A server that never learned which keys there are lets nobody in.
+        for viewer in &self.viewers {
+            assert!(metrics.accepts_key(&viewer.key).await.expect("the keys are known"));
+        }
+        failures.store(self.failing, std::sync::atomic::Ordering::Relaxed);
+        Server { metrics, death }
+    }
+
+    /// Closes sessions that were quiet for so long and merges their blocks, as far as the database allows.
+    pub(crate) async fn close(&mut self, seconds: u32) {
+        let quiet_since = self.clock.now() - TimeDelta::seconds(seconds.into());
+        let store = self.servers[0].metrics.store();
+        // Some at a time: others write in between.
+        while let Ok((videos, 1..)) = upkeep::close(store, quiet_since, 3).await {
+            let _away = upkeep::merge(store, videos).await;
+        }
+    }
+
+    /// The session of a viewer is erased, wherever it is and whoever has it in memory. Batches would come again, and it with
+    /// them.
+    pub(crate) async fn erase(&mut self, viewer: usize) {
+        if self.viewers[viewer].client == Client::Batching {
+            return;
+        }
+        self.everything_is_durable().await;
+        let viewer = &mut self.viewers[viewer];
+        let id = SessionId::new(&viewer.key, &viewer.name);
+        let erasure = Erasure::of(Selection::key(viewer.key.clone())).of_session(id);
+        upkeep::erase(&*self.store, &erasure).await.expect("erased");
+        viewer.erased();
+    }
+
+    /// Time passes, and servers write what is open as far as it has run, as they do every so often.
+    pub(crate) async fn pass(&mut self, seconds: u32) {
+        // A connection that is silent for a minute is known to be gone.
+        if 60 <= seconds {
+            self.viewers.iter_mut().for_each(Viewer::bury_ghosts);
+        }
+        let mut left = seconds;
+        while 0 < left {
+            let step = left.min(10);
+            self.clock.pass(step.into());
+            self.viewers.iter_mut().for_each(Viewer::beat);
+            self.look_round().await;
+            left -= step;
+        }
+    }
+
+    async fn look_round(&self) {
+        tokio::time::sleep(CHECKPOINT + std::time::Duration::from_secs(1)).await;
+    }
+
+    /// A server is stopped, and another one started in its place.
+    pub(crate) async fn stop(&mut self, server: usize) {
+        for viewer in &mut self.viewers {
+            viewer.bury_ghosts();
+            if viewer.server() == Some(server) {
+                viewer.disconnect();
+            }
+        }
+        soon(self.servers[server].metrics.stop()).await;
+        self.servers[server] = self.start().await;
+    }
+
+    /// A server is killed, with something under way as often as not, and another one started in its place.
+    pub(crate) async fn crash(&mut self, server: usize, random: &mut StdRng) {
+        self.everything_is_durable().await;
+        self.look_round().await;
+        for viewer in &mut self.viewers {
+            if viewer.client == Client::Batching {
+                viewer.send(random, &self.servers[server].metrics).await;
+            } else if viewer.server() == Some(server) && random.random_bool(0.7) {
+                viewer.act(random);
+                // By which it shows whether the rest is there, too.
+                viewer.fail();
+            }
+        }
+        let death = self.servers[server].death.clone();
+        if random.random_bool(0.7) {
+            death.doom(random.random_bool(0.5));
+            // If nobody did anything that must be written, there is no commit to die of.
+            drop(tokio::time::timeout(CHECKPOINT, death.dead()).await);
+        }
+        death.kill().await;
+        self.crashed_at = self.clock.now();
+        self.resolve(server).await;
+        let new = self.start().await;
+        std::mem::forget(std::mem::replace(&mut self.servers[server], new));
+        for viewer in &mut self.viewers {
+            if viewer.client == Client::Batching {
+                viewer.send_again(&self.servers[1 - server].metrics).await;
+            }
+        }
+        self.everything_is_durable().await;
+    }
+
+    /// Finds out what became of the events that were under way: they are there all together, or not at all.
+    async fn resolve(&mut self, server: usize) {
+        for viewer in &mut self.viewers {
+            if viewer.client != Client::Batching && !viewer.log.is_durable() {
+                let stored = load(&*self.store, viewer).await;
+                let whole = viewer.outcome();
+                if !matches(whole.as_ref(), stored.as_ref()) {
+                    viewer.log.undo();
+                    let without = viewer.outcome();
+                    assert!(
+                        matches(without.as_ref(), stored.as_ref()),
+                        "{}: neither {whole:?} nor {without:?} but {stored:?}",
+                        viewer.name
+                    );
+                }
+                viewer.log.acknowledged();
+            }
+            viewer.crash(server);
+        }
+    }
+
+    pub(crate) async fn everything_is_durable(&mut self) {
+        for viewer in &mut self.viewers {
+            viewer.durable().await;
+        }
+    }
+
+    /// Until every server has said its last about everybody.
+    pub(crate) async fn settle(&mut self) {
+        for viewer in &mut self.viewers {
+            viewer.bury_ghosts();
+        }
+        self.everything_is_durable().await;
+        while self.clock.now() <= self.crashed_at + metrics_core::store::INSTANCE_SILENCE_MAX {
+            self.pass(10).await;
+        }
+        // Once to find out what others have written, and once more to write what that means.
+        self.look_round().await;
+        self.look_round().await;
+    }
+
+    /// Compares every session and every report with what they must be.
+    pub(crate) async fn check(&self, when: &str) {
+        let directory = TempDir::new().expect("a directory");
+        let model = SqliteStore::open(directory.path().join("model.db")).await.expect("opened");
+        let (mut watching, mut sessions) = (0, 0);
+        for viewer in &self.viewers {
+            let outcome = viewer.outcome();
+            let stored = load(&*self.store, viewer).await;
+            assert!(
+                matches(outcome.as_ref(), stored.as_ref()),
+                "{when}, {} with a {:?} client: {outcome:?}\n{stored:?}",
+                viewer.name,
+                viewer.client
+            );
+            let Some(outcome) = outcome else { continue };
+            watching += u64::from(outcome.watching);
+            sessions += 1;
+            model.create_key(&viewer.key, self.clock.now()).await.expect("stored");
+            model.commit([write(viewer, &outcome)].into()).await.expect("stored");
+        }
+        for server in &self.servers {
+            let counted = server.metrics.watching(&Selection::default()).await;
+            // It may fail where the database does.
+            if self.failing == 0 || counted.is_ok() {
+                assert_eq!(counted.expect("counted"), watching, "{when}");
+            }
+        }
+        assert_eq!(self.store.count_sessions().await.expect("counted"), sessions, "{when}");
+        let verified = upkeep::verify(&*self.store, false, |_| {}).await.expect("read");
+        assert_eq!(verified.wrong, [], "{when}");
+        let clock = self.clock.reader();
+        let answers = |store: Arc<dyn Store>| Metrics::builder(store).clock(clock.clone()).start();
+        compare(&answers(Arc::clone(&self.store)), &answers(Arc::new(model)), self, when).await;
+    }
+}
+
+/// What the database has of a viewer's session.
+async fn load(store: &dyn Store, viewer: &Viewer) -> Option<Stored> {
+    let id = RowId::from(SessionId::new(&viewer.key, &viewer.name));
+    // To load it would open it.
+    let (mut export, mut found) = (Export::all(), None);
+    while let Some(records) = export.next(store).await.expect("read") {
+        for record in records.into_iter().filter(|record| record.id == id) {
+            assert!(found.replace(record.stored).is_none(), "{} is there twice", viewer.name);
+        }
+    }
+    found
+}
+
+fn matches(outcome: Option<&Outcome>, stored: Option<&Stored>) -> bool {
+    let (Some(outcome), Some(stored)) = (outcome, stored) else {
+        return outcome.is_none() && stored.is_none();
+    };
+    let segments = Segments::decode(&stored.segments).expect("segments");
+    let segments: Vec<_> = segments.iter().map(|it| (it.start_ms(), it.end_ms())).collect();
+    segments == outcome.segments
+        && stored.started_at_ms == outcome.started_at_ms
+        && stored.counters.details.scrubbed_ms == outcome.scrubbed_ms
+        && stored.counters.failures == outcome.failures
+        && stored.counters.details.seeks == outcome.seeks
+}
+
+/// The session as the model has it.
+fn write(viewer: &Viewer, outcome: &Outcome) -> SessionWrite {
+    let segments = outcome.segments.iter();
+    let segments: Segments = segments.filter_map(|&(from, to)| Interval::new(from, to)).collect();
+    let at_ms = outcome.started_at_ms;
+    let subject = Subject {
+        key: viewer.key.clone(),
+        video: viewer.video.clone(),
+        source: Source::parse(viewer.page),
+        client: metrics_core::client::Client::default(),
+        session_data: None,
+    };
+    let mut stored = Stored::finished(at_ms, at_ms, viewer.duration_ms, &segments);
+    stored.view_ms += outcome.scrubbed_ms;
+    SessionWrite {
+        id: SessionId::new(&viewer.key, &viewer.name),
+        subject: Arc::new(subject),
+        expected: 0,
+        stored,
+        watched_at: None,
+    }
+}
+
+/// Compares the reports of both, for everybody and for some, with and without a threshold.
+async fn compare(metrics: &Metrics, model: &Metrics, world: &World, when: &str) {
+    let vid = serde_json::json!({ "vid": 0 });
+    let selections = [
+        Selection::default(),
+        Selection::key(world.viewers[0].key.clone()),
+        Selection::identifier("intro"),
+        Selection::default().with_video(vid.as_object().expect("an object").clone()),
+    ];
+    let border = world.viewers.iter().find_map(Viewer::started_at).unwrap_or(world.clock.now());
+    let timeframes =
+        [Timeframe::default(), Timeframe::From(border), Timeframe::Between(border, border)];
+    for selection in &selections {
+        for timeframe in timeframes {
+            for minimum_view_ms in [0, 40_000] {
+                for width in ["1 minute", "1 day"] {
+                    let width = width.parse().expect("a width");
+                    let mut query = BucketQuery::from(selection).per(width).during(timeframe);
+                    query.minimum_view_ms = minimum_view_ms;
+                    let plays = (metrics.plays(&query).await, model.plays(&query).await);
+                    assert_eq!(
+                        plays.0.expect("plays"),
+                        plays.1.expect("plays"),
+                        "{when} {query:?}"
+                    );
+                    let sources = (metrics.sources(&query).await, model.sources(&query).await);
+                    assert_eq!(
+                        sources.0.expect("pages"),
+                        sources.1.expect("pages"),
+                        "{when} {query:?}"
+                    );
+                }
+                let mut query = EngagementQuery::from(selection).during(timeframe);
+                query.minimum_view_ms = minimum_view_ms;
+                let parts =
+                    (metrics.engagement(&query, 13).await, model.engagement(&query, 13).await);
+                assert_eq!(parts.0.expect("parts"), parts.1.expect("parts"), "{when} {query:?}");
+                let buckets =
+                    metrics_core::time_bucket::Buckets::new("1 hour".parse().expect("a width"));
+                let seconds = (
+                    metrics.engagement_per_second(&query, buckets).await,
+                    model.engagement_per_second(&query, buckets).await,
+                );
+                assert_eq!(
+                    seconds.0.expect("seconds"),
+                    seconds.1.expect("seconds"),
+                    "{when} {query:?}"
+                );
+            }
+        }
+    }
+}

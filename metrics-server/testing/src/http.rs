@@ -1,0 +1,159 @@
+//! HTTP as bytes on a socket, so that a test can say whatever a client might.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::soon;
+
+/// A request.
+#[derive(Clone, Debug)]
+pub struct Http {
+    address: SocketAddr,
+    method: String,
+    target: String,
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+}
+
+impl Http {
+    /// A request without headers and body.
+    pub fn new(address: SocketAddr, method: &str, target: &str) -> Self {
+        Self {
+            address,
+            method: method.to_owned(),
+            target: target.to_owned(),
+            headers: Vec::new(),
+            body: Vec::new(),
+        }
+    }
+
+    /// Adds a query, unless it is empty.
+    pub fn query(mut self, query: &str) -> Self {
+        if !query.is_empty() {
+            self.target = format!("{}?{query}", self.target);
+        }
+        self
+    }
+
+    /// Adds a header.
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Sets the body.
+    pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    /// Sets a body of JSON.
+    pub fn json(self, body: &Value) -> Self {
+        self.header("content-type", "application/json").body(body.to_string())
+    }
+
+    /// Sends it, and reads the answer to its end.
+    pub async fn send(self) -> Answer {
+        soon(self.send_patiently()).await
+    }
+
+    /// The same, however long the answer takes.
+    pub async fn send_patiently(self) -> Answer {
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        let (mut read, mut write) = stream.into_split();
+        let request = self.header("connection", "close").bytes();
+        // A server may answer before it has read everything, and then not read on.
+        let writing = async { drop(write.write_all(&request).await) };
+        let mut received = Vec::new();
+        let reading = async { drop(read.read_to_end(&mut received).await) };
+        tokio::join!(writing, reading);
+        let (head, body) = split_head(&received).expect("an answer with a head");
+        let mut answer = Answer::parse(head);
+        answer.body = body.to_vec();
+        answer
+    }
+
+    /// The request as it goes over the socket.
+    pub fn bytes(&self) -> Vec<u8> {
+        let Self { address, method, target, headers, body } = self;
+        let mut head = format!("{method} {target} HTTP/1.1\r\nhost: {address}\r\n");
+        for (name, value) in headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        if !body.is_empty() || method == "POST" {
+            head.push_str(&format!("content-length: {}\r\n", body.len()));
+        }
+        head.push_str("\r\n");
+        [head.as_bytes(), body].concat()
+    }
+
+    /// The server that receives it.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+/// What was answered.
+#[derive(Clone)]
+pub struct Answer {
+    /// Its status.
+    pub status: u16,
+    /// Its headers, with names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// Its body, as far as it was read.
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// The answer with this head, without a body.
+    pub fn parse(head: &[u8]) -> Self {
+        let head = str::from_utf8(head).unwrap();
+        let mut lines = head.split("\r\n");
+        let status = lines.next().and_then(|line| line.split(' ').nth(1)).expect("a status line");
+        let headers = lines
+            .filter_map(|line| line.split_once(':'))
+            .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()));
+        Self { status: status.parse().unwrap(), headers: headers.collect(), body: Vec::new() }
+    }
+
+    /// The value of a header that is there once at most.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut named = self.headers.iter().filter(|(other, _)| other == name);
+        let value = named.next().map(|(_, value)| value.as_str());
+        assert!(named.next().is_none(), "`{name}` is there twice: {:?}", self.headers);
+        value
+    }
+
+    /// The body, which must be JSON.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        let kind = self.header("content-type").unwrap_or_default();
+        assert!(kind.starts_with("application/json"), "{self:?}");
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    /// What an error says is wrong.
+    #[track_caller]
+    pub fn error(&self) -> String {
+        let json = self.json();
+        let text = json["error"].as_str().filter(|text| !text.is_empty());
+        text.expect("an error has a text").to_owned()
+    }
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { status, headers, body } = self;
+        write!(f, "{status} {headers:?} {}", String::from_utf8_lossy(body))
+    }
+}
+
+/// The head without its empty line, and what follows.
+pub fn split_head(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
+    Some((&bytes[..end], &bytes[end + 4..]))
+}

@@ -1,0 +1,235 @@
+//! Servers and clients for the tests of the workspace. Not for anybody else.
+//!
+//! * [`Database`] is a database of its own for a test, on the store that [`Backend::of_this_run`] names.
+//! * [`TestServer`] is a server on it in this process, [`Process`] the binary in another; both are a [`Server`].
+//! * [`Client`] speaks the channel protocol over a websocket, [`Poller`] over long polling, [`Http`] writes requests.
+//! * [`Bystander`] watches while others misbehave, as [`abuses`] do.
+//!
+//! Everything here panics where something is not as a test needs it.
+
+#![expect(clippy::missing_panics_doc, reason = "a test that cannot go on panics")]
+
+pub mod abuses;
+mod bystander;
+mod http;
+mod longpoll;
+mod phoenix;
+mod process;
+mod server;
+pub mod websocket;
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics_core::Metrics;
+use metrics_core::limits::Limits;
+use metrics_core::recorder::Clock;
+use metrics_core::store::Store;
+use metrics_server::{Service, Settings, serve};
+use metrics_testing::Backend;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
+
+pub use bystander::Bystander;
+pub use http::{Answer, Http, split_head};
+pub use longpoll::Poller;
+pub use phoenix::{Client, Reader, Seen};
+pub use process::{Process, binary};
+pub use server::{Server, Watched};
+pub use websocket::{BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, TEXT, frame};
+
+/// How long anything may take that a test waits for, on a busy machine as well.
+pub const WAIT: Duration = Duration::from_secs(20);
+
+/// What a browser on a Mac says.
+pub const CHROME: &str = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/537.36 \
+    (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36";
+
+/// What a search engine says.
+pub const GOOGLEBOT: &str =
+    "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)";
+
+/// What a browser says that a program drives.
+pub const HEADLESS_CHROME: &str = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 \
+    (KHTML, like Gecko) HeadlessChrome/120.0.0.0 Safari/537.36";
+
+/// Waits for something that must happen soon.
+#[track_caller]
+pub fn soon<F: Future>(future: F) -> impl Future<Output = F::Output> {
+    let caller = std::panic::Location::caller();
+    async move {
+        let Ok(output) = timeout(WAIT, future).await else {
+            panic!("nothing happened in {WAIT:?}, awaited at {caller}");
+        };
+        output
+    }
+}
+
+/// As `METRICS_LIMITS` has it: no rates, for tests whose viewers all have one address and one key.
+pub const NO_RATES: &str = "joins=none,joins_per_address=none,events=none,events_per_address=none,\
+    new_videos=none,new_videos_per_address=none,new_pages=none,new_pages_per_address=none";
+
+/// A database that is removed at the end.
+#[derive(Clone, Debug)]
+pub struct Database {
+    database: Arc<metrics_testing::Database>,
+    limits: Limits,
+}
+
+impl Database {
+    /// A new database on the store of this run.
+    pub async fn new() -> Self {
+        Self::of(metrics_testing::Database::new(Backend::of_this_run()).await)
+    }
+
+    fn of(database: metrics_testing::Database) -> Self {
+        Self { database: Arc::new(database), limits: Limits::default() }
+    }
+
+    /// Servers on it limit no rates.
+    pub fn without_rates(mut self) -> Self {
+        for limit in NO_RATES.split(',') {
+            let (name, value) = limit.split_once('=').unwrap();
+            self.limits.set(name, value).unwrap();
+        }
+        self
+    }
+
+    /// On the server of which this is the address.
+    pub async fn on(server: &str) -> Self {
+        Self::of(metrics_testing::Database::on(server).await)
+    }
+
+    /// As `DATABASE_URL` has it.
+    pub fn url(&self) -> String {
+        self.database.url()
+    }
+
+    /// Another handle on it, as another process has one.
+    pub async fn open(&self) -> Arc<dyn Store> {
+        self.database.open().await
+    }
+
+    /// A server that uses it. More than one may.
+    pub async fn serve(&self, settings: Settings) -> TestServer {
+        self.serve_some(settings, 1_000).await
+    }
+
+    /// The same, for so many connections at once.
+    pub async fn serve_some(&self, settings: Settings, connections_max: usize) -> TestServer {
+        self.serve_over(self.open().await, settings, connections_max).await
+    }
+
+    /// The same over a handle that need not be as usual.
+    pub async fn serve_over(
+        &self,
+        store: Arc<dyn Store>,
+        settings: Settings,
+        connections_max: usize,
+    ) -> TestServer {
+        self.serve_at(clock(), store, settings, connections_max).await
+    }
+
+    /// The same, by this clock.
+    pub async fn serve_at(
+        &self,
+        clock: Clock,
+        store: Arc<dyn Store>,
+        settings: Settings,
+        connections_max: usize,
+    ) -> TestServer {
+        let metrics = Metrics::builder(store).clock(clock).limits(self.limits.clone()).start();
+        let key = match metrics.keys().await.unwrap().into_iter().next() {
+            Some(record) => record.key,
+            None => metrics.create_key().await.unwrap(),
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let service = Service::new(metrics.clone(), settings);
+        // A sender that is dropped is no order to stop: the test may have kept the address only.
+        let stopped = async {
+            if stopped.await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        let serving = tokio::spawn(serve(listener, service, connections_max, stopped));
+        let server = Server { address, key: key.as_str().to_owned() };
+        TestServer { server, metrics, database: self.clone(), stop, serving }
+    }
+
+    /// How many sessions are in it, as another process sees it.
+    pub async fn count_sessions(&self) -> u64 {
+        self.open().await.count_sessions().await.unwrap()
+    }
+
+    /// A copy of it as it is now, which is what a crash leaves.
+    pub async fn copy(&self) -> Self {
+        let database = Arc::new(self.database.copy().await);
+        Self { database, limits: self.limits.clone() }
+    }
+
+    /// Whether `text` is anywhere in it.
+    pub async fn contains(&self, text: &str) -> bool {
+        self.database.contains(text).await
+    }
+}
+
+/// The time of day, as it passes for the runtime: a test that pauses the one pauses the other.
+fn clock() -> Clock {
+    let (start, began) = (chrono::Utc::now(), Instant::now());
+    Clock::new(move || start + began.elapsed())
+}
+
+/// A server at a port of its own, in this process.
+#[derive(Debug)]
+pub struct TestServer {
+    server: Server,
+    /// The library in it.
+    pub metrics: Metrics,
+    /// Its database.
+    pub database: Database,
+    stop: oneshot::Sender<()>,
+    serving: JoinHandle<()>,
+}
+
+impl TestServer {
+    /// On a new database, with one key.
+    pub async fn new() -> Self {
+        Self::with(Settings::default()).await
+    }
+
+    /// On a new database, with these settings.
+    pub async fn with(settings: Settings) -> Self {
+        Database::new().await.serve(settings).await
+    }
+
+    /// Stops, and returns what is on the disk when a process would end: nothing that is written later counts.
+    pub async fn stop(self) -> Database {
+        self.stop.send(()).unwrap();
+        soon(self.serving).await.unwrap();
+        self.database.copy().await
+    }
+
+    /// Begins to stop, and returns what ends when it has.
+    pub fn begin_stop(self) -> JoinHandle<()> {
+        self.stop.send(()).unwrap();
+        self.serving
+    }
+
+    /// Stops, and starts again on a copy of the database.
+    pub async fn restart(self, settings: Settings) -> Self {
+        self.stop().await.serve(settings).await
+    }
+}
+
+impl Deref for TestServer {
+    type Target = Server;
+
+    fn deref(&self) -> &Server {
+        &self.server
+    }
+}

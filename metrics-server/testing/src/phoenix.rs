@@ -1,0 +1,248 @@
+//! A client of the channel protocol over a websocket.
+
+use std::io;
+
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+
+use crate::http::{Answer, Http};
+use crate::soon;
+use crate::websocket::{CLOSE, FIN, Input, PING, PONG, TEXT, frame, handshake};
+
+/// What the server said.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Seen {
+    /// A text message.
+    Text(String),
+    /// A pong and its payload.
+    Pong(Vec<u8>),
+    /// A close frame: its code and its reason.
+    Close(u16, String),
+    /// The end of the connection.
+    End,
+}
+
+/// A websocket, and what a page knows that opened it.
+#[derive(Debug)]
+pub struct Client {
+    /// The answer to the upgrade.
+    pub answer: Answer,
+    /// A key that the server takes.
+    pub key: String,
+    reader: Reader,
+    writer: OwnedWriteHalf,
+    last_ref: u32,
+}
+
+/// The half of a websocket that reads.
+#[derive(Debug)]
+pub struct Reader {
+    socket: OwnedReadHalf,
+    input: Input,
+}
+
+impl Client {
+    /// Turns a request into a websocket, or returns the answer that it got instead.
+    pub async fn upgrade(http: Http, key: String) -> Result<Self, Answer> {
+        Self::upgrade_with(http, key, &[]).await
+    }
+
+    /// The same, with bytes that follow the request at once, as a client sends them that does not wait.
+    pub async fn upgrade_with(http: Http, key: String, rest: &[u8]) -> Result<Self, Answer> {
+        soon(Self::try_upgrade(http, key, rest)).await.expect("a server that answers")
+    }
+
+    /// The same, when the server may be gone, or go.
+    pub async fn try_upgrade(
+        http: Http,
+        key: String,
+        rest: &[u8],
+    ) -> io::Result<Result<Self, Answer>> {
+        let mut stream = TcpStream::connect(http.address()).await?;
+        Ok(handshake(&mut stream, http, rest).await?.map(|(answer, input)| {
+            let (socket, writer) = stream.into_split();
+            Self { answer, key, reader: Reader { socket, input }, writer, last_ref: 0 }
+        }))
+    }
+
+    /// Sends whatever it is.
+    pub async fn send_bytes(&mut self, bytes: &[u8]) {
+        soon(self.writer.write_all(bytes)).await.unwrap();
+    }
+
+    /// The same, when the server may have gone.
+    pub async fn try_send_bytes(&mut self, bytes: &[u8]) -> bool {
+        soon(self.writer.write_all(bytes)).await.is_ok()
+    }
+
+    /// Sends a text message.
+    pub async fn send_text(&mut self, text: &str) {
+        self.send_bytes(&frame(FIN | TEXT, text.as_bytes())).await;
+    }
+
+    /// Sends a message as it is.
+    pub async fn send(&mut self, message: &Value) {
+        self.send_text(&message.to_string()).await;
+    }
+
+    /// Its halves, to write and read at the same time.
+    pub fn split(self) -> (Reader, OwnedWriteHalf) {
+        (self.reader, self.writer)
+    }
+
+    /// Waits for the next thing that the server says.
+    pub async fn next(&mut self) -> Seen {
+        self.reader.next().await
+    }
+
+    /// The same, however long it takes.
+    pub async fn next_ever(&mut self) -> Seen {
+        self.reader.next_ever().await
+    }
+
+    /// Waits for the next message, over pongs.
+    pub async fn text(&mut self) -> String {
+        loop {
+            match self.next().await {
+                Seen::Text(text) => return text,
+                Seen::Pong(_) => {}
+                other => panic!("{other:?} instead of a message"),
+            }
+        }
+    }
+
+    /// Waits for the next message, over pongs.
+    pub async fn message(&mut self) -> Value {
+        serde_json::from_str(&self.text().await).unwrap()
+    }
+
+    /// Waits for the close frame, over whatever comes before it, and for the end after it.
+    pub async fn closed(&mut self) -> (u16, String) {
+        loop {
+            match self.next().await {
+                Seen::Close(code, reason) => {
+                    self.try_send_bytes(&frame(FIN | CLOSE, &code.to_be_bytes())).await;
+                    assert_eq!(self.next().await, Seen::End);
+                    return (code, reason);
+                }
+                Seen::End => panic!("the connection ended without a close frame"),
+                _ => {}
+            }
+        }
+    }
+
+    /// Nothing that was said before is still unanswered, and nothing else was said.
+    pub async fn is_quiet(&mut self) {
+        self.send_bytes(&frame(FIN | PING, b"quiet?")).await;
+        assert_eq!(self.next().await, Seen::Pong(b"quiet?".to_vec()));
+    }
+
+    /// Sends a message of the second serializer, without a wait for the answer.
+    pub async fn push(&mut self, topic: &str, event: &str, payload: &Value) -> String {
+        self.last_ref += 1;
+        let message_ref = self.last_ref.to_string();
+        let join_ref = if event == "phx_join" { json!(message_ref) } else { Value::Null };
+        self.send(&json!([join_ref, message_ref, topic, event, payload])).await;
+        message_ref
+    }
+
+    /// Sends a message and returns what the answer to it says: null for ok, or else the reason.
+    pub async fn call(&mut self, topic: &str, event: &str, payload: &Value) -> Value {
+        let message_ref = self.push(topic, event, payload).await;
+        self.answer_to(&message_ref).await
+    }
+
+    /// Waits for the answer to a message, over whatever comes before it.
+    pub async fn answer_to(&mut self, message_ref: &str) -> Value {
+        loop {
+            let message = self.message().await;
+            if message[1] == message_ref && message[3] == "phx_reply" {
+                return outcome(&message[4]);
+            }
+        }
+    }
+
+    /// Joins a topic, to watch the video with this identifier.
+    pub async fn join(&mut self, topic: &str, identifier: &str) {
+        let payload = json!({ "key": self.key, "identifier": identifier });
+        assert_eq!(self.call(topic, "phx_join", &payload).await, Value::Null);
+    }
+
+    /// Sends an event that must be taken.
+    pub async fn event(&mut self, topic: &str, payload: &Value) {
+        assert_eq!(self.call(topic, "event", payload).await, Value::Null, "{payload}");
+    }
+
+    /// The same, unless the connection ends.
+    pub async fn try_event(&mut self, topic: &str, payload: &Value) -> bool {
+        let message = json!([null, "event", topic, "event", payload]).to_string();
+        if !self.try_send_bytes(&frame(FIN | TEXT, message.as_bytes())).await {
+            return false;
+        }
+        match self.next().await {
+            Seen::Text(text) => {
+                let message: Value = serde_json::from_str(&text).unwrap();
+                assert_eq!((&message[1], outcome(&message[4])), (&json!("event"), Value::Null));
+                true
+            }
+            Seen::End => false,
+            other => panic!("{other:?} instead of an answer"),
+        }
+    }
+
+    /// Plays from a second of the video.
+    pub async fn play(&mut self, topic: &str, from: f64) {
+        self.event(topic, &json!({ "name": "play", "from": from })).await;
+    }
+
+    /// Pauses at a second of the video.
+    pub async fn pause(&mut self, topic: &str, to: f64) {
+        self.event(topic, &json!({ "name": "pause", "to": to })).await;
+    }
+}
+
+impl Reader {
+    /// Waits for the next thing that the server says.
+    pub async fn next(&mut self) -> Seen {
+        soon(self.next_ever()).await
+    }
+
+    /// The same, however long it takes.
+    pub async fn next_ever(&mut self) -> Seen {
+        loop {
+            match self.input.next(Seen::read).expect("a frame as a server sends it") {
+                Some(seen) => return seen,
+                None if self.input.fill(&mut self.socket).await.is_err() => return Seen::End,
+                None => {}
+            }
+        }
+    }
+}
+
+impl Seen {
+    fn read(first: u8, payload: &[u8]) -> Self {
+        let utf8 = |bytes: &[u8]| str::from_utf8(bytes).expect("UTF-8").to_owned();
+        match first.checked_sub(FIN) {
+            Some(TEXT) => Self::Text(utf8(payload)),
+            Some(PONG) => Self::Pong(payload.to_vec()),
+            Some(CLOSE) => {
+                let (code, reason) = payload.split_first_chunk().expect("a code");
+                Self::Close(u16::from_be_bytes(*code), utf8(reason))
+            }
+            _ => panic!("the server sent a frame that begins with {first:#x}"),
+        }
+    }
+}
+
+/// What a reply says: null for ok, or else the reason.
+#[track_caller]
+pub(crate) fn outcome(payload: &Value) -> Value {
+    if *payload == json!({ "status": "ok", "response": {} }) {
+        return Value::Null;
+    }
+    assert_eq!(payload["status"], "error", "{payload}");
+    assert!(payload["response"]["reason"].is_string(), "{payload}");
+    payload["response"]["reason"].clone()
+}

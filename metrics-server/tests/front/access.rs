@@ -1,0 +1,289 @@
+//! Who may read what, as those who embed the service decide it.
+
+use std::future::pending;
+
+use http::request::Parts;
+use http_body_util::Full;
+use hyper::{Request, Response};
+use metrics_core::ApiKey;
+use metrics_server::{Access, Body, Decision, Service, Settings, Wanted};
+use metrics_server_testing::{Answer, Database, Http, TestServer};
+use serde_json::{Value, json};
+
+const OURS: &str = "ours+/==";
+const ALSO_OURS: &str = "also-ours";
+const THEIRS: &str = "theirs";
+
+/// Who asks is in a header, as an authentication in front may leave it.
+#[derive(Debug)]
+struct Tenants;
+
+#[async_trait::async_trait]
+impl Access for Tenants {
+    async fn decide(&self, request: &Parts, wanted: Wanted) -> Decision {
+        let keys = |names: &[&str]| names.iter().map(|name| ApiKey::new(name).unwrap()).collect();
+        let who = request.headers.get("x-who").and_then(|who| who.to_str().ok());
+        match (who, wanted) {
+            (Some("root"), _) => Decision::Allow,
+            (Some("one"), _) => Decision::AllowKeys(keys(&[OURS])),
+            (Some("two"), _) => Decision::AllowKeys(keys(&[OURS, ALSO_OURS])),
+            (Some("none"), _) => Decision::AllowKeys(Vec::new()),
+            (Some("reader"), Wanted::Report) => Decision::Allow,
+            (Some(_), _) => Decision::forbidden(),
+            (None, Wanted::Page) => {
+                let login = Response::builder().status(303).header("location", "/login");
+                Decision::Refuse(login.body(Body::default()).unwrap())
+            }
+            (None, _) => Decision::unauthorized("Bearer"),
+        }
+    }
+}
+
+/// A server that asks, on which each key was used for one view of `intro`.
+async fn shared() -> TestServer {
+    let server = Database::new().await.serve(Settings::default().access(Tenants)).await;
+    for (key, seconds) in [(OURS, 1.0), (ALSO_OURS, 2.0), (THEIRS, 4.0)] {
+        assert!(server.metrics.import_key(&ApiKey::new(key).unwrap()).await.unwrap());
+        let event = |name: &str, at: f64| {
+            json!({ "name": name, "key": key, "session_id": "a", "embed_id": "intro",
+                "video_time": at })
+        };
+        let batch = json!({ "events": [event("play", 0.0), event("pause", seconds)] });
+        // Nobody is asked about viewers.
+        let sent = server.http("POST", "/v1/events").json(&batch).send().await;
+        assert_eq!(sent.json(), json!({ "accepted": 2, "rejected": [] }));
+    }
+    server
+}
+
+async fn ask(http: Http, who: &str) -> Answer {
+    http.header("x-who", who).send().await
+}
+
+/// What somebody is told of `intro` in each report: its figure for how much was watched, or a status.
+async fn seconds(server: &TestServer, who: &str, key: Option<&str>) -> Result<f64, u16> {
+    let mut query = json!({ "identifier": "intro" });
+    if let Some(key) = key {
+        query["query"] = json!({ "key": key });
+    }
+    let mut statuses = Vec::new();
+    let mut seconds = None;
+    let files = ["export/plays", "export/engagement", "export/sources", "export/sessions"];
+    for report in ["plays", "views", "engagement", "sources", "watching"].into_iter().chain(files) {
+        let http = server.http("POST", &format!("/api/v1/{report}")).json(&query);
+        let answer = ask(http, who).await;
+        statuses.push(answer.status);
+        if report == "plays" && answer.status == 200 {
+            seconds = answer.json()["views"][0]["total_view_time"].as_f64();
+        }
+    }
+    statuses.dedup();
+    match statuses[..] {
+        [200] => Ok(seconds.unwrap()),
+        [status] => Err(status),
+        _ => panic!("reports are not of one mind: {statuses:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_tenant_sees_sessions_of_its_own_keys_only() {
+    let server = shared().await;
+    assert_eq!(seconds(&server, "root", None).await, Ok(7.0));
+    assert_eq!(seconds(&server, "root", Some(THEIRS)).await, Ok(4.0));
+    assert_eq!(seconds(&server, "reader", None).await, Ok(7.0));
+    assert_eq!(seconds(&server, "one", None).await, Ok(1.0));
+    assert_eq!(seconds(&server, "one", Some(OURS)).await, Ok(1.0));
+    assert_eq!(seconds(&server, "one", Some(THEIRS)).await, Err(403));
+    assert_eq!(seconds(&server, "one", Some("unknown")).await, Err(403));
+    assert_eq!(seconds(&server, "two", Some(ALSO_OURS)).await, Ok(2.0));
+    assert_eq!(seconds(&server, "two", None).await, Err(400));
+    assert_eq!(seconds(&server, "none", None).await, Err(403));
+    assert_eq!(seconds(&server, "somebody", None).await, Err(403));
+}
+
+#[tokio::test]
+async fn a_tenant_exports_sessions_of_its_own_keys_only() {
+    let server = shared().await;
+    let export = async |who: &str| {
+        ask(server.http("GET", "/api/v1/export/sessions?format=ndjson"), who).await
+    };
+    for (who, keys) in [("root", &[ALSO_OURS, OURS, THEIRS][..]), ("one", &[OURS])] {
+        let answer = export(who).await;
+        assert_eq!(answer.status, 200, "{who}");
+        let body = String::from_utf8_lossy(&answer.body).into_owned();
+        let told = [ALSO_OURS, OURS, THEIRS].into_iter();
+        let told: Vec<_> = told.filter(|key| body.contains(&format!("\"{key}\""))).collect();
+        assert_eq!(told, keys, "{who}");
+    }
+    for (who, status) in [("two", 400), ("none", 403), ("somebody", 403)] {
+        assert_eq!(export(who).await.status, status, "{who}");
+    }
+}
+
+#[tokio::test]
+async fn a_query_string_is_narrowed_as_a_body_is() {
+    let server = shared().await;
+    let target = |key: &str| {
+        let query = format!(r#"%7B%22key%22:%22{key}%22%7D"#);
+        format!("/api/v1/plays?identifier=intro&query={query}")
+    };
+    let views = ask(server.http("GET", "/api/v1/plays?identifier=intro"), "one").await.json();
+    assert_eq!(views["views"][0]["total_view_time"], 1.0);
+    assert_eq!(ask(server.http("GET", &target(THEIRS)), "one").await.status, 403);
+    // The body wins over the query string, and neither wins over what is granted.
+    let body = json!({ "query": { "key": THEIRS } });
+    let http = server.http("POST", "/api/v1/plays?identifier=intro").json(&body);
+    assert_eq!(ask(http, "one").await.status, 403);
+}
+
+/// The keys that somebody is told of.
+async fn listed(server: &TestServer, who: &str) -> Vec<String> {
+    let answer = ask(server.http("GET", "/api/v1/keys"), who).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let keys = answer.json()["keys"].as_array().unwrap().clone();
+    keys.iter().map(|key| key["key"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn a_tenant_manages_its_own_keys_only() {
+    let server = shared().await;
+    assert_eq!(listed(&server, "one").await, [OURS]);
+    assert_eq!(listed(&server, "two").await, [OURS, ALSO_OURS]);
+    assert_eq!(listed(&server, "none").await, [""; 0]);
+    assert_eq!(listed(&server, "root").await.len(), 4);
+
+    let create = async |who: &str, body: Value| {
+        ask(server.http("POST", "/api/v1/keys").json(&body), who).await.status
+    };
+    assert_eq!(create("one", json!({})).await, 403);
+    assert_eq!(create("one", json!({ "key": "new" })).await, 403);
+    assert_eq!(create("one", json!({ "key": THEIRS })).await, 403);
+    assert_eq!(create("one", json!({ "key": OURS })).await, 409);
+    assert_eq!(create("reader", json!({})).await, 403);
+    assert_eq!(create("root", json!({ "key": "new" })).await, 201);
+
+    let revoke = async |who: &str, key: &str| {
+        ask(server.http("DELETE", &format!("/api/v1/keys/{key}")), who).await.status
+    };
+    assert_eq!(revoke("one", THEIRS).await, 404);
+    assert_eq!(revoke("one", "ours%2B%2F%3D%3D").await, 200);
+    assert_eq!(revoke("root", THEIRS).await, 200);
+}
+
+/// Limits protect the server from its tenants, and whoever revoked a key may have had a reason.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_sets_no_limits_and_restores_no_key() {
+    let server = shared().await;
+    let patch = async |who: &str, members: Value| {
+        let path = "/api/v1/keys/ours+%2F==";
+        ask(server.http("PATCH", path).json(&members), who).await.status
+    };
+    assert_eq!(patch("one", json!({ "name": "Ours", "revoked": true })).await, 200);
+    for refused in [
+        json!({ "revoked": false }),
+        json!({ "limits": { "videos": 9 } }),
+        json!({ "limits": null }),
+        json!({ "name": "Mine", "revoked": false }),
+    ] {
+        assert_eq!(patch("one", refused.clone()).await, 403, "{refused}");
+    }
+    let create = json!({ "key": OURS, "limits": { "videos": 9 } });
+    assert_eq!(ask(server.http("POST", "/api/v1/keys").json(&create), "one").await.status, 403);
+    let listed = ask(server.http("GET", "/api/v1/keys"), "one").await.json();
+    assert_eq!(listed["keys"][0]["settings"], json!({ "name": "Ours" }));
+    assert_eq!(patch("root", json!({ "limits": { "videos": 9 }, "revoked": false })).await, 200);
+}
+
+#[tokio::test]
+async fn the_page_and_the_figures_tell_a_tenant_nothing_of_others() {
+    let server = shared().await;
+    let page = async |who: &str| {
+        let answer = ask(server.http("GET", "/"), who).await;
+        assert_eq!(answer.status, 200);
+        String::from_utf8(answer.body).unwrap()
+    };
+    assert!(page("root").await.contains("holds 3 sessions"));
+    let told = page("one").await;
+    assert!(told.contains("The store is well.") && !told.contains("sessions."), "{told}");
+    assert_eq!(ask(server.http("GET", "/metrics"), "root").await.status, 200);
+    assert_eq!(ask(server.http("GET", "/metrics"), "one").await.status, 403);
+}
+
+#[tokio::test]
+async fn a_refusal_is_answered_as_it_was_made() {
+    let server = shared().await;
+    let plays = server.http("GET", "/api/v1/plays?identifier=intro").send().await;
+    assert_eq!((plays.status, plays.header("www-authenticate")), (401, Some("Bearer")));
+    assert!(!plays.error().is_empty());
+    let page = server.http("GET", "/").send().await;
+    assert_eq!((page.status, page.header("location")), (303, Some("/login")));
+    // Before anything of the body was looked at.
+    let plays = server.http("POST", "/api/v1/plays").body("no JSON").send().await;
+    assert_eq!(plays.status, 401);
+}
+
+/// Asked about whatever it must not be asked about, it refuses.
+#[derive(Debug)]
+struct Nobody;
+
+#[async_trait::async_trait]
+impl Access for Nobody {
+    async fn decide(&self, _: &Parts, _: Wanted) -> Decision {
+        Decision::forbidden()
+    }
+}
+
+#[tokio::test]
+async fn nobody_is_asked_about_viewers_and_probes() {
+    let server = TestServer::with(Settings::default().access(Nobody)).await;
+    let mut client = server.connect().await;
+    client.join("session:a", "intro").await;
+    client.play("session:a", 0.0).await;
+    client.pause("session:a", 3.0).await;
+    for path in ["/health/live", "/health/ready"] {
+        assert_eq!(server.http("GET", path).send().await.status, 200, "{path}");
+    }
+    for (method, path) in [("OPTIONS", "/v1/events"), ("OPTIONS", "/api/v1/plays")] {
+        assert_eq!(server.http(method, path).send().await.status, 204, "{path}");
+    }
+    for path in ["/", "/metrics", "/api/v1/keys", "/api/v1/plays?identifier=intro"] {
+        assert_eq!(server.http("GET", path).send().await.status, 403, "{path}");
+    }
+}
+
+/// Knows from what it is handed that it was the application that let the request through.
+#[derive(Clone, Copy)]
+struct Waved;
+
+#[derive(Debug)]
+struct WhoIsWaved;
+
+#[async_trait::async_trait]
+impl Access for WhoIsWaved {
+    async fn decide(&self, request: &Parts, wanted: Wanted) -> Decision {
+        let place = (request.method.as_str(), request.uri.path(), wanted);
+        match (request.extensions.get::<Waved>(), place) {
+            (Some(Waved), ("POST", "/a/api/v1/keys", Wanted::CreateKey)) => Decision::Allow,
+            (Some(Waved), ("GET", "/a/api/v1/keys", Wanted::ListKeys)) => pending().await,
+            _ => Decision::forbidden(),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_decision_sees_the_request_as_the_application_left_it() {
+    let server = TestServer::new().await;
+    let settings = Settings::default().prefix("/a").access(WhoIsWaved);
+    let service = Service::new(server.metrics.clone(), settings);
+    let status = async |method: &str, waved: bool| {
+        let request = Request::builder().method(method).uri("/a/api/v1/keys");
+        let request = if waved { request.extension(Waved) } else { request };
+        let response = service.respond(request.body(Full::<bytes::Bytes>::default()).unwrap());
+        response.await.status().as_u16()
+    };
+    assert_eq!(status("POST", true).await, 201);
+    assert_eq!(status("POST", false).await, 403);
+    // Who never decides holds nobody up for ever.
+    tokio::time::pause();
+    assert_eq!(status("GET", true).await, 503);
+}

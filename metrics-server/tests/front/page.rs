@@ -1,0 +1,192 @@
+//! The page at `/` from outside: what it is made of, how browsers get it, and who does.
+
+use std::collections::BTreeSet;
+
+use metrics_core::ApiKey;
+use metrics_server::{Credentials, EXAMPLE_KEY, Routes, Settings};
+use metrics_server_testing::{Answer, TestServer};
+
+const VIDEO: &str = "/page/tide.webm";
+
+/// What a visitor has to wait for, without the videos.
+const BYTES_MAX: usize = 60 * 1_024;
+
+/// The addresses that a text of this kind names, as far as they are on the same server.
+fn named(text: &str) -> impl Iterator<Item = &str> {
+    ["src=\"", "href=\"", "from './"].into_iter().flat_map(|before| {
+        let end = if before.ends_with('"') { '"' } else { '\'' };
+        text.split(before).skip(1).filter_map(move |rest| rest.split(end).next())
+    })
+}
+
+async fn text_of(server: &TestServer, path: &str) -> String {
+    let answer = server.http("GET", path).send().await;
+    assert_eq!(answer.status, 200, "{path}: {answer:?}");
+    String::from_utf8(answer.body).unwrap()
+}
+
+#[tokio::test]
+async fn all_that_the_page_names_is_there_and_small() {
+    let server = TestServer::new().await;
+    let page = text_of(&server, "/").await;
+    let mut bytes = page.len();
+    let of_page = |name: &&str| name.starts_with("page/");
+    let mut waiting: Vec<String> = named(&page).filter(of_page).map(str::to_owned).collect();
+    let mut seen = BTreeSet::new();
+    while let Some(name) = waiting.pop() {
+        if !seen.insert(name.clone()) || name.ends_with(".webm") {
+            continue;
+        }
+        let text = text_of(&server, &format!("/{name}")).await;
+        assert!(!text.contains("url("), "{name} names a file that nobody looked for");
+        bytes += text.len();
+        if name.ends_with(".js") {
+            waiting.extend(named(&text).map(|name| format!("page/{name}")));
+        }
+    }
+    assert_eq!(seen.len(), 10, "{seen:?}");
+    assert!(bytes <= BYTES_MAX, "{bytes} bytes");
+}
+
+/// Under a prefix the same page works, and nobody else learns that somebody looks at it.
+#[tokio::test]
+async fn addresses_on_the_page_are_relative() {
+    let server = TestServer::new().await;
+    let page = text_of(&server, "/").await;
+    let names: Vec<_> = named(&page).collect();
+    assert!(names.len() > 5, "{names:?}");
+    assert!(!names.iter().any(|name| name.starts_with('/') || name.contains("://")), "{names:?}");
+    assert!(!page.contains("{{"), "something was left out: {page}");
+}
+
+/// With and without a slash at the end of its address.
+#[tokio::test]
+async fn under_a_prefix_the_page_finds_what_it_is_made_of() {
+    for (settings, place) in [
+        (Settings::default().prefix("analytics"), "/analytics"),
+        (Settings::default().prefix("analytics"), "/analytics/"),
+        (Settings::default().stripped_prefix("analytics"), "/"),
+    ] {
+        let server = TestServer::with(settings).await;
+        let page = text_of(&server, place).await;
+        let names: Vec<_> = named(&page).collect();
+        assert!(names.len() > 5, "{names:?}");
+        assert!(names.iter().all(|name| name.starts_with("/analytics/")), "{names:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_policy_lets_nothing_in_that_is_not_the_pages_own() {
+    let server = TestServer::new().await;
+    let answer = server.http("GET", "/").send().await;
+    let policy = answer.header("content-security-policy").unwrap();
+    assert!(policy.starts_with("default-src 'none'; script-src 'self'; "), "{policy}");
+    assert!(!policy.contains("unsafe") && !policy.contains('*'), "{policy}");
+    let page = String::from_utf8(answer.body).unwrap();
+    assert!(!page.contains("<style") && !page.contains(" style="), "{page}");
+    let mut scripts = page.split("<script").skip(1);
+    assert!(scripts.all(|script| script.split('>').next().unwrap().contains(" src=")), "{page}");
+}
+
+#[tokio::test]
+async fn only_a_key_that_is_taken_is_in_the_script_tag() {
+    let server = TestServer::new().await;
+    assert!(!text_of(&server, "/").await.contains("<script defer"));
+    server.metrics.import_key(&ApiKey::new(EXAMPLE_KEY).unwrap()).await.unwrap();
+    let tag = format!(r#"<script defer src="metrics.js" data-key="{EXAMPLE_KEY}" "#);
+    assert!(text_of(&server, "/").await.contains(&tag));
+}
+
+async fn range(server: &TestServer, range: &str, tag: Option<&str>) -> Answer {
+    let mut request = server.http("GET", VIDEO).header("range", range);
+    if let Some(tag) = tag {
+        request = request.header("if-range", tag);
+    }
+    request.send().await
+}
+
+#[tokio::test]
+async fn a_video_is_answered_in_ranges() {
+    let server = TestServer::new().await;
+    let whole = server.http("GET", VIDEO).send().await;
+    assert_eq!((whole.status, whole.header("accept-ranges")), (200, Some("bytes")));
+    assert_eq!(whole.header("content-type"), Some("video/webm"));
+    let length = whole.body.len();
+    for (asked, part) in [
+        ("bytes=0-".to_owned(), 0..length),
+        ("bytes=100-199".to_owned(), 100..200),
+        (format!("bytes={}-", length - 1), length - 1..length),
+        ("bytes=-500".to_owned(), length - 500..length),
+    ] {
+        let answer = range(&server, &asked, None).await;
+        assert_eq!(answer.status, 206, "{asked}");
+        let place = format!("bytes {}-{}/{length}", part.start, part.end - 1);
+        assert_eq!(answer.header("content-range"), Some(&*place));
+        assert_eq!(answer.header("content-length"), Some(&*part.len().to_string()));
+        assert!(answer.body == whole.body[part], "{asked}: other bytes");
+    }
+    let past = range(&server, &format!("bytes={length}-"), None).await;
+    assert_eq!(past.status, 416);
+    assert_eq!(past.header("content-range"), Some(&*format!("bytes */{length}")));
+    assert!(past.error().contains("range"));
+    for odd in ["bytes=0-1,5-6", "bytes=9-3", "pages=1-2"] {
+        assert_eq!(range(&server, odd, None).await.status, 200, "{odd}");
+    }
+}
+
+#[tokio::test]
+async fn a_range_of_another_version_is_not_mixed_with_this_one() {
+    let server = TestServer::new().await;
+    let looked = server.http("HEAD", VIDEO).header("range", "bytes=0-9").send().await;
+    assert_eq!((looked.status, looked.body.len()), (200, 0), "ranges are of GET only");
+    let tag = looked.header("etag").unwrap();
+    assert_eq!(range(&server, "bytes=0-9", Some(tag)).await.status, 206);
+    assert_eq!(range(&server, "bytes=0-9", Some("\"older\"")).await.status, 200);
+}
+
+#[tokio::test]
+async fn what_a_browser_has_is_not_sent_again() {
+    let server = TestServer::new().await;
+    for path in ["/page/page.js", "/page/page.css", "/page/icon.svg", VIDEO] {
+        let got = server.http("GET", path).send().await;
+        assert!(got.header("cache-control").is_some_and(|it| it != "no-store"), "{got:?}");
+        assert_eq!(got.header("x-content-type-options"), Some("nosniff"));
+        let tag = got.header("etag").unwrap();
+        for said in [tag.to_owned(), format!("W/{tag}"), format!("\"a\", {tag}"), "*".to_owned()] {
+            let request = server.http("GET", path).header("if-none-match", &said);
+            let again = request.header("range", "bytes=0-1").send().await;
+            assert_eq!((again.status, again.body.len()), (304, 0), "{path} {said}");
+            assert_eq!(again.header("etag"), Some(tag));
+        }
+        let other = server.http("GET", path).header("if-none-match", "\"a\"").send().await;
+        assert_eq!(other.status, 200, "{path}");
+        let looked = server.http("HEAD", path).send().await;
+        assert_eq!((looked.status, looked.body.len()), (200, 0));
+        assert_eq!(looked.header("content-length"), got.header("content-length"));
+        assert_eq!(looked.header("etag"), Some(tag));
+    }
+}
+
+#[tokio::test]
+async fn files_that_the_page_does_not_have_are_not_found() {
+    let server = TestServer::new().await;
+    for path in ["/page", "/page/", "/page/index.html", "/page/page.js/x", "/page/..%2fpage.rs"] {
+        assert_eq!(server.http("GET", path).send().await.status, 404, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_that_is_off_is_not_there_for_anybody() {
+    let off = Settings::default().routes(Routes::ALL.without(Routes::PAGE));
+    let guarded = off.clone().access(Credentials::new("ada", "open sesame").unwrap());
+    for settings in [off, guarded] {
+        let server = TestServer::with(settings).await;
+        for path in ["/", "/page/page.js", VIDEO] {
+            for method in ["GET", "HEAD", "POST"] {
+                let status = server.http(method, path).send().await.status;
+                assert_eq!(status, 404, "{method} {path}");
+            }
+        }
+        assert_eq!(server.http("GET", "/health/live").send().await.status, 200);
+    }
+}

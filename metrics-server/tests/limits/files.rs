@@ -1,0 +1,250 @@
+//! Connections by the thousand, and a process that has no files left to open for more.
+//!
+//! The server is a process of its own here, because its limit of open files is that of a process.
+
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+use metrics_server_testing::{
+    Bystander, CHROME, Database, FIN, PING, Process, Server, TEXT, frame, soon,
+};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
+use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::task::{JoinSet, spawn_blocking};
+use tokio::time::{Instant, interval, timeout};
+
+/// How many sockets are opened, if this machine lets a process have as many.
+const SOCKETS: usize = 20_000;
+
+/// How many it must let it have at least, for the test to mean anything.
+const SOCKETS_MIN: usize = 1_000;
+
+/// How many files the server keeps for other things than connections, 10 to a database among them.
+const KEPT: usize = 210;
+
+/// How long the server may take to notice what thousands of clients did.
+const NOTICED_MAX: Duration = Duration::from_secs(60);
+
+/// How often a client says that it is there.
+const HEARTBEAT: Duration = Duration::from_secs(20);
+
+/// After which time nobody expects an answer any more.
+const UNANSWERED: Duration = Duration::from_millis(500);
+
+/// How often is looked whether it has.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// A server whose process may have so many open files, or ask for more up to the second number.
+async fn start_with_files(database: &Database, soft: usize, hard: usize) -> Process {
+    let mut command = Command::new("/bin/sh");
+    let script = format!("ulimit -Sn {soft} && ulimit -Hn {hard} && exec \"$0\" \"$@\"");
+    command.env_clear().args(["-c", &script, env!("CARGO_BIN_EXE_metrics-server")]);
+    command.env("DATABASE_URL", database.url());
+    Process::run(command).await
+}
+
+fn pid(process: &Process) -> Option<Pid> {
+    Pid::from_raw(process.pid().try_into().unwrap())
+}
+
+/// How many files a process has open.
+fn files(process: &Process) -> usize {
+    fs::read_dir(format!("/proc/{}/fd", process.pid())).unwrap().count()
+}
+
+/// Waits until something is so.
+async fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let mut look = interval(LOOK);
+    let waiting = async {
+        while !is_so() {
+            look.tick().await;
+        }
+    };
+    timeout(NOTICED_MAX, waiting).await.unwrap_or_else(|_| panic!("{what}"));
+}
+
+/// Opens a websocket by hand: all that is kept of it is the connection.
+async fn open(server: &Server) -> TcpStream {
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let request = server
+        .http("GET", "/socket/websocket?vsn=2.0.0")
+        .header("connection", "Upgrade")
+        .header("upgrade", "websocket")
+        .header("user-agent", CHROME)
+        .header("sec-websocket-version", "13")
+        .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+    stream.write_all(&request.bytes()).await.unwrap();
+    let mut received = Vec::new();
+    while !received.ends_with(b"\r\n\r\n") {
+        assert_ne!(stream.read_buf(&mut received).await.unwrap(), 0, "it was closed");
+    }
+    assert!(received.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&received));
+    stream
+}
+
+/// Opens a websocket and joins a topic: one that joins nothing is closed after a while.
+async fn open_joined(server: &Server) -> TcpStream {
+    let mut stream = open(server).await;
+    let join = json!(["1", "1", "session:a", "phx_join", { "key": server.key, "identifier": "a" }]);
+    stream.write_all(&frame(FIN | TEXT, join.to_string().as_bytes())).await.unwrap();
+    // A short text, in a frame that is not masked.
+    let mut head = [0; 2];
+    stream.read_exact(&mut head).await.unwrap();
+    assert!(head[0] == FIN | TEXT && head[1] < 126, "{head:?}");
+    let mut reply = vec![0; head[1].into()];
+    stream.read_exact(&mut reply).await.unwrap();
+    assert!(String::from_utf8_lossy(&reply).contains("\"ok\""), "{reply:?}");
+    stream
+}
+
+/// Whether a websocket lives: it answers a ping.
+async fn answers(stream: &mut TcpStream) -> bool {
+    let mut pong = [0; 2];
+    stream.write_all(&frame(FIN | PING, b"")).await.is_ok()
+        && stream.read_exact(&mut pong).await.is_ok()
+        && pong == [0x8A, 0]
+}
+
+/// Keeps sockets open as idle clients do, until it is told to end. All of them must live then.
+async fn stay(mut streams: Vec<TcpStream>, mut end: watch::Receiver<bool>) {
+    let mut ended = false;
+    while !ended {
+        ended = timeout(HEARTBEAT, end.wait_for(|end| *end)).await.is_ok();
+        for stream in &mut streams {
+            assert!(timeout(NOTICED_MAX, answers(stream)).await.unwrap());
+        }
+    }
+}
+
+/// As many sockets as this process may open files for.
+fn sockets() -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
+    let files = limit.maximum.map_or(usize::MAX, |maximum| usize::try_from(maximum).unwrap());
+    let sockets = SOCKETS.min(files.saturating_sub(2 * KEPT));
+    assert!(SOCKETS_MIN <= sockets, "this machine lets a process open {files} files only");
+    sockets
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sockets_by_the_thousand_are_held_and_let_go() {
+    let sockets = sockets();
+    let database = Database::new().await;
+    let server = Process::start(&database).await;
+    let mut bystander = Bystander::of(&server).await;
+    let before = files(&server);
+    let began = Instant::now();
+    let (mut idle, mut opened) = (JoinSet::new(), 0);
+    let end = watch::Sender::new(false);
+    while opened < sockets {
+        // Some at a time, no more than the system keeps until they are accepted.
+        let count = 500.min(sockets - opened);
+        let mut opening = JoinSet::new();
+        for _ in 0..count {
+            let server = Server::clone(&server);
+            opening.spawn(async move { open_joined(&server).await });
+        }
+        let streams = timeout(NOTICED_MAX, opening.join_all()).await.unwrap();
+        idle.spawn(stay(streams, end.subscribe()));
+        opened += count;
+    }
+    #[expect(clippy::print_stdout, reason = "a machine may not let it be as many as it should be")]
+    {
+        println!("opened {sockets} sockets in {:?}", began.elapsed());
+    }
+    bystander.watches_on().await;
+    assert!(before + sockets <= files(&server));
+    end.send_replace(true);
+    timeout(NOTICED_MAX, idle.join_all()).await.unwrap();
+    wait_until("the server keeps what its clients have closed", || files(&server) <= before).await;
+    bystander.expect_unharmed().await;
+}
+
+#[tokio::test]
+async fn a_server_asks_for_more_files_than_it_is_given() {
+    let database = Database::new().await;
+    let server = start_with_files(&database, 200, 500).await;
+    let limit =
+        prlimit(pid(&server), Resource::Nofile, Rlimit { current: Some(500), maximum: Some(500) });
+    assert_eq!(limit.unwrap().current, Some(500));
+    let log = server.kill();
+    let warned = log.lines().find(|line| line.contains("room for 290 connections"));
+    assert!(
+        warned.is_some_and(|line| line.contains("WARN") && line.contains("LimitNOFILE")),
+        "{log}"
+    );
+}
+
+#[tokio::test]
+async fn a_server_that_could_serve_next_to_nobody_does_not_start() {
+    let database = Database::new().await;
+    let mut command = Command::new("/bin/sh");
+    let script = "ulimit -n 120 && exec \"$0\" --listen 127.0.0.1:0";
+    command.env_clear().args(["-c", script, env!("CARGO_BIN_EXE_metrics-server")]);
+    command.env("DATABASE_URL", database.url());
+    let output = spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && stderr.contains("ulimit -n"), "{stderr}");
+}
+
+#[tokio::test]
+async fn connections_never_take_all_files() {
+    const FILES: usize = 300;
+    let room = FILES - KEPT;
+    let database = Database::new().await;
+    let server = start_with_files(&database, FILES, FILES).await;
+    let bystander = Bystander::of(&server).await;
+    let mut open_ones = Vec::new();
+    for _ in 1..room {
+        open_ones.push(soon(open(&server)).await);
+    }
+    for _ in 1..room {
+        assert_eq!(server.http("GET", "/metrics.js").send().await.status, 503);
+    }
+    assert_eq!(server.http("GET", "/health/ready").send().await.status, 200);
+    assert!(files(&server) < FILES, "it needs some to reach its database");
+    drop(open_ones);
+    let served = async { while server.http("GET", "/metrics.js").send().await.status != 200 {} };
+    timeout(NOTICED_MAX, served).await.unwrap();
+    bystander.expect_unharmed().await;
+}
+
+#[tokio::test]
+async fn a_process_without_files_goes_on_and_takes_connections_when_it_has_some() {
+    const SPARE: usize = 5;
+    let database = Database::new().await;
+    let server = Process::start(&database).await;
+    let mut bystander = Bystander::of(&server).await;
+    let limit = |files: usize| {
+        let files = Some(files as u64);
+        prlimit(pid(&server), Resource::Nofile, Rlimit { current: files, maximum: files })
+    };
+    limit(files(&server) + SPARE).unwrap();
+    let mut opening = JoinSet::new();
+    for _ in 0..10 * SPARE {
+        let server = Server::clone(&server);
+        opening.spawn(async move { open(&server).await });
+    }
+    let mut open_ones = Vec::new();
+    while let Ok(Some(opened)) = timeout(UNANSWERED, opening.join_next()).await {
+        open_ones.push(opened.unwrap());
+    }
+    assert!(!opening.is_empty(), "it has files for all of them");
+    bystander.watches_on().await;
+    // Each that is closed makes room for another.
+    loop {
+        drop(open_ones.pop());
+        match soon(opening.join_next()).await {
+            Some(opened) => open_ones.insert(0, opened.unwrap()),
+            None => break,
+        }
+    }
+    drop(open_ones);
+    bystander.expect_unharmed().await;
+    let log = server.kill();
+    assert_eq!(log.matches("could not accept a connection").count(), 1, "{log}");
+}

@@ -1,0 +1,270 @@
+//! Keys and passwords that are guessed at speed: whoever guesses is refused, and nobody else is.
+
+use std::time::Duration;
+
+use metrics_server::{Credentials, Settings};
+use metrics_server_testing::{
+    Answer, Bystander, CHROME, Database, Http, Server, TestServer, Watched,
+};
+use serde_json::{Value, json};
+use tokio::time::advance;
+
+/// How many guesses are looked at, and how long it takes until one more is.
+const GUESSES: usize = 20;
+const EVERY: Duration = Duration::from_secs(15);
+
+/// `ada:open sesame`
+const AUTHORIZATION: &str = "Basic YWRhOm9wZW4gc2VzYW1l";
+
+const HEADER: &str = "x-forwarded-for";
+
+async fn guarded() -> TestServer {
+    let credentials = Credentials::new("ada", "open sesame").unwrap();
+    TestServer::with(Settings::default().access(credentials)).await
+}
+
+async fn behind_a_proxy() -> TestServer {
+    TestServer::with(Settings::default().forwarded_header(HEADER.parse().unwrap())).await
+}
+
+/// What a join is told.
+async fn join_with(server: &Server, headers: &[(&str, &str)], key: &str) -> Value {
+    let headers = [headers, &[("user-agent", CHROME)]].concat();
+    let mut client = server.upgrade("vsn=2.0.0", &headers).await.unwrap();
+    let join = json!({ "key": key, "identifier": "guessed" });
+    client.call("session:guess", "phx_join", &join).await
+}
+
+/// Joins with one unknown key after another on one socket, and returns what each is told.
+async fn guess_keys(server: &Server, name: &str, count: usize) -> Vec<Value> {
+    let mut client = server.connect().await;
+    let mut told = Vec::new();
+    for number in 0..count {
+        let join = json!({ "key": format!("{name}-{number}"), "identifier": "guessed" });
+        told.push(client.call(&format!("session:{number}"), "phx_join", &join).await);
+    }
+    told
+}
+
+/// Uses all guesses up that there are from here.
+async fn use_up(server: &Server) {
+    let told = guess_keys(server, "guess", GUESSES + 10).await;
+    let (looked_at, refused) = told.split_at(GUESSES);
+    assert!(looked_at.iter().all(|told| told == "invalid key"), "{told:?}");
+    assert!(refused.iter().all(|told| told == "too many attempts"), "{told:?}");
+}
+
+fn batch(server: &Server, events: &[(&str, &str)]) -> Http {
+    let events = events.iter().enumerate().map(|(index, (key, session))| {
+        json!({ "name": "play", "key": key, "session_id": session, "embed_id": "intro",
+            "video_time": 0, "timestamp": index })
+    });
+    server.http("POST", "/v1/events").json(&json!({ "events": events.collect::<Vec<_>>() }))
+}
+
+#[track_caller]
+fn expect_refused(answer: &Answer) {
+    assert_eq!((answer.status, answer.error().as_str()), (429, "too many attempts"), "{answer:?}");
+    let seconds: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=EVERY.as_secs()).contains(&seconds), "{seconds}");
+}
+
+#[tokio::test]
+async fn keys_that_are_guessed_at_joins_are_not_looked_at_after_some() {
+    let server = TestServer::new().await;
+    let bystander = Bystander::of(&server).await;
+    use_up(&server).await;
+    // On another socket it is no different.
+    assert_eq!(join_with(&server, &[], "another").await, "too many attempts");
+    bystander.expect_unharmed().await;
+}
+
+#[tokio::test]
+async fn a_key_that_was_right_from_there_is_taken_on() {
+    let server = TestServer::new().await;
+    let other = server.metrics.create_key().await.unwrap();
+    let bystander = Bystander::of(&server).await;
+    use_up(&server).await;
+    // Everybody here has the same address.
+    assert_eq!(join_with(&server, &[], &server.key).await, Value::Null);
+    let answer = batch(&server, &[(&server.key, "a"), (&server.key, "b")]).send().await;
+    assert_eq!(answer.json(), json!({ "accepted": 2, "rejected": [] }));
+    // That of another site was never seen from here, so it could be a guess.
+    assert_eq!(join_with(&server, &[], other.as_str()).await, "too many attempts");
+    bystander.expect_unharmed().await;
+}
+
+#[tokio::test]
+async fn keys_that_are_guessed_in_batches_are_not_looked_at_after_some() {
+    let server = TestServer::new().await;
+    let bystander = Bystander::of(&server).await;
+    let guesses: Vec<_> = (0..100).map(|number| format!("guess-{number}")).collect();
+    let events: Vec<_> = guesses.iter().map(|key| (key.as_str(), "a")).collect();
+    expect_refused(&batch(&server, &events).send().await);
+    expect_refused(&batch(&server, &[("another", "a")]).send().await);
+    let by_address = server.http("POST", "/v1/events").query("key=more");
+    let event = json!({ "name": "play", "session_id": "a", "embed_id": "intro", "video_time": 0 });
+    expect_refused(&by_address.json(&json!({ "events": [event] })).send().await);
+
+    // What has a right key is recorded, whatever comes with it.
+    let mut mixed = events;
+    mixed.push((&server.key, "b"));
+    let answer = batch(&server, &mixed).send().await.json();
+    assert_eq!(answer["accepted"], 1, "{answer}");
+    let rejected = answer["rejected"].as_array().unwrap();
+    let told = |reason: &str| rejected.iter().filter(|it| it["reason"] == reason).count();
+    assert_eq!((told("invalid key"), told("too many attempts")), (GUESSES, 100 - GUESSES));
+    bystander.expect_unharmed().await;
+}
+
+#[tokio::test]
+async fn a_page_with_a_mistyped_key_guesses_nothing() {
+    let server = TestServer::new().await;
+    let bystander = Bystander::of(&server).await;
+    for _ in 0..10 * GUESSES {
+        assert_eq!(batch(&server, &[("mistyped", "a")]).send().await.status, 401);
+    }
+    assert_eq!(join_with(&server, &[], "mistyped").await, "invalid key");
+    let new = server.metrics.create_key().await.unwrap();
+    assert_eq!(join_with(&server, &[], new.as_str()).await, Value::Null);
+    bystander.expect_unharmed().await;
+}
+
+#[tokio::test]
+async fn a_revoked_key_on_a_page_that_many_look_at_guesses_nothing() {
+    let server = TestServer::new().await;
+    let bystander = Bystander::of(&server).await;
+    let revoked = server.metrics.create_key().await.unwrap();
+    assert!(server.metrics.revoke_key(&revoked).await.unwrap());
+    for _ in 0..10 * GUESSES {
+        assert_eq!(join_with(&server, &[], revoked.as_str()).await, "invalid key");
+    }
+    let new = server.metrics.create_key().await.unwrap();
+    assert_eq!(join_with(&server, &[], new.as_str()).await, Value::Null);
+    bystander.expect_unharmed().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_guessed_is_listened_to_again_after_a_while() {
+    let server = TestServer::new().await;
+    use_up(&server).await;
+    advance(EVERY).await;
+    let told = guess_keys(&server, "again", GUESSES).await;
+    assert_eq!(
+        (&told[0], &told[GUESSES - 1]),
+        (&json!("invalid key"), &json!("too many attempts"))
+    );
+    advance(EVERY).await;
+    let new = server.metrics.create_key().await.unwrap();
+    assert_eq!(join_with(&server, &[], new.as_str()).await, Value::Null);
+}
+
+/// Asks for the keys with these credentials.
+async fn ask(server: &Server, authorization: &str) -> Answer {
+    server.http("GET", "/api/v1/keys").header("authorization", authorization).send().await
+}
+
+#[tokio::test]
+async fn passwords_that_are_guessed_are_not_looked_at_after_some() {
+    let server = guarded().await;
+    let bystander = Bystander::of(&server).await;
+    // Of all guarded routes alike.
+    let guesses = (0..GUESSES).map(|number| format!("Basic guess{number}"));
+    let requests = [("DELETE", "/api/v1/keys/a"), ("GET", "/"), ("POST", "/api/v1/plays")];
+    for (guess, (method, path)) in guesses.zip(requests.iter().cycle()) {
+        let request = server.http(method, path).header("authorization", &guess);
+        assert_eq!(request.send().await.status, 401);
+    }
+    for (method, path) in requests {
+        expect_refused(&server.http(method, path).header("authorization", "Basic x").send().await);
+    }
+    // Also if it would be right, which who guesses must not learn.
+    expect_refused(&ask(&server, AUTHORIZATION).await);
+    // A browser asks without at first.
+    let answer = server.http("GET", "/api/v1/keys").send().await;
+    assert_eq!(answer.status, 401, "{answer:?}");
+    assert!(answer.header("www-authenticate").is_some());
+    assert_eq!(server.http("GET", "/health/ready").send().await.status, 200);
+    let open = server.database.serve(Settings::default()).await;
+    bystander.counted_by(&open).expect_unharmed().await;
+}
+
+#[tokio::test]
+async fn a_user_who_was_right_from_there_is_taken_on() {
+    let server = guarded().await;
+    assert_eq!(ask(&server, AUTHORIZATION).await.status, 200);
+    for number in 0..10 * GUESSES {
+        ask(&server, &format!("Basic guess{number}")).await;
+    }
+    expect_refused(&ask(&server, "Basic guess").await);
+    assert_eq!(ask(&server, AUTHORIZATION).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_dashboard_with_an_old_password_guesses_nothing() {
+    let server = guarded().await;
+    for _ in 0..10 * GUESSES {
+        assert_eq!(ask(&server, "Basic b2xk").await.status, 401);
+    }
+    assert_eq!(ask(&server, AUTHORIZATION).await.status, 200);
+}
+
+#[tokio::test]
+async fn behind_a_proxy_it_counts_where_the_proxy_says_a_request_comes_from() {
+    fn from(address: &str) -> [(&str, &str); 2] {
+        [("user-agent", CHROME), (HEADER, address)]
+    }
+    let server = behind_a_proxy().await;
+    for number in 0..2 * GUESSES {
+        // Whoever asks may write what they like before it.
+        let address = format!("198.51.100.{number}, 203.0.113.7");
+        join_with(&server, &from(&address), &format!("guess-{number}")).await;
+    }
+    let told = join_with(&server, &from("203.0.113.7"), &server.key).await;
+    assert_eq!(told, "too many attempts");
+    assert_eq!(join_with(&server, &from("198.51.100.1"), &server.key).await, Value::Null);
+    assert_eq!(join_with(&server, &from("nonsense"), &server.key).await, Value::Null);
+}
+
+#[tokio::test]
+async fn where_no_proxy_is_trusted_nobody_can_claim_to_be_elsewhere() {
+    let server = TestServer::new().await;
+    for number in 0..2 * GUESSES {
+        let address = format!("198.51.100.{number}");
+        join_with(&server, &[(HEADER, &address)], &format!("guess-{number}")).await;
+    }
+    let told = join_with(&server, &[(HEADER, "203.0.113.7")], &server.key).await;
+    assert_eq!(told, "too many attempts");
+}
+
+#[tokio::test]
+async fn who_embeds_the_service_and_names_no_address_has_no_limit() {
+    use http_body_util::{BodyExt as _, Full};
+    use metrics_server::{Peer, Service};
+
+    let database = Database::new().await;
+    let server = database.serve(Settings::default()).await;
+    let service = Service::new(server.metrics.clone(), Settings::default());
+    let post = async |number: usize, peer: Option<Peer>| {
+        let event = json!({ "name": "play", "key": format!("guess-{number}"), "session_id": "a",
+            "embed_id": "intro", "video_time": 0 });
+        let body = json!({ "events": [event] }).to_string();
+        let mut request = hyper::Request::post("/v1/events").body(Full::from(body)).unwrap();
+        if let Some(peer) = peer {
+            request.extensions_mut().insert(peer);
+        }
+        let response = service.respond(request).await;
+        let status = response.status().as_u16();
+        assert!(!response.into_body().collect().await.unwrap().to_bytes().is_empty());
+        status
+    };
+    for number in 0..3 * GUESSES {
+        assert_eq!(post(number, None).await, 401);
+    }
+    let peer = Some(Peer([203, 0, 113, 7].into()));
+    for number in 0..GUESSES {
+        assert_eq!(post(number, peer).await, 401);
+    }
+    assert_eq!(post(GUESSES, peer).await, 429);
+    assert_eq!(server.watched("intro").await, Watched::NOTHING);
+}

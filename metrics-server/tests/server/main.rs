@@ -1,0 +1,29 @@
+//! A server and its clients over real sockets, on the store that `METRICS_TEST_STORE` names.
+//!
+//! The tests run on SQLite and again on TimescaleDB. Tests that need a process of their own are in binaries beside this
+//! one.
+
+mod abuse;
+mod abuse_guesses;
+mod abuse_http;
+mod abuse_sites;
+mod away;
+mod batches;
+mod binary;
+mod channel;
+mod commands;
+mod disk;
+mod erase;
+mod export;
+mod figures;
+mod http;
+mod import;
+mod instances;
+mod longpoll;
+mod quotas;
+mod secrets;
+mod sequences;
+mod sessions;
+mod sites;
+mod stop;
+mod videos;
