@@ -29,6 +29,7 @@ mod open;
 mod playhead;
 mod resume;
 mod told;
+mod writers;
 
 use crate::event::{CheckedEvent, Rendition, Step};
 use crate::interval::Segments;
@@ -40,6 +41,7 @@ use told::{Startup, Told};
 pub use minutes::{MINUTE_MS, Minutes, RUNS_MAX, SPAN_MINUTES};
 pub use resume::Stored;
 pub(crate) use resume::over;
+pub use writers::Writers;
 
 /// How many of the youngest events are kept apart, so that a late one finds its place between them.
 ///
@@ -237,7 +239,6 @@ pub struct Session {
     startup: Option<Startup>,
     told: Told,
     seen: Seen,
-    writers: resume::Writers,
 }
 
 impl Session {
@@ -259,7 +260,6 @@ impl Session {
             startup: Some(Startup::new(at)),
             told: Told::default(),
             seen: Seen::default(),
-            writers: resume::Writers::default(),
         };
         session.apply(event, at);
         Some(session)
@@ -352,14 +352,14 @@ impl Session {
     }
 
     /// When the video must have come to its end, if that is so long ago that nobody watches any more.
-    #[cfg(feature = "recorder")]
-    pub(crate) fn ended(&self, now: Moment) -> Option<Moment> {
+    #[must_use]
+    pub fn ended(&self, now: Moment) -> Option<Moment> {
         self.standing().ended(now)
     }
 
-    /// How much memory it takes beside itself, about.
-    #[cfg(feature = "recorder")]
-    pub(crate) fn heap_bytes(&self) -> usize {
+    /// How much memory it takes beside itself, about, in bytes.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
         self.settled.len() * size_of::<crate::interval::Interval>()
             + self.recent.capacity() * size_of::<Mark>()
             + self.minutes.heap_bytes()

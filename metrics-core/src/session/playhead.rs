@@ -83,7 +83,6 @@ const SCRUB_MS_MAX: u32 = 250;
 const UNTOLD_RATE_MILLI_MIN: u32 = 500;
 
 /// How long a video may have been over without another event before nobody watches it any more, in milliseconds.
-#[cfg(feature = "recorder")]
 const PAST_END_MS_MAX: u32 = 60_000;
 
 /// Something that moves the playhead, and when.
@@ -626,7 +625,6 @@ impl Playhead {
     }
 
     /// When playback must have come to an end so long ago that nobody watches any more, if it has.
-    #[cfg(feature = "recorder")]
     pub(super) fn ended(&self, now: Moment) -> Option<Moment> {
         let State::Playing(open) = self.state else { return None };
         let over_ms = self.over_ms(&open, now)?;
@@ -656,7 +654,6 @@ impl Playhead {
         matches!(self.state, State::Lost(..))
     }
 
-    #[cfg(feature = "recorder")]
     pub(super) fn lost_at_ms(&self) -> Option<i64> {
         if let State::Lost(_, lost) = self.state { Some(lost.received_ms) } else { None }
     }

@@ -296,33 +296,6 @@ fn a_session_that_was_finished_elsewhere_is_over() {
     assert_eq!(session.store(Reach::Until(Moment::received(START_MS + 3_600_000))), stored);
 }
 
-#[test]
-fn inputs_are_counted_per_writer() {
-    let mut session = run(&[(0, play(0.0))]);
-    [7, 7, 9].into_iter().for_each(|writer| session.count_input(writer));
-    let loaded = Session::load(&session.store(Reach::Heard)).unwrap();
-    assert_eq!((loaded.inputs_of(7), loaded.inputs_of(9), loaded.inputs_of(1)), (2, 1, 0));
-}
-
-#[test]
-fn the_writers_that_wrote_last_are_remembered() {
-    let mut session = run(&[(0, play(0.0))]);
-    [1, 2, 1, 3, 4, 5, 1].into_iter().for_each(|writer| session.count_input(writer));
-    let loaded = Session::load(&session.store(Reach::Heard)).unwrap();
-    let counts = [1, 2, 3, 4, 5].map(|writer| loaded.inputs_of(writer));
-    assert_eq!(counts, [3, 0, 1, 1, 1]);
-}
-
-#[test]
-fn a_row_cannot_make_a_session_remember_more_writers() {
-    let stored = run(&[(0, play(0.0)), (5, pause(5.0))]).store(Reach::Heard);
-    let writers = (1..=9_u8).flat_map(|writer| [writer, 0, 0, 0, 1]);
-    let resume = [1, 0, 9].into_iter().chain(writers).collect();
-    let loaded = Session::load(&Stored { resume, ..stored }).unwrap();
-    assert_eq!([1, 5, 6, 9].map(|writer| loaded.inputs_of(writer)), [0, 0, 1, 1]);
-    assert_eq!(loaded.store(Reach::Heard).resume.len(), 3 + 4 * 5);
-}
-
 /// One event of a player with a clock: what it says, and when by that clock.
 fn told() -> impl Strategy<Value = (bool, u32, i64)> {
     (any::<bool>(), 0_u32..100, 1_i64..20)
