@@ -328,7 +328,7 @@ impl<'a> Viewer<'a> {
             at.timestamp_ms = Some(self.now_ms + self.off_ms);
             event.timestamp_ms = at.timestamp_ms;
         }
-        let event = event.check().expect("positions are finite").salted(self.salt);
+        let event = event.check(self.salt).expect("positions are finite");
         let changed = match &mut self.session {
             Some(session) => session.apply(&event, at),
             None => {

@@ -196,7 +196,7 @@ pub fn resume(bytes: &[u8]) {
     session.resume(now);
     // It may have seen any event that has a timestamp.
     for event in [PlayerEvent::pause(1.0).with_timestamp(7), PlayerEvent::play(2.0)] {
-        session.apply(&event.check().expect("valid"), now);
+        session.apply(&event.check(0).expect("valid"), now);
     }
     assert!(session.viewing());
     session.leave(now);

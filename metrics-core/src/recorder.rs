@@ -312,8 +312,8 @@ struct Repeats {
 
 impl Repeats {
     /// The event, told apart from equal ones that came before.
-    fn tell_apart(&mut self, event: CheckedEvent) -> CheckedEvent {
-        let (Some(timestamp_ms), Some(print)) = (event.timestamp_ms, event.print()) else {
+    fn tell_apart(&mut self, event: CheckedEvent, salt: u64) -> CheckedEvent {
+        let (Some(timestamp_ms), Some(print)) = (event.timestamp_ms, event.print) else {
             return event;
         };
         if self.timestamp_ms != timestamp_ms {
@@ -324,9 +324,8 @@ impl Repeats {
             self.prints.push(print);
         }
         match u32::try_from(repeats).unwrap_or(u32::MAX) {
-            // A session needs it again.
-            0 => event.with_print(print),
-            repeats => event.repeated(repeats),
+            0 => event,
+            repeats => event.repeated(repeats, salt),
         }
     }
 }
@@ -379,6 +378,21 @@ impl Viewing {
     /// [`EventError::Invalid`], [`EventError::Full`], [`EventError::TooMany`] and [`EventError::Memory`]; nothing was
     /// changed.
     pub fn submit(&self, event: &PlayerEvent) -> Result<Acknowledgement, EventError> {
+        match event.check(self.entry.salt) {
+            Ok(event) => self.submit_checked(event),
+            Err(err) => {
+                self.recorder.tallies.events.invalid.add(1);
+                Err(err.into())
+            }
+        }
+    }
+
+    /// The same for an event that was checked before the viewer joined, with the [salt](crate::ApiKey::salt) of the session.
+    ///
+    /// # Errors
+    ///
+    /// [`EventError::Full`], [`EventError::TooMany`] and [`EventError::Memory`]; nothing was changed.
+    pub fn submit_checked(&self, event: CheckedEvent) -> Result<Acknowledgement, EventError> {
         let submitted = self.fold(event);
         let events = &self.recorder.tallies.events;
         let tally = match &submitted {
@@ -394,10 +408,9 @@ impl Viewing {
         Ok(submitted?.0)
     }
 
-    fn fold(&self, event: &PlayerEvent) -> Result<(Acknowledgement, bool), EventError> {
-        let checked = event.check()?.salted(self.entry.salt);
+    fn fold(&self, event: CheckedEvent) -> Result<(Acknowledgement, bool), EventError> {
         self.entry.charge.as_ref().map_or(Ok(()), |charge| charge.take(Kind::Events))?;
-        let checked = lock(&self.repeats).tell_apart(checked);
+        let event = lock(&self.repeats).tell_apart(event, self.entry.salt);
         let shift_ms = self.entry.clock_shift_ms;
         let timestamp_ms = event.timestamp_ms.map(|ms| ms.saturating_add(shift_ms));
         let at = Moment { timestamp_ms, ..self.recorder.moment() };
@@ -405,7 +418,7 @@ impl Viewing {
             self.recorder.work.notify_one();
             return Err(EventError::Memory);
         }
-        self.recorder.fold(&self.entry, Input::Event(checked, at))
+        self.recorder.fold(&self.entry, Input::Event(event, at))
     }
 
     /// The viewer left, which closes what is open for good.

@@ -85,7 +85,7 @@ fn check(lines: &[Line]) {
 
 impl Run {
     fn begin(event: &PlayerEvent, now_ms: i64) -> Option<Self> {
-        let checked = event.check().ok()?;
+        let checked = event.check(0).ok()?;
         let session = Session::begin(&checked, moment(event, now_ms))?;
         let has_timestamps = event.timestamp_ms.is_some();
         let mut run = Self {
@@ -108,7 +108,7 @@ impl Run {
         let at = Moment::received(now_ms);
         match what {
             What::Event(event) => {
-                let Ok(checked) = event.check() else { return };
+                let Ok(checked) = event.check(0) else { return };
                 self.session.apply(&checked, moment(event, now_ms));
                 self.allow(&checked);
                 self.has_timestamps |= event.timestamp_ms.is_some();

@@ -4,9 +4,9 @@
 //! the events it has seen) is one opaque column, `resume`. It also holds the [`Writers`] that a recorder keeps beside the
 //! session.
 
-use super::fingerprint::Seen;
 use super::open::{Closed, Open, RATE_MILLI};
 use super::playhead::{Playhead, State};
+use super::seen::Seen;
 use super::told::Told;
 use super::writers::Writers;
 use super::{Counters, Minutes, Moment, Reach, Session, Sums};

@@ -62,7 +62,7 @@ mod tests {
 
     /// Stores a session with the inputs of these writers, and loads them again.
     fn loaded(writers: &[u32]) -> Writers {
-        let play = PlayerEvent::play(0.0).check().unwrap();
+        let play = PlayerEvent::play(0.0).check(0).unwrap();
         let session = Session::begin(&play, Moment::received(START_MS)).unwrap();
         let mut counted = Writers::default();
         writers.iter().for_each(|writer| counted.count_input(*writer));
@@ -124,6 +124,6 @@ mod tests {
         let salt = ApiKey::new("fixture").unwrap().salt("fixture");
         let at = Moment::received(stored.last_event_at_ms);
         let play = PlayerEvent::play(1.5).with_timestamp(1_718_000_000_000);
-        assert!(!session.apply(&play.check().unwrap().salted(salt), at), "it was seen before");
+        assert!(!session.apply(&play.check(salt).unwrap(), at), "it was seen before");
     }
 }

@@ -195,7 +195,14 @@ impl Watched {
 fn apply(session: &mut Option<Session>, is_play: bool, position_ms: u32, at_ms: i64) {
     let (from_ms, to_ms) = (position_ms, position_ms);
     let step = if is_play { Step::Play { from_ms } } else { Step::Pause { to_ms } };
-    let (event, at) = (CheckedEvent::known(step, None, None, None), Moment::received(at_ms));
+    let event = CheckedEvent {
+        step,
+        duration_ms: None,
+        timestamp_ms: None,
+        print: None,
+        has_text_position: false,
+    };
+    let at = Moment::received(at_ms);
     match session {
         Some(session) => _ = session.apply(&event, at),
         None => *session = Session::begin(&event, at),
