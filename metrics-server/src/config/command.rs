@@ -8,6 +8,7 @@ use metrics_core::key::{InvalidKeySettings, KeySettings, SettingsChange};
 use serde_json::{Map, Value};
 
 use super::{ConfigError, Database, Setting, database};
+use crate::access::Granted;
 use crate::api::erase::EraseSelection;
 use crate::api::params::{Params, structured, whole_query};
 use crate::error::Error;
@@ -409,7 +410,7 @@ impl EraseFlags {
         if let Some(timeframe) = self.timeframe {
             values.insert("timeframe".to_owned(), structured("timeframe", &timeframe)?);
         }
-        Ok(Params::of(values))
+        Ok(Params::of(values, Granted::All))
     }
 }
 
@@ -530,7 +531,7 @@ impl ReportFlags {
             members.and_then(|members| members.insert("key".to_owned(), key.into()));
         }
         values.extend(query.map(|query| ("query".to_owned(), query)));
-        Ok(Params::of(values))
+        Ok(Params::of(values, Granted::All))
     }
 }
 
