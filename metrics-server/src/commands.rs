@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use metrics_core::copy::{self, copy};
 use metrics_core::store::Store;
 use metrics_core::store::mave::{self, Mave};
-use metrics_core::upkeep::verify;
+use metrics_core::upkeep::{rebuild, verify};
 use metrics_server::Database;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -98,7 +98,9 @@ pub(crate) async fn import_mave(url: &str, store: &dyn Store) -> Result<(), Box<
 pub(crate) async fn check_blocks(store: &dyn Store, mend: bool) -> Result<(), Box<dyn Error>> {
     let mut shown = Shown::new("sessions");
     let total = store.count_sessions().await?;
-    let checked = verify(store, mend, |done| shown.show(done, total)).await?;
+    let progress = |done| shown.show(done, total);
+    let checked =
+        if mend { rebuild(store, progress).await? } else { verify(store, progress).await? };
     drop(shown);
     let sessions = checked.sessions;
     for day in checked.wrong.iter().filter_map(|totals| totals.date()) {

@@ -553,9 +553,9 @@ impl Live {
         self.pins == 0 && !self.queued && self.inputs.is_empty()
     }
 
-    /// Looks at the session now and then, and says what is to be done with it. If memory is `full` of sessions like
-    /// it, there is no waiting for viewers who may come back.
-    pub(super) fn look(&self, now: Moment, full: bool) -> Care {
+    /// Looks at the session now and then, and says what is to be done with it. If memory is
+    /// full, there is no waiting for viewers who may come back.
+    pub(super) fn look(&self, now: Moment, memory: Memory) -> Care {
         let now_ms = now.received_ms;
         let open = self.session.as_ref().filter(|session| session.viewing());
         // Heartbeats of a page whose video must be over are no viewing.
@@ -575,7 +575,7 @@ impl Live {
                     None => UNHEARD_MS_MAX,
                 };
                 let ended = heard_ms.saturating_add(ends_ms) < now_ms;
-                if ended || (full && self.is_idle()) {
+                if ended || (memory == Memory::Full && self.is_idle()) {
                     Care::Lose(Moment::received(heard_ms))
                 } else {
                     Care::Keep
@@ -585,10 +585,19 @@ impl Live {
                 // There is nothing to keep of a viewer who never played.
                 let is_something = self.session.is_some() || !self.early.is_empty();
                 let young = is_something && now_ms < self.touched_ms.saturating_add(KEPT_MS);
-                if !self.is_idle() || (young && !full) { Care::Keep } else { Care::Forget }
+                let stays = young && memory == Memory::Enough;
+                if !self.is_idle() || stays { Care::Keep } else { Care::Forget }
             }
         }
     }
+}
+
+/// Whether idle sessions can stay in memory.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Memory {
+    Enough,
+    /// Idle sessions are evicted.
+    Full,
 }
 
 /// What a session needs.

@@ -136,7 +136,10 @@ impl Watched {
                 } else if open_ms.take().is_some_and(|from_ms| position_ms < from_ms) {
                     watched.impossible += 1;
                 }
-                apply(&mut session, line.is_play(), position_ms, at_ms);
+                let (from_ms, to_ms) = (position_ms, position_ms);
+                let step =
+                    if line.is_play() { Step::Play { from_ms } } else { Step::Pause { to_ms } };
+                apply(&mut session, step, at_ms);
             }
         }
         watched.unclosed = session.as_ref().is_some_and(Session::viewing);
@@ -192,9 +195,7 @@ impl Watched {
     }
 }
 
-fn apply(session: &mut Option<Session>, is_play: bool, position_ms: u32, at_ms: i64) {
-    let (from_ms, to_ms) = (position_ms, position_ms);
-    let step = if is_play { Step::Play { from_ms } } else { Step::Pause { to_ms } };
+fn apply(session: &mut Option<Session>, step: Step, at_ms: i64) {
     let event = CheckedEvent {
         step,
         duration_ms: None,
