@@ -393,7 +393,7 @@ impl Viewing {
     ///
     /// [`EventError::Full`], [`EventError::TooMany`] and [`EventError::Memory`]; nothing was changed.
     pub fn submit_checked(&self, event: CheckedEvent) -> Result<Acknowledgement, EventError> {
-        let submitted = self.fold(event);
+        let submitted = self.record(event);
         let events = &self.recorder.tallies.events;
         let tally = match &submitted {
             Ok((_, true)) => &events.taken,
@@ -408,7 +408,7 @@ impl Viewing {
         Ok(submitted?.0)
     }
 
-    fn fold(&self, event: CheckedEvent) -> Result<(Acknowledgement, bool), EventError> {
+    fn record(&self, event: CheckedEvent) -> Result<(Acknowledgement, bool), EventError> {
         self.entry.charge.as_ref().map_or(Ok(()), |charge| charge.take(Kind::Events))?;
         let event = lock(&self.repeats).tell_apart(event, self.entry.salt);
         let shift_ms = self.entry.clock_shift_ms;
@@ -418,7 +418,7 @@ impl Viewing {
             self.recorder.work.notify_one();
             return Err(EventError::Memory);
         }
-        self.recorder.fold(&self.entry, Input::Event(event, at))
+        self.recorder.enqueue_input(&self.entry, Input::Event(event, at))
     }
 
     /// The viewer left, which closes what is open for good.
@@ -446,7 +446,7 @@ impl Viewing {
             return nothing;
         }
         let farewell = farewell(self.recorder.moment());
-        self.recorder.put(&self.entry, farewell).unwrap_or(nothing)
+        self.recorder.enqueue_input(&self.entry, farewell).map_or(nothing, |(it, _)| it)
     }
 }
 
@@ -544,7 +544,7 @@ impl Recorder {
         let entry = self.pin(admitted, Some(owner))?;
         self.tallies.connected.fetch_add(1, Ordering::Relaxed);
         // Loads what the store has of the session, and goes on with it. That cannot fail: it is no event.
-        drop(self.put(&entry, Input::Resume(self.moment())));
+        drop(self.enqueue_input(&entry, Input::Resume(self.moment())));
         Ok(self.viewing(lifeline, entry, Some(owner)))
     }
 
@@ -655,13 +655,9 @@ impl Recorder {
         self.idle_bytes_max < idle_bytes || (0 < idle_bytes && self.is_short_of(EVICT_PART))
     }
 
-    /// Puts one input into a session.
-    fn put(&self, entry: &Arc<Entry>, input: Input) -> Result<Acknowledgement, EventError> {
-        Ok(self.fold(entry, input)?.0)
-    }
-
-    /// The same, and says whether it changed anything.
-    fn fold(
+    /// Puts one input into a session and the session into the queue of the writer. Returns whether the input changed
+    /// anything.
+    fn enqueue_input(
         &self,
         entry: &Arc<Entry>,
         input: Input,
@@ -673,7 +669,7 @@ impl Recorder {
         if !live.is_queued() {
             self.check_open()?;
         }
-        let inputs = live.fold(input, self.instance);
+        let inputs = live.accept(input, self.instance);
         entry.account(&mut live, &self.sessions);
         if 0 < inputs {
             self.inputs.fetch_add(inputs, Ordering::Relaxed);

@@ -89,11 +89,11 @@ impl Input {
         }
     }
 
-    /// Folds it into a session, and returns whether it changed anything.
+    /// Applies it to a session, and returns whether it changed anything.
     ///
     /// `elsewhere_ms` is when another recorder last knew the viewer to be there: a connection that was lost before
     /// is not the end.
-    fn fold(&self, session: &mut Option<Box<Session>>, elsewhere_ms: Option<i64>) -> bool {
+    fn apply_to(&self, session: &mut Option<Box<Session>>, elsewhere_ms: Option<i64>) -> bool {
         match (&mut *session, self) {
             (None, Self::Event(event, at)) => {
                 *session = Session::begin(event, *at).map(Box::new);
@@ -322,24 +322,24 @@ impl Live {
         self.session.as_deref().is_some_and(Session::is_full)
     }
 
-    /// Folds an input, and returns how many inputs there are to write now because of it.
-    pub(super) fn fold(&mut self, input: Input, instance: Instance) -> usize {
+    /// Takes an input, and returns how many inputs there are to write now because of it.
+    pub(super) fn accept(&mut self, input: Input, instance: Instance) -> usize {
         self.touched_ms = self.touched_ms.max(input.received_ms());
         let before = self.inputs.len();
         if self.is_stale() {
             self.inputs.push(input);
         } else {
-            self.fold_in(input, instance);
+            self.apply(input, instance);
             self.folded = self.inputs.len();
         }
         self.inputs.len() - before
     }
 
-    /// Folds an input into the session, and keeps it if it changed anything. One that comes before the first play waits
+    /// Applies an input to the session, and keeps it if it changed anything. One that comes before the first play waits
     /// for that.
-    fn fold_in(&mut self, input: Input, instance: Instance) {
+    fn apply(&mut self, input: Input, instance: Instance) {
         let begins = self.session.is_none();
-        if !input.fold(&mut self.session, self.elsewhere_ms) {
+        if !input.apply_to(&mut self.session, self.elsewhere_ms) {
             if self.session.is_none() && input.is_early() {
                 if self.early.len() == EARLY_MAX {
                     self.early.remove(0);
@@ -354,7 +354,7 @@ impl Live {
         let early = early.into_iter().filter(counts).collect::<Vec<_>>();
         self.inputs.push(input);
         for input in early {
-            self.fold_in(input, instance);
+            self.apply(input, instance);
         }
     }
 
@@ -413,7 +413,7 @@ impl Live {
             }
         }
         for input in self.inputs.split_off(self.folded) {
-            self.fold_in(input, instance);
+            self.apply(input, instance);
         }
         self.folded = self.inputs.len();
         self.give_back();

@@ -182,8 +182,8 @@ impl Recorder {
         for (entry, care) in due {
             // Nobody waits for these: if the writer has ended, there is nothing more to do.
             drop(match care {
-                Care::Lose(at) => self.put(&entry, Input::Lose(at)),
-                _ => self.put(&entry, Input::Checkpoint(now)),
+                Care::Lose(at) => self.enqueue_input(&entry, Input::Lose(at)),
+                _ => self.enqueue_input(&entry, Input::Checkpoint(now)),
             });
         }
     }
