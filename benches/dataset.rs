@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use metrics_core::client::{Browser, Client, Device, Platform};
 use metrics_core::key::SessionId;
-use metrics_core::session::{Moment, Reach, Session};
+use metrics_core::session::{Moment, Reach, Session, Writers};
 use metrics_core::store::{Instance, SessionWrite, Subject};
 use metrics_core::{Action, ApiKey, PlayerEvent, Source, Video};
 use serde_json::json;
@@ -142,13 +142,14 @@ impl Dataset {
         let mut id = [0; 16];
         id[..8].copy_from_slice(&rng.next().to_le_bytes());
         id[8..].copy_from_slice(&rng.next().to_le_bytes());
-        let (session, open) = Viewer::new(title, rng, started_at_ms, self.until_ms).watch();
+        let (session, writers, open) =
+            Viewer::new(title, rng, started_at_ms, self.until_ms).watch();
         let reach = if open { Reach::Until(Moment::received(self.until_ms)) } else { Reach::Heard };
         SessionWrite {
             id: SessionId::from_bytes(id),
             subject: Arc::new(subject),
             expected: 0,
-            stored: session.store(reach),
+            stored: session.store_with(reach, &writers),
             watched_at: open.then_some(INSTANCE),
         }
     }
@@ -210,17 +211,19 @@ struct Viewer<'a> {
     off_ms: i64,
     salt: u64,
     session: Option<Session>,
+    writers: Writers,
 }
 
 impl<'a> Viewer<'a> {
     fn new(title: &'a Title, mut rng: Rng, now_ms: i64, until_ms: i64) -> Self {
         let off_ms = rng.below(4_000) as i64 - 2_000;
         let salt = rng.next();
-        Self { title, rng, now_ms, until_ms, off_ms, salt, session: None }
+        let (session, writers) = (None, Writers::default());
+        Self { title, rng, now_ms, until_ms, off_ms, salt, session, writers }
     }
 
-    /// Watches, and returns the session and whether the video still plays.
-    fn watch(mut self) -> (Session, bool) {
+    /// Watches, and returns the session, its inputs, and whether the video still plays.
+    fn watch(mut self) -> (Session, Writers, bool) {
         let duration_ms = self.title.duration_ms;
         let segments = 1 + self.rng.weighed(SEGMENTS);
         let starts_inside = self.rng.chance(0.15);
@@ -233,7 +236,7 @@ impl<'a> Viewer<'a> {
             self.play(at_ms, segment == 1);
             let length_ms = self.length_ms(duration_ms - at_ms);
             if self.until_ms <= self.now_ms + i64::from(length_ms) {
-                return (self.session.expect("it has begun"), true);
+                return (self.session.expect("it has begun"), self.writers, true);
             }
             self.now_ms += i64::from(length_ms);
             at_ms += length_ms;
@@ -243,7 +246,7 @@ impl<'a> Viewer<'a> {
             }
         }
         self.end(at_ms);
-        (self.session.expect("it has begun"), false)
+        (self.session.expect("it has begun"), self.writers, false)
     }
 
     /// How long it is watched in one go, of what is left of the video.
@@ -312,7 +315,7 @@ impl<'a> Viewer<'a> {
         let leaves = self.rng.chance(0.15);
         let session = self.session.as_mut().expect("it has begun");
         if if leaves { session.leave(at) } else { session.lose(at) } {
-            session.count_input(INSTANCE.0);
+            self.writers.count_input(INSTANCE.0);
         }
     }
 
@@ -325,7 +328,7 @@ impl<'a> Viewer<'a> {
             at.timestamp_ms = Some(self.now_ms + self.off_ms);
             event.timestamp_ms = at.timestamp_ms;
         }
-        let event = event.check().expect("positions are finite").salted(self.salt);
+        let event = event.check(self.salt).expect("positions are finite");
         let changed = match &mut self.session {
             Some(session) => session.apply(&event, at),
             None => {
@@ -333,8 +336,8 @@ impl<'a> Viewer<'a> {
                 true
             }
         };
-        if let (true, Some(session)) = (changed, &mut self.session) {
-            session.count_input(INSTANCE.0);
+        if changed {
+            self.writers.count_input(INSTANCE.0);
         }
     }
 }

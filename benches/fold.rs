@@ -60,9 +60,9 @@ fn events(n: i64) -> Vec<(CheckedEvent, Moment)> {
             PlayerEvent::pause(position)
         };
         let now_ms = BEGAN_MS + number * 5_000;
-        let event = event.with_duration(3_600.0).with_timestamp(now_ms).check();
+        let event = event.with_duration(3_600.0).with_timestamp(now_ms).check(7);
         let at = Moment { timestamp_ms: Some(now_ms), ..Moment::received(now_ms + 30) };
-        (event.expect("positions are finite").salted(7), at)
+        (event.expect("positions are finite"), at)
     };
     (0..n).map(event).collect()
 }

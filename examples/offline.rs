@@ -9,13 +9,13 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::{env, fs, io};
 
-use metrics_core::PlayerEvent;
 use metrics_core::client::Client;
 use metrics_core::engagement::Parts;
 use metrics_core::interval::Segments;
 use metrics_core::report::{PlayCell, PlayFigures, fold_plays};
 use metrics_core::session::{Moment, Reach, Session};
 use metrics_core::time_bucket::Buckets;
+use metrics_core::{ApiKey, PlayerEvent};
 use serde::Deserialize;
 
 /// The least view time that makes a session a play, in milliseconds.
@@ -72,7 +72,8 @@ fn apply(sessions: &mut BTreeMap<String, Session>, line: Line) -> Result<(), Box
             return Ok(());
         }
     };
-    let event = event.check()?;
+    let salt = ApiKey::new("offline")?.salt(&line.session);
+    let event = event.check(salt)?;
     if let Some(session) = sessions.get_mut(&line.session) {
         session.apply(&event, at);
     } else if let Some(session) = Session::begin(&event, at) {

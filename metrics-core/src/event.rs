@@ -3,7 +3,9 @@
 //! Positions and durations arrive as seconds of video, as players count them. They are checked once, here, and
 //! are whole milliseconds from then on.
 
-use crate::session::fingerprint;
+mod fingerprint;
+
+use self::fingerprint::fingerprint;
 
 /// The longest video whose duration is believed: 7 days.
 ///
@@ -94,11 +96,13 @@ pub struct Rendition {
 /// One event of a player.
 ///
 /// ```
-/// use metrics_core::PlayerEvent;
+/// use metrics_core::{ApiKey, PlayerEvent};
 ///
+/// let salt = ApiKey::new("site")?.salt("the client's random id of the session");
 /// let event = PlayerEvent::pause(12.5).with_duration(60.0);
-/// assert!(event.check().is_ok());
-/// assert!(PlayerEvent::play(f64::NAN).check().is_err());
+/// assert!(event.check(salt).is_ok());
+/// assert!(PlayerEvent::play(f64::NAN).check(salt).is_err());
+/// # Ok::<(), metrics_core::key::InvalidKey>(())
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -151,12 +155,15 @@ impl PlayerEvent {
         self
     }
 
-    /// Checks every field.
+    /// Checks every field, and computes the fingerprint of an event with a timestamp.
+    ///
+    /// `salt` is a number that belongs to the session and is never stored: [`ApiKey::salt`](crate::ApiKey::salt). A session
+    /// stores fingerprints, and without the salt nobody computes a timestamp from one.
     ///
     /// # Errors
     ///
     /// [`InvalidEvent`] if the position of a play or a pause is negative or not a finite number.
-    pub fn check(&self) -> Result<CheckedEvent, InvalidEvent> {
+    pub fn check(&self, salt: u64) -> Result<CheckedEvent, InvalidEvent> {
         let step = match &self.action {
             Action::Play { from } => Step::Play { from_ms: position_ms("from", *from)? },
             Action::Pause { to } => Step::Pause { to_ms: position_ms("to", *to)? },
@@ -183,15 +190,13 @@ impl PlayerEvent {
             }
             Action::Other { name } => Step::Other { name_print: fnv1a(name.bytes()) },
         };
-        let duration_ms = self.duration.and_then(duration_ms);
+        let print = self.timestamp_ms.map(|ms| fingerprint(&step, ms, salt, 0));
         Ok(CheckedEvent {
             step,
-            duration_ms,
+            duration_ms: self.duration.and_then(duration_ms),
             timestamp_ms: self.timestamp_ms,
-            salt: 0,
-            repeats: 0,
+            print,
             has_text_position: self.has_text_position,
-            known: None,
         })
     }
 }
@@ -210,61 +215,27 @@ pub struct CheckedEvent {
     pub(crate) step: Step,
     pub(crate) duration_ms: Option<u32>,
     pub(crate) timestamp_ms: Option<i64>,
-    // Goes into what is remembered of it.
-    pub(crate) salt: u64,
-    // How many equal events came before it on the same join, or in the same batch.
-    repeats: u32,
+    // The fingerprint, by which the event counts once; None without a timestamp.
+    pub(crate) print: Option<u32>,
     pub(crate) has_text_position: bool,
-    // What is remembered of it, where that is known and the salt is not.
-    known: Option<u32>,
 }
 
 impl CheckedEvent {
-    /// Mixes a number that is never stored into what a session remembers of the event: see
-    /// [`ApiKey::salt`](crate::ApiKey::salt).
-    #[must_use]
-    pub fn salted(self, salt: u64) -> Self {
-        Self { salt, ..self }
-    }
-
-    /// Tells an event from `repeats` equal ones that came before it on the same join, or in the same batch.
+    /// Distinguishes the event from `repeats` equal ones that came before it on the same join, or in the same batch.
+    /// `salt` is the same as in [`check`](PlayerEvent::check).
     ///
     /// On one join and in one batch an equal event is another event. On another join and in another batch it is the
     /// same one, sent again: the first is the first, and the second the second.
     #[must_use]
-    pub fn repeated(self, repeats: u32) -> Self {
-        Self { repeats, ..self }
+    pub fn repeated(self, repeats: u32, salt: u64) -> Self {
+        let print = self.timestamp_ms.map(|ms| fingerprint(&self.step, ms, salt, repeats));
+        Self { print, ..self }
     }
 
-    /// An event of which `print` is known, and not what that was made of.
-    #[cfg(feature = "recorder")]
-    pub(crate) fn known(
-        step: Step,
-        duration_ms: Option<u32>,
-        timestamp_ms: Option<i64>,
-        print: Option<u32>,
-    ) -> Self {
-        let (salt, repeats, has_text_position) = (0, 0, false);
-        Self { step, duration_ms, timestamp_ms, salt, repeats, has_text_position, known: print }
-    }
-
-    /// The same event, whose fingerprint is `print`.
-    #[cfg(feature = "recorder")]
-    pub(crate) fn with_print(self, print: u32) -> Self {
-        Self { known: Some(print), ..self }
-    }
-
-    /// The same with a position that the client wrote as text, if `is_text`.
-    #[cfg(feature = "recorder")]
-    pub(crate) fn with_text_position(self, is_text: bool) -> Self {
-        Self { has_text_position: is_text, ..self }
-    }
-
-    /// What is remembered of it, so that it counts once: nothing, if it has no timestamp.
-    pub(crate) fn print(&self) -> Option<u32> {
-        let timestamp_ms = self.timestamp_ms?;
-        let print = || fingerprint(&self.step, timestamp_ms, self.salt, self.repeats);
-        Some(self.known.unwrap_or_else(print))
+    /// The player's clock in Unix milliseconds: see [`PlayerEvent::timestamp_ms`].
+    #[must_use]
+    pub fn timestamp_ms(&self) -> Option<i64> {
+        self.timestamp_ms
     }
 }
 
@@ -333,7 +304,7 @@ mod tests {
 
     #[track_caller]
     fn check_position(seconds: f64, expected: Option<u32>) {
-        let checked = PlayerEvent::play(seconds).check().ok();
+        let checked = PlayerEvent::play(seconds).check(0).ok();
         assert_eq!(checked.map(|event| event.step), expected.map(|from_ms| Step::Play { from_ms }));
     }
 
@@ -350,13 +321,13 @@ mod tests {
         for seconds in [-0.001, f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
             check_position(seconds, None);
         }
-        let err = PlayerEvent::pause(-1.0).check().unwrap_err();
+        let err = PlayerEvent::pause(-1.0).check(0).unwrap_err();
         assert_eq!(err.to_string(), "`to` must be a number of seconds, 0 or more");
     }
 
     #[track_caller]
     fn check_duration(seconds: f64, expected: Option<u32>) {
-        let checked = PlayerEvent::play(0.0).with_duration(seconds).check().unwrap();
+        let checked = PlayerEvent::play(0.0).with_duration(seconds).check(0).unwrap();
         assert_eq!(checked.duration_ms, expected);
     }
 
@@ -370,7 +341,7 @@ mod tests {
 
     #[track_caller]
     fn check_rate(rate: f64, expected: Option<u32>) {
-        let checked = PlayerEvent::new(Action::RateChange { rate: Some(rate) }).check().unwrap();
+        let checked = PlayerEvent::new(Action::RateChange { rate: Some(rate) }).check(0).unwrap();
         assert_eq!(checked.step, Step::RateChange { rate_milli: expected });
     }
 
@@ -389,7 +360,7 @@ mod tests {
         let track = Action::TrackSet { language: Some(text.to_owned()) };
         let rendition = Rendition { codec: Some(text.to_owned()), ..Rendition::default() };
         for action in [track, Action::SourceSet(rendition)] {
-            let kept = match PlayerEvent::new(action).check().unwrap().step {
+            let kept = match PlayerEvent::new(action).check(0).unwrap().step {
                 Step::TrackSet { language } => language,
                 Step::SourceSet(rendition) => rendition.codec,
                 step => panic!("{step:?}"),

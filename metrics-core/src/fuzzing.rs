@@ -25,7 +25,7 @@ use crate::{Source, Video};
 
 pub use session::session;
 
-/// The longest `resume` that [`Session::store`] writes: layout, open segment, 4 writers, 256 events.
+/// The longest `resume` that [`Session::store_with`] writes: layout, open segment, 4 writers, 256 events.
 const RESUME_BYTES_MAX: usize = 1 + (1 + 5 + 5 + 10) + (1 + 4 * (4 + 5)) + 256 * 4;
 
 /// The headers of a request: a `User-Agent`, and a `Sec-CH-UA` in the second line, if there is one.
@@ -173,11 +173,11 @@ fn numbers(bytes: &[u8]) {
 /// follow (1), those, and to the end what it needs to go on.
 pub fn resume(bytes: &[u8]) {
     let Some(stored) = row(bytes) else { return };
-    let Ok(session) = Session::load(&stored) else { return };
+    let Ok((session, writers)) = Session::load_with(&stored) else { return };
     assert!(!session.viewing(), "nobody is there yet");
-    let again = session.store(Reach::Heard);
+    let again = session.store_with(Reach::Heard, &writers);
     assert_eq!(
-        session.store(Reach::Until(Moment::received(i64::MAX))),
+        session.store_with(Reach::Until(Moment::received(i64::MAX)), &writers),
         again,
         "nobody is there yet"
     );
@@ -187,19 +187,20 @@ pub fn resume(bytes: &[u8]) {
     assert_eq!((again.view_ms, again.unique_ms), (segments.len_ms(), segments.union().len_ms()));
     assert_eq!(session.viewed(Reach::Heard).segments, segments);
 
-    let mut session = Session::load(&again).expect("it was just stored");
-    assert_eq!(session.store(Reach::Heard), again, "what is loaded is stored as it was");
+    let (mut session, writers) = Session::load_with(&again).expect("it was just stored");
+    let loaded = session.store_with(Reach::Heard, &writers);
+    assert_eq!(loaded, again, "what is loaded is stored as it was");
 
     // It goes on, whatever was in it.
     let now = Moment::received(i64::MAX);
     session.resume(now);
     // It may have seen any event that has a timestamp.
     for event in [PlayerEvent::pause(1.0).with_timestamp(7), PlayerEvent::play(2.0)] {
-        session.apply(&event.check().expect("valid"), now);
+        session.apply(&event.check(0).expect("valid"), now);
     }
     assert!(session.viewing());
     session.leave(now);
-    let left = session.store(Reach::Heard);
+    let left = session.store_with(Reach::Heard, &writers);
     assert!(left.resume.len() <= RESUME_BYTES_MAX, "{} bytes", left.resume.len());
     assert!(Session::load(&left).is_ok());
 }

@@ -198,27 +198,36 @@ impl Charge {
     /// Takes one token of a rate: of the address first, so that a flood from one address spares the rest of the key's
     /// quota for others.
     pub(crate) fn take(&self, kind: Kind) -> Result<(), RateExceeded> {
-        self.take_beside(kind, false)
+        let now_ns = self.key.now_ns();
+        self.take_of_address(kind, now_ns)?;
+        self.take_of_key(kind, now_ns)
     }
 
     /// Like [`take`](Self::take), for one more of `total` things, of which the key has a quota of `max`. Up to half the
     /// quota, only the address is charged: a site that is measured for the first time has many new things at once, and
     /// one address cannot use up that half.
     pub(crate) fn take_of(&self, kind: Kind, total: u64, max: u32) -> Result<(), RateExceeded> {
-        self.take_beside(kind, total < u64::from(max) / 2)
+        let now_ns = self.key.now_ns();
+        self.take_of_address(kind, now_ns)?;
+        if total < u64::from(max) / 2 { Ok(()) } else { self.take_of_key(kind, now_ns) }
     }
 
-    fn take_beside(&self, kind: Kind, spares_key: bool) -> Result<(), RateExceeded> {
-        let (index, now_ns) = (kind as usize, self.key.now_ns());
-        let Rates { per_key, per_address } = kind.rates(&self.limits);
-        let (key_limit, address_limit) = kind.names();
+    fn take_of_address(&self, kind: Kind, now_ns: u64) -> Result<(), RateExceeded> {
+        let Rates { per_address, .. } = kind.rates(&self.limits);
+        let (index, (_, address_limit)) = (kind as usize, kind.names());
         if let (Some(rate), Some(address)) = (per_address, &self.address) {
             address[index].take(rate, now_ns).map_err(|retry_after| {
                 self.key.warn_address(ADDRESS_WARNINGS + index, address_limit);
                 RateExceeded { limit: address_limit, retry_after }
             })?;
         }
-        if let Some(rate) = per_key.filter(|_| !spares_key) {
+        Ok(())
+    }
+
+    fn take_of_key(&self, kind: Kind, now_ns: u64) -> Result<(), RateExceeded> {
+        let Rates { per_key, .. } = kind.rates(&self.limits);
+        let (index, (key_limit, _)) = (kind as usize, kind.names());
+        if let Some(rate) = per_key {
             let used = self.key.buckets[index].take(rate, now_ns);
             let exceeded = |retry_after| RateExceeded { limit: key_limit, retry_after };
             self.key.warn_near(index, key_limit, used.map_err(exceeded)?, rate.number());

@@ -312,8 +312,8 @@ struct Repeats {
 
 impl Repeats {
     /// The event, told apart from equal ones that came before.
-    fn tell_apart(&mut self, event: CheckedEvent) -> CheckedEvent {
-        let (Some(timestamp_ms), Some(print)) = (event.timestamp_ms, event.print()) else {
+    fn tell_apart(&mut self, event: CheckedEvent, salt: u64) -> CheckedEvent {
+        let (Some(timestamp_ms), Some(print)) = (event.timestamp_ms, event.print) else {
             return event;
         };
         if self.timestamp_ms != timestamp_ms {
@@ -324,9 +324,8 @@ impl Repeats {
             self.prints.push(print);
         }
         match u32::try_from(repeats).unwrap_or(u32::MAX) {
-            // A session needs it again.
-            0 => event.with_print(print),
-            repeats => event.repeated(repeats),
+            0 => event,
+            repeats => event.repeated(repeats, salt),
         }
     }
 }
@@ -379,7 +378,22 @@ impl Viewing {
     /// [`EventError::Invalid`], [`EventError::Full`], [`EventError::TooMany`] and [`EventError::Memory`]; nothing was
     /// changed.
     pub fn submit(&self, event: &PlayerEvent) -> Result<Acknowledgement, EventError> {
-        let submitted = self.fold(event);
+        match event.check(self.entry.salt) {
+            Ok(event) => self.submit_checked(event),
+            Err(err) => {
+                self.recorder.tallies.events.invalid.add(1);
+                Err(err.into())
+            }
+        }
+    }
+
+    /// The same for an event that was checked before the viewer joined, with the [salt](crate::ApiKey::salt) of the session.
+    ///
+    /// # Errors
+    ///
+    /// [`EventError::Full`], [`EventError::TooMany`] and [`EventError::Memory`]; nothing was changed.
+    pub fn submit_checked(&self, event: CheckedEvent) -> Result<Acknowledgement, EventError> {
+        let submitted = self.record(event);
         let events = &self.recorder.tallies.events;
         let tally = match &submitted {
             Ok((_, true)) => &events.taken,
@@ -394,10 +408,9 @@ impl Viewing {
         Ok(submitted?.0)
     }
 
-    fn fold(&self, event: &PlayerEvent) -> Result<(Acknowledgement, bool), EventError> {
-        let checked = event.check()?.salted(self.entry.salt);
+    fn record(&self, event: CheckedEvent) -> Result<(Acknowledgement, bool), EventError> {
         self.entry.charge.as_ref().map_or(Ok(()), |charge| charge.take(Kind::Events))?;
-        let checked = lock(&self.repeats).tell_apart(checked);
+        let event = lock(&self.repeats).tell_apart(event, self.entry.salt);
         let shift_ms = self.entry.clock_shift_ms;
         let timestamp_ms = event.timestamp_ms.map(|ms| ms.saturating_add(shift_ms));
         let at = Moment { timestamp_ms, ..self.recorder.moment() };
@@ -405,7 +418,7 @@ impl Viewing {
             self.recorder.work.notify_one();
             return Err(EventError::Memory);
         }
-        self.recorder.fold(&self.entry, Input::Event(checked, at))
+        self.recorder.enqueue_input(&self.entry, Input::Event(event, at))
     }
 
     /// The viewer left, which closes what is open for good.
@@ -433,7 +446,7 @@ impl Viewing {
             return nothing;
         }
         let farewell = farewell(self.recorder.moment());
-        self.recorder.put(&self.entry, farewell).unwrap_or(nothing)
+        self.recorder.enqueue_input(&self.entry, farewell).map_or(nothing, |(it, _)| it)
     }
 }
 
@@ -531,7 +544,7 @@ impl Recorder {
         let entry = self.pin(admitted, Some(owner))?;
         self.tallies.connected.fetch_add(1, Ordering::Relaxed);
         // Loads what the store has of the session, and goes on with it. That cannot fail: it is no event.
-        drop(self.put(&entry, Input::Resume(self.moment())));
+        drop(self.enqueue_input(&entry, Input::Resume(self.moment())));
         Ok(self.viewing(lifeline, entry, Some(owner)))
     }
 
@@ -642,13 +655,9 @@ impl Recorder {
         self.idle_bytes_max < idle_bytes || (0 < idle_bytes && self.is_short_of(EVICT_PART))
     }
 
-    /// Puts one input into a session.
-    fn put(&self, entry: &Arc<Entry>, input: Input) -> Result<Acknowledgement, EventError> {
-        Ok(self.fold(entry, input)?.0)
-    }
-
-    /// The same, and says whether it changed anything.
-    fn fold(
+    /// Puts one input into a session and the session into the queue of the writer. Returns whether the input changed
+    /// anything.
+    fn enqueue_input(
         &self,
         entry: &Arc<Entry>,
         input: Input,
@@ -660,7 +669,7 @@ impl Recorder {
         if !live.is_queued() {
             self.check_open()?;
         }
-        let inputs = live.fold(input, self.instance);
+        let inputs = live.accept(input, self.instance);
         entry.account(&mut live, &self.sessions);
         if 0 < inputs {
             self.inputs.fetch_add(inputs, Ordering::Relaxed);

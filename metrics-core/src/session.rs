@@ -8,38 +8,40 @@
 //!
 //! ```
 //! use metrics_core::session::{Moment, Reach, Session};
-//! use metrics_core::PlayerEvent;
+//! use metrics_core::{ApiKey, PlayerEvent};
 //!
 //! let at = |second: i64| Moment::received(1_700_000_000_000 + 1_000 * second);
-//! let play = PlayerEvent::play(0.0).check()?;
+//! let salt = ApiKey::new("site")?.salt("the client's random id of the session");
+//! let play = PlayerEvent::play(0.0).check(salt)?;
 //! let mut session = Session::begin(&play, at(0)).expect("a play begins a session");
-//! session.apply(&PlayerEvent::pause(12.5).check()?, at(13));
-//! session.apply(&PlayerEvent::play(0.0).check()?, at(20)); // From the start again.
+//! session.apply(&PlayerEvent::pause(12.5).check(salt)?, at(13));
+//! session.apply(&PlayerEvent::play(0.0).check(salt)?, at(20)); // From the start again.
 //! session.lose(at(24)); // The page is closed.
 //!
 //! let viewed = session.viewed(Reach::Heard);
 //! assert_eq!(viewed.segments.len_ms(), 16_500);
 //! assert_eq!(viewed.segments.union().len_ms(), 12_500);
-//! # Ok::<(), metrics_core::InvalidEvent>(())
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod fingerprint;
 pub(crate) mod minutes;
 mod open;
 mod playhead;
 mod resume;
+mod seen;
 mod told;
+mod writers;
 
 use crate::event::{CheckedEvent, Rendition, Step};
 use crate::interval::Segments;
-use fingerprint::Seen;
-pub(crate) use fingerprint::fingerprint;
 use playhead::{Mark, Playhead, Tally, What};
+use seen::Seen;
 use told::{Startup, Told};
 
 pub use minutes::{MINUTE_MS, Minutes, RUNS_MAX, SPAN_MINUTES};
 pub use resume::Stored;
 pub(crate) use resume::over;
+pub use writers::Writers;
 
 /// How many of the youngest events are kept apart, so that a late one finds its place between them.
 ///
@@ -237,7 +239,6 @@ pub struct Session {
     startup: Option<Startup>,
     told: Told,
     seen: Seen,
-    writers: resume::Writers,
 }
 
 impl Session {
@@ -259,7 +260,6 @@ impl Session {
             startup: Some(Startup::new(at)),
             told: Told::default(),
             seen: Seen::default(),
-            writers: resume::Writers::default(),
         };
         session.apply(event, at);
         Some(session)
@@ -352,14 +352,14 @@ impl Session {
     }
 
     /// When the video must have come to its end, if that is so long ago that nobody watches any more.
-    #[cfg(feature = "recorder")]
-    pub(crate) fn ended(&self, now: Moment) -> Option<Moment> {
+    #[must_use]
+    pub fn ended(&self, now: Moment) -> Option<Moment> {
         self.standing().ended(now)
     }
 
-    /// How much memory it takes beside itself, about.
-    #[cfg(feature = "recorder")]
-    pub(crate) fn heap_bytes(&self) -> usize {
+    /// How much memory it takes beside itself, about, in bytes.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
         self.settled.len() * size_of::<crate::interval::Interval>()
             + self.recent.capacity() * size_of::<Mark>()
             + self.minutes.heap_bytes()

@@ -22,7 +22,7 @@ pub(crate) use self::close::{Totals, blocks, settled};
 pub use self::erase::{Erased, Erasure, Selected, count_selected, delete_before, erase};
 pub use self::merge::merge;
 pub use self::reopen::{Loaded, load};
-pub use self::verify::{Verified, WrongTotals, verify};
+pub use self::verify::{Verified, WrongTotals, rebuild, verify};
 use crate::figures::{Count, Tallies};
 use crate::recorder::{Clock, Ending};
 use crate::store::{Error, LIVE, Store, VideoId};

@@ -111,9 +111,8 @@ impl Decision {
 }
 
 /// What was allowed.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) enum Granted {
-    #[default]
     All,
     Keys(Arc<[ApiKey]>),
 }

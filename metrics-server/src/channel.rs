@@ -227,7 +227,11 @@ impl Channels {
                 (Some(joined), "event") => match submit(joined, message) {
                     Ok(acknowledgement) => {
                         let channel = Arc::clone(&joined.channel);
-                        replies.push(pending(Some(acknowledgement), channel, message, false));
+                        replies.push(Reply::Durable(pending(
+                            Some(acknowledgement),
+                            channel,
+                            message,
+                        )));
                     }
                     Err(Refusal(reason)) => {
                         let answer = Answer::Error(&reason);
@@ -297,7 +301,7 @@ impl Channels {
                 let channel = Arc::new(Channel { join_ref, topic: Arc::clone(&topic) });
                 if self.left.remove(&topic) {
                     // After the goodbye: a V1 client takes any `phx_close` for that of its newest join.
-                    replies.push(pending(None, Arc::clone(&channel), message, false));
+                    replies.push(Reply::Durable(pending(None, Arc::clone(&channel), message)));
                 } else {
                     self.answer(message, &channel.join_ref, Answer::Ok, replies);
                 }
@@ -384,7 +388,8 @@ impl Channels {
                 self.left.clear();
             }
             self.left.insert(Arc::clone(&channel.topic));
-            replies.push(pending(Some(viewing.leave()), channel, message, true));
+            let pending = pending(Some(viewing.leave()), channel, message);
+            replies.push(Reply::Durable(Pending { closes: true, ..pending }));
         }
     }
 
@@ -412,10 +417,9 @@ fn pending(
     acknowledgement: Option<Acknowledgement>,
     channel: Arc<Channel>,
     message: &Message<'_>,
-    closes: bool,
-) -> Reply {
+) -> Pending {
     let message_ref = message.message_ref.clone().into_owned();
-    Reply::Durable(Pending { acknowledgement, message_ref, channel, closes })
+    Pending { acknowledgement, message_ref, channel, closes: false }
 }
 
 /// The value that a member must have if it is there and not null.

@@ -79,7 +79,7 @@ struct Sent {
 
 impl Sent {
     fn params(&self, granted: Granted) -> Result<Params, Error> {
-        Ok(Params::parse(self.query.as_deref(), &self.body)?.within(granted))
+        Params::parse(self.query.as_deref(), &self.body, granted)
     }
 }
 
@@ -441,7 +441,7 @@ impl Service {
         let headers = request.headers().clone();
         let body = bodies.read(request.into_body()).await?;
         let making = answers.admit(lane).await?;
-        let params = Params::parse(None, &body)?.within(granted);
+        let params = Params::parse(None, &body, granted)?;
         erasing.respond(metrics, making, &headers, params).await
     }
 

@@ -15,7 +15,7 @@ use crate::event::{
     Action, CheckedEvent, DURATION_MS_MAX, POSITION_MS_MAX, PlayerEvent, RATE_MAX, Rendition,
 };
 use crate::interval::Segments;
-use crate::session::{MINUTE_MS, Minutes, Moment, Reach, SPAN_MINUTES, Session};
+use crate::session::{MINUTE_MS, Minutes, Moment, Reach, SPAN_MINUTES, Session, Writers};
 
 /// How far a position may be past the duration: see the definitions.
 const OVERRUN_MS: u32 = 1_000;
@@ -47,6 +47,7 @@ enum What {
 /// A viewing that has begun.
 struct Run {
     session: Session,
+    writers: Writers,
     now_ms: i64,
     // Plays, and pauses whose play was not heard.
     ends: usize,
@@ -84,10 +85,18 @@ fn check(lines: &[Line]) {
 
 impl Run {
     fn begin(event: &PlayerEvent, now_ms: i64) -> Option<Self> {
-        let checked = event.check().ok()?;
+        let checked = event.check(0).ok()?;
         let session = Session::begin(&checked, moment(event, now_ms))?;
         let has_timestamps = event.timestamp_ms.is_some();
-        let mut run = Self { session, now_ms, ends: 1, inputs: 0, end_ms: 0, has_timestamps };
+        let mut run = Self {
+            session,
+            writers: Writers::default(),
+            now_ms,
+            ends: 1,
+            inputs: 0,
+            end_ms: 0,
+            has_timestamps,
+        };
         run.count();
         run.allow(&checked);
         run.comes_twice(&checked, event);
@@ -99,7 +108,7 @@ impl Run {
         let at = Moment::received(now_ms);
         match what {
             What::Event(event) => {
-                let Ok(checked) = event.check() else { return };
+                let Ok(checked) = event.check(0) else { return };
                 self.session.apply(&checked, moment(event, now_ms));
                 self.allow(&checked);
                 self.has_timestamps |= event.timestamp_ms.is_some();
@@ -116,8 +125,10 @@ impl Run {
             What::Leave => _ = self.session.leave(at),
             What::Reload => {
                 self.check(Reach::Until(Moment::received(self.now_ms)));
-                let stored = self.session.store(Reach::Until(Moment::received(self.now_ms)));
-                self.session = Session::load(&stored).expect("it was just stored");
+                let reach = Reach::Until(Moment::received(self.now_ms));
+                let stored = self.session.store_with(reach, &self.writers);
+                (self.session, self.writers) =
+                    Session::load_with(&stored).expect("it was just stored");
             }
         }
         self.count();
@@ -125,7 +136,7 @@ impl Run {
 
     /// Notes that one more thing happened.
     fn count(&mut self) {
-        self.session.count_input(WRITER);
+        self.writers.count_input(WRITER);
         self.inputs += 1;
         let duration_ms = self.session.duration_ms();
         assert!(duration_ms.is_none_or(|ms| (1..=DURATION_MS_MAX).contains(&ms)));
@@ -164,7 +175,7 @@ impl Run {
         assert_eq!(viewed.playing, self.session.viewing());
         assert!(self.session.started_at_ms() <= self.session.last_event_at_ms());
 
-        let stored = self.session.store(reach);
+        let stored = self.session.store_with(reach, &self.writers);
         assert_eq!(Segments::decode(&stored.segments).as_ref(), Ok(&viewed.segments));
         assert_eq!(stored.view_ms, viewed.view_ms());
         assert_eq!(stored.duration_ms, viewed.duration_ms);
@@ -174,12 +185,13 @@ impl Run {
         assert_eq!(stored.minutes, viewed.minutes);
         self.check_minutes(&viewed.minutes, reach);
 
-        let loaded = Session::load(&stored).expect("it was just stored");
+        let (loaded, writers) = Session::load_with(&stored).expect("it was just stored");
         assert!(!loaded.viewing());
         assert_eq!(loaded.viewed(Reach::Heard).segments, viewed.segments);
         assert_eq!(loaded.viewed(Reach::Heard).minutes, viewed.minutes);
-        assert_eq!(loaded.store(Reach::Heard), stored, "what is loaded is stored as it was");
-        assert_eq!(loaded.inputs_of(WRITER), self.inputs);
+        let again = loaded.store_with(Reach::Heard, &writers);
+        assert_eq!(again, stored, "what is loaded is stored as it was");
+        assert_eq!(writers.inputs_of(WRITER), self.inputs);
 
         let later = self.session.viewed(Reach::Until(Moment::received(self.now_ms + 10_000)));
         let now = self.session.viewed(Reach::Until(Moment::received(self.now_ms)));

@@ -9,7 +9,7 @@ use crate::budget::{Budget, Reservation};
 use crate::event::{CheckedEvent, Step};
 use crate::key::SessionId;
 use crate::quota::Charge;
-use crate::session::{Moment, Reach, Session};
+use crate::session::{Moment, Reach, Session, Writers};
 use crate::source::Source;
 use crate::store::{Instance, SessionWrite, Subject, Version};
 use crate::upkeep::Loaded;
@@ -89,17 +89,12 @@ impl Input {
         }
     }
 
-    /// Folds it into a session, and returns whether it changed anything.
+    /// Applies it to a session, and returns whether it changed anything.
     ///
     /// `elsewhere_ms` is when another recorder last knew the viewer to be there: a connection that was lost before
     /// is not the end.
-    fn fold(
-        &self,
-        session: &mut Option<Box<Session>>,
-        instance: Instance,
-        elsewhere_ms: Option<i64>,
-    ) -> bool {
-        let changed = match (&mut *session, self) {
+    fn apply_to(&self, session: &mut Option<Box<Session>>, elsewhere_ms: Option<i64>) -> bool {
+        match (&mut *session, self) {
             (None, Self::Event(event, at)) => {
                 *session = Session::begin(event, *at).map(Box::new);
                 session.is_some()
@@ -113,11 +108,7 @@ impl Input {
             }
             (Some(session), Self::Leave(at)) => session.leave(*at),
             (Some(session), Self::Checkpoint(_)) => session.viewing(),
-        };
-        if let (true, Some(session)) = (changed, session) {
-            session.count_input(instance.0);
         }
-        changed
     }
 }
 
@@ -191,8 +182,8 @@ impl Entry {
         }
         let reach = if live.owner.is_some() { Reach::Until(now) } else { Reach::Heard };
         let session = live.session.as_ref()?;
-        let (written, playing) = (session.inputs_of(instance.0), session.viewing());
-        let stored = session.store(reach);
+        let (written, playing) = (live.writers.inputs_of(instance.0), session.viewing());
+        let stored = session.store_with(reach, &live.writers);
         let clamped = stored.counters.details.clamped;
         live.writing = Some(Writing { inputs: live.folded, written, playing, clamped });
         let write = SessionWrite {
@@ -210,6 +201,8 @@ impl Entry {
 pub(super) struct Live {
     // Nothing before the first `play`; in a place of its own, because many who join never play.
     session: Option<Box<Session>>,
+    // How many inputs each recorder has put into the session.
+    writers: Writers,
     base: Base,
     // Whether the viewer may have been elsewhere since the base was seen.
     stale: bool,
@@ -329,24 +322,24 @@ impl Live {
         self.session.as_deref().is_some_and(Session::is_full)
     }
 
-    /// Folds an input, and returns how many inputs there are to write now because of it.
-    pub(super) fn fold(&mut self, input: Input, instance: Instance) -> usize {
+    /// Takes an input, and returns how many inputs there are to write now because of it.
+    pub(super) fn accept(&mut self, input: Input, instance: Instance) -> usize {
         self.touched_ms = self.touched_ms.max(input.received_ms());
         let before = self.inputs.len();
         if self.is_stale() {
             self.inputs.push(input);
         } else {
-            self.fold_in(input, instance);
+            self.apply(input, instance);
             self.folded = self.inputs.len();
         }
         self.inputs.len() - before
     }
 
-    /// Folds an input into the session, and keeps it if it changed anything. One that comes before the first play waits
+    /// Applies an input to the session, and keeps it if it changed anything. One that comes before the first play waits
     /// for that.
-    fn fold_in(&mut self, input: Input, instance: Instance) {
+    fn apply(&mut self, input: Input, instance: Instance) {
         let begins = self.session.is_none();
-        if !input.fold(&mut self.session, instance, self.elsewhere_ms) {
+        if !input.apply_to(&mut self.session, self.elsewhere_ms) {
             if self.session.is_none() && input.is_early() {
                 if self.early.len() == EARLY_MAX {
                     self.early.remove(0);
@@ -355,12 +348,13 @@ impl Live {
             }
             return;
         }
+        self.writers.count_input(instance.0);
         let early = if begins { std::mem::take(&mut self.early) } else { Vec::new() };
         let counts = |early: &Input| early.is_rate() || !early.is_before(&input);
         let early = early.into_iter().filter(counts).collect::<Vec<_>>();
         self.inputs.push(input);
         for input in early {
-            self.fold_in(input, instance);
+            self.apply(input, instance);
         }
     }
 
@@ -406,19 +400,20 @@ impl Live {
             // Nobody has written it: what is in memory is the same, and knows more than a store keeps.
             Base::Known { version: known, .. } if known == version && self.is_as_old(loaded) => {}
             _ => {
-                let session = loaded.map(|loaded| Session::load(&loaded.stored)).transpose()?;
-                let session = session.map(Box::new);
-                let counted = session.as_ref().map_or(0, |session| session.inputs_of(instance.0));
+                let loaded = loaded.map(|loaded| Session::load_with(&loaded.stored)).transpose()?;
+                let (session, writers) = loaded.unzip();
+                let (session, writers) = (session.map(Box::new), writers.unwrap_or_default());
+                let counted = writers.inputs_of(instance.0);
                 if self.has_landed(version, counted) {
                     self.written();
                 } else {
-                    self.replace(session, version, counted);
+                    self.replace(session, writers, version, counted);
                     self.clamped = clamped;
                 }
             }
         }
         for input in self.inputs.split_off(self.folded) {
-            self.fold_in(input, instance);
+            self.apply(input, instance);
         }
         self.folded = self.inputs.len();
         self.give_back();
@@ -449,7 +444,13 @@ impl Live {
     }
 
     /// Takes what another recorder has made of the session, with nothing folded in that it lacks.
-    fn replace(&mut self, session: Option<Box<Session>>, version: Version, counted: u32) {
+    fn replace(
+        &mut self,
+        session: Option<Box<Session>>,
+        writers: Writers,
+        version: Version,
+        counted: u32,
+    ) {
         let mut playing = false;
         if let Base::Known { counted: known, playing: before, .. } = self.base {
             // If the store has forgotten this recorder, it has nothing of it that is not known.
@@ -460,7 +461,7 @@ impl Live {
         }
         if let Some((instance, past)) = self.past.take() {
             let known = past.counted.unwrap_or(u32::MAX);
-            let stored = session.as_ref().map_or(0, |session| session.inputs_of(instance.0));
+            let stored = writers.inputs_of(instance.0);
             let landed = (stored.saturating_sub(known) as usize).min(past.folded);
             // All of them are written at once: if one was taken up before, all were.
             let landed = if 0 < counted { self.inputs.len() } else { landed };
@@ -469,7 +470,7 @@ impl Live {
         }
         self.base = Base::Known { version, counted, playing: false };
         self.elsewhere_ms = self.elsewhere_ms.max(session.as_deref().and_then(Session::lost_at_ms));
-        self.session = session;
+        (self.session, self.writers) = (session, writers);
         self.folded = 0;
         if playing && let Some(back) = self.watching_on() {
             self.inputs.insert(0, back);
@@ -552,9 +553,9 @@ impl Live {
         self.pins == 0 && !self.queued && self.inputs.is_empty()
     }
 
-    /// Looks at the session now and then, and says what is to be done with it. If memory is `full` of sessions like
-    /// it, there is no waiting for viewers who may come back.
-    pub(super) fn look(&self, now: Moment, full: bool) -> Care {
+    /// Looks at the session now and then, and says what is to be done with it. If memory is
+    /// full, there is no waiting for viewers who may come back.
+    pub(super) fn look(&self, now: Moment, memory: Memory) -> Care {
         let now_ms = now.received_ms;
         let open = self.session.as_ref().filter(|session| session.viewing());
         // Heartbeats of a page whose video must be over are no viewing.
@@ -574,7 +575,7 @@ impl Live {
                     None => UNHEARD_MS_MAX,
                 };
                 let ended = heard_ms.saturating_add(ends_ms) < now_ms;
-                if ended || (full && self.is_idle()) {
+                if ended || (memory == Memory::Full && self.is_idle()) {
                     Care::Lose(Moment::received(heard_ms))
                 } else {
                     Care::Keep
@@ -584,10 +585,19 @@ impl Live {
                 // There is nothing to keep of a viewer who never played.
                 let is_something = self.session.is_some() || !self.early.is_empty();
                 let young = is_something && now_ms < self.touched_ms.saturating_add(KEPT_MS);
-                if !self.is_idle() || (young && !full) { Care::Keep } else { Care::Forget }
+                let stays = young && memory == Memory::Enough;
+                if !self.is_idle() || stays { Care::Keep } else { Care::Forget }
             }
         }
     }
+}
+
+/// Whether idle sessions can stay in memory.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Memory {
+    Enough,
+    /// Idle sessions are evicted.
+    Full,
 }
 
 /// What a session needs.

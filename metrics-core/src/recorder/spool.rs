@@ -317,7 +317,7 @@ impl Happened {
                 step: event.step.clone(),
                 duration_ms: event.duration_ms,
                 clock_ms: at.timestamp_ms,
-                print: event.print(),
+                print: event.print,
                 is_text: event.has_text_position,
             },
             Input::Resume(_) => What::Resume,
@@ -332,8 +332,13 @@ impl Happened {
         let at = Moment::received(self.received_ms);
         match self.what {
             What::Event { step, duration_ms, clock_ms, print, is_text } => {
-                let event = CheckedEvent::known(step, duration_ms, clock_ms, print);
-                let event = event.with_text_position(is_text);
+                let event = CheckedEvent {
+                    step,
+                    duration_ms,
+                    timestamp_ms: clock_ms,
+                    print,
+                    has_text_position: is_text,
+                };
                 Input::Event(event, Moment { timestamp_ms: clock_ms, ..at })
             }
             What::Resume => Input::Resume(at),

@@ -11,7 +11,7 @@ use rand::RngExt as _;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::live::{Care, Entry, Input, Live};
+use super::live::{Care, Entry, Input, Live, Memory};
 use super::{
     AnotherVideo, BEAT, Batch, CHECKPOINT, Ending, NotStored, Progress, Recorder, Refused, SHARDS,
     Shard, lock,
@@ -85,7 +85,7 @@ impl Recorder {
                 beat_at = Some(Instant::now());
             }
             for shard in rounds.due(Instant::now()) {
-                self.look(shard, false);
+                self.look(shard, Memory::Enough);
             }
             self.make_room();
             for batch in self.take() {
@@ -144,7 +144,7 @@ impl Recorder {
             self.count(&mut lock(shard));
         }
         for shard in (0..SHARDS).take_while(|_| self.is_full()) {
-            self.look(shard, true);
+            self.look(shard, Memory::Full);
         }
         // A pass over all sessions takes a while, and a pass that evicts nothing is no more use a moment later.
         *evict_at = self.is_full().then_some(now + Rounds::STEP);
@@ -162,13 +162,13 @@ impl Recorder {
     }
 
     /// Visits the sessions of one shard: checkpoints those that play, and evicts those that are idle.
-    fn look(&self, number: usize, full: bool) {
+    fn look(&self, number: usize, memory: Memory) {
         let now = self.moment();
         let mut due: Vec<(Arc<Entry>, Care)> = Vec::new();
         let mut shard = lock(&self.shards[number]);
         let entries = &mut shard.entries;
         entries.retain(|_, entry| {
-            let care = entry.lock().look(now, full);
+            let care = entry.lock().look(now, memory);
             if matches!(care, Care::Checkpoint | Care::Lose(_)) {
                 due.push((Arc::clone(entry), care));
             }
@@ -182,8 +182,8 @@ impl Recorder {
         for (entry, care) in due {
             // Nobody waits for these acknowledgements: if the writer has ended, there is nothing more to do.
             drop(match care {
-                Care::Lose(at) => self.put(&entry, Input::Lose(at)),
-                _ => self.put(&entry, Input::Checkpoint(now)),
+                Care::Lose(at) => self.enqueue_input(&entry, Input::Lose(at)),
+                _ => self.enqueue_input(&entry, Input::Checkpoint(now)),
             });
         }
     }

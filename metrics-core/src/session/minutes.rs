@@ -105,7 +105,6 @@ impl Minutes {
         Self { runs: runs.to_vec() }
     }
 
-    #[cfg(feature = "recorder")]
     pub(super) fn heap_bytes(&self) -> usize {
         self.runs.capacity() * size_of::<MinuteRun>()
     }

@@ -83,8 +83,16 @@ const SCRUB_MS_MAX: u32 = 250;
 const UNTOLD_RATE_MILLI_MIN: u32 = 500;
 
 /// How long a video may have been over without another event before nobody watches it any more, in milliseconds.
-#[cfg(feature = "recorder")]
 const PAST_END_MS_MAX: u32 = 60_000;
+
+/// The position at which a segment ends, in milliseconds.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    /// The player told it.
+    Told(u32),
+    /// It is where playback must have got to.
+    Guessed(u32),
+}
 
 /// Something that moves the playhead, and when.
 #[derive(Clone, Debug)]
@@ -243,7 +251,7 @@ impl Playhead {
     fn play(&mut self, from_ms: u32, is_live: bool, at: Moment, tally: &mut Tally<'_>) {
         match self.state {
             State::Playing(open) if open.is_echoed && open.resumes_at(from_ms, at) => {
-                self.close(open, from_ms.min(self.last_ms()), false, at, tally);
+                self.close(open, End::Told(from_ms.min(self.last_ms())), at, tally);
             }
             State::Playing(_) | State::Lost(..) => self.close_by_guess(at, tally),
             State::Paused if is_live => self.continue_last(from_ms, at, tally.segments),
@@ -273,7 +281,7 @@ impl Playhead {
             }
             State::Playing(open) | State::Lost(open, _) => {
                 let (open, to_ms) = self.end(open, to_ms, at, tally.counters);
-                self.close(open, to_ms, false, at, tally);
+                self.close(open, End::Told(to_ms), at, tally);
             }
             State::Paused => self.pause_again(to_ms, at, tally),
         }
@@ -335,14 +343,14 @@ impl Playhead {
             let mut open = Open::new(last.to_ms, last.closed, self.rate_milli);
             open.begin(last.ended_ms);
             let end_ms = open.end_ms(self.duration_ms);
-            self.close(open, to_ms.min(end_ms), false, at, tally);
+            self.close(open, End::Told(to_ms.min(end_ms)), at, tally);
         }
     }
 
     fn jump(&mut self, from_ms: u32, at: Moment, tally: &mut Tally<'_>) {
         match self.state {
             State::Playing(open) if self.is_end(&open, from_ms, at) => {
-                self.close(open, from_ms.min(self.last_ms()), false, at, tally);
+                self.close(open, End::Told(from_ms.min(self.last_ms())), at, tally);
             }
             State::Playing(open) => self.echo(open, from_ms, tally.segments),
             State::Lost(..) => self.pause(from_ms, at, tally),
@@ -452,15 +460,10 @@ impl Playhead {
         }
     }
 
-    /// Closes a segment at `to_ms`, as far as a session may have watched so much.
-    fn close(
-        &mut self,
-        open: Open,
-        to_ms: u32,
-        is_guessed: bool,
-        at: Moment,
-        tally: &mut Tally<'_>,
-    ) {
+    /// Closes a segment at its `end`, as far as a session may have watched so much.
+    fn close(&mut self, open: Open, end: End, at: Moment, tally: &mut Tally<'_>) {
+        let (End::Told(to_ms) | End::Guessed(to_ms)) = end;
+        let is_guessed = matches!(end, End::Guessed(_));
         let watched = Interval::new(open.from_ms, to_ms);
         let left_ms = self.budget_ms(&open, at).saturating_sub(self.view_ms);
         let segment = watched.and_then(|watched| cut(watched, left_ms));
@@ -489,7 +492,7 @@ impl Playhead {
     fn close_by_guess(&mut self, at: Moment, tally: &mut Tally<'_>) {
         let Some((open, until)) = self.open_until(at) else { return };
         let end_ms = self.end_at(&open, until);
-        self.close(open, end_ms, true, until, tally);
+        self.close(open, End::Guessed(end_ms), until, tally);
     }
 
     /// How much the session may have watched at `at` by the server's clock, in milliseconds of video.
@@ -626,7 +629,6 @@ impl Playhead {
     }
 
     /// When playback must have come to an end so long ago that nobody watches any more, if it has.
-    #[cfg(feature = "recorder")]
     pub(super) fn ended(&self, now: Moment) -> Option<Moment> {
         let State::Playing(open) = self.state else { return None };
         let over_ms = self.over_ms(&open, now)?;
@@ -656,7 +658,6 @@ impl Playhead {
         matches!(self.state, State::Lost(..))
     }
 
-    #[cfg(feature = "recorder")]
     pub(super) fn lost_at_ms(&self) -> Option<i64> {
         if let State::Lost(_, lost) = self.state { Some(lost.received_ms) } else { None }
     }

@@ -1,20 +1,18 @@
 //! A session as a store keeps it, and back.
 //!
 //! What every report needs are columns of their own; what only this session needs to go on (an open segment,
-//! the events it has seen, who wrote it) is one opaque column, `resume`.
+//! the events it has seen) is one opaque column, `resume`. It also holds the [`Writers`] that a recorder keeps beside the
+//! session.
 
-use super::fingerprint::Seen;
 use super::open::{Closed, Open, RATE_MILLI};
 use super::playhead::{Playhead, State};
+use super::seen::Seen;
 use super::told::Told;
+use super::writers::Writers;
 use super::{Counters, Minutes, Moment, Reach, Session, Sums};
 use crate::event::RATE_MAX;
 use crate::interval::{Interval, Segments};
 use crate::varint::{self, Damaged, Reader, unzigzag, zigzag};
-
-/// How many writers of one session are remembered: those that wrote last. A write of unknown outcome may count
-/// twice if four other instances write the same session before it is found out.
-const WRITERS_MAX: usize = 4;
 
 /// The layout of `resume`. Rows of an older layout are read for ever; one that is newer is refused.
 const LAYOUT: u8 = 2;
@@ -99,24 +97,23 @@ pub(crate) fn over() -> Vec<u8> {
     resume
 }
 
-/// How many inputs each recorder has put into a session.
-///
-/// After a write whose outcome is unknown, or that another recorder overtook, this says which inputs are in.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub(super) struct Writers {
-    // The one that wrote last comes last.
-    counts: Vec<(u32, u32)>,
-}
-
 impl Session {
     /// What a store is to keep, with an open segment as far as `reach` says it has run.
+    ///
+    /// It counts no inputs: a recorder uses [`store_with`](Self::store_with).
     #[must_use]
     pub fn store(&self, reach: Reach) -> Stored {
+        self.store_with(reach, &Writers::default())
+    }
+
+    /// The same, with the inputs that each recorder has put into the session.
+    #[must_use]
+    pub fn store_with(&self, reach: Reach, writers: &Writers) -> Stored {
         let reached = self.reached(reach);
         let (playhead, Sums { segments, minutes, counters }) = self.folded(reached);
         let mut resume = vec![LAYOUT];
         put_playhead(&mut resume, &playhead, self.writes_text, reached, self.started_at_ms);
-        self.writers.put(&mut resume);
+        writers.put(&mut resume);
         self.seen.put(&mut resume);
         Stored {
             started_at_ms: self.started_at_ms,
@@ -138,6 +135,15 @@ impl Session {
     ///
     /// [`Damaged`] if it is nothing that [`store`](Self::store) made.
     pub fn load(stored: &Stored) -> Result<Self, Damaged> {
+        Ok(Self::load_with(stored)?.0)
+    }
+
+    /// The same, with the inputs that each recorder has put into the session.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`] if it is nothing that [`store_with`](Self::store_with) made.
+    pub fn load_with(stored: &Stored) -> Result<(Self, Writers), Damaged> {
         let mut settled = Segments::decode(&stored.segments)?;
         let mut reader = Reader::new(&stored.resume);
         let mut playhead = Playhead::new(stored.started_at_ms);
@@ -155,7 +161,8 @@ impl Session {
             return Err(Damaged("the open segment is not among the segments"));
         }
         let view_ms = settled.len_ms().saturating_add(stored.counters.details.scrubbed_ms);
-        Ok(Self {
+        let writers = Writers::take(&mut reader)?;
+        let session = Self {
             started_at_ms: stored.started_at_ms,
             last_event_at_ms: stored.last_event_at_ms,
             heard: None,
@@ -168,30 +175,15 @@ impl Session {
             recent: Vec::new(),
             startup: None,
             told: Told::default(),
-            writers: Writers::take(&mut reader)?,
             seen: Seen::take(&mut reader)?,
-        })
+        };
+        Ok((session, writers))
     }
 
-    /// When the viewer's connection was lost by the server's clock, if a segment was open then.
-    #[cfg(feature = "recorder")]
-    pub(crate) fn lost_at_ms(&self) -> Option<i64> {
-        self.standing().lost_at_ms()
-    }
-
-    /// Notes that the recorder `writer` put one more input into the session.
-    pub fn count_input(&mut self, writer: u32) {
-        self.writers.count(writer);
-    }
-
-    /// How many inputs of the recorder `writer` are in the session.
+    /// When the viewer's connection was lost by the server's clock in Unix milliseconds, if a segment was open then.
     #[must_use]
-    pub fn inputs_of(&self, writer: u32) -> u32 {
-        self.writers
-            .counts
-            .iter()
-            .find(|(known, _)| *known == writer)
-            .map_or(0, |(_, count)| *count)
+    pub fn lost_at_ms(&self) -> Option<i64> {
+        self.standing().lost_at_ms()
     }
 }
 
@@ -419,31 +411,4 @@ fn take_rate(reader: &mut Reader<'_>) -> Result<u32, Damaged> {
     let most_milli = (RATE_MAX * 1_000.0) as u32;
     let is_rate = (1..=most_milli).contains(&rate_milli);
     is_rate.then_some(rate_milli).ok_or(Damaged("a rate is none"))
-}
-
-impl Writers {
-    fn count(&mut self, writer: u32) {
-        let known = self.counts.iter().position(|(known, _)| *known == writer);
-        if known.is_none() && self.counts.len() == WRITERS_MAX {
-            self.counts.remove(0);
-        }
-        let count = known.map_or(0, |at| self.counts.remove(at).1);
-        self.counts.push((writer, count.saturating_add(1)));
-    }
-
-    fn put(&self, out: &mut Vec<u8>) {
-        varint::put(out, self.counts.len() as u64);
-        for (writer, count) in &self.counts {
-            out.extend_from_slice(&writer.to_le_bytes());
-            varint::put(out, u64::from(*count));
-        }
-    }
-
-    fn take(reader: &mut Reader<'_>) -> Result<Self, Damaged> {
-        let len: usize = reader.narrow()?;
-        let counts = (0..len).map(|_| Ok((reader.word()?, reader.narrow()?)));
-        let mut counts = counts.collect::<Result<Vec<_>, Damaged>>()?;
-        counts.drain(..counts.len().saturating_sub(WRITERS_MAX));
-        Ok(Self { counts })
-    }
 }

@@ -37,10 +37,10 @@ fn run(inputs: &[(i64, Input)]) -> Session {
         let timestamp_ms = if let Input::Event(event) = input { event.timestamp_ms } else { None };
         let at = Moment { timestamp_ms, ..at };
         match (&mut session, input) {
-            (None, Input::Event(event)) => session = Session::begin(&event.check().unwrap(), at),
+            (None, Input::Event(event)) => session = Session::begin(&event.check(0).unwrap(), at),
             (None, _) => {}
             (Some(session), Input::Event(event)) => {
-                session.apply(&event.check().unwrap(), at);
+                session.apply(&event.check(0).unwrap(), at);
             }
             (Some(session), Lose) => _ = session.lose(at),
             (Some(session), Resume) => _ = session.resume(at),
@@ -74,7 +74,7 @@ fn a_pause_closes_what_a_play_opened() {
 #[test]
 fn a_session_begins_with_its_first_play() {
     assert!(
-        Session::begin(&PlayerEvent::pause(3.0).check().unwrap(), Moment::received(0)).is_none()
+        Session::begin(&PlayerEvent::pause(3.0).check(0).unwrap(), Moment::received(0)).is_none()
     );
     check(
         &[(0, pause(3.0)), (1, on(Action::Seeked)), (2, play(0.0)), (3, pause(1.0))],
@@ -268,7 +268,7 @@ fn a_stored_open_segment_goes_on_where_it_was() {
     assert!(!session.viewing());
     assert!(session.resume(Moment::received(START_MS + 20_000)));
     assert!(session.viewing());
-    session.apply(&PlayerEvent::pause(40.0).check().unwrap(), Moment::received(START_MS + 30_000));
+    session.apply(&PlayerEvent::pause(40.0).check(0).unwrap(), Moment::received(START_MS + 30_000));
     assert_eq!(seconds(&session.viewed(Reach::Heard).segments), [(10.0, 40.0)]);
 }
 
@@ -294,33 +294,6 @@ fn a_session_that_was_finished_elsewhere_is_over() {
     let mut session = Session::load(&stored).unwrap();
     assert!(!session.resume(Moment::received(START_MS + 10_000)));
     assert_eq!(session.store(Reach::Until(Moment::received(START_MS + 3_600_000))), stored);
-}
-
-#[test]
-fn inputs_are_counted_per_writer() {
-    let mut session = run(&[(0, play(0.0))]);
-    [7, 7, 9].into_iter().for_each(|writer| session.count_input(writer));
-    let loaded = Session::load(&session.store(Reach::Heard)).unwrap();
-    assert_eq!((loaded.inputs_of(7), loaded.inputs_of(9), loaded.inputs_of(1)), (2, 1, 0));
-}
-
-#[test]
-fn the_writers_that_wrote_last_are_remembered() {
-    let mut session = run(&[(0, play(0.0))]);
-    [1, 2, 1, 3, 4, 5, 1].into_iter().for_each(|writer| session.count_input(writer));
-    let loaded = Session::load(&session.store(Reach::Heard)).unwrap();
-    let counts = [1, 2, 3, 4, 5].map(|writer| loaded.inputs_of(writer));
-    assert_eq!(counts, [3, 0, 1, 1, 1]);
-}
-
-#[test]
-fn a_row_cannot_make_a_session_remember_more_writers() {
-    let stored = run(&[(0, play(0.0)), (5, pause(5.0))]).store(Reach::Heard);
-    let writers = (1..=9_u8).flat_map(|writer| [writer, 0, 0, 0, 1]);
-    let resume = [1, 0, 9].into_iter().chain(writers).collect();
-    let loaded = Session::load(&Stored { resume, ..stored }).unwrap();
-    assert_eq!([1, 5, 6, 9].map(|writer| loaded.inputs_of(writer)), [0, 0, 1, 1]);
-    assert_eq!(loaded.store(Reach::Heard).resume.len(), 3 + 4 * 5);
 }
 
 /// One event of a player with a clock: what it says, and when by that clock.
@@ -390,7 +363,7 @@ fn a_time_of_day_that_steps_changes_no_figure() {
     const HOUR_MS: i64 = 3_600_000;
     for step_ms in [-24 * HOUR_MS, -HOUR_MS, -1, 0, HOUR_MS, 24 * HOUR_MS] {
         let at = |second| stepped(second, if second < 5 { 0 } else { step_ms });
-        let play = |from: f64| PlayerEvent::play(from).check().unwrap();
+        let play = |from: f64| PlayerEvent::play(from).check(0).unwrap();
         let mut session = Session::begin(&play(0.0), at(0)).unwrap();
         let open = session.viewed(Reach::Until(at(6))).segments;
         assert_eq!(seconds(&open), [(0.0, 6.0)], "{step_ms}");
@@ -445,9 +418,9 @@ proptest! {
                 ..Moment::received(START_MS)
             };
             let (first, rest) = events.split_first().unwrap();
-            let mut session = Session::begin(&first.check().unwrap(), at(first)).unwrap();
+            let mut session = Session::begin(&first.check(0).unwrap(), at(first)).unwrap();
             for event in rest {
-                session.apply(&event.check().unwrap(), at(event));
+                session.apply(&event.check(0).unwrap(), at(event));
             }
             session.viewed(Reach::Heard)
         };
@@ -558,13 +531,13 @@ fn happens(session: &mut Session, watch: &mut StopWatch, deed: Deed, now: i64, d
             let from = duration * percent / 100;
             watch.open = Some((now, from.into(), duration.into()));
             let play = PlayerEvent::play(f64::from(from)).with_duration(seconds);
-            session.apply(&play.check().unwrap(), at);
+            session.apply(&play.check(0).unwrap(), at);
         }
         // A disconnected player cannot report.
         Deed::Pause if watch.lost.is_none() => {
             let Some(to) = watch.stop(now) else { return };
             let pause = PlayerEvent::pause(to as f64).with_duration(seconds);
-            session.apply(&pause.check().unwrap(), at);
+            session.apply(&pause.check(0).unwrap(), at);
         }
         Deed::Lose => {
             watch.lost = watch.lost.or(watch.open.map(|_| now));
@@ -607,7 +580,7 @@ proptest! {
     ) {
         let mut watch = StopWatch { open: Some((0, 0, duration.into())), ..StopWatch::default() };
         let play = PlayerEvent::play(0.0).with_duration(duration.into());
-        let mut session = Session::begin(&play.check().unwrap(), Moment::received(START_MS)).unwrap();
+        let mut session = Session::begin(&play.check(0).unwrap(), Moment::received(START_MS)).unwrap();
         let mut now = 0;
         for (deed, after) in deeds {
             now += after;
@@ -688,8 +661,8 @@ fn minutes_outlast_a_restart_between_play_and_pause() {
         timestamp_ms: event.timestamp_ms,
         ..Moment::received(START_MS + 1_000 * (second - from))
     };
-    let session = Session::begin(&play.check().unwrap(), moment(&play, from)).unwrap();
+    let session = Session::begin(&play.check(0).unwrap(), moment(&play, from)).unwrap();
     let mut session = Session::load(&session.store(Reach::Heard)).unwrap();
-    session.apply(&pause.check().unwrap(), moment(&pause, until));
+    session.apply(&pause.check(0).unwrap(), moment(&pause, until));
     assert_eq!(session.viewed(Reach::Heard).minutes.len(), 10);
 }

@@ -42,15 +42,35 @@ impl WrongTotals {
     }
 }
 
-/// Decodes every block, compares the totals of every key and day with their sums, and repairs totals that differ if
-/// `mend` is set. Calls `progress` with the number of closed sessions decoded so far.
+/// Decodes every block, and compares the totals of every key and day with their sums. Calls `progress` with the number of
+/// closed sessions decoded so far.
 ///
 /// # Errors
 ///
 /// [`Error::Damaged`] if a block cannot be decoded; else [`Error`] if the store fails.
-pub async fn verify(
+pub async fn verify(store: &dyn Store, progress: impl FnMut(u64)) -> Result<Verified, Error> {
+    compare(store, Differences::Stay, progress).await
+}
+
+/// Does the same as [`verify`], and repairs totals that differ.
+///
+/// # Errors
+///
+/// Those of [`verify`].
+pub async fn rebuild(store: &dyn Store, progress: impl FnMut(u64)) -> Result<Verified, Error> {
+    compare(store, Differences::AreMended, progress).await
+}
+
+/// The treatment of totals that differ.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Differences {
+    Stay,
+    AreMended,
+}
+
+async fn compare(
     store: &dyn Store,
-    mend: bool,
+    differences: Differences,
     mut progress: impl FnMut(u64),
 ) -> Result<Verified, Error> {
     let mut verified = Verified::default();
@@ -70,7 +90,8 @@ pub async fn verify(
         verified
             .wrong
             .extend(days.keys().map(|day| WrongTotals { key: record.key.clone(), day: *day }));
-        if let Some(key) = key_id.filter(|_| mend && !days.is_empty()) {
+        let mends = differences == Differences::AreMended && !days.is_empty();
+        if let Some(key) = key_id.filter(|_| mends) {
             let totals = days.into_iter().map(|(day, difference)| (key, day, difference));
             store.rewrite(Rewrite { totals: totals.collect(), ..Rewrite::default() }).await?;
         }

@@ -57,7 +57,7 @@ fn arrive(events: &[PlayerEvent]) -> Session {
     let mut session: Option<Session> = None;
     for (received_ms, event) in (START_MS..).zip(events) {
         let at = Moment { timestamp_ms: event.timestamp_ms, ..Moment::received(received_ms) };
-        let event = event.check().expect("valid");
+        let event = event.check(0).expect("valid");
         match &mut session {
             Some(session) => _ = session.apply(&event, at),
             None => session = Session::begin(&event, at),
@@ -110,7 +110,7 @@ fn view(turns: &[Turn], skew_ms: Option<i64>, restarts: bool) -> Viewed {
     let check = |action: &Action, at: Moment| {
         let mut event = PlayerEvent::new(action.clone());
         event.timestamp_ms = at.timestamp_ms;
-        event.check().expect("valid")
+        event.check(0).expect("valid")
     };
     let at = moment(now_ms);
     let mut session = Session::begin(&check(&Action::Play { from: 3.0 }, at), at).expect("a play");
@@ -181,7 +181,7 @@ proptest! {
         let mut session = Session::load(&stored).expect("it was just stored");
         for event in &again {
             let at = Moment { timestamp_ms: event.timestamp_ms, ..Moment::received(START_MS + 100_000) };
-            prop_assert!(!session.apply(&event.check().expect("valid"), at));
+            prop_assert!(!session.apply(&event.check(0).expect("valid"), at));
         }
         prop_assert_eq!(session.store(Reach::Heard), stored);
     }

@@ -54,7 +54,7 @@ async fn check(from: &dyn Store, to: &dyn Store) -> Copied {
     }
     assert_eq!(there.states, expected.states);
     assert_eq!(copied.sessions + copied.already_there, expected.records.len() as u64);
-    assert_eq!(upkeep::verify(to, false, |_| {}).await.unwrap().wrong, []);
+    assert_eq!(upkeep::verify(to, |_| {}).await.unwrap().wrong, []);
     copied
 }
 

@@ -168,13 +168,13 @@ async fn an_erasure_that_fails_goes_on(backend: Backend) {
     let mut failures = 0;
     while erase(&faulty, &erasure).await.is_err() {
         failures += 1;
-        let verified = upkeep::verify(&*site.store, false, |_| {}).await.unwrap();
+        let verified = upkeep::verify(&*site.store, |_| {}).await.unwrap();
         assert_eq!(verified.wrong, []);
         assert!(failures < 10_000);
     }
     assert!(0 < failures);
     assert_eq!(site.store.count_sessions().await.unwrap(), 8);
-    let verified = upkeep::verify(&*site.store, false, |_| {}).await.unwrap();
+    let verified = upkeep::verify(&*site.store, |_| {}).await.unwrap();
     assert_eq!(verified.wrong, []);
     let mut snapshot = site.store.snapshot().await.unwrap();
     assert_eq!(snapshot.videos(&VideoScope::default(), None, 10).await.unwrap().len(), 1);
@@ -301,7 +301,7 @@ async fn no_more_are_erased_than_is_said(backend: Backend) {
         let erased = erase(&*site.store, &all.clone().at_most(at_most)).await.unwrap();
         assert_eq!((erased.sessions.sessions, erased.is_cut), (deleted, is_cut));
         assert_eq!(site.store.count_sessions().await.unwrap(), left);
-        assert_eq!(upkeep::verify(&*site.store, false, |_| {}).await.unwrap().wrong, []);
+        assert_eq!(upkeep::verify(&*site.store, |_| {}).await.unwrap().wrong, []);
     }
 }
 

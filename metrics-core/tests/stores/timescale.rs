@@ -148,7 +148,7 @@ fn everything() -> OpenScan {
 
 /// That the totals of every day are those of the blocks, and returns how many sessions these have.
 async fn verified(store: &dyn Store) -> u64 {
-    let verified = upkeep::verify(store, false, |_| ()).await.unwrap();
+    let verified = upkeep::verify(store, |_| ()).await.unwrap();
     assert_eq!(verified.wrong, []);
     verified.sessions
 }

@@ -309,7 +309,7 @@ impl World {
     async fn check(&self, number: usize) {
         let store = &self.store;
         assert_eq!(store.count_sessions().await.unwrap(), self.sessions.len() as u64);
-        let verified = upkeep::verify(store, false, |_| {}).await.unwrap();
+        let verified = upkeep::verify(store, |_| {}).await.unwrap();
         assert_eq!(verified.wrong, []);
         assert_eq!(verified.sessions, self.count(|it| !matches!(it.state, State::Open { .. })));
         self.check_export(1 + number % 17).await;

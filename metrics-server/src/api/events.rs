@@ -7,8 +7,9 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use hyper::{Response, StatusCode};
+use metrics_core::event::CheckedEvent;
 use metrics_core::recorder::{Acknowledgement, AnotherVideo, NotStored};
-use metrics_core::{ApiKey, EventError, Join, JoinError, Metrics, PlayerEvent, Video};
+use metrics_core::{ApiKey, EventError, Join, JoinError, Metrics, Video};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -68,7 +69,7 @@ pub(crate) struct Group {
     pub(crate) session_data: Option<Map<String, Value>>,
     pub(crate) page: Option<String>,
     pub(crate) gives_signs: bool,
-    pub(crate) events: Vec<(usize, PlayerEvent)>,
+    pub(crate) events: Vec<(usize, CheckedEvent)>,
 }
 
 /// A batch that was read: each of its events is in a group, or rejected.
@@ -181,11 +182,11 @@ async fn settle(
             }
         };
         // Batches are filled by time, but a page may fill two at once.
-        if group.events.iter().all(|(_, event)| event.timestamp_ms.is_some()) {
-            group.events.sort_by_key(|(_, event)| event.timestamp_ms);
+        if group.events.iter().all(|(_, event)| event.timestamp_ms().is_some()) {
+            group.events.sort_by_key(|(_, event)| event.timestamp_ms());
         }
         for (index, event) in group.events {
-            match viewing.submit(&event) {
+            match viewing.submit_checked(event) {
                 Ok(acknowledgement) => acknowledgements.push((index, acknowledgement)),
                 Err(EventError::NotStored(_)) => return Err(Error::NotStored),
                 Err(EventError::TooMany(exceeded)) => return Err(exceeded.into()),
@@ -251,7 +252,7 @@ enum Unread {
 fn read(
     event: &RawValue,
     key: Option<&ApiKey>,
-) -> Result<((ApiKey, String), Group, PlayerEvent), Unread> {
+) -> Result<((ApiKey, String), Group, CheckedEvent), Unread> {
     let refused = |reason: &str| Unread::Refused(reason.to_owned());
     let malformed = || refused("an event must be an object");
     let address: Address<'_> = wire::object(event.get()).ok_or_else(malformed)?;
@@ -274,8 +275,8 @@ fn read(
     let session_data = object("session_data", address.session_data)?;
     let page = address.source_url.text();
     let event = event.read(Positions::VideoTime).map_err(|err| Unread::Refused(err.to_string()))?;
-    // Judged here, so that the event is refused with its place in the batch.
-    event.check().map_err(|err| {
+    // Checked before the viewer joins: a session without a good event is not joined.
+    let event = event.check(key.salt(&session)).map_err(|err| {
         Unread::Refused(Refusal::new(&err.into(), Positions::VideoTime).to_string())
     })?;
     let gives_signs = address.heartbeat != Scalar::Absent;

@@ -59,14 +59,14 @@ pub(crate) async fn ready(metrics: &Metrics, examined: &Examined) -> Response<Bo
         Some(since) => {
             let since = since.format("%Y-%m-%dT%H:%M:%SZ");
             // Whatever the store says now, the recorder has not written since then.
-            match examined.away.ask(|| examine(metrics.clone(), false)).await.flatten() {
+            match examined.away.ask(|| examine(metrics.clone(), Log::Nothing)).await.flatten() {
                 Some(advice) if advice != UNREACHABLE => {
                     format!("the store is away since {since}: {advice}")
                 }
                 _ => format!("the store is away since {since}"),
             }
         }
-        None => match examined.well.ask(|| examine(metrics.clone(), true)).await {
+        None => match examined.well.ask(|| examine(metrics.clone(), Log::Failures)).await {
             Some(None) => return live(),
             illness => illness.flatten().unwrap_or(UNREACHABLE).to_owned(),
         },
@@ -83,19 +83,26 @@ pub(crate) async fn ready(metrics: &Metrics, examined: &Examined) -> Response<Bo
     response::json(code, &Health { status, reason: Some(reason) })
 }
 
-/// Finds out whether the store can be written. `is_news` says whether the log is told: the recorder does so while it
-/// cannot write itself.
-async fn examine(metrics: Metrics, is_news: bool) -> Illness {
+/// What an examination logs.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Log {
+    Failures,
+    /// While the recorder cannot write, it logs that itself.
+    Nothing,
+}
+
+/// Finds out whether the store can be written.
+async fn examine(metrics: Metrics, log: Log) -> Illness {
     match timeout(HEALTH_MAX, metrics.store().check()).await {
         Ok(Ok(())) => None,
         Ok(Err(err)) => {
-            if is_news {
+            if log == Log::Failures {
                 tracing::warn!(error = &err as &dyn std::error::Error, "the store is not well");
             }
             Some(err.advice().unwrap_or(UNREACHABLE))
         }
         Err(_) => {
-            if is_news {
+            if log == Log::Failures {
                 tracing::warn!("the store did not say in {HEALTH_MAX:?} that it is well");
             }
             Some(UNREACHABLE)

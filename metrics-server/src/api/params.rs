@@ -70,13 +70,13 @@ pub(crate) enum Engagement {
 }
 
 impl Params {
-    /// Reads the parameters of a request.
+    /// Reads the parameters of a request of a caller who may read what is `granted`.
     ///
     /// # Errors
     ///
     /// [`Error::Body`] if the body is neither empty nor a JSON object, or too deep; [`Error::Parameter`] if a
     /// parameter of the query string looks like JSON but is not.
-    pub(crate) fn parse(query: Option<&str>, body: &[u8]) -> Result<Self, Error> {
+    pub(crate) fn parse(query: Option<&str>, body: &[u8], granted: Granted) -> Result<Self, Error> {
         let mut values = from_query(query.unwrap_or_default())?;
         if !body.trim_ascii().is_empty() {
             let not_an_object = |_| Error::body("the body must be a JSON object");
@@ -92,12 +92,7 @@ impl Params {
         let is_null = |(name, value): (&String, &Value)| value.is_null().then(|| name.clone());
         let nulls = values.iter().filter_map(is_null).collect();
         values.retain(|name, value| !value.is_null() && name != CACHE_BUSTER);
-        Ok(Self { values, nulls, granted: Granted::All })
-    }
-
-    /// The same for somebody who may read no more than this.
-    pub(crate) fn within(self, granted: Granted) -> Self {
-        Self { granted, ..self }
+        Ok(Self { values, nulls, granted })
     }
 
     /// Whether the sender may read sessions of every key.
@@ -107,8 +102,8 @@ impl Params {
 
     /// Parameters that are read already.
     #[cfg(feature = "binary")]
-    pub(crate) fn of(values: Map<String, Value>) -> Self {
-        Self { values, nulls: Vec::new(), granted: Granted::All }
+    pub(crate) fn of(values: Map<String, Value>, granted: Granted) -> Self {
+        Self { values, nulls: Vec::new(), granted }
     }
 
     /// Refuses a selection with a parameter or a member that is null, and therefore does not narrow it: the value may be

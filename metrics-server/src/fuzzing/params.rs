@@ -7,6 +7,7 @@ use metrics_core::time_bucket::Buckets;
 use metrics_core::{BucketQuery, EngagementQuery, Selection, Timeframe};
 use serde_json::{Map, Value};
 
+use crate::access::Granted;
 use crate::api::params::{Engagement, Params};
 use crate::error::Error;
 
@@ -41,9 +42,9 @@ pub fn params(bytes: &[u8]) {
     let end = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
     let (line, body) = bytes.split_at(end);
     let Ok(query) = str::from_utf8(line) else { return };
-    check(Params::parse(Some(query), body), bytes.len());
-    check(Params::parse(Some(query), b""), bytes.len());
-    let alone = Params::parse(None, body);
+    check(Params::parse(Some(query), body, Granted::All), bytes.len());
+    check(Params::parse(Some(query), b"", Granted::All), bytes.len());
+    let alone = Params::parse(None, body, Granted::All);
     if let (Ok(alone), Ok(Value::Object(members))) = (&alone, serde_json::from_slice(body)) {
         means_the_same(&Asked::read(alone), &members);
     }
@@ -141,7 +142,8 @@ fn means_the_same(body: &Asked, members: &Map<String, Value>) {
             other => _ = query.append_pair(name, &other.to_string()),
         }
     }
-    let query = Params::parse(Some(&query.finish()), b"").expect("it is JSON where it looks so");
+    let query = Params::parse(Some(&query.finish()), b"", Granted::All)
+        .expect("it is JSON where it looks so");
     let query = Asked::read(&query);
     same(&body.selection, &query.selection);
     same(&body.buckets, &query.buckets);

@@ -246,7 +246,7 @@ fn live(events: &[Line]) -> Option<Segments> {
         let position = line.from.as_ref().unwrap().parse().unwrap();
         let event =
             if line.is_play() { PlayerEvent::play(position) } else { PlayerEvent::pause(position) };
-        let (event, at) = (event.check().unwrap(), Moment::received(line.instant_ms().unwrap()));
+        let (event, at) = (event.check(0).unwrap(), Moment::received(line.instant_ms().unwrap()));
         match &mut session {
             Some(session) => _ = session.apply(&event, at),
             None => session = Session::begin(&event, at),

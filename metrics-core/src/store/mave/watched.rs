@@ -136,7 +136,10 @@ impl Watched {
                 } else if open_ms.take().is_some_and(|from_ms| position_ms < from_ms) {
                     watched.impossible += 1;
                 }
-                apply(&mut session, line.is_play(), position_ms, at_ms);
+                let (from_ms, to_ms) = (position_ms, position_ms);
+                let step =
+                    if line.is_play() { Step::Play { from_ms } } else { Step::Pause { to_ms } };
+                apply(&mut session, step, at_ms);
             }
         }
         watched.unclosed = session.as_ref().is_some_and(Session::viewing);
@@ -192,10 +195,15 @@ impl Watched {
     }
 }
 
-fn apply(session: &mut Option<Session>, is_play: bool, position_ms: u32, at_ms: i64) {
-    let (from_ms, to_ms) = (position_ms, position_ms);
-    let step = if is_play { Step::Play { from_ms } } else { Step::Pause { to_ms } };
-    let (event, at) = (CheckedEvent::known(step, None, None, None), Moment::received(at_ms));
+fn apply(session: &mut Option<Session>, step: Step, at_ms: i64) {
+    let event = CheckedEvent {
+        step,
+        duration_ms: None,
+        timestamp_ms: None,
+        print: None,
+        has_text_position: false,
+    };
+    let at = Moment::received(at_ms);
     match session {
         Some(session) => _ = session.apply(&event, at),
         None => *session = Session::begin(&event, at),

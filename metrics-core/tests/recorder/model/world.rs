@@ -236,7 +236,7 @@ impl World {
             }
         }
         assert_eq!(self.store.count_sessions().await.expect("counted"), sessions, "{when}");
-        let verified = upkeep::verify(&*self.store, false, |_| {}).await.expect("read");
+        let verified = upkeep::verify(&*self.store, |_| {}).await.expect("read");
         assert_eq!(verified.wrong, [], "{when}");
         let clock = self.clock.reader();
         let answers = |store: Arc<dyn Store>| Metrics::builder(store).clock(clock.clone()).start();

@@ -5,7 +5,7 @@ use chrono::DateTime;
 use serde_json::json;
 
 fn parse(body: &Value) -> Params {
-    Params::parse(None, body.to_string().as_bytes()).unwrap()
+    Params::parse(None, body.to_string().as_bytes(), Granted::All).unwrap()
 }
 
 fn with(name: &str, value: &Value) -> Params {
@@ -35,13 +35,16 @@ fn body_and_query_string_mean_the_same() {
              &timezone=Europe%2FAmsterdam&fill=true",
         ),
         b"",
+        Granted::All,
     );
     assert_eq!(query.unwrap().bucket_query().unwrap(), body.bucket_query().unwrap());
 }
 
 #[test]
 fn the_body_wins() {
-    let params = Params::parse(Some("identifier=a&ranges=3"), br#"{"identifier":"b"}"#).unwrap();
+    let params =
+        Params::parse(Some("identifier=a&ranges=3"), br#"{"identifier":"b"}"#, Granted::All)
+            .unwrap();
     assert_eq!(params.selection().unwrap(), Selection::identifier("b"));
     assert_eq!(params.engagement().unwrap(), Engagement::Ranges(3));
 }
@@ -49,18 +52,24 @@ fn the_body_wins() {
 #[test]
 fn a_body_is_an_object() {
     for body in ["[]", "1", "{", "\"a\"", "\u{feff}{}"] {
-        assert_eq!(told(Params::parse(None, body.as_bytes())), "the body must be a JSON object");
+        assert_eq!(
+            told(Params::parse(None, body.as_bytes(), Granted::All)),
+            "the body must be a JSON object"
+        );
     }
-    assert_eq!(told(Params::parse(None, b"\xff")), "the body must be UTF-8");
+    assert_eq!(told(Params::parse(None, b"\xff", Granted::All)), "the body must be UTF-8");
     // Beyond what the parser itself would take, too.
     for depth in [64, 70, 5_000] {
         let deep = format!("{{\"a\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
-        let err = told(Params::parse(None, deep.as_bytes()));
+        let err = told(Params::parse(None, deep.as_bytes(), Granted::All));
         assert_eq!(err, "the body must be at most 64 levels deep");
     }
     let closed = format!("{{\"a\":]]{}}}", "[],".repeat(70));
-    assert_eq!(told(Params::parse(None, closed.as_bytes())), "the body must be a JSON object");
-    assert!(Params::parse(None, b" \n").is_ok());
+    assert_eq!(
+        told(Params::parse(None, closed.as_bytes(), Granted::All)),
+        "the body must be a JSON object"
+    );
+    assert!(Params::parse(None, b" \n", Granted::All).is_ok());
 }
 
 #[test]
@@ -89,14 +98,15 @@ fn identifiers_are_strings() {
     for value in [json!(1), json!({"a": 1}), json!(["a", 1]), json!(true)] {
         check_selection(&json!({"identifier": value}), Err(wrong));
     }
-    let params = Params::parse(Some("identifier=%5B%22a%22%2C%22b%22%5D"), b"").unwrap();
+    let params =
+        Params::parse(Some("identifier=%5B%22a%22%2C%22b%22%5D"), b"", Granted::All).unwrap();
     assert_eq!(params.selection().unwrap(), many(&["a", "b"]));
     for query in ["identifier=a&identifier=%5B%22b%22%5D", "identifier=%5B%22a%22%5D&identifier=b"]
     {
-        let params = Params::parse(Some(query), b"").unwrap();
+        let params = Params::parse(Some(query), b"", Granted::All).unwrap();
         assert_eq!(params.selection().unwrap(), many(&["a", "b"]), "{query}");
     }
-    let params = Params::parse(Some("identifier=%5Bdraft%5D"), b"").unwrap();
+    let params = Params::parse(Some("identifier=%5Bdraft%5D"), b"", Granted::All).unwrap();
     assert_eq!(params.selection().unwrap(), many(&["[draft]"]));
 }
 
@@ -119,9 +129,10 @@ fn a_query_names_what_it_looks_for() {
     ] {
         check_selection(&json!({ "query": query }), Err(&format!("`query` {wrong}")));
     }
-    let params = Params::parse(Some("query=%20%7B%22key%22%3A%22k%22%7D"), b"").unwrap();
+    let params =
+        Params::parse(Some("query=%20%7B%22key%22%3A%22k%22%7D"), b"", Granted::All).unwrap();
     assert_eq!(params.selection().unwrap(), Selection::key(ApiKey::new("k").unwrap()));
-    let err = told(Params::parse(Some("query=%7B"), b""));
+    let err = told(Params::parse(Some("query=%7B"), b"", Granted::All));
     assert_eq!(err, "`query` must be JSON in a query string");
 }
 

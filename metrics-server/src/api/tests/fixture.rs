@@ -139,7 +139,7 @@ pub(super) fn ms(time: &str) -> i64 {
 }
 
 pub(super) fn parse(params: &Value) -> Params {
-    Params::parse(None, params.to_string().as_bytes()).unwrap()
+    Params::parse(None, params.to_string().as_bytes(), Granted::All).unwrap()
 }
 
 /// The JSON of an answer, without what it is about.

@@ -3,7 +3,7 @@
 use std::error::Error;
 
 use metrics_core::store::Store;
-use metrics_core::upkeep::verify;
+use metrics_core::upkeep::{rebuild, verify};
 
 use super::progress::Progress;
 
@@ -15,7 +15,9 @@ use super::progress::Progress;
 pub(super) async fn check_blocks(store: &dyn Store, mend: bool) -> Result<(), Box<dyn Error>> {
     let mut shown = Progress::new("sessions");
     let total = store.count_sessions().await?;
-    let checked = verify(store, mend, |done| shown.show(done, total)).await?;
+    let progress = |done| shown.show(done, total);
+    let checked =
+        if mend { rebuild(store, progress).await? } else { verify(store, progress).await? };
     drop(shown);
     let sessions = checked.sessions;
     for day in checked.wrong.iter().filter_map(|totals| totals.date()) {

@@ -100,7 +100,7 @@ async fn check_taken_over(path: &std::path::Path) {
         let plays: u64 = totals.unwrap().iter().map(|day| day.plays(0).unwrap().plays).sum();
         assert_eq!(plays, if key.as_str() == "one" { 4 } else { 1 });
     }
-    let verified = verify(&store, false, |_| {}).await.unwrap();
+    let verified = verify(&store, |_| {}).await.unwrap();
     assert!(verified.wrong.is_empty(), "{verified:?}");
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde_json::{Map, Value};
 
 use super::{Command, ConfigError};
+use crate::access::Granted;
 use crate::api::params::{Params, structured, whole_query};
 use crate::error::Error;
 use crate::export::Export;
@@ -127,6 +128,6 @@ impl ReportFlags {
             members.and_then(|members| members.insert("key".to_owned(), key.into()));
         }
         values.extend(query.map(|query| ("query".to_owned(), query)));
-        Ok(Params::of(values))
+        Ok(Params::of(values, Granted::All))
     }
 }
