@@ -58,6 +58,7 @@
 //! * A websocket is read by `frames.rs` into bounded messages, by `phoenix.rs` into values of the channel protocol,
 //!   and acted on by `channel.rs`; `socket.rs` is its life. `longpoll.rs` does the same for clients without a websocket.
 //!   `wire.rs` reads the events that clients send.
+//! * `code.rs` names every [refusal](Code) for programs; `error.rs` makes HTTP responses of errors.
 //! * `script.rs` is our own client, which runs in pages; `export.rs` makes files of what the API answers.
 //! * `attempts.rs` holds up whoever guesses keys and passwords; `guard.rs` refuses what pages of other sites do in
 //!   somebody's name.
@@ -73,6 +74,7 @@ mod attempts;
 mod auth;
 mod body;
 mod channel;
+mod code;
 #[cfg(feature = "binary")]
 mod config;
 mod connection;
@@ -116,6 +118,7 @@ pub use api::erase::EraseSelection;
 pub use attempts::Peer;
 pub use auth::Credentials;
 pub use body::BODY_BYTES_MAX;
+pub use code::Code;
 #[cfg(feature = "binary")]
 pub use config::{
     Command, Config, ConfigError, Database, KeysCommand, KeysFormat, LogFormat, SessionsImport,

@@ -380,7 +380,7 @@ impl EraseFlags {
                             --timeframe is needed, --key must be an API key, and JSON an object of at most 16 KiB";
                 Err(ConfigError::Refused(line.to_owned()))
             }
-            Err(Error::Parameter { name, expected }) => {
+            Err(Error::Parameter { name, expected, .. }) => {
                 let name = name.replace('_', "-");
                 Err(ConfigError::Refused(format!("--{name} {expected}")))
             }
@@ -493,7 +493,7 @@ impl ReportFlags {
         let export = self.parameters().and_then(|params| Export::read(table, format, &params));
         match export {
             Ok(export) => Ok(Command::Export { export: Box::new(export), output }),
-            Err(Error::Parameter { name, expected }) => {
+            Err(Error::Parameter { name, expected, .. }) => {
                 let name = name.replace('_', "-");
                 Err(ConfigError::Refused(format!("--{name} {expected}")))
             }
