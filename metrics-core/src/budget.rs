@@ -301,7 +301,6 @@ impl Account {
 
 /// The budget of an [`Account`] is used up.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
 pub enum UsedUp {
     /// By several answers together: when others are read, there is room again.
     #[error(

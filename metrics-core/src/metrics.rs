@@ -713,7 +713,6 @@ impl Join {
 
 /// Why a viewer may not join.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum JoinError {
     /// The key is unknown, or was revoked.
     #[error("invalid key")]

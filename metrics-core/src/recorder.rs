@@ -175,7 +175,6 @@ type Refused = HashMap<SessionId, NotStored>;
 
 /// Why an event is not stored and never will be.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
 pub enum NotStored {
     /// The store refused it, or was never told because the recorder has stopped.
     #[error("the event could not be stored")]
@@ -269,7 +268,6 @@ impl From<AnotherVideo> for NotJoined {
 
 /// Why an event was not recorded.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
 pub enum EventError {
     /// The event says something that cannot be; nothing was changed.
     #[error(transparent)]

@@ -170,7 +170,6 @@ impl fmt::Debug for Reports<'_> {
 
 /// Why a report has no answer.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum ReportError {
     /// Empty buckets were asked for, and there are too many.
     #[error("there are more than {BUCKETS_MAX} buckets in the timeframe")]

@@ -141,7 +141,7 @@ impl Granted {
             (Some(key), keys) if keys.contains(key) => Ok(selection),
             (None, [only]) => Ok(Selection { key: Some(only.clone()), ..selection }),
             (Some(_), _) | (None, []) => Err(Error::Forbidden),
-            (None, _) => Err(Error::parameter(
+            (None, _) => Err(Error::missing(
                 "query",
                 "must have one of your keys as `key`: you have several",
             )),

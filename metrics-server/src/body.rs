@@ -10,6 +10,7 @@ use hyper::header::{HeaderMap, TRANSFER_ENCODING};
 use metrics_core::budget::{Budget, Reservation};
 use tokio::time::timeout;
 
+use crate::code::Code;
 use crate::error::Error;
 
 /// The largest body of a request.
@@ -71,7 +72,7 @@ impl Bodies {
         let reading = async {
             let mut body = pin!(body);
             while let Some(frame) = body.frame().await {
-                let frame = frame.map_err(|_| Error::body("the body ended too early"))?;
+                let frame = frame.map_err(|_| incomplete())?;
                 // The other kind of frame holds trailers, which say nothing.
                 let Ok(data) = frame.into_data() else { continue };
                 if BODY_BYTES_MAX < bytes.len() + data.len() {
@@ -85,14 +86,18 @@ impl Bodies {
             }
             Ok(())
         };
-        timeout(BODY_MAX, reading)
-            .await
-            .map_err(|_| Error::body("the body took too long to arrive"))??;
+        timeout(BODY_MAX, reading).await.map_err(|_| {
+            Error::body("the body took too long to arrive").coded(Code::BodyTimeout)
+        })??;
         let memory = if large.is_some() { &self.large } else { &self.all };
         let reserved = large.as_ref().map_or(0, Reservation::bytes);
         let made = reserve(memory, made_bytes(&bytes).saturating_sub(reserved)).await?;
         Ok(Whole { bytes: bytes.freeze(), _held: [Some(small), large, Some(made)] })
     }
+}
+
+fn incomplete() -> Error {
+    Error::body("the body ended too early").coded(Code::BodyIncomplete)
 }
 
 async fn reserve(memory: &Budget, bytes: usize) -> Result<Reservation, Error> {

@@ -14,6 +14,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::attempts::{Caller, Secret};
+use crate::code::Code;
 use crate::parameters::{join_parameters, parameter};
 use crate::phoenix::{Answer, BinaryPush, Message, Outgoing, PHOENIX_TOPIC, Ref, Version};
 use crate::traffic::Traffic;
@@ -122,8 +123,8 @@ impl Pending {
 
     /// Says the answer, or the two of them. `stored` says what became of the event.
     pub(crate) fn answer(&self, stored: Result<(), NotStored>, mut say: impl FnMut(Outgoing<'_>)) {
-        let reason = stored.map_err(reason).err();
-        let answer = reason.as_deref().map_or(Answer::Ok, Answer::Error);
+        let refusal = stored.map_err(not_stored).err();
+        let answer = refusal.as_ref().map_or(Answer::Ok, error);
         let Self { message_ref, channel, .. } = self;
         let Channel { join_ref, topic } = &**channel;
         say(Outgoing::Reply { join_ref, message_ref, topic, answer });
@@ -186,17 +187,25 @@ impl JoinPayload {
     }
 }
 
-fn reason(refusal: NotStored) -> String {
-    match refusal {
+fn not_stored(err: NotStored) -> Refusal {
+    let code = Code::from(&err);
+    match err {
         NotStored::TooManyVideos { .. }
         | NotStored::TooManyNewVideos(_)
-        | NotStored::AnotherVideo(_) => refusal.to_string(),
-        _ => "not stored".to_owned(),
+        | NotStored::AnotherVideo(_) => Refusal::new(code, err.to_string()),
+        NotStored::Refused => Refusal::new(code, "not stored"),
     }
 }
 
+fn error(refusal: &Refusal) -> Answer<'_> {
+    Answer::Error(refusal.code, &refusal.reason)
+}
+
+/// The text that older clients know for every fault of a join.
 const MISSING: &str = "missing parameters and/or invalid host";
-const UNMATCHED_TOPIC: &str = "unmatched topic";
+
+const UNMATCHED_TOPIC: Answer<'_> = Answer::Error(Code::UnmatchedTopic, "unmatched topic");
+const UNMATCHED_EVENT: Answer<'_> = Answer::Error(Code::UnmatchedEvent, "unmatched event");
 
 impl Channels {
     pub(crate) fn new(metrics: Metrics, version: Version, visitor: Arc<Visitor>) -> Self {
@@ -233,17 +242,16 @@ impl Channels {
                             message,
                         )));
                     }
-                    Err(Refusal(reason)) => {
-                        let answer = Answer::Error(&reason);
-                        self.answer(message, &joined.channel.join_ref, answer, replies);
+                    Err(refusal) => {
+                        let join_ref = &joined.channel.join_ref;
+                        self.answer(message, join_ref, error(&refusal), replies);
                     }
                 },
                 (Some(joined), _) => {
-                    let answer = Answer::Error("unmatched event");
-                    self.answer(message, &joined.channel.join_ref, answer, replies);
+                    self.answer(message, &joined.channel.join_ref, UNMATCHED_EVENT, replies);
                 }
                 (None, _) => {
-                    self.answer(message, &Ref::NULL, Answer::Error(UNMATCHED_TOPIC), replies);
+                    self.answer(message, &Ref::NULL, UNMATCHED_TOPIC, replies);
                 }
             },
         }
@@ -251,11 +259,11 @@ impl Channels {
 
     /// Answers a push with a binary payload: nothing here has one.
     pub(crate) fn refuse(&self, push: &BinaryPush<'_>, replies: &mut Vec<Reply>) {
-        let (join_ref, reason) = match self.find(push.topic) {
-            Some(joined) => (&joined.channel.join_ref, "unmatched event"),
+        let (join_ref, answer) = match self.find(push.topic) {
+            Some(joined) => (&joined.channel.join_ref, UNMATCHED_EVENT),
             None => (&Ref::NULL, UNMATCHED_TOPIC),
         };
-        let (message_ref, topic, answer) = (&push.message_ref, push.topic, Answer::Error(reason));
+        let (message_ref, topic) = (&push.message_ref, push.topic);
         let reply = Outgoing::Reply { join_ref, message_ref, topic, answer };
         replies.push(Reply::Now(text(self.version, reply)));
     }
@@ -310,10 +318,10 @@ impl Channels {
                 self.joined.reserve_exact(1);
                 self.joined.push(Joined { channel, viewing, about_bytes });
             }
-            Err(reason) => {
-                let unmatched = reason == UNMATCHED_TOPIC;
+            Err(refusal) => {
+                let unmatched = refusal.code == Code::UnmatchedTopic;
                 let join_ref = if unmatched { &Ref::NULL } else { join_ref };
-                self.answer(message, join_ref, Answer::Error(&reason), replies);
+                self.answer(message, join_ref, error(&refusal), replies);
             }
         }
         if let Some(old) = old {
@@ -324,23 +332,18 @@ impl Channels {
     }
 
     /// Lets a viewer join, or says why not.
-    async fn admit(&self, message: &Message<'_>) -> Result<Viewing, String> {
-        let session = message.topic.strip_prefix(TOPIC_PREFIX).ok_or(UNMATCHED_TOPIC)?;
-        if CHANNELS_MAX <= self.joined.len() {
-            return Err(format!("a socket has at most {CHANNELS_MAX} channels"));
-        }
-        let about_bytes: usize = self.joined.iter().map(|joined| joined.about_bytes).sum();
-        if ABOUT_BYTES_MAX < about_bytes + self.about_bytes(message) {
-            return Err(format!("the channels of a socket have at most {ABOUT_BYTES_MAX} bytes"));
-        }
+    async fn admit(&self, message: &Message<'_>) -> Result<Viewing, Refusal> {
+        let session = message.topic.strip_prefix(TOPIC_PREFIX);
+        let session = session.ok_or(Refusal::new(Code::UnmatchedTopic, "unmatched topic"))?;
+        self.check_room(message)?;
         if self.visitor.opted_out {
             self.visitor.traffic.opt_out();
-            return Err("opted out".to_owned());
+            return Err(Refusal::new(Code::OptedOut, "opted out"));
         }
-        let payload: JoinPayload = wire::object(message.payload.get()).ok_or(MISSING)?;
+        let payload: JoinPayload = wire::object(message.payload.get()).ok_or_else(missing)?;
         let payload = payload.or(self.visitor.join_parameters.as_deref());
-        let key = payload.key.as_str().ok_or(MISSING)?;
-        let key = ApiKey::new(key).map_err(|_| JoinError::InvalidKey.to_string())?;
+        let key = payload.key.as_str().ok_or_else(missing)?;
+        let key = ApiKey::new(key).map_err(|_| not_joined(JoinError::InvalidKey))?;
         let identifier = optional(payload.identifier, |value| match value {
             Value::String(text) => Some(Some(text).filter(|text| !text.is_empty())),
             // The 0.1.x client, made with a selector and metadata only, sends the metadata here as well.
@@ -354,11 +357,11 @@ impl Channels {
             Value::String(text) => Some(text),
             _ => None,
         })?;
-        let video = Video::new(identifier, metadata).ok_or(MISSING)?;
+        let video = Video::new(identifier, metadata).ok_or_else(missing)?;
         let attempt = self.visitor.caller.attempt(Secret::Key(&key));
         let attempt = attempt.map_err(|too_many| {
             self.visitor.traffic.hold_up();
-            too_many.to_string()
+            Refusal::new(Code::TooManyAttempts, too_many.to_string())
         })?;
         let mut join = self.visitor.introduce(Join::new(key, session, video), page.as_deref());
         if let Some(data) = session_data {
@@ -366,14 +369,22 @@ impl Channels {
         }
         let joined = self.metrics.join(join).await;
         attempt.judge(&joined);
-        joined.map_err(|err| match err {
-            JoinError::NoSession => MISSING.to_owned(),
-            JoinError::Store(err) => {
-                tracing::warn!(error = &err as &dyn std::error::Error, "could not judge a key");
-                "unavailable".to_owned()
-            }
-            other => other.to_string(),
-        })
+        joined.map_err(not_joined)
+    }
+
+    /// Fails if the socket has as many channels as it may have, or as many bytes of them.
+    fn check_room(&self, message: &Message<'_>) -> Result<(), Refusal> {
+        let too_many = |reason: String| Err(Refusal::new(Code::TooManyChannels, reason));
+        if CHANNELS_MAX <= self.joined.len() {
+            return too_many(format!("a socket has at most {CHANNELS_MAX} channels"));
+        }
+        let about_bytes: usize = self.joined.iter().map(|joined| joined.about_bytes).sum();
+        if ABOUT_BYTES_MAX < about_bytes + self.about_bytes(message) {
+            return too_many(format!(
+                "the channels of a socket have at most {ABOUT_BYTES_MAX} bytes"
+            ));
+        }
+        Ok(())
     }
 
     /// How much a join says about its video.
@@ -407,10 +418,12 @@ impl Channels {
 }
 
 fn submit(joined: &Joined, message: &Message<'_>) -> Result<Acknowledgement, Refusal> {
-    let event: Event<'_> = wire::object(message.payload.get())
-        .ok_or(Refusal("the payload must be an object that describes an event".into()))?;
+    let event: Event<'_> = wire::object(message.payload.get()).ok_or(Refusal::new(
+        Code::InvalidEvent,
+        "the payload must be an object that describes an event",
+    ))?;
     let event = event.read(Positions::FromTo)?;
-    joined.viewing.submit(&event).map_err(|err| Refusal::new(&err, Positions::FromTo))
+    joined.viewing.submit(&event).map_err(|err| Refusal::of_event(&err, Positions::FromTo))
 }
 
 fn pending(
@@ -423,11 +436,25 @@ fn pending(
 }
 
 /// The value that a member must have if it is there and not null.
-fn optional<T>(
-    value: Value,
-    read: impl FnOnce(Value) -> Option<T>,
-) -> Result<Option<T>, &'static str> {
-    if value.is_null() { Ok(None) } else { read(value).map(Some).ok_or(MISSING) }
+fn optional<T>(value: Value, read: impl FnOnce(Value) -> Option<T>) -> Result<Option<T>, Refusal> {
+    if value.is_null() { Ok(None) } else { read(value).map(Some).ok_or_else(missing) }
+}
+
+fn missing() -> Refusal {
+    Refusal::new(Code::InvalidJoin, MISSING)
+}
+
+/// Why a viewer did not join, as the client is told.
+fn not_joined(err: JoinError) -> Refusal {
+    let code = Code::from(&err);
+    match err {
+        JoinError::NoSession => Refusal::new(code, MISSING),
+        JoinError::Store(err) => {
+            tracing::warn!(error = &err as &dyn std::error::Error, "could not judge a key");
+            Refusal::new(code, "unavailable")
+        }
+        other => Refusal::new(code, other.to_string()),
+    }
 }
 
 fn object(value: Value) -> Option<serde_json::Map<String, Value>> {

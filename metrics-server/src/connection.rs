@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::channel::{Channels, Reply};
+use crate::code::Code;
 use crate::frames::ReadError;
 use crate::outbox::Outbox;
 use crate::phoenix::{BinaryPush, DecodeError, Message, Version};
@@ -48,23 +49,25 @@ pub(crate) struct Close {
     pub(crate) code: Option<u16>,
     /// The reason, for the client.
     pub(crate) reason: String,
+    /// The code of the reason, which only answers to long polling have.
+    pub(crate) refusal: Code,
 }
 
 impl Close {
-    pub(crate) fn new(code: u16, reason: &impl ToString) -> Self {
-        Self { code: Some(code), reason: reason.to_string() }
+    pub(crate) fn new(code: u16, reason: &impl ToString, refusal: Code) -> Self {
+        Self { code: Some(code), reason: reason.to_string(), refusal }
     }
 }
 
 impl From<DecodeError> for Close {
     fn from(err: DecodeError) -> Self {
-        Self::new(err.close_code(), &err)
+        Self::new(err.close_code(), &err, err.into())
     }
 }
 
 impl From<ReadError> for Close {
     fn from(err: ReadError) -> Self {
-        Self { code: err.close_code(), reason: err.to_string() }
+        Self { code: err.close_code(), reason: err.to_string(), refusal: Code::from(&err) }
     }
 }
 
@@ -146,7 +149,9 @@ impl<'a> Connection<'a> {
             Input::Push(ref push) => self.channels.refuse(push, &mut self.replies),
             Input::Ping(payload) => self.replies.push(Reply::Pong(payload.to_vec())),
             Input::Nothing => {}
-            Input::Close(code) => return Err(Close::new(code.unwrap_or(NORMAL), &"")),
+            Input::Close(code) => {
+                return Err(Close::new(code.unwrap_or(NORMAL), &"", Code::SessionOver));
+            }
         }
         self.forward().await;
         Ok(())
@@ -173,7 +178,7 @@ impl<'a> Connection<'a> {
                 }
                 () = &mut late, if moment.is_some() => return Ok(None),
                 () = self.stopping.cancelled() => {
-                    return Err(Close::new(GOING_AWAY, &"the server stops"));
+                    return Err(Close::new(GOING_AWAY, &"the server stops", Code::Stopping));
                 }
             }
         }

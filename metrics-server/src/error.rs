@@ -14,6 +14,7 @@ use metrics_core::scan::ScanError;
 use metrics_core::{RateExceeded, ReportError, store};
 
 use crate::attempts::TooMany;
+use crate::code::Code;
 use crate::queue::Full;
 use crate::response::{self, Body};
 
@@ -30,6 +31,8 @@ pub(crate) enum Error {
         name: &'static str,
         /// What would be accepted, to complete the sentence.
         expected: Cow<'static, str>,
+        /// The kind of the fault.
+        code: Code,
     },
     /// A query that cannot be answered as it is.
     #[error(transparent)]
@@ -38,8 +41,13 @@ pub(crate) enum Error {
     #[error(transparent)]
     AnswerTooLarge(ScanError),
     /// The body is not what it must be.
-    #[error("{0}")]
-    Body(Cow<'static, str>),
+    #[error("{text}")]
+    Body {
+        /// What is wrong.
+        text: Cow<'static, str>,
+        /// The kind of the fault.
+        code: Code,
+    },
     /// It does not say where it ends in one way that everybody understands.
     #[error("`transfer-encoding` must be chunked, once, or not there")]
     Ambiguous,
@@ -172,12 +180,65 @@ pub(crate) enum Error {
 impl Error {
     /// A parameter that is not what it must be: `expected` completes the sentence "`name` ...".
     pub(crate) fn parameter(name: &'static str, expected: impl Into<Cow<'static, str>>) -> Self {
-        Self::Parameter { name, expected: expected.into() }
+        Self::Parameter { name, expected: expected.into(), code: Code::InvalidParameter }
+    }
+
+    /// A parameter that is not there and must be.
+    pub(crate) fn missing(name: &'static str, expected: &'static str) -> Self {
+        Self::parameter(name, expected).coded(Code::MissingParameter)
     }
 
     /// A body that is not what it must be.
     pub(crate) fn body(text: impl Into<Cow<'static, str>>) -> Self {
-        Self::Body(text.into())
+        Self::Body { text: text.into(), code: Code::InvalidBody }
+    }
+
+    /// The same error of a parameter or of the body, with a narrower code.
+    pub(crate) fn coded(mut self, narrower: Code) -> Self {
+        if let Self::Parameter { code, .. } | Self::Body { code, .. } = &mut self {
+            *code = narrower;
+        }
+        self
+    }
+
+    /// The code of the error, for programs.
+    pub(crate) fn code(&self) -> Code {
+        match self {
+            Self::Parameter { code, .. } | Self::Body { code, .. } => *code,
+            Self::Query(err) => err.into(),
+            Self::AnswerTooLarge(_) => Code::AnswerTooLarge,
+            Self::Ambiguous | Self::UpgradeBody => Code::AmbiguousLength,
+            Self::TooLarge => Code::PayloadTooLarge,
+            Self::Unauthorized | Self::Unauthenticated(_) => Code::Unauthorized,
+            Self::Forbidden => Code::Forbidden,
+            Self::ForeignPage { .. } => Code::CrossOrigin,
+            Self::UnknownHost(_) => Code::MisdirectedHost,
+            Self::NotJson => Code::UnsupportedMediaType,
+            Self::NoKey => Code::MissingKey,
+            Self::InvalidKey => Code::InvalidKey,
+            Self::TooManyAttempts(_) => Code::TooManyAttempts,
+            Self::RateExceeded(_) => Code::RateLimited,
+            Self::NotFound => Code::NotFound,
+            Self::UnknownKey | Self::NoSuchKey => Code::UnknownKey,
+            Self::KeyExists => Code::KeyExists,
+            Self::MoreThanExpected { .. } | Self::MoreSince { .. } => Code::UnexpectedSessions,
+            Self::MethodNotAllowed { .. } => Code::MethodNotAllowed,
+            Self::PastTheEnd { .. } => Code::RangeNotSatisfiable,
+            Self::UnknownVersion => Code::UnknownVersion,
+            Self::Full => Code::TooManyConnections,
+            Self::HostHeader => Code::InvalidHost,
+            Self::UnknownWebsocket => Code::UpgradeRequired,
+            Self::NotAWebsocket => Code::ExpectedWebsocket,
+            Self::NotStored => Code::NotStored,
+            Self::Busy => Code::Busy,
+            Self::Crowded => Code::Overloaded,
+            Self::UsedUp(err) => err.into(),
+            Self::Memory => Code::OutOfMemory,
+            Self::TooLong => Code::ReportTimeout,
+            Self::Unavailable(_) => Code::Unavailable,
+            Self::Damaged(_) => Code::DatabaseDamaged,
+            Self::Failed(_) => Code::InternalError,
+        }
     }
 
     /// The response that tells it.
@@ -196,9 +257,10 @@ impl Error {
             error: String,
             #[serde(skip_serializing_if = "Option::is_none")]
             reason: Option<&'static str>,
+            code: Code,
         }
         let reason = self.is_memory().then_some("memory");
-        let told = Told { error: self.to_string(), reason };
+        let told = Told { error: self.to_string(), reason, code: self.code() };
         let mut response = response::json(self.status(), &told);
         if let Some((name, value)) = self.header() {
             response.headers_mut().insert(name, value);
@@ -225,7 +287,7 @@ impl Error {
         match self {
             Self::Parameter { .. }
             | Self::Query(_)
-            | Self::Body(_)
+            | Self::Body { .. }
             | Self::Ambiguous
             | Self::HostHeader
             | Self::UpgradeBody
@@ -311,15 +373,17 @@ impl From<store::Error> for Error {
     fn from(err: store::Error) -> Self {
         match err {
             store::Error::TimedOut { .. } => Self::TooLong,
-            store::Error::TooLarge(err) => Self::parameter(
-                "interval",
-                format!("must be wider, or the timeframe smaller: {err}"),
-            ),
+            store::Error::TooLarge(err) => {
+                let expected = format!("must be wider, or the timeframe smaller: {err}");
+                Self::parameter("interval", expected).coded(Code::TooManyBuckets)
+            }
             err @ (store::Error::Damaged(_) | store::Error::DamagedFile { .. }) => {
                 Self::Damaged(err)
             }
-            err if err.is_retryable() => Self::Unavailable(err),
-            err => Self::Failed(err),
+            err @ store::Error::Unavailable { .. } => Self::Unavailable(err),
+            err @ (store::Error::Rejected { .. } | store::Error::Unusable { .. }) => {
+                Self::Failed(err)
+            }
         }
     }
 }
@@ -338,9 +402,10 @@ impl From<ReportError> for Error {
             ReportError::UsedUp(err) => err.into(),
             ReportError::Scan(ScanError::Damaged(err)) => store::Error::Damaged(err).into(),
             ReportError::Scan(err) => Self::AnswerTooLarge(err),
-            err => {
+            err @ ReportError::TooManyBuckets => {
                 let expected = "must be wider, or the `timeframe` shorter, to `fill`";
-                Self::parameter("interval", format!("{expected}: {err}"))
+                let expected = format!("{expected}: {err}");
+                Self::parameter("interval", expected).coded(Code::TooManyBuckets)
             }
         }
     }
@@ -363,7 +428,7 @@ mod tests {
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(response.headers()[RETRY_AFTER], RETRY_SECONDS);
         let body = response.into_body().collect().await.unwrap().to_bytes();
-        assert_eq!(body, r#"{"error":"the store is unavailable; try again"}"#);
+        assert_eq!(body, r#"{"error":"the store is unavailable; try again","code":"unavailable"}"#);
     }
 
     #[track_caller]
@@ -405,5 +470,24 @@ mod tests {
         check(Error::Memory, 503, Some(("retry-after", RETRY_SECONDS)));
         check(store::Error::TimedOut { store: "SQLite", seconds: 30 }.into(), 503, None);
         check(ReportError::TooManyBuckets.into(), 400, None);
+    }
+
+    #[test]
+    fn errors_that_no_client_provokes_have_their_codes() {
+        let rejected = store::Error::Rejected {
+            store: "SQLite",
+            operation: "commit 1 session",
+            source: "malformed".into(),
+        };
+        let timed_out = store::Error::TimedOut { store: "SQLite", seconds: 30 };
+        for (error, code) in [
+            (rejected.into(), Code::InternalError),
+            (timed_out.into(), Code::ReportTimeout),
+            (ReportError::from(ScanError::TooManyGroups).into(), Code::AnswerTooLarge),
+            (ReportError::from(UsedUp::ByOne).into(), Code::AnswerTooLarge),
+        ] {
+            let error: Error = error;
+            assert_eq!(error.code(), code, "{error}");
+        }
     }
 }

@@ -58,6 +58,7 @@
 //! * A websocket is read by `frames.rs` into bounded messages, by `phoenix.rs` into values of the channel protocol,
 //!   and acted on by `channel.rs`; `socket.rs` is its life. `longpoll.rs` does the same for clients without a websocket.
 //!   `wire.rs` reads the events that clients send.
+//! * `code.rs` names every [refusal](Code) for programs; `error.rs` makes HTTP responses of errors.
 //! * `script.rs` is our own client, which runs in pages; `export.rs` makes files of what the API answers.
 //! * `attempts.rs` holds up whoever guesses keys and passwords; `guard.rs` refuses what pages of other sites do in
 //!   somebody's name.
@@ -75,6 +76,7 @@ mod auth;
 mod binary;
 mod body;
 mod channel;
+mod code;
 mod connection;
 mod cors;
 mod encoding;
@@ -119,6 +121,7 @@ pub use auth::Credentials;
 #[cfg(feature = "binary")]
 pub use binary::run;
 pub use body::BODY_BYTES_MAX;
+pub use code::Code;
 pub use cors::Cors;
 pub use hosts::Hosts;
 pub use networks::{InvalidNetwork, Networks};

@@ -39,11 +39,13 @@ use self::session::{Post, Session};
 use crate::attempts::Peer;
 use crate::body::Bodies;
 use crate::channel::Visitor;
+use crate::code::Code;
 use crate::error::Error;
 use crate::memory::LONGPOLL_BYTES;
 use crate::phoenix::Version;
 use crate::response::{self, Body};
 use crate::share::{Shares, default_share};
+use crate::wire::Refusal;
 
 /// How many sessions there may be at once: as many viewers without websockets as 200,000 viewers have among them if it is
 /// one in twenty. Each has a task of some kilobytes without a connection that would bound their number.
@@ -104,19 +106,24 @@ impl LongPolls {
     ) -> Response<Body> {
         let Inner { metrics, memory, shares, stopping, tasks, .. } = &*self.inner;
         let token = Token::generate();
-        let no_room = || status(500, Some("the server has no room for another session; try again"));
+        let no_room = |code| {
+            let text = "the server has no room for another session; try again";
+            refused(500, &Refusal::new(code, text))
+        };
         let Some(held) = memory.try_reserve(LONGPOLL_BYTES + visitor.bytes()) else {
-            return no_room();
+            return no_room(Code::OutOfMemory);
         };
         let share = match peer.filter(|peer| !peer.is_loopback()).map(|peer| shares.take(peer)) {
-            Some(None) => return no_room(),
+            Some(None) => return no_room(Code::TooManySessions),
             Some(share) => share,
             None => None,
         };
         let (session, posts) = Session::new(metrics, held);
-        let is_stopping = stopping.is_cancelled();
-        let Some(entry) = self.register(token, &session).filter(|_| !is_stopping) else {
-            return no_room();
+        if stopping.is_cancelled() {
+            return no_room(Code::Stopping);
+        }
+        let Some(entry) = self.register(token, &session) else {
+            return no_room(Code::TooManySessions);
         };
         tasks.spawn(async move {
             let _share = share;
@@ -129,7 +136,7 @@ impl LongPolls {
     /// Answers a poll.
     pub(crate) async fn poll(&self, token: Token) -> Response<Body> {
         // Phoenix's clients before 1.8 would take a new token for the old session, and not join again.
-        let gone = || status(500, Some("the session is over; connect again"));
+        let gone = || refused(500, &over());
         let Some(session) = self.find(token) else { return gone() };
         match session.mailbox.poll(&self.inner.metrics).await {
             Polled::Messages(messages) => polled(200, token, &messages),
@@ -149,7 +156,7 @@ impl LongPolls {
         B: hyper::body::Body<Data = Bytes> + Send,
         B::Error: std::error::Error + Send + Sync + 'static,
     {
-        let gone = || status(410, Some("the session is over; connect again"));
+        let gone = || refused(410, &over());
         let Some(session) = token.and_then(|token| self.find(token)) else { return Ok(gone()) };
         session.mailbox.hear(self.inner.metrics.moment());
         let body = self.inner.bodies.read(body).await?;
@@ -159,8 +166,8 @@ impl LongPolls {
             return Ok(gone());
         }
         Ok(match acted.await {
-            Ok(Ok(())) => status(200, None),
-            Ok(Err(reason)) => status(400, Some(&reason)),
+            Ok(Ok(())) => response::json(StatusCode::OK, &Status { status: 200, refusal: None }),
+            Ok(Err(refusal)) => refused(400, &refusal),
             Err(_) => gone(),
         })
     }
@@ -228,7 +235,8 @@ impl fmt::Display for Token {
 
 /// An answer to a client of an unknown version of the serializer.
 pub(crate) fn forbidden() -> Response<Body> {
-    status(403, Some(&Error::UnknownVersion.to_string()))
+    let err = Error::UnknownVersion;
+    refused(403, &Refusal::new(err.code(), err.to_string()))
 }
 
 /// An answer to a poll, with the elements of its JSON array of messages.
@@ -237,15 +245,29 @@ fn polled(status: u16, token: Token, messages: &str) -> Response<Body> {
     response::text(JSON, json)
 }
 
-/// An answer without messages, and the reason for it.
-fn status(status: u16, error: Option<&str>) -> Response<Body> {
-    #[derive(Serialize)]
-    struct Status<'a> {
-        status: u16,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        error: Option<&'a str>,
-    }
-    response::json(StatusCode::OK, &Status { status, error })
+/// An answer without messages.
+#[derive(Serialize)]
+struct Status<'a> {
+    status: u16,
+    #[serde(flatten)]
+    refusal: Option<Told<'a>>,
+}
+
+/// The reason for a status that is no success.
+#[derive(Serialize)]
+struct Told<'a> {
+    error: &'a str,
+    code: Code,
+}
+
+fn over() -> Refusal {
+    Refusal::new(Code::SessionOver, "the session is over; connect again")
+}
+
+/// An answer to a client whose request is refused.
+fn refused(status: u16, refusal: &Refusal) -> Response<Body> {
+    let refusal = Some(Told { error: &refusal.reason, code: refusal.code });
+    response::json(StatusCode::OK, &Status { status, refusal })
 }
 
 #[cfg(test)]
@@ -348,7 +370,9 @@ mod tests {
         assert_eq!(open(&longpolls).await, 410);
         longpolls.inner.stopping.cancel();
         longpolls.wait().await;
-        assert_eq!((open(&longpolls).await, longpolls.len()), (500.into(), 0));
+        let refused = open_from(&longpolls, None).await;
+        assert_eq!((&refused["status"], &refused["code"]), (&500.into(), &"stopping".into()));
+        assert_eq!(longpolls.len(), 0);
     }
 
     #[tokio::test]

@@ -10,6 +10,7 @@ use std::str;
 use metrics_core::containment::is_too_deep;
 use serde_json::value::RawValue;
 
+use crate::code::Code;
 use envelope::{Array, Object};
 
 mod envelope;
@@ -271,7 +272,7 @@ pub(crate) enum Answer<'a> {
     /// Done.
     Ok,
     /// Refused, for this reason.
-    Error(&'a str),
+    Error(Code, &'a str),
 }
 
 impl Outgoing<'_> {
@@ -307,10 +308,10 @@ impl Outgoing<'_> {
             Self::Reply { answer: Answer::Ok, .. } => {
                 out.push_str("{\"status\":\"ok\",\"response\":{}}");
             }
-            Self::Reply { answer: Answer::Error(reason), .. } => {
+            Self::Reply { answer: Answer::Error(code, reason), .. } => {
                 out.push_str("{\"status\":\"error\",\"response\":{\"reason\":");
                 push_json(out, reason);
-                out.push_str("}}");
+                push_all(out, [",\"code\":\"", code.as_str(), "\"}}"]);
             }
             Self::Close { .. } => out.push_str("{}"),
         }

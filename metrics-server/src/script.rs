@@ -61,8 +61,11 @@
 //!
 //! # What ends it
 //!
-//! `invalid key`, `bot` and `opted out` (see [`Settings::heed_opt_out`](crate::Settings::heed_opt_out)) end everything
-//! on the page. The console is told of a key that is missing or refused, once. An error in a listener stays in it.
+//! It goes by the [codes](crate::Code) of refusals, never by their texts. `invalid_key`, `origin_not_allowed`, `bot` and
+//! `opted_out` (see [`Settings::heed_opt_out`](crate::Settings::heed_opt_out)) end everything on the page; the console
+//! shows the code of the first two, and `missing_key`, once. Codes that concern the content of an event or a join drop it.
+//! After any other refusal in a channel the script connects again later. A batch that is answered with 4xx is dropped,
+//! also without a code; 408, 425, 429 and a body that came late are sent again. An error in a listener stays in it.
 
 use std::fmt::Write as _;
 use std::sync::LazyLock;
@@ -251,6 +254,7 @@ mod tests {
     use std::io::Read as _;
 
     use super::*;
+    use crate::code::Code;
 
     #[test]
     fn a_script_has_an_address_and_one_for_each_version() {
@@ -291,6 +295,24 @@ mod tests {
             assert!(served.lines().all(is_lean), "{served}");
             assert!(served.contains("class Monitor {\n"), "{served}");
         }
+    }
+
+    /// A code that is misspelt would change what a page sends again, and nothing else would say so.
+    #[test]
+    fn the_script_goes_by_codes_that_exist() {
+        let mut named = 0;
+        let lines = include_str!("script/metrics.js").lines().map(str::trim);
+        for line in lines.filter(|line| line.contains("code") && !line.starts_with("//")) {
+            let words = line.split(|c: char| !c.is_ascii_lowercase() && c != '_');
+            let words = words.filter(|word| *word != "phx_reply");
+            // The words without an underscore inside are beginnings of several codes, or no codes.
+            for word in words.map(|it| it.trim_end_matches('_')).filter(|it| it.contains('_')) {
+                let is_code = Code::ALL.iter().any(|code| code.as_str().starts_with(word));
+                assert!(is_code, "{word} in {line}");
+                named += 1;
+            }
+        }
+        assert_eq!(named, 6);
     }
 
     #[test]

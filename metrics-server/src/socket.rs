@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::channel::{Channels, Visitor};
+use crate::code::Code;
 use crate::connection::{
     Budget, Close, Connection, GOING_AWAY, Input, LINGER_MAX, NORMAL, SILENCE_MAX, UNJOINED,
     UNJOINED_MAX,
@@ -102,13 +103,18 @@ async fn read_all(
             now + SILENCE_MAX
         };
         if late <= now {
-            break Close::new(GOING_AWAY, &UNJOINED);
+            break Close::new(GOING_AWAY, &UNJOINED, Code::SessionOver);
         }
         // Dropped only to end the connection: it may have read half a frame.
         let frame = match connection.until(Some(late), pin!(reader.next())).await {
             Ok(Some(frame)) => frame,
-            Ok(None) if connection.channels.is_empty() => break Close::new(GOING_AWAY, &UNJOINED),
-            Ok(None) => break Close::new(NORMAL, &"nothing was heard for too long"),
+            Ok(None) if connection.channels.is_empty() => {
+                break Close::new(GOING_AWAY, &UNJOINED, Code::SessionOver);
+            }
+            Ok(None) => {
+                let reason = "nothing was heard for too long";
+                break Close::new(NORMAL, &reason, Code::SessionOver);
+            }
             Err(close) => break close,
         };
         heard = metrics.moment();

@@ -12,6 +12,8 @@ use metrics_core::{Action, EventError, PlayerEvent};
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use crate::code::Code;
+
 /// The members of an event that are looked at. All others are ignored.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -47,23 +49,29 @@ pub(crate) enum Positions {
     VideoTime,
 }
 
-/// Why an event was not taken, as the client is told.
+/// Why an event or a join was refused: a text for people, and a code for programs.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct Refusal(pub(crate) Cow<'static, str>);
+#[error("{reason}")]
+pub(crate) struct Refusal {
+    pub(crate) code: Code,
+    pub(crate) reason: Cow<'static, str>,
+}
 
 impl Refusal {
-    fn seconds(field: &str) -> Self {
-        Self(format!("`{field}` must be a number of seconds, 0 or more").into())
+    pub(crate) fn new(code: Code, reason: impl Into<Cow<'static, str>>) -> Self {
+        Self { code, reason: reason.into() }
+    }
+
+    fn seconds(code: Code, field: &str) -> Self {
+        Self::new(code, format!("`{field}` must be a number of seconds, 0 or more"))
     }
 
     /// The reason why a session did not take an event, with the name that its position has on the wire.
-    pub(crate) fn new(err: &EventError, positions: Positions) -> Self {
-        match (err, positions) {
-            (EventError::Invalid(invalid), Positions::VideoTime) if invalid.field != "duration" => {
-                Self::seconds("video_time")
-            }
-            _ => Self(err.to_string().into()),
+    pub(crate) fn of_event(err: &EventError, positions: Positions) -> Self {
+        let code = Code::from(err);
+        match (code, positions) {
+            (Code::InvalidPosition, Positions::VideoTime) => Self::seconds(code, "video_time"),
+            _ => Self::new(code, err.to_string()),
         }
     }
 }
@@ -76,7 +84,7 @@ impl Event<'_> {
     /// [`Refusal`] names the first member that cannot be read.
     pub(crate) fn read(&self, positions: Positions) -> Result<PlayerEvent, Refusal> {
         let Scalar::Text(name) = &self.name else {
-            return Err(Refusal("`name` must be a string".into()));
+            return Err(Refusal::new(Code::InvalidName, "`name` must be a string"));
         };
         let (from, to) = match positions {
             Positions::FromTo => (("from", &self.from), ("to", &self.to)),
@@ -109,10 +117,14 @@ impl Event<'_> {
             other => Action::Other { name: other.to_owned() },
         };
         let mut event = PlayerEvent::new(action);
-        event.duration = self.duration.number().map_err(|_| Refusal::seconds("duration"))?;
+        let duration = self.duration.number();
+        event.duration =
+            duration.map_err(|_| Refusal::seconds(Code::InvalidDuration, "duration"))?;
         let timestamp = self.timestamp.number().ok().filter(|ms| ms.is_none_or(f64::is_finite));
-        let timestamp =
-            timestamp.ok_or(Refusal("`timestamp` must be a number of Unix milliseconds".into()))?;
+        let timestamp = timestamp.ok_or(Refusal::new(
+            Code::InvalidTimestamp,
+            "`timestamp` must be a number of Unix milliseconds",
+        ))?;
         event.timestamp_ms = timestamp.map(unix_ms);
         let is_text = |position: &Scalar<'_>| matches!(position, Scalar::Text(_));
         event.has_text_position = match event.action {
@@ -142,7 +154,8 @@ fn unix_ms(timestamp: f64) -> i64 {
 }
 
 fn position((field, scalar): (&str, &Scalar<'_>)) -> Result<f64, Refusal> {
-    scalar.number().ok().flatten().ok_or_else(|| Refusal::seconds(field))
+    let number = scalar.number().ok().flatten();
+    number.ok_or_else(|| Refusal::seconds(Code::InvalidPosition, field))
 }
 
 /// A JSON value of which only texts and numbers are of use.

@@ -5,7 +5,6 @@ const EXCERPT_CHARS_MAX: usize = 64;
 
 /// Why a query is refused. Every variant names the parameter.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
 pub enum QueryError {
     /// A name is none of those that are accepted.
     #[error("{parameter}: {value:?} is unknown, expected {}", one_of(accepted))]

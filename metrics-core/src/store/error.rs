@@ -7,7 +7,6 @@ pub type Cause = Box<dyn StdError + Send + Sync>;
 
 /// Why a [`Store`](super::Store) could not do as it was asked.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum Error {
     /// The database could not be reached, is busy, or has no room. Trying again may help.
     #[error("{store} is unavailable")]

@@ -58,7 +58,7 @@ impl EraseSelection {
         if named.is_empty() {
             let expected = "or another of `identifier`, `page`, `session_id` and `timeframe` is needed: \
                             say which sessions";
-            return Err(Error::parameter("query", expected));
+            return Err(Error::missing("query", expected));
         }
         let selection = params.any_selection()?;
         let text = |name: &'static str, bytes_max: usize| match params.get(name) {
@@ -80,7 +80,7 @@ impl EraseSelection {
         }
         if let Some(session) = text("session_id", SESSION_BYTES_MAX)? {
             let needed = "needs the key of the session, as `key` of `query`";
-            let key = key.ok_or_else(|| Error::parameter("session_id", needed))?;
+            let key = key.ok_or_else(|| Error::missing("session_id", needed))?;
             erasure = erasure.of_session(SessionId::new(&key, session));
         }
         Ok(Self { erasure, by: named.join(", ") })
@@ -181,7 +181,7 @@ impl Erasing {
         if let Some(erasing) = erasing {
             let expected = expected.ok_or_else(|| {
                 let needed = "is needed beside `dry_run: false`: the `sessions` of a dry run";
-                Error::parameter("expect", needed)
+                Error::missing("expect", needed)
             })?;
             if expected < sessions {
                 return Err(Error::MoreThanExpected { expected, sessions });

@@ -3,6 +3,7 @@
 //! A batch is answered when it is durable. Clients send it again, whole, when the answer is not 2xx, so an event that
 //! comes twice counts once; and one bad event never loses the others.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use tokio::time::timeout;
 
 use crate::attempts::Secret;
 use crate::channel::Visitor;
+use crate::code::Code;
 use crate::error::Error;
 use crate::response::{self, Body};
 use crate::wire::{self, Event, Positions, Refusal, Scalar};
@@ -59,7 +61,8 @@ pub(crate) struct Answer {
 #[derive(Debug, Serialize)]
 pub(crate) struct Rejected {
     pub(crate) index: usize,
-    pub(crate) reason: String,
+    pub(crate) reason: Cow<'static, str>,
+    pub(crate) code: Code,
 }
 
 /// The events of one session, with their places in the batch.
@@ -94,7 +97,7 @@ pub(crate) async fn record(
     if visitor.opted_out {
         for (_, group) in groups.drain() {
             visitor.traffic.opt_out();
-            answer.reject_all(&group, "opted out");
+            answer.reject_all(&group, &Refusal::new(Code::OptedOut, "opted out"));
         }
     }
     settle(metrics, visitor, groups, &mut answer).await?;
@@ -110,7 +113,8 @@ pub(crate) fn sort(body: &[u8], key: Option<&ApiKey>) -> Result<Sorted, Error> {
         .and_then(wire::object)
         .ok_or(Error::body("the body must be a JSON object with an array `events`"))?;
     if EVENTS_MAX < batch.events.len() {
-        return Err(Error::body("`events` must have at most 256 elements"));
+        let err = Error::body("`events` must have at most 256 elements");
+        return Err(err.coded(Code::TooManyEvents));
     }
     let count = batch.events.len();
     let (mut groups, mut answer) = (HashMap::<_, Group>::new(), Answer::default());
@@ -128,9 +132,9 @@ pub(crate) fn sort(body: &[u8], key: Option<&ApiKey>) -> Result<Sorted, Error> {
             }
             Err(Unread::Keyless) => {
                 keyless += 1;
-                answer.reject(index, "`key` is missing");
+                answer.reject(index, Refusal::new(Code::MissingKey, "`key` is missing"));
             }
-            Err(Unread::Refused(reason)) => answer.reject(index, reason),
+            Err(Unread::Refused(refusal)) => answer.reject(index, refusal),
         }
     }
     if 0 < keyless && groups.is_empty() {
@@ -155,7 +159,7 @@ async fn settle(
             Err(err) => {
                 invalid += 1;
                 visitor.traffic.hold_up();
-                answer.reject_all(&group, &err.to_string());
+                answer.reject_all(&group, &Refusal::new(Code::TooManyAttempts, err.to_string()));
                 too_many = Some(err);
                 continue;
             }
@@ -177,7 +181,7 @@ async fn settle(
             Err(JoinError::Memory) => return Err(Error::Memory),
             Err(err) => {
                 invalid += usize::from(matches!(err, JoinError::InvalidKey));
-                answer.reject_all(&group, &reason(err));
+                answer.reject_all(&group, &refusal(err));
                 continue;
             }
         };
@@ -191,7 +195,7 @@ async fn settle(
                 Err(EventError::NotStored(_)) => return Err(Error::NotStored),
                 Err(EventError::TooMany(exceeded)) => return Err(exceeded.into()),
                 Err(EventError::Memory) => return Err(Error::Memory),
-                Err(err) => answer.reject(index, Refusal::new(&err, Positions::VideoTime).0),
+                Err(err) => answer.reject(index, Refusal::of_event(&err, Positions::VideoTime)),
             }
         }
     }
@@ -214,18 +218,18 @@ async fn durable(
         match acknowledgement.durable().await {
             Ok(()) => {}
             // To send it again would not help.
-            Err(refusal @ (NotStored::TooManyVideos { .. } | NotStored::TooManyNewVideos(_))) => {
-                answer.reject(index, refusal.to_string());
+            Err(err @ (NotStored::TooManyVideos { .. } | NotStored::TooManyNewVideos(_))) => {
+                answer.reject(index, Refusal::new(Code::from(&err), err.to_string()));
             }
             Err(NotStored::AnotherVideo(another)) => answer.reject(index, another_video(another)),
-            Err(_) => return Err(Error::NotStored),
+            Err(NotStored::Refused) => return Err(Error::NotStored),
         }
     }
     Ok(())
 }
 
 /// Why a session was refused, with the names that its fields have here.
-fn reason(mut err: JoinError) -> String {
+fn refusal(mut err: JoinError) -> Refusal {
     if let JoinError::TooLong { field, .. }
     | JoinError::Nul { field }
     | JoinError::AnotherVideo(AnotherVideo { field }) = &mut err
@@ -236,37 +240,46 @@ fn reason(mut err: JoinError) -> String {
             other => other,
         };
     }
-    err.to_string()
+    Refusal::new(Code::from(&err), err.to_string())
 }
 
 /// Why an event is none of the session's video, with the name that its identifier has here.
-fn another_video(another: AnotherVideo) -> String {
-    reason(another.into())
+fn another_video(another: AnotherVideo) -> Refusal {
+    refusal(another.into())
 }
 
 enum Unread {
     Keyless,
-    Refused(String),
+    Refused(Refusal),
+}
+
+impl From<Refusal> for Unread {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
 }
 
 fn read(
     event: &RawValue,
     key: Option<&ApiKey>,
 ) -> Result<((ApiKey, String), Group, CheckedEvent), Unread> {
-    let refused = |reason: &str| Unread::Refused(reason.to_owned());
-    let malformed = || refused("an event must be an object");
+    let refused = |code, reason: &'static str| Unread::Refused(Refusal::new(code, reason));
+    let malformed = || refused(Code::InvalidEvent, "an event must be an object");
     let address: Address<'_> = wire::object(event.get()).ok_or_else(malformed)?;
     let event: Event<'_> = wire::object(event.get()).ok_or_else(malformed)?;
     let key = match &address.key {
         Scalar::Absent => key.cloned().ok_or(Unread::Keyless)?,
-        Scalar::Text(text) => ApiKey::new(text).map_err(|_| refused("invalid key"))?,
-        _ => return Err(refused("`key` must be a string")),
+        Scalar::Text(text) => {
+            ApiKey::new(text).map_err(|_| refused(Code::InvalidKey, "invalid key"))?
+        }
+        _ => return Err(refused(Code::InvalidKey, "`key` must be a string")),
     };
     let text = |scalar: &Scalar<'_>| scalar.text().filter(|text| !text.is_empty());
-    let session = text(&address.session_id)
-        .ok_or_else(|| refused("`session_id` must be a string that is not empty"))?;
+    let no_session =
+        || refused(Code::InvalidSession, "`session_id` must be a string that is not empty");
+    let session = text(&address.session_id).ok_or_else(no_session)?;
     let metadata = object("metadata", address.metadata)?;
-    let no_video = || refused("`embed_id` must be a string that is not empty");
+    let no_video = || refused(Code::InvalidVideo, "`embed_id` must be a string that is not empty");
     let identifier = match &address.embed_id {
         Scalar::Absent if metadata.is_some() => None,
         embed_id => Some(text(embed_id).ok_or_else(no_video)?),
@@ -274,11 +287,11 @@ fn read(
     let video = Video::new(identifier, metadata).ok_or_else(no_video)?;
     let session_data = object("session_data", address.session_data)?;
     let page = address.source_url.text();
-    let event = event.read(Positions::VideoTime).map_err(|err| Unread::Refused(err.to_string()))?;
+    let event = event.read(Positions::VideoTime)?;
     // Checked before the viewer joins: a session without a good event is not joined.
-    let event = event.check(key.salt(&session)).map_err(|err| {
-        Unread::Refused(Refusal::new(&err.into(), Positions::VideoTime).to_string())
-    })?;
+    let event = event
+        .check(key.salt(&session))
+        .map_err(|err| Refusal::of_event(&err.into(), Positions::VideoTime))?;
     let gives_signs = address.heartbeat != Scalar::Absent;
     let group = Group { video, session_data, page, gives_signs, events: Vec::new() };
     Ok(((key, session), group, event))
@@ -288,17 +301,18 @@ fn read(
 fn object(name: &str, json: Option<&RawValue>) -> Result<Option<Map<String, Value>>, Unread> {
     let Some(json) = json.filter(|json| json.get() != "null") else { return Ok(None) };
     let object = wire::object(json.get());
-    object.map(Some).ok_or_else(|| Unread::Refused(format!("`{name}` must be an object")))
+    let refusal = || Refusal::new(Code::InvalidMetadata, format!("`{name}` must be an object"));
+    object.map(Some).ok_or_else(|| refusal().into())
 }
 
 impl Answer {
-    fn reject(&mut self, index: usize, reason: impl Into<String>) {
-        self.rejected.push(Rejected { index, reason: reason.into() });
+    fn reject(&mut self, index: usize, Refusal { reason, code }: Refusal) {
+        self.rejected.push(Rejected { index, reason, code });
     }
 
-    fn reject_all(&mut self, group: &Group, reason: &str) {
+    fn reject_all(&mut self, group: &Group, refusal: &Refusal) {
         for (index, _) in &group.events {
-            self.reject(*index, reason);
+            self.reject(*index, refusal.clone());
         }
     }
 }

@@ -8,6 +8,7 @@ use metrics_core::recorder::WAITING_MAX;
 use serde::Serialize;
 use tokio::time::timeout;
 
+use crate::code::Code;
 use crate::kept::Kept;
 use crate::response::{self, Body};
 
@@ -19,6 +20,8 @@ struct Health {
     status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<Code>,
 }
 
 /// What is wrong with the store, for everybody who may ask; nothing if it is well.
@@ -43,7 +46,7 @@ const UNREACHABLE: &str = "the store cannot be reached";
 
 /// The process runs.
 pub(crate) fn live() -> Response<Body> {
-    response::json(StatusCode::OK, &Health { status: "ok", reason: None })
+    response::json(StatusCode::OK, &Health { status: "ok", reason: None, code: None })
 }
 
 /// Whether viewers may be sent here. A server whose store is away still takes their events, as long as it has room
@@ -72,15 +75,19 @@ pub(crate) async fn ready(metrics: &Metrics, examined: &Examined) -> Response<Bo
         },
     };
     let waiting = figures.waiting;
-    let (code, status, room) = if WAITING_MAX <= waiting {
-        (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "no more are taken")
+    let (code, room) = if WAITING_MAX <= waiting {
+        (Code::Overloaded, "no more are taken")
     } else if !metrics.knows_keys() {
-        (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the keys are not known yet")
+        (Code::Unavailable, "the keys are not known yet")
     } else {
-        (StatusCode::OK, "degraded", "more are taken")
+        (Code::Degraded, "more are taken")
+    };
+    let (http, status) = match code {
+        Code::Degraded => (StatusCode::OK, "degraded"),
+        _ => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
     };
     let reason = format!("{reason}: {waiting} events wait in memory, and {room}");
-    response::json(code, &Health { status, reason: Some(reason) })
+    response::json(http, &Health { status, reason: Some(reason), code: Some(code) })
 }
 
 /// What an examination logs.

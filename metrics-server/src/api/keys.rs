@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::access::Granted;
 use crate::answer::{Nothing, Text};
+use crate::code::Code;
 use crate::error::Error;
 use crate::response::{self, Body};
 use crate::wire;
@@ -66,7 +67,7 @@ impl Key {
 
 impl From<InvalidKeySettings> for Error {
     fn from(err: InvalidKeySettings) -> Self {
-        Self::body(err.to_string())
+        Self::body(err.to_string()).coded(Code::InvalidSetting)
     }
 }
 

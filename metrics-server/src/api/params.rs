@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 
 use super::timeframe::{number, read_timeframe};
 use crate::access::Granted;
+use crate::code::Code;
 use crate::error::Error;
 use crate::table::Format;
 
@@ -84,7 +85,8 @@ impl Params {
                 std::str::from_utf8(body).map_err(|_| Error::body("the body must be UTF-8"))?;
             // First: the parser has a limit of its own, beyond which it would not say what is wrong.
             if is_too_deep(text) {
-                return Err(Error::body("the body must be at most 64 levels deep"));
+                let err = Error::body("the body must be at most 64 levels deep");
+                return Err(err.coded(Code::TooDeep));
             }
             let body: Map<String, Value> = serde_json::from_str(text).map_err(not_an_object)?;
             values.extend(body);
@@ -120,7 +122,10 @@ impl Params {
         });
         match self.nulls.iter().cloned().chain(members).next() {
             None => Ok(()),
-            Some(name) => Err(Error::body(format!("`{name}` must not be null: leave it out"))),
+            Some(name) => {
+                let err = Error::body(format!("`{name}` must not be null: leave it out"));
+                Err(err.coded(Code::InvalidParameter))
+            }
         }
     }
 
@@ -188,7 +193,8 @@ impl Params {
         }
         let Some(ranges) = self.values.get("ranges") else { return Ok(Engagement::Ranges(10)) };
         if self.values.contains_key("resolution") {
-            return Err(Error::parameter("resolution", "does not go with `ranges`: leave one out"));
+            let err = Error::parameter("resolution", "does not go with `ranges`: leave one out");
+            return Err(err.coded(Code::ConflictingParameters));
         }
         let number = number(ranges).filter(|number| number.fract() == 0.0);
         match number {
@@ -291,7 +297,7 @@ impl Params {
             None if self.values.contains_key("identifier") => Selection::default(),
             None => {
                 let expected = "or `query` is needed: say which videos the report is about";
-                return Err(Error::parameter("identifier", expected));
+                return Err(Error::missing("identifier", expected));
             }
         };
         selection.identifiers = self.values.get("identifier").map(read_identifiers).transpose()?;
@@ -343,6 +349,7 @@ impl Params {
         let zone = timezone.as_str().and_then(|name| name.parse::<Tz>().ok());
         zone.map(Some).ok_or_else(|| {
             Error::parameter("timezone", "must be an IANA name like \"Europe/Amsterdam\"")
+                .coded(Code::UnknownTimezone)
         })
     }
 

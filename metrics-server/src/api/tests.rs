@@ -126,6 +126,7 @@ async fn too_many_empty_buckets_are_refused_with_a_hint() {
     let report = answer(respond(refused).await, 400).await;
     insta::assert_json_snapshot!(report, @r#"
     {
+      "code": "too_many_buckets",
       "error": "`interval` must be wider, or the `timeframe` shorter, to `fill`: there are more than 10000 buckets in the timeframe"
     }
     "#);
@@ -441,7 +442,8 @@ async fn keys_are_listed_imported_and_revoked() {
     let metrics = &fixture.metrics;
     let conflict =
         keys::create(metrics, &Granted::All, json!({ "key": KEY }).to_string().as_bytes()).await;
-    assert_eq!(answer(conflict, 409).await, json!({ "error": "`key` exists already" }));
+    let expected = json!({ "error": "`key` exists already", "code": "key_exists" });
+    assert_eq!(answer(conflict, 409).await, expected);
 
     fixture.now_ms.store(ms("2023-05-02T00:00:01Z"), Ordering::Relaxed);
     let imported = keys::create(metrics, &Granted::All, br#"{"key":"100%25/a+b="}"#).await;
@@ -480,7 +482,8 @@ async fn keys_are_listed_imported_and_revoked() {
     }
     "#);
     let unknown = keys::revoke(metrics, &Granted::All, "unknown").await;
-    assert_eq!(answer(unknown, 404).await, json!({ "error": "Could not revoke key" }));
+    let expected = json!({ "error": "Could not revoke key", "code": "unknown_key" });
+    assert_eq!(answer(unknown, 404).await, expected);
 }
 
 #[tokio::test]

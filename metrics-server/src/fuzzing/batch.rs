@@ -62,7 +62,7 @@ fn fates(sorted: &Sorted) -> BTreeMap<usize, Fate> {
     let mut fates = BTreeMap::new();
     for rejected in &sorted.answer.rejected {
         assert!(!rejected.reason.is_empty());
-        let fate = Err(rejected.reason.clone());
+        let fate = Err(rejected.reason.clone().into_owned());
         assert!(fates.insert(rejected.index, fate).is_none(), "refused twice");
     }
     for ((key, session), group) in &sorted.groups {

@@ -122,7 +122,10 @@ fn cut(buckets: Buckets, at: DateTime<Utc>) {
 /// What is wrong is told by name, in a text that does not grow without end.
 fn tells(err: &Error, asked_len: usize) {
     let told = err.to_string();
-    assert!(matches!(err, Error::Parameter { .. } | Error::Body(_) | Error::Query(_)), "{told}");
+    assert!(
+        matches!(err, Error::Parameter { .. } | Error::Body { .. } | Error::Query(_)),
+        "{told}"
+    );
     // Escaped, what is repeated may be six times as long.
     assert!(told.len() <= TOLD_BYTES_MAX + 6 * asked_len, "{told}");
     if let Error::Parameter { name, .. } = err {

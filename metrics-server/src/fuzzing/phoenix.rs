@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 
 use super::REASON_BYTES_MAX;
 use super::members::Members;
+use crate::code::Code;
 use crate::phoenix::{
     Answer, BinaryPush, DecodeError, Message, Outgoing, REF_BYTES_MAX, Ref, Version,
 };
@@ -131,10 +132,10 @@ fn answers(version: Version, join_ref: &Ref<'_>, message_ref: &Ref<'_>, topic: &
     let ok = r#"{"status":"ok","response":{}}"#;
     answer(version, reply(Answer::Ok), [join_ref, message_ref], topic, "phx_reply", ok);
     let reason = serde_json::json!(text);
-    let error = format!(r#"{{"status":"error","response":{{"reason":{reason}}}}}"#);
+    let error = format!(r#"{{"status":"error","response":{{"reason":{reason},"code":"bot"}}}}"#);
     answer(
         version,
-        reply(Answer::Error(text)),
+        reply(Answer::Error(Code::Bot, text)),
         [join_ref, message_ref],
         topic,
         "phx_reply",

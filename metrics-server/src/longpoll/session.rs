@@ -15,12 +15,14 @@ use tokio_util::sync::CancellationToken;
 use super::mailbox::{Mailbox, Writer};
 use crate::body::Whole;
 use crate::channel::{Channels, Visitor};
+use crate::code::Code;
 use crate::connection::{
     Budget, Close, Connection, GOING_AWAY, Input, LINGER_MAX, UNJOINED, UNJOINED_MAX,
 };
 use crate::frames::ReadError;
 use crate::outbox::{Outbox, write_all};
 use crate::phoenix::{MESSAGE_BYTES_MAX, Version};
+use crate::wire::Refusal;
 
 /// How many posts wait in a session. Further ones wait to get there, each with its own connection.
 const POSTS_MAX: usize = 1;
@@ -31,7 +33,7 @@ pub(super) struct Post {
     /// Whether each line of the body is a message, or all of it is one.
     pub(super) has_lines: bool,
     /// Receives the outcome: everything was acted upon, or else the reason why the session ends.
-    pub(super) outcome: oneshot::Sender<Result<(), String>>,
+    pub(super) outcome: oneshot::Sender<Result<(), Refusal>>,
 }
 
 /// The part of a session that its task shares with the requests of its client.
@@ -115,7 +117,7 @@ async fn act_on_all(
             // The session that runs holds a sender.
             Ok(Some(None)) => continue,
             Ok(None) if connection.channels.is_empty() => {
-                return Close::new(GOING_AWAY, &UNJOINED);
+                return Close::new(GOING_AWAY, &UNJOINED, Code::SessionOver);
             }
             Ok(None) => continue,
             Err(close) => return close,
@@ -124,7 +126,8 @@ async fn act_on_all(
         // On the heap: most sessions wait most of the time.
         let acted = Box::pin(act_on(&body, has_lines, metrics, connection, &mut budget)).await;
         // A client that waits no more does not change what was done.
-        drop(outcome.send(acted.as_ref().map_err(|close| close.reason.clone()).copied()));
+        let told = acted.as_ref().copied();
+        drop(outcome.send(told.map_err(|it| Refusal::new(it.refusal, it.reason.clone()))));
         if let Err(close) = acted {
             return close;
         }

@@ -271,9 +271,9 @@ fn replies_carry_the_refs() {
         r#"["1","7","session:x","phx_reply",{"status":"ok","response":{}}]"#,
     );
     check_encoded(
-        reply(Answer::Error("unmatched event")),
-        r#"{"topic":"session:x","event":"phx_reply","ref":"7","payload":{"status":"error","response":{"reason":"unmatched event"}}}"#,
-        r#"["1","7","session:x","phx_reply",{"status":"error","response":{"reason":"unmatched event"}}]"#,
+        reply(Answer::Error(Code::UnmatchedEvent, "unmatched event")),
+        r#"{"topic":"session:x","event":"phx_reply","ref":"7","payload":{"status":"error","response":{"reason":"unmatched event","code":"unmatched_event"}}}"#,
+        r#"["1","7","session:x","phx_reply",{"status":"error","response":{"reason":"unmatched event","code":"unmatched_event"}}]"#,
     );
 }
 
@@ -295,10 +295,10 @@ fn replies_without_a_join_have_no_join_ref() {
             join_ref: &Ref::NULL,
             message_ref: &numeric,
             topic: "room:1",
-            answer: Answer::Error("unmatched topic"),
+            answer: Answer::Error(Code::UnmatchedTopic, "unmatched topic"),
         },
-        r#"{"topic":"room:1","event":"phx_reply","ref":5,"payload":{"status":"error","response":{"reason":"unmatched topic"}}}"#,
-        r#"[null,5,"room:1","phx_reply",{"status":"error","response":{"reason":"unmatched topic"}}]"#,
+        r#"{"topic":"room:1","event":"phx_reply","ref":5,"payload":{"status":"error","response":{"reason":"unmatched topic","code":"unmatched_topic"}}}"#,
+        r#"[null,5,"room:1","phx_reply",{"status":"error","response":{"reason":"unmatched topic","code":"unmatched_topic"}}]"#,
     );
 }
 
@@ -319,10 +319,10 @@ fn what_is_encoded_is_appended_and_escaped() {
         join_ref: &Ref::NULL,
         message_ref: &Ref::NULL,
         topic: "a\"\\\n\u{0}\u{e9}",
-        answer: Answer::Error("\t"),
+        answer: Answer::Error(Code::Bot, "\t"),
     };
     message.encode(V2, &mut out);
-    let payload = r#"{"status":"error","response":{"reason":"\t"}}"#;
+    let payload = r#"{"status":"error","response":{"reason":"\t","code":"bot"}}"#;
     let topic = "\"a\\\"\\\\\\n\\u0000\u{e9}\"";
     assert_eq!(out, format!("kept [null,null,{topic},\"phx_reply\",{payload}]"));
 }
@@ -443,12 +443,12 @@ proptest! {
             join_ref: &join_ref,
             message_ref: &Ref::NULL,
             topic: &topic,
-            answer: Answer::Error(&reason),
+            answer: Answer::Error(Code::Bot, &reason),
         };
         let (mut v1, mut v2) = (String::new(), String::new());
         message.encode(V1, &mut v1);
         message.encode(V2, &mut v2);
-        let payload = json!({"status": "error", "response": {"reason": reason}});
+        let payload = json!({"status": "error", "response": {"reason": reason, "code": "bot"}});
         prop_assert_eq!(
             serde_json::from_str::<Value>(&v1).unwrap(),
             json!({"topic": topic, "event": "phx_reply", "ref": null, "payload": payload})

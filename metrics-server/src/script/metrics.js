@@ -258,7 +258,7 @@ class Link {
     if (status === 'ok') this.failures = this.refusals = 0;
     for (const session of this.sessions) {
       if (session.topic !== topic) continue;
-      if (event === 'phx_reply') this.answer(session, ref, status === 'ok' ? null : response.reason);
+      if (event === 'phx_reply') this.answer(session, ref, status === 'ok' ? null : `${response.code}`);
       // The server closed the channel: to join again tells why.
       else if (joinRef === session.joinRef) session.part();
     }
@@ -273,11 +273,11 @@ class Link {
   }
 
   // The server does not take a session or some of its events: nothing from here, those never, or not now.
-  refuse(session, reason, entries) {
-    if (/^(invalid key|opted out|bot|origin not allowed)$/.test(reason)) this.silence(reason);
-    else if (/^(\x60|missing|a session|the key has)/.test(reason)) session.remove(entries.length ? entries : session.events);
-    // Whatever it is may pass, but for too many channels on one websocket.
-    else if (this.open && !/channels/.test(reason)) this.lose(this.socket);
+  refuse(session, code, entries) {
+    if (/^(invalid_key|opted_out|bot|origin_not_allowed)$/.test(code)) this.silence(code);
+    else if (/^(invalid|another|too_(long|deep|many_(segments|videos)))/.test(code)) session.remove(entries.length ? entries : session.events);
+    // Any other refusal may pass, but for too many channels on one websocket.
+    else if (this.open && code !== 'too_many_channels') this.lose(this.socket);
   }
 
   // Posts what there is, one batch after the other, until a websocket is open.
@@ -304,14 +304,15 @@ class Link {
 
   async postBatch(session, entries, body) {
     const response = await this.fetch(body);
-    if (response.status === 401) this.silence('invalid key');
-    if (!response.ok) return false;
-    this.blocked ||= !this.worked && this.failures >= TRIES;
-    const { rejected } = await response.json();
+    const { code, rejected } = await response.json().catch(() => ({}));
+    if (response.status === 401) this.silence(code ?? 'invalid_key');
+    if (rejected) this.blocked ||= !this.worked && this.failures >= TRIES;
+    // A batch that is refused with 4xx is dropped, unless it came too late or too often.
+    else if (!/^4(?!08|25|29|00body)/.test(`${response.status}${code}`)) return false;
     // What was taken counts once when it comes again.
-    if (rejected.some(({ reason }) => /^the rate limit/.test(reason))) return false;
+    if (rejected?.some(({ code }) => code === 'rate_limited')) return false;
     session.remove(entries);
-    for (const { reason } of rejected) this.refuse(session, reason, entries);
+    rejected?.forEach(({ code }) => this.refuse(session, code, entries));
     return true;
   }
 
@@ -628,20 +629,20 @@ const start = (address, tag) => {
   let link = null;
   let isSilenced = false;
 
-  const silence = (reason) => {
+  const silence = (code) => {
     if (isSilenced) return;
     isSilenced = true;
     observer.disconnect();
     link?.end();
     monitors.forEach((monitor) => monitor.stop());
     monitors.clear();
-    if (/key|origin/.test(reason)) console.warn(`metrics: ${reason}`);
+    if (/key|origin/.test(code)) console.warn(`metrics: ${code}`);
   };
 
   // A key in the address may have its `+` as it is.
   const connect = (given) => {
     const used = key ?? given ?? new URL(address).searchParams.get('key')?.replaceAll(' ', '+');
-    if (!link && !used) silence('no key');
+    if (!link && !used) silence('missing_key');
     const base = new URL('.', new URL(server ?? address, location.href));
     if (!isSilenced) link ??= new Link(base, used, silence, live);
     return !isSilenced;

@@ -140,6 +140,7 @@ impl Answer {
     #[track_caller]
     pub fn error(&self) -> String {
         let json = self.json();
+        assert!(json["code"].is_string(), "no code: {json}");
         let text = json["error"].as_str().filter(|text| !text.is_empty());
         text.expect("an error has a text").to_owned()
     }

@@ -244,5 +244,6 @@ pub(crate) fn outcome(payload: &Value) -> Value {
     }
     assert_eq!(payload["status"], "error", "{payload}");
     assert!(payload["response"]["reason"].is_string(), "{payload}");
+    assert!(payload["response"]["code"].is_string(), "{payload}");
     payload["response"]["reason"].clone()
 }

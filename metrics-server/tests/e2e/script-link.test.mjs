@@ -221,7 +221,7 @@ for (const [way, refuseWebsockets] of [['by websocket', false], ['by batch', tru
     const [warnings, told, posts] = [warned(page), tellings(page), batches(page)];
     const player = new Player(page, 'video');
     await player.play();
-    await eventually(() => assert.ok(told.answers.some(({ reason }) => reason === 'opted out') || posts.length > 0));
+    await eventually(() => assert.ok(told.answers.some(({ code }) => code === 'opted_out') || posts.length > 0));
     await player.reach(3);
     const sent = [told.sockets.length, told.events.length, posts.length];
     await player.pause();
@@ -244,21 +244,21 @@ suite.test('a key that is revoked ends it with one warning', async (scene) => {
   await player.play();
   await player.reach(1.2);
   await fetch(`${server.url}/api/v1/keys/${encodeURIComponent(key)}`, { method: 'DELETE' });
-  await eventually(() => assert.deepEqual(warnings, ['metrics: invalid key']));
+  await eventually(() => assert.deepEqual(warnings, ['metrics: invalid_key']));
   const sent = [told.sockets.length, told.events.length, posts.length];
   await player.pause();
   await player.play();
   await player.reach((await position(player)) + 1);
   assert.deepEqual([told.sockets.length, told.events.length, posts.length], sent);
-  assert.deepEqual(warnings, ['metrics: invalid key']);
+  assert.deepEqual(warnings, ['metrics: invalid_key']);
 });
 
 suite.test('a key that is missing or wrong is warned of once, and the page works', async (scene) => {
   const server = await scene.server();
   const videos = `${videoTag('one')}${videoTag('two')}`;
   for (const [tag, warning] of [
-    [`<script defer src="${server.url}/metrics.js"></script>`, 'metrics: no key'],
-    [scriptTag(server, 'of nobody'), 'metrics: invalid key'],
+    [`<script defer src="${server.url}/metrics.js"></script>`, 'metrics: missing_key'],
+    [scriptTag(server, 'of nobody'), 'metrics: invalid_key'],
   ]) {
     const page = await scene.visit('/watch', { html: `<script>window.errors = []; onerror = (error) => errors.push(error)</script>${tag}${videos}` });
     const warnings = warned(page);
@@ -273,6 +273,31 @@ suite.test('a key that is missing or wrong is warned of once, and the page works
     assert.deepEqual(await page.evaluate(() => window.errors), []);
   }
   assert.deepEqual((await server.ask('plays', { query: { key: EXAMPLE_KEY } })).views, []);
+});
+
+suite.test('a batch is sent again after a refusal for now, once only after one for good', async (scene) => {
+  const server = await scene.server();
+  const proxy = await scene.proxy(server, { refuseWebsockets: true });
+  const page = await scene.visit('/watch', introPage(proxy));
+  const [warnings, posted] = [warned(page), events(page)];
+  // Servers and proxies that know no codes answer without one.
+  const answers = [{ status: 503 }, { status: 400, json: { code: 'body_timeout' } }, { status: 404 }, { status: 401 }];
+  await page.route('**/api/v1/events?*', (route) => {
+    const answer = answers.shift();
+    return answer ? route.fulfill({ ...answer, headers: { 'access-control-allow-origin': '*' } }) : route.continue();
+  });
+  const player = new Player(page, 'video');
+  await player.play();
+  await eventually(() => assert.equal(answers.length, 1));
+  const plays = () => posted().filter(({ name }) => name === 'play').length;
+  assert.equal(plays(), 3);
+  await player.pause();
+  await eventually(() => assert.deepEqual(warnings, ['metrics: invalid_key']));
+  assert.equal(plays(), 3);
+  const count = posted.bodies.length;
+  await player.play();
+  await player.reach((await position(player)) + 2);
+  assert.equal(posted.bodies.length, count);
 });
 
 /** The bodies of the batches that a page sends from now on. */

@@ -74,7 +74,10 @@ async fn a_binary_push_is_refused_and_harms_nothing() {
             &[&lengths[..], b"1", b"42", topic.as_bytes(), b"event\x00\xffpayload"].concat(),
         )
     };
-    let refusal = |reason: &str| json!({ "status": "error", "response": { "reason": reason } });
+    let refusal = |reason: &str| {
+        let code = reason.replace(' ', "_");
+        json!({ "status": "error", "response": { "reason": reason, "code": code } })
+    };
     client.send_bytes(&push("session:a")).await;
     let expected = json!(["1", "42", "session:a", "phx_reply", refusal("unmatched event")]);
     assert_eq!(client.message().await, expected);

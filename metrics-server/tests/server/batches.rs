@@ -66,6 +66,7 @@ fn rejected(answer: &Answer) -> Vec<(u64, String)> {
     assert_eq!(answer.status, 200, "{answer:?}");
     let json = answer.json();
     let rejected = json["rejected"].as_array().unwrap().iter();
+    let rejected = rejected.inspect(|it| assert!(it["code"].is_string(), "no code: {it}"));
     rejected
         .map(|it| (it["index"].as_u64().unwrap(), it["reason"].as_str().unwrap().to_owned()))
         .collect()

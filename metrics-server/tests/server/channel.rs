@@ -69,7 +69,7 @@ async fn a_viewing_in_the_second_serializer() {
         < ["1","4","session:a","phx_reply",{"status":"ok","response":{}}]
         < ["1","1","session:a","phx_close",{}]
         > ["1","5","session:a","event",{"name":"play","from":0}]
-        < [null,"5","session:a","phx_reply",{"status":"error","response":{"reason":"unmatched topic"}}]
+        < [null,"5","session:a","phx_reply",{"status":"error","response":{"reason":"unmatched topic","code":"unmatched_topic"}}]
         "#,
     )
     .await;
@@ -85,7 +85,7 @@ async fn a_viewing_in_the_first_serializer() {
         > {"topic":"session:a","event":"event","payload":{"name":"play","from":"0.00"},"ref":"2"}
         < {"topic":"session:a","event":"phx_reply","ref":"2","payload":{"status":"ok","response":{}}}
         > {"topic":"session:a","event":"event","payload":{"name":"pause","to":"x"},"ref":"3","join_ref":"1"}
-        < {"topic":"session:a","event":"phx_reply","ref":"3","payload":{"status":"error","response":{"reason":"`to` must be a number of seconds, 0 or more"}}}
+        < {"topic":"session:a","event":"phx_reply","ref":"3","payload":{"status":"error","response":{"reason":"`to` must be a number of seconds, 0 or more","code":"invalid_position"}}}
         > {"topic":"session:a","event":"phx_leave","payload":{},"ref":"4"}
         < {"topic":"session:a","event":"phx_reply","ref":"4","payload":{"status":"ok","response":{}}}
         < {"topic":"session:a","event":"phx_close","ref":"1","payload":{}}
@@ -335,7 +335,7 @@ async fn a_refused_join_says_so_in_both_serializers() {
         V2,
         r#"
         > ["1","1","session:a","phx_join",{"key":"unknown","identifier":"intro"}]
-        < ["1","1","session:a","phx_reply",{"status":"error","response":{"reason":"invalid key"}}]
+        < ["1","1","session:a","phx_reply",{"status":"error","response":{"reason":"invalid key","code":"invalid_key"}}]
         "#,
     )
     .await;
@@ -343,7 +343,7 @@ async fn a_refused_join_says_so_in_both_serializers() {
         V1,
         r#"
         > {"topic":"session:a","event":"phx_join","payload":{"key":"unknown","identifier":"intro"},"ref":"1"}
-        < {"topic":"session:a","event":"phx_reply","ref":"1","payload":{"status":"error","response":{"reason":"invalid key"}}}
+        < {"topic":"session:a","event":"phx_reply","ref":"1","payload":{"status":"error","response":{"reason":"invalid key","code":"invalid_key"}}}
         "#,
     )
     .await;
@@ -355,11 +355,11 @@ async fn another_topic_cannot_be_joined() {
         V2,
         r#"
         > ["1","1","room:1","phx_join",{"key":"KEY","identifier":"intro"}]
-        < [null,"1","room:1","phx_reply",{"status":"error","response":{"reason":"unmatched topic"}}]
+        < [null,"1","room:1","phx_reply",{"status":"error","response":{"reason":"unmatched topic","code":"unmatched_topic"}}]
         > ["2","2","phoenix","phx_join",{"key":"KEY","identifier":"intro"}]
-        < [null,"2","phoenix","phx_reply",{"status":"error","response":{"reason":"unmatched topic"}}]
+        < [null,"2","phoenix","phx_reply",{"status":"error","response":{"reason":"unmatched topic","code":"unmatched_topic"}}]
         > ["3","3","","phx_join",{}]
-        < [null,"3","","phx_reply",{"status":"error","response":{"reason":"unmatched topic"}}]
+        < [null,"3","","phx_reply",{"status":"error","response":{"reason":"unmatched topic","code":"unmatched_topic"}}]
         "#,
     )
     .await;
@@ -371,11 +371,11 @@ async fn a_topic_that_is_not_joined_takes_nothing_but_a_leave() {
         V2,
         r#"
         > [null,"1","session:a","event",{"name":"play","from":0}]
-        < [null,"1","session:a","phx_reply",{"status":"error","response":{"reason":"unmatched topic"}}]
+        < [null,"1","session:a","phx_reply",{"status":"error","response":{"reason":"unmatched topic","code":"unmatched_topic"}}]
         > ["9","2","session:a","event",{"name":"play","from":0}]
-        < [null,"2","session:a","phx_reply",{"status":"error","response":{"reason":"unmatched topic"}}]
+        < [null,"2","session:a","phx_reply",{"status":"error","response":{"reason":"unmatched topic","code":"unmatched_topic"}}]
         > [null,"3","phoenix","other",{}]
-        < [null,"3","phoenix","phx_reply",{"status":"error","response":{"reason":"unmatched topic"}}]
+        < [null,"3","phoenix","phx_reply",{"status":"error","response":{"reason":"unmatched topic","code":"unmatched_topic"}}]
         > ["9","4","session:a","phx_leave",{}]
         < ["9","4","session:a","phx_reply",{"status":"ok","response":{}}]
         "#,
@@ -391,9 +391,9 @@ async fn a_message_that_is_no_event_is_unmatched_and_the_channel_lives() {
         > ["1","1","session:a","phx_join",{"key":"KEY","identifier":"intro"}]
         < ["1","1","session:a","phx_reply",{"status":"ok","response":{}}]
         > ["1","2","session:a","shout",{"name":"play","from":0}]
-        < ["1","2","session:a","phx_reply",{"status":"error","response":{"reason":"unmatched event"}}]
+        < ["1","2","session:a","phx_reply",{"status":"error","response":{"reason":"unmatched event","code":"unmatched_event"}}]
         > ["1","3","session:a","heartbeat",{}]
-        < ["1","3","session:a","phx_reply",{"status":"error","response":{"reason":"unmatched event"}}]
+        < ["1","3","session:a","phx_reply",{"status":"error","response":{"reason":"unmatched event","code":"unmatched_event"}}]
         > ["1","4","session:a","event",{"name":"play","from":0}]
         < ["1","4","session:a","phx_reply",{"status":"ok","response":{}}]
         "#,
@@ -646,6 +646,7 @@ async fn a_payload_that_cannot_be_read_is_refused_and_the_channel_lives() {
         client.send_text(&format!(r#"["1","x","session:a","event",{payload}]"#)).await;
         let message = client.message().await;
         assert_eq!(message[4]["status"], "error", "{payload}: {message}");
+        assert_eq!(message[4]["response"]["code"], "invalid_event", "{payload}: {message}");
     }
     client.play("session:a", 0.0).await;
 }

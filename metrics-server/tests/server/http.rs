@@ -732,7 +732,8 @@ async fn a_key_is_revoked_raw_or_encoded() {
     for unknown in ["unknown", "ab", "%00", "%ff", "a/b/c"] {
         let answer = server.http("DELETE", &format!("/api/v1/keys/{unknown}")).send().await;
         assert_eq!(answer.status, 404, "{unknown}: {answer:?}");
-        assert_eq!(answer.json(), json!({ "error": "Could not revoke key" }));
+        let expected = json!({ "error": "Could not revoke key", "code": "unknown_key" });
+        assert_eq!(answer.json(), expected);
     }
 }
 

@@ -21,6 +21,7 @@ mod import;
 mod instances;
 mod longpoll;
 mod quotas;
+mod refusals;
 mod secrets;
 mod sequences;
 mod sessions;

@@ -662,7 +662,8 @@ async fn an_event_of_another_video_is_refused_wherever_the_session_is() {
     let site = Site::new().await;
     let refusal = |field: &str| {
         let reason = format!("a session has one video: `{field}` is another");
-        json!({ "accepted": 0, "rejected": [{ "index": 0, "reason": reason }] })
+        let rejected = json!({ "index": 0, "reason": reason, "code": "another_video" });
+        json!({ "accepted": 0, "rejected": [rejected] })
     };
     let other = || with(batched("play", 0.0, Some(9_000)), "embed_id", "outro");
     let described = with(batched("play", 0.0, Some(9_000)), "metadata", json!({ "a": 1 }));

@@ -33,7 +33,8 @@ async fn a_page_that_makes_up_metadata_is_told_the_limit_and_harms_nobody() {
     ] });
     let answer = server.http("POST", "/v1/events").json(&batch).send().await;
     assert_eq!(answer.status, 200, "{answer:?}");
-    let rejected = [0, 2].map(|index| json!({ "index": index, "reason": REFUSAL }));
+    let rejected =
+        [0, 2].map(|index| json!({ "index": index, "reason": REFUSAL, "code": "too_many_videos" }));
     assert_eq!(answer.json(), json!({ "accepted": 2, "rejected": rejected }));
 
     client.pause("session:one", 5.0).await;

@@ -65,7 +65,7 @@ export function position(player) {
 
 /**
  * Records the websockets of a page from now on: the topics that it joins and leaves, its heartbeats and events, and the topic
- * and the reason of each answer; only refusals have a reason.
+ * and the code of each answer; only refusals have a code.
  */
 export function tellings(page) {
   const [sockets, joins, leaves, heartbeats, events, answers] = [[], [], [], [], [], []];
@@ -80,7 +80,7 @@ export function tellings(page) {
     });
     socket.on('framereceived', ({ payload }) => {
       const [, , topic, , { response }] = JSON.parse(payload);
-      answers.push({ topic, reason: response?.reason });
+      answers.push({ topic, code: response?.code });
     });
   });
   return {

@@ -55,7 +55,7 @@ impl EraseFlags {
                             --timeframe is needed, --key must be an API key, and JSON an object of at most 16 KiB";
                 Err(ConfigError::Refused(line.to_owned()))
             }
-            Err(Error::Parameter { name, expected }) => {
+            Err(Error::Parameter { name, expected, .. }) => {
                 let name = name.replace('_', "-");
                 Err(ConfigError::Refused(format!("--{name} {expected}")))
             }

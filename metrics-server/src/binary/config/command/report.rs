@@ -91,7 +91,7 @@ impl ReportFlags {
         let export = self.parameters().and_then(|params| Export::read(table, format, &params));
         match export {
             Ok(export) => Ok(Command::Export { export: Box::new(export), output }),
-            Err(Error::Parameter { name, expected }) => {
+            Err(Error::Parameter { name, expected, .. }) => {
                 let name = name.replace('_', "-");
                 Err(ConfigError::Refused(format!("--{name} {expected}")))
             }
