@@ -68,7 +68,7 @@ async fn concurrent_first_plays_make_one_row() {
     let one = Arc::new(SqliteStore::open(&path).await.unwrap());
     // Half of them through another handle, which knows nothing of the rows that the first has made.
     let two = Arc::new(SqliteStore::open(&path).await.unwrap());
-    let key = key(&one).await;
+    let key = key(&*one).await;
     let mut tasks = tokio::task::JoinSet::new();
     for viewer in 0..20 {
         let store = Arc::clone(if viewer % 2 == 0 { &one } else { &two });

@@ -44,17 +44,29 @@ pub struct Reader {
 }
 
 impl Client {
-    /// Turns a request into a websocket, or returns the answer that it got instead.
+    /// Turns a request into a websocket.
+    ///
+    /// # Errors
+    ///
+    /// The answer that it got instead.
     pub async fn upgrade(http: Http, key: String) -> Result<Self, Answer> {
         Self::upgrade_with(http, key, &[]).await
     }
 
     /// The same, with bytes that follow the request at once, as a client sends them that does not wait.
+    ///
+    /// # Errors
+    ///
+    /// The answer that it got instead.
     pub async fn upgrade_with(http: Http, key: String, rest: &[u8]) -> Result<Self, Answer> {
         soon(Self::try_upgrade(http, key, rest)).await.expect("a server that answers")
     }
 
     /// The same, when the server may be gone, or go.
+    ///
+    /// # Errors
+    ///
+    /// The connection is gone.
     pub async fn try_upgrade(
         http: Http,
         key: String,

@@ -76,7 +76,11 @@ impl Server {
         }
     }
 
-    /// A client, or why it was refused.
+    /// A client, if it is not refused.
+    ///
+    /// # Errors
+    ///
+    /// The answer that refuses it.
     pub fn upgrade(
         &self,
         query: &str,

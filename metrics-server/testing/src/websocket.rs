@@ -91,7 +91,7 @@ impl Input {
             [_, 127, a, b, c, d, e, f, g, h, ..] => {
                 (10, u64::from_be_bytes([a, b, c, d, e, f, g, h]))
             }
-            [_, (MASKED..), ..] => return Err(io::Error::other("a server masks no frames")),
+            [_, MASKED..=u8::MAX, ..] => return Err(io::Error::other("a server masks no frames")),
             _ => return Ok(None),
         };
         let is_short = match head {

@@ -6,7 +6,7 @@ use metrics_server::{Access, Decision, Settings, Wanted};
 use metrics_server_testing::{Answer, Database, TestServer};
 use serde_json::{Value, json};
 
-use crate::commands::printed;
+use crate::commands::{printed, run};
 
 const OURS: &str = "ours";
 const THEIRS: &str = "theirs";

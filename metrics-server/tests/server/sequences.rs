@@ -4,7 +4,7 @@
 //! server's clock counts, which is moved by hand here.
 
 use metrics_server::Settings;
-use metrics_server_testing::{CHROME, Client, Database, TestServer, soon};
+use metrics_server_testing::{CHROME, Client, Database, TestServer, Watched, soon};
 use metrics_testing::WallClock;
 use serde_json::{Value, json};
 
