@@ -26,7 +26,7 @@ export async function askPlays(choice, signal) {
   const ask = () => post('plays', { ...narrowed, interval, fill: true, timezone }, signal);
   const { views } = await ask().catch((error) => {
     // The server may not know a new zone.
-    if (!timezone || error.code !== 'unknown_timezone') throw error;
+    if (error.cause !== 'unknown_timezone') throw error;
     timezone = undefined;
     return ask();
   });
@@ -82,6 +82,6 @@ async function post(report, body, signal) {
   });
   if (response.status === 401) throw new Error('User and password are needed: load the page again.');
   const answer = await response.json().catch(() => ({}));
-  if (!response.ok) throw Object.assign(new Error(`The server says: ${answer.error ?? response.status}.`), { code: answer.code });
+  if (!response.ok) throw new Error(`The server says: ${answer.error ?? response.status}.`, { cause: answer.code });
   return answer;
 }

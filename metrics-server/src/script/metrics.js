@@ -258,16 +258,16 @@ class Link {
     if (status === 'ok') this.failures = this.refusals = 0;
     for (const session of this.sessions) {
       if (session.topic !== topic) continue;
-      if (event === 'phx_reply') this.answer(session, ref, status === 'ok' ? null : `${response.code}`);
+      if (event === 'phx_reply') this.answer(session, ref, status !== 'ok' && `${response.code}`);
       // The server closed the channel: to join again tells why.
       else if (joinRef === session.joinRef) session.part();
     }
     this.flush();
   }
 
-  answer(session, ref, refusal) {
+  answer(session, ref, code) {
     const entries = session.events.filter((entry) => entry.ref === ref);
-    if (refusal) this.refuse(session, refusal, entries);
+    if (code) this.refuse(session, code, entries);
     else if (ref === session.joinRef) session.joined = true;
     else session.remove(entries);
   }
@@ -275,7 +275,7 @@ class Link {
   // The server does not take a session or some of its events: nothing from here, those never, or not now.
   refuse(session, code, entries) {
     if (/^(invalid_key|opted_out|bot|origin_not_allowed)$/.test(code)) this.silence(code);
-    else if (/^(invalid|another|too_(long|deep|many_(segments|videos)))/.test(code)) session.remove(entries.length ? entries : session.events);
+    else if (/^(invalid|another)|_(long|deep|segments|videos)$/.test(code)) session.remove(entries.length ? entries : session.events);
     // Any other refusal may pass, but for too many channels on one websocket.
     else if (this.open && code !== 'too_many_channels') this.lose(this.socket);
   }
@@ -303,12 +303,12 @@ class Link {
   }
 
   async postBatch(session, entries, body) {
-    const response = await this.fetch(body);
-    const { code, rejected } = await response.json().catch(() => ({}));
-    if (response.status === 401) this.silence(code ?? 'invalid_key');
+    const answer = await this.fetch(body);
+    const { code, rejected } = await answer.json().catch(() => ({}));
+    if (answer.status === 401) this.silence(code ?? 'invalid_key');
     if (rejected) this.blocked ||= !this.worked && this.failures >= TRIES;
     // A batch that is refused with 4xx is dropped, unless it came too late or too often.
-    else if (!/^4(?!08|25|29|00body)/.test(`${response.status}${code}`)) return false;
+    else if (!/^4(?!08|25|29|00body)/.test(`${answer.status}${code}`)) return false;
     // What was taken counts once when it comes again.
     if (rejected?.some(({ code }) => code === 'rate_limited')) return false;
     session.remove(entries);
@@ -615,7 +615,7 @@ class Monitor {
   }
 
   fill(fullscreen) {
-    if (fullscreen !== this.fullscreen) this.tell(fullscreen ? 'fullscreen_enter' : 'fullscreen_exit');
+    if (fullscreen !== this.fullscreen) this.tell(`fullscreen_${fullscreen ? 'enter' : 'exit'}`);
     this.fullscreen = fullscreen;
   }
 }
@@ -660,7 +660,7 @@ const start = (address, tag) => {
 
   const find = (node) => {
     const { localName, shadowRoot } = node;
-    if (localName === 'video' || localName === 'audio') {
+    if (/^(video|audio)$/.test(localName)) {
       if (!monitors.has(node) && !chosen.has(node) && connect()) add(node, {}, true);
     } else if (shadowRoot) {
       watch(shadowRoot);
@@ -678,7 +678,8 @@ const start = (address, tag) => {
   const observer = new MutationObserver((records) => {
     for (const { addedNodes } of records) {
       for (const node of addedNodes) {
-        if (node.nodeType !== Node.ELEMENT_NODE) continue;
+        // Texts and comments have no name.
+        if (!node.localName) continue;
         find(node);
         node.querySelectorAll('*').forEach(find);
       }
