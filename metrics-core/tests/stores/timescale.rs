@@ -31,7 +31,7 @@ use tokio_postgres::{Client as Sql, NoTls};
 
 use crate::fixture::{commit, key, now, write};
 
-mod timescale {
+mod timescaledb {
     metrics_core::store_conformance!(super::empty_store(metrics_testing::Backend::Timescale));
 }
 
