@@ -48,7 +48,7 @@
 //!
 //! # A store of your own
 //!
-//! Implement [`Store`](store::Store), whose documentation is the contract, and run the suite in `store::conformance`
+//! Implement [`Store`](store::Store), whose documentation is the contract, and run the suite in `conformance`
 //! against it (feature `conformance`). `examples/custom_store.rs` in the repository is a short one that passes.
 //!
 //! # The crate in reading order
@@ -69,7 +69,7 @@
 //! # Features
 //!
 //! * `sqlite` (default): [`store::SqliteStore`], with SQLite compiled in.
-//! * `timescale`: `store::TimescaleStore`, and `store::mave`, which moves what a mave/metrics server recorded.
+//! * `timescale`: `store::TimescaleStore`, and `mave`, which moves what a mave/metrics server recorded.
 //! * `conformance`: the suite that every store passes, for those who write one.
 //! * `recorder`: [`Metrics`] and what records and keeps sessions, on Tokio. The others imply it; ask for it alone to use a
 //!   store of your own. With no feature at all, the crate is its pure part, which `examples/offline.rs` uses.
@@ -89,6 +89,8 @@ pub mod client;
 mod clock;
 #[cfg(feature = "recorder")]
 pub mod compute;
+#[cfg(any(feature = "conformance", test))]
+pub mod conformance;
 pub mod containment;
 #[cfg(feature = "recorder")]
 pub mod copy;
@@ -107,6 +109,8 @@ pub mod key;
 #[cfg(feature = "recorder")]
 mod keyring;
 pub mod limits;
+#[cfg(feature = "timescale")]
+pub mod mave;
 #[cfg(feature = "recorder")]
 mod metrics;
 pub mod query;

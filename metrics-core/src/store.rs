@@ -5,12 +5,8 @@
 
 mod error;
 
-#[cfg(any(feature = "conformance", test))]
-pub mod conformance;
 #[cfg(any(feature = "sqlite", feature = "timescale"))]
 mod failure;
-#[cfg(feature = "timescale")]
-pub mod mave;
 #[cfg(any(feature = "sqlite", feature = "timescale"))]
 mod row;
 #[cfg(feature = "sqlite")]
@@ -36,6 +32,8 @@ use crate::video::Video;
 pub use error::{Cause, Error};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{SqliteOptions, SqliteStore};
+#[cfg(feature = "timescale")]
+pub(crate) use timescale::connect_elsewhere;
 #[cfg(feature = "timescale")]
 pub use timescale::{TimescaleOptions, TimescaleStore};
 
@@ -71,7 +69,7 @@ pub const KEYS_POLL: Duration = Duration::from_millis(500);
 ///   store check it themselves.
 /// * A store is a handle. It is shared behind an `Arc`, by any number of tasks.
 ///
-/// The suite in `conformance` (feature `conformance`) checks this as far as it can be seen from outside.
+/// The suite in `metrics_core::conformance` (feature `conformance`) checks this as far as it can be seen from outside.
 #[async_trait]
 pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// All keys, the oldest first.

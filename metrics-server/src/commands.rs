@@ -11,8 +11,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use metrics_core::copy::{self, copy};
+use metrics_core::mave::{self, Mave};
 use metrics_core::store::Store;
-use metrics_core::store::mave::{self, Mave};
 use metrics_core::upkeep::verify;
 use metrics_server::Database;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

@@ -274,7 +274,7 @@ impl fmt::Debug for TimescaleStore {
 }
 
 /// A connection to a database that is no store, with all that a URL may say of one. Errors call it a TimescaleDB.
-pub(super) async fn connect_elsewhere(url: &str) -> Result<AsyncPgConnection, Error> {
+pub(crate) async fn connect_elsewhere(url: &str) -> Result<AsyncPgConnection, Error> {
     target(url).await?.connect(Purpose::Elsewhere).await
 }
 

@@ -105,7 +105,7 @@ impl fmt::Display for Reason {
 /// What could not be taken for one reason. As text it is a line that says so.
 ///
 /// ```
-/// use metrics_core::store::mave::{LeftOut, Reason};
+/// use metrics_core::mave::{LeftOut, Reason};
 ///
 /// let left_out = LeftOut { reason: Reason::NoVideo, count: 7, examples: vec![1, 2, 3, 5, 8] };
 /// let line = "sessions without a video: 7 (sessions.id 1, 2, 3, 5, 8)";

@@ -25,7 +25,7 @@
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! use metrics_core::store::SqliteStore;
-//! use metrics_core::store::mave::{Mave, Progress};
+//! use metrics_core::mave::{Mave, Progress};
 //!
 //! let store = SqliteStore::open("metrics.db").await?;
 //! let mave = Mave::connect("postgres://reader:secret@db.example.com/metrics").await?;
@@ -57,10 +57,10 @@ use self::convert::Described;
 use self::left_out::Tally;
 use self::read::{OldSession, Plan, Snapshot};
 use self::watched::instant_ms;
-use super::{Error, Store};
 use crate::import::{Foreign, insert};
 use crate::key::ApiKey;
 use crate::query::instant;
+use crate::store::{Error, Store};
 use crate::upkeep::merge;
 
 pub use crate::copy::Progress;
@@ -102,7 +102,7 @@ pub enum ImportError {
 
 impl Mave {
     /// Connects to the database at `url`, as in `postgres://user:password@host/database`, and looks for its tables along
-    /// the search path. The URL may hold what that of a [`TimescaleStore`](super::TimescaleStore) may.
+    /// the search path. The URL may hold what that of a [`TimescaleStore`](crate::store::TimescaleStore) may.
     ///
     /// # Errors
     ///
