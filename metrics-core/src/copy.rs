@@ -20,20 +20,21 @@ use crate::client::{Browser, Device, Platform};
 use crate::export::{self, Record};
 use crate::import::{Foreign, Inserted, insert, rows};
 use crate::query::{Scan, Selection};
+use crate::read::HEADS;
 use crate::reports::{ReportError, older};
 use crate::scan::ScanError;
 use crate::store::{
     BlockHead, Error, OpenScan, OpenSession, Outcome, Place, Resumable, Rewrite, SessionWrite,
     Store, Subject, VideoId, VideoRecord, VideoScope, Videos,
 };
+use crate::time::DAY_MS;
 use crate::time_bucket::{Buckets, Width};
 
 /// How many open sessions, or resume states, are copied at a time.
 const PAGE: u32 = 1_000;
 
-/// How many videos, and how many heads of blocks, are read at a time.
+/// How many videos are read at a time.
 const VIDEOS: u32 = 256;
-const HEADS: u32 = 10_000;
 
 /// How many closed sessions are written at a time, unless one block has more.
 const WRITTEN_AT_ONCE: usize = 4_000;
@@ -44,8 +45,6 @@ const PAUSES_SECONDS: [u64; 5] = [1, 2, 4, 8, 15];
 
 /// The stretch of time that is compared at once, at first: few questions, and none that takes a store long.
 const STRETCH_MS: i64 = 32 * DAY_MS;
-
-const DAY_MS: i64 = 86_400_000;
 
 /// How far a copy, or an import, is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 
 use crate::event::POSITION_MS_MAX;
 use crate::interval::Segments;
-use crate::query::instant;
+use crate::time::instant;
 use crate::time_bucket::Buckets;
 
 /// One of the equal parts that a video is cut into.

@@ -11,13 +11,12 @@ use crate::block::{Block, Columns, Groups, Row, RowId};
 use crate::budget::Account;
 use crate::compute::expect_aside;
 use crate::query::{Scan, Selection};
-use crate::reports::{OPEN_FIRST, Reading, computed, info, next_limit, picked};
-use crate::scan::{ScanError, SessionFilter};
+use crate::read::{OPEN_FIRST, Reading, computed, damaged, info, next_limit, picked};
+use crate::scan::SessionFilter;
 use crate::session::Stored;
 use crate::store::{
     BlockHead, Error, OpenScan, Snapshot, Store, Subject, VideoId, VideoRecord, VideoScope, Videos,
 };
-use crate::varint::Damaged;
 
 /// How many sessions are read at a time: enough that a store is not called all the time, and a megabyte of memory.
 const PAGE: usize = 1_000;
@@ -399,14 +398,6 @@ fn counted(
         counted[session] = true;
     }
     Ok(rows.into_iter().zip(counted).filter(|(_, counts)| *counts).map(|(row, _)| row))
-}
-
-pub(crate) fn damaged(err: &ScanError) -> Error {
-    Error::Damaged(match err {
-        ScanError::Damaged(err) => *err,
-        // Whole rows have every group, and are not grouped.
-        _ => Damaged("a session cannot be filtered"),
-    })
 }
 
 /// Whether a store has these sessions, all of one video.

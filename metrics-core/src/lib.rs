@@ -95,6 +95,8 @@ pub mod containment;
 #[cfg(feature = "recorder")]
 pub mod copy;
 pub mod engagement;
+#[cfg(feature = "recorder")]
+mod erasure;
 pub mod event;
 #[cfg(feature = "recorder")]
 pub mod export;
@@ -108,7 +110,6 @@ pub mod interval;
 pub mod key;
 #[cfg(feature = "recorder")]
 mod keyring;
-pub mod limits;
 #[cfg(feature = "timescale")]
 pub mod mave;
 #[cfg(feature = "recorder")]
@@ -116,6 +117,8 @@ mod metrics;
 pub mod query;
 #[cfg(feature = "recorder")]
 mod quota;
+#[cfg(feature = "recorder")]
+mod read;
 pub mod record;
 #[cfg(feature = "recorder")]
 pub mod recorder;
@@ -126,9 +129,12 @@ mod reports;
 pub mod retention;
 pub mod scan;
 pub mod session;
+#[cfg(feature = "recorder")]
+mod shutdown;
 pub mod source;
 #[cfg(feature = "recorder")]
 pub mod store;
+pub mod time;
 pub mod time_bucket;
 pub mod totals;
 #[cfg(feature = "recorder")]
@@ -137,7 +143,7 @@ mod varint;
 pub mod video;
 
 pub use event::{Action, InvalidEvent, PlayerEvent};
-pub use key::ApiKey;
+pub use key::{ApiKey, limits};
 #[cfg(feature = "recorder")]
 pub use metrics::{Bots, Builder, Join, JoinError, KeyChanges, Metrics, SESSION_BYTES_MAX};
 pub use query::{BucketQuery, EngagementQuery, Selection, Timeframe};

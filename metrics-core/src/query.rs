@@ -11,7 +11,7 @@ mod period;
 #[cfg(test)]
 mod tests;
 
-use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use chrono_tz::Tz;
 use serde_json::{Map, Value};
 
@@ -20,6 +20,7 @@ use crate::engagement::Resolution;
 use crate::key::ApiKey;
 use crate::time_bucket::{Buckets, Span, Width};
 
+pub use crate::time::instant;
 pub use dimension::Dimension;
 pub use error::QueryError;
 pub(crate) use error::{distance, excerpt};
@@ -330,14 +331,4 @@ impl From<&Selection> for EngagementQuery {
 
 fn scan(selection: &Selection, (from_ms, to_ms): (i64, i64), minimum_view_ms: u64) -> Scan {
     Scan { selection: selection.for_stores(), from_ms, to_ms, minimum_view_ms }
-}
-
-/// The instant of a Unix time in milliseconds, as near as can be represented.
-#[must_use]
-pub fn instant(unix_ms: i64) -> DateTime<Utc> {
-    DateTime::from_timestamp_millis(unix_ms).unwrap_or(if unix_ms < 0 {
-        DateTime::<Utc>::MIN_UTC + TimeDelta::days(1)
-    } else {
-        DateTime::<Utc>::MAX_UTC - TimeDelta::days(1)
-    })
 }

@@ -3,10 +3,15 @@
 //! A store receives whole sessions and returns them, as rows or in blocks. It knows nothing of events, players, filters or
 //! time zones.
 
+pub(crate) mod changes;
+#[cfg(any(feature = "sqlite", feature = "timescale"))]
+mod common;
 mod error;
 
 #[cfg(any(feature = "sqlite", feature = "timescale"))]
 mod failure;
+#[cfg(feature = "timescale")]
+mod outdated;
 #[cfg(any(feature = "sqlite", feature = "timescale"))]
 mod row;
 #[cfg(feature = "sqlite")]

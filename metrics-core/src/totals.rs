@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 
 use crate::client::{Browser, Client, Device, Platform};
 use crate::report::PlayFigures;
+use crate::time::{DAY_MS, HOUR_MS};
 use crate::varint::{self, Damaged, Reader, zigzag};
 
 #[cfg(feature = "recorder")]
@@ -25,9 +26,6 @@ pub const BOUNDS_S: [u64; 24] = [
 
 /// The format of encoded totals. One that is newer is refused.
 const FORMAT: u8 = 1;
-
-pub(crate) const HOUR_MS: i64 = 3_600_000;
-pub(crate) const DAY_MS: i64 = 24 * HOUR_MS;
 
 /// The day that holds an instant (Unix milliseconds), since 1970-01-01 UTC.
 #[must_use]

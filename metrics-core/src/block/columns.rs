@@ -35,7 +35,7 @@ pub struct Columns {
     pub(super) segments: Vec<u8>,
     // Where the segments of each session end.
     pub(super) segment_ends: Vec<u32>,
-    pub(super) details: Vec<super::encode::Detail>,
+    pub(super) details: Vec<super::detail::Detail>,
     pub(super) row_ids: Vec<super::RowId>,
     pub(super) minute_runs: Vec<MinuteRun>,
     // Where the runs of each session end.

@@ -6,6 +6,7 @@ use std::ops::Range;
 use chrono_tz::Tz;
 
 use crate::block::first;
+use crate::time::{DAY_MS, HOUR_MS};
 use crate::time_bucket::{Buckets, Run, Width};
 
 /// How many stretches of time are remembered: 24 MB of them.
@@ -13,9 +14,6 @@ const RUNS_MAX: usize = 1_000_000;
 
 /// How many stretches are looked at one by one, before they are searched.
 const STEPS: usize = 8;
-
-const HOUR_MS: i64 = 3_600_000;
-const DAY_MS: i64 = 24 * HOUR_MS;
 
 /// The time buckets and the clock changes of a time zone, as far as sessions needed them.
 #[derive(Clone, Debug)]

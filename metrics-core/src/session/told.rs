@@ -1,7 +1,7 @@
 //! What is told more than once, and counts as it was told first, or last: by the player's clock, not by arrival.
 
 use super::Moment;
-use super::playhead::saturate;
+use super::open::saturate;
 
 /// When each thing was told that counts as it was told last.
 #[derive(Clone, Debug, Default)]

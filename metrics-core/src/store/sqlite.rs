@@ -18,13 +18,13 @@ mod rewrite;
 mod schema;
 mod snapshot;
 mod sql;
+mod transaction;
 mod unused;
 mod write;
 
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -35,10 +35,12 @@ use diesel::sqlite::SqliteConnection;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 
 use self::fault::Fault;
-use self::place::{Place, transaction};
+use self::place::Place;
 use self::read::QuietFrom;
 use self::snapshot::SqliteSnapshot;
+use self::transaction::transaction;
 use self::write::Ids;
+use super::common::STATEMENT_MAX;
 use super::failure::Failure;
 use super::{
     Error, Found, Instance, KeyChange, KeyId, KeyRecord, KnownVideo, Migrations, OpenSession,
@@ -57,9 +59,6 @@ const SNAPSHOTS_MAX: usize = 128;
 /// How many queries of snapshots run at once. More would only wait for the same disk and processors. Queries wait and not
 /// snapshots, because sessions are also opened again from one: that must not wait for the end of a report.
 const READERS: usize = 4;
-
-/// How long a query of a snapshot may take.
-const STATEMENT_MAX: Duration = Duration::from_secs(30);
 
 /// A store in one SQLite file.
 ///

@@ -1,7 +1,6 @@
 //! Row ids of keys, videos and pages: looked up once, remembered, and added where they are new.
 
 use std::collections::{HashMap, HashSet};
-use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use diesel::prelude::*;
@@ -13,12 +12,10 @@ use super::prepared::Prepared;
 use super::schema::{keys, videos};
 use super::types::Bits;
 use crate::key::ApiKey;
+use crate::store::common::IDS_MAX;
 use crate::store::failure::Failure;
 use crate::store::{KeyId, KnownVideo, VideoId};
 use crate::video::Video;
-
-/// How many row ids of videos are remembered: those watched at the moment.
-const IDS_MAX: NonZeroUsize = NonZeroUsize::new(16_384).expect("not zero");
 
 /// How often videos are added that others delete at the same moment.
 const TRIES: u32 = 16;

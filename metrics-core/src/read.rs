@@ -9,11 +9,14 @@ use chrono::{DateTime, Utc};
 
 use crate::block::{Block, Columns, Group, Groups, Row};
 use crate::compute::{compute, expect_aside};
+use crate::query::{Scan, Selection};
+use crate::scan::{ScanError, SessionFilter, VideoInfo};
 use crate::store::{
     BlockHead, Error, OpenScan, OpenSession, Snapshot, VideoId, VideoRecord, VideoScope, Videos,
 };
+use crate::varint::Damaged;
 
-/// How many videos, open sessions and heads are read at a time.
+/// How many videos and open sessions are read at a time.
 const VIDEOS: u32 = 10_000;
 const OPEN: u32 = 2_000;
 
@@ -26,7 +29,8 @@ const VIDEOS_FIRST: u32 = 250;
 /// About how many bytes of open sessions or of videos are read at a time: pages choose how much they say of each.
 const READ_BYTES: usize = 4 * 1024 * 1024;
 
-const HEADS: u32 = 10_000;
+/// How many heads of blocks are read at a time.
+pub(crate) const HEADS: u32 = 10_000;
 
 /// How many sessions a batch of blocks has at most, unless one block has more: a megabyte or two of what a report reads.
 const BATCH_SESSIONS: u32 = 131_072;
@@ -86,7 +90,7 @@ pub(crate) async fn read_from<F: Fold>(
 }
 
 /// Folds the sessions of these videos.
-pub(super) async fn read_videos<F: Fold>(
+pub(crate) async fn read_videos<F: Fold>(
     snapshot: &mut dyn Snapshot,
     reading: &Reading,
     videos: &Videos,
@@ -151,7 +155,7 @@ pub(crate) fn all_of(scope: &VideoScope) -> Option<Videos> {
 }
 
 /// Hands the videos of a scope to `take`, by their ids, and returns what it made of them.
-pub(super) async fn list<T: Send + 'static, E: From<Error> + Send + 'static>(
+pub(crate) async fn list<T: Send + 'static, E: From<Error> + Send + 'static>(
     snapshot: &mut dyn Snapshot,
     scope: &VideoScope,
     mut taken: T,
@@ -177,7 +181,7 @@ pub(super) async fn list<T: Send + 'static, E: From<Error> + Send + 'static>(
 }
 
 /// Folds open sessions.
-pub(super) async fn read_open<F: Fold>(
+pub(crate) async fn read_open<F: Fold>(
     snapshot: &mut dyn Snapshot,
     scan: &OpenScan,
     mut fold: F,
@@ -273,7 +277,7 @@ async fn with_sessions_in(
 }
 
 /// Lists the heads of all blocks of these videos.
-pub(super) async fn heads(
+pub(crate) async fn heads(
     snapshot: &mut dyn Snapshot,
     videos: &Videos,
     mut take: impl FnMut(BlockHead) + Send,
@@ -291,7 +295,7 @@ pub(super) async fn heads(
 }
 
 /// Folds the sessions of these blocks.
-pub(super) async fn read_heads<F: Fold>(
+pub(crate) async fn read_heads<F: Fold>(
     snapshot: &mut dyn Snapshot,
     heads: &[BlockHead],
     mut fold: F,
@@ -363,7 +367,40 @@ async fn folded<F: Fold>(
 pub(crate) async fn computed<T: Send + 'static, E: From<Error> + Send + 'static>(
     task: impl FnOnce() -> Result<T, E> + Send + 'static,
 ) -> Result<T, E> {
-    compute(task).await?
+    compute(task).await.map_err(Error::from)?
+}
+
+/// A record as filters read it.
+pub(crate) fn info(record: &VideoRecord) -> VideoInfo<'_> {
+    VideoInfo { key: record.key.as_str(), video: &record.video }
+}
+
+/// The sessions of a scan, and how they are read.
+pub(crate) fn picked(scan: &Scan) -> (SessionFilter, Reading) {
+    let frame = (scan.from_ms, scan.to_ms);
+    let rest = Scan { selection: beyond_scope(&scan.selection), ..scan.clone() };
+    let picked = SessionFilter::of_scan(&rest);
+    let reading = Reading::new(scope(&scan.selection), picked.needs_videos(), frame);
+    (picked, reading)
+}
+
+/// The part of a selection that a store applies.
+pub(crate) fn scope(selection: &Selection) -> VideoScope {
+    VideoScope { key: selection.key.clone(), identifiers: selection.identifiers.clone() }
+}
+
+/// The part of a selection that a store does not apply.
+pub(crate) fn beyond_scope(selection: &Selection) -> Selection {
+    Selection { key: None, identifiers: None, ..selection.clone() }
+}
+
+/// The error of a store whose rows cannot be filtered.
+pub(crate) fn damaged(err: &ScanError) -> Error {
+    Error::Damaged(match err {
+        ScanError::Damaged(err) => *err,
+        // Whole rows have every group, and are not grouped.
+        _ => Damaged("a session cannot be filtered"),
+    })
 }
 
 #[cfg(test)]

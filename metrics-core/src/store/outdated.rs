@@ -13,13 +13,13 @@ const REMEDY: &str = "update the extension, as the first statement of a new conn
 /// The server cannot load TimescaleDB as the database asks for it.
 #[derive(Debug, thiserror::Error)]
 #[error("{text}")]
-pub(in crate::store) struct Outdated {
+pub(super) struct Outdated {
     text: String,
 }
 
 impl Outdated {
     /// What to say without repeating the server, for everybody who may ask for its health.
-    pub(in crate::store) const ADVICE: &str = "TimescaleDB was updated, and the database was not: run `alter extension timescaledb update` in it";
+    pub(super) const ADVICE: &str = "TimescaleDB was updated, and the database was not: run `alter extension timescaledb update` in it";
 
     /// Recognizes an error of the server by what is the same in every language: the name of the library.
     pub(super) fn of(err: &DieselError) -> Option<Self> {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::key::InvalidKeySettings;
+use super::invalid::InvalidKeySettings;
 
 /// How many videos a key may have by default. With the largest metadata they take 1.6 GB.
 pub const VIDEOS_MAX: u32 = 100_000;
