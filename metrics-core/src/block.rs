@@ -31,6 +31,7 @@
 
 mod coded;
 mod columns;
+mod detail;
 mod encode;
 mod numbers;
 mod quality;

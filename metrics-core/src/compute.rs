@@ -5,8 +5,7 @@ use std::sync::LazyLock;
 use std::thread::available_parallelism;
 
 use tokio::sync::Semaphore;
-
-use crate::store::Error;
+use tokio::task::JoinError;
 
 static PERMITS: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(parallelism()));
 
@@ -26,6 +25,11 @@ pub fn expect_aside() {
 pub fn is_aside() -> bool {
     COMPUTES.get()
 }
+
+/// A task did not run to its end: the runtime stops, or the task panicked.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct Interrupted(JoinError);
 
 /// Marks that a task runs on this thread, until it is dropped, also by a panic.
 struct Computing;
@@ -56,10 +60,10 @@ pub fn parallelism() -> usize {
 ///
 /// # Errors
 ///
-/// [`Error::Unavailable`] if the runtime stops, or `task` panics.
+/// [`Interrupted`] if the runtime stops, or `task` panics.
 pub async fn compute<T: Send + 'static>(
     task: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Error> {
+) -> Result<T, Interrupted> {
     // The semaphore is never closed. The permit moves into the task: a caller that drops the future does not free the
     // processor.
     let permit = PERMITS.acquire().await;
@@ -68,11 +72,7 @@ pub async fn compute<T: Send + 'static>(
         let _computing = Computing::here();
         task()
     });
-    let unavailable = |err: tokio::task::JoinError| Error::Unavailable {
-        store: "the report",
-        source: err.into(),
-    };
-    computed.await.map_err(unavailable)
+    computed.await.map_err(Interrupted)
 }
 
 #[cfg(test)]

@@ -19,20 +19,21 @@ use crate::client::{Browser, Device, Platform};
 use crate::export::{self, Record};
 use crate::import::{Foreign, Inserted, insert, rows};
 use crate::query::{Scan, Selection};
+use crate::read::HEADS;
 use crate::reports::{ReportError, older};
 use crate::scan::ScanError;
 use crate::store::{
     BlockHead, Error, OpenScan, OpenSession, Outcome, Place, Resumable, Rewrite, SessionWrite,
     Store, Subject, VideoId, VideoRecord, VideoScope, Videos,
 };
+use crate::time::DAY_MS;
 use crate::time_bucket::{Buckets, Width};
 
 /// Number of open sessions, or of resume states, copied at a time.
 const PAGE: u32 = 1_000;
 
-/// Number of videos, and of heads of blocks, read at a time.
+/// How many videos are read at a time.
 const VIDEOS: u32 = 256;
-const HEADS: u32 = 10_000;
 
 /// Number of closed sessions written at a time, unless one block has more.
 const WRITTEN_AT_ONCE: usize = 4_000;
@@ -42,8 +43,6 @@ const PAUSES_SECONDS: [u64; 5] = [1, 2, 4, 8, 15];
 
 /// The timeframe of the first comparisons: a few requests, none of which takes a store long.
 const STRETCH_MS: i64 = 32 * DAY_MS;
-
-const DAY_MS: i64 = 86_400_000;
 
 /// The progress of a copy or an import.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -59,9 +58,9 @@ pub struct Progress {
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Copied {
-    /// Number of keys added.
+    /// The number of keys added.
     pub keys: u64,
-    /// Number of sessions added.
+    /// The number of sessions added.
     pub sessions: u64,
     /// Number of sessions that the target already had, from an earlier copy.
     pub already_there: u64,
@@ -89,7 +88,7 @@ pub enum CopyError {
          name an empty database"
     )]
     Revoked {
-        /// Number of these keys.
+        /// Number of these sessions.
         keys: u64,
     },
     /// The target has other versions of some sessions. They are unchanged; all other sessions are copied.
@@ -98,7 +97,7 @@ pub enum CopyError {
          stop whatever records into either, and copy into an empty database"
     )]
     Differ {
-        /// Number of these sessions.
+        /// How many.
         sessions: u64,
         /// One of them.
         first: RowId,

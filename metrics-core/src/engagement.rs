@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 
 use crate::event::POSITION_MS_MAX;
 use crate::interval::Segments;
-use crate::query::instant;
+use crate::time::instant;
 use crate::time_bucket::Buckets;
 
 /// One of the equal parts that a video is cut into.
@@ -306,7 +306,7 @@ impl Seconds {
         of_seconds + self.folded.len() * (size_of::<Bucket>() + size_of::<SecondsBucket>())
     }
 
-    /// The buckets in order, without those in which nothing was watched.
+    /// Returns the buckets in order, without those in which nothing was watched.
     #[must_use]
     pub fn finish(&self) -> Vec<SecondsBucket> {
         let watched = self.folded.iter().filter(|(_, bucket)| 0 < bucket.sessions);

@@ -12,13 +12,12 @@ use crate::block::{Block, Columns, Groups, Row, RowId};
 use crate::budget::Account;
 use crate::compute::expect_aside;
 use crate::query::{Scan, Selection};
-use crate::reports::{OPEN_FIRST, Reading, computed, info, next_limit, picked};
-use crate::scan::{ScanError, SessionFilter};
+use crate::read::{OPEN_FIRST, Reading, computed, damaged, info, next_limit, picked};
+use crate::scan::SessionFilter;
 use crate::session::Stored;
 use crate::store::{
     BlockHead, Error, OpenScan, Snapshot, Store, Subject, VideoId, VideoRecord, VideoScope, Videos,
 };
-use crate::varint::Damaged;
 
 /// Number of sessions read at a time: enough to call the store rarely, in a megabyte of memory.
 const PAGE: usize = 1_000;
@@ -47,7 +46,7 @@ pub struct Record {
 /// A page of sessions.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Page {
-    /// The sessions.
+    /// The deleted sessions.
     pub records: Vec<Record>,
     /// The start of the next page, if there may be one.
     pub next: Option<Cursor>,
@@ -402,14 +401,6 @@ fn counted(
         counted[session] = true;
     }
     Ok(rows.into_iter().zip(counted).filter(|(_, counts)| *counts).map(|(row, _)| row))
-}
-
-pub(crate) fn damaged(err: &ScanError) -> Error {
-    Error::Damaged(match err {
-        ScanError::Damaged(err) => *err,
-        // Complete rows have every group, and are not grouped.
-        _ => Damaged("a session cannot be filtered"),
-    })
 }
 
 /// Returns whether a store has these sessions, all of one video.

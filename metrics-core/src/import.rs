@@ -9,12 +9,12 @@ use std::mem;
 
 use crate::block::{Groups, Row, RowId};
 use crate::key::ApiKey;
+use crate::read::computed;
 use crate::record::{SessionRecord, content};
-use crate::reports::computed;
+use crate::store::changes::{Totals, blocks, settled};
 use crate::store::{
     BlockHead, BlockId, Error, KeyId, OpenScan, Outcome, Rewrite, Snapshot, Store, VideoId, Videos,
 };
-use crate::upkeep::{Totals, blocks, settled};
 use crate::video::Video;
 
 /// Number of heads or open sessions read at a time.

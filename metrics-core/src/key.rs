@@ -1,5 +1,7 @@
 //! Secret identities, and identities derived from them: the API key of a site, and the id of a session under it.
 
+mod invalid;
+pub mod limits;
 mod settings;
 
 use std::fmt;
@@ -9,9 +11,8 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 use rand::RngExt as _;
 use sha2::{Digest as _, Sha256};
 
-pub use self::settings::{
-    InvalidKeySettings, KeySettings, NAME_BYTES_MAX, PATTERNS_MAX, SettingsChange,
-};
+pub use self::invalid::InvalidKeySettings;
+pub use self::settings::{KeySettings, NAME_BYTES_MAX, PATTERNS_MAX, SettingsChange};
 
 /// Number of random bytes in a key.
 const KEY_BYTES: usize = 16;

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::watch;
 
+use crate::key::limits::Limits;
 use crate::key::{ApiKey, KeySettings};
-use crate::limits::Limits;
 use crate::quota::prefix;
-use crate::recorder::Ending;
+use crate::shutdown::Ending;
 use crate::store::{Error, KeyChange, KeyRecord, Store};
 
 /// The valid keys of a store.

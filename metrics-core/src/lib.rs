@@ -48,7 +48,7 @@
 //!
 //! # A store of your own
 //!
-//! Implement [`Store`](store::Store), whose documentation is the contract, and run the suite in `store::conformance`
+//! Implement [`Store`](store::Store), whose documentation is the contract, and run the suite in `conformance`
 //! against it (feature `conformance`). `examples/custom_store.rs` in the repository is a short one that passes.
 //!
 //! # The crate in reading order
@@ -69,7 +69,7 @@
 //! # Features
 //!
 //! * `sqlite` (default): [`store::SqliteStore`], with SQLite compiled in.
-//! * `timescale`: `store::TimescaleStore`, and `store::mave`, which moves what a mave/metrics server recorded.
+//! * `timescale`: `store::TimescaleStore`, and `mave`, which moves what a mave/metrics server recorded.
 //! * `conformance`: the suite that every store passes, for those who write one.
 //! * `recorder`: [`Metrics`] and what records and keeps sessions, on Tokio. The others imply it; ask for it alone to use a
 //!   store of your own. With no feature at all, the crate is its pure part, which `examples/offline.rs` uses.
@@ -89,10 +89,14 @@ pub mod client;
 mod clock;
 #[cfg(feature = "recorder")]
 pub mod compute;
+#[cfg(any(feature = "conformance", test))]
+pub mod conformance;
 pub mod containment;
 #[cfg(feature = "recorder")]
 pub mod copy;
 pub mod engagement;
+#[cfg(feature = "recorder")]
+mod erasure;
 pub mod event;
 #[cfg(feature = "recorder")]
 pub mod export;
@@ -106,12 +110,15 @@ pub mod interval;
 pub mod key;
 #[cfg(feature = "recorder")]
 mod keyring;
-pub mod limits;
+#[cfg(feature = "timescale")]
+pub mod mave;
 #[cfg(feature = "recorder")]
 mod metrics;
 pub mod query;
 #[cfg(feature = "recorder")]
 mod quota;
+#[cfg(feature = "recorder")]
+mod read;
 pub mod record;
 #[cfg(feature = "recorder")]
 pub mod recorder;
@@ -122,9 +129,12 @@ mod reports;
 pub mod retention;
 pub mod scan;
 pub mod session;
+#[cfg(feature = "recorder")]
+mod shutdown;
 pub mod source;
 #[cfg(feature = "recorder")]
 pub mod store;
+pub mod time;
 pub mod time_bucket;
 pub mod totals;
 #[cfg(feature = "recorder")]
@@ -133,7 +143,7 @@ mod varint;
 pub mod video;
 
 pub use event::{Action, InvalidEvent, PlayerEvent};
-pub use key::ApiKey;
+pub use key::{ApiKey, limits};
 #[cfg(feature = "recorder")]
 pub use metrics::{Bots, Builder, Join, JoinError, KeyChanges, Metrics, SESSION_BYTES_MAX};
 pub use query::{BucketQuery, EngagementQuery, Selection, Timeframe};

@@ -13,21 +13,21 @@ use crate::budget::Budget;
 use crate::client::{Classification, Classifier, Client, Headers};
 use crate::containment::{DEPTH_MAX, canonical, has_nul, is_too_deep};
 use crate::engagement::{Part, SecondsBucket};
+use crate::key::limits::Limits;
 use crate::key::{ApiKey, KeySettings, SessionId};
 use crate::keyring::{Keyring, Keys, Valid};
-use crate::limits::Limits;
 use crate::query::{BucketQuery, EngagementQuery, Periods, Query, Selection};
 use crate::quota::{Charge, Kind, Quotas, RateExceeded, Usage};
 use crate::recorder::AnotherVideo;
 use crate::recorder::{
-    Admitted, Clock, Ending, Figures, Lifeline, MEMORY, NotJoined, Recorder, Spool, SpoolError,
-    Stopped, Viewing,
+    Admitted, Clock, Figures, MEMORY, NotJoined, Recorder, Spool, SpoolError, Stopped, Viewing,
 };
 use crate::report::{PlaysBucket, SourceBucket};
 use crate::reports::{ReportError, Reports, VideoList, VideosQuery};
 use crate::retention::Retention;
 use crate::scan::Answer;
 use crate::session::Moment;
+use crate::shutdown::{Ending, Lifeline};
 use crate::source::{PageDetail, Source};
 use crate::store::{Error, KeyChange, KeyRecord, Store, Subject};
 use crate::time_bucket::{Buckets, Span};
@@ -241,7 +241,7 @@ impl Metrics {
     ///
     /// # Errors
     ///
-    /// [`Error`] if the store could not.
+    /// [`Error`] if the store fails.
     pub async fn create_key(&self) -> Result<ApiKey, Error> {
         let key = ApiKey::generate();
         self.import_key(&key).await?;

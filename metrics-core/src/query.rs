@@ -11,7 +11,7 @@ mod period;
 #[cfg(test)]
 mod tests;
 
-use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use chrono_tz::Tz;
 use serde_json::{Map, Value};
 
@@ -20,6 +20,7 @@ use crate::engagement::Resolution;
 use crate::key::ApiKey;
 use crate::time_bucket::{Buckets, Span, Width};
 
+pub use crate::time::instant;
 pub use dimension::Dimension;
 pub use error::QueryError;
 pub(crate) use error::{distance, excerpt};
@@ -199,7 +200,7 @@ pub struct Scan {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct BucketQuery {
-    /// The selection.
+    /// Which sessions.
     pub selection: Selection,
     /// The timeframe of the sessions' starts: the last week by default.
     pub timeframe: Timeframe,
@@ -272,9 +273,9 @@ impl From<&Selection> for BucketQuery {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct EngagementQuery {
-    /// The selection.
+    /// Which sessions.
     pub selection: Selection,
-    /// The timeframe of the sessions' starts: the last week by default.
+    /// When they started: in the last week, unless said otherwise.
     pub timeframe: Timeframe,
     /// The time zone of the days of the timeframe: UTC by default.
     pub timezone: Option<Tz>,
@@ -291,19 +292,19 @@ impl EngagementQuery {
         Self { resolution, ..self }
     }
 
-    /// Selects sessions that started in this timeframe.
+    /// Sessions that started then.
     #[must_use]
     pub fn during(self, timeframe: Timeframe) -> Self {
         Self { timeframe, ..self }
     }
 
-    /// Selects sessions with at least this much view time.
+    /// Sessions with at least this much view time.
     #[must_use]
     pub fn with_minimum_view_ms(self, minimum_view_ms: u64) -> Self {
         Self { minimum_view_ms, ..self }
     }
 
-    /// The sessions for a store to read.
+    /// What a store is to look at.
     #[must_use]
     pub fn scan(&self, now: DateTime<Utc>) -> Scan {
         let frame = self.timeframe.resolve_in(now, self.timezone);
@@ -331,14 +332,4 @@ impl From<&Selection> for EngagementQuery {
 
 fn scan(selection: &Selection, (from_ms, to_ms): (i64, i64), minimum_view_ms: u64) -> Scan {
     Scan { selection: selection.for_stores(), from_ms, to_ms, minimum_view_ms }
-}
-
-/// The instant of a Unix time in milliseconds, or the nearest one that can be represented.
-#[must_use]
-pub fn instant(unix_ms: i64) -> DateTime<Utc> {
-    DateTime::from_timestamp_millis(unix_ms).unwrap_or(if unix_ms < 0 {
-        DateTime::<Utc>::MIN_UTC + TimeDelta::days(1)
-    } else {
-        DateTime::<Utc>::MAX_UTC - TimeDelta::days(1)
-    })
 }

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use self::pages::Pages;
 use crate::figures::Tallies;
 use crate::key::ApiKey;
-use crate::limits::{Limits, Rate, Rates};
+use crate::key::limits::{Limits, Rate, Rates};
 
 /// The number of addresses in a generation, at some 100 bytes each. A flood from more addresses evicts the use of
 /// others, and only the limits of the key bound it.

@@ -50,9 +50,10 @@ use crate::event::{CheckedEvent, InvalidEvent, PlayerEvent};
 use crate::figures::Tallies;
 pub use crate::figures::{Commits, Events, Figures, Histogram, Joins, ReducedPages};
 use crate::key::SessionId;
-pub use crate::limits::VIDEOS_MAX;
+pub use crate::key::limits::VIDEOS_MAX;
 use crate::quota::{Charge, Kind, RateExceeded};
 use crate::session::{Moment, SEGMENTS_MAX};
+use crate::shutdown::Lifeline;
 use crate::store::{Instance, Store, Subject};
 use crate::video::Video;
 
@@ -342,20 +343,6 @@ pub(crate) struct Admitted {
     /// See [`Join::signs`](crate::Join::signs).
     pub(crate) gives_signs: bool,
 }
-
-/// How long the writer goes on.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Ending {
-    /// As long as anybody could have something to write.
-    Open,
-    /// Until everything is written.
-    Finish,
-    /// No longer, whatever is not written.
-    Abandon,
-}
-
-/// Keeps the writer going.
-pub(crate) type Lifeline = Arc<watch::Sender<Ending>>;
 
 impl Viewing {
     /// Records an event, and returns when it is durable.

@@ -2,7 +2,6 @@
 
 pub(crate) mod older;
 mod query;
-pub(crate) mod read;
 mod scanning;
 mod videos;
 
@@ -12,18 +11,18 @@ use chrono::{DateTime, Utc};
 
 use crate::budget::{Account, UsedUp};
 use crate::engagement::{Part, SecondsBucket};
+use crate::erasure::{Erasure, Selected};
 use crate::export::Export;
 use crate::query::{
     BucketQuery, EngagementQuery, Periods, Query, QueryError, Scan, Selection, Timeframe, instant,
 };
+use crate::read::computed;
 use crate::report::{PlaysBucket, SourceBucket};
 use crate::scan::{Answer, Fields, ScanError};
 use crate::store::{Error, Store};
 use crate::time_bucket::Buckets;
-use crate::upkeep::{Erasure, Selected};
 
-pub(crate) use self::read::{Fold, OPEN_FIRST, Reading, computed, next_limit, read_from};
-pub(crate) use self::scanning::{count, info, picked};
+pub(crate) use self::scanning::count;
 pub use self::videos::{SEARCH_BYTES_MAX, VideoEntry, VideoList, VideosQuery};
 
 /// The most buckets that are answered when empty ones are requested as well: a year by the hour has 8,760.
@@ -67,7 +66,7 @@ impl<'a> Reports<'a> {
         let mut empty = Vec::new();
         if query.fill {
             let (scan, query) = (scan.clone(), query.clone());
-            empty = read::computed(move || empty_buckets(&scan, &query, now)).await?;
+            empty = computed(move || empty_buckets(&scan, &query, now)).await?;
         }
         older::plays(self.store, &scan, query.buckets, empty, self.account).await
     }

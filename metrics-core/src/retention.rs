@@ -24,8 +24,9 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::watch;
 
+use crate::clock::Clock;
 use crate::query::{Selection, instant};
-use crate::recorder::{Clock, Ending};
+use crate::shutdown::Ending;
 use crate::store::{Error, OpenScan, Outcome, Store, Videos};
 use crate::time_bucket::Span;
 use crate::upkeep::{Erased, Erasure, Selected, count_selected, erase, every};

@@ -3,14 +3,15 @@
 //! A store receives whole sessions and returns them, as rows or in blocks. It knows nothing of events, players, filters or
 //! time zones.
 
+pub(crate) mod changes;
+#[cfg(any(feature = "sqlite", feature = "timescale"))]
+mod common;
 mod error;
 
-#[cfg(any(feature = "conformance", test))]
-pub mod conformance;
 #[cfg(any(feature = "sqlite", feature = "timescale"))]
 mod failure;
 #[cfg(feature = "timescale")]
-pub mod mave;
+mod outdated;
 #[cfg(any(feature = "sqlite", feature = "timescale"))]
 mod row;
 #[cfg(feature = "sqlite")]
@@ -36,6 +37,8 @@ use crate::video::Video;
 pub use error::{Cause, Error};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{SqliteOptions, SqliteStore};
+#[cfg(feature = "timescale")]
+pub(crate) use timescale::connect_elsewhere;
 #[cfg(feature = "timescale")]
 pub use timescale::{TimescaleOptions, TimescaleStore};
 
@@ -71,7 +74,7 @@ pub const KEYS_POLL: Duration = Duration::from_millis(500);
 ///   store check it themselves.
 /// * A store is a handle. It is shared behind an `Arc`, by any number of tasks.
 ///
-/// The suite in `conformance` (feature `conformance`) checks this as far as it can be seen from outside.
+/// The suite in `metrics_core::conformance` (feature `conformance`) checks this as far as it can be seen from outside.
 #[async_trait]
 pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// All keys, the oldest first.
@@ -346,7 +349,7 @@ pub struct OpenSession {
 /// What a store has of a session that can go on.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Found {
-    /// Its version, to be expected by the next write.
+    /// Its version, which the next write must expect.
     pub version: Version,
     /// The video of the session, as [`Video::digest`] has it: a session has one video.
     pub video: [u8; 16],
@@ -413,11 +416,11 @@ pub struct BlockHead {
     pub key: KeyId,
     /// The row id of its video.
     pub video: VideoId,
-    /// How many sessions it has.
+    /// Number of sessions.
     pub sessions: u32,
-    /// When the first of them started, in Unix milliseconds.
+    /// The first start, in Unix milliseconds.
     pub first_start_ms: i64,
-    /// When the last of them started, in Unix milliseconds.
+    /// The last start, in Unix milliseconds.
     pub last_start_ms: i64,
 }
 
@@ -538,7 +541,7 @@ pub struct Subject {
 pub struct SessionWrite {
     /// Its id.
     pub id: SessionId,
-    /// Whose it is.
+    /// Its key, video, page, user-agent classes and session data.
     pub subject: Arc<Subject>,
     /// The version that the store must have for this to be written; 0 if it must have none.
     pub expected: Version,

@@ -43,8 +43,9 @@ use chrono::{
 };
 use chrono_tz::{GapInfo, Tz};
 
-use self::span::{DAY_MS, Length};
+use self::span::Length;
 pub use self::span::{Span, SpanError, Width};
+use crate::time::{DAY_MS, instant};
 
 /// Monday 2000-01-03, the origin of fixed widths. It is a whole number of days after the epoch.
 const ORIGIN_MS: i64 = 10_959 * DAY_MS;
@@ -409,12 +410,6 @@ fn month_ms(month: i64) -> Option<i64> {
     let month = u32::try_from(month.rem_euclid(12)).ok()? + 1;
     let first = NaiveDate::from_ymd_opt(year, month, 1)?.and_time(NaiveTime::MIN);
     Some(first.and_utc().timestamp_millis())
-}
-
-/// The instant of a Unix time, or the nearest one that a `DateTime` can hold.
-fn instant(ms: i64) -> DateTime<Utc> {
-    let nearest = if ms < 0 { DateTime::<Utc>::MIN_UTC } else { DateTime::<Utc>::MAX_UTC };
-    DateTime::from_timestamp_millis(ms).unwrap_or(nearest)
 }
 
 fn offset_ms(offset: &impl Offset) -> i64 {

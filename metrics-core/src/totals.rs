@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 
 use crate::client::{Browser, Client, Device, Platform};
 use crate::report::PlayFigures;
+use crate::time::{DAY_MS, HOUR_MS};
 use crate::varint::{self, Damaged, Reader, zigzag};
 
 #[cfg(feature = "recorder")]
@@ -26,9 +27,6 @@ pub const BOUNDS_S: [u64; 24] = [
 
 /// The format of encoded totals. A newer format is rejected.
 const FORMAT: u8 = 1;
-
-pub(crate) const HOUR_MS: i64 = 3_600_000;
-pub(crate) const DAY_MS: i64 = 24 * HOUR_MS;
 
 /// The day that holds an instant (Unix milliseconds), since 1970-01-01 UTC.
 #[must_use]

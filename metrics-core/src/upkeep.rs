@@ -18,13 +18,14 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 pub use self::close::close;
-pub(crate) use self::close::{Totals, blocks, settled};
-pub use self::erase::{Erased, Erasure, Selected, count_selected, delete_before, erase};
+pub use self::erase::{Erased, count_selected, delete_before, erase};
 pub use self::merge::merge;
 pub use self::reopen::{Loaded, load};
 pub use self::verify::{Verified, WrongTotals, rebuild, verify};
+use crate::clock::Clock;
+pub use crate::erasure::{Erasure, Selected};
 use crate::figures::{Count, Tallies};
-use crate::recorder::{Clock, Ending};
+use crate::shutdown::Ending;
 use crate::store::{Error, LIVE, Store, VideoId};
 
 /// The period of closing quiet sessions. Reports read the row of each open session.

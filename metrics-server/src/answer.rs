@@ -140,7 +140,7 @@ impl Making {
     pub(crate) async fn body(self, text: Text) -> Result<Body, Error> {
         let Self { account, budget, place } = self;
         account.hold(text.bytes.saturating_add(ANSWER_BYTES_MIN))?;
-        let (first, text) = compute(move || text.piece()).await?;
+        let (first, text) = compute(move || text.piece()).await.map_err(store::Error::from)?;
         drop(place);
         let bytes = first?;
         let Some(text) = text else {

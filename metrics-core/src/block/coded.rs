@@ -170,3 +170,16 @@ impl<T: Value> Coded<T> {
         Ok(Self { values, codes })
     }
 }
+
+/// Appends the length of a text plus 1 and the text, or 0 for none.
+pub(super) fn put_text(text: Option<&str>, out: &mut Vec<u8>) {
+    varint::put(out, text.map_or(0, |text| text.len() as u64 + 1));
+    out.extend_from_slice(text.unwrap_or_default().as_bytes());
+}
+
+pub(super) fn take_text<'a>(reader: &mut Reader<'a>) -> Result<Option<&'a str>, Damaged> {
+    let len: usize = reader.narrow()?;
+    let Some(len) = len.checked_sub(1) else { return Ok(None) };
+    let text = std::str::from_utf8(reader.take(len)?);
+    Ok(Some(text.map_err(|_| Damaged("a text is not UTF-8"))?))
+}

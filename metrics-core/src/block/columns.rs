@@ -34,7 +34,7 @@ pub struct Columns {
     pub(super) segments: Vec<u8>,
     // The end of each session's segments.
     pub(super) segment_ends: Vec<u32>,
-    pub(super) details: Vec<super::encode::Detail>,
+    pub(super) details: Vec<super::detail::Detail>,
     pub(super) row_ids: Vec<super::RowId>,
     pub(super) minute_runs: Vec<MinuteRun>,
     // The end of each session's runs.

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 use url::{Host, Url};
 
-use crate::limits::Limits;
+use super::invalid::InvalidKeySettings;
+use super::limits::Limits;
 use crate::source::{PagePattern, Source};
 
 /// The longest name of a key, in bytes.
@@ -16,9 +17,6 @@ pub const PATTERNS_MAX: usize = 100;
 
 /// The longest host name, in bytes: the longest name in DNS, and `*.`.
 const HOST_BYTES_MAX: usize = 255;
-
-/// The number of characters of a value that an error shows.
-const SHOWN_CHARS_MAX: usize = 80;
 
 /// The members of settings in JSON.
 const MEMBERS: [&str; 4] = ["name", "hosts", "pages", "limits"];
@@ -309,31 +307,6 @@ impl SettingsChange {
     #[must_use]
     pub fn has_limits(&self) -> bool {
         self.members.contains_key("limits")
-    }
-}
-
-/// The error of an invalid setting.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("`{field}` has {value:?}: it must be {expected}")]
-pub struct InvalidKeySettings {
-    /// The member.
-    pub field: &'static str,
-    /// The beginning of the value.
-    pub value: String,
-    /// The accepted values, to complete the sentence "it must be ...".
-    pub expected: String,
-}
-
-impl InvalidKeySettings {
-    pub(crate) fn new(field: &'static str, value: &str, expected: String) -> Self {
-        Self { field, value: value.chars().take(SHOWN_CHARS_MAX).collect(), expected }
-    }
-
-    fn of(field: &'static str, value: &Value, expected: String) -> Self {
-        match value {
-            Value::String(text) => Self::new(field, text, expected),
-            value => Self::new(field, &value.to_string(), expected),
-        }
     }
 }
 

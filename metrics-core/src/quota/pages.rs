@@ -15,8 +15,8 @@ use super::{Charge, Kind, lock};
 use crate::block::{Columns, Group, Groups};
 use crate::figures::Tallies;
 use crate::key::ApiKey;
-use crate::recorder::Ending;
-use crate::reports::{Fold, Reading, read_from};
+use crate::read::{Fold, Reading, read_from};
+use crate::shutdown::Ending;
 use crate::source::{PageDetail, Source};
 use crate::store::{Error, Store, VideoId, VideoRecord, VideoScope};
 
@@ -195,7 +195,7 @@ mod tests {
     use chrono::Utc;
 
     use super::*;
-    use crate::limits::Limits;
+    use crate::key::limits::Limits;
     use crate::quota::Quotas;
     use crate::store::SqliteStore;
     use crate::{Join, Metrics, PlayerEvent, Video};

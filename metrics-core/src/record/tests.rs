@@ -1,3 +1,5 @@
+//! Records of sessions from lines and back.
+
 use serde_json::json;
 
 use super::*;

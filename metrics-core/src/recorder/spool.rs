@@ -19,12 +19,13 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::live::{Input, Left, Past};
-use super::{Acknowledgement, Clock, Ending, Recorder};
+use super::{Acknowledgement, Clock, Recorder};
 use crate::budget::Budget;
 use crate::client::{Browser, Client, Device, Platform};
 use crate::event::{CheckedEvent, Step};
 use crate::key::{ApiKey, SessionId};
 use crate::session::Moment;
+use crate::shutdown::Ending;
 use crate::source::Source;
 use crate::store::{Instance, Store, Subject};
 use crate::video::Video;

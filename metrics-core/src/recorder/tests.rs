@@ -9,6 +9,7 @@ use super::*;
 use crate::client::Client;
 use crate::interval::Segments;
 use crate::key::ApiKey;
+use crate::shutdown::Ending;
 use crate::store::SqliteStore;
 use crate::upkeep;
 use crate::video::Video;

@@ -13,9 +13,10 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::live::{Care, Entry, Input, Live, Memory};
 use super::{
-    AnotherVideo, BEAT, Batch, CHECKPOINT, Ending, NotStored, Progress, Recorder, Refused, SHARDS,
-    Shard, lock,
+    AnotherVideo, BEAT, Batch, CHECKPOINT, NotStored, Progress, Recorder, Refused, SHARDS, Shard,
+    lock,
 };
+use crate::shutdown::Ending;
 use crate::store::{Error, Outcome, SessionWrite, Subject};
 use crate::upkeep::{self, Loaded};
 

@@ -5,18 +5,19 @@ use std::collections::{BTreeMap, HashMap};
 use chrono::{DateTime, Utc};
 
 use super::ReportError;
-use super::read::{Reading, computed, read_from};
-use super::scanning::{Counter, Scanning, picked};
+use super::scanning::{Counter, Scanning};
 use crate::budget::Account;
 use crate::engagement::{Part, Resolution, SecondsBucket};
 use crate::query::{Scan, Selection, instant};
+use crate::read::{Reading, computed, picked, read_from};
 use crate::report::{PlayFigures, PlaysBucket, SourceBucket};
 use crate::scan::buckets::{PlaysScanner, SourcesScanner};
 use crate::scan::engagement::{Furthest, PartsScanner, SecondsScanner};
 use crate::scan::{Fields, FieldsScanner};
 use crate::store::{Detail, Error, Snapshot, Store};
+use crate::time::{DAY_MS, HOUR_MS};
 use crate::time_bucket::Buckets;
-use crate::totals::{Cover, DAY_MS, DayTotals, HOUR_MS, Plan, day_of, first_bin};
+use crate::totals::{Cover, DayTotals, Plan, day_of, first_bin};
 
 /// Plays by the start of their bucket.
 type Folded = BTreeMap<DateTime<Utc>, PlayFigures>;

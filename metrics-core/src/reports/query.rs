@@ -3,10 +3,10 @@
 use chrono::{DateTime, Utc};
 
 use super::ReportError;
-use super::read::{Reading, computed, read_from};
 use super::scanning::{Scanning, scoped};
 use crate::budget::Account;
 use crate::query::{Period, Periods, Query};
+use crate::read::{Reading, computed, read_from};
 use crate::scan::{Answer, Scanner};
 use crate::store::{Snapshot, Store};
 

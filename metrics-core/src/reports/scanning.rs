@@ -3,15 +3,15 @@
 use std::collections::HashMap;
 
 use super::ReportError;
-use super::read::{Fold, Reading, read_from};
 use crate::block::{Columns, Group, Groups, RowId};
 use crate::budget::Account;
-use crate::query::{Query, Scan, Selection};
+use crate::erasure::{Erasure, Selected};
+use crate::query::{Query, Scan};
+use crate::read::{Fold, Reading, beyond_scope, info, picked, read_from, scope};
 use crate::scan::buckets::{PlaysScanner, SourcesScanner};
 use crate::scan::engagement::{Furthest, PartsScanner, SecondsScanner};
 use crate::scan::{FieldsScanner, ScanError, Scanner, SessionFilter, VideoInfo};
 use crate::store::{Store, VideoId, VideoRecord, VideoScope};
-use crate::upkeep::{Erasure, Selected};
 use crate::video::Video;
 
 /// Sums columns of sessions.
@@ -202,29 +202,8 @@ impl<S: Scans> Fold for Scanning<S> {
     }
 }
 
-pub(crate) fn info(record: &VideoRecord) -> VideoInfo<'_> {
-    VideoInfo { key: record.key.as_str(), video: &record.video }
-}
-
-/// The filter of a scan, and the sessions to read for it.
-pub(crate) fn picked(scan: &Scan) -> (SessionFilter, Reading) {
-    let frame = (scan.from_ms, scan.to_ms);
-    let rest = Scan { selection: beyond_scope(&scan.selection), ..scan.clone() };
-    let picked = SessionFilter::of_scan(&rest);
-    let reading = Reading::new(scope(&scan.selection), picked.needs_videos(), frame);
-    (picked, reading)
-}
-
 /// Splits a query into the query without the part of its selection that a store applies, and that part.
 pub(super) fn scoped(query: &Query) -> (Query, VideoScope) {
     let selection = beyond_scope(&query.selection);
     (Query { selection, ..query.clone() }, scope(&query.selection))
-}
-
-fn scope(selection: &Selection) -> VideoScope {
-    VideoScope { key: selection.key.clone(), identifiers: selection.identifiers.clone() }
-}
-
-fn beyond_scope(selection: &Selection) -> Selection {
-    Selection { key: None, identifiers: None, ..selection.clone() }
 }

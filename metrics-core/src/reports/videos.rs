@@ -6,13 +6,13 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 use super::ReportError;
-use super::read::{
-    Fold, Reading, all_of, computed, heads, list, read_heads, read_open, read_videos,
-};
-use super::scanning::{RECORD_BYTES, Scanning, info, scoped};
+use super::scanning::{RECORD_BYTES, Scanning, scoped};
 use crate::block::{Columns, Group, Groups};
 use crate::budget::Account;
 use crate::query::{Dimension, Metric, Periods, Query, QueryError, instant};
+use crate::read::{
+    Fold, Reading, all_of, computed, heads, info, list, read_heads, read_open, read_videos,
+};
 use crate::scan::{DimensionValue, Numbers, ScanError, Scanner, title, video_name};
 use crate::store::{
     BlockHead, OpenScan, Snapshot, Store, VideoId, VideoRecord, VideoScope, Videos,

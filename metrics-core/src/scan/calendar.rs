@@ -6,6 +6,7 @@ use std::ops::Range;
 use chrono_tz::Tz;
 
 use crate::block::first;
+use crate::time::{DAY_MS, HOUR_MS};
 use crate::time_bucket::{Buckets, Run, Width};
 
 /// The largest number of cached ranges of time: 24 MB.
@@ -13,9 +14,6 @@ const RUNS_MAX: usize = 1_000_000;
 
 /// Number of ranges examined one by one, before a binary search.
 const STEPS: usize = 8;
-
-const HOUR_MS: i64 = 3_600_000;
-const DAY_MS: i64 = 24 * HOUR_MS;
 
 /// The time buckets and the clock changes of a time zone, as far as sessions needed them.
 #[derive(Clone, Debug)]

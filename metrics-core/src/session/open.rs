@@ -1,7 +1,6 @@
 //! Open segments: the estimated position of playback, and the positions that fit; and the segment closed last.
 
 use super::Moment;
-use super::playhead::saturate;
 use crate::event::POSITION_MS_MAX;
 use crate::interval::Interval;
 
@@ -204,4 +203,9 @@ impl Closed {
         }
         self.ended_ms.saturating_add_unsigned(self.closed.until_ms(at)).max(at.received_ms)
     }
+}
+
+/// As many milliseconds as fit: 49 days, far past every position.
+pub(super) fn saturate(ms: u64) -> u32 {
+    u32::try_from(ms).unwrap_or(u32::MAX)
 }

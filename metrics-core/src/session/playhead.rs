@@ -25,7 +25,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::open::{Closed, JUMP_MS, Known, Open, RATE_MILLI};
+use super::open::{Closed, JUMP_MS, Known, Open, RATE_MILLI, saturate};
 use super::{Counters, Minutes, Moment};
 use crate::event::POSITION_MS_MAX;
 use crate::interval::{Interval, Segments};
@@ -732,9 +732,4 @@ fn is_past(position_ms: u32, duration_ms: Option<u32>) -> bool {
 fn cut(segment: Interval, most_ms: u64) -> Option<Interval> {
     let len_ms = segment.len_ms().min(saturate(most_ms));
     Interval::new(segment.start_ms(), segment.start_ms() + len_ms)
-}
-
-/// As many milliseconds as fit: 49 days, far past every position.
-pub(super) fn saturate(ms: u64) -> u32 {
-    u32::try_from(ms).unwrap_or(u32::MAX)
 }

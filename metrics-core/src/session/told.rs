@@ -1,7 +1,7 @@
 //! Facts that a player repeats: the first or the last report counts, by the player's clock, not by arrival.
 
 use super::Moment;
-use super::playhead::saturate;
+use super::open::saturate;
 
 /// The time of the last report of each fact whose last report counts.
 #[derive(Clone, Debug, Default)]

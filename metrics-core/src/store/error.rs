@@ -2,6 +2,8 @@
 
 use std::error::Error as StdError;
 
+use crate::compute::Interrupted;
+
 /// What a driver said.
 pub type Cause = Box<dyn StdError + Send + Sync>;
 
@@ -66,6 +68,12 @@ pub enum Error {
     },
 }
 
+impl From<Interrupted> for Error {
+    fn from(err: Interrupted) -> Self {
+        Self::Unavailable { store: "the report", source: err.into() }
+    }
+}
+
 impl Error {
     /// Returns true if the same call may succeed later.
     #[must_use]
@@ -79,8 +87,8 @@ impl Error {
     pub fn advice(&self) -> Option<&'static str> {
         match self {
             #[cfg(feature = "timescale")]
-            Self::Unavailable { source, .. } if source.is::<super::timescale::Outdated>() => {
-                Some(super::timescale::Outdated::ADVICE)
+            Self::Unavailable { source, .. } if source.is::<super::outdated::Outdated>() => {
+                Some(super::outdated::Outdated::ADVICE)
             }
             _ => None,
         }

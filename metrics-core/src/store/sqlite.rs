@@ -18,13 +18,13 @@ mod rewrite;
 mod schema;
 mod snapshot;
 mod sql;
+mod transaction;
 mod unused;
 mod write;
 
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -35,10 +35,12 @@ use diesel::sqlite::SqliteConnection;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 
 use self::fault::Fault;
-use self::place::{Place, transaction};
+use self::place::Place;
 use self::read::QuietFrom;
 use self::snapshot::SqliteSnapshot;
+use self::transaction::transaction;
 use self::write::Ids;
+use super::common::STATEMENT_MAX;
 use super::failure::Failure;
 use super::{
     Error, Found, Instance, KeyChange, KeyId, KeyRecord, KnownVideo, Migrations, OpenSession,
@@ -58,9 +60,6 @@ const SNAPSHOTS_MAX: usize = 128;
 /// and not snapshots, because a snapshot also serves to open sessions again, which must not wait for the end of a
 /// report.
 const READERS: usize = 4;
-
-/// The longest time of a query of a snapshot.
-const STATEMENT_MAX: Duration = Duration::from_secs(30);
 
 /// A store in one SQLite file.
 ///

@@ -5,6 +5,7 @@
 //! answer.
 
 mod blocks;
+mod chain;
 mod closed;
 mod columns;
 mod commit;
@@ -13,7 +14,6 @@ mod convert;
 mod ids;
 mod keys;
 mod open;
-mod outdated;
 mod prepared;
 mod read;
 mod rewrite;
@@ -44,14 +44,16 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
+use self::chain::chain;
 use self::connect::{Purpose, Target};
 use self::ids::Ids;
 use self::open::Edition;
-pub(super) use self::outdated::Outdated;
 use self::snapshot::TimescaleSnapshot;
 use self::types::{timestamp, unix_ms};
 use self::unused::Examined;
+use super::common::STATEMENT_MAX;
 use super::failure::Failure;
+use super::outdated::Outdated;
 use super::{
     Cause, Error, Found, Instance, KEYS_POLL, KeyChange, KeyId, KeyRecord, KnownVideo, Migrations,
     OpenSession, Outcome, Rewrite, SessionWrite, Snapshot, Store, Unused, VideoId,
@@ -61,9 +63,6 @@ use crate::query::instant;
 use crate::video::Video;
 
 const STORE: &str = "TimescaleDB";
-
-/// How long a report may take.
-const STATEMENT_MAX: Duration = Duration::from_secs(30);
 
 /// How long a statement may take that records. It may have to wait for a lock, but not for ever.
 const COMMIT_MAX: Duration = Duration::from_secs(60);
@@ -274,7 +273,7 @@ impl fmt::Debug for TimescaleStore {
 }
 
 /// A connection to a database that is no store, with all that a URL may say of one. Errors call it a TimescaleDB.
-pub(super) async fn connect_elsewhere(url: &str) -> Result<AsyncPgConnection, Error> {
+pub(crate) async fn connect_elsewhere(url: &str) -> Result<AsyncPgConnection, Error> {
     target(url).await?.connect(Purpose::Elsewhere).await
 }
 
@@ -369,7 +368,7 @@ impl Lane {
         let answer = answered.await.map_err(|_| unavailable("it does not answer"))?;
         let late = is_report && self.statement_max <= began.elapsed();
         answer.map_err(|failure| {
-            // The driver does not pass on why a statement was ended, other than in the server's language.
+            // The driver reports only in the server's language why a statement was ended.
             let ended = late && matches!(failure, Failure::Diesel(_));
             let failure = if ended { Failure::TooLong } else { failure };
             put(failure, operation, self.statement_max)
@@ -381,8 +380,8 @@ impl Lane {
 fn why(err: &Error) -> String {
     match err {
         Error::Unusable { reason, .. } => reason.clone(),
-        Error::Unavailable { source, .. } => connect::chain(&**source),
-        other => connect::chain(other),
+        Error::Unavailable { source, .. } => chain(&**source),
+        other => chain(other),
     }
 }
 

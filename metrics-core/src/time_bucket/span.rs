@@ -8,10 +8,8 @@ use std::str::FromStr;
 
 use chrono::{DateTime, Months, TimeDelta, Utc};
 
-const SECOND_MS: i64 = 1_000;
-const MINUTE_MS: i64 = 60 * SECOND_MS;
-const HOUR_MS: i64 = 60 * MINUTE_MS;
-pub(super) const DAY_MS: i64 = 24 * HOUR_MS;
+use crate::time::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS};
+
 const WEEK_MS: i64 = 7 * DAY_MS;
 const YEAR_MONTHS: i64 = 12;
 

@@ -1,6 +1,6 @@
 //! Splits a timeframe between totals and blocks.
 
-use super::{DAY_MS, HOUR_MS};
+use crate::time::{DAY_MS, HOUR_MS};
 use crate::time_bucket::Buckets;
 
 /// How the totals of a day contribute.

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 
 use super::computed;
-use crate::block::{Block, Row, SESSIONS_MAX};
+use crate::block::Row;
+use crate::store::changes::{Totals, blocks, settled};
 use crate::store::{Error, KeyId, OpenSession, Outcome, Rewrite, Store, VideoId};
-use crate::totals::{DayTotals, day_of};
 
 /// Closes sessions without an open segment whose last event is before `quiet_since`, at most `limit` (1 or more), and
 /// returns the videos that got a block, and the number of sessions closed. If it is 0, no quiet session is left, unless
@@ -64,42 +64,5 @@ fn closing(sessions: &[OpenSession]) -> Rewrite {
         close: sessions.iter().map(|session| (session.id, session.version)).collect(),
         totals: totals.finish(),
         ..Rewrite::default()
-    }
-}
-
-/// Returns a row in the form of a block, without resume state.
-pub(crate) fn settled(mut row: Row) -> Row {
-    row.stored = row.stored.settled();
-    row
-}
-
-/// Returns blocks of about the same size that hold `rows`, each with its own range of time.
-pub(crate) fn blocks(mut rows: Vec<Row>) -> impl Iterator<Item = Block> {
-    rows.sort_by_key(Row::order);
-    let count = rows.len().div_ceil(SESSIONS_MAX).max(1);
-    let size = rows.len().div_ceil(count);
-    std::iter::from_fn(move || {
-        if rows.is_empty() {
-            return None;
-        }
-        let rest = rows.split_off(size.min(rows.len()));
-        Some(Block::encode(std::mem::replace(&mut rows, rest)))
-    })
-}
-
-/// Changes of totals, per key and day.
-#[derive(Debug, Default)]
-pub(crate) struct Totals(BTreeMap<(KeyId, i64), DayTotals>);
-
-impl Totals {
-    /// Adds a session `times` times, which may be negative.
-    pub(crate) fn add(&mut self, key: KeyId, row: &Row, times: i64) {
-        let stored = &row.stored;
-        let day = self.0.entry((key, day_of(stored.started_at_ms))).or_default();
-        day.add(stored.started_at_ms, row.client, (stored.view_ms, stored.unique_ms), times);
-    }
-
-    pub(crate) fn finish(self) -> Vec<(KeyId, i64, DayTotals)> {
-        self.0.into_iter().map(|((key, day), totals)| (key, day, totals)).collect()
     }
 }

@@ -6,9 +6,10 @@
 
 use std::collections::BTreeMap;
 
-use super::close::blocks;
 use super::computed;
 use crate::block::{Block, Groups, SESSIONS_MAX};
+use crate::read::HEADS;
+use crate::store::changes::blocks;
 use crate::store::{BlockHead, BlockId, Error, Outcome, Rewrite, Snapshot, Store, VideoId, Videos};
 
 /// Number of blocks of one class that are merged.
@@ -27,9 +28,6 @@ const READ_AT_ONCE: u32 = 512;
 
 /// Blocks with at least this many sessions are not merged.
 const LARGE: u32 = SESSIONS_MAX as u32 / 2;
-
-/// Number of heads read at a time.
-const HEADS: u32 = 10_000;
 
 /// Merges the small blocks of these videos once, and returns the number of replaced blocks.
 ///

@@ -1,9 +1,10 @@
 //! Opens closed sessions again when they go on: they move from their block to a row.
 
-use super::close::{Totals, blocks};
 use crate::block::{Groups, Row, RowId};
 use crate::key::SessionId;
+use crate::read::HEADS;
 use crate::session::Stored;
+use crate::store::changes::{Totals, blocks};
 use crate::store::{
     BlockHead, Error, Found, OpenSession, Outcome, Place, Rewrite, Store, Version, Videos,
 };
@@ -11,9 +12,6 @@ use crate::varint::Damaged;
 
 /// The number of tries to open a session whose block is replaced at the same moment.
 const TRIES: u32 = 16;
-
-/// The most blocks of one video that may hold one start.
-const HEADS: u32 = 10_000;
 
 /// A session that can go on, in its own row.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -80,6 +78,7 @@ async fn reopening(
     let Place::Closed { key, video, started_at_ms, resume } = place else { return Ok(None) };
     let mut snapshot = store.snapshot().await?;
     let videos = Videos::These(vec![video]);
+    // No more blocks of a video hold one start.
     let heads = snapshot.blocks(&videos, started_at_ms, started_at_ms, None, HEADS).await?;
     let order = (started_at_ms, RowId::from(id));
     for BlockHead { id: block_id, .. } in heads {

@@ -8,7 +8,8 @@ use crate::block::{Groups, Row};
 use crate::key::ApiKey;
 use crate::session::Stored;
 use crate::store::{BlockHead, BlockId, Detail, Error, KeyId, Rewrite, Snapshot, Store, Videos};
-use crate::totals::{DAY_MS, DayTotals, StoredTotals, day_of};
+use crate::time::DAY_MS;
+use crate::totals::{DayTotals, StoredTotals, day_of};
 
 /// Number of heads, and of blocks, read at a time.
 const HEADS: u32 = 1_000;

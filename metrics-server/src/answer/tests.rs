@@ -1,3 +1,5 @@
+//! Answers in pieces, and the permits and memory that they hold.
+
 use http_body_util::BodyExt as _;
 use hyper::body::Body as _;
 use serde_json::{Value, json};

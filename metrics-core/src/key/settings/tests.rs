@@ -1,3 +1,5 @@
+//! Settings of keys from JSON and back.
+
 use proptest::prelude::*;
 use serde_json::json;
 

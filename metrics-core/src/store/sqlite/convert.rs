@@ -12,14 +12,16 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool};
 use diesel::sqlite::SqliteConnection;
 
-use super::place::transaction;
+use super::fault::cannot_open;
 use super::read::{OpenColumns, OpenRow};
 use super::sql::Sql;
-use super::{Error, blocks, open, rewrite, unusable};
+use super::transaction::transaction;
+use super::{Error, blocks, rewrite, unusable};
 use crate::block::{Block, Row, SESSIONS_MAX};
+use crate::store::changes::{Totals, blocks as blocks_of, settled};
+use crate::store::common::BEFORE;
 use crate::store::failure::Failure;
 use crate::store::{KeyId, OpenSession, VideoId};
-use crate::upkeep::{Totals, blocks as blocks_of, settled};
 use crate::varint::Damaged;
 
 /// Number of sessions converted in one step: half a second of work.
@@ -27,9 +29,6 @@ const STEP: usize = SESSIONS_MAX;
 
 /// The period of logging progress.
 const LOGGED: Duration = Duration::from_secs(5);
-
-/// The last migration of the version before.
-const BEFORE: &str = "20261129";
 
 /// Returns whether the file has unchanged tables of the version before.
 pub(super) fn is_before(connection: &mut SqliteConnection) -> QueryResult<bool> {
@@ -107,7 +106,7 @@ pub(super) fn run(connection: &mut SqliteConnection) -> Result<(), Error> {
 
 pub(super) fn failed(failure: Failure) -> Error {
     match failure {
-        Failure::Diesel(err) => open::cannot_open(&err),
+        Failure::Diesel(err) => cannot_open(&err),
         other => unusable(&format!("its sessions cannot be taken over: {other}")),
     }
 }

@@ -5,7 +5,7 @@
 
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
-use super::{Error, STORE};
+use super::{Error, STORE, unusable};
 use crate::store::failure::Failure;
 
 const DAMAGED: &str = "the file is damaged: stop what records into it, which keeps what waits, put back a copy that \
@@ -117,6 +117,23 @@ impl Fault {
             Self::Moved(_) => false,
             Self::Connection(_) => true,
         }
+    }
+}
+
+/// The error of a file that cannot be opened: retryable if the fault may pass.
+pub(super) fn cannot_open(err: &dyn std::error::Error) -> Error {
+    let err = err.to_string();
+    // A migration wraps SQLite's text.
+    match Fault::told_within(&err) {
+        Some(fault) if fault.may_pass() => fault.into(),
+        Some(fault) if fault.is_damage() && !err.contains("not a database") => unusable(&format!(
+            "the file is damaged ({err}): put back a copy that is whole, and remove the files beside it that end in \
+             -wal and -shm"
+        )),
+        _ => unusable(&format!(
+            "the file cannot be used ({err}): \
+             it must be a database of ours that can be written, or not exist yet"
+        )),
     }
 }
 

@@ -11,9 +11,9 @@ use diesel::sql_types::BigInt;
 use diesel::sqlite::{Sqlite, SqliteConnection};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrations};
 
-use super::fault::Fault;
-use super::place::transaction;
+use super::fault::cannot_open;
 use super::schema::keys;
+use super::transaction::transaction;
 use super::{Caches, Error, Migrations, convert, unusable};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
@@ -163,21 +163,4 @@ fn migrate(connection: &mut SqliteConnection) -> Result<(), Error> {
 pub(super) fn run_migrations(connection: &mut SqliteConnection) -> QueryResult<()> {
     let migrated = connection.run_pending_migrations(MIGRATIONS);
     migrated.map(drop).map_err(DieselError::QueryBuilderError)
-}
-
-/// The error of a file that cannot be opened: retryable if the fault may pass.
-pub(super) fn cannot_open(err: &dyn std::error::Error) -> Error {
-    let err = err.to_string();
-    // A migration wraps SQLite's text.
-    match Fault::told_within(&err) {
-        Some(fault) if fault.may_pass() => fault.into(),
-        Some(fault) if fault.is_damage() && !err.contains("not a database") => unusable(&format!(
-            "the file is damaged ({err}): put back a copy that is whole, and remove the files beside it that end in \
-             -wal and -shm"
-        )),
-        _ => unusable(&format!(
-            "the file cannot be used ({err}): \
-             it must be a database of ours that can be written, or not exist yet"
-        )),
-    }
 }

@@ -4,13 +4,13 @@ use std::fs::{self, Metadata};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-use diesel::connection::{AnsiTransactionManager, SimpleConnection as _, TransactionManager as _};
+use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel::sql_types::Text;
 use diesel::sqlite::SqliteConnection;
 
-use super::fault::Fault;
+use super::fault::{Fault, cannot_open};
 use super::{Caches, Error, Migrations, STORE, open};
 use crate::store::Cause;
 use crate::store::failure::Failure;
@@ -50,7 +50,7 @@ impl Place {
         connection: &mut SqliteConnection,
     ) -> Result<Self, Error> {
         let file = diesel::dsl::sql::<Text>("select file from pragma_database_list where seq = 0");
-        let file: String = file.get_result(connection).map_err(|err| open::cannot_open(&err))?;
+        let file: String = file.get_result(connection).map_err(|err| cannot_open(&err))?;
         let log = format!("{file}-wal");
         let there = |file: String| Some((Identity::of(&fs::metadata(&file).ok()?), file.into()));
         let files = [file, log].into_iter().filter_map(there).map(|(it, file)| (file, it));
@@ -175,29 +175,5 @@ impl Identity {
     #[cfg(not(unix))]
     fn of(_: &Metadata) -> Self {
         Self(0, 0)
-    }
-}
-
-/// Runs `query` in a transaction that begins with the statement `begin`.
-///
-/// diesel's own function returns the error of the `rollback` if that fails, as it does if SQLite has already rolled
-/// back because the disk is full. This one returns the first error.
-pub(super) fn transaction<T, E: From<DieselError>>(
-    connection: &mut SqliteConnection,
-    begin: &str,
-    query: impl FnOnce(&mut SqliteConnection) -> Result<T, E>,
-) -> Result<T, E> {
-    AnsiTransactionManager::begin_transaction_sql(connection, begin)?;
-    match query(connection) {
-        Ok(done) => {
-            AnsiTransactionManager::commit_transaction(connection)?;
-            Ok(done)
-        }
-        Err(err) => {
-            if let Err(rollback) = AnsiTransactionManager::rollback_transaction(connection) {
-                tracing::debug!(error = &rollback as &dyn std::error::Error, "no roll back");
-            }
-            Err(err)
-        }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
+use std::time::Duration;
 
 use diesel::connection::{Instrumentation, InstrumentationEvent};
 use tempfile::TempDir;

@@ -4,9 +4,7 @@
 //! `update` each time, and SQLite itself prepares a statement again whenever a bound value could change the plan: that
 //! of a `limit`, which `first` has, or one that is compared with the condition of a partial index.
 
-use std::num::NonZeroUsize;
-
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::sql_types::{BigInt, Binary, Integer, Nullable, Text};
@@ -19,15 +17,10 @@ use crate::client::Client;
 use crate::key::{ApiKey, SessionId};
 use crate::session::Stored;
 use crate::source::Source;
+use crate::store::common::{IDS_MAX, INSTANCE_KEPT};
 use crate::store::failure::Failure;
 use crate::store::{Instance, KeyId, OpenSession, Outcome, SessionWrite, Version, VideoId};
 use crate::video::Video;
-
-/// Number of cached ids of videos: those being watched.
-const IDS_MAX: NonZeroUsize = NonZeroUsize::new(16_384).expect("not zero");
-
-/// How long the row of a dead instance is kept. The instance left the count of watching sessions long before.
-const INSTANCE_KEPT: TimeDelta = TimeDelta::hours(1);
 
 /// Ids of rows that are known to exist.
 pub(super) struct Ids {

@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Binary, Nullable, Timestamptz, Uuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
@@ -16,11 +16,9 @@ use super::ids::{self, Ids};
 use super::prepared::Prepared;
 use super::types::{Bits, timestamp};
 use crate::client::Client;
+use crate::store::common::INSTANCE_KEPT;
 use crate::store::failure::Failure;
 use crate::store::{Instance, KeyId, Outcome, SessionWrite, VideoId};
-
-/// How long the row of a dead instance is kept. The instance left the count of watching sessions long before.
-const INSTANCE_KEPT: TimeDelta = TimeDelta::hours(1);
 
 #[derive(QueryableByName)]
 struct Written {

@@ -10,7 +10,9 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{CancelToken, Config};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::{COMMIT_MAX, Error, Outdated, STATEMENT_MAX, tls, unavailable, unusable};
+use super::chain::chain;
+use super::{COMMIT_MAX, Error, STATEMENT_MAX, tls, unavailable, unusable};
+use crate::store::outdated::Outdated;
 
 /// The longest time to connect.
 pub(super) const CONNECT_MAX: Duration = Duration::from_secs(5);
@@ -191,17 +193,6 @@ impl fmt::Debug for Target {
 async fn in_time<T>(step: impl Future<Output = T>) -> Result<T, Error> {
     let done = tokio::time::timeout(2 * CONNECT_MAX, step).await;
     done.map_err(|_| unavailable(format!("it does not answer within {:?}", 2 * CONNECT_MAX)))
-}
-
-/// An error and its causes, in one line.
-pub(super) fn chain(err: &dyn std::error::Error) -> String {
-    let mut text = err.to_string();
-    let mut cause = err.source();
-    while let Some(err) = cause {
-        text = format!("{text}: {err}");
-        cause = err.source();
-    }
-    text
 }
 
 /// Decodes `%2F` and the like in a value.

@@ -20,18 +20,16 @@ use super::prepared::Prepared;
 use super::types::Bits;
 use super::{Error, STATEMENT_MAX, STORE, may_pass, rewrite, unusable};
 use crate::block::{Row, SESSIONS_MAX};
+use crate::store::changes::{Totals, blocks, settled};
+use crate::store::common::BEFORE;
 use crate::store::failure::Failure;
 use crate::store::{KeyId, OpenSession, Rewrite, VideoId};
-use crate::upkeep::{Totals, blocks, settled};
 
 /// Number of sessions converted in one step.
 const STEP: i64 = SESSIONS_MAX as i64;
 
 /// The period of logging progress.
 const LOGGED: Duration = Duration::from_secs(10);
-
-/// The last migration of the version before.
-const BEFORE: &str = "20261129";
 
 /// Whether the database has tables of the version before: unchanged, or renamed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, QueryableByName)]

@@ -1,7 +1,6 @@
 //! Row ids of keys, videos and pages: looked up once, cached, and added if they are new.
 
 use std::collections::{HashMap, HashSet};
-use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use diesel::prelude::*;
@@ -13,12 +12,10 @@ use super::prepared::Prepared;
 use super::schema::{keys, videos};
 use super::types::Bits;
 use crate::key::ApiKey;
+use crate::store::common::IDS_MAX;
 use crate::store::failure::Failure;
 use crate::store::{KeyId, KnownVideo, VideoId};
 use crate::video::Video;
-
-/// Number of cached row ids of videos: those being watched.
-const IDS_MAX: NonZeroUsize = NonZeroUsize::new(16_384).expect("not zero");
 
 /// How often videos are added again that another instance deletes at the same moment.
 const TRIES: u32 = 16;

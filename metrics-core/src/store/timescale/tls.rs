@@ -12,7 +12,7 @@ use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
 };
 
-use super::connect::chain;
+use super::chain::chain;
 use super::{Error, unusable};
 
 /// The trust of TLS: with `verified`, the certificates in `root_file` or else those of the system; otherwise any

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use metrics_core::ApiKey;
 use metrics_core::export::Record;
 use metrics_core::key::SessionId;
+use metrics_core::mave::{ImportError, Imported, Mave, Progress};
 use metrics_core::session::Session;
-use metrics_core::store::mave::{ImportError, Imported, Mave, Progress};
 use metrics_testing::{Backend, Database, Faulty};
 
 use super::support::{NEWER, Old, empty_store, everything, lines};

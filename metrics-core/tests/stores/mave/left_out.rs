@@ -229,7 +229,7 @@ async fn an_empty_database_is_imported_as_nothing() {
         let old = Old::new(tables).await;
         let (store, _database) = empty_store().await;
         let imported = old.import(&*store).await.unwrap();
-        assert_eq!(imported, metrics_core::store::mave::Imported::default());
+        assert_eq!(imported, metrics_core::mave::Imported::default());
         assert_eq!(store.count_sessions().await.unwrap(), 0);
     }
 }

@@ -2,9 +2,9 @@
 
 use chrono::{DateTime, Utc};
 use metrics_core::client::{Browser, Device, Platform};
+use metrics_core::mave::Mave;
 use metrics_core::report::PlayFigures;
 use metrics_core::source::PageDetail;
-use metrics_core::store::mave::Mave;
 use metrics_core::{ApiKey, BucketQuery, EngagementQuery, Metrics, Selection, Timeframe};
 use metrics_testing::Database;
 use serde_json::json;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, SimpleAsyncConnection as _};
 use metrics_core::export::{Export, Record};
+use metrics_core::mave::{ImportError, Imported, Mave};
 use metrics_core::store::Store;
-use metrics_core::store::mave::{ImportError, Imported, Mave};
 use metrics_testing::{Backend, Database};
 
 /// The tables of the newer versions.

@@ -1,6 +1,6 @@
 //! Tables that are not quite as expected, and databases of somebody else.
 
-use metrics_core::store::mave::Mave;
+use metrics_core::mave::Mave;
 use metrics_core::store::{Error, Store as _, TimescaleStore};
 use metrics_testing::Backend;
 

@@ -3,9 +3,9 @@
 use std::error::Error;
 
 use metrics_core::copy::{self, copy};
+use metrics_core::mave::{self, Mave};
 use metrics_core::source::PageDetail;
 use metrics_core::store::Store;
-use metrics_core::store::mave::{self, Mave};
 
 use super::progress::Progress;
 

@@ -10,6 +10,7 @@ use crate::client::Client;
 use crate::key::{ApiKey, SessionId};
 use crate::query::instant;
 use crate::source::Source;
+use crate::store::sqlite::open;
 use crate::store::{
     Migrations, OpenScan, Place, Snapshot, SqliteStore, Store as _, VideoScope, Videos,
 };

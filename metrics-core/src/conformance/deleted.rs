@@ -9,10 +9,9 @@ use super::older;
 use crate::key::ApiKey;
 use crate::query::Selection;
 use crate::store::{Instance, Outcome, Store};
+use crate::time::DAY_MS;
 use crate::upkeep::delete_before;
 use crate::video::Video;
-
-const DAY_MS: i64 = 86_400_000;
 
 async fn delete(store: &dyn Store, age_ms: i64) -> u64 {
     delete_before(store, START_MS - age_ms).await.expect("deleted")

@@ -201,11 +201,11 @@ macro_rules! store_conformance {
             #[tokio::test(flavor = "multi_thread")]
             async fn $case() {
                 let (store, _guard) = $open.await;
-                $crate::store::conformance::$case(&store).await;
+                $crate::conformance::$case(&store).await;
                 // Again, with sessions that are closed soon after each commit.
                 let (store, _guard) = $open.await;
-                let store = $crate::store::conformance::Closing::new(store);
-                $crate::store::conformance::$case(&store).await;
+                let store = $crate::conformance::Closing::new(store);
+                $crate::conformance::$case(&store).await;
             }
         )+
     };

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::key::InvalidKeySettings;
+use super::invalid::InvalidKeySettings;
 
 /// The default quota of videos of a key. With the largest metadata they take 1.6 GB.
 pub const VIDEOS_MAX: u32 = 100_000;

@@ -13,10 +13,9 @@ use crate::report::PlayFigures;
 use crate::reports::Reports;
 use crate::session::MINUTE_MS;
 use crate::store::Store;
+use crate::time::HOUR_MS;
 use crate::time_bucket::{Buckets, Width};
 use crate::video::Video;
-
-const HOUR_MS: i64 = 3_600_000;
 
 async fn seconds_of(store: &dyn Store, scan: &Scan, width: &str) -> Vec<(i64, Vec<[u64; 3]>)> {
     let counted =

@@ -14,7 +14,8 @@ use crate::store::{
     BlockHead, BlockId, Detail, INSTANCE_SILENCE_MAX, Instance, OpenScan, OpenSession, Snapshot,
     Store, VideoId, VideoRecord, VideoScope, Videos,
 };
-use crate::totals::{DAY_MS, DayTotals, day_of};
+use crate::time::DAY_MS;
+use crate::totals::{DayTotals, day_of};
 use crate::upkeep;
 use crate::video::Video;
 

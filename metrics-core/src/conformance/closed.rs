@@ -10,11 +10,10 @@ use super::older;
 use super::sessions::{everything, nothing};
 use crate::query::Selection;
 use crate::store::{Instance, Outcome, Place, Rewrite, Store, Videos};
+use crate::time::DAY_MS;
 use crate::totals::{DayTotals, day_of};
 use crate::upkeep::{self, WrongTotals};
 use crate::video::Video;
-
-const DAY_MS: i64 = 86_400_000;
 
 /// A session whose last event is at the instant, or that has an open segment, stays open.
 pub async fn only_quiet_sessions_are_closed(store: &dyn Store) {

@@ -104,7 +104,7 @@ impl fmt::Display for Reason {
 /// The rows or values that were left out for one reason. Displays as one line.
 ///
 /// ```
-/// use metrics_core::store::mave::{LeftOut, Reason};
+/// use metrics_core::mave::{LeftOut, Reason};
 ///
 /// let left_out = LeftOut { reason: Reason::NoVideo, count: 7, examples: vec![1, 2, 3, 5, 8] };
 /// let line = "sessions without a video: 7 (sessions.id 1, 2, 3, 5, 8)";

@@ -7,6 +7,7 @@
 
 mod dataset;
 mod naive;
+mod viewing;
 
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};

@@ -9,12 +9,12 @@ use rand::seq::IndexedRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
 
-use super::naive;
+use super::viewing::{Viewing, unique_ms, view_ms};
 use crate::block::RowId;
 use crate::client::{Browser, Client, Device, Platform};
+use crate::conformance::draft::{Draft, commit, fill, key, object};
 use crate::key::{ApiKey, SessionId};
 use crate::query::{Scan, Selection};
-use crate::store::conformance::draft::{Draft, commit, fill, key, object};
 use crate::store::{Outcome, Store};
 use crate::time_bucket::Buckets;
 use crate::upkeep::Erasure;
@@ -76,25 +76,6 @@ fn videos() -> Vec<(Option<&'static str>, Option<Value>)> {
         (None, Some(json!({"course": {"id": 1, "part": 2}, "tags": ["x", "y"]}))),
         (Some("intro"), Some(json!({"course": {"id": 2}}))),
     ]
-}
-
-/// One session, with the fields that the definitions use.
-#[derive(Clone, Debug)]
-pub(super) struct Viewing {
-    /// The number of the session. Its id derives from the number.
-    number: usize,
-    /// Index of one of the two keys.
-    key: usize,
-    /// Index of the video.
-    video: usize,
-    /// The plan in the session data, if any.
-    plan: Option<&'static str>,
-    pub(super) page: Option<&'static str>,
-    pub(super) client: Client,
-    pub(super) started_at_ms: i64,
-    pub(super) segments: Vec<(u32, u32)>,
-    /// Computed once, because it is slow.
-    pub(super) unique_ms: u64,
 }
 
 /// A selection, and a predicate for the same sessions.
@@ -232,7 +213,7 @@ impl Dataset {
             .iter()
             .filter(|it| takes(it))
             .filter(|it| scan.from_ms <= it.started_at_ms && it.started_at_ms <= scan.to_ms)
-            .filter(|it| scan.minimum_view_ms <= naive::view_ms(it))
+            .filter(|it| scan.minimum_view_ms <= view_ms(it))
             .collect()
     }
 
@@ -253,7 +234,7 @@ impl Dataset {
     }
 
     fn threshold(&self, random: &mut StdRng) -> u64 {
-        let view_ms = self.viewings.choose(random).map_or(0, naive::view_ms);
+        let view_ms = self.viewings.choose(random).map_or(0, view_ms);
         match random.random_range(0..5) {
             0 | 1 => 0,
             2 => *[1, 999, 1_000, 1_001, 3_000, 60_000].choose(random).expect("some"),
@@ -284,7 +265,7 @@ fn viewing(random: &mut StdRng, number: usize) -> Viewing {
         segments,
         unique_ms: 0,
     };
-    viewing.unique_ms = naive::unique_ms(&viewing);
+    viewing.unique_ms = unique_ms(&viewing);
     viewing
 }
 

@@ -25,7 +25,7 @@
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! use metrics_core::store::SqliteStore;
-//! use metrics_core::store::mave::{Mave, Progress};
+//! use metrics_core::mave::{Mave, Progress};
 //!
 //! let store = SqliteStore::open("metrics.db").await?;
 //! let mave = Mave::connect("postgres://reader:secret@db.example.com/metrics").await?;
@@ -57,11 +57,11 @@ use self::convert::Described;
 use self::left_out::Tally;
 use self::read::{OldSession, Plan, Snapshot};
 use self::watched::instant_ms;
-use super::{Error, Store};
 use crate::import::{Foreign, insert};
 use crate::key::ApiKey;
 use crate::query::instant;
 use crate::source::PageDetail;
+use crate::store::{Error, Store};
 use crate::upkeep::merge;
 
 pub use crate::copy::Progress;
@@ -103,8 +103,8 @@ pub enum ImportError {
 }
 
 impl Mave {
-    /// Connects to the database at `url`, as in `postgres://user:password@host/database`, and finds its tables by the
-    /// search path. The URL supports the same options as that of a [`TimescaleStore`](super::TimescaleStore).
+    /// Connects to the database at `url`, as in `postgres://user:password@host/database`, and looks for its tables along
+    /// the search path. The URL may hold what that of a [`TimescaleStore`](crate::store::TimescaleStore) may.
     ///
     /// # Errors
     ///
@@ -122,7 +122,7 @@ impl Mave {
         Self { page_detail: detail, ..self }
     }
 
-    /// Imports the database into `store`, and calls `progress` before the first batch of sessions and after each.
+    /// Writes everything into `store`, and calls `progress` before the first sessions and whenever some are written.
     ///
     /// If the future is dropped, sessions written so far stay in the store; none is written partly.
     ///

@@ -13,13 +13,13 @@ const REMEDY: &str = "update the extension, as the first statement of a new conn
 /// The error of a server that cannot load the version of TimescaleDB that the database names.
 #[derive(Debug, thiserror::Error)]
 #[error("{text}")]
-pub(in crate::store) struct Outdated {
+pub(super) struct Outdated {
     text: String,
 }
 
 impl Outdated {
     /// The remedy without the server's text, for every caller who may request its health.
-    pub(in crate::store) const ADVICE: &str = "TimescaleDB was updated, and the database was not: run `alter extension timescaledb update` in it";
+    pub(super) const ADVICE: &str = "TimescaleDB was updated, and the database was not: run `alter extension timescaledb update` in it";
 
     /// Recognizes an error of the server by the name of the library, which is the same in every language.
     pub(super) fn of(err: &DieselError) -> Option<Self> {

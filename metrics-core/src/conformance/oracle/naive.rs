@@ -4,21 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 
-use super::dataset::Viewing;
+use super::viewing::{Viewing, view_ms};
 use crate::client::{Browser, Device, Platform};
 use crate::query::instant;
 use crate::time_bucket::Buckets;
-
-/// The view time: the length of all segments together.
-pub(super) fn view_ms(viewing: &Viewing) -> u64 {
-    viewing.segments.iter().map(|(from, to)| u64::from(to - from)).sum()
-}
-
-/// The unique view time: how many milliseconds of the video are in some segment.
-pub(super) fn unique_ms(viewing: &Viewing) -> u64 {
-    let watched: BTreeSet<u32> = viewing.segments.iter().flat_map(|&(from, to)| from..to).collect();
-    watched.len() as u64
-}
 
 /// Whether a segment overlaps `[from, to)` with positive length.
 fn overlaps(segment: (u32, u32), from: u64, to: u64) -> bool {

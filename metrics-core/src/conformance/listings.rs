@@ -7,11 +7,10 @@ use crate::key::ApiKey;
 use crate::query::{Column, Compare, Dimension, Direction, Filter, Metric, Query, Selection};
 use crate::reports::{Reports, VideoEntry, VideoList, VideosQuery};
 use crate::store::Store;
+use crate::time::DAY_MS;
 use crate::time_bucket::Span;
 use crate::video::Video;
 use crate::{Timeframe, upkeep};
-
-const DAY_MS: i64 = 24 * 3_600_000;
 
 /// A session of a video that starts `days` after [`START_MS`].
 fn draft(key: &ApiKey, days: i64, video: Video, duration_ms: Option<u32>) -> Draft {

@@ -9,11 +9,14 @@ use chrono::{DateTime, Utc};
 
 use crate::block::{Block, Columns, Group, Groups, Row};
 use crate::compute::{compute, expect_aside};
+use crate::query::{Scan, Selection};
+use crate::scan::{ScanError, SessionFilter, VideoInfo};
 use crate::store::{
     BlockHead, Error, OpenScan, OpenSession, Snapshot, VideoId, VideoRecord, VideoScope, Videos,
 };
+use crate::varint::Damaged;
 
-/// Number of videos, open sessions and heads read at a time.
+/// How many videos and open sessions are read at a time.
 const VIDEOS: u32 = 10_000;
 const OPEN: u32 = 2_000;
 
@@ -26,7 +29,8 @@ const VIDEOS_FIRST: u32 = 250;
 /// Approximate bytes of open sessions or of videos read at a time: pages choose the size of each.
 const READ_BYTES: usize = 4 * 1024 * 1024;
 
-const HEADS: u32 = 10_000;
+/// How many heads of blocks are read at a time.
+pub(crate) const HEADS: u32 = 10_000;
 
 /// The largest number of sessions in a batch of blocks, unless one block has more: a report reads a megabyte or two of
 /// them.
@@ -87,7 +91,7 @@ pub(crate) async fn read_from<F: Fold>(
 }
 
 /// Folds the sessions of these videos.
-pub(super) async fn read_videos<F: Fold>(
+pub(crate) async fn read_videos<F: Fold>(
     snapshot: &mut dyn Snapshot,
     reading: &Reading,
     videos: &Videos,
@@ -152,7 +156,7 @@ pub(crate) fn all_of(scope: &VideoScope) -> Option<Videos> {
 }
 
 /// Calls `take` with the videos of a scope, by their ids, and returns the result.
-pub(super) async fn list<T: Send + 'static, E: From<Error> + Send + 'static>(
+pub(crate) async fn list<T: Send + 'static, E: From<Error> + Send + 'static>(
     snapshot: &mut dyn Snapshot,
     scope: &VideoScope,
     mut taken: T,
@@ -178,7 +182,7 @@ pub(super) async fn list<T: Send + 'static, E: From<Error> + Send + 'static>(
 }
 
 /// Folds open sessions.
-pub(super) async fn read_open<F: Fold>(
+pub(crate) async fn read_open<F: Fold>(
     snapshot: &mut dyn Snapshot,
     scan: &OpenScan,
     mut fold: F,
@@ -274,7 +278,7 @@ async fn with_sessions_in(
 }
 
 /// Lists the heads of all blocks of these videos.
-pub(super) async fn heads(
+pub(crate) async fn heads(
     snapshot: &mut dyn Snapshot,
     videos: &Videos,
     mut take: impl FnMut(BlockHead) + Send,
@@ -292,7 +296,7 @@ pub(super) async fn heads(
 }
 
 /// Folds the sessions of these blocks.
-pub(super) async fn read_heads<F: Fold>(
+pub(crate) async fn read_heads<F: Fold>(
     snapshot: &mut dyn Snapshot,
     heads: &[BlockHead],
     mut fold: F,
@@ -364,7 +368,40 @@ async fn folded<F: Fold>(
 pub(crate) async fn computed<T: Send + 'static, E: From<Error> + Send + 'static>(
     task: impl FnOnce() -> Result<T, E> + Send + 'static,
 ) -> Result<T, E> {
-    compute(task).await?
+    compute(task).await.map_err(Error::from)?
+}
+
+/// A record as filters read it.
+pub(crate) fn info(record: &VideoRecord) -> VideoInfo<'_> {
+    VideoInfo { key: record.key.as_str(), video: &record.video }
+}
+
+/// The filter of a scan, and the sessions to read for it.
+pub(crate) fn picked(scan: &Scan) -> (SessionFilter, Reading) {
+    let frame = (scan.from_ms, scan.to_ms);
+    let rest = Scan { selection: beyond_scope(&scan.selection), ..scan.clone() };
+    let picked = SessionFilter::of_scan(&rest);
+    let reading = Reading::new(scope(&scan.selection), picked.needs_videos(), frame);
+    (picked, reading)
+}
+
+/// The part of a selection that a store applies.
+pub(crate) fn scope(selection: &Selection) -> VideoScope {
+    VideoScope { key: selection.key.clone(), identifiers: selection.identifiers.clone() }
+}
+
+/// The part of a selection that a store does not apply.
+pub(crate) fn beyond_scope(selection: &Selection) -> Selection {
+    Selection { key: None, identifiers: None, ..selection.clone() }
+}
+
+/// The error of a store whose rows cannot be filtered.
+pub(crate) fn damaged(err: &ScanError) -> Error {
+    Error::Damaged(match err {
+        ScanError::Damaged(err) => *err,
+        // Complete rows have every group, and are not grouped.
+        _ => Damaged("a session cannot be filtered"),
+    })
 }
 
 #[cfg(test)]
