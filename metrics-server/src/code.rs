@@ -326,4 +326,9 @@ mod tests {
             assert_eq!(serde_json::to_value(code).unwrap(), expected);
         }
     }
+
+    #[test]
+    fn a_session_that_is_full_has_its_code() {
+        assert_eq!(Code::from(&EventError::Full), Code::TooManySegments);
+    }
 }
