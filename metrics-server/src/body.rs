@@ -76,7 +76,7 @@ impl Bodies {
                 // The other kind of frame holds trailers, which say nothing.
                 let Ok(data) = frame.into_data() else { continue };
                 if BODY_BYTES_MAX < bytes.len() + data.len() {
-                    return Err(Error::TooLarge);
+                    return Err(Error::TooLarge { bytes_max: BODY_BYTES_MAX });
                 }
                 if large.is_none() && SMALL_BYTES_MAX < bytes.len() + data.len() {
                     // With what is made of its texts: else many bodies could keep each other from being read.
@@ -182,7 +182,7 @@ mod tests {
         assert_eq!(small.len(), SMALL_BYTES_MAX);
         held.pop();
         assert!(read(BODY_BYTES_MAX).await.is_ok());
-        assert!(matches!(read(BODY_BYTES_MAX + 1).await, Err(Error::TooLarge)));
+        assert!(matches!(read(BODY_BYTES_MAX + 1).await, Err(Error::TooLarge { .. })));
         drop((held, small));
         assert_eq!(bodies.all.used(), 0);
     }

@@ -9,9 +9,6 @@ use metrics_core::recorder::NotStored;
 use metrics_core::{EventError, JoinError};
 use serde::{Serialize, Serializer};
 
-use crate::frames::ReadError;
-use crate::phoenix::DecodeError;
-
 /// Defines [`Code`] with its names, so that no code lacks one and [`Code::ALL`] lacks no code.
 macro_rules! codes {
     ($($(#[doc = $doc:literal])+ $code:ident = $name:literal,)+) => {
@@ -277,29 +274,6 @@ impl From<&UsedUp> for Code {
         match err {
             UsedUp::ByAll => Self::OutOfMemory,
             UsedUp::ByOne => Self::AnswerTooLarge,
-        }
-    }
-}
-
-impl From<DecodeError> for Code {
-    fn from(err: DecodeError) -> Self {
-        match err {
-            DecodeError::NotAnObject
-            | DecodeError::NotAnArray
-            | DecodeError::Ref
-            | DecodeError::Topic
-            | DecodeError::Binary => Self::InvalidMessage,
-            DecodeError::TooDeep => Self::TooDeep,
-        }
-    }
-}
-
-impl From<&ReadError> for Code {
-    fn from(err: &ReadError) -> Self {
-        match err {
-            ReadError::Protocol(_) | ReadError::NotUtf8 => Self::InvalidMessage,
-            ReadError::TooLarge => Self::MessageTooLarge,
-            ReadError::Gone(_) | ReadError::Late => Self::SessionOver,
         }
     }
 }

@@ -51,9 +51,12 @@ pub(crate) enum Error {
     /// It does not say where it ends in one way that everybody understands.
     #[error("`transfer-encoding` must be chunked, once, or not there")]
     Ambiguous,
-    /// The body is larger than [`BODY_BYTES_MAX`](crate::BODY_BYTES_MAX).
-    #[error("the body must have at most {} bytes", crate::BODY_BYTES_MAX)]
-    TooLarge,
+    /// The body is larger than the limit.
+    #[error("the body must have at most {bytes_max} bytes")]
+    TooLarge {
+        /// The limit.
+        bytes_max: usize,
+    },
     /// User and password are missing or wrong.
     #[error("user and password are needed")]
     Unauthorized,
@@ -208,7 +211,7 @@ impl Error {
             Self::Query(err) => err.into(),
             Self::AnswerTooLarge(_) => Code::AnswerTooLarge,
             Self::Ambiguous | Self::UpgradeBody => Code::AmbiguousLength,
-            Self::TooLarge => Code::PayloadTooLarge,
+            Self::TooLarge { .. } => Code::PayloadTooLarge,
             Self::Unauthorized | Self::Unauthenticated(_) => Code::Unauthorized,
             Self::Forbidden => Code::Forbidden,
             Self::ForeignPage { .. } => Code::CrossOrigin,
@@ -292,7 +295,7 @@ impl Error {
             | Self::HostHeader
             | Self::UpgradeBody
             | Self::NotAWebsocket => StatusCode::BAD_REQUEST,
-            Self::TooLarge | Self::AnswerTooLarge(_) | Self::UsedUp(UsedUp::ByOne) => {
+            Self::TooLarge { .. } | Self::AnswerTooLarge(_) | Self::UsedUp(UsedUp::ByOne) => {
                 StatusCode::PAYLOAD_TOO_LARGE
             }
             Self::Unauthorized | Self::Unauthenticated(_) | Self::NoKey | Self::InvalidKey => {
@@ -457,7 +460,7 @@ mod tests {
         }
         check(Error::MethodNotAllowed { allow: "GET, POST" }, 405, Some(("allow", "GET, POST")));
         check(Error::KeyExists, 409, None);
-        check(Error::TooLarge, 413, None);
+        check(Error::TooLarge { bytes_max: 1 }, 413, None);
         check(Error::PastTheEnd { length: 7 }, 416, Some(("content-range", "bytes */7")));
         check(Error::Ambiguous, 400, Some(("connection", "close")));
         check(Error::Busy, 503, Some(("retry-after", RETRY_SECONDS)));

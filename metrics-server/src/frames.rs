@@ -24,6 +24,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::time::{Instant, Sleep, sleep};
 
 pub(crate) use self::writer::Writer;
+use crate::code::Code;
 use crate::phoenix::MESSAGE_BYTES_MAX;
 
 mod writer;
@@ -421,6 +422,16 @@ pub(crate) enum ReadError {
     /// A message has more than [`MESSAGE_BYTES_MAX`] bytes or [`FRAGMENTS_MAX`] fragments.
     #[error("message too large")]
     TooLarge,
+}
+
+impl From<&ReadError> for Code {
+    fn from(err: &ReadError) -> Self {
+        match err {
+            ReadError::Protocol(_) | ReadError::NotUtf8 => Code::InvalidMessage,
+            ReadError::TooLarge => Code::MessageTooLarge,
+            ReadError::Gone(_) | ReadError::Late => Code::SessionOver,
+        }
+    }
 }
 
 impl ReadError {

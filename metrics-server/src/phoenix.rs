@@ -233,6 +233,19 @@ pub(crate) enum DecodeError {
     Binary,
 }
 
+impl From<DecodeError> for Code {
+    fn from(err: DecodeError) -> Self {
+        match err {
+            DecodeError::NotAnObject
+            | DecodeError::NotAnArray
+            | DecodeError::Ref
+            | DecodeError::Topic
+            | DecodeError::Binary => Code::InvalidMessage,
+            DecodeError::TooDeep => Code::TooDeep,
+        }
+    }
+}
+
 impl DecodeError {
     /// The code to close the websocket with.
     pub(crate) fn close_code(self) -> u16 {

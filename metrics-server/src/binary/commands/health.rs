@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 /// How long a server may take to answer.
-const HEALTH_MAX: Duration = Duration::from_secs(5);
+const RESPONSE_MAX: Duration = Duration::from_secs(5);
 
 /// Asks the server that listens at `listen` whether it can record.
 ///
@@ -24,7 +24,7 @@ pub(super) async fn ask_health(listen: SocketAddr) -> Result<(), Box<dyn Error>>
         socket.read_to_string(&mut answer).await?;
         Ok::<_, std::io::Error>(answer)
     };
-    let answer = timeout(HEALTH_MAX, asking).await.map_err(|_| "the server does not answer")?;
+    let answer = timeout(RESPONSE_MAX, asking).await.map_err(|_| "the server does not answer")?;
     let answer =
         answer.map_err(|err| format!("the server at {listen} cannot be reached: {err}"))?;
     match answer.lines().next() {
