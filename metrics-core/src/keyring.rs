@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use crate::key::limits::Limits;
 use crate::key::{ApiKey, KeySettings};
 use crate::quota::prefix;
-use crate::shutdown::Ending;
+use crate::shutdown::Shutdown;
 use crate::store::{Error, KeyChange, KeyRecord, Store};
 
 /// The valid keys of a store.
@@ -111,8 +111,8 @@ impl Keyring {
         Ok(())
     }
 
-    /// Keeps the keys up to date until `ending` announces the end.
-    pub(crate) async fn run(self: Arc<Self>, mut ending: watch::Receiver<Ending>) {
+    /// Keeps the keys up to date until `shutdown` announces the end.
+    pub(crate) async fn run(self: Arc<Self>, mut shutdown: watch::Receiver<Shutdown>) {
         let (mut seen, mut is_failing) = (0, false);
         loop {
             let refreshed = self.refresh().await;
@@ -130,7 +130,7 @@ impl Keyring {
             is_failing = refreshed.is_err();
             tokio::select! {
                 now = self.store.keys_changed(seen) => seen = now,
-                _ = ending.wait_for(|ending| *ending != Ending::Open) => return,
+                _ = shutdown.wait_for(|shutdown| *shutdown != Shutdown::Running) => return,
             }
         }
     }

@@ -27,7 +27,7 @@ use crate::reports::{ReportError, Reports, VideoList, VideosQuery};
 use crate::retention::Retention;
 use crate::scan::Answer;
 use crate::session::Moment;
-use crate::shutdown::{Ending, Lifeline};
+use crate::shutdown::{Shutdown, Lifeline};
 use crate::source::{PageDetail, Source};
 use crate::store::{Error, KeyChange, KeyRecord, Store, Subject};
 use crate::time_bucket::{Buckets, Span};
@@ -172,7 +172,7 @@ impl Builder {
     /// Outside of a Tokio runtime with a clock: its tasks need one.
     #[must_use]
     pub fn start(self) -> Metrics {
-        let lifeline: Lifeline = Arc::new(watch::Sender::new(Ending::Open));
+        let lifeline: Lifeline = Arc::new(watch::Sender::new(Shutdown::Running));
         let (end, ended) = watch::channel(false);
         if let Some(span) = self.retention {
             let (store, clock) = (Arc::clone(&self.store), self.clock.clone());
@@ -489,7 +489,7 @@ impl Metrics {
     ///
     /// Drop the viewings first, so that what they have open is closed.
     pub async fn stop(&self) {
-        self.end(Ending::Finish).await;
+        self.end(Shutdown::Drain).await;
     }
 
     /// Finishes like [`stop`](Self::stop), but within `limit`: what the store has not taken by then is left in a
@@ -501,14 +501,14 @@ impl Metrics {
     ///
     /// [`SpoolError`] if the file cannot be written: what was not acknowledged is lost then.
     pub async fn stop_within(&self, limit: Duration, spool: &Spool) -> Result<Stopped, SpoolError> {
-        if timeout(limit, self.end(Ending::Finish)).await.is_err() {
-            self.end(Ending::Abandon).await;
+        if timeout(limit, self.end(Shutdown::Drain)).await.is_err() {
+            self.end(Shutdown::Abort).await;
         }
         self.inner.recorder.leave(spool).await
     }
 
-    async fn end(&self, ending: Ending) {
-        self.inner.lifeline.send_replace(ending);
+    async fn end(&self, shutdown: Shutdown) {
+        self.inner.lifeline.send_replace(shutdown);
         let mut ended = self.inner.ended.clone();
         // An error means that the writer is gone, which is what is waited for.
         let _gone = ended.wait_for(|ended| *ended).await.is_err();

@@ -26,7 +26,7 @@ use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::query::{Selection, instant};
-use crate::shutdown::Ending;
+use crate::shutdown::Shutdown;
 use crate::store::{Error, OpenScan, Outcome, Store, Videos};
 use crate::time_bucket::Span;
 use crate::upkeep::{Erased, Erasure, Selected, count_selected, erase, every};
@@ -159,11 +159,11 @@ fn see(seen: &Seen, clock: Option<DateTime<Utc>>) -> Option<Option<DateTime<Utc>
 }
 
 impl Retention {
-    /// Deletes old sessions every hour, until `ending` announces the end.
-    pub(crate) async fn run(self, ending: watch::Receiver<Ending>) {
+    /// Deletes old sessions every hour, until `shutdown` announces the end.
+    pub(crate) async fn run(self, shutdown: watch::Receiver<Shutdown>) {
         let started_at = self.clock.now();
         let (seen, mut is_start) = (Seen::default(), true);
-        every(TURN, ending, || {
+        every(TURN, shutdown, || {
             let (this, seen) = (&self, &seen);
             let is_start = std::mem::take(&mut is_start);
             async move { this.turn(started_at, seen, is_start).await }

@@ -6,14 +6,14 @@ use tokio::sync::watch;
 
 /// How long the writer goes on.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Ending {
+pub(crate) enum Shutdown {
     /// As long as anybody could have something to write.
-    Open,
+    Running,
     /// Until everything is written.
-    Finish,
+    Drain,
     /// No longer, whatever is not written.
-    Abandon,
+    Abort,
 }
 
 /// Keeps the writer going.
-pub(crate) type Lifeline = Arc<watch::Sender<Ending>>;
+pub(crate) type Lifeline = Arc<watch::Sender<Shutdown>>;

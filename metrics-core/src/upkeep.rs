@@ -25,7 +25,7 @@ pub use self::verify::{Verified, WrongTotals, rebuild, verify};
 use crate::clock::Clock;
 pub use crate::erasure::{Erasure, Selected};
 use crate::figures::{Count, Tallies};
-use crate::shutdown::Ending;
+use crate::shutdown::Shutdown;
 use crate::store::{Error, LIVE, Store, VideoId};
 
 /// The period of closing quiet sessions. Reports read the row of each open session.
@@ -66,15 +66,15 @@ pub(crate) struct Upkeep {
 }
 
 impl Upkeep {
-    /// Runs until `ending` announces the end.
-    pub(crate) async fn run(self, ending: watch::Receiver<Ending>) {
+    /// Runs until `shutdown` announces the end.
+    pub(crate) async fn run(self, shutdown: watch::Receiver<Shutdown>) {
         // Videos with new blocks since their last merge. After a start, a video waits for its next block.
         let changed: Mutex<BTreeSet<VideoId>> = Mutex::default();
         let (store, tallies) = (&*self.store, &self.tallies);
         let turns = Turns::default();
         let (least, most) = CLOSED_AT_ONCE;
         let closed_at_once = (self.memory / BYTES_PER_CLOSED).clamp(least, most) as u32;
-        let closing = every(CLOSING_PERIOD, ending.clone(), || async {
+        let closing = every(CLOSING_PERIOD, shutdown.clone(), || async {
             turns
                 .repeat("close sessions", CLOSING_PERIOD, &tallies.rolled_up, || async {
                     let (videos, closed) =
@@ -84,7 +84,7 @@ impl Upkeep {
                 })
                 .await;
         });
-        let merging = every(MERGING_PERIOD, ending.clone(), || async {
+        let merging = every(MERGING_PERIOD, shutdown.clone(), || async {
             turns
                 .repeat("merge blocks", MERGING_PERIOD, &Count::default(), || async {
                     let videos = take(&changed);
@@ -96,7 +96,7 @@ impl Upkeep {
                 })
                 .await;
         });
-        let finalizing = every(FINALIZING_PERIOD, ending, || async {
+        let finalizing = every(FINALIZING_PERIOD, shutdown, || async {
             turns
                 .repeat("make sessions final", FINALIZING_PERIOD, &tallies.settled, || async {
                     store.finalize(self.clock.now() - LIVE, FINAL_AT_ONCE).await
@@ -159,10 +159,10 @@ impl Turns {
     }
 }
 
-/// Runs `task` now and then every `period`, until `ending` announces the end.
+/// Runs `task` now and then every `period`, until `shutdown` announces the end.
 pub(crate) async fn every<F: Future<Output = ()>>(
     period: Duration,
-    mut ending: watch::Receiver<Ending>,
+    mut shutdown: watch::Receiver<Shutdown>,
     mut task: impl FnMut() -> F,
 ) {
     let mut ticks = interval(period);
@@ -175,7 +175,7 @@ pub(crate) async fn every<F: Future<Output = ()>>(
     };
     tokio::select! {
         never = turns => never,
-        _ = ending.wait_for(|ending| *ending != Ending::Open) => {}
+        _ = shutdown.wait_for(|shutdown| *shutdown != Shutdown::Running) => {}
     }
 }
 

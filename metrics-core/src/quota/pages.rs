@@ -16,7 +16,7 @@ use crate::block::{Columns, Group, Groups};
 use crate::figures::Tallies;
 use crate::key::ApiKey;
 use crate::read::{Fold, Reading, read_from};
-use crate::shutdown::Ending;
+use crate::shutdown::Shutdown;
 use crate::source::{PageDetail, Source};
 use crate::store::{Error, Store, VideoId, VideoRecord, VideoScope};
 
@@ -112,9 +112,9 @@ impl Pages {
         Some(page)
     }
 
-    /// Reads the pages of all keys after the first session with a page, and every day after, until `ending` announces
+    /// Reads the pages of all keys after the first session with a page, and every day after, until `shutdown` announces
     /// the end.
-    pub(crate) async fn run(&self, store: Arc<dyn Store>, mut ending: watch::Receiver<Ending>) {
+    pub(crate) async fn run(&self, store: Arc<dyn Store>, mut shutdown: watch::Receiver<Shutdown>) {
         let reading = async {
             self.wanted.notified().await;
             loop {
@@ -133,7 +133,7 @@ impl Pages {
         };
         tokio::select! {
             () = reading => {}
-            _ = ending.wait_for(|ending| *ending != Ending::Open) => {}
+            _ = shutdown.wait_for(|shutdown| *shutdown != Shutdown::Running) => {}
         }
     }
 

@@ -25,7 +25,7 @@ use crate::client::{Browser, Client, Device, Platform};
 use crate::event::{CheckedEvent, Step};
 use crate::key::{ApiKey, SessionId};
 use crate::session::Moment;
-use crate::shutdown::Ending;
+use crate::shutdown::Shutdown;
 use crate::source::Source;
 use crate::store::{Instance, Store, Subject};
 use crate::video::Video;
@@ -34,7 +34,7 @@ use crate::video::Video;
 const LAYOUT: u32 = 1;
 
 /// How a file's name ends.
-const ENDING: &str = "spool";
+const EXTENSION: &str = "spool";
 
 /// Where to leave what a store that is away could not take, and where to find it again.
 ///
@@ -158,7 +158,7 @@ impl Spool {
             return Ok(Stopped::Durable);
         }
         let header = Header { layout: LAYOUT, id: rand::rng().random(), instance: instance.0 };
-        let file = self.directory.join(format!("{}.{:08x}.{ENDING}", self.name, header.id));
+        let file = self.directory.join(format!("{}.{:08x}.{EXTENSION}", self.name, header.id));
         let sessions = left.len();
         let written = file.clone();
         blocking(written, move |file| {
@@ -174,7 +174,7 @@ impl Spool {
         let mut files = Vec::new();
         for entry in fs::read_dir(&self.directory).map_err(unreadable)? {
             let path = entry.map_err(unreadable)?.path();
-            let is_ours = path.extension() == Some(OsStr::new(ENDING))
+            let is_ours = path.extension() == Some(OsStr::new(EXTENSION))
                 && path.file_stem().map(Path::new).and_then(Path::file_stem)
                     == Some(OsStr::new(&self.name));
             if is_ours {
@@ -207,8 +207,8 @@ async fn record(store: Arc<dyn Store>, header: Header, sessions: Vec<Left>) -> u
     for left in sessions {
         acknowledgements.extend(recorder.take_up(left, Instance(header.instance)));
     }
-    let (_lifeline, ending) = watch::channel(Ending::Finish);
-    recorder.run(ending).await;
+    let (_lifeline, shutdown) = watch::channel(Shutdown::Drain);
+    recorder.run(shutdown).await;
     let mut refused = 0;
     for mut acknowledgement in acknowledgements {
         refused += usize::from(acknowledgement.durable().await.is_err());

@@ -9,7 +9,7 @@ use super::*;
 use crate::client::Client;
 use crate::interval::Segments;
 use crate::key::ApiKey;
-use crate::shutdown::Ending;
+use crate::shutdown::Shutdown;
 use crate::store::SqliteStore;
 use crate::upkeep;
 use crate::video::Video;
@@ -35,7 +35,7 @@ impl Site {
         let memory = Budget::new(MEMORY);
         let recorder = Recorder::new(Arc::new(store), Clock::system(), VIDEOS_MAX, memory);
         let recorder = Arc::new(Recorder { idle_bytes_max, ..recorder });
-        let lifeline: Lifeline = Arc::new(watch::Sender::new(Ending::Open));
+        let lifeline: Lifeline = Arc::new(watch::Sender::new(Shutdown::Running));
         tokio::spawn(Arc::clone(&recorder).run(lifeline.subscribe()));
         Self { _directory: directory, recorder, lifeline }
     }
@@ -134,7 +134,7 @@ async fn an_acknowledgement_says_the_same_whether_it_is_asked_or_waited_for() {
 
     let lost = viewing.submit(&PlayerEvent::pause(1.0)).unwrap();
     assert_eq!(lost.settled(), None);
-    site.lifeline.send_replace(Ending::Abandon);
+    site.lifeline.send_replace(Shutdown::Abort);
     let mut waited = lost;
     let durable = waited.durable().await;
     assert_eq!(waited.settled(), Some(durable));

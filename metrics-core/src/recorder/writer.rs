@@ -16,7 +16,7 @@ use super::{
     AnotherVideo, BEAT, Batch, CHECKPOINT, NotStored, Progress, Recorder, Refused, SHARDS, Shard,
     lock,
 };
-use crate::shutdown::Ending;
+use crate::shutdown::Shutdown;
 use crate::store::{Error, Outcome, SessionWrite, Subject};
 use crate::upkeep::{self, Loaded};
 
@@ -61,26 +61,26 @@ impl Away {
 }
 
 impl Recorder {
-    /// Writes until `ending` announces the end.
+    /// Writes until `shutdown` announces the end.
     ///
     /// Not cancel safe: a dropped future loses the sessions that are not durable yet.
-    pub(crate) async fn run(self: Arc<Self>, mut ending: watch::Receiver<Ending>) {
+    pub(crate) async fn run(self: Arc<Self>, mut shutdown: watch::Receiver<Shutdown>) {
         let _closing = Closing { recorder: &self };
-        let mut abandoned = ending.clone();
+        let mut abandoned = shutdown.clone();
         tokio::select! {
-            () = self.write_on(&mut ending) => {}
+            () = self.write_on(&mut shutdown) => {}
             // A commit under way happens as a whole or not at all, and the next start can find out which.
-            Ok(_) = abandoned.wait_for(|ending| *ending == Ending::Abandon) => {}
+            Ok(_) = abandoned.wait_for(|shutdown| *shutdown == Shutdown::Abort) => {}
         }
     }
 
-    /// Writes until `ending` announces the end, then the rest of the queue; returns when the queue is empty.
-    async fn write_on(&self, ending: &mut watch::Receiver<Ending>) {
+    /// Writes until `shutdown` announces the end, then the rest of the queue; returns when the queue is empty.
+    async fn write_on(&self, shutdown: &mut watch::Receiver<Shutdown>) {
         let mut rounds = Rounds::new();
         let mut beat_at: Option<Instant> = None;
         loop {
-            // An error means that every sender of `ending` is gone: nothing can be queued any more.
-            let stop = *ending.borrow() != Ending::Open || ending.has_changed().is_err();
+            // An error means that every sender of `shutdown` is gone: nothing can be queued any more.
+            let stop = *shutdown.borrow() != Shutdown::Running || shutdown.has_changed().is_err();
             if beat_at.is_none_or(|at| BEAT <= at.elapsed()) {
                 self.beat().await;
                 beat_at = Some(Instant::now());
@@ -102,7 +102,7 @@ impl Recorder {
             tokio::select! {
                 () = self.work.notified() => {}
                 () = sleep_until(rounds.next) => {}
-                _ = ending.wait_for(|ending| *ending != Ending::Open) => {}
+                _ = shutdown.wait_for(|shutdown| *shutdown != Shutdown::Running) => {}
             }
         }
     }
