@@ -493,7 +493,7 @@ impl Metrics {
     }
 
     /// Finishes like [`stop`](Self::stop), but within `limit`: what the store has not taken by then is left in a
-    /// file, for [`Spool::take_up`] at the next start.
+    /// file, for [`Spool::recover`] at the next start.
     ///
     /// Not cancel safe: if it is dropped, what is not durable is lost.
     ///
@@ -504,7 +504,7 @@ impl Metrics {
         if timeout(limit, self.end(Shutdown::Drain)).await.is_err() {
             self.end(Shutdown::Abort).await;
         }
-        self.inner.recorder.leave(spool).await
+        self.inner.recorder.spill(spool).await
     }
 
     async fn end(&self, shutdown: Shutdown) {

@@ -40,8 +40,8 @@ use rand::RngExt as _;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use self::live::{Entry, Input, Left, Live, Owner};
-pub use self::spool::{Spool, SpoolError, Stopped, TakenUp};
+use self::live::{Entry, Input, Spilled, Live, Owner};
+pub use self::spool::{Spool, SpoolError, Stopped, Recovered};
 use self::videos::Videos;
 use self::writer::Away;
 use crate::budget::{Budget, Reservation};
@@ -554,20 +554,20 @@ impl Recorder {
     }
 
     /// Leaves what is not durable in a file. The writer must have ended.
-    pub(crate) async fn leave(&self, spool: &Spool) -> Result<Stopped, SpoolError> {
-        let mut left = Vec::new();
+    pub(crate) async fn spill(&self, spool: &Spool) -> Result<Stopped, SpoolError> {
+        let mut spilled = Vec::new();
         for shard in &self.shards {
-            left.extend(lock(shard).entries.values().filter_map(|entry| entry.leave()));
+            spilled.extend(lock(shard).entries.values().filter_map(|entry| entry.spill()));
         }
-        spool.leave(self.instance, left).await
+        spool.spill(self.instance, spilled).await
     }
 
     /// Has the writer write what another recorder left.
-    fn take_up(&self, left: Left, instance: Instance) -> Option<Acknowledgement> {
-        let entry = Arc::new(Entry::left(left.id, left.subject));
+    fn recover(&self, spilled: Spilled, instance: Instance) -> Option<Acknowledgement> {
+        let entry = Arc::new(Entry::recovered(spilled.id, spilled.subject));
         let mut live = entry.lock();
-        self.inputs.fetch_add(left.inputs.len(), Ordering::Relaxed);
-        live.take_up(instance, left.past, left.inputs);
+        self.inputs.fetch_add(spilled.inputs.len(), Ordering::Relaxed);
+        live.recover(instance, spilled.past, spilled.inputs);
         entry.account(&mut live, &self.sessions);
         self.enqueue(&entry, &mut live).ok()?;
         Some(Acknowledgement { session: entry.id, progress: live.progress() })

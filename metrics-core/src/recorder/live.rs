@@ -132,11 +132,11 @@ pub(super) struct Entry {
 impl Entry {
     pub(super) fn new(admitted: Admitted) -> Self {
         let Admitted { id, salt, clock_shift_ms, subject, charge, gives_signs: _ } = admitted;
-        Self { salt, clock_shift_ms, charge, ..Self::left(id, Arc::new(subject)) }
+        Self { salt, clock_shift_ms, charge, ..Self::recovered(id, Arc::new(subject)) }
     }
 
     /// A session that another recorder left, of which no events come any more.
-    pub(super) fn left(id: SessionId, subject: Arc<Subject>) -> Self {
+    pub(super) fn recovered(id: SessionId, subject: Arc<Subject>) -> Self {
         let Subject { key, video, source, session_data, .. } = &*subject;
         let (page, data) = (source.as_ref().map(Source::as_str), session_data.as_deref());
         let texts = [Some(key.as_str()), video.identifier(), video.metadata(), page, data];
@@ -146,9 +146,9 @@ impl Entry {
     }
 
     /// What would be lost if the recorder ended now.
-    pub(super) fn leave(&self) -> Option<Left> {
-        let (past, inputs) = self.lock().left()?;
-        Some(Left { id: self.id, subject: Arc::clone(&self.subject), past, inputs })
+    pub(super) fn spill(&self) -> Option<Spilled> {
+        let (past, inputs) = self.lock().unwritten()?;
+        Some(Spilled { id: self.id, subject: Arc::clone(&self.subject), past, inputs })
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Live> {
@@ -244,7 +244,7 @@ pub(super) struct Written {
 
 /// A session that its recorder could not have the store take.
 #[derive(Debug)]
-pub(super) struct Left {
+pub(super) struct Spilled {
     pub(super) id: SessionId,
     pub(super) subject: Arc<Subject>,
     pub(super) past: Past,
@@ -364,7 +364,7 @@ impl Live {
     }
 
     /// What is not durable, if anything is.
-    fn left(&self) -> Option<(Past, Vec<Input>)> {
+    fn unwritten(&self) -> Option<(Past, Vec<Input>)> {
         let mut past = Past { folded: self.folded, ..Past::default() };
         if let Base::Known { counted, playing, .. } = self.base {
             past.counted = Some(counted);
@@ -378,7 +378,7 @@ impl Live {
     }
 
     /// Goes on where another recorder ended.
-    pub(super) fn take_up(&mut self, instance: Instance, past: Past, inputs: Vec<Input>) {
+    pub(super) fn recover(&mut self, instance: Instance, past: Past, inputs: Vec<Input>) {
         self.inputs = inputs;
         self.past = Some((instance, past));
     }

@@ -18,7 +18,7 @@ use rand::RngExt as _;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::live::{Input, Left, Past};
+use super::live::{Input, Spilled, Past};
 use super::{Acknowledgement, Clock, Recorder};
 use crate::budget::Budget;
 use crate::client::{Browser, Client, Device, Platform};
@@ -48,7 +48,7 @@ const EXTENSION: &str = "spool";
 ///
 /// let store: Arc<dyn Store> = Arc::new(store);
 /// let spool = Spool::new("/var/lib/metrics", "metrics.db");
-/// spool.take_up(&store).await?;
+/// spool.recover(&store).await?;
 /// let metrics = Metrics::builder(store).start();
 /// // ..
 /// metrics.stop_within(Duration::from_secs(10), &spool).await?;
@@ -80,7 +80,7 @@ pub enum Stopped {
 /// What was found of earlier runs.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
-pub struct TakenUp {
+pub struct Recovered {
     /// How many files.
     pub files: usize,
     /// How many sessions were in them.
@@ -133,36 +133,34 @@ impl Spool {
     /// # Errors
     ///
     /// [`SpoolError::Read`] and [`SpoolError::Damaged`]; files that were taken up before that are gone.
-    pub async fn take_up(&self, store: &Arc<dyn Store>) -> Result<TakenUp, SpoolError> {
-        let mut taken_up = TakenUp::default();
+    pub async fn recover(&self, store: &Arc<dyn Store>) -> Result<Recovered, SpoolError> {
+        let mut recovered = Recovered::default();
         for file in blocking(self.clone(), |spool| spool.files()).await? {
             let (header, sessions) = blocking(file.clone(), |file| read(&file)).await?;
-            taken_up.files += 1;
-            taken_up.sessions += sessions.len();
-            taken_up.refused += record(Arc::clone(store), header, sessions).await;
+            recovered.files += 1;
+            recovered.sessions += sessions.len();
+            recovered.refused += record(Arc::clone(store), header, sessions).await;
             blocking(file, |file| {
                 fs::remove_file(&file).map_err(|source| SpoolError::Read { file, source })
             })
             .await?;
         }
-        Ok(taken_up)
+        Ok(recovered)
     }
 
     /// Leaves what a recorder could not have its store take.
-    pub(super) async fn leave(
-        &self,
-        instance: Instance,
-        left: Vec<Left>,
+    pub(super) async fn spill(&self, instance: Instance,
+        spilled: Vec<Spilled>,
     ) -> Result<Stopped, SpoolError> {
-        if left.is_empty() {
+        if spilled.is_empty() {
             return Ok(Stopped::Durable);
         }
         let header = Header { layout: LAYOUT, id: rand::rng().random(), instance: instance.0 };
         let file = self.directory.join(format!("{}.{:08x}.{EXTENSION}", self.name, header.id));
-        let sessions = left.len();
+        let sessions = spilled.len();
         let written = file.clone();
         blocking(written, move |file| {
-            write(&file, &header, &left).map_err(|source| SpoolError::Write { file, source })
+            write(&file, &header, &spilled).map_err(|source| SpoolError::Write { file, source })
         })
         .await?;
         Ok(Stopped::Spooled { sessions, file })
@@ -198,14 +196,14 @@ async fn blocking<A: Send + 'static, T: Send + 'static>(
 }
 
 /// Records what a file holds, and returns how many sessions were refused.
-async fn record(store: Arc<dyn Store>, header: Header, sessions: Vec<Left>) -> usize {
+async fn record(store: Arc<dyn Store>, header: Header, sessions: Vec<Spilled>) -> usize {
     // Nothing else is held yet, and as much was when the file was written.
     let memory = Budget::new(usize::MAX);
     let recorder = Recorder::of(store, Clock::system(), u32::MAX, memory, Instance(header.id));
     let recorder = Arc::new(recorder);
     let mut acknowledgements: Vec<Acknowledgement> = Vec::new();
-    for left in sessions {
-        acknowledgements.extend(recorder.take_up(left, Instance(header.instance)));
+    for spilled in sessions {
+        acknowledgements.extend(recorder.recover(spilled, Instance(header.instance)));
     }
     let (_lifeline, shutdown) = watch::channel(Shutdown::Drain);
     recorder.run(shutdown).await;
@@ -268,23 +266,23 @@ enum What {
 }
 
 impl Line {
-    fn new(left: &Left) -> Self {
-        let Subject { key, video, source, client, session_data } = &*left.subject;
+    fn new(spilled: &Spilled) -> Self {
+        let Subject { key, video, source, client, session_data } = &*spilled.subject;
         Self {
-            id: format!("{:?}", left.id),
+            id: format!("{:?}", spilled.id),
             key: key.as_str().to_owned(),
             identifier: video.identifier().map(str::to_owned),
             metadata: video.metadata().map(str::to_owned),
             page: source.as_ref().map(|source| source.as_str().to_owned()),
             client: [client.browser.code(), client.platform.code(), client.device.code()],
             session_data: session_data.clone(),
-            past: left.past,
-            inputs: left.inputs.iter().map(Happened::new).collect(),
+            past: spilled.past,
+            inputs: spilled.inputs.iter().map(Happened::new).collect(),
         }
     }
 
     /// The session, or `None` if it is not one.
-    fn left(self) -> Option<Left> {
+    fn session(self) -> Option<Spilled> {
         let metadata = match &self.metadata {
             Some(metadata) => Some(serde_json::from_str(metadata).ok()?),
             None => None,
@@ -307,7 +305,7 @@ impl Line {
             session_data: self.session_data,
         });
         let inputs = self.inputs.into_iter().map(Happened::input).collect();
-        Some(Left { id, subject, past: self.past, inputs })
+        Some(Spilled { id, subject, past: self.past, inputs })
     }
 }
 
@@ -351,9 +349,9 @@ impl Happened {
 }
 
 /// Writes a file that is there whole or not at all, also when the power fails or the disk is full.
-fn write(file: &Path, header: &Header, left: &[Left]) -> io::Result<()> {
+fn write(file: &Path, header: &Header, spilled: &[Spilled]) -> io::Result<()> {
     let part = file.with_extension("part");
-    let written = write_part(&part, header, left).and_then(|()| fs::rename(&part, file));
+    let written = write_part(&part, header, spilled).and_then(|()| fs::rename(&part, file));
     if let Err(err) = written {
         // It may not be there. If it cannot be removed, why it was not written is what counts.
         let _removed = fs::remove_file(&part);
@@ -366,7 +364,7 @@ fn write(file: &Path, header: &Header, left: &[Left]) -> io::Result<()> {
     Ok(())
 }
 
-fn write_part(part: &Path, header: &Header, left: &[Left]) -> io::Result<()> {
+fn write_part(part: &Path, header: &Header, spilled: &[Spilled]) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
@@ -375,11 +373,11 @@ fn write_part(part: &Path, header: &Header, left: &[Left]) -> io::Result<()> {
     let mut put = |line: serde_json::Result<String>| writeln!(out, "{}", line?);
     put(serde_json::to_string(header))?;
     // A line at a time: all of them would double what sessions take.
-    left.iter().try_for_each(|left| put(serde_json::to_string(&Line::new(left))))?;
+    spilled.iter().try_for_each(|spilled| put(serde_json::to_string(&Line::new(spilled))))?;
     out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
 }
 
-fn read(file: &Path) -> Result<(Header, Vec<Left>), SpoolError> {
+fn read(file: &Path) -> Result<(Header, Vec<Spilled>), SpoolError> {
     let unreadable = |source| SpoolError::Read { file: file.to_owned(), source };
     let damaged = |line| SpoolError::Damaged { file: file.to_owned(), line };
     let mut lines = (1..).zip(BufReader::new(File::open(file).map_err(unreadable)?).lines());
@@ -391,7 +389,7 @@ fn read(file: &Path) -> Result<(Header, Vec<Left>), SpoolError> {
     let mut sessions = Vec::new();
     for (number, line) in lines {
         let line: Option<Line> = serde_json::from_str(&line.map_err(unreadable)?).ok();
-        sessions.push(line.and_then(Line::left).ok_or_else(|| damaged(number))?);
+        sessions.push(line.and_then(Line::session).ok_or_else(|| damaged(number))?);
     }
     Ok((header, sessions))
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use metrics_core::event::Action;
-use metrics_core::recorder::{Spool, SpoolError, Stopped, TakenUp};
+use metrics_core::recorder::{Spool, SpoolError, Stopped, Recovered};
 use metrics_core::store::Store;
 use metrics_core::{ApiKey, Metrics, PlayerEvent};
 use metrics_testing::{Death, Faulty};
@@ -50,19 +50,19 @@ fn file(stopped: Result<Stopped, SpoolError>, expected: usize) -> PathBuf {
     }
 }
 
-async fn take_up(site: &Site) -> TakenUp {
+async fn recover(site: &Site) -> Recovered {
     let store: Arc<dyn Store> = Arc::new(site.store().await);
-    soon(spool(site).take_up(&store)).await.unwrap()
+    soon(spool(site).recover(&store)).await.unwrap()
 }
 
-fn taken_up(sessions: usize) -> TakenUp {
-    let mut expected = TakenUp::default();
+fn recovered(sessions: usize) -> Recovered {
+    let mut expected = Recovered::default();
     (expected.files, expected.sessions) = (1, sessions);
     expected
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_left_where_the_store_is_there() {
+async fn nothing_is_spilled_while_the_store_is_available() {
     let site = Site::new();
     let server = Server::new(&site).await;
     let viewing = join(&server.metrics, &server.key, "a").await;
@@ -72,12 +72,12 @@ async fn nothing_is_left_where_the_store_is_there() {
     let stopped = soon(server.metrics.stop_within(LIMIT, &spool(&site))).await.unwrap();
     assert_eq!(stopped, Stopped::Durable);
     assert_eq!(site.segments(&server.key, "a").await, [(0.0, 2.0)]);
-    assert_eq!(take_up(&site).await, TakenUp::default());
+    assert_eq!(recover(&site).await, Recovered::default());
 }
 
 /// What was durable before, what came while the store was away, and what still plays when the server stops.
 #[tokio::test(start_paused = true)]
-async fn what_is_left_is_taken_up_at_the_next_start() {
+async fn spilled_sessions_are_recovered_at_the_next_start() {
     let site = Site::new();
     let server = Server::new(&site).await;
     let old = join(&server.metrics, &server.key, "old").await;
@@ -97,7 +97,7 @@ async fn what_is_left_is_taken_up_at_the_next_start() {
     soon(waiting.durable()).await.unwrap_err();
 
     site.clock.pass(3_600.0);
-    assert_eq!(take_up(&site).await, taken_up(2));
+    assert_eq!(recover(&site).await, recovered(2));
     assert!(!file.exists());
     assert_eq!(site.segments(&server.key, "old").await, [(0.0, 200.0)]);
     assert_eq!(site.segments(&server.key, "new").await, [(5.0, 60.0)]);
@@ -131,7 +131,7 @@ async fn what_had_landed_is_not_put_in_again() {
         let landed = site.stored(&server.key, "a").await.unwrap().counters.failures;
         assert_eq!(landed, u32::from(commits));
         file(soon(server.metrics.stop_within(LIMIT, &spool(&site))).await, 1);
-        assert_eq!(take_up(&site).await, taken_up(1));
+        assert_eq!(recover(&site).await, recovered(1));
         let stored = site.stored(&server.key, "a").await.unwrap();
         assert_eq!(segments(&stored), [(0.0, 1.0), (0.0, 1.0)], "landed: {commits}");
         assert_eq!(stored.counters.failures, 2, "landed: {commits}");
@@ -140,7 +140,7 @@ async fn what_had_landed_is_not_put_in_again() {
 
 /// The machine goes down in the middle of it, before the file is removed.
 #[tokio::test(start_paused = true)]
-async fn a_file_that_is_taken_up_twice_counts_once() {
+async fn a_file_that_is_recovered_twice_counts_once() {
     let site = Site::new();
     let server = Server::new(&site).await;
     server.failures.store(100, Relaxed);
@@ -156,10 +156,10 @@ async fn a_file_that_is_taken_up_twice_counts_once() {
     // Only one of the two sessions, as it is after a part of it.
     let part: Vec<_> = whole.lines().take(2).collect();
     fs::write(&file, part.join("\n")).unwrap();
-    assert_eq!(take_up(&site).await, taken_up(1));
+    assert_eq!(recover(&site).await, recovered(1));
     for _ in 0..2 {
         fs::write(&file, &whole).unwrap();
-        assert_eq!(take_up(&site).await, taken_up(2));
+        assert_eq!(recover(&site).await, recovered(2));
         for name in ["a", "b"] {
             let stored = site.stored(&server.key, name).await.unwrap();
             assert_eq!(segments(&stored), [(0.0, 3.0)]);
@@ -188,7 +188,7 @@ async fn what_happened_elsewhere_in_between_is_kept() {
     let viewing = join(&other, &server.key, "a").await;
     viewing.apply(PlayerEvent::play(20.0)).await.unwrap();
     viewing.apply(PlayerEvent::pause(24.0)).await.unwrap();
-    assert_eq!(take_up(&site).await, taken_up(1));
+    assert_eq!(recover(&site).await, recovered(1));
     let expected = [(0.0, 1.0), (10.0, 12.0), (20.0, 24.0)];
     assert_eq!(site.segments(&server.key, "a").await, expected);
     // Events of which no answer came are sent again, and are known.
@@ -213,10 +213,10 @@ async fn a_store_that_is_away_at_the_next_start_is_waited_for() {
     let failures = store.failures();
     let store: Arc<dyn Store> = Arc::new(store);
     let spool = spool(&site);
-    let mut taking = std::pin::pin!(spool.take_up(&store));
+    let mut taking = std::pin::pin!(spool.recover(&store));
     assert!(tokio::time::timeout(Duration::from_secs(60), &mut taking).await.is_err());
     failures.store(0, Relaxed);
-    assert_eq!(soon(taking).await.unwrap(), taken_up(1));
+    assert_eq!(soon(taking).await.unwrap(), recovered(1));
     assert_eq!(site.segments(&server.key, "a").await, [(0.0, 1.0)]);
 }
 
@@ -255,7 +255,7 @@ async fn a_file_that_is_damaged_is_named_and_stays() {
         (format!("{header}\n{{}}"), 2),
     ] {
         fs::write(&file, text).unwrap();
-        let refused = spool(&site).take_up(&store).await.unwrap_err();
+        let refused = spool(&site).recover(&store).await.unwrap_err();
         assert!(
             matches!(refused, SpoolError::Damaged { line: it, .. } if it == line),
             "{refused:?}"
@@ -273,7 +273,7 @@ async fn files_of_other_databases_are_left_alone() {
     {
         fs::write(site.path().with_file_name(name), "nothing of ours").unwrap();
     }
-    assert_eq!(take_up(&site).await, TakenUp::default());
+    assert_eq!(recover(&site).await, Recovered::default());
 }
 
 #[tokio::test(start_paused = true)]

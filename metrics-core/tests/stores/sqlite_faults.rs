@@ -259,8 +259,8 @@ async fn sessions_that_a_damaged_file_cannot_take_are_kept_for_one_that_is_whole
     }
     fs::write(&path, whole).unwrap();
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&path).await.unwrap());
-    let taken_up = spool.take_up(&store).await.unwrap();
-    assert_eq!((taken_up.files, taken_up.sessions, taken_up.refused), (1, 2, 0));
+    let recovered = spool.recover(&store).await.unwrap();
+    assert_eq!((recovered.files, recovered.sessions, recovered.refused), (1, 2, 0));
     assert_eq!(store.count_sessions().await.unwrap(), 102);
     let metrics = Metrics::builder(store).start();
     let plays = metrics.plays(&Selection::identifier("intro").into()).await.unwrap();

@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use metrics_core::budget::Budget;
-use metrics_core::recorder::{Spool, TakenUp};
+use metrics_core::recorder::{Spool, Recovered};
 use metrics_core::store::Store;
 use metrics_core::{ApiKey, Metrics};
 
@@ -54,7 +54,7 @@ pub(super) async fn serve_until(
 async fn open(config: &Config) -> Result<Arc<dyn Store>, Box<dyn Error>> {
     let store = store::open(config, &config.database).await?;
     if let Some(spool) = &config.settings.spool {
-        take_up(spool, &store).await?;
+        recover(spool, &store).await?;
     }
     Ok(store)
 }
@@ -79,8 +79,8 @@ fn tell_room(room: usize, most: usize) {
 }
 
 /// Has the store take what an earlier run left when it was away.
-async fn take_up(spool: &Spool, store: &Arc<dyn Store>) -> Result<(), Box<dyn Error>> {
-    let TakenUp { files, sessions, refused, .. } = spool.take_up(store).await?;
+async fn recover(spool: &Spool, store: &Arc<dyn Store>) -> Result<(), Box<dyn Error>> {
+    let Recovered { files, sessions, refused, .. } = spool.recover(store).await?;
     if 0 < files {
         tracing::info!(sessions, refused, "took up what was left when the store was away");
     }

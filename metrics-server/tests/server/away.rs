@@ -161,8 +161,8 @@ async fn a_server_whose_store_is_away_stops_in_time_and_leaves_what_it_has() {
     timeout(Duration::from_secs(8), server.begin_stop()).await.expect("in time").unwrap();
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
 
-    let taken_up = spool.take_up(&database.open().await).await.unwrap();
-    assert_eq!((taken_up.files, taken_up.sessions, taken_up.refused), (1, 1, 0));
+    let recovered = spool.recover(&database.open().await).await.unwrap();
+    assert_eq!((recovered.files, recovered.sessions, recovered.refused), (1, 1, 0));
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
     let server = database.serve(Settings::default()).await;
     let watched = server.watched("intro").await;

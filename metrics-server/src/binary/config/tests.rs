@@ -95,7 +95,7 @@ async fn variables_are_read() {
 
 /// By default beside the database file, or in the working directory; named after the database, without secrets.
 #[test]
-fn what_is_left_is_kept_where_it_is_found_again() {
+fn spilled_sessions_are_kept_where_they_are_found_again() {
     let spool = |arguments: &[&str], environment: &[(&str, &str)]| {
         read(arguments, environment).unwrap().settings.spool.unwrap()
     };
