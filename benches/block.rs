@@ -12,7 +12,7 @@ const UNTIL_MS: i64 = 1_700_000_000_000;
 
 fn row(write: &SessionWrite) -> Row {
     let mut row = write.row();
-    row.stored = row.stored.settled();
+    row.stored = row.stored.finalized();
     row
 }
 

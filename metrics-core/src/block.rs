@@ -195,7 +195,7 @@ pub struct Row {
     pub client: Client,
     /// The session data that the page gave: canonical JSON of an object.
     pub session_data: Option<Arc<str>>,
-    /// The session, without its resume state ([`Stored::settled`]).
+    /// The session, without its resume state ([`Stored::finalized`]).
     pub stored: Stored,
 }
 

@@ -48,9 +48,9 @@ pub struct Figures {
     /// Seconds from the first event of a session that is not durable until the commit.
     pub waits: Histogram<14>,
     /// Number of sessions that were closed: moved to a block and added to the totals of their day.
-    pub rolled_up: u64,
+    pub closed: u64,
     /// Number of sessions that became final: their resume state was discarded.
-    pub settled: u64,
+    pub finalized: u64,
 }
 
 /// Outcomes of joins, on a channel or in a batch.
@@ -151,8 +151,8 @@ pub(crate) struct Tallies {
     pub(crate) commits_failed: Count,
     pub(crate) batches: Tally<10>,
     pub(crate) waits: Tally<14>,
-    pub(crate) rolled_up: Count,
-    pub(crate) settled: Count,
+    pub(crate) closed: Count,
+    pub(crate) finalized: Count,
 }
 
 #[derive(Debug, Default)]
@@ -252,8 +252,8 @@ impl Default for Tallies {
             commits_failed: Count::default(),
             batches: Tally::new(BATCH_SESSIONS),
             waits: Tally::new(WAIT_SECONDS),
-            rolled_up: Count::default(),
-            settled: Count::default(),
+            closed: Count::default(),
+            finalized: Count::default(),
         }
     }
 }
@@ -305,8 +305,8 @@ impl Tallies {
             commits: Commits { done: self.commits_done.get(), failed: self.commits_failed.get() },
             batches: self.batches.get(),
             waits: self.waits.get(),
-            rolled_up: self.rolled_up.get(),
-            settled: self.settled.get(),
+            closed: self.closed.get(),
+            finalized: self.finalized.get(),
         }
     }
 }

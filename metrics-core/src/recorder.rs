@@ -158,7 +158,7 @@ struct Batch {
 enum Progress {
     Waiting,
     /// Durable, but for the sessions that were refused.
-    Settled(Arc<Refused>),
+    Resolved(Arc<Refused>),
 }
 
 impl Progress {
@@ -166,7 +166,7 @@ impl Progress {
     fn of(&self, session: SessionId) -> Option<Result<(), NotStored>> {
         match self {
             Self::Waiting => None,
-            Self::Settled(refused) => Some(refused.get(&session).map_or(Ok(()), |it| Err(*it))),
+            Self::Resolved(refused) => Some(refused.get(&session).map_or(Ok(()), |it| Err(*it))),
         }
     }
 }
@@ -236,8 +236,8 @@ impl Acknowledgement {
     /// [`NotStored`] if it never will be.
     pub async fn durable(&mut self) -> Result<(), NotStored> {
         let Some(progress) = &mut self.progress else { return Ok(()) };
-        let settled = progress.wait_for(|progress| !matches!(progress, Progress::Waiting)).await;
-        match settled.as_deref() {
+        let resolved = progress.wait_for(|progress| !matches!(progress, Progress::Waiting)).await;
+        match resolved.as_deref() {
             Ok(progress) => progress.of(self.session).unwrap_or(Err(NotStored::Refused)),
             Err(_) => Err(NotStored::Refused),
         }
@@ -245,7 +245,7 @@ impl Acknowledgement {
 
     /// What became of it, if that is known by now.
     #[must_use]
-    pub fn settled(&self) -> Option<Result<(), NotStored>> {
+    pub fn resolved(&self) -> Option<Result<(), NotStored>> {
         let Some(progress) = &self.progress else { return Some(Ok(())) };
         // Nobody is left who could say more of it.
         let is_over = progress.has_changed().is_err();

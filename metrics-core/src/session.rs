@@ -229,7 +229,7 @@ pub struct Session {
     // Whether its client writes exact positions as text.
     writes_text: bool,
     // What happened before `recent`, and where playback stood then.
-    settled: Segments,
+    segments: Segments,
     minutes: Minutes,
     counters: Counters,
     playhead: Playhead,
@@ -252,7 +252,7 @@ impl Session {
             heard: None,
             joined: Some(at),
             writes_text: false,
-            settled: Segments::default(),
+            segments: Segments::default(),
             minutes: Minutes::default(),
             counters: Counters::default(),
             playhead: Playhead::new(at.received_ms),
@@ -360,7 +360,7 @@ impl Session {
     /// How much memory it takes beside itself, about, in bytes.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
-        self.settled.len() * size_of::<crate::interval::Interval>()
+        self.segments.len() * size_of::<crate::interval::Interval>()
             + self.recent.capacity() * size_of::<Mark>()
             + self.minutes.heap_bytes()
     }
@@ -368,7 +368,7 @@ impl Session {
     /// Whether the session holds as many segments as it may: it takes no further `play` then.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        SEGMENTS_MAX <= self.settled.len()
+        SEGMENTS_MAX <= self.segments.len()
     }
 
     /// Whether an event may have waited for its viewer to join, and so have happened long before.
@@ -430,7 +430,7 @@ impl Session {
     fn mark(&mut self, mark: Mark) -> bool {
         if self.recent.is_empty() && mark.at.timestamp_ms.is_none() {
             // Nothing that is kept could be later than this, so it need not be kept either.
-            return self.settle(&mark);
+            return self.flush(&mark);
         }
         let mut place = self.recent.len();
         for (index, earlier) in self.recent.iter().enumerate().rev() {
@@ -449,14 +449,14 @@ impl Session {
         self.recent.insert(place, mark);
         if WINDOW < self.recent.len() {
             let oldest = self.recent.remove(0);
-            self.settle(&oldest);
+            self.flush(&oldest);
         }
         true
     }
 
-    fn settle(&mut self, mark: &Mark) -> bool {
+    fn flush(&mut self, mark: &Mark) -> bool {
         let heeded = self.playhead.heeds(mark);
-        let (segments, minutes) = (&mut self.settled, &mut self.minutes);
+        let (segments, minutes) = (&mut self.segments, &mut self.minutes);
         let counters = &mut self.counters;
         self.playhead.step(mark, &mut Tally { segments, minutes, counters });
         heeded
@@ -481,7 +481,7 @@ impl Session {
     /// `reached`.
     fn folded(&self, reached: Moment) -> (Playhead, Sums) {
         let mut sums = Sums {
-            segments: self.settled.clone(),
+            segments: self.segments.clone(),
             minutes: self.minutes.clone(),
             counters: self.counters.clone(),
         };

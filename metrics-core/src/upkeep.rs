@@ -76,7 +76,7 @@ impl Upkeep {
         let closed_at_once = (self.memory / BYTES_PER_CLOSED).clamp(least, most) as u32;
         let closing = every(CLOSING_PERIOD, shutdown.clone(), || async {
             turns
-                .repeat("close sessions", CLOSING_PERIOD, &tallies.rolled_up, || async {
+                .repeat("close sessions", CLOSING_PERIOD, &tallies.closed, || async {
                     let (videos, closed) =
                         close(store, self.clock.now() - QUIET, closed_at_once).await?;
                     changed.lock().unwrap_or_else(PoisonError::into_inner).extend(videos);
@@ -98,7 +98,7 @@ impl Upkeep {
         });
         let finalizing = every(FINALIZING_PERIOD, shutdown, || async {
             turns
-                .repeat("make sessions final", FINALIZING_PERIOD, &tallies.settled, || async {
+                .repeat("make sessions final", FINALIZING_PERIOD, &tallies.finalized, || async {
                     store.finalize(self.clock.now() - LIVE, FINAL_AT_ONCE).await
                 })
                 .await;

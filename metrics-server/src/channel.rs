@@ -114,9 +114,9 @@ impl Pending {
     }
 
     /// What became of the event, if that is known by now.
-    pub(crate) fn settled(&self) -> Option<Result<(), NotStored>> {
+    pub(crate) fn resolved(&self) -> Option<Result<(), NotStored>> {
         match &self.acknowledgement {
-            Some(acknowledgement) => acknowledgement.settled(),
+            Some(acknowledgement) => acknowledgement.resolved(),
             None => Some(Ok(())),
         }
     }

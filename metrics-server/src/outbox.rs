@@ -122,7 +122,7 @@ pub(crate) async fn write_all(
     while open || !answers.pending.is_empty() {
         tokio::select! {
             biased;
-            stored = first(&mut answers.pending) => answers.settle(stored),
+            stored = first(&mut answers.pending) => answers.reply(stored),
             reply = outbox.next(), if open && answers.has_room() => match reply {
                 Some(reply) => answers.take(reply),
                 None => open = false,
@@ -130,8 +130,8 @@ pub(crate) async fn write_all(
         }
         // Writes all other answers that are due by now in the same flush.
         while !answers.writer.is_full() {
-            if let Some(stored) = answers.pending.front().and_then(Pending::settled) {
-                answers.settle(stored);
+            if let Some(stored) = answers.pending.front().and_then(Pending::resolved) {
+                answers.reply(stored);
             } else if answers.has_room()
                 && let Some(reply) = outbox.take()
             {
@@ -177,7 +177,7 @@ impl<S: Sink> Answers<'_, S> {
     }
 
     /// Answers the oldest event.
-    fn settle(&mut self, stored: Result<(), NotStored>) {
+    fn reply(&mut self, stored: Result<(), NotStored>) {
         let Some(event) = pop(&mut self.pending) else { return };
         let Self { writer, version, text, .. } = self;
         event.answer(stored, |outgoing: Outgoing<'_>| {

@@ -120,7 +120,7 @@ impl Draft {
 
     /// The session as an export has it, without the resume state that open sessions have.
     pub(super) fn record(&self) -> Record {
-        let stored = self.stored.clone().settled();
+        let stored = self.stored.clone().finalized();
         Record { id: self.id.into(), subject: self.subject.clone(), stored }
     }
 }
@@ -269,8 +269,8 @@ pub(super) async fn exported(store: &dyn Store, limit: usize) -> Vec<Record> {
         assert!(page <= 10_000, "the pages have no end");
         let page = export::page(store, None, cursor, limit).await.expect("read");
         assert!(page.records.len() <= limit, "{limit} were asked for");
-        let settled = |record: Record| Record { stored: record.stored.settled(), ..record };
-        records.extend(page.records.into_iter().map(settled));
+        let finalized = |record: Record| Record { stored: record.stored.finalized(), ..record };
+        records.extend(page.records.into_iter().map(finalized));
         cursor = page.next;
         if cursor.is_none() {
             break;

@@ -97,7 +97,7 @@ impl Setup {
         let (key, video) = self.place();
         let [opened, deleted, stays] = &self.rows[..] else { panic!("there are three") };
         let mut closed = self.open[0].row.clone();
-        closed.stored = closed.stored.settled();
+        closed.stored = closed.stored.finalized();
         let mut change = totals(&closed, 1);
         change.merge(&totals(opened, -1));
         change.merge(&totals(deleted, -1));

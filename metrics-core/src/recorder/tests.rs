@@ -126,16 +126,16 @@ async fn an_acknowledgement_says_the_same_whether_it_is_asked_or_waited_for() {
     let site = Site::with_room(FEW).await;
     let viewing = site.recorder.visit(&site.lifeline, admitted(0)).unwrap();
     let mut play = viewing.submit(&PlayerEvent::play(0.0)).unwrap();
-    assert_eq!(play.settled(), None, "the writer had no turn yet");
+    assert_eq!(play.resolved(), None, "the writer had no turn yet");
     assert_eq!(play.durable().await, Ok(()));
-    assert_eq!(play.settled(), Some(Ok(())));
+    assert_eq!(play.resolved(), Some(Ok(())));
     let nothing = viewing.submit(&PlayerEvent::play(f64::NAN));
     assert!(nothing.is_err());
 
     let lost = viewing.submit(&PlayerEvent::pause(1.0)).unwrap();
-    assert_eq!(lost.settled(), None);
+    assert_eq!(lost.resolved(), None);
     site.lifeline.send_replace(Shutdown::Abort);
     let mut waited = lost;
     let durable = waited.durable().await;
-    assert_eq!(waited.settled(), Some(durable));
+    assert_eq!(waited.resolved(), Some(durable));
 }

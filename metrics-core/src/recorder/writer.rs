@@ -90,7 +90,7 @@ impl Recorder {
             }
             self.make_room();
             for batch in self.take() {
-                self.settle(batch).await;
+                self.make_durable(batch).await;
             }
             if stop {
                 // This loop ends: a closed queue refuses further inputs.
@@ -190,7 +190,7 @@ impl Recorder {
     }
 
     /// Makes a batch durable, however long it takes.
-    async fn settle(&self, batch: Batch) {
+    async fn make_durable(&self, batch: Batch) {
         let mut refused = Refused::new();
         for entry in &batch.entries {
             if let Some(refusal) = entry.lock().taken() {
@@ -199,7 +199,7 @@ impl Recorder {
         }
         self.write(&batch.entries, &mut refused).await;
         self.tally(&batch, &refused);
-        batch.progress.send_replace(Progress::Settled(refused.into()));
+        batch.progress.send_replace(Progress::Resolved(refused.into()));
         self.make_room();
     }
 

@@ -65,11 +65,11 @@ pub(super) fn finish(
         current.grouping.make(&[])?;
     }
     fill(&mut current)?;
-    current.tallies.settle()?;
+    current.tallies.flush()?;
     current.begin_minutes();
     let groups = sorted(&current);
     if let Some(compared) = &mut compared {
-        compared.tallies.settle()?;
+        compared.tallies.flush()?;
         compared.begin_minutes();
     }
     let compared = compared.map(|compared| Join::new(&current, compared)).transpose()?;

@@ -259,12 +259,12 @@ impl Tallies {
     /// # Errors
     ///
     /// [`ScanError::TooManyValues`] or [`ScanError::TooManyMinutes`].
-    pub(super) fn settle(&mut self) -> Result<(), ScanError> {
+    pub(super) fn flush(&mut self) -> Result<(), ScanError> {
         for counts in &mut self.startups {
-            self.values += counts.settle();
+            self.values += counts.flush();
         }
         for playing in &mut self.playing {
-            self.minutes += playing.starts.settle() + playing.ends.settle();
+            self.minutes += playing.starts.flush() + playing.ends.flush();
         }
         self.check()
     }
@@ -283,7 +283,7 @@ impl Tallies {
             total.playing.push(Playing::default());
         }
         total.merge(self, &vec![0; self.sums.len()])?;
-        total.settle()?;
+        total.flush()?;
         Ok(total)
     }
 
@@ -461,11 +461,11 @@ impl Counts {
         if self.waiting.len() < self.counted.len().max(WAITING_MIN) {
             return 0;
         }
-        self.settle()
+        self.flush()
     }
 
     /// Counts the values that wait, and returns the number of additional distinct values.
-    fn settle(&mut self) -> usize {
+    fn flush(&mut self) -> usize {
         if self.waiting.is_empty() {
             return 0;
         }

@@ -83,7 +83,7 @@ impl Stored {
 
     /// What is left when the session cannot go on any more: all but what it would need for that.
     #[must_use]
-    pub fn settled(mut self) -> Self {
+    pub fn finalized(mut self) -> Self {
         self.resume = over();
         self
     }
@@ -144,7 +144,7 @@ impl Session {
     ///
     /// [`Damaged`] if it is nothing that [`store_with`](Self::store_with) made.
     pub fn load_with(stored: &Stored) -> Result<(Self, Writers), Damaged> {
-        let mut settled = Segments::decode(&stored.segments)?;
+        let mut segments = Segments::decode(&stored.segments)?;
         let mut reader = Reader::new(&stored.resume);
         let mut playhead = Playhead::new(stored.started_at_ms);
         playhead.duration_ms = stored.duration_ms;
@@ -157,10 +157,10 @@ impl Session {
             _ => return Err(Damaged("it was written by a newer version")),
         }
         let running = playhead.running(Moment::received(stored.last_event_at_ms));
-        if running.is_some_and(|running| !settled.remove(running)) {
+        if running.is_some_and(|running| !segments.remove(running)) {
             return Err(Damaged("the open segment is not among the segments"));
         }
-        let view_ms = settled.len_ms().saturating_add(stored.counters.details.scrubbed_ms);
+        let view_ms = segments.len_ms().saturating_add(stored.counters.details.scrubbed_ms);
         let writers = Writers::take(&mut reader)?;
         let session = Self {
             started_at_ms: stored.started_at_ms,
@@ -168,7 +168,7 @@ impl Session {
             heard: None,
             joined: None,
             writes_text,
-            settled,
+            segments,
             minutes: stored.minutes.clone(),
             counters: stored.counters.clone(),
             playhead: playhead.watched(view_ms),

@@ -171,7 +171,7 @@ fn a_long_absence_is_not_watched() {
 }
 
 #[test]
-fn a_play_after_a_lost_connection_settles_it() {
+fn a_play_after_a_lost_connection_decides_it() {
     check(
         &[(0, play(0.0)), (20, Lose), (25, play(50.0)), (30, pause(55.0))],
         &[(0.0, 20.0), (50.0, 55.0)],

@@ -7,8 +7,8 @@ use crate::block::{Block, Row, SESSIONS_MAX};
 use crate::totals::{DayTotals, day_of};
 
 /// Returns a row in the form of a block, without resume state.
-pub(crate) fn settled(mut row: Row) -> Row {
-    row.stored = row.stored.settled();
+pub(crate) fn finalized(mut row: Row) -> Row {
+    row.stored = row.stored.finalized();
     row
 }
 

@@ -25,7 +25,7 @@ pub struct Faults {
     failures: Arc<AtomicUsize>,
     poison: Arc<Mutex<Option<SessionId>>>,
     keys_late: Duration,
-    keys_settled: bool,
+    keys_stable: bool,
     death: Death,
 }
 
@@ -62,7 +62,7 @@ impl Faulty {
             failures: Arc::default(),
             poison: Arc::default(),
             keys_late: Duration::ZERO,
-            keys_settled: false,
+            keys_stable: false,
             death: Death { state: watch::Sender::new(State::Alive), busy: watch::Sender::new(0) },
         };
         Self { store, way }
@@ -84,8 +84,8 @@ impl Faulty {
 
     /// Reads the keys only once: they never change.
     #[must_use]
-    pub fn with_settled_keys(mut self) -> Self {
-        self.way.keys_settled = true;
+    pub fn with_stable_keys(mut self) -> Self {
+        self.way.keys_stable = true;
         self
     }
 
@@ -225,8 +225,8 @@ impl Way for Faults {
         answer
     }
 
-    fn has_settled_keys(&self) -> bool {
-        self.keys_settled
+    fn has_stable_keys(&self) -> bool {
+        self.keys_stable
     }
 
     fn inspect(&self, writes: &[SessionWrite]) -> Result<(), Error> {

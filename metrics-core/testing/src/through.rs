@@ -76,7 +76,7 @@ pub trait Way: Clone + fmt::Debug + Send + Sync + 'static {
     }
 
     /// Whether the keys never change once they are read, so that they need not be polled.
-    fn has_settled_keys(&self) -> bool {
+    fn has_stable_keys(&self) -> bool {
         false
     }
 }
@@ -129,7 +129,7 @@ impl<W: Way> Store for Through<W> {
     }
 
     async fn keys_changed(&self, seen: u64) -> u64 {
-        if self.way.has_settled_keys() && 0 < seen {
+        if self.way.has_stable_keys() && 0 < seen {
             std::future::pending::<()>().await;
         }
         tokio::time::sleep(KEYS_POLL).await;

@@ -339,7 +339,7 @@ impl World {
             let page = export::page(&self.store, None, cursor, limit).await.unwrap();
             for record in page.records {
                 let at = (record.id, record.stored.started_at_ms);
-                let of_session = (record.subject, record.stored.settled());
+                let of_session = (record.subject, record.stored.finalized());
                 assert_eq!(exported.insert(at, of_session), None, "{at:?} is there twice");
             }
             cursor = page.next;
@@ -352,7 +352,7 @@ impl World {
             .iter()
             .map(|it| {
                 let at = (RowId::from(it.id), it.stored.started_at_ms);
-                (at, (it.subject.clone(), it.stored.clone().settled()))
+                (at, (it.subject.clone(), it.stored.clone().finalized()))
             })
             .collect();
         assert_eq!(exported, expected);

@@ -100,7 +100,7 @@ pub(crate) async fn record(
             answer.reject_all(&group, &Refusal::new(Code::OptedOut, "opted out"));
         }
     }
-    settle(metrics, visitor, groups, &mut answer).await?;
+    record_groups(metrics, visitor, groups, &mut answer).await?;
     answer.rejected.sort_by_key(|rejected| rejected.index);
     answer.accepted = count - answer.rejected.len();
     Ok(response::json(StatusCode::OK, &answer))
@@ -144,7 +144,7 @@ pub(crate) fn sort(body: &[u8], key: Option<&ApiKey>) -> Result<Sorted, Error> {
 }
 
 /// Records all groups, and returns when they are durable.
-async fn settle(
+async fn record_groups(
     metrics: &Metrics,
     visitor: &Visitor,
     groups: HashMap<(ApiKey, String), Group>,

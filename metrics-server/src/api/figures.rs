@@ -148,12 +148,12 @@ fn store(page: &mut Page, figures: &Figures) {
     page.counter(
         "metrics_sessions_rolled_up",
         "Sessions that were added to the sums of days.",
-        figures.rolled_up,
+        figures.closed,
     );
     page.counter(
         "metrics_sessions_settled",
         "Sessions of which what they needed to go on was thrown away.",
-        figures.settled,
+        figures.finalized,
     );
 }
 

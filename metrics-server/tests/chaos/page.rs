@@ -164,7 +164,7 @@ impl Page {
     }
 
     /// Whether it may go: all is acknowledged, and the last pair whole.
-    pub(crate) fn is_settled(&self) -> bool {
+    pub(crate) fn is_answered(&self) -> bool {
         self.unsent.is_empty()
             && self.unanswered.is_empty()
             && self.link.as_ref().is_some_and(|it| it.joined)
@@ -183,8 +183,8 @@ impl Page {
     }
 
     /// Waits until everything is answered, or lost.
-    pub(crate) async fn settle(&mut self) {
-        while !self.is_settled() {
+    pub(crate) async fn await_answers(&mut self) {
+        while !self.is_answered() {
             self.step().await;
         }
     }

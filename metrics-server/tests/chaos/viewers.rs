@@ -136,7 +136,7 @@ impl Viewer {
     /// The last pair, of which the viewer sees to it that it is there.
     async fn finish(&mut self, page: &mut Page) {
         loop {
-            page.settle().await;
+            page.await_answers().await;
             let last = lock(&page.sheet).pairs.last().copied();
             if last.is_some_and(|pair| pair.pause.told.is_some()) {
                 return;
@@ -153,7 +153,7 @@ impl Viewer {
             let mut page = self.open(Manners::Plain);
             let pair = loop {
                 let pair = page.play(0).await;
-                page.settle().await;
+                page.await_answers().await;
                 if lock(&page.sheet).pairs[pair].play.told.is_some() {
                     break pair;
                 }

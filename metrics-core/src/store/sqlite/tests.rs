@@ -116,7 +116,7 @@ fn closing(sessions: &[OpenSession]) -> Rewrite {
     let first = &sessions[0];
     let rows = sessions.iter().map(|session| {
         let mut row = session.row.clone();
-        row.stored = row.stored.settled();
+        row.stored = row.stored.finalized();
         row
     });
     let mut totals = DayTotals::default();

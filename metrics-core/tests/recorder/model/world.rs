@@ -68,7 +68,7 @@ impl World {
     }
 
     async fn start(&self) -> Server {
-        let store = Faulty::over(self.database.open().await).with_settled_keys();
+        let store = Faulty::over(self.database.open().await).with_stable_keys();
         let (failures, death) = (store.failures(), store.death());
         let metrics = Metrics::builder(Arc::new(store)).clock(self.clock.reader()).start();
         // A server that never learned which keys there are lets nobody in.
