@@ -1,6 +1,6 @@
 //! Answers: made and written off the threads that serve, a piece at a time, within one budget of memory.
 //!
-//! A report has a [`Place`] while it is made: some are made at once, of which as many fold as there are processors for it
+//! A report has a [`Permit`] while it is made: some are made at once, of which as many fold as there are processors for it
 //! while the others wait for the store. Then its rows are folded, and become text only as fast as the client reads: a piece is made when the
 //! one before was taken, and needs a processor for a millisecond. A client that does not read holds no processor, only
 //! the bytes of the rows, which are accounted until the answer is gone; and not for longer than [`PATIENCE`]. All answers of
@@ -19,7 +19,7 @@ use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use crate::error::Error;
-use crate::queue::{Lane, Place, Queue};
+use crate::queue::{Lane, Permit, Queue};
 use crate::response::{Body, Cut, Patience, Step};
 
 /// How many bytes an answer holds at least, which bounds the number of answers.
@@ -44,7 +44,7 @@ const PATIENCE: Patience =
 
 /// How many reports are made at once at least: most of them wait for the store, which may be far away. A TimescaleDB store
 /// has six connections for them unless told otherwise, and sessions that go on need one as well.
-const PLACES_MIN: usize = 4;
+const PERMITS_MIN: usize = 4;
 
 /// All answers of one lane take at most this part of the budget.
 const LANE_PART: usize = 2;
@@ -73,7 +73,7 @@ impl Answers {
     /// All answers together hold at most this budget: those that are made, and those that are not read yet.
     pub(crate) fn within(budget: Budget) -> Self {
         let lists = Budget::new(budget.max() / LISTS_PART);
-        let queue = Queue::new(PLACES_MIN.max(parallelism() + 1));
+        let queue = Queue::new(PERMITS_MIN.max(parallelism() + 1));
         Self { budget, lanes: Mutex::default(), lists, queue }
     }
 
@@ -83,8 +83,8 @@ impl Answers {
     ///
     /// [`Error::Crowded`] if too many reports wait, [`Error::UsedUp`] if too many answers are not read.
     pub(crate) async fn admit(&self, lane: Lane) -> Result<Making, Error> {
-        let place = self.queue.enter(lane.clone(), WAIT_MAX).await?;
-        Ok(Making { place: Some(place), ..self.admit_now(lane)? })
+        let permit = self.queue.enter(lane.clone(), WAIT_MAX).await?;
+        Ok(Making { permit: Some(permit), ..self.admit_now(lane)? })
     }
 
     /// Begins an answer that has its place elsewhere, or costs next to nothing to make.
@@ -103,7 +103,7 @@ impl Answers {
         let account = Account::new(&budget);
         // While the others are locked out: a lane that holds nothing may be dropped.
         account.hold(ANSWER_BYTES_MIN)?;
-        Ok(Making { account, budget, place: None })
+        Ok(Making { account, budget, permit: None })
     }
 
     /// Makes an answer that lists keys. Reports that are not read do not keep anybody from it.
@@ -118,7 +118,7 @@ impl Answers {
         let account = Account::new(&self.lists);
         // However long it is: there is no other way to get it.
         account.charge(text.bytes.saturating_add(ANSWER_BYTES_MIN));
-        Making { account, budget: self.lists.clone(), place: None }.body(text).await
+        Making { account, budget: self.lists.clone(), permit: None }.body(text).await
     }
 }
 
@@ -128,7 +128,7 @@ pub(crate) struct Making {
     pub(crate) account: Account,
     /// What the caller may hold.
     pub(crate) budget: Budget,
-    place: Option<Place>,
+    permit: Option<Permit>,
 }
 
 impl Making {
@@ -138,10 +138,10 @@ impl Making {
     ///
     /// [`Error::UsedUp`] if there is no memory for its rows.
     pub(crate) async fn body(self, text: Text) -> Result<Body, Error> {
-        let Self { account, budget, place } = self;
+        let Self { account, budget, permit } = self;
         account.hold(text.bytes.saturating_add(ANSWER_BYTES_MIN))?;
         let (first, text) = compute(move || text.piece()).await.map_err(store::Error::from)?;
-        drop(place);
+        drop(permit);
         let bytes = first?;
         let Some(text) = text else {
             account.hold(ANSWER_BYTES_MIN.max(bytes.len()))?;

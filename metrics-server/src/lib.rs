@@ -97,7 +97,7 @@ mod page;
 mod parameters;
 mod patience;
 mod phoenix;
-mod places;
+mod permits;
 mod prefix;
 mod queue;
 mod rate;

@@ -44,7 +44,7 @@ pub(crate) struct Queue {
 }
 
 struct Inner {
-    places: usize,
+    permits: usize,
     lines: Mutex<Lines>,
 }
 
@@ -72,21 +72,21 @@ struct Line {
 pub(crate) struct Full;
 
 impl Queue {
-    /// A queue with `places` permits. One lane holds at most all but one of them.
-    pub(crate) fn new(places: usize) -> Self {
-        Self { inner: Arc::new(Inner { places, lines: Mutex::default() }) }
+    /// A queue with `permits` permits. One lane holds at most all but one of them.
+    pub(crate) fn new(permits: usize) -> Self {
+        Self { inner: Arc::new(Inner { permits, lines: Mutex::default() }) }
     }
 
     /// Waits for a permit, at most for `wait`. Cancel safe: a dropped request waits no more.
-    pub(crate) async fn enter(&self, lane: Lane, wait: Duration) -> Result<Place, Full> {
+    pub(crate) async fn enter(&self, lane: Lane, wait: Duration) -> Result<Permit, Full> {
         let granted = {
             let mut lines = self.inner.lines();
             let line = lines.lines.get(&lane);
             let (taken, waiting) = line.map_or((0, 0), |line| (line.taken, line.waiting.len()));
-            if waiting == 0 && lines.taken < self.inner.places && taken < self.inner.lane_max() {
+            if waiting == 0 && lines.taken < self.inner.permits && taken < self.inner.lane_max() {
                 lines.taken += 1;
                 lines.lines.entry(lane.clone()).or_default().taken += 1;
-                return Ok(Place { inner: Arc::clone(&self.inner), lane });
+                return Ok(Permit { inner: Arc::clone(&self.inner), lane });
             }
             if LANE_MAX <= waiting || WAITING_MAX <= lines.waiting {
                 return Err(Full);
@@ -98,7 +98,7 @@ impl Queue {
         // An error would mean that the queue was dropped, but `self` borrows it.
         timeout(wait, granted).await.map_err(|_| Full)?.map_err(|_| Full)?;
         waiting.number = None;
-        Ok(Place { inner: Arc::clone(&self.inner), lane: waiting.lane.clone() })
+        Ok(Permit { inner: Arc::clone(&self.inner), lane: waiting.lane.clone() })
     }
 }
 
@@ -109,7 +109,7 @@ impl Inner {
 
     /// The number of permits that one lane may hold.
     fn lane_max(&self) -> usize {
-        self.places.saturating_sub(1).max(1)
+        self.permits.saturating_sub(1).max(1)
     }
 
     /// Returns a permit, and grants the free permits.
@@ -122,7 +122,7 @@ impl Inner {
         lines.tidy(lane);
         // Visits each waiting lane once per permit.
         let mut looked_at = 0;
-        while lines.taken < self.places && looked_at < lines.turns.len() {
+        while lines.taken < self.permits && looked_at < lines.turns.len() {
             let Some(lane) = lines.turns.pop_front() else { return };
             let is_granted = lines.grant(&lane, self.lane_max());
             looked_at = if is_granted { 0 } else { looked_at + 1 };
@@ -205,12 +205,12 @@ impl Drop for Waiting<'_> {
 }
 
 /// A permit, which is free again when it is dropped.
-pub(crate) struct Place {
+pub(crate) struct Permit {
     inner: Arc<Inner>,
     lane: Lane,
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
         self.inner.release(&self.lane);
     }
@@ -237,10 +237,10 @@ mod tests {
         assert_ne!(lane, Lane::of_keys(&[two]));
     }
 
-    type Entering<'a> = Pin<Box<dyn Future<Output = Result<Place, Full>> + 'a>>;
+    type Entering<'a> = Pin<Box<dyn Future<Output = Result<Permit, Full>> + 'a>>;
 
     /// Returns the permit, if it was granted.
-    fn now(entering: &mut Entering<'_>) -> Option<Place> {
+    fn now(entering: &mut Entering<'_>) -> Option<Permit> {
         match entering.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Pending => None,
             Poll::Ready(entered) => Some(entered.unwrap_or_else(|Full| panic!("refused"))),
@@ -254,7 +254,7 @@ mod tests {
         entering
     }
 
-    async fn take(queue: &Queue, name: &str) -> Place {
+    async fn take(queue: &Queue, name: &str) -> Permit {
         queue.enter(lane(name), WAIT).await.unwrap_or_else(|Full| panic!("{name} is refused"))
     }
 
@@ -273,9 +273,9 @@ mod tests {
             drop(held);
             let mut granted = None;
             for (name, entering) in &mut waiting {
-                if let Some(place) = entering.as_mut().and_then(now) {
+                if let Some(permit) = entering.as_mut().and_then(now) {
                     assert!(granted.is_none(), "two at once");
-                    granted = Some(place);
+                    granted = Some(permit);
                     *entering = None;
                     order.push_str(name);
                 }
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_caller_never_holds_all_places() {
+    async fn one_caller_never_holds_all_permits() {
         let queue = Queue::new(3);
         let held = [take(&queue, "a").await, take(&queue, "a").await];
         let mut waiting = enter(&queue, "a");
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_place_that_nobody_comes_to_take_is_free_again() {
+    async fn a_permit_that_is_never_taken_is_free_again() {
         let queue = Queue::new(1);
         let held = take(&queue, "a").await;
         let (one, two) = (enter(&queue, "b"), enter(&queue, "c"));
@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_place_that_is_granted_to_a_request_on_its_way_out_is_free_again() {
+    async fn a_permit_that_is_granted_to_a_dropped_request_is_free_again() {
         let queue = Queue::new(1);
         let held = take(&queue, "a").await;
         let (number, granted) = queue.inner.lines().wait(&lane("b"));

@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 use crate::attempts::Peer;
 use crate::error::Error;
 use crate::patience::Patient;
-use crate::places::{self, Admission, Place, Places, SPARE_HEADER_MAX, SPARE_MAX};
+use crate::permits::{self, Admission, Permit, Permits, SPARE_HEADER_MAX, SPARE_MAX};
 use crate::reads::Reads;
 use crate::response::Body;
 use crate::service::Service;
@@ -82,7 +82,7 @@ pub async fn serve(
 ) {
     let stopping = CancellationToken::new();
     let connections = TaskTracker::new();
-    let places = Places::new(
+    let permits = Permits::new(
         connections_max,
         service.shares_of_peers(connections_max),
         service.traffic().clone(),
@@ -111,12 +111,12 @@ pub async fn serve(
             }
         };
         let (service, stopping) = (service.clone(), stopping.clone());
-        match places.admit(peer) {
-            Admission::Served(place) => {
-                connections.spawn(connect(stream, peer, service, Arc::new(place), stopping));
+        match permits.admit(peer) {
+            Admission::Served(permit) => {
+                connections.spawn(connect(stream, peer, service, Arc::new(permit), stopping));
             }
-            Admission::Spare(place) => {
-                connections.spawn(turn_away(stream, service, place, stopping));
+            Admission::Spare(permit) => {
+                connections.spawn(turn_away(stream, service, permit, stopping));
             }
             Admission::Closed => {}
         }
@@ -159,7 +159,7 @@ async fn connect(
     stream: TcpStream,
     peer: Peer,
     service: Service,
-    place: Arc<Place>,
+    permit: Arc<Permit>,
     stopping: CancellationToken,
 ) {
     // Responses are small, and must not wait for each other. This fails only if the client is gone.
@@ -167,12 +167,12 @@ async fn connect(
         return;
     }
     let memory = service.memory().headers.clone();
-    let progress = place.progress.clone();
+    let progress = permit.progress.clone();
     let stream = Reads::new(Patient::new(stream), memory, progress.clone());
     let respond = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
         let (service, progress) = (service.clone(), progress.clone());
         progress.step();
-        request.extensions_mut().insert(Arc::clone(&place));
+        request.extensions_mut().insert(Arc::clone(&permit));
         request.extensions_mut().insert(peer);
         async move {
             let response = match check_host(&request) {
@@ -201,12 +201,12 @@ async fn connect(
 }
 
 /// Answers one request of a connection without a permit: a health check, or 503.
-async fn turn_away(stream: TcpStream, service: Service, place: Place, stopping: CancellationToken) {
+async fn turn_away(stream: TcpStream, service: Service, permit: Permit, stopping: CancellationToken) {
     let respond = service_fn(|request: hyper::Request<hyper::body::Incoming>| async {
         Ok::<Response<Body>, Infallible>(if service.is_about_health(request.uri().path()) {
             service.respond(request).await
         } else {
-            places::full()
+            permits::full()
         })
     });
     let mut http = http1::Builder::new();
@@ -217,7 +217,7 @@ async fn turn_away(stream: TcpStream, service: Service, place: Place, stopping: 
         answered = answering => drop(answered),
         () = stopping.cancelled() => {}
     }
-    drop(place);
+    drop(permit);
 }
 
 /// Rejects a request with an ambiguous host.

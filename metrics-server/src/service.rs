@@ -40,7 +40,7 @@ use crate::memory::Memory;
 use crate::page::{self, Page};
 use crate::parameters::{parameter, restore_key};
 use crate::phoenix::{SUBPROTOCOL, Version, offers_subprotocol};
-use crate::places::Place;
+use crate::permits::Permit;
 use crate::queue::Lane;
 use crate::response::{self, Body};
 use crate::route::{Report, Route};
@@ -474,7 +474,7 @@ impl Service {
         sent: Sent,
     ) -> Result<Response<Body>, Error> {
         let Inner { metrics, answers, exports, stopping, .. } = &*self.inner;
-        let place = exports.enter(lane.clone()).await?;
+        let permit = exports.enter(lane.clone()).await?;
         let making = answers.admit_now(lane)?;
         let export = {
             let params = sent.params(granted)?;
@@ -482,7 +482,7 @@ impl Service {
         };
         // An export may take hours.
         drop(sent);
-        export::sessions(metrics, export, making, place, stopping).await
+        export::sessions(metrics, export, making, permit, stopping).await
     }
 
     /// With whom a caller takes turns.
@@ -517,12 +517,12 @@ impl Service {
         let (metrics, stopping) = (self.inner.metrics.clone(), self.inner.stopping.clone());
         // It stays one of the connections.
         let extensions = request.extensions_mut();
-        let place = (extensions.remove::<Arc<Place>>(), extensions.remove::<Arc<Share>>());
-        if let (Some(place), _) = &place {
-            place.progress.upgrade();
+        let permit = (extensions.remove::<Arc<Permit>>(), extensions.remove::<Arc<Share>>());
+        if let (Some(permit), _) = &permit {
+            permit.progress.upgrade();
         }
         self.inner.sockets.spawn(async move {
-            let _held = (place, held);
+            let _held = (permit, held);
             // What is not needed any more is not kept as long as the socket lives.
             let halves = upgraded.await.map(|websocket| tokio::io::split(websocket.into_inner()));
             match halves {

@@ -185,7 +185,7 @@ async fn keys_are_listed_while_answers_are_not_read() {
 async fn some_reports_are_made_at_once_on_one_processor() {
     let answers = Answers::within(Budget::new(ANSWERS_BYTES));
     let mut made = Vec::new();
-    for last in 0..PLACES_MIN as u8 {
+    for last in 0..PERMITS_MIN as u8 {
         made.push(answers.admit(Lane::Network(Some([192, 0, 2, last].into()))).await.unwrap());
     }
 }

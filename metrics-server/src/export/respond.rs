@@ -13,7 +13,7 @@ use super::{Export, Exporting};
 use crate::answer::{Making, Text, charged};
 use crate::api::params::Params;
 use crate::error::Error;
-use crate::queue::{Lane, Place, Queue};
+use crate::queue::{Lane, Permit, Queue};
 use crate::response::{self, Body, Cut, Patience, Step};
 use crate::table::Table;
 
@@ -38,7 +38,7 @@ const BYTES_MIN: usize = 4 * 1024 * 1024;
 
 /// Permits for exports of sessions. One caller never holds all of them.
 pub(crate) struct Exports {
-    places: Queue,
+    permits: Queue,
 }
 
 /// An export that its client is reading.
@@ -49,17 +49,17 @@ struct Sending {
     stopping: CancellationToken,
     // The memory budget of the caller.
     budget: Budget,
-    _place: Place,
+    _permit: Permit,
 }
 
 impl Exports {
     pub(crate) fn new() -> Self {
-        Self { places: Queue::new(SESSIONS_MAX) }
+        Self { permits: Queue::new(SESSIONS_MAX) }
     }
 
     /// Waits until an export of sessions may begin.
-    pub(crate) async fn enter(&self, lane: Lane) -> Result<Place, Error> {
-        Ok(self.places.enter(lane, WAIT_MAX).await?)
+    pub(crate) async fn enter(&self, lane: Lane) -> Result<Permit, Error> {
+        Ok(self.permits.enter(lane, WAIT_MAX).await?)
     }
 }
 
@@ -69,7 +69,7 @@ pub(crate) async fn sessions(
     metrics: &Metrics,
     export: Export,
     making: Making,
-    place: Place,
+    permit: Permit,
     stopping: &CancellationToken,
 ) -> Result<Response<Body>, Error> {
     let Making { account, budget, .. } = making;
@@ -78,7 +78,7 @@ pub(crate) async fn sessions(
     let exporting = export.begin_within(reports, Account::new(&budget)).await?;
     let ends_at = Instant::now() + EXPORT_MAX;
     let (metrics, stopping) = (metrics.clone(), stopping.clone());
-    let mut sending = Sending { metrics, exporting, ends_at, stopping, budget, _place: place };
+    let mut sending = Sending { metrics, exporting, ends_at, stopping, budget, _permit: permit };
     // Makes the first piece before the response begins, because later errors cannot change the status.
     let first = timeout(PIECE_MAX, sending.exporting.next(sending.metrics.store()));
     let first = first.await.map_err(|_| Error::TooLong)??;

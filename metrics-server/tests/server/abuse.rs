@@ -273,7 +273,7 @@ async fn a_socket_that_leaves_its_topics_has_time_to_join_another() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn sockets_that_fall_silent_are_closed_and_their_places_given_back() {
+async fn silent_sockets_are_closed_and_free_their_permits() {
     const SILENT: usize = 50;
     // Room for them, the bystander, and one that asks.
     let server = Database::new().await.serve_some(Settings::default(), SILENT + 2).await;

@@ -526,7 +526,7 @@ async fn begun(server: &TestServer) -> TcpStream {
 }
 
 #[tokio::test]
-async fn a_client_that_goes_away_leaves_its_place_to_others() {
+async fn a_client_that_disconnects_frees_its_permit() {
     // Each has its first page, and waits for its second. There are fewer places.
     let gate = Gate::new(|number| !number.is_multiple_of(2), false);
     let server = gated(&gate).await;

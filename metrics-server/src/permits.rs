@@ -34,7 +34,7 @@ const SHARE_TOLD_EVERY: Duration = Duration::from_secs(60);
 
 /// A connection permit. Its holder is counted as open, and the memory of its connection is accounted.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct Permit {
     _permit: OwnedSemaphorePermit,
     _share: Option<Share>,
     _connected: Connected,
@@ -46,15 +46,15 @@ pub(crate) struct Place {
 /// The decision on a connection.
 pub(crate) enum Admission {
     /// The connection is served as long as it lasts.
-    Served(Place),
+    Served(Permit),
     /// The connection gets one response: to a health check, or a refusal.
-    Spare(Place),
+    Spare(Permit),
     /// The connection is closed at once.
     Closed,
 }
 
 /// All permits.
-pub(crate) struct Places {
+pub(crate) struct Permits {
     room: Arc<Semaphore>,
     shares: Option<Arc<Shares>>,
     spare: Arc<Semaphore>,
@@ -66,7 +66,7 @@ pub(crate) struct Places {
     told: Mutex<Option<Instant>>,
 }
 
-impl Places {
+impl Permits {
     /// Permits for `most` connections, which are charged to `memory`. Without `shares`, one address may hold all of
     /// them.
     pub(crate) fn new(
@@ -82,8 +82,8 @@ impl Places {
 
     /// Decides on a connection from `peer`.
     pub(crate) fn admit(&self, peer: Peer) -> Admission {
-        if let Some(place) = self.place(&self.room, self.shares.as_ref(), peer) {
-            return Admission::Served(place);
+        if let Some(permit) = self.acquire(&self.room, self.shares.as_ref(), peer) {
+            return Admission::Served(permit);
         }
         self.traffic.turn_away();
         if 0 < self.room.available_permits() && self.is_news() {
@@ -94,8 +94,8 @@ impl Places {
                  METRICS_CONNECTIONS_PER_ADDRESS"
             );
         }
-        match self.place(&self.spare, self.spare_shares.as_ref(), peer) {
-            Some(place) => Admission::Spare(place),
+        match self.acquire(&self.spare, self.spare_shares.as_ref(), peer) {
+            Some(permit) => Admission::Spare(permit),
             None => Admission::Closed,
         }
     }
@@ -110,18 +110,18 @@ impl Places {
         is_news
     }
 
-    fn place(
+    fn acquire(
         &self,
         room: &Arc<Semaphore>,
         shares: Option<&Arc<Shares>>,
         peer: Peer,
-    ) -> Option<Place> {
+    ) -> Option<Permit> {
         let permit = Arc::clone(room).try_acquire_owned().ok()?;
         let share = match shares.filter(|_| !peer.is_loopback()) {
             Some(shares) => Some(shares.take(peer)?),
             None => None,
         };
-        Some(Place {
+        Some(Permit {
             _permit: permit,
             _share: share,
             _connected: self.traffic.connect(),
@@ -145,35 +145,35 @@ mod tests {
         Peer([192, 0, 2, last].into())
     }
 
-    fn places(most: usize, share: usize) -> Places {
-        Places::new(most, Some(Shares::new(share)), Traffic::default(), Budget::new(0))
+    fn permits(most: usize, share: usize) -> Permits {
+        Permits::new(most, Some(Shares::new(share)), Traffic::default(), Budget::new(0))
     }
 
-    fn served(places: &Places, peer: Peer) -> Option<Place> {
-        match places.admit(peer) {
-            Admission::Served(place) => Some(place),
+    fn served(permits: &Permits, peer: Peer) -> Option<Permit> {
+        match permits.admit(peer) {
+            Admission::Served(permit) => Some(permit),
             Admission::Spare(_) | Admission::Closed => None,
         }
     }
 
     #[test]
-    fn one_address_leaves_places_for_others() {
-        let places = places(10, 7);
-        let one: Vec<_> = (0..20).filter_map(|_| served(&places, peer(1))).collect();
+    fn one_address_leaves_permits_for_others() {
+        let permits = permits(10, 7);
+        let one: Vec<_> = (0..20).filter_map(|_| served(&permits, peer(1))).collect();
         assert_eq!(one.len(), 7);
-        let others: Vec<_> = (2..20).filter_map(|last| served(&places, peer(last))).collect();
+        let others: Vec<_> = (2..20).filter_map(|last| served(&permits, peer(last))).collect();
         assert_eq!(others.len(), 3);
-        assert_eq!(places.memory.used(), 10 * CONNECTION_BYTES);
+        assert_eq!(permits.memory.used(), 10 * CONNECTION_BYTES);
         drop(one);
-        assert_eq!(places.memory.used(), 3 * CONNECTION_BYTES);
-        assert!(served(&places, peer(1)).is_some());
+        assert_eq!(permits.memory.used(), 3 * CONNECTION_BYTES);
+        assert!(served(&permits, peer(1)).is_some());
     }
 
     #[test]
     fn whoever_is_on_this_machine_may_hold_all() {
-        let places = places(100, 1);
+        let permits = permits(100, 1);
         let here = Peer([127, 0, 0, 1].into());
-        let held: Vec<_> = (0..200).filter_map(|_| served(&places, here)).collect();
+        let held: Vec<_> = (0..200).filter_map(|_| served(&permits, here)).collect();
         assert_eq!(held.len(), 100);
     }
 
@@ -189,16 +189,16 @@ mod tests {
             assert!(!log.contains("192.0.2"), "{log}");
             log.matches("METRICS_FORWARDED_HEADER").count()
         };
-        let places = places(10, 2);
-        let mut held: Vec<_> = (0..5).filter_map(|_| served(&places, peer(1))).collect();
+        let permits = permits(10, 2);
+        let mut held: Vec<_> = (0..5).filter_map(|_| served(&permits, peer(1))).collect();
         assert_eq!((held.len(), told()), (2, 1));
         tokio::time::advance(SHARE_TOLD_EVERY).await;
-        assert!(served(&places, peer(1)).is_none() && served(&places, peer(1)).is_none());
+        assert!(served(&permits, peer(1)).is_none() && served(&permits, peer(1)).is_none());
         assert_eq!(told(), 2);
         // A full server is another case, which is not logged.
         tokio::time::advance(SHARE_TOLD_EVERY).await;
-        held.extend((2..20).filter_map(|last| served(&places, peer(last))));
-        assert_eq!((held.len(), served(&places, peer(1)).is_none(), told()), (10, true, 2));
+        held.extend((2..20).filter_map(|last| served(&permits, peer(last))));
+        assert_eq!((held.len(), served(&permits, peer(1)).is_none(), told()), (10, true, 2));
     }
 
     /// The destination of a test's log.
@@ -220,11 +220,11 @@ mod tests {
 
     /// A proxy makes the connections of health checks as well as all others.
     #[test]
-    fn a_proxy_may_hold_all_spare_places() {
-        let places = Places::new(0, None, Traffic::default(), Budget::new(0));
+    fn a_proxy_may_hold_all_spare_permits() {
+        let permits = Permits::new(0, None, Traffic::default(), Budget::new(0));
         let spare: Vec<_> = (0..1_000)
-            .filter_map(|_| match places.admit(peer(1)) {
-                Admission::Spare(place) => Some(place),
+            .filter_map(|_| match permits.admit(peer(1)) {
+                Admission::Spare(permit) => Some(permit),
                 Admission::Served(_) | Admission::Closed => None,
             })
             .collect();
@@ -233,10 +233,10 @@ mod tests {
 
     /// No caller can take all permits from health checks.
     #[test]
-    fn spare_places_are_few_and_shared() {
-        let places = places(0, 1);
-        let spare = |last| match places.admit(peer(last)) {
-            Admission::Spare(place) => Some(place),
+    fn spare_permits_are_few_and_shared() {
+        let permits = permits(0, 1);
+        let spare = |last| match permits.admit(peer(last)) {
+            Admission::Spare(permit) => Some(permit),
             Admission::Served(_) | Admission::Closed => None,
         };
         let one: Vec<_> = (0..100).filter_map(|_| spare(1)).collect();
