@@ -212,19 +212,19 @@ impl Store for MemoryStore {
         let state = self.state();
         let open = |id| {
             let (OpenSession { version, video, row, .. }, _) = state.open.get(id)?.clone();
-            Some((version, video, Place::Open(row.stored)))
+            Some((version, video, Location::Open(row.stored)))
         };
         let closed = |id| {
             let it = state.resumable.get(id)?.clone();
             let Resumable { version, video, started_at_ms, resume, .. } = it;
             let key = state.videos.get(&video)?.key_id;
-            Some((version, video, Place::Closed { key, video, started_at_ms, resume }))
+            Some((version, video, Location::Closed { key, video, started_at_ms, resume }))
         };
         let found = |id| {
-            let (version, video, place) = open(id).or_else(|| closed(id))?;
+            let (version, video, location) = open(id).or_else(|| closed(id))?;
             let VideoRecord { key, video, .. } = state.videos.get(&video)?;
             let identifier = video.identifier().map(str::to_owned);
-            Some(Found { version, video: video.digest(key), identifier, place })
+            Some(Found { version, video: video.digest(key), identifier, location })
         };
         Ok(ids.iter().map(found).collect())
     }

@@ -23,7 +23,7 @@ use crate::read::HEADS;
 use crate::reports::{ReportError, older};
 use crate::scan::ScanError;
 use crate::store::{
-    BlockHead, Error, OpenScan, OpenSession, Outcome, Place, Resumable, Rewrite, SessionWrite,
+    BlockHead, Error, OpenScan, OpenSession, Outcome, Location, Resumable, Rewrite, SessionWrite,
     Store, Subject, VideoId, VideoRecord, VideoScope, Videos,
 };
 use crate::time::DAY_MS;
@@ -301,10 +301,10 @@ impl<P: FnMut(u64)> Copying<'_, P> {
             }
             let there = patiently(async || self.to.load(&[write.id]).await).await;
             let there = there.map_err(CopyError::Write)?;
-            match there.into_iter().next().flatten().map(|found| found.place) {
+            match there.into_iter().next().flatten().map(|found| found.location) {
                 // A session that a server has closed meanwhile is compared by the sums.
-                Some(Place::Closed { .. }) => self.tally.copied.already_there += 1,
-                Some(Place::Open(stored)) if stored == write.stored => {
+                Some(Location::Closed { .. }) => self.tally.copied.already_there += 1,
+                Some(Location::Open(stored)) if stored == write.stored => {
                     self.tally.copied.already_there += 1;
                 }
                 _ => self.tally.differing.get_or_insert((0, write.id.into())).0 += 1,

@@ -356,7 +356,7 @@ pub struct Found {
     /// The identifier of that video.
     pub identifier: Option<String>,
     /// Where it is.
-    pub place: Place,
+    pub location: Location,
 }
 
 /// Where a session is.
@@ -365,7 +365,7 @@ pub struct Found {
     clippy::large_enum_variant,
     reason = "most that are loaded are open, and few are loaded at once"
 )]
-pub enum Place {
+pub enum Location {
     /// A row of its own has it.
     Open(Stored),
     /// A block has it.

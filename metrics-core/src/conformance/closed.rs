@@ -4,12 +4,12 @@ use chrono::{DateTime, Utc};
 
 use super::draft::{
     Draft, START_MS, all, check_totals, close, commit, days, exported, figures, fill, heads, key,
-    later, load, merge, numbered, numbers, open, place, start, verify,
+    later, load, merge, numbered, numbers, open, location, start, verify,
 };
 use super::older;
 use super::sessions::{everything, nothing};
 use crate::query::Selection;
-use crate::store::{Instance, Outcome, Place, Rewrite, Store, Videos};
+use crate::store::{Instance, Outcome, Location, Rewrite, Store, Videos};
 use crate::time::DAY_MS;
 use crate::totals::{DayTotals, day_of};
 use crate::upkeep::{self, WrongTotals};
@@ -34,8 +34,8 @@ pub async fn only_quiet_sessions_are_closed(store: &dyn Store) {
     assert_eq!(close(later(1)).await, 1, "one is watched");
     assert_eq!(close(later(1)).await, 0);
 
-    assert!(matches!(place(store, watched.id).await, Some(Place::Open(_))));
-    assert!(matches!(place(store, quiet.id).await, Some(Place::Closed { .. })));
+    assert!(matches!(location(store, watched.id).await, Some(Location::Open(_))));
+    assert!(matches!(location(store, quiet.id).await, Some(Location::Closed { .. })));
     assert_eq!(figures(store, &all(Selection::key(key))).await.plays, 2);
     check_totals(store).await;
 }
@@ -92,7 +92,7 @@ pub async fn a_closed_session_goes_on_as_it_was(store: &dyn Store) {
     for turn in 0..3 {
         close(store).await;
         for draft in [&full, &empty] {
-            let Some(Place::Closed { started_at_ms, resume, .. }) = place(store, draft.id).await
+            let Some(Location::Closed { started_at_ms, resume, .. }) = location(store, draft.id).await
             else {
                 panic!("it is closed");
             };

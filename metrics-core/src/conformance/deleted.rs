@@ -2,7 +2,7 @@
 
 use super::draft::{
     Draft, START_MS, all, check_totals, close, commit, days, exported, figures, fill, key, load,
-    place, selected, start,
+    location, selected, start,
 };
 use super::export::{exported_ids, ids};
 use super::older;
@@ -116,7 +116,7 @@ pub async fn a_deleted_session_may_come_again(store: &dyn Store) {
 
         let update = draft.clone().expecting(1).played(&[(0, 1)]);
         assert_eq!(commit(store, &[update]).await, [Outcome::Conflict]);
-        assert_eq!(place(store, draft.id).await, None);
+        assert_eq!(location(store, draft.id).await, None);
         fill(store, std::slice::from_ref(&draft)).await;
         assert_eq!(load(store, draft.id).await.map(|it| it.version), Some(1));
         assert_eq!(exported(store, 10).await, [draft.record()]);

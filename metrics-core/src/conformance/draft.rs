@@ -15,7 +15,7 @@ use crate::report::PlayFigures;
 use crate::session::{Counters, Minutes, Stored};
 use crate::source::Source;
 use crate::store::{
-    BlockHead, Instance, OpenScan, OpenSession, Outcome, Place, SessionWrite, Store, Subject,
+    BlockHead, Instance, OpenScan, OpenSession, Outcome, Location, SessionWrite, Store, Subject,
     Version, Videos,
 };
 use crate::time_bucket::{Buckets, Width};
@@ -197,10 +197,10 @@ pub(super) async fn load(store: &dyn Store, id: SessionId) -> Option<Loaded> {
 }
 
 /// Returns the state of a session (open or closed) without opening it.
-pub(super) async fn place(store: &dyn Store, id: SessionId) -> Option<Place> {
+pub(super) async fn location(store: &dyn Store, id: SessionId) -> Option<Location> {
     let mut found = store.load(&[id]).await.expect("loaded");
     assert_eq!(found.len(), 1);
-    found.remove(0).map(|found| found.place)
+    found.remove(0).map(|found| found.location)
 }
 
 /// Closes all sessions without an open segment, and returns how many.

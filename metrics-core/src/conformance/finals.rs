@@ -4,11 +4,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::draft::{
     Draft, START_MS, all, check_totals, close, days, exported, figures, fill, key, later, load,
-    numbered, numbers, place,
+    numbered, numbers, location,
 };
 use super::older;
 use crate::query::Selection;
-use crate::store::{Instance, Place, Store};
+use crate::store::{Instance, Location, Store};
 use crate::upkeep::delete_before;
 use crate::video::Video;
 
@@ -54,7 +54,7 @@ pub async fn a_final_session_stays_in_every_answer(store: &dyn Store) {
     assert_eq!(sources.iter().map(|cell| cell.plays).sum::<u64>(), 8);
     assert_eq!(older::parts(store, &scan, 1).await.expect("counted")[0].viewers, 8);
     for draft in &drafts {
-        assert_eq!(place(store, draft.id).await, None);
+        assert_eq!(location(store, draft.id).await, None);
         assert_eq!(load(store, draft.id).await, None);
     }
     let mut snapshot = store.snapshot().await.expect("opened");
@@ -77,11 +77,11 @@ pub async fn only_closed_sessions_that_were_silent_are_final(store: &dyn Store) 
     assert_eq!(finalize(store, later(0)).await, 0);
     assert_eq!(finalize(store, later(10_000)).await, 1);
 
-    assert!(matches!(place(store, recent.id).await, Some(Place::Closed { .. })));
+    assert!(matches!(location(store, recent.id).await, Some(Location::Closed { .. })));
     for draft in [&watched, &open] {
-        assert!(matches!(place(store, draft.id).await, Some(Place::Open(_))));
+        assert!(matches!(location(store, draft.id).await, Some(Location::Open(_))));
     }
-    assert_eq!(place(store, silent.id).await, None);
+    assert_eq!(location(store, silent.id).await, None);
     assert_eq!(finalize(store, later(10_001)).await, 1);
     assert_eq!(store.count_sessions().await.expect("counted"), 4);
 }

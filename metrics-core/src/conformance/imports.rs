@@ -10,7 +10,7 @@ use crate::block::{Row, RowId, SESSIONS_MAX};
 use crate::import::{Foreign, insert};
 use crate::key::ApiKey;
 use crate::query::Selection;
-use crate::store::{Instance, Place, Store, Videos};
+use crate::store::{Instance, Location, Store, Videos};
 use crate::upkeep;
 use crate::video::Video;
 
@@ -201,6 +201,6 @@ pub async fn an_import_sees_sessions_that_move(store: &dyn Store) {
     tokio::join!(moving, importing);
     assert_eq!(store.count_sessions().await.expect("counted"), 12);
     let found = store.load(&[drafts[0].id]).await.expect("loaded").remove(0);
-    assert!(matches!(found.map(|it| it.place), Some(Place::Open(_) | Place::Closed { .. })));
+    assert!(matches!(found.map(|it| it.location), Some(Location::Open(_) | Location::Closed { .. })));
     check_totals(store).await;
 }

@@ -2,14 +2,14 @@
 
 use super::draft::{
     Draft, START_MS, all, check_totals, close, commit, every, exported, figures, fill, heads, id,
-    key, load, open, place,
+    key, load, open, location,
 };
 use super::join_all;
 use crate::block::{Block, Groups, Row, RowId};
 use crate::key::ApiKey;
 use crate::query::Selection;
 use crate::store::{
-    BlockHead, BlockId, Detail, Instance, KeyId, OpenSession, Outcome, Place, Resumable, Rewrite,
+    BlockHead, BlockId, Detail, Instance, KeyId, OpenSession, Outcome, Location, Resumable, Rewrite,
     Store, VideoId, VideoRecord, VideoScope, Videos,
 };
 use crate::totals::{DayTotals, StoredTotals, day_of};
@@ -141,8 +141,8 @@ pub async fn a_rewrite_does_all_that_it_says(store: &dyn Store) {
     for (number, is_open) in
         [Some(true), None, Some(false), Some(false), None, Some(true)].into_iter().enumerate()
     {
-        let place = place(store, id(&setup.key, &number.to_string())).await;
-        assert_eq!(place.map(|it| matches!(it, Place::Open(_))), is_open, "{number}");
+        let location = location(store, id(&setup.key, &number.to_string())).await;
+        assert_eq!(location.map(|it| matches!(it, Location::Open(_))), is_open, "{number}");
     }
     // Opened sessions go on; deleted ones do not.
     let write = |number, expected| draft(&setup.key, number).expecting(expected).played(&[(0, 7)]);

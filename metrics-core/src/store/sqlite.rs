@@ -12,7 +12,7 @@ mod fault;
 mod keys;
 mod network;
 mod open;
-mod place;
+mod files;
 mod read;
 mod rewrite;
 mod schema;
@@ -35,7 +35,7 @@ use diesel::sqlite::SqliteConnection;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 
 use self::fault::Fault;
-use self::place::Place;
+use self::files::OpenFiles;
 use self::read::QuietFrom;
 use self::snapshot::SqliteSnapshot;
 use self::transaction::transaction;
@@ -84,7 +84,7 @@ const READERS: usize = 4;
 /// # }).unwrap();
 /// ```
 pub struct SqliteStore {
-    place: Arc<Place>,
+    files: Arc<OpenFiles>,
     writer: Arc<Mutex<Writer>>,
     snapshots: Arc<Readers>,
     // One permit per query of a snapshot.
@@ -197,13 +197,13 @@ impl SqliteStore {
             let readers = (0..READERS + UPKEEPERS)
                 .map(|_| open::reader(&path, caches))
                 .collect::<Result<Vec<_>, _>>()?;
-            let place = Place::of(path, caches, &mut writer)?;
-            Ok::<_, Error>((place, writer, readers))
+            let files = OpenFiles::of(path, caches, &mut writer)?;
+            Ok::<_, Error>((files, writer, readers))
         });
-        let (place, writer, mut readers) =
+        let (files, writer, mut readers) =
             opened.await.map_err(|panic| unusable(&panic.to_string()))??;
         Ok(Self {
-            place: Arc::new(place),
+            files: Arc::new(files),
             writer: Arc::new(Mutex::new(Writer {
                 connection: writer,
                 ids: Ids::default(),
@@ -228,12 +228,12 @@ impl SqliteStore {
         operation: &'static str,
         query: impl FnOnce(&mut SqliteConnection) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Error> {
-        let mut reader = self.upkeep.lend(&self.place).await?;
-        let place = Arc::clone(&self.place);
+        let mut reader = self.upkeep.lend(&self.files).await?;
+        let files = Arc::clone(&self.files);
         blocking(operation, move || {
             let connection = reader.connection()?;
             let read = query(connection);
-            place.mend_reader(connection, &read);
+            files.mend_reader(connection, &read);
             read
         })
         .await
@@ -247,13 +247,13 @@ impl SqliteStore {
     ) -> Result<T, Error> {
         // The semaphore is never closed.
         let running = Arc::clone(&self.running).acquire_owned().await;
-        let mut reader = self.snapshots.lend(&self.place).await?;
-        let place = Arc::clone(&self.place);
+        let mut reader = self.snapshots.lend(&self.files).await?;
+        let files = Arc::clone(&self.files);
         blocking(operation, move || {
             let _running = running;
             let connection = reader.connection()?;
             let read = query(connection);
-            place.mend_reader(connection, &read);
+            files.mend_reader(connection, &read);
             read
         })
         .await
@@ -286,10 +286,10 @@ impl SqliteStore {
         query: impl FnOnce(&mut SqliteConnection, &mut Ids) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Error> {
         let mut writer = Arc::clone(&self.writer).lock_owned().await;
-        let place = Arc::clone(&self.place);
+        let files = Arc::clone(&self.files);
         blocking(operation, move || {
             let Writer { connection, ids, data_version } = &mut *writer;
-            place.check()?;
+            files.check()?;
             around.map(|(before, _)| connection.batch_execute(before)).transpose()?;
             let written = transaction(connection, "begin immediate", |connection| {
                 let version = unused::data_version(connection)?;
@@ -304,8 +304,8 @@ impl SqliteStore {
                 // The rollback removed the added rows.
                 ids.clear();
             }
-            place.mend_writer(connection, &written);
-            if let Err(err) = place.cut_log(connection) {
+            files.mend_writer(connection, &written);
+            if let Err(err) = files.cut_log(connection) {
                 // The log holds the commit all the same.
                 tracing::debug!(error = &err as &dyn std::error::Error, "the log stays long");
             }
@@ -331,7 +331,7 @@ impl Readers {
     }
 
     /// Lends a connection, and opens one if every open one is lent.
-    async fn lend(self: &Arc<Self>, place: &Arc<Place>) -> Result<Reader, Error> {
+    async fn lend(self: &Arc<Self>, files: &Arc<OpenFiles>) -> Result<Reader, Error> {
         let permit = Arc::clone(&self.permits).acquire_owned().await;
         let permit =
             permit.map_err(|err| Error::Unavailable { store: STORE, source: err.into() })?;
@@ -339,8 +339,8 @@ impl Readers {
         let connection = match idle {
             Some(connection) => connection,
             None => {
-                let place = Arc::clone(place);
-                let opened = tokio::task::spawn_blocking(move || place.reader()).await;
+                let files = Arc::clone(files);
+                let opened = tokio::task::spawn_blocking(move || files.reader()).await;
                 opened.map_err(|err| Error::Unavailable { store: STORE, source: err.into() })??
             }
         };
@@ -512,9 +512,9 @@ impl Store for SqliteStore {
     }
 
     async fn snapshot(&self) -> Result<Box<dyn Snapshot>, Error> {
-        let reader = self.snapshots.lend(&self.place).await?;
-        let (place, running) = (Arc::clone(&self.place), Arc::clone(&self.running));
-        Ok(Box::new(SqliteSnapshot::begin(place, running, reader).await?))
+        let reader = self.snapshots.lend(&self.files).await?;
+        let (files, running) = (Arc::clone(&self.files), Arc::clone(&self.running));
+        Ok(Box::new(SqliteSnapshot::begin(files, running, reader).await?))
     }
 
     async fn count_sessions(&self) -> Result<u64, Error> {
@@ -522,7 +522,7 @@ impl Store for SqliteStore {
     }
 
     fn is_damaged(&self) -> bool {
-        self.place.is_damaged()
+        self.files.is_damaged()
     }
 
     async fn check(&self) -> Result<(), Error> {

@@ -6,7 +6,7 @@ use crate::read::HEADS;
 use crate::session::Stored;
 use crate::store::changes::{Totals, blocks};
 use crate::store::{
-    BlockHead, Error, Found, OpenSession, Outcome, Place, Rewrite, Store, Version, Videos,
+    BlockHead, Error, Found, OpenSession, Outcome, Location, Rewrite, Store, Version, Videos,
 };
 use crate::varint::Damaged;
 
@@ -49,11 +49,11 @@ async fn opened(
     mut found: Found,
 ) -> Result<Option<Loaded>, Error> {
     for _ in 0..TRIES {
-        let Found { version, video, identifier, place } = found;
-        if let Place::Open(stored) = place {
+        let Found { version, video, identifier, location } = found;
+        if let Location::Open(stored) = location {
             return Ok(Some(Loaded { version, video, identifier, stored }));
         }
-        if let Some(rewrite) = reopening(store, id, version, place).await? {
+        if let Some(rewrite) = reopening(store, id, version, location).await? {
             let stored = rewrite.reopen.first().map(|session| session.row.stored.clone());
             if store.rewrite(rewrite).await? == Outcome::Written {
                 return Ok(stored.map(|stored| Loaded { version, video, identifier, stored }));
@@ -73,9 +73,9 @@ async fn reopening(
     store: &dyn Store,
     id: SessionId,
     version: Version,
-    place: Place,
+    location: Location,
 ) -> Result<Option<Rewrite>, Error> {
-    let Place::Closed { key, video, started_at_ms, resume } = place else { return Ok(None) };
+    let Location::Closed { key, video, started_at_ms, resume } = location else { return Ok(None) };
     let mut snapshot = store.snapshot().await?;
     let videos = Videos::These(vec![video]);
     // No more blocks of a video hold one start.

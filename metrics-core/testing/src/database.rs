@@ -41,11 +41,11 @@ impl Backend {
 /// An empty database that is deleted when this is dropped.
 #[derive(Debug)]
 pub struct Database {
-    place: Place,
+    location: Location,
 }
 
 #[derive(Debug)]
-enum Place {
+enum Location {
     Directory(TempDir),
     Server(ServerDatabase),
 }
@@ -53,42 +53,42 @@ enum Place {
 impl Database {
     /// Creates a database.
     pub async fn new(backend: Backend) -> Self {
-        let place = match backend {
-            Backend::Sqlite => Place::Directory(directory()),
+        let location = match backend {
+            Backend::Sqlite => Location::Directory(directory()),
             Backend::Timescale => {
-                Place::Server(ServerDatabase::on("METRICS_TEST_TIMESCALE_URL").await)
+                Location::Server(ServerDatabase::on("METRICS_TEST_TIMESCALE_URL").await)
             }
             Backend::Postgres => {
-                Place::Server(ServerDatabase::on("METRICS_TEST_POSTGRES_URL").await)
+                Location::Server(ServerDatabase::on("METRICS_TEST_POSTGRES_URL").await)
             }
         };
-        Self { place }
+        Self { location }
     }
 
     /// Creates a database on the server at this URL instead of the server that all tests share.
     pub async fn on(server: &str) -> Self {
         Self {
-            place: Place::Server(ServerDatabase::new(server.parse().expect("an address")).await),
+            location: Location::Server(ServerDatabase::new(server.parse().expect("an address")).await),
         }
     }
 
     /// Returns the URL, in the form of `DATABASE_URL`.
     #[must_use]
     pub fn url(&self) -> String {
-        match &self.place {
-            Place::Directory(directory) => format!("sqlite:{}", file(directory).display()),
-            Place::Server(server) => server.url().into(),
+        match &self.location {
+            Location::Directory(directory) => format!("sqlite:{}", file(directory).display()),
+            Location::Server(server) => server.url().into(),
         }
     }
 
     /// Opens another handle, independent of all others. Its calls take no time by a paused clock.
     pub async fn open(&self) -> Arc<dyn Store> {
-        match &self.place {
-            Place::Directory(directory) => {
+        match &self.location {
+            Location::Directory(directory) => {
                 let opened = SqliteStore::open(file(directory)).await;
                 Arc::new(opened.expect("the file is opened"))
             }
-            Place::Server(server) => {
+            Location::Server(server) => {
                 let url = server.url();
                 let opened = elsewhere(async move { TimescaleStore::connect(url.as_str()).await });
                 Arc::new(Timeless::new(opened.await.expect("the database is opened")))
@@ -98,17 +98,17 @@ impl Database {
 
     /// Copies the database in its current state, as after a crash.
     pub async fn copy(&self) -> Self {
-        match &self.place {
-            Place::Directory(from) => {
+        match &self.location {
+            Location::Directory(from) => {
                 let to = directory();
                 copy_files(from.path(), to.path());
-                Self { place: Place::Directory(to) }
+                Self { location: Location::Directory(to) }
             }
-            Place::Server(from) => {
-                let copy = Self { place: Place::Server(from.sibling().await) };
+            Location::Server(from) => {
+                let copy = Self { location: Location::Server(from.sibling().await) };
                 // Creates the tables.
                 drop(copy.open().await);
-                if let Place::Server(to) = &copy.place {
+                if let Location::Server(to) = &copy.location {
                     to.fill(from.rows().await).await;
                 }
                 copy
@@ -118,12 +118,12 @@ impl Database {
 
     /// Whether `text` is anywhere in the database: in a file, or in a row of a table, also among bytes.
     pub async fn contains(&self, text: &str) -> bool {
-        match &self.place {
-            Place::Directory(directory) => files(directory.path()).any(|path| {
+        match &self.location {
+            Location::Directory(directory) => files(directory.path()).any(|path| {
                 let bytes = fs::read(path).expect("a file that can be read");
                 bytes.windows(text.len()).any(|window| window == text.as_bytes())
             }),
-            Place::Server(server) => {
+            Location::Server(server) => {
                 let hex: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
                 let rows = server.rows().await;
                 rows.values().flatten().any(|row| row.contains(text) || row.contains(&hex))

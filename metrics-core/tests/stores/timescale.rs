@@ -16,7 +16,7 @@ use metrics_core::key::SessionId;
 use metrics_core::query::instant;
 use metrics_core::session::{Counters, Stored};
 use metrics_core::store::{
-    BlockId, Detail, Error, Instance, Migrations, OpenScan, Outcome, Place, Rewrite, SessionWrite,
+    BlockId, Detail, Error, Instance, Migrations, OpenScan, Outcome, Location, Rewrite, SessionWrite,
     Snapshot, Store, Subject, TimescaleOptions, TimescaleStore, Videos,
 };
 use metrics_core::totals::DayTotals;
@@ -1093,8 +1093,8 @@ async fn check_taken_over(backend: Backend) {
     };
     let ids = [id("s39999").await, id("s1").await, id("o1").await];
     let found = store.load(&ids).await.unwrap();
-    let places: Vec<_> = found.iter().map(|it| it.as_ref().map(|it| &it.place)).collect();
-    assert!(matches!(places[..], [Some(Place::Closed { .. }), None, Some(Place::Open(_))]));
+    let places: Vec<_> = found.iter().map(|it| it.as_ref().map(|it| &it.location)).collect();
+    assert!(matches!(places[..], [Some(Location::Closed { .. }), None, Some(Location::Open(_))]));
     let reopened = upkeep::load(&store, &ids[..1]).await.unwrap();
     assert_eq!(reopened[0].as_ref().unwrap().version, 3);
     assert_eq!(reopened[0].as_ref().unwrap().stored.duration_ms, Some(60_000));

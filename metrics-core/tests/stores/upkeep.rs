@@ -14,7 +14,7 @@ use metrics_core::key::SessionId;
 use metrics_core::query::instant;
 use metrics_core::report::{PlayCell, PlayFigures, SourceCell, fold_plays, fold_sources};
 use metrics_core::session::Stored;
-use metrics_core::store::{Instance, Outcome, Place, SessionWrite, Store, Subject};
+use metrics_core::store::{Instance, Outcome, Location, SessionWrite, Store, Subject};
 use metrics_core::time_bucket::Buckets;
 use metrics_core::{
     ApiKey, BucketQuery, EngagementQuery, Reports, Selection, Source, Timeframe, Video, upkeep,
@@ -199,10 +199,10 @@ impl World {
         let mut changed = 0;
         for it in self.sessions.iter_mut().filter(|it| it.state != State::Final) {
             let found = self.store.load(&[it.id]).await.unwrap().remove(0);
-            let state = match found.map(|found| found.place) {
-                Some(Place::Open(_)) if matches!(it.state, State::Open { .. }) => continue,
-                Some(Place::Open(_)) => State::Open { is_watched: false },
-                Some(Place::Closed { .. }) => State::Closed,
+            let state = match found.map(|found| found.location) {
+                Some(Location::Open(_)) if matches!(it.state, State::Open { .. }) => continue,
+                Some(Location::Open(_)) => State::Open { is_watched: false },
+                Some(Location::Closed { .. }) => State::Closed,
                 None => State::Final,
             };
             if state != it.state {

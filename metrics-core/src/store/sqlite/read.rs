@@ -12,7 +12,7 @@ use crate::block::Row;
 use crate::key::{ApiKey, SessionId};
 use crate::store::failure::Failure;
 use crate::store::row::{Columns, client, narrow, page};
-use crate::store::{Found, KeyId, KnownVideo, OpenSession, Place, Version, VideoId};
+use crate::store::{Found, KeyId, KnownVideo, OpenSession, Location, Version, VideoId};
 use crate::varint::Damaged;
 use crate::video::Video;
 
@@ -165,7 +165,7 @@ pub(super) fn load(
             .optional()?;
     if let Some((row, video)) = open {
         let OpenSession { version, row, .. } = row.session()?;
-        return Ok(Some(found(version, video, Place::Open(row.stored))?));
+        return Ok(Some(found(version, video, Location::Open(row.stored))?));
     }
     type Closed = (BigInt, BigInt, BigInt, BigInt, Binary, (Binary, Nullable<Text>));
     let closed: Option<(i64, i64, i64, i64, Vec<u8>, OfVideo)> = Sql::<Closed>::new(
@@ -176,16 +176,16 @@ pub(super) fn load(
     .get_result(connection)
     .optional()?;
     let Some((version, key, video, started_at_ms, resume, of)) = closed else { return Ok(None) };
-    let place = Place::Closed { key: KeyId(key), video: VideoId(video), started_at_ms, resume };
-    Ok(Some(found(narrow(version)?, of, place)?))
+    let location = Location::Closed { key: KeyId(key), video: VideoId(video), started_at_ms, resume };
+    Ok(Some(found(narrow(version)?, of, location)?))
 }
 
 /// The digest of a session's video, and its identifier.
 type OfVideo = (Vec<u8>, Option<String>);
 
-fn found(version: Version, (video, identifier): OfVideo, place: Place) -> Result<Found, Damaged> {
+fn found(version: Version, (video, identifier): OfVideo, location: Location) -> Result<Found, Damaged> {
     let video = video.try_into().map_err(|_| Damaged("the digest of a video has no 16 bytes"))?;
-    Ok(Found { version, video, identifier, place })
+    Ok(Found { version, video, identifier, location })
 }
 
 /// Returns which videos exist, and the number of videos of their keys.

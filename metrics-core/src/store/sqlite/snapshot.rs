@@ -10,7 +10,7 @@ use diesel::sqlite::SqliteConnection;
 use tokio::sync::Semaphore;
 
 use super::blocks;
-use super::place::Place;
+use super::files::OpenFiles;
 use super::read::{OPEN_COLUMNS, OpenColumns, OpenRow, session_id};
 use super::rewrite::totals_at;
 use super::schema::keys;
@@ -33,7 +33,7 @@ const SORTED_MAX: i64 = 10_000;
 
 /// A snapshot of an SQLite file. It ends with the first error.
 pub(super) struct SqliteSnapshot {
-    place: Arc<Place>,
+    files: Arc<OpenFiles>,
     // One permit per running query, for all snapshots.
     running: Arc<Semaphore>,
     transaction: Option<Transaction>,
@@ -55,11 +55,11 @@ impl Drop for Transaction {
 impl SqliteSnapshot {
     /// Begins a transaction on `reader` that shows the file as it is now.
     pub(super) async fn begin(
-        place: Arc<Place>,
+        files: Arc<OpenFiles>,
         running: Arc<Semaphore>,
         reader: Reader,
     ) -> Result<Self, Error> {
-        let mut snapshot = Self { place, running, transaction: Some(Transaction(reader)) };
+        let mut snapshot = Self { files, running, transaction: Some(Transaction(reader)) };
         let begin = |connection: &mut SqliteConnection| {
             AnsiTransactionManager::begin_transaction_sql(connection, "begin")?;
             // Only a read fixes the moment of the snapshot.
@@ -79,11 +79,11 @@ impl SqliteSnapshot {
         let permit =
             permit.map_err(|err| Error::Unavailable { store: STORE, source: err.into() })?;
         let mut transaction = self.transaction.take().ok_or_else(ended)?;
-        let place = Arc::clone(&self.place);
+        let files = Arc::clone(&self.files);
         let (read, transaction) = blocking(operation, move || {
             let connection = transaction.0.connection()?;
             let read = query(connection);
-            place.mend_reader(connection, &read);
+            files.mend_reader(connection, &read);
             drop(permit);
             Ok((read?, transaction))
         })

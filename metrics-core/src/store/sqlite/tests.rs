@@ -17,7 +17,7 @@ use crate::query::instant;
 use crate::session::{Counters, Minutes, Stored};
 use crate::source::Source;
 use crate::store::{
-    BlockId, Detail, OpenScan, Place as Where, Resumable, Subject, VideoScope, Videos,
+    BlockId, Detail, OpenScan, Location as Where, Resumable, Subject, VideoScope, Videos,
 };
 use crate::totals::DayTotals;
 
@@ -196,9 +196,9 @@ async fn what_is_done_for_every_session_is_prepared_once() {
 async fn a_session_is_in_one_place_at_every_moment() {
     let (store, key, _directory) = store_with_key().await;
     let id = SessionId::new(&key, "a");
-    let place = async || store.load(&[id]).await.unwrap().remove(0).map(|found| found.place);
+    let location = async || store.load(&[id]).await.unwrap().remove(0).map(|found| found.location);
     assert_eq!(commit(&store, write(&key, "a", 0, 7)).await, Outcome::Written);
-    assert!(matches!(place().await, Some(Where::Open(_))));
+    assert!(matches!(location().await, Some(Where::Open(_))));
 
     let mut quiet = close(&store).await;
     let closed = Where::Closed {
@@ -207,7 +207,7 @@ async fn a_session_is_in_one_place_at_every_moment() {
         started_at_ms: 7,
         resume: vec![1, 0, 0],
     };
-    assert_eq!(place().await.as_ref(), Some(&closed));
+    assert_eq!(location().await.as_ref(), Some(&closed));
     assert_eq!(store.count_sessions().await.unwrap(), 1);
     for expected in 0..3 {
         assert_eq!(commit(&store, write(&key, "a", expected, 7)).await, Outcome::Conflict);
@@ -222,10 +222,10 @@ async fn a_session_is_in_one_place_at_every_moment() {
     for (version, remove) in [(2, &remove[..]), (1, &[BlockId(99)])] {
         let outcome = store.rewrite(reopen(version, remove)).await.unwrap();
         assert_eq!(outcome, Outcome::Conflict, "{version} {remove:?}");
-        assert_eq!(place().await.as_ref(), Some(&closed));
+        assert_eq!(location().await.as_ref(), Some(&closed));
     }
     assert_eq!(store.rewrite(reopen(1, &remove)).await.unwrap(), Outcome::Written);
-    assert!(matches!(place().await, Some(Where::Open(_))));
+    assert!(matches!(location().await, Some(Where::Open(_))));
     assert_eq!(store.count_sessions().await.unwrap(), 1);
     let reopened = store.quiet(instant(8), 1).await.unwrap();
     assert_eq!(reopened, quiet);
@@ -234,7 +234,7 @@ async fn a_session_is_in_one_place_at_every_moment() {
     let delete = |version| Rewrite { delete_open: vec![(id, version)], ..Rewrite::default() };
     assert_eq!(store.rewrite(delete(2)).await.unwrap(), Outcome::Conflict);
     assert_eq!(store.rewrite(delete(1)).await.unwrap(), Outcome::Written);
-    assert_eq!(place().await, None);
+    assert_eq!(location().await, None);
     assert_eq!(store.count_sessions().await.unwrap(), 0);
 }
 
@@ -368,9 +368,9 @@ async fn a_snapshot_ends_with_a_call_that_is_dropped() {
 }
 
 async fn begin(store: &SqliteStore) -> SqliteSnapshot {
-    let reader = store.snapshots.lend(&store.place).await.unwrap();
-    let (place, running) = (Arc::clone(&store.place), Arc::clone(&store.running));
-    SqliteSnapshot::begin(place, running, reader).await.unwrap()
+    let reader = store.snapshots.lend(&store.files).await.unwrap();
+    let (files, running) = (Arc::clone(&store.files), Arc::clone(&store.running));
+    SqliteSnapshot::begin(files, running, reader).await.unwrap()
 }
 
 /// Sessions are opened again from a snapshot, also during many reports.

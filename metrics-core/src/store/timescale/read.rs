@@ -13,7 +13,7 @@ use super::types::{Bits, timestamp};
 use crate::key::SessionId;
 use crate::store::failure::Failure;
 use crate::store::row::narrow;
-use crate::store::{Found, KeyId, OpenSession, Place, VideoId};
+use crate::store::{Found, KeyId, OpenSession, Location, VideoId};
 use crate::varint::Damaged;
 
 #[derive(QueryableByName)]
@@ -68,21 +68,21 @@ pub(super) async fn load(
 
 impl FoundRow {
     fn found(self) -> Result<Found, Damaged> {
-        let place = if self.is_closed {
-            Place::Closed {
+        let location = if self.is_closed {
+            Location::Closed {
                 key: KeyId(self.key_id),
                 video: VideoId(self.video_id.into()),
                 started_at_ms: self.stored.started_at_ms(),
                 resume: self.stored.into_resume(),
             }
         } else {
-            Place::Open(self.stored.stored()?)
+            Location::Open(self.stored.stored()?)
         };
         Ok(Found {
             version: narrow(self.version)?,
             video: self.digest.0,
             identifier: self.identifier,
-            place,
+            location,
         })
     }
 }

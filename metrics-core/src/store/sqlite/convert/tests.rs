@@ -12,7 +12,7 @@ use crate::query::instant;
 use crate::source::Source;
 use crate::store::sqlite::open;
 use crate::store::{
-    Migrations, OpenScan, Place, Snapshot, SqliteStore, Store as _, VideoScope, Videos,
+    Migrations, OpenScan, Location, Snapshot, SqliteStore, Store as _, VideoScope, Videos,
 };
 use crate::upkeep::verify;
 
@@ -88,13 +88,13 @@ async fn check_taken_over(path: &std::path::Path) {
 
     let id = SessionId::from_bytes(0x2100_0000_0000_0000_0000_0000_0000_0001_u128.to_be_bytes());
     let found = store.load(&[id]).await.unwrap().remove(0).unwrap();
-    let place = Place::Closed {
+    let location = Location::Closed {
         key: KeyId(1),
         video: VideoId(2),
         started_at_ms: 1_700_000_000_000,
         resume: vec![1, 0, 0, 0xbb],
     };
-    assert_eq!((found.version, found.place), (7, place));
+    assert_eq!((found.version, found.location), (7, location));
     for key in ["one", "two"] {
         let key = ApiKey::new(key).unwrap();
         let totals = snapshot.totals(Some(&key), -1, 30_000, crate::store::Detail::Days).await;

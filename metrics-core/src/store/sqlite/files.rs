@@ -29,9 +29,9 @@ const CUT_MS_MAX: u32 = 2_000;
 /// The open files.
 ///
 /// SQLite goes on with a file that was removed, and all its data would be lost in the end. So before each write,
-/// [`Place::check`] makes sure that the files at the path are still the ones that were opened.
+/// [`OpenFiles::check`] makes sure that the files at the path are still the ones that were opened.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct OpenFiles {
     path: String,
     caches: Caches,
     // The file, and its log if it has one.
@@ -42,7 +42,7 @@ pub(super) struct Place {
     is_damaged: AtomicBool,
 }
 
-impl Place {
+impl OpenFiles {
     /// The files that `connection`, opened at `path`, has open.
     pub(super) fn of(
         path: String,
