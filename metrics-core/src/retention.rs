@@ -14,7 +14,7 @@
 //!
 //! So a server that was off for three months catches up in 18 days, keeps sessions for that much longer, and logs that
 //! in each turn; and a clock that is years ahead deletes at most six days of sessions per day, while each turn logs a
-//! warning. The log shows a mistyped retention before many sessions are gone. [`forget`] deletes at once, by the time
+//! warning. The log shows a mistyped retention before many sessions are gone. [`delete_old`] deletes at once, by the time
 //! of day alone, for an operator who has verified clock and setting.
 
 use std::num::NonZeroU64;
@@ -101,7 +101,7 @@ pub async fn due(store: &dyn Store, span: Span, now: DateTime<Utc>) -> Result<Op
 /// # Errors
 ///
 /// [`Error`] if the store fails; the same call deletes the rest.
-pub async fn forget(store: &dyn Store, span: Span, now: DateTime<Utc>) -> Result<Erased, Error> {
+pub async fn delete_old(store: &dyn Store, span: Span, now: DateTime<Utc>) -> Result<Erased, Error> {
     set(store, |_| now).await?;
     match before(span, now) {
         Some(before) => erase(store, &erasure(before)).await,
@@ -180,7 +180,7 @@ impl Retention {
             }
             let is_ours = before == Some(clock);
             match self.take_turn(clock, started_at, seen, is_ours).await? {
-                Some(believed) => self.delete_old(believed).await,
+                Some(believed) => self.delete_until(believed).await,
                 None => Ok(()),
             }
         };
@@ -235,7 +235,7 @@ impl Retention {
     }
 
     /// Deletes sessions that are too old at `at`, at most the share of one turn.
-    async fn delete_old(&self, at: DateTime<Utc>) -> Result<(), Error> {
+    async fn delete_until(&self, at: DateTime<Utc>) -> Result<(), Error> {
         let store = &*self.store;
         let Some(due) = due(store, self.span, at).await? else { return Ok(()) };
         let Selected { sessions, first_start_ms, .. } = due.sessions;

@@ -586,7 +586,7 @@ impl Live {
                 let is_something = self.session.is_some() || !self.early.is_empty();
                 let young = is_something && now_ms < self.touched_ms.saturating_add(KEPT_MS);
                 let stays = young && memory == Memory::Enough;
-                if !self.is_idle() || stays { Care::Keep } else { Care::Forget }
+                if !self.is_idle() || stays { Care::Keep } else { Care::Evict }
             }
         }
     }
@@ -607,5 +607,5 @@ pub(super) enum Care {
     Checkpoint,
     /// It was last heard of at this moment, too long ago.
     Lose(Moment),
-    Forget,
+    Evict,
 }

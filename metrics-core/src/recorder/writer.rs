@@ -173,7 +173,7 @@ impl Recorder {
             if matches!(care, Care::Checkpoint | Care::Lose(_)) {
                 due.push((Arc::clone(entry), care));
             }
-            care != Care::Forget
+            care != Care::Evict
         });
         if entries.len() < entries.capacity() / SPARE_MAX {
             entries.shrink_to(entries.len() * 2);
@@ -309,7 +309,7 @@ impl Recorder {
                     let written = live.written();
                     entry.account(&mut live, &self.sessions);
                     drop(live);
-                    self.forget(written.inputs);
+                    self.release_inputs(written.inputs);
                     self.tallies.clamped.add(written.clamped.into());
                 }
                 Outcome::Conflict => conflicts.push(Arc::clone(entry)),
@@ -379,7 +379,7 @@ impl Recorder {
         entry.account(&mut live, &self.sessions);
         // One input more than before, if the session had to become connected again.
         self.inputs.fetch_add(live.waiting(), Ordering::Relaxed);
-        self.forget(before);
+        self.release_inputs(before);
         if let Err(err) = rebased {
             tracing::error!(error = &err as &dyn std::error::Error, session = ?entry.id, "a session cannot be read");
             self.refuse(entry, &mut live, NotStored::Refused, refused);
@@ -387,7 +387,7 @@ impl Recorder {
     }
 
     fn refuse(&self, entry: &Entry, live: &mut Live, refusal: NotStored, refused: &mut Refused) {
-        self.forget(live.refused(refusal));
+        self.release_inputs(live.refused(refusal));
         entry.account(live, &self.sessions);
         refused.insert(entry.id, refusal);
     }
@@ -415,7 +415,7 @@ impl Recorder {
     }
 
     /// Subtracts `inputs` that no longer wait for the store.
-    fn forget(&self, inputs: usize) {
+    fn release_inputs(&self, inputs: usize) {
         self.inputs.fetch_sub(inputs, Ordering::Relaxed);
     }
 }

@@ -304,7 +304,7 @@ async fn who_sent_a_batch_and_nothing_more_stops_watching_with_the_video() {
 
 /// How long the video took to start is measured from a moment that is in memory only, which tells if that is kept.
 #[tokio::test(start_paused = true)]
-async fn a_session_is_forgotten_a_while_after_its_viewer_is_gone() {
+async fn a_session_is_evicted_a_while_after_its_viewer_is_gone() {
     for (absence, remembered) in [(30.0, true), (300.0, false)] {
         let site = Site::new();
         let metrics = site.server().await;

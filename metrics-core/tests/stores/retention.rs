@@ -276,7 +276,7 @@ async fn more_than_a_quarter_is_deleted_at_once_if_told() {
     let due = retention::due(&*site.store, span, site.clock.now()).await.unwrap().unwrap();
     assert_eq!((due.sessions.sessions, site.sessions().await), (3, 7));
 
-    let erased = retention::forget(&*site.store, span, site.clock.now()).await.unwrap();
+    let erased = retention::delete_old(&*site.store, span, site.clock.now()).await.unwrap();
     assert_eq!((erased.sessions, site.sessions().await), (due.sessions, 4));
     assert_eq!(site.store.retention_clock().await.unwrap(), Some(site.clock.now()));
 }
@@ -360,7 +360,7 @@ async fn a_viewer_whose_session_was_deleted_goes_on_with_a_new_one() {
     viewing.apply(PlayerEvent::play(0.0)).await.unwrap();
     viewing.apply(PlayerEvent::pause(2.0)).await.unwrap();
     site.clock.pass(1.5 * DAY_SECONDS);
-    retention::forget(&*site.store, "1 day".parse().unwrap(), site.clock.now()).await.unwrap();
+    retention::delete_old(&*site.store, "1 day".parse().unwrap(), site.clock.now()).await.unwrap();
     assert_eq!(site.sessions().await, 0);
     // The next play begins a session like any other.
     viewing.apply(PlayerEvent::new(metrics_core::Action::Seeked)).await.unwrap();

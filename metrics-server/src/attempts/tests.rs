@@ -105,7 +105,7 @@ async fn an_address_of_ipv4_is_itself_however_it_is_written() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_is_forgiven_for_being_forgotten() {
+async fn eviction_forgives_no_guesses() {
     let attempts = Arc::default();
     let caller = at(&attempts, "203.0.113.7");
     guess_all(&caller, "key");
@@ -117,7 +117,7 @@ async fn nobody_is_forgiven_for_being_forgotten() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_not_used_is_forgotten_and_its_memory_given_back() {
+async fn unused_entries_are_evicted_and_free_their_memory() {
     let mut recent = Recent::new(100);
     for hash in 0..100 {
         recent.put(hash, (), Instant::now());

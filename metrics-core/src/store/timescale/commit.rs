@@ -43,7 +43,7 @@ pub(super) async fn sessions(
     let left_out = writes
         .iter()
         .filter(|write| write.expected == 0 && !written.contains(&Bits(*write.id.as_bytes())));
-    ids.forget(left_out.map(|write| write.subject.video.digest(&write.subject.key)));
+    ids.evict(left_out.map(|write| write.subject.video.digest(&write.subject.key)));
     let outcome = |write: &SessionWrite| {
         let is_written = written.contains(&Bits(*write.id.as_bytes()));
         if is_written { Outcome::Written } else { Outcome::Conflict }

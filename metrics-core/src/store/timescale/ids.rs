@@ -37,7 +37,7 @@ impl Ids {
     }
 
     /// Evicts some videos, by their digests.
-    pub(super) fn forget(&self, digests: impl Iterator<Item = [u8; 16]>) {
+    pub(super) fn evict(&self, digests: impl Iterator<Item = [u8; 16]>) {
         let mut videos = self.lock();
         for digest in digests {
             videos.remove(&Bits(digest));

@@ -7,7 +7,7 @@ use std::io::{self, Write as _};
 
 use chrono::{SecondsFormat, Utc};
 use metrics_core::query::instant;
-use metrics_core::retention::{due, forget};
+use metrics_core::retention::{due, delete_old};
 use metrics_core::store::Store;
 use metrics_core::time_bucket::Span;
 use metrics_core::upkeep::{Erased, Selected, count_selected};
@@ -56,7 +56,7 @@ pub(super) async fn forget_sessions(
         writeln!(io::stdout(), "{sessions} started before {before}, of {total}")?;
         return Ok(());
     }
-    let erased = forget(store, span, now).await?;
+    let erased = delete_old(store, span, now).await?;
     let Selected { sessions, .. } = erased.sessions;
     tracing::info!(sessions, %before, videos = erased.videos, "deleted old sessions on request");
     writeln!(io::stdout(), "deleted {}", all_of(&erased))?;
