@@ -3,7 +3,7 @@
 //! A report has a [`Permit`] while it is made: some are made at once, of which as many fold as there are processors for it
 //! while the others wait for the store. Then its rows are folded, and become text only as fast as the client reads: a piece is made when the
 //! one before was taken, and needs a processor for a millisecond. A client that does not read holds no processor, only
-//! the bytes of the rows, which are accounted until the answer is gone; and not for longer than [`PATIENCE`]. All answers of
+//! the bytes of the rows, which are accounted until the answer is gone; and not for longer than [`READ_TIMEOUTS`]. All answers of
 //! one caller hold at most half of the budget, so that a caller who does not read keeps no other from reports.
 
 use std::collections::HashMap;
@@ -20,7 +20,7 @@ use tokio::time::timeout;
 
 use crate::error::Error;
 use crate::queue::{Lane, Permit, Queue};
-use crate::response::{Body, Cut, Patience, Step};
+use crate::response::{Body, Cut, ReadTimeouts, Step};
 
 /// How many bytes an answer holds at least, which bounds the number of answers.
 const ANSWER_BYTES_MIN: usize = 16 * 1024;
@@ -39,8 +39,8 @@ const WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// How long a client may take to read an answer: 40 MB, the largest, at 350 kbit/s. A connection takes some pieces at once,
 /// so it may be a while before it takes the next one.
-const PATIENCE: Patience =
-    Patience { piece: Duration::from_secs(120), all: Duration::from_secs(900) };
+const READ_TIMEOUTS: ReadTimeouts =
+    ReadTimeouts { piece: Duration::from_secs(120), all: Duration::from_secs(900) };
 
 /// How many reports are made at once at least: most of them wait for the store, which may be far away. A TimescaleDB store
 /// has six connections for them unless told otherwise, and sessions that go on need one as well.
@@ -150,7 +150,7 @@ impl Making {
         let first = charged(&budget, bytes);
         let rest = Sending { text, account, budget };
         let step = Step(Box::pin(async { Ok(Some((first, rest.next()))) }));
-        Ok(Body::pieces(step, PATIENCE))
+        Ok(Body::pieces(step, READ_TIMEOUTS))
     }
 }
 

@@ -95,7 +95,7 @@ mod networks;
 mod outbox;
 mod page;
 mod parameters;
-mod patience;
+mod write_timeout;
 mod phoenix;
 mod permits;
 mod prefix;

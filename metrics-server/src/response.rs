@@ -47,7 +47,7 @@ struct Shared {
     rest: Rest,
     // The deadline, unless the client takes the next piece sooner.
     late_at: Instant,
-    patience: Patience,
+    timeouts: ReadTimeouts,
     ends_at: Instant,
     // The task that waits for a piece.
     waiting: Option<Waker>,
@@ -61,7 +61,7 @@ enum Rest {
 
 /// The read timeouts of a response.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Patience {
+pub(crate) struct ReadTimeouts {
     /// The time to take the next piece, after the piece before.
     pub(crate) piece: Duration,
     /// The time to take all pieces.
@@ -103,11 +103,11 @@ impl Body {
         Self { _share: Some(share), ..self }
     }
 
-    /// Makes pieces while the client takes them, within `patience`. A timeout drops the source of the pieces.
-    pub(crate) fn pieces(step: Step, patience: Patience) -> Self {
+    /// Makes pieces while the client takes them, within `timeouts`. A timeout drops the source of the pieces.
+    pub(crate) fn pieces(step: Step, timeouts: ReadTimeouts) -> Self {
         let now = Instant::now();
-        let (late_at, ends_at) = (now + patience.piece.min(patience.all), now + patience.all);
-        let shared = Shared { rest: Rest::Next(step), late_at, patience, ends_at, waiting: None };
+        let (late_at, ends_at) = (now + timeouts.piece.min(timeouts.all), now + timeouts.all);
+        let shared = Shared { rest: Rest::Next(step), late_at, timeouts, ends_at, waiting: None };
         let shared = Arc::new(Mutex::new(shared));
         // The timer may outlive the body for a moment.
         let (late, mut late_at) = (Arc::downgrade(&shared), Some(late_at));
@@ -132,7 +132,7 @@ impl Shared {
         let now = Instant::now();
         if now < self.late_at {
             // The deadline becomes earlier when the client takes the piece that is being made.
-            return Some(self.late_at.min(now + self.patience.piece));
+            return Some(self.late_at.min(now + self.timeouts.piece));
         }
         self.rest = Rest::Late;
         // The dropped step would have woken the waiting task.
@@ -162,7 +162,7 @@ impl Shared {
             Ok(None) => None,
             Ok(Some((piece, next))) => {
                 self.rest = Rest::Next(next);
-                self.late_at = self.ends_at.min(Instant::now() + self.patience.piece);
+                self.late_at = self.ends_at.min(Instant::now() + self.timeouts.piece);
                 Some(Ok(piece))
             }
             Err(cut) => Some(Err(cut)),

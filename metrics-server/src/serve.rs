@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::attempts::Peer;
 use crate::error::Error;
-use crate::patience::Patient;
+use crate::write_timeout::WriteTimeout;
 use crate::permits::{self, Admission, Permit, Permits, SPARE_HEADER_MAX, SPARE_MAX};
 use crate::reads::Reads;
 use crate::response::Body;
@@ -168,7 +168,7 @@ async fn connect(
     }
     let memory = service.memory().headers.clone();
     let progress = permit.progress.clone();
-    let stream = Reads::new(Patient::new(stream), memory, progress.clone());
+    let stream = Reads::new(WriteTimeout::new(stream), memory, progress.clone());
     let respond = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
         let (service, progress) = (service.clone(), progress.clone());
         progress.step();

@@ -228,7 +228,7 @@ impl Recorder {
             entries.iter().filter(|entry| entry.lock().is_stale()).cloned().collect();
         self.load(&stale, refused).await;
         let mut entries = entries.to_vec();
-        let mut patience = Patience::default();
+        let mut backoff = Backoff::default();
         while !entries.is_empty() {
             let now = self.moment();
             // Writes are large: a growing list would copy megabytes.
@@ -251,7 +251,7 @@ impl Recorder {
                 Err(err) if err.is_retryable() => {
                     self.is_away(Call::Commit, &err);
                     self.make_room();
-                    patience.wait().await;
+                    backoff.wait().await;
                     writing
                 }
                 Err(err) => return self.write_each(&writing, &err, refused).await,
@@ -337,7 +337,7 @@ impl Recorder {
     /// Loads the stored state of these sessions, and collects those that cannot be read.
     async fn load(&self, entries: &[Arc<Entry>], refused: &mut Refused) {
         let ids: Vec<_> = entries.iter().map(|entry| entry.id).collect();
-        let mut patience = Patience::default();
+        let mut backoff = Backoff::default();
         while !ids.is_empty() {
             match upkeep::load(&*self.store, &ids).await {
                 Ok(loaded) => {
@@ -350,7 +350,7 @@ impl Recorder {
                 Err(err) if err.is_retryable() => {
                     self.is_away(Call::Load, &err);
                     self.make_room();
-                    patience.wait().await;
+                    backoff.wait().await;
                 }
                 Err(err) if ids.len() == 1 => {
                     tracing::error!(error = &err as &dyn std::error::Error, session = ?ids[0], "a session cannot be read");
@@ -463,11 +463,11 @@ impl Drop for Closing<'_> {
 
 /// Backoff that grows from try to try, with jitter so that instances do not retry in step.
 #[derive(Debug, Default)]
-struct Patience {
+struct Backoff {
     tries: u32,
 }
 
-impl Patience {
+impl Backoff {
     async fn wait(&mut self) {
         let (first, most) = RETRY;
         let pause = first.saturating_mul(1 << self.tries.min(10)).min(most);

@@ -27,10 +27,10 @@ use tokio::task::JoinSet;
 const COMMIT: &str = "the-language-of-commits";
 
 /// Longer than anything here takes, connections that are tried again included.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 async fn soon<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, future).await.expect("it hangs")
+    tokio::time::timeout(TIMEOUT, future).await.expect("it hangs")
 }
 
 /// A database, and servers that reach it through a proxy.

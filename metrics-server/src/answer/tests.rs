@@ -112,18 +112,18 @@ async fn cut_after(rest: Duration) -> Duration {
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_is_read_too_slowly_is_given_up() {
-    assert_eq!(cut_after(PATIENCE.all).await, PATIENCE.all);
-    assert_eq!(cut_after(PATIENCE.piece + Duration::from_secs(1)).await.as_secs(), 121);
-    let slow = cut_after(PATIENCE.piece / 2).await;
-    assert!(PATIENCE.all <= slow && slow <= PATIENCE.all + PATIENCE.piece, "{slow:?}");
+    assert_eq!(cut_after(READ_TIMEOUTS.all).await, READ_TIMEOUTS.all);
+    assert_eq!(cut_after(READ_TIMEOUTS.piece + Duration::from_secs(1)).await.as_secs(), 121);
+    let slow = cut_after(READ_TIMEOUTS.piece / 2).await;
+    assert!(READ_TIMEOUTS.all <= slow && slow <= READ_TIMEOUTS.all + READ_TIMEOUTS.piece, "{slow:?}");
 }
 
 /// The timer wakes the client: the task that makes the next piece, which would wake the client, is dropped.
 #[tokio::test(start_paused = true)]
 async fn a_client_that_waits_is_told_when_it_is_late() {
     let step = Step(Box::pin(std::future::pending()));
-    let mut body = Body::pieces(step, PATIENCE);
-    let frame = tokio::time::timeout(2 * PATIENCE.all, body.frame()).await.unwrap();
+    let mut body = Body::pieces(step, READ_TIMEOUTS);
+    let frame = tokio::time::timeout(2 * READ_TIMEOUTS.all, body.frame()).await.unwrap();
     assert!(frame.unwrap().is_err());
 }
 

@@ -14,7 +14,7 @@ use crate::answer::{Making, Text, charged};
 use crate::api::params::Params;
 use crate::error::Error;
 use crate::queue::{Lane, Permit, Queue};
-use crate::response::{self, Body, Cut, Patience, Step};
+use crate::response::{self, Body, Cut, ReadTimeouts, Step};
 use crate::table::Table;
 
 /// The number of concurrent exports of sessions. Each holds some memory until its client has read the file.
@@ -31,7 +31,7 @@ const PIECE_MAX: Duration = Duration::from_secs(600);
 const EXPORT_MAX: Duration = Duration::from_secs(6 * 3_600);
 
 /// The time limits of a client. A client that writes the file into a database may pause.
-const PATIENCE: Patience = Patience { piece: Duration::from_secs(600), all: EXPORT_MAX };
+const READ_TIMEOUTS: ReadTimeouts = ReadTimeouts { piece: Duration::from_secs(600), all: EXPORT_MAX };
 
 /// The memory that an export needs to begin, in bytes: about a page of sessions.
 const BYTES_MIN: usize = 4 * 1024 * 1024;
@@ -83,7 +83,7 @@ pub(crate) async fn sessions(
     let first = timeout(PIECE_MAX, sending.exporting.next(sending.metrics.store()));
     let first = first.await.map_err(|_| Error::TooLong)??;
     let step = Step(Box::pin(async { Ok(first.map(|piece| sending.charge(piece))) }));
-    Ok(file(&export, Body::pieces(step, PATIENCE)))
+    Ok(file(&export, Body::pieces(step, READ_TIMEOUTS)))
 }
 
 /// Makes a report as a file.

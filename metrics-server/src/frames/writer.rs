@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use super::HEADER_BYTES_MAX;
 use crate::outbox::Sink;
-use crate::patience::WRITE_MAX;
+use crate::write_timeout::WRITE_MAX;
 
 /// The number of bytes gathered before a write: some hundred acknowledgements.
 const GATHERED_BYTES_MAX: usize = 16 * 1024;

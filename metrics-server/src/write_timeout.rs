@@ -15,13 +15,13 @@ use tokio::time::{Sleep, sleep};
 pub(crate) const WRITE_MAX: Duration = Duration::from_secs(30);
 
 /// A stream whose writes fail if the client reads nothing for [`WRITE_MAX`].
-pub(crate) struct Patient<S> {
+pub(crate) struct WriteTimeout<S> {
     stream: S,
     // `Some` only while a write waits: most writes never wait.
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
-impl<S: Unpin> Patient<S> {
+impl<S: Unpin> WriteTimeout<S> {
     pub(crate) fn new(stream: S) -> Self {
         Self { stream, waiting: None }
     }
@@ -43,7 +43,7 @@ impl<S: Unpin> Patient<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for WriteTimeout<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -53,7 +53,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -92,7 +92,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_write_of_which_nothing_is_taken_fails() {
         let (_client, server) = duplex(16);
-        let mut server = Patient::new(server);
+        let mut server = WriteTimeout::new(server);
         let began = Instant::now();
         let err = server.write_all(&[0; 17]).await.unwrap_err();
         assert_eq!(err.kind(), io::ErrorKind::TimedOut);
@@ -102,7 +102,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_reads_slowly_is_waited_for() {
         let (mut client, server) = duplex(16);
-        let mut server = Patient::new(server);
+        let mut server = WriteTimeout::new(server);
         let reading = async {
             for _ in 0..10 {
                 sleep(WRITE_MAX - Duration::from_secs(1)).await;
