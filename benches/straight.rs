@@ -15,7 +15,7 @@ use metrics_core::Source;
 use metrics_core::client::{self, Browser, Device, Platform};
 use metrics_core::engagement::{Part, Parts, Seconds, SecondsBucket};
 use metrics_core::interval::Segments;
-use metrics_core::report::{PlayCell, PlayFigures, SourceCell};
+use metrics_core::report::{PlayCell, PlayTotals, SourceCell};
 use metrics_core::time_bucket::Buckets;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row};
@@ -622,14 +622,14 @@ fn cell(at_ms: i64, classes: (i32, i32, i32), sums: (i64, i64, i64)) -> PlayCell
         device: Device::from_code(code(classes.2)),
     };
     let (plays, view_ms, unique_ms) = sums;
-    let mut figures = PlayFigures::default();
-    figures.add_plays(
+    let mut totals = PlayTotals::default();
+    totals.add_plays(
         plays.unsigned_abs(),
         view_ms.unsigned_abs(),
         unique_ms.unsigned_abs(),
         client,
     );
-    PlayCell { at_ms, figures }
+    PlayCell { at_ms, totals }
 }
 
 fn time(unix_ms: i64) -> SystemTime {

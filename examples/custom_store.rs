@@ -393,8 +393,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let query = Selection::identifier("intro").into();
     for bucket in metrics.plays(&query).await? {
-        let seconds = bucket.figures.view_ms as f64 / 1_000.0;
-        println!("{} plays, {seconds} s watched", bucket.figures.plays);
+        let seconds = bucket.totals.view_ms as f64 / 1_000.0;
+        println!("{} plays, {seconds} s watched", bucket.totals.plays);
     }
     let selection = Selection::key(key);
     for part in metrics.engagement(&selection.into(), 3).await? {

@@ -17,6 +17,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     session.apply(PlayerEvent::play(0.0)).await?; // Durable when it returns.
     session.apply(PlayerEvent::pause(12.5)).await?;
     let plays = metrics.plays(&Selection::identifier("intro").into()).await?;
-    println!("{} plays, {} ms watched", plays[0].figures.plays, plays[0].figures.view_ms);
+    println!("{} plays, {} ms watched", plays[0].totals.plays, plays[0].totals.view_ms);
     Ok(())
 }

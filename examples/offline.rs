@@ -12,7 +12,7 @@ use std::{env, fs, io};
 use metrics_core::client::Client;
 use metrics_core::engagement::Parts;
 use metrics_core::interval::Segments;
-use metrics_core::report::{PlayCell, PlayFigures, fold_plays};
+use metrics_core::report::{PlayCell, PlayTotals, fold_plays};
 use metrics_core::session::{Moment, Reach, Session};
 use metrics_core::time_bucket::Buckets;
 use metrics_core::{ApiKey, PlayerEvent};
@@ -86,14 +86,14 @@ fn apply(sessions: &mut BTreeMap<String, Session>, line: Line) -> Result<(), Box
 fn show(plays: &[(i64, Segments)]) -> Result<(), Box<dyn Error>> {
     let mut cells = Vec::new();
     for (at_ms, segments) in plays {
-        let mut figures = PlayFigures::default();
+        let mut totals = PlayTotals::default();
         let unique_ms = segments.union().len_ms();
-        figures.add_plays(1, segments.len_ms(), unique_ms, Client::default());
-        cells.push(PlayCell { at_ms: *at_ms, figures });
+        totals.add_plays(1, segments.len_ms(), unique_ms, Client::default());
+        cells.push(PlayCell { at_ms: *at_ms, totals });
     }
     let buckets = Buckets::new("1 day".parse()?);
     for bucket in fold_plays(cells, &buckets, Vec::new()) {
-        let PlayFigures { plays, view_ms, unique_ms, .. } = bucket.figures;
+        let PlayTotals { plays, view_ms, unique_ms, .. } = bucket.totals;
         let day = bucket.start.date_naive();
         println!("{day}: {plays} plays, {view_ms} ms watched, {unique_ms} ms of them once");
     }

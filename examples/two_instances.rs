@@ -70,8 +70,8 @@ async fn main() -> Result<(), Error> {
     viewer.leave().await?;
 
     for bucket in second.metrics.plays(&Selection::key(key).into()).await? {
-        let seconds = bucket.figures.view_ms as f64 / 1_000.0;
-        println!("{} plays, {seconds} s watched", bucket.figures.plays);
+        let seconds = bucket.totals.view_ms as f64 / 1_000.0;
+        println!("{} plays, {seconds} s watched", bucket.totals.plays);
     }
     second.stop().await
 }

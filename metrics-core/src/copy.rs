@@ -440,19 +440,19 @@ async fn sums(store: &dyn Store, scan: &Scan) -> Result<Sums, Error> {
     let plays =
         reported(|| older::plays(store, scan, days, Vec::new(), Account::UNLIMITED)).await?;
     for bucket in plays {
-        let figures = &bucket.figures;
+        let totals = &bucket.totals;
         let mut put = |what: String, number| sums.insert((bucket.start, what), number);
-        put("plays".to_owned(), figures.plays);
-        put("milliseconds of view time".to_owned(), figures.view_ms);
-        put("milliseconds of unique view time".to_owned(), figures.unique_ms);
+        put("plays".to_owned(), totals.plays);
+        put("milliseconds of view time".to_owned(), totals.view_ms);
+        put("milliseconds of unique view time".to_owned(), totals.unique_ms);
         for it in Browser::ALL {
-            put(format!("browser {it}"), figures.browser(it));
+            put(format!("browser {it}"), totals.browser(it));
         }
         for it in Platform::ALL {
-            put(format!("platform {it}"), figures.platform(it));
+            put(format!("platform {it}"), totals.platform(it));
         }
         for it in Device::ALL {
-            put(format!("device {it}"), figures.device(it));
+            put(format!("device {it}"), totals.device(it));
         }
     }
     let sources = reported(|| older::sources(store, scan, days, Account::UNLIMITED)).await?;

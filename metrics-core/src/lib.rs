@@ -23,7 +23,7 @@
 //! session.apply(PlayerEvent::pause(12.5)).await?;
 //!
 //! let plays = metrics.plays(&Selection::identifier("intro").into()).await?;
-//! assert_eq!(plays[0].figures.view_ms, 12_500);
+//! assert_eq!(plays[0].totals.view_ms, 12_500);
 //!
 //! drop(session);
 //! metrics.stop().await; // Returns when everything that was recorded is durable.
@@ -101,7 +101,7 @@ pub mod event;
 #[cfg(feature = "recorder")]
 pub mod export;
 #[cfg(feature = "recorder")]
-mod figures;
+mod stats;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
 #[cfg(feature = "recorder")]

@@ -20,7 +20,7 @@ use crate::query::{BucketQuery, EngagementQuery, Periods, Query, Selection};
 use crate::quota::{Charge, Kind, Quotas, RateExceeded, Usage};
 use crate::recorder::AnotherVideo;
 use crate::recorder::{
-    Admitted, Clock, Figures, MEMORY, NotJoined, Recorder, Spool, SpoolError, Stopped, Viewing,
+    Admitted, Clock, Stats, MEMORY, NotJoined, Recorder, Spool, SpoolError, Stopped, Viewing,
 };
 use crate::report::{PlaysBucket, SourceBucket};
 use crate::reports::{ReportError, Reports, VideoList, VideosQuery};
@@ -70,7 +70,7 @@ pub enum Bots {
 /// session.apply(PlayerEvent::pause(12.5)).await?;
 ///
 /// let plays = metrics.plays(&Selection::identifier("intro").into()).await?;
-/// assert_eq!((plays[0].figures.plays, plays[0].figures.view_ms), (1, 12_500));
+/// assert_eq!((plays[0].totals.plays, plays[0].totals.view_ms), (1, 12_500));
 /// # metrics.stop().await;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// # }).unwrap();
@@ -363,8 +363,8 @@ impl Metrics {
 
     /// How recording goes.
     #[must_use]
-    pub fn figures(&self) -> Figures {
-        self.inner.recorder.figures()
+    pub fn stats(&self) -> Stats {
+        self.inner.recorder.stats()
     }
 
     /// Reports as of this moment.

@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use self::pages::Pages;
-use crate::figures::Tallies;
+use crate::stats::Tallies;
 use crate::key::ApiKey;
 use crate::key::limits::{Limits, Rate, Rates};
 

@@ -47,8 +47,8 @@ use self::writer::Away;
 use crate::budget::{Budget, Reservation};
 pub use crate::clock::Clock;
 use crate::event::{CheckedEvent, InvalidEvent, PlayerEvent};
-use crate::figures::Tallies;
-pub use crate::figures::{Commits, Events, Figures, Histogram, Joins, ReducedPages};
+use crate::stats::Tallies;
+pub use crate::stats::{Commits, Events, Stats, Histogram, Joins, ReducedPages};
 use crate::key::SessionId;
 pub use crate::key::limits::VIDEOS_MAX;
 use crate::quota::{Charge, Kind, RateExceeded};
@@ -494,12 +494,12 @@ impl Recorder {
         }
     }
 
-    pub(crate) fn figures(&self) -> Figures {
+    pub(crate) fn stats(&self) -> Stats {
         let away_since = lock(&self.away).as_ref().map(|away| away.since);
         let in_memory = self.shards.iter().map(|shard| lock(shard).entries.len()).sum();
-        let figures =
-            self.tallies.figures(self.inputs.load(Ordering::Relaxed), away_since, in_memory);
-        Figures { session_bytes: self.sessions.used(), ..figures }
+        let stats =
+            self.tallies.stats(self.inputs.load(Ordering::Relaxed), away_since, in_memory);
+        Stats { session_bytes: self.sessions.used(), ..stats }
     }
 
     pub(crate) fn memory(&self) -> &Budget {

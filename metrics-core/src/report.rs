@@ -14,7 +14,7 @@ use crate::time_bucket::Buckets;
 
 /// Totals of plays.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct PlayFigures {
+pub struct PlayTotals {
     /// Number of plays.
     pub plays: u64,
     /// Their view time in milliseconds: replays count again.
@@ -26,7 +26,7 @@ pub struct PlayFigures {
     devices: [u64; Device::ALL.len()],
 }
 
-impl PlayFigures {
+impl PlayTotals {
     /// Counts plays with one user agent. The view times are sums over all of them.
     pub fn add_plays(&mut self, plays: u64, view_ms: u64, unique_ms: u64, client: Client) {
         self.plays += plays;
@@ -76,7 +76,7 @@ pub struct PlayCell {
     /// Any instant of the cell, in Unix milliseconds.
     pub at_ms: i64,
     /// Its plays.
-    pub figures: PlayFigures,
+    pub totals: PlayTotals,
 }
 
 /// The plays of one time bucket.
@@ -86,7 +86,7 @@ pub struct PlaysBucket {
     /// The start of the bucket.
     pub start: DateTime<Utc>,
     /// Its plays.
-    pub figures: PlayFigures,
+    pub totals: PlayTotals,
 }
 
 /// Sums cells into buckets, in order. `also` are starts of buckets to include even if they are empty.
@@ -95,12 +95,12 @@ pub fn fold_plays(
     buckets: &Buckets,
     also: impl IntoIterator<Item = DateTime<Utc>>,
 ) -> Vec<PlaysBucket> {
-    let mut folded: BTreeMap<DateTime<Utc>, PlayFigures> =
-        also.into_iter().map(|start| (start, PlayFigures::default())).collect();
-    for cell in cells.into_iter().filter(|cell| 0 < cell.figures.plays) {
-        folded.entry(buckets.start_of(instant(cell.at_ms))).or_default().add(&cell.figures);
+    let mut folded: BTreeMap<DateTime<Utc>, PlayTotals> =
+        also.into_iter().map(|start| (start, PlayTotals::default())).collect();
+    for cell in cells.into_iter().filter(|cell| 0 < cell.totals.plays) {
+        folded.entry(buckets.start_of(instant(cell.at_ms))).or_default().add(&cell.totals);
     }
-    folded.into_iter().map(|(start, figures)| PlaysBucket { start, figures }).collect()
+    folded.into_iter().map(|(start, totals)| PlaysBucket { start, totals }).collect()
 }
 
 /// The plays on one page that started in one cell of time.
@@ -151,7 +151,7 @@ mod tests {
     use super::*;
 
     fn cell(at_ms: i64, plays: u64) -> PlayCell {
-        PlayCell { at_ms, figures: PlayFigures { plays, ..PlayFigures::default() } }
+        PlayCell { at_ms, totals: PlayTotals { plays, ..PlayTotals::default() } }
     }
 
     #[test]
@@ -159,13 +159,13 @@ mod tests {
         let buckets = Buckets::new("1 second".parse().unwrap());
         let folded = fold_plays([cell(2_000, 1), cell(0, 2), cell(2_500, 4)], &buckets, []);
         let seen: Vec<_> =
-            folded.iter().map(|it| (it.start.timestamp(), it.figures.plays)).collect();
+            folded.iter().map(|it| (it.start.timestamp(), it.totals.plays)).collect();
         assert_eq!(seen, [(0, 2), (2, 5)]);
 
         let also = buckets.starts(instant(0), instant(2_500));
         let folded = fold_plays([cell(2_000, 1)], &buckets, also);
         let seen: Vec<_> =
-            folded.iter().map(|it| (it.start.timestamp(), it.figures.plays)).collect();
+            folded.iter().map(|it| (it.start.timestamp(), it.totals.plays)).collect();
         assert_eq!(seen, [(0, 0), (1, 0), (2, 1)]);
     }
 

@@ -13,7 +13,7 @@ mod plan;
 use std::collections::BTreeMap;
 
 use crate::client::{Browser, Client, Device, Platform};
-use crate::report::PlayFigures;
+use crate::report::PlayTotals;
 use crate::time::{DAY_MS, HOUR_MS};
 use crate::varint::{self, Damaged, Reader, zigzag};
 
@@ -168,8 +168,8 @@ impl DayTotals {
 
     /// The plays of one hour, from the bin `first` on.
     #[must_use]
-    pub fn hour(&self, hour: u8, first: u8) -> PlayFigures {
-        self.hours.get(&hour).map_or_else(PlayFigures::default, |bins| plays(bins, first))
+    pub fn hour(&self, hour: u8, first: u8) -> PlayTotals {
+        self.hours.get(&hour).map_or_else(PlayTotals::default, |bins| plays(bins, first))
     }
 }
 
@@ -179,10 +179,10 @@ impl StoredTotals {
     /// # Errors
     ///
     /// [`Damaged`] if the bytes are no output of [`DayTotals::encode`].
-    pub fn plays(&self, first: u8) -> Result<PlayFigures, Damaged> {
+    pub fn plays(&self, first: u8) -> Result<PlayTotals, Damaged> {
         // Decodes straight from the bytes: a year has a hundred thousand numbers.
         let mut reader = reader(&self.sums)?;
-        let mut plays = PlayFigures::default();
+        let mut plays = PlayTotals::default();
         for _ in 0..reader.byte()? {
             let counts = first <= reader.byte()?;
             let (view_ms, rewatched_ms) = (reader.sum()?, reader.sum()?);
@@ -205,7 +205,7 @@ fn count(sum: i64) -> u64 {
     u64::try_from(sum).unwrap_or(0)
 }
 
-impl PlayFigures {
+impl PlayTotals {
     fn add_times(&mut self, view_ms: i64, rewatched_ms: i64) {
         self.view_ms += count(view_ms);
         self.unique_ms += count(view_ms - rewatched_ms);
@@ -229,8 +229,8 @@ fn merge(bins: &mut Bins, others: &Bins) {
     }
 }
 
-fn plays(bins: &Bins, first: u8) -> PlayFigures {
-    let mut sum = PlayFigures::default();
+fn plays(bins: &Bins, first: u8) -> PlayTotals {
+    let mut sum = PlayTotals::default();
     for bin in bins.range(first..).map(|(_, bin)| bin) {
         sum.add_times(bin.view_ms, bin.rewatched_ms);
         for (client, sessions) in &bin.clients {
@@ -317,8 +317,8 @@ mod tests {
     }
 
     /// The plays by brute force.
-    fn plays(sessions: &[Session], minimum_ms: u64, hour: Option<i64>) -> PlayFigures {
-        let mut plays = PlayFigures::default();
+    fn plays(sessions: &[Session], minimum_ms: u64, hour: Option<i64>) -> PlayTotals {
+        let mut plays = PlayTotals::default();
         for (at_ms, view_ms, unique_ms, browser) in sessions {
             let is_in_hour = hour.is_none_or(|hour| (at_ms - 3 * DAY_MS) / HOUR_MS == hour);
             if minimum_ms <= *view_ms && is_in_hour {

@@ -24,7 +24,7 @@ pub use self::reopen::{Loaded, load};
 pub use self::verify::{Verified, WrongTotals, rebuild, verify};
 use crate::clock::Clock;
 pub use crate::erasure::{Erasure, Selected};
-use crate::figures::{Count, Tallies};
+use crate::stats::{Count, Tallies};
 use crate::shutdown::Shutdown;
 use crate::store::{Error, LIVE, Store, VideoId};
 

@@ -61,7 +61,7 @@ pub enum Wanted {
     /// The page, which tells how many sessions there are.
     Page,
     /// How recording goes in this process.
-    Figures,
+    Stats,
     /// A report.
     Report,
     /// The list of keys.

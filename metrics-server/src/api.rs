@@ -5,7 +5,7 @@ pub(crate) mod engagement;
 pub(crate) mod erase;
 pub(crate) mod events;
 pub(crate) mod fields;
-pub(crate) mod figures;
+pub(crate) mod stats;
 pub(crate) mod health;
 pub(crate) mod keys;
 pub(crate) mod meta;

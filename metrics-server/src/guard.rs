@@ -62,7 +62,7 @@ pub(crate) fn check(
 
 fn changes(wanted: Wanted) -> bool {
     match wanted {
-        Wanted::Page | Wanted::Figures | Wanted::Report | Wanted::ListKeys => false,
+        Wanted::Page | Wanted::Stats | Wanted::Report | Wanted::ListKeys => false,
         Wanted::CreateKey | Wanted::RevokeKey | Wanted::ChangeKey | Wanted::Erase => true,
     }
 }

@@ -17,7 +17,7 @@ pub(crate) enum Route<'a> {
     PageFile(&'a str),
     Live,
     Ready,
-    Figures,
+    Stats,
     Script(script::Address<'a>),
     OpenApi,
     Socket,
@@ -57,7 +57,7 @@ impl<'a> Route<'a> {
             ["page", name] => Self::PageFile(name),
             ["health", "live"] => Self::Live,
             ["health", "ready"] => Self::Ready,
-            ["metrics"] => Self::Figures,
+            ["metrics"] => Self::Stats,
             [name] => Self::Script(script::Address::of(name)?),
             ["api", "v1", "openapi.json"] => Self::OpenApi,
             ["socket", "websocket"] => Self::Socket,
@@ -86,7 +86,7 @@ impl<'a> Route<'a> {
             | Self::PageFile(_)
             | Self::Live
             | Self::Ready
-            | Self::Figures
+            | Self::Stats
             | Self::Script(_)
             | Self::OpenApi => "GET, HEAD",
             Self::Socket => "GET",
@@ -106,7 +106,7 @@ impl<'a> Route<'a> {
         match self {
             Self::Page | Self::PageFile(_) => Routes::PAGE,
             Self::Live | Self::Ready => Routes::HEALTH,
-            Self::Figures => Routes::FIGURES,
+            Self::Stats => Routes::STATS,
             Self::Socket | Self::LongPoll => Routes::SOCKET,
             Self::Events => Routes::BATCHES,
             Self::Keys | Self::Key(_) => Routes::KEYS,
@@ -129,7 +129,7 @@ impl<'a> Route<'a> {
             | Self::LongPoll
             | Self::Events => None,
             Self::Page | Self::PageFile(_) => Some(Wanted::Page),
-            Self::Figures => Some(Wanted::Figures),
+            Self::Stats => Some(Wanted::Stats),
             Self::Keys if method == Method::POST => Some(Wanted::CreateKey),
             Self::Keys => Some(Wanted::ListKeys),
             Self::Key(_) if method == Method::PATCH => Some(Wanted::ChangeKey),
@@ -169,7 +169,7 @@ impl Routes {
     /// Whether the process runs, and can record: `/health/live` and `/health/ready`.
     pub const HEALTH: Self = Self(1 << 5);
     /// How recording goes in this process: `/metrics`.
-    pub const FIGURES: Self = Self(1 << 6);
+    pub const STATS: Self = Self(1 << 6);
     /// The script that measures the media of a page: `/metrics.js` and its like.
     pub const SCRIPT: Self = Self(1 << 7);
     /// Erasing sessions: `/api/v1/erase`.
@@ -214,7 +214,7 @@ impl fmt::Debug for Routes {
             (Self::KEYS, "keys"),
             (Self::PAGE, "page"),
             (Self::HEALTH, "health"),
-            (Self::FIGURES, "figures"),
+            (Self::STATS, "figures"),
             (Self::SCRIPT, "script"),
             (Self::ERASE, "erase"),
         ];

@@ -24,7 +24,7 @@ use crate::access::{Decision, Granted};
 use crate::answer::{Answers, Text, within_time};
 use crate::api::params::Params;
 use crate::api::{
-    dimensions, engagement, erase, events, fields, figures, health, keys, openapi, plays, query,
+    dimensions, engagement, erase, events, fields, stats, health, keys, openapi, plays, query,
     sources, videos, watching,
 };
 use crate::attempts::{Attempts, Caller, Peer};
@@ -242,7 +242,7 @@ impl Service {
 
     /// Whether the store does not answer at the moment.
     pub(crate) fn is_store_away(&self) -> bool {
-        self.inner.metrics.figures().away_since.is_some()
+        self.inner.metrics.stats().away_since.is_some()
     }
 
     /// Answers a request. It never fails: what is wrong is told in the answer.
@@ -330,13 +330,13 @@ impl Service {
             (Route::Live, _) => Ok(health::live()),
             (Route::Ready, _) => Ok(health::ready(metrics, &self.inner.examined).await),
             // They belong to no key.
-            (Route::Figures, _) if !granted.is_all() => Err(Error::Forbidden),
+            (Route::Stats, _) if !granted.is_all() => Err(Error::Forbidden),
             (Route::Script(address), _) => Ok(address.serve(request.headers())),
             (Route::OpenApi, _) => Ok(openapi::document(&settings.prefix)),
-            (Route::Figures, _) => {
+            (Route::Stats, _) => {
                 let Inner { traffic, memory, sockets, longpolls, .. } = &*self.inner;
                 let connected = (sockets.len(), longpolls.len());
-                Ok(figures::figures(metrics, traffic, memory, connected))
+                Ok(stats::stats(metrics, traffic, memory, connected))
             }
             (Route::Events, _) => {
                 let key = self.key_of(request.uri().query())?;

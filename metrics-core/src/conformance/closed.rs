@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::draft::{
-    Draft, START_MS, all, check_totals, close, commit, days, exported, figures, fill, heads, key,
+    Draft, START_MS, all, check_totals, close, commit, days, exported, play_totals, fill, heads, key,
     later, load, merge, numbered, numbers, open, location, start, verify,
 };
 use super::older;
@@ -36,7 +36,7 @@ pub async fn only_quiet_sessions_are_closed(store: &dyn Store) {
 
     assert!(matches!(location(store, watched.id).await, Some(Location::Open(_))));
     assert!(matches!(location(store, quiet.id).await, Some(Location::Closed { .. })));
-    assert_eq!(figures(store, &all(Selection::key(key))).await.plays, 2);
+    assert_eq!(play_totals(store, &all(Selection::key(key))).await.plays, 2);
     check_totals(store).await;
 }
 
@@ -141,7 +141,7 @@ pub async fn a_session_that_changes_is_counted_as_it_is(store: &dyn Store) {
         close(store).await;
         let longer = one.clone().played(&[(0, 4 << version)]).expecting(version);
         fill(store, std::slice::from_ref(&longer)).await;
-        assert_eq!(numbers(&figures(store, &scan).await), [1, 2 + version]);
+        assert_eq!(numbers(&play_totals(store, &scan).await), [1, 2 + version]);
         // A first write that is too late removes nothing from the totals.
         assert_eq!(commit(store, std::slice::from_ref(&one)).await, [Outcome::Conflict]);
         check_totals(store).await;
@@ -162,7 +162,7 @@ pub async fn merged_blocks_hold_the_same_sessions(store: &dyn Store) {
         close(store).await;
     }
     let records = exported(store, 1_000).await;
-    let sums = figures(store, &all(Selection::default())).await;
+    let sums = play_totals(store, &all(Selection::default())).await;
 
     merge(store).await;
 
@@ -171,7 +171,7 @@ pub async fn merged_blocks_hold_the_same_sessions(store: &dyn Store) {
     assert_eq!(heads.iter().map(|head| head.sessions).sum::<u32>(), 100);
     assert!(heads.iter().all(|head| head.first_start_ms <= head.last_start_ms));
     assert_eq!(exported(store, 1_000).await, records);
-    assert_eq!(figures(store, &all(Selection::default())).await, sums);
+    assert_eq!(play_totals(store, &all(Selection::default())).await, sums);
     for draft in &drafts {
         assert_eq!(load(store, draft.id).await, Some(draft.loaded(1)));
     }
@@ -188,7 +188,7 @@ pub async fn spoiled_totals_are_mended(store: &dyn Store) {
     fill(store, &numbered(drafts)).await;
     close(store).await;
     let scan = all(Selection::key(key.clone()));
-    let before = figures(store, &scan).await;
+    let before = play_totals(store, &scan).await;
     assert_eq!(verify(store, true).await, []);
     let Some(head) = heads(store, &Videos::All).await.pop() else { panic!("there is a block") };
 
@@ -201,9 +201,9 @@ pub async fn spoiled_totals_are_mended(store: &dyn Store) {
     assert_eq!(store.rewrite(rewrite).await.expect("stored"), Outcome::Written);
 
     let wrong = [day, strange].map(|day| WrongTotals { key: key.clone(), day });
-    assert_ne!(figures(store, &scan).await, before);
+    assert_ne!(play_totals(store, &scan).await, before);
     assert_eq!(verify(store, false).await, wrong);
     assert_eq!(verify(store, true).await, wrong);
     assert_eq!(verify(store, true).await, []);
-    assert_eq!(figures(store, &scan).await, before);
+    assert_eq!(play_totals(store, &scan).await, before);
 }

@@ -1,7 +1,7 @@
 //! Retention deletes old sessions, and nothing else.
 
 use super::draft::{
-    Draft, START_MS, all, check_totals, close, commit, days, exported, figures, fill, key, load,
+    Draft, START_MS, all, check_totals, close, commit, days, exported, play_totals, fill, key, load,
     location, selected, start,
 };
 use super::export::{exported_ids, ids};
@@ -90,7 +90,7 @@ pub async fn nothing_is_left_of_a_deleted_session(store: &dyn Store) {
     let found: Vec<_> = found.iter().map(Option::is_some).collect();
     assert_eq!(found, [false, true, false, false]);
     assert_eq!(store.count_sessions().await.expect("counted"), 1);
-    assert_eq!(figures(store, &all(Selection::default())).await.plays, 1);
+    assert_eq!(play_totals(store, &all(Selection::default())).await.plays, 1);
     assert!(selected(store, Selection::identifier("gone")).await.is_empty());
     let everything = all(Selection::default());
     let sources = older::sources(store, &everything, days()).await.expect("summed");
@@ -157,7 +157,7 @@ pub async fn deleted_sessions_leave_the_totals(store: &dyn Store) {
 
     assert_eq!(store.count_sessions().await.expect("counted"), 7);
     let scan = all(Selection::key(key));
-    assert_eq!(figures(store, &scan).await.plays, 7);
+    assert_eq!(play_totals(store, &scan).await.plays, 7);
     let sources = older::sources(store, &scan, days()).await.expect("summed");
     assert_eq!(sources.iter().map(|cell| cell.plays).sum::<u64>(), 7);
     let parts = older::parts(store, &scan, 1).await.expect("counted");

@@ -11,7 +11,7 @@ use crate::export::{self, Record};
 use crate::interval::{Interval, Segments};
 use crate::key::{ApiKey, SessionId};
 use crate::query::{Scan, Selection, instant};
-use crate::report::PlayFigures;
+use crate::report::PlayTotals;
 use crate::session::{Counters, Minutes, Stored};
 use crate::source::Source;
 use crate::store::{
@@ -285,10 +285,10 @@ pub(super) fn all(selection: Selection) -> Scan {
     Scan { selection, from_ms: 0, to_ms: 10 * START_MS, minimum_view_ms: 0 }
 }
 
-pub(super) async fn figures(store: &dyn Store, scan: &Scan) -> PlayFigures {
-    let mut sum = PlayFigures::default();
+pub(super) async fn play_totals(store: &dyn Store, scan: &Scan) -> PlayTotals {
+    let mut sum = PlayTotals::default();
     for cell in older::plays(store, scan, days(), Vec::new()).await.expect("summed") {
-        sum.add(&cell.figures);
+        sum.add(&cell.totals);
     }
     sum
 }
@@ -309,13 +309,13 @@ pub(super) fn numbered(drafts: impl IntoIterator<Item = Draft>) -> Vec<Draft> {
 
 /// The numbers of the sessions in a total.
 #[track_caller]
-pub(super) fn numbers(figures: &PlayFigures) -> Vec<u32> {
+pub(super) fn numbers(totals: &PlayTotals) -> Vec<u32> {
     let numbers: Vec<_> =
-        (0..u64::BITS).filter(|number| figures.view_ms & (1 << number) != 0).collect();
-    assert_eq!(figures.plays, numbers.len() as u64, "a session counts once");
+        (0..u64::BITS).filter(|number| totals.view_ms & (1 << number) != 0).collect();
+    assert_eq!(totals.plays, numbers.len() as u64, "a session counts once");
     numbers
 }
 
 pub(super) async fn selected(store: &dyn Store, selection: Selection) -> Vec<u32> {
-    numbers(&figures(store, &all(selection)).await)
+    numbers(&play_totals(store, &all(selection)).await)
 }

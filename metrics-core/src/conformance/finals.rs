@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::draft::{
-    Draft, START_MS, all, check_totals, close, days, exported, figures, fill, key, later, load,
+    Draft, START_MS, all, check_totals, close, days, exported, play_totals, fill, key, later, load,
     numbered, numbers, location,
 };
 use super::older;
@@ -42,12 +42,12 @@ pub async fn a_final_session_stays_in_every_answer(store: &dyn Store) {
     let drafts = numbered(drafts);
     fill(store, &drafts).await;
     let scan = all(Selection::key(key.clone()));
-    let sums = figures(store, &scan).await;
+    let sums = play_totals(store, &scan).await;
     let records = exported(store, 3).await;
 
     assert_eq!(finalize_all(store).await, 8);
 
-    assert_eq!(figures(store, &scan).await, sums);
+    assert_eq!(play_totals(store, &scan).await, sums);
     assert_eq!(store.count_sessions().await.expect("counted"), 8);
     assert_eq!(exported(store, 3).await, records);
     let sources = older::sources(store, &scan, days()).await.expect("summed");
@@ -100,14 +100,14 @@ pub async fn a_viewer_of_a_final_session_begins_another(store: &dyn Store) {
     assert_eq!(load(store, first.id).await, Some(second.loaded(1)), "the second goes on");
     let scan = all(Selection::key(key));
     for _ in 0..2 {
-        let sums = figures(store, &scan).await;
+        let sums = play_totals(store, &scan).await;
         assert_eq!((sums.plays, sums.view_ms), (2, 10_004));
         assert_eq!(exported(store, 1).await.len(), 2);
         check_totals(store).await;
         finalize_all(store).await;
     }
     assert_eq!(delete_before(store, START_MS - month_ms).await.expect("deleted"), 1);
-    assert_eq!(numbers(&figures(store, &scan).await), [2]);
+    assert_eq!(numbers(&play_totals(store, &scan).await), [2]);
 }
 
 /// Holds for a session that was closed, went on, and was closed again.
@@ -120,6 +120,6 @@ pub async fn a_session_is_final_as_it_was_written_last(store: &dyn Store) {
     fill(store, std::slice::from_ref(&last)).await;
     assert_eq!(finalize_all(store).await, 1);
     assert_eq!(exported(store, 10).await, [last.record()]);
-    assert_eq!(numbers(&figures(store, &all(Selection::key(key))).await), [1]);
+    assert_eq!(numbers(&play_totals(store, &all(Selection::key(key))).await), [1]);
     check_totals(store).await;
 }

@@ -1,7 +1,7 @@
 //! Imports add each session of another store or file once.
 
 use super::draft::{
-    Draft, START_MS, all, check_totals, close, exported, figures, fill, heads, key, merge,
+    Draft, START_MS, all, check_totals, close, exported, play_totals, fill, heads, key, merge,
 };
 use super::export::exported_ids;
 use super::join_all;
@@ -47,7 +47,7 @@ pub async fn imported_sessions_are_closed(store: &dyn Store) {
     expected.sort_by_key(|record| record.id);
     assert_eq!(exported(store, 7).await, expected);
     assert_eq!(store.count_sessions().await.expect("counted"), 51);
-    assert_eq!(figures(store, &all(Selection::key(key))).await.plays, 51);
+    assert_eq!(play_totals(store, &all(Selection::key(key))).await.plays, 51);
     check_totals(store).await;
     assert_eq!(store.load(&[drafts[0].id]).await.expect("loaded"), [None]);
     let mut snapshot = store.snapshot().await.expect("opened");
@@ -121,14 +121,14 @@ pub async fn sessions_that_differ_are_left_alone(store: &dyn Store) {
     assert_eq!((inserted.added, inserted.already_there), (1, 1));
     assert_eq!(inserted.differing, [RowId::from(other.id)]);
     assert_eq!(store.count_sessions().await.expect("counted"), 4);
-    let view_ms = figures(store, &all(Selection::default())).await.view_ms;
+    let view_ms = play_totals(store, &all(Selection::default())).await.view_ms;
     assert_eq!(view_ms, 40_000);
     // Of two in one file, the first is kept.
     let new = draft(&key, 9);
     let twice = [new.clone(), new.clone().played(&[(0, 1)])];
     let inserted = insert(store, twice.iter().map(foreign).collect()).await.expect("added");
     assert_eq!((inserted.added, inserted.differing), (1, vec![RowId::from(new.id)]));
-    let view_ms = figures(store, &all(Selection::default())).await.view_ms;
+    let view_ms = play_totals(store, &all(Selection::default())).await.view_ms;
     assert_eq!(view_ms, 50_000);
 }
 

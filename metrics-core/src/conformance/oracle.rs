@@ -35,7 +35,7 @@ pub async fn plays_are_those_of_brute_force(store: &dyn Store) {
         let answer: Vec<_> = plays
             .iter()
             .map(|bucket| {
-                let it = &bucket.figures;
+                let it = &bucket.totals;
                 let sums = [it.plays, it.view_ms, it.unique_ms];
                 let browsers = Browser::ALL.map(|class| it.browser(class));
                 let platforms = Platform::ALL.map(|class| it.platform(class));

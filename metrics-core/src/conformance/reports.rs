@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use super::draft::{Draft, START_MS, all, days, described, figures, fill, key, numbered, numbers};
+use super::draft::{Draft, START_MS, all, days, described, play_totals, fill, key, numbered, numbers};
 use super::older;
 use crate::client::{Browser, Client, Device, Platform};
 use crate::engagement::Resolution;
 use crate::query::{Dimension, Metric, Query, Scan, Selection, Timeframe, instant};
-use crate::report::PlayFigures;
+use crate::report::PlayTotals;
 use crate::reports::Reports;
 use crate::session::MINUTE_MS;
 use crate::store::Store;
@@ -49,9 +49,9 @@ pub async fn a_timeframe_includes_both_ends(store: &dyn Store) {
         to_ms: START_MS + to_ms,
         ..all(Selection::identifier("a"))
     };
-    assert_eq!(numbers(&figures(store, &scan(0, 1_000)).await), [1, 2, 3, 4]);
-    assert_eq!(numbers(&figures(store, &scan(1_000, 1_000)).await), [4]);
-    assert!(numbers(&figures(store, &scan(2, 998)).await).is_empty());
+    assert_eq!(numbers(&play_totals(store, &scan(0, 1_000)).await), [1, 2, 3, 4]);
+    assert_eq!(numbers(&play_totals(store, &scan(1_000, 1_000)).await), [4]);
+    assert!(numbers(&play_totals(store, &scan(2, 998)).await).is_empty());
     // Every report counts the same sessions.
     let sources = older::sources(store, &scan(0, 1_000), days()).await.expect("summed");
     assert_eq!(sources.iter().map(|cell| cell.plays).sum::<u64>(), 4);
@@ -66,14 +66,14 @@ pub async fn a_timeframe_that_ends_before_it_begins_is_empty(store: &dyn Store) 
     fill(store, &[Draft::new(&key, "a", Video::labelled("a")).on("http://a/")]).await;
     let backwards =
         Scan { from_ms: START_MS + 1, to_ms: START_MS - 1, ..all(Selection::default()) };
-    assert_eq!(figures(store, &backwards).await.plays, 0);
+    assert_eq!(play_totals(store, &backwards).await.plays, 0);
     assert_eq!(older::sources(store, &backwards, days()).await.expect("summed"), []);
     assert!(viewers_of(store, &backwards, 3).await.is_empty());
     assert_eq!(seconds_of(store, &backwards, "1 day").await, []);
     let (from_ms, to_ms) =
         (instant(i64::MIN).timestamp_millis(), instant(i64::MAX).timestamp_millis());
     let always = Scan { from_ms, to_ms, ..all(Selection::default()) };
-    assert_eq!(figures(store, &always).await.plays, 1);
+    assert_eq!(play_totals(store, &always).await.plays, 1);
 }
 
 /// A play is a session whose view time, replays included, is at least the minimum.
@@ -92,7 +92,7 @@ pub async fn the_minimum_view_time_is_included(store: &dyn Store) {
     let cases = [(0, 4), (999, 4), (1_000, 3), (1_001, 1), (1_002, 0), (u64::MAX, 0)];
     for (minimum_view_ms, plays) in cases {
         let scan = Scan { minimum_view_ms, ..all(Selection::default()) };
-        assert_eq!(figures(store, &scan).await.plays, plays, "{minimum_view_ms} ms");
+        assert_eq!(play_totals(store, &scan).await.plays, plays, "{minimum_view_ms} ms");
         let sources = older::sources(store, &scan, days()).await.expect("summed");
         assert_eq!(sources.iter().map(|cell| cell.plays).sum::<u64>(), plays);
         let viewers = viewers_of(store, &scan, 1).await;
@@ -106,7 +106,7 @@ pub async fn the_minimum_view_time_is_included(store: &dyn Store) {
 pub async fn plays_are_summed_with_their_classes(store: &dyn Store) {
     let key = key(store).await;
     let mut drafts = Vec::new();
-    let mut expected = PlayFigures::default();
+    let mut expected = PlayTotals::default();
     let clients = Browser::ALL.into_iter().flat_map(|browser| {
         Platform::ALL
             .into_iter()
@@ -120,7 +120,7 @@ pub async fn plays_are_summed_with_their_classes(store: &dyn Store) {
         expected.add_plays(1, 15 + number, 10 + number, client);
     }
     fill(store, &drafts).await;
-    assert_eq!(figures(store, &all(Selection::identifier("a"))).await, expected);
+    assert_eq!(play_totals(store, &all(Selection::identifier("a"))).await, expected);
 }
 
 /// A cell never holds plays of two buckets.
@@ -140,9 +140,9 @@ pub async fn plays_are_summed_per_cell(store: &dyn Store) {
         let cells = older::plays(store, &all(Selection::key(key.clone())), buckets, Vec::new())
             .await
             .expect("summed");
-        let seen: BTreeMap<_, PlayFigures> =
-            cells.into_iter().map(|bucket| (bucket.start, bucket.figures)).collect();
-        let mut expected: BTreeMap<_, PlayFigures> = BTreeMap::new();
+        let seen: BTreeMap<_, PlayTotals> =
+            cells.into_iter().map(|bucket| (bucket.start, bucket.totals)).collect();
+        let mut expected: BTreeMap<_, PlayTotals> = BTreeMap::new();
         for (number, at) in starts.iter().enumerate() {
             let cell = expected.entry(buckets.start_of(instant(*at))).or_default();
             cell.add_plays(1, 1 << number, 1 << number, Client::default());
@@ -248,7 +248,7 @@ pub async fn nothing_watched_has_no_parts(store: &dyn Store) {
     let scan = all(Selection::key(key));
     assert!(viewers_of(store, &scan, 5).await.is_empty());
     assert_eq!(seconds_of(store, &scan, "1 day").await, []);
-    assert_eq!(figures(store, &scan).await.plays, 1);
+    assert_eq!(play_totals(store, &scan).await.plays, 1);
 }
 
 /// Views count segments, viewers count sessions, and a second counts if any of it was watched.

@@ -1,7 +1,7 @@
 //! A rewrite of blocks is atomic, and of several rewrites that conflict, one is written.
 
 use super::draft::{
-    Draft, START_MS, all, check_totals, close, commit, every, exported, figures, fill, heads, id,
+    Draft, START_MS, all, check_totals, close, commit, every, exported, play_totals, fill, heads, id,
     key, load, open, location,
 };
 use super::join_all;
@@ -304,7 +304,7 @@ pub async fn concurrent_upkeep_loses_and_doubles_nothing(store: &dyn Store) {
         check_totals(store).await;
     }
     assert_eq!(store.count_sessions().await.expect("counted"), 40);
-    assert_eq!(figures(store, &all(Selection::default())).await.plays, 40);
+    assert_eq!(play_totals(store, &all(Selection::default())).await.plays, 40);
 }
 
 /// A session is closed in a version or written to, never both.

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::draft::{
-    Draft, START_MS, all, commit, days, described, figures, fill, key, later, load, numbered,
+    Draft, START_MS, all, commit, days, described, play_totals, fill, key, later, load, numbered,
     object, selected,
 };
 use super::join_all;
@@ -157,8 +157,8 @@ pub async fn what_the_first_write_says_of_the_subject_stays(store: &dyn Store) {
     fill(store, &[second]).await;
 
     let here = all(Selection::identifier("first").with_session(object(&json!({"n": 1}))));
-    let figures = figures(store, &here).await;
-    assert_eq!((figures.plays, figures.browser(Browser::Firefox)), (1, 1));
+    let totals = play_totals(store, &here).await;
+    assert_eq!((totals.plays, totals.browser(Browser::Firefox)), (1, 1));
     assert!(selected(store, Selection::identifier("second")).await.is_empty());
     let sources = older::sources(store, &here, days()).await.expect("summed");
     assert_eq!(sources.iter().map(|cell| cell.source.host()).collect::<Vec<_>>(), ["a"]);
@@ -284,7 +284,7 @@ pub async fn a_repeated_batch_conflicts_and_changes_nothing(store: &dyn Store) {
         assert_eq!(load(store, draft.id).await.map(|it| it.version), Some(version));
     }
     assert_eq!(store.count_sessions().await.expect("counted"), 2);
-    assert_eq!(figures(store, &all(Selection::key(key))).await.plays, 2);
+    assert_eq!(play_totals(store, &all(Selection::key(key))).await.plays, 2);
 }
 
 /// A batch is atomic: no store skips a session that it cannot write.
@@ -339,7 +339,7 @@ pub async fn sessions_of_a_revoked_key_are_stored(store: &dyn Store) {
 }
 
 async fn selected_count(store: &dyn Store, key: &ApiKey) -> u64 {
-    figures(store, &all(Selection::key(key.clone()))).await.plays
+    play_totals(store, &all(Selection::key(key.clone()))).await.plays
 }
 
 /// Of concurrent writes that expect the same version, one is written and the others conflict.

@@ -13,7 +13,7 @@ use tokio::sync::{Notify, watch};
 
 use super::{Charge, Kind, lock};
 use crate::block::{Columns, Group, Groups};
-use crate::figures::Tallies;
+use crate::stats::Tallies;
 use crate::key::ApiKey;
 use crate::read::{Fold, Reading, read_from};
 use crate::shutdown::Shutdown;

@@ -10,7 +10,7 @@ use crate::budget::Account;
 use crate::engagement::{Part, Resolution, SecondsBucket};
 use crate::query::{Scan, Selection, instant};
 use crate::read::{Reading, computed, picked, read_from};
-use crate::report::{PlayFigures, PlaysBucket, SourceBucket};
+use crate::report::{PlayTotals, PlaysBucket, SourceBucket};
 use crate::scan::buckets::{PlaysScanner, SourcesScanner};
 use crate::scan::engagement::{Furthest, PartsScanner, SecondsScanner};
 use crate::scan::{Fields, FieldsScanner};
@@ -20,10 +20,10 @@ use crate::time_bucket::Buckets;
 use crate::totals::{Cover, DayTotals, Plan, day_of, first_bin};
 
 /// Plays by the start of their bucket.
-type Folded = BTreeMap<DateTime<Utc>, PlayFigures>;
+type Folded = BTreeMap<DateTime<Utc>, PlayTotals>;
 
 /// The size of a bucket in [`Folded`], in bytes, with the free space of a tree.
-const BUCKET_BYTES: usize = 3 * (size_of::<DateTime<Utc>>() + size_of::<PlayFigures>()) / 2;
+const BUCKET_BYTES: usize = 3 * (size_of::<DateTime<Utc>>() + size_of::<PlayTotals>()) / 2;
 
 /// Plays per bucket, in order. Buckets that start at `also` are included even without plays.
 pub(crate) async fn plays(
@@ -34,7 +34,7 @@ pub(crate) async fn plays(
     account: &Account,
 ) -> Result<Vec<PlaysBucket>, ReportError> {
     let mut snapshot = store.snapshot().await?;
-    let mut folded: Folded = also.into_iter().map(|at| (at, PlayFigures::default())).collect();
+    let mut folded: Folded = also.into_iter().map(|at| (at, PlayTotals::default())).collect();
     let frame = (scan.from_ms, scan.to_ms);
     let mut closed = vec![frame];
     if let Some(first) = totals_bin(scan) {
@@ -52,7 +52,7 @@ pub(crate) async fn plays(
     let scanner = PlaysScanner::new(filter, buckets);
     let folded = add_plays(&mut *snapshot, &reading, scanner, folded, account).await?;
     computed(move || {
-        let buckets = folded.into_iter().map(|(start, figures)| PlaysBucket { start, figures });
+        let buckets = folded.into_iter().map(|(start, totals)| PlaysBucket { start, totals });
         Ok(buckets.collect())
     })
     .await
@@ -69,7 +69,7 @@ async fn add_plays(
     let fold = read_from(snapshot, reading, fold).await?;
     computed(move || {
         for bucket in fold.scanner.finish([]) {
-            folded.entry(bucket.start).or_default().add(&bucket.figures);
+            folded.entry(bucket.start).or_default().add(&bucket.totals);
         }
         Ok(folded)
     })
@@ -124,7 +124,7 @@ async fn summed(
 }
 
 /// Adds plays to the bucket of a time.
-fn add(folded: &mut Folded, buckets: Buckets, at_ms: i64, plays: &PlayFigures) {
+fn add(folded: &mut Folded, buckets: Buckets, at_ms: i64, plays: &PlayTotals) {
     if 0 < plays.plays {
         folded.entry(buckets.start_of(instant(at_ms))).or_default().add(plays);
     }

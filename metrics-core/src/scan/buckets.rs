@@ -9,7 +9,7 @@ use super::{GROUP_BYTES_MAX, GROUPS_MAX, ScanError, SessionFilter, VideoInfo};
 use crate::block::{Columns, Group, Groups};
 use crate::client::Client;
 use crate::query::instant;
-use crate::report::{PlayFigures, PlaysBucket, SourceBucket};
+use crate::report::{PlayTotals, PlaysBucket, SourceBucket};
 use crate::source::Source;
 use crate::time_bucket::Buckets;
 
@@ -25,7 +25,7 @@ pub struct PlaysScanner {
     filter: SessionFilter,
     timeline: Timeline,
     // By the start of the bucket, in Unix milliseconds.
-    folded: BTreeMap<i64, PlayFigures>,
+    folded: BTreeMap<i64, PlayTotals>,
 }
 
 impl PlaysScanner {
@@ -62,10 +62,10 @@ impl PlaysScanner {
             picked.sessions.len(),
             |at| picked.start_ms(&view, at),
             |range, run| {
-                let figures = folded.entry(run.value).or_default();
+                let totals = folded.entry(run.value).or_default();
                 for session in picked.range(range) {
                     let client: Client = clients.values()[codes.get(session)];
-                    figures.add_plays(1, view.view_ms(session), view.unique_ms(session), client);
+                    totals.add_plays(1, view.view_ms(session), view.unique_ms(session), client);
                 }
             },
         );
@@ -78,8 +78,8 @@ impl PlaysScanner {
     ///
     /// [`ScanError::TooManyGroups`].
     pub fn merge(&mut self, other: &Self) -> Result<(), ScanError> {
-        for (bucket_ms, figures) in &other.folded {
-            self.folded.entry(*bucket_ms).or_default().add(figures);
+        for (bucket_ms, totals) in &other.folded {
+            self.folded.entry(*bucket_ms).or_default().add(totals);
         }
         check(self.folded.len())
     }
@@ -87,7 +87,7 @@ impl PlaysScanner {
     /// Returns the approximate number of bytes in memory.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let bucket = size_of::<(i64, PlayFigures)>() + ENTRY_BYTES;
+        let bucket = size_of::<(i64, PlayTotals)>() + ENTRY_BYTES;
         self.folded.len() * bucket + self.timeline.bytes()
     }
 
@@ -99,7 +99,7 @@ impl PlaysScanner {
         }
         let buckets = self.folded.into_iter();
         buckets
-            .map(|(start_ms, figures)| PlaysBucket { start: instant(start_ms), figures })
+            .map(|(start_ms, totals)| PlaysBucket { start: instant(start_ms), totals })
             .collect()
     }
 }

@@ -18,7 +18,7 @@ async fn watch(metrics: &Metrics, key: &ApiKey, session: &str, seconds: f64) {
 
 async fn view_ms(metrics: &Metrics) -> u64 {
     let plays = metrics.plays(&Selection::default().into()).await.unwrap();
-    plays.iter().map(|bucket| bucket.figures.view_ms).sum()
+    plays.iter().map(|bucket| bucket.totals.view_ms).sum()
 }
 
 async fn a_copy_is_what_was_there_and_goes_its_own_way(backend: Backend) {

@@ -142,7 +142,7 @@ fn view(turns: &[Turn], skew_ms: Option<i64>, restarts: bool) -> Viewed {
 }
 
 /// Removes the minutes. They depend on the arrival of the first event, and minutes that a checkpoint assumed stay.
-fn figures(mut viewed: Viewed) -> Viewed {
+fn totals(mut viewed: Viewed) -> Viewed {
     viewed.minutes = Minutes::default();
     viewed
 }
@@ -159,7 +159,7 @@ proptest! {
             shuffled.insert(1 + place.index(shuffled.len()), event);
         }
         let (expected, found) = (arrive(&events), arrive(&shuffled));
-        let both = [&found, &expected].map(|session| figures(session.viewed(Reach::Heard)));
+        let both = [&found, &expected].map(|session| totals(session.viewed(Reach::Heard)));
         prop_assert_eq!(&both[0], &both[1]);
         prop_assert_eq!(found.duration_ms(), expected.duration_ms());
     }
@@ -169,7 +169,7 @@ proptest! {
         turns in prop::collection::vec(turn(), 0..80),
         skew_ms in prop::option::of(-100_000_000_i64..100_000_000),
     ) {
-        let both = [true, false].map(|restarts| figures(view(&turns, skew_ms, restarts)));
+        let both = [true, false].map(|restarts| totals(view(&turns, skew_ms, restarts)));
         prop_assert_eq!(&both[0], &both[1]);
     }
 

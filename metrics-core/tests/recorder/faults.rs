@@ -21,13 +21,13 @@ async fn events_wait_for_a_store_that_is_away() {
     let waiting = tokio::time::timeout(Duration::from_secs(60), played.durable()).await;
     assert!(waiting.is_err(), "{waiting:?}");
     let mut paused = viewing.submit(&PlayerEvent::pause(2.0)).unwrap();
-    let figures = metrics.figures();
-    assert_eq!((figures.waiting, figures.away_since), (3, Some(site.clock.now())));
+    let stats = metrics.stats();
+    assert_eq!((stats.waiting, stats.away_since), (3, Some(site.clock.now())));
     failures.store(0, Relaxed);
     soon(played.durable()).await.unwrap();
     soon(paused.durable()).await.unwrap();
-    let figures = metrics.figures();
-    assert_eq!((figures.waiting, figures.away_since), (0, None));
+    let stats = metrics.stats();
+    assert_eq!((stats.waiting, stats.away_since), (0, None));
     assert_eq!(site.segments(&key, "a").await, [(0.0, 2.0)]);
 }
 

@@ -76,7 +76,7 @@ async fn a_revoked_key_is_refused_at_once_here_and_soon_elsewhere() {
     // What was recorded stays readable, and what is under way is not lost.
     viewing.apply(PlayerEvent::play(0.0)).await.unwrap();
     viewing.apply(PlayerEvent::pause(2.0)).await.unwrap();
-    assert_eq!(here.plays(&Selection::key(key).into()).await.unwrap()[0].figures.plays, 1);
+    assert_eq!(here.plays(&Selection::key(key).into()).await.unwrap()[0].totals.plays, 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -130,7 +130,7 @@ async fn bots_are_counted_where_they_are_wanted() {
     viewing.apply(PlayerEvent::pause(2.0)).await.unwrap();
     let plays = metrics.plays(&Selection::default().into()).await.unwrap();
     let other = metrics_core::client::Browser::Other;
-    assert_eq!((plays[0].figures.plays, plays[0].figures.browser(other)), (1, 1));
+    assert_eq!((plays[0].totals.plays, plays[0].totals.browser(other)), (1, 1));
 }
 
 #[tokio::test(start_paused = true)]

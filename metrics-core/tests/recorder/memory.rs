@@ -56,8 +56,8 @@ async fn what_waits_for_the_store_is_bounded_in_bytes_and_all_of_it_is_written()
     assert!(budget.used() <= BUDGET * 3 / 4, "{budget:?}");
     let crowded = tokio::time::timeout(Duration::from_secs(60), metrics.ready()).await;
     assert!(crowded.is_err(), "it reads on");
-    let figures = metrics.figures();
-    assert_eq!((figures.session_bytes, figures.joins.no_memory), (budget.used(), 1));
+    let stats = metrics.stats();
+    assert_eq!((stats.session_bytes, stats.joins.no_memory), (budget.used(), 1));
 
     failures.store(0, Relaxed);
     soon(metrics.ready()).await;
@@ -82,14 +82,14 @@ async fn idle_sessions_make_room_when_others_take_the_memory() {
         soon(viewing.apply(PlayerEvent::pause(2.0))).await.unwrap();
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!(metrics.figures().in_memory, 10, "there is room for them");
+    assert_eq!(metrics.stats().in_memory, 10, "there is room for them");
 
     let answers = budget.try_reserve(BUDGET - budget.used()).unwrap();
     let refused = metrics.visit(joining(&key, "another")).await;
     assert!(matches!(refused, Err(JoinError::Memory)), "{refused:?}");
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let figures = metrics.figures();
-    assert_eq!((figures.in_memory, figures.session_bytes), (0, 0));
+    let stats = metrics.stats();
+    assert_eq!((stats.in_memory, stats.session_bytes), (0, 0));
 
     drop(answers);
     let viewing = metrics.visit(joining(&key, "another")).await.unwrap();
@@ -120,7 +120,7 @@ async fn a_session_that_is_there_grows_until_nothing_is_left() {
     let again = metrics.join(joining(&key, "a")).await.unwrap();
     let refused = again.apply(PlayerEvent::new(Action::PlaybackFailure)).await;
     assert_eq!(refused, Err(EventError::Memory));
-    assert_eq!(metrics.figures().events.no_memory, 1);
+    assert_eq!(metrics.stats().events.no_memory, 1);
     drop(answers);
     soon(again.apply(PlayerEvent::new(Action::PlaybackFailure))).await.unwrap();
     drop((viewing, again));

@@ -72,7 +72,7 @@ impl Site {
         let query = query.during(metrics_core::Timeframe::From(instant(0)));
         let buckets = Reports::new(&store, instant(START_MS)).plays(&query).await.unwrap();
         buckets.iter().fold((0, 0), |(plays, view_ms), bucket| {
-            (plays + bucket.figures.plays, view_ms + bucket.figures.view_ms)
+            (plays + bucket.totals.plays, view_ms + bucket.totals.view_ms)
         })
     }
 }

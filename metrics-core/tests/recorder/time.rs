@@ -165,16 +165,16 @@ async fn segments_that_were_clamped_are_counted_once_each() {
         }
     };
     claim(&metrics, "a", 0, 4.0).await;
-    assert_eq!(metrics.figures().clamped, 0);
+    assert_eq!(metrics.stats().clamped, 0);
     claim(&metrics, "a", 10_000, 3_600.0).await;
     claim(&metrics, "a", 20_000, 3_600.0).await;
     claim(&metrics, "b", 0, 3_600.0).await;
-    assert_eq!(metrics.figures().clamped, 3);
+    assert_eq!(metrics.stats().clamped, 3);
     soon(metrics.stop()).await;
 
     let metrics = site.server().await;
     claim(&metrics, "a", 30_000, 3_600.0).await;
-    assert_eq!(metrics.figures().clamped, 1);
+    assert_eq!(metrics.stats().clamped, 1);
     assert_eq!(site.stored(&key, "a").await.unwrap().counters.details.clamped, 3);
     assert_eq!(site.plays().await, (2, 4_000 + 4 * 1_000));
 }

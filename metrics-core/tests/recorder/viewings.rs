@@ -55,8 +55,8 @@ async fn three_segments_are_one_play() {
 
     let plays = metrics.plays(&Selection::identifier("intro").into()).await.unwrap();
     assert_eq!(plays.len(), 1);
-    let figures = &plays[0].figures;
-    assert_eq!((figures.plays, figures.view_ms, figures.unique_ms), (1, 9_000, 8_000));
+    let totals = &plays[0].totals;
+    assert_eq!((totals.plays, totals.view_ms, totals.unique_ms), (1, 9_000, 8_000));
 }
 
 #[tokio::test(start_paused = true)]
@@ -366,7 +366,7 @@ async fn reports_are_of_what_was_recorded() {
     let selection = Selection::identifier("intro");
     let query = metrics_core::BucketQuery::from(&selection).per("1 day".parse().unwrap());
     let plays = metrics.plays(&query).await.unwrap();
-    let view_ms: Vec<_> = plays.iter().map(|bucket| bucket.figures.view_ms).collect();
+    let view_ms: Vec<_> = plays.iter().map(|bucket| bucket.totals.view_ms).collect();
     assert_eq!(view_ms, [1_000, 2_000, 3_000]);
 
     let sources = metrics.sources(&(&selection).into()).await.unwrap();

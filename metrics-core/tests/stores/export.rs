@@ -130,8 +130,8 @@ async fn what_is_exported_is_what_a_report_counts(backend: Backend) {
                 let of_these = BucketQuery::from(&selection).during(timeframe);
                 let of_these = of_these.with_minimum_view_ms(minimum_view_ms);
                 let counted = reports.plays(&of_these).await.unwrap();
-                let plays: u64 = counted.iter().map(|bucket| bucket.figures.plays).sum();
-                let view_ms: u64 = counted.iter().map(|bucket| bucket.figures.view_ms).sum();
+                let plays: u64 = counted.iter().map(|bucket| bucket.totals.plays).sum();
+                let view_ms: u64 = counted.iter().map(|bucket| bucket.totals.view_ms).sum();
                 assert_eq!(records.len() as u64, plays, "{query:?}");
                 assert_eq!(
                     records.iter().map(|it| it.stored.view_ms).sum::<u64>(),

@@ -218,7 +218,7 @@ async fn wait_for_store(metrics: &Metrics, key: &ApiKey, session: &str) -> metri
     let mut played = viewing.submit(&PlayerEvent::play(0.0)).unwrap();
     let mut paused = viewing.submit(&PlayerEvent::pause(5.0)).unwrap();
     let away = async {
-        while metrics.figures().away_since.is_none() {
+        while metrics.stats().away_since.is_none() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
@@ -265,8 +265,8 @@ async fn sessions_that_a_damaged_file_cannot_take_are_kept_for_one_that_is_whole
     let metrics = Metrics::builder(store).start();
     let plays = metrics.plays(&Selection::identifier("intro").into()).await.unwrap();
     // The others are older than a week.
-    let figures = plays.iter().map(|bucket| (bucket.figures.plays, bucket.figures.view_ms));
-    assert_eq!(figures.collect::<Vec<_>>(), [(2, 10_000)]);
+    let totals = plays.iter().map(|bucket| (bucket.totals.plays, bucket.totals.view_ms));
+    assert_eq!(totals.collect::<Vec<_>>(), [(2, 10_000)]);
     check_whole(&path);
 }
 
@@ -516,15 +516,15 @@ async fn a_store_that_can_be_read_but_not_written_stays_away() {
     let store = Through { store: Arc::new(store), way: way.clone() };
     let metrics = Metrics::new(store);
     let viewing = wait_for_store(&metrics, &key, "waits").await;
-    let since = metrics.figures().away_since;
+    let since = metrics.stats().away_since;
     assert!(since.is_some());
     // What it has of the session is read before each try.
     let mut tries = way.tries.subscribe();
     tokio::time::timeout(WAIT, tries.wait_for(|tries| 4 < *tries)).await.unwrap().unwrap();
-    assert_eq!(metrics.figures().away_since, since);
+    assert_eq!(metrics.stats().away_since, since);
     way.mended.store(true, Relaxed);
     viewing.submit(&PlayerEvent::play(7.0)).unwrap().durable().await.unwrap();
-    assert_eq!(metrics.figures().away_since, None);
+    assert_eq!(metrics.stats().away_since, None);
 }
 
 #[cfg(unix)]

@@ -12,7 +12,7 @@ use metrics_core::import::{Foreign, insert};
 use metrics_core::interval::{Interval, Segments};
 use metrics_core::key::SessionId;
 use metrics_core::query::instant;
-use metrics_core::report::{PlayCell, PlayFigures, SourceCell, fold_plays, fold_sources};
+use metrics_core::report::{PlayCell, PlayTotals, SourceCell, fold_plays, fold_sources};
 use metrics_core::session::Stored;
 use metrics_core::store::{Instance, Outcome, Location, SessionWrite, Store, Subject};
 use metrics_core::time_bucket::Buckets;
@@ -388,9 +388,9 @@ impl World {
             let counted = self.counted(selection, (scan.from_ms, scan.to_ms), minimum_view_ms);
             let play = |it: &&Viewed| {
                 let Stored { started_at_ms, view_ms, unique_ms, .. } = it.stored;
-                let mut figures = PlayFigures::default();
-                figures.add_plays(1, view_ms, unique_ms, it.subject.client);
-                PlayCell { at_ms: started_at_ms, figures }
+                let mut totals = PlayTotals::default();
+                totals.add_plays(1, view_ms, unique_ms, it.subject.client);
+                PlayCell { at_ms: started_at_ms, totals }
             };
             let source = |it: &&Viewed| {
                 let source = it.subject.source.clone()?;

@@ -52,8 +52,8 @@ pub(crate) fn live() -> Response<Body> {
 /// Whether viewers may be sent here. A server whose store is away still takes their events, as long as it has room
 /// for them: it is degraded, and no less ready than any other on the same store.
 pub(crate) async fn ready(metrics: &Metrics, examined: &Examined) -> Response<Body> {
-    let figures = metrics.figures();
-    let reason = match figures.away_since {
+    let stats = metrics.stats();
+    let reason = match stats.away_since {
         _ if metrics.store().is_damaged() => {
             "the file is damaged: stop the server, which keeps what waits, put back a copy that is whole, and start it \
              again"
@@ -74,7 +74,7 @@ pub(crate) async fn ready(metrics: &Metrics, examined: &Examined) -> Response<Bo
             illness => illness.flatten().unwrap_or(UNREACHABLE).to_owned(),
         },
     };
-    let waiting = figures.waiting;
+    let waiting = stats.waiting;
     let (code, room) = if WAITING_MAX <= waiting {
         (Code::Overloaded, "no more are taken")
     } else if !metrics.knows_keys() {

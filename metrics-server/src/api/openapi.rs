@@ -59,7 +59,7 @@ mod tests {
             Route::Page => 0,
             Route::Live => 1,
             Route::Ready => 2,
-            Route::Figures => 3,
+            Route::Stats => 3,
             Route::OpenApi => 4,
             Route::Script(_) => 17,
             Route::PageFile(_) => 18,

@@ -1,7 +1,7 @@
 //! `/api/v1/plays`, also called `/api/v1/views`: plays per time bucket.
 
 use metrics_core::client::{Browser, Device, Platform};
-use metrics_core::report::PlayFigures;
+use metrics_core::report::PlayTotals;
 use metrics_core::{BucketQuery, ReportError, Reports};
 use serde::Serialize;
 use serde::ser::{SerializeMap as _, Serializer};
@@ -56,7 +56,7 @@ pub(crate) async fn buckets(
     let found = reports.plays(query).await?;
     let (bytes, buckets) = (size_of_val(&*found), query.buckets);
     let rows = found.into_iter();
-    Ok((bytes, rows.map(move |it| bucket_of(buckets.label(it.start), &it.figures))))
+    Ok((bytes, rows.map(move |it| bucket_of(buckets.label(it.start), &it.totals))))
 }
 
 impl Row for Bucket {
@@ -86,16 +86,16 @@ impl Row for Bucket {
     }
 }
 
-fn bucket_of(interval: String, figures: &PlayFigures) -> Bucket {
-    let device = Classes(Device::ALL.map(|it| (it.name(), figures.device(it))).to_vec());
+fn bucket_of(interval: String, totals: &PlayTotals) -> Bucket {
+    let device = Classes(Device::ALL.map(|it| (it.name(), totals.device(it))).to_vec());
     Bucket {
         interval,
-        views: figures.plays,
-        total_view_time: seconds(figures.view_ms),
-        unique_total_view_time: seconds(figures.unique_ms),
-        browser: Classes(Browser::ALL.map(|it| (it.name(), figures.browser(it))).to_vec()),
+        views: totals.plays,
+        total_view_time: seconds(totals.view_ms),
+        unique_total_view_time: seconds(totals.unique_ms),
+        browser: Classes(Browser::ALL.map(|it| (it.name(), totals.browser(it))).to_vec()),
         device: device.clone(),
         device_type: device,
-        platform: Classes(Platform::ALL.map(|it| (it.name(), figures.platform(it))).to_vec()),
+        platform: Classes(Platform::ALL.map(|it| (it.name(), totals.platform(it))).to_vec()),
     }
 }

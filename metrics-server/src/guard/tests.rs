@@ -80,14 +80,14 @@ fn a_proxy_may_say_how_the_server_is_called() {
 
 #[test]
 fn listed_origins_read_reports_and_nothing_else() {
-    use Wanted::{CreateKey, Figures, ListKeys, Page, Report, RevokeKey};
+    use Wanted::{CreateKey, Stats, ListKeys, Page, Report, RevokeKey};
 
     let foreign = [("host", "localhost"), ("sec-fetch-site", "cross-site"), ("origin", SITE)];
     let listed = Cors::Listed(vec![SITE.to_owned()]);
     let other = Cors::Listed(vec!["https://other.example".to_owned()]);
     for (cors, reports) in [(Cors::Own, 403), (other, 403), (listed, 200), (Cors::Any, 200)] {
         let settings = Settings::default().cors(cors);
-        for wanted in [Report, Page, Figures, ListKeys, CreateKey, RevokeKey] {
+        for wanted in [Report, Page, Stats, ListKeys, CreateKey, RevokeKey] {
             let expected = if wanted == Report { reports } else { 403 };
             let status = decide(&settings, wanted, Method::GET, &foreign);
             assert_eq!(status, expected, "{settings:?} {wanted:?}");

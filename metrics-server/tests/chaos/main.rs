@@ -254,9 +254,9 @@ async fn what_was_acknowledged_under_load_survives_every_kill() {
 
 /// How many events of a server are not durable.
 async fn waiting(server: &Server) -> u64 {
-    let figures = server.http("GET", "/metrics").send().await;
-    let figures = String::from_utf8(figures.body).unwrap();
-    let waiting = figures.lines().find_map(|line| line.strip_prefix("metrics_waiting_events "));
+    let stats = server.http("GET", "/metrics").send().await;
+    let stats = String::from_utf8(stats.body).unwrap();
+    let waiting = stats.lines().find_map(|line| line.strip_prefix("metrics_waiting_events "));
     waiting.expect("a figure of this name").parse().unwrap()
 }
 

@@ -195,7 +195,7 @@ async fn a_tenant_sets_no_limits_and_restores_no_key() {
 }
 
 #[tokio::test]
-async fn the_page_and_the_figures_tell_a_tenant_nothing_of_others() {
+async fn the_page_and_the_stats_tell_a_tenant_nothing_of_others() {
     let server = shared().await;
     let page = async |who: &str| {
         let answer = ask(server.http("GET", "/"), who).await;

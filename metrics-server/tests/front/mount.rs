@@ -22,7 +22,7 @@ const ALL: [(&str, &str, Routes); 9] = [
     ("GET", "/", Routes::PAGE),
     ("GET", "/health/live", Routes::HEALTH),
     ("GET", "/health/ready", Routes::HEALTH),
-    ("GET", "/metrics", Routes::FIGURES),
+    ("GET", "/metrics", Routes::STATS),
     ("GET", "/api/v1/plays?identifier=intro", Routes::REPORTS),
     ("GET", "/api/v1/watching?identifier=intro", Routes::REPORTS),
     ("GET", "/api/v1/keys", Routes::KEYS),
@@ -117,7 +117,7 @@ async fn routes_that_are_left_out_are_not_there() {
     for left in [
         Routes::PAGE,
         Routes::HEALTH,
-        Routes::FIGURES,
+        Routes::STATS,
         Routes::REPORTS,
         Routes::KEYS,
         Routes::BATCHES,

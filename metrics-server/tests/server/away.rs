@@ -68,18 +68,18 @@ async fn viewers_stay_and_others_come_while_the_store_is_away() {
     let reason = body["reason"].as_str().unwrap();
     assert!(reason.starts_with("the store is away since 2"), "{reason}");
     assert!(reason.ends_with(" events wait in memory, and more are taken"), "{reason}");
-    let figures = server.http("GET", "/metrics").send().await;
-    let figures = String::from_utf8(figures.body).unwrap();
-    assert!(figures.contains("\nmetrics_store_away 1\n"), "{figures}");
+    let stats = server.http("GET", "/metrics").send().await;
+    let stats = String::from_utf8(stats.body).unwrap();
+    assert!(stats.contains("\nmetrics_store_away 1\n"), "{stats}");
 
     failures.store(0, Relaxed);
     assert_eq!(client.answer_to(&paused).await, Value::Null);
     assert_eq!(other.answer_to(&played).await, Value::Null);
     other.pause("session:another", 8.0).await;
     assert_eq!(health(&server).await, (200, json!({ "status": "ok" })));
-    let figures = server.http("GET", "/metrics").send().await;
-    let figures = String::from_utf8(figures.body).unwrap();
-    assert!(figures.contains("\nmetrics_waiting_events 0\n"), "{figures}");
+    let stats = server.http("GET", "/metrics").send().await;
+    let stats = String::from_utf8(stats.body).unwrap();
+    assert!(stats.contains("\nmetrics_waiting_events 0\n"), "{stats}");
     let expected = Watched { plays: 2, seconds: 4.0, unique: 4.0 };
     assert_eq!(server.watched("intro").await, expected);
 }
@@ -153,7 +153,7 @@ async fn a_server_whose_store_is_away_stops_in_time_and_leaves_what_it_has() {
     client.push(TOPIC, "event", &json!({ "name": "pause", "to": 5 })).await;
     client.push(TOPIC, "event", &json!({ "name": "play", "from": 50 })).await;
     // Until it is known that the store is away.
-    while server.metrics.figures().away_since.is_none() {
+    while server.metrics.stats().away_since.is_none() {
         sleep(Duration::from_millis(10)).await;
     }
     sleep(Duration::from_secs(4)).await;

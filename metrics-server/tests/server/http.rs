@@ -772,11 +772,11 @@ async fn there_is_room_for_so_many_connections_and_no_more() {
     assert_eq!(server.http("GET", "/health/live").send().await.status, 200);
     drop(one);
     soon(async { while script().await != 200 {} }).await;
-    let figures = server.http("GET", "/metrics").send().await;
-    let figures = String::from_utf8(figures.body).unwrap();
+    let stats = server.http("GET", "/metrics").send().await;
+    let stats = String::from_utf8(stats.body).unwrap();
     let refused =
-        figures.lines().find(|line| line.starts_with("metrics_connections_refused_total"));
-    assert!(refused.is_some_and(|line| !line.ends_with(" 0")), "{figures}");
+        stats.lines().find(|line| line.starts_with("metrics_connections_refused_total"));
+    assert!(refused.is_some_and(|line| !line.ends_with(" 0")), "{stats}");
     drop(two);
 }
 

@@ -38,8 +38,8 @@ async fn begin_poll(poller: &Poller, server: &TestServer) -> TcpStream {
 async fn until(server: &TestServer, sample: &str) {
     let waiting = async {
         loop {
-            let figures = server.http("GET", "/metrics").send().await;
-            if String::from_utf8(figures.body).unwrap().lines().any(|line| line == sample) {
+            let stats = server.http("GET", "/metrics").send().await;
+            if String::from_utf8(stats.body).unwrap().lines().any(|line| line == sample) {
                 return;
             }
             // Also where the clock is paused, so that it goes on.

@@ -15,7 +15,7 @@ mod commands;
 mod disk;
 mod erase;
 mod export;
-mod figures;
+mod stats;
 mod http;
 mod import;
 mod instances;

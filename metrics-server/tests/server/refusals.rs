@@ -119,7 +119,7 @@ impl Access for Nobody {
     async fn decide(&self, _: &Parts, wanted: Wanted) -> Decision {
         match wanted {
             // Longer than it may take.
-            Wanted::Figures => std::future::pending().await,
+            Wanted::Stats => std::future::pending().await,
             _ => Decision::forbidden(),
         }
     }

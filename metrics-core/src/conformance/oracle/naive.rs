@@ -28,22 +28,22 @@ fn by_bucket<'a>(
 
 /// Per bucket: plays, view time, unique view time, and plays of every browser, platform and device.
 pub(super) fn plays(viewings: &[&Viewing], buckets: &Buckets) -> Vec<(DateTime<Utc>, Vec<u64>)> {
-    let figures = |viewings: &[&Viewing]| {
+    let totals = |viewings: &[&Viewing]| {
         let count = |counts: &dyn Fn(&Viewing) -> bool| {
             viewings.iter().filter(|viewing| counts(viewing)).count() as u64
         };
-        let mut figures = vec![
+        let mut totals = vec![
             count(&|_| true),
             viewings.iter().map(|viewing| view_ms(viewing)).sum(),
             viewings.iter().map(|viewing| viewing.unique_ms).sum(),
         ];
-        figures.extend(Browser::ALL.map(|class| count(&|it| it.client.browser == class)));
-        figures.extend(Platform::ALL.map(|class| count(&|it| it.client.platform == class)));
-        figures.extend(Device::ALL.map(|class| count(&|it| it.client.device == class)));
-        figures
+        totals.extend(Browser::ALL.map(|class| count(&|it| it.client.browser == class)));
+        totals.extend(Platform::ALL.map(|class| count(&|it| it.client.platform == class)));
+        totals.extend(Device::ALL.map(|class| count(&|it| it.client.device == class)));
+        totals
     };
     let sorted = by_bucket(viewings, buckets);
-    sorted.into_iter().map(|(start, viewings)| (start, figures(&viewings))).collect()
+    sorted.into_iter().map(|(start, viewings)| (start, totals(&viewings))).collect()
 }
 
 /// Per bucket and page: plays; the most played page first, then by address.

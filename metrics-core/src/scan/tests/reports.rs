@@ -7,7 +7,7 @@ use super::{oracle, random};
 use crate::engagement::{Parts, Seconds};
 use crate::interval::Segments;
 use crate::query::{Filter, Metric, Minimum, Period, Query, Scan, Selection, instant};
-use crate::report::{PlayCell, PlayFigures, SourceCell, fold_plays, fold_sources};
+use crate::report::{PlayCell, PlayTotals, SourceCell, fold_plays, fold_sources};
 use crate::scan::SessionFilter;
 use crate::scan::buckets::{PlaysScanner, SourcesScanner};
 use crate::scan::engagement::{Furthest, PartsScanner, SecondsScanner};
@@ -72,9 +72,9 @@ proptest! {
         let plays = scan!(&watches, PlaysScanner::new(filtered(), buckets), it => PlaysScanner::merge);
         let cells = counted.iter().map(|watch| {
             let stored = &watch.row.stored;
-            let mut figures = PlayFigures::default();
-            figures.add_plays(1, stored.view_ms, stored.unique_ms, watch.row.client);
-            PlayCell { at_ms: stored.started_at_ms, figures }
+            let mut totals = PlayTotals::default();
+            totals.add_plays(1, stored.view_ms, stored.unique_ms, watch.row.client);
+            PlayCell { at_ms: stored.started_at_ms, totals }
         });
         let also = [buckets.start_of(instant(0))];
         prop_assert_eq!(plays.finish(also), fold_plays(cells, &buckets, also));

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use metrics_core::client::{Browser, Device, Platform};
 use metrics_core::mave::Mave;
-use metrics_core::report::PlayFigures;
+use metrics_core::report::PlayTotals;
 use metrics_core::source::PageDetail;
 use metrics_core::{ApiKey, BucketQuery, EngagementQuery, Metrics, Selection, Timeframe};
 use metrics_testing::Database;
@@ -82,7 +82,7 @@ async fn days(metrics: &Metrics, query: &BucketQuery) -> Vec<(String, u64, u64, 
     let day = |start: DateTime<Utc>| start.format("%m-%d").to_string();
     buckets
         .iter()
-        .map(|it| (day(it.start), it.figures.plays, it.figures.view_ms, it.figures.unique_ms))
+        .map(|it| (day(it.start), it.totals.plays, it.totals.view_ms, it.totals.unique_ms))
         .collect()
 }
 
@@ -103,10 +103,10 @@ async fn viewers(metrics: &Metrics, selection: Selection, parts: u32) -> (f64, V
     (parts.last().map_or(0.0, |part| part.to), parts.iter().map(|part| part.viewers).collect())
 }
 
-async fn figures(metrics: &Metrics, selection: Selection) -> PlayFigures {
-    let mut sum = PlayFigures::default();
+async fn totals(metrics: &Metrics, selection: Selection) -> PlayTotals {
+    let mut sum = PlayTotals::default();
     for bucket in metrics.plays(&daily(selection)).await.unwrap() {
-        sum.add(&bucket.figures);
+        sum.add(&bucket.totals);
     }
     sum
 }
@@ -130,7 +130,7 @@ async fn plays_of_the_newer_versions_are_in_the_bucket_of_their_first_play() {
 #[tokio::test]
 async fn classes_of_the_newer_versions_are_found_whatever_their_case() {
     let (metrics, _database) = imported(NEWER, NEWER_ROWS).await;
-    let sum = figures(&metrics, key("key-one")).await;
+    let sum = totals(&metrics, key("key-one")).await;
     assert_eq!(sum.plays, 5);
     let browsers =
         [Browser::Chrome, Browser::Safari, Browser::Firefox, Browser::Opera, Browser::Brave];
@@ -142,7 +142,7 @@ async fn classes_of_the_newer_versions_are_found_whatever_their_case() {
     assert_eq!(devices.map(|device| sum.device(device)), [3, 1, 1, 0]);
     let every = daily(key("key-one")).with_minimum_view_ms(0);
     let buckets = metrics.plays(&every).await.unwrap();
-    let other: u64 = buckets.iter().map(|it| it.figures.browser(Browser::Other)).sum();
+    let other: u64 = buckets.iter().map(|it| it.totals.browser(Browser::Other)).sum();
     assert_eq!(other, 1);
 }
 
@@ -264,7 +264,7 @@ async fn plays_of_2023_are_as_worked_out_by_hand() {
 #[tokio::test]
 async fn classes_of_2023_are_found() {
     let (metrics, _database) = imported(OF_2023, ROWS_OF_2023).await;
-    let sum = figures(&metrics, Selection::default()).await;
+    let sum = totals(&metrics, Selection::default()).await;
     assert_eq!([sum.browser(Browser::Chrome), sum.browser(Browser::Firefox)], [2, 2]);
     assert_eq!((sum.platform(Platform::Mac), sum.device(Device::Desktop)), (5, 5));
 }

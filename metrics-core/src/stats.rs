@@ -19,7 +19,7 @@ const SUM_PARTS: f64 = 1e6;
 /// Statistics of recording.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
-pub struct Figures {
+pub struct Stats {
     /// Number of inputs (events, joins, leaves) that are not durable yet; at
     /// [`WAITING_MAX`](crate::recorder::WAITING_MAX) the server should stop reading.
     pub waiting: usize,
@@ -138,7 +138,7 @@ pub struct Histogram<const N: usize> {
     pub sum: f64,
 }
 
-/// Counters behind [`Figures`]. They never block.
+/// Counters behind [`Stats`]. They never block.
 #[derive(Debug)]
 pub(crate) struct Tallies {
     pub(crate) connected: AtomicUsize,
@@ -260,14 +260,14 @@ impl Default for Tallies {
 
 impl Tallies {
     /// Returns the counts, together with the current state of the recorder.
-    pub(crate) fn figures(
+    pub(crate) fn stats(
         &self,
         waiting: usize,
         away_since: Option<DateTime<Utc>>,
         in_memory: usize,
-    ) -> Figures {
+    ) -> Stats {
         let Self { joins, events, pages, .. } = self;
-        Figures {
+        Stats {
             waiting,
             waiting_sessions: self.waiting_sessions.load(Relaxed),
             away_since,

@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 
 use hyper::Response;
 use metrics_core::Metrics;
-use metrics_core::recorder::{Figures, Histogram};
+use metrics_core::recorder::{Stats, Histogram};
 
 use crate::memory::Memory;
 use crate::response::{self, Body};
@@ -13,17 +13,17 @@ use crate::traffic::Traffic;
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The statistics of this process.
-pub(crate) fn figures(
+pub(crate) fn stats(
     metrics: &Metrics,
     traffic: &Traffic,
     memory: &Memory,
     connected: (usize, usize),
 ) -> Response<Body> {
-    response::text(CONTENT_TYPE, text(&metrics.figures(), traffic, memory, connected))
+    response::text(CONTENT_TYPE, text(&metrics.stats(), traffic, memory, connected))
 }
 
 fn text(
-    figures: &Figures,
+    stats: &Stats,
     traffic: &Traffic,
     memory: &Memory,
     (websockets, longpolls): (usize, usize),
@@ -45,50 +45,50 @@ fn text(
     page.gauge(
         "metrics_sessions_connected",
         "Sessions to which a viewer is connected.",
-        figures.connected,
+        stats.connected,
     );
     page.gauge(
         "metrics_sessions_in_memory",
         "Sessions that are in memory, connected or not.",
-        figures.in_memory,
+        stats.in_memory,
     );
     page.outcomes(
         "metrics_joins",
         "Viewers who joined a session or were heard of in a batch, by what became of it.",
-        &joins(figures, traffic),
+        &joins(stats, traffic),
     );
-    page.outcomes("metrics_events", "Events, by what became of them.", &events(figures));
+    page.outcomes("metrics_events", "Events, by what became of them.", &events(stats));
     page.outcomes(
         "metrics_sessions_refused",
         "Sessions that were not stored as recorded, by the reason.",
         &[
-            ("too_many_videos", figures.events.too_many_videos_sessions),
-            ("too_many_new_videos", figures.events.too_many_new_videos_sessions),
-            ("another_video", figures.events.other_video_sessions),
-            ("store", figures.events.refused_sessions),
+            ("too_many_videos", stats.events.too_many_videos_sessions),
+            ("too_many_new_videos", stats.events.too_many_new_videos_sessions),
+            ("another_video", stats.events.other_video_sessions),
+            ("store", stats.events.refused_sessions),
         ],
     );
     page.outcomes(
         "metrics_pages_reduced",
         "Pages that count as their site, or not at all, by the limit that was used up.",
         &[
-            ("too_many_pages", figures.pages.too_many),
-            ("too_many_new_pages", figures.pages.too_many_new),
+            ("too_many_pages", stats.pages.too_many),
+            ("too_many_new_pages", stats.pages.too_many_new),
         ],
     );
     page.counter(
         "metrics_clamped_segments",
         "Segments that were cut to what fits between their timestamps.",
-        figures.clamped,
+        stats.clamped,
     );
-    store(&mut page, figures);
-    self::memory(&mut page, figures, traffic, memory);
+    store(&mut page, stats);
+    self::memory(&mut page, stats, traffic, memory);
     page.text.push_str("# EOF\n");
     page.text
 }
 
-fn joins(figures: &Figures, traffic: &Traffic) -> [(&'static str, u64); 10] {
-    let joins = &figures.joins;
+fn joins(stats: &Stats, traffic: &Traffic) -> [(&'static str, u64); 10] {
+    let joins = &stats.joins;
     [
         ("admitted", joins.admitted),
         ("invalid_key", joins.invalid_key),
@@ -103,8 +103,8 @@ fn joins(figures: &Figures, traffic: &Traffic) -> [(&'static str, u64); 10] {
     ]
 }
 
-fn events(figures: &Figures) -> [(&'static str, u64); 7] {
-    let events = &figures.events;
+fn events(stats: &Stats) -> [(&'static str, u64); 7] {
+    let events = &stats.events;
     [
         ("taken", events.taken),
         ("unchanged", events.unchanged),
@@ -116,51 +116,51 @@ fn events(figures: &Figures) -> [(&'static str, u64); 7] {
     ]
 }
 
-fn store(page: &mut Page, figures: &Figures) {
-    page.gauge("metrics_waiting_events", "Events that are not durable yet.", figures.waiting);
+fn store(page: &mut Page, stats: &Stats) {
+    page.gauge("metrics_waiting_events", "Events that are not durable yet.", stats.waiting);
     page.gauge(
         "metrics_waiting_sessions",
         "Sessions that have such events.",
-        figures.waiting_sessions,
+        stats.waiting_sessions,
     );
     page.histogram(
         "metrics_acknowledgement_seconds",
         Some("seconds"),
         "How long sessions waited to be durable, from the first event that was not.",
-        &figures.waits,
+        &stats.waits,
     );
     page.outcomes(
         "metrics_commits",
         "Writes of sessions, by what became of them.",
-        &[("done", figures.commits.done), ("failed", figures.commits.failed)],
+        &[("done", stats.commits.done), ("failed", stats.commits.failed)],
     );
     page.histogram(
         "metrics_commit_sessions",
         None,
         "How many sessions each commit wrote.",
-        &figures.batches,
+        &stats.batches,
     );
     page.gauge(
         "metrics_store_away",
         "Whether the store does not answer.",
-        u8::from(figures.away_since.is_some()),
+        u8::from(stats.away_since.is_some()),
     );
     page.counter(
         "metrics_sessions_rolled_up",
         "Sessions that were added to the sums of days.",
-        figures.closed,
+        stats.closed,
     );
     page.counter(
         "metrics_sessions_settled",
         "Sessions of which what they needed to go on was thrown away.",
-        figures.finalized,
+        stats.finalized,
     );
 }
 
-fn memory(page: &mut Page, figures: &Figures, traffic: &Traffic, memory: &Memory) {
+fn memory(page: &mut Page, stats: &Stats, traffic: &Traffic, memory: &Memory) {
     let name = "metrics_memory_held_bytes";
     page.family(name, "gauge", Some("bytes"), "Memory that clients make the server hold, by use.");
-    for (held_for, bytes) in [("sessions", figures.session_bytes)].into_iter().chain(memory.uses())
+    for (held_for, bytes) in [("sessions", stats.session_bytes)].into_iter().chain(memory.uses())
     {
         let _ = writeln!(page.text, "{name}{{use=\"{held_for}\"}} {bytes}");
     }
@@ -171,8 +171,8 @@ fn memory(page: &mut Page, figures: &Figures, traffic: &Traffic, memory: &Memory
         "metrics_memory_refusals",
         "What was refused because that memory was used up.",
         &[
-            ("join", figures.joins.no_memory),
-            ("event", figures.events.no_memory),
+            ("join", stats.joins.no_memory),
+            ("event", stats.events.no_memory),
             ("request", traffic.out_of_memory()),
         ],
     );

@@ -87,7 +87,7 @@ impl Family {
 }
 
 /// All samples.
-async fn figures(server: &Server) -> BTreeMap<String, f64> {
+async fn stats(server: &Server) -> BTreeMap<String, f64> {
     let answer = server.http("GET", "/metrics").send().await;
     assert_eq!((answer.status, answer.header("content-type")), (200, Some(CONTENT_TYPE)));
     let families = read(str::from_utf8(&answer.body).unwrap());
@@ -96,12 +96,12 @@ async fn figures(server: &Server) -> BTreeMap<String, f64> {
 
 /// Waits until a sample has a value.
 async fn until(server: &Server, sample: &str, expected: f64) {
-    let waiting = async { while figures(server).await[sample] != expected {} };
+    let waiting = async { while stats(server).await[sample] != expected {} };
     soon(waiting).await;
 }
 
 #[tokio::test]
-async fn figures_count_what_viewers_do() {
+async fn stats_count_what_viewers_do() {
     let server = TestServer::new().await;
     let mut client = server.connect().await;
     client.join("session:a", "intro").await;
@@ -124,7 +124,7 @@ async fn figures_count_what_viewers_do() {
 
     let _poller = Poller::open(&server).await;
 
-    let now = figures(&server).await;
+    let now = stats(&server).await;
     for (sample, expected) in [
         ("metrics_websockets", 1.0),
         ("metrics_longpoll_sessions", 1.0),
@@ -164,12 +164,12 @@ async fn figures_count_what_viewers_do() {
     until(&server, "metrics_websockets", 0.0).await;
     until(&server, "metrics_connections", 1.0).await;
     until(&server, "metrics_sessions_connected", 0.0).await;
-    let later = figures(&server).await["metrics_connections_accepted_total"];
+    let later = stats(&server).await["metrics_connections_accepted_total"];
     assert!(accepted + 4.0 <= later, "{accepted} and then {later}");
 }
 
 #[tokio::test]
-async fn figures_say_why_viewers_were_refused() {
+async fn stats_say_why_viewers_were_refused() {
     let server = TestServer::with(Settings::default().heed_opt_out()).await;
     let batch = |key: &str| {
         let event = json!({"name": "play", "session_id": "a", "embed_id": "intro", "video_time": 0, "key": key});
@@ -179,7 +179,7 @@ async fn figures_say_why_viewers_were_refused() {
     for guess in 0..30 {
         batch(&format!("guess {guess}").replace(' ', "-")).send().await;
     }
-    let now = figures(&server).await;
+    let now = stats(&server).await;
     assert_eq!(now["metrics_joins_total{outcome=\"opted_out\"}"], 1.0);
     let guesses = now["metrics_joins_total{outcome=\"invalid_key\"}"];
     assert!((20.0..30.0).contains(&guesses), "{guesses}");
@@ -187,7 +187,7 @@ async fn figures_say_why_viewers_were_refused() {
 }
 
 #[tokio::test]
-async fn figures_are_guarded() {
+async fn stats_are_guarded() {
     let credentials = Credentials::new("ada", "open sesame").unwrap();
     let server = TestServer::with(Settings::default().access(credentials)).await;
     assert_eq!(server.http("GET", "/metrics").send().await.status, 401);
