@@ -43,7 +43,7 @@ use tokio::time::Instant;
 use self::live::{Entry, Input, Spilled, Live, Owner};
 pub use self::spool::{Spool, SpoolError, Stopped, Recovered};
 use self::videos::Videos;
-use self::writer::Away;
+use self::writer::Outage;
 use crate::budget::{Budget, Reservation};
 pub use crate::clock::Clock;
 use crate::event::{CheckedEvent, InvalidEvent, PlayerEvent};
@@ -122,7 +122,7 @@ pub(crate) struct Recorder {
     room: Notify,
     owners: AtomicU64,
     // Since when the store does not answer.
-    away: Mutex<Option<Away>>,
+    outage: Mutex<Option<Outage>>,
     pub(crate) tallies: Arc<Tallies>,
     videos: Videos,
 }
@@ -488,17 +488,17 @@ impl Recorder {
             inputs: AtomicUsize::new(0),
             room: Notify::new(),
             owners: AtomicU64::new(0),
-            away: Mutex::default(),
+            outage: Mutex::default(),
             tallies: Arc::default(),
             videos: Videos::new(videos_max),
         }
     }
 
     pub(crate) fn stats(&self) -> Stats {
-        let away_since = lock(&self.away).as_ref().map(|away| away.since);
+        let unavailable_since = lock(&self.outage).as_ref().map(|outage| outage.since);
         let in_memory = self.shards.iter().map(|shard| lock(shard).entries.len()).sum();
         let stats =
-            self.tallies.stats(self.inputs.load(Ordering::Relaxed), away_since, in_memory);
+            self.tallies.stats(self.inputs.load(Ordering::Relaxed), unavailable_since, in_memory);
         Stats { session_bytes: self.sessions.used(), ..stats }
     }
 

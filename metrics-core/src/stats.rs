@@ -26,7 +26,7 @@ pub struct Stats {
     /// Number of sessions with such inputs.
     pub waiting_sessions: usize,
     /// Since when the store is unavailable, if it is.
-    pub away_since: Option<DateTime<Utc>>,
+    pub unavailable_since: Option<DateTime<Utc>>,
     /// Number of sessions with a connected viewer.
     pub connected: usize,
     /// Number of sessions in memory, connected or not.
@@ -263,14 +263,14 @@ impl Tallies {
     pub(crate) fn stats(
         &self,
         waiting: usize,
-        away_since: Option<DateTime<Utc>>,
+        unavailable_since: Option<DateTime<Utc>>,
         in_memory: usize,
     ) -> Stats {
         let Self { joins, events, pages, .. } = self;
         Stats {
             waiting,
             waiting_sessions: self.waiting_sessions.load(Relaxed),
-            away_since,
+            unavailable_since,
             connected: self.connected.load(Relaxed),
             in_memory,
             session_bytes: 0,

@@ -38,7 +38,7 @@ const SPARE_HEADER_BYTES_MAX: usize = 8 * 1024;
 const DRAIN_MAX: Duration = Duration::from_secs(10);
 
 /// The same while the store is unavailable: writes that are not acknowledged by then are never acknowledged.
-const AWAY_MAX: Duration = Duration::from_secs(2);
+const UNAVAILABLE_DRAIN_MAX: Duration = Duration::from_secs(2);
 
 /// The number of connections that the system queues until they are accepted; it may allow fewer. After an outage of the
 /// server or a network, all viewers reconnect at once. A client that finds the queue full retries after one second, and
@@ -127,7 +127,7 @@ pub async fn serve(
     let drain = async {
         tokio::join!(connections.wait(), service.close_sockets());
     };
-    let limit = || if service.is_store_away() { AWAY_MAX } else { DRAIN_MAX };
+    let limit = || if service.is_store_unavailable() { UNAVAILABLE_DRAIN_MAX } else { DRAIN_MAX };
     let drain_max = limit();
     if timeout(drain_max, drain).await.is_err() {
         tracing::warn!("abandoned connections that did not end in {drain_max:?}");

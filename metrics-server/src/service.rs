@@ -241,8 +241,8 @@ impl Service {
     }
 
     /// Whether the store does not answer at the moment.
-    pub(crate) fn is_store_away(&self) -> bool {
-        self.inner.metrics.stats().away_since.is_some()
+    pub(crate) fn is_store_unavailable(&self) -> bool {
+        self.inner.metrics.stats().unavailable_since.is_some()
     }
 
     /// Answers a request. It never fails: what is wrong is told in the answer.

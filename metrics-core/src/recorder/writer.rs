@@ -38,25 +38,25 @@ enum Call {
 
 /// A store that fails to answer.
 #[derive(Debug)]
-pub(super) struct Away {
+pub(super) struct Outage {
     pub(super) since: DateTime<Utc>,
     call: Call,
     // The causes that were logged.
     causes: Vec<String>,
 }
 
-impl Away {
+impl Outage {
     fn new(since: DateTime<Utc>) -> Self {
         Self { since, call: Call::Load, causes: Vec::new() }
     }
 
     /// Whether `cause` must be logged: each cause once, and at most [`CAUSES_MAX`] if all differ.
-    fn is_news(&mut self, cause: String) -> bool {
-        let is_news = self.causes.len() < CAUSES_MAX && !self.causes.contains(&cause);
-        if is_news {
+    fn is_new_cause(&mut self, cause: String) -> bool {
+        let is_new_cause = self.causes.len() < CAUSES_MAX && !self.causes.contains(&cause);
+        if is_new_cause {
             self.causes.push(cause);
         }
-        is_news
+        is_new_cause
     }
 }
 
@@ -245,11 +245,11 @@ impl Recorder {
             }
             entries = match self.commit(&writing, writes, refused).await {
                 Ok(conflicts) => {
-                    self.is_back(Call::Commit);
+                    self.note_success(Call::Commit);
                     conflicts
                 }
                 Err(err) if err.is_retryable() => {
-                    self.is_away(Call::Commit, &err);
+                    self.note_failure(Call::Commit, &err);
                     self.make_room();
                     backoff.wait().await;
                     writing
@@ -341,14 +341,14 @@ impl Recorder {
         while !ids.is_empty() {
             match upkeep::load(&*self.store, &ids).await {
                 Ok(loaded) => {
-                    self.is_back(Call::Load);
+                    self.note_success(Call::Load);
                     for (entry, loaded) in entries.iter().zip(&loaded) {
                         self.rebase(entry, loaded.as_ref(), refused);
                     }
                     return;
                 }
                 Err(err) if err.is_retryable() => {
-                    self.is_away(Call::Load, &err);
+                    self.note_failure(Call::Load, &err);
                     self.make_room();
                     backoff.wait().await;
                 }
@@ -393,13 +393,13 @@ impl Recorder {
     }
 
     /// Records a failed call.
-    fn is_away(&self, call: Call, err: &Error) {
-        let mut away = lock(&self.away);
+    fn note_failure(&self, call: Call, err: &Error) {
+        let mut outage = lock(&self.outage);
         let now = self.now();
-        let away = away.get_or_insert_with(|| Away::new(now));
-        away.call = away.call.max(call);
+        let outage = outage.get_or_insert_with(|| Outage::new(now));
+        outage.call = outage.call.max(call);
         let cause = err.source().map(ToString::to_string).unwrap_or_default();
-        if away.is_news(cause) {
+        if outage.is_new_cause(cause) {
             tracing::warn!(
                 error = err as &dyn std::error::Error,
                 "the store is away; sessions wait in memory"
@@ -408,8 +408,8 @@ impl Recorder {
     }
 
     /// Records a call that succeeded. A store that loads is still unavailable if its commits failed.
-    fn is_back(&self, call: Call) {
-        if lock(&self.away).take_if(|away| away.call <= call).is_some() {
+    fn note_success(&self, call: Call) {
+        if lock(&self.outage).take_if(|outage| outage.call <= call).is_some() {
             tracing::info!("the store is back");
         }
     }

@@ -11,7 +11,7 @@ use metrics_testing::Faulty;
 use crate::support::{Site, join, look_round, segments, soon};
 
 #[tokio::test(start_paused = true)]
-async fn events_wait_for_a_store_that_is_away() {
+async fn events_wait_for_an_unavailable_store() {
     let site = Site::new();
     let (metrics, failures) = site.faulty_server().await;
     let key = metrics.create_key().await.unwrap();
@@ -22,18 +22,18 @@ async fn events_wait_for_a_store_that_is_away() {
     assert!(waiting.is_err(), "{waiting:?}");
     let mut paused = viewing.submit(&PlayerEvent::pause(2.0)).unwrap();
     let stats = metrics.stats();
-    assert_eq!((stats.waiting, stats.away_since), (3, Some(site.clock.now())));
+    assert_eq!((stats.waiting, stats.unavailable_since), (3, Some(site.clock.now())));
     failures.store(0, Relaxed);
     soon(played.durable()).await.unwrap();
     soon(paused.durable()).await.unwrap();
     let stats = metrics.stats();
-    assert_eq!((stats.waiting, stats.away_since), (0, None));
+    assert_eq!((stats.waiting, stats.unavailable_since), (0, None));
     assert_eq!(site.segments(&key, "a").await, [(0.0, 2.0)]);
 }
 
 /// The store is away when the segment ends, which must not cost what ran since it was last written.
 #[tokio::test(start_paused = true)]
-async fn an_open_segment_is_exact_although_the_store_was_away() {
+async fn an_open_segment_is_exact_although_the_store_was_unavailable() {
     for percent in [20, 50] {
         for seed in 0..20 {
             let site = Site::new();

@@ -92,7 +92,7 @@ async fn a_revoked_key_is_refused_within_a_second_elsewhere() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn keys_are_known_although_the_store_is_away() {
+async fn keys_are_known_although_the_store_is_unavailable() {
     let site = Site::new();
     let (metrics, failures) = site.faulty_server().await;
     let key = metrics.create_key().await.unwrap();

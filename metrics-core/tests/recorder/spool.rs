@@ -200,7 +200,7 @@ async fn what_happened_elsewhere_in_between_is_kept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_is_away_at_the_next_start_is_waited_for() {
+async fn a_store_that_is_unavailable_at_the_next_start_is_waited_for() {
     let site = Site::new();
     let server = Server::new(&site).await;
     let viewing = join(&server.metrics, &server.key, "a").await;

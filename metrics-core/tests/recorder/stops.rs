@@ -31,7 +31,7 @@ async fn stopping_makes_everything_durable() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn stopping_waits_for_a_store_that_is_away() {
+async fn stopping_waits_for_an_unavailable_store() {
     let site = Site::new();
     let (metrics, failures) = site.faulty_server().await;
     let key = metrics.create_key().await.unwrap();

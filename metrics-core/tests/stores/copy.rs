@@ -132,7 +132,7 @@ async fn a_copy_may_run_on_any_thread() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn stores_may_be_away_for_a_while() {
+async fn stores_may_be_unavailable_for_a_while() {
     let [(from, _from), (to, _to)] = files().await;
     fill(&*from, 2_500).await;
     let (flaky_from, flaky_to) = (through(&from, Flaky::default()), through(&to, Flaky::default()));
@@ -143,14 +143,14 @@ async fn stores_may_be_away_for_a_while() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_stays_away_is_given_up_and_the_copy_goes_on_later() {
+async fn a_store_that_stays_unavailable_is_given_up_and_the_copy_goes_on_later() {
     let [(from, _from), (to, _to)] = files().await;
     fill(&*from, 3_000).await;
     for calls in [0, 1, 5, 9, 40] {
         for (from_calls, to_calls) in [(calls, usize::MAX), (usize::MAX, calls)] {
             let (from, to) = (
-                through(&from, Ill::away_after(from_calls)),
-                through(&to, Ill::away_after(to_calls)),
+                through(&from, Ill::unavailable_after(from_calls)),
+                through(&to, Ill::unavailable_after(to_calls)),
             );
             let began = Instant::now();
             match refusal(&from, &to).await {

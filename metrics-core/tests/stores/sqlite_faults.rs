@@ -218,7 +218,7 @@ async fn wait_for_store(metrics: &Metrics, key: &ApiKey, session: &str) -> metri
     let mut played = viewing.submit(&PlayerEvent::play(0.0)).unwrap();
     let mut paused = viewing.submit(&PlayerEvent::pause(5.0)).unwrap();
     let away = async {
-        while metrics.stats().away_since.is_none() {
+        while metrics.stats().unavailable_since.is_none() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
@@ -509,22 +509,22 @@ impl Way for Unwritable {
 
 /// Or it would be said to be back, and away again, at every try.
 #[tokio::test]
-async fn a_store_that_can_be_read_but_not_written_stays_away() {
+async fn a_store_that_can_be_read_but_not_written_stays_unavailable() {
     let directory = TempDir::new().unwrap();
     let (store, _path, key) = open_in(directory.path()).await;
     let way = Unwritable { tries: watch::Sender::new(0), mended: Arc::default() };
     let store = Through { store: Arc::new(store), way: way.clone() };
     let metrics = Metrics::new(store);
     let viewing = wait_for_store(&metrics, &key, "waits").await;
-    let since = metrics.stats().away_since;
+    let since = metrics.stats().unavailable_since;
     assert!(since.is_some());
     // What it has of the session is read before each try.
     let mut tries = way.tries.subscribe();
     tokio::time::timeout(WAIT, tries.wait_for(|tries| 4 < *tries)).await.unwrap().unwrap();
-    assert_eq!(metrics.stats().away_since, since);
+    assert_eq!(metrics.stats().unavailable_since, since);
     way.mended.store(true, Relaxed);
     viewing.submit(&PlayerEvent::play(7.0)).unwrap().durable().await.unwrap();
-    assert_eq!(metrics.stats().away_since, None);
+    assert_eq!(metrics.stats().unavailable_since, None);
 }
 
 #[cfg(unix)]

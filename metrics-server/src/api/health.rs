@@ -30,15 +30,15 @@ type Illness = Option<&'static str>;
 /// What the store has answered just now.
 pub(crate) struct Examined {
     /// While the recorder can write.
-    well: Kept<Illness>,
+    available: Kept<Illness>,
     /// While it cannot. Apart, so that what was so during an outage is not told after it.
-    away: Kept<Illness>,
+    unavailable: Kept<Illness>,
 }
 
 impl Examined {
     /// Answers are kept so long.
     pub(crate) fn new(kept: Duration) -> Self {
-        Self { well: Kept::new(kept), away: Kept::new(kept) }
+        Self { available: Kept::new(kept), unavailable: Kept::new(kept) }
     }
 }
 
@@ -53,7 +53,7 @@ pub(crate) fn live() -> Response<Body> {
 /// for them: it is degraded, and no less ready than any other on the same store.
 pub(crate) async fn ready(metrics: &Metrics, examined: &Examined) -> Response<Body> {
     let stats = metrics.stats();
-    let reason = match stats.away_since {
+    let reason = match stats.unavailable_since {
         _ if metrics.store().is_damaged() => {
             "the file is damaged: stop the server, which keeps what waits, put back a copy that is whole, and start it \
              again"
@@ -62,14 +62,14 @@ pub(crate) async fn ready(metrics: &Metrics, examined: &Examined) -> Response<Bo
         Some(since) => {
             let since = since.format("%Y-%m-%dT%H:%M:%SZ");
             // Whatever the store says now, the recorder has not written since then.
-            match examined.away.ask(|| examine(metrics.clone(), Log::Nothing)).await.flatten() {
+            match examined.unavailable.ask(|| examine(metrics.clone(), Log::Nothing)).await.flatten() {
                 Some(advice) if advice != UNREACHABLE => {
                     format!("the store is away since {since}: {advice}")
                 }
                 _ => format!("the store is away since {since}"),
             }
         }
-        None => match examined.well.ask(|| examine(metrics.clone(), Log::Failures)).await {
+        None => match examined.available.ask(|| examine(metrics.clone(), Log::Failures)).await {
             Some(None) => return live(),
             illness => illness.flatten().unwrap_or(UNREACHABLE).to_owned(),
         },

@@ -143,7 +143,7 @@ fn store(page: &mut Page, stats: &Stats) {
     page.gauge(
         "metrics_store_away",
         "Whether the store does not answer.",
-        u8::from(stats.away_since.is_some()),
+        u8::from(stats.unavailable_since.is_some()),
     );
     page.counter(
         "metrics_sessions_rolled_up",

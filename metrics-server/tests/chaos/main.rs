@@ -262,7 +262,7 @@ async fn waiting(server: &Server) -> u64 {
 
 /// On TimescaleDB in any run: a file is never away.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_database_that_is_away_costs_nobody_an_event_or_a_connection() {
+async fn an_unavailable_database_costs_nobody_an_event_or_a_connection() {
     let _alone = ALONE.lock().await;
     let away = Duration::from_secs(setting("METRICS_OUTAGE_SECONDS", 10));
     let url = env::var("METRICS_TEST_TIMESCALE_URL").expect("an address of a TimescaleDB");

@@ -208,7 +208,7 @@ fn viewing(key: &str, number: usize) -> [Value; 2] {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_waits_for_a_store_that_is_away_is_bounded_and_written_when_it_is_back() {
+async fn inputs_that_wait_for_an_unavailable_store_are_bounded_and_written_when_it_is_back() {
     let _machine = MACHINE.lock().await;
     let directory = TempDir::new().unwrap();
     let server = limited(&directory).await;

@@ -219,7 +219,7 @@ async fn events_wait_while_the_disk_fails_and_are_stored_when_it_works() {
 }
 
 #[tokio::test]
-async fn events_wait_while_the_file_is_away_and_are_stored_when_it_is_back() {
+async fn events_wait_while_the_file_is_missing_and_are_stored_when_it_is_back() {
     let directory = TempDir::new().unwrap();
     let server = watched_on(on(directory.path())).await;
     let (file, away) = (file_in(directory.path()), directory.path().join("away"));

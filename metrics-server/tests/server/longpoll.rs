@@ -486,7 +486,7 @@ async fn faulty() -> (TestServer, Arc<AtomicUsize>) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_poller_stays_while_the_store_is_away() {
+async fn a_poller_stays_while_the_store_is_unavailable() {
     let (server, failures) = faulty().await;
     let mut poller = Poller::open(&server).await;
     poller.join(TOPIC, "intro").await;

@@ -7,7 +7,7 @@ mod abuse;
 mod abuse_guesses;
 mod abuse_http;
 mod abuse_sites;
-mod away;
+mod unavailable;
 mod batches;
 mod binary;
 mod channel;

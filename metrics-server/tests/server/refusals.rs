@@ -367,7 +367,7 @@ async fn a_full_server(seen: &mut Provoked) {
     drop(others);
 }
 
-async fn a_store_that_is_away(seen: &mut Provoked) {
+async fn an_unavailable_store(seen: &mut Provoked) {
     let database = Database::new().await;
     let store = Faulty::over(database.open().await);
     let failures = store.failures();
@@ -447,7 +447,7 @@ fn each_code_is_provoked() {
         a_full_server(&mut seen).await;
     });
     runtime(true).block_on(async {
-        a_store_that_is_away(&mut seen).await;
+        an_unavailable_store(&mut seen).await;
         time_passes(&mut seen).await;
     });
     assert!(seen.faults.is_empty(), "{:#?}", seen.faults);

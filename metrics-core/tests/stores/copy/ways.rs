@@ -41,16 +41,16 @@ impl Way for Flaky {
 pub(crate) struct Ill {
     calls: Arc<AtomicUsize>,
     most: usize,
-    away: bool,
+    is_unavailable: bool,
 }
 
 impl Ill {
-    pub(crate) fn away_after(most: usize) -> Self {
-        Self { calls: Arc::default(), most, away: true }
+    pub(crate) fn unavailable_after(most: usize) -> Self {
+        Self { calls: Arc::default(), most, is_unavailable: true }
     }
 
     pub(crate) fn refusing_after(most: usize) -> Self {
-        Self { away: false, ..Self::away_after(most) }
+        Self { is_unavailable: false, ..Self::unavailable_after(most) }
     }
 }
 
@@ -62,7 +62,7 @@ impl Way for Ill {
         }
         let (store, operation) = ("an ill store", "do it");
         let source = "it is ill".into();
-        Err(if self.away { unavailable() } else { Error::Rejected { store, operation, source } })
+        Err(if self.is_unavailable { unavailable() } else { Error::Rejected { store, operation, source } })
     }
 }
 

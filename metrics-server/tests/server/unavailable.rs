@@ -44,7 +44,7 @@ fn batch(server: &Server) -> Value {
 }
 
 #[tokio::test(start_paused = true)]
-async fn viewers_stay_and_others_come_while_the_store_is_away() {
+async fn viewers_stay_and_others_come_while_the_store_is_unavailable() {
     let (server, failures) = server(Settings::default()).await;
     let mut client = server.connect().await;
     client.join(TOPIC, "intro").await;
@@ -142,7 +142,7 @@ async fn a_server_without_room_reads_no_more_until_the_store_is_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_whose_store_is_away_stops_in_time_and_leaves_what_it_has() {
+async fn a_server_whose_store_is_unavailable_stops_in_time_and_spills() {
     let directory = TempDir::new().unwrap();
     let spool = Spool::new(directory.path(), "metrics");
     let (server, failures) = server(Settings::default().spool(spool.clone())).await;
@@ -153,7 +153,7 @@ async fn a_server_whose_store_is_away_stops_in_time_and_leaves_what_it_has() {
     client.push(TOPIC, "event", &json!({ "name": "pause", "to": 5 })).await;
     client.push(TOPIC, "event", &json!({ "name": "play", "from": 50 })).await;
     // Until it is known that the store is away.
-    while server.metrics.stats().away_since.is_none() {
+    while server.metrics.stats().unavailable_since.is_none() {
         sleep(Duration::from_millis(10)).await;
     }
     sleep(Duration::from_secs(4)).await;
