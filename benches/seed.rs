@@ -13,7 +13,7 @@ use chrono::{DateTime, SubsecRound as _, Utc};
 use clap::Parser;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use metrics_core::query::instant;
-use metrics_core::store::{LIVE, Outcome, SessionWrite, Store};
+use metrics_core::store::{FINAL_AFTER, Outcome, SessionWrite, Store};
 
 /// The number of sessions per write. A server writes up to 2,000 under load.
 const BATCH: u64 = 1_000;
@@ -78,7 +78,7 @@ async fn main() -> Result<(), Failure> {
         let began = Instant::now();
         close_all(&*store).await?;
         let now = instant(dataset.reached_ms(progress.written));
-        while 0 < store.finalize(now - LIVE, AT_ONCE).await? {}
+        while 0 < store.finalize(now - FINAL_AFTER, AT_ONCE).await? {}
         if progress.written.is_multiple_of(VACUUM_EVERY) {
             args.store.vacuum().await?;
         }

@@ -24,7 +24,7 @@
 //! When it gets scarce, the recorder evicts idle sessions, then stops reading while inputs wait for the store, then
 //! refuses new sessions, and at last events. What it took stays until it is durable.
 
-mod live;
+mod entry;
 mod spool;
 mod videos;
 mod writer;
@@ -40,7 +40,7 @@ use rand::RngExt as _;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use self::live::{Entry, Input, Spilled, Live, Owner};
+use self::entry::{Entry, Input, Spilled, EntryState, Owner};
 pub use self::spool::{Spool, SpoolError, Stopped, Recovered};
 use self::videos::Videos;
 use self::writer::Outage;
@@ -565,12 +565,12 @@ impl Recorder {
     /// Has the writer write what another recorder left.
     fn recover(&self, spilled: Spilled, instance: Instance) -> Option<Acknowledgement> {
         let entry = Arc::new(Entry::recovered(spilled.id, spilled.subject));
-        let mut live = entry.lock();
+        let mut state = entry.lock();
         self.inputs.fetch_add(spilled.inputs.len(), Ordering::Relaxed);
-        live.recover(instance, spilled.past, spilled.inputs);
-        entry.account(&mut live, &self.sessions);
-        self.enqueue(&entry, &mut live).ok()?;
-        Some(Acknowledgement { session: entry.id, progress: live.progress() })
+        state.recover(instance, spilled.past, spilled.inputs);
+        entry.account(&mut state, &self.sessions);
+        self.enqueue(&entry, &mut state).ok()?;
+        Some(Acknowledgement { session: entry.id, progress: state.progress() })
     }
 
     /// Waits until fewer inputs wait for the store than may, by their number and by the memory that is left, or the writer
@@ -647,20 +647,20 @@ impl Recorder {
         entry: &Arc<Entry>,
         input: Input,
     ) -> Result<(Acknowledgement, bool), EventError> {
-        let mut live = entry.lock();
-        if live.is_full() && input.is_play() {
+        let mut state = entry.lock();
+        if state.is_full() && input.is_play() {
             return Err(EventError::Full);
         }
-        if !live.is_queued() {
+        if !state.is_queued() {
             self.check_open()?;
         }
-        let inputs = live.accept(input, self.instance);
-        entry.account(&mut live, &self.sessions);
+        let inputs = state.accept(input, self.instance);
+        entry.account(&mut state, &self.sessions);
         if 0 < inputs {
             self.inputs.fetch_add(inputs, Ordering::Relaxed);
-            self.enqueue(entry, &mut live)?;
+            self.enqueue(entry, &mut state)?;
         }
-        Ok((Acknowledgement { session: entry.id, progress: live.progress() }, 0 < inputs))
+        Ok((Acknowledgement { session: entry.id, progress: state.progress() }, 0 < inputs))
     }
 
     fn check_open(&self) -> Result<(), NotStored> {
@@ -668,8 +668,8 @@ impl Recorder {
     }
 
     /// Has the session written with the next batch.
-    fn enqueue(&self, entry: &Arc<Entry>, live: &mut Live) -> Result<(), NotStored> {
-        if live.is_queued() {
+    fn enqueue(&self, entry: &Arc<Entry>, state: &mut EntryState) -> Result<(), NotStored> {
+        if state.is_queued() {
             return Ok(());
         }
         let mut queue = lock(&self.queue);
@@ -688,11 +688,11 @@ impl Recorder {
             });
         }
         if let Some(batch) = queue.batches.last_mut() {
-            batch.bytes += live.held_bytes();
+            batch.bytes += state.held_bytes();
             batch.entries.push(Arc::clone(entry));
             batch.since.push(Instant::now());
             self.tallies.waiting_sessions.fetch_add(1, Ordering::Relaxed);
-            live.queue(batch.progress.subscribe());
+            state.queue(batch.progress.subscribe());
         }
         drop(queue);
         self.work.notify_one();

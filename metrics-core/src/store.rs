@@ -49,7 +49,7 @@ pub const INSTANCE_SILENCE_MAX: TimeDelta = TimeDelta::seconds(20);
 /// For how long after its last event a session can go on, in any case. What it needs for that is most of what is stored
 /// of it, and nobody comes back to a page after weeks: a batch is sent again within minutes, a spool is taken up at the
 /// next start.
-pub const LIVE: TimeDelta = TimeDelta::days(28);
+pub const FINAL_AFTER: TimeDelta = TimeDelta::days(28);
 
 /// How often a store that is not told of changes is asked for its keys. A revoked key must be refused within a second.
 pub const KEYS_POLL: Duration = Duration::from_millis(500);

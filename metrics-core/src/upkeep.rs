@@ -26,7 +26,7 @@ use crate::clock::Clock;
 pub use crate::erasure::{Erasure, Selected};
 use crate::stats::{Count, Tallies};
 use crate::shutdown::Shutdown;
-use crate::store::{Error, LIVE, Store, VideoId};
+use crate::store::{Error, FINAL_AFTER, Store, VideoId};
 
 /// The period of closing quiet sessions. Reports read the row of each open session.
 const CLOSING_PERIOD: Duration = Duration::from_secs(10);
@@ -47,7 +47,7 @@ const BYTES_PER_CLOSED: usize = 512 * 1024;
 /// Number of videos merged before commits have their turn.
 const MERGED_AT_ONCE: usize = 16;
 
-/// The period of making sessions final. They were silent for [`LIVE`], so an hour does not matter.
+/// The period of making sessions final. They were silent for [`FINAL_AFTER`], so an hour does not matter.
 const FINALIZING_PERIOD: Duration = Duration::from_secs(3_600);
 
 /// Number of sessions made final before commits have their turn.
@@ -99,7 +99,7 @@ impl Upkeep {
         let finalizing = every(FINALIZING_PERIOD, shutdown, || async {
             turns
                 .repeat("make sessions final", FINALIZING_PERIOD, &tallies.finalized, || async {
-                    store.finalize(self.clock.now() - LIVE, FINAL_AT_ONCE).await
+                    store.finalize(self.clock.now() - FINAL_AFTER, FINAL_AT_ONCE).await
                 })
                 .await;
         });

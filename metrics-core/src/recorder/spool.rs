@@ -18,7 +18,7 @@ use rand::RngExt as _;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::live::{Input, Spilled, Past};
+use super::entry::{Input, Spilled, Past};
 use super::{Acknowledgement, Clock, Recorder};
 use crate::budget::Budget;
 use crate::client::{Browser, Client, Device, Platform};

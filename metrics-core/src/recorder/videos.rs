@@ -10,7 +10,7 @@ use std::time::Duration;
 use quick_cache::unsync::Cache;
 use tokio::time::Instant;
 
-use super::live::Entry;
+use super::entry::Entry;
 use super::{NotStored, lock};
 use crate::key::ApiKey;
 use crate::quota::Kind;

@@ -11,7 +11,7 @@ use rand::RngExt as _;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::live::{Care, Entry, Input, Live, Memory};
+use super::entry::{Care, Entry, Input, EntryState, Memory};
 use super::{
     AnotherVideo, BEAT, Batch, CHECKPOINT, NotStored, Progress, Recorder, Refused, SHARDS, Shard,
     lock,
@@ -154,8 +154,8 @@ impl Recorder {
     /// Counts the bytes of the idle sessions of a shard.
     fn count(&self, shard: &mut Shard) {
         let bytes = |entry: &Arc<Entry>| {
-            let live = entry.lock();
-            if live.is_idle() { entry.bytes(&live) } else { 0 }
+            let state = entry.lock();
+            if state.is_idle() { entry.bytes(&state) } else { 0 }
         };
         let now = shard.entries.values().map(bytes).sum();
         self.idle_bytes.fetch_add(now, Ordering::Relaxed);
@@ -305,10 +305,10 @@ impl Recorder {
         for (entry, outcome) in entries.iter().zip(outcomes) {
             match outcome {
                 Outcome::Written => {
-                    let mut live = entry.lock();
-                    let written = live.written();
-                    entry.account(&mut live, &self.sessions);
-                    drop(live);
+                    let mut state = entry.lock();
+                    let written = state.written();
+                    entry.account(&mut state, &self.sessions);
+                    drop(state);
                     self.release_inputs(written.inputs);
                     self.tallies.clamped.add(written.clamped.into());
                 }
@@ -368,27 +368,27 @@ impl Recorder {
     }
 
     fn rebase(&self, entry: &Arc<Entry>, loaded: Option<&Loaded>, refused: &mut Refused) {
-        let mut live = entry.lock();
+        let mut state = entry.lock();
         let Subject { key, video, .. } = &*entry.subject;
         if let Some(loaded) = loaded.filter(|loaded| loaded.video != video.digest(key)) {
             let another = AnotherVideo::of(loaded.identifier.as_deref(), video);
-            return self.refuse(entry, &mut live, another.into(), refused);
+            return self.refuse(entry, &mut state, another.into(), refused);
         }
-        let before = live.waiting();
-        let rebased = live.rebase(loaded, self.instance);
-        entry.account(&mut live, &self.sessions);
+        let before = state.waiting();
+        let rebased = state.rebase(loaded, self.instance);
+        entry.account(&mut state, &self.sessions);
         // One input more than before, if the session had to become connected again.
-        self.inputs.fetch_add(live.waiting(), Ordering::Relaxed);
+        self.inputs.fetch_add(state.waiting(), Ordering::Relaxed);
         self.release_inputs(before);
         if let Err(err) = rebased {
             tracing::error!(error = &err as &dyn std::error::Error, session = ?entry.id, "a session cannot be read");
-            self.refuse(entry, &mut live, NotStored::Refused, refused);
+            self.refuse(entry, &mut state, NotStored::Refused, refused);
         }
     }
 
-    fn refuse(&self, entry: &Entry, live: &mut Live, refusal: NotStored, refused: &mut Refused) {
-        self.release_inputs(live.refused(refusal));
-        entry.account(live, &self.sessions);
+    fn refuse(&self, entry: &Entry, state: &mut EntryState, refusal: NotStored, refused: &mut Refused) {
+        self.release_inputs(state.refused(refusal));
+        entry.account(state, &self.sessions);
         refused.insert(entry.id, refusal);
     }
 

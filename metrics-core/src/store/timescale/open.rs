@@ -27,7 +27,7 @@ const SERVER_MIN: i32 = 140_000;
 /// a chunk at a time.
 pub(super) const CHUNK_DAYS: i64 = 7;
 
-/// The age at which a chunk is compressed: by then hardly a session in it can go on (see [`LIVE`](crate::store::LIVE)).
+/// The age at which a chunk is compressed: by then hardly a session in it can go on (see [`FINAL_AFTER`](crate::store::FINAL_AFTER)).
 /// A session that lasted longer must be decompressed.
 const COMPRESS_DAYS: i64 = 35;
 

@@ -126,7 +126,7 @@ pub(super) struct Entry {
     pub(super) charge: Option<Charge>,
     // How long its texts are.
     text_bytes: usize,
-    live: Mutex<Live>,
+    state: Mutex<EntryState>,
 }
 
 impl Entry {
@@ -141,8 +141,8 @@ impl Entry {
         let (page, data) = (source.as_ref().map(Source::as_str), session_data.as_deref());
         let texts = [Some(key.as_str()), video.identifier(), video.metadata(), page, data];
         let text_bytes = texts.into_iter().flatten().map(str::len).sum();
-        let live = Mutex::default();
-        Self { id, subject, salt: 0, clock_shift_ms: 0, charge: None, text_bytes, live }
+        let state = Mutex::default();
+        Self { id, subject, salt: 0, clock_shift_ms: 0, charge: None, text_bytes, state }
     }
 
     /// What would be lost if the recorder ended now.
@@ -151,21 +151,21 @@ impl Entry {
         Some(Spilled { id: self.id, subject: Arc::clone(&self.subject), past, inputs })
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, Live> {
-        lock(&self.live)
+    pub(super) fn lock(&self) -> MutexGuard<'_, EntryState> {
+        lock(&self.state)
     }
 
     /// How much memory it takes, about.
-    pub(super) fn bytes(&self, live: &Live) -> usize {
-        let inputs = live.inputs.capacity().saturating_sub(ENTRY_INPUTS) + live.early.capacity();
-        let session = live.session.as_deref().map_or(0, Session::heap_bytes);
+    pub(super) fn bytes(&self, state: &EntryState) -> usize {
+        let inputs = state.inputs.capacity().saturating_sub(ENTRY_INPUTS) + state.early.capacity();
+        let session = state.session.as_deref().map_or(0, Session::heap_bytes);
         ENTRY_BYTES + self.text_bytes + inputs * (size_of::<Input>() + INPUT_BYTES) + session
     }
 
     /// Reserves what the session takes more than before, whatever is left, and gives back what it takes less.
-    pub(super) fn account(&self, live: &mut Live, memory: &Budget) {
-        let bytes = self.bytes(live);
-        let held = live.held.get_or_insert_with(|| memory.charge(bytes));
+    pub(super) fn account(&self, state: &mut EntryState, memory: &Budget) {
+        let bytes = self.bytes(state);
+        let held = state.held.get_or_insert_with(|| memory.charge(bytes));
         if held.bytes() < bytes {
             held.charge(bytes - held.bytes());
         } else if bytes + SLACK_BYTES < held.bytes() {
@@ -175,17 +175,17 @@ impl Entry {
 
     /// What is to be written now, if anything is.
     pub(super) fn write(&self, now: Moment, instance: Instance) -> Option<SessionWrite> {
-        let mut live = self.lock();
-        let Base::Known { version, .. } = live.base else { return None };
-        if live.folded == 0 {
+        let mut state = self.lock();
+        let Base::Known { version, .. } = state.base else { return None };
+        if state.folded == 0 {
             return None;
         }
-        let reach = if live.owner.is_some() { Reach::Until(now) } else { Reach::Heard };
-        let session = live.session.as_ref()?;
-        let (written, playing) = (live.writers.inputs_of(instance.0), session.viewing());
-        let stored = session.store_with(reach, &live.writers);
+        let reach = if state.owner.is_some() { Reach::Until(now) } else { Reach::Heard };
+        let session = state.session.as_ref()?;
+        let (written, playing) = (state.writers.inputs_of(instance.0), session.viewing());
+        let stored = session.store_with(reach, &state.writers);
         let clamped = stored.counters.details.clamped;
-        live.writing = Some(Writing { inputs: live.folded, written, playing, clamped });
+        state.writing = Some(Writing { inputs: state.folded, written, playing, clamped });
         let write = SessionWrite {
             id: self.id,
             subject: Arc::clone(&self.subject),
@@ -198,7 +198,7 @@ impl Entry {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Live {
+pub(super) struct EntryState {
     // Nothing before the first `play`; in a place of its own, because many who join never play.
     session: Option<Box<Session>>,
     // How many inputs each recorder has put into the session.
@@ -287,7 +287,7 @@ struct Writing {
     clamped: u32,
 }
 
-impl Live {
+impl EntryState {
     /// Adds a viewing. Where the viewer was since the last one, nobody here knows.
     pub(super) fn pin(&mut self, owner: Option<Owner>, gives_signs: bool) {
         self.pins += 1;
