@@ -20,7 +20,7 @@ use axum::response::Response;
 use axum::routing::get;
 use metrics_core::store::SqliteStore;
 use metrics_core::{ApiKey, Metrics};
-use metrics_server::{Access, Decision, Peer, Service, Settings, Wanted};
+use metrics_server::{Access, Decision, CallerAddress, Service, Settings, Wanted};
 use tokio::net::TcpListener;
 
 /// The time limit for the store to commit the remaining writes when the server stops.
@@ -61,7 +61,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let app = Router::new()
         .route("/", get(|| async { "hello from the application" }))
         .nest_service("/analytics", service.clone())
-        .layer(from_fn(tell_peer));
+        .layer(from_fn(insert_caller_address));
 
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:3000".to_owned());
     let listener = TcpListener::bind(address).await?;
@@ -79,12 +79,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// Passes the client's address to the service, which rate-limits guesses of keys.
-async fn tell_peer(
+async fn insert_caller_address(
     ConnectInfo(address): ConnectInfo<SocketAddr>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    request.extensions_mut().insert(Peer(address.ip()));
+    request.extensions_mut().insert(CallerAddress(address.ip()));
     next.run(request).await
 }
 

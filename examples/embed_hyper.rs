@@ -18,7 +18,7 @@ use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use metrics_core::Metrics;
 use metrics_core::store::SqliteStore;
-use metrics_server::{Body, Peer, Service, Settings};
+use metrics_server::{Body, CallerAddress, Service, Settings};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
@@ -63,7 +63,7 @@ async fn serve(listener: TcpListener, service: Service) -> Result<(), Box<dyn Er
         let service = service.clone();
         let respond = service_fn(move |mut request: Request<Incoming>| {
             // The service rate-limits guesses of keys by address.
-            request.extensions_mut().insert(Peer(address.ip()));
+            request.extensions_mut().insert(CallerAddress(address.ip()));
             let service = service.clone();
             async move {
                 Ok::<_, Infallible>(if service.owns(request.uri().path()) {

@@ -537,7 +537,7 @@ impl Metrics {
         joined
     }
 
-    /// Says who sent `headers`, for [`Join::sender`].
+    /// Says who sent `headers`, for [`Join::classification`].
     #[must_use]
     pub fn classify(&self, headers: Headers<'_>) -> Classification {
         self.inner.classifier.classify(headers)
@@ -562,8 +562,8 @@ impl Metrics {
         }
         let headers =
             Headers { user_agent: join.user_agent.as_deref(), brands: join.brands.as_deref() };
-        let sender = join.sender.unwrap_or_else(|| self.classify(headers));
-        let client = match (sender, self.inner.bots) {
+        let classification = join.classification.unwrap_or_else(|| self.classify(headers));
+        let client = match (classification, self.inner.bots) {
             (Classification::Viewer(client), _) => client,
             (Classification::Bot, Bots::Count) => Client::default(),
             (Classification::Bot, Bots::Refuse) => return Err(JoinError::Bot),
@@ -631,7 +631,7 @@ pub struct Join {
     video: Video,
     user_agent: Option<String>,
     brands: Option<String>,
-    sender: Option<Classification>,
+    classification: Option<Classification>,
     page: Option<String>,
     origin: Option<String>,
     address: Option<u64>,
@@ -649,7 +649,7 @@ impl Join {
             video,
             user_agent: None,
             brands: None,
-            sender: None,
+            classification: None,
             page: None,
             origin: None,
             address: None,
@@ -672,8 +672,8 @@ impl Join {
 
     /// Who joins, as [`Metrics::classify`] says, for whoever joins more than once: the headers count for nothing then.
     #[must_use]
-    pub fn sender(self, sender: Classification) -> Self {
-        Self { sender: Some(sender), ..self }
+    pub fn classification(self, classification: Classification) -> Self {
+        Self { classification: Some(classification), ..self }
     }
 
     /// The address of the page that holds the video. Only scheme, host, port and path are kept.

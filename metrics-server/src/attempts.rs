@@ -47,15 +47,15 @@ const WRONG_MAX: usize = 10_000;
 /// stored nor logged.
 ///
 /// ```
-/// use metrics_server::Peer;
+/// use metrics_server::CallerAddress;
 ///
 /// let mut request = hyper::Request::new(());
-/// request.extensions_mut().insert(Peer([203, 0, 113, 7].into()));
+/// request.extensions_mut().insert(CallerAddress([203, 0, 113, 7].into()));
 /// ```
 #[derive(Clone, Copy, Eq, PartialEq)]
-pub struct Peer(pub IpAddr);
+pub struct CallerAddress(pub IpAddr);
 
-impl Peer {
+impl CallerAddress {
     /// Parses the address in a header, with a port or without. Each of `hops` proxies has appended an element. A header
     /// with fewer elements went through fewer proxies: its first element counts.
     pub(crate) fn forwarded(
@@ -89,10 +89,10 @@ impl Peer {
     }
 }
 
-impl fmt::Debug for Peer {
+impl fmt::Debug for CallerAddress {
     /// Omits the address, which would end up in a log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Peer(..)")
+        f.write_str("CallerAddress(..)")
     }
 }
 
@@ -128,8 +128,8 @@ struct Seen {
 
 impl Attempts {
     /// Returns the caller at an address. Callers without an address are not limited.
-    pub(crate) fn of(self: &Arc<Self>, peer: Option<Peer>) -> Caller {
-        let network = peer.map(|peer| self.hash_keys.hash_one(peer.network()));
+    pub(crate) fn of(self: &Arc<Self>, caller_address: Option<CallerAddress>) -> Caller {
+        let network = caller_address.map(|caller_address| self.hash_keys.hash_one(caller_address.network()));
         Caller { attempts: Arc::clone(self), network }
     }
 

@@ -34,9 +34,9 @@ const TOPIC_PREFIX: &str = "session:";
 
 /// What the upgrade request says about a viewer.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Visitor {
+pub(crate) struct ConnectionInfo {
     /// What the headers tell of the browser: they are not kept themselves.
-    pub(crate) sender: Classification,
+    pub(crate) classification: Classification,
     /// The header `Origin`, for keys that know their sites.
     pub(crate) origin: Option<Box<str>>,
     /// The parameter `source_url`, for joins that have none.
@@ -51,7 +51,7 @@ pub(crate) struct Visitor {
     pub(crate) traffic: Traffic,
 }
 
-impl Visitor {
+impl ConnectionInfo {
     /// The same, who connects with this query string.
     pub(crate) fn with_query(self, query: &str) -> Self {
         let page = parameter(query, "source_url").and_then(|page| Source::parse(&page));
@@ -68,7 +68,7 @@ impl Visitor {
 
     /// Says of a viewer who joins what is known.
     pub(crate) fn introduce(&self, join: Join, page: Option<&str>) -> Join {
-        let mut join = join.sender(self.sender);
+        let mut join = join.classification(self.classification);
         if let Some(origin) = &self.origin {
             join = join.origin(&**origin);
         }
@@ -139,7 +139,7 @@ impl Pending {
 pub(crate) struct Channels {
     metrics: Metrics,
     version: Version,
-    visitor: Arc<Visitor>,
+    info: Arc<ConnectionInfo>,
     // Hardly ever more than one or two.
     joined: Vec<Joined>,
     // Topics that were left, and whose goodbye may still wait to be durable.
@@ -208,8 +208,8 @@ const UNMATCHED_TOPIC: Answer<'_> = Answer::Error(Code::UnmatchedTopic, "unmatch
 const UNMATCHED_EVENT: Answer<'_> = Answer::Error(Code::UnmatchedEvent, "unmatched event");
 
 impl Channels {
-    pub(crate) fn new(metrics: Metrics, version: Version, visitor: Arc<Visitor>) -> Self {
-        Self { metrics, version, visitor, joined: Vec::new(), left: HashSet::new() }
+    pub(crate) fn new(metrics: Metrics, version: Version, info: Arc<ConnectionInfo>) -> Self {
+        Self { metrics, version, info, joined: Vec::new(), left: HashSet::new() }
     }
 
     /// The serializer that the client speaks.
@@ -336,12 +336,12 @@ impl Channels {
         let session = message.topic.strip_prefix(TOPIC_PREFIX);
         let session = session.ok_or(Refusal::new(Code::UnmatchedTopic, "unmatched topic"))?;
         self.check_room(message)?;
-        if self.visitor.opted_out {
-            self.visitor.traffic.opt_out();
+        if self.info.opted_out {
+            self.info.traffic.opt_out();
             return Err(Refusal::new(Code::OptedOut, "opted out"));
         }
         let payload: JoinPayload = wire::object(message.payload.get()).ok_or_else(missing)?;
-        let payload = payload.or(self.visitor.join_parameters.as_deref());
+        let payload = payload.or(self.info.join_parameters.as_deref());
         let key = payload.key.as_str().ok_or_else(missing)?;
         let key = ApiKey::new(key).map_err(|_| not_joined(JoinError::InvalidKey))?;
         let identifier = optional(payload.identifier, |value| match value {
@@ -358,12 +358,12 @@ impl Channels {
             _ => None,
         })?;
         let video = Video::new(identifier, metadata).ok_or_else(missing)?;
-        let attempt = self.visitor.caller.attempt(Secret::Key(&key));
+        let attempt = self.info.caller.attempt(Secret::Key(&key));
         let attempt = attempt.map_err(|too_many| {
-            self.visitor.traffic.hold_up();
+            self.info.traffic.hold_up();
             Refusal::new(Code::TooManyAttempts, too_many.to_string())
         })?;
-        let mut join = self.visitor.introduce(Join::new(key, session, video), page.as_deref());
+        let mut join = self.info.introduce(Join::new(key, session, video), page.as_deref());
         if let Some(data) = session_data {
             join = join.session_data(data);
         }
@@ -389,7 +389,7 @@ impl Channels {
 
     /// How much a join says about its video.
     fn about_bytes(&self, message: &Message<'_>) -> usize {
-        let parameters = self.visitor.join_parameters.as_deref().unwrap_or_default();
+        let parameters = self.info.join_parameters.as_deref().unwrap_or_default();
         message.payload.get().len() + parameters.len()
     }
 

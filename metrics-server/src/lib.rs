@@ -41,7 +41,7 @@
 //! ```
 //!
 //! Whole programs are in the folder `examples` of the repository. [`Service`] says on what it runs, and how it is stopped
-//! without losing anything. So that who guesses keys and passwords is held up, put the [`Peer`] of a connection into the
+//! without losing anything. So that who guesses keys and passwords is held up, put the [`CallerAddress`] of a connection into the
 //! extensions of its requests.
 //!
 //! # Features
@@ -116,7 +116,7 @@ mod traffic;
 mod wire;
 
 pub use access::{Access, Decision, Wanted};
-pub use attempts::Peer;
+pub use attempts::CallerAddress;
 pub use auth::Credentials;
 #[cfg(feature = "binary")]
 pub use binary::run;

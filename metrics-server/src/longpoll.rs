@@ -36,9 +36,9 @@ use tokio_util::task::TaskTracker;
 
 use self::mailbox::Polled;
 use self::session::{Post, Session};
-use crate::attempts::Peer;
+use crate::attempts::CallerAddress;
 use crate::body::Bodies;
-use crate::channel::Visitor;
+use crate::channel::ConnectionInfo;
 use crate::code::Code;
 use crate::error::Error;
 use crate::memory::LONGPOLL_BYTES;
@@ -101,8 +101,8 @@ impl LongPolls {
     pub(crate) fn open(
         &self,
         version: Version,
-        visitor: Visitor,
-        peer: Option<Peer>,
+        info: ConnectionInfo,
+        caller_address: Option<CallerAddress>,
     ) -> Response<Body> {
         let Inner { metrics, memory, shares, stopping, tasks, .. } = &*self.inner;
         let token = Token::generate();
@@ -110,10 +110,10 @@ impl LongPolls {
             let text = "the server has no room for another session; try again";
             refused(500, &Refusal::new(code, text))
         };
-        let Some(held) = memory.try_reserve(LONGPOLL_BYTES + visitor.bytes()) else {
+        let Some(held) = memory.try_reserve(LONGPOLL_BYTES + info.bytes()) else {
             return no_room(Code::OutOfMemory);
         };
-        let share = match peer.filter(|peer| !peer.is_loopback()).map(|peer| shares.take(peer)) {
+        let share = match caller_address.filter(|caller_address| !caller_address.is_loopback()).map(|caller_address| shares.take(caller_address)) {
             Some(None) => return no_room(Code::TooManySessions),
             Some(share) => share,
             None => None,
@@ -128,7 +128,7 @@ impl LongPolls {
         tasks.spawn(async move {
             let _share = share;
             let Inner { metrics, stopping, .. } = &*entry.sessions;
-            session.run(posts, metrics, version, Arc::new(visitor), stopping).await;
+            session.run(posts, metrics, version, Arc::new(info), stopping).await;
         });
         polled(410, token, "")
     }
@@ -294,8 +294,8 @@ mod tests {
         open_from(longpolls, None).await["status"].clone()
     }
 
-    async fn open_from(longpolls: &LongPolls, peer: Option<Peer>) -> serde_json::Value {
-        let response = longpolls.open(Version::V2, Visitor::default(), peer);
+    async fn open_from(longpolls: &LongPolls, caller_address: Option<CallerAddress>) -> serde_json::Value {
+        let response = longpolls.open(Version::V2, ConnectionInfo::default(), caller_address);
         let body = response.into_body().collect().await.unwrap().to_bytes();
         serde_json::from_slice(&body).unwrap()
     }
@@ -317,14 +317,14 @@ mod tests {
     async fn one_address_leaves_sessions_to_others() {
         let directory = tempfile::tempdir().unwrap();
         let longpolls = long_polls(&directory).await;
-        let peer = |address: [u8; 4]| Some(Peer(address.into()));
-        let (one, other, here) = (peer([192, 0, 2, 1]), peer([192, 0, 2, 2]), peer([127, 0, 0, 1]));
+        let caller_address = |address: [u8; 4]| Some(CallerAddress(address.into()));
+        let (one, other, here) = (caller_address([192, 0, 2, 1]), caller_address([192, 0, 2, 2]), caller_address([127, 0, 0, 1]));
         for _ in 0..default_share(SESSIONS_MAX) {
             assert_eq!(open_from(&longpolls, one).await["status"], 410);
         }
         assert_eq!(open_from(&longpolls, one).await["status"], 500);
-        for peer in [other, here, None] {
-            assert_eq!(open_from(&longpolls, peer).await["status"], 410);
+        for caller_address in [other, here, None] {
+            assert_eq!(open_from(&longpolls, caller_address).await["status"], 410);
         }
         tokio::time::sleep(Duration::from_secs(11)).await;
         assert_eq!(open_from(&longpolls, one).await["status"], 410);
@@ -380,8 +380,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let LongPolls { inner } = long_polls(&directory).await;
         let (session, posts) = Session::new(&inner.metrics, inner.memory.charge(0));
-        let visitor = Arc::default();
-        let task = session.run(posts, &inner.metrics, Version::V2, visitor, &inner.stopping);
+        let info = Arc::default();
+        let task = session.run(posts, &inner.metrics, Version::V2, info, &inner.stopping);
         assert!(size_of_val(&task) <= TASK_BYTES_MAX, "{} bytes", size_of_val(&task));
     }
 

@@ -8,7 +8,7 @@ use metrics_core::budget::{Budget, Reservation};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use crate::attempts::Peer;
+use crate::attempts::CallerAddress;
 use crate::memory::CONNECTION_BYTES;
 use crate::reads::Progress;
 use crate::response::Body;
@@ -80,9 +80,9 @@ impl Permits {
         Self { room, shares, spare, spare_shares, traffic, memory, told: Mutex::default() }
     }
 
-    /// Decides on a connection from `peer`.
-    pub(crate) fn admit(&self, peer: Peer) -> Admission {
-        if let Some(permit) = self.acquire(&self.room, self.shares.as_ref(), peer) {
+    /// Decides on a connection from `caller_address`.
+    pub(crate) fn admit(&self, caller_address: CallerAddress) -> Admission {
+        if let Some(permit) = self.acquire(&self.room, self.shares.as_ref(), caller_address) {
             return Admission::Served(permit);
         }
         self.traffic.turn_away();
@@ -94,7 +94,7 @@ impl Permits {
                  METRICS_CONNECTIONS_PER_ADDRESS"
             );
         }
-        match self.acquire(&self.spare, self.spare_shares.as_ref(), peer) {
+        match self.acquire(&self.spare, self.spare_shares.as_ref(), caller_address) {
             Some(permit) => Admission::Spare(permit),
             None => Admission::Closed,
         }
@@ -114,11 +114,11 @@ impl Permits {
         &self,
         room: &Arc<Semaphore>,
         shares: Option<&Arc<Shares>>,
-        peer: Peer,
+        caller_address: CallerAddress,
     ) -> Option<Permit> {
         let permit = Arc::clone(room).try_acquire_owned().ok()?;
-        let share = match shares.filter(|_| !peer.is_loopback()) {
-            Some(shares) => Some(shares.take(peer)?),
+        let share = match shares.filter(|_| !caller_address.is_loopback()) {
+            Some(shares) => Some(shares.take(caller_address)?),
             None => None,
         };
         Some(Permit {
@@ -141,16 +141,16 @@ mod tests {
     use super::*;
     use hyper::StatusCode;
 
-    fn peer(last: u8) -> Peer {
-        Peer([192, 0, 2, last].into())
+    fn caller_address(last: u8) -> CallerAddress {
+        CallerAddress([192, 0, 2, last].into())
     }
 
     fn permits(most: usize, share: usize) -> Permits {
         Permits::new(most, Some(Shares::new(share)), Traffic::default(), Budget::new(0))
     }
 
-    fn served(permits: &Permits, peer: Peer) -> Option<Permit> {
-        match permits.admit(peer) {
+    fn served(permits: &Permits, caller_address: CallerAddress) -> Option<Permit> {
+        match permits.admit(caller_address) {
             Admission::Served(permit) => Some(permit),
             Admission::Spare(_) | Admission::Closed => None,
         }
@@ -159,20 +159,20 @@ mod tests {
     #[test]
     fn one_address_leaves_permits_for_others() {
         let permits = permits(10, 7);
-        let one: Vec<_> = (0..20).filter_map(|_| served(&permits, peer(1))).collect();
+        let one: Vec<_> = (0..20).filter_map(|_| served(&permits, caller_address(1))).collect();
         assert_eq!(one.len(), 7);
-        let others: Vec<_> = (2..20).filter_map(|last| served(&permits, peer(last))).collect();
+        let others: Vec<_> = (2..20).filter_map(|last| served(&permits, caller_address(last))).collect();
         assert_eq!(others.len(), 3);
         assert_eq!(permits.memory.used(), 10 * CONNECTION_BYTES);
         drop(one);
         assert_eq!(permits.memory.used(), 3 * CONNECTION_BYTES);
-        assert!(served(&permits, peer(1)).is_some());
+        assert!(served(&permits, caller_address(1)).is_some());
     }
 
     #[test]
     fn whoever_is_on_this_machine_may_hold_all() {
         let permits = permits(100, 1);
-        let here = Peer([127, 0, 0, 1].into());
+        let here = CallerAddress([127, 0, 0, 1].into());
         let held: Vec<_> = (0..200).filter_map(|_| served(&permits, here)).collect();
         assert_eq!(held.len(), 100);
     }
@@ -190,15 +190,15 @@ mod tests {
             log.matches("METRICS_FORWARDED_HEADER").count()
         };
         let permits = permits(10, 2);
-        let mut held: Vec<_> = (0..5).filter_map(|_| served(&permits, peer(1))).collect();
+        let mut held: Vec<_> = (0..5).filter_map(|_| served(&permits, caller_address(1))).collect();
         assert_eq!((held.len(), told()), (2, 1));
         tokio::time::advance(SHARE_TOLD_EVERY).await;
-        assert!(served(&permits, peer(1)).is_none() && served(&permits, peer(1)).is_none());
+        assert!(served(&permits, caller_address(1)).is_none() && served(&permits, caller_address(1)).is_none());
         assert_eq!(told(), 2);
         // A full server is another case, which is not logged.
         tokio::time::advance(SHARE_TOLD_EVERY).await;
-        held.extend((2..20).filter_map(|last| served(&permits, peer(last))));
-        assert_eq!((held.len(), served(&permits, peer(1)).is_none(), told()), (10, true, 2));
+        held.extend((2..20).filter_map(|last| served(&permits, caller_address(last))));
+        assert_eq!((held.len(), served(&permits, caller_address(1)).is_none(), told()), (10, true, 2));
     }
 
     /// The destination of a test's log.
@@ -223,7 +223,7 @@ mod tests {
     fn a_proxy_may_hold_all_spare_permits() {
         let permits = Permits::new(0, None, Traffic::default(), Budget::new(0));
         let spare: Vec<_> = (0..1_000)
-            .filter_map(|_| match permits.admit(peer(1)) {
+            .filter_map(|_| match permits.admit(caller_address(1)) {
                 Admission::Spare(permit) => Some(permit),
                 Admission::Served(_) | Admission::Closed => None,
             })
@@ -235,7 +235,7 @@ mod tests {
     #[test]
     fn spare_permits_are_few_and_shared() {
         let permits = permits(0, 1);
-        let spare = |last| match permits.admit(peer(last)) {
+        let spare = |last| match permits.admit(caller_address(last)) {
             Admission::Spare(permit) => Some(permit),
             Admission::Served(_) | Admission::Closed => None,
         };

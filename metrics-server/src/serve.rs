@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::attempts::Peer;
+use crate::attempts::CallerAddress;
 use crate::error::Error;
 use crate::write_timeout::WriteTimeout;
 use crate::permits::{self, Admission, Permit, Permits, SPARE_HEADER_MAX, SPARE_MAX};
@@ -84,7 +84,7 @@ pub async fn serve(
     let connections = TaskTracker::new();
     let permits = Permits::new(
         connections_max,
-        service.shares_of_peers(connections_max),
+        service.shares_of_callers(connections_max),
         service.traffic().clone(),
         service.memory().connections.clone(),
     );
@@ -95,8 +95,8 @@ pub async fn serve(
             accepted = listener.accept() => accepted,
             () = &mut stop => break,
         };
-        let (stream, peer) = match accepted {
-            Ok((stream, address)) => (stream, Peer(address.ip())),
+        let (stream, caller_address) = match accepted {
+            Ok((stream, address)) => (stream, CallerAddress(address.ip())),
             Err(err) if is_of_the_client(&err) => continue,
             Err(err) => {
                 if told.is_none_or(|at| ACCEPT_TOLD_EVERY <= at.elapsed()) {
@@ -111,9 +111,9 @@ pub async fn serve(
             }
         };
         let (service, stopping) = (service.clone(), stopping.clone());
-        match permits.admit(peer) {
+        match permits.admit(caller_address) {
             Admission::Served(permit) => {
-                connections.spawn(connect(stream, peer, service, Arc::new(permit), stopping));
+                connections.spawn(connect(stream, caller_address, service, Arc::new(permit), stopping));
             }
             Admission::Spare(permit) => {
                 connections.spawn(turn_away(stream, service, permit, stopping));
@@ -157,7 +157,7 @@ fn is_of_the_client(err: &io::Error) -> bool {
 /// Serves HTTP on one connection. Its permit is held as long as the connection, also if it becomes a websocket.
 async fn connect(
     stream: TcpStream,
-    peer: Peer,
+    caller_address: CallerAddress,
     service: Service,
     permit: Arc<Permit>,
     stopping: CancellationToken,
@@ -173,7 +173,7 @@ async fn connect(
         let (service, progress) = (service.clone(), progress.clone());
         progress.step();
         request.extensions_mut().insert(Arc::clone(&permit));
-        request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(caller_address);
         async move {
             let response = match check_host(&request) {
                 Ok(()) => service.respond(request).await,

@@ -27,9 +27,9 @@ use crate::api::{
     dimensions, engagement, erase, events, fields, stats, health, keys, openapi, plays, query,
     sources, videos, watching,
 };
-use crate::attempts::{Attempts, Caller, Peer};
+use crate::attempts::{Attempts, Caller, CallerAddress};
 use crate::body::{Bodies, Whole, check_end};
-use crate::channel::Visitor;
+use crate::channel::ConnectionInfo;
 use crate::cors::{self, Cors};
 use crate::error::Error;
 use crate::export::Export;
@@ -227,7 +227,7 @@ impl Service {
 
     /// What counts the connections of each address, of which all may be `connections_max`. None where a proxy makes them
     /// all: then the addresses count that it forwards.
-    pub(crate) fn shares_of_peers(&self, connections_max: usize) -> Option<Arc<Shares>> {
+    pub(crate) fn shares_of_callers(&self, connections_max: usize) -> Option<Arc<Shares>> {
         let Inner { settings, shares, .. } = &*self.inner;
         if settings.connections_per_address.is_none() {
             shares.allow(default_share(connections_max));
@@ -340,10 +340,10 @@ impl Service {
             }
             (Route::Events, _) => {
                 let key = self.key_of(request.uri().query())?;
-                let visitor = self.visitor(&request, Way::Batch);
+                let info = self.connection_info(&request, Way::Batch);
                 let body = self.inner.batches.read(request.into_body()).await?;
                 timeout(READY_MAX, metrics.ready()).await.map_err(|_| Error::NotStored)?;
-                events::record(metrics, key.as_ref(), &visitor, &body).await
+                events::record(metrics, key.as_ref(), &info, &body).await
             }
             (Route::Keys, Method::POST) => {
                 let body = bodies.read(request.into_body()).await?;
@@ -401,14 +401,14 @@ impl Service {
         route: Option<Route<'_>>,
         mut request: Request<B>,
     ) -> Result<(Request<B>, Option<Arc<Share>>), Error> {
-        let Some(peer) = self.forwarded(request.headers()).filter(|peer| !peer.is_loopback())
+        let Some(caller_address) = self.forwarded(request.headers()).filter(|caller_address| !caller_address.is_loopback())
         else {
             return Ok((request, None));
         };
         if matches!(route, Some(Route::Live | Route::Ready)) {
             return Ok((request, None));
         }
-        let Some(share) = self.inner.shares.take(peer).map(Arc::new) else {
+        let Some(share) = self.inner.shares.take(caller_address).map(Arc::new) else {
             self.inner.traffic.turn_away();
             return Err(Error::Full);
         };
@@ -417,10 +417,10 @@ impl Service {
     }
 
     /// The address that a proxy forwards, if one is believed.
-    fn forwarded(&self, headers: &HeaderMap) -> Option<Peer> {
+    fn forwarded(&self, headers: &HeaderMap) -> Option<CallerAddress> {
         let Settings { forwarded_header, forwarded_hops, .. } = &self.inner.settings;
         let hops = forwarded_hops.unwrap_or(NonZeroUsize::MIN);
-        Peer::forwarded(headers, forwarded_header.as_ref()?, hops)
+        CallerAddress::forwarded(headers, forwarded_header.as_ref()?, hops)
     }
 
     /// Where a path leads, as far as that is a part of this service.
@@ -489,7 +489,7 @@ impl Service {
     fn lane(&self, granted: &Granted, headers: &HeaderMap, extensions: &Extensions) -> Lane {
         match granted {
             Granted::Keys(keys) => Lane::of_keys(keys),
-            Granted::All => Lane::Network(self.peer(headers, extensions).map(Peer::network)),
+            Granted::All => Lane::Network(self.caller_address(headers, extensions).map(CallerAddress::network)),
         }
     }
 
@@ -502,9 +502,9 @@ impl Service {
             return Err(Error::NotAWebsocket);
         }
         check_upgrade(request.headers())?;
-        let visitor = Arc::new(self.visitor(request, Way::Channel).with_query(query));
+        let info = Arc::new(self.connection_info(request, Way::Channel).with_query(query));
         let messages = self.inner.memory.messages.clone();
-        let held = messages.try_reserve(visitor.bytes()).ok_or(Error::Memory)?;
+        let held = messages.try_reserve(info.bytes()).ok_or(Error::Memory)?;
         let offers = request.headers().get_all(SEC_WEBSOCKET_PROTOCOL);
         let offered = offers.iter().any(|header| header.to_str().is_ok_and(offers_subprotocol));
         let (response, upgraded) =
@@ -527,7 +527,7 @@ impl Service {
             let halves = upgraded.await.map(|websocket| tokio::io::split(websocket.into_inner()));
             match halves {
                 Ok(halves) => {
-                    socket::run(halves, metrics, version, visitor, messages, stopping).await;
+                    socket::run(halves, metrics, version, info, messages, stopping).await;
                 }
                 Err(err) => {
                     tracing::debug!(error = %err, "a connection ended while it was upgraded");
@@ -557,22 +557,22 @@ impl Service {
         let Some(version) = Version::from_vsn(parameter(query, "vsn").as_deref()) else {
             return Ok(longpoll::forbidden());
         };
-        let peer = self.peer(request.headers(), request.extensions());
-        let visitor = self.visitor(&request, Way::Channel).with_query(query);
-        Ok(longpolls.open(version, visitor, peer))
+        let caller_address = self.caller_address(request.headers(), request.extensions());
+        let info = self.connection_info(&request, Way::Channel).with_query(query);
+        Ok(longpolls.open(version, info, caller_address))
     }
 
     /// Whoever makes a request, for secrets that are guessed.
     fn caller(&self, headers: &HeaderMap, extensions: &Extensions) -> Caller {
-        self.inner.attempts.of(self.peer(headers, extensions))
+        self.inner.attempts.of(self.caller_address(headers, extensions))
     }
 
     /// The address that a request comes from, if it is known.
-    fn peer(&self, headers: &HeaderMap, extensions: &Extensions) -> Option<Peer> {
-        self.forwarded(headers).or_else(|| extensions.get::<Peer>().copied())
+    fn caller_address(&self, headers: &HeaderMap, extensions: &Extensions) -> Option<CallerAddress> {
+        self.forwarded(headers).or_else(|| extensions.get::<CallerAddress>().copied())
     }
 
-    fn visitor<B>(&self, request: &Request<B>, way: Way) -> Visitor {
+    fn connection_info<B>(&self, request: &Request<B>, way: Way) -> ConnectionInfo {
         let headers = request.headers();
         let text = |name: HeaderName| {
             let value = headers.get(name)?.as_bytes();
@@ -590,11 +590,11 @@ impl Service {
         let has_name = user_agent.as_deref().is_some_and(|text| !text.trim().is_empty());
         let is_nameless = !has_name && (way == Way::Channel || origin.is_some());
         let networks = &self.inner.settings.bot_networks;
-        let peer = self.peer(headers, request.extensions());
-        let is_bot = is_nameless || peer.is_some_and(|Peer(address)| networks.contains(address));
-        let sender = self.inner.metrics.classify(who);
-        Visitor {
-            sender: if is_bot { Classification::Bot } else { sender },
+        let caller_address = self.caller_address(headers, request.extensions());
+        let is_bot = is_nameless || caller_address.is_some_and(|CallerAddress(address)| networks.contains(address));
+        let classification = self.inner.metrics.classify(who);
+        ConnectionInfo {
+            classification: if is_bot { Classification::Bot } else { classification },
             origin: origin.map(Into::into),
             page: None,
             join_parameters: None,

@@ -8,7 +8,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::attempts::Peer;
+use crate::attempts::CallerAddress;
 
 /// The minimum share of an address: an office behind one address, some connections for each of its people.
 const LEAST: usize = 64;
@@ -48,9 +48,9 @@ impl Shares {
         self.most.store(most, Relaxed);
     }
 
-    /// Counts a connection of `peer`, or returns `None` if its network holds its whole share.
-    pub(crate) fn take(self: &Arc<Self>, peer: Peer) -> Option<Share> {
-        let network = self.hash_keys.hash_one(peer.network());
+    /// Counts a connection of `caller_address`, or returns `None` if its network holds its whole share.
+    pub(crate) fn take(self: &Arc<Self>, caller_address: CallerAddress) -> Option<Share> {
+        let network = self.hash_keys.hash_one(caller_address.network());
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let count = held.entry(network).or_default();
         if self.most.load(Relaxed) <= *count {
@@ -81,19 +81,19 @@ impl Drop for Share {
 mod tests {
     use super::*;
 
-    fn peer(text: &str) -> Peer {
-        Peer(text.parse().unwrap())
+    fn caller_address(text: &str) -> CallerAddress {
+        CallerAddress(text.parse().unwrap())
     }
 
     #[test]
     fn a_network_holds_its_share_and_others_theirs() {
         let shares = Shares::new(2);
-        let one = [(); 2].map(|()| shares.take(peer("192.0.2.1")).unwrap());
-        assert!(shares.take(peer("192.0.2.1")).is_none());
-        assert!(shares.take(peer("::ffff:192.0.2.1")).is_none());
-        let other = shares.take(peer("192.0.2.2")).unwrap();
+        let one = [(); 2].map(|()| shares.take(caller_address("192.0.2.1")).unwrap());
+        assert!(shares.take(caller_address("192.0.2.1")).is_none());
+        assert!(shares.take(caller_address("::ffff:192.0.2.1")).is_none());
+        let other = shares.take(caller_address("192.0.2.2")).unwrap();
         drop(one);
-        assert!(shares.take(peer("192.0.2.1")).is_some());
+        assert!(shares.take(caller_address("192.0.2.1")).is_some());
         drop(other);
         assert!(shares.held.lock().unwrap().is_empty());
     }
@@ -102,11 +102,11 @@ mod tests {
     #[test]
     fn addresses_of_one_network_share() {
         let shares = Shares::new(1);
-        let _one = shares.take(peer("2001:db8:0:1::1")).unwrap();
-        assert!(shares.take(peer("2001:db8:0:1:ffff::2")).is_none());
-        assert!(shares.take(peer("2001:db8:0:2::1")).is_some());
+        let _one = shares.take(caller_address("2001:db8:0:1::1")).unwrap();
+        assert!(shares.take(caller_address("2001:db8:0:1:ffff::2")).is_none());
+        assert!(shares.take(caller_address("2001:db8:0:2::1")).is_some());
         shares.allow(2);
-        assert!(shares.take(peer("2001:db8:0:1::3")).is_some());
+        assert!(shares.take(caller_address("2001:db8:0:1::3")).is_some());
     }
 
     #[test]

@@ -13,7 +13,7 @@ use tokio::io::{
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::channel::{Channels, Visitor};
+use crate::channel::{Channels, ConnectionInfo};
 use crate::code::Code;
 use crate::connection::{
     Budget, Close, Connection, GOING_AWAY, Input, LINGER_MAX, NORMAL, SILENCE_MAX, UNJOINED,
@@ -30,13 +30,13 @@ pub(crate) async fn run<S: AsyncRead + AsyncWrite + Send + Unpin>(
     (mut read, mut write): (ReadHalf<S>, WriteHalf<S>),
     metrics: Metrics,
     version: Version,
-    visitor: Arc<Visitor>,
+    info: Arc<ConnectionInfo>,
     messages: memory::Budget,
     stopping: CancellationToken,
 ) {
     let (mut reader, mut writer) = split(Vec::new(), &mut read, &mut write, messages);
     let outbox = Outbox::default();
-    let channels = Channels::new(metrics.clone(), version, visitor);
+    let channels = Channels::new(metrics.clone(), version, info);
     let mut connection = Connection::new(channels, metrics.key_changes(), &outbox, &stopping);
 
     let close = {
@@ -162,10 +162,10 @@ mod tests {
         let store = SqliteStore::open(directory.path().join("metrics.db")).await.unwrap();
         let (stream, _client) = tokio::io::duplex(1);
         let version = Version::from_vsn(None).unwrap();
-        let (visitor, stopping) = (Arc::default(), CancellationToken::new());
+        let (info, stopping) = (Arc::default(), CancellationToken::new());
         let halves = tokio::io::split(stream);
         let messages = memory::Budget::new(1 << 20);
-        let task = run(halves, Metrics::new(store), version, visitor, messages, stopping);
+        let task = run(halves, Metrics::new(store), version, info, messages, stopping);
         assert!(size_of_val(&task) <= TASK_BYTES_MAX, "{} bytes", size_of_val(&task));
     }
 }

@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 use tokio::time::timeout;
 
 use crate::attempts::Secret;
-use crate::channel::Visitor;
+use crate::channel::ConnectionInfo;
 use crate::code::Code;
 use crate::error::Error;
 use crate::response::{self, Body};
@@ -90,17 +90,17 @@ pub(crate) struct Sorted {
 pub(crate) async fn record(
     metrics: &Metrics,
     key: Option<&ApiKey>,
-    visitor: &Visitor,
+    info: &ConnectionInfo,
     body: &[u8],
 ) -> Result<Response<Body>, Error> {
     let Sorted { count, mut groups, mut answer } = sort(body, key)?;
-    if visitor.opted_out {
+    if info.opted_out {
         for (_, group) in groups.drain() {
-            visitor.traffic.opt_out();
+            info.traffic.opt_out();
             answer.reject_all(&group, &Refusal::new(Code::OptedOut, "opted out"));
         }
     }
-    record_groups(metrics, visitor, groups, &mut answer).await?;
+    record_groups(metrics, info, groups, &mut answer).await?;
     answer.rejected.sort_by_key(|rejected| rejected.index);
     answer.accepted = count - answer.rejected.len();
     Ok(response::json(StatusCode::OK, &answer))
@@ -146,7 +146,7 @@ pub(crate) fn sort(body: &[u8], key: Option<&ApiKey>) -> Result<Sorted, Error> {
 /// Records all groups, and returns when they are durable.
 async fn record_groups(
     metrics: &Metrics,
-    visitor: &Visitor,
+    info: &ConnectionInfo,
     groups: HashMap<(ApiKey, String), Group>,
     answer: &mut Answer,
 ) -> Result<(), Error> {
@@ -154,11 +154,11 @@ async fn record_groups(
     let mut too_many = None;
     let mut acknowledgements = Vec::new();
     for ((key, session), mut group) in groups {
-        let attempt = match visitor.caller.attempt(Secret::Key(&key)) {
+        let attempt = match info.caller.attempt(Secret::Key(&key)) {
             Ok(attempt) => attempt,
             Err(err) => {
                 invalid += 1;
-                visitor.traffic.hold_up();
+                info.traffic.hold_up();
                 answer.reject_all(&group, &Refusal::new(Code::TooManyAttempts, err.to_string()));
                 too_many = Some(err);
                 continue;
@@ -171,7 +171,7 @@ async fn record_groups(
         if group.gives_signs {
             join = join.signs();
         }
-        let visited = metrics.visit(visitor.introduce(join, group.page.as_deref())).await;
+        let visited = metrics.visit(info.introduce(join, group.page.as_deref())).await;
         attempt.judge(&visited);
         let viewing = match visited {
             Ok(viewing) => viewing,

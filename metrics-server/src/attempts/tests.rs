@@ -5,7 +5,7 @@ use tokio::time::advance;
 use super::*;
 
 fn at(attempts: &Arc<Attempts>, address: &str) -> Caller {
-    attempts.of(Some(Peer(address.parse().unwrap())))
+    attempts.of(Some(CallerAddress(address.parse().unwrap())))
 }
 
 fn key(text: impl fmt::Display) -> ApiKey {
@@ -148,9 +148,9 @@ async fn there_is_an_end_to_what_is_remembered() {
 
 #[test]
 fn an_address_shows_in_no_log() {
-    let peer = Peer("203.0.113.7".parse().unwrap());
-    let caller = Arc::new(Attempts::default()).of(Some(peer));
-    assert_eq!(format!("{peer:?} {caller:?}"), "Peer(..) Caller(..)");
+    let caller_address = CallerAddress("203.0.113.7".parse().unwrap());
+    let caller = Arc::new(Attempts::default()).of(Some(caller_address));
+    assert_eq!(format!("{caller_address:?} {caller:?}"), "CallerAddress(..) Caller(..)");
 }
 
 #[track_caller]
@@ -166,9 +166,9 @@ fn check_hops(lines: &[&str], hops: usize, expected: Option<&str>) {
         headers.append(name, line);
         headers
     });
-    let expected = expected.map(|address| Peer(address.parse().unwrap()));
+    let expected = expected.map(|address| CallerAddress(address.parse().unwrap()));
     let hops = NonZeroUsize::new(hops).unwrap();
-    assert!(Peer::forwarded(&headers, &name, hops) == expected, "{headers:?}");
+    assert!(CallerAddress::forwarded(&headers, &name, hops) == expected, "{headers:?}");
 }
 
 #[test]

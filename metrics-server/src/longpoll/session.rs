@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::mailbox::{Mailbox, Writer};
 use crate::body::Whole;
-use crate::channel::{Channels, Visitor};
+use crate::channel::{Channels, ConnectionInfo};
 use crate::code::Code;
 use crate::connection::{
     Budget, Close, Connection, GOING_AWAY, Input, LINGER_MAX, UNJOINED, UNJOINED_MAX,
@@ -62,11 +62,11 @@ impl Session {
         mut posts: mpsc::Receiver<Box<Post>>,
         metrics: &Metrics,
         version: Version,
-        visitor: Arc<Visitor>,
+        info: Arc<ConnectionInfo>,
         stopping: &CancellationToken,
     ) {
         let outbox = Outbox::default();
-        let channels = Channels::new(metrics.clone(), version, visitor);
+        let channels = Channels::new(metrics.clone(), version, info);
         let mut connection = Connection::new(channels, metrics.key_changes(), &outbox, stopping);
         let mut writer = Writer::new(&self.mailbox, version);
         let mut writing = pin!(write_all(&mut writer, version, &outbox));

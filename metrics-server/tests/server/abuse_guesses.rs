@@ -240,18 +240,18 @@ async fn where_no_proxy_is_trusted_nobody_can_claim_to_be_elsewhere() {
 #[tokio::test]
 async fn who_embeds_the_service_and_names_no_address_has_no_limit() {
     use http_body_util::{BodyExt as _, Full};
-    use metrics_server::{Peer, Service};
+    use metrics_server::{CallerAddress, Service};
 
     let database = Database::new().await;
     let server = database.serve(Settings::default()).await;
     let service = Service::new(server.metrics.clone(), Settings::default());
-    let post = async |number: usize, peer: Option<Peer>| {
+    let post = async |number: usize, caller_address: Option<CallerAddress>| {
         let event = json!({ "name": "play", "key": format!("guess-{number}"), "session_id": "a",
             "embed_id": "intro", "video_time": 0 });
         let body = json!({ "events": [event] }).to_string();
         let mut request = hyper::Request::post("/v1/events").body(Full::from(body)).unwrap();
-        if let Some(peer) = peer {
-            request.extensions_mut().insert(peer);
+        if let Some(caller_address) = caller_address {
+            request.extensions_mut().insert(caller_address);
         }
         let response = service.respond(request).await;
         let status = response.status().as_u16();
@@ -261,10 +261,10 @@ async fn who_embeds_the_service_and_names_no_address_has_no_limit() {
     for number in 0..3 * GUESSES {
         assert_eq!(post(number, None).await, 401);
     }
-    let peer = Some(Peer([203, 0, 113, 7].into()));
+    let caller_address = Some(CallerAddress([203, 0, 113, 7].into()));
     for number in 0..GUESSES {
-        assert_eq!(post(number, peer).await, 401);
+        assert_eq!(post(number, caller_address).await, 401);
     }
-    assert_eq!(post(GUESSES, peer).await, 429);
+    assert_eq!(post(GUESSES, caller_address).await, 429);
     assert_eq!(server.watched("intro").await, Watched::NOTHING);
 }
