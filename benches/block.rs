@@ -29,7 +29,7 @@ fn blocks(c: &mut Criterion) {
     });
     group.bench_function("decode all", |b| b.iter(|| black_box(block.rows())));
     for (name, groups) in [
-        ("plays", &[Group::Starts, Group::Times, Group::Clients][..]),
+        ("plays", &[Group::Starts, Group::Times, Group::UserAgents][..]),
         ("segments", &[Group::Starts, Group::Segments]),
         ("quality", &[Group::Starts, Group::Times, Group::Quality]),
     ] {

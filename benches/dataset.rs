@@ -6,7 +6,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use metrics_core::client::{Browser, Client, Device, Platform};
+use metrics_core::user_agent::{Browser, UserAgentClass, Device, Platform};
 use metrics_core::key::SessionId;
 use metrics_core::session::{Moment, Reach, Session, Writers};
 use metrics_core::store::{Instance, SessionWrite, Subject};
@@ -129,7 +129,7 @@ impl Dataset {
             key: self.key.clone(),
             video: title.video.clone(),
             source: Some(title.pages[rng.below(title.pages.len())].clone()),
-            client: Client { browser, platform, device },
+            user_agent: UserAgentClass { browser, platform, device },
             session_data: rng.chance(0.05).then(|| {
                 let (plan, variant) = (["free", "pro"], ["a", "b"]);
                 format!(

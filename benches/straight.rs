@@ -12,7 +12,7 @@ use diesel::sql_types::{BigInt, Binary, Double, Integer, Nullable, Text};
 use diesel::sqlite::SqliteConnection;
 use futures_util::TryStreamExt as _;
 use metrics_core::Source;
-use metrics_core::client::{self, Browser, Device, Platform};
+use metrics_core::user_agent::{self, Browser, Device, Platform};
 use metrics_core::engagement::{Part, Parts, Seconds, SecondsBucket};
 use metrics_core::interval::Segments;
 use metrics_core::report::{PlayCell, PlayTotals, SourceCell};
@@ -616,7 +616,7 @@ fn play_cell(row: &Row) -> PlayCell {
 
 fn cell(at_ms: i64, classes: (i32, i32, i32), sums: (i64, i64, i64)) -> PlayCell {
     let code = |class: i32| u8::try_from(class).unwrap_or_default();
-    let client = client::Client {
+    let client = user_agent::UserAgentClass {
         browser: Browser::from_code(code(classes.0)),
         platform: Platform::from_code(code(classes.1)),
         device: Device::from_code(code(classes.2)),

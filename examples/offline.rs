@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::{env, fs, io};
 
-use metrics_core::client::Client;
+use metrics_core::user_agent::UserAgentClass;
 use metrics_core::engagement::Parts;
 use metrics_core::interval::Segments;
 use metrics_core::report::{PlayCell, PlayTotals, fold_plays};
@@ -88,7 +88,7 @@ fn show(plays: &[(i64, Segments)]) -> Result<(), Box<dyn Error>> {
     for (at_ms, segments) in plays {
         let mut totals = PlayTotals::default();
         let unique_ms = segments.union().len_ms();
-        totals.add_plays(1, segments.len_ms(), unique_ms, Client::default());
+        totals.add_plays(1, segments.len_ms(), unique_ms, UserAgentClass::default());
         cells.push(PlayCell { at_ms: *at_ms, totals });
     }
     let buckets = Buckets::new("1 day".parse()?);

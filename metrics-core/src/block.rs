@@ -12,7 +12,7 @@
 //! |---|---|
 //! | [`Starts`](Group::Starts) | the first start in Unix milliseconds, then the column of distances to it |
 //! | [`Times`](Group::Times) | the columns of view time, and of view time less unique view time, in milliseconds |
-//! | [`Clients`](Group::Clients) | dictionary of browser, platform and device |
+//! | [`UserAgents`](Group::UserAgents) | dictionary of browser, platform and device |
 //! | [`Durations`](Group::Durations) | dictionary of durations in milliseconds plus 1; 0 is unknown |
 //! | [`Segments`](Group::Segments) | the column of lengths in bytes, then per session [`Segments::encode`](crate::interval::Segments::encode) |
 //! | [`Pages`](Group::Pages) | dictionary of texts: pages |
@@ -45,7 +45,7 @@ pub use self::columns::Columns;
 pub(crate) use self::numbers::first;
 pub use self::numbers::{Numbers, Starts};
 pub use self::quality::{Qualities, Quality};
-use crate::client::Client;
+use crate::user_agent::UserAgentClass;
 use crate::key::SessionId;
 use crate::session::Stored;
 use crate::source::Source;
@@ -65,7 +65,7 @@ pub enum Group {
     /// View time and unique view time.
     Times = 1,
     /// Browser, platform and device.
-    Clients = 2,
+    UserAgents = 2,
     /// Duration of the video.
     Durations = 3,
     /// Segments that were watched.
@@ -91,7 +91,7 @@ impl Group {
     pub const ALL: [Self; 12] = [
         Self::Starts,
         Self::Times,
-        Self::Clients,
+        Self::UserAgents,
         Self::Durations,
         Self::Segments,
         Self::Pages,
@@ -109,7 +109,7 @@ impl Group {
         match self {
             Self::Starts => "starts",
             Self::Times => "times",
-            Self::Clients => "clients",
+            Self::UserAgents => "clients",
             Self::Durations => "durations",
             Self::Segments => "segments",
             Self::Pages => "pages",
@@ -192,7 +192,7 @@ pub struct Row {
     /// The page that embeds the video, if it is known.
     pub page: Option<Source>,
     /// Browser, platform and device.
-    pub client: Client,
+    pub user_agent: UserAgentClass,
     /// The session data that the page gave: canonical JSON of an object.
     pub session_data: Option<Arc<str>>,
     /// The session, without its resume state ([`Stored::finalized`]).

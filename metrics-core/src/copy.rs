@@ -15,7 +15,7 @@ use tokio::time::sleep;
 
 use crate::block::RowId;
 use crate::budget::Account;
-use crate::client::{Browser, Device, Platform};
+use crate::user_agent::{Browser, Device, Platform};
 use crate::export::{self, Record};
 use crate::import::{Foreign, Inserted, insert, rows};
 use crate::query::{Scan, Selection};
@@ -342,7 +342,7 @@ fn first_write(session: &OpenSession, video: &VideoRecord) -> SessionWrite {
         key: video.key.clone(),
         video: video.video.clone(),
         source: row.page,
-        client: row.client,
+        user_agent: row.user_agent,
         session_data: row.session_data.map(|data| data.to_string()),
     };
     SessionWrite {

@@ -453,12 +453,12 @@ impl Cursor {
 }
 
 fn record(video: &VideoRecord, row: Row) -> Record {
-    let Row { id, page, client, session_data, stored } = row;
+    let Row { id, page, user_agent, session_data, stored } = row;
     let subject = Subject {
         key: video.key.clone(),
         video: video.video.clone(),
         source: page,
-        client,
+        user_agent,
         session_data: session_data.map(|data| data.to_string()),
     };
     Record { id, subject, stored }

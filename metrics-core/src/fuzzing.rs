@@ -10,7 +10,7 @@ mod session;
 use serde_json::Value;
 
 use crate::block::{Block, Group, Groups, Row};
-use crate::client::{Browser, Classification, Classifier, Client, Device, Headers, Platform};
+use crate::user_agent::{Browser, Classification, Classifier, UserAgentClass, Device, Headers, Platform};
 use crate::containment::{canonical, contains, has_nul, is_too_deep};
 use crate::engagement::Parts;
 use crate::event::PlayerEvent;
@@ -53,7 +53,7 @@ pub fn client(bytes: &[u8]) {
     let plain = classify(user_agent, None);
     match (plain, found) {
         (Classification::Viewer(plain), Classification::Viewer(found)) => {
-            let Client { browser, platform, device } = found;
+            let UserAgentClass { browser, platform, device } = found;
             assert_eq!((platform, device), (plain.platform, plain.device));
             let is_brave = (plain.browser, browser) == (Browser::Chrome, Browser::Brave);
             assert!(

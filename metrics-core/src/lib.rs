@@ -55,7 +55,7 @@
 //!
 //! * [`Metrics`] is the way in: viewers [`join`](Metrics::join) and send [`PlayerEvent`]s, reports are asked of it.
 //! * [`session`] turns the events of a player into [`interval::Segments`] of video time. [`interval`], [`event`],
-//!   [`video`], [`source`], [`key`] and [`client`] are what it is made of.
+//!   [`video`], [`source`], [`key`] and [`user_agent`] are what it is made of.
 //! * [`query`] says what can be asked, [`report`] and [`engagement`] what is answered, [`time_bucket`] knows the
 //!   calendar, and [`containment`] compares metadata.
 //! * [`mod@block`] encodes closed sessions as columns, and [`scan`] answers queries and reports from them. [`totals`] sums
@@ -84,7 +84,7 @@
 pub mod block;
 #[cfg(feature = "recorder")]
 pub mod budget;
-pub mod client;
+pub mod user_agent;
 #[cfg(feature = "recorder")]
 mod clock;
 #[cfg(feature = "recorder")]

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::budget::Budget;
-use crate::client::{Classification, Classifier, Client, Headers};
+use crate::user_agent::{Classification, Classifier, UserAgentClass, Headers};
 use crate::containment::{DEPTH_MAX, canonical, has_nul, is_too_deep};
 use crate::engagement::{Part, SecondsBucket};
 use crate::key::limits::Limits;
@@ -39,7 +39,7 @@ pub const SESSION_BYTES_MAX: usize = 256;
 
 /// How known bots are treated, by their User-Agent or their brands: see [`Classification::Bot`].
 ///
-/// [`Classification::Bot`]: crate::client::Classification::Bot
+/// [`Classification::Bot`]: crate::user_agent::Classification::Bot
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Bots {
@@ -563,9 +563,9 @@ impl Metrics {
         let headers =
             Headers { user_agent: join.user_agent.as_deref(), brands: join.brands.as_deref() };
         let classification = join.classification.unwrap_or_else(|| self.classify(headers));
-        let client = match (classification, self.inner.bots) {
-            (Classification::Viewer(client), _) => client,
-            (Classification::Bot, Bots::Count) => Client::default(),
+        let user_agent = match (classification, self.inner.bots) {
+            (Classification::Viewer(user_agent), _) => user_agent,
+            (Classification::Bot, Bots::Count) => UserAgentClass::default(),
             (Classification::Bot, Bots::Refuse) => return Err(JoinError::Bot),
         };
         let id = SessionId::new(&join.key, &join.session);
@@ -575,7 +575,7 @@ impl Metrics {
             .and_then(|page| self.inner.quotas.pages.admit(&join.key, &charge, page));
         let salt = join.key.salt(&join.session);
         let clock_shift_ms = join.key.clock_shift_ms(&join.session);
-        let subject = Subject { key: join.key, video: join.video, source, client, session_data };
+        let subject = Subject { key: join.key, video: join.video, source, user_agent, session_data };
         let (charge, gives_signs) = (Some(charge), join.gives_signs);
         Ok(Admitted { id, salt, clock_shift_ms, subject, charge, gives_signs })
     }

@@ -25,7 +25,7 @@ use serde_json::{Map, Value};
 
 use self::members::Members;
 use crate::block::{Row, RowId};
-use crate::client::{Browser, Client, Device, Platform};
+use crate::user_agent::{Browser, UserAgentClass, Device, Platform};
 use crate::containment::{DEPTH_MAX, canonical, has_nul, is_too_deep};
 use crate::event::{DURATION_MS_MAX, LABEL_BYTES_MAX, Rendition};
 use crate::interval::{Interval, Segments};
@@ -132,7 +132,7 @@ impl SessionRecord {
         let row = Row {
             id: RowId(0),
             page: read_page(&mut members)?,
-            client: read_client(&mut members)?,
+            user_agent: read_user_agent(&mut members)?,
             session_data: read_object(&mut members, "session_data")?
                 .map(|data| canonical(&Value::Object(data)).into()),
             stored: read_stored(&mut members, now)?,
@@ -168,7 +168,7 @@ impl SessionRecord {
 ///
 /// Row ids are derived from the hash, so it must never change: a new counter is included only if it is not 0.
 pub(crate) fn content(row: &Row) -> [u8; 16] {
-    let Row { page, client, session_data, stored, .. } = row;
+    let Row { page, user_agent, session_data, stored, .. } = row;
     let Stored { started_at_ms, last_event_at_ms, duration_ms, view_ms, unique_ms, .. } = stored;
     let Counters { rebufferings, rebuffering_ms, failures, startup_ms, details } = &stored.counters;
     // An export does not distinguish an unknown rendition from none.
@@ -179,7 +179,7 @@ pub(crate) fn content(row: &Row) -> [u8; 16] {
     let mut text = format!(
         "{started_at_ms} {last_event_at_ms} {duration_ms:?} {view_ms} {unique_ms} {} {} {} {rebufferings} \
          {rebuffering_ms} {failures} {startup_ms:?} {details}",
-        client.browser, client.platform, client.device
+        user_agent.browser, user_agent.platform, user_agent.device
     );
     for byte in &stored.segments {
         // Writing to a `String` cannot fail.
@@ -240,8 +240,8 @@ fn read_page(members: &mut Members) -> Result<Option<Source>, RecordError> {
     source.map(Some).ok_or_else(|| members::invalid("source", &value, expected()))
 }
 
-fn read_client(members: &mut Members) -> Result<Client, RecordError> {
-    Ok(Client {
+fn read_user_agent(members: &mut Members) -> Result<UserAgentClass, RecordError> {
+    Ok(UserAgentClass {
         browser: members.class("browser", Browser::from_name, &Browser::ALL)?,
         platform: members.class("platform", Platform::from_name, &Platform::ALL)?,
         device: members.class("device", Device::from_name, &Device::ALL)?,

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 
-use crate::client::{Browser, Client, Device, Platform};
+use crate::user_agent::{Browser, UserAgentClass, Device, Platform};
 use crate::query::instant;
 use crate::source::Source;
 use crate::time_bucket::Buckets;
@@ -28,13 +28,13 @@ pub struct PlayTotals {
 
 impl PlayTotals {
     /// Counts plays with one user agent. The view times are sums over all of them.
-    pub fn add_plays(&mut self, plays: u64, view_ms: u64, unique_ms: u64, client: Client) {
+    pub fn add_plays(&mut self, plays: u64, view_ms: u64, unique_ms: u64, user_agent: UserAgentClass) {
         self.plays += plays;
         self.view_ms += view_ms;
         self.unique_ms += unique_ms;
-        self.browsers[usize::from(client.browser.code())] += plays;
-        self.platforms[usize::from(client.platform.code())] += plays;
-        self.devices[usize::from(client.device.code())] += plays;
+        self.browsers[usize::from(user_agent.browser.code())] += plays;
+        self.platforms[usize::from(user_agent.platform.code())] += plays;
+        self.devices[usize::from(user_agent.device.code())] += plays;
     }
 
     /// Adds the totals of other plays.

@@ -27,7 +27,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::block::{Block, Groups, Row, RowId};
-use crate::client::Client;
+use crate::user_agent::UserAgentClass;
 use crate::key::{ApiKey, KeySettings, SessionId, SettingsChange};
 use crate::session::Stored;
 use crate::source::Source;
@@ -531,7 +531,7 @@ pub struct Subject {
     /// The page, if it is known.
     pub source: Option<Source>,
     /// With what it is watched.
-    pub client: Client,
+    pub user_agent: UserAgentClass,
     /// What the page says about this viewing: canonical JSON of an object.
     pub session_data: Option<String>,
 }
@@ -558,7 +558,7 @@ impl SessionWrite {
         Row {
             id: self.id.into(),
             page: self.subject.source.clone(),
-            client: self.subject.client,
+            user_agent: self.subject.user_agent,
             session_data: self.subject.session_data.as_deref().map(Arc::from),
             stored: self.stored.clone(),
         }

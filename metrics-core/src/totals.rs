@@ -12,7 +12,7 @@ mod plan;
 
 use std::collections::BTreeMap;
 
-use crate::client::{Browser, Client, Device, Platform};
+use crate::user_agent::{Browser, UserAgentClass, Device, Platform};
 use crate::report::PlayTotals;
 use crate::time::{DAY_MS, HOUR_MS};
 use crate::varint::{self, Damaged, Reader, zigzag};
@@ -51,7 +51,7 @@ struct Bin {
     view_ms: i64,
     // View time less unique view time: 0 for most sessions.
     rewatched_ms: i64,
-    clients: BTreeMap<Client, i64>,
+    user_agents: BTreeMap<UserAgentClass, i64>,
 }
 
 type Bins = BTreeMap<u8, Bin>;
@@ -79,7 +79,7 @@ impl DayTotals {
     pub fn add(
         &mut self,
         started_at_ms: i64,
-        client: Client,
+        user_agent: UserAgentClass,
         (view_ms, unique_ms): (u64, u64),
         times: i64,
     ) {
@@ -88,7 +88,7 @@ impl DayTotals {
         let bin = bins.entry(bin_of(view_ms)).or_default();
         bin.view_ms += times * view_ms.cast_signed();
         bin.rewatched_ms += times * view_ms.saturating_sub(unique_ms).cast_signed();
-        *bin.clients.entry(client).or_default() += times;
+        *bin.user_agents.entry(user_agent).or_default() += times;
     }
 
     /// Adds other totals of the same key and day.
@@ -104,7 +104,7 @@ impl DayTotals {
         for bin in negative.hours.values_mut().flat_map(BTreeMap::values_mut) {
             bin.view_ms = -bin.view_ms;
             bin.rewatched_ms = -bin.rewatched_ms;
-            bin.clients.values_mut().for_each(|sessions| *sessions = -*sessions);
+            bin.user_agents.values_mut().for_each(|sessions| *sessions = -*sessions);
         }
         self.merge(&negative);
     }
@@ -190,9 +190,9 @@ impl StoredTotals {
                 plays.add_times(view_ms, rewatched_ms);
             }
             for _ in 0..reader.number()? {
-                let (client, sessions) = take_client(&mut reader)?;
+                let (user_agent, sessions) = take_user_agent(&mut reader)?;
                 if counts {
-                    plays.add_plays(count(sessions), 0, 0, client);
+                    plays.add_plays(count(sessions), 0, 0, user_agent);
                 }
             }
         }
@@ -214,7 +214,7 @@ impl PlayTotals {
 
 impl Bin {
     fn is_empty(&self) -> bool {
-        self.view_ms == 0 && self.rewatched_ms == 0 && self.clients.values().all(|it| *it == 0)
+        self.view_ms == 0 && self.rewatched_ms == 0 && self.user_agents.values().all(|it| *it == 0)
     }
 }
 
@@ -223,8 +223,8 @@ fn merge(bins: &mut Bins, others: &Bins) {
         let bin = bins.entry(*number).or_default();
         bin.view_ms += other.view_ms;
         bin.rewatched_ms += other.rewatched_ms;
-        for (client, sessions) in &other.clients {
-            *bin.clients.entry(*client).or_default() += sessions;
+        for (user_agent, sessions) in &other.user_agents {
+            *bin.user_agents.entry(*user_agent).or_default() += sessions;
         }
     }
 }
@@ -233,8 +233,8 @@ fn plays(bins: &Bins, first: u8) -> PlayTotals {
     let mut sum = PlayTotals::default();
     for bin in bins.range(first..).map(|(_, bin)| bin) {
         sum.add_times(bin.view_ms, bin.rewatched_ms);
-        for (client, sessions) in &bin.clients {
-            sum.add_plays(count(*sessions), 0, 0, *client);
+        for (user_agent, sessions) in &bin.user_agents {
+            sum.add_plays(count(*sessions), 0, 0, *user_agent);
         }
     }
     sum
@@ -247,10 +247,10 @@ fn put_bins(bins: &Bins, out: &mut Vec<u8>) {
         out.push(*number);
         varint::put(out, zigzag(bin.view_ms));
         varint::put(out, zigzag(bin.rewatched_ms));
-        let clients = || bin.clients.iter().filter(|(_, sessions)| **sessions != 0);
-        varint::put(out, clients().count() as u64);
-        for (client, sessions) in clients() {
-            out.extend([client.browser.code(), client.platform.code(), client.device.code()]);
+        let user_agents = || bin.user_agents.iter().filter(|(_, sessions)| **sessions != 0);
+        varint::put(out, user_agents().count() as u64);
+        for (user_agent, sessions) in user_agents() {
+            out.extend([user_agent.browser.code(), user_agent.platform.code(), user_agent.device.code()]);
             varint::put(out, zigzag(*sessions));
         }
     }
@@ -262,21 +262,21 @@ fn take_bins(reader: &mut Reader<'_>) -> Result<Bins, Damaged> {
         let number = reader.byte()?;
         let mut bin = Bin { view_ms: reader.sum()?, rewatched_ms: reader.sum()?, ..Bin::default() };
         for _ in 0..reader.number()? {
-            let (client, sessions) = take_client(reader)?;
-            bin.clients.insert(client, sessions);
+            let (user_agent, sessions) = take_user_agent(reader)?;
+            bin.user_agents.insert(user_agent, sessions);
         }
         bins.insert(number, bin);
     }
     Ok(bins)
 }
 
-fn take_client(reader: &mut Reader<'_>) -> Result<(Client, i64), Damaged> {
-    let client = Client {
+fn take_user_agent(reader: &mut Reader<'_>) -> Result<(UserAgentClass, i64), Damaged> {
+    let user_agent = UserAgentClass {
         browser: Browser::from_code(reader.byte()?),
         platform: Platform::from_code(reader.byte()?),
         device: Device::from_code(reader.byte()?),
     };
-    Ok((client, reader.sum()?))
+    Ok((user_agent, reader.sum()?))
 }
 
 fn reader(bytes: &[u8]) -> Result<Reader<'_>, Damaged> {
@@ -304,14 +304,14 @@ mod tests {
         prop::collection::vec(session, 0..60)
     }
 
-    fn client(browser: u8) -> Client {
-        Client { browser: Browser::from_code(browser), ..Client::default() }
+    fn user_agent(browser: u8) -> UserAgentClass {
+        UserAgentClass { browser: Browser::from_code(browser), ..UserAgentClass::default() }
     }
 
     fn totals(sessions: &[Session]) -> DayTotals {
         let mut totals = DayTotals::default();
         for (at_ms, view_ms, unique_ms, browser) in sessions {
-            totals.add(*at_ms, client(*browser), (*view_ms, *unique_ms), 1);
+            totals.add(*at_ms, user_agent(*browser), (*view_ms, *unique_ms), 1);
         }
         totals
     }
@@ -322,7 +322,7 @@ mod tests {
         for (at_ms, view_ms, unique_ms, browser) in sessions {
             let is_in_hour = hour.is_none_or(|hour| (at_ms - 3 * DAY_MS) / HOUR_MS == hour);
             if minimum_ms <= *view_ms && is_in_hour {
-                plays.add_plays(1, *view_ms, *unique_ms, client(*browser));
+                plays.add_plays(1, *view_ms, *unique_ms, user_agent(*browser));
             }
         }
         plays

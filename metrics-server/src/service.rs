@@ -13,7 +13,7 @@ use hyper::header::{
     SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, USER_AGENT,
 };
 use hyper::{Method, Request, Response};
-use metrics_core::client::{Classification, Headers};
+use metrics_core::user_agent::{Classification, Headers};
 use metrics_core::recorder::Stopped;
 use metrics_core::{ApiKey, Metrics, Reports};
 use tokio::time::timeout;

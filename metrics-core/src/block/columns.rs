@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::coded::Coded;
 use super::numbers::{Numbers, Starts};
 use super::quality::Qualities;
-use crate::client::Client;
+use crate::user_agent::UserAgentClass;
 use crate::session::minutes::{MinuteRun, runs_from};
 use crate::source::Source;
 
@@ -20,7 +20,7 @@ pub struct Columns {
     pub view_ms: Numbers,
     pub(super) rewatched_ms: Numbers,
     /// Browser, platform and device.
-    pub clients: Option<Coded<Client>>,
+    pub user_agents: Option<Coded<UserAgentClass>>,
     /// The duration of the video in milliseconds, if it is known.
     pub durations_ms: Option<Coded<Option<u32>>>,
     /// The page that embeds the video, if it is known.

@@ -9,7 +9,7 @@ use super::detail::Detail;
 use super::numbers::{Numbers, Starts};
 use super::quality::{Qualities, Quality};
 use super::{Block, FORMAT, Group, Groups, Row, RowId, SESSIONS_MAX};
-use crate::client::{Browser, Client, Device, Platform};
+use crate::user_agent::{Browser, UserAgentClass, Device, Platform};
 use crate::session::{Counters, Details, Minutes, Stored, minutes, over};
 use crate::source::Source;
 use crate::varint::{self, Damaged, NibbleReader, Nibbles, Reader};
@@ -99,7 +99,7 @@ impl Columns {
             starts: Starts::of(stored().map(|stored| stored.started_at_ms)),
             view_ms: Numbers::of(stored().map(|stored| stored.view_ms)),
             rewatched_ms: Numbers::of(stored().map(|it| it.view_ms.wrapping_sub(it.unique_ms))),
-            clients: Some(Coded::of(rows.iter().map(|row| row.client))),
+            user_agents: Some(Coded::of(rows.iter().map(|row| row.user_agent))),
             durations_ms: Some(Coded::of(stored().map(|stored| stored.duration_ms))),
             pages: Some(Coded::of(rows.iter().map(|row| row.page.clone()))),
             session_data: Some(Coded::of(rows.iter().map(|row| row.session_data.clone()))),
@@ -122,7 +122,7 @@ impl Columns {
                 self.view_ms.put(out);
                 self.rewatched_ms.put(out);
             }
-            Group::Clients => put(self.clients.as_ref(), out),
+            Group::UserAgents => put(self.user_agents.as_ref(), out),
             Group::Durations => put(self.durations_ms.as_ref(), out),
             Group::Segments => {
                 let lens = (0..self.sessions).map(|session| self.segments(session).len() as u64);
@@ -159,7 +159,7 @@ impl Columns {
         Row {
             id: self.row_ids[session],
             page: get(self.pages.as_ref(), session),
-            client: self.clients.as_ref().map_or_else(Client::default, |it| *it.get(session)),
+            user_agent: self.user_agents.as_ref().map_or_else(UserAgentClass::default, |it| *it.get(session)),
             session_data: get(self.session_data.as_ref(), session),
             stored: Stored {
                 started_at_ms,
@@ -202,7 +202,7 @@ impl Columns {
                 self.view_ms = Numbers::take(reader, sessions)?;
                 self.rewatched_ms = Numbers::take(reader, sessions)?;
             }
-            Group::Clients => self.clients = Some(Coded::take(reader, sessions)?),
+            Group::UserAgents => self.user_agents = Some(Coded::take(reader, sessions)?),
             Group::Durations => self.durations_ms = Some(Coded::take(reader, sessions)?),
             Group::Segments => {
                 let lens = Numbers::take(reader, sessions)?;
@@ -305,7 +305,7 @@ impl Value for Option<u32> {
     }
 }
 
-impl Value for Client {
+impl Value for UserAgentClass {
     fn put(&self, out: &mut Vec<u8>) {
         out.extend([self.browser.code(), self.platform.code(), self.device.code()]);
     }

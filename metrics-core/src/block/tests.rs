@@ -7,7 +7,7 @@ use proptest::sample::select;
 
 use super::{Block, Columns, Group, Groups, Row, RowId};
 use crate::Source;
-use crate::client::{Browser, Client, Device, Platform};
+use crate::user_agent::{Browser, UserAgentClass, Device, Platform};
 use crate::event::Rendition;
 use crate::interval::{Interval, Segments};
 use crate::session::{Counters, Details, Minutes, Stored, over};
@@ -77,9 +77,9 @@ fn counters() -> impl Strategy<Value = Counters> {
     )
 }
 
-fn client() -> impl Strategy<Value = Client> {
+fn user_agent() -> impl Strategy<Value = UserAgentClass> {
     (select(Browser::ALL.to_vec()), select(Platform::ALL.to_vec()), select(Device::ALL.to_vec()))
-        .prop_map(|(browser, platform, device)| Client { browser, platform, device })
+        .prop_map(|(browser, platform, device)| UserAgentClass { browser, platform, device })
 }
 
 fn row() -> impl Strategy<Value = Row> {
@@ -100,7 +100,7 @@ fn row() -> impl Strategy<Value = Row> {
         (any::<u64>(), any::<u64>()),
         page,
         data,
-        client(),
+        user_agent(),
         counters(),
     )
         .prop_map(
@@ -111,12 +111,12 @@ fn row() -> impl Strategy<Value = Row> {
                 (view_ms, unique_ms),
                 page,
                 data,
-                client,
+                user_agent,
                 counters,
             )| Row {
                 id: RowId(id),
                 page: Source::parse(page),
-                client,
+                user_agent,
                 session_data: (!data.is_empty()).then(|| Arc::from(data)),
                 stored: Stored {
                     started_at_ms: start_ms,
@@ -172,7 +172,7 @@ proptest! {
         prop_assert_eq!(columns.has_segments(), groups.has(Group::Segments));
         prop_assert_eq!(columns.has_minutes(), groups.has(Group::Minutes));
         prop_assert_eq!(columns.pages, all.pages.filter(|_| groups.has(Group::Pages)));
-        prop_assert_eq!(columns.clients, all.clients.filter(|_| groups.has(Group::Clients)));
+        prop_assert_eq!(columns.user_agents, all.user_agents.filter(|_| groups.has(Group::UserAgents)));
         prop_assert_eq!(columns.languages, all.languages.filter(|_| groups.has(Group::Languages)));
     }
 
@@ -225,7 +225,7 @@ fn groups_without_values_are_left_out() {
     let row = Row {
         id: RowId(7),
         page: None,
-        client: Client::default(),
+        user_agent: UserAgentClass::default(),
         session_data: None,
         stored: Stored::finished(5, 6, None, &Segments::default()),
     };
@@ -244,7 +244,7 @@ fn refusals_say_what_is_wrong() {
     let row = Row {
         id: RowId(7),
         page: None,
-        client: Client::default(),
+        user_agent: UserAgentClass::default(),
         session_data: None,
         stored: Stored::finished(5, 6, None, &Segments::default()),
     };

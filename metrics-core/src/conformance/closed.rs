@@ -193,7 +193,7 @@ pub async fn spoiled_totals_are_mended(store: &dyn Store) {
     let Some(head) = heads(store, &Videos::All).await.pop() else { panic!("there is a block") };
 
     let mut totals = DayTotals::default();
-    totals.add(START_MS + 3 * DAY_MS, crate::client::Client::default(), (1 << 20, 7), 1);
+    totals.add(START_MS + 3 * DAY_MS, crate::user_agent::UserAgentClass::default(), (1 << 20, 7), 1);
     let day = day_of(START_MS) + 3;
     let strange = day_of(START_MS) + 20;
     let totals = [day, strange].map(|day| (head.key, day, totals.clone())).to_vec();

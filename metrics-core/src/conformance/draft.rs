@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Value};
 
 use super::older;
-use crate::client::Client;
+use crate::user_agent::UserAgentClass;
 use crate::export::{self, Record};
 use crate::interval::{Interval, Segments};
 use crate::key::{ApiKey, SessionId};
@@ -53,7 +53,7 @@ impl Draft {
             key: key.clone(),
             video,
             source: None,
-            client: Client::default(),
+            user_agent: UserAgentClass::default(),
             session_data: None,
         };
         let id = SessionId::new(key, name);
@@ -81,8 +81,8 @@ impl Draft {
         self
     }
 
-    pub(super) fn with(mut self, client: Client) -> Self {
-        self.subject.client = client;
+    pub(super) fn with(mut self, user_agent: UserAgentClass) -> Self {
+        self.subject.user_agent = user_agent;
         self
     }
 

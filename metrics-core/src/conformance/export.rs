@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::draft::{Draft, START_MS, commit, exported, fill, key, later, object};
 use super::sessions::{everything, nothing};
 use crate::block::RowId;
-use crate::client::{Browser, Client, Device, Platform};
+use crate::user_agent::{Browser, UserAgentClass, Device, Platform};
 use crate::export;
 use crate::key::ApiKey;
 use crate::session::{Counters, Details};
@@ -90,8 +90,8 @@ pub async fn a_record_is_what_was_written(store: &dyn Store) {
         Video::new(None, Some(object(&json!({})))).expect("a video"),
         Video::new(Some("intro".to_owned()), metadata).expect("a video"),
     ];
-    let client =
-        Client { browser: Browser::Brave, platform: Platform::Linux, device: Device::Tablet };
+    let user_agent =
+        UserAgentClass { browser: Browser::Brave, platform: Platform::Linux, device: Device::Tablet };
     let startup = Counters { startup_ms: Some(0), ..Counters::default() };
     let tracks = Details { tracks: 1, language: Some(String::new()), ..Details::default() };
     let mut drafts = Vec::new();
@@ -99,7 +99,7 @@ pub async fn a_record_is_what_was_written(store: &dyn Store) {
         [&one, &two].into_iter().flat_map(|key| videos.iter().map(move |it| (key, it))).enumerate()
     {
         let draft = |name: &str| Draft::new(key, &format!("{number} {name}"), video.clone());
-        let full = draft("full").with(client).on("https://a.example:8443/%C3%A9/b%20c");
+        let full = draft("full").with(user_agent).on("https://a.example:8443/%C3%A9/b%20c");
         drafts.push(Draft { stored: everything(), ..full.saying(&awkward()) });
         drafts.push(Draft { stored: nothing(), ..draft("empty").saying(&json!({})) });
         let mut counts = draft("counts").on("http://[::1]/");

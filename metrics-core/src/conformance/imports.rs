@@ -27,7 +27,7 @@ fn foreign(draft: &Draft) -> Foreign {
         row: Row {
             id: RowId::from(draft.id),
             page: subject.source.clone(),
-            client: subject.client,
+            user_agent: subject.user_agent,
             session_data: subject.session_data.as_deref().map(Into::into),
             stored: draft.stored.clone(),
         },

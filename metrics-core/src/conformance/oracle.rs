@@ -15,7 +15,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use self::dataset::Dataset;
 use super::draft::{check_totals, close, exported, merge};
 use super::older;
-use crate::client::{Browser, Device, Platform};
+use crate::user_agent::{Browser, Device, Platform};
 use crate::engagement::Resolution;
 use crate::query::Selection;
 use crate::store::{Store, VideoScope};

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::draft::{Draft, START_MS, all, days, described, play_totals, fill, key, numbered, numbers};
 use super::older;
-use crate::client::{Browser, Client, Device, Platform};
+use crate::user_agent::{Browser, UserAgentClass, Device, Platform};
 use crate::engagement::Resolution;
 use crate::query::{Dimension, Metric, Query, Scan, Selection, Timeframe, instant};
 use crate::report::PlayTotals;
@@ -107,17 +107,17 @@ pub async fn plays_are_summed_with_their_classes(store: &dyn Store) {
     let key = key(store).await;
     let mut drafts = Vec::new();
     let mut expected = PlayTotals::default();
-    let clients = Browser::ALL.into_iter().flat_map(|browser| {
+    let user_agents = Browser::ALL.into_iter().flat_map(|browser| {
         Platform::ALL
             .into_iter()
             .zip(Device::ALL.into_iter().cycle())
-            .map(move |(platform, device)| Client { browser, platform, device })
+            .map(move |(platform, device)| UserAgentClass { browser, platform, device })
     });
-    for (number, client) in (1..).zip(clients) {
-        let draft = Draft::new(&key, &number.to_string(), Video::labelled("a")).with(client);
+    for (number, user_agent) in (1..).zip(user_agents) {
+        let draft = Draft::new(&key, &number.to_string(), Video::labelled("a")).with(user_agent);
         drafts.push(draft.played(&[(0, 10), (5, 10 + number)]));
         let number = u64::from(number);
-        expected.add_plays(1, 15 + number, 10 + number, client);
+        expected.add_plays(1, 15 + number, 10 + number, user_agent);
     }
     fill(store, &drafts).await;
     assert_eq!(play_totals(store, &all(Selection::identifier("a"))).await, expected);
@@ -145,7 +145,7 @@ pub async fn plays_are_summed_per_cell(store: &dyn Store) {
         let mut expected: BTreeMap<_, PlayTotals> = BTreeMap::new();
         for (number, at) in starts.iter().enumerate() {
             let cell = expected.entry(buckets.start_of(instant(*at))).or_default();
-            cell.add_plays(1, 1 << number, 1 << number, Client::default());
+            cell.add_plays(1, 1 << number, 1 << number, UserAgentClass::default());
         }
         assert_eq!(seen, expected, "{width}");
     }

@@ -56,7 +56,7 @@ fn draft(key: &ApiKey, number: i64) -> Draft {
 fn totals(row: &Row, times: i64) -> DayTotals {
     let mut totals = DayTotals::default();
     let stored = &row.stored;
-    totals.add(stored.started_at_ms, row.client, (stored.view_ms, stored.unique_ms), times);
+    totals.add(stored.started_at_ms, row.user_agent, (stored.view_ms, stored.unique_ms), times);
     totals
 }
 

@@ -8,7 +8,7 @@ use super::draft::{
 };
 use super::join_all;
 use super::older;
-use crate::client::{Browser, Client, Device, Platform};
+use crate::user_agent::{Browser, UserAgentClass, Device, Platform};
 use crate::event::{DURATION_MS_MAX, Rendition};
 use crate::interval::{Interval, Segments};
 use crate::key::{ApiKey, SessionId};
@@ -146,8 +146,8 @@ pub async fn a_write_replaces_all_that_changes(store: &dyn Store) {
 /// A later write with another video, page or browser updates the session, and does not change these three.
 pub async fn what_the_first_write_says_of_the_subject_stays(store: &dyn Store) {
     let key = key(store).await;
-    let firefox = Client { browser: Browser::Firefox, ..Client::default() };
-    let chrome = Client { browser: Browser::Chrome, ..Client::default() };
+    let firefox = UserAgentClass { browser: Browser::Firefox, ..UserAgentClass::default() };
+    let chrome = UserAgentClass { browser: Browser::Chrome, ..UserAgentClass::default() };
     let first = Draft::new(&key, "a", Video::labelled("first")).with(firefox).on("http://a/");
     let first = first.saying(&json!({"n": 1}));
     let second = Draft::new(&key, "a", Video::labelled("second")).with(chrome).on("http://b/");
@@ -366,9 +366,9 @@ pub async fn concurrent_first_plays_are_all_of_one_video(store: &dyn Store) {
     let key = key(store).await;
     let metadata = json!({"course": "knots", "part": {"n": 1}});
     let video = Video::new(Some("intro".to_owned()), Some(object(&metadata))).expect("a video");
-    let client = Client { device: Device::Mobile, platform: Platform::Ios, ..Client::default() };
+    let user_agent = UserAgentClass { device: Device::Mobile, platform: Platform::Ios, ..UserAgentClass::default() };
     let drafts = numbered((0..20).map(|viewer| {
-        let draft = Draft::new(&key, &viewer.to_string(), video.clone()).with(client);
+        let draft = Draft::new(&key, &viewer.to_string(), video.clone()).with(user_agent);
         draft.on("http://new.example/").open_at(Instance(viewer))
     }));
 

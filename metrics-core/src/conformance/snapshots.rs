@@ -411,7 +411,7 @@ pub async fn totals_are_those_of_keys_and_days(store: &dyn Store) {
                     expected.len() - 1
                 });
                 let times = (stored.view_ms, stored.unique_ms);
-                expected[at].2.add(stored.started_at_ms, draft.subject.client, times, 1);
+                expected[at].2.add(stored.started_at_ms, draft.subject.user_agent, times, 1);
             }
             let key = key.map(|key| &keys[key]);
             for detail in [Detail::Days, Detail::Hours] {

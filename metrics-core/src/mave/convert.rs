@@ -10,7 +10,7 @@ use super::left_out::{Reason, Tally};
 use super::read::{OldSession, OldVideo, SessionLines};
 use super::watched::{Line, Watched, instant_ms};
 use crate::block::Row;
-use crate::client::{Browser, Client, Device, Platform};
+use crate::user_agent::{Browser, UserAgentClass, Device, Platform};
 use crate::containment::{canonical, has_nul, is_too_deep};
 use crate::import::Foreign;
 use crate::interval::Segments;
@@ -104,10 +104,10 @@ pub(super) fn session(
     // A duration of the old server may be a view time, so the duration of the video is unknown.
     let segments = Segments::from_iter(watched.segments);
     let id = session_id(&subject.key, old.id).into();
-    let Subject { key, video, source: page, client, session_data } = subject;
+    let Subject { key, video, source: page, user_agent, session_data } = subject;
     let session_data = session_data.map(Arc::from);
     let stored = Stored::finished(started_at_ms, last_event_at_ms, None, &segments);
-    let row = Row { id, page, client, session_data, stored };
+    let row = Row { id, page, user_agent, session_data, stored };
     Some(Foreign { key, video, row, equal_before: None })
 }
 
@@ -147,7 +147,7 @@ fn subject(
         key: key.clone(),
         video,
         source,
-        client: client(old),
+        user_agent: user_agent(old),
         session_data: session_data.map(|data| canonical(&Value::Object(data))),
     })
 }
@@ -166,11 +166,11 @@ fn times(old: &OldSession, lines: &SessionLines) -> Option<(i64, i64)> {
     Some((started_at_ms, all().fold(started_at_ms, i64::max)))
 }
 
-fn client(old: &OldSession) -> Client {
+fn user_agent(old: &OldSession) -> UserAgentClass {
     fn class<T: Default>(name: Option<&String>, find: impl Fn(&str) -> Option<T>) -> T {
         name.and_then(|name| find(&name.trim().to_ascii_lowercase())).unwrap_or_default()
     }
-    Client {
+    UserAgentClass {
         browser: class(old.browser.as_ref(), Browser::from_name),
         platform: class(old.platform.as_ref(), Platform::from_name),
         device: class(old.device.as_ref(), Device::from_name),

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::dimension::Dimension;
 use super::error::{QueryError, check_count};
 use super::metric::named;
-use crate::client::{Browser, Device, Platform};
+use crate::user_agent::{Browser, Device, Platform};
 use crate::containment::canonical;
 
 /// The deepest nesting of `and`, `or` and `not`.

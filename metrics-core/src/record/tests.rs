@@ -36,7 +36,7 @@ fn little_is_needed() {
     let stored = &record.row.stored;
     assert_eq!(stored.started_at_ms, 1_709_208_000_000);
     assert_eq!(stored.last_event_at_ms, 1_709_208_022_500);
-    assert_eq!(record.row.client, Client::default());
+    assert_eq!(record.row.user_agent, UserAgentClass::default());
     assert_eq!(stored.counters, Counters::default());
     let line =
         br#"{"metadata": {"a": 1}, "started_at": "2024-02-29T13:00:00.5+01:00", "view_time": 1}"#;

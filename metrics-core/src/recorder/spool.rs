@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use super::entry::{Input, Spilled, Past};
 use super::{Acknowledgement, Clock, Recorder};
 use crate::budget::Budget;
-use crate::client::{Browser, Client, Device, Platform};
+use crate::user_agent::{Browser, UserAgentClass, Device, Platform};
 use crate::event::{CheckedEvent, Step};
 use crate::key::{ApiKey, SessionId};
 use crate::session::Moment;
@@ -267,14 +267,14 @@ enum What {
 
 impl Line {
     fn new(spilled: &Spilled) -> Self {
-        let Subject { key, video, source, client, session_data } = &*spilled.subject;
+        let Subject { key, video, source, user_agent, session_data } = &*spilled.subject;
         Self {
             id: format!("{:?}", spilled.id),
             key: key.as_str().to_owned(),
             identifier: video.identifier().map(str::to_owned),
             metadata: video.metadata().map(str::to_owned),
             page: source.as_ref().map(|source| source.as_str().to_owned()),
-            client: [client.browser.code(), client.platform.code(), client.device.code()],
+            client: [user_agent.browser.code(), user_agent.platform.code(), user_agent.device.code()],
             session_data: session_data.clone(),
             past: spilled.past,
             inputs: spilled.inputs.iter().map(Happened::new).collect(),
@@ -297,7 +297,7 @@ impl Line {
             key: ApiKey::new(&self.key).ok()?,
             video: Video::new(self.identifier, metadata)?,
             source,
-            client: Client {
+            user_agent: UserAgentClass {
                 browser: Browser::from_code(browser),
                 platform: Platform::from_code(platform),
                 device: Device::from_code(device),

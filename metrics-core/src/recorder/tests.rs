@@ -6,7 +6,7 @@ use tempfile::TempDir;
 use tokio::time::sleep;
 
 use super::*;
-use crate::client::Client;
+use crate::user_agent::UserAgentClass;
 use crate::interval::Segments;
 use crate::key::ApiKey;
 use crate::shutdown::Shutdown;
@@ -65,7 +65,7 @@ fn admitted(number: usize) -> Admitted {
             key,
             video: Video::labelled("x".repeat(1_000)),
             source: None,
-            client: Client::default(),
+            user_agent: UserAgentClass::default(),
             session_data: None,
         },
         charge: None,

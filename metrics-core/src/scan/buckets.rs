@@ -7,13 +7,13 @@ use chrono::{DateTime, Utc};
 use super::calendar::Timeline;
 use super::{GROUP_BYTES_MAX, GROUPS_MAX, ScanError, SessionFilter, VideoInfo};
 use crate::block::{Columns, Group, Groups};
-use crate::client::Client;
+use crate::user_agent::UserAgentClass;
 use crate::query::instant;
 use crate::report::{PlayTotals, PlaysBucket, SourceBucket};
 use crate::source::Source;
 use crate::time_bucket::Buckets;
 
-const PLAYS: Groups = Groups::NONE.with(Group::Times).with(Group::Clients);
+const PLAYS: Groups = Groups::NONE.with(Group::Times).with(Group::UserAgents);
 const SOURCES: Groups = Groups::NONE.with(Group::Pages);
 
 /// The approximate size of a map entry beside its key and its value, in bytes: maps reserve more than they hold.
@@ -55,8 +55,8 @@ impl PlaysScanner {
     pub fn add(&mut self, video: &VideoInfo<'_>, columns: &Columns) -> Result<(), ScanError> {
         let view = self.filter.view(video, columns, PLAYS)?;
         let picked = self.filter.pick(&view)?;
-        let Some(clients) = &columns.clients else { return Ok(()) };
-        let codes = view.codes(clients);
+        let Some(user_agents) = &columns.user_agents else { return Ok(()) };
+        let codes = view.codes(user_agents);
         let folded = &mut self.folded;
         self.timeline.each(
             picked.sessions.len(),
@@ -64,8 +64,8 @@ impl PlaysScanner {
             |range, run| {
                 let totals = folded.entry(run.value).or_default();
                 for session in picked.range(range) {
-                    let client: Client = clients.values()[codes.get(session)];
-                    totals.add_plays(1, view.view_ms(session), view.unique_ms(session), client);
+                    let user_agent: UserAgentClass = user_agents.values()[codes.get(session)];
+                    totals.add_plays(1, view.view_ms(session), view.unique_ms(session), user_agent);
                 }
             },
         );

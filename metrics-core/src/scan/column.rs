@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::calendar::Calendar;
 use super::{ScanError, VideoInfo};
 use crate::block::{Coded, Codes, Columns, Group, Groups, Quality};
-use crate::client::Client;
+use crate::user_agent::UserAgentClass;
 use crate::containment::canonical;
 use crate::query::{Dimension, Period, instant};
 use crate::varint::Damaged;
@@ -148,7 +148,7 @@ fn has(columns: &Columns, group: Group) -> bool {
     match group {
         Group::Starts => columns.starts.len() == sessions,
         Group::Times => columns.view_ms.len() == sessions,
-        Group::Clients => fits(columns.clients.as_ref(), sessions),
+        Group::UserAgents => fits(columns.user_agents.as_ref(), sessions),
         Group::Durations => fits(columns.durations_ms.as_ref(), sessions),
         Group::Segments => columns.has_segments(),
         Group::Pages => fits(columns.pages.as_ref(), sessions),
@@ -174,7 +174,7 @@ pub(super) fn groups_of(dimension: &Dimension) -> Groups {
     let groups = Groups::default().with(Group::Starts);
     match dimension {
         Dimension::Page | Dimension::PageHost => groups.with(Group::Pages),
-        Dimension::Browser | Dimension::Platform | Dimension::Device => groups.with(Group::Clients),
+        Dimension::Browser | Dimension::Platform | Dimension::Device => groups.with(Group::UserAgents),
         Dimension::SessionField(_) => groups.with(Group::SessionData),
         Dimension::Language => groups.with(Group::Languages),
         Dimension::Time(_)
@@ -222,9 +222,9 @@ pub(super) fn column<'a>(
         Dimension::PageHost => coded(view, columns.pages.as_ref(), |page| {
             Ok(ValueRef::of(page.as_ref().map(crate::source::Source::host)))
         }),
-        Dimension::Browser => of_client(view, |client| client.browser.name()),
-        Dimension::Platform => of_client(view, |client| client.platform.name()),
-        Dimension::Device => of_client(view, |client| client.device.name()),
+        Dimension::Browser => of_user_agent(view, |user_agent| user_agent.browser.name()),
+        Dimension::Platform => of_user_agent(view, |user_agent| user_agent.platform.name()),
+        Dimension::Device => of_user_agent(view, |user_agent| user_agent.device.name()),
         Dimension::Language => coded(view, columns.languages.as_ref(), |language| {
             Ok(ValueRef::of(language.as_deref()))
         }),
@@ -287,11 +287,11 @@ fn coded<'a, T>(
     Ok(Column { codes: view.codes(column), values })
 }
 
-fn of_client<'a>(
+fn of_user_agent<'a>(
     view: &View<'a>,
-    name: fn(&Client) -> &'static str,
+    name: fn(&UserAgentClass) -> &'static str,
 ) -> Result<Column<'a>, ScanError> {
-    coded(view, view.columns.clients.as_ref(), |client| Ok(ValueRef::of(Some(name(client)))))
+    coded(view, view.columns.user_agents.as_ref(), |user_agent| Ok(ValueRef::of(Some(name(user_agent)))))
 }
 
 /// Parses the JSON object of metadata or session data.

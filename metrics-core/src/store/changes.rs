@@ -35,7 +35,7 @@ impl Totals {
     pub(crate) fn add(&mut self, key: KeyId, row: &Row, times: i64) {
         let stored = &row.stored;
         let day = self.0.entry((key, day_of(stored.started_at_ms))).or_default();
-        day.add(stored.started_at_ms, row.client, (stored.view_ms, stored.unique_ms), times);
+        day.add(stored.started_at_ms, row.user_agent, (stored.view_ms, stored.unique_ms), times);
     }
 
     pub(crate) fn finish(self) -> Vec<(KeyId, i64, DayTotals)> {

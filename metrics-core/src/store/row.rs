@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::client::{Browser, Client, Device, Platform};
+use crate::user_agent::{Browser, UserAgentClass, Device, Platform};
 use crate::session::{Counters, Details, Minutes, Stored};
 use crate::source::Source;
 use crate::varint::Damaged;
@@ -59,9 +59,9 @@ pub(super) fn narrow<T: TryFrom<i64>>(number: i64) -> Result<T, Damaged> {
 }
 
 /// The classes with these codes. An unknown code is `other`.
-pub(super) fn client(browser: i32, platform: i32, device: i32) -> Client {
+pub(super) fn user_agent(browser: i32, platform: i32, device: i32) -> UserAgentClass {
     let code = |stored: i32| stored.try_into().unwrap_or(0);
-    Client {
+    UserAgentClass {
         browser: Browser::from_code(code(browser)),
         platform: Platform::from_code(code(platform)),
         device: Device::from_code(code(device)),

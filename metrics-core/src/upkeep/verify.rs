@@ -132,5 +132,5 @@ async fn summed(
 fn sum(row: &Row, days: &mut BTreeMap<i64, DayTotals>) {
     let Stored { started_at_ms, view_ms, unique_ms, .. } = row.stored;
     let day = days.entry(day_of(started_at_ms)).or_default();
-    day.add(started_at_ms, row.client, (view_ms, unique_ms), 1);
+    day.add(started_at_ms, row.user_agent, (view_ms, unique_ms), 1);
 }

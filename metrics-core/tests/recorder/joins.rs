@@ -129,7 +129,7 @@ async fn bots_are_counted_where_they_are_wanted() {
     viewing.apply(PlayerEvent::play(0.0)).await.unwrap();
     viewing.apply(PlayerEvent::pause(2.0)).await.unwrap();
     let plays = metrics.plays(&Selection::default().into()).await.unwrap();
-    let other = metrics_core::client::Browser::Other;
+    let other = metrics_core::user_agent::Browser::Other;
     assert_eq!((plays[0].totals.plays, plays[0].totals.browser(other)), (1, 1));
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics_core::block::RowId;
-use metrics_core::client::{Browser, Client};
+use metrics_core::user_agent::{Browser, UserAgentClass};
 use metrics_core::copy::{Copied, CopyError, copy};
 use metrics_core::key::SessionId;
 use metrics_core::query::instant;
@@ -232,7 +232,7 @@ async fn check_subject(change: impl Fn(&mut Subject), expected: &str) {
 #[tokio::test]
 async fn classes_and_pages_are_compared() {
     let browser = |subject: &mut Subject| {
-        let Client { browser, .. } = &mut subject.client;
+        let UserAgentClass { browser, .. } = &mut subject.user_agent;
         *browser = if *browser == Browser::Firefox { Browser::Chrome } else { Browser::Firefox };
     };
     check_subject(browser, "browser ").await;

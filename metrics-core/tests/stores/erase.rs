@@ -345,7 +345,7 @@ async fn commit(store: &dyn Store, site: &Site, session: &str, video: &str) {
         key: site.key.clone(),
         video: Video::labelled(video),
         source: None,
-        client: metrics_core::client::Client::default(),
+        user_agent: metrics_core::user_agent::UserAgentClass::default(),
         session_data: None,
     };
     let write = SessionWrite {

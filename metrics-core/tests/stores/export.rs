@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use metrics_core::budget::{Account, Budget};
-use metrics_core::client::Client;
+use metrics_core::user_agent::UserAgentClass;
 use metrics_core::export::{Export, Record};
 use metrics_core::interval::{Interval, Segments};
 use metrics_core::key::SessionId;
@@ -64,7 +64,7 @@ async fn fill(store: &dyn Store) {
             key: key.clone(),
             video: video(number),
             source: None,
-            client: Client::default(),
+            user_agent: UserAgentClass::default(),
             session_data: data,
         };
         SessionWrite {
@@ -175,7 +175,7 @@ async fn pages_of_large_sessions_are_short(backend: Backend) {
             // Each has the large text on one side.
             video: videos[usize::from(!is_large)].clone(),
             source: None,
-            client: Client::default(),
+            user_agent: UserAgentClass::default(),
             session_data: Some(json!({ "says": says }).to_string()),
         };
         let segments: Segments = Interval::new(0, 1_000).into_iter().collect();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use metrics_core::client::Client;
+use metrics_core::user_agent::UserAgentClass;
 use metrics_core::interval::{Interval, Segments};
 use metrics_core::key::SessionId;
 use metrics_core::query::instant;
@@ -22,7 +22,7 @@ pub(crate) fn write(key: &ApiKey, session: &str, expected: u32) -> SessionWrite 
         key: key.clone(),
         video: Video::labelled("intro"),
         source: Source::parse("http://example.com/"),
-        client: Client::default(),
+        user_agent: UserAgentClass::default(),
         session_data: None,
     };
     SessionWrite {

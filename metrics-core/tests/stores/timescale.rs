@@ -10,7 +10,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use diesel_async::{AsyncConnection as _, AsyncMigrationHarness, AsyncPgConnection};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrations};
 use metrics_core::block::{Block, Groups, RowId};
-use metrics_core::client::{Browser, Client, Device, Platform};
+use metrics_core::user_agent::{Browser, UserAgentClass, Device, Platform};
 use metrics_core::interval::{Interval, Segments};
 use metrics_core::key::SessionId;
 use metrics_core::query::instant;
@@ -943,7 +943,7 @@ async fn check_views(backend: Backend) {
     watched.watched_at = Some(Instance(1));
     let mut full = write(&key, "full", 0);
     full.subject = Arc::new(Subject {
-        client: Client {
+        user_agent: UserAgentClass {
             browser: Browser::Firefox,
             platform: Platform::Linux,
             device: Device::Desktop,
@@ -1140,7 +1140,7 @@ async fn first_totals_of_a_day_are_added_up() {
             let rewrites = quiet.iter().map(|session| {
                 let mut totals = DayTotals::default();
                 let (stored, times) = (&session.row.stored, (5_000, 5_000));
-                totals.add(stored.started_at_ms, session.row.client, times, 1);
+                totals.add(stored.started_at_ms, session.row.user_agent, times, 1);
                 Rewrite {
                     close: vec![(session.id, session.version)],
                     totals: vec![(

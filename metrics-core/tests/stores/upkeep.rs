@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use metrics_core::block::{Row, RowId};
-use metrics_core::client::{Browser, Client, Device, Platform};
+use metrics_core::user_agent::{Browser, UserAgentClass, Device, Platform};
 use metrics_core::engagement::{Parts, Seconds};
 use metrics_core::export;
 use metrics_core::import::{Foreign, insert};
@@ -129,7 +129,7 @@ impl World {
             key: self.keys[number % 2].clone(),
             video: Video::labelled(format!("video {}", number % 3)),
             source: (!number.is_multiple_of(5)).then(|| page(number % 7)),
-            client: Client {
+            user_agent: UserAgentClass {
                 browser: Browser::ALL[number % Browser::ALL.len()],
                 platform: Platform::ALL[number % Platform::ALL.len()],
                 device: Device::ALL[number % Device::ALL.len()],
@@ -288,7 +288,7 @@ impl World {
             let row = Row {
                 id: RowId::from(id),
                 page: subject.source.clone(),
-                client: subject.client,
+                user_agent: subject.user_agent,
                 session_data: subject.session_data.as_deref().map(Into::into),
                 stored: stored.clone(),
             };
@@ -389,7 +389,7 @@ impl World {
             let play = |it: &&Viewed| {
                 let Stored { started_at_ms, view_ms, unique_ms, .. } = it.stored;
                 let mut totals = PlayTotals::default();
-                totals.add_plays(1, view_ms, unique_ms, it.subject.client);
+                totals.add_plays(1, view_ms, unique_ms, it.subject.user_agent);
                 PlayCell { at_ms: started_at_ms, totals }
             };
             let source = |it: &&Viewed| {

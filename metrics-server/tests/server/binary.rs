@@ -4,7 +4,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
 use chrono::Utc;
-use metrics_core::client::Client;
+use metrics_core::user_agent::UserAgentClass;
 use metrics_core::key::SessionId;
 use metrics_core::session::{Counters, Minutes, Stored};
 use metrics_core::store::{KeyId, Rewrite, SessionWrite, SqliteStore, Store as _, Subject};
@@ -227,7 +227,7 @@ async fn fill(store: &SqliteStore, count: usize) {
         key: key.clone(),
         video: Video::labelled("intro"),
         source: None,
-        client: Client::default(),
+        user_agent: UserAgentClass::default(),
         session_data: None,
     });
     let writes = (0..count).map(|number| SessionWrite {
@@ -263,7 +263,7 @@ async fn blocks_are_verified_and_totals_rebuilt() {
     assert!(right.contains("decoded 100 sessions: all totals are right"), "{right}");
 
     let mut strange = DayTotals::default();
-    strange.add(0, Client::default(), (1_000, 1_000), 1);
+    strange.add(0, UserAgentClass::default(), (1_000, 1_000), 1);
     let rewrite = Rewrite { totals: vec![(KeyId(1), 0, strange)], ..Rewrite::default() };
     store.rewrite(rewrite).await.unwrap();
     check_refused(

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::Utc;
-use metrics_core::client::{Browser, Client, Device, Platform};
+use metrics_core::user_agent::{Browser, UserAgentClass, Device, Platform};
 use metrics_core::interval::{Interval, Segments};
 use metrics_core::key::SessionId;
 use metrics_core::session::Stored;
@@ -47,7 +47,7 @@ async fn fill(store: &dyn Store) -> ApiKey {
             Stored::finished(started_at_ms, started_at_ms + 5, Some(60_000), &segments);
         stored.counters.rebufferings = number % 2;
         stored.counters.details.language = Some("en".to_owned());
-        let client = Client {
+        let user_agent = UserAgentClass {
             browser: Browser::Firefox,
             platform: Platform::Linux,
             device: Device::Desktop,
@@ -56,7 +56,7 @@ async fn fill(store: &dyn Store) -> ApiKey {
             key: key.clone(),
             video: Video::new(identifier, metadata.as_object().cloned()).unwrap(),
             source: Source::parse("https://example.com/watch"),
-            client,
+            user_agent,
             session_data: number.is_multiple_of(2).then(|| r#"{"plan":"free"}"#.to_owned()),
         };
         SessionWrite {

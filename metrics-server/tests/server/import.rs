@@ -5,7 +5,7 @@ use std::process::{Output, Stdio};
 use std::sync::Arc;
 
 use chrono::{TimeDelta, Utc};
-use metrics_core::client::{Browser, Client, Device, Platform};
+use metrics_core::user_agent::{Browser, UserAgentClass, Device, Platform};
 use metrics_core::interval::{Interval, Segments};
 use metrics_core::key::SessionId;
 use metrics_core::session::Stored;
@@ -86,7 +86,7 @@ fn random(rng: &mut StdRng, key: &ApiKey, number: i64) -> SessionWrite {
     details.language = rng.random_bool(0.5).then(|| "pt-BR \u{1f600}".to_owned());
     details.others = rng.random_range(0..3);
     stored.view_ms += details.scrubbed_ms;
-    let client = Client {
+    let user_agent = UserAgentClass {
         browser: Browser::ALL[rng.random_range(0..Browser::ALL.len())],
         platform: Platform::ALL[rng.random_range(0..Platform::ALL.len())],
         device: Device::ALL[rng.random_range(0..Device::ALL.len())],
@@ -99,7 +99,7 @@ fn random(rng: &mut StdRng, key: &ApiKey, number: i64) -> SessionWrite {
         video: Video::new(identifier, metadata.as_object().filter(|_| video != 1).cloned())
             .unwrap(),
         source: rng.random_bool(0.5).then(|| Source::parse("https://[::1]:8443/\u{e4}?x").unwrap()),
-        client,
+        user_agent,
         session_data: rng.random_bool(0.5).then(|| r#"{"plan":"free"}"#.to_owned()),
     };
     let id = SessionId::new(key, &number.to_string());

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::viewing::{Viewing, unique_ms, view_ms};
 use crate::block::RowId;
-use crate::client::{Browser, Client, Device, Platform};
+use crate::user_agent::{Browser, UserAgentClass, Device, Platform};
 use crate::conformance::draft::{Draft, commit, fill, key, object};
 use crate::key::{ApiKey, SessionId};
 use crate::query::{Scan, Selection};
@@ -249,7 +249,7 @@ fn ms(text: &str) -> i64 {
 
 fn viewing(random: &mut StdRng, number: usize) -> Viewing {
     let segments: Vec<_> = (0..random.random_range(0..7)).map(|_| segment(random)).collect();
-    let client = Client {
+    let user_agent = UserAgentClass {
         browser: *Browser::ALL.choose(random).expect("some"),
         platform: *Platform::ALL.choose(random).expect("some"),
         device: *Device::ALL.choose(random).expect("some"),
@@ -260,7 +260,7 @@ fn viewing(random: &mut StdRng, number: usize) -> Viewing {
         video: random.random_range(0..videos().len()),
         plan: *[None, Some("free"), Some("paid")].choose(random).expect("some"),
         page: PAGES.get(random.random_range(0..PAGES.len() + 2)).copied(),
-        client,
+        user_agent,
         started_at_ms: started_at_ms(random),
         segments,
         unique_ms: 0,
@@ -298,7 +298,7 @@ fn draft(viewing: &Viewing, keys: &[ApiKey; 2]) -> Draft {
     let video = Video::new(identifier.map(str::to_owned), metadata).expect("a video");
     let draft = Draft::new(&keys[viewing.key], &number.to_string(), video)
         .at(viewing.started_at_ms)
-        .with(viewing.client)
+        .with(viewing.user_agent)
         .played(&viewing.segments);
     let draft = viewing.page.into_iter().fold(draft, Draft::on);
     let data = viewing.plan.map(|plan| json!({"user": {"plan": plan}, "n": number % 3}));

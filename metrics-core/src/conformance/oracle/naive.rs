@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 
 use super::viewing::{Viewing, view_ms};
-use crate::client::{Browser, Device, Platform};
+use crate::user_agent::{Browser, Device, Platform};
 use crate::query::instant;
 use crate::time_bucket::Buckets;
 
@@ -37,9 +37,9 @@ pub(super) fn plays(viewings: &[&Viewing], buckets: &Buckets) -> Vec<(DateTime<U
             viewings.iter().map(|viewing| view_ms(viewing)).sum(),
             viewings.iter().map(|viewing| viewing.unique_ms).sum(),
         ];
-        totals.extend(Browser::ALL.map(|class| count(&|it| it.client.browser == class)));
-        totals.extend(Platform::ALL.map(|class| count(&|it| it.client.platform == class)));
-        totals.extend(Device::ALL.map(|class| count(&|it| it.client.device == class)));
+        totals.extend(Browser::ALL.map(|class| count(&|it| it.user_agent.browser == class)));
+        totals.extend(Platform::ALL.map(|class| count(&|it| it.user_agent.platform == class)));
+        totals.extend(Device::ALL.map(|class| count(&|it| it.user_agent.device == class)));
         totals
     };
     let sorted = by_bucket(viewings, buckets);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::client::Client;
+use crate::user_agent::UserAgentClass;
 
 /// One session, with the fields that the definitions use.
 #[derive(Clone, Debug)]
@@ -16,7 +16,7 @@ pub(super) struct Viewing {
     /// The plan in the session data, if any.
     pub(super) plan: Option<&'static str>,
     pub(super) page: Option<&'static str>,
-    pub(super) client: Client,
+    pub(super) user_agent: UserAgentClass,
     pub(super) started_at_ms: i64,
     pub(super) segments: Vec<(u32, u32)>,
     /// Computed once, because it is slow.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::block::{Block, Columns, Groups, Row, RowId};
-use crate::client::{Browser, Client, Device, Platform};
+use crate::user_agent::{Browser, UserAgentClass, Device, Platform};
 use crate::interval::{Interval, Segments};
 use crate::scan::VideoInfo;
 use crate::session::{Counters, Details, MINUTE_MS, Stored};
@@ -23,9 +23,9 @@ impl Watch {
         let start: chrono::DateTime<chrono::Utc> = start.parse().unwrap();
         let at_ms = start.timestamp_millis();
         let stored = Stored::finished(at_ms, at_ms, None, &Segments::default());
-        let client =
-            Client { browser: Browser::Chrome, platform: Platform::Mac, device: Device::Desktop };
-        let row = Row { id: RowId(0), page: None, client, session_data: None, stored };
+        let user_agent =
+            UserAgentClass { browser: Browser::Chrome, platform: Platform::Mac, device: Device::Desktop };
+        let row = Row { id: RowId(0), page: None, user_agent, session_data: None, stored };
         Self { key: "key", video: Video::labelled("intro"), row }
     }
 
@@ -71,7 +71,7 @@ impl Watch {
     }
 
     pub(crate) fn with(mut self, browser: Browser, platform: Platform, device: Device) -> Self {
-        self.row.client = Client { browser, platform, device };
+        self.row.user_agent = UserAgentClass { browser, platform, device };
         self
     }
 

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::draft::{Watch, blocks};
 use crate::block::{Columns, Group, Groups};
-use crate::client::{Browser, Device, Platform};
+use crate::user_agent::{Browser, Device, Platform};
 use crate::query::{
     Compare, Dimension, Filter, METRICS_MAX, Metric, Minimum, Period, Periods, Query, QueryError,
     Selection, Timeframe,

@@ -225,9 +225,9 @@ fn value_at(
         Dimension::SessionField(path) => field_value(row.session_data.as_deref(), path),
         Dimension::Page => text(row.page.as_ref().map(|page| page.as_str())),
         Dimension::PageHost => text(row.page.as_ref().map(|page| page.host())),
-        Dimension::Browser => text(Some(row.client.browser.name())),
-        Dimension::Platform => text(Some(row.client.platform.name())),
-        Dimension::Device => text(Some(row.client.device.name())),
+        Dimension::Browser => text(Some(row.user_agent.browser.name())),
+        Dimension::Platform => text(Some(row.user_agent.platform.name())),
+        Dimension::Device => text(Some(row.user_agent.device.name())),
         Dimension::Language => text(row.stored.counters.details.language.as_deref()),
     }
 }

@@ -10,7 +10,7 @@ use super::draft::{Watch, blocks};
 use super::oracle;
 use crate::Video;
 use crate::block::RowId;
-use crate::client::{Browser, Device, Platform};
+use crate::user_agent::{Browser, Device, Platform};
 use crate::query::{
     Column, Comparison, Dimension, Direction, Figure, Filter, METRICS_MAX, Metric, Minimum,
     Operator, Order, Period, Query,

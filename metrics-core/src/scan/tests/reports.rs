@@ -73,7 +73,7 @@ proptest! {
         let cells = counted.iter().map(|watch| {
             let stored = &watch.row.stored;
             let mut totals = PlayTotals::default();
-            totals.add_plays(1, stored.view_ms, stored.unique_ms, watch.row.client);
+            totals.add_plays(1, stored.view_ms, stored.unique_ms, watch.row.user_agent);
             PlayCell { at_ms: stored.started_at_ms, totals }
         });
         let also = [buckets.start_of(instant(0))];

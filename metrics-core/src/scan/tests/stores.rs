@@ -47,7 +47,7 @@ fn write(index: usize, watch: &Watch) -> SessionWrite {
         key: ApiKey::new(watch.key).expect("a key"),
         video: watch.video.clone(),
         source: row.page.clone(),
-        client: row.client,
+        user_agent: row.user_agent,
         session_data: row.session_data.as_deref().map(str::to_owned),
     };
     SessionWrite {

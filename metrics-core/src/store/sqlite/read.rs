@@ -11,7 +11,7 @@ use super::sql::Sql;
 use crate::block::Row;
 use crate::key::{ApiKey, SessionId};
 use crate::store::failure::Failure;
-use crate::store::row::{Columns, client, narrow, page};
+use crate::store::row::{Columns, user_agent, narrow, page};
 use crate::store::{Found, KeyId, KnownVideo, OpenSession, Location, Version, VideoId};
 use crate::varint::Damaged;
 use crate::video::Video;
@@ -100,7 +100,7 @@ impl OpenRow {
             row: Row {
                 id: id.into(),
                 page: self.page.map(|url| page(&url)).transpose()?,
-                client: client(self.browser, self.platform, self.device),
+                user_agent: user_agent(self.browser, self.platform, self.device),
                 session_data: self.session_data.map(Into::into),
                 stored: stored.stored()?,
             },

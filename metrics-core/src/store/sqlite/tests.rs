@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use super::*;
 use crate::block::{Block, Group, Groups, RowId};
-use crate::client::Client;
+use crate::user_agent::UserAgentClass;
 use crate::interval::{Interval, Segments};
 use crate::query::instant;
 use crate::session::{Counters, Minutes, Stored};
@@ -81,7 +81,7 @@ fn write(key: &ApiKey, session: &str, expected: u32, started_at_ms: i64) -> Sess
         key: key.clone(),
         video: Video::labelled("intro"),
         source: Source::parse("http://example.com/"),
-        client: Client::default(),
+        user_agent: UserAgentClass::default(),
         session_data: None,
     };
     let stored = Stored {
@@ -123,7 +123,7 @@ fn closing(sessions: &[OpenSession]) -> Rewrite {
     for session in sessions {
         let stored = &session.row.stored;
         let times = (stored.view_ms, stored.unique_ms);
-        totals.add(stored.started_at_ms, session.row.client, times, 1);
+        totals.add(stored.started_at_ms, session.row.user_agent, times, 1);
     }
     Rewrite {
         add: vec![(first.key, first.video, Block::encode(rows.collect()))],

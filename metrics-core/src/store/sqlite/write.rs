@@ -13,7 +13,7 @@ use quick_cache::unsync::Cache;
 
 use super::schema::{instances, keys, videos};
 use super::sql::Sql;
-use crate::client::Client;
+use crate::user_agent::UserAgentClass;
 use crate::key::{ApiKey, SessionId};
 use crate::session::Stored;
 use crate::source::Source;
@@ -178,11 +178,11 @@ impl<'a> Insert<'a> {
         id: &'a SessionId,
         (key, video): (KeyId, VideoId),
         page: Option<&'a Source>,
-        client: Client,
+        user_agent: UserAgentClass,
         session_data: Option<&'a str>,
         (started_at_ms, changing): (i64, Changing<'a>),
     ) -> Self {
-        let Client { browser, platform, device } = client;
+        let UserAgentClass { browser, platform, device } = user_agent;
         Self {
             id: id.as_bytes(),
             numbers: [key.0, video.0, started_at_ms],
@@ -273,7 +273,7 @@ pub(super) fn write(
         let ids = ids.video(connection, &subject.key, &subject.video)?;
         let (page, data) = (subject.source.as_ref(), subject.session_data.as_deref());
         let changing = (stored.started_at_ms, changing);
-        Insert::new(id, ids, page, subject.client, data, changing).execute(connection)?
+        Insert::new(id, ids, page, subject.user_agent, data, changing).execute(connection)?
     } else {
         let (version, started_at_ms) = (i64::from(*expected), stored.started_at_ms);
         Update { id: id.as_bytes(), version, started_at_ms, changing }.execute(connection)?
@@ -289,7 +289,7 @@ pub(super) fn reopen(
     let OpenSession { id, version, key, video, row } = session;
     let changing = (row.stored.started_at_ms, Changing::new(*version, &row.stored, None));
     let (page, data) = (row.page.as_ref(), row.session_data.as_deref());
-    let insert = Insert::new(id, (*key, *video), page, row.client, data, changing);
+    let insert = Insert::new(id, (*key, *video), page, row.user_agent, data, changing);
     Ok(insert.execute(connection)? == 1)
 }
 

@@ -12,10 +12,10 @@ use diesel::sql_types::{
 use super::prepared::Prepared;
 use super::types::{Bits, timestamp, unix_ms};
 use crate::block::{Row, RowId};
-use crate::client::Client;
+use crate::user_agent::UserAgentClass;
 use crate::key::SessionId;
 use crate::session::Stored;
-use crate::store::row::{Columns, canonical, client, narrow, page};
+use crate::store::row::{Columns, canonical, user_agent, narrow, page};
 use crate::store::{KeyId, OpenSession, VideoId};
 use crate::varint::Damaged;
 
@@ -50,7 +50,7 @@ impl<'a> Arrays<'a> {
     pub(super) const PARAMETERS: &'static str =
         "$1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17";
 
-    pub(super) fn push(&mut self, stored: &'a Stored, client: Client) {
+    pub(super) fn push(&mut self, stored: &'a Stored, user_agent: UserAgentClass) {
         let some = |number: i64| (number != 0).then_some(number);
         let counters = &stored.counters;
         self.starts.push(timestamp(stored.started_at_ms));
@@ -65,9 +65,9 @@ impl<'a> Arrays<'a> {
         self.failures.push(some(counters.failures.into()));
         self.startups.push(counters.startup_ms.map(i64::from));
         self.details.push(counters.details.encode());
-        self.browsers.push(client.browser.code().into());
-        self.platforms.push(client.platform.code().into());
-        self.devices.push(client.device.code().into());
+        self.browsers.push(user_agent.browser.code().into());
+        self.platforms.push(user_agent.platform.code().into());
+        self.devices.push(user_agent.device.code().into());
     }
 
     /// Adds page and session data to the session pushed last.
@@ -77,7 +77,7 @@ impl<'a> Arrays<'a> {
     }
 
     pub(super) fn push_row(&mut self, row: &'a Row) {
-        self.push(&row.stored, row.client);
+        self.push(&row.stored, row.user_agent);
         self.push_page(row.page.as_ref().map(|page| page.as_str()), row.session_data.as_deref());
     }
 
@@ -193,7 +193,7 @@ impl SubjectRow {
         Ok(Row {
             id,
             page: self.page.as_deref().map(page).transpose()?,
-            client: client(self.browser.into(), self.platform.into(), self.device.into()),
+            user_agent: user_agent(self.browser.into(), self.platform.into(), self.device.into()),
             session_data: session_data.map(Arc::from),
             stored,
         })

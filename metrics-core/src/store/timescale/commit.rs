@@ -15,7 +15,7 @@ use super::columns::Arrays;
 use super::ids::{self, Ids};
 use super::prepared::Prepared;
 use super::types::{Bits, timestamp};
-use crate::client::Client;
+use crate::user_agent::UserAgentClass;
 use crate::store::common::INSTANCE_KEPT;
 use crate::store::failure::Failure;
 use crate::store::{Instance, KeyId, Outcome, SessionWrite, VideoId};
@@ -61,7 +61,7 @@ fn statement<'a>(
     for write in writes {
         // The first write of a session has its key, video, page and user agent.
         let first = (write.expected == 0).then_some(&*write.subject);
-        arrays.push(&write.stored, first.map_or_else(Client::default, |it| it.client));
+        arrays.push(&write.stored, first.map_or_else(UserAgentClass::default, |it| it.user_agent));
         arrays.push_page(
             first.and_then(|it| it.source.as_ref()).map(|page| page.as_str()),
             first.and_then(|it| it.session_data.as_deref()),

@@ -279,7 +279,7 @@ fn write(viewer: &Viewer, outcome: &Outcome) -> SessionWrite {
         key: viewer.key.clone(),
         video: viewer.video.clone(),
         source: Source::parse(viewer.page),
-        client: metrics_core::client::Client::default(),
+        user_agent: metrics_core::user_agent::UserAgentClass::default(),
         session_data: None,
     };
     let mut stored = Stored::finished(at_ms, at_ms, viewer.duration_ms, &segments);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use metrics_core::client::{Browser, Client, Device, Platform};
+use metrics_core::user_agent::{Browser, UserAgentClass, Device, Platform};
 use metrics_core::event::Rendition;
 use metrics_core::export::{Export, Record};
 use metrics_core::interval::{Interval, Segments};
@@ -145,7 +145,7 @@ fn session(random: &mut StdRng, keys: &[ApiKey], number: usize) -> SessionWrite 
         key: key.clone(),
         video: video(random.random_range(0..60)),
         source: random.random_bool(0.8).then(|| Source::parse(&page).unwrap()),
-        client: Client {
+        user_agent: UserAgentClass {
             browser: *Browser::ALL.choose(random).unwrap(),
             platform: *Platform::ALL.choose(random).unwrap(),
             device: *Device::ALL.choose(random).unwrap(),

@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::block::{Groups, RowId};
-use crate::client::Client;
+use crate::user_agent::UserAgentClass;
 use crate::key::{ApiKey, SessionId};
 use crate::query::instant;
 use crate::source::Source;
@@ -109,7 +109,7 @@ fn check_row(row: &Row) {
     let stored = &row.stored;
     assert_eq!(row.id, RowId(0x21 << 56));
     assert_eq!(row.page.as_ref().map(Source::as_str), Some("https://example.com/a"));
-    let Client { browser, platform, device } = row.client;
+    let UserAgentClass { browser, platform, device } = row.user_agent;
     assert_eq!([browser.code(), platform.code(), device.code()], [1, 2, 3]);
     assert_eq!(row.session_data.as_deref(), Some(r#"{"user":"a"}"#));
     let counters = &stored.counters;

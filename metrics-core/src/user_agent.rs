@@ -1,10 +1,10 @@
 //! Classifies user agents: browser, platform and kind of device, and whether it is a bot.
 //!
 //! A User-Agent becomes one of a few classes: nothing here keeps its text, not even the cache. The rules are data, in
-//! `client/rules.yaml`; no match is the class `Other`.
+//! `user_agent/rules.yaml`; no match is the class `Other`.
 //!
 //! ```
-//! use metrics_core::client::{Browser, Classification, Classifier, Device, Headers, Platform};
+//! use metrics_core::user_agent::{Browser, Classification, Classifier, Device, Headers, Platform};
 //!
 //! let firefox = "Mozilla/5.0 (X11; Linux x86_64; rv:126.0) Gecko/20100101 Firefox/126.0";
 //! let headers = Headers::default().with_user_agent(firefox);
@@ -36,7 +36,7 @@ const CACHE_ENTRIES_MAX: usize = 4096;
 const BOT: &str = "bot";
 
 static RULES: LazyLock<UserAgentParser> = LazyLock::new(|| {
-    UserAgentParser::from_str(include_str!("client/rules.yaml"))
+    UserAgentParser::from_str(include_str!("user_agent/rules.yaml"))
         .expect("the tests compile these rules")
 });
 
@@ -83,7 +83,7 @@ impl<'a> Headers<'a> {
 #[non_exhaustive]
 pub enum Classification {
     /// A viewer's user agent, or a program that does not identify itself as a bot.
-    Viewer(Client),
+    Viewer(UserAgentClass),
     /// A program that identifies itself as one: a crawler, a link preview, a monitor, a browser under automation.
     Bot,
 }
@@ -91,13 +91,13 @@ pub enum Classification {
 /// A viewer whose user agent is unknown.
 impl Default for Classification {
     fn default() -> Self {
-        Self::Viewer(Client::default())
+        Self::Viewer(UserAgentClass::default())
     }
 }
 
 /// The classes of a viewer's user agent, as far as they are known.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct Client {
+pub struct UserAgentClass {
     /// The browser.
     pub browser: Browser,
     /// The operating system.
@@ -271,7 +271,7 @@ fn examine(rules: &UserAgentParser, user_agent: &str, brave: bool) -> Classifica
     };
     let platform = rules.parse_os(user_agent).name.unwrap_or_default();
     let device = rules.parse_device(user_agent).name.unwrap_or_default();
-    Classification::Viewer(Client {
+    Classification::Viewer(UserAgentClass {
         browser,
         platform: Platform::from_name(&platform).unwrap_or_default(),
         device: Device::from_name(&device).unwrap_or_default(),
@@ -313,7 +313,7 @@ mod tests {
             let headers = Headers { user_agent: parts.next(), brands };
             let found = match classifier.classify(headers) {
                 Classification::Bot => BOT.to_owned(),
-                Classification::Viewer(Client { browser, platform, device }) => {
+                Classification::Viewer(UserAgentClass { browser, platform, device }) => {
                     format!("{browser} {platform} {device}")
                 }
             };
@@ -689,7 +689,7 @@ mod tests {
 
     #[test]
     fn without_a_user_agent_nothing_is_known() {
-        let nothing = Classification::Viewer(Client::default());
+        let nothing = Classification::Viewer(UserAgentClass::default());
 
         assert_eq!(Classifier::new().classify(Headers::default()), nothing);
     }
@@ -741,7 +741,7 @@ mod tests {
 
     #[test]
     fn the_rules_name_only_classes_that_exist() {
-        for line in include_str!("client/rules.yaml").lines() {
+        for line in include_str!("user_agent/rules.yaml").lines() {
             let Some((kind, name)) = line.trim().split_once("_replacement: ") else { continue };
             let name = name.trim_matches('\'');
             let known = match kind {
