@@ -427,11 +427,11 @@ impl Bucket {
         let seconds = seconds.collect();
         let durations = self.durations();
         let known: u64 = durations.values().sum();
-        let told_most = durations.iter().max_by_key(|(_, sessions)| **sessions);
+        let reported_most = durations.iter().max_by_key(|(_, sessions)| **sessions);
         SecondsBucket {
             start,
             sessions: self.sessions,
-            duration_ms: told_most.map(|(duration_ms, _)| *duration_ms),
+            duration_ms: reported_most.map(|(duration_ms, _)| *duration_ms),
             average_percentage_viewed: mean_share(self.shares, known),
             seconds,
         }

@@ -29,14 +29,14 @@ mod open;
 mod playhead;
 mod resume;
 mod seen;
-mod told;
+mod latest;
 mod writers;
 
 use crate::event::{CheckedEvent, Rendition, Step};
 use crate::interval::Segments;
 use playhead::{Mark, Playhead, Tally, What};
 use seen::Seen;
-use told::{Startup, Told};
+use latest::{Startup, LatestReports};
 
 pub use minutes::{MINUTE_MS, Minutes, RUNS_MAX, SPAN_MINUTES};
 pub use resume::Stored;
@@ -237,7 +237,7 @@ pub struct Session {
     recent: Vec<Mark>,
     // Unknown after a load.
     startup: Option<Startup>,
-    told: Told,
+    latest: LatestReports,
     seen: Seen,
 }
 
@@ -258,7 +258,7 @@ impl Session {
             playhead: Playhead::new(at.received_ms),
             recent: Vec::new(),
             startup: Some(Startup::new(at)),
-            told: Told::default(),
+            latest: LatestReports::default(),
             seen: Seen::default(),
         };
         session.apply(event, at);
@@ -402,13 +402,13 @@ impl Session {
             Step::FullscreenExit => return Counted::Changed(false),
             Step::TrackSet { ref language } => {
                 details.tracks += 1;
-                if self.told.track.is_latest(at) {
+                if self.latest.track.is_latest(at) {
                     details.language.clone_from(language);
                 }
             }
             Step::SourceSet(ref rendition) => {
                 details.renditions += 1;
-                if self.told.rendition.is_latest(at) {
+                if self.latest.rendition.is_latest(at) {
                     details.rendition = Some(rendition.clone());
                 }
             }

@@ -256,15 +256,15 @@ impl Error {
             _ => {}
         }
         #[derive(serde::Serialize)]
-        struct Told {
+        struct ErrorBody {
             error: String,
             #[serde(skip_serializing_if = "Option::is_none")]
             reason: Option<&'static str>,
             code: Code,
         }
         let reason = self.is_memory().then_some("memory");
-        let told = Told { error: self.to_string(), reason, code: self.code() };
-        let mut response = response::json(self.status(), &told);
+        let body = ErrorBody { error: self.to_string(), reason, code: self.code() };
+        let mut response = response::json(self.status(), &body);
         if let Some((name, value)) = self.header() {
             response.headers_mut().insert(name, value);
         }

@@ -30,7 +30,7 @@ pub(crate) const SPARE_HEADER_MAX: Duration = Duration::from_secs(2);
 pub(crate) const SPARE_MAX: Duration = Duration::from_secs(10);
 
 /// The minimum interval between log entries about an address that holds its share.
-const SHARE_TOLD_EVERY: Duration = Duration::from_secs(60);
+const SHARE_LOG_PERIOD: Duration = Duration::from_secs(60);
 
 /// A connection permit. Its holder is counted as open, and the memory of its connection is accounted.
 #[derive(Debug)]
@@ -63,7 +63,7 @@ pub(crate) struct Permits {
     traffic: Traffic,
     memory: Budget,
     // The time of the last log entry about an address that holds its share.
-    told: Mutex<Option<Instant>>,
+    logged_at: Mutex<Option<Instant>>,
 }
 
 impl Permits {
@@ -77,7 +77,7 @@ impl Permits {
     ) -> Self {
         let (room, spare) = (Arc::new(Semaphore::new(most)), Arc::new(Semaphore::new(SPARE)));
         let spare_shares = shares.is_some().then(|| Shares::new(SPARE_SHARE));
-        Self { room, shares, spare, spare_shares, traffic, memory, told: Mutex::default() }
+        Self { room, shares, spare, spare_shares, traffic, memory, logged_at: Mutex::default() }
     }
 
     /// Decides on a connection from `caller_address`.
@@ -86,7 +86,7 @@ impl Permits {
             return Admission::Served(permit);
         }
         self.traffic.turn_away();
-        if 0 < self.room.available_permits() && self.is_news() {
+        if 0 < self.room.available_permits() && self.should_log() {
             // Addresses are not logged.
             tracing::warn!(
                 "an address holds as many connections as one may, and further ones are turned away: if that is a proxy, \
@@ -101,13 +101,13 @@ impl Permits {
     }
 
     /// Whether the last log entry is old enough for another.
-    fn is_news(&self) -> bool {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_news = told.is_none_or(|at| SHARE_TOLD_EVERY <= at.elapsed());
-        if is_news {
-            *told = Some(Instant::now());
+    fn should_log(&self) -> bool {
+        let mut logged_at = self.logged_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let should_log = logged_at.is_none_or(|at| SHARE_LOG_PERIOD <= at.elapsed());
+        if should_log {
+            *logged_at = Some(Instant::now());
         }
-        is_news
+        should_log
     }
 
     fn acquire(
@@ -184,21 +184,21 @@ mod tests {
         let writer = Log(Arc::clone(&log));
         let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
         let _logging = tracing::subscriber::set_default(subscriber);
-        let told = || {
+        let logged = || {
             let log = String::from_utf8(log.lock().unwrap().clone()).unwrap();
             assert!(!log.contains("192.0.2"), "{log}");
             log.matches("METRICS_FORWARDED_HEADER").count()
         };
         let permits = permits(10, 2);
         let mut held: Vec<_> = (0..5).filter_map(|_| served(&permits, caller_address(1))).collect();
-        assert_eq!((held.len(), told()), (2, 1));
-        tokio::time::advance(SHARE_TOLD_EVERY).await;
+        assert_eq!((held.len(), logged()), (2, 1));
+        tokio::time::advance(SHARE_LOG_PERIOD).await;
         assert!(served(&permits, caller_address(1)).is_none() && served(&permits, caller_address(1)).is_none());
-        assert_eq!(told(), 2);
+        assert_eq!(logged(), 2);
         // A full server is another case, which is not logged.
-        tokio::time::advance(SHARE_TOLD_EVERY).await;
+        tokio::time::advance(SHARE_LOG_PERIOD).await;
         held.extend((2..20).filter_map(|last| served(&permits, caller_address(last))));
-        assert_eq!((held.len(), served(&permits, caller_address(1)).is_none(), told()), (10, true, 2));
+        assert_eq!((held.len(), served(&permits, caller_address(1)).is_none(), logged()), (10, true, 2));
     }
 
     /// The destination of a test's log.

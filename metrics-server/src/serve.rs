@@ -49,7 +49,7 @@ const BACKLOG: u32 = 4_096;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The minimum interval between log entries about connections that cannot be accepted.
-const ACCEPT_TOLD_EVERY: Duration = Duration::from_secs(60);
+const ACCEPT_LOG_PERIOD: Duration = Duration::from_secs(60);
 
 /// Listens at an address, with a backlog for many simultaneous connections.
 ///
@@ -89,7 +89,7 @@ pub async fn serve(
         service.memory().connections.clone(),
     );
     let mut stop = pin!(stop);
-    let mut told: Option<Instant> = None;
+    let mut logged_at: Option<Instant> = None;
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -99,12 +99,12 @@ pub async fn serve(
             Ok((stream, address)) => (stream, CallerAddress(address.ip())),
             Err(err) if is_of_the_client(&err) => continue,
             Err(err) => {
-                if told.is_none_or(|at| ACCEPT_TOLD_EVERY <= at.elapsed()) {
+                if logged_at.is_none_or(|at| ACCEPT_LOG_PERIOD <= at.elapsed()) {
                     tracing::warn!(
                         error = &err as &dyn std::error::Error,
                         "could not accept a connection"
                     );
-                    told = Some(Instant::now());
+                    logged_at = Some(Instant::now());
                 }
                 sleep(ACCEPT_PAUSE).await;
                 continue;

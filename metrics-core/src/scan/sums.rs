@@ -118,8 +118,8 @@ pub(super) struct Sums {
     startups: u64,
     startup_ms: u64,
     // Sessions that report rebuffering, and their view time.
-    told: u64,
-    told_view_ms: u64,
+    reported: u64,
+    reported_view_ms: u64,
     rebuffered: u64,
     rebufferings: u64,
     rebuffering_ms: u64,
@@ -325,8 +325,8 @@ impl Sums {
         }
         let has_rebuffered = 0 < rebufferings || 0 < rebuffering_ms;
         if startup_ms.is_some() || has_rebuffered {
-            self.told += 1;
-            self.told_view_ms = self.told_view_ms.saturating_add(view_ms);
+            self.reported += 1;
+            self.reported_view_ms = self.reported_view_ms.saturating_add(view_ms);
             self.rebuffered += u64::from(has_rebuffered);
             self.rebufferings = self.rebufferings.saturating_add(rebufferings.into());
             self.rebuffering_ms = self.rebuffering_ms.saturating_add(rebuffering_ms);
@@ -344,7 +344,7 @@ impl Sums {
     fn each(&mut self) -> [&mut u64; 17] {
         let Self { plays, view_ms, unique_ms, known, duration_ms, shares: _, completions, .. } =
             self;
-        let Self { attempts, sessions, startups, startup_ms, told, told_view_ms, .. } = self;
+        let Self { attempts, sessions, startups, startup_ms, reported, reported_view_ms, .. } = self;
         let Self { rebuffered, rebufferings, rebuffering_ms, failed, exits, .. } = self;
         [
             plays,
@@ -357,8 +357,8 @@ impl Sums {
             sessions,
             startups,
             startup_ms,
-            told,
-            told_view_ms,
+            reported,
+            reported_view_ms,
             rebuffered,
             rebufferings,
             rebuffering_ms,
@@ -386,11 +386,11 @@ impl Sums {
             Metric::StartupTimeP95 => percentile(95),
             Metric::StartupTimeAverage => mean_s(self.startup_ms, self.startups),
             Metric::RebufferingRatio => {
-                let all_ms = self.rebuffering_ms.saturating_add(self.told_view_ms);
+                let all_ms = self.rebuffering_ms.saturating_add(self.reported_view_ms);
                 ratio(self.rebuffering_ms, all_ms)
             }
             Metric::RebufferingCount => number(self.rebufferings),
-            Metric::RebufferedSessionRate => ratio(self.rebuffered, self.told),
+            Metric::RebufferedSessionRate => ratio(self.rebuffered, self.reported),
             Metric::Failures => number(self.failed),
             Metric::FailureRate => ratio(self.failed, self.attempts),
             Metric::ExitsBeforeStart => number(self.exits),

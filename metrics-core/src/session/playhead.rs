@@ -89,7 +89,7 @@ const PAST_END_MS_MAX: u32 = 60_000;
 #[derive(Clone, Copy, Debug)]
 enum End {
     /// The player told it.
-    Told(u32),
+    LatestReports(u32),
     /// It is where playback must have got to.
     Guessed(u32),
 }
@@ -251,7 +251,7 @@ impl Playhead {
     fn play(&mut self, from_ms: u32, is_live: bool, at: Moment, tally: &mut Tally<'_>) {
         match self.state {
             State::Playing(open) if open.is_echoed && open.resumes_at(from_ms, at) => {
-                self.close(open, End::Told(from_ms.min(self.last_ms())), at, tally);
+                self.close(open, End::LatestReports(from_ms.min(self.last_ms())), at, tally);
             }
             State::Playing(_) | State::Lost(..) => self.close_by_guess(at, tally),
             State::Paused if is_live => self.continue_last(from_ms, at, tally.segments),
@@ -281,7 +281,7 @@ impl Playhead {
             }
             State::Playing(open) | State::Lost(open, _) => {
                 let (open, to_ms) = self.end(open, to_ms, at, tally.counters);
-                self.close(open, End::Told(to_ms), at, tally);
+                self.close(open, End::LatestReports(to_ms), at, tally);
             }
             State::Paused => self.pause_again(to_ms, at, tally),
         }
@@ -343,14 +343,14 @@ impl Playhead {
             let mut open = Open::new(last.to_ms, last.closed, self.rate_milli);
             open.begin(last.ended_ms);
             let end_ms = open.end_ms(self.duration_ms);
-            self.close(open, End::Told(to_ms.min(end_ms)), at, tally);
+            self.close(open, End::LatestReports(to_ms.min(end_ms)), at, tally);
         }
     }
 
     fn jump(&mut self, from_ms: u32, at: Moment, tally: &mut Tally<'_>) {
         match self.state {
             State::Playing(open) if self.is_end(&open, from_ms, at) => {
-                self.close(open, End::Told(from_ms.min(self.last_ms())), at, tally);
+                self.close(open, End::LatestReports(from_ms.min(self.last_ms())), at, tally);
             }
             State::Playing(open) => self.echo(open, from_ms, tally.segments),
             State::Lost(..) => self.pause(from_ms, at, tally),
@@ -462,7 +462,7 @@ impl Playhead {
 
     /// Closes a segment at its `end`, as far as a session may have watched so much.
     fn close(&mut self, open: Open, end: End, at: Moment, tally: &mut Tally<'_>) {
-        let (End::Told(to_ms) | End::Guessed(to_ms)) = end;
+        let (End::LatestReports(to_ms) | End::Guessed(to_ms)) = end;
         let is_guessed = matches!(end, End::Guessed(_));
         let watched = Interval::new(open.from_ms, to_ms);
         let left_ms = self.budget_ms(&open, at).saturating_sub(self.view_ms);

@@ -7,7 +7,7 @@
 use super::open::{Closed, Open, RATE_MILLI};
 use super::playhead::{Playhead, State};
 use super::seen::Seen;
-use super::told::Told;
+use super::latest::LatestReports;
 use super::writers::Writers;
 use super::{Counters, Minutes, Moment, Reach, Session, Sums};
 use crate::event::RATE_MAX;
@@ -174,7 +174,7 @@ impl Session {
             playhead: playhead.watched(view_ms),
             recent: Vec::new(),
             startup: None,
-            told: Told::default(),
+            latest: LatestReports::default(),
             seen: Seen::take(&mut reader)?,
         };
         Ok((session, writers))

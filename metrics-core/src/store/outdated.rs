@@ -34,7 +34,7 @@ impl Outdated {
     }
 
     /// Recognizes an error that [`of`](Self::of) returned, after the pool has converted it to text.
-    pub(super) fn told(text: &str) -> Option<Self> {
+    pub(super) fn of_text(text: &str) -> Option<Self> {
         text.ends_with(REMEDY).then(|| Self { text: text.to_owned() })
     }
 }
@@ -66,7 +66,7 @@ mod tests {
         ] {
             let told = of(DatabaseErrorKind::Unknown, message).unwrap();
             assert!(told.contains(message) && told.contains("alter extension"), "{told}");
-            assert_eq!(Outdated::told(&told).unwrap().to_string(), told);
+            assert_eq!(Outdated::of_text(&told).unwrap().to_string(), told);
         }
     }
 
@@ -82,6 +82,6 @@ mod tests {
         let library = "could not access file \"$libdir/timescaledb-2.19.2\"";
         assert_eq!(of(DatabaseErrorKind::UniqueViolation, library), None);
         assert!(Outdated::of(&DieselError::NotFound).is_none());
-        assert!(Outdated::told(library).is_none());
+        assert!(Outdated::of_text(library).is_none());
     }
 }

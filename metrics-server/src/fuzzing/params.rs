@@ -12,7 +12,7 @@ use crate::api::params::{Engagement, Params};
 use crate::error::Error;
 
 /// The longest answer to a parameter that is wrong, beside what it repeats of it.
-const TOLD_BYTES_MAX: usize = 300;
+const MESSAGE_BYTES_MAX: usize = 300;
 
 /// More than any session has, in milliseconds.
 const VIEW_MS_MAX: u64 = 1_000_000_000_000_000;
@@ -121,15 +121,15 @@ fn cut(buckets: Buckets, at: DateTime<Utc>) {
 
 /// What is wrong is told by name, in a text that does not grow without end.
 fn tells(err: &Error, asked_len: usize) {
-    let told = err.to_string();
+    let message = err.to_string();
     assert!(
         matches!(err, Error::Parameter { .. } | Error::Body { .. } | Error::Query(_)),
-        "{told}"
+        "{message}"
     );
     // Escaped, what is repeated may be six times as long.
-    assert!(told.len() <= TOLD_BYTES_MAX + 6 * asked_len, "{told}");
+    assert!(message.len() <= MESSAGE_BYTES_MAX + 6 * asked_len, "{message}");
     if let Error::Parameter { name, .. } = err {
-        assert!(told.starts_with(&format!("`{name}` ")));
+        assert!(message.starts_with(&format!("`{name}` ")));
     }
 }
 

@@ -277,7 +277,7 @@ fn measure(minimum: Minimum, metric: Metric, group: &[&Watch]) -> Option<f64> {
         let counters = &watch.row.stored.counters;
         counters.rebufferings > 0 || counters.rebuffering_ms > 0
     };
-    let told: Vec<_> = group
+    let reported: Vec<_> = group
         .iter()
         .filter(|it| has_rebuffered(it) || it.row.stored.counters.startup_ms.is_some())
         .collect();
@@ -316,15 +316,15 @@ fn measure(minimum: Minimum, metric: Metric, group: &[&Watch]) -> Option<f64> {
         }
         Metric::RebufferingRatio => {
             let waited: f64 =
-                told.iter().map(|it| it.row.stored.counters.rebuffering_ms as f64).sum();
-            let viewed: f64 = told.iter().map(|it| it.row.stored.view_ms as f64).sum();
+                reported.iter().map(|it| it.row.stored.counters.rebuffering_ms as f64).sum();
+            let viewed: f64 = reported.iter().map(|it| it.row.stored.view_ms as f64).sum();
             over(waited, waited + viewed)
         }
         Metric::RebufferingCount => {
             Some(counters().map(|counters| f64::from(counters.rebufferings)).sum())
         }
         Metric::RebufferedSessionRate => {
-            over(group.iter().filter(|it| has_rebuffered(it)).count() as f64, told.len() as f64)
+            over(group.iter().filter(|it| has_rebuffered(it)).count() as f64, reported.len() as f64)
         }
         Metric::Failures => Some(failed),
         Metric::FailureRate => over(failed, group.len() as f64),

@@ -70,7 +70,7 @@ impl Fault {
                 Some(Self::Moved(said.message().to_owned()))
             }
             DieselError::DatabaseError(DatabaseErrorKind::Unknown, said) => {
-                Self::told(said.message(), str::starts_with)
+                Self::of_text(said.message(), str::starts_with)
             }
             DieselError::RollbackErrorOnCommit { commit_error, .. } => {
                 Self::of(commit_error).or_else(|| Some(Self::Connection(commit_error.to_string())))
@@ -83,11 +83,11 @@ impl Fault {
     }
 
     /// The fault that a text contains, if it wraps the text of SQLite in others.
-    pub(super) fn told_within(text: &str) -> Option<Self> {
-        Self::told(text, |text, said| text.contains(said))
+    pub(super) fn within_text(text: &str) -> Option<Self> {
+        Self::of_text(text, |text, said| text.contains(said))
     }
 
-    fn told(text: &str, is: fn(&str, &'static str) -> bool) -> Option<Self> {
+    fn of_text(text: &str, is: fn(&str, &'static str) -> bool) -> Option<Self> {
         let (_, advice) = FAULTS.into_iter().find(|(said, _)| is(text, said))?;
         Some(Self::File { said: text.to_owned(), advice })
     }
@@ -124,7 +124,7 @@ impl Fault {
 pub(super) fn cannot_open(err: &dyn std::error::Error) -> Error {
     let err = err.to_string();
     // A migration wraps SQLite's text.
-    match Fault::told_within(&err) {
+    match Fault::within_text(&err) {
         Some(fault) if fault.may_pass() => fault.into(),
         Some(fault) if fault.is_damage() && !err.contains("not a database") => unusable(&format!(
             "the file is damaged ({err}): put back a copy that is whole, and remove the files beside it that end in \

@@ -5,7 +5,7 @@ use super::open::saturate;
 
 /// The time of the last report of each fact whose last report counts.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Told {
+pub(super) struct LatestReports {
     pub(super) track: Latest,
     pub(super) rendition: Latest,
 }
