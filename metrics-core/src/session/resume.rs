@@ -102,7 +102,7 @@ impl Session {
     ///
     /// It counts no inputs: a recorder uses [`store_with`](Self::store_with).
     #[must_use]
-    pub fn store(&self, reach: Reach) -> Stored {
+    pub fn snapshot(&self, reach: Reach) -> Stored {
         self.store_with(reach, &Writers::default())
     }
 

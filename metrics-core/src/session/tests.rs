@@ -60,7 +60,7 @@ fn check(inputs: &[(i64, Input)], expected: &[(f64, f64)]) {
     let session = run(inputs);
     assert_eq!(seconds(&session.viewed(Reach::Heard).segments), expected);
     // What a store keeps comes to the same, before and after.
-    let stored = session.store(Reach::Heard);
+    let stored = session.snapshot(Reach::Heard);
     assert_eq!(seconds(&Segments::decode(&stored.segments).unwrap()), expected);
     let loaded = Session::load(&stored).unwrap();
     assert_eq!(seconds(&loaded.viewed(Reach::Heard).segments), expected);
@@ -246,7 +246,7 @@ fn everything_else_is_counted() {
     assert_eq!(details.language.as_deref(), Some("nl"));
     assert_eq!(details.rendition.as_ref().and_then(|it| it.height), Some(720));
     assert_eq!(
-        Session::load(&session.store(Reach::Heard)).unwrap().viewed(Reach::Heard).counters,
+        Session::load(&session.snapshot(Reach::Heard)).unwrap().viewed(Reach::Heard).counters,
         counters
     );
 }
@@ -262,7 +262,7 @@ fn an_open_segment_runs_while_its_viewer_is_connected() {
 
 #[test]
 fn a_stored_open_segment_goes_on_where_it_was() {
-    let stored = run(&[(0, play(10.0))]).store(Reach::Until(Moment::received(START_MS + 15_000)));
+    let stored = run(&[(0, play(10.0))]).snapshot(Reach::Until(Moment::received(START_MS + 15_000)));
     assert_eq!(stored.view_ms, 15_000);
     let mut session = Session::load(&stored).unwrap();
     assert!(!session.viewing());
@@ -274,7 +274,7 @@ fn a_stored_open_segment_goes_on_where_it_was() {
 
 #[test]
 fn what_a_store_kept_must_be_sound() {
-    let stored = run(&[(0, play(10.0))]).store(Reach::Until(Moment::received(START_MS + 15_000)));
+    let stored = run(&[(0, play(10.0))]).snapshot(Reach::Until(Moment::received(START_MS + 15_000)));
     for len in 0..stored.resume.len() - 1 {
         let cut = Stored { resume: stored.resume[..len].to_vec(), ..stored.clone() };
         assert!(Session::load(&cut).is_err(), "{len} bytes");
@@ -293,7 +293,7 @@ fn a_session_that_was_finished_elsewhere_is_over() {
     assert_eq!((stored.view_ms, stored.unique_ms), (8_000, 6_000));
     let mut session = Session::load(&stored).unwrap();
     assert!(!session.resume(Moment::received(START_MS + 10_000)));
-    assert_eq!(session.store(Reach::Until(Moment::received(START_MS + 3_600_000))), stored);
+    assert_eq!(session.snapshot(Reach::Until(Moment::received(START_MS + 3_600_000))), stored);
 }
 
 /// One event of a player with a clock: what it says, and when by that clock.
@@ -312,7 +312,7 @@ fn check_clamped(from: f64, to: f64, elapsed_ms: i64, expected: &[(f64, f64)], c
         let viewed = session.viewed(Reach::Heard);
         assert_eq!(seconds(&viewed.segments), expected);
         assert_eq!(viewed.counters.details.clamped, clamped);
-        let stored = session.store(Reach::Heard);
+        let stored = session.snapshot(Reach::Heard);
         assert_eq!(stored.counters.details.clamped, clamped);
     }
 }
@@ -387,7 +387,7 @@ fn a_time_of_day_that_steps_changes_no_figure() {
 fn a_time_of_day_that_steps_while_a_session_is_stored_adds_no_more_than_a_gap() {
     for (step_ms, expected) in [(-3_600_000, 10.0), (0, 15.0), (3_600_000, 12.0)] {
         let mut session = run(&[(0, play(0.0))]);
-        let stored = session.store(Reach::Until(Moment::received(START_MS + 10_000)));
+        let stored = session.snapshot(Reach::Until(Moment::received(START_MS + 10_000)));
         session = Session::load(&stored).unwrap();
         session.resume(stepped(13, step_ms));
         session.leave(stepped(15, step_ms));
@@ -459,11 +459,11 @@ proptest! {
         let mut all = vec![(0, play(0.0))];
         all.extend(inputs);
         let session = run(&all);
-        let stored = session.store(Reach::Until(Moment::received(START_MS + 300_000)));
+        let stored = session.snapshot(Reach::Until(Moment::received(START_MS + 300_000)));
         prop_assert!(stored.unique_ms <= stored.view_ms);
         prop_assert!(stored.unique_ms <= u64::from(crate::event::POSITION_MS_MAX));
         let loaded = Session::load(&stored).unwrap();
-        let again = loaded.store(Reach::Heard);
+        let again = loaded.snapshot(Reach::Heard);
         prop_assert_eq!(again.segments, stored.segments);
         prop_assert_eq!(again.counters, stored.counters);
     }
@@ -553,7 +553,7 @@ fn happens(session: &mut Session, watch: &mut StopWatch, deed: Deed, now: i64, d
         }
         Deed::Reload => {
             watch.lost = watch.lost.or(watch.open.map(|_| now));
-            *session = Session::load(&session.store(Reach::Until(at))).unwrap();
+            *session = Session::load(&session.snapshot(Reach::Until(at))).unwrap();
         }
         Deed::Pause => {}
     }
@@ -604,7 +604,7 @@ fn check_minutes(inputs: &[(i64, Input)], expected: &[i64]) {
     let minutes = session.viewed(Reach::Heard).minutes;
     let found: Vec<_> = minutes.iter(START_MS).map(|minute| minute - first).collect();
     assert_eq!(found, expected);
-    assert_eq!(session.store(Reach::Heard).minutes, minutes);
+    assert_eq!(session.snapshot(Reach::Heard).minutes, minutes);
 }
 
 #[test]
@@ -662,7 +662,7 @@ fn minutes_outlast_a_restart_between_play_and_pause() {
         ..Moment::received(START_MS + 1_000 * (second - from))
     };
     let session = Session::begin(&play.check(0).unwrap(), moment(&play, from)).unwrap();
-    let mut session = Session::load(&session.store(Reach::Heard)).unwrap();
+    let mut session = Session::load(&session.snapshot(Reach::Heard)).unwrap();
     session.apply(&pause.check(0).unwrap(), moment(&pause, until));
     assert_eq!(session.viewed(Reach::Heard).minutes.len(), 10);
 }
