@@ -190,12 +190,12 @@ impl PlayerEvent {
             }
             Action::Other { name } => Step::Other { name_print: fnv1a(name.bytes()) },
         };
-        let print = self.timestamp_ms.map(|ms| fingerprint(&step, ms, salt, 0));
+        let fingerprint = self.timestamp_ms.map(|ms| fingerprint(&step, ms, salt, 0));
         Ok(CheckedEvent {
             step,
             duration_ms: self.duration.and_then(duration_ms),
             timestamp_ms: self.timestamp_ms,
-            print,
+            fingerprint,
             has_text_position: self.has_text_position,
         })
     }
@@ -216,7 +216,7 @@ pub struct CheckedEvent {
     pub(crate) duration_ms: Option<u32>,
     pub(crate) timestamp_ms: Option<i64>,
     // The fingerprint, by which the event counts once; None without a timestamp.
-    pub(crate) print: Option<u32>,
+    pub(crate) fingerprint: Option<u32>,
     pub(crate) has_text_position: bool,
 }
 
@@ -228,8 +228,8 @@ impl CheckedEvent {
     /// same one, sent again: the first is the first, and the second the second.
     #[must_use]
     pub fn repeated(self, repeats: u32, salt: u64) -> Self {
-        let print = self.timestamp_ms.map(|ms| fingerprint(&self.step, ms, salt, repeats));
-        Self { print, ..self }
+        let fingerprint = self.timestamp_ms.map(|ms| fingerprint(&self.step, ms, salt, repeats));
+        Self { fingerprint, ..self }
     }
 
     /// The player's clock in Unix milliseconds: see [`PlayerEvent::timestamp_ms`].

@@ -200,9 +200,9 @@ impl Segments {
         let mut start_ms = 0_u32;
         while !reader.is_empty() {
             start_ms = start_ms
-                .checked_add(reader.narrow()?)
+                .checked_add(reader.number_as()?)
                 .ok_or(Damaged("a segment starts too late"))?;
-            let end_ms = start_ms.checked_add(reader.narrow()?);
+            let end_ms = start_ms.checked_add(reader.number_as()?);
             let segment = end_ms
                 .and_then(|end_ms| Interval::new(start_ms, end_ms))
                 .ok_or(Damaged("a segment is empty or too long"))?;

@@ -306,21 +306,21 @@ pub struct Viewing {
 #[derive(Debug, Default)]
 struct Repeats {
     timestamp_ms: i64,
-    prints: Vec<u32>,
+    fingerprints: Vec<u32>,
 }
 
 impl Repeats {
     /// The event, told apart from equal ones that came before.
     fn tell_apart(&mut self, event: CheckedEvent, salt: u64) -> CheckedEvent {
-        let (Some(timestamp_ms), Some(print)) = (event.timestamp_ms, event.print) else {
+        let (Some(timestamp_ms), Some(fingerprint)) = (event.timestamp_ms, event.fingerprint) else {
             return event;
         };
         if self.timestamp_ms != timestamp_ms {
-            *self = Self { timestamp_ms, prints: Vec::new() };
+            *self = Self { timestamp_ms, fingerprints: Vec::new() };
         }
-        let repeats = self.prints.iter().filter(|known| **known == print).count();
-        if self.prints.len() < REPEATS_MAX {
-            self.prints.push(print);
+        let repeats = self.fingerprints.iter().filter(|known| **known == fingerprint).count();
+        if self.fingerprints.len() < REPEATS_MAX {
+            self.fingerprints.push(fingerprint);
         }
         match u32::try_from(repeats).unwrap_or(u32::MAX) {
             0 => event,

@@ -185,7 +185,7 @@ impl StoredTotals {
         let mut plays = PlayTotals::default();
         for _ in 0..reader.byte()? {
             let counts = first <= reader.byte()?;
-            let (view_ms, rewatched_ms) = (reader.sum()?, reader.sum()?);
+            let (view_ms, rewatched_ms) = (reader.signed()?, reader.signed()?);
             if counts {
                 plays.add_times(view_ms, rewatched_ms);
             }
@@ -260,7 +260,7 @@ fn take_bins(reader: &mut Reader<'_>) -> Result<Bins, Damaged> {
     let mut bins = Bins::new();
     for _ in 0..reader.byte()? {
         let number = reader.byte()?;
-        let mut bin = Bin { view_ms: reader.sum()?, rewatched_ms: reader.sum()?, ..Bin::default() };
+        let mut bin = Bin { view_ms: reader.signed()?, rewatched_ms: reader.signed()?, ..Bin::default() };
         for _ in 0..reader.number()? {
             let (user_agent, sessions) = take_user_agent(reader)?;
             bin.user_agents.insert(user_agent, sessions);
@@ -276,7 +276,7 @@ fn take_user_agent(reader: &mut Reader<'_>) -> Result<(UserAgentClass, i64), Dam
         platform: Platform::from_code(reader.byte()?),
         device: Device::from_code(reader.byte()?),
     };
-    Ok((user_agent, reader.sum()?))
+    Ok((user_agent, reader.signed()?))
 }
 
 fn reader(bytes: &[u8]) -> Result<Reader<'_>, Damaged> {

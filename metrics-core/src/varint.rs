@@ -80,14 +80,14 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes the next number, which may be negative, and must be small enough to be added to many others.
-    pub(crate) fn sum(&mut self) -> Result<i64, Damaged> {
+    pub(crate) fn signed(&mut self) -> Result<i64, Damaged> {
         let sum = unzigzag(self.number()?);
         if sum.unsigned_abs() < SUM_MAX { Ok(sum) } else { Err(Damaged("a sum is too large")) }
     }
 
     /// Takes the next number, which must fit into `T`.
     #[inline]
-    pub(crate) fn narrow<T: TryFrom<u64>>(&mut self) -> Result<T, Damaged> {
+    pub(crate) fn number_as<T: TryFrom<u64>>(&mut self) -> Result<T, Damaged> {
         self.number()?.try_into().map_err(|_| Damaged("a number is too large"))
     }
 
@@ -106,7 +106,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes four bytes as a number.
-    pub(crate) fn word(&mut self) -> Result<u32, Damaged> {
+    pub(crate) fn u32_le(&mut self) -> Result<u32, Damaged> {
         let (first, rest) = self.rest.split_first_chunk().ok_or(Damaged("it ends too early"))?;
         self.rest = rest;
         Ok(u32::from_le_bytes(*first))
@@ -221,6 +221,6 @@ mod tests {
         assert!(Reader::new(&[0xff; 10]).number().is_err());
         let mut bytes = Vec::new();
         put(&mut bytes, u64::from(u32::MAX) + 1);
-        assert!(Reader::new(&bytes).narrow::<u32>().is_err());
+        assert!(Reader::new(&bytes).number_as::<u32>().is_err());
     }
 }

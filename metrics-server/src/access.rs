@@ -135,7 +135,7 @@ impl Granted {
     /// # Errors
     ///
     /// [`Error::Forbidden`] if it names another key, or none is granted; [`Error::Parameter`] if it has to name one.
-    pub(crate) fn narrow(&self, selection: Selection) -> Result<Selection, Error> {
+    pub(crate) fn restrict(&self, selection: Selection) -> Result<Selection, Error> {
         let Self::Keys(keys) = self else { return Ok(selection) };
         match (&selection.key, &**keys) {
             (Some(key), keys) if keys.contains(key) => Ok(selection),
@@ -165,7 +165,7 @@ mod tests {
 
     #[track_caller]
     fn check(granted: &Granted, asked: Option<&str>, expected: Result<Option<&str>, StatusCode>) {
-        let narrowed = granted.narrow(intro(asked)).map_err(|err| err.into_response().status());
+        let narrowed = granted.restrict(intro(asked)).map_err(|err| err.into_response().status());
         assert_eq!(narrowed, expected.map(intro));
     }
 

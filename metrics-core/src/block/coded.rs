@@ -144,7 +144,7 @@ impl<T: Value> Coded<T> {
     }
 
     pub(super) fn take(reader: &mut Reader<'_>, sessions: usize) -> Result<Self, Damaged> {
-        let len: usize = reader.narrow()?;
+        let len: usize = reader.number_as()?;
         if sessions < len || (len == 0) != (sessions == 0) {
             return Err(Damaged("a dictionary has too many values or none"));
         }
@@ -158,7 +158,7 @@ impl<T: Value> Coded<T> {
                 (Codes::Bytes(codes.to_vec().into()), last.into())
             }
             _ => {
-                let codes = (0..sessions).map(|_| reader.narrow());
+                let codes = (0..sessions).map(|_| reader.number_as());
                 let codes = codes.collect::<Result<Vec<u32>, _>>()?;
                 let last = codes.iter().fold(0, |last, code| last.max(*code));
                 (Codes::Words(codes.into()), last as usize)
@@ -178,7 +178,7 @@ pub(super) fn put_text(text: Option<&str>, out: &mut Vec<u8>) {
 }
 
 pub(super) fn take_text<'a>(reader: &mut Reader<'a>) -> Result<Option<&'a str>, Damaged> {
-    let len: usize = reader.narrow()?;
+    let len: usize = reader.number_as()?;
     let Some(len) = len.checked_sub(1) else { return Ok(None) };
     let text = std::str::from_utf8(reader.take(len)?);
     Ok(Some(text.map_err(|_| Damaged("a text is not UTF-8"))?))

@@ -56,7 +56,7 @@ impl Detail {
         details.scrubbed_ms = next(7)?;
         details.others = narrow(next(8))?;
         if flags & 1 != 0 {
-            let mut number = || reader.narrow().map(|number: u64| number.checked_sub(1));
+            let mut number = || reader.number_as().map(|number: u64| number.checked_sub(1));
             let (width, height, bitrate) = (number()?, number()?, number()?);
             let narrow = |number: Option<u64>| {
                 let number = number.map(u32::try_from).transpose();

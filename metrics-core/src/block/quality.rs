@@ -137,21 +137,21 @@ impl Qualities {
         if u64::from(u32::MAX) + 1 < startups.max() {
             return Err(Damaged("a startup time is too long"));
         }
-        let len: usize = reader.narrow()?;
+        let len: usize = reader.number_as()?;
         if sessions < len {
             return Err(Damaged("a block has more troubled sessions than sessions"));
         }
         let (mut troubles, mut next) = (Vec::with_capacity(len.min(reader.len())), 0_usize);
         for _ in 0..len {
-            let session = next.saturating_add(reader.narrow()?);
+            let session = next.saturating_add(reader.number_as()?);
             if sessions <= session {
                 return Err(Damaged("a troubled session is not in the block"));
             }
             troubles.push(Trouble {
                 session,
-                rebufferings: reader.narrow()?,
+                rebufferings: reader.number_as()?,
                 rebuffering_ms: reader.number()?,
-                failures: reader.narrow()?,
+                failures: reader.number_as()?,
             });
             next = session + 1;
         }

@@ -200,7 +200,7 @@ fn apply(session: &mut Option<Session>, step: Step, at_ms: i64) {
         step,
         duration_ms: None,
         timestamp_ms: None,
-        print: None,
+        fingerprint: None,
         has_text_position: false,
     };
     let at = Moment::received(at_ms);

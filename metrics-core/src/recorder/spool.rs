@@ -316,7 +316,7 @@ impl Happened {
                 step: event.step.clone(),
                 duration_ms: event.duration_ms,
                 clock_ms: at.timestamp_ms,
-                print: event.print,
+                print: event.fingerprint,
                 is_text: event.has_text_position,
             },
             Input::Resume(_) => What::Resume,
@@ -335,7 +335,7 @@ impl Happened {
                     step,
                     duration_ms,
                     timestamp_ms: clock_ms,
-                    print,
+                    fingerprint: print,
                     has_text_position: is_text,
                 };
                 Input::Event(event, Moment { timestamp_ms: clock_ms, ..at })

@@ -238,7 +238,7 @@ fn take_playhead(
         playhead.last = Some(take_closed(reader, started_at_ms)?);
     }
     if flags & DISPROVED != 0 {
-        playhead.disproved_ms = Some(reader.narrow()?);
+        playhead.disproved_ms = Some(reader.number_as()?);
     }
     if flags & RATE != 0 {
         playhead.rate_milli = take_rate(reader)?;
@@ -250,7 +250,7 @@ fn take_run(reader: &mut Reader<'_>, started_at_ms: i64) -> Result<State, Damage
     if reader.byte()? == 0 {
         return Ok(State::Paused);
     }
-    let (from_ms, ran_ms): (_, u32) = (reader.narrow()?, reader.narrow()?);
+    let (from_ms, ran_ms): (_, u32) = (reader.number_as()?, reader.number_as()?);
     let until = take_moment(reader, started_at_ms)?;
     let open = Open::new(from_ms, until.earlier(ran_ms.into()), RATE_MILLI);
     Ok(State::Lost(Open { counted_ms: until.received_ms, ..open }, until))
@@ -308,7 +308,7 @@ fn put_open(out: &mut Vec<u8>, open: &Open, waiting_ms: u64, until: Moment, star
 /// A segment that was open counts as cut off.
 fn take_open(reader: &mut Reader<'_>, started_at_ms: i64) -> Result<State, Damaged> {
     let flags = reader.byte()?;
-    let (from_ms, ran_ms) = (reader.narrow()?, reader.number()?);
+    let (from_ms, ran_ms) = (reader.number_as()?, reader.number()?);
     let until = take_moment(reader, started_at_ms)?;
     let mut open = Open::new(from_ms, until.earlier(ran_ms), RATE_MILLI);
     // The stored minutes include those until then.
@@ -321,16 +321,16 @@ fn take_open(reader: &mut Reader<'_>, started_at_ms: i64) -> Result<State, Damag
     open.is_echoed = flags & ECHOED != 0;
     open.is_live = flags & LIVE != 0;
     if flags & RESUMED != 0 {
-        open.resumed_ms = Some(reader.narrow()?);
+        open.resumed_ms = Some(reader.number_as()?);
     }
     if flags & KNOWN != 0 {
-        open.known.position_ms = reader.narrow()?;
+        open.known.position_ms = reader.number_as()?;
         let since_ms = reader.number()?;
         let passed_ms = i64::try_from(ran_ms.saturating_sub(since_ms)).unwrap_or(i64::MAX);
         let timestamp_ms = open.at.timestamp_ms.map(|ms| ms.saturating_add(passed_ms));
         open.known.at = Moment { timestamp_ms, ..until.earlier(since_ms) };
         open.known.idle_ms = reader.number()?;
-        open.known.waits = reader.narrow()?;
+        open.known.waits = reader.number_as()?;
         open.known.waited_ms = reader.number()?;
     }
     if flags & RATES != 0 {
@@ -367,7 +367,7 @@ fn put_closed(out: &mut Vec<u8>, last: &Closed, started_at_ms: i64) {
 
 fn take_closed(reader: &mut Reader<'_>, started_at_ms: i64) -> Result<Closed, Damaged> {
     let flags = reader.byte()?;
-    let from_ms: u32 = reader.narrow()?;
+    let from_ms: u32 = reader.number_as()?;
     let mut position_ms = || {
         let position_ms = i64::from(from_ms).checked_add(unzigzag(reader.number()?));
         let position_ms = position_ms.and_then(|position_ms| u32::try_from(position_ms).ok());
@@ -407,7 +407,7 @@ fn take_moment(reader: &mut Reader<'_>, started_at_ms: i64) -> Result<Moment, Da
 
 /// A rate that no event may tell would be divided by.
 fn take_rate(reader: &mut Reader<'_>) -> Result<u32, Damaged> {
-    let rate_milli = reader.narrow()?;
+    let rate_milli = reader.number_as()?;
     let most_milli = (RATE_MAX * 1_000.0) as u32;
     let is_rate = (1..=most_milli).contains(&rate_milli);
     is_rate.then_some(rate_milli).ok_or(Damaged("a rate is none"))

@@ -14,36 +14,36 @@ const SEEN_MAX: usize = 256;
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Seen {
     // Oldest first.
-    prints: Vec<u32>,
+    fingerprints: Vec<u32>,
 }
 
 impl Seen {
     /// Adds an event, and returns false if it was seen before. An event without a timestamp is always new.
     pub(super) fn insert(&mut self, event: &CheckedEvent) -> bool {
-        let Some(print) = event.print else { return true };
-        if self.prints.contains(&print) {
+        let Some(fingerprint) = event.fingerprint else { return true };
+        if self.fingerprints.contains(&fingerprint) {
             return false;
         }
-        if self.prints.len() == SEEN_MAX {
-            self.prints.remove(0);
+        if self.fingerprints.len() == SEEN_MAX {
+            self.fingerprints.remove(0);
         }
-        self.prints.push(print);
+        self.fingerprints.push(fingerprint);
         true
     }
 
     pub(super) fn put(&self, out: &mut Vec<u8>) {
-        self.prints.iter().for_each(|print| out.extend_from_slice(&print.to_le_bytes()));
+        self.fingerprints.iter().for_each(|fingerprint| out.extend_from_slice(&fingerprint.to_le_bytes()));
     }
 
     /// Decodes the output of [`put`](Self::put), to the end. If there are more events than [`SEEN_MAX`], keeps the
     /// newest.
     pub(super) fn take(reader: &mut Reader<'_>) -> Result<Self, Damaged> {
-        let mut prints = Vec::new();
+        let mut fingerprints = Vec::new();
         while !reader.is_empty() {
-            prints.push(reader.word()?);
+            fingerprints.push(reader.u32_le()?);
         }
-        prints.drain(..prints.len().saturating_sub(SEEN_MAX));
-        Ok(Self { prints })
+        fingerprints.drain(..fingerprints.len().saturating_sub(SEEN_MAX));
+        Ok(Self { fingerprints })
     }
 }
 
@@ -75,7 +75,7 @@ mod tests {
         let row: Vec<u8> = (0..1_000_u32).flat_map(u32::to_le_bytes).collect();
         let seen = Seen::take(&mut Reader::new(&row)).unwrap();
         let expected: Vec<_> = (1_000 - SEEN_MAX as u32..1_000).collect();
-        assert_eq!(seen.prints, expected);
+        assert_eq!(seen.fingerprints, expected);
     }
 
     #[test]
@@ -86,6 +86,6 @@ mod tests {
                 seen.insert(&PlayerEvent::play(0.0).with_timestamp(timestamp_ms).check(0).unwrap())
             );
         }
-        assert_eq!(seen.prints.len(), SEEN_MAX);
+        assert_eq!(seen.fingerprints.len(), SEEN_MAX);
     }
 }

@@ -42,8 +42,8 @@ impl Writers {
     }
 
     pub(super) fn take(reader: &mut Reader<'_>) -> Result<Self, Damaged> {
-        let len: usize = reader.narrow()?;
-        let counts = (0..len).map(|_| Ok((reader.word()?, reader.narrow()?)));
+        let len: usize = reader.number_as()?;
+        let counts = (0..len).map(|_| Ok((reader.u32_le()?, reader.number_as()?)));
         let mut counts = counts.collect::<Result<Vec<_>, Damaged>>()?;
         counts.drain(..counts.len().saturating_sub(WRITERS_MAX));
         Ok(Self { counts })

@@ -29,13 +29,13 @@ impl Columns {
     pub(super) fn stored(self) -> Result<Stored, Damaged> {
         let details = self.details.as_deref().map(serde_json::from_str).transpose();
         let counters = Counters {
-            rebufferings: narrow(self.rebufferings)?,
-            rebuffering_ms: narrow(self.rebuffering_ms)?,
-            failures: narrow(self.failures)?,
-            startup_ms: self.startup_ms.map(narrow).transpose()?,
+            rebufferings: column_as(self.rebufferings)?,
+            rebuffering_ms: column_as(self.rebuffering_ms)?,
+            failures: column_as(self.failures)?,
+            startup_ms: self.startup_ms.map(column_as).transpose()?,
             details: details.map_err(|_| Damaged("details are no JSON"))?.unwrap_or_default(),
         };
-        let view_ms = narrow(self.view_ms)?;
+        let view_ms = column_as(self.view_ms)?;
         let minutes = match &self.minutes[..] {
             [] => Minutes::of_view(self.started_at_ms, view_ms),
             bytes => Minutes::decode(bytes)?,
@@ -43,9 +43,9 @@ impl Columns {
         Ok(Stored {
             started_at_ms: self.started_at_ms,
             last_event_at_ms: self.last_event_at_ms,
-            duration_ms: self.duration_ms.map(narrow).transpose()?,
+            duration_ms: self.duration_ms.map(column_as).transpose()?,
             view_ms,
-            unique_ms: narrow(self.unique_ms)?,
+            unique_ms: column_as(self.unique_ms)?,
             segments: self.segments,
             minutes,
             counters,
@@ -54,7 +54,7 @@ impl Columns {
     }
 }
 
-pub(super) fn narrow<T: TryFrom<i64>>(number: i64) -> Result<T, Damaged> {
+pub(super) fn column_as<T: TryFrom<i64>>(number: i64) -> Result<T, Damaged> {
     number.try_into().map_err(|_| Damaged("a column is out of range"))
 }
 

@@ -132,7 +132,7 @@ impl Params {
     /// What plays and sources are asked for.
     pub(crate) fn bucket_query(&self) -> Result<BucketQuery, Error> {
         let mut query = BucketQuery::from(self.selection()?);
-        self.narrow(&mut query.timeframe, &mut query.minimum_view_ms)?;
+        self.restrict(&mut query.timeframe, &mut query.minimum_view_ms)?;
         query.buckets = self.buckets()?;
         query.fill = self.flag("fill")?;
         Ok(query)
@@ -142,7 +142,7 @@ impl Params {
     pub(crate) fn engagement_query(&self) -> Result<EngagementQuery, Error> {
         let mut query = EngagementQuery::from(self.selection()?);
         query.timezone = self.timezone()?;
-        self.narrow(&mut query.timeframe, &mut query.minimum_view_ms)?;
+        self.restrict(&mut query.timeframe, &mut query.minimum_view_ms)?;
         if let Some(resolution) = self.values.get("resolution") {
             let text = match resolution {
                 Value::String(text) => text.clone(),
@@ -178,7 +178,7 @@ impl Params {
     }
 
     /// Replaces the defaults of a query where there are parameters for them.
-    fn narrow(&self, timeframe: &mut Timeframe, minimum_view_ms: &mut u64) -> Result<(), Error> {
+    fn restrict(&self, timeframe: &mut Timeframe, minimum_view_ms: &mut u64) -> Result<(), Error> {
         *timeframe = self.timeframe()?.unwrap_or(*timeframe);
         *minimum_view_ms = self.minimum_view_ms()?.unwrap_or(*minimum_view_ms);
         Ok(())
@@ -281,7 +281,7 @@ impl Params {
         if ["identifier", "query"].iter().any(|it| self.values.contains_key(*it)) {
             return self.selection();
         }
-        self.granted.narrow(Selection::default().with_filter(self.filter()?))
+        self.granted.restrict(Selection::default().with_filter(self.filter()?))
     }
 
     /// For which sessions of a selection it is asked.
@@ -302,7 +302,7 @@ impl Params {
         };
         selection.identifiers = self.values.get("identifier").map(read_identifiers).transpose()?;
         selection.filter = self.filter()?;
-        self.granted.narrow(selection)
+        self.granted.restrict(selection)
     }
 
     fn timeframe(&self) -> Result<Option<Timeframe>, Error> {

@@ -16,7 +16,7 @@ use super::STATEMENT_MAX;
 use super::sql::{Bind, Sql};
 use crate::block::{Block, Group, Groups};
 use crate::store::failure::Failure;
-use crate::store::row::narrow;
+use crate::store::row::column_as;
 use crate::store::{BlockHead, BlockId, KeyId, VideoId};
 use crate::varint::{self, Damaged, Reader};
 
@@ -55,7 +55,7 @@ fn split(bytes: &[u8], groups: Groups, block: &mut Block) -> Result<(), Damaged>
     let mut reader = Reader::new(bytes);
     while !reader.is_empty() {
         let number = usize::from(reader.byte()?);
-        let len = reader.narrow()?;
+        let len = reader.number_as()?;
         let columns = reader.take(len)?;
         let group = Group::ALL.get(number).ok_or(Damaged("a block has an unknown group"))?;
         if groups.has(*group) {
@@ -160,7 +160,7 @@ pub(super) fn head(
         id: BlockId(id),
         key: KeyId(key),
         video: VideoId(video),
-        sessions: narrow(sessions)?,
+        sessions: column_as(sessions)?,
         first_start_ms,
         last_start_ms,
     })
@@ -185,7 +185,7 @@ pub(super) fn groups(
     for (id, sessions, first_start_ms, last_start_ms, stored) in heads {
         rows.extend(rows_of(stored & bits, id));
         indices.insert(id, blocks.len());
-        let sessions = narrow(sessions)?;
+        let sessions = column_as(sessions)?;
         blocks.push(Block { sessions, first_start_ms, last_start_ms, ..Block::default() });
     }
     // In the order of the file.

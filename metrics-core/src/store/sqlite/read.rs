@@ -11,7 +11,7 @@ use super::sql::Sql;
 use crate::block::Row;
 use crate::key::{ApiKey, SessionId};
 use crate::store::failure::Failure;
-use crate::store::row::{Columns, user_agent, narrow, page};
+use crate::store::row::{Columns, user_agent, column_as, page};
 use crate::store::{Found, KeyId, KnownVideo, OpenSession, Location, Version, VideoId};
 use crate::varint::Damaged;
 use crate::video::Video;
@@ -94,7 +94,7 @@ impl OpenRow {
         };
         Ok(OpenSession {
             id,
-            version: narrow(self.version)?,
+            version: column_as(self.version)?,
             key: KeyId(self.key_id),
             video: VideoId(self.video_id),
             row: Row {
@@ -177,7 +177,7 @@ pub(super) fn load(
     .optional()?;
     let Some((version, key, video, started_at_ms, resume, of)) = closed else { return Ok(None) };
     let location = Location::Closed { key: KeyId(key), video: VideoId(video), started_at_ms, resume };
-    Ok(Some(found(narrow(version)?, of, location)?))
+    Ok(Some(found(column_as(version)?, of, location)?))
 }
 
 /// The digest of a session's video, and its identifier.

@@ -19,7 +19,7 @@ use super::{Reader, STORE, blocking};
 use crate::block::{Block, Groups};
 use crate::key::{ApiKey, SessionId};
 use crate::store::failure::Failure;
-use crate::store::row::{narrow, object};
+use crate::store::row::{column_as, object};
 use crate::store::{
     BlockHead, BlockId, Detail, Error, INSTANCE_SILENCE_MAX, KeyId, OpenScan, OpenSession,
     Resumable, Snapshot, VideoId, VideoRecord, VideoScope, Videos,
@@ -299,7 +299,7 @@ fn resumable(
         .map(|(id, version, video, started_at_ms, last_event_at_ms, resume)| {
             Ok(Resumable {
                 id: session_id(id)?,
-                version: narrow(version)?,
+                version: column_as(version)?,
                 video: VideoId(video),
                 started_at_ms,
                 last_event_at_ms,

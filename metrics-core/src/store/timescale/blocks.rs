@@ -8,7 +8,7 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use super::prepared::Prepared;
 use crate::block::{Block, Group, Groups};
 use crate::store::failure::Failure;
-use crate::store::row::narrow;
+use crate::store::row::column_as;
 use crate::store::{BlockHead, BlockId, KeyId, VideoId, Videos};
 use crate::varint::Damaged;
 
@@ -88,7 +88,7 @@ pub(super) async fn heads(
             id: BlockId(id),
             key: KeyId(key),
             video: VideoId(video),
-            sessions: narrow(sessions.into())?,
+            sessions: column_as(sessions.into())?,
             first_start_ms,
             last_start_ms,
         })
@@ -142,5 +142,5 @@ pub(super) async fn groups(
 fn block(row: ContentRow) -> Result<Block, Damaged> {
     let (_, sessions, first_start_ms, last_start_ms, a, b, c, d, e, f, g, h, i, j, k, l) = row;
     let groups = [a, b, c, d, e, f, g, h, i, j, k, l];
-    Ok(Block { sessions: narrow(sessions.into())?, first_start_ms, last_start_ms, groups })
+    Ok(Block { sessions: column_as(sessions.into())?, first_start_ms, last_start_ms, groups })
 }

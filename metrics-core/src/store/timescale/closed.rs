@@ -14,7 +14,7 @@ use super::types::{Bits, timestamp, unix_ms};
 use crate::block::RowId;
 use crate::key::SessionId;
 use crate::store::failure::Failure;
-use crate::store::row::narrow;
+use crate::store::row::column_as;
 use crate::store::{Resumable, VideoId};
 use crate::varint::Damaged;
 
@@ -51,7 +51,7 @@ pub(super) async fn page(
     let resumable = |row: ClosedRow| {
         Ok(Resumable {
             id: SessionId::from_bytes(row.id.0),
-            version: narrow(row.version)?,
+            version: column_as(row.version)?,
             video: VideoId(row.video_id.into()),
             started_at_ms: unix_ms(row.started_at),
             last_event_at_ms: unix_ms(row.last_event_at),

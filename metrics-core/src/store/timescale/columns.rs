@@ -15,7 +15,7 @@ use crate::block::{Row, RowId};
 use crate::user_agent::UserAgentClass;
 use crate::key::SessionId;
 use crate::session::Stored;
-use crate::store::row::{Columns, canonical, user_agent, narrow, page};
+use crate::store::row::{Columns, canonical, user_agent, column_as, page};
 use crate::store::{KeyId, OpenSession, VideoId};
 use crate::varint::Damaged;
 
@@ -238,7 +238,7 @@ impl OpenRow {
         let id = SessionId::from_bytes(self.id.0);
         Ok(OpenSession {
             id,
-            version: narrow(self.version)?,
+            version: column_as(self.version)?,
             key: KeyId(self.key_id),
             video: VideoId(self.video_id.into()),
             row: self.subject.row(id.into(), self.stored.stored()?)?,

@@ -12,7 +12,7 @@ use super::prepared::Prepared;
 use super::types::{Bits, timestamp};
 use crate::key::SessionId;
 use crate::store::failure::Failure;
-use crate::store::row::narrow;
+use crate::store::row::column_as;
 use crate::store::{Found, KeyId, OpenSession, Location, VideoId};
 use crate::varint::Damaged;
 
@@ -79,7 +79,7 @@ impl FoundRow {
             Location::Open(self.stored.stored()?)
         };
         Ok(Found {
-            version: narrow(self.version)?,
+            version: column_as(self.version)?,
             video: self.digest.0,
             identifier: self.identifier,
             location,
