@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use flate2::{Compression, GzBuilder};
-use lean::lean;
+use minify::minify;
 
-#[path = "src/lean.rs"]
-mod lean;
+#[path = "src/minify.rs"]
+mod minify;
 
 /// The start and the end of the script if it is not a module. The block scopes its names; the condition ignores an
 /// element of the page with the id `metrics`.
@@ -37,11 +37,11 @@ const BROTLI_WINDOW_BITS: u32 = 22;
 const BROTLI_BUFFER: usize = 4096;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    println!("cargo::rerun-if-changed=src/lean.rs");
+    println!("cargo::rerun-if-changed=src/minify.rs");
     println!("cargo::rerun-if-changed=src/script");
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
     let source = fs::read_to_string("src/script/metrics.js")?;
-    let script = |[head, tail]: [&str; 2]| lean(&[head, &source, tail].concat());
+    let script = |[head, tail]: [&str; 2]| minify(&[head, &source, tail].concat());
     write(&out.join("metrics.js"), &script(CLASSIC))?;
     write(&out.join("metrics.mjs"), &script(MODULE))?;
     write(&out.join("metrics.d.ts"), &fs::read_to_string("src/script/metrics.d.ts")?)

@@ -13,7 +13,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::time::timeout;
 
 use crate::access::Granted;
-use crate::kept::Kept;
+use crate::single_flight::SingleFlight;
 use crate::prefix::Prefix;
 use crate::response::{self, Body};
 
@@ -49,12 +49,12 @@ const PAGE: &str = include_str!("page/index.html");
 /// The page, and what the store said last.
 pub(crate) struct Page {
     // None: it could not say.
-    sessions: Kept<Option<u64>>,
+    sessions: SingleFlight<Option<u64>>,
 }
 
 impl Page {
     pub(crate) fn new() -> Self {
-        Self { sessions: Kept::new(COUNT_KEPT) }
+        Self { sessions: SingleFlight::new(COUNT_KEPT) }
     }
 
     pub(crate) async fn show(
@@ -66,7 +66,7 @@ impl Page {
     ) -> Response<Body> {
         let counting = metrics.clone();
         let count =
-            self.sessions.ask(|| async move { counting.store().count_sessions().await.ok() });
+            self.sessions.get(|| async move { counting.store().count_sessions().await.ok() });
         let store = match timeout(COUNT_MAX, count).await.map(Option::flatten) {
             Ok(Some(_)) if !granted.is_all() => "The store is well.".to_owned(),
             Ok(Some(1)) => "The store is well and holds 1 session.".to_owned(),

@@ -9,7 +9,7 @@ use serde::Serialize;
 use tokio::time::timeout;
 
 use crate::code::Code;
-use crate::kept::Kept;
+use crate::single_flight::SingleFlight;
 use crate::response::{self, Body};
 
 /// How long the store may take to say that it is well.
@@ -30,15 +30,15 @@ type Illness = Option<&'static str>;
 /// What the store has answered just now.
 pub(crate) struct Examined {
     /// While the recorder can write.
-    available: Kept<Illness>,
+    available: SingleFlight<Illness>,
     /// While it cannot. Apart, so that what was so during an outage is not told after it.
-    unavailable: Kept<Illness>,
+    unavailable: SingleFlight<Illness>,
 }
 
 impl Examined {
     /// Answers are kept so long.
     pub(crate) fn new(kept: Duration) -> Self {
-        Self { available: Kept::new(kept), unavailable: Kept::new(kept) }
+        Self { available: SingleFlight::new(kept), unavailable: SingleFlight::new(kept) }
     }
 }
 
@@ -62,14 +62,14 @@ pub(crate) async fn ready(metrics: &Metrics, examined: &Examined) -> Response<Bo
         Some(since) => {
             let since = since.format("%Y-%m-%dT%H:%M:%SZ");
             // Whatever the store says now, the recorder has not written since then.
-            match examined.unavailable.ask(|| examine(metrics.clone(), Log::Nothing)).await.flatten() {
+            match examined.unavailable.get(|| examine(metrics.clone(), Log::Nothing)).await.flatten() {
                 Some(advice) if advice != UNREACHABLE => {
                     format!("the store is away since {since}: {advice}")
                 }
                 _ => format!("the store is away since {since}"),
             }
         }
-        None => match examined.available.ask(|| examine(metrics.clone(), Log::Failures)).await {
+        None => match examined.available.get(|| examine(metrics.clone(), Log::Failures)).await {
             Some(None) => return live(),
             illness => illness.flatten().unwrap_or(UNREACHABLE).to_owned(),
         },

@@ -13,7 +13,7 @@ use hyper::{Method, Response, StatusCode};
 
 use super::SAME_ORIGIN;
 use crate::error::Error;
-use crate::lean::lean;
+use crate::minify::minify;
 use crate::response::{self, Body};
 
 const SCRIPT: &str = "text/javascript; charset=utf-8";
@@ -69,7 +69,7 @@ pub(crate) fn answer(
 
 impl File {
     fn text(name: &'static str, kind: &'static str, text: &str) -> Self {
-        Self::new(name, kind, ASK, lean(text).into())
+        Self::new(name, kind, ASK, minify(text).into())
     }
 
     fn video(name: &'static str, bytes: &'static [u8]) -> Self {
