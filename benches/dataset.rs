@@ -144,7 +144,7 @@ impl Dataset {
         id[8..].copy_from_slice(&rng.next().to_le_bytes());
         let (session, writers, open) =
             Viewer::new(title, rng, started_at_ms, self.until_ms).watch();
-        let reach = if open { Reach::Until(Moment::received(self.until_ms)) } else { Reach::Heard };
+        let reach = if open { Reach::Until(Moment::received(self.until_ms)) } else { Reach::LastEvent };
         SessionWrite {
             id: SessionId::from_bytes(id),
             subject: Arc::new(subject),

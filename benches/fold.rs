@@ -23,9 +23,9 @@ fn fold(c: &mut Criterion) {
         });
         let session = session(&events);
         group.bench_with_input(BenchmarkId::new("store", size), &session, |b, session| {
-            b.iter(|| black_box(session.snapshot(Reach::Heard)));
+            b.iter(|| black_box(session.snapshot(Reach::LastEvent)));
         });
-        let stored = session.snapshot(Reach::Heard);
+        let stored = session.snapshot(Reach::LastEvent);
         group.bench_with_input(BenchmarkId::new("load", size), &stored, |b, stored| {
             b.iter(|| Session::load(black_box(stored)));
         });

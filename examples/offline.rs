@@ -53,7 +53,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let plays: Vec<(i64, Segments)> = sessions
         .values()
-        .map(|session| (session.started_at_ms(), session.viewed(Reach::Heard).segments))
+        .map(|session| (session.started_at_ms(), session.viewed(Reach::LastEvent).segments))
         .filter(|(_, segments)| PLAY_MS_MIN <= segments.len_ms())
         .collect();
     show(&plays)

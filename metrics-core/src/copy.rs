@@ -42,7 +42,7 @@ const WRITTEN_AT_ONCE: usize = 4_000;
 const PAUSES_SECONDS: [u64; 5] = [1, 2, 4, 8, 15];
 
 /// The timeframe of the first comparisons: a few requests, none of which takes a store long.
-const STRETCH_MS: i64 = 32 * DAY_MS;
+const WINDOW_MS: i64 = 32 * DAY_MS;
 
 /// The progress of a copy or an import.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -167,7 +167,7 @@ pub async fn copy(
         return Err(CopyError::Differ { sessions, first });
     }
     compare_counts(from, to).await?;
-    compare_reports(from, to, &tally.stretches).await?;
+    compare_reports(from, to, &tally.windows).await?;
     Ok(tally.copied)
 }
 
@@ -179,7 +179,7 @@ struct Tally {
     // Number of sessions that differ in the target, and one of them.
     differing: Option<(u64, RowId)>,
     // The timeframes in which they started, by number since the Unix epoch.
-    stretches: BTreeSet<i64>,
+    windows: BTreeSet<i64>,
 }
 
 /// A copy under way.
@@ -264,7 +264,7 @@ impl<P: FnMut(u64)> Copying<'_, P> {
 
     fn notes(&mut self, starts: impl ExactSizeIterator<Item = i64>) {
         self.tally.sessions_done += starts.len() as u64;
-        self.tally.stretches.extend(starts.map(|at_ms| at_ms.div_euclid(STRETCH_MS)));
+        self.tally.windows.extend(starts.map(|at_ms| at_ms.div_euclid(WINDOW_MS)));
     }
 
     /// Copies the open sessions with their resume state.
@@ -409,11 +409,11 @@ async fn compare_counts(from: &dyn Store, to: &dyn Store) -> Result<(), CopyErro
 async fn compare_reports(
     from: &dyn Store,
     to: &dyn Store,
-    stretches: &BTreeSet<i64>,
+    windows: &BTreeSet<i64>,
 ) -> Result<(), CopyError> {
-    let start_ms = |stretch: &i64| stretch.saturating_mul(STRETCH_MS);
-    let mut stretches: Vec<_> = stretches.iter().map(|it| (start_ms(it), STRETCH_MS)).collect();
-    while let Some((from_ms, len_ms)) = stretches.pop() {
+    let start_ms = |window: &i64| window.saturating_mul(WINDOW_MS);
+    let mut windows: Vec<_> = windows.iter().map(|it| (start_ms(it), WINDOW_MS)).collect();
+    while let Some((from_ms, len_ms)) = windows.pop() {
         let scan = Scan {
             selection: Selection::default(),
             from_ms,
@@ -423,7 +423,7 @@ async fn compare_reports(
         let (expected, copied) = tokio::join!(sums(from, &scan), sums(to, &scan));
         let is_long = |sums: &Result<Sums, Error>| matches!(sums, Err(Error::TimedOut { .. }));
         if DAY_MS < len_ms && (is_long(&expected) || is_long(&copied)) {
-            stretches.extend([(from_ms, len_ms / 2), (from_ms + len_ms / 2, len_ms / 2)]);
+            windows.extend([(from_ms, len_ms / 2), (from_ms + len_ms / 2, len_ms / 2)]);
             continue;
         }
         compare(&expected.map_err(CopyError::Read)?, &copied.map_err(CopyError::Write)?)?;

@@ -175,7 +175,7 @@ pub fn resume(bytes: &[u8]) {
     let Some(stored) = row(bytes) else { return };
     let Ok((session, writers)) = Session::load_with(&stored) else { return };
     assert!(!session.viewing(), "nobody is there yet");
-    let again = session.store_with(Reach::Heard, &writers);
+    let again = session.store_with(Reach::LastEvent, &writers);
     assert_eq!(
         session.store_with(Reach::Until(Moment::received(i64::MAX)), &writers),
         again,
@@ -185,10 +185,10 @@ pub fn resume(bytes: &[u8]) {
     assert_eq!(again.counters, stored.counters);
     let segments = Segments::decode(&again.segments).expect("they were just encoded");
     assert_eq!((again.view_ms, again.unique_ms), (segments.len_ms(), segments.union().len_ms()));
-    assert_eq!(session.viewed(Reach::Heard).segments, segments);
+    assert_eq!(session.viewed(Reach::LastEvent).segments, segments);
 
     let (mut session, writers) = Session::load_with(&again).expect("it was just stored");
-    let loaded = session.store_with(Reach::Heard, &writers);
+    let loaded = session.store_with(Reach::LastEvent, &writers);
     assert_eq!(loaded, again, "what is loaded is stored as it was");
 
     // It goes on, whatever was in it.
@@ -200,7 +200,7 @@ pub fn resume(bytes: &[u8]) {
     }
     assert!(session.viewing());
     session.leave(now);
-    let left = session.store_with(Reach::Heard, &writers);
+    let left = session.store_with(Reach::LastEvent, &writers);
     assert!(left.resume.len() <= RESUME_BYTES_MAX, "{} bytes", left.resume.len());
     assert!(Session::load(&left).is_ok());
 }

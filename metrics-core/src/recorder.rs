@@ -311,7 +311,7 @@ struct Repeats {
 
 impl Repeats {
     /// The event, told apart from equal ones that came before.
-    fn tell_apart(&mut self, event: CheckedEvent, salt: u64) -> CheckedEvent {
+    fn distinguish(&mut self, event: CheckedEvent, salt: u64) -> CheckedEvent {
         let (Some(timestamp_ms), Some(fingerprint)) = (event.timestamp_ms, event.fingerprint) else {
             return event;
         };
@@ -395,7 +395,7 @@ impl Viewing {
 
     fn record(&self, event: CheckedEvent) -> Result<(Acknowledgement, bool), EventError> {
         self.entry.charge.as_ref().map_or(Ok(()), |charge| charge.take(Kind::Events))?;
-        let event = lock(&self.repeats).tell_apart(event, self.entry.salt);
+        let event = lock(&self.repeats).distinguish(event, self.entry.salt);
         let shift_ms = self.entry.clock_shift_ms;
         let timestamp_ms = event.timestamp_ms.map(|ms| ms.saturating_add(shift_ms));
         let at = Moment { timestamp_ms, ..self.recorder.moment() };

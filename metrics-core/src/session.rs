@@ -18,7 +18,7 @@
 //! session.apply(&PlayerEvent::play(0.0).check(salt)?, at(20)); // From the start again.
 //! session.lose(at(24)); // The page is closed.
 //!
-//! let viewed = session.viewed(Reach::Heard);
+//! let viewed = session.viewed(Reach::LastEvent);
 //! assert_eq!(viewed.segments.len_ms(), 16_500);
 //! assert_eq!(viewed.segments.union().len_ms(), 12_500);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -121,7 +121,7 @@ pub enum Reach {
     /// The viewer is connected, so playback went on until then.
     Until(Moment),
     /// Nobody knows what happened after the last event.
-    Heard,
+    LastEvent,
 }
 
 /// What a session counts beside its segments.
@@ -494,7 +494,7 @@ impl Session {
     fn reached(&self, reach: Reach) -> Moment {
         match reach {
             Reach::Until(now) => now,
-            Reach::Heard => self.heard.unwrap_or(Moment::received(self.last_event_at_ms)),
+            Reach::LastEvent => self.heard.unwrap_or(Moment::received(self.last_event_at_ms)),
         }
     }
 }

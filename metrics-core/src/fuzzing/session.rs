@@ -78,7 +78,7 @@ fn check(lines: &[Line]) {
         }
     }
     if let Some(run) = run {
-        run.check(Reach::Heard);
+        run.check(Reach::LastEvent);
         run.check(Reach::Until(Moment::received(run.now_ms)));
     }
 }
@@ -154,9 +154,9 @@ impl Run {
     /// An event with a timestamp may come again, whenever that is.
     fn comes_twice(&mut self, checked: &CheckedEvent, event: &PlayerEvent) {
         if event.timestamp_ms.is_some() {
-            let before = self.session.snapshot(Reach::Heard);
+            let before = self.session.snapshot(Reach::LastEvent);
             assert!(!self.session.apply(checked, moment(event, self.now_ms + 1_000)));
-            assert_eq!(self.session.snapshot(Reach::Heard), before, "it came twice and counts twice");
+            assert_eq!(self.session.snapshot(Reach::LastEvent), before, "it came twice and counts twice");
         }
     }
 
@@ -187,9 +187,9 @@ impl Run {
 
         let (loaded, writers) = Session::load_with(&stored).expect("it was just stored");
         assert!(!loaded.viewing());
-        assert_eq!(loaded.viewed(Reach::Heard).segments, viewed.segments);
-        assert_eq!(loaded.viewed(Reach::Heard).minutes, viewed.minutes);
-        let again = loaded.store_with(Reach::Heard, &writers);
+        assert_eq!(loaded.viewed(Reach::LastEvent).segments, viewed.segments);
+        assert_eq!(loaded.viewed(Reach::LastEvent).minutes, viewed.minutes);
+        let again = loaded.store_with(Reach::LastEvent, &writers);
         assert_eq!(again, stored, "what is loaded is stored as it was");
         assert_eq!(writers.inputs_of(WRITER), self.inputs);
 
@@ -205,7 +205,7 @@ impl Run {
         let start_ms = self.session.started_at_ms();
         let until_ms = match reach {
             Reach::Until(at) => at.received_ms,
-            Reach::Heard => self.now_ms,
+            Reach::LastEvent => self.now_ms,
         };
         for minute in minutes.iter(start_ms) {
             let at_ms = minute * MINUTE_MS;

@@ -252,7 +252,7 @@ fn live(events: &[Line]) -> Option<Segments> {
             None => session = Session::begin(&event, at),
         }
     }
-    session.map(|session| session.viewed(Reach::Heard).segments)
+    session.map(|session| session.viewed(Reach::LastEvent).segments)
 }
 
 proptest! {

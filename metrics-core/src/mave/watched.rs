@@ -143,7 +143,7 @@ impl Watched {
             }
         }
         watched.unclosed = session.as_ref().is_some_and(Session::viewing);
-        let viewed = session.map(|session| session.viewed(Reach::Heard).segments);
+        let viewed = session.map(|session| session.viewed(Reach::LastEvent).segments);
         watched.segments = viewed.unwrap_or_default().iter().collect();
         watched
     }

@@ -180,7 +180,7 @@ impl Entry {
         if state.folded == 0 {
             return None;
         }
-        let reach = if state.owner.is_some() { Reach::Until(now) } else { Reach::Heard };
+        let reach = if state.owner.is_some() { Reach::Until(now) } else { Reach::LastEvent };
         let session = state.session.as_ref()?;
         let (written, playing) = (state.writers.inputs_of(instance.0), session.viewing());
         let stored = session.store_with(reach, &state.writers);
@@ -555,7 +555,7 @@ impl EntryState {
 
     /// Looks at the session now and then, and says what is to be done with it. If memory is
     /// full, there is no waiting for viewers who may come back.
-    pub(super) fn look(&self, now: Moment, memory: Memory) -> Care {
+    pub(super) fn check(&self, now: Moment, memory: Memory) -> Care {
         let now_ms = now.received_ms;
         let open = self.session.as_ref().filter(|session| session.viewing());
         // Heartbeats of a page whose video must be over are no viewing.

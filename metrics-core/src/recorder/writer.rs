@@ -86,9 +86,9 @@ impl Recorder {
                 beat_at = Some(Instant::now());
             }
             for shard in rounds.due(Instant::now()) {
-                self.look(shard, Memory::Enough);
+                self.check(shard, Memory::Enough);
             }
-            self.make_room();
+            self.free_memory();
             for batch in self.take() {
                 self.make_durable(batch).await;
             }
@@ -129,7 +129,7 @@ impl Recorder {
     }
 
     /// Evicts idle sessions if they exceed their memory or it gets scarce, and wakes the callers that wait for memory.
-    fn make_room(&self) {
+    fn free_memory(&self) {
         self.evict();
         self.room.notify_waiters();
     }
@@ -145,7 +145,7 @@ impl Recorder {
             self.count(&mut lock(shard));
         }
         for shard in (0..SHARDS).take_while(|_| self.is_full()) {
-            self.look(shard, Memory::Full);
+            self.check(shard, Memory::Full);
         }
         // A pass over all sessions takes a while, and a pass that evicts nothing is no more use a moment later.
         *evict_at = self.is_full().then_some(now + Rounds::STEP);
@@ -163,13 +163,13 @@ impl Recorder {
     }
 
     /// Visits the sessions of one shard: checkpoints those that play, and evicts those that are idle.
-    fn look(&self, number: usize, memory: Memory) {
+    fn check(&self, number: usize, memory: Memory) {
         let now = self.moment();
         let mut due: Vec<(Arc<Entry>, Care)> = Vec::new();
         let mut shard = lock(&self.shards[number]);
         let entries = &mut shard.entries;
         entries.retain(|_, entry| {
-            let care = entry.lock().look(now, memory);
+            let care = entry.lock().check(now, memory);
             if matches!(care, Care::Checkpoint | Care::Lose(_)) {
                 due.push((Arc::clone(entry), care));
             }
@@ -200,7 +200,7 @@ impl Recorder {
         self.write(&batch.entries, &mut refused).await;
         self.tally(&batch, &refused);
         batch.progress.send_replace(Progress::Resolved(refused.into()));
-        self.make_room();
+        self.free_memory();
     }
 
     /// Counts the outcome of a batch.
@@ -250,7 +250,7 @@ impl Recorder {
                 }
                 Err(err) if err.is_retryable() => {
                     self.note_failure(Call::Commit, &err);
-                    self.make_room();
+                    self.free_memory();
                     backoff.wait().await;
                     writing
                 }
@@ -349,7 +349,7 @@ impl Recorder {
                 }
                 Err(err) if err.is_retryable() => {
                     self.note_failure(Call::Load, &err);
-                    self.make_room();
+                    self.free_memory();
                     backoff.wait().await;
                 }
                 Err(err) if ids.len() == 1 => {

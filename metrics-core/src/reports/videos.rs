@@ -194,7 +194,7 @@ struct Listing {
 }
 
 impl Listing {
-    fn look(&mut self, record: VideoRecord) -> Result<(), ReportError> {
+    fn visit(&mut self, record: VideoRecord) -> Result<(), ReportError> {
         self.listed += 1;
         if self.scanner.wants_video(&info(&record)) {
             self.bytes += record.video.bytes() + RECORD_BYTES;
@@ -218,7 +218,7 @@ impl Listed {
     ) -> Result<Self, ReportError> {
         let account = account.clone();
         let listing = Listing { scanner, records: HashMap::new(), listed: 0, bytes: 0, account };
-        let listing = list(snapshot, scope, listing, Listing::look).await?;
+        let listing = list(snapshot, scope, listing, Listing::visit).await?;
         let (search, scope) = (search.map(str::to_lowercase), scope.clone());
         computed(move || Ok(Self::named(listing, search.as_deref(), &scope)?)).await
     }

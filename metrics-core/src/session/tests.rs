@@ -58,12 +58,12 @@ fn seconds(segments: &Segments) -> Vec<(f64, f64)> {
 #[track_caller]
 fn check(inputs: &[(i64, Input)], expected: &[(f64, f64)]) {
     let session = run(inputs);
-    assert_eq!(seconds(&session.viewed(Reach::Heard).segments), expected);
+    assert_eq!(seconds(&session.viewed(Reach::LastEvent).segments), expected);
     // What a store keeps comes to the same, before and after.
-    let stored = session.snapshot(Reach::Heard);
+    let stored = session.snapshot(Reach::LastEvent);
     assert_eq!(seconds(&Segments::decode(&stored.segments).unwrap()), expected);
     let loaded = Session::load(&stored).unwrap();
-    assert_eq!(seconds(&loaded.viewed(Reach::Heard).segments), expected);
+    assert_eq!(seconds(&loaded.viewed(Reach::LastEvent).segments), expected);
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn waiting_for_data_is_not_watching() {
     check(&[(0, play(0.0)), (4, start.clone()), (10, end.clone()), (12, Lose)], &[(0.0, 6.0)]);
     check(&[(0, play(0.0)), (4, start.clone()), (10, Lose)], &[(0.0, 4.0)]);
     let session = run(&[(0, play(0.0)), (4, start), (10, end), (12, Lose)]);
-    let counters = session.viewed(Reach::Heard).counters;
+    let counters = session.viewed(Reach::LastEvent).counters;
     assert_eq!((counters.rebufferings, counters.rebuffering_ms), (1, 6_000));
 }
 
@@ -238,7 +238,7 @@ fn everything_else_is_counted() {
         (8, on(Action::SourceSet(Rendition { height: Some(720), ..Rendition::default() }))),
         (9, on(Action::Other { name: "volumechange".to_owned() })),
     ]);
-    let counters = session.viewed(Reach::Heard).counters;
+    let counters = session.viewed(Reach::LastEvent).counters;
     let details = &counters.details;
     assert_eq!((counters.startup_ms, counters.failures), (Some(1_000), 1));
     assert_eq!((details.seeks, details.fullscreens, details.tracks), (1, 1, 1));
@@ -246,7 +246,7 @@ fn everything_else_is_counted() {
     assert_eq!(details.language.as_deref(), Some("nl"));
     assert_eq!(details.rendition.as_ref().and_then(|it| it.height), Some(720));
     assert_eq!(
-        Session::load(&session.snapshot(Reach::Heard)).unwrap().viewed(Reach::Heard).counters,
+        Session::load(&session.snapshot(Reach::LastEvent)).unwrap().viewed(Reach::LastEvent).counters,
         counters
     );
 }
@@ -254,7 +254,7 @@ fn everything_else_is_counted() {
 #[test]
 fn an_open_segment_runs_while_its_viewer_is_connected() {
     let session = run(&[(0, play(10.0))]);
-    assert!(session.viewed(Reach::Heard).segments.is_empty());
+    assert!(session.viewed(Reach::LastEvent).segments.is_empty());
     let viewed = session.viewed(Reach::Until(Moment::received(START_MS + 15_000)));
     assert_eq!(seconds(&viewed.segments), [(10.0, 25.0)]);
     assert!(viewed.playing);
@@ -269,7 +269,7 @@ fn a_stored_open_segment_goes_on_where_it_was() {
     assert!(session.resume(Moment::received(START_MS + 20_000)));
     assert!(session.viewing());
     session.apply(&PlayerEvent::pause(40.0).check(0).unwrap(), Moment::received(START_MS + 30_000));
-    assert_eq!(seconds(&session.viewed(Reach::Heard).segments), [(10.0, 40.0)]);
+    assert_eq!(seconds(&session.viewed(Reach::LastEvent).segments), [(10.0, 40.0)]);
 }
 
 #[test]
@@ -309,10 +309,10 @@ fn check_clamped(from: f64, to: f64, elapsed_ms: i64, expected: &[(f64, f64)], c
         let pause = PlayerEvent::pause(to).with_duration(3_600.0);
         let pause = pause.with_timestamp(clock_ms + elapsed_ms);
         let session = run(&[(0, Input::Event(play)), (1, Input::Event(pause))]);
-        let viewed = session.viewed(Reach::Heard);
+        let viewed = session.viewed(Reach::LastEvent);
         assert_eq!(seconds(&viewed.segments), expected);
         assert_eq!(viewed.counters.details.clamped, clamped);
-        let stored = session.snapshot(Reach::Heard);
+        let stored = session.snapshot(Reach::LastEvent);
         assert_eq!(stored.counters.details.clamped, clamped);
     }
 }
@@ -378,7 +378,7 @@ fn a_time_of_day_that_steps_changes_no_figure() {
         session.resume(at(130));
         session.leave(at(132));
         let expected = [(0.0, 8.0), (100.0, 104.0), (200.0, 210.0), (300.0, 307.0)];
-        assert_eq!(seconds(&session.viewed(Reach::Heard).segments), expected, "{step_ms}");
+        assert_eq!(seconds(&session.viewed(Reach::LastEvent).segments), expected, "{step_ms}");
     }
 }
 
@@ -391,7 +391,7 @@ fn a_time_of_day_that_steps_while_a_session_is_stored_adds_no_more_than_a_gap() 
         session = Session::load(&stored).unwrap();
         session.resume(stepped(13, step_ms));
         session.leave(stepped(15, step_ms));
-        let segments = session.viewed(Reach::Heard).segments;
+        let segments = session.viewed(Reach::LastEvent).segments;
         assert_eq!(seconds(&segments), [(0.0, expected)], "{step_ms}");
     }
 }
@@ -422,7 +422,7 @@ proptest! {
             for event in rest {
                 session.apply(&event.check(0).unwrap(), at(event));
             }
-            session.viewed(Reach::Heard)
+            session.viewed(Reach::LastEvent)
         };
         let expected = apply(&events);
 
@@ -463,7 +463,7 @@ proptest! {
         prop_assert!(stored.unique_ms <= stored.view_ms);
         prop_assert!(stored.unique_ms <= u64::from(crate::event::POSITION_MS_MAX));
         let loaded = Session::load(&stored).unwrap();
-        let again = loaded.snapshot(Reach::Heard);
+        let again = loaded.snapshot(Reach::LastEvent);
         prop_assert_eq!(again.segments, stored.segments);
         prop_assert_eq!(again.counters, stored.counters);
     }
@@ -601,10 +601,10 @@ fn check_minutes(inputs: &[(i64, Input)], expected: &[i64]) {
     let session = run(inputs);
     // It started 20 s after a whole minute.
     let first = START_MS / MINUTE_MS + 1;
-    let minutes = session.viewed(Reach::Heard).minutes;
+    let minutes = session.viewed(Reach::LastEvent).minutes;
     let found: Vec<_> = minutes.iter(START_MS).map(|minute| minute - first).collect();
     assert_eq!(found, expected);
-    assert_eq!(session.snapshot(Reach::Heard).minutes, minutes);
+    assert_eq!(session.snapshot(Reach::LastEvent).minutes, minutes);
 }
 
 #[test]
@@ -662,7 +662,7 @@ fn minutes_outlast_a_restart_between_play_and_pause() {
         ..Moment::received(START_MS + 1_000 * (second - from))
     };
     let session = Session::begin(&play.check(0).unwrap(), moment(&play, from)).unwrap();
-    let mut session = Session::load(&session.snapshot(Reach::Heard)).unwrap();
+    let mut session = Session::load(&session.snapshot(Reach::LastEvent)).unwrap();
     session.apply(&pause.check(0).unwrap(), moment(&pause, until));
-    assert_eq!(session.viewed(Reach::Heard).minutes.len(), 10);
+    assert_eq!(session.viewed(Reach::LastEvent).minutes.len(), 10);
 }

@@ -66,7 +66,7 @@ mod tests {
         let session = Session::begin(&play, Moment::received(START_MS)).unwrap();
         let mut counted = Writers::default();
         writers.iter().for_each(|writer| counted.count_input(*writer));
-        let stored = session.store_with(Reach::Heard, &counted);
+        let stored = session.store_with(Reach::LastEvent, &counted);
         let (_, loaded) = Session::load_with(&stored).unwrap();
         assert_eq!(loaded, counted);
         loaded
@@ -91,7 +91,7 @@ mod tests {
         let resume = [1, 0, 9].into_iter().chain(writers).collect();
         let (session, loaded) = Session::load_with(&Stored { resume, ..stored }).unwrap();
         assert_eq!([1, 5, 6, 9].map(|writer| loaded.inputs_of(writer)), [0, 0, 1, 1]);
-        assert_eq!(session.store_with(Reach::Heard, &loaded).resume.len(), 3 + 4 * 5);
+        assert_eq!(session.store_with(Reach::LastEvent, &loaded).resume.len(), 3 + 4 * 5);
     }
 
     /// A row that two servers wrote one after the other, when a session still counted its inputs itself.
@@ -119,7 +119,7 @@ mod tests {
         };
         let (mut session, writers) = Session::load_with(&stored).unwrap();
         assert_eq!([0x9a77_df63, 0x8084_05d9].map(|writer| writers.inputs_of(writer)), [3, 1]);
-        assert_eq!(session.store_with(Reach::Heard, &writers), stored);
+        assert_eq!(session.store_with(Reach::LastEvent, &writers), stored);
 
         let salt = ApiKey::new("fixture").unwrap().salt("fixture");
         let at = Moment::received(stored.last_event_at_ms);

@@ -132,7 +132,7 @@ fn view(turns: &[Turn], skew_ms: Option<i64>, restarts: bool) -> Viewed {
             if stopped {
                 session.lose(Moment::received(now_ms));
             }
-            let reach = if stopped { Reach::Heard } else { Reach::Until(Moment::received(now_ms)) };
+            let reach = if stopped { Reach::LastEvent } else { Reach::Until(Moment::received(now_ms)) };
             session = Session::load(&session.snapshot(reach)).expect("it was just stored");
             session.resume(Moment::received(now_ms + gap_ms));
         }
@@ -159,7 +159,7 @@ proptest! {
             shuffled.insert(1 + place.index(shuffled.len()), event);
         }
         let (expected, found) = (arrive(&events), arrive(&shuffled));
-        let both = [&found, &expected].map(|session| totals(session.viewed(Reach::Heard)));
+        let both = [&found, &expected].map(|session| totals(session.viewed(Reach::LastEvent)));
         prop_assert_eq!(&both[0], &both[1]);
         prop_assert_eq!(found.duration_ms(), expected.duration_ms());
     }
@@ -177,12 +177,12 @@ proptest! {
     fn events_that_come_again_after_a_restart_change_nothing(
         (events, again) in events().prop_flat_map(|it| (Just(it.clone()), Just(it).prop_shuffle())),
     ) {
-        let stored = arrive(&events).snapshot(Reach::Heard);
+        let stored = arrive(&events).snapshot(Reach::LastEvent);
         let mut session = Session::load(&stored).expect("it was just stored");
         for event in &again {
             let at = Moment { timestamp_ms: event.timestamp_ms, ..Moment::received(START_MS + 100_000) };
             prop_assert!(!session.apply(&event.check(0).expect("valid"), at));
         }
-        prop_assert_eq!(session.snapshot(Reach::Heard), stored);
+        prop_assert_eq!(session.snapshot(Reach::LastEvent), stored);
     }
 }

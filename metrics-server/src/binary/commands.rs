@@ -23,7 +23,7 @@ pub(super) async fn run(command: &Command, config: &Config) -> Result<(), Box<dy
     let here = &config.database;
     match command {
         Command::Migrate => open(config, here).await.map(drop),
-        Command::Health => health::ask_health(config.listen).await,
+        Command::Health => health::check_health(config.listen).await,
         Command::Copy { from, to } => {
             let (from, to) = (open_there(config, from).await?, open(config, to).await?);
             copy::copy_all(&*from, &*to).await

@@ -35,7 +35,7 @@ pub(super) async fn serve_until(
     check_keys(&metrics, &config).await?;
     let connections_max = files::make_room(config.connections_max, config.database_connections)
         .map_err(|err| format!("cannot open enough files: {err}"))?;
-    tell_room(connections_max, config.connections_max);
+    log_connection_limit(connections_max, config.connections_max);
     let listener = listen(config.listen)
         .map_err(|err| format!("cannot listen on {}: {err}", config.listen))?;
     tracing::info!(address = %listener.local_addr()?, "listening");
@@ -69,7 +69,7 @@ fn start(store: Arc<dyn Store>, config: &Config) -> Metrics {
 }
 
 /// Says that there is room for fewer connections than there may be.
-fn tell_room(room: usize, most: usize) {
+fn log_connection_limit(room: usize, most: usize) {
     let why = "the system lets this process open no more files";
     if room < most.min(files::USEFUL) {
         tracing::warn!("room for {room} connections: {why}; {}", files::REMEDY);

@@ -16,7 +16,7 @@ const RESPONSE_MAX: Duration = Duration::from_secs(5);
 /// # Errors
 ///
 /// What it says, or that it does not answer.
-pub(super) async fn ask_health(listen: SocketAddr) -> Result<(), Box<dyn Error>> {
+pub(super) async fn check_health(listen: SocketAddr) -> Result<(), Box<dyn Error>> {
     let asking = async {
         let mut socket = TcpStream::connect(&*reachable(listen)).await?;
         socket.write_all(b"GET /health/ready HTTP/1.0\r\n\r\n").await?;
