@@ -192,7 +192,7 @@ create function row_id(session uuid) returns bigint language sql immutable paral
     select ('x' || left(replace(session::text, '-', ''), 16))::bit(64)::bigint
 $$;
 
--- Names of browsers, platforms and devices: those of `metrics_core::client`, by their codes from 0 on.
+-- Names of browsers, platforms and devices: those of `metrics_core::user_agent`, by their codes from 0 on.
 create function browser_name(code smallint) returns text language sql immutable parallel safe as $$
     select coalesce((array['other', 'brave', 'chrome', 'edge', 'firefox', 'ie', 'opera', 'safari'])[code + 1], 'other')
 $$;
