@@ -432,21 +432,21 @@ impl Session {
             // Nothing that is kept could be later than this, so it need not be kept either.
             return self.flush(&mark);
         }
-        let mut place = self.recent.len();
+        let mut position = self.recent.len();
         for (index, earlier) in self.recent.iter().enumerate().rev() {
             match mark.at.precedes(earlier.at) {
-                Some(true) => place = index,
+                Some(true) => position = index,
                 Some(false) => break,
                 // A mark without a timestamp says nothing about an event that has one; those before it may.
                 None => {}
             }
         }
-        let idle = place == self.recent.len() && !self.standing().heeds(&mark);
+        let idle = position == self.recent.len() && !self.standing().heeds(&mark);
         // An idle mark with a timestamp stays: the `play` that it belongs to may only be late.
         if idle && mark.at.timestamp_ms.is_none() {
             return false;
         }
-        self.recent.insert(place, mark);
+        self.recent.insert(position, mark);
         if WINDOW < self.recent.len() {
             let oldest = self.recent.remove(0);
             self.flush(&oldest);

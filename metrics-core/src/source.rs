@@ -51,10 +51,10 @@ impl Source {
         if SOURCE_BYTES_MAX < url.as_str().len() {
             return None;
         }
-        let place = |at: usize| at.try_into().ok();
+        let offset = |at: usize| at.try_into().ok();
         let host = url.scheme().len() + "://".len();
-        let host = (place(host)?, place(host + url.host_str()?.len())?);
-        let path = place(url.as_str().len() - url.path().len())?;
+        let host = (offset(host)?, offset(host + url.host_str()?.len())?);
+        let path = offset(url.as_str().len() - url.path().len())?;
         Some(Self { url: url.as_str().into(), host, path })
     }
 
@@ -74,9 +74,9 @@ impl Source {
         if host_len == 0 || authority.contains('@') {
             return None;
         }
-        let place = |at: usize| at.try_into().ok();
-        let host = (place(host)?, place(host + host_len)?);
-        Some(Self { url: text.into(), host, path: place(path)? })
+        let offset = |at: usize| at.try_into().ok();
+        let host = (offset(host)?, offset(host + host_len)?);
+        Some(Self { url: text.into(), host, path: offset(path)? })
     }
 
     /// Scheme, host, port if it is not the default, and path.

@@ -218,15 +218,15 @@ impl<const N: usize> Tally<N> {
     }
 
     pub(crate) fn count(&self, value: f64) {
-        let place = self.bounds.partition_point(|bound| *bound < value);
-        self.counts.get(place).unwrap_or(&self.larger).add(1);
+        let index = self.bounds.partition_point(|bound| *bound < value);
+        self.counts.get(index).unwrap_or(&self.larger).add(1);
         self.sum.add((value * SUM_PARTS).round() as u64);
     }
 
     fn get(&self) -> Histogram<N> {
         Histogram {
             bounds: self.bounds,
-            counts: std::array::from_fn(|place| self.counts[place].get()),
+            counts: std::array::from_fn(|index| self.counts[index].get()),
             larger: self.larger.get(),
             sum: self.sum.get() as f64 / SUM_PARTS,
         }

@@ -62,9 +62,9 @@ impl Videos {
             if REMEMBERED_FOR <= there.since.elapsed() {
                 *there = There::new();
             }
-            for (place, write) in new() {
+            for (index, write) in new() {
                 if there.digests.get(&digest(write)).is_none() {
-                    asked.entry(digest(write)).or_default().push(place);
+                    asked.entry(digest(write)).or_default().push(index);
                 }
             }
         }
@@ -73,25 +73,25 @@ impl Videos {
         }
         // In the order of the writes, so that the first of several new videos are added.
         let mut asked: Vec<_> = asked.into_iter().collect();
-        asked.sort_unstable_by_key(|(_, places)| places[0]);
-        let subject = |places: &[usize]| &writes[places[0]].subject;
+        asked.sort_unstable_by_key(|(_, indices)| indices[0]);
+        let subject = |indices: &[usize]| &writes[indices[0]].subject;
         let videos: Vec<(ApiKey, Video)> = asked
             .iter()
-            .map(|(_, places)| (subject(places).key.clone(), subject(places).video.clone()))
+            .map(|(_, indices)| (subject(indices).key.clone(), subject(indices).video.clone()))
             .collect();
         let known = store.known_videos(&videos).await?;
         let mut added: HashMap<&ApiKey, u64> = HashMap::new();
         let mut refused = HashMap::new();
-        for ((digest, places), known) in asked.into_iter().zip(known) {
-            let added = added.entry(&subject(&places).key).or_default();
+        for ((digest, indices), known) in asked.into_iter().zip(known) {
+            let added = added.entry(&subject(&indices).key).or_default();
             let admitted = if known.is_there {
                 Ok(())
             } else {
                 // One session that may add the video adds it for all: an address that may not add it does not block the
                 // others.
                 let admit =
-                    |place: &usize| self.admit_new(&entries[*place], known.videos_of_key + *added);
-                let mut verdicts = places.iter().map(admit);
+                    |index: &usize| self.admit_new(&entries[*index], known.videos_of_key + *added);
+                let mut verdicts = indices.iter().map(admit);
                 let first = verdicts.next().unwrap_or(Ok(()));
                 first.or_else(|refusal| verdicts.find(Result::is_ok).unwrap_or(Err(refusal)))
             };
@@ -104,9 +104,9 @@ impl Videos {
             }
         }
         let mut admitted = vec![Ok(()); writes.len()];
-        for (place, write) in new() {
+        for (index, write) in new() {
             if let Some(refusal) = refused.get(&digest(write)) {
-                admitted[place] = Err(*refusal);
+                admitted[index] = Err(*refusal);
             }
         }
         Ok(admitted)

@@ -121,8 +121,8 @@ fn sorted(scanner: &Scanner) -> Vec<u32> {
                 columns.push((values, 0, *direction));
             }
             Column::Dimension(dimension) => {
-                let place = query.dimensions.iter().position(|it| it == dimension);
-                columns.push((Vec::new(), place.unwrap_or(0), *direction));
+                let index = query.dimensions.iter().position(|it| it == dimension);
+                columns.push((Vec::new(), index.unwrap_or(0), *direction));
             }
         }
     }
@@ -144,7 +144,7 @@ fn sorted(scanner: &Scanner) -> Vec<u32> {
             }
         });
         let mut ties = (0..query.dimensions.len())
-            .map(|place| grouping.value(*a, place).cmp(grouping.value(*b, place)));
+            .map(|index| grouping.value(*a, index).cmp(grouping.value(*b, index)));
         by_columns.chain(&mut ties).find(|it| it.is_ne()).unwrap_or(Ordering::Equal)
     });
     groups
@@ -153,20 +153,20 @@ fn sorted(scanner: &Scanner) -> Vec<u32> {
 /// Makes the groups of time buckets without sessions.
 fn fill(scanner: &mut Scanner) -> Result<(), ScanError> {
     let dimensions = scanner.query.dimensions.iter().enumerate();
-    let times = dimensions.filter_map(|(place, dimension)| match dimension {
-        Dimension::Time(width) => Some((place, *width)),
+    let times = dimensions.filter_map(|(index, dimension)| match dimension {
+        Dimension::Time(width) => Some((index, *width)),
         _ => None,
     });
     let times: Vec<_> = times.collect();
-    let [(place, width)] = times[..] else { return Ok(()) };
+    let [(index, width)] = times[..] else { return Ok(()) };
     if !scanner.query.fills() {
         return Ok(());
     }
-    let starts = starts(scanner, place, width)?;
+    let starts = starts(scanner, index, width)?;
     let mut others: BTreeSet<Vec<DimensionValue>> = BTreeSet::new();
     for group in 0..scanner.grouping.len() as u32 {
         let mut values = scanner.grouping.values(group);
-        values[place] = DimensionValue::Null;
+        values[index] = DimensionValue::Null;
         others.insert(values);
     }
     if scanner.query.dimensions.len() == 1 {
@@ -177,7 +177,7 @@ fn fill(scanner: &mut Scanner) -> Result<(), ScanError> {
     }
     for mut values in others {
         for start in &starts {
-            values[place] = DimensionValue::Time(*start);
+            values[index] = DimensionValue::Time(*start);
             scanner.grouping.make(&values)?;
         }
     }
@@ -185,12 +185,12 @@ fn fill(scanner: &mut Scanner) -> Result<(), ScanError> {
 }
 
 /// The starts of the buckets of a dimension in the period; in all of time, from the first bucket with sessions on.
-fn starts(scanner: &Scanner, place: usize, width: Width) -> Result<Vec<DateTime<Utc>>, ScanError> {
+fn starts(scanner: &Scanner, index: usize, width: Width) -> Result<Vec<DateTime<Utc>>, ScanError> {
     let Period { from_ms, to_ms } = scanner.period;
     let mut from = instant(from_ms);
     if from_ms <= Timeframe::ALL.resolve(from).0 {
         let groups = 0..scanner.grouping.len() as u32;
-        let starts = groups.filter_map(|group| match scanner.grouping.value(group, place) {
+        let starts = groups.filter_map(|group| match scanner.grouping.value(group, index) {
             DimensionValue::Time(start) => Some(*start),
             _ => None,
         });
@@ -212,10 +212,10 @@ struct Join {
 impl Join {
     fn new(current: &Scanner, compared: Scanner) -> Result<Self, ScanError> {
         let dimensions = current.query.dimensions.iter().enumerate();
-        let buckets = dimensions.map(|(place, dimension)| match dimension {
+        let buckets = dimensions.map(|(index, dimension)| match dimension {
             Dimension::Time(width) => {
-                let from = starts(current, place, *width)?;
-                let to = starts(&compared, place, *width)?;
+                let from = starts(current, index, *width)?;
+                let to = starts(&compared, index, *width)?;
                 Ok::<_, ScanError>(Some(from.into_iter().zip(to).collect()))
             }
             _ => Ok(None),

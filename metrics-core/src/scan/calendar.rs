@@ -129,21 +129,21 @@ impl Timeline {
         }
     }
 
-    /// Returns the range that holds `at`, if it is cached. `place` is the index of the range found last; no earlier
+    /// Returns the range that holds `at`, if it is cached. `index` is the index of the range found last; no earlier
     /// range holds `at`.
-    fn known(&self, at: i64, place: &mut usize) -> Option<Run> {
+    fn known(&self, at: i64, index: &mut usize) -> Option<Run> {
         let is_over = |run: &Run| run.until_ms <= at;
         // Sessions are in order, so it is mostly one of the next.
-        let is_ahead = |place: &usize| self.runs.get(*place).is_some_and(is_over);
+        let is_ahead = |index: &usize| self.runs.get(*index).is_some_and(is_over);
         let mut steps = 0;
-        while steps < STEPS && is_ahead(place) {
-            *place += 1;
+        while steps < STEPS && is_ahead(index) {
+            *index += 1;
             steps += 1;
         }
-        if is_ahead(place) {
-            *place += self.runs[*place..].partition_point(is_over);
+        if is_ahead(index) {
+            *index += self.runs[*index..].partition_point(is_over);
         }
-        self.runs.get(*place).copied().filter(|run| run.from_ms <= at)
+        self.runs.get(*index).copied().filter(|run| run.from_ms <= at)
     }
 
     fn run(&self, at: i64) -> Run {

@@ -160,21 +160,21 @@ impl Grouping {
         if !self.fit_table() {
             return picked.iter().map(|session| self.group(key_of(session))).collect();
         }
-        let mut places = vec![0_u32; picked.sessions.len()];
+        let mut slots = vec![0_u32; picked.sessions.len()];
         for ((ids, column), bits) in ids.iter().zip(columns).zip(&self.bits) {
-            column.codes.each(picked.iter().zip(&mut places), |code, place| {
-                *place = *place << bits | ids[code];
+            column.codes.each(picked.iter().zip(&mut slots), |code, slot| {
+                *slot = *slot << bits | ids[code];
             });
         }
         // Replaces each table index by its group in place.
-        for (place, session) in places.iter_mut().zip(picked.iter()) {
-            let at = *place as usize;
+        for (slot, session) in slots.iter_mut().zip(picked.iter()) {
+            let at = *slot as usize;
             if self.table[at] == NONE {
                 self.table[at] = self.group(key_of(session))?;
             }
-            *place = self.table[at];
+            *slot = self.table[at];
         }
-        Ok(places)
+        Ok(slots)
     }
 
     /// Makes the table as large as the ids need, and returns false if it would be too large.
@@ -191,20 +191,20 @@ impl Grouping {
             self.bits = bits;
             self.table = vec![NONE; 1 << sum];
             for group in 0..self.keys.len() as u32 {
-                let place = self.place(self.keys[group as usize]);
-                self.table[place] = group;
+                let slot = self.slot(self.keys[group as usize]);
+                self.table[slot] = group;
             }
         }
         true
     }
 
     /// Returns the index of a group in the table.
-    fn place(&self, key: Key) -> usize {
+    fn slot(&self, key: Key) -> usize {
         let dimensions = self.bits.len();
         let ids = self.bits.iter().enumerate().map(|(dimension, bits)| {
             (*bits, (key >> (32 * (dimensions - 1 - dimension))) as u32 as usize)
         });
-        ids.fold(0, |place, (bits, id)| place << bits | id)
+        ids.fold(0, |slot, (bits, id)| slot << bits | id)
     }
 
     fn group(&mut self, key: Key) -> Result<u32, ScanError> {
@@ -222,8 +222,8 @@ impl Grouping {
 
     /// Returns the id of a dimension's value in a group.
     fn id(&self, group: u32, dimension: usize) -> u32 {
-        let places = self.values.len() - 1 - dimension;
-        (self.keys[group as usize] >> (32 * places)) as u32
+        let slots = self.values.len() - 1 - dimension;
+        (self.keys[group as usize] >> (32 * slots)) as u32
     }
 }
 
