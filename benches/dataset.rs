@@ -6,10 +6,10 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use metrics_core::user_agent::{Browser, UserAgentClass, Device, Platform};
 use metrics_core::key::SessionId;
 use metrics_core::session::{Moment, Reach, Session, Writers};
 use metrics_core::store::{Instance, SessionWrite, Subject};
+use metrics_core::user_agent::{Browser, Device, Platform, UserAgentClass};
 use metrics_core::{Action, ApiKey, PlayerEvent, Source, Video};
 use serde_json::json;
 
@@ -144,7 +144,8 @@ impl Dataset {
         id[8..].copy_from_slice(&rng.next().to_le_bytes());
         let (session, writers, open) =
             Viewer::new(title, rng, started_at_ms, self.until_ms).watch();
-        let reach = if open { Reach::Until(Moment::received(self.until_ms)) } else { Reach::LastEvent };
+        let reach =
+            if open { Reach::Until(Moment::received(self.until_ms)) } else { Reach::LastEvent };
         SessionWrite {
             id: SessionId::from_bytes(id),
             subject: Arc::new(subject),

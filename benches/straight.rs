@@ -12,11 +12,11 @@ use diesel::sql_types::{BigInt, Binary, Double, Integer, Nullable, Text};
 use diesel::sqlite::SqliteConnection;
 use futures_util::TryStreamExt as _;
 use metrics_core::Source;
-use metrics_core::user_agent::{self, Browser, Device, Platform};
 use metrics_core::engagement::{Part, Parts, Seconds, SecondsBucket};
 use metrics_core::interval::Segments;
 use metrics_core::report::{PlayCell, PlayTotals, SourceCell};
 use metrics_core::time_bucket::Buckets;
+use metrics_core::user_agent::{self, Browser, Device, Platform};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row};
 

@@ -20,7 +20,7 @@ use axum::response::Response;
 use axum::routing::get;
 use metrics_core::store::SqliteStore;
 use metrics_core::{ApiKey, Metrics};
-use metrics_server::{Access, Decision, CallerAddress, Service, Settings, Wanted};
+use metrics_server::{Access, CallerAddress, Decision, Service, Settings, Wanted};
 use tokio::net::TcpListener;
 
 /// The time limit for the store to commit the remaining writes when the server stops.

@@ -9,12 +9,12 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::{env, fs, io};
 
-use metrics_core::user_agent::UserAgentClass;
 use metrics_core::engagement::Parts;
 use metrics_core::interval::Segments;
 use metrics_core::report::{PlayCell, PlayTotals, fold_plays};
 use metrics_core::session::{Moment, Reach, Session};
 use metrics_core::time_bucket::Buckets;
+use metrics_core::user_agent::UserAgentClass;
 use metrics_core::{ApiKey, PlayerEvent};
 use serde::Deserialize;
 

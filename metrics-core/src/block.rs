@@ -45,10 +45,10 @@ pub use self::columns::Columns;
 pub(crate) use self::numbers::first;
 pub use self::numbers::{Numbers, Starts};
 pub use self::quality::{Qualities, Quality};
-use crate::user_agent::UserAgentClass;
 use crate::key::SessionId;
 use crate::session::Stored;
 use crate::source::Source;
+use crate::user_agent::UserAgentClass;
 
 /// The format of encoded groups. A newer format is rejected.
 pub const FORMAT: u8 = 2;

@@ -15,7 +15,6 @@ use tokio::time::sleep;
 
 use crate::block::RowId;
 use crate::budget::Account;
-use crate::user_agent::{Browser, Device, Platform};
 use crate::export::{self, Record};
 use crate::import::{Foreign, Inserted, insert, rows};
 use crate::query::{Scan, Selection};
@@ -23,11 +22,12 @@ use crate::read::HEADS;
 use crate::reports::{ReportError, older};
 use crate::scan::ScanError;
 use crate::store::{
-    BlockHead, Error, OpenScan, OpenSession, Outcome, Location, Resumable, Rewrite, SessionWrite,
+    BlockHead, Error, Location, OpenScan, OpenSession, Outcome, Resumable, Rewrite, SessionWrite,
     Store, Subject, VideoId, VideoRecord, VideoScope, Videos,
 };
 use crate::time::DAY_MS;
 use crate::time_bucket::{Buckets, Width};
+use crate::user_agent::{Browser, Device, Platform};
 
 /// Number of open sessions, or of resume states, copied at a time.
 const PAGE: u32 = 1_000;

@@ -10,7 +10,6 @@ mod session;
 use serde_json::Value;
 
 use crate::block::{Block, Group, Groups, Row};
-use crate::user_agent::{Browser, Classification, Classifier, UserAgentClass, Device, Headers, Platform};
 use crate::containment::{canonical, contains, has_nul, is_too_deep};
 use crate::engagement::Parts;
 use crate::event::PlayerEvent;
@@ -20,6 +19,9 @@ use crate::record::SessionRecord;
 use crate::session::{Counters, Minutes, Moment, Reach, Session, Stored};
 use crate::source::SOURCE_BYTES_MAX;
 use crate::totals::{DayTotals, StoredTotals};
+use crate::user_agent::{
+    Browser, Classification, Classifier, Device, Headers, Platform, UserAgentClass,
+};
 use crate::varint::{self, Reader};
 use crate::{Source, Video};
 

@@ -84,7 +84,6 @@
 pub mod block;
 #[cfg(feature = "recorder")]
 pub mod budget;
-pub mod user_agent;
 #[cfg(feature = "recorder")]
 mod clock;
 #[cfg(feature = "recorder")]
@@ -100,8 +99,6 @@ mod erasure;
 pub mod event;
 #[cfg(feature = "recorder")]
 pub mod export;
-#[cfg(feature = "recorder")]
-mod stats;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
 #[cfg(feature = "recorder")]
@@ -133,12 +130,15 @@ pub mod session;
 mod shutdown;
 pub mod source;
 #[cfg(feature = "recorder")]
+mod stats;
+#[cfg(feature = "recorder")]
 pub mod store;
 pub mod time;
 pub mod time_bucket;
 pub mod totals;
 #[cfg(feature = "recorder")]
 pub mod upkeep;
+pub mod user_agent;
 mod varint;
 pub mod video;
 

@@ -10,7 +10,6 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::budget::Budget;
-use crate::user_agent::{Classification, Classifier, UserAgentClass, Headers};
 use crate::containment::{DEPTH_MAX, canonical, has_nul, is_too_deep};
 use crate::engagement::{Part, SecondsBucket};
 use crate::key::limits::Limits;
@@ -20,18 +19,19 @@ use crate::query::{BucketQuery, EngagementQuery, Periods, Query, Selection};
 use crate::quota::{Charge, Kind, Quotas, RateExceeded, Usage};
 use crate::recorder::AnotherVideo;
 use crate::recorder::{
-    Admitted, Clock, Stats, MEMORY, NotJoined, Recorder, Spool, SpoolError, Stopped, Viewing,
+    Admitted, Clock, MEMORY, NotJoined, Recorder, Spool, SpoolError, Stats, Stopped, Viewing,
 };
 use crate::report::{PlaysBucket, SourceBucket};
 use crate::reports::{ReportError, Reports, VideoList, VideosQuery};
 use crate::retention::Retention;
 use crate::scan::Answer;
 use crate::session::Moment;
-use crate::shutdown::{Shutdown, Lifeline};
+use crate::shutdown::{Lifeline, Shutdown};
 use crate::source::{PageDetail, Source};
 use crate::store::{Error, KeyChange, KeyRecord, Store, Subject};
 use crate::time_bucket::{Buckets, Span};
 use crate::upkeep::Upkeep;
+use crate::user_agent::{Classification, Classifier, Headers, UserAgentClass};
 use crate::video::{IDENTIFIER_BYTES_MAX, METADATA_BYTES_MAX, Video};
 
 /// The longest id that a client may give a session, in bytes. A UUID has 36.
@@ -575,7 +575,8 @@ impl Metrics {
             .and_then(|page| self.inner.quotas.pages.admit(&join.key, &charge, page));
         let salt = join.key.salt(&join.session);
         let clock_shift_ms = join.key.clock_shift_ms(&join.session);
-        let subject = Subject { key: join.key, video: join.video, source, user_agent, session_data };
+        let subject =
+            Subject { key: join.key, video: join.video, source, user_agent, session_data };
         let (charge, gives_signs) = (Some(charge), join.gives_signs);
         Ok(Admitted { id, salt, clock_shift_ms, subject, charge, gives_signs })
     }

@@ -15,9 +15,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use self::pages::Pages;
-use crate::stats::Tallies;
 use crate::key::ApiKey;
 use crate::key::limits::{Limits, Rate, Rates};
+use crate::stats::Tallies;
 
 /// The number of addresses in a generation, at some 100 bytes each. A flood from more addresses evicts the use of
 /// others, and only the limits of the key bound it.

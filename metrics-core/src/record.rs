@@ -25,13 +25,13 @@ use serde_json::{Map, Value};
 
 use self::members::Members;
 use crate::block::{Row, RowId};
-use crate::user_agent::{Browser, UserAgentClass, Device, Platform};
 use crate::containment::{DEPTH_MAX, canonical, has_nul, is_too_deep};
 use crate::event::{DURATION_MS_MAX, LABEL_BYTES_MAX, Rendition};
 use crate::interval::{Interval, Segments};
 use crate::key::{ApiKey, KEY_BYTES_MAX, SessionId, digest};
 use crate::session::{Counters, Details, Minutes, SEGMENTS_MAX, Stored, WINDOW};
 use crate::source::{SOURCE_BYTES_MAX, Source};
+use crate::user_agent::{Browser, Device, Platform, UserAgentClass};
 use crate::video::{IDENTIFIER_BYTES_MAX, METADATA_BYTES_MAX, Video};
 
 /// The longest line, in bytes. The longest line of an export, with 10,000 segments and the largest metadata, has 300

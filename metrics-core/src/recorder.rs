@@ -40,20 +40,20 @@ use rand::RngExt as _;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use self::entry::{Entry, Input, Spilled, EntryState, Owner};
-pub use self::spool::{Spool, SpoolError, Stopped, Recovered};
+use self::entry::{Entry, EntryState, Input, Owner, Spilled};
+pub use self::spool::{Recovered, Spool, SpoolError, Stopped};
 use self::videos::Videos;
 use self::writer::Outage;
 use crate::budget::{Budget, Reservation};
 pub use crate::clock::Clock;
 use crate::event::{CheckedEvent, InvalidEvent, PlayerEvent};
-use crate::stats::Tallies;
-pub use crate::stats::{Commits, Events, Stats, Histogram, Joins, ReducedPages};
 use crate::key::SessionId;
 pub use crate::key::limits::VIDEOS_MAX;
 use crate::quota::{Charge, Kind, RateExceeded};
 use crate::session::{Moment, SEGMENTS_MAX};
 use crate::shutdown::Lifeline;
+use crate::stats::Tallies;
+pub use crate::stats::{Commits, Events, Histogram, Joins, ReducedPages, Stats};
 use crate::store::{Instance, Store, Subject};
 use crate::video::Video;
 
@@ -312,7 +312,8 @@ struct Repeats {
 impl Repeats {
     /// The event, told apart from equal ones that came before.
     fn distinguish(&mut self, event: CheckedEvent, salt: u64) -> CheckedEvent {
-        let (Some(timestamp_ms), Some(fingerprint)) = (event.timestamp_ms, event.fingerprint) else {
+        let (Some(timestamp_ms), Some(fingerprint)) = (event.timestamp_ms, event.fingerprint)
+        else {
             return event;
         };
         if self.timestamp_ms != timestamp_ms {

@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 
-use crate::user_agent::{Browser, UserAgentClass, Device, Platform};
 use crate::query::instant;
 use crate::source::Source;
 use crate::time_bucket::Buckets;
+use crate::user_agent::{Browser, Device, Platform, UserAgentClass};
 
 /// Totals of plays.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -28,7 +28,13 @@ pub struct PlayTotals {
 
 impl PlayTotals {
     /// Counts plays with one user agent. The view times are sums over all of them.
-    pub fn add_plays(&mut self, plays: u64, view_ms: u64, unique_ms: u64, user_agent: UserAgentClass) {
+    pub fn add_plays(
+        &mut self,
+        plays: u64,
+        view_ms: u64,
+        unique_ms: u64,
+        user_agent: UserAgentClass,
+    ) {
         self.plays += plays;
         self.view_ms += view_ms;
         self.unique_ms += unique_ms;

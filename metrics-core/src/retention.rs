@@ -101,7 +101,11 @@ pub async fn due(store: &dyn Store, span: Span, now: DateTime<Utc>) -> Result<Op
 /// # Errors
 ///
 /// [`Error`] if the store fails; the same call deletes the rest.
-pub async fn delete_old(store: &dyn Store, span: Span, now: DateTime<Utc>) -> Result<Erased, Error> {
+pub async fn delete_old(
+    store: &dyn Store,
+    span: Span,
+    now: DateTime<Utc>,
+) -> Result<Erased, Error> {
     set(store, |_| now).await?;
     match before(span, now) {
         Some(before) => erase(store, &erasure(before)).await,

@@ -24,19 +24,19 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod latest;
 pub(crate) mod minutes;
 mod open;
 mod playhead;
 mod resume;
 mod seen;
-mod latest;
 mod writers;
 
 use crate::event::{CheckedEvent, Rendition, Step};
 use crate::interval::Segments;
+use latest::{LatestReports, Startup};
 use playhead::{Mark, Playhead, Tally, What};
 use seen::Seen;
-use latest::{Startup, LatestReports};
 
 pub use minutes::{MINUTE_MS, Minutes, RUNS_MAX, SPAN_MINUTES};
 pub use resume::Stored;

@@ -27,11 +27,11 @@ use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::block::{Block, Groups, Row, RowId};
-use crate::user_agent::UserAgentClass;
 use crate::key::{ApiKey, KeySettings, SessionId, SettingsChange};
 use crate::session::Stored;
 use crate::source::Source;
 use crate::totals::{DayTotals, StoredTotals};
+use crate::user_agent::UserAgentClass;
 use crate::video::Video;
 
 pub use error::{Cause, Error};

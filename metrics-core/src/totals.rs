@@ -12,9 +12,9 @@ mod plan;
 
 use std::collections::BTreeMap;
 
-use crate::user_agent::{Browser, UserAgentClass, Device, Platform};
 use crate::report::PlayTotals;
 use crate::time::{DAY_MS, HOUR_MS};
+use crate::user_agent::{Browser, Device, Platform, UserAgentClass};
 use crate::varint::{self, Damaged, Reader, zigzag};
 
 #[cfg(feature = "recorder")]
@@ -250,7 +250,11 @@ fn put_bins(bins: &Bins, out: &mut Vec<u8>) {
         let user_agents = || bin.user_agents.iter().filter(|(_, sessions)| **sessions != 0);
         varint::put(out, user_agents().count() as u64);
         for (user_agent, sessions) in user_agents() {
-            out.extend([user_agent.browser.code(), user_agent.platform.code(), user_agent.device.code()]);
+            out.extend([
+                user_agent.browser.code(),
+                user_agent.platform.code(),
+                user_agent.device.code(),
+            ]);
             varint::put(out, zigzag(*sessions));
         }
     }
@@ -260,7 +264,8 @@ fn take_bins(reader: &mut Reader<'_>) -> Result<Bins, Damaged> {
     let mut bins = Bins::new();
     for _ in 0..reader.byte()? {
         let number = reader.byte()?;
-        let mut bin = Bin { view_ms: reader.signed()?, rewatched_ms: reader.signed()?, ..Bin::default() };
+        let mut bin =
+            Bin { view_ms: reader.signed()?, rewatched_ms: reader.signed()?, ..Bin::default() };
         for _ in 0..reader.number()? {
             let (user_agent, sessions) = take_user_agent(reader)?;
             bin.user_agents.insert(user_agent, sessions);

@@ -24,8 +24,8 @@ pub use self::reopen::{Loaded, load};
 pub use self::verify::{Verified, WrongTotals, rebuild, verify};
 use crate::clock::Clock;
 pub use crate::erasure::{Erasure, Selected};
-use crate::stats::{Count, Tallies};
 use crate::shutdown::Shutdown;
+use crate::stats::{Count, Tallies};
 use crate::store::{Error, FINAL_AFTER, Store, VideoId};
 
 /// The period of closing quiet sessions. Reports read the row of each open session.

@@ -129,7 +129,8 @@ struct Seen {
 impl Attempts {
     /// Returns the caller at an address. Callers without an address are not limited.
     pub(crate) fn of(self: &Arc<Self>, caller_address: Option<CallerAddress>) -> Caller {
-        let network = caller_address.map(|caller_address| self.hash_keys.hash_one(caller_address.network()));
+        let network =
+            caller_address.map(|caller_address| self.hash_keys.hash_one(caller_address.network()));
         Caller { attempts: Arc::clone(self), network }
     }
 

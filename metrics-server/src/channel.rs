@@ -6,9 +6,9 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use metrics_core::user_agent::Classification;
 use metrics_core::recorder::{Acknowledgement, NotStored};
 use metrics_core::session::Moment;
+use metrics_core::user_agent::Classification;
 use metrics_core::{ApiKey, Join, JoinError, KeyChanges, Metrics, Source, Video, Viewing};
 use serde::Deserialize;
 use serde_json::Value;

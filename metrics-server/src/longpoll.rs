@@ -113,7 +113,10 @@ impl LongPolls {
         let Some(held) = memory.try_reserve(LONGPOLL_BYTES + info.bytes()) else {
             return no_room(Code::OutOfMemory);
         };
-        let share = match caller_address.filter(|caller_address| !caller_address.is_loopback()).map(|caller_address| shares.take(caller_address)) {
+        let share = match caller_address
+            .filter(|caller_address| !caller_address.is_loopback())
+            .map(|caller_address| shares.take(caller_address))
+        {
             Some(None) => return no_room(Code::TooManySessions),
             Some(share) => share,
             None => None,
@@ -294,7 +297,10 @@ mod tests {
         open_from(longpolls, None).await["status"].clone()
     }
 
-    async fn open_from(longpolls: &LongPolls, caller_address: Option<CallerAddress>) -> serde_json::Value {
+    async fn open_from(
+        longpolls: &LongPolls,
+        caller_address: Option<CallerAddress>,
+    ) -> serde_json::Value {
         let response = longpolls.open(Version::V2, ConnectionInfo::default(), caller_address);
         let body = response.into_body().collect().await.unwrap().to_bytes();
         serde_json::from_slice(&body).unwrap()
@@ -318,7 +324,11 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let longpolls = long_polls(&directory).await;
         let caller_address = |address: [u8; 4]| Some(CallerAddress(address.into()));
-        let (one, other, here) = (caller_address([192, 0, 2, 1]), caller_address([192, 0, 2, 2]), caller_address([127, 0, 0, 1]));
+        let (one, other, here) = (
+            caller_address([192, 0, 2, 1]),
+            caller_address([192, 0, 2, 2]),
+            caller_address([127, 0, 0, 1]),
+        );
         for _ in 0..default_share(SESSIONS_MAX) {
             assert_eq!(open_from(&longpolls, one).await["status"], 410);
         }

@@ -13,9 +13,9 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::time::timeout;
 
 use crate::access::Granted;
-use crate::single_flight::SingleFlight;
 use crate::prefix::Prefix;
 use crate::response::{self, Body};
+use crate::single_flight::SingleFlight;
 
 pub(crate) use file::answer as file;
 

@@ -161,7 +161,8 @@ mod tests {
         let permits = permits(10, 7);
         let one: Vec<_> = (0..20).filter_map(|_| served(&permits, caller_address(1))).collect();
         assert_eq!(one.len(), 7);
-        let others: Vec<_> = (2..20).filter_map(|last| served(&permits, caller_address(last))).collect();
+        let others: Vec<_> =
+            (2..20).filter_map(|last| served(&permits, caller_address(last))).collect();
         assert_eq!(others.len(), 3);
         assert_eq!(permits.memory.used(), 10 * CONNECTION_BYTES);
         drop(one);
@@ -193,12 +194,18 @@ mod tests {
         let mut held: Vec<_> = (0..5).filter_map(|_| served(&permits, caller_address(1))).collect();
         assert_eq!((held.len(), logged()), (2, 1));
         tokio::time::advance(SHARE_LOG_PERIOD).await;
-        assert!(served(&permits, caller_address(1)).is_none() && served(&permits, caller_address(1)).is_none());
+        assert!(
+            served(&permits, caller_address(1)).is_none()
+                && served(&permits, caller_address(1)).is_none()
+        );
         assert_eq!(logged(), 2);
         // A full server is another case, which is not logged.
         tokio::time::advance(SHARE_LOG_PERIOD).await;
         held.extend((2..20).filter_map(|last| served(&permits, caller_address(last))));
-        assert_eq!((held.len(), served(&permits, caller_address(1)).is_none(), logged()), (10, true, 2));
+        assert_eq!(
+            (held.len(), served(&permits, caller_address(1)).is_none(), logged()),
+            (10, true, 2)
+        );
     }
 
     /// The destination of a test's log.

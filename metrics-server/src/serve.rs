@@ -19,11 +19,11 @@ use tokio_util::task::TaskTracker;
 
 use crate::attempts::CallerAddress;
 use crate::error::Error;
-use crate::write_timeout::WriteTimeout;
 use crate::permits::{self, Admission, Permit, Permits, SPARE_HEADER_MAX, SPARE_MAX};
 use crate::reads::Reads;
 use crate::response::Body;
 use crate::service::Service;
+use crate::write_timeout::WriteTimeout;
 
 /// The time limit for the header of a request.
 const HEADER_MAX: Duration = Duration::from_secs(10);
@@ -113,7 +113,13 @@ pub async fn serve(
         let (service, stopping) = (service.clone(), stopping.clone());
         match permits.admit(caller_address) {
             Admission::Served(permit) => {
-                connections.spawn(connect(stream, caller_address, service, Arc::new(permit), stopping));
+                connections.spawn(connect(
+                    stream,
+                    caller_address,
+                    service,
+                    Arc::new(permit),
+                    stopping,
+                ));
             }
             Admission::Spare(permit) => {
                 connections.spawn(turn_away(stream, service, permit, stopping));
@@ -201,7 +207,12 @@ async fn connect(
 }
 
 /// Answers one request of a connection without a permit: a health check, or 503.
-async fn turn_away(stream: TcpStream, service: Service, permit: Permit, stopping: CancellationToken) {
+async fn turn_away(
+    stream: TcpStream,
+    service: Service,
+    permit: Permit,
+    stopping: CancellationToken,
+) {
     let respond = service_fn(|request: hyper::Request<hyper::body::Incoming>| async {
         Ok::<Response<Body>, Infallible>(if service.is_about_health(request.uri().path()) {
             service.respond(request).await

@@ -13,8 +13,8 @@ use hyper::header::{
     SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, USER_AGENT,
 };
 use hyper::{Method, Request, Response};
-use metrics_core::user_agent::{Classification, Headers};
 use metrics_core::recorder::Stopped;
+use metrics_core::user_agent::{Classification, Headers};
 use metrics_core::{ApiKey, Metrics, Reports};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -24,8 +24,8 @@ use crate::access::{Decision, Granted};
 use crate::answer::{Answers, Text, within_time};
 use crate::api::params::Params;
 use crate::api::{
-    dimensions, engagement, erase, events, fields, stats, health, keys, openapi, plays, query,
-    sources, videos, watching,
+    dimensions, engagement, erase, events, fields, health, keys, openapi, plays, query, sources,
+    stats, videos, watching,
 };
 use crate::attempts::{Attempts, Caller, CallerAddress};
 use crate::body::{Bodies, Whole, check_end};
@@ -39,8 +39,8 @@ use crate::longpoll::{self, LongPolls, Token};
 use crate::memory::Memory;
 use crate::page::{self, Page};
 use crate::parameters::{parameter, restore_key};
-use crate::phoenix::{SUBPROTOCOL, Version, offers_subprotocol};
 use crate::permits::Permit;
+use crate::phoenix::{SUBPROTOCOL, Version, offers_subprotocol};
 use crate::queue::Lane;
 use crate::response::{self, Body};
 use crate::route::{Report, Route};
@@ -401,7 +401,9 @@ impl Service {
         route: Option<Route<'_>>,
         mut request: Request<B>,
     ) -> Result<(Request<B>, Option<Arc<Share>>), Error> {
-        let Some(caller_address) = self.forwarded(request.headers()).filter(|caller_address| !caller_address.is_loopback())
+        let Some(caller_address) = self
+            .forwarded(request.headers())
+            .filter(|caller_address| !caller_address.is_loopback())
         else {
             return Ok((request, None));
         };
@@ -489,7 +491,9 @@ impl Service {
     fn lane(&self, granted: &Granted, headers: &HeaderMap, extensions: &Extensions) -> Lane {
         match granted {
             Granted::Keys(keys) => Lane::of_keys(keys),
-            Granted::All => Lane::Network(self.caller_address(headers, extensions).map(CallerAddress::network)),
+            Granted::All => {
+                Lane::Network(self.caller_address(headers, extensions).map(CallerAddress::network))
+            }
         }
     }
 
@@ -568,7 +572,11 @@ impl Service {
     }
 
     /// The address that a request comes from, if it is known.
-    fn caller_address(&self, headers: &HeaderMap, extensions: &Extensions) -> Option<CallerAddress> {
+    fn caller_address(
+        &self,
+        headers: &HeaderMap,
+        extensions: &Extensions,
+    ) -> Option<CallerAddress> {
         self.forwarded(headers).or_else(|| extensions.get::<CallerAddress>().copied())
     }
 
@@ -591,7 +599,8 @@ impl Service {
         let is_nameless = !has_name && (way == Way::Channel || origin.is_some());
         let networks = &self.inner.settings.bot_networks;
         let caller_address = self.caller_address(headers, request.extensions());
-        let is_bot = is_nameless || caller_address.is_some_and(|CallerAddress(address)| networks.contains(address));
+        let is_bot = is_nameless
+            || caller_address.is_some_and(|CallerAddress(address)| networks.contains(address));
         let classification = self.inner.metrics.classify(who);
         ConnectionInfo {
             classification: if is_bot { Classification::Bot } else { classification },

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::coded::Coded;
 use super::numbers::{Numbers, Starts};
 use super::quality::Qualities;
-use crate::user_agent::UserAgentClass;
 use crate::session::minutes::{MinuteRun, runs_from};
 use crate::source::Source;
+use crate::user_agent::UserAgentClass;
 
 /// The columns of sessions of one video, each with one entry per session. A group that was not read has empty columns.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]

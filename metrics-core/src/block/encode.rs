@@ -9,9 +9,9 @@ use super::detail::Detail;
 use super::numbers::{Numbers, Starts};
 use super::quality::{Qualities, Quality};
 use super::{Block, FORMAT, Group, Groups, Row, RowId, SESSIONS_MAX};
-use crate::user_agent::{Browser, UserAgentClass, Device, Platform};
 use crate::session::{Counters, Details, Minutes, Stored, minutes, over};
 use crate::source::Source;
+use crate::user_agent::{Browser, Device, Platform, UserAgentClass};
 use crate::varint::{self, Damaged, NibbleReader, Nibbles, Reader};
 
 impl Block {
@@ -159,7 +159,10 @@ impl Columns {
         Row {
             id: self.row_ids[session],
             page: get(self.pages.as_ref(), session),
-            user_agent: self.user_agents.as_ref().map_or_else(UserAgentClass::default, |it| *it.get(session)),
+            user_agent: self
+                .user_agents
+                .as_ref()
+                .map_or_else(UserAgentClass::default, |it| *it.get(session)),
             session_data: get(self.session_data.as_ref(), session),
             stored: Stored {
                 started_at_ms,

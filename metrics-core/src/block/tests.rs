@@ -7,10 +7,10 @@ use proptest::sample::select;
 
 use super::{Block, Columns, Group, Groups, Row, RowId};
 use crate::Source;
-use crate::user_agent::{Browser, UserAgentClass, Device, Platform};
 use crate::event::Rendition;
 use crate::interval::{Interval, Segments};
 use crate::session::{Counters, Details, Minutes, Stored, over};
+use crate::user_agent::{Browser, Device, Platform, UserAgentClass};
 use crate::varint::Damaged;
 
 fn segments() -> impl Strategy<Value = Segments> {

@@ -3,13 +3,13 @@
 use chrono::{DateTime, Utc};
 
 use super::draft::{
-    Draft, START_MS, all, check_totals, close, commit, days, exported, play_totals, fill, heads, key,
-    later, load, merge, numbered, numbers, open, location, start, verify,
+    Draft, START_MS, all, check_totals, close, commit, days, exported, fill, heads, key, later,
+    load, location, merge, numbered, numbers, open, play_totals, start, verify,
 };
 use super::older;
 use super::sessions::{everything, nothing};
 use crate::query::Selection;
-use crate::store::{Instance, Outcome, Location, Rewrite, Store, Videos};
+use crate::store::{Instance, Location, Outcome, Rewrite, Store, Videos};
 use crate::time::DAY_MS;
 use crate::totals::{DayTotals, day_of};
 use crate::upkeep::{self, WrongTotals};
@@ -92,7 +92,8 @@ pub async fn a_closed_session_goes_on_as_it_was(store: &dyn Store) {
     for turn in 0..3 {
         close(store).await;
         for draft in [&full, &empty] {
-            let Some(Location::Closed { started_at_ms, resume, .. }) = location(store, draft.id).await
+            let Some(Location::Closed { started_at_ms, resume, .. }) =
+                location(store, draft.id).await
             else {
                 panic!("it is closed");
             };
@@ -193,7 +194,12 @@ pub async fn spoiled_totals_are_mended(store: &dyn Store) {
     let Some(head) = heads(store, &Videos::All).await.pop() else { panic!("there is a block") };
 
     let mut totals = DayTotals::default();
-    totals.add(START_MS + 3 * DAY_MS, crate::user_agent::UserAgentClass::default(), (1 << 20, 7), 1);
+    totals.add(
+        START_MS + 3 * DAY_MS,
+        crate::user_agent::UserAgentClass::default(),
+        (1 << 20, 7),
+        1,
+    );
     let day = day_of(START_MS) + 3;
     let strange = day_of(START_MS) + 20;
     let totals = [day, strange].map(|day| (head.key, day, totals.clone())).to_vec();

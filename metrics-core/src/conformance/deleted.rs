@@ -1,8 +1,8 @@
 //! Retention deletes old sessions, and nothing else.
 
 use super::draft::{
-    Draft, START_MS, all, check_totals, close, commit, days, exported, play_totals, fill, key, load,
-    location, selected, start,
+    Draft, START_MS, all, check_totals, close, commit, days, exported, fill, key, load, location,
+    play_totals, selected, start,
 };
 use super::export::{exported_ids, ids};
 use super::older;

@@ -6,7 +6,6 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Value};
 
 use super::older;
-use crate::user_agent::UserAgentClass;
 use crate::export::{self, Record};
 use crate::interval::{Interval, Segments};
 use crate::key::{ApiKey, SessionId};
@@ -15,11 +14,12 @@ use crate::report::PlayTotals;
 use crate::session::{Counters, Minutes, Stored};
 use crate::source::Source;
 use crate::store::{
-    BlockHead, Instance, OpenScan, OpenSession, Outcome, Location, SessionWrite, Store, Subject,
+    BlockHead, Instance, Location, OpenScan, OpenSession, Outcome, SessionWrite, Store, Subject,
     Version, Videos,
 };
 use crate::time_bucket::{Buckets, Width};
 use crate::upkeep::{self, Loaded, WrongTotals};
+use crate::user_agent::UserAgentClass;
 use crate::video::Video;
 
 /// The default start of sessions: an instant on no boundary of a bucket.

@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 use super::draft::{Draft, START_MS, commit, exported, fill, key, later, object};
 use super::sessions::{everything, nothing};
 use crate::block::RowId;
-use crate::user_agent::{Browser, UserAgentClass, Device, Platform};
 use crate::export;
 use crate::key::ApiKey;
 use crate::session::{Counters, Details};
 use crate::store::Store;
 use crate::upkeep;
+use crate::user_agent::{Browser, Device, Platform, UserAgentClass};
 use crate::video::Video;
 
 /// The export of an empty store is one empty page.
@@ -90,8 +90,11 @@ pub async fn a_record_is_what_was_written(store: &dyn Store) {
         Video::new(None, Some(object(&json!({})))).expect("a video"),
         Video::new(Some("intro".to_owned()), metadata).expect("a video"),
     ];
-    let user_agent =
-        UserAgentClass { browser: Browser::Brave, platform: Platform::Linux, device: Device::Tablet };
+    let user_agent = UserAgentClass {
+        browser: Browser::Brave,
+        platform: Platform::Linux,
+        device: Device::Tablet,
+    };
     let startup = Counters { startup_ms: Some(0), ..Counters::default() };
     let tracks = Details { tracks: 1, language: Some(String::new()), ..Details::default() };
     let mut drafts = Vec::new();

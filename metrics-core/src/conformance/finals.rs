@@ -3,8 +3,8 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::draft::{
-    Draft, START_MS, all, check_totals, close, days, exported, play_totals, fill, key, later, load,
-    numbered, numbers, location,
+    Draft, START_MS, all, check_totals, close, days, exported, fill, key, later, load, location,
+    numbered, numbers, play_totals,
 };
 use super::older;
 use crate::query::Selection;

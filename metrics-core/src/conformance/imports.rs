@@ -1,7 +1,7 @@
 //! Imports add each session of another store or file once.
 
 use super::draft::{
-    Draft, START_MS, all, check_totals, close, exported, play_totals, fill, heads, key, merge,
+    Draft, START_MS, all, check_totals, close, exported, fill, heads, key, merge, play_totals,
 };
 use super::export::exported_ids;
 use super::join_all;
@@ -201,6 +201,9 @@ pub async fn an_import_sees_sessions_that_move(store: &dyn Store) {
     tokio::join!(moving, importing);
     assert_eq!(store.count_sessions().await.expect("counted"), 12);
     let found = store.load(&[drafts[0].id]).await.expect("loaded").remove(0);
-    assert!(matches!(found.map(|it| it.location), Some(Location::Open(_) | Location::Closed { .. })));
+    assert!(matches!(
+        found.map(|it| it.location),
+        Some(Location::Open(_) | Location::Closed { .. })
+    ));
     check_totals(store).await;
 }

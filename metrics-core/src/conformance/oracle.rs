@@ -15,11 +15,11 @@ use rand::{RngExt as _, SeedableRng as _};
 use self::dataset::Dataset;
 use super::draft::{check_totals, close, exported, merge};
 use super::older;
-use crate::user_agent::{Browser, Device, Platform};
 use crate::engagement::Resolution;
 use crate::query::Selection;
 use crate::store::{Store, VideoScope};
 use crate::upkeep::{Erasure, count_selected, erase};
+use crate::user_agent::{Browser, Device, Platform};
 
 /// The number of random requests per report, from all combinations.
 const QUESTIONS: usize = 250;

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use super::draft::{Draft, START_MS, all, days, described, play_totals, fill, key, numbered, numbers};
+use super::draft::{
+    Draft, START_MS, all, days, described, fill, key, numbered, numbers, play_totals,
+};
 use super::older;
-use crate::user_agent::{Browser, UserAgentClass, Device, Platform};
 use crate::engagement::Resolution;
 use crate::query::{Dimension, Metric, Query, Scan, Selection, Timeframe, instant};
 use crate::report::PlayTotals;
@@ -15,6 +16,7 @@ use crate::session::MINUTE_MS;
 use crate::store::Store;
 use crate::time::HOUR_MS;
 use crate::time_bucket::{Buckets, Width};
+use crate::user_agent::{Browser, Device, Platform, UserAgentClass};
 use crate::video::Video;
 
 async fn seconds_of(store: &dyn Store, scan: &Scan, width: &str) -> Vec<(i64, Vec<[u64; 3]>)> {

@@ -1,16 +1,16 @@
 //! A rewrite of blocks is atomic, and of several rewrites that conflict, one is written.
 
 use super::draft::{
-    Draft, START_MS, all, check_totals, close, commit, every, exported, play_totals, fill, heads, id,
-    key, load, open, location,
+    Draft, START_MS, all, check_totals, close, commit, every, exported, fill, heads, id, key, load,
+    location, open, play_totals,
 };
 use super::join_all;
 use crate::block::{Block, Groups, Row, RowId};
 use crate::key::ApiKey;
 use crate::query::Selection;
 use crate::store::{
-    BlockHead, BlockId, Detail, Instance, KeyId, OpenSession, Outcome, Location, Resumable, Rewrite,
-    Store, VideoId, VideoRecord, VideoScope, Videos,
+    BlockHead, BlockId, Detail, Instance, KeyId, Location, OpenSession, Outcome, Resumable,
+    Rewrite, Store, VideoId, VideoRecord, VideoScope, Videos,
 };
 use crate::totals::{DayTotals, StoredTotals, day_of};
 use crate::upkeep;

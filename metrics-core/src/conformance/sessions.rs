@@ -3,12 +3,11 @@
 use serde_json::json;
 
 use super::draft::{
-    Draft, START_MS, all, commit, days, described, play_totals, fill, key, later, load, numbered,
-    object, selected,
+    Draft, START_MS, all, commit, days, described, fill, key, later, load, numbered, object,
+    play_totals, selected,
 };
 use super::join_all;
 use super::older;
-use crate::user_agent::{Browser, UserAgentClass, Device, Platform};
 use crate::event::{DURATION_MS_MAX, Rendition};
 use crate::interval::{Interval, Segments};
 use crate::key::{ApiKey, SessionId};
@@ -16,6 +15,7 @@ use crate::query::Selection;
 use crate::session::{Counters, Details, MINUTE_MS, Minutes, RUNS_MAX, SEGMENTS_MAX, Stored};
 use crate::store::{Instance, Outcome, Store};
 use crate::upkeep;
+use crate::user_agent::{Browser, Device, Platform, UserAgentClass};
 use crate::video::Video;
 
 fn segments(stretches: impl IntoIterator<Item = (u32, u32)>) -> Segments {
@@ -366,7 +366,11 @@ pub async fn concurrent_first_plays_are_all_of_one_video(store: &dyn Store) {
     let key = key(store).await;
     let metadata = json!({"course": "knots", "part": {"n": 1}});
     let video = Video::new(Some("intro".to_owned()), Some(object(&metadata))).expect("a video");
-    let user_agent = UserAgentClass { device: Device::Mobile, platform: Platform::Ios, ..UserAgentClass::default() };
+    let user_agent = UserAgentClass {
+        device: Device::Mobile,
+        platform: Platform::Ios,
+        ..UserAgentClass::default()
+    };
     let drafts = numbered((0..20).map(|viewer| {
         let draft = Draft::new(&key, &viewer.to_string(), video.clone()).with(user_agent);
         draft.on("http://new.example/").open_at(Instance(viewer))

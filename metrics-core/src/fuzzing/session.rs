@@ -156,7 +156,11 @@ impl Run {
         if event.timestamp_ms.is_some() {
             let before = self.session.snapshot(Reach::LastEvent);
             assert!(!self.session.apply(checked, moment(event, self.now_ms + 1_000)));
-            assert_eq!(self.session.snapshot(Reach::LastEvent), before, "it came twice and counts twice");
+            assert_eq!(
+                self.session.snapshot(Reach::LastEvent),
+                before,
+                "it came twice and counts twice"
+            );
         }
     }
 

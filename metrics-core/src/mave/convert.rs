@@ -10,7 +10,6 @@ use super::left_out::{Reason, Tally};
 use super::read::{OldSession, OldVideo, SessionLines};
 use super::watched::{Line, Watched, instant_ms};
 use crate::block::Row;
-use crate::user_agent::{Browser, UserAgentClass, Device, Platform};
 use crate::containment::{canonical, has_nul, is_too_deep};
 use crate::import::Foreign;
 use crate::interval::Segments;
@@ -18,6 +17,7 @@ use crate::key::{ApiKey, SessionId};
 use crate::session::Stored;
 use crate::source::Source;
 use crate::store::Subject;
+use crate::user_agent::{Browser, Device, Platform, UserAgentClass};
 use crate::video::{IDENTIFIER_BYTES_MAX, METADATA_BYTES_MAX, Video};
 
 /// A video, with the key and the page that the old database stores with it.

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use super::dimension::Dimension;
 use super::error::{QueryError, check_count};
 use super::metric::named;
-use crate::user_agent::{Browser, Device, Platform};
 use crate::containment::canonical;
+use crate::user_agent::{Browser, Device, Platform};
 
 /// The deepest nesting of `and`, `or` and `not`.
 pub const FILTER_DEPTH_MAX: usize = 8;

@@ -13,11 +13,11 @@ use tokio::sync::{Notify, watch};
 
 use super::{Charge, Kind, lock};
 use crate::block::{Columns, Group, Groups};
-use crate::stats::Tallies;
 use crate::key::ApiKey;
 use crate::read::{Fold, Reading, read_from};
 use crate::shutdown::Shutdown;
 use crate::source::{PageDetail, Source};
+use crate::stats::Tallies;
 use crate::store::{Error, Store, VideoId, VideoRecord, VideoScope};
 
 /// The largest number of pages in memory, of all keys together: at 16 bytes each in two sets, 128 MB.

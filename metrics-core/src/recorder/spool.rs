@@ -18,16 +18,16 @@ use rand::RngExt as _;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::entry::{Input, Spilled, Past};
+use super::entry::{Input, Past, Spilled};
 use super::{Acknowledgement, Clock, Recorder};
 use crate::budget::Budget;
-use crate::user_agent::{Browser, UserAgentClass, Device, Platform};
 use crate::event::{CheckedEvent, Step};
 use crate::key::{ApiKey, SessionId};
 use crate::session::Moment;
 use crate::shutdown::Shutdown;
 use crate::source::Source;
 use crate::store::{Instance, Store, Subject};
+use crate::user_agent::{Browser, Device, Platform, UserAgentClass};
 use crate::video::Video;
 
 /// The layout of a file. Another one is refused.
@@ -149,7 +149,9 @@ impl Spool {
     }
 
     /// Leaves what a recorder could not have its store take.
-    pub(super) async fn spill(&self, instance: Instance,
+    pub(super) async fn spill(
+        &self,
+        instance: Instance,
         spilled: Vec<Spilled>,
     ) -> Result<Stopped, SpoolError> {
         if spilled.is_empty() {
@@ -274,7 +276,11 @@ impl Line {
             identifier: video.identifier().map(str::to_owned),
             metadata: video.metadata().map(str::to_owned),
             page: source.as_ref().map(|source| source.as_str().to_owned()),
-            client: [user_agent.browser.code(), user_agent.platform.code(), user_agent.device.code()],
+            client: [
+                user_agent.browser.code(),
+                user_agent.platform.code(),
+                user_agent.device.code(),
+            ],
             session_data: session_data.clone(),
             past: spilled.past,
             inputs: spilled.inputs.iter().map(Happened::new).collect(),

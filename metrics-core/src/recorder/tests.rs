@@ -6,12 +6,12 @@ use tempfile::TempDir;
 use tokio::time::sleep;
 
 use super::*;
-use crate::user_agent::UserAgentClass;
 use crate::interval::Segments;
 use crate::key::ApiKey;
 use crate::shutdown::Shutdown;
 use crate::store::SqliteStore;
 use crate::upkeep;
+use crate::user_agent::UserAgentClass;
 use crate::video::Video;
 
 /// Memory for some sessions.

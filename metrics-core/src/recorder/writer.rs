@@ -11,7 +11,7 @@ use rand::RngExt as _;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::entry::{Care, Entry, Input, EntryState, Memory};
+use super::entry::{Care, Entry, EntryState, Input, Memory};
 use super::{
     AnotherVideo, BEAT, Batch, CHECKPOINT, NotStored, Progress, Recorder, Refused, SHARDS, Shard,
     lock,
@@ -386,7 +386,13 @@ impl Recorder {
         }
     }
 
-    fn refuse(&self, entry: &Entry, state: &mut EntryState, refusal: NotStored, refused: &mut Refused) {
+    fn refuse(
+        &self,
+        entry: &Entry,
+        state: &mut EntryState,
+        refusal: NotStored,
+        refused: &mut Refused,
+    ) {
         self.release_inputs(state.refused(refusal));
         entry.account(state, &self.sessions);
         refused.insert(entry.id, refusal);

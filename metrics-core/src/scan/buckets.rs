@@ -7,11 +7,11 @@ use chrono::{DateTime, Utc};
 use super::calendar::Timeline;
 use super::{GROUP_BYTES_MAX, GROUPS_MAX, ScanError, SessionFilter, VideoInfo};
 use crate::block::{Columns, Group, Groups};
-use crate::user_agent::UserAgentClass;
 use crate::query::instant;
 use crate::report::{PlayTotals, PlaysBucket, SourceBucket};
 use crate::source::Source;
 use crate::time_bucket::Buckets;
+use crate::user_agent::UserAgentClass;
 
 const PLAYS: Groups = Groups::NONE.with(Group::Times).with(Group::UserAgents);
 const SOURCES: Groups = Groups::NONE.with(Group::Pages);
@@ -98,9 +98,7 @@ impl PlaysScanner {
             self.folded.entry(start.timestamp_millis()).or_default();
         }
         let buckets = self.folded.into_iter();
-        buckets
-            .map(|(start_ms, totals)| PlaysBucket { start: instant(start_ms), totals })
-            .collect()
+        buckets.map(|(start_ms, totals)| PlaysBucket { start: instant(start_ms), totals }).collect()
     }
 }
 

@@ -10,9 +10,9 @@ use serde_json::{Map, Value};
 use super::calendar::Calendar;
 use super::{ScanError, VideoInfo};
 use crate::block::{Coded, Codes, Columns, Group, Groups, Quality};
-use crate::user_agent::UserAgentClass;
 use crate::containment::canonical;
 use crate::query::{Dimension, Period, instant};
+use crate::user_agent::UserAgentClass;
 use crate::varint::Damaged;
 use crate::video::Video;
 
@@ -174,7 +174,9 @@ pub(super) fn groups_of(dimension: &Dimension) -> Groups {
     let groups = Groups::default().with(Group::Starts);
     match dimension {
         Dimension::Page | Dimension::PageHost => groups.with(Group::Pages),
-        Dimension::Browser | Dimension::Platform | Dimension::Device => groups.with(Group::UserAgents),
+        Dimension::Browser | Dimension::Platform | Dimension::Device => {
+            groups.with(Group::UserAgents)
+        }
         Dimension::SessionField(_) => groups.with(Group::SessionData),
         Dimension::Language => groups.with(Group::Languages),
         Dimension::Time(_)
@@ -291,7 +293,9 @@ fn of_user_agent<'a>(
     view: &View<'a>,
     name: fn(&UserAgentClass) -> &'static str,
 ) -> Result<Column<'a>, ScanError> {
-    coded(view, view.columns.user_agents.as_ref(), |user_agent| Ok(ValueRef::of(Some(name(user_agent)))))
+    coded(view, view.columns.user_agents.as_ref(), |user_agent| {
+        Ok(ValueRef::of(Some(name(user_agent))))
+    })
 }
 
 /// Parses the JSON object of metadata or session data.

@@ -344,7 +344,8 @@ impl Sums {
     fn each(&mut self) -> [&mut u64; 17] {
         let Self { plays, view_ms, unique_ms, known, duration_ms, shares: _, completions, .. } =
             self;
-        let Self { attempts, sessions, startups, startup_ms, reported, reported_view_ms, .. } = self;
+        let Self { attempts, sessions, startups, startup_ms, reported, reported_view_ms, .. } =
+            self;
         let Self { rebuffered, rebufferings, rebuffering_ms, failed, exits, .. } = self;
         [
             plays,

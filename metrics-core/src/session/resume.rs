@@ -4,10 +4,10 @@
 //! the events it has seen) is one opaque column, `resume`. It also holds the [`Writers`] that a recorder keeps beside the
 //! session.
 
+use super::latest::LatestReports;
 use super::open::{Closed, Open, RATE_MILLI};
 use super::playhead::{Playhead, State};
 use super::seen::Seen;
-use super::latest::LatestReports;
 use super::writers::Writers;
 use super::{Counters, Minutes, Moment, Reach, Session, Sums};
 use crate::event::RATE_MAX;

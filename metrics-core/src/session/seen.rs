@@ -32,7 +32,9 @@ impl Seen {
     }
 
     pub(super) fn put(&self, out: &mut Vec<u8>) {
-        self.fingerprints.iter().for_each(|fingerprint| out.extend_from_slice(&fingerprint.to_le_bytes()));
+        self.fingerprints
+            .iter()
+            .for_each(|fingerprint| out.extend_from_slice(&fingerprint.to_le_bytes()));
     }
 
     /// Decodes the output of [`put`](Self::put), to the end. If there are more events than [`SEEN_MAX`], keeps the

@@ -246,7 +246,10 @@ fn everything_else_is_counted() {
     assert_eq!(details.language.as_deref(), Some("nl"));
     assert_eq!(details.rendition.as_ref().and_then(|it| it.height), Some(720));
     assert_eq!(
-        Session::load(&session.snapshot(Reach::LastEvent)).unwrap().viewed(Reach::LastEvent).counters,
+        Session::load(&session.snapshot(Reach::LastEvent))
+            .unwrap()
+            .viewed(Reach::LastEvent)
+            .counters,
         counters
     );
 }
@@ -262,7 +265,8 @@ fn an_open_segment_runs_while_its_viewer_is_connected() {
 
 #[test]
 fn a_stored_open_segment_goes_on_where_it_was() {
-    let stored = run(&[(0, play(10.0))]).snapshot(Reach::Until(Moment::received(START_MS + 15_000)));
+    let stored =
+        run(&[(0, play(10.0))]).snapshot(Reach::Until(Moment::received(START_MS + 15_000)));
     assert_eq!(stored.view_ms, 15_000);
     let mut session = Session::load(&stored).unwrap();
     assert!(!session.viewing());
@@ -274,7 +278,8 @@ fn a_stored_open_segment_goes_on_where_it_was() {
 
 #[test]
 fn what_a_store_kept_must_be_sound() {
-    let stored = run(&[(0, play(10.0))]).snapshot(Reach::Until(Moment::received(START_MS + 15_000)));
+    let stored =
+        run(&[(0, play(10.0))]).snapshot(Reach::Until(Moment::received(START_MS + 15_000)));
     for len in 0..stored.resume.len() - 1 {
         let cut = Stored { resume: stored.resume[..len].to_vec(), ..stored.clone() };
         assert!(Session::load(&cut).is_err(), "{len} bytes");

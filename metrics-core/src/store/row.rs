@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value};
 
-use crate::user_agent::{Browser, UserAgentClass, Device, Platform};
 use crate::session::{Counters, Details, Minutes, Stored};
 use crate::source::Source;
+use crate::user_agent::{Browser, Device, Platform, UserAgentClass};
 use crate::varint::Damaged;
 
 /// The columns of a session that change while it is open, as wide as in databases.

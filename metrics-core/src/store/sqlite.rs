@@ -9,10 +9,10 @@
 mod blocks;
 mod convert;
 mod fault;
+mod files;
 mod keys;
 mod network;
 mod open;
-mod files;
 mod read;
 mod rewrite;
 mod schema;

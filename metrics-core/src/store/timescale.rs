@@ -338,7 +338,8 @@ impl Lane {
             Ok(Err(PoolError::Backend(err))) => Err(match &err {
                 // As it was put into the connection error.
                 PoolBackend::ConnectionError(ConnectionError::BadConnection(text)) => {
-                    Outdated::of_text(text).map_or_else(|| unavailable(err.to_string()), unavailable)
+                    Outdated::of_text(text)
+                        .map_or_else(|| unavailable(err.to_string()), unavailable)
                 }
                 _ => unavailable(err.to_string()),
             }),

@@ -6,7 +6,7 @@ use crate::read::HEADS;
 use crate::session::Stored;
 use crate::store::changes::{Totals, blocks};
 use crate::store::{
-    BlockHead, Error, Found, OpenSession, Outcome, Location, Rewrite, Store, Version, Videos,
+    BlockHead, Error, Found, Location, OpenSession, Outcome, Rewrite, Store, Version, Videos,
 };
 use crate::varint::Damaged;
 

@@ -68,7 +68,9 @@ impl Database {
     /// Creates a database on the server at this URL instead of the server that all tests share.
     pub async fn on(server: &str) -> Self {
         Self {
-            location: Location::Server(ServerDatabase::new(server.parse().expect("an address")).await),
+            location: Location::Server(
+                ServerDatabase::new(server.parse().expect("an address")).await,
+            ),
         }
     }
 

@@ -132,7 +132,8 @@ fn view(turns: &[Turn], skew_ms: Option<i64>, restarts: bool) -> Viewed {
             if stopped {
                 session.lose(Moment::received(now_ms));
             }
-            let reach = if stopped { Reach::LastEvent } else { Reach::Until(Moment::received(now_ms)) };
+            let reach =
+                if stopped { Reach::LastEvent } else { Reach::Until(Moment::received(now_ms)) };
             session = Session::load(&session.snapshot(reach)).expect("it was just stored");
             session.resume(Moment::received(now_ms + gap_ms));
         }

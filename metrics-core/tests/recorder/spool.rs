@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use metrics_core::event::Action;
-use metrics_core::recorder::{Spool, SpoolError, Stopped, Recovered};
+use metrics_core::recorder::{Recovered, Spool, SpoolError, Stopped};
 use metrics_core::store::Store;
 use metrics_core::{ApiKey, Metrics, PlayerEvent};
 use metrics_testing::{Death, Faulty};

@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics_core::block::RowId;
-use metrics_core::user_agent::{Browser, UserAgentClass};
 use metrics_core::copy::{Copied, CopyError, copy};
 use metrics_core::key::SessionId;
 use metrics_core::query::instant;
 use metrics_core::store::{SessionWrite, Store, Subject};
 use metrics_core::upkeep;
+use metrics_core::user_agent::{Browser, UserAgentClass};
 use metrics_core::{ApiKey, Join, Metrics, PlayerEvent, Source, Video};
 use metrics_testing::{Backend, Database, Through, WallClock, on_every_store};
 use tokio::sync::Notify;

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use metrics_core::budget::{Account, Budget};
-use metrics_core::user_agent::UserAgentClass;
 use metrics_core::export::{Export, Record};
 use metrics_core::interval::{Interval, Segments};
 use metrics_core::key::SessionId;
 use metrics_core::session::Stored;
 use metrics_core::store::{SessionWrite, Store, Subject};
 use metrics_core::upkeep;
+use metrics_core::user_agent::UserAgentClass;
 use metrics_core::{ApiKey, BucketQuery, EngagementQuery, Reports, Selection, Timeframe, Video};
 use metrics_testing::{Backend, Database, on_every_store};
 use serde_json::{Map, Value, json};

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use metrics_core::user_agent::UserAgentClass;
 use metrics_core::interval::{Interval, Segments};
 use metrics_core::key::SessionId;
 use metrics_core::query::instant;
 use metrics_core::session::{Counters, Minutes, Stored};
 use metrics_core::store::{Outcome, SessionWrite, Store, Subject};
+use metrics_core::user_agent::UserAgentClass;
 use metrics_core::{ApiKey, Source, Video};
 
 pub(crate) fn now() -> DateTime<Utc> {

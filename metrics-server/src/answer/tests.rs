@@ -115,7 +115,10 @@ async fn an_answer_that_is_read_too_slowly_is_given_up() {
     assert_eq!(cut_after(READ_TIMEOUTS.all).await, READ_TIMEOUTS.all);
     assert_eq!(cut_after(READ_TIMEOUTS.piece + Duration::from_secs(1)).await.as_secs(), 121);
     let slow = cut_after(READ_TIMEOUTS.piece / 2).await;
-    assert!(READ_TIMEOUTS.all <= slow && slow <= READ_TIMEOUTS.all + READ_TIMEOUTS.piece, "{slow:?}");
+    assert!(
+        READ_TIMEOUTS.all <= slow && slow <= READ_TIMEOUTS.all + READ_TIMEOUTS.piece,
+        "{slow:?}"
+    );
 }
 
 /// The timer wakes the client: the task that makes the next piece, which would wake the client, is dropped.

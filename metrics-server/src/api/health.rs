@@ -9,8 +9,8 @@ use serde::Serialize;
 use tokio::time::timeout;
 
 use crate::code::Code;
-use crate::single_flight::SingleFlight;
 use crate::response::{self, Body};
+use crate::single_flight::SingleFlight;
 
 /// How long the store may take to say that it is well.
 const HEALTH_MAX: Duration = Duration::from_secs(5);

@@ -1,7 +1,7 @@
 //! `/api/v1/plays`, also called `/api/v1/views`: plays per time bucket.
 
-use metrics_core::user_agent::{Browser, Device, Platform};
 use metrics_core::report::PlayTotals;
+use metrics_core::user_agent::{Browser, Device, Platform};
 use metrics_core::{BucketQuery, ReportError, Reports};
 use serde::Serialize;
 use serde::ser::{SerializeMap as _, Serializer};

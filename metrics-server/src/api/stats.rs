@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 
 use hyper::Response;
 use metrics_core::Metrics;
-use metrics_core::recorder::{Stats, Histogram};
+use metrics_core::recorder::{Histogram, Stats};
 
 use crate::memory::Memory;
 use crate::response::{self, Body};
@@ -160,8 +160,7 @@ fn store(page: &mut Page, stats: &Stats) {
 fn memory(page: &mut Page, stats: &Stats, traffic: &Traffic, memory: &Memory) {
     let name = "metrics_memory_held_bytes";
     page.family(name, "gauge", Some("bytes"), "Memory that clients make the server hold, by use.");
-    for (held_for, bytes) in [("sessions", stats.session_bytes)].into_iter().chain(memory.uses())
-    {
+    for (held_for, bytes) in [("sessions", stats.session_bytes)].into_iter().chain(memory.uses()) {
         let _ = writeln!(page.text, "{name}{{use=\"{held_for}\"}} {bytes}");
     }
     let name = "metrics_memory_max_bytes";

@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use metrics_core::budget::Budget;
-use metrics_core::recorder::{Spool, Recovered};
+use metrics_core::recorder::{Recovered, Spool};
 use metrics_core::store::Store;
 use metrics_core::{ApiKey, Metrics};
 

@@ -31,7 +31,8 @@ const PIECE_MAX: Duration = Duration::from_secs(600);
 const EXPORT_MAX: Duration = Duration::from_secs(6 * 3_600);
 
 /// The time limits of a client. A client that writes the file into a database may pause.
-const READ_TIMEOUTS: ReadTimeouts = ReadTimeouts { piece: Duration::from_secs(600), all: EXPORT_MAX };
+const READ_TIMEOUTS: ReadTimeouts =
+    ReadTimeouts { piece: Duration::from_secs(600), all: EXPORT_MAX };
 
 /// The memory that an export needs to begin, in bytes: about a page of sessions.
 const BYTES_MIN: usize = 4 * 1024 * 1024;

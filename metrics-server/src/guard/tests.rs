@@ -80,7 +80,7 @@ fn a_proxy_may_say_how_the_server_is_called() {
 
 #[test]
 fn listed_origins_read_reports_and_nothing_else() {
-    use Wanted::{CreateKey, Stats, ListKeys, Page, Report, RevokeKey};
+    use Wanted::{CreateKey, ListKeys, Page, Report, RevokeKey, Stats};
 
     let foreign = [("host", "localhost"), ("sec-fetch-site", "cross-site"), ("origin", SITE)];
     let listed = Cors::Listed(vec![SITE.to_owned()]);

@@ -4,12 +4,12 @@ use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
 use chrono::Utc;
-use metrics_core::user_agent::UserAgentClass;
 use metrics_core::key::SessionId;
 use metrics_core::session::{Counters, Minutes, Stored};
 use metrics_core::store::{KeyId, Rewrite, SessionWrite, SqliteStore, Store as _, Subject};
 use metrics_core::totals::DayTotals;
 use metrics_core::upkeep::close;
+use metrics_core::user_agent::UserAgentClass;
 use metrics_core::{ApiKey, Video};
 use metrics_server::EXAMPLE_KEY;
 use metrics_server_testing::{Database, Process, binary};

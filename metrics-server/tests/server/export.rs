@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::Utc;
-use metrics_core::user_agent::{Browser, UserAgentClass, Device, Platform};
 use metrics_core::interval::{Interval, Segments};
 use metrics_core::key::SessionId;
 use metrics_core::session::Stored;
 use metrics_core::store::{Error, SessionWrite, Store, Subject};
+use metrics_core::user_agent::{Browser, Device, Platform, UserAgentClass};
 use metrics_core::{ApiKey, Source, Video};
 use metrics_server::{Credentials, Settings};
 use metrics_server_testing::{Answer, Database, Http, TestServer, binary, soon};

@@ -774,8 +774,7 @@ async fn there_is_room_for_so_many_connections_and_no_more() {
     soon(async { while script().await != 200 {} }).await;
     let stats = server.http("GET", "/metrics").send().await;
     let stats = String::from_utf8(stats.body).unwrap();
-    let refused =
-        stats.lines().find(|line| line.starts_with("metrics_connections_refused_total"));
+    let refused = stats.lines().find(|line| line.starts_with("metrics_connections_refused_total"));
     assert!(refused.is_some_and(|line| !line.ends_with(" 0")), "{stats}");
     drop(two);
 }

@@ -5,12 +5,12 @@ use std::process::{Output, Stdio};
 use std::sync::Arc;
 
 use chrono::{TimeDelta, Utc};
-use metrics_core::user_agent::{Browser, UserAgentClass, Device, Platform};
 use metrics_core::interval::{Interval, Segments};
 use metrics_core::key::SessionId;
 use metrics_core::session::Stored;
 use metrics_core::store::{SessionWrite, SqliteStore, Store, Subject};
 use metrics_core::upkeep::close;
+use metrics_core::user_agent::{Browser, Device, Platform, UserAgentClass};
 use metrics_core::{ApiKey, Source, Video};
 use metrics_server_testing::binary;
 use rand::rngs::StdRng;

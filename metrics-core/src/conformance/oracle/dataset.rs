@@ -11,13 +11,13 @@ use serde_json::{Value, json};
 
 use super::viewing::{Viewing, unique_ms, view_ms};
 use crate::block::RowId;
-use crate::user_agent::{Browser, UserAgentClass, Device, Platform};
 use crate::conformance::draft::{Draft, commit, fill, key, object};
 use crate::key::{ApiKey, SessionId};
 use crate::query::{Scan, Selection};
 use crate::store::{Outcome, Store};
 use crate::time_bucket::Buckets;
 use crate::upkeep::Erasure;
+use crate::user_agent::{Browser, Device, Platform, UserAgentClass};
 use crate::video::Video;
 
 /// The number of sessions: enough for several in any bucket.

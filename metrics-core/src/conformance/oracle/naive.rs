@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 
 use super::viewing::{Viewing, view_ms};
-use crate::user_agent::{Browser, Device, Platform};
 use crate::query::instant;
 use crate::time_bucket::Buckets;
+use crate::user_agent::{Browser, Device, Platform};
 
 /// Whether a segment overlaps `[from, to)` with positive length.
 fn overlaps(segment: (u32, u32), from: u64, to: u64) -> bool {

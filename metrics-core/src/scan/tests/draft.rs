@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use crate::block::{Block, Columns, Groups, Row, RowId};
-use crate::user_agent::{Browser, UserAgentClass, Device, Platform};
 use crate::interval::{Interval, Segments};
 use crate::scan::VideoInfo;
 use crate::session::{Counters, Details, MINUTE_MS, Stored};
+use crate::user_agent::{Browser, Device, Platform, UserAgentClass};
 use crate::{Source, Video};
 
 /// A session, and whose it is.
@@ -23,8 +23,11 @@ impl Watch {
         let start: chrono::DateTime<chrono::Utc> = start.parse().unwrap();
         let at_ms = start.timestamp_millis();
         let stored = Stored::finished(at_ms, at_ms, None, &Segments::default());
-        let user_agent =
-            UserAgentClass { browser: Browser::Chrome, platform: Platform::Mac, device: Device::Desktop };
+        let user_agent = UserAgentClass {
+            browser: Browser::Chrome,
+            platform: Platform::Mac,
+            device: Device::Desktop,
+        };
         let row = Row { id: RowId(0), page: None, user_agent, session_data: None, stored };
         Self { key: "key", video: Video::labelled("intro"), row }
     }

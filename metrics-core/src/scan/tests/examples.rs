@@ -5,13 +5,13 @@ use serde_json::json;
 
 use super::draft::{Watch, blocks};
 use crate::block::{Columns, Group, Groups};
-use crate::user_agent::{Browser, Device, Platform};
 use crate::query::{
     Compare, Dimension, Filter, METRICS_MAX, Metric, Minimum, Period, Periods, Query, QueryError,
     Selection, Timeframe,
 };
 use crate::scan::{Answer, DimensionValue, ScanError, Scanner};
 use crate::session::Counters;
+use crate::user_agent::{Browser, Device, Platform};
 use crate::{ApiKey, Damaged, Video};
 
 fn at(text: &str) -> DateTime<Utc> {

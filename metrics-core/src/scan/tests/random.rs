@@ -10,13 +10,13 @@ use super::draft::{Watch, blocks};
 use super::oracle;
 use crate::Video;
 use crate::block::RowId;
-use crate::user_agent::{Browser, Device, Platform};
 use crate::query::{
     Column, Comparison, Dimension, Direction, Figure, Filter, METRICS_MAX, Metric, Minimum,
     Operator, Order, Period, Query,
 };
 use crate::scan::{Answer, DimensionValue, Scanner};
 use crate::session::Counters;
+use crate::user_agent::{Browser, Device, Platform};
 
 /// The first Sunday of November 2023, when clocks change in New York.
 const SUNDAY_MS: i64 = 1_699_142_400_000;

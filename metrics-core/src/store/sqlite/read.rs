@@ -11,8 +11,8 @@ use super::sql::Sql;
 use crate::block::Row;
 use crate::key::{ApiKey, SessionId};
 use crate::store::failure::Failure;
-use crate::store::row::{Columns, user_agent, column_as, page};
-use crate::store::{Found, KeyId, KnownVideo, OpenSession, Location, Version, VideoId};
+use crate::store::row::{Columns, column_as, page, user_agent};
+use crate::store::{Found, KeyId, KnownVideo, Location, OpenSession, Version, VideoId};
 use crate::varint::Damaged;
 use crate::video::Video;
 
@@ -176,14 +176,19 @@ pub(super) fn load(
     .get_result(connection)
     .optional()?;
     let Some((version, key, video, started_at_ms, resume, of)) = closed else { return Ok(None) };
-    let location = Location::Closed { key: KeyId(key), video: VideoId(video), started_at_ms, resume };
+    let location =
+        Location::Closed { key: KeyId(key), video: VideoId(video), started_at_ms, resume };
     Ok(Some(found(column_as(version)?, of, location)?))
 }
 
 /// The digest of a session's video, and its identifier.
 type OfVideo = (Vec<u8>, Option<String>);
 
-fn found(version: Version, (video, identifier): OfVideo, location: Location) -> Result<Found, Damaged> {
+fn found(
+    version: Version,
+    (video, identifier): OfVideo,
+    location: Location,
+) -> Result<Found, Damaged> {
     let video = video.try_into().map_err(|_| Damaged("the digest of a video has no 16 bytes"))?;
     Ok(Found { version, video, identifier, location })
 }

@@ -11,15 +11,15 @@ use tokio::task::JoinSet;
 
 use super::*;
 use crate::block::{Block, Group, Groups, RowId};
-use crate::user_agent::UserAgentClass;
 use crate::interval::{Interval, Segments};
 use crate::query::instant;
 use crate::session::{Counters, Minutes, Stored};
 use crate::source::Source;
 use crate::store::{
-    BlockId, Detail, OpenScan, Location as Where, Resumable, Subject, VideoScope, Videos,
+    BlockId, Detail, Location as Where, OpenScan, Resumable, Subject, VideoScope, Videos,
 };
 use crate::totals::DayTotals;
+use crate::user_agent::UserAgentClass;
 
 #[tokio::test]
 async fn a_query_that_nobody_waits_for_keeps_its_connection_until_it_ends() {

@@ -13,13 +13,13 @@ use quick_cache::unsync::Cache;
 
 use super::schema::{instances, keys, videos};
 use super::sql::Sql;
-use crate::user_agent::UserAgentClass;
 use crate::key::{ApiKey, SessionId};
 use crate::session::Stored;
 use crate::source::Source;
 use crate::store::common::{IDS_MAX, INSTANCE_KEPT};
 use crate::store::failure::Failure;
 use crate::store::{Instance, KeyId, OpenSession, Outcome, SessionWrite, Version, VideoId};
+use crate::user_agent::UserAgentClass;
 use crate::video::Video;
 
 /// Ids of rows that are known to exist.

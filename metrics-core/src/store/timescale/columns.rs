@@ -12,11 +12,11 @@ use diesel::sql_types::{
 use super::prepared::Prepared;
 use super::types::{Bits, timestamp, unix_ms};
 use crate::block::{Row, RowId};
-use crate::user_agent::UserAgentClass;
 use crate::key::SessionId;
 use crate::session::Stored;
-use crate::store::row::{Columns, canonical, user_agent, column_as, page};
+use crate::store::row::{Columns, canonical, column_as, page, user_agent};
 use crate::store::{KeyId, OpenSession, VideoId};
+use crate::user_agent::UserAgentClass;
 use crate::varint::Damaged;
 
 /// Sessions, column by column.

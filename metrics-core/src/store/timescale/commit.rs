@@ -15,10 +15,10 @@ use super::columns::Arrays;
 use super::ids::{self, Ids};
 use super::prepared::Prepared;
 use super::types::{Bits, timestamp};
-use crate::user_agent::UserAgentClass;
 use crate::store::common::INSTANCE_KEPT;
 use crate::store::failure::Failure;
 use crate::store::{Instance, KeyId, Outcome, SessionWrite, VideoId};
+use crate::user_agent::UserAgentClass;
 
 #[derive(QueryableByName)]
 struct Written {

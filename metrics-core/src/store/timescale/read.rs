@@ -13,7 +13,7 @@ use super::types::{Bits, timestamp};
 use crate::key::SessionId;
 use crate::store::failure::Failure;
 use crate::store::row::column_as;
-use crate::store::{Found, KeyId, OpenSession, Location, VideoId};
+use crate::store::{Found, KeyId, Location, OpenSession, VideoId};
 use crate::varint::Damaged;
 
 #[derive(QueryableByName)]

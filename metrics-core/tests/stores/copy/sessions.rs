@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use metrics_core::user_agent::{Browser, UserAgentClass, Device, Platform};
 use metrics_core::event::Rendition;
 use metrics_core::export::{Export, Record};
 use metrics_core::interval::{Interval, Segments};
@@ -11,6 +10,7 @@ use metrics_core::key::SessionId;
 use metrics_core::query::instant;
 use metrics_core::session::{Counters, Details, Minutes, Stored};
 use metrics_core::store::{KeyRecord, Outcome, SessionWrite, Store, Subject, Version};
+use metrics_core::user_agent::{Browser, Device, Platform, UserAgentClass};
 use metrics_core::{ApiKey, Source, Video, containment, upkeep};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;

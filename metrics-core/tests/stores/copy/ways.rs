@@ -62,7 +62,11 @@ impl Way for Ill {
         }
         let (store, operation) = ("an ill store", "do it");
         let source = "it is ill".into();
-        Err(if self.is_unavailable { unavailable() } else { Error::Rejected { store, operation, source } })
+        Err(if self.is_unavailable {
+            unavailable()
+        } else {
+            Error::Rejected { store, operation, source }
+        })
     }
 }
 

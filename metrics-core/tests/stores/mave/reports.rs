@@ -1,10 +1,10 @@
 //! Reports over what was imported are as worked out by hand.
 
 use chrono::{DateTime, Utc};
-use metrics_core::user_agent::{Browser, Device, Platform};
 use metrics_core::mave::Mave;
 use metrics_core::report::PlayTotals;
 use metrics_core::source::PageDetail;
+use metrics_core::user_agent::{Browser, Device, Platform};
 use metrics_core::{ApiKey, BucketQuery, EngagementQuery, Metrics, Selection, Timeframe};
 use metrics_testing::Database;
 use serde_json::json;

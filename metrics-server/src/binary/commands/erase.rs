@@ -7,7 +7,7 @@ use std::io::{self, Write as _};
 
 use chrono::{SecondsFormat, Utc};
 use metrics_core::query::instant;
-use metrics_core::retention::{due, delete_old};
+use metrics_core::retention::{delete_old, due};
 use metrics_core::store::Store;
 use metrics_core::time_bucket::Span;
 use metrics_core::upkeep::{Erased, Selected, count_selected};

@@ -6,15 +6,15 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::block::{Groups, RowId};
-use crate::user_agent::UserAgentClass;
 use crate::key::{ApiKey, SessionId};
 use crate::query::instant;
 use crate::source::Source;
 use crate::store::sqlite::open;
 use crate::store::{
-    Migrations, OpenScan, Location, Snapshot, SqliteStore, Store as _, VideoScope, Videos,
+    Location, Migrations, OpenScan, Snapshot, SqliteStore, Store as _, VideoScope, Videos,
 };
 use crate::upkeep::verify;
+use crate::user_agent::UserAgentClass;
 
 const BEFORE_SQL: &str = include_str!("before.sql");
 
