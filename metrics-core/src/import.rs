@@ -11,7 +11,7 @@ use crate::block::{Groups, Row, RowId};
 use crate::key::ApiKey;
 use crate::read::computed;
 use crate::record::{SessionRecord, content};
-use crate::store::changes::{Totals, blocks, settled};
+use crate::store::changes::{Totals, blocks, finalized};
 use crate::store::{
     BlockHead, BlockId, Error, KeyId, OpenScan, Outcome, Rewrite, Snapshot, Store, VideoId, Videos,
 };
@@ -94,7 +94,7 @@ pub async fn insert(store: &dyn Store, sessions: Vec<Foreign>) -> Result<Inserte
     let mut by_video = ByVideo::new();
     let (mut twice, mut differing) = (0, Vec::new());
     for (place, session) in places.iter().copied().zip(sessions) {
-        let row = settled(session.row);
+        let row = finalized(session.row);
         let (order, sought) = (row.order(), Sought { row, equal_before: session.equal_before });
         // The first of two sessions is kept, as if the second came in a later import.
         match by_video.entry(place).or_default().entry(order) {
@@ -166,7 +166,7 @@ impl Present {
             after = page.last().map(|session| session.id);
             let is_last = page.len() < PAGE as usize;
             for session in page {
-                present.add(&by_id, session.video, settled(session.row));
+                present.add(&by_id, session.video, finalized(session.row));
             }
             if is_last {
                 return Ok(present);

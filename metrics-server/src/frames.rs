@@ -427,9 +427,9 @@ pub(crate) enum ReadError {
 impl From<&ReadError> for Code {
     fn from(err: &ReadError) -> Self {
         match err {
-            ReadError::Protocol(_) | ReadError::NotUtf8 => Code::InvalidMessage,
-            ReadError::TooLarge => Code::MessageTooLarge,
-            ReadError::Gone(_) | ReadError::Late => Code::SessionOver,
+            ReadError::Protocol(_) | ReadError::NotUtf8 => Self::InvalidMessage,
+            ReadError::TooLarge => Self::MessageTooLarge,
+            ReadError::Gone(_) | ReadError::Late => Self::SessionOver,
         }
     }
 }

@@ -240,8 +240,8 @@ impl From<DecodeError> for Code {
             | DecodeError::NotAnArray
             | DecodeError::Ref
             | DecodeError::Topic
-            | DecodeError::Binary => Code::InvalidMessage,
-            DecodeError::TooDeep => Code::TooDeep,
+            | DecodeError::Binary => Self::InvalidMessage,
+            DecodeError::TooDeep => Self::TooDeep,
         }
     }
 }

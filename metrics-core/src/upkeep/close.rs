@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 
 use super::computed;
 use crate::block::Row;
-use crate::store::changes::{Totals, blocks, settled};
+use crate::store::changes::{Totals, blocks, finalized};
 use crate::store::{Error, KeyId, OpenSession, Outcome, Rewrite, Store, VideoId};
 
 /// Closes sessions without an open segment whose last event is before `quiet_since`, at most `limit` (1 or more), and
@@ -54,7 +54,7 @@ fn closing(sessions: &[OpenSession]) -> Rewrite {
     let mut totals = Totals::default();
     for session in sessions {
         let rows = by_video.entry((session.key, session.video)).or_default();
-        rows.push(settled(session.row.clone()));
+        rows.push(finalized(session.row.clone()));
         totals.add(session.key, &session.row, 1);
     }
     let add = by_video.into_iter();

@@ -18,7 +18,7 @@ use super::sql::Sql;
 use super::transaction::transaction;
 use super::{Error, blocks, rewrite, unusable};
 use crate::block::{Block, Row, SESSIONS_MAX};
-use crate::store::changes::{Totals, blocks as blocks_of, settled};
+use crate::store::changes::{Totals, blocks as blocks_of, finalized};
 use crate::store::common::BEFORE;
 use crate::store::failure::Failure;
 use crate::store::{KeyId, OpenSession, VideoId};
@@ -128,7 +128,7 @@ fn step(connection: &mut SqliteConnection, enough: usize) -> Result<usize, Failu
         let Some((video, key)) = next else { break };
         let sessions = take(connection, key, video)?;
         moved += sessions.len();
-        let rows: Vec<Row> = sessions.into_iter().map(|session| settled(session.row)).collect();
+        let rows: Vec<Row> = sessions.into_iter().map(|session| finalized(session.row)).collect();
         rows.iter().for_each(|row| totals.add(KeyId(key), row, 1));
         let made: Vec<Block> = blocks_of(rows.clone()).collect();
         check(rows, &made)?;

@@ -20,7 +20,7 @@ use super::prepared::Prepared;
 use super::types::Bits;
 use super::{Error, STATEMENT_MAX, STORE, may_pass, rewrite, unusable};
 use crate::block::{Row, SESSIONS_MAX};
-use crate::store::changes::{Totals, blocks, settled};
+use crate::store::changes::{Totals, blocks, finalized};
 use crate::store::common::BEFORE;
 use crate::store::failure::Failure;
 use crate::store::{KeyId, OpenSession, Rewrite, VideoId};
@@ -240,7 +240,7 @@ fn converted(sessions: Vec<OpenSession>) -> Rewrite {
     let mut totals = Totals::default();
     let mut by_video: BTreeMap<(KeyId, VideoId), Vec<Row>> = BTreeMap::new();
     for session in sessions {
-        let row = settled(session.row);
+        let row = finalized(session.row);
         totals.add(session.key, &row, 1);
         by_video.entry((session.key, session.video)).or_default().push(row);
     }
