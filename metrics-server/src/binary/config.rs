@@ -174,6 +174,8 @@ impl Config {
     ) -> Result<Self, ConfigError> {
         let parsed = flags::parse(arguments)?;
         let source = Source::new(parsed.path, parsed.settings, &environment)?;
+        let (log_filter, log_format) =
+            (source.get(&table::LOG_FILTER)?, source.get(&table::LOG_FORMAT)?);
         let database = source.get(&table::DATABASE)?;
         let (migrate_only, no_migrate) =
             (source.get(&table::MIGRATE_ONLY)?, source.get(&table::NO_MIGRATE)?);
@@ -210,8 +212,8 @@ impl Config {
             settings,
             memory,
             connections_max: source.get(&table::MAX_CONNECTIONS)?.unwrap_or(fitting),
-            log_filter: source.get(&table::LOG_FILTER)?,
-            log_format: source.get(&table::LOG_FORMAT)?,
+            log_filter,
+            log_format,
         })
     }
 }

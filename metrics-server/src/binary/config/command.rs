@@ -172,11 +172,9 @@ pub(crate) enum CommandFlags {
     /// See to the API keys; servers may run meanwhile, and heed it within a second
     #[command(subcommand)]
     Keys(KeysFlags),
-    /// Erase sessions from the database, with the videos and pages that only they name; servers may
-    /// run meanwhile. Each flag narrows the others, and one is needed
+    /// Erase sessions, with videos and pages that only they name; each flag narrows the others
     Erase(Box<EraseFlags>),
-    /// Delete the sessions that are older than --retention at once, by the clock alone; servers, which
-    /// do so by themselves unless the clock jumps or it is a quarter of all, may run meanwhile
+    /// Delete the sessions older than --retention at once, by the clock alone
     Forget(SureFlags),
     /// Export a report, or every session, as CSV or NDJSON; servers may run meanwhile
     Export(Box<ExportFlags>),

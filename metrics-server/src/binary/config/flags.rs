@@ -57,13 +57,25 @@ fn with_settings(command: clap::Command, path: &str) -> clap::Command {
     };
     let flags = SETTINGS.iter().filter(|about| !about.flag.is_empty() && !is_own(about));
     let flags: Vec<_> = flags.map(|about| flag(about)).collect();
-    let mut command = command.args(flags).after_help(help::settings_of(path));
+    let usage = usage_of(&command, path);
+    let mut command = command.args(flags).after_help(help::settings_of(path)).override_usage(usage);
     let names: Vec<_> = command.get_subcommands().map(|it| it.get_name().to_owned()).collect();
     for name in names {
         let path = if path == SERVER { name.clone() } else { format!("{path} {name}") };
         command = command.mut_subcommand(name, |below| with_settings(below, &path));
     }
     command
+}
+
+/// The usage of a command. Its settings are options, although clap does not list them.
+fn usage_of(command: &clap::Command, path: &str) -> String {
+    let name = format!("metrics-server {path}");
+    let name = name.trim_end();
+    let usage = command.clone().bin_name(name).render_usage().to_string();
+    match usage.trim_start_matches("Usage: ").strip_prefix(name) {
+        Some(rest) if !rest.contains("[OPTIONS]") => format!("{name} [OPTIONS]{rest}"),
+        rest => format!("{name}{}", rest.unwrap_or_default()),
+    }
 }
 
 fn flag(about: &'static About) -> Arg {

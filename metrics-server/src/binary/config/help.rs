@@ -33,11 +33,17 @@ fn names_of(about: &About) -> String {
 fn wrap(text: &mut String, about: &About) {
     let default = match about.default.text() {
         "" => String::new(),
-        default => format!(" [default: {default}]"),
+        default => format!("[default: {default}]"),
     };
-    let about = format!("{}{default}", about.help);
+    let mut words: Vec<_> = about.help.split(' ').collect();
+    // On one line, if there is room.
+    if INDENT.len() + default.len() <= WIDTH {
+        words.extend(Some(&*default).filter(|default| !default.is_empty()));
+    } else {
+        words.extend(default.split(' '));
+    }
     let mut column = WIDTH;
-    for word in about.split(' ') {
+    for word in words {
         let length = word.chars().count();
         if WIDTH < column + 1 + length {
             text.push('\n');

@@ -37,6 +37,11 @@ fn the_help_of_a_command_describes_the_settings_that_it_takes() {
             assert_eq!(begins(&help), about.is_of(command[0]), "{name}: {help}");
         }
     }
+    assert!(of_server.contains("\nUsage: metrics-server [OPTIONS] [COMMAND]\n"), "{of_server}");
+    assert!(
+        help_of(&["keys", "revoke"])
+            .contains("\nUsage: metrics-server keys revoke [OPTIONS] <KEY>\n")
+    );
     assert!(of_server.lines().all(|line| line.chars().count() <= 100), "{of_server}");
 }
 
