@@ -68,15 +68,6 @@ class Chart {
     this.fillTable();
   }
 
-  // Keeps its height: nothing below it moves.
-  clear() {
-    this.place.style.height = `${this.place.clientHeight}px`;
-    this.data = this.guide = this.playhead = null;
-    this.readout.textContent = '';
-    this.place.replaceChildren();
-    this.details.querySelector('table').replaceChildren();
-  }
-
   // The position of an event, from 0 to 1.
   along({ clientX }) {
     const { left, width } = this.place.getBoundingClientRect();
@@ -108,7 +99,6 @@ class Chart {
     this.guide = svg('path', { class: 'guide', d: '' });
     drawing.append(this.guide);
     this.place.replaceChildren(drawing);
-    this.place.style.height = '';
   }
 
   text(x, y, words, kind, anchor) {

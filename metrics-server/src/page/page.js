@@ -79,7 +79,9 @@ function choose() {
   remember();
   answers = {};
   asking.abort();
-  clear();
+  // Until an answer arrives, the page shows no numbers of another choice.
+  for (const { id } of document.querySelectorAll('dd data')) setData(id, '', '–');
+  for (const chart of document.querySelectorAll('figure')) chart.classList.add('waiting');
   isAnnounced = false;
   measure();
   askIn(0);
@@ -112,6 +114,7 @@ async function ask() {
   const askOne = async ([name, [question, show]]) => {
     const answer = await question(chosen, signal);
     if (signal.aborted) return;
+    element(name).closest('figure')?.classList.remove('waiting');
     answers[name] = answer;
     show(answer, chosen);
   };
@@ -140,14 +143,6 @@ function announce() {
   element('said').textContent = `${count(plays, 'play')}, ${number(answers.watching ?? 0)} watching now`;
 }
 
-// Until there are answers: what is shown never belongs to another choice.
-function clear() {
-  for (const { id } of document.querySelectorAll('dd data')) setData(id, '', '\u2013');
-  element('watching').closest('.now').classList.remove('live');
-  for (const body of document.querySelectorAll('.ranking tbody')) body.replaceChildren();
-  for (const chart of [engagementChart, playsChart]) chart.clear();
-}
-
 const hint = () => (player.video ? 'Press play: what you watch appears here' : 'Nobody watched this');
 
 function setData(id, value, text) {
@@ -157,7 +152,6 @@ function setData(id, value, text) {
 
 function showWatching(watching) {
   setData('watching', watching, number(watching));
-  element('watching').closest('.now').classList.toggle('live', watching > 0);
 }
 
 function showPlays(buckets, { last }) {
@@ -171,6 +165,7 @@ function showPlays(buckets, { last }) {
     const classes = Object.keys(buckets[0]?.[field] ?? {});
     const entries = classes.map((name) => [nameOf(name), sum((bucket) => bucket[field][name])]);
     showRanking(element(field), entries, classes.length, 'None yet');
+    element(field).classList.remove('waiting');
   }
 }
 

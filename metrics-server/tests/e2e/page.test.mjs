@@ -146,6 +146,20 @@ suite.test('a video that is not on the page is found by its identifier', async (
   assert.equal(await page.locator('video:visible').count(), 0);
 });
 
+suite.test('until it is answered, a choice shows no numbers of another', async (scene) => {
+  const server = await scene.server();
+  const page = await scene.page();
+  await open(page, server);
+  await page.locator('#sources tbody').waitFor();
+  await page.route('**/api/v1/**', () => {});
+  await page.getByText('Another').click();
+  for (const id of ['watching', 'plays-sum', 'watched', 'per-play']) {
+    assert.equal(await page.locator(`#${id}`).textContent(), '–');
+  }
+  const hidden = ['#engagement .chart', '#plays .chart', '#plays details', '#sources tbody', '#browser tbody'];
+  for (const part of hidden) assert.equal(await page.locator(part).isVisible(), false, part);
+});
+
 /** Opens the page, and waits for its first answers. */
 async function open(page, server) {
   await page.goto(server.url);
@@ -172,7 +186,7 @@ const position = (player) => player.page.locator(`#${player.id}`).evaluate((vide
 
 const figure = (page, selector) => page.locator(selector).evaluate((data) => Number(data.value));
 
-const words = (page, chart) => page.locator(`${chart} svg[role=img]`).getAttribute('aria-label');
+const words = (page, chart) => page.locator(`${chart}:not(.waiting) svg[role=img]`).getAttribute('aria-label');
 
 /** `[second, viewers, replays]` of the table below the curve. */
 async function table(page) {
