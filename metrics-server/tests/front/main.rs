@@ -1,8 +1,7 @@
-//! A server in front of its store: framing, access, files and memory. Once is enough, whichever the store.
+//! A server in front of its store: framing, access and files. Once is enough, whichever the store.
 //!
 //! [`stores`] takes every store itself.
 
-mod abuse_memory;
 mod access;
 mod frames;
 mod mount;

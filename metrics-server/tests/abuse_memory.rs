@@ -1,4 +1,6 @@
 //! What strangers have a server hold is given back: after all abuses its memory is what it was before.
+//!
+//! A file of its own: other tests beside the first round would make its peak lower than that of the second.
 
 #![cfg(target_os = "linux")]
 
