@@ -127,7 +127,7 @@ pub enum Reach {
 
 /// The counters of a session.
 ///
-/// A store keeps all of them: another member changes the contract of stores. Most new counters belong into `details`.
+/// A store keeps all of them: another member changes the contract of stores. Most new counters belong in `details`.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Counters {
     /// Number of waits for data.
@@ -351,7 +351,7 @@ impl Session {
         self.standing().is_playing()
     }
 
-    /// When the video must have ended, if that is so long ago that the session counts as watched no more.
+    /// When the video must have ended, if that is so long ago that the session no longer counts as watched.
     #[must_use]
     pub fn ended(&self, now: Moment) -> Option<Moment> {
         self.standing().ended(now)

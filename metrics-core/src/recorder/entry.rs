@@ -253,7 +253,7 @@ pub(super) struct Spilled {
     pub(super) inputs: Vec<Input>,
 }
 
-/// What a recorder that ended knew about the store.
+/// The last state of the store that an ended recorder knew.
 #[derive(Clone, Copy, Debug, Default, serde::Deserialize, serde::Serialize)]
 pub(super) struct Past {
     // How many of its inputs were in the stored session; `None` if it never loaded the session.

@@ -149,7 +149,7 @@ impl Spool {
         Ok(recovered)
     }
 
-    /// Writes sessions to a file whose inputs a recorder could not store.
+    /// Writes a file of sessions with inputs that a recorder could not store.
     pub(super) async fn spill(
         &self,
         instance: Instance,

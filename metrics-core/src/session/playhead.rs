@@ -84,7 +84,7 @@ const SCRUB_MS_MAX: u32 = 250;
 /// The slowest rate assumed of a player that reports none, in thousandths.
 const UNTOLD_RATE_MILLI_MIN: u32 = 500;
 
-/// How long after its end, without another event, a video counts as watched no more, in milliseconds.
+/// How long after its end, without another event, a video still counts as watched, in milliseconds.
 const PAST_END_MS_MAX: u32 = 60_000;
 
 /// The position at which a segment ends, in milliseconds.
@@ -632,7 +632,7 @@ impl Playhead {
         Some(u64::from(over_ms) * u64::from(RATE_MILLI) / u64::from(open.rate_milli))
     }
 
-    /// When playback must have ended, if that is so long ago that the session counts as watched no more.
+    /// When playback must have ended, if that is so long ago that the session no longer counts as watched.
     pub(super) fn ended(&self, now: Moment) -> Option<Moment> {
         let State::Playing(open) = self.state else { return None };
         let over_ms = self.over_ms(&open, now)?;
