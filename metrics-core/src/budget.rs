@@ -1,10 +1,10 @@
-//! A budget of memory for everything that clients can make a process hold.
+//! A memory budget for all data that clients can make a process hold.
 //!
-//! Memory is accounted where it is held: whoever keeps bytes for a client keeps a [`Reservation`] beside them, and the
-//! drop of both is one drop. Parts of a budget ([`Budget::part`]) keep one use from starving the others: answers that
-//! nobody reads cannot hold the bytes that events need.
+//! Memory is accounted by its holder: code that keeps bytes for a client keeps a [`Reservation`] beside them, and both
+//! are dropped together. Parts of a budget ([`Budget::part`]) keep one use from starving the others: answers that
+//! clients do not read cannot hold the bytes that events need.
 //!
-//! Bytes are what the holder estimates, not what the allocator returns; a budget leaves room for the difference.
+//! Sizes are estimates of the holder, not sizes of the allocator; leave space for the difference.
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -31,20 +31,20 @@ pub struct Budget(Arc<Inner>);
 struct Inner {
     max: usize,
     used: AtomicUsize,
-    // Notified in the whole budget and in all of its parts' callers, when bytes are released.
+    // Notifies callers that wait in the whole budget and in all of its parts, when bytes are released.
     released: Arc<Released>,
     whole: Option<Budget>,
 }
 
-/// Tells callers that wait for bytes that some were released.
+/// Notifies callers that wait for released bytes.
 #[derive(Default)]
 struct Released {
     notify: Notify,
-    // How many wait. Most releases are while nobody does, and cost no lock then.
+    // Number of waiting callers. Most releases happen while none waits, and cost no lock then.
     waiting: AtomicUsize,
 }
 
-/// A caller that waits, as long as this is there.
+/// Counts a waiting caller as long as it exists.
 struct Waiting<'a>(&'a Released);
 
 impl<'a> Waiting<'a> {
@@ -89,14 +89,15 @@ impl Budget {
         self.0.used.load(Ordering::SeqCst)
     }
 
-    /// How many bytes can still be reserved: what this budget has left, and no more than the whole has that it is a part of.
+    /// How many bytes can still be reserved: those left of this budget, and no more than those left of the whole
+    /// budget.
     #[must_use]
     pub fn left(&self) -> usize {
         let left = self.max().saturating_sub(self.used());
         self.0.whole.as_ref().map_or(left, |whole| left.min(whole.left()))
     }
 
-    /// Whether nothing more is reserved at the moment: this budget, or the whole that it is a part of, is used up.
+    /// Whether nothing more can be reserved at the moment: this budget or the whole budget is used up.
     #[must_use]
     pub fn is_used_up(&self) -> bool {
         self.left() == 0
@@ -142,20 +143,20 @@ impl Budget {
         }
     }
 
-    /// Reserves `bytes` whatever is left: for memory that is held already, and must not be dropped.
+    /// Reserves `bytes` even beyond the limit: for memory that is held already, and must not be dropped.
     pub fn charge(&self, bytes: usize) -> Reservation {
         self.take(bytes);
         Reservation { budget: self.clone(), bytes }
     }
 
-    /// The most bytes that a reservation can have.
+    /// The largest reservation that fits.
     fn fitting(&self) -> usize {
         self.0.whole.as_ref().map_or(self.max(), |whole| self.max().min(whole.fitting()))
     }
 
     fn try_take(&self, bytes: usize) -> bool {
-        // Before anything is taken: bytes that are taken from a part and given back, because the whole has none, are
-        // missing for others meanwhile.
+        // Checks the whole budget first: bytes taken from a part and given back, because the whole has none, would be
+        // missing for other callers meanwhile.
         if self.left() < bytes {
             return false;
         }
@@ -165,7 +166,7 @@ impl Budget {
         }
         let is_taken = self.0.whole.as_ref().is_none_or(|whole| whole.try_take(bytes));
         if !is_taken {
-            // Another took the bytes of the whole at this moment, so that this does not happen again and again.
+            // Another caller took the bytes of the whole budget after the check above, so this is rare.
             self.give_back(bytes);
             self.notify();
         }
@@ -191,7 +192,8 @@ impl Budget {
     }
 
     fn notify(&self) {
-        // In one order with a caller that says that it waits and then finds too few bytes: one of the two sees the other.
+        // `SeqCst` gives one order with a caller that starts to wait and then finds too few bytes: one of the two
+        // notices the other.
         if 0 < self.0.released.waiting.load(Ordering::SeqCst) {
             self.0.released.notify.notify_waiters();
         }
@@ -233,7 +235,7 @@ impl Reservation {
         is_taken
     }
 
-    /// Reserves `bytes` more whatever is left, as [`Budget::charge`].
+    /// Reserves `bytes` more even beyond the limit, like [`Budget::charge`].
     pub fn charge(&mut self, bytes: usize) {
         self.budget.take(bytes);
         self.bytes += bytes;
@@ -253,18 +255,18 @@ impl Drop for Reservation {
     }
 }
 
-/// The bytes that one answer holds of a budget, which change while it is made. Clones share them: the bytes are released
-/// when the last clone is dropped.
+/// The bytes of a budget that one answer holds, which change while it is computed. Clones share them: the bytes are
+/// released when the last clone is dropped.
 ///
 /// The default has no budget, and holds any number of bytes.
 #[derive(Clone, Debug, Default)]
 pub struct Account(Option<Arc<Mutex<Reservation>>>);
 
 impl Account {
-    /// Has no budget.
+    /// An account without a budget.
     pub(crate) const UNLIMITED: &'static Self = &Self(None);
 
-    /// Holds nothing of `budget` yet.
+    /// An account that holds nothing of `budget` yet.
     #[must_use]
     pub fn new(budget: &Budget) -> Self {
         Self(Some(Arc::new(Mutex::new(budget.charge(0)))))
@@ -274,7 +276,7 @@ impl Account {
     ///
     /// # Errors
     ///
-    /// [`UsedUp`] if the budget has too few left. The account holds the bytes before, then.
+    /// [`UsedUp`] if the budget has too few bytes left. The account still holds the bytes before, then.
     pub fn hold(&self, bytes: usize) -> Result<(), UsedUp> {
         let Some(reservation) = &self.0 else { return Ok(()) };
         let mut reservation = reservation.lock().unwrap_or_else(PoisonError::into_inner);
@@ -288,7 +290,7 @@ impl Account {
         Ok(())
     }
 
-    /// Holds `bytes` from now on, in place of the bytes before, whatever is left of the budget: for memory that is held
+    /// Holds `bytes` from now on, in place of the bytes before, even beyond the budget: for memory that is held
     /// already, and must not be dropped.
     pub fn charge(&self, bytes: usize) {
         let Some(reservation) = &self.0 else { return };
@@ -302,7 +304,7 @@ impl Account {
 /// The budget of an [`Account`] is used up.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum UsedUp {
-    /// By several answers together: when others are read, there is room again.
+    /// By several answers together: memory is free again when other answers were read.
     #[error(
         "the memory for answers is used up: try again when others are read, or use a shorter timeframe, a wider interval, \
          fewer dimensions or a filter"
@@ -393,7 +395,7 @@ mod tests {
         let _held = all.charge(6);
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                // Room in the part, but not in the whole.
+                // Bytes are left of the part, but not of the whole.
                 assert!((0..TRIES).all(|_| part.try_reserve(8).is_none()));
             });
             assert!((0..TRIES).all(|_| part.try_reserve(4).is_some()));

@@ -1,13 +1,13 @@
-//! What a player says: a [`PlayerEvent`], and the check that turns it into something a session can apply.
+//! Events of players: a [`PlayerEvent`], and the check that converts it for a session.
 //!
-//! Positions and durations arrive as seconds of video, as players count them. They are checked once, here, and
-//! are whole milliseconds from then on.
+//! Positions and durations arrive as seconds of video, the unit of players. They are checked once, here, and are whole
+//! milliseconds from then on.
 
 mod fingerprint;
 
 use self::fingerprint::fingerprint;
 
-/// The longest video whose duration is believed: 7 days.
+/// The longest duration that is accepted as that of a video: 7 days.
 ///
 /// Players of live streams report anything from infinity to 2^32 seconds; such a video has no duration.
 pub const DURATION_MS_MAX: u32 = 7 * 24 * 3_600 * 1_000;
@@ -15,7 +15,7 @@ pub const DURATION_MS_MAX: u32 = 7 * 24 * 3_600 * 1_000;
 /// The furthest position in a video whose duration is not known: 24 hours.
 pub const POSITION_MS_MAX: u32 = 24 * 3_600 * 1_000;
 
-/// The slowest and the fastest rate that is believed, in seconds of video per second: browsers play from 1/16 to 16.
+/// The slowest and the fastest accepted rate, in seconds of video per second: browsers play from 1/16 to 16.
 pub const RATE_MIN: f64 = 0.0625;
 /// See [`RATE_MIN`].
 pub const RATE_MAX: f64 = 16.0;
@@ -24,25 +24,25 @@ pub const RATE_MAX: f64 = 16.0;
 /// far shorter.
 pub const LABEL_BYTES_MAX: usize = 64;
 
-/// What happened in the player.
+/// The kind of an event.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Action {
     /// Playback starts or goes on.
     Play {
-        /// Where, in seconds of video.
+        /// The position, in seconds of video.
         from: f64,
     },
     /// Playback stops.
     Pause {
-        /// Where, in seconds of video.
+        /// The position, in seconds of video.
         to: f64,
     },
     /// Frames move for the first time, or again.
     Playing,
     /// Playback waits for data.
     RebufferingStart {
-        /// Where, in seconds of video, if the player says so. Everything before it was played.
+        /// The position, in seconds of video, if the player reports it. Everything before it was played.
         from: Option<f64>,
     },
     /// The data is there.
@@ -64,12 +64,12 @@ pub enum Action {
     SourceSet(Rendition),
     /// The speed of playback changed.
     RateChange {
-        /// Seconds of video per second, if the player says so.
+        /// Seconds of video per second, if the player reports it.
         rate: Option<f64>,
     },
-    /// Anything else that players report: it is counted, and nothing more.
+    /// Any other event that players report: it is only counted.
     Other {
-        /// What the player calls it.
+        /// The name that the player gives it.
         name: String,
     },
 }
@@ -107,18 +107,18 @@ pub struct Rendition {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct PlayerEvent {
-    /// What happened.
+    /// The kind of the event.
     pub action: Action,
-    /// The duration of the video in seconds, as far as the player knows it. Infinite, not a number, 0 and below mean
-    /// that it does not: SDKs of advertisements say -0.001.
+    /// The duration of the video in seconds, as far as the player reports it. Values that are infinite, not a number, 0
+    /// or negative mean that it is unknown: SDKs of advertisements report -0.001.
     pub duration: Option<f64>,
-    /// The clock of the player in Unix milliseconds. It orders events and measures between them; it is never
-    /// taken for the time of day.
+    /// The clock of the player in Unix milliseconds. It orders events and measures between them; it never serves as the
+    /// time of day.
     pub timestamp_ms: Option<i64>,
     /// Whether the client wrote the position as text, as in `"to": "2.51"`.
     ///
-    /// `@maveio/metrics` 0.1.3 to 0.1.5 write so, and tell by a pause with a bare number, as in `"to": 2.5071`, that
-    /// playback jumped from there and goes on elsewhere. Of no other client is it of interest.
+    /// `@maveio/metrics` 0.1.3 to 0.1.5 do so, and report by a pause with a bare number, as in `"to": 2.5071`, that
+    /// playback jumped from there and goes on elsewhere. For all other clients, the flag has no effect.
     pub has_text_position: bool,
 }
 
@@ -141,14 +141,14 @@ impl PlayerEvent {
         Self::new(Action::Pause { to })
     }
 
-    /// Says how long the video is, in seconds.
+    /// Adds the duration of the video, in seconds.
     #[must_use]
     pub const fn with_duration(mut self, seconds: f64) -> Self {
         self.duration = Some(seconds);
         self
     }
 
-    /// Says when it happened by the player's own clock, in Unix milliseconds.
+    /// Adds the time of the event by the player's own clock, in Unix milliseconds.
     #[must_use]
     pub const fn with_timestamp(mut self, timestamp_ms: i64) -> Self {
         self.timestamp_ms = Some(timestamp_ms);
@@ -157,8 +157,8 @@ impl PlayerEvent {
 
     /// Checks every field, and computes the fingerprint of an event with a timestamp.
     ///
-    /// `salt` is a number that belongs to the session and is never stored: [`ApiKey::salt`](crate::ApiKey::salt). A session
-    /// stores fingerprints, and without the salt nobody computes a timestamp from one.
+    /// `salt` is a number that belongs to the session and is never stored: [`ApiKey::salt`](crate::ApiKey::salt). A
+    /// session stores fingerprints, and a timestamp cannot be computed from one without the salt.
     ///
     /// # Errors
     ///
@@ -169,7 +169,7 @@ impl PlayerEvent {
             Action::Pause { to } => Step::Pause { to_ms: position_ms("to", *to)? },
             Action::Playing => Step::Playing,
             Action::RebufferingStart { from } => {
-                // A wait is a wait, wherever it is.
+                // An invalid position does not invalidate the wait.
                 let from_ms = from.and_then(|from| position_ms("from", from).ok());
                 Step::RebufferingStart { from_ms }
             }
@@ -201,7 +201,7 @@ impl PlayerEvent {
     }
 }
 
-/// A field of an event that no player can mean.
+/// A field of an event with a value that is invalid for all players.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("`{field}` must be a number of seconds, 0 or more")]
 pub struct InvalidEvent {
@@ -224,8 +224,8 @@ impl CheckedEvent {
     /// Distinguishes the event from `repeats` equal ones that came before it on the same join, or in the same batch.
     /// `salt` is the same as in [`check`](PlayerEvent::check).
     ///
-    /// On one join and in one batch an equal event is another event. On another join and in another batch it is the
-    /// same one, sent again: the first is the first, and the second the second.
+    /// On one join or in one batch, an equal event is a different event. On another join or in another batch it is the
+    /// same event, sent again: the first equals the first, and the second the second.
     #[must_use]
     pub fn repeated(self, repeats: u32, salt: u64) -> Self {
         let fingerprint = self.timestamp_ms.map(|ms| fingerprint(&self.step, ms, salt, repeats));
@@ -262,7 +262,7 @@ pub(crate) fn position_ms(field: &'static str, seconds: f64) -> Result<u32, Inva
     if !seconds.is_finite() || seconds < 0.0 {
         return Err(InvalidEvent { field });
     }
-    // The cast saturates. No video is as long as what is cut off.
+    // The cast saturates. No video is longer than `u32::MAX` milliseconds.
     Ok((seconds * 1_000.0).round() as u32)
 }
 
@@ -272,13 +272,14 @@ fn duration_ms(seconds: f64) -> Option<u32> {
     known.then_some(duration_ms as u32)
 }
 
-/// A rate in thousandths, as far as players play: one that stands still or is not a number is none.
+/// A rate in thousandths, limited to the rates of browsers; `None` for a rate of 0, a negative one, or one that is not
+/// finite.
 fn rate_milli(rate: f64) -> Option<u32> {
     let is_rate = 0.0 < rate && rate.is_finite();
     is_rate.then(|| (rate.clamp(RATE_MIN, RATE_MAX) * 1_000.0).round() as u32)
 }
 
-/// FNV-1a, folded to 32 bits: to tell events apart, not to keep anything secret.
+/// FNV-1a, folded to 32 bits: it distinguishes events, and keeps nothing secret.
 pub(crate) fn fnv1a(bytes: impl IntoIterator<Item = u8>) -> u32 {
     let hash = bytes.into_iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
@@ -286,7 +287,7 @@ pub(crate) fn fnv1a(bytes: impl IntoIterator<Item = u8>) -> u32 {
     (hash ^ (hash >> 32)) as u32
 }
 
-/// A label as it is kept: cut at a character, and without U+0000, which not every store can keep.
+/// A label as it is stored: cut at a character, and without U+0000, which some stores cannot keep.
 fn label(text: &str) -> String {
     let mut label = String::new();
     for c in text.chars().filter(|c| *c != '\0') {

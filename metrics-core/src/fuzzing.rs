@@ -1,7 +1,7 @@
-//! What must hold for any bytes: a function for each fuzz target, which panics if it does not.
+//! Properties that hold for any bytes: one function for each fuzz target, which panics if its property does not hold.
 //!
-//! The targets in `fuzz/` call them with whatever libFuzzer makes up, and the tests with what is committed in
-//! `fuzz/corpus`. The module is in no other build.
+//! The targets in `fuzz/` call these functions with the inputs of libFuzzer, and the tests with those committed in
+//! `fuzz/corpus`. No other build contains this module.
 
 #![expect(clippy::missing_panics_doc, reason = "to panic is how they say what does not hold")]
 
@@ -74,7 +74,7 @@ pub fn client(bytes: &[u8]) {
     }
 }
 
-/// The address of a page.
+/// The URL of a page.
 pub fn source(bytes: &[u8]) {
     let Ok(address) = str::from_utf8(bytes) else { return };
     let Some(source) = Source::parse(address) else { return };
@@ -89,13 +89,13 @@ pub fn source(bytes: &[u8]) {
     assert_eq!(Source::parse(text), Some(source), "what is kept is kept as it is");
 }
 
-/// What a page says about a video, as JSON.
+/// Metadata of a video, as JSON.
 pub fn metadata(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else { return };
     let Ok(value) = serde_json::from_str::<Value>(text) else { return };
     let kept = canonical(&value);
     assert_eq!(has_nul(&kept), holds_nul(&value), "{kept}");
-    // Of a member that is repeated, the last is kept, and may be less deep.
+    // If a member is repeated, the last one is kept, and may be nested less deep.
     let deep = is_too_deep(&kept);
     assert!(!deep || is_too_deep(text));
     let again: Value = serde_json::from_str(&kept).expect("it is JSON");
@@ -106,7 +106,7 @@ pub fn metadata(bytes: &[u8]) {
     }
 }
 
-/// Whether some text in it holds U+0000.
+/// Whether a text in `value` holds U+0000.
 fn holds_nul(value: &Value) -> bool {
     match value {
         Value::String(text) => text.contains('\0'),
@@ -140,14 +140,14 @@ pub fn segments(bytes: &[u8]) {
     parts(&segments, 1 + bytes.len() as u32 % 20);
 }
 
-/// One session is one viewer of each part of the video of which it watched something.
+/// A session counts as one viewer in each part of the video of which it watched a piece.
 fn parts(segments: &Segments, parts: u32) {
     let union = segments.union();
     let mut counted = Parts::new(union.end_ms(), parts);
     counted.add(segments);
     let counted = counted.finish();
     assert_eq!(counted.len(), if union.is_empty() { 0 } else { parts as usize });
-    // In units of 1/parts milliseconds, so that every border is whole.
+    // In units of 1/parts milliseconds, so that every boundary is an integer.
     let (unit, end) = (u64::from(parts), u64::from(union.end_ms()));
     for (part, counted) in (0..).zip(counted) {
         let (from, to) = (part * end, (part + 1) * end);
@@ -158,7 +158,7 @@ fn parts(segments: &Segments, parts: u32) {
     }
 }
 
-/// Compact numbers.
+/// Variable-length integers.
 fn numbers(bytes: &[u8]) {
     let mut reader = Reader::new(bytes);
     let (mut read, mut written) = (Vec::new(), Vec::new());
@@ -171,8 +171,8 @@ fn numbers(bytes: &[u8]) {
     assert!(read.into_iter().all(|number| reader.number() == Ok(number)) && reader.is_empty());
 }
 
-/// A row of a session: start and last event (8 bytes each), duration (4, 0 if it has none), how many bytes of segments
-/// follow (1), those, and to the end what it needs to go on.
+/// A row of a session: start and last event (8 bytes each), duration (4, 0 for none), number of bytes of segments (1),
+/// the segments, and the resume state up to the end.
 pub fn resume(bytes: &[u8]) {
     let Some(stored) = row(bytes) else { return };
     let Ok((session, writers)) = Session::load_with(&stored) else { return };
@@ -193,10 +193,10 @@ pub fn resume(bytes: &[u8]) {
     let loaded = session.store_with(Reach::LastEvent, &writers);
     assert_eq!(loaded, again, "what is loaded is stored as it was");
 
-    // It goes on, whatever was in it.
+    // The session can go on, regardless of its content.
     let now = Moment::received(i64::MAX);
     session.resume(now);
-    // It may have seen any event that has a timestamp.
+    // It may have seen any event with a timestamp.
     for event in [PlayerEvent::pause(1.0).with_timestamp(7), PlayerEvent::play(2.0)] {
         session.apply(&event.check(0).expect("valid"), now);
     }
@@ -227,9 +227,9 @@ fn row(bytes: &[u8]) -> Option<Stored> {
     })
 }
 
-/// The groups of a block, one after the other: how many sessions, then for each group its length and itself.
+/// The groups of a block in order: the number of sessions, then the length and the bytes of each group.
 ///
-/// Bytes that are decoded as sessions are encoded as blocks that hold the same sessions.
+/// If the bytes can be decoded as sessions, blocks of these sessions decode to the same sessions.
 pub fn block(bytes: &[u8]) {
     let Some((sessions, mut rest)) = bytes.split_first() else { return };
     let mut block = Block { sessions: u32::from(*sessions), ..Block::default() };
@@ -248,9 +248,9 @@ pub fn block(bytes: &[u8]) {
     }
 }
 
-/// Encoded totals of one hour after the other.
+/// Encoded totals, one hour after the other.
 ///
-/// Totals that are decoded stay the same when nothing is added.
+/// Decoded totals stay the same when nothing is added.
 pub fn totals(bytes: &[u8]) {
     let stored = StoredTotals { day: 0, sums: bytes.to_vec(), hours: Some(bytes.to_vec()) };
     let _ = stored.plays(0);

@@ -1,8 +1,8 @@
 //! Privacy-friendly video analytics: how videos are watched, without tracking anyone.
 //!
 //! The unit is the **session**: one viewing of one video, from its first play on, identified by a random text that the
-//! client makes for it. A page that is loaded again is a new session. Everything that can be asked is derived from
-//! sessions, and nothing links two of them: no address, no cookie, no User-Agent is kept.
+//! page creates for it. A page that is loaded again begins a new session. All reports are computed from sessions, and
+//! nothing links two of them: no IP address, cookie or User-Agent is kept.
 //!
 //! # Embed it
 //!
@@ -31,53 +31,55 @@
 //! # }).unwrap();
 //! ```
 //!
-//! [`Metrics`] runs tasks on the Tokio runtime on which it is started, and has nothing that is global: there may be any
-//! number in a process. The crate `metrics-server` puts the websocket of players and the reports as JSON before it.
+//! [`Metrics`] runs tasks on the Tokio runtime on which it is started, and has no global state: a process may have any
+//! number of them. The crate `metrics-server` adds the websocket of players and the reports as JSON.
 //!
 //! # What is guaranteed
 //!
-//! * An event that was acknowledged is durable and counted once, whatever crashes: [`Viewing::apply`] returns after the
-//!   commit. What was not acknowledged is there whole or not at all.
-//! * An event that comes again, with the player's timestamp, changes nothing. The order of arrival does not matter among
-//!   the youngest 32 events of a session.
-//! * Any number of instances may share a store that can be shared, and a viewer may go from one to another.
-//! * If the store is away, events wait in memory, up to [`recorder::WAITING_MAX`]; [`Metrics::ready`] says when there is
-//!   room again, and [`Metrics::stop_within`] leaves in a file what waits in the end.
-//! * Sessions and their events take no more memory than a [budget](Builder::memory), by estimate, whatever clients send.
-//! * Answers are exact to the millisecond, and the same from every store.
+//! * An acknowledged event is durable and counted once, whichever processes crash: [`Viewing::apply`] returns after the
+//!   commit. An event that was not acknowledged is stored completely or not at all.
+//! * An event that arrives again, with the player's timestamp, changes nothing. The order of arrival does not matter
+//!   among the youngest 64 events of a session.
+//! * Any number of instances may use one store if it can be shared, and a viewer may move from one to another.
+//! * If the store is unavailable, events wait in memory, up to [`recorder::WAITING_MAX`]; [`Metrics::ready`] waits for
+//!   capacity, and [`Metrics::stop_within`] spills waiting events to a file at a stop.
+//! * Sessions and their events take no more memory than a [budget](Builder::memory), by estimate, regardless of the
+//!   clients' behaviour.
+//! * Reports are exact to the millisecond, and the same from every store.
 //!
 //! # A store of your own
 //!
-//! Implement [`Store`](store::Store), whose documentation is the contract, and run the suite in `conformance`
-//! against it (feature `conformance`). `examples/custom_store.rs` in the repository is a short one that passes.
+//! Implement [`Store`](store::Store), whose documentation is the contract, and run the suite in `conformance` against
+//! it (feature `conformance`). `examples/custom_store.rs` in the repository is a short store that passes.
 //!
 //! # The crate in reading order
 //!
-//! * [`Metrics`] is the way in: viewers [`join`](Metrics::join) and send [`PlayerEvent`]s, reports are asked of it.
-//! * [`session`] turns the events of a player into [`interval::Segments`] of video time. [`interval`], [`event`],
-//!   [`video`], [`source`], [`key`] and [`user_agent`] are what it is made of.
-//! * [`query`] says what can be asked, [`report`] and [`engagement`] what is answered, [`time_bucket`] knows the
-//!   calendar, and [`containment`] compares metadata.
-//! * [`mod@block`] encodes closed sessions as columns, and [`scan`] answers queries and reports from them. [`totals`] sums
-//!   plays per key and day.
+//! * [`Metrics`] is the main handle: viewers [`join`](Metrics::join) and send [`PlayerEvent`]s, and it answers reports.
+//! * [`session`] turns the events of a player into [`interval::Segments`] of video time, with [`interval`], [`event`],
+//!   [`video`], [`source`], [`key`] and [`user_agent`] as its parts.
+//! * [`query`] defines queries, [`report`] and [`engagement`] their answers, [`time_bucket`] the calendar, and
+//!   [`containment`] compares metadata.
+//! * [`mod@block`] encodes closed sessions as columns, and [`scan`] answers queries and reports from them. [`totals`]
+//!   sums plays per key and day.
 //! * [`recorder`] keeps open sessions in memory and makes them durable.
-//! * [`store`] is where sessions are kept: a trait, its contract, and implementations. [`mod@copy`] moves all of them to
-//!   another, [`export`] reads them one by one.
+//! * [`store`] is the storage of sessions: a trait, its contract, and implementations. [`mod@copy`] copies all sessions
+//!   to another store, [`export`] reads them one by one.
 //!
-//! All but [`Metrics`] and the last two are pure: no I/O, no async, no clock.
+//! [`Metrics`] and the last two items do I/O; all others are pure: no I/O, no async, no clock.
 //!
 //! # Features
 //!
 //! * `sqlite` (default): [`store::SqliteStore`], with SQLite compiled in.
-//! * `timescale`: `store::TimescaleStore`, and `mave`, which moves what a mave/metrics server recorded.
-//! * `conformance`: the suite that every store passes, for those who write one.
-//! * `recorder`: [`Metrics`] and what records and keeps sessions, on Tokio. The others imply it; ask for it alone to use a
-//!   store of your own. With no feature at all, the crate is its pure part, which `examples/offline.rs` uses.
+//! * `timescale`: `store::TimescaleStore`, and `mave`, which imports the sessions of a mave/metrics server.
+//! * `conformance`: the suite that every store passes, for authors of stores.
+//! * `recorder`: [`Metrics`], and the modules that record and store sessions, on Tokio. The other features imply it;
+//!   enable it alone to use a store of your own. Without features, the crate is its pure part, which
+//!   `examples/offline.rs` uses.
 //!
 //! # Units
 //!
-//! Positions and durations of players are seconds, as `f64`. Everything else says its unit at the end of its name, mostly
-//! `_ms`, milliseconds; times are Unix times or UTC. Sizes are bytes.
+//! Positions and durations of players are seconds, as `f64`. All other names end with their unit, mostly `_ms`,
+//! milliseconds; times are Unix times or UTC. Sizes are bytes.
 
 #![warn(clippy::unwrap_used)]
 
@@ -159,8 +161,8 @@ pub use source::Source;
 pub use varint::Damaged;
 pub use video::Video;
 
-/// Whoever embeds this shares it between threads, and awaits on any of them: a change that takes that away does not
-/// compile.
+/// Applications share these types between threads, and await their futures on any of them: a change that prevents that
+/// does not compile.
 #[cfg(feature = "recorder")]
 const _: () = {
     const fn shared<T: Send + Sync + 'static>() {}

@@ -1,4 +1,4 @@
-//! The way in for applications: one handle that records viewings and answers reports.
+//! The handle for applications: records viewings and answers reports.
 
 use std::fmt;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ use crate::video::{IDENTIFIER_BYTES_MAX, METADATA_BYTES_MAX, Video};
 /// The longest id that a client may give a session, in bytes. A UUID has 36.
 pub const SESSION_BYTES_MAX: usize = 256;
 
-/// How known bots are treated, by their User-Agent or their brands: see [`Classification::Bot`].
+/// Treatment of known bots, by their User-Agent or their brands: see [`Classification::Bot`].
 ///
 /// [`Classification::Bot`]: crate::user_agent::Classification::Bot
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -52,8 +52,8 @@ pub enum Bots {
 
 /// Video analytics over a store.
 ///
-/// Cheap to clone: all clones are the same. Tasks run as long as there is one, or a [`Viewing`]: the writer, the one
-/// that keeps keys up to date, and the one that deletes old sessions, if they are not kept for ever.
+/// Cheap to clone: all clones share one instance. Its tasks run until all clones and all [`Viewing`]s are dropped: the
+/// writer, the upkeep of the store and the keys, and, with [`Builder::retention`], the deletion of old sessions.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(async {
@@ -88,11 +88,11 @@ struct Inner {
     classifier: Classifier,
     bots: Bots,
     lifeline: Lifeline,
-    // Says `true` when the writer has ended.
+    // `true` once the writer has ended.
     ended: watch::Receiver<bool>,
 }
 
-/// Makes a [`Metrics`] that is not as usual.
+/// Configures and starts a [`Metrics`].
 pub struct Builder {
     store: Arc<dyn Store>,
     bots: Bots,
@@ -104,17 +104,17 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// What to do with bots: refuse them, unless said otherwise.
+    /// Sets the treatment of bots. The default refuses them.
     #[must_use]
     pub fn bots(self, bots: Bots) -> Self {
         Self { bots, ..self }
     }
 
-    /// How long sessions are kept, from their start on: for ever, unless said otherwise.
+    /// Sets how long sessions are kept, from their start on. By default they are kept for ever.
     ///
-    /// Old ones are deleted every hour, with the videos and pages that no session names any more; sessions of the last day
-    /// are kept always, because they may still be watched. The first turn is an hour after the start, and no turn trusts
-    /// the clock alone: see [`retention`](mod@crate::retention).
+    /// Older sessions are deleted every hour, with the videos and pages that no session names any more; sessions of the
+    /// last day are always kept, because they may still be watched. The first turn is an hour after the start, and no
+    /// turn trusts the clock alone: see [`retention`](mod@crate::retention).
     ///
     /// ```no_run
     /// # fn example(store: metrics_core::store::SqliteStore) -> Result<(), Box<dyn std::error::Error>> {
@@ -130,42 +130,42 @@ impl Builder {
         Self { retention: Some(span), ..self }
     }
 
-    /// The limits of keys that set none: the defaults, unless said otherwise.
+    /// Sets the limits of keys without limits of their own.
     #[must_use]
     pub fn limits(self, limits: Limits) -> Self {
         Self { limits, ..self }
     }
 
-    /// How much of pages is kept: their paths, unless said otherwise.
+    /// Sets how much of each page's URL is kept. The default keeps paths.
     #[must_use]
     pub fn page_detail(self, page_detail: PageDetail) -> Self {
         Self { page_detail, ..self }
     }
 
-    /// How many videos a key may have: [`VIDEOS_MAX`](crate::limits::VIDEOS_MAX), unless said otherwise. Sessions of further ones are refused with
-    /// [`NotStored::TooManyVideos`](crate::recorder::NotStored); those that are there are recorded as before. Instances
-    /// that add some at the same moment may add a few more.
+    /// Sets how many videos a key may have: [`VIDEOS_MAX`](crate::limits::VIDEOS_MAX) by default. Sessions of further
+    /// videos are refused with [`NotStored::TooManyVideos`](crate::recorder::NotStored); those of existing videos are
+    /// recorded as before. Instances that add videos at the same moment may exceed the limit by a few.
     #[must_use]
     pub fn videos_max(self, videos_max: u32) -> Self {
         let limits = Limits { videos: videos_max, ..self.limits };
         Self { limits, ..self }
     }
 
-    /// The memory budget that sessions and their events reserve from: one of [`MEMORY`] bytes,
-    /// unless said otherwise. Sessions take at most three quarters of it; see [`Metrics::ready`] and
-    /// [`JoinError::Memory`] for what happens when it is used up.
+    /// Sets the memory budget that sessions and their events reserve from: [`MEMORY`] bytes by default. Sessions take
+    /// at most three quarters of it; see [`Metrics::ready`] and [`JoinError::Memory`] for the behaviour when it is used
+    /// up.
     #[must_use]
     pub fn memory(self, memory: Budget) -> Self {
         Self { memory, ..self }
     }
 
-    /// Where the time comes from: the system, unless said otherwise.
+    /// Sets the source of the time. The default is the system's clock.
     #[must_use]
     pub fn clock(self, clock: Clock) -> Self {
         Self { clock, ..self }
     }
 
-    /// Starts it.
+    /// Starts the tasks, and returns the handle.
     ///
     /// # Panics
     ///
@@ -213,7 +213,7 @@ impl fmt::Debug for Builder {
 }
 
 impl Metrics {
-    /// Records into `store` and answers from it.
+    /// Starts with the default options: records into `store` and answers reports from it.
     ///
     /// # Panics
     ///
@@ -223,7 +223,7 @@ impl Metrics {
         Self::builder(Arc::new(store)).start()
     }
 
-    /// Where something is to be other than usual.
+    /// Returns a builder with the default options.
     #[must_use]
     pub fn builder(store: Arc<dyn Store>) -> Builder {
         Builder {
@@ -237,7 +237,7 @@ impl Metrics {
         }
     }
 
-    /// Makes a new key.
+    /// Creates a key at random.
     ///
     /// # Errors
     ///
@@ -248,11 +248,11 @@ impl Metrics {
         Ok(key)
     }
 
-    /// Adds a key that exists already, and returns false if it was there.
+    /// Adds an existing key, and returns false if it was there.
     ///
     /// # Errors
     ///
-    /// [`Error`] if the store could not.
+    /// [`Error`] if the store fails.
     pub async fn import_key(&self, key: &ApiKey) -> Result<bool, Error> {
         self.add_key(key, KeySettings::default()).await
     }
@@ -261,27 +261,27 @@ impl Metrics {
     ///
     /// # Errors
     ///
-    /// [`Error`] if the store could not.
+    /// [`Error`] if the store fails.
     pub async fn add_key(&self, key: &ApiKey, settings: KeySettings) -> Result<bool, Error> {
         let record = KeyRecord { settings, ..KeyRecord::new(key.clone(), self.now()) };
         self.inner.keyring.add(&record).await
     }
 
-    /// Changes a key, and returns false if there is none. Every instance heeds it within a second, for viewers who join
-    /// from then on.
+    /// Changes a key, and returns false if there is none. The change takes effect in every instance within a second,
+    /// for viewers who join from then on.
     ///
     /// # Errors
     ///
-    /// [`Error`] if the store could not.
+    /// [`Error`] if the store fails.
     pub async fn change_key(&self, key: &ApiKey, change: &KeyChange) -> Result<bool, Error> {
         self.inner.keyring.change(key, change).await
     }
 
-    /// How much each of these keys has used of its limits: of totals, and of rates per key in this process.
+    /// Returns how much of its limits each of these keys has used: of totals, and of rates per key in this process.
     ///
     /// # Errors
     ///
-    /// [`Error`] if the store could not.
+    /// [`Error`] if the store fails.
     pub async fn usage(&self, keys: &[KeyRecord]) -> Result<Vec<Vec<Usage>>, Error> {
         let of: Vec<_> = keys.iter().map(|record| record.key.clone()).collect();
         let videos = self.store().count_videos(&of).await?;
@@ -296,23 +296,23 @@ impl Metrics {
     ///
     /// # Errors
     ///
-    /// [`Error`] if the store could not.
+    /// [`Error`] if the store fails.
     pub async fn keys(&self) -> Result<Vec<KeyRecord>, Error> {
         self.store().keys().await
     }
 
-    /// Disables a key and returns true, or false if there is no such key. What it recorded can still be read.
+    /// Disables a key and returns true, or false if there is no such key. Its sessions remain readable.
     ///
     /// Every instance refuses the key within a second.
     ///
     /// # Errors
     ///
-    /// [`Error`] if the store could not.
+    /// [`Error`] if the store fails.
     pub async fn revoke_key(&self, key: &ApiKey) -> Result<bool, Error> {
         self.change_key(key, &KeyChange::Revoke(self.now())).await
     }
 
-    /// Whether a key may send viewings.
+    /// Whether a key is valid for recording.
     ///
     /// # Errors
     ///
@@ -321,47 +321,48 @@ impl Metrics {
         Ok(self.inner.keyring.valid(key).await?.is_some())
     }
 
-    /// Whether it is known which keys there are: the store was reached once.
+    /// Whether the keys are known: the store was reached once.
     #[must_use]
     pub fn knows_keys(&self) -> bool {
         self.inner.keyring.is_known()
     }
 
-    /// Resolves whenever keys were added or revoked.
+    /// Returns a handle that waits for added and revoked keys.
     #[must_use]
     pub fn key_changes(&self) -> KeyChanges {
         KeyChanges { keys: self.inner.keyring.changes() }
     }
 
-    /// A viewer who is connected joins a session, or comes back to it, and speaks for it from now on.
+    /// Joins a session, or comes back to it, for a viewer with a connection. From now on, the returned [`Viewing`]
+    /// reports for the viewer.
     ///
     /// # Errors
     ///
-    /// [`JoinError`] says why not.
+    /// [`JoinError`] if the viewer may not join.
     pub async fn join(&self, join: Join) -> Result<Viewing, JoinError> {
         let Inner { recorder, lifeline, .. } = &*self.inner;
         let admitted = self.judge(join).await;
         self.tally(admitted.and_then(|admitted| Ok(recorder.connect(lifeline, admitted)?)))
     }
 
-    /// A viewer who is not connected, but sends batches, is heard of.
+    /// Joins a session for a viewer without a connection, who sends batches.
     ///
     /// # Errors
     ///
-    /// [`JoinError`] says why not.
+    /// [`JoinError`] if the viewer may not join.
     pub async fn visit(&self, join: Join) -> Result<Viewing, JoinError> {
         let Inner { recorder, lifeline, .. } = &*self.inner;
         let admitted = self.judge(join).await;
         self.tally(admitted.and_then(|admitted| Ok(recorder.visit(lifeline, admitted)?)))
     }
 
-    /// Waits while more events wait for the store than may, by their number or by the memory that is left. Ask before
-    /// reading more of them.
+    /// Waits while the events that wait for the store exceed the limits of number or memory. Call it before reading
+    /// more events.
     pub async fn ready(&self) {
         self.inner.recorder.ready().await;
     }
 
-    /// How recording goes.
+    /// Statistics of recording.
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.inner.recorder.stats()
@@ -377,7 +378,7 @@ impl Metrics {
     ///
     /// # Errors
     ///
-    /// [`ReportError`] if there would be too many buckets, or the store could not.
+    /// [`ReportError`] if there would be too many buckets, or the store fails.
     pub async fn plays(&self, query: &BucketQuery) -> Result<Vec<PlaysBucket>, ReportError> {
         self.reports().plays(query).await
     }
@@ -386,16 +387,16 @@ impl Metrics {
     ///
     /// # Errors
     ///
-    /// [`ReportError`] if the store could not.
+    /// [`ReportError`] if the store fails.
     pub async fn sources(&self, query: &BucketQuery) -> Result<Vec<SourceBucket>, ReportError> {
         self.reports().sources(query).await
     }
 
-    /// Distinct viewers in each of `parts` equal parts of what was watched.
+    /// Distinct viewers in each of `parts` equal parts of the video, up to the furthest watched position.
     ///
     /// # Errors
     ///
-    /// [`ReportError`] if the store could not.
+    /// [`ReportError`] if the store fails.
     pub async fn engagement(
         &self,
         query: &EngagementQuery,
@@ -404,11 +405,11 @@ impl Metrics {
         self.reports().engagement(query, parts).await
     }
 
-    /// Views and viewers of every second, or of every step, per time bucket.
+    /// Views and viewers per second, or per unit of the query's resolution, for each time bucket.
     ///
     /// # Errors
     ///
-    /// [`ReportError`] if the store could not.
+    /// [`ReportError`] if the store fails.
     pub async fn engagement_per_second(
         &self,
         query: &EngagementQuery,
@@ -417,7 +418,7 @@ impl Metrics {
         self.reports().engagement_per_second(query, buckets).await
     }
 
-    /// Any metrics by any dimensions, and the periods that the query is about.
+    /// Any metrics by any dimensions, and the periods that they cover.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(async {
@@ -438,7 +439,7 @@ impl Metrics {
     ///
     /// # Errors
     ///
-    /// [`ReportError`] if the query cannot be answered, or the store could not.
+    /// [`ReportError`] if the query cannot be answered, or the store fails.
     pub async fn query(&self, query: &Query) -> Result<(Answer, Periods), ReportError> {
         self.reports().query(query).await
     }
@@ -452,11 +453,11 @@ impl Metrics {
         self.reports().videos(query).await
     }
 
-    /// How many sessions play at this moment, over all instances.
+    /// Number of sessions that play at this moment, over all instances.
     ///
     /// # Errors
     ///
-    /// [`ReportError`] if the store could not.
+    /// [`ReportError`] if the store fails.
     pub async fn watching(&self, selection: &Selection) -> Result<u64, ReportError> {
         self.reports().watching(selection).await
     }
@@ -473,33 +474,33 @@ impl Metrics {
         &*self.inner.recorder.store
     }
 
-    /// The time, by the clock that this was started with.
+    /// The time, by the configured clock.
     #[must_use]
     pub fn now(&self) -> DateTime<Utc> {
         self.inner.recorder.now()
     }
 
-    /// This moment, by the clock that this was started with.
+    /// This moment, by the configured clock.
     #[must_use]
     pub fn moment(&self) -> Moment {
         self.inner.recorder.moment()
     }
 
-    /// Finishes: returns when everything that was recorded is durable. Events that come after fail.
+    /// Stops recording: returns when all recorded events are durable. Later events fail.
     ///
-    /// Drop the viewings first, so that what they have open is closed.
+    /// Drop the viewings first, so that their open segments are closed.
     pub async fn stop(&self) {
         self.end(Shutdown::Drain).await;
     }
 
-    /// Finishes like [`stop`](Self::stop), but within `limit`: what the store has not taken by then is left in a
-    /// file, for [`Spool::recover`] at the next start.
+    /// Stops like [`stop`](Self::stop), but within `limit`: inputs that the store has not accepted by then are spilled
+    /// to a file, for [`Spool::recover`] at the next start.
     ///
-    /// Not cancel safe: if it is dropped, what is not durable is lost.
+    /// Not cancel safe: if it is dropped, events that are not durable are lost.
     ///
     /// # Errors
     ///
-    /// [`SpoolError`] if the file cannot be written: what was not acknowledged is lost then.
+    /// [`SpoolError`] if the file cannot be written: events without an acknowledgement are lost then.
     pub async fn stop_within(&self, limit: Duration, spool: &Spool) -> Result<Stopped, SpoolError> {
         if timeout(limit, self.end(Shutdown::Drain)).await.is_err() {
             self.end(Shutdown::Abort).await;
@@ -510,11 +511,11 @@ impl Metrics {
     async fn end(&self, shutdown: Shutdown) {
         self.inner.lifeline.send_replace(shutdown);
         let mut ended = self.inner.ended.clone();
-        // An error means that the writer is gone, which is what is waited for.
+        // An error means that the writer has ended as well.
         let _gone = ended.wait_for(|ended| *ended).await.is_err();
     }
 
-    /// Counts what became of a viewer who joined.
+    /// Counts the outcome of a join.
     fn tally(&self, joined: Result<Viewing, JoinError>) -> Result<Viewing, JoinError> {
         let joins = &self.inner.recorder.tallies.joins;
         let tally = match &joined {
@@ -537,7 +538,7 @@ impl Metrics {
         joined
     }
 
-    /// Says who sent `headers`, for [`Join::classification`].
+    /// Classifies the sender of `headers`, for [`Join::classification`].
     #[must_use]
     pub fn classify(&self, headers: Headers<'_>) -> Classification {
         self.inner.classifier.classify(headers)
@@ -581,8 +582,8 @@ impl Metrics {
         Ok(Admitted { id, salt, clock_shift_ms, subject, charge, gives_signs })
     }
 
-    /// Charges a join to its key and its address. A session in memory is charged once: whoever lost a connection comes
-    /// back at no cost.
+    /// Charges a join to its key and its address. A session in memory is charged once: a viewer who comes back after a
+    /// lost connection is not charged again.
     fn charge(
         &self,
         (key, id): (&ApiKey, SessionId),
@@ -603,21 +604,21 @@ impl fmt::Debug for Metrics {
     }
 }
 
-/// Sees changes of the keys. See [`Metrics::key_changes`].
+/// Notifies about changes of the keys. See [`Metrics::key_changes`].
 #[derive(Clone, Debug)]
 pub struct KeyChanges {
     keys: watch::Receiver<Option<Keys>>,
 }
 
 impl KeyChanges {
-    /// Waits for the next change; for ever, if there will be none. Cancel safe.
+    /// Waits for the next change; for ever, if the [`Metrics`] has ended. Cancel safe.
     pub async fn changed(&mut self) {
         if self.keys.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
     }
 
-    /// Whether `key` is valid now, as far as it is known.
+    /// Whether `key` is valid now, or the keys are not known yet.
     #[must_use]
     pub fn accepts(&self, key: &ApiKey) -> bool {
         self.keys.borrow().as_ref().is_none_or(|keys| keys.contains_key(key))
@@ -641,7 +642,7 @@ pub struct Join {
 }
 
 impl Join {
-    /// Joins the session that the client calls `session`, a random text that is new for every viewing.
+    /// Joins the session with the id `session`, a random text that the page creates for every viewing.
     #[must_use]
     pub fn new(key: ApiKey, session: impl Into<String>, video: Video) -> Self {
         Self {
@@ -659,53 +660,53 @@ impl Join {
         }
     }
 
-    /// The header `User-Agent` that the viewer sent. It decides the classes, and is not kept.
+    /// The viewer's header `User-Agent`. It determines the user-agent classes, and is not kept.
     #[must_use]
     pub fn user_agent(self, user_agent: impl Into<String>) -> Self {
         Self { user_agent: Some(user_agent.into()), ..self }
     }
 
-    /// The header `Sec-CH-UA` that the viewer sent. It tells Brave from Chrome, and is not kept.
+    /// The viewer's header `Sec-CH-UA`. It distinguishes Brave from Chrome, and is not kept.
     #[must_use]
     pub fn brands(self, brands: impl Into<String>) -> Self {
         Self { brands: Some(brands.into()), ..self }
     }
 
-    /// Who joins, as [`Metrics::classify`] says, for whoever joins more than once: the headers count for nothing then.
+    /// The result of [`Metrics::classify`], for viewers who join more than once: the headers have no effect then.
     #[must_use]
     pub fn classification(self, classification: Classification) -> Self {
         Self { classification: Some(classification), ..self }
     }
 
-    /// The address of the page that holds the video. Only scheme, host, port and path are kept.
+    /// The URL of the page that holds the video. Only scheme, host, port and path are kept.
     #[must_use]
     pub fn page(self, url: impl Into<String>) -> Self {
         Self { page: Some(url.into()), ..self }
     }
 
-    /// The header `Origin` that the viewer sent. It is compared with the hosts of the key, and is not kept.
+    /// The viewer's header `Origin`. It is compared with the hosts of the key, and is not kept.
     #[must_use]
     pub fn origin(self, origin: impl Into<String>) -> Self {
         Self { origin: Some(origin.into()), ..self }
     }
 
-    /// A hash of the address that the viewer has, for [limits](crate::limits::Rates) per address. It is kept in memory
-    /// only. Without one, no limits per address hold.
+    /// A hash of the viewer's IP address, for [limits](crate::limits::Rates) per address. It is kept in memory only.
+    /// Without a hash, limits per address do not apply.
     #[must_use]
     pub fn address(self, hash: u64) -> Self {
         Self { address: Some(hash), ..self }
     }
 
-    /// What the page says about this viewing.
+    /// Data that the page attaches to this viewing.
     #[must_use]
     pub fn session_data(self, data: Map<String, Value>) -> Self {
         Self { session_data: Some(data), ..self }
     }
 
-    /// The client sends some event at least every 15 s as long as its video plays.
+    /// The page sends an event at least every 15 s while its video plays.
     ///
-    /// For [`Metrics::visit`]: such a viewer watches until 60 s after the last event, and any other until the video must
-    /// have ended, an hour at most.
+    /// For [`Metrics::visit`]: such a viewer counts as watching until 60 s after the last event, any other viewer until
+    /// the video must have ended, an hour at most.
     #[must_use]
     pub fn signs(self) -> Self {
         Self { gives_signs: true, ..self }
@@ -721,7 +722,7 @@ pub enum JoinError {
     /// The User-Agent is a known bot's.
     #[error("bot")]
     Bot,
-    /// The page or the origin is no host of the key: see [`KeySettings::allows`].
+    /// The page or the origin is not on a host of the key: see [`KeySettings::allows`].
     #[error("origin not allowed")]
     Origin,
     /// A rate limit of joins is used up.
@@ -735,10 +736,10 @@ pub enum JoinError {
     TooLong {
         /// The field.
         field: &'static str,
-        /// How long it may be.
+        /// The longest allowed value, in bytes.
         bytes_max: usize,
     },
-    /// A field holds U+0000, which not every store can keep.
+    /// A field holds U+0000, which some stores cannot keep.
     #[error("`{field}` must not hold the character U+0000")]
     Nul {
         /// The field.
@@ -750,7 +751,7 @@ pub enum JoinError {
         /// The field.
         field: &'static str,
     },
-    /// The session is one of another video.
+    /// The session belongs to another video.
     #[error(transparent)]
     AnotherVideo(#[from] AnotherVideo),
     /// The [memory budget](Builder::memory) is used up, and the session is not in memory yet.

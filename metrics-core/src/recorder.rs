@@ -1,28 +1,27 @@
-//! Open sessions in memory, and the one writer that makes them durable.
+//! Open sessions in memory, and the single writer that makes them durable.
 //!
-//! Every input of a session (an event, a viewer who comes or goes) is folded into it at once and marks it dirty.
-//! The writer takes all dirty sessions, writes them in one transaction, and only then resolves their
-//! acknowledgements. While it writes, the next batch forms: few sessions at a time when little happens, many
-//! under load, and no timer in between.
+//! Every input of a session (an event, a viewer who connects or disconnects) is folded into it at once and marks it
+//! dirty. The writer takes all dirty sessions, writes them in one transaction, and only then resolves their
+//! acknowledgements. While it writes, the next batch forms: few sessions at a time under low load, many under high
+//! load, without a timer.
 //!
-//! **The promise:** what was acknowledged is in the store, and counted once, whatever is killed and in whatever order
-//! it starts again. What was not acknowledged is there whole or not at all. A segment that is open loses at most
-//! [`CHECKPOINT`] of what it ran.
+//! **The promise:** acknowledged events are in the store, and counted once, whichever processes are killed and in
+//! whichever order they start again. An event that was not acknowledged is stored completely or not at all. An open
+//! segment loses at most [`CHECKPOINT`] of its length.
 //!
-//! It is kept like this: a session keeps the inputs that are not durable yet, and the store keeps how many inputs each
-//! recorder has put into it; so when the outcome of a write is unknown, or another recorder has written the same
-//! session, it is loaded again and exactly the inputs that it lacks are folded into it.
+//! A session keeps its inputs until they are durable, and the store keeps how many inputs each recorder has put into
+//! it. If the outcome of a write is unknown, or another recorder has written the same session, the writer loads it
+//! again and folds in exactly the inputs that it lacks.
 //!
-//! While the store is away nothing fails: inputs wait, up to [`WAITING_MAX`] of them and as far as the memory budget goes,
-//! and are written when it is back.
-//! A recorder that has to end before leaves them in a [`Spool`].
+//! While the store is unavailable nothing fails: inputs wait, up to [`WAITING_MAX`] of them and within the memory
+//! budget, and are written when it answers again. A recorder that must end before spills them to a [`Spool`].
 //!
-//! Nobody waits for the store to join a session: what the store has of it is loaded by the writer, a batch at a
-//! time, before the first write; and again whenever the viewer comes back, who may have been at another server.
+//! Joining a session does not wait for the store: the writer loads stored sessions, a batch at a time, before their
+//! first write; and again whenever a viewer comes back, who may have been connected to another server.
 //!
-//! **Memory:** sessions reserve what they take of a [`Budget`], when they begin and when they grow.
-//! When it gets scarce, the recorder evicts idle sessions, then stops reading while inputs wait for the store, then
-//! refuses new sessions, and at last events. What it took stays until it is durable.
+//! **Memory:** sessions reserve their size from a [`Budget`], when they begin and when they grow. When it gets scarce,
+//! the recorder evicts idle sessions, then stops reading while inputs wait for the store, then refuses new sessions,
+//! and at last events. Accepted events stay until they are durable.
 
 mod entry;
 mod spool;
@@ -57,63 +56,65 @@ pub use crate::stats::{Commits, Events, Histogram, Joins, ReducedPages, Stats};
 use crate::store::{Instance, Store, Subject};
 use crate::video::Video;
 
-/// How often an instance says that it is alive.
+/// The period in which an instance notes in the store that it is alive.
 pub const BEAT: Duration = Duration::from_secs(5);
 
-/// How often an open segment is written as far as it has run: a crash loses at most this much of it.
+/// The period in which an open segment is written as far as it has run: a crash loses at most this much of it.
 pub const CHECKPOINT: Duration = Duration::from_secs(15);
 
-/// How many events and the like may wait for the store before no more are read, however small they are: so many take
-/// some seconds to be written when it is back.
+/// The most inputs that may wait for the store before reading stops, however small they are: they take some seconds to
+/// write when the store answers again.
 pub const WAITING_MAX: usize = 200_000;
 
-/// How many sessions are written in one transaction: enough to share a flush among many, and that a socket has several
-/// answers to write at once; few enough that the first does not wait long for the last. With 3,200 events under way
-/// 2,000 take a tenth less of the processor than 1,000, and 4,000 no less.
+/// The most sessions in one transaction: enough to share a flush among many, and to give a socket several responses to
+/// write at once; few enough that the first does not wait long for the last. With 3,200 events under way 2,000 take a
+/// tenth less of the processor than 1,000, and 4,000 no less.
 const BATCH_MAX: usize = 2_000;
 
-/// The memory budget of a recorder, unless said otherwise, in bytes: room for some 400,000 sessions.
+/// The default memory budget of a recorder, in bytes: enough for some 400,000 sessions.
 pub const MEMORY: usize = 1024 * 1024 * 1024;
 
-/// Idle sessions take at most this part of the budget. They are kept because their viewers may come back, or send another
-/// batch, and are loaded from the store if they were not.
+/// Idle sessions take at most one part in `IDLE_PART` of the budget. They are kept because their viewers may come back,
+/// or send another batch; otherwise they would have to be loaded from the store.
 const IDLE_PART: usize = 4;
 
-/// This part of the budget is never taken by sessions: for requests, messages and responses.
+/// One part in `OTHERS_PART` of the budget is never taken by sessions: it is for requests, messages and responses.
 const OTHERS_PART: usize = 4;
 
-/// If less than this part of what sessions may take is left, idle sessions are evicted.
+/// If less than one part in `EVICT_PART` of the sessions' budget is left, idle sessions are evicted.
 const EVICT_PART: usize = 4;
 
-/// If less than this part of it is left, no more is read while inputs wait for the store.
+/// If less than one part in `CROWDED_PART` of the sessions' budget is left, reading stops while inputs wait for the
+/// store.
 const CROWDED_PART: usize = 8;
 
-/// If less than this part of it is left, no session begins. The rest is for those that are there to grow.
+/// If less than one part in `JOIN_PART` of the sessions' budget is left, no session begins. The rest is for the growth
+/// of existing ones.
 const JOIN_PART: usize = 16;
 
-/// The sessions of one transaction take at most this part of the budget: a store copies what it writes, up to twice.
+/// The sessions of one transaction take at most one part in `BATCH_PART` of the budget: a store copies the sessions
+/// that it writes, up to twice.
 const BATCH_PART: usize = 32;
 
-/// How many equal events of one millisecond are told apart: as many as a batch may have.
+/// The most equal events of one millisecond that are distinguished: as many as a batch may have.
 const REPEATS_MAX: usize = 256;
 
-/// The map of sessions in pieces, so that few wait for the same lock, and so that a look at all of them can be
-/// spread over time.
+/// Number of shards of the session map: they reduce lock contention, and spread a pass over all sessions in time.
 const SHARDS: usize = 64;
 
-/// Records sessions into a store. Made by [`Metrics`](crate::Metrics).
+/// Records sessions into a store. Created by [`Metrics`](crate::Metrics).
 pub(crate) struct Recorder {
     pub(crate) store: Arc<dyn Store>,
     clock: Clock,
     instance: Instance,
     shards: Vec<Mutex<Shard>>,
     memory: Budget,
-    // The part that sessions may take.
+    // The part of the budget that sessions may take.
     sessions: Budget,
-    // What idle sessions take, and those that are new since they were counted.
+    // Size of idle sessions, and of those that were added since the last count.
     idle_bytes: AtomicUsize,
     idle_bytes_max: usize,
-    // When idle sessions may be evicted again, where that made too little room the last time.
+    // When idle sessions may be evicted again, if the last eviction freed too little memory.
     evict_at: Mutex<Option<Instant>>,
     queue: Mutex<Queue>,
     work: Notify,
@@ -121,35 +122,35 @@ pub(crate) struct Recorder {
     inputs: AtomicUsize,
     room: Notify,
     owners: AtomicU64,
-    // Since when the store does not answer.
+    // Set while the store does not answer.
     outage: Mutex<Option<Outage>>,
     pub(crate) tallies: Arc<Tallies>,
     videos: Videos,
 }
 
-/// Some of the sessions.
+/// One part of the session map.
 #[derive(Default)]
 struct Shard {
     entries: HashMap<SessionId, Arc<Entry>>,
-    // What this has added to those of the recorder.
+    // Its share of the recorder's `idle_bytes`.
     idle_bytes: usize,
 }
 
 /// The batches that wait for the writer.
 #[derive(Default)]
 struct Queue {
-    // The last is the one that forms.
+    // The last one is forming.
     batches: Vec<Batch>,
-    // The writer ends with what is here, or has ended.
+    // The writer ends after these batches, or has ended.
     closed: bool,
 }
 
 /// Dirty sessions that will be written together.
 struct Batch {
     entries: Vec<Arc<Entry>>,
-    // How much memory they take.
+    // Memory that its sessions hold.
     bytes: usize,
-    // Since when each of them waits.
+    // Since when each session waits.
     since: Vec<Instant>,
     progress: watch::Sender<Progress>,
 }
@@ -157,12 +158,12 @@ struct Batch {
 #[derive(Clone, Debug)]
 enum Progress {
     Waiting,
-    /// Durable, but for the sessions that were refused.
+    /// Durable, except for the refused sessions.
     Resolved(Arc<Refused>),
 }
 
 impl Progress {
-    /// What became of a session, if that is known.
+    /// The outcome for a session, if it is known.
     fn of(&self, session: SessionId) -> Option<Result<(), NotStored>> {
         match self {
             Self::Waiting => None,
@@ -171,30 +172,30 @@ impl Progress {
     }
 }
 
-/// Sessions of which not all that a batch had is stored, and why.
+/// Sessions with inputs that could not be stored, and why.
 type Refused = HashMap<SessionId, NotStored>;
 
 /// Why an event is not stored and never will be.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum NotStored {
-    /// The store refused it, or was never told because the recorder has stopped.
+    /// The store refused it, or the recorder stopped before it was written.
     #[error("the event could not be stored")]
     Refused,
-    /// The session is one of another video.
+    /// The session belongs to another video.
     #[error(transparent)]
     AnotherVideo(#[from] AnotherVideo),
-    /// It would begin a session of a video that is new, and its key has as many as it may.
+    /// It would begin the first session of a video, and its key has reached its limit of videos.
     #[error("the key has {videos_max} videos, which is the limit: this would be another one")]
     TooManyVideos {
-        /// How many it may have.
+        /// The limit.
         videos_max: u32,
     },
-    /// It would begin a session of a video that is new, and a rate limit of new videos is used up.
+    /// It would begin the first session of a video, and a rate limit of new videos is used up.
     #[error(transparent)]
     TooManyNewVideos(#[from] RateExceeded),
 }
 
-/// An event, or a viewer who joins, names another video than the session has.
+/// An event, or a viewer who joins, names another video than that of the session.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("a session has one video: `{field}` is another")]
 pub struct AnotherVideo {
@@ -203,7 +204,7 @@ pub struct AnotherVideo {
 }
 
 impl AnotherVideo {
-    /// Compares the video of a session with the one that an event or a join names.
+    /// Compares the video of a session with the video of an event or a join.
     ///
     /// # Errors
     ///
@@ -212,28 +213,28 @@ impl AnotherVideo {
         if session == named { Ok(()) } else { Err(Self::of(session.identifier(), named)) }
     }
 
-    /// That a session of the video with `identifier` is none of `named`, which is another.
+    /// The error for a session of the video with `identifier`, given `named`, a different video.
     fn of(identifier: Option<&str>, named: &Video) -> Self {
         let is_same = identifier == named.identifier();
         Self { field: if is_same { "metadata" } else { "identifier" } }
     }
 }
 
-/// Resolves when what it stands for is durable.
+/// Resolves when its event is durable.
 #[derive(Debug)]
 #[must_use = "an event is durable only once its acknowledgement resolves"]
 pub struct Acknowledgement {
     session: SessionId,
-    // Nothing to wait for if there is none.
+    // `None` if the event is durable already.
     progress: Option<watch::Receiver<Progress>>,
 }
 
 impl Acknowledgement {
-    /// Waits until it is durable. Cancel safe: it can be asked again.
+    /// Waits until the event is durable. Cancel safe: it can be called again.
     ///
     /// # Errors
     ///
-    /// [`NotStored`] if it never will be.
+    /// [`NotStored`] if the event never becomes durable.
     pub async fn durable(&mut self) -> Result<(), NotStored> {
         let Some(progress) = &mut self.progress else { return Ok(()) };
         let resolved = progress.wait_for(|progress| !matches!(progress, Progress::Waiting)).await;
@@ -243,11 +244,11 @@ impl Acknowledgement {
         }
     }
 
-    /// What became of it, if that is known by now.
+    /// The outcome, if it is known by now.
     #[must_use]
     pub fn resolved(&self) -> Option<Result<(), NotStored>> {
         let Some(progress) = &self.progress else { return Some(Ok(())) };
-        // Nobody is left who could say more of it.
+        // The writer has ended without an outcome.
         let is_over = progress.has_changed().is_err();
         progress.borrow().of(self.session).or(is_over.then_some(Err(NotStored::Refused)))
     }
@@ -270,10 +271,10 @@ impl From<AnotherVideo> for NotJoined {
 /// Why an event was not recorded.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum EventError {
-    /// The event says something that cannot be; nothing was changed.
+    /// A field of the event has an impossible value; nothing was changed.
     #[error(transparent)]
     Invalid(#[from] InvalidEvent),
-    /// The session holds as many segments as it may; nothing was changed.
+    /// The session has reached its limit of segments; nothing was changed.
     #[error("a session has at most {SEGMENTS_MAX} segments")]
     Full,
     /// A rate limit of events is used up; nothing was changed.
@@ -287,13 +288,13 @@ pub enum EventError {
     NotStored(#[from] NotStored),
 }
 
-/// One viewing, as the place to send its events to.
+/// One viewing of a video: records its events.
 ///
-/// Dropping it means that the viewer's connection was lost: a segment that is open is closed where playback must
-/// have got to, unless the viewer comes back.
+/// Dropping it means that the viewer's connection was lost: an open segment is closed at the estimated position of
+/// playback, unless the viewer comes back.
 pub struct Viewing {
     recorder: Arc<Recorder>,
-    // The writer goes on as long as there is one of these.
+    // The writer runs as long as one of these exists.
     lifeline: Lifeline,
     entry: Arc<Entry>,
     owner: Option<Owner>,
@@ -301,8 +302,8 @@ pub struct Viewing {
     repeats: Mutex<Repeats>,
 }
 
-/// Tells equal events of one join or batch apart. They happen in the same millisecond, so only those of the last one
-/// are remembered.
+/// Distinguishes equal events of one join or batch. They happen in the same millisecond, so only those of the last
+/// millisecond are kept.
 #[derive(Debug, Default)]
 struct Repeats {
     timestamp_ms: i64,
@@ -310,7 +311,7 @@ struct Repeats {
 }
 
 impl Repeats {
-    /// The event, told apart from equal ones that came before.
+    /// The event, distinguished from equal ones before it.
     fn distinguish(&mut self, event: CheckedEvent, salt: u64) -> CheckedEvent {
         let (Some(timestamp_ms), Some(fingerprint)) = (event.timestamp_ms, event.fingerprint)
         else {
@@ -330,7 +331,7 @@ impl Repeats {
     }
 }
 
-/// A viewer who may join.
+/// A viewer who is allowed to join.
 #[derive(Debug)]
 pub(crate) struct Admitted {
     pub(crate) id: SessionId,
@@ -357,7 +358,8 @@ impl Viewing {
         Ok(self.submit(&event)?.durable().await?)
     }
 
-    /// Records an event, and returns what will resolve when it is durable. Many events can be under way at once.
+    /// Records an event, and returns an acknowledgement that resolves when it is durable. Many events can be under way
+    /// at once.
     ///
     /// # Errors
     ///
@@ -373,7 +375,8 @@ impl Viewing {
         }
     }
 
-    /// The same for an event that was checked before the viewer joined, with the [salt](crate::ApiKey::salt) of the session.
+    /// Like [`submit`](Self::submit), for an event that was checked before the viewer joined, with the
+    /// [salt](crate::ApiKey::salt) of the session.
     ///
     /// # Errors
     ///
@@ -407,7 +410,7 @@ impl Viewing {
         self.recorder.enqueue_input(&self.entry, Input::Event(event, at))
     }
 
-    /// The viewer left, which closes what is open for good.
+    /// The viewer left: the open segment is closed for good.
     pub fn leave(mut self) -> Acknowledgement {
         self.gone = true;
         self.release(Input::Leave)
@@ -419,7 +422,7 @@ impl Viewing {
         self.release(|_| Input::Lose(heard))
     }
 
-    /// The key that the session was sent under.
+    /// The key of the session.
     #[must_use]
     pub fn key(&self) -> &crate::key::ApiKey {
         &self.entry.subject.key
@@ -427,7 +430,7 @@ impl Viewing {
 
     fn release(&self, farewell: impl FnOnce(Moment) -> Input) -> Acknowledgement {
         let nothing = Acknowledgement { session: self.entry.id, progress: None };
-        // Only the connection that joined last speaks for the viewer.
+        // Only the connection that joined last reports for the viewer.
         if !self.entry.lock().unpin(self.owner) || self.owner.is_none() {
             return nothing;
         }
@@ -442,7 +445,7 @@ impl Drop for Viewing {
             self.recorder.tallies.connected.fetch_sub(1, Ordering::Relaxed);
         }
         if !self.gone {
-            // Nobody waits for it; the writer will.
+            // No caller waits for the acknowledgement; the writer writes the input anyway.
             drop(self.release(Input::Lose));
         }
     }
@@ -520,7 +523,7 @@ impl Recorder {
         self.clock.moment()
     }
 
-    /// The session of a viewer who is connected, and speaks for it from now on.
+    /// Returns the session of a viewer with a connection, which reports for the viewer from now on.
     pub(crate) fn connect(
         self: &Arc<Self>,
         lifeline: &Lifeline,
@@ -529,12 +532,12 @@ impl Recorder {
         let owner = Owner(self.owners.fetch_add(1, Ordering::Relaxed));
         let entry = self.pin(admitted, Some(owner))?;
         self.tallies.connected.fetch_add(1, Ordering::Relaxed);
-        // Loads what the store has of the session, and goes on with it. That cannot fail: it is no event.
+        // The writer loads the stored session and continues it. That cannot fail: it is no event.
         drop(self.enqueue_input(&entry, Input::Resume(self.moment())));
         Ok(self.viewing(lifeline, entry, Some(owner)))
     }
 
-    /// The session of a viewer who is heard of in batches only.
+    /// Returns the session of a viewer who sends batches only.
     pub(crate) fn visit(
         self: &Arc<Self>,
         lifeline: &Lifeline,
@@ -554,7 +557,7 @@ impl Recorder {
         Viewing { recorder, lifeline, entry, owner, gone: false, repeats: Mutex::default() }
     }
 
-    /// Leaves what is not durable in a file. The writer must have ended.
+    /// Spills all inputs that are not durable to a file. The writer must have ended.
     pub(crate) async fn spill(&self, spool: &Spool) -> Result<Stopped, SpoolError> {
         let mut spilled = Vec::new();
         for shard in &self.shards {
@@ -563,7 +566,7 @@ impl Recorder {
         spool.spill(self.instance, spilled).await
     }
 
-    /// Has the writer write what another recorder left.
+    /// Queues the inputs that another recorder spilled.
     fn recover(&self, spilled: Spilled, instance: Instance) -> Option<Acknowledgement> {
         let entry = Arc::new(Entry::recovered(spilled.id, spilled.subject));
         let mut state = entry.lock();
@@ -574,8 +577,8 @@ impl Recorder {
         Some(Acknowledgement { session: entry.id, progress: state.progress() })
     }
 
-    /// Waits until fewer inputs wait for the store than may, by their number and by the memory that is left, or the writer
-    /// has ended.
+    /// Waits until reading may go on: fewer inputs wait for the store than the limits of number and memory allow, or
+    /// the writer has ended.
     pub(crate) async fn ready(&self) {
         while self.is_crowded() {
             let room = self.room.notified();
@@ -591,7 +594,7 @@ impl Recorder {
         is_crowded && self.check_open().is_ok()
     }
 
-    /// Whether less than one in `part` bytes is left of what sessions may take.
+    /// Whether less than one part in `part` of the sessions' budget is left.
     fn is_short_of(&self, part: usize) -> bool {
         self.sessions.left() < self.sessions.max() / part
     }
@@ -635,14 +638,13 @@ impl Recorder {
         Ok(entry)
     }
 
-    /// Whether idle sessions take more memory than they may, or what is left of the budget gets scarce.
+    /// Whether idle sessions exceed their part of the budget, or the rest of the budget gets scarce.
     fn is_full(&self) -> bool {
         let idle_bytes = self.idle_bytes.load(Ordering::Relaxed);
         self.idle_bytes_max < idle_bytes || (0 < idle_bytes && self.is_short_of(EVICT_PART))
     }
 
-    /// Puts one input into a session and the session into the queue of the writer. Returns whether the input changed
-    /// anything.
+    /// Adds one input to a session and queues the session for the writer. Returns whether the input changed anything.
     fn enqueue_input(
         &self,
         entry: &Arc<Entry>,
@@ -668,7 +670,7 @@ impl Recorder {
         if lock(&self.queue).closed { Err(NotStored::Refused) } else { Ok(()) }
     }
 
-    /// Has the session written with the next batch.
+    /// Queues the session for the next batch.
     fn enqueue(&self, entry: &Arc<Entry>, state: &mut EntryState) -> Result<(), NotStored> {
         if state.is_queued() {
             return Ok(());
@@ -712,7 +714,7 @@ impl fmt::Debug for Recorder {
     }
 }
 
-/// Locks are held for a few lines that cannot panic, so a poisoned one is as sound as any.
+/// Locks are held for a few lines that cannot panic, so the data behind a poisoned lock is sound.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! Reports on the sessions of a store, as they are at some moment.
+//! Reports on the sessions of a store, at some moment.
 
 pub(crate) mod older;
 mod query;
@@ -25,10 +25,10 @@ use crate::time_bucket::Buckets;
 pub(crate) use self::scanning::count;
 pub use self::videos::{SEARCH_BYTES_MAX, VideoEntry, VideoList, VideosQuery};
 
-/// The most buckets that are answered when empty ones are requested as well: a year by the hour has 8,760.
+/// The most buckets of a report that includes empty ones: a year by the hour has 8,760.
 pub const BUCKETS_MAX: usize = 10_000;
 
-/// Answers reports from a store, without recording into it: what [`Metrics`](crate::Metrics) does with its own.
+/// Answers reports from a store without recording into it, like [`Metrics`](crate::Metrics) from its own store.
 #[derive(Clone, Copy)]
 pub struct Reports<'a> {
     store: &'a dyn Store,
@@ -37,13 +37,13 @@ pub struct Reports<'a> {
 }
 
 impl<'a> Reports<'a> {
-    /// Reports on what is in `store`; it is `now`.
+    /// Reports on the sessions in `store` at the time `now`.
     #[must_use]
     pub fn new(store: &'a dyn Store, now: DateTime<Utc>) -> Self {
         Self { store, now, account: Account::UNLIMITED }
     }
 
-    /// Holds the memory of the report in `account`. It should hold what the answer takes afterwards.
+    /// Accounts the memory of the report to `account`. The caller should hold the size of the answer in it afterwards.
     #[must_use]
     pub fn within(self, account: &'a Account) -> Self {
         Self { account, ..self }
@@ -59,7 +59,7 @@ impl<'a> Reports<'a> {
     ///
     /// # Errors
     ///
-    /// [`ReportError`] if there would be too many buckets, or the store could not.
+    /// [`ReportError`] if there would be too many buckets, or the store fails.
     pub async fn plays(self, query: &BucketQuery) -> Result<Vec<PlaysBucket>, ReportError> {
         let now = self.now;
         let scan = query.scan(now);
@@ -75,16 +75,16 @@ impl<'a> Reports<'a> {
     ///
     /// # Errors
     ///
-    /// [`ReportError`] if the store could not.
+    /// [`ReportError`] if the store fails.
     pub async fn sources(self, query: &BucketQuery) -> Result<Vec<SourceBucket>, ReportError> {
         older::sources(self.store, &query.scan(self.now), query.buckets, self.account).await
     }
 
-    /// Distinct viewers in each of `parts` equal parts of what was watched.
+    /// Distinct viewers in each of `parts` equal parts of the video, up to the furthest watched position.
     ///
     /// # Errors
     ///
-    /// [`ReportError`] if the store could not.
+    /// [`ReportError`] if the store fails.
     pub async fn engagement(
         self,
         query: &EngagementQuery,
@@ -93,11 +93,11 @@ impl<'a> Reports<'a> {
         older::parts(self.store, &query.scan(self.now), parts, self.account).await
     }
 
-    /// Views and viewers of every second, or of every step, per time bucket.
+    /// Views and viewers per second, or per unit of the query's resolution, for each time bucket.
     ///
     /// # Errors
     ///
-    /// [`ReportError`] if the store could not.
+    /// [`ReportError`] if the store fails.
     pub async fn engagement_per_second(
         self,
         query: &EngagementQuery,
@@ -107,12 +107,12 @@ impl<'a> Reports<'a> {
         older::seconds(self.store, &scan, buckets, query.resolution, self.account).await
     }
 
-    /// Any metrics by any dimensions, and the periods that the query is about.
+    /// Any metrics by any dimensions, and the periods that they cover.
     ///
     /// # Errors
     ///
-    /// [`ReportError::Query`] if the query cannot be answered as it is, [`ReportError::Scan`] if its answer would be too
-    /// large, [`ReportError::Store`] if the store could not.
+    /// [`ReportError::Query`] if the query cannot be answered as it is, [`ReportError::Scan`] if its answer would be
+    /// too large, [`ReportError::Store`] if the store fails.
     pub async fn query(self, query: &Query) -> Result<(Answer, Periods), ReportError> {
         query::query(self.store, query, self.now, self.account).await
     }
@@ -135,11 +135,11 @@ impl<'a> Reports<'a> {
         older::fields(self.store, &query.scan(self.now), self.account).await
     }
 
-    /// How many sessions play at this moment, over all instances.
+    /// Number of sessions that play at this moment, over all instances.
     ///
     /// # Errors
     ///
-    /// [`ReportError`] if the store could not.
+    /// [`ReportError`] if the store fails.
     pub async fn watching(self, selection: &Selection) -> Result<u64, ReportError> {
         older::watching(self.store, &selection.for_stores(), self.now, self.account).await
     }
@@ -153,7 +153,7 @@ impl<'a> Reports<'a> {
         scanning::count(self.store, erasure, self.account).await
     }
 
-    /// The sessions that a query is about, one by one.
+    /// The sessions that a query selects, one by one.
     #[must_use]
     pub fn sessions(self, query: &EngagementQuery) -> Export {
         Export::of(query.scan(self.now)).within(self.account)
@@ -170,7 +170,7 @@ impl fmt::Debug for Reports<'_> {
 /// Why a report has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
-    /// Empty buckets were asked for, and there are too many.
+    /// Empty buckets were requested, and there are too many.
     #[error("there are more than {BUCKETS_MAX} buckets in the timeframe")]
     TooManyBuckets,
     /// The query cannot be answered as it is.
@@ -182,7 +182,7 @@ pub enum ReportError {
     /// The memory for answers is used up.
     #[error(transparent)]
     UsedUp(#[from] UsedUp),
-    /// The store could not.
+    /// The store failed.
     #[error(transparent)]
     Store(#[from] Error),
 }

@@ -14,8 +14,8 @@
 //!
 //! So a server that was off for three months catches up in 18 days, keeps sessions for that much longer, and logs that
 //! in each turn; and a clock that is years ahead deletes at most six days of sessions per day, while each turn logs a
-//! warning. The log shows a mistyped retention before many sessions are gone. [`delete_old`] deletes at once, by the time
-//! of day alone, for an operator who has verified clock and setting.
+//! warning. The log shows a mistyped retention before many sessions are gone. [`delete_old`] deletes at once, by the
+//! time of day alone, for an operator who has verified clock and setting.
 
 use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -35,7 +35,7 @@ use crate::upkeep::{Erased, Erasure, Selected, count_selected, erase, every};
 /// is set.
 const TURN: Duration = Duration::from_secs(3_600);
 
-/// The minimum age of deletion, whatever the setting: younger sessions may still be watched.
+/// The minimum age of deletion, regardless of the setting: younger sessions may still be watched.
 const KEPT_MIN: TimeDelta = TimeDelta::days(1);
 
 /// How far ahead of the retention clock retention goes: a server that is off for a night or a day has no delay.

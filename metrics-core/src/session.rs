@@ -1,10 +1,10 @@
-//! One viewing of one video: player events in, what was watched out.
+//! One viewing of one video: computes watched segments from player events.
 //!
-//! A [`Session`] begins with its first `play`; what happens before is not part of it. Events are kept only as
-//! long as a late one could still fall between them (`WINDOW`, the youngest few), so that the order in which
-//! they arrive does not matter, and are folded into [`Segments`] and [`Counters`] then.
+//! A [`Session`] begins with its first `play`; earlier events are not part of it. Events are kept as long as a late
+//! event could still precede them (`WINDOW`, the youngest few), so that their order of arrival does not matter, and are
+//! then folded into [`Segments`] and [`Counters`].
 //!
-//! Nothing here reads a clock: every event comes with the [`Moment`] it happened.
+//! This module reads no clock: every event comes with its [`Moment`].
 //!
 //! ```
 //! use metrics_core::session::{Moment, Reach, Session};
@@ -43,31 +43,32 @@ pub use resume::Stored;
 pub(crate) use resume::over;
 pub use writers::Writers;
 
-/// How many of the youngest events are kept apart, so that a late one finds its place between them.
+/// The number of youngest events that are kept unfolded, so that a late event is inserted at its position among them.
 ///
 /// A client sends at most 50 events in a batch, most of them with the duration, and only one batch is on its way at a
 /// time.
 pub(crate) const WINDOW: usize = 64;
 
-/// For how long after a join the events of a client arrive that it kept while it was away, in milliseconds.
+/// How long after a join the events arrive that a client kept while its connection was lost, in milliseconds.
 const BURST_MS: u64 = 300;
 
-/// How many segments a session may have. A five second video in a loop for 14 hours has 10,000; a session that
-/// has more is no viewing, and must not grow its row without end.
+/// The most segments that a session may have. A five second video in a loop for 14 hours has 10,000; a session with
+/// more is no viewing, and must not grow its row without end.
 pub const SEGMENTS_MAX: usize = 10_000;
 
-/// When something happened, by up to three clocks.
+/// The time of an event, by up to three clocks.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Moment {
-    /// The server's time of day when it arrived, in Unix milliseconds: the time that is trusted.
+    /// The arrival by the server's time of day, in Unix milliseconds: the trusted time.
     pub received_ms: i64,
-    /// The server's clock that never steps, in milliseconds since the server chose: good for distances between what
-    /// arrived at one server, also where its time of day was set in between. It is not stored.
+    /// The arrival by the server's monotonic clock, in milliseconds since an arbitrary start: for distances between
+    /// arrivals at one server, also if its time of day was set in between. It is not stored.
     pub steady_ms: Option<i64>,
-    /// The player's clock when it happened, in milliseconds: good for order and for distances only.
+    /// The event's time by the player's clock, in milliseconds: for order and distances only.
     ///
-    /// That of an open segment is stored with the session. The error of a machine's clock would tell its sessions from
-    /// all others, so a recorder shifts it: see [`ApiKey::clock_shift_ms`](crate::ApiKey::clock_shift_ms).
+    /// The timestamp of an open segment is stored with the session. The error of a machine's clock would identify its
+    /// sessions among all others, so a recorder shifts it: see
+    /// [`ApiKey::clock_shift_ms`](crate::ApiKey::clock_shift_ms).
     pub timestamp_ms: Option<i64>,
 }
 
@@ -78,7 +79,7 @@ impl Moment {
         Self { received_ms, steady_ms: None, timestamp_ms: None }
     }
 
-    /// Milliseconds from here to `later`, by the player's clock if both know it; 0 if it is not later.
+    /// Milliseconds from this moment to `later`, by the player's clock if both have it; 0 if `later` is not later.
     fn until_ms(self, later: Self) -> u64 {
         let elapsed_ms = match (self.timestamp_ms, later.timestamp_ms) {
             (Some(from), Some(to)) => to.saturating_sub(from),
@@ -87,7 +88,7 @@ impl Moment {
         elapsed_ms.max(0).unsigned_abs()
     }
 
-    /// The moment `ms` before this one by the server's clocks. The player's clock then is not known.
+    /// The moment `ms` before this one by the server's clocks, without the player's clock.
     fn earlier(self, ms: u64) -> Self {
         let ms = i64::try_from(ms).unwrap_or(i64::MAX);
         Self {
@@ -97,7 +98,7 @@ impl Moment {
         }
     }
 
-    /// Whether this happened before `other`, or `None` if the clocks they know cannot tell.
+    /// Whether this moment precedes `other`, or `None` if they have no common clock.
     fn precedes(self, other: Self) -> Option<bool> {
         match (self.timestamp_ms, other.timestamp_ms) {
             (Some(this), Some(other)) => Some(this < other),
@@ -106,7 +107,7 @@ impl Moment {
         }
     }
 
-    /// When it arrived, by the best clock that `other` knows as well.
+    /// When it arrived, by the best clock that `other` has as well.
     fn arrival_ms(self, other: Self) -> i64 {
         match (self.steady_ms, other.steady_ms) {
             (Some(steady_ms), Some(_)) => steady_ms,
@@ -118,27 +119,26 @@ impl Moment {
 /// How far an open segment is known to have run.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Reach {
-    /// The viewer is connected, so playback went on until then.
+    /// Until this moment, because the viewer is connected.
     Until(Moment),
-    /// Nobody knows what happened after the last event.
+    /// Until the last event: nothing is known after it.
     LastEvent,
 }
 
-/// What a session counts beside its segments.
+/// The counters of a session.
 ///
-/// A store keeps all of it: another member is a change of its contract, and is not to be overlooked. What is new is mostly
-/// one of the details.
+/// A store keeps all of them: another member changes the contract of stores. Most new counters belong in `details`.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Counters {
-    /// How often playback had to wait for data.
+    /// Number of waits for data.
     pub rebufferings: u32,
-    /// How long it waited, in milliseconds, as far as the waits have ended.
+    /// The length of the waits that have ended, in milliseconds.
     pub rebuffering_ms: u64,
-    /// How often the video could not be played.
+    /// Number of failures to play the video.
     pub failures: u32,
     /// From the first `play` to the first moving frame, in milliseconds.
     pub startup_ms: Option<u32>,
-    /// What is counted, but asked for seldom.
+    /// Counters that are seldom queried.
     pub details: Details,
 }
 
@@ -150,32 +150,32 @@ pub struct Details {
     /// Jumps to another position.
     #[serde(skip_serializing_if = "is_zero")]
     pub seeks: u32,
-    /// How often the video filled the screen.
+    /// Number of switches to fullscreen.
     #[serde(skip_serializing_if = "is_zero")]
     pub fullscreens: u32,
-    /// How often a track was chosen.
+    /// Number of track choices.
     #[serde(skip_serializing_if = "is_zero")]
     pub tracks: u32,
     /// The language of the track chosen last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub language: Option<String>,
-    /// How often the player switched to another rendition.
+    /// Number of switches to another rendition.
     #[serde(skip_serializing_if = "is_zero")]
     pub renditions: u32,
-    /// The rendition it switched to last.
+    /// The rendition of the last switch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rendition: Option<Rendition>,
-    /// Segments that were longer than fits between their timestamps, or in the session by the server's clock, and were
-    /// cut to that.
+    /// Segments that were longer than the time between their timestamps, or than the session by the server's clock, and
+    /// were cut to that.
     #[serde(skip_serializing_if = "is_zero")]
     pub clamped: u32,
     /// Waits for data that a jump caused: the latency of seeks, which is no rebuffering.
     #[serde(skip_serializing_if = "is_zero")]
     pub seek_waits: u32,
-    /// How long they were, in milliseconds.
+    /// The length of those waits, in milliseconds.
     #[serde(skip_serializing_if = "is_zero_ms")]
     pub seek_wait_ms: u64,
-    /// Milliseconds of video that were played between the jumps of a drag: view time without a viewer.
+    /// Milliseconds of video that were played between the jumps of a drag: view time that does not count as watched.
     #[serde(skip_serializing_if = "is_zero_ms")]
     pub scrubbed_ms: u64,
     /// Events of any other kind.
@@ -193,7 +193,7 @@ fn is_zero_ms(number: &u64) -> bool {
     *number == 0
 }
 
-/// What a session comes to at some moment.
+/// The result of a session at some moment.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Viewed {
@@ -224,16 +224,16 @@ pub struct Session {
     last_event_at_ms: i64,
     // The latest event by the player's clock.
     heard: Option<Moment>,
-    // When the viewer joined last, which is not stored.
+    // When the viewer joined last; not stored.
     joined: Option<Moment>,
     // Whether its client writes exact positions as text.
     writes_text: bool,
-    // What happened before `recent`, and where playback stood then.
+    // The events before `recent`, folded, and the state of playback after them.
     segments: Segments,
     minutes: Minutes,
     counters: Counters,
     playhead: Playhead,
-    // Invariant: in the order in which they happened, as far as the clocks can tell; at most `WINDOW`.
+    // Invariant: in the order of their times, as far as the clocks can compare them; at most `WINDOW`.
     recent: Vec<Mark>,
     // Unknown after a load.
     startup: Option<Startup>,
@@ -267,9 +267,9 @@ impl Session {
 
     /// Applies an event that happened at `at`, and returns whether it changed anything.
     ///
-    /// An event with a timestamp that was applied before changes nothing (see
-    /// [`repeated`](CheckedEvent::repeated)), and neither does a `pause` with no `play` before it; unless it has a
-    /// timestamp, which must be known when it comes again.
+    /// An event with a timestamp that was applied before changes nothing (see [`repeated`](CheckedEvent::repeated)). A
+    /// `pause` without a `play` before it changes nothing either; but with a timestamp it is remembered, in case it
+    /// arrives again.
     pub fn apply(&mut self, event: &CheckedEvent, at: Moment) -> bool {
         if !self.seen.insert(event) {
             return false;
@@ -299,26 +299,26 @@ impl Session {
         }
     }
 
-    /// The viewer's connection was lost at `at` without a word: what ran is closed where playback must have
-    /// got to. A `pause` that arrives later says better, and [`resume`](Self::resume) takes it back.
+    /// The viewer's connection was lost at `at`: the open segment is closed at the estimated position of playback. A
+    /// `pause` that arrives later corrects the position, and [`resume`](Self::resume) opens the segment again.
     pub fn lose(&mut self, at: Moment) -> bool {
         self.viewing() && self.mark(Mark { what: What::Lost, duration_ms: None, at })
     }
 
-    /// The viewer is back: a segment that was cut off by [`lose`](Self::lose) runs on.
+    /// The viewer is back: a segment that [`lose`](Self::lose) closed continues.
     pub fn resume(&mut self, at: Moment) -> bool {
         self.joined = Some(at);
         self.standing().is_lost() && self.mark(Mark { what: What::Resumed, duration_ms: None, at })
     }
 
-    /// The viewer left, which ends the session as far as anybody can tell.
+    /// The viewer left: the open segment is closed for good.
     pub fn leave(&mut self, at: Moment) -> bool {
         let standing = self.standing();
         let mark = Mark { what: What::Left, duration_ms: None, at };
         standing.open().is_some() && self.mark(mark)
     }
 
-    /// What the session comes to. `reach` says how far an open segment has run.
+    /// Returns the result of the session. `reach` is how far an open segment has run.
     #[must_use]
     pub fn viewed(&self, reach: Reach) -> Viewed {
         let (playhead, sums) = self.folded(self.reached(reach));
@@ -339,7 +339,7 @@ impl Session {
         self.last_event_at_ms
     }
 
-    /// How long the video is in milliseconds, if the player said so and was not beyond it.
+    /// The duration of the video in milliseconds, if the player reported it and playback has not exceeded it.
     #[must_use]
     pub fn duration_ms(&self) -> Option<u32> {
         self.standing().duration_ms
@@ -351,13 +351,13 @@ impl Session {
         self.standing().is_playing()
     }
 
-    /// When the video must have come to its end, if that is so long ago that nobody watches any more.
+    /// When the video must have ended, if that is so long ago that the session no longer counts as watched.
     #[must_use]
     pub fn ended(&self, now: Moment) -> Option<Moment> {
         self.standing().ended(now)
     }
 
-    /// How much memory it takes beside itself, about, in bytes.
+    /// Estimated heap memory of the session, in bytes.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
         self.segments.len() * size_of::<crate::interval::Interval>()
@@ -365,18 +365,18 @@ impl Session {
             + self.minutes.heap_bytes()
     }
 
-    /// Whether the session holds as many segments as it may: it takes no further `play` then.
+    /// Whether the session has reached its limit of segments: further plays are refused.
     #[must_use]
     pub fn is_full(&self) -> bool {
         SEGMENTS_MAX <= self.segments.len()
     }
 
-    /// Whether an event may have waited for its viewer to join, and so have happened long before.
+    /// Whether an event may have waited for a join, and so have happened long before.
     fn is_late(&self, at: Moment) -> bool {
         self.joined.is_none_or(|joined| joined.until_ms(at) <= BURST_MS)
     }
 
-    /// Counts an event that does not move the playhead.
+    /// Counts an event, or returns its effect on the playhead.
     fn count(&mut self, step: &Step, at: Moment) -> Counted {
         let details = &mut self.counters.details;
         match *step {
@@ -417,7 +417,7 @@ impl Session {
         Counted::Changed(true)
     }
 
-    /// Takes a step of the startup, and returns whether that changed how long it took.
+    /// Applies a step of the startup, and returns whether that changed the startup time.
     fn starts_up(&mut self, step: impl FnOnce(&mut Startup)) -> bool {
         let Some(startup) = &mut self.startup else { return false };
         step(startup);
@@ -426,10 +426,10 @@ impl Session {
         self.counters.startup_ms != before_ms
     }
 
-    /// Puts a mark where it belongs, and returns whether that made a difference, or may yet.
+    /// Inserts a mark in the order of time, and returns whether it has an effect, or may have one later.
     fn mark(&mut self, mark: Mark) -> bool {
         if self.recent.is_empty() && mark.at.timestamp_ms.is_none() {
-            // Nothing that is kept could be later than this, so it need not be kept either.
+            // No kept mark could follow this one in time, so it is folded at once.
             return self.flush(&mark);
         }
         let mut position = self.recent.len();
@@ -437,12 +437,13 @@ impl Session {
             match mark.at.precedes(earlier.at) {
                 Some(true) => position = index,
                 Some(false) => break,
-                // A mark without a timestamp says nothing about an event that has one; those before it may.
+                // A mark without a timestamp cannot be compared with a mark that has one, but perhaps with earlier
+                // ones.
                 None => {}
             }
         }
         let idle = position == self.recent.len() && !self.standing().heeds(&mark);
-        // An idle mark with a timestamp stays: the `play` that it belongs to may only be late.
+        // A mark without an effect is kept if it has a timestamp: its `play` may be late.
         if idle && mark.at.timestamp_ms.is_none() {
             return false;
         }
@@ -462,7 +463,7 @@ impl Session {
         heeded
     }
 
-    /// Where playback stands after everything that is known.
+    /// The state of playback after all events.
     fn standing(&self) -> Playhead {
         self.replay(&mut Sums::default())
     }
@@ -499,7 +500,7 @@ impl Session {
     }
 }
 
-/// Everything that is derived from the events of a session.
+/// The data that is derived from the events of a session.
 #[derive(Default)]
 struct Sums {
     segments: Segments,
@@ -507,11 +508,11 @@ struct Sums {
     counters: Counters,
 }
 
-/// How an event counts.
+/// The kind of an event.
 enum Counted {
     /// It moves the playhead.
     Mark(What),
-    /// It does not, and whether it changed anything.
+    /// It does not move the playhead. True if it changed anything.
     Changed(bool),
 }
 

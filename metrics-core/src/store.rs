@@ -1,7 +1,7 @@
-//! Where sessions are kept: the [`Store`] trait and its implementations.
+//! Storage of sessions: the [`Store`] trait and its implementations.
 //!
-//! A store receives whole sessions and returns them, as rows or in blocks. It knows nothing of events, players, filters or
-//! time zones.
+//! A store receives whole sessions and returns them, as rows or in blocks. It knows nothing of events, players, filters
+//! or time zones.
 
 pub(crate) mod changes;
 #[cfg(any(feature = "sqlite", feature = "timescale"))]
@@ -42,23 +42,23 @@ pub(crate) use timescale::connect_elsewhere;
 #[cfg(feature = "timescale")]
 pub use timescale::{TimescaleOptions, TimescaleStore};
 
-/// How long an instance that was not heard of still counts as alive. Instances say so every
+/// The longest silence after which an instance still counts as alive. Instances call [`beat`](Store::beat) every
 /// [`BEAT`](crate::recorder::BEAT).
 pub const INSTANCE_SILENCE_MAX: TimeDelta = TimeDelta::seconds(20);
 
-/// For how long after its last event a session can go on, in any case. What it needs for that is most of what is stored
-/// of it, and nobody comes back to a page after weeks: a batch is sent again within minutes, a spool is taken up at the
-/// next start.
+/// The time after its last event for which a session can always go on. Resume state is most of a session's storage, and
+/// viewers do not come back to a page after weeks: a batch is sent again within minutes, a spool file is recovered at
+/// the next start.
 pub const FINAL_AFTER: TimeDelta = TimeDelta::days(28);
 
-/// How often a store that is not told of changes is asked for its keys. A revoked key must be refused within a second.
+/// The period in which keys are read from a store without notifications. A revoked key must be refused within a second.
 pub const KEYS_POLL: Duration = Duration::from_millis(500);
 
 /// Durable storage for sessions.
 ///
 /// A store keeps keys, videos, one row per open session, encoded [blocks](crate::block) of closed sessions, and totals
-/// per key and day. It decides nothing about their content: code of this crate closes sessions, merges blocks and answers
-/// reports, so that all stores give the same answers.
+/// per key and day. It decides nothing about their content: code of this crate closes sessions, merges blocks and
+/// answers reports, so that all stores give the same answers.
 ///
 /// # Contract
 ///
@@ -67,14 +67,14 @@ pub const KEYS_POLL: Duration = Duration::from_millis(500);
 /// * A call that returned `Ok` is durable, and every later call sees it.
 /// * A call that returned `Err` may still have happened, if the error is
 ///   [`Unavailable`](Error::Unavailable). All calls may be repeated.
-/// * A call whose future is dropped happens whole or not at all.
-/// * A session is in one place at every moment: a row while it is open, a block once it is closed.
+/// * A call whose future is dropped happens completely or not at all.
+/// * A session is in exactly one of two forms: a row while it is open, in a block once it is closed.
 /// * Texts hold no U+0000, and JSON is canonical and nested at most
 ///   [`DEPTH_MAX`](crate::containment::DEPTH_MAX) deep. [`Metrics`](crate::Metrics) checks that; direct callers of a
 ///   store check it themselves.
 /// * A store is a handle. It is shared behind an `Arc`, by any number of tasks.
 ///
-/// The suite in `metrics_core::conformance` (feature `conformance`) checks this as far as it can be seen from outside.
+/// The suite in `metrics_core::conformance` (feature `conformance`) checks this as far as calls can show it.
 #[async_trait]
 pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// All keys, the oldest first.
@@ -84,7 +84,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// [`Error::Unavailable`] if the database could not be reached, here and in all other methods.
     async fn keys(&self) -> Result<Vec<KeyRecord>, Error>;
 
-    /// Adds a key with all that its record says, and returns false if it was there already: then nothing is changed.
+    /// Adds a key with its record, and returns false if it was there already: then nothing is changed.
     async fn add_key(&self, record: &KeyRecord) -> Result<bool, Error>;
 
     /// Changes a key, and returns false if there is none.
@@ -112,13 +112,13 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Notes that an instance is alive at `now`.
     async fn beat(&self, instance: Instance, now: DateTime<Utc>) -> Result<(), Error>;
 
-    /// Returns of each of these videos whether it is there, and how many its key has. Videos are there from their first
+    /// Returns for each of these videos whether it exists, and how many its key has. A video exists from its first
     /// session on.
     async fn known_videos(&self, videos: &[(ApiKey, Video)]) -> Result<Vec<KnownVideo>, Error>;
 
-    /// Counts the videos of each of these keys. The default is for stores on which this is no burden for those that record.
+    /// Counts the videos of each of these keys. The default is for stores on which this does not slow down recording.
     async fn count_videos(&self, keys: &[ApiKey]) -> Result<Vec<u64>, Error> {
-        // Any video will do: how many its key has is known with it.
+        // Any video will do: the result includes the count of its key.
         let any: Vec<_> = keys.iter().map(|key| (key.clone(), Video::labelled(""))).collect();
         let known = self.known_videos(&any).await?;
         Ok(known.into_iter().map(|known| known.videos_of_key).collect())
@@ -131,55 +131,55 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// [`Error::Rejected`] if there is no such key.
     async fn add_videos(&self, videos: &[(ApiKey, Video)]) -> Result<Vec<(KeyId, VideoId)>, Error>;
 
-    /// The sessions with these ids, in their order; `None` for those that are not there or are final.
+    /// The sessions with these ids, in their order; `None` for those that do not exist or are final.
     async fn load(&self, ids: &[SessionId]) -> Result<Vec<Option<Found>>, Error>;
 
     /// Writes the rows of open sessions, and returns the outcome of each. No id is twice in a batch.
     ///
     /// A write with [`expected`](SessionWrite::expected) 0 adds a row, unless an open or closed session has the id. Any
-    /// other replaces the row of that version that started at the same time: a session that was deleted may have begun anew
-    /// under the same id, and its versions with it.
+    /// other write replaces the row of that version and the same start: a deleted session may have begun anew under the
+    /// same id, and its versions with it.
     ///
     /// Videos that are new are added: any number of concurrent first plays of a video make one video.
     ///
     /// # Errors
     ///
-    /// [`Error::Rejected`] if the batch can never be stored: nothing of it is.
+    /// [`Error::Rejected`] if the batch can never be stored: then none of it is.
     async fn commit(&self, writes: Arc<[SessionWrite]>) -> Result<Vec<Outcome>, Error>;
 
-    /// Open sessions without an open segment whose last event is before `quiet_since`, at most `limit` (1 or more), the
-    /// quietest first or in any order that leaves none out for ever.
+    /// Open sessions without an open segment whose last event is before `quiet_since`, at most `limit` (1 or more), in
+    /// the order of their last events, or in any order that returns each of them eventually.
     async fn quiet(
         &self,
         quiet_since: DateTime<Utc>,
         limit: u32,
     ) -> Result<Vec<OpenSession>, Error>;
 
-    /// Replaces blocks, together with everything that follows from it, in one transaction.
+    /// Replaces blocks, with all related changes of a [`Rewrite`], in one transaction.
     ///
-    /// Nothing is done, and [`Outcome::Conflict`] is returned, if a block to remove is not there, if a session is not
-    /// there in the version that is named, or if a video of [`import_after`](Rewrite::import_after) is not there or has a
+    /// Changes nothing and returns [`Outcome::Conflict`] if a block to remove does not exist, if a session does not
+    /// exist in the given version, or if a video of [`import_after`](Rewrite::import_after) does not exist or has a
     /// later block.
     async fn rewrite(&self, rewrite: Rewrite) -> Result<Outcome, Error>;
 
-    /// Makes closed sessions final whose last event is before `silent_since`, at most `limit` (1 or more): drops their
-    /// resume state. Returns how many.
+    /// Makes closed sessions final whose last event is before `silent_since`, at most `limit` (1 or more): deletes
+    /// their resume state. Returns how many.
     async fn finalize(&self, silent_since: DateTime<Utc>, limit: u32) -> Result<u64, Error>;
 
-    /// Deletes videos that no session names, at most `limit` (1 or more), and, where no such video is left, all pages that no
-    /// session names, if pages are kept apart from sessions. A store may leave some to a later call.
+    /// Deletes videos that no session names, at most `limit` (1 or more), and, if no such video is left, all pages that
+    /// no session names, if pages are kept apart from sessions. A store may delete some in a later call.
     ///
-    /// A commit of a session of such a video at the same moment happens as if the video were new, and
-    /// [`rewrite`](Self::rewrite) conflicts if a video of [`import_after`](Rewrite::import_after) is not there any more. No
-    /// video gets the row id of one that was deleted.
+    /// A concurrent commit of a session of such a video happens as if the video were new, and
+    /// [`rewrite`](Self::rewrite) conflicts if a video of [`import_after`](Rewrite::import_after) no longer exists. Row
+    /// ids of deleted videos are never used again.
     async fn delete_unused(&self, limit: u32) -> Result<Unused, Error>;
 
-    /// The latest time that retention believes in, over all instances: see [`retention`](crate::retention). `None` before
+    /// The latest time that retention trusts, over all instances: see [`retention`](crate::retention). `None` before
     /// the first turn.
     async fn retention_clock(&self) -> Result<Option<DateTime<Utc>>, Error>;
 
-    /// Sets the time that [`retention_clock`](Self::retention_clock) returns, to the millisecond, unless it is another than
-    /// `expected`: that is [`Outcome::Conflict`].
+    /// Sets the time that [`retention_clock`](Self::retention_clock) returns, to the millisecond. If the current value
+    /// is not `expected`, returns [`Outcome::Conflict`].
     async fn set_retention_clock(
         &self,
         expected: Option<DateTime<Utc>>,
@@ -192,8 +192,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Counts the sessions, open and closed.
     async fn count_sessions(&self) -> Result<u64, Error>;
 
-    /// Whether the database was found to be damaged since it was opened: nothing is written to it then, and every write
-    /// fails with [`Error::DamagedFile`]. The default is for stores that cannot tell.
+    /// Whether the database was found to be damaged since it was opened: then every write fails with
+    /// [`Error::DamagedFile`], and nothing is written. The default is for stores that cannot detect damage.
     fn is_damaged(&self) -> bool {
         false
     }
@@ -202,10 +202,10 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     async fn check(&self) -> Result<(), Error>;
 }
 
-/// A consistent view of a store: all calls see the same moment.
+/// A consistent view of a store: all calls return the state of the same moment.
 ///
-/// Lists come in pages: a call returns at most `limit` (1 or more) items after the one named, in the order of their ids.
-/// Fewer than `limit` are the last ones.
+/// Lists come in pages: a call returns at most `limit` (1 or more) items after the given one, in the order of their
+/// ids. A page with fewer than `limit` items is the last.
 ///
 /// # Errors
 ///
@@ -228,7 +228,7 @@ pub trait Snapshot: Send {
         limit: u32,
     ) -> Result<Vec<OpenSession>, Error>;
 
-    /// The heads of blocks that may have sessions which started from `from_ms` to `to_ms` (Unix milliseconds, both
+    /// The heads of blocks with sessions that may have started from `from_ms` to `to_ms` (Unix milliseconds, both
     /// included), by their ids.
     async fn blocks(
         &mut self,
@@ -239,7 +239,7 @@ pub trait Snapshot: Send {
         limit: u32,
     ) -> Result<Vec<BlockHead>, Error>;
 
-    /// Reads groups of blocks, in the order of `blocks`. Blocks that are not there are left out.
+    /// Reads groups of blocks, in the order of `blocks`. Blocks that do not exist are omitted.
     async fn groups(&mut self, blocks: &[BlockId], groups: Groups) -> Result<Vec<Block>, Error>;
 
     /// Closed sessions that can go on, by their ids.
@@ -250,7 +250,7 @@ pub trait Snapshot: Send {
     ) -> Result<Vec<Resumable>, Error>;
 
     /// The totals of the days of a key, or of each key, from `first_day` to `last_day` (days since 1970-01-01 UTC, both
-    /// included); none for days without closed sessions. With [`Detail::Days`], the hours are left out.
+    /// included); none for days without closed sessions. With [`Detail::Days`], the hours are omitted.
     async fn totals(
         &mut self,
         key: Option<&ApiKey>,
@@ -268,11 +268,11 @@ pub struct KeyId(pub i64);
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct VideoId(pub i64);
 
-/// The row id of a block. A block that replaces another has another id.
+/// The row id of a block. A block that replaces another has a new id.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct BlockId(pub i64);
 
-/// Which videos are listed. Every part that is there narrows the list.
+/// Restricts a list of videos. Conditions that are set apply together.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct VideoScope {
     /// Videos of this key.
@@ -282,7 +282,7 @@ pub struct VideoScope {
 }
 
 impl VideoScope {
-    /// Whether a video is listed.
+    /// Whether the list includes a video.
     #[must_use]
     pub fn has(&self, record: &VideoRecord) -> bool {
         let is_named = |identifiers: &Vec<String>| {
@@ -294,7 +294,7 @@ impl VideoScope {
     }
 }
 
-/// A video, as a store lists it.
+/// A video in a list.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct VideoRecord {
     /// Its row id.
@@ -307,21 +307,21 @@ pub struct VideoRecord {
     pub video: Video,
 }
 
-/// Whose sessions are read.
+/// The videos whose sessions are read.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Videos {
-    /// Those of all videos.
+    /// All videos.
     All,
-    /// Those of all videos of a key.
+    /// All videos of a key.
     OfKey(ApiKey),
-    /// Those of these videos, in order.
+    /// These videos, in order.
     These(Vec<VideoId>),
 }
 
-/// Which open sessions are read.
+/// The open sessions to read.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct OpenScan {
-    /// Whose.
+    /// Their videos.
     pub videos: Videos,
     /// The first start, in Unix milliseconds.
     pub from_ms: i64,
@@ -346,29 +346,29 @@ pub struct OpenSession {
     pub row: Row,
 }
 
-/// What a store has of a session that can go on.
+/// The stored state of a session that can go on.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Found {
     /// Its version, which the next write must expect.
     pub version: Version,
-    /// The video of the session, as [`Video::digest`] has it: a session has one video.
+    /// The digest of its video, as returned by [`Video::digest`]: a session has one video.
     pub video: [u8; 16],
     /// The identifier of that video.
     pub identifier: Option<String>,
-    /// Where it is.
+    /// The form in which it is stored.
     pub location: Location,
 }
 
-/// Where a session is.
+/// The form in which a session is stored.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[expect(
     clippy::large_enum_variant,
     reason = "most that are loaded are open, and few are loaded at once"
 )]
 pub enum Location {
-    /// A row of its own has it.
+    /// As a row of its own.
     Open(Stored),
-    /// A block has it.
+    /// In a block.
     Closed {
         /// The row id of its key.
         key: KeyId,
@@ -399,7 +399,7 @@ pub struct Resumable {
 }
 
 impl From<OpenSession> for Resumable {
-    /// What is kept of a session that is closed, beside its block.
+    /// Keeps the fields that a closed session needs beside its block.
     fn from(session: OpenSession) -> Self {
         let OpenSession { id, version, video, row: Row { stored, .. }, .. } = session;
         let Stored { started_at_ms, last_event_at_ms, resume, .. } = stored;
@@ -425,7 +425,7 @@ pub struct BlockHead {
 }
 
 impl BlockHead {
-    /// The head of a block in its place.
+    /// The head of `block`, which is stored under this id, key and video.
     #[must_use]
     pub fn new(id: BlockId, (key, video): (KeyId, VideoId), block: &Block) -> Self {
         let Block { sessions, first_start_ms, last_start_ms, .. } = *block;
@@ -440,21 +440,21 @@ pub struct Rewrite {
     pub remove: Vec<BlockId>,
     /// Blocks that are added.
     pub add: Vec<(KeyId, VideoId, Block)>,
-    /// Open sessions that are closed: their rows are removed, and their resume state is kept with the version, the video,
-    /// the start and the last event.
+    /// Open sessions that are closed: their rows are removed, and their resume state is kept with the version, the
+    /// video, the start and the last event.
     pub close: Vec<(SessionId, Version)>,
-    /// Closed sessions that are open again, in the version they were closed in: their resume state becomes that of their
-    /// row.
+    /// Closed sessions that are open again, in the version they were closed in: their resume state becomes that of
+    /// their row.
     pub reopen: Vec<OpenSession>,
     /// Open sessions that are deleted.
     pub delete_open: Vec<(SessionId, Version)>,
     /// Closed sessions that are deleted from the blocks removed: their resume state is dropped, if there is any.
     pub delete_closed: Vec<(VideoId, i64, RowId)>,
-    /// Sessions in `add` that neither blocks removed nor rows had: those of another store or file. A store that keeps
+    /// Sessions in `add` that come from another store or file, not from removed blocks or rows. A store that keeps
     /// closed sessions a second time, for SQL, adds them there.
     pub import: Vec<(VideoId, Row)>,
-    /// Videos of `import`, with the last block that was read of each, or `BlockId(i64::MIN)`: a conflict if there is a
-    /// later one, so that two imports of one file at once add no session twice.
+    /// Videos of `import`, each with the last block that was read of it, or `BlockId(i64::MIN)`: a later block is a
+    /// conflict, so that two concurrent imports of one file add no session twice.
     pub import_after: Vec<(VideoId, BlockId)>,
     /// Resume state of closed sessions that come from another store.
     pub resumable: Vec<Resumable>,
@@ -462,16 +462,16 @@ pub struct Rewrite {
     pub totals: Vec<(KeyId, i64, DayTotals)>,
 }
 
-/// How much of totals is read.
+/// The resolution of totals that are read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Detail {
-    /// The sums of whole days.
+    /// Totals of whole days.
     Days,
-    /// The sums of every hour as well.
+    /// Totals of every hour as well.
     Hours,
 }
 
-/// What is done about tables that are not up to date.
+/// The treatment of tables that are not up to date.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Migrations {
@@ -485,15 +485,15 @@ pub enum Migrations {
 /// A change of a key: see [`Store::change_key`].
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum KeyChange {
-    /// It is valid no more, from this time on. A key that is revoked already keeps its first time.
+    /// Disables it from this time on. A key that is revoked already keeps its first time.
     Revoke(DateTime<Utc>),
-    /// It is valid again.
+    /// Makes it valid again.
     Restore,
-    /// Its settings are changed, from what they are at that moment.
+    /// Changes some of its settings.
     Settings(SettingsChange),
 }
 
-/// A key, since when, and how it is used.
+/// A key, its dates and its settings.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct KeyRecord {
     /// The key.
@@ -518,32 +518,32 @@ impl KeyRecord {
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Instance(pub u32);
 
-/// A number that goes up by one with every write of a session, from 1 on.
+/// A number that increases by one with every write of a session, from 1 on.
 pub type Version = u32;
 
-/// Whose session it is, and of what. None of it changes while the session lasts: what the first write says stays.
+/// The properties of a session that never change: those of its first write stay.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Subject {
-    /// The key it was sent under.
+    /// The key of the session.
     pub key: ApiKey,
     /// The video.
     pub video: Video,
     /// The page, if it is known.
     pub source: Option<Source>,
-    /// With what it is watched.
+    /// The classes of browser, platform and device.
     pub user_agent: UserAgentClass,
-    /// What the page says about this viewing: canonical JSON of an object.
+    /// Data that the page attaches to this viewing: canonical JSON of an object.
     pub session_data: Option<String>,
 }
 
-/// A session as it is to be stored.
+/// A session to be written.
 #[derive(Clone, Debug)]
 pub struct SessionWrite {
     /// Its id.
     pub id: SessionId,
     /// Its key, video, page, user-agent classes and session data.
     pub subject: Arc<Subject>,
-    /// The version that the store must have for this to be written; 0 if it must have none.
+    /// The version that the store must have; 0 if the session must not exist.
     pub expected: Version,
     /// The session.
     pub stored: Stored,
@@ -565,19 +565,19 @@ impl SessionWrite {
     }
 }
 
-/// How many videos and pages were deleted that no session named.
+/// Numbers of deleted videos and pages that no session named.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Unused {
     /// Videos.
     pub videos: u64,
-    /// Pages; none where a store keeps them with their sessions.
+    /// Pages; 0 in a store that keeps them with their sessions.
     pub pages: u64,
 }
 
-/// What a store knows of a video.
+/// The stored state of a video.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct KnownVideo {
-    /// Whether it is there.
+    /// Whether it exists.
     pub is_there: bool,
     /// How many videos its key has.
     pub videos_of_key: u64,
@@ -588,6 +588,6 @@ pub struct KnownVideo {
 pub enum Outcome {
     /// It is stored; the version of a session is the expected one plus one.
     Written,
-    /// The store has another version: it must be read again.
+    /// The store has another version: the session must be loaded again.
     Conflict,
 }

@@ -1,6 +1,6 @@
-//! A viewing as a text: whatever happens in it, in whatever order, its figures make sense.
+//! A viewing as a text: its segments and counters are plausible for all events in all orders.
 //!
-//! A line is something that happens, and up to four words about it, in any order:
+//! A line is an event, and up to four words with its details, in any order:
 //!
 //! ```text
 //! play 0 +0 @1000 /60     at second 0 of a video of 60 seconds, when the player's clock said 1000 ms
@@ -8,8 +8,8 @@
 //! lose +90000
 //! ```
 //!
-//! `reload` stores the session and loads it again, as a server does that was started in between. What is no line is
-//! passed over.
+//! `reload` stores the session and loads it again, like a server that was restarted in between. Other lines are
+//! ignored.
 
 use crate::event::{
     Action, CheckedEvent, DURATION_MS_MAX, POSITION_MS_MAX, PlayerEvent, RATE_MAX, Rendition,
@@ -17,24 +17,24 @@ use crate::event::{
 use crate::interval::Segments;
 use crate::session::{MINUTE_MS, Minutes, Moment, Reach, SPAN_MINUTES, Session, Writers};
 
-/// How far a position may be past the duration: see the definitions.
+/// The largest excess of a position over the duration, in milliseconds.
 const OVERRUN_MS: u32 = 1_000;
 
-/// More events than a session remembers, and few enough to be quick.
+/// More events than the 256 whose fingerprints a session keeps, and few enough to be quick.
 const LINES_MAX: usize = 600;
 
-/// The recorder that counts its inputs.
+/// The recorder under which inputs are counted.
 const WRITER: u32 = 7;
 
 /// A line of a viewing.
 #[derive(Clone, Debug)]
 struct Line {
     what: What,
-    /// How much later it is by the server's clock, in milliseconds.
+    /// The delay after the line before by the server's clock, in milliseconds.
     after_ms: i32,
 }
 
-/// What happens.
+/// The content of a line.
 #[derive(Clone, Debug)]
 enum What {
     Event(PlayerEvent),
@@ -49,23 +49,23 @@ struct Run {
     session: Session,
     writers: Writers,
     now_ms: i64,
-    // Plays, and pauses whose play was not heard.
+    // Number of plays, and of pauses, whose plays may be unheard.
     ends: usize,
     inputs: u32,
-    // The furthest position that some duration allowed.
+    // The furthest position that any duration so far allows.
     end_ms: u32,
-    // Whether an event had a timestamp: minutes follow the player's clock then.
+    // Whether an event had a timestamp: then minutes follow the player's clock.
     has_timestamps: bool,
 }
 
-/// A viewing.
+/// Checks a viewing.
 pub fn session(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else { return };
     let lines: Vec<_> = text.lines().filter_map(read).take(LINES_MAX).collect();
     check(&lines);
 }
 
-/// Has all of it happen, and checks what comes of it.
+/// Applies all lines to a session, and checks the result.
 fn check(lines: &[Line]) {
     let mut run: Option<Run> = None;
     let mut now_ms = 1_700_000_000_000;
@@ -112,7 +112,7 @@ impl Run {
                 self.session.apply(&checked, moment(event, now_ms));
                 self.allow(&checked);
                 self.has_timestamps |= event.timestamp_ms.is_some();
-                // It may find its place before anybody said how long the video is.
+                // The session may insert it before the first event with a duration.
                 if event.timestamp_ms.is_some() {
                     self.end_ms = self.end_ms.max(POSITION_MS_MAX);
                 }
@@ -134,7 +134,7 @@ impl Run {
         self.count();
     }
 
-    /// Notes that one more thing happened.
+    /// Counts one more input.
     fn count(&mut self) {
         self.writers.count_input(WRITER);
         self.inputs += 1;
@@ -144,14 +144,14 @@ impl Run {
         self.end_ms = self.end_ms.max(end_ms);
     }
 
-    /// Notes that segments may lie within the duration of an event, even if the session knows it for a while only: an
-    /// event that arrives late is replayed before the events that name another.
+    /// Extends the allowed positions to the duration of an event, even if the session uses it for a while only: a late
+    /// event is replayed before events with another duration.
     fn allow(&mut self, checked: &CheckedEvent) {
         let end_ms = checked.duration_ms.map_or(0, |ms| ms + OVERRUN_MS);
         self.end_ms = self.end_ms.max(end_ms);
     }
 
-    /// An event with a timestamp may come again, whenever that is.
+    /// Checks that an event with a timestamp changes nothing when it arrives again.
     fn comes_twice(&mut self, checked: &CheckedEvent, event: &PlayerEvent) {
         if event.timestamp_ms.is_some() {
             let before = self.session.snapshot(Reach::LastEvent);
@@ -164,7 +164,7 @@ impl Run {
         }
     }
 
-    /// What the session comes to makes sense, and is the same after a load.
+    /// Checks that the result of the session is plausible, and the same after a load.
     fn check(&self, reach: Reach) {
         let viewed = self.session.viewed(reach);
         let segments: Vec<_> = viewed.segments.iter().collect();
@@ -204,7 +204,7 @@ impl Run {
         assert!((earlier_ms..=earlier_ms + passed_ms).contains(&later_ms));
     }
 
-    /// Minutes lie between the start and now, or the last event.
+    /// Checks that minutes lie between the start and now, or the last event.
     fn check_minutes(&self, minutes: &Minutes, reach: Reach) {
         let start_ms = self.session.started_at_ms();
         let until_ms = match reach {
@@ -274,7 +274,7 @@ mod tests {
         let names = "play|pause|text|playing|stall|flow|rate|seeked|track|lose|resume|leave|reload";
         let names: Vec<_> = names.split('|').collect();
         let position = prop_oneof![8 => 0.0..90.0, 1 => Just(1e11)];
-        // Some at the same time, and some for so long that nobody watched.
+        // Some at the same time, and some after a gap that is too long to be playback.
         let after_ms = prop_oneof![1 => Just(0), 6 => 0..20_000, 1 => 50_000..90_000];
         let timestamp_ms = prop::option::of(prop_oneof![6 => 0_i64..200_000, 1 => any::<i64>()]);
         let duration = prop::option::weighted(0.2, 1.0..100.0);

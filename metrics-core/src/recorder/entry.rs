@@ -1,4 +1,4 @@
-//! One session in memory: what is durable of it, and what is not yet.
+//! One session in memory: its durable state, and the inputs that are not durable yet.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -15,32 +15,33 @@ use crate::store::{Instance, SessionWrite, Subject, Version};
 use crate::upkeep::Loaded;
 use crate::varint::Damaged;
 
-/// How long a session without a connection is kept in memory after its last input, in milliseconds: batches come
+/// How long a session without a connection is kept in memory after its last input, in milliseconds: batches arrive
 /// every few seconds, and a page that lost its connection is back within a minute or not at all.
 const KEPT_MS: i64 = 60_000;
 
-/// How long a segment that was opened in a batch counts as open without another batch, in milliseconds, if the
-/// video is not known to end before. Who watches without a stop sends nothing.
+/// How long a segment that a batch opened counts as open without another batch, in milliseconds, if the video is not
+/// known to end before. A page sends no events while its viewer watches without a stop.
 const UNHEARD_MS_MAX: i64 = 3_600_000;
 
-/// How long a viewer who gives signs of life watches after the last one, in milliseconds: four of those that our own
-/// script gives, as long as a websocket may be silent.
+/// How long a viewer whose page sends heartbeats counts as watching after the last one, in milliseconds: four
+/// heartbeats of `metrics.js`, and the longest silence of a websocket.
 const SIGNLESS_MS_MAX: i64 = 60_000;
 
-/// How many events that come before the first play wait for it: those of a batch that overtook the one before.
+/// The most events before the first play that are kept until it arrives: those of a batch that overtook the batch
+/// before.
 const EARLY_MAX: usize = 32;
 
-/// What a session takes beside its texts and segments, measured: itself, what it remembers of its events, its place.
+/// Measured size of a session without its texts and segments: the session, the events it has seen, its map entry.
 const ENTRY_BYTES: usize = 2_048;
 
-/// How many inputs that wait for the store are a part of [`ENTRY_BYTES`]: as many as the first allocation holds. So a
-/// session that is written before the next of its events comes reserves nothing for it.
+/// The number of waiting inputs that [`ENTRY_BYTES`] includes: as many as the first allocation holds. So a session
+/// reserves nothing for an event that is written before the next one arrives.
 const ENTRY_INPUTS: usize = 4;
 
-/// What an input takes beside itself, about: its texts, and the answer that waits for it.
+/// Estimated size of the texts and the acknowledgement of an input, in bytes.
 const INPUT_BYTES: usize = 256;
 
-/// A session gives back what it reserved if that is so much more than it takes.
+/// A session releases reserved memory only if it exceeds the size of the session by more than this.
 const SLACK_BYTES: usize = 2_048;
 
 /// Something that changes a session.
@@ -50,8 +51,8 @@ pub(super) enum Input {
     Resume(Moment),
     Lose(Moment),
     Leave(Moment),
-    /// What is open is to be written as far as it has run. It counts as an input, so that a write of it is told
-    /// apart from anybody else's.
+    /// Writes the open segment as far as it has run. A checkpoint counts as an input, so that its write differs from
+    /// those of other recorders.
     Checkpoint(Moment),
 }
 
@@ -60,17 +61,17 @@ impl Input {
         matches!(self, Self::Event(event, _) if matches!(event.step, Step::Play { .. }))
     }
 
-    /// Whether it may belong to a session whose first play comes later.
+    /// Whether the input may belong to a session whose first play arrives later.
     fn is_early(&self) -> bool {
         matches!(self, Self::Event(event, _) if event.timestamp_ms.is_some()) && !self.is_play()
     }
 
-    /// Whether it tells the rate, which holds for later segments.
+    /// Whether the input reports the rate, which holds for later segments.
     fn is_rate(&self) -> bool {
         matches!(self, Self::Event(event, _) if matches!(event.step, Step::RateChange { .. }))
     }
 
-    /// Whether the player says that it happened before another event.
+    /// Whether the input happened before `other`, by the player's clock.
     fn is_before(&self, other: &Self) -> bool {
         let timestamp_ms = |input: &Self| match input {
             Self::Event(_, at) => at.timestamp_ms,
@@ -89,10 +90,10 @@ impl Input {
         }
     }
 
-    /// Applies it to a session, and returns whether it changed anything.
+    /// Applies the input to a session, and returns whether it changed anything.
     ///
-    /// `elsewhere_ms` is when another recorder last knew the viewer to be there: a connection that was lost before
-    /// is not the end.
+    /// `elsewhere_ms` is when another recorder last knew that the viewer was connected: a connection that was lost
+    /// before is not the end.
     fn apply_to(&self, session: &mut Option<Box<Session>>, elsewhere_ms: Option<i64>) -> bool {
         match (&mut *session, self) {
             (None, Self::Event(event, at)) => {
@@ -112,7 +113,7 @@ impl Input {
     }
 }
 
-/// The connection that speaks for a viewer.
+/// The connection that reports for a viewer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Owner(pub(super) u64);
 
@@ -122,9 +123,9 @@ pub(super) struct Entry {
     pub(super) subject: Arc<Subject>,
     pub(super) salt: u64,
     pub(super) clock_shift_ms: i64,
-    // None: the session was recovered, and is not limited.
+    // `None` for a recovered session, which has no limits.
     pub(super) charge: Option<Charge>,
-    // How long its texts are.
+    // Length of its texts.
     text_bytes: usize,
     state: Mutex<EntryState>,
 }
@@ -135,7 +136,7 @@ impl Entry {
         Self { salt, clock_shift_ms, charge, ..Self::recovered(id, Arc::new(subject)) }
     }
 
-    /// A session that another recorder left, of which no events come any more.
+    /// A session from the spool file of another recorder. No more events of it arrive.
     pub(super) fn recovered(id: SessionId, subject: Arc<Subject>) -> Self {
         let Subject { key, video, source, session_data, .. } = &*subject;
         let (page, data) = (source.as_ref().map(Source::as_str), session_data.as_deref());
@@ -145,7 +146,7 @@ impl Entry {
         Self { id, subject, salt: 0, clock_shift_ms: 0, charge: None, text_bytes, state }
     }
 
-    /// What would be lost if the recorder ended now.
+    /// Returns the inputs that would be lost if the recorder ended now.
     pub(super) fn spill(&self) -> Option<Spilled> {
         let (past, inputs) = self.lock().unwritten()?;
         Some(Spilled { id: self.id, subject: Arc::clone(&self.subject), past, inputs })
@@ -155,14 +156,15 @@ impl Entry {
         lock(&self.state)
     }
 
-    /// How much memory it takes, about.
+    /// Estimated size in memory, in bytes.
     pub(super) fn bytes(&self, state: &EntryState) -> usize {
         let inputs = state.inputs.capacity().saturating_sub(ENTRY_INPUTS) + state.early.capacity();
         let session = state.session.as_deref().map_or(0, Session::heap_bytes);
         ENTRY_BYTES + self.text_bytes + inputs * (size_of::<Input>() + INPUT_BYTES) + session
     }
 
-    /// Reserves what the session takes more than before, whatever is left, and gives back what it takes less.
+    /// Reserves memory that the session needs in addition, regardless of the budget, and releases memory that it no
+    /// longer needs.
     pub(super) fn account(&self, state: &mut EntryState, memory: &Budget) {
         let bytes = self.bytes(state);
         let held = state.held.get_or_insert_with(|| memory.charge(bytes));
@@ -173,7 +175,7 @@ impl Entry {
         }
     }
 
-    /// What is to be written now, if anything is.
+    /// Returns the write that is due now, if any.
     pub(super) fn write(&self, now: Moment, instance: Instance) -> Option<SessionWrite> {
         let mut state = self.lock();
         let Base::Known { version, .. } = state.base else { return None };
@@ -199,50 +201,50 @@ impl Entry {
 
 #[derive(Debug, Default)]
 pub(super) struct EntryState {
-    // Nothing before the first `play`; in a place of its own, because many who join never play.
+    // `None` before the first `play`; boxed, because many viewers who join never play.
     session: Option<Box<Session>>,
-    // How many inputs each recorder has put into the session.
+    // Number of inputs that each recorder has put into the session.
     writers: Writers,
     base: Base,
-    // Whether the viewer may have been elsewhere since the base was seen.
+    // Whether the viewer may have been connected to another recorder since `base` was read.
     stale: bool,
-    // Those that are not durable, the oldest first.
+    // The inputs that are not durable, the oldest first.
     inputs: Vec<Input>,
-    // How many of them are in `session`. The others wait until it is known what the store has.
+    // How many of `inputs` are in `session`. The others wait until the stored session is loaded.
     folded: usize,
-    // What the write that is under way covers.
+    // The inputs that the current write contains.
     writing: Option<Writing>,
     queued: bool,
-    // Why inputs were lost that the batch which forms was to make durable, if some were.
+    // Why inputs of the batch that is forming were lost, if some were.
     lost: Option<NotStored>,
     progress: Option<watch::Receiver<Progress>>,
-    // How many viewings there are of it.
+    // Number of `Viewing`s that use this session.
     pins: usize,
     owner: Option<Owner>,
     touched_ms: i64,
-    // When another recorder last knew the viewer to be there.
+    // When another recorder last knew that the viewer was connected.
     elsewhere_ms: Option<i64>,
-    // The recorder that left the inputs, until it is known what became of them.
+    // The recorder that spilled the inputs, until it is known which of them are stored.
     past: Option<(Instance, Past)>,
-    // How many of its segments were known to be clamped.
+    // Clamped segments in the last known stored state.
     clamped: u32,
-    // Events that came before the first play, of those that the player says happened after it. They are not durable.
+    // Events that arrived before the first play, and happened after it by the player's clock. They are not durable.
     early: Vec<Input>,
-    // Whether its batches give signs of life.
+    // Whether its batches include heartbeats.
     gives_signs: bool,
-    // The memory that it takes.
+    // The memory that it has reserved.
     held: Option<Reservation>,
 }
 
-/// What became durable.
+/// The result of a write that became durable.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct Written {
     pub(super) inputs: usize,
-    /// How many more segments were clamped than before.
+    /// Number of newly clamped segments.
     pub(super) clamped: u32,
 }
 
-/// A session that its recorder could not have the store take.
+/// A session with inputs that its recorder could not store.
 #[derive(Debug)]
 pub(super) struct Spilled {
     pub(super) id: SessionId,
@@ -251,19 +253,19 @@ pub(super) struct Spilled {
     pub(super) inputs: Vec<Input>,
 }
 
-/// What a recorder that ended knew of the store.
+/// The last state of the store that an ended recorder knew.
 #[derive(Clone, Copy, Debug, Default, serde::Deserialize, serde::Serialize)]
 pub(super) struct Past {
-    // How many inputs of it were in the store before; nothing, if it had not looked.
+    // How many of its inputs were in the stored session; `None` if it never loaded the session.
     counted: Option<u32>,
-    // How many of the inputs it has put into the session, and may have written.
+    // How many of the inputs it had folded into the session, and may have written.
     folded: usize,
-    // Whether a segment was open in the store, and in what it may have written.
+    // Whether a segment was open in the stored session, and in the last write.
     playing: bool,
     playing_written: bool,
 }
 
-/// What is in the store.
+/// The stored state of the session.
 #[derive(Clone, Copy, Debug, Default)]
 enum Base {
     #[default]
@@ -271,9 +273,9 @@ enum Base {
     Known {
         // 0 if there is no row.
         version: Version,
-        // How many inputs of this recorder are in it.
+        // How many inputs of this recorder it has.
         counted: u32,
-        // Whether a segment is open in it that was open here.
+        // Whether it has an open segment that this recorder opened.
         playing: bool,
     },
 }
@@ -281,14 +283,14 @@ enum Base {
 #[derive(Clone, Copy, Debug)]
 struct Writing {
     inputs: usize,
-    // How many inputs of this recorder are in what is written.
+    // How many inputs of this recorder the written session has.
     written: u32,
     playing: bool,
     clamped: u32,
 }
 
 impl EntryState {
-    /// Adds a viewing. Where the viewer was since the last one, nobody here knows.
+    /// Adds a `Viewing`. The viewer may have used another recorder since the last one, so the entry becomes stale.
     pub(super) fn pin(&mut self, owner: Option<Owner>, gives_signs: bool) {
         self.pins += 1;
         self.stale = true;
@@ -298,7 +300,7 @@ impl EntryState {
         }
     }
 
-    /// Takes a viewing away, and returns whether it was the one that spoke for the viewer.
+    /// Removes a `Viewing`, and returns whether it reported for the viewer.
     pub(super) fn unpin(&mut self, owner: Option<Owner>) -> bool {
         self.pins -= 1;
         let spoke = owner.is_some() && self.owner == owner;
@@ -308,12 +310,12 @@ impl EntryState {
         spoke
     }
 
-    /// Holds the memory that was reserved for it.
+    /// Keeps the memory that was reserved for the session.
     pub(super) fn hold(&mut self, held: Reservation) {
         self.held = Some(held);
     }
 
-    /// How much memory it holds, in bytes.
+    /// Reserved memory, in bytes.
     pub(super) fn held_bytes(&self) -> usize {
         self.held.as_ref().map_or(0, Reservation::bytes)
     }
@@ -322,7 +324,7 @@ impl EntryState {
         self.session.as_deref().is_some_and(Session::is_full)
     }
 
-    /// Takes an input, and returns how many inputs there are to write now because of it.
+    /// Accepts an input, and returns how many inputs are to be written because of it.
     pub(super) fn accept(&mut self, input: Input, instance: Instance) -> usize {
         self.touched_ms = self.touched_ms.max(input.received_ms());
         let before = self.inputs.len();
@@ -335,8 +337,7 @@ impl EntryState {
         self.inputs.len() - before
     }
 
-    /// Applies an input to the session, and keeps it if it changed anything. One that comes before the first play waits
-    /// for that.
+    /// Applies an input to the session, and keeps it if it changed anything. An early input waits for the first play.
     fn apply(&mut self, input: Input, instance: Instance) {
         let begins = self.session.is_none();
         if !input.apply_to(&mut self.session, self.elsewhere_ms) {
@@ -358,12 +359,12 @@ impl EntryState {
         }
     }
 
-    /// Whether it must be loaded to know what an input means.
+    /// Whether the stored session must be loaded before inputs can be applied.
     pub(super) fn is_stale(&self) -> bool {
         self.stale || matches!(self.base, Base::Unknown)
     }
 
-    /// What is not durable, if anything is.
+    /// The inputs that are not durable, if there are any.
     fn unwritten(&self) -> Option<(Past, Vec<Input>)> {
         let mut past = Past { folded: self.folded, ..Past::default() };
         if let Base::Known { counted, playing, .. } = self.base {
@@ -371,24 +372,24 @@ impl EntryState {
             past.playing = playing;
             past.playing_written = self.writing.map_or(playing, |writing| writing.playing);
         }
-        // A viewer who never played is nobody's loss.
+        // Without an event or an open segment, nothing is lost: the viewer never played.
         let tells = |input: &Input| matches!(input, Input::Event(..));
         let is_something = past.playing || self.inputs.iter().any(tells);
         is_something.then(|| (past, self.inputs.clone())).filter(|(_, inputs)| !inputs.is_empty())
     }
 
-    /// Goes on where another recorder ended.
+    /// Continues where another recorder ended.
     pub(super) fn recover(&mut self, instance: Instance, past: Past, inputs: Vec<Input>) {
         self.inputs = inputs;
         self.past = Some((instance, past));
     }
 
-    /// How many inputs are not durable.
+    /// Number of inputs that are not durable.
     pub(super) fn waiting(&self) -> usize {
         self.inputs.len()
     }
 
-    /// Takes the session as the store has it, and folds in what that lacks.
+    /// Replaces the base by the stored session, and folds in the inputs that it lacks.
     pub(super) fn rebase(
         &mut self,
         loaded: Option<&Loaded>,
@@ -397,7 +398,7 @@ impl EntryState {
         let version = loaded.map_or(0, |loaded| loaded.version);
         let clamped = loaded.map_or(0, |loaded| loaded.stored.counters.details.clamped);
         match self.base {
-            // Nobody has written it: what is in memory is the same, and knows more than a store keeps.
+            // No other recorder has written it: the session in memory is the same, in more detail than stored.
             Base::Known { version: known, .. } if known == version && self.is_as_old(loaded) => {}
             _ => {
                 let loaded = loaded.map(|loaded| Session::load_with(&loaded.stored)).transpose()?;
@@ -422,18 +423,19 @@ impl EntryState {
         Ok(())
     }
 
-    /// Whether the session in memory is not an erased one that began anew: versions begin anew, too.
+    /// Whether the session in memory and the stored one are the same: the session may have been erased and have begun
+    /// anew, and its versions with it.
     fn is_as_old(&self, loaded: Option<&Loaded>) -> bool {
         let here = self.session.as_ref().map(|session| session.started_at_ms());
         loaded.is_none_or(|loaded| here.is_none_or(|here| here == loaded.stored.started_at_ms))
     }
 
-    /// Whether the session may be given to another video: nobody has played it.
+    /// Whether the session can still get another video: it has no play and no waiting events.
     pub(super) fn is_vacant(&self) -> bool {
         self.session.is_none() && self.early.is_empty() && self.inputs.is_empty()
     }
 
-    /// Whether the version that the store has is the write that was under way.
+    /// Whether the stored version is that of the current write.
     fn has_landed(&self, version: Version, counted: u32) -> bool {
         match (self.base, self.writing) {
             (Base::Known { version: known, .. }, Some(writing)) => {
@@ -443,7 +445,7 @@ impl EntryState {
         }
     }
 
-    /// Takes what another recorder has made of the session, with nothing folded in that it lacks.
+    /// Replaces the session by the stored one, which another recorder has written, before missing inputs are folded in.
     fn replace(
         &mut self,
         session: Option<Box<Session>>,
@@ -453,7 +455,7 @@ impl EntryState {
     ) {
         let mut playing = false;
         if let Base::Known { counted: known, playing: before, .. } = self.base {
-            // If the store has forgotten this recorder, it has nothing of it that is not known.
+            // If the stored session no longer has a count for this recorder, it has no unknown inputs of it.
             let landed = (counted.saturating_sub(known) as usize).min(self.folded);
             self.inputs.drain(..landed);
             let written = self.writing.filter(|_| 0 < landed);
@@ -463,7 +465,7 @@ impl EntryState {
             let known = past.counted.unwrap_or(u32::MAX);
             let stored = writers.inputs_of(instance.0);
             let landed = (stored.saturating_sub(known) as usize).min(past.folded);
-            // All of them are written at once: if one was taken up before, all were.
+            // All recovered inputs are written at once: if one was recovered before, all were.
             let landed = if 0 < counted { self.inputs.len() } else { landed };
             self.inputs.drain(..landed.min(self.inputs.len()));
             playing = if 0 < landed { past.playing_written } else { past.playing };
@@ -477,17 +479,17 @@ impl EntryState {
         }
     }
 
-    /// The input that says that the viewer was here all the time, whatever another recorder made of it; unless that
-    /// has heard of the viewer later than this one.
+    /// Returns the input that cancels a loss noted by another recorder, because the viewer was connected here all the
+    /// time; `None` if that recorder had contact with the viewer later than this one.
     fn watching_on(&self) -> Option<Input> {
         let lost_ms = self.session.as_ref()?.lost_at_ms()?;
         let heard_ms = self.inputs.first().map_or(self.touched_ms, Input::received_ms);
         let here = self.owner.is_some() || lost_ms <= heard_ms;
-        // From then on, however long ago that is: the store may have been away since.
+        // From then on, however long ago that is: the store may have been unavailable since.
         here.then_some(Input::Resume(Moment::received(lost_ms)))
     }
 
-    /// The write that was under way is durable.
+    /// Marks the current write as durable.
     pub(super) fn written(&mut self) -> Written {
         let Some(writing) = self.writing.take() else { return Written::default() };
         if let Base::Known { version, .. } = self.base {
@@ -502,14 +504,14 @@ impl EntryState {
         Written { inputs: writing.inputs, clamped }
     }
 
-    /// Keeps no room for inputs when there are none: most of the time, most sessions have nothing to write.
+    /// Frees the allocation of an empty list: most sessions have nothing to write most of the time.
     fn give_back(&mut self) {
         if self.inputs.is_empty() {
             self.inputs = Vec::new();
         }
     }
 
-    /// The store never will take this. Returns how many inputs are lost.
+    /// Drops all inputs, because the store refused them for good. Returns how many are lost.
     pub(super) fn refused(&mut self, refusal: NotStored) -> usize {
         let lost = self.inputs.len();
         *self = Self {
@@ -536,35 +538,35 @@ impl EntryState {
         self.progress = Some(progress);
     }
 
-    /// The batch is taken: what comes from now on is for the next. Returns why some of it was lost before, if some
-    /// was.
+    /// Marks the batch as taken by the writer: later inputs belong to the next one. Returns why inputs of it were lost
+    /// before, if some were.
     pub(super) fn taken(&mut self) -> Option<NotStored> {
         self.queued = false;
         self.lost.take()
     }
 
-    /// What resolves when everything that was put in so far is durable, if it is not.
+    /// Resolves when all inputs so far are durable; `None` if they are.
     pub(super) fn progress(&self) -> Option<watch::Receiver<Progress>> {
         if self.inputs.is_empty() { None } else { self.progress.clone() }
     }
 
-    /// Whether it is here for nobody, and could be loaded again.
+    /// Whether the session is unused and can be loaded again: no `Viewing`, nothing to write.
     pub(super) fn is_idle(&self) -> bool {
         self.pins == 0 && !self.queued && self.inputs.is_empty()
     }
 
-    /// Looks at the session now and then, and says what is to be done with it. If memory is
-    /// full, there is no waiting for viewers who may come back.
+    /// Returns the action that the session needs now; called periodically. If memory is full, idle sessions do not wait
+    /// for their viewers to come back.
     pub(super) fn check(&self, now: Moment, memory: Memory) -> Care {
         let now_ms = now.received_ms;
         let open = self.session.as_ref().filter(|session| session.viewing());
-        // Heartbeats of a page whose video must be over are no viewing.
+        // Heartbeats of a page whose video must have ended are no viewing.
         let ended = open.filter(|_| self.owner.is_some()).and_then(|session| session.ended(now));
         if let Some(ended) = ended {
             return Care::Lose(ended);
         }
         match (open, self.owner) {
-            // What waits to be written says how far it has run when it is.
+            // A session that waits to be written is written as far as it has run anyway.
             (Some(_), Some(_)) if !self.inputs.is_empty() => Care::Keep,
             (Some(_), Some(_)) => Care::Checkpoint,
             (Some(session), None) => {
@@ -582,7 +584,7 @@ impl EntryState {
                 }
             }
             (None, _) => {
-                // There is nothing to keep of a viewer who never played.
+                // A session without a play and without early events need not be kept.
                 let is_something = self.session.is_some() || !self.early.is_empty();
                 let young = is_something && now_ms < self.touched_ms.saturating_add(KEPT_MS);
                 let stays = young && memory == Memory::Enough;
@@ -600,12 +602,12 @@ pub(super) enum Memory {
     Full,
 }
 
-/// What a session needs.
+/// The action that a session needs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Care {
     Keep,
     Checkpoint,
-    /// It was last heard of at this moment, too long ago.
+    /// The last contact was at this moment, too long ago.
     Lose(Moment),
     Evict,
 }

@@ -1,12 +1,13 @@
-//! What is left when a recorder must end while its store is away: a file, taken up at the next start.
+//! Spool files: a recorder that must end while its store is unavailable spills its inputs, and the next start recovers
+//! them.
 //!
-//! A file holds the sessions that are not durable, each with the inputs that the store may lack. Taking it up is as
-//! exact as recording: the stored session says how many inputs of the recorder that ended it has, so that what had
-//! landed is not put in again; and it counts what comes from the file under a number of the file's own, so that a file
-//! is taken up once, however often that is begun.
+//! A file holds the sessions that are not durable, each with the inputs that the store may lack. Recovery is as exact
+//! as recording: the stored session says how many inputs of the ended recorder it has, so that stored inputs are not
+//! added again. Recovered inputs are counted under a number of the file's own, so that a file is recovered once,
+//! however often recovery begins.
 //!
-//! A file is no more telling than the store: of an event's timestamp it has the hash that a store would have, and the
-//! shifted time that a session has in memory.
+//! A file reveals no more than the store: it has the same hash of an event's timestamp, and the shifted time that a
+//! session has in memory.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
@@ -30,13 +31,13 @@ use crate::store::{Instance, Store, Subject};
 use crate::user_agent::{Browser, Device, Platform, UserAgentClass};
 use crate::video::Video;
 
-/// The layout of a file. Another one is refused.
+/// The layout of a file. Other layouts are refused.
 const LAYOUT: u32 = 1;
 
-/// How a file's name ends.
+/// The extension of a file's name.
 const EXTENSION: &str = "spool";
 
-/// Where to leave what a store that is away could not take, and where to find it again.
+/// Spool files in a directory: they hold inputs that an unavailable store could not accept, until the next start.
 ///
 /// ```no_run
 /// # async fn example(store: metrics_core::store::SqliteStore) -> Result<(), Box<dyn std::error::Error>> {
@@ -66,26 +67,26 @@ pub struct Spool {
 #[must_use = "somebody should be told of a file"]
 #[non_exhaustive]
 pub enum Stopped {
-    /// Everything that was recorded is durable.
+    /// All recorded events are durable.
     Durable,
-    /// The store did not take all of it.
+    /// The store did not accept all inputs.
     Spooled {
-        /// How many sessions are in the file.
+        /// Number of sessions in the file.
         sessions: usize,
         /// The file.
         file: PathBuf,
     },
 }
 
-/// What was found of earlier runs.
+/// The result of recovering the files of earlier runs.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Recovered {
-    /// How many files.
+    /// Number of files.
     pub files: usize,
-    /// How many sessions were in them.
+    /// Number of sessions in the files.
     pub sessions: usize,
-    /// How many of those the store refused; the log says why.
+    /// Number of sessions that the store refused; the log says why.
     pub refused: usize,
 }
 
@@ -93,12 +94,12 @@ pub struct Recovered {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SpoolError {
-    /// The file cannot be written: what was not acknowledged is lost.
+    /// The file cannot be written: events without an acknowledgement are lost.
     #[error("what the store did not take cannot be kept in {file:?}")]
     Write {
         /// The file.
         file: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The directory or a file in it cannot be read or removed.
@@ -106,33 +107,33 @@ pub enum SpoolError {
     Read {
         /// The file or the directory.
         file: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// A file is not as it was written.
+    /// The file was changed after it was written, or has another layout.
     #[error("line {line} of {file:?} cannot be read: move the file away to start without it")]
     Damaged {
         /// The file.
         file: PathBuf,
-        /// Which line of it, from 1 on.
+        /// The number of the line, from 1 on.
         line: usize,
     },
 }
 
 impl Spool {
-    /// Files in `directory` whose names begin with `name`, which must be another for each database.
+    /// Files in `directory` whose names begin with `name`, which must be different for each database.
     #[must_use]
     pub fn new(directory: impl Into<PathBuf>, name: impl Into<String>) -> Self {
         Self { directory: directory.into(), name: name.into() }
     }
 
-    /// Has `store` take what earlier runs left, and removes their files. Waits for a store that is away.
+    /// Writes the inputs of earlier runs to `store`, and removes their files. Waits for an unavailable store.
     ///
     /// Call it before recording begins. Not cancel safe, but it can be called again.
     ///
     /// # Errors
     ///
-    /// [`SpoolError::Read`] and [`SpoolError::Damaged`]; files that were taken up before that are gone.
+    /// [`SpoolError::Read`] and [`SpoolError::Damaged`]; files that were recovered before that are gone.
     pub async fn recover(&self, store: &Arc<dyn Store>) -> Result<Recovered, SpoolError> {
         let mut recovered = Recovered::default();
         for file in blocking(self.clone(), |spool| spool.files()).await? {
@@ -148,7 +149,7 @@ impl Spool {
         Ok(recovered)
     }
 
-    /// Leaves what a recorder could not have its store take.
+    /// Writes a file of sessions with inputs that a recorder could not store.
     pub(super) async fn spill(
         &self,
         instance: Instance,
@@ -168,7 +169,7 @@ impl Spool {
         Ok(Stopped::Spooled { sessions, file })
     }
 
-    /// The files that are there, whoever left them.
+    /// The files of all earlier runs.
     fn files(&self) -> Result<Vec<PathBuf>, SpoolError> {
         let unreadable = |source| SpoolError::Read { file: self.directory.clone(), source };
         let mut files = Vec::new();
@@ -186,7 +187,7 @@ impl Spool {
     }
 }
 
-/// Files are read and written where that may block.
+/// Reads or writes a file on a thread that may block.
 async fn blocking<A: Send + 'static, T: Send + 'static>(
     argument: A,
     call: impl FnOnce(A) -> Result<T, SpoolError> + Send + 'static,
@@ -197,9 +198,9 @@ async fn blocking<A: Send + 'static, T: Send + 'static>(
     }
 }
 
-/// Records what a file holds, and returns how many sessions were refused.
+/// Records the sessions of a file, and returns how many were refused.
 async fn record(store: Arc<dyn Store>, header: Header, sessions: Vec<Spilled>) -> usize {
-    // Nothing else is held yet, and as much was when the file was written.
+    // Nothing else is in memory yet, and these sessions fitted when the file was written.
     let memory = Budget::new(usize::MAX);
     let recorder = Recorder::of(store, Clock::system(), u32::MAX, memory, Instance(header.id));
     let recorder = Arc::new(recorder);
@@ -220,9 +221,9 @@ async fn record(store: Arc<dyn Store>, header: Header, sessions: Vec<Spilled>) -
 #[derive(Debug, Deserialize, Serialize)]
 struct Header {
     layout: u32,
-    /// Under which its inputs are counted when they are taken up.
+    /// The number of the recorder that counts the inputs when they are recovered.
     id: u32,
-    /// The recorder that left it.
+    /// The recorder that wrote the file.
     instance: u32,
 }
 
@@ -255,7 +256,7 @@ enum What {
     Event {
         step: Step,
         duration_ms: Option<u32>,
-        // By a clock of which nobody knows the zero.
+        // By the player's clock, shifted by an unknown offset.
         clock_ms: Option<i64>,
         print: Option<u32>,
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -354,16 +355,16 @@ impl Happened {
     }
 }
 
-/// Writes a file that is there whole or not at all, also when the power fails or the disk is full.
+/// Writes a file completely or not at all, also when the power fails or the disk is full.
 fn write(file: &Path, header: &Header, spilled: &[Spilled]) -> io::Result<()> {
     let part = file.with_extension("part");
     let written = write_part(&part, header, spilled).and_then(|()| fs::rename(&part, file));
     if let Err(err) = written {
-        // It may not be there. If it cannot be removed, why it was not written is what counts.
+        // The file may not exist. The write error matters more than an error of removing it.
         let _removed = fs::remove_file(&part);
         return Err(err);
     }
-    // On other systems a directory is no file.
+    // Only on Unix can a directory be opened and synced as a file.
     #[cfg(unix)]
     File::open(file.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new(".")))?
         .sync_all()?;
@@ -378,7 +379,7 @@ fn write_part(part: &Path, header: &Header, spilled: &[Spilled]) -> io::Result<(
     let mut out = BufWriter::new(options.open(part)?);
     let mut put = |line: serde_json::Result<String>| writeln!(out, "{}", line?);
     put(serde_json::to_string(header))?;
-    // A line at a time: all of them would double what sessions take.
+    // A line at a time: all lines together would double the memory of the sessions.
     spilled.iter().try_for_each(|spilled| put(serde_json::to_string(&Line::new(spilled))))?;
     out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
 }

@@ -1,27 +1,29 @@
-//! Where playback stands, and how each thing that happens moves it.
+//! The state of playback, and the effect of each event on it.
 //!
-//! Players report positions at the wrong time: before or after the events that they belong to, twice, or not at all. The
-//! rules below follow from the sequences that published clients send. Each names the clients that it is for.
+//! Players report positions at the wrong time: before or after the events that they belong to, twice, or not at all.
+//! The rules below follow from the sequences that published clients send. Each names the clients that it is for.
 //!
 //! * **Reach.** With timestamps at both ends, playback cannot have got further than four times the time that passed, or
-//!   the fastest rate that the player told, and not backwards. A pause elsewhere tells where a jump landed
-//!   (`@maveio/metrics` 0.0.12 to 0.1.3, `@maveio/data`): the time that passed counts instead.
-//! * **Landing.** A pause, and a play a moment later as far on as time passed: it played meanwhile, so the pause tells where
-//!   a jump landed (`@maveio/data`).
-//! * **Unheard play.** A pause after a pause, further on by no more than the time between them: `@maveio/data` sends no play
-//!   for 1.5 s after a seek. Playback went on from the pause before.
-//! * **Echo.** Without timestamps, a pause right after a play that fits the segment before and not this one closes nothing
-//!   (`@maveio/metrics` 0.1.5). Of a client that writes text, one with a bare number that does not fit is an echo whenever
-//!   it comes.
-//! * **Live.** Of such a client, a pause that is further than its player can have got since a play that arrived when it
-//!   happened tells where a jump landed: the time that passed counts.
-//! * **No jump.** Of such a client, a play after a jump that is where playback without one must be: a page that was busy
-//!   took its own steps for a jump.
-//! * **First second.** 0.1.x clients call every position below 1 s 0: where a pause tells that playback resumed, it did.
-//! * **Waits.** A position in `rebuffering_start` tells how far playback got; a wait during which it moved on was none
-//!   (`@maveio/metrics` 0.0.x). A wait that a jump causes is the latency of a seek and no rebuffering.
-//! * **Minutes.** Those at which a segment was open, by the server's time of day: see [`Minutes`].
-//! * **Scrubbing.** A segment of less than a quarter of a second between two jumps counts as view time, and not as watched.
+//!   the fastest rate that the player reported, and not backwards. A pause at any other position reports the target of
+//!   a jump (`@maveio/metrics` 0.0.12 to 0.1.3, `@maveio/data`): the time that passed counts instead.
+//! * **Landing.** A pause, and shortly after it a play that is further on by the time that passed: the video played
+//!   meanwhile, so the pause reports the target of a jump (`@maveio/data`).
+//! * **Unheard play.** A pause after a pause, further on by no more than the time between them: `@maveio/data` sends no
+//!   play for 1.5 s after a seek. Playback continued from the first pause.
+//! * **Echo.** Without timestamps, a pause right after a play that fits the segment before and not the open one closes
+//!   nothing (`@maveio/metrics` 0.1.5). If the client writes positions as text, a pause with a bare number that does
+//!   not fit is an echo at any time.
+//! * **Live.** If such a client sends a pause that is further than its player can have got since a play that arrived
+//!   when it happened, the pause reports the target of a jump: the time that passed counts.
+//! * **No jump.** If such a client sends a play after a jump, at the position that playback without a jump must have
+//!   reached, there was no jump: a busy page mistook its own steps for one.
+//! * **First second.** 0.1.x clients report every position below 1 s as 0: playback resumed at a later position if the
+//!   pause fits that.
+//! * **Waits.** A position in `rebuffering_start` reports how far playback got; a wait during which playback moved on
+//!   was none (`@maveio/metrics` 0.0.x). A wait that a jump causes is the latency of a seek and no rebuffering.
+//! * **Minutes.** The minutes at which a segment was open, by the server's time of day: see [`Minutes`].
+//! * **Scrubbing.** A segment of less than a quarter of a second between two jumps counts as view time, and not as
+//!   watched.
 
 use std::ops::RangeInclusive;
 
@@ -30,75 +32,75 @@ use super::{Counters, Minutes, Moment};
 use crate::event::POSITION_MS_MAX;
 use crate::interval::{Interval, Segments};
 
-/// How long a connection may be gone with the video believed to play on, in milliseconds.
+/// The longest lost connection during which the video is assumed to play on, in milliseconds.
 ///
-/// A page that reconnects within a minute had a bad network, and its buffer. After a longer time the machine
-/// slept, and nobody watched.
+/// A page that reconnects within a minute had a bad network, and its buffer. After a longer time the machine slept, and
+/// the video did not play.
 pub(super) const GAP_MS_MAX: u64 = 60_000;
 
-/// By how much a position may exceed the duration, in milliseconds: players round both.
+/// The largest excess of a position over the duration, in milliseconds: players round both.
 const OVERRUN_MS_MAX: u32 = 1_000;
 
-/// How much more a session may watch than fits since its first event by the server's clock, in milliseconds: a page
-/// that was offline for a day.
+/// The largest excess of a session's view time over the time since its first event by the server's clock, in
+/// milliseconds: a page that was offline for a day.
 const OFFLINE_MS_MAX: u64 = 24 * 3_600 * 1_000;
 
-/// How soon after a play an echo comes, in milliseconds: it is sent at the next update of the position. Sooner are the
-/// events of a page that was offline, which sends all of them at once.
+/// The delay of an echo after a play, in milliseconds: it is sent at the next update of the position. Shorter delays
+/// are those of a page that was offline, which sends all its events at once.
 const ECHO_MS: RangeInclusive<u64> = 30..=1_000;
 
-/// How exact the position of an echo is, in milliseconds, where the end of the segment is known, and where it is an
+/// The largest error of an echo's position, in milliseconds, if the end of the segment is known, and if it is an
 /// estimate.
 const ECHO_OFF_MS: u32 = 50;
 const ECHO_OFF_GUESS_MS: u32 = 1_000;
 
-/// How soon after a pause the play of a landing comes, in milliseconds, and how exactly its position has moved on.
+/// The delay of a landing's play after its pause, in milliseconds, and the largest error of its position.
 const LANDING_MS: RangeInclusive<u64> = 100..=500;
 const LANDING_OFF_MS: u64 = 60;
 
 /// How long after a seek `@maveio/data` sends no play, in milliseconds.
 const UNHEARD_MS: u64 = 1_500;
 
-/// By how much an unheard play may have got further than time passed, in milliseconds.
+/// The largest excess of the segment of an unheard play over the time that passed, in milliseconds.
 const UNHEARD_OFF_MS: u64 = 300;
 
-/// How far playback gets between two updates that are no jump for `@maveio/metrics` 0.1.5, in milliseconds.
+/// The largest distance between two position updates that is no jump for `@maveio/metrics` 0.1.5, in milliseconds.
 const STEP_MS_MAX: u64 = 500;
 
-/// How exactly a play is where playback without a jump must be, in milliseconds.
+/// The largest distance of a play from the position of playback without a jump, in milliseconds.
 const CONTINUES_OFF_MS: u64 = 150;
 
-/// The first second, which 0.1.x clients call 0, in milliseconds; and how exactly a pause tells that playback began
-/// later in it.
+/// The first second, which 0.1.x clients report as 0, in milliseconds; and the largest error of a pause that shows that
+/// playback began later in it.
 const FIRST_MS: u32 = 1_000;
 const FIRST_OFF_MS: u32 = 150;
 
-/// How soon after a jump a wait is caused by it, in milliseconds.
+/// The largest delay of a wait after the jump that caused it, in milliseconds.
 const SEEK_WAIT_MS: u64 = 500;
 
-/// The shortest segment between two jumps that is watched, in milliseconds. Sliders seek every 30 to 200 ms.
+/// The shortest segment between two jumps that counts as watched, in milliseconds. Sliders seek every 30 to 200 ms.
 const SCRUB_MS_MAX: u32 = 250;
 
 /// The slowest rate assumed of a player that reports none, in thousandths.
 const UNTOLD_RATE_MILLI_MIN: u32 = 500;
 
-/// How long a video may have been over without another event before nobody watches it any more, in milliseconds.
+/// How long after its end, without another event, a video still counts as watched, in milliseconds.
 const PAST_END_MS_MAX: u32 = 60_000;
 
 /// The position at which a segment ends, in milliseconds.
 #[derive(Clone, Copy, Debug)]
 enum End {
-    /// The player told it.
+    /// Reported by the player.
     LatestReports(u32),
-    /// It is where playback must have got to.
+    /// Estimated.
     Guessed(u32),
 }
 
-/// Something that moves the playhead, and when.
+/// An event that affects the playhead, and its time.
 #[derive(Clone, Debug)]
 pub(super) struct Mark {
     pub(super) what: What,
-    // The duration as the player has it then, if it does.
+    // The duration at that time, if the player reports it.
     pub(super) duration_ms: Option<u32>,
     pub(super) at: Moment,
 }
@@ -107,7 +109,7 @@ pub(super) struct Mark {
 pub(super) enum What {
     Play {
         from_ms: u32,
-        /// It is of a client that writes text, and arrived when it happened.
+        /// Whether the play arrived when it happened, from a client that writes positions as text.
         is_live: bool,
     },
     Pause {
@@ -123,24 +125,24 @@ pub(super) enum What {
     Rate {
         rate_milli: u32,
     },
-    /// Nothing but the duration.
+    /// Only a duration.
     Duration,
     Lost,
     Resumed,
     Left,
 }
 
-/// Where playback stands.
+/// The state of playback.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Playhead {
     pub(super) state: State,
     stalled: Option<Stall>,
     pub(super) last: Option<Closed>,
     pub(super) duration_ms: Option<u32>,
-    /// A duration that playback went beyond.
+    /// A duration that playback has exceeded.
     pub(super) disproved_ms: Option<u32>,
     pub(super) rate_milli: u32,
-    /// The length of all segments that were closed.
+    /// The length of all closed segments.
     view_ms: u64,
     // When the session began, by the server's clock.
     started_at_ms: i64,
@@ -151,11 +153,11 @@ pub(super) enum State {
     #[default]
     Paused,
     Playing(Open),
-    /// It played when the connection was lost.
+    /// The video played when the connection was lost.
     Lost(Open, Moment),
 }
 
-/// A wait for data that goes on.
+/// A wait for data that has not ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Stall {
     since: Moment,
@@ -163,7 +165,7 @@ struct Stall {
     is_seek: bool,
 }
 
-/// Receives the segments and counts that follow from a mark.
+/// Receives the segments and counts that result from a mark.
 pub(super) struct Tally<'a> {
     pub(super) segments: &'a mut Segments,
     pub(super) minutes: &'a mut Minutes,
@@ -184,18 +186,18 @@ impl Playhead {
         }
     }
 
-    /// The same, of a session that has watched `view_ms`.
+    /// The same playhead, for a session with a view time of `view_ms`.
     pub(super) fn watched(self, view_ms: u64) -> Self {
         Self { view_ms, ..self }
     }
 
-    /// Moves on by one mark.
+    /// Advances by one mark.
     pub(super) fn step(&mut self, mark: &Mark, tally: &mut Tally<'_>) {
         let at = mark.at;
         if self.is_behind(at) {
             return self.step_late(mark, tally);
         }
-        // That of a jump may be of the video after it.
+        // The duration of a jump may be that of the video after it.
         let is_jump = matches!(mark.what, What::Jump { .. });
         if !is_jump {
             self.learn(mark.duration_ms);
@@ -221,7 +223,8 @@ impl Playhead {
         }
     }
 
-    /// A mark too late to find its place. A play is not too late to count: what is open now closed it.
+    /// Handles a mark that arrives too late for its position in the order. A late play still counts: the open segment
+    /// closed it.
     fn step_late(&mut self, mark: &Mark, tally: &mut Tally<'_>) {
         let (What::Play { from_ms, .. }, Some(since)) = (mark.what, self.since()) else { return };
         let open = Open::new(from_ms, mark.at, self.rate_milli);
@@ -233,7 +236,7 @@ impl Playhead {
         }
     }
 
-    /// Takes a duration for that of the video, unless playback has been beyond it.
+    /// Accepts a duration as that of the video, unless playback has exceeded it.
     fn learn(&mut self, duration_ms: Option<u32>) {
         let Some(duration_ms) = duration_ms else { return };
         let is_beyond = self.open().is_some_and(|open| is_past(open.from_ms, Some(duration_ms)));
@@ -243,7 +246,7 @@ impl Playhead {
         }
     }
 
-    /// Playback is beyond the duration, so it is none.
+    /// Discards the duration, because playback has exceeded it.
     fn disprove(&mut self) {
         self.disproved_ms = self.duration_ms.take().or(self.disproved_ms);
     }
@@ -287,7 +290,7 @@ impl Playhead {
         }
     }
 
-    /// Where a pause ends a segment, and where that began.
+    /// Returns a segment with its corrected start, and the position at which a pause ends it.
     fn end(
         &mut self,
         mut open: Open,
@@ -315,7 +318,7 @@ impl Playhead {
         if let Some(resumed_ms) = open.resumed_ms {
             let estimate_ms = open.estimate_ms(at, self.waiting_ms(&open, at));
             let resumed_to_ms = estimate_ms.saturating_add(resumed_ms);
-            // What comes at once tells nothing.
+            // The time between events that arrive at once says nothing about playback.
             if FIRST_OFF_MS < estimate_ms && resumed_to_ms.abs_diff(to_ms) <= FIRST_OFF_MS {
                 open.from_ms = resumed_ms;
             }
@@ -329,7 +332,7 @@ impl Playhead {
         last_ms.unwrap_or(POSITION_MS_MAX)
     }
 
-    /// A pause while nothing is open: its play may have been unheard.
+    /// Handles a pause without an open segment, which may follow an unheard play.
     fn pause_again(&mut self, to_ms: u32, at: Moment, tally: &mut Tally<'_>) {
         let Some(last) = self.last.filter(|last| last.is_timed && at.timestamp_ms.is_some()) else {
             return;
@@ -358,17 +361,17 @@ impl Playhead {
         }
     }
 
-    /// Whether a jump ends the open segment, and is not one before it.
+    /// Whether a jump ends the open segment, and not the segment before it.
     fn is_end(&self, open: &Open, from_ms: u32, at: Moment) -> bool {
         let passed_ms = open.at.until_ms(at);
-        // Its step from the last update to the next is one of a jump only if it is longer.
+        // A step between two position updates counts as a jump only if it is longer.
         if passed_ms <= STEP_MS_MAX && open.is_near(from_ms, at) {
             return true;
         }
         if !open.is_live {
-            // What waited for its viewer to join is in order, however long it took.
+            // Events that waited for a join are in order, however long the join took.
             let is_of_last = match self.last {
-                // How long a segment is that waited as well, nobody knows.
+                // The length of a segment whose events waited as well is unknown.
                 Some(last) if last.is_guessed && !last.is_live => false,
                 _ => self.matches_last(from_ms),
             };
@@ -398,10 +401,10 @@ impl Playhead {
         last.is_some_and(|last| last.to_ms.abs_diff(to_ms) <= ECHO_OFF_MS)
     }
 
-    /// Notes that the segment before ended at `to_ms`, and this one goes on.
+    /// Notes that the segment before ended at `to_ms`, and the open one continues.
     fn echo(&mut self, open: Open, to_ms: u32, segments: &mut Segments) {
         let is_end_of = |last: &Closed| {
-            // One that came with others at once may have been taken for its end.
+            // If several events arrived at once, another pause may have been taken for its end.
             let is_of_burst = to_ms < open.from_ms
                 && last.closed.until_ms(open.at) < *ECHO_MS.start()
                 && (last.from_ms..=last.to_ms).contains(&to_ms);
@@ -413,7 +416,8 @@ impl Playhead {
         self.state = State::Playing(Open { is_echoed: true, ..open });
     }
 
-    /// Finds that a pause told where a jump landed, because the play after it is as far on as time passed.
+    /// Moves the end of the segment closed last, if the play after its pause shows that the pause reported the target
+    /// of a jump: the play is further on by the time that passed.
     fn land(&mut self, from_ms: u32, at: Moment, segments: &mut Segments) {
         let Some(last) = self.last.filter(|last| last.is_timed && at.timestamp_ms.is_some()) else {
             return;
@@ -425,7 +429,7 @@ impl Playhead {
         }
     }
 
-    /// Finds that there was no jump, because the play after it is where playback without one must be by now.
+    /// Extends the segment closed last, if the play after its jump is at the position of playback without a jump.
     fn continue_last(&mut self, from_ms: u32, at: Moment, segments: &mut Segments) {
         let is_jump = |last: &Closed| last.closed.until_ms(at) < *ECHO_MS.start();
         let Some(last) = self.last.filter(is_jump) else { return };
@@ -436,7 +440,7 @@ impl Playhead {
         }
     }
 
-    /// Ends the segment closed last elsewhere.
+    /// Changes the end of the segment closed last.
     fn revise(&mut self, last: Closed, to_ms: u32, segments: &mut Segments) {
         let mut len_ms = 0;
         if let Some(old) = last.segment {
@@ -450,7 +454,7 @@ impl Playhead {
         self.last = Some(Closed { to_ms, segment, is_guessed: false, ..last });
     }
 
-    /// Takes the segment closed last for scrubbing, if it is: a jump ended it, as one had begun it.
+    /// Counts the segment closed last as scrubbing, if it is short, and jumps began and ended it.
     fn scrub(&mut self, last: Closed, tally: &mut Tally<'_>) {
         let Some(segment) = last.segment else { return };
         if last.has_jumped && segment.len_ms() < SCRUB_MS_MAX {
@@ -460,7 +464,7 @@ impl Playhead {
         }
     }
 
-    /// Closes a segment at its `end`, as far as a session may have watched so much.
+    /// Closes a segment at its `end`, but not beyond the session's limit of view time.
     fn close(&mut self, open: Open, end: End, at: Moment, tally: &mut Tally<'_>) {
         let (End::LatestReports(to_ms) | End::Guessed(to_ms)) = end;
         let is_guessed = matches!(end, End::Guessed(_));
@@ -488,14 +492,14 @@ impl Playhead {
         self.state = State::Paused;
     }
 
-    /// Closes what is open where playback must have got to.
+    /// Closes the open segment at the estimated position of playback.
     fn close_by_guess(&mut self, at: Moment, tally: &mut Tally<'_>) {
         let Some((open, until)) = self.open_until(at) else { return };
         let end_ms = self.end_at(&open, until);
         self.close(open, End::Guessed(end_ms), until, tally);
     }
 
-    /// How much the session may have watched at `at` by the server's clock, in milliseconds of video.
+    /// The largest plausible view time of the session at `at`, by the server's clock, in milliseconds of video.
     fn budget_ms(&self, open: &Open, at: Moment) -> u64 {
         let passed_ms = at.received_ms.saturating_sub(self.started_at_ms).max(0).unsigned_abs();
         open.most_ms(passed_ms).saturating_add(OFFLINE_MS_MAX)
@@ -544,7 +548,7 @@ impl Playhead {
         self.rate_milli = rate_milli;
         if let State::Playing(open) = self.state {
             let position_ms = open.estimate_ms(at, self.waiting_ms(&open, at));
-            // A wait that goes on is booked from here on.
+            // Of a wait that has not ended, only the rest counts from here on.
             let known = Known::new(position_ms, at);
             let rate_milli_max = open.rate_milli_max.max(rate_milli);
             self.state = State::Playing(Open { rate_milli, rate_milli_max, known, ..open });
@@ -557,7 +561,7 @@ impl Playhead {
             if GAP_MS_MAX < gap_ms {
                 self.run_until(lost, minutes);
                 open.counted_ms = open.counted_ms.max(at.received_ms);
-                // A wait for data that goes on is booked when it ends.
+                // A wait for data that has not ended counts when it ends.
                 let waited_ms = self.stalled.map_or(0, |stall| stall.since.until_ms(at));
                 let idle_ms = gap_ms.saturating_sub(waited_ms);
                 open.known.idle_ms = open.known.idle_ms.saturating_add(idle_ms);
@@ -566,15 +570,15 @@ impl Playhead {
         }
     }
 
-    /// The open segment, as far as playback must have got at `now`.
+    /// The open segment, up to the estimated position of playback at `now`.
     pub(super) fn running(&self, now: Moment) -> Option<Interval> {
         let (open, now) = self.open_until(now)?;
         let running = Interval::new(open.from_ms, self.end_at(&open, now))?;
-        // Without what was watched before, which the store of an open segment does not tell apart.
+        // Does not subtract earlier view time, because the stored open segment does not contain it.
         cut(running, self.budget_ms(&open, now))
     }
 
-    /// Where the open segment ends if playback goes on until `now`.
+    /// The end of the open segment if playback continues until `now`.
     fn end_at(&self, open: &Open, now: Moment) -> u32 {
         let estimate_ms = open.estimate_ms(now, self.waiting_ms(open, now));
         estimate_ms.min(open.end_ms(self.duration_ms))
@@ -609,7 +613,7 @@ impl Playhead {
         if at.timestamp_ms.is_none() {
             ended_ms = ended_ms.min(at.received_ms);
         }
-        // With timestamps at both ends, the player says how long a segment was open while its viewer was not heard.
+        // With timestamps at both ends, the player reports how long a segment was open while its connection was lost.
         let is_known = to_ms.is_some() && open.is_timed(at);
         if let State::Lost(_, lost) = self.state
             && !is_known
@@ -628,7 +632,7 @@ impl Playhead {
         Some(u64::from(over_ms) * u64::from(RATE_MILLI) / u64::from(open.rate_milli))
     }
 
-    /// When playback must have come to an end so long ago that nobody watches any more, if it has.
+    /// When playback must have ended, if that is so long ago that the session no longer counts as watched.
     pub(super) fn ended(&self, now: Moment) -> Option<Moment> {
         let State::Playing(open) = self.state else { return None };
         let over_ms = self.over_ms(&open, now)?;
@@ -636,7 +640,7 @@ impl Playhead {
         (u64::from(PAST_END_MS_MAX) < over_ms).then(since)
     }
 
-    /// Whether a mark changes anything.
+    /// Whether a mark has an effect.
     pub(super) fn heeds(&self, mark: &Mark) -> bool {
         let learns = mark.duration_ms.is_some_and(|ms| Some(ms) != self.duration_ms);
         learns
@@ -685,31 +689,31 @@ impl Playhead {
         };
     }
 
-    /// When what is open was opened.
+    /// The start of the open segment.
     fn since(&self) -> Option<Moment> {
         Some(self.open()?.at)
     }
 
-    /// Whether something that happened at `at` comes too late to concern what is open.
+    /// Whether an event at `at` is from before the open segment.
     fn is_behind(&self, at: Moment) -> bool {
         self.since().is_some_and(|since| at.precedes(since) == Some(true))
     }
 
-    /// How much of the wait for data that lasts until `now` lies after the last known position of the open segment.
+    /// The part of the current wait until `now` that lies after the last known position of the open segment.
     pub(super) fn waiting_ms(&self, open: &Open, now: Moment) -> u64 {
         let Some(stall) = self.stalled else { return 0 };
         stall.since.until_ms(now).min(open.known.at.until_ms(now))
     }
 }
 
-/// Where a segment may have ended whose end is an estimate. How long before it arrived a play happened that waited for
-/// its viewer to join, nobody knows.
+/// The possible ends of a segment whose end is an estimate. If its play waited for a join, it may have happened up to
+/// [`GAP_MS_MAX`] before it arrived.
 fn guess(last: &Closed) -> RangeInclusive<u32> {
     let late_ms = if last.is_live { 0 } else { saturate(GAP_MS_MAX) };
     last.from_ms..=last.to_ms.saturating_add(ECHO_OFF_GUESS_MS).saturating_add(late_ms)
 }
 
-/// Notes where playback is, and that waits during which it moved on were none.
+/// Notes the position of playback, and subtracts waits during which playback moved on.
 fn know(open: &mut Open, position_ms: u32, at: Moment, counters: &mut Counters) {
     let Known { position_ms: before_ms, at: since, waits, waited_ms, .. } = open.known;
     if position_ms < before_ms || !open.may_reach(position_ms, at) {
@@ -723,7 +727,7 @@ fn know(open: &mut Open, position_ms: u32, at: Moment, counters: &mut Counters) 
     open.known = Known::new(position_ms, at);
 }
 
-/// Whether a position is beyond the duration by more than players round.
+/// Whether a position exceeds the duration by more than rounding.
 fn is_past(position_ms: u32, duration_ms: Option<u32>) -> bool {
     duration_ms.is_some_and(|duration_ms| duration_ms.saturating_add(OVERRUN_MS_MAX) < position_ms)
 }

@@ -1,8 +1,7 @@
-//! A session as a store keeps it, and back.
+//! Encodes a session for a store, and decodes it.
 //!
-//! What every report needs are columns of their own; what only this session needs to go on (an open segment,
-//! the events it has seen) is one opaque column, `resume`. It also holds the [`Writers`] that a recorder keeps beside the
-//! session.
+//! Data of reports has columns of its own; the resume state (an open segment, the events seen) is one opaque column,
+//! `resume`. It also holds the [`Writers`] that a recorder keeps beside the session.
 
 use super::latest::LatestReports;
 use super::open::{Closed, Open, RATE_MILLI};
@@ -14,42 +13,42 @@ use crate::event::RATE_MAX;
 use crate::interval::{Interval, Segments};
 use crate::varint::{self, Damaged, Reader, unzigzag, zigzag};
 
-/// The layout of `resume`. Rows of an older layout are read for ever; one that is newer is refused.
+/// The layout of `resume`. Older layouts are supported for ever; a newer one is refused.
 const LAYOUT: u8 = 2;
 
-/// The first layout, which has of the playhead an open segment alone: where it began, and how long it ran until when.
+/// The first layout, which contains no more of the playhead than an open segment: its start, how long it ran, and until
+/// when.
 const LAYOUT_RUN: u8 = 1;
 
-/// What a store keeps of a session, beside whose it is.
+/// A session as a store keeps it, without its key, video, page and user-agent classes.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Stored {
     /// When the first `play` arrived, in Unix milliseconds.
     pub started_at_ms: i64,
     /// When the last event arrived, in Unix milliseconds.
     pub last_event_at_ms: i64,
-    /// How long the video is, in milliseconds.
+    /// The duration of the video, in milliseconds.
     pub duration_ms: Option<u32>,
     /// The view time, in milliseconds.
     pub view_ms: u64,
     /// The unique view time, in milliseconds.
     pub unique_ms: u64,
-    /// All segments, as [`Segments::encode`] writes them. A segment that is open ends where it is known to
-    /// have run. What was [scrubbed](super::Details::scrubbed_ms) is view time, and no segment.
+    /// All segments, as [`Segments::encode`] writes them. An open segment ends where it is known to have run.
+    /// [Scrubbed](super::Details::scrubbed_ms) video is view time, and no segment.
     pub segments: Vec<u8>,
     /// The minutes at which the session played. An open segment counts as far as it is known to have run.
     pub minutes: Minutes,
     /// The counters.
     pub counters: Counters,
-    /// What the session needs to go on. Opaque.
+    /// The resume state, opaque to stores.
     pub resume: Vec<u8>,
 }
 
 impl Stored {
-    /// A session that was recorded elsewhere and is over: nothing is open in it, and no event of it was seen here.
+    /// A finished session that was recorded elsewhere: it has no open segment and has seen no events.
     ///
     /// It has no counters, its view times are those of `segments`, and it is assumed to have played from its start on
     /// for the length of its view time. Times are Unix milliseconds, the duration is milliseconds of video.
-    /// milliseconds of video.
     ///
     /// ```
     /// use metrics_core::interval::{Interval, Segments};
@@ -81,7 +80,7 @@ impl Stored {
         }
     }
 
-    /// What is left when the session cannot go on any more: all but what it would need for that.
+    /// Makes the session final: drops its resume state.
     #[must_use]
     pub fn finalized(mut self) -> Self {
         self.resume = over();
@@ -89,7 +88,7 @@ impl Stored {
     }
 }
 
-/// The `resume` of a session that is over: nothing is open in it, no event of it is remembered.
+/// The `resume` of a finished session, without an open segment and without seen events.
 pub(crate) fn over() -> Vec<u8> {
     let mut resume = vec![LAYOUT, 0];
     Writers::default().put(&mut resume);
@@ -98,15 +97,15 @@ pub(crate) fn over() -> Vec<u8> {
 }
 
 impl Session {
-    /// What a store is to keep, with an open segment as far as `reach` says it has run.
+    /// Encodes the session for a store. `reach` is how far an open segment has run.
     ///
-    /// It counts no inputs: a recorder uses [`store_with`](Self::store_with).
+    /// The result counts no inputs: a recorder uses [`store_with`](Self::store_with).
     #[must_use]
     pub fn snapshot(&self, reach: Reach) -> Stored {
         self.store_with(reach, &Writers::default())
     }
 
-    /// The same, with the inputs that each recorder has put into the session.
+    /// Like [`snapshot`](Self::snapshot), with the number of inputs of each recorder.
     #[must_use]
     pub fn store_with(&self, reach: Reach, writers: &Writers) -> Stored {
         let reached = self.reached(reach);
@@ -128,21 +127,21 @@ impl Session {
         }
     }
 
-    /// The session that a store kept. A segment that was open counts as cut off until
-    /// [`resume`](Self::resume) says that its viewer is back.
+    /// Decodes a stored session. An open segment counts as cut off until [`resume`](Self::resume) reports that its
+    /// viewer is back.
     ///
     /// # Errors
     ///
-    /// [`Damaged`] if it is nothing that [`store`](Self::store) made.
+    /// [`Damaged`] if `stored` was not made by [`snapshot`](Self::snapshot) or [`store_with`](Self::store_with).
     pub fn load(stored: &Stored) -> Result<Self, Damaged> {
         Ok(Self::load_with(stored)?.0)
     }
 
-    /// The same, with the inputs that each recorder has put into the session.
+    /// Like [`load`](Self::load), with the number of inputs of each recorder.
     ///
     /// # Errors
     ///
-    /// [`Damaged`] if it is nothing that [`store_with`](Self::store_with) made.
+    /// [`Damaged`] if `stored` was not made by [`store_with`](Self::store_with).
     pub fn load_with(stored: &Stored) -> Result<(Self, Writers), Damaged> {
         let mut segments = Segments::decode(&stored.segments)?;
         let mut reader = Reader::new(&stored.resume);
@@ -187,15 +186,15 @@ impl Session {
     }
 }
 
-// What of a playhead follows its first byte.
+// Flags in the first byte of a playhead, for the fields that follow.
 const OPEN: u8 = 1;
 const LAST: u8 = 1 << 1;
 const DISPROVED: u8 = 1 << 2;
 const RATE: u8 = 1 << 3;
-// Nothing follows: the client writes exact positions as text.
+// No field: the client writes exact positions as text.
 const TEXT: u8 = 1 << 4;
 
-/// The playhead, with an open segment as far as it has run when it `reached` a moment.
+/// Encodes the playhead. An open segment ends where it has run when `reached`.
 fn put_playhead(
     out: &mut Vec<u8>,
     playhead: &Playhead,
@@ -224,7 +223,7 @@ fn put_playhead(
     }
 }
 
-/// Reads what follows the layout, and returns whether the client writes positions as text.
+/// Decodes the fields after the layout, and returns whether the client writes positions as text.
 fn take_playhead(
     reader: &mut Reader<'_>,
     playhead: &mut Playhead,
@@ -264,8 +263,8 @@ const KNOWN: u8 = 1 << 4;
 const RATES: u8 = 1 << 5;
 const LIVE: u8 = 1 << 6;
 
-/// How long ago its moments are by the best clock, and until when by the time of day; and when the play was by the
-/// player's clock, which tells how long the segment is, however late its pause arrives.
+/// Encodes the moments of an open segment as distances by the best clock, and the end by the time of day; and the play
+/// by the player's clock, so that its pause gives the exact length of the segment, however late it arrives.
 fn put_open(out: &mut Vec<u8>, open: &Open, waiting_ms: u64, until: Moment, started_at_ms: i64) {
     let (known, ran_ms) = (open.known, open.at.until_ms(until));
     let idle_ms = known.idle_ms.saturating_add(waiting_ms);
@@ -305,13 +304,13 @@ fn put_open(out: &mut Vec<u8>, open: &Open, waiting_ms: u64, until: Moment, star
     }
 }
 
-/// A segment that was open counts as cut off.
+/// Decodes an open segment, which counts as cut off.
 fn take_open(reader: &mut Reader<'_>, started_at_ms: i64) -> Result<State, Damaged> {
     let flags = reader.byte()?;
     let (from_ms, ran_ms) = (reader.number_as()?, reader.number()?);
     let until = take_moment(reader, started_at_ms)?;
     let mut open = Open::new(from_ms, until.earlier(ran_ms), RATE_MILLI);
-    // The stored minutes include those until then.
+    // The stored minutes include those until `until`.
     open.counted_ms = until.received_ms;
     if flags & STAMPED != 0 {
         open.at.timestamp_ms = Some(unzigzag(reader.number()?));
@@ -347,7 +346,7 @@ const CLOSED_JUMPED: u8 = 1 << 3;
 const CLOSED_LIVE: u8 = 1 << 4;
 
 fn put_closed(out: &mut Vec<u8>, last: &Closed, started_at_ms: i64) {
-    // One that was cut needs no second look.
+    // A segment that was cut is not revised later.
     let is_whole =
         last.segment.is_some() && last.segment == Interval::new(last.from_ms, last.to_ms);
     out.push(
@@ -405,7 +404,7 @@ fn take_moment(reader: &mut Reader<'_>, started_at_ms: i64) -> Result<Moment, Da
     Ok(Moment::received(started_at_ms.saturating_add(after_ms)))
 }
 
-/// A rate that no event may tell would be divided by.
+/// Decodes a rate. The code divides by rates, so a rate outside the range of events is refused.
 fn take_rate(reader: &mut Reader<'_>) -> Result<u32, Damaged> {
     let rate_milli = reader.number_as()?;
     let most_milli = (RATE_MAX * 1_000.0) as u32;

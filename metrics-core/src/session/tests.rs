@@ -1,4 +1,4 @@
-//! Each rule of a session once, as data; then any order of events against the order in which they happened.
+//! Tests each rule of a session, as data; then any order of arrival against the order of time.
 
 use super::*;
 use crate::PlayerEvent;
@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 const START_MS: i64 = 1_700_000_000_000;
 
-/// What happens in a test, at a second.
+/// An event of a test, at a second.
 #[derive(Clone, Debug)]
 enum Input {
     Event(PlayerEvent),
@@ -59,7 +59,7 @@ fn seconds(segments: &Segments) -> Vec<(f64, f64)> {
 fn check(inputs: &[(i64, Input)], expected: &[(f64, f64)]) {
     let session = run(inputs);
     assert_eq!(seconds(&session.viewed(Reach::LastEvent).segments), expected);
-    // What a store keeps comes to the same, before and after.
+    // The result is the same before and after a store.
     let stored = session.snapshot(Reach::LastEvent);
     assert_eq!(seconds(&Segments::decode(&stored.segments).unwrap()), expected);
     let loaded = Session::load(&stored).unwrap();
@@ -118,7 +118,7 @@ fn a_position_past_the_duration_disproves_it() {
     let outside = Input::Event(PlayerEvent::play(70.0).with_duration(60.0));
     check(&[(0, outside.clone()), (9, pause(80.0))], &[(70.0, 80.0)]);
     assert_eq!(run(&[(0, outside), (9, pause(80.0))]).duration_ms(), None);
-    // Playback that got there in the time that passed.
+    // Playback reached that position in the time that passed.
     let safari = |event: PlayerEvent| Input::Event(event.with_duration(47_721.859));
     let live =
         [(0, safari(PlayerEvent::play(47_700.0))), (60, safari(PlayerEvent::pause(47_760.0)))];
@@ -301,7 +301,7 @@ fn a_session_that_was_finished_elsewhere_is_over() {
     assert_eq!(session.snapshot(Reach::Until(Moment::received(START_MS + 3_600_000))), stored);
 }
 
-/// One event of a player with a clock: what it says, and when by that clock.
+/// One event of a player with a clock: its action, and its time by that clock.
 fn told() -> impl Strategy<Value = (bool, u32, i64)> {
     (any::<bool>(), 0_u32..100, 1_i64..20)
 }
@@ -328,7 +328,7 @@ fn a_segment_is_no_longer_than_fits_between_its_timestamps() {
     check_clamped(0.0, 10.0, 10_000, &[(0.0, 10.0)], 0);
     check_clamped(5.0, 45.3, 10_000, &[(5.0, 45.3)], 0);
     check_clamped(0.0, 1.05, 0, &[(0.0, 1.05)], 0);
-    // More than that is a jump, and so is a step back: the time that passed was watched.
+    // More than that is a jump, and so is a step back: the time that passed counts as watched.
     check_clamped(0.0, 3_600.0, 10_000, &[(0.0, 10.0)], 1);
     check_clamped(100.0, 3_600.0, 0, &[], 1);
     check_clamped(100.0, 3.0, 10_000, &[(100.0, 110.0)], 1);
@@ -372,7 +372,7 @@ fn a_time_of_day_that_steps_changes_no_figure() {
         let mut session = Session::begin(&play(0.0), at(0)).unwrap();
         let open = session.viewed(Reach::Until(at(6))).segments;
         assert_eq!(seconds(&open), [(0.0, 6.0)], "{step_ms}");
-        // Closed by a play, by a connection that was lost, by one that was lost and came back, and by leaving.
+        // Closed by a play, by a lost connection, by a lost connection that came back, and by leaving.
         session.apply(&play(100.0), at(8));
         session.lose(at(12));
         session.apply(&play(200.0), at(15));
@@ -387,7 +387,7 @@ fn a_time_of_day_that_steps_changes_no_figure() {
     }
 }
 
-/// What a store keeps of an open segment has the time of day only, which may have been set before it is loaded.
+/// A stored open segment has the time of day only, which may have been set before the session is loaded.
 #[test]
 fn a_time_of_day_that_steps_while_a_session_is_stored_adds_no_more_than_a_gap() {
     for (step_ms, expected) in [(-3_600_000, 10.0), (0, 15.0), (3_600_000, 12.0)] {
@@ -647,7 +647,7 @@ fn minutes_of_what_was_sent_late_follow_the_clock_of_the_player() {
     check_minutes(&inputs, &[0, 1, 5]);
     // A pause that arrived late.
     check_minutes(&[inputs[0].clone(), (3_000, at(PlayerEvent::pause(101.0), 5_101))], &[0, 1]);
-    // The pause of a viewer who sends batches, and was given up meanwhile.
+    // The pause of a viewer who sends batches, after the recorder counted the viewer as lost.
     let play = at(PlayerEvent::play(0.0).with_duration(600.0), 5_000);
     let pause = at(PlayerEvent::pause(600.0), 5_602);
     let whole: Vec<i64> = (0..10).collect();

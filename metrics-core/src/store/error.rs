@@ -1,21 +1,21 @@
-//! Why a store could not do as it was asked, named by what the caller can do about it.
+//! Errors of stores, classified by the remedies of the caller.
 
 use std::error::Error as StdError;
 
 use crate::compute::Interrupted;
 
-/// What a driver said.
+/// The error of a driver.
 pub type Cause = Box<dyn StdError + Send + Sync>;
 
-/// Why a [`Store`](super::Store) could not do as it was asked.
+/// Why a call of a [`Store`](super::Store) failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The database could not be reached, is busy, or has no room. Trying again may help.
+    /// The database could not be reached, is busy, or has no space. Trying again may help.
     #[error("{store} is unavailable")]
     Unavailable {
         /// The store, as an operator knows it: `"SQLite"`.
         store: &'static str,
-        /// What the driver said.
+        /// The driver's error.
         source: Cause,
     },
 
@@ -24,9 +24,9 @@ pub enum Error {
     Rejected {
         /// The store, as an operator knows it: `"SQLite"`.
         store: &'static str,
-        /// What was asked, to complete the sentence: `"commit 12 sessions"`.
+        /// The failed operation, as the end of the sentence: `"commit 12 sessions"`.
         operation: &'static str,
-        /// What the driver said.
+        /// The driver's error.
         source: Cause,
     },
 
@@ -35,7 +35,7 @@ pub enum Error {
     TimedOut {
         /// The store, as an operator knows it: `"SQLite"`.
         store: &'static str,
-        /// How long it was allowed to take.
+        /// The time limit.
         seconds: u64,
     },
 
@@ -43,27 +43,27 @@ pub enum Error {
     #[error(transparent)]
     TooLarge(#[from] crate::engagement::TooManySeconds),
 
-    /// Stored bytes could not be decoded: the database was changed by something else, or its disk is damaged. Restore a
+    /// Stored bytes could not be decoded: another program changed the database, or its disk is damaged. Restore a
     /// backup.
     #[error("the store holds damaged data")]
     Damaged(#[source] crate::varint::Damaged),
 
-    /// The file of the database is damaged, and so noticed while it was open. Nothing is written to it until it is opened
-    /// again, so the same call may succeed after a copy was put back.
+    /// The file of the database was found to be damaged while it was open. Nothing is written to it until it is opened
+    /// again, so the same call may succeed after a backup was restored.
     #[error("{store} is damaged")]
     DamagedFile {
         /// The store, as an operator knows it: `"SQLite"`.
         store: &'static str,
-        /// What the driver said, and what to do.
+        /// The driver's error, and the remedy.
         source: Cause,
     },
 
-    /// The database is not one that this version can use.
+    /// This version cannot use the database.
     #[error("{store} cannot be used: {reason}")]
     Unusable {
         /// The store, as an operator knows it: `"SQLite"`.
         store: &'static str,
-        /// What is wrong, and what to do.
+        /// The problem, and the remedy.
         reason: String,
     },
 }
@@ -81,8 +81,7 @@ impl Error {
         matches!(self, Self::Unavailable { .. } | Self::DamagedFile { .. })
     }
 
-    /// What an operator can do about it beside waiting, where that is known. It tells nothing that a stranger must not
-    /// know.
+    /// Advice for an operator beside waiting, if there is any. It reveals nothing that must be kept from strangers.
     #[must_use]
     pub fn advice(&self) -> Option<&'static str> {
         match self {

@@ -1,8 +1,7 @@
-//! The store for everyone who outgrows one file: TimescaleDB, or plain PostgreSQL.
+//! A store in TimescaleDB or plain PostgreSQL, for databases that outgrow one file.
 //!
-//! Recording and reports have connections of their own, so that neither waits for the other; one more listens for keys
-//! that change. What TimescaleDB gives beyond PostgreSQL is found out at the start and put to use, and changes no
-//! answer.
+//! Recording and reports have connections of their own, so that neither waits for the other; one more listens for
+//! changed keys. Features of TimescaleDB beyond PostgreSQL are detected at the start and used; they change no answer.
 
 mod blocks;
 mod chain;
@@ -64,53 +63,53 @@ use crate::video::Video;
 
 const STORE: &str = "TimescaleDB";
 
-/// How long a statement may take that records. It may have to wait for a lock, but not for ever.
+/// Time limit of a statement that records. It may wait for a lock, but not for ever.
 const COMMIT_MAX: Duration = Duration::from_secs(60);
 
-/// How long the server may take longer than it allows itself, before it is given up.
+/// How much longer than its own limit the server may take before the connection is closed.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// How many connections record: one commits, one looks at keys, one tells that this instance is alive.
+/// Number of connections for recording: one commits, one reads keys, one notes that this instance is alive.
 const RECORDING: u32 = 3;
 
-/// How long it may take to find unused pages: one column of all closed sessions is read for that.
+/// Time limit of the search for unused pages: it reads one column of all closed sessions.
 const EXAMINE_MAX: Duration = Duration::from_secs(3_600);
 
-/// How many connections do so, each for as long as it takes.
+/// Number of connections for that search, each closed after it.
 const EXAMINING: u32 = 1;
 
-/// How many connections listen for keys that change.
+/// Number of connections that listen for changed keys.
 const LISTENING: u32 = 1;
 
-/// How often keys are looked at although nobody told of a change, in case that was lost.
+/// The period in which keys are read without a notification, in case one was lost.
 const KEYS_LOOK: Duration = Duration::from_secs(10);
 
-/// How long to wait before listening again after the connection was lost.
+/// The delay before listening again after the connection was lost.
 const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 
-/// How a database is used.
+/// Options of a [`TimescaleStore`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct TimescaleOptions {
-    /// How many connections are opened at most, at least [`CONNECTIONS_MIN`](Self::CONNECTIONS_MIN). All but four
-    /// are for reports. One more is open while pages without sessions are searched for, after sessions were deleted.
+    /// The largest number of connections, at least [`CONNECTIONS_MIN`](Self::CONNECTIONS_MIN). All but four are for
+    /// reports. One more is open during the search for pages without sessions, after sessions were deleted.
     pub connections: u32,
-    /// What is done about tables that are not up to date.
+    /// The treatment of tables that are not up to date.
     pub migrations: Migrations,
 }
 
 impl TimescaleOptions {
-    /// The least number of connections.
+    /// The smallest number of connections.
     pub const CONNECTIONS_MIN: u32 = RECORDING + LISTENING + 1;
 
-    /// Opens so many connections at most.
+    /// Sets the largest number of connections.
     #[must_use]
     pub const fn with_connections(mut self, connections: u32) -> Self {
         self.connections = connections;
         self
     }
 
-    /// Does this about tables that are not up to date.
+    /// Sets the treatment of tables that are not up to date.
     #[must_use]
     pub const fn with_migrations(mut self, migrations: Migrations) -> Self {
         self.migrations = migrations;
@@ -152,19 +151,19 @@ pub struct TimescaleStore {
 impl TimescaleStore {
     /// Connects to the database at `url`, and brings its tables up to date.
     ///
-    /// The URL is `postgres://user:password@host:port/database`, with what libpq knows of `sslmode` (`disable`,
-    /// `prefer`, `require`, `verify-full`), `sslrootcert`, `channel_binding`, `application_name`, `connect_timeout` and
-    /// `target_session_attrs` behind a `?`.
+    /// The URL is `postgres://user:password@host:port/database`, with these parameters of libpq behind a `?`: `sslmode`
+    /// (`disable`, `prefer`, `require`, `verify-full`), `sslrootcert`, `channel_binding`, `application_name`,
+    /// `connect_timeout` and `target_session_attrs`.
     ///
     /// # Errors
     ///
-    /// [`Error::Unavailable`] if the server cannot be reached, and [`Error::Unusable`], which says what to do, if it
+    /// [`Error::Unavailable`] if the server cannot be reached. [`Error::Unusable`], with a remedy, if the server
     /// refuses the user, lacks a right, is read-only or too old, or a newer version has changed its tables.
     pub async fn connect(url: &str) -> Result<Self, Error> {
         Self::connect_with(url, TimescaleOptions::default()).await
     }
 
-    /// Connects to the database at `url`, where something is to be other than usual.
+    /// Connects to the database at `url` with `options`.
     ///
     /// # Errors
     ///
@@ -235,7 +234,7 @@ impl TimescaleStore {
         .await
     }
 
-    /// Examines pages that may have no session, on a connection that is closed again.
+    /// Examines pages that may have no session, on a connection that is closed afterwards.
     async fn examine_pages(&self, after: i64) -> Result<Examined, Error> {
         let examined = self
             .upkeep
@@ -272,20 +271,20 @@ impl fmt::Debug for TimescaleStore {
     }
 }
 
-/// A connection to a database that is no store, with all that a URL may say of one. Errors call it a TimescaleDB.
+/// A connection to a database that is not a store, with all parameters of a store's URL. Errors call it a TimescaleDB.
 pub(crate) async fn connect_elsewhere(url: &str) -> Result<AsyncPgConnection, Error> {
     target(url).await?.connect(Purpose::Elsewhere).await
 }
 
 async fn target(url: &str) -> Result<Target, Error> {
     let url = url.to_owned();
-    // Certificates are read from files.
+    // Reads certificate files, which blocks.
     tokio::task::spawn_blocking(move || Target::parse(&url))
         .await
         .map_err(|panic| unusable(panic.to_string()))?
 }
 
-/// What is done on a connection.
+/// A query or transaction on a connection.
 trait Query<T>:
     for<'c> FnOnce(&'c mut AsyncPgConnection) -> BoxFuture<'c, Result<T, Failure>> + Send + 'static
 {
@@ -298,7 +297,7 @@ impl<T, F> Query<T> for F where
 {
 }
 
-/// Connections of one purpose.
+/// A pool of connections for one purpose.
 struct Lane {
     pool: Pool<AsyncPgConnection>,
     purpose: Purpose,
@@ -314,7 +313,7 @@ impl Lane {
     ) -> Result<Self, Error> {
         let target = target.clone();
         let mut config = ManagerConfig::default();
-        // One that was lost is noticed by itself; to ask each time would cost a round trip.
+        // Lost connections are detected anyway; a test on each use would cost a round trip.
         config.recycling_method = RecyclingMethod::Fast;
         config.custom_setup = Box::new(move |_| {
             let target = target.clone();
@@ -330,13 +329,13 @@ impl Lane {
         Ok(Self { pool, purpose, statement_max })
     }
 
-    /// Waits for a connection that is free.
+    /// Waits for a free connection.
     async fn get(&self) -> Result<Object<AsyncPgConnection>, Error> {
         match timeout(self.statement_max, self.pool.get()).await {
             Ok(Ok(connection)) => Ok(connection),
-            // Says all that its causes do.
+            // The text of `err` includes its causes.
             Ok(Err(PoolError::Backend(err))) => Err(match &err {
-                // As it was put into the connection error.
+                // `custom_setup` made this text.
                 PoolBackend::ConnectionError(ConnectionError::BadConnection(text)) => {
                     Outdated::of_text(text)
                         .map_or_else(|| unavailable(err.to_string()), unavailable)
@@ -351,8 +350,8 @@ impl Lane {
         }
     }
 
-    /// Runs `query` on a connection, on a task of its own. If this future is dropped, a report is stopped; all else
-    /// runs to its end, because a transaction that is left open half way would spoil its connection.
+    /// Runs `query` on a connection, on a task of its own. If this future is dropped, a report is cancelled; all other
+    /// queries run to their end, because a transaction that is left open half way would spoil its connection.
     async fn run<T: Send + 'static>(
         &self,
         target: &Target,
@@ -361,7 +360,7 @@ impl Lane {
     ) -> Result<T, Error> {
         let connection = self.get().await?;
         let (answer, answered) = oneshot::channel();
-        // Nothing but recording changes anything.
+        // Only recording changes anything.
         let is_report = self.purpose != Purpose::Recording;
         let limit = self.statement_max + GRACE;
         let began = Instant::now();
@@ -377,7 +376,7 @@ impl Lane {
     }
 }
 
-/// Why there is no connection, without what is said of every error.
+/// The reason why there is no connection, without the text that is common to all errors.
 fn why(err: &Error) -> String {
     match err {
         Error::Unusable { reason, .. } => reason.clone(),
@@ -386,7 +385,7 @@ fn why(err: &Error) -> String {
     }
 }
 
-/// Runs a query and sends its answer, if there is one within `limit`. A report that nobody waits for is stopped.
+/// Runs a query within `limit` and sends its result. A report is cancelled if its caller is gone.
 async fn to_its_end<T>(
     mut connection: Object<AsyncPgConnection>,
     target: Target,
@@ -401,9 +400,9 @@ async fn to_its_end<T>(
         () = answer.closed(), if is_report => None,
     };
     if let Some(done) = done {
-        // Before the answer, so that whoever waits for it finds the connection free.
+        // Before sending, so that the caller finds the connection free.
         drop(connection);
-        // Nobody may wait for it any more.
+        // Fails if the caller is gone.
         let _ = answer.send(done);
     } else {
         drop(Object::take(connection));
@@ -411,15 +410,15 @@ async fn to_its_end<T>(
     }
 }
 
-/// What the listening connection has heard.
+/// The state of the listening connection.
 #[derive(Clone, Copy, Debug, Default)]
 struct News {
-    /// Goes up whenever keys may have changed.
+    /// Increases whenever keys may have changed.
     number: u64,
     listening: bool,
 }
 
-/// Listens for keys that change, for as long as the store is there.
+/// Listens for changed keys until the store is dropped.
 async fn listen(target: Target, tell: watch::Sender<News>) {
     let heard = |listening| {
         tell.send_modify(|news| {
@@ -431,7 +430,7 @@ async fn listen(target: Target, tell: watch::Sender<News>) {
         if let Ok(mut connection) = target.connect(Purpose::Upkeep).await
             && connection.batch_execute("listen metrics_keys").await.is_ok()
         {
-            // Also the first time: what happened before is not told.
+            // Also the first time: PostgreSQL does not report earlier changes.
             heard(true);
             let mut notifications = std::pin::pin!(connection.notifications_stream());
             while let Some(Ok(_)) = notifications.next().await {
@@ -529,7 +528,7 @@ impl Store for TimescaleStore {
             async move {
                 let done = rewrite::run(connection, &rewrite).await;
                 if !rewrite.import_after.is_empty() && !matches!(done, Ok(Outcome::Written)) {
-                    // Another instance may have deleted videos that are remembered here.
+                    // Another instance may have deleted videos whose ids are cached here.
                     ids.clear();
                 }
                 done
@@ -559,7 +558,7 @@ impl Store for TimescaleStore {
     async fn delete_unused(&self, limit: u32) -> Result<Unused, Error> {
         let videos = self.delete_unused_videos(limit).await?;
         if 0 < videos {
-            // Pages once, after all videos.
+            // Pages are deleted once, after all videos.
             return Ok(Unused { videos, pages: 0 });
         }
         let (mut pages, mut next) = (0, Some(0));
@@ -615,9 +614,9 @@ impl Store for TimescaleStore {
         let told = told.map(|news| news.map(|news| news.number));
         match told {
             Ok(Ok(number)) => number,
-            // It is time to look.
+            // The next periodic read of the keys is due.
             Err(_) => seen,
-            // Nobody listens any more.
+            // The listening task has ended.
             Ok(Err(_)) => {
                 tokio::time::sleep(KEYS_POLL).await;
                 seen
@@ -643,7 +642,7 @@ impl Store for TimescaleStore {
     async fn check(&self) -> Result<(), Error> {
         self.record("be written", |connection| {
             async move {
-                // Changes nothing, but fails where nothing can be changed.
+                // Changes nothing, but fails if the database cannot be written.
                 let touch = diesel::delete(schema::keys::table.filter(schema::keys::id.is_null()));
                 touch.execute(connection).await?;
                 Ok(())
@@ -654,8 +653,8 @@ impl Store for TimescaleStore {
     }
 }
 
-/// Has the rest of a transaction planned for its values, on a connection that records: to find rows for SQL takes a plan
-/// that knows when they started, or every chunk is looked into.
+/// Forces custom plans for the rest of a transaction, on a connection that records: a generic plan of a search for rows
+/// in SQL would scan every chunk, because it does not know when the sessions started.
 async fn plan_anew(connection: &mut AsyncPgConnection) -> QueryResult<()> {
     connection
         .batch_execute(
@@ -676,10 +675,10 @@ fn failed(operation: &'static str, err: DieselError) -> Error {
     put(Failure::Diesel(err), operation, COMMIT_MAX)
 }
 
-/// Puts into words for an operator what failed.
+/// Makes an error for operators from a failure.
 fn put(failure: Failure, operation: &'static str, statement_max: Duration) -> Error {
     if let Failure::Diesel(err) = &failure
-        // What clients sent may be quoted in errors about it.
+        // Errors about data may quote values that clients sent.
         && may_pass(err)
         && let Some(outdated) = Outdated::of(err)
     {
@@ -688,16 +687,16 @@ fn put(failure: Failure, operation: &'static str, statement_max: Duration) -> Er
     failure.of(STORE, operation, statement_max, may_pass)
 }
 
-/// Whether TimescaleDB was updated underneath.
+/// Whether TimescaleDB was updated while the connection was open.
 fn is_outdated(err: &Error) -> bool {
     matches!(err, Error::Unavailable { source, .. } if source.is::<Outdated>())
 }
 
-/// Whether an error says something of the moment, not of the request.
+/// Whether an error is temporary: caused by the state of the server, not by the request.
 ///
-/// Of most errors the driver passes on the text only, in the server's language. What is stored was checked before, so
-/// that the database has no reason to refuse it: what is not known to be about the data is taken to pass, and tried
-/// again, rather than to lose sessions because a disk is full.
+/// For most errors the driver passes on the text only, in the server's language. Data is checked before it is stored,
+/// so the database has no reason to refuse it: an error that is not known to be about the data counts as temporary, and
+/// the request is repeated, rather than losing sessions because a disk is full.
 fn may_pass(err: &DieselError) -> bool {
     const ABOUT_DATA: [&str; 5] = ["invalid", "out of range", "exceeds", "stack depth", "Unicode"];
     match err {
