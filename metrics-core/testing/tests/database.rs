@@ -1,4 +1,4 @@
-//! Databases for tests do what tests rely on.
+//! Databases for tests work as tests expect.
 
 use chrono::Utc;
 use metrics_core::{ApiKey, Join, Metrics, PlayerEvent, Selection, Video};
@@ -6,7 +6,7 @@ use metrics_testing::{Backend, Database, on_every_store};
 
 on_every_store!(a_copy_is_what_was_there_and_goes_its_own_way, what_is_stored_is_found);
 
-/// One viewing of `intro`, of so many seconds.
+/// Records a session that plays this many seconds.
 async fn watch(metrics: &Metrics, key: &ApiKey, session: &str, seconds: f64) {
     let data = serde_json::json!({ "data-of-the-page": 1 }).as_object().cloned();
     let join = Join::new(key.clone(), session, Video::labelled("identifier-of-the-video"));

@@ -1,6 +1,7 @@
-//! Sessions whatever the order of their events, and with or without a store in between.
+//! Sessions with their events in any order, and with or without a store in between.
 //!
-//! What the figures are is checked rule by rule next to the code; here, that they stay the same.
+//! Unit tests next to the code check the metrics rule by rule; these tests check that order and restarts do not change
+//! them.
 
 use metrics_core::PlayerEvent;
 use metrics_core::event::{Action, Rendition};
@@ -35,7 +36,7 @@ fn action() -> impl Strategy<Value = Action> {
     })
 }
 
-/// The events of one viewing in the order in which they happened, each at its own time by the player's clock.
+/// The events of one session in the order in which they happened, each at its own time by the player's clock.
 fn events() -> impl Strategy<Value = Vec<PlayerEvent>> {
     let duration = prop_oneof![3 => Just(None), 1 => Just(Some(60.0)), 1 => Just(Some(30.0))];
     let event = (action(), duration, 1_i64..20_000);
@@ -52,7 +53,7 @@ fn events() -> impl Strategy<Value = Vec<PlayerEvent>> {
     })
 }
 
-/// The session of these events, which arrive one after the other.
+/// The session of these events, which are received one after the other.
 fn arrive(events: &[PlayerEvent]) -> Session {
     let mut session: Option<Session> = None;
     for (received_ms, event) in (START_MS..).zip(events) {
@@ -76,7 +77,7 @@ fn a_play_first(events: &mut [PlayerEvent]) {
     events[..=play].rotate_right(1);
 }
 
-/// Something that a viewer who is connected does, and a server that may be started again after it.
+/// An action of a connected viewer, and a restart of the server that may follow.
 #[derive(Clone, Debug)]
 struct Turn {
     action: Action,
@@ -84,23 +85,23 @@ struct Turn {
     restart: Option<Restart>,
 }
 
-/// How a server ended, and for how long the viewer was without one.
+/// How a server ended, and how long the viewer was disconnected.
 #[derive(Clone, Debug)]
 struct Restart {
-    // It was stopped, and said goodbye to the viewer before it wrote; else it just wrote and was gone.
+    // The server was stopped, and closed the connection before it wrote; else it only wrote and vanished.
     stopped: bool,
     gap_ms: i64,
 }
 
 fn turn() -> impl Strategy<Value = Turn> {
-    // A viewer who is back within a minute is believed to have watched on.
+    // A viewer who is back within a minute is assumed to have watched on.
     let restart =
         (any::<bool>(), 0_i64..60_000).prop_map(|(stopped, gap_ms)| Restart { stopped, gap_ms });
     (action(), 1_i64..20_000, prop::option::of(restart))
         .prop_map(|(action, after_ms, restart)| Turn { action, after_ms, restart })
 }
 
-/// What a viewing comes to that goes through all restarts, or through none.
+/// The result of a session with all restarts, or with none.
 fn view(turns: &[Turn], skew_ms: Option<i64>, restarts: bool) -> Viewed {
     let mut now_ms = START_MS;
     let moment = |now_ms| Moment {
@@ -124,7 +125,7 @@ fn view(turns: &[Turn], skew_ms: Option<i64>, restarts: bool) -> Viewed {
             Action::RebufferingEnd => false,
             _ => waiting,
         };
-        // Since when it waits for data is not stored.
+        // The start of a wait for data is not stored.
         let Some(Restart { stopped, gap_ms }) = restart.clone().filter(|_| !waiting) else {
             continue;
         };

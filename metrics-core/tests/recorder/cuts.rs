@@ -1,7 +1,7 @@
 //! Connections to a database server that break in the middle of a commit: nothing is lost, and nothing counts twice.
 //!
-//! What is sent would show if it were applied twice: events without the player's clock count each time they come, and
-//! a replay is a segment of its own.
+//! Duplicates would be visible: events without the player's clock count each time they arrive, and a replay is a
+//! segment of its own.
 
 #![cfg(feature = "timescale")]
 
@@ -22,11 +22,11 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::task::JoinSet;
 
-/// What is sent with every write of a session, because it is the language of its track. A batch is one statement, which
-/// commits as it ends.
+/// The language of each session's track: every write of a session contains it. A batch is one statement, which commits
+/// as it ends.
 const COMMIT: &str = "the-language-of-commits";
 
-/// Longer than anything here takes, connections that are tried again included.
+/// Longer than any operation here, including new attempts to connect.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 async fn soon<T>(future: impl Future<Output = T>) -> T {
@@ -65,7 +65,7 @@ impl Site {
         server.join(join).await.unwrap()
     }
 
-    /// What the database has of sessions, by a connection that nobody breaks.
+    /// The stored state of sessions, loaded over a connection that is never cut.
     async fn stored(&self, sessions: &[String]) -> Vec<Option<Stored>> {
         let direct = TimescaleStore::connect(&self.database.url()).await.unwrap();
         let ids: Vec<_> = sessions.iter().map(|name| SessionId::new(&self.key, name)).collect();
@@ -74,7 +74,7 @@ impl Site {
     }
 }
 
-/// What was sent of a session, and what says that it is durable.
+/// The events sent for a session, and their acknowledgements.
 #[derive(Default)]
 struct Sent {
     acknowledgements: Vec<Acknowledgement>,
@@ -83,7 +83,7 @@ struct Sent {
 }
 
 impl Sent {
-    /// A second of video, and something that failed.
+    /// Sends a second of video, and a failure.
     fn send(&mut self, viewing: &Viewing, second: u32) {
         for event in [
             PlayerEvent::play(second.into()),
@@ -158,7 +158,7 @@ async fn a_connection_cut_at_the_end_of_a_commit_loses_and_doubles_nothing_on_po
     check_cuts(Postgres).await;
 }
 
-/// Two servers record into the same sessions, and all their connections break all the time, wherever it hits.
+/// Two servers record into the same sessions, and all their connections break all the time, at random bytes.
 async fn check_chaos(backend: Backend) {
     const SESSIONS: usize = 6;
     const ROUNDS: u32 = 150;
@@ -177,7 +177,7 @@ async fn check_chaos(backend: Backend) {
                 sent.send(&here, round % 7);
                 if random.random_bool(0.6) {
                     sent.durable().await;
-                    // Only who was told that it is durable may go elsewhere and find it there.
+                    // Only a session whose events are durable may move: else the other server would not load them.
                     here = site.join(&servers[random.random_range(0..2)], &name).await;
                 }
             }

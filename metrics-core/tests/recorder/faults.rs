@@ -31,7 +31,7 @@ async fn events_wait_for_an_unavailable_store() {
     assert_eq!(site.segments(&key, "a").await, [(0.0, 2.0)]);
 }
 
-/// The store is away when the segment ends, which must not cost what ran since it was last written.
+/// The store is unavailable when the segment ends, which must not lose playback since the last checkpoint.
 #[tokio::test(start_paused = true)]
 async fn an_open_segment_is_exact_although_the_store_was_unavailable() {
     for percent in [20, 50] {
@@ -42,7 +42,7 @@ async fn an_open_segment_is_exact_although_the_store_was_unavailable() {
             let viewing = join(&metrics, &key, "a").await;
             viewing.apply(PlayerEvent::play(0.0)).await.unwrap();
             failures.store(percent, Relaxed);
-            // Other calls, so that what fails is another one each time.
+            // Other calls, so that each seed fails another call.
             for _ in 0..seed {
                 metrics.store().check().await.ok();
             }
@@ -90,14 +90,14 @@ async fn a_session_that_is_refused_does_not_hurt_the_others() {
     assert_eq!(site.segments(&key, "before").await, [(0.0, 2.0)]);
     assert_eq!(site.segments(&key, "after").await, [(0.0, 2.0)]);
     assert!(site.stored(&key, "poison").await.is_none());
-    // It is not tried again for ever.
+    // The recorder does not retry the refused session for ever.
     let refused = soon(viewings[1].apply(PlayerEvent::play(0.0))).await;
     assert!(matches!(refused, Err(EventError::NotStored(_))), "{refused:?}");
     drop(viewings);
     soon(metrics.stop()).await;
 }
 
-/// Whatever is acknowledged is stored, also what was sent while the store made up its mind.
+/// Every acknowledged event is stored, also if it was sent before the store refused the session.
 #[tokio::test(start_paused = true)]
 async fn nothing_that_a_refusal_takes_along_is_acknowledged() {
     for turns in 0..60 {

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use crate::support::{Site, join, joining, look_round, segments, soon};
 
-/// What was sent of one session, wherever to.
+/// The events sent for one session, to any server.
 #[derive(Default)]
 struct Sent {
     segments: Vec<(f64, f64)>,
@@ -26,7 +26,7 @@ impl Sent {
         self.acknowledgements.push(viewing.submit(event).unwrap());
     }
 
-    /// A segment, a failure or a seek; some with the player's clock, and of those some twice.
+    /// Sends a segment, a failure or a seek; some with the player's clock, and some of those twice.
     fn anything(&mut self, random: &mut StdRng, viewings: &[Viewing]) {
         let place = random.random_range(0..viewings.len());
         self.clock_ms += 10_000;
@@ -47,12 +47,12 @@ impl Sent {
                 let from = f64::from(random.random_range(0..100));
                 let to = from + f64::from(random.random_range(1..20));
                 self.segments.push((from, to));
-                // No more than a player can play in that time, at its fastest.
+                // No more than a player can play in this time at its fastest rate.
                 vec![stamp(PlayerEvent::play(from), 0), stamp(PlayerEvent::pause(to), 5_000)]
             }
         };
         events.iter().for_each(|event| self.submit(&viewings[place], event));
-        // Where they come again on the same join, they are others.
+        // They are never repeated on the same join, where they would count again.
         if stamped && 1 < viewings.len() && random.random_bool(0.3) {
             let place = (place + random.random_range(1..viewings.len())) % viewings.len();
             events.iter().for_each(|event| self.submit(&viewings[place], event));
@@ -76,7 +76,7 @@ async fn interleave(site: &Site, servers: &[Metrics], key: &ApiKey, seed: u64) {
     let session = seed.to_string();
     let mut random = StdRng::seed_from_u64(seed);
     let mut sent = Sent::default();
-    // The session begins somewhere, and the viewer goes elsewhere from there.
+    // The session begins at one server, and the viewer moves from there.
     let place = random.random_range(0..servers.len());
     let first = join(&servers[place], key, &session).await;
     sent.segments.push((0.0, 1.0));
@@ -90,7 +90,7 @@ async fn interleave(site: &Site, servers: &[Metrics], key: &ApiKey, seed: u64) {
     for _ in 0..random.random_range(2..12) {
         sent.anything(&mut random, &viewings);
         match random.random_range(0..6) {
-            // The writers get some turns, as many as it happens to be.
+            // Gives the writers a random number of turns.
             0 | 1 => {
                 for _ in 0..random.random_range(0..20) {
                     tokio::task::yield_now().await;
@@ -129,7 +129,7 @@ async fn two_servers_lose_nothing_and_double_nothing() {
     interleave_many(2, 0, 0..1_000).await;
 }
 
-/// More servers than a session remembers the writers of.
+/// More servers than a session has room for writers.
 #[tokio::test(start_paused = true)]
 async fn seven_servers_lose_nothing_and_double_nothing() {
     interleave_many(7, 0, 10_000..10_300).await;
@@ -164,7 +164,7 @@ async fn batches_that_go_round_many_servers_are_all_counted() {
     assert_eq!(site.segments(&key, "a").await, expected);
 }
 
-/// Also the events that meant nothing when they came first: they might mean something now.
+/// The batch has events without an effect when they were received first: they might have one now.
 #[tokio::test(start_paused = true)]
 async fn a_batch_that_is_sent_again_to_another_server_changes_nothing() {
     let site = Site::new();
@@ -190,7 +190,7 @@ async fn a_batch_that_is_sent_again_to_another_server_changes_nothing() {
     assert_eq!(site.segments(&key, "a").await, [(0.0, 2.0), (10.0, 14.0)]);
 }
 
-/// Each server sees a `pause` that, as far as it knows, belongs to no `play`.
+/// The second server receives each `pause` without its `play`.
 #[tokio::test(start_paused = true)]
 async fn a_segment_may_begin_at_one_server_and_end_at_another() {
     for stamped in [false, true] {
@@ -242,7 +242,7 @@ async fn a_viewer_who_moves_to_another_server_watches_one_session() {
     let old = join(&here, &key, "a").await;
     old.apply(PlayerEvent::play(0.0)).await.unwrap();
     site.clock.pass(10.0);
-    // The old connection is not known to be gone yet.
+    // The server of the old connection has not detected its loss yet.
     let new = join(&there, &key, "a").await;
     site.clock.pass(10.0);
     new.apply(PlayerEvent::pause(19.0)).await.unwrap();
@@ -253,12 +253,12 @@ async fn a_viewer_who_moves_to_another_server_watches_one_session() {
     assert_eq!(site.segments(&key, "a").await, [(0.0, 19.0), (30.0, 31.0)]);
 }
 
-/// A server that finds out late that a viewer has gone to another must not take back what was watched there.
+/// A server that detects late that a viewer has moved must not remove segments that the other server wrote.
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_is_given_up_late_takes_nothing_back() {
     for (stays, expected) in [(true, 90.0), (false, 20.0)] {
         let site = Site::new();
-        // The one that is started last writes last whenever both do.
+        // The server that is started last writes last whenever both write.
         let (there, here) = (site.server().await, site.server().await);
         let key = here.create_key().await.unwrap();
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -284,7 +284,7 @@ async fn a_connection_that_is_given_up_late_takes_nothing_back() {
     }
 }
 
-/// The segment is opened and closed here, while another server writes the same session in between.
+/// One server opens and closes the segment, while another one writes the same session in between.
 #[tokio::test(start_paused = true)]
 async fn a_segment_is_exact_although_another_server_writes_while_it_is_open() {
     enum End {
@@ -329,7 +329,7 @@ async fn servers_on_many_threads_lose_nothing_and_double_nothing() {
         let begin = join(&here, &key, &name).await;
         soon(begin.apply(PlayerEvent::play(1_000.0))).await.unwrap();
         soon(begin.apply(PlayerEvent::pause(1_001.0))).await.unwrap();
-        // One server sees what is played, both see what fails.
+        // One server receives the plays, both receive failures.
         let (plays, key_of_plays) = (here.clone(), key.clone());
         let name_of_plays = name.clone();
         tasks.spawn(async move {

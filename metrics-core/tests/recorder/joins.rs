@@ -1,4 +1,4 @@
-//! Who may join.
+//! Joins that are accepted, and joins that are refused.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ fn check_refused<T>(joined: Result<T, JoinError>, expected: &str) {
     assert_eq!(joined.map(drop).map_err(|err| err.to_string()), Err(expected.to_owned()));
 }
 
-/// The keys are asked for all the time; what was asked before a change must not undo it.
+/// Servers reload the keys all the time; keys that were requested before a change must not undo it.
 #[tokio::test(start_paused = true)]
 async fn keys_that_are_new_or_revoked_stay_so() {
     let site = Site::new();
@@ -26,7 +26,7 @@ async fn keys_that_are_new_or_revoked_stay_so() {
     for _ in 0..50 {
         tokio::time::sleep(Duration::from_millis(137)).await;
         let (created, other) = tokio::join!(metrics.create_key(), async {
-            // Asks for the keys a little later, and so hears of them a little later.
+            // Requests the keys a little later, and so receives them a little later.
             tokio::time::sleep(Duration::from_millis(10)).await;
             metrics.create_key().await
         });
@@ -73,7 +73,7 @@ async fn a_revoked_key_is_refused_at_once_here_and_soon_elsewhere() {
     })
     .await;
     check_refused(there.join(joining(&key, "a")).await, "invalid key");
-    // What was recorded stays readable, and what is under way is not lost.
+    // Recorded sessions stay readable, and sessions in progress are not lost.
     viewing.apply(PlayerEvent::play(0.0)).await.unwrap();
     viewing.apply(PlayerEvent::pause(2.0)).await.unwrap();
     assert_eq!(here.plays(&Selection::key(key).into()).await.unwrap()[0].totals.plays, 1);
@@ -166,7 +166,7 @@ async fn fields_that_are_too_long_are_refused() {
     check_joins(&metrics, cases).await;
 }
 
-/// Expects each to be refused for a reason, or to be let in and stored.
+/// Expects each join to be refused for its reason, or to be accepted and stored.
 async fn check_joins(
     metrics: &Metrics,
     cases: impl IntoIterator<Item = (Join, Option<&'static str>)>,
@@ -192,7 +192,7 @@ async fn fields_that_no_store_must_be_given_are_refused() {
     let text = |text: &str| json!({"a": [{"b": text}]}).as_object().unwrap().clone();
     let name = |text: &str| json!({"a": {text: 1}}).as_object().unwrap().clone();
     let labelled = |text: &str| Join::new(key.clone(), "a", Video::labelled(text));
-    // Each a session of its own, because one has one video.
+    // Each has a session of its own, because a session has one video.
     let described = |metadata: Map<String, Value>| {
         let video = Video::new(None, Some(metadata)).unwrap();
         let name = format!("{:x?}", video.digest(&key));
@@ -213,7 +213,7 @@ async fn fields_that_no_store_must_be_given_are_refused() {
         (saying(name("\\\\u0000")), None),
         (saying(nested(64)), None),
         (saying(nested(65)), Some("`session_data` is nested more than 64 deep")),
-        // An id is not kept, only what is computed from it.
+        // An id is not stored, only a digest of it.
         (joining(&key, "\0"), None),
     ];
     check_joins(&metrics, cases).await;

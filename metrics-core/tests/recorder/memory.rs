@@ -1,4 +1,4 @@
-//! A memory budget that is used up: the recorder refuses what it cannot hold, and loses nothing that it took.
+//! A memory budget that is used up: the recorder refuses new data, and loses nothing that it accepted.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -12,10 +12,10 @@ use serde_json::json;
 
 use crate::support::{Site, joining, look_round, soon};
 
-/// Room for some hundred sessions.
+/// Enough for a hundred sessions, more or less.
 const BUDGET: usize = 1024 * 1024;
 
-/// How much each session says of itself, in bytes.
+/// The bytes of data of each session.
 const TEXT: usize = 10_000;
 
 fn server(site: &Site, store: impl metrics_core::store::Store, budget: &Budget) -> Metrics {
@@ -62,7 +62,7 @@ async fn what_waits_for_the_store_is_bounded_in_bytes_and_all_of_it_is_written()
     failures.store(0, Relaxed);
     soon(metrics.ready()).await;
     look_round().await;
-    // Those that are durable make room for others.
+    // Durable sessions make room for others.
     let more = fill(&metrics, &key, taken).await;
     assert!(0 < more);
     soon(metrics.stop()).await;
@@ -116,7 +116,7 @@ async fn a_session_that_is_there_grows_until_nothing_is_left() {
     assert!(before + 8 * 900 <= budget.used(), "{before} bytes before, {budget:?} after");
 
     let answers = budget.try_reserve(BUDGET - budget.used()).unwrap();
-    // A viewer who is connected joins again: that takes nothing.
+    // A connected viewer joins again, which takes no memory.
     let again = metrics.join(joining(&key, "a")).await.unwrap();
     let refused = again.apply(PlayerEvent::new(Action::PlaybackFailure)).await;
     assert_eq!(refused, Err(EventError::Memory));

@@ -1,12 +1,12 @@
-//! Viewers, servers and a database that anything may happen to, against a model that is obviously right.
+//! Viewers, servers and a database with random actions and faults, against a model that is obviously right.
 //!
-//! Viewers join, play, seek, vanish, come back at the same server or at another, and send batches in any order and
-//! more than once. Servers share a database that fails now and then; they are stopped, killed in the middle of a
-//! commit, and started again. Whatever happens: what was acknowledged is counted once, what was not is there whole or
-//! not at all, and every report agrees with what the [`naive`] model makes of each viewer's log.
+//! Viewers join, play, seek, vanish, come back at the same server or at another, and send batches in any order and more
+//! than once. Servers share a database that fails now and then; they are stopped, killed in the middle of a commit, and
+//! started again. In every case, acknowledged events count once, other events are stored together or not at all, and
+//! every report agrees with the [`naive`] model of each viewer's log.
 //!
-//! The model makes sessions only. What reports make of sessions is checked against brute force by the suite of the
-//! stores; so here they are compared with those of an empty file into which the model's sessions are written at once.
+//! The model makes sessions only. The suite of the stores checks reports against brute force; so here reports are
+//! compared with those of an empty file into which the model's sessions are written at once.
 
 #![cfg(all(feature = "sqlite", feature = "timescale"))]
 
@@ -28,11 +28,11 @@ on_every_store!(
     also_where_the_database_fails_all_the_time,
 );
 
-/// How many things happen in a run before everything is compared, and how often that is.
+/// The steps before each comparison, and the comparisons of a run.
 const STEPS: usize = 20;
 const CHECKS: usize = 3;
 
-/// Fails if it takes so long that it must be waiting for something that never comes.
+/// Fails if `future` takes longer than an hour: it must be waiting for something that never comes.
 async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(3_600), future).await.expect("it hangs")
 }
@@ -97,7 +97,7 @@ async fn step(world: &mut World, random: &mut StdRng) {
     }
 }
 
-/// Servers get some time to write, as much as it happens to be.
+/// Gives servers a random amount of time to write.
 async fn some_turns(random: &mut StdRng) {
     if random.random_bool(0.2) {
         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -107,7 +107,7 @@ async fn some_turns(random: &mut StdRng) {
     }
 }
 
-/// A viewer does what its client can do.
+/// Does something that the viewer's client supports.
 async fn use_client(world: &mut World, random: &mut StdRng, viewer: usize, server: usize) {
     let metrics = &world.servers[server].metrics;
     let viewer = &mut world.viewers[viewer];

@@ -1,4 +1,4 @@
-//! What a server leaves that must stop while its store is away, and what becomes of it.
+//! Spool files of servers that stop while their store is unavailable, and their recovery.
 
 use std::fs;
 use std::path::PathBuf;
@@ -14,10 +14,10 @@ use metrics_testing::{Death, Faulty};
 
 use crate::support::{Site, join, look_round, segments, soon};
 
-/// How long a server may take to stop.
+/// The time limit of a stop.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// A server whose store can be taken away, or killed.
+/// A server whose store can become unavailable, or be killed.
 struct Server {
     metrics: Metrics,
     failures: Arc<std::sync::atomic::AtomicUsize>,
@@ -75,7 +75,7 @@ async fn nothing_is_spilled_while_the_store_is_available() {
     assert_eq!(recover(&site).await, Recovered::default());
 }
 
-/// What was durable before, what came while the store was away, and what still plays when the server stops.
+/// Events that were durable before the outage, events during the outage, and a segment that is open at the stop.
 #[tokio::test(start_paused = true)]
 async fn spilled_sessions_are_recovered_at_the_next_start() {
     let site = Site::new();
@@ -104,14 +104,14 @@ async fn spilled_sessions_are_recovered_at_the_next_start() {
     assert_eq!(site.stored(&server.key, "new").await.unwrap().counters.failures, 1);
     assert!(site.stored(&server.key, "idle").await.is_none());
 
-    // The viewer goes on where it was.
+    // The viewer continues the session.
     let metrics = site.server().await;
     let viewing = join(&metrics, &server.key, "old").await;
     viewing.apply(PlayerEvent::pause(190.0)).await.unwrap();
     assert_eq!(site.segments(&server.key, "old").await, [(0.0, 190.0)]);
 }
 
-/// The server stops while nobody knows what became of a commit.
+/// The server stops before the result of a commit is known.
 #[tokio::test(start_paused = true)]
 async fn what_had_landed_is_not_put_in_again() {
     for commits in [true, false] {
@@ -138,7 +138,7 @@ async fn what_had_landed_is_not_put_in_again() {
     }
 }
 
-/// The machine goes down in the middle of it, before the file is removed.
+/// The machine crashes during the recovery, before the file is removed.
 #[tokio::test(start_paused = true)]
 async fn a_file_that_is_recovered_twice_counts_once() {
     let site = Site::new();
@@ -153,7 +153,7 @@ async fn a_file_that_is_recovered_twice_counts_once() {
     }
     let file = file(soon(server.metrics.stop_within(LIMIT, &spool(&site))).await, 2);
     let whole = fs::read_to_string(&file).unwrap();
-    // Only one of the two sessions, as it is after a part of it.
+    // Only one of the two sessions, as after a partial recovery.
     let part: Vec<_> = whole.lines().take(2).collect();
     fs::write(&file, part.join("\n")).unwrap();
     assert_eq!(recover(&site).await, recovered(1));
@@ -168,7 +168,7 @@ async fn a_file_that_is_recovered_twice_counts_once() {
     }
 }
 
-/// The viewer was not told that the server is gone for long, and was at another one since.
+/// The session continues at another server before the file is recovered.
 #[tokio::test(start_paused = true)]
 async fn what_happened_elsewhere_in_between_is_kept() {
     let site = Site::new();
@@ -191,7 +191,7 @@ async fn what_happened_elsewhere_in_between_is_kept() {
     assert_eq!(recover(&site).await, recovered(1));
     let expected = [(0.0, 1.0), (10.0, 12.0), (20.0, 24.0)];
     assert_eq!(site.segments(&server.key, "a").await, expected);
-    // Events of which no answer came are sent again, and are known.
+    // Events without an acknowledgement are sent again, and are recognized as duplicates.
     let viewing = other.visit(crate::support::joining(&server.key, "a")).await.unwrap();
     for event in events {
         viewing.apply(event).await.unwrap();

@@ -32,12 +32,12 @@ impl Site {
         self.directory.path().join("metrics.db")
     }
 
-    /// Another handle on the same file, that knows nothing of any other.
+    /// Another handle on the same file, which shares no cache with others.
     pub(crate) async fn store(&self) -> SqliteStore {
         SqliteStore::open(self.path()).await.unwrap()
     }
 
-    /// A server that keeps its sessions there.
+    /// A server that stores its sessions in the file.
     pub(crate) async fn server(&self) -> Metrics {
         self.server_over(self.store().await)
     }
@@ -46,26 +46,26 @@ impl Site {
         Metrics::builder(Arc::new(store)).clock(self.clock.reader()).start()
     }
 
-    /// A server, and how many out of a hundred calls of its store fail.
+    /// A server, and the percentage of its store's calls that fail.
     pub(crate) async fn faulty_server(&self) -> (Metrics, Arc<AtomicUsize>) {
         let store = Faulty::new(self.store().await);
         let failures = store.failures();
         (self.server_over(store), failures)
     }
 
-    /// What the file has of a session, whoever has written it.
+    /// The stored state of a session, from any server.
     pub(crate) async fn stored(&self, key: &ApiKey, session: &str) -> Option<Stored> {
         let id = SessionId::new(key, session);
         let loaded = upkeep::load(&self.store().await, &[id]).await.unwrap().remove(0);
         loaded.map(|loaded| loaded.stored)
     }
 
-    /// The segments that the file has of a session, in seconds.
+    /// The stored segments of a session, in seconds.
     pub(crate) async fn segments(&self, key: &ApiKey, session: &str) -> Vec<(f64, f64)> {
         self.stored(key, session).await.map_or_else(Vec::new, |stored| segments(&stored))
     }
 
-    /// How many plays the file has, and their view time in milliseconds.
+    /// The number of stored plays, and their view time in milliseconds.
     pub(crate) async fn plays(&self) -> (u64, u64) {
         let store = self.store().await;
         let query = BucketQuery::from(Selection::default());
@@ -91,12 +91,12 @@ pub(crate) async fn join(metrics: &Metrics, key: &ApiKey, session: &str) -> View
     metrics.join(joining(key, session)).await.unwrap()
 }
 
-/// Fails if it takes so long that it must be waiting for something that never comes.
+/// Fails if `future` takes longer than ten minutes: it must be waiting for something that never comes.
 pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(600), future).await.expect("it hangs")
 }
 
-/// Lets the writer look at every session once, as it does every so often.
+/// Waits until the writer has checked every session once, as it does in each `CHECKPOINT`.
 pub(crate) async fn look_round() {
     tokio::time::sleep(metrics_core::recorder::CHECKPOINT + Duration::from_secs(1)).await;
 }

@@ -1,4 +1,4 @@
-//! A key has only so many videos.
+//! The limit on the videos of a key.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use metrics_testing::Faulty;
 
 use crate::support::{Site, soon};
 
-/// How many videos a key may have here.
+/// The most videos that a key may have here.
 const VIDEOS_MAX: u32 = 3;
 
 async fn server(site: &Site) -> Metrics {
@@ -44,7 +44,7 @@ async fn a_key_that_has_all_its_videos_gets_no_more() {
     assert_eq!(play(&metrics, &one, "too many", 3).await, TOO_MANY);
     let said = TOO_MANY.unwrap_err().to_string();
     assert_eq!(said, "the key has 3 videos, which is the limit: this would be another one");
-    // It stays so, here and after a restart; and what is there goes on.
+    // New videos stay refused, here and at another server; sessions of existing videos go on.
     let other = server(&site).await;
     for metrics in [&metrics, &other] {
         assert_eq!(play(metrics, &one, "again", 4).await, TOO_MANY);
@@ -55,7 +55,7 @@ async fn a_key_that_has_all_its_videos_gets_no_more() {
     assert!(site.stored(&one, "of one that is there").await.is_some());
 }
 
-/// They are first played at the same moment, so they are in one batch.
+/// The videos are first played at the same moment, so they are in one batch.
 #[tokio::test(start_paused = true)]
 async fn videos_that_come_at_once_are_counted_too() {
     let site = Site::new();
@@ -99,14 +99,14 @@ async fn an_address_that_may_add_no_video_keeps_it_from_no_other() {
     let mut flood = flood.submit(&PlayerEvent::play(0.0)).unwrap();
     let mut real = real.submit(&PlayerEvent::play(0.0)).unwrap();
     assert_eq!(soon(real.durable()).await, Ok(()));
-    // The video is there then.
+    // The video exists then.
     assert_eq!(soon(flood.durable()).await, Ok(()));
     let other = viewing("other", 1, "outro").await;
     let refused = soon(other.apply(PlayerEvent::play(0.0))).await.unwrap_err();
     assert!(matches!(refused, EventError::NotStored(NotStored::TooManyNewVideos(_))));
 }
 
-/// A video that was deleted because it had no session counts again when it comes back, if not at once.
+/// A video that was deleted for lack of sessions counts as new when it returns, though not at once.
 #[tokio::test(start_paused = true)]
 async fn a_video_that_was_deleted_is_new_again() {
     let site = Site::new();

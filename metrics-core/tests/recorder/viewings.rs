@@ -1,4 +1,4 @@
-//! What a viewing comes to, and when it is durable.
+//! The sessions that events result in, and the moment when events are durable.
 
 use std::time::Duration;
 
@@ -259,7 +259,7 @@ async fn a_batch_that_is_sent_again_counts_once() {
             soon(viewing.submit(event).unwrap().durable()).await.unwrap();
         }
     }
-    // Also by a server that has never seen it.
+    // A server that has not received the batch before recognizes it, too.
     soon(metrics.stop()).await;
     let metrics = site.server().await;
     let viewing = metrics.visit(joining(&key, "a")).await.unwrap();
@@ -302,7 +302,7 @@ async fn who_sent_a_batch_and_nothing_more_stops_watching_with_the_video() {
     assert_eq!(metrics.watching(&Selection::default()).await.unwrap(), 0);
 }
 
-/// How long the video took to start is measured from a moment that is in memory only, which tells if that is kept.
+/// The startup time needs a moment that is in memory only, so it shows whether the session was evicted.
 #[tokio::test(start_paused = true)]
 async fn a_session_is_evicted_a_while_after_its_viewer_is_gone() {
     for (absence, remembered) in [(30.0, true), (300.0, false)] {

@@ -1,4 +1,4 @@
-//! Databases are copied whole, from any store to any other.
+//! Copies of complete databases, from any store to any other.
 
 #![cfg(feature = "sqlite")]
 
@@ -37,13 +37,14 @@ fn through<W>(store: &Arc<dyn Store>, way: W) -> Through<W> {
     Through { store: Arc::clone(store), way }
 }
 
-/// Copies, and expects both stores to have the same in the end.
+/// The result of a copy with these counts.
 fn copied(keys: u64, sessions: u64, already_there: u64) -> Copied {
     let mut copied = Copied::default();
     (copied.keys, copied.sessions, copied.already_there) = (keys, sessions, already_there);
     copied
 }
 
+/// Copies, and expects both stores to have the same contents.
 async fn check(from: &dyn Store, to: &dyn Store) -> Copied {
     let copied = copy(from, to, |_| {}).await.unwrap();
     let (expected, there) = (contents(from).await, contents(to).await);
@@ -77,7 +78,7 @@ async fn everything_comes_along_and_back(backend: Backend) {
     let back = back.open().await;
     assert_eq!(check(&*there, &*back).await, all);
     assert_eq!(contents(&*back).await, contents(&*from).await);
-    // Once more changes nothing.
+    // A second copy changes nothing.
     let nothing = copied(0, 0, 2_500);
     assert_eq!(check(&*from, &*there).await, nothing);
 }
@@ -137,7 +138,7 @@ async fn stores_may_be_unavailable_for_a_while() {
     fill(&*from, 2_500).await;
     let (flaky_from, flaky_to) = (through(&from, Flaky::default()), through(&to, Flaky::default()));
     let copied = copy(&flaky_from, &flaky_to, |_| {}).await.unwrap();
-    // What a call has written whose answer got lost, the next one finds.
+    // A call whose result was lost may have written sessions, which the next call finds.
     assert!(0 < copied.already_there, "{copied:?}");
     assert_eq!(contents(&*to).await, contents(&*from).await);
 }
@@ -181,7 +182,7 @@ async fn a_comparison_that_takes_too_long_is_made_in_parts() {
     fill(&*from, 500).await;
     let slow = through(&to, TooLong::first(5));
     assert_eq!(copy(&*from, &slow, |_| {}).await.unwrap().sessions, 500);
-    // A day is the least.
+    // The comparison of a single day cannot be divided.
     let slow = through(&to, TooLong::first(usize::MAX));
     let err = refusal(&*from, &slow).await;
     assert!(matches!(err, CopyError::Write(_)), "{err:?}");
@@ -210,11 +211,11 @@ async fn a_session_that_is_another_in_the_target_is_left_alone() {
         let there = upkeep::load(&*to, &[other.id]).await.unwrap().remove(0).unwrap();
         assert_eq!(there.stored, other.stored);
     }
-    // All others are there.
+    // All other sessions are there.
     assert_eq!(to.count_sessions().await.unwrap(), 2_000);
 }
 
-/// Puts an open session into the target that looks the same, but has another subject.
+/// Puts an open session into the target that is equal except for its subject.
 async fn check_subject(change: impl Fn(&mut Subject), expected: &str) {
     let [(from, _from), (to, _to)] = files().await;
     let writes = fill(&*from, 100).await;
@@ -247,7 +248,7 @@ async fn a_database_in_use_is_no_target() {
     fill(&*from, 10).await;
     fill(&*to, 20).await;
     let before = contents(&*to).await;
-    // Half of them are the same, as it happens.
+    // Half of the target's sessions are the same.
     let err = refusal(&*from, &*to).await;
     assert!(matches!(err, CopyError::Occupied), "{err:?}");
     assert_eq!(contents(&*to).await, before);
@@ -258,7 +259,7 @@ async fn a_session_that_only_the_target_has_is_noticed_at_the_end_at_least() {
     let [(from, _from), (to, _to)] = files().await;
     let writes = fill(&*from, 1_500).await;
     assert_eq!(check(&*from, &*to).await.sessions, 1_500);
-    // It is of the last video, so it is beyond what is looked at before.
+    // The session is of the last video, which is compared only at the end.
     let last = Subject { video: Video::labelled("new"), ..(*writes[0].subject).clone() };
     let id = SessionId::new(&last.key, "new");
     commit(&*to, &[SessionWrite { id, subject: Arc::new(last), ..writes[0].clone() }]).await;

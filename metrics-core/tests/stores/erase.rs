@@ -66,7 +66,7 @@ on_every_store!(
     sessions_dated_ahead_are_erased_and_new_ones_are_not_chased,
 );
 
-/// Neither at the instance that holds it nor at another; what is played after that is a session of its own.
+/// No instance writes an erased session again, whether or not it holds the session; later plays form a new one.
 async fn a_session_in_memory_does_not_come_back(backend: Backend) {
     let site = Site::new(backend).await;
     let (one, two) = (site.server().await, site.server().await);
@@ -81,11 +81,11 @@ async fn a_session_in_memory_does_not_come_back(backend: Backend) {
     assert_eq!((erased.sessions.sessions, erased.videos), (2, 1));
 
     site.clock.pass(5.0);
-    // These belong to what was erased.
+    // These events belong to the erased sessions.
     playing.apply(PlayerEvent::pause(10.0)).await.unwrap();
     paused.apply(PlayerEvent::new(metrics_core::Action::Seeked)).await.unwrap();
     assert_eq!(site.store.count_sessions().await.unwrap(), 0);
-    // These do not.
+    // These events begin new sessions.
     play(&playing, &site.clock, 100.0, 3.0).await;
     play(&paused, &site.clock, 100.0, 2.0).await;
     assert_eq!(site.loaded_view_ms("playing").await, Some(3_000));
@@ -98,7 +98,7 @@ async fn a_session_in_memory_does_not_come_back(backend: Backend) {
     two.stop().await;
 }
 
-/// An instance that still has the erased session meets the new one in the same version.
+/// An instance that still holds the erased session finds the new one with the same version.
 async fn a_session_that_began_anew_is_not_the_one_in_memory(backend: Backend) {
     let site = Site::new(backend).await;
     let (one, two) = (site.server().await, site.server().await);
@@ -144,7 +144,7 @@ async fn one_session_is_erased_by_its_id(backend: Backend) {
     assert_eq!(site.store.count_sessions().await.unwrap(), 0);
 }
 
-/// Whatever it fails at, the store is whole, and the same call finishes.
+/// After a failure of any call, the store is consistent, and the same erasure finishes.
 async fn an_erasure_that_fails_goes_on(backend: Backend) {
     let site = Site::new(backend).await;
     let metrics = site.server().await;
@@ -180,7 +180,7 @@ async fn an_erasure_that_fails_goes_on(backend: Backend) {
     assert_eq!(snapshot.videos(&VideoScope::default(), None, 10).await.unwrap().len(), 1);
 }
 
-/// Instances remember the row ids of videos; one of them deletes a video, and adds others.
+/// Instances cache the row ids of videos; one of them deletes a video, and adds others.
 async fn an_id_that_another_instance_remembers_names_no_other_video(backend: Backend) {
     let site = Site::new(backend).await;
     let (one, two) = (site.database.open().await, site.database.open().await);
@@ -203,7 +203,7 @@ async fn an_id_that_another_instance_remembers_names_no_other_video(backend: Bac
     assert_eq!(found, expected);
 }
 
-/// Does something before the calls of a store, by their number.
+/// Runs a task before each call of a store, with the call's number.
 #[derive(Clone)]
 struct Meanwhile {
     calls: Arc<AtomicUsize>,
@@ -243,7 +243,7 @@ async fn close(store: &dyn Store) {
     upkeep::close(store, chrono::DateTime::<chrono::Utc>::MAX_UTC, 100).await.unwrap();
 }
 
-/// A session that leaves its block for a row, between any two calls of an erasure, is erased.
+/// A session that moves from its block to a row, between any two calls of an erasure, is erased.
 async fn a_session_that_is_opened_again_meanwhile_is_erased(backend: Backend) {
     let site = Site::new(backend).await;
     let id = SessionId::new(&site.key, "a");
@@ -263,7 +263,7 @@ async fn a_session_that_is_opened_again_meanwhile_is_erased(backend: Backend) {
     }
 }
 
-/// A count sees one moment: a block that is merged meanwhile has another id, and is not counted again.
+/// A count uses one snapshot: a block that is merged meanwhile has another id, and is not counted again.
 async fn a_count_beside_a_merge_counts_each_session_once(backend: Backend) {
     let site = Site::new(backend).await;
     for number in 0..9 {
@@ -284,7 +284,7 @@ async fn a_count_beside_a_merge_counts_each_session_once(backend: Backend) {
     assert_eq!((counted.sessions, counted.first_start_ms), (9, Some(site.clock.now_ms())));
 }
 
-/// Open or closed, of one block or several.
+/// The limit covers open and closed sessions, of one block or several.
 async fn no_more_are_erased_than_is_said(backend: Backend) {
     let site = Site::new(backend).await;
     for number in 0..12 {
@@ -305,7 +305,7 @@ async fn no_more_are_erased_than_is_said(backend: Backend) {
     }
 }
 
-/// Viewers who begin one after the other do not keep an erasure busy.
+/// Sessions that begin during an erasure do not keep it busy.
 async fn sessions_dated_ahead_are_erased_and_new_ones_are_not_chased(backend: Backend) {
     let site = Arc::new(Site::new(backend).await);
     let now_ms = site.clock.now_ms();

@@ -1,4 +1,4 @@
-//! What is exported is what reports count.
+//! Exports contain the sessions that reports count.
 
 #![cfg(feature = "sqlite")]
 
@@ -23,7 +23,7 @@ on_every_store!(
     pages_of_large_sessions_are_short,
 );
 
-/// More than three pages of them.
+/// More than three pages of sessions.
 const SESSIONS: u32 = 3_300;
 
 const START_MS: i64 = 1_700_000_000_000;
@@ -50,7 +50,7 @@ fn video(number: u32) -> Video {
     Video::new(identifier, metadata).unwrap()
 }
 
-/// One session a minute, which watches up to 20 seconds.
+/// Writes one session a minute, with up to 20 seconds of view time.
 async fn fill(store: &dyn Store) {
     for key in keys() {
         store.create_key(&key, Utc::now()).await.unwrap();
@@ -155,7 +155,7 @@ async fn every_session_is_exported_once(backend: Backend) {
     assert_eq!(starts, expected);
 }
 
-/// Pages choose how much they say of a session, and of a video.
+/// Export pages stay short if sessions have large data, or videos have large metadata.
 async fn pages_of_large_sessions_are_short(backend: Backend) {
     const SESSIONS: usize = 1_000;
     const BYTES: usize = 15_000;
@@ -172,7 +172,7 @@ async fn pages_of_large_sessions_are_short(backend: Backend) {
         let says = if is_large { format!("{number:0BYTES$}") } else { number.to_string() };
         let subject = Subject {
             key: key.clone(),
-            // Each has the large text on one side.
+            // Either the session or its video has the large text.
             video: videos[usize::from(!is_large)].clone(),
             source: None,
             user_agent: UserAgentClass::default(),

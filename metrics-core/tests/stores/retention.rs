@@ -1,4 +1,4 @@
-//! Sessions are kept as long as they may be, and no longer.
+//! Sessions are deleted when they exceed the retention, and not before.
 
 #![cfg(feature = "sqlite")]
 
@@ -65,12 +65,12 @@ impl Site {
     }
 }
 
-/// Lets every task do what it has to do by now.
+/// Runs every task that is due by now.
 async fn settle() {
     sleep(Duration::from_secs(1)).await;
 }
 
-/// Lets an hour pass at once, so that not everything is done that is done all the time.
+/// Advances time by an hour in one step, so that frequent tasks run only once.
 async fn hour() {
     advance(Duration::from_secs(3_600)).await;
     settle().await;
@@ -93,13 +93,13 @@ async fn old_sessions_are_deleted_every_hour(backend: Backend) {
         site.clock.pass(20.0 * DAY_SECONDS);
     }
     metrics.stop().await;
-    // They are 100, 80, 60, 40 and 20 days old. What a store knows of time is the start of the last.
+    // The sessions are 100, 80, 60, 40 and 20 days old. The retention clock starts at the start of the last one.
     let metrics = site.server(Some("70 days"));
     settle().await;
     assert_eq!(site.sessions().await, 5);
     hour().await;
     assert_eq!(site.sessions().await, 4);
-    // Beside the first, there is none that may go before the clock is believed again.
+    // No other session is due before the retention clock has caught up.
     for _ in 0..100 {
         site.clock.pass(3_600.0);
         hour().await;
@@ -114,7 +114,7 @@ async fn old_sessions_are_deleted_every_hour(backend: Backend) {
     assert_eq!(site.sessions().await, 3);
 }
 
-/// As many sessions as `days`, one a day, and none older.
+/// Records `days` sessions, one a day, the last one a day ago.
 async fn days_of_sessions(site: &Site, days: u32) {
     let metrics = site.server(None);
     for day in 0..days {
@@ -131,20 +131,21 @@ async fn a_clock_that_is_years_ahead_deletes_next_to_nothing(backend: Backend) {
     let metrics = site.server(Some("30 days"));
     settle().await;
     assert_eq!(site.sessions().await, 40);
-    // What is recorded under this clock proves nothing.
+    // Sessions recorded with this clock do not advance the retention clock.
     site.watch(&metrics, "ahead").await;
     hour().await;
     let after_an_hour = site.sessions().await;
-    // The last session before the start was 39 days after the first, and a day more is believed.
+    // The last session before the start was 39 days after the first, and time up to a day ahead of the retention clock
+    // is trusted.
     assert_eq!(after_an_hour, 31);
     for _ in 0..8 {
         hour().await;
     }
-    // Two days more in eight hours.
+    // The retention clock advances by two days in eight hours.
     assert_eq!(site.sessions().await, after_an_hour - 2);
     metrics.stop().await;
 
-    // The clock is set, and all is as if nothing had been.
+    // Correcting the clock deletes no session.
     site.clock.pass(-3_650.0 * DAY_SECONDS);
     let metrics = site.server(Some("30 days"));
     settle().await;
@@ -166,7 +167,7 @@ async fn an_outage_of_months_is_made_up_for(backend: Backend) {
     settle().await;
     hour().await;
     assert!(99 <= site.sessions().await);
-    // Six hours an hour, of which one passes: 18 days.
+    // The retention clock advances by six hours an hour, and time by one: 18 days for 90.
     let mut last = site.sessions().await;
     for _ in 0..18 {
         for _ in 0..24 {
@@ -177,7 +178,7 @@ async fn an_outage_of_months_is_made_up_for(backend: Backend) {
         assert!((last - left) <= 7, "{last} {left}");
         last = left;
     }
-    // Those that are younger than 100 days; no more than a quarter of which ever went at once.
+    // The rest: a turn deletes at most a quarter of all sessions.
     for _ in 0..12 {
         site.clock.pass(3_600.0);
         hour().await;
@@ -200,7 +201,7 @@ async fn an_instance_whose_clock_is_wrong_does_no_harm(backend: Backend) {
         }
         hour().await;
     }
-    // Two days went by, and the other instance is a day ahead, and six hours.
+    // Two days passed, and the other instance's clock is trusted for a day and six hours more.
     let left = site.sessions().await;
     assert!((60 - 10 - 2 - 2..=60 - 10 - 2).contains(&left), "{left}");
     right.stop().await;
@@ -249,7 +250,7 @@ async fn a_session_of_today_is_kept_whatever_is_asked_for() {
     assert_eq!(site.sessions().await, 3);
 }
 
-/// A setting that is mistyped, a day with most of all sessions, or a site with few.
+/// A turn reaches the limit after a mistyped setting, after a day with most of all sessions, or on a site with few.
 #[tokio::test(start_paused = true)]
 async fn a_turn_deletes_a_quarter_and_the_next_ones_the_others() {
     let site = Site::new(Backend::Sqlite).await;
@@ -260,7 +261,7 @@ async fn a_turn_deletes_a_quarter_and_the_next_ones_the_others() {
     let due = retention::due(&*site.store, span, site.clock.now()).await.unwrap().unwrap();
     assert_eq!((due.sessions.sessions, due.total, due.at_most()), (8, 9, 2));
     assert_eq!(due.sessions.first_start_ms, Some(1_700_000_000_000));
-    // Down to the last one that is due.
+    // The turns go on until no session is due.
     for left in [7, 6, 5, 4, 3, 2, 1, 1] {
         hour().await;
         assert_eq!(site.sessions().await, left);
@@ -281,7 +282,7 @@ async fn more_than_a_quarter_is_deleted_at_once_if_told() {
     assert_eq!(site.store.retention_clock().await.unwrap(), Some(site.clock.now()));
 }
 
-/// Instances that started at different times, on machines whose clock is wrong in the same way, catch up no faster than one.
+/// Instances that start at different times, with clocks that are wrong in the same way, catch up no faster than one.
 async fn many_instances_have_one_turn_an_hour(backend: Backend) {
     const HOURS: i64 = 12;
     let site = Site::new(backend).await;
@@ -300,7 +301,7 @@ async fn many_instances_have_one_turn_an_hour(backend: Backend) {
     let clock = site.store.retention_clock().await.unwrap().unwrap();
     let hours = (clock.timestamp_millis() - newest_ms) / 3_600_000;
     assert!((6 * (HOURS - 2)..=6 * (HOURS + 1)).contains(&hours), "{hours}");
-    // The next one takes over from an instance that ends.
+    // Another instance takes over from one that ends.
     instances.remove(0).stop().await;
     for _ in 0..3 {
         hour().await;
@@ -312,7 +313,7 @@ async fn many_instances_have_one_turn_an_hour(backend: Backend) {
     }
 }
 
-/// Fails all but recording, as long as it is told to.
+/// Fails snapshots and upkeep while the flag is set, but never recording.
 #[derive(Clone, Debug)]
 struct Failing(Arc<AtomicBool>);
 

@@ -1,4 +1,4 @@
-//! The conformance suite on SQLite, one file per case; then what only a file can do.
+//! The conformance suite on SQLite, one file per case; then tests specific to a file.
 
 #![cfg(feature = "sqlite")]
 
@@ -66,7 +66,7 @@ async fn concurrent_first_plays_make_one_row() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("metrics.db");
     let one = Arc::new(SqliteStore::open(&path).await.unwrap());
-    // Half of them through another handle, which knows nothing of the rows that the first has made.
+    // Half of the commits use another handle, which has not cached the rows that the first one adds.
     let two = Arc::new(SqliteStore::open(&path).await.unwrap());
     let key = key(&*one).await;
     let mut tasks = tokio::task::JoinSet::new();
@@ -112,7 +112,7 @@ async fn a_new_file_may_be_opened_by_several_at_once() {
     }
 }
 
-/// What an operator reads when the file cannot be used.
+/// The error message of a file that is unusable.
 async fn reason(path: impl AsRef<Path>) -> String {
     match SqliteStore::open(path).await {
         Err(err @ Error::Unusable { .. }) => {
@@ -180,7 +180,7 @@ async fn a_file_that_cannot_be_written_is_refused() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("metrics.db");
     drop(SqliteStore::open(&path).await.unwrap());
-    // Not by the permissions of the file, which do not stop a superuser.
+    // Read-only by the URL: permissions of the file do not stop a superuser.
     let read_only = format!("file:{}?mode=ro", path.display());
     assert_eq!(
         reason(read_only).await,
@@ -275,7 +275,7 @@ async fn a_damaged_row_is_an_error_and_hurts_no_other() {
     good.durable().await.unwrap();
 }
 
-/// Sessions enough for a commit, or a report, to take a while.
+/// Writes enough sessions for a commit or a report to take a while.
 async fn fill(store: &SqliteStore, key: &ApiKey, sessions: u32) {
     for batch in 0..sessions / 1_000 {
         let names = (0..1_000).map(|number| format!("{batch} {number}"));
@@ -293,13 +293,13 @@ async fn check_dropped_commits(directory: &Path) {
         let limit = std::time::Duration::from_micros(200 * round);
         let done = tokio::time::timeout(limit, store.commit(Arc::clone(&writes))).await;
         let ids: Vec<_> = writes.iter().map(|write| write.id).collect();
-        // Also while it is still under way.
+        // This holds also while the dropped commit is in progress.
         for _ in 0..5 {
             let loaded = store.load(&ids).await.unwrap();
             let stored = loaded.iter().flatten().count();
             assert!(stored == 200 || (stored == 0 && done.is_err()), "{stored} of 200");
         }
-        // The store is as good as before.
+        // The store works as before.
         assert!(store.commit(writes).await.is_ok());
         assert_eq!(store.load(&ids).await.unwrap().iter().flatten().count(), 200);
     }
@@ -317,7 +317,7 @@ async fn a_commit_that_is_dropped_is_whole_or_undone_on_many_threads() {
     check_dropped_commits(directory.path()).await;
 }
 
-/// A client that hangs up must not cost a thread, nor a connection for ever.
+/// A dropped report must not cost a thread, nor a connection for ever.
 #[tokio::test]
 async fn reports_that_are_dropped_leave_their_connections_behind() {
     let (store, _directory) = empty_store().await;
@@ -336,7 +336,7 @@ async fn reports_that_are_dropped_leave_their_connections_behind() {
     assert_eq!(open.len(), 10_000);
 }
 
-/// Whichever way open sessions are found.
+/// Both ways of finding open sessions return all of them.
 #[tokio::test]
 async fn pages_of_open_sessions_of_a_video_with_many_leave_none_out() {
     let (store, _directory) = empty_store().await;
@@ -365,7 +365,7 @@ async fn pages_of_open_sessions_of_a_video_with_many_leave_none_out() {
     }
 }
 
-/// What only a disk or an operator can do to them.
+/// Only a disk or an operator can make totals wrong.
 #[tokio::test]
 async fn totals_that_are_wrong_are_found_and_mended() {
     let (store, directory) = empty_store().await;

@@ -1,6 +1,6 @@
-//! What an SQLite store does when its disk is full, or its file is damaged, gone, locked or torn.
+//! SQLite stores whose disk is full, or whose file is damaged, missing, locked or torn.
 //!
-//! It acknowledges nothing that it has not stored, says what is wrong, and goes on when that is mended.
+//! Such a store acknowledges nothing that is not stored, reports the fault, and continues when the fault is mended.
 
 #![cfg(feature = "sqlite")]
 
@@ -30,10 +30,10 @@ use tokio::sync::watch;
 
 use crate::fixture::{self, now};
 
-/// How long anything may take that a test waits for.
+/// The timeout of everything that a test waits for.
 const WAIT: Duration = Duration::from_secs(20);
 
-/// A session that has so many bytes of data.
+/// The first write of a session with `bytes` bytes of session data.
 fn write(key: &ApiKey, session: &str, bytes: usize) -> SessionWrite {
     let write = fixture::write(key, session, 0);
     let data = Some(format!("{{\"data\":\"{}\"}}", "x".repeat(bytes)));
@@ -41,7 +41,7 @@ fn write(key: &ApiKey, session: &str, bytes: usize) -> SessionWrite {
     SessionWrite { subject: Arc::new(subject), ..write }
 }
 
-/// So many sessions of a kibibyte each.
+/// Writes of `sessions` sessions of a kibibyte each.
 fn some(key: &ApiKey, name: &str, sessions: usize) -> Arc<[SessionWrite]> {
     (0..sessions).map(|number| write(key, &format!("{name} {number}"), 1_024)).collect()
 }
@@ -58,7 +58,7 @@ fn connect(path: &Path) -> SqliteConnection {
     SqliteConnection::establish(path.to_str().unwrap()).unwrap()
 }
 
-/// What a report reads first.
+/// Counts the open sessions, which a report reads first.
 async fn read_open(store: &SqliteStore) -> Result<usize, Error> {
     let scan = OpenScan { videos: Videos::All, from_ms: 0, to_ms: i64::MAX, watched_at: None };
     Ok(store.snapshot().await?.open_sessions(&scan, None, 1_000).await?.len())
@@ -70,7 +70,7 @@ fn check_whole(path: &Path) {
     assert_eq!(check.load::<String>(&mut connect(path)).unwrap(), ["ok"]);
 }
 
-/// What is wrong, as it is logged; trying again may help.
+/// The error and its cause, as logged. The error must be retryable.
 #[track_caller]
 fn fault<T: std::fmt::Debug>(done: Result<T, Error>) -> String {
     let err = done.unwrap_err();
@@ -90,7 +90,7 @@ async fn check_full_disk(batch: usize) {
     assert_eq!(store.commit(before).await.unwrap(), [Outcome::Written; 100]);
     disk.fill();
     let (mut written, mut refused) = (100, None);
-    // What is left in the log of an earlier transaction is used first.
+    // The first commits reuse the log's space of an earlier transaction.
     for round in 0..100 {
         let writes = some(&key, &round.to_string(), batch);
         match store.commit(Arc::clone(&writes)).await {
@@ -103,7 +103,7 @@ async fn check_full_disk(batch: usize) {
         }
     }
     let refused = refused.expect("a full disk has no room for all that");
-    // Nothing of it is there, the rest can be read, and it is the same however often it is tried.
+    // Nothing of the refused commit is stored, other sessions are readable, and each retry fails in the same way.
     for _ in 0..3 {
         assert_eq!(fault(store.commit(Arc::clone(&refused)).await), FULL);
         assert_eq!(store.count_sessions().await.unwrap(), written as u64);
@@ -123,7 +123,7 @@ async fn a_commit_that_a_full_disk_has_no_room_for_is_undone_and_can_be_repeated
     check_full_disk(1).await;
 }
 
-/// SQLite then meets the end of the disk before the commit, and undoes it by itself.
+/// SQLite then reaches the end of the disk before the commit, and rolls back by itself.
 #[tokio::test]
 async fn a_commit_that_is_larger_than_the_memory_for_it_is_undone_and_can_be_repeated() {
     check_full_disk(5_000).await;
@@ -137,10 +137,10 @@ struct Bytes {
 }
 
 impl Bytes {
-    /// The page of a file where a table begins.
+    /// The root page of a table.
     fn root_of(path: &Path, table: &str) -> Self {
         let mut connection = connect(path);
-        // Everything is in the file itself then, and not in the log.
+        // Moves everything from the log into the file.
         connection.batch_execute("pragma wal_checkpoint(truncate)").unwrap();
         let number = |query: &str| -> i64 {
             diesel::dsl::sql::<BigInt>(query).get_result(&mut connect(path)).unwrap()
@@ -190,7 +190,7 @@ async fn a_file_that_is_damaged_takes_nothing_until_it_is_opened_again() {
         assert_eq!(fault(store.commit(Arc::clone(&writes)).await), DAMAGED);
         assert_eq!(fault(store.check().await), DAMAGED);
     }
-    // Nor does one that cannot be opened for reading say that it is away.
+    // A snapshot that cannot be opened reports the damage too, instead of an unavailable store.
     let mut snapshots = Vec::new();
     for _ in 0..16 {
         match store.snapshot().await {
@@ -201,7 +201,7 @@ async fn a_file_that_is_damaged_takes_nothing_until_it_is_opened_again() {
     assert!(snapshots.len() < 16);
     drop(snapshots);
     root.mend();
-    // Whoever puts back a copy starts the server again: what is written before is lost with the file.
+    // The store refuses writes until it is opened again: the operator's copy would replace the file and lose them.
     assert_eq!(fault(store.commit(Arc::clone(&writes)).await), DAMAGED);
     drop(store);
     let store = SqliteStore::open(&path).await.unwrap();
@@ -211,7 +211,7 @@ async fn a_file_that_is_damaged_takes_nothing_until_it_is_opened_again() {
     check_whole(&path);
 }
 
-/// A viewing whose events wait, and the recorder that has them wait.
+/// Joins, submits two events that wait for the store, and returns the session once the store is unavailable.
 async fn wait_for_store(metrics: &Metrics, key: &ApiKey, session: &str) -> metrics_core::Viewing {
     let viewing = metrics.join(Join::new(key.clone(), session, Video::labelled("intro"))).await;
     let viewing = viewing.unwrap();
@@ -250,7 +250,7 @@ async fn sessions_that_a_damaged_file_cannot_take_are_kept_for_one_that_is_whole
     assert!(matches!(stopped, Stopped::Spooled { sessions: 2, .. }), "{stopped:?}");
     drop(metrics);
 
-    // As an operator does it.
+    // As an operator restores a copy: without the old log.
     for ending in ["-wal", "-shm"] {
         let beside = path.with_file_name(format!("metrics.db{ending}"));
         if beside.exists() {
@@ -270,7 +270,7 @@ async fn sessions_that_a_damaged_file_cannot_take_are_kept_for_one_that_is_whole
     check_whole(&path);
 }
 
-/// What an operator reads who moves this file away.
+/// The error message after an operator moved this file.
 fn moved(name: &str) -> String {
     format!(
         "SQLite is unavailable: {name}: it was removed or replaced while it was in use: put back the one that was \
@@ -290,9 +290,9 @@ async fn a_file_that_is_moved_away_takes_nothing_until_it_is_back() {
         let writes = some(&key, name, 10);
         assert_eq!(fault(store.commit(Arc::clone(&writes)).await), moved(name));
         assert_eq!(fault(store.check().await), moved(name));
-        // None is made in its place.
+        // The store creates no file in its place.
         assert!(!file.exists());
-        // Nor is another one taken for it.
+        // The store accepts no other file in its place.
         fs::copy(&away, &file).unwrap();
         assert_eq!(fault(store.commit(Arc::clone(&writes)).await), moved(name));
         fs::rename(&away, &file).unwrap();
@@ -332,7 +332,7 @@ async fn a_log_that_is_torn_has_every_commit_before_the_tear_and_no_part_of_anot
         store.commit(some(&key, &commit.to_string(), 3)).await.unwrap();
         ends.push(fs::metadata(&log).unwrap().len());
     }
-    // What a kill leaves. Nothing has gone from the log into the file yet, but the tables.
+    // The files after a kill. All commits are still in the log; the file has only the tables.
     let (file, log) = (fs::read(&path).unwrap(), fs::read(&log).unwrap());
     drop(store);
     assert!(ends.is_sorted() && ends.last() == Some(&(log.len() as u64)), "{ends:?}");
@@ -352,7 +352,7 @@ async fn a_log_that_is_torn_has_every_commit_before_the_tear_and_no_part_of_anot
             .collect();
         let loaded = store.load(&ids).await.unwrap();
         assert!(loaded.iter().enumerate().all(|(at, it)| it.is_some() == (at < 3 * there)));
-        // And it goes on from there.
+        // The store accepts new commits.
         let after = store.commit(some(&key, "after", 3)).await.unwrap();
         assert_eq!(after, [Outcome::Written; 3]);
         drop(store);
@@ -366,7 +366,7 @@ fn expect(told: impl AsRef<str>, text: &str) {
     assert!(told.contains(text), "{told}");
 }
 
-/// What an operator reads when a file cannot be opened, and stays as it is.
+/// The error message of a file that cannot be opened. The file must stay as it is.
 async fn refusal(path: &Path) -> String {
     let before = fs::read(path).unwrap();
     let err = SqliteStore::open(path).await.unwrap_err();
@@ -393,7 +393,7 @@ async fn a_file_that_is_seen_to_be_damaged_is_refused_and_left_alone() {
     cut(50);
     assert_eq!(refusal(&path).await, damaged);
     cut(whole.len());
-    // The list of tables, and what is looked at to open a file.
+    // The table of the schema, and the header that is read first.
     let schema = Bytes::at(&path, 100, 3_900);
     schema.damage();
     expect(refusal(&path).await, "malformed");
@@ -406,7 +406,7 @@ async fn a_file_that_is_seen_to_be_damaged_is_refused_and_left_alone() {
     check_whole(&path);
 }
 
-/// It may be tried again: `--wait-for-store` waits for room.
+/// The error is retryable: `--wait-for-store` waits for space on the disk.
 #[tokio::test]
 async fn a_file_on_a_full_disk_is_opened_when_there_is_room() {
     let disk = SmallDisk::new(4);
@@ -437,8 +437,8 @@ async fn a_file_on_a_disk_that_can_only_be_read_is_refused() {
     assert_eq!(SqliteStore::open(&path).await.unwrap().count_sessions().await.unwrap(), 10);
 }
 
-/// One report for as long as the log takes to become too long, and then one after another, of which at no moment none
-/// is under way.
+/// Holds one read transaction until the log is too long, and then one after another. Each begins before the last one
+/// ends.
 fn read_without_end(path: &Path, log: PathBuf, end: Arc<AtomicBool>) -> thread::JoinHandle<()> {
     let [mut one, mut two] = [connect(path), connect(path)];
     let begin = "begin; select count(*) from keys";
@@ -456,7 +456,7 @@ fn read_without_end(path: &Path, log: PathBuf, end: Arc<AtomicBool>) -> thread::
     })
 }
 
-/// SQLite itself begins the log anew only at a moment at which nobody reads.
+/// SQLite itself restarts the log only at a moment without readers.
 #[tokio::test]
 async fn the_log_is_cut_also_if_somebody_reads_at_every_moment() {
     const MEBIBYTES_MAX: u64 = 500;
@@ -485,7 +485,7 @@ async fn the_log_is_cut_also_if_somebody_reads_at_every_moment() {
     check_whole(&path);
 }
 
-/// A store that can be read and, until somebody says so, not written.
+/// A store that is readable, but not writable until `mended` is set.
 #[derive(Clone, Debug)]
 struct Unwritable {
     tries: watch::Sender<u32>,
@@ -507,7 +507,7 @@ impl Way for Unwritable {
     }
 }
 
-/// Or it would be said to be back, and away again, at every try.
+/// Otherwise each retry would report the store available and then unavailable again.
 #[tokio::test]
 async fn a_store_that_can_be_read_but_not_written_stays_unavailable() {
     let directory = TempDir::new().unwrap();
@@ -518,7 +518,7 @@ async fn a_store_that_can_be_read_but_not_written_stays_unavailable() {
     let viewing = wait_for_store(&metrics, &key, "waits").await;
     let since = metrics.stats().unavailable_since;
     assert!(since.is_some());
-    // What it has of the session is read before each try.
+    // The recorder loads the session before each try.
     let mut tries = way.tries.subscribe();
     tokio::time::timeout(WAIT, tries.wait_for(|tries| 4 < *tries)).await.unwrap().unwrap();
     assert_eq!(metrics.stats().unavailable_since, since);
@@ -542,7 +542,7 @@ async fn a_new_file_and_its_log_are_readable_to_their_owner_only() {
     }
 }
 
-/// Not in a row that moved, nor in a page that is free.
+/// Neither moved rows nor free pages contain its text.
 #[tokio::test]
 async fn nothing_of_an_erased_session_is_left_in_the_file() {
     use metrics_core::upkeep::{Erasure, close, erase, merge};
@@ -574,7 +574,7 @@ async fn nothing_of_an_erased_session_is_left_in_the_file() {
     let erased = erase(&*store, &erasure).await.unwrap();
     assert_eq!((erased.sessions.sessions, erased.videos), (30, 1));
     drop((metrics, store));
-    // The last connection takes the log over into the file.
+    // Closing the last connection moves the log into the file.
     let bytes = fs::read(&path).unwrap();
     let has = |word: &[u8]| bytes.windows(word.len()).any(|it| it == word);
     assert!(has(b"publicword") && !has(b"secretword"));

@@ -1,4 +1,5 @@
-//! The conformance suite on TimescaleDB and on plain PostgreSQL, a database per case; then what only a server can do.
+//! The conformance suite on TimescaleDB and on plain PostgreSQL, one database per case; then tests specific to a
+//! server.
 
 #![cfg(feature = "timescale")]
 
@@ -39,7 +40,7 @@ mod postgres {
     metrics_core::store_conformance!(super::empty_store(metrics_testing::Backend::Postgres));
 }
 
-/// Closed sessions are compressed at once, where that can be done.
+/// Compresses closed sessions after each call of upkeep, where the edition can compress.
 mod compressed {
     metrics_core::store_conformance!(super::compressed_store() =>
         a_closed_session_goes_on_as_it_was,
@@ -65,7 +66,7 @@ async fn compressed_store() -> (Through<Compressing>, Database) {
     (Through::by(way, Arc::new(store)), database)
 }
 
-/// Compresses one chunk after the other, as happens by itself when they are old, and returns their names.
+/// Compresses one chunk after the other, as TimescaleDB does with old chunks, and returns their names.
 async fn compress(sql: &Sql) -> Result<Vec<String>, tokio_postgres::Error> {
     let chunks = "select chunk::text from show_chunks('metrics.session_rows') chunk";
     let chunks = sql.query(chunks, &[]).await?;
@@ -76,7 +77,7 @@ async fn compress(sql: &Sql) -> Result<Vec<String>, tokio_postgres::Error> {
     Ok(chunks)
 }
 
-/// Takes the job away that compresses. It would do so at any moment of a test, and who comes second is refused.
+/// Deletes the compression job. It would run at any moment of a test, and the second of two compressions fails.
 async fn unscheduled(sql: &Sql) {
     let jobs = "timescaledb_information.jobs where proc_name like '%compression%'";
     sql.batch_execute(&format!("select delete_job(job_id) from {jobs}")).await.unwrap();
@@ -90,7 +91,7 @@ struct Compressing {
 impl Compressing {
     async fn compress(&self) {
         match compress(&self.sql).await {
-            // Others may have come since.
+            // New chunks may exist since.
             Ok(chunks) => {
                 for chunk in chunks {
                     let loose = format!(
@@ -100,7 +101,7 @@ impl Compressing {
                     assert_eq!(count(&self.sql, &loose).await, 0);
                 }
             }
-            // There is nothing that could compress in the Apache edition; answers are the same in both.
+            // The Apache edition cannot compress; reports are the same in both editions.
             Err(err) => {
                 assert_eq!(text(&self.sql, "show timescaledb.license").await, "apache", "{err}");
             }
@@ -146,14 +147,14 @@ fn everything() -> OpenScan {
     OpenScan { videos: Videos::All, from_ms: i64::MIN, to_ms: i64::MAX, watched_at: None }
 }
 
-/// That the totals of every day are those of the blocks, and returns how many sessions these have.
+/// Asserts that the totals of each day equal those of the blocks, and returns how many sessions the blocks have.
 async fn verified(store: &dyn Store) -> u64 {
     let verified = upkeep::verify(store, |_| ()).await.unwrap();
     assert_eq!(verified.wrong, []);
     verified.sessions
 }
 
-/// The database as its operator sees it.
+/// A plain SQL connection to the database, as an operator has.
 async fn sql(url: &str) -> Sql {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
     tokio::spawn(connection);
@@ -168,7 +169,7 @@ async fn count(sql: &Sql, of: &str) -> i64 {
     sql.query_one(&format!("select count(*) from {of}"), &[]).await.unwrap().get(0)
 }
 
-/// Waits until it is so.
+/// Waits until `is` returns true, for at most 30 seconds.
 async fn until<F: Future<Output = bool>>(what: &str, mut is: impl FnMut() -> F) {
     let waiting = async {
         while !is().await {
@@ -178,7 +179,7 @@ async fn until<F: Future<Output = bool>>(what: &str, mut is: impl FnMut() -> F) 
     timeout(Duration::from_secs(30), waiting).await.unwrap_or_else(|_| panic!("never {what}"));
 }
 
-/// What an operator reads when the database cannot be used.
+/// The message of a database that is unusable.
 async fn reason(url: &str, options: TimescaleOptions) -> String {
     match TimescaleStore::connect_with(url, options).await {
         Err(err @ Error::Unusable { .. }) => {
@@ -213,14 +214,14 @@ async fn sessions_are_a_hypertable_where_there_is_timescaledb() {
     close(&store).await;
     assert_eq!(count(&sql, "timescaledb_information.chunks").await, 3);
 
-    // Chunks without sessions go with the next work that is due every hour.
+    // The next hourly upkeep (`finalize`) drops chunks without sessions.
     let third = (now() + TimeDelta::weeks(2)).timestamp_millis();
     assert_eq!(upkeep::delete_before(&store, third).await.unwrap(), 2);
     store.finalize(DateTime::<Utc>::MIN_UTC, 10).await.unwrap();
     assert_eq!(count(&sql, "timescaledb_information.chunks").await, 1);
     assert_eq!(count(&sql, "metrics.sessions").await, 1);
 
-    // What compresses is part of the community edition only.
+    // Only the community edition can compress.
     let community = text(&sql, "show timescaledb.license").await == "timescale";
     let jobs = "timescaledb_information.jobs where proc_name like '%compression%'";
     assert_eq!(count(&sql, jobs).await, i64::from(community));
@@ -237,7 +238,7 @@ async fn sessions_are_a_plain_table_where_there_is_none() {
     assert_eq!(count(&sql, "pg_extension where extname = 'timescaledb'").await, 0);
 }
 
-/// Pages that only erased sessions name are deleted, open or closed; those that others name stay.
+/// Erasing sessions, open or closed, deletes the pages that only they refer to; other pages stay.
 async fn check_pages(backend: Backend) {
     let (store, database) = empty_store(backend).await;
     let sql = sql(&database.url()).await;
@@ -254,7 +255,7 @@ async fn check_pages(backend: Backend) {
     commit(&store, closed).await;
     close(&store).await;
     assert_eq!(count(&sql, "metrics.pages").await, 2);
-    // One that was closed before, and one whose page is new.
+    // An open session that was closed before, and an open session with a new page.
     let reopened = upkeep::load(&store, &[SessionId::new(&key, "c")]).await.unwrap();
     assert!(reopened[0].is_some());
     commit(&store, [on("d", "gone", "https://example.com/open")]).await;
@@ -267,7 +268,7 @@ async fn check_pages(backend: Backend) {
     assert_eq!(urls, shared);
     assert_eq!(count(&sql, "metrics.pages where maybe_unused").await, 0);
     assert_eq!(count(&sql, &format!("metrics.sessions where page = '{shared}'")).await, 1);
-    // A page that comes again is one like any other.
+    // A deleted page can be added again.
     commit(&store, [on("e", "kept", own)]).await;
     close(&store).await;
     assert_eq!(count(&sql, &format!("metrics.sessions where page = '{own}'")).await, 1);
@@ -279,7 +280,7 @@ async fn pages_without_sessions_are_deleted() {
     check_pages(Postgres).await;
 }
 
-/// The first write of a session of a video of its own, on a page.
+/// The first write of a session on a page, with a video of its own.
 fn on_page(key: &ApiKey, session: &str, page: &str) -> SessionWrite {
     let write = write(key, session, 0);
     let (video, source) = (Video::labelled(session), Source::parse(page));
@@ -287,10 +288,10 @@ fn on_page(key: &ApiKey, session: &str, page: &str) -> SessionWrite {
     SessionWrite { subject: Arc::new(subject), ..write }
 }
 
-/// A page that is found to have sessions, by a transaction that is not committed, is noted again when they are deleted.
+/// A page is marked `maybe_unused` when its session is deleted, although another transaction clears the mark.
 async fn check_noted(backend: Backend) {
     let (store, database) = empty_store(backend).await;
-    // A transaction sees one moment of what others do.
+    // Within a transaction, `pg_stat_activity` does not change: only another connection can poll it.
     let (sql, other) = (sql(&database.url()).await, self::sql(&database.url()).await);
     let key = key(&store).await;
     for is_closed in [false, true] {
@@ -312,7 +313,7 @@ async fn check_noted(backend: Backend) {
         };
         let (erased, ()) = tokio::join!(deleting, committing);
         assert_eq!(erased.unwrap().sessions.sessions, 1);
-        // The other session of the page was found.
+        // The deletion found the other session of the page, and cleared the mark.
         assert_eq!(count(&sql, "metrics.pages where maybe_unused").await, 0);
         let all = upkeep::Erasure::of(metrics_core::Selection::default());
         assert_eq!(upkeep::erase(&store, &all).await.unwrap().pages, 1);
@@ -325,7 +326,7 @@ async fn a_page_whose_sessions_are_deleted_is_noted_whatever_is_noted_beside() {
     check_noted(Postgres).await;
 }
 
-/// Pages are found without locks, so that sessions on them are closed meanwhile.
+/// Unused pages are found without locks, so that sessions on these pages can be closed meanwhile.
 async fn check_unlocked(backend: Backend) {
     let (store, database) = empty_store(backend).await;
     let (sql, other) = (sql(&database.url()).await, self::sql(&database.url()).await);
@@ -342,7 +343,7 @@ async fn check_unlocked(backend: Backend) {
         let free = "select from metrics.pages for update nowait";
         assert_eq!(other.query(free, &[]).await.unwrap().len(), 1);
         assert!(store.load(&[SessionId::new(&key, "a")]).await.unwrap()[0].is_none());
-        // A session that is closed before the page is locked keeps it.
+        // A session that is closed before the page is locked keeps the page.
         sql.batch_execute("commit").await.unwrap();
     };
     let (unused, ()) = tokio::join!(finding, looking);
@@ -355,7 +356,7 @@ async fn unused_pages_are_found_without_locks() {
     check_unlocked(Postgres).await;
 }
 
-/// Sessions come and go on a few pages while unused ones are deleted: no row names a page that is gone, and none is left.
+/// Sessions begin and are deleted on a few pages while `delete_unused` runs: each row's page exists, and none remains.
 async fn check_beside(backend: Backend) {
     const ROUNDS: usize = 25;
     let (store, database) = empty_store(backend).await;
@@ -397,7 +398,7 @@ async fn pages_are_deleted_beside_sessions_that_come_and_go() {
     check_beside(Postgres).await;
 }
 
-/// A key whose settings cannot be read is refused, and keeps no other from being valid.
+/// Joins with a key whose settings cannot be decoded are refused; other keys stay valid.
 #[tokio::test]
 async fn a_key_that_cannot_be_read_disables_no_other() {
     let (store, database) = empty_store(Postgres).await;
@@ -410,7 +411,7 @@ async fn a_key_that_cannot_be_read_disables_no_other() {
         let set = "update metrics.keys set settings = $1::text::jsonb where key = $2";
         assert_eq!(sql.execute(set, &[&settings, &key.as_str()]).await.unwrap(), 1);
     }
-    // No key at all.
+    // A row whose `key` is not a valid key.
     let add = "insert into metrics.keys (key, created_at) values ('a key', now())";
     sql.batch_execute(add).await.unwrap();
     let metrics = Metrics::new(store);
@@ -427,7 +428,7 @@ async fn a_key_that_cannot_be_read_disables_no_other() {
 async fn a_plain_table_becomes_a_hypertable_with_all_its_sessions() {
     let database = Database::new(Timescale).await;
     let admin = sql(&database.url()).await;
-    // As if the server had not loaded TimescaleDB: a schema that is there is not made TimescaleDB's unasked.
+    // Simulates a server without TimescaleDB: the store does not add the extension to an existing schema.
     admin.batch_execute("create schema metrics").await.unwrap();
     let store = TimescaleStore::connect(&database.url()).await.unwrap();
     let key = key(&store).await;
@@ -488,7 +489,7 @@ async fn check_start_at_once(backend: Backend) {
     }
 }
 
-/// Also on a runtime that has one thread only.
+/// Works on a single-threaded runtime too.
 #[tokio::test]
 async fn many_instances_may_start_at_once() {
     check_start_at_once(Timescale).await;
@@ -550,13 +551,13 @@ async fn a_missing_database_is_told_from_a_missing_server() {
         reason(&url, TimescaleOptions::default()).await,
         "there is no database \"nowhere\": make one with `createdb nowhere`, or name another in the URL"
     );
-    // Nobody listens on a port that was just given back.
+    // No process listens on a port that was just released.
     let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
     let away = TimescaleStore::connect(&format!("postgres://me@127.0.0.1:{port}/metrics")).await;
     assert!(matches!(away, Err(Error::Unavailable { .. })), "{away:?}");
 }
 
-/// A server that refuses everybody, with this error.
+/// The URL of a server that refuses all connections with this error code.
 async fn refusing(code: &'static str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -623,7 +624,7 @@ async fn a_url_that_cannot_be_used_is_refused_without_its_password() {
     assert_eq!(refused, "4 connections are too few: at least 5 are needed");
 }
 
-/// A user who may log in, and nothing else.
+/// A role that may only log in is refused with this text, and accepted once it may create schemas.
 async fn check_rights(backend: Backend, right: &str) {
     let database = Database::new(backend).await;
     let admin = sql(&database.url()).await;
@@ -660,13 +661,13 @@ async fn a_user_who_may_not_add_timescaledb_is_told_who_may() {
     check_rights(Timescale, "have a superuser run `create extension timescaledb`").await;
 }
 
-/// By a call, and by hand.
+/// `revoke_key` and an SQL update both notify instances.
 #[tokio::test]
 async fn all_instances_are_told_of_a_key_that_is_revoked() {
     let (one, database) = empty_store(Postgres).await;
     let two = TimescaleStore::connect(&database.url()).await.unwrap();
     let key = key(&one).await;
-    // Until it listens, it does not wait for being told.
+    // The store polls until it listens: then no call returns before a change.
     let mut seen = 0;
     let quiet = Duration::from_secs(2);
     while let Ok(number) = timeout(quiet, two.keys_changed(seen)).await {
@@ -698,7 +699,7 @@ async fn connections_that_are_cut_are_made_anew() {
     for version in 1..5 {
         let cut = format!("select pg_terminate_backend(pid) from {OTHERS}");
         admin.query(&cut, &[]).await.unwrap();
-        // The first may find out only when it writes.
+        // The first connection may detect the cut only when it writes.
         let mut again = store.commit([write(&key, "a", version)].into()).await;
         while let Err(err) = &again {
             assert!(err.is_retryable(), "{err:?}");
@@ -714,7 +715,7 @@ async fn connections_that_are_cut_are_made_anew() {
     assert_eq!(loaded[0].as_ref().unwrap().version, 5);
 }
 
-/// A client that hangs up must not cost a connection, nor have the server work for nobody.
+/// A dropped report must not cost a connection, and the server must cancel its query.
 #[tokio::test]
 async fn reports_that_are_dropped_are_stopped() {
     let (store, database) = empty_store(Postgres).await;
@@ -727,7 +728,7 @@ async fn reports_that_are_dropped_are_stopped() {
         let mut snapshot = store.snapshot().await.unwrap();
         let limit = Duration::from_millis(50);
         assert!(timeout(limit, snapshot.open_sessions(&everything(), None, 1)).await.is_err());
-        // A snapshot is of no use after that.
+        // A snapshot is unusable after a dropped call.
         let again = snapshot.resumable(None, 1).await;
         assert!(matches!(again, Err(Error::Unavailable { .. })), "{again:?}");
     }
@@ -739,7 +740,7 @@ async fn reports_that_are_dropped_are_stopped() {
     assert_eq!(snapshot.open_sessions(&everything(), None, 10).await.unwrap().len(), 1);
 }
 
-/// The next snapshot is of its own moment, and no connection stays in a transaction.
+/// Each snapshot has its own moment, and no connection stays in a transaction.
 #[tokio::test]
 async fn connections_come_back_clean_from_snapshots() {
     let (store, database) = empty_store(Postgres).await;
@@ -750,7 +751,7 @@ async fn connections_come_back_clean_from_snapshots() {
         assert_eq!(open.len() as u64, round);
         commit(&store, [write(&key, &round.to_string(), 0)]).await;
         if round % 5 == 0 {
-            // Not to its end.
+            // Drops the call before its end.
             let limit = Duration::from_micros(20 * round);
             let _any = timeout(limit, snapshot.resumable(None, 10)).await;
         }
@@ -769,13 +770,13 @@ async fn check_dropped_commits(backend: Backend) {
         let limit = Duration::from_micros(500 * round);
         let done = timeout(limit, store.commit(Arc::clone(&writes))).await;
         let ids: Vec<_> = writes.iter().map(|write| write.id).collect();
-        // Also while it is still under way.
+        // This holds also while the dropped commit is in progress.
         for _ in 0..5 {
             let loaded = store.load(&ids).await.unwrap();
             let stored = loaded.iter().flatten().count();
             assert!(stored == 200 || (stored == 0 && done.is_err()), "{stored} of 200");
         }
-        // The store is as good as before.
+        // The store works as before.
         assert!(store.commit(writes).await.is_ok());
         assert_eq!(store.load(&ids).await.unwrap().iter().flatten().count(), 200);
     }
@@ -791,7 +792,7 @@ async fn a_commit_that_is_dropped_is_whole_or_undone_on_postgresql() {
     check_dropped_commits(Postgres).await;
 }
 
-/// Two instances that write many of the same sessions at once, in any order, get an answer each time.
+/// Two instances write many of the same sessions at once, in any order: every commit returns an outcome.
 #[tokio::test(flavor = "multi_thread")]
 async fn writers_of_the_same_sessions_do_not_lock_each_other_out() {
     let (one, database) = empty_store(Timescale).await;
@@ -850,7 +851,7 @@ async fn blocks(snapshot: &mut dyn Snapshot) -> Vec<Block> {
     snapshot.groups(&ids, Groups::ALL).await.unwrap()
 }
 
-/// Chunks are compressed by themselves, whatever else is under way. In the Apache edition they are not.
+/// TimescaleDB compresses chunks at any moment, concurrently with writes. The Apache edition does not.
 #[tokio::test(flavor = "multi_thread")]
 async fn sessions_are_whole_while_their_chunks_are_compressed() {
     const NEW: usize = 30;
@@ -871,13 +872,13 @@ async fn sessions_are_whole_while_their_chunks_are_compressed() {
     for round in 0..12 {
         let (old, all) = (versions.len(), versions.len() + NEW);
         versions.resize(all, 0);
-        // All that are new, and some that are stored.
+        // All new sessions, and some stored ones.
         let changed = (0..all).filter(|number| old <= *number || number % 7 == round % 7);
         let mut writes = Vec::new();
         for number in changed {
             let write = write(&key, &number.to_string(), versions[number]);
             versions[number] += 1;
-            // Over three chunks, several at once.
+            // The sessions start in three chunks, several per commit.
             writes.push(started(write, now() + TimeDelta::days(number as i64 % 15)));
         }
         ids.extend(writes[writes.len() - NEW..].iter().map(|write| write.id));
@@ -891,7 +892,7 @@ async fn sessions_are_whole_while_their_chunks_are_compressed() {
         sorted.sort_unstable();
         assert_eq!(row_ids(&store).await, sorted, "round {round}");
         assert_eq!(count(&admin, "metrics.sessions").await, all as i64, "round {round}");
-        // Those that are written next go on.
+        // Loading opens the closed sessions again for the next writes.
         let loaded = upkeep::load(&store, &ids).await.unwrap();
         let loaded: Vec<_> = loaded.iter().flatten().map(|loaded| loaded.version).collect();
         assert_eq!(loaded, versions, "round {round}");
@@ -918,7 +919,7 @@ async fn a_damaged_row_is_an_error_and_hurts_no_other() {
     assert!(store.load(&[SessionId::new(&key, "good")]).await.unwrap()[0].is_some());
 }
 
-/// However the server is set, what is acknowledged is on its disk.
+/// Acknowledged commits are durable even if the database has `synchronous_commit = off`.
 #[tokio::test]
 async fn commits_wait_for_the_disk() {
     let (_store, database) = empty_store(Postgres).await;
@@ -935,7 +936,7 @@ async fn commits_wait_for_the_disk() {
     assert_eq!(store.keys().await.unwrap()[0].key.as_str(), "on");
 }
 
-/// What SQL users read.
+/// The SQL views.
 async fn check_views(backend: Backend) {
     let (store, database) = empty_store(backend).await;
     let key = key(&store).await;
@@ -1018,10 +1019,10 @@ async fn sql_knows_the_names_of_classes() {
     check("browser_name", 200, "other").await;
 }
 
-/// The tables of the version before, as its migrations made them.
+/// The tables of the previous version, as its migrations made them.
 const BEFORE: &str = include_str!("timescale/version_before.sql");
 
-/// A database that the version before left, with sessions of every kind: rolled up and over, rolled up, and loose.
+/// A database of the previous version, with sessions of every kind: final, closed, and open.
 async fn version_before(backend: Backend) -> Database {
     let database = Database::new(backend).await;
     let admin = sql(&database.url()).await;
@@ -1069,7 +1070,7 @@ async fn check_taken_over(backend: Backend) {
     let missing = reason(&database.url(), check()).await;
     assert!(missing.starts_with("its tables are not up to date (20261130, "), "{missing}");
 
-    // Several at once, of which the first is stopped in the middle.
+    // The first of three instances is dropped in the middle of its migrations; the others start at once.
     let url = database.url();
     let connecting = TimescaleStore::connect(&url);
     drop(timeout(Duration::from_millis(400), connecting).await);
@@ -1124,7 +1125,7 @@ async fn tables_older_than_the_version_before_are_refused() {
     assert_eq!(count(&admin, "metrics.sessions").await, 40_000);
 }
 
-/// Two instances that add the first totals of the same days at once.
+/// Two instances add the first totals of the same days at once.
 #[tokio::test(flavor = "multi_thread")]
 async fn first_totals_of_a_day_are_added_up() {
     for backend in [Timescale, Postgres] {
@@ -1162,7 +1163,7 @@ async fn first_totals_of_a_day_are_added_up() {
     }
 }
 
-/// Of two instances that replace the same blocks, one does, and the other is told so.
+/// Two instances replace the same blocks: one succeeds, and the other gets a conflict.
 #[tokio::test(flavor = "multi_thread")]
 async fn rewrites_do_not_lock_each_other_out() {
     let (one, database) = empty_store(Postgres).await;
@@ -1189,7 +1190,7 @@ async fn rewrites_do_not_lock_each_other_out() {
     }
 }
 
-/// If one did, each write would make new entries in all indexes.
+/// An index on a column that usual writes change would cost each write new entries in all indexes.
 #[tokio::test]
 async fn no_index_holds_what_a_usual_write_changes() {
     let (_store, database) = empty_store(Postgres).await;
@@ -1202,7 +1203,7 @@ async fn no_index_holds_what_a_usual_write_changes() {
     assert_eq!(count(&sql, &format!("{indexes} and indexdef ~ '{changes}'")).await, 0);
 }
 
-/// A plan that was right for a few would be in use when there are many.
+/// A plan made for a small table would stay in use after the table has grown.
 #[tokio::test]
 async fn writes_find_their_sessions_by_an_index_however_few_there_are() {
     for backend in [Timescale, Postgres] {
@@ -1236,7 +1237,7 @@ async fn writes_find_their_sessions_by_an_index_however_few_there_are() {
     }
 }
 
-/// Statements are planned once. A plan for an empty table must not read all of it for every batch when it has grown.
+/// Statements are planned once. A plan made for an empty table must not scan the grown table for every batch.
 #[tokio::test]
 async fn statements_planned_for_empty_tables_read_only_their_rows() {
     const SESSIONS: usize = 2_000;
@@ -1274,7 +1275,7 @@ async fn statements_planned_for_empty_tables_read_only_their_rows() {
             .await
             .unwrap()
             .get(0);
-        // Each is listed, locked, copied and deleted; to read all that are left for each batch would be 21,000 more.
+        // Each row is listed, locked, copied and deleted; scanning all remaining rows per batch would add 21,000 reads.
         assert!(read < 8 * SESSIONS as i64, "{backend:?}: {read} rows read");
     }
 }
@@ -1344,15 +1345,15 @@ async fn check_races(backend: Backend) {
     assert_eq!(summed, view_ms);
 }
 
-/// TimescaleDB is updated underneath: the database names a library that is not there any more, until the extension is
-/// updated too. Connections that were open before are gone by then, with the server that was restarted.
+/// After an update of TimescaleDB's package, the database refers to a library that no longer exists, until the
+/// extension is updated too. No earlier connection is open by then, because the server was restarted.
 #[tokio::test]
 async fn an_extension_that_is_updated_later_than_its_library_is_waited_for() {
     let database = Database::new(Timescale).await;
     let store = TimescaleStore::connect(&database.url()).await.unwrap();
     let key = ApiKey::generate();
     store.create_key(&key, instant(0)).await.unwrap();
-    // A session in which the library is not loaded may do what packages and their scripts do.
+    // A connection without the library can change `pg_extension`, as packages and their scripts do.
     let unloaded =
         sql(&format!("{}?options=-c%20timescaledb.disable_load%3Don", database.url())).await;
     let version = "select extversion from pg_extension where extname = 'timescaledb'";
@@ -1372,7 +1373,7 @@ async fn an_extension_that_is_updated_later_than_its_library_is_waited_for() {
             store.commit(writes.clone().into()).await.unwrap_err(),
             store.snapshot().await.err().unwrap(),
         ];
-        // Some learn only that their connection was closed.
+        // Some calls report only that their connection was closed.
         if failures.iter().all(|err| err.advice().is_some()) {
             break;
         }
@@ -1381,12 +1382,12 @@ async fn an_extension_that_is_updated_later_than_its_library_is_waited_for() {
     let err = store.check().await.unwrap_err();
     assert!(err.is_retryable() && err.advice().unwrap().contains("alter extension"), "{err:?}");
     assert!(chain(&err).contains("$libdir/timescaledb-0.0.1"), "{err:?}");
-    // It says the same to who starts now.
+    // A store that starts now gets the same error.
     let err = TimescaleStore::connect(&database.url()).await.unwrap_err();
     assert!(chain(&err).contains("alter extension"), "{err:?}");
 
     set_version(&version).await;
-    // The same store goes on, on new connections.
+    // The same store continues on new connections.
     assert_eq!(store.commit(writes.into()).await.unwrap(), [Outcome::Written]);
     store.check().await.unwrap();
     drop(store.snapshot().await.unwrap());
@@ -1402,8 +1403,8 @@ fn chain(err: &Error) -> String {
     text
 }
 
-/// A connection that has loaded another version than the database names now is no use, whatever the database names.
-/// So all connections are closed, not only the one that failed.
+/// A connection that has loaded another version than the database refers to now is unusable. So all connections are
+/// closed, not only the one that failed.
 #[tokio::test]
 async fn connections_with_a_library_that_was_replaced_are_closed() {
     let database = Database::new(Postgres).await;
@@ -1414,7 +1415,7 @@ async fn connections_with_a_library_that_was_replaced_are_closed() {
             and application_name = 'metrics' and query not like 'listen%' order by pid";
         admin.query(backends, &[]).await.unwrap().iter().map(|row| row.get(0)).collect()
     };
-    // Several are open at once.
+    // Opens several connections.
     let (one, two) = tokio::join!(store.check(), store.count_sessions());
     assert!(one.is_ok() && two.is_ok());
     let before = backends().await;

@@ -1,4 +1,4 @@
-//! Connections by TLS: to a server that speaks it itself, and to one that has it from whatever stands before it.
+//! TLS connections: to a server that terminates TLS itself, and to one behind a proxy that does.
 
 #![cfg(feature = "timescale")]
 
@@ -17,16 +17,16 @@ use url::Url;
 
 use crate::fixture::write;
 
-/// Whose name is in no system's list of hosts.
+/// A name that is in no system's list of hosts.
 const SERVER: &str = "db.example.com";
 
-/// A server with this answer to who asks for TLS, in front of a new database.
+/// A proxy with this answer to TLS requests, in front of a new database.
 async fn answering(answer: Answer) -> (TlsProxy, Database) {
     let database = Database::new(Backend::Postgres).await;
     (TlsProxy::start(&database.url(), answer).await, database)
 }
 
-/// The address of this database behind the proxy, by the name of a host, with this behind `?`.
+/// The URL of this database behind the proxy, with this host name and query.
 fn behind(proxy: &TlsProxy, database: &Database, host: &str, query: &str) -> String {
     let url: Url = database.url().parse().unwrap();
     let (user, port, path) = (url.username(), proxy.port(), url.path());
@@ -37,14 +37,14 @@ fn verified(file: &Path) -> String {
     format!("sslmode=verify-full&sslrootcert={}", file.display())
 }
 
-/// The database as its operator sees it.
+/// A plain SQL connection to the database, as an operator has.
 async fn sql(database: &Database) -> Sql {
     let (client, connection) = tokio_postgres::connect(&database.url(), NoTls).await.unwrap();
     tokio::spawn(connection);
     client
 }
 
-/// A store at this address, in which a session was written and found.
+/// Connects a store to this URL, writes a session and loads it again.
 async fn check(url: &str) -> (TimescaleStore, ApiKey) {
     let store = TimescaleStore::connect(url).await.unwrap_or_else(|err| panic!("{url}: {err:?}"));
     let key = ApiKey::generate();
@@ -60,7 +60,7 @@ fn one_line(text: String) -> String {
     text
 }
 
-/// What an operator reads who has to do something.
+/// The error message of a store that is unusable until an operator acts.
 async fn refusal(url: &str) -> String {
     match TimescaleStore::connect(url).await {
         Err(err @ Error::Unusable { .. }) => {
@@ -71,7 +71,7 @@ async fn refusal(url: &str) -> String {
     }
 }
 
-/// What an operator reads who may wait until it works again.
+/// The error message of a store that may work again later.
 fn failure(err: &Error) -> String {
     assert!(err.is_retryable(), "{err:?}");
     let (mut text, mut cause) = (err.to_string(), std::error::Error::source(err));
@@ -92,7 +92,7 @@ async fn sessions_are_kept_over_tls_whoever_the_server_is() {
     assert_eq!(proxy.seen().borrow().plain, 0);
 }
 
-/// No certificate is verified there, so none can be the reason to refuse.
+/// These modes verify no certificate, so no certificate can be a reason to refuse.
 #[tokio::test]
 async fn a_certificate_that_cannot_be_read_refuses_only_who_verifies() {
     let (proxy, database) = answering(Answer::Yes(Identity::of_version_1())).await;
@@ -133,7 +133,7 @@ async fn a_report_that_is_dropped_is_stopped_over_tls() {
             where datname = current_database() and wait_event_type = 'Lock'";
         admin.query_one(waiting, &[]).await.unwrap().get(0)
     };
-    // A server does not notice by itself that nobody waits for what it does.
+    // A server does not detect by itself that the caller has dropped a query.
     let stopped = async {
         tokio::select! {
             plays = Reports::new(&store, instant(0)).plays(&query) => panic!("{plays:?}"),
@@ -154,7 +154,7 @@ async fn a_server_that_is_not_vouched_for_is_refused_with_what_to_do() {
             "the server's certificate is from an authority that is not trusted: \
              name the file of its authority's certificate with sslrootcert",
         ),
-        // By the name of the one that is trusted, as when that was made anew.
+        // Another authority with the name of the trusted one, as if that was made anew.
         (
             Authority::new("a").vouch(&[SERVER], VALID),
             "the server's certificate is from an authority that is not trusted: \
@@ -186,13 +186,13 @@ async fn a_server_that_is_not_vouched_for_is_refused_with_what_to_do() {
         proxy.answer(Answer::Yes(identity));
         assert_eq!(refusal(&url).await, expected);
     }
-    // An address is a name like any other.
+    // An IP address is verified like any other name.
     proxy.answer(Answer::Yes(authority.vouch(&[SERVER], VALID)));
     let url = behind(&proxy, &database, "127.0.0.1", &verified(authority.file()));
     assert!(refusal(&url).await.starts_with(
         "the server's certificate is not for \"127.0.0.1\" but for \"db.example.com\": "
     ));
-    // No server that was refused has heard anything.
+    // No refused server has received any data.
     let Seen { began, secured, plain, .. } = *proxy.seen().borrow();
     assert_eq!((began, secured, plain), (8, 0, 0));
 }
@@ -257,7 +257,7 @@ async fn a_handshake_that_goes_silent_is_given_up() {
     let url = behind(&proxy, &database, SERVER, "sslmode=require");
     let connecting = tokio::spawn(async move { TimescaleStore::connect(&url).await });
     proxy.seen().wait_for(|seen| seen.began == 1).await.unwrap();
-    // From now on nobody has anything to do but to wait, which takes no time.
+    // From here on all tasks only wait, so paused time advances at once.
     tokio::time::pause();
     let began = Instant::now();
     assert_eq!(
@@ -267,7 +267,7 @@ async fn a_handshake_that_goes_silent_is_given_up() {
     assert!(began.elapsed() <= Duration::from_secs(11), "{:?}", began.elapsed());
 }
 
-/// Whoever was connected has sessions to keep until somebody has renewed it.
+/// The error is retryable, so that sessions wait until an operator has renewed the certificate.
 #[tokio::test]
 async fn a_certificate_that_expires_meanwhile_costs_no_session() {
     let authority = Authority::new("a");
@@ -276,12 +276,12 @@ async fn a_certificate_that_expires_meanwhile_costs_no_session() {
     let url = behind(&proxy, &database, SERVER, &verified(authority.file()));
     let (store, key) = check(&url).await;
     proxy.answer(Answer::Yes(authority.vouch(&[SERVER], 2001..=2002)));
-    // Waits until they are gone, for ten seconds at most.
+    // Waits until the connections are closed, for ten seconds at most.
     let cut = "select pg_terminate_backend(pid, 10000) from pg_stat_activity
         where datname = current_database() and pid <> pg_backend_pid()";
     sql(&database).await.query(cut, &[]).await.unwrap();
     let mut told = String::new();
-    // At first it finds out only that connections are cut, of which there are no more than these.
+    // The first commits report only cut connections, at most one commit per connection.
     for _ in 0..TimescaleOptions::default().connections {
         told = failure(&store.commit([write(&key, "session", 1)].into()).await.unwrap_err());
         if told.contains("certificate") {
@@ -293,7 +293,7 @@ async fn a_certificate_that_expires_meanwhile_costs_no_session() {
     assert_eq!(store.commit([write(&key, "session", 1)].into()).await.unwrap(), [Outcome::Written]);
 }
 
-/// A role that is asked for its password, and owns the database; it is gone with this.
+/// A role that logs in with a password, and owns the database; `drop` removes the role.
 struct Asked {
     admin: Sql,
     name: String,
@@ -332,7 +332,7 @@ impl Asked {
     }
 }
 
-/// What most databases of a cloud ask for.
+/// The setup of most managed databases.
 #[tokio::test]
 async fn a_password_is_given_over_the_tls_of_the_server_itself() {
     let database = Database::new(Backend::Postgres).await;
@@ -342,7 +342,7 @@ async fn a_password_is_given_over_the_tls_of_the_server_itself() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(&file, certificate).unwrap();
     let with = |query: &str| format!("{}?{query}", role.url(&database));
-    // Bound to the server's certificate, so that nobody in between can log in with it.
+    // The password is bound to the server's certificate, so that no proxy can log in with it.
     let bound = format!("{}&channel_binding=require", verified(file.path()));
     for query in [&bound, "", "sslmode=require&channel_binding=disable"] {
         drop(check(&with(query)).await);
@@ -361,7 +361,7 @@ async fn a_password_is_given_over_the_tls_of_the_server_itself() {
     role.drop().await;
 }
 
-/// Nothing can be bound to a certificate that the server does not know.
+/// A password cannot be bound to a certificate that the server does not have.
 #[tokio::test]
 async fn a_password_is_given_to_a_server_behind_its_tls_unless_that_must_be_its_own() {
     let authority = Authority::new("a");

@@ -1,5 +1,5 @@
-//! Whatever is written, closed, merged, opened, deleted, made final and imported, in any order: every answer is that of a
-//! plain list of sessions.
+//! Sessions are written, closed, merged, opened, deleted, made final and imported, in any order: every report equals
+//! that of a plain list of sessions.
 
 use std::collections::BTreeMap;
 
@@ -29,14 +29,14 @@ use custom_store::MemoryStore;
 
 const START_MS: i64 = 1_700_000_000_000;
 
-/// How many sessions there may be at once, and how many of them are imported.
+/// The numbers of recorded and of imported sessions.
 const SESSIONS: u8 = 40;
 const FOREIGN: u8 = 12;
 
-/// Something that happens. Times are in hours.
+/// A step of a run. Times are in hours.
 #[derive(Clone, Debug)]
 enum Step {
-    /// A session begins or goes on, and watches this stretch, in seconds.
+    /// A session begins or goes on, and plays this segment, in seconds.
     Write {
         session: u8,
         stretch: (u8, u8),
@@ -57,7 +57,7 @@ enum Step {
     Delete {
         age: u8,
     },
-    /// Sessions are imported, of which some may be there.
+    /// Sessions are imported; some of them may exist.
     Import {
         first: u8,
         count: u8,
@@ -83,7 +83,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Where the model knows a session to be.
+/// The state of a session in the model.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum State {
     Open { is_watched: bool },
@@ -103,7 +103,7 @@ struct World {
     store: MemoryStore,
     keys: [ApiKey; 2],
     now: DateTime<Utc>,
-    // Final sessions stay when their id comes again.
+    // Final sessions stay when a session with their id begins.
     sessions: Vec<Viewed>,
 }
 
@@ -155,11 +155,11 @@ impl World {
             Step::Import { first, count } => self.import(first, count).await,
             Step::Pass { hours } => self.now += TimeDelta::hours(hours.into()),
         }
-        // No two sessions start at once, so that the order is known.
+        // No two sessions start at the same time, so that their order is defined.
         self.now += TimeDelta::seconds(7);
     }
 
-    /// The session of an id that can go on.
+    /// The session with this id that can go on.
     fn live(&mut self, id: SessionId) -> Option<&mut Viewed> {
         self.sessions.iter_mut().find(|it| it.id == id && it.state != State::Final)
     }
@@ -194,7 +194,7 @@ impl World {
         assert_eq!(self.store.commit([write].into()).await.unwrap(), [Outcome::Written]);
     }
 
-    /// Finds out which sessions are open, closed or final now, and checks that each could become that.
+    /// Updates which sessions are open, closed or final, and checks that each could become that.
     async fn see(&mut self, may_become: impl Fn(&Viewed, State) -> bool) -> u64 {
         let mut changed = 0;
         for it in self.sessions.iter_mut().filter(|it| it.state != State::Final) {
@@ -279,7 +279,7 @@ impl World {
         let (mut file, mut missing) = (Vec::new(), 0);
         for number in first..(first + count).min(FOREIGN) {
             let session = SESSIONS + number;
-            // They overlap with all that is recorded here.
+            // They overlap in time with the recorded sessions.
             let at_ms = START_MS + 5_000_000 * i64::from(number) + 1;
             let segments: Segments =
                 Interval::new(0, 1_000 * u32::from(number)).into_iter().collect();
@@ -305,7 +305,7 @@ impl World {
         self.see(|_, _| false).await;
     }
 
-    /// Compares every answer with that of the list.
+    /// Compares every report with that of the list.
     async fn check(&self, number: usize) {
         let store = &self.store;
         assert_eq!(store.count_sessions().await.unwrap(), self.sessions.len() as u64);
@@ -358,7 +358,7 @@ impl World {
         assert_eq!(exported, expected);
     }
 
-    /// The sessions that count.
+    /// The sessions that a query counts.
     fn counted(
         &self,
         selection: &Selection,

@@ -1,16 +1,16 @@
-//! What a session must come to: everything that happened to its viewer, in order, and the definitions applied to it
-//! from the beginning each time. Nothing is forgotten, written, loaded or merged.
+//! The expected session: the log of everything that happened to a viewer, in order, and the definitions applied to all
+//! of it each time. Nothing is evicted, written, loaded or merged.
 
-/// How long a viewer may be gone and still be believed to have watched on.
+/// The longest disconnection during which a viewer is assumed to have watched on.
 const GAP_MS_MAX: i64 = 60_000;
 
-/// How far a play is from the end of the segment before, at least, where it is a jump.
+/// A play farther than this from the end of the segment before is a jump.
 const JUMP_MS: u32 = 50;
 
-/// How long a segment between two jumps is, at least, where somebody watched it.
+/// A segment between two jumps that is shorter than this was scrubbed, not watched.
 const SCRUB_MS_MAX: u32 = 250;
 
-/// What happened.
+/// Something that happened to a viewer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum What {
     Play {
@@ -28,7 +28,7 @@ pub(crate) enum What {
     Left,
 }
 
-/// What a session comes to.
+/// The session that follows from a log.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Outcome {
     pub(crate) started_at_ms: i64,
@@ -41,11 +41,11 @@ pub(crate) struct Outcome {
     pub(crate) scrubbed_ms: u64,
 }
 
-/// All that happened to a viewer, each with the server's clock then.
+/// Everything that happened to a viewer, each entry with the server's clock then.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Log {
     entries: Vec<(i64, What)>,
-    // How many of them are known to be durable: those after them are there together, or not at all.
+    // How many entries are known to be durable: those after them are stored together, or not at all.
     durable: usize,
 }
 
@@ -54,7 +54,7 @@ impl Log {
         self.entries.push((now_ms, what));
     }
 
-    /// Everything was acknowledged.
+    /// Marks all entries as durable.
     pub(crate) fn acknowledged(&mut self) {
         self.durable = self.entries.len();
     }
@@ -63,12 +63,12 @@ impl Log {
         self.durable == self.entries.len()
     }
 
-    /// What was not acknowledged never happened.
+    /// Removes all entries that were not acknowledged.
     pub(crate) fn undo(&mut self) {
         self.entries.truncate(self.durable);
     }
 
-    /// What the session comes to, or `None` if there is none: nothing was played.
+    /// The session that follows, or `None` if nothing was played.
     pub(crate) fn outcome(&self, now_ms: i64, duration_ms: Option<u32>) -> Option<Outcome> {
         let is_play = |(_, what): &&(i64, What)| matches!(what, What::Play { .. });
         let started_at_ms = self.entries.iter().find(is_play)?.0;
@@ -162,7 +162,7 @@ impl Fold {
         self.last = Some(Closed { from_ms, to_ms, has_jumped });
     }
 
-    /// A segment that jumps began and ended is nothing that anybody saw, if it is short.
+    /// Removes a short segment between two jumps: nobody watched it, but its view time counts.
     fn scrub(&mut self, last: Option<Closed>) {
         let Some(Closed { from_ms, to_ms, has_jumped: true }) = last else { return };
         if from_ms < to_ms && to_ms - from_ms < SCRUB_MS_MAX {

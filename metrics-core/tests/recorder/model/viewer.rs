@@ -1,4 +1,4 @@
-//! Viewers: what they do, sent to whichever server they are at, and noted in their log.
+//! Viewers: each sends its actions to the server that it is connected to, and keeps a log of them.
 
 use chrono::{DateTime, Utc};
 use metrics_core::event::Action;
@@ -13,17 +13,17 @@ use rand::rngs::StdRng;
 use super::naive::{Log, What};
 use super::soon;
 
-/// How far two things are apart that happen one after the other: so far that all that is played fits between them.
+/// The time between two successive events: enough to play any segment.
 const TICK_MS: i64 = 10_000;
 
-/// How a viewer's client speaks with servers.
+/// How a viewer reports events to servers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Client {
-    /// It is connected, and knows no time.
+    /// Connected, without timestamps.
     Plain,
-    /// It is connected, and says when things happened by its own clock, which is wrong.
+    /// Connected, with timestamps by its own clock, which is wrong.
     Stamping,
-    /// It sends batches, each until it is acknowledged, and some again later.
+    /// Sends batches, each until it is acknowledged, and some again later.
     Batching,
 }
 
@@ -37,16 +37,16 @@ pub(crate) struct Viewer {
     pub(crate) log: Log,
     clock: WallClock,
     here: Option<Connection>,
-    /// Connections that are gone, of which their servers do not know yet.
+    /// Lost connections that their servers still consider open.
     ghosts: Vec<Connection>,
     acknowledgements: Vec<Acknowledgement>,
     /// Whether the session is in the database.
     begun: bool,
-    /// What happened while there was no connection.
+    /// Actions during a disconnection.
     buffer: Vec<What>,
-    /// From where and since when the player plays, whatever servers know of it.
+    /// The position and the time of the last `play` that is still open in the player, reported or not.
     plays: Option<(u32, i64)>,
-    /// No two things happen at the same time by the client's clock.
+    /// Added to timestamps, so that no two events have the same.
     ticks_ms: i64,
     batches: Vec<Vec<PlayerEvent>>,
 }
@@ -84,7 +84,7 @@ impl Viewer {
         }
     }
 
-    /// Which server it is connected to.
+    /// The number of the server that it is connected to.
     pub(crate) fn server(&self) -> Option<usize> {
         self.here.as_ref().map(|here| here.server)
     }
@@ -101,7 +101,7 @@ impl Viewer {
         random.random_range(0..80_000)
     }
 
-    /// Where the player pauses: anywhere, if nobody can tell how long it played.
+    /// A pause of the player: at any position, unless timestamps show how long it played.
     fn pause(&self, random: &mut StdRng) -> What {
         let to_ms = match self.plays {
             Some((from_ms, since_ms)) if self.client == Client::Stamping => {
@@ -127,14 +127,14 @@ impl Viewer {
             event = event.with_duration(seconds(duration_ms));
         }
         if self.client != Client::Plain {
-            // Three hours behind.
+            // The client's clock is three hours behind.
             let mut timestamp_ms = self.clock.now_ms() - 10_800_000;
-            // No two are the same; but where time is measured between two, it is the server's that passed.
+            // Timestamps are unique; but between `play` and `pause` as much time passes as by the server's clock.
             if self.client == Client::Batching || matches!(what, What::Failure | What::Seek) {
                 self.ticks_ms += TICK_MS;
                 timestamp_ms += self.ticks_ms;
             }
-            // Never after a play that comes later: what is before the first counts for nothing.
+            // The timestamp precedes that of any later play: an event before the first play must not count.
             if self.client == Client::Stamping && matches!(what, What::Failure | What::Seek) {
                 timestamp_ms -= 1_000_000_000;
             }
@@ -151,7 +151,7 @@ impl Viewer {
         self.acknowledgements.push(here.viewing.submit(&event).expect("it is taken"));
     }
 
-    /// Something happens in the player, and servers are told of it, now or later.
+    /// Does something in the player, and reports it now or after the next connect.
     pub(crate) fn act(&mut self, random: &mut StdRng) {
         let what = match random.random_range(0..7) {
             0 | 1 => What::Play { from_ms: Self::position(random) },
@@ -164,7 +164,7 @@ impl Viewer {
             self.happens(what);
             return;
         }
-        // A play of which nobody is told before it is over: else nobody could know when it began.
+        // A play without a connection ends before it is reported: servers could not determine when an open one began.
         let is_play = matches!(what, What::Play { .. });
         if is_play && self.plays.is_some() {
             self.happens(self.pause(random));
@@ -175,9 +175,9 @@ impl Viewer {
         }
     }
 
-    /// Something is told of the viewing at a server that need not be the one it is at, which has both write to it.
+    /// Reports failures to a server that the viewer need not be connected to, so that two servers write the session.
     pub(crate) async fn fail_at(&mut self, metrics: &Metrics) {
-        // Where no session is known, nothing can fail.
+        // A failure without a session does not count.
         if !self.begun {
             return;
         }
@@ -189,7 +189,7 @@ impl Viewer {
         }
     }
 
-    /// The video cannot be played.
+    /// Reports a playback failure.
     pub(crate) fn fail(&mut self) {
         self.happens(What::Failure);
     }
@@ -207,9 +207,9 @@ impl Viewer {
         }
     }
 
-    /// Connects, or connects elsewhere before the server finds out that the old connection is gone.
+    /// Connects, possibly to another server before the old one detects the loss of the connection.
     ///
-    /// What it did at another server is durable then: of what is still under way there, no server could know here.
+    /// Events at the old server become durable first, because the new server cannot load events that are in progress.
     pub(crate) async fn connect(&mut self, server: usize, metrics: &Metrics) {
         if self.server() != Some(server) {
             self.durable().await;
@@ -226,14 +226,14 @@ impl Viewer {
         }
     }
 
-    /// The client says that it is still there.
+    /// Receives a sign of life from the client.
     pub(crate) fn beat(&mut self) {
         if let Some(here) = &mut self.here {
             here.heard = self.clock.moment();
         }
     }
 
-    /// Loses the connection, and the server knows.
+    /// Loses the connection, which the server detects.
     pub(crate) fn disconnect(&mut self) {
         if let Some(here) = self.here.take() {
             self.note(What::Lost);
@@ -249,16 +249,16 @@ impl Viewer {
         }
     }
 
-    /// The servers find out about connections that are gone.
+    /// Servers detect all lost connections.
     pub(crate) fn bury_ghosts(&mut self) {
         for ghost in self.ghosts.drain(..) {
             self.acknowledgements.push(ghost.viewing.lose(ghost.heard));
         }
     }
 
-    /// The server is gone without a word.
+    /// A server crashes and detects nothing any more.
     pub(crate) fn crash(&mut self, server: usize) {
-        // Dropping them would be a word.
+        // Dropping a connection would report it to the server.
         let (gone, ghosts): (Vec<_>, Vec<_>) =
             self.ghosts.drain(..).partition(|ghost| ghost.server == server);
         self.ghosts = ghosts;
@@ -266,12 +266,12 @@ impl Viewer {
         if self.server() == Some(server) {
             std::mem::forget(self.here.take());
             self.note(What::Lost);
-            // Nobody will ever know by these.
+            // These are never resolved.
             self.acknowledgements.clear();
         }
     }
 
-    /// Sends batches: new ones, in the wrong order now and then, and now and then an old one.
+    /// Sends new batches, sometimes in the wrong order, and sometimes an old one again.
     pub(crate) async fn send(&mut self, random: &mut StdRng, metrics: &Metrics) {
         let new = random.random_range(0..3);
         let mut batches: Vec<_> = (0..new).map(|_| self.batch(random)).collect();
@@ -287,7 +287,7 @@ impl Viewer {
         }
     }
 
-    /// Sends the last ones again, of which it was not told that they arrived.
+    /// Sends the last four batches again, because a crash lost their acknowledgements.
     pub(crate) async fn send_again(&mut self, metrics: &Metrics) {
         self.acknowledgements.clear();
         for batch in self.batches.clone().iter().rev().take(4).rev() {
@@ -298,7 +298,7 @@ impl Viewer {
     fn batch(&mut self, random: &mut StdRng) -> Vec<PlayerEvent> {
         let mut batch = Vec::new();
         for _ in 0..random.random_range(1..4) {
-            // As far as it may have got in the time that it takes.
+            // A player can play this in the time between the timestamps.
             let (one, other) = (Self::position(random), Self::position(random));
             let (from_ms, to_ms) = (one.min(other), one.max(other));
             let all = [What::Play { from_ms }, What::Failure, What::Seek, What::Pause { to_ms }];
@@ -317,13 +317,13 @@ impl Viewer {
         }
     }
 
-    /// The session is no more; what is played from now on is another.
+    /// The session was erased; later plays form another one.
     pub(crate) fn erased(&mut self) {
         self.log = Log::default();
         self.begun = false;
     }
 
-    /// Waits until everything is durable.
+    /// Waits until all events are durable.
     pub(crate) async fn durable(&mut self) {
         for mut acknowledgement in self.acknowledgements.drain(..) {
             soon(acknowledgement.durable()).await.expect("it is stored");
@@ -332,7 +332,7 @@ impl Viewer {
         self.begun = self.outcome().is_some();
     }
 
-    /// What the session must come to now.
+    /// The session that is expected now.
     pub(crate) fn outcome(&self) -> Option<super::naive::Outcome> {
         self.log.outcome(self.clock.now_ms(), self.duration_ms)
     }

@@ -1,4 +1,4 @@
-//! Servers on one database, their viewers, and what happens to them.
+//! Servers on one database, their viewers, and the actions on both.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ use super::viewer::{Client, Viewer};
 
 const VIEWERS: usize = 8;
 
-/// A day that ends soon.
+/// Shortly before the end of a day.
 const START: &str = "2024-02-28T23:55:00Z";
 
 pub(crate) struct Server {
@@ -40,7 +40,7 @@ pub(crate) struct World {
     store: Arc<dyn Store>,
     clock: WallClock,
     failing: usize,
-    /// When a server was killed last.
+    /// The time of the last kill of a server.
     crashed_at: DateTime<Utc>,
 }
 
@@ -71,7 +71,7 @@ impl World {
         let store = Faulty::over(self.database.open().await).with_stable_keys();
         let (failures, death) = (store.failures(), store.death());
         let metrics = Metrics::builder(Arc::new(store)).clock(self.clock.reader()).start();
-        // A server that never learned which keys there are lets nobody in.
+        // A server that has not loaded the keys refuses all joins.
         for viewer in &self.viewers {
             assert!(metrics.accepts_key(&viewer.key).await.expect("the keys are known"));
         }
@@ -79,18 +79,18 @@ impl World {
         Server { metrics, death }
     }
 
-    /// Closes sessions that were quiet for so long and merges their blocks, as far as the database allows.
+    /// Closes sessions without events for `seconds` and merges their blocks, until the database fails.
     pub(crate) async fn close(&mut self, seconds: u32) {
         let quiet_since = self.clock.now() - TimeDelta::seconds(seconds.into());
         let store = self.servers[0].metrics.store();
-        // Some at a time: others write in between.
+        // In small batches: servers write in between.
         while let Ok((videos, 1..)) = upkeep::close(store, quiet_since, 3).await {
             let _away = upkeep::merge(store, videos).await;
         }
     }
 
-    /// The session of a viewer is erased, wherever it is and whoever has it in memory. Batches would come again, and it with
-    /// them.
+    /// Erases the session of a viewer, wherever it is stored or in memory. Batching viewers keep theirs: batches that
+    /// are sent again would recreate the session.
     pub(crate) async fn erase(&mut self, viewer: usize) {
         if self.viewers[viewer].client == Client::Batching {
             return;
@@ -103,9 +103,9 @@ impl World {
         viewer.erased();
     }
 
-    /// Time passes, and servers write what is open as far as it has run, as they do every so often.
+    /// Passes time, in which servers write checkpoints of open segments.
     pub(crate) async fn pass(&mut self, seconds: u32) {
-        // A connection that is silent for a minute is known to be gone.
+        // Servers detect the loss of a connection after a minute without a heartbeat.
         if 60 <= seconds {
             self.viewers.iter_mut().for_each(Viewer::bury_ghosts);
         }
@@ -123,7 +123,7 @@ impl World {
         tokio::time::sleep(CHECKPOINT + std::time::Duration::from_secs(1)).await;
     }
 
-    /// A server is stopped, and another one started in its place.
+    /// Stops a server, and starts another one in its place.
     pub(crate) async fn stop(&mut self, server: usize) {
         for viewer in &mut self.viewers {
             viewer.bury_ghosts();
@@ -135,7 +135,7 @@ impl World {
         self.servers[server] = self.start().await;
     }
 
-    /// A server is killed, with something under way as often as not, and another one started in its place.
+    /// Kills a server, often in the middle of a commit, and starts another one in its place.
     pub(crate) async fn crash(&mut self, server: usize, random: &mut StdRng) {
         self.everything_is_durable().await;
         self.look_round().await;
@@ -144,14 +144,14 @@ impl World {
                 viewer.send(random, &self.servers[server].metrics).await;
             } else if viewer.server() == Some(server) && random.random_bool(0.7) {
                 viewer.act(random);
-                // By which it shows whether the rest is there, too.
+                // A stored failure shows that the other events are stored, too.
                 viewer.fail();
             }
         }
         let death = self.servers[server].death.clone();
         if random.random_bool(0.7) {
             death.doom(random.random_bool(0.5));
-            // If nobody did anything that must be written, there is no commit to die of.
+            // Without an event to write, there is no commit to die in.
             drop(tokio::time::timeout(CHECKPOINT, death.dead()).await);
         }
         death.kill().await;
@@ -167,7 +167,7 @@ impl World {
         self.everything_is_durable().await;
     }
 
-    /// Finds out what became of the events that were under way: they are there all together, or not at all.
+    /// Determines whether the events in progress were stored: all of them, or none.
     async fn resolve(&mut self, server: usize) {
         for viewer in &mut self.viewers {
             if viewer.client != Client::Batching && !viewer.log.is_durable() {
@@ -194,7 +194,7 @@ impl World {
         }
     }
 
-    /// Until every server has said its last about everybody.
+    /// Waits until no server has anything more to write, and no session at a killed server counts as watching.
     pub(crate) async fn settle(&mut self) {
         for viewer in &mut self.viewers {
             viewer.bury_ghosts();
@@ -203,12 +203,12 @@ impl World {
         while self.clock.now() <= self.crashed_at + metrics_core::store::INSTANCE_SILENCE_MAX {
             self.pass(10).await;
         }
-        // Once to find out what others have written, and once more to write what that means.
+        // The first checkpoint loads the writes of other servers, and the second one writes the result.
         self.look_round().await;
         self.look_round().await;
     }
 
-    /// Compares every session and every report with what they must be.
+    /// Compares every session and every report with the model.
     pub(crate) async fn check(&self, when: &str) {
         let directory = TempDir::new().expect("a directory");
         let model = SqliteStore::open(directory.path().join("model.db")).await.expect("opened");
@@ -230,7 +230,7 @@ impl World {
         }
         for server in &self.servers {
             let counted = server.metrics.watching(&Selection::default()).await;
-            // It may fail where the database does.
+            // The count may fail if the database fails.
             if self.failing == 0 || counted.is_ok() {
                 assert_eq!(counted.expect("counted"), watching, "{when}");
             }
@@ -244,10 +244,10 @@ impl World {
     }
 }
 
-/// What the database has of a viewer's session.
+/// The stored state of a viewer's session.
 async fn load(store: &dyn Store, viewer: &Viewer) -> Option<Stored> {
     let id = RowId::from(SessionId::new(&viewer.key, &viewer.name));
-    // To load it would open it.
+    // An export, because `load` would open the session.
     let (mut export, mut found) = (Export::all(), None);
     while let Some(records) = export.next(store).await.expect("read") {
         for record in records.into_iter().filter(|record| record.id == id) {
@@ -270,7 +270,7 @@ fn matches(outcome: Option<&Outcome>, stored: Option<&Stored>) -> bool {
         && stored.counters.details.seeks == outcome.seeks
 }
 
-/// The session as the model has it.
+/// The first write of the model's session.
 fn write(viewer: &Viewer, outcome: &Outcome) -> SessionWrite {
     let segments = outcome.segments.iter();
     let segments: Segments = segments.filter_map(|&(from, to)| Interval::new(from, to)).collect();
@@ -293,7 +293,7 @@ fn write(viewer: &Viewer, outcome: &Outcome) -> SessionWrite {
     }
 }
 
-/// Compares the reports of both, for everybody and for some, with and without a threshold.
+/// Compares the reports of both, for all sessions and for some, with and without a threshold.
 async fn compare(metrics: &Metrics, model: &Metrics, world: &World, when: &str) {
     let vid = serde_json::json!({ "vid": 0 });
     let selections = [

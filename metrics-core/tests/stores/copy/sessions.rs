@@ -1,4 +1,4 @@
-//! Sessions to be copied, as awkward as they can be.
+//! Sessions to copy, with as many edge cases as possible.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ pub(crate) const START_MS: i64 = 1_700_000_000_000;
 
 pub(crate) const DAY_MS: i64 = 86_400_000;
 
-/// Keys of different ages, of which one is revoked.
+/// Creates keys of different ages, one of them revoked.
 pub(crate) async fn fill_keys(store: &dyn Store) -> Vec<ApiKey> {
     let mut keys = Vec::new();
     for (number, text) in ["one", "two", "three", "four"].into_iter().enumerate() {
@@ -34,7 +34,7 @@ pub(crate) async fn fill_keys(store: &dyn Store) -> Vec<ApiKey> {
     keys
 }
 
-/// Has a store keep keys and so many sessions, the first half of them closed.
+/// Fills a store with keys and `count` sessions, the first half of them closed.
 pub(crate) async fn fill(store: &dyn Store, count: usize) -> Vec<SessionWrite> {
     let keys = fill_keys(store).await;
     let mut random = StdRng::seed_from_u64(count as u64);
@@ -55,10 +55,10 @@ pub(crate) async fn commit(store: &dyn Store, writes: &[SessionWrite]) {
     assert!(outcomes.iter().all(|outcome| *outcome == Outcome::Written));
 }
 
-/// What a closed session needs to go on.
+/// The resume state of a closed session.
 type State = (SessionId, Version, i64, i64, Vec<u8>);
 
-/// Everything that is in a store.
+/// All contents of a store.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Contents {
     pub(crate) keys: Vec<KeyRecord>,
@@ -96,12 +96,12 @@ fn video(number: u32) -> Video {
     }
 }
 
-/// When a session starts that can still go on.
+/// The start of a session that can still go on.
 pub(crate) fn young_ms() -> i64 {
     Utc::now().timestamp_millis() - 2 * DAY_MS
 }
 
-/// Instants on borders of days and of what is compared at once, a few days ago, and anywhere.
+/// Starts on boundaries of days and of periods that are compared at once, a few days ago, and anywhere.
 fn start_ms(random: &mut StdRng) -> i64 {
     let day = START_MS / DAY_MS * DAY_MS + DAY_MS * random.random_range(-400..400);
     match random.random_range(0..20) {

@@ -32,7 +32,7 @@ async fn large() -> Old {
     old
 }
 
-/// What an import into a store with nothing in it makes.
+/// The sessions and the result of an import into an empty store.
 async fn expected(old: &Old) -> (Vec<Record>, Imported) {
     let (store, _database) = empty_store().await;
     let imported = old.import(&*store).await.unwrap();
@@ -81,7 +81,7 @@ async fn what_came_later_is_added_by_another_import() {
         insert into events values ('2022-06-01', 'play', 0, 20000, 1), ('2022-06-01', 'play', 0, 30, 1);"#,
     )
     .await;
-    // Also one that was left out, and can be taken now.
+    // One of the two was left out before, and is complete now.
     let again = old.import(&*store).await.unwrap();
     assert_eq!((again.sessions, again.already_there), (2, first.sessions));
 }
@@ -91,7 +91,7 @@ async fn an_import_that_failed_half_way_goes_on() {
     let old = large().await;
     let (records, whole) = expected(&old).await;
     let (store, _database) = empty_store().await;
-    // In the second thousand.
+    // A session of the second thousand.
     let poison = SessionId::new(&ApiKey::new("key-3").unwrap(), "mave:4503");
     let poisoned = Faulty::over(Arc::clone(&store)).refusing(poison);
     let failed = old.import(&poisoned).await.unwrap_err();
@@ -114,7 +114,7 @@ async fn imports_over_a_bad_connection_come_to_an_end() {
     let old = large().await;
     let (records, whole) = expected(&old).await;
     let (store, _database) = empty_store().await;
-    // Half of what fails has happened all the same.
+    // Half of the calls that fail are executed nevertheless.
     let faulty = Faulty::over(Arc::clone(&store)).failing(20);
     let mut failures = 0;
     let imported = loop {
@@ -142,7 +142,7 @@ async fn an_import_that_was_dropped_goes_on() {
                 stop.take().map(|stop| stop.send(()));
             }
         });
-        // It is dropped wherever it waits next: while it reads or while it writes.
+        // The import is dropped at its next wait, while it reads or while it writes.
         tokio::select! {
             biased;
             _ = stopped => {}

@@ -1,4 +1,4 @@
-//! Reports over what was imported are as worked out by hand.
+//! Reports over imported sessions equal results worked out by hand.
 
 use chrono::{DateTime, Utc};
 use metrics_core::mave::Mave;
@@ -11,8 +11,8 @@ use serde_json::json;
 
 use super::support::{NEWER, OF_2023, Old, empty_store, lines};
 
-/// Two keys, three videos. Sessions 1 and 2 watch the first video, 3 is never heard of after its play, 4 watches the
-/// second video, 5 is under the other key, and of 6 and 7 only durations are left, of 7 not even the session.
+/// Two keys, three videos. Sessions 1 and 2 watch the first video, 3 has no event after its play, 4 watches the second
+/// video, 5 is under the other key; 6 and 7 have durations only, and 7 has no session row.
 const NEWER_ROWS: &str = r#"
     insert into keys (id, key, disabled_at, inserted_at) values
         (1, 'key-one', null, '2021-01-01 08:00:00'),
@@ -121,7 +121,7 @@ async fn plays_of_the_newer_versions_are_in_the_bucket_of_their_first_play() {
     );
     check_days(&days(&metrics, &daily(titled("Sails"))).await, &[("03-02", 1, 2_000, 2_000)]);
     check_days(&days(&metrics, &daily(key("key-two"))).await, &[("03-02", 1, 20_000, 20_000)]);
-    // The session whose play was never closed is there, and counts if no view time is asked for.
+    // The session whose play was never closed exists, and counts with a minimum view time of 0.
     let every = daily(titled("Knots")).with_minimum_view_ms(0);
     let plays: u64 = days(&metrics, &every).await.iter().map(|day| day.1).sum();
     assert_eq!((plays, metrics.store().count_sessions().await.unwrap()), (6, 7));
@@ -224,7 +224,7 @@ async fn keys_keep_their_times() {
     assert!(!metrics.accepts_key(&ApiKey::new("key-two").unwrap()).await.unwrap());
 }
 
-/// Keys hang on sessions, videos have identifiers and a page each, and `plays` tell what was watched.
+/// Keys belong to sessions, videos have an identifier and a page each, and `plays` hold the segments.
 const ROWS_OF_2023: &str = r#"
     insert into keys (id, key) values (1, 'key-one'), (2, 'key-two');
     insert into videos (id, identifier, metadata, source_uri) values

@@ -1,4 +1,4 @@
-//! An old database, the tables that it had over the years, and a new store beside it.
+//! A mave database, the tables of its versions over the years, and a new store beside it.
 
 use std::sync::Arc;
 
@@ -53,7 +53,7 @@ pub(crate) const OF_2023: &str = r#"
     );
 "#;
 
-/// An old database.
+/// A mave database.
 pub(crate) struct Old {
     database: Database,
 }
@@ -78,25 +78,25 @@ impl Old {
         connection.batch_execute(sql).await.unwrap();
     }
 
-    /// Changes a setting for all who connect from now on.
+    /// Changes a setting for all later connections.
     pub(crate) async fn set(&self, setting: &str) {
         let alter = format!("format('alter database %I set {setting}', current_database())");
         self.run(&format!("do $$ begin execute {alter}; end $$")).await;
     }
 
-    /// Imports into a store, without looking at the progress.
+    /// Imports into a store, and ignores the progress.
     pub(crate) async fn import(&self, store: &dyn Store) -> Result<Imported, ImportError> {
         Mave::connect(&self.url()).await.unwrap().import(store, |_| {}).await
     }
 }
 
-/// A new store, and what keeps it.
+/// A new store, and its database.
 pub(crate) async fn empty_store() -> (Arc<dyn Store>, Database) {
     let database = Database::new(Backend::Sqlite).await;
     (database.open().await, database)
 }
 
-/// Everything that a store has, by row id.
+/// All sessions of a store, by row id.
 pub(crate) async fn everything(store: &dyn Store) -> Vec<Record> {
     let (mut records, mut export) = (Vec::new(), Export::all());
     while let Some(some) = export.next(store).await.unwrap() {
@@ -106,7 +106,7 @@ pub(crate) async fn everything(store: &dyn Store) -> Vec<Record> {
     records
 }
 
-/// What was left out, a line each.
+/// The reasons for rows left out of the import, a line each.
 pub(crate) fn lines(imported: &Imported) -> Vec<String> {
     imported.left_out.iter().map(ToString::to_string).collect()
 }
