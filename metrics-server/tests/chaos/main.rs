@@ -262,7 +262,7 @@ async fn waiting(server: &Server) -> u64 {
     waiting.expect("a figure of this name").parse().unwrap()
 }
 
-/// Runs on TimescaleDB whatever the store of this run is: a file is never unavailable.
+/// Runs on TimescaleDB in every run: a file is never unavailable.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_unavailable_database_costs_nobody_an_event_or_a_connection() {
     let _alone = ALONE.lock().await;
