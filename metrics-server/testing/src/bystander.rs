@@ -25,7 +25,7 @@ impl Bystander {
         Self::at_pace(server, Duration::from_millis(100)).await
     }
 
-    /// The same, with a pause of `rest` after every second of video.
+    /// Joins and begins to watch, with a pause of `rest` after every second of video.
     pub async fn at_pace(server: &Server, rest: Duration) -> Self {
         let mut client = server.connect().await;
         client.join(TOPIC, "bystander").await;
@@ -46,7 +46,7 @@ impl Bystander {
         this
     }
 
-    /// The same, with the final check on another server on the same database.
+    /// Moves the final check to another server on the same database.
     pub fn counted_by(self, server: &Server) -> Self {
         Self { server: server.clone(), ..self }
     }

@@ -61,7 +61,7 @@ impl Http {
         soon(self.send_patiently()).await
     }
 
-    /// The same, without a timeout.
+    /// Sends the request, and waits for the response without a timeout.
     pub async fn send_patiently(self) -> Answer {
         let stream = TcpStream::connect(self.address).await.unwrap();
         let (mut read, mut write) = stream.into_split();

@@ -118,12 +118,12 @@ impl Database {
         self.serve_some(settings, 1_000).await
     }
 
-    /// The same, for at most `connections_max` connections at once.
+    /// Starts a server for at most `connections_max` connections at once.
     pub async fn serve_some(&self, settings: Settings, connections_max: usize) -> TestServer {
         self.serve_over(self.open().await, settings, connections_max).await
     }
 
-    /// The same over the handle `store`, which may be a faulty one.
+    /// Starts a server over the handle `store`, which may be a faulty one.
     pub async fn serve_over(
         &self,
         store: Arc<dyn Store>,
@@ -133,7 +133,7 @@ impl Database {
         self.serve_at(clock(), store, settings, connections_max).await
     }
 
-    /// The same with the given clock.
+    /// Starts a server over `store` with this clock.
     pub async fn serve_at(
         &self,
         clock: Clock,

@@ -53,7 +53,7 @@ impl Client {
         Self::upgrade_with(http, key, &[]).await
     }
 
-    /// The same, with bytes that follow the request at once, as from a client that does not wait.
+    /// Upgrades a request, and sends bytes right after it, like a client that does not wait.
     ///
     /// # Errors
     ///
@@ -62,7 +62,7 @@ impl Client {
         soon(Self::try_upgrade(http, key, rest)).await.expect("a server that answers")
     }
 
-    /// The same, for a server that may be down or stop.
+    /// Upgrades a request of a server that may be down or stop.
     ///
     /// # Errors
     ///
@@ -84,7 +84,7 @@ impl Client {
         soon(self.writer.write_all(bytes)).await.unwrap();
     }
 
-    /// The same, for a server that may be down; returns false if it is.
+    /// Sends bytes as they are; returns false if the server is down.
     pub async fn try_send_bytes(&mut self, bytes: &[u8]) -> bool {
         soon(self.writer.write_all(bytes)).await.is_ok()
     }
@@ -109,7 +109,7 @@ impl Client {
         self.reader.next().await
     }
 
-    /// The same, without a timeout.
+    /// Waits for the next message from the server without a timeout.
     pub async fn next_ever(&mut self) -> Seen {
         self.reader.next_ever().await
     }
@@ -187,7 +187,7 @@ impl Client {
         assert_eq!(self.call(topic, "event", payload).await, Value::Null, "{payload}");
     }
 
-    /// The same; returns false if the connection ends.
+    /// Sends an event that must be accepted; returns false if the connection ends.
     pub async fn try_event(&mut self, topic: &str, payload: &Value) -> bool {
         let message = json!([null, "event", topic, "event", payload]).to_string();
         if !self.try_send_bytes(&frame(FIN | TEXT, message.as_bytes())).await {
@@ -221,7 +221,7 @@ impl Reader {
         soon(self.next_ever()).await
     }
 
-    /// The same, without a timeout.
+    /// Waits for the next message from the server without a timeout.
     pub async fn next_ever(&mut self) -> Seen {
         loop {
             match self.input.next(Seen::read).expect("a frame as a server sends it") {

@@ -111,7 +111,7 @@ impl Process {
         (self.child.wait().unwrap(), self.end())
     }
 
-    /// The same, and expects a successful exit. Returns the log.
+    /// Stops the process, and expects a successful exit. Returns the log.
     pub async fn terminate(self) -> String {
         let (status, log) = self.stop().await;
         assert_eq!(status.code(), Some(0), "{log}");

@@ -179,7 +179,7 @@ impl Sheet {
         assert!(self.failures.told <= counted.1, "{self:?}\nis {kept:?}");
     }
 
-    /// Checks the same, and that nothing else is stored than events that may be.
+    /// Checks that all acknowledged events are stored, and nothing else than events that may be.
     fn check(&self, kept: &Kept, timeline: &Timeline, is_shared: bool) {
         self.check_told(Some(kept));
         for (from_ms, _) in &kept.segments {

@@ -190,7 +190,8 @@ async fn seconds(server: &Server, query: &Value) -> BTreeMap<u64, (u64, u64)> {
     seconds
 }
 
-/// The same as `seconds`, counted from the sessions. No two segments of a session overlap, but they may share a second.
+/// The result that `seconds` must return, counted from the sessions. No two segments of a session overlap, but they may
+/// share a second.
 fn by_second(sessions: &[&Checked]) -> BTreeMap<u64, (u64, u64)> {
     let mut seconds = BTreeMap::new();
     for session in sessions {

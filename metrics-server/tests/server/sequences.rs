@@ -29,7 +29,7 @@ fn event(wait_ms: u32, event: Value) -> Step {
     Step::Event(wait_ms, event)
 }
 
-/// The same in a video of another duration, in seconds.
+/// The step in a video of another duration, in seconds.
 fn lasting(duration: u32, step: Step) -> Step {
     match step {
         Step::Event(wait_ms, mut event) => {

@@ -52,7 +52,7 @@ async fn watch_in_step(mut client: Client, viewer: usize, progress: Arc<Semaphor
     acknowledged
 }
 
-/// The same, without waiting for acknowledgements.
+/// Plays one second after another without waiting for acknowledgements. Returns the number of acknowledged seconds.
 async fn watch_ahead(mut client: Client, viewer: usize, progress: Arc<Semaphore>) -> usize {
     let topic = format!("session:{viewer}");
     client.join(&topic, &format!("video {viewer}")).await;
