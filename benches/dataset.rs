@@ -1,7 +1,7 @@
-//! Sessions as a busy site has them: the same ones for the same seed, in the order of time.
+//! Sessions like those of a busy site: the same ones for the same seed, ordered by time.
 //!
-//! Each is made by the state machine that a server runs, from what a player would have sent, so that its row is what a
-//! server would have written. A session depends on its number alone, so that any number of threads can make them.
+//! The server's state machine makes each session from the events that a player would send, so that its row equals one
+//! that a server writes. A session depends on its number alone, so that any number of threads can make them.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,19 +13,19 @@ use metrics_core::user_agent::{Browser, Device, Platform, UserAgentClass};
 use metrics_core::{Action, ApiKey, PlayerEvent, Source, Video};
 use serde_json::json;
 
-/// How many videos there are.
+/// The number of videos.
 pub const VIDEOS: usize = 1_000;
 
-/// How many of them are of the course `knots`, as their metadata says.
+/// The number of videos whose metadata names the course `knots`.
 pub const KNOTS: usize = 50;
 
 /// The key of the site.
 pub const KEY: &str = "HDsj3NfKQTNwn5Ix9g+cfQ==";
 
-/// The server that recorded.
+/// The server instance that recorded the open sessions.
 pub const INSTANCE: Instance = Instance(0x5eed_5eed);
 
-/// How much less the next video is watched: with 1,000 videos the first has a tenth of all sessions.
+/// The Zipf exponent of the videos' popularity: with 1,000 videos the first has a tenth of all sessions.
 const ZIPF: f64 = 0.915;
 
 /// Twelve months.
@@ -33,19 +33,19 @@ const DAYS: i64 = 365;
 
 const HOUR_MS: i64 = 3_600_000;
 
-/// How busy each hour of the day is, in UTC: an audience in Europe.
+/// The traffic of each hour of the day, in UTC: an audience in Europe.
 const BUSY_HOURS: [f64; 24] = [
     0.35, 0.22, 0.15, 0.12, 0.12, 0.18, 0.35, 0.60, 0.80, 0.90, 0.95, 1.00, 1.10, 1.05, 1.00, 1.00,
     1.05, 1.15, 1.35, 1.60, 1.75, 1.60, 1.20, 0.70,
 ];
 
-/// How busy each day of the week is, from Monday on.
+/// The traffic of each day of the week, from Monday on.
 const BUSY_DAYS: [f64; 7] = [0.95, 0.90, 0.90, 0.95, 1.00, 1.20, 1.25];
 
-/// How many of a hundred sessions have one segment, two, and so on: 2.5 on average.
+/// The percentages of sessions with one segment, two, and so on: 2.5 on average.
 const SEGMENTS: [f64; 6] = [30.0, 27.0, 20.0, 12.0, 7.0, 4.0];
 
-/// With what videos are watched, and by how many of a hundred.
+/// User-agent classes, and the percentage of sessions of each.
 const CLIENTS: [(Browser, Platform, Device, f64); 14] = [
     (Browser::Chrome, Platform::Android, Device::Mobile, 24.0),
     (Browser::Safari, Platform::Ios, Device::Mobile, 22.0),
@@ -63,7 +63,7 @@ const CLIENTS: [(Browser, Platform, Device, f64); 14] = [
     (Browser::Chrome, Platform::Linux, Device::Desktop, 1.0),
 ];
 
-/// All sessions of a site, made when they are asked for.
+/// All sessions of a site, made on demand.
 #[derive(Debug)]
 pub struct Dataset {
     seed: u64,
@@ -71,7 +71,7 @@ pub struct Dataset {
     until_ms: i64,
     key: ApiKey,
     titles: Vec<Title>,
-    // Sums up to each: of how much videos are watched, and of how busy hours are.
+    // Cumulative weights: of the videos' popularity, and of the hours' traffic.
     popularity: Vec<f64>,
     hours: Vec<f64>,
 }
@@ -82,8 +82,8 @@ struct Title {
     video: Video,
     duration_ms: u32,
     pages: Vec<Source>,
-    // Whether its pages were built with a client that reports everything, with timestamps: half of them were. The
-    // other half reports `play` and `pause`.
+    // Whether its pages use a client that reports everything, with timestamps: half of them do. The other half reports
+    // `play` and `pause`.
     talks: bool,
 }
 
@@ -92,7 +92,7 @@ impl Dataset {
     ///
     /// # Panics
     ///
-    /// Never: its key is one.
+    /// Never: its key is valid.
     #[must_use]
     pub fn new(seed: u64, sessions: u64, until_ms: i64) -> Self {
         let key = ApiKey::new(KEY).expect("a valid key");
@@ -108,13 +108,13 @@ impl Dataset {
         Self { seed, sessions, until_ms, key, titles, popularity, hours }
     }
 
-    /// The key that all sessions are under.
+    /// The key of all sessions.
     #[must_use]
     pub fn key(&self) -> &ApiKey {
         &self.key
     }
 
-    /// The sessions with these numbers, in the order of time.
+    /// The sessions with these numbers, ordered by time.
     #[must_use]
     pub fn sessions(&self, numbers: Range<u64>) -> Arc<[SessionWrite]> {
         numbers.map(|number| self.session(number)).collect()
@@ -155,7 +155,7 @@ impl Dataset {
         }
     }
 
-    /// A time, in Unix milliseconds, at which so many sessions have started.
+    /// A time, in Unix milliseconds, by which `sessions` sessions have started.
     #[must_use]
     pub fn reached_ms(&self, sessions: u64) -> i64 {
         self.start_ms(sessions.min(self.sessions.saturating_sub(1)), 0.0)
@@ -196,19 +196,19 @@ impl Title {
     }
 }
 
-/// The identifier of the video that only `rank` others are watched more often than.
+/// The identifier of the video that is less popular than `rank` others.
 #[must_use]
 pub fn identifier(rank: usize) -> String {
     format!("video-{rank:04}")
 }
 
-/// Somebody who watches, and what the player says of it.
+/// A viewer, and the events that the player reports.
 struct Viewer<'a> {
     title: &'a Title,
     rng: Rng,
     now_ms: i64,
     until_ms: i64,
-    // By how much the player's clock is off.
+    // The error of the player's clock.
     off_ms: i64,
     salt: u64,
     session: Option<Session>,
@@ -223,7 +223,7 @@ impl<'a> Viewer<'a> {
         Self { title, rng, now_ms, until_ms, off_ms, salt, session, writers }
     }
 
-    /// Watches, and returns the session, its inputs, and whether the video still plays.
+    /// Watches, and returns the session, its inputs, and whether the video is still playing.
     fn watch(mut self) -> (Session, Writers, bool) {
         let duration_ms = self.title.duration_ms;
         let segments = 1 + self.rng.weighed(SEGMENTS);
@@ -250,7 +250,7 @@ impl<'a> Viewer<'a> {
         (self.session.expect("it has begun"), self.writers, false)
     }
 
-    /// How long it is watched in one go, of what is left of the video.
+    /// The length of the next segment, at most the rest of the video.
     fn length_ms(&mut self, left_ms: u32) -> u32 {
         if self.rng.chance(0.2) {
             return left_ms.min(500 + self.rng.below(9_500) as u32);
@@ -286,7 +286,7 @@ impl<'a> Viewer<'a> {
         self.says(Action::Pause { to: seconds(at_ms) });
     }
 
-    /// Goes on after a pause: where it was, further on, or from an earlier position again.
+    /// Resumes after a pause: at the same position, further on, or earlier.
     fn jump(&mut self, at_ms: u32) -> u32 {
         let duration_ms = self.title.duration_ms;
         if self.rng.chance(0.4) {
@@ -311,7 +311,7 @@ impl<'a> Viewer<'a> {
                 self.says(Action::Other { name: "ended".to_owned() });
             }
         }
-        // A page that is closed says nothing: its connection is gone.
+        // A closed page sends no event: its connection is gone.
         let at = Moment::received(self.now_ms + 40);
         let leaves = self.rng.chance(0.15);
         let session = self.session.as_mut().expect("it has begun");
@@ -343,12 +343,12 @@ impl<'a> Viewer<'a> {
     }
 }
 
-/// A position as players say it, in hundredths of a second.
+/// A position as players report it, in hundredths of a second.
 fn seconds(ms: u32) -> f64 {
     f64::from(ms / 10) / 100.0
 }
 
-/// The sums of the first, the first two, and so on.
+/// The cumulative sums of `numbers`.
 fn sums(numbers: impl Iterator<Item = f64>) -> Vec<f64> {
     numbers
         .scan(0.0, |sum, number| {
@@ -358,7 +358,7 @@ fn sums(numbers: impl Iterator<Item = f64>) -> Vec<f64> {
         .collect()
 }
 
-/// Numbers that look random, and are the same on every machine and with every version of a library: `SplitMix64`.
+/// Pseudo-random numbers, the same on every machine and with every version of a library: `SplitMix64`.
 #[derive(Debug)]
 struct Rng(u64);
 
@@ -376,12 +376,12 @@ impl Rng {
         z ^ (z >> 31)
     }
 
-    /// In `[0, 1)`.
+    /// A number in `[0, 1)`.
     fn unit(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    /// In `[0, end)`.
+    /// An integer in `[0, end)`.
     fn below(&mut self, end: usize) -> usize {
         (self.unit() * end as f64) as usize
     }
@@ -390,13 +390,13 @@ impl Rng {
         self.unit() < share
     }
 
-    /// A place in `sums`, by how much is added there.
+    /// A random index of `sums`, weighted by the increase at the index.
     fn among(&mut self, sums: &[f64]) -> usize {
         let at = self.unit() * sums.last().copied().unwrap_or_default();
         sums.partition_point(|sum| *sum <= at).min(sums.len() - 1)
     }
 
-    /// A place in `weights`, by weight.
+    /// A random index of `weights`, by weight.
     fn weighed<const N: usize>(&mut self, weights: [f64; N]) -> usize {
         let mut at = self.unit() * weights.iter().sum::<f64>();
         weights

@@ -1,4 +1,4 @@
-//! Events folded into a session, what it comes to, and its way into a store and back.
+//! Benchmarks of sessions: folding events, encoding, and decoding.
 #![allow(missing_docs, reason = "criterion's macros define public items")]
 
 use std::hint::black_box;
@@ -8,7 +8,7 @@ use metrics_core::PlayerEvent;
 use metrics_core::event::CheckedEvent;
 use metrics_core::session::{Moment, Reach, Session};
 
-/// Events of a session: a short one, a usual one, and more than are remembered.
+/// Event counts of a session: a short one, a usual one, and more than a session keeps.
 const SIZES: [i64; 3] = [4, 16, 512];
 
 const BEGAN_MS: i64 = 1_700_000_000_000;
@@ -50,7 +50,7 @@ fn session(events: &[(CheckedEvent, Moment)]) -> Session {
     session
 }
 
-/// A viewer who pauses every five seconds, and whose player says when.
+/// A viewer who pauses every five seconds, with a player that sends timestamps.
 fn events(n: i64) -> Vec<(CheckedEvent, Moment)> {
     let event = |number: i64| {
         let position = (number * 5 % 3_600) as f64;

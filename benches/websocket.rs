@@ -9,7 +9,7 @@ use metrics_server_testing::websocket::{CLOSE, FIN, Input, TEXT, handshake, put_
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpSocket, TcpStream};
 
-/// How many connections may come from one address: systems hand out some 28,000 ports.
+/// The maximum number of connections from one address: systems assign some 28,000 ports.
 const PORTS_MAX: usize = 20_000;
 
 /// One websocket.
@@ -21,20 +21,20 @@ pub struct Socket {
     mask: [u8; 4],
 }
 
-/// The address from which the connection with this number comes.
+/// The source address of the connection with this number.
 #[must_use]
 pub fn source(number: usize) -> Ipv4Addr {
-    // There are sixteen million of them, and no more than a few are needed.
+    // The loopback network has sixteen million addresses, and a few are enough.
     let host = u8::try_from(1 + number / PORTS_MAX).unwrap_or(u8::MAX);
     Ipv4Addr::new(127, 0, 0, host)
 }
 
 impl Socket {
-    /// Connects, and turns the connection into a websocket.
+    /// Connects, and upgrades the connection to a websocket.
     ///
     /// # Errors
     ///
-    /// The server cannot be reached, or does not want to speak websocket.
+    /// The server cannot be reached, or refuses the upgrade.
     pub async fn connect(
         server: SocketAddr,
         source: Ipv4Addr,
@@ -54,12 +54,12 @@ impl Socket {
         }
     }
 
-    /// Adds a text message to what is sent next.
+    /// Buffers a text message for the next flush.
     pub fn push(&mut self, text: &str) {
         put_frame(&mut self.output, self.mask, FIN | TEXT, text.as_bytes());
     }
 
-    /// Sends what was added.
+    /// Sends the buffered messages.
     ///
     /// # Errors
     ///
@@ -72,7 +72,7 @@ impl Socket {
         Ok(())
     }
 
-    /// Waits until the server says something. Cancel safe.
+    /// Waits until bytes arrive from the server. Cancel safe.
     ///
     /// # Errors
     ///
@@ -81,11 +81,11 @@ impl Socket {
         self.input.fill(&mut self.stream).await
     }
 
-    /// Hands the next text message that has arrived to `see`, and returns false if there is none.
+    /// Passes the next text message that has arrived to `see`, and returns false if there is none.
     ///
     /// # Errors
     ///
-    /// The server closes the websocket, or says what no server should.
+    /// The server closes the websocket, or violates the protocol.
     pub fn next(&mut self, see: impl FnOnce(&str) -> io::Result<()>) -> io::Result<bool> {
         let seen = self.input.next(|first, payload| match first.checked_sub(FIN) {
             Some(TEXT) => see(str::from_utf8(payload).map_err(io::Error::other)?),

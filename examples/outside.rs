@@ -1,5 +1,5 @@
-//! The programs that the README and `docs/embed.md` show, outside of this workspace: taken from there as they stand,
-//! compiled against the packages that would be published, and run.
+//! Runs the programs of the README and `docs/embed.md` outside this workspace, unchanged and compiled against the
+//! packages that would be published.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -16,10 +16,10 @@ use tempfile::TempDir;
 /// How long a server may take to listen, on a busy machine.
 const WAIT: Duration = Duration::from_secs(60);
 
-/// How often it is asked whether it does.
+/// The interval of attempts to connect.
 const STEP: Duration = Duration::from_millis(20);
 
-/// Where the README gets the packages from.
+/// The dependency in the README that is replaced with the local packages.
 const REPOSITORY: &str = r#"git = "https://github.com/metrics-video/metrics""#;
 
 const PACKAGES: [&str; 2] = ["metrics-core", "metrics-server"];
@@ -28,26 +28,26 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// Where the programs and the packages are.
+/// The directory of the programs and the packages.
 fn outside() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("outside")
 }
 
-/// Where the workspace is built, and the programs too: what is compiled already for the one is there for the others.
+/// The target directory of the workspace, shared with the programs so that they reuse its compiled dependencies.
 fn target() -> PathBuf {
     outside().join("../..")
 }
 
-/// Cargo as anybody runs it. All that is needed was downloaded for this test's own package.
+/// Cargo as a user runs it. It is offline: the dependencies were downloaded for this test's own package.
 fn cargo(command: &str, target: &Path) -> Command {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args([command, "--offline", "--quiet", "--target-dir"]).arg(target);
-    // As in the workspace, or nothing that is compiled there could be taken.
+    // The setting of the workspace; with another one, Cargo could not reuse its compiled dependencies.
     cargo.env("CARGO_PROFILE_DEV_DEBUG", "line-tables-only");
     cargo
 }
 
-/// Runs a command to its end, which must be a good one, and returns what it prints.
+/// Runs a command to its end, expects success, and returns its output.
 fn run(command: &mut Command) -> String {
     let Output { status, stdout, stderr } = command.output().unwrap();
     let stderr = String::from_utf8_lossy(&stderr);
@@ -55,7 +55,7 @@ fn run(command: &mut Command) -> String {
     String::from_utf8(stdout).unwrap()
 }
 
-/// Packages both crates, and unpacks them beside the programs that depend on them; once for all tests.
+/// Packages both crates once for all tests, and unpacks them beside the programs that depend on them.
 fn packaged() {
     static PACKAGED: Once = Once::new();
     PACKAGED.call_once(package);
@@ -75,7 +75,7 @@ fn package() {
     PACKAGES.into_iter().for_each(unpack);
 }
 
-/// Unpacks what was packaged, unless it is what was there last.
+/// Unpacks a package, unless it equals the one unpacked last.
 fn unpack(name: &str) {
     let (folder, last) = (outside().join(name), outside().join(name).with_extension("last"));
     let packages = fs::read_dir(outside().join("target/package")).unwrap();
@@ -93,20 +93,20 @@ fn unpack(name: &str) {
         fs::remove_dir_all(&folder).unwrap();
     }
     fs::create_dir(&folder).unwrap();
-    // With the times of now: those in the archive never change, and cargo would take what it built last.
+    // `-m` sets the current time: the times in the archive never change, and Cargo would reuse its last build.
     let mut tar = Command::new("tar");
     run(tar.args(["-xzm", "--strip-components=1", "-f"]).arg(package).arg("-C").arg(&folder));
     fs::copy(package, last).unwrap();
 }
 
-/// The first code in this language after these words of a chapter.
+/// The first code block in this language after the text `after` of a chapter.
 fn shown<'a>(chapter: &'a str, after: &str, language: &str) -> &'a str {
     let (_, rest) = chapter.split_once(after).expect("the chapter has these words");
     let (_, rest) = rest.split_once(&format!("```{language}\n")).expect("the chapter shows it");
     rest.split_once("```\n").expect("it ends").0
 }
 
-/// Compiles a program and what it depends on, and returns where it is.
+/// Compiles a program with its dependencies, and returns the path of the binary.
 fn compiled(name: &str, dependencies: &str, program: &str) -> PathBuf {
     packaged();
     let mut manifest = format!("[package]\nname = \"{name}\"\nedition = \"2024\"\n\n");
@@ -115,28 +115,28 @@ fn compiled(name: &str, dependencies: &str, program: &str) -> PathBuf {
         manifest += &line.replace(REPOSITORY, &format!("path = \"../{package}\""));
         manifest.push('\n');
     }
-    // What is packaged depends on what is published, and nothing is yet.
+    // The packages depend on published versions, and none is published yet.
     manifest +=
         "\n[workspace]\n\n[patch.crates-io]\nmetrics-core = { path = \"../metrics-core\" }\n";
     let folder = outside().join(name);
     fs::create_dir_all(folder.join("src")).unwrap();
     fs::write(folder.join("Cargo.toml"), manifest).unwrap();
     fs::write(folder.join("src/main.rs"), program).unwrap();
-    // The versions that are tested here.
+    // The dependency versions that the workspace tests.
     fs::copy(root().join("Cargo.lock"), folder.join("Cargo.lock")).unwrap();
     run(cargo("build", &target()).current_dir(&folder));
     target().join("debug").join(name)
 }
 
-/// An address on which nobody listens. Until the program does, minutes may pass in which it is compiled: so its port is
-/// none of those, from 32768 on, that connections get, and another one in another run of this test.
+/// A free local address. The program is compiled before it listens, which may take minutes: so the port is below 32768,
+/// where the system takes no ports for connections from, and differs between runs of this test.
 fn free_address() -> SocketAddr {
     let first = 20_000 + u16::try_from(std::process::id() % 10_000).unwrap();
     let mut addresses = (first..32_768).map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
     addresses.find(|address| TcpListener::bind(address).is_ok()).expect("a port is free")
 }
 
-/// A server that ends with the test.
+/// A server process that is killed when this is dropped.
 struct Serving {
     child: Child,
     address: SocketAddr,
@@ -159,7 +159,7 @@ impl Serving {
         this
     }
 
-    /// Asks for something, and returns the status and the body of the answer.
+    /// Sends a request, and returns the status and the body of the response.
     fn ask(&self, method: &str, path: &str, body: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(self.address).unwrap();
         let (host, length) = (self.address, body.len());
@@ -173,7 +173,7 @@ impl Serving {
         (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
     }
 
-    /// Presses Ctrl-C, and waits until it has ended well.
+    /// Interrupts the server like Ctrl-C, and expects it to exit with success.
     fn stop(mut self) {
         run(Command::new("kill").args(["-s", "INT", &self.child.id().to_string()]));
         assert!(self.child.wait().unwrap().success());
@@ -182,7 +182,7 @@ impl Serving {
 
 impl Drop for Serving {
     fn drop(&mut self) {
-        // It may have ended.
+        // The process may have ended.
         drop(self.child.kill());
         drop(self.child.wait());
     }

@@ -1,6 +1,7 @@
-//! What strangers have a server allocate is freed: all of it, when what is kept for a while is forgotten.
+//! The server frees the memory that strangers make it allocate: all of it, once its caches have expired.
 //!
-//! The allocator counts here, and the only test has it for itself. What C code allocates is not counted.
+//! A counting allocator measures it, and the only test of this binary has it for itself. It does not count allocations
+//! of C code.
 
 use std::alloc::System;
 use std::time::Duration;
@@ -13,20 +14,20 @@ use tokio::time::sleep;
 #[global_allocator]
 static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
 
-/// How many times everything is done in a round.
+/// How many times a round repeats each abuse.
 const TIMES: usize = 10;
 
-/// How many rounds there are before it counts. Buffers of connections to the database grow to the largest batch.
+/// The number of rounds before the measurement. Buffers of connections to the database grow to the largest batch.
 const WARM: usize = 3;
 
-/// How much more there may be after a round than before, in percent.
+/// How much the memory may grow over a round, in percent.
 const MORE_MAX: usize = 20;
 
-/// How much more there must be during a round, or else it shows nothing.
+/// How much the memory must grow during a round; otherwise the test proves nothing.
 const MEANWHILE_MIN: usize = 3_000_000;
 
-/// Longer than anything is kept in memory for a viewer or a client who may come back, but for who was wrong and who was
-/// right, which takes little.
+/// Longer than the server keeps state in memory for a viewer or a client who may return. It keeps the outcomes of
+/// authentication for longer, but they take little.
 const FORGOTTEN: Duration = Duration::from_secs(600);
 
 #[tokio::test(start_paused = true)]

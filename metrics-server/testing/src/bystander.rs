@@ -1,4 +1,4 @@
-//! Somebody who watches while others misbehave, and must not notice.
+//! A viewer who must not notice the abuses of others.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::{Server, Watched, soon};
 
 const TOPIC: &str = "session:bystander";
 
-/// A viewer who plays one second of a video after another. Each event must be acknowledged as soon as any.
+/// A viewer who plays one second of a video after another. Every event must be acknowledged within the usual timeout.
 #[derive(Debug)]
 pub struct Bystander {
     server: Server,
@@ -20,12 +20,12 @@ pub struct Bystander {
 }
 
 impl Bystander {
-    /// Begins to watch.
+    /// Joins and begins to watch.
     pub async fn of(server: &Server) -> Self {
         Self::at_pace(server, Duration::from_millis(100)).await
     }
 
-    /// The same, with a rest after every second of video.
+    /// Joins and begins to watch, with a pause of `rest` after every second of video.
     pub async fn at_pace(server: &Server, rest: Duration) -> Self {
         let mut client = server.connect().await;
         client.join(TOPIC, "bystander").await;
@@ -46,19 +46,20 @@ impl Bystander {
         this
     }
 
-    /// The same, and its figures are asked for at another server on the same database.
+    /// Moves the final check to another server on the same database.
     pub fn counted_by(self, server: &Server) -> Self {
         Self { server: server.clone(), ..self }
     }
 
-    /// Waits until a second was watched that is begun after this.
+    /// Waits until the viewer has watched a whole second that began after this call.
     pub async fn watches_on(&mut self) {
         let begun = *self.rounds.borrow();
         let watched = self.rounds.wait_for(|rounds| begun + 2 <= *rounds).await;
         assert!(watched.is_ok(), "the bystander was cut off");
     }
 
-    /// The attack is over: the bystander still watches, has watched all the time, and counts for exactly that.
+    /// Checks after an attack that the bystander still watches, watched all the time, and is counted for exactly that
+    /// time.
     pub async fn expect_unharmed(mut self) {
         self.watches_on().await;
         self.stop.send_replace(true);

@@ -1,4 +1,4 @@
-//! HTTP as bytes on a socket, so that a test can say whatever a client might.
+//! HTTP as bytes on a socket, so that a test can send any request, valid or not.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -56,17 +56,17 @@ impl Http {
         self.header("content-type", "application/json").body(body.to_string())
     }
 
-    /// Sends it, and reads the answer to its end.
+    /// Sends the request, and reads the response to its end.
     pub async fn send(self) -> Answer {
         soon(self.send_patiently()).await
     }
 
-    /// The same, however long the answer takes.
+    /// Sends the request, and waits for the response without a timeout.
     pub async fn send_patiently(self) -> Answer {
         let stream = TcpStream::connect(self.address).await.unwrap();
         let (mut read, mut write) = stream.into_split();
         let request = self.header("connection", "close").bytes();
-        // A server may answer before it has read everything, and then not read on.
+        // A server may respond before it has read the whole request, and then stop reading.
         let writing = async { drop(write.write_all(&request).await) };
         let mut received = Vec::new();
         let reading = async { drop(read.read_to_end(&mut received).await) };
@@ -77,7 +77,7 @@ impl Http {
         answer
     }
 
-    /// The request as it goes over the socket.
+    /// The request as bytes.
     pub fn bytes(&self) -> Vec<u8> {
         let Self { address, method, target, headers, body } = self;
         let mut head = format!("{method} {target} HTTP/1.1\r\nhost: {address}\r\n");
@@ -97,19 +97,19 @@ impl Http {
     }
 }
 
-/// What was answered.
+/// A response.
 #[derive(Clone)]
 pub struct Answer {
-    /// Its status.
+    /// The status.
     pub status: u16,
-    /// Its headers, with names in lower case.
+    /// The headers, with names in lower case.
     pub headers: Vec<(String, String)>,
-    /// Its body, as far as it was read.
+    /// The body, as far as it was read.
     pub body: Vec<u8>,
 }
 
 impl Answer {
-    /// The answer with this head, without a body.
+    /// Parses a response head, without a body.
     pub fn parse(head: &[u8]) -> Self {
         let head = str::from_utf8(head).unwrap();
         let mut lines = head.split("\r\n");
@@ -120,7 +120,7 @@ impl Answer {
         Self { status: status.parse().unwrap(), headers: headers.collect(), body: Vec::new() }
     }
 
-    /// The value of a header that is there once at most.
+    /// The value of a header, which must not be repeated.
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut named = self.headers.iter().filter(|(other, _)| other == name);
         let value = named.next().map(|(_, value)| value.as_str());
@@ -136,7 +136,7 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap()
     }
 
-    /// What an error says is wrong.
+    /// The `error` of the JSON body.
     #[track_caller]
     pub fn error(&self) -> String {
         let json = self.json();
@@ -153,7 +153,7 @@ impl fmt::Debug for Answer {
     }
 }
 
-/// The head without its empty line, and what follows.
+/// Splits a message into its head, without the empty line, and the bytes after it.
 pub fn split_head(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
     Some((&bytes[..end], &bytes[end + 4..]))

@@ -1,11 +1,11 @@
-//! Servers and clients for the tests of the workspace. Not for anybody else.
+//! Servers and clients for the tests of the workspace. Not for other use.
 //!
-//! * [`Database`] is a database of its own for a test, on the store that [`Backend::of_this_run`] names.
+//! * [`Database`] is a test's own database, on the store that [`Backend::of_this_run`] names.
 //! * [`TestServer`] is a server on it in this process, [`Process`] the binary in another; both are a [`Server`].
 //! * [`Client`] speaks the channel protocol over a websocket, [`Poller`] over long polling, [`Http`] writes requests.
 //! * [`Bystander`] watches while others misbehave, as [`abuses`] do.
 //!
-//! Everything here panics where something is not as a test needs it.
+//! Functions here panic on any result that a test does not expect.
 
 #![expect(clippy::missing_panics_doc, reason = "a test that cannot go on panics")]
 
@@ -41,22 +41,22 @@ pub use process::{Process, binary};
 pub use server::{Server, Watched};
 pub use websocket::{BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, TEXT, frame};
 
-/// How long anything may take that a test waits for, on a busy machine as well.
+/// How long a test waits for an expected event, on a busy machine as well.
 pub const WAIT: Duration = Duration::from_secs(20);
 
-/// What a browser on a Mac says.
+/// The `User-Agent` of a browser on a Mac.
 pub const CHROME: &str = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/537.36 \
     (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36";
 
-/// What a search engine says.
+/// The `User-Agent` of a search engine.
 pub const GOOGLEBOT: &str =
     "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)";
 
-/// What a browser says that a program drives.
+/// The `User-Agent` of an automated browser.
 pub const HEADLESS_CHROME: &str = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 \
     (KHTML, like Gecko) HeadlessChrome/120.0.0.0 Safari/537.36";
 
-/// Waits for something that must happen soon.
+/// Waits for a future that must complete within `WAIT`.
 #[track_caller]
 pub fn soon<F: Future>(future: F) -> impl Future<Output = F::Output> {
     let caller = std::panic::Location::caller();
@@ -68,11 +68,11 @@ pub fn soon<F: Future>(future: F) -> impl Future<Output = F::Output> {
     }
 }
 
-/// As `METRICS_LIMITS` has it: no rates, for tests whose viewers all have one address and one key.
+/// A value of `METRICS_LIMITS` without rate limits, for tests whose viewers all have one address and one key.
 pub const NO_RATES: &str = "joins=none,joins_per_address=none,events=none,events_per_address=none,\
     new_videos=none,new_videos_per_address=none,new_pages=none,new_pages_per_address=none";
 
-/// A database that is removed at the end.
+/// A database that is removed when its last handle is dropped.
 #[derive(Clone, Debug)]
 pub struct Database {
     database: Arc<metrics_testing::Database>,
@@ -80,7 +80,7 @@ pub struct Database {
 }
 
 impl Database {
-    /// A new database on the store of this run.
+    /// Creates a database on the store of this run.
     pub async fn new() -> Self {
         Self::of(metrics_testing::Database::new(Backend::of_this_run()).await)
     }
@@ -89,7 +89,7 @@ impl Database {
         Self { database: Arc::new(database), limits: Limits::default() }
     }
 
-    /// Servers on it limit no rates.
+    /// Disables the rate limits of servers on this database.
     pub fn without_rates(mut self) -> Self {
         for limit in NO_RATES.split(',') {
             let (name, value) = limit.split_once('=').unwrap();
@@ -98,32 +98,32 @@ impl Database {
         self
     }
 
-    /// On the server of which this is the address.
+    /// Creates a database on the database server at this URL.
     pub async fn on(server: &str) -> Self {
         Self::of(metrics_testing::Database::on(server).await)
     }
 
-    /// As `DATABASE_URL` has it.
+    /// The URL, as a value of `DATABASE_URL`.
     pub fn url(&self) -> String {
         self.database.url()
     }
 
-    /// Another handle on it, as another process has one.
+    /// Opens another handle on it, as another process does.
     pub async fn open(&self) -> Arc<dyn Store> {
         self.database.open().await
     }
 
-    /// A server that uses it. More than one may.
+    /// Starts a server on it. More than one may run.
     pub async fn serve(&self, settings: Settings) -> TestServer {
         self.serve_some(settings, 1_000).await
     }
 
-    /// The same, for so many connections at once.
+    /// Starts a server for at most `connections_max` connections at once.
     pub async fn serve_some(&self, settings: Settings, connections_max: usize) -> TestServer {
         self.serve_over(self.open().await, settings, connections_max).await
     }
 
-    /// The same over a handle that need not be as usual.
+    /// Starts a server over the handle `store`, which may be a faulty one.
     pub async fn serve_over(
         &self,
         store: Arc<dyn Store>,
@@ -133,7 +133,7 @@ impl Database {
         self.serve_at(clock(), store, settings, connections_max).await
     }
 
-    /// The same, by this clock.
+    /// Starts a server over `store` with this clock.
     pub async fn serve_at(
         &self,
         clock: Clock,
@@ -150,7 +150,7 @@ impl Database {
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
         let service = Service::new(metrics.clone(), settings);
-        // A sender that is dropped is no order to stop: the test may have kept the address only.
+        // A dropped sender does not stop the server: the test may have kept the address only.
         let stopped = async {
             if stopped.await.is_err() {
                 std::future::pending::<()>().await;
@@ -161,24 +161,24 @@ impl Database {
         TestServer { server, metrics, database: self.clone(), stop, serving }
     }
 
-    /// How many sessions are in it, as another process sees it.
+    /// The number of stored sessions, counted over a new handle.
     pub async fn count_sessions(&self) -> u64 {
         self.open().await.count_sessions().await.unwrap()
     }
 
-    /// A copy of it as it is now, which is what a crash leaves.
+    /// A copy of its current contents, which a crash would leave.
     pub async fn copy(&self) -> Self {
         let database = Arc::new(self.database.copy().await);
         Self { database, limits: self.limits.clone() }
     }
 
-    /// Whether `text` is anywhere in it.
+    /// Whether `text` occurs anywhere in it.
     pub async fn contains(&self, text: &str) -> bool {
         self.database.contains(text).await
     }
 }
 
-/// The time of day, as it passes for the runtime: a test that pauses the one pauses the other.
+/// A clock that follows the runtime's: a test that pauses the runtime's pauses both.
 fn clock() -> Clock {
     let (start, began) = (chrono::Utc::now(), Instant::now());
     Clock::new(move || start + began.elapsed())
@@ -188,39 +188,39 @@ fn clock() -> Clock {
 #[derive(Debug)]
 pub struct TestServer {
     server: Server,
-    /// The library in it.
+    /// The library behind the server.
     pub metrics: Metrics,
-    /// Its database.
+    /// The server's database.
     pub database: Database,
     stop: oneshot::Sender<()>,
     serving: JoinHandle<()>,
 }
 
 impl TestServer {
-    /// On a new database, with one key.
+    /// Starts a server on a new database with one key.
     pub async fn new() -> Self {
         Self::with(Settings::default()).await
     }
 
-    /// On a new database, with these settings.
+    /// Starts a server on a new database, with these settings.
     pub async fn with(settings: Settings) -> Self {
         Database::new().await.serve(settings).await
     }
 
-    /// Stops, and returns what is on the disk when a process would end: nothing that is written later counts.
+    /// Stops the server, and returns a copy of the disk at the end of the process: later writes do not count.
     pub async fn stop(self) -> Database {
         self.stop.send(()).unwrap();
         soon(self.serving).await.unwrap();
         self.database.copy().await
     }
 
-    /// Begins to stop, and returns what ends when it has.
+    /// Begins to stop, and returns the task that ends when the server has stopped.
     pub fn begin_stop(self) -> JoinHandle<()> {
         self.stop.send(()).unwrap();
         self.serving
     }
 
-    /// Stops, and starts again on a copy of the database.
+    /// Stops the server, and starts another on a copy of the database.
     pub async fn restart(self, settings: Settings) -> Self {
         self.stop().await.serve(settings).await
     }

@@ -1,4 +1,4 @@
-//! A client of the channel protocol that polls.
+//! A client of the channel protocol over long polling.
 
 use std::collections::VecDeque;
 
@@ -9,15 +9,15 @@ use crate::{CHROME, Http, Server};
 
 const PATH: &str = "/socket/longpoll";
 
-/// A long-polling session, and what a page knows that opened it.
+/// A long-polling session, and the parameters of the page that opened it.
 #[derive(Debug)]
 pub struct Poller {
     /// Names the session in every request.
     pub token: String,
     server: Server,
-    // With the parameters of the page.
+    // The parameters of the page.
     query: String,
-    // Polled, and not read yet.
+    // Messages that a poll returned and the test has not read yet.
     messages: VecDeque<Value>,
     last_ref: u32,
 }
@@ -37,7 +37,7 @@ impl Poller {
         Self { token, server, query: query.to_owned(), messages, last_ref: 0 }
     }
 
-    /// Asks for a session, and returns the answer.
+    /// Requests a session, and returns the response.
     pub async fn try_open(server: &Server, query: &str, headers: &[(&str, &str)]) -> Value {
         let mut http = server.http("GET", PATH).query(query);
         for (name, value) in headers {
@@ -46,7 +46,7 @@ impl Poller {
         answer(http).await
     }
 
-    /// The same client, whose requests another server receives from now on.
+    /// The same client, with another server as the receiver of its requests.
     pub fn at(self, server: &Server) -> Self {
         Self { server: server.clone(), ..self }
     }
@@ -56,29 +56,29 @@ impl Poller {
         self.server.http(method, PATH).query(&format!("{}&token={}", self.query, self.token))
     }
 
-    /// Polls once, however long that takes, and returns the answer.
+    /// Polls once, however long that takes, and returns the response.
     pub async fn poll(&self) -> Value {
         answer(self.http("GET")).await
     }
 
-    /// Posts one message, or whatever it is, and returns the answer.
+    /// Posts one message, valid or not, and returns the response.
     pub async fn post(&self, body: impl Into<Vec<u8>>) -> Value {
         answer(self.http("POST").header("content-type", "application/json").body(body)).await
     }
 
-    /// A request with several messages at once, as Phoenix's clients make it since 1.7.
+    /// A request with several messages at once, as Phoenix's clients send since 1.7.
     pub fn lines(&self, messages: &[Value]) -> Http {
         let lines: Vec<_> = messages.iter().map(Value::to_string).collect();
         let http = self.http("POST").header("content-type", "application/x-ndjson");
         http.body(lines.join("\n"))
     }
 
-    /// Posts several messages at once, and returns the answer.
+    /// Posts several messages at once, and returns the response.
     pub async fn post_lines(&self, messages: &[Value]) -> Value {
         answer(self.lines(messages)).await
     }
 
-    /// Waits for the next message, over polls without any.
+    /// Waits for the next message, and repeats empty polls.
     pub async fn message(&mut self) -> Value {
         loop {
             if let Some(message) = self.messages.pop_front() {
@@ -104,20 +104,20 @@ impl Poller {
         (json!([join_ref, message_ref, topic, event, payload]), message_ref)
     }
 
-    /// Sends a message, without a wait for the reply.
+    /// Sends a message, without waiting for the reply.
     pub async fn push(&mut self, topic: &str, event: &str, payload: &Value) -> String {
         let (message, message_ref) = self.compose(topic, event, payload);
         assert_eq!(self.post(message.to_string()).await, json!({ "status": 200 }));
         message_ref
     }
 
-    /// Sends a message and returns what the reply to it says: null for ok, or else the reason.
+    /// Sends a message and returns the result of its reply: null for ok, or else the reason.
     pub async fn call(&mut self, topic: &str, event: &str, payload: &Value) -> Value {
         let message_ref = self.push(topic, event, payload).await;
         self.answer_to(&message_ref).await
     }
 
-    /// Waits for the reply to a message, over whatever comes before it.
+    /// Waits for the reply to a message, skipping others.
     pub async fn answer_to(&mut self, message_ref: &str) -> Value {
         loop {
             let message = self.message().await;
@@ -146,7 +146,8 @@ impl Poller {
     }
 }
 
-/// Sends a request of a client that polls. The protocol has a status of its own, so that HTTP's is always the same.
+/// Sends a request, and returns the body of the response. The protocol has a status of its own; that of HTTP is always
+/// the same.
 async fn answer(http: Http) -> Value {
     let answer = http.send_patiently().await;
     assert_eq!(answer.status, 200, "{answer:?}");

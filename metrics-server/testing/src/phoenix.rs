@@ -11,7 +11,7 @@ use crate::http::{Answer, Http};
 use crate::soon;
 use crate::websocket::{CLOSE, FIN, Input, PING, PONG, TEXT, frame, handshake};
 
-/// What the server said.
+/// A message from the server.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Seen {
     /// A text message.
@@ -24,19 +24,19 @@ pub enum Seen {
     End,
 }
 
-/// A websocket, and what a page knows that opened it.
+/// A websocket, and the key and the response of the page that opened it.
 #[derive(Debug)]
 pub struct Client {
-    /// The answer to the upgrade.
+    /// The response to the upgrade.
     pub answer: Answer,
-    /// A key that the server takes.
+    /// A valid key of the server.
     pub key: String,
     reader: Reader,
     writer: OwnedWriteHalf,
     last_ref: u32,
 }
 
-/// The half of a websocket that reads.
+/// The reading half of a websocket.
 #[derive(Debug)]
 pub struct Reader {
     socket: OwnedReadHalf,
@@ -44,25 +44,25 @@ pub struct Reader {
 }
 
 impl Client {
-    /// Turns a request into a websocket.
+    /// Upgrades a request to a websocket.
     ///
     /// # Errors
     ///
-    /// The answer that it got instead.
+    /// The response, if it is not an upgrade.
     pub async fn upgrade(http: Http, key: String) -> Result<Self, Answer> {
         Self::upgrade_with(http, key, &[]).await
     }
 
-    /// The same, with bytes that follow the request at once, as a client sends them that does not wait.
+    /// Upgrades a request, and sends bytes right after it, like a client that does not wait.
     ///
     /// # Errors
     ///
-    /// The answer that it got instead.
+    /// The response, if it is not an upgrade.
     pub async fn upgrade_with(http: Http, key: String, rest: &[u8]) -> Result<Self, Answer> {
         soon(Self::try_upgrade(http, key, rest)).await.expect("a server that answers")
     }
 
-    /// The same, when the server may be gone, or go.
+    /// Upgrades a request of a server that may be down or stop.
     ///
     /// # Errors
     ///
@@ -79,12 +79,12 @@ impl Client {
         }))
     }
 
-    /// Sends whatever it is.
+    /// Sends bytes as they are.
     pub async fn send_bytes(&mut self, bytes: &[u8]) {
         soon(self.writer.write_all(bytes)).await.unwrap();
     }
 
-    /// The same, when the server may have gone.
+    /// Sends bytes as they are; returns false if the server is down.
     pub async fn try_send_bytes(&mut self, bytes: &[u8]) -> bool {
         soon(self.writer.write_all(bytes)).await.is_ok()
     }
@@ -94,27 +94,27 @@ impl Client {
         self.send_bytes(&frame(FIN | TEXT, text.as_bytes())).await;
     }
 
-    /// Sends a message as it is.
+    /// Sends a message, serialized as JSON.
     pub async fn send(&mut self, message: &Value) {
         self.send_text(&message.to_string()).await;
     }
 
-    /// Its halves, to write and read at the same time.
+    /// Splits the websocket, to write and read at the same time.
     pub fn split(self) -> (Reader, OwnedWriteHalf) {
         (self.reader, self.writer)
     }
 
-    /// Waits for the next thing that the server says.
+    /// Waits for the next message from the server, for at most `WAIT`.
     pub async fn next(&mut self) -> Seen {
         self.reader.next().await
     }
 
-    /// The same, however long it takes.
+    /// Waits for the next message from the server without a timeout.
     pub async fn next_ever(&mut self) -> Seen {
         self.reader.next_ever().await
     }
 
-    /// Waits for the next message, over pongs.
+    /// Waits for the next message, skipping pongs.
     pub async fn text(&mut self) -> String {
         loop {
             match self.next().await {
@@ -125,12 +125,12 @@ impl Client {
         }
     }
 
-    /// Waits for the next message, over pongs.
+    /// Waits for the next message, skipping pongs, and parses it.
     pub async fn message(&mut self) -> Value {
         serde_json::from_str(&self.text().await).unwrap()
     }
 
-    /// Waits for the close frame, over whatever comes before it, and for the end after it.
+    /// Waits for the close frame, skipping other messages, and for the end of the connection after it.
     pub async fn closed(&mut self) -> (u16, String) {
         loop {
             match self.next().await {
@@ -145,13 +145,13 @@ impl Client {
         }
     }
 
-    /// Nothing that was said before is still unanswered, and nothing else was said.
+    /// Checks that the pong to a ping is the next message: the server sent no other, and owes no reply.
     pub async fn is_quiet(&mut self) {
         self.send_bytes(&frame(FIN | PING, b"quiet?")).await;
         assert_eq!(self.next().await, Seen::Pong(b"quiet?".to_vec()));
     }
 
-    /// Sends a message of the second serializer, without a wait for the answer.
+    /// Sends a message of the second serializer, without waiting for the reply.
     pub async fn push(&mut self, topic: &str, event: &str, payload: &Value) -> String {
         self.last_ref += 1;
         let message_ref = self.last_ref.to_string();
@@ -160,13 +160,13 @@ impl Client {
         message_ref
     }
 
-    /// Sends a message and returns what the answer to it says: null for ok, or else the reason.
+    /// Sends a message and returns the result of its reply: null for ok, or else the reason.
     pub async fn call(&mut self, topic: &str, event: &str, payload: &Value) -> Value {
         let message_ref = self.push(topic, event, payload).await;
         self.answer_to(&message_ref).await
     }
 
-    /// Waits for the answer to a message, over whatever comes before it.
+    /// Waits for the reply to a message, skipping others.
     pub async fn answer_to(&mut self, message_ref: &str) -> Value {
         loop {
             let message = self.message().await;
@@ -182,12 +182,12 @@ impl Client {
         assert_eq!(self.call(topic, "phx_join", &payload).await, Value::Null);
     }
 
-    /// Sends an event that must be taken.
+    /// Sends an event, and expects the server to accept it.
     pub async fn event(&mut self, topic: &str, payload: &Value) {
         assert_eq!(self.call(topic, "event", payload).await, Value::Null, "{payload}");
     }
 
-    /// The same, unless the connection ends.
+    /// Sends an event that must be accepted; returns false if the connection ends.
     pub async fn try_event(&mut self, topic: &str, payload: &Value) -> bool {
         let message = json!([null, "event", topic, "event", payload]).to_string();
         if !self.try_send_bytes(&frame(FIN | TEXT, message.as_bytes())).await {
@@ -216,12 +216,12 @@ impl Client {
 }
 
 impl Reader {
-    /// Waits for the next thing that the server says.
+    /// Waits for the next message from the server, for at most `WAIT`.
     pub async fn next(&mut self) -> Seen {
         soon(self.next_ever()).await
     }
 
-    /// The same, however long it takes.
+    /// Waits for the next message from the server without a timeout.
     pub async fn next_ever(&mut self) -> Seen {
         loop {
             match self.input.next(Seen::read).expect("a frame as a server sends it") {
@@ -248,7 +248,7 @@ impl Seen {
     }
 }
 
-/// What a reply says: null for ok, or else the reason.
+/// The result of a reply: null for ok, or else the reason.
 #[track_caller]
 pub(crate) fn outcome(payload: &Value) -> Value {
     if *payload == json!({ "status": "ok", "response": {} }) {

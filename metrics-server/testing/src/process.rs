@@ -1,4 +1,4 @@
-//! The binary, as an operator starts it.
+//! The binary, run as an operator runs it.
 
 use std::env;
 use std::fs;
@@ -16,16 +16,16 @@ use tokio::time::{sleep, timeout};
 
 use crate::{Database, Server};
 
-/// How long a start may take: it makes the tables, on a busy machine, and others may do so at the same time.
+/// How long a start may take: it creates the tables, on a busy machine, and others may do so at the same time.
 const START_MAX: Duration = Duration::from_secs(30);
 
 /// How long a stop may take: two drains, on a busy machine.
 const STOP_MAX: Duration = Duration::from_secs(30);
 
-/// How often is looked whether it has stopped.
+/// The interval of checks for the end of the process.
 const STOP_POLL: Duration = Duration::from_millis(5);
 
-/// The binary with nothing of the environment: a setting in it would be one of the server's.
+/// The binary with an empty environment: a variable of the test's own would be a setting of the server.
 pub fn binary() -> Command {
     // Cargo builds it for the tests of its package, in the directory above theirs.
     let test = env::current_exe().unwrap();
@@ -43,19 +43,19 @@ pub fn binary() -> Command {
 pub struct Process {
     server: Server,
     child: Child,
-    /// Reads what it logs, to its end.
+    /// Reads the log to its end.
     log: Option<JoinHandle<String>>,
 }
 
 impl Process {
-    /// On a database that is there.
+    /// Starts the server on an existing database.
     pub async fn start(database: &Database) -> Self {
         let mut command = binary();
         command.env("DATABASE_URL", database.url());
         Self::run(command).await
     }
 
-    /// Whatever the command says, on a free port, once it listens there.
+    /// Starts `command` on a free port, and returns once the server listens.
     pub async fn run(command: Command) -> Self {
         spawn_blocking(|| Self::run_now(command)).await.unwrap()
     }
@@ -69,7 +69,7 @@ impl Process {
             let mut log = String::new();
             for line in stdout.lines().map_while(Result::ok) {
                 if let Some((_, address)) = line.split_once("listening address=") {
-                    // Nobody waits for it any more if the server says it again.
+                    // The receiver is gone if the server logs its address again.
                     let _found = found.send(address.trim().to_owned());
                 }
                 log.push_str(&line);
@@ -86,19 +86,20 @@ impl Process {
         Self { server, child, log: Some(log) }
     }
 
-    /// What a power cut does to it, or `kill -9`. Returns what it has logged.
+    /// Kills the process like a power cut or `kill -9`. Returns its log.
     pub fn kill(mut self) -> String {
         self.end()
     }
 
     fn end(&mut self) -> String {
-        // It may have ended.
+        // The process may have ended.
         drop(self.child.kill());
         self.child.wait().unwrap();
         self.log.take().and_then(|log| log.join().ok()).unwrap_or_default()
     }
 
-    /// Tells it to stop, and waits until it has, which must be soon. Returns how it ended, and what it has logged.
+    /// Sends SIGTERM, and waits for the end of the process, for at most `STOP_MAX`. Returns its exit status and its
+    /// log.
     pub async fn stop(mut self) -> (ExitStatus, String) {
         self.signal("TERM");
         let stopped = async {
@@ -110,25 +111,25 @@ impl Process {
         (self.child.wait().unwrap(), self.end())
     }
 
-    /// The same, in order. Returns what it has logged.
+    /// Stops the process, and expects a successful exit. Returns the log.
     pub async fn terminate(self) -> String {
         let (status, log) = self.stop().await;
         assert_eq!(status.code(), Some(0), "{log}");
         log
     }
 
-    /// How the system knows it.
+    /// The id of the process.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Sends it a signal, by its name without `SIG`.
+    /// Sends a signal to the process, by its name without `SIG`.
     pub fn signal(&self, name: &str) {
         let pid = self.pid().to_string();
         assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
     }
 
-    /// How much memory it has, in KiB.
+    /// The resident memory of the process, in KiB.
     pub fn resident_kib(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();

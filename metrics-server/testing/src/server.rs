@@ -1,4 +1,4 @@
-//! A server as its clients know it: where it is, and a key.
+//! A server as its clients use it: an address and a key.
 
 use std::net::SocketAddr;
 
@@ -9,37 +9,37 @@ use crate::{Answer, CHROME, Client, Http};
 /// A server somewhere, in this process or in another one.
 #[derive(Clone, Debug)]
 pub struct Server {
-    /// Where it listens.
+    /// The address on which the server listens.
     pub address: SocketAddr,
-    /// A key that it takes.
+    /// A valid key of the server.
     pub key: String,
 }
 
 impl Server {
-    /// A request to it.
+    /// A request to the server.
     pub fn http(&self, method: &str, path: &str) -> Http {
         Http::new(self.address, method, path)
     }
 
-    /// Asks for a report.
+    /// Requests a report.
     pub async fn report(&self, report: &str, query: &Value) -> Value {
         let answer = self.http("POST", &format!("/api/v1/{report}")).json(query).send().await;
         assert_eq!(answer.status, 200, "{answer:?}");
         let mut answer = answer.json();
-        // The older reports without what they are about, which has the time of the request.
+        // The tests compare these reports without `meta`, which has the time of the request.
         if ["plays", "views", "engagement", "sources"].contains(&report) {
             assert!(answer.as_object_mut().unwrap().remove("meta").is_some());
         }
         answer
     }
 
-    /// All that was watched of a video, however little it was.
+    /// The plays and view times of a video, with no minimum view time.
     pub async fn watched(&self, identifier: &str) -> Watched {
         let query = json!({ "identifier": identifier, "minimum_watch_seconds": 0 });
         self.select(&query).await
     }
 
-    /// All that was watched of what a query selects.
+    /// The plays and view times of the sessions that a query selects.
     pub async fn select(&self, query: &Value) -> Watched {
         let report = self.report("plays", query).await;
         let buckets = report["views"].as_array().unwrap();
@@ -53,18 +53,18 @@ impl Server {
         }
     }
 
-    /// How many watch now what is recorded under its key.
+    /// The number of viewers who are watching now, of sessions under this key.
     pub async fn watching(&self) -> u64 {
         let report = self.report("watching", &json!({ "query": { "key": self.key } })).await;
         report["watching"].as_u64().unwrap()
     }
 
-    /// A client of the current generation.
+    /// Connects with the current version of the protocol.
     pub async fn connect(&self) -> Client {
         self.connect_to("vsn=2.0.0").await
     }
 
-    /// A client that connects with these parameters.
+    /// Connects with these parameters.
     #[track_caller]
     pub fn connect_to(&self, query: &str) -> impl Future<Output = Client> + use<> {
         let connecting = self.upgrade(query, &[("user-agent", CHROME)]);
@@ -76,11 +76,11 @@ impl Server {
         }
     }
 
-    /// A client, if it is not refused.
+    /// Connects, unless the server refuses.
     ///
     /// # Errors
     ///
-    /// The answer that refuses it.
+    /// The response of the refusal.
     pub fn upgrade(
         &self,
         query: &str,
@@ -95,22 +95,22 @@ impl Server {
     }
 }
 
-/// What was watched of a video.
+/// The plays and view times of a video.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Watched {
-    /// How many sessions count as plays.
+    /// The number of plays.
     pub plays: u64,
-    /// Seconds of video that were played.
+    /// The view time in seconds.
     pub seconds: f64,
-    /// The same, each second of a session counted once.
+    /// The unique view time: each second of a session counts once.
     pub unique: f64,
 }
 
 impl Watched {
-    /// Nothing was watched.
+    /// No plays.
     pub const NOTHING: Self = Self { plays: 0, seconds: 0.0, unique: 0.0 };
 
-    /// One play of so many seconds, each seen once.
+    /// One play of `seconds` seconds, each seen once.
     pub fn once(seconds: f64) -> Self {
         Self { plays: 1, seconds, unique: seconds }
     }

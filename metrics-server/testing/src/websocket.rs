@@ -1,6 +1,7 @@
-//! Websockets as bytes: the frames of a client are written, those of a server are read.
+//! Websockets as bytes: writes the frames of a client, and reads those of a server.
 //!
-//! By hand, so that tests can write wrong frames, and benchmarks cost little beside the server that they measure.
+//! Hand-written, so that tests can write wrong frames, and benchmarks cost little compared to the server that they
+//! measure.
 
 use std::io;
 
@@ -10,7 +11,7 @@ use tokio::net::TcpStream;
 
 use crate::http::{Answer, Http, split_head};
 
-/// The opcode of what continues a message.
+/// The opcode of a frame that continues a message.
 pub const CONTINUATION: u8 = 0x0;
 /// The opcode of a text message.
 pub const TEXT: u8 = 0x1;
@@ -25,13 +26,13 @@ pub const PONG: u8 = 0xA;
 /// The bit of the last frame of a message.
 pub const FIN: u8 = 0x80;
 
-/// The bit of a length by which the payload is masked.
+/// The bit in the length byte that marks a masked payload.
 const MASKED: u8 = 0x80;
 
-/// A key of RFC 6455, section 1.3, and what a server must make of it.
+/// The example key of RFC 6455, section 1.3, and the server's response to it.
 const HANDSHAKE: (&str, &str) = ("dGhlIHNhbXBsZSBub25jZQ==", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
 
-/// How much is read at once: a server says less between two reads, mostly.
+/// The size of one read: a server rarely sends more between two reads.
 const READ_BYTES: usize = 4 * 1024;
 
 /// A masked frame: the first byte is FIN, reserved bits and the opcode.
@@ -59,14 +60,14 @@ pub fn put_frame(output: &mut Vec<u8>, mask: [u8; 4], first: u8, payload: &[u8])
     output.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
 }
 
-/// What a server has sent, and nobody has taken yet.
+/// The bytes received from a server that are not parsed yet.
 #[derive(Debug, Default)]
 pub struct Input {
     bytes: BytesMut,
 }
 
 impl Input {
-    /// Waits until the server says something. Cancel safe.
+    /// Waits until more bytes arrive. Cancel safe.
     ///
     /// # Errors
     ///
@@ -79,7 +80,8 @@ impl Input {
         }
     }
 
-    /// Hands the first byte and the payload of the next frame to `see`. Returns `None` if no whole frame has arrived.
+    /// Passes the first byte and the payload of the next frame to `see`. Returns `None` if no complete frame has
+    /// arrived.
     ///
     /// # Errors
     ///
@@ -112,8 +114,8 @@ impl Input {
     }
 }
 
-/// Turns a connection into a websocket. Returns the answer, and what follows it; or the answer alone, if it is another
-/// one. The bytes of `rest` are sent at once, as a client sends them that does not wait.
+/// Upgrades a connection to a websocket. Returns the response and the bytes after it, or the response alone if it is
+/// not an upgrade. Sends the bytes of `rest` at once, as a client that does not wait.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! What every viewer was told, and what the database may hold of that.
+//! A record of the events and acknowledgements of every viewer, and the check of the database against it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::RangeInclusive;
@@ -13,22 +13,23 @@ use metrics_core::session::Stored;
 use metrics_core::store::Store;
 use metrics_core::{ApiKey, export};
 
-/// From where one pair plays to where the next does, in milliseconds of video: further than any of them can run.
+/// The distance between the start positions of two pairs, in milliseconds of video: longer than any pair can play.
 pub(crate) const STRIDE_MS: u32 = 1_000_000;
 
-/// What two clocks that both count milliseconds may make of one span.
+/// The largest difference between two clocks that both count one span in milliseconds.
 const ROUNDING: Duration = Duration::from_millis(50);
 
-/// How long a busy machine may take to get to a checkpoint that is due, and to have the database take it.
+/// How long a busy machine may take to start a checkpoint that is due, and to commit it.
 const BUSY: Duration = Duration::from_secs(5);
 
-/// How long a viewer is believed to watch on without a connection is a minute; nothing less than this was longer.
+/// The server assumes that a viewer without a connection watches on for a minute; a gap shorter than this is within
+/// that minute.
 const SURELY_NO_GAP: Duration = Duration::from_secs(50);
 
-/// What became of an event.
+/// The times at which an event was sent and acknowledged.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Fate {
-    /// When it was said first, if it was: on the wire, or into the buffer of a page without a connection.
+    /// When the page first sent the event, or buffered it without a connection.
     pub(crate) said: Option<Instant>,
     /// When it was acknowledged.
     pub(crate) told: Option<Instant>,
@@ -43,31 +44,31 @@ pub(crate) struct Pair {
     pub(crate) pause: Fate,
 }
 
-/// Events that are only counted.
+/// Events that the ledger only counts.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Count {
     pub(crate) said: u32,
     pub(crate) told: u32,
 }
 
-/// One viewing.
+/// The record of one session.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sheet {
     pub(crate) session: String,
     pub(crate) video: usize,
     pub(crate) page: usize,
-    /// Whether everything is said again until it is acknowledged.
+    /// Whether the page sends every event again until it is acknowledged.
     pub(crate) repeats: bool,
     pub(crate) pairs: Vec<Pair>,
     pub(crate) seeks: Count,
     pub(crate) failures: Count,
     /// When the viewer was connected and joined.
     pub(crate) connected: Vec<(Instant, Option<Instant>)>,
-    /// When the viewer was gone for good, in the middle of the last pair.
+    /// When the viewer disappeared for good, in the middle of the last pair.
     pub(crate) abandoned: Option<Instant>,
 }
 
-/// When the server could write: it ran, and the database was there.
+/// When the server could write: it ran, and the database was available.
 #[derive(Debug, Default)]
 pub(crate) struct Timeline {
     spans: Mutex<Vec<(Instant, Option<Instant>)>>,
@@ -84,7 +85,8 @@ impl Timeline {
         }
     }
 
-    /// The latest moment from which on it could write, and had `connected`, for as long as a checkpoint may take.
+    /// The latest time after which the server could write and the viewer was `connected` for a checkpoint interval and
+    /// `BUSY`, before `end`.
     fn checkpoint_before(&self, end: Instant, connected: &[(Instant, Option<Instant>)]) -> Instant {
         let mut left = CHECKPOINT + BUSY;
         let spans = lock(&self.spans).clone();
@@ -103,18 +105,18 @@ impl Timeline {
     }
 }
 
-/// What there is of one session in the database.
+/// One session as it is stored.
 #[derive(Clone, Debug)]
 pub(crate) struct Kept {
     pub(crate) segments: Vec<(u32, u32)>,
     seeks: u32,
     failures: u32,
     clamped: u32,
-    /// View time of short segments between two jumps, which are no segments.
+    /// View time of short segments between two jumps, which are not stored as segments.
     scrubbed_ms: u64,
 }
 
-/// How long a segment between two jumps is, at least, where it is not scrubbing.
+/// The minimum length of a segment between two jumps; a shorter one is scrubbing.
 const SCRUB_MS_MAX: u32 = 250;
 
 impl Kept {
@@ -131,7 +133,7 @@ impl Kept {
         }
     }
 
-    /// Where the one segment ends that begins there.
+    /// The end of the only segment that begins at `from_ms`.
     fn end_of(&self, from_ms: u32) -> Option<u32> {
         let mut found = self.segments.iter().filter(|(from, _)| *from == from_ms);
         let end_ms = found.next().map(|(_, to_ms)| *to_ms);
@@ -157,7 +159,7 @@ pub(crate) async fn everything(store: &dyn Store) -> HashMap<RowId, Kept> {
 }
 
 impl Sheet {
-    /// What was acknowledged is there, as it was said.
+    /// Checks that all acknowledged events are stored unchanged.
     fn check_told(&self, kept: Option<&Kept>) {
         let mut scrubbed_ms = 0;
         for pair in self.pairs.iter().filter(|pair| pair.play.told.is_some()) {
@@ -177,7 +179,7 @@ impl Sheet {
         assert!(self.failures.told <= counted.1, "{self:?}\nis {kept:?}");
     }
 
-    /// The same, and nothing else is there but what may be.
+    /// Checks that all acknowledged events are stored, and nothing else than events that may be.
     fn check(&self, kept: &Kept, timeline: &Timeline, is_shared: bool) {
         self.check_told(Some(kept));
         for (from_ms, _) in &kept.segments {
@@ -205,20 +207,20 @@ impl Sheet {
         let said = (self.seeks.said, self.failures.said);
         assert!(counted.0 <= said.0 && counted.1 <= said.1, "{self:?}\nis {kept:?}");
         assert!(!self.repeats || counted == said, "{self:?}\nis {kept:?}");
-        // No pause is told before its play.
+        // No pause is sent before its play.
         if !is_shared || self.pairs.iter().all(|pair| pair.pause.told.is_some()) {
             assert_eq!(kept.clamped, 0, "{self:?}\nis {kept:?}");
         }
     }
 
-    /// For how long a pair can have run whose pause never came, in milliseconds.
+    /// The minimum and maximum length of a pair whose pause was not acknowledged, in milliseconds.
     fn bounds(&self, index: usize, timeline: &Timeline, is_shared: bool) -> RangeInclusive<u128> {
         let pair = &self.pairs[index];
         let later = &self.pairs[index + 1..];
         let begun = pair.play.said.expect("every play is said");
         let closed = later.iter().find_map(|pair| pair.play.told).unwrap_or_else(Instant::now);
-        // A server that was held up may read a play from a connection that ended, after another has recorded more events
-        // than a session keeps the order of.
+        // A suspended server may read a play from a connection that ended, after another server recorded more events
+        // than a session keeps in order.
         let may_come_late = is_shared
             && pair.play.told.is_none()
             && self
@@ -242,7 +244,7 @@ impl Sheet {
     }
 }
 
-/// All viewings.
+/// The records of all sessions.
 #[derive(Debug)]
 pub(crate) struct Ledger {
     pub(crate) key: ApiKey,
@@ -251,7 +253,7 @@ pub(crate) struct Ledger {
     sheets: Mutex<Vec<Arc<Mutex<Sheet>>>>,
 }
 
-/// A session that was found to be as it must be.
+/// A stored session that passed the check.
 #[derive(Debug)]
 pub(crate) struct Checked {
     pub(crate) video: usize,
@@ -265,7 +267,7 @@ impl Ledger {
         Self { key, is_shared: 1 < servers, sheets: Mutex::default() }
     }
 
-    /// A sheet for one more viewing.
+    /// Adds a sheet for one more session.
     pub(crate) fn open(&self, sheet: Sheet) -> Arc<Mutex<Sheet>> {
         let sheet = Arc::new(Mutex::new(sheet));
         lock(&self.sheets).push(Arc::clone(&sheet));
@@ -276,7 +278,7 @@ impl Ledger {
         lock(&self.sheets).iter().map(|sheet| lock(sheet).clone()).collect()
     }
 
-    /// What was acknowledged until now is in the database, whatever else comes meanwhile.
+    /// Checks that all events acknowledged so far are stored; other events may arrive meanwhile.
     pub(crate) async fn check_told(&self, store: &dyn Store) {
         let sheets = self.snapshot();
         let kept = everything(store).await;
@@ -285,7 +287,7 @@ impl Ledger {
         }
     }
 
-    /// All viewers are done: the database holds what it must, and nothing else.
+    /// Checks, once all viewers are done, that the database holds the expected sessions and nothing else.
     pub(crate) async fn check(&self, store: &dyn Store, timeline: &Timeline) -> Vec<Checked> {
         let sheets = self.snapshot();
         let mut kept = everything(store).await;
@@ -302,7 +304,7 @@ impl Ledger {
         checked
     }
 
-    /// How much there was, in words.
+    /// Counts of sessions, events and connections as text.
     pub(crate) fn summary(&self) -> String {
         let sheets = self.snapshot();
         let mut sums = BTreeMap::new();

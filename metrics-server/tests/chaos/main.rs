@@ -1,12 +1,13 @@
-//! What was acknowledged is there and counts once, whatever becomes of the server and of its database.
+//! Acknowledged events are stored and count once, even if the server or its database fails.
 //!
-//! Real clients watch while both are killed, stopped, held up and cut off from each other at random. A ledger knows what
-//! every one of them was told; in the end the database must hold that, and nothing else but what may be there, and the
-//! reports must say the same to the millisecond.
+//! Real clients watch while both are killed, stopped, suspended and cut off from each other at random. A ledger records
+//! every event and its acknowledgement; in the end the database must hold the acknowledged events, nothing else but
+//! events that it may hold, and the reports must agree with it to the millisecond.
 //!
-//! On TimescaleDB two servers share the database, and viewers come to either in turn. `METRICS_CHAOS_SECONDS` sets how long
-//! that goes on, `METRICS_CHAOS_INSTANCES` the number of servers, `METRICS_CHAOS_ROUNDS` how often a server is killed under
-//! load, `METRICS_CHAOS_SEED` repeats each random choice, and `METRICS_OUTAGE_SECONDS` sets how long the database is away.
+//! On TimescaleDB two servers share the database, and viewers connect to each in turn. `METRICS_CHAOS_SECONDS` sets the
+//! duration, `METRICS_CHAOS_INSTANCES` the number of servers, `METRICS_CHAOS_ROUNDS` how often a server is killed under
+//! load, `METRICS_CHAOS_SEED` repeats each random choice, and `METRICS_OUTAGE_SECONDS` sets how long the database is
+//! unavailable.
 
 mod ledger;
 mod outage;
@@ -41,20 +42,21 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use viewers::{Crowd, PAGES, VIDEOS};
 
-/// How long viewers may take to come to their end, on a busy machine.
+/// How long viewers may take to finish, on a busy machine.
 const FINISH_MAX: Duration = Duration::from_secs(120);
 
-/// How long it may take until everything is written that waited for a database to be back.
+/// How long the server may take to write all waiting events once the database is available again.
 const WRITTEN_MAX: Duration = Duration::from_secs(10);
 
-/// How often is asked whether it is.
+/// The interval of polls for that.
 const ASK: Duration = Duration::from_millis(50);
 
-/// By how much a server may grow for each event that waits, and by how much beside, in KiB: several times what it does.
+/// How much the memory of a server may grow per waiting event, and how much in addition, in KiB: several times the
+/// measured growth.
 const EVENT_KIB_MAX: u64 = 4;
 const GROWTH_KIB_MAX: u64 = 64 * 1024;
 
-/// One at a time: they share the database server that is killed.
+/// Runs one test at a time: the tests share the database server that they kill.
 static ALONE: Mutex<()> = Mutex::const_new(());
 
 /// A setting of this run, from the environment.
@@ -72,7 +74,7 @@ fn tell(what: impl Display) {
     eprintln!("{what}");
 }
 
-/// Viewers, and the place where they watch.
+/// The viewers, and the servers that they use.
 struct Chaos {
     site: Site,
     ledger: Arc<Ledger>,
@@ -100,7 +102,7 @@ impl Chaos {
         Self { site, ledger, enough, viewers, random }
     }
 
-    /// Lets them go on for a while of so many milliseconds at most.
+    /// Runs the viewers for a random time of at most `ms_max` milliseconds.
     async fn go_on(&mut self, ms_max: u64) {
         let pause = Duration::from_millis(self.random.random_range(0..=ms_max));
         tokio::select! {
@@ -109,7 +111,7 @@ impl Chaos {
         }
     }
 
-    /// Lets all viewers come to their end, and compares what they were told with what there is.
+    /// Waits until all viewers finish, and compares the database and the reports with the ledger.
     async fn end(mut self) {
         self.enough.send_replace(true);
         let finish = async {
@@ -123,7 +125,7 @@ impl Chaos {
         for server in self.site.servers() {
             check_reports(server, &checked).await;
         }
-        // Also what a stop writes changes nothing.
+        // The writes of a stop change nothing either.
         self.site.stop().await;
         self.ledger.check(&*store, &self.site.timeline).await;
         tell(self.ledger.summary());
@@ -131,7 +133,7 @@ impl Chaos {
     }
 }
 
-/// The reports say what is in the database.
+/// Checks that the reports agree with the database.
 async fn check_reports(server: &Server, checked: &[Checked]) {
     for video in 0..VIDEOS {
         let of_video: Vec<_> = checked.iter().filter(|it| it.video == video).collect();
@@ -153,7 +155,7 @@ async fn check_reports(server: &Server, checked: &[Checked]) {
     }
 }
 
-/// How many plays each page had, as the report says.
+/// The plays of each page, according to the report.
 async fn sources(server: &Server, query: &Value) -> BTreeMap<String, u64> {
     let report = server.report("sources", query).await;
     let mut plays = BTreeMap::new();
@@ -171,7 +173,7 @@ fn by_page(sessions: &[&Checked]) -> BTreeMap<String, u64> {
     counts.filter(|(_, count)| 0 < *count).collect()
 }
 
-/// Views and viewers of every second that has any, as the report says.
+/// Views and viewers of every second that has any, according to the report.
 async fn seconds(server: &Server, query: &Value) -> BTreeMap<u64, (u64, u64)> {
     let mut query = query.clone();
     query["interval"] = json!("1 year");
@@ -188,7 +190,8 @@ async fn seconds(server: &Server, query: &Value) -> BTreeMap<u64, (u64, u64)> {
     seconds
 }
 
-/// The same, counted. No two segments of a session overlap, but they may share a second.
+/// The result that `seconds` must return, counted from the sessions. No two segments of a session overlap, but they may
+/// share a second.
 fn by_second(sessions: &[&Checked]) -> BTreeMap<u64, (u64, u64)> {
     let mut seconds = BTreeMap::new();
     for session in sessions {
@@ -213,7 +216,7 @@ async fn what_was_acknowledged_survives_whatever_happens_and_counts_once() {
     let mut chaos = Chaos::begin(CROWD).await;
     let began = Instant::now();
     while began.elapsed() < span {
-        // Now and then long enough for an open segment to need a checkpoint.
+        // One pause in ten is long enough for an open segment to need a checkpoint.
         let pause = if chaos.random.random_bool(0.1) { 30_000 } else { 2_000 };
         let left = span.saturating_sub(began.elapsed()).as_millis() as u64;
         chaos.go_on(left.min(pause)).await;
@@ -234,7 +237,7 @@ async fn what_was_acknowledged_under_load_survives_every_kill() {
     for round in 0..rounds {
         chaos.go_on(1_000).await;
         let Chaos { site, random, .. } = &mut chaos;
-        // Where the database can be killed, or cut off, it is in every other round.
+        // On a database server, every other round kills it or cuts it off.
         let database = [
             Disaster::One(Mishap::AtCommits),
             Disaster::Crash,
@@ -260,7 +263,7 @@ async fn waiting(server: &Server) -> u64 {
     waiting.expect("a figure of this name").parse().unwrap()
 }
 
-/// On TimescaleDB in any run: a file is never away.
+/// Runs on TimescaleDB in every run: a file is never unavailable.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_unavailable_database_costs_nobody_an_event_or_a_connection() {
     let _alone = ALONE.lock().await;
@@ -282,7 +285,7 @@ async fn an_unavailable_database_costs_nobody_an_event_or_a_connection() {
     proxy.calm();
     let back = Instant::now();
     let written = async {
-        // Some are on their way all the time.
+        // Some events are in transit all the time.
         while VIEWERS < waiting(&server).await {
             audience.go_on(ASK).await;
         }
@@ -296,7 +299,7 @@ async fn an_unavailable_database_costs_nobody_an_event_or_a_connection() {
         "away for {away:?}: {waited} events waited, written in {took:?}; {viewers} viewers, {events} events; \
          resident KiB before {before_kib}, at the end of it {during_kib}, after {after_kib}"
     ));
-    // A machine that is busy may slow them down.
+    // A busy machine may slow the viewers down.
     assert!(away.as_secs() * EVENTS_PER_SECOND / 2 < waited, "only {waited} events waited");
     assert!(during_kib.saturating_sub(before_kib) <= GROWTH_KIB_MAX + waited * EVENT_KIB_MAX);
     let watched = server.watched("intro").await;

@@ -1,4 +1,4 @@
-//! Viewers of a server whose database is away for long.
+//! Viewers of a server whose database is unavailable for long.
 
 use std::time::Duration;
 
@@ -10,17 +10,17 @@ use tokio::time::interval;
 
 use metrics_server_testing::{Client, FIN, Seen, Server, TEXT, frame};
 
-/// What all of them say together.
+/// The event rate of all viewers together.
 pub(crate) const EVENTS_PER_SECOND: u64 = 1_000;
 
-/// How many viewers there are, and how often each plays and pauses.
+/// The number of viewers, and the period at which each plays and pauses.
 pub(crate) const VIEWERS: u64 = 100;
 const EVERY: Duration = Duration::from_millis(200);
 
-/// How long each of their segments is.
+/// The length of each of their segments.
 const LEN_S: f64 = 0.5;
 
-/// Those who watch until they are told that it is enough.
+/// Viewers who watch until the test ends them.
 pub(crate) struct Audience {
     viewers: JoinSet<usize>,
     enough: watch::Sender<bool>,
@@ -38,7 +38,7 @@ impl Audience {
         Self { viewers, enough }
     }
 
-    /// Lets them go on for so long. None of them may lose its connection.
+    /// Waits for `span` while the viewers watch. None of them may lose its connection.
     pub(crate) async fn go_on(&mut self, span: Duration) {
         tokio::select! {
             () = tokio::time::sleep(span) => {}
@@ -46,8 +46,8 @@ impl Audience {
         }
     }
 
-    /// Lets them come to their end, with everything acknowledged. Returns how many they are, how many events they had,
-    /// and how many seconds they watched.
+    /// Ends the viewers once every event is acknowledged. Returns the number of viewers, of their events, and of the
+    /// seconds that they watched.
     pub(crate) async fn end(self) -> (u64, usize, f64) {
         self.enough.send_replace(true);
         let pairs: usize = self.viewers.join_all().await.into_iter().sum();
@@ -55,8 +55,8 @@ impl Audience {
     }
 }
 
-/// Plays and pauses at a steady pace, whatever the server says, which must acknowledge all of it in the end. Returns how
-/// many pairs that were.
+/// Plays and pauses at a steady pace, without waiting for replies; the server must acknowledge every event in the end.
+/// Returns the number of pairs.
 async fn view(client: Client, topic: String, enough: watch::Receiver<bool>) -> usize {
     let (mut reader, mut writer) = client.split();
     let answers = watch::Sender::new(0);

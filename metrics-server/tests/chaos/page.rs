@@ -1,7 +1,7 @@
-//! A page with a player on it: it says what happens, as the published clients do, whatever becomes of the server.
+//! A page with a player: it reports events as the published clients do, in any state of the server.
 //!
-//! While it has no connection, or has not joined, it keeps what is to be said; once it has joined again, it says that in
-//! a burst. What was on its way when a connection ended is not said again, unless the page is one that repeats.
+//! Without a connection, or before its join, it buffers events; after the next join it sends them in a burst. Events
+//! that were unacknowledged when a connection ended are not sent again, unless the page is one that repeats.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,19 +20,19 @@ use super::said::{Manners, What, acknowledge, event};
 use super::site::Running;
 use metrics_server_testing::{CHROME, Client, FIN, Http, Seen, Server, TEXT, frame};
 
-/// How long a browser waits for a server that does not answer. No server is held up for that long.
+/// How long a browser waits for a server that does not answer. No server hangs for that long.
 const CONNECT_MAX: Duration = Duration::from_secs(60);
 
-/// How long a client waits before it tries to connect again.
+/// The delay before a client connects again.
 const AGAIN: Duration = Duration::from_millis(50);
 
-/// What all viewers share.
+/// The state that all viewers share.
 #[derive(Debug)]
 pub(crate) struct Stage {
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) running: watch::Receiver<Running>,
     pub(crate) enough: watch::Receiver<bool>,
-    /// How many times a viewer asked for a server.
+    /// How many times a viewer requested a server.
     pub(crate) asked: AtomicUsize,
 }
 
@@ -41,7 +41,7 @@ impl Stage {
         *self.enough.borrow()
     }
 
-    /// A server that runs, once one does: of several, each in turn, as a proxy in front of them picks it.
+    /// Waits for a running server; of several, returns each in turn, like a proxy in front of them.
     pub(crate) async fn server(&self) -> Server {
         let mut running = self.running.clone();
         let running = running.wait_for(|it| !it.is_empty()).await.expect("a test that goes on");
@@ -50,14 +50,14 @@ impl Stage {
     }
 }
 
-/// Something that is said, and of what.
+/// An event, and its entry in the ledger.
 #[derive(Clone, Debug)]
 struct Said {
     what: What,
     event: Value,
 }
 
-/// A connection, and what comes over it.
+/// A connection, and the messages that it receives.
 struct Link {
     seen: mpsc::UnboundedReceiver<Seen>,
     reading: JoinHandle<()>,
@@ -74,9 +74,9 @@ impl Drop for Link {
 /// How a page's connection ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Loss {
-    /// With a close frame.
+    /// The server sent a close frame.
     Closed,
-    /// Without.
+    /// The connection ended without a close frame.
     Ended,
 }
 
@@ -91,7 +91,7 @@ pub(crate) struct Page {
     unanswered: VecDeque<(String, Said)>,
     refs: u64,
     join_ref: String,
-    // How wrong the viewer's clock is.
+    // The error of the viewer's clock.
     skew_ms: i64,
     stamp_ms: i64,
 }
@@ -115,7 +115,7 @@ impl Page {
         }
     }
 
-    /// Plays where it did not yet, and returns the pair that this begins, which will be `len_ms` long.
+    /// Plays from a new position, and returns the index of the new pair, which will be `len_ms` long.
     pub(crate) async fn play(&mut self, len_ms: u32) -> usize {
         let pair = {
             let mut sheet = lock(&self.sheet);
@@ -128,7 +128,7 @@ impl Page {
         pair
     }
 
-    /// Pauses, unless the server may never have heard of the play: it would take the pause for that of another.
+    /// Pauses, unless the server may have missed the play: it would count the pause to another play.
     pub(crate) async fn pause(&mut self, pair: usize) {
         if self.is_play_known(pair) {
             self.say(What::Pause(pair)).await;
@@ -143,7 +143,7 @@ impl Page {
     }
 
     pub(crate) async fn say(&mut self, what: What) {
-        // Two events of a player do not happen in one millisecond here, so that the order is known.
+        // No two events of a player share a millisecond here, so that their order is known.
         self.stamp_ms =
             (chrono::Utc::now().timestamp_millis() + self.skew_ms).max(self.stamp_ms + 1);
         let stamp = (self.manners != Manners::Plain).then_some(self.stamp_ms);
@@ -152,7 +152,7 @@ impl Page {
         self.flush().await;
     }
 
-    /// Says that it is there, as clients do every 30 s.
+    /// Sends a heartbeat, as clients do every 30 s.
     pub(crate) async fn beat(&mut self) {
         self.refs += 1;
         let heartbeat = json!([null, self.refs.to_string(), "phoenix", "heartbeat", {}]);
@@ -163,14 +163,14 @@ impl Page {
         !self.unanswered.is_empty()
     }
 
-    /// Whether it may go: all is acknowledged, and the last pair whole.
+    /// Whether the page may close: it is joined, and every event is acknowledged.
     pub(crate) fn is_answered(&self) -> bool {
         self.unsent.is_empty()
             && self.unanswered.is_empty()
             && self.link.as_ref().is_some_and(|it| it.joined)
     }
 
-    /// Lets so much time pass, or less if the connection ends.
+    /// Waits for `span`, or less if the connection ends.
     pub(crate) async fn live(&mut self, span: Duration) -> Option<Loss> {
         let end = tokio::time::Instant::now() + span;
         loop {
@@ -182,19 +182,19 @@ impl Page {
         }
     }
 
-    /// Waits until everything is answered, or lost.
+    /// Waits until every event is acknowledged, or lost with its connection.
     pub(crate) async fn await_answers(&mut self) {
         while !self.is_answered() {
             self.step().await;
         }
     }
 
-    /// The network of the viewer breaks.
+    /// Breaks the connection, as a failure of the viewer's network does.
     pub(crate) fn drop_connection(&mut self) {
         self.lose();
     }
 
-    /// Waits for the next thing that happens to the connection. Cancel safe.
+    /// Waits for the next message or change of the connection. Cancel safe.
     async fn step(&mut self) -> Option<Loss> {
         if let Some(link) = &mut self.link {
             return match link.seen.recv().await {
@@ -243,7 +243,7 @@ impl Page {
         if message[1] == *self.join_ref {
             if status != "ok" {
                 assert_eq!(reason, "unavailable", "{text}");
-                // It asks again, with a new connection.
+                // The page joins again over a new connection.
                 self.lose();
                 return;
             }
@@ -255,7 +255,7 @@ impl Page {
             return;
         }
         if status != "ok" {
-            // It stays without an answer, until the connection ends.
+            // The event stays unacknowledged until the connection ends.
             assert_eq!(reason, "not stored", "{text}");
             return;
         }
@@ -264,7 +264,7 @@ impl Page {
         acknowledge(&mut lock(&self.sheet), said.what);
     }
 
-    /// Says what was not said yet, if anybody hears it.
+    /// Sends the buffered events, if the page has joined.
     async fn flush(&mut self) {
         if !self.link.as_ref().is_some_and(|link| link.joined) {
             return;
@@ -283,7 +283,7 @@ impl Page {
         let frames = messages.iter().map(|it| frame(FIN | TEXT, it.to_string().as_bytes()));
         let bytes = frames.collect::<Vec<_>>().concat();
         if let Some(link) = &mut self.link {
-            // If it fails, the end of the connection is what is heard next.
+            // After a failed write, the next item of `seen` is the end of the connection.
             drop(timeout(CONNECT_MAX, link.writer.write_all(&bytes)).await.expect("room"));
         }
     }
@@ -293,7 +293,7 @@ impl Page {
         loss
     }
 
-    /// The connection is gone, and with it what was not answered.
+    /// Drops the connection and its unacknowledged events; a page that repeats buffers them again.
     fn lose(&mut self) {
         self.link = None;
         let mut sheet = lock(&self.sheet);
@@ -330,7 +330,7 @@ impl Drop for Page {
     }
 }
 
-/// Connects, or waits a little if that fails.
+/// Connects, or waits for `AGAIN` if that fails.
 async fn link(stage: Arc<Stage>) -> Option<Link> {
     let server = stage.server().await;
     let http = Http::new(server.address, "GET", "/socket/websocket").query("vsn=2.0.0");

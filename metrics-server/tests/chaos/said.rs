@@ -1,4 +1,4 @@
-//! What happens on a page, as it is said, and noted in the ledger.
+//! Events of a page, as messages and as entries of the ledger.
 
 use std::time::Instant;
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::ledger::Sheet;
 
-/// What happens on a page.
+/// An event of a page.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum What {
     Play(usize),
@@ -26,18 +26,18 @@ impl What {
     }
 }
 
-/// How a client treats what was not acknowledged.
+/// The treatment of unacknowledged events by a client.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Manners {
-    /// It forgets it, and its events have no timestamps: 0.1.x.
+    /// The client drops them; its events have no timestamps: 0.1.x.
     Plain,
-    /// It forgets it, and its events have timestamps: 0.0.x.
+    /// The client drops them; its events have timestamps: 0.0.x.
     Stamped,
-    /// It says it again, with the same timestamp.
+    /// The client sends them again, with the same timestamps.
     Repeats,
 }
 
-/// Notes what happens, and returns what is said of it.
+/// Records an event in the ledger, and returns its message.
 pub(crate) fn event(
     sheet: &mut Sheet,
     what: What,
@@ -64,10 +64,10 @@ pub(crate) fn event(
     event
 }
 
-/// Notes that something was acknowledged.
+/// Records the acknowledgement of an event.
 pub(crate) fn acknowledge(sheet: &mut Sheet, what: What) {
     let told = Some(Instant::now());
-    // What happens before the first play that arrives is not part of the session.
+    // Events before the first play that arrives are not part of the session.
     let begun = u32::from(sheet.pairs.iter().any(|pair| pair.play.told.is_some()));
     match what {
         What::Play(pair) => sheet.pairs[pair].play.told = told,

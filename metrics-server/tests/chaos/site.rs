@@ -1,4 +1,4 @@
-//! A server in a process of its own and a database, and what may befall them.
+//! Server processes and their database, and the disasters that can happen to them.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -18,30 +18,31 @@ use tokio::time::{sleep, timeout};
 use super::ledger::Timeline;
 use metrics_server_testing::{Database, Process, Server, binary};
 
-/// What starts and kills databases.
+/// The script that starts and kills databases.
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/timescaledb");
 
-/// After how many bytes a connection breaks in a storm: some before they are of any use, some after many commits.
+/// The number of bytes after which a connection breaks in a storm: some break before they are usable, some after many
+/// commits.
 const STORM_BYTES: Range<usize> = 100..20_000;
 
-/// A text in every statement that writes sessions: the beginning of their pages. A batch is one statement, which commits as
-/// it ends.
+/// A text in every statement that writes sessions: the beginning of their pages. A batch is one statement, which
+/// commits at its end.
 const COMMIT: &str = "https://example.com/page/";
 
-/// How long it may take until there is something to commit.
+/// How long the test waits for a commit.
 const COMMIT_MAX: Duration = Duration::from_secs(30);
 
-/// A database server of the test's own, which it may kill.
+/// A database server that the test may kill.
 #[derive(Debug)]
 struct Postgres {
     directory: PathBuf,
     kind: Option<&'static str>,
-    // Whether it goes with this.
+    // Whether the server is removed when this is dropped.
     own: bool,
 }
 
 impl Postgres {
-    /// The one that `METRICS_TEST_CRASH_DIR` names, or else one for this test; and its address.
+    /// Starts the server that `METRICS_TEST_CRASH_DIR` names, or else one for this test; returns it and its URL.
     async fn start(kind: Option<&'static str>) -> (Self, String) {
         let named = std::env::var_os("METRICS_TEST_CRASH_DIR").filter(|it| !it.is_empty());
         let own = named.is_none();
@@ -54,7 +55,7 @@ impl Postgres {
         (postgres, url)
     }
 
-    /// What `kill -9` does to all of its processes.
+    /// Kills all of its processes, as `kill -9` does.
     async fn crash(&self) {
         self.run("crash").await;
     }
@@ -87,39 +88,40 @@ impl Drop for Postgres {
     }
 }
 
-/// What may happen.
+/// A failure of the database or of a server.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Disaster {
-    /// To one server, any of them.
+    /// A failure of one server, chosen at random.
     One(Mishap),
     /// The database is killed.
     Crash,
     /// The database and all servers are killed, and the database starts first.
     CrashBoth,
-    /// The same, and the servers start first.
+    /// As `CrashBoth`, but the servers start first.
     CrashBothServerFirst,
 }
 
-/// What may happen to one server.
+/// A failure of one server.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Mishap {
     /// The server is killed.
     Kill,
-    /// It is killed, and again when it has just started.
+    /// The server is killed, and again when it has just started.
     KillTwice,
-    /// It is told to stop.
+    /// The server receives a signal to stop.
     Stop,
-    /// It is held up, as by a machine that has no time for it.
+    /// The server is suspended, as on an overloaded machine.
     Hold,
-    /// Its database cannot be reached.
+    /// The database of the server cannot be reached.
     Cut,
-    /// The same, and the server is killed meanwhile.
+    /// As `Cut`, and the server is killed meanwhile.
     CutAndKill,
-    /// The same, and the server is told to stop meanwhile.
+    /// As `Cut`, and the server is stopped meanwhile.
     CutAndStop,
-    /// The connections to its database break all the time.
+    /// The server's connections to the database break all the time.
     Storm,
-    /// They break at the end of a commit, of which the server cannot know whether it happened, again and again.
+    /// The connections break at the end of a commit, again and again, so that the server cannot know whether it
+    /// committed.
     AtCommits,
 }
 
@@ -140,35 +142,35 @@ const OF_A_NETWORK: &[Disaster] = &[
     Disaster::CrashBothServerFirst,
 ];
 
-/// The servers that run, by their numbers.
+/// The running servers, by their numbers.
 pub(crate) type Running = BTreeMap<usize, Server>;
 
-/// A server in a process of its own, and its way to the database.
+/// A server in a process of its own, and its route to the database.
 struct Instance {
     number: usize,
     process: Option<Process>,
     proxy: Option<Proxy>,
     // Keeps sessions that a server could not write before it stopped.
     spool: TempDir,
-    // As the server knows the database.
+    // The URL of the database in the server's configuration.
     url: String,
     running: watch::Sender<Running>,
 }
 
-/// Where it all happens.
+/// All servers, and the database that they share.
 pub(crate) struct Site {
     instances: Vec<Instance>,
     pub(crate) database: Database,
     postgres: Option<Postgres>,
     running: watch::Sender<Running>,
     pub(crate) timeline: Arc<Timeline>,
-    // What did not happen yet of all that may.
+    // Disasters of this round that have not happened yet.
     ahead: Vec<Disaster>,
     happened: BTreeMap<Disaster, usize>,
 }
 
 impl Site {
-    /// With servers that run: so many as are given, or two where a database is reached over a network, else one.
+    /// Starts the given number of servers; without a number, two if the database is reached over a network, else one.
     pub(crate) async fn new(instances: Option<usize>) -> Self {
         let (postgres, database) = match Backend::of_this_run() {
             Backend::Sqlite => (None, Database::new().await),
@@ -197,7 +199,7 @@ impl Site {
         site
     }
 
-    /// An instance that does not run yet.
+    /// An instance that is not started yet.
     async fn instance(&self, number: usize) -> Instance {
         let (proxy, url) = if self.has_postgres() {
             let (proxy, url) = Proxy::start(&self.database.url()).await;
@@ -213,7 +215,7 @@ impl Site {
         self.running.subscribe()
     }
 
-    /// All servers, which must run.
+    /// All servers, which must be running.
     pub(crate) fn servers(&self) -> impl Iterator<Item = &Process> {
         self.instances.iter().map(Instance::process)
     }
@@ -224,7 +226,7 @@ impl Site {
         format!("{} servers: {}", self.instances.len(), all.collect::<Vec<_>>().join(", "))
     }
 
-    /// Something of all that may happen; everything else happens before it does again.
+    /// Causes a random disaster; each kind happens once before any of them repeats.
     pub(crate) async fn befall(&mut self, random: &mut StdRng) {
         if self.ahead.is_empty() {
             self.ahead.extend(OF_ANY);
@@ -236,7 +238,7 @@ impl Site {
         self.happen(next, random).await;
     }
 
-    /// Ends with all servers running and able to write.
+    /// Causes `disaster`, and returns once all servers run and can write.
     pub(crate) async fn happen(&mut self, disaster: Disaster, random: &mut StdRng) {
         *self.happened.entry(disaster).or_insert(0) += 1;
         self.timeline.unable();
@@ -267,7 +269,7 @@ impl Site {
         self.timeline.able();
     }
 
-    /// Starts the servers, which wait until their database is there again.
+    /// Starts the servers, which wait until their database is available again.
     async fn start_before_postgres(&mut self) {
         let postgres = self.postgres.take().expect("a database server");
         tokio::join!(self.start(), postgres.up());
@@ -293,7 +295,7 @@ impl Site {
         }
     }
 
-    /// Tells the servers to stop, and waits until they have.
+    /// Stops the servers, and waits until they have ended.
     pub(crate) async fn stop(&mut self) {
         for instance in &mut self.instances {
             instance.stop().await;
@@ -302,7 +304,7 @@ impl Site {
 }
 
 impl Instance {
-    /// Ends with a server that runs and can write.
+    /// Causes `mishap`, and returns once the server runs and can write.
     async fn happen(&mut self, mishap: Mishap, random: &mut StdRng) {
         let mut some = |ms_max: u64| Duration::from_millis(random.random_range(0..=ms_max));
         match mishap {
@@ -379,7 +381,7 @@ impl Instance {
         self.proxy.as_ref().expect("a database that is reached over a network")
     }
 
-    /// Ends the server's being there for viewers, and returns it.
+    /// Takes the process out of the instance, hides the server from viewers, and returns the process.
     fn leave(&mut self) -> Process {
         self.running.send_modify(|running| drop(running.remove(&self.number)));
         self.process.take().expect("it runs")
@@ -389,7 +391,7 @@ impl Instance {
         check_log(&self.leave().kill());
     }
 
-    /// Tells the server to stop, and waits until it has.
+    /// Stops the server, and waits until it has ended.
     async fn stop(&mut self) {
         let process = self.leave();
         check_log(&process.terminate().await);
@@ -412,7 +414,7 @@ impl Instance {
     }
 }
 
-/// Nothing that happens here is more than a server can cope with: nobody must act.
+/// Checks that the log has no errors: the server must recover from all of these disasters without an operator.
 fn check_log(log: &str) {
     assert!(!log.contains(" ERROR "), "{log}");
 }

@@ -1,4 +1,4 @@
-//! Those who watch, each one viewing after another.
+//! Viewers, who watch one video after another.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,25 +16,25 @@ use super::page::{Loss, Page, Stage};
 use super::said::{Manners, What, acknowledge, event};
 use metrics_server_testing::{Http, Server, split_head};
 
-/// How many videos there are, and how many pages that hold them.
+/// The number of videos, and the number of pages that hold them.
 pub(crate) const VIDEOS: usize = 5;
 pub(crate) const PAGES: usize = 3;
 
-/// How many pairs a viewing has at most before it comes to its end: with those that the end may take, all of them are
-/// within the longest video.
+/// The maximum number of pairs of a session before its end: together with those of the end, all of them are within the
+/// longest video.
 const PAIRS_MAX: usize = 25;
 
-/// How much a viewer watches at once, in milliseconds: so little that it may have been watched in no time, since players
-/// round, and so much that it is no scrubbing.
+/// The length of a segment, in milliseconds: short enough to have been watched in no time, since players round, and
+/// long enough not to be scrubbing.
 const LEN_MS: std::ops::RangeInclusive<u32> = 250..=300;
 
-/// How long a client waits for the answer to a batch.
+/// How long a client waits for the response to a batch.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
 
-/// How far clocks of viewers are off at most: two hours.
+/// The maximum error of viewers' clocks: two hours.
 const SKEW_MS_MAX: i64 = 7_200_000;
 
-/// How many there are of each.
+/// The number of viewers of each kind.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Crowd {
     pub(crate) plain: usize,
@@ -45,7 +45,7 @@ pub(crate) struct Crowd {
 }
 
 impl Crowd {
-    /// Lets them all begin.
+    /// Starts all viewers.
     pub(crate) fn enter(self, stage: &Arc<Stage>, random: &mut StdRng) -> JoinSet<()> {
         let mut viewers = JoinSet::new();
         let mut viewer =
@@ -112,7 +112,7 @@ impl Viewer {
         }
     }
 
-    /// One pair, and what else happens.
+    /// Plays one pair, and perhaps causes another event.
     async fn watch_some(&mut self, page: &mut Page, manners: Manners) {
         let len_ms = self.len_ms();
         let pair = page.play(len_ms).await;
@@ -122,8 +122,8 @@ impl Viewer {
         match self.random.random_range(0..10) {
             0 | 1 => page.say(What::Seek).await,
             2 => page.say(What::Failure).await,
-            // A network that breaks takes along what is under way. Without timestamps, a server that has not read that
-            // yet could not tell its order from that of the next connection.
+            // A network failure loses the messages in transit. Without timestamps, a server that has not read them yet
+            // could not order them before those of the next connection.
             3 if manners != Manners::Plain || !page.has_unanswered() => page.drop_connection(),
             _ => {}
         }
@@ -133,7 +133,7 @@ impl Viewer {
         }
     }
 
-    /// The last pair, of which the viewer sees to it that it is there.
+    /// Plays pairs until the pause of the last one is acknowledged.
     async fn finish(&mut self, page: &mut Page) {
         loop {
             page.await_answers().await;
@@ -147,7 +147,7 @@ impl Viewer {
         }
     }
 
-    /// Plays, and goes on for as long as it can. Some never come back from a crash.
+    /// Plays, and goes on for as long as possible. Some viewers never return after a crash.
     async fn watch_on(mut self) {
         while !self.stage.is_enough() {
             let mut page = self.open(Manners::Plain);
@@ -179,7 +179,7 @@ impl Viewer {
         }
     }
 
-    /// Sends batches, and each of them again until it is accepted.
+    /// Sends batches, and repeats each of them until it is accepted.
     async fn send_batches(mut self) {
         while !self.stage.is_enough() {
             let sheet = self.sheet(Manners::Repeats);
@@ -234,7 +234,7 @@ impl Viewer {
     }
 }
 
-/// Events that are sent together.
+/// Events of one request.
 struct Batch {
     sheet: Arc<std::sync::Mutex<Sheet>>,
     stamp_ms: i64,
@@ -255,7 +255,7 @@ impl Batch {
     }
 }
 
-/// What is answered to a batch that is accepted; nothing if it is to be sent again.
+/// The response to an accepted batch, or `None` if the batch must be sent again.
 async fn post(server: &Server, body: &Value) -> Option<Value> {
     let key = server.key.replace('+', "%2B").replace('=', "%3D");
     let request = Http::new(server.address, "POST", &format!("/v1/events?key={key}"));

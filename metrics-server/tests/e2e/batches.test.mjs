@@ -28,7 +28,7 @@ suite.test('batches posted without a key count under the default key', async (sc
 suite.test('batches posted without a key are refused where no default is set', async (scene) => {
   const server = await scene.server();
   const page = await scene.visit('/watch', batchPage(`${server.url}/v1/events`, 'intro'));
-  // The answer is readable across origins: the page must be able to tell a refusal from an outage.
+  // The response is readable across origins: the page must be able to tell a refusal from an outage.
   const refused = page.waitForResponse((response) => response.request().method() === 'POST');
   const player = new Player(page, 'video');
   await player.play();
@@ -52,7 +52,7 @@ async function expectOnePlay(scene, server, endpoint) {
   await player.seek(20);
   await player.reach(22.5);
   const shown = await player.shown();
-  // The client's last pause leaves with a beacon. Browsers send beacons with credentials, and so refuse
+  // The client sends its last pause in a beacon. Browsers send beacons with credentials, and so refuse
   // the wildcard in the preflight's answer: it must name the page's origin and allow credentials.
   await page.close();
 

@@ -89,7 +89,7 @@ suite.test('two videos on one page are two plays, found by identifier and by met
   const server = await scene.server();
   const videos = {
     first: ['intro', { course: { id: 7, tags: ['a', 'b'] } }, { plan: 'free' }],
-    // Given a selector and metadata only, the client sends the metadata as the identifier too.
+    // With a selector and metadata only, the client sends the metadata as the identifier too.
     second: [{ course: { id: 8 } }],
   };
   const page = await scene.visit('/course', channelPage(server, videos));

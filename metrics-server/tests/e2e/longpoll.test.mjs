@@ -1,4 +1,4 @@
-// Phoenix's own clients where websockets are blocked or the server goes away: they poll, and are counted all the same.
+// Phoenix's own clients, where websockets are blocked or the server restarts: they poll, and count all the same.
 
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -8,7 +8,7 @@ import { join, open, push, viewAndLeave } from './harness/phoenix.mjs';
 import { Suite } from './harness/suite.mjs';
 
 const GENERATIONS = ['1.2', '1.3', '1.4', '1.5', '1.6', '1.7', '1.8'];
-// Those that fall back by themselves.
+// The versions that fall back by themselves.
 const FALLING_BACK = ['1.7', '1.8'];
 const FALLBACK_MS = 2_500;
 
@@ -33,7 +33,7 @@ for (const generation of GENERATIONS) {
 
   suite.test(`phoenix ${generation} joins again when the server knows its token no more`, async (scene) => {
     const server = await scene.server();
-    // It repeats the poll until the server is back, so that the client notices nothing else.
+    // The proxy repeats the poll until the server is available, so that the client notices nothing else.
     const proxy = await scene.proxy(server, { repeats: true });
     const page = await open(scene, generation);
     await join(page, proxy.url.replace('http', 'ws') + '/socket', { transport: 'LongPoll' });
@@ -69,7 +69,7 @@ for (const generation of FALLING_BACK) {
     assert.deepEqual(await push(page, { name: 'play', from: 0 }), ['ok', {}]);
     assert.deepEqual(await push(page, { name: 'pause', to: 5 }), ['ok', {}]);
     assert.equal((await onePlay(server, selection)).total_view_time, 5);
-    // Its next page polls from the start on.
+    // The next page in this tab polls from the start.
     assert.equal(await page.evaluate(() => sessionStorage.getItem('phx:fallback:LongPoll')), 'true');
     await page.reload();
     assert.deepEqual(await join(page, url, options), ['ok', {}]);
@@ -93,7 +93,7 @@ for (const generation of FALLING_BACK) {
   }
 }
 
-/** One play of 5 s, in the middle of which the server is killed and started again. */
+/** Plays 5 s, and kills and restarts the server meanwhile. */
 async function viewOverRestart(page, server) {
   assert.deepEqual(await push(page, { name: 'play', from: 0 }), ['ok', {}]);
   await server.kill();

@@ -1,4 +1,4 @@
-// The page at / in a browser: what is played there shows on its charts, and nobody else hears of it.
+// The page at / in a browser: its charts show the video played there, and it sends nothing to other hosts.
 
 import assert from 'node:assert/strict';
 import { eventually } from './harness/eventually.mjs';
@@ -27,13 +27,13 @@ suite.test('what is played and repeated shows on the charts without a reload', a
   await eventually(async () => near(await figure(page, '#watched'), length(shown), 0.3, 'seconds watched'));
   assert.equal(await figure(page, '#plays-sum'), 1);
   await eventually(async () => assert.equal(await figure(page, '#watching'), 0));
-  // The curve is the one that the API tells, seconds that were seen twice among it.
+  // The curve equals the API's report, including seconds that were seen twice.
   const { engagement } = await server.ask('engagement', { identifier: 'tide', interval: '1 day' });
   const seconds = engagement[0].per_second;
   assert.ok(seconds.some(({ views }) => views === 2), JSON.stringify(seconds));
   await page.locator('#engagement summary').click();
   const told = seconds.map(({ second, views, viewers }) => [second, viewers, views - viewers]);
-  // A table is filled once it is open, which a browser says a moment after the click.
+  // A table is filled once it is open, which a browser reports a moment after the click.
   await eventually(async () => assert.deepEqual(await table(page), told));
   assert.match(await words(page, '#engagement'), /at most 1, at 0:00; replayed at most 1 time, at 0:0[23]; /);
   assert.match(await words(page, '#plays'), /^1 play from /);
@@ -57,12 +57,12 @@ suite.test('while somebody plays, the curve grows and one is watching', async (s
   const player = new Player(page, 'tide');
   for (const seconds of [3, 6]) {
     await player.reach(seconds);
-    // Asking takes 1.5 s at most, and a busy machine its time.
+    // The page polls every 1.5 s during playback, and a busy machine adds a delay.
     await eventually(async () => assert.ok((await figure(page, '#watched')) > seconds - 1), 3_000);
   }
   const [, unseen] = /; (\d+) seconds not watched$/.exec(await words(page, '#engagement'));
   assert.ok(Number(unseen) <= 25, `${unseen} of 30 s are not on the curve`);
-  // Whoever looks without playing is told a little later.
+  // A page without playback polls less often.
   await eventually(async () => assert.equal(await figure(other, '#watching'), 1), 15_000);
 });
 
@@ -115,7 +115,7 @@ suite.test('the scrubber and the curve have the same time axis', async (scene) =
   const player = new Player(page, 'tide');
   const [track, chart] = await Promise.all(['#played', '#engagement svg'].map((it) => page.locator(it).boundingBox()));
   assert.deepEqual([track.x, track.width], [chart.x, chart.width]);
-  // A place in the chart is a place in the video.
+  // A position in the chart is a position in the video.
   await page.mouse.click(chart.x + chart.width / 2, chart.y + chart.height / 2);
   await eventually(async () => near(await position(player), 15, 0.2, 'position'));
   await page.locator('#scrub').focus();
@@ -140,7 +140,7 @@ suite.test('a video that is not on the page is found by its identifier', async (
   await page.keyboard.press('Enter');
   await eventually(async () => assert.equal(await figure(page, '#watched'), 8));
   assert.match(await words(page, '#engagement'), /from 0:00 to 0:08; .*every second was watched$/);
-  // What was chosen is in the address.
+  // The URL has the selection.
   await page.reload();
   await eventually(async () => assert.equal(await figure(page, '#watched'), 8));
   assert.equal(await page.locator('video:visible').count(), 0);
@@ -160,14 +160,14 @@ suite.test('until it is answered, a choice shows no numbers of another', async (
   for (const part of hidden) assert.equal(await page.locator(part).isVisible(), false, part);
 });
 
-/** Opens the page, and waits for its first answers. */
+/** Opens the page, and waits for its first responses. */
 async function open(page, server) {
   await page.goto(server.url);
   await page.locator('#engagement svg').waitFor();
   await page.locator('#plays svg').waitFor();
 }
 
-/** 5 seconds from the start, and 3 more from 2 s on, all by the controls of the page. Returns both stretches. */
+/** Plays 5 seconds from the start, and 3 more from 2 s on, with the page's controls. Returns both segments. */
 async function watchTwice(page, player) {
   const video = page.locator(`#${player.id}`);
   await page.locator('#play').click();
@@ -200,7 +200,7 @@ async function table(page) {
   });
 }
 
-/** What a page complains of and asks for. */
+/** Collects the errors and the requests of a page. */
 function listen(page) {
   const heard = { complaints: [], origins: new Set(), loads: 0 };
   const sizes = [];

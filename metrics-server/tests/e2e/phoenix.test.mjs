@@ -1,12 +1,11 @@
-// Every generation of Phoenix's own client, as npm has it: whoever writes a client of their own for
-// the server uses one of these.
+// Every version of Phoenix's own client on npm: authors of their own client for the server use one of these.
 
 import assert from 'node:assert/strict';
 import { onePlay } from './harness/expect.mjs';
 import { join, open, push, viewAndLeave } from './harness/phoenix.mjs';
 import { Suite } from './harness/suite.mjs';
 
-// The serializer that each generation speaks by itself.
+// The default serializer of each version.
 const GENERATIONS = { 1.2: '1.0.0', 1.3: '2.0.0', 1.4: '2.0.0', 1.5: '2.0.0', 1.6: '2.0.0', 1.7: '2.0.0', 1.8: '2.0.0' };
 
 const suite = new Suite();

@@ -1,5 +1,5 @@
-// Nothing about a person reaches the disk or the log. Clients send what the browser makes them send,
-// the server logs at its most talkative, and every byte that is left is searched.
+// No personal data reaches the disk or the log. Clients send all that a browser makes them send, the server logs at its
+// most verbose level, and the test searches every byte on the disk and in the log.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -16,11 +16,11 @@ const AUTHORIZATION = `Basic ${btoa(`${OPERATOR.METRICS_USER}:${OPERATOR.METRICS
 const ADDRESS = '203.0.113.77';
 const TOKEN = 'token-of-the-visitor';
 
-// What is not JSON, and what a parser's error would quote.
+// Texts that are not JSON or that a parser's error would quote.
 const BAD_FRAMES = ['frame-of-the-visitor', '"frame-of-the-visitor"', '["1", "2", "frame-of-the-visitor", "phx_join"]'];
 const BAD_BATCHES = ['batch-of-the-visitor', '"batch-of-the-visitor"', '{"events": "batch-of-the-visitor"}'];
 
-// What must be found nowhere, and where it was sent.
+// Texts that must be found nowhere, by the request part that had them.
 const TRACES = {
   'the User-Agent header': USER_AGENT,
   'a part of the User-Agent header': 'AppleWebKit',
@@ -51,7 +51,7 @@ suite.test('nothing that identifies a viewer is on the disk or in the log', asyn
   await watch(scene, '/by-channel', channelPage(server, { video: ['by-channel', {}] }, key));
   const endpoint = `${server.url}/v1/events?key=${encodeURIComponent(key)}`;
   await watch(scene, '/by-batch', batchPage(endpoint, 'by-batch'), (page) =>
-    // A busy browser may end a page before its last beacon has left: that is not what this is about.
+    // A busy browser may close a page before its last beacon is sent, which this test does not examine.
     page.waitForResponse((response) => response.request().method() === 'POST'),
   );
   await joinWithCredentials(scene, server, key);
@@ -60,7 +60,7 @@ suite.test('nothing that identifies a viewer is on the disk or in the log', asyn
     await eventually(() => onePlay(authorized, { identifier }));
   }
 
-  // First with the write-ahead log as it is while the server runs, then as the server leaves it.
+  // First with the write-ahead log of the running server, then with that of the stopped one.
   await expectNoTrace(scene, server, key);
   await server.stop();
   await expectNoTrace(scene, server, key);
@@ -68,7 +68,7 @@ suite.test('nothing that identifies a viewer is on the disk or in the log', asyn
 
 async function expectNoTrace(scene, server, key) {
   const disk = await server.database.bytes();
-  // The search finds what is meant to be there.
+  // The search finds data that is stored on purpose.
   for (const path of ['/by-channel', '/by-batch', '/by-phoenix']) {
     assert.ok(disk.includes(`${scene.site.origin}${path}`), `the page ${path} is on the disk`);
   }
@@ -76,7 +76,7 @@ async function expectNoTrace(scene, server, key) {
     assert.ok(!disk.includes(text), `${what} is on the disk`);
     assert.ok(!server.log.includes(text), `${what} is in the log:\n${linesWith(server.log, text)}`);
   }
-  // The pages are on `localhost`, so every number is a connection's; only the server's own may be named.
+  // The pages are on `localhost`, so every numeric address is a connection's; only the server's own may occur.
   const log = server.log.replaceAll(server.address, '');
   for (const peer of ['127.0.0.1', '::1']) {
     assert.ok(!disk.includes(peer), "a viewer's address is on the disk");
@@ -93,12 +93,12 @@ async function watch(scene, path, content, told = async () => {}) {
   await player.reach(1.5);
   await player.pause();
   await heard;
-  // The rest leaves with the page.
+  // The rest is sent when the page closes.
   await player.play();
   await page.close();
 }
 
-// A browser hides the credentials of its own address, another client may not.
+// A browser removes the credentials from its own URL; another client may not.
 async function joinWithCredentials(scene, server, key) {
   const script = `
     import { Socket } from 'phoenix-1.8';
@@ -128,7 +128,7 @@ async function joinWithCredentials(scene, server, key) {
   await within(10_000, 'an end of every socket with a bad frame', said);
 }
 
-// Errors are where logs quote what they were given.
+// Logs most often quote input in errors.
 async function sendNonsense(server, endpoint) {
   const headers = { cookie: 'id=cookie-of-the-visitor', 'x-forwarded-for': ADDRESS, forwarded: `for=${ADDRESS}` };
   const event = { name: 'play', session_id: 'x', embed_id: 'by-batch', video_time: 'event-of-the-visitor' };

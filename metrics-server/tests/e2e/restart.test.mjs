@@ -1,4 +1,4 @@
-// What viewers notice of a server that goes away while they watch: nothing, in the page or the figures.
+// A restart of the server while viewers watch changes nothing in their pages or in the reports.
 
 import assert from 'node:assert/strict';
 import { channelPage } from './harness/clients.mjs';
@@ -38,7 +38,7 @@ for (const [how, end] of [['stopped', 'stop'], ['killed', 'kill']]) {
     await player.play();
     await player.reach(2.5);
 
-    // The client keeps what it could not send, and sends it after it has joined the same session again.
+    // The client keeps unsent events, and sends them after it has joined the same session again.
     const reconnected = joined(page);
     await server[end]();
     await player.pause();
@@ -65,7 +65,7 @@ async function expectOnePlayOf(server, shown) {
   });
 }
 
-/** Resolves when the page's next socket has had its first answer, which is that of a join. */
+/** Resolves when the page's next socket has its first reply, which is that of a join. */
 async function joined(page) {
   const socket = await page.waitForEvent('websocket', { timeout: 20_000 });
   await socket.waitForEvent('framereceived', { timeout: 20_000 });

@@ -45,7 +45,7 @@ suite.test('in Firefox, a video in a shadow root that loops is a replay', async 
   await page.evaluate((video) => {
     const root = document.querySelector('#host').attachShadow({ mode: 'open' });
     root.innerHTML = video;
-    // Looks into it when it is put where it was.
+    // The script looks into a shadow root when its host is added to the page.
     document.body.append(root.host);
   }, videoTag('video', 'loop'));
   const end = await page.evaluate(async () => {
@@ -83,7 +83,7 @@ suite.test('in Firefox, a video that is loaded again stays one session', async (
   await expectShown(server, intro, [first, [first[1], await position(player)]]);
 });
 
-/** A viewer who pauses, seeks, plays faster for a while, and goes away while it plays. Returns what was shown. */
+/** Pauses, seeks, plays faster for a while, and leaves while the video plays. Returns the segments shown. */
 async function watch(page, meanwhile) {
   const player = new Player(page, 'video');
   await player.play();
@@ -96,8 +96,8 @@ async function watch(page, meanwhile) {
   await player.seek(20);
   await setRate(page, 2);
   await player.reach(23);
-  // Of a tab that is closed by remote control, Firefox now and then says nothing but that its websocket is gone, and the
-  // server takes it that whoever was watching did so at normal speed.
+  // For a tab that is closed by remote control, Firefox sometimes only closes the websocket, and the server assumes that
+  // the viewer watched at normal speed.
   await player.pause();
   await setRate(page, 1);
   await player.play();

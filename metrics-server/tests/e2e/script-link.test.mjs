@@ -1,4 +1,4 @@
-// Our own client, /metrics.js, when the way to the server is bad, the page goes away, or the server wants none of it.
+// Our own client, /metrics.js, on a bad network, on a page that closes, or with a server that refuses its events.
 
 import assert from 'node:assert/strict';
 import { eventually } from './harness/eventually.mjs';
@@ -8,11 +8,11 @@ import { expectShown, fakePage, introPage, position, scriptTag, setRate, telling
 import { EXAMPLE_KEY } from './harness/server.mjs';
 import { Suite } from './harness/suite.mjs';
 
-// Or else Playwright keeps no page that was left.
+// Without this, Playwright disables the back/forward cache.
 const suite = new Suite({ ignoreDefaultArgs: ['--disable-back-forward-cache'] });
 const intro = { identifier: 'intro' };
 
-// As the script has it: how often a page without a websocket says that it plays on.
+// The period of the script: a page without a websocket reports playback this often.
 const SIGN_MS = 15_000;
 
 suite.test('where websockets are blocked, batches say the same', async (scene) => {
@@ -99,7 +99,7 @@ suite.test('what was not acknowledged when the tab is hidden is sent at once', a
   await player.play();
   await player.reach(1.2);
   const shown = await page.evaluate(async () => {
-    // Nothing of it is sent otherwise: the websocket is deaf, and no batch is due.
+    // No other message carries the event: the websocket sends nothing, and no batch is due.
     WebSocket.prototype.send = () => {};
     const paused = new Promise((resolve) => video.addEventListener('pause', resolve, { once: true }));
     video.pause();
@@ -124,7 +124,7 @@ suite.test('a page that goes sends one beacon', async (scene) => {
   await page.goto(next);
   await expectShown(server, intro, shown);
   await eventually(() => assert.ok(proxy.posts > 0));
-  // A second one would have been sent with the first.
+  // A second request would have come with the first.
   await page.evaluate(() => new Promise(requestAnimationFrame));
   assert.equal(proxy.posts, 1);
 });
@@ -163,7 +163,7 @@ suite.test('where websockets are blocked, a video that plays or waits for data g
   const proxy = await scene.proxy(server, { refuseWebsockets: true });
   const { page } = await fakePage(scene, proxy);
   const posted = events(page);
-  // Nothing moves, and the media says nothing of it.
+  // The position does not change, and the media sends no event about that.
   await page.evaluate(() => window.fake.play());
   await eventually(() => assert.deepEqual(names(posted()), ['play', 'playing']));
   for (const signs of [1, 2, 3]) {
@@ -280,7 +280,7 @@ suite.test('a batch is sent again after a refusal for now, once only after one f
   const proxy = await scene.proxy(server, { refuseWebsockets: true });
   const page = await scene.visit('/watch', introPage(proxy));
   const [warnings, posted] = [warned(page), events(page)];
-  // Servers and proxies that know no codes answer without one.
+  // Some servers and proxies respond without a `code`.
   const answers = [{ status: 503 }, { status: 400, json: { code: 'body_timeout' } }, { status: 404 }, { status: 401 }];
   await page.route('**/api/v1/events?*', (route) => {
     const answer = answers.shift();

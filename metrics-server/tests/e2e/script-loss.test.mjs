@@ -1,4 +1,4 @@
-// Our own client loses nothing and has nothing counted twice. `METRICS_TEST_VIEWINGS=1000` plays more of them.
+// Our own client loses no event, and none counts twice. `METRICS_TEST_VIEWINGS=1000` plays more sessions.
 
 import assert from 'node:assert/strict';
 import { Loss } from './harness/loss.mjs';
@@ -13,7 +13,7 @@ const suite = new Suite();
 
 suite.test(`of ${VIEWINGS} viewings, none is lost and none counts twice`, async (scene) => {
   const server = await scene.server();
-  // So slow that there is always something under way when a connection is cut: either the event or its answer is lost.
+  // So slow that a cut always loses a message in transit: either the event or its reply.
   const slow = await scene.proxy(server, { delayMs: 150 });
   const blocking = await scene.proxy(server, { refuseWebsockets: true });
   const proxies = [slow, await scene.proxy(server), slow, blocking];

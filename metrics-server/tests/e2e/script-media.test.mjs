@@ -1,4 +1,4 @@
-// Our own client, /metrics.js, with media that behaves as no browser at hand does: Safari's, that of iOS, live streams.
+// Our own client, /metrics.js, with media that no browser at hand has: Safari's, that of iOS, live streams.
 
 import assert from 'node:assert/strict';
 import { eventually } from './harness/eventually.mjs';
@@ -9,7 +9,7 @@ import { Suite } from './harness/suite.mjs';
 const suite = new Suite();
 const intro = { identifier: 'intro' };
 
-// As the script has them.
+// The periods of the script.
 const HEARTBEAT_MS = 30_000;
 const SIGN_MS = 15_000;
 
@@ -81,7 +81,7 @@ for (const [way, refuseWebsockets, sign] of [['by websocket', false, HEARTBEAT_M
     await eventually(async () => assert.equal(await watching(server, intro), 1));
     await page.clock.fastForward(sign);
     await expectSeconds(server, [0, 1]);
-    // It goes on where it was.
+    // Playback resumes at the same position.
     await page.evaluate(() => window.fake.play());
     await show(1);
     await page.evaluate(() => window.fake.pause());
@@ -89,7 +89,7 @@ for (const [way, refuseWebsockets, sign] of [['by websocket', false, HEARTBEAT_M
   });
 }
 
-/** One play of these seconds, each of them once, which nobody watches any more. */
+/** Expects one play of these seconds, each of them once, and no session that is watching. */
 async function expectSeconds(server, seconds) {
   await eventually(async () => {
     assert.equal(await watching(server, intro), 0);

@@ -1,4 +1,4 @@
-// Our own client, /metrics.js: one viewing is one session, whatever a player or a page does to the element meanwhile.
+// Our own client, /metrics.js: one viewing is one session, even if a player or a page changes the element meanwhile.
 
 import assert from 'node:assert/strict';
 import { eventually } from './harness/eventually.mjs';
@@ -10,13 +10,13 @@ import { Suite } from './harness/suite.mjs';
 const suite = new Suite();
 const intro = { identifier: 'intro' };
 
-// As the script has it: how long a session waits for its video.
+// The timeout of the script: a session waits this long for its video.
 const KEPT_MS = 60_000;
 const HEARTBEAT_MS = 30_000;
 // Far more than the tolerance, for media that never loads.
 const UNLOADED_MS = 1_500;
 
-// How players load a source again: with the position set at once, or once it can be.
+// The ways of players to load a source again: with the position set at once, or once the source allows it.
 const RELOADS = {
   'and is sought at once': () => {
     const at = video.currentTime;
@@ -87,7 +87,7 @@ suite.test('a session waits a minute for its video, and then leaves and lets the
     window.fake.say('emptied');
   });
   const attach = () => page.evaluate(() => (window.fake.element.currentTime = window.at));
-  // The websocket is as long open as its heartbeats are answered.
+  // The websocket stays open for as long as its heartbeats have replies.
   const pass = async (milliseconds) => {
     const beats = () => told.answers.filter(({ topic }) => topic === 'phoenix').length;
     const before = beats();
@@ -259,7 +259,7 @@ suite.test('a session that begins at another rate tells it before its first play
   assert.deepEqual(rates, [2, 0.1, 1], 'changes too small to matter are not told');
   await expectShown(server, intro, [[0, await position(player)]]);
 
-  // Another session begins at the rate that the element is left with.
+  // Another session begins at the current rate of the element.
   await page.evaluate(() => {
     video.defaultPlaybackRate = 1.5;
     video.src = '/other/video.webm';
@@ -275,14 +275,14 @@ suite.test('a session that begins at another rate tells it before its first play
 
 const unloaded = '<video id="video" src="/held.webm" preload="none" muted data-metrics-id="intro"></video>';
 
-/** Plays a video that is not there, and sets its position once that has begun. */
+/** Plays a video without data, and sets its position once the play has begun. */
 async function begin(page, at) {
   await page.evaluate(() => void video.play().catch(() => {}));
   await page.waitForTimeout(300);
   await page.evaluate((at) => (video.currentTime = at), at);
 }
 
-/** A page with a video, and what it tells. */
+/** A page with a video, and its messages. */
 async function visit(scene, html) {
   const page = await scene.page();
   const told = tellings(page);

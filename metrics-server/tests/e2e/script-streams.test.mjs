@@ -1,4 +1,5 @@
-// Our own client, /metrics.js, with hls.js and dash.js: what it reports is what the player showed, however its pieces come.
+// Our own client, /metrics.js, with hls.js and dash.js: its reports match the segments that the player showed, also when
+// pieces are late.
 
 import assert from 'node:assert/strict';
 import { eventually, sleep } from './harness/eventually.mjs';
@@ -12,9 +13,9 @@ import { Suite } from './harness/suite.mjs';
 const suite = new Suite({ streams: true });
 const intro = { identifier: 'intro' };
 
-// How long a piece does not come: far more than what is shown may differ from what is reported.
+// The delay of a piece: far more than the tolerance between the segments shown and those reported.
 const WAIT_MS = 1_500;
-// Two listeners in one page look at their clocks one after the other.
+// Two listeners in one page read the clock one after the other.
 const STARTUP_MS = 100;
 
 // Measured apart from the client under test, as `window.startup`.
@@ -22,7 +23,7 @@ const STARTUP = `
   video.addEventListener('play', () => (window.asked ??= performance.now()));
   video.addEventListener('playing', () => (window.startup ??= performance.now() - window.asked));`;
 
-/** A page with a stream that is called `intro`, and what it tells. */
+/** A page with a stream with the identifier `intro`, and its messages. */
 async function visit(scene, server, script) {
   const html = `${scriptTag(server)}<video id="video" muted data-metrics-id="intro"></video>`;
   const page = await scene.page();

@@ -1,4 +1,4 @@
-// The types of our own client are those of what it is given, as a page's author has them checked.
+// The types of our own client accept valid arguments and reject others, as checked by a page's author.
 
 import { execFile } from 'node:child_process';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
@@ -11,7 +11,7 @@ import { promisify } from 'node:util';
 const TSC = fileURLToPath(new URL('node_modules/typescript/bin/tsc', import.meta.url));
 const TYPES = fileURLToPath(new URL('../../src/script/metrics.d.ts', import.meta.url));
 
-// Each line after a `@ts-expect-error` must be one.
+// Each line after a `@ts-expect-error` must be an error.
 const USES = `
 import { metrics, monitor, type Options, type Stop } from './metrics.js';
 

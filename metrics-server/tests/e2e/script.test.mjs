@@ -1,4 +1,4 @@
-// Our own client, /metrics.js, in real pages: what it reports is what the player showed.
+// Our own client, /metrics.js, in real pages: its reports match the segments that the player showed.
 
 import assert from 'node:assert/strict';
 import { eventually } from './harness/eventually.mjs';
@@ -9,7 +9,7 @@ import {
 } from './harness/script.mjs';
 import { Suite } from './harness/suite.mjs';
 
-// As it is sent. Sessions that outlive a source, signs of life, rates and patterns of pages took it past 5 KiB.
+// The compressed size. Sessions that outlive a source, signs of life, rates and patterns of pages took it past 5 KiB.
 const BYTES_MAX = { br: 5.375 * 1024, gzip: 6 * 1024 };
 
 const suite = new Suite();
@@ -96,7 +96,7 @@ suite.test('a wait for data is no watching, and is told', async (scene) => {
   const page = await scene.visit('/watch', { html: `${scriptTag(server)}${video}` });
   const told = tellings(page);
   const player = new Player(page, 'video');
-  // A browser reads ahead: what there is takes a while.
+  // A browser reads ahead: the buffer lasts for a while.
   await setRate(page, 4);
   await player.play();
   const wait = await stalled(told);
@@ -181,7 +181,7 @@ suite.test('media that cannot be played is told, whatever names its source', asy
   });
   const told = tellings(page);
   for (const id of ['one', 'two']) {
-    // With a list of sources, that promise is kept for ever.
+    // With a list of sources, that promise stays pending for ever.
     await page.evaluate((id) => void document.getElementById(id).play().catch(() => {}), id);
     const expected = ['play', 'playback_failure', 'pause'];
     await eventually(() => assert.deepEqual(told.names().splice(id === 'one' ? 0 : 3), expected));
@@ -354,7 +354,7 @@ suite.test('a link that is followed while a video plays ends it where it was', a
   await player.play();
   await setRate(page, 2);
   await player.reach(3);
-  // On a busy machine it plays on for a while before the link is followed.
+  // On a busy machine the video plays on for a while before the navigation.
   await page.evaluate(() => {
     addEventListener('pagehide', () => (sessionStorage.shown = JSON.stringify(window.watches.video.shown())));
   });

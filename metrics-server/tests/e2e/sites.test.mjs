@@ -1,4 +1,4 @@
-// What pages of other sites do in the name of a visitor who may do more than they: nothing.
+// Pages of other sites cannot use the credentials of an operator who opens them.
 
 import assert from 'node:assert/strict';
 import { Suite } from './harness/suite.mjs';
@@ -9,13 +9,13 @@ const AUTHORIZATION = `Basic ${btoa(`${CREDENTIALS.username}:${CREDENTIALS.passw
 
 const suite = new Suite();
 
-/** The keys that the server has. */
+/** The keys of the server. */
 async function keys(server, headers) {
   const response = await fetch(`${server.url}/api/v1/keys`, { headers });
   return (await response.json()).keys.map(({ key }) => key);
 }
 
-/** A page with a form whose body is JSON to whoever does not look at its type. */
+/** A page with a form whose body is JSON for a server that ignores its type. */
 function form(server, enctype) {
   const html = `<form method="post" enctype="${enctype}" action="${server.url}/api/v1/keys">
     <input name='{"key":"known","x":"' value='"}'><button>Win a prize</button></form>`;
@@ -35,7 +35,7 @@ for (const [who, environment] of [['nobody is asked for', {}], ['the visitor is 
       assert.equal((await answered).status(), 403, enctype);
     }
     assert.deepEqual(await keys(server, { authorization: AUTHORIZATION }), before);
-    // The server's own page may.
+    // The server's own page can use them.
     await page.goto(server.url);
     const own = await page.evaluate(async () => {
       const headers = { 'content-type': 'application/json' };
@@ -56,7 +56,7 @@ suite.test('a page of another site reads nothing, unless its origin is listed, a
   const report = (server) => `${server.url}/api/v1/plays?identifier=intro`;
   assert.equal(await read(report(server)), 'refused');
   assert.equal(await read(report(listed)), 200);
-  // What is not shown to the page is not made for it either.
+  // The server does not even compute a report that it would not show to the page.
   const answered = page.waitForResponse(report(server));
   await read(report(server), { mode: 'no-cors' });
   assert.equal((await answered).status(), 403);

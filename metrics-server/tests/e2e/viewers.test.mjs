@@ -1,8 +1,8 @@
-// How far the view time and the plays that the server counts are from what viewers saw, with our own script and with the
-// clients that npm has.
+// How far the counted view time and plays are from the true ones, with our own script and with the clients on npm.
 //
-// Random seeds 1 to 30 are for tuning the rules of sessions, 31 to 90 for reporting. By hand, METRICS_TEST_SEEDS=31-90 plays
-// other seeds, METRICS_TEST_CLIENT=m015 one client, and METRICS_TEST_RECORD=DIRECTORY writes what each client sent there.
+// Random seeds 1 to 30 are for tuning the rules of sessions, 31 to 90 for reporting. By hand, METRICS_TEST_SEEDS=31-90
+// plays other seeds, METRICS_TEST_CLIENT=m015 one client, and METRICS_TEST_RECORD=DIRECTORY records the messages of each
+// client there.
 
 import { CLIENTS } from './harness/viewers/clients.mjs';
 import { expectNamed, expectRandom, line } from './harness/viewers/expect.mjs';
@@ -18,7 +18,7 @@ const SCRIPT_MS_MAX = 30_000;
 
 const { METRICS_TEST_STORE: store = 'sqlite', METRICS_TEST_SEEDS: chosen, METRICS_TEST_CLIENT: client } = process.env;
 
-// The rules of sessions are above the store: one is enough, unless somebody asks. A suite without tests would never close
+// The rules of sessions do not depend on the store: one is enough by default. A suite without tests would never close
 // its browser.
 if (store === 'sqlite' || chosen || client) {
   const suite = new Suite();
@@ -38,7 +38,7 @@ function measure(suite, id, seeds) {
     const results = await playAll(scene, CLIENTS[id], jobs, (result) => console.log(line(result)));
     const [ofNamed, ofRandom] = [results.filter(({ script }) => script), results.filter(({ script }) => !script)];
     console.log(table(CLIENTS[id], ofRandom));
-    // By hand on a machine that does nothing else; with all other tests on any machine.
+    // By hand, the machine is idle; with all other tests, it may be busy.
     const isBusy = !chosen && !client;
     expectNamed(id, CLIENTS[id], ofNamed, isBusy);
     expectRandom(CLIENTS[id], ofRandom, isBusy);

@@ -1,4 +1,4 @@
-//! Who may read what, as those who embed the service decide it.
+//! Authorization by an embedder's `Access`: the reports, keys and pages each caller may read.
 
 use std::future::pending;
 
@@ -14,7 +14,7 @@ const OURS: &str = "ours+/==";
 const ALSO_OURS: &str = "also-ours";
 const THEIRS: &str = "theirs";
 
-/// Who asks is in a header, as an authentication in front may leave it.
+/// Takes the caller's name from a header, as an authentication layer in front may set it.
 #[derive(Debug)]
 struct Tenants;
 
@@ -39,7 +39,7 @@ impl Access for Tenants {
     }
 }
 
-/// A server that asks, on which each key was used for one view of `intro`.
+/// A server with `Tenants` as its access control, where each key recorded one play of `intro`.
 async fn shared() -> TestServer {
     let server = Database::new().await.serve(Settings::default().access(Tenants)).await;
     for (key, seconds) in [(OURS, 1.0), (ALSO_OURS, 2.0), (THEIRS, 4.0)] {
@@ -49,7 +49,7 @@ async fn shared() -> TestServer {
                 "video_time": at })
         };
         let batch = json!({ "events": [event("play", 0.0), event("pause", seconds)] });
-        // Nobody is asked about viewers.
+        // Recording needs no decision.
         let sent = server.http("POST", "/v1/events").json(&batch).send().await;
         assert_eq!(sent.json(), json!({ "accepted": 2, "rejected": [] }));
     }
@@ -60,7 +60,7 @@ async fn ask(http: Http, who: &str) -> Answer {
     http.header("x-who", who).send().await
 }
 
-/// What somebody is told of `intro` in each report: its figure for how much was watched, or a status.
+/// The view time of `intro` that `who` reads, or the status of the refusal; all reports must agree on the status.
 async fn seconds(server: &TestServer, who: &str, key: Option<&str>) -> Result<f64, u16> {
     let mut query = json!({ "identifier": "intro" });
     if let Some(key) = key {
@@ -130,13 +130,13 @@ async fn a_query_string_is_narrowed_as_a_body_is() {
     let views = ask(server.http("GET", "/api/v1/plays?identifier=intro"), "one").await.json();
     assert_eq!(views["views"][0]["total_view_time"], 1.0);
     assert_eq!(ask(server.http("GET", &target(THEIRS)), "one").await.status, 403);
-    // The body wins over the query string, and neither wins over what is granted.
+    // The body wins over the query string, and neither exceeds the keys of the decision.
     let body = json!({ "query": { "key": THEIRS } });
     let http = server.http("POST", "/api/v1/plays?identifier=intro").json(&body);
     assert_eq!(ask(http, "one").await.status, 403);
 }
 
-/// The keys that somebody is told of.
+/// The keys that `who` can list.
 async fn listed(server: &TestServer, who: &str) -> Vec<String> {
     let answer = ask(server.http("GET", "/api/v1/keys"), who).await;
     assert_eq!(answer.status, 200, "{answer:?}");
@@ -170,7 +170,7 @@ async fn a_tenant_manages_its_own_keys_only() {
     assert_eq!(revoke("root", THEIRS).await, 200);
 }
 
-/// Limits protect the server from its tenants, and whoever revoked a key may have had a reason.
+/// Limits protect the server from its tenants, and a revocation may have had a reason.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tenant_sets_no_limits_and_restores_no_key() {
     let server = shared().await;
@@ -217,12 +217,12 @@ async fn a_refusal_is_answered_as_it_was_made() {
     assert!(!plays.error().is_empty());
     let page = server.http("GET", "/").send().await;
     assert_eq!((page.status, page.header("location")), (303, Some("/login")));
-    // Before anything of the body was looked at.
+    // The server refuses before it reads the body.
     let plays = server.http("POST", "/api/v1/plays").body("no JSON").send().await;
     assert_eq!(plays.status, 401);
 }
 
-/// Asked about whatever it must not be asked about, it refuses.
+/// Forbids every request, so that a request which passes needed no decision.
 #[derive(Debug)]
 struct Nobody;
 
@@ -251,7 +251,7 @@ async fn nobody_is_asked_about_viewers_and_probes() {
     }
 }
 
-/// Knows from what it is handed that it was the application that let the request through.
+/// An extension by which the application marks a request that it let through.
 #[derive(Clone, Copy)]
 struct Waved;
 
@@ -283,7 +283,7 @@ async fn a_decision_sees_the_request_as_the_application_left_it() {
     };
     assert_eq!(status("POST", true).await, 201);
     assert_eq!(status("POST", false).await, 403);
-    // Who never decides holds nobody up for ever.
+    // A decision that never comes does not block the request for ever.
     tokio::time::pause();
     assert_eq!(status("GET", true).await, 503);
 }

@@ -1,4 +1,4 @@
-//! What a client can do wrong with frames, and what it is told before the connection ends.
+//! Invalid frames of a client, and the close code that the server sends for each.
 
 use std::time::Duration;
 
@@ -15,8 +15,8 @@ const V2: &str = "vsn=2.0.0";
 const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 const FRAGMENTS_MAX: usize = 64;
 
-/// Sends bytes in the middle of a viewing, after which the websocket must close with this code. Whoever else watches
-/// notices nothing, and what was acknowledged counts.
+/// Sends bytes with a segment open, and expects the server to close the websocket with this code. Another viewer
+/// notices nothing, and acknowledged events count.
 async fn check(version: &str, bytes: &[u8], expected: u16) {
     let server = TestServer::new().await;
     let mut other = server.connect().await;
@@ -41,7 +41,7 @@ async fn check(version: &str, bytes: &[u8], expected: u16) {
 #[tokio::test]
 async fn text_that_is_not_utf8_closes_with_1007() {
     check(V2, &frame(FIN | TEXT, b"[null,\"1\",\"phoenix\",\"\xff\",{}]"), 1007).await;
-    // Half of a character at the end, and a surrogate.
+    // A truncated character at the end, and a surrogate.
     check(V1, &frame(FIN | TEXT, b"{\"topic\":\"\xe2\x82"), 1007).await;
     check(V2, &frame(FIN | TEXT, b"\xed\xa0\x80"), 1007).await;
 }
@@ -56,7 +56,7 @@ async fn fragments_that_are_not_utf8_together_close_with_1007() {
 async fn a_binary_message_that_is_no_push_closes_with_1003() {
     check(V2, &frame(FIN | BINARY, b""), 1003).await;
     check(V2, &frame(FIN | BINARY, b"\x07\x00\x00\x00\x00"), 1003).await;
-    // The four lengths exceed what follows.
+    // The four lengths exceed the rest of the message.
     check(V2, &frame(FIN | BINARY, b"\x00\x01\x01\x09\x05123456789"), 1003).await;
     check(V2, &frame(FIN | BINARY, b"\x00\x01\x01\x01\x0111\xff1payload"), 1003).await;
     check(V1, &frame(FIN | BINARY, b"\x00\x01\x01\x01\x051aevent"), 1003).await;
@@ -138,7 +138,7 @@ async fn json_that_is_nested_without_end_closes_with_1008() {
     check(V2, &frame(FIN | TEXT, open.as_bytes()), 1008).await;
 }
 
-/// A heartbeat of so many bytes.
+/// A heartbeat of `bytes` bytes.
 fn heartbeat(bytes: usize) -> String {
     let frame = |filling: &str| format!(r#"[null,"1","phoenix","heartbeat",{{"a":"{filling}"}}]"#);
     frame(&"x".repeat(bytes - frame("").len()))
@@ -152,7 +152,7 @@ async fn a_message_over_64_kib_closes_with_1009() {
     let fragments =
         [frame(TEXT, start.as_bytes()), frame(FIN | CONTINUATION, end.as_bytes())].concat();
     check(V2, &fragments, 1009).await;
-    // Its length alone is enough, before any of it was sent.
+    // The length in the header is enough for a refusal, before any payload is sent.
     check(V2, &[&[FIN | TEXT, 0x80 | 127], &u64::MAX.to_be_bytes()[..], &[0; 4]].concat(), 1009)
         .await;
 }
@@ -183,14 +183,14 @@ async fn a_frame_that_breaks_the_protocol_closes_with_1002() {
     let mut unmasked = vec![FIN | TEXT, heartbeat.len() as u8];
     unmasked.extend(heartbeat);
     check(V2, &unmasked, 1002).await;
-    // Reserved bits, an opcode nobody knows, a fragment of nothing, a message within another.
+    // Reserved bits, an unknown opcode, a continuation without a start, a message within another.
     check(V2, &frame(FIN | 0x40 | TEXT, heartbeat), 1002).await;
     check(V2, &frame(FIN | 0x10 | TEXT, heartbeat), 1002).await;
     check(V2, &frame(FIN | 0x3, heartbeat), 1002).await;
     check(V2, &frame(FIN | 0xB, b""), 1002).await;
     check(V2, &frame(FIN | CONTINUATION, heartbeat), 1002).await;
     check(V2, &[frame(TEXT, b"["), frame(FIN | TEXT, heartbeat)].concat(), 1002).await;
-    // Control frames are whole and short.
+    // Control frames are short and unfragmented.
     check(V2, &frame(PING, b""), 1002).await;
     check(V2, &frame(FIN | PING, &[0; 126]), 1002).await;
     check(V2, &frame(FIN | PONG, &[0; 126]), 1002).await;
@@ -230,7 +230,7 @@ async fn a_pong_that_nobody_asked_for_is_ignored() {
     client.is_quiet().await;
 }
 
-/// Closes, and expects this answer and then the end.
+/// Closes the websocket, and expects a close frame with one of these codes, and then the end.
 async fn check_close(payload: &[u8], expected: &[u16]) {
     let server = TestServer::new().await;
     let mut client = server.connect().await;

@@ -1,4 +1,4 @@
-//! A service as a part of somebody else's server: under a path, with some of its routes, behind the traits of routers.
+//! A service within another server: under a path, with some of its routes, behind the traits of routers.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -17,7 +17,7 @@ use tower_service::Service as _;
 
 const PREFIX: &str = "/analytics";
 
-/// Where each part of a service is, and how it is asked.
+/// A method and a path for each part of a service.
 const ALL: [(&str, &str, Routes); 9] = [
     ("GET", "/", Routes::PAGE),
     ("GET", "/health/live", Routes::HEALTH),
@@ -30,7 +30,7 @@ const ALL: [(&str, &str, Routes); 9] = [
     ("OPTIONS", "/v1/events", Routes::BATCHES),
 ];
 
-/// A viewer who watches 3 seconds of `intro`, at this address of the socket.
+/// Watches 3 seconds of `intro`, over the websocket at this path.
 async fn watch(server: &Server, path: &str) {
     let http = Http::new(server.address, "GET", path).query("vsn=2.0.0");
     let http = http.header("user-agent", CHROME);
@@ -154,7 +154,7 @@ async fn a_service_says_which_requests_are_for_it() {
     assert!(Service::new(server.metrics.clone(), settings()).owns("/analytics"));
 }
 
-/// Serves one connection after another: what the service owns, and beside it a page of the application's own.
+/// Serves connections: the service's own paths, and a page of the application for all others.
 async fn serve_beside(listener: TcpListener, service: Service) {
     loop {
         let (stream, _) = listener.accept().await.unwrap();

@@ -1,4 +1,4 @@
-//! The page at `/` from outside: what it is made of, how browsers get it, and who does.
+//! The page at `/` from outside: its files, its headers, and its access control.
 
 use std::collections::BTreeSet;
 
@@ -8,10 +8,10 @@ use metrics_server_testing::{Answer, TestServer};
 
 const VIDEO: &str = "/page/tide.webm";
 
-/// What a visitor has to wait for, without the videos.
+/// The maximum size of the page and its files, without the videos.
 const BYTES_MAX: usize = 60 * 1_024;
 
-/// The addresses that a text of this kind names, as far as they are on the same server.
+/// The URLs in an HTML or JavaScript text.
 fn named(text: &str) -> impl Iterator<Item = &str> {
     ["src=\"", "href=\"", "from './"].into_iter().flat_map(|before| {
         let end = if before.ends_with('"') { '"' } else { '\'' };
@@ -48,7 +48,7 @@ async fn all_that_the_page_names_is_there_and_small() {
     assert!(bytes <= BYTES_MAX, "{bytes} bytes");
 }
 
-/// Under a prefix the same page works, and nobody else learns that somebody looks at it.
+/// The same page works under a prefix, and requests nothing from other hosts.
 #[tokio::test]
 async fn addresses_on_the_page_are_relative() {
     let server = TestServer::new().await;
@@ -59,7 +59,7 @@ async fn addresses_on_the_page_are_relative() {
     assert!(!page.contains("{{"), "something was left out: {page}");
 }
 
-/// With and without a slash at the end of its address.
+/// With and without a slash at the end of its URL.
 #[tokio::test]
 async fn under_a_prefix_the_page_finds_what_it_is_made_of() {
     for (settings, place) in [

@@ -1,5 +1,5 @@
-//! The README and the chapters in `docs` are true: their commands run as they stand there, against the real binary, and
-//! their links resolve.
+//! The README and the chapters in `docs` are true: their commands run unchanged against the real binary, and their
+//! links resolve.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// How many examples of each chapter are run: a chapter that is not here has none.
+/// The number of examples of each chapter that run; chapters that are not listed have none.
 const EXAMPLES: [(&str, usize); 4] =
     [("README.md", 1), ("docs/api.md", 12), ("docs/clients.md", 2), ("docs/operate.md", 6)];
 
@@ -34,13 +34,13 @@ fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|err| panic!("{path}: {err}"))
 }
 
-/// A command, and the answer that its chapter shows for it, if it shows one.
+/// A command, and the response that its chapter shows for it, if any.
 struct Example {
     command: String,
     answer: Option<Value>,
 }
 
-/// The commands of a chapter that are run, in order. Each command says whether it is, and if not, why.
+/// The commands of a chapter that are run, in order. Each command is marked as run, or as not run with a reason.
 fn examples(path: &str) -> Vec<Example> {
     let chapter = read(path);
     let mut examples = Vec::new();
@@ -62,7 +62,7 @@ fn examples(path: &str) -> Vec<Example> {
     examples
 }
 
-/// Whether an answer is the one shown, in which `"..."` stands for any text.
+/// Whether a response equals the one shown, in which `"..."` matches any text.
 fn matches(answer: &Value, shown: &Value) -> bool {
     match (answer, shown) {
         (Value::String(_), Value::String(any)) if any == "..." => true,
@@ -77,7 +77,7 @@ fn matches(answer: &Value, shown: &Value) -> bool {
     }
 }
 
-/// A server as the README starts it, but on a free port, and the shell of a reader beside it.
+/// A server as the README starts it, but on a free port, and a reader's shell.
 struct Shell {
     server: Process,
     database: Database,
@@ -89,7 +89,7 @@ impl Shell {
         let (directory, database) = (TempDir::new().unwrap(), Database::new().await);
         let mut command = binary();
         command.current_dir(directory.path());
-        // A file needs no mention, another database does.
+        // SQLite is the default; another database needs `DATABASE_URL`.
         if Backend::of_this_run() != Backend::Sqlite {
             command.env("DATABASE_URL", database.url());
         }
@@ -113,7 +113,7 @@ impl Shell {
         output.stdout
     }
 
-    /// Somebody watches the video of the README, as its reader is told to.
+    /// Watches the video of the README, as a reader would.
     fn watch(&self) {
         let batch = r#"{"events": [
             {"name": "play", "key": "HDsj3NfKQTNwn5Ix9g+cfQ==", "session_id": "a", "embed_id": "intro", "video_time": 0},
@@ -163,7 +163,7 @@ async fn every_question_has_a_request_that_the_server_accepts() {
     let (table, _) = table.split_once("\n\n").unwrap();
     let mut accepted = 0;
     for row in table.lines() {
-        // What is shown in the second cell: a body of a query, a path, or words about the row before.
+        // The second cell shows a query body, a path, or words about the row before.
         let request = row.split('|').nth(2).unwrap().split('`').nth(1).unwrap_or_default();
         let path = if request.starts_with('{') {
             let body = serde_json::from_str::<Value>(request).expect(row);
@@ -174,7 +174,7 @@ async fn every_question_has_a_request_that_the_server_accepts() {
             request
         };
         if path.starts_with('/') {
-            // They take a selection, which their page mentions beside them.
+            // The reports need a selection, which their chapter mentions in its text.
             let joint = if path.contains('?') { '&' } else { '?' };
             let all = "query=%7B%22key%22%3A%22HDsj3NfKQTNwn5Ix9g%2BcfQ%3D%3D%22%7D";
             shell.run(&format!("curl 'localhost:3000{path}{joint}{all}'"));
@@ -206,7 +206,7 @@ fn every_metric_and_dimension_is_documented_and_described() {
     }
 }
 
-/// The files with links: everything that is written for people.
+/// The files whose links are checked: all documents for readers.
 fn written() -> Vec<String> {
     let files =
         ["ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "benches/README.md"];
@@ -225,7 +225,7 @@ fn prose(text: &str) -> String {
     kept.collect::<Vec<_>>().join("\n")
 }
 
-/// The anchors of a page, as GitHub makes them of headings.
+/// The anchors of a page, as GitHub derives them from headings.
 fn anchors(text: &str) -> Vec<String> {
     let prose = prose(text);
     let headings = prose.lines().filter(|line| line.starts_with('#'));

@@ -1,4 +1,4 @@
-//! The same viewers, and the same questions, on every store: the answers are the same bytes.
+//! Every store answers the same requests about the same sessions with the same bytes.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 const SESSIONS: usize = 2_000;
 
-/// So many of the last ones still play when the questions are asked.
+/// How many sessions, the last ones, are still playing at the time of the requests.
 const PLAYING: usize = 60;
 
 const QUESTIONS: usize = 400;
@@ -42,7 +42,7 @@ const PAGES: [&str; 5] = [
     "https://b.example/z/",
 ];
 
-/// Where buckets end: midnights in several zones, clock changes, a leap day, years.
+/// Boundaries of buckets: midnights in several zones, clock changes, a leap day, years.
 const BORDERS: [&str; 6] = [
     "2023-03-26T01:00:00Z",
     "2023-10-29T01:00:00Z",
@@ -72,7 +72,7 @@ fn videos() -> Vec<Video> {
     videos
 }
 
-/// One viewing, whoever records it.
+/// One session, with its events, for every store.
 #[derive(Clone, Debug)]
 struct Watch {
     session: String,
@@ -82,11 +82,11 @@ struct Watch {
     page: Option<&'static str>,
     data: Option<Value>,
     started_at_ms: i64,
-    /// Each with how long after the last one it is sent, in milliseconds.
+    /// Each event, and the milliseconds between it and the previous one.
     events: Vec<(i64, PlayerEvent)>,
-    /// Whether it is sent in a batch.
+    /// Whether a batch carries the events.
     batch: bool,
-    /// Whether it still plays when the questions are asked.
+    /// Whether the session is still playing at the time of the requests.
     playing: bool,
 }
 
@@ -115,7 +115,7 @@ fn watches() -> Vec<Watch> {
             playing: SESSIONS - PLAYING <= number,
         };
         if batch {
-            // A batch names a video, and nothing that describes it or the viewing.
+            // A batch has a video identifier only: no metadata and no session data.
             watch.video = Video::labelled(["intro", "batched"][number % 2]);
             watch.data = None;
         }
@@ -127,7 +127,7 @@ fn watches() -> Vec<Watch> {
     starts.into_iter().enumerate().map(watch).collect()
 }
 
-/// Mostly within moments of a border, otherwise anywhere in more than a year.
+/// A time that is mostly close to a border, otherwise anywhere in more than a year.
 fn started_at_ms(random: &mut StdRng) -> i64 {
     match random.random_range(0..4) {
         0 => ms(BORDERS.choose(random).unwrap()) + random.random_range(-1..=1),
@@ -160,10 +160,10 @@ fn events(random: &mut StdRng) -> Vec<(i64, PlayerEvent)> {
     events
 }
 
-/// A server on some store, with a clock that is moved by hand.
+/// A server on one of the stores, with a clock that the test sets by hand.
 struct Site {
     backend: Backend,
-    // Dropped at the end.
+    // The database is removed when this is dropped.
     _database: Database,
     clock: WallClock,
     metrics: Metrics,
@@ -250,7 +250,7 @@ impl Site {
     }
 }
 
-/// What is asked, and how.
+/// A request.
 #[derive(Debug)]
 struct Question {
     method: &'static str,
@@ -308,7 +308,7 @@ fn selection(random: &mut StdRng) -> Value {
     selections.choose(random).unwrap().clone()
 }
 
-/// Questions about everything, one of each report, and what is not a report.
+/// Random requests, one of each report, and requests of other routes.
 fn questions() -> Vec<Question> {
     let mut random = StdRng::seed_from_u64(16);
     let mut questions: Vec<_> = (0..QUESTIONS).map(|_| question(&mut random)).collect();
@@ -329,7 +329,7 @@ fn questions() -> Vec<Question> {
     questions
 }
 
-/// A list of keys without the use of their limits, which depends on the time that recording took.
+/// A list of keys without the usage of their limits, which depends on the speed of recording.
 fn without_usage(answer: &[u8]) -> Bytes {
     let mut listed: Value = serde_json::from_slice(answer).unwrap();
     for key in listed["keys"].as_array_mut().unwrap() {
@@ -338,7 +338,7 @@ fn without_usage(answer: &[u8]) -> Bytes {
     listed.to_string().into()
 }
 
-/// Whether an answer has anything in it.
+/// Whether a response has any contents.
 fn says_something(answer: &[u8]) -> bool {
     let answer: Value = serde_json::from_slice(answer).unwrap();
     let values = answer.as_object().unwrap().values();
@@ -358,7 +358,7 @@ async fn all_stores_give_the_same_answers() {
         }
         assert_eq!(site.playing.len(), PLAYING);
         site.clock.pass_ms(ms("2024-06-01T00:00:30Z") - site.clock.now_ms());
-        // Until what is open has been written as far as it has run.
+        // Waits for a checkpoint of all open segments.
         tokio::time::sleep(CHECKPOINT + Duration::from_secs(1)).await;
     }
     let (one, others) = sites.split_first().unwrap();

@@ -1,6 +1,6 @@
-//! Connections by the thousand, and a process that has no files left to open for more.
+//! Connections by the thousand, and a process that cannot open files for more.
 //!
-//! The server is a process of its own here, because its limit of open files is that of a process.
+//! The server runs in its own process, because the limit of open files applies to a process.
 
 use std::fs;
 use std::process::Command;
@@ -17,28 +17,28 @@ use tokio::sync::watch;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{Instant, interval, timeout};
 
-/// How many sockets are opened, if this machine lets a process have as many.
+/// The number of sockets, if this machine allows a process that many.
 const SOCKETS: usize = 20_000;
 
-/// How many it must let it have at least, for the test to mean anything.
+/// The minimum number of sockets for the test to mean anything.
 const SOCKETS_MIN: usize = 1_000;
 
-/// How many files the server keeps for other things than connections, 10 to a database among them.
+/// The number of files that the server reserves for other uses than connections, 10 of them for a database.
 const KEPT: usize = 210;
 
 /// How long the server may take to notice what thousands of clients did.
 const NOTICED_MAX: Duration = Duration::from_secs(60);
 
-/// How often a client says that it is there.
+/// The interval of a client's heartbeats.
 const HEARTBEAT: Duration = Duration::from_secs(20);
 
-/// After which time nobody expects an answer any more.
+/// The time after which a request counts as unanswered.
 const UNANSWERED: Duration = Duration::from_millis(500);
 
-/// How often is looked whether it has.
+/// The interval of checks.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// A server whose process may have so many open files, or ask for more up to the second number.
+/// Starts a server whose process has these limits of open files.
 async fn start_with_files(database: &Database, soft: usize, hard: usize) -> Process {
     let mut command = Command::new("/bin/sh");
     let script = format!("ulimit -Sn {soft} && ulimit -Hn {hard} && exec \"$0\" \"$@\"");
@@ -56,7 +56,7 @@ fn files(process: &Process) -> usize {
     fs::read_dir(format!("/proc/{}/fd", process.pid())).unwrap().count()
 }
 
-/// Waits until something is so.
+/// Waits until a condition holds.
 async fn wait_until(what: &str, is_so: impl Fn() -> bool) {
     let mut look = interval(LOOK);
     let waiting = async {
@@ -67,7 +67,7 @@ async fn wait_until(what: &str, is_so: impl Fn() -> bool) {
     timeout(NOTICED_MAX, waiting).await.unwrap_or_else(|_| panic!("{what}"));
 }
 
-/// Opens a websocket by hand: all that is kept of it is the connection.
+/// Opens a websocket by hand, and keeps only the connection.
 async fn open(server: &Server) -> TcpStream {
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     let request = server
@@ -86,12 +86,12 @@ async fn open(server: &Server) -> TcpStream {
     stream
 }
 
-/// Opens a websocket and joins a topic: one that joins nothing is closed after a while.
+/// Opens a websocket and joins a topic: the server closes one without a join after a while.
 async fn open_joined(server: &Server) -> TcpStream {
     let mut stream = open(server).await;
     let join = json!(["1", "1", "session:a", "phx_join", { "key": server.key, "identifier": "a" }]);
     stream.write_all(&frame(FIN | TEXT, join.to_string().as_bytes())).await.unwrap();
-    // A short text, in a frame that is not masked.
+    // A short text message in an unmasked frame.
     let mut head = [0; 2];
     stream.read_exact(&mut head).await.unwrap();
     assert!(head[0] == FIN | TEXT && head[1] < 126, "{head:?}");
@@ -101,7 +101,7 @@ async fn open_joined(server: &Server) -> TcpStream {
     stream
 }
 
-/// Whether a websocket lives: it answers a ping.
+/// Whether the server answers a ping on a websocket.
 async fn answers(stream: &mut TcpStream) -> bool {
     let mut pong = [0; 2];
     stream.write_all(&frame(FIN | PING, b"")).await.is_ok()
@@ -109,7 +109,7 @@ async fn answers(stream: &mut TcpStream) -> bool {
         && pong == [0x8A, 0]
 }
 
-/// Keeps sockets open as idle clients do, until it is told to end. All of them must live then.
+/// Keeps sockets open as idle clients do, until `end`. The server must still answer on all of them.
 async fn stay(mut streams: Vec<TcpStream>, mut end: watch::Receiver<bool>) {
     let mut ended = false;
     while !ended {
@@ -120,7 +120,7 @@ async fn stay(mut streams: Vec<TcpStream>, mut end: watch::Receiver<bool>) {
     }
 }
 
-/// As many sockets as this process may open files for.
+/// Raises this process's limit of open files, and returns the number of sockets that it allows.
 fn sockets() -> usize {
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
@@ -141,7 +141,7 @@ async fn sockets_by_the_thousand_are_held_and_let_go() {
     let (mut idle, mut opened) = (JoinSet::new(), 0);
     let end = watch::Sender::new(false);
     while opened < sockets {
-        // Some at a time, no more than the system keeps until they are accepted.
+        // Opens at most as many sockets at once as the system's accept queue holds.
         let count = 500.min(sockets - opened);
         let mut opening = JoinSet::new();
         for _ in 0..count {
@@ -235,7 +235,7 @@ async fn a_process_without_files_goes_on_and_takes_connections_when_it_has_some(
     }
     assert!(!opening.is_empty(), "it has files for all of them");
     bystander.watches_on().await;
-    // Each that is closed makes room for another.
+    // Each closed connection frees a permit for another.
     loop {
         drop(open_ones.pop());
         match soon(opening.join_next()).await {

@@ -1,5 +1,5 @@
-//! A server that may use little memory, and strangers who would have it hold much more: it survives, a bystander notices nothing,
-//! and all that was acknowledged is there.
+//! A server with little memory, and strangers who try to make it use much more: it survives, a bystander notices
+//! nothing, and all acknowledged events are stored.
 
 use std::fs;
 use std::process::Command;
@@ -19,17 +19,17 @@ use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-/// How much memory a server may use, in bytes: its stacks, its heap, and whatever else it maps to write to. The least that
-/// it accepts: strangers fill it soonest.
+/// The memory limit of the server, in bytes: stacks, heap, and other writable mappings. It is the smallest limit that
+/// the server accepts, because strangers fill it soonest.
 const LIMIT: usize = 160 * 1024 * 1024;
 
-/// The budget that it makes of that.
+/// The memory budget that the server derives from this limit.
 const BUDGET: usize = 96 * 1024 * 1024;
 
-/// How long anything may take, on a busy machine.
+/// The timeout of every step, on a busy machine.
 const LONG: Duration = Duration::from_secs(300);
 
-/// A server that may use so much, on an SQLite file.
+/// A server with this memory limit, on an SQLite file.
 async fn limited(directory: &TempDir) -> Process {
     let binary = binary();
     let mut command = Command::new("prlimit");
@@ -53,7 +53,7 @@ async fn held(server: &Server, held_for: &str) -> usize {
     statistic(server, &format!("metrics_memory_held_bytes{{use=\"{held_for}\"}}")).await
 }
 
-/// A websocket, however long it takes to get one.
+/// Opens a websocket, however long that takes.
 async fn connect(server: &Server) -> (Reader, OwnedWriteHalf) {
     let http =
         server.http("GET", "/socket/websocket").query("vsn=2.0.0").header("user-agent", CHROME);
@@ -61,7 +61,7 @@ async fn connect(server: &Server) -> (Reader, OwnedWriteHalf) {
     timeout(LONG, connecting).await.unwrap().unwrap().unwrap().split()
 }
 
-/// Waits until something holds.
+/// Waits until a condition holds.
 async fn until(mut is_so: impl AsyncFnMut() -> bool) {
     let waiting = async {
         while !is_so().await {
@@ -80,7 +80,7 @@ fn batch(server: &Server, video: &str, first: usize, sessions: usize, data: usiz
                 "embed_id": video, "video_time": seconds, "timestamp": 1_000 * seconds,
                 "session_data": { "text": text } })
         };
-        // Session data of one of them is enough.
+        // Session data in one event of a session is enough.
         let mut pause = event("pause", 2);
         pause.as_object_mut().unwrap().remove("session_data");
         [event("play", 0), pause]
@@ -88,7 +88,7 @@ fn batch(server: &Server, video: &str, first: usize, sessions: usize, data: usiz
     json!({ "events": events.collect::<Vec<_>>() })
 }
 
-/// Sends batches over some connections at once, each until it is acknowledged, and returns how often one was refused.
+/// Sends batches over some connections at once, each until it is acknowledged, and returns the number of refusals.
 async fn flood(
     server: &Server,
     video: &'static str,
@@ -129,7 +129,7 @@ async fn flood(
     refused.load(SeqCst)
 }
 
-/// How many plays a video has, however long the report takes.
+/// The plays and the view time of a video, however long the report takes.
 async fn plays(server: &Server, video: &str) -> Value {
     let query = json!({ "identifier": video, "minimum_watch_seconds": 0 });
     let answer = server.http("POST", "/api/v1/plays").json(&query).send_patiently().await;
@@ -142,7 +142,7 @@ async fn expect_all(server: &Server, video: &str, sessions: usize) {
     assert_eq!(plays(server, video).await, json!([sessions, 2.0 * sessions as f64]));
 }
 
-/// Each test has the machine for itself: a bystander would notice the others.
+/// Runs one test at a time: the bystander of one would notice the load of another.
 static MACHINE: Mutex<()> = Mutex::const_new(());
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -160,7 +160,7 @@ async fn floods_of_sessions_are_bounded_and_all_of_them_are_counted() {
     server.terminate().await;
 }
 
-/// In this process, where a test can take the memory away.
+/// Runs in this process, where a test can use up the memory budget.
 #[tokio::test]
 async fn whoever_finds_no_memory_is_told_and_comes_back() {
     let server = TestServer::new().await;
@@ -198,7 +198,7 @@ async fn whoever_finds_no_memory_is_told_and_comes_back() {
     assert_eq!(server.watched("before").await, Watched::once(2.0));
 }
 
-/// What a viewer sends who joins and plays.
+/// The messages of a viewer who joins and plays.
 fn viewing(key: &str, number: usize) -> [Value; 2] {
     let (topic, text) = (format!("session:{number}"), "x".repeat(15_000));
     let join = json!({ "key": key, "identifier": "waiting", "metadata": { "text": text },
@@ -215,11 +215,11 @@ async fn inputs_that_wait_for_an_unavailable_store_are_bounded_and_written_when_
     let (file, moved) = (directory.path().join("metrics.db"), directory.path().join("moved"));
     fs::rename(&file, &moved).unwrap();
 
-    // Each viewer joins eight sessions, as many as the texts of one socket may be.
+    // Each viewer joins eight sessions, which use up the limit on the texts of one socket.
     let mut viewers = JoinSet::new();
     for first in (0..8 * 300).step_by(8) {
         let server = (*server).clone();
-        // One after the other: a client that is slow to ask would be taken for one that never does.
+        // The test connects one client after another: the server would close a connection with a slow first request.
         let (mut reader, mut writer) = connect(&server).await;
         viewers.spawn(async move {
             let sending = async {
@@ -271,9 +271,9 @@ async fn inputs_that_wait_for_an_unavailable_store_are_bounded_and_written_when_
     server.terminate().await;
 }
 
-/// Starts a message and does not end it, again whenever the server gives up.
+/// Starts a message without ending it, and starts another whenever the server closes the connection.
 async fn start_messages(server: Server) {
-    // A fragment, and half of the next.
+    // A fragment, and a part of the next.
     let fragment = frame(TEXT, &[b'x'; 32_000]);
     let next = frame(FIN, &[b'x'; 32_000]);
     let bytes = [&fragment[..], &next[..20_000]].concat();

@@ -1,6 +1,6 @@
-//! What one socket can do to a server: it loses its connection, or is read more slowly. Nobody else notices.
+//! Abuse by one socket: the server closes the connection or reads it more slowly, and no other viewer notices.
 //!
-//! Frames that break the protocol are in `frames.rs`.
+//! `frames.rs` covers frames that break the protocol.
 
 use std::time::Duration;
 
@@ -14,20 +14,20 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
-/// What a socket may send at once, and how much a second after that.
+/// How much a socket may send at once, and how much per second after that.
 const FRAMES: usize = 4_096;
 const FRAMES_A_SECOND: f64 = 100.0;
 const JOINS: usize = 256;
 const JOINS_A_SECOND: f64 = 10.0;
 
-/// How long nobody waits any more for what a client must do.
+/// Longer than any timeout for an action of a client.
 const EVER: Duration = Duration::from_secs(3_600);
 
 fn message(value: &Value) -> Vec<u8> {
     frame(FIN | TEXT, value.to_string().as_bytes())
 }
 
-/// Sends everything, however long it takes, and reads as many answers at the same time. Returns what they say.
+/// Sends all bytes, however long that takes, and reads `answers` messages meanwhile. Returns them.
 async fn send_all(client: Client, bytes: Vec<u8>, answers: usize) -> Vec<Value> {
     let (mut reader, mut writer) = client.split();
     let writing = async { writer.write_all(&bytes).await.unwrap() };
@@ -61,7 +61,7 @@ async fn a_flood_of_events_is_read_slowly_and_all_of_it_counts() {
     });
     let (began, events) = (Instant::now(), events.collect());
     let answers = send_all(client, events, FRAMES + EXCESS).await;
-    // Somewhat less than the burst was left, and some came back meanwhile.
+    // A little less than the burst was available, and some of the budget refilled meanwhile.
     let least = (EXCESS as f64 / FRAMES_A_SECOND) * 0.9;
     assert!(least < began.elapsed().as_secs_f64(), "{:?}", began.elapsed());
     assert!(answers.iter().all(|answer| answer[4]["status"] == "ok"));
@@ -100,7 +100,7 @@ async fn a_flood_of_joins_is_read_slowly() {
         [join, message(&json!(["1", "2", topic, "phx_leave", {}]))].concat()
     });
     let (began, joins) = (Instant::now(), joins.collect());
-    // To a join one answer; to a leave one, and the goodbye.
+    // A join has one reply; a leave has one, and a `phx_close`.
     let answers = send_all(client, joins, 3 * (JOINS + EXCESS)).await;
     let least = (EXCESS as f64 / JOINS_A_SECOND) * 0.9;
     assert!(least < began.elapsed().as_secs_f64(), "{:?}", began.elapsed());
@@ -133,7 +133,7 @@ async fn a_stop_does_not_wait_for_a_flood() {
     let (mut reader, mut writer) = client.split();
     let heartbeats = message(&json!([null, "1", "phoenix", "heartbeat", {}])).repeat(FRAMES * 4);
     let flood = tokio::spawn(async move { writer.write_all(&heartbeats).await.is_ok() });
-    // It is held up by now.
+    // After these replies the server throttles the connection.
     for _ in 0..FRAMES {
         assert!(matches!(reader.next().await, Seen::Text(_)));
     }
@@ -153,7 +153,7 @@ async fn a_stop_does_not_wait_for_a_flood() {
 async fn a_client_that_never_reads_is_cut_off() {
     let server = TestServer::new().await;
     let bystander = Bystander::of(&server).await;
-    // Each is answered with its topic, so that the answers soon fill what the system holds for who does not read.
+    // Each reply repeats the topic, so that the replies soon fill the socket buffers of a client that does not read.
     let topic = "x".repeat(1_024);
     let nonsense = message(&json!([null, "1", topic, "event", {}])).repeat(FRAMES * 4);
     let (_reader, mut writer) = server.connect().await.split();
@@ -179,7 +179,7 @@ async fn a_frame_that_comes_byte_by_byte_is_waited_for_no_longer_than_silence() 
     let closing = async {
         assert!(matches!(reader.next_ever().await, Seen::Close(1008, _)));
         assert_eq!(began.elapsed().as_secs(), 10);
-        // Waits for the goodbye of the client for no longer than a moment.
+        // The server waits for the client's close frame for a moment only.
         while reader.next().await != Seen::End {}
     };
     tokio::select! {
@@ -206,7 +206,7 @@ async fn a_message_whose_fragments_come_fast_ends_with_their_number() {
     bystander.expect_unharmed().await;
 }
 
-/// Pings show that a client is alive, and not that its message will ever end.
+/// Pings show that a client is alive, not that its message will ever end.
 #[tokio::test(start_paused = true)]
 async fn a_message_whose_fragments_trickle_ends_with_its_time() {
     let server = TestServer::new().await;
@@ -231,7 +231,7 @@ async fn a_message_whose_fragments_trickle_ends_with_its_time() {
     bystander.expect_unharmed().await;
 }
 
-/// Whatever else they send: of the limits of connections they would hold a part for ever.
+/// Sockets without a join would otherwise hold connection permits for ever.
 #[tokio::test(start_paused = true)]
 async fn sockets_that_join_nothing_are_closed_however_often_they_ping() {
     let server = TestServer::new().await;
@@ -249,7 +249,7 @@ async fn sockets_that_join_nothing_are_closed_however_often_they_ping() {
                 Err(_) => client.send_bytes(sent).await,
             }
         };
-        // Not 1000, after which Phoenix's clients do not come back.
+        // The code is not 1000, after which Phoenix's clients do not reconnect.
         assert!(matches!(closed, Seen::Close(1001, _)), "{closed:?}");
         assert_eq!(began.elapsed().as_secs(), 30);
     }
@@ -275,7 +275,7 @@ async fn a_socket_that_leaves_its_topics_has_time_to_join_another() {
 #[tokio::test(start_paused = true)]
 async fn silent_sockets_are_closed_and_free_their_permits() {
     const SILENT: usize = 50;
-    // Room for them, the bystander, and one that asks.
+    // Permits for the silent sockets, the bystander, and one connection for requests.
     let server = Database::new().await.serve_some(Settings::default(), SILENT + 2).await;
     let bystander = Bystander::of(&server).await;
     let mut silent = Vec::new();
@@ -289,7 +289,7 @@ async fn silent_sockets_are_closed_and_free_their_permits() {
         assert!(matches!(client.next_ever().await, Seen::Close(1000, _)));
     }
     assert_eq!(began.elapsed().as_secs(), 60);
-    // Nobody said goodbye: their sides are still open, as those of clients whose network is gone.
+    // No client sends a close frame: their sides stay open, as when a client's network is gone.
     for _ in 0..SILENT {
         drop(server.connect().await);
     }
@@ -333,13 +333,13 @@ async fn when_there_is_no_room_all_are_told_and_health_is_answered() {
     let refused = server.upgrade("vsn=2.0.0", &[]).await.err().unwrap();
     assert_eq!(refused.status, 503, "{refused:?}");
     drop(idle.pop());
-    // A place is given back when the end of the connection is noticed.
+    // The server frees a permit once it notices the end of the connection.
     let joined = async { while server.upgrade("vsn=2.0.0", &[]).await.is_err() {} };
     soon(joined).await;
     bystander.expect_unharmed().await;
 }
 
-/// Whoever holds the places that are kept for health loses them soon.
+/// Connections that hold the permits reserved for health checks lose them soon.
 #[tokio::test(start_paused = true)]
 async fn connections_that_ask_nothing_keep_health_unanswered_for_a_moment_only() {
     const ROOM: usize = 2;
@@ -351,7 +351,7 @@ async fn connections_that_ask_nothing_keep_health_unanswered_for_a_moment_only()
         mute.push(TcpStream::connect(server.address).await.unwrap());
     }
     for stream in &mut mute {
-        // Closed at once, or when its time is over.
+        // The server closes the connection at once, or at its timeout.
         assert!(!matches!(
             timeout(Duration::from_secs(10), stream.read_u8()).await,
             Ok(Ok(_)) | Err(_)
@@ -361,7 +361,7 @@ async fn connections_that_ask_nothing_keep_health_unanswered_for_a_moment_only()
     bystander.expect_unharmed().await;
 }
 
-/// With a proxy in front, all connections come from there, and the address that it forwards counts.
+/// Behind a proxy, all connections have the proxy's address, and the forwarded address counts.
 #[tokio::test(start_paused = true)]
 async fn an_address_behind_a_proxy_holds_its_share_and_no_more() {
     const SHARE: usize = 5;
@@ -395,7 +395,7 @@ async fn whoever_connects_and_hangs_up_holds_nobody_up() {
     let bystander = Bystander::of(&server).await;
     for _ in 0..500 {
         let stream = TcpStream::connect(server.address).await.unwrap();
-        // Ends with a reset.
+        // The connection ends with a reset.
         stream.set_zero_linger().unwrap();
         drop(stream);
     }
@@ -403,7 +403,7 @@ async fn whoever_connects_and_hangs_up_holds_nobody_up() {
     bystander.expect_unharmed().await;
 }
 
-/// Joins with this payload on a server where somebody watches, and returns what the join is told.
+/// Joins with this payload while a bystander watches, and expects this error in the reply.
 async fn check_refused(topic: &str, payload: Value, expected: &str) {
     let server = TestServer::new().await;
     let bystander = Bystander::of(&server).await;
@@ -412,7 +412,7 @@ async fn check_refused(topic: &str, payload: Value, expected: &str) {
     payload["key"] = json!(server.key);
     let told = client.call(topic, "phx_join", &payload).await;
     assert!(told.as_str().unwrap().contains(expected), "{told}");
-    // It costs the sender nothing but the join.
+    // The sender loses only this join.
     client.join("session:after", "after").await;
     bystander.expect_unharmed().await;
 }
@@ -429,7 +429,7 @@ async fn what_is_huge_in_a_join_is_refused() {
     check_refused(&long, json!({ "identifier": "intro" }), "session").await;
 }
 
-/// Sends a message on a server where somebody watches, for which the sender is cut off.
+/// Sends a message while a bystander watches, and expects the server to close the sender's connection.
 async fn check_closed(message: &str, expected: u16) {
     let server = TestServer::new().await;
     let bystander = Bystander::of(&server).await;
@@ -496,7 +496,7 @@ async fn a_socket_that_says_the_most_on_every_channel_is_refused() {
     };
     assert!(told.as_str().unwrap().contains("262144 bytes"), "{told}");
     assert_eq!(joined, 8);
-    // What is left makes room.
+    // A leave frees room for another join.
     assert_eq!(client.call("session:0", "phx_leave", &json!({})).await, Value::Null);
     assert_eq!(client.message().await[3], "phx_close");
     assert_eq!(client.call("session:0", "phx_join", &join).await, Value::Null);

@@ -1,4 +1,4 @@
-//! Keys and passwords that are guessed at speed: whoever guesses is refused, and nobody else is.
+//! Fast guesses of keys and passwords: the server refuses the guessing caller, and nobody else.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use metrics_server_testing::{
 use serde_json::{Value, json};
 use tokio::time::advance;
 
-/// How many guesses are looked at, and how long it takes until one more is.
+/// How many guesses the server checks at once, and the period after which it checks one more.
 const GUESSES: usize = 20;
 const EVERY: Duration = Duration::from_secs(15);
 
@@ -27,7 +27,7 @@ async fn behind_a_proxy() -> TestServer {
     TestServer::with(Settings::default().forwarded_header(HEADER.parse().unwrap())).await
 }
 
-/// What a join is told.
+/// Joins with a key, and returns the reply.
 async fn join_with(server: &Server, headers: &[(&str, &str)], key: &str) -> Value {
     let headers = [headers, &[("user-agent", CHROME)]].concat();
     let mut client = server.upgrade("vsn=2.0.0", &headers).await.unwrap();
@@ -35,7 +35,7 @@ async fn join_with(server: &Server, headers: &[(&str, &str)], key: &str) -> Valu
     client.call("session:guess", "phx_join", &join).await
 }
 
-/// Joins with one unknown key after another on one socket, and returns what each is told.
+/// Joins with one unknown key after another on one socket, and returns each reply.
 async fn guess_keys(server: &Server, name: &str, count: usize) -> Vec<Value> {
     let mut client = server.connect().await;
     let mut told = Vec::new();
@@ -46,7 +46,7 @@ async fn guess_keys(server: &Server, name: &str, count: usize) -> Vec<Value> {
     told
 }
 
-/// Uses all guesses up that there are from here.
+/// Uses up all guesses of this address.
 async fn use_up(server: &Server) {
     let told = guess_keys(server, "guess", GUESSES + 10).await;
     let (looked_at, refused) = told.split_at(GUESSES);
@@ -74,7 +74,7 @@ async fn keys_that_are_guessed_at_joins_are_not_looked_at_after_some() {
     let server = TestServer::new().await;
     let bystander = Bystander::of(&server).await;
     use_up(&server).await;
-    // On another socket it is no different.
+    // A new socket does not reset the limit.
     assert_eq!(join_with(&server, &[], "another").await, "too many attempts");
     bystander.expect_unharmed().await;
 }
@@ -85,11 +85,11 @@ async fn a_key_that_was_right_from_there_is_taken_on() {
     let other = server.metrics.create_key().await.unwrap();
     let bystander = Bystander::of(&server).await;
     use_up(&server).await;
-    // Everybody here has the same address.
+    // All callers of this test have the same address.
     assert_eq!(join_with(&server, &[], &server.key).await, Value::Null);
     let answer = batch(&server, &[(&server.key, "a"), (&server.key, "b")]).send().await;
     assert_eq!(answer.json(), json!({ "accepted": 2, "rejected": [] }));
-    // That of another site was never seen from here, so it could be a guess.
+    // This address never used the other site's key, so it could be a guess.
     assert_eq!(join_with(&server, &[], other.as_str()).await, "too many attempts");
     bystander.expect_unharmed().await;
 }
@@ -106,7 +106,7 @@ async fn keys_that_are_guessed_in_batches_are_not_looked_at_after_some() {
     let event = json!({ "name": "play", "session_id": "a", "embed_id": "intro", "video_time": 0 });
     expect_refused(&by_address.json(&json!({ "events": [event] })).send().await);
 
-    // What has a right key is recorded, whatever comes with it.
+    // An event with a valid key is recorded, even among guesses.
     let mut mixed = events;
     mixed.push((&server.key, "b"));
     let answer = batch(&server, &mixed).send().await.json();
@@ -159,7 +159,7 @@ async fn whoever_guessed_is_listened_to_again_after_a_while() {
     assert_eq!(join_with(&server, &[], new.as_str()).await, Value::Null);
 }
 
-/// Asks for the keys with these credentials.
+/// Requests the list of keys with these credentials.
 async fn ask(server: &Server, authorization: &str) -> Answer {
     server.http("GET", "/api/v1/keys").header("authorization", authorization).send().await
 }
@@ -168,7 +168,7 @@ async fn ask(server: &Server, authorization: &str) -> Answer {
 async fn passwords_that_are_guessed_are_not_looked_at_after_some() {
     let server = guarded().await;
     let bystander = Bystander::of(&server).await;
-    // Of all guarded routes alike.
+    // All guarded routes share one limit.
     let guesses = (0..GUESSES).map(|number| format!("Basic guess{number}"));
     let requests = [("DELETE", "/api/v1/keys/a"), ("GET", "/"), ("POST", "/api/v1/plays")];
     for (guess, (method, path)) in guesses.zip(requests.iter().cycle()) {
@@ -178,9 +178,9 @@ async fn passwords_that_are_guessed_are_not_looked_at_after_some() {
     for (method, path) in requests {
         expect_refused(&server.http(method, path).header("authorization", "Basic x").send().await);
     }
-    // Also if it would be right, which who guesses must not learn.
+    // Correct credentials are refused as well, so that a guesser does not learn that they are correct.
     expect_refused(&ask(&server, AUTHORIZATION).await);
-    // A browser asks without at first.
+    // A browser first sends a request without credentials.
     let answer = server.http("GET", "/api/v1/keys").send().await;
     assert_eq!(answer.status, 401, "{answer:?}");
     assert!(answer.header("www-authenticate").is_some());
@@ -216,7 +216,7 @@ async fn behind_a_proxy_it_counts_where_the_proxy_says_a_request_comes_from() {
     }
     let server = behind_a_proxy().await;
     for number in 0..2 * GUESSES {
-        // Whoever asks may write what they like before it.
+        // A caller can put any address before the one that the proxy appends.
         let address = format!("198.51.100.{number}, 203.0.113.7");
         join_with(&server, &from(&address), &format!("guess-{number}")).await;
     }

@@ -1,4 +1,4 @@
-//! What one client can do to a server over HTTP: it loses its connection, and nobody else notices.
+//! Abuse by one client over HTTP: the server closes its connection, and no other viewer notices.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-/// How long nobody waits any more for what a client must do.
+/// Longer than any timeout for an action of a client.
 const EVER: Duration = Duration::from_secs(3_600);
 
-/// A request that makes a key, for who takes it for one.
+/// A body that creates a key if the server takes it for a request.
 const SMUGGLED: &str = "POST /api/v1/keys HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n";
 
 /// Sends bytes and reads to the end of the connection. Returns the status of each answer.
@@ -21,7 +21,7 @@ async fn statuses(server: &Server, bytes: &[u8]) -> Vec<u16> {
     soon(async {
         let (mut read, mut write) = TcpStream::connect(server.address).await.unwrap().into_split();
         let mut received = Vec::new();
-        // The server may not read to the end, and its end may come before.
+        // The server may stop reading, and may close the connection, before the last byte.
         let writing = async { drop(write.write_all(bytes).await) };
         let reading = async { drop(read.read_to_end(&mut received).await) };
         tokio::join!(writing, reading);
@@ -32,7 +32,7 @@ async fn statuses(server: &Server, bytes: &[u8]) -> Vec<u16> {
     .await
 }
 
-/// A server where somebody watches, and nothing that is sent makes a key.
+/// A server with a bystander, where no request may create a key.
 struct Attacked {
     server: TestServer,
     bystander: Bystander,
@@ -45,7 +45,7 @@ impl Attacked {
         Self { server, bystander }
     }
 
-    /// Sends bytes, and expects answers with these statuses and then the end.
+    /// Sends bytes, and expects responses with these statuses and then the end.
     async fn check(&self, bytes: &str, expected: &[u16]) {
         let shown: String = bytes.chars().take(200).collect();
         assert_eq!(statuses(&self.server, bytes.as_bytes()).await, expected, "{shown}");
@@ -58,7 +58,7 @@ impl Attacked {
     }
 }
 
-/// The head of a batch with these lines, and what follows.
+/// The head of a batch with these lines, followed by `rest`.
 fn post(lines: &str, rest: &str) -> String {
     format!("POST /v1/events HTTP/1.1\r\nhost: localhost\r\n{lines}\r\n\r\n{rest}")
 }
@@ -69,7 +69,7 @@ async fn a_request_with_two_ends_is_the_last_on_its_connection() {
     let chunked = "transfer-encoding: chunked";
     let length = format!("content-length: {}", SMUGGLED.len() + 5);
     let rest = format!("0\r\n\r\n{SMUGGLED}");
-    // The chunks count, and nothing after them.
+    // The chunked encoding counts, and the bytes after it are no request.
     attacked.check(&post(&format!("{length}\r\n{chunked}"), &rest), &[400]).await;
     attacked.check(&post(&format!("{chunked}\r\n{length}"), &rest), &[400]).await;
     attacked.check(&post(&format!("{chunked}\r\ncontent-length: nonsense"), &rest), &[400]).await;
@@ -122,7 +122,7 @@ async fn a_header_that_others_may_read_differently_is_refused() {
     let attacked = Attacked::new().await;
     let rest = format!("0\r\n\r\n{SMUGGLED}");
     for odd in [
-        // A space before the colon, a line that goes on, lines that end in half a newline.
+        // A space before the colon, a folded line, lines that end in a carriage return alone, and more.
         "transfer-encoding : chunked",
         "transfer-encoding\t: chunked",
         "transfer-encoding:\r\n chunked",
@@ -151,7 +151,8 @@ async fn a_header_that_others_may_read_differently_is_refused() {
 #[tokio::test]
 async fn a_newline_alone_ends_a_line_like_any_other() {
     let attacked = Attacked::new().await;
-    // A recipient may take it for one (RFC 9112, section 2.2), and then it always is one: what hides behind it counts.
+    // A recipient may accept it as a line end (RFC 9112, section 2.2); this server always does, so the line after it
+    // counts.
     let close = "connection: close";
     let length = SMUGGLED.len();
     attacked
@@ -167,7 +168,7 @@ async fn a_newline_alone_ends_a_line_like_any_other() {
             &[200],
         )
         .await;
-    // Within chunks it is none.
+    // In chunked encoding it is no line end.
     for odd in ["0\n\n", "1\nx\n0\n\n", "1;a\nx\r\n0\r\n\r\n"] {
         attacked
             .check(&post("transfer-encoding: chunked", &format!("{odd}{SMUGGLED}")), &[400])
@@ -198,7 +199,7 @@ async fn the_body_of_a_request_that_has_none_is_no_request() {
     let (length, close) =
         (format!("content-length: {}\r\n", SMUGGLED.len()), "connection: close\r\n");
     attacked.check(&format!("{ask}{length}{close}\r\n{SMUGGLED}"), &[200]).await;
-    // Whether the next one is answered or not, what lies between is a body.
+    // The server may answer the next request or not; the bytes in between are a body.
     let server = TestServer::new().await;
     let bytes = format!("{ask}{length}\r\n{SMUGGLED}{ask}{close}\r\n");
     let answered = statuses(&server, bytes.as_bytes()).await;
@@ -223,7 +224,7 @@ async fn a_header_that_is_too_large_is_refused() {
     attacked.check(&header(&format!("a: {}", "x".repeat(70_000))), &[431]).await;
     attacked.check(&header(&format!("{}: a", "x".repeat(70_000))), &[431]).await;
     attacked.check(&header(&vec!["a: b"; 200].join("\r\n")), &[431]).await;
-    // No end of it, however much is sent.
+    // The head has no end within the size limit.
     attacked
         .check(&format!("GET /health/live HTTP/1.1\r\n{}", "a: b\r\n".repeat(100_000)), &[431])
         .await;
@@ -258,8 +259,8 @@ async fn a_target_of_any_form_leads_nowhere_else() {
     attacked.expect_unharmed().await;
 }
 
-/// A server where somebody watches, and a client that sends byte by byte, a second between two. Returns after how many
-/// seconds it was cut off, and with which answer.
+/// Sends a request byte by byte, one per second, while a bystander watches. Returns the number of seconds until the
+/// server closed the connection, and its response.
 async fn trickle(start: &str, rest: &str) -> (u64, String) {
     let server = TestServer::new().await;
     let bystander = Bystander::of(&server).await;
@@ -292,7 +293,7 @@ async fn a_header_that_comes_byte_by_byte_is_waited_for_10_s() {
         let (seconds, _) = trickle(start, "a: b\r\n").await;
         assert!((10..=11).contains(&seconds), "{seconds} s for {start:?}");
     }
-    // Also on a connection that was used before.
+    // The timeout also applies to a connection that was used before.
     let used = "GET /health/live HTTP/1.1\r\nhost: localhost\r\n\r\nGET";
     let (seconds, answer) = trickle(used, " ").await;
     assert!(
@@ -314,7 +315,7 @@ async fn a_body_that_comes_byte_by_byte_is_waited_for_30_s() {
 async fn a_client_that_asks_and_never_reads_is_cut_off() {
     let server = TestServer::new().await;
     let bystander = Bystander::of(&server).await;
-    // Kept, so that the connection is open at this end.
+    // Kept in scope, so that the connection stays open at this end.
     let (_read, mut write) = TcpStream::connect(server.address).await.unwrap().into_split();
     let asks = server.http("GET", "/").bytes().repeat(1_000);
     let flood = async { while write.write_all(&asks).await.is_ok() {} };
@@ -346,13 +347,13 @@ async fn a_body_in_chunks_that_exceeds_the_limit_is_cut_off() {
         );
         let sent = [head, without_end.clone()].concat();
         let answered = statuses(&server, sent.as_bytes()).await;
-        // Or a reset overtook it: the client still sends.
+        // The response is empty if a reset overtook it: the client is still sending.
         assert!(answered == [413] || answered.is_empty(), "{path}: {answered:?}");
     }
     bystander.expect_unharmed().await;
 }
 
-/// `text` in the form of gzip, as it is.
+/// `text` in the gzip format, uncompressed.
 fn gzip(text: &[u8]) -> Vec<u8> {
     let crc = text.iter().fold(!0_u32, |crc, byte| {
         (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
@@ -395,7 +396,7 @@ async fn bodies_that_are_nested_without_end_are_refused() {
             for body in [&member, &open.repeat(100_000)] {
                 let post = server.http("POST", path).header("content-type", "application/json");
                 let answer = post.body(body.as_str()).send().await;
-                // A batch is one all the same, of one event that is none.
+                // It is a valid batch all the same, of one invalid event.
                 let is_batch = answer.status == 200 && answer.json()["accepted"] == 0;
                 assert!(answer.status == 400 || is_batch, "{path}: {answer:?}");
             }
@@ -420,7 +421,7 @@ async fn large_bodies_that_do_not_end_keep_only_each_other_waiting() {
             answer
         });
     }
-    // Such as clients send are not held up.
+    // Bodies of the usual size do not wait.
     let event = json!({ "name": "play", "key": server.key, "session_id": "a", "embed_id": "intro",
         "video_time": 0, "timestamp": 1, "padding": "x".repeat(60_000) });
     let batch = server.http("POST", "/v1/events").json(&json!({ "events": [event] }));

@@ -1,4 +1,4 @@
-//! Pages of other sites that act in the name of somebody who visits them, beside somebody who watches.
+//! Pages of other sites that send requests with an operator's credentials, while a bystander watches.
 
 use metrics_server::{Credentials, Hosts, Settings};
 use metrics_server_testing::{Answer, Bystander, Server, TestServer, soon, split_head};
@@ -6,10 +6,10 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-/// `ada:open sesame`, as a browser sends it along with whatever any page requests.
+/// `ada:open sesame`, as a browser sends it with any page's requests.
 const LOGIN: &str = "Basic YWRhOm9wZW4gc2VzYW1l";
 
-/// Sends a head under some name and returns the answer.
+/// Sends a request head with this `host` header, and returns the response.
 async fn ask_as(server: &Server, host: &str, request: &str) -> Answer {
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     let request = format!("{request} HTTP/1.1\r\n{host}connection: close\r\n\r\n");
@@ -43,7 +43,7 @@ async fn a_form_of_another_site_creates_no_key_in_the_name_of_an_operator() {
                 assert_eq!(answer.status, 403, "{kind} {headers:?}: {answer:?}");
             }
         }
-        // A browser that says nothing of pages sends no JSON by a form either.
+        // A form of a browser without these headers cannot send JSON either.
         let answer = keys("text/plain").send().await;
         assert_eq!(
             (answer.status, answer.error()),
@@ -54,7 +54,7 @@ async fn a_form_of_another_site_creates_no_key_in_the_name_of_an_operator() {
         let own = keys("application/json").header("sec-fetch-site", "same-origin");
         let own = own.body(r#"{"key":"known"}"#).send().await;
         assert_eq!(own.status, 201, "{own:?}");
-        // Where nobody needs a password to see how much was watched.
+        // A server without a password, which the bystander needs to read its view time.
         let open = server.database.serve(Settings::default()).await;
         bystander.counted_by(&open).expect_unharmed().await;
     }
@@ -73,7 +73,7 @@ async fn a_name_that_leads_here_by_dns_reads_and_changes_nothing() {
         assert_eq!(answer.status, 421, "{request}: {answer:?}");
         let told = answer.error();
         assert!(told.contains("evil.example") && told.contains("METRICS_HOSTS"), "{told}");
-        // Another name in another header changes nothing.
+        // A name in another header changes nothing.
         let forwarded = format!("{evil}x-forwarded-host: localhost\r\n");
         assert_eq!(ask_as(&server, &forwarded, request).await.status, 421);
     }

@@ -1,4 +1,4 @@
-//! Events in batches: what is counted, what is refused, and what happens when they come twice.
+//! Batches of events: counts, refusals, and repetitions.
 
 use metrics_core::ApiKey;
 use metrics_server::{BODY_BYTES_MAX, Settings};
@@ -7,10 +7,10 @@ use metrics_server_testing::{
 };
 use serde_json::{Value, json};
 
-/// When the browser says that it all began.
+/// The browser's timestamp of the start.
 const START_MS: i64 = 1_718_000_000_000;
 
-/// An event of session `s` that watches `intro`, at a second of video and of time.
+/// An event of session `s` on the video `intro`; `second` is its position and its time.
 fn event(name: &str, second: f64) -> Value {
     json!({
         "name": name,
@@ -24,24 +24,24 @@ fn event(name: &str, second: f64) -> Value {
     })
 }
 
-/// The same, with a member replaced.
+/// The event with a member replaced.
 fn with(mut event: Value, member: &str, value: Value) -> Value {
     event[member] = value;
     event
 }
 
-/// The same, without a member.
+/// The event without a member.
 fn without(mut event: Value, member: &str) -> Value {
     event.as_object_mut().unwrap().remove(member).unwrap();
     event
 }
 
-/// A play of so many seconds.
+/// A play and a pause `seconds` later.
 fn viewing(seconds: f64) -> Vec<Value> {
     vec![event("play", 0.0), event("pause", seconds)]
 }
 
-/// A request that names its key in the address, as a page configures it.
+/// A request with its key in the URL, as a page configures it.
 fn batch(server: &TestServer, events: &[Value]) -> Http {
     let key: String = form_encode(&server.key);
     server
@@ -60,7 +60,7 @@ fn expect_accepted(answer: &Answer, accepted: u64) {
     assert_eq!(answer.json(), json!({ "accepted": accepted, "rejected": [] }));
 }
 
-/// What was rejected, as pairs of index and reason.
+/// The rejected events, as pairs of index and reason.
 #[track_caller]
 fn rejected(answer: &Answer) -> Vec<(u64, String)> {
     assert_eq!(answer.status, 200, "{answer:?}");
@@ -109,7 +109,7 @@ async fn a_page_of_any_origin_may_send_batches() {
             .header("access-control-request-headers", "content-type");
         let answer = preflight.send().await;
         assert_eq!(answer.status, 204, "{answer:?}");
-        // A beacon is sent with credentials, for which a browser takes no `*`.
+        // A browser sends a beacon with credentials, for which it does not accept `*`.
         let allowed = ["origin", "credentials"]
             .map(|it| answer.header(&format!("access-control-allow-{it}")));
         assert_eq!(allowed, [Some("https://site.example"), Some("true")]);
@@ -121,7 +121,7 @@ async fn a_page_of_any_origin_may_send_batches() {
     let answer =
         batch(&server, &viewing(1.0)).header("origin", "https://site.example").send().await;
     assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
-    // A page can only read why it was refused if that may be read as well.
+    // A page can read the reason of a refusal only if the refusal has the header, too.
     let answer = server
         .http("POST", "/v1/events")
         .header("origin", "https://site.example")
@@ -280,7 +280,7 @@ async fn a_bad_event_does_not_lose_the_others() {
         json!("play"),
         json!(null),
         json!([good]),
-        // The members of an event, but of no object.
+        // The members of an event in an array.
         json!(["play", 0, 0, 0]),
         event("pause", 5.0),
     ];
@@ -343,7 +343,7 @@ async fn an_event_that_is_too_long_does_not_lose_the_others() {
     let rejected = rejected(&answer);
     let indices: Vec<_> = rejected.iter().map(|(index, _)| *index).collect();
     assert_eq!(indices, [0, 3], "{rejected:?}");
-    // Named as this client names it.
+    // The reason names the field as this client does.
     assert!(rejected[0].1.contains("`session_id`"), "{rejected:?}");
     assert!(rejected[1].1.contains("`embed_id`"), "{rejected:?}");
     assert_eq!(server.watched("intro").await, Watched::once(5.0));
@@ -423,7 +423,7 @@ async fn a_batch_may_be_of_many_sessions() {
     assert_eq!(server.watched("outro").await, Watched::once(3.0));
 }
 
-/// The same, of a video with metadata.
+/// The event of a video with metadata.
 fn described(event: Value) -> Value {
     with(event, "metadata", json!({ "course": { "id": 7, "tags": ["a", "b"] } }))
 }
@@ -481,7 +481,7 @@ async fn metadata_that_is_no_object_is_refused_by_name() {
 #[tokio::test]
 async fn an_event_counts_once_whether_it_comes_by_websocket_or_in_a_batch() {
     let server = TestServer::new().await;
-    // The same, as a websocket has it.
+    // The same event as a websocket message.
     let pushed = |event: &Value| {
         let position = if event["name"] == "play" { "from" } else { "to" };
         with(event.clone(), position, event["video_time"].clone())
@@ -495,14 +495,14 @@ async fn an_event_counts_once_whether_it_comes_by_websocket_or_in_a_batch() {
     for event in &events[..3] {
         client.event(topic, &pushed(event)).await;
     }
-    // The page goes away: what it has not been told to be durable it sends again, with the end of what played.
+    // The page closes: it sends its unacknowledged events again, with the end of the current segment.
     let again = events.map(described);
     expect_accepted(&batch(&server, &again[1..]).send().await, 3);
     drop(client);
     let selection = json!({ "query": { "video": { "course": { "id": 7 } } } });
     assert_eq!(server.select(&selection).await, Watched::once(7.0));
 
-    // Nor does it count again at a server that was not there before, whichever way it comes first.
+    // The events count once at a new server, too, over either route.
     let server = server.restart(Settings::default()).await;
     expect_accepted(&batch(&server, &again).send().await, 4);
     let mut client = server.connect().await;
@@ -659,7 +659,7 @@ async fn a_clock_that_is_far_off_harms_nothing() {
         (json!("1718000000000"), json!("1718000005000.4"), 5.0),
         (json!(-1e300), json!(1e300), 5.0),
         (json!(i64::MIN), json!(u64::MAX), 5.0),
-        // No time passed, so no more can have been watched than players round away.
+        // No time passed, so the view time is at most the rounding error of players.
         (json!(0), json!(0), 0.0),
     ] {
         let server = TestServer::new().await;

@@ -1,4 +1,4 @@
-//! The binary as an operator meets it: what it links, how it refuses a bad setting, how it stops.
+//! The binary from an operator's view: its dependencies, its refusals of bad settings, its stop.
 
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use metrics_server::EXAMPLE_KEY;
 use metrics_server_testing::{Database, Process, binary};
 use tempfile::TempDir;
 
-/// Runs the binary in an empty directory until it ends by itself.
+/// Runs the binary in an empty directory to its end.
 fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     let directory = TempDir::new().unwrap();
     binary()
@@ -26,7 +26,7 @@ fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
         .unwrap()
 }
 
-/// Expects the binary to refuse to start, in one line that holds all of `texts`.
+/// Expects the binary to refuse to start, with one error line that contains all of `texts`.
 #[track_caller]
 fn check_refused(arguments: &[&str], environment: &[(&str, &str)], texts: &[&str]) {
     let output = run(arguments, environment);
@@ -79,7 +79,7 @@ async fn a_default_key_must_be_known_and_the_remedy_works() {
     let told = String::from_utf8(refused.stderr).unwrap();
     assert_eq!(refused.status.code(), Some(2), "{told}");
     assert!(told.contains("METRICS_DEFAULT_KEY") && told.contains("keys create"), "{told}");
-    // Nothing was changed by a start that failed.
+    // A failed start changes nothing.
     let keys = run(&["keys", "list"], &environment);
     let keys = String::from_utf8(keys.stdout).unwrap();
     assert!(!keys.contains(EXAMPLE_KEY), "{keys}");
@@ -91,7 +91,7 @@ async fn a_default_key_must_be_known_and_the_remedy_works() {
         Process::run(command).await.terminate().await
     };
     assert!(!start().await.contains("METRICS_DEFAULT_KEY"));
-    // A key that is revoked while the server runs must not keep it from starting again.
+    // A key that was revoked while the server ran must not prevent the next start.
     assert!(run(&["keys", "revoke", "site-one"], &environment).status.success());
     let log = start().await;
     assert!(log.contains("ERROR") && log.contains("METRICS_DEFAULT_KEY is a revoked key"), "{log}");
@@ -110,7 +110,7 @@ async fn with_authentication_and_without_a_key_the_log_says_how_to_make_one() {
     let database = Database::new().await;
     let mut command = binary();
     command.env("DATABASE_URL", database.url());
-    // They imply that authentication is on.
+    // These settings enable authentication.
     command.env("METRICS_USER", "ada").env("METRICS_PASSWORD", "open sesame");
     let server = Process::run(command).await;
     assert_eq!(server.http("GET", "/api/v1/keys").send().await.status, 401);
@@ -120,7 +120,7 @@ async fn with_authentication_and_without_a_key_the_log_says_how_to_make_one() {
 
 #[test]
 fn a_database_that_cannot_be_reached_stops_the_start() {
-    // Nobody listens there: the port is taken from us only.
+    // The port is free again once the listener is dropped, so no server listens there.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let url = format!("postgres://me:secret@127.0.0.1:{port}/metrics");
     let output = run(&[], &[("DATABASE_URL", &url)]);
@@ -134,7 +134,7 @@ fn a_database_that_cannot_be_reached_stops_the_start() {
 #[test]
 fn a_system_that_trusts_nobody_is_told_apart_from_a_server_that_nobody_trusts() {
     let url = "postgres://me:secret@localhost/metrics?sslmode=verify-full";
-    // Its directory is empty.
+    // The directory `.` of the binary is empty.
     let nobody = [("DATABASE_URL", url), ("SSL_CERT_FILE", "/dev/null"), ("SSL_CERT_DIR", ".")];
     check_refused(&[], &nobody, &["install its ca-certificates", "sslrootcert"]);
 }
@@ -208,7 +208,7 @@ async fn a_copy_that_is_interrupted_says_so_and_goes_on() {
     assert_eq!(store.count_sessions().await.unwrap(), 10_000);
 }
 
-/// Has a store keep so many sessions.
+/// Stores `count` sessions.
 async fn fill(store: &SqliteStore, count: usize) {
     let key = ApiKey::generate();
     store.create_key(&key, Utc::now()).await.unwrap();

@@ -1,4 +1,4 @@
-//! The channel protocol, row by row: what is sent, and what comes back.
+//! The channel protocol, row by row: messages and their replies.
 
 use std::fmt::Write as _;
 
@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 const V1: &str = "";
 const V2: &str = "vsn=2.0.0";
 
-/// Speaks a transcript on a new server: `>` is sent, `<` must come back, `KEY` is the key.
+/// Runs a transcript on a new server: `>` is sent, `<` must be received, `KEY` is the key.
 async fn check(version: &str, transcript: &str) {
     let server = TestServer::new().await;
     let mut client = server.connect_to(version).await;
@@ -174,7 +174,7 @@ async fn a_video_has_an_identifier_or_metadata_or_both() {
         json!({ "identifier": "intro", "metadata": null, "session_data": null, "source_url": null }),
         json!({ "metadata": { "course": "knots" } }),
         json!({ "identifier": null, "metadata": { "course": "knots" } }),
-        // What the 0.1.x client sends that was given metadata only.
+        // The 0.1.x client sends this if it has metadata only.
         json!({ "identifier": { "course": "knots" }, "metadata": { "course": "knots" } }),
         json!({ "identifier": "intro", "metadata": { "b": [1, { "a": null }], "a": 1.5 } }),
         json!({ "identifier": "intro", "session_data": { "plan": "pro" }, "unknown": true }),
@@ -188,7 +188,7 @@ async fn a_video_has_an_identifier_or_metadata_or_both() {
     }
 }
 
-/// As clients need it that join with an empty payload.
+/// Clients that join with an empty payload need this.
 #[tokio::test]
 async fn a_join_takes_from_the_socket_what_it_lacks() {
     let server = TestServer::new().await;
@@ -242,7 +242,7 @@ async fn what_a_socket_says_wrongly_is_missing() {
         let query = format!("{}&vsn=2.0.0", query.replace("KEY", &key));
         let mut client = server.connect_to(&query).await;
         assert_eq!(client.call("session:a", "phx_join", &json!({})).await, reason, "{query}");
-        // And the join may say better.
+        // A join's own parameters override those of the socket.
         client.join("session:a", "intro").await;
     }
 }
@@ -281,7 +281,7 @@ async fn a_join_that_lacks_something_is_refused() {
         let event = client.call(topic, "event", &json!({ "name": "play", "from": 0 })).await;
         assert_eq!(event, "unmatched topic", "{topic} {payload}");
     }
-    // And then it may be tried again.
+    // A refused join may be repeated.
     client.join("session:a", "intro").await;
 }
 
@@ -301,7 +301,7 @@ async fn what_no_store_can_keep_is_refused_by_its_name() {
         assert_eq!(reply, format!("`{field}` must not hold the character U+0000"), "{payload}");
     }
     client.join("session:a", "intro").await;
-    // What is kept of an event is kept without it.
+    // The server stores an event without the text that no store can hold.
     client.play("session:a", 0.0).await;
     let track = json!({ "name": "track_set", "language": "n\0l" });
     assert_eq!(client.call("session:a", "event", &track).await, Value::Null);
@@ -436,7 +436,7 @@ async fn a_topic_can_be_joined_again_after_it_was_left() {
     client.join("session:a", "intro").await;
     client.play("session:a", 0.0).await;
     client.pause("session:a", 2.0).await;
-    // Both in one segment of the stream, as a page that changes its mind sends them.
+    // Both messages are in one TCP segment, as from a page that changes its mind.
     let join = json!({ "key": client.key, "identifier": "intro" });
     let leave = frame(FIN | TEXT, br#"["1","10","session:a","phx_leave",{}]"#);
     let join = frame(
@@ -489,7 +489,7 @@ async fn a_socket_has_no_end_of_channels_but_64() {
     let join = json!({ "key": client.key, "identifier": "intro" });
     let reply = client.call("session:one-more", "phx_join", &join).await;
     assert!(reply.as_str().unwrap().contains("64"), "{reply}");
-    // To join one of them again is no more than there were, and to leave one makes room.
+    // A repeated join of a topic does not raise their number, and a leave frees room for another.
     client.join("session:7", "intro").await;
     assert_eq!(client.message().await[3], "phx_close");
     assert_eq!(client.call("session:7", "phx_leave", &json!({})).await, Value::Null);
@@ -557,7 +557,7 @@ async fn an_event_is_acknowledged_once_it_is_durable() {
     let mut client = server.connect().await;
     client.join("session:a", "intro").await;
     client.play("session:a", 0.0).await;
-    // What a crash would leave at this moment.
+    // A copy has the data that a crash would leave at this moment.
     assert_eq!(server.database.copy().await.count_sessions().await, 1);
     client.pause("session:a", 12.5).await;
     let after_crash = server.database.copy().await.serve(Settings::default()).await;
@@ -639,7 +639,7 @@ async fn a_payload_that_cannot_be_read_is_refused_and_the_channel_lives() {
         "7",
         "\"play\"",
         r#"["play",0,0,0,60]"#,
-        // A number beyond what a float holds, and half of a surrogate pair.
+        // A number beyond the range of a float, and half of a surrogate pair.
         r#"{"name":"play","from":1e999}"#,
         r#"{"name":"\ud800"}"#,
     ] {
@@ -695,7 +695,7 @@ async fn every_event_that_players_send_is_taken() {
     assert_eq!(server.watched("intro").await, Watched::once(3.0));
 }
 
-/// Sends events on a channel of its own, all of which must be taken.
+/// Sends events on a channel of its own, and expects the server to accept all of them.
 async fn check_watched(events: Value, expected: Watched) {
     let server = TestServer::new().await;
     let mut client = server.connect().await;
@@ -754,7 +754,7 @@ async fn a_segment_of_a_video_without_a_duration_ends_within_a_day() {
     check_watched(json!([play(0.0), endless]), Watched::once(86_400.0)).await;
 }
 
-/// The classes of the one play of a video, those that are not zero.
+/// The user-agent classes of the one play of a video, without the zero counts.
 async fn classes(server: &TestServer, identifier: &str) -> String {
     let query = json!({ "identifier": identifier, "minimum_watch_seconds": 0 });
     let report = server.report("plays", &query).await;
@@ -887,7 +887,7 @@ async fn an_address_that_is_no_websocket_says_so() {
     assert!(answer.error().to_lowercase().contains("websocket"));
 }
 
-/// Asks for a websocket with these headers, and returns the answer.
+/// Requests a websocket with these headers, and returns the response.
 async fn upgrade_by_hand(server: &TestServer, headers: &[(&str, &str)]) -> Answer {
     let mut request = server.http("GET", "/socket/websocket?vsn=2.0.0");
     for (name, value) in headers {

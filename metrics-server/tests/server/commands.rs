@@ -1,4 +1,4 @@
-//! The commands with which an operator sees to a store: what they print, how they end, and that servers heed them.
+//! The commands for the maintenance of a store: their output, their exit codes, and their effects on a running server.
 
 use std::process::Output;
 
@@ -6,12 +6,12 @@ use metrics_server_testing::{Database, Process, binary, soon};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// Runs a command on a database, until it ends by itself.
+/// Runs a command on a database to its end.
 pub(crate) fn run(url: &str, arguments: &[&str]) -> Output {
     binary().args(arguments).env("DATABASE_URL", url).output().unwrap()
 }
 
-/// Runs one that must do what it is asked, and returns what it prints.
+/// Runs a command, expects success, and returns its output.
 #[track_caller]
 pub(crate) fn printed(url: &str, arguments: &[&str]) -> String {
     let output = run(url, arguments);
@@ -21,7 +21,7 @@ pub(crate) fn printed(url: &str, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Expects a command to end like this, with one line that holds `text` and nothing on the standard output.
+/// Expects a command to fail with `code`, one error line that contains `text`, and nothing on the standard output.
 #[track_caller]
 fn check_fails(url: &str, arguments: &[&str], code: i32, text: &str) {
     let output = run(url, arguments);

@@ -1,6 +1,6 @@
 //! The binary on a disk that is full or fails, and on a file that is damaged or in use.
 //!
-//! Only SQLite has a file of ours, so these tests are the same whatever `METRICS_TEST_STORE` says.
+//! Only the SQLite store owns a file, so these tests are the same for every value of `METRICS_TEST_STORE`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Duration, interval};
 
-/// How often is asked for what comes about by itself.
+/// The interval of polls.
 const ASK: Duration = Duration::from_millis(20);
 
 const VIEWERS: usize = 10;
@@ -34,7 +34,7 @@ async fn health(server: &Server) -> (u16, Value) {
     (answer.status, answer.json())
 }
 
-/// Waits until the server knows that its store is away, and looks at what it says of that.
+/// Waits until the server has noticed that its store is unavailable, and checks its health report.
 async fn away(server: &Server) {
     let away = async {
         let mut asking = interval(ASK);
@@ -52,7 +52,7 @@ async fn away(server: &Server) {
     soon(away).await;
 }
 
-/// Viewers whose events wait, and a page whose batch does.
+/// Viewers whose events wait, and a page whose batch waits.
 struct Waiting {
     viewers: Vec<(Client, [String; 2])>,
     batch: JoinHandle<Answer>,
@@ -79,7 +79,7 @@ impl Waiting {
         Self { viewers, batch: tokio::spawn(batch.send()) }
     }
 
-    /// Nobody was told that anything is durable.
+    /// Checks that no event is acknowledged.
     async fn check_unanswered(&mut self) {
         for (client, _) in &mut self.viewers {
             client.is_quiet().await;
@@ -87,7 +87,7 @@ impl Waiting {
         assert!(!self.batch.is_finished());
     }
 
-    /// Everything is acknowledged, and there once.
+    /// Checks that all events are acknowledged, and stored once.
     async fn check_stored(mut self, server: &Server) {
         for (client, refs) in &mut self.viewers {
             for message_ref in refs {
@@ -108,7 +108,7 @@ async fn check_watched(server: &Server) {
     assert_eq!(server.watched("intro").await, all);
 }
 
-/// A server on a disk on which one viewing is stored.
+/// Starts the server, and stores one session.
 async fn watched_on(command: Command) -> Process {
     let server = Process::run(command).await;
     let mut client = server.connect().await;
@@ -130,7 +130,7 @@ async fn events_wait_while_the_disk_is_full_and_are_stored_when_there_is_room() 
     disk.fill();
     let mut waiting = Waiting::at(&server).await;
     waiting.check_unanswered().await;
-    // What was stored before can be read, and nothing else.
+    // Only the sessions stored before can be read.
     assert_eq!(server.watched("before").await, Watched::once(2.0));
     assert_eq!(server.watched("intro").await, Watched::NOTHING);
     disk.empty();
@@ -187,8 +187,7 @@ async fn a_stop_on_a_full_disk_loses_nothing_that_was_acknowledged_and_leaves_no
     assert_eq!(server.watched("intro").await, Watched::NOTHING);
 }
 
-/// How long a file may become that a process writes, or as long as it likes: longer than that, and a write fails as
-/// on a disk that is broken.
+/// Limits the size of files that the process writes, or removes the limit: a write past it fails as on a broken disk.
 fn set_limit(server: &Process, limit: &str) {
     let mut prlimit = Command::new("prlimit");
     let prlimit = prlimit.arg(format!("--pid={}", server.pid())).arg(format!("--fsize={limit}:"));
@@ -198,7 +197,7 @@ fn set_limit(server: &Process, limit: &str) {
 #[tokio::test]
 async fn events_wait_while_the_disk_fails_and_are_stored_when_it_works() {
     let directory = TempDir::new().unwrap();
-    // To be told of a write that fails, and not killed for it, as on a disk.
+    // The shell ignores SIGXFSZ, so that a write past the limit fails, as on a disk, instead of killing the process.
     let server = binary();
     let mut command = Command::new("/bin/sh");
     command
@@ -233,7 +232,7 @@ async fn events_wait_while_the_file_is_missing_and_are_stored_when_it_is_back() 
     expect_once(&log, "metrics.db: it was removed or replaced while it was in use");
 }
 
-/// Starts where no server can be, and returns the line that says why.
+/// Starts the server where it cannot run, and returns the line with the reason.
 async fn refusal(directory: &Path) -> String {
     let mut command = on(directory);
     command.args(["--listen", "127.0.0.1:0"]);
@@ -282,7 +281,7 @@ async fn a_start_may_wait_for_room_on_the_disk() {
     let mut command = on(disk.path());
     command.arg("--wait-for-store");
     let starting = tokio::spawn(Process::run(command));
-    // It has tried: the file is there, and nothing fits into it.
+    // Once the file exists, the server has tried to start, and the disk has no room for its contents.
     let tried = async {
         let mut asking = interval(ASK);
         while !file_in(disk.path()).exists() {

@@ -23,16 +23,16 @@ use tokio::sync::watch;
 
 const START_MS: i64 = 1_700_000_000_000;
 
-/// More than one page of them, and more than one piece.
+/// More sessions than one page or one chunk holds.
 const SESSIONS: u32 = 1_500;
 
-/// What ends an answer that is whole.
+/// The end of a complete response.
 const LAST_CHUNK: &[u8] = b"\r\n0\r\n\r\n";
 
-/// What hostile pages send.
+/// Texts of hostile pages.
 const TEXTS: [&str; 5] = ["intro", "=1+1", "a,\"b\"\r\nc", "\u{e9}\u{1f600}", "-2"];
 
-/// Sessions of several videos, one a minute.
+/// Stores sessions of several videos, one a minute.
 async fn fill(store: &dyn Store) -> ApiKey {
     let key = ApiKey::new("+a/key=").unwrap();
     store.create_key(&key, Utc::now()).await.unwrap();
@@ -83,7 +83,7 @@ fn all(key: &ApiKey) -> Value {
     json!({"query": {"key": key.as_str()}, "timeframe": timeframe, "interval": "1 hour"})
 }
 
-/// Reads CSV as strictly as RFC 4180 has it, into a map for each line.
+/// Parses CSV as strictly as RFC 4180 requires, into a map for each line.
 fn read_csv(text: &str) -> Vec<BTreeMap<String, String>> {
     let mut lines = Vec::new();
     let mut rest = text;
@@ -130,7 +130,7 @@ fn read_csv(text: &str) -> Vec<BTreeMap<String, String>> {
     lines.map(row).collect()
 }
 
-/// The body of an answer that came in chunks.
+/// The body of a chunked response, decoded.
 fn unchunked(answer: &Answer) -> String {
     String::from_utf8(unchunked_bytes(answer)).unwrap()
 }
@@ -422,7 +422,7 @@ async fn parquet_holds_what_csv_does() {
                 match field {
                     Field::Null => assert_eq!(cell, "", "{table}: {name}"),
                     Field::Str(text) => {
-                        // It may begin like a formula.
+                        // A text that begins like a formula has a quote before it.
                         let plain = cell.strip_prefix('\'').unwrap_or(cell);
                         assert_eq!(plain, text, "{table}: {name}");
                     }
@@ -469,13 +469,13 @@ async fn what_is_exported_is_guarded_and_what_is_wrong_is_told() {
     assert_eq!(server.http("GET", "/api/v1/export").send().await.status, 404);
 }
 
-/// Lets some pages through, and has others wait for ever, or fail.
+/// Passes some page reads to the store; the others wait for ever, or fail.
 #[derive(Clone, Debug)]
 struct Gate {
-    // By their number, from 1 on.
+    // Selects page reads by their number, from 1 on.
     lets_through: fn(usize) -> bool,
     fails: bool,
-    // How many pages were asked for.
+    // The number of page reads.
     asked: watch::Sender<usize>,
 }
 
@@ -514,7 +514,7 @@ async fn gated(gate: &Gate) -> TestServer {
     database.serve_over(store, Settings::default(), 1_000).await
 }
 
-/// Asks for all sessions, and reads until the answer has begun.
+/// Requests all sessions, and reads until the response has begun.
 async fn begun(server: &TestServer) -> TcpStream {
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     let request = Http::new(server.address, "GET", "/api/v1/export/sessions");
@@ -527,7 +527,7 @@ async fn begun(server: &TestServer) -> TcpStream {
 
 #[tokio::test]
 async fn a_client_that_disconnects_frees_its_permit() {
-    // Each has its first page, and waits for its second. There are fewer places.
+    // Each export has its first page, and waits for its second. There are fewer permits than exports.
     let gate = Gate::new(|number| !number.is_multiple_of(2), false);
     let server = gated(&gate).await;
     for number in 0..6 {

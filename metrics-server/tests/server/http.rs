@@ -1,4 +1,4 @@
-//! The HTTP API from outside: where things are, who may see them, and what is said when something is wrong.
+//! The HTTP API from outside: routes, authorization, and error messages.
 
 use std::io::Read as _;
 
@@ -355,7 +355,7 @@ async fn reports_may_be_read_by_listed_origins_only() {
     }
 }
 
-/// Neither a list of origins nor `*` is about keys.
+/// Neither a list of origins nor `*` applies to keys.
 #[tokio::test]
 async fn keys_are_for_pages_of_no_other_origin() {
     let origin = "https://a.example";
@@ -379,7 +379,7 @@ async fn keys_are_for_pages_of_no_other_origin() {
     }
 }
 
-/// What is not for everybody is for pages of other sites only where an origin is listed, and says so.
+/// Guarded routes are open to pages of other sites only for listed origins, and the refusal names the setting.
 #[tokio::test]
 async fn a_page_of_another_site_is_told_which_setting_lets_it_read() {
     let server = TestServer::new().await;
@@ -393,7 +393,7 @@ async fn a_page_of_another_site_is_told_which_setting_lets_it_read() {
         let own = server.http("GET", path).header("sec-fetch-site", "same-origin").send().await;
         assert_eq!(own.status, 200, "{path}: {own:?}");
     }
-    // Recording, the script and health are for all pages.
+    // Recording, the script and health are open to all pages.
     for path in ["/metrics.js", "/health/live", "/api/v1/openapi.json"] {
         let answer = server.http("GET", path).header("sec-fetch-site", "cross-site").send().await;
         assert_eq!(answer.status, 200, "{path}: {answer:?}");
@@ -413,7 +413,7 @@ async fn reports_may_be_read_by_no_other_origin_unless_said_otherwise() {
     assert_eq!(answer.header("access-control-allow-origin"), None);
 }
 
-/// Asks in some way, and expects the one play of `intro`.
+/// Sends a request, and expects the one play of `intro`.
 async fn check_one_play(request: Http) {
     let answer = request.send().await;
     assert_eq!(answer.status, 200, "{answer:?}");
@@ -426,7 +426,7 @@ async fn a_report_can_be_asked_for_in_three_ways() {
     let body = json!({ "identifier": "intro", "interval": "1 day" });
     for path in ["/api/v1/plays", "/api/v1/views"] {
         check_one_play(server.http("POST", path).json(&body)).await;
-        // With a body that has no type, as `curl -X GET -d` sends it.
+        // The body has no JSON type, as `curl -X GET -d` sends it.
         check_one_play(
             server
                 .http("GET", path)
@@ -466,7 +466,7 @@ async fn a_selection_without_a_video_is_an_empty_list() {
     let server = watched().await;
     for selection in [
         json!({ "identifier": "unknown" }),
-        // What no session can have is looked for all the same.
+        // A value that no session can have is a valid selection all the same.
         json!({ "identifier": "in\0tro" }),
         json!({ "query": { "video": { "a": "\0" } } }),
         json!({ "identifier": "intro", "query": { "session": { "\0": 1 } } }),
@@ -766,7 +766,7 @@ async fn one_connection_can_ask_more_than_once() {
 async fn there_is_room_for_so_many_connections_and_no_more() {
     let server = Database::new().await.serve_some(Settings::default(), 2).await;
     let (one, two) = (server.connect().await, server.connect().await);
-    // A websocket holds its place as long as it lives.
+    // A websocket holds its permit for as long as it is open.
     let script = || async { server.http("GET", "/metrics.js").send().await.status };
     assert_eq!(script().await, 503);
     assert_eq!(server.http("GET", "/health/live").send().await.status, 200);
@@ -779,7 +779,7 @@ async fn there_is_room_for_so_many_connections_and_no_more() {
     drop(two);
 }
 
-/// Parties that read a request in two ways can be played off against each other.
+/// A request that a proxy and a server read differently can bypass checks (request smuggling).
 #[tokio::test]
 async fn a_request_names_one_host() {
     let server = TestServer::new().await;
@@ -810,7 +810,7 @@ async fn the_page_says_what_is_stored_and_shows_no_key() {
     assert!(policy.contains("default-src 'none'"), "{policy}");
 }
 
-/// Whatever is answered, also what is wrong: browsers must not make of it what it is not.
+/// Browsers must not guess the type of any response, errors included.
 #[tokio::test]
 async fn no_answer_is_taken_for_something_else() {
     let server = TestServer::new().await;

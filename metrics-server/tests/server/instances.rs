@@ -1,6 +1,6 @@
-//! Servers that share a database, each a process of its own, are one server to their viewers.
+//! Servers that share a database, each in a process of its own, act as one server for their viewers.
 //!
-//! Time passes here as it does for an operator: no clock reaches into another process.
+//! Time passes as it does for an operator: no test clock reaches into another process.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,16 +14,16 @@ use tokio::time::{interval, timeout};
 
 const TOPIC: &str = "session:0b61d2cf-6fd1-4d2e-8d7c-5f3f5d3f8a52";
 
-/// How long the viewers of a server that died may still be counted.
+/// How long the viewers of a dead server may still be counted.
 const GONE_MAX: Duration = Duration::from_secs(30);
 
-/// How long a key that was revoked may still be taken.
+/// How long a server may still accept a revoked key.
 const REVOKED_MAX: Duration = Duration::from_secs(1);
 
-/// How often is asked for what comes about by itself.
+/// The interval of polls.
 const ASK: Duration = Duration::from_millis(50);
 
-/// A database that was empty, and two servers on it that know the same key.
+/// An empty database, and two servers on it with the same key.
 async fn two_servers() -> (Database, Process, Process) {
     let database = Database::new().await;
     let one = Process::start(&database).await;
@@ -31,7 +31,7 @@ async fn two_servers() -> (Database, Process, Process) {
     (database, one, two)
 }
 
-/// A client in the middle of a viewing.
+/// A client with an open segment.
 async fn viewer(server: &Server, topic: &str) -> Client {
     let mut client = server.connect().await;
     client.join(topic, "intro").await;
@@ -71,7 +71,7 @@ async fn servers_that_start_at_once_make_one_database() {
 #[tokio::test]
 async fn a_session_that_is_spread_over_two_servers_is_one_play() {
     let (database, one, two) = two_servers().await;
-    // The first server does not know yet that this connection is dead.
+    // The first server has not noticed yet that this connection is dead.
     let mut half_open = viewer(&one, TOPIC).await;
     let mut client = two.connect().await;
     client.join(TOPIC, "intro").await;
@@ -79,7 +79,7 @@ async fn a_session_that_is_spread_over_two_servers_is_one_play() {
     client.play(TOPIC, 10.0).await;
     client.pause(TOPIC, 12.0).await;
     drop(client);
-    // To and fro, whatever either of them remembers.
+    // The viewer moves to and fro, and each server has an older state of the session in memory.
     for (turn, server) in [&one, &two, &one, &two].into_iter().enumerate() {
         let mut client = server.connect().await;
         client.join(TOPIC, "intro").await;
@@ -87,7 +87,7 @@ async fn a_session_that_is_spread_over_two_servers_is_one_play() {
         client.play(TOPIC, from).await;
         client.pause(TOPIC, from + 1.0).await;
     }
-    // And what the first is still told is not lost either.
+    // An event that still reaches the first server is not lost either.
     half_open.play(TOPIC, 60.0).await;
     half_open.pause(TOPIC, 61.0).await;
     for server in [&one, &two] {
@@ -111,12 +111,13 @@ async fn who_watches_is_counted_over_both_servers() {
     assert_eq!(both().await, [2, 2]);
     assert_eq!(c.call("session:c", "phx_leave", &json!({})).await, Value::Null);
     assert_eq!(both().await, [1, 1]);
-    // Who moves is not counted twice.
+    // A viewer who changes servers is not counted twice.
     let mut moved = two.connect().await;
     moved.join("session:b", "intro").await;
     moved.play("session:b", 5.0).await;
     assert_eq!(both().await, [1, 1]);
-    // As far as it can have played by now: further would be the pause of the segment before.
+    // The position is one that playback can have reached: the server would take a later one for the pause of the
+    // segment before.
     moved.pause("session:b", 5.2).await;
     assert_eq!(both().await, [0, 0]);
 }
@@ -150,7 +151,7 @@ async fn a_key_that_is_revoked_at_one_server_is_refused_at_the_other() {
     let mut client = two.connect().await;
     client.join("session:other", "intro").await;
     client.key.clone_from(&key);
-    // What is new gets around in the same way.
+    // A new key reaches the other server in the same way.
     let join = json!({ "key": key, "identifier": "intro" });
     let known = async {
         let mut asking = interval(ASK);
@@ -173,7 +174,7 @@ async fn a_key_that_is_revoked_at_one_server_is_refused_at_the_other() {
         "timestamp": 1, "key": key });
     let batch = two.http("POST", "/v1/events").json(&json!({ "events": [event] }));
     assert_eq!(batch.send().await.status, 401);
-    // Only that one, and only for what is new.
+    // The revocation affects only that key, and only new events.
     client.play("session:other", 0.0).await;
     for server in [&one, &two] {
         let old = server.select(&json!({ "query": { "key": key } })).await;
@@ -181,14 +182,14 @@ async fn a_key_that_is_revoked_at_one_server_is_refused_at_the_other() {
     }
 }
 
-/// How far each viewer gets before a server dies, and again after it.
+/// How many seconds each viewer watches before a server dies, and again after it.
 const STEPS: u64 = 10;
 
-/// What viewers under load and their test tell each other.
+/// The state that the viewers under load and their test share.
 struct Load {
-    /// How many seconds each has watched, acknowledged all.
+    /// The seconds that each viewer has watched, with every event acknowledged.
     seconds: watch::Sender<Vec<u64>>,
-    /// Whether they may end.
+    /// Whether the viewers may stop.
     enough: watch::Sender<bool>,
 }
 
@@ -197,7 +198,7 @@ impl Load {
         Self { seconds: watch::Sender::new(vec![0; viewers]), enough: watch::Sender::new(false) }
     }
 
-    /// Waits until each has watched some more.
+    /// Waits until each viewer has watched `STEPS` more seconds.
     async fn go_on(&self, viewers: &mut JoinSet<()>) {
         let mut seconds = self.seconds.subscribe();
         let before = seconds.borrow().clone();
@@ -209,8 +210,8 @@ impl Load {
         }
     }
 
-    /// Watches one second after another, each event acknowledged before the next. If the connection ends, the viewer
-    /// joins again, at the server that is `next`, and says again what was not acknowledged.
+    /// Watches one second after another; each event is acknowledged before the next. After a lost connection, the
+    /// viewer joins again at the `next` server and repeats the unacknowledged event.
     async fn watch(&self, viewer: usize, first: Server, mut next: watch::Receiver<Option<Server>>) {
         let topic = format!("session:{viewer}");
         let identifier = format!("video {viewer}");

@@ -1,4 +1,4 @@
-//! Viewers whose clients poll: the same channels as over a websocket, within the same limits.
+//! Viewers whose clients use long polling: the same channels as over a websocket, within the same limits.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -20,16 +20,16 @@ const TOPIC: &str = "session:a";
 const V1: &str = "vsn=1.0.0";
 const V2: &str = "vsn=2.0.0";
 
-/// The answer to whoever polls a session that is over.
+/// Whether this is the response to a poll of a session that is over.
 fn gone(polled: &Value) -> bool {
     polled["status"] == 500 && polled.get("token").is_none() && polled["error"].is_string()
 }
 
-/// Polls, and returns the connection on which the poll is held.
+/// Polls, and returns the connection of the pending poll.
 async fn begin_poll(poller: &Poller, server: &TestServer) -> TcpStream {
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     stream.write_all(&poller.http("GET").bytes()).await.unwrap();
-    // The answer to a later request shows that this one was read.
+    // The response to a later request shows that the server has read this one.
     server.http("GET", "/health/live").send().await;
     stream
 }
@@ -42,7 +42,7 @@ async fn until(server: &TestServer, sample: &str) {
             if String::from_utf8(stats.body).unwrap().lines().any(|line| line == sample) {
                 return;
             }
-            // Also where the clock is paused, so that it goes on.
+            // Advances the clock if it is paused.
             sleep(Duration::from_millis(10)).await;
         }
     };
@@ -87,7 +87,7 @@ async fn a_viewing_in_the_second_serializer() {
     assert_eq!(server.watched("intro").await, Watched::once(2.5));
 }
 
-/// Messages are objects there, and not texts: the one client that speaks it expects them so.
+/// Messages are objects in this version, not texts: the one client that speaks it expects objects.
 #[tokio::test]
 async fn a_viewing_in_the_first_serializer() {
     for query in [V1, ""] {
@@ -114,7 +114,7 @@ async fn an_unknown_version_is_forbidden() {
     }
 }
 
-/// Phoenix's clients connect and join again then; before 1.8 they would not, if they got a new token at once.
+/// Phoenix's clients then reconnect and join again; before 1.8 they would not if they got a new token at once.
 #[tokio::test]
 async fn a_token_that_is_unknown_is_over() {
     let server = TestServer::new().await;
@@ -130,7 +130,7 @@ async fn what_a_page_calls_a_token_is_none() {
     for own in ["mine", "", "longpoll-", "longpoll-00", &"0".repeat(32)] {
         let opened = Poller::try_open(&server, &format!("token={own}&vsn=2.0.0&"), &[]).await;
         assert_eq!(opened["status"], 410, "{own}");
-        // The client's own parameter comes after those of the page.
+        // The client's own parameter follows those of the page.
         let token = opened["token"].as_str().unwrap();
         let query = format!("token={own}&vsn=2.0.0&token={token}");
         let post = server.http("POST", "/socket/longpoll").query(&query);
@@ -183,7 +183,7 @@ async fn lines_are_messages_only_where_it_says_so() {
     let pretty = "[null,\n\"1\",\n\"phoenix\",\n\"heartbeat\",\n{}]";
     assert_eq!(poller.post(pretty).await, json!({ "status": 200 }));
     assert_eq!(poller.message().await[1], "1");
-    // As browsers send it, and with a line too many.
+    // The content type as browsers send it, and a newline too many at the end.
     let http = poller.http("POST").header("content-type", "application/x-ndjson;charset=UTF-8");
     let lines =
         "[null,\"2\",\"phoenix\",\"heartbeat\",{}]\n[null,\"3\",\"phoenix\",\"heartbeat\",{}]\n";
@@ -262,18 +262,18 @@ async fn a_flood_of_joins_is_read_slowly() {
     let joins: Vec<_> = (0..JOINS).map(|_| poller.compose(TOPIC, "phx_join", &join).0).collect();
     let (began, posting) = (Instant::now(), poller.lines(&joins).send_patiently());
     let polling = async {
-        // Each but the last is closed by the next one.
+        // Each join but the last is closed by the next one.
         for _ in 1..2 * JOINS {
             poller.message().await;
         }
     };
     let (posted, ()) = tokio::join!(posting, polling);
     assert_eq!(posted.json(), json!({ "status": 200 }));
-    // 256 at once, and 10 a second then.
+    // The server reads 256 at once, and 10 a second after that.
     assert!((4..8).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
 }
 
-/// The answers that wait for a poll are few, and then no more is read: until the client is given up.
+/// The server keeps few messages for a poll; once they are too many it reads no more, until it gives up the client.
 #[tokio::test(start_paused = true)]
 async fn a_client_that_never_polls_is_cut_off() {
     let server = TestServer::new().await;
@@ -310,7 +310,7 @@ async fn the_youngest_poll_is_answered() {
     let poller = Poller::open(&server).await;
     let mut older = begin_poll(&poller, &server).await;
     let (younger, posted) = tokio::join!(poller.poll(), async {
-        // It is answered that there is nothing, so that nothing is lost if nobody reads it.
+        // The server answers the older poll with an empty response, so that no message is lost if nobody reads it.
         let mut received = Vec::new();
         while !received.ends_with(b"}") {
             soon(older.read_buf(&mut received)).await.unwrap();
@@ -329,7 +329,7 @@ async fn a_client_that_polls_no_more_is_lost_as_of_its_last_poll() {
     poller.join(TOPIC, "intro").await;
     poller.play(TOPIC, 0.0).await;
     sleep(Duration::from_secs(20)).await;
-    // Between polls it is not given up.
+    // The server does not give up the client between polls.
     assert_eq!(poller.poll().await["status"], 204);
     sleep(Duration::from_secs(45)).await;
     assert_eq!(poller.poll().await["status"], 204);
@@ -337,7 +337,7 @@ async fn a_client_that_polls_no_more_is_lost_as_of_its_last_poll() {
     sleep(Duration::from_secs(51)).await;
     assert_eq!(server.watching().await, 0);
     assert!(gone(&poller.poll().await));
-    // It played when it polled last: 20 s, 10 s and 45 s after the play.
+    // The client was last there at its last poll, 75 s after the play: 20 s, 10 s and 45 s.
     let Watched { plays, seconds, .. } = server.watched("intro").await;
     assert_eq!((plays, seconds.round() as u64), (1, 75));
 }
@@ -353,7 +353,7 @@ async fn a_session_that_is_never_polled_ends_after_10_s() {
     assert!(gone(&poller.poll().await));
 }
 
-/// A page that is closed aborts its poll, and says nothing.
+/// A closed page aborts its poll without a message.
 #[tokio::test(start_paused = true)]
 async fn a_client_that_breaks_off_its_poll_is_lost_as_of_then() {
     let server = TestServer::new().await;
@@ -375,7 +375,7 @@ async fn a_client_that_breaks_off_its_poll_is_lost_as_of_then() {
 async fn a_poll_that_is_broken_off_may_be_repeated_and_nothing_is_lost() {
     let server = TestServer::new().await;
     let mut poller = Poller::open(&server).await;
-    // A session that joins nothing ends soon.
+    // A session without a join ends soon.
     poller.join("session:first", "intro").await;
     let stream = begin_poll(&poller, &server).await;
     sleep(Duration::from_secs(1)).await;
@@ -421,7 +421,7 @@ async fn keys_that_are_guessed_are_not_looked_at_after_some() {
     let server = TestServer::new().await;
     let mut reasons = Vec::new();
     for guess in 0..30 {
-        // Neither another session nor another transport is another caller.
+        // A new session or another transport does not reset the limit of the caller.
         let join = json!({ "key": format!("guess-{guess}"), "identifier": "intro" });
         reasons.push(Poller::open(&server).await.call(TOPIC, "phx_join", &join).await);
     }
@@ -457,7 +457,7 @@ async fn a_session_goes_on_over_another_transport() {
     poller.join(TOPIC, "intro").await;
     poller.play(TOPIC, 2.0).await;
     poller.pause(TOPIC, 5.0).await;
-    // Also while the older connection is not known to be gone.
+    // The same holds while the server has not noticed the end of the older connection.
     let mut socket = server.connect().await;
     socket.join(TOPIC, "intro").await;
     socket.play(TOPIC, 5.0).await;
@@ -477,7 +477,7 @@ async fn an_event_is_acknowledged_once_it_is_durable() {
     assert_eq!(after_crash.watched("intro").await, Watched::once(12.5));
 }
 
-/// A server, and what takes its store away.
+/// A server, and a switch that makes its store unavailable.
 async fn faulty() -> (TestServer, Arc<AtomicUsize>) {
     let database = Database::new().await;
     let store = Faulty::over(database.open().await);
@@ -515,7 +515,7 @@ async fn a_session_that_ends_waits_for_the_store_no_longer_than_its_client() {
     until(&server, "metrics_longpoll_sessions 0").await;
 }
 
-/// The poll that is held may be the last that is answered: whatever is acknowledged is in its answer.
+/// The pending poll may be the last one with a response, which must carry all acknowledgements.
 #[tokio::test]
 async fn a_stop_answers_the_poll_that_is_held() {
     let (server, failures) = faulty().await;

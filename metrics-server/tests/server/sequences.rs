@@ -1,17 +1,17 @@
-//! What published clients send at the wrong time, and the seconds that their viewers watched.
+//! Events that published clients send at the wrong time, and the seconds that their viewers watched.
 //!
-//! Each sequence was seen in a browser. Those over the websocket have no timestamps but where one is written, so the
-//! server's clock counts, which is moved by hand here.
+//! Each sequence was observed in a browser. Events over the websocket have no timestamps unless a test sets one, so the
+//! server's clock counts, which the test sets by hand.
 
 use metrics_server::Settings;
 use metrics_server_testing::{CHROME, Client, Database, TestServer, Watched, soon};
 use metrics_testing::WallClock;
 use serde_json::{Value, json};
 
-/// How far a figure may be from the seconds that were watched: players tell where they are four times a second.
+/// How far a view time may be from the seconds watched: players report their position four times a second.
 const NEAR: f64 = 0.31;
 
-/// What happens in a page, after so many milliseconds.
+/// An action of a page, and the milliseconds before it.
 enum Step {
     Event(u32, Value),
     Close(u32),
@@ -29,7 +29,7 @@ fn event(wait_ms: u32, event: Value) -> Step {
     Step::Event(wait_ms, event)
 }
 
-/// The same in a video of another duration, in seconds.
+/// The step in a video of another duration, in seconds.
 fn lasting(duration: u32, step: Step) -> Step {
     match step {
         Step::Event(wait_ms, mut event) => {
@@ -61,7 +61,7 @@ impl Site {
         Self { server, clock }
     }
 
-    /// Plays over a websocket, and returns once the server has noticed its end.
+    /// Sends the steps over a websocket; after a close, waits until the server has noticed it.
     async fn play(&self, steps: Vec<Step>) {
         let mut client: Option<Client> = Some(self.server.connect().await);
         client.as_mut().unwrap().join("session:a", "intro").await;
@@ -80,8 +80,8 @@ impl Site {
         }
     }
 
-    /// Waits until the server has noticed that the connection is gone, and what follows from it is durable. Nobody watches
-    /// at an instance whose last sign of life is more than 20 s ago, so the number of those who watch is no sign of that.
+    /// Waits until the server has noticed the end of the connection, and its effects are durable. The count of
+    /// `watching` does not show that: it excludes an instance whose last sign of life is more than 20 s ago.
     async fn nobody_watches(&self) {
         soon(async {
             loop {
@@ -118,12 +118,12 @@ impl Site {
         answer.json()
     }
 
-    /// The session as an export has it.
+    /// The exported session.
     async fn session(&self) -> Value {
         let path = "/api/v1/export/sessions?identifier=intro&format=ndjson&minimum_watch_seconds=0";
         let answer = self.server.http("GET", path).send().await;
         assert_eq!(answer.status, 200, "{answer:?}");
-        // In chunks, of which the session is one.
+        // The body is chunked, and one of its lines is the session.
         let body = String::from_utf8(answer.body).unwrap();
         let line = body.lines().find(|line| line.starts_with('{')).expect("a session");
         serde_json::from_str(line).unwrap()
@@ -141,14 +141,14 @@ impl Site {
     }
 }
 
-/// Checks what a viewing over the websocket comes to, in seconds.
+/// Checks the view time of a session over the websocket, in seconds.
 async fn check(right: f64, steps: Vec<Step>) {
     let site = Site::new().await;
     site.play(steps).await;
     site.check(right).await;
 }
 
-/// Checks what a batch comes to, in seconds, also when it comes again.
+/// Checks the view time of a batch, in seconds, also after it is sent twice.
 async fn check_batch(right: f64, events: &[(f64, &str, f64, f64)]) {
     let site = Site::new().await;
     site.post(events).await;
@@ -232,7 +232,7 @@ async fn an_echo_and_then_the_pause_that_is_never_sent() {
     .await;
 }
 
-/// The client takes its own steps at twice the speed for a jump, and sends nothing more: 6 s were watched.
+/// The client takes its own steps at twice the speed for a jump, and sends no more events: 6 s were watched.
 #[tokio::test]
 async fn a_rate_that_the_client_takes_for_a_jump_is_out_of_reach() {
     check(2.05, vec![play(0, 0), pause(2_000, 2.05), Close(2_000)]).await;
@@ -420,7 +420,7 @@ async fn waits_whose_positions_advance() {
     check(2.0, steps).await;
 }
 
-/// An event of a batch as other clients send it.
+/// An event in the form of other clients' batches.
 fn batched(name: &str, position: f64, timestamp_ms: Option<i64>) -> Value {
     let mut event = json!({
         "name": name, "session_id": "a", "embed_id": "intro", "video_time": position,
@@ -487,7 +487,7 @@ async fn timestamps_in_seconds_and_in_microseconds() {
         let (play, pause) = (batched("play", 0.0, None), batched("pause", 1e5, None));
         let answer = site.post_events(&[at(play, 0.0), at(pause, 9.0)]).await;
         assert_eq!(answer["accepted"], 2);
-        // Further than it can have got, so the time that passed counts.
+        // The position is further than playback can have reached, so the elapsed time counts.
         site.check(9.0).await;
     }
 }
@@ -519,7 +519,7 @@ async fn what_no_duration_allows() {
     site.post_events(&[event("play", 0.0), event("pause", 604_800.0)]).await;
     // A page may have been offline for a day.
     site.check(24.0 * 3_600.0).await;
-    // No more than that, however often it is said.
+    // A repetition of the events adds nothing.
     site.post_events(&[event("play", 0.0), event("pause", 604_800.0)]).await;
     site.check(24.0 * 3_600.0).await;
 }
@@ -670,7 +670,7 @@ async fn an_event_of_another_video_is_refused_wherever_the_session_is() {
     site.post_events(&[batched("play", 0.0, Some(0)), batched("pause", 5.0, Some(5_000))]).await;
     assert_eq!(site.post_events(&[other()]).await, refusal("embed_id"));
     assert_eq!(site.post_events(std::slice::from_ref(&described)).await, refusal("metadata"));
-    // Another server knows it from the database.
+    // Another server reads the session's video from the database.
     let clock = site.clock.reader();
     let store = site.server.database.open().await;
     let elsewhere = site.server.database.serve_at(clock, store, Settings::default(), 100).await;
@@ -690,7 +690,7 @@ async fn an_event_of_another_video_is_refused_wherever_the_session_is() {
     let join = json!({ "key": site.server.key, "identifier": "outro" });
     let answer = client.call("session:a", "phx_join", &join).await;
     assert_eq!(answer, reason);
-    // And the session goes on.
+    // The session goes on.
     elsewhere.post_events(&[batched("play", 5.0, Some(6_000))]).await;
     elsewhere.post_events(&[batched("pause", 7.0, Some(8_000))]).await;
     elsewhere.check(7.0).await;

@@ -1,7 +1,7 @@
-//! What a viewing comes to: over reconnects, over restarts, and when a page says nothing at all.
+//! View times of sessions: over reconnects, over restarts, and on pages that send no final event.
 //!
-//! Where time is the subject the runtime's clock is paused: it jumps to the next timer when nothing else is left to
-//! do, and the server's time of day with it.
+//! Tests of time pause the runtime's clock: it jumps to the next timer when no other work is left, and the server's
+//! time of day jumps with it.
 
 use std::time::Duration;
 
@@ -18,16 +18,16 @@ async fn seconds(seconds: u64) {
     sleep(Duration::from_secs(seconds)).await;
 }
 
-/// What was watched, to the half of a second: on a busy machine the clock may jump while bytes are on their way.
+/// The view times, rounded to half a second: on a busy machine the clock may jump while bytes are in transit.
 async fn watched(server: &TestServer, identifier: &str) -> Watched {
-    // What a connection that has just ended leaves behind is not awaited by anybody.
+    // No test awaits the final write of a connection that has just ended.
     sleep(Duration::from_millis(1)).await;
     let watched = server.watched(identifier).await;
     let rounded = |seconds: f64| (seconds * 2.0).round() / 2.0;
     Watched { seconds: rounded(watched.seconds), unique: rounded(watched.unique), ..watched }
 }
 
-/// A client in the middle of a viewing.
+/// A client with an open segment.
 async fn viewer(server: &TestServer) -> Client {
     let mut client = server.connect().await;
     client.join(TOPIC, "intro").await;
@@ -84,7 +84,7 @@ async fn what_runs_is_written_now_and_then() {
     seconds(25).await;
     client.send_bytes(&frame(FIN | PING, b"")).await;
     seconds(25).await;
-    // A crash loses at most 15 seconds, give or take the look at the clock.
+    // A crash loses at most 15 seconds, plus the interval at which the server checks the clock.
     let after_crash = server.database.copy().await.serve(Settings::default()).await;
     let Watched { plays, seconds, .. } = watched(&after_crash, "intro").await;
     assert_eq!(plays, 1);
@@ -129,7 +129,7 @@ async fn a_viewer_whose_connection_breaks_is_still_one_play() {
     seconds(5).await;
     let mut client = server.connect().await;
     client.join(TOPIC, "intro").await;
-    // Where the 0.1.x client goes on: with whatever comes next.
+    // A 0.1.x client goes on with its next event.
     client.pause(TOPIC, 8.0).await;
     assert_eq!(watched(&server, "intro").await, Watched::once(8.0));
 }
@@ -204,7 +204,7 @@ async fn a_session_goes_on_at_another_server() {
     let database = Database::new().await;
     let one = database.serve(Settings::default()).await;
     let two = database.serve(Settings::default()).await;
-    // The first server does not know yet that this connection is dead.
+    // The first server has not noticed yet that this connection is dead.
     let mut half_open = viewer(&one).await;
     let mut client = two.connect().await;
     client.join(TOPIC, "intro").await;
@@ -212,7 +212,7 @@ async fn a_session_goes_on_at_another_server() {
     client.play(TOPIC, 10.0).await;
     client.pause(TOPIC, 12.0).await;
     assert_eq!(two.watched("intro").await, Watched::once(6.0));
-    // And what the first is still told is not lost either.
+    // An event that still reaches the first server is not lost either.
     half_open.play(TOPIC, 20.0).await;
     half_open.pause(TOPIC, 23.0).await;
     let expected = Watched::once(9.0);
@@ -344,7 +344,7 @@ async fn a_revoked_key_closes_its_channels_within_a_second_at_every_server() {
     assert_eq!(message, json!(["1", "1", TOPIC, "phx_close", {}]));
     assert!(revoked.elapsed() <= Duration::from_secs(1));
 
-    // Only that one, and only for what is new.
+    // The revocation affects only that key, and only new events.
     client.play("session:other", 0.0).await;
     assert_eq!(
         client.call(TOPIC, "event", &json!({ "name": "pause", "to": 1 })).await,

@@ -1,4 +1,4 @@
-//! The figures of the process: as strict as the format is, and as many as there were.
+//! The process statistics: their format is strict, and their values are right.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ struct Family {
     buckets: Vec<(f64, f64)>,
 }
 
-/// Reads figures as strictly as `OpenMetrics` has them, as far as there are gauges, counters and histograms.
+/// Parses statistics as strictly as `OpenMetrics` requires, as far as there are gauges, counters and histograms.
 fn read(text: &str) -> BTreeMap<String, Family> {
     let text = text.strip_suffix("# EOF\n").expect("an end");
     let mut families = BTreeMap::new();
@@ -107,13 +107,13 @@ async fn stats_count_what_viewers_do() {
     client.join("session:a", "intro").await;
     client.play("session:a", 0.0).await;
     client.pause("session:a", 3.0).await;
-    // The second changes nothing.
+    // The repeated pause changes nothing.
     client.pause("session:a", 3.0).await;
     let event = |session: &str, time: f64| {
         json!({"name": "play", "session_id": session, "embed_id": "intro", "video_time": time,
                "timestamp": 1_700_000_000_000_u64, "key": server.key})
     };
-    // Of a session that nobody is connected to, it is not known before it is loaded that an event came again.
+    // The server has to load a session without a connection before it can detect that an event is a repetition.
     for _ in 0..2 {
         let batch = json!({"events": [event("b", 0.0)]});
         assert_eq!(server.http("POST", "/v1/events").json(&batch).send().await.status, 200);
@@ -145,14 +145,14 @@ async fn stats_count_what_viewers_do() {
     }
     let held = |held_for: &str| now[&format!("metrics_memory_held_bytes{{use=\"{held_for}\"}}")];
     assert!(held("sessions") > 2.0 * 2_048.0 && held("longpolls") > 0.0, "{now:?}");
-    // Each connection takes the same.
+    // Each connection holds the same amount.
     assert_eq!(held("connections"), 2.0 * 16_384.0);
     assert!(held("sessions") < now["metrics_memory_max_bytes"]);
     assert_eq!(now["metrics_memory_refusals_total{outcome=\"request\"}"], 0.0);
     let commits = now["metrics_commits_total{outcome=\"done\"}"];
     assert!(3.0 <= commits, "{commits}");
     assert_eq!(now["metrics_commit_sessions_count"], commits);
-    // Every session was alone in its batch.
+    // Each batch had one session.
     assert_eq!(now["metrics_commit_sessions_bucket{le=\"1.0\"}"], commits);
     assert_eq!(now["metrics_commit_sessions_sum"], commits);
     let waits = now["metrics_acknowledgement_seconds_count"];

@@ -1,4 +1,4 @@
-//! A server that is told to stop loses nothing, and leaves nobody without an answer.
+//! A stopping server loses no acknowledged event, and answers every request that it has read.
 
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -17,12 +17,12 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-/// How far each viewer gets before the server stops.
+/// How many seconds each viewer watches before the server stops.
 const STEPS: usize = 20;
 
-/// A viewer who plays one second after another, and waits for each to be acknowledged.
+/// Plays one second after another, and waits for each event's acknowledgement.
 ///
-/// Returns how many were, once the server has closed.
+/// Returns the number of acknowledged seconds once the server has closed the connection.
 async fn watch_in_step(mut client: Client, viewer: usize, progress: Arc<Semaphore>) -> usize {
     let topic = format!("session:{viewer}");
     client.join(&topic, &format!("video {viewer}")).await;
@@ -44,7 +44,7 @@ async fn watch_in_step(mut client: Client, viewer: usize, progress: Arc<Semaphor
             }
         }
         acknowledged += 1;
-        // From each of them the same, so that nobody has seen nothing yet.
+        // Each viewer adds the same number of permits, so that every viewer has made progress.
         if acknowledged <= STEPS {
             progress.add_permits(1);
         }
@@ -52,7 +52,7 @@ async fn watch_in_step(mut client: Client, viewer: usize, progress: Arc<Semaphor
     acknowledged
 }
 
-/// The same, but the viewer does not wait.
+/// Plays one second after another without waiting for acknowledgements. Returns the number of acknowledged seconds.
 async fn watch_ahead(mut client: Client, viewer: usize, progress: Arc<Semaphore>) -> usize {
     let topic = format!("session:{viewer}");
     client.join(&topic, &format!("video {viewer}")).await;
@@ -67,7 +67,7 @@ async fn watch_ahead(mut client: Client, viewer: usize, progress: Arc<Semaphore>
                 break;
             }
         }
-        // Keeps its half open, as a browser does until it has read the close frame.
+        // Keeps the writing half open, as a browser does until it has read the close frame.
         writer
     });
     let mut answers = 0;
@@ -83,7 +83,7 @@ async fn watch_ahead(mut client: Client, viewer: usize, progress: Arc<Semaphore>
         }
     }
     drop(soon(sending).await.unwrap());
-    // The pause of the last may not have been acknowledged.
+    // The pause of the last second may not have been acknowledged.
     answers / 2
 }
 
@@ -97,7 +97,7 @@ async fn expect_going_away(client: &mut Client) {
     }
 }
 
-/// Waits until all have got so far, however long that takes: they see to it that each step is soon.
+/// Waits until every viewer has made `STEPS` steps, without a timeout: the viewers have one for each step.
 async fn under_way<T: Debug + 'static>(progress: &Semaphore, count: usize, all: &mut JoinSet<T>) {
     tokio::select! {
         steps = progress.acquire_many((count * STEPS) as u32) => drop(steps.unwrap()),
@@ -105,14 +105,14 @@ async fn under_way<T: Debug + 'static>(progress: &Semaphore, count: usize, all: 
     }
 }
 
-/// Everything that was acknowledged to the viewers must be in the database.
+/// Checks that all acknowledged seconds are in the database.
 async fn check(database: Database, acknowledged: &HashMap<usize, usize>) {
     let server = database.serve(Settings::default()).await;
     for (viewer, seconds) in acknowledged {
         let watched = server.watched(&format!("video {viewer}")).await;
         assert_eq!(watched.plays, 1);
         assert!(*seconds as f64 <= watched.seconds, "{watched:?} of {seconds}");
-        // And it counts once.
+        // Each second counts once.
         assert_eq!(watched.seconds, watched.unique);
     }
     assert_eq!(database.count_sessions().await, acknowledged.len() as u64);
@@ -173,7 +173,7 @@ async fn batches_that_were_accepted_under_load_are_there_after_a_stop() {
     check(database, &accepted).await;
 }
 
-/// Posts a batch; `None` if nobody listens any more.
+/// Posts a batch; `None` if no server listens any more.
 async fn post(address: SocketAddr, body: &str) -> Option<Answer> {
     let mut stream = soon(TcpStream::connect(address)).await.ok()?;
     let length = body.len();
@@ -182,7 +182,7 @@ async fn post(address: SocketAddr, body: &str) -> Option<Answer> {
     );
     stream.write_all(request.as_bytes()).await.ok()?;
     let mut received = Vec::new();
-    // One that was accepted by the system but not by the server is reset.
+    // A connection that the system accepted but the server did not is reset.
     soon(stream.read_to_end(&mut received)).await.ok()?;
     (!received.is_empty())
         .then(|| Answer::parse(received.split(|byte| *byte == b'\r').next().unwrap()))
@@ -199,12 +199,12 @@ async fn a_request_that_is_under_way_is_answered() {
     let (first, rest) = request.split_at(request.len() - 20);
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     stream.write_all(first).await.unwrap();
-    // An answer to another request shows that this one was read.
+    // The response to another request shows that the server has read this one.
     server.watched("intro").await;
     let address = server.address;
     let database = server.database.clone();
     let stopping = server.begin_stop();
-    // Nobody is let in any more, but who is in is served.
+    // The server accepts no more connections, but serves the open ones.
     while TcpStream::connect(address).await.is_ok() {
         tokio::task::yield_now().await;
     }
@@ -250,7 +250,7 @@ async fn what_plays_when_the_server_stops_counts_until_then() {
     client.join("session:a", "intro").await;
     client.play("session:a", 0.0).await;
     sleep(Duration::from_secs(12)).await;
-    // A client that goes at once leaves the server no time but what it takes.
+    // A client that disconnects at once gives the server no more time than the server needs.
     let goes = async move { assert_eq!(client.closed().await.0, 1001) };
     let (database, ()) = tokio::join!(server.stop(), goes);
     let server = database.serve(Settings::default()).await;
@@ -291,7 +291,7 @@ async fn a_client_that_reads_nothing_does_not_hold_a_stop_up_for_ever() {
     client.pause("session:a", 3.0).await;
     let heartbeats = frame(FIN | TEXT, br#"[null,"1","phoenix","heartbeat",{}]"#).repeat(20_000);
     let flood = async { while client.try_send_bytes(&heartbeats).await {} };
-    // Until the server has no room for more answers.
+    // Sends until the server has no room for more replies.
     timeout(Duration::from_secs(1), flood).await.expect_err("the server takes no more");
     let database = server.database.clone();
     // The drain may take its ten seconds, but not more.

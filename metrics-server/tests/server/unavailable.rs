@@ -1,4 +1,4 @@
-//! A store that is away: viewers notice nothing but answers that come late, and nothing is lost.
+//! An unavailable store: viewers notice only late acknowledgements, and no event is lost.
 
 use std::fs;
 use std::sync::Arc;
@@ -17,10 +17,10 @@ use tokio::time::{sleep, timeout};
 
 const TOPIC: &str = "session:0b61d2cf-6fd1-4d2e-8d7c-5f3f5d3f8a52";
 
-/// Longer than anything that a client waits for.
+/// Longer than the timeouts of clients.
 const LONG: Duration = Duration::from_secs(45);
 
-/// A server, and what takes its store away.
+/// A server, and a switch that makes its store unavailable.
 async fn server(settings: Settings) -> (TestServer, Arc<AtomicUsize>) {
     let database = Database::new().await;
     let store = Faulty::over(database.open().await);
@@ -54,7 +54,7 @@ async fn viewers_stay_and_others_come_while_the_store_is_unavailable() {
     failures.store(100, Relaxed);
     let paused = client.push(TOPIC, "event", &json!({ "name": "pause", "to": 3 })).await;
     assert!(timeout(LONG, client.next_ever()).await.is_err(), "it is acknowledged");
-    // Half a minute later it is still there.
+    // The connection is still open half a minute later.
     let heartbeat = client.push("phoenix", "heartbeat", &json!({})).await;
     assert_eq!(client.answer_to(&heartbeat).await, Value::Null);
     let mut other = server.connect().await;
@@ -84,13 +84,13 @@ async fn viewers_stay_and_others_come_while_the_store_is_unavailable() {
     assert_eq!(server.watched("intro").await, expected);
 }
 
-/// A batch that got no answer in time is sent again, and counts once.
+/// A batch that timed out is sent again, and counts once.
 #[tokio::test(start_paused = true)]
 async fn a_batch_is_refused_for_now_and_counts_once() {
     let (server, failures) = server(Settings::default()).await;
     failures.store(100, Relaxed);
     for _ in 0..3 {
-        // The clock jumps ahead while the answer is on its way.
+        // The paused clock jumps ahead while the response is in transit.
         let request = server.http("POST", "/v1/events").json(&batch(&server));
         let answer = request.send_patiently().await;
         assert_eq!(answer.status, 503, "{answer:?}");
@@ -102,7 +102,7 @@ async fn a_batch_is_refused_for_now_and_counts_once() {
     assert_eq!(server.watched("batched").await, Watched::once(2.0));
 }
 
-/// Whoever sends is not read any more, and goes on when there is room.
+/// The server stops reading from clients while it has no room, and resumes afterwards.
 #[tokio::test(start_paused = true)]
 async fn a_server_without_room_reads_no_more_until_the_store_is_back() {
     let (server, failures) = server(Settings::default()).await;
@@ -122,7 +122,7 @@ async fn a_server_without_room_reads_no_more_until_the_store_is_back() {
     assert_eq!((status, &body["status"]), (503, &json!("unavailable")));
     let reason = body["reason"].as_str().unwrap();
     assert!(reason.ends_with("and no more are taken"), "{reason}");
-    // One message is read before it is known that there is no room.
+    // The server reads one more message before it notices that it has no room.
     let paused = client.push(TOPIC, "event", &json!({ "name": "pause", "to": 3 })).await;
     let heartbeat = client.push("phoenix", "heartbeat", &json!({})).await;
     assert!(timeout(LONG, client.next_ever()).await.is_err(), "it is read");
@@ -152,7 +152,7 @@ async fn a_server_whose_store_is_unavailable_stops_in_time_and_spills() {
     failures.store(100, Relaxed);
     client.push(TOPIC, "event", &json!({ "name": "pause", "to": 5 })).await;
     client.push(TOPIC, "event", &json!({ "name": "play", "from": 50 })).await;
-    // Until it is known that the store is away.
+    // Waits until the server has noticed that the store is unavailable.
     while server.metrics.stats().unavailable_since.is_none() {
         sleep(Duration::from_millis(10)).await;
     }
@@ -167,7 +167,7 @@ async fn a_server_whose_store_is_unavailable_stops_in_time_and_spills() {
     let server = database.serve(Settings::default()).await;
     let watched = server.watched("intro").await;
     assert_eq!(watched.plays, 1);
-    // What was open ran until the server stopped.
+    // The open segment ran until the server stopped.
     assert!((9.0..18.0).contains(&watched.seconds), "{watched:?}");
 }
 
@@ -186,7 +186,7 @@ async fn the_binary_takes_up_at_its_next_start_what_it_left() {
     let mut client = server.connect().await;
     client.join(TOPIC, "intro").await;
     client.play(TOPIC, 0.0).await;
-    // Not a byte passes from now on.
+    // The proxy passes no byte from now on.
     proxy.chaos(1, 1..2);
     client.push(TOPIC, "event", &json!({ "name": "pause", "to": 5 })).await;
     soon(async {

@@ -2,7 +2,7 @@
 
 import { chromium } from 'playwright-core';
 
-// Headless Chromium calls itself that, and servers take it for a bot. A viewer's Chrome sends this.
+// Headless Chromium names itself in its User-Agent, and servers take it for a bot. A viewer's Chrome sends this.
 export const USER_AGENT =
   'Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36';
 
@@ -19,7 +19,7 @@ export function launchBrowser(options) {
       '--disable-background-networking',
       '--disable-component-update',
       '--disable-sync',
-      // Names that a page may point at any address (DNS rebinding).
+      // Host names that a page's author can point at any address (DNS rebinding).
       '--host-resolver-rules=MAP *.rebound.example 127.0.0.1',
       '--autoplay-policy=no-user-gesture-required',
       // For the whole browser: beacons outlive their page, and so would escape an override on the page.

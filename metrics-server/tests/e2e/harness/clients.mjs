@@ -1,4 +1,4 @@
-// How the author of a page sets up each published client.
+// The setup of each published client as the author of a page does it.
 
 import { EXAMPLE_KEY } from './server.mjs';
 

@@ -6,7 +6,7 @@ import { readFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import postgres from 'postgres';
 
-/** An empty one. Where it is a file, it is in `directory`, which must be empty and is the caller's. */
+/** Creates an empty database. A file is in `directory`, which must be empty; the caller removes it. */
 export async function createDatabase(directory) {
   const store = process.env.METRICS_TEST_STORE ?? 'sqlite';
   if (store === 'sqlite') return new FileDatabase(directory);
@@ -21,18 +21,18 @@ class FileDatabase {
     this.#directory = directory;
   }
 
-  /** As DATABASE_URL has it. */
+  /** The value of DATABASE_URL. */
   get url() {
     return `sqlite:${join(this.#directory, 'metrics.db')}`;
   }
 
-  /** All that is in it: its files, the write-ahead log among them. */
+  /** The contents of all its files, including the write-ahead log. */
   async bytes() {
     const names = await readdir(this.#directory);
     return Buffer.concat(await Promise.all(names.map((name) => readFile(join(this.#directory, name)))));
   }
 
-  /** It goes with its directory. */
+  /** Does nothing: the caller removes the directory. */
   async drop() {}
 }
 
@@ -48,7 +48,7 @@ class ServerDatabase {
     const server = process.env[variable];
     if (!server) throw new Error(`${variable} is not set: scripts/timescaledb up prints one`);
     const database = new ServerDatabase(server);
-    // From the template that nobody is ever connected to: another one cannot be copied while somebody is.
+    // template0 never has connections: a template with connections cannot be copied.
     await connected(server, (sql) => sql`create database ${sql(database.#name)} template template0`);
     return database;
   }
@@ -59,10 +59,10 @@ class ServerDatabase {
     return url.href;
   }
 
-  /** All that is in it: every cell of every table, bytes as they are and anything else as text. */
+  /** The contents of every cell of every table, bytes unchanged and other types as text. */
   bytes() {
     return connected(this.url, (sql) =>
-      // As it is at one moment.
+      // A snapshot of one moment.
       sql.begin('isolation level repeatable read read only', async (sql) => {
         const cells = [];
         for (const { query } of await sql.unsafe(QUERIES)) {
@@ -73,13 +73,13 @@ class ServerDatabase {
     );
   }
 
-  /** Whoever is still connected to it. */
+  /** Drops the database, and closes the connections to it. */
   async drop() {
     await connected(this.#server, (sql) => sql`drop database ${sql(this.#name)} with (force)`);
   }
 }
 
-// A query for each table, but for those that the server or an extension brings along.
+// A query for each table, except those of the server itself or of an extension.
 const QUERIES = `
   select format('select %s from %I.%I', string_agg(
     format(case data_type when 'bytea' then '%I' else '%I::text' end, column_name), ', '
@@ -88,7 +88,7 @@ const QUERIES = `
   where table_type = 'BASE TABLE' and table_schema !~ '^(pg_|information_schema|_?timescaledb)'
   group by table_schema, table_name`;
 
-/** What `work` comes to, over a connection of its own. */
+/** Runs `work` over a connection of its own, and returns its result. */
 async function connected(url, work) {
   const sql = postgres(url, { max: 1 });
   try {

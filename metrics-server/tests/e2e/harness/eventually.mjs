@@ -1,9 +1,9 @@
-// Waiting for something to become true, within a deadline.
+// Waiting for a condition, within a deadline.
 
 const DEADLINE_MS = 10_000;
 const PAUSE_MS = 50;
 
-/** Calls `attempt` until it does not throw; past the deadline its last error is the answer. */
+/** Calls `attempt` until it does not throw; past the deadline, throws its last error. */
 export async function eventually(attempt, deadlineMs = DEADLINE_MS) {
   const end = performance.now() + deadlineMs;
   for (;;) {
@@ -16,7 +16,7 @@ export async function eventually(attempt, deadlineMs = DEADLINE_MS) {
   }
 }
 
-/** `promise`, or an error that names what did not come in time. */
+/** Resolves with `promise`, or rejects with an error that names `what` after a timeout. */
 export async function within(milliseconds, what, promise) {
   let timer;
   const late = new Promise((_, reject) => {

@@ -1,4 +1,4 @@
-// What the tests expect of the JSON API's answers.
+// Expectations of the JSON API's responses.
 
 import assert from 'node:assert/strict';
 

@@ -7,7 +7,7 @@ export async function launchFirefox() {
     browser: 'firefox',
     executablePath: process.env.FIREFOX ?? '/usr/bin/firefox-esr',
     headless: true,
-    // The media has no sound, and nobody clicks.
+    // The media has no sound, and tests play it without a click.
     extraPrefsFirefox: { 'media.autoplay.default': 0, 'media.autoplay.blocking_policy': 0 },
   });
   return { newContext: () => newContext(browser), close: () => browser.close() };
@@ -17,7 +17,7 @@ async function newContext(browser) {
   const context = await browser.createBrowserContext();
   const newPage = async () => {
     const page = await context.newPage();
-    // It says nothing of what requests hold.
+    // Firefox gives no access to the body of requests.
     const on = page.on.bind(page);
     page.on = (event, listener) => on(event, event === 'request' ? (request) => listener(outline(request)) : listener);
     page.locator = (selector) => ({ evaluate: (action, argument) => page.$eval(selector, action, argument) });

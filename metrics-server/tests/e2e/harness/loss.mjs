@@ -1,13 +1,13 @@
-// How much our own client loses, or has counted twice: many viewings on many pages, over connections that are cut and
-// a server that is killed, with tabs that are closed, left, or say themselves that they are over.
+// How much view time of our own client is lost or counts twice: many sessions on many pages, over connections that are
+// cut and a server that is killed, with tabs that close, navigate, or end their sessions by a call.
 
 import assert from 'node:assert/strict';
 import { eventually, sleep } from './eventually.mjs';
 import { EXAMPLE_KEY } from './server.mjs';
 
-// On one websocket: far fewer than the 64 that it may carry, and as many as some pages have.
+// On one websocket: far fewer than its limit of 64, and as many as some pages have.
 const VIEWINGS_A_PAGE = 8;
-// As many as a machine with two processors plays without a wait.
+// The number that a machine with two processors plays without a wait.
 const PAGES_AT_ONCE = 6;
 const WATCHED_MS = 1_500;
 const CUT_EVERY_MS = 700;
@@ -16,18 +16,18 @@ const SETTLED_MS = 60_000;
 const ENDS = ['close', 'leave', 'stop'];
 
 export class Loss {
-  // How many pages need the server now: to load, or to say what they say last.
+  // How many pages need the server now: to load, or to send their last events.
   #needing = 0;
   #isAway = false;
 
-  /** `proxies` are ways to `server`; pages use them in turn. */
+  /** `proxies` lead to `server`; pages use them in turn. */
   constructor(scene, server, proxies) {
     Object.assign(this, { scene, server, proxies });
-    // What each session has shown, in milliseconds.
+    // The true view time of each session, in milliseconds.
     this.shown = {};
   }
 
-  /** Plays `count` viewings, with `restarts` of the server in between; returns what became of them. */
+  /** Plays `count` sessions, with `restarts` of the server in between; returns the lost and the doubled ones. */
   async run(count, restarts) {
     await this.#publish();
     const pages = Array.from({ length: Math.ceil(count / VIEWINGS_A_PAGE) }, (_, page) => page);
@@ -76,14 +76,14 @@ export class Loss {
     if (end === 'stop') await page.evaluate(() => window.stop());
     Object.assign(this.shown, shown);
     const expected = Object.values(shown).reduce((sum, milliseconds) => sum + milliseconds, 0);
-    // If it is never reached, the count at the end tells what is missing.
+    // If the count never reaches it, the count at the end shows the loss.
     await eventually(async () => assert.equal(await this.#counted(identifiers), expected)).catch(() => {});
   }
 
   async #open(url) {
     const context = await this.scene.browser.newContext();
     const page = await context.newPage();
-    // What cuts connections may cut the one by which the script comes.
+    // The cuts may break the connection that loads the script.
     await eventually(async () => {
       await page.goto(url);
       assert.ok(await page.evaluate(() => Boolean(window.metrics)));
@@ -100,7 +100,7 @@ export class Loss {
     this.#isAway = false;
   }
 
-  /** The view time of these, in milliseconds. */
+  /** The counted view time of one or more identifiers, in milliseconds. */
   async #counted(identifier) {
     const { views } = await this.server.ask('plays', { identifier, minimum_watch_seconds: 0 });
     return Math.round(views.reduce((sum, row) => sum + row.total_view_time, 0) * 1000);

@@ -1,4 +1,4 @@
-// What the pages play: made by ffmpeg, so that nothing has to be kept with the source.
+// The video and the stream of the pages, made by ffmpeg, so that the repository needs no media files.
 
 import { execFile } from 'node:child_process';
 import { mkdir } from 'node:fs/promises';
@@ -10,13 +10,13 @@ export const VIDEO_SECONDS = 30;
 /** Writes `video.webm` into `directory` and returns its path. */
 export async function makeVideo(directory) {
   const path = join(directory, 'video.webm');
-  // A key frame every half second makes a seek land where it was asked to.
+  // A key frame every half second makes seeks exact.
   const encoder = ['-c:v', 'libvpx', '-deadline', 'realtime', '-cpu-used', '8', '-b:v', '60k', '-g', '5', '-pix_fmt', 'yuv420p'];
   await ffmpeg('160x90', [...encoder, path]);
   return path;
 }
 
-// In the stream: of so many seconds each, and of two renditions the heights.
+// Of the stream: the length of a piece, and the heights of the two renditions.
 export const PIECE_SECONDS = 2;
 export const HEIGHTS = [90, 180];
 

@@ -1,4 +1,4 @@
-// Phoenix's own clients in pages, and a viewing that each of them must get right over every transport.
+// Phoenix's own clients in pages, and a session that each of them must report correctly over every transport.
 
 import assert from 'node:assert/strict';
 import { eventually } from './eventually.mjs';
@@ -7,7 +7,7 @@ import { EXAMPLE_KEY } from './server.mjs';
 
 const intro = { identifier: 'intro' };
 
-/** A page with the client of a generation. */
+/** A page with one version of the client. */
 export function open(scene, generation) {
   const script = `
     import { LongPoll, Socket } from 'phoenix-${generation}';
@@ -26,7 +26,7 @@ export function push(page, event) {
   return page.evaluate((payload) => window.client.push(payload), event);
 }
 
-/** Plays, pauses at `to`, sends an event that is refused, and leaves: one play of 12.34 s. */
+/** Plays, pauses at `to`, sends an invalid event, and leaves: one play of 12.34 s. */
 export async function viewAndLeave(page, server, to) {
   assert.deepEqual(await push(page, { name: 'play', from: 0, duration: 30 }), ['ok', {}]);
   await eventually(async () => assert.equal(await watching(server, intro), 1));

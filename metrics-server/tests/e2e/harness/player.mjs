@@ -28,22 +28,22 @@ export class Player {
   seek(position) {
     return this.#run('seek', async (video, to) => {
       const seeked = new Promise((resolve) => video.addEventListener('seeked', resolve, { once: true }));
-      // Early in a frame, to be heard of before the next: @maveio/data reads the position in every frame,
-      // and takes what it read last for where the viewer was when a seek begins.
+      // Early in a frame, so that the event comes before the next: @maveio/data reads the position in every frame,
+      // and uses the last one as the position before a seek.
       await new Promise(requestAnimationFrame);
       video.currentTime = to;
       await seeked;
     }, position);
   }
 
-  /** Lets the video play until it reaches `position`. */
+  /** Waits until the video reaches `position`. */
   reach(position) {
     return this.#run(`reaching ${position} s`, async (video, end) => {
       while (video.currentTime < end) await new Promise(requestAnimationFrame);
     }, position);
   }
 
-  /** What was shown so far: a list of [from, to], in seconds of video. */
+  /** The segments shown so far: a list of [from, to], in seconds of video. */
   shown() {
     return this.page.evaluate((id) => window.watches[id].shown(), this.id);
   }
@@ -54,7 +54,7 @@ export class Player {
   }
 }
 
-/** The length of all stretches, replays counted again. */
+/** The length of all segments, replays counted again. */
 export function length(stretches) {
   return stretches.reduce((sum, [from, to]) => sum + to - from, 0);
 }

@@ -1,6 +1,6 @@
-// A reverse proxy in front of the server, as operators have one. It may know no websockets, add headers of which
-// browsers are hard to convince, take its time, cut connections, repeat a GET until the server answers, and record what
-// clients send.
+// A reverse proxy in front of the server, as operators run one. It can refuse websockets, add headers that are hard to
+// set in a browser, delay messages, cut connections, repeat a GET until the server responds, and record the messages of
+// clients.
 
 import { once } from 'node:events';
 import { createServer, request } from 'node:http';
@@ -14,9 +14,9 @@ export class Proxy {
   #websockets = new Set();
   #isSevered = false;
   #lastSocket = 0;
-  // How many requests were posted, beacons among them.
+  // The number of POST requests, beacons included.
   posts = 0;
-  /** How many websockets are open. */
+  /** The number of open websockets. */
   channels = 0;
   /** Receives each message of a client as it arrives: {kind: 'open' | 'frame' | 'close' | 'post', socket, text}. */
   record = () => {};
@@ -44,12 +44,12 @@ export class Proxy {
     return this.#isSevered;
   }
 
-  /** Cuts all websockets, without a word. */
+  /** Cuts all websockets, without a close frame. */
   cut() {
     for (const socket of this.#websockets) socket.destroy();
   }
 
-  /** Cuts all connections and refuses new ones until `restore`, as a network that is away. */
+  /** Cuts all connections and refuses new ones until `restore`, like an unavailable network. */
   sever() {
     this.#isSevered = true;
     this.cut();
@@ -105,7 +105,7 @@ export class Proxy {
     });
   }
 
-  /** What is on its way when a connection is cut does not arrive. */
+  /** Forwards bytes after the delay; bytes in transit when a connection is cut are lost. */
   #carry(from, to) {
     const later = (act) => setTimeout(() => to.destroyed || act(), this.delayMs);
     from.on('data', (chunk) => later(() => to.write(chunk)));

@@ -1,4 +1,4 @@
-// How the author of a page sets up our own client, and what is expected of it.
+// The setup of our own client as the author of a page does it, and expectations of its reports.
 
 import assert from 'node:assert/strict';
 import { eventually, sleep } from './eventually.mjs';
@@ -8,10 +8,10 @@ import { EXAMPLE_KEY } from './server.mjs';
 
 export const TOLERANCE_SECONDS = 0.3;
 
-// Longer than a busy machine lets a player wait for what there is.
+// Longer than a player on a busy machine waits for data that is available.
 const STALL_MS = 1_000;
 
-/** The tag that measures all media of a page. `server` is whatever has a `url`. */
+/** The tag that measures all media of a page. `server` is a server or a proxy: any object with a `url`. */
 export function scriptTag(server, key = EXAMPLE_KEY) {
   return `<script defer src="${server.url}/metrics.js" data-key="${key}"></script>`;
 }
@@ -21,14 +21,14 @@ export function videoTag(id, attributes = '', source = '/video.webm') {
   return `<video id="${id}" src="${source}" preload="auto" muted ${attributes}></video>`;
 }
 
-/** A page with one video that is called `intro`. */
+/** A page with one video with the identifier `intro`. */
 export function introPage(server, key) {
   return { html: `${scriptTag(server, key)}${videoTag('video', 'data-metrics-id="intro"')}` };
 }
 
 /**
- * A page with media that shows what it is told to (`page/fake.mjs`), as `window.fake`, which is called `intro`; what it
- * tells; and `show`, which lets it show so many seconds. Its clock is put forward instead of waited for.
+ * Opens a page with simulated media (`page/fake.mjs`), as `window.fake`, with the identifier `intro`. Returns it with its
+ * messages and with `show`, which plays a number of seconds. The test advances the page's clock instead of waiting.
  */
 export async function fakePage(scene, server) {
   const page = await scene.page();
@@ -47,7 +47,7 @@ export async function fakePage(scene, server) {
   return { page, told, show };
 }
 
-/** One play of `selection`, of as many seconds as were shown. */
+/** Expects one play of `selection`, with the view time of the segments `shown`. */
 export async function expectShown(server, selection, shown) {
   await eventually(async () => {
     const row = await onePlay(server, selection);
@@ -96,7 +96,7 @@ export function tellings(page) {
   };
 }
 
-/** Waits until a player waits for data that does not come, and returns which of the events tells so. */
+/** Waits until a player lacks data, and returns the index of the event that reports it. */
 export function stalled(told) {
   return eventually(async () => {
     const last = told.events.length - 1;

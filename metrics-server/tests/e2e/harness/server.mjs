@@ -10,7 +10,7 @@ import { within } from './eventually.mjs';
 const WORKSPACE = fileURLToPath(new URL('../../../../', import.meta.url));
 const BINARY = resolve(WORKSPACE, process.env.METRICS_SERVER ?? 'target/debug/metrics-server');
 
-// What an empty database without authentication contains.
+// The key in an empty database without authentication.
 export const EXAMPLE_KEY = 'HDsj3NfKQTNwn5Ix9g+cfQ==';
 
 const START_MS = 15_000;
@@ -24,16 +24,16 @@ const LISTENING = /\blistening\b.*?\baddress="?([^\s"]+).*\n/;
 export class Server {
   #process;
 
-  /** It runs in `directory`, on `database`; the caller removes both. */
+  /** A server in `directory`, on `database`; the caller removes both. */
   constructor(directory, database, environment = {}) {
     this.directory = directory;
     this.database = database;
     this.environment = environment;
-    // All that it printed, over restarts.
+    // All output, over restarts.
     this.log = '';
   }
 
-  /** On any free port the first time; then where it listened before and the clients look for it. */
+  /** Listens on any free port the first time; then on the same one, to which the clients connect. */
   async start() {
     await this.#start(this.address ?? '127.0.0.1:0');
   }
@@ -46,23 +46,23 @@ export class Server {
     return `ws://${this.address}/socket`;
   }
 
-  /** SIGTERM, and the end of the process. The exit code is part of the contract. */
+  /** Sends SIGTERM, and waits for the end of the process. The exit code is part of the contract. */
   async stop() {
     const [code, signal] = await this.#end('SIGTERM');
     if (code !== 0) throw new Error(`SIGTERM ended with ${code ?? signal}\n${this.log}`);
   }
 
-  /** What a power cut or `kill -9` does to it. */
+  /** Kills the process like a power cut or `kill -9`. */
   async kill() {
     await this.#end('SIGKILL');
   }
 
-  /** For clean-up after a test, whatever state the test left. */
+  /** Cleans up after a test, in any state of the server. */
   async dispose() {
     if (this.#running()) await this.kill();
   }
 
-  /** Asks `/api/v1/<path>`, as the contract's POST with a JSON body, and expects an answer. */
+  /** Requests `/api/v1/<path>`, as the contract's POST with a JSON body, and expects success. */
   async ask(path, body, headers = {}) {
     const response = await fetch(`${this.url}/api/v1/${path}`, {
       method: 'POST',
@@ -80,7 +80,7 @@ export class Server {
 
   async #end(signal) {
     if (!this.#running()) throw new Error(`the server had already ended\n${this.log}`);
-    // Unlike `exit`, after the last of the log.
+    // Unlike `exit`, this comes after the last of the log.
     const end = once(this.#process, 'close');
     this.#process.kill(signal);
     return within(STOP_MS, `the end on ${signal}`, end);

@@ -1,5 +1,5 @@
 // The site that holds the videos: pages, bundles, a file with byte ranges and streams, on a port of its own,
-// so that everything a page sends to the server is cross-origin, as it is for real.
+// so that all requests of a page to the server are cross-origin, as in production.
 
 import { build } from 'esbuild';
 import { once } from 'node:events';
@@ -14,13 +14,13 @@ const E2E = fileURLToPath(new URL('..', import.meta.url));
 
 export class Site {
   #pages = new Map();
-  // What is left of answers that are held back, as functions that send it.
+  // The responses that are held back, as functions that send the rest.
   #held = null;
   #server = createServer((request, response) => this.#answer(request, response));
   #video;
-  // Where the files of a stream are.
+  // The directory of a stream's files.
   #stream = null;
-  // Who waits for what a page posts, by its path.
+  // The callbacks that wait for a page's POST, by its path.
   #posted = new Map();
 
   static async start(videoPath) {
@@ -35,7 +35,7 @@ export class Site {
 
   /**
    * Publishes a page under `path` with `html`, a <video> for each of `videos`, and `script` as a module that
-   * imports the npm packages of this directory: what the author of a page writes and bundles.
+   * imports the npm packages of this directory, as the author of a page writes and bundles it.
    */
   async publish(path, { html = '', videos = [], script = '' }) {
     const bundle = await build({
@@ -58,22 +58,22 @@ export class Site {
     return new Promise((resolve) => this.#posted.set(path, resolve));
   }
 
-  /** Answers with the files of this directory under `/stream/`. */
+  /** Serves the files of this directory under `/stream/`. */
   share(directory) {
     this.#stream = directory;
   }
 
-  /** From now on, pieces of a stream from this one on do not come, as on a bad network. */
+  /** Holds back pieces of a stream from number `from` on, like a bad network. */
   holdPieces(from) {
     this.#held = { from, answers: [] };
   }
 
-  /** From now on, `/held.webm` ends in a silence after so much of the file, as on a bad network. */
+  /** Stalls `/held.webm` after this part of the file, like a bad network. */
   hold(part) {
     this.#held = { part, answers: [] };
   }
 
-  /** What is held back comes, if anything is. */
+  /** Sends all responses that are held back. */
   release() {
     const answers = this.#held?.answers ?? [];
     this.#held = null;
@@ -93,7 +93,7 @@ export class Site {
     if (this.#stream && pathname.startsWith('/stream/')) return this.#sendPiece(basename(pathname), response);
     const page = this.#pages.get(pathname);
     if (page === undefined) return response.writeHead(404).end();
-    // A connection that a closed page leaves behind must not be given to the next one.
+    // A connection of a closed page must not be reused by the next one.
     response.writeHead(200, { 'content-type': 'text/html', connection: 'close' }).end(page);
   }
 

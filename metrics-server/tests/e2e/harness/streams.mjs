@@ -1,6 +1,6 @@
-// How the author of a page plays a stream with each of the two players of streams that are in use.
+// The setup of the two stream players in use, as the author of a page does it.
 
-/** What they are called, and the end of a page's script that plays a stream in its video with them. */
+/** The name of each player, and the script by which a page plays a stream in its video with it. */
 export const STREAM_PLAYERS = {
   'hls.js': `
     import Hls from 'hls.js';

@@ -1,5 +1,5 @@
-// What a file of tests shares (browser, site, video), and what each test has to itself (server,
-// database, visitors), made when it asks for it and removed after it.
+// The resources that a file of tests shares (browser, site, video), and those of each test (server, database, browser
+// contexts), which are made on demand and removed after the test.
 
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -16,8 +16,8 @@ const TEST_MS = 60_000;
 
 export class Suite {
   /**
-   * Called at the top of a test file. `launch` is how its browser is, and `streams` whether its site has a stream; the
-   * other options are those of Chromium.
+   * Called at the top of a test file. `launch` starts the browser, and `streams` adds a stream to the site; the other
+   * options are those of Chromium.
    */
   constructor({ launch = launchBrowser, streams = false, ...options } = {}) {
     before(async () => {
@@ -33,7 +33,7 @@ export class Suite {
     });
   }
 
-  /** One test. `run` gets a `Scene`; if it fails, all that was sent and logged is printed. */
+  /** Defines a test. `run` gets a `Scene`; if it fails, the traffic and the logs are printed. */
   test(sentence, run, timeout = TEST_MS) {
     test(sentence, { timeout }, async () => {
       const scene = new Scene(this);
@@ -86,21 +86,21 @@ class Scene {
     return proxy;
   }
 
-  /** Publishes a page (see `Site.publish`) and opens it, as a visitor who was never there before. */
+  /** Publishes a page (see `Site.publish`) and opens it in a new browser context. */
   async visit(address, content) {
     const { pathname, search, hash } = new URL(address, this.site.origin);
     const url = await this.site.publish(pathname, content);
     return this.open(`${url}${search}${hash}`);
   }
 
-  /** Opens a page, as a visitor who was never there before. */
+  /** Opens a page in a new browser context. */
   async open(url) {
     const page = await this.page();
     await page.goto(url);
     return page;
   }
 
-  /** An empty page of such a visitor. `options` are those of its browser context. */
+  /** Opens an empty page in a new browser context with `options`. */
   async page(options) {
     const context = await this.#suite.browser.newContext(options);
     this.#cleanups.push(() => context.close());
@@ -109,15 +109,15 @@ class Scene {
     return page;
   }
 
-  /** What pages and servers said, for a failed test. */
+  /** The traffic of pages and the logs of servers, for a failed test. */
   protocol() {
     return [...this.#traffic, ...this.#servers.map((server) => server.log)].join('\n');
   }
 
-  /** Undoes everything, last first, even where undoing one thing fails. */
+  /** Runs all cleanups, last first, even if one of them fails. */
   async clear() {
     let failure;
-    // What a failed test still holds back is not missing from the next one.
+    // A failed test may still hold back responses that the next one needs.
     this.site?.release();
     for (const cleanup of this.#cleanups.reverse()) {
       try {

@@ -1,6 +1,6 @@
-// A page's own client on top of Phoenix's, with what its generations have in common.
+// A page's own client on top of Phoenix's: the part that works with every version of it.
 
-// Instead of 30 seconds, so that a test sees some.
+// Instead of 30 seconds, so that several fit into a test.
 const HEARTBEAT_MS = 200;
 const ANSWER_MS = 5_000;
 
@@ -11,7 +11,7 @@ export class Client {
   // How often the channel was joined, over all connections.
   joins = 0;
 
-  /** `transports` are those that `join` may name. */
+  /** `transports` maps the names that `join` accepts. */
   constructor(Socket, transports = {}) {
     this.#Socket = Socket;
     this.#transports = transports;

@@ -1,15 +1,15 @@
-// Media that shows what it is told to, for a page with more viewings than a browser can decode, and to the millisecond.
+// Simulated media, exact to the millisecond, for a page with more videos than a browser can decode.
 
 import { lots } from './lots.mjs';
 
 export class Media {
-  // What was shown, in milliseconds.
+  // The view time, in milliseconds.
   shown = 0;
 
   constructor(identifier) {
     this.identifier = identifier;
     const members = { paused: true, ended: false, seeking: false, currentTime: 0, duration: 600, readyState: 4 };
-    // At no rate: a guess of how far it went since it was last seen would be as much as it went.
+    // The rate is 0, so that the client cannot extrapolate the position from the elapsed time.
     this.element = Object.assign(document.createElement('div'), members, { playbackRate: 0, autoplay: false });
   }
 
@@ -44,7 +44,7 @@ export class Media {
 let halted = false;
 const media = [];
 
-/** Begins a viewing for each identifier; their viewers do this and that until `halt`. */
+/** Starts a session for each identifier; their viewers act at random until `halt`. */
 window.view = (identifiers, seed) => {
   for (const [index, identifier] of identifiers.entries()) {
     const one = new Media(identifier);
@@ -57,7 +57,7 @@ window.view = (identifiers, seed) => {
 
 async function watch(one, lot) {
   for (;;) {
-    // Faster than viewers are, but a page that goes can send 64 KiB at once, and the server believes 4 times the time.
+    // Faster than viewers, but a closing page can send 64 KiB at once, and the server accepts up to 4 times the time.
     const milliseconds = 50 + lot(500);
     await new Promise((resolve) => setTimeout(resolve, milliseconds));
     if (halted) return;
@@ -69,11 +69,11 @@ async function watch(one, lot) {
   }
 }
 
-/** Nothing moves any more. Returns what each of them has shown, in milliseconds. */
+/** Stops all playback. Returns the view time of each identifier, in milliseconds. */
 window.halt = () => {
   halted = true;
   return Object.fromEntries(media.map(({ identifier, shown }) => [identifier, shown]));
 };
 
-/** The page says itself that it is over. */
+/** Ends all sessions by the page's own call. */
 window.stop = () => media.forEach(({ stop }) => stop());

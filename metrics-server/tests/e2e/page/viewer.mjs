@@ -1,4 +1,4 @@
-// Plays the acts of a viewer on the video of a page, and posts the segments shown when the page goes.
+// Performs the acts of a viewer on the video of a page, and posts the segments shown when the page closes.
 
 const video = document.querySelector('video');
 const watch = window.watches[video.id];
@@ -33,7 +33,7 @@ window.acts = {
     seek(to);
     play();
   },
-  // Chrome's own slider pauses what plays while it is held. Sliders of players do not.
+  // Chrome's own slider pauses playback while it is held. Sliders of players do not.
   drag: async ({ from, to, steps, every, pausing }) => {
     const plays = !video.paused;
     if (pausing) video.pause();
@@ -58,7 +58,7 @@ window.acts = {
 };
 
 tick();
-// The site hands it to the test (see `Site.posted`), which cannot read it from a page that is gone.
+// The site passes it to the test (see `Site.posted`), which cannot read it from a closed page.
 addEventListener('pagehide', () => {
   navigator.sendBeacon(location.href, JSON.stringify({ segments: watch.segments(), stall }));
 });

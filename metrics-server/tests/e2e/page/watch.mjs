@@ -4,7 +4,7 @@
 // The last sample before a loop wraps is less than this before the end, also on a busy machine.
 const WRAP_SECONDS = 0.5;
 
-// Each may be the first to find playback running.
+// Each of these events may be the first one during playback.
 const BEGINNINGS = ['play', 'playing', 'seeked', 'loadedmetadata'];
 
 class Watch {
@@ -27,7 +27,7 @@ class Watch {
     tick();
   }
 
-  /** The segments so far as [from, to] in seconds of video, with the one that plays now. */
+  /** The segments so far as [from, to] in seconds of video, including the open one. */
   shown() {
     return this.segments().map(({ from, to }) => [from, to]);
   }
@@ -38,7 +38,7 @@ class Watch {
     return [...this.#segments, this.#open].filter((segment) => segment && segment.to > segment.from);
   }
 
-  /** Ends the segment exactly here, for whoever is about to change the position or the source. */
+  /** Ends the segment exactly here, before a caller changes the position or the source. */
   end() {
     this.#sample();
     this.#close();
@@ -59,7 +59,7 @@ class Watch {
     Object.assign(this.#open, { to: currentTime, until: Date.now() });
   }
 
-  // A loop wraps by a seek of its own, between two samples.
+  // A loop wraps with a seek, between two samples.
   #seek() {
     const { loop, duration } = this.#video;
     if (this.#open && loop && duration - this.#open.to < WRAP_SECONDS) this.#open.to = duration;

@@ -1,4 +1,4 @@
-// The clients whose view time is compared with the truth. npm has one release each of `@maveio/metrics` and `@maveio/data`.
+// The clients under comparison with the true view time. npm has one release each of `@maveio/metrics` and `@maveio/data`.
 
 import { batchPage, channelPage } from '../clients.mjs';
 import { scriptTag, videoTag } from '../script.mjs';
@@ -7,11 +7,11 @@ import { EXAMPLE_KEY } from '../server.mjs';
 /**
  * Each with the page that it measures, and:
  *
- * - `isExact`: it reports every second, but for the last ones of a page that goes while its network is cut;
+ * - `isExact`: it reports every second, but for the last ones of a page that closes while its network is cut;
  * - `limitSeconds`: the largest error of a script that does one thing, and of every script if the client is exact;
  * - `sessionPerSource`: another source is another session;
- * - `needsWebsocket`: a page that goes while its websocket is away loses what it did not send;
- * - `marginSeconds`: a session whose view time is this close to the least of a play may be one or not.
+ * - `needsWebsocket`: a page that closes without a websocket loses its unsent events;
+ * - `marginSeconds`: a session whose view time is this close to the minimum of a play may count or not.
  */
 export const CLIENTS = {
   own: {

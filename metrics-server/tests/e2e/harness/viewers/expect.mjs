@@ -1,16 +1,16 @@
-// The limits of what the server counts for scripts of viewers.
+// The limits of the server's errors for scripts of viewers.
 
 import assert from 'node:assert/strict';
 import { UNREPORTED } from './named.mjs';
 import { hasWrongPlays, meanAbsolute } from './report.mjs';
 
-// For clients that do not report all that they play. Scripts are wilder than people.
+// For clients that do not report all playback. Scripts are wilder than people.
 const MEAN_SECONDS = 1.5;
 const OVER_SECONDS = 5;
 // Their additional limit on a busy machine: its pages stall, and these clients take a stall for a jump.
 const BUSY_SECONDS = 1.5;
 
-/** Every named script within the limit of its client, but for what the client does not report. */
+/** Expects every named script within the limit of its client, except for playback that the client does not report. */
 export function expectNamed(id, client, results, isBusy) {
   const limitSeconds = client.limitSeconds + busySeconds(client, isBusy);
   const faults = results.filter((result) => {
@@ -22,8 +22,8 @@ export function expectNamed(id, client, results, isBusy) {
 }
 
 /**
- * Random scripts: each within the limit of a client that reports all, else the mean, and no large over-count. Pages that go
- * while they are cut off may be counted short.
+ * Expects each random script within the limit of a client that reports all, else the mean, and no large over-count. Pages
+ * that close while they are cut off may count short.
  */
 export function expectRandom(client, results, isBusy) {
   const addedSeconds = busySeconds(client, isBusy);
@@ -34,7 +34,7 @@ export function expectRandom(client, results, isBusy) {
   assert.ok(client.isExact || mean <= mostSeconds, `${client.name}: a mean error of ${mean} s is over ${mostSeconds} s`);
 }
 
-/** What a result says, in a line. */
+/** A result as a line of text. */
 export function line({ identifier, script, truth, measured, error, plays, wantedPlays, watching, unheard }) {
   const [least, most] = wantedPlays;
   const seconds = `${measured.toFixed(2)} s of ${truth.toFixed(2)} s (${error.toFixed(2)} s)`;

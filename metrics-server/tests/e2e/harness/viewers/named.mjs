@@ -39,7 +39,7 @@ export const NAMED_SCRIPTS = {
   'next source while playing': [
     play, then(2_500, 'source', { path: '/other/video.webm', playing: true }), pauseAfter(3_000), close,
   ],
-  // 0.1.5 tells a position below 1 s as 0.
+  // 0.1.5 reports a position below 1 s as 0.
   'pause and play within the first second': [play, pauseAfter(700), then(600, 'play'), pauseAfter(2_500), close],
   'connection lost for 2 s': [play, then(2_000, 'cut', { milliseconds: CUT_MS }), pauseAfter(RECONNECTED_MS), close],
   'server killed': [play, then(2_000, 'restart', { milliseconds: KILLED_MS }), pauseAfter(RECONNECTED_MS), close],
@@ -47,7 +47,7 @@ export const NAMED_SCRIPTS = {
 };
 
 /**
- * The least and the greatest error of a named script, by the client, where the client does not report what plays:
+ * The least and the greatest error of a named script, by the client, where the client does not report playback:
  *
  * - 0.1.5 takes a step of more than 0.5 s between two `timeupdate`s for a jump, and sends nothing until the next `playing`;
  * - after a chapter link it sends no `pause`: the segment runs on while the page stays open;

@@ -4,7 +4,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Viewer } from './runner.mjs';
 
-// As many as a machine with two processors plays without a stall.
+// The number that a machine with two processors plays without a stall.
 const AT_ONCE = 4;
 // The longest time without a frame: beyond it the truth is not known, and 0.1.5 takes the stall for a seek.
 const STALL_MS_MAX = 150;
@@ -25,7 +25,7 @@ export async function playAll(scene, client, jobs, tell) {
   return results;
 }
 
-/** Plays a script, and again if its page stalled: that is the machine, and no viewer. */
+/** Plays a script, and again if its page stalled: a stall is a fault of the machine. */
 async function play(viewer, client, { identifier, script, actions }) {
   for (let attempt = 1; ; attempt++) {
     const { recording, ...result } = await viewer.view(client, `${identifier}/${attempt}`, actions);
@@ -35,7 +35,7 @@ async function play(viewer, client, { identifier, script, actions }) {
   }
 }
 
-/** Writes into the directory that METRICS_TEST_RECORD names, if it does. */
+/** Writes into the directory METRICS_TEST_RECORD, if it is set. */
 async function record(identifier, recording) {
   const directory = process.env.METRICS_TEST_RECORD;
   if (!directory) return;

@@ -15,7 +15,7 @@ export function meanAbsolute(results) {
   return results.length && sum(results.map(({ error }) => Math.abs(error))) / results.length;
 }
 
-/** Whether a number of plays is none of those that are right. */
+/** Whether the number of plays is outside the right range. */
 export function hasWrongPlays({ plays, wantedPlays: [least, most] }) {
   return plays < least || plays > most;
 }

@@ -1,4 +1,4 @@
-// Plays a script with a client and compares what the server counts with what the page showed.
+// Plays a script with a client and compares the server's counts with the segments that the page showed.
 
 import { eventually, sleep, within } from '../eventually.mjs';
 import { watching } from '../expect.mjs';
@@ -6,7 +6,7 @@ import { watching } from '../expect.mjs';
 // On a busy machine.
 const LOAD_MS = 20_000;
 const POSTED_MS = 10_000;
-// The view time is final when it is the same after this long and nobody watches.
+// The view time is final when it stays the same for this long and no session is watching.
 const SETTLE_MS = 1_000;
 // A session leaves the count of `watching` within this time after its server was killed. @maveio/data may lose its last
 // `pause` with the network: such a session leaves the count after an hour.
@@ -15,7 +15,7 @@ const SETTLED_MS = 60_000;
 const PLAY_SECONDS = 1;
 const NEAR_SECONDS = 1;
 
-/** Plays scripts one after the other, against a server of its own that a script may kill. */
+/** Plays one script after another, against its own server, which a script may kill. */
 export class Viewer {
   #actions = {
     close: () => this.#go((page) => page.close()),
@@ -33,8 +33,8 @@ export class Viewer {
   }
 
   /**
-   * Does `actions`, a script, in a page that `client` measures, as a video of this identifier. Resolves with the view time
-   * that was shown and that was counted, and with all that the client sent as `recording`.
+   * Performs `actions`, a script, in a page that `client` measures, on a video of this identifier. Resolves with the view
+   * time shown, the view time counted, and with the client's requests as `recording`.
    */
   async view(client, identifier, actions) {
     Object.assign(this, { client, identifier, traffic: [], loads: [], pending: [], start: Date.now() });
@@ -47,7 +47,7 @@ export class Viewer {
     }
     await Promise.all(this.pending);
     const result = await this.#result();
-    // Not earlier: the beacons of a page that is gone end with its browser.
+    // Not earlier: the beacons of a closed page end with its browser.
     await this.context.close();
     const { traffic, loads } = this;
     return { ...result, recording: { actions, loads, traffic } };
@@ -72,7 +72,7 @@ export class Viewer {
     return this.page.evaluate(([act, given]) => window.acts[act](given), [act, given]);
   }
 
-  /** Does `action`, by which the page goes, and takes the segments that it showed until then. */
+  /** Performs `action`, which closes the page, and adds the segments that it showed until then. */
   async #go(action) {
     const posted = this.scene.site.posted(this.path);
     const unheard = this.#isUnheard();
@@ -83,7 +83,7 @@ export class Viewer {
     this.loads.push({ unheard, stall, left: left - this.start, segments: since });
   }
 
-  // Without a network the page goes, and opens when the network is back: browsers cannot reload it before.
+  // Without a network the page closes, and opens again with the network: browsers cannot reload it before.
   async #reload() {
     if (this.#isAway()) {
       await this.#actions.leave();
@@ -164,7 +164,7 @@ export class Viewer {
     });
   }
 
-  // A source that goes on about where another was left is the same video, as of a player that recovers from an error.
+  // A source that resumes near the position of the last one is the same video, as after a player's error recovery.
   #isNew({ source, from, at }, last) {
     const moved = from - last.to;
     const goesOn = -NEAR_SECONDS < moved && moved < (at - last.until) / 1000 + NEAR_SECONDS;
@@ -203,7 +203,7 @@ export class Viewer {
   }
 }
 
-/** The least and the most number of plays that is right. */
+/** The minimum and the maximum of the right number of plays. */
 function wantedPlays(sessions, margin) {
   const heard = sessions.filter(({ unheard }) => !unheard);
   const count = (sessions, least) => sessions.filter(({ seconds }) => seconds >= least).length;

@@ -1,6 +1,6 @@
-// Random scripts of viewers: what somebody does to a video and what happens to the network and the server meanwhile.
+// Random scripts of viewers: their actions on a video, and failures of the network and the server meanwhile.
 //
-// A script is a list of actions. Each waits for `wait` milliseconds and then does `act`, which is one of `window.acts`
+// A script is a list of actions. Each waits for `wait` milliseconds and then performs `act`, one of `window.acts`
 // (see page/viewer.mjs) or of the runner (see runner.mjs). People do far less in the same time.
 
 import { lots } from '../../page/lots.mjs';
@@ -9,23 +9,23 @@ const SCRIPT_MS_MIN = 10_000;
 const SCRIPT_MS_MAX = 20_000;
 const WAIT_MS_MIN = 300;
 const WAIT_MS_MAX = 2_700;
-// Seeks leave this much of the video, so that most scripts end it only where they mean to.
+// Seeks stay this far from the end of the video, so that most scripts end it only on purpose.
 const SEEK_SECONDS_MAX = 26;
 const NEAR_END_SECONDS = 28.5;
-// From there to the end, and a little longer.
+// The time from there to the end, and a little longer.
 const END_MS = 1_900;
 const RATES = [0.5, 0.75, 1, 1.25, 1.5, 1.75, 2];
 const STEPS = [-10, -5, -2, 5, 10];
 const OTHER_SOURCE = '/other/video.webm';
 
-// How often each action is drawn, by whether the video plays.
+// The weight of each action, by whether the video plays.
 const WHILE_PLAYING = {
   pause: 6, seek: 5, step: 4, drag: 3, rate: 2, loop: 1, replay: 1, source: 1, reload: 1, cut: 1, restart: 1,
 };
 const WHILE_PAUSED = {
   play: 7, seek: 3, step: 2, chapter: 4, drag: 2, rate: 1, source: 1, reload: 1, cut: 1, restart: 1,
 };
-// A second one of these says nothing new about a client.
+// A second one of these shows nothing new about a client.
 const ONCE = ['loop', 'replay', 'source', 'reload', 'restart'];
 
 /** The script of this seed: always the same. */
