@@ -222,8 +222,8 @@ impl Grouping {
 
     /// Returns the id of a dimension's value in a group.
     fn id(&self, group: u32, dimension: usize) -> u32 {
-        let slots = self.values.len() - 1 - dimension;
-        (self.keys[group as usize] >> (32 * slots)) as u32
+        let position = self.values.len() - 1 - dimension;
+        (self.keys[group as usize] >> (32 * position)) as u32
     }
 }
 

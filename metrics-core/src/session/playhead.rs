@@ -91,7 +91,7 @@ const PAST_END_MS_MAX: u32 = 60_000;
 #[derive(Clone, Copy, Debug)]
 enum End {
     /// Reported by the player.
-    LatestReports(u32),
+    Reported(u32),
     /// Estimated.
     Guessed(u32),
 }
@@ -254,7 +254,7 @@ impl Playhead {
     fn play(&mut self, from_ms: u32, is_live: bool, at: Moment, tally: &mut Tally<'_>) {
         match self.state {
             State::Playing(open) if open.is_echoed && open.resumes_at(from_ms, at) => {
-                self.close(open, End::LatestReports(from_ms.min(self.last_ms())), at, tally);
+                self.close(open, End::Reported(from_ms.min(self.last_ms())), at, tally);
             }
             State::Playing(_) | State::Lost(..) => self.close_by_guess(at, tally),
             State::Paused if is_live => self.continue_last(from_ms, at, tally.segments),
@@ -284,7 +284,7 @@ impl Playhead {
             }
             State::Playing(open) | State::Lost(open, _) => {
                 let (open, to_ms) = self.end(open, to_ms, at, tally.counters);
-                self.close(open, End::LatestReports(to_ms), at, tally);
+                self.close(open, End::Reported(to_ms), at, tally);
             }
             State::Paused => self.pause_again(to_ms, at, tally),
         }
@@ -346,14 +346,14 @@ impl Playhead {
             let mut open = Open::new(last.to_ms, last.closed, self.rate_milli);
             open.begin(last.ended_ms);
             let end_ms = open.end_ms(self.duration_ms);
-            self.close(open, End::LatestReports(to_ms.min(end_ms)), at, tally);
+            self.close(open, End::Reported(to_ms.min(end_ms)), at, tally);
         }
     }
 
     fn jump(&mut self, from_ms: u32, at: Moment, tally: &mut Tally<'_>) {
         match self.state {
             State::Playing(open) if self.is_end(&open, from_ms, at) => {
-                self.close(open, End::LatestReports(from_ms.min(self.last_ms())), at, tally);
+                self.close(open, End::Reported(from_ms.min(self.last_ms())), at, tally);
             }
             State::Playing(open) => self.echo(open, from_ms, tally.segments),
             State::Lost(..) => self.pause(from_ms, at, tally),
@@ -466,7 +466,7 @@ impl Playhead {
 
     /// Closes a segment at its `end`, but not beyond the session's limit of view time.
     fn close(&mut self, open: Open, end: End, at: Moment, tally: &mut Tally<'_>) {
-        let (End::LatestReports(to_ms) | End::Guessed(to_ms)) = end;
+        let (End::Reported(to_ms) | End::Guessed(to_ms)) = end;
         let is_guessed = matches!(end, End::Guessed(_));
         let watched = Interval::new(open.from_ms, to_ms);
         let left_ms = self.budget_ms(&open, at).saturating_sub(self.view_ms);
