@@ -22,16 +22,16 @@ use crate::response::Body;
 /// use http::request::Parts;
 /// use metrics_core::ApiKey;
 /// use metrics_server::{Access, Decision, Wanted};
-/// 
+///
 /// /// The result of an earlier authentication, in the extensions of the request.
 /// #[derive(Clone)]
 /// struct Tenant {
 ///     keys: Vec<ApiKey>,
 /// }
-/// 
+///
 /// #[derive(Debug)]
 /// struct OwnKeys;
-/// 
+///
 /// #[async_trait::async_trait]
 /// impl Access for OwnKeys {
 ///     async fn decide(&self, request: &Parts, wanted: Wanted) -> Decision {
