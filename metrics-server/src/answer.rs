@@ -224,8 +224,8 @@ impl Text {
         })
     }
 
-    /// A JSON object whose first member, `name`, is an array of `rows` that hold about `bytes`; then come the members of the
-    /// object `rest`.
+    /// A JSON object whose first member, `name`, is an array of `rows` that hold about `bytes`; then come the members
+    /// of the object `rest`.
     pub(crate) fn list<Row: Serialize>(
         name: &'static str,
         bytes: usize,

@@ -26,8 +26,8 @@ const BYTES_PER_THREAD: usize = 16 << 20;
 /// there are processors less one.
 const THREADS: (usize, usize) = (16, 512);
 
-/// Runs the binary, with the arguments and the environment of this process, and returns the exit code: 0 after success, 1 after
-/// a failure, 2 if a setting or the command line is wrong. The binary is nothing else, see `main.rs`.
+/// Runs the binary, with the arguments and the environment of this process, and returns the exit code: 0 after success,
+/// 1 after a failure, 2 if a setting or the command line is wrong. The binary is nothing else, see `main.rs`.
 #[must_use]
 pub fn run() -> ExitCode {
     let config = match Config::load() {

@@ -153,7 +153,7 @@ mod tests {
 
     use super::*;
 
-    /// How large the task of a socket may be, in bytes. There may be a hundred thousand of them, most of which do nothing.
+    /// The largest task of a socket, in bytes. There may be a hundred thousand of them, and most do nothing.
     const TASK_BYTES_MAX: usize = 1_968;
 
     #[tokio::test]

@@ -154,8 +154,8 @@ struct AnswerTimeframe {
 pub(crate) struct Erasing(Arc<Mutex<()>>);
 
 impl Erasing {
-    /// `POST /erase`: counts the sessions, or deletes them if `expect` is at least as many. The count is a report like any
-    /// other; `making` ends with it.
+    /// `POST /erase`: counts the sessions, or deletes them if `expect` is at least their number. The count is a report
+    /// like any other; `making` ends with it.
     pub(crate) async fn respond(
         &self,
         metrics: &Metrics,

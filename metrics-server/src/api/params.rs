@@ -71,12 +71,12 @@ pub(crate) enum Engagement {
 }
 
 impl Params {
-    /// Reads the parameters of a request of a caller who may read what is `granted`.
+    /// Reads the parameters of a request, which may read the keys in `granted`.
     ///
     /// # Errors
     ///
-    /// [`Error::Body`] if the body is neither empty nor a JSON object, or too deep; [`Error::Parameter`] if a
-    /// parameter of the query string looks like JSON but is not.
+    /// [`Error::Body`] if the body is neither empty nor a JSON object, or too deep; [`Error::Parameter`] if a parameter
+    /// of the query string looks like JSON but is not.
     pub(crate) fn parse(query: Option<&str>, body: &[u8], granted: Granted) -> Result<Self, Error> {
         let mut values = from_query(query.unwrap_or_default())?;
         if !body.trim_ascii().is_empty() {

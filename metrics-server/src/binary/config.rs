@@ -1,7 +1,7 @@
 //! The settings of the binary, and its command.
 //!
-//! `table.rs` has every setting. Flags win over the environment. A value that cannot be read stops the start, with one line that
-//! names the setting, the value and the values that are accepted.
+//! `table.rs` has every setting. Flags win over the environment. A value that cannot be read stops the start, with one
+//! line that names the setting, the value and the values that are accepted.
 
 mod command;
 mod exposure;
