@@ -1,8 +1,8 @@
-//! Who may read what: the hook for those who embed the service and have users of their own.
+//! Access control: the hook for applications that embed the service and have users of their own.
 //!
-//! It is asked before anything of a body is read, so that who may not read costs next to nothing. It need not know what
-//! a report is about: it answers whose figures somebody may see, and the service narrows what is asked to that. Nothing
-//! that records asks it: viewers have a key and nothing else.
+//! The hook is called before any of the body is read, so that a refused request costs next to nothing. It need not know
+//! the subject of a report: it returns the keys whose totals the caller may read, and the service narrows the request
+//! to those. Recording never calls it: viewers have a key and nothing else.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,14 +16,14 @@ use metrics_core::{ApiKey, Selection};
 use crate::error::Error;
 use crate::response::Body;
 
-/// Decides who may read what.
+/// Decides which keys a caller may read and change.
 ///
 /// ```
 /// use http::request::Parts;
 /// use metrics_core::ApiKey;
 /// use metrics_server::{Access, Decision, Wanted};
 ///
-/// /// What an authentication in front has found out, and left in the extensions of the request.
+/// /// The result of an earlier authentication, in the extensions of the request.
 /// #[derive(Clone)]
 /// struct Tenant {
 ///     keys: Vec<ApiKey>,
@@ -47,70 +47,70 @@ use crate::response::Body;
 /// ```
 #[async_trait]
 pub trait Access: fmt::Debug + Send + Sync + 'static {
-    /// Decides on a request, of which this is the head, as the service got it: with the address as it stands there,
-    /// and the extensions that were put into it on the way.
+    /// Decides on a request by its head, as the service received it: with the original URL, and with the extensions
+    /// that earlier layers inserted.
     ///
-    /// The request waits for it, 10 s at most. It is dropped where the client goes away meanwhile.
+    /// The request waits for the decision, 10 s at most. The future is dropped if the client disconnects meanwhile.
     async fn decide(&self, request: &Parts, wanted: Wanted) -> Decision;
 }
 
-/// What somebody wants who makes a request.
+/// The purpose of a request.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum Wanted {
-    /// The page, which tells how many sessions there are.
+    /// Read the page, which shows the number of sessions.
     Page,
-    /// How recording goes in this process.
+    /// Read the process statistics.
     Stats,
-    /// A report.
+    /// Read a report.
     Report,
-    /// The list of keys.
+    /// List the keys.
     ListKeys,
-    /// Another key.
+    /// Create a key.
     CreateKey,
-    /// That a key is valid no more.
+    /// Revoke a key.
     RevokeKey,
-    /// Other settings of a key, limits included, or that a revoked key is valid again.
+    /// Change the settings of a key, limits included, or restore a revoked key.
     ChangeKey,
-    /// That sessions are erased.
+    /// Erase sessions.
     Erase,
 }
 
-/// What [`Access`] decides.
+/// The decision of [`Access`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Decision {
-    /// All of it.
+    /// Allows the request in full.
     Allow,
-    /// As much of it as belongs to these keys.
+    /// Allows the request for these keys only.
     ///
-    /// A report of another key is refused, and one that names none is about the only one there is; with several,
-    /// the request has to name one of them. Only these keys are listed, and can be made and revoked, and only sessions of
-    /// these keys can be erased. The page tells
-    /// nothing of what is stored, and the figures of the process, which belong to no key, are refused.
+    /// A report of another key is refused. A report that names no key is about the only one of these keys; with
+    /// several, the request has to name one. Only these keys are listed, and can be created and revoked, and only
+    /// sessions of these keys can be erased. The page shows nothing that is stored, and the process statistics, which
+    /// belong to no key, are refused.
     AllowKeys(Vec<ApiKey>),
-    /// Nothing of it: this is the answer.
+    /// Refuses the request with this response.
     Refuse(Response<Body>),
 }
 
 impl Decision {
-    /// Nothing, unless it is known who asks: 401, with the scheme by which to say it, like `Bearer`.
+    /// Refuses an unauthenticated caller: 401, with the scheme to authenticate by, like `Bearer`.
     ///
-    /// A scheme that no header can hold is left out.
+    /// A scheme that no header can hold is omitted.
     #[must_use]
     pub fn unauthorized(scheme: &str) -> Self {
         let scheme = HeaderValue::from_str(scheme).ok();
         Self::Refuse(Error::Unauthenticated(scheme).into_response())
     }
 
-    /// Nothing, whoever asks: 403.
+    /// Refuses every caller: 403.
     #[must_use]
     pub fn forbidden() -> Self {
         Self::Refuse(Error::Forbidden.into_response())
     }
 }
 
-/// What was allowed.
+/// The data that a request may read.
 #[derive(Clone, Debug)]
 pub(crate) enum Granted {
     All,
@@ -122,7 +122,7 @@ impl Granted {
         matches!(self, Self::All)
     }
 
-    /// Whether what belongs to a key may be read.
+    /// Whether data of a key may be read.
     pub(crate) fn covers(&self, key: &ApiKey) -> bool {
         match self {
             Self::All => true,
@@ -130,7 +130,7 @@ impl Granted {
         }
     }
 
-    /// The same selection, as far as it may be read.
+    /// Narrows a selection to the keys that may be read.
     ///
     /// # Errors
     ///

@@ -1,10 +1,11 @@
 //! Answers: made and written off the threads that serve, a piece at a time, within one budget of memory.
 //!
-//! A report has a [`Permit`] while it is made: some are made at once, of which as many fold as there are processors for it
-//! while the others wait for the store. Then its rows are folded, and become text only as fast as the client reads: a piece is made when the
-//! one before was taken, and needs a processor for a millisecond. A client that does not read holds no processor, only
-//! the bytes of the rows, which are accounted until the answer is gone; and not for longer than [`READ_TIMEOUTS`]. All answers of
-//! one caller hold at most half of the budget, so that a caller who does not read keeps no other from reports.
+//! A report holds a [`Permit`] while it is made: several reports are made at once. As many of them fold as there are
+//! processors for it, while the others wait for the store. Then the rows of a report are folded, and become text only
+//! as fast as the client reads: a piece is made when the one before was taken, and needs a processor for a millisecond.
+//! A client that does not read holds no processor, only the bytes of the rows, which are accounted until the answer is
+//! gone; and not for longer than [`READ_TIMEOUTS`]. All answers of one caller hold at most half of the budget, so that
+//! a caller who does not read cannot block the reports of others.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -22,34 +23,34 @@ use crate::error::Error;
 use crate::queue::{Lane, Permit, Queue};
 use crate::response::{Body, Cut, ReadTimeouts, Step};
 
-/// How many bytes an answer holds at least, which bounds the number of answers.
+/// The fewest bytes that an answer holds, which bounds the number of answers.
 const ANSWER_BYTES_MIN: usize = 16 * 1024;
 
-/// How many bytes a piece has, about: enough that little of the time goes into handing it on.
+/// The approximate size of a piece in bytes: enough that little of the time goes into handing it on.
 const PIECE_BYTES: usize = 64 * 1024;
 
-/// Rows of at least so many bytes take longer to drop than to hand on to another thread.
+/// Rows of at least this many bytes take longer to drop than to hand on to another thread.
 const ASIDE_BYTES_MIN: usize = 256 * 1024;
 
-/// How long a report may take. The store itself gives up on one after 30 s, but it has others to read before.
+/// The timeout of a report. The store itself gives up on one after 30 s, but it may have to finish others first.
 const REPORT_MAX: Duration = Duration::from_secs(60);
 
 /// How long a report waits for the others.
 const WAIT_MAX: Duration = Duration::from_secs(30);
 
-/// How long a client may take to read an answer: 40 MB, the largest, at 350 kbit/s. A connection takes some pieces at once,
-/// so it may be a while before it takes the next one.
+/// The longest time in which a client may read an answer: 40 MB, the largest, at 350 kbit/s. A connection takes some
+/// pieces at once, so it may be a while before it takes the next one.
 const READ_TIMEOUTS: ReadTimeouts =
     ReadTimeouts { piece: Duration::from_secs(120), all: Duration::from_secs(900) };
 
-/// How many reports are made at once at least: most of them wait for the store, which may be far away. A TimescaleDB store
-/// has six connections for them unless told otherwise, and sessions that go on need one as well.
+/// The fewest reports that are made at once: most of them wait for the store, which may be far away. A TimescaleDB
+/// store has six connections for them by default, and sessions that go on need one as well.
 const PERMITS_MIN: usize = 4;
 
-/// All answers of one lane take at most this part of the budget.
+/// All answers of one lane take at most the budget divided by this.
 const LANE_PART: usize = 2;
 
-/// Lists of keys take about this part of what all answers may take, beside it.
+/// Lists of keys take about the budget of all answers divided by this, in addition to it.
 const LISTS_PART: usize = 8;
 
 /// Gives up on a report that takes too long.
@@ -59,12 +60,12 @@ pub(crate) async fn within_time<T>(
     timeout(REPORT_MAX, answering).await.unwrap_or(Err(Error::TooLong))
 }
 
-/// What all answers of a service share.
+/// The state that all answers of a service share.
 pub(crate) struct Answers {
     budget: Budget,
-    // The part of each lane whose answers hold something.
+    // The budget of each lane whose answers hold something.
     lanes: Mutex<HashMap<Lane, Budget>>,
-    // Of no budget that others can use up: whoever revokes a key against a flood has a list to choose from.
+    // A budget that other answers cannot use up: an operator who revokes a key during a flood needs the list.
     lists: Budget,
     queue: Queue,
 }
@@ -87,7 +88,7 @@ impl Answers {
         Ok(Making { permit: Some(permit), ..self.admit_now(lane)? })
     }
 
-    /// Begins an answer that has its place elsewhere, or costs next to nothing to make.
+    /// Begins an answer that has a permit of another kind, or costs next to nothing to make.
     ///
     /// # Errors
     ///
@@ -101,12 +102,12 @@ impl Answers {
         let part = || self.budget.part(self.budget.max() / LANE_PART);
         let budget = lanes.entry(lane).or_insert_with(part).clone();
         let account = Account::new(&budget);
-        // While the others are locked out: a lane that holds nothing may be dropped.
+        // Under the lock: a lane that holds nothing may be dropped.
         account.hold(ANSWER_BYTES_MIN)?;
         Ok(Making { account, budget, permit: None })
     }
 
-    /// Makes an answer that lists keys. Reports that are not read do not keep anybody from it.
+    /// Makes an answer that lists keys. Unread reports do not block it.
     ///
     /// # Errors
     ///
@@ -116,7 +117,7 @@ impl Answers {
             return Err(UsedUp::ByAll.into());
         }
         let account = Account::new(&self.lists);
-        // However long it is: there is no other way to get it.
+        // A list of any length is charged: there is no other way to get it.
         account.charge(text.bytes.saturating_add(ANSWER_BYTES_MIN));
         Making { account, budget: self.lists.clone(), permit: None }.body(text).await
     }
@@ -124,9 +125,9 @@ impl Answers {
 
 /// A report that is being made.
 pub(crate) struct Making {
-    /// Where its memory is accounted.
+    /// The account of its memory.
     pub(crate) account: Account,
-    /// What the caller may hold.
+    /// The budget of the caller.
     pub(crate) budget: Budget,
     permit: Option<Permit>,
 }
@@ -190,24 +191,24 @@ impl<B: AsRef<[u8]>, Held> AsRef<[u8]> for Piece<B, Held> {
     }
 }
 
-/// A piece that is made already, and counts in `budget` until it is sent, whatever is left.
+/// A piece that is made already, and counts in `budget` until it is sent, even if that exceeds the budget.
 pub(crate) fn charged(budget: &Budget, bytes: impl AsRef<[u8]> + Send + 'static) -> Bytes {
     let held = budget.charge(bytes.as_ref().len());
     Bytes::from_owner(Piece { bytes, _held: held })
 }
 
-/// Appends some of a text, some rows at most, and returns whether there is more.
+/// Appends a part of a text, a few rows at most, and returns whether there is more.
 type Write = Box<dyn FnMut(&mut Vec<u8>) -> Result<bool, store::Error> + Send>;
 
 /// A text that is written a piece at a time.
 pub(crate) struct Text {
-    // How many bytes the rows hold.
+    // The bytes that the rows hold.
     bytes: usize,
     write: Write,
 }
 
 impl Text {
-    /// Writes with `write`, which holds `bytes`.
+    /// Creates a text that `write` writes, which holds `bytes`.
     pub(crate) fn new(
         bytes: usize,
         write: impl FnMut(&mut Vec<u8>) -> Result<bool, store::Error> + Send + 'static,
@@ -223,8 +224,8 @@ impl Text {
         })
     }
 
-    /// A JSON object whose first member, `name`, is an array of `rows` that hold about `bytes`; then come the members of the
-    /// object `rest`.
+    /// A JSON object whose first member, `name`, is an array of `rows` that hold about `bytes`; then come the members
+    /// of the object `rest`.
     pub(crate) fn list<Row: Serialize>(
         name: &'static str,
         bytes: usize,
@@ -242,7 +243,8 @@ impl Text {
         Self::fragments(name, bytes, rows, write, rest)
     }
 
-    /// The same, where `write` appends each row, or a part of one, with the commas between them. It gets the byte before.
+    /// Like `list`, but `write` appends each row, or a part of one, with the commas between them. It
+    /// receives the preceding byte.
     pub(crate) fn fragments<Row>(
         name: &'static str,
         bytes: usize,
@@ -275,7 +277,7 @@ impl Text {
         })
     }
 
-    /// Writes the next piece. None: it was the last.
+    /// Writes the next piece, and returns `None` after the last.
     fn piece(mut self) -> (Result<Vec<u8>, store::Error>, Option<Self>) {
         expect_aside();
         let mut out = Vec::new();
@@ -299,7 +301,7 @@ impl Text {
 }
 
 impl Drop for Text {
-    /// Millions of rows take their time: those that were not written are dropped off the threads that serve.
+    /// Millions of rows take long to drop: unwritten rows are dropped off the threads that serve.
     fn drop(&mut self) {
         if self.bytes < ASIDE_BYTES_MIN || is_aside() {
             return;
@@ -325,7 +327,7 @@ pub(crate) fn put(out: &mut Vec<u8>, value: &impl Serialize) {
     }
 }
 
-/// No members after an array.
+/// An object without members, to follow an array.
 #[derive(Serialize)]
 pub(crate) struct Nothing {}
 

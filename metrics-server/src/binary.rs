@@ -19,15 +19,15 @@ use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 use self::config::{Command, Config, ConfigError, LogFormat};
 
-/// For each of so many bytes of the memory budget there may be a thread that blocks: its stack takes an eighth of that.
+/// The bytes of the memory budget per thread that may block: its stack takes an eighth of that.
 const BYTES_PER_THREAD: usize = 16 << 20;
 
-/// How many threads may block at least and at most: the store writes and reads with 7, and reports fold with as many as
+/// The fewest and the most threads that may block: the store writes and reads with 7, and reports fold with as many as
 /// there are processors less one.
 const THREADS: (usize, usize) = (16, 512);
 
-/// Runs the binary, with the arguments and the environment of this process, and returns the exit code: 0 after success, 1 after
-/// a failure, 2 if a setting or the command line is wrong. The binary is nothing else, see `main.rs`.
+/// Runs the binary, with the arguments and the environment of this process, and returns the exit code: 0 after success,
+/// 1 after a failure, 2 if a setting or the command line is wrong. The binary is nothing else, see `main.rs`.
 #[must_use]
 pub fn run() -> ExitCode {
     let config = match Config::load() {
@@ -54,14 +54,14 @@ pub fn run() -> ExitCode {
 
 fn log(config: &Config) {
     let filter = EnvFilter::new(&config.log_filter);
-    // What a command prints is for other programs.
+    // The output of a command is for other programs.
     let to_stderr = config.command.as_ref().is_some_and(Command::prints);
     let writer = if to_stderr {
         BoxMakeWriter::new(std::io::stderr)
     } else {
         BoxMakeWriter::new(std::io::stdout)
     };
-    // Colours are for people who look at a terminal; a file would hold their escapes.
+    // Colours are for terminals; a file would hold their escapes.
     let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let is_terminal =
         if to_stderr { std::io::stderr().is_terminal() } else { std::io::stdout().is_terminal() };
@@ -85,7 +85,7 @@ fn start_runtime(memory: usize) -> io::Result<Runtime> {
 
 /// Serves, or runs another command, until it is done or a signal stops the process.
 async fn run_command(config: Config) -> Result<(), Box<dyn Error>> {
-    // First of all: a signal that comes while the store opens must not end the process half way.
+    // First of all: a signal during the opening of the store must not end the process half way.
     let (mut interrupt, mut terminate) =
         (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let stopped = async {
@@ -101,7 +101,7 @@ async fn run_command(config: Config) -> Result<(), Box<dyn Error>> {
     tokio::select! {
         () = &mut stopped => Err(match command {
             Command::Export { .. } => "interrupted: run it again".into(),
-            // A caller that waits for it must not take it for done.
+            // An interrupted command fails, so that a script does not take it for done.
             _ => "interrupted: run it again, and it goes on".into(),
         }),
         done = commands::run(command, &config) => done,

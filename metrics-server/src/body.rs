@@ -1,4 +1,5 @@
-//! Bodies of requests: read whole, up to limits of size and time, and as far as there is memory for what is made of them.
+//! Request bodies: read in full, within limits of size and time, if there is memory for the values that are parsed from
+//! them.
 
 use std::ops::Deref;
 use std::pin::pin;
@@ -16,32 +17,33 @@ use crate::error::Error;
 /// The largest body of a request.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;
 
-/// How long a client may take to send a body, once its header is there.
+/// The timeout for receiving a body, once its header has arrived.
 const BODY_MAX: Duration = Duration::from_secs(30);
 
-/// How long a body waits for memory. A client tries again.
+/// The longest wait of a body for memory. A client tries again.
 const MEMORY_WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// How much of a body is reserved before it is read, if it may be so long. Batches of clients have 48 KiB at most.
+/// The bytes that are reserved before a body is read, if it may be that long. Batches of clients have 48 KiB at most.
 const SMALL_BYTES_MAX: usize = 64 * 1024;
 
-/// Bodies that are larger take at most this part of the memory for bodies, so that many who send such ones slowly keep
-/// nobody from sending small ones.
+/// Larger bodies take at most the memory for bodies divided by this, so that many slow senders of large bodies cannot
+/// block small ones.
 const LARGE_PART: usize = 2;
 
-/// How many bytes are made of each byte of JSON: copies of its texts, unescaped, sorted, and once more to be stored.
+/// The bytes that parsing allocates for each byte of JSON: copies of its texts, unescaped, sorted, and once more to be
+/// stored.
 const BYTE_BYTES: usize = 3;
 
-/// How many bytes are made of each value in JSON beside that: a place in a map, and texts of a few bytes.
+/// The bytes that parsing allocates for each JSON value beside that: a map entry, and texts of a few bytes.
 const VALUE_BYTES: usize = 160;
 
-/// Memory for bodies.
+/// The memory budget of bodies.
 pub(crate) struct Bodies {
     all: Budget,
     large: Budget,
 }
 
-/// A body that is there as a whole. Drop it when it is not needed any more: it may keep others from being read.
+/// A complete body. Drop it as soon as possible: its memory may keep others from being read.
 pub(crate) struct Whole {
     bytes: Bytes,
     _held: [Option<Reservation>; 3],
@@ -73,13 +75,13 @@ impl Bodies {
             let mut body = pin!(body);
             while let Some(frame) = body.frame().await {
                 let frame = frame.map_err(|_| incomplete())?;
-                // The other kind of frame holds trailers, which say nothing.
+                // The other kind of frame holds trailers, which are ignored.
                 let Ok(data) = frame.into_data() else { continue };
                 if BODY_BYTES_MAX < bytes.len() + data.len() {
                     return Err(Error::TooLarge { bytes_max: BODY_BYTES_MAX });
                 }
                 if large.is_none() && SMALL_BYTES_MAX < bytes.len() + data.len() {
-                    // With what is made of its texts: else many bodies could keep each other from being read.
+                    // With the memory for its texts: otherwise many bodies could block each other.
                     large = Some(reserve(&self.large, (1 + BYTE_BYTES) * bytes_max).await?);
                 }
                 bytes.extend_from_slice(&data);
@@ -103,7 +105,7 @@ fn incomplete() -> Error {
 async fn reserve(memory: &Budget, bytes: usize) -> Result<Reservation, Error> {
     match memory.try_reserve(bytes) {
         Some(reserved) => Ok(reserved),
-        // On the heap: most bodies need not wait.
+        // Boxed: most bodies need not wait.
         None => {
             let waiting = Box::pin(timeout(MEMORY_WAIT_MAX, memory.reserve(bytes)));
             waiting.await.map_err(|_| Error::Memory)
@@ -111,8 +113,8 @@ async fn reserve(memory: &Budget, bytes: usize) -> Result<Reservation, Error> {
     }
 }
 
-/// How much memory is needed at most for what is made of a body, about: some twice as much for texts, and twenty times
-/// for objects of very many members.
+/// The approximate memory that parsing a body takes at most: some twice as much for texts, and twenty times for objects
+/// of very many members.
 fn made_bytes(json: &[u8]) -> usize {
     let values = json.iter().filter(|byte| matches!(byte, b',' | b'{' | b'[')).count();
     BYTE_BYTES * json.len() + VALUE_BYTES * values
@@ -126,8 +128,9 @@ impl Deref for Whole {
     }
 }
 
-/// Refuses a request of which a proxy may believe that it ends elsewhere: what follows could be another request to one
-/// of the two, and a part of this one to the other. HTTP refuses most of these itself, and closes after the rest.
+/// Rejects ambiguous framing (request smuggling): if a proxy and the server disagree on the end of a request, the bytes
+/// after it are another request to one of them, and a part of this one to the other. HTTP rejects most of these
+/// requests itself, and closes after the rest.
 ///
 /// # Errors
 ///

@@ -1,7 +1,7 @@
-//! The session channel: which topics of a socket are joined, and what each message does. No I/O.
+//! The session channel: which topics of a socket are joined, and the effect of each message. No I/O.
 //!
-//! A topic `session:<id>` is one viewing. What the channel answers goes to a list, some of it to be sent at once and
-//! some of it once an event is durable; see [`Reply`].
+//! A topic `session:<id>` is one session. The channel appends its replies to a list; some are sent at once and some
+//! once an event is durable; see [`Reply`].
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -23,21 +23,21 @@ use crate::wire::{self, Event, Positions, Refusal};
 /// How many topics a socket may have joined: one per video on a page.
 pub(crate) const CHANNELS_MAX: usize = 64;
 
-/// How many bytes a socket may say in all about the videos that it has joined: they are kept as long as it stays, and
-/// with the most of each on all channels it would be two megabytes. 4 KiB a channel are more than pages send.
+/// The most bytes of join payloads about videos per socket: they are kept as long as the socket is open, and with the
+/// largest payload on all channels they would be two megabytes. 4 KiB a channel are more than pages send.
 const ABOUT_BYTES_MAX: usize = 256 * 1024;
 
-/// How many topics that were left are remembered: far more than can wait for their goodbye.
+/// The most topics whose leave is remembered: far more than can wait for their closing message.
 const LEFT_MAX: usize = 1_024;
 
 const TOPIC_PREFIX: &str = "session:";
 
-/// What the upgrade request says about a viewer.
+/// The facts about a connection from its upgrade request.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ConnectionInfo {
-    /// What the headers tell of the browser: they are not kept themselves.
+    /// The classification of the user-agent headers: the headers themselves are not kept.
     pub(crate) classification: Classification,
-    /// The header `Origin`, for keys that know their sites.
+    /// The header `Origin`, for keys that are restricted to sites.
     pub(crate) origin: Option<Box<str>>,
     /// The parameter `source_url`, for joins that have none.
     pub(crate) page: Option<String>,
@@ -45,28 +45,28 @@ pub(crate) struct ConnectionInfo {
     pub(crate) join_parameters: Option<Box<str>>,
     /// Whether the viewer opted out, and the operator heeds that.
     pub(crate) opted_out: bool,
-    /// Whoever it is, for keys that are guessed.
+    /// The caller, for the rate limit of guessed keys.
     pub(crate) caller: Caller,
-    /// Where it is counted who is refused.
+    /// The counters of refusals.
     pub(crate) traffic: Traffic,
 }
 
 impl ConnectionInfo {
-    /// The same, who connects with this query string.
+    /// Adds the parameters of this query string.
     pub(crate) fn with_query(self, query: &str) -> Self {
         let page = parameter(query, "source_url").and_then(|page| Source::parse(&page));
         let page = page.map(|page| page.as_str().to_owned());
         Self { page, join_parameters: join_parameters(query), ..self }
     }
 
-    /// How much memory its texts take, in bytes.
+    /// The memory of the texts, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         let Self { origin, page, join_parameters, .. } = self;
         let texts = [origin.as_deref(), page.as_deref(), join_parameters.as_deref()];
         texts.into_iter().flatten().map(str::len).sum()
     }
 
-    /// Says of a viewer who joins what is known.
+    /// Adds the known facts about the viewer to a join.
     pub(crate) fn introduce(&self, join: Join, page: Option<&str>) -> Join {
         let mut join = join.classification(self.classification);
         if let Some(origin) = &self.origin {
@@ -82,12 +82,12 @@ impl ConnectionInfo {
     }
 }
 
-/// Something to tell the client.
+/// A message to the client.
 #[derive(Debug)]
 pub(crate) enum Reply {
-    /// At once.
+    /// Sent at once.
     Now(String),
-    /// Once an event is durable.
+    /// Sent once an event is durable.
     Durable(Pending),
     /// The answer to a ping.
     Pong(Vec<u8>),
@@ -96,11 +96,11 @@ pub(crate) enum Reply {
 /// An answer that waits for an event to be durable.
 #[derive(Debug)]
 pub(crate) struct Pending {
-    // Resolves when it is. None: it waits only for what was said before it.
+    // Resolves when the event is durable. `None`: the answer waits only for earlier answers.
     acknowledgement: Option<Acknowledgement>,
     message_ref: Ref<'static>,
     channel: Arc<Channel>,
-    // Whether the channel ends with it.
+    // Whether the channel ends with this answer.
     closes: bool,
 }
 
@@ -113,7 +113,7 @@ impl Pending {
         }
     }
 
-    /// What became of the event, if that is known by now.
+    /// The outcome of the event, if it is known by now.
     pub(crate) fn resolved(&self) -> Option<Result<(), NotStored>> {
         match &self.acknowledgement {
             Some(acknowledgement) => acknowledgement.resolved(),
@@ -121,7 +121,8 @@ impl Pending {
         }
     }
 
-    /// Says the answer, or the two of them. `stored` says what became of the event.
+    /// Passes the answer to `say`, and the close of the channel if this answer ends it. `stored` is the outcome of the
+    /// event.
     pub(crate) fn answer(&self, stored: Result<(), NotStored>, mut say: impl FnMut(Outgoing<'_>)) {
         let refusal = stored.map_err(not_stored).err();
         let answer = refusal.as_ref().map_or(Answer::Ok, error);
@@ -142,11 +143,11 @@ pub(crate) struct Channels {
     info: Arc<ConnectionInfo>,
     // Hardly ever more than one or two.
     joined: Vec<Joined>,
-    // Topics that were left, and whose goodbye may still wait to be durable.
+    // Topics that were left, and whose closing message may still wait for an event to be durable.
     left: HashSet<Arc<str>>,
 }
 
-/// What answers say of the channel that they are about.
+/// The members that all answers of a channel share.
 #[derive(Debug)]
 struct Channel {
     join_ref: Ref<'static>,
@@ -157,11 +158,11 @@ struct Channel {
 struct Joined {
     channel: Arc<Channel>,
     viewing: Viewing,
-    // How much was said about the video.
+    // The bytes of the join payload about the video.
     about_bytes: usize,
 }
 
-/// What a client says when it joins.
+/// The payload of a join.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct JoinPayload {
@@ -173,7 +174,7 @@ struct JoinPayload {
 }
 
 impl JoinPayload {
-    /// Takes the members that are missing from the parameters of the connection.
+    /// Takes missing members from the parameters of the connection.
     fn or(self, parameters: Option<&str>) -> Self {
         let Some(given) = parameters.and_then(wire::object::<Self>) else { return self };
         let or = |own: Value, given: Value| if own.is_null() { given } else { own };
@@ -201,7 +202,7 @@ fn error(refusal: &Refusal) -> Answer<'_> {
     Answer::Error(refusal.code, &refusal.reason)
 }
 
-/// The text that older clients know for every fault of a join.
+/// The text that older clients expect for every fault of a join.
 const MISSING: &str = "missing parameters and/or invalid host";
 
 const UNMATCHED_TOPIC: Answer<'_> = Answer::Error(Code::UnmatchedTopic, "unmatched topic");
@@ -222,11 +223,11 @@ impl Channels {
         self.joined.is_empty()
     }
 
-    /// Acts on a message, and appends what there is to say.
+    /// Acts on a message, and appends the replies.
     pub(crate) async fn handle(&mut self, message: &Message<'_>, replies: &mut Vec<Reply>) {
         match (&*message.topic, &*message.event) {
             (PHOENIX_TOPIC, "heartbeat") => self.answer(message, &Ref::NULL, Answer::Ok, replies),
-            // In a place of its own: what a join needs would else be held by every socket all the time.
+            // Boxed: otherwise every socket would hold the memory of a join all the time.
             _ if message.is_join() => Box::pin(self.join(message, replies)).await,
             (topic, event) => match (self.find(topic), event) {
                 (Some(_), "phx_leave") => self.leave(message, replies),
@@ -257,7 +258,7 @@ impl Channels {
         }
     }
 
-    /// Answers a push with a binary payload: nothing here has one.
+    /// Answers a push with a binary payload: no event here has one.
     pub(crate) fn refuse(&self, push: &BinaryPush<'_>, replies: &mut Vec<Reply>) {
         let (join_ref, answer) = match self.find(push.topic) {
             Some(joined) => (&joined.channel.join_ref, UNMATCHED_EVENT),
@@ -268,7 +269,7 @@ impl Channels {
         replies.push(Reply::Now(text(self.version, reply)));
     }
 
-    /// Closes the channels whose key is valid no more.
+    /// Closes the channels whose key is no longer valid.
     pub(crate) fn revoke(&mut self, keys: &KeyChanges, replies: &mut Vec<Reply>) {
         let version = self.version;
         self.joined.retain(|joined| {
@@ -282,7 +283,7 @@ impl Channels {
         });
     }
 
-    /// The socket is gone, and was last heard of at `heard`.
+    /// Ends all sessions of a lost socket. `heard` is the time of the last message from the client.
     pub(crate) fn lose(&mut self, heard: Moment) -> Vec<Acknowledgement> {
         self.joined.drain(..).map(|joined| joined.viewing.lose(heard)).collect()
     }
@@ -291,7 +292,7 @@ impl Channels {
         self.joined.iter().find(|joined| &*joined.channel.topic == topic)
     }
 
-    /// Takes a topic out of those that are joined.
+    /// Removes a topic from those that are joined.
     fn part(&mut self, topic: &str) -> Option<Joined> {
         let at = self.joined.iter().position(|joined| &*joined.channel.topic == topic)?;
         Some(self.joined.swap_remove(at))
@@ -308,13 +309,13 @@ impl Channels {
                 let join_ref = join_ref.clone().into_owned();
                 let channel = Arc::new(Channel { join_ref, topic: Arc::clone(&topic) });
                 if self.left.remove(&topic) {
-                    // After the goodbye: a V1 client takes any `phx_close` for that of its newest join.
+                    // After the closing message: a V1 client takes any `phx_close` for that of its newest join.
                     replies.push(Reply::Durable(pending(None, Arc::clone(&channel), message)));
                 } else {
                     self.answer(message, &channel.join_ref, Answer::Ok, replies);
                 }
                 let about_bytes = self.about_bytes(message);
-                // One at a time: most sockets have one, for as long as they last.
+                // Capacity grows by one: most sockets join one topic in their lifetime.
                 self.joined.reserve_exact(1);
                 self.joined.push(Joined { channel, viewing, about_bytes });
             }
@@ -331,7 +332,7 @@ impl Channels {
         }
     }
 
-    /// Lets a viewer join, or says why not.
+    /// Joins a viewer, or returns the reason for the refusal.
     async fn admit(&self, message: &Message<'_>) -> Result<Viewing, Refusal> {
         let session = message.topic.strip_prefix(TOPIC_PREFIX);
         let session = session.ok_or(Refusal::new(Code::UnmatchedTopic, "unmatched topic"))?;
@@ -372,7 +373,7 @@ impl Channels {
         joined.map_err(not_joined)
     }
 
-    /// Fails if the socket has as many channels as it may have, or as many bytes of them.
+    /// Fails if the socket has the most channels allowed, or the most bytes of join payloads.
     fn check_room(&self, message: &Message<'_>) -> Result<(), Refusal> {
         let too_many = |reason: String| Err(Refusal::new(Code::TooManyChannels, reason));
         if CHANNELS_MAX <= self.joined.len() {
@@ -387,7 +388,7 @@ impl Channels {
         Ok(())
     }
 
-    /// How much a join says about its video.
+    /// The bytes of a join payload about its video.
     fn about_bytes(&self, message: &Message<'_>) -> usize {
         let parameters = self.info.join_parameters.as_deref().unwrap_or_default();
         message.payload.get().len() + parameters.len()
@@ -435,7 +436,7 @@ fn pending(
     Pending { acknowledgement, message_ref, channel, closes: false }
 }
 
-/// The value that a member must have if it is there and not null.
+/// The value of an optional member: it may be missing or null, but not invalid.
 fn optional<T>(value: Value, read: impl FnOnce(Value) -> Option<T>) -> Result<Option<T>, Refusal> {
     if value.is_null() { Ok(None) } else { read(value).map(Some).ok_or_else(missing) }
 }
@@ -444,7 +445,7 @@ fn missing() -> Refusal {
     Refusal::new(Code::InvalidJoin, MISSING)
 }
 
-/// Why a viewer did not join, as the client is told.
+/// The refusal that the client receives for a failed join.
 fn not_joined(err: JoinError) -> Refusal {
     let code = Code::from(&err);
     match err {

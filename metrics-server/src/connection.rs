@@ -1,5 +1,5 @@
-//! The server's end of a connection to a client, over a websocket or over long polling: acts on input within its limits,
-//! and meanwhile watches for revoked keys and for the stop of the server.
+//! The server's end of a connection to a client, over a websocket or over long polling: acts on input within its
+//! limits, and meanwhile watches for revoked keys and for the stop of the server.
 
 use std::future::pending;
 use std::pin::{Pin, pin};
@@ -16,36 +16,36 @@ use crate::outbox::Outbox;
 use crate::phoenix::{BinaryPush, DecodeError, Message, Version};
 use crate::rate::{Bucket, Rate};
 
-/// How long a client may send nothing. Heartbeats come every 30 s, and polls follow one another.
+/// The longest time without input. Heartbeats come every 30 s, and polls follow one another.
 pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(60);
 
-/// How long a connection may be without a joined topic. Clients join as soon as they are connected.
+/// The longest time without a joined topic. Clients join as soon as they are connected.
 pub(crate) const UNJOINED_MAX: Duration = Duration::from_secs(30);
 
-/// What a client is told that joins nothing.
+/// The reason that a client receives if it joins nothing.
 pub(crate) const UNJOINED: &str = "no topic was joined for too long";
 
-/// How long a client may take to receive the end of a connection: a round trip over a bad network.
+/// The longest time in which a client may receive the end of a connection: a round trip over a bad network.
 pub(crate) const LINGER_MAX: Duration = Duration::from_secs(1);
 
-/// How many messages a connection may send, of whatever kind. A player sends a few a second when its viewer seeks about.
-/// A client that was offline sends everything that it kept at once: this is hours of it. Excess is read later.
+/// The rate limit of messages of a connection, of any kind. A player sends a few a second when its viewer seeks about.
+/// A client that was offline sends all its kept events at once: the burst covers hours of them. Excess is read later.
 const MESSAGES: Rate = Rate { burst: 4_096, every: Duration::from_millis(10) };
 
-/// How many times a connection may join: a page with all its videos, and again whenever its network comes back. Each join
-/// costs a read of the store.
+/// The rate limit of joins of a connection: a page with all its videos, and again after each loss of the network. Each
+/// join costs a read of the store.
 const JOINS: Rate = Rate { burst: 256, every: Duration::from_millis(100) };
 
-/// The close code of a connection that ends as it should.
+/// The close code of a connection that ends normally.
 pub(crate) const NORMAL: u16 = 1000;
 
-/// The close code of a connection that the server gives up. Phoenix's clients connect again, as they do not after 1000.
+/// The close code of a connection that the server ends early. Phoenix's clients reconnect after it, unlike after 1000.
 pub(crate) const GOING_AWAY: u16 = 1001;
 
 /// How a connection ends.
 #[derive(Debug)]
 pub(crate) struct Close {
-    /// A code of RFC 6455, section 7.4. None: the client is gone.
+    /// A code of RFC 6455, section 7.4. `None`: the connection is gone.
     pub(crate) code: Option<u16>,
     /// The reason, for the client.
     pub(crate) reason: String,
@@ -71,7 +71,7 @@ impl From<ReadError> for Close {
     }
 }
 
-/// One thing that a client sent.
+/// One input from a client.
 pub(crate) enum Input<'a> {
     Message(Message<'a>),
     Push(BinaryPush<'a>),
@@ -92,7 +92,7 @@ impl<'a> Input<'a> {
     }
 }
 
-/// What one connection may send, however fast it sends.
+/// The budget for the input of one connection.
 #[derive(Debug, Default)]
 pub(crate) struct Budget {
     messages: Bucket,
@@ -116,7 +116,7 @@ pub(crate) struct Connection<'a> {
     keys: KeyChanges,
     outbox: &'a Outbox,
     stopping: &'a CancellationToken,
-    // On their way to the outbox; empty, and without memory, in between.
+    // Replies on their way to the outbox; empty, and without memory, in between.
     replies: Vec<Reply>,
 }
 
@@ -132,12 +132,12 @@ impl<'a> Connection<'a> {
 
     /// Acts on an input, once the budget allows it.
     ///
-    /// A function of its own, so that a connection that waits for input has no memory for what this needs.
+    /// A function of its own, so that a connection that waits for input holds no memory for acting on it.
     pub(crate) async fn act(&mut self, input: Input<'_>, budget: &mut Budget) -> Result<(), Close> {
         let now = Instant::now();
         let allowed_at = budget.take(&input, now);
         if now < allowed_at
-            // On the heap: hardly any connection ever exceeds its budget.
+            // Boxed: hardly any connection ever exceeds its budget.
             && let Err(close) = Box::pin(self.until(Some(allowed_at), pin!(pending::<()>()))).await
             // Input that was read is handled to its end, also when the server stops meanwhile.
             && close.code.is_none()
@@ -157,9 +157,9 @@ impl<'a> Connection<'a> {
         Ok(())
     }
 
-    /// Waits for a future, and until no later than a moment. Revokes channels and heeds a stop meanwhile.
+    /// Waits for a future, until the moment at the latest. Revokes channels and reacts to a stop meanwhile.
     ///
-    /// Takes the future where it is: as a value it would be in here twice, in every connection all the time.
+    /// Takes the future pinned: by value, this future would hold it twice, in every connection all the time.
     pub(crate) async fn until<T>(
         &mut self,
         moment: Option<Instant>,
@@ -167,8 +167,8 @@ impl<'a> Connection<'a> {
     ) -> Result<Option<T>, Close> {
         let mut late = pin!(sleep_until(moment.unwrap_or_else(Instant::now)));
         loop {
-            // What is there already comes first. A client that sends without a pause soon has to wait for its budget,
-            // and the rest gets its turn then.
+            // A ready future comes first. A client that sends without a pause soon has to wait for its budget, and the
+            // other branches get their turn then.
             tokio::select! {
                 biased;
                 output = &mut future => return Ok(Some(output)),
@@ -184,7 +184,7 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// Hands replies to the half that writes.
+    /// Hands replies to the write half.
     async fn forward(&mut self) {
         while !self.replies.is_empty() {
             self.outbox.room().await;

@@ -1,5 +1,5 @@
-//! The one place where an error meets the outside: logged here if it is ours, and told to the client only as far as
-//! it is the client's.
+//! Maps errors to responses, in this one place: the server's own errors are logged here, and a client receives only the
+//! details of its own errors.
 
 use std::borrow::Cow;
 
@@ -18,18 +18,18 @@ use crate::code::Code;
 use crate::queue::Full;
 use crate::response::{self, Body};
 
-/// After how many seconds a client may try again, when the store is away.
+/// The seconds after which a client may try again when the store is unavailable.
 const RETRY_SECONDS: &str = "2";
 
-/// Why a request has no answer.
+/// Why a request fails.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// A parameter of a report is not what it must be.
+    /// A parameter of a report is invalid.
     #[error("`{name}` {expected}")]
     Parameter {
-        /// Its name, as clients send it.
+        /// The name of the parameter, as clients send it.
         name: &'static str,
-        /// What would be accepted, to complete the sentence.
+        /// The accepted values, to complete the sentence.
         expected: Cow<'static, str>,
         /// The kind of the fault.
         code: Code,
@@ -40,15 +40,15 @@ pub(crate) enum Error {
     /// The answer to a query would be too large.
     #[error(transparent)]
     AnswerTooLarge(ScanError),
-    /// The body is not what it must be.
+    /// The body is invalid.
     #[error("{text}")]
     Body {
-        /// What is wrong.
+        /// The fault.
         text: Cow<'static, str>,
         /// The kind of the fault.
         code: Code,
     },
-    /// It does not say where it ends in one way that everybody understands.
+    /// The framing is ambiguous: parties may disagree on where the request ends.
     #[error("`transfer-encoding` must be chunked, once, or not there")]
     Ambiguous,
     /// The body is larger than the limit.
@@ -60,101 +60,101 @@ pub(crate) enum Error {
     /// User and password are missing or wrong.
     #[error("user and password are needed")]
     Unauthorized,
-    /// The hook of whoever embeds this does not know who asks; the scheme by which to say it.
+    /// The access hook of the embedding application does not know the caller; the scheme to authenticate by.
     #[error("it must be known who asks")]
     Unauthenticated(Option<HeaderValue>),
-    /// What is asked for is not for who asks.
+    /// The caller may not make this request.
     #[error("this is not for you")]
     Forbidden,
     /// A page of another site makes the request.
     #[error("{}", foreign_page(*is_report))]
     ForeignPage {
-        /// Whether it is for a report, which the pages of some origins may read.
+        /// Whether the request is for a report, which the pages of some origins may read.
         is_report: bool,
     },
-    /// A server without authentication is called by this name, which is not known to be its own.
+    /// A server without authentication is called by a host name that is not known to be its own.
     #[error(
         "host {0:?} is not answered without authentication: list it in METRICS_HOSTS, or set METRICS_USER and \
          METRICS_PASSWORD"
     )]
     UnknownHost(String),
-    /// The body of a request that changes something is of a type that forms of other sites can send.
+    /// The body of a change has a content type that forms of other sites can send.
     #[error("`content-type` must be application/json (with curl: --json)")]
     NotJson,
     /// A batch in which no event has a key.
     #[error("`key` is missing: name it in the events, or in the address as ?key=")]
     NoKey,
-    /// A batch of which no key is valid.
+    /// A batch without a valid key.
     #[error("invalid key")]
     InvalidKey,
-    /// Keys or passwords were guessed from where the request comes.
+    /// Keys or passwords were guessed from the address of the request.
     #[error(transparent)]
     TooManyAttempts(#[from] TooMany),
     /// A rate limit of a key or of an address under it is used up.
     #[error(transparent)]
     RateExceeded(#[from] RateExceeded),
-    /// Nothing is at this address.
+    /// No route has this path.
     #[error("nothing is here; the API is under /api/v1")]
     NotFound,
-    /// Nobody can revoke a key that is not there.
+    /// The key to revoke does not exist.
     #[error("Could not revoke key")]
     UnknownKey,
-    /// There is no key to change.
+    /// The key to change does not exist.
     #[error("there is no such key; GET /api/v1/keys lists all")]
     NoSuchKey,
-    /// The key to import is there already.
+    /// The key to import exists already.
     #[error("`key` exists already")]
     KeyExists,
     /// More sessions would be erased than a dry run counted.
     #[error("`expect` is {expected}, but {sessions} sessions are selected: make a dry run again")]
     MoreThanExpected {
-        /// How many were expected.
+        /// The expected number.
         expected: u64,
-        /// How many there are.
+        /// The actual number.
         sessions: u64,
     },
-    /// More sessions came to be selected while as many as expected were erased.
+    /// The selection grew while the expected number of sessions was erased.
     #[error(
         "{erased} sessions were erased, as many as `expect` allows, and more are selected since: make a dry run again"
     )]
     MoreSince {
-        /// How many were erased.
+        /// The number of erased sessions.
         erased: u64,
     },
-    /// What is here answers to other methods.
+    /// The path does not answer to this method.
     #[error("the method must be one of {allow}")]
     MethodNotAllowed {
-        /// Those methods.
+        /// The methods that it answers to.
         allow: &'static str,
     },
     /// A range of a file that lies past its end.
     #[error("`range` must begin before the end, at {length} bytes")]
     PastTheEnd {
-        /// How long the file is.
+        /// The length of the file.
         length: usize,
     },
-    /// A websocket of a serializer that nobody speaks.
+    /// The websocket names an unknown version of the serializer.
     #[error("`vsn` must be 1.0.0 or 2.0.0")]
     UnknownVersion,
-    /// All places, or those of the address from which the request comes, are taken.
+    /// All permits, or those of the address of the request, are taken.
     #[error("too many connections; try again later")]
     Full,
     /// A request that names no host, or more than one.
     #[error("`host` must be there once")]
     HostHeader,
-    /// A websocket of another version.
+    /// The websocket has another version than 13.
     #[error("`sec-websocket-version` must be 13")]
     UnknownWebsocket,
-    /// A request for a websocket that goes on after its head.
+    /// The request for a websocket has a body.
     #[error("a websocket upgrade must have no body")]
     UpgradeBody,
     /// A request for the socket that cannot become a websocket.
     #[error("expected a websocket upgrade")]
     NotAWebsocket,
-    /// What was sent could not be made durable. It may be sent again.
+    /// The events could not be made durable. They may be sent again.
     #[error("the events could not be stored; send them again")]
     NotStored,
-    /// Others keep the server busy with the same. Trying again may help.
+    /// The server is busy with other requests of this kind. Trying again may help.
     #[error("the server is busy with other requests; try again")]
     Busy,
     /// Too many reports wait, of the caller or of all.
@@ -166,32 +166,32 @@ pub(crate) enum Error {
     /// The memory budget is used up. Trying again may help.
     #[error("the server holds as much as its memory allows; try again")]
     Memory,
-    /// There is too much to sum.
+    /// The report takes too long: too many sessions are selected.
     #[error("the report takes too long; ask for a smaller timeframe or fewer videos")]
     TooLong,
     /// The store cannot be reached. Trying again may help.
     #[error("the store is unavailable; try again")]
     Unavailable(#[source] store::Error),
-    /// The database is damaged. An operator puts back a copy.
+    /// The database is damaged. An operator restores a backup.
     #[error("the database is damaged: put back a copy that is whole, as docs/operate.md says")]
     Damaged(#[source] store::Error),
-    /// The store failed in a way that trying again does not mend.
+    /// The store failed in a way that trying again does not fix.
     #[error("the server failed; its log says why")]
     Failed(#[source] store::Error),
 }
 
 impl Error {
-    /// A parameter that is not what it must be: `expected` completes the sentence "`name` ...".
+    /// An invalid parameter: `expected` completes the sentence "`name` ...".
     pub(crate) fn parameter(name: &'static str, expected: impl Into<Cow<'static, str>>) -> Self {
         Self::Parameter { name, expected: expected.into(), code: Code::InvalidParameter }
     }
 
-    /// A parameter that is not there and must be.
+    /// A required parameter that is missing.
     pub(crate) fn missing(name: &'static str, expected: &'static str) -> Self {
         Self::parameter(name, expected).coded(Code::MissingParameter)
     }
 
-    /// A body that is not what it must be.
+    /// An invalid body.
     pub(crate) fn body(text: impl Into<Cow<'static, str>>) -> Self {
         Self::Body { text: text.into(), code: Code::InvalidBody }
     }
@@ -244,7 +244,7 @@ impl Error {
         }
     }
 
-    /// The response that tells it.
+    /// The response that reports the error.
     pub(crate) fn into_response(self) -> Response<Body> {
         match &self {
             Self::Unavailable(err) => {
@@ -342,12 +342,12 @@ impl Error {
             | Self::Full
             | Self::TooLong
             | Self::Unavailable(_) => (RETRY_AFTER, RETRY_SECONDS),
-            // What follows may be anything.
+            // The bytes after the head may be anything.
             Self::Ambiguous | Self::HostHeader | Self::UpgradeBody => (CONNECTION, "close"),
             Self::UnknownWebsocket => (SEC_WEBSOCKET_VERSION, "13"),
             Self::TooManyAttempts(TooMany { retry_after })
             | Self::RateExceeded(RateExceeded { retry_after, .. }) => {
-                // Up, so that there is room by then.
+                // Rounded up, so that the limit has a permit by then.
                 let seconds = retry_after.as_secs() + u64::from(0 < retry_after.subsec_nanos());
                 return Some((RETRY_AFTER, seconds.into()));
             }
@@ -361,7 +361,7 @@ impl Error {
     }
 }
 
-/// What to do about a request that a page of another origin makes.
+/// The remedy for a request that a page of another origin makes.
 fn foreign_page(is_report: bool) -> &'static str {
     if is_report {
         "pages of this origin may not read reports: list the origin in METRICS_CORS_ORIGINS; a proxy that changes \

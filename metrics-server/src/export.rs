@@ -25,7 +25,7 @@ use crate::table::{self, Format, Table};
 const SESSIONS: [&str; 7] =
     ["identifier", "query", "filters", "timeframe", "timezone", "minimum_watch_seconds", "format"];
 
-/// What is to be exported, and how.
+/// A table to export, its format and its parameters.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Export {
     pub(crate) table: Table,
@@ -48,7 +48,7 @@ enum Query {
 }
 
 impl Export {
-    /// An export of a table.
+    /// Reads the parameters of an export.
     ///
     /// # Errors
     ///
@@ -67,7 +67,7 @@ impl Export {
                 params.check_names(&[&OLDER[..], &sources::PAGE, &["format"]].concat())?;
             }
             Table::Sessions => params.check_names(&SESSIONS)?,
-            // Their names are checked where they are read.
+            // Their names are checked by their own readers.
             Table::Query | Table::Videos => {}
         }
         // A file has all rows unless the request limits them.
@@ -93,7 +93,7 @@ impl Export {
         Ok(Self { table, format, query, is_whole: params.get("limit").is_none() })
     }
 
-    /// Answers the report to be exported. There is none of sessions.
+    /// Answers the report to be exported. It is empty for sessions.
     pub(crate) async fn text(&self, reports: Reports<'_>) -> Result<Text, ReportError> {
         let (format, is_whole) = (self.format, self.is_whole);
         Ok(match &self.query {
@@ -114,11 +114,11 @@ impl Export {
         })
     }
 
-    /// Begins to export what is in `store`; it is `now`. The rows of a report are there then.
+    /// Begins to export from `store`, with `now` as the current time. The rows of a report are complete on return.
     ///
     /// # Errors
     ///
-    /// [`ReportError`] if there is no such report, or the store could not.
+    /// [`ReportError`] if there is no such report, or the store failed.
     #[cfg(feature = "binary")]
     pub(crate) async fn begin(
         &self,
@@ -129,7 +129,7 @@ impl Export {
         self.begin_within(Reports::new(store, now), account).await
     }
 
-    /// The same, of certain reports. Holds in `account` what is written of sessions and not taken yet.
+    /// The same, of certain reports. Accounts bytes of sessions in `account` until they are taken.
     pub(crate) async fn begin_within(
         &self,
         reports: Reports<'_>,
@@ -146,7 +146,7 @@ impl Export {
     }
 }
 
-/// An export that is under way.
+/// An export in progress.
 #[derive(Debug)]
 pub(crate) struct Exporting {
     rest: Rest,
@@ -165,7 +165,7 @@ impl Exporting {
     ///
     /// # Errors
     ///
-    /// [`store::Error`] if the store could not: what there is by then is not all.
+    /// [`store::Error`] if the store failed: the file is incomplete then.
     pub(crate) async fn next(&mut self, store: &dyn Store) -> Result<Option<Bytes>, store::Error> {
         match &mut self.rest {
             Rest::Sessions(sessions) => sessions.next(store).await,
@@ -179,7 +179,7 @@ impl Exporting {
         }
     }
 
-    /// How many sessions were looked at, if it is sessions that are exported.
+    /// The number of sessions that were read, if sessions are exported.
     #[cfg(feature = "binary")]
     pub(crate) fn sessions_read(&self) -> Option<u64> {
         match &self.rest {

@@ -1,14 +1,14 @@
-//! Frames of a websocket, turned into whole messages of bounded size.
+//! Decodes websocket frames into complete messages of bounded size.
 //!
-//! Three things a reader must know:
+//! Three properties matter to a reader:
 //!
 //! - **Nothing is answered here.** A ping and a close come out of [`Reader::next`], and the owner of the write half
 //!   answers them, in order with the rest.
-//! - **Nothing is copied.** A message of one frame is lent out of the read buffer, until the next call. Only fragments
-//!   are collected, and browsers do not fragment messages of our size.
-//! - **Memory is bounded.** A socket keeps a buffer of [`READ_BYTES_MAX`], and none before its first frame. Whatever is
-//!   larger, and the beginning of a message that is not whole, is reserved of a [`Budget`] before it is read, and
-//!   given back with the message. While nothing is left, nothing is read.
+//! - **Nothing is copied.** A message of one frame is borrowed from the read buffer, until the next call. Only
+//!   fragments are collected, and browsers do not fragment messages of our size.
+//! - **Memory is bounded.** A socket keeps a buffer of [`READ_BYTES_MAX`], and none before its first frame. A larger
+//!   frame, and a fragment of a message that is not complete, is reserved from a [`Budget`] before it is read, and
+//!   released with the message. While the budget is exhausted, nothing is read.
 
 use std::future::poll_fn;
 use std::io;
@@ -32,8 +32,8 @@ mod writer;
 /// The most fragments of one message. Fragments may be empty, so bytes do not bound them.
 pub(crate) const FRAGMENTS_MAX: u8 = 64;
 
-/// How long a message may take from its first bytes to its last, in milliseconds. It is held in memory meanwhile, and the
-/// largest takes a second over a bad network.
+/// The longest time from the first bytes of a message to its last, in milliseconds. The message is held in memory
+/// meanwhile, and the largest takes a second over a bad network.
 const MESSAGE_MAX_MS: u16 = 10_000;
 
 /// The longest payload of a ping, pong or close frame: RFC 6455, section 5.5.
@@ -47,8 +47,8 @@ const HEADER_BYTES_MAX: usize = 14;
 
 /// Makes the two halves of an upgraded connection into those of a websocket.
 ///
-/// `ahead` is what the HTTP side had read past the request; it comes before what `read` yields. Large messages are
-/// reserved of `memory`.
+/// `ahead` holds the bytes that the HTTP side has read past the request; they come before those of `read`. Large
+/// messages are reserved from `memory`.
 pub(crate) fn split<R, W>(
     ahead: Vec<u8>,
     read: R,
@@ -64,12 +64,12 @@ where
     (reader, Writer::new(write))
 }
 
-/// What one frame amounts to. A frame of any kind shows that the client is alive.
+/// The result of one frame. A frame of any kind shows that the client is alive.
 #[derive(Debug)]
 pub(crate) enum Incoming<'a> {
-    /// A whole text message.
+    /// A complete text message.
     Text(&'a str),
-    /// A whole binary message.
+    /// A complete binary message.
     Binary(&'a [u8]),
     /// A ping: to be answered with a pong of the same payload.
     Ping(&'a [u8]),
@@ -85,21 +85,21 @@ pub(crate) struct Reader<S> {
     stream: S,
     buffer: Buffer,
     memory: Budget,
-    // What the frame that is read takes of the budget, if it is large or a fragment.
+    // The reservation for the current frame, if it is large or a fragment.
     held: Option<Reservation>,
-    // A message that came in fragments, lent out by the last call of `next`.
+    // A message that came in fragments, borrowed by the last call of `next`.
     whole: Option<Fragments>,
     // The message whose last fragment is still to come.
     fragments: Option<Fragments>,
 }
 
-/// What was read from the stream and not taken yet.
+/// Bytes that were read from the stream; the first `taken` of them are consumed.
 struct Buffer {
     bytes: Vec<u8>,
     taken: usize,
 }
 
-/// When a message takes too long. On the heap, and there only while the rest of one is waited for: most come in one piece.
+/// The deadline of a message. Boxed, and present only while the rest of a message is awaited: most come in one piece.
 type Late = Option<Pin<Box<Sleep>>>;
 
 /// The beginning of a fragmented message.
@@ -109,7 +109,7 @@ struct Fragments {
     bytes: Vec<u8>,
     // Invariant: at most FRAGMENTS_MAX.
     count: u8,
-    // How long the rest may take. Time in which nothing is read does not count.
+    // The time left for the rest. Time in which nothing is read does not count.
     left_ms: u16,
     _held: Vec<Reservation>,
 }
@@ -182,7 +182,7 @@ impl<S: AsyncRead + Unpin> Reader<S> {
             if let Poll::Ready(read) = reading.as_mut().poll(cx) {
                 return Poll::Ready(read);
             }
-            // The next message may be long in coming.
+            // No deadline between messages: the next one may be long in coming.
             let Some(left_ms) = left_ms else { return Poll::Pending };
             ready!(timer(late, left_ms).poll(cx));
             Poll::Ready(Err(ReadError::Late))
@@ -190,8 +190,8 @@ impl<S: AsyncRead + Unpin> Reader<S> {
         .await
     }
 
-    /// Waits until a large frame or a fragment can be held. That is no fault of the client, so the time does not count,
-    /// unless the message holds memory already: else started messages could wait for each other.
+    /// Waits until a large frame or a fragment can be held. The client is not at fault, so the time does not count,
+    /// unless the message holds memory already: otherwise started messages could wait for each other.
     async fn reserve(&mut self, length: usize, late: &mut Late) -> Result<(), ReadError> {
         if let Some(held) = self.memory.try_reserve(length) {
             self.held = Some(held);
@@ -214,7 +214,7 @@ impl<S: AsyncRead + Unpin> Reader<S> {
         Ok(())
     }
 
-    /// Judges a frame by its header, before memory is reserved for it.
+    /// Checks a frame by its header, before memory is reserved for it.
     fn check(&self, header: &Header) -> Result<(), ReadError> {
         match (header.opcode, &self.fragments) {
             (Opcode::Data(_), Some(_)) => {
@@ -253,19 +253,19 @@ impl<S: AsyncRead + Unpin> Reader<S> {
     }
 }
 
-/// The end of the time that the rest of a message may take.
+/// The deadline of the rest of a message, which starts at the first call.
 fn timer(late: &mut Late, left_ms: u16) -> Pin<&mut Sleep> {
     let left = Duration::from_millis(left_ms.into());
     late.get_or_insert_with(|| Box::pin(sleep(left))).as_mut()
 }
 
-/// How long the rest of a message may take.
+/// The time left for the rest of a message.
 fn left_ms(late: &Pin<Box<Sleep>>) -> u16 {
     let left = late.deadline().saturating_duration_since(Instant::now());
     left.as_millis().try_into().unwrap_or(MESSAGE_MAX_MS)
 }
 
-/// Lends a whole message out.
+/// Borrows a complete message.
 fn lend(kind: Kind, message: &[u8]) -> Result<Incoming<'_>, ReadError> {
     match kind {
         Kind::Text => str::from_utf8(message).map(Incoming::Text).map_err(|_| ReadError::NotUtf8),
@@ -278,7 +278,7 @@ impl Buffer {
         &self.bytes[self.taken..]
     }
 
-    /// Reads more, with room for `length` bytes that were not taken.
+    /// Reads more, into a buffer with capacity for `length` unconsumed bytes.
     async fn read(
         &mut self,
         stream: &mut (impl AsyncRead + Unpin),
@@ -296,7 +296,7 @@ impl Buffer {
         }
     }
 
-    /// Takes a frame that is there as a whole, and returns where its payload is, unmasked.
+    /// Consumes a complete frame, and returns the range of its payload, unmasked.
     fn take(&mut self, header: &Header) -> Range<usize> {
         let start = self.taken + header.bytes;
         self.taken = start + header.payload_bytes;
@@ -304,7 +304,7 @@ impl Buffer {
         start..self.taken
     }
 
-    /// Gives back what a large frame has taken.
+    /// Shrinks the buffer after a large frame.
     fn give_back(&mut self) {
         if self.taken == self.bytes.len() {
             self.bytes.clear();
@@ -329,7 +329,7 @@ fn unmask(payload: &mut [u8], mask: [u8; 4]) {
     }
 }
 
-/// What a frame is.
+/// The opcode of a frame.
 #[derive(Clone, Copy)]
 enum Opcode {
     Continuation,
@@ -344,13 +344,13 @@ struct Header {
     fin: bool,
     opcode: Opcode,
     mask: [u8; 4],
-    // Its own length.
+    // The length of the header itself.
     bytes: usize,
     payload_bytes: usize,
 }
 
 impl Header {
-    /// Reads a header, if it is there as a whole, and judges what can be judged of it alone.
+    /// Reads a header, if it is complete, and checks the rules that concern the header alone.
     fn parse(bytes: &[u8]) -> Result<Option<Self>, ReadError> {
         let Some(([first, second], rest)) = bytes.split_first_chunk() else { return Ok(None) };
         if first & 0x70 != 0 {
@@ -396,7 +396,7 @@ impl Header {
         Ok(Some(Self { fin, opcode, mask: *mask, bytes, payload_bytes }))
     }
 
-    /// Whether what it announces is kept longer than until the next frame.
+    /// Whether the payload is kept longer than until the next frame.
     fn is_fragment(&self) -> bool {
         !self.fin || matches!(self.opcode, Opcode::Continuation)
     }
@@ -407,7 +407,7 @@ impl Header {
 /// Its text is the reason to close the websocket with: a close frame holds 123 bytes of it.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReadError {
-    /// The connection ended without a close frame. Nobody is left to be told.
+    /// The connection ended without a close frame, so that no reason can be sent.
     #[error("connection lost")]
     Gone(#[source] io::Error),
     /// The client broke the protocol; the text says how.
@@ -435,7 +435,7 @@ impl From<&ReadError> for Code {
 }
 
 impl ReadError {
-    /// The code to close the websocket with, or `None` if there is nobody to close it with.
+    /// The code to close the websocket with, or `None` if the connection is gone.
     pub(crate) fn close_code(&self) -> Option<u16> {
         match self {
             Self::Gone(_) => None,

@@ -1,13 +1,13 @@
 //! Measures how videos are watched, without tracking anyone: websocket and HTTP in, JSON out.
 //!
-//! The crate is a binary, and a library for those who have a server of their own: a [`Service`] is made from a
-//! [`Metrics`](metrics_core::Metrics), and handed requests. It serves the channels of viewers, batches of events and
+//! The crate is a binary, and a library for applications with a server of their own: a [`Service`] is made from a
+//! [`Metrics`](metrics_core::Metrics), and receives requests. It serves the channels of viewers, batches of events and
 //! reports as JSON.
 //!
 //! # Embed it
 //!
-//! A [`Service`] is a service of hyper and of tower, and so of axum. [`Settings`] say under which path it is, which of
-//! its [`Routes`] there are, and who has [`Access`] to reports and keys. Beside routes of your own, on hyper:
+//! A [`Service`] is a service of hyper and of tower, and so of axum. [`Settings`] define its path, the [`Routes`] that
+//! it serves, and the [`Access`] to reports and keys. Beside routes of your own, on hyper:
 //!
 //! ```
 //! use hyper::body::Incoming;
@@ -33,20 +33,20 @@
 //! }
 //! ```
 //!
-//! On axum, which takes the path away itself:
+//! On axum, which strips the path itself:
 //!
 //! ```text
 //! let service = Service::new(metrics, Settings::default().stripped_prefix("/analytics"));
 //! let app = Router::new().nest_service("/analytics", service.clone());
 //! ```
 //!
-//! Whole programs are in the folder `examples` of the repository. [`Service`] says on what it runs, and how it is stopped
-//! without losing anything. So that who guesses keys and passwords is held up, put the [`CallerAddress`] of a connection into the
-//! extensions of its requests.
+//! Whole programs are in the folder `examples` of the repository. [`Service`] documents the runtime that it needs, and
+//! how to stop it without losing anything. To rate-limit guesses of keys and passwords, put the [`CallerAddress`] of a
+//! connection into the extensions of its requests.
 //!
 //! # Features
 //!
-//! * `binary` (default): the server to start, with all stores and what it reads its settings with. Leave it out
+//! * `binary` (default): the server program, with all stores and the parser of its settings. Disable it
 //!   (`default-features = false`) to embed the service, and choose stores by the features of `metrics-core`.
 //!
 //! # How it is made
@@ -54,14 +54,14 @@
 //! The crate is a thin layer over `metrics-core`. In reading order:
 //!
 //! * [`Service`] answers requests: `route.rs` is the route table, `api/` has a file per endpoint. `settings.rs`,
-//!   `prefix.rs`, `tower.rs` and `access.rs` are for those who embed it.
+//!   `prefix.rs`, `tower.rs` and `access.rs` are for applications that embed it.
 //! * A websocket is read by `frames.rs` into bounded messages, by `phoenix.rs` into values of the channel protocol,
-//!   and acted on by `channel.rs`; `socket.rs` is its life. `longpoll.rs` does the same for clients without a websocket.
-//!   `wire.rs` reads the events that clients send.
+//!   and acted on by `channel.rs`; `socket.rs` runs it from start to end. `longpoll.rs` does the same for clients
+//!   without a websocket. `wire.rs` reads the events that clients send.
 //! * `code.rs` names every [refusal](Code) for programs; `error.rs` makes HTTP responses of errors.
-//! * `script.rs` is our own client, which runs in pages; `export.rs` makes files of what the API answers.
-//! * `attempts.rs` holds up whoever guesses keys and passwords; `guard.rs` refuses what pages of other sites do in
-//!   somebody's name.
+//! * `script.rs` is our own client, which runs in pages; `export.rs` makes files of reports and sessions.
+//! * `attempts.rs` rate-limits guesses of keys and passwords; `guard.rs` refuses requests that pages of other sites
+//!   make with the credentials of a user.
 //! * [`serve()`] accepts connections and stops without losing any.
 //! * `binary.rs` is the binary: `binary/config/table.rs` has every setting, `binary/commands/` every command.
 
@@ -133,21 +133,21 @@ pub use serve::{listen, serve};
 pub use service::Service;
 pub use settings::Settings;
 
-/// Whoever embeds this shares it between threads: a change that takes that away does not compile.
+/// Embedding applications share these types between threads: a change that prevents that does not compile.
 const _: () = {
     const fn shared<T: Send + Sync + 'static>() {}
     shared::<Service>();
     shared::<Settings>();
     shared::<Credentials>();
 
-    // What is made for one request goes from thread to thread, but is nobody else's.
+    // Values of one request move between threads, but are not shared.
     const fn sent<T: Send + 'static>() {}
     sent::<Body>();
     sent::<Decision>();
 };
 
-/// Whether this is a message of the channel protocol, in this version of its serializer. For a benchmark of ours, and not
-/// a part of the API.
+/// Whether this is a message of the channel protocol, in this version of its serializer. For a benchmark of ours, and
+/// not a part of the API.
 #[doc(hidden)]
 #[must_use]
 pub fn reads_message(version: &str, text: &str) -> bool {

@@ -1,4 +1,4 @@
-//! `GET /`: two videos to try it with, charts of what was watched, and how to send the first event.
+//! `GET /`: two videos to try it with, charts of the watched ranges, and instructions for the first event.
 
 mod file;
 
@@ -22,14 +22,14 @@ pub(crate) use file::answer as file;
 /// The key that an empty database gets, so that a newcomer can try it at once.
 pub const EXAMPLE_KEY: &str = "HDsj3NfKQTNwn5Ix9g+cfQ==";
 
-/// How long a visitor waits for the store to count.
+/// The timeout of the count of sessions.
 const COUNT_MAX: Duration = Duration::from_secs(2);
 
-/// How long a count is shown. A large store takes a while to count, and somebody may ask all the time.
+/// How long a count is cached. A large store takes a while to count, and requests may come all the time.
 const COUNT_KEPT: Duration = Duration::from_secs(5);
 
-/// Nothing of anybody else: only its own scripts, styles and videos, none of them in the page itself. No other page
-/// shows it, and none that is gone to from it learns where it is.
+/// The page loads only its own scripts, styles and videos, none of them inline. No other page may embed it, and no
+/// linked page receives its URL as the referrer.
 const HEADERS: [(HeaderName, &str); 3] = [
     (
         CONTENT_SECURITY_POLICY,
@@ -40,15 +40,15 @@ const HEADERS: [(HeaderName, &str); 3] = [
     SAME_ORIGIN,
 ];
 
-/// No page of another origin can have it as a script or an image of its own.
+/// Pages of other origins cannot embed it as a script or an image.
 const SAME_ORIGIN: (HeaderName, &str) =
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin");
 
 const PAGE: &str = include_str!("page/index.html");
 
-/// The page, and what the store said last.
+/// The page, and the last count of the store.
 pub(crate) struct Page {
-    // None: it could not say.
+    // `None`: the store could not count.
     sessions: SingleFlight<Option<u64>>,
 }
 
@@ -84,10 +84,10 @@ impl Page {
 
 /// The page of a server that is at this host and under this prefix, with the example key or without.
 fn index(store: &str, example: bool, host: &str, prefix: &str) -> Response<Body> {
-    // Relative where nothing is known of a path before it: a proxy may have one.
+    // Relative if no prefix is known: a proxy may prepend a path.
     let at = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
     let key = if example { EXAMPLE_KEY } else { "your API key" };
-    // Without that key, what plays here is recorded once somebody enters another.
+    // Without that key, plays on this page are recorded once a visitor enters another key.
     let (example_key, script) = if example {
         (
             EXAMPLE_KEY,
@@ -113,7 +113,7 @@ fn index(store: &str, example: bool, host: &str, prefix: &str) -> Response<Body>
     response
 }
 
-/// The host that the visitor asked for, if it is nothing but a host.
+/// The requested host, if it is nothing but a host.
 fn host(headers: &HeaderMap) -> &str {
     let plain = |host: &&str| {
         host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".:-[]".contains(&byte))
@@ -121,7 +121,7 @@ fn host(headers: &HeaderMap) -> &str {
     headers.get(HOST).and_then(|host| host.to_str().ok()).filter(plain).unwrap_or("localhost:3000")
 }
 
-/// A text as it stands in HTML.
+/// A text, escaped for HTML.
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('\'', "&#39;").replace('"', "&quot;")
 }

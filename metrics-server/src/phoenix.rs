@@ -1,8 +1,8 @@
 //! The Phoenix channel protocol as values: text in, [`Message`]; [`Outgoing`], text out.
 //!
-//! No I/O and no state: which topics are joined is the channel's business. A message borrows from
-//! the text it was read from. Its payload is not parsed here, only known to be well-formed JSON and
-//! not too deep; its refs are kept as the JSON they came as, and go back byte for byte.
+//! No I/O and no state: `channel.rs` keeps the joined topics. A message borrows from its text. Its payload is not
+//! parsed here, only checked to be well-formed JSON and not too deep; its refs are kept as their original JSON, and are
+//! sent back byte for byte.
 
 use std::borrow::Cow;
 use std::str;
@@ -15,7 +15,7 @@ use envelope::{Array, Object};
 
 mod envelope;
 
-/// The websocket subprotocol that newer clients offer, and that must then be selected.
+/// The websocket subprotocol that newer clients offer, and that the server must then select.
 pub(crate) const SUBPROTOCOL: &str = "phoenix";
 
 /// The event that joins a topic.
@@ -24,17 +24,17 @@ const JOIN: &str = "phx_join";
 /// The topic of heartbeats. It is never joined.
 pub(crate) const PHOENIX_TOPIC: &str = "phoenix";
 
-/// The longest message, in one websocket frame, in fragments or in a request. The largest join has 16 KiB of metadata, as much
-/// session data, and addresses: this is room for it and its escapes.
+/// The longest message in bytes, in one websocket frame, in fragments or in a request. The largest join has 16 KiB of
+/// metadata, as much session data, and URLs: this leaves space for it and its escapes.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 
 /// The longest ref. Clients count up from 1, and a joined channel keeps one as long as it lives.
 pub(crate) const REF_BYTES_MAX: usize = 64;
 
-/// The longest topic. A session's id has 256 bytes at most; answers repeat the topic, also when it is refused.
+/// The longest topic. A session's id has 256 bytes at most; replies repeat the topic, also of a refused message.
 pub(crate) const TOPIC_BYTES_MAX: usize = 1_024;
 
-/// Tells if [`SUBPROTOCOL`] is among those a `Sec-WebSocket-Protocol` header offers.
+/// Whether [`SUBPROTOCOL`] is among those a `Sec-WebSocket-Protocol` header offers.
 pub(crate) fn offers_subprotocol(header: &str) -> bool {
     header.split(',').any(|offered| offered.trim() == SUBPROTOCOL)
 }
@@ -49,8 +49,8 @@ pub(crate) enum Version {
 }
 
 impl Version {
-    /// Reads the parameter `vsn` of a connection: a version of up to three numbers, of which the
-    /// first decides. Its absence means V1; `None` is a version that nobody speaks.
+    /// Reads the parameter `vsn` of a connection: a version of up to three numbers; the first decides. If it is absent,
+    /// the version is V1; `None` is an unknown version.
     pub(crate) fn from_vsn(vsn: Option<&str>) -> Option<Self> {
         let Some(vsn) = vsn else { return Some(Self::V1) };
         let is_number = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
@@ -72,9 +72,9 @@ pub(crate) struct Message<'a> {
     pub(crate) join_ref: Ref<'a>,
     /// The message's own ref, for its reply. The wire calls it `ref`.
     pub(crate) message_ref: Ref<'a>,
-    /// What the message is about: `session:<id>`, or [`PHOENIX_TOPIC`].
+    /// The subject of the message: `session:<id>`, or [`PHOENIX_TOPIC`].
     pub(crate) topic: Cow<'a, str>,
-    /// What happened: `phx_join`, `heartbeat`, `event`.
+    /// The name of the event: `phx_join`, `heartbeat`, `event`.
     pub(crate) event: Cow<'a, str>,
     /// The payload: well-formed JSON, not [too deep](is_too_deep). Parsing it can still fail, on an
     /// escape that is half a surrogate pair or a number out of range.
@@ -112,14 +112,14 @@ impl<'a> Message<'a> {
         })
     }
 
-    /// Whether it asks to join its topic.
+    /// Whether the message asks to join its topic.
     pub(crate) fn is_join(&self) -> bool {
         self.event == JOIN
     }
 }
 
-/// A push with a binary payload, of which only V2 knows. No event of ours has one: all there is to
-/// do is to reply with an error, so the payload is left out.
+/// A push with a binary payload, which only V2 has. No event of ours has one: the only possible reply is an error, so
+/// the payload is omitted.
 #[derive(Debug, Eq, PartialEq)]
 pub(crate) struct BinaryPush<'a> {
     /// As in [`Message`].
@@ -173,18 +173,18 @@ impl<'a> Ref<'a> {
     /// No ref.
     pub(crate) const NULL: Ref<'static> = Ref(Cow::Borrowed("null"));
 
-    /// Tells if it is null.
+    /// Whether the ref is null.
     pub(crate) fn is_null(&self) -> bool {
         *self == Self::NULL
     }
 
-    /// The JSON that it is.
+    /// The ref as JSON.
     #[cfg(any(fuzzing, test))]
     pub(crate) fn json(&self) -> &str {
         &self.0
     }
 
-    /// Makes it outlive the message, for a channel to keep.
+    /// Copies the ref, so that a channel can keep it after the message.
     pub(crate) fn into_owned(self) -> Ref<'static> {
         Ref(Cow::Owned(self.0.into_owned()))
     }
@@ -208,15 +208,15 @@ impl<'a> Ref<'a> {
     }
 }
 
-/// Why a message could not be read. Each is the end of the connection.
+/// Why a message could not be read. Each reason ends the connection.
 ///
 /// Its text is the reason to close the websocket with: a close frame holds 123 bytes of it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub(crate) enum DecodeError {
-    /// A V1 message is not an object with the members it needs.
+    /// A V1 message is not an object with the required members.
     #[error("expected a JSON object with topic, event, payload and ref")]
     NotAnObject,
-    /// A V2 message is not an array of the elements it needs.
+    /// A V2 message is not an array of the required elements.
     #[error("expected a JSON array: join_ref, ref, topic, event, payload")]
     NotAnArray,
     /// A ref is no string, number or null, or is longer than [`REF_BYTES_MAX`].
@@ -261,7 +261,7 @@ impl DecodeError {
 pub(crate) enum Outgoing<'a> {
     /// The answer to a message.
     Reply {
-        /// The ref of the join that the topic has, null if there is none.
+        /// The ref of the topic's join, null if there is none.
         join_ref: &'a Ref<'a>,
         /// The ref of the message that is answered.
         message_ref: &'a Ref<'a>,
@@ -270,7 +270,7 @@ pub(crate) enum Outgoing<'a> {
         /// The answer.
         answer: Answer<'a>,
     },
-    /// `phx_close`: the channel ends as it should.
+    /// `phx_close`: the channel ends normally.
     Close {
         /// The ref of the join that ends. Clients drop a close whose ref is not their join's.
         join_ref: &'a Ref<'a>,
@@ -279,7 +279,7 @@ pub(crate) enum Outgoing<'a> {
     },
 }
 
-/// What a reply says.
+/// The content of a reply.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Answer<'a> {
     /// Done.

@@ -9,11 +9,11 @@ use crate::access::Wanted;
 use crate::script;
 use crate::table::Table;
 
-/// Where a path leads.
+/// The route of a path.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Route<'a> {
     Page,
-    /// What the page is made of.
+    /// A script, style or video of the page.
     PageFile(&'a str),
     Live,
     Ready,
@@ -101,7 +101,7 @@ impl<'a> Route<'a> {
         }
     }
 
-    /// Among which routes it is.
+    /// The group that the route belongs to.
     pub(crate) fn among(self) -> Routes {
         match self {
             Self::Page | Self::PageFile(_) => Routes::PAGE,
@@ -118,7 +118,7 @@ impl<'a> Route<'a> {
         }
     }
 
-    /// What is wanted there, if not everybody may have it.
+    /// The permission that the route needs, unless it is open to everybody.
     pub(crate) fn wanted(self, method: &Method) -> Option<Wanted> {
         match self {
             Self::Live
@@ -158,23 +158,23 @@ impl Routes {
     pub const SOCKET: Self = Self(1);
     /// Batches of events: `/v1/events` and `/api/v1/events`.
     pub const BATCHES: Self = Self(1 << 1);
-    /// Whatever viewers send events to.
+    /// All routes that viewers send events to.
     pub const INGEST: Self = Self(Self::SOCKET.0 | Self::BATCHES.0);
     /// Reports and exports: `/api/v1/plays` and its like.
     pub const REPORTS: Self = Self(1 << 2);
     /// API keys: `/api/v1/keys`.
     pub const KEYS: Self = Self(1 << 3);
-    /// The page, and what it is made of: `/` and `/page/...`.
+    /// The page, and its files: `/` and `/page/...`.
     pub const PAGE: Self = Self(1 << 4);
     /// Whether the process runs, and can record: `/health/live` and `/health/ready`.
     pub const HEALTH: Self = Self(1 << 5);
-    /// How recording goes in this process: `/metrics`.
+    /// The process statistics: `/metrics`.
     pub const STATS: Self = Self(1 << 6);
     /// The script that measures the media of a page: `/metrics.js` and its like.
     pub const SCRIPT: Self = Self(1 << 7);
     /// Erasing sessions: `/api/v1/erase`.
     pub const ERASE: Self = Self(1 << 12);
-    /// All of them, and those that are yet to come.
+    /// All of them, and future ones.
     pub const ALL: Self = Self(u16::MAX);
 
     /// Whether all of `others` are among these.

@@ -1,71 +1,75 @@
 //! `GET /metrics.js`: our own client, for pages that have no other.
 //!
-//! `script/metrics.js` is what runs in the page. It is served without its comments, as a script that sets
-//! `window.metrics` and as the module `/metrics.mjs`, which exports the same; with types at `/metrics.d.ts`. The build
-//! script (`build.rs`) makes these files and compresses them, with brotli and gzip; none of it costs the running server
-//! anything.
+//! `script/metrics.js` is the source of the script that runs in the page. It is served without its comments, as a
+//! script that sets `window.metrics` and as the module `/metrics.mjs`, which exports the same; with types at
+//! `/metrics.d.ts`. The build script (`build.rs`) makes these files and compresses them, with brotli and gzip; none of
+//! it costs the running server anything.
 //!
 //! # What it measures
 //!
 //! A `Monitor` listens to one media element and to nothing else, so that it does not matter which player feeds it. It
-//! says where segments begin and end:
+//! reports where segments begin and end:
 //!
-//! * `play` opens a segment where the element is, and `pause` closes it. Before playback moves, the segment ends where it
-//!   begins: the position of an element without data is only where it is to begin.
-//! * When `seeking` is heard, `currentTime` has jumped already. The segment ends where the element was last seen
-//!   (`timeupdate`, four times a second), and as much further as must have passed since at its rate, because it was
-//!   moving; so no timer is needed, and a page in the background is as exact. `seeked` opens the next segment.
-//! * `waiting` in a segment that moves is a wait for data, up to the next sign of movement. What a seek or the start
-//!   waits for is none.
-//! * `emptied` detaches the session if it has begun. A player that recovers from an error, casts or changes the quality
-//!   empties the element and attaches the same video again. The session waits for it for a minute, without a timer: the
-//!   next flush ends it. Only the first frame (`playing`, `seeked`) shows duration and position, so the first `play` after
-//!   `emptied` is held back until then and keeps its timestamp. The session goes on if the name is the same, the durations
-//!   do not differ, and playback goes on where it was left or the source has the same lasting URL. Otherwise a new session
-//!   begins. Up to four sessions wait, so that a video goes on after the adverts of a break.
-//! * The first `playing` says how long the start took, but for media that starts by itself: its `play` is late.
-//! * `ratechange` has the playback rate as `rate`, rounded to 0.25 unless it is below. A session starts at rate 1; another
-//!   rate is sent before its first `play`, and each change after.
+//! * `play` opens a segment at the position of the element, and `pause` closes it. If `pause` comes before playback
+//!   moves, the segment has length zero: the position of an element without data is only where playback is to begin.
+//! * When `seeking` fires, `currentTime` has jumped already. The segment ends at the last observed position
+//!   (`timeupdate`, four times a second), extended by the time that has passed since, at the playback rate, because the
+//!   element was moving; so no timer is needed, and a page in the background is as exact. `seeked` opens the next
+//!   segment.
+//! * `waiting` in a segment that moves is a wait for data, up to the next sign of movement. Waits that a seek or the
+//!   start causes do not count.
+//! * `emptied` detaches the session if it has begun. A player that recovers from an error, casts or changes the
+//!   quality empties the element and attaches the same video again. The session waits for the video for a minute,
+//!   without a timer: the next flush ends the session. Only the first frame (`playing`, `seeked`) shows duration and
+//!   position, so the first `play` after `emptied` is held back until then and keeps its timestamp. The session goes on
+//!   if the name is the same, the durations do not differ, and playback goes on from the same position or the source
+//!   has the same lasting URL. Otherwise a new session begins. Up to four sessions wait, so that a video goes on after
+//!   the adverts of a break.
+//! * The first `playing` reports the startup time, except for media that starts by itself: its `play` is late.
+//! * `ratechange` has the playback rate as `rate`, rounded to 0.25 unless it is below. A session starts at rate 1;
+//!   another rate is sent before its first `play`, and each change after.
 //! * An element that is `paused` although no `pause` came, as on iOS after fullscreen, closes its segment at the next
 //!   `timeupdate`, heartbeat or sign of life.
 //!
-//! What plays before the script is there, as videos with `autoplay` do, is told by `played` of the element.
+//! Playback before the script has loaded, as of videos with `autoplay`, is detected by `played` of the element.
 //!
-//! Media is found by looking for it, once and whenever something is added, also in open shadow roots; and in those of
-//! custom elements that are defined later. An element that leaves the page is forgotten. Attributes are read when a segment
-//! opens: `data-metrics-ignore` may come and go with an advert.
+//! Media is found by a search, once and after each addition to the page, also in open shadow roots; and in those of
+//! custom elements that are defined later. An element that leaves the page is no longer monitored. Attributes are read
+//! when a segment opens: `data-metrics-ignore` may come and go with an advert.
 //!
 //! # How nothing is lost, or counted twice
 //!
 //! A `Session` keeps its events until they are acknowledged. Each has a timestamp of its own, by a clock that never
-//! steps, so that the server knows it again however often and on whatever way it comes. At most 50 are under way, and
-//! the server remembers 256.
+//! steps, so that the server recognizes a repeated event on any connection. At most 50 are in flight, and the server
+//! remembers 256.
 //!
-//! The `Link` brings them there. Nothing is sent before something plays. Then one websocket is opened for the page;
-//! when it is lost, another, after a while that grows and is not the same for all pages; each session joins again,
-//! says again what was not acknowledged, and goes on. If the first websocket does not open within 5 s, or later ones
-//! fail twice, batches are posted while none is there. If three fail and a batch gets through, websockets are
-//! blocked, and no more are tried on that page.
+//! The `Link` delivers the events. Nothing is sent before something plays. Then one websocket is opened for the page;
+//! when it is lost, another is opened, after a backoff with jitter; each session joins again, repeats its
+//! unacknowledged events, and goes on. If the first websocket does not open within 5 s, or later ones fail twice,
+//! batches are posted while there is no websocket. If three fail and a batch gets through, websockets are blocked, and
+//! no more are tried on that page.
 //!
-//! A page that posts batches is not connected. So while a segment is open and no websocket is, a session that sent nothing
-//! for 15 s sends a `timeupdate` as a sign of life. A timer does so, because an element that waits for data fires no
-//! `timeupdate`; the `timeupdate` of the element does so too, because browsers run timers of a page in the background once
-//! a minute. The first event of each batch has the member `heartbeat`: the seconds between two signs of life (15). With
-//! `data-live` all sessions send `timeupdate`, as often as it says: the server writes an open segment as far as it has run
-//! with each event, and reports follow.
+//! A page that posts batches is not connected. So while a segment is open and there is no websocket, a session that
+//! sent nothing for 15 s sends a `timeupdate` as a sign of life. A timer does so, because an element that waits for
+//! data fires no `timeupdate`; the `timeupdate` of the element does so too, because browsers run timers of a page in
+//! the background once a minute. The first event of each batch has the member `heartbeat`: the seconds between two
+//! signs of life (15). With `data-live` all sessions send `timeupdate`, at the interval that it gives: with each event
+//! the server writes the part of an open segment that has been played, and reports follow.
 //!
-//! When the page is hidden, what is not acknowledged is sent with beacons as well, as that may be the last chance. When
-//! it goes away, each open segment is closed before. Browsers let a page leave 64 KiB behind, some 400 events: what a
-//! page has not been told is there beyond that is lost when it goes. A page that a browser keeps and shows again begins
-//! new sessions: as it would had the browser loaded it again, which is not for the figures to show.
+//! When the page is hidden, unacknowledged events are sent with beacons as well, as that may be the last chance. When
+//! the page goes away, each open segment is closed before. Browsers allow a page to send 64 KiB after it is gone, some
+//! 400 events: unacknowledged events beyond that are lost with the page. A page that a browser keeps and shows again
+//! begins new sessions: as if the browser had loaded it again, so that reports do not depend on the cache of the
+//! browser.
 //!
 //! # What ends it
 //!
-//! It goes by the [codes](crate::Code) of refusals, never by their texts. `invalid_key`, `origin_not_allowed`, `bot` and
-//! `opted_out` (see [`Settings::heed_opt_out`](crate::Settings::heed_opt_out)) end everything on the page; the console
-//! shows the code of the first two, and `missing_key`, once. Codes that concern the content of an event or a join drop it.
-//! After any other refusal in a channel the script connects again later. A batch that is answered with 4xx is dropped,
-//! also without a code; 408, 425, 429 and a body that came late are sent again. An error in a listener stays in it.
+//! The script acts on the [codes](crate::Code) of refusals, never on their texts. `invalid_key`, `origin_not_allowed`,
+//! `bot` and `opted_out` (see [`Settings::heed_opt_out`](crate::Settings::heed_opt_out)) end everything on the page;
+//! the console shows the code of the first two, and `missing_key`, once. Codes that concern the content of an event or
+//! a join drop it. After any other refusal in a channel the script connects again later. A batch that is answered with
+//! 4xx is dropped, also without a code; 408, 425, 429 and a body that came late are sent again. An error in a listener
+//! stays in it.
 
 use std::fmt::Write as _;
 use std::sync::LazyLock;
@@ -81,17 +85,16 @@ use sha2::{Digest as _, Sha256};
 use crate::encoding::Encoding;
 use crate::response::{self, Body};
 
-/// How long browsers and proxies keep what may be another one after an update: ten minutes. They ask whether it is
-/// then.
+/// How long browsers and proxies cache a file that an update may replace: ten minutes. Then they revalidate it.
 const FRESH: &str = "public, max-age=600";
 
-/// How long they keep what never changes: a year, which stands for ever.
+/// How long they cache a file that never changes: a year, which stands for ever.
 const FOR_EVER: &str = "public, max-age=31536000, immutable";
 
-/// How many characters of a version are told.
+/// The number of characters of a version in a URL.
 const VERSION_CHARS: usize = 16;
 
-/// What is served.
+/// The files that are served.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum File {
     Classic,
@@ -99,7 +102,7 @@ pub(crate) enum File {
     Types,
 }
 
-/// An address at which one of them is: `/metrics.js`, or `/metrics.<version>.js`.
+/// The URL of a file: `/metrics.js`, or `/metrics.<version>.js`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Address<'a> {
     file: File,
@@ -115,7 +118,7 @@ struct Served {
     version: String,
 }
 
-/// One of the files that the build script writes.
+/// Embeds one of the files that the build script writes.
 macro_rules! served {
     ($kind:literal, $name:literal) => {
         Served::new(
@@ -135,7 +138,7 @@ static TYPES: LazyLock<Served> =
     LazyLock::new(|| served!("text/plain; charset=utf-8", "metrics.d.ts"));
 
 impl<'a> Address<'a> {
-    /// The one that a name is, without the slash before it.
+    /// Parses a file name, without the slash before it.
     pub(crate) fn of(name: &'a str) -> Option<Self> {
         let rest = name.strip_prefix("metrics.")?;
         if rest == "d.ts" {
@@ -155,11 +158,11 @@ impl<'a> Address<'a> {
         version.is_none_or(is_version).then_some(Self { file, version })
     }
 
-    /// What is there. `headers` are those of the request.
+    /// Responds with the file. `headers` are those of the request.
     pub(crate) fn serve(self, headers: &HeaderMap) -> Response<Body> {
         let served = self.file.served();
         match self.version {
-            // A page that names a version which an update has replaced is still to be measured.
+            // A page that names a version which an update has replaced is still measured.
             Some(version) if version != served.version => self.file.moved(),
             Some(_) => served.response(headers, FOR_EVER),
             None => served.response(headers, FRESH),
@@ -176,7 +179,7 @@ impl File {
         }
     }
 
-    /// Sends on to the version that is here. Relative, because a proxy may have a path before it.
+    /// Redirects to the current version. The location is relative, because a proxy may prepend a path.
     fn moved(self) -> Response<Body> {
         let location = match self {
             Self::Classic => "metrics.js",
@@ -200,7 +203,7 @@ impl Served {
     ) -> Self {
         let mut version = String::new();
         for byte in Sha256::digest(plain).iter().take(VERSION_CHARS / 2) {
-            // Nothing fails that writes into a text.
+            // Writing to a `String` cannot fail.
             let _written = write!(version, "{byte:02x}");
         }
         Self { kind, plain, gzip, brotli, version }
@@ -239,7 +242,7 @@ impl Served {
         }
     }
 
-    /// The tag of these bytes: a cache must not take those of one encoding for those of another.
+    /// The entity tag of these bytes: a cache must not mix up the encodings of a file.
     fn etag(&self, encoding: Encoding) -> String {
         let Self { version, .. } = self;
         match encoding.name() {
@@ -297,7 +300,7 @@ mod tests {
         }
     }
 
-    /// A code that is misspelt would change what a page sends again, and nothing else would say so.
+    /// A misspelt code would change which events a page sends again, and nothing else would show the mistake.
     #[test]
     fn the_script_goes_by_codes_that_exist() {
         let mut named = 0;

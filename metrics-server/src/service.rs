@@ -1,4 +1,4 @@
-//! From a request to a response: what all routes share, and what each of them leads to.
+//! From a request to a response: the handling that all routes share, and the dispatch to each.
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -50,16 +50,16 @@ use crate::socket;
 use crate::table::Table;
 use crate::traffic::Traffic;
 
-/// How much is kept of a header that says which browser it is, as long as the connection lasts. More is not looked at.
+/// The most bytes of a user-agent header that are kept as long as the connection lasts. The rest is ignored.
 const HINT_BYTES_MAX: usize = 1_024;
 
-/// How long a batch waits for room, when more events wait for the store than may.
+/// How long a batch waits when as many events as are allowed wait for the store already.
 const READY_MAX: Duration = Duration::from_secs(5);
 
-/// How long the store is believed to be well: to find out costs a write, and anybody may ask.
+/// How long a successful health check is cached: a check costs a write, and anybody may request one.
 const HEALTH_KEPT: Duration = Duration::from_secs(1);
 
-/// How long it may take to decide who may read what.
+/// The timeout of an access decision.
 const ACCESS_MAX: Duration = Duration::from_secs(10);
 
 /// How a client sends events.
@@ -71,7 +71,7 @@ enum Way {
     Batch,
 }
 
-/// What a request for a report says.
+/// The parameters of a request for a report.
 struct Sent {
     query: Option<String>,
     body: Whole,
@@ -83,26 +83,28 @@ impl Sent {
     }
 }
 
-/// Answers requests, and speaks with the websockets that come of them.
+/// Answers requests, and runs the websockets that they open.
 ///
 /// Cheap to clone: all clones are the same. It is a service of hyper and of tower as well.
 ///
 /// # Where it runs
 ///
-/// It starts no runtime and has nothing that is global. Websockets and long-polling sessions are tasks of the runtime on
-/// which [`respond`](Self::respond) is called, which must be Tokio's, with a clock; [`close_sockets`](Self::close_sockets)
-/// ends them and waits for all of them. Connections must be served `with_upgrades` to become websockets.
+/// It starts no runtime and has no global state. Websockets and long-polling sessions are tasks of the runtime on which
+/// [`respond`](Self::respond) is called, which must be Tokio's, with a clock; [`close_sockets`](Self::close_sockets)
+/// ends all these tasks and waits for them. Connections must be served `with_upgrades` to become websockets.
 ///
 /// # How it stops
 ///
 /// In this order nothing is lost:
 ///
-/// 1. Accept no more connections, and let requests finish.
-/// 2. [`close_sockets`](Self::close_sockets): what is playing is closed, and answered as far as it is durable.
-/// 3. [`stop`](Self::stop): what is left is written, or put into a file. It ends the [`Metrics`] too; whoever needs
-///    those for longer leaves it out, and ends them by [`Metrics::stop_within`] later.
+/// 1. Accept no more connections, and wait until the requests have finished.
+/// 2. [`close_sockets`](Self::close_sockets): open segments are closed, and durable events are acknowledged.
+/// 3. [`stop`](Self::stop): the remaining events are written, or spilled to a file. It ends the [`Metrics`] too; an
+///    application that needs its [`Metrics`] for longer skips this step, and ends them by [`Metrics::stop_within`]
+///    later.
 ///
-/// 1 and 2 may be at the same time, as in [`serve()`](crate::serve()). A request that polls finishes within 10 s, or at 2.
+/// 1 and 2 may run at the same time, as in [`serve()`](crate::serve()). A request that polls finishes within 10 s, or
+/// at 2.
 #[derive(Clone)]
 pub struct Service {
     inner: Arc<Inner>,
@@ -130,7 +132,7 @@ struct Inner {
 }
 
 impl Service {
-    /// A service that records into `metrics` and answers from it.
+    /// Creates a service that records into `metrics` and answers from it.
     #[must_use]
     pub fn new(metrics: Metrics, settings: Settings) -> Self {
         let stopping = CancellationToken::new();
@@ -164,31 +166,32 @@ impl Service {
         Self { inner: Arc::new(inner) }
     }
 
-    /// Whether a request with this path is for this service: it is under its [prefix](Settings::prefix), and leads to one
-    /// of its [routes](Settings::routes). Where it is not, [`respond`](Self::respond) answers 404.
+    /// Whether a request with this path is for this service: it is under its [prefix](Settings::prefix), and leads to
+    /// one of its [routes](Settings::routes). For any other path, [`respond`](Self::respond) answers 404.
     ///
-    /// With the prefix `/analytics`, `/analytics/api/v1/plays` is, and neither `/api/v1/plays` nor `/analytics/nothing`.
+    /// With the prefix `/analytics`, `/analytics/api/v1/plays` is for it, and neither `/api/v1/plays` nor
+    /// `/analytics/nothing`.
     #[must_use]
     pub fn owns(&self, path: &str) -> bool {
         self.route(path).is_some()
     }
 
     /// Ends all websockets and long-polling sessions, and returns when they have ended. Websockets that are opened from
-    /// now on end at once, and sessions are refused.
+    /// now on end at once, and new sessions are refused.
     ///
-    /// Cancel safe: they end whether anybody waits for it or not.
+    /// Cancel safe: they end also if the future is dropped.
     pub async fn close_sockets(&self) {
         self.inner.stopping.cancel();
         self.inner.sockets.close();
         tokio::join!(self.inner.sockets.wait(), self.inner.longpolls.wait());
     }
 
-    /// Returns when everything that was recorded is durable, or after `limit`. Events that come after fail.
+    /// Returns when all recorded events are durable, or after `limit`. Events that arrive later fail.
     ///
-    /// What the store does not take in time is left in a file, if [`Settings::spool`] says where; the log tells how it
-    /// ended. Call it when no more requests come and the websockets are [closed](Self::close_sockets).
+    /// Events that the store does not take in time are spilled to a file, if [`Settings::spool`] names one; the log
+    /// reports the outcome. Call it when no more requests come and the websockets are [closed](Self::close_sockets).
     ///
-    /// Not cancel safe: if it is dropped, what is not durable may be lost.
+    /// Not cancel safe: if it is dropped, events that are not durable may be lost.
     pub async fn stop(&self, limit: Duration) {
         let Some(spool) = &self.inner.settings.spool else {
             if timeout(limit, self.inner.metrics.stop()).await.is_err() {
@@ -215,7 +218,7 @@ impl Service {
         }
     }
 
-    /// Where it is counted what comes.
+    /// The counters of connections and refusals.
     pub(crate) fn traffic(&self) -> &Traffic {
         &self.inner.traffic
     }
@@ -225,8 +228,8 @@ impl Service {
         &self.inner.memory
     }
 
-    /// What counts the connections of each address, of which all may be `connections_max`. None where a proxy makes them
-    /// all: then the addresses count that it forwards.
+    /// The connection quotas per address, given that `connections_max` are allowed in all. `None` behind a proxy, which
+    /// makes all connections: then the quotas are per forwarded address.
     pub(crate) fn shares_of_callers(&self, connections_max: usize) -> Option<Arc<Shares>> {
         let Inner { settings, shares, .. } = &*self.inner;
         if settings.connections_per_address.is_none() {
@@ -235,20 +238,20 @@ impl Service {
         settings.forwarded_header.is_none().then(|| Arc::clone(shares))
     }
 
-    /// Whether a path leads to the health of the server.
+    /// Whether a path leads to a health check.
     pub(crate) fn is_about_health(&self, path: &str) -> bool {
         matches!(self.route(path), Some(Route::Live | Route::Ready))
     }
 
-    /// Whether the store does not answer at the moment.
+    /// Whether the store is unavailable now.
     pub(crate) fn is_store_unavailable(&self) -> bool {
         self.inner.metrics.stats().unavailable_since.is_some()
     }
 
-    /// Answers a request. It never fails: what is wrong is told in the answer.
+    /// Answers a request. It never fails: errors become responses.
     ///
-    /// If it is dropped, what was asked happened whole or not at all, but for batches, of which any number of events
-    /// may have been recorded; they count once when the batch is sent again.
+    /// If it is dropped, the request took effect either in full or not at all. The exception is a batch, where any
+    /// number of events may have been recorded; they count once when the batch is sent again.
     pub async fn respond<B>(&self, request: Request<B>) -> Response<Body>
     where
         B: hyper::body::Body<Data = Bytes> + Send,
@@ -261,7 +264,7 @@ impl Service {
             Some(Route::Report(_) | Route::Dimension(_) | Route::Export(_)) => {
                 &self.inner.settings.cors
             }
-            // Keys and whatever else changes something are for the server's own page.
+            // Keys, and all other changes, are for the server's own page.
             _ => &Cors::Own,
         };
         let origin = request.headers().get(ORIGIN).cloned();
@@ -290,7 +293,7 @@ impl Service {
                 err.into_response()
             }
         };
-        // An answer takes its place until it is read.
+        // An answer keeps its permit until it is read.
         if let Some(share) = share {
             response = response.map(|body| body.holding(share));
         }
@@ -329,7 +332,7 @@ impl Service {
             (Route::PageFile(name), method) => page::file(name, &method, request.headers()),
             (Route::Live, _) => Ok(health::live()),
             (Route::Ready, _) => Ok(health::ready(metrics, &self.inner.examined).await),
-            // They belong to no key.
+            // Process statistics belong to no key.
             (Route::Stats, _) if !granted.is_all() => Err(Error::Forbidden),
             (Route::Script(address), _) => Ok(address.serve(request.headers())),
             (Route::OpenApi, _) => Ok(openapi::document(&settings.prefix)),
@@ -371,7 +374,7 @@ impl Service {
         }
     }
 
-    /// Asks who may read what about a request for something that not everybody may have.
+    /// Calls the access hook for a request that needs permission.
     async fn admit<B>(
         &self,
         route: Route<'_>,
@@ -395,7 +398,7 @@ impl Service {
         Ok((Request::from_parts(head, body), decision.map_err(|_| Error::Busy)?))
     }
 
-    /// Takes a place among those of the address that a proxy forwards. A websocket finds it in the extensions.
+    /// Takes a permit from the quota of the address that a proxy forwards. A websocket finds it in the extensions.
     fn take_share<B>(
         &self,
         route: Option<Route<'_>>,
@@ -418,14 +421,14 @@ impl Service {
         Ok((request, Some(share)))
     }
 
-    /// The address that a proxy forwards, if one is believed.
+    /// The address that a proxy forwards, if a forwarded header is trusted.
     fn forwarded(&self, headers: &HeaderMap) -> Option<CallerAddress> {
         let Settings { forwarded_header, forwarded_hops, .. } = &self.inner.settings;
         let hops = forwarded_hops.unwrap_or(NonZeroUsize::MIN);
         CallerAddress::forwarded(headers, forwarded_header.as_ref()?, hops)
     }
 
-    /// Where a path leads, as far as that is a part of this service.
+    /// The route of a path, if this service serves it.
     fn route<'a>(&self, path: &'a str) -> Option<Route<'a>> {
         let Settings { prefix, routes, .. } = &self.inner.settings;
         let route = Route::of(prefix.strip(path)?)?;
@@ -456,7 +459,7 @@ impl Service {
         sent: Sent,
     ) -> Result<Response<Body>, Error> {
         let Inner { metrics, answers, .. } = &*self.inner;
-        // Only then is anything made of what was sent.
+        // The parameters are parsed only after admission.
         let making = answers.admit(lane).await?;
         let params = sent.params(granted)?;
         let reports = metrics.reports().within(&making.account);
@@ -487,7 +490,7 @@ impl Service {
         export::sessions(metrics, export, making, permit, stopping).await
     }
 
-    /// With whom a caller takes turns.
+    /// The lane in which a caller takes turns.
     fn lane(&self, granted: &Granted, headers: &HeaderMap, extensions: &Extensions) -> Lane {
         match granted {
             Granted::Keys(keys) => Lane::of_keys(keys),
@@ -497,7 +500,7 @@ impl Service {
         }
     }
 
-    /// Turns a request into a websocket, whose life is a task of its own.
+    /// Turns a request into a websocket, which runs as a task of its own.
     fn upgrade<B>(&self, request: &mut Request<B>) -> Result<Response<Body>, Error> {
         let query = request.uri().query().unwrap_or_default();
         let version =
@@ -519,7 +522,7 @@ impl Service {
             response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, selected);
         }
         let (metrics, stopping) = (self.inner.metrics.clone(), self.inner.stopping.clone());
-        // It stays one of the connections.
+        // The websocket still counts as a connection.
         let extensions = request.extensions_mut();
         let permit = (extensions.remove::<Arc<Permit>>(), extensions.remove::<Arc<Share>>());
         if let (Some(permit), _) = &permit {
@@ -527,7 +530,7 @@ impl Service {
         }
         self.inner.sockets.spawn(async move {
             let _held = (permit, held);
-            // What is not needed any more is not kept as long as the socket lives.
+            // Data that is no longer needed is not kept as long as the socket lives.
             let halves = upgraded.await.map(|websocket| tokio::io::split(websocket.into_inner()));
             match halves {
                 Ok(halves) => {
@@ -566,7 +569,7 @@ impl Service {
         Ok(longpolls.open(version, info, caller_address))
     }
 
-    /// Whoever makes a request, for secrets that are guessed.
+    /// The caller, for the rate limit of guessed secrets.
     fn caller(&self, headers: &HeaderMap, extensions: &Extensions) -> Caller {
         self.inner.attempts.of(self.caller_address(headers, extensions))
     }
@@ -613,7 +616,7 @@ impl Service {
         }
     }
 
-    /// The key of a batch: that of its address, or else the default.
+    /// The key of a batch: the one in its URL, or else the default.
     fn key_of(&self, query: Option<&str>) -> Result<Option<ApiKey>, Error> {
         let query = query.unwrap_or_default().as_bytes();
         let named = form_urlencoded::parse(query).find(|(name, _)| name == "key");
@@ -627,7 +630,7 @@ impl Service {
     }
 }
 
-/// The answer of a route to a report.
+/// The answer of a report route.
 async fn answer(route: Route<'_>, reports: Reports<'_>, params: &Params) -> Result<Text, Error> {
     match route {
         Route::Dimension(name) => dimensions::values(reports, name, params).await,
@@ -642,8 +645,8 @@ async fn answer(route: Route<'_>, reports: Reports<'_>, params: &Params) -> Resu
     }
 }
 
-/// Refuses an upgrade to a websocket that is none of version 13, or has a body: what follows the head would be taken
-/// for frames by one party and for a body by another.
+/// Refuses a websocket upgrade that is not of version 13 or that has a body: one party would take the bytes after the
+/// head for frames, and another for a body.
 fn check_upgrade(headers: &HeaderMap) -> Result<(), Error> {
     let has_body = headers.contains_key(TRANSFER_ENCODING)
         || headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0");

@@ -1,4 +1,4 @@
-//! How a service behaves.
+//! The settings of a service.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::networks::Networks;
 use crate::prefix::Prefix;
 use crate::route::Routes;
 
-/// How a [`Service`](crate::Service) behaves. More may be added, so it is made from the default:
+/// The settings of a [`Service`](crate::Service). More may be added, so a value is made from the default:
 ///
 /// ```
 /// use metrics_server::{Routes, Settings};
@@ -28,46 +28,49 @@ use crate::route::Routes;
 pub struct Settings {
     /// The key of batches that name none.
     pub default_key: Option<ApiKey>,
-    /// Who may read reports and change keys: everybody, unless said otherwise.
+    /// Decides who may read reports and change keys: by default, everybody.
     pub access: Option<Arc<dyn Access>>,
     /// Whether viewers who send `Sec-GPC: 1` or `DNT: 1` are refused.
     pub heed_opt_out: bool,
     /// Which pages of other origins may read reports.
     pub cors: Cors,
-    /// Which names in `Host` are answered where [`access`](Self::access) says nothing: addresses and `localhost`, unless
-    /// said otherwise. Recording and health are answered under any name.
+    /// The names in `Host` that are answered where [`access`](Self::access) is not set: by default, IP addresses and
+    /// `localhost`. Recording and health checks are answered under any name.
     pub hosts: Hosts,
-    /// Where to leave what a store that is away cannot take when the server stops: nowhere, unless said otherwise.
+    /// The file for events that an unavailable store cannot take when the server stops: by default, none.
     pub spool: Option<Spool>,
-    /// The header in which a reverse proxy says where a request comes from; its last element counts, which the proxy
-    /// adds, or an earlier one if [`forwarded_hops`](Self::forwarded_hops) says so. Only if nobody can reach the server but through that proxy: anybody else could claim to be anywhere.
+    /// The header in which a reverse proxy forwards the address of a request. Its last element counts, which the proxy
+    /// adds, or an earlier one according to [`forwarded_hops`](Self::forwarded_hops). Set it only if the server can be
+    /// reached through that proxy alone: any other caller could forge its address.
     pub forwarded_header: Option<HeaderName>,
-    /// How many proxies, one behind the other, add an element to [`forwarded_header`](Self::forwarded_header): 1, unless
-    /// said otherwise.
+    /// The number of proxies, one behind the other, that add an element to
+    /// [`forwarded_header`](Self::forwarded_header): by default, 1.
     pub forwarded_hops: Option<NonZeroUsize>,
-    /// How many connections an address, or a /64 network of IPv6, may hold at once. Unless said otherwise,
-    /// [`serve()`](crate::serve()) allows a quarter of all, and at least 64. Connections from this machine do not count.
-    /// With [`forwarded_header`](Self::forwarded_header) the requests and websockets of the address there count instead.
+    /// The most connections that an address, or a /64 network of IPv6, may hold at once. By default,
+    /// [`serve()`](crate::serve()) allows a quarter of all, and at least 64. Connections from this machine do not
+    /// count. With [`forwarded_header`](Self::forwarded_header) the requests and websockets of the forwarded address
+    /// count instead.
     pub connections_per_address: Option<usize>,
-    /// Networks whose clients are treated as bots, like those of data centres: none, unless said otherwise.
+    /// Networks whose clients are treated as bots, like those of data centres: by default, none.
     pub bot_networks: Arc<Networks>,
-    /// Which routes there are: all, unless said otherwise.
+    /// The routes that are served: by default, all.
     pub routes: Routes,
-    /// Under which path they are: none, unless said otherwise.
+    /// The path that the routes are under: by default, none.
     pub prefix: Prefix,
-    /// The memory budget of connections, bodies, messages and responses: that of the [`Metrics`](metrics_core::Metrics),
-    /// unless said otherwise, so that sessions and these share one.
+    /// The memory budget of connections, bodies, messages and responses: by default, that of the
+    /// [`Metrics`](metrics_core::Metrics), so that sessions and these share one.
     pub memory: Option<Budget>,
 }
 
 impl Settings {
-    /// Takes batches that name no key for this one's.
+    /// Records batches that name no key under this one.
     #[must_use]
     pub fn default_key(self, key: ApiKey) -> Self {
         Self { default_key: Some(key), ..self }
     }
 
-    /// Asks this who may read reports and change keys. [`Credentials`](crate::Credentials) are one user and a password.
+    /// Calls this hook to decide who may read reports and change keys. [`Credentials`](crate::Credentials) are one user
+    /// and a password.
     #[must_use]
     pub fn access(self, access: impl Access) -> Self {
         Self { access: Some(Arc::new(access)), ..self }
@@ -79,7 +82,7 @@ impl Settings {
         Self { heed_opt_out: true, ..self }
     }
 
-    /// Lets pages of these origins read reports.
+    /// Allows pages of these origins to read reports.
     #[must_use]
     pub fn cors(self, cors: Cors) -> Self {
         Self { cors, ..self }
@@ -91,25 +94,25 @@ impl Settings {
         Self { hosts, ..self }
     }
 
-    /// Leaves here what a store that is away cannot take when the server stops.
+    /// Spills events that an unavailable store cannot take when the server stops to this file.
     #[must_use]
     pub fn spool(self, spool: Spool) -> Self {
         Self { spool: Some(spool), ..self }
     }
 
-    /// Believes this header about where a request comes from; see [the field](Self::forwarded_header) for when to.
+    /// Trusts this header for the address of a request; [the field](Self::forwarded_header) says when that is safe.
     #[must_use]
     pub fn forwarded_header(self, name: HeaderName) -> Self {
         Self { forwarded_header: Some(name), ..self }
     }
 
-    /// Believes the last but `hops - 1` element of the [forwarded header](Self::forwarded_header).
+    /// Trusts the last but `hops - 1` element of the [forwarded header](Self::forwarded_header).
     #[must_use]
     pub fn forwarded_hops(self, hops: NonZeroUsize) -> Self {
         Self { forwarded_hops: Some(hops), ..self }
     }
 
-    /// Lets an address hold so many connections at once.
+    /// Allows an address to hold `most` connections at once.
     #[must_use]
     pub fn connections_per_address(self, most: usize) -> Self {
         Self { connections_per_address: Some(most), ..self }
@@ -121,25 +124,25 @@ impl Settings {
         Self { bot_networks: Arc::new(networks), ..self }
     }
 
-    /// Has these routes only. Whatever else is asked for is not there.
+    /// Serves only these routes; all others answer 404.
     #[must_use]
     pub fn routes(self, routes: Routes) -> Self {
         Self { routes, ..self }
     }
 
-    /// Reserves what clients make the service hold of this budget; see [the field](Self::memory).
+    /// Charges the memory that clients occupy to this budget; see [the field](Self::memory).
     #[must_use]
     pub fn memory(self, memory: Budget) -> Self {
         Self { memory: Some(memory), ..self }
     }
 
-    /// Has its routes under this path, like `/analytics`. Requests come with it; see [`Prefix::new`].
+    /// Serves the routes under this path, like `/analytics`. Requests arrive with it; see [`Prefix::new`].
     #[must_use]
     pub fn prefix(self, path: &str) -> Self {
         Self { prefix: Prefix::new(path), ..self }
     }
 
-    /// Is told that its routes are under this path, which a router or a proxy takes away before a request gets here; see
+    /// Serves the routes under this path for a router or a proxy that strips the path before requests arrive; see
     /// [`Prefix::stripped`].
     #[must_use]
     pub fn stripped_prefix(self, path: &str) -> Self {

@@ -1,7 +1,7 @@
-//! One websocket's life.
+//! Runs one websocket from start to end.
 //!
-//! It reads and writes at the same time: while events wait to be durable, heartbeats are answered and more events
-//! are read. What was read is always handled to its end; only the wait for the next frame is raced.
+//! It reads and writes at the same time: while events wait to be durable, heartbeats are answered and more events are
+//! read. Input that was read is always handled to its end; only the wait for the next frame is raced.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -23,9 +23,9 @@ use crate::frames::{Incoming, ReadError, Reader, split};
 use crate::outbox::{Outbox, Sink as _, write_all};
 use crate::phoenix::Version;
 
-/// Speaks with one client until either side ends it.
+/// Serves one client until either side ends the websocket.
 ///
-/// Takes the stream as its halves: the whole would take room beside them.
+/// Takes the stream as its halves: a whole stream would occupy memory beside them.
 pub(crate) async fn run<S: AsyncRead + AsyncWrite + Send + Unpin>(
     (mut read, mut write): (ReadHalf<S>, WriteHalf<S>),
     metrics: Metrics,
@@ -41,7 +41,7 @@ pub(crate) async fn run<S: AsyncRead + AsyncWrite + Send + Unpin>(
 
     let close = {
         let mut writing = pin!(write_all(&mut writer, version, &outbox));
-        // Reads as much as there is, and then answers it at once.
+        // Reading comes first, as long as there is input; the replies are written after it.
         let close = tokio::select! {
             biased;
             close = read_all(&mut reader, &metrics, &mut connection) => close,
@@ -51,7 +51,7 @@ pub(crate) async fn run<S: AsyncRead + AsyncWrite + Send + Unpin>(
             }
         };
         outbox.close();
-        // What is durable by now, or soon, is still acknowledged.
+        // Events that are durable by now, or soon, are still acknowledged.
         if close.code.is_none() || writing.await.is_err() {
             return;
         }
@@ -60,15 +60,15 @@ pub(crate) async fn run<S: AsyncRead + AsyncWrite + Send + Unpin>(
     tracing::debug!(code = close.code, reason = close.reason, "closing a websocket");
     let Some(code) = close.code else { return };
     writer.close(code, &close.reason);
-    // Whether the client hears it or not, this is the end.
+    // The websocket ends here, even if the close frame does not arrive.
     drop(writer.flush().await);
     drop(timeout(LINGER_MAX, Box::pin(end(&mut read, &mut write))).await);
 }
 
-/// Ends the connection once the client has, too.
+/// Ends the connection once the client has ended it, too.
 ///
-/// A connection that ends with something unread is reset, and a reset overtakes what the client has not read: it would
-/// not hear of what was acknowledged last, nor why the websocket is closed.
+/// A connection that ends with unread input is reset, and a reset overtakes bytes that the client has not read: the
+/// client would miss the last acknowledgements and the reason of the close.
 async fn end(read: &mut (impl AsyncRead + Unpin), write: &mut (impl AsyncWrite + Unpin)) {
     let mut unread = [0; 1_024];
     if write.shutdown().await.is_ok() {
@@ -85,14 +85,14 @@ async fn read_all(
     let version = connection.channels.version();
     let mut budget = Budget::default();
     let (mut silent_since, mut heard) = (Instant::now(), metrics.moment());
-    // When the socket is closed that joins nothing, however often it says that it is alive.
+    // The deadline for a socket without a joined topic; heartbeats do not extend it.
     let mut unjoined_at = silent_since + UNJOINED_MAX;
     let close = loop {
         silent_since = Instant::now();
         if let Err(close) = connection.until(None, pin!(metrics.ready())).await {
             break close;
         }
-        // What the client sent while nothing was read did not come too late.
+        // Frames that the client sent while nothing was read are not late.
         let now = Instant::now();
         unjoined_at += now - silent_since;
         silent_since = now;
@@ -126,12 +126,12 @@ async fn read_all(
             break close;
         }
     };
-    // A client that was silent may have stopped playing any time since it was last heard of.
+    // A client that was silent may have stopped playing any time since its last message.
     let lost = match close.code {
         Some(NORMAL) if SILENCE_MAX <= silent_since.elapsed() => heard,
         _ => metrics.moment(),
     };
-    // The writer of the store does not need anybody to wait for it.
+    // The store's writer needs no caller to wait for it.
     drop(connection.channels.lose(lost));
     close
 }
@@ -153,7 +153,7 @@ mod tests {
 
     use super::*;
 
-    /// How large the task of a socket may be, in bytes. There may be a hundred thousand of them, most of which do nothing.
+    /// The largest task of a socket, in bytes. There may be a hundred thousand of them, and most do nothing.
     const TASK_BYTES_MAX: usize = 1_968;
 
     #[tokio::test]

@@ -1,4 +1,4 @@
-//! A service as a service of tower and of hyper, for routers and connections of others.
+//! Implements the service traits of tower and of hyper, for routers and connections of other crates.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -10,7 +10,7 @@ use hyper::{Request, Response};
 use crate::response::Body;
 use crate::service::Service;
 
-/// What answers a request, sooner or later.
+/// The future of a response.
 type Answering = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
 impl Service {
@@ -24,7 +24,7 @@ impl Service {
     }
 }
 
-/// For axum, tonic and whatever else is made of such services: `Router::nest_service("/analytics", service)`.
+/// For axum, tonic and other users of such services: `Router::nest_service("/analytics", service)`.
 impl<B> tower_service::Service<Request<B>> for Service
 where
     B: hyper::body::Body<Data = Bytes> + Send + 'static,

@@ -1,7 +1,7 @@
-//! What clients write into their JSON, as loosely as they do it, turned into [`PlayerEvent`]s.
+//! Converts the JSON of events, in all variants that clients send, into [`PlayerEvent`]s.
 //!
-//! Times are seconds, as numbers or as decimal text (`toFixed(2)` makes text). The same events come over the
-//! websocket, where a position is called `from` or `to`, and in batches, where it is called `video_time`.
+//! Times are seconds, as numbers or as decimal text (`toFixed(2)` makes text). The same events come over the websocket,
+//! where a position is called `from` or `to`, and in batches, where it is called `video_time`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -14,11 +14,11 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::code::Code;
 
-/// The members of an event that are looked at. All others are ignored.
+/// The members of an event that are read. All others are ignored.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Event<'a> {
-    /// Decides what the others mean.
+    /// The name of the event, which decides the meaning of the other members.
     #[serde(borrow)]
     pub(crate) name: Scalar<'a>,
     from: Scalar<'a>,
@@ -34,13 +34,14 @@ pub(crate) struct Event<'a> {
     rate: Scalar<'a>,
 }
 
-/// Reads a JSON object. What serde derives would also take an array, for its members in their order.
+/// Reads a JSON object. The implementations that serde derives would also accept an array, with the members in their
+/// order.
 pub(crate) fn object<'a, T: Deserialize<'a>>(json: &'a str) -> Option<T> {
     let is_object = json.trim_ascii_start().starts_with('{');
     is_object.then(|| serde_json::from_str(json).ok()).flatten()
 }
 
-/// What a position is called.
+/// The name of a position on the wire.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Positions {
     /// `from` of a play and `to` of a pause.
@@ -77,7 +78,7 @@ impl Refusal {
 }
 
 impl Event<'_> {
-    /// The event it is.
+    /// Converts to a [`PlayerEvent`].
     ///
     /// # Errors
     ///
@@ -140,7 +141,7 @@ impl Event<'_> {
 /// ever set.
 const PLAIN_SECONDS: Range<f64> = 1.5e9..2.6e9;
 
-/// A timestamp in Unix milliseconds, also where a client plainly counts seconds or microseconds.
+/// A timestamp in Unix milliseconds, also if a client plainly counts seconds or microseconds.
 fn unix_ms(timestamp: f64) -> i64 {
     let ms = if PLAIN_SECONDS.contains(&timestamp) {
         timestamp * 1_000.0
@@ -149,7 +150,7 @@ fn unix_ms(timestamp: f64) -> i64 {
     } else {
         timestamp
     };
-    // The cast saturates: a clock that is that far off orders nothing, but harms nothing either.
+    // The cast saturates: a timestamp that far off orders nothing, but harms nothing either.
     ms.round() as i64
 }
 
@@ -158,7 +159,7 @@ fn position((field, scalar): (&str, &Scalar<'_>)) -> Result<f64, Refusal> {
     number.ok_or_else(|| Refusal::seconds(Code::InvalidPosition, field))
 }
 
-/// A JSON value of which only texts and numbers are of use.
+/// A JSON value that is read as a text or a number only.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) enum Scalar<'a> {
     /// Missing, or null.
@@ -187,13 +188,13 @@ impl Scalar<'_> {
         }
     }
 
-    /// The whole number, if that is what it is.
+    /// The whole number, if the value is one.
     fn whole(&self) -> Option<u32> {
         let number = self.number().ok().flatten()?;
         (0.0..=f64::from(u32::MAX)).contains(&number).then(|| number.round() as u32)
     }
 
-    /// The text, if that is what it is.
+    /// The text, if the value is one.
     pub(crate) fn text(&self) -> Option<String> {
         match self {
             Self::Text(text) => Some(text.clone().into_owned()),

@@ -20,7 +20,7 @@ use crate::answer::{Making, within_time};
 use crate::error::Error;
 use crate::response::{self, Body};
 
-/// The parameters that select sessions, of which there must be one.
+/// The parameters that select sessions; at least one is required.
 const SELECTORS: [&str; 5] = ["identifier", "query", "page", "session_id", "timeframe"];
 
 /// All parameters.
@@ -46,13 +46,13 @@ pub(crate) struct EraseSelection {
 }
 
 impl EraseSelection {
-    /// Reads the parameters that select sessions. Without a timeframe, those are among them whose start a wrong clock dated
-    /// later than `now`; viewers who begin while others are erased are not.
+    /// Reads the parameters that select sessions. Without a timeframe, they include sessions that a wrong clock dated
+    /// later than `now`, and exclude sessions that begin while others are erased.
     ///
     /// # Errors
     ///
-    /// [`Error::Parameter`] if one is not what it must be, or none is there; [`Error::Forbidden`] if the sessions belong to
-    /// a key that is not granted.
+    /// [`Error::Parameter`] if a parameter is invalid, or all are missing; [`Error::Forbidden`] if the sessions belong
+    /// to a key that is not granted.
     pub(crate) fn read(params: &Params, now: DateTime<Utc>) -> Result<Self, Error> {
         let named: Vec<_> = SELECTORS.into_iter().filter(|it| params.get(it).is_some()).collect();
         if named.is_empty() {
@@ -91,11 +91,11 @@ impl EraseSelection {
         (instant(self.erasure.scan.from_ms), instant(self.erasure.scan.to_ms))
     }
 
-    /// Deletes the sessions, no more than `at_most`, and logs the beginning and the end, without saying which sessions.
+    /// Deletes the sessions, no more than `at_most`, and logs the beginning and the end, without naming the sessions.
     ///
     /// # Errors
     ///
-    /// [`metrics_core::store::Error`] if the store could not; the same call goes on with what is left.
+    /// [`metrics_core::store::Error`] if the store failed; the same call goes on with the remaining sessions.
     pub(crate) async fn erase(
         &self,
         store: &dyn Store,
@@ -123,7 +123,7 @@ impl EraseSelection {
     }
 }
 
-/// The starts that are selected: all of them without a timeframe.
+/// The period of starts that is selected: by default, all.
 fn period(params: &Params, now: DateTime<Utc>) -> Result<Period, Error> {
     let all = Period { from_ms: FROM_MS_MIN, to_ms: TO_MS_MAX };
     let Some(timeframe) = params.get("timeframe") else { return Ok(all) };
@@ -154,8 +154,8 @@ struct AnswerTimeframe {
 pub(crate) struct Erasing(Arc<Mutex<()>>);
 
 impl Erasing {
-    /// `POST /erase`: counts the sessions, or deletes them if `expect` is at least as many. The count is a report like any
-    /// other; `making` ends with it.
+    /// `POST /erase`: counts the sessions, or deletes them if `expect` is at least their number. The count is a report
+    /// like any other; `making` ends with it.
     pub(crate) async fn respond(
         &self,
         metrics: &Metrics,
@@ -167,7 +167,7 @@ impl Erasing {
         let selected = EraseSelection::read(&params, metrics.now())?;
         let is_dry = params.get("dry_run").is_none() || params.flag("dry_run")?;
         let expected = params.whole_or_none("expect", 0..=u64::MAX >> 11)?;
-        // Of deletions one at a time: each reads much of the store.
+        // Deletions run one at a time: each reads much of the store.
         let erasing = Arc::clone(&self.0);
         let erasing = (!is_dry).then(|| erasing.try_lock_owned()).transpose();
         let erasing = erasing.map_err(|_| Error::Busy)?;
@@ -187,7 +187,7 @@ impl Erasing {
                 return Err(Error::MoreThanExpected { expected, sessions });
             }
             let metrics = metrics.clone();
-            // It goes on if the client does not wait.
+            // The deletion goes on if the client disconnects.
             let erasing = tokio::spawn(async move {
                 let _erasing = erasing;
                 selected.erase(metrics.store(), Some(expected)).await
@@ -197,7 +197,7 @@ impl Erasing {
                 return Err(Error::MoreSince { erased: erased.sessions.sessions });
             }
             answer.sessions = erased.sessions.sessions;
-            // They may have been those of other keys.
+            // The videos and pages may have been those of other keys.
             if params.has_all_keys() {
                 (answer.videos, answer.pages) = (Some(erased.videos), Some(erased.pages));
             }
@@ -206,8 +206,8 @@ impl Erasing {
     }
 }
 
-/// Refuses what is not understood in full: a parameter that is misspelt would select more. A body that is not declared as
-/// JSON may be a form of another site.
+/// Rejects requests that are not understood in full: a misspelt parameter would select more. A body that is not
+/// declared as JSON may be a form of another site.
 fn check(headers: &HeaderMap, params: &Params) -> Result<(), Error> {
     let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim();

@@ -1,4 +1,4 @@
-//! `GET /health/live` and `GET /health/ready`: for whoever decides where viewers are sent.
+//! `GET /health/live` and `GET /health/ready`: for load balancers and orchestrators.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::code::Code;
 use crate::response::{self, Body};
 use crate::single_flight::SingleFlight;
 
-/// How long the store may take to say that it is well.
+/// The timeout of a check of the store.
 const HEALTH_MAX: Duration = Duration::from_secs(5);
 
 #[derive(Serialize)]
@@ -24,19 +24,19 @@ struct Health {
     code: Option<Code>,
 }
 
-/// What is wrong with the store, for everybody who may ask; nothing if it is well.
+/// The fault of the store, for everybody who may request it; `None` if the store is well.
 type Illness = Option<&'static str>;
 
-/// What the store has answered just now.
+/// The latest results of checks of the store.
 pub(crate) struct Examined {
-    /// While the recorder can write.
+    /// Checks while the recorder can write.
     available: SingleFlight<Illness>,
-    /// While it cannot. Apart, so that what was so during an outage is not told after it.
+    /// Checks while it cannot. Separate, so that a result from an outage is not reported after it.
     unavailable: SingleFlight<Illness>,
 }
 
 impl Examined {
-    /// Answers are kept so long.
+    /// Caches each result for `kept`.
     pub(crate) fn new(kept: Duration) -> Self {
         Self { available: SingleFlight::new(kept), unavailable: SingleFlight::new(kept) }
     }
@@ -49,7 +49,7 @@ pub(crate) fn live() -> Response<Body> {
     response::json(StatusCode::OK, &Health { status: "ok", reason: None, code: None })
 }
 
-/// Whether viewers may be sent here. A server whose store is away still takes their events, as long as it has room
+/// Whether viewers may be sent here. A server whose store is unavailable still accepts events, as long as it has memory
 /// for them: it is degraded, and no less ready than any other on the same store.
 pub(crate) async fn ready(metrics: &Metrics, examined: &Examined) -> Response<Body> {
     let stats = metrics.stats();
@@ -61,7 +61,7 @@ pub(crate) async fn ready(metrics: &Metrics, examined: &Examined) -> Response<Bo
         }
         Some(since) => {
             let since = since.format("%Y-%m-%dT%H:%M:%SZ");
-            // Whatever the store says now, the recorder has not written since then.
+            // Even if the store answers now, the recorder has not written since then.
             match examined.unavailable.get(|| examine(metrics.clone(), Log::Nothing)).await.flatten() {
                 Some(advice) if advice != UNREACHABLE => {
                     format!("the store is away since {since}: {advice}")
@@ -90,15 +90,15 @@ pub(crate) async fn ready(metrics: &Metrics, examined: &Examined) -> Response<Bo
     response::json(http, &Health { status, reason: Some(reason), code: Some(code) })
 }
 
-/// What an examination logs.
+/// The failures that a check logs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Log {
     Failures,
-    /// While the recorder cannot write, it logs that itself.
+    /// No failures: while the recorder cannot write, it logs that itself.
     Nothing,
 }
 
-/// Finds out whether the store can be written.
+/// Checks whether the store can be written.
 async fn examine(metrics: Metrics, log: Log) -> Illness {
     match timeout(HEALTH_MAX, metrics.store().check()).await {
         Ok(Ok(())) => None,

@@ -1,4 +1,4 @@
-//! `/api/v1/keys`: makes, lists, changes and revokes API keys.
+//! `/api/v1/keys`: creates, lists, changes and revokes API keys.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use hyper::{Response, StatusCode};
@@ -36,7 +36,7 @@ struct Message {
     message: &'static str,
 }
 
-/// How much of a limit is used.
+/// The use of a limit.
 #[derive(Serialize)]
 struct Used {
     used: u64,
@@ -76,7 +76,7 @@ pub(crate) async fn list(metrics: &Metrics, granted: &Granted) -> Result<Text, E
     let mut records = metrics.keys().await?;
     records.retain(|record| granted.covers(&record.key));
     let usage = metrics.usage(&records).await?;
-    // Settings have at most as many bytes again as their JSON.
+    // The memory of settings is at most twice the length of their JSON.
     let texts = records.iter().map(|it| {
         it.key.as_str().len() + 2 * Value::Object(it.settings.to_json()).to_string().len()
     });
@@ -86,7 +86,7 @@ pub(crate) async fn list(metrics: &Metrics, granted: &Granted) -> Result<Text, E
     Ok(Text::list("keys", bytes, keys, Nothing {}))
 }
 
-/// `POST /keys`: a new key, or the one in the body.
+/// `POST /keys`: creates a key, or adds the one in the body.
 pub(crate) async fn create(
     metrics: &Metrics,
     granted: &Granted,
@@ -99,7 +99,7 @@ pub(crate) async fn create(
         })?;
     }
     let key = match members.remove("key").filter(|key| !key.is_null()) {
-        // Whoever has some keys would not have this one.
+        // A caller with certain keys would not be granted this one.
         None if !granted.is_all() => return Err(Error::Forbidden),
         None => ApiKey::generate(),
         Some(text) => {
@@ -120,7 +120,7 @@ pub(crate) async fn create(
     Ok(response::json(StatusCode::CREATED, &Created { key: key.as_str() }))
 }
 
-/// `PATCH /keys/{id}`: replaces the settings in the body, and revokes or restores the key if that says so.
+/// `PATCH /keys/{id}`: replaces the settings in the body, and revokes or restores the key according to `revoked`.
 pub(crate) async fn change(
     metrics: &Metrics,
     granted: &Granted,
@@ -147,7 +147,7 @@ pub(crate) async fn change(
         check_limits(granted, change.has_limits())?;
         changes.push(KeyChange::Settings(change));
     }
-    // Who revoked it may have had a reason that its users do not know.
+    // The operator may have revoked it for a reason that its users do not know.
     if revoked == Some(false) && !granted.is_all() {
         return Err(Error::Forbidden);
     }
@@ -164,7 +164,7 @@ pub(crate) async fn change(
     Ok(response::json(StatusCode::OK, &Key::new(&changed, None)))
 }
 
-/// Limits protect the server from those who have some keys, so that only whoever may do everything sets them.
+/// Limits protect the server from callers with certain keys, so only a caller with all permissions sets them.
 fn check_limits(granted: &Granted, has_limits: bool) -> Result<(), Error> {
     if has_limits && !granted.is_all() { Err(Error::Forbidden) } else { Ok(()) }
 }
@@ -183,7 +183,7 @@ pub(crate) async fn revoke(
     Err(Error::UnknownKey)
 }
 
-/// The keys that a part of a path may be. A key may hold a percent sign of its own, so it is looked for as it stands first.
+/// The keys that a path segment may mean. A key may hold a percent sign of its own, so the raw text is tried first.
 fn candidates(id: &str) -> impl Iterator<Item = ApiKey> {
     let decoded = percent_decode_str(id).decode_utf8_lossy().into_owned();
     [id.to_owned(), decoded].into_iter().filter_map(|text| ApiKey::new(&text).ok())

@@ -16,13 +16,13 @@ use crate::code::Code;
 use crate::error::Error;
 use crate::table::Format;
 
-/// The largest `query`, in bytes of JSON: to compare two arrays costs the product of their lengths.
+/// The largest `query`, in bytes of JSON: the cost of comparing two arrays is the product of their lengths.
 const QUERY_BYTES_MAX: usize = 16 * 1_024;
 
 /// The most identifiers of one selection.
 const IDENTIFIERS_MAX: usize = 10_000;
 
-/// The parameters of the older reports: each takes those of the others, as some clients send all of them to each.
+/// The parameters of the older reports: each accepts those of the others, as some clients send all of them to each.
 pub(crate) const OLDER: [&str; 10] = [
     "identifier",
     "query",
@@ -39,7 +39,7 @@ pub(crate) const OLDER: [&str; 10] = [
 /// A parameter without a meaning, by which clients get around caches.
 const CACHE_BUSTER: &str = "_";
 
-/// Names that other programs have for a parameter, and that parameter.
+/// Names that other programs use for a parameter, and that parameter.
 const MEANT: [(&[&str], &str); 5] = [
     (&["from", "to", "start", "end", "since", "until", "date", "period"], "timeframe"),
     (&["video", "session", "key", "metadata"], "query"),
@@ -56,34 +56,34 @@ const RANGES_MAX: u64 = 10_000;
 pub(crate) struct Params {
     // Without those that are null.
     values: Map<String, Value>,
-    // Those that are.
+    // The names of parameters that are null.
     nulls: Vec<String>,
     granted: Granted,
 }
 
-/// What engagement is asked for.
+/// The form of an engagement report.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Engagement {
-    /// So many equal parts.
+    /// This number of equal parts.
     Ranges(u32),
     /// Every second, per time bucket.
     PerSecond(Buckets),
 }
 
 impl Params {
-    /// Reads the parameters of a request of a caller who may read what is `granted`.
+    /// Reads the parameters of a request, which may read the keys in `granted`.
     ///
     /// # Errors
     ///
-    /// [`Error::Body`] if the body is neither empty nor a JSON object, or too deep; [`Error::Parameter`] if a
-    /// parameter of the query string looks like JSON but is not.
+    /// [`Error::Body`] if the body is neither empty nor a JSON object, or too deep; [`Error::Parameter`] if a parameter
+    /// of the query string looks like JSON but is not.
     pub(crate) fn parse(query: Option<&str>, body: &[u8], granted: Granted) -> Result<Self, Error> {
         let mut values = from_query(query.unwrap_or_default())?;
         if !body.trim_ascii().is_empty() {
             let not_an_object = |_| Error::body("the body must be a JSON object");
             let text =
                 std::str::from_utf8(body).map_err(|_| Error::body("the body must be UTF-8"))?;
-            // First: the parser has a limit of its own, beyond which it would not say what is wrong.
+            // First: the parser has a limit of its own, and its error would not name the fault.
             if is_too_deep(text) {
                 let err = Error::body("the body must be at most 64 levels deep");
                 return Err(err.coded(Code::TooDeep));
@@ -97,19 +97,19 @@ impl Params {
         Ok(Self { values, nulls, granted })
     }
 
-    /// Whether the sender may read sessions of every key.
+    /// Whether the caller may read sessions of every key.
     pub(crate) fn has_all_keys(&self) -> bool {
         self.granted.is_all()
     }
 
-    /// Parameters that are read already.
+    /// Wraps parameters that are parsed already.
     #[cfg(feature = "binary")]
     pub(crate) fn of(values: Map<String, Value>, granted: Granted) -> Self {
         Self { values, nulls: Vec::new(), granted }
     }
 
-    /// Refuses a selection with a parameter or a member that is null, and therefore does not narrow it: the value may be
-    /// missing by mistake.
+    /// Refuses a selection with a parameter or a member that is null, and therefore does not narrow it: the value may
+    /// be missing by mistake.
     ///
     /// # Errors
     ///
@@ -129,7 +129,7 @@ impl Params {
         }
     }
 
-    /// What plays and sources are asked for.
+    /// The query for plays and sources.
     pub(crate) fn bucket_query(&self) -> Result<BucketQuery, Error> {
         let mut query = BucketQuery::from(self.selection()?);
         self.restrict(&mut query.timeframe, &mut query.minimum_view_ms)?;
@@ -138,7 +138,7 @@ impl Params {
         Ok(query)
     }
 
-    /// Whose engagement is asked for.
+    /// The query for engagement.
     pub(crate) fn engagement_query(&self) -> Result<EngagementQuery, Error> {
         let mut query = EngagementQuery::from(self.selection()?);
         query.timezone = self.timezone()?;
@@ -155,7 +155,7 @@ impl Params {
         Ok(query)
     }
 
-    /// Which sessions are asked for one by one: all, unless said otherwise.
+    /// The query for single sessions: by default, all.
     pub(crate) fn sessions_query(&self) -> Result<EngagementQuery, Error> {
         let mut query = EngagementQuery::from(self.any_selection()?).during(Timeframe::ALL);
         query.timezone = self.timezone()?;
@@ -166,7 +166,7 @@ impl Params {
         Ok(query)
     }
 
-    /// As what kind of file it is asked for.
+    /// The format of the file.
     pub(crate) fn format(&self) -> Result<Format, Error> {
         match self.values.get("format") {
             None => Ok(Format::default()),
@@ -177,7 +177,7 @@ impl Params {
         }
     }
 
-    /// Replaces the defaults of a query where there are parameters for them.
+    /// Replaces the defaults of a query by the parameters that are present.
     fn restrict(&self, timeframe: &mut Timeframe, minimum_view_ms: &mut u64) -> Result<(), Error> {
         *timeframe = self.timeframe()?.unwrap_or(*timeframe);
         *minimum_view_ms = self.minimum_view_ms()?.unwrap_or(*minimum_view_ms);
@@ -205,8 +205,8 @@ impl Params {
         }
     }
 
-    /// Fails if there is a parameter without one of these names: it would change nothing, and its sender believes that it
-    /// does.
+    /// Fails if there is a parameter without one of these names: it would have no effect, and the caller would expect
+    /// one.
     pub(crate) fn check_names(&self, known: &[&'static str]) -> Result<(), Error> {
         let Some(unknown) = self.values.keys().find(|name| !known.contains(&name.as_str())) else {
             return Ok(());
@@ -276,7 +276,7 @@ impl Params {
         Ok((limit as u32, offset))
     }
 
-    /// Which sessions are asked for, narrowed to those that may be read: all of these, unless said otherwise.
+    /// The selected sessions, narrowed to those that may be read: by default, all of these.
     pub(crate) fn any_selection(&self) -> Result<Selection, Error> {
         if ["identifier", "query"].iter().any(|it| self.values.contains_key(*it)) {
             return self.selection();
@@ -284,13 +284,13 @@ impl Params {
         self.granted.restrict(Selection::default().with_filter(self.filter()?))
     }
 
-    /// For which sessions of a selection it is asked.
+    /// The filter on the sessions of a selection.
     fn filter(&self) -> Result<Filter, Error> {
         let Some(filters) = self.values.get("filters") else { return Ok(Filter::default()) };
         Ok(Filter::from_json(filters)?)
     }
 
-    /// Which sessions are asked for, narrowed to those that may be read.
+    /// The selected sessions, narrowed to those that may be read.
     pub(crate) fn selection(&self) -> Result<Selection, Error> {
         let mut selection = match self.values.get("query") {
             Some(query) => read_query(query)?,
@@ -353,7 +353,7 @@ impl Params {
         })
     }
 
-    /// A parameter that is true or false, and false unless said otherwise.
+    /// A parameter that is true or false, by default false.
     pub(crate) fn flag(&self, name: &'static str) -> Result<bool, Error> {
         match self.values.get(name) {
             None => Ok(false),
@@ -365,7 +365,7 @@ impl Params {
     }
 }
 
-/// The parameters of a query string. Objects and arrays are JSON there, all else is text; a name that comes twice is an
+/// The parameters of a query string. Objects and arrays are JSON there, all else is text; a repeated name makes an
 /// array.
 fn from_query(query: &str) -> Result<Map<String, Value>, Error> {
     let mut values = Map::new();
@@ -380,7 +380,7 @@ fn from_query(query: &str) -> Result<Map<String, Value>, Error> {
             }
             "filters" => structured("filters", &text)?,
             "metrics" | "dimensions" | "order_by" | "compare" => structured_any(&text),
-            // An identifier may well look like JSON: only an array of texts is one.
+            // An identifier may well look like JSON: only an array of texts is read as JSON.
             "identifier" => match serde_json::from_str::<Vec<String>>(&text) {
                 Ok(all) => all.into_iter().map(Value::String).collect(),
                 Err(_) => Value::String(text.into_owned()),
@@ -405,7 +405,7 @@ pub(crate) fn whole_query(text: &str) -> Result<Map<String, Value>, Error> {
     serde_json::from_str(text).map_err(|_| wrong())
 }
 
-/// JSON if it is that, else the text.
+/// Parses a JSON array, unless it is too deep; any other text stays a text.
 fn structured_any(text: &str) -> Value {
     let parsed = serde_json::from_str(text).ok().filter(|value: &Value| value.is_array());
     parsed.filter(|_| !is_too_deep(text)).unwrap_or_else(|| Value::String(text.to_owned()))

@@ -11,7 +11,7 @@ use crate::error::Error;
 pub(crate) fn read_timeframe(value: &Value) -> Result<Timeframe, Error> {
     let dates = match value {
         Value::Array(ends) => ends.iter().map(Value::as_str).collect::<Option<Vec<_>>>(),
-        // With other members it is none, which is told below.
+        // An object with other members is no pair of dates; its error is returned below.
         Value::Object(ends) if ends.len() == 2 => {
             let end = |name: &str| ends.get(name).and_then(Value::as_str);
             end("from").zip(end("to")).map(|(from, to)| vec![from, to])
@@ -29,7 +29,8 @@ pub(crate) fn read_timeframe(value: &Value) -> Result<Timeframe, Error> {
     }
     match value {
         Value::String(text) if number(value).is_none() => {
-            // A `+` that is not encoded in a query string arrives as a space, which only times have none of.
+            // A `+` that is not encoded in a query string arrives as a space. Only times have no spaces, so only
+            // `instant` replaces them.
             let parsed = text.parse::<Timeframe>();
             parsed.or_else(|err| read_older(value).map_err(|_| err.into()))
         }
@@ -51,7 +52,7 @@ fn read_older(value: &Value) -> Result<Timeframe, Error> {
         Error::parameter("timeframe", expected)
     };
     if let Value::Object(members) = value {
-        // One that is misspelt would leave out an end.
+        // A misspelt member would omit an end.
         if members.keys().any(|name| name != "from" && name != "to") {
             return Err(Error::parameter("timeframe", "must have no members but `from` and `to`"));
         }
@@ -78,7 +79,7 @@ fn read_older(value: &Value) -> Result<Timeframe, Error> {
 /// Unix seconds, or an RFC 3339 time.
 fn instant(value: &Value) -> Option<DateTime<Utc>> {
     let at = if let Some(seconds) = number(value) {
-        // Further than chrono's calendar goes.
+        // Beyond chrono's calendar.
         let ms = (-1e13..=1e13).contains(&seconds).then(|| (seconds * 1_000.0).round() as i64)?;
         DateTime::from_timestamp_millis(ms)?
     } else {
@@ -86,7 +87,7 @@ fn instant(value: &Value) -> Option<DateTime<Utc>> {
         let text = value.as_str()?.trim().replace(' ', "+");
         DateTime::parse_from_rfc3339(&text).ok()?.to_utc()
     };
-    // What RFC 3339 can say. Buckets around the ends of chrono's calendar would lie outside of it.
+    // The limits of RFC 3339. Buckets around the ends of chrono's calendar would lie outside of it.
     (0..=9_999).contains(&at.year()).then_some(at)
 }
 

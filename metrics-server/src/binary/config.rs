@@ -1,7 +1,7 @@
 //! The settings of the binary, and its command.
 //!
-//! `table.rs` has every setting. Flags win over the environment. A value that cannot be read stops the start, with one line that
-//! names the setting, the value and the values that are accepted.
+//! `table.rs` has every setting. Flags win over the environment. A value that cannot be read stops the start, with one
+//! line that names the setting, the value and the values that are accepted.
 
 mod command;
 mod exposure;
@@ -36,8 +36,8 @@ use crate::memory::{CONNECTION_BYTES, CONNECTIONS_PART};
 use crate::route::Routes;
 use crate::settings::Settings;
 
-/// The number of connections that may be open at once, unless it is set or the memory is less. At some 30 KiB each, they need
-/// 3 GB.
+/// The default number of connections that may be open at once, unless the memory is less. At some 30 KiB each, they
+/// need 3 GB.
 const CONNECTIONS_MAX: usize = 100_000;
 
 /// The settings of the binary. Those that its command does not take have their defaults.
@@ -50,7 +50,7 @@ pub(crate) struct Config {
     pub(crate) database_connections: u32,
     /// How long sessions are kept; for ever, unless it is set.
     pub(crate) retention: Option<Span>,
-    /// What is done about tables that are not up to date.
+    /// The handling of tables that are not up to date.
     pub(crate) migrations: Migrations,
     /// Whether to wait for a database that cannot be reached at the start.
     pub(crate) wait_for_store: bool,
@@ -58,7 +58,7 @@ pub(crate) struct Config {
     /// The limits of keys that set none.
     pub(crate) limits: Limits,
     pub(crate) page_detail: PageDetail,
-    /// How the service behaves.
+    /// The settings of the service.
     pub(crate) settings: Settings,
     /// The memory that clients may make the server hold, in bytes.
     pub(crate) memory: usize,
@@ -67,7 +67,7 @@ pub(crate) struct Config {
     pub(crate) log_format: LogFormat,
 }
 
-/// Where sessions are kept.
+/// The database that holds the sessions.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Database {
     /// In an SQLite file.
@@ -81,8 +81,8 @@ pub(crate) enum Database {
 pub(crate) struct PostgresUrl(pub(crate) String);
 
 impl Database {
-    /// The file for sessions that it does not take: in `directory`, or beside the database. Its name is that of the database,
-    /// so that several may share a directory, and holds no user and no password.
+    /// The file for sessions that the database does not take: in `directory`, or beside the database. Its name is that
+    /// of the database, so that several may share a directory, and holds no user and no password.
     fn spool(&self, directory: Option<PathBuf>) -> Spool {
         match self {
             Self::Sqlite(path) => {
@@ -122,7 +122,7 @@ pub(crate) enum LogFormat {
 /// Why there is no [`Config`].
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfigError {
-    /// The operator asked for help or the version; this is it.
+    /// The operator asked for help or the version; this is the text.
     #[error("{0}")]
     Asked(String),
     /// A setting cannot be read: which one, and the values that are accepted.
@@ -131,7 +131,7 @@ pub(crate) enum ConfigError {
 }
 
 impl ConfigError {
-    /// Tells the operator, and returns how the process is to end.
+    /// Prints the message, and returns the exit code of the process.
     #[expect(
         clippy::print_stdout,
         clippy::print_stderr,
@@ -218,7 +218,7 @@ impl Config {
     }
 }
 
-/// Reads how the service behaves, of a server that listens at an address if the command is to serve.
+/// Reads the settings of the service, with the address of the server if the command is to serve.
 fn settings_of(source: &Source<'_>, listen: Option<SocketAddr>) -> Result<Settings, ConfigError> {
     let forwarded_header = source.get(&table::FORWARDED_HEADER)?;
     let forwarded_hops = source.get(&table::FORWARDED_HOPS)?;
@@ -251,7 +251,7 @@ fn limits_of(source: &Source<'_>) -> Result<Limits, ConfigError> {
     Ok(limits)
 }
 
-/// Reads the memory budget: a part of what the process may use, which must not be too small for a server, unless it is set.
+/// Reads the memory budget: by default, a part of the memory of the process, which must not be too small for a server.
 fn memory_of(source: &Source<'_>, serves: bool) -> Result<usize, ConfigError> {
     if let Some(memory) = source.get(&table::MEMORY)? {
         return Ok(memory);

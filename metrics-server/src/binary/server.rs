@@ -19,14 +19,14 @@ use crate::service::Service;
 ///
 /// # Errors
 ///
-/// The reason why it cannot begin to serve.
+/// The reason why the server cannot start.
 pub(super) async fn serve_until(
     stop: impl Future<Output = ()>,
     config: Config,
 ) -> Result<(), Box<dyn Error>> {
     let mut stop = pin!(stop);
     let store = tokio::select! {
-        // The spool is taken up at the next start.
+        // The spool is recovered at the next start.
         () = &mut stop => return Ok(()),
         opened = open(&config) => opened?,
     };
@@ -50,7 +50,7 @@ pub(super) async fn serve_until(
     Ok(())
 }
 
-/// Opens the store, and takes up what an earlier run left.
+/// Opens the store, and recovers the spool of an earlier run.
 async fn open(config: &Config) -> Result<Arc<dyn Store>, Box<dyn Error>> {
     let store = store::open(config, &config.database).await?;
     if let Some(spool) = &config.settings.spool {
@@ -68,7 +68,7 @@ fn start(store: Arc<dyn Store>, config: &Config) -> Metrics {
     }
 }
 
-/// Says that there is room for fewer connections than there may be.
+/// Logs that the system allows fewer connections than the settings.
 fn log_connection_limit(room: usize, most: usize) {
     let why = "the system lets this process open no more files";
     if room < most.min(files::USEFUL) {
@@ -78,7 +78,7 @@ fn log_connection_limit(room: usize, most: usize) {
     }
 }
 
-/// Has the store take what an earlier run left when it was away.
+/// Recovers the sessions that an earlier run spilled while the store was unavailable.
 async fn recover(spool: &Spool, store: &Arc<dyn Store>) -> Result<(), Box<dyn Error>> {
     let Recovered { files, sessions, refused, .. } = spool.recover(store).await?;
     if 0 < files {
@@ -87,7 +87,7 @@ async fn recover(spool: &Spool, store: &Arc<dyn Store>) -> Result<(), Box<dyn Er
     Ok(())
 }
 
-/// Makes sure that viewers can be recorded, and says how where they cannot.
+/// Checks that viewers can be recorded, and logs the remedy if they cannot.
 ///
 /// # Errors
 ///
@@ -99,7 +99,7 @@ async fn check_keys(metrics: &Metrics, config: &Config) -> Result<(), Box<dyn Er
     if let Some(key) = &config.settings.default_key {
         match keys.iter().find(|record| record.key == *key) {
             Some(record) if record.disabled_at.is_none() => {}
-            // It may have been revoked while the server ran, which must start again all the same: other keys are valid.
+            // It may have been revoked while the server ran, which must start again even so: other keys are valid.
             Some(_) => tracing::error!(
                 "METRICS_DEFAULT_KEY is a revoked key, so batches that name no key are refused: restore it with \
                  `metrics-server keys restore`, name another, or unset it"

@@ -1,7 +1,7 @@
 //! Sessions as rows.
 //!
-//! A row has what reports are made of. It has no id: nothing that is asked of sessions needs one, and who knows the id
-//! that a page gave a viewing could find it by that.
+//! A row has the values that reports are made of. It has no session id: no question about sessions needs one, and a
+//! person who knows the id that a page gave a session could find the session by it.
 //!
 //! Rows are made and written off the threads that serve, like reports: see [`compute`].
 
@@ -22,14 +22,15 @@ use crate::api::seconds;
 use crate::table::row::{Kind, Line, Row};
 use crate::table::{Format, Writer};
 
-/// How many bytes are written at a time, about: enough that little of the time goes into handing them on.
+/// The approximate number of bytes that are written at a time: enough that little of the time goes into handing them
+/// on.
 const PIECE_BYTES: usize = 64 * 1024;
 
 /// Sessions that are written while they are read.
 #[derive(Debug)]
 pub(super) struct Sessions {
     walk: Walk,
-    // None while rows are written, and if nobody waited for that.
+    // `None` while rows are written, and if the call that wrote them was dropped.
     writing: Option<Writing>,
     account: Account,
 }
@@ -38,14 +39,14 @@ pub(super) struct Sessions {
 #[derive(Debug)]
 struct Writing {
     writer: Writer,
-    // What was read, and is not written yet.
+    // Records that were read, and are not written yet.
     records: vec::IntoIter<Record>,
     // Whether no more records come.
     is_last: bool,
 }
 
 impl Sessions {
-    /// Holds the file in `account`, as far as it is not taken yet.
+    /// Accounts the bytes of the file in `account` until they are taken.
     pub(super) fn new(walk: Walk, format: Format, account: Account) -> Result<Self, store::Error> {
         let writer = Writer::new(format, Session::columns)?;
         let writing = Writing { writer, records: Vec::new().into_iter(), is_last: false };
@@ -150,7 +151,7 @@ impl<'a> Session<'a> {
         let Record { subject, stored, .. } = record;
         let counters = &stored.counters;
         let (details, rendition) = (&counters.details, counters.details.rendition.as_ref());
-        // What was stored is sound: it was written as JSON, and as segments.
+        // Stored values are valid: they were written as JSON, and as segments.
         let json = |text: &'a str| serde_json::from_str(text).ok();
         let segments = Segments::decode(&stored.segments).unwrap_or_default();
         let position = |ms: u32| seconds(ms.into());
@@ -193,7 +194,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// From where to where, like `0-12.5;20-30`.
+    /// The segments as text, like `0-12.5;20-30`.
     fn segments_text(&self) -> String {
         let texts = self.segments.iter().map(|(from, to)| format!("{from}-{to}"));
         texts.collect::<Vec<_>>().join(";")

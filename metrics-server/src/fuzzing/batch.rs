@@ -1,4 +1,4 @@
-//! Batches of events: each is taken or refused, once, for what it says itself.
+//! Batches of events: each event is accepted or refused, once, for its own content.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::api::events::{Sorted, sort};
 
-/// As many events as a batch may have.
+/// The most events that a batch may have.
 const EVENTS_MAX: usize = 256;
 
 #[derive(Deserialize)]
@@ -17,7 +17,7 @@ struct Batch<'a> {
     events: Vec<&'a RawValue>,
 }
 
-/// What became of an event: whose it is and what it says, or why it is refused.
+/// The outcome of an event: its key, session, video and content, or the reason of the refusal.
 type Fate = Result<[String; 4], String>;
 
 /// The body of a batch.
@@ -38,8 +38,8 @@ fn taken(body: &[u8], key: Option<&ApiKey>, sorted: &Sorted) {
     let fates = fates(sorted);
     assert!(fates.keys().copied().eq(0..sorted.count), "each event has a fate");
 
-    // One bad event never loses the others, nor does a good one help: each fares alone as it fares here, unless the
-    // session has another video by then.
+    // One bad event never loses the others, nor does a good one help: each event has the same outcome alone, unless the
+    // session already has another video.
     for (index, fate) in &fates {
         let alone = format!(r#"{{"events":[{}]}}"#, batch.events[*index]);
         match (sort(alone.as_bytes(), key), fate) {
@@ -48,7 +48,7 @@ fn taken(body: &[u8], key: Option<&ApiKey>, sorted: &Sorted) {
                 assert_ne!(sorted.groups[mine].video, theirs.video);
             }
             (Ok(alone), fate) => assert_eq!(&self::fates(&alone)[&0], fate),
-            // Without a key, nothing is left to be recorded.
+            // Without a key, no event can be recorded.
             (Err(err), fate) => {
                 assert!(key.is_none() && err.to_string().starts_with("`key` is missing"));
                 assert_eq!(fate, &Err("`key` is missing".to_owned()));
@@ -57,7 +57,7 @@ fn taken(body: &[u8], key: Option<&ApiKey>, sorted: &Sorted) {
     }
 }
 
-/// What became of each event.
+/// The outcome of each event.
 fn fates(sorted: &Sorted) -> BTreeMap<usize, Fate> {
     let mut fates = BTreeMap::new();
     for rejected in &sorted.answer.rejected {

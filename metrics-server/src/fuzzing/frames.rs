@@ -11,7 +11,7 @@ use super::REASON_BYTES_MAX;
 use crate::frames::{FRAGMENTS_MAX, Incoming, ReadError, split};
 use crate::phoenix::MESSAGE_BYTES_MAX;
 
-/// What came out: [`Incoming`] and [`ReadError`], owned and comparable.
+/// The output of a reader: [`Incoming`] and [`ReadError`], owned and comparable.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Seen {
     Text(String),
@@ -45,7 +45,7 @@ impl From<Result<Incoming<'_>, ReadError>> for Seen {
     }
 }
 
-/// What a client sends until it hangs up.
+/// The bytes that a client sends before it disconnects.
 pub fn frames(bytes: &[u8]) {
     let expected = expect(bytes);
     assert_eq!(read(&[], bytes, bytes.len()), expected, "at once");
@@ -106,7 +106,7 @@ const PROTOCOL: Seen = Seen::Refused(1002);
 const NOT_UTF8: Seen = Seen::Refused(1007);
 const TOO_LARGE: Seen = Seen::Refused(1009);
 
-/// What is to be seen.
+/// The expected output.
 fn expect(mut bytes: &[u8]) -> Vec<Seen> {
     let mut seen: Vec<Seen> = Vec::new();
     // Opcode, bytes and number of the fragments so far.
@@ -142,7 +142,7 @@ fn frame(bytes: &mut &[u8], fragments: Option<&(u8, Vec<u8>, usize)>) -> Result<
     if MESSAGE_BYTES_MAX < length {
         return Err(TOO_LARGE);
     }
-    // What follows from the header is seen before the payload is there.
+    // Errors of the header come before the payload has arrived.
     match (opcode, fragments) {
         (TEXT | BINARY, Some(_)) | (CONTINUATION, None) => return Err(PROTOCOL),
         (CONTINUATION, Some((_, so_far, count)))
@@ -193,7 +193,7 @@ fn close(payload: &[u8]) -> Result<Seen, Seen> {
         return if payload.is_empty() { Ok(Seen::Close(None)) } else { Err(PROTOCOL) };
     };
     let code = u16::from_be_bytes([*high, *low]);
-    // Those that a client may send: RFC 6455, section 7.4, and the registry of IANA.
+    // The codes that a client may send: RFC 6455, section 7.4, and the registry of IANA.
     if !matches!(code, 1000..=1003 | 1007..=1013 | 3000..=4999) {
         return Err(PROTOCOL);
     }

@@ -1,4 +1,4 @@
-//! Parameters of reports: a body and a query string mean the same, and what was read can be counted with.
+//! Parameters of reports: a body and a query string mean the same, and parsed values are safe to calculate with.
 
 use std::fmt::Debug;
 
@@ -11,13 +11,13 @@ use crate::access::Granted;
 use crate::api::params::{Engagement, Params};
 use crate::error::Error;
 
-/// The longest answer to a parameter that is wrong, beside what it repeats of it.
+/// The longest message about an invalid parameter, beside the value that it repeats.
 const MESSAGE_BYTES_MAX: usize = 300;
 
-/// More than any session has, in milliseconds.
+/// More milliseconds than any session has.
 const VIEW_MS_MAX: u64 = 1_000_000_000_000_000;
 
-/// What a request asks for, as far as it can be read.
+/// The queries of a request, or the errors in reading them.
 #[derive(Debug)]
 struct Asked {
     selection: Result<Selection, Error>,
@@ -105,7 +105,7 @@ fn resolve(timeframe: Timeframe) -> (DateTime<Utc>, DateTime<Utc>) {
     (instant(from_ms), instant(to_ms))
 }
 
-/// Around any instant, buckets follow one another.
+/// Buckets around any instant are consecutive.
 fn cut(buckets: Buckets, at: DateTime<Utc>) {
     let start = buckets.start_of(at);
     assert_eq!(buckets.start_of(start), start, "a start is in its own bucket");
@@ -119,27 +119,27 @@ fn cut(buckets: Buckets, at: DateTime<Utc>) {
     assert!(starts.contains(&start) && starts.is_sorted(), "{starts:?} without {start}");
 }
 
-/// What is wrong is told by name, in a text that does not grow without end.
+/// An error names the parameter, in a text of bounded length.
 fn tells(err: &Error, asked_len: usize) {
     let message = err.to_string();
     assert!(
         matches!(err, Error::Parameter { .. } | Error::Body { .. } | Error::Query(_)),
         "{message}"
     );
-    // Escaped, what is repeated may be six times as long.
+    // Escaped, a repeated value may be six times as long.
     assert!(message.len() <= MESSAGE_BYTES_MAX + 6 * asked_len, "{message}");
     if let Error::Parameter { name, .. } = err {
         assert!(message.starts_with(&format!("`{name}` ")));
     }
 }
 
-/// Whatever a body asks for, a query string can ask for as well.
+/// A query string can express every request that a body can.
 fn means_the_same(body: &Asked, members: &Map<String, Value>) {
     let mut query = form_urlencoded::Serializer::new(String::new());
     for (name, value) in members {
         match value {
             Value::Null => {}
-            // What looks like JSON in a query string is JSON.
+            // Text that looks like JSON is JSON in a query string.
             Value::String(text) if text.trim_start().starts_with(['[', '{']) => return,
             Value::String(text) => _ = query.append_pair(name, text),
             other => _ = query.append_pair(name, &other.to_string()),
@@ -156,7 +156,7 @@ fn means_the_same(body: &Asked, members: &Map<String, Value>) {
 
 #[track_caller]
 fn same<T: Debug + PartialEq>(body: &Result<T, Error>, query: &Result<T, Error>) {
-    // All is text in a query string, so there may be sense in it where there is none in a body.
+    // A query string holds only texts, so it may be valid where the body is not.
     if let Ok(body) = body {
         assert_eq!(query.as_ref().ok(), Some(body));
     }

@@ -1,4 +1,4 @@
-//! Messages of the channel protocol, against what a plain JSON parser makes of them, and the answers to them.
+//! Messages of the channel protocol, compared with a plain JSON parser, and the answers to them.
 
 use std::borrow::Cow;
 
@@ -57,7 +57,7 @@ fn text(version: Version, text: &str) {
     }
 }
 
-/// An array of five elements or more, of which the third and fourth are texts.
+/// Reads an array of five elements or more; the third and fourth are texts.
 fn array(json: &str) -> Option<(Head<'_>, String)> {
     let elements: Vec<&RawValue> = serde_json::from_str(json).ok()?;
     let [join_ref, message_ref, topic, event, payload, ..] = elements[..] else { return None };
@@ -67,10 +67,10 @@ fn array(json: &str) -> Option<(Head<'_>, String)> {
     Some(([join_ref, message_ref, topic, event], payload.get().to_owned()))
 }
 
-/// An object of which some members are texts, and others may be missing. Of repeated ones, the last is there.
+/// Reads an object; some members are texts, and others may be missing. Of repeated members, the last counts.
 fn object(json: &str) -> Option<(Head<'static>, String)> {
     let members = Members::read(json)?;
-    // Each must be one, also those that are repeated.
+    // Repeated members must all be texts.
     let texts = members.0.iter().filter(|(name, _)| ["topic", "event"].contains(&name.as_str()));
     if texts.into_iter().any(|(_, json)| string(json.get()).is_none()) {
         return None;
@@ -113,7 +113,7 @@ fn binary(version: Version, bytes: &[u8]) {
     }
 }
 
-/// The fields of a push: a zero, four lengths, so many bytes of text each.
+/// The fields of a push: a zero, four lengths, then the bytes of four texts.
 fn fields(bytes: &[u8]) -> Option<[&str; 4]> {
     let lengths = bytes.get(1..5).filter(|_| bytes[0] == 0)?;
     let mut at = 5;
@@ -126,7 +126,7 @@ fn fields(bytes: &[u8]) -> Option<[&str; 4]> {
     Some(fields)
 }
 
-/// What can be answered is JSON, with the refs byte for byte as they came.
+/// Answers are JSON, with the refs byte for byte as they came.
 fn answers(version: Version, join_ref: &Ref<'_>, message_ref: &Ref<'_>, topic: &str, text: &str) {
     let reply = |answer| Outgoing::Reply { join_ref, message_ref, topic, answer };
     let ok = r#"{"status":"ok","response":{}}"#;
@@ -160,7 +160,7 @@ fn answer(
         Version::V1 => object(text).expect("an object"),
         Version::V2 => array(text).expect("an array"),
     };
-    // V1 has no join's ref in what the server sends.
+    // V1 has no join ref in messages of the server.
     let join_ref = if version == Version::V1 { "null" } else { join_ref.json() };
     assert_eq!(found, [join_ref, message_ref.json(), topic, event]);
     assert_eq!(found_payload, payload);

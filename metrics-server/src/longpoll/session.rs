@@ -1,4 +1,5 @@
-//! One session's life: a task that acts on what the client posts, until it stops polling or the server stops.
+//! Runs one session from start to end: a task that acts on the posts of the client, until it stops polling or the
+//! server stops.
 //!
 //! As on a websocket, answers are written while more is posted; see `connection.rs` and `outbox.rs`.
 
@@ -24,7 +25,7 @@ use crate::outbox::{Outbox, write_all};
 use crate::phoenix::{MESSAGE_BYTES_MAX, Version};
 use crate::wire::Refusal;
 
-/// How many posts wait in a session. Further ones wait to get there, each with its own connection.
+/// The most posts that wait in a session. Further ones wait to enter the queue, each with its own connection.
 const POSTS_MAX: usize = 1;
 
 /// The messages of one request.
@@ -32,7 +33,7 @@ pub(super) struct Post {
     pub(super) body: Whole,
     /// Whether each line of the body is a message, or all of it is one.
     pub(super) has_lines: bool,
-    /// Receives the outcome: everything was acted upon, or else the reason why the session ends.
+    /// Receives the outcome: all messages were acted upon, or else the reason why the session ends.
     pub(super) outcome: oneshot::Sender<Result<(), Refusal>>,
 }
 
@@ -45,9 +46,9 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// A session without a task, and what that takes posts from.
+    /// Creates a session without a task, and the receiver of its posts.
     ///
-    /// `held` is the memory that it takes, and grows by the messages that wait.
+    /// `held` is the memory of the session, and grows by the waiting messages.
     pub(super) fn new(
         metrics: &Metrics,
         held: Reservation,
@@ -77,15 +78,15 @@ impl Session {
                 None
             }
             heard = self.mailbox.lost() => Some(heard),
-            // A mailbox takes everything, so that it ends no sooner than the outbox is closed.
+            // A mailbox accepts all messages, so that writing ends no sooner than the outbox is closed.
             _ = &mut writing => Some(metrics.moment()),
         };
-        // The writer of the store does not need anybody to wait for it.
+        // The store's writer needs no caller to wait for it.
         drop(connection.channels.lose(lost.unwrap_or_else(|| metrics.moment())));
         // Posts that wait are answered at once: none of them was acted upon.
         drop(posts);
         if lost.is_none() {
-            // The answer to the poll that is held is the last one that the client may get, and waits for all of it.
+            // The response to the pending poll may be the last that the client receives, and waits for all messages.
             self.mailbox.begin_close();
             outbox.close();
             tokio::select! {
@@ -108,13 +109,13 @@ async fn act_on_all(
     connection: &mut Connection<'_>,
 ) -> Close {
     let mut budget = Budget::default();
-    // When the session is closed that joins nothing, however often it polls.
+    // The deadline for a session without a joined topic; polls do not extend it.
     let mut unjoined_at = Instant::now() + UNJOINED_MAX;
     loop {
         let late = connection.channels.is_empty().then_some(unjoined_at);
         let post = match connection.until(late, pin!(posts.recv())).await {
             Ok(Some(Some(post))) => *post,
-            // The session that runs holds a sender.
+            // The running session holds a sender.
             Ok(Some(None)) => continue,
             Ok(None) if connection.channels.is_empty() => {
                 return Close::new(GOING_AWAY, &UNJOINED, Code::SessionOver);
@@ -123,9 +124,9 @@ async fn act_on_all(
             Err(close) => return close,
         };
         let Post { body, has_lines, outcome } = post;
-        // On the heap: most sessions wait most of the time.
+        // Boxed: most sessions wait most of the time.
         let acted = Box::pin(act_on(&body, has_lines, metrics, connection, &mut budget)).await;
-        // A client that waits no more does not change what was done.
+        // A client that has disconnected does not change the outcome.
         let told = acted.as_ref().copied();
         drop(outcome.send(told.map_err(|it| Refusal::new(it.refusal, it.reason.clone()))));
         if let Err(close) = acted {

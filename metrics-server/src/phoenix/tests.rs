@@ -1,4 +1,4 @@
-//! Both versions, row by row of what clients send and what they are answered.
+//! Both versions, row by row: messages of clients and the answers to them.
 
 use metrics_core::containment::DEPTH_MAX;
 use proptest::prelude::*;

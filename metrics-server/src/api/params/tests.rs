@@ -1,4 +1,4 @@
-//! Every form that each parameter may have, and what the others are told.
+//! Every form that each parameter may have, and the errors for all others.
 
 use super::*;
 use chrono::DateTime;
@@ -58,7 +58,7 @@ fn a_body_is_an_object() {
         );
     }
     assert_eq!(told(Params::parse(None, b"\xff", Granted::All)), "the body must be UTF-8");
-    // Beyond what the parser itself would take, too.
+    // Deeper than the limit of the parser itself, too.
     for depth in [64, 70, 5_000] {
         let deep = format!("{{\"a\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
         let err = told(Params::parse(None, deep.as_bytes(), Granted::All));
@@ -171,7 +171,7 @@ fn a_timeframe_has_several_forms() {
         json!(1e300),
         json!("1e300"),
         json!("2024-13-01T00:00:00Z"),
-        // The first and the last second that chrono knows, and those around what RFC 3339 can say.
+        // The first and the last second that chrono can represent, and those around the limits of RFC 3339.
         json!(-8_334_601_228_800_i64),
         json!(8_210_266_876_799_i64),
         json!(-62_167_219_201_i64),

@@ -1,4 +1,4 @@
-//! A database at known times, and the answers it gives.
+//! A database at known times, and its answers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -26,7 +26,7 @@ pub(super) const KEY: &str = "HDsj3NfKQTNwn5Ix9g+cfQ==";
 const CHROME: &str = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/537.36 \
     (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36";
 
-/// A database of its own, at a time that passes only when it is told to.
+/// A database of its own, with a clock that only tests advance.
 pub(super) struct Fixture {
     pub(super) metrics: Metrics,
     pub(super) now_ms: Arc<AtomicI64>,
@@ -46,7 +46,7 @@ impl Fixture {
         Self { metrics, now_ms, _directory: directory }
     }
 
-    /// Has a viewer with Chrome on a Mac begin to watch `intro` on `page`.
+    /// Starts a session with Chrome on a Mac, of the video `intro` on `page`.
     pub(super) async fn play(&self, session: &str, page: &str, at: &str) -> Viewing {
         self.now_ms.store(ms(at), Ordering::Relaxed);
         let video = Video::new(
@@ -142,14 +142,14 @@ pub(super) fn parse(params: &Value) -> Params {
     Params::parse(None, params.to_string().as_bytes(), Granted::All).unwrap()
 }
 
-/// The JSON of an answer, without what it is about.
+/// The JSON of an answer, without its `meta`.
 async fn rows(result: Result<Response<Body>, Error>) -> Value {
     let mut answer = answer(result, 200).await;
     assert!(answer.as_object_mut().unwrap().remove("meta").is_some(), "{answer}");
     answer
 }
 
-/// The JSON of an answer, of which the status must be `status`.
+/// The JSON of an answer, whose status must be `status`.
 pub(super) async fn answer(result: Result<Response<Body>, Error>, status: u16) -> Value {
     let response = result.unwrap_or_else(Error::into_response);
     assert_eq!(response.status(), status, "{response:?}");

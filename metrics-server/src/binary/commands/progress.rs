@@ -1,4 +1,4 @@
-//! The progress of a command: a line that is drawn again and again on a terminal, else one in the log now and then.
+//! The progress of a command: a line that is redrawn on a terminal, or else logged now and then.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ pub(super) struct Progress {
     began: Instant,
     shown: Instant,
     on_terminal: bool,
-    // The plural of what is counted.
+    // The plural of the items that are counted.
     what: &'static str,
 }
 
@@ -21,7 +21,7 @@ impl Progress {
         Self { began: now, shown: now, on_terminal: std::io::stderr().is_terminal(), what }
     }
 
-    /// Makes room for a line of the log.
+    /// Clears the line, so that the log can write there.
     fn clear(&self) {
         if self.on_terminal {
             let _ = write!(std::io::stderr(), "\r\x1b[K");
@@ -46,7 +46,7 @@ impl Progress {
 }
 
 impl Drop for Progress {
-    /// Leaves nothing on the terminal, also if what was shown is interrupted.
+    /// Clears the terminal, also if the command is interrupted.
     fn drop(&mut self) {
         self.clear();
     }
@@ -65,7 +65,7 @@ fn line(done: u64, total: u64, what: &str, elapsed: Duration) -> String {
         "[{}{}] {:3.0} %  {done} of {total} {what}, {rate:.0}/s",
         "#".repeat(filled),
         " ".repeat(WIDTH - filled),
-        // Down, so that 100 is all.
+        // Rounded down, so that 100 means all.
         (share * 100.0).floor()
     )
 }

@@ -1,4 +1,4 @@
-//! What the binary does instead of serving, as it is said on the command line.
+//! The commands of the binary, as the command line names them.
 
 mod erase;
 mod keys;
@@ -19,16 +19,16 @@ use crate::api::erase::EraseSelection;
 use crate::export::Export;
 use crate::table::Table;
 
-/// What the binary does instead of serving.
+/// A command that runs instead of the server.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Command {
     /// Bring the tables up to date.
     Migrate,
     /// Copy one database to another.
     Copy {
-        /// What is read.
+        /// The database to read.
         from: Database,
-        /// What is written.
+        /// The database to write.
         to: Database,
     },
     /// Import the database of a mave/metrics server.
@@ -40,7 +40,7 @@ pub(crate) enum Command {
         /// Whether to mend totals that are wrong.
         mend: bool,
     },
-    /// See to the keys.
+    /// Manage the keys.
     Keys(KeysCommand),
     /// Erase sessions.
     Erase {
@@ -56,12 +56,12 @@ pub(crate) enum Command {
     },
     /// Export a report, or sessions.
     Export {
-        /// What, and how.
+        /// The table, its format and its parameters.
         export: Box<Export>,
         /// The file to write; none for the standard output.
         output: Option<PathBuf>,
     },
-    /// Ask the server that runs for its health.
+    /// Request the health of the running server.
     Health,
 }
 
@@ -76,7 +76,7 @@ pub(crate) struct SessionsImport {
     pub(crate) dry_run: bool,
 }
 
-/// What is done about the keys.
+/// A command about the keys.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum KeysCommand {
     /// List them.
@@ -102,7 +102,7 @@ pub(crate) enum KeysFormat {
 }
 
 impl Command {
-    /// Whether what it prints is for other programs, so that nothing else may be among it.
+    /// Whether the command prints for other programs, so that no other text may be mixed in.
     pub(crate) fn prints(&self) -> bool {
         matches!(
             self,

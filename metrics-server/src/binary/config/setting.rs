@@ -25,7 +25,7 @@ pub(super) struct About {
     pub(super) is_secret: bool,
 }
 
-/// What holds unless a setting is set.
+/// The default of a setting.
 pub(super) enum Default {
     /// This value.
     Value(&'static str),
@@ -35,19 +35,19 @@ pub(super) enum Default {
 
 /// The reason why a value cannot be read.
 pub(super) enum Unreadable {
-    /// It is not what is accepted.
+    /// The value is not among those that are accepted.
     NotAccepted,
-    /// This one, which completes "NAME is VALUE, which".
+    /// This reason, which completes "NAME is VALUE, which".
     Because(String),
-    /// This one, which follows "NAME: ".
+    /// This reason, which follows "NAME: ".
     Plain(String),
 }
 
-/// Stands for no command, which starts the server.
+/// The name of no command, which starts the server.
 pub(super) const SERVER: &str = "";
 
 impl About {
-    /// Describes nothing yet, for settings to begin with.
+    /// An empty description, as a base for settings.
     pub(super) const NONE: Self = Self {
         flag: "",
         variable: "",
@@ -78,7 +78,7 @@ impl Default {
         }
     }
 
-    /// The text that a reader reads where nothing is set.
+    /// The text to read if nothing is set.
     pub(super) fn value(&self) -> &'static str {
         match self {
             Self::Value(text) => text,

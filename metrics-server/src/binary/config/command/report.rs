@@ -99,7 +99,7 @@ impl ReportFlags {
         }
     }
 
-    /// What a request would have.
+    /// The parameters that a request would have.
     fn parameters(self) -> Result<Params, Error> {
         let mut values = self.q.as_deref().map(whole_query).transpose()?.unwrap_or_default();
         if let Some(filters) = self.filters {
@@ -123,7 +123,7 @@ impl ReportFlags {
         }
         let mut query = self.query.map(|query| structured("query", &query)).transpose()?;
         if let Some(key) = self.key {
-            // What is no object is refused with what it is instead.
+            // A query that is no object is refused with its actual value.
             let members = query.get_or_insert_with(|| Map::new().into()).as_object_mut();
             members.and_then(|members| members.insert("key".to_owned(), key.into()));
         }
