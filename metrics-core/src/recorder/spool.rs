@@ -19,8 +19,10 @@ use rand::RngExt as _;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::entry::{Input, Past, Spilled};
-use super::{Acknowledgement, Clock, Recorder};
+use super::acknowledgement::Acknowledgement;
+use super::entry::{Past, Spilled};
+use super::input::Input;
+use super::{Clock, Recorder};
 use crate::budget::Budget;
 use crate::event::{CheckedEvent, Step};
 use crate::key::{ApiKey, SessionId};

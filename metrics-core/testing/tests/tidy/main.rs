@@ -132,8 +132,6 @@ const TOO_LONG: &[&str] = &[
     "metrics-core/src/user_agent.rs",
     "metrics-core/src/containment.rs",
     "metrics-core/src/copy.rs",
-    "metrics-core/src/recorder.rs",
-    "metrics-core/src/recorder/entry.rs",
     "metrics-core/src/scan/filter.rs",
     "metrics-core/src/scan/sums.rs",
     "metrics-core/src/scan/tests/examples.rs",
