@@ -135,7 +135,6 @@ const TOO_LONG: &[&str] = &[
     "metrics-core/src/scan/filter.rs",
     "metrics-core/src/scan/sums.rs",
     "metrics-core/src/scan/tests/examples.rs",
-    "metrics-core/src/session.rs",
     "metrics-core/src/store.rs",
     "metrics-core/src/store/sqlite.rs",
     "metrics-core/src/store/timescale.rs",
