@@ -95,7 +95,7 @@ impl Metrics {
     /// [`JoinError`] if the viewer may not join.
     pub async fn join(&self, join: Join) -> Result<Viewing, JoinError> {
         let Inner { recorder, lifeline, .. } = &*self.inner;
-        let admitted = self.judge(join).await;
+        let admitted = self.admit(join).await;
         self.tally(admitted.and_then(|admitted| Ok(recorder.connect(lifeline, admitted)?)))
     }
 
@@ -106,7 +106,7 @@ impl Metrics {
     /// [`JoinError`] if the viewer may not join.
     pub async fn visit(&self, join: Join) -> Result<Viewing, JoinError> {
         let Inner { recorder, lifeline, .. } = &*self.inner;
-        let admitted = self.judge(join).await;
+        let admitted = self.admit(join).await;
         self.tally(admitted.and_then(|admitted| Ok(recorder.visit(lifeline, admitted)?)))
     }
 

@@ -53,31 +53,16 @@ impl Metrics {
         joined
     }
 
-    pub(super) async fn judge(&self, join: Join) -> Result<Admitted, JoinError> {
-        if join.session.is_empty() {
-            return Err(JoinError::NoSession);
-        }
-        let session_data = join.session_data.map(|data| canonical(&Value::Object(data)));
-        fits("session", Some(&join.session), SESSION_BYTES_MAX)?;
-        fits("identifier", join.video.identifier(), IDENTIFIER_BYTES_MAX)?;
-        if join.video.identifier().is_some_and(|identifier| identifier.contains('\0')) {
-            return Err(JoinError::Nul { field: "identifier" });
-        }
-        check_json("metadata", join.video.metadata())?;
-        check_json("session_data", session_data.as_deref())?;
+    /// Decides whether a viewer may join, and under which session, page and user-agent class.
+    pub(super) async fn admit(&self, mut join: Join) -> Result<Admitted, JoinError> {
+        let session_data = join.session_data.take().map(|data| canonical(&Value::Object(data)));
+        check_fields(&join, session_data.as_deref())?;
         let valid = self.inner.keyring.valid(&join.key).await?.ok_or(JoinError::InvalidKey)?;
         let page = join.page.as_deref().and_then(Source::parse);
         if !valid.settings.allows(page.as_ref(), join.origin.as_deref()) {
             return Err(JoinError::Origin);
         }
-        let headers =
-            Headers { user_agent: join.user_agent.as_deref(), brands: join.brands.as_deref() };
-        let classification = join.classification.unwrap_or_else(|| self.classify(headers));
-        let user_agent = match (classification, self.inner.bots) {
-            (Classification::Viewer(user_agent), _) => user_agent,
-            (Classification::Bot, Bots::Count) => UserAgentClass::default(),
-            (Classification::Bot, Bots::Refuse) => return Err(JoinError::Bot),
-        };
+        let user_agent = self.user_agent_class(&join)?;
         let id = SessionId::new(&join.key, &join.session);
         let charge = self.charge((&join.key, id), join.address, &valid)?;
         let source = page
@@ -89,6 +74,18 @@ impl Metrics {
             Subject { key: join.key, video: join.video, source, user_agent, session_data };
         let (charge, gives_signs) = (Some(charge), join.gives_signs);
         Ok(Admitted { id, salt, clock_shift_ms, subject, charge, gives_signs })
+    }
+
+    /// The class of the viewer's user agent: that of an unknown one for bots, if they count.
+    fn user_agent_class(&self, join: &Join) -> Result<UserAgentClass, JoinError> {
+        let headers =
+            Headers { user_agent: join.user_agent.as_deref(), brands: join.brands.as_deref() };
+        let classification = join.classification.unwrap_or_else(|| self.classify(headers));
+        match (classification, self.inner.bots) {
+            (Classification::Viewer(user_agent), _) => Ok(user_agent),
+            (Classification::Bot, Bots::Count) => Ok(UserAgentClass::default()),
+            (Classification::Bot, Bots::Refuse) => Err(JoinError::Bot),
+        }
     }
 
     /// Charges a join to its key and its address. A session in memory is charged once: a viewer who comes back after a
@@ -105,6 +102,20 @@ impl Metrics {
         }
         Ok(charge)
     }
+}
+
+/// Checks that stores can keep all fields of a join.
+fn check_fields(join: &Join, session_data: Option<&str>) -> Result<(), JoinError> {
+    if join.session.is_empty() {
+        return Err(JoinError::NoSession);
+    }
+    fits("session", Some(&join.session), SESSION_BYTES_MAX)?;
+    fits("identifier", join.video.identifier(), IDENTIFIER_BYTES_MAX)?;
+    if join.video.identifier().is_some_and(|identifier| identifier.contains('\0')) {
+        return Err(JoinError::Nul { field: "identifier" });
+    }
+    check_json("metadata", join.video.metadata())?;
+    check_json("session_data", session_data)
 }
 
 fn fits(field: &'static str, text: Option<&str>, bytes_max: usize) -> Result<(), JoinError> {
