@@ -112,34 +112,29 @@ impl Builder {
     /// Outside of a Tokio runtime with a clock: its tasks need one.
     #[must_use]
     pub fn start(self) -> Metrics {
+        let Self { store, bots, clock, retention, limits, page_detail, memory } = self;
         let lifeline: Lifeline = Arc::new(watch::Sender::new(Shutdown::Running));
-        let (end, ended) = watch::channel(false);
-        if let Some(span) = self.retention {
-            let (store, clock) = (Arc::clone(&self.store), self.clock.clone());
-            tokio::spawn(Retention { store, clock, span }.run(lifeline.subscribe()));
+        if let Some(span) = retention {
+            let retention = Retention { store: Arc::clone(&store), clock: clock.clone(), span };
+            tokio::spawn(retention.run(lifeline.subscribe()));
         }
-        let (store, clock) = (Arc::clone(&self.store), self.clock.clone());
-        let recorder = Arc::new(Recorder::new(
-            Arc::clone(&self.store),
-            self.clock,
-            self.limits.videos,
-            self.memory,
-        ));
+        let recorder =
+            Recorder::new(Arc::clone(&store), clock.clone(), limits.videos, memory.clone());
+        let recorder = Arc::new(recorder);
         let quotas = Arc::new(Quotas::new(Arc::clone(&recorder.tallies)));
-        let pages = (Arc::clone(&quotas), Arc::clone(&self.store), lifeline.subscribe());
-        tokio::spawn(async move { pages.0.pages.run(pages.1, pages.2).await });
-        let (tallies, memory) = (Arc::clone(&recorder.tallies), recorder.memory().max());
-        let upkeep = Upkeep { store, clock, tallies, memory };
+        tokio::spawn(read_pages(Arc::clone(&quotas), Arc::clone(&store), lifeline.subscribe()));
+        let upkeep = Upkeep {
+            store: Arc::clone(&store),
+            clock,
+            tallies: Arc::clone(&recorder.tallies),
+            memory: memory.max(),
+        };
         tokio::spawn(upkeep.run(lifeline.subscribe()));
-        let keyring = Arc::new(Keyring::new(self.store, self.limits));
+        let keyring = Arc::new(Keyring::new(store, limits));
         tokio::spawn(Arc::clone(&keyring).run(lifeline.subscribe()));
-        let writer = Arc::clone(&recorder).run(lifeline.subscribe());
-        tokio::spawn(async move {
-            writer.await;
-            end.send_replace(true);
-        });
+        let (end, ended) = watch::channel(false);
+        tokio::spawn(write(Arc::clone(&recorder), lifeline.subscribe(), end));
         let classifier = Classifier::new();
-        let (bots, page_detail) = (self.bots, self.page_detail);
         let inner =
             Inner { recorder, keyring, quotas, page_detail, classifier, bots, lifeline, ended };
         Metrics { inner: Arc::new(inner) }
@@ -150,4 +145,23 @@ impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder").field("store", &self.store).finish_non_exhaustive()
     }
+}
+
+/// Reads the pages of all keys until `shutdown` announces the end.
+async fn read_pages(
+    quotas: Arc<Quotas>,
+    store: Arc<dyn Store>,
+    shutdown: watch::Receiver<Shutdown>,
+) {
+    quotas.pages.run(store, shutdown).await;
+}
+
+/// Writes sessions until `shutdown` announces the end, then sets `ended`.
+async fn write(
+    recorder: Arc<Recorder>,
+    shutdown: watch::Receiver<Shutdown>,
+    ended: watch::Sender<bool>,
+) {
+    recorder.run(shutdown).await;
+    ended.send_replace(true);
 }
