@@ -28,9 +28,7 @@ const SCRUB_MS_MAX: u32 = 250;
 impl Playhead {
     /// Handles a pause without an open segment, which may follow an unheard play.
     pub(super) fn pause_again(&mut self, to_ms: u32, at: Moment, tally: &mut Tally<'_>) {
-        let Some(last) = self.last.filter(|last| last.is_timed && at.timestamp_ms.is_some()) else {
-            return;
-        };
+        let Some(last) = self.last_timed(at) else { return };
         let passed_ms = last.closed.until_ms(at);
         let moved_ms = u64::from(to_ms.saturating_sub(last.to_ms));
         let is_moved =
@@ -47,9 +45,7 @@ impl Playhead {
     /// Moves the end of the segment closed last, if the play after its pause shows that the pause reported the target
     /// of a jump: the play is further on by the time that passed.
     pub(super) fn land(&mut self, from_ms: u32, at: Moment, segments: &mut Segments) {
-        let Some(last) = self.last.filter(|last| last.is_timed && at.timestamp_ms.is_some()) else {
-            return;
-        };
+        let Some(last) = self.last_timed(at) else { return };
         let passed_ms = last.closed.until_ms(at);
         let moved_ms = u64::from(from_ms.saturating_sub(last.to_ms));
         if LANDING_MS.contains(&passed_ms) && moved_ms.abs_diff(passed_ms) <= LANDING_OFF_MS {
@@ -66,6 +62,11 @@ impl Playhead {
         if last.to_ms < from_ms && played_ms.abs_diff(passed_ms) <= CONTINUES_OFF_MS {
             self.revise(last, from_ms, segments);
         }
+    }
+
+    /// The segment closed last, if both its ends and an event at `at` have the player's timestamp.
+    fn last_timed(&self, at: Moment) -> Option<Closed> {
+        self.last.filter(|last| last.is_timed && at.timestamp_ms.is_some())
     }
 
     /// Changes the end of the segment closed last.
