@@ -58,6 +58,7 @@ pub struct Metrics {
     inner: Arc<Inner>,
 }
 
+/// The parts that all clones share.
 struct Inner {
     recorder: Arc<Recorder>,
     keyring: Arc<Keyring>,
@@ -168,6 +169,7 @@ impl Metrics {
         self.inner.recorder.spill(spool).await
     }
 
+    /// Ends the tasks, and waits for the writer.
     async fn end(&self, shutdown: Shutdown) {
         self.inner.lifeline.send_replace(shutdown);
         let mut ended = self.inner.ended.clone();

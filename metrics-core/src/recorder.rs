@@ -227,6 +227,7 @@ impl Recorder {
         Some(Acknowledgement::new(entry.id, state.progress()))
     }
 
+    /// Adds a viewer to a session, which begins if it is not in memory.
     fn pin(&self, admitted: Admitted, owner: Option<Owner>) -> Result<Arc<Entry>, NotJoined> {
         let mut shard = self.shard(admitted.id);
         let (id, gives_signs) = (admitted.id, admitted.gives_signs);
@@ -255,6 +256,7 @@ impl Recorder {
         Ok(entry)
     }
 
+    /// The part of the session map that a session belongs to.
     fn shard(&self, id: SessionId) -> MutexGuard<'_, Shard> {
         // Ids are digests, so any of their bytes is as good as a hash.
         lock(&self.shards[usize::from(id.as_bytes()[0]) % SHARDS])

@@ -243,6 +243,7 @@ impl Session {
         true
     }
 
+    /// Folds a mark for good, and returns whether it had an effect.
     fn flush(&mut self, mark: &Mark) -> bool {
         let heeded = self.playhead.heeds(mark);
         let (segments, minutes) = (&mut self.segments, &mut self.minutes);

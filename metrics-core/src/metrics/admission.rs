@@ -118,6 +118,7 @@ fn check_fields(join: &Join, session_data: Option<&str>) -> Result<(), JoinError
     check_json("session_data", session_data)
 }
 
+/// Checks the length of a field.
 fn fits(field: &'static str, text: Option<&str>, bytes_max: usize) -> Result<(), JoinError> {
     match text {
         Some(text) if bytes_max < text.len() => Err(JoinError::TooLong { field, bytes_max }),
@@ -125,6 +126,7 @@ fn fits(field: &'static str, text: Option<&str>, bytes_max: usize) -> Result<(),
     }
 }
 
+/// Checks the length, the depth and the characters of a field of JSON.
 fn check_json(field: &'static str, json: Option<&str>) -> Result<(), JoinError> {
     fits(field, json, METADATA_BYTES_MAX)?;
     match json {

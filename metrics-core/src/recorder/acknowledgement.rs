@@ -47,6 +47,7 @@ impl Acknowledgement {
     }
 }
 
+/// The progress of a batch.
 #[derive(Clone, Debug)]
 pub(super) enum Progress {
     Waiting,

@@ -55,6 +55,7 @@ pub(crate) struct Admitted {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Owner(pub(super) u64);
 
+/// A session in memory: its fixed facts, and its state behind a lock.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) id: SessionId,
@@ -108,6 +109,7 @@ impl Entry {
     }
 }
 
+/// The state of a session in memory.
 #[derive(Debug, Default)]
 pub(super) struct EntryState {
     // `None` before the first `play`; boxed, because many viewers who join never play.
@@ -123,13 +125,17 @@ pub(super) struct EntryState {
     folded: usize,
     // The inputs that the current write contains.
     writing: Option<Writing>,
+    // Whether it is in a batch that the writer has not taken yet.
     queued: bool,
     // Why inputs of the batch that is forming were lost, if some were.
     lost: Option<NotStored>,
+    // The outcome of the last batch that it was in.
     progress: Option<watch::Receiver<Progress>>,
     // Number of `Viewing`s that use this session.
     pins: usize,
+    // The connection that joined last, as long as it is there.
     owner: Option<Owner>,
+    // When its last input arrived.
     touched_ms: i64,
     // When another recorder last knew that the viewer was connected.
     elsewhere_ms: Option<i64>,
@@ -160,12 +166,16 @@ enum Base {
     },
 }
 
+/// The write of the session that is under way.
 #[derive(Clone, Copy, Debug)]
 struct Writing {
+    // How many of the inputs in memory it contains.
     inputs: usize,
     // How many inputs of this recorder the written session has.
     written: u32,
+    // Whether a segment is open in it.
     playing: bool,
+    // Clamped segments in it.
     clamped: u32,
 }
 
@@ -200,6 +210,7 @@ impl EntryState {
         self.held.as_ref().map_or(0, Reservation::bytes)
     }
 
+    /// Whether the session has reached its limit of segments.
     pub(super) fn is_full(&self) -> bool {
         self.session.as_deref().is_some_and(Session::is_full)
     }
@@ -219,10 +230,12 @@ impl EntryState {
         self.session.is_none() && self.early.is_empty() && self.inputs.is_empty()
     }
 
+    /// Whether the session is in a batch that the writer has not taken yet.
     pub(super) fn is_queued(&self) -> bool {
         self.queued
     }
 
+    /// Marks the session as part of a batch, whose outcome `progress` reports.
     pub(super) fn queue(&mut self, progress: watch::Receiver<Progress>) {
         self.queued = true;
         self.progress = Some(progress);

@@ -42,6 +42,7 @@ impl Recorder {
         }
     }
 
+    /// Whether waiting inputs exceed the limits of number or memory.
     fn is_crowded(&self) -> bool {
         let inputs = self.inputs.load(Ordering::Relaxed);
         let is_crowded = WAITING_MAX <= inputs || (0 < inputs && self.is_short_of(CROWDED_PART));

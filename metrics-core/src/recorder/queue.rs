@@ -100,10 +100,12 @@ impl Recorder {
         Ok(())
     }
 
+    /// Refuses inputs after the end of the writer.
     pub(super) fn check_open(&self) -> Result<(), NotStored> {
         if lock(&self.queue).closed { Err(NotStored::Refused) } else { Ok(()) }
     }
 
+    /// Takes all batches out of the queue.
     pub(super) fn take(&self) -> Vec<Batch> {
         mem::take(&mut lock(&self.queue).batches)
     }

@@ -80,6 +80,7 @@ impl Viewing {
         Ok(submitted?.0)
     }
 
+    /// Charges an event to its limits and queues it. Returns whether it changed anything.
     fn record(&self, event: CheckedEvent) -> Result<(Acknowledgement, bool), EventError> {
         self.entry.charge.as_ref().map_or(Ok(()), |charge| charge.take(Kind::Events))?;
         let event = lock(&self.repeats).distinguish(event, self.entry.salt);
@@ -111,6 +112,7 @@ impl Viewing {
         &self.entry.subject.key
     }
 
+    /// Reports the end of the connection as `farewell`, unless another connection has replaced it.
     fn release(&self, farewell: impl FnOnce(Moment) -> Input) -> Acknowledgement {
         let nothing = Acknowledgement::new(self.entry.id, None);
         // Only the connection that joined last reports for the viewer.

@@ -53,10 +53,13 @@ const FIRST_MS: u32 = 1_000;
 pub(super) struct Playhead {
     pub(super) state: State,
     stalled: Option<Stall>,
+    /// The segment closed last.
     pub(super) last: Option<Closed>,
+    /// The duration of the video, if it is known.
     pub(super) duration_ms: Option<u32>,
     /// A duration that playback has exceeded.
     pub(super) disproved_ms: Option<u32>,
+    /// The rate of playback, in thousandths.
     pub(super) rate_milli: u32,
     /// The length of all closed segments.
     view_ms: u64,
@@ -64,6 +67,7 @@ pub(super) struct Playhead {
     started_at_ms: i64,
 }
 
+/// Whether the video plays.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) enum State {
     #[default]
@@ -159,6 +163,7 @@ impl Playhead {
         self.disproved_ms = self.duration_ms.take().or(self.disproved_ms);
     }
 
+    /// Opens a segment at `from_ms`, after closing or correcting the one before.
     fn play(&mut self, from_ms: u32, is_live: bool, at: Moment, tally: &mut Tally<'_>) {
         match self.state {
             State::Playing(open) if open.is_echoed && open.resumes_at(from_ms, at) => {
@@ -185,6 +190,7 @@ impl Playhead {
         self.state = State::Playing(open);
     }
 
+    /// Closes the open segment at `to_ms`, unless the pause belongs to the segment before.
     fn pause(&mut self, to_ms: u32, at: Moment, tally: &mut Tally<'_>) {
         match self.state {
             State::Playing(open) if self.is_echo(&open, to_ms, at) => {
@@ -198,6 +204,7 @@ impl Playhead {
         }
     }
 
+    /// Changes the rate from the current position on.
     fn change_rate(&mut self, rate_milli: u32, at: Moment) {
         self.rate_milli = rate_milli;
         if let State::Playing(open) = self.state {
@@ -209,6 +216,7 @@ impl Playhead {
         }
     }
 
+    /// Continues the segment of a lost connection. A long absence was not played.
     fn resume(&mut self, at: Moment, minutes: &mut Minutes) {
         if let State::Lost(mut open, lost) = self.state {
             let gap_ms = lost.until_ms(at);
@@ -259,6 +267,7 @@ impl Playhead {
         }
     }
 
+    /// The open segment, also if its connection was lost.
     pub(super) fn open(&self) -> Option<Open> {
         match self.state {
             State::Playing(open) | State::Lost(open, _) => Some(open),

@@ -60,6 +60,7 @@ impl Session {
         (playhead, sums)
     }
 
+    /// Applies the unfolded events to the playhead and adds their results to `sums`.
     fn replay(&self, sums: &mut Sums) -> Playhead {
         let mut playhead = self.playhead.clone();
         let Sums { segments, minutes, counters } = sums;
@@ -75,6 +76,7 @@ impl Session {
         self.replay(&mut Sums::default())
     }
 
+    /// The moment until which an open segment is known to have run.
     pub(super) fn reached(&self, reach: Reach) -> Moment {
         match reach {
             Reach::Until(now) => now,

@@ -21,6 +21,7 @@ const ECHO_OFF_GUESS_MS: u32 = 1_000;
 const STEP_MS_MAX: u64 = 500;
 
 impl Playhead {
+    /// Handles a bare number, by which a client marks a jump: it ends the open segment, or the one before.
     pub(super) fn jump(&mut self, from_ms: u32, at: Moment, tally: &mut Tally<'_>) {
         match self.state {
             State::Playing(open) if self.is_end(&open, from_ms, at) => {

@@ -11,6 +11,7 @@ pub(in crate::session) struct Mark {
     pub(in crate::session) at: Moment,
 }
 
+/// The effect of an event on the playhead.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::session) enum What {
     Play {
@@ -21,19 +22,25 @@ pub(in crate::session) enum What {
     Pause {
         to_ms: u32,
     },
+    /// A pause with a bare number, from a client that writes positions as text.
     Jump {
         from_ms: u32,
     },
+    /// A wait for data begins.
     Stalled {
         from_ms: Option<u32>,
     },
+    /// The wait for data ended.
     Flowing,
     Rate {
         rate_milli: u32,
     },
     /// Only a duration.
     Duration,
+    /// The connection was lost.
     Lost,
+    /// The viewer is back.
     Resumed,
+    /// The viewer left.
     Left,
 }

@@ -16,6 +16,7 @@ pub(super) struct Stall {
 }
 
 impl Playhead {
+    /// Begins a wait for data. A position that the player reports is noted.
     pub(super) fn stall(&mut self, from_ms: Option<u32>, at: Moment, counters: &mut Counters) {
         if self.stalled.is_some() {
             return;
@@ -34,6 +35,7 @@ impl Playhead {
         self.stalled = Some(Stall { since: at, is_seek });
     }
 
+    /// Ends the wait for data, during which playback stood still.
     pub(super) fn flow(&mut self, at: Moment, counters: &mut Counters) {
         let Some(stall) = self.stalled else { return };
         let waited_ms = u64::from(saturate(stall.since.until_ms(at)));
