@@ -3,13 +3,15 @@
 #![cfg(feature = "sqlite")]
 
 use tempfile::TempDir;
+use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::*;
+use crate::event::PlayerEvent;
 use crate::interval::Segments;
 use crate::key::ApiKey;
 use crate::shutdown::Shutdown;
-use crate::store::SqliteStore;
+use crate::store::{SqliteStore, Subject};
 use crate::upkeep;
 use crate::user_agent::UserAgentClass;
 use crate::video::Video;

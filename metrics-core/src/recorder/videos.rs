@@ -11,7 +11,8 @@ use quick_cache::unsync::Cache;
 use tokio::time::Instant;
 
 use super::entry::Entry;
-use super::{NotStored, lock};
+use super::errors::NotStored;
+use super::lock;
 use crate::key::ApiKey;
 use crate::quota::Kind;
 use crate::store::{Error, SessionWrite, Store};

@@ -1,64 +1,21 @@
 //! The writer: commits changed sessions to the store, and acknowledges their inputs once they are durable.
 
-use std::error::Error as _;
-use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
-use chrono::{DateTime, Utc};
-use rand::RngExt as _;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
-use super::entry::{Care, Entry, EntryState, Input, Memory};
-use super::{
-    AnotherVideo, BEAT, Batch, CHECKPOINT, NotStored, Progress, Recorder, Refused, SHARDS, Shard,
-    lock,
-};
+use super::acknowledgement::{Progress, Refused};
+use super::entry::{Entry, EntryState, Memory};
+use super::errors::{AnotherVideo, NotStored};
+use super::outage::{Backoff, Call};
+use super::queue::Batch;
+use super::rounds::Rounds;
+use super::{BEAT, Recorder};
 use crate::shutdown::Shutdown;
 use crate::store::{Error, Outcome, SessionWrite, Subject};
 use crate::upkeep::{self, Loaded};
-
-/// The first and the longest backoff before a failed call is repeated.
-const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
-
-/// A map uses less than one part in `SPARE_MAX` of its capacity when it returns memory.
-const SPARE_MAX: usize = 8;
-
-/// Number of causes logged while a store is unavailable: one may hide another, as a lock hides a full disk.
-const CAUSES_MAX: usize = 8;
-
-/// A call to the store; a store that can commit can also load.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-enum Call {
-    Load,
-    Commit,
-}
-
-/// A store that fails to answer.
-#[derive(Debug)]
-pub(super) struct Outage {
-    pub(super) since: DateTime<Utc>,
-    call: Call,
-    // The causes that were logged.
-    causes: Vec<String>,
-}
-
-impl Outage {
-    fn new(since: DateTime<Utc>) -> Self {
-        Self { since, call: Call::Load, causes: Vec::new() }
-    }
-
-    /// Whether `cause` must be logged: each cause once, and at most [`CAUSES_MAX`] if all differ.
-    fn is_new_cause(&mut self, cause: String) -> bool {
-        let is_new_cause = self.causes.len() < CAUSES_MAX && !self.causes.contains(&cause);
-        if is_new_cause {
-            self.causes.push(cause);
-        }
-        is_new_cause
-    }
-}
 
 impl Recorder {
     /// Writes until `shutdown` announces the end.
@@ -107,17 +64,6 @@ impl Recorder {
         }
     }
 
-    fn take(&self) -> Vec<Batch> {
-        mem::take(&mut lock(&self.queue).batches)
-    }
-
-    /// Closes the queue to further sessions, and returns whether it is empty.
-    fn close(&self) -> bool {
-        let mut queue = lock(&self.queue);
-        queue.closed = true;
-        queue.batches.is_empty()
-    }
-
     /// Records that this instance is alive. If that fails, the next commit reports the cause.
     async fn beat(&self) {
         if let Err(err) = self.store.beat(self.instance, self.now()).await {
@@ -125,67 +71,6 @@ impl Recorder {
                 error = &err as &dyn std::error::Error,
                 "could not note that this instance is alive"
             );
-        }
-    }
-
-    /// Evicts idle sessions if they exceed their memory or it gets scarce, and wakes the callers that wait for memory.
-    fn free_memory(&self) {
-        self.evict();
-        self.room.notify_waiters();
-    }
-
-    fn evict(&self) {
-        let mut evict_at = lock(&self.evict_at);
-        let now = Instant::now();
-        if !self.is_full() || evict_at.is_some_and(|at| now < at) {
-            return;
-        }
-        // New sessions were counted as idle.
-        for shard in &self.shards {
-            self.count(&mut lock(shard));
-        }
-        for shard in (0..SHARDS).take_while(|_| self.is_full()) {
-            self.check(shard, Memory::Full);
-        }
-        // A pass over all sessions takes a while, and a pass that evicts nothing is no more use a moment later.
-        *evict_at = self.is_full().then_some(now + Rounds::STEP);
-    }
-
-    /// Counts the bytes of the idle sessions of a shard.
-    fn count(&self, shard: &mut Shard) {
-        let bytes = |entry: &Arc<Entry>| {
-            let state = entry.lock();
-            if state.is_idle() { entry.bytes(&state) } else { 0 }
-        };
-        let now = shard.entries.values().map(bytes).sum();
-        self.idle_bytes.fetch_add(now, Ordering::Relaxed);
-        self.idle_bytes.fetch_sub(mem::replace(&mut shard.idle_bytes, now), Ordering::Relaxed);
-    }
-
-    /// Visits the sessions of one shard: checkpoints those that play, and evicts those that are idle.
-    fn check(&self, number: usize, memory: Memory) {
-        let now = self.moment();
-        let mut due: Vec<(Arc<Entry>, Care)> = Vec::new();
-        let mut shard = lock(&self.shards[number]);
-        let entries = &mut shard.entries;
-        entries.retain(|_, entry| {
-            let care = entry.lock().check(now, memory);
-            if matches!(care, Care::Checkpoint | Care::Lose(_)) {
-                due.push((Arc::clone(entry), care));
-            }
-            care != Care::Evict
-        });
-        if entries.len() < entries.capacity() / SPARE_MAX {
-            entries.shrink_to(entries.len() * 2);
-        }
-        self.count(&mut shard);
-        drop(shard);
-        for (entry, care) in due {
-            // Nobody waits for these acknowledgements: if the writer has ended, there is nothing more to do.
-            drop(match care {
-                Care::Lose(at) => self.enqueue_input(&entry, Input::Lose(at)),
-                _ => self.enqueue_input(&entry, Input::Checkpoint(now)),
-            });
         }
     }
 
@@ -398,59 +283,9 @@ impl Recorder {
         refused.insert(entry.id, refusal);
     }
 
-    /// Records a failed call.
-    fn note_failure(&self, call: Call, err: &Error) {
-        let mut outage = lock(&self.outage);
-        let now = self.now();
-        let outage = outage.get_or_insert_with(|| Outage::new(now));
-        outage.call = outage.call.max(call);
-        let cause = err.source().map(ToString::to_string).unwrap_or_default();
-        if outage.is_new_cause(cause) {
-            tracing::warn!(
-                error = err as &dyn std::error::Error,
-                "the store is away; sessions wait in memory"
-            );
-        }
-    }
-
-    /// Records a call that succeeded. A store that loads is still unavailable if its commits failed.
-    fn note_success(&self, call: Call) {
-        if lock(&self.outage).take_if(|outage| outage.call <= call).is_some() {
-            tracing::info!("the store is back");
-        }
-    }
-
     /// Subtracts `inputs` that no longer wait for the store.
     fn release_inputs(&self, inputs: usize) {
         self.inputs.fetch_sub(inputs, Ordering::Relaxed);
-    }
-}
-
-/// Schedules visits of the shards: each once per [`CHECKPOINT`], spread over that time, however long the batches take
-/// that are written meanwhile.
-struct Rounds {
-    shard: usize,
-    next: Instant,
-}
-
-impl Rounds {
-    const STEP: Duration = CHECKPOINT.checked_div(SHARDS as u32).expect("there are shards");
-
-    fn new() -> Self {
-        Self { shard: 0, next: Instant::now() }
-    }
-
-    /// Returns the shards that are due: each once at most, even if the last call was long ago.
-    fn due(&mut self, now: Instant) -> impl Iterator<Item = usize> + use<> {
-        let first = self.shard;
-        let mut count = 0;
-        while self.next <= now && count < SHARDS {
-            self.next += Self::STEP;
-            count += 1;
-        }
-        self.next = self.next.max(now);
-        self.shard = (first + count) % SHARDS;
-        (first..first + count).map(|shard| shard % SHARDS)
     }
 }
 
@@ -464,21 +299,5 @@ impl Drop for Closing<'_> {
         self.recorder.close();
         drop(self.recorder.take());
         self.recorder.room.notify_waiters();
-    }
-}
-
-/// Backoff that grows from try to try, with jitter so that instances do not retry in step.
-#[derive(Debug, Default)]
-struct Backoff {
-    tries: u32,
-}
-
-impl Backoff {
-    async fn wait(&mut self) {
-        let (first, most) = RETRY;
-        let pause = first.saturating_mul(1 << self.tries.min(10)).min(most);
-        self.tries += 1;
-        let pause = pause.mul_f64(rand::rng().random_range(0.5..1.0));
-        sleep(pause).await;
     }
 }

@@ -1,0 +1,143 @@
+//! A line of a spool file: one session, with its inputs.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::{CheckedEvent, Step};
+use crate::key::{ApiKey, SessionId};
+use crate::recorder::entry::{Past, Spilled};
+use crate::recorder::input::Input;
+use crate::session::Moment;
+use crate::source::Source;
+use crate::store::Subject;
+use crate::user_agent::{Browser, Device, Platform, UserAgentClass};
+use crate::video::Video;
+
+/// A line of a file: a session.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct Line {
+    id: String,
+    key: String,
+    identifier: Option<String>,
+    metadata: Option<String>,
+    page: Option<String>,
+    // Codes of browser, platform and device.
+    client: [u8; 3],
+    session_data: Option<String>,
+    past: Past,
+    inputs: Vec<Happened>,
+}
+
+/// An input of a session.
+#[derive(Debug, Deserialize, Serialize)]
+struct Happened {
+    received_ms: i64,
+    #[serde(flatten)]
+    what: What,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum What {
+    Event {
+        step: Step,
+        duration_ms: Option<u32>,
+        // By the player's clock, shifted by an unknown offset.
+        clock_ms: Option<i64>,
+        print: Option<u32>,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        is_text: bool,
+    },
+    Resume,
+    Lose,
+    Leave,
+    Checkpoint,
+}
+
+impl Line {
+    pub(super) fn new(spilled: &Spilled) -> Self {
+        let Subject { key, video, source, user_agent, session_data } = &*spilled.subject;
+        Self {
+            id: format!("{:?}", spilled.id),
+            key: key.as_str().to_owned(),
+            identifier: video.identifier().map(str::to_owned),
+            metadata: video.metadata().map(str::to_owned),
+            page: source.as_ref().map(|source| source.as_str().to_owned()),
+            client: [
+                user_agent.browser.code(),
+                user_agent.platform.code(),
+                user_agent.device.code(),
+            ],
+            session_data: session_data.clone(),
+            past: spilled.past,
+            inputs: spilled.inputs.iter().map(Happened::new).collect(),
+        }
+    }
+
+    /// The session, or `None` if it is not one.
+    pub(super) fn session(self) -> Option<Spilled> {
+        let metadata = match &self.metadata {
+            Some(metadata) => Some(serde_json::from_str(metadata).ok()?),
+            None => None,
+        };
+        let source = match &self.page {
+            Some(page) => Some(Source::parse(page)?),
+            None => None,
+        };
+        let [browser, platform, device] = self.client;
+        let id = SessionId::from_bytes(u128::from_str_radix(&self.id, 16).ok()?.to_be_bytes());
+        let subject = Arc::new(Subject {
+            key: ApiKey::new(&self.key).ok()?,
+            video: Video::new(self.identifier, metadata)?,
+            source,
+            user_agent: UserAgentClass {
+                browser: Browser::from_code(browser),
+                platform: Platform::from_code(platform),
+                device: Device::from_code(device),
+            },
+            session_data: self.session_data,
+        });
+        let inputs = self.inputs.into_iter().map(Happened::input).collect();
+        Some(Spilled { id, subject, past: self.past, inputs })
+    }
+}
+
+impl Happened {
+    fn new(input: &Input) -> Self {
+        let what = match input {
+            Input::Event(event, at) => What::Event {
+                step: event.step.clone(),
+                duration_ms: event.duration_ms,
+                clock_ms: at.timestamp_ms,
+                print: event.fingerprint,
+                is_text: event.has_text_position,
+            },
+            Input::Resume(_) => What::Resume,
+            Input::Lose(_) => What::Lose,
+            Input::Leave(_) => What::Leave,
+            Input::Checkpoint(_) => What::Checkpoint,
+        };
+        Self { received_ms: input.received_ms(), what }
+    }
+
+    fn input(self) -> Input {
+        let at = Moment::received(self.received_ms);
+        match self.what {
+            What::Event { step, duration_ms, clock_ms, print, is_text } => {
+                let event = CheckedEvent {
+                    step,
+                    duration_ms,
+                    timestamp_ms: clock_ms,
+                    fingerprint: print,
+                    has_text_position: is_text,
+                };
+                Input::Event(event, Moment { timestamp_ms: clock_ms, ..at })
+            }
+            What::Resume => Input::Resume(at),
+            What::Lose => Input::Lose(at),
+            What::Leave => Input::Leave(at),
+            What::Checkpoint => Input::Checkpoint(at),
+        }
+    }
+}
