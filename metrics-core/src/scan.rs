@@ -21,11 +21,14 @@ pub mod buckets;
 mod calendar;
 mod column;
 mod concurrency;
+mod counts;
 pub mod engagement;
 mod fields;
 mod filter;
 mod group;
+mod needs;
 mod sums;
+mod tallies;
 #[cfg(test)]
 mod tests;
 
@@ -45,13 +48,14 @@ pub use concurrency::LOOK_BACK_MS;
 pub use fields::{FIELDS_MAX, Field, Fields, FieldsScanner, PATH_BYTES_MAX};
 pub use filter::SessionFilter;
 pub use group::{GROUP_BYTES_MAX, GROUPS_MAX};
-pub use sums::{MINUTES_MAX, VALUES_MAX};
+pub use tallies::{MINUTES_MAX, VALUES_MAX};
 
 use calendar::Calendar;
 use column::View;
 use filter::Picked;
 use group::Grouping;
-use sums::{Needs, Tallies};
+use needs::Needs;
+use tallies::Tallies;
 
 /// The video of a block, and the key it is under.
 #[derive(Clone, Copy, Debug)]
