@@ -133,7 +133,6 @@ const TOO_LONG: &[&str] = &[
     "metrics-core/src/metrics.rs",
     "metrics-core/src/recorder.rs",
     "metrics-core/src/recorder/entry.rs",
-    "metrics-core/src/scan/tests/examples.rs",
     "metrics-core/src/session.rs",
     "metrics-core/src/session/playhead.rs",
     "metrics-core/src/session/tests.rs",
