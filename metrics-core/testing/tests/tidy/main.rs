@@ -139,7 +139,6 @@ const TOO_LONG: &[&str] = &[
     "metrics-core/src/store.rs",
     "metrics-core/src/store/sqlite.rs",
     "metrics-core/src/store/timescale.rs",
-    "metrics-server/src/service.rs",
 ];
 
 fn root() -> PathBuf {
