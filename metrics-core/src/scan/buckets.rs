@@ -59,7 +59,7 @@ impl PlaysScanner {
         let codes = view.codes(user_agents);
         let folded = &mut self.folded;
         self.timeline.each(
-            picked.sessions.len(),
+            picked.len(),
             |at| picked.start_ms(&view, at),
             |range, run| {
                 let totals = folded.entry(run.value).or_default();
@@ -148,7 +148,7 @@ impl SourcesScanner {
         let mut plays = vec![0_u64; pages.values().len()];
         let mut played = Vec::new();
         self.timeline.each(
-            picked.sessions.len(),
+            picked.len(),
             |at| picked.start_ms(&view, at),
             |range, run| {
                 for session in picked.range(range) {

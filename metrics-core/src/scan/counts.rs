@@ -8,9 +8,9 @@ pub(super) const WAITING_MIN: usize = 64;
 /// The minutes at which sessions of a group start and stop playing.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Playing {
-    pub(super) starts: Counts,
-    pub(super) ends: Counts,
-    // The total of all sessions' minutes.
+    starts: Counts,
+    ends: Counts,
+    /// The total of all sessions' minutes.
     pub(super) minutes: u64,
 }
 
@@ -24,6 +24,16 @@ impl Playing {
     pub(super) fn merge(&mut self, other: &Self) -> usize {
         self.minutes += other.minutes;
         self.starts.merge(&other.starts) + self.ends.merge(&other.ends)
+    }
+
+    /// Counts the minutes that wait, and returns the number of additional distinct minutes.
+    pub(super) fn flush(&mut self) -> usize {
+        self.starts.flush() + self.ends.flush()
+    }
+
+    /// Returns the first minute at which a session plays. All values must be counted.
+    pub(super) fn first_minute(&self) -> Option<u32> {
+        self.starts.counted.first().map(|(minute, _)| *minute)
     }
 
     /// Returns the largest number of sessions at one minute. All values must be counted.
@@ -45,7 +55,7 @@ impl Playing {
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Counts {
     // Invariant: sorted by distinct values.
-    pub(super) counted: Vec<(u32, u64)>,
+    counted: Vec<(u32, u64)>,
     waiting: Vec<u32>,
 }
 

@@ -169,7 +169,7 @@ impl SecondsScanner {
         let mut done = Ok(());
         let Self { timeline, seconds, .. } = self;
         timeline.each(
-            picked.sessions.len(),
+            picked.len(),
             |at| picked.start_ms(&view, at),
             |range, run| {
                 if done.is_err() {

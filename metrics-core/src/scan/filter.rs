@@ -101,7 +101,7 @@ impl SessionFilter {
     /// Returns the sessions that count, out of those in the period.
     pub(super) fn pick(&mut self, view: &View<'_>) -> Result<Picked, ScanError> {
         if view.range.is_empty() {
-            return Ok(Picked { sessions: Vec::new() });
+            return Ok(Picked::all(0));
         }
         let mask = self.condition.mask(view, &mut self.calendar)?;
         Ok(Picked::of(&mask, view.len()))

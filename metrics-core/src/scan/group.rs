@@ -151,7 +151,7 @@ impl Grouping {
         if columns.iter().all(|column| matches!(column.codes, Codes::One)) {
             let ids: Vec<_> = ids.iter().map(|ids| ids[0]).collect();
             let group = self.group(key(&ids))?;
-            return Ok(vec![group; picked.sessions.len()]);
+            return Ok(vec![group; picked.len()]);
         }
         let key_of = |session: usize| {
             let ids = ids.iter().zip(columns).map(|(ids, column)| ids[column.codes.get(session)]);
@@ -160,7 +160,7 @@ impl Grouping {
         if !self.fit_table() {
             return picked.iter().map(|session| self.group(key_of(session))).collect();
         }
-        let mut slots = vec![0_u32; picked.sessions.len()];
+        let mut slots = vec![0_u32; picked.len()];
         for ((ids, column), bits) in ids.iter().zip(columns).zip(&self.bits) {
             column.codes.each(picked.iter().zip(&mut slots), |code, slot| {
                 *slot = *slot << bits | ids[code];

@@ -136,8 +136,7 @@ impl Tallies {
 
     /// Returns the first minute at which a session of any group plays. All values must be counted.
     pub(super) fn first_minute(&self) -> Option<u32> {
-        let firsts = self.playing.iter().filter_map(|playing| playing.starts.counted.first());
-        firsts.map(|(minute, _)| *minute).min()
+        self.playing.iter().filter_map(Playing::first_minute).min()
     }
 
     /// Adds the sums of `other`, each to the group of its slot.
@@ -166,7 +165,7 @@ impl Tallies {
             self.values += counts.flush();
         }
         for playing in &mut self.playing {
-            self.minutes += playing.starts.flush() + playing.ends.flush();
+            self.minutes += playing.flush();
         }
         self.check()
     }

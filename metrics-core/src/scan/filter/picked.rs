@@ -10,7 +10,7 @@ use crate::scan::column::View;
 /// Sessions in range, in order.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(in crate::scan) struct Picked {
-    pub(in crate::scan) sessions: Vec<u32>,
+    sessions: Vec<u32>,
 }
 
 impl Picked {
@@ -38,6 +38,10 @@ impl Picked {
     /// Selects all of this number of sessions.
     pub(in crate::scan) fn all(sessions: usize) -> Self {
         Self { sessions: (0..sessions as u32).collect() }
+    }
+
+    pub(in crate::scan) fn len(&self) -> usize {
+        self.sessions.len()
     }
 
     pub(in crate::scan) fn is_empty(&self) -> bool {
