@@ -104,8 +104,6 @@ pub enum ScanError {
 }
 
 /// Answers a [`Query`] from columns.
-///
-/// Scanners of one query and period may each take some of the columns, in threads of their own, and be merged.
 #[derive(Clone, Debug)]
 pub struct Scanner {
     query: Query,
@@ -217,17 +215,6 @@ impl Scanner {
         let (plays, slots) = picked.plays(self.query.minimum, &view, &slots);
         self.tallies.add_plays(&view, &plays, &slots, &self.needs);
         Ok(())
-    }
-
-    /// Adds the sums of another scanner of the same query and period.
-    ///
-    /// # Errors
-    ///
-    /// [`ScanError::TooManyGroups`], [`ScanError::TooManyValues`] or [`ScanError::TooManyMinutes`].
-    pub fn merge(&mut self, other: &Self) -> Result<(), ScanError> {
-        let slots = self.grouping.merge(&other.grouping)?;
-        self.tallies.grow(self.grouping.len(), &self.needs);
-        self.tallies.merge(&other.tallies, &slots)
     }
 
     /// Returns the approximate number of bytes in memory.

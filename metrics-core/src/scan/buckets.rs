@@ -72,18 +72,6 @@ impl PlaysScanner {
         check(self.folded.len())
     }
 
-    /// Adds the plays of another scanner with the same buckets.
-    ///
-    /// # Errors
-    ///
-    /// [`ScanError::TooManyGroups`].
-    pub fn merge(&mut self, other: &Self) -> Result<(), ScanError> {
-        for (bucket_ms, totals) in &other.folded {
-            self.folded.entry(*bucket_ms).or_default().add(totals);
-        }
-        check(self.folded.len())
-    }
-
     /// Returns the approximate number of bytes in memory.
     #[must_use]
     pub fn bytes(&self) -> usize {
@@ -169,20 +157,6 @@ impl SourcesScanner {
                 }
             },
         );
-        self.check()
-    }
-
-    /// Adds the plays of another scanner with the same buckets.
-    ///
-    /// # Errors
-    ///
-    /// [`ScanError::TooManyGroups`].
-    pub fn merge(&mut self, other: &Self) -> Result<(), ScanError> {
-        for (key, plays) in &other.folded {
-            let counted = self.folded.entry(key.clone()).or_default();
-            self.text_bytes += if *counted == 0 { key.1.as_str().len() } else { 0 };
-            *counted += plays;
-        }
         self.check()
     }
 

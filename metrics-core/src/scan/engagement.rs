@@ -51,11 +51,6 @@ impl Furthest {
         })
     }
 
-    /// Adds the sessions of another scanner.
-    pub fn merge(&mut self, other: &Self) {
-        self.end_ms = self.end_ms.max(other.end_ms);
-    }
-
     /// Returns the number of bytes in memory: a few.
     #[must_use]
     pub fn bytes(&self) -> usize {
@@ -103,11 +98,6 @@ impl PartsScanner {
     /// [`ScanError`] if the columns are damaged or lack a group.
     pub fn add(&mut self, video: &VideoInfo<'_>, columns: &Columns) -> Result<(), ScanError> {
         each(&mut self.filter, video, columns, |segments| self.parts.add(segments))
-    }
-
-    /// Adds the sessions of another scanner with the same parts.
-    pub fn merge(&mut self, other: &Self) {
-        self.parts.merge(&other.parts);
     }
 
     /// Returns the approximate number of bytes in memory, with the result of [`finish`](Self::finish).
@@ -184,15 +174,6 @@ impl SecondsScanner {
             },
         );
         done
-    }
-
-    /// Adds the sessions of another scanner with the same buckets.
-    ///
-    /// # Errors
-    ///
-    /// [`ScanError::TooManySeconds`].
-    pub fn merge(&mut self, other: &Self) -> Result<(), ScanError> {
-        Ok(self.seconds.merge(&other.seconds)?)
     }
 
     /// Returns the approximate number of bytes in memory, with the result of [`finish`](Self::finish).

@@ -133,11 +133,6 @@ impl Grouping {
         self.group(key(&ids))
     }
 
-    /// Adds the groups of another grouping, and returns their numbers in this one.
-    pub(super) fn merge(&mut self, other: &Self) -> Result<Vec<u32>, ScanError> {
-        (0..other.len() as u32).map(|group| self.make(&other.values(group))).collect()
-    }
-
     /// Returns the group of each picked session, by the columns of the dimensions.
     pub(super) fn slots(
         &mut self,

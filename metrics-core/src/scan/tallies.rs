@@ -139,22 +139,6 @@ impl Tallies {
         self.playing.iter().filter_map(Playing::first_minute).min()
     }
 
-    /// Adds the sums of `other`, each to the group of its slot.
-    pub(super) fn merge(&mut self, other: &Self, slots: &[u32]) -> Result<(), ScanError> {
-        for (sums, slot) in other.sums.iter().zip(slots) {
-            self.sums[*slot as usize].merge(sums);
-        }
-        for (counts, slot) in other.startups.iter().zip(slots) {
-            self.values += self.startups[*slot as usize].merge(counts);
-            self.check()?;
-        }
-        for (playing, slot) in other.playing.iter().zip(slots) {
-            self.minutes += self.playing[*slot as usize].merge(playing);
-            self.check()?;
-        }
-        Ok(())
-    }
-
     /// Counts the values that wait to be counted. Must be called before metrics are read.
     ///
     /// # Errors
@@ -177,13 +161,20 @@ impl Tallies {
     /// [`ScanError::TooManyValues`] or [`ScanError::TooManyMinutes`].
     pub(super) fn total(&self) -> Result<Self, ScanError> {
         let mut total = Self { sums: vec![Sums::default()], ..Self::default() };
-        if !self.startups.is_empty() {
-            total.startups.push(Counts::default());
+        for sums in &self.sums {
+            total.sums[0].merge(sums);
         }
-        if !self.playing.is_empty() {
-            total.playing.push(Playing::default());
+        let mut startups = Counts::default();
+        for counts in &self.startups {
+            total.values += startups.merge(counts);
+            total.check()?;
         }
-        total.merge(self, &vec![0; self.sums.len()])?;
+        let mut playing = Playing::default();
+        for of_group in &self.playing {
+            total.minutes += playing.merge(of_group);
+            total.check()?;
+        }
+        (total.startups, total.playing) = (vec![startups], vec![playing]);
         total.flush()?;
         Ok(total)
     }
