@@ -60,6 +60,7 @@ impl Parts {
     }
 
     /// Returns the approximate number of bytes in memory, with the result of [`finish`](Self::finish).
+    #[cfg(feature = "recorder")]
     pub(crate) fn bytes(&self) -> usize {
         self.viewers.len() * (size_of::<i64>() + size_of::<Part>())
     }
@@ -272,6 +273,7 @@ impl Seconds {
     }
 
     /// Returns the approximate number of bytes in memory, with the result of [`finish`](Self::finish).
+    #[cfg(feature = "recorder")]
     pub(crate) fn bytes(&self) -> usize {
         let of_seconds = self.len * (size_of::<Sum>() + size_of::<Second>());
         of_seconds + self.folded.len() * (size_of::<Bucket>() + size_of::<SecondsBucket>())

@@ -40,6 +40,7 @@ use seen::Seen;
 
 pub use minutes::{MINUTE_MS, Minutes, RUNS_MAX, SPAN_MINUTES};
 pub use resume::Stored;
+#[cfg(feature = "recorder")]
 pub(crate) use resume::over;
 pub use writers::Writers;
 

@@ -35,6 +35,7 @@
 //! ```
 
 mod border;
+#[cfg(feature = "recorder")]
 mod ranges;
 mod span;
 mod zone;
@@ -44,6 +45,7 @@ use std::iter;
 use chrono::{DateTime, Offset, TimeDelta, TimeZone, Utc};
 use chrono_tz::Tz;
 
+#[cfg(feature = "recorder")]
 pub(crate) use self::ranges::Run;
 use self::span::Length;
 pub use self::span::{Span, SpanError, Width};

@@ -21,7 +21,7 @@ const ENTRY_BYTES: usize = 32;
 
 /// Sums the plays of each time bucket. The filter selects the plays.
 #[derive(Clone, Debug)]
-pub struct PlaysScanner {
+pub(crate) struct PlaysScanner {
     filter: SessionFilter,
     timeline: Timeline,
     // By the start of the bucket, in Unix milliseconds.
@@ -31,19 +31,19 @@ pub struct PlaysScanner {
 impl PlaysScanner {
     /// Creates a scanner without sessions.
     #[must_use]
-    pub fn new(filter: SessionFilter, buckets: Buckets) -> Self {
+    pub(crate) fn new(filter: SessionFilter, buckets: Buckets) -> Self {
         Self { filter, timeline: Timeline::new(buckets), folded: BTreeMap::new() }
     }
 
     /// The groups of columns that must be read.
     #[must_use]
-    pub fn groups(&self) -> Groups {
+    pub(crate) fn groups(&self) -> Groups {
         self.filter.groups().union(PLAYS)
     }
 
     /// Returns whether sessions of the video may count. Columns of other videos need not be added.
     #[must_use]
-    pub fn wants_video(&self, video: &VideoInfo<'_>) -> bool {
+    pub(crate) fn wants_video(&self, video: &VideoInfo<'_>) -> bool {
         self.filter.wants_video(video)
     }
 
@@ -52,7 +52,11 @@ impl PlaysScanner {
     /// # Errors
     ///
     /// [`ScanError`] if the columns are damaged or lack a group, or if there are too many buckets.
-    pub fn add(&mut self, video: &VideoInfo<'_>, columns: &Columns) -> Result<(), ScanError> {
+    pub(crate) fn add(
+        &mut self,
+        video: &VideoInfo<'_>,
+        columns: &Columns,
+    ) -> Result<(), ScanError> {
         let view = self.filter.view(video, columns, PLAYS)?;
         let picked = self.filter.pick(&view)?;
         let Some(user_agents) = &columns.user_agents else { return Ok(()) };
@@ -74,14 +78,17 @@ impl PlaysScanner {
 
     /// Returns the approximate number of bytes in memory.
     #[must_use]
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         let bucket = size_of::<(i64, PlayTotals)>() + ENTRY_BYTES;
         self.folded.len() * bucket + self.timeline.bytes()
     }
 
     /// Returns the buckets in order. `also` are starts of buckets to include even if they are empty.
     #[must_use]
-    pub fn finish(mut self, also: impl IntoIterator<Item = DateTime<Utc>>) -> Vec<PlaysBucket> {
+    pub(crate) fn finish(
+        mut self,
+        also: impl IntoIterator<Item = DateTime<Utc>>,
+    ) -> Vec<PlaysBucket> {
         for start in also {
             self.folded.entry(start.timestamp_millis()).or_default();
         }
@@ -92,7 +99,7 @@ impl PlaysScanner {
 
 /// Counts the plays on each page in each time bucket. The filter selects the plays.
 #[derive(Clone, Debug)]
-pub struct SourcesScanner {
+pub(crate) struct SourcesScanner {
     filter: SessionFilter,
     timeline: Timeline,
     // By the start of the bucket, in Unix milliseconds, and the page.
@@ -104,20 +111,20 @@ pub struct SourcesScanner {
 impl SourcesScanner {
     /// Creates a scanner without sessions.
     #[must_use]
-    pub fn new(filter: SessionFilter, buckets: Buckets) -> Self {
+    pub(crate) fn new(filter: SessionFilter, buckets: Buckets) -> Self {
         let timeline = Timeline::new(buckets);
         Self { filter, timeline, folded: HashMap::new(), text_bytes: 0 }
     }
 
     /// The groups of columns that must be read.
     #[must_use]
-    pub fn groups(&self) -> Groups {
+    pub(crate) fn groups(&self) -> Groups {
         self.filter.groups().union(SOURCES)
     }
 
     /// Returns whether sessions of the video may count. Columns of other videos need not be added.
     #[must_use]
-    pub fn wants_video(&self, video: &VideoInfo<'_>) -> bool {
+    pub(crate) fn wants_video(&self, video: &VideoInfo<'_>) -> bool {
         self.filter.wants_video(video)
     }
 
@@ -126,7 +133,11 @@ impl SourcesScanner {
     /// # Errors
     ///
     /// [`ScanError`] if the columns are damaged or lack a group, or if there are too many pages in buckets.
-    pub fn add(&mut self, video: &VideoInfo<'_>, columns: &Columns) -> Result<(), ScanError> {
+    pub(crate) fn add(
+        &mut self,
+        video: &VideoInfo<'_>,
+        columns: &Columns,
+    ) -> Result<(), ScanError> {
         let view = self.filter.view(video, columns, SOURCES)?;
         let picked = self.filter.pick(&view)?;
         let Some(pages) = &columns.pages else { return Ok(()) };
@@ -162,7 +173,7 @@ impl SourcesScanner {
 
     /// Returns the approximate number of bytes in memory.
     #[must_use]
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         let page = size_of::<((i64, Source), u64)>() + ENTRY_BYTES;
         self.folded.len() * page + self.text_bytes + self.timeline.bytes()
     }
@@ -174,7 +185,7 @@ impl SourcesScanner {
 
     /// Returns the pages by time, then the most played page first, then by URL.
     #[must_use]
-    pub fn finish(self) -> Vec<SourceBucket> {
+    pub(crate) fn finish(self) -> Vec<SourceBucket> {
         let answer = self.folded.into_iter().map(|((start_ms, source), plays)| SourceBucket {
             start: instant(start_ms),
             source,

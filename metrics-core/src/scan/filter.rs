@@ -19,7 +19,7 @@ use crate::query::{Minimum, Period, Scan, Selection};
 
 /// Selects the sessions of a selection and a period for which filters hold, with a minimum view time.
 #[derive(Clone, Debug)]
-pub struct SessionFilter {
+pub(crate) struct SessionFilter {
     period: Period,
     condition: Condition,
     calendar: Calendar,
@@ -30,7 +30,7 @@ impl SessionFilter {
     /// Creates a filter of the sessions of a selection and a period, with a minimum view time. The filter of the
     /// selection must be [checked](Filter::check).
     #[must_use]
-    pub fn new(selection: &Selection, period: Period, minimum: Minimum) -> Self {
+    pub(crate) fn new(selection: &Selection, period: Period, minimum: Minimum) -> Self {
         let mut conditions = selected(selection);
         if minimum != Minimum::ViewMs(0) {
             conditions.push(Condition::Minimum(minimum));
@@ -42,7 +42,7 @@ impl SessionFilter {
 
     /// Creates a filter of the sessions of a scan.
     #[must_use]
-    pub fn of_scan(scan: &Scan) -> Self {
+    pub(crate) fn of_scan(scan: &Scan) -> Self {
         let Scan { selection, from_ms, to_ms, minimum_view_ms } = scan;
         let period = Period { from_ms: *from_ms, to_ms: *to_ms };
         Self::new(selection, period, Minimum::ViewMs(*minimum_view_ms))
@@ -50,25 +50,25 @@ impl SessionFilter {
 
     /// Sets the time zone: filters by hours, days and time buckets follow the local time of `timezone`.
     #[must_use]
-    pub fn in_timezone(self, timezone: Option<Tz>) -> Self {
+    pub(crate) fn in_timezone(self, timezone: Option<Tz>) -> Self {
         Self { calendar: Calendar::new(timezone), ..self }
     }
 
     /// The groups of columns that must be read.
     #[must_use]
-    pub fn groups(&self) -> Groups {
+    pub(crate) fn groups(&self) -> Groups {
         self.groups
     }
 
     /// Returns whether the filter depends on videos or keys: otherwise columns may be added under any.
     #[must_use]
-    pub fn needs_videos(&self) -> bool {
+    pub(crate) fn needs_videos(&self) -> bool {
         self.condition.needs_videos()
     }
 
     /// Returns whether sessions of the video may count.
     #[must_use]
-    pub fn wants_video(&self, video: &VideoInfo<'_>) -> bool {
+    pub(crate) fn wants_video(&self, video: &VideoInfo<'_>) -> bool {
         // A video with damaged metadata is accepted here, and becomes an error later.
         self.condition.of_video(video).unwrap_or(None) != Some(false)
     }
@@ -78,7 +78,7 @@ impl SessionFilter {
     /// # Errors
     ///
     /// [`ScanError`] if the columns are damaged or lack one of the [groups](Self::groups).
-    pub fn sessions(
+    pub(crate) fn sessions(
         &mut self,
         video: &VideoInfo<'_>,
         columns: &Columns,

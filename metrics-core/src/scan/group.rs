@@ -10,10 +10,10 @@ use super::filter::Picked;
 use crate::block::Codes;
 
 /// The largest number of groups of sessions before `limit` applies: 50 MB of sums.
-pub const GROUPS_MAX: usize = 200_000;
+pub(crate) const GROUPS_MAX: usize = 200_000;
 
 /// The largest size of all dimension values together, in bytes.
-pub const GROUP_BYTES_MAX: usize = 64 * 1024 * 1024;
+pub(crate) const GROUP_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// The largest number of bits of the ids of a group's values for a table of groups: at most 8 MB.
 const TABLE_BITS_MAX: u32 = 21;

@@ -10,10 +10,10 @@ use super::sums::{Sums, ratio};
 use crate::query::Metric;
 
 /// The largest number of distinct startup times, over all groups: they take 80 MB.
-pub const VALUES_MAX: usize = 4_000_000;
+pub(crate) const VALUES_MAX: usize = 4_000_000;
 
 /// The largest number of minutes, over all groups, at which the number of playing sessions changes. They take 64 MB.
-pub const MINUTES_MAX: usize = 4_000_000;
+pub(crate) const MINUTES_MAX: usize = 4_000_000;
 
 /// The sums of each group, by its number.
 #[derive(Clone, Debug, Default)]

@@ -2,7 +2,6 @@
 
 use super::Buckets;
 use super::zone::{CHANGE_MS_MAX, LOOK_MS, Steady};
-#[cfg(any(feature = "recorder", test))]
 use crate::time::instant;
 
 /// A time range, `[from_ms, until_ms)` in Unix milliseconds, whose instants share a value.
@@ -16,7 +15,6 @@ pub(crate) struct Run {
 
 impl Buckets {
     /// Returns whether all instants of `[from, to]`, a day at most, fall into one bucket.
-    #[cfg(any(feature = "recorder", test))]
     pub(crate) fn are_one(&self, from: i64, to: i64) -> bool {
         // Without clock changes, buckets follow each other as time does.
         let steady = self.zone.is_none() || self.zone.steady(from, to + 1).len() == 1;

@@ -9,6 +9,7 @@ use crate::time::{DAY_MS, instant};
 pub(super) const CHANGE_MS_MAX: i64 = 26 * 60 * 60_000;
 
 /// How far clock changes are searched: the search takes a microsecond per ten days.
+#[cfg(feature = "recorder")]
 pub(super) const LOOK_MS: i64 = 366 * DAY_MS;
 
 /// A time zone; `None` is UTC.
@@ -56,6 +57,7 @@ impl Zone {
     }
 
     /// The part of `[from, to)` around `at` in which clocks do not change, within [`LOOK_MS`].
+    #[cfg(feature = "recorder")]
     pub(super) fn steady_around(self, at: i64, from: i64, to: i64) -> Steady {
         let (from, to) = (from.max(at - LOOK_MS), to.min(at + LOOK_MS));
         let steady = self.steady(from, to);

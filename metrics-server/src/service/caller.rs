@@ -1,4 +1,4 @@
-//! Who sends a request: address, quota, lane, key, and the hints of its headers.
+//! The caller of a request: its address, quota, lane and key, and the hints in its headers.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Conditions of sessions: of all of a video, or as a mask of those of a block.
+//! The conditions of a filter, decided for all sessions of a video at once, or for each session of a block.
 
 use std::collections::HashSet;
 

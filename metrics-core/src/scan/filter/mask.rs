@@ -1,4 +1,4 @@
-//! Masks: which sessions of a block a condition holds for.
+//! Masks: the sessions of a block for which a condition holds.
 
 use serde_json::Value;
 

@@ -36,6 +36,7 @@ const CORE: &[&str] = &[
     "erasure",
     "session",
     "block",
+    "benchmarks",
     "clock",
     "totals",
     "video",

@@ -71,7 +71,7 @@ fn minutes_after_now_do_not_count() {
     let watch = Watch::at("2023-05-04T11:30:00Z").playing(&[(0, 60)]);
     for (now, expected) in [(to, 60.0 / 121.0), (at("2023-05-04T11:59:59Z"), 30.0 / 60.0)] {
         let mut scanner =
-            Scanner::new(&query, query.periods(now).unwrap().current).unwrap().as_of(now);
+            Scanner::new(&query, query.periods(now).unwrap().current).unwrap().with_now(now);
         scanner.add(&watch.info(), &Columns::of(std::slice::from_ref(&watch.row))).unwrap();
         let answer = scanner.finish(None).unwrap();
         assert_eq!(answer.results[0].numbers.metrics, [Some(expected), Some(1.0)]);

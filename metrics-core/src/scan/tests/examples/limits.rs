@@ -1,4 +1,4 @@
-//! What is read, and what is refused: groups of columns, errors, extreme times, many groups.
+//! Groups of columns that are read, errors, extreme times, and more groups than a table holds.
 
 use chrono::{DateTime, Utc};
 
