@@ -5,8 +5,8 @@ use std::hint::black_box;
 
 use benches::dataset::Dataset;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use metrics_core::block::{Block, Group, Groups, Row, SESSIONS_MAX};
-use metrics_core::store::SessionWrite;
+use metrics_core::benchmarks::{BLOCK_SESSIONS_MAX, decode, decode_columns, encode};
+use metrics_core::store::{Group, Groups, Row, SessionWrite};
 
 const UNTIL_MS: i64 = 1_700_000_000_000;
 
@@ -17,17 +17,17 @@ fn row(write: &SessionWrite) -> Row {
 }
 
 fn blocks(c: &mut Criterion) {
-    let sessions = SESSIONS_MAX as u64;
+    let sessions = BLOCK_SESSIONS_MAX as u64;
     let writes = Dataset::new(1, sessions, UNTIL_MS).sessions(0..sessions);
     let rows: Vec<Row> = writes.iter().map(row).collect();
-    let block = Block::encode(rows.clone());
+    let block = encode(rows.clone());
 
     let mut group = c.benchmark_group("block");
     group.throughput(Throughput::Elements(sessions));
     group.bench_function("encode", |b| {
-        b.iter_batched(|| rows.clone(), Block::encode, criterion::BatchSize::LargeInput);
+        b.iter_batched(|| rows.clone(), encode, criterion::BatchSize::LargeInput);
     });
-    group.bench_function("decode all", |b| b.iter(|| black_box(block.rows())));
+    group.bench_function("decode all", |b| b.iter(|| black_box(decode(&block))));
     for (name, groups) in [
         ("plays", &[Group::Starts, Group::Times, Group::UserAgents][..]),
         ("segments", &[Group::Starts, Group::Segments]),
@@ -35,7 +35,7 @@ fn blocks(c: &mut Criterion) {
     ] {
         let groups: Groups = groups.iter().copied().collect();
         group.bench_function(format!("decode {name}"), |b| {
-            b.iter(|| black_box(block.columns(groups)));
+            b.iter(|| black_box(decode_columns(&block, groups)));
         });
     }
     group.finish();

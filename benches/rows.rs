@@ -7,9 +7,8 @@ use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Binary, Integer, Nullable, Text};
 use diesel::sqlite::SqliteConnection;
-use metrics_core::block::{Groups, Row};
 use metrics_core::store::{
-    OpenScan, Snapshot, SqliteStore, Store as _, VideoId, VideoScope, Videos,
+    Groups, OpenScan, Row, Snapshot, SqliteStore, Store as _, VideoId, VideoScope, Videos,
 };
 
 use crate::Failure;

@@ -11,10 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use metrics_core::block::{Block, Group, Groups, RowId};
 use metrics_core::key::SessionId;
 use metrics_core::store::*;
-use metrics_core::totals::StoredTotals;
 use metrics_core::{ApiKey, Join, Metrics, PlayerEvent, Selection, Video};
 
 type Answer<T> = Result<T, Error>;

@@ -40,21 +40,20 @@ mod tests;
 
 use std::sync::Arc;
 
-pub use self::coded::{Coded, Codes};
-pub use self::columns::Columns;
+pub(crate) use self::coded::{Coded, Codes};
+pub(crate) use self::columns::Columns;
 pub(crate) use self::numbers::first;
-pub use self::numbers::{Numbers, Starts};
-pub use self::quality::{Qualities, Quality};
+pub(crate) use self::quality::Quality;
 use crate::key::SessionId;
 use crate::session::Stored;
 use crate::source::Source;
 use crate::user_agent::UserAgentClass;
 
 /// The format of encoded groups. A newer format is rejected.
-pub const FORMAT: u8 = 2;
+const FORMAT: u8 = 2;
 
 /// The largest number of sessions in a block: its columns fit a processor's cache, and rewriting it takes milliseconds.
-pub const SESSIONS_MAX: usize = 16_384;
+pub(crate) const SESSIONS_MAX: usize = 16_384;
 
 /// Columns that are encoded, stored and read together.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -124,7 +123,7 @@ impl Group {
 
     /// Returns whether a block omits the group if no session has a value.
     #[must_use]
-    pub const fn is_optional(self) -> bool {
+    pub(crate) const fn is_optional(self) -> bool {
         matches!(
             self,
             Self::Pages | Self::SessionData | Self::Quality | Self::Languages | Self::Minutes
@@ -202,7 +201,7 @@ pub struct Row {
 impl Row {
     /// Returns the approximate number of bytes in memory.
     #[must_use]
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         let Self { page, session_data, stored, .. } = self;
         size_of::<Self>()
             + page.as_ref().map_or(0, |page| page.as_str().len())
@@ -213,7 +212,7 @@ impl Row {
 
     /// The sort key of sessions in a block.
     #[must_use]
-    pub fn order(&self) -> (i64, RowId) {
+    pub(crate) fn order(&self) -> (i64, RowId) {
         (self.stored.started_at_ms, self.id)
     }
 }
@@ -240,7 +239,7 @@ impl Block {
 
     /// Returns the number of bytes of all groups.
     #[must_use]
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.groups.iter().flatten().map(Vec::len).sum()
     }
 }

@@ -59,12 +59,8 @@ impl Parts {
         }
     }
 
-    /// Adds the sessions that `other` counted in the same parts.
-    pub fn merge(&mut self, other: &Self) {
-        self.viewers.iter_mut().zip(&other.viewers).for_each(|(sum, other)| *sum += other);
-    }
-
     /// Returns the approximate number of bytes in memory, with the result of [`finish`](Self::finish).
+    #[cfg(feature = "recorder")]
     pub(crate) fn bytes(&self) -> usize {
         self.viewers.len() * (size_of::<i64>() + size_of::<Part>())
     }
@@ -276,31 +272,8 @@ impl Seconds {
         Counting { resolution: *resolution, len, bucket: folded.entry(start).or_default() }
     }
 
-    /// Adds the counts of `other`, which has the same buckets and steps.
-    ///
-    /// # Errors
-    ///
-    /// [`TooManySeconds`] if the report would be too large. The counts are invalid then.
-    pub fn merge(&mut self, other: &Self) -> Result<(), TooManySeconds> {
-        for (start, others) in &other.folded {
-            let Some(end) = others.seconds.len().checked_sub(1) else { continue };
-            let mut counting = self.bucket(*start);
-            for (sum, other) in counting.room(end)?.iter_mut().zip(&others.seconds) {
-                sum.views += other.views;
-                sum.viewers += other.viewers;
-                sum.exits += other.exits;
-                sum.skips += other.skips;
-            }
-            counting.bucket.sessions += others.sessions;
-            counting.bucket.shares = counting.bucket.shares.saturating_add(others.shares);
-            for (duration_ms, sessions) in others.durations() {
-                counting.durations(duration_ms, sessions)?;
-            }
-        }
-        Ok(())
-    }
-
     /// Returns the approximate number of bytes in memory, with the result of [`finish`](Self::finish).
+    #[cfg(feature = "recorder")]
     pub(crate) fn bytes(&self) -> usize {
         let of_seconds = self.len * (size_of::<Sum>() + size_of::<Second>());
         of_seconds + self.folded.len() * (size_of::<Bucket>() + size_of::<SecondsBucket>())
@@ -371,21 +344,21 @@ impl Counting<'_> {
         self.bucket.sessions += 1;
         let Some(duration_ms) = duration_ms else { return Ok(()) };
         self.bucket.shares = self.bucket.shares.saturating_add(share(unique_ms, duration_ms));
-        self.durations(duration_ms, 1)
+        self.duration(duration_ms)
     }
 
-    /// Counts sessions with this duration.
-    fn durations(&mut self, duration_ms: u32, sessions: u64) -> Result<(), TooManySeconds> {
+    /// Counts a session with this duration.
+    fn duration(&mut self, duration_ms: u32) -> Result<(), TooManySeconds> {
         let Bucket { durations, latest, .. } = &mut *self.bucket;
         if latest.0 == duration_ms {
-            latest.1 += sessions;
+            latest.1 += 1;
             return Ok(());
         }
         let before = durations.len();
         if 0 < latest.1 {
             *durations.entry(latest.0).or_default() += latest.1;
         }
-        *latest = (duration_ms, sessions);
+        *latest = (duration_ms, 1);
         *self.len += durations.len() - before;
         if SECONDS_MAX < *self.len { Err(TooManySeconds) } else { Ok(()) }
     }

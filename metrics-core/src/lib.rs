@@ -59,8 +59,8 @@
 //!   [`video`], [`source`], [`key`] and [`user_agent`] as its parts.
 //! * [`query`] defines queries, [`report`] and [`engagement`] their answers, [`time_bucket`] the calendar, and
 //!   [`containment`] compares metadata.
-//! * [`mod@block`] encodes closed sessions as columns, and [`scan`] answers queries and reports from them. [`totals`]
-//!   sums plays per key and day.
+//! * Private modules encode closed sessions as columns (`block`), answer queries and reports from them ([`scan`] has
+//!   the answers), and sum plays per key and day (`totals`). [`record`] is a session as a line of NDJSON.
 //! * [`recorder`] keeps open sessions in memory and makes them durable.
 //! * [`store`] is the storage of sessions: a trait, its contract, and implementations. [`mod@copy`] copies all sessions
 //!   to another store, [`export`] reads them one by one.
@@ -83,7 +83,11 @@
 
 #![warn(clippy::unwrap_used)]
 
-pub mod block;
+#[cfg(any(feature = "conformance", test))]
+#[doc(hidden)]
+pub mod benchmarks;
+#[cfg(feature = "recorder")]
+mod block;
 #[cfg(feature = "recorder")]
 pub mod budget;
 #[cfg(feature = "recorder")]
@@ -118,6 +122,7 @@ pub mod query;
 mod quota;
 #[cfg(feature = "recorder")]
 mod read;
+#[cfg(feature = "recorder")]
 pub mod record;
 #[cfg(feature = "recorder")]
 pub mod recorder;
@@ -126,6 +131,7 @@ pub mod report;
 mod reports;
 #[cfg(feature = "recorder")]
 pub mod retention;
+#[cfg(feature = "recorder")]
 pub mod scan;
 pub mod session;
 #[cfg(feature = "recorder")]
@@ -135,9 +141,10 @@ pub mod source;
 mod stats;
 #[cfg(feature = "recorder")]
 pub mod store;
-pub mod time;
+mod time;
 pub mod time_bucket;
-pub mod totals;
+#[cfg(feature = "recorder")]
+mod totals;
 #[cfg(feature = "recorder")]
 pub mod upkeep;
 pub mod user_agent;

@@ -23,6 +23,7 @@ use crate::time_bucket::{Buckets, Span, Width};
 pub use crate::time::instant;
 pub use dimension::Dimension;
 pub use error::QueryError;
+#[cfg(feature = "recorder")]
 pub(crate) use error::{distance, excerpt};
 pub use filter::{Comparison, FILTER_DEPTH_MAX, FILTER_VALUES_MAX, Figure, Filter, Operator};
 pub use metric::Metric;

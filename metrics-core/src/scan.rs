@@ -1,8 +1,8 @@
-//! Scans: queries and reports, answered from the columns of sessions.
+//! Answers of queries and reports, and the scans that compute them from the columns of sessions.
 //!
-//! A [`Scanner`] takes the [`Columns`] of any number of blocks and open sessions, in any order, and answers a
-//! [`Query`]. It does no I/O: the caller reads the groups of columns that [`Scanner::groups`] names, of the videos that
-//! [`Scanner::wants_video`] accepts. [`engagement`] and [`buckets`] answer the older reports in the same way.
+//! A `Scanner` takes the columns of any number of blocks and open sessions, in any order, and answers a [`Query`]. It
+//! does no I/O: the caller reads the groups of columns that `Scanner::groups` names, of the videos that
+//! `Scanner::wants_video` accepts. The scanners in `engagement` and `buckets` answer the older reports in the same way.
 //!
 //! Results are exact and do not depend on the order: all sums are of integers, and percentiles are taken from the
 //! counts of distinct values.
@@ -17,15 +17,18 @@
 //! A new dimension is a variant of [`Dimension`] and its column, a new metric a variant of [`Metric`] and its sums.
 
 mod answer;
-pub mod buckets;
+pub(crate) mod buckets;
 mod calendar;
 mod column;
 mod concurrency;
-pub mod engagement;
+mod counts;
+pub(crate) mod engagement;
 mod fields;
 mod filter;
 mod group;
+mod needs;
 mod sums;
+mod tallies;
 #[cfg(test)]
 mod tests;
 
@@ -39,27 +42,28 @@ use crate::video::Video;
 
 pub use answer::{Answer, AnswerRow, Compared, Numbers};
 pub use column::DimensionValue;
-#[cfg(feature = "recorder")]
 pub(crate) use column::{title, video_name};
-pub use concurrency::LOOK_BACK_MS;
-pub use fields::{FIELDS_MAX, Field, Fields, FieldsScanner, PATH_BYTES_MAX};
-pub use filter::SessionFilter;
-pub use group::{GROUP_BYTES_MAX, GROUPS_MAX};
-pub use sums::{MINUTES_MAX, VALUES_MAX};
+pub(crate) use concurrency::LOOK_BACK_MS;
+pub(crate) use fields::FieldsScanner;
+pub use fields::{FIELDS_MAX, Field, Fields, PATH_BYTES_MAX};
+pub(crate) use filter::SessionFilter;
+pub(crate) use group::{GROUP_BYTES_MAX, GROUPS_MAX};
+pub(crate) use tallies::{MINUTES_MAX, VALUES_MAX};
 
 use calendar::Calendar;
 use column::View;
 use filter::Picked;
 use group::Grouping;
-use sums::{Needs, Tallies};
+use needs::Needs;
+use tallies::Tallies;
 
 /// The video of a block, and the key it is under.
 #[derive(Clone, Copy, Debug)]
-pub struct VideoInfo<'a> {
+pub(crate) struct VideoInfo<'a> {
     /// The key as clients send it.
-    pub key: &'a str,
+    pub(crate) key: &'a str,
     /// The video.
-    pub video: &'a Video,
+    pub(crate) video: &'a Video,
 }
 
 /// Why columns could not be added, or a query has no result.
@@ -100,10 +104,8 @@ pub enum ScanError {
 }
 
 /// Answers a [`Query`] from columns.
-///
-/// Scanners of one query and period may each take some of the columns, in threads of their own, and be merged.
 #[derive(Clone, Debug)]
-pub struct Scanner {
+pub(crate) struct Scanner {
     query: Query,
     period: Period,
     // The minutes of the period, `[first, end)`, in numbers of minutes since 1970.
@@ -121,7 +123,7 @@ impl Scanner {
     /// # Errors
     ///
     /// [`QueryError`] if the query cannot be answered: see [`Query::check`].
-    pub fn new(query: &Query, period: Period) -> Result<Self, QueryError> {
+    pub(crate) fn new(query: &Query, period: Period) -> Result<Self, QueryError> {
         query.check()?;
         let needs = Needs::of(&query.metrics);
         // If only plays count, other sessions need no groups.
@@ -141,7 +143,7 @@ impl Scanner {
 
     /// Sets the current time: minutes after `now` do not count.
     #[must_use]
-    pub fn as_of(mut self, now: DateTime<Utc>) -> Self {
+    pub(crate) fn with_now(mut self, now: DateTime<Utc>) -> Self {
         let until_ms = self.period.to_ms.min(now.timestamp_millis()).saturating_add(1);
         self.minutes = concurrency::minutes(self.period.from_ms, until_ms);
         self
@@ -150,7 +152,7 @@ impl Scanner {
     /// Returns the first and last start, in Unix milliseconds, of the sessions to read. Sessions that play in the
     /// period may have started up to [`LOOK_BACK_MS`] before it; these count in concurrency only.
     #[must_use]
-    pub fn frame(&self) -> (i64, i64) {
+    pub(crate) fn frame(&self) -> (i64, i64) {
         let Period { from_ms, to_ms } = self.period;
         let back_ms = if self.needs.minutes { LOOK_BACK_MS } else { 0 };
         (from_ms.saturating_sub(back_ms), to_ms)
@@ -158,7 +160,7 @@ impl Scanner {
 
     /// The groups of columns that must be read.
     #[must_use]
-    pub fn groups(&self) -> Groups {
+    pub(crate) fn groups(&self) -> Groups {
         let dimensions = self.query.dimensions.iter().map(column::groups_of);
         let groups = dimensions.fold(self.filter.groups(), Groups::union);
         groups.union(self.needs.groups(self.query.minimum))
@@ -166,14 +168,14 @@ impl Scanner {
 
     /// Returns whether the result depends on videos or keys: otherwise columns may be added under any.
     #[must_use]
-    pub fn needs_videos(&self) -> bool {
+    pub(crate) fn needs_videos(&self) -> bool {
         let is_by_video = self.query.dimensions.iter().any(Dimension::is_of_video);
         is_by_video || self.filter.needs_videos()
     }
 
     /// Returns whether sessions of the video may count. Columns of other videos need not be added.
     #[must_use]
-    pub fn wants_video(&self, video: &VideoInfo<'_>) -> bool {
+    pub(crate) fn wants_video(&self, video: &VideoInfo<'_>) -> bool {
         self.filter.wants_video(video)
     }
 
@@ -183,7 +185,11 @@ impl Scanner {
     ///
     /// [`ScanError`] if the columns are damaged or lack a group, or if there are too many groups of sessions. The
     /// result is invalid then.
-    pub fn add(&mut self, video: &VideoInfo<'_>, columns: &Columns) -> Result<(), ScanError> {
+    pub(crate) fn add(
+        &mut self,
+        video: &VideoInfo<'_>,
+        columns: &Columns,
+    ) -> Result<(), ScanError> {
         if self.needs.minutes {
             self.add_minutes(video, columns)?;
         }
@@ -215,20 +221,9 @@ impl Scanner {
         Ok(())
     }
 
-    /// Adds the sums of another scanner of the same query and period.
-    ///
-    /// # Errors
-    ///
-    /// [`ScanError::TooManyGroups`], [`ScanError::TooManyValues`] or [`ScanError::TooManyMinutes`].
-    pub fn merge(&mut self, other: &Self) -> Result<(), ScanError> {
-        let slots = self.grouping.merge(&other.grouping)?;
-        self.tallies.grow(self.grouping.len(), &self.needs);
-        self.tallies.merge(&other.tallies, &slots)
-    }
-
     /// Returns the approximate number of bytes in memory.
     #[must_use]
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.grouping.bytes() + self.tallies.bytes() + self.calendar.bytes()
     }
 
@@ -238,7 +233,7 @@ impl Scanner {
     ///
     /// [`ScanError::TooManyGroups`] if time buckets without sessions are too many, [`ScanError::TooManyValues`] or
     /// [`ScanError::TooManyMinutes`] if all groups together have too many.
-    pub fn finish(self, compared: Option<Self>) -> Result<Answer, ScanError> {
+    pub(crate) fn finish(self, compared: Option<Self>) -> Result<Answer, ScanError> {
         answer::finish(self, compared)
     }
 
@@ -247,7 +242,6 @@ impl Scanner {
     /// # Errors
     ///
     /// [`ScanError::TooManyGroups`].
-    #[cfg(feature = "recorder")]
     pub(crate) fn make_row(&mut self, values: &[DimensionValue]) -> Result<(), ScanError> {
         self.grouping.make(values)?;
         self.tallies.grow(self.grouping.len(), &self.needs);

@@ -47,6 +47,7 @@ pub use counters::{Counters, Details};
 pub use minutes::{MINUTE_MS, Minutes, RUNS_MAX, SPAN_MINUTES};
 pub use moment::{Moment, Reach};
 pub use resume::Stored;
+#[cfg(feature = "recorder")]
 pub(crate) use resume::over;
 pub use viewed::Viewed;
 pub use writers::Writers;

@@ -60,6 +60,7 @@ impl Source {
 
     /// Converts the output of [`as_str`](Self::as_str) back, or returns `None` if the text cannot be a page. Parsing
     /// the pages of a block as URLs would take longer than all other work.
+    #[cfg(feature = "recorder")]
     pub(crate) fn stored(text: &str) -> Option<Self> {
         let is_left_out = |byte: u8| matches!(byte, b'?' | b'#' | 0);
         if SOURCE_BYTES_MAX < text.len() || text.bytes().any(is_left_out) {

@@ -26,14 +26,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::block::{Block, Groups, Row, RowId};
 use crate::key::{ApiKey, KeySettings, SessionId, SettingsChange};
 use crate::session::Stored;
 use crate::source::Source;
-use crate::totals::{DayTotals, StoredTotals};
 use crate::user_agent::UserAgentClass;
 use crate::video::Video;
 
+pub use crate::block::{Block, Group, Groups, Row, RowId};
+pub use crate::totals::{DayTotals, StoredTotals};
 pub use error::{Cause, Error};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{SqliteOptions, SqliteStore};
@@ -56,7 +56,7 @@ pub const KEYS_POLL: Duration = Duration::from_millis(500);
 
 /// Durable storage for sessions.
 ///
-/// A store keeps keys, videos, one row per open session, encoded [blocks](crate::block) of closed sessions, and totals
+/// A store keeps keys, videos, one row per open session, encoded [blocks](Block) of closed sessions, and totals
 /// per key and day. It decides nothing about their content: code of this crate closes sessions, merges blocks and
 /// answers reports, so that all stores give the same answers.
 ///

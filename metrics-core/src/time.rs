@@ -11,7 +11,7 @@ pub(crate) const DAY_MS: i64 = 24 * HOUR_MS;
 ///
 /// ```
 /// use chrono::{DateTime, Utc};
-/// use metrics_core::time::instant;
+/// use metrics_core::query::instant;
 ///
 /// assert_eq!(instant(1_500).timestamp_millis(), 1_500);
 /// assert_eq!(instant(i64::MIN), DateTime::<Utc>::MIN_UTC);

@@ -34,72 +34,49 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod border;
+#[cfg(feature = "recorder")]
+mod ranges;
 mod span;
+mod zone;
 
 use std::iter;
 
-use chrono::{
-    DateTime, Datelike, MappedLocalTime, NaiveDate, NaiveTime, Offset, TimeDelta, TimeZone, Utc,
-};
-use chrono_tz::{GapInfo, Tz};
+use chrono::{DateTime, Offset, TimeDelta, TimeZone, Utc};
+use chrono_tz::Tz;
 
+#[cfg(feature = "recorder")]
+pub(crate) use self::ranges::Run;
 use self::span::Length;
 pub use self::span::{Span, SpanError, Width};
+use self::zone::{CHANGE_MS_MAX, Steady, Zone};
 use crate::time::{DAY_MS, instant};
-
-/// Monday 2000-01-03, the origin of fixed widths. It is a whole number of days after the epoch.
-const ORIGIN_MS: i64 = 10_959 * DAY_MS;
-
-/// January 2000, the origin of months; months are numbered from year 0.
-const ORIGIN_MONTH: i64 = 2_000 * 12;
 
 /// The offsets of time zones are multiples of this since 1973, and so are clock changes since 2012, except in
 /// Antarctica/Casey.
 const ZONE_GRAIN_MS: i64 = 15 * 60_000;
 
-/// The largest shift of a local time by a clock change: the largest skip or repeat is a whole day.
-const CHANGE_MS_MAX: i64 = 26 * 60 * 60_000;
-
 /// No zone changes clocks before the first, 1840, or, in `chrono-tz`, after the second, 2101.
 const CHANGES_MS: (i64, i64) = (-4_102_444_800_000, 4_133_980_800_000);
-
-/// How far [`Buckets::run`] searches for clock changes: the search takes a microsecond per ten days.
-const LOOK_MS: i64 = 366 * DAY_MS;
-
-/// A time range, `[from_ms, until_ms)` in Unix milliseconds, whose instants share a value.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Run {
-    pub(crate) from_ms: i64,
-    pub(crate) until_ms: i64,
-    /// The start of a bucket, or an offset of local time, in milliseconds.
-    pub(crate) value: i64,
-}
 
 /// Cuts time into the buckets of a report, by the rules in the module's documentation.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Buckets {
     width: Width,
-    timezone: Option<Tz>,
-}
-
-/// A time range, `[start, end)`, in which the offset of the time zone does not change.
-#[derive(Clone, Copy)]
-struct Steady {
-    start_ms: i64,
-    end_ms: i64,
+    zone: Zone,
 }
 
 impl Buckets {
     /// Returns buckets of UTC time, labelled without an offset.
     #[must_use]
     pub fn new(width: Width) -> Self {
-        Self { width, timezone: None }
+        Self { width, zone: Zone(None) }
     }
 
     /// Returns the same buckets of the local time of `timezone`, labelled with its offset.
     #[must_use]
     pub fn in_timezone(self, timezone: Tz) -> Self {
-        Self { timezone: Some(timezone), ..self }
+        Self { zone: Zone(Some(timezone)), ..self }
     }
 
     /// The width of the buckets.
@@ -111,7 +88,7 @@ impl Buckets {
     /// The time zone of the buckets; `None` for UTC without an offset in labels.
     #[must_use]
     pub fn timezone(&self) -> Option<Tz> {
-        self.timezone
+        self.zone.0
     }
 
     /// The start of the bucket that holds `at`.
@@ -147,9 +124,9 @@ impl Buckets {
         let (from, to) = (from.timestamp_millis(), to.timestamp_millis());
         // Around a clock change a later instant may fall into an earlier bucket, so both ends are searched range by
         // range.
-        let first = self.steady(from, to.min(from + CHANGE_MS_MAX) + 1);
+        let first = self.zone.steady(from, to.min(from + CHANGE_MS_MAX) + 1);
         let first = first.iter().flat_map(|it| self.first_starts_ms(*it, it.start_ms)).min();
-        let last = self.steady(from.max(to - CHANGE_MS_MAX), to + 1);
+        let last = self.zone.steady(from.max(to - CHANGE_MS_MAX), to + 1);
         let last = last.iter().flat_map(|it| [it.start_ms, it.end_ms - 1]);
         let last = last.map(|at| self.start_ms(at)).max();
 
@@ -166,7 +143,7 @@ impl Buckets {
     #[must_use]
     pub fn label(&self, start: DateTime<Utc>) -> String {
         let utc = start.naive_utc();
-        let Some(timezone) = self.timezone else {
+        let Some(timezone) = self.zone.0 else {
             return utc.format("%Y-%m-%dT%H:%M:%S%.6f").to_string();
         };
         let offset = timezone.offset_from_utc_datetime(&utc).fix();
@@ -184,7 +161,7 @@ impl Buckets {
     /// times, and gives a wider step.
     #[must_use]
     pub fn grain(&self) -> TimeDelta {
-        let grain_ms = match self.timezone {
+        let grain_ms = match self.zone.0 {
             None => self.local_grain_ms(),
             Some(_) => gcd(self.local_grain_ms(), ZONE_GRAIN_MS),
         };
@@ -200,98 +177,29 @@ impl Buckets {
         let (earliest, latest) = CHANGES_MS;
         let from = from.timestamp_millis().clamp(earliest, latest);
         let to = to.timestamp_millis().clamp(earliest, latest);
-        let steady = self.steady(from, to + 1);
-        let offsets = steady.iter().map(|it| self.offset_ms(it.start_ms));
+        let steady = self.zone.steady(from, to + 1);
+        let offsets = steady.iter().map(|it| self.zone.offset_ms(it.start_ms));
         let changes = steady.iter().skip(1).map(|it| it.start_ms);
         TimeDelta::milliseconds(offsets.chain(changes).fold(self.local_grain_ms(), gcd))
     }
 
-    /// Returns whether all instants of `[from, to]`, a day at most, fall into one bucket.
-    #[cfg(any(feature = "recorder", test))]
-    pub(crate) fn are_one(&self, from: i64, to: i64) -> bool {
-        // Without clock changes, buckets follow each other as time does.
-        let steady = self.timezone.is_none() || self.steady(from, to + 1).len() == 1;
-        if steady {
-            return self.start_ms(from) == self.start_ms(to);
-        }
-        self.starts(instant(from), instant(to)).nth(1).is_none()
-    }
-
-    /// The longest time range around `at` whose instants fall into the bucket of `at` by the same offset, with clock
-    /// changes up to [`LOOK_MS`] away.
-    pub(crate) fn run(&self, at: i64) -> Run {
-        let local = self.local_ms(at);
-        let border = self.width.border_ms(local);
-        let start_ms = self.instant_ms(border);
-        let next = self.width.next_border_ms(local).unwrap_or(local + LOOK_MS);
-        let (from_ms, until_ms) = (border + at - local, next + at - local);
-        if self.timezone.is_none() {
-            return Run { from_ms, until_ms, value: start_ms };
-        }
-        let Steady { start_ms: from_ms, end_ms: until_ms } =
-            self.steady_around(at, from_ms, until_ms);
-        Run { from_ms, until_ms, value: start_ms }
-    }
-
-    /// The time ranges, `[from, until)`, whose instants fall into the bucket that starts at `start`.
-    pub(crate) fn stretches(&self, start: i64) -> impl Iterator<Item = (i64, i64)> + use<> {
-        let buckets = *self;
-        let end = |local| buckets.width.next_border_ms(local).unwrap_or(local + LOOK_MS);
-        let until = start + end(buckets.local_ms(start)) - buckets.local_ms(start);
-        let steady = match buckets.timezone {
-            None => vec![Steady { start_ms: start, end_ms: until }],
-            Some(_) => buckets.steady(start - CHANGE_MS_MAX, until + CHANGE_MS_MAX),
-        };
-        // The local times of `start`, by the offsets before and after a clock change.
-        let offsets = steady.iter().map(|it| buckets.offset_ms(it.start_ms));
-        let mut locals: Vec<_> = offsets.map(|offset| start + offset).collect();
-        locals.sort_unstable();
-        locals.dedup();
-        locals.retain(|local| {
-            buckets.width.border_ms(*local) == *local && buckets.instant_ms(*local) == start
-        });
-        steady.into_iter().flat_map(move |it| {
-            let offset = buckets.offset_ms(it.start_ms);
-            let locals = locals.clone().into_iter();
-            let within = locals.map(move |local| {
-                let end = buckets.width.next_border_ms(local).unwrap_or(local + LOOK_MS);
-                ((local - offset).max(it.start_ms), (end - offset).min(it.end_ms))
-            });
-            within.filter(|(from, until)| from < until)
-        })
-    }
-
-    /// The time range around `at` with one offset of local time, which is the value.
-    pub(crate) fn offset_run(&self, at: i64) -> Run {
-        let Steady { start_ms, end_ms } = self.steady_around(at, i64::MIN, i64::MAX);
-        Run { from_ms: start_ms, until_ms: end_ms, value: self.offset_ms(at) }
-    }
-
-    /// The part of `[from, to)` around `at` in which clocks do not change, within [`LOOK_MS`].
-    fn steady_around(&self, at: i64, from: i64, to: i64) -> Steady {
-        let (from, to) = (from.max(at - LOOK_MS), to.min(at + LOOK_MS));
-        let steady = self.steady(from, to);
-        let around = steady.into_iter().find(|it| it.start_ms <= at && at < it.end_ms);
-        around.unwrap_or(Steady { start_ms: at, end_ms: at + 1 })
-    }
-
     fn start_ms(&self, at: i64) -> i64 {
-        self.instant_ms(self.width.border_ms(self.local_ms(at)))
+        self.zone.instant_ms(self.width.border_ms(self.zone.local_ms(at)))
     }
 
     /// The earliest start after `at`, whether `at` is a start or not.
     fn next_ms(&self, at: i64) -> Option<i64> {
-        let border = self.width.next_border_ms(self.local_ms(at))?;
-        if self.timezone.is_none() {
+        let border = self.width.next_border_ms(self.zone.local_ms(at))?;
+        if self.zone.is_none() {
             return Some(border);
         }
         // Starts that are not simply the next border lie near a clock change. They matter if the change is near `at` or
         // the border.
-        let near = border - self.offset_ms(at);
-        let around = |at| self.steady(at - CHANGE_MS_MAX, at + CHANGE_MS_MAX);
+        let near = border - self.zone.offset_ms(at);
+        let around = |at| self.zone.steady(at - CHANGE_MS_MAX, at + CHANGE_MS_MAX);
         let (here, there) = (around(at), around(near));
         if here.len() == 1 && there.len() == 1 {
-            return Some(border - self.offset_ms(near));
+            return Some(border - self.zone.offset_ms(near));
         }
         let stretches = here.iter().chain(&there);
         let starts = stretches.flat_map(|steady| self.first_starts_ms(*steady, at + 1));
@@ -303,38 +211,9 @@ impl Buckets {
     fn first_starts_ms(&self, steady: Steady, from: i64) -> impl Iterator<Item = i64> + use<> {
         let from = from.max(steady.start_ms);
         let begun = self.start_ms(steady.start_ms);
-        let border = self.width.next_border_ms(self.local_ms(from) - 1);
-        let reached = border.filter(|border| border - self.offset_ms(from) < steady.end_ms);
-        iter::once(begun).chain(reached.map(|border| self.instant_ms(border)))
-    }
-
-    /// Cuts `[from, to)` where clocks change.
-    ///
-    /// Changes are at least a day apart, so one check per day misses none.
-    fn steady(&self, from: i64, to: i64) -> Vec<Steady> {
-        let mut stretches = Vec::with_capacity(1);
-        let mut start_ms = from;
-        let mut seen = from;
-        while seen < to && self.timezone.is_some() {
-            let (mut same, mut other) = (seen, to.min(seen + DAY_MS));
-            seen = other;
-            let offset = self.offset_ms(same);
-            if self.offset_ms(other) == offset {
-                continue;
-            }
-            while other - same > 1 {
-                let middle = same + (other - same) / 2;
-                if self.offset_ms(middle) == offset { same = middle } else { other = middle }
-            }
-            if other < to {
-                stretches.push(Steady { start_ms, end_ms: other });
-                start_ms = other;
-            }
-        }
-        if start_ms < to {
-            stretches.push(Steady { start_ms, end_ms: to });
-        }
-        stretches
+        let border = self.width.next_border_ms(self.zone.local_ms(from) - 1);
+        let reached = border.filter(|border| border - self.zone.offset_ms(from) < steady.end_ms);
+        iter::once(begun).chain(reached.map(|border| self.zone.instant_ms(border)))
     }
 
     /// The grain of local time.
@@ -345,75 +224,6 @@ impl Buckets {
             Length::Months(_) => DAY_MS,
         }
     }
-
-    fn offset_ms(&self, at: i64) -> i64 {
-        self.timezone.map_or(0, |timezone| {
-            offset_ms(&timezone.offset_from_utc_datetime(&instant(at).naive_utc()))
-        })
-    }
-
-    /// Local time, as the Unix milliseconds of the same time in UTC.
-    fn local_ms(&self, at: i64) -> i64 {
-        at + self.offset_ms(at)
-    }
-
-    /// The instant of a local time, by PostgreSQL's rules: the later of two, and in a gap by the offset before it.
-    fn instant_ms(&self, local_ms: i64) -> i64 {
-        let Some(timezone) = self.timezone else {
-            return local_ms;
-        };
-        let local = instant(local_ms).naive_utc();
-        let offset = match timezone.offset_from_local_datetime(&local) {
-            MappedLocalTime::Single(offset) | MappedLocalTime::Ambiguous(_, offset) => offset,
-            MappedLocalTime::None => GapInfo::new(&local, &timezone)
-                .and_then(|gap| gap.begin)
-                .map_or_else(|| timezone.offset_from_utc_datetime(&local), |(_, before)| before),
-        };
-        local_ms - offset_ms(&offset)
-    }
-}
-
-impl Width {
-    /// The last border at or before a local time, not before the earliest `DateTime`.
-    fn border_ms(self, local_ms: i64) -> i64 {
-        match self.span().0 {
-            Length::Fixed(width) => {
-                ORIGIN_MS + (local_ms - ORIGIN_MS).div_euclid(width).saturating_mul(width)
-            }
-            Length::Months(width) => month_ms(border_month(local_ms, width)).unwrap_or(i64::MIN),
-        }
-        .max(DateTime::<Utc>::MIN_UTC.timestamp_millis())
-    }
-
-    /// The first border after a local time, `None` after the latest `DateTime`.
-    fn next_border_ms(self, local_ms: i64) -> Option<i64> {
-        let next = match self.span().0 {
-            Length::Fixed(width) => {
-                ORIGIN_MS + ((local_ms - ORIGIN_MS).div_euclid(width) + 1) * width
-            }
-            Length::Months(width) => month_ms(border_month(local_ms, width) + width)?,
-        };
-        (next <= DateTime::<Utc>::MAX_UTC.timestamp_millis()).then_some(next)
-    }
-}
-
-/// The number of the month that begins the bucket of `width` months.
-fn border_month(local_ms: i64, width: i64) -> i64 {
-    let local = instant(local_ms);
-    let month = i64::from(local.year()) * 12 + i64::from(local.month0());
-    ORIGIN_MONTH + (month - ORIGIN_MONTH).div_euclid(width) * width
-}
-
-/// The start of a month by its number.
-fn month_ms(month: i64) -> Option<i64> {
-    let year = i32::try_from(month.div_euclid(12)).ok()?;
-    let month = u32::try_from(month.rem_euclid(12)).ok()? + 1;
-    let first = NaiveDate::from_ymd_opt(year, month, 1)?.and_time(NaiveTime::MIN);
-    Some(first.and_utc().timestamp_millis())
-}
-
-fn offset_ms(offset: &impl Offset) -> i64 {
-    i64::from(offset.fix().local_minus_utc()) * 1_000
 }
 
 /// Returns whether a zone is UTC itself, rather than one whose offset happens to be zero.
@@ -428,231 +238,4 @@ fn gcd(a: i64, b: i64) -> i64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(text: &str) -> DateTime<Utc> {
-        text.parse().unwrap()
-    }
-
-    fn buckets(zone: &str, width: &str) -> Buckets {
-        Buckets::new(width.parse().unwrap()).in_timezone(zone.parse().unwrap())
-    }
-
-    #[test]
-    fn buckets_count_from_2000() {
-        #[track_caller]
-        fn check(width: &str, instant: &str, expected: &str) {
-            let buckets = Buckets::new(width.parse().unwrap());
-            assert_eq!(buckets.start_of(at(instant)), at(expected));
-        }
-        check("1 week", "2000-01-03T00:00:00Z", "2000-01-03T00:00:00Z");
-        check("1 week", "2000-01-02T23:59:59.999999Z", "1999-12-27T00:00:00Z");
-        check("10 days", "2000-01-02T00:00:00Z", "1999-12-24T00:00:00Z");
-        check("15 minutes", "2023-05-02T10:44:59.999999Z", "2023-05-02T10:30:00Z");
-        check("7 seconds", "2000-01-03T00:00:06.999Z", "2000-01-03T00:00:00Z");
-        check("5 hours", "2000-01-03T11:00:00Z", "2000-01-03T10:00:00Z");
-        check("3 months", "2023-05-02T00:00:00Z", "2023-04-01T00:00:00Z");
-        check("5 months", "1999-12-31T23:59:59Z", "1999-08-01T00:00:00Z");
-        check("7 months", "2000-08-01T00:00:00Z", "2000-08-01T00:00:00Z");
-        check("1 year", "1969-12-31T23:59:59Z", "1969-01-01T00:00:00Z");
-        check("1000 years", "2023-05-02T00:00:00Z", "2000-01-01T00:00:00Z");
-        check("1000 years", "1999-05-02T00:00:00Z", "1000-01-01T00:00:00Z");
-    }
-
-    /// The results of PostgreSQL 15 around clock changes, with `time_bucket` spelled out.
-    #[test]
-    fn clock_changes_are_those_of_postgresql() {
-        let cases = [
-            ("Europe/Amsterdam", "1 hour", "2023-03-26T00:59:59Z", "2023-03-26T00:00:00Z"),
-            ("Europe/Amsterdam", "1 hour", "2023-03-26T01:00:00Z", "2023-03-26T01:00:00Z"),
-            ("Europe/Amsterdam", "3 hours", "2023-03-26T01:30:00Z", "2023-03-26T01:00:00Z"),
-            ("Europe/Amsterdam", "90 minutes", "2023-03-26T01:10:00Z", "2023-03-26T01:00:00Z"),
-            ("Europe/Amsterdam", "40 minutes", "2023-03-26T01:10:00Z", "2023-03-26T01:40:00Z"),
-            ("Europe/Amsterdam", "40 minutes", "2023-03-26T01:20:00Z", "2023-03-26T01:20:00Z"),
-            ("Europe/Amsterdam", "1 hour", "2023-10-29T00:30:00Z", "2023-10-29T01:00:00Z"),
-            ("Europe/Amsterdam", "1 hour", "2023-10-29T01:30:00Z", "2023-10-29T01:00:00Z"),
-            ("Europe/Amsterdam", "15 minutes", "2023-10-29T00:20:00Z", "2023-10-29T01:15:00Z"),
-            ("Europe/Amsterdam", "3 hours", "2023-10-29T01:30:00Z", "2023-10-28T22:00:00Z"),
-            ("Europe/Amsterdam", "1 day", "2023-10-29T22:59:59Z", "2023-10-28T22:00:00Z"),
-            ("Europe/Amsterdam", "1 day", "2023-10-29T23:00:00Z", "2023-10-29T23:00:00Z"),
-            ("Europe/Amsterdam", "1 week", "2023-11-01T12:00:00Z", "2023-10-29T23:00:00Z"),
-            ("Europe/Amsterdam", "1 month", "2023-10-31T23:00:00Z", "2023-10-31T23:00:00Z"),
-            ("Europe/Amsterdam", "3 months", "2023-08-20T00:00:00Z", "2023-06-30T22:00:00Z"),
-            ("Europe/Amsterdam", "1 year", "2023-12-31T23:30:00Z", "2023-12-31T23:00:00Z"),
-            ("America/New_York", "1 day", "2023-11-06T04:59:59Z", "2023-11-05T04:00:00Z"),
-            ("America/New_York", "1 hour", "2023-11-05T05:30:00Z", "2023-11-05T06:00:00Z"),
-            ("America/New_York", "7 seconds", "2023-11-05T05:30:00Z", "2023-11-05T06:29:56Z"),
-            ("America/New_York", "1 hour", "2023-03-12T07:00:00Z", "2023-03-12T07:00:00Z"),
-            ("Australia/Lord_Howe", "1 hour", "2023-04-01T14:45:00Z", "2023-04-01T14:00:00Z"),
-            ("Australia/Lord_Howe", "1 hour", "2023-04-01T15:10:00Z", "2023-04-01T14:00:00Z"),
-            ("Australia/Lord_Howe", "1 hour", "2023-09-30T15:40:00Z", "2023-09-30T15:30:00Z"),
-            ("Australia/Lord_Howe", "15 minutes", "2023-09-30T15:30:00Z", "2023-09-30T15:30:00Z"),
-            ("Asia/Kathmandu", "1 hour", "2023-05-01T18:20:00Z", "2023-05-01T18:15:00Z"),
-            ("Asia/Kathmandu", "1 day", "2023-05-01T18:15:00Z", "2023-05-01T18:15:00Z"),
-            ("America/Sao_Paulo", "1 day", "2018-11-04T03:30:00Z", "2018-11-04T03:00:00Z"),
-            ("America/Sao_Paulo", "1 day", "2018-02-18T02:30:00Z", "2018-02-17T02:00:00Z"),
-            ("America/Sao_Paulo", "1 hour", "2018-02-18T01:30:00Z", "2018-02-18T02:00:00Z"),
-            ("America/Havana", "1 day", "2016-11-06T04:45:00Z", "2016-11-06T05:00:00Z"),
-            ("America/Havana", "1 day", "2016-11-06T03:45:00Z", "2016-11-05T04:00:00Z"),
-            ("Africa/Casablanca", "1 hour", "2023-03-19T02:30:00Z", "2023-03-19T02:00:00Z"),
-            ("Africa/Casablanca", "1 hour", "2023-04-23T02:30:00Z", "2023-04-23T02:00:00Z"),
-            ("Africa/Casablanca", "30 minutes", "2023-03-19T01:45:00Z", "2023-03-19T02:30:00Z"),
-            ("Pacific/Apia", "1 day", "2011-12-30T09:59:59Z", "2011-12-29T10:00:00Z"),
-            ("Pacific/Apia", "1 day", "2011-12-30T10:00:00Z", "2011-12-30T10:00:00Z"),
-            ("Pacific/Apia", "2 days", "2011-12-30T10:00:00Z", "2011-12-30T10:00:00Z"),
-            ("Pacific/Apia", "36 hours", "2011-12-30T10:00:00Z", "2011-12-30T10:00:00Z"),
-            ("Pacific/Apia", "1 month", "2011-12-30T10:00:00Z", "2011-12-01T10:00:00Z"),
-            ("Pacific/Apia", "1 week", "2012-01-01T09:00:00Z", "2011-12-26T10:00:00Z"),
-            ("America/St_Johns", "1 hour", "2010-03-14T03:45:00Z", "2010-03-14T04:30:00Z"),
-            ("America/St_Johns", "1 hour", "2010-11-07T02:30:30Z", "2010-11-07T03:30:00Z"),
-            ("America/St_Johns", "1 hour", "2010-11-07T02:31:00Z", "2010-11-07T01:30:00Z"),
-            ("America/St_Johns", "1 day", "2010-11-07T02:30:30Z", "2010-11-07T03:30:00Z"),
-            ("Europe/Dublin", "1 hour", "2006-10-29T00:30:00Z", "2006-10-29T01:00:00Z"),
-            ("Europe/Moscow", "1 hour", "2014-10-25T21:30:00Z", "2014-10-25T22:00:00Z"),
-        ];
-        for (zone, width, instant, expected) in cases {
-            let start = buckets(zone, width).start_of(at(instant));
-            assert_eq!(start, at(expected), "{width} in {zone} at {instant}");
-        }
-    }
-
-    #[track_caller]
-    fn check_starts(buckets: Buckets, from: &str, to: &str, expected: &[&str]) {
-        let labels: Vec<_> = buckets
-            .starts(at(from), at(to))
-            .map(|start| buckets.label(start).replace(":00.000000", ""))
-            .collect();
-        assert_eq!(labels, expected);
-    }
-
-    #[test]
-    fn both_ends_have_a_bucket() {
-        let days = Buckets::new(Width::DAY);
-        let (from, to) = ("2023-05-01T12:00:00Z", "2023-05-03T00:00:00Z");
-        check_starts(days, from, to, &["2023-05-01T00:00", "2023-05-02T00:00", "2023-05-03T00:00"]);
-        check_starts(days, from, from, &["2023-05-01T00:00"]);
-        check_starts(days, to, from, &[]);
-    }
-
-    #[test]
-    fn a_skipped_hour_has_no_bucket() {
-        check_starts(
-            buckets("Europe/Amsterdam", "1 hour"),
-            "2023-03-25T23:30:00Z",
-            "2023-03-26T01:30:00Z",
-            &["2023-03-26T00:00+01:00", "2023-03-26T01:00+01:00", "2023-03-26T03:00+02:00"],
-        );
-    }
-
-    #[test]
-    fn a_repeated_hour_is_one_bucket() {
-        check_starts(
-            buckets("Europe/Amsterdam", "1 hour"),
-            "2023-10-28T23:30:00Z",
-            "2023-10-29T02:00:00Z",
-            &["2023-10-29T01:00+02:00", "2023-10-29T02:00+01:00", "2023-10-29T03:00+01:00"],
-        );
-    }
-
-    #[test]
-    fn a_bucket_that_begins_in_skipped_time_may_start_after_the_next_one() {
-        check_starts(
-            buckets("Europe/Amsterdam", "40 minutes"),
-            "2023-03-26T00:20:00Z",
-            "2023-03-26T01:20:00Z",
-            &["2023-03-26T01:20+01:00", "2023-03-26T03:20+02:00", "2023-03-26T03:40+02:00"],
-        );
-    }
-
-    #[test]
-    fn days_around_a_clock_change_start_at_midnight() {
-        check_starts(
-            buckets("Europe/Amsterdam", "1 day"),
-            "2023-10-27T22:00:00Z",
-            "2023-10-30T12:00:00Z",
-            &["2023-10-28T00:00+02:00", "2023-10-29T00:00+02:00", "2023-10-30T00:00+01:00"],
-        );
-    }
-
-    #[test]
-    fn a_skipped_day_has_no_bucket() {
-        check_starts(
-            buckets("Pacific/Apia", "1 day"),
-            "2011-12-29T12:00:00Z",
-            "2011-12-31T12:00:00Z",
-            &["2011-12-29T00:00-10:00", "2011-12-31T00:00+14:00", "2012-01-01T00:00+14:00"],
-        );
-    }
-
-    #[test]
-    fn months_follow_local_time() {
-        check_starts(
-            buckets("America/New_York", "1 month"),
-            "2023-02-01T04:59:59Z",
-            "2023-04-01T04:00:00Z",
-            &[
-                "2023-01-01T00:00-05:00",
-                "2023-02-01T00:00-05:00",
-                "2023-03-01T00:00-05:00",
-                "2023-04-01T00:00-04:00",
-            ],
-        );
-    }
-
-    #[test]
-    fn labels_show_an_offset_where_a_zone_is_given() {
-        #[track_caller]
-        fn check(zone: &str, expected: &str) {
-            assert_eq!(buckets(zone, "1 day").label(at("2023-01-02T23:00:00Z")), expected);
-        }
-        check("UTC", "2023-01-02T23:00:00.000000Z");
-        check("Etc/UTC", "2023-01-02T23:00:00.000000Z");
-        check("Etc/Zulu", "2023-01-02T23:00:00.000000Z");
-        check("GMT", "2023-01-02T23:00:00.000000+00:00");
-        check("Europe/London", "2023-01-02T23:00:00.000000+00:00");
-        check("Europe/Amsterdam", "2023-01-03T00:00:00.000000+01:00");
-        check("Asia/Kathmandu", "2023-01-03T04:45:00.000000+05:45");
-        check("America/St_Johns", "2023-01-02T19:30:00.000000-03:30");
-        let plain = Buckets::new(Width::DAY).label(at("2023-01-02T23:00:00.5Z"));
-        assert_eq!(plain, "2023-01-02T23:00:00.500000");
-    }
-
-    #[test]
-    fn grains_divide_widths_and_days() {
-        #[track_caller]
-        fn check(width: &str, utc_ms: i64, zone_ms: i64) {
-            let buckets = Buckets::new(width.parse().unwrap());
-            assert_eq!(buckets.grain().num_milliseconds(), utc_ms);
-            let buckets = buckets.in_timezone(Tz::Europe__Amsterdam);
-            assert_eq!(buckets.grain().num_milliseconds(), zone_ms);
-        }
-        check("1 day", 86_400_000, 900_000);
-        check("1 week", 86_400_000, 900_000);
-        check("3 months", 86_400_000, 900_000);
-        check("36 hours", 43_200_000, 900_000);
-        check("1 hour", 3_600_000, 900_000);
-        check("5 hours", 3_600_000, 900_000);
-        check("10 minutes", 600_000, 300_000);
-        check("7 seconds", 1_000, 1_000);
-        check("1.001 seconds", 1, 1);
-    }
-
-    #[test]
-    fn a_grain_between_two_instants_knows_the_offsets_between() {
-        #[track_caller]
-        fn check(zone: &str, from: &str, to: &str, minutes: i64) {
-            let grain = buckets(zone, "1 day").grain_between(at(from), at(to));
-            assert_eq!(grain.num_minutes(), minutes, "{zone}");
-        }
-        let (from, to) = ("2022-01-01T00:00:00Z", "2024-01-01T00:00:00Z");
-        check("UTC", from, to, 1_440);
-        check("Europe/Amsterdam", from, to, 60);
-        check("Asia/Tokyo", from, to, 180);
-        check("Asia/Kolkata", from, to, 30);
-        check("Asia/Kathmandu", from, to, 15);
-        check("Australia/Lord_Howe", from, to, 30);
-        check("America/St_Johns", from, to, 30);
-        check("America/St_Johns", "2010-01-01T00:00:00Z", to, 1);
-    }
-}
+mod tests;

@@ -7,7 +7,6 @@
 //! Totals change in one transaction with blocks: sessions that close are added, and sessions that open again or are
 //! deleted are subtracted.
 
-#[cfg(feature = "recorder")]
 mod plan;
 
 use std::collections::BTreeMap;
@@ -17,11 +16,10 @@ use crate::time::{DAY_MS, HOUR_MS};
 use crate::user_agent::{Browser, Device, Platform, UserAgentClass};
 use crate::varint::{self, Damaged, Reader, zigzag};
 
-#[cfg(feature = "recorder")]
 pub(crate) use plan::{Cover, Plan};
 
 /// Lower bounds of the bins, in whole seconds of view time.
-pub const BOUNDS_S: [u64; 24] = [
+pub(crate) const BOUNDS_S: [u64; 24] = [
     0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 20, 30, 45, 60, 90, 120, 180, 300, 600, 900, 1_800, 3_600,
 ];
 
@@ -30,13 +28,13 @@ const FORMAT: u8 = 1;
 
 /// The day that holds an instant (Unix milliseconds), since 1970-01-01 UTC.
 #[must_use]
-pub const fn day_of(at_ms: i64) -> i64 {
+pub(crate) const fn day_of(at_ms: i64) -> i64 {
     at_ms.div_euclid(DAY_MS)
 }
 
 /// The first bin whose sessions all have at least `minimum_ms` of view time, if no bin also has shorter sessions.
 #[must_use]
-pub fn first_bin(minimum_ms: u64) -> Option<u8> {
+pub(crate) fn first_bin(minimum_ms: u64) -> Option<u8> {
     let bin = BOUNDS_S.iter().position(|bound| 1_000 * bound == minimum_ms)?;
     Some(bin as u8)
 }
@@ -92,14 +90,14 @@ impl DayTotals {
     }
 
     /// Adds other totals of the same key and day.
-    pub fn merge(&mut self, other: &Self) {
+    pub(crate) fn merge(&mut self, other: &Self) {
         for (hour, bins) in &other.hours {
             merge(self.hours.entry(*hour).or_default(), bins);
         }
     }
 
     /// Subtracts other totals of the same key and day.
-    pub fn subtract(&mut self, other: &Self) {
+    pub(crate) fn subtract(&mut self, other: &Self) {
         let mut negative = other.clone();
         for bin in negative.hours.values_mut().flat_map(BTreeMap::values_mut) {
             bin.view_ms = -bin.view_ms;
@@ -117,7 +115,7 @@ impl DayTotals {
 
     /// Encodes the totals of `day`, or returns `None` if there are no sessions.
     #[must_use]
-    pub fn encode(&self, day: i64) -> Option<StoredTotals> {
+    pub(crate) fn encode(&self, day: i64) -> Option<StoredTotals> {
         let mut sums = Bins::new();
         let mut hours = vec![FORMAT];
         for (hour, bins) in &self.hours {
@@ -141,7 +139,7 @@ impl DayTotals {
     /// # Errors
     ///
     /// [`Damaged`] if the bytes are no output of [`encode`](Self::encode).
-    pub fn decode(stored: &StoredTotals) -> Result<Self, Damaged> {
+    pub(crate) fn decode(stored: &StoredTotals) -> Result<Self, Damaged> {
         let hours = stored.hours.as_deref().ok_or(Damaged("the hours of totals were not read"))?;
         let mut totals = Self::default();
         let mut reader = reader(hours)?;
@@ -168,7 +166,7 @@ impl DayTotals {
 
     /// The plays of one hour, from the bin `first` on.
     #[must_use]
-    pub fn hour(&self, hour: u8, first: u8) -> PlayTotals {
+    pub(crate) fn hour(&self, hour: u8, first: u8) -> PlayTotals {
         self.hours.get(&hour).map_or_else(PlayTotals::default, |bins| plays(bins, first))
     }
 }
@@ -179,7 +177,7 @@ impl StoredTotals {
     /// # Errors
     ///
     /// [`Damaged`] if the bytes are no output of [`DayTotals::encode`].
-    pub fn plays(&self, first: u8) -> Result<PlayTotals, Damaged> {
+    pub(crate) fn plays(&self, first: u8) -> Result<PlayTotals, Damaged> {
         // Decodes straight from the bytes: a year has a hundred thousand numbers.
         let mut reader = reader(&self.sums)?;
         let mut plays = PlayTotals::default();

@@ -9,6 +9,7 @@
 pub struct Damaged(pub(crate) &'static str);
 
 /// The bound of sums: a million sessions that last a day each are 2^47 milliseconds.
+#[cfg(feature = "recorder")]
 const SUM_MAX: u64 = 1 << 50;
 
 /// Appends `number`.
@@ -45,6 +46,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Number of bytes left.
+    #[cfg(feature = "recorder")]
     pub(crate) fn len(&self) -> usize {
         self.rest.len()
     }
@@ -80,6 +82,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes the next number, which may be negative, and must be small enough to be added to many others.
+    #[cfg(feature = "recorder")]
     pub(crate) fn signed(&mut self) -> Result<i64, Damaged> {
         let sum = unzigzag(self.number()?);
         if sum.unsigned_abs() < SUM_MAX { Ok(sum) } else { Err(Damaged("a sum is too large")) }
@@ -99,6 +102,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes this many bytes.
+    #[cfg(feature = "recorder")]
     pub(crate) fn take(&mut self, len: usize) -> Result<&'a [u8], Damaged> {
         let (first, rest) = self.rest.split_at_checked(len).ok_or(Damaged("it ends too early"))?;
         self.rest = rest;

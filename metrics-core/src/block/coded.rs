@@ -12,7 +12,7 @@ const BYTES_MAX: usize = 256;
 
 /// A column that keeps each distinct value once.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Coded<T> {
+pub(crate) struct Coded<T> {
     // Invariant: not empty, unless the column is.
     values: Vec<T>,
     // Invariant: each is the index of a value.
@@ -21,7 +21,7 @@ pub struct Coded<T> {
 
 /// The codes of sessions.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Codes<'a> {
+pub(crate) enum Codes<'a> {
     /// Every session has the first value.
     One,
     /// Codes of up to 256 values.
@@ -33,7 +33,7 @@ pub enum Codes<'a> {
 impl Codes<'_> {
     /// Returns the code of a session.
     #[must_use]
-    pub fn get(&self, session: usize) -> usize {
+    pub(crate) fn get(&self, session: usize) -> usize {
         match self {
             Self::One => 0,
             Self::Bytes(codes) => codes[session].into(),
@@ -42,7 +42,7 @@ impl Codes<'_> {
     }
 
     /// Calls `take` with the code of each session in `sessions`, and the item paired with it.
-    pub fn each<T>(
+    pub(crate) fn each<T>(
         &self,
         sessions: impl Iterator<Item = (usize, T)>,
         mut take: impl FnMut(usize, T),
@@ -85,13 +85,13 @@ pub(super) trait Value: Clone + Eq + Hash + Sized {
 impl<T> Coded<T> {
     /// The distinct values, by their codes.
     #[must_use]
-    pub fn values(&self) -> &[T] {
+    pub(crate) fn values(&self) -> &[T] {
         &self.values
     }
 
     /// Returns the codes of a range of sessions.
     #[must_use]
-    pub fn codes(&self, range: Range<usize>) -> Codes<'_> {
+    pub(crate) fn codes(&self, range: Range<usize>) -> Codes<'_> {
         self.codes.slice(range)
     }
 
@@ -102,7 +102,7 @@ impl<T> Coded<T> {
 
     /// The value of a session.
     #[must_use]
-    pub fn get(&self, session: usize) -> &T {
+    pub(crate) fn get(&self, session: usize) -> &T {
         &self.values[self.codes.get(session)]
     }
 

@@ -11,26 +11,26 @@ use crate::user_agent::UserAgentClass;
 
 /// The columns of sessions of one video, each with one entry per session. A group that was not read has empty columns.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Columns {
+pub(crate) struct Columns {
     /// Number of sessions.
-    pub sessions: usize,
+    pub(crate) sessions: usize,
     /// The starts of the sessions, in order.
-    pub starts: Starts,
+    pub(crate) starts: Starts,
     /// View times in milliseconds.
-    pub view_ms: Numbers,
+    pub(crate) view_ms: Numbers,
     pub(super) rewatched_ms: Numbers,
     /// Browser, platform and device.
-    pub user_agents: Option<Coded<UserAgentClass>>,
+    pub(crate) user_agents: Option<Coded<UserAgentClass>>,
     /// The duration of the video in milliseconds, if it is known.
-    pub durations_ms: Option<Coded<Option<u32>>>,
+    pub(crate) durations_ms: Option<Coded<Option<u32>>>,
     /// The page that embeds the video, if it is known.
-    pub pages: Option<Coded<Option<Source>>>,
+    pub(crate) pages: Option<Coded<Option<Source>>>,
     /// Canonical JSON of an object, if the page gave session data.
-    pub session_data: Option<Coded<Option<Arc<str>>>>,
+    pub(crate) session_data: Option<Coded<Option<Arc<str>>>>,
     /// The language of the track chosen last, if one was chosen.
-    pub languages: Option<Coded<Option<Arc<str>>>>,
+    pub(crate) languages: Option<Coded<Option<Arc<str>>>>,
     /// Startup time, rebuffering and failures.
-    pub qualities: Option<Qualities>,
+    pub(crate) qualities: Option<Qualities>,
     pub(super) segments: Vec<u8>,
     // The end of each session's segments.
     pub(super) segment_ends: Vec<u32>,
@@ -45,13 +45,13 @@ impl Columns {
     /// Returns the unique view time of a session, in milliseconds.
     #[inline]
     #[must_use]
-    pub fn unique_ms(&self, session: usize) -> u64 {
+    pub(crate) fn unique_ms(&self, session: usize) -> u64 {
         self.view_ms.get(session).wrapping_sub(self.rewatched_ms.get(session))
     }
 
     /// The segments of a session, in the encoding of [`Segments::encode`](crate::interval::Segments::encode).
     #[must_use]
-    pub fn segments(&self, session: usize) -> &[u8] {
+    pub(crate) fn segments(&self, session: usize) -> &[u8] {
         let start = session.checked_sub(1).map_or(0, |before| self.segment_ends[before]);
         &self.segments[start as usize..self.segment_ends[session] as usize]
     }
@@ -69,7 +69,6 @@ impl Columns {
     }
 
     /// Returns the row id of a session, if row ids are decoded.
-    #[cfg(feature = "recorder")]
     pub(crate) fn row_id(&self, session: usize) -> Option<super::RowId> {
         self.row_ids.get(session).copied()
     }

@@ -19,7 +19,7 @@ impl Block {
     ///
     /// Callers must respect [`SESSIONS_MAX`].
     #[must_use]
-    pub fn encode(mut rows: Vec<Row>) -> Self {
+    pub(crate) fn encode(mut rows: Vec<Row>) -> Self {
         rows.sort_by_key(Row::order);
         let start_ms = |row: Option<&Row>| row.map_or(0, |row| row.stored.started_at_ms);
         let mut block = Self {
@@ -44,7 +44,7 @@ impl Block {
     /// # Errors
     ///
     /// [`Damaged`] if the bytes are no output of [`encode`](Self::encode).
-    pub fn columns(&self, groups: Groups) -> Result<Columns, Damaged> {
+    pub(crate) fn columns(&self, groups: Groups) -> Result<Columns, Damaged> {
         let sessions = self.sessions as usize;
         if SESSIONS_MAX < sessions {
             return Err(Damaged("a block has too many sessions"));
@@ -74,7 +74,7 @@ impl Block {
     /// # Errors
     ///
     /// [`Damaged`] if the bytes are nothing that [`encode`](Self::encode) wrote.
-    pub fn rows(&self) -> Result<Vec<Row>, Damaged> {
+    pub(crate) fn rows(&self) -> Result<Vec<Row>, Damaged> {
         let columns = self.columns(Groups::ALL)?;
         Ok((0..columns.sessions).map(|session| columns.row(session)).collect())
     }
@@ -83,7 +83,7 @@ impl Block {
 impl Columns {
     /// The columns of rows of one video, sorted by [`Row::order`]: the form in which a report reads open sessions.
     #[must_use]
-    pub fn of(rows: &[Row]) -> Self {
+    pub(crate) fn of(rows: &[Row]) -> Self {
         let mut segments = Vec::new();
         let mut segment_ends = Vec::with_capacity(rows.len());
         let (mut minute_runs, mut minute_ends) = (Vec::new(), Vec::with_capacity(rows.len()));

@@ -9,7 +9,7 @@ const WIDTH_MAX: usize = size_of::<u64>();
 
 /// A column of whole numbers.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Numbers {
+pub(crate) struct Numbers {
     len: usize,
     // The bytes per number; 0 if all numbers are 0.
     width: usize,
@@ -22,20 +22,14 @@ pub struct Numbers {
 impl Numbers {
     /// Returns the number of sessions.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.len
-    }
-
-    /// Returns whether there are no sessions.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
     }
 
     /// Returns the number of a session.
     #[inline]
     #[must_use]
-    pub fn get(&self, session: usize) -> u64 {
+    pub(crate) fn get(&self, session: usize) -> u64 {
         let word = self.bytes[session * self.width..].first_chunk();
         word.map_or(0, |word| u64::from_le_bytes(*word)) & self.mask
     }
@@ -88,7 +82,7 @@ impl Numbers {
 
 /// The starts of sessions, in order.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Starts {
+pub(crate) struct Starts {
     first_ms: i64,
     // Milliseconds since the first start, in order. Each start fits its type.
     distances_ms: Numbers,
@@ -97,26 +91,20 @@ pub struct Starts {
 impl Starts {
     /// Returns the number of sessions.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.distances_ms.len()
-    }
-
-    /// Returns whether there are no sessions.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.distances_ms.is_empty()
     }
 
     /// Returns when a session started, in Unix milliseconds.
     #[inline]
     #[must_use]
-    pub fn get_ms(&self, session: usize) -> i64 {
+    pub(crate) fn get_ms(&self, session: usize) -> i64 {
         self.first_ms.wrapping_add_unsigned(self.distances_ms.get(session))
     }
 
     /// Returns the sessions that started from `from_ms` to `to_ms`, inclusive, in Unix milliseconds.
     #[must_use]
-    pub fn between(&self, from_ms: i64, to_ms: i64) -> Range<usize> {
+    pub(crate) fn between(&self, from_ms: i64, to_ms: i64) -> Range<usize> {
         let from = first(0..self.len(), |session| from_ms <= self.get_ms(session));
         let to = first(from..self.len(), |session| to_ms < self.get_ms(session));
         from..to

@@ -6,20 +6,20 @@ use crate::varint::{self, Damaged, Reader};
 
 /// The quality of a session.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Quality {
+pub(crate) struct Quality {
     /// Milliseconds from the first play intent to the first frame, if the client reports them.
-    pub startup_ms: Option<u32>,
+    pub(crate) startup_ms: Option<u32>,
     /// The number of rebufferings.
-    pub rebufferings: u32,
+    pub(crate) rebufferings: u32,
     /// The length of all rebufferings, in milliseconds.
-    pub rebuffering_ms: u64,
+    pub(crate) rebuffering_ms: u64,
     /// The number of fatal errors.
-    pub failures: u32,
+    pub(crate) failures: u32,
 }
 
 /// The quality of each session of a block.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Qualities {
+pub(crate) struct Qualities {
     // Startup times in milliseconds plus 1; 0 is unknown.
     startups: Numbers,
     // Sorted by session.
@@ -49,25 +49,19 @@ impl Quality {
 impl Qualities {
     /// Returns the number of sessions.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.startups.len()
-    }
-
-    /// Returns whether there are no sessions.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.startups.is_empty()
     }
 
     /// Returns the quality of a session.
     #[must_use]
-    pub fn get(&self, session: usize) -> Quality {
+    pub(crate) fn get(&self, session: usize) -> Quality {
         let at = self.troubles.partition_point(|trouble| trouble.session < session);
         self.with(session, self.troubles.get(at))
     }
 
     /// Calls `take` with the quality of each session in `sessions`, which are in order, and the item paired with it.
-    pub fn each<T>(
+    pub(crate) fn each<T>(
         &self,
         sessions: impl Iterator<Item = (usize, T)>,
         mut take: impl FnMut(Quality, T),
@@ -85,7 +79,7 @@ impl Qualities {
     /// Returns the milliseconds from the first play intent to the first frame of a session, if the client reports them.
     #[inline]
     #[must_use]
-    pub fn startup_ms(&self, session: usize) -> Option<u32> {
+    pub(crate) fn startup_ms(&self, session: usize) -> Option<u32> {
         self.startups.get(session).checked_sub(1).map(|startup_ms| startup_ms as u32)
     }
 

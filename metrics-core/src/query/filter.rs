@@ -146,8 +146,9 @@ impl Comparison {
 
 impl Operator {
     /// Returns whether the operator holds exactly if its opposite does not.
+    #[cfg(feature = "recorder")]
     #[must_use]
-    pub const fn is_negated(self) -> bool {
+    pub(crate) const fn is_negated(self) -> bool {
         matches!(self, Self::IsNot | Self::ContainsNot)
     }
 }

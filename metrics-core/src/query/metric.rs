@@ -143,7 +143,7 @@ impl Metric {
 
     /// Returns whether the metric counts sessions by the minutes at which they played, and not by their start.
     #[must_use]
-    pub const fn is_by_minute(self) -> bool {
+    pub(crate) const fn is_by_minute(self) -> bool {
         matches!(self, Self::PeakConcurrent | Self::AverageConcurrent)
     }
 }

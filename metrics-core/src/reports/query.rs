@@ -36,7 +36,7 @@ pub(crate) async fn query(
 
 fn scanner(query: &Query, period: Period, now: DateTime<Utc>) -> Result<Scanner, ReportError> {
     let (query, _) = scoped(query);
-    Ok(Scanner::new(&query, period)?.as_of(now))
+    Ok(Scanner::new(&query, period)?.with_now(now))
 }
 
 /// Scans the sessions of a query. The account includes the bytes that the caller holds beside the scanner.

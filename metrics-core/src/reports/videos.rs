@@ -131,14 +131,14 @@ pub(crate) async fn videos(
     let selection = query.query.selection.for_stores();
     let (scanned, videos_of) = scoped(&Query { selection, ..query.query.clone() });
     let mut snapshot = store.snapshot().await?;
-    let scanner = Scanner::new(&scanned, periods.current)?.as_of(now);
+    let scanner = Scanner::new(&scanned, periods.current)?.with_now(now);
     let search = query.search.as_deref();
     let listed = Listed::read(&mut *snapshot, &videos_of, scanner, search, account).await?;
     let Listed { scanner, names, mut records, videos, bytes } = listed;
     let mut compared = None;
     let mut beside = bytes;
     if let Some(period) = periods.compared {
-        let scanner = Scanner::new(&scanned, period)?.as_of(now);
+        let scanner = Scanner::new(&scanned, period)?.with_now(now);
         let reading = reading(&scanner);
         let fold = Scanning::of(scanner, records, account).beside(beside);
         let fold = read_videos(&mut *snapshot, &reading, &videos, fold).await?;

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 
 use super::column::DimensionValue;
 use super::group::GROUPS_MAX;
-use super::sums::Tallies;
+use super::tallies::Tallies;
 use super::{ScanError, Scanner};
 use crate::query::{Column, Dimension, Direction, Order, Period, Query, Timeframe, instant};
 use crate::time_bucket::Width;

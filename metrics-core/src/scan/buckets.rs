@@ -21,7 +21,7 @@ const ENTRY_BYTES: usize = 32;
 
 /// Sums the plays of each time bucket. The filter selects the plays.
 #[derive(Clone, Debug)]
-pub struct PlaysScanner {
+pub(crate) struct PlaysScanner {
     filter: SessionFilter,
     timeline: Timeline,
     // By the start of the bucket, in Unix milliseconds.
@@ -31,19 +31,19 @@ pub struct PlaysScanner {
 impl PlaysScanner {
     /// Creates a scanner without sessions.
     #[must_use]
-    pub fn new(filter: SessionFilter, buckets: Buckets) -> Self {
+    pub(crate) fn new(filter: SessionFilter, buckets: Buckets) -> Self {
         Self { filter, timeline: Timeline::new(buckets), folded: BTreeMap::new() }
     }
 
     /// The groups of columns that must be read.
     #[must_use]
-    pub fn groups(&self) -> Groups {
+    pub(crate) fn groups(&self) -> Groups {
         self.filter.groups().union(PLAYS)
     }
 
     /// Returns whether sessions of the video may count. Columns of other videos need not be added.
     #[must_use]
-    pub fn wants_video(&self, video: &VideoInfo<'_>) -> bool {
+    pub(crate) fn wants_video(&self, video: &VideoInfo<'_>) -> bool {
         self.filter.wants_video(video)
     }
 
@@ -52,14 +52,18 @@ impl PlaysScanner {
     /// # Errors
     ///
     /// [`ScanError`] if the columns are damaged or lack a group, or if there are too many buckets.
-    pub fn add(&mut self, video: &VideoInfo<'_>, columns: &Columns) -> Result<(), ScanError> {
+    pub(crate) fn add(
+        &mut self,
+        video: &VideoInfo<'_>,
+        columns: &Columns,
+    ) -> Result<(), ScanError> {
         let view = self.filter.view(video, columns, PLAYS)?;
         let picked = self.filter.pick(&view)?;
         let Some(user_agents) = &columns.user_agents else { return Ok(()) };
         let codes = view.codes(user_agents);
         let folded = &mut self.folded;
         self.timeline.each(
-            picked.sessions.len(),
+            picked.len(),
             |at| picked.start_ms(&view, at),
             |range, run| {
                 let totals = folded.entry(run.value).or_default();
@@ -72,28 +76,19 @@ impl PlaysScanner {
         check(self.folded.len())
     }
 
-    /// Adds the plays of another scanner with the same buckets.
-    ///
-    /// # Errors
-    ///
-    /// [`ScanError::TooManyGroups`].
-    pub fn merge(&mut self, other: &Self) -> Result<(), ScanError> {
-        for (bucket_ms, totals) in &other.folded {
-            self.folded.entry(*bucket_ms).or_default().add(totals);
-        }
-        check(self.folded.len())
-    }
-
     /// Returns the approximate number of bytes in memory.
     #[must_use]
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         let bucket = size_of::<(i64, PlayTotals)>() + ENTRY_BYTES;
         self.folded.len() * bucket + self.timeline.bytes()
     }
 
     /// Returns the buckets in order. `also` are starts of buckets to include even if they are empty.
     #[must_use]
-    pub fn finish(mut self, also: impl IntoIterator<Item = DateTime<Utc>>) -> Vec<PlaysBucket> {
+    pub(crate) fn finish(
+        mut self,
+        also: impl IntoIterator<Item = DateTime<Utc>>,
+    ) -> Vec<PlaysBucket> {
         for start in also {
             self.folded.entry(start.timestamp_millis()).or_default();
         }
@@ -104,7 +99,7 @@ impl PlaysScanner {
 
 /// Counts the plays on each page in each time bucket. The filter selects the plays.
 #[derive(Clone, Debug)]
-pub struct SourcesScanner {
+pub(crate) struct SourcesScanner {
     filter: SessionFilter,
     timeline: Timeline,
     // By the start of the bucket, in Unix milliseconds, and the page.
@@ -116,20 +111,20 @@ pub struct SourcesScanner {
 impl SourcesScanner {
     /// Creates a scanner without sessions.
     #[must_use]
-    pub fn new(filter: SessionFilter, buckets: Buckets) -> Self {
+    pub(crate) fn new(filter: SessionFilter, buckets: Buckets) -> Self {
         let timeline = Timeline::new(buckets);
         Self { filter, timeline, folded: HashMap::new(), text_bytes: 0 }
     }
 
     /// The groups of columns that must be read.
     #[must_use]
-    pub fn groups(&self) -> Groups {
+    pub(crate) fn groups(&self) -> Groups {
         self.filter.groups().union(SOURCES)
     }
 
     /// Returns whether sessions of the video may count. Columns of other videos need not be added.
     #[must_use]
-    pub fn wants_video(&self, video: &VideoInfo<'_>) -> bool {
+    pub(crate) fn wants_video(&self, video: &VideoInfo<'_>) -> bool {
         self.filter.wants_video(video)
     }
 
@@ -138,7 +133,11 @@ impl SourcesScanner {
     /// # Errors
     ///
     /// [`ScanError`] if the columns are damaged or lack a group, or if there are too many pages in buckets.
-    pub fn add(&mut self, video: &VideoInfo<'_>, columns: &Columns) -> Result<(), ScanError> {
+    pub(crate) fn add(
+        &mut self,
+        video: &VideoInfo<'_>,
+        columns: &Columns,
+    ) -> Result<(), ScanError> {
         let view = self.filter.view(video, columns, SOURCES)?;
         let picked = self.filter.pick(&view)?;
         let Some(pages) = &columns.pages else { return Ok(()) };
@@ -148,7 +147,7 @@ impl SourcesScanner {
         let mut plays = vec![0_u64; pages.values().len()];
         let mut played = Vec::new();
         self.timeline.each(
-            picked.sessions.len(),
+            picked.len(),
             |at| picked.start_ms(&view, at),
             |range, run| {
                 for session in picked.range(range) {
@@ -172,23 +171,9 @@ impl SourcesScanner {
         self.check()
     }
 
-    /// Adds the plays of another scanner with the same buckets.
-    ///
-    /// # Errors
-    ///
-    /// [`ScanError::TooManyGroups`].
-    pub fn merge(&mut self, other: &Self) -> Result<(), ScanError> {
-        for (key, plays) in &other.folded {
-            let counted = self.folded.entry(key.clone()).or_default();
-            self.text_bytes += if *counted == 0 { key.1.as_str().len() } else { 0 };
-            *counted += plays;
-        }
-        self.check()
-    }
-
     /// Returns the approximate number of bytes in memory.
     #[must_use]
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         let page = size_of::<((i64, Source), u64)>() + ENTRY_BYTES;
         self.folded.len() * page + self.text_bytes + self.timeline.bytes()
     }
@@ -200,7 +185,7 @@ impl SourcesScanner {
 
     /// Returns the pages by time, then the most played page first, then by URL.
     #[must_use]
-    pub fn finish(self) -> Vec<SourceBucket> {
+    pub(crate) fn finish(self) -> Vec<SourceBucket> {
         let answer = self.folded.into_iter().map(|((start_ms, source), plays)| SourceBucket {
             start: instant(start_ms),
             source,

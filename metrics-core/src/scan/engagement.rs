@@ -16,7 +16,7 @@ const SEGMENTS: Groups = Groups::NONE.with(Group::Segments);
 
 /// Finds the furthest position that any session watched.
 #[derive(Clone, Debug)]
-pub struct Furthest {
+pub(crate) struct Furthest {
     filter: SessionFilter,
     end_ms: u32,
 }
@@ -24,19 +24,19 @@ pub struct Furthest {
 impl Furthest {
     /// Creates a scanner without sessions.
     #[must_use]
-    pub fn new(filter: SessionFilter) -> Self {
+    pub(crate) fn new(filter: SessionFilter) -> Self {
         Self { filter, end_ms: 0 }
     }
 
     /// The groups of columns that must be read.
     #[must_use]
-    pub fn groups(&self) -> Groups {
+    pub(crate) fn groups(&self) -> Groups {
         self.filter.groups().union(SEGMENTS)
     }
 
     /// Returns whether sessions of the video may count. Columns of other videos need not be added.
     #[must_use]
-    pub fn wants_video(&self, video: &VideoInfo<'_>) -> bool {
+    pub(crate) fn wants_video(&self, video: &VideoInfo<'_>) -> bool {
         self.filter.wants_video(video)
     }
 
@@ -45,33 +45,32 @@ impl Furthest {
     /// # Errors
     ///
     /// [`ScanError`] if the columns are damaged or lack a group.
-    pub fn add(&mut self, video: &VideoInfo<'_>, columns: &Columns) -> Result<(), ScanError> {
+    pub(crate) fn add(
+        &mut self,
+        video: &VideoInfo<'_>,
+        columns: &Columns,
+    ) -> Result<(), ScanError> {
         each(&mut self.filter, video, columns, |segments| {
             self.end_ms = segments.iter().map(|it| it.end_ms()).fold(self.end_ms, u32::max);
         })
     }
 
-    /// Adds the sessions of another scanner.
-    pub fn merge(&mut self, other: &Self) {
-        self.end_ms = self.end_ms.max(other.end_ms);
-    }
-
     /// Returns the number of bytes in memory: a few.
     #[must_use]
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         size_of::<Self>()
     }
 
     /// Returns the furthest position, in milliseconds of video; 0 if nothing was watched.
     #[must_use]
-    pub fn end_ms(&self) -> u32 {
+    pub(crate) fn end_ms(&self) -> u32 {
         self.end_ms
     }
 }
 
 /// Counts the distinct viewers of equal parts.
 #[derive(Clone, Debug)]
-pub struct PartsScanner {
+pub(crate) struct PartsScanner {
     filter: SessionFilter,
     parts: Parts,
 }
@@ -80,19 +79,19 @@ impl PartsScanner {
     /// Creates a scanner that counts in `parts` equal parts of `[0, end_ms)`. No session may have watched beyond
     /// `end_ms`: use that of [`Furthest`].
     #[must_use]
-    pub fn new(filter: SessionFilter, end_ms: u32, parts: u32) -> Self {
+    pub(crate) fn new(filter: SessionFilter, end_ms: u32, parts: u32) -> Self {
         Self { filter, parts: Parts::new(end_ms, parts) }
     }
 
     /// The groups of columns that must be read.
     #[must_use]
-    pub fn groups(&self) -> Groups {
+    pub(crate) fn groups(&self) -> Groups {
         self.filter.groups().union(SEGMENTS)
     }
 
     /// Returns whether sessions of the video may count. Columns of other videos need not be added.
     #[must_use]
-    pub fn wants_video(&self, video: &VideoInfo<'_>) -> bool {
+    pub(crate) fn wants_video(&self, video: &VideoInfo<'_>) -> bool {
         self.filter.wants_video(video)
     }
 
@@ -101,31 +100,30 @@ impl PartsScanner {
     /// # Errors
     ///
     /// [`ScanError`] if the columns are damaged or lack a group.
-    pub fn add(&mut self, video: &VideoInfo<'_>, columns: &Columns) -> Result<(), ScanError> {
+    pub(crate) fn add(
+        &mut self,
+        video: &VideoInfo<'_>,
+        columns: &Columns,
+    ) -> Result<(), ScanError> {
         each(&mut self.filter, video, columns, |segments| self.parts.add(segments))
-    }
-
-    /// Adds the sessions of another scanner with the same parts.
-    pub fn merge(&mut self, other: &Self) {
-        self.parts.merge(&other.parts);
     }
 
     /// Returns the approximate number of bytes in memory, with the result of [`finish`](Self::finish).
     #[must_use]
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.parts.bytes()
     }
 
     /// Returns the parts in order, or none if nothing was watched.
     #[must_use]
-    pub fn finish(&self) -> Vec<Part> {
+    pub(crate) fn finish(&self) -> Vec<Part> {
         self.parts.finish()
     }
 }
 
 /// Counts views, viewers, exits and skips of every second, per time bucket.
 #[derive(Clone, Debug)]
-pub struct SecondsScanner {
+pub(crate) struct SecondsScanner {
     filter: SessionFilter,
     timeline: Timeline,
     seconds: Seconds,
@@ -134,25 +132,25 @@ pub struct SecondsScanner {
 impl SecondsScanner {
     /// Creates a scanner that counts per bucket of the sessions' starts.
     #[must_use]
-    pub fn new(filter: SessionFilter, buckets: Buckets) -> Self {
+    pub(crate) fn new(filter: SessionFilter, buckets: Buckets) -> Self {
         Self { filter, timeline: Timeline::new(buckets), seconds: Seconds::new(buckets) }
     }
 
     /// Sets the steps in which engagement is counted.
     #[must_use]
-    pub fn with_resolution(self, resolution: Resolution) -> Self {
+    pub(crate) fn with_resolution(self, resolution: Resolution) -> Self {
         Self { seconds: self.seconds.with_resolution(resolution), ..self }
     }
 
     /// The groups of columns that must be read.
     #[must_use]
-    pub fn groups(&self) -> Groups {
+    pub(crate) fn groups(&self) -> Groups {
         self.filter.groups().union(SEGMENTS).with(Group::Durations)
     }
 
     /// Returns whether sessions of the video may count. Columns of other videos need not be added.
     #[must_use]
-    pub fn wants_video(&self, video: &VideoInfo<'_>) -> bool {
+    pub(crate) fn wants_video(&self, video: &VideoInfo<'_>) -> bool {
         self.filter.wants_video(video)
     }
 
@@ -161,7 +159,11 @@ impl SecondsScanner {
     /// # Errors
     ///
     /// [`ScanError`] if the columns are damaged or lack a group, or if there are too many seconds.
-    pub fn add(&mut self, video: &VideoInfo<'_>, columns: &Columns) -> Result<(), ScanError> {
+    pub(crate) fn add(
+        &mut self,
+        video: &VideoInfo<'_>,
+        columns: &Columns,
+    ) -> Result<(), ScanError> {
         let view = self.filter.view(video, columns, self.groups())?;
         let picked = self.filter.pick(&view)?;
         let (durations_ms, duration_codes) = view.durations_ms();
@@ -169,7 +171,7 @@ impl SecondsScanner {
         let mut done = Ok(());
         let Self { timeline, seconds, .. } = self;
         timeline.each(
-            picked.sessions.len(),
+            picked.len(),
             |at| picked.start_ms(&view, at),
             |range, run| {
                 if done.is_err() {
@@ -186,24 +188,15 @@ impl SecondsScanner {
         done
     }
 
-    /// Adds the sessions of another scanner with the same buckets.
-    ///
-    /// # Errors
-    ///
-    /// [`ScanError::TooManySeconds`].
-    pub fn merge(&mut self, other: &Self) -> Result<(), ScanError> {
-        Ok(self.seconds.merge(&other.seconds)?)
-    }
-
     /// Returns the approximate number of bytes in memory, with the result of [`finish`](Self::finish).
     #[must_use]
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.seconds.bytes() + self.timeline.bytes()
     }
 
     /// Returns the buckets in order, without those in which nothing was watched.
     #[must_use]
-    pub fn finish(&self) -> Vec<SecondsBucket> {
+    pub(crate) fn finish(&self) -> Vec<SecondsBucket> {
         self.seconds.finish()
     }
 }

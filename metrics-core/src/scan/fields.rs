@@ -41,7 +41,7 @@ pub struct Field {
 ///
 /// An object counts as the fields in it, by their paths; any other value except `null` is a field.
 #[derive(Clone, Debug)]
-pub struct FieldsScanner {
+pub(crate) struct FieldsScanner {
     filter: SessionFilter,
     sessions: HashMap<Dimension, u64>,
     is_complete: bool,
@@ -50,19 +50,19 @@ pub struct FieldsScanner {
 impl FieldsScanner {
     /// Creates a scanner without sessions.
     #[must_use]
-    pub fn new(filter: SessionFilter) -> Self {
+    pub(crate) fn new(filter: SessionFilter) -> Self {
         Self { filter, sessions: HashMap::new(), is_complete: true }
     }
 
     /// Returns the groups of columns that must be decoded.
     #[must_use]
-    pub fn groups(&self) -> Groups {
+    pub(crate) fn groups(&self) -> Groups {
         self.filter.groups().with(Group::SessionData)
     }
 
     /// Returns whether sessions of the video may count. Columns of other videos need not be added.
     #[must_use]
-    pub fn wants_video(&self, video: &VideoInfo<'_>) -> bool {
+    pub(crate) fn wants_video(&self, video: &VideoInfo<'_>) -> bool {
         self.filter.wants_video(video)
     }
 
@@ -72,7 +72,11 @@ impl FieldsScanner {
     ///
     /// [`ScanError`] if the columns are damaged or lack a group, or if there are too many fields. The counts are
     /// invalid then.
-    pub fn add(&mut self, video: &VideoInfo<'_>, columns: &Columns) -> Result<(), ScanError> {
+    pub(crate) fn add(
+        &mut self,
+        video: &VideoInfo<'_>,
+        columns: &Columns,
+    ) -> Result<(), ScanError> {
         let view = self.filter.view(video, columns, self.groups())?;
         let picked = self.filter.pick(&view)?;
         if picked.is_empty() {
@@ -98,13 +102,13 @@ impl FieldsScanner {
 
     /// Returns the approximate number of bytes in memory.
     #[must_use]
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.sessions.len() * (2 * size_of::<(Dimension, u64)>() + PATH_BYTES_MAX)
     }
 
     /// Returns the fields, the most frequent first, then by name.
     #[must_use]
-    pub fn finish(self) -> Fields {
+    pub(crate) fn finish(self) -> Fields {
         let fields = self.sessions.into_iter();
         let fields = fields.map(|(dimension, sessions)| Field { dimension, sessions });
         let mut fields: Vec<_> = fields.collect();

@@ -10,10 +10,10 @@ use super::filter::Picked;
 use crate::block::Codes;
 
 /// The largest number of groups of sessions before `limit` applies: 50 MB of sums.
-pub const GROUPS_MAX: usize = 200_000;
+pub(crate) const GROUPS_MAX: usize = 200_000;
 
 /// The largest size of all dimension values together, in bytes.
-pub const GROUP_BYTES_MAX: usize = 64 * 1024 * 1024;
+pub(crate) const GROUP_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// The largest number of bits of the ids of a group's values for a table of groups: at most 8 MB.
 const TABLE_BITS_MAX: u32 = 21;
@@ -133,11 +133,6 @@ impl Grouping {
         self.group(key(&ids))
     }
 
-    /// Adds the groups of another grouping, and returns their numbers in this one.
-    pub(super) fn merge(&mut self, other: &Self) -> Result<Vec<u32>, ScanError> {
-        (0..other.len() as u32).map(|group| self.make(&other.values(group))).collect()
-    }
-
     /// Returns the group of each picked session, by the columns of the dimensions.
     pub(super) fn slots(
         &mut self,
@@ -151,7 +146,7 @@ impl Grouping {
         if columns.iter().all(|column| matches!(column.codes, Codes::One)) {
             let ids: Vec<_> = ids.iter().map(|ids| ids[0]).collect();
             let group = self.group(key(&ids))?;
-            return Ok(vec![group; picked.sessions.len()]);
+            return Ok(vec![group; picked.len()]);
         }
         let key_of = |session: usize| {
             let ids = ids.iter().zip(columns).map(|(ids, column)| ids[column.codes.get(session)]);
@@ -160,7 +155,7 @@ impl Grouping {
         if !self.fit_table() {
             return picked.iter().map(|session| self.group(key_of(session))).collect();
         }
-        let mut slots = vec![0_u32; picked.sessions.len()];
+        let mut slots = vec![0_u32; picked.len()];
         for ((ids, column), bits) in ids.iter().zip(columns).zip(&self.bits) {
             column.codes.each(picked.iter().zip(&mut slots), |code, slot| {
                 *slot = *slot << bits | ids[code];

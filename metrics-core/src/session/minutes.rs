@@ -96,11 +96,13 @@ impl Minutes {
         runs_from(started_at_ms, &self.runs).flat_map(|(first, end)| first..end)
     }
 
+    #[cfg(feature = "recorder")]
     pub(crate) fn runs(&self) -> &[MinuteRun] {
         &self.runs
     }
 
     /// Makes minutes of the runs in a block.
+    #[cfg(feature = "recorder")]
     pub(crate) fn of_runs(runs: &[MinuteRun]) -> Self {
         Self { runs: runs.to_vec() }
     }

@@ -5,9 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use metrics_core::block::{Row, RowId};
 use metrics_core::key::SessionId;
-use metrics_core::store::{Error, SessionWrite, Store, VideoId};
+use metrics_core::store::{Error, Row, RowId, SessionWrite, Store, VideoId};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::sync::watch;

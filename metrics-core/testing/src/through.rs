@@ -6,14 +6,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use metrics_core::block::{Block, Groups, Row};
 use metrics_core::key::SessionId;
 use metrics_core::store::{
-    BlockHead, BlockId, Detail, Error, Found, Instance, KEYS_POLL, KeyChange, KeyId, KeyRecord,
-    KnownVideo, OpenScan, OpenSession, Outcome, Resumable, Rewrite, SessionWrite, Snapshot, Store,
-    Unused, VideoId, VideoRecord, VideoScope, Videos,
+    Block, BlockHead, BlockId, Detail, Error, Found, Groups, Instance, KEYS_POLL, KeyChange, KeyId,
+    KeyRecord, KnownVideo, OpenScan, OpenSession, Outcome, Resumable, Rewrite, Row, SessionWrite,
+    Snapshot, Store, StoredTotals, Unused, VideoId, VideoRecord, VideoScope, Videos,
 };
-use metrics_core::totals::StoredTotals;
 use metrics_core::{ApiKey, Video};
 use tokio::sync::Mutex;
 

@@ -197,9 +197,7 @@ fn exits_and_skips_are_where_watching_ends() {
     let jumped =
         [segment(0, 1_500), segment(4_000, 5_000), segment(9_000, 9_500), segment(5_000, 9_000)];
     seconds.add(0, &jumped.into_iter().collect(), None).unwrap();
-    let mut others = Seconds::new(Buckets::new("1 day".parse().unwrap()));
-    others.add(0, &[segment(1_000, 2_000)].into_iter().collect(), None).unwrap();
-    seconds.merge(&others).unwrap();
+    seconds.add(0, &[segment(1_000, 2_000)].into_iter().collect(), None).unwrap();
     let found = seconds.finish().remove(0).seconds;
     let found: Vec<_> =
         found.iter().map(|it| (it.second, it.viewers, it.exits, it.skips)).collect();

@@ -8,11 +8,10 @@ mod ways;
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics_core::block::RowId;
 use metrics_core::copy::{Copied, CopyError, copy};
 use metrics_core::key::SessionId;
 use metrics_core::query::instant;
-use metrics_core::store::{SessionWrite, Store, Subject};
+use metrics_core::store::{RowId, SessionWrite, Store, Subject};
 use metrics_core::upkeep;
 use metrics_core::user_agent::{Browser, UserAgentClass};
 use metrics_core::{ApiKey, Join, Metrics, PlayerEvent, Source, Video};

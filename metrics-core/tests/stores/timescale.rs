@@ -10,16 +10,15 @@ use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use diesel_async::{AsyncConnection as _, AsyncMigrationHarness, AsyncPgConnection};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrations};
-use metrics_core::block::{Block, Groups, RowId};
 use metrics_core::interval::{Interval, Segments};
 use metrics_core::key::SessionId;
 use metrics_core::query::instant;
 use metrics_core::session::{Counters, Stored};
 use metrics_core::store::{
-    BlockId, Detail, Error, Instance, Location, Migrations, OpenScan, Outcome, Rewrite,
-    SessionWrite, Snapshot, Store, Subject, TimescaleOptions, TimescaleStore, Videos,
+    Block, BlockId, DayTotals, Detail, Error, Groups, Instance, Location, Migrations, OpenScan,
+    Outcome, Rewrite, RowId, SessionWrite, Snapshot, Store, Subject, TimescaleOptions,
+    TimescaleStore, Videos,
 };
-use metrics_core::totals::DayTotals;
 use metrics_core::upkeep;
 use metrics_core::user_agent::{Browser, Device, Platform, UserAgentClass};
 use metrics_core::{ApiKey, Join, JoinError, Metrics, Source, Video};

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use metrics_core::block::{Row, RowId};
 use metrics_core::engagement::{Parts, Seconds};
 use metrics_core::export;
 use metrics_core::import::{Foreign, insert};
@@ -13,7 +12,7 @@ use metrics_core::key::SessionId;
 use metrics_core::query::instant;
 use metrics_core::report::{PlayCell, PlayTotals, SourceCell, fold_plays, fold_sources};
 use metrics_core::session::Stored;
-use metrics_core::store::{Instance, Location, Outcome, SessionWrite, Store, Subject};
+use metrics_core::store::{Instance, Location, Outcome, Row, RowId, SessionWrite, Store, Subject};
 use metrics_core::time_bucket::Buckets;
 use metrics_core::user_agent::{Browser, Device, Platform, UserAgentClass};
 use metrics_core::{

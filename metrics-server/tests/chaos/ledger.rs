@@ -5,12 +5,11 @@ use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use metrics_core::block::RowId;
 use metrics_core::interval::Segments;
 use metrics_core::key::SessionId;
 use metrics_core::recorder::CHECKPOINT;
 use metrics_core::session::Stored;
-use metrics_core::store::Store;
+use metrics_core::store::{RowId, Store};
 use metrics_core::{ApiKey, export};
 
 /// The distance between the start positions of two pairs, in milliseconds of video: longer than any pair can play.

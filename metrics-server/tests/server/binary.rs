@@ -6,8 +6,9 @@ use std::sync::Arc;
 use chrono::Utc;
 use metrics_core::key::SessionId;
 use metrics_core::session::{Counters, Minutes, Stored};
-use metrics_core::store::{KeyId, Rewrite, SessionWrite, SqliteStore, Store as _, Subject};
-use metrics_core::totals::DayTotals;
+use metrics_core::store::{
+    DayTotals, KeyId, Rewrite, SessionWrite, SqliteStore, Store as _, Subject,
+};
 use metrics_core::upkeep::close;
 use metrics_core::user_agent::UserAgentClass;
 use metrics_core::{ApiKey, Video};

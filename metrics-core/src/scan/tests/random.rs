@@ -239,19 +239,15 @@ pub(super) fn period() -> impl Strategy<Value = Period> {
     })
 }
 
-/// Adds the watches in blocks, by two scanners that are merged.
+/// Adds the watches in blocks.
 pub(super) fn scan(query: &Query, period: Period, watches: &[Watch], size: usize) -> Scanner {
-    let mut scanners = [Scanner::new(query, period).unwrap(), Scanner::new(query, period).unwrap()];
-    let groups = scanners[0].groups();
-    for (index, (watch, columns)) in blocks(watches, size, groups).iter().enumerate() {
-        let scanner = &mut scanners[index % 2];
+    let mut scanner = Scanner::new(query, period).unwrap();
+    for (watch, columns) in &blocks(watches, size, scanner.groups()) {
         if scanner.wants_video(&watch.info()) {
             scanner.add(&watch.info(), columns).unwrap();
         }
     }
-    let [mut first, second] = scanners;
-    first.merge(&second).unwrap();
-    first
+    scanner
 }
 
 fn is_near(a: &Option<f64>, b: &Option<f64>) -> bool {

@@ -14,18 +14,16 @@ use crate::scan::engagement::{Furthest, PartsScanner, SecondsScanner};
 use crate::session::Stored;
 use crate::time_bucket::Buckets;
 
-/// Half of the blocks to each of two scanners, which are merged.
+/// Adds the watches in blocks.
 macro_rules! scan {
-    ($watches:expr, $new:expr, $merged:ident => $merge:expr) => {{
-        let (mut $merged, mut other) = ($new, $new);
-        for (index, (watch, columns)) in blocks($watches, 5, $merged.groups()).iter().enumerate() {
-            let scanner = if index % 2 == 0 { &mut $merged } else { &mut other };
+    ($watches:expr, $scanner:expr) => {{
+        let mut scanner = $scanner;
+        for (watch, columns) in &blocks($watches, 5, scanner.groups()) {
             if scanner.wants_video(&watch.info()) {
                 scanner.add(&watch.info(), columns).unwrap();
             }
         }
-        let _ = ($merge)(&mut $merged, &other);
-        $merged
+        scanner
     }};
 }
 
@@ -69,7 +67,7 @@ proptest! {
         let counted = counted(&filter, period, minimum_ms, &watches);
         let segments = |watch: &Watch| Segments::decode(&watch.row.stored.segments).unwrap();
 
-        let plays = scan!(&watches, PlaysScanner::new(filtered(), buckets), it => PlaysScanner::merge);
+        let plays = scan!(&watches, PlaysScanner::new(filtered(), buckets));
         let cells = counted.iter().map(|watch| {
             let stored = &watch.row.stored;
             let mut totals = PlayTotals::default();
@@ -79,14 +77,14 @@ proptest! {
         let also = [buckets.start_of(instant(0))];
         prop_assert_eq!(plays.finish(also), fold_plays(cells, &buckets, also));
 
-        let sources = scan!(&watches, SourcesScanner::new(filtered(), buckets), it => SourcesScanner::merge);
+        let sources = scan!(&watches, SourcesScanner::new(filtered(), buckets));
         let cells = counted.iter().filter_map(|watch| {
             let source = watch.row.page.clone()?;
             Some(SourceCell { at_ms: watch.row.stored.started_at_ms, source, plays: 1 })
         });
         prop_assert_eq!(sources.finish(), fold_sources(cells, &buckets));
 
-        let seconds = scan!(&watches, SecondsScanner::new(filtered(), buckets), it => SecondsScanner::merge);
+        let seconds = scan!(&watches, SecondsScanner::new(filtered(), buckets));
         let mut expected = Seconds::new(buckets);
         for watch in &counted {
             let Stored { started_at_ms, duration_ms, .. } = watch.row.stored;
@@ -94,10 +92,10 @@ proptest! {
         }
         prop_assert_eq!(seconds.finish(), expected.finish());
 
-        let end_ms = scan!(&watches, Furthest::new(filtered()), it => Furthest::merge).end_ms();
+        let end_ms = scan!(&watches, Furthest::new(filtered())).end_ms();
         let ends = counted.iter().map(|watch| segments(watch).union().end_ms());
         prop_assert_eq!(end_ms, ends.max().unwrap_or(0));
-        let found = scan!(&watches, PartsScanner::new(filtered(), end_ms, parts), it => PartsScanner::merge);
+        let found = scan!(&watches, PartsScanner::new(filtered(), end_ms, parts));
         let mut expected = Parts::new(end_ms, parts);
         counted.iter().for_each(|watch| expected.add(&segments(watch)));
         prop_assert_eq!(found.finish(), expected.finish());

@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use metrics_core::block::RowId;
 use metrics_core::export::Export;
 use metrics_core::interval::{Interval, Segments};
 use metrics_core::key::SessionId;
 use metrics_core::query::instant;
 use metrics_core::recorder::CHECKPOINT;
 use metrics_core::session::Stored;
-use metrics_core::store::{SessionWrite, SqliteStore, Store, Subject};
+use metrics_core::store::{RowId, SessionWrite, SqliteStore, Store, Subject};
 use metrics_core::upkeep::{self, Erasure};
 use metrics_core::{ApiKey, BucketQuery, EngagementQuery, Metrics, Selection, Source, Timeframe};
 use metrics_testing::{Backend, Database, Death, Faulty, WallClock};

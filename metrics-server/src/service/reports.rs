@@ -1,0 +1,107 @@
+//! Requests that read or erase sessions: reports, exports and erasures wait for the caller's turn.
+
+use bytes::Bytes;
+use hyper::{Request, Response};
+use metrics_core::Reports;
+
+use super::{Inner, Service};
+use crate::access::Granted;
+use crate::answer::{Text, within_time};
+use crate::api::params::Params;
+use crate::api::{dimensions, engagement, fields, plays, query, sources, videos, watching};
+use crate::body::Whole;
+use crate::error::Error;
+use crate::export::Export;
+use crate::export::respond as export;
+use crate::queue::Lane;
+use crate::response::{self, Body};
+use crate::route::{Report, Route};
+use crate::table::Table;
+
+/// The parameters of a request for a report.
+pub(super) struct Sent {
+    pub(super) query: Option<String>,
+    pub(super) body: Whole,
+}
+
+impl Sent {
+    fn params(&self, granted: Granted) -> Result<Params, Error> {
+        Params::parse(self.query.as_deref(), &self.body, granted)
+    }
+}
+
+impl Service {
+    /// Counts or erases sessions, when it is the caller's turn.
+    pub(super) async fn erase<B>(
+        &self,
+        request: Request<B>,
+        granted: Granted,
+    ) -> Result<Response<Body>, Error>
+    where
+        B: hyper::body::Body<Data = Bytes> + Send,
+        B::Error: std::error::Error + Send + Sync + 'static,
+    {
+        let Inner { metrics, bodies, answers, erasing, .. } = &*self.inner;
+        let lane = self.lane(&granted, request.headers(), request.extensions());
+        let headers = request.headers().clone();
+        let body = bodies.read(request.into_body()).await?;
+        let making = answers.admit(lane).await?;
+        let params = Params::parse(None, &body, granted)?;
+        erasing.respond(metrics, making, &headers, params).await
+    }
+
+    /// Answers a report, also as a file, when it is the caller's turn.
+    pub(super) async fn report(
+        &self,
+        route: Route<'_>,
+        granted: Granted,
+        lane: Lane,
+        sent: Sent,
+    ) -> Result<Response<Body>, Error> {
+        let Inner { metrics, answers, .. } = &*self.inner;
+        // The parameters are parsed only after admission.
+        let making = answers.admit(lane).await?;
+        let params = sent.params(granted)?;
+        let reports = metrics.reports().within(&making.account);
+        if let Route::Export(table) = route {
+            let (text, export) = within_time(export::report(reports, table, &params)).await?;
+            return Ok(export::file(&export, making.body(text).await?));
+        }
+        let text = within_time(answer(route, reports, &params)).await?;
+        Ok(response::json_body(making.body(text).await?))
+    }
+
+    /// Answers with sessions, when it is the caller's turn.
+    pub(super) async fn export(
+        &self,
+        granted: Granted,
+        lane: Lane,
+        sent: Sent,
+    ) -> Result<Response<Body>, Error> {
+        let Inner { metrics, answers, exports, stopping, .. } = &*self.inner;
+        let permit = exports.enter(lane.clone()).await?;
+        let making = answers.admit_now(lane)?;
+        let export = {
+            let params = sent.params(granted)?;
+            Export::read(Table::Sessions, params.format()?, &params)?
+        };
+        // An export may take hours.
+        drop(sent);
+        export::sessions(metrics, export, making, permit, stopping).await
+    }
+}
+
+/// The answer of a report route.
+async fn answer(route: Route<'_>, reports: Reports<'_>, params: &Params) -> Result<Text, Error> {
+    match route {
+        Route::Dimension(name) => dimensions::values(reports, name, params).await,
+        Route::Report(Report::Plays) => plays::plays(reports, params).await,
+        Route::Report(Report::Engagement) => engagement::engagement(reports, params).await,
+        Route::Report(Report::Sources) => sources::sources(reports, params).await,
+        Route::Report(Report::Watching) => watching::watching(reports, params).await,
+        Route::Report(Report::Query) => query::query(reports, params).await,
+        Route::Report(Report::Videos) => videos::videos(reports, params).await,
+        Route::Report(Report::Fields) => fields::fields(reports, params).await,
+        _ => Err(Error::NotFound),
+    }
+}
