@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use diesel::QueryResult;
 use diesel::result::ConnectionError;
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection as _};
 use tokio_postgres::config::SslMode;
@@ -11,7 +12,10 @@ use tokio_postgres::{CancelToken, Config};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::chain::chain;
-use super::{COMMIT_MAX, Error, STATEMENT_MAX, tls, unavailable, unusable};
+use super::error::{unavailable, unusable};
+use super::{COMMIT_MAX, tls};
+use crate::store::Error;
+use crate::store::common::STATEMENT_MAX;
 use crate::store::outdated::Outdated;
 
 /// The longest time to connect.
@@ -202,4 +206,14 @@ fn decode(value: &str) -> String {
         .next()
         .map(|(_, v)| v.into_owned())
         .unwrap_or_default()
+}
+
+/// Forces custom plans for the rest of a transaction, on a connection that records: a generic plan of a search for rows
+/// in SQL would scan every chunk, because it does not know when the sessions started.
+pub(super) async fn plan_anew(connection: &mut AsyncPgConnection) -> QueryResult<()> {
+    connection
+        .batch_execute(
+            "set local plan_cache_mode = force_custom_plan; set local enable_seqscan = on",
+        )
+        .await
 }

@@ -12,11 +12,14 @@ use tokio::time::timeout;
 
 use super::columns::{OpenRow, select_open};
 use super::connect::Target;
+use super::error::{put, unavailable};
+use super::pool::GRACE;
 use super::prepared::Prepared;
 use super::types::{Bits, timestamp};
-use super::{GRACE, STATEMENT_MAX, blocks, closed, put, totals, unavailable};
+use super::{blocks, closed, totals};
 use crate::block::{Block, Groups};
 use crate::key::{ApiKey, SessionId};
+use crate::store::common::STATEMENT_MAX;
 use crate::store::failure::Failure;
 use crate::store::row::object;
 use crate::store::{

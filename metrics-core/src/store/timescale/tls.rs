@@ -13,7 +13,8 @@ use rustls::{
 };
 
 use super::chain::chain;
-use super::{Error, unusable};
+use super::error::unusable;
+use crate::store::Error;
 
 /// The trust of TLS: with `verified`, the certificates in `root_file` or else those of the system; otherwise any
 /// certificate.
