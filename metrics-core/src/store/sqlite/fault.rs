@@ -5,8 +5,10 @@
 
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
-use super::{Error, STORE, unusable};
+use crate::store::Error;
 use crate::store::failure::Failure;
+
+pub(super) const STORE: &str = "SQLite";
 
 const DAMAGED: &str = "the file is damaged: stop what records into it, which keeps what waits, put back a copy that \
                        is whole, and start again";
@@ -135,6 +137,11 @@ pub(super) fn cannot_open(err: &dyn std::error::Error) -> Error {
              it must be a database of ours that can be written, or not exist yet"
         )),
     }
+}
+
+/// The error of a database that this version cannot use, with the remedy.
+pub(super) fn unusable(reason: &str) -> Error {
+    Error::Unusable { store: STORE, reason: reason.to_owned() }
 }
 
 #[cfg(test)]

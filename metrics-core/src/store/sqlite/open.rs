@@ -11,10 +11,12 @@ use diesel::sql_types::BigInt;
 use diesel::sqlite::{Sqlite, SqliteConnection};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrations};
 
-use super::fault::cannot_open;
+use super::convert;
+use super::fault::{cannot_open, unusable};
+use super::options::Caches;
 use super::schema::keys;
 use super::transaction::transaction;
-use super::{Caches, Error, Migrations, convert, unusable};
+use crate::store::{Error, Migrations};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 

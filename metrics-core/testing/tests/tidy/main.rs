@@ -141,7 +141,6 @@ const TOO_LONG: &[&str] = &[
     "metrics-core/src/session.rs",
     "metrics-core/src/session/playhead.rs",
     "metrics-core/src/session/tests.rs",
-    "metrics-core/src/store/sqlite.rs",
     "metrics-core/src/time_bucket.rs",
     "metrics-server/src/api/tests.rs",
     "metrics-server/src/service.rs",
