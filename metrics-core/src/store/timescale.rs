@@ -14,6 +14,7 @@ mod error;
 mod ids;
 mod keys;
 mod listen;
+mod messages;
 mod open;
 mod operations;
 mod options;

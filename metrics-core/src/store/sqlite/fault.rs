@@ -1,7 +1,8 @@
 //! Faults of the file or of its environment, as opposed to errors of a request.
 //!
-//! Of an SQLite error, diesel passes on the text but, except for constraints, no code. SQLite's texts have never
-//! changed, and they begin with these words for every statement; our names and values come after.
+//! diesel passes on the text of an SQLite error, and a code for violated constraints only. All comparisons with texts
+//! of SQLite are in this file. The texts have never changed, and they begin with the same words for every statement;
+//! names of tables and values come after.
 
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
@@ -120,6 +121,11 @@ impl Fault {
             Self::Connection(_) => true,
         }
     }
+}
+
+/// Whether another connection has locked the file or a table.
+pub(super) fn is_locked(err: &DieselError) -> bool {
+    err.to_string().contains("locked")
 }
 
 /// The error of a file that cannot be opened: retryable if the fault may pass.

@@ -12,7 +12,7 @@ use diesel::sqlite::{Sqlite, SqliteConnection};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrations};
 
 use super::convert;
-use super::fault::{cannot_open, unusable};
+use super::fault::{cannot_open, is_locked, unusable};
 use super::options::Caches;
 use super::schema::keys;
 use super::transaction::transaction;
@@ -74,7 +74,7 @@ fn set_up(connection: &mut SqliteConnection) -> QueryResult<()> {
     loop {
         match connection.batch_execute(WRITER_SETTINGS) {
             Err(err)
-                if err.to_string().contains("locked")
+                if is_locked(&err)
                     && began.elapsed() < Duration::from_millis(BUSY_MS_MAX.into()) =>
             {
                 std::thread::sleep(Duration::from_millis(10));

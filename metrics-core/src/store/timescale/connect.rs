@@ -12,11 +12,10 @@ use tokio_postgres::{CancelToken, Config};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::chain::chain;
-use super::error::{unavailable, unusable};
-use super::{COMMIT_MAX, tls};
+use super::error::{outdated, unavailable, unusable};
+use super::{COMMIT_MAX, messages, tls};
 use crate::store::Error;
 use crate::store::common::STATEMENT_MAX;
-use crate::store::outdated::Outdated;
 
 /// The longest time to connect.
 pub(super) const CONNECT_MAX: Duration = Duration::from_secs(5);
@@ -136,7 +135,7 @@ impl Target {
         in_time(setting_up).await?.map_err(|err| match &err {
             // The first statement loads the libraries.
             ConnectionError::CouldntSetupConfiguration(cause) => {
-                Outdated::of(cause).map_or_else(|| unavailable(err), unavailable)
+                outdated(cause).map_or_else(|| unavailable(err), unavailable)
             }
             _ => unavailable(err),
         })
@@ -155,7 +154,7 @@ impl Target {
             return unusable(reason);
         }
         match err.code() {
-            _ if chain(&err).contains("channel binding") => unusable(format!(
+            _ if messages::lacks_channel_binding(&chain(&err)) => unusable(format!(
                 "TLS does not reach the server itself ({}): name the server in the URL, \
                  not what stands before it, or set channel_binding=disable",
                 chain(&err)
@@ -175,10 +174,10 @@ impl Target {
                 "user {user:?} may not connect to database {database:?}: \
                  grant it with `grant connect on database {database} to {user}`"
             )),
-            None if chain(&err).contains("password missing") => unusable(format!(
+            None if messages::lacks_password(&chain(&err)) => unusable(format!(
                 "the server asks for a password of user {user:?}, and the URL has none"
             )),
-            None if err.to_string().contains("invalid configuration") => {
+            None if messages::is_invalid_configuration(&err.to_string()) => {
                 unusable(format!("its URL cannot be used ({})", chain(&err)))
             }
             _ => unavailable(err),
