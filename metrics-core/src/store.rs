@@ -42,7 +42,7 @@ pub use session::{Found, Location, OpenSession, Outcome, Resumable, SessionWrite
 pub use snapshot::{BlockHead, Detail, OpenScan, Snapshot};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{SqliteOptions, SqliteStore};
-#[cfg(feature = "timescale")]
+#[cfg(feature = "mave")]
 pub(crate) use timescale::connect_elsewhere;
 #[cfg(feature = "timescale")]
 pub use timescale::{TimescaleOptions, TimescaleStore};

@@ -33,12 +33,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use diesel_async::AsyncPgConnection;
 use futures_util::FutureExt as _;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
-use self::connect::{Purpose, Target};
+use self::connect::{Purpose, Target, target};
 use self::error::{is_outdated, unusable};
 use self::ids::Ids;
 use self::listen::{News, listen};
@@ -49,6 +48,8 @@ use self::unused::Examined;
 use super::Error;
 use super::common::STATEMENT_MAX;
 
+#[cfg(feature = "mave")]
+pub(crate) use self::connect::connect_elsewhere;
 pub use self::options::TimescaleOptions;
 
 /// Time limit of a statement that records. It may wait for a lock, but not for ever.
@@ -206,17 +207,4 @@ impl fmt::Debug for TimescaleStore {
             .field("edition", &self.edition)
             .finish_non_exhaustive()
     }
-}
-
-/// A connection to a database that is not a store, with all parameters of a store's URL. Errors call it a TimescaleDB.
-pub(crate) async fn connect_elsewhere(url: &str) -> Result<AsyncPgConnection, Error> {
-    target(url).await?.connect(Purpose::Elsewhere).await
-}
-
-async fn target(url: &str) -> Result<Target, Error> {
-    let url = url.to_owned();
-    // Reads certificate files, which blocks.
-    tokio::task::spawn_blocking(move || Target::parse(&url))
-        .await
-        .map_err(|panic| unusable(panic.to_string()))?
 }

@@ -28,12 +28,13 @@ const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(20);
 
 /// The use of a connection, which decides how long a statement may take.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Purpose {
+pub(super) enum Purpose {
     Reports,
     Recording,
     /// Changes of tables, and other work without a time limit.
     Upkeep,
     /// A database that is no store: its settings stay unchanged.
+    #[cfg(feature = "mave")]
     Elsewhere,
 }
 
@@ -51,6 +52,7 @@ impl Purpose {
                 (COMMIT_MAX, "set plan_cache_mode = force_generic_plan; set enable_seqscan = off")
             }
             Self::Upkeep => (Duration::ZERO, "set plan_cache_mode = force_custom_plan"),
+            #[cfg(feature = "mave")]
             Self::Elsewhere => return String::new(),
         };
         format!(
@@ -68,7 +70,7 @@ impl Purpose {
 
 /// The address of the database, and how to connect to it.
 #[derive(Clone)]
-pub(crate) struct Target {
+pub(super) struct Target {
     config: Config,
     tls: MakeRustlsConnect,
 }
@@ -79,7 +81,7 @@ impl Target {
     /// `sslmode` is `disable`, `prefer` (the default), `require` or `verify-full`, `sslrootcert` the file of the
     /// certificates that `verify-full` trusts in place of the system's. Other parameters are those of libpq that
     /// tokio-postgres supports.
-    pub(crate) fn parse(url: &str) -> Result<Self, Error> {
+    fn parse(url: &str) -> Result<Self, Error> {
         let (base, query) = url.split_once('?').unwrap_or((url, ""));
         let (mut mode, mut root_file, mut rest) = (None, None, Vec::new());
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -122,7 +124,7 @@ impl Target {
     }
 
     /// Opens a connection. Errors tell an operator the remedy.
-    pub(crate) async fn connect(&self, purpose: Purpose) -> Result<AsyncPgConnection, Error> {
+    pub(super) async fn connect(&self, purpose: Purpose) -> Result<AsyncPgConnection, Error> {
         let connecting = self.config.connect(self.tls.clone());
         let (client, driver) = in_time(connecting).await?.map_err(|err| self.refusal(err))?;
         let setting_up = async {
@@ -205,6 +207,21 @@ fn decode(value: &str) -> String {
         .next()
         .map(|(_, v)| v.into_owned())
         .unwrap_or_default()
+}
+
+/// A connection to a database that is not a store, with all parameters of a store's URL. Errors call it a TimescaleDB.
+#[cfg(feature = "mave")]
+pub(crate) async fn connect_elsewhere(url: &str) -> Result<AsyncPgConnection, Error> {
+    target(url).await?.connect(Purpose::Elsewhere).await
+}
+
+/// Parses the URL on a thread that may block.
+pub(super) async fn target(url: &str) -> Result<Target, Error> {
+    let url = url.to_owned();
+    // Reads certificate files, which blocks.
+    tokio::task::spawn_blocking(move || Target::parse(&url))
+        .await
+        .map_err(|panic| unusable(panic.to_string()))?
 }
 
 /// Forces custom plans for the rest of a transaction, on a connection that records: a generic plan of a search for rows
