@@ -81,8 +81,31 @@ pub const KEYS_POLL: Duration = Duration::from_millis(500);
 /// * A store is a handle. It is shared behind an `Arc`, by any number of tasks.
 ///
 /// The suite in `metrics_core::conformance` (feature `conformance`) checks this as far as calls can show it.
+///
+/// # Methods by caller
+///
+/// | caller | methods |
+/// |---|---|
+/// | **Keys**: operators add and change keys, every instance reads them | [`keys`](Self::keys), [`add_key`](Self::add_key), [`change_key`](Self::change_key), [`create_key`](Self::create_key), [`revoke_key`](Self::revoke_key), [`keys_changed`](Self::keys_changed) |
+/// | **Recording**: the [`recorder`](crate::recorder) loads and writes open sessions | [`beat`](Self::beat), [`known_videos`](Self::known_videos), [`load`](Self::load), [`commit`](Self::commit) |
+/// | **Imports** and copies, beside methods of all other groups | [`add_videos`](Self::add_videos) |
+/// | **Upkeep**: [`upkeep`](crate::upkeep) and [`retention`](crate::retention) close, merge and delete sessions | [`quiet`](Self::quiet), [`rewrite`](Self::rewrite), [`finalize`](Self::finalize), [`delete_unused`](Self::delete_unused), [`retention_clock`](Self::retention_clock), [`set_retention_clock`](Self::set_retention_clock) |
+/// | **Reports**, exports and the usage of keys, which only read | [`snapshot`](Self::snapshot), [`count_sessions`](Self::count_sessions), [`count_videos`](Self::count_videos) |
+/// | **Health checks** | [`is_damaged`](Self::is_damaged), [`check`](Self::check) |
+///
+/// Upkeep also loads sessions and reads snapshots. So one trait has all methods, and its contract holds across them: a
+/// [`rewrite`](Self::rewrite) and a [`commit`](Self::commit) of one session conflict.
+///
+/// # A store that wraps another
+///
+/// It forwards all methods, including those with a default, which the compiler does not require:
+/// [`keys_changed`](Self::keys_changed), [`count_videos`](Self::count_videos) and [`is_damaged`](Self::is_damaged). The
+/// default would hide the other store's notifications, its own count, and its damage. `create_key` and `revoke_key`
+/// call required methods.
 #[async_trait]
 pub trait Store: fmt::Debug + Send + Sync + 'static {
+    // Keys.
+
     /// All keys, the oldest first.
     ///
     /// # Errors
@@ -115,20 +138,14 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         seen + 1
     }
 
+    // Recording and imports.
+
     /// Notes that an instance is alive at `now`.
     async fn beat(&self, instance: Instance, now: DateTime<Utc>) -> Result<(), Error>;
 
     /// Returns for each of these videos whether it exists, and how many its key has. A video exists from its first
     /// session on.
     async fn known_videos(&self, videos: &[(ApiKey, Video)]) -> Result<Vec<KnownVideo>, Error>;
-
-    /// Counts the videos of each of these keys. The default is for stores on which this does not slow down recording.
-    async fn count_videos(&self, keys: &[ApiKey]) -> Result<Vec<u64>, Error> {
-        // Any video will do: the result includes the count of its key.
-        let any: Vec<_> = keys.iter().map(|key| (key.clone(), Video::labelled(""))).collect();
-        let known = self.known_videos(&any).await?;
-        Ok(known.into_iter().map(|known| known.videos_of_key).collect())
-    }
 
     /// Adds videos that are new, and returns the row ids of the key and of the video of each.
     ///
@@ -152,6 +169,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     ///
     /// [`Error::Rejected`] if the batch can never be stored: then none of it is.
     async fn commit(&self, writes: Arc<[SessionWrite]>) -> Result<Vec<Outcome>, Error>;
+
+    // Upkeep.
 
     /// Open sessions without an open segment whose last event is before `quiet_since`, at most `limit` (1 or more), in
     /// the order of their last events, or in any order that returns each of them eventually.
@@ -192,11 +211,23 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         at: DateTime<Utc>,
     ) -> Result<Outcome, Error>;
 
+    // Reports.
+
     /// Opens a consistent view of all sessions as they are now.
     async fn snapshot(&self) -> Result<Box<dyn Snapshot>, Error>;
 
     /// Counts the sessions, open and closed.
     async fn count_sessions(&self) -> Result<u64, Error>;
+
+    /// Counts the videos of each of these keys. The default is for stores on which this does not slow down recording.
+    async fn count_videos(&self, keys: &[ApiKey]) -> Result<Vec<u64>, Error> {
+        // Any video will do: the result includes the count of its key.
+        let any: Vec<_> = keys.iter().map(|key| (key.clone(), Video::labelled(""))).collect();
+        let known = self.known_videos(&any).await?;
+        Ok(known.into_iter().map(|known| known.videos_of_key).collect())
+    }
+
+    // Health checks.
 
     /// Whether the database was found to be damaged since it was opened: then every write fails with
     /// [`Error::DamagedFile`], and nothing is written. The default is for stores that cannot detect damage.
