@@ -14,7 +14,7 @@ mod target;
 use std::collections::HashMap;
 
 use self::compare::{compare_counts, compare_reports};
-use self::retry::patiently;
+use self::retry::with_retries;
 use self::sessions::{Copying, Tally};
 use self::target::{check_target, copy_keys};
 use crate::block::RowId;
@@ -124,7 +124,7 @@ pub async fn copy(
     to: &dyn Store,
     mut progress: impl FnMut(&Progress),
 ) -> Result<Copied, CopyError> {
-    let sessions_total = patiently(|| from.count_sessions()).await.map_err(CopyError::Read)?;
+    let sessions_total = with_retries(|| from.count_sessions()).await.map_err(CopyError::Read)?;
     check_target(from, to).await?;
     let mut copying = Copying {
         from,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 
 use super::CopyError;
-use super::retry::patiently;
+use super::retry::with_retries;
 use crate::budget::Account;
 use crate::query::{Scan, Selection};
 use crate::reports::{ReportError, older};
@@ -20,7 +20,7 @@ pub(super) const WINDOW_MS: i64 = 32 * DAY_MS;
 
 pub(super) async fn compare_counts(from: &dyn Store, to: &dyn Store) -> Result<(), CopyError> {
     let (from, to) =
-        tokio::join!(patiently(|| from.count_sessions()), patiently(|| to.count_sessions()));
+        tokio::join!(with_retries(|| from.count_sessions()), with_retries(|| to.count_sessions()));
     let (from, to) = (from.map_err(CopyError::Read)?, to.map_err(CopyError::Write)?);
     if from == to {
         return Ok(());
@@ -102,7 +102,7 @@ fn compare(expected: &Sums, copied: &Sums) -> Result<(), CopyError> {
 async fn reported<T, F: Future<Output = Result<T, ReportError>>>(
     report: impl Fn() -> F,
 ) -> Result<T, Error> {
-    patiently(async || match report().await {
+    with_retries(async || match report().await {
         Ok(report) => Ok(report),
         Err(ReportError::Store(err)) => Err(err),
         Err(ReportError::Scan(ScanError::Damaged(err))) => Err(Error::Damaged(err)),

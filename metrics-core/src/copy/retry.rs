@@ -10,7 +10,7 @@ use crate::store::Error;
 const PAUSES_SECONDS: [u64; 5] = [1, 2, 4, 8, 15];
 
 /// Calls a store, with retries while it is unavailable.
-pub(super) async fn patiently<T, F: Future<Output = Result<T, Error>>>(
+pub(super) async fn with_retries<T, F: Future<Output = Result<T, Error>>>(
     call: impl Fn() -> F,
 ) -> Result<T, Error> {
     for pause in PAUSES_SECONDS {
@@ -18,7 +18,7 @@ pub(super) async fn patiently<T, F: Future<Output = Result<T, Error>>>(
             Err(err) if err.is_retryable() => {
                 tracing::warn!(
                     error = &err as &dyn std::error::Error,
-                    "a store is away; trying again in {pause} s"
+                    "a store is unavailable; retrying in {pause} s"
                 );
                 sleep(Duration::from_secs(pause)).await;
             }

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::compare::WINDOW_MS;
-use super::retry::patiently;
+use super::retry::with_retries;
 use super::{Copied, CopyError};
 use crate::block::RowId;
 use crate::import::{Foreign, Inserted, insert, rows};
@@ -49,7 +49,7 @@ impl<P: FnMut(u64)> Copying<'_, P> {
     pub(super) async fn videos(&mut self) -> Result<(), CopyError> {
         let mut after = None;
         loop {
-            let page = patiently(async || {
+            let page = with_retries(async || {
                 self.from.snapshot().await?.videos(&VideoScope::default(), after, VIDEOS).await
             });
             let page = page.await.map_err(CopyError::Read)?;
@@ -64,14 +64,14 @@ impl<P: FnMut(u64)> Copying<'_, P> {
 
     async fn blocks(&mut self, videos: Vec<VideoRecord>) -> Result<(), CopyError> {
         let named: Vec<_> = videos.iter().map(|it| (it.key.clone(), it.video.clone())).collect();
-        let there = patiently(|| self.to.add_videos(&named)).await.map_err(CopyError::Write)?;
+        let there = with_retries(|| self.to.add_videos(&named)).await.map_err(CopyError::Write)?;
         let ids = Videos::These(videos.iter().map(|video| video.id).collect());
         for (video, (_, there)) in videos.into_iter().zip(there) {
             self.videos.insert(video.id, (there, video));
         }
         let (mut after, mut waiting) = (None, Vec::new());
         loop {
-            let page = patiently(async || {
+            let page = with_retries(async || {
                 self.from.snapshot().await?.blocks(&ids, i64::MIN, i64::MAX, after, HEADS).await
             });
             let page = page.await.map_err(CopyError::Read)?;
@@ -93,7 +93,7 @@ impl<P: FnMut(u64)> Copying<'_, P> {
         let Some((_, VideoRecord { key, video, .. })) = self.videos.get(&head.video) else {
             return Ok(Vec::new());
         };
-        let rows = patiently(async || rows(&mut *self.from.snapshot().await?, head).await);
+        let rows = with_retries(async || rows(&mut *self.from.snapshot().await?, head).await);
         let rows = rows.await.map_err(CopyError::Read)?.into_iter();
         let foreign =
             |row| Foreign { key: key.clone(), video: video.clone(), row, equal_before: None };
@@ -102,7 +102,7 @@ impl<P: FnMut(u64)> Copying<'_, P> {
 
     async fn insert(&mut self, sessions: Vec<Foreign>) -> Result<(), CopyError> {
         self.notes(sessions.iter().map(|it| it.row.stored.started_at_ms));
-        let inserted = patiently(|| insert(self.to, sessions.clone())).await;
+        let inserted = with_retries(|| insert(self.to, sessions.clone())).await;
         let Inserted { added, already_there, differing, .. } =
             inserted.map_err(CopyError::Write)?;
         self.tally.copied.sessions += added;
@@ -125,7 +125,7 @@ impl<P: FnMut(u64)> Copying<'_, P> {
         let scan = OpenScan { videos: Videos::All, from_ms, to_ms, watched_at: None };
         let mut after = None;
         loop {
-            let page = patiently(async || {
+            let page = with_retries(async || {
                 self.from.snapshot().await?.open_sessions(&scan, after, PAGE).await
             });
             let page = page.await.map_err(CopyError::Read)?;
@@ -145,13 +145,13 @@ impl<P: FnMut(u64)> Copying<'_, P> {
             Some(first_write(session, video))
         });
         let writes: Arc<[SessionWrite]> = writes.collect();
-        let outcomes = patiently(|| self.to.commit(Arc::clone(&writes))).await;
+        let outcomes = with_retries(|| self.to.commit(Arc::clone(&writes))).await;
         for (write, outcome) in writes.iter().zip(outcomes.map_err(CopyError::Write)?) {
             if outcome == Outcome::Written {
                 self.tally.copied.sessions += 1;
                 continue;
             }
-            let there = patiently(async || self.to.load(&[write.id]).await).await;
+            let there = with_retries(async || self.to.load(&[write.id]).await).await;
             let there = there.map_err(CopyError::Write)?;
             match there.into_iter().next().flatten().map(|found| found.location) {
                 // A session that a server has closed meanwhile is compared by the sums.
@@ -169,7 +169,8 @@ impl<P: FnMut(u64)> Copying<'_, P> {
     pub(super) async fn resume_states(&mut self) -> Result<(), CopyError> {
         let mut after = None;
         loop {
-            let page = patiently(async || self.from.snapshot().await?.resumable(after, PAGE).await);
+            let page =
+                with_retries(async || self.from.snapshot().await?.resumable(after, PAGE).await);
             let page = page.await.map_err(CopyError::Read)?;
             after = page.last().map(|session| session.id);
             let is_last = page.len() < PAGE as usize;
@@ -179,7 +180,7 @@ impl<P: FnMut(u64)> Copying<'_, P> {
             };
             let resumable: Vec<Resumable> = page.into_iter().filter_map(there).collect();
             let rewrite = Rewrite { resumable, ..Rewrite::default() };
-            let written = patiently(|| self.to.rewrite(rewrite.clone())).await;
+            let written = with_retries(|| self.to.rewrite(rewrite.clone())).await;
             written.map_err(CopyError::Write)?;
             if is_last {
                 return Ok(());

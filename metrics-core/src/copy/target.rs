@@ -3,21 +3,22 @@
 use std::collections::HashMap;
 
 use super::CopyError;
-use super::retry::patiently;
+use super::retry::with_retries;
 use super::sessions::PAGE;
 use crate::export::{self, Record};
 use crate::store::{Store, Subject};
 
 /// Rejects a target that is obviously another database: it has sessions that the source has not.
 pub(super) async fn check_target(from: &dyn Store, to: &dyn Store) -> Result<(), CopyError> {
-    let page = patiently(|| export::page(to, None, None, PAGE as usize)).await;
+    let page = with_retries(|| export::page(to, None, None, PAGE as usize)).await;
     let mut by_video: HashMap<_, Vec<Record>> = HashMap::new();
     for record in page.map_err(CopyError::Write)?.records {
         let Subject { key, video, .. } = &record.subject;
         by_video.entry(video.digest(key)).or_default().push(record);
     }
     for records in by_video.values() {
-        let known = patiently(|| export::has_all(from, records)).await.map_err(CopyError::Read)?;
+        let known =
+            with_retries(|| export::has_all(from, records)).await.map_err(CopyError::Read)?;
         if !known {
             return Err(CopyError::Occupied);
         }
@@ -27,8 +28,8 @@ pub(super) async fn check_target(from: &dyn Store, to: &dyn Store) -> Result<(),
 
 /// Copies the keys, and returns the number added. A key that the target already has keeps its age and its settings.
 pub(super) async fn copy_keys(from: &dyn Store, to: &dyn Store) -> Result<u64, CopyError> {
-    let keys = patiently(|| from.keys()).await.map_err(CopyError::Read)?;
-    let there = patiently(|| to.keys()).await.map_err(CopyError::Write)?;
+    let keys = with_retries(|| from.keys()).await.map_err(CopyError::Read)?;
+    let there = with_retries(|| to.keys()).await.map_err(CopyError::Write)?;
     let revoked: HashMap<_, _> =
         there.iter().map(|record| (&record.key, record.disabled_at.is_some())).collect();
     let stuck = keys.iter().filter(|record| {
@@ -40,10 +41,10 @@ pub(super) async fn copy_keys(from: &dyn Store, to: &dyn Store) -> Result<u64, C
     }
     let mut added = 0;
     for record in &keys {
-        let add = patiently(|| to.add_key(record)).await;
+        let add = with_retries(|| to.add_key(record)).await;
         added += u64::from(add.map_err(CopyError::Write)?);
         if let Some(at) = record.disabled_at {
-            patiently(|| to.revoke_key(&record.key, at)).await.map_err(CopyError::Write)?;
+            with_retries(|| to.revoke_key(&record.key, at)).await.map_err(CopyError::Write)?;
         }
     }
     Ok(added)

@@ -40,7 +40,7 @@ use tokio::task::AbortHandle;
 use self::connect::{Purpose, Target, target};
 use self::error::{is_outdated, unusable};
 use self::ids::Ids;
-use self::listen::{News, listen};
+use self::listen::{Listening, listen};
 use self::open::Edition;
 use self::options::{LISTENING, RECORDING};
 use self::pool::{Lane, Query};
@@ -82,7 +82,7 @@ pub struct TimescaleStore {
     reports: Lane,
     upkeep: Lane,
     ids: Arc<Ids>,
-    news: watch::Receiver<News>,
+    listening: watch::Receiver<Listening>,
     listener: AbortHandle,
 }
 
@@ -118,8 +118,8 @@ impl TimescaleStore {
         })?;
         let target = target(url).await?;
         let edition = open::prepare(&target, options.migrations).await?;
-        let (tell, news) = watch::channel(News::default());
-        let listener = tokio::spawn(listen(target.clone(), tell)).abort_handle();
+        let (state, listening) = watch::channel(Listening::default());
+        let listener = tokio::spawn(listen(target.clone(), state)).abort_handle();
         Ok(Self {
             recording: Lane::new(&target, Purpose::Recording, COMMIT_MAX, RECORDING)?,
             reports: Lane::new(&target, Purpose::Reports, STATEMENT_MAX, reports)?,
@@ -127,7 +127,7 @@ impl TimescaleStore {
             target,
             edition,
             ids: Arc::default(),
-            news,
+            listening,
             listener,
         })
     }

@@ -23,11 +23,15 @@ pub(super) fn unavailable(cause: impl Into<Cause>) -> Error {
 
 /// The error of a failed statement without a time limit of its own.
 pub(super) fn failed(operation: &'static str, err: DieselError) -> Error {
-    put(Failure::Diesel(err), operation, COMMIT_MAX)
+    error_of(Failure::Diesel(err), operation, COMMIT_MAX)
 }
 
 /// Makes an error for operators from a failure.
-pub(super) fn put(failure: Failure, operation: &'static str, statement_max: Duration) -> Error {
+pub(super) fn error_of(
+    failure: Failure,
+    operation: &'static str,
+    statement_max: Duration,
+) -> Error {
     if let Failure::Diesel(err) = &failure
         // Errors about data may quote values that clients sent.
         && may_pass(err)

@@ -186,7 +186,7 @@ impl Store for TimescaleStore {
     }
 
     async fn keys_changed(&self, seen: u64) -> u64 {
-        listen::keys_changed(self.news.clone(), seen).await
+        listen::keys_changed(self.listening.clone(), seen).await
     }
 
     async fn count_sessions(&self) -> Result<u64, Error> {

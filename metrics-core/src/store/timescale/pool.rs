@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use super::chain::chain;
 use super::connect::{Purpose, Target};
-use super::error::{put, unavailable, unusable};
+use super::error::{error_of, unavailable, unusable};
 use crate::store::Error;
 use crate::store::failure::Failure;
 use crate::store::outdated::Outdated;
@@ -58,7 +58,7 @@ impl Lane {
             let target = target.clone();
             async move {
                 let connecting = target.connect(purpose).await;
-                connecting.map_err(|err| ConnectionError::BadConnection(why(&err)))
+                connecting.map_err(|err| ConnectionError::BadConnection(reason_of(&err)))
             }
             .boxed()
         });
@@ -103,20 +103,20 @@ impl Lane {
         let is_report = self.purpose != Purpose::Recording;
         let limit = self.statement_max + GRACE;
         let began = Instant::now();
-        tokio::spawn(to_its_end(connection, target.clone(), is_report, limit, query, answer));
+        tokio::spawn(run_to_end(connection, target.clone(), is_report, limit, query, answer));
         let answer = answered.await.map_err(|_| unavailable("it does not answer"))?;
         let late = is_report && self.statement_max <= began.elapsed();
         answer.map_err(|failure| {
             // The driver reports only in the server's language why a statement was ended.
             let ended = late && matches!(failure, Failure::Diesel(_));
             let failure = if ended { Failure::TooLong } else { failure };
-            put(failure, operation, self.statement_max)
+            error_of(failure, operation, self.statement_max)
         })
     }
 }
 
 /// The reason why there is no connection, without the text that is common to all errors.
-fn why(err: &Error) -> String {
+fn reason_of(err: &Error) -> String {
     match err {
         Error::Unusable { reason, .. } => reason.clone(),
         Error::Unavailable { source, .. } => chain(&**source),
@@ -125,7 +125,7 @@ fn why(err: &Error) -> String {
 }
 
 /// Runs a query within `limit` and sends its result. A report is cancelled if its caller is gone.
-async fn to_its_end<T>(
+async fn run_to_end<T>(
     mut connection: Object<AsyncPgConnection>,
     target: Target,
     is_report: bool,
