@@ -70,7 +70,9 @@
 //! # Features
 //!
 //! * `sqlite` (default): [`store::SqliteStore`], with SQLite compiled in.
-//! * `timescale`: `store::TimescaleStore`, and `mave`, which imports the sessions of a mave/metrics server.
+//! * `timescale`: `store::TimescaleStore`, for TimescaleDB and PostgreSQL.
+//! * `mave`: the module `mave`, which imports the sessions of a mave/metrics server from its PostgreSQL database into any
+//!   store. It implies `timescale`.
 //! * `conformance`: the suite that every store passes, for authors of stores.
 //! * `recorder`: [`Metrics`], and the modules that record and store sessions, on Tokio. The other features imply it;
 //!   enable it alone to use a store of your own. Without features, the crate is its pure part, which
@@ -113,7 +115,7 @@ pub mod interval;
 pub mod key;
 #[cfg(feature = "recorder")]
 mod keyring;
-#[cfg(feature = "timescale")]
+#[cfg(feature = "mave")]
 pub mod mave;
 #[cfg(feature = "recorder")]
 mod metrics;

@@ -7,17 +7,22 @@ pub(crate) mod changes;
 #[cfg(any(feature = "sqlite", feature = "timescale"))]
 mod common;
 mod error;
-
 #[cfg(any(feature = "sqlite", feature = "timescale"))]
 mod failure;
+mod id;
+mod key;
 #[cfg(feature = "timescale")]
 mod outdated;
+mod rewrite;
 #[cfg(any(feature = "sqlite", feature = "timescale"))]
 mod row;
+mod session;
+mod snapshot;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 #[cfg(feature = "timescale")]
 mod timescale;
+mod video;
 
 use std::fmt;
 use std::sync::Arc;
@@ -26,21 +31,24 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::key::{ApiKey, KeySettings, SessionId, SettingsChange};
-use crate::session::Stored;
-use crate::source::Source;
-use crate::user_agent::UserAgentClass;
+use crate::key::{ApiKey, SessionId};
 use crate::video::Video;
 
 pub use crate::block::{Block, Group, Groups, Row, RowId};
 pub use crate::totals::{DayTotals, StoredTotals};
 pub use error::{Cause, Error};
+pub use id::{BlockId, Instance, KeyId, Version, VideoId};
+pub use key::{KeyChange, KeyRecord};
+pub use rewrite::{Rewrite, Unused};
+pub use session::{Found, Location, OpenSession, Outcome, Resumable, SessionWrite, Subject};
+pub use snapshot::{BlockHead, Detail, OpenScan, Snapshot};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{SqliteOptions, SqliteStore};
-#[cfg(feature = "timescale")]
+#[cfg(feature = "mave")]
 pub(crate) use timescale::connect_elsewhere;
 #[cfg(feature = "timescale")]
 pub use timescale::{TimescaleOptions, TimescaleStore};
+pub use video::{KnownVideo, VideoRecord, VideoScope, Videos};
 
 /// The longest silence after which an instance still counts as alive. Instances call [`beat`](Store::beat) every
 /// [`BEAT`](crate::recorder::BEAT).
@@ -75,8 +83,31 @@ pub const KEYS_POLL: Duration = Duration::from_millis(500);
 /// * A store is a handle. It is shared behind an `Arc`, by any number of tasks.
 ///
 /// The suite in `metrics_core::conformance` (feature `conformance`) checks this as far as calls can show it.
+///
+/// # Methods by caller
+///
+/// | caller | methods |
+/// |---|---|
+/// | **Keys**: operators add and change keys, every instance reads them | [`keys`](Self::keys), [`add_key`](Self::add_key), [`change_key`](Self::change_key), [`create_key`](Self::create_key), [`revoke_key`](Self::revoke_key), [`keys_changed`](Self::keys_changed) |
+/// | **Recording**: the [`recorder`](crate::recorder) loads and writes open sessions | [`beat`](Self::beat), [`known_videos`](Self::known_videos), [`load`](Self::load), [`commit`](Self::commit) |
+/// | **Imports** and copies, beside methods of all other groups | [`add_videos`](Self::add_videos) |
+/// | **Upkeep**: [`upkeep`](crate::upkeep) and [`retention`](crate::retention) close, merge and delete sessions | [`quiet`](Self::quiet), [`rewrite`](Self::rewrite), [`finalize`](Self::finalize), [`delete_unused`](Self::delete_unused), [`retention_clock`](Self::retention_clock), [`set_retention_clock`](Self::set_retention_clock) |
+/// | **Reports**, exports and the usage of keys, which only read | [`snapshot`](Self::snapshot), [`count_sessions`](Self::count_sessions), [`count_videos`](Self::count_videos) |
+/// | **Health checks** | [`is_damaged`](Self::is_damaged), [`check`](Self::check) |
+///
+/// Upkeep also loads sessions and reads snapshots. So one trait has all methods, and its contract holds across them: a
+/// [`rewrite`](Self::rewrite) and a [`commit`](Self::commit) of one session conflict.
+///
+/// # A store that wraps another
+///
+/// It forwards all methods, including those with a default, which the compiler does not require:
+/// [`keys_changed`](Self::keys_changed), [`count_videos`](Self::count_videos) and [`is_damaged`](Self::is_damaged). The
+/// default would hide the other store's notifications, its own count, and its damage. `create_key` and `revoke_key`
+/// call required methods.
 #[async_trait]
 pub trait Store: fmt::Debug + Send + Sync + 'static {
+    // Keys.
+
     /// All keys, the oldest first.
     ///
     /// # Errors
@@ -109,20 +140,14 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         seen + 1
     }
 
+    // Recording and imports.
+
     /// Notes that an instance is alive at `now`.
     async fn beat(&self, instance: Instance, now: DateTime<Utc>) -> Result<(), Error>;
 
     /// Returns for each of these videos whether it exists, and how many its key has. A video exists from its first
     /// session on.
     async fn known_videos(&self, videos: &[(ApiKey, Video)]) -> Result<Vec<KnownVideo>, Error>;
-
-    /// Counts the videos of each of these keys. The default is for stores on which this does not slow down recording.
-    async fn count_videos(&self, keys: &[ApiKey]) -> Result<Vec<u64>, Error> {
-        // Any video will do: the result includes the count of its key.
-        let any: Vec<_> = keys.iter().map(|key| (key.clone(), Video::labelled(""))).collect();
-        let known = self.known_videos(&any).await?;
-        Ok(known.into_iter().map(|known| known.videos_of_key).collect())
-    }
 
     /// Adds videos that are new, and returns the row ids of the key and of the video of each.
     ///
@@ -146,6 +171,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     ///
     /// [`Error::Rejected`] if the batch can never be stored: then none of it is.
     async fn commit(&self, writes: Arc<[SessionWrite]>) -> Result<Vec<Outcome>, Error>;
+
+    // Upkeep.
 
     /// Open sessions without an open segment whose last event is before `quiet_since`, at most `limit` (1 or more), in
     /// the order of their last events, or in any order that returns each of them eventually.
@@ -186,11 +213,23 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         at: DateTime<Utc>,
     ) -> Result<Outcome, Error>;
 
+    // Reports.
+
     /// Opens a consistent view of all sessions as they are now.
     async fn snapshot(&self) -> Result<Box<dyn Snapshot>, Error>;
 
     /// Counts the sessions, open and closed.
     async fn count_sessions(&self) -> Result<u64, Error>;
+
+    /// Counts the videos of each of these keys. The default is for stores on which this does not slow down recording.
+    async fn count_videos(&self, keys: &[ApiKey]) -> Result<Vec<u64>, Error> {
+        // Any video will do: the result includes the count of its key.
+        let any: Vec<_> = keys.iter().map(|key| (key.clone(), Video::labelled(""))).collect();
+        let known = self.known_videos(&any).await?;
+        Ok(known.into_iter().map(|known| known.videos_of_key).collect())
+    }
+
+    // Health checks.
 
     /// Whether the database was found to be damaged since it was opened: then every write fails with
     /// [`Error::DamagedFile`], and nothing is written. The default is for stores that cannot detect damage.
@@ -202,275 +241,6 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     async fn check(&self) -> Result<(), Error>;
 }
 
-/// A consistent view of a store: all calls return the state of the same moment.
-///
-/// Lists come in pages: a call returns at most `limit` (1 or more) items after the given one, in the order of their
-/// ids. A page with fewer than `limit` items is the last.
-///
-/// # Errors
-///
-/// [`Error::TimedOut`] if a call takes too long; else those of [`Store`].
-#[async_trait]
-pub trait Snapshot: Send {
-    /// Videos, by their ids.
-    async fn videos(
-        &mut self,
-        scope: &VideoScope,
-        after: Option<VideoId>,
-        limit: u32,
-    ) -> Result<Vec<VideoRecord>, Error>;
-
-    /// Open sessions, by their ids.
-    async fn open_sessions(
-        &mut self,
-        scan: &OpenScan,
-        after: Option<SessionId>,
-        limit: u32,
-    ) -> Result<Vec<OpenSession>, Error>;
-
-    /// The heads of blocks with sessions that may have started from `from_ms` to `to_ms` (Unix milliseconds, both
-    /// included), by their ids.
-    async fn blocks(
-        &mut self,
-        videos: &Videos,
-        from_ms: i64,
-        to_ms: i64,
-        after: Option<BlockId>,
-        limit: u32,
-    ) -> Result<Vec<BlockHead>, Error>;
-
-    /// Reads groups of blocks, in the order of `blocks`. Blocks that do not exist are omitted.
-    async fn groups(&mut self, blocks: &[BlockId], groups: Groups) -> Result<Vec<Block>, Error>;
-
-    /// Closed sessions that can go on, by their ids.
-    async fn resumable(
-        &mut self,
-        after: Option<SessionId>,
-        limit: u32,
-    ) -> Result<Vec<Resumable>, Error>;
-
-    /// The totals of the days of a key, or of each key, from `first_day` to `last_day` (days since 1970-01-01 UTC, both
-    /// included); none for days without closed sessions. With [`Detail::Days`], the hours are omitted.
-    async fn totals(
-        &mut self,
-        key: Option<&ApiKey>,
-        first_day: i64,
-        last_day: i64,
-        detail: Detail,
-    ) -> Result<Vec<StoredTotals>, Error>;
-}
-
-/// The row id of a key.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct KeyId(pub i64);
-
-/// The row id of a video.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct VideoId(pub i64);
-
-/// The row id of a block. A block that replaces another has a new id.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct BlockId(pub i64);
-
-/// Restricts a list of videos. Conditions that are set apply together.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct VideoScope {
-    /// Videos of this key.
-    pub key: Option<ApiKey>,
-    /// Videos with one of these identifiers.
-    pub identifiers: Option<Vec<String>>,
-}
-
-impl VideoScope {
-    /// Whether the list includes a video.
-    #[must_use]
-    pub fn has(&self, record: &VideoRecord) -> bool {
-        let is_named = |identifiers: &Vec<String>| {
-            let identifier = record.video.identifier();
-            identifier.is_some_and(|identifier| identifiers.iter().any(|it| it == identifier))
-        };
-        self.key.as_ref().is_none_or(|key| *key == record.key)
-            && self.identifiers.as_ref().is_none_or(is_named)
-    }
-}
-
-/// A video in a list.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct VideoRecord {
-    /// Its row id.
-    pub id: VideoId,
-    /// The row id of its key.
-    pub key_id: KeyId,
-    /// Its key.
-    pub key: ApiKey,
-    /// The video.
-    pub video: Video,
-}
-
-/// The videos whose sessions are read.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Videos {
-    /// All videos.
-    All,
-    /// All videos of a key.
-    OfKey(ApiKey),
-    /// These videos, in order.
-    These(Vec<VideoId>),
-}
-
-/// The open sessions to read.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct OpenScan {
-    /// Their videos.
-    pub videos: Videos,
-    /// The first start, in Unix milliseconds.
-    pub from_ms: i64,
-    /// The last start, in Unix milliseconds.
-    pub to_ms: i64,
-    /// Only those with an open segment at an instance that is alive at this moment.
-    pub watched_at: Option<DateTime<Utc>>,
-}
-
-/// An open session.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct OpenSession {
-    /// Its id.
-    pub id: SessionId,
-    /// The version of its row.
-    pub version: Version,
-    /// The row id of its key.
-    pub key: KeyId,
-    /// The row id of its video.
-    pub video: VideoId,
-    /// The session, with its resume state.
-    pub row: Row,
-}
-
-/// The stored state of a session that can go on.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Found {
-    /// Its version, which the next write must expect.
-    pub version: Version,
-    /// The digest of its video, as returned by [`Video::digest`]: a session has one video.
-    pub video: [u8; 16],
-    /// The identifier of that video.
-    pub identifier: Option<String>,
-    /// The form in which it is stored.
-    pub location: Location,
-}
-
-/// The form in which a session is stored.
-#[derive(Clone, Debug, Eq, PartialEq)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "most that are loaded are open, and few are loaded at once"
-)]
-pub enum Location {
-    /// As a row of its own.
-    Open(Stored),
-    /// In a block.
-    Closed {
-        /// The row id of its key.
-        key: KeyId,
-        /// The row id of its video.
-        video: VideoId,
-        /// When it started, in Unix milliseconds.
-        started_at_ms: i64,
-        /// Its resume state.
-        resume: Vec<u8>,
-    },
-}
-
-/// A closed session that can go on.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Resumable {
-    /// Its id.
-    pub id: SessionId,
-    /// Its version, to be expected by the next write.
-    pub version: Version,
-    /// The row id of its video.
-    pub video: VideoId,
-    /// When it started, in Unix milliseconds.
-    pub started_at_ms: i64,
-    /// Its last event, in Unix milliseconds.
-    pub last_event_at_ms: i64,
-    /// Its resume state.
-    pub resume: Vec<u8>,
-}
-
-impl From<OpenSession> for Resumable {
-    /// Keeps the fields that a closed session needs beside its block.
-    fn from(session: OpenSession) -> Self {
-        let OpenSession { id, version, video, row: Row { stored, .. }, .. } = session;
-        let Stored { started_at_ms, last_event_at_ms, resume, .. } = stored;
-        Self { id, version, video, started_at_ms, last_event_at_ms, resume }
-    }
-}
-
-/// A block without its content.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct BlockHead {
-    /// Its row id.
-    pub id: BlockId,
-    /// The row id of its key.
-    pub key: KeyId,
-    /// The row id of its video.
-    pub video: VideoId,
-    /// Number of sessions.
-    pub sessions: u32,
-    /// The first start, in Unix milliseconds.
-    pub first_start_ms: i64,
-    /// The last start, in Unix milliseconds.
-    pub last_start_ms: i64,
-}
-
-impl BlockHead {
-    /// The head of `block`, which is stored under this id, key and video.
-    #[must_use]
-    pub fn new(id: BlockId, (key, video): (KeyId, VideoId), block: &Block) -> Self {
-        let Block { sessions, first_start_ms, last_start_ms, .. } = *block;
-        Self { id, key, video, sessions, first_start_ms, last_start_ms }
-    }
-}
-
-/// A change of blocks: see [`Store::rewrite`].
-#[derive(Clone, Debug, Default)]
-pub struct Rewrite {
-    /// Blocks that are removed.
-    pub remove: Vec<BlockId>,
-    /// Blocks that are added.
-    pub add: Vec<(KeyId, VideoId, Block)>,
-    /// Open sessions that are closed: their rows are removed, and their resume state is kept with the version, the
-    /// video, the start and the last event.
-    pub close: Vec<(SessionId, Version)>,
-    /// Closed sessions that are open again, in the version they were closed in: their resume state becomes that of
-    /// their row.
-    pub reopen: Vec<OpenSession>,
-    /// Open sessions that are deleted.
-    pub delete_open: Vec<(SessionId, Version)>,
-    /// Closed sessions that are deleted from the blocks removed: their resume state is dropped, if there is any.
-    pub delete_closed: Vec<(VideoId, i64, RowId)>,
-    /// Sessions in `add` that come from another store or file, not from removed blocks or rows. A store that keeps
-    /// closed sessions a second time, for SQL, adds them there.
-    pub import: Vec<(VideoId, Row)>,
-    /// Videos of `import`, each with the last block that was read of it, or `BlockId(i64::MIN)`: a later block is a
-    /// conflict, so that two concurrent imports of one file add no session twice.
-    pub import_after: Vec<(VideoId, BlockId)>,
-    /// Resume state of closed sessions that come from another store.
-    pub resumable: Vec<Resumable>,
-    /// Changes of totals, per key and day since 1970-01-01 UTC.
-    pub totals: Vec<(KeyId, i64, DayTotals)>,
-}
-
-/// The resolution of totals that are read.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Detail {
-    /// Totals of whole days.
-    Days,
-    /// Totals of every hour as well.
-    Hours,
-}
-
 /// The treatment of tables that are not up to date.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
@@ -480,114 +250,4 @@ pub enum Migrations {
     Run,
     /// They are refused.
     Check,
-}
-
-/// A change of a key: see [`Store::change_key`].
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum KeyChange {
-    /// Disables it from this time on. A key that is revoked already keeps its first time.
-    Revoke(DateTime<Utc>),
-    /// Makes it valid again.
-    Restore,
-    /// Changes some of its settings.
-    Settings(SettingsChange),
-}
-
-/// A key, its dates and its settings.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct KeyRecord {
-    /// The key.
-    pub key: ApiKey,
-    /// When it was added.
-    pub created_at: DateTime<Utc>,
-    /// When it was revoked, if it was.
-    pub disabled_at: Option<DateTime<Utc>>,
-    /// Its settings.
-    pub settings: KeySettings,
-}
-
-impl KeyRecord {
-    /// A valid key without settings.
-    #[must_use]
-    pub fn new(key: ApiKey, created_at: DateTime<Utc>) -> Self {
-        Self { key, created_at, disabled_at: None, settings: KeySettings::default() }
-    }
-}
-
-/// One process that records sessions: a number chosen at random when it starts.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct Instance(pub u32);
-
-/// A number that increases by one with every write of a session, from 1 on.
-pub type Version = u32;
-
-/// The properties of a session that never change: those of its first write stay.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Subject {
-    /// The key of the session.
-    pub key: ApiKey,
-    /// The video.
-    pub video: Video,
-    /// The page, if it is known.
-    pub source: Option<Source>,
-    /// The classes of browser, platform and device.
-    pub user_agent: UserAgentClass,
-    /// Data that the page attaches to this viewing: canonical JSON of an object.
-    pub session_data: Option<String>,
-}
-
-/// A session to be written.
-#[derive(Clone, Debug)]
-pub struct SessionWrite {
-    /// Its id.
-    pub id: SessionId,
-    /// Its key, video, page, user-agent classes and session data.
-    pub subject: Arc<Subject>,
-    /// The version that the store must have; 0 if the session must not exist.
-    pub expected: Version,
-    /// The session.
-    pub stored: Stored,
-    /// The instance at which a segment is open now.
-    pub watched_at: Option<Instance>,
-}
-
-impl SessionWrite {
-    /// The row of a session that begins with this write.
-    #[must_use]
-    pub fn row(&self) -> Row {
-        Row {
-            id: self.id.into(),
-            page: self.subject.source.clone(),
-            user_agent: self.subject.user_agent,
-            session_data: self.subject.session_data.as_deref().map(Arc::from),
-            stored: self.stored.clone(),
-        }
-    }
-}
-
-/// Numbers of deleted videos and pages that no session named.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Unused {
-    /// Videos.
-    pub videos: u64,
-    /// Pages; 0 in a store that keeps them with their sessions.
-    pub pages: u64,
-}
-
-/// The stored state of a video.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct KnownVideo {
-    /// Whether it exists.
-    pub is_there: bool,
-    /// How many videos its key has.
-    pub videos_of_key: u64,
-}
-
-/// The outcome of a write.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Outcome {
-    /// It is stored; the version of a session is the expected one plus one.
-    Written,
-    /// The store has another version: the session must be loaded again.
-    Conflict,
 }

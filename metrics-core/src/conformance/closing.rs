@@ -112,6 +112,10 @@ impl<S: Store> Store for Closing<S> {
         self.store.count_sessions().await
     }
 
+    async fn count_videos(&self, keys: &[ApiKey]) -> Result<Vec<u64>, Error> {
+        self.store.count_videos(keys).await
+    }
+
     fn is_damaged(&self) -> bool {
         self.store.is_damaged()
     }

@@ -200,6 +200,11 @@ impl<W: Way> Store for Through<W> {
         self.go(Method::Other, |store| async move { store.count_sessions().await }).await
     }
 
+    async fn count_videos(&self, keys: &[ApiKey]) -> Answer<Vec<u64>> {
+        let keys = keys.to_vec();
+        self.go(Method::Other, |store| async move { store.count_videos(&keys).await }).await
+    }
+
     fn is_damaged(&self) -> bool {
         self.store.is_damaged()
     }

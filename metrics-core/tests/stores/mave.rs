@@ -1,6 +1,6 @@
 //! Imports from databases such as mave/metrics servers made them, on a real PostgreSQL.
 
-#![cfg(feature = "timescale")]
+#![cfg(feature = "mave")]
 
 mod again;
 mod left_out;

@@ -12,9 +12,9 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Binary};
 use diesel::sqlite::SqliteConnection;
 
-use super::STATEMENT_MAX;
 use super::sql::{Bind, Sql};
 use crate::block::{Block, Group, Groups};
+use crate::store::common::STATEMENT_MAX;
 use crate::store::failure::Failure;
 use crate::store::row::column_as;
 use crate::store::{BlockHead, BlockId, KeyId, VideoId};

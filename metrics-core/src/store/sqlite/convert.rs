@@ -12,16 +12,16 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool};
 use diesel::sqlite::SqliteConnection;
 
-use super::fault::cannot_open;
+use super::fault::{cannot_open, unusable};
 use super::read::{OpenColumns, OpenRow};
 use super::sql::Sql;
 use super::transaction::transaction;
-use super::{Error, blocks, rewrite, unusable};
+use super::{blocks, rewrite};
 use crate::block::{Block, Row, SESSIONS_MAX};
 use crate::store::changes::{Totals, blocks as blocks_of, finalized};
 use crate::store::common::BEFORE;
 use crate::store::failure::Failure;
-use crate::store::{KeyId, OpenSession, VideoId};
+use crate::store::{Error, KeyId, OpenSession, VideoId};
 use crate::varint::Damaged;
 
 /// Number of sessions converted in one step: half a second of work.

@@ -1,12 +1,15 @@
 //! Faults of the file or of its environment, as opposed to errors of a request.
 //!
-//! Of an SQLite error, diesel passes on the text but, except for constraints, no code. SQLite's texts have never
-//! changed, and they begin with these words for every statement; our names and values come after.
+//! diesel passes on the text of an SQLite error, and a code for violated constraints only. All comparisons with texts
+//! of SQLite are in this file. The texts have never changed, and they begin with the same words for every statement;
+//! names of tables and values come after.
 
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
-use super::{Error, STORE, unusable};
+use crate::store::Error;
 use crate::store::failure::Failure;
+
+pub(super) const STORE: &str = "SQLite";
 
 const DAMAGED: &str = "the file is damaged: stop what records into it, which keeps what waits, put back a copy that \
                        is whole, and start again";
@@ -120,6 +123,11 @@ impl Fault {
     }
 }
 
+/// Whether another connection has locked the file or a table.
+pub(super) fn is_locked(err: &DieselError) -> bool {
+    err.to_string().contains("locked")
+}
+
 /// The error of a file that cannot be opened: retryable if the fault may pass.
 pub(super) fn cannot_open(err: &dyn std::error::Error) -> Error {
     let err = err.to_string();
@@ -135,6 +143,11 @@ pub(super) fn cannot_open(err: &dyn std::error::Error) -> Error {
              it must be a database of ours that can be written, or not exist yet"
         )),
     }
+}
+
+/// The error of a database that this version cannot use, with the remedy.
+pub(super) fn unusable(reason: &str) -> Error {
+    Error::Unusable { store: STORE, reason: reason.to_owned() }
 }
 
 #[cfg(test)]

@@ -10,10 +10,11 @@ use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel::sql_types::Text;
 use diesel::sqlite::SqliteConnection;
 
-use super::fault::{Fault, cannot_open};
-use super::{Caches, Error, Migrations, STORE, open};
-use crate::store::Cause;
+use super::fault::{Fault, STORE, cannot_open};
+use super::open;
+use super::options::Caches;
 use crate::store::failure::Failure;
+use crate::store::{Cause, Error, Migrations};
 
 /// The error after a file in use was moved away.
 const MOVED: &str = "it was removed or replaced while it was in use: put back the one that was there; or, to go on \

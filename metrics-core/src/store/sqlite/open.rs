@@ -11,10 +11,12 @@ use diesel::sql_types::BigInt;
 use diesel::sqlite::{Sqlite, SqliteConnection};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrations};
 
-use super::fault::cannot_open;
+use super::convert;
+use super::fault::{cannot_open, is_locked, unusable};
+use super::options::Caches;
 use super::schema::keys;
 use super::transaction::transaction;
-use super::{Caches, Error, Migrations, convert, unusable};
+use crate::store::{Error, Migrations};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 
@@ -72,7 +74,7 @@ fn set_up(connection: &mut SqliteConnection) -> QueryResult<()> {
     loop {
         match connection.batch_execute(WRITER_SETTINGS) {
             Err(err)
-                if err.to_string().contains("locked")
+                if is_locked(&err)
                     && began.elapsed() < Duration::from_millis(BUSY_MS_MAX.into()) =>
             {
                 std::thread::sleep(Duration::from_millis(10));

@@ -9,13 +9,14 @@ use diesel::sql_types::{BigInt, Binary, Nullable, Text};
 use diesel::sqlite::SqliteConnection;
 use tokio::sync::Semaphore;
 
-use super::blocks;
+use super::fault::STORE;
 use super::files::OpenFiles;
+use super::pool::Reader;
 use super::read::{OPEN_COLUMNS, OpenColumns, OpenRow, session_id};
 use super::rewrite::totals_at;
 use super::schema::keys;
 use super::sql::{Bind, Sql};
-use super::{Reader, STORE, blocking};
+use super::{blocking, blocks};
 use crate::block::{Block, Groups};
 use crate::key::{ApiKey, SessionId};
 use crate::store::failure::Failure;

@@ -11,7 +11,7 @@ use diesel::query_dsl::LoadQuery;
 use diesel::sql_types::{BigInt, Binary, Text};
 use diesel::sqlite::{Sqlite, SqliteConnection};
 
-use super::STATEMENT_MAX;
+use crate::store::common::STATEMENT_MAX;
 use crate::store::failure::Failure;
 
 /// A value in a statement.

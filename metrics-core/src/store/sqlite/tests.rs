@@ -5,21 +5,27 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use diesel::connection::{Instrumentation, InstrumentationEvent};
+use diesel::prelude::*;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
+use super::snapshot::SqliteSnapshot;
 use super::*;
 use crate::block::{Block, Group, Groups, RowId};
 use crate::interval::{Interval, Segments};
+use crate::key::{ApiKey, SessionId};
 use crate::query::instant;
 use crate::session::{Counters, Minutes, Stored};
 use crate::source::Source;
 use crate::store::{
-    BlockId, Detail, Location as Where, OpenScan, Resumable, Subject, VideoScope, Videos,
+    BlockId, Detail, Location as Where, OpenScan, OpenSession, Outcome, Resumable, Rewrite,
+    SessionWrite, Snapshot as _, Store as _, Subject, VideoId, VideoScope, Videos,
 };
 use crate::totals::DayTotals;
 use crate::user_agent::UserAgentClass;
+use crate::video::Video;
 
 #[tokio::test]
 async fn a_query_that_nobody_waits_for_keeps_its_connection_until_it_ends() {

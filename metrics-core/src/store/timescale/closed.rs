@@ -8,7 +8,7 @@ use diesel_async::{
     AsyncConnection as _, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection as _,
 };
 
-use super::plan_anew;
+use super::connect::plan_anew;
 use super::prepared::Prepared;
 use super::types::{Bits, timestamp, unix_ms};
 use crate::block::RowId;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use diesel::QueryResult;
 use diesel::result::ConnectionError;
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection as _};
 use tokio_postgres::config::SslMode;
@@ -11,8 +12,10 @@ use tokio_postgres::{CancelToken, Config};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::chain::chain;
-use super::{COMMIT_MAX, Error, STATEMENT_MAX, tls, unavailable, unusable};
-use crate::store::outdated::Outdated;
+use super::error::{outdated, unavailable, unusable};
+use super::{COMMIT_MAX, messages, tls};
+use crate::store::Error;
+use crate::store::common::STATEMENT_MAX;
 
 /// The longest time to connect.
 pub(super) const CONNECT_MAX: Duration = Duration::from_secs(5);
@@ -25,12 +28,13 @@ const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(20);
 
 /// The use of a connection, which decides how long a statement may take.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Purpose {
+pub(super) enum Purpose {
     Reports,
     Recording,
     /// Changes of tables, and other work without a time limit.
     Upkeep,
     /// A database that is no store: its settings stay unchanged.
+    #[cfg(feature = "mave")]
     Elsewhere,
 }
 
@@ -48,6 +52,7 @@ impl Purpose {
                 (COMMIT_MAX, "set plan_cache_mode = force_generic_plan; set enable_seqscan = off")
             }
             Self::Upkeep => (Duration::ZERO, "set plan_cache_mode = force_custom_plan"),
+            #[cfg(feature = "mave")]
             Self::Elsewhere => return String::new(),
         };
         format!(
@@ -65,7 +70,7 @@ impl Purpose {
 
 /// The address of the database, and how to connect to it.
 #[derive(Clone)]
-pub(crate) struct Target {
+pub(super) struct Target {
     config: Config,
     tls: MakeRustlsConnect,
 }
@@ -76,7 +81,7 @@ impl Target {
     /// `sslmode` is `disable`, `prefer` (the default), `require` or `verify-full`, `sslrootcert` the file of the
     /// certificates that `verify-full` trusts in place of the system's. Other parameters are those of libpq that
     /// tokio-postgres supports.
-    pub(crate) fn parse(url: &str) -> Result<Self, Error> {
+    fn parse(url: &str) -> Result<Self, Error> {
         let (base, query) = url.split_once('?').unwrap_or((url, ""));
         let (mut mode, mut root_file, mut rest) = (None, None, Vec::new());
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -119,7 +124,7 @@ impl Target {
     }
 
     /// Opens a connection. Errors tell an operator the remedy.
-    pub(crate) async fn connect(&self, purpose: Purpose) -> Result<AsyncPgConnection, Error> {
+    pub(super) async fn connect(&self, purpose: Purpose) -> Result<AsyncPgConnection, Error> {
         let connecting = self.config.connect(self.tls.clone());
         let (client, driver) = in_time(connecting).await?.map_err(|err| self.refusal(err))?;
         let setting_up = async {
@@ -132,7 +137,7 @@ impl Target {
         in_time(setting_up).await?.map_err(|err| match &err {
             // The first statement loads the libraries.
             ConnectionError::CouldntSetupConfiguration(cause) => {
-                Outdated::of(cause).map_or_else(|| unavailable(err), unavailable)
+                outdated(cause).map_or_else(|| unavailable(err), unavailable)
             }
             _ => unavailable(err),
         })
@@ -151,7 +156,7 @@ impl Target {
             return unusable(reason);
         }
         match err.code() {
-            _ if chain(&err).contains("channel binding") => unusable(format!(
+            _ if messages::lacks_channel_binding(&chain(&err)) => unusable(format!(
                 "TLS does not reach the server itself ({}): name the server in the URL, \
                  not what stands before it, or set channel_binding=disable",
                 chain(&err)
@@ -171,10 +176,10 @@ impl Target {
                 "user {user:?} may not connect to database {database:?}: \
                  grant it with `grant connect on database {database} to {user}`"
             )),
-            None if chain(&err).contains("password missing") => unusable(format!(
+            None if messages::lacks_password(&chain(&err)) => unusable(format!(
                 "the server asks for a password of user {user:?}, and the URL has none"
             )),
-            None if err.to_string().contains("invalid configuration") => {
+            None if messages::is_invalid_configuration(&err.to_string()) => {
                 unusable(format!("its URL cannot be used ({})", chain(&err)))
             }
             _ => unavailable(err),
@@ -202,4 +207,29 @@ fn decode(value: &str) -> String {
         .next()
         .map(|(_, v)| v.into_owned())
         .unwrap_or_default()
+}
+
+/// A connection to a database that is not a store, with all parameters of a store's URL. Errors call it a TimescaleDB.
+#[cfg(feature = "mave")]
+pub(crate) async fn connect_elsewhere(url: &str) -> Result<AsyncPgConnection, Error> {
+    target(url).await?.connect(Purpose::Elsewhere).await
+}
+
+/// Parses the URL on a thread that may block.
+pub(super) async fn target(url: &str) -> Result<Target, Error> {
+    let url = url.to_owned();
+    // Reads certificate files, which blocks.
+    tokio::task::spawn_blocking(move || Target::parse(&url))
+        .await
+        .map_err(|panic| unusable(panic.to_string()))?
+}
+
+/// Forces custom plans for the rest of a transaction, on a connection that records: a generic plan of a search for rows
+/// in SQL would scan every chunk, because it does not know when the sessions started.
+pub(super) async fn plan_anew(connection: &mut AsyncPgConnection) -> QueryResult<()> {
+    connection
+        .batch_execute(
+            "set local plan_cache_mode = force_custom_plan; set local enable_seqscan = on",
+        )
+        .await
 }

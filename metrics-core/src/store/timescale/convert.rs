@@ -16,14 +16,15 @@ use diesel_async::{
 };
 
 use super::columns::OpenRow;
+use super::error::{STORE, may_pass, unusable};
 use super::prepared::Prepared;
+use super::rewrite;
 use super::types::Bits;
-use super::{Error, STATEMENT_MAX, STORE, may_pass, rewrite, unusable};
 use crate::block::{Row, SESSIONS_MAX};
 use crate::store::changes::{Totals, blocks, finalized};
-use crate::store::common::BEFORE;
+use crate::store::common::{BEFORE, STATEMENT_MAX};
 use crate::store::failure::Failure;
-use crate::store::{KeyId, OpenSession, Rewrite, VideoId};
+use crate::store::{Error, KeyId, OpenSession, Rewrite, VideoId};
 
 /// Number of sessions converted in one step.
 const STEP: i64 = SESSIONS_MAX as i64;

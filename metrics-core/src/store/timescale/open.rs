@@ -11,7 +11,9 @@ use diesel_async::{
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrations};
 
 use super::connect::{Purpose, Target};
-use super::{Error, Migrations, convert, failed, unusable};
+use super::convert;
+use super::error::{failed, unusable};
+use crate::store::{Error, Migrations};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/timescale");
 

@@ -11,9 +11,10 @@ use diesel::sql_types::{Array, BigInt, Bool, Integer, Nullable, Text, Timestampt
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl};
 
 use super::columns::Arrays;
+use super::connect::plan_anew;
 use super::prepared::Prepared;
 use super::types::{Bits, timestamp};
-use super::{blocks, closed, plan_anew, totals, unused};
+use super::{blocks, closed, totals, unused};
 use crate::block::{Row, RowId};
 use crate::key::SessionId;
 use crate::store::failure::Failure;

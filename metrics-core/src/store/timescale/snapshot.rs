@@ -12,11 +12,14 @@ use tokio::time::timeout;
 
 use super::columns::{OpenRow, select_open};
 use super::connect::Target;
+use super::error::{error_of, unavailable};
+use super::pool::GRACE;
 use super::prepared::Prepared;
 use super::types::{Bits, timestamp};
-use super::{GRACE, STATEMENT_MAX, blocks, closed, put, totals, unavailable};
+use super::{blocks, closed, totals};
 use crate::block::{Block, Groups};
 use crate::key::{ApiKey, SessionId};
+use crate::store::common::STATEMENT_MAX;
 use crate::store::failure::Failure;
 use crate::store::row::object;
 use crate::store::{
@@ -75,14 +78,14 @@ impl State {
         self.is_busy = true;
         let began = Instant::now();
         let Ok(done) = timeout(STATEMENT_MAX + GRACE, call).await else {
-            return Err(put(Failure::TooLong, operation, STATEMENT_MAX));
+            return Err(error_of(Failure::TooLong, operation, STATEMENT_MAX));
         };
         self.is_busy = false;
         done.map_err(|failure| {
             // The driver reports only in the server's language why a statement was ended.
             let late = STATEMENT_MAX <= began.elapsed() && matches!(failure, Failure::Diesel(_));
             let failure = if late { Failure::TooLong } else { failure };
-            put(failure, operation, STATEMENT_MAX)
+            error_of(failure, operation, STATEMENT_MAX)
         })
     }
 }

@@ -13,7 +13,9 @@ use rustls::{
 };
 
 use super::chain::chain;
-use super::{Error, unusable};
+use super::error::unusable;
+use super::messages;
+use crate::store::Error;
 
 /// The trust of TLS: with `verified`, the certificates in `root_file` or else those of the system; otherwise any
 /// certificate.
@@ -36,14 +38,14 @@ pub(super) fn refusal(err: &tokio_postgres::Error) -> Option<String> {
         return Some(distrust(err));
     }
     let text = chain(err);
-    if text.contains("server does not support TLS") {
+    if messages::lacks_tls(&text) {
         return Some(
             "the server does not speak TLS, which sslmode asks for: set `ssl = on` in its \
              postgresql.conf, or sslmode=disable in the URL where nobody can listen in"
                 .to_owned(),
         );
     }
-    text.contains("no hostname provided").then(|| {
+    messages::lacks_host_name(&text).then(|| {
         "the URL names an address only, and TLS needs the name of the server: \
          name it before the port, and the address in hostaddr"
             .to_owned()
@@ -93,8 +95,7 @@ fn distrust(err: &CertificateError) -> String {
              name the file of its authority's certificate with sslrootcert"
                 .to_owned()
         }
-        // A certificate made by PostgreSQL's manual, which a client trusts as an authority at the same time.
-        err if err.to_string().contains("CaUsedAsEndEntity") => {
+        err if messages::is_authority(&err.to_string()) => {
             "the server's certificate is an authority's: have one made for a server (CA:FALSE), \
              that names it as the URL does (subjectAltName)"
                 .to_owned()

@@ -14,8 +14,9 @@ use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Integer, Nullable, Text, Timestamptz};
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl};
 
+use super::blocks;
+use super::connect::plan_anew;
 use super::prepared::Prepared;
-use super::{blocks, plan_anew};
 use crate::block::{Block, Group, Groups};
 use crate::compute::compute;
 use crate::store::failure::Failure;

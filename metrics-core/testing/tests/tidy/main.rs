@@ -130,6 +130,22 @@ const SERVER_CONSTANTS: &[Allowed] = &[
 
 /// Files that are still longer than [`files::LINES_MAX`]. One that is not any more must go from here.
 const TOO_LONG: &[&str] = &[];
+const TOO_LONG: &[&str] = &[
+    "metrics-core/src/user_agent.rs",
+    "metrics-core/src/containment.rs",
+    "metrics-core/src/metrics.rs",
+    "metrics-core/src/recorder.rs",
+    "metrics-core/src/recorder/entry.rs",
+    "metrics-core/src/scan/filter.rs",
+    "metrics-core/src/scan/sums.rs",
+    "metrics-core/src/scan/tests/examples.rs",
+    "metrics-core/src/session.rs",
+    "metrics-core/src/session/playhead.rs",
+    "metrics-core/src/session/tests.rs",
+    "metrics-core/src/time_bucket.rs",
+    "metrics-server/src/api/tests.rs",
+    "metrics-server/src/service.rs",
+];
 
 fn root() -> PathBuf {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
