@@ -9,7 +9,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::task::JoinSet;
 
-use crate::support::{Site, join, joining, look_round, segments, soon};
+use crate::support::{Site, join, joining, look_round, segments, soon, two_servers};
 
 /// The events sent for one session, to any server.
 #[derive(Default)]
@@ -167,10 +167,7 @@ async fn batches_that_go_round_many_servers_are_all_counted() {
 /// The batch has events without an effect when they were received first: they might have one now.
 #[tokio::test(start_paused = true)]
 async fn a_batch_that_is_sent_again_to_another_server_changes_nothing() {
-    let site = Site::new();
-    let (here, there) = (site.server().await, site.server().await);
-    let key = here.create_key().await.unwrap();
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    let (site, [here, there], key) = two_servers().await;
     let send = async |server: &Metrics, events: &[PlayerEvent]| {
         let viewing = server.visit(joining(&key, "a")).await.unwrap();
         for event in events {
@@ -194,10 +191,7 @@ async fn a_batch_that_is_sent_again_to_another_server_changes_nothing() {
 #[tokio::test(start_paused = true)]
 async fn a_segment_may_begin_at_one_server_and_end_at_another() {
     for stamped in [false, true] {
-        let site = Site::new();
-        let (here, there) = (site.server().await, site.server().await);
-        let key = here.create_key().await.unwrap();
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        let (site, [here, there], key) = two_servers().await;
         let mut clock_ms = 0;
         let mut send = async |server: &Metrics, event: PlayerEvent| {
             clock_ms += 1_000;
@@ -216,10 +210,7 @@ async fn a_segment_may_begin_at_one_server_and_end_at_another() {
 
 #[tokio::test(start_paused = true)]
 async fn a_viewer_who_comes_back_from_another_server_is_followed() {
-    let site = Site::new();
-    let (here, there) = (site.server().await, site.server().await);
-    let key = here.create_key().await.unwrap();
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    let (site, [here, there], key) = two_servers().await;
     let viewing = join(&here, &key, "a").await;
     viewing.apply(PlayerEvent::play(0.0)).await.unwrap();
     viewing.apply(PlayerEvent::pause(1.0)).await.unwrap();
@@ -235,10 +226,7 @@ async fn a_viewer_who_comes_back_from_another_server_is_followed() {
 
 #[tokio::test(start_paused = true)]
 async fn a_viewer_who_moves_to_another_server_watches_one_session() {
-    let site = Site::new();
-    let (here, there) = (site.server().await, site.server().await);
-    let key = here.create_key().await.unwrap();
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    let (site, [here, there], key) = two_servers().await;
     let old = join(&here, &key, "a").await;
     old.apply(PlayerEvent::play(0.0)).await.unwrap();
     site.clock.pass(10.0);
@@ -257,11 +245,8 @@ async fn a_viewer_who_moves_to_another_server_watches_one_session() {
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_is_given_up_late_takes_nothing_back() {
     for (stays, expected) in [(true, 90.0), (false, 20.0)] {
-        let site = Site::new();
         // The server that is started last writes last whenever both write.
-        let (there, here) = (site.server().await, site.server().await);
-        let key = here.create_key().await.unwrap();
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        let (site, [there, here], key) = two_servers().await;
         let old = join(&here, &key, "a").await;
         old.apply(PlayerEvent::play(0.0)).await.unwrap();
         site.clock.pass(5.0);
@@ -293,10 +278,7 @@ async fn a_segment_is_exact_although_another_server_writes_while_it_is_open() {
         Drop,
     }
     for (end, name) in [(End::Play, "play"), (End::Leave, "leave"), (End::Drop, "drop")] {
-        let site = Site::new();
-        let (here, there) = (site.server().await, site.server().await);
-        let key = here.create_key().await.unwrap();
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        let (site, [here, there], key) = two_servers().await;
         let viewing = join(&here, &key, "a").await;
         viewing.apply(PlayerEvent::play(0.0)).await.unwrap();
         site.clock.pass(4.0);

@@ -7,7 +7,7 @@ use metrics_core::{Bots, Join, JoinError, Metrics, PlayerEvent, Selection, Video
 use metrics_testing::Faulty;
 use serde_json::{Map, Value, json};
 
-use crate::support::{Site, join, joining, soon};
+use crate::support::{Site, faulty_server, join, joining, one_server, soon, two_servers};
 
 const BOT: &str = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)";
 
@@ -55,10 +55,7 @@ async fn an_unknown_key_is_refused() {
 
 #[tokio::test(start_paused = true)]
 async fn a_revoked_key_is_refused_at_once_here_and_soon_elsewhere() {
-    let site = Site::new();
-    let (here, there) = (site.server().await, site.server().await);
-    let key = here.create_key().await.unwrap();
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    let (_site, [here, there], key) = two_servers().await;
     let viewing = join(&there, &key, "a").await;
     let mut changes = there.key_changes();
     assert!(changes.accepts(&key));
@@ -81,10 +78,7 @@ async fn a_revoked_key_is_refused_at_once_here_and_soon_elsewhere() {
 
 #[tokio::test(start_paused = true)]
 async fn a_revoked_key_is_refused_within_a_second_elsewhere() {
-    let site = Site::new();
-    let (here, there) = (site.server().await, site.server().await);
-    let key = here.create_key().await.unwrap();
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    let (_site, [here, there], key) = two_servers().await;
     assert!(there.accepts_key(&key).await.unwrap());
     here.revoke_key(&key).await.unwrap();
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -93,9 +87,7 @@ async fn a_revoked_key_is_refused_within_a_second_elsewhere() {
 
 #[tokio::test(start_paused = true)]
 async fn keys_are_known_although_the_store_is_unavailable() {
-    let site = Site::new();
-    let (metrics, failures) = site.faulty_server().await;
-    let key = metrics.create_key().await.unwrap();
+    let (_site, metrics, key, failures) = faulty_server().await;
     failures.store(100, std::sync::atomic::Ordering::Relaxed);
     tokio::time::sleep(Duration::from_secs(10)).await;
     join(&metrics, &key, "a").await;
@@ -112,9 +104,7 @@ async fn nobody_joins_before_the_keys_are_known() {
 
 #[tokio::test(start_paused = true)]
 async fn bots_are_refused() {
-    let site = Site::new();
-    let metrics = site.server().await;
-    let key = metrics.create_key().await.unwrap();
+    let (_site, metrics, key) = one_server().await;
     check_refused(metrics.join(joining(&key, "a").user_agent(BOT)).await, "bot");
     check_refused(metrics.visit(joining(&key, "a").user_agent(BOT)).await, "bot");
 }
@@ -135,9 +125,7 @@ async fn bots_are_counted_where_they_are_wanted() {
 
 #[tokio::test(start_paused = true)]
 async fn fields_that_are_too_long_are_refused() {
-    let site = Site::new();
-    let metrics = site.server().await;
-    let key = metrics.create_key().await.unwrap();
+    let (_site, metrics, key) = one_server().await;
     let object = |len: usize| json!({"a": "x".repeat(len)}).as_object().unwrap().clone();
     let video = |len| Video::new(None, Some(object(len))).unwrap();
     // An object around `len` characters takes eight bytes more: `{"a":".."}`.
@@ -184,9 +172,7 @@ async fn check_joins(
 
 #[tokio::test(start_paused = true)]
 async fn fields_that_no_store_must_be_given_are_refused() {
-    let site = Site::new();
-    let metrics = site.server().await;
-    let key = metrics.create_key().await.unwrap();
+    let (_site, metrics, key) = one_server().await;
     let object = |inner| Map::from_iter([("a".to_owned(), inner)]);
     let nested = |depth| (1..depth).fold(Map::new(), |inner, _| object(Value::Object(inner)));
     let text = |text: &str| json!({"a": [{"b": text}]}).as_object().unwrap().clone();

@@ -91,6 +91,31 @@ pub(crate) async fn join(metrics: &Metrics, key: &ApiKey, session: &str) -> View
     metrics.join(joining(key, session)).await.unwrap()
 }
 
+/// A database, a server, and a key.
+pub(crate) async fn one_server() -> (Site, Metrics, ApiKey) {
+    let site = Site::new();
+    let metrics = site.server().await;
+    let key = metrics.create_key().await.unwrap();
+    (site, metrics, key)
+}
+
+/// A database, two servers that share it, and a key that both know.
+pub(crate) async fn two_servers() -> (Site, [Metrics; 2], ApiKey) {
+    let site = Site::new();
+    let servers = [site.server().await, site.server().await];
+    let key = servers[0].create_key().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    (site, servers, key)
+}
+
+/// A database, a server, a key, and the percentage of the server's calls of the store that fail.
+pub(crate) async fn faulty_server() -> (Site, Metrics, ApiKey, Arc<AtomicUsize>) {
+    let site = Site::new();
+    let (metrics, failures) = site.faulty_server().await;
+    let key = metrics.create_key().await.unwrap();
+    (site, metrics, key, failures)
+}
+
 /// Fails if `future` takes longer than ten minutes: it must be waiting for something that never comes.
 pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(600), future).await.expect("it hangs")
