@@ -1,12 +1,13 @@
 //! Stores that fail, and stores that refuse.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use metrics_core::event::Action;
 use metrics_core::key::SessionId;
 use metrics_core::{EventError, PlayerEvent};
-use metrics_testing::Faulty;
+use metrics_testing::Faults;
 
 use crate::support::{Site, faulty_server, join, look_round, segments, soon};
 
@@ -66,7 +67,7 @@ async fn a_session_that_is_refused_does_not_hurt_the_others() {
     let inner = site.store().await;
     let key = site.server().await.create_key().await.unwrap();
     let poison = SessionId::new(&key, "poison");
-    let metrics = site.server_over(Faulty::new(inner).refusing(poison));
+    let metrics = site.server_over(Faults::default().refusing(poison).over(Arc::new(inner)));
     let mut viewings = Vec::new();
     for name in ["before", "poison", "after"] {
         viewings.push(join(&metrics, &key, name).await);
@@ -101,7 +102,7 @@ async fn nothing_that_a_refusal_takes_along_is_acknowledged() {
         let inner = site.store().await;
         let key = site.server().await.create_key().await.unwrap();
         let poison = SessionId::new(&key, "poison");
-        let metrics = site.server_over(Faulty::new(inner).refusing(poison));
+        let metrics = site.server_over(Faults::default().refusing(poison).over(Arc::new(inner)));
         let viewing = join(&metrics, &key, "poison").await;
         let mut acknowledgements = vec![viewing.submit(&PlayerEvent::play(0.0)).unwrap()];
         for _ in 0..turns {

@@ -1,10 +1,11 @@
 //! Joins that are accepted, and joins that are refused.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use metrics_core::event::Action;
 use metrics_core::{Bots, Join, JoinError, Metrics, PlayerEvent, Selection, Video};
-use metrics_testing::Faulty;
+use metrics_testing::Faults;
 use serde_json::{Map, Value, json};
 
 use crate::support::{Site, faulty_server, join, joining, one_server, soon, two_servers};
@@ -21,8 +22,8 @@ fn check_refused<T>(joined: Result<T, JoinError>, expected: &str) {
 async fn keys_that_are_new_or_revoked_stay_so() {
     let site = Site::new();
     let late = Duration::from_millis(300);
-    let store = Faulty::new(site.store().await).with_late_keys(late);
-    let metrics = site.server_over(store);
+    let faults = Faults::default().with_late_keys(late);
+    let metrics = site.server_over(faults.over(Arc::new(site.store().await)));
     for _ in 0..50 {
         tokio::time::sleep(Duration::from_millis(137)).await;
         let (created, other) = tokio::join!(metrics.create_key(), async {
@@ -97,7 +98,8 @@ async fn keys_are_known_although_the_store_is_unavailable() {
 async fn nobody_joins_before_the_keys_are_known() {
     let site = Site::new();
     let key = site.server().await.create_key().await.unwrap();
-    let metrics = site.server_over(Faulty::new(site.store().await).failing(100));
+    let faults = Faults::default().failing(100);
+    let metrics = site.server_over(faults.over(Arc::new(site.store().await)));
     let joined = metrics.join(joining(&key, "a")).await;
     assert!(matches!(joined, Err(JoinError::Store(ref err)) if err.is_retryable()), "{joined:?}");
 }
@@ -112,7 +114,7 @@ async fn bots_are_refused() {
 #[tokio::test(start_paused = true)]
 async fn bots_are_counted_where_they_are_wanted() {
     let site = Site::new();
-    let store = std::sync::Arc::new(site.store().await);
+    let store = Arc::new(site.store().await);
     let metrics = Metrics::builder(store).bots(Bots::Count).start();
     let key = metrics.create_key().await.unwrap();
     let viewing = metrics.join(joining(&key, "a").user_agent(BOT)).await.unwrap();

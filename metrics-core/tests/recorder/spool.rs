@@ -10,7 +10,7 @@ use metrics_core::event::Action;
 use metrics_core::recorder::{Recovered, Spool, SpoolError, Stopped};
 use metrics_core::store::Store;
 use metrics_core::{ApiKey, Metrics, PlayerEvent};
-use metrics_testing::{Death, Faulty};
+use metrics_testing::{Death, Faults};
 
 use crate::support::{Site, join, look_round, segments, soon};
 
@@ -27,9 +27,9 @@ struct Server {
 
 impl Server {
     async fn new(site: &Site) -> Self {
-        let store = Faulty::new(site.store().await);
-        let (failures, death) = (store.failures(), store.death());
-        let metrics = site.server_over(store);
+        let faults = Faults::default();
+        let (failures, death) = (faults.failures(), faults.death());
+        let metrics = site.server_over(faults.over(Arc::new(site.store().await)));
         let key = metrics.create_key().await.unwrap();
         Self { metrics, failures, death, key }
     }
@@ -209,9 +209,9 @@ async fn a_store_that_is_unavailable_at_the_next_start_is_waited_for() {
     drop(viewing.submit(&PlayerEvent::pause(1.0)).unwrap());
     drop(viewing);
     file(soon(server.metrics.stop_within(LIMIT, &spool(&site))).await, 1);
-    let store = Faulty::new(site.store().await).failing(100);
-    let failures = store.failures();
-    let store: Arc<dyn Store> = Arc::new(store);
+    let faults = Faults::default().failing(100);
+    let failures = faults.failures();
+    let store: Arc<dyn Store> = Arc::new(faults.over(Arc::new(site.store().await)));
     let spool = spool(&site);
     let mut taking = std::pin::pin!(spool.recover(&store));
     assert!(tokio::time::timeout(Duration::from_secs(60), &mut taking).await.is_err());

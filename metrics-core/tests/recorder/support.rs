@@ -12,7 +12,7 @@ use metrics_core::session::Stored;
 use metrics_core::store::{SqliteStore, Store};
 use metrics_core::upkeep;
 use metrics_core::{ApiKey, BucketQuery, Join, Metrics, Reports, Selection, Video, Viewing};
-use metrics_testing::{Faulty, WallClock};
+use metrics_testing::{Faults, WallClock};
 use tempfile::TempDir;
 
 pub(crate) const START_MS: i64 = 1_700_000_000_000;
@@ -48,8 +48,8 @@ impl Site {
 
     /// A server, and the percentage of its store's calls that fail.
     pub(crate) async fn faulty_server(&self) -> (Metrics, Arc<AtomicUsize>) {
-        let store = Faulty::new(self.store().await);
-        let failures = store.failures();
+        let store = Faults::default().over(Arc::new(self.store().await));
+        let failures = store.way.failures();
         (self.server_over(store), failures)
     }
 

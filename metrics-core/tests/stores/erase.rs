@@ -12,7 +12,7 @@ use metrics_core::store::{Error, Outcome, SessionWrite, Store, Subject, VideoSco
 use metrics_core::upkeep::{self, Erasure, count_selected, erase};
 use metrics_core::{ApiKey, Join, Metrics, PlayerEvent, Video, Viewing};
 use metrics_testing::{
-    Backend, Call, Database, Faulty, Method, Through, WallClock, Way, on_every_store,
+    Backend, Call, Database, Faults, Method, Through, WallClock, Way, on_every_store,
 };
 
 /// A database, and instances that record into it.
@@ -160,7 +160,7 @@ async fn an_erasure_that_fails_goes_on(backend: Backend) {
         }
     }
     metrics.stop().await;
-    let faulty = Faulty::over(site.database.open().await).failing(25);
+    let faulty = Faults::default().failing(25).over(site.database.open().await);
     let erasure = Erasure::of(Selection {
         identifiers: Some((1..5).map(|number| format!("video {number}")).collect()),
         ..Selection::default()

@@ -10,7 +10,7 @@ use metrics_core::recorder::{Spool, WAITING_MAX};
 use metrics_core::{ApiKey, Join, PlayerEvent, Video};
 use metrics_server::Settings;
 use metrics_server_testing::{Database, Process, Server, TestServer, Watched, binary, soon};
-use metrics_testing::{Backend, Faulty, Proxy};
+use metrics_testing::{Backend, Faults, Proxy};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
@@ -23,8 +23,8 @@ const LONG: Duration = Duration::from_secs(45);
 /// A server, and a switch that makes its store unavailable.
 async fn server(settings: Settings) -> (TestServer, Arc<AtomicUsize>) {
     let database = Database::new().await;
-    let store = Faulty::over(database.open().await);
-    let failures = store.failures();
+    let store = Faults::default().over(database.open().await);
+    let failures = store.way.failures();
     let server = database.serve_over(Arc::new(store), settings, 1_000).await;
     assert!(server.metrics.accepts_key(&ApiKey::new(&server.key).unwrap()).await.unwrap());
     (server, failures)

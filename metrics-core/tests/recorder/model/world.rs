@@ -13,7 +13,7 @@ use metrics_core::session::Stored;
 use metrics_core::store::{SessionWrite, SqliteStore, Store, Subject};
 use metrics_core::upkeep::{self, Erasure};
 use metrics_core::{ApiKey, BucketQuery, EngagementQuery, Metrics, Selection, Source, Timeframe};
-use metrics_testing::{Backend, Database, Death, Faulty, WallClock};
+use metrics_testing::{Backend, Database, Death, Faults, WallClock};
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 use tempfile::TempDir;
@@ -98,12 +98,13 @@ impl World {
     }
 
     async fn start(&self) -> Server {
-        let mut store = Faulty::over(self.database.open().await);
-        if self.polling == Keys::ReadOnce {
-            store = store.with_stable_keys();
-        }
-        let (failures, death) = (store.failures(), store.death());
-        let metrics = Metrics::builder(Arc::new(store)).clock(self.clock.reader()).start();
+        let faults = match self.polling {
+            Keys::ReadOnce => Faults::default().with_stable_keys(),
+            Keys::Polled => Faults::default(),
+        };
+        let (failures, death) = (faults.failures(), faults.death());
+        let store = Arc::new(faults.over(self.database.open().await));
+        let metrics = Metrics::builder(store).clock(self.clock.reader()).start();
         // A server that has not loaded the keys refuses all joins.
         for key in &self.keys {
             assert!(metrics.accepts_key(key).await.expect("the keys are known"));

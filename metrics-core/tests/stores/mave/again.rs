@@ -7,7 +7,7 @@ use metrics_core::export::Record;
 use metrics_core::key::SessionId;
 use metrics_core::mave::{ImportError, Imported, Mave, Progress};
 use metrics_core::session::Session;
-use metrics_testing::{Backend, Database, Faulty};
+use metrics_testing::{Backend, Database, Faults};
 
 use super::support::{NEWER, Old, empty_store, everything, lines};
 
@@ -93,7 +93,7 @@ async fn an_import_that_failed_half_way_goes_on() {
     let (store, _database) = empty_store().await;
     // A session of the second thousand.
     let poison = SessionId::new(&ApiKey::new("key-3").unwrap(), "mave:4503");
-    let poisoned = Faulty::over(Arc::clone(&store)).refusing(poison);
+    let poisoned = Faults::default().refusing(poison).over(Arc::clone(&store));
     let failed = old.import(&poisoned).await.unwrap_err();
     assert!(matches!(failed, ImportError::Write(_)), "{failed:?}");
     assert_eq!(
@@ -115,7 +115,7 @@ async fn imports_over_a_bad_connection_come_to_an_end() {
     let (records, whole) = expected(&old).await;
     let (store, _database) = empty_store().await;
     // Half of the calls that fail are executed nevertheless.
-    let faulty = Faulty::over(Arc::clone(&store)).failing(20);
+    let faulty = Faults::default().failing(20).over(Arc::clone(&store));
     let mut failures = 0;
     let imported = loop {
         match old.import(&faulty).await {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use metrics_server::Settings;
 use metrics_server_testing::{Database, Poller, TestServer, Watched, soon, split_head};
-use metrics_testing::Faulty;
+use metrics_testing::Faults;
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt as _;
 use tokio::time::sleep;
@@ -28,8 +28,8 @@ async fn an_event_is_acknowledged_once_it_is_durable() {
 /// A server, and a switch that makes its store unavailable.
 async fn faulty() -> (TestServer, Arc<AtomicUsize>) {
     let database = Database::new().await;
-    let store = Faulty::over(database.open().await);
-    let failures = store.failures();
+    let store = Faults::default().over(database.open().await);
+    let failures = store.way.failures();
     (database.serve_over(Arc::new(store), Settings::default(), 1_000).await, failures)
 }
 
