@@ -10,42 +10,25 @@ use metrics_core::store::{Outcome, Store, TimescaleStore};
 use metrics_core::upkeep;
 use metrics_testing::Backend;
 use metrics_testing::Backend::{Postgres, Timescale};
-use tokio::time::timeout;
 
 use super::{
     blocks, close, compress, count, empty_store, everything, name, sql, started, text, unscheduled,
 };
-use crate::fixture::{commit, key, now, write};
+use crate::fixture::{check_dropped_commits, commit, key, now, write};
 
-async fn check_dropped_commits(backend: Backend) {
+async fn check_dropped(backend: Backend) {
     let (store, _database) = empty_store(backend).await;
-    let key = key(&store).await;
-    for round in 0..20_u64 {
-        let writes: Arc<[_]> =
-            (0..200).map(|number| write(&key, &format!("{round} {number}"), 0)).collect();
-        let limit = Duration::from_micros(500 * round);
-        let done = timeout(limit, store.commit(Arc::clone(&writes))).await;
-        let ids: Vec<_> = writes.iter().map(|write| write.id).collect();
-        // This holds also while the dropped commit is in progress.
-        for _ in 0..5 {
-            let loaded = store.load(&ids).await.unwrap();
-            let stored = loaded.iter().flatten().count();
-            assert!(stored == 200 || (stored == 0 && done.is_err()), "{stored} of 200");
-        }
-        // The store works as before.
-        assert!(store.commit(writes).await.is_ok());
-        assert_eq!(store.load(&ids).await.unwrap().iter().flatten().count(), 200);
-    }
+    check_dropped_commits(&store, Duration::from_micros(500)).await;
 }
 
 #[tokio::test]
 async fn a_commit_that_is_dropped_is_whole_or_undone_on_timescaledb() {
-    check_dropped_commits(Timescale).await;
+    check_dropped(Timescale).await;
 }
 
 #[tokio::test]
 async fn a_commit_that_is_dropped_is_whole_or_undone_on_postgresql() {
-    check_dropped_commits(Postgres).await;
+    check_dropped(Postgres).await;
 }
 
 /// Two instances write many of the same sessions at once, in any order: every commit returns an outcome.
