@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use serde_json::{Value, json};
 
-use crate::phoenix::outcome;
+use crate::channel::{Refs, outcome_of};
 use crate::{CHROME, Http, Server};
 
 const PATH: &str = "/socket/longpoll";
@@ -19,7 +19,7 @@ pub struct Poller {
     query: String,
     // Messages that a poll returned and the test has not read yet.
     messages: VecDeque<Value>,
-    last_ref: u32,
+    refs: Refs,
 }
 
 impl Poller {
@@ -34,7 +34,7 @@ impl Poller {
         assert_eq!((&opened["status"], &opened["messages"]), (&json!(410), &json!([])), "{opened}");
         let token = opened["token"].as_str().unwrap().to_owned();
         let (server, messages) = (server.clone(), VecDeque::new());
-        Self { token, server, query: query.to_owned(), messages, last_ref: 0 }
+        Self { token, server, query: query.to_owned(), messages, refs: Refs::default() }
     }
 
     /// Requests a session, and returns the response.
@@ -98,10 +98,7 @@ impl Poller {
 
     /// A message in the second serializer, and its ref.
     pub fn compose(&mut self, topic: &str, event: &str, payload: &Value) -> (Value, String) {
-        self.last_ref += 1;
-        let message_ref = self.last_ref.to_string();
-        let join_ref = if event == "phx_join" { json!(message_ref) } else { Value::Null };
-        (json!([join_ref, message_ref, topic, event, payload]), message_ref)
+        self.refs.compose(topic, event, payload)
     }
 
     /// Sends a message, without waiting for the reply.
@@ -120,9 +117,8 @@ impl Poller {
     /// Waits for the reply to a message, skipping others.
     pub async fn answer_to(&mut self, message_ref: &str) -> Value {
         loop {
-            let message = self.message().await;
-            if message[1] == message_ref && message[3] == "phx_reply" {
-                return outcome(&message[4]);
+            if let Some(outcome) = outcome_of(&self.message().await, message_ref) {
+                return outcome;
             }
         }
     }

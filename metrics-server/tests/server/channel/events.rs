@@ -1,7 +1,7 @@
 //! Events: their payloads, and the view time that follows.
 
 use metrics_server::Settings;
-use metrics_server_testing::{TestServer, Watched};
+use metrics_server_testing::{OTHER_EVENTS, TestServer, Watched};
 use serde_json::{Value, json};
 
 use super::{pause, play};
@@ -129,20 +129,7 @@ async fn every_event_that_players_send_is_taken() {
     ] {
         client.event("session:a", &payload).await;
     }
-    for name in [
-        "durationchange",
-        "loadedmetadata",
-        "loadeddata",
-        "canplay",
-        "canplaythrough",
-        "playing",
-        "ended",
-        "ratechange",
-        "volumechange",
-        "something_new",
-        "",
-        "phx_close",
-    ] {
+    for name in OTHER_EVENTS.into_iter().chain(["", "phx_close"]) {
         client.event("session:a", &json!({ "name": name, "timestamp": at + 7 })).await;
         client.event("session:a", &json!({ "name": name })).await;
     }
