@@ -208,7 +208,7 @@ async fn fields_that_no_store_must_be_given_are_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_is_told_apart_by_its_key() {
+async fn a_session_is_identified_by_its_key_too() {
     let site = Site::new();
     let metrics = site.server().await;
     let keys = [metrics.create_key().await.unwrap(), metrics.create_key().await.unwrap()];

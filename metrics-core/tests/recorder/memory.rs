@@ -42,7 +42,7 @@ async fn fill(metrics: &Metrics, key: &ApiKey, first: usize) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_waits_for_the_store_is_bounded_in_bytes_and_all_of_it_is_written() {
+async fn waiting_events_are_bounded_in_bytes_and_all_are_written() {
     let (site, budget) = (Site::new(), Budget::new(BUDGET));
     let store = Faults::default().over(Arc::new(site.store().await));
     let failures = store.way.failures();

@@ -31,8 +31,8 @@ use viewer::Client;
 use world::{Keys, World};
 
 on_every_store!(
-    whatever_happens_the_reports_are_those_of_the_model,
-    also_where_the_database_fails_all_the_time,
+    reports_are_those_of_the_model,
+    reports_are_those_of_the_model_although_the_database_fails,
 );
 
 /// The steps before each comparison, and the comparisons of a run.
@@ -44,11 +44,11 @@ async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(3_600), future).await.expect("it hangs")
 }
 
-async fn whatever_happens_the_reports_are_those_of_the_model(backend: Backend) {
+async fn reports_are_those_of_the_model(backend: Backend) {
     runs(backend, 0).await;
 }
 
-async fn also_where_the_database_fails_all_the_time(backend: Backend) {
+async fn reports_are_those_of_the_model_although_the_database_fails(backend: Backend) {
     runs(backend, 20).await;
 }
 

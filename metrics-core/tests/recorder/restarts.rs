@@ -70,7 +70,7 @@ async fn a_session_goes_on_after_a_restart() {
 }
 
 #[test]
-fn what_was_acknowledged_survives_a_crash() {
+fn acknowledged_events_survive_a_crash() {
     let (site, run, key, viewing) = Run::begin();
     run.apply(&viewing, PlayerEvent::play(0.0));
     run.apply(&viewing, PlayerEvent::pause(3.0));
@@ -86,7 +86,7 @@ fn what_was_acknowledged_survives_a_crash() {
 }
 
 #[test]
-fn a_crash_loses_no_more_than_what_ran_since_the_checkpoint() {
+fn a_crash_loses_at_most_the_playback_since_the_checkpoint() {
     let (site, run, key, viewing) = Run::begin();
     run.apply(&viewing, PlayerEvent::play(0.0));
     site.clock.pass(15.0);

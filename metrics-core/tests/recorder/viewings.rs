@@ -75,7 +75,7 @@ async fn an_invalid_event_changes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_connection_closes_what_is_open_where_playback_has_got_to() {
+async fn a_lost_connection_closes_the_open_segment_where_playback_was() {
     let (site, metrics, key) = one_server().await;
     let viewing = join(&metrics, &key, "a").await;
     viewing.apply(PlayerEvent::play(10.0)).await.unwrap();
@@ -98,7 +98,7 @@ async fn a_connection_that_fell_silent_is_closed_where_it_was_last_heard() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn leaving_closes_what_is_open() {
+async fn leaving_closes_the_open_segment() {
     let (site, metrics, key) = one_server().await;
     let viewing = join(&metrics, &key, "a").await;
     viewing.apply(PlayerEvent::play(0.0).with_duration(5.0)).await.unwrap();
@@ -108,7 +108,7 @@ async fn leaving_closes_what_is_open() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_open_never_runs_past_the_end_of_the_video() {
+async fn an_open_segment_never_runs_past_the_end_of_the_video() {
     let (site, metrics, key) = one_server().await;
     let viewing = join(&metrics, &key, "a").await;
     viewing.apply(PlayerEvent::play(50.0).with_duration(60.0)).await.unwrap();
@@ -168,7 +168,7 @@ async fn an_open_segment_is_stored_as_far_as_it_has_run() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn watching_follows_what_is_open() {
+async fn watching_follows_open_segments() {
     let site = Site::new();
     let (here, there) = (site.server().await, site.server().await);
     let key = here.create_key().await.unwrap();
@@ -245,7 +245,7 @@ async fn a_batch_that_is_sent_again_counts_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_sends_batches_only_is_not_taken_for_lost_between_them() {
+async fn a_viewer_who_sends_only_batches_is_not_lost_between_them() {
     let (site, metrics, key) = one_server().await;
     let send = async |event: PlayerEvent| {
         let viewing = metrics.visit(joining(&key, "a")).await.unwrap();
@@ -260,7 +260,7 @@ async fn who_sends_batches_only_is_not_taken_for_lost_between_them() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_sent_a_batch_and_nothing_more_stops_watching_with_the_video() {
+async fn a_viewer_of_a_single_batch_stops_watching_with_the_video() {
     let (site, metrics, key) = one_server().await;
     let viewing = metrics.visit(joining(&key, "a")).await.unwrap();
     viewing.apply(PlayerEvent::play(0.0).with_duration(20.0)).await.unwrap();
@@ -316,7 +316,7 @@ async fn a_session_takes_no_more_than_its_share_of_segments() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn reports_are_of_what_was_recorded() {
+async fn reports_are_of_the_recorded_sessions() {
     let (site, metrics, key) = one_server().await;
     for (number, page) in ["http://a/?secret", "http://a/", "http://b/"].into_iter().enumerate() {
         let session = joining(&key, &number.to_string()).page(page);

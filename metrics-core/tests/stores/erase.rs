@@ -46,7 +46,7 @@ on_every_store!(
     an_id_that_another_instance_remembers_names_no_other_video,
     a_session_that_is_opened_again_meanwhile_is_erased,
     a_count_beside_a_merge_counts_each_session_once,
-    no_more_are_erased_than_is_said,
+    no_more_sessions_are_erased_than_the_limit,
     sessions_dated_ahead_are_erased_and_new_ones_are_not_chased,
 );
 
@@ -269,7 +269,7 @@ async fn a_count_beside_a_merge_counts_each_session_once(backend: Backend) {
 }
 
 /// The limit covers open and closed sessions, of one block or several.
-async fn no_more_are_erased_than_is_said(backend: Backend) {
+async fn no_more_sessions_are_erased_than_the_limit(backend: Backend) {
     let site = Site::new(backend).await;
     for number in 0..12 {
         let video = if number < 6 { "intro" } else { "outro" };

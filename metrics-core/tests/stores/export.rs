@@ -18,7 +18,7 @@ use metrics_testing::{Backend, Database, on_every_store};
 use serde_json::{Map, Value, json};
 
 on_every_store!(
-    what_is_exported_is_what_a_report_counts,
+    exported_sessions_are_those_that_a_report_counts,
     every_session_is_exported_once,
     pages_of_large_sessions_are_short,
 );
@@ -95,7 +95,7 @@ async fn exported(mut export: Export, store: &dyn Store) -> Vec<Record> {
     records
 }
 
-async fn what_is_exported_is_what_a_report_counts(backend: Backend) {
+async fn exported_sessions_are_those_that_a_report_counts(backend: Backend) {
     let database = Database::new(backend).await;
     let store = database.open().await;
     fill(&*store).await;

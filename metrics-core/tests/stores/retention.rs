@@ -64,7 +64,7 @@ async fn hour() {
 
 on_every_store!(
     old_sessions_are_deleted_every_hour,
-    what_is_kept_is_kept,
+    sessions_within_the_retention_are_kept,
     a_clock_that_is_years_ahead_deletes_next_to_nothing,
     an_outage_of_months_is_made_up_for,
     an_instance_whose_clock_is_wrong_does_no_harm,
@@ -194,7 +194,7 @@ async fn an_instance_whose_clock_is_wrong_does_no_harm(backend: Backend) {
     other.stop().await;
 }
 
-async fn what_is_kept_is_kept(backend: Backend) {
+async fn sessions_within_the_retention_are_kept(backend: Backend) {
     let site = Site::new(backend).await;
     let metrics = site.server_keeping(Some("1 month"));
     site.watch(&metrics, "a").await;
@@ -217,7 +217,7 @@ async fn without_a_retention_everything_is_kept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_of_today_is_kept_whatever_is_asked_for() {
+async fn a_session_of_today_is_kept_under_every_retention() {
     let site = Site::new(Backend::Sqlite).await;
     let metrics = site.server_keeping(None);
     site.watch(&metrics, "a").await;
@@ -256,7 +256,7 @@ async fn a_turn_deletes_a_quarter_and_the_next_ones_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn more_than_a_quarter_is_deleted_at_once_if_told() {
+async fn more_than_a_quarter_is_deleted_at_once_on_request() {
     let site = Site::new(Backend::Sqlite).await;
     days_of_sessions(&site, 7).await;
     let span: Span = "4 days".parse().unwrap();

@@ -41,7 +41,7 @@ async fn expected(old: &Old) -> (Vec<Record>, Imported) {
 }
 
 #[tokio::test]
-async fn an_import_tells_how_far_it_is() {
+async fn an_import_reports_its_progress() {
     let old = large().await;
     let (store, _database) = empty_store().await;
     let mut seen = Vec::new();
@@ -72,7 +72,7 @@ async fn a_repeated_import_changes_nothing() {
 }
 
 #[tokio::test]
-async fn what_came_later_is_added_by_another_import() {
+async fn later_sessions_are_added_by_another_import() {
     let old = large().await;
     let (store, _database) = empty_store().await;
     let first = old.import(&*store).await.unwrap();
@@ -155,7 +155,7 @@ async fn an_import_that_was_dropped_goes_on() {
 }
 
 #[tokio::test]
-async fn an_import_whose_connection_is_cut_says_so_and_goes_on() {
+async fn an_import_whose_connection_is_cut_reports_it_and_goes_on() {
     let old = large().await;
     let (records, _) = expected(&old).await;
     let (store, _database) = empty_store().await;

@@ -15,7 +15,7 @@ use crate::fixture::{commit, key, now, write};
 
 /// `revoke_key` and an SQL update both notify instances.
 #[tokio::test]
-async fn all_instances_are_told_of_a_key_that_is_revoked() {
+async fn all_instances_are_notified_of_a_revoked_key() {
     let (one, database) = empty_store(Postgres).await;
     let two = TimescaleStore::connect(&database.url()).await.unwrap();
     let key = key(&one).await;

@@ -90,10 +90,10 @@ async fn a_database_of_a_newer_version_is_refused() {
 }
 
 /// The tables of the previous version, as its migrations made them.
-const BEFORE: &str = include_str!("version_before.sql");
+const BEFORE: &str = include_str!("previous_version.sql");
 
 /// A database of the previous version, with sessions of every kind: final, closed, and open.
-async fn version_before(backend: Backend) -> Database {
+async fn previous_version(backend: Backend) -> Database {
     let database = Database::new(backend).await;
     let admin = sql(&database.url()).await;
     if backend == Timescale {
@@ -135,8 +135,8 @@ async fn version_before(backend: Backend) -> Database {
     database
 }
 
-async fn check_taken_over(backend: Backend) {
-    let database = version_before(backend).await;
+async fn check_previous_version(backend: Backend) {
+    let database = previous_version(backend).await;
     let missing = reason(&database.url(), check()).await;
     assert!(missing.starts_with("its tables are not up to date (20261130, "), "{missing}");
 
@@ -175,18 +175,18 @@ async fn check_taken_over(backend: Backend) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sessions_of_the_version_before_are_taken_over_on_timescaledb() {
-    check_taken_over(Timescale).await;
+async fn sessions_of_the_previous_version_are_migrated_on_timescaledb() {
+    check_previous_version(Timescale).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sessions_of_the_version_before_are_taken_over_on_postgresql() {
-    check_taken_over(Postgres).await;
+async fn sessions_of_the_previous_version_are_migrated_on_postgresql() {
+    check_previous_version(Postgres).await;
 }
 
 #[tokio::test]
-async fn tables_older_than_the_version_before_are_refused() {
-    let database = version_before(Postgres).await;
+async fn tables_older_than_the_previous_version_are_refused() {
+    let database = previous_version(Postgres).await;
     let admin = sql(&database.url()).await;
     let older = "delete from metrics.__diesel_schema_migrations where version = '20261129'";
     admin.batch_execute(older).await.unwrap();

@@ -94,7 +94,7 @@ async fn check_noted(backend: Backend) {
 }
 
 #[tokio::test]
-async fn a_page_whose_sessions_are_deleted_is_noted_whatever_is_noted_beside() {
+async fn a_page_whose_sessions_are_deleted_is_marked_in_spite_of_other_marks() {
     check_noted(Timescale).await;
     check_noted(Postgres).await;
 }

@@ -10,7 +10,7 @@ use crate::fixture::{commit, key, now, write};
 
 /// An index on a column that usual writes change would cost each write new entries in all indexes.
 #[tokio::test]
-async fn no_index_holds_what_a_usual_write_changes() {
+async fn no_index_holds_a_column_that_usual_writes_change() {
     let (_store, database) = empty_store(Postgres).await;
     let changes = "version|instance|last_event_at|duration_ms|view_ms|unique_ms|segments|startup_ms|rebuffer|failures
         |details|resume";

@@ -31,7 +31,7 @@ async fn a_database_that_cannot_hold_all_texts_is_refused() {
 }
 
 #[tokio::test]
-async fn a_missing_database_is_told_from_a_missing_server() {
+async fn a_missing_database_is_distinguished_from_a_missing_server() {
     let database = Database::new(Postgres).await;
     let url = database.url().replace(&name(&database), "nowhere");
     assert_eq!(
@@ -62,7 +62,7 @@ async fn refusing(code: &'static str) -> String {
 }
 
 #[tokio::test]
-async fn a_refusal_says_what_to_do() {
+async fn a_refusal_names_the_remedy() {
     let cases = [
         ("28P01", "the server refuses the password of user \"me\": put the right one into the URL"),
         (
@@ -139,11 +139,11 @@ async fn check_rights(backend: Backend, right: &str) {
 }
 
 #[tokio::test]
-async fn a_user_who_may_not_make_the_tables_is_told_what_to_grant() {
+async fn a_user_who_may_not_make_the_tables_gets_the_grant_as_remedy() {
     check_rights(Postgres, "have its owner run `grant create on database").await;
 }
 
 #[tokio::test]
-async fn a_user_who_may_not_add_timescaledb_is_told_who_may() {
+async fn a_user_who_may_not_add_timescaledb_gets_the_command_for_a_superuser() {
     check_rights(Timescale, "have a superuser run `create extension timescaledb`").await;
 }

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 #[tokio::test(start_paused = true)]
-async fn when_there_is_no_room_all_are_told_and_health_is_answered() {
+async fn without_permits_all_are_refused_and_health_is_answered() {
     const ROOM: usize = 20;
     let server = Database::new().await.serve_some(Settings::default(), ROOM).await;
     let bystander = Bystander::of(&server).await;
@@ -38,7 +38,7 @@ async fn when_there_is_no_room_all_are_told_and_health_is_answered() {
 
 /// Connections that hold the permits reserved for health checks lose them soon.
 #[tokio::test(start_paused = true)]
-async fn connections_that_ask_nothing_keep_health_unanswered_for_a_moment_only() {
+async fn connections_without_requests_delay_health_for_a_moment_only() {
     const ROOM: usize = 2;
     let server = Database::new().await.serve_some(Settings::default(), ROOM).await;
     let bystander = Bystander::of(&server).await;
@@ -87,7 +87,7 @@ async fn an_address_behind_a_proxy_holds_its_share_and_no_more() {
 }
 
 #[tokio::test]
-async fn whoever_connects_and_hangs_up_holds_nobody_up() {
+async fn connections_that_end_at_once_delay_nobody() {
     let server = TestServer::new().await;
     let bystander = Bystander::of(&server).await;
     for _ in 0..500 {

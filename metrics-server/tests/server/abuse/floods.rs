@@ -59,7 +59,7 @@ async fn a_flood_of_events_is_read_slowly_and_all_of_it_counts() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_client_kept_for_hours_passes_at_once() {
+async fn events_that_a_client_kept_for_hours_pass_at_once() {
     let server = TestServer::new().await;
     let mut client = server.connect().await;
     client.join("session:a", "intro").await;

@@ -20,7 +20,7 @@ async fn check_refused(topic: &str, payload: Value, expected: &str) {
 }
 
 #[tokio::test]
-async fn what_is_huge_in_a_join_is_refused() {
+async fn huge_members_of_a_join_are_refused() {
     let huge = "x".repeat(20_000);
     check_refused("session:a", json!({ "identifier": huge }), "identifier").await;
     let metadata = json!({ "metadata": { "title": huge } });
@@ -42,7 +42,7 @@ async fn check_closed(message: &str, expected: u16) {
 }
 
 #[tokio::test]
-async fn what_is_huge_in_a_message_ends_it() {
+async fn huge_members_of_a_message_end_the_connection() {
     let huge = "x".repeat(20_000);
     check_closed(&format!(r#"[null,"{huge}","phoenix","heartbeat",{{}}]"#), 1008).await;
     check_closed(&format!(r#"["{huge}","1","phoenix","heartbeat",{{}}]"#), 1008).await;
@@ -54,7 +54,7 @@ async fn what_is_huge_in_a_message_ends_it() {
 }
 
 #[tokio::test]
-async fn a_huge_event_name_is_an_event_nobody_knows() {
+async fn a_huge_event_name_is_an_unknown_event() {
     let server = TestServer::new().await;
     let bystander = Bystander::of(&server).await;
     let mut client = server.connect().await;
@@ -82,7 +82,7 @@ async fn channels_without_end_are_refused() {
 }
 
 #[tokio::test]
-async fn a_socket_that_says_the_most_on_every_channel_is_refused() {
+async fn a_socket_with_the_largest_joins_on_every_channel_is_refused() {
     let server = TestServer::new().await;
     let bystander = Bystander::of(&server).await;
     let mut client = server.connect().await;

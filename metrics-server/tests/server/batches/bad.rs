@@ -216,7 +216,7 @@ async fn the_batches_of_a_bot_are_rejected() {
 }
 
 #[tokio::test]
-async fn the_batches_of_who_opted_out_are_rejected_where_that_is_heeded() {
+async fn batches_of_viewers_who_opted_out_are_rejected_where_the_setting_is_on() {
     let settings = Settings::default().heed_opt_out();
     let server = TestServer::with(settings).await;
     for header in ["sec-gpc", "dnt"] {
@@ -242,7 +242,7 @@ async fn a_session_has_one_video() {
 }
 
 #[tokio::test]
-async fn a_batch_without_any_key_is_told_so_beside_garbage() {
+async fn a_batch_without_any_key_is_unauthorized_even_with_garbage() {
     let server = TestServer::new().await;
     let batch = json!({ "events": [event("play", 0.0), 5] });
     let answer = server.http("POST", "/v1/events").json(&batch).send().await;

@@ -20,7 +20,7 @@ async fn a_batch_is_a_play_under_both_paths() {
 }
 
 #[tokio::test]
-async fn a_batch_says_who_watches_and_where() {
+async fn a_batch_has_a_user_agent_and_a_page() {
     let server = TestServer::new().await;
     expect_accepted(&batch(&server, &viewing(12.5)).send().await, 2);
     let report = server.report("plays", &json!({ "identifier": "intro" })).await;
@@ -67,7 +67,7 @@ async fn a_page_of_any_origin_may_send_batches() {
 }
 
 #[tokio::test]
-async fn a_beacon_may_say_that_it_is_text() {
+async fn a_beacon_may_be_declared_as_text() {
     let server = TestServer::new().await;
     let path = format!("/v1/events?key={}", form_encode(&server.key));
     let body = json!({ "events": viewing(12.5) }).to_string();
@@ -136,7 +136,7 @@ async fn without_a_valid_key_a_batch_is_unauthorized() {
 }
 
 #[tokio::test]
-async fn a_video_may_have_metadata_and_a_viewing_data() {
+async fn a_video_may_have_metadata_and_a_session_data() {
     let server = TestServer::new().await;
     let events: Vec<_> = viewing(5.0)
         .into_iter()

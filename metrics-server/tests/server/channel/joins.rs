@@ -30,7 +30,7 @@ async fn a_video_has_an_identifier_or_metadata_or_both() {
 
 /// Clients that join with an empty payload need this.
 #[tokio::test]
-async fn a_join_takes_from_the_socket_what_it_lacks() {
+async fn a_join_takes_missing_members_from_the_socket() {
     let server = TestServer::new().await;
     let key = server.key.replace('+', "%2B");
     let course = r#"{"course":"knots","part":1.10}"#;
@@ -67,7 +67,7 @@ async fn a_join_takes_from_the_socket_what_it_lacks() {
 }
 
 #[tokio::test]
-async fn what_a_socket_says_wrongly_is_missing() {
+async fn an_invalid_parameter_of_a_socket_is_missing() {
     let server = TestServer::new().await;
     let missing = "missing parameters and/or invalid host";
     for (query, reason) in [
@@ -126,7 +126,7 @@ async fn a_join_that_lacks_something_is_refused() {
 }
 
 #[tokio::test]
-async fn what_no_store_can_keep_is_refused_by_its_name() {
+async fn a_member_that_no_store_can_hold_is_refused_by_its_name() {
     let server = TestServer::new().await;
     let mut client = server.connect().await;
     for (field, payload) in [
@@ -148,7 +148,7 @@ async fn what_no_store_can_keep_is_refused_by_its_name() {
 }
 
 #[tokio::test]
-async fn what_is_too_long_is_refused_by_its_name() {
+async fn a_member_that_is_too_long_is_refused_by_its_name() {
     let server = TestServer::new().await;
     let mut client = server.connect().await;
     let long = "x".repeat(17 * 1024);
@@ -170,7 +170,7 @@ async fn what_is_too_long_is_refused_by_its_name() {
 }
 
 #[tokio::test]
-async fn a_refused_join_says_so_in_both_serializers() {
+async fn a_refused_join_is_answered_in_both_serializers() {
     check(
         V2,
         r#"

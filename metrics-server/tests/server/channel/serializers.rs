@@ -26,7 +26,7 @@ async fn a_heartbeat_is_answered() {
 }
 
 #[tokio::test]
-async fn a_viewing_in_the_second_serializer() {
+async fn a_session_in_the_second_serializer() {
     check(
         V2,
         r#"
@@ -47,7 +47,7 @@ async fn a_viewing_in_the_second_serializer() {
 }
 
 #[tokio::test]
-async fn a_viewing_in_the_first_serializer() {
+async fn a_session_in_the_first_serializer() {
     check(
         V1,
         r#"

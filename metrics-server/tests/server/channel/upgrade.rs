@@ -89,7 +89,7 @@ async fn the_subprotocol_is_selected_if_it_is_offered() {
 }
 
 #[tokio::test]
-async fn who_opted_out_is_refused_where_that_is_heeded() {
+async fn a_viewer_who_opted_out_is_refused_where_the_setting_is_on() {
     let join = |client: Client| async move {
         let mut client = client;
         let join = json!({ "key": client.key, "identifier": "intro" });
@@ -109,7 +109,7 @@ async fn who_opted_out_is_refused_where_that_is_heeded() {
 }
 
 #[tokio::test]
-async fn an_address_that_is_no_websocket_says_so() {
+async fn a_request_without_an_upgrade_is_refused() {
     let server = TestServer::new().await;
     let answer = server.http("GET", "/socket/websocket?vsn=2.0.0").send().await;
     assert!((400..500).contains(&answer.status), "{answer:?}");
@@ -140,7 +140,7 @@ async fn upgrade_by_hand(server: &TestServer, headers: &[(&str, &str)]) -> Answe
 }
 
 #[tokio::test]
-async fn browsers_differ_in_how_they_ask_for_a_websocket() {
+async fn browsers_request_a_websocket_in_different_forms() {
     let server = TestServer::new().await;
     let key = ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
     let version = ("sec-websocket-version", "13");
@@ -179,7 +179,7 @@ async fn browsers_differ_in_how_they_ask_for_a_websocket() {
 }
 
 #[tokio::test]
-async fn what_is_sent_right_behind_the_upgrade_is_not_lost() {
+async fn a_message_right_behind_the_upgrade_is_not_lost() {
     let server = TestServer::new().await;
     let heartbeats = frame(FIN | TEXT, br#"[null,"1","phoenix","heartbeat",{}]"#).repeat(100);
     let http = server.http("GET", "/socket/websocket").query(V2);

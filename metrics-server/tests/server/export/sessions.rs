@@ -147,7 +147,7 @@ async fn texts_of_pages_are_no_formulas_in_csv_and_as_they_are_in_ndjson() {
 
 #[cfg(feature = "parquet")]
 #[tokio::test]
-async fn parquet_holds_what_csv_does() {
+async fn parquet_has_the_same_sessions_as_csv() {
     use parquet::file::reader::{FileReader as _, SerializedFileReader};
     use parquet::record::Field;
 
@@ -206,7 +206,7 @@ async fn parquet_holds_what_csv_does() {
 }
 
 #[tokio::test]
-async fn what_is_exported_is_guarded_and_what_is_wrong_is_told() {
+async fn exports_need_credentials_and_name_invalid_fields() {
     let credentials = Credentials::new("ada", "open sesame").unwrap();
     let server = TestServer::with(Settings::default().access(credentials)).await;
     for table in ["plays", "engagement", "sources", "sessions"] {

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{AUTHORIZATION, REPORTS, guarded};
 
 #[tokio::test]
-async fn reports_and_keys_and_the_page_ask_for_credentials() {
+async fn reports_and_keys_and_the_page_need_credentials() {
     let server = guarded().await;
     let mut guarded: Vec<_> = REPORTS
         .iter()
@@ -145,7 +145,7 @@ async fn keys_are_for_pages_of_no_other_origin() {
 
 /// Guarded routes are open to pages of other sites only for listed origins, and the refusal names the setting.
 #[tokio::test]
-async fn a_page_of_another_site_is_told_which_setting_lets_it_read() {
+async fn a_page_of_another_site_gets_the_setting_that_allows_it() {
     let server = TestServer::new().await;
     for path in ["/", "/metrics", "/api/v1/plays?identifier=a", "/api/v1/export/plays?identifier=a"]
     {
@@ -170,7 +170,7 @@ async fn a_page_of_another_site_is_told_which_setting_lets_it_read() {
 }
 
 #[tokio::test]
-async fn reports_may_be_read_by_no_other_origin_unless_said_otherwise() {
+async fn reports_may_be_read_by_no_other_origin_by_default() {
     let server = TestServer::new().await;
     let request = server.http("POST", "/api/v1/plays").header("origin", "https://a.example");
     let answer = request.json(&json!({ "identifier": "intro" })).send().await;

@@ -14,7 +14,7 @@ async fn check_one_play(request: Http) {
 }
 
 #[tokio::test]
-async fn a_report_can_be_asked_for_in_three_ways() {
+async fn a_report_can_be_requested_in_three_ways() {
     let server = watched().await;
     let body = json!({ "identifier": "intro", "interval": "1 day" });
     for path in ["/api/v1/plays", "/api/v1/views"] {
@@ -37,7 +37,7 @@ async fn a_report_can_be_asked_for_in_three_ways() {
 }
 
 #[tokio::test]
-async fn what_the_body_says_wins() {
+async fn parameters_of_the_body_win() {
     let server = watched().await;
     let request = server.http("POST", "/api/v1/plays").query("identifier=outro&interval=nonsense");
     check_one_play(request.json(&json!({ "identifier": "intro", "interval": "1 day" }))).await;

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::watched;
 
 #[tokio::test]
-async fn the_binary_asks_a_server_for_its_health() {
+async fn the_binary_requests_the_health_of_a_server() {
     let server = TestServer::new().await;
     let address = server.address.to_string();
     let asking = tokio::task::spawn_blocking(move || {
@@ -25,7 +25,7 @@ async fn the_binary_asks_a_server_for_its_health() {
 }
 
 #[tokio::test]
-async fn health_and_page_are_there_to_get_and_to_look_at() {
+async fn health_and_page_support_get_and_head() {
     let server = TestServer::new().await;
     for (path, kind) in [
         ("/health/live", "application/json"),
@@ -44,7 +44,7 @@ async fn health_and_page_are_there_to_get_and_to_look_at() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_not_found() {
+async fn unknown_paths_are_not_found() {
     let server = TestServer::new().await;
     for path in [
         "/nothing",
@@ -75,7 +75,7 @@ async fn slashes_that_are_too_many_do_not_matter() {
 }
 
 #[tokio::test]
-async fn another_method_is_not_allowed_and_the_answer_says_which_is() {
+async fn another_method_is_not_allowed_and_the_response_names_the_allowed_ones() {
     let server = TestServer::new().await;
     for (path, methods, allowed) in [
         ("/", &["POST", "DELETE"][..], &["GET", "HEAD"][..]),
@@ -134,7 +134,7 @@ async fn a_request_that_does_not_come_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn one_connection_can_ask_more_than_once() {
+async fn one_connection_can_send_several_requests() {
     let server = TestServer::new().await;
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     let ask = server.http("GET", "/health/live").bytes();
@@ -148,7 +148,7 @@ async fn one_connection_can_ask_more_than_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn there_is_room_for_so_many_connections_and_no_more() {
+async fn connections_are_limited_by_permits() {
     let server = Database::new().await.serve_some(Settings::default(), 2).await;
     let (one, two) = (server.connect().await, server.connect().await);
     // A websocket holds its permit for as long as it is open.
@@ -184,7 +184,7 @@ async fn a_request_names_one_host() {
 }
 
 #[tokio::test]
-async fn the_page_says_what_is_stored_and_shows_no_key() {
+async fn the_page_describes_the_stored_data_and_shows_no_key() {
     let server = watched().await;
     let request = server.http("GET", "/").header("user-agent", CHROME);
     let answer = request.send().await;

@@ -37,7 +37,7 @@ async fn a_page_of_any_origin_may_have_the_script() {
 }
 
 #[tokio::test]
-async fn who_has_the_script_is_not_sent_it_again() {
+async fn a_cached_script_is_not_sent_again() {
     let server = TestServer::new().await;
     let got = server.http("GET", "/metrics.js").send().await;
     let tag = got.header("etag").unwrap();

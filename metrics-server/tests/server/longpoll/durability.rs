@@ -99,7 +99,7 @@ async fn a_stop_answers_the_poll_that_is_held() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_plays_when_the_server_stops_counts_until_then() {
+async fn an_open_segment_counts_until_the_server_stops() {
     let server = TestServer::new().await;
     let mut poller = Poller::open(&server).await;
     poller.join(TOPIC, "intro").await;

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::{TOPIC, V1, gone};
 
 #[tokio::test]
-async fn a_viewing_in_the_second_serializer() {
+async fn a_session_in_the_second_serializer() {
     let server = TestServer::new().await;
     let mut poller = Poller::open(&server).await;
     let join = json!({ "key": server.key, "identifier": "intro" });
@@ -46,7 +46,7 @@ async fn a_viewing_in_the_second_serializer() {
 
 /// Messages are objects in this version, not texts: the one client that speaks it expects objects.
 #[tokio::test]
-async fn a_viewing_in_the_first_serializer() {
+async fn a_session_in_the_first_serializer() {
     for query in [V1, ""] {
         let server = TestServer::new().await;
         let poller = Poller::open_as(&server, query, &[("user-agent", CHROME)]).await;
@@ -82,7 +82,7 @@ async fn a_token_that_is_unknown_is_over() {
 }
 
 #[tokio::test]
-async fn what_a_page_calls_a_token_is_none() {
+async fn a_token_parameter_of_a_page_is_no_token() {
     let server = TestServer::new().await;
     for own in ["mine", "", "longpoll-", "longpoll-00", &"0".repeat(32)] {
         let opened = Poller::try_open(&server, &format!("token={own}&vsn=2.0.0&"), &[]).await;
@@ -134,7 +134,7 @@ async fn many_messages_may_come_in_one_request() {
 }
 
 #[tokio::test]
-async fn lines_are_messages_only_where_it_says_so() {
+async fn lines_are_messages_only_in_requests_of_that_content_type() {
     let server = TestServer::new().await;
     let mut poller = Poller::open(&server).await;
     let pretty = "[null,\n\"1\",\n\"phoenix\",\n\"heartbeat\",\n{}]";
@@ -162,7 +162,7 @@ async fn a_binary_push_is_answered() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_ends_the_session() {
+async fn an_unreadable_message_ends_the_session() {
     let server = TestServer::new().await;
     for body in [&b"garbage"[..], b"{}", b"[1]", b"\xff", b"AAEC", &[b' '; 65 * 1024]] {
         let mut poller = Poller::open(&server).await;

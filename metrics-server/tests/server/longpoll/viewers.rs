@@ -28,7 +28,7 @@ async fn a_bot_may_connect_but_not_join() {
 }
 
 #[tokio::test]
-async fn who_opted_out_is_refused_where_that_is_heeded() {
+async fn a_viewer_who_opted_out_is_refused_where_the_setting_is_on() {
     let server = TestServer::with(Settings::default().heed_opt_out()).await;
     let mut poller = Poller::open_as(&server, V2, &[("sec-gpc", "1")]).await;
     let join = json!({ "key": server.key, "identifier": "intro" });
@@ -36,7 +36,7 @@ async fn who_opted_out_is_refused_where_that_is_heeded() {
 }
 
 #[tokio::test]
-async fn keys_that_are_guessed_are_not_looked_at_after_some() {
+async fn guessed_keys_are_refused_unchecked_after_some() {
     let server = TestServer::new().await;
     let mut reasons = Vec::new();
     for guess in 0..30 {
@@ -51,7 +51,7 @@ async fn keys_that_are_guessed_are_not_looked_at_after_some() {
 }
 
 #[tokio::test]
-async fn a_viewer_is_classed_and_their_page_known_as_of_the_first_request() {
+async fn the_first_request_decides_the_class_and_page_of_a_viewer() {
     let server = TestServer::new().await;
     let query = "source_url=https%3A%2F%2Fsite.example%2Fa%3Fb&vsn=2.0.0";
     let mut poller = Poller::open_as(&server, query, &[("user-agent", CHROME)]).await;

@@ -96,7 +96,7 @@ async fn an_echo_of_another_source() {
 }
 
 #[tokio::test]
-async fn an_echo_among_what_waited_for_a_connection() {
+async fn an_echo_among_events_that_waited_for_a_connection() {
     let site = Site::new().await;
     site.play(vec![play(0, 0), pause(1_000, "1.00"), Close(500)]).await;
     site.clock.pass_ms(20_000);

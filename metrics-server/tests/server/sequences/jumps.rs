@@ -12,7 +12,7 @@ async fn a_rate_that_the_client_takes_for_a_jump_is_out_of_reach() {
 }
 
 #[tokio::test]
-async fn a_jump_that_is_told_in_order() {
+async fn a_jump_that_is_reported_in_order() {
     check(2.5 + 2.0, vec![play(0, 0), pause(2_500, 2.4936), play(2, "20.00"), Close(2_000)]).await;
 }
 
@@ -180,7 +180,7 @@ async fn a_wait_that_a_seek_causes_is_no_rebuffering() {
 }
 
 #[tokio::test]
-async fn what_a_drag_passes_is_view_time_that_nobody_saw() {
+async fn positions_that_a_drag_passes_are_view_time_without_viewers() {
     let site = Site::new().await;
     let mut events = vec![(0.0, "play", 0.0, 60.0), (1.0, "pause", 1.0, 60.0)];
     let mut second = 1.0;

@@ -120,7 +120,7 @@ async fn paused_for_long_and_a_machine_that_slept() {
 }
 
 #[tokio::test]
-async fn what_no_duration_allows() {
+async fn a_session_is_watched_for_a_day_at_most() {
     let site = Site::new().await;
     let event = |name, position| with(batched(name, position, None), "duration", 604_800);
     site.post_events(&[event("play", 0.0), event("pause", 604_800.0)]).await;
@@ -132,7 +132,7 @@ async fn what_no_duration_allows() {
 }
 
 #[tokio::test]
-async fn a_rate_that_is_told_bounds_a_segment() {
+async fn a_reported_rate_bounds_a_segment() {
     for (rate, right) in [(None, 2.0), (Some(16.0), 20.0)] {
         let mut rated = stamped(0, 0, json!({ "name": "ratechange", "rate": rate }));
         if let Step::Event(_, event) = &mut rated
@@ -153,7 +153,7 @@ async fn a_rate_that_is_told_bounds_a_segment() {
 }
 
 #[tokio::test]
-async fn a_rate_that_is_told_before_the_first_play() {
+async fn a_rate_that_is_reported_before_the_first_play() {
     check(
         8.0,
         vec![
@@ -261,7 +261,7 @@ async fn an_event_of_another_video_is_refused_wherever_the_session_is() {
 }
 
 #[tokio::test]
-async fn what_waited_for_a_connection_is_in_order() {
+async fn events_that_waited_for_a_connection_are_in_order() {
     let site = Site::new().await;
     site.play(vec![play(0, 0), pause(1_070, "1.07"), Close(0)]).await;
     site.clock.pass_ms(60_000);
