@@ -16,12 +16,34 @@ impl Refs {
     }
 }
 
-/// The result in the reply to a message, if this is its reply: null for ok, or else the reason.
-#[track_caller]
-pub(crate) fn outcome_of(message: &Value, message_ref: &str) -> Option<Value> {
-    let is_reply = message[1] == message_ref && message[3] == "phx_reply";
-    is_reply.then(|| outcome(&message[4]))
+/// The calls of a client, which has the methods `push` and `message`, and a key of its server in a field.
+macro_rules! calls {
+    ($($key:ident).+) => {
+        /// Sends a message and returns the result of its reply: null for ok, or else the reason.
+        pub async fn call(&mut self, topic: &str, event: &str, payload: &Value) -> Value {
+            let message_ref = self.push(topic, event, payload).await;
+            self.answer_to(&message_ref).await
+        }
+
+        /// Waits for the reply to a message, skipping others.
+        pub async fn answer_to(&mut self, message_ref: &str) -> Value {
+            loop {
+                let message = self.message().await;
+                if message[1] == message_ref && message[3] == "phx_reply" {
+                    return $crate::channel::outcome(&message[4]);
+                }
+            }
+        }
+
+        /// Joins a topic, to watch the video with this identifier.
+        pub async fn join(&mut self, topic: &str, identifier: &str) {
+            let payload = json!({ "key": self.$($key).+, "identifier": identifier });
+            assert_eq!(self.call(topic, "phx_join", &payload).await, Value::Null);
+        }
+    };
 }
+
+pub(crate) use calls;
 
 /// The result in the payload of a reply: null for ok, or else the reason.
 #[track_caller]

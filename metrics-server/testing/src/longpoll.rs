@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use serde_json::{Value, json};
 
-use crate::channel::{Refs, outcome_of};
+use crate::channel::{Refs, calls};
 use crate::{CHROME, Http, Server};
 
 const PATH: &str = "/socket/longpoll";
@@ -108,26 +108,7 @@ impl Poller {
         message_ref
     }
 
-    /// Sends a message and returns the result of its reply: null for ok, or else the reason.
-    pub async fn call(&mut self, topic: &str, event: &str, payload: &Value) -> Value {
-        let message_ref = self.push(topic, event, payload).await;
-        self.answer_to(&message_ref).await
-    }
-
-    /// Waits for the reply to a message, skipping others.
-    pub async fn answer_to(&mut self, message_ref: &str) -> Value {
-        loop {
-            if let Some(outcome) = outcome_of(&self.message().await, message_ref) {
-                return outcome;
-            }
-        }
-    }
-
-    /// Joins a topic, to watch the video with this identifier.
-    pub async fn join(&mut self, topic: &str, identifier: &str) {
-        let payload = json!({ "key": self.server.key, "identifier": identifier });
-        assert_eq!(self.call(topic, "phx_join", &payload).await, Value::Null);
-    }
+    calls!(server.key);
 
     /// Plays from a second of the video.
     pub async fn play(&mut self, topic: &str, from: f64) {

@@ -7,7 +7,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
-use crate::channel::{Refs, outcome, outcome_of};
+use crate::channel::{Refs, calls, outcome};
 use crate::http::{Answer, Http};
 use crate::soon;
 use crate::websocket::{CLOSE, FIN, Input, PING, PONG, TEXT, frame, handshake};
@@ -159,26 +159,7 @@ impl Client {
         message_ref
     }
 
-    /// Sends a message and returns the result of its reply: null for ok, or else the reason.
-    pub async fn call(&mut self, topic: &str, event: &str, payload: &Value) -> Value {
-        let message_ref = self.push(topic, event, payload).await;
-        self.answer_to(&message_ref).await
-    }
-
-    /// Waits for the reply to a message, skipping others.
-    pub async fn answer_to(&mut self, message_ref: &str) -> Value {
-        loop {
-            if let Some(outcome) = outcome_of(&self.message().await, message_ref) {
-                return outcome;
-            }
-        }
-    }
-
-    /// Joins a topic, to watch the video with this identifier.
-    pub async fn join(&mut self, topic: &str, identifier: &str) {
-        let payload = json!({ "key": self.key, "identifier": identifier });
-        assert_eq!(self.call(topic, "phx_join", &payload).await, Value::Null);
-    }
+    calls!(key);
 
     /// Sends an event, and expects the server to accept it.
     pub async fn event(&mut self, topic: &str, payload: &Value) {
