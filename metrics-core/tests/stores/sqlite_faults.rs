@@ -9,14 +9,16 @@ mod full;
 mod log;
 
 use std::error::Error as _;
-use std::fs::{self};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use diesel::prelude::*;
 use diesel::sql_types::Text;
-use metrics_core::store::{Error, OpenScan, SessionWrite, SqliteStore, Subject, Videos};
+use metrics_core::store::{
+    Error, OpenScan, SessionWrite, SqliteStore, Store as _, Subject, Videos,
+};
 use metrics_core::{ApiKey, Join, Metrics, PlayerEvent, Video};
 
 use crate::fixture::{self, now};

@@ -18,7 +18,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use diesel_migrations::MigrationHarness as _;
 use metrics_core::block::{Block, Groups};
 use metrics_core::session::Stored;
 use metrics_core::store::{

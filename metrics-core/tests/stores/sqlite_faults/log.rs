@@ -8,7 +8,6 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::{mem, thread};
 
 use diesel::connection::SimpleConnection as _;
-use diesel::prelude::*;
 use metrics_core::store::{Outcome, SqliteStore, Store};
 use metrics_core::{Join, Metrics, PlayerEvent, Selection, Video};
 use rand::rngs::StdRng;

@@ -1,7 +1,5 @@
 //! Routes, methods and connections.
 
-use std::io::Read as _;
-
 use metrics_server::{BODY_BYTES_MAX, Settings};
 use metrics_server_testing::{CHROME, Database, TestServer, soon};
 use serde_json::json;

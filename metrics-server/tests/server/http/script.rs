@@ -3,7 +3,6 @@
 use std::io::Read as _;
 
 use metrics_server_testing::TestServer;
-use tokio::io::AsyncReadExt as _;
 
 use super::guarded;
 
