@@ -2,20 +2,18 @@
 //!
 //! The videos of a selection are looked up first, as in the stores. Each query is cancelled after [`STRAIGHT_MAX`].
 
-use std::collections::BTreeMap;
+mod file;
+mod selection;
+mod viewings;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use diesel::connection::DefaultLoadingMode;
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Binary, Double, Integer, Nullable, Text};
 use diesel::sqlite::SqliteConnection;
 use futures_util::TryStreamExt as _;
 use metrics_core::Source;
-use metrics_core::engagement::{Part, Parts, Seconds, SecondsBucket};
-use metrics_core::interval::Segments;
 use metrics_core::report::{PlayCell, PlayTotals, SourceCell};
-use metrics_core::time_bucket::Buckets;
 use metrics_core::user_agent::{self, Browser, Device, Platform};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row};
@@ -23,174 +21,13 @@ use tokio_postgres::{Client, Row};
 use crate::Failure;
 use crate::place::{Place, postgres, sqlite};
 use crate::rows::rows_of;
+use file::{Number, file_grouped, file_plays, file_sources, file_viewings, within};
+
+pub use selection::{Grouped, MOBILE, Range, Sums, Videos};
+pub use viewings::Viewings;
 
 /// The time limit of a query.
 pub const STRAIGHT_MAX: Duration = Duration::from_secs(60);
-
-/// A selection of sessions.
-#[derive(Clone, Debug)]
-pub struct Range {
-    /// The videos, by a condition on the table `videos`.
-    pub videos: Videos,
-    /// The first start that counts, in Unix milliseconds.
-    pub from_ms: i64,
-    /// The last start that counts, in Unix milliseconds.
-    pub to_ms: i64,
-    /// The least view time that counts, in milliseconds.
-    pub minimum_view_ms: i64,
-    /// The width of a cell, in milliseconds.
-    pub grain_ms: i64,
-    /// Whether only sessions on mobile devices with Chrome or Safari count: [`MOBILE`] as filters.
-    pub is_filtered: bool,
-}
-
-/// The two filters of filtered queries, as JSON.
-pub const MOBILE: &str =
-    r#"[["is", "device", ["mobile"]], ["is", "browser", ["chrome", "safari"]]]"#;
-
-impl Range {
-    /// Returns the filters as a further condition.
-    fn condition(&self) -> &'static str {
-        if self.is_filtered { CONDITION } else { "" }
-    }
-}
-
-/// [`MOBILE`] in SQL, by the codes of classes.
-const CONDITION: &str = "and device = 2 and browser in (2, 7)";
-const _: () = {
-    assert!(Device::Mobile.code() == 2);
-    assert!(Browser::Chrome.code() == 2 && Browser::Safari.code() == 7);
-};
-
-/// A selection of videos.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Videos {
-    /// The video with the identifier of this rank.
-    Ranked(usize),
-    /// The videos of the course `knots`.
-    Knots,
-    /// All videos of the key.
-    All,
-}
-
-impl Videos {
-    fn condition(self, straight: &Straight) -> String {
-        match self {
-            Self::Ranked(rank) => format!("identifier = '{}'", crate::dataset::identifier(rank)),
-            Self::Knots => match straight {
-                Straight::File(_) => "metadata ->> 'course' = 'knots'".to_owned(),
-                Straight::Database(_) => "metadata @> '{\"course\": \"knots\"}'".to_owned(),
-            },
-            Self::All => match straight {
-                Straight::File(_) => format!("key = '{}'", crate::dataset::KEY),
-                Straight::Database(_) => {
-                    format!("key_id = (select id from keys where key = '{}')", crate::dataset::KEY)
-                }
-            },
-        }
-    }
-}
-
-/// The segments of many sessions, stored compactly, as a program would keep them.
-#[derive(Debug, Default)]
-pub struct Viewings {
-    sessions: Vec<Viewing>,
-    segments: Vec<u8>,
-}
-
-/// A session without its segments.
-#[derive(Clone, Copy, Debug)]
-struct Viewing {
-    started_at_ms: i64,
-    duration_ms: Option<u32>,
-    /// The end of the session's segments.
-    end: usize,
-}
-
-impl Viewings {
-    fn push(&mut self, started_at_ms: i64, segments: &[u8], duration_ms: Option<i32>) {
-        self.segments.extend_from_slice(segments);
-        let duration_ms = duration_ms.and_then(|ms| u32::try_from(ms).ok());
-        self.sessions.push(Viewing { started_at_ms, duration_ms, end: self.segments.len() });
-    }
-
-    fn each(
-        &self,
-        mut view: impl FnMut(Viewing, &Segments) -> Result<(), Failure>,
-    ) -> Result<(), Failure> {
-        let mut from = 0;
-        for viewing in &self.sessions {
-            view(*viewing, &Segments::decode(&self.segments[from..viewing.end])?)?;
-            from = viewing.end;
-        }
-        Ok(())
-    }
-
-    /// Returns the viewers of equal parts.
-    ///
-    /// # Errors
-    ///
-    /// A row is damaged.
-    pub fn parts(&self, parts: u32) -> Result<Vec<Part>, Failure> {
-        let mut end_ms = 0;
-        self.each(|_, segments| {
-            end_ms = end_ms.max(segments.union().end_ms());
-            Ok(())
-        })?;
-        let mut counted = Parts::new(end_ms, parts);
-        self.each(|_, segments| {
-            counted.add(segments);
-            Ok(())
-        })?;
-        Ok(counted.finish())
-    }
-
-    /// Returns the viewers of every second.
-    ///
-    /// # Errors
-    ///
-    /// A row is damaged, or there are too many seconds.
-    pub fn seconds(&self, buckets: Buckets) -> Result<Vec<SecondsBucket>, Failure> {
-        let mut counted = Seconds::new(buckets);
-        self.each(|viewing, segments| {
-            Ok(counted.add(viewing.started_at_ms, segments, viewing.duration_ms)?)
-        })?;
-        Ok(counted.finish())
-    }
-}
-
-/// A property of sessions that sums are grouped by.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Grouped {
-    /// The UTC day of the start, counted from 1970.
-    Day,
-    /// The page.
-    Page,
-    /// The identifier of the video.
-    Video,
-}
-
-/// The sums of each group: plays, their view time and startup times in milliseconds, and the number of plays with a
-/// startup time.
-pub type Sums = BTreeMap<String, [f64; 4]>;
-
-impl Grouped {
-    fn in_file(self) -> &'static str {
-        match self {
-            Self::Day => "cast(started_at / 86400000 as text)",
-            Self::Page => "(select url from pages where id = page_id)",
-            Self::Video => "(select identifier from videos where id = video_id)",
-        }
-    }
-
-    fn in_database(self) -> &'static str {
-        match self {
-            Self::Day => "floor(extract(epoch from started_at) / 86400)::bigint::text",
-            Self::Page => "(select url from pages where id = page_id)",
-            Self::Video => "(select identifier from videos where id = video_id)",
-        }
-    }
-}
 
 /// A connection for plain SQL.
 pub enum Straight {
@@ -435,12 +272,6 @@ impl Straight {
     }
 }
 
-#[derive(QueryableByName)]
-struct Number {
-    #[diesel(sql_type = BigInt)]
-    number: i64,
-}
-
 /// A temporary view of all sessions, open ones included.
 const SESSIONS: &str = "create temporary view sessions as
     select video_id, started_at, page_id, browser, platform, device, view_ms, unique_ms, duration_ms, startup_ms,
@@ -450,163 +281,6 @@ const SESSIONS: &str = "create temporary view sessions as
     select video_id, started_at, (select id from metrics.pages where url = page), browser, platform, device, view_ms,
         unique_ms, duration_ms, startup_ms, coalesce(rebufferings, 0), coalesce(rebuffering_ms, 0), segments
     from metrics.open_sessions";
-
-/// A statement over the rows of one video: a statement over all videos could not be cancelled half way.
-fn within(select: &str, range: &Range, video: i64, rest: &str) -> diesel::query_builder::SqlQuery {
-    let Range { from_ms, to_ms, minimum_view_ms, .. } = range;
-    diesel::sql_query(format!(
-        "{select} where video_id = {video} and started_at between {from_ms} and {to_ms}
-         and {minimum_view_ms} <= view_ms {rest}"
-    ))
-}
-
-fn file_plays(
-    connection: &mut SqliteConnection,
-    range: &Range,
-    videos: Vec<i64>,
-) -> Result<Option<Vec<PlayCell>>, Failure> {
-    #[derive(QueryableByName)]
-    struct Sum {
-        #[diesel(sql_type = BigInt)]
-        cell: i64,
-        #[diesel(sql_type = Integer)]
-        browser: i32,
-        #[diesel(sql_type = Integer)]
-        platform: i32,
-        #[diesel(sql_type = Integer)]
-        device: i32,
-        #[diesel(sql_type = BigInt)]
-        plays: i64,
-        #[diesel(sql_type = BigInt)]
-        view_ms: i64,
-        #[diesel(sql_type = BigInt)]
-        unique_ms: i64,
-    }
-    let began = Instant::now();
-    let select = format!(
-        "select started_at / {grain} * {grain} as cell, browser, platform, device, count(*) as plays,
-         sum(view_ms) as view_ms, sum(unique_ms) as unique_ms from sessions",
-        grain = range.grain_ms
-    );
-    let mut cells = Vec::new();
-    for video in videos {
-        let sums: Vec<Sum> =
-            within(&select, range, video, "group by 1, 2, 3, 4").load(connection)?;
-        cells.extend(sums.iter().map(|it| {
-            let sums = (it.plays, it.view_ms, it.unique_ms);
-            cell(it.cell, (it.browser, it.platform, it.device), sums)
-        }));
-        if STRAIGHT_MAX < began.elapsed() {
-            return Ok(None);
-        }
-    }
-    Ok(Some(cells))
-}
-
-fn file_grouped(
-    connection: &mut SqliteConnection,
-    range: &Range,
-    videos: Vec<i64>,
-    by: Grouped,
-) -> Result<Option<Sums>, Failure> {
-    #[derive(QueryableByName)]
-    struct Sum {
-        #[diesel(sql_type = Nullable<Text>)]
-        value: Option<String>,
-        #[diesel(sql_type = Double)]
-        plays: f64,
-        #[diesel(sql_type = Double)]
-        view_ms: f64,
-        #[diesel(sql_type = Double)]
-        startup_ms: f64,
-        #[diesel(sql_type = Double)]
-        startups: f64,
-    }
-    let began = Instant::now();
-    let select = format!(
-        "select {} as value, cast(count(*) as real) as plays, cast(sum(view_ms) as real) as view_ms,
-         cast(coalesce(sum(startup_ms), 0) as real) as startup_ms, cast(count(startup_ms) as real) as startups
-         from sessions",
-        by.in_file()
-    );
-    let rest = format!("{} group by 1", range.condition());
-    let mut sums = Sums::new();
-    for video in videos {
-        for it in within(&select, range, video, &rest).load::<Sum>(connection)? {
-            let sum = sums.entry(it.value.unwrap_or_default()).or_default();
-            let more = [it.plays, it.view_ms, it.startup_ms, it.startups];
-            sum.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
-        }
-        if STRAIGHT_MAX < began.elapsed() {
-            return Ok(None);
-        }
-    }
-    Ok(Some(sums))
-}
-
-fn file_sources(
-    connection: &mut SqliteConnection,
-    range: &Range,
-    videos: Vec<i64>,
-) -> Result<Option<Vec<SourceCell>>, Failure> {
-    #[derive(QueryableByName)]
-    struct Sum {
-        #[diesel(sql_type = BigInt)]
-        cell: i64,
-        #[diesel(sql_type = Text)]
-        url: String,
-        #[diesel(sql_type = BigInt)]
-        plays: i64,
-    }
-    let began = Instant::now();
-    let select = format!(
-        "select started_at / {grain} * {grain} as cell, url, count(*) as plays
-         from sessions join pages on pages.id = page_id",
-        grain = range.grain_ms
-    );
-    let mut cells = Vec::new();
-    for video in videos {
-        let sums: Vec<Sum> = within(&select, range, video, "group by 1, 2").load(connection)?;
-        cells.extend(sums.iter().filter_map(|it| {
-            let source = Source::parse(&it.url)?;
-            Some(SourceCell { at_ms: it.cell, source, plays: it.plays.unsigned_abs() })
-        }));
-        if STRAIGHT_MAX < began.elapsed() {
-            return Ok(None);
-        }
-    }
-    Ok(Some(cells))
-}
-
-fn file_viewings(
-    connection: &mut SqliteConnection,
-    range: &Range,
-    videos: Vec<i64>,
-) -> Result<Option<Viewings>, Failure> {
-    #[derive(QueryableByName)]
-    struct Read {
-        #[diesel(sql_type = BigInt)]
-        started_at: i64,
-        #[diesel(sql_type = Binary)]
-        segments: Vec<u8>,
-        #[diesel(sql_type = Nullable<Integer>)]
-        duration_ms: Option<i32>,
-    }
-    let began = Instant::now();
-    let mut viewings = Viewings::default();
-    for video in videos {
-        let select = "select started_at, segments, duration_ms from sessions";
-        let rows = within(select, range, video, range.condition());
-        for row in rows.load_iter::<Read, DefaultLoadingMode>(connection)? {
-            let row = row?;
-            viewings.push(row.started_at, &row.segments, row.duration_ms);
-        }
-        if STRAIGHT_MAX < began.elapsed() {
-            return Ok(None);
-        }
-    }
-    Ok(Some(viewings))
-}
 
 fn play_cell(row: &Row) -> PlayCell {
     let classes: [i16; 3] = [row.get(1), row.get(2), row.get(3)];

@@ -32,6 +32,7 @@ mod rewrites;
 mod selections;
 mod sessions;
 mod snapshots;
+mod through;
 mod unused;
 mod videos;
 mod watching;
@@ -54,6 +55,7 @@ pub use rewrites::*;
 pub use selections::*;
 pub use sessions::*;
 pub use snapshots::*;
+pub use through::{Call, Method, Through, Way};
 pub use unused::*;
 pub use videos::*;
 pub use watching::*;
@@ -204,7 +206,7 @@ macro_rules! store_conformance {
                 $crate::conformance::$case(&store).await;
                 // Again, with sessions that are closed soon after each commit.
                 let (store, _guard) = $open.await;
-                let store = $crate::conformance::Closing::new(store);
+                let store = $crate::conformance::Closing::over(store);
                 $crate::conformance::$case(&store).await;
             }
         )+

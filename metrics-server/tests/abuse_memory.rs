@@ -44,7 +44,7 @@ fn own_kib(process: &Process) -> u64 {
 /// first round comes before the measurement: its free memory must suffice for the next. `allocations.rs` checks that
 /// everything is freed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn after_all_abuses_memory_is_what_it_was() {
+async fn after_all_abuses_memory_is_as_before() {
     let database = Database::new().await;
     let mut command = binary();
     command.env("DATABASE_URL", database.url()).env("METRICS_LIMITS", NO_RATES).envs(ALLOCATOR);

@@ -220,8 +220,7 @@ proptest! {
     }
 }
 
-#[test]
-fn groups_without_values_are_left_out() {
+fn two_rows_without_values() -> Block {
     let row = Row {
         id: RowId(7),
         page: None,
@@ -229,7 +228,12 @@ fn groups_without_values_are_left_out() {
         session_data: None,
         stored: Stored::finished(5, 6, None, &Segments::default()),
     };
-    let block = Block::encode(vec![row.clone(), row]);
+    Block::encode(vec![row.clone(), row])
+}
+
+#[test]
+fn groups_without_values_are_left_out() {
+    let block = two_rows_without_values();
     let left_out: Vec<_> = Group::ALL.into_iter().filter(|it| block.group(*it).is_none()).collect();
     assert_eq!(
         left_out,
@@ -241,14 +245,7 @@ fn groups_without_values_are_left_out() {
 
 #[test]
 fn refusals_say_what_is_wrong() {
-    let row = Row {
-        id: RowId(7),
-        page: None,
-        user_agent: UserAgentClass::default(),
-        session_data: None,
-        stored: Stored::finished(5, 6, None, &Segments::default()),
-    };
-    let block = Block::encode(vec![row.clone(), row]);
+    let block = two_rows_without_values();
     let starts = Groups::NONE.with(Group::Starts);
     let check = |bytes: Option<&[u8]>, sessions, expected| {
         let mut block = block.clone();

@@ -12,7 +12,7 @@ mod viewing;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
-use self::dataset::Dataset;
+use self::dataset::{Case, Dataset};
 use super::draft::{check_totals, close, exported, merge};
 use super::older;
 use crate::engagement::Resolution;
@@ -26,10 +26,7 @@ const QUESTIONS: usize = 250;
 
 /// Compares plays, view times and user-agent classes of every bucket.
 pub async fn plays_are_those_of_brute_force(store: &dyn Store) {
-    let dataset = Dataset::fill(store).await;
-    let mut random = StdRng::seed_from_u64(1);
-    for number in 0..QUESTIONS {
-        let case = dataset.case(&mut random, number);
+    each_case(store, 1, async |dataset, case, _| {
         let plays =
             older::plays(store, &case.scan, case.buckets, Vec::new()).await.expect("summed");
         let answer: Vec<_> = plays
@@ -43,47 +40,36 @@ pub async fn plays_are_those_of_brute_force(store: &dyn Store) {
                 (bucket.start, [&sums[..], &browsers, &platforms, &devices].concat())
             })
             .collect();
-        assert_eq!(answer, naive::plays(&dataset.counted(&case), &case.buckets), "{case:?}");
-    }
+        assert_eq!(answer, naive::plays(&dataset.counted(case), &case.buckets), "{case:?}");
+    })
+    .await;
 }
 
 /// Compares plays per page of every bucket, in the order of the response.
 pub async fn sources_are_those_of_brute_force(store: &dyn Store) {
-    let dataset = Dataset::fill(store).await;
-    let mut random = StdRng::seed_from_u64(2);
-    for number in 0..QUESTIONS {
-        let case = dataset.case(&mut random, number);
-        let sources = older::sources(store, &case.scan, case.buckets).await.expect("summed");
-        let answer: Vec<_> = sources
-            .into_iter()
-            .map(|it| (it.start, it.source.as_str().to_owned(), it.plays))
-            .collect();
-        assert_eq!(answer, naive::sources(&dataset.counted(&case), &case.buckets), "{case:?}");
-    }
+    each_case(store, 2, async |dataset, case, _| {
+        check_sources(store, dataset, case).await;
+    })
+    .await;
 }
 
 /// Compares distinct viewers of each part, for few and many parts.
 pub async fn parts_are_those_of_brute_force(store: &dyn Store) {
-    let dataset = Dataset::fill(store).await;
-    let mut random = StdRng::seed_from_u64(3);
-    for number in 0..QUESTIONS {
-        let case = dataset.case(&mut random, number);
+    each_case(store, 3, async |dataset, case, random| {
         let parts = [1, 2, 3, 7, 10, 60, 97, 1_000][random.random_range(0..8)];
         let counted = older::parts(store, &case.scan, parts).await.expect("counted");
         let answer: Vec<_> = counted.iter().map(|part| part.viewers).collect();
-        let (end_ms, expected) = naive::parts(&dataset.counted(&case), parts);
+        let (end_ms, expected) = naive::parts(&dataset.counted(case), parts);
         assert_eq!(answer, expected, "{parts} parts of {case:?}");
         let end = counted.last().map_or(0.0, |part| part.to);
         assert_eq!(end, f64::from(end_ms) / 1_000.0, "{case:?}");
-    }
+    })
+    .await;
 }
 
 /// Compares views and viewers of every second in every bucket.
 pub async fn seconds_are_those_of_brute_force(store: &dyn Store) {
-    let dataset = Dataset::fill(store).await;
-    let mut random = StdRng::seed_from_u64(4);
-    for number in 0..QUESTIONS {
-        let case = dataset.case(&mut random, number);
+    each_case(store, 4, async |dataset, case, _| {
         let counted = older::seconds(store, &case.scan, case.buckets, Resolution::default())
             .await
             .expect("counted");
@@ -94,8 +80,30 @@ pub async fn seconds_are_those_of_brute_force(store: &dyn Store) {
                 (bucket.start, seconds.map(|it| (it.second, it.views, it.viewers)).collect())
             })
             .collect();
-        assert_eq!(answer, naive::seconds(&dataset.counted(&case), &case.buckets), "{case:?}");
+        assert_eq!(answer, naive::seconds(&dataset.counted(case), &case.buckets), "{case:?}");
+    })
+    .await;
+}
+
+/// Checks random requests to a store that is filled.
+async fn each_case(
+    store: &dyn Store,
+    seed: u64,
+    check: impl AsyncFn(&Dataset, &Case, &mut StdRng),
+) {
+    let dataset = Dataset::fill(store).await;
+    let mut random = StdRng::seed_from_u64(seed);
+    for number in 0..QUESTIONS {
+        let case = dataset.case(&mut random, number);
+        check(&dataset, &case, &mut random).await;
     }
+}
+
+async fn check_sources(store: &dyn Store, dataset: &Dataset, case: &Case) {
+    let sources = older::sources(store, &case.scan, case.buckets).await.expect("summed");
+    let answer: Vec<_> =
+        sources.into_iter().map(|it| (it.start, it.source.as_str().to_owned(), it.plays)).collect();
+    assert_eq!(answer, naive::sources(&dataset.counted(case), &case.buckets), "{case:?}");
 }
 
 /// The number of random erasures before everything is erased.
@@ -138,11 +146,6 @@ async fn check_left(store: &dyn Store, dataset: &Dataset, random: &mut StdRng) {
     assert_eq!(videos.len(), dataset.used().len());
     for number in 0..4 {
         let case = dataset.case(random, number);
-        let sources = older::sources(store, &case.scan, case.buckets).await.expect("summed");
-        let answer: Vec<_> = sources
-            .into_iter()
-            .map(|it| (it.start, it.source.as_str().to_owned(), it.plays))
-            .collect();
-        assert_eq!(answer, naive::sources(&dataset.counted(&case), &case.buckets), "{case:?}");
+        check_sources(store, dataset, &case).await;
     }
 }

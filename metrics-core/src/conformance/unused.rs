@@ -77,13 +77,6 @@ pub async fn a_video_that_comes_again_has_another_id(store: &dyn Store) {
 pub async fn first_plays_of_videos_that_are_deleted_are_kept(store: &dyn Store) {
     const ROUNDS: usize = 20;
     let key = key(store).await;
-    let is_over = AtomicBool::new(false);
-    let deleting = async {
-        while !is_over.load(Relaxed) {
-            store.delete_unused(1_000).await.expect("deleted");
-            tokio::task::yield_now().await;
-        }
-    };
     let video = |number: usize| Video::labelled(format!("video {}", number % 8));
     let recording = async {
         for round in 0..ROUNDS {
@@ -96,9 +89,8 @@ pub async fn first_plays_of_videos_that_are_deleted_are_kept(store: &dyn Store) 
                 delete_before(store, i64::MAX).await.expect("deleted");
             }
         }
-        is_over.store(true, Relaxed);
     };
-    tokio::join!(deleting, recording);
+    while_deleting(store, recording).await;
     let all: Vec<_> = (0..16)
         .map(|number| Draft::new(&key, &format!("{} {number}", ROUNDS - 1), video(number)))
         .collect();
@@ -106,6 +98,22 @@ pub async fn first_plays_of_videos_that_are_deleted_are_kept(store: &dyn Store) 
     expected.sort_unstable();
     let found: Vec<_> = exported(store, 1_000).await.iter().map(|record| record.id).collect();
     assert_eq!(found, expected);
+}
+
+/// Deletes unused videos again and again, while `task` runs.
+async fn while_deleting(store: &dyn Store, task: impl Future<Output = ()>) {
+    let is_over = AtomicBool::new(false);
+    let deleting = async {
+        while !is_over.load(Relaxed) {
+            store.delete_unused(1_000).await.expect("deleted");
+            tokio::task::yield_now().await;
+        }
+    };
+    let doing = async {
+        task.await;
+        is_over.store(true, Relaxed);
+    };
+    tokio::join!(deleting, doing);
 }
 
 /// Repeats a write until it succeeds, as the recorder does.
@@ -124,13 +132,6 @@ async fn written(store: &dyn Store, write: SessionWrite) {
 /// An import is kept while its videos are deleted concurrently: it adds videos first, and their sessions later.
 pub async fn imports_of_videos_that_are_deleted_are_kept(store: &dyn Store) {
     let key = key(store).await;
-    let is_over = AtomicBool::new(false);
-    let deleting = async {
-        while !is_over.load(Relaxed) {
-            store.delete_unused(1_000).await.expect("deleted");
-            tokio::task::yield_now().await;
-        }
-    };
     let foreign = |key: &ApiKey, number: usize| {
         let video = Video::labelled(format!("video {number}"));
         let draft = Draft::new(key, &number.to_string(), video.clone()).on("http://a.example/");
@@ -140,9 +141,8 @@ pub async fn imports_of_videos_that_are_deleted_are_kept(store: &dyn Store) {
         for number in 0..30 {
             insert(store, vec![foreign(&key, number)]).await.expect("imported");
         }
-        is_over.store(true, Relaxed);
     };
-    tokio::join!(deleting, importing);
+    while_deleting(store, importing).await;
     assert_eq!(exported(store, 1_000).await.len(), 30);
     assert_eq!(listed(store).await.len(), 30);
 }

@@ -4,11 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use metrics_core::conformance::Through;
 use metrics_core::store::{SqliteStore, Store, TimescaleStore};
 use tempfile::TempDir;
 
 use crate::server::ServerDatabase;
-use crate::timeless::{Timeless, elsewhere};
+use crate::timeless::{Elsewhere, elsewhere};
 
 /// The kind of database of a test.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -93,7 +94,8 @@ impl Database {
             Location::Server(server) => {
                 let url = server.url();
                 let opened = elsewhere(async move { TimescaleStore::connect(url.as_str()).await });
-                Arc::new(Timeless::new(opened.await.expect("the database is opened")))
+                let store = opened.await.expect("the database is opened");
+                Arc::new(Through::by(Elsewhere, Arc::new(store)))
             }
         }
     }

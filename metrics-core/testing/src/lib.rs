@@ -1,7 +1,7 @@
 //! Shared helpers for the tests of the workspace; not a public API.
 //!
 //! * [`Database`] is a database of its own for a test, on any [`Backend`]; [`on_every_store!`] runs a test on all.
-//! * [`Faulty`] is a store that fails or dies on demand; the calls of a [`Timeless`] store take no time.
+//! * [`Through`] intercepts the calls of a store; with [`Faults`], the store fails or dies on demand.
 //! * [`SmallDisk`] is a disk that a test can fill.
 //! * [`Proxy`] is a connection that breaks on demand, [`TlsProxy`] one with TLS.
 //! * [`WallClock`] is a manual clock.
@@ -15,10 +15,9 @@ mod clock;
 mod corpus;
 mod database;
 mod disk;
-mod faulty;
+mod faults;
 mod proxy;
 mod server;
-mod through;
 mod timeless;
 mod tls;
 
@@ -26,10 +25,10 @@ pub use clock::WallClock;
 pub use corpus::replay_corpus;
 pub use database::{Backend, Database};
 pub use disk::SmallDisk;
-pub use faulty::{Death, Faults, Faulty};
+pub use faults::{Death, Faults};
+pub use metrics_core::conformance::{Call, Method, Through, Way};
 pub use proxy::{Cut, Proxy};
-pub use through::{Call, Method, Through, Way};
-pub use timeless::{Timeless, elsewhere};
+pub use timeless::elsewhere;
 pub use tls::{Answer, Authority, Identity, Seen, TlsProxy, VALID};
 
 /// Defines a test per store for each function: an `async fn(Backend)`, run by Tokio with its clock paused.

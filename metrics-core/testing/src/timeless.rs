@@ -1,12 +1,11 @@
 //! Databases in tests whose clock is paused.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
 use async_trait::async_trait;
-use metrics_core::store::{Error, Store};
+use metrics_core::conformance::{Call, Method, Way};
+use metrics_core::store::Error;
 use tokio::runtime::{Builder, Runtime};
-
-use crate::through::{Call, Method, Through, Way};
 
 /// A paused clock jumps to the next timer when all tasks wait, even if a task waits for a database. The clock does not
 /// jump during a blocking call; so each call of a store runs as a blocking call, on a runtime with a running clock.
@@ -28,20 +27,9 @@ pub async fn elsewhere<T: Send + 'static>(future: impl Future<Output = T> + Send
     })
 }
 
-/// See [`Timeless`].
+/// Makes the calls of a store take no time by a paused clock. The store must have been opened [`elsewhere`].
 #[derive(Clone, Copy, Debug)]
-pub struct Elsewhere;
-
-/// A store whose calls take no time by a paused clock.
-pub type Timeless = Through<Elsewhere>;
-
-impl Timeless {
-    /// Makes the calls of `store` take no time. The store must have been opened [`elsewhere`].
-    #[must_use]
-    pub fn new(store: impl Store) -> Self {
-        Self { store: Arc::new(store), way: Elsewhere }
-    }
-}
+pub(crate) struct Elsewhere;
 
 #[async_trait]
 impl Way for Elsewhere {

@@ -1,20 +1,19 @@
 //! Stores that fail, and stores that refuse.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use metrics_core::event::Action;
 use metrics_core::key::SessionId;
 use metrics_core::{EventError, PlayerEvent};
-use metrics_testing::Faulty;
+use metrics_testing::Faults;
 
-use crate::support::{Site, join, look_round, segments, soon};
+use crate::support::{Site, faulty_server, join, look_round, segments, soon};
 
 #[tokio::test(start_paused = true)]
 async fn events_wait_for_an_unavailable_store() {
-    let site = Site::new();
-    let (metrics, failures) = site.faulty_server().await;
-    let key = metrics.create_key().await.unwrap();
+    let (site, metrics, key, failures) = faulty_server().await;
     let viewing = join(&metrics, &key, "a").await;
     failures.store(100, Relaxed);
     let mut played = viewing.submit(&PlayerEvent::play(0.0)).unwrap();
@@ -36,9 +35,7 @@ async fn events_wait_for_an_unavailable_store() {
 async fn an_open_segment_is_exact_although_the_store_was_unavailable() {
     for percent in [20, 50] {
         for seed in 0..20 {
-            let site = Site::new();
-            let (metrics, failures) = site.faulty_server().await;
-            let key = metrics.create_key().await.unwrap();
+            let (site, metrics, key, failures) = faulty_server().await;
             let viewing = join(&metrics, &key, "a").await;
             viewing.apply(PlayerEvent::play(0.0)).await.unwrap();
             failures.store(percent, Relaxed);
@@ -70,7 +67,7 @@ async fn a_session_that_is_refused_does_not_hurt_the_others() {
     let inner = site.store().await;
     let key = site.server().await.create_key().await.unwrap();
     let poison = SessionId::new(&key, "poison");
-    let metrics = site.server_over(Faulty::new(inner).refusing(poison));
+    let metrics = site.server_over(Faults::default().refusing(poison).over(Arc::new(inner)));
     let mut viewings = Vec::new();
     for name in ["before", "poison", "after"] {
         viewings.push(join(&metrics, &key, name).await);
@@ -105,7 +102,7 @@ async fn nothing_that_a_refusal_takes_along_is_acknowledged() {
         let inner = site.store().await;
         let key = site.server().await.create_key().await.unwrap();
         let poison = SessionId::new(&key, "poison");
-        let metrics = site.server_over(Faulty::new(inner).refusing(poison));
+        let metrics = site.server_over(Faults::default().refusing(poison).over(Arc::new(inner)));
         let viewing = join(&metrics, &key, "poison").await;
         let mut acknowledgements = vec![viewing.submit(&PlayerEvent::play(0.0)).unwrap()];
         for _ in 0..turns {
@@ -121,9 +118,7 @@ async fn nothing_that_a_refusal_takes_along_is_acknowledged() {
 
 #[tokio::test(start_paused = true)]
 async fn room_is_made_when_events_become_durable() {
-    let site = Site::new();
-    let (metrics, failures) = site.faulty_server().await;
-    let key = metrics.create_key().await.unwrap();
+    let (site, metrics, key, failures) = faulty_server().await;
     let viewing = join(&metrics, &key, "a").await;
     viewing.apply(PlayerEvent::play(0.0)).await.unwrap();
     soon(metrics.ready()).await;

@@ -1,13 +1,14 @@
 //! Joins that are accepted, and joins that are refused.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use metrics_core::event::Action;
 use metrics_core::{Bots, Join, JoinError, Metrics, PlayerEvent, Selection, Video};
-use metrics_testing::Faulty;
+use metrics_testing::Faults;
 use serde_json::{Map, Value, json};
 
-use crate::support::{Site, join, joining, soon};
+use crate::support::{Site, faulty_server, join, joining, one_server, soon, two_servers};
 
 const BOT: &str = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)";
 
@@ -21,8 +22,8 @@ fn check_refused<T>(joined: Result<T, JoinError>, expected: &str) {
 async fn keys_that_are_new_or_revoked_stay_so() {
     let site = Site::new();
     let late = Duration::from_millis(300);
-    let store = Faulty::new(site.store().await).with_late_keys(late);
-    let metrics = site.server_over(store);
+    let faults = Faults::default().with_late_keys(late);
+    let metrics = site.server_over(faults.over(Arc::new(site.store().await)));
     for _ in 0..50 {
         tokio::time::sleep(Duration::from_millis(137)).await;
         let (created, other) = tokio::join!(metrics.create_key(), async {
@@ -55,10 +56,7 @@ async fn an_unknown_key_is_refused() {
 
 #[tokio::test(start_paused = true)]
 async fn a_revoked_key_is_refused_at_once_here_and_soon_elsewhere() {
-    let site = Site::new();
-    let (here, there) = (site.server().await, site.server().await);
-    let key = here.create_key().await.unwrap();
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    let (_site, [here, there], key) = two_servers().await;
     let viewing = join(&there, &key, "a").await;
     let mut changes = there.key_changes();
     assert!(changes.accepts(&key));
@@ -81,10 +79,7 @@ async fn a_revoked_key_is_refused_at_once_here_and_soon_elsewhere() {
 
 #[tokio::test(start_paused = true)]
 async fn a_revoked_key_is_refused_within_a_second_elsewhere() {
-    let site = Site::new();
-    let (here, there) = (site.server().await, site.server().await);
-    let key = here.create_key().await.unwrap();
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    let (_site, [here, there], key) = two_servers().await;
     assert!(there.accepts_key(&key).await.unwrap());
     here.revoke_key(&key).await.unwrap();
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -93,9 +88,7 @@ async fn a_revoked_key_is_refused_within_a_second_elsewhere() {
 
 #[tokio::test(start_paused = true)]
 async fn keys_are_known_although_the_store_is_unavailable() {
-    let site = Site::new();
-    let (metrics, failures) = site.faulty_server().await;
-    let key = metrics.create_key().await.unwrap();
+    let (_site, metrics, key, failures) = faulty_server().await;
     failures.store(100, std::sync::atomic::Ordering::Relaxed);
     tokio::time::sleep(Duration::from_secs(10)).await;
     join(&metrics, &key, "a").await;
@@ -105,16 +98,15 @@ async fn keys_are_known_although_the_store_is_unavailable() {
 async fn nobody_joins_before_the_keys_are_known() {
     let site = Site::new();
     let key = site.server().await.create_key().await.unwrap();
-    let metrics = site.server_over(Faulty::new(site.store().await).failing(100));
+    let faults = Faults::default().failing(100);
+    let metrics = site.server_over(faults.over(Arc::new(site.store().await)));
     let joined = metrics.join(joining(&key, "a")).await;
     assert!(matches!(joined, Err(JoinError::Store(ref err)) if err.is_retryable()), "{joined:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn bots_are_refused() {
-    let site = Site::new();
-    let metrics = site.server().await;
-    let key = metrics.create_key().await.unwrap();
+    let (_site, metrics, key) = one_server().await;
     check_refused(metrics.join(joining(&key, "a").user_agent(BOT)).await, "bot");
     check_refused(metrics.visit(joining(&key, "a").user_agent(BOT)).await, "bot");
 }
@@ -122,7 +114,7 @@ async fn bots_are_refused() {
 #[tokio::test(start_paused = true)]
 async fn bots_are_counted_where_they_are_wanted() {
     let site = Site::new();
-    let store = std::sync::Arc::new(site.store().await);
+    let store = Arc::new(site.store().await);
     let metrics = Metrics::builder(store).bots(Bots::Count).start();
     let key = metrics.create_key().await.unwrap();
     let viewing = metrics.join(joining(&key, "a").user_agent(BOT)).await.unwrap();
@@ -135,9 +127,7 @@ async fn bots_are_counted_where_they_are_wanted() {
 
 #[tokio::test(start_paused = true)]
 async fn fields_that_are_too_long_are_refused() {
-    let site = Site::new();
-    let metrics = site.server().await;
-    let key = metrics.create_key().await.unwrap();
+    let (_site, metrics, key) = one_server().await;
     let object = |len: usize| json!({"a": "x".repeat(len)}).as_object().unwrap().clone();
     let video = |len| Video::new(None, Some(object(len))).unwrap();
     // An object around `len` characters takes eight bytes more: `{"a":".."}`.
@@ -184,9 +174,7 @@ async fn check_joins(
 
 #[tokio::test(start_paused = true)]
 async fn fields_that_no_store_must_be_given_are_refused() {
-    let site = Site::new();
-    let metrics = site.server().await;
-    let key = metrics.create_key().await.unwrap();
+    let (_site, metrics, key) = one_server().await;
     let object = |inner| Map::from_iter([("a".to_owned(), inner)]);
     let nested = |depth| (1..depth).fold(Map::new(), |inner, _| object(Value::Object(inner)));
     let text = |text: &str| json!({"a": [{"b": text}]}).as_object().unwrap().clone();
@@ -220,7 +208,7 @@ async fn fields_that_no_store_must_be_given_are_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_is_told_apart_by_its_key() {
+async fn a_session_is_identified_by_its_key_too() {
     let site = Site::new();
     let metrics = site.server().await;
     let keys = [metrics.create_key().await.unwrap(), metrics.create_key().await.unwrap()];

@@ -7,7 +7,7 @@ use std::time::Duration;
 use metrics_core::budget::Budget;
 use metrics_core::event::Action;
 use metrics_core::{ApiKey, EventError, JoinError, Metrics, PlayerEvent};
-use metrics_testing::Faulty;
+use metrics_testing::Faults;
 use serde_json::json;
 
 use crate::support::{Site, joining, look_round, soon};
@@ -42,10 +42,10 @@ async fn fill(metrics: &Metrics, key: &ApiKey, first: usize) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_waits_for_the_store_is_bounded_in_bytes_and_all_of_it_is_written() {
+async fn waiting_events_are_bounded_in_bytes_and_all_are_written() {
     let (site, budget) = (Site::new(), Budget::new(BUDGET));
-    let store = Faulty::new(site.store().await);
-    let failures = store.failures();
+    let store = Faults::default().over(Arc::new(site.store().await));
+    let failures = store.way.failures();
     let metrics = server(&site, store, &budget);
     let key = metrics.create_key().await.unwrap();
     assert!(metrics.accepts_key(&key).await.unwrap());

@@ -22,7 +22,7 @@ fn since(from: DateTime<Utc>) -> BucketQuery {
 }
 
 #[tokio::test]
-async fn what_has_no_end_is_filled_up_to_now() {
+async fn a_timeframe_without_an_end_is_filled_up_to_now() {
     let (metrics, _directory) = at("2023-05-03T10:00:00Z").await;
     let filled = metrics.plays(&since("2023-05-01T10:00:00Z".parse().unwrap())).await.unwrap();
     let starts: Vec<_> = filled.iter().map(|bucket| bucket.start.to_rfc3339()).collect();
@@ -33,7 +33,7 @@ async fn what_has_no_end_is_filled_up_to_now() {
 }
 
 #[tokio::test]
-async fn the_ends_of_the_calendar_can_be_asked_for() {
+async fn timeframes_may_end_at_the_ends_of_the_calendar() {
     let (metrics, _directory) = at("2023-05-03T10:00:00Z").await;
     for from in [DateTime::<Utc>::MIN_UTC, DateTime::<Utc>::MAX_UTC] {
         let query = since(from).with_fill(false);

@@ -5,27 +5,34 @@
 //! started again. In every case, acknowledged events count once, other events are stored together or not at all, and
 //! every report agrees with the [`naive`] model of each viewer's log.
 //!
+//! Viewers of that world wait until their events are durable before they move to another server. A [`Roamer`] waits for
+//! none: several servers hold its session at the same time, and write it in any order. So its events have an effect that
+//! does not depend on their order.
+//!
 //! The model makes sessions only. The suite of the stores checks reports against brute force; so here reports are
 //! compared with those of an empty file into which the model's sessions are written at once.
 
 #![cfg(all(feature = "sqlite", feature = "timescale"))]
 
 mod naive;
+mod roamer;
 mod viewer;
 mod world;
 
+use std::ops::Range;
 use std::time::Duration;
 
 use metrics_testing::{Backend, on_every_store};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
+use roamer::Roamer;
 use viewer::Client;
-use world::World;
+use world::{Keys, World};
 
 on_every_store!(
-    whatever_happens_the_reports_are_those_of_the_model,
-    also_where_the_database_fails_all_the_time,
+    reports_are_those_of_the_model,
+    reports_are_those_of_the_model_although_the_database_fails,
 );
 
 /// The steps before each comparison, and the comparisons of a run.
@@ -37,32 +44,33 @@ async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(3_600), future).await.expect("it hangs")
 }
 
-async fn whatever_happens_the_reports_are_those_of_the_model(backend: Backend) {
+async fn reports_are_those_of_the_model(backend: Backend) {
     runs(backend, 0).await;
 }
 
-async fn also_where_the_database_fails_all_the_time(backend: Backend) {
+async fn reports_are_those_of_the_model_although_the_database_fails(backend: Backend) {
     runs(backend, 20).await;
 }
 
 /// Some runs, or only the one that `METRICS_TEST_SEED` names.
 async fn runs(backend: Backend, failing: usize) {
-    let seeds = match std::env::var("METRICS_TEST_SEED") {
-        Ok(seed) => {
-            let seed = seed.parse().expect("METRICS_TEST_SEED is a number");
-            seed..seed + 1
-        }
-        Err(_) if backend == Backend::Sqlite => 0..16,
-        Err(_) => 1_000..1_003,
-    };
-    for seed in seeds {
+    let some = if backend == Backend::Sqlite { 0..16 } else { 1_000..1_003 };
+    for seed in seeds(some) {
         run(backend, failing, seed).await;
     }
 }
 
+/// These seeds, or only the one that `METRICS_TEST_SEED` names.
+fn seeds(some: Range<u64>) -> Range<u64> {
+    std::env::var("METRICS_TEST_SEED").map_or(some, |seed| {
+        let seed = seed.parse().expect("METRICS_TEST_SEED is a number");
+        seed..seed + 1
+    })
+}
+
 async fn run(backend: Backend, failing: usize, seed: u64) {
     let mut random = StdRng::seed_from_u64(seed);
-    let mut world = World::new(backend, failing).await;
+    let mut world = World::new(backend, 2, Keys::ReadOnce, failing).await.with_viewers();
     for check in 0..CHECKS {
         for _ in 0..STEPS {
             step(&mut world, &mut random).await;
@@ -102,7 +110,11 @@ async fn some_turns(random: &mut StdRng) {
     if random.random_bool(0.2) {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    for _ in 0..random.random_range(0..10) {
+    yields(random.random_range(0..10)).await;
+}
+
+async fn yields(turns: usize) {
+    for _ in 0..turns {
         tokio::task::yield_now().await;
     }
 }
@@ -119,5 +131,47 @@ async fn use_client(world: &mut World, random: &mut StdRng, viewer: usize, serve
         viewer.connect(server, metrics).await;
     } else {
         viewer.act(random);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_servers_lose_nothing_and_double_nothing() {
+    roam(2, 0, 0..1_000).await;
+}
+
+/// More servers than a session has room for writers.
+#[tokio::test(start_paused = true)]
+async fn seven_servers_lose_nothing_and_double_nothing() {
+    roam(7, 0, 10_000..10_300).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_server_with_a_faulty_store_loses_nothing_and_doubles_nothing() {
+    roam(1, 30, 20_000..20_500).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_servers_with_faulty_stores_lose_nothing_and_double_nothing() {
+    roam(2, 30, 30_000..30_500).await;
+}
+
+/// A session per seed, held by all servers of one SQLite file.
+async fn roam(servers: usize, failing: usize, some: Range<u64>) {
+    let world = World::new(Backend::Sqlite, servers, Keys::Polled, failing).await;
+    for seed in seeds(some) {
+        let mut random = StdRng::seed_from_u64(seed);
+        let mut roamer = Roamer::begin(&world, &mut random, seed).await;
+        for _ in 0..random.random_range(2..12) {
+            roamer.act(&mut random);
+            match random.random_range(0..6) {
+                0 | 1 => yields(random.random_range(0..20)).await,
+                2 => roamer.last_is_durable().await,
+                3 => tokio::time::sleep(Duration::from_millis(1)).await,
+                4 => roamer.join_again(&world, random.random_range(0..servers)).await,
+                _ => {}
+            }
+        }
+        roamer.durable().await;
+        roamer.check(&world).await;
     }
 }

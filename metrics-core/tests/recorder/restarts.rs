@@ -3,7 +3,7 @@
 use metrics_core::{ApiKey, Metrics, PlayerEvent, Selection, Viewing};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::support::{Site, join, look_round, soon};
+use crate::support::{Site, join, look_round, one_server, soon};
 
 /// One run of a server, until it is killed.
 struct Run {
@@ -17,6 +17,15 @@ impl Run {
             Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
         let metrics = runtime.block_on(site.server());
         Self { runtime, metrics }
+    }
+
+    /// The first run on a database, and its first session.
+    fn begin() -> (Site, Self, ApiKey, Viewing) {
+        let site = Site::new();
+        let run = Self::start(&site);
+        let key = run.runtime.block_on(run.metrics.create_key()).unwrap();
+        let viewing = run.join(&key, "a");
+        (site, run, key, viewing)
     }
 
     fn join(&self, key: &ApiKey, session: &str) -> Viewing {
@@ -41,9 +50,7 @@ impl Run {
 
 #[tokio::test(start_paused = true)]
 async fn a_session_goes_on_after_a_restart() {
-    let site = Site::new();
-    let metrics = site.server().await;
-    let key = metrics.create_key().await.unwrap();
+    let (site, metrics, key) = one_server().await;
     let viewing = join(&metrics, &key, "a").await;
     viewing.apply(PlayerEvent::play(0.0)).await.unwrap();
     site.clock.pass(5.0);
@@ -63,11 +70,8 @@ async fn a_session_goes_on_after_a_restart() {
 }
 
 #[test]
-fn what_was_acknowledged_survives_a_crash() {
-    let site = Site::new();
-    let run = Run::start(&site);
-    let key = run.runtime.block_on(run.metrics.create_key()).unwrap();
-    let viewing = run.join(&key, "a");
+fn acknowledged_events_survive_a_crash() {
+    let (site, run, key, viewing) = Run::begin();
     run.apply(&viewing, PlayerEvent::play(0.0));
     run.apply(&viewing, PlayerEvent::pause(3.0));
     run.kill([viewing]);
@@ -82,11 +86,8 @@ fn what_was_acknowledged_survives_a_crash() {
 }
 
 #[test]
-fn a_crash_loses_no_more_than_what_ran_since_the_checkpoint() {
-    let site = Site::new();
-    let run = Run::start(&site);
-    let key = run.runtime.block_on(run.metrics.create_key()).unwrap();
-    let viewing = run.join(&key, "a");
+fn a_crash_loses_at_most_the_playback_since_the_checkpoint() {
+    let (site, run, key, viewing) = Run::begin();
     run.apply(&viewing, PlayerEvent::play(0.0));
     site.clock.pass(15.0);
     run.runtime.block_on(look_round());
@@ -99,10 +100,7 @@ fn a_crash_loses_no_more_than_what_ran_since_the_checkpoint() {
 
 #[test]
 fn a_lone_pause_after_a_crash_makes_the_open_segment_exact() {
-    let site = Site::new();
-    let run = Run::start(&site);
-    let key = run.runtime.block_on(run.metrics.create_key()).unwrap();
-    let viewing = run.join(&key, "a");
+    let (site, run, key, viewing) = Run::begin();
     run.apply(&viewing, PlayerEvent::play(0.0));
     site.clock.pass(15.0);
     run.runtime.block_on(look_round());
@@ -117,10 +115,7 @@ fn a_lone_pause_after_a_crash_makes_the_open_segment_exact() {
 
 #[test]
 fn a_viewer_who_was_watching_through_a_crash_watches_on() {
-    let site = Site::new();
-    let run = Run::start(&site);
-    let key = run.runtime.block_on(run.metrics.create_key()).unwrap();
-    let viewing = run.join(&key, "a");
+    let (site, run, key, viewing) = Run::begin();
     run.apply(&viewing, PlayerEvent::play(0.0));
     run.kill([viewing]);
     site.clock.pass(8.0);
@@ -135,10 +130,7 @@ fn a_viewer_who_was_watching_through_a_crash_watches_on() {
 
 #[test]
 fn a_server_that_was_killed_leaves_the_count() {
-    let site = Site::new();
-    let run = Run::start(&site);
-    let key = run.runtime.block_on(run.metrics.create_key()).unwrap();
-    let viewing = run.join(&key, "a");
+    let (site, run, key, viewing) = Run::begin();
     run.apply(&viewing, PlayerEvent::play(0.0));
     run.kill([viewing]);
 
@@ -153,10 +145,7 @@ fn a_server_that_was_killed_leaves_the_count() {
 #[test]
 fn a_crash_in_the_middle_of_a_commit_leaves_it_whole_or_undone() {
     for turns in 0..30 {
-        let site = Site::new();
-        let run = Run::start(&site);
-        let key = run.runtime.block_on(run.metrics.create_key()).unwrap();
-        let viewing = run.join(&key, "a");
+        let (site, run, key, viewing) = Run::begin();
         run.runtime.block_on(async {
             drop(viewing.submit(&PlayerEvent::play(0.0)).unwrap());
             drop(viewing.submit(&PlayerEvent::pause(2.0)).unwrap());

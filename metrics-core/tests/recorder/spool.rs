@@ -10,7 +10,7 @@ use metrics_core::event::Action;
 use metrics_core::recorder::{Recovered, Spool, SpoolError, Stopped};
 use metrics_core::store::Store;
 use metrics_core::{ApiKey, Metrics, PlayerEvent};
-use metrics_testing::{Death, Faulty};
+use metrics_testing::{Death, Faults};
 
 use crate::support::{Site, join, look_round, segments, soon};
 
@@ -27,9 +27,9 @@ struct Server {
 
 impl Server {
     async fn new(site: &Site) -> Self {
-        let store = Faulty::new(site.store().await);
-        let (failures, death) = (store.failures(), store.death());
-        let metrics = site.server_over(store);
+        let faults = Faults::default();
+        let (failures, death) = (faults.failures(), faults.death());
+        let metrics = site.server_over(faults.over(Arc::new(site.store().await)));
         let key = metrics.create_key().await.unwrap();
         Self { metrics, failures, death, key }
     }
@@ -113,7 +113,7 @@ async fn spilled_sessions_are_recovered_at_the_next_start() {
 
 /// The server stops before the result of a commit is known.
 #[tokio::test(start_paused = true)]
-async fn what_had_landed_is_not_put_in_again() {
+async fn committed_events_are_not_recovered_again() {
     for commits in [true, false] {
         let site = Site::new();
         let server = Server::new(&site).await;
@@ -170,7 +170,7 @@ async fn a_file_that_is_recovered_twice_counts_once() {
 
 /// The session continues at another server before the file is recovered.
 #[tokio::test(start_paused = true)]
-async fn what_happened_elsewhere_in_between_is_kept() {
+async fn events_at_another_server_in_between_are_kept() {
     let site = Site::new();
     let server = Server::new(&site).await;
     let viewing = join(&server.metrics, &server.key, "a").await;
@@ -209,9 +209,9 @@ async fn a_store_that_is_unavailable_at_the_next_start_is_waited_for() {
     drop(viewing.submit(&PlayerEvent::pause(1.0)).unwrap());
     drop(viewing);
     file(soon(server.metrics.stop_within(LIMIT, &spool(&site))).await, 1);
-    let store = Faulty::new(site.store().await).failing(100);
-    let failures = store.failures();
-    let store: Arc<dyn Store> = Arc::new(store);
+    let faults = Faults::default().failing(100);
+    let failures = faults.failures();
+    let store: Arc<dyn Store> = Arc::new(faults.over(Arc::new(site.store().await)));
     let spool = spool(&site);
     let mut taking = std::pin::pin!(spool.recover(&store));
     assert!(tokio::time::timeout(Duration::from_secs(60), &mut taking).await.is_err());
@@ -221,7 +221,7 @@ async fn a_store_that_is_unavailable_at_the_next_start_is_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_file_tells_no_more_than_the_store_does() {
+async fn a_spool_file_holds_no_more_than_the_store() {
     let site = Site::new();
     let server = Server::new(&site).await;
     server.failures.store(100, Relaxed);
@@ -277,7 +277,7 @@ async fn files_of_other_databases_are_left_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_cannot_leave_anything_says_so() {
+async fn a_spill_that_fails_is_reported() {
     let site = Site::new();
     let server = Server::new(&site).await;
     let viewing = join(&server.metrics, &server.key, "a").await;

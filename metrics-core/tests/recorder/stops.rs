@@ -9,13 +9,11 @@ use metrics_core::event::Action;
 use metrics_core::{EventError, PlayerEvent};
 use tokio::task::JoinSet;
 
-use crate::support::{Site, join, soon};
+use crate::support::{faulty_server, join, one_server, soon};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn stopping_makes_everything_durable() {
-    let site = Site::new();
-    let metrics = site.server().await;
-    let key = metrics.create_key().await.unwrap();
+    let (site, metrics, key) = one_server().await;
     let mut viewings = Vec::new();
     for number in 0..600 {
         let viewing = join(&metrics, &key, &number.to_string()).await;
@@ -32,9 +30,7 @@ async fn stopping_makes_everything_durable() {
 
 #[tokio::test(start_paused = true)]
 async fn stopping_waits_for_an_unavailable_store() {
-    let site = Site::new();
-    let (metrics, failures) = site.faulty_server().await;
-    let key = metrics.create_key().await.unwrap();
+    let (site, metrics, key, failures) = faulty_server().await;
     let viewing = join(&metrics, &key, "a").await;
     failures.store(100, Relaxed);
     drop(viewing.submit(&PlayerEvent::play(0.0)).unwrap());
@@ -53,9 +49,7 @@ async fn stopping_waits_for_an_unavailable_store() {
 
 #[tokio::test(start_paused = true)]
 async fn an_event_after_the_stop_fails() {
-    let site = Site::new();
-    let metrics = site.server().await;
-    let key = metrics.create_key().await.unwrap();
+    let (site, metrics, key) = one_server().await;
     let viewing = join(&metrics, &key, "a").await;
     viewing.apply(PlayerEvent::play(0.0)).await.unwrap();
     viewing.apply(PlayerEvent::pause(2.0)).await.unwrap();
@@ -75,9 +69,7 @@ async fn an_event_after_the_stop_fails() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn stopping_ends_although_events_keep_coming() {
-    let site = Site::new();
-    let metrics = site.server().await;
-    let key = metrics.create_key().await.unwrap();
+    let (site, metrics, key) = one_server().await;
     let mut senders = JoinSet::new();
     for number in 0..16 {
         let viewing = join(&metrics, &key, &number.to_string()).await;
@@ -110,9 +102,7 @@ async fn stopping_ends_although_events_keep_coming() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_writer_ends_with_the_last_viewing() {
-    let site = Site::new();
-    let metrics = site.server().await;
-    let key = metrics.create_key().await.unwrap();
+    let (site, metrics, key) = one_server().await;
     let viewing = join(&metrics, &key, "a").await;
     drop(metrics);
     soon(viewing.apply(PlayerEvent::play(0.0))).await.unwrap();
@@ -124,9 +114,7 @@ async fn the_writer_ends_with_the_last_viewing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_acknowledgement_is_forgotten_under_load() {
-    let site = Site::new();
-    let metrics = site.server().await;
-    let key = metrics.create_key().await.unwrap();
+    let (site, metrics, key) = one_server().await;
     let busy = Arc::new(AtomicBool::new(true));
     let mut tasks = JoinSet::new();
     for number in 0..64_u32 {

@@ -12,7 +12,7 @@ use metrics_core::session::Stored;
 use metrics_core::store::{SqliteStore, Store};
 use metrics_core::upkeep;
 use metrics_core::{ApiKey, BucketQuery, Join, Metrics, Reports, Selection, Video, Viewing};
-use metrics_testing::{Faulty, WallClock};
+use metrics_testing::{Faults, WallClock};
 use tempfile::TempDir;
 
 pub(crate) const START_MS: i64 = 1_700_000_000_000;
@@ -48,8 +48,8 @@ impl Site {
 
     /// A server, and the percentage of its store's calls that fail.
     pub(crate) async fn faulty_server(&self) -> (Metrics, Arc<AtomicUsize>) {
-        let store = Faulty::new(self.store().await);
-        let failures = store.failures();
+        let store = Faults::default().over(Arc::new(self.store().await));
+        let failures = store.way.failures();
         (self.server_over(store), failures)
     }
 
@@ -89,6 +89,31 @@ pub(crate) fn joining(key: &ApiKey, session: &str) -> Join {
 
 pub(crate) async fn join(metrics: &Metrics, key: &ApiKey, session: &str) -> Viewing {
     metrics.join(joining(key, session)).await.unwrap()
+}
+
+/// A database, a server, and a key.
+pub(crate) async fn one_server() -> (Site, Metrics, ApiKey) {
+    let site = Site::new();
+    let metrics = site.server().await;
+    let key = metrics.create_key().await.unwrap();
+    (site, metrics, key)
+}
+
+/// A database, two servers that share it, and a key that both know.
+pub(crate) async fn two_servers() -> (Site, [Metrics; 2], ApiKey) {
+    let site = Site::new();
+    let servers = [site.server().await, site.server().await];
+    let key = servers[0].create_key().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    (site, servers, key)
+}
+
+/// A database, a server, a key, and the percentage of the server's calls of the store that fail.
+pub(crate) async fn faulty_server() -> (Site, Metrics, ApiKey, Arc<AtomicUsize>) {
+    let site = Site::new();
+    let (metrics, failures) = site.faulty_server().await;
+    let key = metrics.create_key().await.unwrap();
+    (site, metrics, key, failures)
 }
 
 /// Fails if `future` takes longer than ten minutes: it must be waiting for something that never comes.

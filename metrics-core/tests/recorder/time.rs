@@ -11,7 +11,7 @@ use metrics_core::store::Error;
 use metrics_core::{Metrics, PlayerEvent, Selection};
 use metrics_testing::{Call, Method, Through, WallClock, Way};
 
-use crate::support::{START_MS, Site, join, look_round, soon};
+use crate::support::{START_MS, Site, join, look_round, one_server, soon};
 
 /// A server whose time of day is not the one that passes.
 async fn stepping(site: &Site) -> (Metrics, WallClock) {
@@ -58,9 +58,7 @@ async fn a_time_of_day_that_is_set_while_something_plays_changes_no_figure() {
 async fn a_viewer_who_slept_for_eight_hours_did_not_watch_for_eight_hours() {
     const NIGHT_MS: i64 = 8 * 3_600_000;
     for stamped in [false, true] {
-        let site = Site::new();
-        let metrics = site.server().await;
-        let key = metrics.create_key().await.unwrap();
+        let (site, metrics, key) = one_server().await;
         let event = |event: PlayerEvent| {
             let clock_ms = site.clock.now_ms() - 3 * 86_400_000;
             if stamped { event.with_timestamp(clock_ms) } else { event }
@@ -83,9 +81,7 @@ async fn a_viewer_who_slept_for_eight_hours_did_not_watch_for_eight_hours() {
 /// A batch opens a segment, and the next one comes after a night.
 #[tokio::test(start_paused = true)]
 async fn a_page_that_slept_and_sends_batches_did_not_watch_for_eight_hours() {
-    let site = Site::new();
-    let metrics = site.server().await;
-    let key = metrics.create_key().await.unwrap();
+    let (site, metrics, key) = one_server().await;
     let visit = async |event: PlayerEvent| {
         let event = event.with_timestamp(site.clock.now_ms());
         let viewing = metrics.visit(crate::support::joining(&key, "a")).await.unwrap();
@@ -104,9 +100,7 @@ async fn a_page_that_slept_and_sends_batches_did_not_watch_for_eight_hours() {
 
 #[tokio::test(start_paused = true)]
 async fn a_page_that_only_gives_heartbeats_after_the_end_does_not_watch() {
-    let site = Site::new();
-    let metrics = site.server().await;
-    let key = metrics.create_key().await.unwrap();
+    let (site, metrics, key) = one_server().await;
     let viewing = join(&metrics, &key, "a").await;
     viewing.apply(PlayerEvent::play(50.0).with_duration(60.0)).await.unwrap();
     let watching = async || metrics.watching(&Selection::default()).await.unwrap();
@@ -125,9 +119,7 @@ async fn a_page_that_only_gives_heartbeats_after_the_end_does_not_watch() {
 #[tokio::test(start_paused = true)]
 async fn a_viewer_whose_batches_give_signs_of_life_is_gone_a_minute_after_the_last() {
     for gives_signs in [true, false] {
-        let site = Site::new();
-        let metrics = site.server().await;
-        let key = metrics.create_key().await.unwrap();
+        let (site, metrics, key) = one_server().await;
         let visit = async |event: PlayerEvent| {
             let joining = crate::support::joining(&key, "a");
             let joining = if gives_signs { joining.signs() } else { joining };
@@ -154,9 +146,7 @@ async fn a_viewer_whose_batches_give_signs_of_life_is_gone_a_minute_after_the_la
 /// In one session, in another, in several commits, and after a restart.
 #[tokio::test(start_paused = true)]
 async fn segments_that_were_clamped_are_counted_once_each() {
-    let site = Site::new();
-    let metrics = site.server().await;
-    let key = metrics.create_key().await.unwrap();
+    let (site, metrics, key) = one_server().await;
     let claim = async |metrics: &Metrics, session: &str, clock_ms: i64, to: f64| {
         let viewing = join(metrics, &key, session).await;
         let events = [PlayerEvent::play(0.0), PlayerEvent::pause(to)];

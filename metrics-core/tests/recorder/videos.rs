@@ -8,7 +8,7 @@ use metrics_core::recorder::NotStored;
 use metrics_core::store::Store as _;
 use metrics_core::upkeep::{Erasure, erase};
 use metrics_core::{ApiKey, EventError, Join, Metrics, PlayerEvent, Video};
-use metrics_testing::Faulty;
+use metrics_testing::Faults;
 
 use crate::support::{Site, soon};
 
@@ -127,8 +127,8 @@ async fn a_video_that_was_deleted_is_new_again() {
 #[tokio::test(start_paused = true)]
 async fn a_store_that_fails_admits_no_more_and_no_less() {
     let site = Site::new();
-    let store = Faulty::new(site.store().await);
-    let failures = store.failures();
+    let store = Faults::default().over(Arc::new(site.store().await));
+    let failures = store.way.failures();
     let metrics = Metrics::builder(Arc::new(store)).videos_max(VIDEOS_MAX).start();
     let key = metrics.create_key().await.unwrap();
     failures.store(50, std::sync::atomic::Ordering::Relaxed);

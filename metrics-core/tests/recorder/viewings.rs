@@ -7,13 +7,11 @@ use metrics_core::store::Store as _;
 use metrics_core::{EventError, PlayerEvent, Selection, Timeframe};
 use serde_json::json;
 
-use crate::support::{Site, join, joining, look_round, segments, soon};
+use crate::support::{Site, join, joining, look_round, one_server, segments, soon};
 
 #[tokio::test(start_paused = true)]
 async fn an_acknowledged_event_is_in_the_file() {
-    let site = Site::new();
-    let metrics = site.server().await;
-    let key = metrics.create_key().await.unwrap();
+    let (site, metrics, key) = one_server().await;
     let viewing = join(&metrics, &key, "a").await;
 
     soon(viewing.apply(PlayerEvent::play(0.0))).await.unwrap();
@@ -25,9 +23,7 @@ async fn an_acknowledged_event_is_in_the_file() {
 
 #[tokio::test(start_paused = true)]
 async fn an_event_whose_future_is_dropped_is_recorded_all_the_same() {
-    let site = Site::new();
-    let metrics = site.server().await;
-    let key = metrics.create_key().await.unwrap();
+    let (site, metrics, key) = one_server().await;
     let viewing = join(&metrics, &key, "a").await;
     viewing.apply(PlayerEvent::play(0.0)).await.unwrap();
 
@@ -41,9 +37,7 @@ async fn an_event_whose_future_is_dropped_is_recorded_all_the_same() {
 
 #[tokio::test(start_paused = true)]
 async fn three_segments_are_one_play() {
-    let site = Site::new();
-    let metrics = site.server().await;
-    let key = metrics.create_key().await.unwrap();
+    let (site, metrics, key) = one_server().await;
     let viewing = join(&metrics, &key, "a").await;
     for (from, to) in [(0.0, 2.0), (30.0, 33.0), (1.0, 5.0)] {
         viewing.apply(PlayerEvent::play(from)).await.unwrap();
@@ -61,9 +55,7 @@ async fn three_segments_are_one_play() {
 
 #[tokio::test(start_paused = true)]
 async fn a_viewer_who_never_plays_is_no_session() {
-    let site = Site::new();
-    let metrics = site.server().await;
-    let key = metrics.create_key().await.unwrap();
+    let (site, metrics, key) = one_server().await;
     let viewing = join(&metrics, &key, "a").await;
     soon(viewing.apply(PlayerEvent::pause(3.0))).await.unwrap();
     soon(viewing.apply(PlayerEvent::new(Action::Seeked))).await.unwrap();
@@ -73,9 +65,7 @@ async fn a_viewer_who_never_plays_is_no_session() {
 
 #[tokio::test(start_paused = true)]
 async fn an_invalid_event_changes_nothing() {
-    let site = Site::new();
-    let metrics = site.server().await;
-    let key = metrics.create_key().await.unwrap();
+    let (site, metrics, key) = one_server().await;
     let viewing = join(&metrics, &key, "a").await;
     viewing.apply(PlayerEvent::play(1.0)).await.unwrap();
     let refused = viewing.apply(PlayerEvent::pause(f64::NAN)).await;
@@ -85,10 +75,8 @@ async fn an_invalid_event_changes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_connection_closes_what_is_open_where_playback_has_got_to() {
-    let site = Site::new();
-    let metrics = site.server().await;
-    let key = metrics.create_key().await.unwrap();
+async fn a_lost_connection_closes_the_open_segment_where_playback_was() {
+    let (site, metrics, key) = one_server().await;
     let viewing = join(&metrics, &key, "a").await;
     viewing.apply(PlayerEvent::play(10.0)).await.unwrap();
     site.clock.pass(7.25);
@@ -99,9 +87,7 @@ async fn a_lost_connection_closes_what_is_open_where_playback_has_got_to() {
 
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_fell_silent_is_closed_where_it_was_last_heard() {
-    let site = Site::new();
-    let metrics = site.server().await;
-    let key = metrics.create_key().await.unwrap();
+    let (site, metrics, key) = one_server().await;
     let viewing = join(&metrics, &key, "a").await;
     viewing.apply(PlayerEvent::play(10.0)).await.unwrap();
     site.clock.pass(5.0);
@@ -112,10 +98,8 @@ async fn a_connection_that_fell_silent_is_closed_where_it_was_last_heard() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn leaving_closes_what_is_open() {
-    let site = Site::new();
-    let metrics = site.server().await;
-    let key = metrics.create_key().await.unwrap();
+async fn leaving_closes_the_open_segment() {
+    let (site, metrics, key) = one_server().await;
     let viewing = join(&metrics, &key, "a").await;
     viewing.apply(PlayerEvent::play(0.0).with_duration(5.0)).await.unwrap();
     site.clock.pass(4.0);
@@ -124,10 +108,8 @@ async fn leaving_closes_what_is_open() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_open_never_runs_past_the_end_of_the_video() {
-    let site = Site::new();
-    let metrics = site.server().await;
-    let key = metrics.create_key().await.unwrap();
+async fn an_open_segment_never_runs_past_the_end_of_the_video() {
+    let (site, metrics, key) = one_server().await;
     let viewing = join(&metrics, &key, "a").await;
     viewing.apply(PlayerEvent::play(50.0).with_duration(60.0)).await.unwrap();
     site.clock.pass(3_600.0);
@@ -140,9 +122,7 @@ async fn what_is_open_never_runs_past_the_end_of_the_video() {
 
 #[tokio::test(start_paused = true)]
 async fn a_viewer_who_is_back_goes_on_with_the_session() {
-    let site = Site::new();
-    let metrics = site.server().await;
-    let key = metrics.create_key().await.unwrap();
+    let (site, metrics, key) = one_server().await;
     let viewing = join(&metrics, &key, "a").await;
     viewing.apply(PlayerEvent::play(0.0)).await.unwrap();
     site.clock.pass(4.0);
@@ -157,9 +137,7 @@ async fn a_viewer_who_is_back_goes_on_with_the_session() {
 
 #[tokio::test(start_paused = true)]
 async fn the_connection_that_joined_last_speaks_for_the_viewer() {
-    let site = Site::new();
-    let metrics = site.server().await;
-    let key = metrics.create_key().await.unwrap();
+    let (site, metrics, key) = one_server().await;
     let first = join(&metrics, &key, "a").await;
     first.apply(PlayerEvent::play(0.0)).await.unwrap();
     site.clock.pass(2.0);
@@ -177,9 +155,7 @@ async fn the_connection_that_joined_last_speaks_for_the_viewer() {
 
 #[tokio::test(start_paused = true)]
 async fn an_open_segment_is_stored_as_far_as_it_has_run() {
-    let site = Site::new();
-    let metrics = site.server().await;
-    let key = metrics.create_key().await.unwrap();
+    let (site, metrics, key) = one_server().await;
     let viewing = join(&metrics, &key, "a").await;
     viewing.apply(PlayerEvent::play(0.0)).await.unwrap();
     for ran in 1..=3 {
@@ -192,7 +168,7 @@ async fn an_open_segment_is_stored_as_far_as_it_has_run() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn watching_follows_what_is_open() {
+async fn watching_follows_open_segments() {
     let site = Site::new();
     let (here, there) = (site.server().await, site.server().await);
     let key = here.create_key().await.unwrap();
@@ -229,9 +205,7 @@ async fn watching_follows_what_is_open() {
 
 #[tokio::test(start_paused = true)]
 async fn a_server_that_lives_stays_in_the_count() {
-    let site = Site::new();
-    let metrics = site.server().await;
-    let key = metrics.create_key().await.unwrap();
+    let (site, metrics, key) = one_server().await;
     let viewing = join(&metrics, &key, "a").await;
     viewing.apply(PlayerEvent::play(0.0)).await.unwrap();
     for _ in 0..12 {
@@ -243,9 +217,7 @@ async fn a_server_that_lives_stays_in_the_count() {
 
 #[tokio::test(start_paused = true)]
 async fn a_batch_that_is_sent_again_counts_once() {
-    let site = Site::new();
-    let metrics = site.server().await;
-    let key = metrics.create_key().await.unwrap();
+    let (site, metrics, key) = one_server().await;
     let batch = [
         PlayerEvent::play(0.0).with_timestamp(1_000),
         PlayerEvent::new(Action::PlaybackFailure).with_timestamp(1_500),
@@ -273,10 +245,8 @@ async fn a_batch_that_is_sent_again_counts_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_sends_batches_only_is_not_taken_for_lost_between_them() {
-    let site = Site::new();
-    let metrics = site.server().await;
-    let key = metrics.create_key().await.unwrap();
+async fn a_viewer_who_sends_only_batches_is_not_lost_between_them() {
+    let (site, metrics, key) = one_server().await;
     let send = async |event: PlayerEvent| {
         let viewing = metrics.visit(joining(&key, "a")).await.unwrap();
         soon(viewing.apply(event)).await.unwrap();
@@ -290,10 +260,8 @@ async fn who_sends_batches_only_is_not_taken_for_lost_between_them() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_sent_a_batch_and_nothing_more_stops_watching_with_the_video() {
-    let site = Site::new();
-    let metrics = site.server().await;
-    let key = metrics.create_key().await.unwrap();
+async fn a_viewer_of_a_single_batch_stops_watching_with_the_video() {
+    let (site, metrics, key) = one_server().await;
     let viewing = metrics.visit(joining(&key, "a")).await.unwrap();
     viewing.apply(PlayerEvent::play(0.0).with_duration(20.0)).await.unwrap();
     drop(viewing);
@@ -306,9 +274,7 @@ async fn who_sent_a_batch_and_nothing_more_stops_watching_with_the_video() {
 #[tokio::test(start_paused = true)]
 async fn a_session_is_evicted_a_while_after_its_viewer_is_gone() {
     for (absence, remembered) in [(30.0, true), (300.0, false)] {
-        let site = Site::new();
-        let metrics = site.server().await;
-        let key = metrics.create_key().await.unwrap();
+        let (site, metrics, key) = one_server().await;
         let viewing = join(&metrics, &key, "a").await;
         viewing.apply(PlayerEvent::play(0.0)).await.unwrap();
         viewing.apply(PlayerEvent::pause(1.0)).await.unwrap();
@@ -329,9 +295,7 @@ async fn a_session_is_evicted_a_while_after_its_viewer_is_gone() {
 
 #[tokio::test(start_paused = true)]
 async fn a_session_takes_no_more_than_its_share_of_segments() {
-    let site = Site::new();
-    let metrics = site.server().await;
-    let key = metrics.create_key().await.unwrap();
+    let (site, metrics, key) = one_server().await;
     let viewing = join(&metrics, &key, "a").await;
     viewing.apply(PlayerEvent::play(0.0)).await.unwrap();
     viewing.apply(PlayerEvent::pause(0.3)).await.unwrap();
@@ -352,10 +316,8 @@ async fn a_session_takes_no_more_than_its_share_of_segments() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn reports_are_of_what_was_recorded() {
-    let site = Site::new();
-    let metrics = site.server().await;
-    let key = metrics.create_key().await.unwrap();
+async fn reports_are_of_the_recorded_sessions() {
+    let (site, metrics, key) = one_server().await;
     for (number, page) in ["http://a/?secret", "http://a/", "http://b/"].into_iter().enumerate() {
         let session = joining(&key, &number.to_string()).page(page);
         let viewing = metrics.join(session).await.unwrap();

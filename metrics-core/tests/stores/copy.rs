@@ -165,7 +165,7 @@ async fn a_store_that_stays_unavailable_is_given_up_and_the_copy_goes_on_later()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_refuses_is_not_asked_again() {
+async fn a_store_that_refuses_gets_no_second_request() {
     let [(from, _from), (to, _to)] = files().await;
     fill(&*from, 10).await;
     let began = Instant::now();

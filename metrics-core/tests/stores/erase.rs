@@ -10,34 +10,18 @@ use metrics_core::key::SessionId;
 use metrics_core::query::Selection;
 use metrics_core::store::{Error, Outcome, SessionWrite, Store, Subject, VideoScope};
 use metrics_core::upkeep::{self, Erasure, count_selected, erase};
-use metrics_core::{ApiKey, Join, Metrics, PlayerEvent, Video, Viewing};
-use metrics_testing::{
-    Backend, Call, Database, Faulty, Method, Through, WallClock, Way, on_every_store,
-};
+use metrics_core::{Join, Metrics, PlayerEvent, Video, Viewing};
+use metrics_testing::{Backend, Call, Faults, Method, Through, WallClock, Way, on_every_store};
 
-/// A database, and instances that record into it.
-struct Site {
-    database: Database,
-    store: Arc<dyn Store>,
-    clock: WallClock,
-    key: ApiKey,
-}
+use crate::fixture::Site;
 
 impl Site {
-    async fn new(backend: Backend) -> Self {
-        let database = Database::new(backend).await;
-        let store = database.open().await;
-        let clock = WallClock::at(1_700_000_000_000);
-        let key = ApiKey::generate();
-        assert!(store.create_key(&key, clock.now()).await.unwrap());
-        Self { database, store, clock, key }
-    }
-
+    /// An instance that records into the database.
     async fn server(&self) -> Metrics {
         Metrics::builder(self.database.open().await).clock(self.clock.reader()).start()
     }
 
-    fn join(&self, session: &str, video: &str) -> Join {
+    fn joining(&self, session: &str, video: &str) -> Join {
         Join::new(self.key.clone(), session, Video::labelled(video)).page("https://a.example/p")
     }
 
@@ -62,7 +46,7 @@ on_every_store!(
     an_id_that_another_instance_remembers_names_no_other_video,
     a_session_that_is_opened_again_meanwhile_is_erased,
     a_count_beside_a_merge_counts_each_session_once,
-    no_more_are_erased_than_is_said,
+    no_more_sessions_are_erased_than_the_limit,
     sessions_dated_ahead_are_erased_and_new_ones_are_not_chased,
 );
 
@@ -70,9 +54,9 @@ on_every_store!(
 async fn a_session_in_memory_does_not_come_back(backend: Backend) {
     let site = Site::new(backend).await;
     let (one, two) = (site.server().await, site.server().await);
-    let paused = one.join(site.join("paused", "intro")).await.unwrap();
+    let paused = one.join(site.joining("paused", "intro")).await.unwrap();
     play(&paused, &site.clock, 0.0, 7.0).await;
-    let playing = two.join(site.join("playing", "intro")).await.unwrap();
+    let playing = two.join(site.joining("playing", "intro")).await.unwrap();
     playing.apply(PlayerEvent::play(0.0)).await.unwrap();
     site.clock.pass(5.0);
 
@@ -90,7 +74,7 @@ async fn a_session_in_memory_does_not_come_back(backend: Backend) {
     play(&paused, &site.clock, 100.0, 2.0).await;
     assert_eq!(site.loaded_view_ms("playing").await, Some(3_000));
     assert_eq!(site.loaded_view_ms("paused").await, Some(2_000));
-    let there = two.join(site.join("paused", "intro")).await.unwrap();
+    let there = two.join(site.joining("paused", "intro")).await.unwrap();
     play(&there, &site.clock, 200.0, 1.0).await;
     assert_eq!(site.loaded_view_ms("paused").await, Some(3_000));
     drop((paused, playing, there));
@@ -102,16 +86,16 @@ async fn a_session_in_memory_does_not_come_back(backend: Backend) {
 async fn a_session_that_began_anew_is_not_the_one_in_memory(backend: Backend) {
     let site = Site::new(backend).await;
     let (one, two) = (site.server().await, site.server().await);
-    let here = one.join(site.join("a", "intro")).await.unwrap();
+    let here = one.join(site.joining("a", "intro")).await.unwrap();
     play(&here, &site.clock, 0.0, 7.0).await;
     erase(&*site.store, &Erasure::of(Selection::key(site.key.clone()))).await.unwrap();
-    let there = two.join(site.join("a", "intro")).await.unwrap();
+    let there = two.join(site.joining("a", "intro")).await.unwrap();
     play(&there, &site.clock, 100.0, 2.0).await;
 
     play(&here, &site.clock, 200.0, 1.0).await;
 
     assert_eq!(site.loaded_view_ms("a").await, Some(3_000));
-    let again = one.join(site.join("a", "intro")).await.unwrap();
+    let again = one.join(site.joining("a", "intro")).await.unwrap();
     play(&again, &site.clock, 300.0, 1.0).await;
     assert_eq!(site.loaded_view_ms("a").await, Some(4_000));
     drop((here, there, again));
@@ -123,7 +107,7 @@ async fn one_session_is_erased_by_its_id(backend: Backend) {
     let site = Site::new(backend).await;
     let metrics = site.server().await;
     for session in ["a", "b"] {
-        let viewing = metrics.join(site.join(session, "intro")).await.unwrap();
+        let viewing = metrics.join(site.joining(session, "intro")).await.unwrap();
         play(&viewing, &site.clock, 0.0, 4.0).await;
         viewing.leave().durable().await.unwrap();
     }
@@ -151,7 +135,7 @@ async fn an_erasure_that_fails_goes_on(backend: Backend) {
     for number in 0..40 {
         let session = number.to_string();
         let video = format!("video {}", number % 5);
-        let viewing = metrics.join(site.join(&session, &video)).await.unwrap();
+        let viewing = metrics.join(site.joining(&session, &video)).await.unwrap();
         play(&viewing, &site.clock, 0.0, 2.0).await;
         viewing.leave().durable().await.unwrap();
         if number % 4 == 0 {
@@ -160,7 +144,7 @@ async fn an_erasure_that_fails_goes_on(backend: Backend) {
         }
     }
     metrics.stop().await;
-    let faulty = Faulty::over(site.database.open().await).failing(25);
+    let faulty = Faults::default().failing(25).over(site.database.open().await);
     let erasure = Erasure::of(Selection {
         identifiers: Some((1..5).map(|number| format!("video {number}")).collect()),
         ..Selection::default()
@@ -285,7 +269,7 @@ async fn a_count_beside_a_merge_counts_each_session_once(backend: Backend) {
 }
 
 /// The limit covers open and closed sessions, of one block or several.
-async fn no_more_are_erased_than_is_said(backend: Backend) {
+async fn no_more_sessions_are_erased_than_the_limit(backend: Backend) {
     let site = Site::new(backend).await;
     for number in 0..12 {
         let video = if number < 6 { "intro" } else { "outro" };

@@ -18,7 +18,7 @@ use metrics_testing::{Backend, Database, on_every_store};
 use serde_json::{Map, Value, json};
 
 on_every_store!(
-    what_is_exported_is_what_a_report_counts,
+    exported_sessions_are_those_that_a_report_counts,
     every_session_is_exported_once,
     pages_of_large_sessions_are_short,
 );
@@ -50,6 +50,22 @@ fn video(number: u32) -> Video {
     Video::new(identifier, metadata).unwrap()
 }
 
+/// The write of a session that has ended.
+fn finished(
+    subject: Subject,
+    session: &str,
+    started_at_ms: i64,
+    segments: &Segments,
+) -> SessionWrite {
+    SessionWrite {
+        id: SessionId::new(&subject.key, session),
+        subject: Arc::new(subject),
+        expected: 0,
+        stored: Stored::finished(started_at_ms, started_at_ms, None, segments),
+        watched_at: None,
+    }
+}
+
 /// Writes one session a minute, with up to 20 seconds of view time.
 async fn fill(store: &dyn Store) {
     for key in keys() {
@@ -61,19 +77,13 @@ async fn fill(store: &dyn Store) {
         let segments: Segments = Interval::new(0, 500 * (number % 40)).into_iter().collect();
         let data = (!number.is_multiple_of(4)).then(|| json!({"plan": number % 3}).to_string());
         let subject = Subject {
-            key: key.clone(),
+            key,
             video: video(number),
             source: None,
             user_agent: UserAgentClass::default(),
             session_data: data,
         };
-        SessionWrite {
-            id: SessionId::new(&key, &number.to_string()),
-            subject: Arc::new(subject),
-            expected: 0,
-            stored: Stored::finished(started_at_ms, started_at_ms, None, &segments),
-            watched_at: None,
-        }
+        finished(subject, &number.to_string(), started_at_ms, &segments)
     };
     let writes: Vec<_> = (0..SESSIONS).map(write).collect();
     for some in writes.chunks(1_000) {
@@ -95,7 +105,7 @@ async fn exported(mut export: Export, store: &dyn Store) -> Vec<Record> {
     records
 }
 
-async fn what_is_exported_is_what_a_report_counts(backend: Backend) {
+async fn exported_sessions_are_those_that_a_report_counts(backend: Backend) {
     let database = Database::new(backend).await;
     let store = database.open().await;
     fill(&*store).await;
@@ -180,13 +190,7 @@ async fn pages_of_large_sessions_are_short(backend: Backend) {
         };
         let segments: Segments = Interval::new(0, 1_000).into_iter().collect();
         let started_at_ms = START_MS + number as i64;
-        SessionWrite {
-            id: SessionId::new(&key, &number.to_string()),
-            subject: Arc::new(subject),
-            expected: 0,
-            stored: Stored::finished(started_at_ms, started_at_ms, None, &segments),
-            watched_at: None,
-        }
+        finished(subject, &number.to_string(), started_at_ms, &segments)
     };
     let writes: Vec<_> = (0..SESSIONS).map(write).collect();
     store.commit(writes[..SESSIONS / 2].to_vec().into()).await.unwrap();

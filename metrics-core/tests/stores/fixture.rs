@@ -1,6 +1,7 @@
-//! A session, and what a store makes of it.
+//! A database, a session, and its write.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use metrics_core::interval::{Interval, Segments};
@@ -10,6 +11,26 @@ use metrics_core::session::{Counters, Minutes, Stored};
 use metrics_core::store::{Outcome, SessionWrite, Store, Subject};
 use metrics_core::user_agent::UserAgentClass;
 use metrics_core::{ApiKey, Source, Video};
+use metrics_testing::{Backend, Database, WallClock};
+use tokio::time::timeout;
+
+/// A database, a key of it, and a clock for its instances.
+pub(crate) struct Site {
+    pub(crate) database: Database,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: WallClock,
+    pub(crate) key: ApiKey,
+}
+
+impl Site {
+    pub(crate) async fn new(backend: Backend) -> Self {
+        let database = Database::new(backend).await;
+        let store = database.open().await;
+        let clock = WallClock::at(now().timestamp_millis());
+        let key = key(&*store).await;
+        Self { database, store, clock, key }
+    }
+}
 
 pub(crate) fn now() -> DateTime<Utc> {
     instant(1_700_000_000_000)
@@ -56,4 +77,24 @@ pub(crate) async fn key(store: &dyn Store) -> ApiKey {
     let key = ApiKey::generate();
     assert!(store.create_key(&key, now()).await.unwrap());
     key
+}
+
+/// Drops commits at any moment, in steps of `step`: each is stored as a whole or not at all.
+pub(crate) async fn check_dropped_commits(store: &dyn Store, step: Duration) {
+    let key = key(store).await;
+    for round in 0..20 {
+        let writes: Arc<[_]> =
+            (0..200).map(|number| write(&key, &format!("{round} {number}"), 0)).collect();
+        let done = timeout(step * round, store.commit(Arc::clone(&writes))).await;
+        let ids: Vec<_> = writes.iter().map(|write| write.id).collect();
+        // This holds also while the dropped commit is in progress.
+        for _ in 0..5 {
+            let loaded = store.load(&ids).await.unwrap();
+            let stored = loaded.iter().flatten().count();
+            assert!(stored == 200 || (stored == 0 && done.is_err()), "{stored} of 200");
+        }
+        // The store works as before.
+        assert!(store.commit(writes).await.is_ok());
+        assert_eq!(store.load(&ids).await.unwrap().iter().flatten().count(), 200);
+    }
 }

@@ -11,35 +11,21 @@ use metrics_core::retention;
 use metrics_core::store::{Error, Store, VideoScope};
 use metrics_core::time_bucket::Span;
 use metrics_core::upkeep;
-use metrics_core::{ApiKey, Join, Metrics, PlayerEvent, Video, Viewing};
-use metrics_testing::{Backend, Call, Database, Method, Through, WallClock, Way, on_every_store};
+use metrics_core::{Join, Metrics, PlayerEvent, Video, Viewing};
+use metrics_testing::{Backend, Call, Method, Through, WallClock, Way, on_every_store};
 use tokio::time::{advance, sleep};
+
+use crate::fixture::Site;
 
 const DAY_SECONDS: f64 = 86_400.0;
 
-/// A server that starts with old sessions in its database.
-struct Site {
-    store: Arc<dyn Store>,
-    clock: WallClock,
-    key: ApiKey,
-    _database: Database,
-}
-
 impl Site {
-    async fn new(backend: Backend) -> Self {
-        let database = Database::new(backend).await;
-        let store = database.open().await;
-        let clock = WallClock::at(1_700_000_000_000);
-        let key = ApiKey::generate();
-        assert!(store.create_key(&key, clock.now()).await.unwrap());
-        Self { store, clock, key, _database: database }
+    /// A server that deletes sessions older than this.
+    fn server_keeping(&self, retention: Option<&str>) -> Metrics {
+        self.server_keeping_in(Arc::clone(&self.store), retention)
     }
 
-    fn server(&self, retention: Option<&str>) -> Metrics {
-        self.server_over(Arc::clone(&self.store), retention)
-    }
-
-    fn server_over(&self, store: Arc<dyn Store>, retention: Option<&str>) -> Metrics {
+    fn server_keeping_in(&self, store: Arc<dyn Store>, retention: Option<&str>) -> Metrics {
         let builder = Metrics::builder(store).clock(self.clock.reader());
         match retention {
             Some(span) => builder.retention(span.parse::<Span>().unwrap()).start(),
@@ -78,7 +64,7 @@ async fn hour() {
 
 on_every_store!(
     old_sessions_are_deleted_every_hour,
-    what_is_kept_is_kept,
+    sessions_within_the_retention_are_kept,
     a_clock_that_is_years_ahead_deletes_next_to_nothing,
     an_outage_of_months_is_made_up_for,
     an_instance_whose_clock_is_wrong_does_no_harm,
@@ -87,14 +73,14 @@ on_every_store!(
 
 async fn old_sessions_are_deleted_every_hour(backend: Backend) {
     let site = Site::new(backend).await;
-    let metrics = site.server(None);
+    let metrics = site.server_keeping(None);
     for session in ["one", "two", "three", "four", "five"] {
         site.watch(&metrics, session).await;
         site.clock.pass(20.0 * DAY_SECONDS);
     }
     metrics.stop().await;
     // The sessions are 100, 80, 60, 40 and 20 days old. The retention clock starts at the start of the last one.
-    let metrics = site.server(Some("70 days"));
+    let metrics = site.server_keeping(Some("70 days"));
     settle().await;
     assert_eq!(site.sessions().await, 5);
     hour().await;
@@ -116,7 +102,7 @@ async fn old_sessions_are_deleted_every_hour(backend: Backend) {
 
 /// Records `days` sessions, one a day, the last one a day ago.
 async fn days_of_sessions(site: &Site, days: u32) {
-    let metrics = site.server(None);
+    let metrics = site.server_keeping(None);
     for day in 0..days {
         site.watch(&metrics, &format!("day {day}")).await;
         site.clock.pass(DAY_SECONDS);
@@ -128,7 +114,7 @@ async fn a_clock_that_is_years_ahead_deletes_next_to_nothing(backend: Backend) {
     let site = Site::new(backend).await;
     days_of_sessions(&site, 40).await;
     site.clock.pass(3_650.0 * DAY_SECONDS);
-    let metrics = site.server(Some("30 days"));
+    let metrics = site.server_keeping(Some("30 days"));
     settle().await;
     assert_eq!(site.sessions().await, 40);
     // Sessions recorded with this clock do not advance the retention clock.
@@ -147,7 +133,7 @@ async fn a_clock_that_is_years_ahead_deletes_next_to_nothing(backend: Backend) {
 
     // Correcting the clock deletes no session.
     site.clock.pass(-3_650.0 * DAY_SECONDS);
-    let metrics = site.server(Some("30 days"));
+    let metrics = site.server_keeping(Some("30 days"));
     settle().await;
     hour().await;
     assert_eq!(site.sessions().await, after_an_hour - 2);
@@ -157,13 +143,13 @@ async fn a_clock_that_is_years_ahead_deletes_next_to_nothing(backend: Backend) {
 async fn an_outage_of_months_is_made_up_for(backend: Backend) {
     let site = Site::new(backend).await;
     days_of_sessions(&site, 120).await;
-    let metrics = site.server(Some("100 days"));
+    let metrics = site.server_keeping(Some("100 days"));
     settle().await;
     hour().await;
     assert_eq!(site.sessions().await, 100);
     metrics.stop().await;
     site.clock.pass(90.0 * DAY_SECONDS);
-    let metrics = site.server(Some("100 days"));
+    let metrics = site.server_keeping(Some("100 days"));
     settle().await;
     hour().await;
     assert!(99 <= site.sessions().await);
@@ -191,7 +177,7 @@ async fn an_instance_whose_clock_is_wrong_does_no_harm(backend: Backend) {
     let site = Site::new(backend).await;
     days_of_sessions(&site, 60).await;
     let wrong = WallClock::at(site.clock.now_ms() + 3_650 * 86_400_000);
-    let right = site.server(Some("50 days"));
+    let right = site.server_keeping(Some("50 days"));
     let builder = Metrics::builder(Arc::clone(&site.store)).clock(wrong.reader());
     let other = builder.retention("50 days".parse::<Span>().unwrap()).start();
     settle().await;
@@ -208,9 +194,9 @@ async fn an_instance_whose_clock_is_wrong_does_no_harm(backend: Backend) {
     other.stop().await;
 }
 
-async fn what_is_kept_is_kept(backend: Backend) {
+async fn sessions_within_the_retention_are_kept(backend: Backend) {
     let site = Site::new(backend).await;
-    let metrics = site.server(Some("1 month"));
+    let metrics = site.server_keeping(Some("1 month"));
     site.watch(&metrics, "a").await;
     site.clock.pass(29.0 * DAY_SECONDS);
     for _ in 0..3 {
@@ -223,7 +209,7 @@ async fn what_is_kept_is_kept(backend: Backend) {
 #[tokio::test(start_paused = true)]
 async fn without_a_retention_everything_is_kept() {
     let site = Site::new(Backend::Sqlite).await;
-    let metrics = site.server(None);
+    let metrics = site.server_keeping(None);
     site.watch(&metrics, "a").await;
     site.clock.pass(10_000.0 * DAY_SECONDS);
     hour().await;
@@ -231,9 +217,9 @@ async fn without_a_retention_everything_is_kept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_of_today_is_kept_whatever_is_asked_for() {
+async fn a_session_of_today_is_kept_under_every_retention() {
     let site = Site::new(Backend::Sqlite).await;
-    let metrics = site.server(None);
+    let metrics = site.server_keeping(None);
     site.watch(&metrics, "a").await;
     site.clock.pass(0.9 * DAY_SECONDS);
     for session in ["b", "c", "d"] {
@@ -241,7 +227,7 @@ async fn a_session_of_today_is_kept_whatever_is_asked_for() {
     }
     metrics.stop().await;
     site.clock.pass(60.0);
-    let _metrics = site.server(Some("0 days"));
+    let _metrics = site.server_keeping(Some("0 days"));
     settle().await;
     hour().await;
     assert_eq!(site.sessions().await, 4);
@@ -256,7 +242,7 @@ async fn a_turn_deletes_a_quarter_and_the_next_ones_the_others() {
     let site = Site::new(Backend::Sqlite).await;
     days_of_sessions(&site, 9).await;
     let span: Span = "1 day".parse().unwrap();
-    let metrics = site.server(Some("1 day"));
+    let metrics = site.server_keeping(Some("1 day"));
     settle().await;
     let due = retention::due(&*site.store, span, site.clock.now()).await.unwrap().unwrap();
     assert_eq!((due.sessions.sessions, due.total, due.at_most()), (8, 9, 2));
@@ -270,7 +256,7 @@ async fn a_turn_deletes_a_quarter_and_the_next_ones_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn more_than_a_quarter_is_deleted_at_once_if_told() {
+async fn more_than_a_quarter_is_deleted_at_once_on_request() {
     let site = Site::new(Backend::Sqlite).await;
     days_of_sessions(&site, 7).await;
     let span: Span = "4 days".parse().unwrap();
@@ -291,7 +277,7 @@ async fn many_instances_have_one_turn_an_hour(backend: Backend) {
     site.clock.pass(3_650.0 * DAY_SECONDS);
     let mut instances = Vec::new();
     for _ in 0..4 {
-        instances.push(site.server(Some("400 days")));
+        instances.push(site.server_keeping(Some("400 days")));
         advance(Duration::from_secs(600)).await;
         settle().await;
     }
@@ -334,7 +320,7 @@ async fn a_deletion_that_failed_is_made_an_hour_later() {
     let failing = Arc::new(AtomicBool::new(false));
     let way = Failing(Arc::clone(&failing));
     let store = Through { store: Arc::clone(&site.store), way };
-    let metrics = site.server(None);
+    let metrics = site.server_keeping(None);
     site.watch(&metrics, "a").await;
     site.clock.pass(31.0 * DAY_SECONDS);
     for session in ["b", "c", "d"] {
@@ -342,7 +328,7 @@ async fn a_deletion_that_failed_is_made_an_hour_later() {
     }
     metrics.stop().await;
     site.clock.pass(60.0);
-    let _metrics = site.server_over(Arc::new(store), Some("30 days"));
+    let _metrics = site.server_keeping_in(Arc::new(store), Some("30 days"));
     settle().await;
     failing.store(true, Relaxed);
     hour().await;
@@ -356,7 +342,7 @@ async fn a_deletion_that_failed_is_made_an_hour_later() {
 #[tokio::test(start_paused = true)]
 async fn a_viewer_whose_session_was_deleted_goes_on_with_a_new_one() {
     let site = Site::new(Backend::Sqlite).await;
-    let metrics = site.server(None);
+    let metrics = site.server_keeping(None);
     let viewing = site.join(&metrics, "a").await;
     viewing.apply(PlayerEvent::play(0.0)).await.unwrap();
     viewing.apply(PlayerEvent::pause(2.0)).await.unwrap();

@@ -4,6 +4,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use diesel::connection::SimpleConnection as _;
@@ -16,7 +17,7 @@ use metrics_core::store::{
 use metrics_core::{ApiKey, Metrics, PlayerEvent, Video, upkeep};
 use tempfile::TempDir;
 
-use crate::fixture::{commit, key, now, write};
+use crate::fixture::{check_dropped_commits, commit, key, now, write};
 
 metrics_core::store_conformance!(empty_store());
 
@@ -283,38 +284,16 @@ async fn fill(store: &SqliteStore, key: &ApiKey, sessions: u32) {
     }
 }
 
-async fn check_dropped_commits(directory: &Path) {
-    let path = directory.join("metrics.db");
-    let store = SqliteStore::open(&path).await.unwrap();
-    let key = key(&store).await;
-    for round in 0..20_u64 {
-        let writes: Arc<[_]> =
-            (0..200).map(|number| write(&key, &format!("{round} {number}"), 0)).collect();
-        let limit = std::time::Duration::from_micros(200 * round);
-        let done = tokio::time::timeout(limit, store.commit(Arc::clone(&writes))).await;
-        let ids: Vec<_> = writes.iter().map(|write| write.id).collect();
-        // This holds also while the dropped commit is in progress.
-        for _ in 0..5 {
-            let loaded = store.load(&ids).await.unwrap();
-            let stored = loaded.iter().flatten().count();
-            assert!(stored == 200 || (stored == 0 && done.is_err()), "{stored} of 200");
-        }
-        // The store works as before.
-        assert!(store.commit(writes).await.is_ok());
-        assert_eq!(store.load(&ids).await.unwrap().iter().flatten().count(), 200);
-    }
-}
-
 #[tokio::test]
 async fn a_commit_that_is_dropped_is_whole_or_undone() {
-    let directory = TempDir::new().unwrap();
-    check_dropped_commits(directory.path()).await;
+    let (store, _directory) = empty_store().await;
+    check_dropped_commits(&store, Duration::from_micros(200)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_that_is_dropped_is_whole_or_undone_on_many_threads() {
-    let directory = TempDir::new().unwrap();
-    check_dropped_commits(directory.path()).await;
+    let (store, _directory) = empty_store().await;
+    check_dropped_commits(&store, Duration::from_micros(200)).await;
 }
 
 /// A dropped report must not cost a thread, nor a connection for ever.

@@ -83,7 +83,7 @@ fn failure(err: &Error) -> String {
 }
 
 #[tokio::test]
-async fn sessions_are_kept_over_tls_whoever_the_server_is() {
+async fn sessions_are_stored_over_tls_with_any_certificate() {
     let nobody = Authority::new("a").vouch(&["elsewhere.example.com"], 2001..=2002);
     let (proxy, database) = answering(Answer::Yes(nobody)).await;
     for query in ["", "sslmode=prefer", "sslmode=require"] {
@@ -94,7 +94,7 @@ async fn sessions_are_kept_over_tls_whoever_the_server_is() {
 
 /// These modes verify no certificate, so no certificate can be a reason to refuse.
 #[tokio::test]
-async fn a_certificate_that_cannot_be_read_refuses_only_who_verifies() {
+async fn an_unreadable_certificate_refuses_only_connections_that_verify() {
     let (proxy, database) = answering(Answer::Yes(Identity::of_version_1())).await;
     for query in ["", "sslmode=prefer", "sslmode=require"] {
         check(&behind(&proxy, &database, SERVER, query)).await;
@@ -146,7 +146,7 @@ async fn a_report_that_is_dropped_is_stopped_over_tls() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_not_vouched_for_is_refused_with_what_to_do() {
+async fn a_server_without_a_trusted_certificate_is_refused_with_the_remedy() {
     let authority = Authority::new("a");
     let cases = [
         (
@@ -198,7 +198,7 @@ async fn a_server_that_is_not_vouched_for_is_refused_with_what_to_do() {
 }
 
 #[tokio::test]
-async fn a_server_without_tls_is_refused_where_it_is_asked_for_and_else_used_without() {
+async fn a_server_without_tls_is_refused_where_tls_is_required_and_else_used_without() {
     let (proxy, database) = answering(Answer::No).await;
     let authority = Authority::new("a");
     for query in ["sslmode=require", &verified(authority.file())] {
@@ -215,7 +215,7 @@ async fn a_server_without_tls_is_refused_where_it_is_asked_for_and_else_used_wit
 }
 
 #[tokio::test]
-async fn nobody_is_asked_for_tls_where_it_is_disabled() {
+async fn no_server_gets_a_request_for_tls_where_it_is_disabled() {
     let identity = Authority::new("a").vouch(&[SERVER], VALID);
     let (proxy, database) = answering(Answer::Yes(identity)).await;
     check(&behind(&proxy, &database, SERVER, "sslmode=disable")).await;

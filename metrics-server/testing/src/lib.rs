@@ -11,6 +11,7 @@
 
 pub mod abuses;
 mod bystander;
+mod channel;
 mod http;
 mod longpoll;
 mod phoenix;
@@ -55,6 +56,20 @@ pub const GOOGLEBOT: &str =
 /// The `User-Agent` of an automated browser.
 pub const HEADLESS_CHROME: &str = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 \
     (KHTML, like Gecko) HeadlessChrome/120.0.0.0 Safari/537.36";
+
+/// Names of events that players send, and of one that none sends: they are counted, and mean nothing else.
+pub const OTHER_EVENTS: [&str; 10] = [
+    "durationchange",
+    "loadedmetadata",
+    "loadeddata",
+    "canplay",
+    "canplaythrough",
+    "playing",
+    "ended",
+    "ratechange",
+    "volumechange",
+    "something_new",
+];
 
 /// Waits for a future that must complete within `WAIT`.
 #[track_caller]

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use serde_json::{Value, json};
 
-use crate::phoenix::outcome;
+use crate::channel::{Refs, calls};
 use crate::{CHROME, Http, Server};
 
 const PATH: &str = "/socket/longpoll";
@@ -19,7 +19,7 @@ pub struct Poller {
     query: String,
     // Messages that a poll returned and the test has not read yet.
     messages: VecDeque<Value>,
-    last_ref: u32,
+    refs: Refs,
 }
 
 impl Poller {
@@ -34,7 +34,7 @@ impl Poller {
         assert_eq!((&opened["status"], &opened["messages"]), (&json!(410), &json!([])), "{opened}");
         let token = opened["token"].as_str().unwrap().to_owned();
         let (server, messages) = (server.clone(), VecDeque::new());
-        Self { token, server, query: query.to_owned(), messages, last_ref: 0 }
+        Self { token, server, query: query.to_owned(), messages, refs: Refs::default() }
     }
 
     /// Requests a session, and returns the response.
@@ -98,10 +98,7 @@ impl Poller {
 
     /// A message in the second serializer, and its ref.
     pub fn compose(&mut self, topic: &str, event: &str, payload: &Value) -> (Value, String) {
-        self.last_ref += 1;
-        let message_ref = self.last_ref.to_string();
-        let join_ref = if event == "phx_join" { json!(message_ref) } else { Value::Null };
-        (json!([join_ref, message_ref, topic, event, payload]), message_ref)
+        self.refs.compose(topic, event, payload)
     }
 
     /// Sends a message, without waiting for the reply.
@@ -111,27 +108,7 @@ impl Poller {
         message_ref
     }
 
-    /// Sends a message and returns the result of its reply: null for ok, or else the reason.
-    pub async fn call(&mut self, topic: &str, event: &str, payload: &Value) -> Value {
-        let message_ref = self.push(topic, event, payload).await;
-        self.answer_to(&message_ref).await
-    }
-
-    /// Waits for the reply to a message, skipping others.
-    pub async fn answer_to(&mut self, message_ref: &str) -> Value {
-        loop {
-            let message = self.message().await;
-            if message[1] == message_ref && message[3] == "phx_reply" {
-                return outcome(&message[4]);
-            }
-        }
-    }
-
-    /// Joins a topic, to watch the video with this identifier.
-    pub async fn join(&mut self, topic: &str, identifier: &str) {
-        let payload = json!({ "key": self.server.key, "identifier": identifier });
-        assert_eq!(self.call(topic, "phx_join", &payload).await, Value::Null);
-    }
+    calls!(server.key);
 
     /// Plays from a second of the video.
     pub async fn play(&mut self, topic: &str, from: f64) {

@@ -7,6 +7,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
+use crate::channel::{Refs, calls, outcome};
 use crate::http::{Answer, Http};
 use crate::soon;
 use crate::websocket::{CLOSE, FIN, Input, PING, PONG, TEXT, frame, handshake};
@@ -33,7 +34,7 @@ pub struct Client {
     pub key: String,
     reader: Reader,
     writer: OwnedWriteHalf,
-    last_ref: u32,
+    refs: Refs,
 }
 
 /// The reading half of a websocket.
@@ -75,7 +76,7 @@ impl Client {
         let mut stream = TcpStream::connect(http.address()).await?;
         Ok(handshake(&mut stream, http, rest).await?.map(|(answer, input)| {
             let (socket, writer) = stream.into_split();
-            Self { answer, key, reader: Reader { socket, input }, writer, last_ref: 0 }
+            Self { answer, key, reader: Reader { socket, input }, writer, refs: Refs::default() }
         }))
     }
 
@@ -153,34 +154,12 @@ impl Client {
 
     /// Sends a message of the second serializer, without waiting for the reply.
     pub async fn push(&mut self, topic: &str, event: &str, payload: &Value) -> String {
-        self.last_ref += 1;
-        let message_ref = self.last_ref.to_string();
-        let join_ref = if event == "phx_join" { json!(message_ref) } else { Value::Null };
-        self.send(&json!([join_ref, message_ref, topic, event, payload])).await;
+        let (message, message_ref) = self.refs.compose(topic, event, payload);
+        self.send(&message).await;
         message_ref
     }
 
-    /// Sends a message and returns the result of its reply: null for ok, or else the reason.
-    pub async fn call(&mut self, topic: &str, event: &str, payload: &Value) -> Value {
-        let message_ref = self.push(topic, event, payload).await;
-        self.answer_to(&message_ref).await
-    }
-
-    /// Waits for the reply to a message, skipping others.
-    pub async fn answer_to(&mut self, message_ref: &str) -> Value {
-        loop {
-            let message = self.message().await;
-            if message[1] == message_ref && message[3] == "phx_reply" {
-                return outcome(&message[4]);
-            }
-        }
-    }
-
-    /// Joins a topic, to watch the video with this identifier.
-    pub async fn join(&mut self, topic: &str, identifier: &str) {
-        let payload = json!({ "key": self.key, "identifier": identifier });
-        assert_eq!(self.call(topic, "phx_join", &payload).await, Value::Null);
-    }
+    calls!(key);
 
     /// Sends an event, and expects the server to accept it.
     pub async fn event(&mut self, topic: &str, payload: &Value) {
@@ -246,16 +225,4 @@ impl Seen {
             _ => panic!("the server sent a frame that begins with {first:#x}"),
         }
     }
-}
-
-/// The result of a reply: null for ok, or else the reason.
-#[track_caller]
-pub(crate) fn outcome(payload: &Value) -> Value {
-    if *payload == json!({ "status": "ok", "response": {} }) {
-        return Value::Null;
-    }
-    assert_eq!(payload["status"], "error", "{payload}");
-    assert!(payload["response"]["reason"].is_string(), "{payload}");
-    assert!(payload["response"]["code"].is_string(), "{payload}");
-    payload["response"]["reason"].clone()
 }

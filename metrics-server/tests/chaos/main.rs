@@ -209,7 +209,7 @@ fn by_second(sessions: &[&Checked]) -> BTreeMap<u64, (u64, u64)> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_acknowledged_survives_whatever_happens_and_counts_once() {
+async fn acknowledged_events_survive_all_faults_and_count_once() {
     const CROWD: Crowd = Crowd { plain: 12, stamped: 12, repeating: 6, batches: 6, watchers: 12 };
     let _alone = ALONE.lock().await;
     let span = Duration::from_secs(setting("METRICS_CHAOS_SECONDS", 60));
@@ -229,7 +229,7 @@ async fn what_was_acknowledged_survives_whatever_happens_and_counts_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_acknowledged_under_load_survives_every_kill() {
+async fn acknowledged_events_under_load_survive_every_kill() {
     const CROWD: Crowd = Crowd { plain: 20, stamped: 20, repeating: 10, batches: 10, watchers: 0 };
     let _alone = ALONE.lock().await;
     let rounds: u32 = setting("METRICS_CHAOS_ROUNDS", 5);

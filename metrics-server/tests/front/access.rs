@@ -195,7 +195,7 @@ async fn a_tenant_sets_no_limits_and_restores_no_key() {
 }
 
 #[tokio::test]
-async fn the_page_and_the_stats_tell_a_tenant_nothing_of_others() {
+async fn the_page_and_the_stats_show_a_tenant_nothing_of_others() {
     let server = shared().await;
     let page = async |who: &str| {
         let answer = ask(server.http("GET", "/"), who).await;
@@ -234,7 +234,7 @@ impl Access for Nobody {
 }
 
 #[tokio::test]
-async fn nobody_is_asked_about_viewers_and_probes() {
+async fn viewers_and_probes_need_no_decision() {
     let server = TestServer::with(Settings::default().access(Nobody)).await;
     let mut client = server.connect().await;
     client.join("session:a", "intro").await;

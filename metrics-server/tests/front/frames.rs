@@ -88,7 +88,7 @@ async fn a_binary_push_is_refused_and_harms_nothing() {
 }
 
 #[tokio::test]
-async fn what_is_no_message_of_the_second_serializer_closes_with_1008() {
+async fn an_invalid_message_of_the_second_serializer_closes_with_1008() {
     for text in [
         "",
         "hello",
@@ -110,7 +110,7 @@ async fn what_is_no_message_of_the_second_serializer_closes_with_1008() {
 }
 
 #[tokio::test]
-async fn what_is_no_message_of_the_first_serializer_closes_with_1008() {
+async fn an_invalid_message_of_the_first_serializer_closes_with_1008() {
     for text in [
         "",
         "hello",
@@ -223,7 +223,7 @@ async fn a_ping_between_fragments_is_answered() {
 }
 
 #[tokio::test]
-async fn a_pong_that_nobody_asked_for_is_ignored() {
+async fn a_pong_without_a_ping_is_ignored() {
     let server = TestServer::new().await;
     let mut client = server.connect().await;
     client.send_bytes(&frame(FIN | PONG, b"unasked")).await;
@@ -249,7 +249,7 @@ async fn a_close_is_answered_with_a_close() {
 }
 
 #[tokio::test]
-async fn what_waits_for_the_store_is_acknowledged_before_a_close() {
+async fn events_that_wait_for_the_store_are_acknowledged_before_a_close() {
     let server = TestServer::new().await;
     let mut client = server.connect().await;
     client.join("session:a", "intro").await;
@@ -266,7 +266,7 @@ async fn what_waits_for_the_store_is_acknowledged_before_a_close() {
 }
 
 #[tokio::test]
-async fn what_was_read_before_a_broken_frame_counts() {
+async fn events_before_a_broken_frame_count() {
     let server = TestServer::new().await;
     let mut client = server.connect().await;
     client.join("session:a", "intro").await;

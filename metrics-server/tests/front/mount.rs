@@ -61,7 +61,7 @@ async fn under_a_prefix_everything_is_as_without() {
 }
 
 #[tokio::test]
-async fn what_is_not_under_the_prefix_is_not_the_services() {
+async fn paths_outside_the_prefix_are_not_of_the_service() {
     let server = TestServer::with(Settings::default().prefix(PREFIX)).await;
     for (method, path, _) in ALL {
         for path in [path.to_owned(), format!("/analyticsx{path}"), format!("/x{PREFIX}{path}")] {
@@ -72,7 +72,7 @@ async fn what_is_not_under_the_prefix_is_not_the_services() {
 }
 
 #[tokio::test]
-async fn the_page_says_where_it_is() {
+async fn the_page_shows_addresses_under_its_prefix() {
     for settings in
         [Settings::default().prefix(PREFIX), Settings::default().stripped_prefix(PREFIX)]
     {
@@ -92,7 +92,7 @@ async fn the_page_says_where_it_is() {
 }
 
 #[tokio::test]
-async fn the_description_says_under_which_path_the_api_is() {
+async fn the_description_names_the_path_of_the_api() {
     let described = async |settings, path: &str| {
         let server = TestServer::with(settings).await;
         server.http("GET", &format!("{path}/api/v1/openapi.json")).send().await.json()
@@ -137,7 +137,7 @@ async fn routes_that_are_left_out_are_not_there() {
 }
 
 #[tokio::test]
-async fn a_service_says_which_requests_are_for_it() {
+async fn a_service_reports_which_requests_are_its_own() {
     let server = TestServer::new().await;
     let settings = || Settings::default().prefix(PREFIX);
     let service = Service::new(server.metrics.clone(), settings().routes(Routes::INGEST));

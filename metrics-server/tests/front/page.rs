@@ -61,7 +61,7 @@ async fn addresses_on_the_page_are_relative() {
 
 /// With and without a slash at the end of its URL.
 #[tokio::test]
-async fn under_a_prefix_the_page_finds_what_it_is_made_of() {
+async fn under_a_prefix_the_page_finds_its_parts() {
     for (settings, place) in [
         (Settings::default().prefix("analytics"), "/analytics"),
         (Settings::default().prefix("analytics"), "/analytics/"),
@@ -145,7 +145,7 @@ async fn a_range_of_another_version_is_not_mixed_with_this_one() {
 }
 
 #[tokio::test]
-async fn what_a_browser_has_is_not_sent_again() {
+async fn a_cached_page_is_not_sent_again() {
     let server = TestServer::new().await;
     for path in ["/page/page.js", "/page/page.css", "/page/icon.svg", VIDEO] {
         let got = server.http("GET", path).send().await;

@@ -125,7 +125,7 @@ impl Shell {
 }
 
 #[tokio::test]
-async fn every_example_answers_what_it_shows() {
+async fn every_example_has_the_response_that_it_shows() {
     for path in chapters() {
         let examples = examples(&path);
         let expected =

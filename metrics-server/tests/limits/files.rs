@@ -165,7 +165,7 @@ async fn sockets_by_the_thousand_are_held_and_let_go() {
 }
 
 #[tokio::test]
-async fn a_server_asks_for_more_files_than_it_is_given() {
+async fn a_server_raises_its_limit_of_files() {
     let database = Database::new().await;
     let server = start_with_files(&database, 200, 500).await;
     let limit =

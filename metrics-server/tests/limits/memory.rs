@@ -162,7 +162,7 @@ async fn floods_of_sessions_are_bounded_and_all_of_them_are_counted() {
 
 /// Runs in this process, where a test can use up the memory budget.
 #[tokio::test]
-async fn whoever_finds_no_memory_is_told_and_comes_back() {
+async fn a_client_without_memory_is_refused_and_comes_back() {
     let server = TestServer::new().await;
     let memory = server.metrics.memory().clone();
     let mut client = server.connect().await;

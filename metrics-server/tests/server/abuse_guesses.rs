@@ -70,7 +70,7 @@ fn expect_refused(answer: &Answer) {
 }
 
 #[tokio::test]
-async fn keys_that_are_guessed_at_joins_are_not_looked_at_after_some() {
+async fn keys_guessed_at_joins_are_refused_unchecked_after_some() {
     let server = TestServer::new().await;
     let bystander = Bystander::of(&server).await;
     use_up(&server).await;
@@ -95,7 +95,7 @@ async fn a_key_that_was_right_from_there_is_taken_on() {
 }
 
 #[tokio::test]
-async fn keys_that_are_guessed_in_batches_are_not_looked_at_after_some() {
+async fn keys_guessed_in_batches_are_refused_unchecked_after_some() {
     let server = TestServer::new().await;
     let bystander = Bystander::of(&server).await;
     let guesses: Vec<_> = (0..100).map(|number| format!("guess-{number}")).collect();
@@ -131,7 +131,7 @@ async fn a_page_with_a_mistyped_key_guesses_nothing() {
 }
 
 #[tokio::test]
-async fn a_revoked_key_on_a_page_that_many_look_at_guesses_nothing() {
+async fn a_revoked_key_on_a_popular_page_is_no_guess() {
     let server = TestServer::new().await;
     let bystander = Bystander::of(&server).await;
     let revoked = server.metrics.create_key().await.unwrap();
@@ -145,7 +145,7 @@ async fn a_revoked_key_on_a_page_that_many_look_at_guesses_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_guessed_is_listened_to_again_after_a_while() {
+async fn a_caller_who_guessed_is_accepted_again_after_a_while() {
     let server = TestServer::new().await;
     use_up(&server).await;
     advance(EVERY).await;
@@ -165,7 +165,7 @@ async fn ask(server: &Server, authorization: &str) -> Answer {
 }
 
 #[tokio::test]
-async fn passwords_that_are_guessed_are_not_looked_at_after_some() {
+async fn guessed_passwords_are_refused_unchecked_after_some() {
     let server = guarded().await;
     let bystander = Bystander::of(&server).await;
     // All guarded routes share one limit.
@@ -210,7 +210,7 @@ async fn a_dashboard_with_an_old_password_guesses_nothing() {
 }
 
 #[tokio::test]
-async fn behind_a_proxy_it_counts_where_the_proxy_says_a_request_comes_from() {
+async fn behind_a_proxy_guesses_count_for_the_forwarded_address() {
     fn from(address: &str) -> [(&str, &str); 2] {
         [("user-agent", CHROME), (HEADER, address)]
     }
@@ -238,7 +238,7 @@ async fn where_no_proxy_is_trusted_nobody_can_claim_to_be_elsewhere() {
 }
 
 #[tokio::test]
-async fn who_embeds_the_service_and_names_no_address_has_no_limit() {
+async fn an_embedded_service_without_addresses_has_no_limit() {
     use http_body_util::{BodyExt as _, Full};
     use metrics_server::{CallerAddress, Service};
 

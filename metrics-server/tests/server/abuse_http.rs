@@ -209,7 +209,7 @@ async fn the_body_of_a_request_that_has_none_is_no_request() {
 }
 
 #[tokio::test]
-async fn a_request_behind_another_is_one_if_it_says_so() {
+async fn pipelined_requests_are_executed_one_by_one() {
     let server = TestServer::new().await;
     let last = SMUGGLED.replace("host: localhost", "host: localhost\r\nconnection: close");
     assert_eq!(statuses(&server, format!("{SMUGGLED}{last}").as_bytes()).await, [201, 201]);
@@ -312,7 +312,7 @@ async fn a_body_that_comes_byte_by_byte_is_waited_for_30_s() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_asks_and_never_reads_is_cut_off() {
+async fn a_client_that_requests_and_never_reads_is_cut_off() {
     let server = TestServer::new().await;
     let bystander = Bystander::of(&server).await;
     // Kept in scope, so that the connection stays open at this end.
@@ -439,7 +439,7 @@ async fn large_bodies_that_do_not_end_keep_only_each_other_waiting() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_asks_for_reports_and_hangs_up_holds_nobody_up() {
+async fn connections_that_request_reports_and_end_delay_nobody() {
     let server = TestServer::new().await;
     let bystander = Bystander::of(&server).await;
     for path in

@@ -40,7 +40,7 @@ fn check_refused(arguments: &[&str], environment: &[(&str, &str)], texts: &[&str
 }
 
 #[test]
-fn a_setting_that_cannot_be_read_stops_the_start_and_says_what_would_be_accepted() {
+fn an_invalid_setting_stops_the_start_and_names_valid_values() {
     check_refused(&["--listen", "nowhere"], &[], &["--listen", "nowhere", "127.0.0.1:3000"]);
     check_refused(&[], &[("METRICS_LISTEN", "3000")], &["METRICS_LISTEN", "3000"]);
     check_refused(&[], &[("METRICS_BOTS", "perhaps")], &["METRICS_BOTS", "refuse", "count"]);
@@ -107,7 +107,7 @@ async fn the_example_key_may_be_the_default_of_an_empty_database() {
 }
 
 #[tokio::test]
-async fn with_authentication_and_without_a_key_the_log_says_how_to_make_one() {
+async fn with_authentication_and_without_a_key_the_log_names_the_command_for_one() {
     let database = Database::new().await;
     let mut command = binary();
     command.env("DATABASE_URL", database.url());
@@ -133,7 +133,7 @@ fn a_database_that_cannot_be_reached_stops_the_start() {
 }
 
 #[test]
-fn a_system_that_trusts_nobody_is_told_apart_from_a_server_that_nobody_trusts() {
+fn a_system_without_trusted_roots_is_distinguished_from_an_untrusted_server() {
     let url = "postgres://me:secret@localhost/metrics?sslmode=verify-full";
     // The directory `.` of the binary is empty.
     let nobody = [("DATABASE_URL", url), ("SSL_CERT_FILE", "/dev/null"), ("SSL_CERT_DIR", ".")];
@@ -177,7 +177,7 @@ async fn a_database_is_copied_and_may_be_copied_again() {
 
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_copy_that_is_interrupted_says_so_and_goes_on() {
+async fn an_interrupted_copy_reports_it_and_goes_on() {
     let directory = TempDir::new().unwrap();
     let from = directory.path().join("metrics.db");
     fill(&SqliteStore::open(&from).await.unwrap(), 10_000).await;

@@ -147,7 +147,7 @@ async fn events_wait_while_the_disk_is_full_and_are_stored_when_there_is_room() 
 }
 
 #[tokio::test]
-async fn what_a_full_disk_cannot_take_is_left_on_another_one_at_a_stop() {
+async fn sessions_that_a_full_disk_cannot_hold_are_spilled_to_another_at_a_stop() {
     let (disk, spool) = (SmallDisk::new(8), TempDir::new().unwrap());
     let command = || {
         let mut command = on(disk.path());
@@ -245,7 +245,7 @@ async fn refusal(directory: &Path) -> String {
 }
 
 #[tokio::test]
-async fn a_start_on_a_file_that_cannot_be_used_says_why_in_a_line_and_changes_nothing() {
+async fn a_start_on_an_unusable_file_logs_the_reason_in_a_line_and_changes_nothing() {
     let disk = SmallDisk::new(8);
     let (status, _) = watched_on(on(disk.path())).await.stop().await;
     assert!(status.success());

@@ -88,7 +88,7 @@ async fn a_dry_run_counts_and_the_same_request_erases() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_understood_in_full_erases_nothing() {
+async fn an_erasure_that_is_not_fully_valid_erases_nothing() {
     let server = filled(Settings::default()).await;
     let wrong = [
         (json!({}), "is needed"),
@@ -123,7 +123,7 @@ async fn what_is_not_understood_in_full_erases_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_has_a_key_erases_its_sessions_only() {
+async fn a_caller_with_one_key_erases_only_its_sessions() {
     let server = filled(Settings::default().access(OnlyOurs)).await;
     let theirs = json!({ "query": { "key": THEIRS } });
     assert_eq!(erase(&server, &theirs).await.status, 403);

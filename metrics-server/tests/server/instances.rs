@@ -99,7 +99,7 @@ async fn a_session_that_is_spread_over_two_servers_is_one_play() {
 }
 
 #[tokio::test]
-async fn who_watches_is_counted_over_both_servers() {
+async fn viewers_are_counted_over_both_servers() {
     let (_database, one, two) = two_servers().await;
     let both = async || [one.watching().await, two.watching().await];
     assert_eq!(both().await, [0, 0]);
@@ -236,7 +236,7 @@ impl Load {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_acknowledged_under_load_is_there_once_after_a_server_died() {
+async fn acknowledged_events_under_load_count_once_after_a_server_died() {
     const VIEWERS: usize = 30;
     let (database, one, two) = two_servers().await;
     let load = Arc::new(Load::new(VIEWERS));

@@ -8,7 +8,7 @@ use http::request::Parts;
 use metrics_core::recorder::WAITING_MAX;
 use metrics_core::{Action, ApiKey, Join, PlayerEvent, Video};
 use metrics_server::{Access, BODY_BYTES_MAX, Code, Credentials, Decision, Settings, Wanted};
-use metrics_testing::Faulty;
+use metrics_testing::Faults;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -369,8 +369,8 @@ async fn a_full_server(seen: &mut Provoked) {
 
 async fn an_unavailable_store(seen: &mut Provoked) {
     let database = Database::new().await;
-    let store = Faulty::over(database.open().await);
-    let failures = store.failures();
+    let store = Faults::default().over(database.open().await);
+    let failures = store.way.failures();
     let server = database.serve_over(Arc::new(store), Settings::default(), 1_000).await;
     let key = ApiKey::new(&server.key).unwrap();
     assert!(server.metrics.accepts_key(&key).await.unwrap());

@@ -68,7 +68,7 @@ async fn a_close_frame_ends_like_a_lost_connection() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_leaves_has_watched_until_then() {
+async fn a_viewer_who_leaves_has_watched_until_then() {
     let server = TestServer::new().await;
     let mut client = viewer(&server).await;
     seconds(8).await;
@@ -78,7 +78,7 @@ async fn who_leaves_has_watched_until_then() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_runs_is_written_now_and_then() {
+async fn open_segments_are_written_at_checkpoints() {
     let server = TestServer::new().await;
     let mut client = viewer(&server).await;
     seconds(25).await;
@@ -147,7 +147,7 @@ async fn a_viewer_who_is_back_watches_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_old_connection_of_a_viewer_who_is_back_has_no_say() {
+async fn the_old_connection_of_a_viewer_who_is_back_changes_nothing() {
     let server = TestServer::new().await;
     let old = viewer(&server).await;
     seconds(5).await;
@@ -221,7 +221,7 @@ async fn a_session_goes_on_at_another_server() {
 }
 
 #[tokio::test]
-async fn what_a_client_kept_while_it_was_away_comes_in_a_burst() {
+async fn events_that_a_client_kept_while_disconnected_pass_in_a_burst() {
     let server = TestServer::new().await;
     let mut client = viewer(&server).await;
     client.pause(TOPIC, 2.0).await;
@@ -310,7 +310,7 @@ async fn a_video_is_its_metadata_in_any_order() {
 }
 
 #[tokio::test]
-async fn watching_counts_what_plays_now() {
+async fn watching_counts_open_segments() {
     let server = TestServer::new().await;
     assert_eq!(server.watching().await, 0);
     let mut one = viewer(&server).await;
@@ -361,7 +361,7 @@ async fn a_revoked_key_closes_its_channels_within_a_second_at_every_server() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_that_is_revoked_closes_what_is_open() {
+async fn a_revoked_key_closes_open_segments() {
     let server = TestServer::new().await;
     let mut client = viewer(&server).await;
     seconds(5).await;
@@ -374,7 +374,7 @@ async fn a_key_that_is_revoked_closes_what_is_open() {
 }
 
 #[tokio::test]
-async fn what_tells_a_viewer_apart_is_not_in_the_database() {
+async fn identifying_data_of_a_viewer_is_not_in_the_database() {
     let secrets = [
         "Zq1-query",
         "Zq2-fragment",

@@ -176,7 +176,7 @@ async fn personal_parts_of_paths_are_not_stored() {
 }
 
 #[tokio::test]
-async fn pages_are_kept_as_far_as_the_operator_says() {
+async fn pages_are_stored_as_the_setting_allows() {
     for (pages, expected) in
         [("host", vec![("https://example.com/".to_owned(), 3)]), ("none", vec![])]
     {

@@ -101,7 +101,7 @@ async fn until(server: &Server, sample: &str, expected: f64) {
 }
 
 #[tokio::test]
-async fn stats_count_what_viewers_do() {
+async fn stats_count_the_actions_of_viewers() {
     let server = TestServer::new().await;
     let mut client = server.connect().await;
     client.join("session:a", "intro").await;
@@ -169,7 +169,7 @@ async fn stats_count_what_viewers_do() {
 }
 
 #[tokio::test]
-async fn stats_say_why_viewers_were_refused() {
+async fn stats_count_refusals_by_reason() {
     let server = TestServer::with(Settings::default().heed_opt_out()).await;
     let batch = |key: &str| {
         let event = json!({"name": "play", "session_id": "a", "embed_id": "intro", "video_time": 0, "key": key});

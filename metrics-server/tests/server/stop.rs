@@ -119,7 +119,7 @@ async fn check(database: Database, acknowledged: &HashMap<usize, usize>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_acknowledged_under_load_is_there_after_a_stop() {
+async fn acknowledged_events_under_load_are_stored_after_a_stop() {
     const VIEWERS: usize = 30;
     let server = TestServer::new().await;
     let progress = Arc::new(Semaphore::new(0));
@@ -229,7 +229,7 @@ async fn connections_that_are_idle_do_not_hold_a_stop_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_socket_is_told_that_the_server_goes() {
+async fn every_socket_is_closed_with_the_code_for_a_stop() {
     let server = TestServer::new().await;
     let mut clients = Vec::new();
     for query in ["", "vsn=2.0.0"].repeat(5) {
@@ -244,7 +244,7 @@ async fn every_socket_is_told_that_the_server_goes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_plays_when_the_server_stops_counts_until_then() {
+async fn an_open_segment_counts_until_the_server_stops() {
     let server = TestServer::new().await;
     let mut client = server.connect().await;
     client.join("session:a", "intro").await;

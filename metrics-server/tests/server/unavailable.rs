@@ -10,7 +10,7 @@ use metrics_core::recorder::{Spool, WAITING_MAX};
 use metrics_core::{ApiKey, Join, PlayerEvent, Video};
 use metrics_server::Settings;
 use metrics_server_testing::{Database, Process, Server, TestServer, Watched, binary, soon};
-use metrics_testing::{Backend, Faulty, Proxy};
+use metrics_testing::{Backend, Faults, Proxy};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
@@ -23,8 +23,8 @@ const LONG: Duration = Duration::from_secs(45);
 /// A server, and a switch that makes its store unavailable.
 async fn server(settings: Settings) -> (TestServer, Arc<AtomicUsize>) {
     let database = Database::new().await;
-    let store = Faulty::over(database.open().await);
-    let failures = store.failures();
+    let store = Faults::default().over(database.open().await);
+    let failures = store.way.failures();
     let server = database.serve_over(Arc::new(store), settings, 1_000).await;
     assert!(server.metrics.accepts_key(&ApiKey::new(&server.key).unwrap()).await.unwrap());
     (server, failures)
@@ -104,7 +104,7 @@ async fn a_batch_is_refused_for_now_and_counts_once() {
 
 /// The server stops reading from clients while it has no room, and resumes afterwards.
 #[tokio::test(start_paused = true)]
-async fn a_server_without_room_reads_no_more_until_the_store_is_back() {
+async fn a_server_at_its_limit_reads_nothing_until_the_store_is_back() {
     let (server, failures) = server(Settings::default()).await;
     let mut client = server.connect().await;
     client.join(TOPIC, "intro").await;
@@ -173,7 +173,7 @@ async fn a_server_whose_store_is_unavailable_stops_in_time_and_spills() {
 
 /// The binary, with a database server that cannot be reached any more.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_binary_takes_up_at_its_next_start_what_it_left() {
+async fn the_binary_recovers_spilled_sessions_at_its_next_start() {
     let directory = TempDir::new().unwrap();
     let database = metrics_testing::Database::new(Backend::Timescale).await;
     let (proxy, url) = Proxy::start(&database.url()).await;

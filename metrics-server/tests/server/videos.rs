@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 const REFUSAL: &str = "the key has 2 videos, which is the limit: this would be another one";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_page_that_makes_up_metadata_is_told_the_limit_and_harms_nobody() {
+async fn a_page_with_invented_metadata_gets_the_limit_and_harms_nobody() {
     let database = Database::new().await;
     let mut command = binary();
     command.env("DATABASE_URL", database.url()).env("METRICS_VIDEOS_PER_KEY", "2");

@@ -12,7 +12,7 @@ use metrics_core::session::Stored;
 use metrics_core::store::{RowId, SessionWrite, SqliteStore, Store, Subject};
 use metrics_core::upkeep::{self, Erasure};
 use metrics_core::{ApiKey, BucketQuery, EngagementQuery, Metrics, Selection, Source, Timeframe};
-use metrics_testing::{Backend, Database, Death, Faulty, WallClock};
+use metrics_testing::{Backend, Database, Death, Faults, WallClock};
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 use tempfile::TempDir;
@@ -31,20 +31,37 @@ pub(crate) struct Server {
     death: Death,
 }
 
+/// How servers learn of keys.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Keys {
+    /// They read them once: much time passes, and nothing else.
+    ReadOnce,
+    /// They poll, and polls fail as other calls do.
+    Polled,
+}
+
 pub(crate) struct World {
     pub(crate) servers: Vec<Server>,
     pub(crate) viewers: Vec<Viewer>,
+    pub(crate) keys: [ApiKey; 2],
+    pub(crate) clock: WallClock,
     database: Database,
     /// A handle that never fails.
     store: Arc<dyn Store>,
-    clock: WallClock,
+    polling: Keys,
     failing: usize,
     /// The time of the last kill of a server.
     crashed_at: DateTime<Utc>,
 }
 
 impl World {
-    pub(crate) async fn new(backend: Backend, failing: usize) -> Self {
+    /// Servers on a database that fails for `failing` of 100 calls.
+    pub(crate) async fn new(
+        backend: Backend,
+        servers: usize,
+        polling: Keys,
+        failing: usize,
+    ) -> Self {
         let database = Database::new(backend).await;
         let store = database.open().await;
         let start: DateTime<Utc> = START.parse().expect("an instant");
@@ -53,26 +70,43 @@ impl World {
         for key in &keys {
             store.create_key(key, clock.now()).await.expect("stored");
         }
-        let viewers = (0..VIEWERS)
-            .map(|number| Viewer::new(number, keys[number % 2].clone(), clock.clone()))
-            .collect();
-        let crashed_at = instant(0);
-        let servers = Vec::new();
-        let mut world = Self { servers, viewers, database, store, clock, failing, crashed_at };
-        for _ in 0..2 {
+        let mut world = Self {
+            servers: Vec::new(),
+            viewers: Vec::new(),
+            keys,
+            clock,
+            database,
+            store,
+            polling,
+            failing,
+            crashed_at: instant(0),
+        };
+        for _ in 0..servers {
             let server = world.start().await;
             world.servers.push(server);
         }
         world
     }
 
+    /// The same with viewers of every kind.
+    pub(crate) fn with_viewers(mut self) -> Self {
+        let viewer =
+            |number| Viewer::new(number, self.keys[number % 2].clone(), self.clock.clone());
+        self.viewers = (0..VIEWERS).map(viewer).collect();
+        self
+    }
+
     async fn start(&self) -> Server {
-        let store = Faulty::over(self.database.open().await).with_stable_keys();
-        let (failures, death) = (store.failures(), store.death());
-        let metrics = Metrics::builder(Arc::new(store)).clock(self.clock.reader()).start();
+        let faults = match self.polling {
+            Keys::ReadOnce => Faults::default().with_stable_keys(),
+            Keys::Polled => Faults::default(),
+        };
+        let (failures, death) = (faults.failures(), faults.death());
+        let store = Arc::new(faults.over(self.database.open().await));
+        let metrics = Metrics::builder(store).clock(self.clock.reader()).start();
         // A server that has not loaded the keys refuses all joins.
-        for viewer in &self.viewers {
-            assert!(metrics.accepts_key(&viewer.key).await.expect("the keys are known"));
+        for key in &self.keys {
+            assert!(metrics.accepts_key(key).await.expect("the keys are known"));
         }
         failures.store(self.failing, std::sync::atomic::Ordering::Relaxed);
         Server { metrics, death }
@@ -207,6 +241,13 @@ impl World {
         self.look_round().await;
     }
 
+    /// The stored state of an open session, by a handle that shares no cache with others.
+    pub(crate) async fn stored(&self, id: SessionId) -> Option<Stored> {
+        let store = self.database.open().await;
+        let loaded = upkeep::load(&*store, &[id]).await.expect("read").remove(0);
+        loaded.map(|loaded| loaded.stored)
+    }
+
     /// Compares every session and every report with the model.
     pub(crate) async fn check(&self, when: &str) {
         let directory = TempDir::new().expect("a directory");
@@ -256,7 +297,7 @@ async fn load(store: &dyn Store, viewer: &Viewer) -> Option<Stored> {
     found
 }
 
-fn matches(outcome: Option<&Outcome>, stored: Option<&Stored>) -> bool {
+pub(crate) fn matches(outcome: Option<&Outcome>, stored: Option<&Stored>) -> bool {
     let (Some(outcome), Some(stored)) = (outcome, stored) else {
         return outcome.is_none() && stored.is_none();
     };

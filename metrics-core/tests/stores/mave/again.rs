@@ -7,7 +7,7 @@ use metrics_core::export::Record;
 use metrics_core::key::SessionId;
 use metrics_core::mave::{ImportError, Imported, Mave, Progress};
 use metrics_core::session::Session;
-use metrics_testing::{Backend, Database, Faulty};
+use metrics_testing::{Backend, Database, Faults};
 
 use super::support::{NEWER, Old, empty_store, everything, lines};
 
@@ -41,7 +41,7 @@ async fn expected(old: &Old) -> (Vec<Record>, Imported) {
 }
 
 #[tokio::test]
-async fn an_import_tells_how_far_it_is() {
+async fn an_import_reports_its_progress() {
     let old = large().await;
     let (store, _database) = empty_store().await;
     let mut seen = Vec::new();
@@ -72,7 +72,7 @@ async fn a_repeated_import_changes_nothing() {
 }
 
 #[tokio::test]
-async fn what_came_later_is_added_by_another_import() {
+async fn later_sessions_are_added_by_another_import() {
     let old = large().await;
     let (store, _database) = empty_store().await;
     let first = old.import(&*store).await.unwrap();
@@ -93,7 +93,7 @@ async fn an_import_that_failed_half_way_goes_on() {
     let (store, _database) = empty_store().await;
     // A session of the second thousand.
     let poison = SessionId::new(&ApiKey::new("key-3").unwrap(), "mave:4503");
-    let poisoned = Faulty::over(Arc::clone(&store)).refusing(poison);
+    let poisoned = Faults::default().refusing(poison).over(Arc::clone(&store));
     let failed = old.import(&poisoned).await.unwrap_err();
     assert!(matches!(failed, ImportError::Write(_)), "{failed:?}");
     assert_eq!(
@@ -115,7 +115,7 @@ async fn imports_over_a_bad_connection_come_to_an_end() {
     let (records, whole) = expected(&old).await;
     let (store, _database) = empty_store().await;
     // Half of the calls that fail are executed nevertheless.
-    let faulty = Faulty::over(Arc::clone(&store)).failing(20);
+    let faulty = Faults::default().failing(20).over(Arc::clone(&store));
     let mut failures = 0;
     let imported = loop {
         match old.import(&faulty).await {
@@ -155,7 +155,7 @@ async fn an_import_that_was_dropped_goes_on() {
 }
 
 #[tokio::test]
-async fn an_import_whose_connection_is_cut_says_so_and_goes_on() {
+async fn an_import_whose_connection_is_cut_reports_it_and_goes_on() {
     let old = large().await;
     let (records, _) = expected(&old).await;
     let (store, _database) = empty_store().await;

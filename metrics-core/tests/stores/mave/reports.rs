@@ -128,7 +128,7 @@ async fn plays_of_the_newer_versions_are_in_the_bucket_of_their_first_play() {
 }
 
 #[tokio::test]
-async fn classes_of_the_newer_versions_are_found_whatever_their_case() {
+async fn classes_of_the_newer_versions_are_found_in_any_case() {
     let (metrics, _database) = imported(NEWER, NEWER_ROWS).await;
     let sum = totals(&metrics, key("key-one")).await;
     assert_eq!(sum.plays, 5);

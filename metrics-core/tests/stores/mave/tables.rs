@@ -62,7 +62,7 @@ async fn hypertables_are_read_as_tables_are() {
 }
 
 #[tokio::test]
-async fn times_without_a_zone_are_utc_whatever_the_server_thinks() {
+async fn times_without_a_zone_are_utc_in_every_zone_of_the_server() {
     let old = Old::new(NEWER).await;
     old.run(ROWS).await;
     old.set("timezone to ''Asia/Tokyo''").await;

@@ -5,19 +5,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use metrics_core::conformance::{Call, Method, Through, Way};
 use metrics_core::key::SessionId;
 use metrics_core::store::{Error, Row, RowId, SessionWrite, Store, VideoId};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::sync::watch;
 
-use crate::through::{Call, Method, Through, Way};
-
-/// A store that loses its connection at random, before or after it has executed a call; that rejects one session; and
-/// that is cut off forever, as if its process had died.
-pub type Faulty = Through<Faults>;
-
-/// The faults of a [`Faulty`] store. All clones share them.
+/// Makes a store lose its connection at random, before or after it has executed a call; makes it reject one session; and
+/// cuts it off forever, as if its process had died. All clones share the faults.
 #[derive(Clone, Debug)]
 pub struct Faults {
     random: Arc<Mutex<StdRng>>,
@@ -28,7 +24,7 @@ pub struct Faults {
     death: Death,
 }
 
-/// Kills a [`Faulty`] store. All clones share its state.
+/// Kills a store with [`Faults`]. All clones share its state.
 #[derive(Clone, Debug)]
 pub struct Death {
     state: watch::Sender<State>,
@@ -46,65 +42,65 @@ enum State {
     Dead,
 }
 
-impl Faulty {
-    /// A store that does not fail yet.
-    #[must_use]
-    pub fn new(store: impl Store) -> Self {
-        Self::over(Arc::new(store))
-    }
-
-    /// The same over a shared store.
-    #[must_use]
-    pub fn over(store: Arc<dyn Store>) -> Self {
-        let way = Faults {
+impl Default for Faults {
+    /// No faults yet.
+    fn default() -> Self {
+        Self {
             random: Arc::new(Mutex::new(StdRng::seed_from_u64(7))),
             failures: Arc::default(),
             poison: Arc::default(),
             keys_late: Duration::ZERO,
             keys_stable: false,
             death: Death { state: watch::Sender::new(State::Alive), busy: watch::Sender::new(0) },
-        };
-        Self { store, way }
+        }
+    }
+}
+
+impl Faults {
+    /// The store with these faults.
+    #[must_use]
+    pub fn over(self, store: Arc<dyn Store>) -> Through<Self> {
+        Through::by(self, store)
     }
 
     /// Sets the percentage of calls that fail.
     #[must_use]
     pub fn failing(self, percent: usize) -> Self {
-        self.way.failures.store(percent, Relaxed);
+        self.failures.store(percent, Relaxed);
         self
     }
 
     /// Returns keys that are up to `keys_late` old.
     #[must_use]
     pub fn with_late_keys(mut self, keys_late: Duration) -> Self {
-        self.way.keys_late = keys_late;
+        self.keys_late = keys_late;
         self
     }
 
     /// Reads the keys only once: they never change.
     #[must_use]
     pub fn with_stable_keys(mut self) -> Self {
-        self.way.keys_stable = true;
+        self.keys_stable = true;
         self
     }
 
     /// Rejects every batch with this session.
     #[must_use]
     pub fn refusing(self, poison: SessionId) -> Self {
-        *self.way.poison.lock().expect("sound") = Some(poison);
+        *self.poison.lock().expect("sound") = Some(poison);
         self
     }
 
     /// Returns the percentage of calls that fail.
     #[must_use]
     pub fn failures(&self) -> Arc<AtomicUsize> {
-        Arc::clone(&self.way.failures)
+        Arc::clone(&self.failures)
     }
 
     /// Returns the switch that kills the store.
     #[must_use]
     pub fn death(&self) -> Death {
-        self.way.death.clone()
+        self.death.clone()
     }
 }
 
