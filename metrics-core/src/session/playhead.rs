@@ -137,6 +137,8 @@ pub(super) enum What {
 pub(super) struct Playhead {
     pub(super) state: State,
     stalled: Option<Stall>,
+    // Not stored: events of one time arrive together.
+    late: Option<Box<Late>>,
     pub(super) last: Option<Closed>,
     pub(super) duration_ms: Option<u32>,
     /// A duration that playback has exceeded.
@@ -165,6 +167,15 @@ struct Stall {
     is_seek: bool,
 }
 
+/// Events that arrived too late for their position in the order: they happened before `until`, the play of a segment
+/// that is known already.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Late {
+    until: Moment,
+    // The last of them that was a play, and its entry in the session's segments.
+    open: Option<(Open, Option<Interval>)>,
+}
+
 /// Receives the segments and counts that result from a mark.
 pub(super) struct Tally<'a> {
     pub(super) segments: &'a mut Segments,
@@ -177,6 +188,7 @@ impl Playhead {
         Self {
             state: State::Paused,
             stalled: None,
+            late: None,
             last: None,
             duration_ms: None,
             disproved_ms: None,
@@ -194,8 +206,8 @@ impl Playhead {
     /// Advances by one mark.
     pub(super) fn step(&mut self, mark: &Mark, tally: &mut Tally<'_>) {
         let at = mark.at;
-        if self.is_behind(at) {
-            return self.step_late(mark, tally);
+        if let Some(until) = self.behind(at) {
+            return self.step_late(mark, until, tally);
         }
         // The duration of a jump may be that of the video after it.
         let is_jump = matches!(mark.what, What::Jump { .. });
@@ -223,17 +235,50 @@ impl Playhead {
         }
     }
 
-    /// Handles a mark that arrives too late for its position in the order. A late play still counts: the open segment
-    /// closed it.
-    fn step_late(&mut self, mark: &Mark, tally: &mut Tally<'_>) {
-        let (What::Play { from_ms, .. }, Some(since)) = (mark.what, self.since()) else { return };
-        let open = Open::new(from_ms, mark.at, self.rate_milli);
-        let late = Self { state: State::Playing(open), stalled: None, ..self.clone() };
-        if let Some(segment) = late.running(since) {
-            self.view_ms += u64::from(segment.len_ms());
-            tally.segments.insert(segment);
-            late.run_until(since, tally.minutes);
+    /// Handles a mark that arrives too late for its position in the order. A late play still counts: the next late mark
+    /// or the open segment closed it.
+    fn step_late(&mut self, mark: &Mark, until: Moment, tally: &mut Tally<'_>) {
+        match mark.what {
+            What::Play { from_ms, .. } => {
+                self.close_late(None, mark.at, tally);
+                let open = Open::new(from_ms, mark.at, self.rate_milli);
+                let late = Self { state: State::Playing(open), stalled: None, ..self.clone() };
+                let segment = late.running(until);
+                if segment.is_some() {
+                    late.run_until(until, tally.minutes);
+                }
+                self.replace(None, segment, tally.segments);
+                self.late = Some(Box::new(Late { until, open: Some((open, segment)) }));
+            }
+            What::Pause { to_ms } => self.close_late(Some(to_ms), mark.at, tally),
+            _ => {}
         }
+    }
+
+    /// Ends the segment of the last late play at `at`, at the position that a pause reports or at the estimated one.
+    fn close_late(&mut self, to_ms: Option<u32>, at: Moment, tally: &mut Tally<'_>) {
+        let Some((open, segment)) = self.late.as_mut().and_then(|late| late.open.take()) else {
+            return;
+        };
+        let estimate_ms = open.estimate_ms(at, 0).min(open.end_ms(self.duration_ms));
+        let reached_ms = to_ms.filter(|to_ms| open.may_reach(*to_ms, at));
+        tally.counters.details.clamped += u32::from(to_ms != reached_ms);
+        let to_ms = reached_ms.unwrap_or(estimate_ms);
+        let others_ms = self.view_ms.saturating_sub(segment.map_or(0, |it| it.len_ms().into()));
+        let left_ms = self.budget_ms(&open, at).saturating_sub(others_ms);
+        let ended = Interval::new(open.from_ms, to_ms.min(self.last_ms()));
+        let ended = ended.and_then(|ended| cut(ended, left_ms));
+        self.replace(segment, ended, tally.segments);
+    }
+
+    /// Replaces a segment.
+    fn replace(&mut self, old: Option<Interval>, new: Option<Interval>, segments: &mut Segments) {
+        let len_ms = |segment: Option<Interval>| segment.map_or(0, |it| u64::from(it.len_ms()));
+        if let Some(old) = old {
+            segments.remove(old);
+        }
+        segments.extend(new);
+        self.view_ms = self.view_ms.saturating_sub(len_ms(old)).saturating_add(len_ms(new));
     }
 
     /// Accepts a duration as that of the video, unless playback has exceeded it.
@@ -442,15 +487,8 @@ impl Playhead {
 
     /// Changes the end of the segment closed last.
     fn revise(&mut self, last: Closed, to_ms: u32, segments: &mut Segments) {
-        let mut len_ms = 0;
-        if let Some(old) = last.segment {
-            segments.remove(old);
-            len_ms = u64::from(old.len_ms());
-        }
         let segment = Interval::new(last.from_ms, to_ms);
-        self.view_ms -= len_ms.min(self.view_ms);
-        self.view_ms += segment.map_or(0, |new| u64::from(new.len_ms()));
-        segments.extend(segment);
+        self.replace(last.segment, segment, segments);
         self.last = Some(Closed { to_ms, segment, is_guessed: false, ..last });
     }
 
@@ -689,14 +727,11 @@ impl Playhead {
         };
     }
 
-    /// The start of the open segment.
-    fn since(&self) -> Option<Moment> {
-        Some(self.open()?.at)
-    }
-
-    /// Whether an event at `at` is from before the open segment.
-    fn is_behind(&self, at: Moment) -> bool {
-        self.since().is_some_and(|since| at.precedes(since) == Some(true))
+    /// Returns the play of the segment that an event at `at` is from before, if there is one: the open segment, or that
+    /// before which other events were late.
+    fn behind(&self, at: Moment) -> Option<Moment> {
+        let known = [self.open().map(|open| open.at), self.late.as_ref().map(|late| late.until)];
+        known.into_iter().flatten().find(|since| at.precedes(*since) == Some(true))
     }
 
     /// The part of the current wait until `now` that lies after the last known position of the open segment.

@@ -294,4 +294,27 @@ proptest! {
         prop_assert_eq!(session.viewed(Reach::LastEvent).view_ms(), view_ms);
         prop_assert_eq!(session.viewed(Reach::Until(Moment::received(world.now_ms))).view_ms(), view_ms);
     }
+
+    /// A beacon may overtake the beacon before it, and reach another server.
+    #[test]
+    fn segments_that_arrive_after_a_later_one_was_loaded_count_as_they_were_played(
+        played in prop::collection::vec(played(), 2..20),
+        first in any::<prop::sample::Index>(),
+    ) {
+        let (events, view_ms) = script(&played);
+        let is_play = |event: &usize| matches!(events[*event].action, Action::Play { .. });
+        let is_pause = |event: &usize| matches!(events[*event].action, Action::Pause { .. });
+        let plays: Vec<_> = (1..events.len()).filter(is_play).collect();
+        let (first, count) = (plays[first.index(plays.len())], events.len());
+        let last = (0..count).rfind(is_pause).expect("a pause");
+        let mut world = World::new(events);
+        world.pass(10_000_000);
+        world.apply((first..last).collect());
+        world.commit(false);
+        world.reload();
+        world.apply((0..first).collect());
+        world.apply((last..count).collect());
+        let session = world.session.expect("it begins with a play");
+        prop_assert_eq!(session.viewed(Reach::LastEvent).view_ms(), view_ms);
+    }
 }
