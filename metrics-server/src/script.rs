@@ -47,7 +47,7 @@
 //! when it is lost, another is opened, after a backoff with jitter; each session joins again, repeats its
 //! unacknowledged events, and goes on. If the first websocket does not open within 5 s, or later ones fail twice,
 //! batches are posted while there is no websocket. If three fail and a batch gets through, websockets are blocked, and
-//! no more are tried on that page.
+//! no more are tried on that page, unless one that is opening at that time still works.
 //!
 //! A page that posts batches is not connected. So while a segment is open and there is no websocket, a session that
 //! sent nothing for 15 s sends a `timeupdate` as a sign of life. A timer does so, because an element that waits for

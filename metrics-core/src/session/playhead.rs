@@ -28,11 +28,13 @@
 mod close;
 mod echo;
 mod estimate;
+mod late;
 mod mark;
 mod revise;
 mod waits;
 
 use self::close::{End, is_past};
+use self::late::Late;
 pub(super) use self::mark::{Mark, What};
 use self::waits::Stall;
 use super::open::{Closed, JUMP_MS, Known, Open, RATE_MILLI};
@@ -53,6 +55,8 @@ const FIRST_MS: u32 = 1_000;
 pub(super) struct Playhead {
     pub(super) state: State,
     stalled: Option<Stall>,
+    // Not stored: events of one time arrive together.
+    late: Option<Box<Late>>,
     /// The segment closed last.
     pub(super) last: Option<Closed>,
     /// The duration of the video, if it is known.
@@ -89,6 +93,7 @@ impl Playhead {
         Self {
             state: State::Paused,
             stalled: None,
+            late: None,
             last: None,
             duration_ms: None,
             disproved_ms: None,
@@ -106,8 +111,8 @@ impl Playhead {
     /// Advances by one mark.
     pub(super) fn step(&mut self, mark: &Mark, tally: &mut Tally<'_>) {
         let at = mark.at;
-        if self.is_behind(at) {
-            return self.step_late(mark, tally);
+        if let Some(until) = self.behind(at) {
+            return self.step_late(mark, until, tally);
         }
         // The duration of a jump may be that of the video after it.
         let is_jump = matches!(mark.what, What::Jump { .. });
@@ -132,19 +137,6 @@ impl Playhead {
         }
         if is_jump {
             self.learn(mark.duration_ms);
-        }
-    }
-
-    /// Handles a mark that arrives too late for its position in the order. A late play still counts: the open segment
-    /// closed it.
-    fn step_late(&mut self, mark: &Mark, tally: &mut Tally<'_>) {
-        let (What::Play { from_ms, .. }, Some(since)) = (mark.what, self.since()) else { return };
-        let open = Open::new(from_ms, mark.at, self.rate_milli);
-        let late = Self { state: State::Playing(open), stalled: None, ..self.clone() };
-        if let Some(segment) = late.running(since) {
-            self.view_ms += u64::from(segment.len_ms());
-            tally.segments.insert(segment);
-            late.run_until(since, tally.minutes);
         }
     }
 
@@ -280,15 +272,5 @@ impl Playhead {
             State::Lost(_, lost) => State::Lost(open, lost),
             _ => State::Playing(open),
         };
-    }
-
-    /// The start of the open segment.
-    fn since(&self) -> Option<Moment> {
-        Some(self.open()?.at)
-    }
-
-    /// Whether an event at `at` is from before the open segment.
-    fn is_behind(&self, at: Moment) -> bool {
-        self.since().is_some_and(|since| at.precedes(since) == Some(true))
     }
 }

@@ -251,6 +251,8 @@ class Link {
   hear(joinRef, ref, topic, event, { status, response }) {
     if (!this.heard) {
       this.heard = this.worked = true;
+      // A batch may have got through while this websocket was still opening.
+      this.blocked = false;
       clearTimeout(this.timer);
       this.beat();
     }

@@ -187,6 +187,62 @@ suite.test('where websockets are blocked, a video that plays or waits for data g
   assert.equal(posted().length, count, 'a video that is paused has nothing to say');
 });
 
+suite.test('a websocket that opens late is not blocked: when it is lost, another is opened', async (scene) => {
+  const server = await scene.server();
+  const { page, told } = await fakePage(scene, server);
+  // No timeout passes on a busy machine.
+  await page.clock.pauseAt((await page.evaluate(() => Date.now())) + 60_000);
+  await page.evaluate(() => {
+    const Opened = WebSocket;
+    window.sockets = [];
+    // It opens and closes only when the test says so.
+    window.WebSocket = class {
+      constructor(url) {
+        this.url = url;
+        window.sockets.push(this);
+      }
+
+      open() {
+        this.opened = new Opened(this.url);
+        for (const name of ['onopen', 'onmessage', 'onclose']) this.opened[name] = (event) => this[name](event);
+      }
+
+      send(text) {
+        this.opened.send(text);
+      }
+
+      close() {
+        this.opened?.close();
+      }
+    };
+  });
+  const held = [];
+  await page.route('**/api/v1/events?*', (route) => held.push(route));
+  const isMade = (count) => eventually(async () => {
+    await page.clock.fastForward(1_000);
+    assert.equal(await page.evaluate(() => window.sockets.length), count);
+  });
+  await page.evaluate(() => window.fake.play());
+  for (const count of [1, 2, 3]) {
+    await isMade(count);
+    await page.evaluate(() => window.sockets.at(-1).onclose());
+  }
+  await isMade(4);
+  const responded = page.waitForResponse('**/api/v1/events?*');
+  await held[0].continue();
+  await (await responded).finished();
+  // The script has read the response once a later one has been read.
+  await page.evaluate(() => fetch(location.href).then((response) => response.text()));
+  await page.evaluate(() => window.sockets[3].open());
+  await eventually(() => assert.equal(told.answers.length, 1));
+
+  await page.evaluate(() => window.sockets[3].close());
+  await isMade(5);
+  await page.evaluate(() => window.fake.pause());
+  await page.evaluate(() => window.sockets[4].open());
+  await eventually(() => assert.deepEqual(told.names(), ['pause']));
+});
+
 suite.test('while a websocket is open, its heartbeats are the only signs of life', async (scene) => {
   const server = await scene.server();
   const { page, told } = await fakePage(scene, server);

@@ -17,7 +17,10 @@ suite.test(`of ${VIEWINGS} viewings, none is lost and none counts twice`, async 
   const slow = await scene.proxy(server, { delayMs: 150 });
   const blocking = await scene.proxy(server, { refuseWebsockets: true });
   const proxies = [slow, await scene.proxy(server), slow, blocking];
-  const found = await new Loss(scene, server, proxies).run(VIEWINGS, RESTARTS);
+  const loss = new Loss(scene, server, proxies);
+  const found = await loss.run(VIEWINGS, RESTARTS);
   console.log(`${found.sessions} sessions, ${found.lost.length} lost, ${found.doubled.length} doubled`);
-  assert.deepEqual(found, { sessions: VIEWINGS, lost: [], doubled: [] });
+  const wrong = await Promise.all([...found.lost, ...found.doubled].map(({ identifier }) => loss.evidence(identifier)));
+  const message = wrong.length > 0 ? `${JSON.stringify(found, null, 2)}\n${wrong.join('\n\n')}` : undefined;
+  assert.deepEqual(found, { sessions: VIEWINGS, lost: [], doubled: [] }, message);
 }, TEST_MS);

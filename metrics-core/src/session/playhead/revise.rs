@@ -71,16 +71,24 @@ impl Playhead {
 
     /// Changes the end of the segment closed last.
     pub(super) fn revise(&mut self, last: Closed, to_ms: u32, segments: &mut Segments) {
-        let mut len_ms = 0;
-        if let Some(old) = last.segment {
-            segments.remove(old);
-            len_ms = u64::from(old.len_ms());
-        }
         let segment = Interval::new(last.from_ms, to_ms);
-        self.view_ms -= len_ms.min(self.view_ms);
-        self.view_ms += segment.map_or(0, |new| u64::from(new.len_ms()));
-        segments.extend(segment);
+        self.replace(last.segment, segment, segments);
         self.last = Some(Closed { to_ms, segment, is_guessed: false, ..last });
+    }
+
+    /// Replaces a segment.
+    pub(super) fn replace(
+        &mut self,
+        old: Option<Interval>,
+        new: Option<Interval>,
+        segments: &mut Segments,
+    ) {
+        let len_ms = |segment: Option<Interval>| segment.map_or(0, |it| u64::from(it.len_ms()));
+        if let Some(old) = old {
+            segments.remove(old);
+        }
+        segments.extend(new);
+        self.view_ms = self.view_ms.saturating_sub(len_ms(old)).saturating_add(len_ms(new));
     }
 
     /// Counts the segment closed last as scrubbing, if it is short, and jumps began and ended it.

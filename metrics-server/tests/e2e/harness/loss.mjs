@@ -4,6 +4,7 @@
 import assert from 'node:assert/strict';
 import { eventually, sleep } from './eventually.mjs';
 import { EXAMPLE_KEY } from './server.mjs';
+import { Trace } from './trace.mjs';
 
 // On one websocket: far fewer than its limit of 64, and as many as some pages have.
 const VIEWINGS_A_PAGE = 8;
@@ -13,6 +14,8 @@ const WATCHED_MS = 1_500;
 const CUT_EVERY_MS = 700;
 const AWAY_MS = 1_000;
 const SETTLED_MS = 60_000;
+// Less, so that a restart does not give up on a page that needs the server for so long.
+const COUNTED_MS = 30_000;
 const ENDS = ['close', 'leave', 'stop'];
 
 export class Loss {
@@ -25,6 +28,7 @@ export class Loss {
     Object.assign(this, { scene, server, proxies });
     // The true view time of each session, in milliseconds.
     this.shown = {};
+    this.trace = new Trace(proxies);
   }
 
   /** Plays `count` sessions, with `restarts` of the server in between; returns the lost and the doubled ones. */
@@ -71,13 +75,17 @@ export class Loss {
 
   async #end(page, identifiers, end) {
     const shown = await page.evaluate(() => window.halt());
+    this.trace.note(`halted, will ${end}`, identifiers);
     if (end === 'close') await page.close();
     if (end === 'leave') await page.goto(this.next);
     if (end === 'stop') await page.evaluate(() => window.stop());
+    this.trace.note(`did ${end}`, identifiers);
     Object.assign(this.shown, shown);
     const expected = Object.values(shown).reduce((sum, milliseconds) => sum + milliseconds, 0);
-    // If the count never reaches it, the count at the end shows the loss.
-    await eventually(async () => assert.equal(await this.#counted(identifiers), expected)).catch(() => {});
+    // On a busy machine the browser sends the last events late, and a closed context sends none. If the count never
+    // reaches it, the count at the end shows the loss.
+    const counted = async () => assert.equal(await this.#counted(identifiers), expected);
+    await eventually(counted, COUNTED_MS).catch(({ message }) => this.trace.note(message, identifiers));
   }
 
   async #open(url) {
@@ -95,8 +103,10 @@ export class Loss {
     this.#isAway = true;
     await eventually(() => assert.equal(this.#needing, 0), SETTLED_MS);
     await this.server.kill();
+    this.trace.note('killed the server');
     await sleep(AWAY_MS);
     await this.server.start();
+    this.trace.note('started the server');
     this.#isAway = false;
   }
 
@@ -104,6 +114,12 @@ export class Loss {
   async #counted(identifier) {
     const { views } = await this.server.ask('plays', { identifier, minimum_watch_seconds: 0 });
     return Math.round(views.reduce((sum, row) => sum + row.total_view_time, 0) * 1000);
+  }
+
+  /** What the server stored of a session, and what its page sent: the cause of a wrong count. */
+  async evidence(identifier) {
+    const response = await fetch(`${this.server.url}/api/v1/export/sessions?identifier=${identifier}&format=ndjson`);
+    return [`${identifier}: ${await response.text()}`, ...this.trace.of(identifier)].join('\n');
   }
 
   async #count() {
