@@ -252,6 +252,48 @@ async fn migrations_go_down_and_up_again() {
     assert_eq!(commit(&store, [write(&key, "a", 0)]).await, [Outcome::Written]);
 }
 
+/// The texts of all tables and indexes.
+fn schema(path: &Path) -> Vec<String> {
+    let texts = "select sql from sqlite_schema where sql is not null and name not like '\\_\\_diesel%' escape '\\' \
+        order by name";
+    diesel::dsl::sql::<diesel::sql_types::Text>(texts).load(&mut connect(path)).unwrap()
+}
+
+#[tokio::test]
+async fn a_file_with_older_names_of_columns_keeps_its_sessions() {
+    const BEFORE: &str = "20261203";
+    let (store, directory) = empty_store().await;
+    let path = directory.path().join("metrics.db");
+    let key = key(&store).await;
+    fill(&store, &key, 1_000).await;
+    while 0 < upkeep::close(&store, DateTime::<Utc>::MAX_UTC, 1_000).await.unwrap().1 {}
+    commit(&store, [write(&key, "open", 0)]).await;
+    drop(store);
+
+    let last = |connection: &mut SqliteConnection| {
+        let applied = connection.applied_migrations().unwrap();
+        applied.iter().map(ToString::to_string).max().unwrap_or_default()
+    };
+    let mut connection = connect(&path);
+    while BEFORE < &*last(&mut connection) {
+        connection.revert_last_migration(MIGRATIONS).unwrap();
+    }
+    let older = directory.path().join("older.db");
+    let mut connection = connect(&older);
+    while &*last(&mut connection) < BEFORE {
+        connection.run_next_migration(MIGRATIONS).unwrap();
+    }
+    assert_eq!(schema(&path), schema(&older));
+
+    assert!(SqliteStore::open_with(&path, Migrations::Check).await.is_err());
+    let store = SqliteStore::open(&path).await.unwrap();
+    assert_eq!(store.count_sessions().await.unwrap(), 1_001);
+    assert_eq!(version(&store, &key, "open").await, Some(1));
+    let verified = upkeep::verify(&store, |_| {}).await.unwrap();
+    assert_eq!((verified.sessions, &verified.wrong[..]), (1_000, &[][..]));
+    assert_eq!(commit(&store, [write(&key, "another", 0)]).await, [Outcome::Written]);
+}
+
 #[tokio::test]
 async fn a_damaged_row_is_an_error_and_hurts_no_other() {
     let directory = TempDir::new().unwrap();
@@ -386,9 +428,10 @@ async fn totals_that_are_wrong_are_found_and_mended() {
     assert_eq!(wrong(false).await, []);
     let day = now().date_naive();
     let tomorrow = day.succ_opt().unwrap();
-    for (spoil, days) in
-        [("delete from totals", vec![day]), ("update totals set at = at + 1", vec![day, tomorrow])]
-    {
+    for (spoil, days) in [
+        ("delete from totals", vec![day]),
+        ("update totals set row_id = row_id + 1", vec![day, tomorrow]),
+    ] {
         connect(&path).batch_execute(spoil).unwrap();
         assert_eq!(wrong(false).await, days, "{spoil}");
         assert_eq!(wrong(false).await, days, "to look changes nothing: {spoil}");

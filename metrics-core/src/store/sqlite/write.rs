@@ -83,7 +83,7 @@ impl QueryFragment<Sqlite> for InsertVideo<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
         out.push_sql(
             "insert into videos (id, key_id, digest, identifier, metadata) \
-             select 1 + max(last_video, coalesce((select max(id) from videos), 0)), ",
+             select 1 + max(last_video_id, coalesce((select max(id) from videos), 0)), ",
         );
         out.push_bind_param::<BigInt, _>(&self.key_id)?;
         out.push_sql(", ");
