@@ -70,7 +70,7 @@ async fn viewers_stay_and_others_come_while_the_store_is_unavailable() {
     assert!(reason.ends_with(" events wait in memory, and more are taken"), "{reason}");
     let stats = server.http("GET", "/metrics").send().await;
     let stats = String::from_utf8(stats.body).unwrap();
-    assert!(stats.contains("\nmetrics_store_away 1\n"), "{stats}");
+    assert!(stats.contains("\nmetrics_store_up 0\n"), "{stats}");
 
     failures.store(0, Relaxed);
     assert_eq!(client.answer_to(&paused).await, Value::Null);
