@@ -59,8 +59,8 @@ const PAGE: u32 = 10_000;
 const TRIES: u32 = 16;
 
 /// The remedy if a turn deletes only a part, or is late.
-const REMEDY: &str = "if the clock and the setting are right, run `metrics-server forget --dry-run` to count the \
-                      sessions, and `metrics-server forget --yes` to delete them at once";
+const REMEDY: &str = "if the clock and the setting are right, run `metrics-server delete --dry-run` to count the \
+                      sessions, and `metrics-server delete --yes` to delete them at once";
 
 /// Sessions that exceed their maximum age.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -150,7 +150,7 @@ async fn commands_count_and_erase() {
     assert!(erased.starts_with("erased 3 sessions") && erased.contains("1 videos"), "{erased}");
     assert_eq!(database.count_sessions().await, 3);
 
-    let old = ["forget", "--retention", "30 days"];
+    let old = ["delete", "--retention", "30 days"];
     let counted = printed(&url, &[&old[..], &["--dry-run"]].concat());
     assert!(counted.contains("sessions") && counted.contains("of 3"), "{counted}");
     printed(&url, &[&old[..], &["--yes"]].concat());
@@ -159,7 +159,7 @@ async fn commands_count_and_erase() {
         (&["erase", "--key", OURS], "--dry-run"),
         (&["erase", "--session-id", "1", "--yes"], "--key"),
         (&["erase", "--key", OURS, "--dry-run", "--yes"], "--dry-run"),
-        (&["forget", "--dry-run"], "--retention is missing"),
+        (&["delete", "--dry-run"], "--retention is missing"),
     ] {
         let output = run(&url, arguments);
         let stderr = String::from_utf8(output.stderr).unwrap();

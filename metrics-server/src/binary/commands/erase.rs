@@ -1,4 +1,4 @@
-//! `metrics-server erase` and `forget`: delete sessions, or count them in a dry run.
+//! `metrics-server erase` and `delete`: delete sessions, or count them in a dry run.
 //!
 //! Servers on the same store may keep running: deleted sessions in their memory begin anew.
 
@@ -39,7 +39,7 @@ pub(super) async fn erase_sessions(
 /// # Errors
 ///
 /// No retention period is set, or the store failed. The same command deletes the remaining sessions.
-pub(super) async fn forget_sessions(
+pub(super) async fn delete_sessions(
     store: &dyn Store,
     retention: Option<Span>,
     dry_run: bool,

@@ -50,7 +50,7 @@ pub(crate) enum Command {
         dry_run: bool,
     },
     /// Delete the sessions that are older than the retention, by the clock alone.
-    Forget {
+    Delete {
         /// Whether to count them only.
         dry_run: bool,
     },
@@ -106,7 +106,7 @@ impl Command {
     pub(crate) fn prints(&self) -> bool {
         matches!(
             self,
-            Self::Keys(_) | Self::Export { .. } | Self::Erase { .. } | Self::Forget { .. }
+            Self::Keys(_) | Self::Export { .. } | Self::Erase { .. } | Self::Delete { .. }
         )
     }
 
@@ -120,7 +120,7 @@ impl Command {
             CommandFlags::Health => Self::Health,
             CommandFlags::Keys(flags) => Self::Keys(flags.read()?),
             CommandFlags::Erase(flags) => flags.read()?,
-            CommandFlags::Forget(flags) => Self::Forget { dry_run: flags.dry_run },
+            CommandFlags::Delete(flags) => Self::Delete { dry_run: flags.dry_run },
             CommandFlags::Export(flags) => flags.report.read(flags.table)?,
             CommandFlags::Query { json, flags } => flags.with_q(json).read(Table::Query)?,
             CommandFlags::Videos(flags) => flags.read(Table::Videos)?,
@@ -175,7 +175,7 @@ pub(crate) enum CommandFlags {
     /// Erase sessions, with videos and pages that only they name; each flag narrows the others
     Erase(Box<EraseFlags>),
     /// Delete the sessions older than --retention at once, by the clock alone
-    Forget(SureFlags),
+    Delete(SureFlags),
     /// Export a report, or every session, as CSV or NDJSON; servers may run meanwhile
     Export(Box<ExportFlags>),
     /// Print any metrics by any dimensions: `export query`, with the query as the first argument

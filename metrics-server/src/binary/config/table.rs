@@ -23,11 +23,11 @@ use crate::networks::Networks;
 
 /// The server and all commands that open a store.
 const WITH_STORE: &[&str] =
-    &[SERVER, "copy", "import", "blocks", "keys", "erase", "forget", "export", "query", "videos"];
+    &[SERVER, "copy", "import", "blocks", "keys", "erase", "delete", "export", "query", "videos"];
 
 /// The server and all commands.
 const ALL: &[&str] = &[
-    SERVER, "copy", "import", "blocks", "keys", "erase", "forget", "export", "query", "videos",
+    SERVER, "copy", "import", "blocks", "keys", "erase", "delete", "export", "query", "videos",
     "health",
 ];
 
@@ -116,8 +116,8 @@ settings! {
         default: Default::Words("for ever"),
         accepted: "a time of a day or more, like 25 months",
         help: "The time that sessions are kept, like `25 months`, at least a day. The server deletes older ones every hour, \
-               unless the clock jumps or they are more than a quarter of all: see `forget`",
-        commands: &[SERVER, "forget"]
+               unless the clock jumps or they are more than a quarter of all: see `delete`",
+        commands: &[SERVER, "delete"]
     }
     PAGE: bool {
         read: |text| chosen(text, &[("on", true), ("off", false)]),
