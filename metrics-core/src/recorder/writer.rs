@@ -123,7 +123,7 @@ impl Recorder {
         if let Err(err) = self.store.beat(self.instance, self.now()).await {
             tracing::debug!(
                 error = &err as &dyn std::error::Error,
-                "could not note that this instance is alive"
+                "could not record that this instance is alive"
             );
         }
     }
@@ -408,7 +408,7 @@ impl Recorder {
         if outage.is_new_cause(cause) {
             tracing::warn!(
                 error = err as &dyn std::error::Error,
-                "the store is away; sessions wait in memory"
+                "the store is unavailable; sessions wait in memory"
             );
         }
     }
@@ -416,7 +416,7 @@ impl Recorder {
     /// Records a call that succeeded. A store that loads is still unavailable if its commits failed.
     fn note_success(&self, call: Call) {
         if lock(&self.outage).take_if(|outage| outage.call <= call).is_some() {
-            tracing::info!("the store is back");
+            tracing::info!("the store is available again");
         }
     }
 

@@ -139,8 +139,8 @@ async fn a_file_that_is_no_database_is_refused_and_left_alone() {
     std::fs::write(&path, &text).unwrap();
     assert_eq!(
         reason(&path).await,
-        "SQLite cannot be used: the file cannot be used (file is not a database): \
-         it must be a database of ours that can be written, or not exist yet"
+        "SQLite cannot be used: the file cannot be used (file is not a database): it must be a writable database \
+         of metrics, or not exist yet"
     );
     assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
 }
@@ -150,8 +150,8 @@ async fn a_directory_is_refused() {
     let directory = TempDir::new().unwrap();
     assert_eq!(
         reason(directory.path()).await,
-        "SQLite cannot be used: the file cannot be opened (unable to open database file): \
-         name one in a directory that exists and can be written"
+        "SQLite cannot be used: the file cannot be opened (unable to open database file): name one in an \
+         existing, writable directory"
     );
 }
 
@@ -161,8 +161,8 @@ async fn a_file_in_a_missing_directory_is_refused() {
     let missing = directory.path().join("missing");
     assert_eq!(
         reason(missing.join("metrics.db")).await,
-        "SQLite cannot be used: the file cannot be opened (unable to open database file): \
-         name one in a directory that exists and can be written"
+        "SQLite cannot be used: the file cannot be opened (unable to open database file): name one in an \
+         existing, writable directory"
     );
     assert!(!missing.exists());
 }
@@ -184,8 +184,8 @@ async fn a_file_that_cannot_be_written_is_refused() {
     let read_only = format!("file:{}?mode=ro", path.display());
     assert_eq!(
         reason(read_only).await,
-        "SQLite cannot be used: the file cannot be used (attempt to write a readonly database): \
-         it must be a database of ours that can be written, or not exist yet"
+        "SQLite cannot be used: the file cannot be used (attempt to write a readonly database): it must be a \
+         writable database of metrics, or not exist yet"
     );
 }
 

@@ -80,8 +80,8 @@ fn fault<T: std::fmt::Debug>(done: Result<T, Error>) -> String {
 
 const FULL: &str = "SQLite is unavailable: database or disk is full: make room on its disk";
 
-const DAMAGED: &str = "SQLite is damaged: database disk image is malformed: the file is damaged: \
-    stop what records into it, which keeps what waits, put back a copy that is whole, and start again";
+const DAMAGED: &str = "SQLite is damaged: database disk image is malformed: the file is damaged: stop all servers \
+    on it, which spill their waiting sessions, restore a backup, and start again";
 
 async fn check_full_disk(batch: usize) {
     let disk = SmallDisk::new(32);
@@ -273,8 +273,8 @@ async fn sessions_that_a_damaged_file_cannot_take_are_kept_for_one_that_is_whole
 /// The error message after an operator moved this file.
 fn moved(name: &str) -> String {
     format!(
-        "SQLite is unavailable: {name}: it was removed or replaced while it was in use: put back the one that was \
-         there; or, to go on with another, stop what records into it, which keeps what waits, and start again"
+        "SQLite is unavailable: {name}: it was removed or replaced while it was in use: put it back; or, to \
+         continue with another file, stop all servers on it, which spill their waiting sessions, and start again"
     )
 }
 
@@ -312,8 +312,7 @@ async fn a_file_that_another_process_locks_is_waited_for() {
     let writes = some(&key, "waits", 10);
     assert_eq!(
         fault(store.commit(Arc::clone(&writes)).await),
-        "SQLite is unavailable: database is locked: \
-         another process has locked the file and does not let go of it"
+        "SQLite is unavailable: database is locked: another process holds a lock on the file"
     );
     assert_eq!(store.count_sessions().await.unwrap(), 0);
     other.batch_execute("rollback").unwrap();
@@ -381,8 +380,8 @@ async fn a_file_that_is_seen_to_be_damaged_is_refused_and_left_alone() {
     let (store, path, key) = open_in(directory.path()).await;
     store.commit(some(&key, "before", 100)).await.unwrap();
     drop(store);
-    let damaged = "SQLite cannot be used: the file is damaged (database disk image is malformed): put back a copy \
-                   that is whole, and remove the files beside it that end in -wal and -shm";
+    let damaged = "SQLite cannot be used: the file is damaged (database disk image is malformed): restore a \
+                   backup, and remove the files beside it that end in -wal and -shm";
     let whole = fs::read(&path).unwrap();
     let cut = |len: usize| fs::write(&path, &whole[..len]).unwrap();
     cut(whole.len() / 2);
@@ -430,9 +429,9 @@ async fn a_file_on_a_disk_that_can_only_be_read_is_refused() {
     store.commit(some(&key, "before", 10)).await.unwrap();
     drop(store);
     disk.set_read_only(true);
-    expect(refusal(&path).await, "can be written");
+    expect(refusal(&path).await, "writable");
     let err = SqliteStore::open(disk.path().join("new.db")).await.unwrap_err().to_string();
-    expect(err, "can be written");
+    expect(err, "writable");
     disk.set_read_only(false);
     assert_eq!(SqliteStore::open(&path).await.unwrap().count_sessions().await.unwrap(), 10);
 }

@@ -195,8 +195,9 @@ fn videos(
         Ok(VideoRecord {
             id: VideoId(id),
             key_id: KeyId(key_id),
-            key: ApiKey::new(&key).map_err(|_| Damaged("a key is not one"))?,
-            video: Video::new(identifier, metadata).ok_or(Damaged("a video is nothing"))?,
+            key: ApiKey::new(&key).map_err(|_| Damaged("a stored key is invalid"))?,
+            video: Video::new(identifier, metadata)
+                .ok_or(Damaged("a video has neither identifier nor metadata"))?,
         })
     };
     rows.into_iter().map(record).collect()

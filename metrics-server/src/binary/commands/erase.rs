@@ -44,10 +44,10 @@ pub(super) async fn delete_sessions(
     retention: Option<Span>,
     dry_run: bool,
 ) -> Result<(), Box<dyn Error>> {
-    let span = retention.ok_or("--retention is missing: say how long sessions are kept")?;
+    let span = retention.ok_or("--retention is missing: set how long sessions are kept")?;
     let now = Utc::now();
     let Some(due) = due(store, span, now).await? else {
-        writeln!(io::stdout(), "0 sessions are older than the calendar")?;
+        writeln!(io::stdout(), "0 sessions are older than this retention")?;
         return Ok(());
     };
     let before = due.before.to_rfc3339_opts(SecondsFormat::Secs, true);
