@@ -43,7 +43,7 @@ pub fn run() -> ExitCode {
             if let Some(refused) = err.downcast_ref::<ConfigError>() {
                 return refused.exit();
             }
-            #[expect(clippy::print_stderr, reason = "tells the operator why the process ends")]
+            #[expect(clippy::print_stderr, reason = "reports why the process ends")]
             {
                 eprintln!("metrics-server: {}", chain(&*err));
             }
