@@ -171,7 +171,7 @@ async fn measure(
     };
     allow_files(load.connections + OTHER_FILES)?;
     let outcome = drive(&load, counts).await?;
-    let name = flags.rate.map_or("as fast as it can".to_owned(), |rate| format!("{rate:.0}/s"));
+    let name = flags.rate.map_or("full".to_owned(), |rate| format!("{rate:.0}/s"));
     let table = format!("{HEAD}\n{}", row("server", &name, &outcome));
     Ok(if flags.json { outcome_json(&outcome) } else { table })
 }

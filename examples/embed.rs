@@ -10,7 +10,7 @@ use metrics_core::{Join, Metrics, PlayerEvent, Selection, Video};
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let metrics = Metrics::new(SqliteStore::open("metrics.db").await?);
     let key = metrics.create_key().await?; // One per site, to tell their sessions apart.
-    let join = Join::new(key, "random, and new for every viewing", Video::labelled("intro"))
+    let join = Join::new(key, "random, and new for each session", Video::labelled("intro"))
         .user_agent("Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0")
         .page("https://example.com/watch?token=secret");
     let session = metrics.join(join).await?;

@@ -108,7 +108,7 @@ impl Group {
         match self {
             Self::Starts => "starts",
             Self::Times => "times",
-            Self::UserAgents => "clients",
+            Self::UserAgents => "user_agents",
             Self::Durations => "durations",
             Self::Segments => "segments",
             Self::Pages => "pages",

@@ -306,8 +306,8 @@ impl Account {
 pub enum UsedUp {
     /// By several answers together: memory is free again when other answers were read.
     #[error(
-        "the memory for answers is used up: try again when others are read, or use a shorter timeframe, a wider interval, \
-         fewer dimensions or a filter"
+        "the memory for answers is used up: try again later, or use a shorter timeframe, a wider interval, fewer \
+         dimensions or a filter"
     )]
     ByAll,
     /// By this answer alone, which needs more than the whole budget.

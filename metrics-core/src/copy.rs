@@ -47,21 +47,19 @@ pub struct Copied {
 #[non_exhaustive]
 pub enum CopyError {
     /// The source failed to answer. If it was unavailable, copy again later.
-    #[error("cannot read what is to be copied")]
+    #[error("cannot read the source of the copy")]
     Read(#[source] Error),
     /// The target failed to answer. If it was unavailable, copy again later.
     #[error("cannot write the copy")]
     Write(#[source] Error),
     /// The target is another database in use. It is unchanged.
     #[error(
-        "the target has sessions of its own: \
-         name an empty database, or one that an interrupted copy of this one has left"
+        "the target has other sessions: name an empty database, or the target of an interrupted copy of this one"
     )]
     Occupied,
     /// Keys that are valid in the source are revoked in the target, for good. The target is unchanged.
     #[error(
-        "{keys} of the keys are revoked in the target, although they are valid here: \
-         name an empty database"
+        "{keys} keys are revoked in the target and valid in the source: name an empty database"
     )]
     Revoked {
         /// Number of these sessions.
@@ -69,8 +67,8 @@ pub enum CopyError {
     },
     /// The target has other versions of some sessions. They are unchanged; all other sessions are copied.
     #[error(
-        "{sessions} of the sessions are not the same in the target, {first:?} for one: \
-         stop whatever records into either, and copy into an empty database"
+        "{sessions} sessions differ in the target, for example {first:?}: stop all servers on both databases, and \
+         copy into an empty database"
     )]
     Differ {
         /// How many.
@@ -80,8 +78,8 @@ pub enum CopyError {
     },
     /// Everything was written, but reports from the two stores differ.
     #[error(
-        "the copy is not the same: {what}: {from} became {to}; \
-         stop whatever records into either, and copy into an empty database"
+        "the copy differs: {what}: {from} became {to}; stop all servers on both databases, and copy into an empty \
+         database"
     )]
     Unequal {
         /// The number that differs, and its day.

@@ -105,7 +105,7 @@ impl Keyring {
         for key in unreadable.into_iter().filter(|_| is_news) {
             tracing::warn!(
                 key,
-                "the hosts or pages of a key cannot be read: no session of it is taken until both are set again"
+                "the hosts or pages of a key cannot be read: its sessions are refused until both are set again"
             );
         }
         Ok(())
@@ -119,11 +119,11 @@ impl Keyring {
             if let Err(err) = &refreshed {
                 let error = err as &dyn std::error::Error;
                 if is_failing {
-                    tracing::debug!(error, "still could not read the keys");
+                    tracing::debug!(error, "the keys still cannot be read");
                 } else {
                     tracing::warn!(
                         error,
-                        "could not read the keys: changes of them are heeded when that works again"
+                        "could not read the keys: changes apply once the keys can be read again"
                     );
                 }
             }

@@ -17,7 +17,7 @@
 //! let metrics = Metrics::new(SqliteStore::open(&path).await?);
 //! let key = metrics.create_key().await?; // One per site, to tell their sessions apart.
 //!
-//! let join = Join::new(key, "random, and new for every viewing", Video::labelled("intro"));
+//! let join = Join::new(key, "random, and new for each session", Video::labelled("intro"));
 //! let session = metrics.join(join).await?;
 //! session.apply(PlayerEvent::play(0.0)).await?; // Positions are seconds of video. Durable when it returns.
 //! session.apply(PlayerEvent::pause(12.5)).await?;

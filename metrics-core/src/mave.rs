@@ -94,11 +94,13 @@ pub struct Imported {
 pub enum ImportError {
     /// Reading the old database failed.
     #[error(
-        "the old database could not be read to its end; what was imported stays, so import again to go on"
+        "the old database could not be read completely; imported sessions stay: import again to continue"
     )]
     Read(#[source] Error),
     /// Writing to the store failed.
-    #[error("the store did not take everything; what was imported stays, so import again to go on")]
+    #[error(
+        "the store did not accept all sessions; imported sessions stay: import again to continue"
+    )]
     Write(#[source] Error),
 }
 

@@ -72,7 +72,7 @@ pub enum RecordError {
     #[error("the line has more than {LINE_BYTES_MAX} bytes")]
     TooLong,
     /// The line is no JSON object, or names a member twice.
-    #[error("expected a JSON object whose members differ: {reason}")]
+    #[error("expected a JSON object without repeated members: {reason}")]
     NotAnObject {
         /// The reason, with the column.
         reason: String,
@@ -236,7 +236,7 @@ fn read_object(
 fn read_page(members: &mut Members) -> Result<Option<Source>, RecordError> {
     let Some(value) = members.take("source") else { return Ok(None) };
     let source = value.as_str().and_then(Source::parse);
-    let expected = || format!("the address of a page, of at most {SOURCE_BYTES_MAX} bytes");
+    let expected = || format!("the URL of a page, of at most {SOURCE_BYTES_MAX} bytes");
     source.map(Some).ok_or_else(|| members::invalid("source", &value, expected()))
 }
 

@@ -59,8 +59,8 @@ const PAGE: u32 = 10_000;
 const TRIES: u32 = 16;
 
 /// The remedy if a turn deletes only a part, or is late.
-const REMEDY: &str = "if the clock and the setting are right, run `metrics-server forget --dry-run` to count the \
-                      sessions, and `metrics-server forget --yes` to delete them at once";
+const REMEDY: &str = "if the clock and the setting are right, run `metrics-server delete --dry-run` to count the \
+                      sessions, and `metrics-server delete --yes` to delete them at once";
 
 /// Sessions that exceed their maximum age.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -224,15 +224,15 @@ impl Retention {
             tracing::warn!(
                 clock = %now,
                 believed = %at,
-                "the clock is ahead of what the store has seen: old sessions are deleted later, as if it were the \
-                 second of these times; {REMEDY}"
+                "the clock is ahead of the retention clock: sessions are deleted later, as if the time were \
+                 `believed`; {REMEDY}"
             );
         } else if shifted(now, AHEAD_MAX) < first {
             tracing::warn!(
                 clock = %now,
                 seen = %first,
-                "the clock is behind what the store has seen: old sessions are deleted by the clock; set the clock, or \
-                 that of the other servers, if it is wrong"
+                "the clock is behind the retention clock: old sessions are deleted by the clock; correct it, or \
+                 the clock of the other servers, if it is wrong"
             );
         }
         Ok(is_ours.then_some(at))
@@ -266,7 +266,7 @@ impl Retention {
             before = %due.before,
             videos = erased.videos,
             pages = erased.pages,
-            "deleted old sessions, and the videos and pages that no session names any more"
+            "deleted old sessions, and the videos and pages without sessions"
         );
         Ok(())
     }

@@ -84,7 +84,7 @@ pub enum ScanError {
     TooManyGroups,
     /// A file without `limit` would not have all rows.
     #[error(
-        "the answer has {0} rows, a file at most {LIMIT_MAX}: name `limit`, and `offset` for the rest, or use a filter"
+        "the answer has {0} rows, a file at most {LIMIT_MAX}: set `limit`, and `offset` for the rest, or use a filter"
     )]
     TooManyRows(u64),
     /// Percentiles would need more values than the memory limit allows.

@@ -98,7 +98,7 @@ impl Upkeep {
         });
         let finalizing = every(FINALIZING_PERIOD, shutdown, || async {
             turns
-                .repeat("make sessions final", FINALIZING_PERIOD, &tallies.finalized, || async {
+                .repeat("finalize sessions", FINALIZING_PERIOD, &tallies.finalized, || async {
                     store.finalize(self.clock.now() - FINAL_AFTER, FINAL_AT_ONCE).await
                 })
                 .await;

@@ -195,7 +195,7 @@ impl fmt::Debug for Caller {
 }
 
 /// A secret that is being checked. A dropped attempt does not count.
-#[must_use = "whether the secret was right must be said"]
+#[must_use = "report whether the secret was right"]
 pub(crate) struct Attempt<'a> {
     attempts: &'a Attempts,
     // The hash of the network, and the hash of the network with the secret.

@@ -43,7 +43,7 @@ pub fn run() -> ExitCode {
             if let Some(refused) = err.downcast_ref::<ConfigError>() {
                 return refused.exit();
             }
-            #[expect(clippy::print_stderr, reason = "tells the operator why the process ends")]
+            #[expect(clippy::print_stderr, reason = "reports why the process ends")]
             {
                 eprintln!("metrics-server: {}", chain(&*err));
             }
@@ -100,9 +100,9 @@ async fn run_command(config: Config) -> Result<(), Box<dyn Error>> {
     let mut stopped = pin!(stopped);
     tokio::select! {
         () = &mut stopped => Err(match command {
-            Command::Export { .. } => "interrupted: run it again".into(),
+            Command::Export { .. } => "interrupted: run the command again".into(),
             // An interrupted command fails, so that a script does not take it for done.
-            _ => "interrupted: run it again, and it goes on".into(),
+            _ => "interrupted: run the command again to continue".into(),
         }),
         done = commands::run(command, &config) => done,
     }

@@ -382,7 +382,7 @@ impl Channels {
         let about_bytes: usize = self.joined.iter().map(|joined| joined.about_bytes).sum();
         if ABOUT_BYTES_MAX < about_bytes + self.about_bytes(message) {
             return too_many(format!(
-                "the channels of a socket have at most {ABOUT_BYTES_MAX} bytes"
+                "the channels of a socket may have at most {ABOUT_BYTES_MAX} bytes of metadata"
             ));
         }
         Ok(())
@@ -451,7 +451,7 @@ fn not_joined(err: JoinError) -> Refusal {
     match err {
         JoinError::NoSession => Refusal::new(code, MISSING),
         JoinError::Store(err) => {
-            tracing::warn!(error = &err as &dyn std::error::Error, "could not judge a key");
+            tracing::warn!(error = &err as &dyn std::error::Error, "could not check a key");
             Refusal::new(code, "unavailable")
         }
         other => Refusal::new(code, other.to_string()),

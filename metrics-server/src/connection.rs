@@ -23,7 +23,7 @@ pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(60);
 pub(crate) const UNJOINED_MAX: Duration = Duration::from_secs(30);
 
 /// The reason that a client receives if it joins nothing.
-pub(crate) const UNJOINED: &str = "no topic was joined for too long";
+pub(crate) const UNJOINED: &str = "no topic was joined in time";
 
 /// The longest time in which a client may receive the end of a connection: a round trip over a bad network.
 pub(crate) const LINGER_MAX: Duration = Duration::from_secs(1);

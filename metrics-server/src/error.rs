@@ -49,7 +49,7 @@ pub(crate) enum Error {
         code: Code,
     },
     /// The framing is ambiguous: parties may disagree on where the request ends.
-    #[error("`transfer-encoding` must be chunked, once, or not there")]
+    #[error("`transfer-encoding` must be absent, or chunked once")]
     Ambiguous,
     /// The body is larger than the limit.
     #[error("the body must have at most {bytes_max} bytes")]
@@ -58,13 +58,13 @@ pub(crate) enum Error {
         bytes_max: usize,
     },
     /// User and password are missing or wrong.
-    #[error("user and password are needed")]
+    #[error("authentication required: send user and password")]
     Unauthorized,
     /// The access hook of the embedding application does not know the caller; the scheme to authenticate by.
-    #[error("it must be known who asks")]
+    #[error("authentication required: send the credentials of this application")]
     Unauthenticated(Option<HeaderValue>),
     /// The caller may not make this request.
-    #[error("this is not for you")]
+    #[error("forbidden: your credentials do not permit this request")]
     Forbidden,
     /// A page of another site makes the request.
     #[error("{}", foreign_page(*is_report))]
@@ -82,7 +82,7 @@ pub(crate) enum Error {
     #[error("`content-type` must be application/json (with curl: --json)")]
     NotJson,
     /// A batch in which no event has a key.
-    #[error("`key` is missing: name it in the events, or in the address as ?key=")]
+    #[error("`key` is missing: send it in the events, or in the URL as ?key=KEY")]
     NoKey,
     /// A batch without a valid key.
     #[error("invalid key")]
@@ -94,13 +94,13 @@ pub(crate) enum Error {
     #[error(transparent)]
     RateExceeded(#[from] RateExceeded),
     /// No route has this path.
-    #[error("nothing is here; the API is under /api/v1")]
+    #[error("not found: the API is under /api/v1")]
     NotFound,
     /// The key to revoke does not exist.
     #[error("Could not revoke key")]
     UnknownKey,
     /// The key to change does not exist.
-    #[error("there is no such key; GET /api/v1/keys lists all")]
+    #[error("the key does not exist: GET /api/v1/keys lists all keys")]
     NoSuchKey,
     /// The key to import exists already.
     #[error("`key` exists already")]
@@ -115,7 +115,7 @@ pub(crate) enum Error {
     },
     /// The selection grew while the expected number of sessions was erased.
     #[error(
-        "{erased} sessions were erased, as many as `expect` allows, and more are selected since: make a dry run again"
+        "{erased} sessions were erased, as many as `expect` allows, but more are selected now: make a dry run again"
     )]
     MoreSince {
         /// The number of erased sessions.
@@ -140,7 +140,7 @@ pub(crate) enum Error {
     #[error("too many connections; try again later")]
     Full,
     /// A request that names no host, or more than one.
-    #[error("`host` must be there once")]
+    #[error("`host` must be sent exactly once")]
     HostHeader,
     /// The websocket has another version than 13.
     #[error("`sec-websocket-version` must be 13")]
@@ -158,25 +158,25 @@ pub(crate) enum Error {
     #[error("the server is busy with other requests; try again")]
     Busy,
     /// Too many reports wait, of the caller or of all.
-    #[error("too many reports wait; try again, and request fewer at once")]
+    #[error("too many reports wait; try again later, and request fewer at once")]
     Crowded,
     /// Answers hold all the memory that answers may have, or this one alone would.
     #[error(transparent)]
     UsedUp(#[from] UsedUp),
     /// The memory budget is used up. Trying again may help.
-    #[error("the server holds as much as its memory allows; try again")]
+    #[error("the memory budget of the server is used up; try again later")]
     Memory,
     /// The report takes too long: too many sessions are selected.
-    #[error("the report takes too long; ask for a smaller timeframe or fewer videos")]
+    #[error("the report takes too long; request a shorter timeframe or fewer videos")]
     TooLong,
     /// The store cannot be reached. Trying again may help.
     #[error("the store is unavailable; try again")]
     Unavailable(#[source] store::Error),
     /// The database is damaged. An operator restores a backup.
-    #[error("the database is damaged: put back a copy that is whole, as docs/operate.md says")]
+    #[error("the database is damaged: restore a backup, as docs/operate.md describes")]
     Damaged(#[source] store::Error),
     /// The store failed in a way that trying again does not fix.
-    #[error("the server failed; its log says why")]
+    #[error("the server failed; its log has the reason")]
     Failed(#[source] store::Error),
 }
 
@@ -367,8 +367,8 @@ fn foreign_page(is_report: bool) -> &'static str {
         "pages of this origin may not read reports: list the origin in METRICS_CORS_ORIGINS; a proxy that changes \
          `Host` must send the original name as `X-Forwarded-Host`"
     } else {
-        "pages of other origins may not do this, and METRICS_CORS_ORIGINS covers reports only; a proxy that changes \
-         `Host` must send the original name as `X-Forwarded-Host`"
+        "pages of other origins may not make this request, and METRICS_CORS_ORIGINS covers reports only; a proxy \
+         that changes `Host` must send the original name as `X-Forwarded-Host`"
     }
 }
 
@@ -377,7 +377,7 @@ impl From<store::Error> for Error {
         match err {
             store::Error::TimedOut { .. } => Self::TooLong,
             store::Error::TooLarge(err) => {
-                let expected = format!("must be wider, or the timeframe smaller: {err}");
+                let expected = format!("must be wider, or the timeframe shorter: {err}");
                 Self::parameter("interval", expected).coded(Code::TooManyBuckets)
             }
             err @ (store::Error::Damaged(_) | store::Error::DamagedFile { .. }) => {

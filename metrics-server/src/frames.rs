@@ -220,7 +220,9 @@ impl<S: AsyncRead + Unpin> Reader<S> {
             (Opcode::Data(_), Some(_)) => {
                 Err(ReadError::Protocol("message inside a fragmented message"))
             }
-            (Opcode::Continuation, None) => Err(ReadError::Protocol("continuation of no message")),
+            (Opcode::Continuation, None) => {
+                Err(ReadError::Protocol("continuation without a message"))
+            }
             (Opcode::Continuation, Some(Fragments { bytes, count, .. }))
                 if *count == FRAGMENTS_MAX
                     || MESSAGE_BYTES_MAX < bytes.len() + header.payload_bytes =>
@@ -238,7 +240,7 @@ impl<S: AsyncRead + Unpin> Reader<S> {
         payload: Range<usize>,
     ) -> Result<Incoming<'_>, ReadError> {
         let Some(mut fragments) = self.fragments.take() else {
-            return Err(ReadError::Protocol("continuation of no message"));
+            return Err(ReadError::Protocol("continuation without a message"));
         };
         fragments.bytes.reserve_exact(payload.len());
         fragments.bytes.extend_from_slice(&self.buffer.bytes[payload]);

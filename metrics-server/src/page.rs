@@ -68,11 +68,11 @@ impl Page {
         let count =
             self.sessions.get(|| async move { counting.store().count_sessions().await.ok() });
         let store = match timeout(COUNT_MAX, count).await.map(Option::flatten) {
-            Ok(Some(_)) if !granted.is_all() => "The store is well.".to_owned(),
-            Ok(Some(1)) => "The store is well and holds 1 session.".to_owned(),
-            Ok(Some(sessions)) => format!("The store is well and holds {sessions} sessions."),
+            Ok(Some(_)) if !granted.is_all() => "The store is available.".to_owned(),
+            Ok(Some(1)) => "The store is available and holds 1 session.".to_owned(),
+            Ok(Some(sessions)) => format!("The store is available and holds {sessions} sessions."),
             Ok(None) => "The store cannot be reached.".to_owned(),
-            Err(_) => "The store is well but busy.".to_owned(),
+            Err(_) => "The store is available but busy.".to_owned(),
         };
         let example = match ApiKey::new(EXAMPLE_KEY) {
             Ok(key) => granted.covers(&key) && metrics.accepts_key(&key).await.unwrap_or(false),

@@ -89,8 +89,8 @@ impl Permits {
         if 0 < self.room.available_permits() && self.should_log() {
             // Addresses are not logged.
             tracing::warn!(
-                "an address holds as many connections as one may, and further ones are turned away: if that is a proxy, \
-                 name the header in which it forwards addresses as METRICS_FORWARDED_HEADER; else raise \
+                "an address holds as many connections as one address may, and further ones are refused: if it is \
+                 a proxy, set METRICS_FORWARDED_HEADER to the header in which it forwards addresses; else raise \
                  METRICS_CONNECTIONS_PER_ADDRESS"
             );
         }

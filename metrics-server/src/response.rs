@@ -81,7 +81,7 @@ type Making = Pin<Box<dyn Future<Output = Result<Option<(Bytes, Step)>, Cut>> + 
 
 /// The response ended early after it began: the client has received a part of it only.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("the answer was cut short; ask again")]
+#[error("the answer was cut short; request it again")]
 pub struct Cut(());
 
 impl Cut {

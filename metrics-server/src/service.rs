@@ -149,7 +149,8 @@ impl Service {
         let Some(spool) = &self.inner.settings.spool else {
             if timeout(limit, self.inner.metrics.stop()).await.is_err() {
                 tracing::error!(
-                    "gave up after {limit:?}: the store is away, and what was not acknowledged is lost"
+                    "stopped after {limit:?}: the store is unavailable, and events that were not acknowledged are \
+                     lost"
                 );
             }
             return;
@@ -159,13 +160,14 @@ impl Service {
             Ok(Stopped::Spooled { sessions, file }) => tracing::warn!(
                 sessions,
                 file = %file.display(),
-                "the store is away: what it did not take is left in a file, and taken up at the next start"
+                "the store is unavailable: sessions that it did not accept were spilled to a file, which the next \
+                 start recovers"
             ),
-            Ok(other) => tracing::warn!("the store did not take everything: {other:?}"),
+            Ok(other) => tracing::warn!("the store did not accept all sessions: {other:?}"),
             Err(err) => {
                 tracing::error!(
                     error = &err as &dyn std::error::Error,
-                    "what was not acknowledged is lost"
+                    "events that were not acknowledged are lost"
                 );
             }
         }

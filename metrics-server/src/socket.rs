@@ -46,7 +46,7 @@ pub(crate) async fn run<S: AsyncRead + AsyncWrite + Send + Unpin>(
             biased;
             close = read_all(&mut reader, &metrics, &mut connection) => close,
             failed = &mut writing => {
-                tracing::debug!(error = ?failed.err(), "a client could not be written to");
+                tracing::debug!(error = ?failed.err(), "could not write to a client");
                 return;
             }
         };
@@ -112,7 +112,7 @@ async fn read_all(
                 break Close::new(GOING_AWAY, &UNJOINED, Code::SessionOver);
             }
             Ok(None) => {
-                let reason = "nothing was heard for too long";
+                let reason = "no message was received in time";
                 break Close::new(NORMAL, &reason, Code::SessionOver);
             }
             Err(close) => break close,

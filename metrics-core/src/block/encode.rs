@@ -293,7 +293,7 @@ impl Value for Option<Source> {
 
     fn take(reader: &mut Reader<'_>) -> Result<Self, Damaged> {
         let url = take_text(reader)?;
-        url.map(|url| Source::stored(url).ok_or(Damaged("a page is no address"))).transpose()
+        url.map(|url| Source::stored(url).ok_or(Damaged("a page is not a URL"))).transpose()
     }
 }
 

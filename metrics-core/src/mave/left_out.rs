@@ -69,7 +69,7 @@ impl fmt::Display for Reason {
             Self::InvalidKey => {
                 write!(f, "keys that are not 1 to {KEY_BYTES_MAX} visible ASCII characters")
             }
-            Self::NoKey => f.write_str("sessions without a key that could be taken"),
+            Self::NoKey => f.write_str("sessions without a key that can be imported"),
             Self::NoVideo => f.write_str("sessions without a video"),
             Self::NamelessVideo => {
                 f.write_str("sessions of a video that has neither an identifier nor metadata")
@@ -77,13 +77,13 @@ impl fmt::Display for Reason {
             Self::UnfitVideo => write!(
                 f,
                 "sessions of a video whose identifier has more than {IDENTIFIER_BYTES_MAX} bytes, or whose \
-                 metadata are no object, have more than {METADATA_BYTES_MAX} bytes, are nested more \
-                 than {DEPTH_MAX} deep or hold U+0000"
+                 metadata are not an object, have more than {METADATA_BYTES_MAX} bytes, are nested more than \
+                 {DEPTH_MAX} deep or hold U+0000"
             ),
             Self::NeverPlayed => f.write_str("sessions in which nothing was played"),
             Self::NoTime => f.write_str("sessions of an unknown time"),
             Self::NoSession => {
-                f.write_str("plays, events and durations of sessions that are not there")
+                f.write_str("plays, events and durations of sessions that do not exist")
             }
             Self::ImpossibleSegment => f.write_str(
                 "segments that are negative, not a number, past 24 hours, or end before they start",
@@ -91,11 +91,13 @@ impl fmt::Display for Reason {
             Self::TooManySegments => {
                 write!(f, "segments of sessions that have more than {SEGMENTS_MAX}")
             }
-            Self::InvalidPage => f.write_str("sessions whose page is no address, taken without it"),
+            Self::InvalidPage => {
+                f.write_str("sessions whose page is not a URL, imported without it")
+            }
             Self::UnfitSessionData => write!(
                 f,
-                "sessions whose data are no object, have more than {METADATA_BYTES_MAX} bytes, are nested \
-                 more than {DEPTH_MAX} deep or hold U+0000, taken without them"
+                "sessions whose data are not an object, have more than {METADATA_BYTES_MAX} bytes, are nested \
+                 more than {DEPTH_MAX} deep or hold U+0000, imported without them"
             ),
         }
     }

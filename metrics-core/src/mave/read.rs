@@ -333,7 +333,7 @@ impl Lines {
         if self.rows.is_empty() && !self.ended {
             let query = diesel::sql_query(format!("fetch {LINES_AT_ONCE} from {}", self.name));
             let rows: Vec<LineRow> =
-                answer("read what was watched", query.load(connection)).await?;
+                answer("read watched segments", query.load(connection)).await?;
             self.ended = rows.len() < LINES_AT_ONCE;
             self.rows = rows.into();
         }

@@ -343,7 +343,7 @@ fn what_is_left_out_is_said_with_a_few_examples() {
         lines,
         [
             "sessions of a video that has neither an identifier nor metadata: 7 (videos.id 7, 9, 1, 2, 3)",
-            "plays, events and durations of sessions that are not there: 1",
+            "plays, events and durations of sessions that do not exist: 1",
             "segments of sessions that have more than 10000: 12 (sessions.id 5)",
         ]
     );

@@ -148,8 +148,7 @@ impl Members {
         let at_ms = at.map(|at| at.timestamp_millis()).filter(|at| (from_ms..=to_ms).contains(at));
         at_ms.map(Some).ok_or_else(|| {
             let text = |ms| instant(ms).to_rfc3339_opts(SecondsFormat::Secs, true);
-            let expected =
-                format!("a time as RFC 3339 has it, from {} to {}", text(from_ms), text(to_ms));
+            let expected = format!("an RFC 3339 time, from {} to {}", text(from_ms), text(to_ms));
             invalid(member, &value, expected)
         })
     }
@@ -199,7 +198,7 @@ impl<'de> Deserialize<'de> for Members {
                         Entry::Vacant(vacant) => drop(vacant.insert(value)),
                         Entry::Occupied(there) => {
                             let name = excerpt(there.key());
-                            return Err(A::Error::custom(format_args!("`{name}` is there twice")));
+                            return Err(A::Error::custom(format_args!("`{name}` occurs twice")));
                         }
                     }
                 }

@@ -83,7 +83,7 @@ fn nothing_is_ignored() {
     check_refused(json!({"view_tme": 1}), "did you mean `view_time`?");
     let twice = br#"{"key": "k", "key": "l"}"#;
     let told = SessionRecord::parse(twice, None, now()).unwrap_err().to_string();
-    assert!(told.contains("`key` is there twice"), "{told}");
+    assert!(told.contains("`key` occurs twice"), "{told}");
     for line in ["", "[]", "{", "1", "{\"key\": \"k\"} {}", "\u{0}", "{\"a\": 1e999}"] {
         let told = SessionRecord::parse(line.as_bytes(), None, now()).unwrap_err();
         assert!(matches!(told, RecordError::NotAnObject { .. }), "{line}: {told}");
@@ -101,7 +101,7 @@ fn values_that_do_not_fit_are_refused() {
         json!({"started_at": 1_709_208_000}),
         "`started_at` is 1709208000, expected a time",
     );
-    check_refused(json!({"started_at": "2024-02-29"}), "as RFC 3339 has it");
+    check_refused(json!({"started_at": "2024-02-29"}), "an RFC 3339 time");
     check_refused(json!({"started_at": "1969-12-31T23:59:59Z"}), "from 1970-01-01T00:00:00Z");
     check_refused(json!({"started_at": "2027-01-17T00:00:00Z"}), "to 2027-01-16T08:00:00Z");
     check_refused(json!({"last_event_at": "2024-02-29T11:59:59Z"}), "from 2024-02-29T12:00:00Z");

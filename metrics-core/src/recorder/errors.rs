@@ -15,7 +15,7 @@ pub enum NotStored {
     #[error(transparent)]
     AnotherVideo(#[from] AnotherVideo),
     /// It would begin the first session of a video, and its key has reached its limit of videos.
-    #[error("the key has {videos_max} videos, which is the limit: this would be another one")]
+    #[error("the key has {videos_max} videos, its limit: sessions of further videos are refused")]
     TooManyVideos {
         /// The limit.
         videos_max: u32,
@@ -27,7 +27,7 @@ pub enum NotStored {
 
 /// An event, or a viewer who joins, names another video than that of the session.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("a session has one video: `{field}` is another")]
+#[error("the session has another video: `{field}` differs")]
 pub struct AnotherVideo {
     /// The field that differs: `identifier` or `metadata`.
     pub field: &'static str,

@@ -74,7 +74,7 @@ impl Recorder {
         if outage.is_new_cause(cause) {
             tracing::warn!(
                 error = err as &dyn std::error::Error,
-                "the store is away; sessions wait in memory"
+                "the store is unavailable; sessions wait in memory"
             );
         }
     }
@@ -82,7 +82,7 @@ impl Recorder {
     /// Records a call that succeeded. A store that loads is still unavailable if its commits failed.
     pub(super) fn note_success(&self, call: Call) {
         if lock(&self.outage).take_if(|outage| outage.call <= call).is_some() {
-            tracing::info!("the store is back");
+            tracing::info!("the store is available again");
         }
     }
 }

@@ -59,7 +59,7 @@ pub struct Spool {
 
 /// How a recorder ended.
 #[derive(Clone, Debug, Eq, PartialEq)]
-#[must_use = "somebody should be told of a file"]
+#[must_use = "the operator should learn of a spilled file"]
 #[non_exhaustive]
 pub enum Stopped {
     /// All recorded events are durable.
@@ -90,7 +90,7 @@ pub struct Recovered {
 #[non_exhaustive]
 pub enum SpoolError {
     /// The file cannot be written: events without an acknowledgement are lost.
-    #[error("what the store did not take cannot be kept in {file:?}")]
+    #[error("sessions that the store did not accept cannot be spilled to {file:?}")]
     Write {
         /// The file.
         file: PathBuf,
@@ -98,7 +98,7 @@ pub enum SpoolError {
         source: io::Error,
     },
     /// The directory or a file in it cannot be read or removed.
-    #[error("what an earlier run left in {file:?} cannot be taken up")]
+    #[error("sessions that an earlier run spilled to {file:?} cannot be recovered")]
     Read {
         /// The file or the directory.
         file: PathBuf,

@@ -69,7 +69,7 @@ impl Recorder {
         if let Err(err) = self.store.beat(self.instance, self.now()).await {
             tracing::debug!(
                 error = &err as &dyn std::error::Error,
-                "could not note that this instance is alive"
+                "could not record that this instance is alive"
             );
         }
     }

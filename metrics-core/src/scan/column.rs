@@ -237,7 +237,7 @@ pub(super) fn column<'a>(
 ///
 /// # Errors
 ///
-/// [`ScanError::Damaged`] if metadata is no JSON object.
+/// [`ScanError::Damaged`] if metadata is not a JSON object.
 pub(super) fn of_video<'a>(
     dimension: &Dimension,
     VideoInfo { key, video }: &VideoInfo<'a>,
@@ -255,7 +255,7 @@ pub(super) fn of_video<'a>(
 ///
 /// # Errors
 ///
-/// [`ScanError::Damaged`] if metadata is no JSON object.
+/// [`ScanError::Damaged`] if metadata is not a JSON object.
 pub(crate) fn video_name(video: &Video) -> Result<Cow<'_, str>, ScanError> {
     match (video.identifier(), video.metadata()) {
         (Some(identifier), _) => Ok(identifier.into()),
@@ -268,7 +268,7 @@ pub(crate) fn video_name(video: &Video) -> Result<Cow<'_, str>, ScanError> {
 ///
 /// # Errors
 ///
-/// [`ScanError::Damaged`] if metadata is no JSON object.
+/// [`ScanError::Damaged`] if metadata is not a JSON object.
 pub(crate) fn title(metadata: &str) -> Result<Option<String>, ScanError> {
     match object(metadata)?.remove("title") {
         Some(Value::String(title)) => Ok(Some(title)),
@@ -301,7 +301,7 @@ fn of_user_agent<'a>(
 /// Parses the JSON object of metadata or session data.
 pub(super) fn object(json: &str) -> Result<Map<String, Value>, ScanError> {
     let object = serde_json::from_str(json);
-    object.map_err(|_| Damaged("metadata or session data is no JSON object").into())
+    object.map_err(|_| Damaged("metadata or session data is not a JSON object").into())
 }
 
 /// Returns the value at a path: names of members, separated by points. A member whose name has points is found by its

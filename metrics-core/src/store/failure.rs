@@ -14,7 +14,7 @@ pub(super) enum Failure {
     Diesel(#[from] DieselError),
     #[error(transparent)]
     Damaged(#[from] Damaged),
-    #[error("a session is of a key that is not there")]
+    #[error("the key of a session does not exist")]
     NoKey,
     #[error("it takes too long")]
     TooLong,

@@ -33,7 +33,7 @@ impl Columns {
             rebuffering_ms: column_as(self.rebuffering_ms)?,
             failures: column_as(self.failures)?,
             startup_ms: self.startup_ms.map(column_as).transpose()?,
-            details: details.map_err(|_| Damaged("details are no JSON"))?.unwrap_or_default(),
+            details: details.map_err(|_| Damaged("details are not JSON"))?.unwrap_or_default(),
         };
         let view_ms = column_as(self.view_ms)?;
         let minutes = match &self.minutes[..] {
@@ -69,11 +69,11 @@ pub(super) fn user_agent(browser: i32, platform: i32, device: i32) -> UserAgentC
 }
 
 pub(super) fn page(url: &str) -> Result<Source, Damaged> {
-    Source::parse(url).ok_or(Damaged("a source is no address"))
+    Source::parse(url).ok_or(Damaged("a page is not a URL"))
 }
 
 pub(super) fn object(text: &str) -> Result<Map<String, Value>, Damaged> {
-    serde_json::from_str(text).map_err(|_| Damaged("metadata are no JSON"))
+    serde_json::from_str(text).map_err(|_| Damaged("metadata is not JSON"))
 }
 
 /// Converts the JSON of an object back to the form in which it was stored.

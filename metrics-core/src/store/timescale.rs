@@ -112,7 +112,7 @@ impl TimescaleStore {
         let reports = reports.ok_or_else(|| {
             let least = TimescaleOptions::CONNECTIONS_MIN;
             unusable(format!(
-                "{} connections are too few: at least {least} are needed",
+                "{} connections are too few: at least {least} are required",
                 options.connections
             ))
         })?;

@@ -116,7 +116,7 @@ async fn delete(store: &dyn Store, erasure: &Erasure) -> Result<(Selected, bool)
         erasure.at_most = erasure.at_most.map(|most| most.saturating_sub(selected.sessions));
         erasure.scan.to_ms = erasure.scan.to_ms.min(erasure.new_from_ms.saturating_sub(1));
     }
-    let source = "the sessions changed again and again while they were deleted: run it again";
+    let source = "the sessions kept changing while they were deleted: try again later";
     Err(Error::Unavailable { store: "the store", source: source.into() })
 }
 

@@ -265,8 +265,8 @@ async fn a_session_that_only_the_target_has_is_noticed_at_the_end_at_least() {
     let err = refusal(&*from, &*to).await;
     assert_eq!(
         err.to_string(),
-        "the copy is not the same: sessions: 1500 became 1501; \
-         stop whatever records into either, and copy into an empty database"
+        "the copy differs: sessions: 1500 became 1501; stop all servers on both databases, and copy into an empty \
+         database"
     );
 }
 

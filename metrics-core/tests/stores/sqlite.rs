@@ -140,8 +140,8 @@ async fn a_file_that_is_no_database_is_refused_and_left_alone() {
     std::fs::write(&path, &text).unwrap();
     assert_eq!(
         reason(&path).await,
-        "SQLite cannot be used: the file cannot be used (file is not a database): \
-         it must be a database of ours that can be written, or not exist yet"
+        "SQLite cannot be used: the file cannot be used (file is not a database): it must be a writable database \
+         of metrics, or not exist yet"
     );
     assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
 }
@@ -151,8 +151,8 @@ async fn a_directory_is_refused() {
     let directory = TempDir::new().unwrap();
     assert_eq!(
         reason(directory.path()).await,
-        "SQLite cannot be used: the file cannot be opened (unable to open database file): \
-         name one in a directory that exists and can be written"
+        "SQLite cannot be used: the file cannot be opened (unable to open database file): name one in an \
+         existing, writable directory"
     );
 }
 
@@ -162,8 +162,8 @@ async fn a_file_in_a_missing_directory_is_refused() {
     let missing = directory.path().join("missing");
     assert_eq!(
         reason(missing.join("metrics.db")).await,
-        "SQLite cannot be used: the file cannot be opened (unable to open database file): \
-         name one in a directory that exists and can be written"
+        "SQLite cannot be used: the file cannot be opened (unable to open database file): name one in an \
+         existing, writable directory"
     );
     assert!(!missing.exists());
 }
@@ -185,8 +185,8 @@ async fn a_file_that_cannot_be_written_is_refused() {
     let read_only = format!("file:{}?mode=ro", path.display());
     assert_eq!(
         reason(read_only).await,
-        "SQLite cannot be used: the file cannot be used (attempt to write a readonly database): \
-         it must be a database of ours that can be written, or not exist yet"
+        "SQLite cannot be used: the file cannot be used (attempt to write a readonly database): it must be a \
+         writable database of metrics, or not exist yet"
     );
 }
 
@@ -251,6 +251,48 @@ async fn migrations_go_down_and_up_again() {
     assert_eq!(store.count_sessions().await.unwrap(), 0);
     assert!(store.create_key(&key, now()).await.unwrap());
     assert_eq!(commit(&store, [write(&key, "a", 0)]).await, [Outcome::Written]);
+}
+
+/// The texts of all tables and indexes.
+fn schema(path: &Path) -> Vec<String> {
+    let texts = "select sql from sqlite_schema where sql is not null and name not like '\\_\\_diesel%' escape '\\' \
+        order by name";
+    diesel::dsl::sql::<diesel::sql_types::Text>(texts).load(&mut connect(path)).unwrap()
+}
+
+#[tokio::test]
+async fn a_file_with_older_names_of_columns_keeps_its_sessions() {
+    const BEFORE: &str = "20261203";
+    let (store, directory) = empty_store().await;
+    let path = directory.path().join("metrics.db");
+    let key = key(&store).await;
+    fill(&store, &key, 1_000).await;
+    while 0 < upkeep::close(&store, DateTime::<Utc>::MAX_UTC, 1_000).await.unwrap().1 {}
+    commit(&store, [write(&key, "open", 0)]).await;
+    drop(store);
+
+    let last = |connection: &mut SqliteConnection| {
+        let applied = connection.applied_migrations().unwrap();
+        applied.iter().map(ToString::to_string).max().unwrap_or_default()
+    };
+    let mut connection = connect(&path);
+    while BEFORE < &*last(&mut connection) {
+        connection.revert_last_migration(MIGRATIONS).unwrap();
+    }
+    let older = directory.path().join("older.db");
+    let mut connection = connect(&older);
+    while &*last(&mut connection) < BEFORE {
+        connection.run_next_migration(MIGRATIONS).unwrap();
+    }
+    assert_eq!(schema(&path), schema(&older));
+
+    assert!(SqliteStore::open_with(&path, Migrations::Check).await.is_err());
+    let store = SqliteStore::open(&path).await.unwrap();
+    assert_eq!(store.count_sessions().await.unwrap(), 1_001);
+    assert_eq!(version(&store, &key, "open").await, Some(1));
+    let verified = upkeep::verify(&store, |_| {}).await.unwrap();
+    assert_eq!((verified.sessions, &verified.wrong[..]), (1_000, &[][..]));
+    assert_eq!(commit(&store, [write(&key, "another", 0)]).await, [Outcome::Written]);
 }
 
 #[tokio::test]
@@ -365,9 +407,10 @@ async fn totals_that_are_wrong_are_found_and_mended() {
     assert_eq!(wrong(false).await, []);
     let day = now().date_naive();
     let tomorrow = day.succ_opt().unwrap();
-    for (spoil, days) in
-        [("delete from totals", vec![day]), ("update totals set at = at + 1", vec![day, tomorrow])]
-    {
+    for (spoil, days) in [
+        ("delete from totals", vec![day]),
+        ("update totals set row_id = row_id + 1", vec![day, tomorrow]),
+    ] {
         connect(&path).batch_execute(spoil).unwrap();
         assert_eq!(wrong(false).await, days, "{spoil}");
         assert_eq!(wrong(false).await, days, "to look changes nothing: {spoil}");

@@ -151,33 +151,34 @@ async fn a_server_without_a_trusted_certificate_is_refused_with_the_remedy() {
     let cases = [
         (
             Authority::new("b").vouch(&[SERVER], VALID),
-            "the server's certificate is from an authority that is not trusted: \
-             name the file of its authority's certificate with sslrootcert",
+            "the server's certificate is from an untrusted authority: set sslrootcert to the file of the \
+             authority's certificate",
         ),
         // Another authority with the name of the trusted one, as if that was made anew.
         (
             Authority::new("a").vouch(&[SERVER], VALID),
-            "the server's certificate is from an authority that is not trusted: \
-             name the file of its authority's certificate with sslrootcert",
+            "the server's certificate is from an untrusted authority: set sslrootcert to the file of the \
+             authority's certificate",
         ),
         (
             authority.vouch(&["other.example.com", "127.0.0.1"], VALID),
             "the server's certificate is not for \"db.example.com\" but for \"other.example.com\", 127.0.0.1: \
-             have one made that names it, or name the server in the URL as its certificate does",
+             issue one that names it, or use a name of the certificate in the URL",
         ),
         (
             authority.vouch(&[], VALID),
-            "the server's certificate has no subjectAltName: have one made that names \"db.example.com\"",
+            "the server's certificate has no subjectAltName: issue one that names \"db.example.com\"",
         ),
         (authority.vouch(&[SERVER], 2001..=2002), "the server's certificate has expired: renew it"),
         (
             authority.vouch(&[SERVER], 2998..=2999),
-            "the server's certificate is not valid yet: set the clock right, here or where it was made",
+            "the server's certificate is not valid yet: correct the clock of this machine, or of the one that \
+             issued it",
         ),
         (
             authority.itself(),
-            "the server's certificate is an authority's: have one made for a server (CA:FALSE), \
-             that names it as the URL does (subjectAltName)",
+            "the server's certificate is one of an authority: issue one for a server (CA:FALSE) whose \
+             subjectAltName has the name in the URL",
         ),
     ];
     let (proxy, database) = answering(Answer::No).await;
@@ -204,8 +205,8 @@ async fn a_server_without_tls_is_refused_where_tls_is_required_and_else_used_wit
     for query in ["sslmode=require", &verified(authority.file())] {
         assert_eq!(
             refusal(&behind(&proxy, &database, SERVER, query)).await,
-            "the server does not speak TLS, which sslmode asks for: set `ssl = on` in its \
-             postgresql.conf, or sslmode=disable in the URL where nobody can listen in"
+            "the server does not support TLS, which sslmode requires: set `ssl = on` in its postgresql.conf, or \
+             sslmode=disable in the URL if the network is trusted"
         );
     }
     assert_eq!(*proxy.seen().borrow(), Seen { asked: 2, ..Seen::default() });
@@ -349,14 +350,11 @@ async fn a_password_is_given_over_the_tls_of_the_server_itself() {
     }
     assert_eq!(
         refusal(&with(&bound).replace("secret", "other")).await,
-        format!(
-            "the server refuses the password of user {:?}: put the right one into the URL",
-            role.name
-        )
+        format!("the server refuses the password of user {:?}: correct it in the URL", role.name)
     );
     assert_eq!(
         refusal(&with(&bound).replace(":secret", "")).await,
-        format!("the server asks for a password of user {:?}, and the URL has none", role.name)
+        format!("the server requires a password for user {:?}: add it to the URL", role.name)
     );
     role.drop().await;
 }
@@ -372,8 +370,8 @@ async fn a_password_is_given_to_a_server_behind_its_tls_unless_that_must_be_its_
     drop(check(&url).await);
     assert_eq!(
         refusal(&format!("{url}&channel_binding=require")).await,
-        "TLS does not reach the server itself (authentication error: server did not use channel binding): \
-         name the server in the URL, not what stands before it, or set channel_binding=disable"
+        "TLS does not reach the server itself (authentication error: server did not use channel binding): name \
+         the server in the URL, not a proxy before it, or set channel_binding=disable"
     );
     role.drop().await;
 }

@@ -56,8 +56,8 @@ impl EraseSelection {
     pub(crate) fn read(params: &Params, now: DateTime<Utc>) -> Result<Self, Error> {
         let named: Vec<_> = SELECTORS.into_iter().filter(|it| params.get(it).is_some()).collect();
         if named.is_empty() {
-            let expected = "or another of `identifier`, `page`, `session_id` and `timeframe` is needed: \
-                            say which sessions";
+            let expected = "or one of `identifier`, `page`, `session_id` and `timeframe` is required: select the \
+                            sessions to erase";
             return Err(Error::missing("query", expected));
         }
         let selection = params.any_selection()?;
@@ -79,7 +79,7 @@ impl EraseSelection {
             erasure = erasure.on_page(prefix);
         }
         if let Some(session) = text("session_id", SESSION_BYTES_MAX)? {
-            let needed = "needs the key of the session, as `key` of `query`";
+            let needed = "requires the key of the session, as `key` of `query`";
             let key = key.ok_or_else(|| Error::missing("session_id", needed))?;
             erasure = erasure.of_session(SessionId::new(&key, session));
         }
@@ -108,7 +108,8 @@ impl EraseSelection {
             tracing::error!(
                 by,
                 error = err as &dyn std::error::Error,
-                "an erasure on request failed; some sessions may be erased, and the same request goes on with the others"
+                "an erasure on request failed; some sessions may be erased already: repeat the request to erase \
+                 the others"
             );
         })?;
         tracing::info!(
@@ -180,7 +181,7 @@ impl Erasing {
         let mut answer = answer(&selected, is_dry, sessions);
         if let Some(erasing) = erasing {
             let expected = expected.ok_or_else(|| {
-                let needed = "is needed beside `dry_run: false`: the `sessions` of a dry run";
+                let needed = "is required with `dry_run: false`: send the `sessions` of a dry run";
                 Error::missing("expect", needed)
             })?;
             if expected < sessions {

@@ -55,8 +55,8 @@ pub(crate) async fn ready(metrics: &Metrics, examined: &Examined) -> Response<Bo
     let stats = metrics.stats();
     let reason = match stats.unavailable_since {
         _ if metrics.store().is_damaged() => {
-            "the file is damaged: stop the server, which keeps what waits, put back a copy that is whole, and start it \
-             again"
+            "the file is damaged: stop the server, which spills the waiting sessions to a file, restore a backup, \
+             and start the server again"
                 .to_owned()
         }
         Some(since) => {
@@ -64,9 +64,9 @@ pub(crate) async fn ready(metrics: &Metrics, examined: &Examined) -> Response<Bo
             // Even if the store answers now, the recorder has not written since then.
             match examined.unavailable.get(|| examine(metrics.clone(), Log::Nothing)).await.flatten() {
                 Some(advice) if advice != UNREACHABLE => {
-                    format!("the store is away since {since}: {advice}")
+                    format!("the store is unavailable since {since}: {advice}")
                 }
-                _ => format!("the store is away since {since}"),
+                _ => format!("the store is unavailable since {since}"),
             }
         }
         None => match examined.available.get(|| examine(metrics.clone(), Log::Failures)).await {
@@ -76,11 +76,11 @@ pub(crate) async fn ready(metrics: &Metrics, examined: &Examined) -> Response<Bo
     };
     let waiting = stats.waiting;
     let (code, room) = if WAITING_MAX <= waiting {
-        (Code::Overloaded, "no more are taken")
+        (Code::Overloaded, "further events are refused")
     } else if !metrics.knows_keys() {
-        (Code::Unavailable, "the keys are not known yet")
+        (Code::Unavailable, "the keys are not loaded yet")
     } else {
-        (Code::Degraded, "more are taken")
+        (Code::Degraded, "further events are accepted")
     };
     let (http, status) = match code {
         Code::Degraded => (StatusCode::OK, "degraded"),
@@ -104,13 +104,16 @@ async fn examine(metrics: Metrics, log: Log) -> Illness {
         Ok(Ok(())) => None,
         Ok(Err(err)) => {
             if log == Log::Failures {
-                tracing::warn!(error = &err as &dyn std::error::Error, "the store is not well");
+                tracing::warn!(
+                    error = &err as &dyn std::error::Error,
+                    "the check of the store failed"
+                );
             }
             Some(err.advice().unwrap_or(UNREACHABLE))
         }
         Err(_) => {
             if log == Log::Failures {
-                tracing::warn!("the store did not say in {HEALTH_MAX:?} that it is well");
+                tracing::warn!("the store did not answer the health check within {HEALTH_MAX:?}");
             }
             Some(UNREACHABLE)
         }

@@ -193,7 +193,7 @@ impl Params {
         }
         let Some(ranges) = self.values.get("ranges") else { return Ok(Engagement::Ranges(10)) };
         if self.values.contains_key("resolution") {
-            let err = Error::parameter("resolution", "does not go with `ranges`: leave one out");
+            let err = Error::parameter("resolution", "excludes `ranges`: send one of the two");
             return Err(err.coded(Code::ConflictingParameters));
         }
         let number = number(ranges).filter(|number| number.fract() == 0.0);
@@ -296,7 +296,7 @@ impl Params {
             Some(query) => read_query(query)?,
             None if self.values.contains_key("identifier") => Selection::default(),
             None => {
-                let expected = "or `query` is needed: say which videos the report is about";
+                let expected = "or `query` is required: select the videos of the report";
                 return Err(Error::missing("identifier", expected));
             }
         };
@@ -329,9 +329,9 @@ impl Params {
     fn buckets(&self) -> Result<Buckets, Error> {
         let width = match self.values.get("interval") {
             None => Width::YEAR,
-            Some(Value::String(text)) => text
-                .parse()
-                .map_err(|err| Error::parameter("interval", format!("is no width: {err}")))?,
+            Some(Value::String(text)) => text.parse().map_err(|err| {
+                Error::parameter("interval", format!("is not a valid width: {err}"))
+            })?,
             Some(_) => {
                 return Err(Error::parameter(
                     "interval",
@@ -465,7 +465,7 @@ fn read_query(value: &Value) -> Result<Selection, Error> {
                 let key = value.as_str().and_then(|text| ApiKey::new(&text.replace(' ', "+")).ok());
                 selection.key = Some(key.ok_or_else(|| wrong("must have an API key as `key`"))?);
             }
-            _ => return Err(wrong("must have no members but `video`, `session` and `key`")),
+            _ => return Err(wrong("must have no other members than `video`, `session` and `key`")),
         }
     }
     if selection == Selection::default() {

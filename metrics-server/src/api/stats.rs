@@ -29,38 +29,30 @@ fn text(
     (websockets, longpolls): (usize, usize),
 ) -> String {
     let mut page = Page { text: String::new() };
-    page.gauge("metrics_connections", "Connections that are open.", traffic.open());
-    page.counter(
-        "metrics_connections_accepted",
-        "Connections that were accepted.",
-        traffic.accepted(),
-    );
+    page.gauge("metrics_connections", "Open connections.", traffic.open());
+    page.counter("metrics_connections_accepted", "Accepted connections.", traffic.accepted());
     page.counter(
         "metrics_connections_refused",
-        "Connections that were refused, because all places or those of their address were taken.",
+        "Connections refused by the limit of the server or of their address.",
         traffic.turned_away(),
     );
-    page.gauge("metrics_websockets", "Websockets that are open.", websockets);
-    page.gauge("metrics_longpoll_sessions", "Long-polling sessions that are open.", longpolls);
-    page.gauge(
-        "metrics_sessions_connected",
-        "Sessions to which a viewer is connected.",
-        stats.connected,
-    );
+    page.gauge("metrics_websockets", "Open websockets.", websockets);
+    page.gauge("metrics_longpoll_sessions", "Open long-polling sessions.", longpolls);
+    page.gauge("metrics_sessions_connected", "Sessions with a connected viewer.", stats.connected);
     page.gauge(
         "metrics_sessions_in_memory",
-        "Sessions that are in memory, connected or not.",
+        "Sessions in memory, with a connected viewer or without.",
         stats.in_memory,
     );
     page.outcomes(
         "metrics_joins",
-        "Viewers who joined a session or were heard of in a batch, by what became of it.",
+        "Joins, over a channel or in a batch, by outcome.",
         &joins(stats, traffic),
     );
-    page.outcomes("metrics_events", "Events, by what became of them.", &events(stats));
+    page.outcomes("metrics_events", "Events, by outcome.", &events(stats));
     page.outcomes(
         "metrics_sessions_refused",
-        "Sessions that were not stored as recorded, by the reason.",
+        "Sessions with events that were not stored, by reason.",
         &[
             ("too_many_videos", stats.events.too_many_videos_sessions),
             ("too_many_new_videos", stats.events.too_many_new_videos_sessions),
@@ -70,7 +62,7 @@ fn text(
     );
     page.outcomes(
         "metrics_pages_reduced",
-        "Pages that count as their site, or not at all, by the limit that was used up.",
+        "Pages counted as their site, or not at all, by the limit that was reached.",
         &[
             ("too_many_pages", stats.pages.too_many),
             ("too_many_new_pages", stats.pages.too_many_new),
@@ -78,7 +70,7 @@ fn text(
     );
     page.counter(
         "metrics_clamped_segments",
-        "Segments that were cut to what fits between their timestamps.",
+        "Segments cut to the time between their timestamps.",
         stats.clamped,
     );
     store(&mut page, stats);
@@ -97,7 +89,7 @@ fn joins(stats: &Stats, traffic: &Traffic) -> [(&'static str, u64); 10] {
         ("too_many_joins", joins.too_many),
         ("invalid", joins.invalid),
         ("unavailable", joins.unavailable),
-        ("no_memory", joins.no_memory),
+        ("out_of_memory", joins.no_memory),
         ("opted_out", traffic.opted_out()),
         ("too_many_attempts", traffic.too_many_attempts()),
     ]
@@ -106,12 +98,12 @@ fn joins(stats: &Stats, traffic: &Traffic) -> [(&'static str, u64); 10] {
 fn events(stats: &Stats) -> [(&'static str, u64); 7] {
     let events = &stats.events;
     [
-        ("taken", events.taken),
+        ("accepted", events.taken),
         ("unchanged", events.unchanged),
         ("invalid", events.invalid),
-        ("full", events.full),
-        ("no_memory", events.no_memory),
-        ("late", events.late),
+        ("too_many_segments", events.full),
+        ("out_of_memory", events.no_memory),
+        ("stopped", events.late),
         ("too_many_events", events.too_many),
     ]
 }
@@ -120,55 +112,50 @@ fn store(page: &mut Page, stats: &Stats) {
     page.gauge("metrics_waiting_events", "Events that are not durable yet.", stats.waiting);
     page.gauge(
         "metrics_waiting_sessions",
-        "Sessions that have such events.",
+        "Sessions with events that are not durable yet.",
         stats.waiting_sessions,
     );
     page.histogram(
         "metrics_acknowledgement_seconds",
         Some("seconds"),
-        "How long sessions waited to be durable, from the first event that was not.",
+        "Time from the first event of a session that is not durable until its commit.",
         &stats.waits,
     );
     page.outcomes(
         "metrics_commits",
-        "Writes of sessions, by what became of them.",
+        "Commits to the store, by outcome.",
         &[("done", stats.commits.done), ("failed", stats.commits.failed)],
     );
-    page.histogram(
-        "metrics_commit_sessions",
-        None,
-        "How many sessions each commit wrote.",
-        &stats.batches,
-    );
+    page.histogram("metrics_commit_sessions", None, "Sessions per commit.", &stats.batches);
     page.gauge(
-        "metrics_store_away",
-        "Whether the store does not answer.",
-        u8::from(stats.unavailable_since.is_some()),
+        "metrics_store_up",
+        "Whether the store is available: 1 or 0.",
+        u8::from(stats.unavailable_since.is_none()),
     );
     page.counter(
-        "metrics_sessions_rolled_up",
-        "Sessions that were added to the sums of days.",
+        "metrics_sessions_closed",
+        "Sessions moved to a block and added to the totals of their day.",
         stats.closed,
     );
     page.counter(
-        "metrics_sessions_settled",
-        "Sessions of which what they needed to go on was thrown away.",
+        "metrics_sessions_finalized",
+        "Sessions whose resume state was discarded after 28 days of inactivity.",
         stats.finalized,
     );
 }
 
 fn memory(page: &mut Page, stats: &Stats, traffic: &Traffic, memory: &Memory) {
     let name = "metrics_memory_held_bytes";
-    page.family(name, "gauge", Some("bytes"), "Memory that clients make the server hold, by use.");
+    page.family(name, "gauge", Some("bytes"), "Memory held for clients, by use.");
     for (held_for, bytes) in [("sessions", stats.session_bytes)].into_iter().chain(memory.uses()) {
         let _ = writeln!(page.text, "{name}{{use=\"{held_for}\"}} {bytes}");
     }
     let name = "metrics_memory_max_bytes";
-    page.family(name, "gauge", Some("bytes"), "How much memory clients may make the server hold.");
+    page.family(name, "gauge", Some("bytes"), "The budget of memory held for clients.");
     let _ = writeln!(page.text, "{name} {}", memory.all.max());
     page.outcomes(
         "metrics_memory_refusals",
-        "What was refused because that memory was used up.",
+        "Joins, events and requests refused because the memory budget was used up.",
         &[
             ("join", stats.joins.no_memory),
             ("event", stats.events.no_memory),

@@ -54,7 +54,10 @@ fn read_older(value: &Value) -> Result<Timeframe, Error> {
     if let Value::Object(members) = value {
         // A misspelt member would omit an end.
         if members.keys().any(|name| name != "from" && name != "to") {
-            return Err(Error::parameter("timeframe", "must have no members but `from` and `to`"));
+            return Err(Error::parameter(
+                "timeframe",
+                "must have no other members than `from` and `to`",
+            ));
         }
         let end = |name: &str| match members.get(name) {
             None | Some(Value::Null) => Ok(None),

@@ -48,9 +48,9 @@ pub(super) async fn run(command: &Command, config: &Config) -> Result<(), Box<dy
         Command::Erase { selected, dry_run } => {
             erase::erase_sessions(&*open_there(config, here).await?, selected, *dry_run).await
         }
-        Command::Forget { dry_run } => {
+        Command::Delete { dry_run } => {
             let store = open_there(config, here).await?;
-            erase::forget_sessions(&*store, config.retention, *dry_run).await
+            erase::delete_sessions(&*store, config.retention, *dry_run).await
         }
     }
 }

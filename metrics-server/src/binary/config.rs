@@ -135,7 +135,7 @@ impl ConfigError {
     #[expect(
         clippy::print_stdout,
         clippy::print_stderr,
-        reason = "the operator asked, or is told why"
+        reason = "prints the requested help, or the error"
     )]
     pub(crate) fn exit(&self) -> ExitCode {
         match self {

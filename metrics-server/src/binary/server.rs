@@ -82,7 +82,11 @@ fn log_connection_limit(room: usize, most: usize) {
 async fn recover(spool: &Spool, store: &Arc<dyn Store>) -> Result<(), Box<dyn Error>> {
     let Recovered { files, sessions, refused, .. } = spool.recover(store).await?;
     if 0 < files {
-        tracing::info!(sessions, refused, "took up what was left when the store was away");
+        tracing::info!(
+            sessions,
+            refused,
+            "recovered the sessions that were spilled while the store was unavailable"
+        );
     }
     Ok(())
 }
@@ -106,8 +110,8 @@ async fn check_keys(metrics: &Metrics, config: &Config) -> Result<(), Box<dyn Er
             ),
             None if adds_example && key.as_str() == EXAMPLE_KEY => {}
             None => {
-                let text = "METRICS_DEFAULT_KEY is no key of this database: create it with `metrics-server keys \
-                            create KEY`, name another, or unset it";
+                let text = "METRICS_DEFAULT_KEY is not a key of this database: create it with `metrics-server \
+                            keys create KEY`, name another, or unset it";
                 return Err(ConfigError::Refused(text.to_owned()).into());
             }
         }

@@ -61,7 +61,7 @@ pub(super) async fn open_there(
 ) -> Result<Arc<dyn Store>, Box<dyn Error>> {
     match database {
         Database::Sqlite(path) if !path.exists() => {
-            Err(format!("there is no database: no file {}", path.display()).into())
+            Err(format!("the database does not exist: there is no file {}", path.display()).into())
         }
         _ => open(config, database).await,
     }

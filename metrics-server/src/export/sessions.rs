@@ -106,7 +106,7 @@ impl Writing {
 }
 
 fn given_up() -> store::Error {
-    let source = "a piece was given up while it was made".into();
+    let source = "a piece was abandoned while it was written".into();
     store::Error::Unavailable { store: "the export", source }
 }
 

@@ -43,7 +43,7 @@ fn taken(body: &[u8], key: Option<&ApiKey>, sorted: &Sorted) {
     for (index, fate) in &fates {
         let alone = format!(r#"{{"events":[{}]}}"#, batch.events[*index]);
         match (sort(alone.as_bytes(), key), fate) {
-            (Ok(alone), Err(reason)) if reason.starts_with("a session has one video") => {
+            (Ok(alone), Err(reason)) if reason.starts_with("the session has another video") => {
                 let (mine, theirs) = alone.groups.iter().next().expect("it is good by itself");
                 assert_ne!(sorted.groups[mine].video, theirs.video);
             }

@@ -143,7 +143,7 @@ function announce() {
   element('said').textContent = `${count(plays, 'play')}, ${number(answers.watching ?? 0)} watching now`;
 }
 
-const hint = () => (player.video ? 'Press play: what you watch appears here' : 'Nobody watched this');
+const hint = () => (player.video ? 'Press play: your session appears here' : 'No sessions yet');
 
 function setData(id, value, text) {
   element(id).value = value;

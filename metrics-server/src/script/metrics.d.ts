@@ -1,20 +1,20 @@
 // Types of /metrics.js, which sets `window.metrics`, and of /metrics.mjs, which exports it.
 
 export interface Options {
-  /** What the video is called in reports. Default: `data-metrics-id`, or else the address of the media. */
+  /** The identifier of the video in reports. Default: `data-metrics-id`, else the URL of the media. */
   identifier?: string | number;
-  /** What describes the video, over what its other `data-metrics-` attributes say. */
+  /** Metadata of the video. Takes precedence over its other `data-metrics-` attributes. */
   metadata?: Record<string, unknown>;
-  /** Describes the session, over its `data-metrics-session-` attributes. */
+  /** Data of the session. Takes precedence over the `data-metrics-session-` attributes. */
   sessionData?: Record<string, unknown>;
-  /** The API key, where neither `data-key` nor the address of the script has one. */
+  /** The API key, if neither `data-key` nor the URL of the script has one. */
   key?: string;
 }
 
-/** Ends what `monitor` began. */
+/** Stops the measurement that `monitor` started. */
 export type Stop = () => void;
 
-/** Measures a media element, wherever it is, from now on; instead of what its attributes say. */
+/** Measures a media element from now on, inside or outside of the page. The options replace its attributes. */
 export function monitor(media: HTMLMediaElement, options?: Options): Stop;
 
 export interface Metrics {
@@ -25,7 +25,7 @@ export const metrics: Metrics;
 
 declare global {
   interface Window {
-    /** Once /metrics.js has run. */
+    /** Defined once /metrics.js has run. */
     metrics: Metrics;
   }
 }

@@ -1,58 +1,58 @@
-// Measures the <video> and <audio> elements of a page. script.rs tells how it works, and docs/script.md how it is used.
-// Comments have lines of their own here, and no text goes over several: the server leaves out comments and indentation.
+// Measures the <video> and <audio> elements of a page. script.rs describes the design, docs/script.md the usage.
+// Each comment is on lines of its own, and each string on one line: the build removes comments and indentation.
 
-// The server gives up on a websocket that is silent for 60 s.
+// The server closes a websocket after 60 s without a message.
 const HEARTBEAT_MS = 30_000;
-// Without a websocket, the server counts a viewer as gone 60 s after the last event.
+// Without a websocket, a viewer no longer counts as watching 60 s after the last event.
 const SIGN_MS = 15_000;
-// A websocket that takes longer to open is taken to be blocked.
+// The timeout of opening a websocket, after which the script posts batches.
 const OPEN_MS = 5_000;
 const RETRY_MS = 1_000;
 const RETRY_MS_MAX = 30_000;
-// So many websockets must fail while batches get through before no more are tried.
+// The number of failed websockets, while batches succeed, after which the script stops opening websockets.
 const TRIES = 3;
-// How long events wait for others to be posted with.
+// The delay of a batch, which collects further events.
 const COLLECT_MS = 1_000;
-// Far below the 256 events of which the server knows whether it has seen them.
+// Far below the 256 events among which the server recognizes a repeated one.
 const BATCH_MAX = 50;
-// A beacon may have 64 KiB.
+// Browsers limit a beacon to 64 KiB.
 const BATCH_CHARS_MAX = 50_000;
-// A server that is away must not cost the page more memory than this.
+// The largest number of queued events, which bounds the memory of the page while the server is unavailable.
 const QUEUE_MAX = 1_000;
-// Players that seek to a key frame, and timers, are not exact.
+// The tolerance of positions: players seek to key frames, and timers are inexact.
 const JUMP_SECONDS = 0.5;
-// Players tell where they are four times a second, in the background once.
+// Media report their position four times a second, in the background once.
 const GUESS_MS_MAX = 1_000;
-// How long a session waits for its video: players that recover from an error take seconds, an advert half a minute.
+// The time that a detached session waits for its video: recovery from an error takes seconds, an advert half a minute.
 const KEPT_MS = 60_000;
-// A video, and the adverts of a break in it.
+// The largest number of detached sessions: a video, and the adverts of a break.
 const KEPT_MAX = 4;
-// A player that attaches a video again begins at the piece it was in, or a little later.
+// The tolerance of the position at which a player attaches a video again.
 const NEAR_SECONDS = 1;
 
-// A clock that never steps, and never says the same twice: the server knows an event by its timestamp.
+// A clock that never steps and never repeats a value: the server recognizes an event by its timestamp.
 let stamped = 0;
 const stamp = () => (stamped = Math.max(stamped + 1, Math.round(performance.timeOrigin + performance.now())));
 
 const withoutQuery = (address) => address.split(/[?#]/)[0];
 
-// How much of the page is told, as `data-page` has it: `path`, `host`, `none`, or patterns of paths.
+// The reported part of the page's URL, from `data-page`: `path`, `host`, `none`, or patterns of paths.
 let detail;
 
-// A star is a segment, and at the end the rest.
+// A `*` matches one segment; at the end it matches the rest.
 const fits = (pattern) => {
   const [wanted, given] = [pattern, location.pathname].map((path) => path.split('/'));
   const isWhole = wanted.at(-1) === '*' || wanted.length === given.length;
   return isWhole && wanted.every((part, i) => part === given[i] || (part === '*' && i in given));
 };
 
-// The address of the page, as far as it may be told.
+// The reported part of the page's URL.
 const pageAddress = () => {
   const path = /^[/p]/.test(detail) ? detail.split(/\s+/).find(fits) : detail && '/';
   return path ? location.origin + path : withoutQuery(location.href);
 };
 
-// One viewing of one video, with the events that are not acknowledged.
+// One viewing of one video, with its unacknowledged events.
 class Session {
   id = Array.from(crypto.getRandomValues(new Uint32Array(4)), (n) => n.toString(36)).join('-');
   topic = `session:${this.id}`;
@@ -71,7 +71,7 @@ class Session {
   }
 
   add(event) {
-    // A `pause` without its `play` would be harmless, but not the other way round.
+    // Always keeps a `pause`: a lost `pause` would leave a segment open, a lost `play` is harmless.
     if (this.events.length < QUEUE_MAX || event.name === 'pause') {
       this.events.push({ event: { ...event, timestamp: event.timestamp || stamp() }, ref: null });
     }
@@ -88,14 +88,14 @@ class Session {
     this.link.flush();
   }
 
-  // The websocket or the channel is gone, and with it what was under way.
+  // Resets the channel after it or its websocket has closed: messages in flight are lost.
   part() {
     this.joinRef = null;
     this.joined = false;
     for (const entry of this.events) entry.ref = null;
   }
 
-  // All events as bodies of batches. Each says whose it is, and the first of a body the rest: there is little room.
+  // Returns all events as bodies of batches. To save space, only the first event of a body has page and session data.
   batches() {
     const { identifier, metadata, ...once } = this.about;
     const whose = { session_id: this.id, embed_id: identifier, metadata };
@@ -112,16 +112,16 @@ class Session {
   }
 }
 
-// The way to the server, for all sessions of the page: one websocket, or batches while there is none.
+// The connection to the server, which all sessions of the page share: one websocket, or batches without one.
 class Link {
   sessions = new Set();
   socket = null;
   open = false;
-  // Whether this websocket has said anything, and whether any has.
+  // Whether this websocket, or any, has received a message.
   heard = false;
   worked = false;
   blocked = false;
-  // Websockets that failed since the last that was of use, and batches.
+  // Failed websockets since the last successful one, and failed batches.
   failures = 0;
   refusals = 0;
   lastRef = 0;
@@ -131,7 +131,7 @@ class Link {
     this.batchUrl = `${base}api/v1/events?key=${encodeURIComponent(key)}`;
   }
 
-  // Nothing is sent any more.
+  // Stops sending.
   end() {
     this.ended = true;
     this.close();
@@ -139,7 +139,7 @@ class Link {
     this.sessions.clear();
   }
 
-  // Something is to be said, or can be.
+  // Sends queued events, if a connection permits it.
   flush() {
     if (this.ended) return;
     for (const session of this.sessions) {
@@ -157,7 +157,7 @@ class Link {
     return [...this.sessions].some((session) => session.playing || session.events.length);
   }
 
-  // Without a websocket, sessions that play give signs of life, also while they wait for data.
+  // Without a websocket, playing sessions send signs of life, also while they wait for data.
   sign() {
     clearTimeout(this.signing);
     const told = [...this.sessions].filter((session) => session.playing).map((session) => session.told);
@@ -212,7 +212,7 @@ class Link {
     socket?.close();
   }
 
-  // Longer each time, and not the same for all whom a server has lost.
+  // The backoff, exponential with jitter.
   patience(failures) {
     return Math.min(RETRY_MS_MAX, RETRY_MS * 2 ** (failures - 1)) * (0.5 + Math.random() / 2);
   }
@@ -261,7 +261,7 @@ class Link {
     for (const session of this.sessions) {
       if (session.topic !== topic) continue;
       if (event === 'phx_reply') this.answer(session, ref, status !== 'ok' && `${response.code}`);
-      // The server closed the channel: to join again tells why.
+      // The server closed the channel: the next join returns the reason.
       else if (joinRef === session.joinRef) session.part();
     }
     this.flush();
@@ -274,15 +274,15 @@ class Link {
     else session.remove(entries);
   }
 
-  // The server does not take a session or some of its events: nothing from here, those never, or not now.
+  // Handles a refusal by its code: stops the script, drops events, or connects again later.
   refuse(session, code, entries) {
     if (/^(invalid_key|opted_out|bot|origin_not_allowed)$/.test(code)) this.silence(code);
     else if (/^(invalid|another)|_(long|deep|segments|videos)$/.test(code)) session.remove(entries.length ? entries : session.events);
-    // Any other refusal may pass, but for too many channels on one websocket.
+    // Other refusals are temporary, except too many channels on one websocket.
     else if (this.open && code !== 'too_many_channels') this.lose(this.socket);
   }
 
-  // Posts what there is, one batch after the other, until a websocket is open.
+  // Posts queued events, one batch after the other, until a websocket is open.
   post(wait = COLLECT_MS) {
     this.posting ??= setTimeout(async () => {
       const taken = await this.postAll();
@@ -309,19 +309,19 @@ class Link {
     const { code, rejected } = await answer.json().catch(() => ({}));
     if (answer.status === 401) this.silence(code ?? 'invalid_key');
     if (rejected) this.blocked ||= !this.worked && this.failures >= TRIES;
-    // A batch that is refused with 4xx is dropped, unless it came too late or too often.
+    // Drops a batch that is refused with 4xx, except after a timeout or a rate limit.
     else if (!/^4(?!08|25|29|00body)/.test(`${answer.status}${code}`)) return false;
-    // What was taken counts once when it comes again.
+    // Accepted events of a repeated batch count once.
     if (rejected?.some(({ code }) => code === 'rate_limited')) return false;
     session.remove(entries);
     rejected?.forEach(({ code }) => this.refuse(session, code, entries));
     return true;
   }
 
-  // The page goes away, or may: what is not acknowledged is sent in a way that outlives it.
+  // Sends unacknowledged events with beacons, which outlive a closing page.
   depart() {
     for (const { body } of [...this.sessions].flatMap((session) => session.batches())) {
-      // As text, for which a browser need not ask the server first.
+      // As plain text, which needs no CORS preflight.
       if (!navigator.sendBeacon?.(this.batchUrl, body)) this.fetch(body).catch(() => {});
     }
   }
@@ -331,7 +331,7 @@ class Link {
   }
 }
 
-// Reads the attributes of an element, or of the hosts of its shadow root: those of the video, and those of the session.
+// Returns the attributes of the video and of the session, from an element and the hosts of its shadow roots.
 const describe = (media) => {
   const [said, session] = [{}, {}];
   for (let node = media; node?.attributes; node = node.getRootNode().host) {
@@ -345,7 +345,7 @@ const describe = (media) => {
 
 const orNone = (members) => (Object.keys(members).length ? members : undefined);
 
-// The address of the media, or of the page, if that of the media is made anew for each viewing.
+// The URL of the media, or that of the page if the URL of the media is temporary (`blob:`).
 const addressOf = (media) => {
   const source = media.src || media.querySelector('source')?.src;
   return /^https?:/.test(source) ? withoutQuery(source) : pageAddress();
@@ -357,14 +357,14 @@ const EVENTS =
   'play playing pause seeking seeked timeupdate waiting ratechange error emptied webkitbeginfullscreen webkitendfullscreen'
     .split(' ');
 
-// One media element. Only what the element says counts, whatever plays in it.
+// Measures one media element by its events and properties alone, for every player.
 class Monitor {
   session = null;
-  // Sessions whose video was detached, the last one first.
+  // Sessions of detached videos, the latest first.
   kept = [];
-  // When `play` came whose session is not known yet.
+  // The timestamp of a `play` whose session is not determined yet.
   asked = 0;
-  // A segment is open, frames move in it, and it waits for data.
+  // Whether a segment is open, whether its frames move, and whether it waits for data.
   playing = false;
   moving = false;
   waiting = false;
@@ -375,7 +375,7 @@ class Monitor {
     Object.assign(this, { link, media, options, isFound });
     this.targets = [...EVENTS.map((type) => [media, type]), [document, 'fullscreenchange']];
     if (media.textTracks) this.targets.push([media.textTracks, 'change']);
-    // What fails to load is a <source> in the media, of which the media hears on the way down.
+    // An error of a <source> does not bubble: the media receives it in the capture phase.
     for (const [target, type] of this.targets) target.addEventListener(type, this, true);
     this.resume(isFound);
   }
@@ -384,7 +384,7 @@ class Monitor {
     try {
       this[`on${event.type}`](event);
     } catch {
-      // Nothing here is worth an error in somebody's page.
+      // An error of the script must not reach the page.
     }
   }
 
@@ -393,7 +393,7 @@ class Monitor {
     for (const [target, type] of this.targets) target.removeEventListener(type, this, true);
   }
 
-  // Nothing goes on.
+  // Ends the current session and all detached ones.
   leave() {
     this.close();
     this.end();
@@ -405,7 +405,7 @@ class Monitor {
     this.session = null;
   }
 
-  // It may play already. If it was found, what it played before this script was there was shown as well.
+  // Opens a segment if the media already plays. For media found in the page, it includes the part played before.
   resume(isFound) {
     const { media } = this;
     if (media.paused || media.ended) return;
@@ -416,7 +416,7 @@ class Monitor {
     }
     this.open(from);
     if (!this.session) return;
-    // When it was asked for, nobody knows.
+    // The time of its `play` is unknown, so there is no startup time.
     this.session.started = true;
     this.moving = media.readyState > 2;
     this.look();
@@ -430,11 +430,11 @@ class Monitor {
     const source = addressOf(this.media);
     const video = { identifier: (identifier ?? id ?? (about ? undefined : source))?.toString(), metadata: about };
     const name = JSON.stringify(video);
-    // Another source was chosen before the first began.
+    // The source changed before the session started.
     if (this.session && !this.session.started && this.session.name !== name) this.end();
     if (!this.session) {
       const kept = this.kept.filter((one) => one.name === name && performance.now() < one.until);
-      // Which of them goes on, if any, shows with the first frame.
+      // The first frame shows which of them continues, if any.
       if (kept.length && !isShown) return void (this.asked ||= stamp());
       const session_data = orNone({ ...saidOfSession, ...sessionData });
       this.session = kept.find((one) => this.goesOn(one, source)) ?? new Session(this, { ...video, session_data });
@@ -450,11 +450,11 @@ class Monitor {
     this.asked = 0;
   }
 
-  // A session goes on where it was left, as each `blob:` has another URL. The same source may also begin elsewhere, if no
-  // other played in between.
+  // Returns whether a detached session continues: at its last position, because each `blob:` has another URL; or, with
+  // the same lasting source, at any position if no other session played in between.
   goesOn(session, source) {
     const { media } = this;
-    // Live streams went on meanwhile, and some grow.
+    // Live streams continue meanwhile, and some grow.
     const seconds = (performance.now() - session.until + KEPT_MS) / 1000 + NEAR_SECONDS;
     if (Math.abs(media.duration - session.duration) > seconds) return false;
     const moved = media.currentTime - session.at;
@@ -470,17 +470,17 @@ class Monitor {
     this.tell('pause', { to });
   }
 
-  // Where playback is, or where it was before it jumped: a little past where it was last seen.
+  // The position of playback; after a jump, the position before it, extrapolated from the last observation.
   position(hasJumped) {
     const { currentTime } = this.media;
-    // Before a video is loaded, its position is where it is to begin.
+    // Before a video has loaded, its position is that at which it will begin.
     if (!this.moving) return this.from;
     if (!hasJumped && currentTime > this.at - JUMP_SECONDS) return currentTime;
     const moved = this.waiting ? 0 : Math.min(performance.now() - this.seen, GUESS_MS_MAX);
     return Math.min(this.at + (moved / 1000) * this.rate, this.duration || Infinity);
   }
 
-  // Tells another rate. Players of live streams change it a little all the time, and others set 0 while they wait.
+  // Reports a changed rate. Players of live streams vary it slightly, and some set 0 while they wait.
   tellRate(timestamp) {
     const { playbackRate } = this.media;
     const rate = playbackRate < 0.25 ? playbackRate : Math.round(playbackRate * 4) / 4;
@@ -489,14 +489,14 @@ class Monitor {
     this.tell('ratechange', { rate, timestamp });
   }
 
-  // Notes where playback is. While it jumps, that is where it jumps to.
+  // Observes the position, but not during a jump, when it is that of the target.
   look() {
     const { seeking, currentTime, playbackRate, duration } = this.media;
     if (seeking) return;
     Object.assign(this, { at: currentTime, seen: performance.now(), rate: playbackRate, duration });
   }
 
-  // There is data again.
+  // Ends a wait for data.
   flow() {
     if (this.waiting) this.tell('rebuffering_end');
     this.waiting = false;
@@ -512,13 +512,13 @@ class Monitor {
   }
 
   onplaying() {
-    // Until it is at its position, a player that loaded a video again shows nothing.
+    // A player that loaded a video again shows no frame before it has reached its position.
     if (this.asked && !this.media.seeking) this.open(undefined, true);
     if (!this.session) return;
     this.flow();
     this.moving = this.playing;
     this.look();
-    // Media that starts by itself was not waited for until it did.
+    // Media with `autoplay` has no startup time: no viewer waited for it.
     if (!this.session.started && !this.media.autoplay) this.tell('playing');
     this.session.started = true;
   }
@@ -543,7 +543,7 @@ class Monitor {
     const { seeking, currentTime, readyState } = this.media;
     if (!this.playing || seeking || !readyState) return;
     if (currentTime < this.at - JUMP_SECONDS) {
-      // It began again without a word.
+      // It started again without an event.
       this.close(true);
       this.open(this.media.loop ? 0 : currentTime);
     } else if (currentTime > this.at) {
@@ -554,7 +554,7 @@ class Monitor {
     this.check();
   }
 
-  // Says that the segment goes on, if it does and nothing else was said for a while.
+  // Reports a sign of life for an open segment after a time without events.
   check() {
     // iOS leaves fullscreen without `pause`.
     if (this.media.paused) return this.close();
@@ -584,7 +584,7 @@ class Monitor {
     this.close(true);
   }
 
-  // Another source, or none, or the same again.
+  // The media was detached: another source, none, or the same follows.
   onemptied() {
     const { session } = this;
     this.asked = 0;
@@ -606,7 +606,7 @@ class Monitor {
     this.fill(isFullscreen(this.media));
   }
 
-  // Safari says this of picture-in-picture as well.
+  // Safari fires this event for picture-in-picture as well.
   onwebkitbeginfullscreen() {
     this.fill(this.media.webkitPresentationMode !== 'picture-in-picture');
   }
@@ -622,7 +622,7 @@ class Monitor {
   }
 }
 
-// `address` is that of this script, `tag` its element, if it has one: what plays in the page is then found.
+// `address` is the URL of this script, `tag` its element, if any: then the script searches the page for media.
 const start = (address, tag) => {
   const { key, server, live, manual, page } = tag?.dataset ?? {};
   detail = page ?? new URL(address).searchParams.get('page');
@@ -641,7 +641,7 @@ const start = (address, tag) => {
     if (/key|origin/.test(code)) console.warn(`metrics: ${code}`);
   };
 
-  // A key in the address may have its `+` as it is.
+  // A key in the URL may have an unencoded `+`, which is read as a space.
   const connect = (given) => {
     const used = key ?? given ?? new URL(address).searchParams.get('key')?.replaceAll(' ', '+');
     if (!link && !used) silence('missing_key');
@@ -680,7 +680,7 @@ const start = (address, tag) => {
   const observer = new MutationObserver((records) => {
     for (const { addedNodes } of records) {
       for (const node of addedNodes) {
-        // Texts and comments have no name.
+        // Text and comment nodes have no name.
         if (!node.localName) continue;
         find(node);
         node.querySelectorAll('*').forEach(find);
@@ -694,7 +694,7 @@ const start = (address, tag) => {
     }
   });
 
-  // Whoever comes back to a page begins anew, whether the browser kept the page or not.
+  // A viewer who returns to a page begins new sessions, also if the browser kept the page.
   let isGone = false;
   addEventListener('pagehide', () => {
     isGone = true;
@@ -709,7 +709,7 @@ const start = (address, tag) => {
     link?.flush();
   });
   document.addEventListener('visibilitychange', () => {
-    // Of a page that goes, browsers say this as well.
+    // Browsers fire this event for a closing page as well.
     if (document.visibilityState === 'hidden' && !isGone) link?.depart();
   });
 

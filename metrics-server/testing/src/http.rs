@@ -124,7 +124,7 @@ impl Answer {
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut named = self.headers.iter().filter(|(other, _)| other == name);
         let value = named.next().map(|(_, value)| value.as_str());
-        assert!(named.next().is_none(), "`{name}` is there twice: {:?}", self.headers);
+        assert!(named.next().is_none(), "`{name}` occurs twice: {:?}", self.headers);
         value
     }
 

@@ -19,7 +19,7 @@ suite.test('what is played and repeated shows on the charts without a reload', a
   const page = await scene.page();
   const heard = listen(page);
   await open(page, server);
-  assert.equal(await words(page, '#engagement'), 'Press play: what you watch appears here');
+  assert.equal(await words(page, '#engagement'), 'Press play: your session appears here');
 
   const player = new Player(page, 'tide');
   const shown = await watchTwice(page, player);

@@ -204,7 +204,7 @@ async fn the_page_and_the_stats_show_a_tenant_nothing_of_others() {
     };
     assert!(page("root").await.contains("holds 3 sessions"));
     let told = page("one").await;
-    assert!(told.contains("The store is well.") && !told.contains("sessions."), "{told}");
+    assert!(told.contains("The store is available.") && !told.contains("sessions."), "{told}");
     assert_eq!(ask(server.http("GET", "/metrics"), "root").await.status, 200);
     assert_eq!(ask(server.http("GET", "/metrics"), "one").await.status, 403);
 }

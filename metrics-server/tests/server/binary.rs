@@ -68,7 +68,7 @@ fn nobody_serves_strangers_by_accident() {
     }
     check_refused(&[], &[("METRICS_PASSWORD", "secret")], &["METRICS_USER", "METRICS_PASSWORD"]);
     check_refused(&[], &[("METRICS_CORS_ORIGIN", "*")], &["METRICS_CORS_ORIGINS"]);
-    check_refused(&[], &[("METRICS_KEYZ", "*")], &["METRICS_KEYZ is no setting: unset it"]);
+    check_refused(&[], &[("METRICS_KEYZ", "*")], &["METRICS_KEYZ is not a setting: unset it"]);
 }
 
 #[tokio::test]
@@ -195,7 +195,7 @@ async fn an_interrupted_copy_reports_it_and_goes_on() {
     assert!(kill.success());
     let output = copying.wait_with_output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(stderr, "metrics-server: interrupted: run it again, and it goes on\n");
+    assert_eq!(stderr, "metrics-server: interrupted: run the command again to continue\n");
     assert_eq!(output.status.code(), Some(1));
     let copied = store.count_sessions().await.unwrap();
     assert!(copied < 10_000, "it was done before it was interrupted");
@@ -255,13 +255,13 @@ async fn blocks_are_verified_and_totals_rebuilt() {
         stdout
     };
     let nothing = told(&["blocks", "verify"]);
-    assert!(nothing.contains("decoded 0 sessions: all totals are right"), "{nothing}");
+    assert!(nothing.contains("decoded 0 sessions: all totals are correct"), "{nothing}");
 
     let store = SqliteStore::open(&path).await.unwrap();
     fill(&store, 100).await;
     while 0 < close(&store, Utc::now(), 1_000).await.unwrap().1 {}
     let right = told(&["blocks", "verify"]);
-    assert!(right.contains("decoded 100 sessions: all totals are right"), "{right}");
+    assert!(right.contains("decoded 100 sessions: all totals are correct"), "{right}");
 
     let mut strange = DayTotals::default();
     strange.add(0, UserAgentClass::default(), (1_000, 1_000), 1);
@@ -273,8 +273,8 @@ async fn blocks_are_verified_and_totals_rebuilt() {
         &["1 totals of days are wrong", "blocks rebuild"],
     );
     let mended = told(&["blocks", "rebuild"]);
-    assert!(mended.contains("decoded 100 sessions: mended 1 totals"), "{mended}");
-    assert!(told(&["blocks", "verify"]).contains("all totals are right"));
+    assert!(mended.contains("decoded 100 sessions: repaired 1 totals"), "{mended}");
+    assert!(told(&["blocks", "verify"]).contains("all totals are correct"));
     check_refused(&["blocks"], &[], &["a command is missing", "metrics-server blocks --help"]);
 }
 

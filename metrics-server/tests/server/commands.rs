@@ -67,11 +67,11 @@ async fn keys_are_made_listed_and_revoked() {
     assert_eq!(listed()[1]["settings"], json!({ "name": "Shop" }));
     assert!(printed(&url, &["keys", "list"]).ends_with("  valid  name \"Shop\"\n"));
 
-    check_fails(&url, &["keys", "restore", "unknown"], 1, "no such KEY");
-    check_fails(&url, &["keys", "change", "unknown", "--name", "a"], 1, "no such KEY");
+    check_fails(&url, &["keys", "restore", "unknown"], 1, "KEY does not exist");
+    check_fails(&url, &["keys", "change", "unknown", "--name", "a"], 1, "KEY does not exist");
     check_fails(&url, &["keys", "create", "my+own/key="], 1, "exists already");
-    check_fails(&url, &["keys", "revoke", "unknown"], 1, "no such KEY");
-    check_fails(&url, &["keys", "create", "no key"], 2, "KEY cannot be one");
+    check_fails(&url, &["keys", "revoke", "unknown"], 1, "KEY does not exist");
+    check_fails(&url, &["keys", "create", "no key"], 2, "KEY is not an API key");
     check_fails(&url, &["keys", "list", "--format", "xml"], 2, "--format");
     check_fails(&url, &["keys"], 2, "a command is missing");
 }

@@ -42,9 +42,9 @@ async fn away(server: &Server) {
             asking.tick().await;
             let (code, health) = health(server).await;
             let reason = health["reason"].as_str().unwrap_or_default().to_owned();
-            if reason.starts_with("the store is away since") {
+            if reason.starts_with("the store is unavailable since") {
                 assert_eq!((code, &health["status"]), (200, &json!("degraded")), "{health}");
-                assert!(reason.ends_with("and more are taken"), "{reason}");
+                assert!(reason.ends_with("and further events are accepted"), "{reason}");
                 return;
             }
         }
@@ -139,9 +139,9 @@ async fn events_wait_while_the_disk_is_full_and_are_stored_when_there_is_room() 
 
     let (status, log) = server.stop().await;
     assert!(status.success(), "{status}\n{log}");
-    expect_once(&log, "the store is away");
+    expect_once(&log, "the store is unavailable; sessions wait in memory");
     expect_once(&log, "database or disk is full: make room on its disk");
-    expect_once(&log, "the store is back");
+    expect_once(&log, "the store is available again");
     let store = SqliteStore::open(file_in(disk.path())).await.unwrap();
     assert_eq!(store.count_sessions().await.unwrap(), VIEWERS as u64 + 2);
 }
@@ -160,7 +160,7 @@ async fn sessions_that_a_full_disk_cannot_hold_are_spilled_to_another_at_a_stop(
     waiting.check_unanswered().await;
     let (status, log) = server.stop().await;
     assert!(status.success(), "{status}\n{log}");
-    expect_once(&log, "what it did not take is left in a file");
+    expect_once(&log, "sessions that it did not accept were spilled to a file");
     disk.empty();
     let server = Process::run(command()).await;
     check_watched(&server).await;
@@ -176,7 +176,7 @@ async fn a_stop_on_a_full_disk_loses_nothing_that_was_acknowledged_and_leaves_no
     let mut waiting = Waiting::at(&server).await;
     waiting.check_unanswered().await;
     let (_, log) = server.stop().await;
-    expect_once(&log, "what was not acknowledged is lost");
+    expect_once(&log, "events that were not acknowledged are lost");
     disk.empty();
     for entry in fs::read_dir(disk.path()).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
@@ -213,8 +213,8 @@ async fn events_wait_while_the_disk_fails_and_are_stored_when_it_works() {
     waiting.check_stored(&server).await;
     let (status, log) = server.stop().await;
     assert!(status.success(), "{status}\n{log}");
-    expect_once(&log, "disk I/O error: look for room on its disk");
-    expect_once(&log, "the store is back");
+    expect_once(&log, "disk I/O error: check the free space of its disk");
+    expect_once(&log, "the store is available again");
 }
 
 #[tokio::test]
@@ -267,7 +267,7 @@ async fn a_start_on_an_unusable_file_logs_the_reason_in_a_line_and_changes_nothi
     disk.empty();
     disk.set_read_only(true);
     let line = refusal(disk.path()).await;
-    assert!(line.contains("can be written"), "{line}");
+    assert!(line.contains("writable"), "{line}");
     assert!(fs::read(&file).unwrap() == whole, "the file was changed");
     disk.set_read_only(false);
     let server = Process::run(on(disk.path())).await;

@@ -91,11 +91,11 @@ async fn a_dry_run_counts_and_the_same_request_erases() {
 async fn an_erasure_that_is_not_fully_valid_erases_nothing() {
     let server = filled(Settings::default()).await;
     let wrong = [
-        (json!({}), "is needed"),
-        (json!({ "dry_run": false, "expect": 6 }), "is needed"),
+        (json!({}), "is required"),
+        (json!({ "dry_run": false, "expect": 6 }), "is required"),
         (json!({ "identifer": "intro", "query": { "key": OURS } }), "\"identifer\" is unknown"),
         (json!({ "query": { "kee": OURS } }), "`query`"),
-        (json!({ "session_id": "1" }), "needs the key"),
+        (json!({ "session_id": "1" }), "requires the key"),
         // Each of these would select more than its sender means.
         (json!({ "timeframe": { "from": 0, "until": 1 } }), "`timeframe`"),
         (json!({ "identifier": null, "query": { "key": OURS } }), "`identifier` must not be null"),
@@ -150,16 +150,16 @@ async fn commands_count_and_erase() {
     assert!(erased.starts_with("erased 3 sessions") && erased.contains("1 videos"), "{erased}");
     assert_eq!(database.count_sessions().await, 3);
 
-    let old = ["forget", "--retention", "30 days"];
+    let old = ["delete", "--retention", "30 days"];
     let counted = printed(&url, &[&old[..], &["--dry-run"]].concat());
     assert!(counted.contains("sessions") && counted.contains("of 3"), "{counted}");
     printed(&url, &[&old[..], &["--yes"]].concat());
     for (arguments, text) in [
-        (&["erase", "--yes"][..], "is needed"),
+        (&["erase", "--yes"][..], "is required"),
         (&["erase", "--key", OURS], "--dry-run"),
         (&["erase", "--session-id", "1", "--yes"], "--key"),
         (&["erase", "--key", OURS, "--dry-run", "--yes"], "--dry-run"),
-        (&["forget", "--dry-run"], "--retention is missing"),
+        (&["delete", "--dry-run"], "--retention is missing"),
     ] {
         let output = run(&url, arguments);
         let stderr = String::from_utf8(output.stderr).unwrap();

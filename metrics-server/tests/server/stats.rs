@@ -134,11 +134,11 @@ async fn stats_count_the_actions_of_viewers() {
         ("metrics_joins_total{outcome=\"admitted\"}", 3.0),
         ("metrics_joins_total{outcome=\"invalid_key\"}", 0.0),
         ("metrics_joins_total{outcome=\"bot\"}", 1.0),
-        ("metrics_events_total{outcome=\"taken\"}", 4.0),
+        ("metrics_events_total{outcome=\"accepted\"}", 4.0),
         ("metrics_events_total{outcome=\"unchanged\"}", 1.0),
         ("metrics_waiting_events", 0.0),
         ("metrics_waiting_sessions", 0.0),
-        ("metrics_store_away", 0.0),
+        ("metrics_store_up", 1.0),
         ("metrics_commits_total{outcome=\"failed\"}", 0.0),
     ] {
         assert_eq!(now[sample], expected, "{sample}");

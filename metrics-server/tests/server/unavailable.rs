@@ -66,11 +66,14 @@ async fn viewers_stay_and_others_come_while_the_store_is_unavailable() {
     let (status, body) = health(&server).await;
     assert_eq!((status, &body["status"]), (200, &json!("degraded")));
     let reason = body["reason"].as_str().unwrap();
-    assert!(reason.starts_with("the store is away since 2"), "{reason}");
-    assert!(reason.ends_with(" events wait in memory, and more are taken"), "{reason}");
+    assert!(reason.starts_with("the store is unavailable since 2"), "{reason}");
+    assert!(
+        reason.ends_with(" events wait in memory, and further events are accepted"),
+        "{reason}"
+    );
     let stats = server.http("GET", "/metrics").send().await;
     let stats = String::from_utf8(stats.body).unwrap();
-    assert!(stats.contains("\nmetrics_store_away 1\n"), "{stats}");
+    assert!(stats.contains("\nmetrics_store_up 0\n"), "{stats}");
 
     failures.store(0, Relaxed);
     assert_eq!(client.answer_to(&paused).await, Value::Null);
@@ -121,7 +124,7 @@ async fn a_server_at_its_limit_reads_nothing_until_the_store_is_back() {
     let (status, body) = health(&server).await;
     assert_eq!((status, &body["status"]), (503, &json!("unavailable")));
     let reason = body["reason"].as_str().unwrap();
-    assert!(reason.ends_with("and no more are taken"), "{reason}");
+    assert!(reason.ends_with("and further events are refused"), "{reason}");
     // The server reads one more message before it notices that it has no room.
     let paused = client.push(TOPIC, "event", &json!({ "name": "pause", "to": 3 })).await;
     let heartbeat = client.push("phoenix", "heartbeat", &json!({})).await;
@@ -196,7 +199,7 @@ async fn the_binary_recovers_spilled_sessions_at_its_next_start() {
     })
     .await;
     let log = server.terminate().await;
-    assert!(log.contains("left in a file"), "{log}");
+    assert!(log.contains("were spilled to a file"), "{log}");
     let file = fs::read_dir(directory.path()).unwrap().next().unwrap().unwrap().path();
     let name = file.file_name().unwrap().to_string_lossy().into_owned();
     assert!(name.contains("metrics-test") && name.ends_with(".spool"), "{name}");
@@ -206,5 +209,5 @@ async fn the_binary_recovers_spilled_sessions_at_its_next_start() {
     assert_eq!(server.watched("intro").await, Watched::once(5.0));
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
     let log = server.terminate().await;
-    assert!(log.contains("took up what was left"), "{log}");
+    assert!(log.contains("recovered the sessions that were spilled"), "{log}");
 }

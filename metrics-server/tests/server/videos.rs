@@ -3,7 +3,7 @@
 use metrics_server_testing::{Database, Process, Watched, binary};
 use serde_json::{Value, json};
 
-const REFUSAL: &str = "the key has 2 videos, which is the limit: this would be another one";
+const REFUSAL: &str = "the key has 2 videos, its limit: sessions of further videos are refused";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_with_invented_metadata_gets_the_limit_and_harms_nobody() {

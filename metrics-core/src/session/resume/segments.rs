@@ -169,5 +169,5 @@ pub(super) fn take_rate(reader: &mut Reader<'_>) -> Result<u32, Damaged> {
     let rate_milli = reader.number_as()?;
     let most_milli = (RATE_MAX * 1_000.0) as u32;
     let is_rate = (1..=most_milli).contains(&rate_milli);
-    is_rate.then_some(rate_milli).ok_or(Damaged("a rate is none"))
+    is_rate.then_some(rate_milli).ok_or(Damaged("a playback rate is invalid"))
 }

@@ -28,13 +28,13 @@ const SMALL: usize = 4_000;
 const WHOLE: u32 = 15;
 
 /// The row id of a group of a block.
-fn at(group: u32, block: i64) -> i64 {
+fn row_id(group: u32, block: i64) -> i64 {
     i64::from(group) << 48 | block
 }
 
 /// The row ids of a block with these bits in `blocks.groups`.
 fn rows_of(bits: i64, block: i64) -> impl Iterator<Item = i64> {
-    (0..=WHOLE).filter(move |group| bits >> group & 1 != 0).map(move |group| at(group, block))
+    (0..=WHOLE).filter(move |group| bits >> group & 1 != 0).map(move |group| row_id(group, block))
 }
 
 /// Encodes the groups of a block as one byte string: the number, the length and the bytes of each.
@@ -84,25 +84,25 @@ pub(super) fn insert(
         if is_small { 1 << WHOLE } else { bits },
     ];
     let id: i64 = Sql::<BigInt>::new(
-        "insert into blocks (key_id, video_id, sessions, first_start, last_start, groups) \
+        "insert into blocks (key_id, video_id, sessions, first_start_ms, last_start_ms, groups) \
          values (?, ?, ?, ?, ?, ?) returning id",
         head.map(Bind::Number),
     )
     .get_result(connection)?;
     if is_small {
-        return insert_columns(connection, at(WHOLE, id), &join(block));
+        return insert_columns(connection, row_id(WHOLE, id), &join(block));
     }
     for group in Group::ALL {
         if let Some(bytes) = block.group(group) {
-            insert_columns(connection, at(group as u32, id), bytes)?;
+            insert_columns(connection, row_id(group as u32, id), bytes)?;
         }
     }
     Ok(())
 }
 
-fn insert_columns(connection: &mut SqliteConnection, at: i64, bytes: &[u8]) -> QueryResult<()> {
-    let insert = "insert into block_columns (at, bytes) values (?, ?)";
-    Sql::<()>::new(insert, [at.into(), bytes.into()]).execute(connection).map(drop)
+fn insert_columns(connection: &mut SqliteConnection, row_id: i64, bytes: &[u8]) -> QueryResult<()> {
+    let insert = "insert into block_columns (row_id, bytes) values (?, ?)";
+    Sql::<()>::new(insert, [row_id.into(), bytes.into()]).execute(connection).map(drop)
 }
 
 /// Returns the number of the given blocks that exist.
@@ -141,7 +141,7 @@ pub(super) fn delete(connection: &mut SqliteConnection, blocks: &[BlockId]) -> Q
     )
     .load(connection)?;
     let rows: Vec<i64> = deleted.iter().flat_map(|(id, bits)| rows_of(*bits, *id)).collect();
-    let delete = "delete from block_columns where at in (select value from json_each(?))";
+    let delete = "delete from block_columns where row_id in (select value from json_each(?))";
     Sql::<()>::new(delete, [Bind::array(&rows)]).execute(connection).map(drop)
 }
 
@@ -175,7 +175,7 @@ pub(super) fn groups(
     let began = Instant::now();
     let heads: Vec<(i64, i64, i64, i64, i64)> =
         Sql::<(BigInt, BigInt, BigInt, BigInt, BigInt)>::new(
-            "select blocks.id, sessions, first_start, last_start, groups from json_each(?) cross join blocks on blocks.id = value",
+            "select blocks.id, sessions, first_start_ms, last_start_ms, groups from json_each(?) cross join blocks on blocks.id = value",
             [ids(wanted)],
         )
         .load_in_time(connection)?;
@@ -191,12 +191,12 @@ pub(super) fn groups(
     // In the order of the file.
     rows.sort_unstable();
     let columns = Sql::<(BigInt, Binary)>::new(
-        "select at, bytes from json_each(?) cross join block_columns on at = value",
+        "select row_id, bytes from json_each(?) cross join block_columns on row_id = value",
         [Bind::array(&rows)],
     );
     for row in columns.load_iter::<(i64, Vec<u8>), DefaultLoadingMode>(connection)? {
-        let (at, bytes) = row?;
-        let (group, id) = ((at >> 48) as usize, at & ((1 << 48) - 1));
+        let (row_id, bytes) = row?;
+        let (group, id) = ((row_id >> 48) as usize, row_id & ((1 << 48) - 1));
         let index = indices.get(&id).ok_or(Damaged("columns are of no block"))?;
         let block: &mut Block = &mut blocks[*index];
         match block.groups.get_mut(group) {

@@ -99,7 +99,7 @@ pub(super) fn run(connection: &mut SqliteConnection) -> Result<(), Error> {
         let Some((sessions, total)) = left.map_err(failed)? else { return Ok(()) };
         if logged.is_none_or(|logged: Instant| LOGGED <= logged.elapsed()) {
             logged = Some(Instant::now());
-            tracing::info!(sessions, total, "taking over sessions");
+            tracing::info!(sessions, total, "converting sessions");
         }
     }
 }
@@ -107,7 +107,7 @@ pub(super) fn run(connection: &mut SqliteConnection) -> Result<(), Error> {
 pub(super) fn failed(failure: Failure) -> Error {
     match failure {
         Failure::Diesel(err) => cannot_open(&err),
-        other => unusable(&format!("its sessions cannot be taken over: {other}")),
+        other => unusable(&format!("its sessions cannot be converted: {other}")),
     }
 }
 
@@ -186,7 +186,7 @@ fn finish(connection: &mut SqliteConnection) -> Result<(), Failure> {
         "drop table before_sessions; drop table before_videos; drop table before_keys; drop table before_sources; \
         drop table conversion;",
     )?;
-    tracing::info!(sessions, "took over all sessions");
+    tracing::info!(sessions, "converted all sessions");
     Ok(())
 }
 

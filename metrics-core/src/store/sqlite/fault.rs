@@ -11,14 +11,14 @@ use crate::store::failure::Failure;
 
 pub(super) const STORE: &str = "SQLite";
 
-const DAMAGED: &str = "the file is damaged: stop what records into it, which keeps what waits, put back a copy that \
-                       is whole, and start again";
+const DAMAGED: &str = "the file is damaged: stop all servers on it, which spill their waiting sessions, restore a \
+                       backup, and start again";
 
-const DISK: &str = "look for room on its disk, and in the system's log for what is wrong with it";
+const DISK: &str = "check the free space of its disk, and the system's log for errors of the disk";
 
-const LOCKED: &str = "another process has locked the file and does not let go of it";
+const LOCKED: &str = "another process holds a lock on the file";
 
-const WRITABLE: &str = "its file and directory must be there, and such that they can be written";
+const WRITABLE: &str = "its file and directory must exist and be writable";
 
 /// SQLite's text for a damaged page.
 const MALFORMED: &str = "database disk image is malformed";
@@ -45,7 +45,7 @@ pub(super) enum Fault {
     File { said: String, advice: &'static str },
     #[error("{0}")]
     Moved(String),
-    #[error("the connection is broken and made anew: {0}")]
+    #[error("the connection failed and is opened again: {0}")]
     Connection(String),
 }
 
@@ -135,12 +135,11 @@ pub(super) fn cannot_open(err: &dyn std::error::Error) -> Error {
     match Fault::within_text(&err) {
         Some(fault) if fault.may_pass() => fault.into(),
         Some(fault) if fault.is_damage() && !err.contains("not a database") => unusable(&format!(
-            "the file is damaged ({err}): put back a copy that is whole, and remove the files beside it that end in \
-             -wal and -shm"
+            "the file is damaged ({err}): restore a backup, and remove the files beside it that end in -wal and \
+             -shm"
         )),
         _ => unusable(&format!(
-            "the file cannot be used ({err}): \
-             it must be a database of ours that can be written, or not exist yet"
+            "the file cannot be used ({err}): it must be a writable database of metrics, or not exist yet"
         )),
     }
 }

@@ -17,8 +17,8 @@ use crate::store::failure::Failure;
 use crate::store::{Cause, Error, Migrations};
 
 /// The error after a file in use was moved away.
-const MOVED: &str = "it was removed or replaced while it was in use: put back the one that was there; or, to go on \
-                     with another, stop what records into it, which keeps what waits, and start again";
+const MOVED: &str = "it was removed or replaced while it was in use: put it back; or, to continue with another \
+                     file, stop all servers on it, which spill their waiting sessions, and start again";
 
 /// The length of the log at which commits wait for readers, so that it can be truncated. SQLite itself checkpoints at
 /// 32 MB and never waits, which is enough if there are moments without readers.

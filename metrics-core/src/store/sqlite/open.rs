@@ -99,8 +99,7 @@ pub(super) fn reader(path: &str, caches: Caches) -> Result<SqliteConnection, Err
 fn connect(path: &str, cache_kib: usize) -> Result<SqliteConnection, Error> {
     let mut connection = SqliteConnection::establish(path).map_err(|err| {
         unusable(&format!(
-            "the file cannot be opened ({err}): \
-             name one in a directory that exists and can be written"
+            "the file cannot be opened ({err}): name one in an existing, writable directory"
         ))
     })?;
     connection.batch_execute(&busy_timeout()).map_err(|err| cannot_open(&err))?;

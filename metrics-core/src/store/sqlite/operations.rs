@@ -38,8 +38,10 @@ impl Store for SqliteStore {
     }
 
     async fn beat(&self, instance: Instance, now: DateTime<Utc>) -> Result<(), Error> {
-        self.write("note an instance", move |connection, _| write::beat(connection, instance, now))
-            .await
+        self.write("record an instance", move |connection, _| {
+            write::beat(connection, instance, now)
+        })
+        .await
     }
 
     async fn known_videos(&self, videos: &[(ApiKey, Video)]) -> Result<Vec<KnownVideo>, Error> {
@@ -163,6 +165,6 @@ impl Store for SqliteStore {
     }
 
     async fn check(&self) -> Result<(), Error> {
-        self.write("be written", |connection, _| Ok(open::touch(connection)?)).await
+        self.write("write", |connection, _| Ok(open::touch(connection)?)).await
     }
 }

@@ -155,7 +155,7 @@ fn insert_resumable(connection: &mut SqliteConnection, session: &Resumable) -> Q
 }
 
 /// The row of a key's day in `totals`. Days beyond any calendar become the first or the last.
-pub(super) fn totals_at(KeyId(key): KeyId, day: i64) -> i64 {
+pub(super) fn totals_row_id(KeyId(key): KeyId, day: i64) -> i64 {
     (key << 28) + day.clamp(-DAYS, DAYS - 1)
 }
 
@@ -166,19 +166,20 @@ pub(super) fn add_totals(
     day: i64,
     change: &DayTotals,
 ) -> Result<(), Failure> {
-    let at = totals_at(key, day);
-    let select = "select sums, hours from totals where at = ?";
+    let row_id = totals_row_id(key, day);
+    let select = "select day_totals, hour_totals from totals where row_id = ?";
     let stored: Option<(Vec<u8>, Vec<u8>)> =
-        Sql::<(Binary, Binary)>::new(select, [at.into()]).get_result(connection).optional()?;
+        Sql::<(Binary, Binary)>::new(select, [row_id.into()]).get_result(connection).optional()?;
     let stored = stored.map(|(sums, hours)| StoredTotals { day, sums, hours: Some(hours) });
     match change.add_to(day, stored.as_ref())? {
         Some(StoredTotals { sums, hours: Some(hours), .. }) => {
-            let replace = "replace into totals (at, sums, hours) values (?, ?, ?)";
-            let binds = [at.into(), sums.as_slice().into(), hours.as_slice().into()];
+            let replace = "replace into totals (row_id, day_totals, hour_totals) values (?, ?, ?)";
+            let binds = [row_id.into(), sums.as_slice().into(), hours.as_slice().into()];
             Sql::<()>::new(replace, binds).execute(connection)?;
         }
         _ => {
-            Sql::<()>::new("delete from totals where at = ?", [at.into()]).execute(connection)?;
+            Sql::<()>::new("delete from totals where row_id = ?", [row_id.into()])
+                .execute(connection)?;
         }
     }
     Ok(())

@@ -13,7 +13,7 @@ use super::fault::STORE;
 use super::files::OpenFiles;
 use super::pool::Reader;
 use super::read::{OPEN_COLUMNS, OpenColumns, OpenRow, session_id};
-use super::rewrite::totals_at;
+use super::rewrite::totals_row_id;
 use super::schema::keys;
 use super::sql::{Bind, Sql};
 use super::{blocking, blocks};
@@ -196,8 +196,9 @@ fn videos(
         Ok(VideoRecord {
             id: VideoId(id),
             key_id: KeyId(key_id),
-            key: ApiKey::new(&key).map_err(|_| Damaged("a key is not one"))?,
-            video: Video::new(identifier, metadata).ok_or(Damaged("a video is nothing"))?,
+            key: ApiKey::new(&key).map_err(|_| Damaged("a stored key is invalid"))?,
+            video: Video::new(identifier, metadata)
+                .ok_or(Damaged("a video has neither identifier nor metadata"))?,
         })
     };
     rows.into_iter().map(record).collect()
@@ -264,8 +265,8 @@ fn heads(
     limit: u32,
 ) -> Result<Vec<BlockHead>, Failure> {
     let mut sql = Sql::<blocks::Head>::new(
-        "select id, key_id, video_id, sessions, first_start, last_start from blocks \
-         where id > ? and first_start <= ? and last_start >= ?",
+        "select id, key_id, video_id, sessions, first_start_ms, last_start_ms from blocks \
+         where id > ? and first_start_ms <= ? and last_start_ms >= ?",
         [after_id(after.map(|block| block.0)), to_ms.into(), from_ms.into()],
     );
     match videos {
@@ -322,13 +323,13 @@ fn totals(
     }
     let hours = match detail {
         Detail::Days => "null",
-        Detail::Hours => "hours",
+        Detail::Hours => "hour_totals",
     };
     let mut totals = Vec::new();
     for key in ids.load(connection)?.into_iter().map(KeyId) {
         let days = Sql::<(BigInt, Binary, Nullable<Binary>)>::new(
-            format!("select day, sums, {hours} from totals where at between ? and ?"),
-            [totals_at(key, first_day).into(), totals_at(key, last_day).into()],
+            format!("select day, day_totals, {hours} from totals where row_id between ? and ?"),
+            [totals_row_id(key, first_day).into(), totals_row_id(key, last_day).into()],
         );
         let days: Vec<(i64, Vec<u8>, Option<Vec<u8>>)> = days.load_in_time(connection)?;
         totals.extend(days.into_iter().map(|(day, sums, hours)| StoredTotals { day, sums, hours }));

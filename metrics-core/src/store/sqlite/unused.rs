@@ -23,7 +23,7 @@ pub(super) fn find(connection: &mut SqliteConnection, limit: u32) -> Result<Vec<
 /// would read all of it for each video, because it has no index by video.
 pub(super) fn delete(connection: &mut SqliteConnection, videos: &[i64]) -> QueryResult<u64> {
     Sql::<()>::new(
-        "update upkeep set last_video = max(last_video, coalesce((select max(id) from videos), 0))",
+        "update upkeep set last_video_id = max(last_video_id, coalesce((select max(id) from videos), 0))",
         [],
     )
     .execute(connection)?;

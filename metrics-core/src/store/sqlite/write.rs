@@ -83,7 +83,7 @@ impl QueryFragment<Sqlite> for InsertVideo<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
         out.push_sql(
             "insert into videos (id, key_id, digest, identifier, metadata) \
-             select 1 + max(last_video, coalesce((select max(id) from videos), 0)), ",
+             select 1 + max(last_video_id, coalesce((select max(id) from videos), 0)), ",
         );
         out.push_bind_param::<BigInt, _>(&self.key_id)?;
         out.push_sql(", ");
@@ -307,12 +307,12 @@ pub(super) fn beat(
         .set(seen_at)
         .execute(connection)?;
     let dead_ms = (now - INSTANCE_KEPT).timestamp_millis();
-    let forgotten = diesel::delete(instances::table.filter(instances::seen_at.lt(dead_ms)))
+    let deleted = diesel::delete(instances::table.filter(instances::seen_at.lt(dead_ms)))
         .execute(connection)?;
-    if 0 < forgotten {
-        let forget = "update open_sessions set instance = null \
+    if 0 < deleted {
+        let clear = "update open_sessions set instance = null \
                       where instance is not null and instance not in (select id from instances)";
-        Sql::<()>::new(forget, []).execute(connection)?;
+        Sql::<()>::new(clear, []).execute(connection)?;
     }
     Ok(())
 }

@@ -109,7 +109,7 @@ impl Target {
             }
         };
         if root_file.is_some() && !verified {
-            return Err(unusable("sslrootcert is of use with sslmode=verify-full only".to_owned()));
+            return Err(unusable("sslrootcert requires sslmode=verify-full".to_owned()));
         }
         config.ssl_mode(ssl_mode);
         if config.get_application_name().is_none() {
@@ -157,12 +157,12 @@ impl Target {
         }
         match err.code() {
             _ if messages::lacks_channel_binding(&chain(&err)) => unusable(format!(
-                "TLS does not reach the server itself ({}): name the server in the URL, \
-                 not what stands before it, or set channel_binding=disable",
+                "TLS does not reach the server itself ({}): name the server in the URL, not a proxy before it, or \
+                 set channel_binding=disable",
                 chain(&err)
             )),
             Some(&SqlState::INVALID_PASSWORD) => unusable(format!(
-                "the server refuses the password of user {user:?}: put the right one into the URL"
+                "the server refuses the password of user {user:?}: correct it in the URL"
             )),
             Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION) => unusable(format!(
                 "the server refuses user {user:?} ({}): \
@@ -170,14 +170,14 @@ impl Target {
                 chain(&err)
             )),
             Some(&SqlState::INVALID_CATALOG_NAME) => unusable(format!(
-                "there is no database {database:?}: make one with `createdb {database}`, or name another in the URL"
+                "there is no database {database:?}: create one with `createdb {database}`, or name another in the URL"
             )),
             Some(&SqlState::INSUFFICIENT_PRIVILEGE) => unusable(format!(
                 "user {user:?} may not connect to database {database:?}: \
                  grant it with `grant connect on database {database} to {user}`"
             )),
             None if messages::lacks_password(&chain(&err)) => unusable(format!(
-                "the server asks for a password of user {user:?}, and the URL has none"
+                "the server requires a password for user {user:?}: add it to the URL"
             )),
             None if messages::is_invalid_configuration(&err.to_string()) => {
                 unusable(format!("its URL cannot be used ({})", chain(&err)))

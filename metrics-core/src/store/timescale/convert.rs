@@ -79,7 +79,7 @@ pub(super) async fn rename(connection: &mut AsyncPgConnection) -> Result<(), Err
 
 /// Converts all sessions that are not converted yet.
 pub(super) async fn run(connection: &mut AsyncPgConnection) -> Result<(), Error> {
-    take_over(connection).await.map_err(|failure| failed("take over its sessions", failure))
+    take_over(connection).await.map_err(|failure| failed("convert its sessions", failure))
 }
 
 fn failed(operation: &'static str, failure: Failure) -> Error {
@@ -148,7 +148,7 @@ async fn take_over(connection: &mut AsyncPgConnection) -> Result<(), Failure> {
     let mut progress: Progress =
         diesel::sql_query("select * from metrics.conversion").get_result(connection).await?;
     let mut logged = Instant::now();
-    tracing::info!(sessions = progress.sessions, total, "taking over sessions");
+    tracing::info!(sessions = progress.sessions, total, "converting sessions");
     loop {
         let sessions = next(connection, &progress, &counts).await?;
         let Some(last) = sessions.last() else { break };
@@ -160,7 +160,7 @@ async fn take_over(connection: &mut AsyncPgConnection) -> Result<(), Failure> {
         step(connection, &rewrite, progress).await?;
         if LOGGED <= logged.elapsed() {
             logged = Instant::now();
-            tracing::info!(sessions = progress.sessions, total, "taking over sessions");
+            tracing::info!(sessions = progress.sessions, total, "converting sessions");
         }
     }
     finish(connection, total).await
@@ -298,12 +298,12 @@ async fn finish(connection: &mut AsyncPgConnection, total: i64) -> Result<(), Fa
             rows = counts.rows,
             "sessions are missing after the conversion; the schema metrics_before has all of them"
         );
-        return Err(crate::varint::Damaged("sessions got lost in the conversion").into());
+        return Err(crate::varint::Damaged("the conversion lost sessions").into());
     }
     let end = "drop table metrics.conversion; drop schema metrics_before cascade";
     connection
         .transaction(async |connection| Ok::<_, Failure>(connection.batch_execute(end).await?))
         .await?;
-    tracing::info!(sessions = total, "took over all sessions");
+    tracing::info!(sessions = total, "converted all sessions");
     Ok(())
 }

@@ -83,7 +83,8 @@ pub(super) async fn prepare(target: &Target, migrations: Migrations) -> Result<E
     let written = diesel::sql_query("delete from keys where id is null").execute(&mut connection);
     written.await.map_err(|err| {
         unusable(format!(
-            "its tables cannot be written ({err}): start as the user who made them, or grant the rights on schema metrics"
+            "its tables cannot be written ({err}): connect as the user who created them, or grant the rights on \
+             schema metrics"
         ))
     })?;
     announce(&edition, &server);
@@ -130,13 +131,13 @@ async fn examine(connection: &mut AsyncPgConnection) -> Result<Server, Error> {
     .map_err(|err| failed("describe itself", err))?;
     if server.number < SERVER_MIN {
         return Err(unusable(format!(
-            "the server is PostgreSQL {}: 14 or later is needed",
+            "the server is PostgreSQL {}: 14 or later is required",
             server.version
         )));
     }
     if server.encoding != "UTF8" {
         return Err(unusable(format!(
-            "the database is in {}: make one with `createdb --encoding UTF8 --template template0`",
+            "the database is in {}: create one with `createdb --encoding UTF8 --template template0`",
             server.encoding
         )));
     }
@@ -168,8 +169,8 @@ async fn update(
         connection.batch_execute("create extension if not exists timescaledb").await.map_err(
             |err| {
                 unusable(format!(
-                    "user {role:?} may not add TimescaleDB to database {database:?} ({err}): \
-                 have a superuser run `create extension timescaledb` in it"
+                    "user {role:?} may not add TimescaleDB to database {database:?} ({err}): a superuser must run \
+                 `create extension timescaledb` in it"
                 ))
             },
         )?;
@@ -177,8 +178,8 @@ async fn update(
     if !server.has_schema || state.is_before {
         connection.batch_execute("create schema if not exists metrics").await.map_err(|err| {
             unusable(format!(
-                "user {role:?} may not make the schema metrics in database {database:?} ({err}): \
-                 have its owner run `grant create on database {database} to {role}`"
+                "user {role:?} may not create the schema metrics in database {database:?} ({err}): its owner must \
+                 run `grant create on database {database} to {role}`"
             ))
         })?;
     }
@@ -186,9 +187,9 @@ async fn update(
         migrate(target).await?;
     }
     let edition = edition(connection).await?;
-    arrange(connection, &edition)
-        .await
-        .map_err(|err| unusable(format!("TimescaleDB cannot take over the sessions ({err})")))?;
+    arrange(connection, &edition).await.map_err(|err| {
+        unusable(format!("TimescaleDB cannot store the sessions in a hypertable ({err})"))
+    })?;
     if state.is_before || state.is_renamed {
         convert::run(connection).await?;
     }

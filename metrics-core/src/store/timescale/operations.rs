@@ -118,7 +118,7 @@ impl Store for TimescaleStore {
 
     async fn finalize(&self, silent_since: DateTime<Utc>, limit: u32) -> Result<u64, Error> {
         let schema = self.edition.schema().map(str::to_owned);
-        self.record("make sessions final", move |connection| {
+        self.record("finalize sessions", move |connection| {
             async move {
                 let finalized = closed::finalize(connection, silent_since, limit).await?;
                 if let Some(schema) = schema.filter(|_| finalized == 0)
@@ -179,7 +179,7 @@ impl Store for TimescaleStore {
     }
 
     async fn beat(&self, instance: Instance, now: DateTime<Utc>) -> Result<(), Error> {
-        self.record("note an instance", move |connection| {
+        self.record("record an instance", move |connection| {
             commit::beat(connection, instance, now).boxed()
         })
         .await
@@ -205,7 +205,7 @@ impl Store for TimescaleStore {
     }
 
     async fn check(&self) -> Result<(), Error> {
-        self.record("be written", |connection| {
+        self.record("write", |connection| {
             async move {
                 // Changes nothing, but fails if the database cannot be written.
                 let touch = diesel::delete(schema::keys::table.filter(schema::keys::id.is_null()));

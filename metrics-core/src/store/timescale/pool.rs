@@ -83,7 +83,7 @@ impl Lane {
             }),
             Ok(Err(err)) => Err(unavailable(err)),
             Err(_) => {
-                let busy = format!("no connection got free within {:?}", self.statement_max);
+                let busy = format!("no connection was free within {:?}", self.statement_max);
                 Err(unavailable(busy))
             }
         }

@@ -216,8 +216,9 @@ async fn videos(
         Ok(VideoRecord {
             id: VideoId(row.id),
             key_id: KeyId(row.key_id),
-            key: ApiKey::new(&row.key).map_err(|_| Damaged("a key is not one"))?,
-            video: Video::new(row.identifier, metadata).ok_or(Damaged("a video is nothing"))?,
+            key: ApiKey::new(&row.key).map_err(|_| Damaged("a stored key is invalid"))?,
+            video: Video::new(row.identifier, metadata)
+                .ok_or(Damaged("a video has neither identifier nor metadata"))?,
         })
     };
     Ok(rows.into_iter().map(record).collect::<Result<_, Damaged>>()?)

@@ -40,8 +40,8 @@ pub(super) fn refusal(err: &tokio_postgres::Error) -> Option<String> {
     let text = chain(err);
     if messages::lacks_tls(&text) {
         return Some(
-            "the server does not speak TLS, which sslmode asks for: set `ssl = on` in its \
-             postgresql.conf, or sslmode=disable in the URL where nobody can listen in"
+            "the server does not support TLS, which sslmode requires: set `ssl = on` in its postgresql.conf, or \
+             sslmode=disable in the URL if the network is trusted"
                 .to_owned(),
         );
     }
@@ -67,7 +67,8 @@ fn distrust(err: &CertificateError) -> String {
             "the server's certificate has expired: renew it".to_owned()
         }
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            "the server's certificate is not valid yet: set the clock right, here or where it was made"
+            "the server's certificate is not valid yet: correct the clock of this machine, or of the one that \
+             issued it"
                 .to_owned()
         }
         CertificateError::NotValidForNameContext { expected, presented } => {
@@ -80,27 +81,27 @@ fn distrust(err: &CertificateError) -> String {
             let names: Vec<_> = presented.iter().map(name).collect();
             if names.is_empty() {
                 return format!(
-                    "the server's certificate has no subjectAltName: have one made that names {expected:?}"
+                    "the server's certificate has no subjectAltName: issue one that names {expected:?}"
                 );
             }
             format!(
-                "the server's certificate is not for {expected:?} but for {}: \
-                 have one made that names it, or name the server in the URL as its certificate does",
+                "the server's certificate is not for {expected:?} but for {}: issue one that names it, or use a \
+                 name of the certificate in the URL",
                 names.join(", ")
             )
         }
         // A signature is bad if a trusted authority has the same name and another key.
         CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-            "the server's certificate is from an authority that is not trusted: \
-             name the file of its authority's certificate with sslrootcert"
+            "the server's certificate is from an untrusted authority: set sslrootcert to the file of the \
+             authority's certificate"
                 .to_owned()
         }
         err if messages::is_authority(&err.to_string()) => {
-            "the server's certificate is an authority's: have one made for a server (CA:FALSE), \
-             that names it as the URL does (subjectAltName)"
+            "the server's certificate is one of an authority: issue one for a server (CA:FALSE) whose \
+             subjectAltName has the name in the URL"
                 .to_owned()
         }
-        err => format!("the server's certificate is refused ({err}): have another one made"),
+        err => format!("the server's certificate is not valid ({err}): issue another one"),
     }
 }
 
@@ -110,8 +111,8 @@ fn roots(file: Option<&str>) -> Result<RootCertStore, Error> {
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         if roots.is_empty() {
             return Err(unusable(
-                "the system trusts nobody's certificates: install its ca-certificates, \
-                 or name a file of certificates with sslrootcert",
+                "the system trusts no certificate authority: install its ca-certificates, or set sslrootcert to a \
+                 file of certificates",
             ));
         }
         return Ok(roots);

@@ -22,14 +22,14 @@ struct TotalsRow {
     #[diesel(sql_type = BigInt)]
     day: i64,
     #[diesel(sql_type = Binary)]
-    sums: Vec<u8>,
+    day_totals: Vec<u8>,
     #[diesel(sql_type = Nullable<Binary>)]
-    hours: Option<Vec<u8>>,
+    hour_totals: Option<Vec<u8>>,
 }
 
 impl TotalsRow {
     fn totals(self) -> StoredTotals {
-        StoredTotals { day: self.day, sums: self.sums, hours: self.hours }
+        StoredTotals { day: self.day, sums: self.day_totals, hours: self.hour_totals }
     }
 }
 
@@ -41,7 +41,7 @@ pub(super) async fn read(
     detail: Detail,
 ) -> Result<Vec<StoredTotals>, Failure> {
     let rows: Vec<TotalsRow> = Prepared::new(
-        "select key_id, day, sums, case when $1 then hours end as hours from totals
+        "select key_id, day, day_totals, case when $1 then hour_totals end as hour_totals from totals
          where ($2 is null or key_id = (select id from keys where key = $2)) and day between $3 and $4
          order by day, key_id",
     )
@@ -60,19 +60,19 @@ pub(super) async fn change(
     connection: &mut AsyncPgConnection,
     changes: &[(KeyId, i64, DayTotals)],
 ) -> Result<(), Failure> {
-    let mut sums: HashMap<(i64, i64), DayTotals> = HashMap::new();
+    let mut by_day: HashMap<(i64, i64), DayTotals> = HashMap::new();
     for (key, day, change) in changes {
-        sums.entry((key.0, *day)).or_default().merge(change);
+        by_day.entry((key.0, *day)).or_default().merge(change);
     }
-    sums.retain(|_, change| !change.is_empty());
-    if sums.is_empty() {
+    by_day.retain(|_, change| !change.is_empty());
+    if by_day.is_empty() {
         return Ok(());
     }
     diesel::sql_query(format!("select pg_advisory_xact_lock({LOCK})")).execute(connection).await?;
-    let (keys, days): (Vec<i64>, Vec<i64>) = sums.keys().copied().unzip();
+    let (keys, days): (Vec<i64>, Vec<i64>) = by_day.keys().copied().unzip();
     let rows: Vec<TotalsRow> = Prepared::new(
         "select totals.* from unnest($1, $2) as it (of_key, of_day), lateral (
-            select key_id, day, sums, hours from totals where key_id = of_key and day = of_day offset 0
+            select key_id, day, day_totals, hour_totals from totals where key_id = of_key and day = of_day offset 0
          ) totals",
     )
     .bind::<Array<BigInt>, _>(keys)
@@ -83,7 +83,7 @@ pub(super) async fn change(
         rows.into_iter().map(|row| ((row.key_id, row.day), row.totals())).collect();
     let mut changed = Vec::new();
     let mut emptied = Vec::new();
-    for (at, change) in sums {
+    for (at, change) in by_day {
         match change.add_to(at.1, stored.get(&at))? {
             Some(totals) => changed.push((at.0, totals)),
             None => emptied.push(at),
@@ -102,8 +102,8 @@ async fn put(
     }
     let hours = totals.iter().map(|(_, it)| it.hours.as_deref().unwrap_or_default());
     Prepared::new(
-        "insert into totals (key_id, day, sums, hours) select * from unnest($1, $2, $3, $4)
-         on conflict (key_id, day) do update set sums = excluded.sums, hours = excluded.hours",
+        "insert into totals (key_id, day, day_totals, hour_totals) select * from unnest($1, $2, $3, $4)
+         on conflict (key_id, day) do update set day_totals = excluded.day_totals, hour_totals = excluded.hour_totals",
     )
     .bind::<Array<BigInt>, _>(totals.iter().map(|(key, _)| *key).collect::<Vec<_>>())
     .bind::<Array<BigInt>, _>(totals.iter().map(|(_, it)| it.day).collect::<Vec<_>>())

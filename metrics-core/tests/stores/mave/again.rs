@@ -98,7 +98,7 @@ async fn an_import_that_failed_half_way_goes_on() {
     assert!(matches!(failed, ImportError::Write(_)), "{failed:?}");
     assert_eq!(
         failed.to_string(),
-        "the store did not take everything; what was imported stays, so import again to go on"
+        "the store did not accept all sessions; imported sessions stay: import again to continue"
     );
     assert_eq!(store.count_sessions().await.unwrap(), 900);
 

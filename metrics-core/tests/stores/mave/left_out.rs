@@ -54,7 +54,7 @@ async fn a_key_that_cannot_be_one_is_left_out_with_its_sessions() {
         &format!("{rows}{sessions}"),
         &[
             "keys that are not 1 to 128 visible ASCII characters: 3 (keys.id 2, 3, 4)",
-            "sessions without a key that could be taken: 2 (sessions.id 2, 3)",
+            "sessions without a key that can be imported: 2 (sessions.id 2, 3)",
         ],
     )
     .await;
@@ -69,7 +69,7 @@ async fn sessions_without_a_key_or_a_video_are_left_out() {
     check(
         &format!("{rows}{sessions}"),
         &[
-            "sessions without a key that could be taken: 1 (sessions.id 2)",
+            "sessions without a key that can be imported: 1 (sessions.id 2)",
             "sessions without a video: 2 (sessions.id 3, 4)",
         ],
     )
@@ -79,7 +79,7 @@ async fn sessions_without_a_key_or_a_video_are_left_out() {
         insert into sessions (id, video_id, key_id, inserted_at) values
             (1, 1, 1, '2023-03-01'), (2, 1, null, '2023-03-01'), (3, 1, 99, '2023-03-01');
         insert into plays select inserted_at, id, 0, 5 from sessions;";
-    let left_out = "sessions without a key that could be taken: 2 (sessions.id 2, 3)";
+    let left_out = "sessions without a key that can be imported: 2 (sessions.id 2, 3)";
     only(OF_2023, rows, &[left_out]).await;
 }
 
@@ -95,7 +95,7 @@ async fn a_video_that_nothing_names_is_left_out() {
         &format!("{rows}{sessions}"),
         &[
             "sessions of a video that has neither an identifier nor metadata: 5 (videos.id 2, 3, 4, 5)",
-            "sessions of a video whose identifier has more than 1024 bytes, or whose metadata are no object, \
+            "sessions of a video whose identifier has more than 1024 bytes, or whose metadata are not an object, \
              have more than 16384 bytes, are nested more than 64 deep or hold U+0000: 2 (videos.id 4, 5)",
         ],
     )
@@ -111,8 +111,8 @@ async fn a_video_is_taken_if_one_of_its_names_can_be() {
             insert into sessions (id, video_id, key_id, inserted_at) values (1, 1, 1, '2023-03-01');
             insert into plays select inserted_at, id, 0, 5 from sessions;"
         );
-        let left_out = "sessions of a video whose identifier has more than 1024 bytes, or whose metadata are no object, \
-             have more than 16384 bytes, are nested more than 64 deep or hold U+0000: 1 (videos.id 1)";
+        let left_out = "sessions of a video whose identifier has more than 1024 bytes, or whose metadata are not \
+             an object, have more than 16384 bytes, are nested more than 64 deep or hold U+0000: 1 (videos.id 1)";
         let record = only(OF_2023, &rows, &[left_out]).await;
         let video = &record.subject.video;
         assert!((video.identifier() == Some("intro")) != (video.metadata() == Some(r#"{"a":1}"#)));
@@ -151,7 +151,7 @@ async fn rows_of_sessions_that_are_not_there_are_counted() {
         insert into durations (session_id, "timestamp", watched_seconds, video_id) values
             (null, '2022-03-01', '[0,5)', 1);"#;
     let left_out =
-        "plays, events and durations of sessions that are not there: 5 (sessions.id 0, 99)";
+        "plays, events and durations of sessions that do not exist: 5 (sessions.id 0, 99)";
     check(rows, &[left_out]).await;
 }
 
@@ -214,9 +214,9 @@ async fn a_session_is_taken_without_a_page_or_data_that_are_none() {
         OF_2023,
         rows,
         &[
-            "sessions whose page is no address, taken without it: 1 (sessions.id 1)",
-            "sessions whose data are no object, have more than 16384 bytes, are nested more than 64 deep \
-             or hold U+0000, taken without them: 1 (sessions.id 1)",
+            "sessions whose page is not a URL, imported without it: 1 (sessions.id 1)",
+            "sessions whose data are not an object, have more than 16384 bytes, are nested more than 64 deep or \
+             hold U+0000, imported without them: 1 (sessions.id 1)",
         ],
     )
     .await;

@@ -179,8 +179,8 @@ async fn a_database_that_is_not_there_is_refused() {
     let err = refused(&format!("{server}/missing")).await;
     assert_eq!(
         err.to_string(),
-        "the mave database cannot be used: there is no database \"missing\": \
-         make one with `createdb missing`, or name another in the URL"
+        "the mave database cannot be used: there is no database \"missing\": create one with `createdb missing`, \
+         or name another in the URL"
     );
 }
 

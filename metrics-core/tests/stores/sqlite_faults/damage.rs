@@ -18,8 +18,8 @@ use super::{
     check_whole, connect, expect, fault, open_in, read_open, refusal, some, wait_for_store, write,
 };
 
-const DAMAGED: &str = "SQLite is damaged: database disk image is malformed: the file is damaged: \
-    stop what records into it, which keeps what waits, put back a copy that is whole, and start again";
+const DAMAGED: &str = "SQLite is damaged: database disk image is malformed: the file is damaged: stop all servers \
+    on it, which spill their waiting sessions, restore a backup, and start again";
 
 /// Bytes of a file that can be damaged and mended again.
 struct Bytes {
@@ -148,8 +148,8 @@ async fn a_file_that_is_seen_to_be_damaged_is_refused_and_left_alone() {
     let (store, path, key) = open_in(directory.path()).await;
     store.commit(some(&key, "before", 100)).await.unwrap();
     drop(store);
-    let damaged = "SQLite cannot be used: the file is damaged (database disk image is malformed): put back a copy \
-                   that is whole, and remove the files beside it that end in -wal and -shm";
+    let damaged = "SQLite cannot be used: the file is damaged (database disk image is malformed): restore a \
+                   backup, and remove the files beside it that end in -wal and -shm";
     let whole = fs::read(&path).unwrap();
     let cut = |len: usize| fs::write(&path, &whole[..len]).unwrap();
     cut(whole.len() / 2);

@@ -85,9 +85,9 @@ async fn a_file_on_a_disk_that_can_only_be_read_is_refused() {
     store.commit(some(&key, "before", 10)).await.unwrap();
     drop(store);
     disk.set_read_only(true);
-    expect(refusal(&path).await, "can be written");
+    expect(refusal(&path).await, "writable");
     let err = SqliteStore::open(disk.path().join("new.db")).await.unwrap_err().to_string();
-    expect(err, "can be written");
+    expect(err, "writable");
     disk.set_read_only(false);
     assert_eq!(SqliteStore::open(&path).await.unwrap().count_sessions().await.unwrap(), 10);
 }

@@ -20,8 +20,8 @@ use crate::fixture::now;
 /// The error message after an operator moved this file.
 fn moved(name: &str) -> String {
     format!(
-        "SQLite is unavailable: {name}: it was removed or replaced while it was in use: put back the one that was \
-         there; or, to go on with another, stop what records into it, which keeps what waits, and start again"
+        "SQLite is unavailable: {name}: it was removed or replaced while it was in use: put it back; or, to \
+         continue with another file, stop all servers on it, which spill their waiting sessions, and start again"
     )
 }
 
@@ -59,8 +59,7 @@ async fn a_file_that_another_process_locks_is_waited_for() {
     let writes = some(&key, "waits", 10);
     assert_eq!(
         fault(store.commit(Arc::clone(&writes)).await),
-        "SQLite is unavailable: database is locked: \
-         another process has locked the file and does not let go of it"
+        "SQLite is unavailable: database is locked: another process holds a lock on the file"
     );
     assert_eq!(store.count_sessions().await.unwrap(), 0);
     other.batch_execute("rollback").unwrap();

@@ -194,3 +194,48 @@ async fn tables_older_than_the_previous_version_are_refused() {
     assert!(refused.ends_with("start that version once"), "{refused}");
     assert_eq!(count(&admin, "metrics.sessions").await, 40_000);
 }
+
+/// A database whose last migration is `2026-12-03_key_settings` keeps its sessions.
+async fn check_older_names(backend: Backend) {
+    let (store, database) = empty_store(backend).await;
+    let key = key(&store).await;
+    commit(&store, [write(&key, "a", 0), write(&key, "b", 0)]).await;
+    close(&store).await;
+    commit(&store, [write(&key, "open", 0)]).await;
+    drop(store);
+
+    let admin = sql(&database.url()).await;
+    let later = "metrics.__diesel_schema_migrations where '20261203' < version";
+    let url = format!("{}?options=-c%20search_path%3Dmetrics%2Cpublic", database.url());
+    let connection = AsyncPgConnection::establish(&url).await.unwrap();
+    let mut harness = AsyncMigrationHarness::new(connection);
+    for _ in 0..count(&admin, later).await {
+        harness.revert_last_migration(MIGRATIONS).unwrap();
+    }
+    let older = "information_schema.columns where table_schema = 'metrics'
+        and (table_name, column_name) in (('blocks', 'clients'), ('totals', 'sums'), ('totals', 'hours'))";
+    assert_eq!(count(&admin, older).await, 3);
+    let function =
+        "pg_proc where pronamespace = 'metrics'::regnamespace and proname = 'tell_of_keys'";
+    assert_eq!(count(&admin, function).await, 1);
+
+    let missing = reason(&database.url(), check()).await;
+    assert!(missing.starts_with("its tables are not up to date (20261204"), "{missing}");
+    let store = TimescaleStore::connect(&database.url()).await.unwrap();
+    assert_eq!((count(&admin, older).await, count(&admin, function).await), (0, 0));
+    assert_eq!(store.count_sessions().await.unwrap(), 3);
+    assert_eq!(verified(&store).await, 2);
+    assert_eq!(count(&admin, "metrics.sessions").await, 3);
+    assert_eq!(count(&admin, "metrics.segments").await, 3);
+    assert_eq!(commit(&store, [write(&key, "another", 0)]).await, [Outcome::Written]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_with_older_names_keeps_its_sessions_on_timescaledb() {
+    check_older_names(Timescale).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_with_older_names_keeps_its_sessions_on_postgresql() {
+    check_older_names(Postgres).await;
+}

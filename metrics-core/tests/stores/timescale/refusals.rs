@@ -27,7 +27,7 @@ async fn a_database_that_cannot_hold_all_texts_is_refused() {
     let url = database.url().replace(&name(&database), &latin);
     let refused = reason(&url, TimescaleOptions::default()).await;
     sql(&database.url()).await.batch_execute(&format!("drop database {latin}")).await.unwrap();
-    assert!(refused.starts_with("the database is in LATIN1: make one with"), "{refused}");
+    assert!(refused.starts_with("the database is in LATIN1: create one with"), "{refused}");
 }
 
 #[tokio::test]
@@ -36,7 +36,7 @@ async fn a_missing_database_is_distinguished_from_a_missing_server() {
     let url = database.url().replace(&name(&database), "nowhere");
     assert_eq!(
         reason(&url, TimescaleOptions::default()).await,
-        "there is no database \"nowhere\": make one with `createdb nowhere`, or name another in the URL"
+        "there is no database \"nowhere\": create one with `createdb nowhere`, or name another in the URL"
     );
     // No process listens on a port that was just released.
     let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
@@ -64,7 +64,7 @@ async fn refusing(code: &'static str) -> String {
 #[tokio::test]
 async fn a_refusal_names_the_remedy() {
     let cases = [
-        ("28P01", "the server refuses the password of user \"me\": put the right one into the URL"),
+        ("28P01", "the server refuses the password of user \"me\": correct it in the URL"),
         (
             "28000",
             "the server refuses user \"me\" (db error: FATAL: no): name a user who may log in, or \
@@ -95,7 +95,7 @@ async fn a_url_that_cannot_be_used_is_refused_without_its_password() {
             "postgres://me:secret@localhost/metrics?sslmode=allow",
             "sslmode is \"allow\": it must be",
         ),
-        ("postgres://me:secret@localhost/metrics?sslrootcert=a.pem", "sslrootcert is of use with"),
+        ("postgres://me:secret@localhost/metrics?sslrootcert=a.pem", "sslrootcert requires"),
         (
             "postgres://me:secret@localhost/metrics?sslmode=verify-full&sslrootcert=missing.pem",
             "sslrootcert \"missing.pem\" cannot be read",
@@ -108,7 +108,7 @@ async fn a_url_that_cannot_be_used_is_refused_without_its_password() {
     }
     let few = TimescaleOptions::default().with_connections(4);
     let refused = reason("postgres://me@localhost/metrics", few).await;
-    assert_eq!(refused, "4 connections are too few: at least 5 are needed");
+    assert_eq!(refused, "4 connections are too few: at least 5 are required");
 }
 
 /// A role that may only log in is refused with this text, and accepted once it may create schemas.
@@ -140,10 +140,10 @@ async fn check_rights(backend: Backend, right: &str) {
 
 #[tokio::test]
 async fn a_user_who_may_not_make_the_tables_gets_the_grant_as_remedy() {
-    check_rights(Postgres, "have its owner run `grant create on database").await;
+    check_rights(Postgres, "its owner must run `grant create on database").await;
 }
 
 #[tokio::test]
 async fn a_user_who_may_not_add_timescaledb_gets_the_command_for_a_superuser() {
-    check_rights(Timescale, "have a superuser run `create extension timescaledb`").await;
+    check_rights(Timescale, "a superuser must run `create extension timescaledb`").await;
 }

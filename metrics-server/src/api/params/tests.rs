@@ -74,7 +74,7 @@ fn a_body_is_an_object() {
 
 #[test]
 fn a_selection_is_needed() {
-    let needed = "`identifier` or `query` is needed: say which videos the report is about";
+    let needed = "`identifier` or `query` is required: select the videos of the report";
     assert_eq!(told(parse(&json!({})).selection()), needed);
     assert_eq!(told(parse(&json!({"identifier": null, "query": null})).selection()), needed);
 }
@@ -121,7 +121,7 @@ fn a_query_names_what_it_looks_for() {
     for (query, wrong) in [
         (json!(1), "must be an object with any of `video`, `session` and `key`"),
         (json!({}), "must have at least one of `video`, `session` and `key`"),
-        (json!({"vid": 1}), "must have no members but `video`, `session` and `key`"),
+        (json!({"vid": 1}), "must have no other members than `video`, `session` and `key`"),
         (json!({"video": 1}), "must have an object as `video`"),
         (json!({"session": []}), "must have an object as `session`"),
         (json!({"key": 1}), "must have an API key as `key`"),
@@ -227,7 +227,7 @@ fn an_interval_is_a_width() {
     );
     for text in ["", "0 days", "day", "1 month 1 day", "5", "1 fortnight"] {
         let err = told(with("interval", &json!(text)).bucket_query());
-        assert!(err.starts_with("`interval` is no width: "), "{err}");
+        assert!(err.starts_with("`interval` is not a valid width: "), "{err}");
     }
 }
 

@@ -21,13 +21,13 @@ pub(super) async fn check_blocks(store: &dyn Store, mend: bool) -> Result<(), Bo
     drop(shown);
     let sessions = checked.sessions;
     for day in checked.wrong.iter().filter_map(|totals| totals.date()) {
-        tracing::warn!("the totals of {day} were wrong{}", if mend { "; mended" } else { "" });
+        tracing::warn!("the totals of {day} were wrong{}", if mend { "; repaired" } else { "" });
     }
     match (checked.wrong.len(), mend) {
-        (0, _) => tracing::info!("decoded {sessions} sessions: all totals are right"),
-        (wrong, true) => tracing::info!("decoded {sessions} sessions: mended {wrong} totals"),
+        (0, _) => tracing::info!("decoded {sessions} sessions: all totals are correct"),
+        (wrong, true) => tracing::info!("decoded {sessions} sessions: repaired {wrong} totals"),
         (wrong, false) => {
-            let advice = "run `metrics-server blocks rebuild` to mend them";
+            let advice = "run `metrics-server blocks rebuild` to repair them";
             return Err(format!("{wrong} totals of days are wrong: {advice}").into());
         }
     }

@@ -23,7 +23,7 @@ pub(super) async fn copy_all(from: &dyn Store, to: &dyn Store) -> Result<(), Box
     drop(shown);
     let copied = copied?;
     tracing::info!(
-        "copied {} keys and {} sessions; {} sessions were there already; both databases give the same sums",
+        "copied {} keys and {} sessions; {} sessions were there already; both databases have the same totals",
         copied.keys,
         copied.sessions,
         copied.already_there
@@ -48,7 +48,7 @@ pub(super) async fn import_mave(
     drop(shown);
     let imported = imported?;
     for left_out in &imported.left_out {
-        tracing::warn!("left out: {left_out}");
+        tracing::warn!("not imported: {left_out}");
     }
     tracing::info!(
         "imported {} keys and {} sessions; {} were there already",

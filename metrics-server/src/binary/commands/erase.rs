@@ -1,4 +1,4 @@
-//! `metrics-server erase` and `forget`: delete sessions, or count them in a dry run.
+//! `metrics-server erase` and `delete`: delete sessions, or count them in a dry run.
 //!
 //! Servers on the same store may keep running: deleted sessions in their memory begin anew.
 
@@ -39,15 +39,15 @@ pub(super) async fn erase_sessions(
 /// # Errors
 ///
 /// No retention period is set, or the store failed. The same command deletes the remaining sessions.
-pub(super) async fn forget_sessions(
+pub(super) async fn delete_sessions(
     store: &dyn Store,
     retention: Option<Span>,
     dry_run: bool,
 ) -> Result<(), Box<dyn Error>> {
-    let span = retention.ok_or("--retention is missing: say how long sessions are kept")?;
+    let span = retention.ok_or("--retention is missing: set how long sessions are kept")?;
     let now = Utc::now();
     let Some(due) = due(store, span, now).await? else {
-        writeln!(io::stdout(), "0 sessions are older than the calendar")?;
+        writeln!(io::stdout(), "0 sessions are older than this retention")?;
         return Ok(());
     };
     let before = due.before.to_rfc3339_opts(SecondsFormat::Secs, true);

@@ -29,7 +29,7 @@ pub(super) async fn check_health(listen: SocketAddr) -> Result<(), Box<dyn Error
         answer.map_err(|err| format!("the server at {listen} cannot be reached: {err}"))?;
     match answer.lines().next() {
         Some(status) if status.split(' ').nth(1) == Some("200") => Ok(()),
-        status => Err(format!("the server says {}", status.unwrap_or("nothing")).into()),
+        status => Err(format!("the server answered {}", status.unwrap_or("nothing")).into()),
     }
 }
 

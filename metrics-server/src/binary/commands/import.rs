@@ -93,7 +93,7 @@ pub(super) async fn import_sessions(
         if let Some(store) = store {
             let written = write(store, records, page_detail, &mut equals, &mut report).await;
             written.map_err(|err| {
-                format!("the import is incomplete; import the file again to go on: {err}")
+                format!("the import is incomplete; import the file again to continue: {err}")
             })?;
         }
         shown.show(bytes_read, total);

@@ -26,7 +26,7 @@ struct Key {
     settings: Map<String, Value>,
 }
 
-const UNKNOWN_KEY: &str = "there is no such KEY: `metrics-server keys list` lists all";
+const UNKNOWN_KEY: &str = "KEY does not exist: `metrics-server keys list` lists all keys";
 
 /// Runs a command on keys, and prints its result.
 ///

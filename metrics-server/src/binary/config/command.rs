@@ -50,7 +50,7 @@ pub(crate) enum Command {
         dry_run: bool,
     },
     /// Delete the sessions that are older than the retention, by the clock alone.
-    Forget {
+    Delete {
         /// Whether to count them only.
         dry_run: bool,
     },
@@ -106,7 +106,7 @@ impl Command {
     pub(crate) fn prints(&self) -> bool {
         matches!(
             self,
-            Self::Keys(_) | Self::Export { .. } | Self::Erase { .. } | Self::Forget { .. }
+            Self::Keys(_) | Self::Export { .. } | Self::Erase { .. } | Self::Delete { .. }
         )
     }
 
@@ -120,7 +120,7 @@ impl Command {
             CommandFlags::Health => Self::Health,
             CommandFlags::Keys(flags) => Self::Keys(flags.read()?),
             CommandFlags::Erase(flags) => flags.read()?,
-            CommandFlags::Forget(flags) => Self::Forget { dry_run: flags.dry_run },
+            CommandFlags::Delete(flags) => Self::Delete { dry_run: flags.dry_run },
             CommandFlags::Export(flags) => flags.report.read(flags.table)?,
             CommandFlags::Query { json, flags } => flags.with_q(json).read(Table::Query)?,
             CommandFlags::Videos(flags) => flags.read(Table::Videos)?,
@@ -155,28 +155,28 @@ impl Command {
 /// The words of a command.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum CommandFlags {
-    /// Copy a whole database to another, and compare the two; can be repeated
+    /// Copy a database to another, and compare the two; can be repeated
     Copy {
         /// The database to read, as in --database-url
         from: String,
-        /// The database to write [default: that of --database-url or its variable, in which a
-        /// password does not show]
+        /// The database to write [default: that of --database-url or its variable, which hides
+        /// a password]
         to: Option<String>,
     },
     /// Import sessions of another server or system into the database; can be repeated
     #[command(subcommand)]
     Import(ImportFlags),
-    /// Check the blocks and totals that answer reports; servers may run meanwhile
+    /// Verify or rebuild the blocks and totals that reports read; servers may run meanwhile
     #[command(subcommand)]
     Blocks(BlocksFlags),
-    /// See to the API keys; servers may run meanwhile, and heed it within a second
+    /// List, create, change, revoke and restore API keys; running servers apply it within a second
     #[command(subcommand)]
     Keys(KeysFlags),
-    /// Erase sessions, with videos and pages that only they name; each flag narrows the others
+    /// Erase sessions, and videos and pages without other sessions; each flag narrows the selection
     Erase(Box<EraseFlags>),
-    /// Delete the sessions older than --retention at once, by the clock alone
-    Forget(SureFlags),
-    /// Export a report, or every session, as CSV or NDJSON; servers may run meanwhile
+    /// Delete all sessions older than --retention now, by the clock alone
+    Delete(SureFlags),
+    /// Export a report or all sessions as CSV or NDJSON; servers may run meanwhile
     Export(Box<ExportFlags>),
     /// Print any metrics by any dimensions: `export query`, with the query as the first argument
     Query {
@@ -189,19 +189,19 @@ pub(crate) enum CommandFlags {
     },
     /// List the videos with their plays, view time and average percentage viewed: `export videos`
     Videos(Box<ReportFlags>),
-    /// Ask the server that runs here whether it can record, for container health checks
+    /// Check whether the local server is ready to record, for container health checks
     Health,
 }
 
-/// Whether it is done. One of them is needed.
+/// The confirmation: one of the two flags is required.
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = false)]
 pub(crate) struct SureFlags {
-    /// Count the sessions only
+    /// Only count the sessions
     #[arg(long)]
     dry_run: bool,
 
-    /// Delete them, for good
+    /// Delete the sessions permanently
     #[arg(long)]
     yes: bool,
 }
@@ -214,36 +214,36 @@ fn named(name: &str, url: &str) -> Result<Database, ConfigError> {
 
 fn read_key(name: &str, key: &str) -> Result<ApiKey, ConfigError> {
     // The value may be a mistyped secret, and the message ends up in a log.
-    ApiKey::new(key).map_err(|err| ConfigError::Refused(format!("{name} cannot be one: {err}")))
+    ApiKey::new(key).map_err(|err| ConfigError::Refused(format!("{name} is not an API key: {err}")))
 }
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum BlocksFlags {
-    /// Decode every block, and name the days whose totals are not the sums of their sessions;
-    /// changes nothing
+    /// Decode all blocks, and list the days whose totals differ from their sessions; changes
+    /// nothing
     Verify,
-    /// Decode every block, and mend the totals of days that are wrong
+    /// Decode all blocks, and repair wrong totals of days
     Rebuild,
 }
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum ImportFlags {
-    /// From the PostgreSQL database of a mave/metrics server, which must be stopped
+    /// Import the PostgreSQL database of a mave/metrics server; stop that server first
     Mave {
-        /// Its URL, `postgres://USER@HOST/DATABASE`
+        /// The URL of the database, `postgres://USER@HOST/DATABASE`
         url: String,
     },
-    /// From NDJSON, a session a line, as `export sessions --format ndjson` writes it. Each line needs
+    /// Import NDJSON with a session per line, as `export sessions --format ndjson` writes. A line requires
     /// `key`, `identifier` or `metadata`, `started_at`, and `segments` or `view_time`
     Sessions {
-        /// The file, or - for the standard input
+        /// The file, or `-` for the standard input
         file: PathBuf,
 
         /// The key of lines without one
         #[arg(long)]
         key: Option<String>,
 
-        /// Check every line without writing
+        /// Check all lines, and write nothing
         #[arg(long)]
         dry_run: bool,
     },

@@ -27,18 +27,18 @@ impl Authentication {
             (Some(false), None, None) => return Ok(Self::Off),
             (None, None, None) => return Ok(Self::Unsaid),
             (Some(false), _, _) => {
-                "METRICS_AUTH_ENABLED is false beside METRICS_USER or METRICS_PASSWORD: unset it to ask for them, or \
-                 unset them to serve everybody"
+                "METRICS_AUTH_ENABLED is false, but METRICS_USER or METRICS_PASSWORD is set: unset \
+                 METRICS_AUTH_ENABLED to require them, or unset them to give everybody access"
             }
             (_, Some(user), Some(password)) => match Credentials::new(user, password) {
                 Some(credentials) => return Ok(Self::On(credentials)),
-                None => "METRICS_USER must be without a colon",
+                None => "METRICS_USER must not have a colon",
             },
             (Some(true), _, _) => {
                 "METRICS_AUTH_ENABLED is true: METRICS_USER, without a colon, and METRICS_PASSWORD must be set"
             }
             (None, _, _) => {
-                "METRICS_USER and METRICS_PASSWORD must both be set, or neither: together they switch authentication on"
+                "METRICS_USER and METRICS_PASSWORD must both be set, or neither: together they enable authentication"
             }
         };
         Err(ConfigError::Refused(reason.to_owned()))

@@ -117,7 +117,7 @@ fn refuse(err: &clap::Error) -> ConfigError {
     }
     // It may hold a password, and a refusal ends up in a log.
     if text.contains("://") {
-        let line = "a URL stands where none is expected; --help lists all flags";
+        let line = "a URL is given where none is expected; --help lists all flags";
         return ConfigError::Refused(line.to_owned());
     }
     // What is missing is listed below the first line.

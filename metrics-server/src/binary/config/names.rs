@@ -36,7 +36,7 @@ pub(super) fn check(
             Some((_, known)) => format!("set {known}, or unset it"),
             None => "unset it".to_owned(),
         };
-        let line = format!("{name} is no setting: {remedy}; --help lists all settings");
+        let line = format!("{name} is not a setting: {remedy}; --help lists all settings");
         return Err(ConfigError::Refused(line));
     }
     Ok(())
@@ -101,7 +101,7 @@ mod tests {
     fn check_one(name: &str, value: &str, expected: Option<&str>) {
         let told = check([(name.into(), value.into())]).err().map(|err| err.to_string());
         let expected = expected
-            .map(|remedy| format!("{name} is no setting: {remedy}; --help lists all settings"));
+            .map(|remedy| format!("{name} is not a setting: {remedy}; --help lists all settings"));
         assert_eq!(told, expected);
     }
 

@@ -95,7 +95,7 @@ fn refused(about: &About, name: &str, text: &str, why: Unreadable) -> ConfigErro
     })
 }
 
-/// Commands as a list, like "the server and `forget`".
+/// Commands as a list, like "the server and `delete`".
 fn listed(commands: &[&str]) -> String {
     let named = |command: &&str| match *command {
         SERVER => "the server".to_owned(),

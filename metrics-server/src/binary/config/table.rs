@@ -23,11 +23,11 @@ use crate::networks::Networks;
 
 /// The server and all commands that open a store.
 const WITH_STORE: &[&str] =
-    &[SERVER, "copy", "import", "blocks", "keys", "erase", "forget", "export", "query", "videos"];
+    &[SERVER, "copy", "import", "blocks", "keys", "erase", "delete", "export", "query", "videos"];
 
 /// The server and all commands.
 const ALL: &[&str] = &[
-    SERVER, "copy", "import", "blocks", "keys", "erase", "forget", "export", "query", "videos",
+    SERVER, "copy", "import", "blocks", "keys", "erase", "delete", "export", "query", "videos",
     "health",
 ];
 
@@ -51,7 +51,7 @@ settings! {
         value: "ADDRESS:PORT",
         default: Default::Value("127.0.0.1:3000"),
         accepted: "an address and a port like 127.0.0.1:3000",
-        help: "Address and port to listen on; `[::]:3000` listens everywhere, port 0 takes a free one",
+        help: "Address and port to listen on; `[::]:3000` listens on all addresses, port 0 chooses a free one",
         commands: &[SERVER, "health"]
     }
     DATABASE: Database {
@@ -74,7 +74,7 @@ settings! {
         value: "NUMBER",
         default: Default::Value("10"),
         accepted: "a number from 5 to 1000",
-        help: "The number of connections to PostgreSQL at most, 5 to 1000",
+        help: "The largest number of connections to PostgreSQL, 5 to 1000",
         commands: WITH_STORE
     }
     WAIT_FOR_STORE: bool {
@@ -93,19 +93,18 @@ settings! {
         value: "DIRECTORY",
         default: Default::Words("beside the SQLite file, or ."),
         accepted: "a directory",
-        help: "The directory for events that the database does not take when the server stops while the database is \
-               unavailable"
+        help: "The directory for sessions that the server spills if it stops while the database is unavailable"
     }
     MEMORY: Option<usize> {
         read: |text| optional(text, read_memory),
         flag: "--memory",
         variable: "METRICS_MEMORY",
         value: "SIZE",
-        default: Default::Words("three quarters of what the process may use"),
-        accepted: "a size like 256 MiB, 2 GB or a number of bytes, at least 96 MiB: a quarter of it is for bodies of \
-                   requests, one of which needs 20 MiB while it is read",
-        help: "The memory that clients may make the server hold, like `256 MiB`, `2 GB` or a number of bytes, at least 96 \
-               MiB. The server needs a third of that beside it, at least 64 MiB. SQLite caches an eighth of it",
+        default: Default::Words("three quarters of the memory that the process may use"),
+        accepted: "a size like 256 MiB, 2 GB or a number of bytes, at least 96 MiB: a quarter of it is for bodies \
+                   of requests, and one needs up to 20 MiB while it is read",
+        help: "The budget of memory held for clients, like `256 MiB`, `2 GB` or a number of bytes, at least 96 \
+               MiB. The server needs a third of it in addition, at least 64 MiB. SQLite caches an eighth of it",
         commands: WITH_STORE
     }
     RETENTION: Option<Span> {
@@ -115,9 +114,10 @@ settings! {
         value: "SPAN",
         default: Default::Words("for ever"),
         accepted: "a time of a day or more, like 25 months",
-        help: "The time that sessions are kept, like `25 months`, at least a day. The server deletes older ones every hour, \
-               unless the clock jumps or they are more than a quarter of all: see `forget`",
-        commands: &[SERVER, "forget"]
+        help: "How long sessions are kept, like `25 months`, at least a day. The server deletes older ones every \
+               hour, unless the clock jumps, at most a quarter of all sessions in an hour; `delete` deletes all \
+               at once",
+        commands: &[SERVER, "delete"]
     }
     PAGE: bool {
         read: |text| chosen(text, &[("on", true), ("off", false)]),
@@ -131,12 +131,12 @@ settings! {
     MIGRATE_ONLY: bool {
         read: switched,
         flag: "--migrate-only",
-        help: "Bring the tables up to date, and end. Commands do so by themselves"
+        help: "Migrate the tables, and exit. Commands migrate by themselves"
     }
     NO_MIGRATE: bool {
         read: switched,
         flag: "--no-migrate",
-        help: "Do not change the tables: end with an error if they are not up to date",
+        help: "Do not migrate the tables: exit with an error if they are not up to date",
         commands: WITH_STORE
     }
     USER: Option<String> {
@@ -170,27 +170,28 @@ settings! {
         variable: "METRICS_BOTS",
         default: Default::Value("refuse"),
         accepted: "refuse or count",
-        help: "`refuse` known bots, also browsers that a program drives, or `count` them"
+        help: "`refuse` known bots, automated browsers included, or `count` them"
     }
     BOT_NETWORKS: Arc<Networks> {
         read: read_bot_networks,
         variable: "METRICS_BOT_NETWORKS",
         accepted: "a file",
-        help: "A file of networks whose clients are treated as bots, one a line like 203.0.113.0/24, with comments after #"
+        help: "A file of networks whose clients count as bots, one per line like 203.0.113.0/24, with comments \
+               after #"
     }
     VIDEOS_PER_KEY: Option<u32> {
         read: |text| optional(text, |text| within(text, 1..=u32::MAX).ok()),
         variable: "METRICS_VIDEOS_PER_KEY",
         default: Default::Words("100000"),
         accepted: "a number, 1 or more",
-        help: "The number of videos that a key may have; sessions of further videos are refused"
+        help: "The largest number of videos per key; sessions of further videos are refused"
     }
     PAGES_PER_KEY: Option<u32> {
         read: |text| optional(text, |text| within(text, 1..=u32::MAX).ok()),
         variable: "METRICS_PAGES_PER_KEY",
         default: Default::Words("50000"),
         accepted: "a number, 1 or more",
-        help: "The number of pages that a key may have; further ones count as the page / of their site"
+        help: "The largest number of pages per key; further ones count as the page / of their site"
     }
     LIMITS: Limits {
         read: read_limits,
@@ -212,7 +213,7 @@ settings! {
         variable: "METRICS_PAGES",
         default: Default::Value("path"),
         accepted: "path, host or none",
-        help: "How much of pages is kept: `path`, `host` (all pages of a site are its page /) or `none`",
+        help: "The stored part of a page's URL: `path`, `host` (all pages of a site are its page /) or `none`",
         commands: &[SERVER, "import"]
     }
     OPT_OUT: bool {
@@ -249,30 +250,30 @@ settings! {
         variable: "METRICS_FORWARDED_HOPS",
         default: Default::Words("1"),
         accepted: "a number from 1 to 100, and METRICS_FORWARDED_HEADER be set",
-        help: "The number of proxies, one behind the other, that add an element to that header; with 1 the last element \
-               counts, with 2 the last but one"
+        help: "The number of proxies, one behind the other, that add an element to that header; with 1 the last \
+               element counts, with 2 the second to last"
     }
     MAX_CONNECTIONS: Option<usize> {
         read: |text| optional(text, |text| within(text, 1..=1_000_000).ok()),
         variable: "METRICS_MAX_CONNECTIONS",
         default: Default::Words("one per 64 KiB of --memory, at most 100000"),
         accepted: "a number from 1 to 1000000",
-        help: "The number of connections that may be open at once"
+        help: "The largest number of open connections"
     }
     CONNECTIONS_PER_ADDRESS: Option<usize> {
         read: |text| optional(text, |text| within(text, 1..=usize::MAX).ok()),
         variable: "METRICS_CONNECTIONS_PER_ADDRESS",
         default: Default::Words("a quarter of these, at least 64"),
         accepted: "a number, 1 or more",
-        help: "The number of connections that an address, or a /64 network of IPv6, may hold; with METRICS_FORWARDED_HEADER, \
-               its requests and websockets. This machine may hold all"
+        help: "The largest number of connections of an address, or of a /64 network of IPv6; with \
+               METRICS_FORWARDED_HEADER, of its requests and websockets. This machine is exempt"
     }
     LOG_FORMAT: LogFormat {
         read: |text| chosen(text, &[("text", LogFormat::Text), ("json", LogFormat::Json)]),
         variable: "METRICS_LOG_FORMAT",
         default: Default::Value("text"),
         accepted: "text or json",
-        help: "The format of the log: `text`, or `json` with an object a line",
+        help: "The format of the log: `text`, or `json` with an object per line",
         commands: ALL
     }
     LOG_FILTER: String {

@@ -185,7 +185,7 @@ fn what_is_done_instead_of_serving_is_said_by_commands() {
     assert_eq!((import.key.as_ref().map(ApiKey::as_str), import.dry_run), (Some("k"), true));
     let import = sessions(&["-"]);
     assert_eq!((import.file, import.key, import.dry_run), (None, None, false));
-    let no_key = "--key cannot be one: a key is 1 to 128 visible ASCII characters";
+    let no_key = "--key is not an API key: a key is 1 to 128 visible ASCII characters";
     check_refused(&["import", "sessions", "-", "--key", "a b"], &[], no_key);
     let mine = read(&["import", "mave", "sqlite:a.db"], &[]).unwrap_err().to_string();
     assert_eq!(mine, "the database to import must be postgres://USER@HOST/DATABASE");
@@ -285,14 +285,14 @@ fn user_and_password_switch_authentication_on() {
         assert_eq!(guarded(listen, &[off]), Ok(false));
         for contradiction in [&[off, user, password][..], &[off, password]] {
             let told = guarded(listen, contradiction).unwrap_err();
-            assert!(told.starts_with("METRICS_AUTH_ENABLED is false beside"), "{told}");
+            assert!(told.starts_with("METRICS_AUTH_ENABLED is false, but"), "{told}");
         }
         for half in [user, password] {
             let told = guarded(listen, &[half]).unwrap_err();
             assert!(told.contains("must both be set") && !told.contains("secret"), "{told}");
         }
         let colon = [("METRICS_USER", "a:b"), password];
-        assert_eq!(guarded(listen, &colon).unwrap_err(), "METRICS_USER must be without a colon");
+        assert_eq!(guarded(listen, &colon).unwrap_err(), "METRICS_USER must not have a colon");
     }
 }
 
@@ -332,7 +332,7 @@ fn an_address_in_a_wrong_place_is_not_repeated() {
         &["import", "mave", url, url],
         &["health", url],
     ] {
-        let refusal = "a URL stands where none is expected; --help lists all flags";
+        let refusal = "a URL is given where none is expected; --help lists all flags";
         check_refused(arguments, &[], refusal);
     }
 }

@@ -136,7 +136,7 @@ async fn metadata_that_is_no_object_is_refused_by_name() {
     let expected = [
         (0, "`metadata` must be an object"),
         (1, "`session_data` must be an object"),
-        (4, "a session has one video: `metadata` is another"),
+        (4, "the session has another video: `metadata` differs"),
     ];
     let expected = expected.map(|(index, reason)| (index, reason.to_owned()));
     assert_eq!(rejected(&answer), expected);
@@ -235,7 +235,7 @@ async fn a_session_has_one_video() {
     stray["embed_id"] = json!("another");
     let events = [event("play", 0.0), stray, event("pause", 2.0)];
     let answer = batch(&server, &events).send().await;
-    let reason = "a session has one video: `embed_id` is another".to_owned();
+    let reason = "the session has another video: `embed_id` differs".to_owned();
     assert_eq!(rejected(&answer), [(1, reason)]);
     assert_eq!(server.watched("intro").await, Watched::once(2.0));
     assert_eq!(server.watched("another").await.plays, 0);

@@ -225,7 +225,7 @@ async fn equal_events_of_a_batch_are_as_many_as_they_are() {
 async fn an_event_of_another_video_is_refused_wherever_the_session_is() {
     let site = Site::new().await;
     let refusal = |field: &str| {
-        let reason = format!("a session has one video: `{field}` is another");
+        let reason = format!("the session has another video: `{field}` differs");
         let rejected = json!({ "index": 0, "reason": reason, "code": "another_video" });
         json!({ "accepted": 0, "rejected": [rejected] })
     };
@@ -245,7 +245,7 @@ async fn an_event_of_another_video_is_refused_wherever_the_session_is() {
     client.join("session:a", "outro").await;
     let play = json!({ "name": "play", "from": 0 });
     let answer = client.call("session:a", "event", &play).await;
-    let reason = "a session has one video: `identifier` is another";
+    let reason = "the session has another video: `identifier` differs";
     assert_eq!(answer, reason);
     elsewhere.check(5.0).await;
     assert_eq!(elsewhere.server.watched("outro").await, Watched::NOTHING);

@@ -43,7 +43,7 @@ fn errors_say_what_is_wrong() {
     let added = scanner.add(&damaged.info(), &Columns::of(std::slice::from_ref(&damaged.row)));
     assert_eq!(
         added,
-        Err(ScanError::Damaged(Damaged("metadata or session data is no JSON object")))
+        Err(ScanError::Damaged(Damaged("metadata or session data is not a JSON object")))
     );
     assert!(matches!(Scanner::new(&Query::new([]), period), Err(QueryError::Count { .. })));
 

@@ -31,12 +31,12 @@ pub(crate) struct EraseFlags {
     #[arg(long, value_name = "JSON")]
     session_data: Option<String>,
 
-    /// The session to which its client gave this id; needs --key
+    /// The session with this id of its client; requires --key
     #[arg(long, value_name = "ID", requires = "key")]
     session_id: Option<String>,
 
-    /// Sessions that started then: a date, "7 days", an RFC 3339 time from which on, or
-    /// `{"from": ..., "to": ...}` [default: whenever]
+    /// Sessions that started in this timeframe: a date, "7 days", an RFC 3339 time as the start, or
+    /// `{"from": ..., "to": ...}` [default: all]
     #[arg(long)]
     timeframe: Option<String>,
 
@@ -52,7 +52,7 @@ impl EraseFlags {
             Ok(selected) => Ok(Command::Erase { selected: Box::new(selected), dry_run }),
             Err(Error::Parameter { name: "query", .. }) => {
                 let line = "one of --key, --identifier, --video, --page, --session-data, --session-id and \
-                            --timeframe is needed, --key must be an API key, and JSON an object of at most 16 KiB";
+                            --timeframe is required, --key must be an API key, and JSON an object of at most 16 KiB";
                 Err(ConfigError::Refused(line.to_owned()))
             }
             Err(Error::Parameter { name, expected, .. }) => {

@@ -9,25 +9,25 @@ use super::{ConfigError, KeysCommand, KeysFormat, read_key};
 pub(crate) enum KeysFlags {
     /// List all keys, the oldest first
     List {
-        /// A line each, or one JSON object
+        /// A line per key, or one JSON object
         #[arg(long, value_name = "FORMAT", default_value = "text")]
         format: KeysFormat,
     },
-    /// Make a new key, or add this one, and print it
+    /// Create a key, or add the given one, and print it
     Create {
         /// The key to add, 1 to 128 visible ASCII characters [default: 16 random bytes, as base64]
         key: Option<String>,
         #[command(flatten)]
         settings: SettingsFlags,
     },
-    /// Change settings of a key; those that are not named stay
+    /// Change settings of a key; all others stay
     Change {
         /// The key
         key: String,
         #[command(flatten)]
         settings: SettingsFlags,
     },
-    /// Revoke a key; what it recorded stays
+    /// Revoke a key; its sessions stay
     Revoke {
         /// The key
         key: String,
@@ -42,7 +42,7 @@ pub(crate) enum KeysFlags {
 /// The settings of a key. An empty value removes a setting.
 #[derive(Debug, clap::Args)]
 pub(crate) struct SettingsFlags {
-    /// A name of the key, for people
+    /// A display name of the key
     #[arg(long)]
     name: Option<String>,
 
@@ -51,13 +51,13 @@ pub(crate) struct SettingsFlags {
     #[arg(long, value_name = "HOST")]
     host: Vec<String>,
 
-    /// A path that is kept instead of the paths that match it, like /reset/* or /u/*/watch; can be
-    /// repeated
+    /// A pattern that is stored instead of the paths that match it, like /reset/* or /u/*/watch; can
+    /// be repeated
     #[arg(long, value_name = "PATH")]
     page_pattern: Vec<String>,
 
     /// A limit of the key, like `new_videos=1000/day`, or `videos=5000`, with the names in
-    /// `METRICS_LIMITS`; can be repeated. Others stay; `videos=` removes one, an empty value all
+    /// `METRICS_LIMITS`; can be repeated. Other limits stay; `videos=` removes one, an empty value all
     #[arg(long, value_name = "NAME=VALUE")]
     limit: Vec<String>,
 }

@@ -13,7 +13,7 @@ use crate::table::{Format, Table};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ExportFlags {
-    /// A report, or every session
+    /// A report, or all sessions
     pub(super) table: Table,
 
     #[command(flatten)]
@@ -23,16 +23,16 @@ pub(crate) struct ExportFlags {
 /// The parameters of reports, by their names.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ReportFlags {
-    /// CSV in which texts that begin like a formula have an apostrophe before them, or a JSON object a
-    /// line
+    /// CSV, with an apostrophe before texts that begin like a formula; or a JSON object per line
     #[arg(long, value_name = "FORMAT", default_value = "csv")]
     format: Format,
 
-    /// The file to write; it is there when all of it is [default: the standard output]
+    /// The file to write; it appears when it is complete [default: the standard output]
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
 
-    /// Only videos with this identifier; can be repeated. Reports need this, a key or a query
+    /// Only videos with this identifier; can be repeated. A report requires an identifier, a
+    /// key or a query
     #[arg(long)]
     identifier: Vec<String>,
 
@@ -40,34 +40,35 @@ pub(crate) struct ReportFlags {
     #[arg(long)]
     key: Option<String>,
 
-    /// Only what contains this, like `{"video": {"course": 7}, "session": {"plan": "free"}}`
+    /// Only sessions whose metadata contains this, like `{"video": {"course": 7}, "session": {"plan":
+    /// "free"}}`
     #[arg(long, value_name = "JSON")]
     query: Option<String>,
 
-    /// Only sessions that started then: "7 days", Unix seconds or an RFC 3339 time from which on, or
-    /// `{"from": ..., "to": ...}` [default: 7 days; all sessions, if those are exported]
+    /// Only sessions that started in this timeframe: "7 days", a start as Unix seconds or RFC 3339 time,
+    /// or `{"from": ..., "to": ...}` [default: 7 days; all sessions, if those are exported]
     #[arg(long)]
     timeframe: Option<String>,
 
-    /// How wide time buckets are, like "1 day"; for engagement, every second of each bucket then
+    /// The width of time buckets, like "1 day"; engagement then has every second of each bucket
     /// [default: 12 months]
     #[arg(long)]
     interval: Option<String>,
 
-    /// Only sessions that watched as much [default: 1; 0 for engagement and sessions]
+    /// Only sessions with at least this view time [default: 1; 0 for engagement and sessions]
     #[arg(long, value_name = "SECONDS")]
     minimum_watch_seconds: Option<String>,
 
-    /// In how many parts engagement is cut [default: 10]
+    /// The number of equal parts of engagement [default: 10]
     #[arg(long, value_name = "NUMBER")]
     ranges: Option<String>,
 
-    /// Of whose days and months buckets are made, like Europe/Amsterdam [default: UTC]
+    /// The time zone of days and months, like Europe/Amsterdam [default: UTC]
     #[arg(long, value_name = "NAME")]
     timezone: Option<String>,
 
     /// The members of a query, like `{"metrics": ["plays"], "limit": 10}`, for `query` and `videos`;
-    /// the flags above add to it
+    /// the flags above add to them
     #[arg(long, value_name = "JSON")]
     q: Option<String>,
 
@@ -75,7 +76,7 @@ pub(crate) struct ReportFlags {
     #[arg(long, value_name = "TEXT")]
     search: Option<String>,
 
-    /// Only sessions for which this holds, like `["is", "device", ["mobile"]]`
+    /// Only sessions that match this filter, like `["is", "device", ["mobile"]]`
     #[arg(long, value_name = "JSON")]
     filters: Option<String>,
 }

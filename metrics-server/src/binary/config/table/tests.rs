@@ -32,7 +32,7 @@ fn the_help_of_a_command_describes_the_settings_that_it_takes() {
         assert!(begins(&of_server), "{name} is not in {of_server}");
         let words = about.help.split(' ').take(3).collect::<Vec<_>>().join(" ");
         assert!(of_server.contains(&words), "{words} is not in {of_server}");
-        for command in [&["keys", "list"][..], &["forget"], &["import", "mave"], &["health"]] {
+        for command in [&["keys", "list"][..], &["delete"], &["import", "mave"], &["health"]] {
             let help = help_of(command);
             assert_eq!(begins(&help), about.is_of(command[0]), "{name}: {help}");
         }
@@ -101,7 +101,7 @@ fn a_flag_of_another_command_is_refused_and_its_variable_ignored() {
     for (arguments, expected) in [
         (
             &["health", "--retention", "1 year"][..],
-            "`health` does not take --retention, which is for the server and `forget`",
+            "`health` does not take --retention, which is for the server and `delete`",
         ),
         (
             &["--page", "off", "keys", "list"],
@@ -121,9 +121,9 @@ fn a_flag_of_another_command_is_refused_and_its_variable_ignored() {
     assert!(read(&["health"], &others[..1]).is_err());
     // Before and behind the command.
     for arguments in [
-        &["--retention", "2 years", "forget", "--dry-run"][..],
-        &["forget", "--dry-run", "--retention", "2 years"],
-        &["--retention", "1 year", "forget", "--retention", "2 years", "--dry-run"],
+        &["--retention", "2 years", "delete", "--dry-run"][..],
+        &["delete", "--dry-run", "--retention", "2 years"],
+        &["--retention", "1 year", "delete", "--retention", "2 years", "--dry-run"],
     ] {
         let config = read(arguments, &[("METRICS_RETENTION", "3 years")]).unwrap();
         assert_eq!(config.retention, Some("2 years".parse().unwrap()), "{arguments:?}");
