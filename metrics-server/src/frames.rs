@@ -18,7 +18,6 @@ use std::str;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
-use fastwebsockets::CloseCode;
 use metrics_core::budget::{Budget, Reservation};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::time::{Instant, Sleep, sleep};
@@ -39,11 +38,17 @@ const MESSAGE_MAX_MS: u16 = 10_000;
 /// The longest payload of a ping, pong or close frame: RFC 6455, section 5.5.
 const CONTROL_BYTES_MAX: usize = 125;
 
+/// The close code of a client that broke the protocol: RFC 6455, section 7.4.1, as the other codes.
+const PROTOCOL_ERROR: u16 = 1002;
+/// The close code of a text that is not UTF-8.
+const INVALID_TEXT: u16 = 1007;
+/// The close code of a client that takes too long.
+const POLICY_VIOLATION: u16 = 1008;
+/// The close code of a message that is too large.
+const MESSAGE_TOO_LARGE: u16 = 1009;
+
 /// The most that one read takes from the stream, unless a frame is larger: a dozen events.
 const READ_BYTES_MAX: usize = 2 * 1024;
-
-/// The longest header: flags, 8 bytes of length, the mask.
-const HEADER_BYTES_MAX: usize = 14;
 
 /// Makes the two halves of an upgraded connection into those of a websocket.
 ///
@@ -439,10 +444,10 @@ impl ReadError {
     pub(crate) fn close_code(&self) -> Option<u16> {
         match self {
             Self::Gone(_) => None,
-            Self::Protocol(_) => Some(CloseCode::Protocol.into()),
-            Self::NotUtf8 => Some(CloseCode::Invalid.into()),
-            Self::Late => Some(CloseCode::Policy.into()),
-            Self::TooLarge => Some(CloseCode::Size.into()),
+            Self::Protocol(_) => Some(PROTOCOL_ERROR),
+            Self::NotUtf8 => Some(INVALID_TEXT),
+            Self::Late => Some(POLICY_VIOLATION),
+            Self::TooLarge => Some(MESSAGE_TOO_LARGE),
         }
     }
 }
@@ -456,7 +461,8 @@ fn close_code(payload: &[u8]) -> Result<Option<u16>, ReadError> {
         };
     };
     let code = u16::from_be_bytes(*code);
-    if !CloseCode::from(code).is_allowed() {
+    // The codes that a client may send: RFC 6455, section 7.4.
+    if !matches!(code, 1000..=1003 | 1007..=1013 | 3000..=4999) {
         return Err(ReadError::Protocol("invalid close code"));
     }
     str::from_utf8(reason).map_err(|_| ReadError::NotUtf8)?;

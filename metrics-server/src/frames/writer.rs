@@ -2,13 +2,21 @@
 
 use std::io;
 
-use fastwebsockets::{Frame, Payload};
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
 
-use super::HEADER_BYTES_MAX;
 use crate::outbox::Sink;
 use crate::write_timeout::WRITE_MAX;
+
+/// The first byte of a text message in one frame: the bit of the last frame, and the opcode.
+const TEXT: u8 = 0x81;
+/// The first byte of a close frame.
+const CLOSE: u8 = 0x88;
+/// The first byte of a pong.
+const PONG: u8 = 0x8a;
+
+/// The longest header of a frame that is not masked.
+const HEADER_BYTES_MAX: usize = 10;
 
 /// The number of bytes gathered before a write: some hundred acknowledgements.
 const GATHERED_BYTES_MAX: usize = 16 * 1024;
@@ -26,25 +34,36 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
 
     /// Gathers the close frame, the last frame of the connection.
     pub(crate) fn close(&mut self, code: u16, reason: &str) {
-        self.frame(Frame::close(code, reason.as_bytes()));
+        self.frame(CLOSE, &[&code.to_be_bytes(), reason.as_bytes()]);
     }
 
-    fn frame(&mut self, mut frame: Frame<'_>) {
-        let mut head = [0; HEADER_BYTES_MAX];
-        let length = frame.fmt_head(&mut head);
-        self.gathered.reserve(length + frame.payload.len());
-        self.gathered.extend_from_slice(&head[..length]);
-        self.gathered.extend_from_slice(&frame.payload);
+    /// Gathers a frame whose payload is the concatenation of `parts`. Servers do not mask frames.
+    fn frame(&mut self, first: u8, parts: &[&[u8]]) {
+        let length: usize = parts.iter().map(|part| part.len()).sum();
+        self.gathered.reserve(HEADER_BYTES_MAX + length);
+        self.gathered.push(first);
+        match length {
+            0..126 => self.gathered.push(length as u8),
+            126..65_536 => {
+                self.gathered.push(126);
+                self.gathered.extend_from_slice(&(length as u16).to_be_bytes());
+            }
+            _ => {
+                self.gathered.push(127);
+                self.gathered.extend_from_slice(&(length as u64).to_be_bytes());
+            }
+        }
+        parts.iter().for_each(|part| self.gathered.extend_from_slice(part));
     }
 }
 
 impl<W: AsyncWrite + Send + Unpin> Sink for Writer<W> {
     fn text(&mut self, text: &str) {
-        self.frame(Frame::text(Payload::Borrowed(text.as_bytes())));
+        self.frame(TEXT, &[text.as_bytes()]);
     }
 
     fn pong(&mut self, payload: &[u8]) {
-        self.frame(Frame::pong(Payload::Borrowed(payload)));
+        self.frame(PONG, &[payload]);
     }
 
     fn is_full(&self) -> bool {

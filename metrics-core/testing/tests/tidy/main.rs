@@ -97,6 +97,7 @@ const SERVER: &[&str] = &[
     "write_timeout",
     "frames",
     "connection",
+    "handshake",
     "longpoll",
     "socket",
     "service",
