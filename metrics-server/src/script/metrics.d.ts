@@ -7,7 +7,7 @@ export interface Options {
   metadata?: Record<string, unknown>;
   /** Describes the session, over its `data-metrics-session-` attributes. */
   sessionData?: Record<string, unknown>;
-  /** The API key, where neither `data-key` nor the address of the script has one. */
+  /** The API key, if the script was given none. */
   key?: string;
 }
 
