@@ -6,7 +6,7 @@ WORKDIR /metrics
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/metrics/target \
-    cargo build --profile dist --locked --package metrics-server \
+    cargo build --profile dist --locked --package metrics-video-server \
     && cp target/dist/metrics-server /usr/local/bin/ \
     && mkdir /data
 

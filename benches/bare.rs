@@ -1,31 +1,39 @@
-//! The upper bound: a server that reads the same frames and answers each with the same text, without parsing them and
-//! without a store.
+//! The upper bound: a server that reads the same frames and answers each with the same text, without parsing their
+//! payloads and without a store.
 //!
 //! ```sh
 //! cargo run --release -p benches --bin bare -- --listen 127.0.0.1:3001
 //! ```
 //!
-//! It accepts websockets like `metrics-server`: hyper, an upgrade, `fastwebsockets`.
+//! It accepts the websockets of the load generator like `metrics-server`: hyper, and an upgrade.
 
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes, BytesMut};
 use clap::Parser;
-use fastwebsockets::{Frame, OpCode, Payload, WebSocketError, upgrade};
 use http_body_util::Empty;
 use hyper::body::Incoming;
+use hyper::header::{CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use metrics_server_testing::websocket::{CLOSE, FIN, HANDSHAKE, TEXT};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 
 /// As long as an acknowledgement of the server, with its refs and its topic.
 const ANSWER: &str = "[null,null,\"session:00000000-0000-0000-0000-000000000000\",\"phx_reply\",\
                       {\"status\":\"ok\",\"response\":{}}]";
+
+// Its length takes one byte.
+const _: () = assert!(ANSWER.len() < 126);
+
+/// The read buffer of a connection, as large as that of the server.
+const READ_BYTES: usize = 2 * 1024;
 
 /// The backlog of the server.
 const BACKLOG: u32 = 4_096;
@@ -68,29 +76,54 @@ async fn connect(stream: TcpStream) {
 }
 
 async fn respond(mut request: Request<Incoming>) -> Result<Response<Empty<Bytes>>, Infallible> {
-    let Ok((response, upgraded)) = upgrade::upgrade(&mut request) else {
-        let mut response = Response::new(Empty::new());
+    let mut response = Response::new(Empty::new());
+    if request.headers().get(SEC_WEBSOCKET_KEY).is_none_or(|key| key != HANDSHAKE.0) {
         *response.status_mut() = StatusCode::BAD_REQUEST;
         return Ok(response);
-    };
+    }
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(SEC_WEBSOCKET_ACCEPT, HeaderValue::from_static(HANDSHAKE.1));
+    let upgraded = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
         // Neither does a websocket that ends.
-        drop(answer(upgraded).await);
+        if let Ok(upgraded) = upgraded.await {
+            drop(answer(TokioIo::new(upgraded)).await);
+        }
     });
     Ok(response)
 }
 
-async fn answer(upgraded: upgrade::UpgradeFut) -> Result<(), WebSocketError> {
-    let mut websocket = upgraded.await?;
+/// Answers text frames, each with a write, until the client closes.
+async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
+    let answer = [&[FIN | TEXT, ANSWER.len() as u8], ANSWER.as_bytes()].concat();
+    let mut input = BytesMut::new();
     loop {
-        let frame = websocket.read_frame().await?;
-        match frame.opcode {
-            OpCode::Text => {
-                let answer = Payload::Borrowed(ANSWER.as_bytes());
-                websocket.write_frame(Frame::text(answer)).await?;
+        while let Some((opcode, length)) = frame(&input) {
+            input.advance(length);
+            match opcode {
+                TEXT => stream.write_all(&answer).await?,
+                CLOSE => return Ok(()),
+                _ => {}
             }
-            OpCode::Close => return Ok(()),
-            _ => {}
+        }
+        input.reserve(READ_BYTES);
+        if stream.read_buf(&mut input).await? == 0 {
+            return Ok(());
         }
     }
+}
+
+/// The opcode and the length of the first frame, if it is complete. The payload stays masked: nobody reads it.
+fn frame(bytes: &[u8]) -> Option<(u8, usize)> {
+    let (header, payload) = match *bytes {
+        [_, length @ 128..254, ..] => (6, usize::from(length & 0x7f)),
+        [_, 254, a, b, ..] => (8, u16::from_be_bytes([a, b]).into()),
+        // The load generator sends no longer frames.
+        _ => return None,
+    };
+    let length = header + payload;
+    (length <= bytes.len()).then_some((bytes[0] & 0x0f, length))
 }

@@ -1,7 +1,7 @@
 //! Compares the server with the upper bound (`bare`), under the same load and in one run, as tables.
 //!
 //! ```sh
-//! cargo build --release -p metrics-server -p benches
+//! cargo build --release -p metrics-video-server -p benches
 //! target/release/compare --disk /var/tmp --postgres "$(scripts/timescaledb url)"
 //! ```
 

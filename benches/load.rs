@@ -1,7 +1,7 @@
 //! Puts a server under load, and checks that it counts everything.
 //!
 //! ```sh
-//! cargo build --release -p metrics-server -p benches
+//! cargo build --release -p metrics-video-server -p benches
 //! target/release/load --server target/release/metrics-server --store sqlite
 //! target/release/load --server target/release/bare
 //! target/release/load --url 127.0.0.1:3000 --pid 4711 --rate 5000

@@ -19,10 +19,7 @@ const WAIT: Duration = Duration::from_secs(60);
 /// The interval of attempts to connect.
 const STEP: Duration = Duration::from_millis(20);
 
-/// The dependency in the README that is replaced with the local packages.
-const REPOSITORY: &str = r#"git = "https://github.com/metrics-video/metrics""#;
-
-const PACKAGES: [&str; 2] = ["metrics-core", "metrics-server"];
+const PACKAGES: [&str; 2] = ["metrics-video-core", "metrics-video-server"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -109,15 +106,13 @@ fn shown<'a>(chapter: &'a str, after: &str, language: &str) -> &'a str {
 /// Compiles a program with its dependencies, and returns the path of the binary.
 fn compiled(name: &str, dependencies: &str, program: &str) -> PathBuf {
     packaged();
-    let mut manifest = format!("[package]\nname = \"{name}\"\nedition = \"2024\"\n\n");
-    for line in dependencies.lines() {
-        let package = line.split(' ').next().unwrap();
-        manifest += &line.replace(REPOSITORY, &format!("path = \"../{package}\""));
-        manifest.push('\n');
+    let mut manifest =
+        format!("[package]\nname = \"{name}\"\nedition = \"2024\"\n\n{dependencies}");
+    manifest += "\n[workspace]\n\n[patch.crates-io]\n";
+    // Program and packages depend on published versions, which the unpacked packages replace.
+    for package in PACKAGES.into_iter().filter(|package| dependencies.contains(package)) {
+        manifest += &format!("{package} = {{ path = \"../{package}\" }}\n");
     }
-    // The packages depend on published versions, and none is published yet.
-    manifest +=
-        "\n[workspace]\n\n[patch.crates-io]\nmetrics-core = { path = \"../metrics-core\" }\n";
     let folder = outside().join(name);
     fs::create_dir_all(folder.join("src")).unwrap();
     fs::write(folder.join("Cargo.toml"), manifest).unwrap();
@@ -212,6 +207,19 @@ fn packages_hold_their_licences_and_say_what_they_are() {
             );
         }
     }
+}
+
+/// `cargo install metrics-video-server` builds this binary. The test only checks it: a build would replace the binary of the
+/// workspace, which has more features.
+#[test]
+fn the_package_of_the_server_has_its_binary() {
+    packaged();
+    let folder = outside().join("metrics-video-server");
+    let mut check = cargo("check", &target());
+    check.args(["--bin", "metrics-server", "--config"]);
+    check.arg("patch.crates-io.metrics-video-core.path = '../metrics-video-core'");
+    fs::copy(root().join("Cargo.lock"), folder.join("Cargo.lock")).unwrap();
+    run(check.current_dir(&folder));
 }
 
 #[test]

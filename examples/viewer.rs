@@ -6,24 +6,24 @@
 
 use std::{fmt, io};
 
-use fastwebsockets::{FragmentCollector, Frame, OpCode, Payload, WebSocketError, handshake};
-use http_body_util::Empty;
-use hyper::body::Bytes;
-use hyper::header::{
-    CONNECTION, HOST, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE, USER_AGENT,
-};
-use hyper::upgrade::Upgraded;
-use hyper::{Request, Uri};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::http::HeaderValue;
+use tokio_tungstenite::tungstenite::http::header::USER_AGENT;
+use tokio_tungstenite::tungstenite::{self, Message};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 /// The error that ends a viewer.
 pub type Error = Box<dyn std::error::Error>;
 
+/// A websocket, without TLS here.
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
 /// One viewer in one session, over one websocket. It prints every message that it sends (`>`) and receives (`<`).
 pub struct Viewer {
-    socket: FragmentCollector<TokioIo<Upgraded>>,
+    socket: Socket,
     topic: String,
     last_ref: u32,
 }
@@ -49,7 +49,7 @@ impl Viewer {
         session: &str,
         identifier: &str,
     ) -> Result<Self, Error> {
-        let socket = connect(&socket.parse()?).await?;
+        let socket = connect(socket).await?;
         let mut viewer = Self { socket, topic: format!("session:{session}"), last_ref: 0 };
         let about = json!({ "key": key, "identifier": identifier,
             "source_url": "https://example.com/watch?v=1" });
@@ -73,7 +73,7 @@ impl Viewer {
     /// The connection is lost. The server then closes the session as well, a little later.
     pub async fn leave(mut self) -> Result<(), Error> {
         self.call("phx_leave", json!({})).await?;
-        self.socket.write_frame(Frame::close(1_000, b"")).await?;
+        self.socket.close(None).await?;
         Ok(())
     }
 
@@ -83,14 +83,11 @@ impl Viewer {
         // The first message was the join.
         let message = json!(["1", message_ref, self.topic, event, payload]).to_string();
         show('>', &message);
-        let frame = Frame::text(Payload::Owned(message.into_bytes()));
-        self.socket.write_frame(frame).await?;
+        self.socket.send(Message::text(message)).await?;
         loop {
-            let frame = self.socket.read_frame().await?;
-            if frame.opcode != OpCode::Text {
+            let Some(Message::Text(reply)) = self.socket.next().await.transpose()? else {
                 return Err("the server has closed the connection".into());
-            }
-            let reply = String::from_utf8(frame.payload.to_vec())?;
+            };
             show('<', &reply);
             let reply: Value = serde_json::from_str(&reply)?;
             // Other messages are not for this call, such as a close of an older join.
@@ -107,22 +104,16 @@ impl Viewer {
     }
 }
 
-async fn connect(socket: &Uri) -> Result<FragmentCollector<TokioIo<Upgraded>>, Error> {
-    let authority = socket.authority().ok_or("an address is like ws://127.0.0.1:3000/socket")?;
-    let stream = TcpStream::connect(authority.as_str()).await?;
-    let path = socket.path().trim_end_matches('/');
-    let request = Request::get(format!("{path}/websocket?vsn=2.0.0"))
-        .header(HOST, authority.as_str())
-        .header(UPGRADE, "websocket")
-        .header(CONNECTION, "upgrade")
-        .header(SEC_WEBSOCKET_KEY, handshake::generate_key())
-        // The server takes a client without a User-Agent for a bot.
-        .header(USER_AGENT, "metrics-example-player/1.0")
-        .header(SEC_WEBSOCKET_VERSION, "13")
-        .body(Empty::<Bytes>::new())?;
-    match handshake::client(&TokioExecutor::new(), request, stream).await {
-        Ok((websocket, _)) => Ok(FragmentCollector::new(websocket)),
-        Err(WebSocketError::InvalidStatusCode(status)) => {
+async fn connect(socket: &str) -> Result<Socket, Error> {
+    let address = format!("{}/websocket?vsn=2.0.0", socket.trim_end_matches('/'));
+    let mut request = address.into_client_request()?;
+    // The server takes a client without a User-Agent for a bot.
+    let agent = HeaderValue::from_static("metrics-example-player/1.0");
+    request.headers_mut().insert(USER_AGENT, agent);
+    match connect_async(request).await {
+        Ok((socket, _)) => Ok(socket),
+        Err(tungstenite::Error::Http(answer)) => {
+            let status = answer.status();
             Err(io::Error::other(format!("no websocket: the server answered {status}")).into())
         }
         Err(err) => Err(err.into()),

@@ -86,6 +86,7 @@ mod frames;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
 mod guard;
+mod handshake;
 mod hosts;
 mod longpoll;
 mod memory;

@@ -7,7 +7,7 @@ export interface Options {
   metadata?: Record<string, unknown>;
   /** Data of the session. Takes precedence over the `data-metrics-session-` attributes. */
   sessionData?: Record<string, unknown>;
-  /** The API key, if neither `data-key` nor the URL of the script has one. */
+  /** The API key, if the script has none of its own. */
   key?: string;
 }
 

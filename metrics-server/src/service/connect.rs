@@ -3,20 +3,18 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use fastwebsockets::upgrade;
-use hyper::header::{
-    CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, SEC_WEBSOCKET_PROTOCOL,
-    SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING,
-};
+use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response};
+use hyper_util::rt::TokioIo;
 
 use super::Service;
 use super::caller::Way;
 use crate::error::Error;
+use crate::handshake;
 use crate::longpoll::{self, Token};
 use crate::parameters::parameter;
 use crate::permits::Permit;
-use crate::phoenix::{SUBPROTOCOL, Version, offers_subprotocol};
+use crate::phoenix::Version;
 use crate::response::Body;
 use crate::share::Share;
 use crate::socket;
@@ -27,22 +25,11 @@ impl Service {
         let query = request.uri().query().unwrap_or_default();
         let version =
             Version::from_vsn(parameter(query, "vsn").as_deref()).ok_or(Error::UnknownVersion)?;
-        if !upgrade::is_upgrade_request(request) {
-            return Err(Error::NotAWebsocket);
-        }
-        check_upgrade(request.headers())?;
+        let response = handshake::accept(request.headers())?;
         let info = Arc::new(self.connection_info(request, Way::Channel).with_query(query));
         let messages = self.inner.memory.messages.clone();
         let held = messages.try_reserve(info.bytes()).ok_or(Error::Memory)?;
-        let offers = request.headers().get_all(SEC_WEBSOCKET_PROTOCOL);
-        let offered = offers.iter().any(|header| header.to_str().is_ok_and(offers_subprotocol));
-        let (response, upgraded) =
-            upgrade::upgrade(&mut *request).map_err(|_| Error::NotAWebsocket)?;
-        let mut response = response.map(|_| Body::default());
-        if offered {
-            let selected = HeaderValue::from_static(SUBPROTOCOL);
-            response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, selected);
-        }
+        let upgraded = hyper::upgrade::on(&mut *request);
         let (metrics, stopping) = (self.inner.metrics.clone(), self.inner.stopping.clone());
         // The websocket still counts as a connection.
         let extensions = request.extensions_mut();
@@ -53,7 +40,7 @@ impl Service {
         self.inner.sockets.spawn(async move {
             let _held = (permit, held);
             // Data that is no longer needed is not kept as long as the socket lives.
-            let halves = upgraded.await.map(|websocket| tokio::io::split(websocket.into_inner()));
+            let halves = upgraded.await.map(|stream| tokio::io::split(TokioIo::new(stream)));
             match halves {
                 Ok(halves) => {
                     socket::run(halves, metrics, version, info, messages, stopping).await;
@@ -89,19 +76,5 @@ impl Service {
         let caller_address = self.caller_address(request.headers(), request.extensions());
         let info = self.connection_info(&request, Way::Channel).with_query(query);
         Ok(longpolls.open(version, info, caller_address))
-    }
-}
-
-/// Refuses a websocket upgrade that is not of version 13 or that has a body: one party would take the bytes after the
-/// head for frames, and another for a body.
-fn check_upgrade(headers: &HeaderMap) -> Result<(), Error> {
-    let has_body = headers.contains_key(TRANSFER_ENCODING)
-        || headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0");
-    if has_body {
-        return Err(Error::UpgradeBody);
-    }
-    match headers.get(SEC_WEBSOCKET_VERSION) {
-        Some(version) if version == "13" => Ok(()),
-        _ => Err(Error::UnknownWebsocket),
     }
 }

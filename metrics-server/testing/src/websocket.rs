@@ -30,7 +30,7 @@ pub const FIN: u8 = 0x80;
 const MASKED: u8 = 0x80;
 
 /// The example key of RFC 6455, section 1.3, and the server's response to it.
-const HANDSHAKE: (&str, &str) = ("dGhlIHNhbXBsZSBub25jZQ==", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+pub const HANDSHAKE: (&str, &str) = ("dGhlIHNhbXBsZSBub25jZQ==", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
 
 /// The size of one read: a server rarely sends more between two reads.
 const READ_BYTES: usize = 4 * 1024;

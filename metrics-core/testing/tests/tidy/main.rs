@@ -98,6 +98,7 @@ const SERVER: &[&str] = &[
     "write_timeout",
     "frames",
     "connection",
+    "handshake",
     "longpoll",
     "socket",
     "service",

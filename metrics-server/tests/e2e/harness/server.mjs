@@ -87,7 +87,7 @@ export class Server {
   }
 
   async #start(listen) {
-    if (!existsSync(BINARY)) throw new Error(`no server at ${BINARY}: cargo build -p metrics-server, or set METRICS_SERVER`);
+    if (!existsSync(BINARY)) throw new Error(`no server at ${BINARY}: cargo build -p metrics-video-server, or set METRICS_SERVER`);
     const child = spawn(BINARY, ['--listen', listen], {
       cwd: this.directory,
       // Nothing else of this process's environment: a setting in it would be one of the server's.
