@@ -177,7 +177,7 @@ impl StoredTotals {
     /// # Errors
     ///
     /// [`Damaged`] if the bytes are no output of [`DayTotals::encode`].
-    pub(crate) fn plays(&self, first: u8) -> Result<PlayTotals, Damaged> {
+    pub fn plays(&self, first: u8) -> Result<PlayTotals, Damaged> {
         // Decodes straight from the bytes: a year has a hundred thousand numbers.
         let mut reader = reader(&self.sums)?;
         let mut plays = PlayTotals::default();

@@ -74,7 +74,7 @@ impl Block {
     /// # Errors
     ///
     /// [`Damaged`] if the bytes are nothing that [`encode`](Self::encode) wrote.
-    pub(crate) fn rows(&self) -> Result<Vec<Row>, Damaged> {
+    pub fn rows(&self) -> Result<Vec<Row>, Damaged> {
         let columns = self.columns(Groups::ALL)?;
         Ok((0..columns.sessions).map(|session| columns.row(session)).collect())
     }

@@ -130,7 +130,7 @@ fn a_viewer_who_was_watching_through_a_crash_watches_on() {
 
 #[test]
 fn a_server_that_was_killed_leaves_the_count() {
-    let (site, run, key, viewing) = Run::begin();
+    let (site, run, _key, viewing) = Run::begin();
     run.apply(&viewing, PlayerEvent::play(0.0));
     run.kill([viewing]);
 

@@ -24,12 +24,10 @@ use metrics_core::store::{
     TimescaleStore, Videos,
 };
 use metrics_core::upkeep;
-use metrics_testing::Backend::{Postgres, Timescale};
+use metrics_testing::Backend::Timescale;
 use metrics_testing::{Backend, Call, Database, Method, Through, Way};
 use tokio::time::timeout;
 use tokio_postgres::{Client as Sql, NoTls};
-
-use crate::fixture::write;
 
 mod timescaledb {
     metrics_core::store_conformance!(super::empty_store(metrics_testing::Backend::Timescale));

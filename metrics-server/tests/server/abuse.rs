@@ -12,6 +12,9 @@ use std::time::Duration;
 use metrics_server_testing::{FIN, TEXT, frame};
 use serde_json::Value;
 
+/// How many messages a socket may send at once.
+const FRAMES: usize = 4_096;
+
 /// Longer than any timeout for an action of a client.
 const EVER: Duration = Duration::from_secs(3_600);
 

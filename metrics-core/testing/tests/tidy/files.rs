@@ -59,30 +59,16 @@ pub(crate) fn undocumented(files: &[PathBuf]) -> Vec<Fault> {
     without.map(|file| Fault::new(file, 1, message)).collect()
 }
 
-/// Faults of sources longer than [`LINES_MAX`], other than those that `known` names by the end of their path, and of
-/// those in `known` that are not.
-pub(crate) fn too_long(files: &[PathBuf], known: &[&str]) -> Vec<Fault> {
-    let mut faults = Vec::new();
-    let mut used = BTreeSet::new();
-    for file in files {
-        let lines = fs::read_to_string(file).expect("a source").lines().count();
-        if lines <= LINES_MAX {
-            continue;
-        }
-        match known.iter().find(|known| file.ends_with(known)) {
-            Some(known) => {
-                used.insert(*known);
-            }
-            None => faults.push(Fault::new(
-                file,
-                LINES_MAX + 1,
-                format!("{lines} lines, and {LINES_MAX} are the most: move a part, or the tests, to a file of its own"),
-            )),
-        }
-    }
-    for known in known.iter().filter(|known| !used.contains(*known)) {
-        let message = "is listed as too long, and is not: remove it from the list";
-        faults.push(Fault::new(Path::new(known), 1, message));
-    }
-    faults
+/// Faults of sources longer than [`LINES_MAX`].
+pub(crate) fn too_long(files: &[PathBuf]) -> Vec<Fault> {
+    let lines = |file: &PathBuf| fs::read_to_string(file).expect("a source").lines().count();
+    let lengths = files.iter().map(|file| (file, lines(file)));
+    let long = lengths.filter(|(_, lines)| LINES_MAX < *lines);
+    long.map(|(file, lines)| {
+        let message = format!(
+            "{lines} lines, and {LINES_MAX} are the most: move a part, or the tests, to a file of its own"
+        );
+        Fault::new(file, LINES_MAX + 1, message)
+    })
+    .collect()
 }

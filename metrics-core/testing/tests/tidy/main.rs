@@ -129,25 +129,6 @@ const SERVER_CONSTANTS: &[Allowed] = &[
     Allowed { name: "WAIT_MAX", reason: "of reports, and of exports" },
 ];
 
-/// Files that are still longer than [`files::LINES_MAX`]. One that is not any more must go from here.
-const TOO_LONG: &[&str] = &[];
-const TOO_LONG: &[&str] = &[
-    "metrics-core/src/user_agent.rs",
-    "metrics-core/src/containment.rs",
-    "metrics-core/src/metrics.rs",
-    "metrics-core/src/recorder.rs",
-    "metrics-core/src/recorder/entry.rs",
-    "metrics-core/src/scan/filter.rs",
-    "metrics-core/src/scan/sums.rs",
-    "metrics-core/src/scan/tests/examples.rs",
-    "metrics-core/src/session.rs",
-    "metrics-core/src/session/playhead.rs",
-    "metrics-core/src/session/tests.rs",
-    "metrics-core/src/time_bucket.rs",
-    "metrics-server/src/api/tests.rs",
-    "metrics-server/src/service.rs",
-];
-
 fn root() -> PathBuf {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
     manifest.join("../..").canonicalize().expect("the root of the workspace")
@@ -188,10 +169,8 @@ fn every_file_says_what_it_is() {
 }
 
 #[test]
-fn no_file_of_the_libraries_is_too_long() {
-    let mut sources = files::sources(&root().join("metrics-core/src"));
-    sources.extend(files::sources(&root().join("metrics-server/src")));
-    fault::none(files::too_long(&sources, TOO_LONG));
+fn no_file_is_too_long() {
+    fault::none(files::too_long(&files::sources(&root())));
 }
 
 /// The root files of all targets of the workspace.

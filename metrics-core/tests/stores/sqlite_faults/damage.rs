@@ -1,7 +1,7 @@
 //! Files that are damaged: while they are open, and before they are opened.
 
 use std::fs::{self, OpenOptions};
-use std::io::{Seek as _, SeekFrom, Write as _};
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use metrics_core::{Metrics, Selection};
 use tempfile::TempDir;
 
 use super::{
-    check_whole, connect, expect, fault, open_in, read_open, refusal, some, wait_for_store, write,
+    check_whole, connect, expect, fault, open_in, read_open, refusal, some, wait_for_store,
 };
 
 const DAMAGED: &str = "SQLite is damaged: database disk image is malformed: the file is damaged: stop all servers \

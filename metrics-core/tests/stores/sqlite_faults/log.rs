@@ -15,7 +15,6 @@ use rand::{RngExt as _, SeedableRng as _};
 use tempfile::TempDir;
 
 use super::{check_whole, connect, fault, open_in, some, write};
-use crate::fixture::now;
 
 /// The error message after an operator moved this file.
 fn moved(name: &str) -> String {

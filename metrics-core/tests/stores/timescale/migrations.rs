@@ -11,7 +11,7 @@ use metrics_testing::Backend::{Postgres, Timescale};
 use metrics_testing::{Backend, Database};
 use tokio::time::timeout;
 
-use super::{check, close, count, empty_store, name, reason, sql, text, verified};
+use super::{check, close, count, empty_store, reason, sql, text, verified};
 use crate::fixture::{commit, key, now, write};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/timescale");

@@ -5,8 +5,8 @@ use metrics_core::store::{Outcome, Store as _, TimescaleStore};
 use metrics_core::upkeep;
 use metrics_testing::Backend::{Postgres, Timescale};
 
-use super::{OTHERS, close, count, empty_store, name, sql, started, until};
-use crate::fixture::{commit, key, now, write};
+use super::{OTHERS, count, empty_store, sql, started, until};
+use crate::fixture::{commit, key, write};
 
 /// An index on a column that usual writes change would cost each write new entries in all indexes.
 #[tokio::test]

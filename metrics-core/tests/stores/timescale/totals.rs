@@ -12,7 +12,7 @@ use metrics_core::upkeep;
 use metrics_testing::Backend;
 use metrics_testing::Backend::{Postgres, Timescale};
 
-use super::{blocks, close, count, empty_store, name, sql, started, verified};
+use super::{blocks, close, count, empty_store, sql, started, verified};
 use crate::fixture::{commit, key, now, write};
 
 /// Two instances add the first totals of the same days at once.

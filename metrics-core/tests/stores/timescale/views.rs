@@ -10,7 +10,7 @@ use metrics_core::user_agent::{Browser, Device, Platform, UserAgentClass};
 use metrics_testing::Backend;
 use metrics_testing::Backend::{Postgres, Timescale};
 
-use super::{check, close, empty_store, name, sql, text};
+use super::{close, empty_store, sql, text};
 use crate::fixture::{commit, key, write};
 
 /// The SQL views.

@@ -7,10 +7,9 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::{Instant, timeout};
 
-use super::{EVER, message};
+use super::{EVER, FRAMES, message};
 
-/// How much a socket may send at once, and how much per second after that.
-const FRAMES: usize = 4_096;
+/// How many more messages it may send per second, how many joins at once, and how many more joins per second.
 const FRAMES_A_SECOND: f64 = 100.0;
 const JOINS: usize = 256;
 const JOINS_A_SECOND: f64 = 10.0;

@@ -3,8 +3,6 @@
 use metrics_server_testing::{Bystander, TestServer};
 use serde_json::{Value, json};
 
-use super::message;
-
 /// Joins with this payload while a bystander watches, and expects this error in the reply.
 async fn check_refused(topic: &str, payload: Value, expected: &str) {
     let server = TestServer::new().await;

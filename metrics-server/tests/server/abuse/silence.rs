@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{EVER, message};
+use super::{EVER, FRAMES, message};
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_never_reads_is_cut_off() {

@@ -2,7 +2,6 @@
 
 use metrics_server::{BODY_BYTES_MAX, Settings};
 use metrics_server_testing::{CHROME, Database, TestServer, soon};
-use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::Instant;

@@ -5,7 +5,7 @@ use metrics_server_testing::Watched;
 use serde_json::{Value, json};
 
 use super::Step::Close;
-use super::{Site, Step, check, check_batch, event, pause, play, stamped};
+use super::{Site, Step, check, check_batch, pause, play, stamped};
 
 #[tokio::test]
 async fn a_page_that_was_offline_sends_all_at_once() {

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use super::{now, watches};
 use crate::Damaged;
 use crate::block::{Columns, Group, Groups};
-use crate::query::{Filter, Metric, Minimum, Period, Query, QueryError};
+use crate::query::{Dimension, Filter, Metric, Minimum, Period, Query, QueryError};
 use crate::scan::tests::draft::{Watch, blocks};
 use crate::scan::{ScanError, Scanner};
 
