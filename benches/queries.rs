@@ -14,7 +14,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use clap::Parser;
 use metrics_core::engagement::{Part, SecondsBucket};
 use metrics_core::query::{self, Compare, Dimension, Filter, LIMIT_MAX, Metric, Minimum, instant};
-use metrics_core::report::{PlaysBucket, SourceBucket, fold_plays, fold_sources};
+use metrics_core::response::{PlaysBucket, SourceBucket, fold_plays, fold_sources};
 use metrics_core::scan::{AnswerRow, DimensionValue};
 use metrics_core::store::{Error, Store};
 use metrics_core::time_bucket::{Buckets, Width};

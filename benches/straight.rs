@@ -13,7 +13,7 @@ use diesel::prelude::*;
 use diesel::sqlite::SqliteConnection;
 use futures_util::TryStreamExt as _;
 use metrics_core::Source;
-use metrics_core::report::{PlayCell, PlayTotals, SourceCell};
+use metrics_core::response::{PlayCell, PlayTotals, SourceCell};
 use metrics_core::user_agent::{self, Browser, Device, Platform};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row};

@@ -11,7 +11,7 @@ use std::{env, fs, io};
 
 use metrics_core::engagement::Parts;
 use metrics_core::interval::Segments;
-use metrics_core::report::{PlayCell, PlayTotals, fold_plays};
+use metrics_core::response::{PlayCell, PlayTotals, fold_plays};
 use metrics_core::session::{Moment, Reach, Session};
 use metrics_core::time_bucket::Buckets;
 use metrics_core::user_agent::UserAgentClass;

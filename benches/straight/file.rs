@@ -7,7 +7,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Binary, Double, Integer, Nullable, Text};
 use diesel::sqlite::SqliteConnection;
 use metrics_core::Source;
-use metrics_core::report::{PlayCell, SourceCell};
+use metrics_core::response::{PlayCell, SourceCell};
 
 use super::selection::{Grouped, Range, Sums};
 use super::viewings::Viewings;

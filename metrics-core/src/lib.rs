@@ -57,7 +57,7 @@
 //! * [`Metrics`] is the main handle: viewers [`join`](Metrics::join) and send [`PlayerEvent`]s, and it answers reports.
 //! * [`session`] turns the events of a player into [`interval::Segments`] of video time, with [`interval`], [`event`],
 //!   [`video`], [`source`], [`key`] and [`user_agent`] as its parts.
-//! * [`query`] defines queries, [`report`] and [`engagement`] their answers, [`time_bucket`] the calendar, and
+//! * [`query`] defines queries, [`response`] and [`engagement`] their answers, [`time_bucket`] the calendar, and
 //!   [`containment`] compares metadata.
 //! * Private modules encode closed sessions as columns (`block`), answer queries and reports from them ([`scan`] has
 //!   the answers), and sum plays per key and day (`totals`). [`record`] is a session as a line of NDJSON.
@@ -128,9 +128,9 @@ mod read;
 pub mod record;
 #[cfg(feature = "recorder")]
 pub mod recorder;
-pub mod report;
 #[cfg(feature = "recorder")]
-mod reports;
+mod report;
+pub mod response;
 #[cfg(feature = "recorder")]
 pub mod retention;
 #[cfg(feature = "recorder")]
@@ -163,7 +163,7 @@ pub use quota::{RateExceeded, Usage};
 #[cfg(feature = "recorder")]
 pub use recorder::{EventError, Viewing};
 #[cfg(feature = "recorder")]
-pub use reports::{
+pub use report::{
     BUCKETS_MAX, ReportError, Reports, SEARCH_BYTES_MAX, VideoEntry, VideoList, VideosQuery,
 };
 pub use source::Source;

@@ -1,197 +1,200 @@
-//! The responses of the older reports, and how the totals of a store become responses.
-//!
-//! A store sums sessions per *cell*, a range of time within which no bucket ends. The rest happens here, once, so that
-//! all stores give the same response.
+//! Reports on the sessions of a store, at some moment.
 
-use std::collections::BTreeMap;
+pub(crate) mod older;
+mod query;
+mod scanning;
+mod videos;
+
+use std::fmt;
 
 use chrono::{DateTime, Utc};
 
-use crate::query::instant;
-use crate::source::Source;
+use crate::budget::{Account, UsedUp};
+use crate::engagement::{Part, SecondsBucket};
+use crate::erasure::{Erasure, Selected};
+use crate::export::Export;
+use crate::query::{
+    BucketQuery, EngagementQuery, Periods, Query, QueryError, Scan, Selection, Timeframe, instant,
+};
+use crate::read::computed;
+use crate::response::{PlaysBucket, SourceBucket};
+use crate::scan::{Answer, Fields, ScanError};
+use crate::store::{Error, Store};
 use crate::time_bucket::Buckets;
-use crate::user_agent::{Browser, Device, Platform, UserAgentClass};
 
-/// Totals of plays.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct PlayTotals {
-    /// Number of plays.
-    pub plays: u64,
-    /// Their view time in milliseconds: replays count again.
-    pub view_ms: u64,
-    /// Their unique view time in milliseconds: replays count once.
-    pub unique_ms: u64,
-    browsers: [u64; Browser::ALL.len()],
-    platforms: [u64; Platform::ALL.len()],
-    devices: [u64; Device::ALL.len()],
+pub(crate) use self::scanning::count;
+pub use self::videos::{SEARCH_BYTES_MAX, VideoEntry, VideoList, VideosQuery};
+
+/// The most buckets of a report that includes empty ones: a year by the hour has 8,760.
+pub const BUCKETS_MAX: usize = 10_000;
+
+/// Answers reports from a store without recording into it, like [`Metrics`](crate::Metrics) from its own store.
+#[derive(Clone, Copy)]
+pub struct Reports<'a> {
+    store: &'a dyn Store,
+    now: DateTime<Utc>,
+    account: &'a Account,
 }
 
-impl PlayTotals {
-    /// Counts plays with one user agent. The view times are sums over all of them.
-    pub fn add_plays(
-        &mut self,
-        plays: u64,
-        view_ms: u64,
-        unique_ms: u64,
-        user_agent: UserAgentClass,
-    ) {
-        self.plays += plays;
-        self.view_ms += view_ms;
-        self.unique_ms += unique_ms;
-        self.browsers[usize::from(user_agent.browser.code())] += plays;
-        self.platforms[usize::from(user_agent.platform.code())] += plays;
-        self.devices[usize::from(user_agent.device.code())] += plays;
-    }
-
-    /// Adds the totals of other plays.
-    pub fn add(&mut self, other: &Self) {
-        self.plays += other.plays;
-        self.view_ms += other.view_ms;
-        self.unique_ms += other.unique_ms;
-        add_each(&mut self.browsers, &other.browsers);
-        add_each(&mut self.platforms, &other.platforms);
-        add_each(&mut self.devices, &other.devices);
-    }
-
-    /// Returns the number of plays with `browser`.
+impl<'a> Reports<'a> {
+    /// Reports on the sessions in `store` at the time `now`.
     #[must_use]
-    pub fn browser(&self, browser: Browser) -> u64 {
-        self.browsers[usize::from(browser.code())]
+    pub fn new(store: &'a dyn Store, now: DateTime<Utc>) -> Self {
+        Self { store, now, account: Account::UNLIMITED }
     }
 
-    /// Returns the number of plays with `platform`.
+    /// Accounts the memory of the report to `account`. The caller should hold the size of the answer in it afterwards.
     #[must_use]
-    pub fn platform(&self, platform: Platform) -> u64 {
-        self.platforms[usize::from(platform.code())]
+    pub fn within(self, account: &'a Account) -> Self {
+        Self { account, ..self }
     }
 
-    /// Returns the number of plays with `device`.
+    /// Returns the time of the reports.
     #[must_use]
-    pub fn device(&self, device: Device) -> u64 {
-        self.devices[usize::from(device.code())]
+    pub fn now(self) -> DateTime<Utc> {
+        self.now
+    }
+
+    /// Plays per time bucket.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError`] if there would be too many buckets, or the store fails.
+    pub async fn plays(self, query: &BucketQuery) -> Result<Vec<PlaysBucket>, ReportError> {
+        let now = self.now;
+        let scan = query.scan(now);
+        let mut empty = Vec::new();
+        if query.fill {
+            let (scan, query) = (scan.clone(), query.clone());
+            empty = computed(move || empty_buckets(&scan, &query, now)).await?;
+        }
+        older::plays(self.store, &scan, query.buckets, empty, self.account).await
+    }
+
+    /// Plays per time bucket and page.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError`] if the store fails.
+    pub async fn sources(self, query: &BucketQuery) -> Result<Vec<SourceBucket>, ReportError> {
+        older::sources(self.store, &query.scan(self.now), query.buckets, self.account).await
+    }
+
+    /// Distinct viewers in each of `parts` equal parts of the video, up to the furthest watched position.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError`] if the store fails.
+    pub async fn engagement(
+        self,
+        query: &EngagementQuery,
+        parts: u32,
+    ) -> Result<Vec<Part>, ReportError> {
+        older::parts(self.store, &query.scan(self.now), parts, self.account).await
+    }
+
+    /// Views and viewers per second, or per unit of the query's resolution, for each time bucket.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError`] if the store fails.
+    pub async fn engagement_per_second(
+        self,
+        query: &EngagementQuery,
+        buckets: Buckets,
+    ) -> Result<Vec<SecondsBucket>, ReportError> {
+        let scan = query.scan(self.now);
+        older::seconds(self.store, &scan, buckets, query.resolution, self.account).await
+    }
+
+    /// Any metrics by any dimensions, and the periods that they cover.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError::Query`] if the query cannot be answered as it is, [`ReportError::Scan`] if its answer would be
+    /// too large, [`ReportError::Store`] if the store fails.
+    pub async fn query(self, query: &Query) -> Result<(Answer, Periods), ReportError> {
+        query::query(self.store, query, self.now, self.account).await
+    }
+
+    /// Lists the videos of a selection with their metrics, and returns the periods that the metrics cover.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`query`](Self::query).
+    pub async fn videos(self, query: &VideosQuery) -> Result<(VideoList, Periods), ReportError> {
+        videos::videos(self.store, query, self.now, self.account).await
+    }
+
+    /// Lists the fields of metadata and session data, the most frequent first.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError::Scan`] if there are too many fields, [`ReportError::Store`] if the store fails.
+    pub async fn fields(self, query: &EngagementQuery) -> Result<Fields, ReportError> {
+        older::fields(self.store, &query.scan(self.now), self.account).await
+    }
+
+    /// Number of sessions that play at this moment, over all instances.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError`] if the store fails.
+    pub async fn watching(self, selection: &Selection) -> Result<u64, ReportError> {
+        older::watching(self.store, &selection.for_stores(), self.now, self.account).await
+    }
+
+    /// Counts the sessions that an erasure selects, at one moment.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError::UsedUp`] if the account has no memory left, [`ReportError::Store`] if the store fails.
+    pub async fn selected(self, erasure: &Erasure) -> Result<Selected, ReportError> {
+        scanning::count(self.store, erasure, self.account).await
+    }
+
+    /// The sessions that a query selects, one by one.
+    #[must_use]
+    pub fn sessions(self, query: &EngagementQuery) -> Export {
+        Export::of(query.scan(self.now)).within(self.account)
     }
 }
 
-fn add_each(sums: &mut [u64], others: &[u64]) {
-    sums.iter_mut().zip(others).for_each(|(sum, other)| *sum += other);
-}
-
-/// The plays that started in one cell of time.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct PlayCell {
-    /// Any instant of the cell, in Unix milliseconds.
-    pub at_ms: i64,
-    /// Its plays.
-    pub totals: PlayTotals,
-}
-
-/// The plays of one time bucket.
-#[derive(Clone, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub struct PlaysBucket {
-    /// The start of the bucket.
-    pub start: DateTime<Utc>,
-    /// Its plays.
-    pub totals: PlayTotals,
-}
-
-/// Sums cells into buckets, in order. `also` are starts of buckets to include even if they are empty.
-pub fn fold_plays(
-    cells: impl IntoIterator<Item = PlayCell>,
-    buckets: &Buckets,
-    also: impl IntoIterator<Item = DateTime<Utc>>,
-) -> Vec<PlaysBucket> {
-    let mut folded: BTreeMap<DateTime<Utc>, PlayTotals> =
-        also.into_iter().map(|start| (start, PlayTotals::default())).collect();
-    for cell in cells.into_iter().filter(|cell| 0 < cell.totals.plays) {
-        folded.entry(buckets.start_of(instant(cell.at_ms))).or_default().add(&cell.totals);
+impl fmt::Debug for Reports<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Reports");
+        debug.field("store", &self.store).field("now", &self.now).finish_non_exhaustive()
     }
-    folded.into_iter().map(|(start, totals)| PlaysBucket { start, totals }).collect()
 }
 
-/// The plays on one page that started in one cell of time.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct SourceCell {
-    /// Any instant of the cell, in Unix milliseconds.
-    pub at_ms: i64,
-    /// The page.
-    pub source: Source,
-    /// Number of plays.
-    pub plays: u64,
+/// Why a report has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    /// Empty buckets were requested, and there are too many.
+    #[error("there are more than {BUCKETS_MAX} buckets in the timeframe")]
+    TooManyBuckets,
+    /// The query cannot be answered as it is.
+    #[error(transparent)]
+    Query(#[from] QueryError),
+    /// The answer would be too large, or a block cannot be decoded.
+    #[error(transparent)]
+    Scan(#[from] ScanError),
+    /// The memory for answers is used up.
+    #[error(transparent)]
+    UsedUp(#[from] UsedUp),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] Error),
 }
 
-/// The plays on one page in one time bucket.
-#[derive(Clone, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub struct SourceBucket {
-    /// The start of the bucket.
-    pub start: DateTime<Utc>,
-    /// The page.
-    pub source: Source,
-    /// Number of plays.
-    pub plays: u64,
-}
-
-/// Sums cells into buckets: by time, then the most played page first, then by URL.
-pub fn fold_sources(
-    cells: impl IntoIterator<Item = SourceCell>,
-    buckets: &Buckets,
-) -> Vec<SourceBucket> {
-    let mut folded: BTreeMap<(DateTime<Utc>, Source), u64> = BTreeMap::new();
-    for cell in cells {
-        *folded.entry((buckets.start_of(instant(cell.at_ms)), cell.source)).or_default() +=
-            cell.plays;
-    }
-    let mut answer: Vec<_> = folded
-        .into_iter()
-        .map(|((start, source), plays)| SourceBucket { start, source, plays })
-        .collect();
-    answer.sort_by(|a, b| {
-        (a.start, b.plays, a.source.as_str()).cmp(&(b.start, a.plays, b.source.as_str()))
-    });
-    answer
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn cell(at_ms: i64, plays: u64) -> PlayCell {
-        PlayCell { at_ms, totals: PlayTotals { plays, ..PlayTotals::default() } }
-    }
-
-    #[test]
-    fn cells_are_summed_per_bucket_and_empty_buckets_are_left_out() {
-        let buckets = Buckets::new("1 second".parse().unwrap());
-        let folded = fold_plays([cell(2_000, 1), cell(0, 2), cell(2_500, 4)], &buckets, []);
-        let seen: Vec<_> =
-            folded.iter().map(|it| (it.start.timestamp(), it.totals.plays)).collect();
-        assert_eq!(seen, [(0, 2), (2, 5)]);
-
-        let also = buckets.starts(instant(0), instant(2_500));
-        let folded = fold_plays([cell(2_000, 1)], &buckets, also);
-        let seen: Vec<_> =
-            folded.iter().map(|it| (it.start.timestamp(), it.totals.plays)).collect();
-        assert_eq!(seen, [(0, 0), (1, 0), (2, 1)]);
-    }
-
-    #[test]
-    fn sources_are_sorted_by_time_then_plays_then_address() {
-        let buckets = Buckets::new("1 second".parse().unwrap());
-        let cell = |at_ms, path, plays| SourceCell {
-            at_ms,
-            source: Source::parse(&format!("http://a/{path}")).unwrap(),
-            plays,
-        };
-        let cells = [
-            cell(1_000, "z", 9),
-            cell(0, "b", 1),
-            cell(0, "a", 1),
-            cell(0, "c", 1),
-            cell(5, "c", 1),
-        ];
-        let folded = fold_sources(cells, &buckets);
-        let seen: Vec<_> = folded.iter().map(|it| (it.source.pathname(), it.plays)).collect();
-        assert_eq!(seen, [("/c", 2), ("/a", 1), ("/b", 1), ("/z", 9)]);
-    }
+fn empty_buckets(
+    scan: &Scan,
+    query: &BucketQuery,
+    now: DateTime<Utc>,
+) -> Result<Vec<DateTime<Utc>>, ReportError> {
+    // A timeframe without an end is filled up to now: the rest of time has no plays yet.
+    let to = if matches!(query.timeframe, Timeframe::From(_)) { now } else { instant(scan.to_ms) };
+    let starts = query.buckets.starts(instant(scan.from_ms), to);
+    let starts: Vec<_> = starts.take(BUCKETS_MAX + 1).collect();
+    if BUCKETS_MAX < starts.len() { Err(ReportError::TooManyBuckets) } else { Ok(starts) }
 }

@@ -11,7 +11,7 @@ mod plan;
 
 use std::collections::BTreeMap;
 
-use crate::report::PlayTotals;
+use crate::response::PlayTotals;
 use crate::time::{DAY_MS, HOUR_MS};
 use crate::user_agent::{Browser, Device, Platform, UserAgentClass};
 use crate::varint::{self, Damaged, Reader, zigzag};

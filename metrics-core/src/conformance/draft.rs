@@ -10,7 +10,7 @@ use crate::export::{self, Record};
 use crate::interval::{Interval, Segments};
 use crate::key::{ApiKey, SessionId};
 use crate::query::{Scan, Selection, instant};
-use crate::report::PlayTotals;
+use crate::response::PlayTotals;
 use crate::session::{Counters, Minutes, Stored};
 use crate::source::Source;
 use crate::store::{

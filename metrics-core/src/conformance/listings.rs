@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::draft::{Draft, START_MS, fill, key, later, object};
 use crate::key::ApiKey;
 use crate::query::{Column, Compare, Dimension, Direction, Filter, Metric, Query, Selection};
-use crate::reports::{Reports, VideoEntry, VideoList, VideosQuery};
+use crate::report::{Reports, VideoEntry, VideoList, VideosQuery};
 use crate::store::Store;
 use crate::time::DAY_MS;
 use crate::time_bucket::Span;

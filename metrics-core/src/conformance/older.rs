@@ -5,8 +5,8 @@ use chrono::{DateTime, Utc};
 use crate::budget::Account;
 use crate::engagement::{Part, Resolution, SecondsBucket};
 use crate::query::{Scan, Selection};
-use crate::report::{PlaysBucket, SourceBucket};
-use crate::reports::{ReportError, older};
+use crate::report::{ReportError, older};
+use crate::response::{PlaysBucket, SourceBucket};
 use crate::store::Store;
 use crate::time_bucket::Buckets;
 

@@ -10,8 +10,8 @@ use super::draft::{
 use super::older;
 use crate::engagement::Resolution;
 use crate::query::{Dimension, Metric, Query, Scan, Selection, Timeframe, instant};
-use crate::report::PlayTotals;
-use crate::reports::Reports;
+use crate::report::Reports;
+use crate::response::PlayTotals;
 use crate::session::MINUTE_MS;
 use crate::store::Store;
 use crate::time::HOUR_MS;

@@ -8,7 +8,7 @@ use super::CopyError;
 use super::retry::with_retries;
 use crate::budget::Account;
 use crate::query::{Scan, Selection};
-use crate::reports::{ReportError, older};
+use crate::report::{ReportError, older};
 use crate::scan::ScanError;
 use crate::store::{Error, Store};
 use crate::time::DAY_MS;

@@ -3,8 +3,8 @@
 use super::Metrics;
 use crate::engagement::{Part, SecondsBucket};
 use crate::query::{BucketQuery, EngagementQuery, Periods, Query, Selection};
-use crate::report::{PlaysBucket, SourceBucket};
-use crate::reports::{ReportError, Reports, VideoList, VideosQuery};
+use crate::report::{ReportError, Reports, VideoList, VideosQuery};
+use crate::response::{PlaysBucket, SourceBucket};
 use crate::scan::Answer;
 use crate::time_bucket::Buckets;
 

@@ -8,7 +8,7 @@ use super::calendar::Timeline;
 use super::{GROUP_BYTES_MAX, GROUPS_MAX, ScanError, SessionFilter, VideoInfo};
 use crate::block::{Columns, Group, Groups};
 use crate::query::instant;
-use crate::report::{PlayTotals, PlaysBucket, SourceBucket};
+use crate::response::{PlayTotals, PlaysBucket, SourceBucket};
 use crate::source::Source;
 use crate::time_bucket::Buckets;
 use crate::user_agent::UserAgentClass;

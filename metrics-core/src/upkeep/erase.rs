@@ -18,7 +18,7 @@ use crate::erasure::{Erasure, Selected};
 use crate::key::SessionId;
 use crate::query::{Scan, Selection};
 use crate::read::{Reading, all_of, batches, damaged, info, picked};
-use crate::reports::{ReportError, count};
+use crate::report::{ReportError, count};
 use crate::scan::{SessionFilter, VideoInfo};
 use crate::store::changes::{Totals, blocks};
 use crate::store::{

@@ -10,7 +10,7 @@ use metrics_core::import::{Foreign, insert};
 use metrics_core::interval::{Interval, Segments};
 use metrics_core::key::SessionId;
 use metrics_core::query::instant;
-use metrics_core::report::{PlayCell, PlayTotals, SourceCell, fold_plays, fold_sources};
+use metrics_core::response::{PlayCell, PlayTotals, SourceCell, fold_plays, fold_sources};
 use metrics_core::session::Stored;
 use metrics_core::store::{Instance, Location, Outcome, Row, RowId, SessionWrite, Store, Subject};
 use metrics_core::time_bucket::Buckets;

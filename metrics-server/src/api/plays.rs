@@ -1,6 +1,6 @@
 //! `/api/v1/plays`, also called `/api/v1/views`: plays per time bucket.
 
-use metrics_core::report::PlayTotals;
+use metrics_core::response::PlayTotals;
 use metrics_core::user_agent::{Browser, Device, Platform};
 use metrics_core::{BucketQuery, ReportError, Reports};
 use serde::Serialize;

@@ -7,7 +7,7 @@ use super::{oracle, random};
 use crate::engagement::{Parts, Seconds};
 use crate::interval::Segments;
 use crate::query::{Filter, Metric, Minimum, Period, Query, Scan, Selection, instant};
-use crate::report::{PlayCell, PlayTotals, SourceCell, fold_plays, fold_sources};
+use crate::response::{PlayCell, PlayTotals, SourceCell, fold_plays, fold_sources};
 use crate::scan::SessionFilter;
 use crate::scan::buckets::{PlaysScanner, SourcesScanner};
 use crate::scan::engagement::{Furthest, PartsScanner, SecondsScanner};

@@ -13,7 +13,7 @@ use super::oracle;
 use super::random::{check, period, query, watch};
 use crate::key::SessionId;
 use crate::query::{Query, instant};
-use crate::reports::Reports;
+use crate::report::Reports;
 use crate::store::{Instance, Outcome, SessionWrite, SqliteStore, Store, Subject, TimescaleStore};
 use crate::{ApiKey, Timeframe, upkeep};
 

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use metrics_core::mave::Mave;
-use metrics_core::report::PlayTotals;
+use metrics_core::response::PlayTotals;
 use metrics_core::source::PageDetail;
 use metrics_core::user_agent::{Browser, Device, Platform};
 use metrics_core::{ApiKey, BucketQuery, EngagementQuery, Metrics, Selection, Timeframe};

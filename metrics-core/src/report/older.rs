@@ -10,7 +10,7 @@ use crate::budget::Account;
 use crate::engagement::{Part, Resolution, SecondsBucket};
 use crate::query::{Scan, Selection, instant};
 use crate::read::{Reading, computed, picked, read_from};
-use crate::report::{PlayTotals, PlaysBucket, SourceBucket};
+use crate::response::{PlayTotals, PlaysBucket, SourceBucket};
 use crate::scan::buckets::{PlaysScanner, SourcesScanner};
 use crate::scan::engagement::{Furthest, PartsScanner, SecondsScanner};
 use crate::scan::{Fields, FieldsScanner};
