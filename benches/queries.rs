@@ -421,12 +421,12 @@ impl Query {
     async fn straight(&self, straight: &Straight, range: &Range) -> Result<Answer, Failure> {
         let answer = match self.report {
             Report::Plays(buckets) => {
-                let cells = straight.plays(range).await?;
-                cells.map(|cells| Answer::Plays(fold_plays(cells, &buckets, [])))
+                let plays_at = straight.plays(range).await?;
+                plays_at.map(|plays_at| Answer::Plays(fold_plays(plays_at, &buckets, [])))
             }
             Report::Sources(buckets) => {
-                let cells = straight.sources(range).await?;
-                cells.map(|cells| Answer::Sources(fold_sources(cells, &buckets)))
+                let plays_at = straight.sources(range).await?;
+                plays_at.map(|plays_at| Answer::Sources(fold_sources(plays_at, &buckets)))
             }
             Report::Parts(parts) => {
                 let viewings = straight.viewings(range).await?;

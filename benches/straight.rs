@@ -13,7 +13,7 @@ use diesel::prelude::*;
 use diesel::sqlite::SqliteConnection;
 use futures_util::TryStreamExt as _;
 use metrics_core::Source;
-use metrics_core::response::{PlayCell, PlayTotals, SourceCell};
+use metrics_core::response::{PlayTotals, PlaysAt, SourceAt};
 use metrics_core::user_agent::{self, Browser, Device, Platform};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row};
@@ -65,29 +65,29 @@ impl Straight {
         })
     }
 
-    /// Returns the plays per cell, or `None` after the time limit.
+    /// Returns the plays per bucket, or `None` after the time limit.
     ///
     /// # Errors
     ///
     /// The database fails.
-    pub async fn plays(&self, range: &Range) -> Result<Option<Vec<PlayCell>>, Failure> {
+    pub async fn plays(&self, range: &Range) -> Result<Option<Vec<PlaysAt>>, Failure> {
         match self {
             Self::File(_) => self.in_file(range, file_plays).await,
             Self::Database(_) => {
                 let sums = "date_bin($4::text::interval, started_at, timestamptz 'epoch'), browser, platform, device,
                     count(*), sum(view_ms)::bigint, sum(unique_ms)::bigint from sessions";
                 let rows = self.in_database(range, sums, "group by 1, 2, 3, 4").await?;
-                Ok(rows.map(|rows| rows.iter().map(play_cell).collect()))
+                Ok(rows.map(|rows| rows.iter().map(plays_of_row).collect()))
             }
         }
     }
 
-    /// Returns the plays per cell and page, or `None` after the time limit.
+    /// Returns the plays per bucket and page, or `None` after the time limit.
     ///
     /// # Errors
     ///
     /// The database fails.
-    pub async fn sources(&self, range: &Range) -> Result<Option<Vec<SourceCell>>, Failure> {
+    pub async fn sources(&self, range: &Range) -> Result<Option<Vec<SourceAt>>, Failure> {
         match self {
             Self::File(_) => self.in_file(range, file_sources).await,
             Self::Database(_) => {
@@ -97,14 +97,14 @@ impl Straight {
                     (select url from pages where pages.id = page_id), count(*) from sessions";
                 let group = "and page_id is not null group by 1, page_id";
                 let rows = self.in_database(range, sums, group).await?;
-                let cell = |row: &Row| {
-                    Some(SourceCell {
+                let source_of = |row: &Row| {
+                    Some(SourceAt {
                         at_ms: unix_ms(row.get(0)),
                         source: Source::parse(row.get(1))?,
                         plays: row.get::<_, i64>(2).unsigned_abs(),
                     })
                 };
-                Ok(rows.map(|rows| rows.iter().filter_map(cell).collect()))
+                Ok(rows.map(|rows| rows.iter().filter_map(source_of).collect()))
             }
         }
     }
@@ -151,7 +151,7 @@ impl Straight {
                 self.in_file(range, grouped).await
             }
             Self::Database(_) => {
-                // The width of cells is a parameter of every statement.
+                // The width of buckets is a parameter of every statement.
                 let select = format!(
                     "{}, count(*)::float8, sum(view_ms)::float8, coalesce(sum(startup_ms), 0)::float8,
                      count(startup_ms)::float8, $4::text is null from sessions",
@@ -282,13 +282,13 @@ const SESSIONS: &str = "create temporary view sessions as
         unique_ms, duration_ms, startup_ms, coalesce(rebufferings, 0), coalesce(rebuffering_ms, 0), segments
     from metrics.open_sessions";
 
-fn play_cell(row: &Row) -> PlayCell {
+fn plays_of_row(row: &Row) -> PlaysAt {
     let classes: [i16; 3] = [row.get(1), row.get(2), row.get(3)];
     let [browser, platform, device] = classes.map(i32::from);
-    cell(unix_ms(row.get(0)), (browser, platform, device), (row.get(4), row.get(5), row.get(6)))
+    plays_of(unix_ms(row.get(0)), (browser, platform, device), (row.get(4), row.get(5), row.get(6)))
 }
 
-fn cell(at_ms: i64, classes: (i32, i32, i32), sums: (i64, i64, i64)) -> PlayCell {
+fn plays_of(at_ms: i64, classes: (i32, i32, i32), sums: (i64, i64, i64)) -> PlaysAt {
     let code = |class: i32| u8::try_from(class).unwrap_or_default();
     let client = user_agent::UserAgentClass {
         browser: Browser::from_code(code(classes.0)),
@@ -303,7 +303,7 @@ fn cell(at_ms: i64, classes: (i32, i32, i32), sums: (i64, i64, i64)) -> PlayCell
         unique_ms.unsigned_abs(),
         client,
     );
-    PlayCell { at_ms, totals }
+    PlaysAt { at_ms, totals }
 }
 
 fn time(unix_ms: i64) -> SystemTime {

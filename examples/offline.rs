@@ -11,7 +11,7 @@ use std::{env, fs, io};
 
 use metrics_core::engagement::Parts;
 use metrics_core::interval::Segments;
-use metrics_core::response::{PlayCell, PlayTotals, fold_plays};
+use metrics_core::response::{PlayTotals, PlaysAt, fold_plays};
 use metrics_core::session::{Moment, Reach, Session};
 use metrics_core::time_bucket::Buckets;
 use metrics_core::user_agent::UserAgentClass;
@@ -84,15 +84,15 @@ fn apply(sessions: &mut BTreeMap<String, Session>, line: Line) -> Result<(), Box
 
 /// Prints the reports that a server returns, from the same functions.
 fn show(plays: &[(i64, Segments)]) -> Result<(), Box<dyn Error>> {
-    let mut cells = Vec::new();
+    let mut plays_at = Vec::new();
     for (at_ms, segments) in plays {
         let mut totals = PlayTotals::default();
         let unique_ms = segments.union().len_ms();
         totals.add_plays(1, segments.len_ms(), unique_ms, UserAgentClass::default());
-        cells.push(PlayCell { at_ms: *at_ms, totals });
+        plays_at.push(PlaysAt { at_ms: *at_ms, totals });
     }
     let buckets = Buckets::new("1 day".parse()?);
-    for bucket in fold_plays(cells, &buckets, Vec::new()) {
+    for bucket in fold_plays(plays_at, &buckets, Vec::new()) {
         let PlayTotals { plays, view_ms, unique_ms, .. } = bucket.totals;
         let day = bucket.start.date_naive();
         println!("{day}: {plays} plays, {view_ms} ms watched, {unique_ms} ms of them once");

@@ -7,11 +7,11 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Binary, Double, Integer, Nullable, Text};
 use diesel::sqlite::SqliteConnection;
 use metrics_core::Source;
-use metrics_core::response::{PlayCell, SourceCell};
+use metrics_core::response::{PlaysAt, SourceAt};
 
 use super::selection::{Grouped, Range, Sums};
 use super::viewings::Viewings;
-use super::{STRAIGHT_MAX, cell};
+use super::{STRAIGHT_MAX, at_ms};
 use crate::Failure;
 
 #[derive(QueryableByName)]
@@ -38,11 +38,11 @@ pub(super) fn file_plays(
     connection: &mut SqliteConnection,
     range: &Range,
     videos: Vec<i64>,
-) -> Result<Option<Vec<PlayCell>>, Failure> {
+) -> Result<Option<Vec<PlaysAt>>, Failure> {
     #[derive(QueryableByName)]
     struct Sum {
         #[diesel(sql_type = BigInt)]
-        cell: i64,
+        at_ms: i64,
         #[diesel(sql_type = Integer)]
         browser: i32,
         #[diesel(sql_type = Integer)]
@@ -58,23 +58,23 @@ pub(super) fn file_plays(
     }
     let began = Instant::now();
     let select = format!(
-        "select started_at / {grain} * {grain} as cell, browser, platform, device, count(*) as plays,
+        "select started_at / {grain} * {grain} as at_ms, browser, platform, device, count(*) as plays,
          sum(view_ms) as view_ms, sum(unique_ms) as unique_ms from sessions",
         grain = range.grain_ms
     );
-    let mut cells = Vec::new();
+    let mut plays_at = Vec::new();
     for video in videos {
         let sums: Vec<Sum> =
             within(&select, range, video, "group by 1, 2, 3, 4").load(connection)?;
-        cells.extend(sums.iter().map(|it| {
+        plays_at.extend(sums.iter().map(|it| {
             let sums = (it.plays, it.view_ms, it.unique_ms);
-            cell(it.cell, (it.browser, it.platform, it.device), sums)
+            plays_of(it.at_ms, (it.browser, it.platform, it.device), sums)
         }));
         if STRAIGHT_MAX < began.elapsed() {
             return Ok(None);
         }
     }
-    Ok(Some(cells))
+    Ok(Some(plays_at))
 }
 
 pub(super) fn file_grouped(
@@ -122,11 +122,11 @@ pub(super) fn file_sources(
     connection: &mut SqliteConnection,
     range: &Range,
     videos: Vec<i64>,
-) -> Result<Option<Vec<SourceCell>>, Failure> {
+) -> Result<Option<Vec<SourceAt>>, Failure> {
     #[derive(QueryableByName)]
     struct Sum {
         #[diesel(sql_type = BigInt)]
-        cell: i64,
+        at_ms: i64,
         #[diesel(sql_type = Text)]
         url: String,
         #[diesel(sql_type = BigInt)]
@@ -134,22 +134,22 @@ pub(super) fn file_sources(
     }
     let began = Instant::now();
     let select = format!(
-        "select started_at / {grain} * {grain} as cell, url, count(*) as plays
+        "select started_at / {grain} * {grain} as at_ms, url, count(*) as plays
          from sessions join pages on pages.id = page_id",
         grain = range.grain_ms
     );
-    let mut cells = Vec::new();
+    let mut plays_at = Vec::new();
     for video in videos {
         let sums: Vec<Sum> = within(&select, range, video, "group by 1, 2").load(connection)?;
-        cells.extend(sums.iter().filter_map(|it| {
+        plays_at.extend(sums.iter().filter_map(|it| {
             let source = Source::parse(&it.url)?;
-            Some(SourceCell { at_ms: it.cell, source, plays: it.plays.unsigned_abs() })
+            Some(SourceAt { at_ms: it.at_ms, source, plays: it.plays.unsigned_abs() })
         }));
         if STRAIGHT_MAX < began.elapsed() {
             return Ok(None);
         }
     }
-    Ok(Some(cells))
+    Ok(Some(plays_at))
 }
 
 pub(super) fn file_viewings(

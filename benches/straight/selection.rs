@@ -17,7 +17,7 @@ pub struct Range {
     pub to_ms: i64,
     /// The least view time that counts, in milliseconds.
     pub minimum_view_ms: i64,
-    /// The width of a cell, in milliseconds.
+    /// The width of a bucket, in milliseconds.
     pub grain_ms: i64,
     /// Whether only sessions on mobile devices with Chrome or Safari count: [`MOBILE`] as filters.
     pub is_filtered: bool,

@@ -1,7 +1,6 @@
-//! The responses of the older reports, and how the totals of a store become responses.
+//! The responses of the older reports, and how plays become buckets.
 //!
-//! A store sums sessions per *cell*, a range of time within which no bucket ends. The rest happens here, once, so that
-//! all stores give the same response.
+//! `fold_plays` and `fold_sources` sum plays into the buckets of a report.
 
 use std::collections::BTreeMap;
 
@@ -76,10 +75,10 @@ fn add_each(sums: &mut [u64], others: &[u64]) {
     sums.iter_mut().zip(others).for_each(|(sum, other)| *sum += other);
 }
 
-/// The plays that started in one cell of time.
+/// The plays that started at one instant.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct PlayCell {
-    /// Any instant of the cell, in Unix milliseconds.
+pub struct PlaysAt {
+    /// When they started, in Unix milliseconds: any instant of their bucket.
     pub at_ms: i64,
     /// Its plays.
     pub totals: PlayTotals,
@@ -95,24 +94,24 @@ pub struct PlaysBucket {
     pub totals: PlayTotals,
 }
 
-/// Sums cells into buckets, in order. `also` are starts of buckets to include even if they are empty.
+/// Sums plays into buckets, in order. `also` are starts of buckets to include even if they are empty.
 pub fn fold_plays(
-    cells: impl IntoIterator<Item = PlayCell>,
+    plays_at: impl IntoIterator<Item = PlaysAt>,
     buckets: &Buckets,
     also: impl IntoIterator<Item = DateTime<Utc>>,
 ) -> Vec<PlaysBucket> {
     let mut folded: BTreeMap<DateTime<Utc>, PlayTotals> =
         also.into_iter().map(|start| (start, PlayTotals::default())).collect();
-    for cell in cells.into_iter().filter(|cell| 0 < cell.totals.plays) {
-        folded.entry(buckets.start_of(instant(cell.at_ms))).or_default().add(&cell.totals);
+    for plays in plays_at.into_iter().filter(|plays| 0 < plays.totals.plays) {
+        folded.entry(buckets.start_of(instant(plays.at_ms))).or_default().add(&plays.totals);
     }
     folded.into_iter().map(|(start, totals)| PlaysBucket { start, totals }).collect()
 }
 
-/// The plays on one page that started in one cell of time.
+/// The plays on one page that started at one instant.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct SourceCell {
-    /// Any instant of the cell, in Unix milliseconds.
+pub struct SourceAt {
+    /// When they started, in Unix milliseconds: any instant of their bucket.
     pub at_ms: i64,
     /// The page.
     pub source: Source,
@@ -132,15 +131,15 @@ pub struct SourceBucket {
     pub plays: u64,
 }
 
-/// Sums cells into buckets: by time, then the most played page first, then by URL.
+/// Sums plays into buckets: by time, then the most played page first, then by URL.
 pub fn fold_sources(
-    cells: impl IntoIterator<Item = SourceCell>,
+    plays_at: impl IntoIterator<Item = SourceAt>,
     buckets: &Buckets,
 ) -> Vec<SourceBucket> {
     let mut folded: BTreeMap<(DateTime<Utc>, Source), u64> = BTreeMap::new();
-    for cell in cells {
-        *folded.entry((buckets.start_of(instant(cell.at_ms)), cell.source)).or_default() +=
-            cell.plays;
+    for plays in plays_at {
+        *folded.entry((buckets.start_of(instant(plays.at_ms)), plays.source)).or_default() +=
+            plays.plays;
     }
     let mut answer: Vec<_> = folded
         .into_iter()
@@ -156,20 +155,21 @@ pub fn fold_sources(
 mod tests {
     use super::*;
 
-    fn cell(at_ms: i64, plays: u64) -> PlayCell {
-        PlayCell { at_ms, totals: PlayTotals { plays, ..PlayTotals::default() } }
+    fn plays_at(at_ms: i64, plays: u64) -> PlaysAt {
+        PlaysAt { at_ms, totals: PlayTotals { plays, ..PlayTotals::default() } }
     }
 
     #[test]
-    fn cells_are_summed_per_bucket_and_empty_buckets_are_left_out() {
+    fn plays_are_summed_per_bucket_and_empty_buckets_are_omitted() {
         let buckets = Buckets::new("1 second".parse().unwrap());
-        let folded = fold_plays([cell(2_000, 1), cell(0, 2), cell(2_500, 4)], &buckets, []);
+        let folded =
+            fold_plays([plays_at(2_000, 1), plays_at(0, 2), plays_at(2_500, 4)], &buckets, []);
         let seen: Vec<_> =
             folded.iter().map(|it| (it.start.timestamp(), it.totals.plays)).collect();
         assert_eq!(seen, [(0, 2), (2, 5)]);
 
         let also = buckets.starts(instant(0), instant(2_500));
-        let folded = fold_plays([cell(2_000, 1)], &buckets, also);
+        let folded = fold_plays([plays_at(2_000, 1)], &buckets, also);
         let seen: Vec<_> =
             folded.iter().map(|it| (it.start.timestamp(), it.totals.plays)).collect();
         assert_eq!(seen, [(0, 0), (1, 0), (2, 1)]);
@@ -178,19 +178,19 @@ mod tests {
     #[test]
     fn sources_are_sorted_by_time_then_plays_then_address() {
         let buckets = Buckets::new("1 second".parse().unwrap());
-        let cell = |at_ms, path, plays| SourceCell {
+        let plays_at = |at_ms, path, plays| SourceAt {
             at_ms,
             source: Source::parse(&format!("http://a/{path}")).unwrap(),
             plays,
         };
-        let cells = [
-            cell(1_000, "z", 9),
-            cell(0, "b", 1),
-            cell(0, "a", 1),
-            cell(0, "c", 1),
-            cell(5, "c", 1),
+        let plays_at = [
+            plays_at(1_000, "z", 9),
+            plays_at(0, "b", 1),
+            plays_at(0, "a", 1),
+            plays_at(0, "c", 1),
+            plays_at(5, "c", 1),
         ];
-        let folded = fold_sources(cells, &buckets);
+        let folded = fold_sources(plays_at, &buckets);
         let seen: Vec<_> = folded.iter().map(|it| (it.source.pathname(), it.plays)).collect();
         assert_eq!(seen, [("/c", 2), ("/a", 1), ("/b", 1), ("/z", 9)]);
     }

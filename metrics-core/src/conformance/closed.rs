@@ -148,7 +148,7 @@ pub async fn a_session_that_changes_is_counted_as_it_is(store: &dyn Store) {
         check_totals(store).await;
     }
     let sources = older::sources(store, &scan, days()).await.expect("summed");
-    assert_eq!(sources.iter().map(|cell| cell.plays).sum::<u64>(), 2);
+    assert_eq!(sources.iter().map(|bucket| bucket.plays).sum::<u64>(), 2);
 }
 
 /// Merging keeps all sessions, in few blocks.

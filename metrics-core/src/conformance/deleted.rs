@@ -159,7 +159,7 @@ pub async fn deleted_sessions_leave_the_totals(store: &dyn Store) {
     let scan = all(Selection::key(key));
     assert_eq!(play_totals(store, &scan).await.plays, 7);
     let sources = older::sources(store, &scan, days()).await.expect("summed");
-    assert_eq!(sources.iter().map(|cell| cell.plays).sum::<u64>(), 7);
+    assert_eq!(sources.iter().map(|bucket| bucket.plays).sum::<u64>(), 7);
     let parts = older::parts(store, &scan, 1).await.expect("counted");
     assert_eq!(parts[0].viewers, 7);
     check_totals(store).await;

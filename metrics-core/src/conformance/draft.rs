@@ -287,8 +287,8 @@ pub(super) fn all(selection: Selection) -> Scan {
 
 pub(super) async fn play_totals(store: &dyn Store, scan: &Scan) -> PlayTotals {
     let mut sum = PlayTotals::default();
-    for cell in older::plays(store, scan, days(), Vec::new()).await.expect("summed") {
-        sum.add(&cell.totals);
+    for bucket in older::plays(store, scan, days(), Vec::new()).await.expect("summed") {
+        sum.add(&bucket.totals);
     }
     sum
 }

@@ -51,7 +51,7 @@ pub async fn a_final_session_stays_in_every_answer(store: &dyn Store) {
     assert_eq!(store.count_sessions().await.expect("counted"), 8);
     assert_eq!(exported(store, 3).await, records);
     let sources = older::sources(store, &scan, days()).await.expect("summed");
-    assert_eq!(sources.iter().map(|cell| cell.plays).sum::<u64>(), 8);
+    assert_eq!(sources.iter().map(|bucket| bucket.plays).sum::<u64>(), 8);
     assert_eq!(older::parts(store, &scan, 1).await.expect("counted")[0].viewers, 8);
     for draft in &drafts {
         assert_eq!(location(store, draft.id).await, None);

@@ -56,7 +56,7 @@ pub async fn a_timeframe_includes_both_ends(store: &dyn Store) {
     assert!(numbers(&play_totals(store, &scan(2, 998)).await).is_empty());
     // Every report counts the same sessions.
     let sources = older::sources(store, &scan(0, 1_000), days()).await.expect("summed");
-    assert_eq!(sources.iter().map(|cell| cell.plays).sum::<u64>(), 4);
+    assert_eq!(sources.iter().map(|bucket| bucket.plays).sum::<u64>(), 4);
     assert_eq!(viewers_of(store, &scan(0, 1_000), 1).await, [4]);
     let seconds = seconds_of(store, &scan(0, 1_000), "100 years").await;
     assert_eq!(seconds[0].1, [[0, 4, 4]]);
@@ -96,7 +96,7 @@ pub async fn the_minimum_view_time_is_included(store: &dyn Store) {
         let scan = Scan { minimum_view_ms, ..all(Selection::default()) };
         assert_eq!(play_totals(store, &scan).await.plays, plays, "{minimum_view_ms} ms");
         let sources = older::sources(store, &scan, days()).await.expect("summed");
-        assert_eq!(sources.iter().map(|cell| cell.plays).sum::<u64>(), plays);
+        assert_eq!(sources.iter().map(|bucket| bucket.plays).sum::<u64>(), plays);
         let viewers = viewers_of(store, &scan, 1).await;
         assert_eq!(viewers, if plays == 0 { vec![] } else { vec![plays] });
         let seconds = seconds_of(store, &scan, "100 years").await;
@@ -125,8 +125,8 @@ pub async fn plays_are_summed_with_their_classes(store: &dyn Store) {
     assert_eq!(play_totals(store, &all(Selection::identifier("a"))).await, expected);
 }
 
-/// A cell never holds plays of two buckets.
-pub async fn plays_are_summed_per_cell(store: &dyn Store) {
+/// Plays of two buckets are never summed together.
+pub async fn plays_are_summed_per_bucket(store: &dyn Store) {
     let key = key(store).await;
     let hour_ms = START_MS - START_MS % HOUR_MS;
     let starts = [-1, 0, 1, HOUR_MS / 4 - 1, HOUR_MS / 4, HOUR_MS - 1, HOUR_MS, 25 * HOUR_MS];
@@ -139,22 +139,22 @@ pub async fn plays_are_summed_per_cell(store: &dyn Store) {
     fill(store, &numbered(drafts)).await;
     for width in ["1 second", "15 minutes", "1 hour", "1 day", "1 month"] {
         let buckets = buckets(width);
-        let cells = older::plays(store, &all(Selection::key(key.clone())), buckets, Vec::new())
+        let folded = older::plays(store, &all(Selection::key(key.clone())), buckets, Vec::new())
             .await
             .expect("summed");
         let seen: BTreeMap<_, PlayTotals> =
-            cells.into_iter().map(|bucket| (bucket.start, bucket.totals)).collect();
+            folded.into_iter().map(|bucket| (bucket.start, bucket.totals)).collect();
         let mut expected: BTreeMap<_, PlayTotals> = BTreeMap::new();
         for (number, at) in starts.iter().enumerate() {
-            let cell = expected.entry(buckets.start_of(instant(*at))).or_default();
-            cell.add_plays(1, 1 << number, 1 << number, UserAgentClass::default());
+            let bucket = expected.entry(buckets.start_of(instant(*at))).or_default();
+            bucket.add_plays(1, 1 << number, 1 << number, UserAgentClass::default());
         }
         assert_eq!(seen, expected, "{width}");
     }
 }
 
 /// Pages differ by scheme, host, port or path. Videos on the same page share it.
-pub async fn sources_are_counted_per_page_and_cell(store: &dyn Store) {
+pub async fn sources_are_counted_per_page_and_bucket(store: &dyn Store) {
     let key = key(store).await;
     let hour_ms = START_MS - START_MS % HOUR_MS;
     let played = [
@@ -174,12 +174,12 @@ pub async fn sources_are_counted_per_page_and_cell(store: &dyn Store) {
     fill(store, &drafts).await;
 
     let scan = all(Selection::key(key));
-    let cells = older::sources(store, &scan, buckets("1 hour")).await.expect("summed");
+    let folded = older::sources(store, &scan, buckets("1 hour")).await.expect("summed");
 
     let mut seen: BTreeMap<(i64, String), u64> = BTreeMap::new();
-    for cell in cells {
-        let hour = (cell.start.timestamp_millis() - hour_ms).div_euclid(HOUR_MS);
-        *seen.entry((hour, cell.source.as_str().to_owned())).or_default() += cell.plays;
+    for bucket in folded {
+        let hour = (bucket.start.timestamp_millis() - hour_ms).div_euclid(HOUR_MS);
+        *seen.entry((hour, bucket.source.as_str().to_owned())).or_default() += bucket.plays;
     }
     let expected = [
         (0, "http://example.com/", 3),
@@ -198,8 +198,8 @@ pub async fn a_session_without_a_source_is_no_source(store: &dyn Store) {
     let key = key(store).await;
     let draft = |name| Draft::new(&key, name, Video::labelled("a"));
     fill(store, &[draft("none"), draft("some").on("http://a/")]).await;
-    let cells = older::sources(store, &all(Selection::default()), days()).await.expect("summed");
-    let seen: Vec<_> = cells.iter().map(|cell| (cell.source.as_str(), cell.plays)).collect();
+    let folded = older::sources(store, &all(Selection::default()), days()).await.expect("summed");
+    let seen: Vec<_> = folded.iter().map(|bucket| (bucket.source.as_str(), bucket.plays)).collect();
     assert_eq!(seen, [("http://a/", 1)]);
 }
 

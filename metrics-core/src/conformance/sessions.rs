@@ -161,7 +161,7 @@ pub async fn what_the_first_write_says_of_the_subject_stays(store: &dyn Store) {
     assert_eq!((totals.plays, totals.browser(Browser::Firefox)), (1, 1));
     assert!(selected(store, Selection::identifier("second")).await.is_empty());
     let sources = older::sources(store, &here, days()).await.expect("summed");
-    assert_eq!(sources.iter().map(|cell| cell.source.host()).collect::<Vec<_>>(), ["a"]);
+    assert_eq!(sources.iter().map(|bucket| bucket.source.host()).collect::<Vec<_>>(), ["a"]);
 }
 
 /// Sessions are loaded in the requested order, with `None` for each missing one.
@@ -325,7 +325,7 @@ pub async fn a_batch_that_was_refused_may_come_again(store: &dyn Store) {
 
     let sources = older::sources(store, &all(Selection::default()), days()).await;
     let mut hosts: Vec<_> =
-        sources.expect("summed").iter().map(|cell| cell.source.host().to_owned()).collect();
+        sources.expect("summed").iter().map(|bucket| bucket.source.host().to_owned()).collect();
     hosts.sort();
     assert_eq!(hosts, ["a", "b"]);
 }
@@ -383,5 +383,5 @@ pub async fn concurrent_first_plays_are_all_of_one_video(store: &dyn Store) {
     let selection = Selection::default().with_video(object(&metadata));
     assert_eq!(selected(store, selection.clone()).await, viewers);
     let sources = older::sources(store, &all(selection), days()).await;
-    assert_eq!(sources.expect("summed").iter().map(|cell| cell.plays).sum::<u64>(), 20);
+    assert_eq!(sources.expect("summed").iter().map(|bucket| bucket.plays).sum::<u64>(), 20);
 }

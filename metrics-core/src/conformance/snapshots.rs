@@ -88,8 +88,8 @@ pub async fn sessions_that_move_are_in_every_snapshot_once(store: &dyn Store) {
         for _ in 0..30 {
             let mut snapshot = store.snapshot().await.expect("opened");
             assert_eq!(starts(&mut *snapshot).await, expected);
-            let cells = older::plays(store, &all(Selection::default()), days(), Vec::new()).await;
-            let plays: u64 = cells.expect("summed").iter().map(|cell| cell.totals.plays).sum();
+            let folded = older::plays(store, &all(Selection::default()), days(), Vec::new()).await;
+            let plays: u64 = folded.expect("summed").iter().map(|bucket| bucket.totals.plays).sum();
             assert_eq!(plays, 30);
             tokio::task::yield_now().await;
         }

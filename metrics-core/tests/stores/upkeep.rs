@@ -10,7 +10,7 @@ use metrics_core::import::{Foreign, insert};
 use metrics_core::interval::{Interval, Segments};
 use metrics_core::key::SessionId;
 use metrics_core::query::instant;
-use metrics_core::response::{PlayCell, PlayTotals, SourceCell, fold_plays, fold_sources};
+use metrics_core::response::{PlayTotals, PlaysAt, SourceAt, fold_plays, fold_sources};
 use metrics_core::session::Stored;
 use metrics_core::store::{Instance, Location, Outcome, Row, RowId, SessionWrite, Store, Subject};
 use metrics_core::time_bucket::Buckets;
@@ -389,11 +389,11 @@ impl World {
                 let Stored { started_at_ms, view_ms, unique_ms, .. } = it.stored;
                 let mut totals = PlayTotals::default();
                 totals.add_plays(1, view_ms, unique_ms, it.subject.user_agent);
-                PlayCell { at_ms: started_at_ms, totals }
+                PlaysAt { at_ms: started_at_ms, totals }
             };
             let source = |it: &&Viewed| {
                 let source = it.subject.source.clone()?;
-                Some(SourceCell { at_ms: it.stored.started_at_ms, source, plays: 1 })
+                Some(SourceAt { at_ms: it.stored.started_at_ms, source, plays: 1 })
             };
             let reports = Reports::new(&self.store, self.now);
             let plays = fold_plays(counted.iter().map(play), &buckets, []);

@@ -7,7 +7,7 @@ use super::{oracle, random};
 use crate::engagement::{Parts, Seconds};
 use crate::interval::Segments;
 use crate::query::{Filter, Metric, Minimum, Period, Query, Scan, Selection, instant};
-use crate::response::{PlayCell, PlayTotals, SourceCell, fold_plays, fold_sources};
+use crate::response::{PlayTotals, PlaysAt, SourceAt, fold_plays, fold_sources};
 use crate::scan::SessionFilter;
 use crate::scan::buckets::{PlaysScanner, SourcesScanner};
 use crate::scan::engagement::{Furthest, PartsScanner, SecondsScanner};
@@ -68,21 +68,21 @@ proptest! {
         let segments = |watch: &Watch| Segments::decode(&watch.row.stored.segments).unwrap();
 
         let plays = scan!(&watches, PlaysScanner::new(filtered(), buckets));
-        let cells = counted.iter().map(|watch| {
+        let plays_at = counted.iter().map(|watch| {
             let stored = &watch.row.stored;
             let mut totals = PlayTotals::default();
             totals.add_plays(1, stored.view_ms, stored.unique_ms, watch.row.user_agent);
-            PlayCell { at_ms: stored.started_at_ms, totals }
+            PlaysAt { at_ms: stored.started_at_ms, totals }
         });
         let also = [buckets.start_of(instant(0))];
-        prop_assert_eq!(plays.finish(also), fold_plays(cells, &buckets, also));
+        prop_assert_eq!(plays.finish(also), fold_plays(plays_at, &buckets, also));
 
         let sources = scan!(&watches, SourcesScanner::new(filtered(), buckets));
-        let cells = counted.iter().filter_map(|watch| {
+        let plays_at = counted.iter().filter_map(|watch| {
             let source = watch.row.page.clone()?;
-            Some(SourceCell { at_ms: watch.row.stored.started_at_ms, source, plays: 1 })
+            Some(SourceAt { at_ms: watch.row.stored.started_at_ms, source, plays: 1 })
         });
-        prop_assert_eq!(sources.finish(), fold_sources(cells, &buckets));
+        prop_assert_eq!(sources.finish(), fold_sources(plays_at, &buckets));
 
         let seconds = scan!(&watches, SecondsScanner::new(filtered(), buckets));
         let mut expected = Seconds::new(buckets);
