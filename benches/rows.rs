@@ -95,18 +95,19 @@ impl Rows {
         }
         let mut after = None;
         loop {
-            let heads = snapshot.blocks(&Videos::All, i64::MIN, i64::MAX, after, AT_ONCE).await?;
-            after = heads.last().map(|head| head.id);
-            for some in heads.chunks(BLOCKS) {
-                let ids: Vec<_> = some.iter().map(|head| head.id).collect();
+            let summaries =
+                snapshot.blocks(&Videos::All, i64::MIN, i64::MAX, after, AT_ONCE).await?;
+            after = summaries.last().map(|summary| summary.id);
+            for some in summaries.chunks(BLOCKS) {
+                let ids: Vec<_> = some.iter().map(|summary| summary.id).collect();
                 let blocks = snapshot.groups(&ids, Groups::ALL).await?;
-                for (head, block) in some.iter().zip(blocks) {
+                for (summary, block) in some.iter().zip(blocks) {
                     for row in block.rows()? {
-                        self.insert(head.video, &row)?;
+                        self.insert(summary.video, &row)?;
                     }
                 }
             }
-            if heads.len() < AT_ONCE as usize {
+            if summaries.len() < AT_ONCE as usize {
                 break;
             }
         }

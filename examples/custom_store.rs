@@ -29,7 +29,7 @@ struct State {
     last_video: i64,
     // With the instance at which a segment is open.
     open: BTreeMap<SessionId, (OpenSession, Option<Instance>)>,
-    blocks: BTreeMap<BlockId, (BlockHead, Arc<Block>)>,
+    blocks: BTreeMap<BlockId, (BlockSummary, Arc<Block>)>,
     last_block: i64,
     resumable: BTreeMap<SessionId, Resumable>,
     totals: BTreeMap<(KeyId, i64), StoredTotals>,
@@ -113,7 +113,7 @@ impl State {
         let closed = |id| self.resumable.get(id).map(|session| session.version);
         let is_last = |(video, last): &(VideoId, BlockId)| {
             self.videos.contains_key(video)
-                && after(&self.blocks, Some(*last)).all(|(head, _)| head.video != *video)
+                && after(&self.blocks, Some(*last)).all(|(summary, _)| summary.video != *video)
         };
         let Rewrite { remove, close, delete_open, reopen, import_after, .. } = rewrite;
         !(remove.iter().all(|id| self.blocks.contains_key(id))
@@ -138,7 +138,7 @@ impl State {
         for (key, video, block) in rewrite.add {
             self.last_block += 1;
             let id = BlockId(self.last_block);
-            self.blocks.insert(id, (BlockHead::new(id, (key, video), &block), Arc::new(block)));
+            self.blocks.insert(id, (BlockSummary::new(id, (key, video), &block), Arc::new(block)));
         }
         for (id, _) in rewrite.close {
             let closed = self.open.remove(&id).map(|(session, _)| (id, session.into()));
@@ -258,7 +258,7 @@ impl Store for MemoryStore {
 
     async fn delete_unused(&self, limit: u32) -> Answer<Unused> {
         let mut state = self.change();
-        let of_blocks = state.blocks.values().map(|(head, _)| head.video);
+        let of_blocks = state.blocks.values().map(|(summary, _)| summary.video);
         let used: HashSet<VideoId> =
             of_blocks.chain(state.open.values().map(|(session, _)| session.video)).collect();
         let unused = state.videos.keys().filter(|id| !used.contains(id));
@@ -291,7 +291,8 @@ impl Store for MemoryStore {
 
     async fn count_sessions(&self) -> Answer<u64> {
         let state = self.state();
-        let closed: u64 = state.blocks.values().map(|(head, _)| u64::from(head.sessions)).sum();
+        let closed: u64 =
+            state.blocks.values().map(|(summary, _)| u64::from(summary.sessions)).sum();
         Ok(closed + state.open.len() as u64)
     }
 
@@ -338,12 +339,12 @@ impl Snapshot for View {
         to_ms: i64,
         id: Option<BlockId>,
         limit: u32,
-    ) -> Answer<Vec<BlockHead>> {
-        let is_wanted = |it: &&BlockHead| {
+    ) -> Answer<Vec<BlockSummary>> {
+        let is_wanted = |it: &&BlockSummary| {
             let is_in_time = it.first_start_ms <= to_ms && from_ms <= it.last_start_ms;
             is_in_time && self.0.are_of(videos, it.key, it.video)
         };
-        first(after(&self.0.blocks, id).map(|(head, _)| head).filter(is_wanted), limit)
+        first(after(&self.0.blocks, id).map(|(summary, _)| summary).filter(is_wanted), limit)
     }
 
     async fn groups(&mut self, blocks: &[BlockId], groups: Groups) -> Answer<Vec<Block>> {

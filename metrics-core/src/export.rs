@@ -16,7 +16,8 @@ use crate::read::{OPEN_FIRST, Reading, computed, damaged, info, next_limit, pick
 use crate::scan::SessionFilter;
 use crate::session::Stored;
 use crate::store::{
-    BlockHead, Error, OpenScan, Snapshot, Store, Subject, VideoId, VideoRecord, VideoScope, Videos,
+    BlockSummary, Error, OpenScan, Snapshot, Store, Subject, VideoId, VideoRecord, VideoScope,
+    Videos,
 };
 
 /// Number of sessions read at a time: enough to call the store rarely, in a megabyte of memory.
@@ -29,7 +30,7 @@ const PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Number of videos examined at a time.
 const VIDEOS: u32 = 64;
 
-/// Number of heads or videos read at a time.
+/// Number of summaries or videos read at a time.
 const LIST: u32 = 10_000;
 
 /// A session and its subject.
@@ -265,7 +266,7 @@ struct Content<'a> {
     // The first ones, as many as may fit on a page.
     open: BTreeMap<VideoId, Vec<Row>>,
     // By first start.
-    heads: HashMap<VideoId, Vec<BlockHead>>,
+    summaries: HashMap<VideoId, Vec<BlockSummary>>,
 }
 
 impl<'a> Content<'a> {
@@ -276,26 +277,26 @@ impl<'a> Content<'a> {
         room: Room,
         account: &'a Account,
     ) -> Result<Self, Error> {
-        let mut heads: HashMap<VideoId, Vec<BlockHead>> = HashMap::new();
+        let mut summaries: HashMap<VideoId, Vec<BlockSummary>> = HashMap::new();
         let videos = Videos::These(videos);
         let (from_ms, to_ms) = frame.frame;
         let mut after = None;
         loop {
             let page = snapshot.blocks(&videos, from_ms, to_ms, after, LIST).await?;
-            after = page.last().map(|head| head.id);
-            for head in &page {
-                heads.entry(head.video).or_default().push(*head);
+            after = page.last().map(|summary| summary.id);
+            for summary in &page {
+                summaries.entry(summary.video).or_default().push(*summary);
             }
             if page.len() < LIST as usize {
                 break;
             }
         }
-        for heads in heads.values_mut() {
-            heads.sort_by_key(|head| (head.first_start_ms, head.id));
+        for summaries in summaries.values_mut() {
+            summaries.sort_by_key(|summary| (summary.first_start_ms, summary.id));
         }
         let scan = OpenScan { videos, from_ms, to_ms, watched_at: None };
         let open = first_open(snapshot, &scan, frame, room, account).await?;
-        Ok(Self { frame, account, open, heads })
+        Ok(Self { frame, account, open, summaries })
     }
 
     /// The first sessions of a video that fit, in order.
@@ -310,14 +311,14 @@ impl<'a> Content<'a> {
         let mut rows = self.open.remove(&video).unwrap_or_default();
         rows.sort_by_key(Row::order);
         rows.truncate(room.fitting(rows.iter()).0);
-        let heads = self.heads.remove(&video).unwrap_or_default();
-        let mut heads = heads.into_iter().peekable();
-        while let Some(head) = heads.next() {
-            if after.is_some_and(|(start_ms, _)| head.last_start_ms < start_ms) {
+        let summaries = self.summaries.remove(&video).unwrap_or_default();
+        let mut summaries = summaries.into_iter().peekable();
+        while let Some(summary) = summaries.next() {
+            if after.is_some_and(|(start_ms, _)| summary.last_start_ms < start_ms) {
                 continue;
             }
             // Only a block that was replaced would be missing, and a snapshot does not show that.
-            let Some(block) = snapshot.groups(&[head.id], Groups::ALL).await?.pop() else {
+            let Some(block) = snapshot.groups(&[summary.id], Groups::ALL).await?.pop() else {
                 continue;
             };
             let account = account.clone();
@@ -325,7 +326,7 @@ impl<'a> Content<'a> {
             (rows, is_full) =
                 computed(move || with_block(rows, video, &block, frame, room, &account)).await?;
             // Every session of a later block starts at or after the start of the next block.
-            let next_ms = heads.peek().map_or(i64::MAX, |next| next.first_start_ms);
+            let next_ms = summaries.peek().map_or(i64::MAX, |next| next.first_start_ms);
             if is_full && rows.last().is_some_and(|row| row.stored.started_at_ms < next_ms) {
                 break;
             }

@@ -13,11 +13,12 @@ use crate::read::computed;
 use crate::record::{SessionRecord, content};
 use crate::store::changes::{Totals, blocks, finalized};
 use crate::store::{
-    BlockHead, BlockId, Error, KeyId, OpenScan, Outcome, Rewrite, Snapshot, Store, VideoId, Videos,
+    BlockId, BlockSummary, Error, KeyId, OpenScan, Outcome, Rewrite, Snapshot, Store, VideoId,
+    Videos,
 };
 use crate::video::Video;
 
-/// Number of heads or open sessions read at a time.
+/// Number of summaries or open sessions read at a time.
 const PAGE: u32 = 10_000;
 
 /// The least number of records that [`Equals`] remembers, in 20 MB.
@@ -183,12 +184,12 @@ impl Present {
         let mut after = None;
         loop {
             let page = snapshot.blocks(videos, i64::MIN, i64::MAX, after, PAGE).await?;
-            after = page.last().map(|head| head.id);
-            for head in &page {
-                self.last.insert(head.video, head.id);
-                if is_sought(by_id, head.video, head.first_start_ms, head.last_start_ms) {
-                    for row in rows(snapshot, head).await? {
-                        self.add(by_id, head.video, row);
+            after = page.last().map(|summary| summary.id);
+            for summary in &page {
+                self.last.insert(summary.video, summary.id);
+                if is_sought(by_id, summary.video, summary.first_start_ms, summary.last_start_ms) {
+                    for row in rows(snapshot, summary).await? {
+                        self.add(by_id, summary.video, row);
                     }
                 }
             }
@@ -250,8 +251,11 @@ fn is_sought(sessions: &ById<'_>, video: VideoId, from_ms: i64, to_ms: i64) -> b
 }
 
 /// The sessions of a block; none if it no longer exists.
-pub(crate) async fn rows(snapshot: &mut dyn Snapshot, head: &BlockHead) -> Result<Vec<Row>, Error> {
-    let block = snapshot.groups(&[head.id], Groups::ALL).await?.pop();
+pub(crate) async fn rows(
+    snapshot: &mut dyn Snapshot,
+    summary: &BlockSummary,
+) -> Result<Vec<Row>, Error> {
+    let block = snapshot.groups(&[summary.id], Groups::ALL).await?.pop();
     let Some(block) = block else { return Ok(Vec::new()) };
     computed(move || block.rows().map_err(Error::Damaged)).await
 }

@@ -12,7 +12,7 @@ use crate::compute::{compute, expect_aside};
 use crate::query::{Scan, Selection};
 use crate::scan::{ScanError, SessionFilter, VideoInfo};
 use crate::store::{
-    BlockHead, Error, OpenScan, OpenSession, Snapshot, VideoId, VideoRecord, VideoScope, Videos,
+    BlockSummary, Error, OpenScan, OpenSession, Snapshot, VideoId, VideoRecord, VideoScope, Videos,
 };
 use crate::varint::Damaged;
 
@@ -236,10 +236,10 @@ async fn read_blocks<F: Fold>(
     let mut after = None;
     loop {
         let page = snapshot.blocks(videos, frame.0, frame.1, after, HEADS).await?;
-        after = page.last().map(|head| head.id);
+        after = page.last().map(|summary| summary.id);
         let is_last = page.len() < HEADS as usize;
-        let heads = with_sessions_in(frame, snapshot, page).await?;
-        fold = read_heads(snapshot, &heads, fold).await?;
+        let summaries = with_sessions_in(frame, snapshot, page).await?;
+        fold = read_summaries(snapshot, &summaries, fold).await?;
         if is_last {
             return Ok(fold);
         }
@@ -251,42 +251,42 @@ async fn read_blocks<F: Fold>(
 async fn with_sessions_in(
     frame: (i64, i64),
     snapshot: &mut dyn Snapshot,
-    heads: Vec<BlockHead>,
-) -> Result<Vec<BlockHead>, Error> {
+    summaries: Vec<BlockSummary>,
+) -> Result<Vec<BlockSummary>, Error> {
     let frame_ms = frame.1.saturating_sub(frame.0);
-    let is_long = |head: &BlockHead| {
-        let block_ms = head.last_start_ms.saturating_sub(head.first_start_ms);
+    let is_long = |summary: &BlockSummary| {
+        let block_ms = summary.last_start_ms.saturating_sub(summary.first_start_ms);
         frame_ms < block_ms / FRAMES_MIN
     };
-    let (long, mut found): (Vec<_>, Vec<_>) = heads.into_iter().partition(is_long);
-    for heads in batches(&long) {
-        let ids: Vec<_> = heads.iter().map(|head| head.id).collect();
+    let (long, mut found): (Vec<_>, Vec<_>) = summaries.into_iter().partition(is_long);
+    for summaries in batches(&long) {
+        let ids: Vec<_> = summaries.iter().map(|summary| summary.id).collect();
         let blocks = snapshot.groups(&ids, STARTS).await?;
-        let heads = heads.to_vec();
+        let summaries = summaries.to_vec();
         let looking = move || {
             let has_any = |block: &Block| {
                 Ok(!block.columns(STARTS)?.starts.between(frame.0, frame.1).is_empty())
             };
             let has_any = blocks.iter().map(has_any).collect::<Result<Vec<_>, _>>();
-            let found = heads.into_iter().zip(has_any.map_err(Error::Damaged)?);
-            Ok::<_, Error>(found.filter(|(_, has_any)| *has_any).map(|(head, _)| head))
+            let found = summaries.into_iter().zip(has_any.map_err(Error::Damaged)?);
+            Ok::<_, Error>(found.filter(|(_, has_any)| *has_any).map(|(summary, _)| summary))
         };
         found.extend(computed(looking).await?);
     }
-    found.sort_unstable_by_key(|head| head.id);
+    found.sort_unstable_by_key(|summary| summary.id);
     Ok(found)
 }
 
-/// Lists the heads of all blocks of these videos.
-pub(crate) async fn heads(
+/// Lists the summaries of all blocks of these videos.
+pub(crate) async fn summaries(
     snapshot: &mut dyn Snapshot,
     videos: &Videos,
-    mut take: impl FnMut(BlockHead) + Send,
+    mut take: impl FnMut(BlockSummary) + Send,
 ) -> Result<(), Error> {
     let mut after = None;
     loop {
         let page = snapshot.blocks(videos, i64::MIN, i64::MAX, after, HEADS).await?;
-        after = page.last().map(|head| head.id);
+        after = page.last().map(|summary| summary.id);
         let is_last = page.len() < HEADS as usize;
         page.into_iter().for_each(&mut take);
         if is_last {
@@ -296,15 +296,15 @@ pub(crate) async fn heads(
 }
 
 /// Folds the sessions of these blocks.
-pub(crate) async fn read_heads<F: Fold>(
+pub(crate) async fn read_summaries<F: Fold>(
     snapshot: &mut dyn Snapshot,
-    heads: &[BlockHead],
+    summaries: &[BlockSummary],
     mut fold: F,
 ) -> Result<F, F::Error> {
     // The batch that is read and not folded yet.
     let mut before: Option<Batch> = None;
-    for heads in batches(heads) {
-        let ids: Vec<_> = heads.iter().map(|head| head.id).collect();
+    for summaries in batches(summaries) {
+        let ids: Vec<_> = summaries.iter().map(|summary| summary.id).collect();
         let reading = snapshot.groups(&ids, fold.groups());
         let blocks = match before.take() {
             Some(before) => {
@@ -315,7 +315,7 @@ pub(crate) async fn read_heads<F: Fold>(
             }
             None => reading.await?,
         };
-        before = Some(Batch { heads: heads.to_vec(), blocks });
+        before = Some(Batch { summaries: summaries.to_vec(), blocks });
     }
     match before {
         Some(batch) => folded(fold, |fold| batch.add_to(fold)).await,
@@ -325,7 +325,7 @@ pub(crate) async fn read_heads<F: Fold>(
 
 /// Blocks that are read together.
 struct Batch {
-    heads: Vec<BlockHead>,
+    summaries: Vec<BlockSummary>,
     blocks: Vec<Block>,
 }
 
@@ -333,20 +333,20 @@ impl Batch {
     fn add_to<F: Fold>(self, fold: &mut F) -> Result<(), F::Error> {
         expect_aside();
         let groups = fold.groups();
-        for (head, block) in self.heads.iter().zip(self.blocks) {
-            fold.add(head.video, &block.columns(groups).map_err(Error::Damaged)?)?;
+        for (summary, block) in self.summaries.iter().zip(self.blocks) {
+            fold.add(summary.video, &block.columns(groups).map_err(Error::Damaged)?)?;
         }
         Ok(())
     }
 }
 
 /// Splits heads into batches.
-pub(crate) fn batches(heads: &[BlockHead]) -> Vec<&[BlockHead]> {
-    let (mut batches, mut rest) = (Vec::new(), heads);
+pub(crate) fn batches(summaries: &[BlockSummary]) -> Vec<&[BlockSummary]> {
+    let (mut batches, mut rest) = (Vec::new(), summaries);
     while !rest.is_empty() {
         let mut sessions = 0;
-        let fitting = rest.iter().take(BATCH_BLOCKS).take_while(|head| {
-            sessions += head.sessions;
+        let fitting = rest.iter().take(BATCH_BLOCKS).take_while(|summary| {
+            sessions += summary.sessions;
             sessions <= BATCH_SESSIONS
         });
         let (batch, others) = rest.split_at(fitting.count().max(1));

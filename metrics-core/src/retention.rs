@@ -52,7 +52,7 @@ pub const BACK_MAX: TimeDelta = TimeDelta::days(1);
 /// A turn deletes at most one part in `SHARE_MAX` of all sessions, and always one.
 pub const SHARE_MAX: NonZeroU64 = NonZeroU64::new(4).expect("not zero");
 
-/// Number of heads or open sessions read at a time.
+/// Number of summaries or open sessions read at a time.
 const PAGE: u32 = 10_000;
 
 /// How often a turn retries to set the retention clock while other instances set it as well.
@@ -291,8 +291,10 @@ async fn first_clock(
     let mut after = None;
     loop {
         let page = snapshot.blocks(&Videos::All, i64::MIN, i64::MAX, after, PAGE).await?;
-        after = page.last().map(|head| head.id);
-        page.iter().flat_map(|head| [head.first_start_ms, head.last_start_ms]).for_each(&mut note);
+        after = page.last().map(|summary| summary.id);
+        page.iter()
+            .flat_map(|summary| [summary.first_start_ms, summary.last_start_ms])
+            .for_each(&mut note);
         if page.len() < PAGE as usize {
             break;
         }

@@ -41,7 +41,7 @@ pub use id::{BlockId, Instance, KeyId, Version, VideoId};
 pub use key::{KeyChange, KeyRecord};
 pub use rewrite::{Rewrite, Unused};
 pub use session::{Found, Location, OpenSession, Outcome, Resumable, SessionWrite, Subject};
-pub use snapshot::{BlockHead, Detail, OpenScan, Snapshot};
+pub use snapshot::{BlockSummary, Detail, OpenScan, Snapshot};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{SqliteOptions, SqliteStore};
 #[cfg(feature = "mave")]

@@ -3,8 +3,8 @@
 use chrono::{DateTime, Utc};
 
 use super::draft::{
-    Draft, START_MS, all, check_totals, close, commit, days, exported, fill, heads, key, later,
-    load, location, merge, numbered, numbers, open, play_totals, start, verify,
+    Draft, START_MS, all, check_totals, close, commit, days, exported, fill, key, later, load,
+    location, merge, numbered, numbers, open, play_totals, start, summaries, verify,
 };
 use super::older;
 use super::sessions::{everything, nothing};
@@ -167,10 +167,10 @@ pub async fn merged_blocks_hold_the_same_sessions(store: &dyn Store) {
 
     merge(store).await;
 
-    let heads = heads(store, &Videos::All).await;
-    assert!(heads.len() < 28, "{} blocks", heads.len());
-    assert_eq!(heads.iter().map(|head| head.sessions).sum::<u32>(), 100);
-    assert!(heads.iter().all(|head| head.first_start_ms <= head.last_start_ms));
+    let summaries = summaries(store, &Videos::All).await;
+    assert!(summaries.len() < 28, "{} blocks", summaries.len());
+    assert_eq!(summaries.iter().map(|summary| summary.sessions).sum::<u32>(), 100);
+    assert!(summaries.iter().all(|summary| summary.first_start_ms <= summary.last_start_ms));
     assert_eq!(exported(store, 1_000).await, records);
     assert_eq!(play_totals(store, &all(Selection::default())).await, sums);
     for draft in &drafts {
@@ -191,7 +191,9 @@ pub async fn spoiled_totals_are_mended(store: &dyn Store) {
     let scan = all(Selection::key(key.clone()));
     let before = play_totals(store, &scan).await;
     assert_eq!(verify(store, true).await, []);
-    let Some(head) = heads(store, &Videos::All).await.pop() else { panic!("there is a block") };
+    let Some(summary) = summaries(store, &Videos::All).await.pop() else {
+        panic!("there is a block")
+    };
 
     let mut totals = DayTotals::default();
     totals.add(
@@ -202,7 +204,7 @@ pub async fn spoiled_totals_are_mended(store: &dyn Store) {
     );
     let day = day_of(START_MS) + 3;
     let strange = day_of(START_MS) + 20;
-    let totals = [day, strange].map(|day| (head.key, day, totals.clone())).to_vec();
+    let totals = [day, strange].map(|day| (summary.key, day, totals.clone())).to_vec();
     let rewrite = Rewrite { totals, ..Rewrite::default() };
     assert_eq!(store.rewrite(rewrite).await.expect("stored"), Outcome::Written);
 

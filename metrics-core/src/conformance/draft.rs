@@ -14,7 +14,7 @@ use crate::response::PlayTotals;
 use crate::session::{Counters, Minutes, Stored};
 use crate::source::Source;
 use crate::store::{
-    BlockHead, Instance, Location, OpenScan, OpenSession, Outcome, SessionWrite, Store, Subject,
+    BlockSummary, Instance, Location, OpenScan, OpenSession, Outcome, SessionWrite, Store, Subject,
     Version, Videos,
 };
 use crate::time_bucket::{Buckets, Width};
@@ -219,7 +219,8 @@ pub(super) async fn close(store: &dyn Store) -> u64 {
 /// Merges the blocks of all videos until no more can be merged.
 pub(super) async fn merge(store: &dyn Store) {
     loop {
-        let videos = heads(store, &Videos::All).await.iter().map(|head| head.video).collect();
+        let videos =
+            summaries(store, &Videos::All).await.iter().map(|summary| summary.video).collect();
         if upkeep::merge(store, videos).await.expect("merged") == 0 {
             return;
         }
@@ -239,13 +240,14 @@ pub(super) async fn verify(store: &dyn Store, mend: bool) -> Vec<WrongTotals> {
         upkeep::verify(store, |_| {}).await
     };
     let verified = verified.expect("read");
-    let closed: u32 = heads(store, &Videos::All).await.iter().map(|head| head.sessions).sum();
+    let closed: u32 =
+        summaries(store, &Videos::All).await.iter().map(|summary| summary.sessions).sum();
     assert_eq!(verified.sessions, u64::from(closed));
     verified.wrong
 }
 
 /// The heads of all blocks of some videos.
-pub(super) async fn heads(store: &dyn Store, videos: &Videos) -> Vec<BlockHead> {
+pub(super) async fn summaries(store: &dyn Store, videos: &Videos) -> Vec<BlockSummary> {
     let mut snapshot = store.snapshot().await.expect("opened");
     snapshot.blocks(videos, i64::MIN, i64::MAX, None, 100_000).await.expect("read")
 }

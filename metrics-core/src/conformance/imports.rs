@@ -1,7 +1,7 @@
 //! Imports add each session of another store or file once.
 
 use super::draft::{
-    Draft, START_MS, all, check_totals, close, exported, fill, heads, key, merge, play_totals,
+    Draft, START_MS, all, check_totals, close, exported, fill, key, merge, play_totals, summaries,
 };
 use super::export::exported_ids;
 use super::join_all;
@@ -154,10 +154,10 @@ pub async fn a_large_import_becomes_several_blocks(store: &dyn Store) {
     let file: Vec<_> = (0..count).map(|number| foreign(&draft(number))).collect();
     let inserted = insert(store, file).await.expect("added");
     assert_eq!(inserted.added, count as u64);
-    let mut heads = heads(store, &Videos::All).await;
-    heads.sort_by_key(|head| head.first_start_ms);
-    assert_eq!(heads.len(), 2);
-    assert!(heads[0].last_start_ms < heads[1].first_start_ms);
+    let mut summaries = summaries(store, &Videos::All).await;
+    summaries.sort_by_key(|summary| summary.first_start_ms);
+    assert_eq!(summaries.len(), 2);
+    assert!(summaries[0].last_start_ms < summaries[1].first_start_ms);
     assert_eq!(exported_ids(store, 5_000).await.len() as i64, count);
     assert_eq!(store.count_sessions().await.expect("counted"), count as u64);
     check_totals(store).await;

@@ -1,15 +1,15 @@
 //! A rewrite of blocks is atomic, and of several rewrites that conflict, one is written.
 
 use super::draft::{
-    Draft, START_MS, all, check_totals, close, commit, every, exported, fill, heads, id, key, load,
-    location, open, play_totals,
+    Draft, START_MS, all, check_totals, close, commit, every, exported, fill, id, key, load,
+    location, open, play_totals, summaries,
 };
 use super::join_all;
 use crate::block::{Block, Groups, Row, RowId};
 use crate::key::ApiKey;
 use crate::query::Selection;
 use crate::store::{
-    BlockHead, BlockId, Detail, Instance, KeyId, Location, OpenSession, Outcome, Resumable,
+    BlockId, BlockSummary, Detail, Instance, KeyId, Location, OpenSession, Outcome, Resumable,
     Rewrite, Store, VideoId, VideoRecord, VideoScope, Videos,
 };
 use crate::totals::{DayTotals, StoredTotals, day_of};
@@ -21,7 +21,7 @@ use crate::video::Video;
 struct Content {
     videos: Vec<VideoRecord>,
     open: Vec<OpenSession>,
-    heads: Vec<BlockHead>,
+    summaries: Vec<BlockSummary>,
     blocks: Vec<Block>,
     resumable: Vec<Resumable>,
     totals: Vec<StoredTotals>,
@@ -31,9 +31,9 @@ struct Content {
 impl Content {
     async fn of(store: &dyn Store) -> Self {
         let mut snapshot = store.snapshot().await.expect("opened");
-        let heads = snapshot.blocks(&Videos::All, i64::MIN, i64::MAX, None, 1_000).await;
-        let heads = heads.expect("read");
-        let ids: Vec<_> = heads.iter().map(|head| head.id).collect();
+        let summaries = snapshot.blocks(&Videos::All, i64::MIN, i64::MAX, None, 1_000).await;
+        let summaries = summaries.expect("read");
+        let ids: Vec<_> = summaries.iter().map(|summary| summary.id).collect();
         let mut totals =
             snapshot.totals(None, i64::MIN, i64::MAX, Detail::Hours).await.expect("read");
         totals.sort_by_key(|it| (it.day, it.sums.clone()));
@@ -41,7 +41,7 @@ impl Content {
             videos: snapshot.videos(&VideoScope::default(), None, 1_000).await.expect("read"),
             open: snapshot.open_sessions(&every(Videos::All), None, 1_000).await.expect("read"),
             blocks: snapshot.groups(&ids, Groups::ALL).await.expect("read"),
-            heads,
+            summaries,
             resumable: snapshot.resumable(None, 1_000).await.expect("read"),
             totals,
             sessions: store.count_sessions().await.expect("counted"),
@@ -63,7 +63,7 @@ fn totals(row: &Row, times: i64) -> DayTotals {
 /// A store with a block of closed sessions (0 to 2), and open sessions 3 to 5.
 struct Setup {
     key: ApiKey,
-    head: BlockHead,
+    summary: BlockSummary,
     rows: Vec<Row>,
     open: Vec<OpenSession>,
 }
@@ -80,16 +80,16 @@ impl Setup {
         }
         let mut open = open(store).await;
         open.sort_by_key(|session| session.row.order());
-        let head = heads(store, &Videos::All).await.pop().expect("there is a block");
+        let summary = summaries(store, &Videos::All).await.pop().expect("there is a block");
         let mut snapshot = store.snapshot().await.expect("opened");
-        let block = snapshot.groups(&[head.id], Groups::ALL).await.expect("read").remove(0);
+        let block = snapshot.groups(&[summary.id], Groups::ALL).await.expect("read").remove(0);
         let rows = block.rows().expect("sound");
         assert_eq!((rows.len(), open.len()), (3, 3));
-        Self { key, head, rows, open }
+        Self { key, summary, rows, open }
     }
 
     fn place(&self) -> (KeyId, VideoId) {
-        (self.head.key, self.head.video)
+        (self.summary.key, self.summary.video)
     }
 
     /// Opens session 0, deletes 1, keeps 2 closed, closes 3, deletes 4, and keeps 5 open.
@@ -105,7 +105,7 @@ impl Setup {
         row.stored.resume = vec![1, 0, 0];
         let opened = id(&self.key, "0");
         Rewrite {
-            remove: vec![self.head.id],
+            remove: vec![self.summary.id],
             add: vec![(key, video, Block::encode(vec![stays.clone(), closed]))],
             close: vec![(self.open[0].id, 1)],
             reopen: vec![OpenSession { id: opened, version: 1, key, video, row }],
@@ -131,11 +131,11 @@ pub async fn a_rewrite_does_all_that_it_says(store: &dyn Store) {
     assert_eq!(store.count_sessions().await.expect("counted"), 4);
     check_totals(store).await;
     let content = Content::of(store).await;
-    let [head] = content.heads[..] else { panic!("{:?}", content.heads) };
-    assert_ne!(head.id, setup.head.id, "a block that replaces another has another id");
-    assert_eq!((head.key, head.video), setup.place());
+    let [summary] = content.summaries[..] else { panic!("{:?}", content.summaries) };
+    assert_ne!(summary.id, setup.summary.id, "a block that replaces another has another id");
+    assert_eq!((summary.key, summary.video), setup.place());
     assert_eq!(
-        (head.sessions, head.first_start_ms, head.last_start_ms),
+        (summary.sessions, summary.first_start_ms, summary.last_start_ms),
         (2, START_MS + 2, START_MS + 3)
     );
     for (number, is_open) in
@@ -155,7 +155,7 @@ pub async fn a_rewrite_does_all_that_it_says(store: &dyn Store) {
 /// A rewrite with one unmet condition conflicts, and changes nothing.
 pub async fn a_rewrite_that_conflicts_changes_nothing(store: &dyn Store) {
     let setup = Setup::new(store).await;
-    let gone = setup.head.id;
+    let gone = setup.summary.id;
     // Writes the block again, under another id.
     let (key, video) = setup.place();
     let again = Rewrite {
@@ -164,8 +164,8 @@ pub async fn a_rewrite_that_conflicts_changes_nothing(store: &dyn Store) {
         ..Rewrite::default()
     };
     assert_eq!(store.rewrite(again).await.expect("stored"), Outcome::Written);
-    let head = heads(store, &Videos::All).await[0];
-    let setup = Setup { head, ..setup };
+    let summary = summaries(store, &Videos::All).await[0];
+    let setup = Setup { summary, ..setup };
     let good = setup.rewrite();
     let before = Content::of(store).await;
     let missing = id(&setup.key, "missing");
@@ -178,8 +178,8 @@ pub async fn a_rewrite_that_conflicts_changes_nothing(store: &dyn Store) {
     let and = |more| vec![good.close[0], more];
     let or_deleted = |more| vec![good.delete_open[0], more];
     let bad = [
-        ("a block is gone", Rewrite { remove: vec![head.id, gone], ..good.clone() }),
-        ("no such block", Rewrite { remove: vec![BlockId(i64::MAX), head.id], ..good.clone() }),
+        ("a block is gone", Rewrite { remove: vec![summary.id, gone], ..good.clone() }),
+        ("no such block", Rewrite { remove: vec![BlockId(i64::MAX), summary.id], ..good.clone() }),
         ("an open session is newer", Rewrite { close: and((open_id, 0)), ..good.clone() }),
         ("an open session is older", Rewrite { close: and((open_id, 2)), ..good.clone() }),
         ("no such session", Rewrite { close: and((missing, 1)), ..good.clone() }),
@@ -193,7 +193,7 @@ pub async fn a_rewrite_that_conflicts_changes_nothing(store: &dyn Store) {
         ("not open", Rewrite { delete_open: or_deleted((closed_id, 1)), ..good.clone() }),
         (
             "a later block",
-            Rewrite { import_after: vec![(video, BlockId(head.id.0 - 1))], ..good.clone() },
+            Rewrite { import_after: vec![(video, BlockId(summary.id.0 - 1))], ..good.clone() },
         ),
         (
             "a first block",
@@ -204,7 +204,7 @@ pub async fn a_rewrite_that_conflicts_changes_nothing(store: &dyn Store) {
         assert_eq!(store.rewrite(rewrite).await.expect("read"), Outcome::Conflict, "{name}");
         assert_eq!(Content::of(store).await, before, "{name}");
     }
-    let last = Rewrite { import_after: vec![(video, head.id)], ..good };
+    let last = Rewrite { import_after: vec![(video, summary.id)], ..good };
     assert_eq!(store.rewrite(last).await.expect("stored"), Outcome::Written);
 }
 
@@ -254,11 +254,11 @@ pub async fn resume_states_are_added_once(store: &dyn Store) {
 pub async fn rewrites_of_one_block_exclude_each_other(store: &dyn Store) {
     let setup = Setup::new(store).await;
     let (key, video) = setup.place();
-    let mut head = setup.head;
+    let mut summary = setup.summary;
     for _ in 0..5 {
         let rewrites = (0..8).map(|_| {
             let rewrite = Rewrite {
-                remove: vec![head.id],
+                remove: vec![summary.id],
                 add: vec![(key, video, Block::encode(setup.rows.clone()))],
                 ..Rewrite::default()
             };
@@ -267,10 +267,10 @@ pub async fn rewrites_of_one_block_exclude_each_other(store: &dyn Store) {
         let outcomes = join_all(rewrites).await;
         let written = outcomes.into_iter().filter(|it| matches!(it, Ok(Outcome::Written)));
         assert_eq!(written.count(), 1);
-        let left = heads(store, &Videos::All).await;
+        let left = summaries(store, &Videos::All).await;
         assert_eq!(left.len(), 1);
-        assert_ne!(left[0].id, head.id);
-        head = left[0];
+        assert_ne!(left[0].id, summary.id);
+        summary = left[0];
     }
     assert_eq!(store.count_sessions().await.expect("counted"), 6);
 }
@@ -287,8 +287,8 @@ pub async fn concurrent_upkeep_loses_and_doubles_nothing(store: &dyn Store) {
             async move {
                 for number in 0..3 {
                     upkeep::close(store, last, 7).await.expect("closed");
-                    let videos = heads(store, &Videos::All).await;
-                    let videos = videos.iter().map(|head| head.video).collect();
+                    let videos = summaries(store, &Videos::All).await;
+                    let videos = videos.iter().map(|summary| summary.video).collect();
                     upkeep::merge(store, videos).await.expect("merged");
                     let id = drafts[(instance + 4 * number) * 3].id;
                     let loaded = upkeep::load(store, &[id]).await.expect("loaded");

@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 
 use super::draft::{
-    Draft, START_MS, all, close, commit, days, every, fill, heads, key, later, object, start,
+    Draft, START_MS, all, close, commit, days, every, fill, key, later, object, start, summaries,
 };
 use super::join_all;
 use super::older;
@@ -11,7 +11,7 @@ use crate::block::{Block, Columns, Group, Groups, RowId};
 use crate::key::ApiKey;
 use crate::query::Selection;
 use crate::store::{
-    BlockHead, BlockId, Detail, INSTANCE_SILENCE_MAX, Instance, OpenScan, OpenSession, Snapshot,
+    BlockId, BlockSummary, Detail, INSTANCE_SILENCE_MAX, Instance, OpenScan, OpenSession, Snapshot,
     Store, VideoId, VideoRecord, VideoScope, Videos,
 };
 use crate::time::DAY_MS;
@@ -28,8 +28,8 @@ fn draft(key: &ApiKey, video: &str, number: i64) -> Draft {
 async fn starts(snapshot: &mut dyn Snapshot) -> Vec<i64> {
     let open = snapshot.open_sessions(&every(Videos::All), None, 1_000).await.expect("read");
     let mut starts: Vec<_> = open.iter().map(|it| it.row.stored.started_at_ms).collect();
-    let heads = snapshot.blocks(&Videos::All, i64::MIN, i64::MAX, None, 1_000).await;
-    let ids: Vec<_> = heads.expect("read").iter().map(|head| head.id).collect();
+    let summaries = snapshot.blocks(&Videos::All, i64::MIN, i64::MAX, None, 1_000).await;
+    let ids: Vec<_> = summaries.expect("read").iter().map(|summary| summary.id).collect();
     for block in snapshot.groups(&ids, Groups::ALL).await.expect("read") {
         let rows = block.rows().expect("sound");
         starts.extend(rows.iter().map(|row| row.stored.started_at_ms));
@@ -164,8 +164,8 @@ pub async fn videos_are_added_once(store: &dyn Store) {
     assert_eq!(all.len(), 5, "none of a refused batch");
     fill(store, &[Draft::new(&keys[1], "a", Video::labelled("two"))]).await;
     close(store).await;
-    assert_eq!(heads(store, &Videos::All).await[0].video, ids[2].1);
-    assert_eq!(heads(store, &Videos::All).await[0].key, ids[2].0);
+    assert_eq!(summaries(store, &Videos::All).await[0].video, ids[2].1);
+    assert_eq!(summaries(store, &Videos::All).await[0].key, ids[2].0);
 }
 
 /// Videos are listed by key, by identifier or by both, in pages.
@@ -309,8 +309,8 @@ pub async fn blocks_are_listed_in_pages(store: &dyn Store) {
         fill(store, &paused.collect::<Vec<_>>()).await;
         close(store).await;
     }
-    let everything = heads(store, &Videos::All).await;
-    assert_eq!(everything.iter().map(|head| head.sessions).sum::<u32>(), 40);
+    let everything = summaries(store, &Videos::All).await;
+    assert_eq!(everything.iter().map(|summary| summary.sessions).sum::<u32>(), 40);
     let mut snapshot = store.snapshot().await.expect("opened");
     for (videos, ids) in scopes(store, &keys).await {
         for (from_ms, to_ms) in
@@ -318,17 +318,17 @@ pub async fn blocks_are_listed_in_pages(store: &dyn Store) {
         {
             let (from_ms, to_ms) =
                 (START_MS.saturating_add(from_ms), START_MS.saturating_add(to_ms));
-            let expected = everything.iter().filter(|head| {
-                let is_in = head.first_start_ms <= to_ms && from_ms <= head.last_start_ms;
-                ids.contains(&head.video) && is_in
+            let expected = everything.iter().filter(|summary| {
+                let is_in = summary.first_start_ms <= to_ms && from_ms <= summary.last_start_ms;
+                ids.contains(&summary.video) && is_in
             });
             let expected: Vec<_> = expected.copied().collect();
             for limit in [1, 3, 1_000] {
-                let listed = paged!(limit as usize, |it: &BlockHead| it.id, |after| {
+                let listed = paged!(limit as usize, |it: &BlockSummary| it.id, |after| {
                     snapshot.blocks(&videos, from_ms, to_ms, after, limit)
                 });
                 // A store may also list blocks that end shortly before or begin shortly after.
-                let wanted = |head: &BlockHead| expected.contains(head);
+                let wanted = |summary: &BlockSummary| expected.contains(summary);
                 let listed: Vec<_> = listed.into_iter().filter(wanted).collect();
                 assert_eq!(listed, expected, "{videos:?} from {from_ms} to {to_ms}");
             }
@@ -342,14 +342,15 @@ pub async fn groups_are_those_asked_for(store: &dyn Store) {
     let paused = drafts.into_iter().map(|it| Draft { watched_at: None, ..it });
     fill(store, &paused.collect::<Vec<_>>()).await;
     close(store).await;
-    let mut ids: Vec<_> = heads(store, &Videos::All).await.iter().map(|head| head.id).collect();
+    let mut ids: Vec<_> =
+        summaries(store, &Videos::All).await.iter().map(|summary| summary.id).collect();
     assert!(4 <= ids.len());
     let mut snapshot = store.snapshot().await.expect("opened");
     let whole = snapshot.groups(&ids, Groups::ALL).await.expect("read");
-    for (head, block) in heads(store, &Videos::All).await.iter().zip(&whole) {
+    for (summary, block) in summaries(store, &Videos::All).await.iter().zip(&whole) {
         let Block { sessions, first_start_ms, last_start_ms, .. } = block;
         assert_eq!(
-            (head.sessions, head.first_start_ms, head.last_start_ms),
+            (summary.sessions, summary.first_start_ms, summary.last_start_ms),
             (*sessions, *first_start_ms, *last_start_ms)
         );
         let pages: Groups = [Group::Pages].into_iter().collect();

@@ -15,7 +15,7 @@ use tokio::sync::Mutex;
 use crate::block::{Block, Groups, Row};
 use crate::key::{ApiKey, SessionId};
 use crate::store::{
-    BlockHead, BlockId, Detail, Error, Found, Instance, KEYS_POLL, KeyChange, KeyId, KeyRecord,
+    BlockId, BlockSummary, Detail, Error, Found, Instance, KEYS_POLL, KeyChange, KeyId, KeyRecord,
     KnownVideo, OpenScan, OpenSession, Outcome, Resumable, Rewrite, SessionWrite, Snapshot, Store,
     Unused, VideoId, VideoRecord, VideoScope, Videos,
 };
@@ -275,7 +275,7 @@ impl<W: Way> Snapshot for View<W> {
         to_ms: i64,
         after: Option<BlockId>,
         limit: u32,
-    ) -> Answer<Vec<BlockHead>> {
+    ) -> Answer<Vec<BlockSummary>> {
         let videos = videos.clone();
         view!(self, Read, blocks(&videos, from_ms, to_ms, after, limit))
     }

@@ -10,8 +10,8 @@ use crate::block::RowId;
 use crate::import::{Foreign, Inserted, insert, rows};
 use crate::read::HEADS;
 use crate::store::{
-    BlockHead, Location, OpenScan, OpenSession, Outcome, Resumable, Rewrite, SessionWrite, Store,
-    Subject, VideoId, VideoRecord, VideoScope, Videos,
+    BlockSummary, Location, OpenScan, OpenSession, Outcome, Resumable, Rewrite, SessionWrite,
+    Store, Subject, VideoId, VideoRecord, VideoScope, Videos,
 };
 
 /// Number of open sessions, or of resume states, copied at a time.
@@ -75,9 +75,9 @@ impl<P: FnMut(u64)> Copying<'_, P> {
                 self.from.snapshot().await?.blocks(&ids, i64::MIN, i64::MAX, after, HEADS).await
             });
             let page = page.await.map_err(CopyError::Read)?;
-            after = page.last().map(|head| head.id);
-            for head in &page {
-                waiting.extend(self.foreign(head).await?);
+            after = page.last().map(|summary| summary.id);
+            for summary in &page {
+                waiting.extend(self.foreign(summary).await?);
                 if WRITTEN_AT_ONCE <= waiting.len() {
                     self.insert(std::mem::take(&mut waiting)).await?;
                 }
@@ -89,11 +89,11 @@ impl<P: FnMut(u64)> Copying<'_, P> {
     }
 
     /// Decodes the sessions of a block.
-    async fn foreign(&self, head: &BlockHead) -> Result<Vec<Foreign>, CopyError> {
-        let Some((_, VideoRecord { key, video, .. })) = self.videos.get(&head.video) else {
+    async fn foreign(&self, summary: &BlockSummary) -> Result<Vec<Foreign>, CopyError> {
+        let Some((_, VideoRecord { key, video, .. })) = self.videos.get(&summary.video) else {
             return Ok(Vec::new());
         };
-        let rows = with_retries(async || rows(&mut *self.from.snapshot().await?, head).await);
+        let rows = with_retries(async || rows(&mut *self.from.snapshot().await?, summary).await);
         let rows = rows.await.map_err(CopyError::Read)?.into_iter();
         let foreign =
             |row| Foreign { key: key.clone(), video: video.clone(), row, equal_before: None };

@@ -11,11 +11,11 @@ use crate::block::{Columns, Group, Groups};
 use crate::budget::Account;
 use crate::query::{Dimension, Metric, Periods, Query, QueryError, instant};
 use crate::read::{
-    Fold, Reading, all_of, computed, heads, info, list, read_heads, read_open, read_videos,
+    Fold, Reading, all_of, computed, info, list, read_open, read_summaries, read_videos, summaries,
 };
 use crate::scan::{DimensionValue, Numbers, ScanError, Scanner, title, video_name};
 use crate::store::{
-    BlockHead, OpenScan, Snapshot, Store, VideoId, VideoRecord, VideoScope, Videos,
+    BlockSummary, OpenScan, Snapshot, Store, VideoId, VideoRecord, VideoScope, Videos,
 };
 
 /// The longest search text, in bytes.
@@ -314,7 +314,7 @@ impl Facts {
     }
 }
 
-/// Finds the facts of the listed videos: in open sessions, in the heads of blocks, and in the newest blocks.
+/// Finds the facts of the listed videos: in open sessions, in the summaries of blocks, and in the newest blocks.
 async fn facts(
     snapshot: &mut dyn Snapshot,
     page: &[Row],
@@ -329,27 +329,29 @@ async fn facts(
         OpenScan { videos: videos.clone(), from_ms: i64::MIN, to_ms: i64::MAX, watched_at: None };
     let mut fold = read_open(snapshot, &open, FactsFold::default()).await?;
     // The newest blocks of each video, the newest first.
-    let mut newest: HashMap<VideoId, Vec<BlockHead>> = HashMap::new();
-    heads(snapshot, &videos, |head| {
-        fold.note(head.video, Facts::started(head.first_start_ms, head.last_start_ms));
-        let heads = newest.entry(head.video).or_default();
-        heads.push(head);
-        heads.sort_unstable_by_key(|head| std::cmp::Reverse((head.last_start_ms, head.id)));
-        heads.truncate(DURATION_BLOCKS_MAX);
+    let mut newest: HashMap<VideoId, Vec<BlockSummary>> = HashMap::new();
+    summaries(snapshot, &videos, |summary| {
+        fold.note(summary.video, Facts::started(summary.first_start_ms, summary.last_start_ms));
+        let summaries = newest.entry(summary.video).or_default();
+        summaries.push(summary);
+        summaries
+            .sort_unstable_by_key(|summary| std::cmp::Reverse((summary.last_start_ms, summary.id)));
+        summaries.truncate(DURATION_BLOCKS_MAX);
     })
     .await?;
     for round in 0..DURATION_BLOCKS_MAX {
-        let mut wanted: Vec<BlockHead> = Vec::new();
-        for (video, heads) in &newest {
-            let Some(head) = heads.get(round) else { continue };
+        let mut wanted: Vec<BlockSummary> = Vec::new();
+        for (video, summaries) in &newest {
+            let Some(summary) = summaries.get(round) else { continue };
             let known = fold.facts.get(video).and_then(|facts| facts.duration);
-            let is_known = known.is_some_and(|(at_ms, _)| 0 < round || head.last_start_ms <= at_ms);
-            wanted.extend((!is_known).then_some(*head));
+            let is_known =
+                known.is_some_and(|(at_ms, _)| 0 < round || summary.last_start_ms <= at_ms);
+            wanted.extend((!is_known).then_some(*summary));
         }
         if wanted.is_empty() {
             break;
         }
-        fold = read_heads(snapshot, &wanted, fold).await?;
+        fold = read_summaries(snapshot, &wanted, fold).await?;
     }
     Ok(fold.facts)
 }

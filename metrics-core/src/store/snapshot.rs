@@ -46,7 +46,7 @@ pub trait Snapshot: Send {
         to_ms: i64,
         after: Option<BlockId>,
         limit: u32,
-    ) -> Result<Vec<BlockHead>, Error>;
+    ) -> Result<Vec<BlockSummary>, Error>;
 
     /// Reads groups of blocks, in the order of `blocks`. Blocks that do not exist are omitted.
     async fn groups(&mut self, blocks: &[BlockId], groups: Groups) -> Result<Vec<Block>, Error>;
@@ -84,7 +84,7 @@ pub struct OpenScan {
 
 /// A block without its content.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct BlockHead {
+pub struct BlockSummary {
     /// Its row id.
     pub id: BlockId,
     /// The row id of its key.
@@ -99,8 +99,8 @@ pub struct BlockHead {
     pub last_start_ms: i64,
 }
 
-impl BlockHead {
-    /// The head of `block`, which is stored under this id, key and video.
+impl BlockSummary {
+    /// The summary of `block`, which is stored under this id, key and video.
     #[must_use]
     pub fn new(id: BlockId, (key, video): (KeyId, VideoId), block: &Block) -> Self {
         let Block { sessions, first_start_ms, last_start_ms, .. } = *block;

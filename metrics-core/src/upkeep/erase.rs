@@ -22,7 +22,7 @@ use crate::report::{ReportError, count};
 use crate::scan::{SessionFilter, VideoInfo};
 use crate::store::changes::{Totals, blocks};
 use crate::store::{
-    BlockHead, Error, OpenScan, OpenSession, Outcome, Rewrite, Snapshot, Store, VideoId,
+    BlockSummary, Error, OpenScan, OpenSession, Outcome, Rewrite, Snapshot, Store, VideoId,
     VideoRecord, VideoScope, Videos,
 };
 use crate::video::Video;
@@ -181,12 +181,12 @@ impl Picker {
     /// start of the first, and whether some remain.
     fn delete_from(
         &mut self,
-        head: &BlockHead,
+        summary: &BlockSummary,
         block: &Block,
         most: usize,
     ) -> Result<Deletion, Error> {
         let columns = block.columns(self.groups()).map_err(Error::Damaged)?;
-        let mut picked = self.picks(head.video, &columns)?;
+        let mut picked = self.picks(summary.video, &columns)?;
         let is_cut = most < picked.len();
         picked.truncate(most);
         let rows = block.rows().map_err(Error::Damaged)?;
@@ -197,7 +197,7 @@ impl Picker {
         let (gone, kept): (Vec<Row>, Vec<Row>) = (without(gone), without(kept));
         let mut selected = Selected::default();
         selected.count(gone.len() as u64, gone.first().map(|row| row.stored.started_at_ms));
-        Ok(Deletion { rewrite: deleting(head, &gone, kept), selected, is_cut })
+        Ok(Deletion { rewrite: deleting(summary, &gone, kept), selected, is_cut })
     }
 }
 
@@ -301,14 +301,14 @@ impl<'a> Pass<'a> {
         let mut after = None;
         loop {
             let page = self.snapshot().await?.blocks(videos, from_ms, to_ms, after, PAGE).await?;
-            after = page.last().map(|head| head.id);
+            after = page.last().map(|summary| summary.id);
             let is_last = page.len() < PAGE as usize;
-            for head in self.with_selected(page).await? {
+            for summary in self.with_selected(page).await? {
                 if self.is_cut {
                     return Ok(());
                 }
                 self.snapshot = None;
-                self.block(head).await?;
+                self.block(summary).await?;
             }
             if is_last || self.is_cut {
                 return Ok(());
@@ -316,31 +316,35 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Returns the heads of the blocks with a selected session.
-    async fn with_selected(&mut self, heads: Vec<BlockHead>) -> Result<Vec<BlockHead>, Error> {
+    /// Returns the summaries of the blocks with a selected session.
+    async fn with_selected(
+        &mut self,
+        summaries: Vec<BlockSummary>,
+    ) -> Result<Vec<BlockSummary>, Error> {
         let Scan { from_ms, to_ms, .. } = self.scan;
         let is_whole = self.is_whole;
-        let is_within = |it: &BlockHead| from_ms <= it.first_start_ms && it.last_start_ms <= to_ms;
+        let is_within =
+            |it: &BlockSummary| from_ms <= it.first_start_ms && it.last_start_ms <= to_ms;
         let (mut found, others): (Vec<_>, Vec<_>) =
-            heads.into_iter().partition(|head| is_whole && is_within(head));
+            summaries.into_iter().partition(|summary| is_whole && is_within(summary));
         let groups = self.picker.groups();
-        for heads in batches(&others) {
-            let ids: Vec<_> = heads.iter().map(|head| head.id).collect();
+        for summaries in batches(&others) {
+            let ids: Vec<_> = summaries.iter().map(|summary| summary.id).collect();
             let blocks = self.snapshot().await?.groups(&ids, groups).await?;
-            let heads = heads.to_vec();
+            let summaries = summaries.to_vec();
             let picked = picking(&self.picker, move |picker| {
                 let mut picked = Vec::new();
-                for (head, block) in heads.into_iter().zip(blocks) {
+                for (summary, block) in summaries.into_iter().zip(blocks) {
                     let columns = block.columns(groups).map_err(Error::Damaged)?;
-                    if !picker.picks(head.video, &columns)?.is_empty() {
-                        picked.push(head);
+                    if !picker.picks(summary.video, &columns)?.is_empty() {
+                        picked.push(summary);
                     }
                 }
                 Ok(picked)
             });
             found.extend(picked.await?);
         }
-        found.sort_unstable_by_key(|head| head.id);
+        found.sort_unstable_by_key(|summary| summary.id);
         Ok(found)
     }
 
@@ -392,9 +396,9 @@ impl<'a> Pass<'a> {
     }
 
     /// Deletes the selected sessions of one block.
-    async fn block(&mut self, head: BlockHead) -> Result<(), Error> {
+    async fn block(&mut self, summary: BlockSummary) -> Result<(), Error> {
         let mut snapshot = self.store.snapshot().await?;
-        let block = snapshot.groups(&[head.id], Groups::ALL).await?.pop();
+        let block = snapshot.groups(&[summary.id], Groups::ALL).await?.pop();
         drop(snapshot);
         let Some(block) = block else {
             self.conflicts += 1;
@@ -402,7 +406,7 @@ impl<'a> Pass<'a> {
         };
         let most = usize::try_from(self.left).unwrap_or(usize::MAX);
         let deletion =
-            picking(&self.picker, move |picker| picker.delete_from(&head, &block, most)).await?;
+            picking(&self.picker, move |picker| picker.delete_from(&summary, &block, most)).await?;
         let Deletion { rewrite, selected, is_cut } = deletion;
         self.is_cut |= is_cut;
         if selected.sessions == 0 {
@@ -422,13 +426,13 @@ impl<'a> Pass<'a> {
 }
 
 /// Returns the change that deletes some of the sessions of a block.
-fn deleting(head: &BlockHead, gone: &[Row], kept: Vec<Row>) -> Rewrite {
+fn deleting(summary: &BlockSummary, gone: &[Row], kept: Vec<Row>) -> Rewrite {
     let mut totals = Totals::default();
-    gone.iter().for_each(|row| totals.add(head.key, row, -1));
-    let named = |row: &Row| (head.video, row.stored.started_at_ms, row.id);
+    gone.iter().for_each(|row| totals.add(summary.key, row, -1));
+    let named = |row: &Row| (summary.video, row.stored.started_at_ms, row.id);
     Rewrite {
-        remove: vec![head.id],
-        add: blocks(kept).map(|block| (head.key, head.video, block)).collect(),
+        remove: vec![summary.id],
+        add: blocks(kept).map(|block| (summary.key, summary.video, block)).collect(),
         delete_closed: gone.iter().map(named).collect(),
         totals: totals.finish(),
         ..Rewrite::default()

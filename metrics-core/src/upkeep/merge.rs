@@ -10,7 +10,9 @@ use super::computed;
 use crate::block::{Block, Groups, SESSIONS_MAX};
 use crate::read::HEADS;
 use crate::store::changes::blocks;
-use crate::store::{BlockHead, BlockId, Error, Outcome, Rewrite, Snapshot, Store, VideoId, Videos};
+use crate::store::{
+    BlockId, BlockSummary, Error, Outcome, Rewrite, Snapshot, Store, VideoId, Videos,
+};
 
 /// Number of blocks of one class that are merged.
 const FAN_IN: usize = 8;
@@ -38,56 +40,56 @@ const LARGE: u32 = SESSIONS_MAX as u32 / 2;
 /// [`Error`] if the store fails.
 pub async fn merge(store: &dyn Store, videos: Vec<VideoId>) -> Result<u64, Error> {
     let mut merged = 0;
-    for heads in heads_of(store, videos).await?.into_values() {
-        for some in candidates(heads) {
+    for summaries in summaries_of(store, videos).await?.into_values() {
+        for some in candidates(summaries) {
             merged += merge_blocks(store, &some).await?;
         }
     }
     Ok(merged)
 }
 
-async fn heads_of(
+async fn summaries_of(
     store: &dyn Store,
     mut videos: Vec<VideoId>,
-) -> Result<BTreeMap<VideoId, Vec<BlockHead>>, Error> {
+) -> Result<BTreeMap<VideoId, Vec<BlockSummary>>, Error> {
     videos.sort_unstable();
     videos.dedup();
     let videos = Videos::These(videos);
     let mut snapshot = store.snapshot().await?;
-    let mut heads: BTreeMap<VideoId, Vec<BlockHead>> = BTreeMap::new();
+    let mut summaries: BTreeMap<VideoId, Vec<BlockSummary>> = BTreeMap::new();
     let mut after = None;
     loop {
         let page = snapshot.blocks(&videos, i64::MIN, i64::MAX, after, HEADS).await?;
-        after = page.last().map(|head| head.id);
+        after = page.last().map(|summary| summary.id);
         let is_last = page.len() < HEADS as usize;
-        for head in page.into_iter().filter(|head| head.sessions < LARGE) {
-            heads.entry(head.video).or_default().push(head);
+        for summary in page.into_iter().filter(|summary| summary.sessions < LARGE) {
+            summaries.entry(summary.video).or_default().push(summary);
         }
         if is_last {
-            return Ok(heads);
+            return Ok(summaries);
         }
     }
 }
 
 /// Returns the groups of blocks of one video to merge.
-fn candidates(heads: Vec<BlockHead>) -> Vec<Vec<BlockHead>> {
-    let mut classes: BTreeMap<u32, Vec<BlockHead>> = BTreeMap::new();
-    for head in heads {
-        classes.entry(head.sessions.max(1).ilog(FAN_IN as u32)).or_default().push(head);
+fn candidates(summaries: Vec<BlockSummary>) -> Vec<Vec<BlockSummary>> {
+    let mut classes: BTreeMap<u32, Vec<BlockSummary>> = BTreeMap::new();
+    for summary in summaries {
+        classes.entry(summary.sessions.max(1).ilog(FAN_IN as u32)).or_default().push(summary);
     }
     let mut groups = Vec::new();
     for mut class in classes.into_values() {
         // Neighbours in time, so that merged blocks overlap little.
-        class.sort_by_key(|head| (head.first_start_ms, head.id));
-        let mut group: Vec<BlockHead> = Vec::new();
+        class.sort_by_key(|summary| (summary.first_start_ms, summary.id));
+        let mut group: Vec<BlockSummary> = Vec::new();
         let mut sessions = 0;
-        for head in class {
-            if MERGED_MAX < sessions + head.sessions as usize {
+        for summary in class {
+            if MERGED_MAX < sessions + summary.sessions as usize {
                 groups.push(std::mem::take(&mut group));
                 sessions = 0;
             }
-            sessions += head.sessions as usize;
-            group.push(head);
+            sessions += summary.sessions as usize;
+            group.push(summary);
         }
         groups.push(group);
     }
@@ -98,19 +100,19 @@ fn candidates(heads: Vec<BlockHead>) -> Vec<Vec<BlockHead>> {
 /// Reads the first of these blocks, at most [`MERGED_BYTES_MAX`] except for the blocks read last.
 async fn read_some(
     snapshot: &mut dyn Snapshot,
-    heads: &[BlockHead],
+    summaries: &[BlockSummary],
 ) -> Result<(Vec<BlockId>, Vec<Block>), Error> {
     let (mut ids, mut read, mut bytes) = (Vec::new(), Vec::new(), 0);
-    let mut rest = heads;
+    let mut rest = summaries;
     while bytes < MERGED_BYTES_MAX && !rest.is_empty() {
         let mut sessions = 0;
-        let fits = |head: &&BlockHead| {
-            sessions += head.sessions;
+        let fits = |summary: &&BlockSummary| {
+            sessions += summary.sessions;
             sessions <= READ_AT_ONCE
         };
         let count = rest.iter().take_while(fits).count().max(1);
         let (some, others) = rest.split_at(count);
-        let some: Vec<_> = some.iter().map(|head| head.id).collect();
+        let some: Vec<_> = some.iter().map(|summary| summary.id).collect();
         let blocks = snapshot.groups(&some, Groups::ALL).await?;
         bytes += blocks.iter().map(Block::bytes).sum::<usize>();
         ids.extend(some);
@@ -120,9 +122,9 @@ async fn read_some(
     Ok((ids, read))
 }
 
-async fn merge_blocks(store: &dyn Store, heads: &[BlockHead]) -> Result<u64, Error> {
-    let Some(first) = heads.first() else { return Ok(0) };
-    let (remove, small) = read_some(&mut *store.snapshot().await?, heads).await?;
+async fn merge_blocks(store: &dyn Store, summaries: &[BlockSummary]) -> Result<u64, Error> {
+    let Some(first) = summaries.first() else { return Ok(0) };
+    let (remove, small) = read_some(&mut *store.snapshot().await?, summaries).await?;
     if remove.len() < 2 {
         return Ok(0);
     }
@@ -148,8 +150,8 @@ mod tests {
     use super::*;
     use crate::store::KeyId;
 
-    fn head(id: i64, sessions: u32) -> BlockHead {
-        BlockHead {
+    fn summary(id: i64, sessions: u32) -> BlockSummary {
+        BlockSummary {
             id: BlockId(id),
             key: KeyId(1),
             video: VideoId(1),
@@ -161,20 +163,20 @@ mod tests {
 
     #[test]
     fn blocks_of_one_class_are_merged_as_soon_as_there_are_enough() {
-        let few = (0..7).map(|id| head(id, 1)).collect();
-        assert_eq!(candidates(few), Vec::<Vec<BlockHead>>::new());
-        let enough: Vec<_> = (0..8).map(|id| head(id, 1 + id as u32 % 7)).collect();
+        let few = (0..7).map(|id| summary(id, 1)).collect();
+        assert_eq!(candidates(few), Vec::<Vec<BlockSummary>>::new());
+        let enough: Vec<_> = (0..8).map(|id| summary(id, 1 + id as u32 % 7)).collect();
         assert_eq!(candidates(enough.clone()), std::slice::from_ref(&enough));
-        let mixed = enough.iter().copied().chain((8..15).map(|id| head(id, 100))).collect();
+        let mixed = enough.iter().copied().chain((8..15).map(|id| summary(id, 100))).collect();
         assert_eq!(candidates(mixed), [enough]);
     }
 
     #[test]
     fn a_merge_is_bounded() {
-        let many: Vec<_> = (0..100).map(|id| head(id, 5_000)).collect();
+        let many: Vec<_> = (0..100).map(|id| summary(id, 5_000)).collect();
         let groups = candidates(many);
         for group in &groups {
-            let sessions: u32 = group.iter().map(|head| head.sessions).sum();
+            let sessions: u32 = group.iter().map(|summary| summary.sessions).sum();
             assert!(sessions as usize <= MERGED_MAX);
         }
         assert!(90 < groups.iter().map(Vec::len).sum::<usize>());

@@ -6,7 +6,7 @@ use crate::read::HEADS;
 use crate::session::Stored;
 use crate::store::changes::{Totals, blocks};
 use crate::store::{
-    BlockHead, Error, Found, Location, OpenSession, Outcome, Rewrite, Store, Version, Videos,
+    BlockSummary, Error, Found, Location, OpenSession, Outcome, Rewrite, Store, Version, Videos,
 };
 use crate::varint::Damaged;
 
@@ -79,9 +79,9 @@ async fn reopening(
     let mut snapshot = store.snapshot().await?;
     let videos = Videos::These(vec![video]);
     // No more blocks of a video hold one start.
-    let heads = snapshot.blocks(&videos, started_at_ms, started_at_ms, None, HEADS).await?;
+    let summaries = snapshot.blocks(&videos, started_at_ms, started_at_ms, None, HEADS).await?;
     let order = (started_at_ms, RowId::from(id));
-    for BlockHead { id: block_id, .. } in heads {
+    for BlockSummary { id: block_id, .. } in summaries {
         let block = snapshot.groups(&[block_id], Groups::ALL).await?.pop().unwrap_or_default();
         let mut rows = block.rows().map_err(Error::Damaged)?;
         let Ok(at) = rows.binary_search_by_key(&order, Row::order) else { continue };

@@ -7,11 +7,11 @@ use chrono::{DateTime, NaiveDate};
 use crate::block::{Groups, Row};
 use crate::key::ApiKey;
 use crate::session::Stored;
-use crate::store::{BlockHead, BlockId, Detail, Error, KeyId, Rewrite, Snapshot, Store, Videos};
+use crate::store::{BlockId, BlockSummary, Detail, Error, KeyId, Rewrite, Snapshot, Store, Videos};
 use crate::time::DAY_MS;
 use crate::totals::{DayTotals, StoredTotals, day_of};
 
-/// Number of heads, and of blocks, read at a time.
+/// Number of summaries, and of blocks, read at a time.
 const HEADS: u32 = 1_000;
 const BLOCKS: usize = 16;
 
@@ -113,10 +113,10 @@ async fn summed(
     let (mut days, mut key_id, mut after) = (BTreeMap::new(), None, None);
     loop {
         let page = snapshot.blocks(&videos, i64::MIN, i64::MAX, after, HEADS).await?;
-        after = page.last().map(|head| head.id);
-        key_id = key_id.or(page.first().map(|head| head.key));
+        after = page.last().map(|summary| summary.id);
+        key_id = key_id.or(page.first().map(|summary| summary.key));
         for some in page.chunks(BLOCKS) {
-            let ids: Vec<BlockId> = some.iter().map(|BlockHead { id, .. }| *id).collect();
+            let ids: Vec<BlockId> = some.iter().map(|BlockSummary { id, .. }| *id).collect();
             for block in snapshot.groups(&ids, Groups::ALL).await? {
                 let rows = block.rows().map_err(Error::Damaged)?;
                 rows.iter().for_each(|row| sum(row, &mut days));

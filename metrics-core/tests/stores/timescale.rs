@@ -194,7 +194,7 @@ const OTHERS: &str =
     "pg_stat_activity where datname = current_database() and application_name = 'metrics'";
 
 async fn blocks(snapshot: &mut dyn Snapshot) -> Vec<Block> {
-    let heads = snapshot.blocks(&Videos::All, i64::MIN, i64::MAX, None, 100_000).await.unwrap();
-    let ids: Vec<_> = heads.into_iter().map(|head| head.id).collect();
+    let summaries = snapshot.blocks(&Videos::All, i64::MIN, i64::MAX, None, 100_000).await.unwrap();
+    let ids: Vec<_> = summaries.into_iter().map(|summary| summary.id).collect();
     snapshot.groups(&ids, Groups::ALL).await.unwrap()
 }

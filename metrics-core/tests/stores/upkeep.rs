@@ -231,15 +231,15 @@ impl World {
     }
 
     async fn merge(&mut self) {
-        let videos = self.heads().await.into_iter().map(|head| head.video).collect();
-        let before = self.heads().await.len() as u64;
+        let videos = self.summaries().await.into_iter().map(|summary| summary.video).collect();
+        let before = self.summaries().await.len() as u64;
         let merged = upkeep::merge(&self.store, videos).await.unwrap();
-        let after = self.heads().await.len() as u64;
+        let after = self.summaries().await.len() as u64;
         assert!(merged == 0 && after == before || merged != 0 && after < before);
         self.see(|_, _| false).await;
     }
 
-    async fn heads(&self) -> Vec<metrics_core::store::BlockHead> {
+    async fn summaries(&self) -> Vec<metrics_core::store::BlockSummary> {
         let mut snapshot = self.store.snapshot().await.unwrap();
         let all = metrics_core::store::Videos::All;
         snapshot.blocks(&all, i64::MIN, i64::MAX, None, 10_000).await.unwrap()

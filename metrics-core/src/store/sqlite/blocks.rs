@@ -17,7 +17,7 @@ use crate::block::{Block, Group, Groups};
 use crate::store::common::STATEMENT_MAX;
 use crate::store::failure::Failure;
 use crate::store::row::column_as;
-use crate::store::{BlockHead, BlockId, KeyId, VideoId};
+use crate::store::{BlockId, BlockSummary, KeyId, VideoId};
 use crate::varint::{self, Damaged, Reader};
 
 /// Blocks with fewer bytes are one row, which fits a page of the file: a row per group would mean one page to read for
@@ -75,7 +75,7 @@ pub(super) fn insert(
     let is_small = block.bytes() < SMALL;
     let present = Group::ALL.into_iter().filter(|group| block.group(*group).is_some());
     let bits = present.fold(0, |bits, group| bits | 1 << group as u32);
-    let head = [
+    let summary = [
         key.0,
         video.0,
         block.sessions.into(),
@@ -86,7 +86,7 @@ pub(super) fn insert(
     let id: i64 = Sql::<BigInt>::new(
         "insert into blocks (key_id, video_id, sessions, first_start_ms, last_start_ms, groups) \
          values (?, ?, ?, ?, ?, ?) returning id",
-        head.map(Bind::Number),
+        summary.map(Bind::Number),
     )
     .get_result(connection)?;
     if is_small {
@@ -150,13 +150,13 @@ fn ids(blocks: &[BlockId]) -> Bind<'static> {
     Bind::array(&ids)
 }
 
-/// The columns of a [`BlockHead`].
-pub(super) type Head = (BigInt, BigInt, BigInt, BigInt, BigInt, BigInt);
+/// The columns of a [`BlockSummary`].
+pub(super) type SummaryRow = (BigInt, BigInt, BigInt, BigInt, BigInt, BigInt);
 
-pub(super) fn head(
+pub(super) fn summary(
     (id, key, video, sessions, first_start_ms, last_start_ms): (i64, i64, i64, i64, i64, i64),
-) -> Result<BlockHead, Damaged> {
-    Ok(BlockHead {
+) -> Result<BlockSummary, Damaged> {
+    Ok(BlockSummary {
         id: BlockId(id),
         key: KeyId(key),
         video: VideoId(video),
@@ -173,16 +173,16 @@ pub(super) fn groups(
     groups: Groups,
 ) -> Result<Vec<Block>, Failure> {
     let began = Instant::now();
-    let heads: Vec<(i64, i64, i64, i64, i64)> =
+    let summaries: Vec<(i64, i64, i64, i64, i64)> =
         Sql::<(BigInt, BigInt, BigInt, BigInt, BigInt)>::new(
             "select blocks.id, sessions, first_start_ms, last_start_ms, groups from json_each(?) cross join blocks on blocks.id = value",
             [ids(wanted)],
         )
         .load_in_time(connection)?;
     let bits = groups.iter().fold(1 << WHOLE, |bits, group| bits | 1 << group as u32);
-    let mut blocks = Vec::with_capacity(heads.len());
-    let (mut indices, mut rows) = (HashMap::with_capacity(heads.len()), Vec::new());
-    for (id, sessions, first_start_ms, last_start_ms, stored) in heads {
+    let mut blocks = Vec::with_capacity(summaries.len());
+    let (mut indices, mut rows) = (HashMap::with_capacity(summaries.len()), Vec::new());
+    for (id, sessions, first_start_ms, last_start_ms, stored) in summaries {
         rows.extend(rows_of(stored & bits, id));
         indices.insert(id, blocks.len());
         let sessions = column_as(sessions)?;

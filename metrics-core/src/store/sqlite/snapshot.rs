@@ -22,7 +22,7 @@ use crate::key::{ApiKey, SessionId};
 use crate::store::failure::Failure;
 use crate::store::row::{column_as, object};
 use crate::store::{
-    BlockHead, BlockId, Detail, Error, INSTANCE_SILENCE_MAX, KeyId, OpenScan, OpenSession,
+    BlockId, BlockSummary, Detail, Error, INSTANCE_SILENCE_MAX, KeyId, OpenScan, OpenSession,
     Resumable, Snapshot, VideoId, VideoRecord, VideoScope, Videos,
 };
 use crate::totals::StoredTotals;
@@ -132,10 +132,10 @@ impl Snapshot for SqliteSnapshot {
         to_ms: i64,
         after: Option<BlockId>,
         limit: u32,
-    ) -> Result<Vec<BlockHead>, Error> {
+    ) -> Result<Vec<BlockSummary>, Error> {
         let videos = videos.clone();
         let read = move |connection: &mut SqliteConnection| {
-            heads(connection, &videos, (from_ms, to_ms), after, limit)
+            summaries(connection, &videos, (from_ms, to_ms), after, limit)
         };
         self.read("list blocks", read).await
     }
@@ -257,14 +257,14 @@ fn are_few(
     Ok(count <= count_max)
 }
 
-fn heads(
+fn summaries(
     connection: &mut SqliteConnection,
     videos: &Videos,
     (from_ms, to_ms): (i64, i64),
     after: Option<BlockId>,
     limit: u32,
-) -> Result<Vec<BlockHead>, Failure> {
-    let mut sql = Sql::<blocks::Head>::new(
+) -> Result<Vec<BlockSummary>, Failure> {
+    let mut sql = Sql::<blocks::SummaryRow>::new(
         "select id, key_id, video_id, sessions, first_start_ms, last_start_ms from blocks \
          where id > ? and first_start_ms <= ? and last_start_ms >= ?",
         [after_id(after.map(|block| block.0)), to_ms.into(), from_ms.into()],
@@ -280,7 +280,7 @@ fn heads(
     }
     sql.push(" order by id limit ?", [i64::from(limit).into()]);
     let rows = sql.load_in_time(connection)?;
-    Ok(rows.into_iter().map(blocks::head).collect::<Result<_, _>>()?)
+    Ok(rows.into_iter().map(blocks::summary).collect::<Result<_, _>>()?)
 }
 
 fn resumable(

@@ -148,8 +148,8 @@ async fn close(store: &SqliteStore) -> Vec<OpenSession> {
 /// The heads of all blocks, and their sessions.
 async fn blocks(store: &SqliteStore) -> (Vec<BlockId>, Vec<Block>) {
     let mut snapshot = store.snapshot().await.unwrap();
-    let heads = snapshot.blocks(&Videos::All, i64::MIN, i64::MAX, None, 1_000).await.unwrap();
-    let ids: Vec<_> = heads.iter().map(|head| head.id).collect();
+    let summaries = snapshot.blocks(&Videos::All, i64::MIN, i64::MAX, None, 1_000).await.unwrap();
+    let ids: Vec<_> = summaries.iter().map(|summary| summary.id).collect();
     let blocks = snapshot.groups(&ids, Groups::ALL).await.unwrap();
     (ids, blocks)
 }
@@ -319,8 +319,8 @@ async fn blocks_keep_their_groups_whatever_their_size() {
             assert_eq!(read.group(group), expected, "{group:?}");
         }
     }
-    let heads = snapshot.blocks(&Videos::All, 2, 2, None, 10).await.unwrap();
-    assert_eq!(heads.iter().map(|head| head.id).collect::<Vec<_>>(), [ids[1]]);
+    let summaries = snapshot.blocks(&Videos::All, 2, 2, None, 10).await.unwrap();
+    assert_eq!(summaries.iter().map(|summary| summary.id).collect::<Vec<_>>(), [ids[1]]);
     let totals = snapshot.totals(Some(&key), 0, 0, Detail::Days).await.unwrap();
     assert_eq!(totals[0].plays(0).unwrap().plays, 300);
 }
@@ -335,8 +335,8 @@ async fn a_snapshot_sees_one_moment_and_lends_its_connection_back() {
     assert_eq!(snapshot.open_sessions(&scan, None, 10).await.unwrap().len(), 1);
     close(&store).await;
     assert_eq!(snapshot.open_sessions(&scan, None, 10).await.unwrap().len(), 1);
-    let heads = snapshot.blocks(&Videos::All, i64::MIN, i64::MAX, None, 10).await.unwrap();
-    assert_eq!(heads, []);
+    let summaries = snapshot.blocks(&Videos::All, i64::MIN, i64::MAX, None, 10).await.unwrap();
+    assert_eq!(summaries, []);
     assert_eq!(snapshot.videos(&VideoScope::default(), None, 10).await.unwrap().len(), 1);
     assert_eq!(store.snapshots.permits.available_permits(), SNAPSHOTS_MAX - 1);
     drop(snapshot);
@@ -349,8 +349,8 @@ async fn a_snapshot_sees_one_moment_and_lends_its_connection_back() {
     assert_eq!(checkpoint.get_result::<i64>(&mut connection).unwrap(), 0, "not busy");
 
     let mut snapshot = store.snapshot().await.unwrap();
-    let heads = snapshot.blocks(&Videos::All, i64::MIN, i64::MAX, None, 10).await.unwrap();
-    assert_eq!(heads.len(), 1);
+    let summaries = snapshot.blocks(&Videos::All, i64::MIN, i64::MAX, None, 10).await.unwrap();
+    assert_eq!(summaries.len(), 1);
 }
 
 #[tokio::test]

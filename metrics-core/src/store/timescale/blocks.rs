@@ -9,7 +9,7 @@ use super::prepared::Prepared;
 use crate::block::{Block, Group, Groups};
 use crate::store::failure::Failure;
 use crate::store::row::column_as;
-use crate::store::{BlockHead, BlockId, KeyId, VideoId, Videos};
+use crate::store::{BlockId, BlockSummary, KeyId, VideoId, Videos};
 use crate::varint::Damaged;
 
 /// Deletes these blocks, and returns whether all of them existed.
@@ -37,7 +37,7 @@ pub(super) async fn add(
 ) -> Result<(), Failure> {
     let groups = Group::ALL.map(Group::name).join(", ");
     let parameters = (1..=5 + Group::ALL.len()).map(|at| format!("${at}")).collect::<Vec<_>>();
-    let heads = || blocks.iter().map(|(.., block)| block);
+    let summaries = || blocks.iter().map(|(.., block)| block);
     let mut query = Prepared::new(format!(
         "insert into blocks (key_id, video_id, sessions, first_start_ms, last_start_ms, {groups})
          select * from unnest({})",
@@ -45,30 +45,30 @@ pub(super) async fn add(
     ))
     .bind::<Array<BigInt>, _>(blocks.iter().map(|(key, ..)| key.0).collect::<Vec<_>>())
     .bind::<Array<BigInt>, _>(blocks.iter().map(|(_, video, _)| video.0).collect::<Vec<_>>())
-    .bind::<Array<BigInt>, _>(heads().map(|it| it.sessions.into()).collect::<Vec<i64>>())
-    .bind::<Array<BigInt>, _>(heads().map(|it| it.first_start_ms).collect::<Vec<_>>())
-    .bind::<Array<BigInt>, _>(heads().map(|it| it.last_start_ms).collect::<Vec<_>>());
+    .bind::<Array<BigInt>, _>(summaries().map(|it| it.sessions.into()).collect::<Vec<i64>>())
+    .bind::<Array<BigInt>, _>(summaries().map(|it| it.first_start_ms).collect::<Vec<_>>())
+    .bind::<Array<BigInt>, _>(summaries().map(|it| it.last_start_ms).collect::<Vec<_>>());
     for group in Group::ALL {
-        let bytes = heads().map(|block| block.group(group)).collect::<Vec<_>>();
+        let bytes = summaries().map(|block| block.group(group)).collect::<Vec<_>>();
         query = query.bind::<Array<Nullable<Binary>>, _>(bytes);
     }
     query.execute(connection).await?;
     Ok(())
 }
 
-type Head = (BigInt, BigInt, BigInt, Integer, BigInt, BigInt);
+type SummaryRow = (BigInt, BigInt, BigInt, Integer, BigInt, BigInt);
 
 /// The heads of blocks that may have sessions of a timeframe, by their ids.
-pub(super) async fn heads(
+pub(super) async fn summaries(
     connection: &mut AsyncPgConnection,
     videos: &Videos,
     (from_ms, to_ms): (i64, i64),
     after: Option<BlockId>,
     limit: u32,
-) -> Result<Vec<BlockHead>, Failure> {
+) -> Result<Vec<BlockSummary>, Failure> {
     let (key, ids) = parts(videos);
     // Planned for its values, so that a condition without a value costs nothing.
-    let rows: Vec<(i64, i64, i64, i32, i64, i64)> = Prepared::<Head>::typed(
+    let rows: Vec<(i64, i64, i64, i32, i64, i64)> = Prepared::<SummaryRow>::typed(
         "select id, key_id, video_id, sessions, first_start_ms, last_start_ms from blocks
          where ($1 is null or key_id = (select id from keys where key = $1))
             and ($2 is null or video_id = any($2))
@@ -83,17 +83,18 @@ pub(super) async fn heads(
     .bind::<BigInt, _>(i64::from(limit))
     .load(connection)
     .await?;
-    let head = |(id, key, video, sessions, first_start_ms, last_start_ms): (_, _, _, i32, _, _)| {
-        Ok(BlockHead {
-            id: BlockId(id),
-            key: KeyId(key),
-            video: VideoId(video),
-            sessions: column_as(sessions.into())?,
-            first_start_ms,
-            last_start_ms,
-        })
-    };
-    Ok(rows.into_iter().map(head).collect::<Result<_, Damaged>>()?)
+    let summary =
+        |(id, key, video, sessions, first_start_ms, last_start_ms): (_, _, _, i32, _, _)| {
+            Ok(BlockSummary {
+                id: BlockId(id),
+                key: KeyId(key),
+                video: VideoId(video),
+                sessions: column_as(sessions.into())?,
+                first_start_ms,
+                last_start_ms,
+            })
+        };
+    Ok(rows.into_iter().map(summary).collect::<Result<_, Damaged>>()?)
 }
 
 /// The key and the row ids that restrict a list.

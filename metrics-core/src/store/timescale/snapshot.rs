@@ -23,7 +23,7 @@ use crate::store::common::STATEMENT_MAX;
 use crate::store::failure::Failure;
 use crate::store::row::object;
 use crate::store::{
-    BlockHead, BlockId, Detail, Error, INSTANCE_SILENCE_MAX, KeyId, OpenScan, OpenSession,
+    BlockId, BlockSummary, Detail, Error, INSTANCE_SILENCE_MAX, KeyId, OpenScan, OpenSession,
     Resumable, Snapshot, VideoId, VideoRecord, VideoScope, Videos,
 };
 use crate::totals::StoredTotals;
@@ -146,10 +146,10 @@ impl Snapshot for TimescaleSnapshot {
         to_ms: i64,
         after: Option<BlockId>,
         limit: u32,
-    ) -> Result<Vec<BlockHead>, Error> {
+    ) -> Result<Vec<BlockSummary>, Error> {
         let (connection, state) = self.parts()?;
-        let heads = blocks::heads(connection, videos, (from_ms, to_ms), after, limit);
-        state.run("list blocks", heads).await
+        let summaries = blocks::summaries(connection, videos, (from_ms, to_ms), after, limit);
+        state.run("list blocks", summaries).await
     }
 
     async fn groups(&mut self, blocks: &[BlockId], groups: Groups) -> Result<Vec<Block>, Error> {

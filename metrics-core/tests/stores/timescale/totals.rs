@@ -67,9 +67,11 @@ async fn rewrites_do_not_lock_each_other_out() {
             upkeep::close(&one, DateTime::<Utc>::MAX_UTC, 1).await.unwrap();
         }
         let mut snapshot = one.snapshot().await.unwrap();
-        let heads = snapshot.blocks(&Videos::All, i64::MIN, i64::MAX, None, 1_000).await.unwrap();
+        let summaries =
+            snapshot.blocks(&Videos::All, i64::MIN, i64::MAX, None, 1_000).await.unwrap();
         drop(snapshot);
-        let mut remove: Vec<BlockId> = heads.iter().rev().take(10).map(|head| head.id).collect();
+        let mut remove: Vec<BlockId> =
+            summaries.iter().rev().take(10).map(|summary| summary.id).collect();
         let a = Rewrite { remove: remove.clone(), ..Rewrite::default() };
         remove.reverse();
         let b = Rewrite { remove, ..Rewrite::default() };

@@ -31,11 +31,11 @@ fn connect(path: &std::path::Path) -> SqliteConnection {
 
 /// All closed sessions, with their videos, by video and start.
 async fn closed(snapshot: &mut dyn Snapshot) -> Vec<(VideoId, Row)> {
-    let heads = snapshot.blocks(&Videos::All, i64::MIN, i64::MAX, None, 100).await.unwrap();
-    let ids: Vec<_> = heads.iter().map(|head| head.id).collect();
+    let summaries = snapshot.blocks(&Videos::All, i64::MIN, i64::MAX, None, 100).await.unwrap();
+    let ids: Vec<_> = summaries.iter().map(|summary| summary.id).collect();
     let blocks = snapshot.groups(&ids, Groups::ALL).await.unwrap();
-    let rows = heads.iter().zip(blocks).flat_map(|(head, block)| {
-        block.rows().unwrap().into_iter().map(|row| (head.video, row)).collect::<Vec<_>>()
+    let rows = summaries.iter().zip(blocks).flat_map(|(summary, block)| {
+        block.rows().unwrap().into_iter().map(|row| (summary.video, row)).collect::<Vec<_>>()
     });
     let mut rows: Vec<_> = rows.collect();
     rows.sort_by_key(|(video, row)| (*video, row.order()));
