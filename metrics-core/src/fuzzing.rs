@@ -164,7 +164,7 @@ fn numbers(bytes: &[u8]) {
     let (mut read, mut written) = (Vec::new(), Vec::new());
     while let Ok(number) = reader.number() {
         read.push(number);
-        varint::put(&mut written, number);
+        varint::encode(&mut written, number);
     }
     assert!(written.len() <= bytes.len(), "no encoding is shorter");
     let mut reader = Reader::new(&written);

@@ -171,8 +171,8 @@ impl Segments {
         let mut out = Vec::with_capacity(6 * self.len());
         let mut before_ms = 0;
         for segment in self.iter() {
-            varint::put(&mut out, u64::from(segment.start_ms - before_ms));
-            varint::put(&mut out, u64::from(segment.len_ms()));
+            varint::encode(&mut out, u64::from(segment.start_ms - before_ms));
+            varint::encode(&mut out, u64::from(segment.len_ms()));
             before_ms = segment.start_ms;
         }
         out

@@ -281,14 +281,14 @@ async fn with_sessions_in(
 pub(crate) async fn summaries(
     snapshot: &mut dyn Snapshot,
     videos: &Videos,
-    mut take: impl FnMut(BlockSummary) + Send,
+    mut visit: impl FnMut(BlockSummary) + Send,
 ) -> Result<(), Error> {
     let mut after = None;
     loop {
         let page = snapshot.blocks(videos, i64::MIN, i64::MAX, after, HEADS).await?;
         after = page.last().map(|summary| summary.id);
         let is_last = page.len() < HEADS as usize;
-        page.into_iter().for_each(&mut take);
+        page.into_iter().for_each(&mut visit);
         if is_last {
             return Ok(());
         }

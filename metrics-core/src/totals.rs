@@ -124,13 +124,13 @@ impl DayTotals {
             }
             merge(&mut sums, bins);
             hours.push(*hour);
-            put_bins(bins, &mut hours);
+            encode_bins(bins, &mut hours);
         }
         if hours.len() == 1 {
             return None;
         }
         let mut day_sums = vec![FORMAT];
-        put_bins(&sums, &mut day_sums);
+        encode_bins(&sums, &mut day_sums);
         Some(StoredTotals { day, sums: day_sums, hours: Some(hours) })
     }
 
@@ -144,7 +144,7 @@ impl DayTotals {
         let mut totals = Self::default();
         let mut reader = reader(hours)?;
         while !reader.is_empty() {
-            totals.hours.insert(reader.byte()?, take_bins(&mut reader)?);
+            totals.hours.insert(reader.byte()?, decode_bins(&mut reader)?);
         }
         Ok(totals)
     }
@@ -188,7 +188,7 @@ impl StoredTotals {
                 plays.add_times(view_ms, rewatched_ms);
             }
             for _ in 0..reader.number()? {
-                let (user_agent, sessions) = take_user_agent(&mut reader)?;
+                let (user_agent, sessions) = decode_user_agent(&mut reader)?;
                 if counts {
                     plays.add_plays(count(sessions), 0, 0, user_agent);
                 }
@@ -238,34 +238,34 @@ fn plays(bins: &Bins, first: u8) -> PlayTotals {
     sum
 }
 
-fn put_bins(bins: &Bins, out: &mut Vec<u8>) {
+fn encode_bins(bins: &Bins, out: &mut Vec<u8>) {
     let bins = || bins.iter().filter(|(_, bin)| !bin.is_empty());
     out.push(bins().count() as u8);
     for (number, bin) in bins() {
         out.push(*number);
-        varint::put(out, zigzag(bin.view_ms));
-        varint::put(out, zigzag(bin.rewatched_ms));
+        varint::encode(out, zigzag(bin.view_ms));
+        varint::encode(out, zigzag(bin.rewatched_ms));
         let user_agents = || bin.user_agents.iter().filter(|(_, sessions)| **sessions != 0);
-        varint::put(out, user_agents().count() as u64);
+        varint::encode(out, user_agents().count() as u64);
         for (user_agent, sessions) in user_agents() {
             out.extend([
                 user_agent.browser.code(),
                 user_agent.platform.code(),
                 user_agent.device.code(),
             ]);
-            varint::put(out, zigzag(*sessions));
+            varint::encode(out, zigzag(*sessions));
         }
     }
 }
 
-fn take_bins(reader: &mut Reader<'_>) -> Result<Bins, Damaged> {
+fn decode_bins(reader: &mut Reader<'_>) -> Result<Bins, Damaged> {
     let mut bins = Bins::new();
     for _ in 0..reader.byte()? {
         let number = reader.byte()?;
         let mut bin =
             Bin { view_ms: reader.signed()?, rewatched_ms: reader.signed()?, ..Bin::default() };
         for _ in 0..reader.number()? {
-            let (user_agent, sessions) = take_user_agent(reader)?;
+            let (user_agent, sessions) = decode_user_agent(reader)?;
             bin.user_agents.insert(user_agent, sessions);
         }
         bins.insert(number, bin);
@@ -273,7 +273,7 @@ fn take_bins(reader: &mut Reader<'_>) -> Result<Bins, Damaged> {
     Ok(bins)
 }
 
-fn take_user_agent(reader: &mut Reader<'_>) -> Result<(UserAgentClass, i64), Damaged> {
+fn decode_user_agent(reader: &mut Reader<'_>) -> Result<(UserAgentClass, i64), Damaged> {
     let user_agent = UserAgentClass {
         browser: Browser::from_code(reader.byte()?),
         platform: Platform::from_code(reader.byte()?),

@@ -13,7 +13,7 @@ pub struct Damaged(pub(crate) &'static str);
 const SUM_MAX: u64 = 1 << 50;
 
 /// Appends `number`.
-pub(crate) fn put(out: &mut Vec<u8>, mut number: u64) {
+pub(crate) fn encode(out: &mut Vec<u8>, mut number: u64) {
     while 0x80 <= number {
         out.push((number as u8) | 0x80);
         number >>= 7;
@@ -130,7 +130,7 @@ impl<'a> Nibbles<'a> {
         Self { out, is_half: false }
     }
 
-    pub(crate) fn put(&mut self, mut number: u32) {
+    pub(crate) fn encode(&mut self, mut number: u32) {
         while 8 <= number {
             self.push(number as u8 & 7 | 8);
             number >>= 3;
@@ -192,7 +192,7 @@ mod tests {
         #[test]
         fn what_was_written_is_read(numbers in prop::collection::vec(any::<u64>(), 0..20)) {
             let mut bytes = Vec::new();
-            numbers.iter().for_each(|&number| put(&mut bytes, number));
+            numbers.iter().for_each(|&number| encode(&mut bytes, number));
             let mut reader = Reader::new(&bytes);
             for &number in &numbers {
                 prop_assert_eq!(reader.number(), Ok(number));
@@ -205,7 +205,7 @@ mod tests {
             let numbers: Vec<_> = numbers.iter().map(|(number, shift)| number >> shift).collect();
             let mut bytes = Vec::new();
             let mut nibbles = Nibbles::new(&mut bytes);
-            numbers.iter().for_each(|number| nibbles.put(*number));
+            numbers.iter().for_each(|number| nibbles.encode(*number));
             let mut reader = NibbleReader::new(&bytes);
             for number in &numbers {
                 prop_assert_eq!(reader.number(), Ok(*number));
@@ -224,7 +224,7 @@ mod tests {
     fn a_number_that_does_not_fit_is_damage() {
         assert!(Reader::new(&[0xff; 10]).number().is_err());
         let mut bytes = Vec::new();
-        put(&mut bytes, u64::from(u32::MAX) + 1);
+        encode(&mut bytes, u64::from(u32::MAX) + 1);
         assert!(Reader::new(&bytes).number_as::<u32>().is_err());
     }
 }

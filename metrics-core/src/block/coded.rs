@@ -45,12 +45,12 @@ impl Codes<'_> {
     pub(crate) fn each<T>(
         &self,
         sessions: impl Iterator<Item = (usize, T)>,
-        mut take: impl FnMut(usize, T),
+        mut visit: impl FnMut(usize, T),
     ) {
         match self {
-            Self::One => sessions.for_each(|(_, it)| take(0, it)),
-            Self::Bytes(codes) => sessions.for_each(|(at, it)| take(codes[at].into(), it)),
-            Self::Words(codes) => sessions.for_each(|(at, it)| take(codes[at] as usize, it)),
+            Self::One => sessions.for_each(|(_, it)| visit(0, it)),
+            Self::Bytes(codes) => sessions.for_each(|(at, it)| visit(codes[at].into(), it)),
+            Self::Words(codes) => sessions.for_each(|(at, it)| visit(codes[at] as usize, it)),
         }
     }
 
@@ -76,10 +76,10 @@ impl Codes<'_> {
 /// A value of a dictionary, with its encoding.
 pub(super) trait Value: Clone + Eq + Hash + Sized {
     /// Appends the value.
-    fn put(&self, out: &mut Vec<u8>);
+    fn encode(&self, out: &mut Vec<u8>);
 
-    /// Decodes the output of [`put`](Self::put).
-    fn take(reader: &mut Reader<'_>) -> Result<Self, Damaged>;
+    /// Decodes the output of [`encode`](Self::encode).
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, Damaged>;
 }
 
 impl<T> Coded<T> {
@@ -133,22 +133,24 @@ impl<T: Value> Coded<T> {
         Self { values, codes }
     }
 
-    pub(super) fn put(&self, out: &mut Vec<u8>) {
-        varint::put(out, self.values.len() as u64);
-        self.values.iter().for_each(|value| value.put(out));
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        varint::encode(out, self.values.len() as u64);
+        self.values.iter().for_each(|value| value.encode(out));
         match &self.codes {
             Codes::One => {}
             Codes::Bytes(codes) => out.extend_from_slice(codes),
-            Codes::Words(codes) => codes.iter().for_each(|code| varint::put(out, (*code).into())),
+            Codes::Words(codes) => {
+                codes.iter().for_each(|code| varint::encode(out, (*code).into()))
+            }
         }
     }
 
-    pub(super) fn take(reader: &mut Reader<'_>, sessions: usize) -> Result<Self, Damaged> {
+    pub(super) fn decode(reader: &mut Reader<'_>, sessions: usize) -> Result<Self, Damaged> {
         let len: usize = reader.number_as()?;
         if sessions < len || (len == 0) != (sessions == 0) {
             return Err(Damaged("a dictionary has too many values or none"));
         }
-        let values = (0..len).map(|_| T::take(reader)).collect::<Result<Vec<_>, _>>()?;
+        let values = (0..len).map(|_| T::decode(reader)).collect::<Result<Vec<_>, _>>()?;
         // Without an early return, a processor compares several codes at once.
         let (codes, last) = match len {
             0 | 1 => (Codes::One, 0),
@@ -172,12 +174,12 @@ impl<T: Value> Coded<T> {
 }
 
 /// Appends the length of a text plus 1 and the text, or 0 for none.
-pub(super) fn put_text(text: Option<&str>, out: &mut Vec<u8>) {
-    varint::put(out, text.map_or(0, |text| text.len() as u64 + 1));
+pub(super) fn encode_text(text: Option<&str>, out: &mut Vec<u8>) {
+    varint::encode(out, text.map_or(0, |text| text.len() as u64 + 1));
     out.extend_from_slice(text.unwrap_or_default().as_bytes());
 }
 
-pub(super) fn take_text<'a>(reader: &mut Reader<'a>) -> Result<Option<&'a str>, Damaged> {
+pub(super) fn decode_text<'a>(reader: &mut Reader<'a>) -> Result<Option<&'a str>, Damaged> {
     let len: usize = reader.number_as()?;
     let Some(len) = len.checked_sub(1) else { return Ok(None) };
     let text = std::str::from_utf8(reader.take(len)?);

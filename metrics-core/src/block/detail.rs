@@ -1,6 +1,6 @@
 //! The details of a session, as a block keeps them.
 
-use super::coded::{put_text, take_text};
+use super::coded::{decode_text, encode_text};
 use crate::event::Rendition;
 use crate::session::{Details, Stored};
 use crate::varint::{self, Damaged, Reader, unzigzag, zigzag};
@@ -22,23 +22,26 @@ impl Detail {
         }
     }
 
-    pub(super) fn put(&self, out: &mut Vec<u8>) {
-        varint::put(out, zigzag(self.after_ms));
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        varint::encode(out, zigzag(self.after_ms));
         let Details { rendition, .. } = &self.details;
         let numbers = numbers(&self.details);
         let flags =
             numbers.iter().rev().fold(0, |flags, number| flags << 1 | u64::from(*number != 0));
-        varint::put(out, flags << 1 | u64::from(rendition.is_some()));
-        numbers.iter().filter(|number| **number != 0).for_each(|number| varint::put(out, *number));
+        varint::encode(out, flags << 1 | u64::from(rendition.is_some()));
+        numbers
+            .iter()
+            .filter(|number| **number != 0)
+            .for_each(|number| varint::encode(out, *number));
         if let Some(Rendition { width, height, bitrate, codec }) = rendition {
             for number in [width, height, bitrate] {
-                varint::put(out, number.map_or(0, |number| u64::from(number) + 1));
+                varint::encode(out, number.map_or(0, |number| u64::from(number) + 1));
             }
-            put_text(codec.as_deref(), out);
+            encode_text(codec.as_deref(), out);
         }
     }
 
-    pub(super) fn take(reader: &mut Reader<'_>) -> Result<Self, Damaged> {
+    pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, Damaged> {
         let after_ms = unzigzag(reader.number()?);
         let flags = reader.number()?;
         let mut details = Details::default();
@@ -66,7 +69,7 @@ impl Detail {
                 width: narrow(width)?,
                 height: narrow(height)?,
                 bitrate: narrow(bitrate)?,
-                codec: take_text(reader)?.map(str::to_owned),
+                codec: decode_text(reader)?.map(str::to_owned),
             });
         }
         Ok(Self { after_ms, details })

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use super::coded::{Coded, Value, put_text, take_text};
+use super::coded::{Coded, Value, decode_text, encode_text};
 use super::columns::Columns;
 use super::detail::Detail;
 use super::numbers::{Numbers, Starts};
@@ -31,7 +31,7 @@ impl Block {
         let columns = Columns::of(&rows);
         for group in Group::ALL {
             let mut out = vec![FORMAT];
-            let has_values = columns.put_group(group, &mut out);
+            let has_values = columns.encode_group(group, &mut out);
             if has_values || !group.is_optional() {
                 block.groups[group as usize] = Some(out);
             }
@@ -61,7 +61,7 @@ impl Block {
                 Ordering::Equal => {}
                 Ordering::Greater => return Err(Damaged("a block was written by a newer version")),
             }
-            columns.take_group(group, &mut reader)?;
+            columns.decode_group(group, &mut reader)?;
             if !reader.is_empty() {
                 return Err(Damaged("a block is longer than its sessions"));
             }
@@ -115,32 +115,32 @@ impl Columns {
     }
 
     /// Encodes a group of columns made by [`of`](Self::of), and returns whether any session has a value in it.
-    fn put_group(&self, group: Group, out: &mut Vec<u8>) -> bool {
+    fn encode_group(&self, group: Group, out: &mut Vec<u8>) -> bool {
         match group {
-            Group::Starts => self.starts.put(out),
+            Group::Starts => self.starts.encode(out),
             Group::Times => {
-                self.view_ms.put(out);
-                self.rewatched_ms.put(out);
+                self.view_ms.encode(out);
+                self.rewatched_ms.encode(out);
             }
-            Group::UserAgents => put(self.user_agents.as_ref(), out),
-            Group::Durations => put(self.durations_ms.as_ref(), out),
+            Group::UserAgents => encode(self.user_agents.as_ref(), out),
+            Group::Durations => encode(self.durations_ms.as_ref(), out),
             Group::Segments => {
                 let lens = (0..self.sessions).map(|session| self.segments(session).len() as u64);
-                Numbers::of(lens).put(out);
+                Numbers::of(lens).encode(out);
                 out.extend_from_slice(&self.segments);
             }
-            Group::Pages => return put_texts(self.pages.as_ref(), out),
-            Group::SessionData => return put_texts(self.session_data.as_ref(), out),
-            Group::Quality => return self.qualities.as_ref().is_some_and(|it| it.put(out)),
-            Group::Languages => return put_texts(self.languages.as_ref(), out),
-            Group::Details => self.details.iter().for_each(|detail| detail.put(out)),
+            Group::Pages => return encode_texts(self.pages.as_ref(), out),
+            Group::SessionData => return encode_texts(self.session_data.as_ref(), out),
+            Group::Quality => return self.qualities.as_ref().is_some_and(|it| it.encode(out)),
+            Group::Languages => return encode_texts(self.languages.as_ref(), out),
+            Group::Details => self.details.iter().for_each(|detail| detail.encode(out)),
             Group::RowIds => {
                 self.row_ids.iter().for_each(|id| out.extend_from_slice(&id.0.to_be_bytes()));
             }
             Group::Minutes => {
                 let mut nibbles = Nibbles::new(out);
                 for session in 0..self.sessions {
-                    minutes::put(self.minute_runs(session), &mut nibbles);
+                    minutes::encode(self.minute_runs(session), &mut nibbles);
                 }
                 return !self.minute_runs.is_empty();
             }
@@ -197,18 +197,18 @@ impl Columns {
         Ok(())
     }
 
-    fn take_group(&mut self, group: Group, reader: &mut Reader<'_>) -> Result<(), Damaged> {
+    fn decode_group(&mut self, group: Group, reader: &mut Reader<'_>) -> Result<(), Damaged> {
         let sessions = self.sessions;
         match group {
-            Group::Starts => self.starts = Starts::take(reader, sessions)?,
+            Group::Starts => self.starts = Starts::decode(reader, sessions)?,
             Group::Times => {
-                self.view_ms = Numbers::take(reader, sessions)?;
-                self.rewatched_ms = Numbers::take(reader, sessions)?;
+                self.view_ms = Numbers::decode(reader, sessions)?;
+                self.rewatched_ms = Numbers::decode(reader, sessions)?;
             }
-            Group::UserAgents => self.user_agents = Some(Coded::take(reader, sessions)?),
-            Group::Durations => self.durations_ms = Some(Coded::take(reader, sessions)?),
+            Group::UserAgents => self.user_agents = Some(Coded::decode(reader, sessions)?),
+            Group::Durations => self.durations_ms = Some(Coded::decode(reader, sessions)?),
             Group::Segments => {
-                let lens = Numbers::take(reader, sessions)?;
+                let lens = Numbers::decode(reader, sessions)?;
                 self.segments = reader.take(reader.len())?.to_vec();
                 let mut end = 0_u64;
                 self.segment_ends.reserve_exact(sessions);
@@ -221,14 +221,14 @@ impl Columns {
                     return Err(Damaged("a block is longer or shorter than its sessions"));
                 }
             }
-            Group::Pages => self.pages = Some(Coded::take(reader, sessions)?),
-            Group::SessionData => self.session_data = Some(Coded::take(reader, sessions)?),
-            Group::Quality => self.qualities = Some(Qualities::take(reader, sessions)?),
+            Group::Pages => self.pages = Some(Coded::decode(reader, sessions)?),
+            Group::SessionData => self.session_data = Some(Coded::decode(reader, sessions)?),
+            Group::Quality => self.qualities = Some(Qualities::decode(reader, sessions)?),
             Group::Languages => {
-                self.languages = Some(Coded::take(reader, sessions)?);
+                self.languages = Some(Coded::decode(reader, sessions)?);
             }
             Group::Details => {
-                let details = (0..sessions).map(|_| Detail::take(reader));
+                let details = (0..sessions).map(|_| Detail::decode(reader));
                 self.details = details.collect::<Result<_, _>>()?;
             }
             Group::RowIds => {
@@ -240,7 +240,7 @@ impl Columns {
                 self.minute_runs.reserve(sessions);
                 let mut nibbles = NibbleReader::new(reader.take(reader.len())?);
                 for _ in 0..sessions {
-                    minutes::take(&mut nibbles, &mut self.minute_runs)?;
+                    minutes::decode(&mut nibbles, &mut self.minute_runs)?;
                     self.minute_ends.push(self.minute_runs.len() as u32);
                 }
                 if !nibbles.is_over() {
@@ -257,18 +257,18 @@ fn get<T: Clone>(column: Option<&Coded<Option<T>>>, session: usize) -> Option<T>
     column.and_then(|column| column.get(session).clone())
 }
 
-fn put<T: Value>(column: Option<&Coded<T>>, out: &mut Vec<u8>) {
+fn encode<T: Value>(column: Option<&Coded<T>>, out: &mut Vec<u8>) {
     if let Some(column) = column {
-        column.put(out);
+        column.encode(out);
     }
 }
 
 /// Encodes a column of texts, and returns whether any session has one.
-fn put_texts<T>(column: Option<&Coded<Option<T>>>, out: &mut Vec<u8>) -> bool
+fn encode_texts<T>(column: Option<&Coded<Option<T>>>, out: &mut Vec<u8>) -> bool
 where
     Option<T>: Value,
 {
-    put(column, out);
+    encode(column, out);
     column.is_some_and(|column| column.values().iter().any(Option::is_some))
 }
 
@@ -277,43 +277,43 @@ fn language(stored: &Stored) -> Option<Arc<str>> {
 }
 
 impl Value for Option<Arc<str>> {
-    fn put(&self, out: &mut Vec<u8>) {
-        put_text(self.as_deref(), out);
+    fn encode(&self, out: &mut Vec<u8>) {
+        encode_text(self.as_deref(), out);
     }
 
-    fn take(reader: &mut Reader<'_>) -> Result<Self, Damaged> {
-        Ok(take_text(reader)?.map(Arc::from))
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, Damaged> {
+        Ok(decode_text(reader)?.map(Arc::from))
     }
 }
 
 impl Value for Option<Source> {
-    fn put(&self, out: &mut Vec<u8>) {
-        put_text(self.as_ref().map(Source::as_str), out);
+    fn encode(&self, out: &mut Vec<u8>) {
+        encode_text(self.as_ref().map(Source::as_str), out);
     }
 
-    fn take(reader: &mut Reader<'_>) -> Result<Self, Damaged> {
-        let url = take_text(reader)?;
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, Damaged> {
+        let url = decode_text(reader)?;
         url.map(|url| Source::stored(url).ok_or(Damaged("a page is not a URL"))).transpose()
     }
 }
 
 impl Value for Option<u32> {
-    fn put(&self, out: &mut Vec<u8>) {
-        varint::put(out, self.map_or(0, |number| u64::from(number) + 1));
+    fn encode(&self, out: &mut Vec<u8>) {
+        varint::encode(out, self.map_or(0, |number| u64::from(number) + 1));
     }
 
-    fn take(reader: &mut Reader<'_>) -> Result<Self, Damaged> {
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, Damaged> {
         let number = reader.number()?.checked_sub(1).map(u32::try_from).transpose();
         number.map_err(|_| Damaged("a number is too large"))
     }
 }
 
 impl Value for UserAgentClass {
-    fn put(&self, out: &mut Vec<u8>) {
+    fn encode(&self, out: &mut Vec<u8>) {
         out.extend([self.browser.code(), self.platform.code(), self.device.code()]);
     }
 
-    fn take(reader: &mut Reader<'_>) -> Result<Self, Damaged> {
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, Damaged> {
         Ok(Self {
             browser: Browser::from_code(reader.byte()?),
             platform: Platform::from_code(reader.byte()?),

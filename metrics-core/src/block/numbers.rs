@@ -63,12 +63,12 @@ impl Numbers {
         Self { len, width, mask: u64::MAX.checked_shr(unused_bits).unwrap_or(0), bytes }
     }
 
-    pub(super) fn put(&self, out: &mut Vec<u8>) {
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
         out.push(self.width as u8);
         out.extend_from_slice(&self.bytes[..self.len * self.width]);
     }
 
-    pub(super) fn take(reader: &mut Reader<'_>, len: usize) -> Result<Self, Damaged> {
+    pub(super) fn decode(reader: &mut Reader<'_>, len: usize) -> Result<Self, Damaged> {
         let width = usize::from(reader.byte()?);
         if WIDTH_MAX < width {
             return Err(Damaged("a number has too many bytes"));
@@ -117,14 +117,14 @@ impl Starts {
         Self { first_ms, distances_ms: Numbers::of(distances_ms) }
     }
 
-    pub(super) fn put(&self, out: &mut Vec<u8>) {
-        varint::put(out, zigzag(self.first_ms));
-        self.distances_ms.put(out);
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        varint::encode(out, zigzag(self.first_ms));
+        self.distances_ms.encode(out);
     }
 
-    pub(super) fn take(reader: &mut Reader<'_>, sessions: usize) -> Result<Self, Damaged> {
+    pub(super) fn decode(reader: &mut Reader<'_>, sessions: usize) -> Result<Self, Damaged> {
         let first_ms = unzigzag(reader.number()?);
-        let distances_ms = Numbers::take(reader, sessions)?;
+        let distances_ms = Numbers::decode(reader, sessions)?;
         let (mut last, mut is_sorted) = (0, true);
         // Without an early return, the loop has no branch.
         for session in 0..sessions {
@@ -179,9 +179,9 @@ mod tests {
                 numbers.iter().map(|it| it.checked_shr(shift).unwrap_or(0)).collect();
             let column = Numbers::of(numbers.iter().copied());
             let mut bytes = Vec::new();
-            column.put(&mut bytes);
+            column.encode(&mut bytes);
             let mut reader = Reader::new(&bytes);
-            let taken = Numbers::take(&mut reader, numbers.len()).unwrap();
+            let decoded = Numbers::decode(&mut reader, numbers.len()).unwrap();
             prop_assert!(reader.is_empty());
             prop_assert_eq!(&taken, &column);
             let read: Vec<_> = (0..taken.len()).map(|session| taken.get(session)).collect();
@@ -201,13 +201,14 @@ mod tests {
         let starts = |first_ms, distances: &[u64]| {
             let starts = Starts { first_ms, distances_ms: Numbers::of(distances.iter().copied()) };
             let mut bytes = Vec::new();
-            starts.put(&mut bytes);
-            Starts::take(&mut Reader::new(&bytes), distances.len()).map(|taken| taken == starts)
+            starts.encode(&mut bytes);
+            Starts::decode(&mut Reader::new(&bytes), distances.len())
+                .map(|decoded| decoded == starts)
         };
         assert_eq!(starts(-5, &[0, 5, 5]), Ok(true));
         assert_eq!(starts(i64::MIN, &[0, u64::MAX]), Ok(true));
         assert!(starts(-5, &[0, 5, 4]).is_err());
         assert!(starts(1, &[0, i64::MAX.cast_unsigned()]).is_err());
-        assert!(Numbers::take(&mut Reader::new(&[9, 0, 0, 0, 0, 0, 0, 0, 0, 0]), 1).is_err());
+        assert!(Numbers::decode(&mut Reader::new(&[9, 0, 0, 0, 0, 0, 0, 0, 0, 0]), 1).is_err());
     }
 }

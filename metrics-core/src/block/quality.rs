@@ -64,7 +64,7 @@ impl Qualities {
     pub(crate) fn each<T>(
         &self,
         sessions: impl Iterator<Item = (usize, T)>,
-        mut take: impl FnMut(Quality, T),
+        mut visit: impl FnMut(Quality, T),
     ) {
         let mut troubles = self.troubles.iter();
         let mut trouble = troubles.next();
@@ -72,7 +72,7 @@ impl Qualities {
             while trouble.is_some_and(|trouble| trouble.session < session) {
                 trouble = troubles.next();
             }
-            take(self.with(session, trouble), it);
+            visit(self.with(session, trouble), it);
         }
     }
 
@@ -111,23 +111,23 @@ impl Qualities {
     }
 
     /// Encodes the qualities, and returns whether any session has one.
-    pub(super) fn put(&self, out: &mut Vec<u8>) -> bool {
-        self.startups.put(out);
-        varint::put(out, self.troubles.len() as u64);
+    pub(super) fn encode(&self, out: &mut Vec<u8>) -> bool {
+        self.startups.encode(out);
+        varint::encode(out, self.troubles.len() as u64);
         let mut next = 0;
         for &Trouble { session, rebufferings, rebuffering_ms, failures } in &self.troubles {
             for number in
                 [(session - next) as u64, rebufferings.into(), rebuffering_ms, failures.into()]
             {
-                varint::put(out, number);
+                varint::encode(out, number);
             }
             next = session + 1;
         }
         *self != Self::none(self.len())
     }
 
-    pub(super) fn take(reader: &mut Reader<'_>, sessions: usize) -> Result<Self, Damaged> {
-        let startups = Numbers::take(reader, sessions)?;
+    pub(super) fn decode(reader: &mut Reader<'_>, sessions: usize) -> Result<Self, Damaged> {
+        let startups = Numbers::decode(reader, sessions)?;
         if u64::from(u32::MAX) + 1 < startups.max() {
             return Err(Damaged("a startup time is too long"));
         }

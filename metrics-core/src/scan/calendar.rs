@@ -109,7 +109,7 @@ impl Timeline {
         &mut self,
         len: usize,
         start_ms: impl Fn(usize) -> i64,
-        mut take: impl FnMut(Range<usize>, Run),
+        mut visit: impl FnMut(Range<usize>, Run),
     ) {
         let mut fresh = Vec::new();
         let (mut known, mut next) = (0, 0);
@@ -121,7 +121,7 @@ impl Timeline {
                 run
             });
             let end = first(next + 1..len, |session| run.until_ms <= start_ms(session));
-            take(next..end, run);
+            visit(next..end, run);
             next = end;
         }
         if !fresh.is_empty() {

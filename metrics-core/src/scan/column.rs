@@ -108,11 +108,11 @@ impl<'a> View<'a> {
     pub(super) fn qualities<T>(
         &self,
         sessions: impl Iterator<Item = (usize, T)>,
-        take: impl FnMut(Quality, T),
+        visit: impl FnMut(Quality, T),
     ) {
         if let Some(qualities) = &self.columns.qualities {
             let from = self.range.start;
-            qualities.each(sessions.map(|(session, it)| (from + session, it)), take);
+            qualities.each(sessions.map(|(session, it)| (from + session, it)), visit);
         }
     }
 

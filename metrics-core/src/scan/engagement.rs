@@ -206,13 +206,13 @@ fn each(
     filter: &mut SessionFilter,
     video: &VideoInfo<'_>,
     columns: &Columns,
-    mut take: impl FnMut(&Segments),
+    mut visit: impl FnMut(&Segments),
 ) -> Result<(), ScanError> {
     let view = filter.view(video, columns, SEGMENTS)?;
     let mut segments = Segments::default();
     for session in filter.pick(&view)?.iter() {
         segments.read(view.segments(session))?;
-        take(&segments);
+        visit(&segments);
     }
     Ok(())
 }

@@ -115,7 +115,7 @@ impl Minutes {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(1);
-        put(&self.runs, &mut Nibbles::new(&mut out));
+        encode(&self.runs, &mut Nibbles::new(&mut out));
         out
     }
 
@@ -127,7 +127,7 @@ impl Minutes {
     pub fn decode(bytes: &[u8]) -> Result<Self, Damaged> {
         let mut reader = NibbleReader::new(bytes);
         let mut runs = Vec::new();
-        take(&mut reader, &mut runs)?;
+        decode(&mut reader, &mut runs)?;
         if !reader.is_over() {
             return Err(Damaged("minutes are longer than their runs"));
         }
@@ -138,24 +138,24 @@ impl Minutes {
 /// Appends the length of the run that begins at the first minute after the start, which may be 0; then, of each run
 /// after it, its distance from the end of the run before, and its length. The lowest bit of a length is 1 if
 /// another run follows.
-pub(crate) fn put(runs: &[MinuteRun], out: &mut Nibbles<'_>) {
+pub(crate) fn encode(runs: &[MinuteRun], out: &mut Nibbles<'_>) {
     let has_first = runs.first().is_some_and(|run| run.first == 0);
     let others = &runs[usize::from(has_first)..];
     let mut before = if has_first { runs[0].end } else { 0 };
-    put_len(out, before, !others.is_empty());
+    encode_len(out, before, !others.is_empty());
     for (index, run) in others.iter().enumerate() {
-        out.put((run.first - before).into());
-        put_len(out, run.end - run.first, index + 1 < others.len());
+        out.encode((run.first - before).into());
+        encode_len(out, run.end - run.first, index + 1 < others.len());
         before = run.end;
     }
 }
 
-fn put_len(out: &mut Nibbles<'_>, len: u16, is_followed: bool) {
-    out.put(u32::from(len) << 1 | u32::from(is_followed));
+fn encode_len(out: &mut Nibbles<'_>, len: u16, is_followed: bool) {
+    out.encode(u32::from(len) << 1 | u32::from(is_followed));
 }
 
-/// Decodes runs that [`put`] encoded, and appends them.
-pub(crate) fn take(
+/// Decodes runs that [`encode`] encoded, and appends them.
+pub(crate) fn decode(
     reader: &mut NibbleReader<'_>,
     runs: &mut Vec<MinuteRun>,
 ) -> Result<(), Damaged> {

@@ -6,7 +6,7 @@
 mod playhead;
 mod segments;
 
-use self::playhead::{put_playhead, take_playhead, take_run};
+use self::playhead::{decode_playhead, decode_run, encode_playhead};
 use super::latest::LatestReports;
 use super::playhead::Playhead;
 use super::seen::Seen;
@@ -94,8 +94,8 @@ impl Stored {
 /// The `resume` of a finished session, without an open segment and without seen events.
 pub(crate) fn over() -> Vec<u8> {
     let mut resume = vec![LAYOUT, 0];
-    Writers::default().put(&mut resume);
-    Seen::default().put(&mut resume);
+    Writers::default().encode(&mut resume);
+    Seen::default().encode(&mut resume);
     resume
 }
 
@@ -114,9 +114,9 @@ impl Session {
         let reached = self.reached(reach);
         let (playhead, Sums { segments, minutes, counters }) = self.folded(reached);
         let mut resume = vec![LAYOUT];
-        put_playhead(&mut resume, &playhead, self.writes_text, reached, self.started_at_ms);
-        writers.put(&mut resume);
-        self.seen.put(&mut resume);
+        encode_playhead(&mut resume, &playhead, self.writes_text, reached, self.started_at_ms);
+        writers.encode(&mut resume);
+        self.seen.encode(&mut resume);
         Stored {
             started_at_ms: self.started_at_ms,
             last_event_at_ms: self.last_event_at_ms,
@@ -153,9 +153,9 @@ impl Session {
         let mut writes_text = false;
         match reader.byte()? {
             LAYOUT => {
-                writes_text = take_playhead(&mut reader, &mut playhead, stored.started_at_ms)?;
+                writes_text = decode_playhead(&mut reader, &mut playhead, stored.started_at_ms)?;
             }
-            LAYOUT_RUN => playhead.state = take_run(&mut reader, stored.started_at_ms)?,
+            LAYOUT_RUN => playhead.state = decode_run(&mut reader, stored.started_at_ms)?,
             _ => return Err(Damaged("it was written by a newer version")),
         }
         let running = playhead.running(Moment::received(stored.last_event_at_ms));
@@ -163,7 +163,7 @@ impl Session {
             return Err(Damaged("the open segment is not among the segments"));
         }
         let view_ms = segments.len_ms().saturating_add(stored.counters.details.scrubbed_ms);
-        let writers = Writers::take(&mut reader)?;
+        let writers = Writers::decode(&mut reader)?;
         let session = Self {
             started_at_ms: stored.started_at_ms,
             last_event_at_ms: stored.last_event_at_ms,
@@ -177,7 +177,7 @@ impl Session {
             recent: Vec::new(),
             startup: None,
             latest: LatestReports::default(),
-            seen: Seen::take(&mut reader)?,
+            seen: Seen::decode(&mut reader)?,
         };
         Ok((session, writers))
     }

@@ -31,15 +31,15 @@ impl Seen {
         true
     }
 
-    pub(super) fn put(&self, out: &mut Vec<u8>) {
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
         self.fingerprints
             .iter()
             .for_each(|fingerprint| out.extend_from_slice(&fingerprint.to_le_bytes()));
     }
 
-    /// Decodes the output of [`put`](Self::put), to the end. If there are more events than [`SEEN_MAX`], keeps the
+    /// Decodes the output of [`encode`](Self::encode), to the end. If there are more events than [`SEEN_MAX`], keeps the
     /// newest.
-    pub(super) fn take(reader: &mut Reader<'_>) -> Result<Self, Damaged> {
+    pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, Damaged> {
         let mut fingerprints = Vec::new();
         while !reader.is_empty() {
             fingerprints.push(reader.u32_le()?);
@@ -75,7 +75,7 @@ mod tests {
     #[test]
     fn a_row_cannot_make_it_remember_more() {
         let row: Vec<u8> = (0..1_000_u32).flat_map(u32::to_le_bytes).collect();
-        let seen = Seen::take(&mut Reader::new(&row)).unwrap();
+        let seen = Seen::decode(&mut Reader::new(&row)).unwrap();
         let expected: Vec<_> = (1_000 - SEEN_MAX as u32..1_000).collect();
         assert_eq!(seen.fingerprints, expected);
     }

@@ -33,15 +33,15 @@ impl Writers {
         count.map_or(0, |(_, count)| *count)
     }
 
-    pub(super) fn put(&self, out: &mut Vec<u8>) {
-        varint::put(out, self.counts.len() as u64);
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        varint::encode(out, self.counts.len() as u64);
         for (writer, count) in &self.counts {
             out.extend_from_slice(&writer.to_le_bytes());
-            varint::put(out, u64::from(*count));
+            varint::encode(out, u64::from(*count));
         }
     }
 
-    pub(super) fn take(reader: &mut Reader<'_>) -> Result<Self, Damaged> {
+    pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, Damaged> {
         let len: usize = reader.number_as()?;
         let counts = (0..len).map(|_| Ok((reader.u32_le()?, reader.number_as()?)));
         let mut counts = counts.collect::<Result<Vec<_>, Damaged>>()?;

@@ -1,6 +1,8 @@
 //! The state of playback of a stored session.
 
-use super::segments::{flag, put_closed, put_open, take_closed, take_moment, take_open, take_rate};
+use super::segments::{
+    decode_closed, decode_moment, decode_open, decode_rate, encode_closed, encode_open, flag,
+};
 use crate::session::Moment;
 use crate::session::open::{Open, RATE_MILLI};
 use crate::session::playhead::{Playhead, State};
@@ -15,7 +17,7 @@ const RATE: u8 = 1 << 3;
 const TEXT: u8 = 1 << 4;
 
 /// Encodes the playhead. An open segment ends where it has run when `reached`.
-pub(super) fn put_playhead(
+pub(super) fn encode_playhead(
     out: &mut Vec<u8>,
     playhead: &Playhead,
     writes_text: bool,
@@ -33,44 +35,44 @@ pub(super) fn put_playhead(
     );
     if let Some((open, until)) = open {
         let waiting_ms = playhead.waiting_ms(&open, until);
-        put_open(out, &open, waiting_ms, until, started_at_ms);
+        encode_open(out, &open, waiting_ms, until, started_at_ms);
     }
     if let Some(last) = playhead.last {
-        put_closed(out, &last, started_at_ms);
+        encode_closed(out, &last, started_at_ms);
     }
     for number in [playhead.disproved_ms, rate_milli].into_iter().flatten() {
-        varint::put(out, number.into());
+        varint::encode(out, number.into());
     }
 }
 
 /// Decodes the fields after the layout, and returns whether the client writes positions as text.
-pub(super) fn take_playhead(
+pub(super) fn decode_playhead(
     reader: &mut Reader<'_>,
     playhead: &mut Playhead,
     started_at_ms: i64,
 ) -> Result<bool, Damaged> {
     let flags = reader.byte()?;
     if flags & OPEN != 0 {
-        playhead.state = take_open(reader, started_at_ms)?;
+        playhead.state = decode_open(reader, started_at_ms)?;
     }
     if flags & LAST != 0 {
-        playhead.last = Some(take_closed(reader, started_at_ms)?);
+        playhead.last = Some(decode_closed(reader, started_at_ms)?);
     }
     if flags & DISPROVED != 0 {
         playhead.disproved_ms = Some(reader.number_as()?);
     }
     if flags & RATE != 0 {
-        playhead.rate_milli = take_rate(reader)?;
+        playhead.rate_milli = decode_rate(reader)?;
     }
     Ok(flags & TEXT != 0)
 }
 
-pub(super) fn take_run(reader: &mut Reader<'_>, started_at_ms: i64) -> Result<State, Damaged> {
+pub(super) fn decode_run(reader: &mut Reader<'_>, started_at_ms: i64) -> Result<State, Damaged> {
     if reader.byte()? == 0 {
         return Ok(State::Paused);
     }
     let (from_ms, ran_ms): (_, u32) = (reader.number_as()?, reader.number_as()?);
-    let until = take_moment(reader, started_at_ms)?;
+    let until = decode_moment(reader, started_at_ms)?;
     let open = Open::new(from_ms, until.earlier(ran_ms.into()), RATE_MILLI);
     Ok(State::Lost(Open { counted_ms: until.received_ms, ..open }, until))
 }

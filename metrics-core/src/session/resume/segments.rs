@@ -18,7 +18,7 @@ const LIVE: u8 = 1 << 6;
 
 /// Encodes the moments of an open segment as distances by the best clock, and the end by the time of day; and the play
 /// by the player's clock, so that its pause gives the exact length of the segment, however late it arrives.
-pub(super) fn put_open(
+pub(super) fn encode_open(
     out: &mut Vec<u8>,
     open: &Open,
     waiting_ms: u64,
@@ -45,29 +45,29 @@ pub(super) fn put_open(
             | flag(KNOWN, is_known)
             | flag(RATES, has_rates),
     );
-    varint::put(out, open.from_ms.into());
-    varint::put(out, ran_ms);
-    put_moment(out, until, started_at_ms);
+    varint::encode(out, open.from_ms.into());
+    varint::encode(out, ran_ms);
+    encode_moment(out, until, started_at_ms);
     if let Some(timestamp_ms) = open.at.timestamp_ms {
-        varint::put(out, zigzag(timestamp_ms));
+        varint::encode(out, zigzag(timestamp_ms));
     }
     if let Some(resumed_ms) = open.resumed_ms {
-        varint::put(out, resumed_ms.into());
+        varint::encode(out, resumed_ms.into());
     }
     if is_known {
-        known.into_iter().for_each(|number| varint::put(out, number));
+        known.into_iter().for_each(|number| varint::encode(out, number));
     }
     if has_rates {
-        varint::put(out, open.rate_milli.into());
-        varint::put(out, open.rate_milli_max.into());
+        varint::encode(out, open.rate_milli.into());
+        varint::encode(out, open.rate_milli_max.into());
     }
 }
 
 /// Decodes an open segment, which counts as cut off.
-pub(super) fn take_open(reader: &mut Reader<'_>, started_at_ms: i64) -> Result<State, Damaged> {
+pub(super) fn decode_open(reader: &mut Reader<'_>, started_at_ms: i64) -> Result<State, Damaged> {
     let flags = reader.byte()?;
     let (from_ms, ran_ms) = (reader.number_as()?, reader.number()?);
-    let until = take_moment(reader, started_at_ms)?;
+    let until = decode_moment(reader, started_at_ms)?;
     let mut open = Open::new(from_ms, until.earlier(ran_ms), RATE_MILLI);
     // The stored minutes include those until `until`.
     open.counted_ms = until.received_ms;
@@ -92,8 +92,8 @@ pub(super) fn take_open(reader: &mut Reader<'_>, started_at_ms: i64) -> Result<S
         open.known.waited_ms = reader.number()?;
     }
     if flags & RATES != 0 {
-        open.rate_milli = take_rate(reader)?;
-        open.rate_milli_max = take_rate(reader)?;
+        open.rate_milli = decode_rate(reader)?;
+        open.rate_milli_max = decode_rate(reader)?;
     }
     Ok(State::Lost(open, until))
 }
@@ -105,7 +105,7 @@ const GUESSED: u8 = 1 << 2;
 const CLOSED_JUMPED: u8 = 1 << 3;
 const CLOSED_LIVE: u8 = 1 << 4;
 
-pub(super) fn put_closed(out: &mut Vec<u8>, last: &Closed, started_at_ms: i64) {
+pub(super) fn encode_closed(out: &mut Vec<u8>, last: &Closed, started_at_ms: i64) {
     // A segment that was cut is not revised later.
     let is_whole =
         last.segment.is_some() && last.segment == Interval::new(last.from_ms, last.to_ms);
@@ -116,15 +116,18 @@ pub(super) fn put_closed(out: &mut Vec<u8>, last: &Closed, started_at_ms: i64) {
             | flag(CLOSED_LIVE, last.is_live)
             | flag(CLOSED_JUMPED, last.has_jumped),
     );
-    varint::put(out, last.from_ms.into());
+    varint::encode(out, last.from_ms.into());
     for position_ms in [last.to_ms, last.estimate_ms] {
-        varint::put(out, zigzag(i64::from(position_ms) - i64::from(last.from_ms)));
+        varint::encode(out, zigzag(i64::from(position_ms) - i64::from(last.from_ms)));
     }
-    varint::put(out, last.opened.until_ms(last.closed));
-    put_moment(out, last.closed, started_at_ms);
+    varint::encode(out, last.opened.until_ms(last.closed));
+    encode_moment(out, last.closed, started_at_ms);
 }
 
-pub(super) fn take_closed(reader: &mut Reader<'_>, started_at_ms: i64) -> Result<Closed, Damaged> {
+pub(super) fn decode_closed(
+    reader: &mut Reader<'_>,
+    started_at_ms: i64,
+) -> Result<Closed, Damaged> {
     let flags = reader.byte()?;
     let from_ms: u32 = reader.number_as()?;
     let mut position_ms = || {
@@ -134,7 +137,7 @@ pub(super) fn take_closed(reader: &mut Reader<'_>, started_at_ms: i64) -> Result
     };
     let (to_ms, estimate_ms) = (position_ms()?, position_ms()?);
     let ran_ms = reader.number()?;
-    let closed = take_moment(reader, started_at_ms)?;
+    let closed = decode_moment(reader, started_at_ms)?;
     let segment = Interval::new(from_ms, to_ms).filter(|_| flags & SEGMENT != 0);
     Ok(Closed {
         from_ms,
@@ -155,17 +158,20 @@ pub(super) fn flag(bit: u8, is_set: bool) -> u8 {
     if is_set { bit } else { 0 }
 }
 
-fn put_moment(out: &mut Vec<u8>, at: Moment, started_at_ms: i64) {
-    varint::put(out, zigzag(at.received_ms.saturating_sub(started_at_ms)));
+fn encode_moment(out: &mut Vec<u8>, at: Moment, started_at_ms: i64) {
+    varint::encode(out, zigzag(at.received_ms.saturating_sub(started_at_ms)));
 }
 
-pub(super) fn take_moment(reader: &mut Reader<'_>, started_at_ms: i64) -> Result<Moment, Damaged> {
+pub(super) fn decode_moment(
+    reader: &mut Reader<'_>,
+    started_at_ms: i64,
+) -> Result<Moment, Damaged> {
     let after_ms = unzigzag(reader.number()?);
     Ok(Moment::received(started_at_ms.saturating_add(after_ms)))
 }
 
 /// Decodes a rate. The code divides by rates, so a rate outside the range of events is refused.
-pub(super) fn take_rate(reader: &mut Reader<'_>) -> Result<u32, Damaged> {
+pub(super) fn decode_rate(reader: &mut Reader<'_>) -> Result<u32, Damaged> {
     let rate_milli = reader.number_as()?;
     let most_milli = (RATE_MAX * 1_000.0) as u32;
     let is_rate = (1..=most_milli).contains(&rate_milli);

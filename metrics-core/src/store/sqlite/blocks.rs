@@ -43,7 +43,7 @@ fn join(block: &Block) -> Vec<u8> {
     for group in Group::ALL {
         if let Some(columns) = block.group(group) {
             bytes.push(group as u8);
-            varint::put(&mut bytes, columns.len() as u64);
+            varint::encode(&mut bytes, columns.len() as u64);
             bytes.extend_from_slice(columns);
         }
     }
