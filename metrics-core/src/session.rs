@@ -40,7 +40,7 @@ use crate::event::{CheckedEvent, Step};
 use crate::interval::Segments;
 use count::Counted;
 use latest::{LatestReports, Startup};
-use playhead::{Mark, Playhead, Tally, What};
+use playhead::{Mark, MarkKind, Playhead, Tally};
 use seen::Seen;
 
 pub use counters::{Counters, Details};
@@ -71,7 +71,7 @@ pub struct Session {
     started_at_ms: i64,
     last_event_at_ms: i64,
     // The latest event by the player's clock.
-    heard: Option<Moment>,
+    latest_event: Option<Moment>,
     // When the viewer joined last; not stored.
     joined: Option<Moment>,
     // Whether its client writes exact positions as text.
@@ -97,7 +97,7 @@ impl Session {
         let mut session = Self {
             started_at_ms: at.received_ms,
             last_event_at_ms: at.received_ms,
-            heard: None,
+            latest_event: None,
             joined: Some(at),
             writes_text: false,
             segments: Segments::default(),
@@ -123,26 +123,26 @@ impl Session {
             return false;
         }
         self.last_event_at_ms = self.last_event_at_ms.max(at.received_ms);
-        let is_later = |heard: Moment| heard.timestamp_ms <= at.timestamp_ms;
-        if at.timestamp_ms.is_some() && self.heard.is_none_or(is_later) {
-            self.heard = Some(at);
+        let is_later = |latest_event: Moment| latest_event.timestamp_ms <= at.timestamp_ms;
+        if at.timestamp_ms.is_some() && self.latest_event.is_none_or(is_later) {
+            self.latest_event = Some(at);
         }
         self.writes_text |= event.has_text_position;
         let writes_text = self.writes_text && at.timestamp_ms.is_none();
-        let mark = |what| Mark { what, duration_ms: event.duration_ms, at };
+        let mark = |kind| Mark { kind, duration_ms: event.duration_ms, at };
         match self.count(&event.step, at) {
-            Counted::Mark(What::Play { from_ms, .. }) if writes_text => {
+            Counted::Mark(MarkKind::Play { from_ms, .. }) if writes_text => {
                 let is_live = !self.is_late(at);
-                self.mark(mark(What::Play { from_ms, is_live }))
+                self.mark(mark(MarkKind::Play { from_ms, is_live }))
             }
-            Counted::Mark(What::Pause { to_ms: from_ms })
+            Counted::Mark(MarkKind::Pause { to_ms: from_ms })
                 if writes_text && !event.has_text_position =>
             {
-                self.mark(mark(What::Jump { from_ms }))
+                self.mark(mark(MarkKind::Jump { from_ms }))
             }
-            Counted::Mark(what) => self.mark(mark(what)),
+            Counted::Mark(kind) => self.mark(mark(kind)),
             Counted::Changed(changed) => {
-                (event.duration_ms.is_some() && self.mark(mark(What::Duration))) || changed
+                (event.duration_ms.is_some() && self.mark(mark(MarkKind::Duration))) || changed
             }
         }
     }
@@ -150,19 +150,20 @@ impl Session {
     /// The viewer's connection was lost at `at`: the open segment is closed at the estimated position of playback. A
     /// `pause` that arrives later corrects the position, and [`resume`](Self::resume) opens the segment again.
     pub fn lose(&mut self, at: Moment) -> bool {
-        self.viewing() && self.mark(Mark { what: What::Lost, duration_ms: None, at })
+        self.viewing() && self.mark(Mark { kind: MarkKind::Lost, duration_ms: None, at })
     }
 
     /// The viewer is back: a segment that [`lose`](Self::lose) closed continues.
     pub fn resume(&mut self, at: Moment) -> bool {
         self.joined = Some(at);
-        self.standing().is_lost() && self.mark(Mark { what: What::Resumed, duration_ms: None, at })
+        self.standing().is_lost()
+            && self.mark(Mark { kind: MarkKind::Resumed, duration_ms: None, at })
     }
 
     /// The viewer left: the open segment is closed for good.
     pub fn leave(&mut self, at: Moment) -> bool {
         let standing = self.standing();
-        let mark = Mark { what: What::Left, duration_ms: None, at };
+        let mark = Mark { kind: MarkKind::Left, duration_ms: None, at };
         standing.open().is_some() && self.mark(mark)
     }
 
@@ -231,7 +232,7 @@ impl Session {
                 None => {}
             }
         }
-        let idle = position == self.recent.len() && !self.standing().heeds(&mark);
+        let idle = position == self.recent.len() && !self.standing().is_changed_by(&mark);
         // A mark without an effect is kept if it has a timestamp: its `play` may be late.
         if idle && mark.at.timestamp_ms.is_none() {
             return false;
@@ -246,11 +247,11 @@ impl Session {
 
     /// Folds a mark for good, and returns whether it had an effect.
     fn flush(&mut self, mark: &Mark) -> bool {
-        let heeded = self.playhead.heeds(mark);
+        let is_changed = self.playhead.is_changed_by(mark);
         let (segments, minutes) = (&mut self.segments, &mut self.minutes);
         let counters = &mut self.counters;
         self.playhead.step(mark, &mut Tally { segments, minutes, counters });
-        heeded
+        is_changed
     }
 }
 

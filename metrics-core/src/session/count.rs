@@ -1,14 +1,14 @@
 //! Counts events, and finds their effect on the playhead.
 
 use super::latest::Startup;
-use super::playhead::What;
+use super::playhead::MarkKind;
 use super::{Moment, Session};
 use crate::event::Step;
 
 /// The kind of an event.
 pub(super) enum Counted {
     /// It moves the playhead.
-    Mark(What),
+    Mark(MarkKind),
     /// It does not move the playhead. True if it changed anything.
     Changed(bool),
 }
@@ -20,16 +20,16 @@ impl Session {
         match *step {
             Step::Play { from_ms } => {
                 self.starts_up(|startup| startup.play(at));
-                return Counted::Mark(What::Play { from_ms, is_live: false });
+                return Counted::Mark(MarkKind::Play { from_ms, is_live: false });
             }
-            Step::Pause { to_ms } => return Counted::Mark(What::Pause { to_ms }),
+            Step::Pause { to_ms } => return Counted::Mark(MarkKind::Pause { to_ms }),
             Step::RebufferingStart { from_ms } => {
-                return Counted::Mark(What::Stalled { from_ms });
+                return Counted::Mark(MarkKind::Stalled { from_ms });
             }
-            Step::RebufferingEnd => return Counted::Mark(What::Flowing),
+            Step::RebufferingEnd => return Counted::Mark(MarkKind::Flowing),
             Step::RateChange { rate_milli: Some(rate_milli) } => {
                 details.others += 1;
-                return Counted::Mark(What::Rate { rate_milli });
+                return Counted::Mark(MarkKind::Rate { rate_milli });
             }
             Step::Playing => {
                 return Counted::Changed(self.starts_up(|startup| startup.playing(at)));

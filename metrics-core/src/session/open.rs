@@ -9,7 +9,7 @@ pub(super) const RATE_MILLI: u32 = 1_000;
 
 /// The fastest plausible rate of a player that reports none, in thousandths. Players offer up to 2, browsers'
 /// extensions up to 4.
-const UNTOLD_RATE_MILLI_MAX: u32 = 4_000;
+const UNREPORTED_RATE_MILLI_MAX: u32 = 4_000;
 
 /// The largest excess of a position over the time that passed at that rate, in milliseconds: players round both.
 const SLACK_MS: u32 = 300;
@@ -137,7 +137,7 @@ impl Open {
 
     /// Returns the largest video time that may pass in `ms`, at the fastest plausible rate of the player.
     pub(super) fn most_ms(&self, ms: u64) -> u64 {
-        let rate_milli = self.rate_milli_max.max(UNTOLD_RATE_MILLI_MAX);
+        let rate_milli = self.rate_milli_max.max(UNREPORTED_RATE_MILLI_MAX);
         ms.saturating_mul(rate_milli.into()) / u64::from(RATE_MILLI)
     }
 
@@ -187,7 +187,7 @@ pub(super) struct Closed {
     /// Whether both ends have the player's timestamp.
     pub(super) is_timed: bool,
     /// Whether `to_ms` is an estimate: a play closed it, or the viewer left.
-    pub(super) is_guessed: bool,
+    pub(super) is_estimate: bool,
     /// See [`Open::is_live`].
     pub(super) is_live: bool,
     pub(super) has_jumped: bool,

@@ -8,7 +8,7 @@
 //!   a jump (`@maveio/metrics` 0.0.12 to 0.1.3, `@maveio/data`): the time that passed counts instead.
 //! * **Landing.** A pause, and shortly after it a play that is further on by the time that passed: the video played
 //!   meanwhile, so the pause reports the target of a jump (`@maveio/data`).
-//! * **Unheard play.** A pause after a pause, further on by no more than the time between them: `@maveio/data` sends no
+//! * **Missing play.** A pause after a pause, further on by no more than the time between them: `@maveio/data` sends no
 //!   play for 1.5 s after a seek. Playback continued from the first pause.
 //! * **Echo.** Without timestamps, a pause right after a play that fits the segment before and not the open one closes
 //!   nothing (`@maveio/metrics` 0.1.5). If the client writes positions as text, a pause with a bare number that does
@@ -35,7 +35,7 @@ mod waits;
 
 use self::close::{End, is_past};
 use self::late::Late;
-pub(super) use self::mark::{Mark, What};
+pub(super) use self::mark::{Mark, MarkKind};
 use self::waits::Stall;
 use super::open::{Closed, JUMP_MS, Known, Open, RATE_MILLI};
 use super::{Counters, Minutes, Moment};
@@ -115,33 +115,33 @@ impl Playhead {
             return self.step_late(mark, until, tally);
         }
         // The duration of a jump may be that of the video after it.
-        let is_jump = matches!(mark.what, What::Jump { .. });
+        let is_jump = matches!(mark.kind, MarkKind::Jump { .. });
         if !is_jump {
-            self.learn(mark.duration_ms);
+            self.set_duration(mark.duration_ms);
         }
-        match mark.what {
-            What::Play { from_ms, is_live } => self.play(from_ms, is_live, at, tally),
-            What::Pause { to_ms } => self.pause(to_ms, at, tally),
-            What::Jump { from_ms } => self.jump(from_ms, at, tally),
-            What::Stalled { from_ms } => self.stall(from_ms, at, tally.counters),
-            What::Flowing => self.flow(at, tally.counters),
-            What::Rate { rate_milli } => self.change_rate(rate_milli, at),
-            What::Duration => {}
-            What::Lost => {
+        match mark.kind {
+            MarkKind::Play { from_ms, is_live } => self.play(from_ms, is_live, at, tally),
+            MarkKind::Pause { to_ms } => self.pause(to_ms, at, tally),
+            MarkKind::Jump { from_ms } => self.jump(from_ms, at, tally),
+            MarkKind::Stalled { from_ms } => self.stall(from_ms, at, tally.counters),
+            MarkKind::Flowing => self.flow(at, tally.counters),
+            MarkKind::Rate { rate_milli } => self.change_rate(rate_milli, at),
+            MarkKind::Duration => {}
+            MarkKind::Lost => {
                 if let State::Playing(open) = self.state {
                     self.state = State::Lost(open, at);
                 }
             }
-            What::Resumed => self.resume(at, tally.minutes),
-            What::Left => self.close_by_guess(at, tally),
+            MarkKind::Resumed => self.resume(at, tally.minutes),
+            MarkKind::Left => self.close_at_estimate(at, tally),
         }
         if is_jump {
-            self.learn(mark.duration_ms);
+            self.set_duration(mark.duration_ms);
         }
     }
 
     /// Accepts a duration as that of the video, unless playback has exceeded it.
-    fn learn(&mut self, duration_ms: Option<u32>) {
+    fn set_duration(&mut self, duration_ms: Option<u32>) {
         let Some(duration_ms) = duration_ms else { return };
         let is_beyond = self.open().is_some_and(|open| is_past(open.from_ms, Some(duration_ms)));
         if self.disproved_ms != Some(duration_ms) && !is_beyond {
@@ -161,7 +161,7 @@ impl Playhead {
             State::Playing(open) if open.is_echoed && open.resumes_at(from_ms, at) => {
                 self.close(open, End::Reported(from_ms.min(self.last_ms())), at, tally);
             }
-            State::Playing(_) | State::Lost(..) => self.close_by_guess(at, tally),
+            State::Playing(_) | State::Lost(..) => self.close_at_estimate(at, tally),
             State::Paused if is_live => self.continue_last(from_ms, at, tally.segments),
             State::Paused => self.land(from_ms, at, tally.segments),
         }
@@ -225,16 +225,16 @@ impl Playhead {
     }
 
     /// Whether a mark has an effect.
-    pub(super) fn heeds(&self, mark: &Mark) -> bool {
-        let learns = mark.duration_ms.is_some_and(|ms| Some(ms) != self.duration_ms);
-        learns
-            || match mark.what {
-                What::Play { .. } | What::Lost | What::Resumed | What::Left => true,
-                What::Pause { .. } | What::Jump { .. } => self.state != State::Paused,
-                What::Stalled { .. } => self.stalled.is_none(),
-                What::Flowing => self.stalled.is_some(),
-                What::Rate { rate_milli } => rate_milli != self.rate_milli,
-                What::Duration => false,
+    pub(super) fn is_changed_by(&self, mark: &Mark) -> bool {
+        let changes_duration = mark.duration_ms.is_some_and(|ms| Some(ms) != self.duration_ms);
+        changes_duration
+            || match mark.kind {
+                MarkKind::Play { .. } | MarkKind::Lost | MarkKind::Resumed | MarkKind::Left => true,
+                MarkKind::Pause { .. } | MarkKind::Jump { .. } => self.state != State::Paused,
+                MarkKind::Stalled { .. } => self.stalled.is_none(),
+                MarkKind::Flowing => self.stalled.is_some(),
+                MarkKind::Rate { rate_milli } => rate_milli != self.rate_milli,
+                MarkKind::Duration => false,
             }
     }
 

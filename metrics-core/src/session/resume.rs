@@ -167,7 +167,7 @@ impl Session {
         let session = Self {
             started_at_ms: stored.started_at_ms,
             last_event_at_ms: stored.last_event_at_ms,
-            heard: None,
+            latest_event: None,
             joined: None,
             writes_text,
             segments,

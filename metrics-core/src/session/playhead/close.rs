@@ -22,7 +22,7 @@ pub(super) enum End {
     /// Reported by the player.
     Reported(u32),
     /// Estimated.
-    Guessed(u32),
+    Estimated(u32),
 }
 
 impl Playhead {
@@ -70,15 +70,15 @@ impl Playhead {
 
     /// Closes a segment at its `end`, but not beyond the session's limit of view time.
     pub(super) fn close(&mut self, open: Open, end: End, at: Moment, tally: &mut Tally<'_>) {
-        let (End::Reported(to_ms) | End::Guessed(to_ms)) = end;
-        let is_guessed = matches!(end, End::Guessed(_));
+        let (End::Reported(to_ms) | End::Estimated(to_ms)) = end;
+        let is_estimate = matches!(end, End::Estimated(_));
         let watched = Interval::new(open.from_ms, to_ms);
         let left_ms = self.budget_ms(&open, at).saturating_sub(self.view_ms);
         let segment = watched.and_then(|watched| cut(watched, left_ms));
         tally.counters.details.clamped += u32::from(segment != watched);
         self.view_ms += segment.map_or(0, |segment| u64::from(segment.len_ms()));
         tally.segments.extend(segment);
-        let ended_ms = self.ended_ms(&open, Some(to_ms).filter(|_| !is_guessed), at);
+        let ended_ms = self.ended_ms(&open, Some(to_ms).filter(|_| !is_estimate), at);
         tally.minutes.insert(self.started_at_ms, open.counted_ms, ended_ms);
         self.last = Some(Closed {
             from_ms: open.from_ms,
@@ -89,7 +89,7 @@ impl Playhead {
             closed: at,
             ended_ms,
             is_timed: open.is_timed(at),
-            is_guessed,
+            is_estimate,
             is_live: open.is_live,
             has_jumped: open.has_jumped,
         });
@@ -97,10 +97,10 @@ impl Playhead {
     }
 
     /// Closes the open segment at the estimated position of playback.
-    pub(super) fn close_by_guess(&mut self, at: Moment, tally: &mut Tally<'_>) {
+    pub(super) fn close_at_estimate(&mut self, at: Moment, tally: &mut Tally<'_>) {
         let Some((open, until)) = self.open_until(at) else { return };
         let end_ms = self.end_at(&open, until);
-        self.close(open, End::Guessed(end_ms), until, tally);
+        self.close(open, End::Estimated(end_ms), until, tally);
     }
 
     /// The largest plausible view time of the session at `at`, by the server's clock, in milliseconds of video.

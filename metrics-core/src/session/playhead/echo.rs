@@ -15,7 +15,7 @@ pub(super) const ECHO_MS: RangeInclusive<u64> = 30..=1_000;
 /// The largest error of an echo's position, in milliseconds, if the end of the segment is known, and if it is an
 /// estimate.
 const ECHO_OFF_MS: u32 = 50;
-const ECHO_OFF_GUESS_MS: u32 = 1_000;
+const ECHO_OFF_ESTIMATE_MS: u32 = 1_000;
 
 /// The largest distance between two position updates that is no jump for `@maveio/metrics` 0.1.5, in milliseconds.
 const STEP_MS_MAX: u64 = 500;
@@ -44,7 +44,7 @@ impl Playhead {
             // Events that waited for a join are in order, however long the join took.
             let is_of_last = match self.last {
                 // The length of a segment whose events waited as well is unknown.
-                Some(last) if last.is_guessed && !last.is_live => false,
+                Some(last) if last.is_estimate && !last.is_live => false,
                 _ => self.matches_last(from_ms),
             };
             return open.from_ms <= from_ms.saturating_add(JUMP_MS) && !is_of_last;
@@ -63,13 +63,13 @@ impl Playhead {
 
     /// Whether the segment closed last may have ended at `to_ms`.
     fn matches_last(&self, to_ms: u32) -> bool {
-        let guess = self.last.filter(|last| last.is_guessed).map(|last| guess(&last));
-        guess.map_or_else(|| self.ends_last(to_ms), |guess| guess.contains(&to_ms))
+        let ends = self.last.filter(|last| last.is_estimate).map(|last| possible_ends(&last));
+        ends.map_or_else(|| self.ends_last(to_ms), |ends| ends.contains(&to_ms))
     }
 
     /// Whether the segment closed last is known to have ended at `to_ms`.
     fn ends_last(&self, to_ms: u32) -> bool {
-        let last = self.last.filter(|last| !last.is_guessed);
+        let last = self.last.filter(|last| !last.is_estimate);
         last.is_some_and(|last| last.to_ms.abs_diff(to_ms) <= ECHO_OFF_MS)
     }
 
@@ -80,7 +80,7 @@ impl Playhead {
             let is_of_burst = to_ms < open.from_ms
                 && last.closed.until_ms(open.at) < *ECHO_MS.start()
                 && (last.from_ms..=last.to_ms).contains(&to_ms);
-            (last.is_guessed && guess(last).contains(&to_ms)) || is_of_burst
+            (last.is_estimate && possible_ends(last).contains(&to_ms)) || is_of_burst
         };
         if let Some(last) = self.last.filter(is_end_of) {
             self.revise(last, to_ms, segments);
@@ -91,7 +91,7 @@ impl Playhead {
 
 /// The possible ends of a segment whose end is an estimate. If its play waited for a join, it may have happened up to
 /// [`GAP_MS_MAX`] before it arrived.
-fn guess(last: &Closed) -> RangeInclusive<u32> {
+fn possible_ends(last: &Closed) -> RangeInclusive<u32> {
     let late_ms = if last.is_live { 0 } else { saturate(GAP_MS_MAX) };
-    last.from_ms..=last.to_ms.saturating_add(ECHO_OFF_GUESS_MS).saturating_add(late_ms)
+    last.from_ms..=last.to_ms.saturating_add(ECHO_OFF_ESTIMATE_MS).saturating_add(late_ms)
 }

@@ -7,7 +7,7 @@ use crate::session::open::{Open, RATE_MILLI};
 use crate::session::{Minutes, Moment};
 
 /// The slowest rate assumed of a player that reports none, in thousandths.
-const UNTOLD_RATE_MILLI_MIN: u32 = 500;
+const UNREPORTED_RATE_MILLI_MIN: u32 = 500;
 
 /// How long after its end, without another event, a video still counts as watched, in milliseconds.
 const PAST_END_MS_MAX: u32 = 60_000;
@@ -45,7 +45,7 @@ impl Playhead {
         }
         if let Some(to_ms) = to_ms {
             // A longer time, such as a night in which the machine slept, was not played.
-            let rate_milli = open.rate_milli.min(UNTOLD_RATE_MILLI_MIN);
+            let rate_milli = open.rate_milli.min(UNREPORTED_RATE_MILLI_MIN);
             let moved_ms = u64::from(to_ms.saturating_sub(known.position_ms));
             let played_ms = moved_ms * u64::from(RATE_MILLI) / u64::from(rate_milli);
             let most_ms = open.at.until_ms(known.at).saturating_add(played_ms);

@@ -5,7 +5,7 @@ use crate::session::Moment;
 /// An event that affects the playhead, and its time.
 #[derive(Clone, Debug)]
 pub(in crate::session) struct Mark {
-    pub(in crate::session) what: What,
+    pub(in crate::session) kind: MarkKind,
     // The duration at that time, if the player reports it.
     pub(in crate::session) duration_ms: Option<u32>,
     pub(in crate::session) at: Moment,
@@ -13,7 +13,7 @@ pub(in crate::session) struct Mark {
 
 /// The effect of an event on the playhead.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(in crate::session) enum What {
+pub(in crate::session) enum MarkKind {
     Play {
         from_ms: u32,
         /// Whether the play arrived when it happened, from a client that writes positions as text.

@@ -14,10 +14,10 @@ const LANDING_MS: RangeInclusive<u64> = 100..=500;
 const LANDING_OFF_MS: u64 = 60;
 
 /// How long after a seek `@maveio/data` sends no play, in milliseconds.
-const UNHEARD_MS: u64 = 1_500;
+const MISSING_PLAY_MS: u64 = 1_500;
 
-/// The largest excess of the segment of an unheard play over the time that passed, in milliseconds.
-const UNHEARD_OFF_MS: u64 = 300;
+/// The largest excess of the segment of a missing play over the time that passed, in milliseconds.
+const MISSING_PLAY_OFF_MS: u64 = 300;
 
 /// The largest distance of a play from the position of playback without a jump, in milliseconds.
 const CONTINUES_OFF_MS: u64 = 150;
@@ -26,15 +26,15 @@ const CONTINUES_OFF_MS: u64 = 150;
 const SCRUB_MS_MAX: u32 = 250;
 
 impl Playhead {
-    /// Handles a pause without an open segment, which may follow an unheard play.
+    /// Handles a pause without an open segment, which may follow a missing play.
     pub(super) fn pause_again(&mut self, to_ms: u32, at: Moment, tally: &mut Tally<'_>) {
         let Some(last) = self.last_timed(at) else { return };
         let passed_ms = last.closed.until_ms(at);
         let moved_ms = u64::from(to_ms.saturating_sub(last.to_ms));
         let is_moved =
-            passed_ms <= 2 * moved_ms && moved_ms <= passed_ms.saturating_add(UNHEARD_OFF_MS);
-        let is_unheard = last.opened.until_ms(last.closed) <= UNHEARD_MS;
-        if 0 < moved_ms && is_moved && is_unheard {
+            passed_ms <= 2 * moved_ms && moved_ms <= passed_ms.saturating_add(MISSING_PLAY_OFF_MS);
+        let is_missing = last.opened.until_ms(last.closed) <= MISSING_PLAY_MS;
+        if 0 < moved_ms && is_moved && is_missing {
             let mut open = Open::new(last.to_ms, last.closed, self.rate_milli);
             open.begin(last.ended_ms);
             let end_ms = open.end_ms(self.duration_ms);
@@ -73,7 +73,7 @@ impl Playhead {
     pub(super) fn revise(&mut self, last: Closed, to_ms: u32, segments: &mut Segments) {
         let segment = Interval::new(last.from_ms, to_ms);
         self.replace(last.segment, segment, segments);
-        self.last = Some(Closed { to_ms, segment, is_guessed: false, ..last });
+        self.last = Some(Closed { to_ms, segment, is_estimate: false, ..last });
     }
 
     /// Replaces a segment.

@@ -22,7 +22,7 @@ impl Playhead {
             return;
         }
         if let (Some(from_ms), State::Playing(open)) = (from_ms, &mut self.state) {
-            know(open, from_ms, at, counters);
+            observe_position(open, from_ms, at, counters);
         }
         let is_seek = self.open().is_some_and(|open| {
             open.has_jumped && open.known.idle_ms == 0 && open.at.until_ms(at) <= SEEK_WAIT_MS
@@ -65,7 +65,7 @@ impl Playhead {
 }
 
 /// Notes the position of playback, and subtracts waits during which playback moved on.
-fn know(open: &mut Open, position_ms: u32, at: Moment, counters: &mut Counters) {
+fn observe_position(open: &mut Open, position_ms: u32, at: Moment, counters: &mut Counters) {
     let Known { position_ms: before_ms, at: since, waits, waited_ms, .. } = open.known;
     if position_ms < before_ms || !open.may_reach(position_ms, at) {
         return;

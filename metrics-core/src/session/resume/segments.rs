@@ -101,7 +101,7 @@ pub(super) fn decode_open(reader: &mut Reader<'_>, started_at_ms: i64) -> Result
 // Flags in the first byte of a closed segment.
 const SEGMENT: u8 = 1;
 const TIMED: u8 = 1 << 1;
-const GUESSED: u8 = 1 << 2;
+const ESTIMATED: u8 = 1 << 2;
 const CLOSED_JUMPED: u8 = 1 << 3;
 const CLOSED_LIVE: u8 = 1 << 4;
 
@@ -112,7 +112,7 @@ pub(super) fn encode_closed(out: &mut Vec<u8>, last: &Closed, started_at_ms: i64
     out.push(
         flag(SEGMENT, is_whole)
             | flag(TIMED, last.is_timed)
-            | flag(GUESSED, last.is_guessed)
+            | flag(ESTIMATED, last.is_estimate)
             | flag(CLOSED_LIVE, last.is_live)
             | flag(CLOSED_JUMPED, last.has_jumped),
     );
@@ -148,7 +148,7 @@ pub(super) fn decode_closed(
         closed,
         ended_ms: closed.received_ms,
         is_timed: flags & TIMED != 0,
-        is_guessed: flags & GUESSED != 0,
+        is_estimate: flags & ESTIMATED != 0,
         is_live: flags & CLOSED_LIVE != 0,
         has_jumped: flags & CLOSED_JUMPED != 0,
     })

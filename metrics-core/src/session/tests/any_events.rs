@@ -4,21 +4,21 @@ use super::*;
 use proptest::prelude::*;
 
 /// One event of a player with a clock: its action, and its time by that clock.
-fn told() -> impl Strategy<Value = (bool, u32, i64)> {
+fn reported() -> impl Strategy<Value = (bool, u32, i64)> {
     (any::<bool>(), 0_u32..100, 1_i64..20)
 }
 
 proptest! {
     #[test]
     fn the_order_of_arrival_does_not_matter(
-        told in prop::collection::vec(told(), 1..12),
+        reported in prop::collection::vec(reported(), 1..12),
         shuffle in any::<prop::sample::Index>(),
         swaps in prop::collection::vec(any::<(prop::sample::Index, prop::sample::Index)>(), 0..12),
         again in any::<prop::sample::Index>(),
     ) {
         let mut clock_ms = 0;
         let mut events = vec![PlayerEvent::play(0.0).with_timestamp(0)];
-        for (plays, second, pass) in told {
+        for (plays, second, pass) in reported {
             clock_ms += 1_000 * pass;
             let seconds = f64::from(second);
             let event = if plays { PlayerEvent::play(seconds) } else { PlayerEvent::pause(seconds) };

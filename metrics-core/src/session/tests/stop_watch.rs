@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 /// An action of a viewer.
 #[derive(Clone, Copy, Debug)]
-enum Deed {
+enum ViewerAction {
     Play {
         percent: u32,
     },
@@ -20,7 +20,7 @@ enum Deed {
 /// The seconds in which a viewer played, measured by a stop watch.
 #[derive(Debug, Default)]
 struct StopWatch {
-    stretches: Vec<(i64, i64)>,
+    ranges: Vec<(i64, i64)>,
     // The start of playback, the position at the start, and the end of the video.
     open: Option<(i64, i64, i64)>,
     lost: Option<i64>,
@@ -31,7 +31,7 @@ impl StopWatch {
     fn stop(&mut self, now: i64) -> Option<i64> {
         let (since, from, to) = self.open.take()?;
         let until = self.lost.take().unwrap_or(now).min(since + to - from);
-        self.stretches.push((since, until));
+        self.ranges.push((since, until));
         Some(from + until - since)
     }
 
@@ -39,7 +39,7 @@ impl StopWatch {
         let Some(lost) = self.lost.take() else { return };
         if let Some((since, from, to)) = self.open.filter(|_| 60 < now - lost) {
             let until = lost.min(since + to - from);
-            self.stretches.push((since, until));
+            self.ranges.push((since, until));
             self.open = Some((now, from + until - since, to));
         }
     }
@@ -49,18 +49,24 @@ impl StopWatch {
         let (first, last) = (START_MS / MINUTE_MS, START_MS / MINUTE_MS + 2_000);
         let is_in = |minute: &i64| {
             let at_ms = minute * MINUTE_MS;
-            self.stretches.iter().any(|(from, until)| (at(*from)..at(*until)).contains(&at_ms))
+            self.ranges.iter().any(|(from, until)| (at(*from)..at(*until)).contains(&at_ms))
         };
         (first..last).filter(is_in).collect()
     }
 }
 
 /// Applies one action to a session and to the stop watch.
-fn happens(session: &mut Session, watch: &mut StopWatch, deed: Deed, now: i64, duration: u32) {
+fn apply(
+    session: &mut Session,
+    watch: &mut StopWatch,
+    viewer_action: ViewerAction,
+    now: i64,
+    duration: u32,
+) {
     let at = Moment::received(START_MS + 1_000 * now);
     let seconds = f64::from(duration);
-    match deed {
-        Deed::Play { percent } => {
+    match viewer_action {
+        ViewerAction::Play { percent } => {
             watch.stop(now);
             let from = duration * percent / 100;
             watch.open = Some((now, from.into(), duration.into()));
@@ -68,47 +74,47 @@ fn happens(session: &mut Session, watch: &mut StopWatch, deed: Deed, now: i64, d
             session.apply(&play.check(0).unwrap(), at);
         }
         // A disconnected player cannot report.
-        Deed::Pause if watch.lost.is_none() => {
+        ViewerAction::Pause if watch.lost.is_none() => {
             let Some(to) = watch.stop(now) else { return };
             let pause = PlayerEvent::pause(to as f64).with_duration(seconds);
             session.apply(&pause.check(0).unwrap(), at);
         }
-        Deed::Lose => {
+        ViewerAction::Lose => {
             watch.lost = watch.lost.or(watch.open.map(|_| now));
             session.lose(at);
         }
-        Deed::Resume => {
+        ViewerAction::Resume => {
             watch.resume(now);
             session.resume(at);
         }
-        Deed::Leave => {
+        ViewerAction::Leave => {
             watch.stop(now);
             session.leave(at);
         }
-        Deed::Reload => {
+        ViewerAction::Reload => {
             watch.lost = watch.lost.or(watch.open.map(|_| now));
             *session = Session::load(&session.snapshot(Reach::Until(at))).unwrap();
         }
-        Deed::Pause => {}
+        ViewerAction::Pause => {}
     }
 }
 
-fn deed() -> impl Strategy<Value = (Deed, i64)> {
-    let deeds = prop_oneof![
-        3 => (0_u32..100).prop_map(|percent| Deed::Play { percent }),
-        2 => Just(Deed::Pause),
-        2 => Just(Deed::Lose),
-        2 => Just(Deed::Resume),
-        1 => Just(Deed::Leave),
-        1 => Just(Deed::Reload),
+fn viewer_action() -> impl Strategy<Value = (ViewerAction, i64)> {
+    let viewer_actions = prop_oneof![
+        3 => (0_u32..100).prop_map(|percent| ViewerAction::Play { percent }),
+        2 => Just(ViewerAction::Pause),
+        2 => Just(ViewerAction::Lose),
+        2 => Just(ViewerAction::Resume),
+        1 => Just(ViewerAction::Leave),
+        1 => Just(ViewerAction::Reload),
     ];
-    (deeds, prop_oneof![0_i64..70, 0_i64..400, 0_i64..5_000])
+    (viewer_actions, prop_oneof![0_i64..70, 0_i64..400, 0_i64..5_000])
 }
 
 proptest! {
     #[test]
     fn minutes_are_those_of_a_stop_watch(
-        deeds in prop::collection::vec(deed(), 0..20),
+        viewer_actions in prop::collection::vec(viewer_action(), 0..20),
         duration in prop_oneof![30_u32..300, 300_u32..8_000],
         rest in 0_i64..400,
     ) {
@@ -116,9 +122,9 @@ proptest! {
         let play = PlayerEvent::play(0.0).with_duration(duration.into());
         let mut session = Session::begin(&play.check(0).unwrap(), Moment::received(START_MS)).unwrap();
         let mut now = 0;
-        for (deed, after) in deeds {
+        for (viewer_action, after) in viewer_actions {
             now += after;
-            happens(&mut session, &mut watch, deed, now, duration);
+            apply(&mut session, &mut watch, viewer_action, now, duration);
         }
         now += rest;
         watch.stop(now);
