@@ -78,12 +78,12 @@ pub enum CopyError {
     },
     /// Everything was written, but reports from the two stores differ.
     #[error(
-        "the copy differs: {what}: {from} became {to}; stop all servers on both databases, and copy into an empty \
+        "the copy differs: {name}: {from} became {to}; stop all servers on both databases, and copy into an empty \
          database"
     )]
     Unequal {
         /// The number that differs, and its day.
-        what: String,
+        name: String,
         /// The number in the source.
         from: u64,
         /// The number in the target.

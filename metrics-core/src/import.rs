@@ -22,7 +22,7 @@ use crate::video::Video;
 const PAGE: u32 = 10_000;
 
 /// The least number of records that [`Equals`] remembers, in 20 MB.
-const RECORDS_REMEMBERED: usize = 500_000;
+const RECORDS_CACHED: usize = 500_000;
 
 /// A closed session that was recorded elsewhere.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -60,7 +60,7 @@ impl Equals {
         let content = record.content();
         let before =
             self.recent.get(&content).or_else(|| self.older.get(&content)).copied().unwrap_or(0);
-        if RECORDS_REMEMBERED <= self.recent.len() {
+        if RECORDS_CACHED <= self.recent.len() {
             self.older = mem::take(&mut self.recent);
         }
         self.recent.insert(content, before.saturating_add(1));
@@ -96,13 +96,14 @@ pub async fn insert(store: &dyn Store, sessions: Vec<Foreign>) -> Result<Inserte
     let (mut twice, mut differing) = (0, Vec::new());
     for (place, session) in places.iter().copied().zip(sessions) {
         let row = finalized(session.row);
-        let (order, sought) = (row.order(), Sought { row, equal_before: session.equal_before });
+        let (order, candidate) =
+            (row.order(), Candidate { row, equal_before: session.equal_before });
         // The first of two sessions is kept, as if the second came in a later import.
         match by_video.entry(place).or_default().entry(order) {
             Entry::Vacant(entry) => {
-                entry.insert(sought);
+                entry.insert(candidate);
             }
-            Entry::Occupied(entry) if entry.get().row == sought.row => twice += 1,
+            Entry::Occupied(entry) if entry.get().row == candidate.row => twice += 1,
             Entry::Occupied(_) => differing.push(order.1),
         }
     }
@@ -130,10 +131,10 @@ fn moved(sessions: ByVideo, from: &[(KeyId, VideoId)], to: &[(KeyId, VideoId)]) 
         .collect()
 }
 
-type ByVideo = BTreeMap<(KeyId, VideoId), BTreeMap<(i64, RowId), Sought>>;
+type ByVideo = BTreeMap<(KeyId, VideoId), BTreeMap<(i64, RowId), Candidate>>;
 
 /// A session of an import.
-struct Sought {
+struct Candidate {
     row: Row,
     equal_before: Option<u32>,
 }
@@ -187,7 +188,12 @@ impl Present {
             after = page.last().map(|summary| summary.id);
             for summary in &page {
                 self.last.insert(summary.video, summary.id);
-                if is_sought(by_id, summary.video, summary.first_start_ms, summary.last_start_ms) {
+                if has_candidate(
+                    by_id,
+                    summary.video,
+                    summary.first_start_ms,
+                    summary.last_start_ms,
+                ) {
                     for row in rows(snapshot, summary).await? {
                         self.add(by_id, summary.video, row);
                     }
@@ -201,13 +207,13 @@ impl Present {
 
     fn add(&mut self, by_id: &ById<'_>, video: VideoId, row: Row) {
         let (start_ms, id) = row.order();
-        if is_sought(by_id, video, start_ms, start_ms) {
+        if has_candidate(by_id, video, start_ms, start_ms) {
             *self.equal.entry((video, start_ms, content(&row))).or_default() += 1;
             self.rows.insert((video, start_ms, id), row);
         }
     }
 
-    fn has_equal(&self, video: VideoId, Sought { row, equal_before }: &Sought) -> bool {
+    fn has_equal(&self, video: VideoId, Candidate { row, equal_before }: &Candidate) -> bool {
         let equal = || self.equal.get(&(video, row.stored.started_at_ms, content(row)));
         equal_before.is_some_and(|before| equal().is_some_and(|equal| before < *equal))
     }
@@ -218,11 +224,11 @@ impl Present {
         let mut totals = Totals::default();
         for ((key, video), rows) in sessions {
             let mut missing = Vec::new();
-            for ((start_ms, id), sought) in rows {
+            for ((start_ms, id), candidate) in rows {
                 match self.rows.get(&(*video, *start_ms, *id)) {
-                    _ if self.has_equal(*video, sought) => inserted.already_there += 1,
-                    None => missing.push(sought.row.clone()),
-                    Some(there) if *there == sought.row => inserted.already_there += 1,
+                    _ if self.has_equal(*video, candidate) => inserted.already_there += 1,
+                    None => missing.push(candidate.row.clone()),
+                    Some(there) if *there == candidate.row => inserted.already_there += 1,
                     Some(_) => inserted.differing.push(*id),
                 }
             }
@@ -242,10 +248,10 @@ impl Present {
     }
 }
 
-type ById<'a> = HashMap<VideoId, &'a BTreeMap<(i64, RowId), Sought>>;
+type ById<'a> = HashMap<VideoId, &'a BTreeMap<(i64, RowId), Candidate>>;
 
 /// Returns whether an import has a session of a video that started from `from_ms` to `to_ms`.
-fn is_sought(sessions: &ById<'_>, video: VideoId, from_ms: i64, to_ms: i64) -> bool {
+fn has_candidate(sessions: &ById<'_>, video: VideoId, from_ms: i64, to_ms: i64) -> bool {
     let frame = (from_ms, RowId(0))..=(to_ms, RowId(u64::MAX));
     sessions.get(&video).is_some_and(|rows| rows.range(frame).next().is_some())
 }

@@ -21,8 +21,8 @@ pub(crate) struct Keyring {
     // `None` until the store has answered once.
     valid: watch::Sender<Option<Keys>>,
     // Requests to the store are numbered, so that the response to an old one never replaces that to a new one.
-    asked: AtomicU64,
-    answered: AtomicU64,
+    requests: AtomicU64,
+    latest_response: AtomicU64,
 }
 
 /// The valid keys.
@@ -37,8 +37,8 @@ pub(crate) struct Valid {
 
 impl Keyring {
     pub(crate) fn new(store: Arc<dyn Store>, limits: Limits) -> Self {
-        let (asked, answered) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { store, limits, valid: watch::Sender::new(None), asked, answered }
+        let (requests, latest_response) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { store, limits, valid: watch::Sender::new(None), requests, latest_response }
     }
 
     /// Returns a key that may send sessions, or `None` if it may not.
@@ -55,7 +55,7 @@ impl Keyring {
     }
 
     /// Returns whether the store has answered once.
-    pub(crate) fn is_known(&self) -> bool {
+    pub(crate) fn is_loaded(&self) -> bool {
         self.valid.borrow().is_some()
     }
 
@@ -77,7 +77,7 @@ impl Keyring {
     }
 
     async fn refresh(&self) -> Result<(), Error> {
-        let question = self.asked.fetch_add(1, Ordering::Relaxed);
+        let request = self.requests.fetch_add(1, Ordering::Relaxed);
         let keys = self.store.keys().await?;
         let valid = keys.into_iter().filter(|record| record.disabled_at.is_none());
         let keys: HashMap<_, _> = valid
@@ -91,9 +91,9 @@ impl Keyring {
             .filter(|(_, valid)| !valid.settings.is_readable())
             .map(|(key, _)| prefix(key))
             .collect();
-        let is_news = self.valid.send_if_modified(|valid| {
+        let is_changed = self.valid.send_if_modified(|valid| {
             // The lock of `valid` is held here, so these two are one step.
-            if question < self.answered.fetch_max(question, Ordering::Relaxed) {
+            if request < self.latest_response.fetch_max(request, Ordering::Relaxed) {
                 return false;
             }
             let changed = valid.as_deref() != Some(&keys);
@@ -102,7 +102,7 @@ impl Keyring {
             }
             changed
         });
-        for key in unreadable.into_iter().filter(|_| is_news) {
+        for key in unreadable.into_iter().filter(|_| is_changed) {
             tracing::warn!(
                 key,
                 "the hosts or pages of a key cannot be read: its sessions are refused until both are set again"

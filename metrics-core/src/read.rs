@@ -123,7 +123,7 @@ async fn videos<F: Fold>(
     }
     let wanted = Wanted { fold, ids: Vec::new(), leaves_out: false };
     let Wanted { fold, ids, leaves_out } =
-        list(snapshot, &reading.scope, wanted, |wanted, video| wanted.look(&video)).await?;
+        list(snapshot, &reading.scope, wanted, |wanted, video| wanted.add(&video)).await?;
     Ok((all.filter(|_| !leaves_out).unwrap_or(Videos::These(ids)), fold))
 }
 
@@ -136,7 +136,7 @@ struct Wanted<F> {
 }
 
 impl<F: Fold> Wanted<F> {
-    fn look(&mut self, video: &VideoRecord) -> Result<(), F::Error> {
+    fn add(&mut self, video: &VideoRecord) -> Result<(), F::Error> {
         if self.fold.wants(video)? {
             self.ids.push(video.id);
         } else {

@@ -123,7 +123,7 @@ fn erasure(before: DateTime<Utc>) -> Erasure {
 }
 
 /// The time that a turn uses, and the retention clock after it.
-fn believed(clock: DateTime<Utc>, now: DateTime<Utc>) -> (DateTime<Utc>, DateTime<Utc>) {
+fn trusted_time(clock: DateTime<Utc>, now: DateTime<Utc>) -> (DateTime<Utc>, DateTime<Utc>) {
     let at = now.min(shifted(clock, AHEAD_MAX));
     (at, now.clamp(shifted(clock, -BACK_MAX), shifted(clock, CATCH_UP_MAX)))
 }
@@ -158,7 +158,7 @@ pub(crate) struct Retention {
 /// The retention clock that this instance last read or set, if it did.
 type Seen = Mutex<Option<Option<DateTime<Utc>>>>;
 
-fn see(seen: &Seen, clock: Option<DateTime<Utc>>) -> Option<Option<DateTime<Utc>>> {
+fn replace_seen(seen: &Seen, clock: Option<DateTime<Utc>>) -> Option<Option<DateTime<Utc>>> {
     seen.lock().unwrap_or_else(PoisonError::into_inner).replace(clock)
 }
 
@@ -178,7 +178,7 @@ impl Retention {
     async fn turn(&self, started_at: DateTime<Utc>, seen: &Seen, is_start: bool) {
         let done = async {
             let clock = self.store.retention_clock().await?;
-            let before = see(seen, clock);
+            let before = replace_seen(seen, clock);
             if is_start {
                 return Ok(());
             }
@@ -214,12 +214,12 @@ impl Retention {
         if !is_ours && first <= now {
             return Ok(None);
         }
-        let (at, next) = believed(first, now);
+        let (at, next) = trusted_time(first, now);
         if store.set_retention_clock(clock, next).await? == Outcome::Conflict {
             return Ok(None);
         }
         // A store keeps milliseconds.
-        see(seen, Some(instant(next.timestamp_millis())));
+        replace_seen(seen, Some(instant(next.timestamp_millis())));
         if at < now {
             tracing::warn!(
                 clock = %now,
@@ -321,7 +321,7 @@ mod tests {
     fn turn(clock: i64, now: i64) -> (i64, i64) {
         let at = |hours| instant(hours * 3_600_000);
         let hours = |at: DateTime<Utc>| at.timestamp_millis() / 3_600_000;
-        let (believed, next) = believed(at(clock), at(now));
+        let (believed, next) = trusted_time(at(clock), at(now));
         (hours(believed), hours(next))
     }
 

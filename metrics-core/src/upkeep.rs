@@ -87,7 +87,7 @@ impl Upkeep {
         let merging = every(MERGING_PERIOD, shutdown.clone(), || async {
             turns
                 .repeat("merge blocks", MERGING_PERIOD, &Count::default(), || async {
-                    let videos = take(&changed);
+                    let videos = take_changed(&changed);
                     if videos.is_empty() {
                         return Ok(0);
                     }
@@ -115,7 +115,7 @@ async fn computed<T: Send + 'static>(
     computed.map_err(|err| Error::Unavailable { store: "the upkeep", source: err.into() })?
 }
 
-fn take(changed: &Mutex<BTreeSet<VideoId>>) -> Vec<VideoId> {
+fn take_changed(changed: &Mutex<BTreeSet<VideoId>>) -> Vec<VideoId> {
     let mut changed = changed.lock().unwrap_or_else(PoisonError::into_inner);
     std::iter::from_fn(|| changed.pop_first()).take(MERGED_AT_ONCE).collect()
 }

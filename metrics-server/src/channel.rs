@@ -283,9 +283,9 @@ impl Channels {
         });
     }
 
-    /// Ends all sessions of a lost socket. `heard` is the time of the last message from the client.
-    pub(crate) fn lose(&mut self, heard: Moment) -> Vec<Acknowledgement> {
-        self.joined.drain(..).map(|joined| joined.viewing.lose(heard)).collect()
+    /// Ends all sessions of a lost socket. `last_received` is the time of the last message from the client.
+    pub(crate) fn lose(&mut self, last_received: Moment) -> Vec<Acknowledgement> {
+        self.joined.drain(..).map(|joined| joined.viewing.lose(last_received)).collect()
     }
 
     fn find(&self, topic: &str) -> Option<&Joined> {

@@ -25,7 +25,7 @@ pub async fn known_videos_are_those_of_sessions(store: &dyn Store) {
     ];
     fill(store, &drafts).await;
     let nobody = ApiKey::generate();
-    let asked = [
+    let requested = [
         (one.clone(), Video::labelled("intro"), known(true, 2)),
         (one.clone(), described, known(true, 2)),
         (one.clone(), both, known(false, 2)),
@@ -34,8 +34,9 @@ pub async fn known_videos_are_those_of_sessions(store: &dyn Store) {
         (two, Video::labelled("intro"), known(false, 1)),
         (nobody, Video::labelled("intro"), known(false, 0)),
     ];
-    let videos: Vec<_> = asked.iter().map(|(key, video, _)| (key.clone(), video.clone())).collect();
-    let expected: Vec<_> = asked.iter().map(|(.., known)| *known).collect();
+    let videos: Vec<_> =
+        requested.iter().map(|(key, video, _)| (key.clone(), video.clone())).collect();
+    let expected: Vec<_> = requested.iter().map(|(.., known)| *known).collect();
     assert_eq!(store.known_videos(&videos).await.expect("looked up"), expected);
     assert_eq!(store.known_videos(&[]).await.expect("looked up"), []);
 }
@@ -47,9 +48,9 @@ pub async fn many_videos_are_looked_up_at_once(store: &dyn Store) {
         Draft::new(&key, &number.to_string(), Video::labelled(format!("video {number}")))
     };
     fill(store, &(0..700).map(draft).collect::<Vec<_>>()).await;
-    let asked: Vec<_> = (0..1_400)
+    let requested: Vec<_> = (0..1_400)
         .map(|number| (key.clone(), Video::labelled(format!("video {number}"))))
         .collect();
     let expected: Vec<_> = (0..1_400).map(|number| known(number < 700, 700)).collect();
-    assert_eq!(store.known_videos(&asked).await.expect("looked up"), expected);
+    assert_eq!(store.known_videos(&requested).await.expect("looked up"), expected);
 }

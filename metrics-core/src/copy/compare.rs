@@ -25,7 +25,7 @@ pub(super) async fn compare_counts(from: &dyn Store, to: &dyn Store) -> Result<(
     if from == to {
         return Ok(());
     }
-    Err(CopyError::Unequal { what: "sessions".to_owned(), from, to })
+    Err(CopyError::Unequal { name: "sessions".to_owned(), from, to })
 }
 
 /// Compares the reports of both stores for each timeframe in which sessions started.
@@ -64,18 +64,18 @@ async fn sums(store: &dyn Store, scan: &Scan) -> Result<Sums, Error> {
         reported(|| older::plays(store, scan, days, Vec::new(), Account::UNLIMITED)).await?;
     for bucket in plays {
         let totals = &bucket.totals;
-        let mut put = |what: String, number| sums.insert((bucket.start, what), number);
-        put("plays".to_owned(), totals.plays);
-        put("milliseconds of view time".to_owned(), totals.view_ms);
-        put("milliseconds of unique view time".to_owned(), totals.unique_ms);
+        let mut insert = |name: String, number| sums.insert((bucket.start, name), number);
+        insert("plays".to_owned(), totals.plays);
+        insert("milliseconds of view time".to_owned(), totals.view_ms);
+        insert("milliseconds of unique view time".to_owned(), totals.unique_ms);
         for it in Browser::ALL {
-            put(format!("browser {it}"), totals.browser(it));
+            insert(format!("browser {it}"), totals.browser(it));
         }
         for it in Platform::ALL {
-            put(format!("platform {it}"), totals.platform(it));
+            insert(format!("platform {it}"), totals.platform(it));
         }
         for it in Device::ALL {
-            put(format!("device {it}"), totals.device(it));
+            insert(format!("device {it}"), totals.device(it));
         }
     }
     let sources = reported(|| older::sources(store, scan, days, Account::UNLIMITED)).await?;
@@ -90,9 +90,9 @@ fn compare(expected: &Sums, copied: &Sums) -> Result<(), CopyError> {
     for at in expected.keys().chain(copied.keys()) {
         let (from, to) = (number(expected, at), number(copied, at));
         if from != to {
-            let (day, what) = at;
-            let what = format!("{what} on {}", day.date_naive());
-            return Err(CopyError::Unequal { what, from, to });
+            let (day, name) = at;
+            let name = format!("{name} on {}", day.date_naive());
+            return Err(CopyError::Unequal { name, from, to });
         }
     }
     Ok(())

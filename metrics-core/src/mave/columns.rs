@@ -113,7 +113,7 @@ impl Columns {
 
     fn count(&self) -> String {
         let mut ids = "select id::bigint from sessions".to_owned();
-        if self.knows_sessions("durations") {
+        if self.names_sessions("durations") {
             ids += " union select session_id::bigint from durations where session_id is not null";
         }
         format!("select count(*) as count from ({ids}) as ids")
@@ -123,7 +123,7 @@ impl Columns {
         let mut all =
             format!("select sessions.id::bigint as id, {} from sessions", self.fields("sessions"));
         // A duration names its video as well, so its session can be imported even if the session's row was deleted.
-        if self.knows_sessions("durations") {
+        if self.names_sessions("durations") {
             let fields = self.fields("durations");
             all += &format!(
                 " union all select durations.session_id::bigint as id, {fields} from durations \
@@ -135,7 +135,7 @@ impl Columns {
     }
 
     /// Whether the rows of this table name the session and its video, so that they can replace a missing session row.
-    fn knows_sessions(&self, table: &str) -> bool {
+    fn names_sessions(&self, table: &str) -> bool {
         self.has(Form::Whole, table, "session_id") && self.has(Form::Whole, table, "video_id")
     }
 

@@ -348,10 +348,10 @@ fn declaration(cursor: &str, query: &str) -> String {
 /// Waits for a result. Errors name a remedy for the operator.
 async fn answer<T>(
     operation: &'static str,
-    asked: impl Future<Output = Result<T, DieselError>>,
+    query: impl Future<Output = Result<T, DieselError>>,
 ) -> Result<T, Error> {
     let timed_out = || Error::TimedOut { store: STORE, seconds: ANSWER_MAX.as_secs() };
-    let answered = tokio::time::timeout(ANSWER_MAX, asked).await.map_err(|_| timed_out())?;
+    let answered = tokio::time::timeout(ANSWER_MAX, query).await.map_err(|_| timed_out())?;
     answered.map_err(|err| {
         let source = err.to_string();
         if source.contains("statement timeout") {

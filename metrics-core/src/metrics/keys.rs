@@ -95,7 +95,7 @@ impl Metrics {
 
     /// Whether the keys are known: the store was reached once.
     #[must_use]
-    pub fn knows_keys(&self) -> bool {
+    pub fn has_keys(&self) -> bool {
         self.inner.keyring.is_known()
     }
 

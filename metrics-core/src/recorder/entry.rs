@@ -193,11 +193,11 @@ impl EntryState {
     /// Removes a `Viewing`, and returns whether it reported for the viewer.
     pub(super) fn unpin(&mut self, owner: Option<Owner>) -> bool {
         self.pins -= 1;
-        let spoke = owner.is_some() && self.owner == owner;
-        if spoke {
+        let is_owner = owner.is_some() && self.owner == owner;
+        if is_owner {
             self.owner = None;
         }
-        spoke
+        is_owner
     }
 
     /// Keeps the memory that was reserved for the session.

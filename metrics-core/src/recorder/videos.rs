@@ -19,10 +19,10 @@ use crate::store::{Error, SessionWrite, Store};
 use crate::video::Video;
 
 /// Number of cached videos that are known to exist: those being watched.
-const REMEMBERED: usize = 16_384;
+const CACHED_VIDEOS: usize = 16_384;
 
 /// How long they stay cached: videos without sessions are deleted, and count again when they come back.
-const REMEMBERED_FOR: Duration = Duration::from_secs(3_600);
+const CACHED_MAX: Duration = Duration::from_secs(3_600);
 
 /// Decides which videos may be recorded.
 pub(super) struct Videos {
@@ -38,7 +38,7 @@ struct There {
 
 impl There {
     fn new() -> Self {
-        Self { since: Instant::now(), digests: Cache::new(REMEMBERED) }
+        Self { since: Instant::now(), digests: Cache::new(CACHED_VIDEOS) }
     }
 }
 
@@ -57,33 +57,33 @@ impl Videos {
         // Only the first write of a session can have a new video.
         let new = || (0..).zip(writes).filter(|(_, write)| write.expected == 0);
         let digest = |write: &SessionWrite| write.subject.video.digest(&write.subject.key);
-        let mut asked: HashMap<[u8; 16], Vec<usize>> = HashMap::new();
+        let mut requested: HashMap<[u8; 16], Vec<usize>> = HashMap::new();
         {
             let mut there = lock(&self.there);
-            if REMEMBERED_FOR <= there.since.elapsed() {
+            if CACHED_MAX <= there.since.elapsed() {
                 *there = There::new();
             }
             for (index, write) in new() {
                 if there.digests.get(&digest(write)).is_none() {
-                    asked.entry(digest(write)).or_default().push(index);
+                    requested.entry(digest(write)).or_default().push(index);
                 }
             }
         }
-        if asked.is_empty() {
+        if requested.is_empty() {
             return Ok(vec![Ok(()); writes.len()]);
         }
         // In the order of the writes, so that the first of several new videos are added.
-        let mut asked: Vec<_> = asked.into_iter().collect();
-        asked.sort_unstable_by_key(|(_, indices)| indices[0]);
+        let mut requested: Vec<_> = requested.into_iter().collect();
+        requested.sort_unstable_by_key(|(_, indices)| indices[0]);
         let subject = |indices: &[usize]| &writes[indices[0]].subject;
-        let videos: Vec<(ApiKey, Video)> = asked
+        let videos: Vec<(ApiKey, Video)> = requested
             .iter()
             .map(|(_, indices)| (subject(indices).key.clone(), subject(indices).video.clone()))
             .collect();
         let known = store.known_videos(&videos).await?;
         let mut added: HashMap<&ApiKey, u64> = HashMap::new();
         let mut refused = HashMap::new();
-        for ((digest, indices), known) in asked.into_iter().zip(known) {
+        for ((digest, indices), known) in requested.into_iter().zip(known) {
             let added = added.entry(&subject(&indices).key).or_default();
             let admitted = if known.is_there {
                 Ok(())

@@ -100,10 +100,10 @@ impl Viewing {
         self.release(Input::Leave)
     }
 
-    /// The connection was lost, and was last known to be alive at `heard`.
-    pub fn lose(mut self, heard: Moment) -> Acknowledgement {
+    /// The connection was lost, and was last known to be alive at `last_received`.
+    pub fn lose(mut self, last_received: Moment) -> Acknowledgement {
         self.gone = true;
-        self.release(|_| Input::Lose(heard))
+        self.release(|_| Input::Lose(last_received))
     }
 
     /// The key of the session.

@@ -113,7 +113,7 @@ async fn a_connection_that_is_given_up_late_takes_nothing_back() {
         let old = join(&here, &key, "a").await;
         old.apply(PlayerEvent::play(0.0)).await.unwrap();
         site.clock.pass(5.0);
-        let heard = site.clock.moment();
+        let last_received = site.clock.moment();
         site.clock.pass(5.0);
         let new = join(&there, &key, "a").await;
         look_round().await;
@@ -123,7 +123,7 @@ async fn a_connection_that_is_given_up_late_takes_nothing_back() {
             look_round().await;
             site.clock.pass(15.0);
         }
-        soon(old.lose(heard).durable()).await.unwrap();
+        soon(old.lose(last_received).durable()).await.unwrap();
         site.clock.pass(10.0);
         look_round().await;
         drop(new);

@@ -66,9 +66,9 @@ async fn a_viewer_who_slept_for_eight_hours_did_not_watch_for_eight_hours() {
         let viewing = join(&metrics, &key, "a").await;
         viewing.apply(event(PlayerEvent::play(0.0))).await.unwrap();
         site.clock.pass(10.0);
-        let heard = site.clock.moment();
+        let last_received = site.clock.moment();
         site.clock.pass(60.0);
-        soon(viewing.lose(heard).durable()).await.unwrap();
+        soon(viewing.lose(last_received).durable()).await.unwrap();
         site.clock.pass_ms(NIGHT_MS);
         look_round().await;
         let viewing = join(&metrics, &key, "a").await;

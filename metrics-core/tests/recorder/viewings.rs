@@ -91,9 +91,9 @@ async fn a_connection_that_fell_silent_is_closed_where_it_was_last_heard() {
     let viewing = join(&metrics, &key, "a").await;
     viewing.apply(PlayerEvent::play(10.0)).await.unwrap();
     site.clock.pass(5.0);
-    let heard = site.clock.moment();
+    let last_received = site.clock.moment();
     site.clock.pass(60.0);
-    soon(viewing.lose(heard).durable()).await.unwrap();
+    soon(viewing.lose(last_received).durable()).await.unwrap();
     assert_eq!(site.segments(&key, "a").await, [(10.0, 15.0)]);
 }
 

@@ -224,9 +224,9 @@ async fn check_subject(change: impl Fn(&mut Subject), expected: &str) {
     change(&mut subject);
     commit(&*to, &[SessionWrite { subject: Arc::new(subject), ..one.clone() }]).await;
     let err = refusal(&*from, &*to).await;
-    let CopyError::Unequal { ref what, .. } = err else { panic!("{err:?}") };
+    let CopyError::Unequal { ref name, .. } = err else { panic!("{err:?}") };
     let day = instant(one.stored.started_at_ms).date_naive();
-    assert!(what.starts_with(expected) && what.ends_with(&day.to_string()), "{err}");
+    assert!(name.starts_with(expected) && name.ends_with(&day.to_string()), "{err}");
 }
 
 #[tokio::test]

@@ -77,7 +77,7 @@ pub(crate) async fn ready(metrics: &Metrics, examined: &Examined) -> Response<Bo
     let waiting = stats.waiting;
     let (code, room) = if WAITING_MAX <= waiting {
         (Code::Overloaded, "further events are refused")
-    } else if !metrics.knows_keys() {
+    } else if !metrics.has_keys() {
         (Code::Unavailable, "the keys are not loaded yet")
     } else {
         (Code::Degraded, "further events are accepted")

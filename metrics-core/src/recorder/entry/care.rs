@@ -5,15 +5,15 @@ use crate::session::Moment;
 
 /// How long a session without a connection is kept in memory after its last input, in milliseconds: batches arrive
 /// every few seconds, and a page that lost its connection is back within a minute or not at all.
-const KEPT_MS: i64 = 60_000;
+const DISCONNECTED_MS_MAX: i64 = 60_000;
 
 /// How long a segment that a batch opened counts as open without another batch, in milliseconds, if the video is not
 /// known to end before. A page sends no events while its viewer watches without a stop.
-const UNHEARD_MS_MAX: i64 = 3_600_000;
+const OPEN_WITHOUT_BATCH_MS_MAX: i64 = 3_600_000;
 
 /// How long a viewer whose page sends heartbeats counts as watching after the last one, in milliseconds: four
 /// heartbeats of `metrics.js`, and the longest silence of a websocket.
-const SIGNLESS_MS_MAX: i64 = 60_000;
+const HEARTBEAT_SILENCE_MS_MAX: i64 = 60_000;
 
 /// Whether idle sessions can stay in memory.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -26,7 +26,7 @@ pub(in crate::recorder) enum Memory {
 /// The action that a session needs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::recorder) enum Care {
-    Keep,
+    Nothing,
     Checkpoint,
     /// The last contact was at this moment, too long ago.
     Lose(Moment),
@@ -46,28 +46,29 @@ impl EntryState {
         }
         match (open, self.owner) {
             // A session that waits to be written is written as far as it has run anyway.
-            (Some(_), Some(_)) if !self.inputs.is_empty() => Care::Keep,
+            (Some(_), Some(_)) if !self.inputs.is_empty() => Care::Nothing,
             (Some(_), Some(_)) => Care::Checkpoint,
             (Some(session), None) => {
-                let heard_ms = session.last_event_at_ms();
+                let last_event_ms = session.last_event_at_ms();
                 let ends_ms = match session.duration_ms() {
-                    _ if self.gives_signs => SIGNLESS_MS_MAX,
-                    Some(duration_ms) => UNHEARD_MS_MAX.min(duration_ms.into()),
-                    None => UNHEARD_MS_MAX,
+                    _ if self.gives_signs => HEARTBEAT_SILENCE_MS_MAX,
+                    Some(duration_ms) => OPEN_WITHOUT_BATCH_MS_MAX.min(duration_ms.into()),
+                    None => OPEN_WITHOUT_BATCH_MS_MAX,
                 };
-                let ended = heard_ms.saturating_add(ends_ms) < now_ms;
+                let ended = last_event_ms.saturating_add(ends_ms) < now_ms;
                 if ended || (memory == Memory::Full && self.is_idle()) {
-                    Care::Lose(Moment::received(heard_ms))
+                    Care::Lose(Moment::received(last_event_ms))
                 } else {
-                    Care::Keep
+                    Care::Nothing
                 }
             }
             (None, _) => {
                 // A session without a play and without early events need not be kept.
                 let is_something = self.session.is_some() || !self.early.is_empty();
-                let young = is_something && now_ms < self.touched_ms.saturating_add(KEPT_MS);
+                let young =
+                    is_something && now_ms < self.touched_ms.saturating_add(DISCONNECTED_MS_MAX);
                 let stays = young && memory == Memory::Enough;
-                if !self.is_idle() || stays { Care::Keep } else { Care::Evict }
+                if !self.is_idle() || stays { Care::Nothing } else { Care::Evict }
             }
         }
     }

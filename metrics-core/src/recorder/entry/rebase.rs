@@ -24,7 +24,7 @@ impl EntryState {
                 let (session, writers) = loaded.unzip();
                 let (session, writers) = (session.map(Box::new), writers.unwrap_or_default());
                 let counted = writers.inputs_of(instance.0);
-                if self.has_landed(version, counted) {
+                if self.is_stored(version, counted) {
                     self.written();
                 } else {
                     self.replace(session, writers, version, counted);
@@ -36,7 +36,7 @@ impl EntryState {
             self.apply(input, instance);
         }
         self.folded = self.inputs.len();
-        self.give_back();
+        self.free_inputs();
         self.stale = false;
         self.writing = None;
         Ok(())
@@ -50,7 +50,7 @@ impl EntryState {
     }
 
     /// Whether the stored version is that of the current write.
-    fn has_landed(&self, version: Version, counted: u32) -> bool {
+    fn is_stored(&self, version: Version, counted: u32) -> bool {
         match (self.base, self.writing) {
             (Base::Known { version: known, .. }, Some(writing)) => {
                 known + 1 == version && writing.written == counted

@@ -46,8 +46,8 @@ impl EntryState {
             past.playing_written = self.writing.map_or(playing, |writing| writing.playing);
         }
         // Without an event or an open segment, nothing is lost: the viewer never played.
-        let tells = |input: &Input| matches!(input, Input::Event(..));
-        let is_something = past.playing || self.inputs.iter().any(tells);
+        let is_event = |input: &Input| matches!(input, Input::Event(..));
+        let is_something = past.playing || self.inputs.iter().any(is_event);
         is_something.then(|| (past, self.inputs.clone())).filter(|(_, inputs)| !inputs.is_empty())
     }
 

@@ -54,14 +54,14 @@ impl EntryState {
         }
         self.inputs.drain(..writing.inputs);
         self.folded -= writing.inputs;
-        self.give_back();
+        self.free_inputs();
         let clamped = writing.clamped.saturating_sub(self.clamped);
         self.clamped = writing.clamped;
         Written { inputs: writing.inputs, clamped }
     }
 
     /// Frees the allocation of an empty list: most sessions have nothing to write most of the time.
-    pub(super) fn give_back(&mut self) {
+    pub(super) fn free_inputs(&mut self) {
         if self.inputs.is_empty() {
             self.inputs = Vec::new();
         }

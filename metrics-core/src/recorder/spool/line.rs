@@ -26,20 +26,20 @@ pub(super) struct Line {
     client: [u8; 3],
     session_data: Option<String>,
     past: Past,
-    inputs: Vec<Happened>,
+    inputs: Vec<SpooledInput>,
 }
 
 /// An input of a session.
 #[derive(Debug, Deserialize, Serialize)]
-struct Happened {
+struct SpooledInput {
     received_ms: i64,
     #[serde(flatten)]
-    what: What,
+    kind: SpooledKind,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
-enum What {
+enum SpooledKind {
     Event {
         step: Step,
         duration_ms: Option<u32>,
@@ -71,7 +71,7 @@ impl Line {
             ],
             session_data: session_data.clone(),
             past: spilled.past,
-            inputs: spilled.inputs.iter().map(Happened::new).collect(),
+            inputs: spilled.inputs.iter().map(SpooledInput::new).collect(),
         }
     }
 
@@ -98,33 +98,33 @@ impl Line {
             },
             session_data: self.session_data,
         });
-        let inputs = self.inputs.into_iter().map(Happened::input).collect();
+        let inputs = self.inputs.into_iter().map(SpooledInput::input).collect();
         Some(Spilled { id, subject, past: self.past, inputs })
     }
 }
 
-impl Happened {
+impl SpooledInput {
     fn new(input: &Input) -> Self {
-        let what = match input {
-            Input::Event(event, at) => What::Event {
+        let kind = match input {
+            Input::Event(event, at) => SpooledKind::Event {
                 step: event.step.clone(),
                 duration_ms: event.duration_ms,
                 clock_ms: at.timestamp_ms,
                 print: event.fingerprint,
                 is_text: event.has_text_position,
             },
-            Input::Resume(_) => What::Resume,
-            Input::Lose(_) => What::Lose,
-            Input::Leave(_) => What::Leave,
-            Input::Checkpoint(_) => What::Checkpoint,
+            Input::Resume(_) => SpooledKind::Resume,
+            Input::Lose(_) => SpooledKind::Lose,
+            Input::Leave(_) => SpooledKind::Leave,
+            Input::Checkpoint(_) => SpooledKind::Checkpoint,
         };
-        Self { received_ms: input.received_ms(), what }
+        Self { received_ms: input.received_ms(), kind }
     }
 
     fn input(self) -> Input {
         let at = Moment::received(self.received_ms);
-        match self.what {
-            What::Event { step, duration_ms, clock_ms, print, is_text } => {
+        match self.kind {
+            SpooledKind::Event { step, duration_ms, clock_ms, print, is_text } => {
                 let event = CheckedEvent {
                     step,
                     duration_ms,
@@ -134,10 +134,10 @@ impl Happened {
                 };
                 Input::Event(event, Moment { timestamp_ms: clock_ms, ..at })
             }
-            What::Resume => Input::Resume(at),
-            What::Lose => Input::Lose(at),
-            What::Leave => Input::Leave(at),
-            What::Checkpoint => Input::Checkpoint(at),
+            SpooledKind::Resume => Input::Resume(at),
+            SpooledKind::Lose => Input::Lose(at),
+            SpooledKind::Leave => Input::Leave(at),
+            SpooledKind::Checkpoint => Input::Checkpoint(at),
         }
     }
 }

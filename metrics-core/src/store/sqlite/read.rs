@@ -196,11 +196,11 @@ fn found(
 /// Returns which videos exist, and the number of videos of their keys.
 pub(super) fn known_videos(
     connection: &mut SqliteConnection,
-    asked: &[(ApiKey, Video)],
+    requested: &[(ApiKey, Video)],
 ) -> Result<Vec<KnownVideo>, Failure> {
     let mut counts: HashMap<&ApiKey, u64> = HashMap::new();
-    let mut known = Vec::with_capacity(asked.len());
-    for (key, video) in asked {
+    let mut known = Vec::with_capacity(requested.len());
+    for (key, video) in requested {
         let digest = video.digest(key);
         let this = videos::table.filter(videos::digest.eq(&digest[..]));
         let is_there = diesel::select(diesel::dsl::exists(this)).get_result(connection)?;

@@ -147,12 +147,13 @@ async fn key_ids(
 pub(super) async fn add_videos(
     connection: &mut AsyncPgConnection,
     ids: &Ids,
-    asked: &[(ApiKey, Video)],
+    requested: &[(ApiKey, Video)],
 ) -> Result<Vec<(KeyId, VideoId)>, Failure> {
     for _ in 0..TRIES {
-        let found = videos(connection, ids, asked.iter().map(|(key, video)| (key, video))).await?;
+        let found =
+            videos(connection, ids, requested.iter().map(|(key, video)| (key, video))).await?;
         let id = |(key, video): &(ApiKey, Video)| found.get(&Bits(video.digest(key))).copied();
-        if let Some(all) = asked.iter().map(id).collect() {
+        if let Some(all) = requested.iter().map(id).collect() {
             return Ok(all);
         }
         // A new video was deleted at once, because it has no session yet.
@@ -163,14 +164,14 @@ pub(super) async fn add_videos(
 /// Returns which videos exist, and the number of videos of their keys.
 pub(super) async fn known_videos(
     connection: &mut AsyncPgConnection,
-    asked: &[(ApiKey, Video)],
+    requested: &[(ApiKey, Video)],
 ) -> Result<Vec<KnownVideo>, Failure> {
-    let digests: Vec<_> = asked.iter().map(|(key, video)| Bits(video.digest(key))).collect();
+    let digests: Vec<_> = requested.iter().map(|(key, video)| Bits(video.digest(key))).collect();
     let there = known(connection, &digests).await?;
     let there: HashSet<Bits> = there.into_iter().map(|(digest, ..)| digest).collect();
-    let texts: HashSet<_> = asked.iter().map(|(key, _)| key.as_str()).collect();
+    let texts: HashSet<_> = requested.iter().map(|(key, _)| key.as_str()).collect();
     let counts = counts(connection, texts.into_iter().collect()).await?;
-    let known = asked.iter().zip(&digests).map(|((key, _), digest)| KnownVideo {
+    let known = requested.iter().zip(&digests).map(|((key, _), digest)| KnownVideo {
         is_there: there.contains(digest),
         videos_of_key: counts.get(key.as_str()).copied().unwrap_or(0),
     });
