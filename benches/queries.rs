@@ -263,7 +263,7 @@ async fn measure(
 
 /// Measures the number of sessions that play at this moment, which no range of time can make slower.
 async fn watching(args: &Args, metrics: &Metrics) -> Result<(), Failure> {
-    metrics.store().beat(INSTANCE, metrics.now()).await?;
+    metrics.store().heartbeat(INSTANCE, metrics.now()).await?;
     let key = Selection::key(ApiKey::new(KEY)?);
     let (answer, time) =
         repeat(args.runs, async || Ok(Answer::Watching(metrics.watching(&key).await?))).await?;

@@ -84,7 +84,7 @@ async fn main() -> Result<(), Failure> {
         }
         upkeep += began.elapsed();
     }
-    store.beat(INSTANCE, until).await?;
+    store.heartbeat(INSTANCE, until).await?;
     args.store.tidy().await?;
 
     let rate = args.sessions as f64 / writing.as_secs_f64();

@@ -35,7 +35,7 @@ struct State {
     totals: BTreeMap<(KeyId, i64), StoredTotals>,
     retention_clock: Option<DateTime<Utc>>,
     // The last sign of life of each instance.
-    beats: HashMap<Instance, DateTime<Utc>>,
+    heartbeats: HashMap<Instance, DateTime<Utc>>,
 }
 
 impl MemoryStore {
@@ -185,8 +185,8 @@ impl Store for MemoryStore {
         Ok(true)
     }
 
-    async fn beat(&self, instance: Instance, now: DateTime<Utc>) -> Answer<()> {
-        Arc::make_mut(&mut self.change()).beats.insert(instance, now);
+    async fn heartbeat(&self, instance: Instance, now: DateTime<Utc>) -> Answer<()> {
+        Arc::make_mut(&mut self.change()).heartbeats.insert(instance, now);
         Ok(())
     }
 
@@ -321,13 +321,14 @@ impl Snapshot for View {
         id: Option<SessionId>,
         limit: u32,
     ) -> Answer<Vec<OpenSession>> {
-        let beat = |instance: &Option<Instance>| self.0.beats.get(instance.as_ref()?).copied();
+        let heartbeat =
+            |instance: &Option<Instance>| self.0.heartbeats.get(instance.as_ref()?).copied();
         let is_wanted = |(it, instance): &&(OpenSession, Option<Instance>)| {
             (scan.from_ms..=scan.to_ms).contains(&it.row.stored.started_at_ms)
                 && self.0.are_of(&scan.videos, it.key, it.video)
                 && scan
                     .watched_at
-                    .is_none_or(|at| Some(at - INSTANCE_SILENCE_MAX) <= beat(instance))
+                    .is_none_or(|at| Some(at - INSTANCE_SILENCE_MAX) <= heartbeat(instance))
         };
         first(after(&self.0.open, id).filter(is_wanted).map(|(session, _)| session), limit)
     }

@@ -130,7 +130,7 @@ macro_rules! store_conformance {
             an_open_segment_is_watched,
             a_closed_segment_is_not_watched,
             a_dead_instance_leaves_the_count,
-            an_instance_that_never_beat_does_not_count,
+            an_instance_without_a_heartbeat_does_not_count,
             a_session_that_moves_is_watched_once,
             watching_is_counted_within_a_selection,
             a_long_dead_instance_takes_nothing_with_it,

@@ -71,7 +71,7 @@ pub use crate::stats::{Commits, Events, Histogram, Joins, ReducedPages, Stats};
 use crate::store::{Instance, Store};
 
 /// The period in which an instance notes in the store that it is alive.
-pub const BEAT: Duration = Duration::from_secs(5);
+pub const HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// The period in which an open segment is written as far as it has run: a crash loses at most this much of it.
 pub const CHECKPOINT: Duration = Duration::from_secs(15);
@@ -230,7 +230,7 @@ impl Recorder {
     /// Adds a viewer to a session, which begins if it is not in memory.
     fn pin(&self, admitted: Admitted, owner: Option<Owner>) -> Result<Arc<Entry>, NotJoined> {
         let mut shard = self.shard(admitted.id);
-        let (id, gives_signs) = (admitted.id, admitted.gives_signs);
+        let (id, sends_heartbeats) = (admitted.id, admitted.sends_heartbeats);
         let is_new = match shard.entries.get(&id) {
             None => true,
             Some(entry) => match AnotherVideo::check(&entry.subject.video, &admitted.subject.video)
@@ -252,7 +252,7 @@ impl Recorder {
             }
         }
         let entry = Arc::clone(&shard.entries[&id]);
-        entry.lock().pin(owner, gives_signs);
+        entry.lock().pin(owner, sends_heartbeats);
         Ok(entry)
     }
 

@@ -50,8 +50,8 @@ pub(crate) use timescale::connect_elsewhere;
 pub use timescale::{TimescaleOptions, TimescaleStore};
 pub use video::{KnownVideo, VideoRecord, VideoScope, Videos};
 
-/// The longest silence after which an instance still counts as alive. Instances call [`beat`](Store::beat) every
-/// [`BEAT`](crate::recorder::BEAT).
+/// The longest silence after which an instance still counts as alive. Instances call [`heartbeat`](Store::heartbeat) every
+/// [`HEARTBEAT`](crate::recorder::HEARTBEAT).
 pub const INSTANCE_SILENCE_MAX: TimeDelta = TimeDelta::seconds(20);
 
 /// The time after its last event for which a session can always go on. Resume state is most of a session's storage, and
@@ -89,7 +89,7 @@ pub const KEYS_POLL: Duration = Duration::from_millis(500);
 /// | caller | methods |
 /// |---|---|
 /// | **Keys**: operators add and change keys, every instance reads them | [`keys`](Self::keys), [`add_key`](Self::add_key), [`change_key`](Self::change_key), [`create_key`](Self::create_key), [`revoke_key`](Self::revoke_key), [`keys_changed`](Self::keys_changed) |
-/// | **Recording**: the [`recorder`](crate::recorder) loads and writes open sessions | [`beat`](Self::beat), [`known_videos`](Self::known_videos), [`load`](Self::load), [`commit`](Self::commit) |
+/// | **Recording**: the [`recorder`](crate::recorder) loads and writes open sessions | [`heartbeat`](Self::heartbeat), [`known_videos`](Self::known_videos), [`load`](Self::load), [`commit`](Self::commit) |
 /// | **Imports** and copies, beside methods of all other groups | [`add_videos`](Self::add_videos) |
 /// | **Upkeep**: [`upkeep`](crate::upkeep) and [`retention`](crate::retention) close, merge and delete sessions | [`quiet`](Self::quiet), [`rewrite`](Self::rewrite), [`finalize`](Self::finalize), [`delete_unused`](Self::delete_unused), [`retention_clock`](Self::retention_clock), [`set_retention_clock`](Self::set_retention_clock) |
 /// | **Reports**, exports and the usage of keys, which only read | [`snapshot`](Self::snapshot), [`count_sessions`](Self::count_sessions), [`count_videos`](Self::count_videos) |
@@ -143,7 +143,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     // Recording and imports.
 
     /// Notes that an instance is alive at `now`.
-    async fn beat(&self, instance: Instance, now: DateTime<Utc>) -> Result<(), Error>;
+    async fn heartbeat(&self, instance: Instance, now: DateTime<Utc>) -> Result<(), Error>;
 
     /// Returns for each of these videos whether it exists, and how many its key has. A video exists from its first
     /// session on.

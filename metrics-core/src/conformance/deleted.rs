@@ -71,7 +71,7 @@ pub async fn many_sessions_are_deleted_at_once(store: &dyn Store) {
 pub async fn nothing_is_left_of_a_deleted_session(store: &dyn Store) {
     let key = key(store).await;
     let here = Instance(1);
-    store.beat(here, start()).await.expect("noted");
+    store.heartbeat(here, start()).await.expect("noted");
     let draft = |name, label, at| {
         let draft = Draft::new(&key, name, Video::labelled(label)).at(at);
         draft.on(&format!("http://{label}.example/"))

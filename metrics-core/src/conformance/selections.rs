@@ -234,7 +234,7 @@ pub async fn an_unknown_selection_is_empty(store: &dyn Store) {
     let key = key(store).await;
     let draft = Draft::new(&key, "a", described(&json!({"a": 1}))).on("http://a/");
     fill(store, &[draft.open_at(Instance(1))]).await;
-    store.beat(Instance(1), start()).await.expect("noted");
+    store.heartbeat(Instance(1), start()).await.expect("noted");
     let selections = [
         Selection::identifier("unknown"),
         Selection::key(ApiKey::generate()),

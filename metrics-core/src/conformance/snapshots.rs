@@ -274,8 +274,8 @@ pub async fn open_sessions_are_listed_in_pages(store: &dyn Store) {
 pub async fn watched_sessions_are_listed(store: &dyn Store) {
     let key = key(store).await;
     let (here, there, nowhere) = (Instance(1), Instance(2), Instance(3));
-    store.beat(here, later(0)).await.expect("noted");
-    store.beat(there, later(1_000)).await.expect("noted");
+    store.heartbeat(here, later(0)).await.expect("noted");
+    store.heartbeat(there, later(1_000)).await.expect("noted");
     let drafts = [
         draft(&key, "a", 0).open_at(here),
         draft(&key, "a", 1).open_at(there),

@@ -34,8 +34,8 @@ pub enum Method {
     Load,
     /// `commit`.
     Commit,
-    /// `beat`.
-    Beat,
+    /// `heartbeat`.
+    Heartbeat,
     /// `check`.
     Check,
     /// `snapshot`.
@@ -151,8 +151,9 @@ impl<W: Way> Store for Through<W> {
         seen + 1
     }
 
-    async fn beat(&self, instance: Instance, now: DateTime<Utc>) -> Answer<()> {
-        self.go(Method::Beat, |store| async move { store.beat(instance, now).await }).await
+    async fn heartbeat(&self, instance: Instance, now: DateTime<Utc>) -> Answer<()> {
+        self.go(Method::Heartbeat, |store| async move { store.heartbeat(instance, now).await })
+            .await
     }
 
     async fn known_videos(&self, videos: &[(ApiKey, Video)]) -> Answer<Vec<KnownVideo>> {

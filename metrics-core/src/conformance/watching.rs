@@ -25,7 +25,7 @@ fn draft(key: &ApiKey, name: &str) -> Draft {
 pub async fn an_open_segment_is_watched(store: &dyn Store) {
     let key = key(store).await;
     for instance in [HERE, THERE, HERE] {
-        store.beat(instance, start()).await.expect("noted");
+        store.heartbeat(instance, start()).await.expect("noted");
     }
     let open = draft(&key, "one").open_at(HERE);
     fill(store, &[open, draft(&key, "two").open_at(THERE), draft(&key, "paused")]).await;
@@ -35,7 +35,7 @@ pub async fn an_open_segment_is_watched(store: &dyn Store) {
 /// A write without an instance removes the session from the count.
 pub async fn a_closed_segment_is_not_watched(store: &dyn Store) {
     let key = key(store).await;
-    store.beat(HERE, start()).await.expect("noted");
+    store.heartbeat(HERE, start()).await.expect("noted");
     fill(store, &[draft(&key, "one").open_at(HERE), draft(&key, "two").open_at(HERE)]).await;
     fill(store, &[draft(&key, "one").expecting(1)]).await;
     assert_eq!(watching(store, &Selection::default()).await, 1);
@@ -43,11 +43,11 @@ pub async fn a_closed_segment_is_not_watched(store: &dyn Store) {
     assert_eq!(watching(store, &Selection::default()).await, 2);
 }
 
-/// The sessions of an instance count until its last beat is too old, and again after its next beat.
+/// The sessions of an instance count until its last heartbeat is too old, and again after its next heartbeat.
 pub async fn a_dead_instance_leaves_the_count(store: &dyn Store) {
     let key = key(store).await;
-    store.beat(HERE, start()).await.expect("noted");
-    store.beat(THERE, start()).await.expect("noted");
+    store.heartbeat(HERE, start()).await.expect("noted");
+    store.heartbeat(THERE, start()).await.expect("noted");
     fill(store, &[draft(&key, "one").open_at(HERE), draft(&key, "two").open_at(THERE)]).await;
     let second = TimeDelta::seconds(1);
     let still = start() + INSTANCE_SILENCE_MAX - second;
@@ -55,17 +55,17 @@ pub async fn a_dead_instance_leaves_the_count(store: &dyn Store) {
     let all = Selection::default();
     assert_eq!(older::watching(store, &all, still).await.expect("counted"), 2);
 
-    store.beat(THERE, still).await.expect("noted");
+    store.heartbeat(THERE, still).await.expect("noted");
 
     assert_eq!(older::watching(store, &all, gone).await.expect("counted"), 1);
-    store.beat(HERE, gone).await.expect("noted");
+    store.heartbeat(HERE, gone).await.expect("noted");
     assert_eq!(older::watching(store, &all, gone).await.expect("counted"), 2);
 }
 
-/// Sessions of an instance without a beat do not count: it may not be running.
-pub async fn an_instance_that_never_beat_does_not_count(store: &dyn Store) {
+/// Sessions of an instance without a heartbeat do not count: it may not be running.
+pub async fn an_instance_without_a_heartbeat_does_not_count(store: &dyn Store) {
     let key = key(store).await;
-    store.beat(HERE, start()).await.expect("noted");
+    store.heartbeat(HERE, start()).await.expect("noted");
     fill(store, &[draft(&key, "one").open_at(THERE)]).await;
     assert_eq!(watching(store, &Selection::default()).await, 0);
 }
@@ -73,18 +73,18 @@ pub async fn an_instance_that_never_beat_does_not_count(store: &dyn Store) {
 /// A session that moves to another instance counts once, there.
 pub async fn a_session_that_moves_is_watched_once(store: &dyn Store) {
     let key = key(store).await;
-    store.beat(HERE, start()).await.expect("noted");
+    store.heartbeat(HERE, start()).await.expect("noted");
     fill(store, &[draft(&key, "one").open_at(HERE)]).await;
     fill(store, &[draft(&key, "one").expecting(1).open_at(THERE)]).await;
     assert_eq!(watching(store, &Selection::default()).await, 0);
-    store.beat(THERE, start()).await.expect("noted");
+    store.heartbeat(THERE, start()).await.expect("noted");
     assert_eq!(watching(store, &Selection::default()).await, 1);
 }
 
 /// Identifier, metadata, session data and key select as in reports.
 pub async fn watching_is_counted_within_a_selection(store: &dyn Store) {
     let (one, two) = (key(store).await, key(store).await);
-    store.beat(HERE, start()).await.expect("noted");
+    store.heartbeat(HERE, start()).await.expect("noted");
     let drafts = [
         draft(&one, "labelled"),
         draft(&two, "of another key").saying(&json!({"plan": "free"})),
@@ -110,13 +110,13 @@ pub async fn watching_is_counted_within_a_selection(store: &dyn Store) {
 /// The sessions of a dead instance do not change, and can go on at another instance.
 pub async fn a_long_dead_instance_takes_nothing_with_it(store: &dyn Store) {
     let key = key(store).await;
-    store.beat(HERE, start()).await.expect("noted");
+    store.heartbeat(HERE, start()).await.expect("noted");
     let open = draft(&key, "one").open_at(HERE);
     fill(store, std::slice::from_ref(&open)).await;
     let before = load(store, open.id).await;
 
     let month_later = start() + TimeDelta::days(30);
-    store.beat(THERE, month_later).await.expect("noted");
+    store.heartbeat(THERE, month_later).await.expect("noted");
 
     assert_eq!(load(store, open.id).await, before);
     assert_eq!(

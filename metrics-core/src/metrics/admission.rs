@@ -72,8 +72,8 @@ impl Metrics {
         let clock_shift_ms = join.key.clock_shift_ms(&join.session);
         let subject =
             Subject { key: join.key, video: join.video, source, user_agent, session_data };
-        let (charge, gives_signs) = (Some(charge), join.gives_signs);
-        Ok(Admitted { id, salt, clock_shift_ms, subject, charge, gives_signs })
+        let (charge, sends_heartbeats) = (Some(charge), join.sends_heartbeats);
+        Ok(Admitted { id, salt, clock_shift_ms, subject, charge, sends_heartbeats })
     }
 
     /// The class of the viewer's user agent: that of an unknown one for bots, if they count.

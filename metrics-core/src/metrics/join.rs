@@ -26,7 +26,7 @@ pub struct Join {
     pub(super) origin: Option<String>,
     pub(super) address: Option<u64>,
     pub(super) session_data: Option<Map<String, Value>>,
-    pub(super) gives_signs: bool,
+    pub(super) sends_heartbeats: bool,
 }
 
 impl Join {
@@ -44,7 +44,7 @@ impl Join {
             origin: None,
             address: None,
             session_data: None,
-            gives_signs: false,
+            sends_heartbeats: false,
         }
     }
 
@@ -96,8 +96,8 @@ impl Join {
     /// For [`Metrics::visit`](super::Metrics::visit): such a viewer counts as watching until 60 s after the last event, any other viewer until
     /// the video must have ended, an hour at most.
     #[must_use]
-    pub fn signs(self) -> Self {
-        Self { gives_signs: true, ..self }
+    pub fn heartbeats(self) -> Self {
+        Self { sends_heartbeats: true, ..self }
     }
 }
 

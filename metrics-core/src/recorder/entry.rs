@@ -47,8 +47,8 @@ pub(crate) struct Admitted {
     pub(crate) subject: Subject,
     /// The limits that its events and its video are charged to; `None` for no limits.
     pub(crate) charge: Option<Charge>,
-    /// See [`Join::signs`](crate::Join::signs).
-    pub(crate) gives_signs: bool,
+    /// See [`Join::heartbeats`](crate::Join::heartbeats).
+    pub(crate) sends_heartbeats: bool,
 }
 
 /// The connection that reports for a viewer.
@@ -71,7 +71,7 @@ pub(super) struct Entry {
 
 impl Entry {
     pub(super) fn new(admitted: Admitted) -> Self {
-        let Admitted { id, salt, clock_shift_ms, subject, charge, gives_signs: _ } = admitted;
+        let Admitted { id, salt, clock_shift_ms, subject, charge, sends_heartbeats: _ } = admitted;
         Self { salt, clock_shift_ms, charge, ..Self::recovered(id, Arc::new(subject)) }
     }
 
@@ -146,7 +146,7 @@ pub(super) struct EntryState {
     // Events that arrived before the first play, and happened after it by the player's clock. They are not durable.
     early: Vec<Input>,
     // Whether its batches include heartbeats.
-    gives_signs: bool,
+    sends_heartbeats: bool,
     // The memory that it has reserved.
     held: Option<Reservation>,
 }
@@ -181,10 +181,10 @@ struct Writing {
 
 impl EntryState {
     /// Adds a `Viewing`. The viewer may have used another recorder since the last one, so the entry becomes stale.
-    pub(super) fn pin(&mut self, owner: Option<Owner>, gives_signs: bool) {
+    pub(super) fn pin(&mut self, owner: Option<Owner>, sends_heartbeats: bool) {
         self.pins += 1;
         self.stale = true;
-        self.gives_signs |= gives_signs;
+        self.sends_heartbeats |= sends_heartbeats;
         if owner.is_some() {
             self.owner = owner;
         }

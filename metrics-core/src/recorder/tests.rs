@@ -71,7 +71,7 @@ fn admitted(number: usize) -> Admitted {
             session_data: None,
         },
         charge: None,
-        gives_signs: false,
+        sends_heartbeats: false,
     }
 }
 

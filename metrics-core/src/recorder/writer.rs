@@ -12,7 +12,7 @@ use super::errors::{AnotherVideo, NotStored};
 use super::outage::{Backoff, Call};
 use super::queue::Batch;
 use super::rounds::Rounds;
-use super::{BEAT, Recorder};
+use super::{HEARTBEAT, Recorder};
 use crate::shutdown::Shutdown;
 use crate::store::{Error, Outcome, SessionWrite, Subject};
 use crate::upkeep::{self, Loaded};
@@ -34,13 +34,13 @@ impl Recorder {
     /// Writes until `shutdown` announces the end, then the rest of the queue; returns when the queue is empty.
     async fn write_on(&self, shutdown: &mut watch::Receiver<Shutdown>) {
         let mut rounds = Rounds::new();
-        let mut beat_at: Option<Instant> = None;
+        let mut heartbeat_at: Option<Instant> = None;
         loop {
             // An error means that every sender of `shutdown` is gone: nothing can be queued any more.
             let stop = *shutdown.borrow() != Shutdown::Running || shutdown.has_changed().is_err();
-            if beat_at.is_none_or(|at| BEAT <= at.elapsed()) {
-                self.beat().await;
-                beat_at = Some(Instant::now());
+            if heartbeat_at.is_none_or(|at| HEARTBEAT <= at.elapsed()) {
+                self.heartbeat().await;
+                heartbeat_at = Some(Instant::now());
             }
             for shard in rounds.due(Instant::now()) {
                 self.check(shard, Memory::Enough);
@@ -65,8 +65,8 @@ impl Recorder {
     }
 
     /// Records that this instance is alive. If that fails, the next commit reports the cause.
-    async fn beat(&self) {
-        if let Err(err) = self.store.beat(self.instance, self.now()).await {
+    async fn heartbeat(&self) {
+        if let Err(err) = self.store.heartbeat(self.instance, self.now()).await {
             tracing::debug!(
                 error = &err as &dyn std::error::Error,
                 "could not record that this instance is alive"

@@ -118,11 +118,11 @@ async fn a_page_that_only_gives_heartbeats_after_the_end_does_not_watch() {
 
 #[tokio::test(start_paused = true)]
 async fn a_viewer_whose_batches_give_signs_of_life_is_gone_a_minute_after_the_last() {
-    for gives_signs in [true, false] {
+    for sends_heartbeats in [true, false] {
         let (site, metrics, key) = one_server().await;
         let visit = async |event: PlayerEvent| {
             let joining = crate::support::joining(&key, "a");
-            let joining = if gives_signs { joining.signs() } else { joining };
+            let joining = if sends_heartbeats { joining.heartbeats() } else { joining };
             let event = event.with_timestamp(site.clock.now_ms()).with_duration(600.0);
             let viewing = metrics.visit(joining).await.unwrap();
             soon(viewing.apply(event)).await.unwrap();
@@ -138,7 +138,7 @@ async fn a_viewer_whose_batches_give_signs_of_life_is_gone_a_minute_after_the_la
         assert_eq!(watching().await, 1);
         site.clock.pass(2.0);
         look_round().await;
-        assert_eq!(watching().await, u64::from(!gives_signs));
+        assert_eq!(watching().await, u64::from(!sends_heartbeats));
         assert_eq!(site.segments(&key, "a").await, [(0.0, 15.0)]);
     }
 }

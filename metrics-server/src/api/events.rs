@@ -71,7 +71,7 @@ pub(crate) struct Group {
     pub(crate) video: Video,
     pub(crate) session_data: Option<Map<String, Value>>,
     pub(crate) page: Option<String>,
-    pub(crate) gives_signs: bool,
+    pub(crate) sends_heartbeats: bool,
     pub(crate) events: Vec<(usize, CheckedEvent)>,
 }
 
@@ -122,9 +122,9 @@ pub(crate) fn sort(body: &[u8], key: Option<&ApiKey>) -> Result<Sorted, Error> {
     for (index, event) in batch.events.iter().enumerate() {
         match read(event, key) {
             Ok((address, group, event)) => {
-                let (video, gives_signs) = (group.video.clone(), group.gives_signs);
+                let (video, sends_heartbeats) = (group.video.clone(), group.sends_heartbeats);
                 let group = groups.entry(address).or_insert(group);
-                group.gives_signs |= gives_signs;
+                group.sends_heartbeats |= sends_heartbeats;
                 match AnotherVideo::check(&group.video, &video) {
                     Ok(()) => group.events.push((index, event)),
                     Err(another) => answer.reject(index, another_video(another)),
@@ -168,8 +168,8 @@ async fn record_groups(
         if let Some(data) = group.session_data.take() {
             join = join.session_data(data);
         }
-        if group.gives_signs {
-            join = join.signs();
+        if group.sends_heartbeats {
+            join = join.heartbeats();
         }
         let visited = metrics.visit(info.introduce(join, group.page.as_deref())).await;
         attempt.judge(&visited);
@@ -292,8 +292,8 @@ fn read(
     let event = event
         .check(key.salt(&session))
         .map_err(|err| Refusal::of_event(&err.into(), Positions::VideoTime))?;
-    let gives_signs = address.heartbeat != Scalar::Absent;
-    let group = Group { video, session_data, page, gives_signs, events: Vec::new() };
+    let sends_heartbeats = address.heartbeat != Scalar::Absent;
+    let group = Group { video, session_data, page, sends_heartbeats, events: Vec::new() };
     Ok(((key, session), group, event))
 }
 

@@ -153,7 +153,7 @@ impl Page {
     }
 
     /// Sends a heartbeat, as clients do every 30 s.
-    pub(crate) async fn beat(&mut self) {
+    pub(crate) async fn heartbeat(&mut self) {
         self.refs += 1;
         let heartbeat = json!([null, self.refs.to_string(), "phoenix", "heartbeat", {}]);
         self.send(&[heartbeat]).await;

@@ -160,7 +160,7 @@ impl Viewer {
             };
             let mut abandoned = false;
             while !self.stage.is_enough() && !abandoned {
-                page.beat().await;
+                page.heartbeat().await;
                 let loss = page.live(Duration::from_secs(10)).await;
                 abandoned = loss == Some(Loss::Ended) && self.random.random_bool(0.1);
             }

@@ -51,7 +51,7 @@ impl EntryState {
             (Some(session), None) => {
                 let last_event_ms = session.last_event_at_ms();
                 let ends_ms = match session.duration_ms() {
-                    _ if self.gives_signs => HEARTBEAT_SILENCE_MS_MAX,
+                    _ if self.sends_heartbeats => HEARTBEAT_SILENCE_MS_MAX,
                     Some(duration_ms) => OPEN_WITHOUT_BATCH_MS_MAX.min(duration_ms.into()),
                     None => OPEN_WITHOUT_BATCH_MS_MAX,
                 };

@@ -78,7 +78,7 @@ impl EntryState {
             progress: self.progress.take(),
             touched_ms: self.touched_ms,
             elsewhere_ms: self.elsewhere_ms,
-            gives_signs: self.gives_signs,
+            sends_heartbeats: self.sends_heartbeats,
             held: self.held.take(),
             ..Self::default()
         };

@@ -37,9 +37,9 @@ impl Store for SqliteStore {
         .await
     }
 
-    async fn beat(&self, instance: Instance, now: DateTime<Utc>) -> Result<(), Error> {
+    async fn heartbeat(&self, instance: Instance, now: DateTime<Utc>) -> Result<(), Error> {
         self.write("record an instance", move |connection, _| {
-            write::beat(connection, instance, now)
+            write::heartbeat(connection, instance, now)
         })
         .await
     }

@@ -294,7 +294,7 @@ pub(super) fn reopen(
 }
 
 /// Records that an instance is alive, and deletes the rows of instances that died long ago.
-pub(super) fn beat(
+pub(super) fn heartbeat(
     connection: &mut SqliteConnection,
     instance: Instance,
     now: DateTime<Utc>,

@@ -109,7 +109,7 @@ fn statement<'a>(
 }
 
 /// Records that an instance is alive, and deletes the rows of instances that died long ago.
-pub(super) async fn beat(
+pub(super) async fn heartbeat(
     connection: &mut AsyncPgConnection,
     instance: Instance,
     now: DateTime<Utc>,

@@ -178,9 +178,9 @@ impl Store for TimescaleStore {
         Ok(Box::new(snapshot.inspect_err(|err| self.close_outdated(err))?))
     }
 
-    async fn beat(&self, instance: Instance, now: DateTime<Utc>) -> Result<(), Error> {
+    async fn heartbeat(&self, instance: Instance, now: DateTime<Utc>) -> Result<(), Error> {
         self.record("record an instance", move |connection| {
-            commit::beat(connection, instance, now).boxed()
+            commit::heartbeat(connection, instance, now).boxed()
         })
         .await
     }

@@ -227,7 +227,7 @@ impl Viewer {
     }
 
     /// Receives a sign of life from the client.
-    pub(crate) fn beat(&mut self) {
+    pub(crate) fn heartbeat(&mut self) {
         if let Some(here) = &mut self.here {
             here.heard = self.clock.moment();
         }

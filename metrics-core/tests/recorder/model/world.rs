@@ -146,7 +146,7 @@ impl World {
         while 0 < left {
             let step = left.min(10);
             self.clock.pass(step.into());
-            self.viewers.iter_mut().for_each(Viewer::beat);
+            self.viewers.iter_mut().for_each(Viewer::heartbeat);
             self.look_round().await;
             left -= step;
         }
