@@ -45,7 +45,7 @@ pub use snapshot::{BlockSummary, Detail, OpenScan, Snapshot};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{SqliteOptions, SqliteStore};
 #[cfg(feature = "mave")]
-pub(crate) use timescale::connect_elsewhere;
+pub(crate) use timescale::connect_to_other;
 #[cfg(feature = "timescale")]
 pub use timescale::{TimescaleOptions, TimescaleStore};
 pub use video::{KnownVideo, VideoRecord, VideoScope, Videos};

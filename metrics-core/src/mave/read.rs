@@ -15,7 +15,7 @@ use super::columns::{Columns, Queries, TABLES};
 use super::left_out::{Reason, Tally};
 use super::watched::Line;
 use crate::session::SEGMENTS_MAX;
-use crate::store::{Error, connect_elsewhere};
+use crate::store::{Error, connect_to_other};
 
 /// The number of sessions that are read, and then written, at once.
 const SESSIONS_AT_ONCE: usize = 1_000;
@@ -32,7 +32,7 @@ const ANSWER_MAX: Duration = Duration::from_secs(3_600);
 const STORE: &str = "the mave database";
 
 pub(super) async fn connect(url: &str) -> Result<AsyncPgConnection, Error> {
-    connect_elsewhere(url).await.map_err(|err| match err {
+    connect_to_other(url).await.map_err(|err| match err {
         Error::Unavailable { source, .. } => Error::Unavailable { store: STORE, source },
         Error::Unusable { reason, .. } => Error::Unusable { store: STORE, reason },
         other => other,

@@ -26,8 +26,8 @@ fn check(members: Value, view_ms: u64, unique_ms: u64) {
 
 #[track_caller]
 fn check_refused(members: Value, text: &str) {
-    let told = parse(members).unwrap_err().to_string();
-    assert!(told.contains(text), "{text:?} is not in: {told}");
+    let error = parse(members).unwrap_err().to_string();
+    assert!(error.contains(text), "{text:?} is not in: {error}");
 }
 
 #[test]
@@ -67,8 +67,8 @@ fn view_times_follow_from_segments_or_stand_for_them() {
     let hour = parse(json!({"segments": [], "view_time": 3_600})).unwrap().row.stored;
     assert_eq!(hour.minutes.len(), 60);
     check_refused(json!({"segments": null}), "`segments` is missing: list the watched segments");
-    let told = "`view_time` is 22, expected 22.5, the sum of `segments`: leave it out";
-    check_refused(json!({"view_time": 22}), told);
+    let error = "`view_time` is 22, expected 22.5, the sum of `segments`: leave it out";
+    check_refused(json!({"view_time": 22}), error);
     check_refused(json!({"unique_view_time": 22.5}), "`unique_view_time` is 22.5, expected 20");
     check_refused(
         json!({"segments": [], "view_time": 5, "unique_view_time": 6}),
@@ -82,11 +82,11 @@ fn nothing_is_ignored() {
     check_refused(json!({"referrer": "a"}), "`referrer` is unknown");
     check_refused(json!({"view_tme": 1}), "did you mean `view_time`?");
     let twice = br#"{"key": "k", "key": "l"}"#;
-    let told = SessionRecord::parse(twice, None, now()).unwrap_err().to_string();
-    assert!(told.contains("`key` occurs twice"), "{told}");
+    let error = SessionRecord::parse(twice, None, now()).unwrap_err().to_string();
+    assert!(error.contains("`key` occurs twice"), "{error}");
     for line in ["", "[]", "{", "1", "{\"key\": \"k\"} {}", "\u{0}", "{\"a\": 1e999}"] {
-        let told = SessionRecord::parse(line.as_bytes(), None, now()).unwrap_err();
-        assert!(matches!(told, RecordError::NotAnObject { .. }), "{line}: {told}");
+        let error = SessionRecord::parse(line.as_bytes(), None, now()).unwrap_err();
+        assert!(matches!(error, RecordError::NotAnObject { .. }), "{line}: {error}");
     }
     let long = vec![b' '; LINE_BYTES_MAX + 1];
     assert_eq!(SessionRecord::parse(&long, None, now()), Err(RecordError::TooLong));
@@ -121,8 +121,8 @@ fn values_that_do_not_fit_are_refused() {
     check_refused(json!({"language": "x".repeat(65)}), "at most 64 bytes");
     check_refused(json!({"startup_time": -0.5}), "expected seconds from 0");
     // Keys are secrets.
-    let told = parse(json!({"key": "se cret"})).unwrap_err().to_string();
-    assert!(!told.contains("cret"), "{told}");
+    let error = parse(json!({"key": "se cret"})).unwrap_err().to_string();
+    assert!(!error.contains("cret"), "{error}");
 }
 
 #[test]

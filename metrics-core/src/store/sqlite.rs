@@ -167,12 +167,12 @@ impl SqliteStore {
         operation: &'static str,
         query: impl FnOnce(&mut SqliteConnection) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Error> {
-        let mut reader = self.upkeep.lend(&self.files).await?;
+        let mut reader = self.upkeep.acquire(&self.files).await?;
         let files = Arc::clone(&self.files);
         blocking(operation, move || {
             let connection = reader.connection()?;
             let read = query(connection);
-            files.mend_reader(connection, &read);
+            files.replace_reader(connection, &read);
             read
         })
         .await
@@ -186,13 +186,13 @@ impl SqliteStore {
     ) -> Result<T, Error> {
         // The semaphore is never closed.
         let running = Arc::clone(&self.running).acquire_owned().await;
-        let mut reader = self.snapshots.lend(&self.files).await?;
+        let mut reader = self.snapshots.acquire(&self.files).await?;
         let files = Arc::clone(&self.files);
         blocking(operation, move || {
             let _running = running;
             let connection = reader.connection()?;
             let read = query(connection);
-            files.mend_reader(connection, &read);
+            files.replace_reader(connection, &read);
             read
         })
         .await
@@ -243,7 +243,7 @@ impl SqliteStore {
                 // The rollback removed the added rows.
                 ids.clear();
             }
-            files.mend_writer(connection, &written);
+            files.replace_writer(connection, &written);
             if let Err(err) = files.cut_log(connection) {
                 // The log holds the commit all the same.
                 tracing::debug!(error = &err as &dyn std::error::Error, "the log stays long");

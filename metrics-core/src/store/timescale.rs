@@ -43,13 +43,13 @@ use self::ids::Ids;
 use self::listen::{Listening, listen};
 use self::open::Edition;
 use self::options::{LISTENING, RECORDING};
-use self::pool::{Lane, Query};
+use self::pool::{ConnectionPool, Query};
 use self::unused::Examined;
 use super::Error;
 use super::common::STATEMENT_MAX;
 
 #[cfg(feature = "mave")]
-pub(crate) use self::connect::connect_elsewhere;
+pub(crate) use self::connect::connect_to_other;
 pub use self::options::TimescaleOptions;
 
 /// Time limit of a statement that records. It may wait for a lock, but not for ever.
@@ -78,9 +78,9 @@ const EXAMINING: u32 = 1;
 pub struct TimescaleStore {
     target: Target,
     edition: Edition,
-    recording: Lane,
-    reports: Lane,
-    upkeep: Lane,
+    recording: ConnectionPool,
+    reports: ConnectionPool,
+    upkeep: ConnectionPool,
     ids: Arc<Ids>,
     listening: watch::Receiver<Listening>,
     listener: AbortHandle,
@@ -121,9 +121,9 @@ impl TimescaleStore {
         let (state, listening) = watch::channel(Listening::default());
         let listener = tokio::spawn(listen(target.clone(), state)).abort_handle();
         Ok(Self {
-            recording: Lane::new(&target, Purpose::Recording, COMMIT_MAX, RECORDING)?,
-            reports: Lane::new(&target, Purpose::Reports, STATEMENT_MAX, reports)?,
-            upkeep: Lane::new(&target, Purpose::Upkeep, EXAMINE_MAX, EXAMINING)?,
+            recording: ConnectionPool::new(&target, Purpose::Recording, COMMIT_MAX, RECORDING)?,
+            reports: ConnectionPool::new(&target, Purpose::Reports, STATEMENT_MAX, reports)?,
+            upkeep: ConnectionPool::new(&target, Purpose::Upkeep, EXAMINE_MAX, EXAMINING)?,
             target,
             edition,
             ids: Arc::default(),
@@ -187,8 +187,8 @@ impl TimescaleStore {
     /// Closes connections that may have loaded a library that was replaced. Those in use are closed when they fail.
     fn close_outdated(&self, err: &Error) {
         if is_outdated(err) {
-            for lane in [&self.recording, &self.reports, &self.upkeep] {
-                lane.pool.retain(|_, _| false);
+            for pool in [&self.recording, &self.reports, &self.upkeep] {
+                pool.pool.retain(|_, _| false);
             }
         }
     }

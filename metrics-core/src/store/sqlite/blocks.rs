@@ -25,7 +25,7 @@ use crate::varint::{self, Damaged, Reader};
 const SMALL: usize = 4_000;
 
 /// The group number of a row that holds all groups.
-const WHOLE: u32 = 15;
+const ALL_GROUPS: u32 = 15;
 
 /// The row id of a group of a block.
 fn row_id(group: u32, block: i64) -> i64 {
@@ -34,7 +34,9 @@ fn row_id(group: u32, block: i64) -> i64 {
 
 /// The row ids of a block with these bits in `blocks.groups`.
 fn rows_of(bits: i64, block: i64) -> impl Iterator<Item = i64> {
-    (0..=WHOLE).filter(move |group| bits >> group & 1 != 0).map(move |group| row_id(group, block))
+    (0..=ALL_GROUPS)
+        .filter(move |group| bits >> group & 1 != 0)
+        .map(move |group| row_id(group, block))
 }
 
 /// Encodes the groups of a block as one byte string: the number, the length and the bytes of each.
@@ -81,7 +83,7 @@ pub(super) fn insert(
         block.sessions.into(),
         block.first_start_ms,
         block.last_start_ms,
-        if is_small { 1 << WHOLE } else { bits },
+        if is_small { 1 << ALL_GROUPS } else { bits },
     ];
     let id: i64 = Sql::<BigInt>::new(
         "insert into blocks (key_id, video_id, sessions, first_start_ms, last_start_ms, groups) \
@@ -90,7 +92,7 @@ pub(super) fn insert(
     )
     .get_result(connection)?;
     if is_small {
-        return insert_columns(connection, row_id(WHOLE, id), &join(block));
+        return insert_columns(connection, row_id(ALL_GROUPS, id), &join(block));
     }
     for group in Group::ALL {
         if let Some(bytes) = block.group(group) {
@@ -179,7 +181,7 @@ pub(super) fn groups(
             [ids(wanted)],
         )
         .load_in_time(connection)?;
-    let bits = groups.iter().fold(1 << WHOLE, |bits, group| bits | 1 << group as u32);
+    let bits = groups.iter().fold(1 << ALL_GROUPS, |bits, group| bits | 1 << group as u32);
     let mut blocks = Vec::with_capacity(summaries.len());
     let (mut indices, mut rows) = (HashMap::with_capacity(summaries.len()), Vec::new());
     for (id, sessions, first_start_ms, last_start_ms, stored) in summaries {

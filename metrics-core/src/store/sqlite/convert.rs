@@ -126,7 +126,7 @@ fn step(connection: &mut SqliteConnection, enough: usize) -> Result<usize, Failu
         let next: Option<(i64, i64)> =
             Sql::<(BigInt, BigInt)>::new(next, []).get_result(connection).optional()?;
         let Some((video, key)) = next else { break };
-        let sessions = take(connection, key, video)?;
+        let sessions = delete_first(connection, key, video)?;
         moved += sessions.len();
         let rows: Vec<Row> = sessions.into_iter().map(|session| finalized(session.row)).collect();
         rows.iter().for_each(|row| totals.add(KeyId(key), row, 1));
@@ -143,7 +143,7 @@ fn step(connection: &mut SqliteConnection, enough: usize) -> Result<usize, Failu
 }
 
 /// Deletes the first sessions of a video and returns them.
-fn take(
+fn delete_first(
     connection: &mut SqliteConnection,
     key: i64,
     video: i64,

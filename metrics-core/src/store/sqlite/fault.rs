@@ -41,8 +41,8 @@ const FAULTS: [(&str, &str); 11] = [
 /// A fault that lasts until an operator removes it, or until it passes.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Fault {
-    #[error("{said}: {advice}")]
-    File { said: String, advice: &'static str },
+    #[error("{message}: {advice}")]
+    File { message: String, advice: &'static str },
     #[error("{0}")]
     Moved(String),
     #[error("the connection failed and is opened again: {0}")]
@@ -69,11 +69,11 @@ impl Fault {
     /// The fault that an error reports, if it reports one.
     pub(super) fn of(err: &DieselError) -> Option<Self> {
         match err {
-            DieselError::DatabaseError(DatabaseErrorKind::ClosedConnection, said) => {
-                Some(Self::Moved(said.message().to_owned()))
+            DieselError::DatabaseError(DatabaseErrorKind::ClosedConnection, message) => {
+                Some(Self::Moved(message.message().to_owned()))
             }
-            DieselError::DatabaseError(DatabaseErrorKind::Unknown, said) => {
-                Self::of_text(said.message(), str::starts_with)
+            DieselError::DatabaseError(DatabaseErrorKind::Unknown, message) => {
+                Self::of_text(message.message(), str::starts_with)
             }
             DieselError::RollbackErrorOnCommit { commit_error, .. } => {
                 Self::of(commit_error).or_else(|| Some(Self::Connection(commit_error.to_string())))
@@ -87,12 +87,12 @@ impl Fault {
 
     /// The fault that a text contains, if it wraps the text of SQLite in others.
     pub(super) fn within_text(text: &str) -> Option<Self> {
-        Self::of_text(text, |text, said| text.contains(said))
+        Self::of_text(text, |text, message| text.contains(message))
     }
 
     fn of_text(text: &str, is: fn(&str, &'static str) -> bool) -> Option<Self> {
-        let (_, advice) = FAULTS.into_iter().find(|(said, _)| is(text, said))?;
-        Some(Self::File { said: text.to_owned(), advice })
+        let (_, advice) = FAULTS.into_iter().find(|(message, _)| is(text, message))?;
+        Some(Self::File { message: text.to_owned(), advice })
     }
 
     /// Whether the fault may pass by itself, or when the disk gets space: a start may wait for that.
@@ -153,7 +153,7 @@ pub(super) fn unusable(reason: &str) -> Error {
 mod tests {
     use super::*;
 
-    fn said(kind: DatabaseErrorKind, text: &str) -> Option<Fault> {
+    fn classify(kind: DatabaseErrorKind, text: &str) -> Option<Fault> {
         Fault::of(&DieselError::DatabaseError(kind, Box::new(text.to_owned())))
     }
 
@@ -161,15 +161,15 @@ mod tests {
     #[test]
     fn a_fault_is_told_from_a_refusal() {
         for text in ["out of memory", "locking protocol", "database table is locked: sessions"] {
-            let fault = said(DatabaseErrorKind::Unknown, text).expect(text);
+            let fault = classify(DatabaseErrorKind::Unknown, text).expect(text);
             assert!(fault.may_pass() && !fault.is_damage(), "{fault}");
         }
-        let damage = said(DatabaseErrorKind::Unknown, "malformed database schema (sessions)");
+        let damage = classify(DatabaseErrorKind::Unknown, "malformed database schema (sessions)");
         assert!(damage.is_some_and(|it| it.is_damage() && it.is_of_connection() && !it.may_pass()));
         for text in ["SQL logic error", "no such table: disk I/O error", "string or blob too big"] {
-            assert!(said(DatabaseErrorKind::Unknown, text).is_none(), "{text}");
+            assert!(classify(DatabaseErrorKind::Unknown, text).is_none(), "{text}");
         }
-        assert!(said(DatabaseErrorKind::CheckViolation, "database is locked").is_none());
+        assert!(classify(DatabaseErrorKind::CheckViolation, "database is locked").is_none());
         assert!(Fault::of(&DieselError::NotFound).is_none());
     }
 

@@ -84,8 +84,11 @@ impl OpenFiles {
         for (file, opened) in &self.files {
             if fs::metadata(file).ok().map(|found| Identity::of(&found)) != Some(*opened) {
                 let name = file.file_name().unwrap_or(file.as_os_str()).display();
-                let said = Box::new(format!("{name}: {MOVED}"));
-                return Err(DieselError::DatabaseError(DatabaseErrorKind::ClosedConnection, said));
+                let message = Box::new(format!("{name}: {MOVED}"));
+                return Err(DieselError::DatabaseError(
+                    DatabaseErrorKind::ClosedConnection,
+                    message,
+                ));
             }
         }
         Ok(())
@@ -97,7 +100,7 @@ impl OpenFiles {
     }
 
     /// Records the damage that an error reports. Nothing is written from then on: a restored copy would not have it.
-    pub(super) fn note(&self, failure: &Failure) {
+    pub(super) fn record(&self, failure: &Failure) {
         let fault = Fault::of_failure(failure).filter(Fault::is_damage);
         if let Some(fault) = fault
             && !self.is_damaged.swap(true, Relaxed)
@@ -123,31 +126,31 @@ impl OpenFiles {
     }
 
     /// Replaces the connection that writes if an error may have harmed it.
-    pub(super) fn mend_writer<T>(
+    pub(super) fn replace_writer<T>(
         &self,
         connection: &mut SqliteConnection,
         done: &Result<T, Failure>,
     ) {
-        self.mend(connection, done, |path| open::writer(path, Migrations::Check, self.caches));
+        self.replace(connection, done, |path| open::writer(path, Migrations::Check, self.caches));
     }
 
     /// Replaces a connection that reads if an error may have harmed it.
-    pub(super) fn mend_reader<T>(
+    pub(super) fn replace_reader<T>(
         &self,
         connection: &mut SqliteConnection,
         done: &Result<T, Failure>,
     ) {
-        self.mend(connection, done, |path| open::reader(path, self.caches));
+        self.replace(connection, done, |path| open::reader(path, self.caches));
     }
 
-    fn mend<T>(
+    fn replace<T>(
         &self,
         connection: &mut SqliteConnection,
         done: &Result<T, Failure>,
         open: impl FnOnce(&str) -> Result<SqliteConnection, Error>,
     ) {
         if let Err(failure) = done {
-            self.note(failure);
+            self.record(failure);
         }
         let fault = done.as_ref().err().and_then(Fault::of_failure);
         // Opening a removed file would create it. If no connection can be opened, the next error tries again.

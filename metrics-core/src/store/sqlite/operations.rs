@@ -151,7 +151,7 @@ impl Store for SqliteStore {
     }
 
     async fn snapshot(&self) -> Result<Box<dyn Snapshot>, Error> {
-        let reader = self.snapshots.lend(&self.files).await?;
+        let reader = self.snapshots.acquire(&self.files).await?;
         let (files, running) = (Arc::clone(&self.files), Arc::clone(&self.running));
         Ok(Box::new(SqliteSnapshot::begin(files, running, reader).await?))
     }

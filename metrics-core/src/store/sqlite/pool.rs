@@ -27,7 +27,7 @@ impl Readers {
     }
 
     /// Lends a connection, and opens one if every open one is lent.
-    pub(super) async fn lend(self: &Arc<Self>, files: &Arc<OpenFiles>) -> Result<Reader, Error> {
+    pub(super) async fn acquire(self: &Arc<Self>, files: &Arc<OpenFiles>) -> Result<Reader, Error> {
         let permit = Arc::clone(&self.permits).acquire_owned().await;
         let permit =
             permit.map_err(|err| Error::Unavailable { store: STORE, source: err.into() })?;

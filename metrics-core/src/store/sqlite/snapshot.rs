@@ -84,7 +84,7 @@ impl SqliteSnapshot {
         let (read, transaction) = blocking(operation, move || {
             let connection = transaction.0.connection()?;
             let read = query(connection);
-            files.mend_reader(connection, &read);
+            files.replace_reader(connection, &read);
             drop(permit);
             Ok((read?, transaction))
         })

@@ -64,14 +64,14 @@ async fn a_query_that_nobody_waits_for_keeps_its_connection_until_it_ends() {
 /// The statements executed on a connection, and those that it caches.
 #[derive(Clone, Default)]
 struct Statements {
-    asked: Arc<std::sync::Mutex<BTreeSet<String>>>,
+    executed: Arc<std::sync::Mutex<BTreeSet<String>>>,
     kept: Arc<std::sync::Mutex<BTreeSet<String>>>,
 }
 
 impl Instrumentation for Statements {
     fn on_connection_event(&mut self, event: InstrumentationEvent<'_>) {
         let (of, text) = match event {
-            InstrumentationEvent::StartQuery { query, .. } => (&self.asked, query.to_string()),
+            InstrumentationEvent::StartQuery { query, .. } => (&self.executed, query.to_string()),
             InstrumentationEvent::CacheQuery { sql, .. } => (&self.kept, sql.to_owned()),
             _ => return,
         };
@@ -184,18 +184,18 @@ async fn what_is_done_for_every_session_is_prepared_once() {
     store.write("look on", instrument(statements.clone())).await.unwrap();
     record(&store, &key, "a").await;
     let kept = statements.kept.lock().unwrap().clone();
-    statements.asked.lock().unwrap().clear();
+    statements.executed.lock().unwrap().clear();
 
     record(&store, &key, "b").await;
 
     assert_eq!(*statements.kept.lock().unwrap(), kept);
-    let asked = statements.asked.lock().unwrap().clone();
-    let prepared: Vec<_> = asked.difference(&kept).collect();
+    let executed = statements.executed.lock().unwrap().clone();
+    let prepared: Vec<_> = executed.difference(&kept).collect();
     // The last was cached before the instrumentation was set.
     assert_eq!(prepared, ["COMMIT", "begin immediate", "pragma data_version"]);
     // `limit ?` would make SQLite prepare a cached statement again.
-    assert!(asked.iter().all(|sql| !sql.contains("LIMIT ?")), "{asked:#?}");
-    assert!(9 < asked.len(), "{asked:#?}");
+    assert!(executed.iter().all(|sql| !sql.contains("LIMIT ?")), "{executed:#?}");
+    assert!(9 < executed.len(), "{executed:#?}");
 }
 
 #[tokio::test]
@@ -374,7 +374,7 @@ async fn a_snapshot_ends_with_a_call_that_is_dropped() {
 }
 
 async fn begin(store: &SqliteStore) -> SqliteSnapshot {
-    let reader = store.snapshots.lend(&store.files).await.unwrap();
+    let reader = store.snapshots.acquire(&store.files).await.unwrap();
     let (files, running) = (Arc::clone(&store.files), Arc::clone(&store.running));
     SqliteSnapshot::begin(files, running, reader).await.unwrap()
 }

@@ -8,7 +8,7 @@ use diesel_async::{
     AsyncConnection as _, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection as _,
 };
 
-use super::connect::plan_anew;
+use super::connect::force_custom_plans;
 use super::prepared::Prepared;
 use super::types::{Bits, timestamp, unix_ms};
 use crate::block::RowId;
@@ -148,7 +148,7 @@ pub(super) async fn drop_empty_chunks(
     let drop = format!("select {schema}.drop_chunks('metrics.session_rows', older_than => $1)");
     connection
         .transaction(async |connection| {
-            plan_anew(connection).await?;
+            force_custom_plans(connection).await?;
             // The lock keeps older sessions from being added meanwhile, and its timeout keeps others from waiting for
             // long.
             let lock = "set local lock_timeout = '1s'; lock table session_rows in share row exclusive mode";

@@ -230,7 +230,7 @@ impl OpenRow {
         self.video_id
     }
 
-    pub(super) fn place(&self) -> (PgTimestamp, Bits) {
+    pub(super) fn cursor(&self) -> (PgTimestamp, Bits) {
         (self.stored.started_at, self.id)
     }
 

@@ -35,7 +35,7 @@ pub(super) enum Purpose {
     Upkeep,
     /// A database that is no store: its settings stay unchanged.
     #[cfg(feature = "mave")]
-    Elsewhere,
+    OtherDatabase,
 }
 
 impl Purpose {
@@ -53,7 +53,7 @@ impl Purpose {
             }
             Self::Upkeep => (Duration::ZERO, "set plan_cache_mode = force_custom_plan"),
             #[cfg(feature = "mave")]
-            Self::Elsewhere => return String::new(),
+            Self::OtherDatabase => return String::new(),
         };
         format!(
             "set search_path = metrics, public;
@@ -211,8 +211,8 @@ fn decode(value: &str) -> String {
 
 /// A connection to a database that is not a store, with all parameters of a store's URL. Errors call it a TimescaleDB.
 #[cfg(feature = "mave")]
-pub(crate) async fn connect_elsewhere(url: &str) -> Result<AsyncPgConnection, Error> {
-    target(url).await?.connect(Purpose::Elsewhere).await
+pub(crate) async fn connect_to_other(url: &str) -> Result<AsyncPgConnection, Error> {
+    target(url).await?.connect(Purpose::OtherDatabase).await
 }
 
 /// Parses the URL on a thread that may block.
@@ -226,7 +226,7 @@ pub(super) async fn target(url: &str) -> Result<Target, Error> {
 
 /// Forces custom plans for the rest of a transaction, on a connection that records: a generic plan of a search for rows
 /// in SQL would scan every chunk, because it does not know when the sessions started.
-pub(super) async fn plan_anew(connection: &mut AsyncPgConnection) -> QueryResult<()> {
+pub(super) async fn force_custom_plans(connection: &mut AsyncPgConnection) -> QueryResult<()> {
     connection
         .batch_execute(
             "set local plan_cache_mode = force_custom_plan; set local enable_seqscan = on",

@@ -154,7 +154,7 @@ async fn take_over(connection: &mut AsyncPgConnection) -> Result<(), Failure> {
         let Some(last) = sessions.last() else { break };
         progress.sessions += sessions.len() as i64;
         progress.video_id = last.video_id();
-        (progress.started_at, progress.id) = last.place();
+        (progress.started_at, progress.id) = last.cursor();
         let rows = sessions.into_iter().map(OpenRow::open_session);
         let rewrite = converted(rows.collect::<Result<_, _>>()?);
         step(connection, &rewrite, progress).await?;

@@ -75,15 +75,15 @@ pub(super) async fn videos<'a>(
     // In one order everywhere, so that two instances do not deadlock.
     let mut digests: Vec<_> = missing.keys().copied().collect();
     digests.sort_unstable();
-    let mut looked_up = known(connection, &digests).await?;
-    if looked_up.len() < digests.len() {
-        let there: HashSet<_> = looked_up.iter().map(|(digest, ..)| *digest).collect();
+    let mut rows = known(connection, &digests).await?;
+    if rows.len() < digests.len() {
+        let there: HashSet<_> = rows.iter().map(|(digest, ..)| *digest).collect();
         digests.retain(|digest| !there.contains(digest));
         add(connection, &digests, &missing).await?;
-        looked_up.append(&mut known(connection, &digests).await?);
+        rows.append(&mut known(connection, &digests).await?);
     }
     let mut known = ids.lock();
-    for (digest, key, video) in looked_up {
+    for (digest, key, video) in rows {
         let id = (KeyId(key), VideoId(video));
         known.insert(digest, id);
         found.insert(digest, id);

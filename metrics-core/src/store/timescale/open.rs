@@ -208,17 +208,17 @@ async fn pending(connection: &mut AsyncPgConnection) -> Result<Vec<String>, Erro
         #[diesel(sql_type = Nullable<Text>)]
         name: Option<String>,
     }
-    let look = |err| failed("list its migrations", err);
+    let to_error = |err| failed("list its migrations", err);
     let table: Table =
         diesel::sql_query("select to_regclass('metrics.__diesel_schema_migrations')::text as name")
             .get_result(connection)
             .await
-            .map_err(look)?;
+            .map_err(to_error)?;
     let applied: Vec<Applied> = if table.name.is_some() {
         diesel::sql_query("select version::text from metrics.__diesel_schema_migrations")
             .load(connection)
             .await
-            .map_err(look)?
+            .map_err(to_error)?
     } else {
         Vec::new()
     };

@@ -37,13 +37,13 @@ impl<T, F> Query<T> for F where
 }
 
 /// A pool of connections for one purpose.
-pub(super) struct Lane {
+pub(super) struct ConnectionPool {
     pub(super) pool: Pool<AsyncPgConnection>,
     purpose: Purpose,
     statement_max: Duration,
 }
 
-impl Lane {
+impl ConnectionPool {
     pub(super) fn new(
         target: &Target,
         purpose: Purpose,

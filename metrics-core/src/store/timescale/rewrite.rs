@@ -11,7 +11,7 @@ use diesel::sql_types::{Array, BigInt, Bool, Integer, Nullable, Text, Timestampt
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl};
 
 use super::columns::Arrays;
-use super::connect::plan_anew;
+use super::connect::force_custom_plans;
 use super::prepared::Prepared;
 use super::types::{Bits, timestamp};
 use super::{blocks, closed, totals, unused};
@@ -318,7 +318,7 @@ async fn delete_rows(
         videos.entry(*video).or_default().push((*start_ms, *row));
     }
     if !videos.is_empty() {
-        plan_anew(connection).await?;
+        force_custom_plans(connection).await?;
     }
     let mut pages = BTreeSet::new();
     for (video, rows) in videos {

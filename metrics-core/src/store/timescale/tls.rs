@@ -27,7 +27,7 @@ pub(super) fn config(verified: bool, root_file: Option<&str>) -> Result<ClientCo
     Ok(if verified {
         builder.with_root_certificates(roots(root_file)?).with_no_client_auth()
     } else {
-        let anyone = Arc::new(Anyone { provider });
+        let anyone = Arc::new(AnyCertificate { provider });
         builder.dangerous().with_custom_certificate_verifier(anyone).with_no_client_auth()
     })
 }
@@ -35,7 +35,7 @@ pub(super) fn config(verified: bool, root_file: Option<&str>) -> Result<ClientCo
 /// The remedy for a connection that can never get TLS; `None` if TLS is not the cause.
 pub(super) fn refusal(err: &tokio_postgres::Error) -> Option<String> {
     if let Some(err) = untrusted(err) {
-        return Some(distrust(err));
+        return Some(describe_distrusted(err));
     }
     let text = chain(err);
     if messages::lacks_tls(&text) {
@@ -61,7 +61,7 @@ fn untrusted(err: &tokio_postgres::Error) -> Option<&CertificateError> {
     }
 }
 
-fn distrust(err: &CertificateError) -> String {
+fn describe_distrusted(err: &CertificateError) -> String {
     match err {
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
             "the server's certificate has expired: renew it".to_owned()
@@ -136,11 +136,11 @@ fn roots(file: Option<&str>) -> Result<RootCertStore, Error> {
 /// So handshake signatures are not verified either; they only prove possession of the key of a certificate that anybody
 /// may have made.
 #[derive(Debug)]
-struct Anyone {
+struct AnyCertificate {
     provider: Arc<CryptoProvider>,
 }
 
-impl ServerCertVerifier for Anyone {
+impl ServerCertVerifier for AnyCertificate {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,

@@ -89,11 +89,11 @@ pub(super) async fn change(
             None => emptied.push(at),
         }
     }
-    put(connection, &changed).await?;
+    upsert(connection, &changed).await?;
     delete(connection, emptied).await
 }
 
-async fn put(
+async fn upsert(
     connection: &mut AsyncPgConnection,
     totals: &[(i64, StoredTotals)],
 ) -> Result<(), Failure> {

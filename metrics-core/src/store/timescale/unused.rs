@@ -15,7 +15,7 @@ use diesel::sql_types::{Array, BigInt, Integer, Nullable, Text, Timestamptz};
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl};
 
 use super::blocks;
-use super::connect::plan_anew;
+use super::connect::force_custom_plans;
 use super::prepared::Prepared;
 use crate::block::{Block, Group, Groups};
 use crate::compute::compute;
@@ -63,7 +63,7 @@ pub(super) async fn delete_videos(
 ) -> Result<u64, Failure> {
     connection
         .transaction(async move |connection| {
-            plan_anew(connection).await?;
+            force_custom_plans(connection).await?;
             let lock =
                 "select id from videos where id = any($1) order by id for update skip locked";
             let locked: Vec<Id> =
@@ -179,7 +179,7 @@ async fn delete_some_pages(
 ) -> Result<u64, Failure> {
     connection
         .transaction(async move |connection| {
-            plan_anew(connection).await?;
+            force_custom_plans(connection).await?;
             let lock =
                 "select id, url from pages where id = any($1) order by id for update skip locked";
             let locked: Vec<Page> =
