@@ -33,7 +33,7 @@ struct Inner {
     used: AtomicUsize,
     // Notifies callers that wait in the whole budget and in all of its parts, when bytes are released.
     released: Arc<Released>,
-    whole: Option<Budget>,
+    parent: Option<Budget>,
 }
 
 /// Notifies callers that wait for released bytes.
@@ -73,8 +73,8 @@ impl Budget {
         Self::with(max, Arc::clone(&self.0.released), Some(self.clone()))
     }
 
-    fn with(max: usize, released: Arc<Released>, whole: Option<Self>) -> Self {
-        Self(Arc::new(Inner { max, used: AtomicUsize::new(0), released, whole }))
+    fn with(max: usize, released: Arc<Released>, parent: Option<Self>) -> Self {
+        Self(Arc::new(Inner { max, used: AtomicUsize::new(0), released, parent }))
     }
 
     /// How many bytes may be held at once.
@@ -92,15 +92,15 @@ impl Budget {
     /// How many bytes can still be reserved: those left of this budget, and no more than those left of the whole
     /// budget.
     #[must_use]
-    pub fn left(&self) -> usize {
-        let left = self.max().saturating_sub(self.used());
-        self.0.whole.as_ref().map_or(left, |whole| left.min(whole.left()))
+    pub fn remaining(&self) -> usize {
+        let remaining = self.max().saturating_sub(self.used());
+        self.0.parent.as_ref().map_or(remaining, |parent| remaining.min(parent.remaining()))
     }
 
     /// Whether nothing more can be reserved at the moment: this budget or the whole budget is used up.
     #[must_use]
     pub fn is_used_up(&self) -> bool {
-        self.left() == 0
+        self.remaining() == 0
     }
 
     /// Reserves `bytes`, or returns `None` if fewer are left.
@@ -151,23 +151,23 @@ impl Budget {
 
     /// The largest reservation that fits.
     fn fitting(&self) -> usize {
-        self.0.whole.as_ref().map_or(self.max(), |whole| self.max().min(whole.fitting()))
+        self.0.parent.as_ref().map_or(self.max(), |parent| self.max().min(parent.fitting()))
     }
 
     fn try_take(&self, bytes: usize) -> bool {
         // Checks the whole budget first: bytes taken from a part and given back, because the whole has none, would be
         // missing for other callers meanwhile.
-        if self.left() < bytes {
+        if self.remaining() < bytes {
             return false;
         }
         let add = |used: usize| used.checked_add(bytes).filter(|used| *used <= self.max());
         if self.0.used.fetch_update(Ordering::SeqCst, Ordering::SeqCst, add).is_err() {
             return false;
         }
-        let is_taken = self.0.whole.as_ref().is_none_or(|whole| whole.try_take(bytes));
+        let is_taken = self.0.parent.as_ref().is_none_or(|parent| parent.try_take(bytes));
         if !is_taken {
             // Another caller took the bytes of the whole budget after the check above, so this is rare.
-            self.give_back(bytes);
+            self.return_bytes(bytes);
             self.notify();
         }
         is_taken
@@ -175,8 +175,8 @@ impl Budget {
 
     fn take(&self, bytes: usize) {
         self.0.used.fetch_add(bytes, Ordering::SeqCst);
-        if let Some(whole) = &self.0.whole {
-            whole.take(bytes);
+        if let Some(parent) = &self.0.parent {
+            parent.take(bytes);
         }
     }
 
@@ -184,9 +184,9 @@ impl Budget {
         if bytes == 0 {
             return;
         }
-        self.give_back(bytes);
-        if let Some(whole) = &self.0.whole {
-            return whole.release(bytes);
+        self.return_bytes(bytes);
+        if let Some(parent) = &self.0.parent {
+            return parent.release(bytes);
         }
         self.notify();
     }
@@ -199,7 +199,7 @@ impl Budget {
         }
     }
 
-    fn give_back(&self, bytes: usize) {
+    fn return_bytes(&self, bytes: usize) {
         self.0.used.fetch_sub(bytes, Ordering::SeqCst);
     }
 }
@@ -354,13 +354,13 @@ mod tests {
         let all = Budget::new(10);
         let part = all.part(8);
         let held = all.charge(5);
-        assert_eq!((all.left(), part.left()), (5, 5));
+        assert_eq!((all.remaining(), part.remaining()), (5, 5));
         let more = part.charge(4);
-        assert_eq!((all.left(), part.left()), (1, 1));
+        assert_eq!((all.remaining(), part.remaining()), (1, 1));
         drop(held);
-        assert_eq!((all.left(), part.left()), (6, 4));
+        assert_eq!((all.remaining(), part.remaining()), (6, 4));
         drop((more, all.charge(11)));
-        assert_eq!((all.left(), part.left()), (10, 8));
+        assert_eq!((all.remaining(), part.remaining()), (10, 8));
     }
 
     #[tokio::test]

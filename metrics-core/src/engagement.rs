@@ -224,7 +224,7 @@ struct Bucket {
     durations: BTreeMap<u32, u64>,
     // The duration reported last, and the number of sessions since it changed: most sessions of a video report the same.
     latest: (u32, u64),
-    // Sum of the shares of these sessions, in units of `1 / WHOLE`.
+    // Sum of the shares of these sessions, in units of `1 / COMPLETE`.
     shares: u128,
 }
 
@@ -313,7 +313,7 @@ impl Counting<'_> {
             return Ok(());
         };
         let steps = |stretch| resolution.steps_of(stretch, duration_ms).unwrap_or_default();
-        let sums = self.room(all.end)?;
+        let sums = self.seconds_up_to(all.end)?;
         let (mut counted, mut unique_ms) = (0, 0);
         let mut range = first.start_ms()..first.start_ms();
         let mut count_range = |sums: &mut [Sum], range: Range<u32>| {
@@ -364,7 +364,7 @@ impl Counting<'_> {
     }
 
     /// Returns the seconds of the bucket, at least those up to `end`.
-    fn room(&mut self, end: usize) -> Result<&mut [Sum], TooManySeconds> {
+    fn seconds_up_to(&mut self, end: usize) -> Result<&mut [Sum], TooManySeconds> {
         let sums = &mut self.bucket.seconds;
         if sums.len() <= end {
             let longer = *self.len + end + 1 - sums.len();
@@ -412,23 +412,23 @@ impl Bucket {
 }
 
 /// The number of units of a complete video. It is decimal, so that a share of 0.475 is exact.
-const WHOLE: u64 = 1_000_000_000;
+const COMPLETE: u64 = 1_000_000_000;
 
-/// Returns `unique_ms` as a share of the video, rounded to units of `1 / WHOLE`: sums of integers do not depend on the
+/// Returns `unique_ms` as a share of the video, rounded to units of `1 / COMPLETE`: sums of integers do not depend on the
 /// order. The duration must not be 0.
 pub(crate) fn share(unique_ms: u64, duration_ms: u32) -> u128 {
     let half = duration_ms / 2;
     // Division of 64 bits is several times as fast as that of 128.
     if unique_ms <= u64::from(u32::MAX) {
-        return u128::from((unique_ms * WHOLE + u64::from(half)) / u64::from(duration_ms));
+        return u128::from((unique_ms * COMPLETE + u64::from(half)) / u64::from(duration_ms));
     }
-    let parts = u128::from(unique_ms) * u128::from(WHOLE) + u128::from(half);
+    let parts = u128::from(unique_ms) * u128::from(COMPLETE) + u128::from(half);
     parts / u128::from(duration_ms)
 }
 
 /// Returns the mean of `number` shares, where 1 is all of a video.
 pub(crate) fn mean_share(shares: u128, number: u64) -> Option<f64> {
-    (0 < number).then(|| shares as f64 / (WHOLE as f64 * number as f64))
+    (0 < number).then(|| shares as f64 / (COMPLETE as f64 * number as f64))
 }
 
 fn count(sum: i64) -> u64 {

@@ -120,8 +120,8 @@ impl Export {
         if self.over {
             return Ok(None);
         }
-        let room = Room { rows: PAGE, bytes: PAGE_BYTES_MAX, beside: 0 };
-        let page = read_page(store, self.scan.as_ref(), self.cursor, room, &self.account).await?;
+        let space = PageSpace { rows: PAGE, bytes: PAGE_BYTES_MAX, video_bytes: 0 };
+        let page = read_page(store, self.scan.as_ref(), self.cursor, space, &self.account).await?;
         self.read += page.records.len() as u64;
         self.over = page.next.is_none();
         self.cursor = page.next.or(self.cursor);
@@ -150,15 +150,15 @@ pub async fn page(
     cursor: Option<Cursor>,
     limit: usize,
 ) -> Result<Page, Error> {
-    let room = Room { rows: limit, bytes: PAGE_BYTES_MAX, beside: 0 };
-    read_page(store, scan, cursor, room, Account::UNLIMITED).await
+    let space = PageSpace { rows: limit, bytes: PAGE_BYTES_MAX, video_bytes: 0 };
+    read_page(store, scan, cursor, space, Account::UNLIMITED).await
 }
 
 async fn read_page(
     store: &dyn Store,
     scan: Option<&Scan>,
     cursor: Option<Cursor>,
-    mut room: Room,
+    mut space: PageSpace,
     account: &Account,
 ) -> Result<Page, Error> {
     let mut snapshot = store.snapshot().await?;
@@ -182,16 +182,16 @@ async fn read_page(
     let frame = scan.map_or((i64::MIN, i64::MAX), |scan| (scan.from_ms, scan.to_ms));
     let ids = videos.iter().map(|video| video.id).collect();
     let mut content =
-        Content::list(&mut *snapshot, ids, Frame { frame, cursor }, room, account).await?;
+        Content::list(&mut *snapshot, ids, Frame { frame, cursor }, space, account).await?;
     let mut page = Page::default();
     for video in videos {
-        room.beside = video.video.bytes();
-        let rows = content.rows(&mut *snapshot, video.id, room).await?;
+        space.video_bytes = video.video.bytes();
+        let rows = content.rows(&mut *snapshot, video.id, space).await?;
         if rows.is_empty() {
             continue;
         }
-        (_, room) = room.fitting(rows.iter());
-        if let Some(row) = rows.last().filter(|_| room.is_used_up()) {
+        (_, space) = space.fitting(rows.iter());
+        if let Some(row) = rows.last().filter(|_| space.is_used_up()) {
             page.next = Some(Cursor { video: video.id, after: row.order() });
         }
         let mut records = page.records;
@@ -200,7 +200,7 @@ async fn read_page(
             Ok((filter, records))
         })
         .await?;
-        if room.is_used_up() {
+        if space.is_used_up() {
             break;
         }
     }
@@ -211,15 +211,15 @@ async fn read_page(
 
 /// The space left on a page.
 #[derive(Clone, Copy, Debug)]
-struct Room {
+struct PageSpace {
     rows: usize,
     bytes: usize,
     // Bytes that each session takes beside its row: those of its video.
-    beside: usize,
+    video_bytes: usize,
 }
 
-impl Room {
-    const UNLIMITED: Self = Self { rows: usize::MAX, bytes: usize::MAX, beside: 0 };
+impl PageSpace {
+    const UNLIMITED: Self = Self { rows: usize::MAX, bytes: usize::MAX, video_bytes: 0 };
 
     fn is_used_up(self) -> bool {
         self.rows == 0 || self.bytes == 0
@@ -234,7 +234,7 @@ impl Room {
             }
             count += 1;
             self.rows -= 1;
-            self.bytes = self.bytes.saturating_sub(row.bytes() + self.beside);
+            self.bytes = self.bytes.saturating_sub(row.bytes() + self.video_bytes);
         }
         (count, self)
     }
@@ -274,7 +274,7 @@ impl<'a> Content<'a> {
         snapshot: &mut dyn Snapshot,
         videos: Vec<VideoId>,
         frame: Frame,
-        room: Room,
+        space: PageSpace,
         account: &'a Account,
     ) -> Result<Self, Error> {
         let mut summaries: HashMap<VideoId, Vec<BlockSummary>> = HashMap::new();
@@ -295,7 +295,7 @@ impl<'a> Content<'a> {
             summaries.sort_by_key(|summary| (summary.first_start_ms, summary.id));
         }
         let scan = OpenScan { videos, from_ms, to_ms, watched_at: None };
-        let open = first_open(snapshot, &scan, frame, room, account).await?;
+        let open = first_open(snapshot, &scan, frame, space, account).await?;
         Ok(Self { frame, account, open, summaries })
     }
 
@@ -304,13 +304,13 @@ impl<'a> Content<'a> {
         &mut self,
         snapshot: &mut dyn Snapshot,
         video: VideoId,
-        room: Room,
+        space: PageSpace,
     ) -> Result<Vec<Row>, Error> {
         let (frame, account) = (self.frame, self.account);
         let after = frame.after(video);
         let mut rows = self.open.remove(&video).unwrap_or_default();
         rows.sort_by_key(Row::order);
-        rows.truncate(room.fitting(rows.iter()).0);
+        rows.truncate(space.fitting(rows.iter()).0);
         let summaries = self.summaries.remove(&video).unwrap_or_default();
         let mut summaries = summaries.into_iter().peekable();
         while let Some(summary) = summaries.next() {
@@ -324,7 +324,7 @@ impl<'a> Content<'a> {
             let account = account.clone();
             let is_full;
             (rows, is_full) =
-                computed(move || with_block(rows, video, &block, frame, room, &account)).await?;
+                computed(move || with_block(rows, video, &block, frame, space, &account)).await?;
             // Every session of a later block starts at or after the start of the next block.
             let next_ms = summaries.peek().map_or(i64::MAX, |next| next.first_start_ms);
             if is_full && rows.last().is_some_and(|row| row.stored.started_at_ms < next_ms) {
@@ -342,7 +342,7 @@ fn with_block(
     video: VideoId,
     block: &Block,
     frame: Frame,
-    room: Room,
+    space: PageSpace,
     account: &Account,
 ) -> Result<(Vec<Row>, bool), Error> {
     expect_aside();
@@ -352,10 +352,10 @@ fn with_block(
     let decoded = block.rows().map_err(Error::Damaged)?;
     rows.extend(decoded.into_iter().filter(|row| frame.has(video, row)));
     rows.sort_by_key(Row::order);
-    let (count, room) = room.fitting(rows.iter());
+    let (count, space) = space.fitting(rows.iter());
     rows.truncate(count);
     account.charge(rows.iter().map(Row::bytes).sum());
-    Ok((rows, room.is_used_up()))
+    Ok((rows, space.is_used_up()))
 }
 
 /// Reads open sessions, and returns the first ones by video and start that fit: a page ends with them at the latest.
@@ -363,7 +363,7 @@ async fn first_open(
     snapshot: &mut dyn Snapshot,
     scan: &OpenScan,
     frame: Frame,
-    room: Room,
+    space: PageSpace,
     account: &Account,
 ) -> Result<BTreeMap<VideoId, Vec<Row>>, Error> {
     let mut first: Vec<(VideoId, Row)> = Vec::new();
@@ -377,7 +377,7 @@ async fn first_open(
         first.extend(wanted.map(|it| (it.video, it.row)));
         account.charge(first.iter().map(|(_, row)| row.bytes()).sum());
         first.sort_by_key(|(video, row)| (*video, row.order()));
-        first.truncate(room.fitting(first.iter().map(|(_, row)| row)).0);
+        first.truncate(space.fitting(first.iter().map(|(_, row)| row)).0);
         if is_last {
             break;
         }
@@ -426,9 +426,9 @@ pub(crate) async fn has_all(store: &dyn Store, records: &[Record]) -> Result<boo
     };
     let id = found.id;
     let frame = Frame { frame: (i64::MIN, i64::MAX), cursor: None };
-    let (room, account) = (Room::UNLIMITED, Account::UNLIMITED);
-    let mut content = Content::list(&mut *snapshot, vec![id], frame, room, account).await?;
-    let rows = content.rows(&mut *snapshot, id, room).await?;
+    let (space, account) = (PageSpace::UNLIMITED, Account::UNLIMITED);
+    let mut content = Content::list(&mut *snapshot, vec![id], frame, space, account).await?;
+    let rows = content.rows(&mut *snapshot, id, space).await?;
     let known: HashSet<_> = rows.iter().map(Row::order).collect();
     Ok(records.iter().all(|record| known.contains(&(record.stored.started_at_ms, record.id))))
 }

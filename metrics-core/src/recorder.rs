@@ -104,7 +104,7 @@ pub(crate) struct Recorder {
     work: Notify,
     // Inputs that are not durable, in all sessions.
     inputs: AtomicUsize,
-    room: Notify,
+    space: Notify,
     owners: AtomicU64,
     // Set while the store does not answer.
     outage: Mutex<Option<Outage>>,
@@ -150,7 +150,7 @@ impl Recorder {
             queue: Mutex::default(),
             work: Notify::new(),
             inputs: AtomicUsize::new(0),
-            room: Notify::new(),
+            space: Notify::new(),
             owners: AtomicU64::new(0),
             outage: Mutex::default(),
             tallies: Arc::default(),

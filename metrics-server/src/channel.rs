@@ -336,7 +336,7 @@ impl Channels {
     async fn admit(&self, message: &Message<'_>) -> Result<Viewing, Refusal> {
         let session = message.topic.strip_prefix(TOPIC_PREFIX);
         let session = session.ok_or(Refusal::new(Code::UnmatchedTopic, "unmatched topic"))?;
-        self.check_room(message)?;
+        self.check_limits(message)?;
         if self.info.opted_out {
             self.info.traffic.opt_out();
             return Err(Refusal::new(Code::OptedOut, "opted out"));
@@ -374,7 +374,7 @@ impl Channels {
     }
 
     /// Fails if the socket has the most channels allowed, or the most bytes of join payloads.
-    fn check_room(&self, message: &Message<'_>) -> Result<(), Refusal> {
+    fn check_limits(&self, message: &Message<'_>) -> Result<(), Refusal> {
         let too_many = |reason: String| Err(Refusal::new(Code::TooManyChannels, reason));
         if CHANNELS_MAX <= self.joined.len() {
             return too_many(format!("a socket has at most {CHANNELS_MAX} channels"));

@@ -187,7 +187,7 @@ impl<'a> Connection<'a> {
     /// Hands replies to the write half.
     async fn forward(&mut self) {
         while !self.replies.is_empty() {
-            self.outbox.room().await;
+            self.outbox.wait_for_space().await;
             self.outbox.put(&mut self.replies);
         }
         self.replies = Vec::new();

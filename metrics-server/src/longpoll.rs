@@ -106,27 +106,27 @@ impl LongPolls {
     ) -> Response<Body> {
         let Inner { metrics, memory, shares, stopping, tasks, .. } = &*self.inner;
         let token = Token::generate();
-        let no_room = |code| {
+        let no_space = |code| {
             let text = "the server has no room for another session; try again";
             refused(500, &Refusal::new(code, text))
         };
         let Some(held) = memory.try_reserve(LONGPOLL_BYTES + info.bytes()) else {
-            return no_room(Code::OutOfMemory);
+            return no_space(Code::OutOfMemory);
         };
         let share = match caller_address
             .filter(|caller_address| !caller_address.is_loopback())
             .map(|caller_address| shares.take(caller_address))
         {
-            Some(None) => return no_room(Code::TooManySessions),
+            Some(None) => return no_space(Code::TooManySessions),
             Some(share) => share,
             None => None,
         };
         let (session, posts) = Session::new(metrics, held);
         if stopping.is_cancelled() {
-            return no_room(Code::Stopping);
+            return no_space(Code::Stopping);
         }
         let Some(entry) = self.register(token, &session) else {
-            return no_room(Code::TooManySessions);
+            return no_space(Code::TooManySessions);
         };
         tasks.spawn(async move {
             let _share = share;

@@ -42,7 +42,7 @@ pub(crate) trait Sink: Send {
 pub(crate) struct Outbox {
     queue: Mutex<Queue>,
     more: Notify,
-    room: Notify,
+    space: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -54,17 +54,17 @@ struct Queue {
 
 impl Outbox {
     /// Waits until there is space for an answer. Cancel safe.
-    pub(crate) async fn room(&self) {
+    pub(crate) async fn wait_for_space(&self) {
         while OUTBOX_MAX <= self.lock().replies.len() {
-            self.room.notified().await;
+            self.space.notified().await;
         }
     }
 
     /// Takes as many of `replies` as fit, in their order.
     pub(crate) fn put(&self, replies: &mut Vec<Reply>) {
         let mut queue = self.lock();
-        let room = OUTBOX_MAX.saturating_sub(queue.replies.len()).min(replies.len());
-        queue.replies.extend(replies.drain(..room));
+        let space = OUTBOX_MAX.saturating_sub(queue.replies.len()).min(replies.len());
+        queue.replies.extend(replies.drain(..space));
         self.more.notify_one();
     }
 
@@ -92,7 +92,7 @@ impl Outbox {
         let mut queue = self.lock();
         let reply = pop(&mut queue.replies)?;
         if queue.replies.len() + 1 == OUTBOX_MAX {
-            self.room.notify_one();
+            self.space.notify_one();
         }
         Some(reply)
     }
@@ -123,7 +123,7 @@ pub(crate) async fn write_all(
         tokio::select! {
             biased;
             stored = first(&mut answers.pending) => answers.reply(stored),
-            reply = outbox.next(), if open && answers.has_room() => match reply {
+            reply = outbox.next(), if open && answers.has_space() => match reply {
                 Some(reply) => answers.take(reply),
                 None => open = false,
             },
@@ -132,7 +132,7 @@ pub(crate) async fn write_all(
         while !answers.writer.is_full() {
             if let Some(stored) = answers.pending.front().and_then(Pending::resolved) {
                 answers.reply(stored);
-            } else if answers.has_room()
+            } else if answers.has_space()
                 && let Some(reply) = outbox.take()
             {
                 answers.take(reply);
@@ -164,7 +164,7 @@ struct Answers<'a, S> {
 }
 
 impl<S: Sink> Answers<'_, S> {
-    fn has_room(&self) -> bool {
+    fn has_space(&self) -> bool {
         self.pending.len() < PENDING_MAX
     }
 

@@ -55,7 +55,7 @@ pub(crate) enum Admission {
 
 /// All permits.
 pub(crate) struct Permits {
-    room: Arc<Semaphore>,
+    space: Arc<Semaphore>,
     shares: Option<Arc<Shares>>,
     spare: Arc<Semaphore>,
     // None if a proxy makes all connections.
@@ -75,18 +75,18 @@ impl Permits {
         traffic: Traffic,
         memory: Budget,
     ) -> Self {
-        let (room, spare) = (Arc::new(Semaphore::new(most)), Arc::new(Semaphore::new(SPARE)));
+        let (space, spare) = (Arc::new(Semaphore::new(most)), Arc::new(Semaphore::new(SPARE)));
         let spare_shares = shares.is_some().then(|| Shares::new(SPARE_SHARE));
-        Self { room, shares, spare, spare_shares, traffic, memory, logged_at: Mutex::default() }
+        Self { space, shares, spare, spare_shares, traffic, memory, logged_at: Mutex::default() }
     }
 
     /// Decides on a connection from `caller_address`.
     pub(crate) fn admit(&self, caller_address: CallerAddress) -> Admission {
-        if let Some(permit) = self.acquire(&self.room, self.shares.as_ref(), caller_address) {
+        if let Some(permit) = self.acquire(&self.space, self.shares.as_ref(), caller_address) {
             return Admission::Served(permit);
         }
         self.traffic.turn_away();
-        if 0 < self.room.available_permits() && self.should_log() {
+        if 0 < self.space.available_permits() && self.should_log() {
             // Addresses are not logged.
             tracing::warn!(
                 "an address holds as many connections as one address may, and further ones are refused: if it is \
@@ -112,11 +112,11 @@ impl Permits {
 
     fn acquire(
         &self,
-        room: &Arc<Semaphore>,
+        space: &Arc<Semaphore>,
         shares: Option<&Arc<Shares>>,
         caller_address: CallerAddress,
     ) -> Option<Permit> {
-        let permit = Arc::clone(room).try_acquire_owned().ok()?;
+        let permit = Arc::clone(space).try_acquire_owned().ok()?;
         let share = match shares.filter(|_| !caller_address.is_loopback()) {
             Some(shares) => Some(shares.take(caller_address)?),
             None => None,

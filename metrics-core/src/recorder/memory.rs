@@ -35,9 +35,9 @@ impl Recorder {
     /// the writer has ended.
     pub(crate) async fn ready(&self) {
         while self.is_crowded() {
-            let room = self.room.notified();
+            let space = self.space.notified();
             if self.is_crowded() {
-                room.await;
+                space.await;
             }
         }
     }
@@ -51,7 +51,7 @@ impl Recorder {
 
     /// Whether less than one part in `part` of the sessions' budget is left.
     fn is_short_of(&self, part: usize) -> bool {
-        self.sessions.left() < self.sessions.max() / part
+        self.sessions.remaining() < self.sessions.max() / part
     }
 
     /// Reserves memory for a session that begins.
@@ -74,7 +74,7 @@ impl Recorder {
     /// Evicts idle sessions if they exceed their memory or it gets scarce, and wakes the callers that wait for memory.
     pub(super) fn free_memory(&self) {
         self.evict();
-        self.room.notify_waiters();
+        self.space.notify_waiters();
     }
 
     fn evict(&self) {

@@ -30,7 +30,7 @@ struct Site {
 }
 
 impl Site {
-    async fn with_room(idle_bytes_max: usize) -> Self {
+    async fn with_space(idle_bytes_max: usize) -> Self {
         let directory = TempDir::new().unwrap();
         let store = SqliteStore::open(directory.path().join("metrics.db")).await.unwrap();
         store.create_key(&key(), Utc::now()).await.unwrap();
@@ -77,7 +77,7 @@ fn admitted(number: usize) -> Admitted {
 
 #[tokio::test(start_paused = true)]
 async fn sessions_that_are_idle_make_room_and_lose_nothing() {
-    let site = Site::with_room(FEW).await;
+    let site = Site::with_space(FEW).await;
     for number in 0..SESSIONS {
         site.send(number, PlayerEvent::play(0.0).with_duration(600.0)).await;
     }
@@ -98,7 +98,7 @@ async fn sessions_that_are_idle_make_room_and_lose_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn who_is_connected_is_not_in_the_way() {
-    let site = Site::with_room(FEW).await;
+    let site = Site::with_space(FEW).await;
     let mut connected = Vec::new();
     for number in 0..SESSIONS {
         let viewing = site.recorder.connect(&site.lifeline, admitted(number)).unwrap();
@@ -113,7 +113,7 @@ async fn who_is_connected_is_not_in_the_way() {
 
 #[tokio::test(start_paused = true)]
 async fn where_sessions_were_memory_is_given_back() {
-    let site = Site::with_room(FEW).await;
+    let site = Site::with_space(FEW).await;
     for number in 0..10 * SESSIONS {
         site.send(number, PlayerEvent::play(0.0).with_duration(600.0)).await;
     }
@@ -125,7 +125,7 @@ async fn where_sessions_were_memory_is_given_back() {
 
 #[tokio::test(start_paused = true)]
 async fn an_acknowledgement_says_the_same_whether_it_is_asked_or_waited_for() {
-    let site = Site::with_room(FEW).await;
+    let site = Site::with_space(FEW).await;
     let viewing = site.recorder.visit(&site.lifeline, admitted(0)).unwrap();
     let mut play = viewing.submit(&PlayerEvent::play(0.0)).unwrap();
     assert_eq!(play.resolved(), None, "the writer had no turn yet");

@@ -298,6 +298,6 @@ impl Drop for Closing<'_> {
     fn drop(&mut self) {
         self.recorder.close();
         drop(self.recorder.take());
-        self.recorder.room.notify_waiters();
+        self.recorder.space.notify_waiters();
     }
 }

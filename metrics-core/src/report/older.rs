@@ -65,7 +65,8 @@ async fn add_plays(
     mut folded: Folded,
     account: &Account,
 ) -> Result<Folded, ReportError> {
-    let fold = Scanning::new(scanner, reading, account).beside(folded.len() * BUCKET_BYTES);
+    let fold =
+        Scanning::new(scanner, reading, account).with_further_bytes(folded.len() * BUCKET_BYTES);
     let fold = read_from(snapshot, reading, fold).await?;
     computed(move || {
         for bucket in fold.scanner.finish([]) {

@@ -44,10 +44,10 @@ async fn scan(
     snapshot: &mut dyn Snapshot,
     query: &Query,
     scanner: Scanner,
-    (account, beside): (&Account, usize),
+    (account, further_bytes): (&Account, usize),
 ) -> Result<Scanner, ReportError> {
     let (_, scope) = scoped(query);
     let reading = Reading::new(scope, scanner.needs_videos(), scanner.frame());
-    let fold = Scanning::new(scanner, &reading, account).beside(beside);
+    let fold = Scanning::new(scanner, &reading, account).with_further_bytes(further_bytes);
     Ok(read_from(snapshot, &reading, fold).await?.scanner)
 }

@@ -142,8 +142,8 @@ pub(super) struct Scanning<S> {
     any: Video,
     // Accounts for the bytes of this fold.
     account: Account,
-    // The bytes of the videos, and of the caller's data beside this.
-    beside: usize,
+    // The bytes of the videos, and of the caller's data in addition.
+    further_bytes: usize,
 }
 
 /// The size of a video's record beside its texts, in bytes.
@@ -153,22 +153,22 @@ impl<S: Scans> Scanning<S> {
     pub(super) fn new(scanner: S, reading: &Reading, account: &Account) -> Self {
         let videos = reading.lists_videos.then(HashMap::new);
         let account = account.clone();
-        Self { scanner, videos, any: Video::labelled(""), account, beside: 0 }
+        Self { scanner, videos, any: Video::labelled(""), account, further_bytes: 0 }
     }
 
     /// Accepts only sessions of these videos.
     pub(super) fn of(scanner: S, videos: HashMap<VideoId, VideoRecord>, account: &Account) -> Self {
         let account = account.clone();
-        Self { scanner, videos: Some(videos), any: Video::labelled(""), account, beside: 0 }
+        Self { scanner, videos: Some(videos), any: Video::labelled(""), account, further_bytes: 0 }
     }
 
-    /// Accounts for `bytes` that the caller holds beside this.
-    pub(super) fn beside(self, bytes: usize) -> Self {
-        Self { beside: self.beside + bytes, ..self }
+    /// Accounts for `bytes` that the caller holds in addition.
+    pub(super) fn with_further_bytes(self, bytes: usize) -> Self {
+        Self { further_bytes: self.further_bytes + bytes, ..self }
     }
 
     fn account(&self) -> Result<(), ReportError> {
-        Ok(self.account.hold(self.scanner.bytes().saturating_add(self.beside))?)
+        Ok(self.account.hold(self.scanner.bytes().saturating_add(self.further_bytes))?)
     }
 }
 
@@ -183,7 +183,7 @@ impl<S: Scans> Fold for Scanning<S> {
         let is_wanted = self.scanner.wants_video(&info(video));
         if let Some(videos) = self.videos.as_mut().filter(|_| is_wanted) {
             videos.insert(video.id, video.clone());
-            self.beside += video.video.bytes() + RECORD_BYTES;
+            self.further_bytes += video.video.bytes() + RECORD_BYTES;
             self.account()?;
         }
         Ok(is_wanted)

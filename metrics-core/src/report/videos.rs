@@ -136,18 +136,18 @@ pub(crate) async fn videos(
     let listed = Listed::read(&mut *snapshot, &videos_of, scanner, search, account).await?;
     let Listed { scanner, names, mut records, videos, bytes } = listed;
     let mut compared = None;
-    let mut beside = bytes;
+    let mut further_bytes = bytes;
     if let Some(period) = periods.compared {
         let scanner = Scanner::new(&scanned, period)?.with_now(now);
         let reading = reading(&scanner);
-        let fold = Scanning::of(scanner, records, account).beside(beside);
+        let fold = Scanning::of(scanner, records, account).with_further_bytes(further_bytes);
         let fold = read_videos(&mut *snapshot, &reading, &videos, fold).await?;
-        beside += fold.scanner.bytes();
+        further_bytes += fold.scanner.bytes();
         compared = Some(fold.scanner);
         records = fold.videos.unwrap_or_default();
     }
     let reading = reading(&scanner);
-    let fold = Scanning::of(scanner, records, account).beside(beside);
+    let fold = Scanning::of(scanner, records, account).with_further_bytes(further_bytes);
     let fold = read_videos(&mut *snapshot, &reading, &videos, fold).await?;
     let (scanner, records) = (fold.scanner, fold.videos.unwrap_or_default());
     let answer = computed(|| Ok::<_, ReportError>(scanner.finish(compared)?)).await?;

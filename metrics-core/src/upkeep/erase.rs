@@ -230,7 +230,7 @@ struct Pass<'a> {
     /// The snapshot to read, until a selected session is found in it.
     snapshot: Option<Box<dyn Snapshot>>,
     /// Number of sessions that may still be deleted.
-    left: u64,
+    remaining: u64,
     /// Whether further sessions are selected.
     is_cut: bool,
     /// The deleted sessions.
@@ -254,7 +254,7 @@ impl<'a> Pass<'a> {
             scope,
             lists_videos,
             snapshot: None,
-            left: erasure.at_most.unwrap_or(u64::MAX),
+            remaining: erasure.at_most.unwrap_or(u64::MAX),
             is_cut: false,
             selected: Selected::default(),
             conflicts: 0,
@@ -372,8 +372,8 @@ impl<'a> Pass<'a> {
         let start_ms = |it: &OpenSession| it.row.stored.started_at_ms;
         let mut waiting: Vec<_> = sessions.chunks(OPEN_AT_ONCE).map(<[_]>::to_vec).collect();
         while let Some(mut some) = waiting.pop() {
-            self.is_cut |= self.left < some.len() as u64;
-            some.truncate(usize::try_from(self.left).unwrap_or(usize::MAX));
+            self.is_cut |= self.remaining < some.len() as u64;
+            some.truncate(usize::try_from(self.remaining).unwrap_or(usize::MAX));
             if some.is_empty() {
                 return Ok(());
             }
@@ -404,7 +404,7 @@ impl<'a> Pass<'a> {
             self.conflicts += 1;
             return Ok(());
         };
-        let most = usize::try_from(self.left).unwrap_or(usize::MAX);
+        let most = usize::try_from(self.remaining).unwrap_or(usize::MAX);
         let deletion =
             picking(&self.picker, move |picker| picker.delete_from(&summary, &block, most)).await?;
         let Deletion { rewrite, selected, is_cut } = deletion;
@@ -421,7 +421,7 @@ impl<'a> Pass<'a> {
 
     fn count(&mut self, sessions: u64, first_start_ms: Option<i64>) {
         self.selected.count(sessions, first_start_ms);
-        self.left = self.left.saturating_sub(sessions);
+        self.remaining = self.remaining.saturating_sub(sessions);
     }
 }
 

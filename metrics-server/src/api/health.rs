@@ -75,7 +75,7 @@ pub(crate) async fn ready(metrics: &Metrics, examined: &Examined) -> Response<Bo
         },
     };
     let waiting = stats.waiting;
-    let (code, room) = if WAITING_MAX <= waiting {
+    let (code, space) = if WAITING_MAX <= waiting {
         (Code::Overloaded, "further events are refused")
     } else if !metrics.has_keys() {
         (Code::Unavailable, "the keys are not loaded yet")
@@ -86,7 +86,7 @@ pub(crate) async fn ready(metrics: &Metrics, examined: &Examined) -> Response<Bo
         Code::Degraded => (StatusCode::OK, "degraded"),
         _ => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
     };
-    let reason = format!("{reason}: {waiting} events wait in memory, and {room}");
+    let reason = format!("{reason}: {waiting} events wait in memory, and {space}");
     response::json(http, &Health { status, reason: Some(reason), code: Some(code) })
 }
 

@@ -28,7 +28,7 @@ pub(super) const REMEDY: &str = "raise the limit, with `ulimit -n 65536` before 
 /// # Errors
 ///
 /// The system refuses to raise the limit, or the limit is too low to serve at all.
-pub(super) fn make_room(connections: usize, to_database: u32) -> io::Result<usize> {
+pub(super) fn raise_limit(connections: usize, to_database: u32) -> io::Result<usize> {
     let kept = KEPT + u64::from(to_database);
     let wanted = kept.saturating_add(connections as u64);
     let limit = getrlimit(Resource::Nofile);
@@ -41,12 +41,12 @@ pub(super) fn make_room(connections: usize, to_database: u32) -> io::Result<usiz
         setrlimit(Resource::Nofile, Rlimit { current: Some(most), maximum: limit.maximum })?;
     }
     let files = most.max(current);
-    let room = usize::try_from(files.saturating_sub(kept)).unwrap_or(usize::MAX);
-    if room < LEAST.min(connections) {
+    let available = usize::try_from(files.saturating_sub(kept)).unwrap_or(usize::MAX);
+    if available < LEAST.min(connections) {
         let least = kept.saturating_add(LEAST as u64);
         return Err(io::Error::other(format!(
             "the system lets this process open {files} files, and it needs {least}: {REMEDY}"
         )));
     }
-    Ok(room)
+    Ok(available)
 }

@@ -33,7 +33,7 @@ pub(super) async fn serve_until(
     tracing::info!("memory budget: {} MiB (METRICS_MEMORY)", config.memory >> 20);
     let metrics = start(store, &config);
     check_keys(&metrics, &config).await?;
-    let connections_max = files::make_room(config.connections_max, config.database_connections)
+    let connections_max = files::raise_limit(config.connections_max, config.database_connections)
         .map_err(|err| format!("cannot open enough files: {err}"))?;
     log_connection_limit(connections_max, config.connections_max);
     let listener = listen(config.listen)
@@ -69,12 +69,12 @@ fn start(store: Arc<dyn Store>, config: &Config) -> Metrics {
 }
 
 /// Logs that the system allows fewer connections than the settings.
-fn log_connection_limit(room: usize, most: usize) {
+fn log_connection_limit(available: usize, most: usize) {
     let why = "the system lets this process open no more files";
-    if room < most.min(files::USEFUL) {
-        tracing::warn!("room for {room} connections: {why}; {}", files::REMEDY);
-    } else if room < most {
-        tracing::info!("room for {room} connections: {why}");
+    if available < most.min(files::USEFUL) {
+        tracing::warn!("room for {available} connections: {why}; {}", files::REMEDY);
+    } else if available < most {
+        tracing::info!("room for {available} connections: {why}");
     }
 }
 

@@ -218,9 +218,9 @@ impl Sink for Writer<'_> {
     /// Puts the gathered messages into the mailbox, once a poll has freed space for them. Never fails.
     async fn flush(&mut self) -> io::Result<()> {
         let state = &self.mailbox.state;
-        let has_room =
+        let has_space =
             |state: &State| state.messages.len() < BYTES_MAX || state.phase != Phase::Open;
-        drop(state.subscribe().wait_for(has_room).await);
+        drop(state.subscribe().wait_for(has_space).await);
         let gathered = mem::take(&mut self.gathered);
         state.send_modify(|state| {
             let before = state.messages.len();

@@ -194,15 +194,15 @@ async fn a_server_that_could_serve_next_to_nobody_does_not_start() {
 #[tokio::test]
 async fn connections_never_take_all_files() {
     const FILES: usize = 300;
-    let room = FILES - KEPT;
+    let connections = FILES - KEPT;
     let database = Database::new().await;
     let server = start_with_files(&database, FILES, FILES).await;
     let bystander = Bystander::of(&server).await;
     let mut open_ones = Vec::new();
-    for _ in 1..room {
+    for _ in 1..connections {
         open_ones.push(soon(open(&server)).await);
     }
-    for _ in 1..room {
+    for _ in 1..connections {
         assert_eq!(server.http("GET", "/metrics.js").send().await.status, 503);
     }
     assert_eq!(server.http("GET", "/health/ready").send().await.status, 200);

@@ -86,7 +86,9 @@ impl TooLong {
 impl Way for TooLong {
     async fn go<T: Send + 'static>(&self, method: Method, call: Call<T>) -> Result<T, Error> {
         let one_less = |left: usize| left.checked_sub(1);
-        if method == Method::Totals && self.left.fetch_update(Relaxed, Relaxed, one_less).is_ok() {
+        if method == Method::Totals
+            && self.remaining.fetch_update(Relaxed, Relaxed, one_less).is_ok()
+        {
             return Err(Error::TimedOut { store: "a slow store", seconds: 30 });
         }
         call.await

@@ -219,8 +219,8 @@ async fn write(
 impl Report {
     fn refuse(&mut self, refused: Vec<(u64, RecordError)>) {
         self.refused += refused.len() as u64;
-        let room = NAMED_MAX - self.named.len();
-        self.named.extend(refused.into_iter().take(room));
+        let space = NAMED_MAX - self.named.len();
+        self.named.extend(refused.into_iter().take(space));
     }
 
     fn print(&self, is_written: bool) -> Result<(), Box<dyn Error>> {

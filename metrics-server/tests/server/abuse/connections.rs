@@ -10,14 +10,14 @@ use tokio::time::timeout;
 
 #[tokio::test(start_paused = true)]
 async fn without_permits_all_are_refused_and_health_is_answered() {
-    const ROOM: usize = 20;
-    let server = Database::new().await.serve_some(Settings::default(), ROOM).await;
+    const CONNECTIONS: usize = 20;
+    let server = Database::new().await.serve_some(Settings::default(), CONNECTIONS).await;
     let bystander = Bystander::of(&server).await;
     let mut idle = Vec::new();
-    for _ in 1..ROOM {
+    for _ in 1..CONNECTIONS {
         idle.push(server.connect().await);
     }
-    for _ in 0..2 * ROOM {
+    for _ in 0..2 * CONNECTIONS {
         for (path, status) in [("/health/live", 200), ("/health/ready", 200), ("/metrics.js", 503)]
         {
             let answer = server.http("GET", path).send().await;
@@ -39,8 +39,8 @@ async fn without_permits_all_are_refused_and_health_is_answered() {
 /// Connections that hold the permits reserved for health checks lose them soon.
 #[tokio::test(start_paused = true)]
 async fn connections_without_requests_delay_health_for_a_moment_only() {
-    const ROOM: usize = 2;
-    let server = Database::new().await.serve_some(Settings::default(), ROOM).await;
+    const CONNECTIONS: usize = 2;
+    let server = Database::new().await.serve_some(Settings::default(), CONNECTIONS).await;
     let bystander = Bystander::of(&server).await;
     let _last = server.connect().await;
     let mut mute = Vec::new();
