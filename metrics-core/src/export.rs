@@ -175,7 +175,7 @@ async fn read_page(
     let last = videos.last().map(|video| video.id).filter(|_| videos.len() == VIDEOS as usize);
     // Filters may compare long arrays in metadata.
     (filter, videos) = computed::<_, Error>(move || {
-        videos.retain(|video| filter.wants_video(&info(video)));
+        videos.retain(|video| filter.selects_video(&info(video)));
         Ok((filter, videos))
     })
     .await?;

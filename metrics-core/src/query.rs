@@ -25,7 +25,9 @@ pub use dimension::Dimension;
 pub use error::QueryError;
 #[cfg(feature = "recorder")]
 pub(crate) use error::{distance, excerpt};
-pub use filter::{Comparison, FILTER_DEPTH_MAX, FILTER_VALUES_MAX, Figure, Filter, Operator};
+pub use filter::{
+    Comparison, FILTER_DEPTH_MAX, FILTER_VALUES_MAX, Filter, Operator, SessionMetric,
+};
 pub use metric::Metric;
 pub use model::{
     Column, DIMENSIONS_MAX, Direction, LIMIT_MAX, METRICS_MAX, Minimum, Order, Periods, Query,
@@ -89,7 +91,7 @@ impl Selection {
 
     /// Returns whether the selection has every session of a key, or of all keys.
     #[must_use]
-    pub fn is_whole(&self) -> bool {
+    pub fn is_unrestricted(&self) -> bool {
         let Self { identifiers, video, session, key: _, filter } = self;
         identifiers.is_none() && video.is_none() && session.is_none() && filter.is_empty()
     }

@@ -53,7 +53,7 @@ pub(crate) trait Fold: Send + 'static {
     fn groups(&self) -> Groups;
 
     /// Returns whether sessions of a video may count. Called once per video, if [`Reading::lists_videos`].
-    fn wants(&mut self, video: &VideoRecord) -> Result<bool, Self::Error>;
+    fn selects(&mut self, video: &VideoRecord) -> Result<bool, Self::Error>;
 
     /// Adds the sessions of one video that count. Some may have started before or after the timeframe.
     fn add(&mut self, video: VideoId, columns: &Columns) -> Result<(), Self::Error>;
@@ -121,26 +121,26 @@ async fn videos<F: Fold>(
     if let Some(all) = all.clone().filter(|_| !reading.lists_videos) {
         return Ok((all, fold));
     }
-    let wanted = Wanted { fold, ids: Vec::new(), leaves_out: false };
-    let Wanted { fold, ids, leaves_out } =
-        list(snapshot, &reading.scope, wanted, |wanted, video| wanted.add(&video)).await?;
-    Ok((all.filter(|_| !leaves_out).unwrap_or(Videos::These(ids)), fold))
+    let selected = SelectedVideos { fold, ids: Vec::new(), omits_some: false };
+    let SelectedVideos { fold, ids, omits_some } =
+        list(snapshot, &reading.scope, selected, |selected, video| selected.add(&video)).await?;
+    Ok((all.filter(|_| !omits_some).unwrap_or(Videos::These(ids)), fold))
 }
 
 /// The videos that a fold wants.
-struct Wanted<F> {
+struct SelectedVideos<F> {
     fold: F,
     ids: Vec<VideoId>,
     // Whether the fold does not want some videos.
-    leaves_out: bool,
+    omits_some: bool,
 }
 
-impl<F: Fold> Wanted<F> {
+impl<F: Fold> SelectedVideos<F> {
     fn add(&mut self, video: &VideoRecord) -> Result<(), F::Error> {
-        if self.fold.wants(video)? {
+        if self.fold.selects(video)? {
             self.ids.push(video.id);
         } else {
-            self.leaves_out = true;
+            self.omits_some = true;
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 //!
 //! A `Scanner` takes the columns of any number of blocks and open sessions, in any order, and answers a [`Query`]. It
 //! does no I/O: the caller reads the groups of columns that `Scanner::groups` names, of the videos that
-//! `Scanner::wants_video` accepts. The scanners in `engagement` and `buckets` answer the older reports in the same way.
+//! `Scanner::selects_video` accepts. The scanners in `engagement` and `buckets` answer the older reports in the same way.
 //!
 //! Results are exact and do not depend on the order: all sums are of integers, and percentiles are taken from the
 //! counts of distinct values.
@@ -43,7 +43,7 @@ use crate::video::Video;
 pub use answer::{Answer, AnswerRow, Compared, Numbers};
 pub use column::DimensionValue;
 pub(crate) use column::{title, video_name};
-pub(crate) use concurrency::LOOK_BACK_MS;
+pub(crate) use concurrency::LOOKBACK_MS;
 pub(crate) use fields::FieldsScanner;
 pub use fields::{FIELDS_MAX, Field, Fields, PATH_BYTES_MAX};
 pub(crate) use filter::SessionFilter;
@@ -150,11 +150,11 @@ impl Scanner {
     }
 
     /// Returns the first and last start, in Unix milliseconds, of the sessions to read. Sessions that play in the
-    /// period may have started up to [`LOOK_BACK_MS`] before it; these count in concurrency only.
+    /// period may have started up to [`LOOKBACK_MS`] before it; these count in concurrency only.
     #[must_use]
     pub(crate) fn frame(&self) -> (i64, i64) {
         let Period { from_ms, to_ms } = self.period;
-        let back_ms = if self.needs.minutes { LOOK_BACK_MS } else { 0 };
+        let back_ms = if self.needs.minutes { LOOKBACK_MS } else { 0 };
         (from_ms.saturating_sub(back_ms), to_ms)
     }
 
@@ -175,8 +175,8 @@ impl Scanner {
 
     /// Returns whether sessions of the video may count. Columns of other videos need not be added.
     #[must_use]
-    pub(crate) fn wants_video(&self, video: &VideoInfo<'_>) -> bool {
-        self.filter.wants_video(video)
+    pub(crate) fn selects_video(&self, video: &VideoInfo<'_>) -> bool {
+        self.filter.selects_video(video)
     }
 
     /// Adds sessions of a video.

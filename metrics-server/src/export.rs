@@ -32,7 +32,7 @@ pub(crate) struct Export {
     pub(crate) format: Format,
     query: Query,
     // Whether the file must have all rows.
-    is_whole: bool,
+    is_complete: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -90,12 +90,12 @@ impl Export {
             }
             Table::Sessions => Query::Sessions(params.sessions_query()?),
         };
-        Ok(Self { table, format, query, is_whole: params.get("limit").is_none() })
+        Ok(Self { table, format, query, is_complete: params.get("limit").is_none() })
     }
 
     /// Answers the report to be exported. It is empty for sessions.
     pub(crate) async fn text(&self, reports: Reports<'_>) -> Result<Text, ReportError> {
-        let (format, is_whole) = (self.format, self.is_whole);
+        let (format, is_complete) = (self.format, self.is_complete);
         Ok(match &self.query {
             Query::Plays(query) => format.write(plays::buckets(reports, query).await?)?,
             Query::Sources(query, page) => {
@@ -108,8 +108,8 @@ impl Export {
             Query::PerSecond(query, buckets) => {
                 format.write(engagement::seconds(reports, query, *buckets).await?)?
             }
-            Query::Any(query) => api_query::table(reports, query, format, is_whole).await?,
-            Query::Videos(query) => videos::table(reports, query, format, is_whole).await?,
+            Query::Any(query) => api_query::table(reports, query, format, is_complete).await?,
+            Query::Videos(query) => videos::table(reports, query, format, is_complete).await?,
             Query::Sessions(_) => Text::new(0, |_| Ok(false)),
         })
     }

@@ -225,8 +225,8 @@ impl Token {
         let named = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == "token");
         let (_, text) = named.last()?;
         let digits = text.strip_prefix(Self::PREFIX)?;
-        let is_whole = digits.len() == 32 && digits.bytes().all(|it| it.is_ascii_hexdigit());
-        is_whole.then(|| u128::from_str_radix(digits, 16).ok().map(Self)).flatten()
+        let is_complete = digits.len() == 32 && digits.bytes().all(|it| it.is_ascii_hexdigit());
+        is_complete.then(|| u128::from_str_radix(digits, 16).ok().map(Self)).flatten()
     }
 }
 

@@ -23,12 +23,12 @@ pub(crate) struct Qualities {
     // Startup times in milliseconds plus 1; 0 is unknown.
     startups: Numbers,
     // Sorted by session.
-    troubles: Vec<Trouble>,
+    entries: Vec<QualityEntry>,
 }
 
 /// The rebuffering and failures of a troubled session: one with either.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-struct Trouble {
+struct QualityEntry {
     session: usize,
     rebufferings: u32,
     rebuffering_ms: u64,
@@ -41,7 +41,7 @@ impl Quality {
         Self { startup_ms, rebufferings, rebuffering_ms, failures }
     }
 
-    fn has_trouble(&self) -> bool {
+    fn is_troubled(&self) -> bool {
         self.rebufferings != 0 || self.rebuffering_ms != 0 || self.failures != 0
     }
 }
@@ -56,8 +56,8 @@ impl Qualities {
     /// Returns the quality of a session.
     #[must_use]
     pub(crate) fn get(&self, session: usize) -> Quality {
-        let at = self.troubles.partition_point(|trouble| trouble.session < session);
-        self.with(session, self.troubles.get(at))
+        let at = self.entries.partition_point(|entry| entry.session < session);
+        self.with(session, self.entries.get(at))
     }
 
     /// Calls `take` with the quality of each session in `sessions`, which are in order, and the item paired with it.
@@ -66,13 +66,13 @@ impl Qualities {
         sessions: impl Iterator<Item = (usize, T)>,
         mut visit: impl FnMut(Quality, T),
     ) {
-        let mut troubles = self.troubles.iter();
-        let mut trouble = troubles.next();
+        let mut entries = self.entries.iter();
+        let mut entry = entries.next();
         for (session, it) in sessions {
-            while trouble.is_some_and(|trouble| trouble.session < session) {
-                trouble = troubles.next();
+            while entry.is_some_and(|entry| entry.session < session) {
+                entry = entries.next();
             }
-            visit(self.with(session, trouble), it);
+            visit(self.with(session, entry), it);
         }
     }
 
@@ -84,10 +84,10 @@ impl Qualities {
     }
 
     #[inline]
-    fn with(&self, session: usize, trouble: Option<&Trouble>) -> Quality {
+    fn with(&self, session: usize, entry: Option<&QualityEntry>) -> Quality {
         let startup_ms = self.startup_ms(session);
-        match trouble.filter(|trouble| trouble.session == session) {
-            Some(&Trouble { rebufferings, rebuffering_ms, failures, .. }) => {
+        match entry.filter(|entry| entry.session == session) {
+            Some(&QualityEntry { rebufferings, rebuffering_ms, failures, .. }) => {
                 Quality { startup_ms, rebufferings, rebuffering_ms, failures }
             }
             None => Quality { startup_ms, ..Quality::default() },
@@ -96,26 +96,26 @@ impl Qualities {
 
     /// Creates the qualities of sessions whose clients report none.
     pub(super) fn none(sessions: usize) -> Self {
-        Self { startups: Numbers::zeros(sessions), troubles: Vec::new() }
+        Self { startups: Numbers::zeros(sessions), entries: Vec::new() }
     }
 
     pub(super) fn of(qualities: impl Iterator<Item = Quality> + Clone) -> Self {
         let startups = qualities.clone();
         let startups = startups.map(|it| it.startup_ms.map_or(0, |ms| u64::from(ms) + 1));
-        let troubles = qualities.enumerate().filter(|(_, quality)| quality.has_trouble());
-        let troubles = troubles.map(|(session, quality)| {
+        let entries = qualities.enumerate().filter(|(_, quality)| quality.is_troubled());
+        let entries = entries.map(|(session, quality)| {
             let Quality { rebufferings, rebuffering_ms, failures, .. } = quality;
-            Trouble { session, rebufferings, rebuffering_ms, failures }
+            QualityEntry { session, rebufferings, rebuffering_ms, failures }
         });
-        Self { startups: Numbers::of(startups), troubles: troubles.collect() }
+        Self { startups: Numbers::of(startups), entries: entries.collect() }
     }
 
     /// Encodes the qualities, and returns whether any session has one.
     pub(super) fn encode(&self, out: &mut Vec<u8>) -> bool {
         self.startups.encode(out);
-        varint::encode(out, self.troubles.len() as u64);
+        varint::encode(out, self.entries.len() as u64);
         let mut next = 0;
-        for &Trouble { session, rebufferings, rebuffering_ms, failures } in &self.troubles {
+        for &QualityEntry { session, rebufferings, rebuffering_ms, failures } in &self.entries {
             for number in
                 [(session - next) as u64, rebufferings.into(), rebuffering_ms, failures.into()]
             {
@@ -135,13 +135,13 @@ impl Qualities {
         if sessions < len {
             return Err(Damaged("a block has more troubled sessions than sessions"));
         }
-        let (mut troubles, mut next) = (Vec::with_capacity(len.min(reader.len())), 0_usize);
+        let (mut entries, mut next) = (Vec::with_capacity(len.min(reader.len())), 0_usize);
         for _ in 0..len {
             let session = next.saturating_add(reader.number_as()?);
             if sessions <= session {
                 return Err(Damaged("a troubled session is not in the block"));
             }
-            troubles.push(Trouble {
+            entries.push(QualityEntry {
                 session,
                 rebufferings: reader.number_as()?,
                 rebuffering_ms: reader.number()?,
@@ -149,6 +149,6 @@ impl Qualities {
             });
             next = session + 1;
         }
-        Ok(Self { startups, troubles })
+        Ok(Self { startups, entries })
     }
 }

@@ -156,9 +156,9 @@ proptest! {
     }
 
     #[test]
-    fn groups_are_read_alone(rows in prop::collection::vec(row(), 1..10), wanted in any::<u16>()) {
+    fn groups_are_read_alone(rows in prop::collection::vec(row(), 1..10), selected in any::<u16>()) {
         let whole = Block::encode(rows.clone());
-        let groups = Group::ALL.into_iter().filter(|group| wanted >> *group as u16 & 1 != 0);
+        let groups = Group::ALL.into_iter().filter(|group| selected >> *group as u16 & 1 != 0);
         let groups = Groups::from_iter(groups);
         let mut block = whole.clone();
         for group in Group::ALL.into_iter().filter(|group| !groups.has(*group)) {

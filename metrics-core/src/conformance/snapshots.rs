@@ -328,8 +328,8 @@ pub async fn blocks_are_listed_in_pages(store: &dyn Store) {
                     snapshot.blocks(&videos, from_ms, to_ms, after, limit)
                 });
                 // A store may also list blocks that end shortly before or begin shortly after.
-                let wanted = |summary: &BlockSummary| expected.contains(summary);
-                let listed: Vec<_> = listed.into_iter().filter(wanted).collect();
+                let selected = |summary: &BlockSummary| expected.contains(summary);
+                let listed: Vec<_> = listed.into_iter().filter(selected).collect();
                 assert_eq!(listed, expected, "{videos:?} from {from_ms} to {to_ms}");
             }
         }

@@ -12,7 +12,7 @@ pub(super) const TABLES: [&str; 6] = ["keys", "videos", "sessions", "plays", "ev
 #[derive(Clone, Copy)]
 enum Form {
     /// An id.
-    Whole,
+    Integer,
     /// Unix milliseconds. Ecto writes UTC into columns without a time zone, and the query reads them as UTC.
     Time,
     /// Any other type. Values are checked later, so that one invalid row does not end the import.
@@ -22,7 +22,7 @@ enum Form {
 impl Form {
     fn fits(self, data_type: &str) -> bool {
         match self {
-            Self::Whole => ["smallint", "integer", "bigint"].contains(&data_type),
+            Self::Integer => ["smallint", "integer", "bigint"].contains(&data_type),
             Self::Time => data_type.starts_with("timestamp"),
             Self::Text => true,
         }
@@ -30,7 +30,7 @@ impl Form {
 
     fn cast(self, expression: &str) -> String {
         match self {
-            Self::Whole => format!("{expression}::bigint"),
+            Self::Integer => format!("{expression}::bigint"),
             Self::Time => format!("(extract(epoch from {expression}) * 1000)::float8"),
             Self::Text => format!("{expression}::text"),
         }
@@ -38,7 +38,7 @@ impl Form {
 
     const fn null(self) -> &'static str {
         match self {
-            Self::Whole => "null::bigint",
+            Self::Integer => "null::bigint",
             Self::Time => "null::float8",
             Self::Text => "null::text",
         }
@@ -76,19 +76,19 @@ impl Columns {
 
     /// Builds the queries, or returns the name of a required column that is missing.
     pub(super) fn queries(&self) -> Result<Queries, String> {
-        use Form::{Text, Whole};
+        use Form::{Integer, Text};
         for (form, table, column) in [
-            (Whole, "keys", "id"),
+            (Integer, "keys", "id"),
             (Text, "keys", "key"),
-            (Whole, "videos", "id"),
-            (Whole, "sessions", "id"),
-            (Whole, "sessions", "video_id"),
+            (Integer, "videos", "id"),
+            (Integer, "sessions", "id"),
+            (Integer, "sessions", "video_id"),
         ] {
             if !self.has(form, table, column) {
                 return Err(format!("{table}.{column}"));
             }
         }
-        if !self.has(Whole, "videos", "key_id") && !self.has(Whole, "sessions", "key_id") {
+        if !self.has(Integer, "videos", "key_id") && !self.has(Integer, "sessions", "key_id") {
             return Err("videos.key_id".to_owned());
         }
         Ok(Queries {
@@ -136,7 +136,7 @@ impl Columns {
 
     /// Whether the rows of this table name the session and its video, so that they can replace a missing session row.
     fn names_sessions(&self, table: &str) -> bool {
-        self.has(Form::Whole, table, "session_id") && self.has(Form::Whole, table, "video_id")
+        self.has(Form::Integer, table, "session_id") && self.has(Form::Integer, table, "video_id")
     }
 
     fn fields(&self, table: &str) -> String {
@@ -149,8 +149,8 @@ impl Columns {
             (text(&["uri_host"]), "uri_host"),
             (text(&["uri_path"]), "uri_path"),
             (text(&["metadata"]), "metadata"),
-            (self.first(Form::Whole, table, &["key_id"]), "key_id"),
-            (self.first(Form::Whole, table, &["video_id"]), "video_id"),
+            (self.first(Form::Integer, table, &["key_id"]), "key_id"),
+            (self.first(Form::Integer, table, &["video_id"]), "video_id"),
         ];
         fields.map(|(value, name)| format!("{value} as {name}")).join(", ")
     }
@@ -159,7 +159,7 @@ impl Columns {
         let text = |column| self.first(Form::Text, "videos", &[column]);
         format!(
             "select videos.id::bigint as id, {} as key_id, {} as identifier, {} as metadata, {} as source_uri from videos",
-            self.first(Form::Whole, "videos", &["key_id"]),
+            self.first(Form::Integer, "videos", &["key_id"]),
             text("identifier"),
             text("metadata"),
             text("source_uri"),
@@ -174,7 +174,7 @@ impl Columns {
 
     fn events(&self) -> Option<String> {
         let position = self.present(Form::Text, "events", "video_time")?;
-        let ordered = self.place("events").is_some()
+        let ordered = self.order_id("events").is_some()
             || !self.all(Form::Time, "events", &["timestamp", "inserted_at"]).is_empty();
         let kind = format!("lower({})", self.first(Form::Text, "events", &["type", "name"]));
         let condition = format!("{kind} in ('play', 'pause')");
@@ -200,18 +200,18 @@ impl Columns {
         to: &str,
         condition: &str,
     ) -> Option<String> {
-        let session_id = self.present(Form::Whole, table, "session_id")?;
+        let session_id = self.present(Form::Integer, table, "session_id")?;
         let at_ms = self.first(Form::Time, table, &["timestamp", "inserted_at"]);
-        let place = self.place(table).unwrap_or_else(|| "0::bigint".to_owned());
+        let order_id = self.order_id(table).unwrap_or_else(|| "0::bigint".to_owned());
         Some(format!(
-            "select {session_id} as session_id, {at_ms} as at_ms, {place} as place, {kind} as kind, \
+            "select {session_id} as session_id, {at_ms} as at_ms, {order_id} as order_id, {kind} as kind, \
              {from} as \"from\", {to} as \"to\" from {table} where {condition} order by 1, 2, 3, 4, 5, 6"
         ))
     }
 
     /// The column that orders rows of the same time: ids are sequential.
-    fn place(&self, table: &str) -> Option<String> {
-        self.present(Form::Whole, table, "id")
+    fn order_id(&self, table: &str) -> Option<String> {
+        self.present(Form::Integer, table, "id")
     }
 
     /// The first column that exists and is not null, or null.

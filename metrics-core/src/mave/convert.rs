@@ -25,7 +25,7 @@ pub(super) struct Described {
     key_id: Option<i64>,
     video: Option<Video>,
     // Whether its identifier or its metadata is invalid.
-    unfit: bool,
+    is_invalid: bool,
     page: Page,
 }
 
@@ -45,33 +45,33 @@ impl Described {
             Some(identifier) if IDENTIFIER_BYTES_MAX < identifier.len() => (None, true),
             identifier => (identifier, false),
         };
-        let (metadata, unfit) = match object(old.metadata.as_deref()) {
+        let (metadata, is_invalid) = match object(old.metadata.as_deref()) {
             Ok(metadata) => (metadata, false),
-            Err(Unfit) => (None, true),
+            Err(InvalidJson) => (None, true),
         };
         let video = Video::new(identifier, metadata);
         let page = page_of_uri(old.source_uri.as_deref());
-        Self { key_id: old.key_id, video, unfit: long || unfit, page }
+        Self { key_id: old.key_id, video, is_invalid: long || is_invalid, page }
     }
 }
 
 /// JSON that is no object, or that exceeds a limit of stores.
 #[derive(Debug, Eq, PartialEq)]
-pub(super) struct Unfit;
+pub(super) struct InvalidJson;
 
 /// Parses a JSON object within the limits of stores; `None` for null or no text.
-pub(super) fn object(text: Option<&str>) -> Result<Option<Map<String, Value>>, Unfit> {
+pub(super) fn object(text: Option<&str>) -> Result<Option<Map<String, Value>>, InvalidJson> {
     let value = match text.map(serde_json::from_str) {
         None | Some(Ok(Value::Null)) => return Ok(None),
-        Some(value) => value.map_err(|_| Unfit)?,
+        Some(value) => value.map_err(|_| InvalidJson)?,
     };
     let json = canonical(&value);
     if METADATA_BYTES_MAX < json.len() || is_too_deep(&json) || has_nul(&json) {
-        return Err(Unfit);
+        return Err(InvalidJson);
     }
     match value {
         Value::Object(members) => Ok(Some(members)),
-        _ => Err(Unfit),
+        _ => Err(InvalidJson),
     }
 }
 
@@ -91,7 +91,7 @@ pub(super) fn session(
         }
     };
     let watched = Watched::of(&lines.plays, &lines.events, &lines.durations);
-    left_out.many(Reason::ImpossibleSegment, watched.impossible, old.id);
+    left_out.many(Reason::InvalidSegment, watched.invalid_segments, old.id);
     left_out.many(Reason::TooManySegments, watched.too_many, old.id);
     if !watched.played {
         left_out.one(Reason::NeverPlayed, old.id);
@@ -126,10 +126,10 @@ fn subject(
     let key_id = old.key_id.or(described.and_then(|(_, described)| described.key_id));
     let (video_id, described) = described.ok_or((Reason::NoVideo, old.id))?;
     let key = key_id.and_then(|id| keys.get(&id)).ok_or((Reason::NoKey, old.id))?;
-    if described.unfit {
-        left_out.one(Reason::UnfitVideo, video_id);
+    if described.is_invalid {
+        left_out.one(Reason::InvalidVideo, video_id);
     }
-    let video = described.video.clone().ok_or((Reason::NamelessVideo, video_id))?;
+    let video = described.video.clone().ok_or((Reason::UnnamedVideo, video_id))?;
     let page = page(old);
     let source = match if page == Page::Unknown { &described.page } else { &page } {
         Page::Unknown => None,
@@ -139,8 +139,8 @@ fn subject(
             None
         }
     };
-    let session_data = object(old.metadata.as_deref()).unwrap_or_else(|Unfit| {
-        left_out.one(Reason::UnfitSessionData, old.id);
+    let session_data = object(old.metadata.as_deref()).unwrap_or_else(|InvalidJson| {
+        left_out.one(Reason::InvalidSessionData, old.id);
         None
     });
     Ok(Subject {

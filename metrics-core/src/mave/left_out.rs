@@ -22,10 +22,10 @@ pub enum Reason {
     /// A session that names no video, or one that is missing.
     NoVideo,
     /// A session of a video that has neither an identifier nor metadata.
-    NamelessVideo,
+    UnnamedVideo,
     /// An identifier that is too long, or metadata that is no JSON object, too large, too deep, or contains U+0000. The
     /// session is imported if its video has the other of the two.
-    UnfitVideo,
+    InvalidVideo,
     /// A session in which nothing was played.
     NeverPlayed,
     /// A session without any time.
@@ -34,13 +34,13 @@ pub enum Reason {
     NoSession,
     /// A segment that is negative, not a number, starts after 24 hours of video, or ends before it starts. The rest of
     /// its session is imported.
-    ImpossibleSegment,
+    InvalidSegment,
     /// A segment beyond the maximum of its session. The first ones are imported.
     TooManySegments,
     /// A page that is no URL. Its session is imported without the page.
     InvalidPage,
     /// Session data that is no JSON object, too large, too deep, or contains U+0000. Its session is imported without.
-    UnfitSessionData,
+    InvalidSessionData,
 }
 
 impl Reason {
@@ -49,16 +49,16 @@ impl Reason {
     pub const fn column(self) -> &'static str {
         match self {
             Self::InvalidKey => "keys.id",
-            Self::NamelessVideo | Self::UnfitVideo => "videos.id",
+            Self::UnnamedVideo | Self::InvalidVideo => "videos.id",
             Self::NoKey
             | Self::NoVideo
             | Self::NeverPlayed
             | Self::NoTime
             | Self::NoSession
-            | Self::ImpossibleSegment
+            | Self::InvalidSegment
             | Self::TooManySegments
             | Self::InvalidPage
-            | Self::UnfitSessionData => "sessions.id",
+            | Self::InvalidSessionData => "sessions.id",
         }
     }
 }
@@ -71,10 +71,10 @@ impl fmt::Display for Reason {
             }
             Self::NoKey => f.write_str("sessions without a key that can be imported"),
             Self::NoVideo => f.write_str("sessions without a video"),
-            Self::NamelessVideo => {
+            Self::UnnamedVideo => {
                 f.write_str("sessions of a video that has neither an identifier nor metadata")
             }
-            Self::UnfitVideo => write!(
+            Self::InvalidVideo => write!(
                 f,
                 "sessions of a video whose identifier has more than {IDENTIFIER_BYTES_MAX} bytes, or whose \
                  metadata are not an object, have more than {METADATA_BYTES_MAX} bytes, are nested more than \
@@ -85,7 +85,7 @@ impl fmt::Display for Reason {
             Self::NoSession => {
                 f.write_str("plays, events and durations of sessions that do not exist")
             }
-            Self::ImpossibleSegment => f.write_str(
+            Self::InvalidSegment => f.write_str(
                 "segments that are negative, not a number, past 24 hours, or end before they start",
             ),
             Self::TooManySegments => {
@@ -94,7 +94,7 @@ impl fmt::Display for Reason {
             Self::InvalidPage => {
                 f.write_str("sessions whose page is not a URL, imported without it")
             }
-            Self::UnfitSessionData => write!(
+            Self::InvalidSessionData => write!(
                 f,
                 "sessions whose data are not an object, have more than {METADATA_BYTES_MAX} bytes, are nested \
                  more than {DEPTH_MAX} deep or hold U+0000, imported without them"

@@ -149,7 +149,7 @@ struct LineRow {
     #[diesel(sql_type = Nullable<Double>)]
     at_ms: Option<f64>,
     #[diesel(sql_type = BigInt)]
-    place: i64,
+    order_id: i64,
     #[diesel(sql_type = Nullable<Text>)]
     kind: Option<String>,
     #[diesel(sql_type = Nullable<Text>)]
@@ -286,7 +286,7 @@ impl Lines {
         while let Some(row) = self.next(connection, session_id).await? {
             let line = Line {
                 at_ms: row.at_ms,
-                place: row.place,
+                order_id: row.order_id,
                 kind: row.kind,
                 from: row.from,
                 to: row.to,

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::convert::{Page, Unfit, object, page_of_uri, session_id};
+use super::convert::{InvalidJson, Page, object, page_of_uri, session_id};
 use super::left_out::{LeftOut, Reason, Tally};
 use super::watched::{Line, Watched};
 use crate::containment::DEPTH_MAX;
@@ -77,7 +77,7 @@ fn another_play_closes_a_segment_where_playback_must_have_got_to() {
 #[test]
 fn a_play_that_was_never_closed_counts_nothing() {
     let watched = Watched::of(&[], &[play(0.0, 5.0)], &[]);
-    assert_eq!((watched.played, watched.segments.len(), watched.impossible), (true, 0, 0));
+    assert_eq!((watched.played, watched.segments.len(), watched.invalid_segments), (true, 0, 0));
     check_events(&[play(0.0, 0.0), pause(3.0, 3.0), play(9.0, 5.0)], &[(0.0, 3.0)]);
 }
 
@@ -106,7 +106,7 @@ fn events_at_one_time_take_turns() {
 
 #[test]
 fn events_at_one_time_that_are_numbered_keep_their_order() {
-    let numbered = |place, line: Line| Line { place, ..line };
+    let numbered = |order_id, line: Line| Line { order_id, ..line };
     let events = [
         numbered(1, pause(0.0, 9.0)),
         numbered(2, play(0.0, 0.0)),
@@ -118,7 +118,7 @@ fn events_at_one_time_that_are_numbered_keep_their_order() {
 
 #[test]
 fn events_without_a_time_are_paired_but_tell_no_distance() {
-    let untimed = |line: Line, place| Line { at_ms: None, place, ..line };
+    let untimed = |line: Line, order_id| Line { at_ms: None, order_id, ..line };
     let events =
         [untimed(play(0.0, 0.0), 1), untimed(play(0.0, 30.0), 2), untimed(pause(0.0, 40.0), 3)];
     check_events(&events, &[(30.0, 40.0)]);
@@ -140,7 +140,7 @@ fn what_makes_no_sense_is_counted_and_the_rest_is_taken() {
         Line { from: Some("7".to_owned()), ..Line::default() },
     ];
     let watched = Watched::of(&plays, &[], &[]);
-    assert_eq!((seconds(&watched), watched.impossible), (vec![(0.0, 4.5)], 7));
+    assert_eq!((seconds(&watched), watched.invalid_segments), (vec![(0.0, 4.5)], 7));
 
     let events = [
         play(0.0, -1.0),
@@ -152,7 +152,7 @@ fn what_makes_no_sense_is_counted_and_the_rest_is_taken() {
         pause(7.0, 2.0),
     ];
     let watched = Watched::of(&[], &events, &[]);
-    assert_eq!((seconds(&watched), watched.impossible), (vec![(1.0, 2.0)], 3));
+    assert_eq!((seconds(&watched), watched.invalid_segments), (vec![(1.0, 2.0)], 3));
 }
 
 #[test]
@@ -167,10 +167,10 @@ fn durations_are_whole_seconds() {
     check_durations(&[stretch("0", "10"), stretch("5", "15")], &[(0.0, 10.0), (5.0, 15.0)]);
     let empty = Watched::of(&[], &[], &[Line::default()]);
     assert!(empty.played);
-    assert_eq!((empty.segments.len(), empty.impossible), (0, 0));
+    assert_eq!((empty.segments.len(), empty.invalid_segments), (0, 0));
     // A range without an end.
     let endless = Line { from: Some("5".to_owned()), ..Line::default() };
-    assert_eq!(Watched::of(&[], &[], &[endless]).impossible, 1);
+    assert_eq!(Watched::of(&[], &[], &[endless]).invalid_segments, 1);
 }
 
 #[test]
@@ -271,12 +271,12 @@ proptest! {
         ),
     ) {
         let line = |(at_ms, kind, from, to)| {
-            Line { at_ms, place: 0, kind: Some(kind), from: Some(from), to: Some(to) }
+            Line { at_ms, order_id: 0, kind: Some(kind), from: Some(from), to: Some(to) }
         };
         let lines: Vec<_> = rows.into_iter().map(line).collect();
         for tables in [[&lines[..], &[], &[]], [&[], &lines, &[]], [&[], &[], &lines]] {
             let watched = Watched::of(tables[0], tables[1], tables[2]);
-            let lost = watched.impossible + watched.too_many;
+            let lost = watched.invalid_segments + watched.too_many;
             prop_assert!(watched.segments.len() as u64 + lost <= lines.len() as u64);
             prop_assert!(watched.segments.iter().all(|it| it.end_ms() <= POSITION_MS_MAX));
         }
@@ -317,8 +317,9 @@ fn metadata_are_an_object_or_nothing() {
     let deep = |depth| format!("{}1{}", "{\"a\":".repeat(depth), "}".repeat(depth));
     assert!(object(Some(&deep(DEPTH_MAX))).is_ok());
     let nul = r#"{"a": ["\u0000"]}"#;
-    for unfit in ["[1]", "\"a\"", "7", "", "{", nul, &large, &deep(DEPTH_MAX + 1), &deep(200)] {
-        assert_eq!(object(Some(unfit)), Err(Unfit), "{unfit}");
+    for is_invalid in ["[1]", "\"a\"", "7", "", "{", nul, &large, &deep(DEPTH_MAX + 1), &deep(200)]
+    {
+        assert_eq!(object(Some(is_invalid)), Err(InvalidJson), "{is_invalid}");
     }
 }
 
@@ -334,10 +335,10 @@ fn an_old_session_has_one_id_for_ever() {
 #[test]
 fn what_is_left_out_is_said_with_a_few_examples() {
     let mut tally = Tally::default();
-    [7, 7, 9, 1, 2, 3, 4].into_iter().for_each(|id| tally.one(Reason::NamelessVideo, id));
+    [7, 7, 9, 1, 2, 3, 4].into_iter().for_each(|id| tally.one(Reason::UnnamedVideo, id));
     tally.one(Reason::NoSession, None);
     tally.many(Reason::TooManySegments, 12, 5);
-    tally.many(Reason::ImpossibleSegment, 0, 5);
+    tally.many(Reason::InvalidSegment, 0, 5);
     let lines: Vec<_> = tally.finish().iter().map(LeftOut::to_string).collect();
     assert_eq!(
         lines,

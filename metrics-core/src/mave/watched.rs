@@ -12,7 +12,7 @@ pub(super) struct Line {
     /// The time of the row, in Unix milliseconds.
     pub(super) at_ms: Option<f64>,
     /// Orders rows of equal time; always 0 if the table has no id.
-    pub(super) place: i64,
+    pub(super) order_id: i64,
     /// The name of an event, or the `uniqueness` of a duration.
     pub(super) kind: Option<String>,
     /// The start of a segment, or the position of an event: seconds of video, as text.
@@ -63,7 +63,7 @@ pub(super) struct Watched {
     /// Whether anything was played, even for 0 ms.
     pub(super) played: bool,
     /// The number of invalid segments.
-    pub(super) impossible: u64,
+    pub(super) invalid_segments: u64,
     /// The number of segments beyond the maximum of a session.
     pub(super) too_many: u64,
     // Whether a play was never closed.
@@ -79,13 +79,13 @@ impl Watched {
         let tables =
             [Self::of_plays(plays), Self::of_events(events), Self::of_durations(durations)];
         let played = tables.iter().any(|table| table.played);
-        let impossible = tables.iter().map(|table| table.impossible).sum();
+        let invalid_segments = tables.iter().map(|table| table.invalid_segments).sum();
         let [plays, events, durations] = tables;
         let better = events.unclosed && events.segments.len() < durations.segments.len();
         let order = if better { [plays, durations, events] } else { [plays, events, durations] };
         match order.into_iter().find(|table| !table.segments.is_empty()) {
             Some(table) => Self { played, ..table },
-            None => Self { played, impossible, ..Self::default() },
+            None => Self { played, invalid_segments, ..Self::default() },
         }
     }
 
@@ -98,7 +98,7 @@ impl Watched {
                 (Some(from_ms), Some(to_ms)) => watched.add(from_ms, to_ms),
                 // Never closed.
                 (Some(_), None) if line.to.is_none() => {}
-                _ => watched.impossible += 1,
+                _ => watched.invalid_segments += 1,
             }
         }
         watched
@@ -111,7 +111,7 @@ impl Watched {
         // The start of the open segment.
         let mut open_ms: Option<u32> = None;
         let mut at_ms = 0;
-        for together in lines.chunk_by(|a, b| (a.at_ms, a.place) == (b.at_ms, b.place)) {
+        for together in lines.chunk_by(|a, b| (a.at_ms, a.order_id) == (b.at_ms, b.order_id)) {
             let (mut plays, mut pauses): (VecDeque<_>, VecDeque<_>) =
                 together.iter().partition(|line| line.is_play());
             loop {
@@ -122,7 +122,7 @@ impl Watched {
                 };
                 let Some(line) = first.pop_front().or_else(|| second.pop_front()) else { break };
                 let Some(position_ms) = line.start_ms() else {
-                    watched.impossible += 1;
+                    watched.invalid_segments += 1;
                     continue;
                 };
                 at_ms = line.instant_ms().unwrap_or(at_ms);
@@ -134,7 +134,7 @@ impl Watched {
                     watched.played = true;
                     open_ms = Some(position_ms);
                 } else if open_ms.take().is_some_and(|from_ms| position_ms < from_ms) {
-                    watched.impossible += 1;
+                    watched.invalid_segments += 1;
                 }
                 let (from_ms, to_ms) = (position_ms, position_ms);
                 let step =
@@ -176,7 +176,7 @@ impl Watched {
                 }
                 // An empty range.
                 _ if line.from.is_none() && line.to.is_none() => watched.played = true,
-                _ => watched.impossible += 1,
+                _ => watched.invalid_segments += 1,
             }
         }
         watched
@@ -184,7 +184,7 @@ impl Watched {
 
     fn add(&mut self, from_ms: u32, to_ms: u32) {
         if to_ms < from_ms || POSITION_MS_MAX <= from_ms {
-            self.impossible += 1;
+            self.invalid_segments += 1;
         } else if let Some(segment) = Interval::new(from_ms, to_ms.min(POSITION_MS_MAX)) {
             if self.segments.len() < SEGMENTS_MAX {
                 self.segments.push(segment);

@@ -53,13 +53,13 @@ pub enum Filter {
         /// only [`Operator::Is`] and [`Operator::IsNot`] take.
         values: Vec<Option<String>>,
     },
-    /// A figure of the session compares to a number.
-    Figure {
-        /// The figure.
-        figure: Figure,
+    /// A metric of the session compares to a number.
+    SessionMetric {
+        /// The metric.
+        session_metric: SessionMetric,
         /// The comparison.
         comparison: Comparison,
-        /// The number, in the unit of the figure.
+        /// The number, in the unit of the metric.
         number: f64,
     },
     /// The session watched any of `[from_ms, to_ms)` of the video.
@@ -91,7 +91,7 @@ named! {
 
 named! {
     /// A number that each session has.
-    Figure of "filters" {
+    SessionMetric of "filters" {
         /// View time in seconds.
         ViewTime = "view_time",
         /// Unique view time in seconds.
@@ -108,7 +108,7 @@ named! {
 }
 
 named! {
-    /// Comparisons of a figure to a number.
+    /// Comparisons of a metric to a number.
     Comparison of "filters" {
         /// Equal.
         Is = "is",
@@ -131,15 +131,15 @@ impl Default for Filter {
 }
 
 impl Comparison {
-    /// Returns whether the comparison of `figure` to `number` holds.
+    /// Returns whether the comparison of `session_metric` to `number` holds.
     #[must_use]
-    pub fn holds(self, figure: f64, number: f64) -> bool {
+    pub fn holds(self, value: f64, number: f64) -> bool {
         match self {
-            Self::Is => figure == number,
-            Self::Less => figure < number,
-            Self::AtMost => figure <= number,
-            Self::More => figure > number,
-            Self::AtLeast => figure >= number,
+            Self::Is => value == number,
+            Self::Less => value < number,
+            Self::AtMost => value <= number,
+            Self::More => value > number,
+            Self::AtLeast => value >= number,
         }
     }
 }
@@ -202,8 +202,8 @@ impl Filter {
             Self::Dimension { dimension, operator, values } => {
                 json!([operator.as_str(), dimension.to_string(), values])
             }
-            Self::Figure { figure, comparison, number } => {
-                json!([comparison.as_str(), figure.as_str(), number])
+            Self::SessionMetric { session_metric, comparison, number } => {
+                json!([comparison.as_str(), session_metric.as_str(), number])
             }
             Self::Watched { from_ms, to_ms, is_negated } => {
                 let seconds = |ms: &u32| f64::from(*ms) / 1_000.0;
@@ -238,14 +238,14 @@ impl Filter {
                 check_values(dimension, *operator, values)?;
                 Ok(values.len().max(1))
             }
-            Self::Figure { number, .. } if !number.is_finite() => {
+            Self::SessionMetric { number, .. } if !number.is_finite() => {
                 Err(QueryError::invalid(PARAMETER, &number.to_string(), "a number"))
             }
             Self::Watched { from_ms, to_ms, .. } if to_ms <= from_ms => {
                 let value = format!("{from_ms} ms to {to_ms} ms");
                 Err(QueryError::invalid(PARAMETER, &value, "a position and a later one"))
             }
-            Self::Figure { .. } | Self::Watched { .. } => Ok(1),
+            Self::SessionMetric { .. } | Self::Watched { .. } => Ok(1),
         }
     }
 }
@@ -255,17 +255,17 @@ fn check_values(
     operator: Operator,
     values: &[Option<String>],
 ) -> Result<(), QueryError> {
-    let is_whole = matches!(operator, Operator::Is | Operator::IsNot);
-    if !is_whole && !dimension.is_text() {
+    let is_exact = matches!(operator, Operator::Is | Operator::IsNot);
+    if !is_exact && !dimension.is_text() {
         let value = format!("{operator} {dimension}");
         return Err(QueryError::invalid(PARAMETER, &value, "\"is\" or \"is_not\""));
     }
     for value in values {
         match value {
-            None if !is_whole => {
+            None if !is_exact => {
                 return Err(QueryError::invalid(PARAMETER, "null", "texts with this operator"));
             }
-            Some(value) if is_whole => check_value(dimension, value)?,
+            Some(value) if is_exact => check_value(dimension, value)?,
             _ => {}
         }
     }
@@ -339,16 +339,24 @@ fn read_condition(operator: &str, name: &str, values: &Value) -> Result<Filter, 
     if !is_operator(operator) {
         return Err(unknown_operator(operator));
     }
-    if let Ok(figure) = name.parse::<Figure>() {
+    if let Ok(session_metric) = name.parse::<SessionMetric>() {
         let comparison = operator.parse()?;
         let number = values.as_f64();
         let invalid = || QueryError::invalid(PARAMETER, &values.to_string(), "a number");
-        return Ok(Filter::Figure { figure, comparison, number: number.ok_or_else(invalid)? });
+        return Ok(Filter::SessionMetric {
+            session_metric,
+            comparison,
+            number: number.ok_or_else(invalid)?,
+        });
     }
     let dimension = name.parse::<Dimension>().map_err(|err| match err {
         QueryError::Unknown { .. } => {
-            let figures = Figure::ALL.iter().map(|it| it.as_str());
-            QueryError::unknown(PARAMETER, name, Dimension::NAMES.into_iter().chain(figures))
+            let session_metrics = SessionMetric::ALL.iter().map(|it| it.as_str());
+            QueryError::unknown(
+                PARAMETER,
+                name,
+                Dimension::NAMES.into_iter().chain(session_metrics),
+            )
         }
         err => err.of_parameter(PARAMETER),
     })?;

@@ -35,7 +35,7 @@ pub(crate) struct Pages {
     hash_keys: RandomState,
     known: Mutex<Known>,
     // Notified by the first session with a page.
-    wanted: Notify,
+    first_page: Notify,
 }
 
 #[derive(Default)]
@@ -70,7 +70,7 @@ impl Pages {
             tallies,
             hash_keys: RandomState::new(),
             known: Mutex::default(),
-            wanted: Notify::new(),
+            first_page: Notify::new(),
         }
     }
 
@@ -89,7 +89,7 @@ impl Pages {
         let mut known = lock(&self.known);
         let Known { keys, total, is_read } = &mut *known;
         if !*is_read {
-            self.wanted.notify_one();
+            self.first_page.notify_one();
         }
         let set = keys.entry(key.clone()).or_default();
         if set.pages.contains(&hash) {
@@ -116,7 +116,7 @@ impl Pages {
     /// the end.
     pub(crate) async fn run(&self, store: Arc<dyn Store>, mut shutdown: watch::Receiver<Shutdown>) {
         let reading = async {
-            self.wanted.notified().await;
+            self.first_page.notified().await;
             loop {
                 let pause = match self.read(&*store).await {
                     Ok(()) => PERIOD,
@@ -174,7 +174,7 @@ impl Fold for Reader {
         Groups::NONE.with(Group::Pages)
     }
 
-    fn wants(&mut self, _: &VideoRecord) -> Result<bool, Error> {
+    fn selects(&mut self, _: &VideoRecord) -> Result<bool, Error> {
         Ok(true)
     }
 

@@ -38,7 +38,7 @@ pub(crate) async fn plays(
     let frame = (scan.from_ms, scan.to_ms);
     let mut closed = vec![frame];
     if let Some(first) = totals_bin(scan) {
-        (folded, closed) = summed(&mut *snapshot, scan, buckets, first, folded).await?;
+        (folded, closed) = add_totals(&mut *snapshot, scan, buckets, first, folded).await?;
     }
     for (from_ms, to_ms) in closed {
         let part = Scan { from_ms, to_ms, ..scan.clone() };
@@ -79,11 +79,11 @@ async fn add_plays(
 
 /// The first bin of totals that counts, if totals suffice: for all videos of a key, or of all keys, without a filter.
 fn totals_bin(scan: &Scan) -> Option<u8> {
-    first_bin(scan.minimum_view_ms).filter(|_| scan.selection.is_whole())
+    first_bin(scan.minimum_view_ms).filter(|_| scan.selection.is_unrestricted())
 }
 
 /// Adds plays from totals as far as possible, and returns the ranges of time that blocks must answer.
-async fn summed(
+async fn add_totals(
     snapshot: &mut dyn Snapshot,
     scan: &Scan,
     buckets: Buckets,

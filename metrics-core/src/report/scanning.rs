@@ -18,7 +18,7 @@ use crate::video::Video;
 pub(super) trait Scans: Send + 'static {
     fn groups(&self) -> Groups;
 
-    fn wants_video(&self, video: &VideoInfo<'_>) -> bool;
+    fn selects_video(&self, video: &VideoInfo<'_>) -> bool;
 
     fn add(&mut self, video: &VideoInfo<'_>, columns: &Columns) -> Result<(), ScanError>;
 
@@ -33,8 +33,8 @@ macro_rules! scans {
                 self.groups()
             }
 
-            fn wants_video(&self, video: &VideoInfo<'_>) -> bool {
-                self.wants_video(video)
+            fn selects_video(&self, video: &VideoInfo<'_>) -> bool {
+                self.selects_video(video)
             }
 
             fn add(&mut self, video: &VideoInfo<'_>, columns: &Columns) -> Result<(), ScanError> {
@@ -69,8 +69,8 @@ impl Scans for Counter {
         self.filter.groups()
     }
 
-    fn wants_video(&self, video: &VideoInfo<'_>) -> bool {
-        self.filter.wants_video(video)
+    fn selects_video(&self, video: &VideoInfo<'_>) -> bool {
+        self.filter.selects_video(video)
     }
 
     fn add(&mut self, video: &VideoInfo<'_>, columns: &Columns) -> Result<(), ScanError> {
@@ -98,8 +98,8 @@ impl Scans for Selecting {
         }
     }
 
-    fn wants_video(&self, video: &VideoInfo<'_>) -> bool {
-        self.filter.wants_video(video)
+    fn selects_video(&self, video: &VideoInfo<'_>) -> bool {
+        self.filter.selects_video(video)
     }
 
     fn add(&mut self, video: &VideoInfo<'_>, columns: &Columns) -> Result<(), ScanError> {
@@ -179,14 +179,14 @@ impl<S: Scans> Fold for Scanning<S> {
         self.scanner.groups()
     }
 
-    fn wants(&mut self, video: &VideoRecord) -> Result<bool, ReportError> {
-        let is_wanted = self.scanner.wants_video(&info(video));
-        if let Some(videos) = self.videos.as_mut().filter(|_| is_wanted) {
+    fn selects(&mut self, video: &VideoRecord) -> Result<bool, ReportError> {
+        let is_selected = self.scanner.selects_video(&info(video));
+        if let Some(videos) = self.videos.as_mut().filter(|_| is_selected) {
             videos.insert(video.id, video.clone());
             self.further_bytes += video.video.bytes() + RECORD_BYTES;
             self.account()?;
         }
-        Ok(is_wanted)
+        Ok(is_selected)
     }
 
     fn add(&mut self, video: VideoId, columns: &Columns) -> Result<(), ReportError> {

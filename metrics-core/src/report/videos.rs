@@ -196,7 +196,7 @@ struct Listing {
 impl Listing {
     fn visit(&mut self, record: VideoRecord) -> Result<(), ReportError> {
         self.listed += 1;
-        if self.scanner.wants_video(&info(&record)) {
+        if self.scanner.selects_video(&info(&record)) {
             self.bytes += record.video.bytes() + RECORD_BYTES;
             if LISTED_BYTES_MAX < self.bytes {
                 return Err(ScanError::TooManyGroups.into());
@@ -340,18 +340,18 @@ async fn facts(
     })
     .await?;
     for round in 0..DURATION_BLOCKS_MAX {
-        let mut wanted: Vec<BlockSummary> = Vec::new();
+        let mut selected: Vec<BlockSummary> = Vec::new();
         for (video, summaries) in &newest {
             let Some(summary) = summaries.get(round) else { continue };
             let known = fold.facts.get(video).and_then(|facts| facts.duration);
             let is_known =
                 known.is_some_and(|(at_ms, _)| 0 < round || summary.last_start_ms <= at_ms);
-            wanted.extend((!is_known).then_some(*summary));
+            selected.extend((!is_known).then_some(*summary));
         }
-        if wanted.is_empty() {
+        if selected.is_empty() {
             break;
         }
-        fold = read_summaries(snapshot, &wanted, fold).await?;
+        fold = read_summaries(snapshot, &selected, fold).await?;
     }
     Ok(fold.facts)
 }
@@ -376,7 +376,7 @@ impl Fold for FactsFold {
         Groups::default().with(Group::Starts).with(Group::Durations)
     }
 
-    fn wants(&mut self, _: &VideoRecord) -> Result<bool, ReportError> {
+    fn selects(&mut self, _: &VideoRecord) -> Result<bool, ReportError> {
         Ok(true)
     }
 

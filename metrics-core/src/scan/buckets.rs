@@ -43,8 +43,8 @@ impl PlaysScanner {
 
     /// Returns whether sessions of the video may count. Columns of other videos need not be added.
     #[must_use]
-    pub(crate) fn wants_video(&self, video: &VideoInfo<'_>) -> bool {
-        self.filter.wants_video(video)
+    pub(crate) fn selects_video(&self, video: &VideoInfo<'_>) -> bool {
+        self.filter.selects_video(video)
     }
 
     /// Adds sessions of a video.
@@ -124,8 +124,8 @@ impl SourcesScanner {
 
     /// Returns whether sessions of the video may count. Columns of other videos need not be added.
     #[must_use]
-    pub(crate) fn wants_video(&self, video: &VideoInfo<'_>) -> bool {
-        self.filter.wants_video(video)
+    pub(crate) fn selects_video(&self, video: &VideoInfo<'_>) -> bool {
+        self.filter.selects_video(video)
     }
 
     /// Adds sessions of a video. Sessions without a page do not count.

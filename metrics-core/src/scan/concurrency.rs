@@ -17,7 +17,7 @@ use crate::session::{MINUTE_MS, SPAN_MINUTES};
 
 /// The longest time between the start of a session and a period in which it plays, in milliseconds: 24 hours, because
 /// no later minute of a session counts.
-pub(crate) const LOOK_BACK_MS: i64 = SPAN_MINUTES as i64 * MINUTE_MS;
+pub(crate) const LOOKBACK_MS: i64 = SPAN_MINUTES as i64 * MINUTE_MS;
 
 /// The number of minutes of sessions that are split into pieces at once. They take 2 MB.
 const CUT_AT_ONCE: u32 = 131_072;

@@ -36,8 +36,8 @@ impl Furthest {
 
     /// Returns whether sessions of the video may count. Columns of other videos need not be added.
     #[must_use]
-    pub(crate) fn wants_video(&self, video: &VideoInfo<'_>) -> bool {
-        self.filter.wants_video(video)
+    pub(crate) fn selects_video(&self, video: &VideoInfo<'_>) -> bool {
+        self.filter.selects_video(video)
     }
 
     /// Adds sessions of a video.
@@ -91,8 +91,8 @@ impl PartsScanner {
 
     /// Returns whether sessions of the video may count. Columns of other videos need not be added.
     #[must_use]
-    pub(crate) fn wants_video(&self, video: &VideoInfo<'_>) -> bool {
-        self.filter.wants_video(video)
+    pub(crate) fn selects_video(&self, video: &VideoInfo<'_>) -> bool {
+        self.filter.selects_video(video)
     }
 
     /// Adds sessions of a video.
@@ -150,8 +150,8 @@ impl SecondsScanner {
 
     /// Returns whether sessions of the video may count. Columns of other videos need not be added.
     #[must_use]
-    pub(crate) fn wants_video(&self, video: &VideoInfo<'_>) -> bool {
-        self.filter.wants_video(video)
+    pub(crate) fn selects_video(&self, video: &VideoInfo<'_>) -> bool {
+        self.filter.selects_video(video)
     }
 
     /// Adds sessions of a video.

@@ -62,8 +62,8 @@ impl FieldsScanner {
 
     /// Returns whether sessions of the video may count. Columns of other videos need not be added.
     #[must_use]
-    pub(crate) fn wants_video(&self, video: &VideoInfo<'_>) -> bool {
-        self.filter.wants_video(video)
+    pub(crate) fn selects_video(&self, video: &VideoInfo<'_>) -> bool {
+        self.filter.selects_video(video)
     }
 
     /// Adds sessions of a video.

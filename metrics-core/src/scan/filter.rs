@@ -68,7 +68,7 @@ impl SessionFilter {
 
     /// Returns whether sessions of the video may count.
     #[must_use]
-    pub(crate) fn wants_video(&self, video: &VideoInfo<'_>) -> bool {
+    pub(crate) fn selects_video(&self, video: &VideoInfo<'_>) -> bool {
         // A video with damaged metadata is accepted here, and becomes an error later.
         self.condition.of_video(video).unwrap_or(None) != Some(false)
     }

@@ -41,8 +41,8 @@ impl PagePattern {
         url.set_path(text);
         let path = url.path();
         let has_star = path.split('/').any(|segment| segment == "*");
-        let is_whole = path.split('/').all(|segment| segment == "*" || !segment.contains('*'));
-        (has_star && is_whole && path.len() <= PATTERN_BYTES_MAX)
+        let is_exact = path.split('/').all(|segment| segment == "*" || !segment.contains('*'));
+        (has_star && is_exact && path.len() <= PATTERN_BYTES_MAX)
             .then(|| Self { path: path.to_owned() })
     }
 

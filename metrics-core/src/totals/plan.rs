@@ -34,14 +34,14 @@ impl Plan {
         buckets: Buckets,
         days: impl IntoIterator<Item = i64>,
     ) -> Self {
-        let is_whole = |start: i64, len: i64| {
+        let is_covered = |start: i64, len: i64| {
             let end = start + len - 1;
             from_ms <= start && end <= to_ms && buckets.are_one(start, end)
         };
         let mut plan = Self::default();
         for day in days {
             let start = day * DAY_MS;
-            if is_whole(start, DAY_MS) {
+            if is_covered(start, DAY_MS) {
                 plan.days.push((day, Cover::Day));
                 continue;
             }
@@ -49,7 +49,7 @@ impl Plan {
             for hour in 0..24 {
                 let start = start + i64::from(hour) * HOUR_MS;
                 let end = start + HOUR_MS - 1;
-                if is_whole(start, HOUR_MS) {
+                if is_covered(start, HOUR_MS) {
                     hours |= 1 << hour;
                 } else if from_ms <= end && start <= to_ms {
                     plan.leave(start.max(from_ms), end.min(to_ms));

@@ -226,7 +226,7 @@ struct Pass<'a> {
     /// Whether the selection depends on the video.
     lists_videos: bool,
     /// Whether only videos and starts select sessions.
-    is_whole: bool,
+    is_by_start: bool,
     /// The snapshot to read, until a selected session is found in it.
     snapshot: Option<Box<dyn Snapshot>>,
     /// Number of sessions that may still be deleted.
@@ -248,7 +248,7 @@ impl<'a> Pass<'a> {
         let session = erasure.session;
         Self {
             store,
-            is_whole: rest.is_whole() && session.is_none() && scan.minimum_view_ms == 0,
+            is_by_start: rest.is_unrestricted() && session.is_none() && scan.minimum_view_ms == 0,
             scan,
             picker: Picker { filter, session, records: None, any: Video::labelled("") },
             scope,
@@ -278,15 +278,16 @@ impl<'a> Pass<'a> {
             let page = self.snapshot().await?.videos(&scope, after, PAGE).await?;
             after = page.last().map(|video| video.id);
             let is_last = page.len() < PAGE as usize;
-            let wanted = picking(&self.picker, move |picker| {
-                let wanted = page.into_iter().filter(|it| picker.filter.wants_video(&info(it)));
-                Ok(wanted.map(|video| (video.id, video)).collect::<HashMap<_, _>>())
+            let selected_videos = picking(&self.picker, move |picker| {
+                let selected_videos =
+                    page.into_iter().filter(|it| picker.filter.selects_video(&info(it)));
+                Ok(selected_videos.map(|video| (video.id, video)).collect::<HashMap<_, _>>())
             });
-            let wanted = wanted.await?;
-            if !wanted.is_empty() {
-                let mut ids: Vec<_> = wanted.keys().copied().collect();
+            let selected_videos = selected_videos.await?;
+            if !selected_videos.is_empty() {
+                let mut ids: Vec<_> = selected_videos.keys().copied().collect();
                 ids.sort_unstable();
-                self.picker.records = Some(Arc::new(wanted));
+                self.picker.records = Some(Arc::new(selected_videos));
                 self.sessions_of(&Videos::These(ids)).await?;
             }
             if is_last || self.is_cut {
@@ -322,11 +323,11 @@ impl<'a> Pass<'a> {
         summaries: Vec<BlockSummary>,
     ) -> Result<Vec<BlockSummary>, Error> {
         let Scan { from_ms, to_ms, .. } = self.scan;
-        let is_whole = self.is_whole;
+        let is_by_start = self.is_by_start;
         let is_within =
             |it: &BlockSummary| from_ms <= it.first_start_ms && it.last_start_ms <= to_ms;
         let (mut found, others): (Vec<_>, Vec<_>) =
-            summaries.into_iter().partition(|summary| is_whole && is_within(summary));
+            summaries.into_iter().partition(|summary| is_by_start && is_within(summary));
         let groups = self.picker.groups();
         for summaries in batches(&others) {
             let ids: Vec<_> = summaries.iter().map(|summary| summary.id).collect();

@@ -81,7 +81,7 @@ async fn compare(
             verified.sessions += sessions as u64;
             progress(verified.sessions);
         };
-        let (key_id, mut days) = summed(&mut *snapshot, &record.key, &mut count).await?;
+        let (key_id, mut days) = add_totals(&mut *snapshot, &record.key, &mut count).await?;
         let stored = snapshot.totals(Some(&record.key), i64::MIN, i64::MAX, Detail::Hours).await?;
         drop(snapshot);
         for totals in &stored {
@@ -104,7 +104,7 @@ fn decoded(totals: &StoredTotals) -> Result<DayTotals, Error> {
     DayTotals::decode(totals).map_err(Error::Damaged)
 }
 
-async fn summed(
+async fn add_totals(
     snapshot: &mut dyn Snapshot,
     key: &ApiKey,
     count: &mut impl FnMut(usize),

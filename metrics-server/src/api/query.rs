@@ -80,10 +80,10 @@ pub(crate) async fn table(
     reports: Reports<'_>,
     query: &Query,
     format: Format,
-    is_whole: bool,
+    is_complete: bool,
 ) -> Result<Text, ReportError> {
     let (answer, _) = reports.query(query).await?;
-    check_rows(query, (answer.results.len(), answer.rows), is_whole)?;
+    check_rows(query, (answer.results.len(), answer.rows), is_complete)?;
     let dimensions = query.dimensions.iter().map(|by| (by.to_string(), kind(by)));
     let columns: Vec<_> = dimensions.chain(measure_columns(query)).collect();
     let bytes = bytes_of(&answer);
@@ -98,11 +98,11 @@ pub(crate) async fn table(
 pub(crate) fn check_rows(
     query: &Query,
     (found, rows): (usize, u64),
-    is_whole: bool,
+    is_complete: bool,
 ) -> Result<(), ScanError> {
     let rows = rows.saturating_sub(query.offset);
     let are_missing = (found as u64) < rows;
-    if is_whole && are_missing { Err(ScanError::TooManyRows(rows)) } else { Ok(()) }
+    if is_complete && are_missing { Err(ScanError::TooManyRows(rows)) } else { Ok(()) }
 }
 
 /// Returns the columns of a query's metrics, in the order of [`Measures::cells`].

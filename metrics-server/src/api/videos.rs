@@ -53,10 +53,10 @@ pub(crate) async fn table(
     reports: Reports<'_>,
     query: &VideosQuery,
     format: Format,
-    is_whole: bool,
+    is_complete: bool,
 ) -> Result<Text, ReportError> {
     let (list, _) = reports.videos(query).await?;
-    check_rows(&query.query, (list.videos.len(), list.rows), is_whole)?;
+    check_rows(&query.query, (list.videos.len(), list.rows), is_complete)?;
     let columns = COLUMNS.iter().map(|(name, kind)| ((*name).to_owned(), *kind));
     let columns: Vec<_> = columns.chain(measure_columns(&query.query)).collect();
     let bytes = bytes_of(&list.videos);

@@ -4,12 +4,12 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value};
 
-use super::mask::{Mask, figure_mask, session_data_mask, watched_mask};
+use super::mask::{Mask, session_data_mask, session_metric_mask, watched_mask};
 use super::minimum::{minimum_groups, minimum_mask};
 use super::values::Values;
 use crate::block::{Group, Groups};
 use crate::containment::contains;
-use crate::query::{Comparison, Dimension, Figure, Filter, Minimum, Selection};
+use crate::query::{Comparison, Dimension, Filter, Minimum, Selection, SessionMetric};
 use crate::scan::calendar::Calendar;
 use crate::scan::column::{self, Column, View, column};
 use crate::scan::{ScanError, VideoInfo};
@@ -24,7 +24,7 @@ pub(super) enum Condition {
     Metadata(Value),
     SessionData(Value),
     Values(Dimension, Values),
-    Figure(Figure, Comparison, f64),
+    SessionMetric(SessionMetric, Comparison, f64),
     Watched { from_ms: u32, to_ms: u32 },
     Minimum(Minimum),
 }
@@ -38,9 +38,10 @@ impl Condition {
             Self::Not(condition) => condition.needs_videos(),
             Self::Identifier(_) | Self::Metadata(_) => true,
             Self::Values(dimension, _) => dimension.is_of_video(),
-            Self::SessionData(_) | Self::Figure(..) | Self::Watched { .. } | Self::Minimum(_) => {
-                false
-            }
+            Self::SessionData(_)
+            | Self::SessionMetric(..)
+            | Self::Watched { .. }
+            | Self::Minimum(_) => false,
         }
     }
 
@@ -54,8 +55,8 @@ impl Condition {
                 let values = Values::of(dimension, *operator, values);
                 Self::Values(dimension.clone(), values)
             }
-            Filter::Figure { figure, comparison, number } => {
-                Self::Figure(*figure, *comparison, *number)
+            Filter::SessionMetric { session_metric, comparison, number } => {
+                Self::SessionMetric(*session_metric, *comparison, *number)
             }
             Filter::Watched { from_ms, to_ms, is_negated } => {
                 let watched = Self::Watched { from_ms: *from_ms, to_ms: *to_ms };
@@ -75,13 +76,13 @@ impl Condition {
             Self::Identifier(_) | Self::Metadata(_) => groups,
             Self::SessionData(_) => groups.with(Group::SessionData),
             Self::Values(dimension, _) => column::groups_of(dimension),
-            Self::Figure(Figure::ViewTime | Figure::UniqueViewTime, ..) => {
+            Self::SessionMetric(SessionMetric::ViewTime | SessionMetric::UniqueViewTime, ..) => {
                 groups.with(Group::Times)
             }
-            Self::Figure(Figure::PercentageViewed, ..) => {
+            Self::SessionMetric(SessionMetric::PercentageViewed, ..) => {
                 groups.with(Group::Times).with(Group::Durations)
             }
-            Self::Figure(..) => groups.with(Group::Quality),
+            Self::SessionMetric(..) => groups.with(Group::Quality),
             Self::Watched { .. } => groups.with(Group::Segments),
             Self::Minimum(minimum) => minimum_groups(*minimum),
         }
@@ -118,7 +119,7 @@ impl Condition {
             }
             Self::Values(..)
             | Self::SessionData(_)
-            | Self::Figure(..)
+            | Self::SessionMetric(..)
             | Self::Watched { .. }
             | Self::Minimum(_) => None,
         })
@@ -154,8 +155,10 @@ impl Condition {
                 Ok(Mask::of_codes(&codes, &holds))
             }
             Self::SessionData(part) => session_data_mask(part, view),
-            Self::Figure(figure, comparison, number) => {
-                Ok(figure_mask(*figure, view, |figure| comparison.holds(figure, *number)))
+            Self::SessionMetric(session_metric, comparison, number) => {
+                Ok(session_metric_mask(*session_metric, view, |session_metric| {
+                    comparison.holds(session_metric, *number)
+                }))
             }
             Self::Watched { from_ms, to_ms } => watched_mask(*from_ms, *to_ms, view),
             Self::Minimum(minimum) => Ok(minimum_mask(*minimum, view)),

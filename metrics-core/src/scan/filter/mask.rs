@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::block::{Codes, Quality};
 use crate::containment::contains;
 use crate::interval::Segments;
-use crate::query::Figure;
+use crate::query::SessionMetric;
 use crate::scan::ScanError;
 use crate::scan::column::{self, View};
 
@@ -73,16 +73,22 @@ impl Mask {
     }
 }
 
-pub(super) fn figure_mask(figure: Figure, view: &View<'_>, holds: impl Fn(f64) -> bool) -> Mask {
+pub(super) fn session_metric_mask(
+    session_metric: SessionMetric,
+    view: &View<'_>,
+    holds: impl Fn(f64) -> bool,
+) -> Mask {
     // One division, so that a number of milliseconds is as near to its seconds as a float can be.
     let seconds = |ms: u64| holds(ms as f64 / 1_000.0);
     let sessions = 0..view.len();
-    match figure {
-        Figure::ViewTime => Mask::each(sessions.map(|session| seconds(view.view_ms(session)))),
-        Figure::UniqueViewTime => {
+    match session_metric {
+        SessionMetric::ViewTime => {
+            Mask::each(sessions.map(|session| seconds(view.view_ms(session))))
+        }
+        SessionMetric::UniqueViewTime => {
             Mask::each(sessions.map(|session| seconds(view.unique_ms(session))))
         }
-        Figure::PercentageViewed => {
+        SessionMetric::PercentageViewed => {
             let (durations_ms, codes) = view.durations_ms();
             Mask::each(sessions.map(|session| {
                 let duration_ms = durations_ms[codes.get(session)];
@@ -90,13 +96,13 @@ pub(super) fn figure_mask(figure: Figure, view: &View<'_>, holds: impl Fn(f64) -
                 duration_ms != 0 && holds(share)
             }))
         }
-        Figure::StartupTime => quality_mask(view, |quality| {
+        SessionMetric::StartupTime => quality_mask(view, |quality| {
             quality.startup_ms.is_some_and(|startup_ms| seconds(startup_ms.into()))
         }),
-        Figure::RebufferingCount => {
+        SessionMetric::RebufferingCount => {
             quality_mask(view, |quality| holds(quality.rebufferings.into()))
         }
-        Figure::Failures => quality_mask(view, |quality| holds(quality.failures.into())),
+        SessionMetric::Failures => quality_mask(view, |quality| holds(quality.failures.into())),
     }
 }
 

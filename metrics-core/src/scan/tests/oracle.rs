@@ -10,7 +10,7 @@ use super::draft::Watch;
 use crate::containment::canonical;
 use crate::interval::Segments;
 use crate::query::{
-    Comparison, Dimension, Figure, Filter, Metric, Minimum, Operator, Period, Query, instant,
+    Comparison, Dimension, Filter, Metric, Minimum, Operator, Period, Query, SessionMetric, instant,
 };
 use crate::scan::DimensionValue;
 
@@ -129,13 +129,13 @@ fn holds(query: &Query, filter: &Filter, watch: &Watch) -> bool {
         Filter::Dimension { dimension, operator, values } => {
             matches(dimension, *operator, values, &value(query, dimension, watch))
         }
-        Filter::Figure { figure, comparison, number } => {
-            figure_of(*figure, watch).is_some_and(|figure| match comparison {
-                Comparison::Is => figure == *number,
-                Comparison::Less => figure < *number,
-                Comparison::AtMost => figure <= *number,
-                Comparison::More => figure > *number,
-                Comparison::AtLeast => figure >= *number,
+        Filter::SessionMetric { session_metric, comparison, number } => {
+            session_metric_of(*session_metric, watch).is_some_and(|value| match comparison {
+                Comparison::Is => value == *number,
+                Comparison::Less => value < *number,
+                Comparison::AtMost => value <= *number,
+                Comparison::More => value > *number,
+                Comparison::AtLeast => value >= *number,
             })
         }
         Filter::Watched { from_ms, to_ms, is_negated } => {
@@ -179,17 +179,17 @@ fn matches(
     }
 }
 
-fn figure_of(figure: Figure, watch: &Watch) -> Option<f64> {
+fn session_metric_of(session_metric: SessionMetric, watch: &Watch) -> Option<f64> {
     let stored = &watch.row.stored;
-    match figure {
-        Figure::ViewTime => Some(stored.view_ms as f64 / 1_000.0),
-        Figure::UniqueViewTime => Some(stored.unique_ms as f64 / 1_000.0),
-        Figure::PercentageViewed => {
+    match session_metric {
+        SessionMetric::ViewTime => Some(stored.view_ms as f64 / 1_000.0),
+        SessionMetric::UniqueViewTime => Some(stored.unique_ms as f64 / 1_000.0),
+        SessionMetric::PercentageViewed => {
             known_duration(watch).map(|duration_ms| stored.unique_ms as f64 / duration_ms as f64)
         }
-        Figure::StartupTime => stored.counters.startup_ms.map(|ms| f64::from(ms) / 1_000.0),
-        Figure::RebufferingCount => Some(stored.counters.rebufferings.into()),
-        Figure::Failures => Some(stored.counters.failures.into()),
+        SessionMetric::StartupTime => stored.counters.startup_ms.map(|ms| f64::from(ms) / 1_000.0),
+        SessionMetric::RebufferingCount => Some(stored.counters.rebufferings.into()),
+        SessionMetric::Failures => Some(stored.counters.failures.into()),
     }
 }
 

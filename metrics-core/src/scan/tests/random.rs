@@ -11,8 +11,8 @@ use super::oracle;
 use crate::Video;
 use crate::block::RowId;
 use crate::query::{
-    Column, Comparison, Dimension, Direction, Figure, Filter, METRICS_MAX, Metric, Minimum,
-    Operator, Order, Period, Query,
+    Column, Comparison, Dimension, Direction, Filter, METRICS_MAX, Metric, Minimum, Operator,
+    Order, Period, Query, SessionMetric,
 };
 use crate::scan::{Answer, DimensionValue, Scanner};
 use crate::session::Counters;
@@ -153,13 +153,13 @@ fn condition() -> impl Strategy<Value = Filter> {
     };
     let of_dimension =
         (dimension(), select(Operator::ALL)).prop_flat_map(move |(dimension, operator)| {
-            let is_whole = matches!(operator, Operator::Is | Operator::IsNot);
-            let operator = if is_whole || dimension.is_text() { operator } else { Operator::Is };
+            let is_exact = matches!(operator, Operator::Is | Operator::IsNot);
+            let operator = if is_exact || dimension.is_text() { operator } else { Operator::Is };
             let values = values(&dimension);
             let values = subsequence(values.clone(), 0..=values.len());
             (values, any::<bool>()).prop_map(move |(values, with_null)| {
                 let values = values.into_iter().map(|value| Some(value.to_owned()));
-                let null = (with_null && is_whole).then_some(None);
+                let null = (with_null && is_exact).then_some(None);
                 Filter::Dimension {
                     dimension: dimension.clone(),
                     operator,
@@ -168,13 +168,18 @@ fn condition() -> impl Strategy<Value = Filter> {
             })
         });
     let number = select(vec![0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 5.5]);
-    let of_figure = (select(Figure::ALL), select(Comparison::ALL), number)
-        .prop_map(|(figure, comparison, number)| Filter::Figure { figure, comparison, number });
+    let of_session_metric = (select(SessionMetric::ALL), select(Comparison::ALL), number).prop_map(
+        |(session_metric, comparison, number)| Filter::SessionMetric {
+            session_metric,
+            comparison,
+            number,
+        },
+    );
     let watched =
         (0_u32..8_000, 1_u32..4_000, any::<bool>()).prop_map(|(from_ms, len, is_negated)| {
             Filter::Watched { from_ms, to_ms: from_ms + len, is_negated }
         });
-    prop_oneof![4 => of_dimension, 2 => of_figure, 1 => watched]
+    prop_oneof![4 => of_dimension, 2 => of_session_metric, 1 => watched]
 }
 
 pub(super) fn filter() -> impl Strategy<Value = Filter> {
@@ -243,7 +248,7 @@ pub(super) fn period() -> impl Strategy<Value = Period> {
 pub(super) fn scan(query: &Query, period: Period, watches: &[Watch], size: usize) -> Scanner {
     let mut scanner = Scanner::new(query, period).unwrap();
     for (watch, columns) in &blocks(watches, size, scanner.groups()) {
-        if scanner.wants_video(&watch.info()) {
+        if scanner.selects_video(&watch.info()) {
             scanner.add(&watch.info(), columns).unwrap();
         }
     }

@@ -19,7 +19,7 @@ macro_rules! scan {
     ($watches:expr, $scanner:expr) => {{
         let mut scanner = $scanner;
         for (watch, columns) in &blocks($watches, 5, scanner.groups()) {
-            if scanner.wants_video(&watch.info()) {
+            if scanner.selects_video(&watch.info()) {
                 scanner.add(&watch.info(), columns).unwrap();
             }
         }

@@ -107,10 +107,10 @@ const CLOSED_LIVE: u8 = 1 << 4;
 
 pub(super) fn encode_closed(out: &mut Vec<u8>, last: &Closed, started_at_ms: i64) {
     // A segment that was cut is not revised later.
-    let is_whole =
+    let is_complete =
         last.segment.is_some() && last.segment == Interval::new(last.from_ms, last.to_ms);
     out.push(
-        flag(SEGMENT, is_whole)
+        flag(SEGMENT, is_complete)
             | flag(TIMED, last.is_timed)
             | flag(ESTIMATED, last.is_estimate)
             | flag(CLOSED_LIVE, last.is_live)

@@ -171,14 +171,14 @@ pub(super) fn summary(
 /// Reads groups of the given blocks that exist, in their order.
 pub(super) fn groups(
     connection: &mut SqliteConnection,
-    wanted: &[BlockId],
+    selected: &[BlockId],
     groups: Groups,
 ) -> Result<Vec<Block>, Failure> {
     let began = Instant::now();
     let summaries: Vec<(i64, i64, i64, i64, i64)> =
         Sql::<(BigInt, BigInt, BigInt, BigInt, BigInt)>::new(
             "select blocks.id, sessions, first_start_ms, last_start_ms, groups from json_each(?) cross join blocks on blocks.id = value",
-            [ids(wanted)],
+            [ids(selected)],
         )
         .load_in_time(connection)?;
     let bits = groups.iter().fold(1 << ALL_GROUPS, |bits, group| bits | 1 << group as u32);

@@ -141,8 +141,8 @@ impl Snapshot for SqliteSnapshot {
     }
 
     async fn groups(&mut self, blocks: &[BlockId], groups: Groups) -> Result<Vec<Block>, Error> {
-        let wanted = blocks.to_vec();
-        self.read("read blocks", move |connection| blocks::groups(connection, &wanted, groups))
+        let selected = blocks.to_vec();
+        self.read("read blocks", move |connection| blocks::groups(connection, &selected, groups))
             .await
     }
 

@@ -307,10 +307,10 @@ async fn blocks_keep_their_groups_whatever_their_size() {
     assert_eq!(blocks[0], closing(small).add[0].2);
     assert_eq!(blocks[1], closing(large).add[0].2);
     // Not in the order of their ids; one does not exist.
-    let wanted = [ids[1], BlockId(99), ids[0]];
+    let selected = [ids[1], BlockId(99), ids[0]];
     let groups = Groups::default().with(Group::Starts).with(Group::Pages).with(Group::Quality);
     let mut snapshot = store.snapshot().await.unwrap();
-    let some = snapshot.groups(&wanted, groups).await.unwrap();
+    let some = snapshot.groups(&selected, groups).await.unwrap();
     assert_eq!(some.len(), 2);
     for (read, whole) in some.iter().zip([&blocks[1], &blocks[0]]) {
         assert_eq!((read.sessions, read.first_start_ms), (whole.sessions, whole.first_start_ms));

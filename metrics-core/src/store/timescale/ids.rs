@@ -128,15 +128,15 @@ async fn key_ids(
     connection: &mut AsyncPgConnection,
     of: impl Iterator<Item = &ApiKey>,
 ) -> Result<HashMap<ApiKey, i64>, Failure> {
-    let wanted: HashSet<&ApiKey> = of.collect();
-    let texts: Vec<_> = wanted.iter().map(|key| key.as_str()).collect();
+    let selected: HashSet<&ApiKey> = of.collect();
+    let texts: Vec<_> = selected.iter().map(|key| key.as_str()).collect();
     let rows: Vec<(String, i64)> = keys::table
         .filter(keys::key.eq_any(texts))
         .select((keys::key, keys::id))
         .load(connection)
         .await?;
     let mut found = HashMap::new();
-    for key in wanted {
+    for key in selected {
         let row = rows.iter().find(|(text, _)| text == key.as_str()).ok_or(Failure::NoKey)?;
         found.insert(key.clone(), row.1);
     }

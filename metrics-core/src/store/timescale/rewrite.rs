@@ -228,12 +228,12 @@ async fn delete_open_sessions(
     .bind::<Array<BigInt>, _>(versions)
     .load(connection)
     .await?;
-    let is_whole = deleted.len() == sessions.len();
+    let is_complete = deleted.len() == sessions.len();
     let pages: BTreeSet<String> = deleted.into_iter().filter_map(|it| it.page).collect();
-    if is_whole && !pages.is_empty() {
+    if is_complete && !pages.is_empty() {
         unused::doubt_urls(connection, &pages.into_iter().collect::<Vec<_>>()).await?;
     }
-    Ok(is_whole)
+    Ok(is_complete)
 }
 
 #[derive(QueryableByName)]

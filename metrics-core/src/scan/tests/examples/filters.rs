@@ -77,14 +77,17 @@ fn a_selection_narrows_the_sessions() {
 
 #[test]
 fn videos_are_left_out_by_filters_that_cannot_hold() {
-    let wants = |filter| {
+    let selects = |filter| {
         let query = Query::default().with_filter(Filter::from_json(&filter).unwrap());
         let scanner = Scanner::new(&query, query.periods(now()).unwrap().current).unwrap();
-        scanner.wants_video(&Watch::at("2023-05-02T10:00:00Z").info())
+        scanner.selects_video(&Watch::at("2023-05-02T10:00:00Z").info())
     };
-    assert!(wants(json!(["is", "video", ["intro"]])));
-    assert!(!wants(json!(["is", "video", ["outro"]])));
-    assert!(!wants(json!([["is", "browser", ["chrome"]], ["is_not", "key", ["key"]]])));
-    assert!(wants(json!(["or", ["is", "browser", ["chrome"]], ["is_not", "key", ["key"]]])));
-    assert!(!wants(json!(["not", ["or", ["is", "browser", ["chrome"]], ["is", "key", ["key"]]]])));
+    assert!(selects(json!(["is", "video", ["intro"]])));
+    assert!(!selects(json!(["is", "video", ["outro"]])));
+    assert!(!selects(json!([["is", "browser", ["chrome"]], ["is_not", "key", ["key"]]])));
+    assert!(selects(json!(["or", ["is", "browser", ["chrome"]], ["is_not", "key", ["key"]]])));
+    assert!(!selects(json!([
+        "not",
+        ["or", ["is", "browser", ["chrome"]], ["is", "key", ["key"]]]
+    ])));
 }
