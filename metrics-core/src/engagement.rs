@@ -72,15 +72,15 @@ impl Parts {
             return Vec::new();
         }
         let parts = self.viewers.len() - 1;
-        let border = |part: usize| {
-            // One division, so that the border is as near as a float can be.
+        let boundary = |part: usize| {
+            // One division, so that the boundary is as near as a float can be.
             (u64::from(self.end_ms) * part as u64) as f64 / (1_000 * parts) as f64
         };
         let mut viewers = 0;
         (0..parts)
             .map(|part| {
                 viewers += self.viewers[part];
-                Part { from: border(part), to: border(part + 1), viewers: count(viewers) }
+                Part { from: boundary(part), to: boundary(part + 1), viewers: count(viewers) }
             })
             .collect()
     }

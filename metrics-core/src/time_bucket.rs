@@ -34,7 +34,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod border;
+mod boundary;
 #[cfg(feature = "recorder")]
 mod ranges;
 mod span;
@@ -49,7 +49,7 @@ use chrono_tz::Tz;
 pub(crate) use self::ranges::Run;
 use self::span::Length;
 pub use self::span::{Span, SpanError, Width};
-use self::zone::{CHANGE_MS_MAX, Steady, Zone};
+use self::zone::{CHANGE_MS_MAX, ConstantOffset, Zone};
 use crate::time::{DAY_MS, instant};
 
 /// The offsets of time zones are multiples of this since 1973, and so are clock changes since 2012, except in
@@ -124,9 +124,9 @@ impl Buckets {
         let (from, to) = (from.timestamp_millis(), to.timestamp_millis());
         // Around a clock change a later instant may fall into an earlier bucket, so both ends are searched range by
         // range.
-        let first = self.zone.steady(from, to.min(from + CHANGE_MS_MAX) + 1);
+        let first = self.zone.constant_offsets(from, to.min(from + CHANGE_MS_MAX) + 1);
         let first = first.iter().flat_map(|it| self.first_starts_ms(*it, it.start_ms)).min();
-        let last = self.zone.steady(from.max(to - CHANGE_MS_MAX), to + 1);
+        let last = self.zone.constant_offsets(from.max(to - CHANGE_MS_MAX), to + 1);
         let last = last.iter().flat_map(|it| [it.start_ms, it.end_ms - 1]);
         let last = last.map(|at| self.start_ms(at)).max();
 
@@ -177,43 +177,43 @@ impl Buckets {
         let (earliest, latest) = CHANGES_MS;
         let from = from.timestamp_millis().clamp(earliest, latest);
         let to = to.timestamp_millis().clamp(earliest, latest);
-        let steady = self.zone.steady(from, to + 1);
+        let steady = self.zone.constant_offsets(from, to + 1);
         let offsets = steady.iter().map(|it| self.zone.offset_ms(it.start_ms));
         let changes = steady.iter().skip(1).map(|it| it.start_ms);
         TimeDelta::milliseconds(offsets.chain(changes).fold(self.local_grain_ms(), gcd))
     }
 
     fn start_ms(&self, at: i64) -> i64 {
-        self.zone.instant_ms(self.width.border_ms(self.zone.local_ms(at)))
+        self.zone.instant_ms(self.width.boundary_ms(self.zone.local_ms(at)))
     }
 
     /// The earliest start after `at`, whether `at` is a start or not.
     fn next_ms(&self, at: i64) -> Option<i64> {
-        let border = self.width.next_border_ms(self.zone.local_ms(at))?;
+        let boundary = self.width.next_boundary_ms(self.zone.local_ms(at))?;
         if self.zone.is_none() {
-            return Some(border);
+            return Some(boundary);
         }
-        // Starts that are not simply the next border lie near a clock change. They matter if the change is near `at` or
-        // the border.
-        let near = border - self.zone.offset_ms(at);
-        let around = |at| self.zone.steady(at - CHANGE_MS_MAX, at + CHANGE_MS_MAX);
+        // Starts that are not simply the next boundary lie near a clock change. They matter if the change is near `at` or
+        // the boundary.
+        let near = boundary - self.zone.offset_ms(at);
+        let around = |at| self.zone.constant_offsets(at - CHANGE_MS_MAX, at + CHANGE_MS_MAX);
         let (here, there) = (around(at), around(near));
         if here.len() == 1 && there.len() == 1 {
-            return Some(border - self.zone.offset_ms(near));
+            return Some(boundary - self.zone.offset_ms(near));
         }
-        let stretches = here.iter().chain(&there);
-        let starts = stretches.flat_map(|steady| self.first_starts_ms(*steady, at + 1));
+        let time_ranges = here.iter().chain(&there);
+        let starts = time_ranges.flat_map(|steady| self.first_starts_ms(*steady, at + 1));
         starts.filter(|start| *start > at).min()
     }
 
     /// The starts in a range that may be the earliest after `from`: that of the bucket in which the range begins, and
-    /// that of its first border from `from` on. Starts of later borders are later.
-    fn first_starts_ms(&self, steady: Steady, from: i64) -> impl Iterator<Item = i64> + use<> {
+    /// that of its first boundary from `from` on. Starts of later boundaries are later.
+    fn first_starts_ms(&self, steady: ConstantOffset, from: i64) -> impl Iterator<Item = i64> + use<> {
         let from = from.max(steady.start_ms);
         let begun = self.start_ms(steady.start_ms);
-        let border = self.width.next_border_ms(self.zone.local_ms(from) - 1);
-        let reached = border.filter(|border| border - self.zone.offset_ms(from) < steady.end_ms);
-        iter::once(begun).chain(reached.map(|border| self.zone.instant_ms(border)))
+        let boundary = self.width.next_boundary_ms(self.zone.local_ms(from) - 1);
+        let reached = boundary.filter(|boundary| boundary - self.zone.offset_ms(from) < steady.end_ms);
+        iter::once(begun).chain(reached.map(|boundary| self.zone.instant_ms(boundary)))
     }
 
     /// The grain of local time.

@@ -189,10 +189,10 @@ mod tests {
         }
 
         #[test]
-        fn the_first_beyond_a_border_is_found(from in 0_usize..40, len in 0_usize..40, border in 0_usize..90) {
+        fn the_first_beyond_a_boundary_is_found(from in 0_usize..40, len in 0_usize..40, boundary in 0_usize..90) {
             let range = from..from + len;
-            let expected = range.clone().find(|at| border <= *at).unwrap_or(range.end);
-            prop_assert_eq!(first(range, |at| border <= at), expected);
+            let expected = range.clone().find(|at| boundary <= *at).unwrap_or(range.end);
+            prop_assert_eq!(first(range, |at| boundary <= at), expected);
         }
     }
 

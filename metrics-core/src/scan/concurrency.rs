@@ -104,7 +104,7 @@ impl Scanner {
         for (dimension, value) in self.query.dimensions.iter().zip(values) {
             if let (Dimension::Time(width), DimensionValue::Time(start)) = (dimension, value) {
                 let buckets = self.query.buckets(*width);
-                let bucket = buckets.stretches(start.timestamp_millis());
+                let bucket = buckets.time_ranges(start.timestamp_millis());
                 let bucket: Vec<_> = bucket.map(|(from, until)| minutes(from, until)).collect();
                 stretches = intersection(&stretches, &bucket);
             }
@@ -137,13 +137,13 @@ fn cut(pieces: Vec<Piece>, buckets: &mut Timeline) -> Vec<Piece> {
             rest.len(),
             |at| rest[at].start_ms(),
             |range, run| {
-                let border = minutes(0, run.until_ms).1;
+                let boundary = minutes(0, run.until_ms).1;
                 for piece in &rest[range] {
-                    if piece.end <= border {
+                    if piece.end <= boundary {
                         whole.push(*piece);
                     } else {
-                        whole.push(Piece { end: border, ..*piece });
-                        after.push(Piece { first: border, ..*piece });
+                        whole.push(Piece { end: boundary, ..*piece });
+                        after.push(Piece { first: boundary, ..*piece });
                     }
                 }
             },

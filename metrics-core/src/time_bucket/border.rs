@@ -1,4 +1,4 @@
-//! The borders of buckets in local time.
+//! The boundaries of buckets in local time.
 
 use chrono::{DateTime, Datelike, NaiveDate, NaiveTime, Utc};
 
@@ -12,31 +12,31 @@ const ORIGIN_MS: i64 = 10_959 * DAY_MS;
 const ORIGIN_MONTH: i64 = 2_000 * 12;
 
 impl Width {
-    /// The last border at or before a local time, not before the earliest `DateTime`.
-    pub(super) fn border_ms(self, local_ms: i64) -> i64 {
+    /// The last boundary at or before a local time, not before the earliest `DateTime`.
+    pub(super) fn boundary_ms(self, local_ms: i64) -> i64 {
         match self.span().0 {
             Length::Fixed(width) => {
                 ORIGIN_MS + (local_ms - ORIGIN_MS).div_euclid(width).saturating_mul(width)
             }
-            Length::Months(width) => month_ms(border_month(local_ms, width)).unwrap_or(i64::MIN),
+            Length::Months(width) => month_ms(boundary_month(local_ms, width)).unwrap_or(i64::MIN),
         }
         .max(DateTime::<Utc>::MIN_UTC.timestamp_millis())
     }
 
-    /// The first border after a local time, `None` after the latest `DateTime`.
-    pub(super) fn next_border_ms(self, local_ms: i64) -> Option<i64> {
+    /// The first boundary after a local time, `None` after the latest `DateTime`.
+    pub(super) fn next_boundary_ms(self, local_ms: i64) -> Option<i64> {
         let next = match self.span().0 {
             Length::Fixed(width) => {
                 ORIGIN_MS + ((local_ms - ORIGIN_MS).div_euclid(width) + 1) * width
             }
-            Length::Months(width) => month_ms(border_month(local_ms, width) + width)?,
+            Length::Months(width) => month_ms(boundary_month(local_ms, width) + width)?,
         };
         (next <= DateTime::<Utc>::MAX_UTC.timestamp_millis()).then_some(next)
     }
 }
 
 /// The number of the month that begins the bucket of `width` months.
-fn border_month(local_ms: i64, width: i64) -> i64 {
+fn boundary_month(local_ms: i64, width: i64) -> i64 {
     let local = instant(local_ms);
     let month = i64::from(local.year()) * 12 + i64::from(local.month0());
     ORIGIN_MONTH + (month - ORIGIN_MONTH).div_euclid(width) * width

@@ -10,7 +10,7 @@ pub(super) const CHANGE_MS_MAX: i64 = 26 * 60 * 60_000;
 
 /// How far clock changes are searched: the search takes a microsecond per ten days.
 #[cfg(feature = "recorder")]
-pub(super) const LOOK_MS: i64 = 366 * DAY_MS;
+pub(super) const SEARCH_MS_MAX: i64 = 366 * DAY_MS;
 
 /// A time zone; `None` is UTC.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -18,7 +18,7 @@ pub(super) struct Zone(pub(super) Option<Tz>);
 
 /// A time range, `[start, end)`, in which the offset of the time zone does not change.
 #[derive(Clone, Copy)]
-pub(super) struct Steady {
+pub(super) struct ConstantOffset {
     pub(super) start_ms: i64,
     pub(super) end_ms: i64,
 }
@@ -56,20 +56,20 @@ impl Zone {
         local_ms - offset_ms(&offset)
     }
 
-    /// The part of `[from, to)` around `at` in which clocks do not change, within [`LOOK_MS`].
+    /// The part of `[from, to)` around `at` in which clocks do not change, within [`SEARCH_MS_MAX`].
     #[cfg(feature = "recorder")]
-    pub(super) fn steady_around(self, at: i64, from: i64, to: i64) -> Steady {
-        let (from, to) = (from.max(at - LOOK_MS), to.min(at + LOOK_MS));
-        let steady = self.steady(from, to);
+    pub(super) fn constant_offset_around(self, at: i64, from: i64, to: i64) -> ConstantOffset {
+        let (from, to) = (from.max(at - SEARCH_MS_MAX), to.min(at + SEARCH_MS_MAX));
+        let steady = self.constant_offsets(from, to);
         let around = steady.into_iter().find(|it| it.start_ms <= at && at < it.end_ms);
-        around.unwrap_or(Steady { start_ms: at, end_ms: at + 1 })
+        around.unwrap_or(ConstantOffset { start_ms: at, end_ms: at + 1 })
     }
 
     /// Cuts `[from, to)` where clocks change.
     ///
     /// Changes are at least a day apart, so one check per day misses none.
-    pub(super) fn steady(self, from: i64, to: i64) -> Vec<Steady> {
-        let mut stretches = Vec::with_capacity(1);
+    pub(super) fn steady(self, from: i64, to: i64) -> Vec<ConstantOffset> {
+        let mut time_ranges = Vec::with_capacity(1);
         let mut start_ms = from;
         let mut seen = from;
         while seen < to && self.0.is_some() {
@@ -84,14 +84,14 @@ impl Zone {
                 if self.offset_ms(middle) == offset { same = middle } else { other = middle }
             }
             if other < to {
-                stretches.push(Steady { start_ms, end_ms: other });
+                time_ranges.push(ConstantOffset { start_ms, end_ms: other });
                 start_ms = other;
             }
         }
         if start_ms < to {
-            stretches.push(Steady { start_ms, end_ms: to });
+            time_ranges.push(ConstantOffset { start_ms, end_ms: to });
         }
-        stretches
+        time_ranges
     }
 }
 

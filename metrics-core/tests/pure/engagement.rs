@@ -8,7 +8,7 @@ use metrics_core::interval::{Interval, Segments};
 use metrics_core::time_bucket::Buckets;
 use proptest::prelude::*;
 
-/// Sessions of a short video with many odd borders.
+/// Sessions of a short video with many odd boundaries.
 fn sessions() -> impl Strategy<Value = Vec<Segments>> {
     let segment = (0_u32..12_000, 1_u32..4_000)
         .prop_map(|(start, len)| Interval::new(start, start + len).expect("not empty"));
@@ -161,7 +161,7 @@ fn a_resolution_is_seconds_or_steps() {
 }
 
 #[test]
-fn borders_of_parts_are_seconds_of_video() {
+fn boundaries_of_parts_are_seconds_of_video() {
     let mut parts = Parts::new(41_920, 10);
     parts.add(&[Interval::new(0, 4_192).unwrap()].into_iter().collect());
     let parts = parts.finish();

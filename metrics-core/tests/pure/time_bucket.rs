@@ -77,8 +77,8 @@ fn minutes(from: DateTime<Utc>, to: DateTime<Utc>) -> impl Iterator<Item = DateT
     (0..=(to - from).num_minutes()).map(move |minute| from + TimeDelta::minutes(minute))
 }
 
-/// The border before a wall clock time: walks there from the origin, by months or in one leap.
-fn model_border(width: Width, local: NaiveDateTime) -> NaiveDateTime {
+/// The boundary before a wall clock time: walks there from the origin, by months or in one leap.
+fn model_boundary(width: Width, local: NaiveDateTime) -> NaiveDateTime {
     let origin = |text: &str| text.parse::<NaiveDateTime>().unwrap();
     if let Some(ms) = width.span().fixed_ms() {
         let origin = origin("2000-01-03T00:00:00");
@@ -120,7 +120,7 @@ fn model_instant(timezone: Tz, local: NaiveDateTime) -> DateTime<Utc> {
 fn model_start(buckets: Buckets, at: DateTime<Utc>) -> DateTime<Utc> {
     let timezone = buckets.timezone().unwrap();
     let local = at.with_timezone(&timezone).naive_local();
-    model_instant(timezone, model_border(buckets.width(), local))
+    model_instant(timezone, model_boundary(buckets.width(), local))
 }
 
 /// The starts of the buckets of each minute.
@@ -134,7 +134,7 @@ fn walked_starts(
 
 proptest! {
     #[test]
-    fn starts_are_where_the_clock_shows_the_border(
+    fn starts_are_where_the_clock_shows_the_boundary(
         (timezone, change) in change(),
         minute in -1_600_i64..1_600,
         width in width(),
@@ -170,19 +170,19 @@ proptest! {
         };
         let width = i32::try_from(width).unwrap();
         // Month 1200 is January 2000.
-        let mut border = 1_200;
-        while border > month {
-            border -= width;
+        let mut boundary = 1_200;
+        while boundary > month {
+            boundary -= width;
         }
-        while border + width <= month {
-            border += width;
+        while boundary + width <= month {
+            boundary += width;
         }
-        prop_assume!(border >= 0);
+        prop_assume!(boundary >= 0);
 
         let start = buckets.start_of(date(month, day));
 
-        prop_assert_eq!(start, date(border, 1));
-        prop_assert_eq!(buckets.next(start), Some(date(border + width, 1)));
+        prop_assert_eq!(start, date(boundary, 1));
+        prop_assert_eq!(buckets.next(start), Some(date(boundary + width, 1)));
     }
 
     #[test]

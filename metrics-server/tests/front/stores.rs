@@ -43,7 +43,7 @@ const PAGES: [&str; 5] = [
 ];
 
 /// Boundaries of buckets: midnights in several zones, clock changes, a leap day, years.
-const BORDERS: [&str; 6] = [
+const BOUNDARIES: [&str; 6] = [
     "2023-03-26T01:00:00Z",
     "2023-10-29T01:00:00Z",
     "2024-01-01T00:00:00Z",
@@ -127,11 +127,11 @@ fn watches() -> Vec<Watch> {
     starts.into_iter().enumerate().map(watch).collect()
 }
 
-/// A time that is mostly close to a border, otherwise anywhere in more than a year.
+/// A time that is mostly close to a boundary, otherwise anywhere in more than a year.
 fn started_at_ms(random: &mut StdRng) -> i64 {
     match random.random_range(0..4) {
-        0 => ms(BORDERS.choose(random).unwrap()) + random.random_range(-1..=1),
-        1 => ms(BORDERS.choose(random).unwrap()) + random.random_range(-7_200_000..7_200_000),
+        0 => ms(BOUNDARIES.choose(random).unwrap()) + random.random_range(-1..=1),
+        1 => ms(BOUNDARIES.choose(random).unwrap()) + random.random_range(-7_200_000..7_200_000),
         _ => random.random_range(ms("2023-03-01T00:00:00Z")..ms("2024-06-01T00:00:00Z")),
     }
 }

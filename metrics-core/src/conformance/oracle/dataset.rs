@@ -27,7 +27,7 @@ const VIEWINGS: usize = 400;
 const BATCH: usize = 64;
 
 /// Instants at which a bucket begins in one of the time zones, and clock changes.
-const BORDERS: [&str; 14] = [
+const BOUNDARIES: [&str; 14] = [
     "2023-01-01T00:00:00Z",
     "2023-01-31T23:00:00Z",
     "2023-03-26T00:00:00Z",
@@ -220,11 +220,11 @@ impl Dataset {
     fn timeframe(&self, random: &mut StdRng) -> (i64, i64) {
         let (first, last) = (ms("2020-01-01T00:00:00Z"), ms("2026-01-01T00:00:00Z"));
         // The edge cases: on the start of a session, or a millisecond beside it.
-        let mut border = || {
+        let mut boundary = || {
             let start_ms = self.viewings.choose(random).map_or(first, |it| it.started_at_ms);
             start_ms + random.random_range(-1..=1)
         };
-        let (one, two) = (border(), border());
+        let (one, two) = (boundary(), boundary());
         match random.random_range(0..6) {
             0 | 1 => (first, last),
             2 => (one, last),
@@ -271,11 +271,11 @@ fn viewing(random: &mut StdRng, number: usize) -> Viewing {
 
 /// A start mostly close to a boundary, otherwise anywhere in more than a year.
 fn started_at_ms(random: &mut StdRng) -> i64 {
-    let border = ms(BORDERS.choose(random).expect("some"));
+    let boundary = ms(BOUNDARIES.choose(random).expect("some"));
     match random.random_range(0..4) {
-        0 => border + random.random_range(-1..=1),
-        1 => border + 60_000 * random.random_range(-90..90) + random.random_range(-1..=1),
-        2 => border + random.random_range(-3_600_000..3_600_000),
+        0 => boundary + random.random_range(-1..=1),
+        1 => boundary + 60_000 * random.random_range(-90..90) + random.random_range(-1..=1),
+        2 => boundary + random.random_range(-3_600_000..3_600_000),
         _ => random.random_range(ms("2022-12-01T00:00:00Z")..ms("2024-03-01T00:00:00Z")),
     }
 }

@@ -342,9 +342,9 @@ async fn compare(metrics: &Metrics, model: &Metrics, world: &World, when: &str) 
         Selection::identifier("intro"),
         Selection::default().with_video(vid.as_object().expect("an object").clone()),
     ];
-    let border = world.viewers.iter().find_map(Viewer::started_at).unwrap_or(world.clock.now());
+    let boundary = world.viewers.iter().find_map(Viewer::started_at).unwrap_or(world.clock.now());
     let timeframes =
-        [Timeframe::default(), Timeframe::From(border), Timeframe::Between(border, border)];
+        [Timeframe::default(), Timeframe::From(boundary), Timeframe::Between(boundary, boundary)];
     for selection in &selections {
         for timeframe in timeframes {
             for minimum_view_ms in [0, 40_000] {
