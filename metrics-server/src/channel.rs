@@ -15,9 +15,9 @@ use serde_json::Value;
 
 use crate::attempts::{Caller, Secret};
 use crate::code::Code;
+use crate::counters::Counters;
 use crate::parameters::{join_parameters, parameter};
 use crate::phoenix::{Answer, BinaryPush, Message, Outgoing, PHOENIX_TOPIC, Ref, Version};
-use crate::traffic::Traffic;
 use crate::wire::{self, Event, Positions, Refusal};
 
 /// How many topics a socket may have joined: one per video on a page.
@@ -48,7 +48,7 @@ pub(crate) struct ConnectionInfo {
     /// The caller, for the rate limit of guessed keys.
     pub(crate) caller: Caller,
     /// The counters of refusals.
-    pub(crate) traffic: Traffic,
+    pub(crate) counters: Counters,
 }
 
 impl ConnectionInfo {
@@ -338,7 +338,7 @@ impl Channels {
         let session = session.ok_or(Refusal::new(Code::UnmatchedTopic, "unmatched topic"))?;
         self.check_limits(message)?;
         if self.info.opted_out {
-            self.info.traffic.opt_out();
+            self.info.counters.opt_out();
             return Err(Refusal::new(Code::OptedOut, "opted out"));
         }
         let payload: JoinPayload = wire::object(message.payload.get()).ok_or_else(missing)?;
@@ -361,7 +361,7 @@ impl Channels {
         let video = Video::new(identifier, metadata).ok_or_else(missing)?;
         let attempt = self.info.caller.attempt(Secret::Key(&key));
         let attempt = attempt.map_err(|too_many| {
-            self.info.traffic.hold_up();
+            self.info.counters.hold_up();
             Refusal::new(Code::TooManyAttempts, too_many.to_string())
         })?;
         let mut join = self.info.introduce(Join::new(key, session, video), page.as_deref());

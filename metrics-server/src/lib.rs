@@ -79,6 +79,7 @@ mod channel;
 mod code;
 mod connection;
 mod cors;
+mod counters;
 mod encoding;
 mod error;
 mod export;
@@ -112,7 +113,6 @@ mod single_flight;
 mod socket;
 mod table;
 mod tower;
-mod traffic;
 mod wire;
 mod write_timeout;
 

@@ -9,11 +9,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::attempts::CallerAddress;
+use crate::counters::{Connected, Counters};
 use crate::memory::CONNECTION_BYTES;
 use crate::reads::Progress;
 use crate::response::Body;
 use crate::share::{Share, Shares};
-use crate::traffic::{Connected, Traffic};
 
 /// The number of connections beyond the limit that are served at once, if only with a refusal: a health check of a full
 /// server gets an answer, so its supervisor does not restart it. The number is large enough that a flood does not hold
@@ -60,7 +60,7 @@ pub(crate) struct Permits {
     spare: Arc<Semaphore>,
     // None if a proxy makes all connections.
     spare_shares: Option<Arc<Shares>>,
-    traffic: Traffic,
+    counters: Counters,
     memory: Budget,
     // The time of the last log entry about an address that holds its share.
     logged_at: Mutex<Option<Instant>>,
@@ -72,12 +72,12 @@ impl Permits {
     pub(crate) fn new(
         most: usize,
         shares: Option<Arc<Shares>>,
-        traffic: Traffic,
+        counters: Counters,
         memory: Budget,
     ) -> Self {
         let (space, spare) = (Arc::new(Semaphore::new(most)), Arc::new(Semaphore::new(SPARE)));
         let spare_shares = shares.is_some().then(|| Shares::new(SPARE_SHARE));
-        Self { space, shares, spare, spare_shares, traffic, memory, logged_at: Mutex::default() }
+        Self { space, shares, spare, spare_shares, counters, memory, logged_at: Mutex::default() }
     }
 
     /// Decides on a connection from `caller_address`.
@@ -85,7 +85,7 @@ impl Permits {
         if let Some(permit) = self.acquire(&self.space, self.shares.as_ref(), caller_address) {
             return Admission::Served(permit);
         }
-        self.traffic.turn_away();
+        self.counters.refuse();
         if 0 < self.space.available_permits() && self.should_log() {
             // Addresses are not logged.
             tracing::warn!(
@@ -124,7 +124,7 @@ impl Permits {
         Some(Permit {
             _permit: permit,
             _share: share,
-            _connected: self.traffic.connect(),
+            _connected: self.counters.connect(),
             _held: self.memory.charge(CONNECTION_BYTES),
             progress: Progress::default(),
         })
@@ -146,7 +146,7 @@ mod tests {
     }
 
     fn permits(most: usize, share: usize) -> Permits {
-        Permits::new(most, Some(Shares::new(share)), Traffic::default(), Budget::new(0))
+        Permits::new(most, Some(Shares::new(share)), Counters::default(), Budget::new(0))
     }
 
     fn served(permits: &Permits, caller_address: CallerAddress) -> Option<Permit> {
@@ -228,7 +228,7 @@ mod tests {
     /// A proxy makes the connections of health checks as well as all others.
     #[test]
     fn a_proxy_may_hold_all_spare_permits() {
-        let permits = Permits::new(0, None, Traffic::default(), Budget::new(0));
+        let permits = Permits::new(0, None, Counters::default(), Budget::new(0));
         let spare: Vec<_> = (0..1_000)
             .filter_map(|_| match permits.admit(caller_address(1)) {
                 Admission::Spare(permit) => Some(permit),

@@ -85,7 +85,7 @@ pub async fn serve(
     let permits = Permits::new(
         connections_max,
         service.shares_of_callers(connections_max),
-        service.traffic().clone(),
+        service.counters().clone(),
         service.memory().connections.clone(),
     );
     let mut stop = pin!(stop);
@@ -122,7 +122,7 @@ pub async fn serve(
                 ));
             }
             Admission::Spare(permit) => {
-                connections.spawn(turn_away(stream, service, permit, stopping));
+                connections.spawn(refuse(stream, service, permit, stopping));
             }
             Admission::Closed => {}
         }
@@ -207,12 +207,7 @@ async fn connect(
 }
 
 /// Answers one request of a connection without a permit: a health check, or 503.
-async fn turn_away(
-    stream: TcpStream,
-    service: Service,
-    permit: Permit,
-    stopping: CancellationToken,
-) {
+async fn refuse(stream: TcpStream, service: Service, permit: Permit, stopping: CancellationToken) {
     let respond = service_fn(|request: hyper::Request<hyper::body::Incoming>| async {
         Ok::<Response<Body>, Infallible>(if service.is_about_health(request.uri().path()) {
             service.respond(request).await

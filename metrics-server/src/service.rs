@@ -23,6 +23,7 @@ use crate::api::{erase, health};
 use crate::attempts::Attempts;
 use crate::body::Bodies;
 use crate::cors::{self, Cors};
+use crate::counters::Counters;
 use crate::export::respond::Exports;
 use crate::longpoll::LongPolls;
 use crate::memory::Memory;
@@ -31,7 +32,6 @@ use crate::response::Body;
 use crate::route::Route;
 use crate::settings::Settings;
 use crate::share::{Shares, default_share};
-use crate::traffic::Traffic;
 
 /// How long a successful health check is cached: a check costs a write, and anybody may request one.
 const HEALTH_KEPT: Duration = Duration::from_secs(1);
@@ -77,7 +77,7 @@ struct Inner {
     erasing: erase::Erasing,
     examined: health::Examined,
     page: Page,
-    traffic: Traffic,
+    counters: Counters,
     memory: Memory,
     stopping: CancellationToken,
     sockets: TaskTracker,
@@ -110,7 +110,7 @@ impl Service {
             erasing: erase::Erasing::default(),
             examined: health::Examined::new(HEALTH_KEPT),
             page: Page::new(),
-            traffic: Traffic::default(),
+            counters: Counters::default(),
             memory,
             stopping,
             sockets: TaskTracker::new(),
@@ -174,8 +174,8 @@ impl Service {
     }
 
     /// The counters of connections and refusals.
-    pub(crate) fn traffic(&self) -> &Traffic {
-        &self.inner.traffic
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.inner.counters
     }
 
     /// The memory budget, in parts.
@@ -243,7 +243,7 @@ impl Service {
             Ok(response) => response,
             Err(err) => {
                 if err.is_memory() {
-                    self.inner.traffic.run_out_of_memory();
+                    self.inner.counters.run_out_of_memory();
                 }
                 err.into_response()
             }

@@ -96,7 +96,7 @@ pub(crate) async fn record(
     let Sorted { count, mut groups, mut answer } = sort(body, key)?;
     if info.opted_out {
         for (_, group) in groups.drain() {
-            info.traffic.opt_out();
+            info.counters.opt_out();
             answer.reject_all(&group, &Refusal::new(Code::OptedOut, "opted out"));
         }
     }
@@ -158,7 +158,7 @@ async fn record_groups(
             Ok(attempt) => attempt,
             Err(err) => {
                 invalid += 1;
-                info.traffic.hold_up();
+                info.counters.hold_up();
                 answer.reject_all(&group, &Refusal::new(Code::TooManyAttempts, err.to_string()));
                 too_many = Some(err);
                 continue;

@@ -6,35 +6,35 @@ use hyper::Response;
 use metrics_core::Metrics;
 use metrics_core::recorder::{Histogram, Stats};
 
+use crate::counters::Counters;
 use crate::memory::Memory;
 use crate::response::{self, Body};
-use crate::traffic::Traffic;
 
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The statistics of this process.
 pub(crate) fn stats(
     metrics: &Metrics,
-    traffic: &Traffic,
+    counters: &Counters,
     memory: &Memory,
     connected: (usize, usize),
 ) -> Response<Body> {
-    response::text(CONTENT_TYPE, text(&metrics.stats(), traffic, memory, connected))
+    response::text(CONTENT_TYPE, text(&metrics.stats(), counters, memory, connected))
 }
 
 fn text(
     stats: &Stats,
-    traffic: &Traffic,
+    counters: &Counters,
     memory: &Memory,
     (websockets, longpolls): (usize, usize),
 ) -> String {
     let mut page = Page { text: String::new() };
-    page.gauge("metrics_connections", "Open connections.", traffic.open());
-    page.counter("metrics_connections_accepted", "Accepted connections.", traffic.accepted());
+    page.gauge("metrics_connections", "Open connections.", counters.open());
+    page.counter("metrics_connections_accepted", "Accepted connections.", counters.accepted());
     page.counter(
         "metrics_connections_refused",
         "Connections refused by the limit of the server or of their address.",
-        traffic.turned_away(),
+        counters.refused(),
     );
     page.gauge("metrics_websockets", "Open websockets.", websockets);
     page.gauge("metrics_longpoll_sessions", "Open long-polling sessions.", longpolls);
@@ -47,7 +47,7 @@ fn text(
     page.outcomes(
         "metrics_joins",
         "Joins, over a channel or in a batch, by outcome.",
-        &joins(stats, traffic),
+        &joins(stats, counters),
     );
     page.outcomes("metrics_events", "Events, by outcome.", &events(stats));
     page.outcomes(
@@ -74,12 +74,12 @@ fn text(
         stats.clamped,
     );
     store(&mut page, stats);
-    self::memory(&mut page, stats, traffic, memory);
+    self::memory(&mut page, stats, counters, memory);
     page.text.push_str("# EOF\n");
     page.text
 }
 
-fn joins(stats: &Stats, traffic: &Traffic) -> [(&'static str, u64); 10] {
+fn joins(stats: &Stats, counters: &Counters) -> [(&'static str, u64); 10] {
     let joins = &stats.joins;
     [
         ("admitted", joins.admitted),
@@ -90,8 +90,8 @@ fn joins(stats: &Stats, traffic: &Traffic) -> [(&'static str, u64); 10] {
         ("invalid", joins.invalid),
         ("unavailable", joins.unavailable),
         ("out_of_memory", joins.no_memory),
-        ("opted_out", traffic.opted_out()),
-        ("too_many_attempts", traffic.too_many_attempts()),
+        ("opted_out", counters.opted_out()),
+        ("too_many_attempts", counters.too_many_attempts()),
     ]
 }
 
@@ -144,7 +144,7 @@ fn store(page: &mut Page, stats: &Stats) {
     );
 }
 
-fn memory(page: &mut Page, stats: &Stats, traffic: &Traffic, memory: &Memory) {
+fn memory(page: &mut Page, stats: &Stats, counters: &Counters, memory: &Memory) {
     let name = "metrics_memory_held_bytes";
     page.family(name, "gauge", Some("bytes"), "Memory held for clients, by use.");
     for (held_for, bytes) in [("sessions", stats.session_bytes)].into_iter().chain(memory.uses()) {
@@ -159,7 +159,7 @@ fn memory(page: &mut Page, stats: &Stats, traffic: &Traffic, memory: &Memory) {
         &[
             ("join", stats.joins.no_memory),
             ("event", stats.events.no_memory),
-            ("request", traffic.out_of_memory()),
+            ("request", counters.out_of_memory()),
         ],
     );
 }

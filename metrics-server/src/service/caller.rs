@@ -49,7 +49,7 @@ impl Service {
             return Ok((request, None));
         }
         let Some(share) = self.inner.shares.take(caller_address).map(Arc::new) else {
-            self.inner.traffic.turn_away();
+            self.inner.counters.refuse();
             return Err(Error::Full);
         };
         request.extensions_mut().insert(Arc::clone(&share));
@@ -114,7 +114,7 @@ impl Service {
             join_parameters: None,
             opted_out: self.inner.settings.heed_opt_out && (asks("sec-gpc") || asks("dnt")),
             caller: self.caller(headers, request.extensions()),
-            traffic: self.inner.traffic.clone(),
+            counters: self.inner.counters.clone(),
         }
     }
 

@@ -62,9 +62,9 @@ impl Service {
             (Route::Script(address), _) => Ok(address.serve(request.headers())),
             (Route::OpenApi, _) => Ok(openapi::document(&settings.prefix)),
             (Route::Stats, _) => {
-                let Inner { traffic, memory, sockets, longpolls, .. } = &*self.inner;
+                let Inner { counters, memory, sockets, longpolls, .. } = &*self.inner;
                 let connected = (sockets.len(), longpolls.len());
-                Ok(stats::stats(metrics, traffic, memory, connected))
+                Ok(stats::stats(metrics, counters, memory, connected))
             }
             (Route::Events, _) => {
                 let key = self.key_of(request.uri().query())?;

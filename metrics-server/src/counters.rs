@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 /// Counters of connections and refusals. All clones share them.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Traffic {
+pub(crate) struct Counters {
     counts: Arc<Counts>,
 }
 
@@ -15,7 +15,7 @@ struct Counts {
     accepted: AtomicU64,
     opted_out: AtomicU64,
     too_many_attempts: AtomicU64,
-    turned_away: AtomicU64,
+    refused: AtomicU64,
     out_of_memory: AtomicU64,
 }
 
@@ -25,7 +25,7 @@ pub(crate) struct Connected {
     counts: Arc<Counts>,
 }
 
-impl Traffic {
+impl Counters {
     /// Counts an accepted connection.
     pub(crate) fn connect(&self) -> Connected {
         self.counts.accepted.fetch_add(1, Relaxed);
@@ -44,8 +44,8 @@ impl Traffic {
     }
 
     /// Counts a connection or a request refused because all permits, or those of its address, are taken.
-    pub(crate) fn turn_away(&self) {
-        self.counts.turned_away.fetch_add(1, Relaxed);
+    pub(crate) fn refuse(&self) {
+        self.counts.refused.fetch_add(1, Relaxed);
     }
 
     /// Counts a request refused because the memory budget is used up.
@@ -61,8 +61,8 @@ impl Traffic {
         self.counts.accepted.load(Relaxed)
     }
 
-    pub(crate) fn turned_away(&self) -> u64 {
-        self.counts.turned_away.load(Relaxed)
+    pub(crate) fn refused(&self) -> u64 {
+        self.counts.refused.load(Relaxed)
     }
 
     pub(crate) fn opted_out(&self) -> u64 {
